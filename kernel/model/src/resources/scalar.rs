@@ -1,0 +1,62 @@
+//! An amount with three fixed decimals, as Mesos computes: doubles exist on the wire only.
+
+use std::{
+    fmt,
+    ops::{Add, AddAssign, Sub, SubAssign},
+};
+
+/// Thousandths of a unit (a CPU, a MiB…). Never negative in a normal [`super::Resources`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Scalar(pub i64);
+
+impl Scalar {
+    /// Nothing.
+    pub const ZERO: Scalar = Scalar(0);
+
+    /// Rounds a wire double to thousandths, half away from zero.
+    pub fn from_f64(amount: f64) -> Self {
+        Self((amount * 1000.0).round() as i64)
+    }
+
+    /// The wire double.
+    pub fn as_f64(self) -> f64 {
+        self.0 as f64 / 1000.0
+    }
+
+    /// A whole number of units.
+    pub fn from_units(units: i64) -> Self {
+        Self(units * 1000)
+    }
+}
+
+impl Add for Scalar {
+    type Output = Scalar;
+    fn add(self, other: Scalar) -> Scalar {
+        Scalar(self.0 + other.0)
+    }
+}
+
+impl Sub for Scalar {
+    type Output = Scalar;
+    fn sub(self, other: Scalar) -> Scalar {
+        Scalar(self.0 - other.0)
+    }
+}
+
+impl AddAssign for Scalar {
+    fn add_assign(&mut self, other: Scalar) {
+        self.0 += other.0;
+    }
+}
+
+impl SubAssign for Scalar {
+    fn sub_assign(&mut self, other: Scalar) {
+        self.0 -= other.0;
+    }
+}
+
+impl fmt::Display for Scalar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.as_f64())
+    }
+}
