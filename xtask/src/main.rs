@@ -1,3 +1,50 @@
-//! Placeholder; replaced in the next commit.
+//! `cargo xtask`: one verb for each thing that is done to this repository, the same here and in CI.
+//!
+//! Start reading at [`Verb`]; each verb is one file.
 
-fn main() {}
+use clap::{Parser, Subcommand};
+
+mod bench;
+mod check;
+mod command;
+mod prerequisites;
+mod sim;
+mod test;
+mod tidy;
+mod up;
+
+/// Work on Catamaran.
+#[derive(Parser)]
+#[command(name = "cargo xtask", disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Install what is missing, build, and start a whole cluster in one process (arguments go to `catamaran up`)
+    Up(up::Arguments),
+    /// Run everything that CI runs: tidy, formatting, lints, unit tests, simulator, end-to-end tests
+    Test(test::Arguments),
+    /// Type-check the whole workspace, tests included
+    Check,
+    /// Check the habits of this repository that a program can check
+    Tidy,
+    /// Replay one seed of the simulator with its event log, or run a range of seeds
+    Sim(sim::Arguments),
+    /// Measure: CPU per operation, wall rates and memory, beside what the machine allows
+    Bench(bench::Arguments),
+}
+
+fn main() -> anyhow::Result<()> {
+    std::env::set_current_dir(command::workspace_root())?;
+    match Arguments::parse().verb {
+        Verb::Up(arguments) => up::run(&arguments),
+        Verb::Test(arguments) => test::run(&arguments),
+        Verb::Check => check::run(),
+        Verb::Tidy => tidy::run(),
+        Verb::Sim(arguments) => sim::run(&arguments),
+        Verb::Bench(arguments) => bench::run(&arguments),
+    }
+}

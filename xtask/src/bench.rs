@@ -1,0 +1,28 @@
+//! `cargo xtask bench`: what an operation costs, beside what the machine allows.
+
+use crate::{command, prerequisites};
+
+/// Arguments of `bench`.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Arguments for the bench program (see `cargo xtask bench --help-bench`)
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    rest: Vec<String>,
+}
+
+/// Builds in release and runs the bench program.
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    prerequisites::for_building()?;
+    command::run(&mut command::cargo(&["build", "--release", "--package", "catamaran", "--package", "e2e"]))?;
+    command::run(&mut command::cargo(&[
+        "build",
+        "--release",
+        "--package",
+        "kernel-core",
+        "--example",
+        "offer_cycle",
+    ]))?;
+    let mut bench = command::program("target/release/catamaran-bench", &["table"]);
+    bench.args(&arguments.rest);
+    command::run(&mut bench)
+}

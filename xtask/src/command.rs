@@ -1,0 +1,113 @@
+//! Running other programs: say what runs, stop at the first failure, count tests on the way.
+
+use std::{
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Command, Stdio},
+    time::Instant,
+};
+
+use anyhow::{Context, bail};
+
+/// The folder with the workspace's Cargo.toml.
+pub fn workspace_root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies inside the workspace")
+}
+
+/// The cargo that runs us.
+pub fn cargo(arguments: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(arguments);
+    command
+}
+
+/// A program with arguments.
+pub fn program(name: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(name);
+    command.args(arguments);
+    command
+}
+
+/// Runs a command to its end, with its output on ours.
+pub fn run(command: &mut Command) -> anyhow::Result<()> {
+    let shown = shown(command);
+    let status = command.status().with_context(|| format!("could not start `{shown}`"))?;
+    if !status.success() {
+        bail!("`{shown}` ended with {status}");
+    }
+    Ok(())
+}
+
+/// A command line as one would type it.
+fn shown(command: &Command) -> String {
+    std::iter::once(command.get_program())
+        .chain(command.get_args())
+        .map(|part| part.to_string_lossy().into_owned())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// How many tests a run had.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Those that passed.
+    pub passed: u64,
+    /// Those that failed.
+    pub failed: u64,
+    /// Those that were left out.
+    pub ignored: u64,
+}
+
+impl Count {
+    /// Adds what one of libtest's closing lines says (`test result: ok. 3 passed; 0 failed; 1 ignored; …`).
+    pub fn add_line(&mut self, line: &str) {
+        let Some(rest) = line.trim().strip_prefix("test result: ") else { return };
+        for part in rest.split([';', '.']) {
+            let mut words = part.split_whitespace();
+            let (Some(number), Some(word)) = (words.next().and_then(|n| n.parse::<u64>().ok()), words.next())
+            else {
+                continue;
+            };
+            match word {
+                "passed" => self.passed += number,
+                "failed" => self.failed += number,
+                "ignored" => self.ignored += number,
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Runs a test command, passes its standard output on, and counts. A non-zero end without a failed test counts as one.
+pub fn run_counting(command: &mut Command, count: &mut Count) -> anyhow::Result<()> {
+    let shown = shown(command);
+    let failed_before = count.failed;
+    let mut child =
+        command.stdout(Stdio::piped()).spawn().with_context(|| format!("could not start `{shown}`"))?;
+    let output = child.stdout.take().expect("standard output is piped");
+    for line in BufReader::new(output).lines() {
+        let line = line.context("could not read the output of the tests")?;
+        count.add_line(&line);
+        println!("{line}");
+    }
+    if !child.wait()?.success() && count.failed == failed_before {
+        count.failed += 1;
+    }
+    Ok(())
+}
+
+/// Runs one named step and says how long it took.
+pub fn step<T>(name: &str, body: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    println!("== {name}");
+    let start = Instant::now();
+    let outcome = body().with_context(|| format!("step '{name}' failed"));
+    println!(
+        "== {name}: {} in {:.1} s",
+        if outcome.is_ok() { "done" } else { "failed" },
+        start.elapsed().as_secs_f64()
+    );
+    outcome
+}
+
+#[cfg(test)]
+mod tests;

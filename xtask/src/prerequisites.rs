@@ -1,0 +1,102 @@
+//! What a fresh machine lacks: found by looking for the files, installed from Debian where that is possible.
+
+use std::path::Path;
+
+use anyhow::bail;
+
+use crate::command;
+
+/// Something that must be on the machine.
+struct Prerequisite {
+    /// Debian's package.
+    package: &'static str,
+    /// Any of these files shows that it is there.
+    files: &'static [&'static str],
+}
+
+const BUILD: &[Prerequisite] = &[
+    Prerequisite { package: "protobuf-compiler", files: &["/usr/bin/protoc", "/usr/local/bin/protoc"] },
+    Prerequisite { package: "gcc", files: &["/usr/bin/cc"] },
+];
+
+const RUN: &[Prerequisite] = &[
+    Prerequisite { package: "containerd", files: &["/usr/bin/containerd", "/usr/local/bin/containerd"] },
+    Prerequisite { package: "runc", files: &["/usr/sbin/runc", "/usr/bin/runc", "/usr/local/sbin/runc"] },
+    Prerequisite {
+        package: "containernetworking-plugins",
+        files: &["/usr/lib/cni/bridge", "/opt/cni/bin/bridge"],
+    },
+    Prerequisite { package: "iptables", files: &["/usr/sbin/iptables"] },
+    Prerequisite { package: "iproute2", files: &["/usr/sbin/ip", "/sbin/ip", "/bin/ip"] },
+    Prerequisite { package: "busybox-static", files: &["/bin/busybox", "/usr/bin/busybox"] },
+];
+
+const TEST: &[Prerequisite] = &[
+    Prerequisite { package: "etcd-server", files: &["/usr/bin/etcd", "/usr/local/bin/etcd"] },
+    Prerequisite { package: "docker-registry", files: &["/usr/bin/docker-registry"] },
+    Prerequisite {
+        package: "python3-venv",
+        files: &["/usr/lib/python3.11/ensurepip", "/usr/lib/python3/dist-packages/virtualenv"],
+    },
+    Prerequisite { package: "python3-pip", files: &["/usr/bin/pip3", "/usr/local/bin/pip3"] },
+    Prerequisite { package: "curl", files: &["/usr/bin/curl"] },
+];
+
+/// What building needs.
+pub fn for_building() -> anyhow::Result<()> {
+    install(&[BUILD])
+}
+
+/// What building and running need.
+pub fn for_running() -> anyhow::Result<()> {
+    install(&[BUILD, RUN])
+}
+
+/// What the tests need on top, the clients included.
+pub fn for_testing() -> anyhow::Result<()> {
+    install(&[BUILD, RUN, TEST])?;
+    let clients = clients_directory();
+    command::run(&mut command::program("python3", &["e2e/clients/fetch.py", &clients]))?;
+    command::run(&mut command::program("bash", &["e2e/frameworks/install.sh", &frameworks_directory()]))
+}
+
+/// Where the tests' kubectl and helm lie.
+pub fn clients_directory() -> String {
+    directory("clients")
+}
+
+/// Where the tests' Mesos frameworks lie.
+pub fn frameworks_directory() -> String {
+    directory("frameworks")
+}
+
+fn directory(name: &str) -> String {
+    let root = std::env::var("CATAMARAN_TEST_CACHE").unwrap_or_else(|_| "target/test-clients".to_owned());
+    let root = std::path::absolute(&root).unwrap_or_else(|_| root.into());
+    root.join(name).to_string_lossy().into_owned()
+}
+
+fn install(groups: &[&[Prerequisite]]) -> anyhow::Result<()> {
+    let missing: Vec<&str> = groups
+        .iter()
+        .flat_map(|group| group.iter())
+        .filter(|p| !p.files.iter().any(|file| Path::new(file).exists()))
+        .map(|p| p.package)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let wanted = missing.join(" ");
+    if !rustix::process::geteuid().is_root() || !Path::new("/usr/bin/apt-get").exists() {
+        bail!(
+            "missing: {wanted}. Install them (on Debian, as root: apt-get install {wanted}) and run this again"
+        );
+    }
+    println!("installing from Debian: {wanted}");
+    command::run(&mut command::program("apt-get", &["update", "-qq"]))?;
+    let mut arguments = vec!["install", "-y", "-qq", "--no-install-recommends"];
+    arguments.extend(missing);
+    let mut apt = command::program("apt-get", &arguments);
+    apt.env("DEBIAN_FRONTEND", "noninteractive");
+    command::run(&mut apt)
+}

@@ -1,0 +1,75 @@
+//! Rules that hold documents to the truth: every invariant has a test, every crate is on the map, every decision page has
+//! its four parts, manifests inherit from the root.
+
+use std::{fs, path::Path};
+
+use anyhow::Context;
+
+use super::{Finding, sources::Source};
+
+/// Checks ARCHITECTURE.md, docs/decisions and the manifests.
+pub fn check(sources: &[Source]) -> anyhow::Result<Vec<Finding>> {
+    let map = fs::read_to_string("ARCHITECTURE.md").context("ARCHITECTURE.md is missing")?;
+    let mut findings = Vec::new();
+    invariants(&map, sources, &mut findings);
+    manifests(&map, &mut findings)?;
+    decisions(&mut findings)?;
+    Ok(findings)
+}
+
+/// Each line of the map that opens with `- **INV-nn**` must name a test function that exists.
+fn invariants(map: &str, sources: &[Source], findings: &mut Vec<Finding>) {
+    for line in map.lines() {
+        let Some(rest) = line.strip_prefix("- **INV-") else { continue };
+        let number = rest.split('*').next().unwrap_or_default();
+        let tests: Vec<&str> =
+            rest.split('`').skip(1).step_by(2).filter(|name| is_identifier(name)).collect();
+        let exists = |name: &&&str| sources.iter().any(|s| s.text.contains(&format!("fn {name}(")));
+        if tests.iter().find(exists).is_none() {
+            findings.push(Finding(format!(
+                "ARCHITECTURE.md: INV-{number} names no test that exists (as `test_name`)"
+            )));
+        }
+    }
+}
+
+fn is_identifier(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+fn manifests(map: &str, findings: &mut Vec<Finding>) -> anyhow::Result<()> {
+    let metadata = cargo_metadata::MetadataCommand::new().no_deps().exec()?;
+    for package in metadata.workspace_packages() {
+        let name = package.name.as_str();
+        if !map.contains(&format!("`{name}`")) {
+            findings.push(Finding(format!("ARCHITECTURE.md: crate `{name}` is not on the code map")));
+        }
+        let text = fs::read_to_string(&package.manifest_path)?;
+        if !text.contains("[lints]\nworkspace = true") {
+            findings.push(Finding(format!("{}: take the lints from the workspace", package.manifest_path)));
+        }
+        let mut in_dependencies = false;
+        for line in text.lines() {
+            if line.starts_with('[') {
+                in_dependencies = line.contains("dependencies");
+            } else if in_dependencies && line.contains('=') && !line.contains("workspace = true") {
+                findings
+                    .push(Finding(format!("{}: `{line}`: versions live at the root", package.manifest_path)));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn decisions(findings: &mut Vec<Finding>) -> anyhow::Result<()> {
+    for entry in fs::read_dir(Path::new("docs/decisions")).context("docs/decisions is missing")? {
+        let path = entry?.path();
+        let text = fs::read_to_string(&path)?;
+        for part in ["## Context", "## Choice", "## Consequence", "## What would change it"] {
+            if !text.contains(part) {
+                findings.push(Finding(format!("{}: has no '{part}'", path.display())));
+            }
+        }
+    }
+    Ok(())
+}

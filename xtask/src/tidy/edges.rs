@@ -1,0 +1,106 @@
+//! Crate edges: `model ← core ← shell ← cli`, and what must never reach a core, checked over the whole graph.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use cargo_metadata::{CargoOpt, DependencyKind, MetadataCommand};
+
+use super::Finding;
+
+/// Which crates of ours each crate of ours may name. A new edge is a design change: add it here with the change that needs it.
+const EDGES: &[(&str, &[&str])] = &[
+    ("store", &[]),
+    ("kernel-model", &[]),
+    ("kernel-wire", &["kernel-model"]),
+    ("kernel-core", &["kernel-model"]),
+    ("kernel", &["kernel-model", "kernel-wire", "kernel-core", "store"]),
+    ("shim-model", &[]),
+    ("shim-core", &["shim-model"]),
+    ("shim-pki", &[]),
+    ("apiserver-shim", &["shim-model", "shim-core", "shim-pki", "store", "kernel", "kernel-model"]),
+    ("executor-core", &[]),
+    ("cri", &[]),
+    ("kubelet-executor", &["executor-core", "cri", "kernel-model", "kernel-wire"]),
+    (
+        "catamaran",
+        &["store", "kernel", "kernel-model", "kernel-core", "apiserver-shim", "shim-pki", "kubelet-executor"],
+    ),
+    ("sim", &["kernel-model", "kernel-core", "shim-model", "shim-core", "executor-core"]),
+    ("e2e", &["shim-pki"]),
+    ("xtask", &[]),
+];
+
+/// The pure crates, and what must not be reachable from them.
+const PURE: &[&str] = &["kernel-model", "kernel-core", "executor-core", "shim-core", "sim"];
+const IMPURE: &[&str] =
+    &["tokio", "hyper", "mio", "rand", "reqwest", "tonic", "rustls", "fjall", "kube-client", "async-std"];
+
+/// Crates that only some may link, because they cost compile time or belong to one door.
+const QUARANTINED: &[(&str, &[&str])] = &[
+    ("tonic", &["cri", "store"]),
+    ("etcd-client", &["store"]),
+    ("fjall", &["store"]),
+    ("rcgen", &["shim-pki"]),
+];
+
+/// Checks every edge.
+pub fn check() -> anyhow::Result<Vec<Finding>> {
+    let metadata = MetadataCommand::new().features(CargoOpt::AllFeatures).exec()?;
+    let ours: BTreeSet<&str> = metadata.workspace_packages().iter().map(|p| p.name.as_str()).collect();
+    let allowed: BTreeMap<&str, &[&str]> = EDGES.iter().copied().collect();
+    let mut findings = Vec::new();
+    for package in metadata.workspace_packages() {
+        let name = package.name.as_str();
+        let Some(edges) = allowed.get(name) else {
+            findings.push(Finding(format!("crate {name} is not in the table of xtask/src/tidy/edges.rs")));
+            continue;
+        };
+        for dependency in package.dependencies.iter().filter(|d| d.kind == DependencyKind::Normal) {
+            let to = dependency.name.as_str();
+            if ours.contains(to) && !edges.contains(&to) {
+                findings.push(Finding(format!(
+                    "{name} depends on {to}: not an allowed edge (xtask/src/tidy/edges.rs)"
+                )));
+            }
+            for (quarantined, users) in QUARANTINED {
+                if to == *quarantined && !users.contains(&name) {
+                    findings.push(Finding(format!("{name} depends on {to}, which only {users:?} may")));
+                }
+            }
+        }
+    }
+    findings.extend(purity(&metadata));
+    Ok(findings)
+}
+
+/// Walks normal dependencies from each pure crate.
+fn purity(metadata: &cargo_metadata::Metadata) -> Vec<Finding> {
+    let Some(resolve) = &metadata.resolve else { return Vec::new() };
+    let names: BTreeMap<_, &str> = metadata.packages.iter().map(|p| (&p.id, p.name.as_str())).collect();
+    let next: BTreeMap<_, Vec<_>> = resolve
+        .nodes
+        .iter()
+        .map(|node| {
+            let normal =
+                |d: &&cargo_metadata::NodeDep| d.dep_kinds.iter().any(|k| k.kind == DependencyKind::Normal);
+            (&node.id, node.deps.iter().filter(normal).map(|d| &d.pkg).collect())
+        })
+        .collect();
+    let mut findings = Vec::new();
+    for package in metadata.packages.iter().filter(|p| PURE.contains(&p.name.as_str())) {
+        let mut seen = BTreeSet::from([&package.id]);
+        let mut queue = VecDeque::from([&package.id]);
+        while let Some(id) = queue.pop_front() {
+            for to in next.get(id).into_iter().flatten() {
+                if seen.insert(to) {
+                    queue.push_back(to);
+                }
+            }
+        }
+        for id in seen {
+            if let Some(name) = names.get(id).filter(|name| IMPURE.contains(name)) {
+                findings.push(Finding(format!("{} must stay pure but reaches {name}", package.name)));
+            }
+        }
+    }
+    findings
+}

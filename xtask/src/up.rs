@@ -1,0 +1,36 @@
+//! `cargo xtask up`: from a fresh machine to a running cluster.
+
+use std::{os::unix::process::CommandExt, path::Path};
+
+use anyhow::Context;
+
+use crate::{command, prerequisites};
+
+/// Arguments of `up`.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Arguments for `catamaran up` (see `catamaran up --help`)
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    rest: Vec<String>,
+}
+
+/// Installs what is missing, builds the binary, and becomes `catamaran up`.
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    prerequisites::for_building()?;
+    if let Err(error) = prerequisites::for_running() {
+        // Without a container runtime the cluster starts all the same; Pods then wait with that reason.
+        eprintln!("warning: {error:#}");
+    }
+    command::run(&mut command::cargo(&["build", "--release", "--package", "catamaran"]))?;
+    let binary = Path::new("target/release/catamaran");
+    let mut up = command::program(&binary.to_string_lossy(), &["up"]);
+    if !has_flag(&arguments.rest, "--example-images") {
+        up.arg("--example-images");
+    }
+    up.args(&arguments.rest);
+    Err(up.exec()).with_context(|| format!("could not start {}", binary.display()))
+}
+
+fn has_flag(arguments: &[String], flag: &str) -> bool {
+    arguments.iter().any(|a| a == flag)
+}
