@@ -1,0 +1,128 @@
+//! The PKI's files, `<data-dir>/pki/`: made at the first start, reused at every later one. The only file of this
+//! crate that touches the disk.
+
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use crate::authority::service_account_key;
+use crate::{CertificateAuthority, Issued, JoinToken, PkiError, kubeconfig};
+
+/// Bytes of randomness in a join token's secret.
+const SECRET_BYTES: usize = 16;
+/// Who may read private keys: the owner alone.
+const MODE_PRIVATE: u32 = 0o600;
+/// Certificates are public.
+const MODE_PUBLIC: u32 = 0o644;
+
+/// The keys of one cluster, as they lie on the disk.
+pub struct Pki {
+    /// Where they lie.
+    pub directory: PathBuf,
+    /// Signs certificates.
+    pub authority: CertificateAuthority,
+    /// Signs service-account tokens: P-256, PKCS#8 PEM.
+    pub service_account_key: String,
+    /// Lets machines join.
+    pub join_token: JoinToken,
+}
+
+impl Pki {
+    /// Opens the PKI of a data directory, or makes it.
+    pub fn open_or_create(data_dir: &Path, now: SystemTime) -> Result<Self, PkiError> {
+        let directory = data_dir.join("pki");
+        create_directory(&directory)?;
+        let authority = open_authority(&directory, now)?;
+        let service_account_key = match read(&directory.join("sa.key"))? {
+            Some(key) => key,
+            None => {
+                let key = service_account_key()?;
+                write(&directory.join("sa.key"), &key, MODE_PRIVATE)?;
+                key
+            }
+        };
+        let secret = match read(&directory.join("join-secret"))? {
+            Some(secret) => secret.trim().to_owned(),
+            None => {
+                let secret = random_secret()?;
+                write(&directory.join("join-secret"), &secret, MODE_PRIVATE)?;
+                secret
+            }
+        };
+        let join_token = JoinToken::new(authority.certificate(), &secret)?;
+        Ok(Pki { directory, authority, service_account_key, join_token })
+    }
+}
+
+/// Writes an administrator's kubeconfig for `server`, readable by its owner alone.
+pub fn write_kubeconfig(path: &Path, server: &str, authority: &str, admin: &Issued) -> Result<(), PkiError> {
+    if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+        std::fs::create_dir_all(parent).map_err(|e| file(parent, e))?;
+    }
+    write(path, &kubeconfig::render(server, authority, admin), MODE_PRIVATE)
+}
+
+/// Writes a private file (a node's key) in one step: a reader sees the old or the new, never half.
+pub fn write_private(path: &Path, text: &str) -> Result<(), PkiError> {
+    write(path, text, MODE_PRIVATE)
+}
+
+/// Writes a public file (a certificate) in one step.
+pub fn write_public(path: &Path, text: &str) -> Result<(), PkiError> {
+    write(path, text, MODE_PUBLIC)
+}
+
+fn open_authority(directory: &Path, now: SystemTime) -> Result<CertificateAuthority, PkiError> {
+    let (certificate_path, key_path) = (directory.join("ca.crt"), directory.join("ca.key"));
+    // The certificate is written last: if it is there, its key is.
+    match (read(&certificate_path)?, read(&key_path)?) {
+        (Some(certificate), Some(key)) => CertificateAuthority::load(certificate, key),
+        (Some(_), None) => Err(file(&key_path, ErrorKind::NotFound.into())),
+        (None, _) => {
+            let authority = CertificateAuthority::create(now)?;
+            write(&key_path, authority.key(), MODE_PRIVATE)?;
+            write(&certificate_path, authority.certificate(), MODE_PUBLIC)?;
+            Ok(authority)
+        }
+    }
+}
+
+fn create_directory(path: &Path) -> Result<(), PkiError> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|e| file(path, e))
+}
+
+fn read(path: &Path) -> Result<Option<String>, PkiError> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(file(path, e)),
+    }
+}
+
+fn write(path: &Path, text: &str, mode: u32) -> Result<(), PkiError> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".new");
+    let temporary = PathBuf::from(temporary);
+    let result = (|| {
+        let _ = std::fs::remove_file(&temporary);
+        let mut f = std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
+        f.write_all(text.as_bytes())?;
+        f.sync_all()?;
+        std::fs::rename(&temporary, path)?;
+        let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        std::fs::File::open(parent)?.sync_all()
+    })();
+    result.map_err(|e| file(path, e))
+}
+
+fn random_secret() -> Result<String, PkiError> {
+    let path = Path::new("/dev/urandom");
+    let mut bytes = [0u8; SECRET_BYTES];
+    std::fs::File::open(path).and_then(|mut f| f.read_exact(&mut bytes)).map_err(|e| file(path, e))?;
+    Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
+}
+
+fn file(path: &Path, source: std::io::Error) -> PkiError {
+    PkiError::File { path: path.to_owned(), source }
+}

@@ -1,0 +1,150 @@
+//! What must hold of keys and certificates, by handshakes of real rustls connections in memory.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection};
+
+use crate::authority::{node_request, public_key_pem, public_point};
+use crate::tls::{ALPN_HTTP, ClientCertificate, client_config, joining_config, server_config};
+use crate::{CertificateAuthority, Identity, JoinToken, Pki, ServerNames, identity};
+
+fn shake(
+    client: Arc<ClientConfig>,
+    server: Arc<ServerConfig>,
+    name: &str,
+) -> Result<Option<Identity>, rustls::Error> {
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    let mut client = ClientConnection::new(client, name).unwrap();
+    let mut server = ServerConnection::new(server).unwrap();
+    for _ in 0..8 {
+        let mut wire = Vec::new();
+        while client.wants_write() {
+            client.write_tls(&mut wire).unwrap();
+        }
+        let mut rest = wire.as_slice();
+        while !rest.is_empty() {
+            server.read_tls(&mut rest).unwrap();
+        }
+        server.process_new_packets()?;
+        let mut wire = Vec::new();
+        while server.wants_write() {
+            server.write_tls(&mut wire).unwrap();
+        }
+        let mut rest = wire.as_slice();
+        while !rest.is_empty() {
+            client.read_tls(&mut rest).unwrap();
+        }
+        client.process_new_packets()?;
+    }
+    assert!(!client.is_handshaking() && !server.is_handshaking());
+    Ok(server.peer_certificates().map(|c| identity::of_certificate(&c[0]).unwrap()))
+}
+
+fn server_of(authority: &CertificateAuthority, clients: ClientCertificate) -> Arc<ServerConfig> {
+    let now = SystemTime::now();
+    let names = ServerNames { dns: vec!["host-a".into()], addresses: vec![[192, 0, 2, 7].into()] };
+    let cert = authority.issue_server(&names, now).unwrap();
+    server_config(&cert.certificate, &cert.key, authority.certificate(), clients, ALPN_HTTP).unwrap()
+}
+
+#[test]
+fn every_name_of_the_server_is_accepted_and_no_other() {
+    let authority = CertificateAuthority::create(SystemTime::now()).unwrap();
+    let server = server_of(&authority, ClientCertificate::Optional);
+    let client = client_config(authority.certificate(), None, ALPN_HTTP).unwrap();
+    for name in
+        ["kubernetes", "kubernetes.default.svc", "localhost", "127.0.0.1", "10.96.0.1", "host-a", "192.0.2.7"]
+    {
+        assert_eq!(shake(client.clone(), server.clone(), name).unwrap(), None, "{name}");
+    }
+    assert!(shake(client, server, "host-b").is_err());
+}
+
+#[test]
+fn client_certificates_say_who_asks_and_strangers_are_refused() {
+    let now = SystemTime::now();
+    let authority = CertificateAuthority::create(now).unwrap();
+    let server = server_of(&authority, ClientCertificate::Required);
+    let ask = |ca: &CertificateAuthority| {
+        let admin = ca.issue_admin(now).unwrap();
+        let id = Some((admin.certificate.as_str(), admin.key.as_str()));
+        let client = client_config(authority.certificate(), id, ALPN_HTTP).unwrap();
+        shake(client, server.clone(), "localhost")
+    };
+    let who = ask(&authority).unwrap().unwrap();
+    assert_eq!(
+        (who.user.as_str(), who.groups),
+        ("kubernetes-admin", vec!["system:masters".to_string()])
+    );
+    assert!(ask(&CertificateAuthority::create(now).unwrap()).is_err());
+}
+
+#[test]
+fn a_node_gets_the_name_that_the_cluster_gives_it() {
+    let now = SystemTime::now();
+    let authority = CertificateAuthority::create(now).unwrap();
+    let request = node_request("liar").unwrap();
+    let names = ServerNames { dns: vec![], addresses: vec![[127, 0, 0, 2].into()] };
+    let certificate = authority.sign_node(&request.csr, "n1", &names, now).unwrap();
+    let client = client_config(
+        authority.certificate(),
+        Some((certificate.as_str(), request.key.as_str())),
+        ALPN_HTTP,
+    )
+    .unwrap();
+    let who = shake(client, server_of(&authority, ClientCertificate::Optional), "localhost").unwrap().unwrap();
+    assert_eq!((who.user.as_str(), who.groups), ("system:node:n1", vec!["system:nodes".to_string()]));
+    assert_eq!(identity::node_name(&who.user), Some("n1"));
+    let door = server_config(
+        &certificate,
+        &request.key,
+        authority.certificate(),
+        ClientCertificate::Optional,
+        ALPN_HTTP,
+    )
+    .unwrap();
+    let client = client_config(authority.certificate(), None, ALPN_HTTP).unwrap();
+    assert!(shake(client, door, "127.0.0.2").is_ok());
+    assert!(authority.sign_node("garbage", "n1", &names, now).is_err());
+    assert!(authority.sign_node(&request.csr, "", &names, now).is_err());
+}
+
+#[test]
+fn a_join_token_knows_its_cluster_and_its_secret() {
+    let now = SystemTime::now();
+    let (ours, theirs) =
+        (CertificateAuthority::create(now).unwrap(), CertificateAuthority::create(now).unwrap());
+    let token = JoinToken::new(ours.certificate(), "s3cret").unwrap();
+    assert!(token.accepts(&token.to_string()));
+    assert!(!token.accepts(&JoinToken::new(ours.certificate(), "guess").unwrap().to_string()));
+    assert!(!token.accepts("K10::"));
+    assert!(!format!("{token:?}").contains("s3cret"));
+    let client = joining_config(&token, ALPN_HTTP).unwrap();
+    assert!(shake(client.clone(), server_of(&ours, ClientCertificate::Optional), "127.0.0.1").is_ok());
+    assert!(shake(client, server_of(&theirs, ClientCertificate::Optional), "127.0.0.1").is_err());
+    for bad in ["", "K10", "K10abc::x", &format!("K10{}::", "0".repeat(64))] {
+        assert!(bad.parse::<JoinToken>().is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn a_restart_finds_the_same_keys_and_strangers_cannot_read_them() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let first = Pki::open_or_create(dir.path(), SystemTime::now()).unwrap();
+    let second = Pki::open_or_create(dir.path(), SystemTime::now()).unwrap();
+    assert_eq!(first.authority.certificate(), second.authority.certificate());
+    assert_eq!(first.service_account_key, second.service_account_key);
+    assert_eq!(first.join_token, second.join_token);
+    for key in ["ca.key", "sa.key", "join-secret"] {
+        let mode = std::fs::metadata(dir.path().join("pki").join(key)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{key}");
+    }
+    assert!(public_key_pem(&first.service_account_key).unwrap().contains("PUBLIC KEY"));
+    assert_eq!(public_point(&first.service_account_key).unwrap().len(), 65);
+    let admin = first.authority.issue_admin(SystemTime::now()).unwrap();
+    let text = crate::kubeconfig::render("https://127.0.0.1:6443", first.authority.certificate(), &admin);
+    assert!(text.contains("server: https://127.0.0.1:6443"));
+}
