@@ -1,11 +1,11 @@
-//! A cluster under test: one `catamaran up` in a directory of its own, on loopback ports of its own.
+//! A cluster under test: the members' processes in a directory of their own, on addresses of their own, and its clients.
 
 use std::{
-    fs::{self, File},
+    fs,
     net::TcpListener,
     path::{Path, PathBuf},
-    process::{Child, Command},
-    time::{Duration, Instant},
+    process::Command,
+    time::Duration,
 };
 
 use anyhow::{Context, bail};
@@ -13,13 +13,10 @@ use serde_json::Value;
 
 use crate::{
     leftovers,
-    program::{self, Output, wait_for},
+    member::Member,
+    network::Network,
+    program::{self, Output},
 };
-
-/// How long a cluster may take to its ready line in a debug build on a busy machine.
-const READY_DEADLINE: Duration = Duration::from_secs(90);
-/// How long it may take to stop: Pods get their grace.
-const STOP_DEADLINE: Duration = Duration::from_secs(90);
 
 /// A running cluster; dropping it stops it and sweeps its directory.
 pub struct Cluster {
@@ -28,10 +25,9 @@ pub struct Cluster {
     pub api: String,
     /// Address of the master's Mesos door.
     pub mesos: String,
-    /// Address of the agent's Mesos door.
-    pub agent: String,
-    extra: Vec<String>,
-    process: Option<Child>,
+    /// Where its clients run, if not on this host.
+    namespace: Option<String>,
+    members: Vec<Member>,
 }
 
 /// A loopback address that was free a moment ago.
@@ -43,7 +39,7 @@ pub fn free_address() -> anyhow::Result<String> {
 pub fn binary() -> PathBuf {
     std::env::var_os("CATAMARAN_BINARY")
         .map(PathBuf::from)
-        .unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/debug/catamaran"))
+        .unwrap_or_else(|| repository().join("target/debug/catamaran"))
 }
 
 /// The repository's root.
@@ -60,29 +56,96 @@ pub fn client(name: &str) -> PathBuf {
 }
 
 impl Cluster {
-    /// Starts `catamaran up` with these further arguments and waits for its ready line.
-    pub fn up(extra: &[&str]) -> anyhow::Result<Self> {
+    fn new(api: String, mesos: String, namespace: Option<&str>) -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new().prefix("cm-e2e-").tempdir_in("/tmp")?;
-        let mut cluster = Self {
-            directory,
-            api: free_address()?,
-            mesos: free_address()?,
-            agent: free_address()?,
-            extra: extra.iter().map(|s| (*s).to_owned()).collect(),
-            process: None,
-        };
-        cluster.start()?;
+        Ok(Self { directory, api, mesos, namespace: namespace.map(str::to_owned), members: Vec::new() })
+    }
+
+    /// Starts `catamaran up` with these further arguments.
+    pub fn up(extra: &[&str]) -> anyhow::Result<Self> {
+        let mut cluster = Self::new(free_address()?, free_address()?, None)?;
+        let mut arguments = cluster.server_arguments("up", extra);
+        arguments.extend(["--agent-listen".to_owned(), free_address()?]);
+        let member = Member::new("up", cluster.directory(), arguments, None);
+        cluster.members.push(member);
+        cluster.start("up")?;
         Ok(cluster)
     }
 
-    /// The cluster's directory: data below `data/`, log in `up.log`.
-    pub fn directory(&self) -> &Path {
-        self.directory.path()
+    /// Starts one `server` and one `agent` as processes of their own.
+    pub fn split(extra: &[&str]) -> anyhow::Result<Self> {
+        let mut cluster = Self::new(free_address()?, free_address()?, None)?;
+        cluster.add_server(extra)?;
+        cluster.add_agent("agent", &free_address()?, None, &["--example-images"])?;
+        Ok(cluster)
     }
 
-    /// The data directory.
-    pub fn data(&self) -> PathBuf {
-        self.directory().join("data")
+    /// Starts one `server` with one `agent` on the first host of a network, and another agent on its second.
+    pub fn on(network: &Network, extra: &[&str]) -> anyhow::Result<Self> {
+        let (first, second) = (Network::FIRST, Network::SECOND);
+        let mut cluster = Self::new(format!("{first}:6443"), format!("{first}:5050"), Some(&network.first))?;
+        cluster.add_server(extra)?;
+        let images = "--example-images";
+        let one = ["--hostname", "node-1", images];
+        cluster.add_agent("agent-1", &format!("{first}:5051"), Some(&network.first), &one)?;
+        let two = ["--hostname", "node-2", "--pod-cidr", "10.244.1.0/24", images];
+        cluster.add_agent("agent-2", &format!("{second}:5051"), Some(&network.second), &two)?;
+        Ok(cluster)
+    }
+
+    fn server_arguments(&self, verb: &str, extra: &[&str]) -> Vec<String> {
+        let data = self.directory().join("data").to_string_lossy().into_owned();
+        let kubeconfig = self.kubeconfig().to_string_lossy().into_owned();
+        let mut arguments = vec![verb.to_owned()];
+        for (flag, value) in [
+            ("--data-dir", &data),
+            ("--kubeconfig", &kubeconfig),
+            ("--api-listen", &self.api),
+            ("--mesos-listen", &self.mesos),
+        ] {
+            arguments.extend([flag.to_owned(), value.clone()]);
+        }
+        arguments.extend(extra.iter().map(|s| (*s).to_owned()));
+        arguments
+    }
+
+    fn add_server(&mut self, extra: &[&str]) -> anyhow::Result<()> {
+        let arguments = self.server_arguments("server", extra);
+        self.members.push(Member::new("server", self.directory.path(), arguments, self.namespace.as_deref()));
+        self.start("server")
+    }
+
+    fn add_agent(
+        &mut self,
+        name: &str,
+        listen: &str,
+        namespace: Option<&str>,
+        extra: &[&str],
+    ) -> anyhow::Result<()> {
+        let token = fs::read_to_string(self.directory().join("data/join-token"))
+            .context("the server wrote no join-token")?;
+        let data = self.directory().join(name).to_string_lossy().into_owned();
+        let mut arguments: Vec<String> = [
+            "agent",
+            "--master",
+            &self.mesos,
+            "--token",
+            token.trim(),
+            "--data-dir",
+            &data,
+            "--agent-listen",
+            listen,
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        arguments.extend(extra.iter().map(|s| (*s).to_owned()));
+        self.members.push(Member::new(name, self.directory.path(), arguments, namespace));
+        self.start(name)
+    }
+
+    /// The cluster's directory: data below `data/` and a directory an agent, logs beside them.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     /// The kubeconfig that it wrote.
@@ -90,99 +153,80 @@ impl Cluster {
         self.directory().join("kubeconfig")
     }
 
-    /// Everything that it has printed.
-    pub fn log(&self) -> String {
-        fs::read_to_string(self.directory().join("up.log")).unwrap_or_default()
+    fn member(&mut self, name: &str) -> anyhow::Result<&mut Member> {
+        self.members
+            .iter_mut()
+            .find(|m| m.name() == name)
+            .with_context(|| format!("there is no member {name}"))
     }
 
-    /// The process id of `up`.
-    pub fn pid(&self) -> Option<u32> {
-        self.process.as_ref().map(Child::id)
+    /// Starts a member (again) and waits until it is ready.
+    pub fn start(&mut self, name: &str) -> anyhow::Result<()> {
+        self.member(name)?.start()
     }
 
-    /// Starts it (again) and waits for the ready line of this start.
-    pub fn start(&mut self) -> anyhow::Result<()> {
-        let before = self.log().len();
-        let log = File::options().create(true).append(true).open(self.directory().join("up.log"))?;
-        let mut command = Command::new(binary());
-        command
-            .arg("up")
-            .arg("--data-dir")
-            .arg(self.data())
-            .arg("--kubeconfig")
-            .arg(self.kubeconfig())
-            .args(["--api-listen", &self.api, "--mesos-listen", &self.mesos, "--agent-listen", &self.agent])
-            .args(&self.extra)
-            .stdin(std::process::Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log);
-        self.process = Some(command.spawn().context("could not start catamaran up")?);
-        let start = Instant::now();
-        loop {
-            let said = self.log().split_off(before);
-            if said.lines().any(|line| line.starts_with("ready: kubectl")) {
-                return Ok(());
-            }
-            let process = self.process.as_mut().expect("it was started above");
-            if let Some(status) = process.try_wait()? {
-                bail!("catamaran up ended with {status} before it was ready:\n{said}");
-            }
-            if start.elapsed() > READY_DEADLINE {
-                bail!("no ready line after {READY_DEADLINE:?}:\n{said}");
-            }
-            std::thread::sleep(Duration::from_millis(20));
+    /// Kills a member with no chance to clean up.
+    pub fn kill(&mut self, name: &str) -> anyhow::Result<()> {
+        self.member(name)?.kill()
+    }
+
+    /// Stops a member as Ctrl-C does.
+    pub fn stop(&mut self, name: &str) -> anyhow::Result<()> {
+        self.member(name)?.stop()
+    }
+
+    /// The one process of this cluster whose command line contains this; not a member's own.
+    pub fn process(&self, part: &str) -> anyhow::Result<u32> {
+        let members: Vec<u32> = self.members.iter().filter_map(Member::pid).collect();
+        let found: Vec<(i32, String)> = leftovers::process_ids(&self.directory().to_string_lossy())
+            .into_iter()
+            .filter(|(pid, line)| line.contains(part) && !members.contains(&(*pid as u32)))
+            .collect();
+        match found.as_slice() {
+            [(pid, _)] => Ok(*pid as u32),
+            _ => bail!("'{part}' is no single process: {found:#?}"),
         }
     }
 
-    /// Stops it as Ctrl-C does; it must end well.
-    pub fn stop(&mut self) -> anyhow::Result<()> {
-        let Some(mut process) = self.process.take() else { return Ok(()) };
-        signal(process.id(), rustix::process::Signal::INT);
-        let status = wait_for("catamaran up to stop", STOP_DEADLINE, || Ok(process.try_wait()?));
-        if status.is_err() {
-            process.kill()?;
-            process.wait()?;
-        }
-        let status = status.with_context(|| format!("its log:\n{}", self.tail()))?;
-        if !status.success() {
-            bail!("after Ctrl-C catamaran up ended with {status}:\n{}", self.tail());
-        }
-        Ok(())
-    }
-
-    /// Stops it, and fails if anything of it is still on the machine.
+    /// Stops all, and fails if anything of it is still on the machine.
     pub fn stop_and_look_around(mut self) -> anyhow::Result<()> {
-        self.stop()?;
+        self.stop_all()?;
         let left = leftovers::of(self.directory());
         if !left.is_empty() {
-            bail!("left on the machine: {left:#?}\nlog:\n{}", self.tail());
+            bail!("left on the machine: {left:#?}\n{}", self.tail());
         }
         Ok(())
     }
 
-    /// Kills it as the kernel would, with no chance to clean up.
-    pub fn kill(&mut self) -> anyhow::Result<()> {
-        if let Some(mut process) = self.process.take() {
-            process.kill()?;
-            process.wait()?;
-        }
-        Ok(())
+    fn stop_all(&mut self) -> anyhow::Result<()> {
+        self.members.iter_mut().rev().map(Member::stop).fold(Ok(()), Result::and)
     }
 
-    /// The last part of its log.
+    /// The last parts of the members' logs.
     pub fn tail(&self) -> String {
-        let log = self.log();
-        let lines: Vec<&str> = log.lines().collect();
-        lines[lines.len().saturating_sub(60)..].join("\n")
+        self.members.iter().map(Member::tail).collect::<Vec<_>>().join("\n")
+    }
+
+    /// A program that runs where the cluster's clients run.
+    pub fn command(&self, program: impl AsRef<Path>) -> Command {
+        match &self.namespace {
+            None => Command::new(program.as_ref()),
+            Some(namespace) => {
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", namespace]).arg(program.as_ref());
+                command
+            }
+        }
     }
 
     /// A kubectl command against this cluster.
     pub fn kubectl_command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(client("kubectl"));
-        command.arg("--kubeconfig").arg(self.kubeconfig()).args(arguments);
-        // A cache of its own: discovery of another cluster must not answer for this one.
+        let mut command = self.command(client("kubectl"));
+        command.arg("--kubeconfig").arg(self.kubeconfig());
+        // A cache of its own: discovery of another cluster must not answer for this one. In front of the arguments,
+        // because everything after `--` belongs to `exec`.
         command.arg("--cache-dir").arg(self.directory().join("kube-cache"));
-        command.current_dir(repository());
+        command.args(arguments).current_dir(repository());
         command
     }
 
@@ -195,7 +239,7 @@ impl Cluster {
     pub fn kubectl(&self, arguments: &[&str]) -> anyhow::Result<String> {
         self.try_kubectl(arguments)?
             .ok()
-            .with_context(|| format!("kubectl {}\nlog of up:\n{}", arguments.join(" "), self.tail()))
+            .with_context(|| format!("kubectl {}\n{}", arguments.join(" "), self.tail()))
     }
 
     /// Runs kubectl with `-o json`.
@@ -208,26 +252,19 @@ impl Cluster {
     /// Asks the master's operator API.
     pub fn operator(&self, call: &str) -> anyhow::Result<Value> {
         let url = format!("http://{}/api/v1", self.mesos);
-        let mut curl = Command::new("curl");
+        let mut curl = self.command("curl");
         curl.args(["-sS", "--max-time", "20", "-H", "Content-Type: application/json", "-d", call, &url]);
         let text = program::run(&mut curl, Duration::from_secs(30))?.ok()?;
         serde_json::from_str(&text).with_context(|| format!("the operator API said: {text}"))
     }
 }
 
-/// Sends a signal to a process that may have ended.
-pub fn signal(pid: u32, signal: rustix::process::Signal) {
-    if let Some(pid) = rustix::process::Pid::from_raw(pid as i32) {
-        let _ = rustix::process::kill_process(pid, signal);
-    }
-}
-
 impl Drop for Cluster {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("log of catamaran up:\n{}", self.tail());
+            eprintln!("{}", self.tail());
         }
-        if let Err(error) = self.stop() {
+        if let Err(error) = self.stop_all() {
             eprintln!("while stopping: {error:#}");
         }
         leftovers::sweep(self.directory.path());

@@ -1,8 +1,12 @@
 //! Black-box tests of Catamaran: the real binary, real kubectl, real Mesos frameworks, real containers.
 //!
-//! This library is what the tests in `tests/` stand on: [`cluster::Cluster`] starts and stops the binary,
-//! [`program`] runs clients with a deadline, [`leftovers`] tells what a stopped cluster left on the machine.
+//! This library is what the tests in `tests/` stand on: [`cluster::Cluster`] starts and stops the binary's processes,
+//! [`program`] runs clients with a deadline, [`framework`] is a real Mesos framework, [`network`] makes hosts,
+//! [`etcd`] a real etcd, and [`leftovers`] tells what a stopped cluster left on the machine.
 
 pub mod cluster;
+pub mod etcd;
 pub mod leftovers;
+pub mod member;
+pub mod network;
 pub mod program;

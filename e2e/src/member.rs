@@ -1,0 +1,131 @@
+//! One process of a cluster under test: the binary with its arguments, perhaps in a network namespace, with a log.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+use rustix::process::Signal;
+
+use crate::{cluster::binary, program::wait_for};
+
+/// How long a member may take to its ready line in a debug build on a busy machine.
+const READY_DEADLINE: Duration = Duration::from_secs(90);
+/// How long it may take to stop: Pods get their grace.
+const STOP_DEADLINE: Duration = Duration::from_secs(90);
+
+/// A process of the cluster.
+pub struct Member {
+    name: String,
+    arguments: Vec<String>,
+    namespace: Option<String>,
+    log: PathBuf,
+    process: Option<Child>,
+}
+
+impl Member {
+    /// Describes a member; nothing runs yet.
+    pub fn new(name: &str, directory: &Path, arguments: Vec<String>, namespace: Option<&str>) -> Self {
+        Self {
+            name: name.to_owned(),
+            arguments,
+            namespace: namespace.map(str::to_owned),
+            log: directory.join(format!("{name}.log")),
+            process: None,
+        }
+    }
+
+    /// Its name in the test.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Everything that it has printed.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// The last lines of its log.
+    pub fn tail(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        format!("--- {}\n{}", self.name, lines[lines.len().saturating_sub(40)..].join("\n"))
+    }
+
+    /// Its process id, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Child::id)
+    }
+
+    /// Starts it (again) and waits for the ready line of this start.
+    pub fn start(&mut self) -> anyhow::Result<()> {
+        let before = self.log().len();
+        let log = File::options().create(true).append(true).open(&self.log)?;
+        let mut command = match &self.namespace {
+            None => Command::new(binary()),
+            Some(namespace) => {
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", namespace]).arg(binary());
+                command
+            }
+        };
+        command.args(&self.arguments).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let process = command.spawn().with_context(|| format!("could not start {}", self.name))?;
+        self.process = Some(process);
+        self.wait_until_ready(before)
+    }
+
+    fn wait_until_ready(&mut self, before: usize) -> anyhow::Result<()> {
+        let start = Instant::now();
+        loop {
+            let said = self.log().split_off(before);
+            if said.lines().any(|line| line.starts_with("ready: ")) {
+                return Ok(());
+            }
+            let process = self.process.as_mut().expect("it was started just before");
+            if let Some(status) = process.try_wait()? {
+                bail!("{} ended with {status} before it was ready:\n{said}", self.name);
+            }
+            if start.elapsed() > READY_DEADLINE {
+                bail!("{}: no ready line after {READY_DEADLINE:?}:\n{said}", self.name);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Stops it as Ctrl-C does; it must end well.
+    pub fn stop(&mut self) -> anyhow::Result<()> {
+        let Some(mut process) = self.process.take() else { return Ok(()) };
+        send(process.id(), Signal::INT);
+        let status = wait_for(&format!("{} to stop", self.name), STOP_DEADLINE, || Ok(process.try_wait()?));
+        if status.is_err() {
+            process.kill()?;
+            process.wait()?;
+        }
+        let status = status.with_context(|| self.tail())?;
+        if !status.success() {
+            bail!("after Ctrl-C {} ended with {status}\n{}", self.name, self.tail());
+        }
+        Ok(())
+    }
+
+    /// Kills it as the kernel would, with no chance to clean up.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        if let Some(mut process) = self.process.take() {
+            process.kill()?;
+            process.wait()?;
+        }
+        Ok(())
+    }
+}
+
+/// Sends a signal to a process that may have ended.
+pub fn send(pid: u32, signal: Signal) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) {
+        // Nothing to do where it ended on its own meanwhile.
+        let _ = rustix::process::kill_process(pid, signal);
+    }
+}
