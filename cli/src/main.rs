@@ -1,3 +1,26 @@
-//! Placeholder; replaced in the next commit.
+//! The `catamaran` binary: parses its arguments, hands over to one verb, and says in one sentence what went wrong.
+//!
+//! No logic lives here. [`arguments`] is what can be asked; `up`, `server`, `agent` and the two executors are what can be done.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+
+mod agent;
+mod arguments;
+mod data_directory;
+mod node;
+mod preflight;
+mod progress;
+mod server;
+mod up;
+
+fn main() -> ExitCode {
+    match arguments::Arguments::parse().run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

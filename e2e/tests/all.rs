@@ -1,4 +1,10 @@
 //! Every black-box test, in one program. Run by `cargo xtask test`, one test at a time.
 
+#[path = "all/machines.rs"]
+mod machines;
+#[path = "all/pulls.rs"]
+mod pulls;
+#[path = "all/refusals.rs"]
+mod refusals;
 #[path = "all/walk.rs"]
 mod walk;

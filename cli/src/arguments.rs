@@ -1,0 +1,182 @@
+//! What can be asked of the binary.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{agent, server, up};
+
+/// One cluster with two hulls: a Kubernetes API and the Apache Mesos v1 API on the same machines, out of one ledger.
+#[derive(Debug, Parser)]
+#[command(name = "catamaran", version, max_term_width = 100)]
+pub struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Start a whole cluster in one process: server and one agent
+    Up(Up),
+    /// Start the control plane: the Mesos master and the Kubernetes API
+    Server(Server),
+    /// Start an agent on this machine and join a server
+    Agent(Agent),
+    /// Carry the Pods of a machine (started by an agent)
+    #[command(hide = true)]
+    Executor,
+    /// Run one command task (started by an agent)
+    #[command(hide = true)]
+    CommandExecutor,
+}
+
+impl Arguments {
+    /// Does what was asked.
+    pub fn run(self) -> anyhow::Result<()> {
+        match self.verb {
+            Verb::Up(arguments) => up::run(arguments),
+            Verb::Server(arguments) => server::run(arguments),
+            Verb::Agent(arguments) => agent::run(arguments),
+            Verb::Executor => agent::run_executor(),
+            Verb::CommandExecutor => agent::run_command_executor(),
+        }
+    }
+}
+
+/// Where objects are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreChoice {
+    /// In the data directory.
+    Embedded,
+    /// In memory: lost at the end. For trials and benchmarks.
+    Memory,
+    /// In etcd, at these endpoints.
+    Etcd(Vec<String>),
+}
+
+/// Parses `embedded`, `memory` or `etcd=http://host:port[,…]`.
+fn store_choice(text: &str) -> Result<StoreChoice, String> {
+    match text.split_once('=') {
+        None if text == "embedded" => Ok(StoreChoice::Embedded),
+        None if text == "memory" => Ok(StoreChoice::Memory),
+        Some(("etcd", endpoints)) if endpoints.starts_with("http") => {
+            Ok(StoreChoice::Etcd(endpoints.split(',').map(str::to_owned).collect()))
+        }
+        _ => Err("give 'embedded', 'memory', or 'etcd=http://HOST:PORT[,http://…]'".to_owned()),
+    }
+}
+
+/// Parses a length of time in seconds, with decimals.
+fn seconds(text: &str) -> Result<Duration, String> {
+    text.parse::<f64>()
+        .ok()
+        .and_then(|secs| Duration::try_from_secs_f64(secs).ok())
+        .filter(|length| *length >= Duration::from_millis(10))
+        .ok_or_else(|| "give seconds, at least 0.01".to_owned())
+}
+
+/// What every server needs.
+#[derive(Debug, Clone, Args)]
+pub struct ServerArguments {
+    /// Where everything is kept
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/catamaran")]
+    pub data_dir: PathBuf,
+    /// Where to write the administrator's kubeconfig [default: kubeconfig in the data directory]
+    #[arg(long, value_name = "PATH")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Address of the Kubernetes API (TLS)
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:6443")]
+    pub api_listen: SocketAddr,
+    /// Address of the Mesos master API, and of the agents' link
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:5050")]
+    pub mesos_listen: SocketAddr,
+    /// embedded, memory, or etcd=http://HOST:PORT[,…]
+    #[arg(long, value_name = "STORE", default_value = "embedded", value_parser = store_choice)]
+    pub store: StoreChoice,
+    /// Add agents that run nothing but report as real ones do
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub hollow_nodes: u32,
+    /// Weights of roles in the fair shares: ROLE=WEIGHT[,…]
+    #[arg(long, value_name = "WEIGHTS", default_value = "", value_parser = weights)]
+    pub weights: Weights,
+    /// Seconds between heartbeats on Mesos streams
+    #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = seconds)]
+    pub heartbeat_interval: Duration,
+    /// Seconds between pings of an agent; five missed ones make it unreachable
+    #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = seconds)]
+    pub agent_ping_timeout: Duration,
+}
+
+/// Weights by role.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Weights(pub Vec<(String, f64)>);
+
+/// Parses `ROLE=WEIGHT[,…]`.
+fn weights(text: &str) -> Result<Weights, String> {
+    let one = |part: &str| {
+        let (role, weight) = part.split_once('=').ok_or("give ROLE=WEIGHT[,…]")?;
+        match weight.parse::<f64>() {
+            Ok(weight) if weight.is_finite() && weight > 0.0 => Ok((role.to_owned(), weight)),
+            _ => Err(format!("'{weight}' is no weight: give a number above zero")),
+        }
+    };
+    text.split(',').filter(|part| !part.is_empty()).map(one).collect::<Result<_, String>>().map(Weights)
+}
+
+/// What every agent needs.
+#[derive(Debug, Clone, Args)]
+pub struct AgentArguments {
+    /// Address of the agent's Mesos API
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:5051")]
+    pub agent_listen: SocketAddr,
+    /// Socket of a container runtime [default: a private containerd]
+    #[arg(long, value_name = "SOCKET")]
+    pub cri_endpoint: Option<String>,
+    /// Name of this machine [default: its host name]
+    #[arg(long, value_name = "NAME")]
+    pub hostname: Option<String>,
+    /// What the machine offers, as cpus:4;mem:8192;disk:10000;ports:[31000-32000] [default: what is found]
+    #[arg(long, value_name = "RESOURCES")]
+    pub resources: Option<String>,
+    /// What distinguishes the machine, as rack:r1;zone:a
+    #[arg(long, value_name = "ATTRIBUTES")]
+    pub attributes: Option<String>,
+    /// Network of the machine's Pods
+    #[arg(long, value_name = "CIDR", default_value = "10.244.0.0/24")]
+    pub pod_cidr: String,
+    /// Build the image of manifests/examples and import it
+    #[arg(long)]
+    pub example_images: bool,
+}
+
+/// Arguments of `up`.
+#[derive(Debug, Clone, Args)]
+pub struct Up {
+    #[command(flatten)]
+    pub server: ServerArguments,
+    #[command(flatten)]
+    pub agent: AgentArguments,
+}
+
+/// Arguments of `server`.
+#[derive(Debug, Clone, Args)]
+pub struct Server {
+    #[command(flatten)]
+    pub server: ServerArguments,
+}
+
+/// Arguments of `agent`.
+#[derive(Debug, Clone, Args)]
+pub struct Agent {
+    /// The server's Mesos address
+    #[arg(long, value_name = "HOST:PORT")]
+    pub master: String,
+    /// The join token, as the server wrote it to join-token in its data directory; needed once
+    #[arg(long, value_name = "TOKEN")]
+    pub token: Option<String>,
+    /// Where everything is kept
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/catamaran-agent")]
+    pub data_dir: PathBuf,
+    #[command(flatten)]
+    pub agent: AgentArguments,
+}

@@ -1,0 +1,52 @@
+//! What is looked at before anything is changed: who we are, which ports are free, which programs are there.
+
+use std::{net::{SocketAddr, TcpListener}, path::Path};
+
+use anyhow::{Context, bail};
+
+/// Containers, mounts and control groups need root.
+pub fn need_root(verb: &str) -> anyhow::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        bail!("catamaran {verb} needs root to start containers; run it with sudo");
+    }
+    Ok(())
+}
+
+/// Every address must be free, and ours to bind.
+pub fn need_ports(addresses: &[(&str, SocketAddr)]) -> anyhow::Result<()> {
+    for (flag, address) in addresses {
+        if address.port() == 0 {
+            continue;
+        }
+        TcpListener::bind(address).map(drop).with_context(|| {
+            format!("cannot listen on {address}; stop what uses it, or give another address with {flag}")
+        })?;
+    }
+    Ok(())
+}
+
+/// A program or file that running Pods needs, and Debian's package for it.
+const RUNTIME: &[(&str, &[&str])] = &[
+    ("containerd", &["/usr/bin/containerd", "/usr/local/bin/containerd"]),
+    ("runc", &["/usr/sbin/runc", "/usr/bin/runc", "/usr/local/sbin/runc", "/usr/local/bin/runc"]),
+    ("containernetworking-plugins", &["/usr/lib/cni/bridge", "/opt/cni/bin/bridge"]),
+    ("iptables", &["/usr/sbin/iptables", "/sbin/iptables"]),
+    ("busybox-static", &["/bin/busybox", "/usr/bin/busybox"]),
+];
+
+/// What is missing to run Pods, as one sentence that says how to get it; `None` where nothing is.
+pub fn missing_runtime() -> Option<String> {
+    let missing: Vec<&str> = RUNTIME
+        .iter()
+        .filter(|(_, files)| !files.iter().any(|file| Path::new(file).exists()))
+        .map(|(package, _)| *package)
+        .collect();
+    if missing.is_empty() {
+        return None;
+    }
+    Some(format!(
+        "this machine lacks {}, so Pods wait; on Debian install with: apt-get install {}",
+        missing.join(", "),
+        missing.join(" ")
+    ))
+}

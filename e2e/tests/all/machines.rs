@@ -1,0 +1,68 @@
+//! Several machines: two agents that joined with a token, the second on a host of its own, cut off and back.
+
+use std::time::Duration;
+
+use e2e::{cluster::Cluster, network::Network, program::wait_for};
+use serde_json::Value;
+
+/// A Deployment that spreads by need: each Pod asks for more than half of a machine's CPUs would allow two of.
+fn pods_by_node(cluster: &Cluster) -> anyhow::Result<Vec<(String, String, bool)>> {
+    let list = cluster.json(&["get", "pods", "-l", "app=web"])?;
+    let text =
+        |pod: &Value, path: &str| pod.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let pods = list["items"].as_array().cloned().unwrap_or_default();
+    Ok(pods
+        .iter()
+        .map(|pod| {
+            let ready = pod["status"]["conditions"]
+                .as_array()
+                .is_some_and(|all| all.iter().any(|c| c["type"] == "Ready" && c["status"] == "True"));
+            let leaving = pod.pointer("/metadata/deletionTimestamp").is_some();
+            (text(pod, "/metadata/name"), text(pod, "/spec/nodeName"), ready && !leaving)
+        })
+        .collect())
+}
+
+#[test]
+fn a_machine_that_is_cut_off_is_replaced() -> anyhow::Result<()> {
+    let network = Network::new()?;
+    let cluster = Cluster::on(&network, &["--agent-ping-timeout", "1"])?;
+    let nodes = cluster.kubectl(&["get", "nodes"])?;
+    assert!(nodes.contains("node-1") && nodes.contains("node-2"), "{nodes}");
+    cluster.kubectl(&["apply", "-f", "manifests/examples/web.yaml"])?;
+    // Evict soon after the machine is lost, so that the test need not wait for five minutes.
+    let patch = r#"{"spec":{"replicas":6,"template":{"spec":{"tolerations":[
+        {"key":"node.kubernetes.io/unreachable","operator":"Exists","effect":"NoExecute","tolerationSeconds":2},
+        {"key":"node.kubernetes.io/not-ready","operator":"Exists","effect":"NoExecute","tolerationSeconds":2}]}}}}"#;
+    cluster.kubectl(&["patch", "deployment", "web", "-p", patch])?;
+    cluster.kubectl(&["rollout", "status", "deployment/web", "--timeout=120s"])?;
+    let before = wait_for("six ready pods on two nodes", Duration::from_secs(60), || {
+        let pods = pods_by_node(&cluster)?;
+        let ready = pods.iter().filter(|(_, _, ready)| *ready).count();
+        Ok((ready == 6 && pods.len() == 6).then_some(pods))
+    })?;
+    assert!(before.iter().any(|(_, node, _)| node == "node-2"), "nothing runs on node-2: {before:?}");
+
+    network.cut()?;
+    wait_for("node-2 to be NotReady", Duration::from_secs(60), || {
+        let nodes = cluster.kubectl(&["get", "nodes"])?;
+        Ok(nodes.lines().any(|l| l.starts_with("node-2") && l.contains("NotReady")).then_some(()))
+    })?;
+    wait_for("six ready pods on node-1", Duration::from_secs(90), || {
+        let pods = pods_by_node(&cluster)?;
+        Ok((pods.iter().filter(|(_, node, ready)| node == "node-1" && *ready).count() == 6).then_some(()))
+    })?;
+
+    network.mend()?;
+    wait_for("node-2 to be Ready again", Duration::from_secs(90), || {
+        let nodes = cluster.kubectl(&["get", "nodes"])?;
+        Ok(nodes.lines().any(|l| l.starts_with("node-2") && l.contains(" Ready")).then_some(()))
+    })?;
+    wait_for("the replaced pods to be gone everywhere", Duration::from_secs(90), || {
+        let pods = pods_by_node(&cluster)?;
+        let tasks = cluster.operator(r#"{"type":"GET_TASKS"}"#)?;
+        let running = tasks["get_tasks"]["tasks"].as_array().map_or(0, Vec::len);
+        Ok((pods.len() == 6 && running == 6).then_some(()))
+    })?;
+    cluster.stop_and_look_around()
+}

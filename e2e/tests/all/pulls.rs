@@ -1,0 +1,99 @@
+//! Real pulls: an image made here, served by Debian's docker-registry on loopback, pulled by the container runtime.
+
+use std::{
+    fs,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use e2e::{
+    cluster::{Cluster, free_address},
+    program::wait_for,
+};
+
+/// A registry with its files in a directory.
+struct Registry {
+    process: Child,
+    address: String,
+    _directory: tempfile::TempDir,
+}
+
+impl Registry {
+    fn start() -> anyhow::Result<Self> {
+        let directory = tempfile::Builder::new().prefix("cm-registry-").tempdir_in("/tmp")?;
+        let address = free_address()?;
+        let config = directory.path().join("config.yml");
+        let root = directory.path().join("data");
+        fs::write(
+            &config,
+            format!(
+                "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {address}\n",
+                root.display()
+            ),
+        )?;
+        let process = Command::new("docker-registry")
+            .arg("serve")
+            .arg(&config)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let registry = Self { process, address, _directory: directory };
+        wait_for("the registry to answer", Duration::from_secs(20), || {
+            Ok(std::net::TcpStream::connect(&registry.address).is_ok().then_some(()))
+        })?;
+        Ok(registry)
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn an_image_is_pulled_from_a_registry() -> anyhow::Result<()> {
+    let registry = Registry::start()?;
+    let image = format!("{}/probe:1", registry.address);
+    let cluster = Cluster::up(&["--example-images"])?;
+    // The runtime's own tool pushes what was imported under another name.
+    cluster.kubectl(&["run", "warm", "--image=localhost/catamaran/example-web:1", "--", "sleep", "600"])?;
+    cluster.kubectl(&["wait", "--for=condition=Ready", "pod/warm", "--timeout=60s"])?;
+    let socket = find_socket(&cluster)?;
+    for arguments in [
+        vec!["images", "tag", "localhost/catamaran/example-web:1", &image],
+        vec!["images", "push", "--plain-http", &image],
+        vec!["images", "rm", &image],
+    ] {
+        let status =
+            Command::new("ctr").args(["--address", &socket, "-n", "k8s.io"]).args(&arguments).status()?;
+        assert!(status.success(), "ctr {arguments:?}: {status}");
+    }
+    cluster.kubectl(&[
+        "run",
+        "pulled",
+        "--image",
+        &image,
+        "--image-pull-policy=Always",
+        "--",
+        "sleep",
+        "600",
+    ])?;
+    cluster.kubectl(&["wait", "--for=condition=Ready", "pod/pulled", "--timeout=60s"])?;
+    cluster.kubectl(&["run", "wrong", "--image", &format!("{}/nothing:1", registry.address)])?;
+    wait_for("the reason why the other image cannot be pulled", Duration::from_secs(60), || {
+        let pods = cluster.kubectl(&["get", "pod", "wrong"])?;
+        Ok((pods.contains("ErrImagePull") || pods.contains("ImagePullBackOff")).then_some(()))
+    })?;
+    let events = cluster.kubectl(&["get", "events"])?;
+    assert!(events.contains("Pulled") && events.contains("Failed"), "{events}");
+    cluster.stop_and_look_around()
+}
+
+/// The private runtime's socket: the one that its process was told.
+fn find_socket(cluster: &Cluster) -> anyhow::Result<String> {
+    let listed = Command::new("find").arg(cluster.directory()).args(["-name", "containerd.sock"]).output()?;
+    let text = String::from_utf8_lossy(&listed.stdout);
+    Ok(text.lines().next().unwrap_or_default().to_owned())
+}

@@ -1,0 +1,99 @@
+//! What cannot be done is said in one clear sentence, with a non-zero end, and changes nothing.
+
+use std::{fs, net::TcpListener, os::unix::process::CommandExt, process::Command, time::Duration};
+
+use e2e::{
+    cluster::{Cluster, binary, free_address},
+    program::{self, Output},
+};
+
+fn up(data: &std::path::Path, api: &str) -> anyhow::Result<Command> {
+    let mut command = Command::new(binary());
+    command.arg("up").arg("--data-dir").arg(data).args(["--api-listen", api]);
+    command.args(["--mesos-listen", &free_address()?, "--agent-listen", &free_address()?]);
+    Ok(command)
+}
+
+fn refused(output: &Output, part: &str) {
+    assert!(!output.status.success(), "{output:?}");
+    let complaints: Vec<&str> = output.stderr.lines().collect();
+    assert_eq!(complaints.len(), 1, "one sentence, not: {output:?}");
+    assert!(complaints[0].starts_with("error: ") && complaints[0].contains(part), "{output:?}");
+}
+
+#[test]
+fn a_taken_port_is_refused() -> anyhow::Result<()> {
+    let scratch = tempfile::tempdir()?;
+    let data = scratch.path().join("data");
+    let taken = TcpListener::bind("127.0.0.1:0")?;
+    let address = taken.local_addr()?.to_string();
+    let output = program::run(&mut up(&data, &address)?, Duration::from_secs(20))?;
+    refused(&output, &format!("cannot listen on {address}"));
+    assert!(!data.exists(), "the data directory was made all the same");
+    Ok(())
+}
+
+#[test]
+fn a_newer_data_directory_is_refused() -> anyhow::Result<()> {
+    let scratch = tempfile::tempdir()?;
+    fs::write(scratch.path().join("format"), "999\n")?;
+    let output = program::run(&mut up(scratch.path(), &free_address()?)?, Duration::from_secs(20))?;
+    refused(&output, "newer catamaran");
+    assert_eq!(fs::read_dir(scratch.path())?.count(), 1, "something was added to the directory");
+    Ok(())
+}
+
+#[test]
+fn without_root_it_is_refused() -> anyhow::Result<()> {
+    let scratch = tempfile::tempdir()?;
+    let data = scratch.path().join("data");
+    // A copy where anybody may run it: the build directory can lie below a private home.
+    let copy = scratch.path().join("catamaran");
+    fs::copy(binary(), &copy)?;
+    Command::new("chmod").arg("755").arg(scratch.path()).arg(&copy).status()?;
+    let mut command = Command::new(&copy);
+    command.arg("up").arg("--data-dir").arg(&data).uid(65534).gid(65534);
+    let output = program::run(&mut command, Duration::from_secs(20))?;
+    refused(&output, "needs root");
+    assert!(!data.exists());
+    Ok(())
+}
+
+#[test]
+fn a_data_directory_in_use_is_refused() -> anyhow::Result<()> {
+    let cluster = Cluster::up(&[])?;
+    let data = cluster.directory().join("data");
+    let output = program::run(&mut up(&data, &free_address()?)?, Duration::from_secs(20))?;
+    refused(&output, "in use by another catamaran");
+    cluster.kubectl(&["get", "nodes"])?;
+    cluster.stop_and_look_around()
+}
+
+#[test]
+fn bad_input_gets_the_proper_answer() -> anyhow::Result<()> {
+    let cluster = Cluster::up(&[])?;
+    let said =
+        cluster.try_kubectl(&["create", "--raw", "/api/v1/namespaces/default/pods", "-f", "README.md"])?;
+    assert!(!said.status.success(), "{said:?}");
+    let unknown = cluster.try_kubectl(&["get", "sloops"])?;
+    assert!(unknown.stderr.contains("the server doesn't have a resource type \"sloops\""), "{unknown:?}");
+    let missing = cluster.try_kubectl(&["get", "pod", "nobody"])?;
+    assert_eq!(missing.stderr.trim(), "Error from server (NotFound): pods \"nobody\" not found");
+    let mut curl = Command::new("curl");
+    curl.args([
+        "-sS",
+        "-o",
+        "-",
+        "-w",
+        " %{http_code}",
+        "-H",
+        "Content-Type: application/json",
+        "-d",
+        "{\"type\":",
+    ]);
+    curl.arg(format!("http://{}/api/v1/scheduler", cluster.mesos));
+    let refused = program::run(&mut curl, Duration::from_secs(20))?.ok()?;
+    assert!(refused.starts_with("Failed to parse body into JSON") && refused.ends_with(" 400"), "{refused}");
+    cluster.kubectl(&["get", "--raw", "/readyz"])?;
+    cluster.stop_and_look_around()
+}
