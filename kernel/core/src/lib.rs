@@ -6,6 +6,7 @@
 
 pub mod effect;
 
+pub mod agent;
 pub mod allocator;
 pub mod audit;
 pub mod master;

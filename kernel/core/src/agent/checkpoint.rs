@@ -1,0 +1,242 @@
+//! The checkpoint: folding records back into a machine, and the shortest records that say the same.
+//!
+//! Only frameworks that asked for it are in it. What else still runs at a restart is destroyed: nobody could answer for it.
+
+use std::collections::BTreeSet;
+
+use kernel_model::{
+    executor::ExecutorKind,
+    ids::{ContainerId, ExecutorId, FrameworkId},
+    task::{Reason, Source, TaskState, TaskStatus},
+    time::Time,
+};
+
+use super::{
+    Agent, Config, Effect, Effects, Entry, Executor, Framework, Phase, Record, Timer, executors::Verdict,
+    status_updates::Stream,
+};
+
+pub(super) fn recover(
+    config: Config,
+    now: Time,
+    records: Vec<Record>,
+    live: &BTreeSet<ContainerId>,
+) -> (Agent, Effects) {
+    let mut agent = Agent::new(config);
+    for record in records {
+        agent.fold(record);
+    }
+    if agent.config.info.id.is_none() {
+        // Nothing can have been launched before the agent had an id: the checkpoint is damaged.
+        agent.frameworks.clear();
+        agent.streams.clear();
+    }
+    let mut out = Effects::default();
+    let all: Vec<(FrameworkId, ExecutorId, ContainerId)> = agent
+        .frameworks
+        .iter()
+        .flat_map(|(id, f)| {
+            f.executors.values().map(|e| (id.clone(), e.info.executor_id.clone(), e.container_id.clone()))
+        })
+        .collect();
+    for (framework_id, executor_id, container_id) in &all {
+        match live.contains(container_id) {
+            true => agent.await_return(now, framework_id, executor_id),
+            false => agent.not_returned(now, framework_id, executor_id, &mut out),
+        }
+    }
+    for container_id in live.iter().filter(|id| !all.iter().any(|(_, _, known)| known == *id)) {
+        out.act(Effect::Destroy { container_id: container_id.clone() });
+    }
+    agent.drop_orphans(now, &mut out);
+    (agent, out)
+}
+
+impl Agent {
+    fn fold(&mut self, record: Record) {
+        match record {
+            Record::Identity { agent_id } => self.config.info.id = Some(agent_id),
+            Record::Framework { info } => self.fold_framework(info),
+            Record::FrameworkRemoved { framework_id } => {
+                self.frameworks.remove(&framework_id);
+                self.streams.retain(|(of, _), _| *of != framework_id);
+            }
+            Record::Executor { framework_id, executor, container_id, at } => {
+                let Some(framework) = self.frameworks.get_mut(&framework_id) else { return };
+                let executor = Executor {
+                    info: executor,
+                    container_id,
+                    phase: Phase::Returning,
+                    connection: None,
+                    subscribed: false,
+                    served: true,
+                    failures: 0,
+                    started_at: at,
+                    verdict: None,
+                };
+                framework.executors.insert(executor.info.executor_id.clone(), executor);
+            }
+            Record::ExecutorRemoved { framework_id, executor_id } => {
+                if let Some(framework) = self.frameworks.get_mut(&framework_id) {
+                    framework.executors.remove(&executor_id);
+                }
+            }
+            Record::Task { framework_id, executor_id, task, launch, grouped, at } => {
+                let Some(framework) = self.frameworks.get_mut(&framework_id) else { return };
+                let executor = framework.executors.get(&executor_id);
+                let command = executor.is_none_or(|executor| executor.info.kind == ExecutorKind::Command);
+                let shown = (!command).then(|| executor_id.clone());
+                let mut entry = Entry::new(framework_id, executor_id, shown, task, launch, grouped, at);
+                // Whether it reached the executor was not written down: assume the worse.
+                entry.delivered = true;
+                framework.tasks.insert(entry.task.info.task_id.clone(), entry);
+                self.next_launch = self.next_launch.max(launch + 1);
+            }
+            Record::Kill { framework_id, task_id, grace } => {
+                let framework = self.frameworks.get_mut(&framework_id);
+                if let Some(entry) = framework.and_then(|f| f.tasks.get_mut(&task_id)) {
+                    entry.kill = Some(grace);
+                }
+            }
+            Record::Update { framework_id, status } => self.fold_update(framework_id, status),
+            Record::UpdateDone { framework_id, task_id, uuid } => {
+                if let Some(stream) = self.streams.get_mut(&(framework_id, task_id)) {
+                    stream.done(uuid);
+                }
+            }
+            Record::TaskRemoved { framework_id, task_id } => {
+                if let Some(framework) = self.frameworks.get_mut(&framework_id) {
+                    framework.tasks.remove(&task_id);
+                }
+                self.streams.remove(&(framework_id, task_id));
+            }
+        }
+    }
+
+    fn fold_framework(&mut self, info: kernel_model::framework::FrameworkInfo) {
+        let Some(id) = info.id.clone() else { return };
+        match self.frameworks.get_mut(&id) {
+            Some(framework) => framework.info = info,
+            None => {
+                self.frameworks.insert(id, Framework::new(info));
+            }
+        }
+    }
+
+    fn fold_update(&mut self, framework_id: FrameworkId, status: TaskStatus) {
+        if status.uuid.is_none() {
+            return;
+        }
+        let key = (framework_id, status.task_id.clone());
+        let stream = self.streams.entry(key.clone()).or_insert_with(|| Stream::new(true));
+        if stream.push(status.clone())
+            && let Some(entry) = self.frameworks.get_mut(&key.0).and_then(|f| f.tasks.get_mut(&key.1))
+        {
+            entry.apply(status);
+        }
+    }
+
+    /// The executor still runs: it has a while to subscribe again.
+    fn await_return(&mut self, now: Time, framework_id: &FrameworkId, executor_id: &ExecutorId) {
+        let framework = self.frameworks.get_mut(framework_id).expect("the caller listed it");
+        let executor = framework.executors.get_mut(executor_id).expect("the caller listed it");
+        let who = (framework_id.clone(), executor_id.clone());
+        self.containers.insert(executor.container_id.clone(), who.clone());
+        let deadline = now + self.config.executor_reregistration_timeout;
+        self.timers.arm(Timer::Executor(who.0, who.1), deadline);
+    }
+
+    /// The executor ended while the agent was away, or its machine was started anew.
+    fn not_returned(
+        &mut self,
+        now: Time,
+        framework_id: &FrameworkId,
+        executor_id: &ExecutorId,
+        out: &mut Effects,
+    ) {
+        if self.frameworks[framework_id].executors[executor_id].info.respawns() {
+            return self.wait_to_respawn(now, framework_id, executor_id);
+        }
+        let verdict = Verdict::failed(
+            Reason::ExecutorTerminated,
+            "Executor terminated while the agent was not running",
+        );
+        self.remove_executor(now, framework_id, executor_id, 0, Some(verdict), out);
+    }
+
+    /// Tasks without an executor, which a crash between two records cannot leave, and streams of frameworks that are
+    /// gone: nothing may be left hanging by a damaged checkpoint either.
+    fn drop_orphans(&mut self, now: Time, out: &mut Effects) {
+        let orphans: Vec<_> = self.orphans();
+        for task in orphans.into_iter().filter(|task| !task.state.is_terminal()) {
+            let framework = &self.frameworks[&task.framework_id];
+            let status = TaskStatus {
+                reason: Some(Reason::AgentRestarted),
+                message: Some("Task launched during agent restart".to_owned()),
+                ..TaskStatus::new(
+                    task.info.task_id.clone(),
+                    framework.state_for(TaskState::Dropped),
+                    Source::Agent,
+                    now,
+                )
+            };
+            self.report(now, &(task.framework_id, task.info.task_id), status, out);
+        }
+        let idle: Vec<FrameworkId> = self.frameworks.keys().cloned().collect();
+        for framework_id in idle {
+            self.forget_framework_if_idle(&framework_id, out);
+        }
+    }
+
+    /// The shortest checkpoint that says what the machine knows: what a compacted log starts with.
+    pub fn records(&self) -> Vec<Record> {
+        let mut records = Vec::new();
+        records.extend(self.config.info.id.clone().map(|agent_id| Record::Identity { agent_id }));
+        for (framework_id, framework) in self.frameworks.iter().filter(|(_, f)| f.info.checkpoint) {
+            records.push(Record::Framework { info: framework.info.clone() });
+            for executor in framework.executors.values() {
+                records.push(Record::Executor {
+                    framework_id: framework_id.clone(),
+                    executor: executor.info.clone(),
+                    container_id: executor.container_id.clone(),
+                    at: executor.started_at,
+                });
+            }
+            for entry in framework.tasks.values() {
+                self.push_task_records(framework_id, entry, &mut records);
+            }
+        }
+        // Updates that wait for their turn; those of tasks that are no longer, or never were, here among them.
+        for ((framework_id, _), stream) in self.streams.iter().filter(|(_, stream)| stream.checkpoint) {
+            let queued = stream.queue.iter().cloned();
+            records
+                .extend(queued.map(|status| Record::Update { framework_id: framework_id.clone(), status }));
+        }
+        records
+    }
+
+    fn push_task_records(&self, framework_id: &FrameworkId, entry: &Entry, records: &mut Vec<Record>) {
+        let task_id = entry.task.info.task_id.clone();
+        records.push(Record::Task {
+            framework_id: framework_id.clone(),
+            executor_id: entry.executor_id.clone(),
+            task: entry.task.info.clone(),
+            launch: entry.launch,
+            grouped: entry.grouped,
+            at: entry.task.launched_at,
+        });
+        if let Some(grace) = entry.kill {
+            let (framework_id, task_id) = (framework_id.clone(), task_id.clone());
+            records.push(Record::Kill { framework_id, task_id, grace });
+        }
+        // The states that were delivered already still make the task's history, and its present state.
+        let stream = self.streams.get(&(framework_id.clone(), task_id.clone()));
+        let waits = |uuid| stream.is_some_and(|s| s.queue.iter().any(|status| status.uuid == uuid));
+        for status in entry.task.statuses.iter().filter(|status| !waits(status.uuid)) {
+            let Some(uuid) = status.uuid else { continue };
+            let framework_id = framework_id.clone();
+            records.push(Record::Update { framework_id: framework_id.clone(), status: status.clone() });
+            records.push(Record::UpdateDone { framework_id, task_id: task_id.clone(), uuid });
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Fresh ids from a seed: the machine draws no luck of its own.
+
+use std::fmt::Write;
+
+use kernel_model::ids::{ContainerId, UpdateId};
+
+/// SplitMix64, which is enough for ids that only have to differ.
+pub(super) struct Fresh(u64);
+
+impl Fresh {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A random (version 4) UUID.
+    fn uuid(&mut self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&self.next().to_be_bytes());
+        bytes[8..].copy_from_slice(&self.next().to_be_bytes());
+        bytes[6] = bytes[6] & 0x0f | 0x40;
+        bytes[8] = bytes[8] & 0x3f | 0x80;
+        bytes
+    }
+
+    pub(super) fn update_id(&mut self) -> UpdateId {
+        UpdateId(self.uuid())
+    }
+
+    pub(super) fn container_id(&mut self) -> ContainerId {
+        let mut text = String::with_capacity(36);
+        for (index, byte) in self.uuid().into_iter().enumerate() {
+            if matches!(index, 4 | 6 | 8 | 10) {
+                text.push('-');
+            }
+            write!(text, "{byte:02x}").expect("a string takes every write");
+        }
+        ContainerId::new(text)
+    }
+
+    /// A length of time between half of `limit` and `limit`.
+    pub(super) fn jittered(&mut self, limit: std::time::Duration) -> std::time::Duration {
+        let half = limit / 2;
+        half + half.mul_f64((self.next() >> 11) as f64 / (1u64 << 53) as f64)
+    }
+}

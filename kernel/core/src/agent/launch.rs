@@ -1,0 +1,336 @@
+//! Launches: a task, or a group of them, comes from the master and finds its executor.
+
+use bytes::Bytes;
+use kernel_model::{
+    agent::Launch,
+    executor::{Event as ExecutorEvent, ExecutorInfo, ExecutorKind},
+    framework::FrameworkInfo,
+    ids::{ExecutorId, FrameworkId, TaskId},
+    labels::Labels,
+    resources::{Resource, Resources, Scalar},
+    task::{Reason, Source, Task, TaskInfo, TaskState, TaskStatus},
+    time::Time,
+};
+
+use super::{Agent, Effect, Effects, Entry, Executor, Framework, Phase, Record, Start, Timer};
+
+/// Characters of a command that the built-in executor's name shows.
+const COMMAND_SHOWN_MAX: usize = 12;
+
+/// Why a launch goes no further.
+struct Dropped {
+    reason: Reason,
+    message: &'static str,
+}
+
+impl Agent {
+    pub(super) fn run_task(
+        &mut self,
+        now: Time,
+        info: FrameworkInfo,
+        executor: Option<ExecutorInfo>,
+        mut launch: Launch,
+        launch_executor: bool,
+        out: &mut Effects,
+    ) {
+        let Some(framework_id) = info.id.clone().filter(|_| self.config.info.id.is_some()) else { return };
+        self.admit_framework(&framework_id, info, out);
+        let known = |task: &TaskInfo| self.knows(&framework_id, &task.task_id);
+        // A launch that comes again changes nothing.
+        if launch.tasks().is_empty() || launch.tasks().iter().any(known) {
+            return;
+        }
+        let executor = executor_of(&framework_id, executor, &launch);
+        if let Launch::Group(tasks) = &mut launch {
+            tasks.iter_mut().for_each(|task| task.executor = Some(executor.clone()));
+        }
+        match self.why_not(&framework_id, &executor, launch_executor) {
+            Some(why) => self.drop_launch(now, &framework_id, launch.tasks(), why, out),
+            None => self.take_launch(now, &framework_id, executor, launch, out),
+        }
+    }
+
+    /// Whether the agent already answers for this task.
+    fn knows(&self, framework_id: &FrameworkId, task_id: &TaskId) -> bool {
+        self.frameworks.get(framework_id).is_some_and(|f| f.tasks.contains_key(task_id))
+            || self.streams.contains_key(&(framework_id.clone(), task_id.clone()))
+    }
+
+    fn admit_framework(&mut self, id: &FrameworkId, info: FrameworkInfo, out: &mut Effects) {
+        match self.frameworks.get_mut(id) {
+            None => {
+                if info.checkpoint {
+                    out.persist(Record::Framework { info: info.clone() });
+                }
+                self.frameworks.insert(id.clone(), Framework::new(info));
+            }
+            Some(framework) if framework.info != info => {
+                let checkpoint = framework.info.checkpoint;
+                framework.info = FrameworkInfo { checkpoint, ..info };
+                if checkpoint {
+                    out.persist(Record::Framework { info: framework.info.clone() });
+                }
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn why_not(
+        &self,
+        framework_id: &FrameworkId,
+        executor: &ExecutorInfo,
+        launch_executor: bool,
+    ) -> Option<Dropped> {
+        let ended = |message| Some(Dropped { reason: Reason::ExecutorTerminated, message });
+        let framework = &self.frameworks[framework_id];
+        if self.stopping.is_some() {
+            return ended("The agent is stopping");
+        }
+        if framework.ending {
+            return ended("The framework is being shut down");
+        }
+        match framework.executors.get(&executor.executor_id) {
+            Some(_) if executor.kind == ExecutorKind::Command => Some(Dropped {
+                reason: Reason::TaskInvalid,
+                message: "An executor of this id is already running",
+            }),
+            Some(running) if running.phase == (Phase::Ending { respawn: false }) => {
+                ended("The executor is terminating")
+            }
+            None if !launch_executor => ended("The executor is not running any more"),
+            _ => None,
+        }
+    }
+
+    fn drop_launch(
+        &mut self,
+        now: Time,
+        framework_id: &FrameworkId,
+        tasks: &[TaskInfo],
+        why: Dropped,
+        out: &mut Effects,
+    ) {
+        let state = self.frameworks[framework_id].state_for(TaskState::Dropped);
+        for task in tasks {
+            let status = TaskStatus {
+                reason: Some(why.reason),
+                message: Some(why.message.to_owned()),
+                ..TaskStatus::new(task.task_id.clone(), state, Source::Agent, now)
+            };
+            self.report(now, &(framework_id.clone(), task.task_id.clone()), status, out);
+        }
+        self.forget_framework_if_idle(framework_id, out);
+    }
+
+    fn take_launch(
+        &mut self,
+        now: Time,
+        framework_id: &FrameworkId,
+        executor: ExecutorInfo,
+        launch: Launch,
+        out: &mut Effects,
+    ) {
+        let executor_id = executor.executor_id.clone();
+        let order = self.next_launch;
+        self.next_launch += 1;
+        let grouped = matches!(launch, Launch::Group(_));
+        let is_new = !self.frameworks[framework_id].executors.contains_key(&executor_id);
+        if is_new {
+            self.add_executor(now, framework_id, executor, out);
+        }
+        let framework = self.frameworks.get_mut(framework_id).expect("the framework was admitted");
+        let command = framework.executors[&executor_id].info.kind == ExecutorKind::Command;
+        let tasks = match launch {
+            Launch::Task(task) => vec![task],
+            Launch::Group(tasks) => tasks,
+        };
+        for info in tasks {
+            if framework.info.checkpoint {
+                out.persist(Record::Task {
+                    framework_id: framework_id.clone(),
+                    executor_id: executor_id.clone(),
+                    task: info.clone(),
+                    launch: order,
+                    grouped,
+                    at: now,
+                });
+            }
+            let shown = (!command).then(|| executor_id.clone());
+            let entry =
+                Entry::new(framework_id.clone(), executor_id.clone(), shown, info, order, grouped, now);
+            framework.tasks.insert(entry.task.info.task_id.clone(), entry);
+        }
+        if is_new {
+            self.start_executor(now, framework_id, &executor_id, out);
+        } else {
+            self.limits_changed(framework_id, &executor_id, out);
+            self.deliver(framework_id, &executor_id, out);
+        }
+    }
+
+    fn add_executor(&mut self, now: Time, framework_id: &FrameworkId, info: ExecutorInfo, out: &mut Effects) {
+        let framework = self.frameworks.get_mut(framework_id).expect("the framework was admitted");
+        let executor = Executor {
+            container_id: self.fresh.container_id(),
+            info,
+            phase: Phase::Starting,
+            connection: None,
+            subscribed: false,
+            served: false,
+            failures: 0,
+            started_at: now,
+            verdict: None,
+        };
+        if framework.info.checkpoint {
+            out.persist(Record::Executor {
+                framework_id: framework_id.clone(),
+                executor: executor.info.clone(),
+                container_id: executor.container_id.clone(),
+                at: now,
+            });
+        }
+        framework.executors.insert(executor.info.executor_id.clone(), executor);
+    }
+
+    /// Asks for the executor's present container to be started.
+    pub(super) fn start_executor(
+        &mut self,
+        now: Time,
+        framework_id: &FrameworkId,
+        executor_id: &ExecutorId,
+        out: &mut Effects,
+    ) {
+        let agent_id = self.config.info.id.clone().expect("an agent that is given tasks has an id");
+        let framework = &self.frameworks[framework_id];
+        let executor = &framework.executors[executor_id];
+        let container_id = executor.container_id.clone();
+        let command = executor.info.kind == ExecutorKind::Command;
+        let task = framework.tasks_of(executor_id).next().filter(|_| command);
+        out.act(Effect::Start(Box::new(Start {
+            container_id: container_id.clone(),
+            framework: framework.info.clone(),
+            executor: executor.info.clone(),
+            agent_id,
+            task: task.map(|entry| entry.task.info.clone()),
+            limits: framework.limits(executor_id),
+        })));
+        let who = (framework_id.clone(), executor_id.clone());
+        self.containers.insert(container_id, who.clone());
+        self.timers.arm(Timer::Executor(who.0, who.1), now + self.config.executor_registration_timeout);
+    }
+
+    /// Sends a subscribed executor every launch that it has not been told of, in order.
+    pub(super) fn deliver(
+        &mut self,
+        framework_id: &FrameworkId,
+        executor_id: &ExecutorId,
+        out: &mut Effects,
+    ) {
+        let Some(framework) = self.frameworks.get_mut(framework_id) else { return };
+        let Some(executor) = framework.executors.get_mut(executor_id) else { return };
+        let (Phase::Running, Some(connection)) = (executor.phase, executor.connection) else { return };
+        let mut waiting: Vec<&mut Entry> = framework
+            .tasks
+            .values_mut()
+            .filter(|entry| entry.executor_id == *executor_id && !entry.delivered)
+            .filter(|entry| !entry.task.state.is_terminal())
+            .collect();
+        waiting.sort_by_key(|entry| entry.launch);
+        executor.served |= !waiting.is_empty();
+        let mut rest = waiting.into_iter().peekable();
+        while let Some(entry) = rest.next() {
+            entry.delivered = true;
+            let mut tasks = vec![entry.task.info.clone()];
+            let mut kills = vec![(entry.task.info.task_id.clone(), entry.kill)];
+            while let Some(next) = rest.next_if(|next| next.launch == entry.launch) {
+                next.delivered = true;
+                tasks.push(next.task.info.clone());
+                kills.push((next.task.info.task_id.clone(), next.kill));
+            }
+            let event = match tasks.pop() {
+                Some(task) if !entry.grouped => ExecutorEvent::Launch { task },
+                last => ExecutorEvent::LaunchGroup { tasks: tasks.into_iter().chain(last).collect() },
+            };
+            out.to_executor(connection, event);
+            for (task_id, kill) in kills {
+                if let Some(grace) = kill {
+                    out.to_executor(connection, ExecutorEvent::Kill { task_id, grace });
+                }
+            }
+        }
+    }
+
+    /// Tells the shell what an executor's container may use now.
+    pub(super) fn limits_changed(
+        &self,
+        framework_id: &FrameworkId,
+        executor_id: &ExecutorId,
+        out: &mut Effects,
+    ) {
+        let Some(framework) = self.frameworks.get(framework_id) else { return };
+        let Some(executor) = framework.executors.get(executor_id) else { return };
+        if executor.phase == Phase::Waiting || executor.info.kind == ExecutorKind::Command {
+            return;
+        }
+        let container_id = executor.container_id.clone();
+        out.act(Effect::SetLimits { container_id, limits: framework.limits(executor_id) });
+    }
+}
+
+impl Entry {
+    pub(super) fn new(
+        framework_id: FrameworkId,
+        executor_id: ExecutorId,
+        shown: Option<ExecutorId>,
+        info: TaskInfo,
+        launch: u64,
+        grouped: bool,
+        now: Time,
+    ) -> Self {
+        let task = Task {
+            framework_id,
+            info,
+            executor_id: shown,
+            state: TaskState::Staging,
+            unacknowledged: None,
+            statuses: Vec::new(),
+            launched_at: now,
+        };
+        Self { task, executor_id, launch, grouped, delivered: false, kill: None }
+    }
+}
+
+/// The executor that a launch runs on: the one named, or the built-in one for a task that is only a command.
+fn executor_of(framework_id: &FrameworkId, executor: Option<ExecutorInfo>, launch: &Launch) -> ExecutorInfo {
+    let first = &launch.tasks()[0];
+    let named = executor.or_else(|| first.executor.clone());
+    let mut executor = named.unwrap_or_else(|| command_executor(first));
+    executor.framework_id = Some(framework_id.clone());
+    executor
+}
+
+/// The built-in executor's description for one task, as Mesos names it.
+fn command_executor(task: &TaskInfo) -> ExecutorInfo {
+    let id = task.task_id.as_str();
+    let line = task.command.as_ref().and_then(|command| command.value.as_deref()).unwrap_or_default();
+    let mut shown: String = line.chars().take(COMMAND_SHOWN_MAX).collect();
+    if shown.len() < line.len() {
+        shown.push_str("...");
+    }
+    let mut resources = Resources::default();
+    resources.add(Resource::scalar("cpus", Scalar(100)));
+    resources.add(Resource::scalar("mem", Scalar::from_units(32)));
+    ExecutorInfo {
+        kind: ExecutorKind::Command,
+        executor_id: ExecutorId::new(id),
+        framework_id: None,
+        command: None,
+        resources,
+        name: format!("Command Executor (Task: {id}) (Command: sh -c '{shown}')"),
+        source: id.to_owned(),
+        data: Bytes::new(),
+        shutdown_grace: task.kill_grace.map(|grace| grace + std::time::Duration::from_secs(2)),
+        labels: Labels::default(),
+        extra: Bytes::new(),
+    }
+}

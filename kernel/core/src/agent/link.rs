@@ -1,0 +1,161 @@
+//! The link to the master: registration with back-off, re-registration with everything that runs, and noticing that
+//! nobody speaks any more.
+
+use std::time::Duration;
+
+use kernel_model::{
+    agent::ToMaster,
+    executor::ExecutorKind,
+    framework::FrameworkInfo,
+    ids::{AgentId, FrameworkId, TaskId},
+    task::{Reason, Source, TaskState, TaskStatus},
+    time::Time,
+};
+
+use super::{Agent, Effect, Effects, REGISTRATION_BACKOFF_MAX, Record, Timer};
+
+/// Where the link stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Link {
+    Down,
+    /// Up, the registration is under way.
+    Registering {
+        backoff: Duration,
+    },
+    /// Admitted. A master that says nothing for so long is gone.
+    Registered {
+        silence_max: Duration,
+    },
+}
+
+impl Agent {
+    pub(super) fn link_up(&mut self, now: Time, out: &mut Effects) {
+        self.link_down();
+        self.link = Link::Registering { backoff: self.config.registration_backoff };
+        self.register_again(now, out);
+    }
+
+    pub(super) fn link_down(&mut self) {
+        self.link = Link::Down;
+        self.timers.disarm(&Timer::Register);
+        self.timers.disarm(&Timer::MasterSilent);
+        self.pause_updates();
+    }
+
+    /// Sends the registration, and plans the next one in case this is lost.
+    pub(super) fn register_again(&mut self, now: Time, out: &mut Effects) {
+        let Link::Registering { backoff } = self.link else { return };
+        out.to_master(self.registration());
+        let wait = self.fresh.jittered(backoff);
+        self.timers.arm(Timer::Register, now + wait);
+        self.link = Link::Registering { backoff: (backoff * 2).min(REGISTRATION_BACKOFF_MAX) };
+    }
+
+    fn registration(&self) -> ToMaster {
+        let info = self.config.info.clone();
+        if info.id.is_none() {
+            return ToMaster::Register { info };
+        }
+        let mut frameworks = Vec::with_capacity(self.frameworks.len());
+        let mut executors = Vec::new();
+        let mut tasks = Vec::new();
+        for (framework_id, framework) in &self.frameworks {
+            frameworks.push(framework.info.clone());
+            // The master keeps no account of the built-in executors, each is part of its task.
+            let listed = framework.executors.values().filter(|e| e.info.kind != ExecutorKind::Command);
+            executors.extend(listed.map(|executor| executor.info.clone()));
+            for (task_id, entry) in &framework.tasks {
+                let stream = self.streams.get(&(framework_id.clone(), task_id.clone()));
+                let mut task = entry.task.clone();
+                task.unacknowledged = stream.and_then(|stream| stream.head());
+                tasks.push(task);
+            }
+        }
+        ToMaster::Reregister { info, frameworks, executors, tasks }
+    }
+
+    pub(super) fn registered(
+        &mut self,
+        now: Time,
+        agent_id: AgentId,
+        silence_max: Duration,
+        unknown_here: Vec<(FrameworkId, TaskId)>,
+        out: &mut Effects,
+    ) {
+        if self.link == Link::Down {
+            return;
+        }
+        if self.config.info.id.as_ref() != Some(&agent_id) {
+            self.config.info.id = Some(agent_id.clone());
+            out.persist(Record::Identity { agent_id });
+        }
+        self.link = Link::Registered { silence_max };
+        self.timers.disarm(&Timer::Register);
+        self.master_spoke(now);
+        self.flush_updates(now, None, out);
+        for key in unknown_here {
+            self.tell_unknown(now, key, out);
+        }
+    }
+
+    /// The master has a task here that is not here: its launch was lost on the way.
+    fn tell_unknown(&mut self, now: Time, key: (FrameworkId, TaskId), out: &mut Effects) {
+        let framework = self.frameworks.get(&key.0);
+        if self.streams.contains_key(&key) || framework.is_some_and(|f| f.tasks.contains_key(&key.1)) {
+            return;
+        }
+        // Of an unknown framework the agent cannot tell what it understands; LOST is understood by all.
+        let state = framework.map_or(TaskState::Lost, |f| f.state_for(TaskState::Dropped));
+        let status = TaskStatus {
+            reason: Some(Reason::Reconciliation),
+            message: Some("Task is unknown to the agent".to_owned()),
+            ..TaskStatus::new(key.1.clone(), state, Source::Agent, now)
+        };
+        self.report(now, &key, status, out);
+    }
+
+    /// The master was heard: it is not silent.
+    pub(super) fn master_spoke(&mut self, now: Time) {
+        if let Link::Registered { silence_max } = self.link
+            && silence_max > Duration::ZERO
+        {
+            self.timers.arm(Timer::MasterSilent, now + silence_max);
+        }
+    }
+
+    pub(super) fn master_silent(&mut self, out: &mut Effects) {
+        self.link_down();
+        out.act(Effect::DropLink);
+    }
+
+    pub(super) fn update_framework(&mut self, now: Time, info: FrameworkInfo, out: &mut Effects) {
+        let Some(id) = info.id.clone() else { return };
+        let Some(framework) = self.frameworks.get_mut(&id) else { return };
+        if framework.info != info {
+            // Whether it checkpoints is fixed when it comes first: half a checkpoint would be worse than none.
+            let checkpoint = framework.info.checkpoint;
+            framework.info = FrameworkInfo { checkpoint, ..info };
+            if checkpoint {
+                out.persist(Record::Framework { info: framework.info.clone() });
+            }
+        }
+        self.flush_updates(now, Some(&id), out);
+    }
+
+    /// Drops a framework of which nothing is left here.
+    pub(super) fn forget_framework_if_idle(&mut self, framework_id: &FrameworkId, out: &mut Effects) {
+        let Some(framework) = self.frameworks.get(framework_id) else { return };
+        let waiting = self
+            .streams
+            .range((framework_id.clone(), TaskId::new(""))..)
+            .next()
+            .is_some_and(|(key, _)| key.0 == *framework_id);
+        if !framework.executors.is_empty() || !framework.tasks.is_empty() || waiting {
+            return;
+        }
+        if framework.info.checkpoint {
+            out.persist(Record::FrameworkRemoved { framework_id: framework_id.clone() });
+        }
+        self.frameworks.remove(framework_id);
+    }
+}

@@ -1,0 +1,69 @@
+//! What the agent shows of itself to operators, and to auditors.
+
+use kernel_model::{
+    executor::ExecutorInfo,
+    framework::FrameworkInfo,
+    ids::ContainerId,
+    task::{Task, TaskStatus},
+};
+
+use super::{Agent, Phase};
+
+/// A framework on this agent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FrameworkView {
+    /// Who.
+    pub info: FrameworkInfo,
+    /// Its executors, by id.
+    pub executors: Vec<ExecutorView>,
+}
+
+/// An executor on this agent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ExecutorView {
+    /// What.
+    pub info: ExecutorInfo,
+    /// Its present or latest run.
+    pub container_id: ContainerId,
+    /// Whether a run is under way.
+    pub running: bool,
+    /// Its tasks, by id, each with whether it was delivered.
+    pub tasks: Vec<(Task, bool)>,
+}
+
+impl Agent {
+    /// Everything on this agent, by id.
+    pub fn view(&self) -> Vec<FrameworkView> {
+        let frameworks = self.frameworks.values().map(|framework| FrameworkView {
+            info: framework.info.clone(),
+            executors: framework
+                .executors
+                .iter()
+                .map(|(executor_id, executor)| ExecutorView {
+                    info: executor.info.clone(),
+                    container_id: executor.container_id.clone(),
+                    running: executor.phase != Phase::Waiting,
+                    tasks: framework
+                        .tasks_of(executor_id)
+                        .map(|entry| (entry.task.clone(), entry.delivered))
+                        .collect(),
+                })
+                .collect(),
+        });
+        frameworks.collect()
+    }
+
+    /// Tasks whose executor is gone and whose last update is not acknowledged yet, by framework and id.
+    pub fn orphans(&self) -> Vec<Task> {
+        let frameworks = self.frameworks.values();
+        let left = frameworks.flat_map(|framework| {
+            framework.tasks.values().filter(|entry| !framework.executors.contains_key(&entry.executor_id))
+        });
+        left.map(|entry| entry.task.clone()).collect()
+    }
+
+    /// Updates that wait for an acknowledgement, in the order of their delivery within each task.
+    pub fn undelivered(&self) -> impl Iterator<Item = &TaskStatus> {
+        self.streams.values().flat_map(|stream| stream.queue.iter())
+    }
+}
