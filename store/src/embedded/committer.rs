@@ -1,0 +1,86 @@
+//! The committer thread: the only writer of the log and of the published index.
+
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::log::Log;
+use crate::memory::Published;
+use crate::mvcc::Draft;
+use crate::{Error, Txn, TxnOutcome};
+
+/// Most transactions that wait for the committer; further writers wait for room. Two full groups:
+/// one being synced, one ready for when it is done.
+pub(super) const QUEUE_MAX: usize = 2 * GROUP_MAX;
+
+/// Most transactions that share one sync. 512 Pods of 2 KiB are 1 MiB, which takes a disk about as
+/// long as the sync itself; larger groups would only add latency.
+const GROUP_MAX: usize = 512;
+
+/// A transaction and where its outcome goes.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) txn: Txn,
+    pub(super) answer: oneshot::Sender<Result<TxnOutcome, Error>>,
+}
+
+/// What the thread owns.
+pub(super) struct Committer {
+    published: Arc<Published>,
+    poison: Arc<OnceLock<Error>>,
+    log: Box<dyn Log>,
+}
+
+impl Committer {
+    pub(super) fn new(published: Arc<Published>, poison: Arc<OnceLock<Error>>, log: Box<dyn Log>) -> Committer {
+        Committer { published, poison, log }
+    }
+
+    /// Commits groups until every sender is gone.
+    pub(super) fn run(mut self, mut queue: mpsc::Receiver<Request>) {
+        let mut group = Vec::with_capacity(GROUP_MAX);
+        while queue.blocking_recv_many(&mut group, GROUP_MAX) > 0 {
+            self.commit(&mut group);
+        }
+    }
+
+    /// Draft, sync, publish, acknowledge: in this order, so that nobody sees what a crash can undo.
+    fn commit(&mut self, group: &mut Vec<Request>) {
+        if let Some(reason) = self.poison.get() {
+            for request in group.drain(..) {
+                refuse(request.answer, reason);
+            }
+            return;
+        }
+        let (draft, outcomes) = self.published.read(|index| {
+            let mut draft = Draft::on(index);
+            let outcomes: Vec<_> = group
+                .drain(..)
+                .map(|request| (request.answer, draft.evaluate(index, request.txn)))
+                .collect();
+            (draft, outcomes)
+        });
+        if !draft.is_empty() {
+            if let Err(reason) = self.log.append(&draft) {
+                let reason = self.poisoned(reason);
+                // Conflicts too: they may have been found against writes that are now undone.
+                outcomes.into_iter().for_each(|(answer, _)| refuse(answer, &reason));
+                return;
+            }
+            self.published.publish(draft);
+        }
+        for (answer, outcome) in outcomes {
+            // A writer that has gone away does not want to know.
+            let _ = answer.send(Ok(outcome));
+        }
+    }
+
+    fn poisoned(&self, reason: String) -> Error {
+        tracing::error!(reason, "a write could not be made durable: the store takes no further writes");
+        self.poison.get_or_init(|| Error::Poisoned { reason }).clone()
+    }
+}
+
+fn refuse(answer: oneshot::Sender<Result<TxnOutcome, Error>>, reason: &Error) {
+    let _ = answer.send(Err(reason.clone()));
+}

@@ -1,0 +1,86 @@
+//! The data directory: who owns it and which format it has. Checked before anything in it is touched.
+//!
+//! ```text
+//! DIR/format   the format version, one line
+//! DIR/lock     locked by the process that has the store open
+//! DIR/tree/    fjall's files
+//! ```
+
+use std::fs::{self, File, TryLockError};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use crate::Error;
+
+/// The version of what this program writes into a data directory. It also reads all older ones.
+pub const DATA_FORMAT_VERSION: u32 = 1;
+
+const FORMAT_WORD: &str = "catamaran-store";
+
+/// A data directory that this process owns as long as the value lives.
+#[derive(Debug)]
+pub(super) struct Directory {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Directory {
+    /// Takes possession of the directory.
+    pub(super) fn open(path: &Path) -> Result<Directory, Error> {
+        fs::create_dir_all(path).map_err(|error| unusable(path, &error))?;
+        let format = read_format(path)?;
+        let lock = File::create(path.join("lock")).map_err(|error| unusable(path, &error))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(Error::DirectoryInUse { path: path.to_owned() }),
+            Err(TryLockError::Error(error)) => return Err(unusable(path, &error)),
+        }
+        if format.is_none() {
+            write_format(path).map_err(|error| unusable(path, &error))?;
+        }
+        Ok(Directory { path: path.to_owned(), _lock: lock })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn tree(&self) -> PathBuf {
+        self.path.join("tree")
+    }
+}
+
+fn unusable(path: &Path, error: &std::io::Error) -> Error {
+    Error::Directory { path: path.to_owned(), reason: error.to_string() }
+}
+
+/// The version in the directory; `None` if it holds no store yet.
+fn read_format(path: &Path) -> Result<Option<u32>, Error> {
+    let text = match fs::read_to_string(path.join("format")) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return match path.join("tree").exists() {
+                true => Err(Error::Damaged { reason: format!("{} has data but no format file", path.display()) }),
+                false => Ok(None),
+            };
+        }
+        Err(error) => return Err(unusable(path, &error)),
+    };
+    let found = text.strip_prefix(FORMAT_WORD).and_then(|rest| rest.trim().parse().ok()).ok_or_else(|| {
+        Error::Damaged { reason: format!("{} does not name a format", path.join("format").display()) }
+    })?;
+    if found > DATA_FORMAT_VERSION {
+        return Err(Error::NewerFormat { path: path.to_owned(), found, supported: DATA_FORMAT_VERSION });
+    }
+    Ok(Some(found))
+}
+
+/// Writes the version so that a crash leaves either no file or a whole one.
+fn write_format(path: &Path) -> std::io::Result<()> {
+    let unfinished = path.join("format.new");
+    let mut file = File::create(&unfinished)?;
+    writeln!(file, "{FORMAT_WORD} {DATA_FORMAT_VERSION}")?;
+    file.sync_all()?;
+    fs::rename(&unfinished, path.join("format"))?;
+    File::open(path)?.sync_all()
+}

@@ -1,0 +1,134 @@
+//! The durable side: drafts go in as one atomic, synced batch; the newest state comes out at start.
+//!
+//! One fjall keyspace holds everything. A key is one byte that tells what it is, then its name:
+//! `k` + key → create_revision, mod_revision, version (big-endian u64 each), value;
+//! `r` → the store's revision. Both change in the same batch, so they agree after any crash.
+
+use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+
+use super::directory::Directory;
+use crate::mvcc::Draft;
+use crate::{Error, Key, KeyValue, Revision};
+
+/// Where drafts become durable. A trait only so that tests can let a disk fail.
+pub(super) trait Log: Send {
+    /// Returns when every write of the draft is on disk. After an error nothing is known of it and
+    /// nothing more may be appended.
+    fn append(&mut self, draft: &Draft) -> Result<(), String>;
+}
+
+const KEYSPACE: &str = "store";
+const KEY_TAG: u8 = b'k';
+const REVISION_KEY: &[u8] = b"r";
+const HEADER_BYTES: usize = 24;
+
+/// Written entries wait in memory until there are so many bytes of them. Everything is in the index
+/// already, so this is kept as small as keeps the number of files small.
+const MEMTABLE_BYTES: u64 = 4 * 1024 * 1024;
+
+/// The tree is read once, at start, and front to back: a cache would hold what nobody asks for.
+const CACHE_BYTES: u64 = 1024 * 1024;
+
+/// The least that fjall allows; bounds how much is replayed when the store is opened.
+const JOURNALS_BYTES: u64 = 64 * 1024 * 1024;
+
+/// The log in a directory of the machine.
+pub(super) struct FjallLog {
+    database: Database,
+    keyspace: Keyspace,
+    /// Reused for every encoded entry.
+    key: Vec<u8>,
+    value: Vec<u8>,
+}
+
+impl FjallLog {
+    /// Opens the log and reads the newest state.
+    pub(super) fn open(directory: &Directory) -> Result<(FjallLog, Vec<KeyValue>, Revision), Error> {
+        let failed = |error: fjall::Error| match error {
+            fjall::Error::Locked => Error::DirectoryInUse { path: directory.path().to_owned() },
+            error => Error::Directory { path: directory.path().to_owned(), reason: error.to_string() },
+        };
+        let database = Database::builder(directory.tree())
+            .cache_size(CACHE_BYTES)
+            .journal_compression(CompressionType::None)
+            .manual_journal_persist(true)
+            .max_journaling_size(JOURNALS_BYTES)
+            .worker_threads(1)
+            .open()
+            .map_err(failed)?;
+        let options = || {
+            KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES).manual_journal_persist(true)
+        };
+        let keyspace = database.keyspace(KEYSPACE, options).map_err(failed)?;
+        let (kvs, revision) = load(&keyspace, failed)?;
+        let log = FjallLog { database, keyspace, key: Vec::new(), value: Vec::new() };
+        Ok((log, kvs, revision))
+    }
+}
+
+impl Log for FjallLog {
+    fn append(&mut self, draft: &Draft) -> Result<(), String> {
+        let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
+        for (key, written) in draft.writes() {
+            self.key.clear();
+            self.key.push(KEY_TAG);
+            self.key.extend_from_slice(key.as_str().as_bytes());
+            match written {
+                Some(kv) => {
+                    encode(kv, &mut self.value);
+                    batch.insert(&self.keyspace, self.key.as_slice(), self.value.as_slice());
+                }
+                None => batch.remove(&self.keyspace, self.key.as_slice()),
+            }
+        }
+        batch.insert(&self.keyspace, REVISION_KEY, draft.revision().0.to_be_bytes());
+        batch.commit().map_err(|error| error.to_string())
+    }
+}
+
+fn load(
+    keyspace: &Keyspace,
+    failed: impl Fn(fjall::Error) -> Error,
+) -> Result<(Vec<KeyValue>, Revision), Error> {
+    let mut kvs = Vec::new();
+    let mut revision = Revision::FIRST;
+    for entry in keyspace.iter() {
+        let (key, value) = entry.into_inner().map_err(&failed)?;
+        match key.first() {
+            Some(&KEY_TAG) => kvs.push(decode(&key[1..], &value)?),
+            _ if &*key == REVISION_KEY => revision = Revision(u64_at(&value, 0)?),
+            _ => return Err(damaged(&key)),
+        }
+    }
+    Ok((kvs, revision))
+}
+
+fn encode(kv: &KeyValue, into: &mut Vec<u8>) {
+    into.clear();
+    for number in [kv.create_revision.0, kv.mod_revision.0, kv.version] {
+        into.extend_from_slice(&number.to_be_bytes());
+    }
+    into.extend_from_slice(&kv.value);
+}
+
+fn decode(key: &[u8], entry: &[u8]) -> Result<KeyValue, Error> {
+    let name = std::str::from_utf8(key).map_err(|_| damaged(key))?;
+    let value = entry.get(HEADER_BYTES..).ok_or_else(|| damaged(key))?;
+    Ok(KeyValue {
+        key: Key::new(name),
+        // Copied, so that the entry does not keep a whole block of its neighbours alive.
+        value: bytes::Bytes::copy_from_slice(value),
+        create_revision: Revision(u64_at(entry, 0)?),
+        mod_revision: Revision(u64_at(entry, 8)?),
+        version: u64_at(entry, 16)?,
+    })
+}
+
+fn u64_at(bytes: &[u8], offset: usize) -> Result<u64, Error> {
+    let number = bytes.get(offset..offset + 8).and_then(|number| number.try_into().ok());
+    number.map(u64::from_be_bytes).ok_or_else(|| damaged(bytes))
+}
+
+fn damaged(key: &[u8]) -> Error {
+    Error::Damaged { reason: format!("entry {:?} cannot be read", String::from_utf8_lossy(key)) }
+}

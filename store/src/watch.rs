@@ -1,0 +1,177 @@
+//! Watches: the stream that a reader holds, and the hub through which the memory and embedded
+//! backends feed all of theirs.
+//!
+//! A batch is built once per transaction and shared. A reader that falls behind by more than its
+//! queue is cut off rather than waited for: no watcher may slow a writer down.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::task::{Context, Poll};
+
+use futures::Stream;
+use tokio::sync::mpsc;
+
+use crate::{Error, Event, Revision, WatchBatch};
+
+/// Most batches that wait for one watcher. A burst of 10,000 writes must not cut off a reader that
+/// is merely not scheduled for a moment; an entry is three words, so a full queue is 400 KiB.
+pub const WATCH_QUEUE_BATCHES_MAX: usize = 16_384;
+
+/// An open watch: a stream of batches that ends after an error. See [`crate::Store::watch`].
+#[derive(Debug)]
+pub struct Watch {
+    backlog: VecDeque<WatchBatch>,
+    queue: mpsc::Receiver<WatchBatch>,
+    ending: Arc<OnceLock<Error>>,
+    ended: bool,
+}
+
+impl Watch {
+    /// The next batch; `None` after the error that ended the watch.
+    pub async fn next_batch(&mut self) -> Option<Result<WatchBatch, Error>> {
+        std::future::poll_fn(|context| Pin::new(&mut *self).poll_next(context)).await
+    }
+}
+
+impl Stream for Watch {
+    type Item = Result<WatchBatch, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(batch) = self.backlog.pop_front() {
+            if self.backlog.is_empty() {
+                self.backlog = VecDeque::new();
+            }
+            return Poll::Ready(Some(Ok(batch)));
+        }
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        match self.queue.poll_recv(context) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Some(batch)) => Poll::Ready(Some(Ok(batch))),
+            Poll::Ready(None) => {
+                self.ended = true;
+                Poll::Ready(Some(Err(self.ending.get().cloned().unwrap_or(Error::Closed))))
+            }
+        }
+    }
+}
+
+/// The sending half of a watch. Dropping it ends the watch, with [`Error::Closed`] if no other
+/// reason was given.
+#[derive(Debug)]
+pub(crate) struct Feed {
+    queue: mpsc::Sender<WatchBatch>,
+    ending: Arc<OnceLock<Error>>,
+}
+
+impl Feed {
+    /// A feed and its watch, which first delivers the backlog.
+    pub(crate) fn new(backlog: VecDeque<WatchBatch>, queue_max: usize) -> (Feed, Watch) {
+        let (sender, receiver) = mpsc::channel(queue_max);
+        let ending = Arc::new(OnceLock::new());
+        let feed = Feed { queue: sender, ending: Arc::clone(&ending) };
+        (feed, Watch { backlog, queue: receiver, ending, ended: false })
+    }
+
+    /// Hands over a batch, waiting for room. `false` if the reader is gone.
+    pub(crate) async fn send(&self, batch: WatchBatch) -> bool {
+        self.queue.send(batch).await.is_ok()
+    }
+
+    /// Resolves when the reader is gone.
+    pub(crate) async fn closed(&self) {
+        self.queue.closed().await;
+    }
+
+    /// Ends the watch with a reason.
+    pub(crate) fn end(self, reason: Error) {
+        // Only this half sets the reason, and it is consumed by it.
+        let _ = self.ending.set(reason);
+    }
+
+    /// Hands over a batch without waiting; gives up the watch if the reader is gone or too slow.
+    fn offer(&self, batch: WatchBatch) -> bool {
+        match self.queue.try_send(batch) {
+            Ok(()) => true,
+            Err(mpsc::error::TrySendError::Closed(_)) => false,
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                let _ = self.ending.set(Error::WatcherTooSlow);
+                false
+            }
+        }
+    }
+}
+
+/// What of a batch lies under a prefix; shares the batch if all of it does.
+pub(crate) fn restrict(batch: &WatchBatch, prefix: &str) -> Option<WatchBatch> {
+    let inside = |event: &&Event| event.key().as_str().starts_with(prefix);
+    let count = batch.events.iter().filter(inside).count();
+    if count == 0 {
+        return None;
+    }
+    if count == batch.events.len() {
+        return Some(batch.clone());
+    }
+    let events = batch.events.iter().filter(inside).cloned().collect();
+    Some(WatchBatch { revision: batch.revision, events })
+}
+
+/// All open watches of a store that publishes its own batches.
+#[derive(Debug, Default)]
+pub(crate) struct Hub {
+    watchers: Mutex<Watchers>,
+}
+
+/// The watchers, behind the hub's lock. The lock is held while a draft is applied and its batches
+/// are handed out, so that a new watcher finds each batch either in its backlog or in its queue.
+#[derive(Debug, Default)]
+pub(crate) struct Watchers {
+    open: Vec<Watcher>,
+    /// Sweep out the watches that nobody reads when there are so many.
+    sweep_at: usize,
+}
+
+#[derive(Debug)]
+struct Watcher {
+    prefix: Box<str>,
+    after: Revision,
+    feed: Feed,
+}
+
+impl Hub {
+    /// Runs `body` while no watch can be added and no batch handed out.
+    pub(crate) fn with<T>(&self, body: impl FnOnce(&mut Watchers) -> T) -> T {
+        body(&mut self.watchers.lock().expect("no panic happens under the hub's lock"))
+    }
+}
+
+impl Watchers {
+    /// Adds a watch that delivers the backlog and then everything published from now on that is
+    /// after `after`.
+    pub(crate) fn add(&mut self, prefix: &str, after: Revision, backlog: VecDeque<WatchBatch>) -> Watch {
+        if self.open.len() >= self.sweep_at {
+            self.open.retain(|watcher| !watcher.feed.queue.is_closed());
+            self.sweep_at = (self.open.len() * 2).max(16);
+        }
+        let (feed, watch) = Feed::new(backlog, WATCH_QUEUE_BATCHES_MAX);
+        self.open.push(Watcher { prefix: prefix.into(), after, feed });
+        watch
+    }
+
+    /// Hands new batches to everybody whose prefix they touch.
+    pub(crate) fn publish(&mut self, batches: &[WatchBatch]) {
+        self.open.retain(|watcher| {
+            let new = batches.iter().filter(|batch| batch.revision > watcher.after);
+            !watcher.feed.queue.is_closed()
+                && new.filter_map(|batch| restrict(batch, &watcher.prefix)).all(|batch| watcher.feed.offer(batch))
+        });
+    }
+
+    /// Tells everybody how far the store has come.
+    pub(crate) fn publish_progress(&mut self, revision: Revision) {
+        let mark = WatchBatch { revision, events: Arc::from([]) };
+        self.open.retain(|watcher| watcher.after >= revision || watcher.feed.offer(mark.clone()));
+    }
+}
