@@ -1,5 +1,7 @@
 //! Inclusive ranges of numbers (ports), sorted and coalesced.
 
+use std::fmt;
+
 /// Disjoint, non-adjacent, ascending inclusive ranges.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Ranges(Vec<(u64, u64)>);
@@ -48,7 +50,7 @@ impl Ranges {
                     used_up = true;
                     break;
                 }
-                from = from.max(e + 1);
+                from = from.max(e.saturating_add(1));
             }
             if !used_up {
                 left.push((from, end));
@@ -60,5 +62,41 @@ impl Ranges {
     /// Whether every number of `other` is in `self`.
     pub fn contains(&self, other: &Ranges) -> bool {
         other.difference(self).is_empty()
+    }
+
+    /// Every number that is in both.
+    pub fn intersection(&self, other: &Ranges) -> Ranges {
+        self.difference(&self.difference(other))
+    }
+
+    /// How many numbers there are; saturates.
+    pub fn count(&self) -> u64 {
+        self.0.iter().fold(0u64, |sum, (b, e)| sum.saturating_add((e - b).saturating_add(1)))
+    }
+
+    /// The lowest `count` numbers, if there are so many.
+    pub fn lowest(&self, count: u64) -> Option<Ranges> {
+        let mut left = count;
+        let mut taken = Vec::new();
+        for &(begin, end) in &self.0 {
+            if left == 0 {
+                break;
+            }
+            let size = (end - begin).saturating_add(1).min(left);
+            taken.push((begin, begin + (size - 1)));
+            left -= size;
+        }
+        (left == 0).then_some(Ranges(taken))
+    }
+}
+
+impl fmt::Display for Ranges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[")?;
+        for (i, (begin, end)) in self.0.iter().enumerate() {
+            let comma = if i > 0 { ", " } else { "" };
+            write!(f, "{comma}{begin}-{end}")?;
+        }
+        f.write_str("]")
     }
 }

@@ -65,7 +65,7 @@ pub struct Disk {
 
 /// A normal collection of resources.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub struct Resources(Vec<Resource>);
+pub struct Resources(pub(super) Vec<Resource>);
 
 impl Resource {
     /// An unreserved scalar.

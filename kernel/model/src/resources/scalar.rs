@@ -5,7 +5,8 @@ use std::{
     ops::{Add, AddAssign, Sub, SubAssign},
 };
 
-/// Thousandths of a unit (a CPU, a MiB…). Never negative in a normal [`super::Resources`].
+/// Thousandths of a unit (a CPU, a MiB…). Never negative in a normal [`super::Resources`]. Sums saturate: amounts come
+/// from clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Scalar(pub i64);
 
@@ -25,33 +26,33 @@ impl Scalar {
 
     /// A whole number of units.
     pub fn from_units(units: i64) -> Self {
-        Self(units * 1000)
+        Self(units.saturating_mul(1000))
     }
 }
 
 impl Add for Scalar {
     type Output = Scalar;
     fn add(self, other: Scalar) -> Scalar {
-        Scalar(self.0 + other.0)
+        Scalar(self.0.saturating_add(other.0))
     }
 }
 
 impl Sub for Scalar {
     type Output = Scalar;
     fn sub(self, other: Scalar) -> Scalar {
-        Scalar(self.0 - other.0)
+        Scalar(self.0.saturating_sub(other.0))
     }
 }
 
 impl AddAssign for Scalar {
     fn add_assign(&mut self, other: Scalar) {
-        self.0 += other.0;
+        *self = *self + other;
     }
 }
 
 impl SubAssign for Scalar {
     fn sub_assign(&mut self, other: Scalar) {
-        self.0 -= other.0;
+        *self = *self - other;
     }
 }
 

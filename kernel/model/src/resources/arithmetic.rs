@@ -1,0 +1,272 @@
+//! Sum, difference and containment. What merges with what is the rule of Mesos (upstream: `common/resources.cpp`):
+//! two amounts are one kind if they agree in all but the amount, and indivisible things never merge.
+
+use std::{cmp::Ordering, ops::AddAssign, sync::Arc};
+
+use super::{Reservation, Resource, Resources, Scalar, Value};
+use crate::labels::Labels;
+
+impl Value {
+    fn rank(&self) -> u8 {
+        match self {
+            Value::Scalar(_) => 0,
+            Value::Ranges(_) => 1,
+            Value::Set(_) => 2,
+        }
+    }
+
+    /// Whether there is nothing of it.
+    pub fn is_nothing(&self) -> bool {
+        match self {
+            Value::Scalar(amount) => *amount <= Scalar::ZERO,
+            Value::Ranges(ranges) => ranges.is_empty(),
+            Value::Set(items) => items.is_empty(),
+        }
+    }
+
+    /// Whether `other`, of the same type, is part of it.
+    fn contains(&self, other: &Value) -> bool {
+        match (self, other) {
+            (Value::Scalar(a), Value::Scalar(b)) => a >= b,
+            (Value::Ranges(a), Value::Ranges(b)) => a == b || a.contains(b),
+            (Value::Set(a), Value::Set(b)) => a.is_superset(b),
+            _ => false,
+        }
+    }
+
+    fn add(&mut self, other: &Value) {
+        match (self, other) {
+            (Value::Scalar(a), Value::Scalar(b)) => *a += *b,
+            (Value::Ranges(a), Value::Ranges(b)) => *a = a.union(b),
+            (Value::Set(a), Value::Set(b)) => a.extend(b.iter().cloned()),
+            _ => {}
+        }
+    }
+
+    fn subtract(&mut self, other: &Value) {
+        match (self, other) {
+            (Value::Scalar(a), Value::Scalar(b)) => *a = (*a - *b).max(Scalar::ZERO),
+            (Value::Ranges(a), Value::Ranges(b)) => *a = a.difference(b),
+            (Value::Set(a), Value::Set(b)) => a.retain(|item| !b.contains(item)),
+            _ => {}
+        }
+    }
+}
+
+/// Labels are a multiset: their order says nothing.
+fn cmp_labels(a: &Labels, b: &Labels) -> Ordering {
+    if a.0.len() <= 1 && b.0.len() <= 1 {
+        return a.0.cmp(&b.0);
+    }
+    let sorted = |labels: &Labels| {
+        let mut labels = labels.0.clone();
+        labels.sort();
+        labels
+    };
+    sorted(a).cmp(&sorted(b))
+}
+
+fn cmp_reservations(a: &[Reservation], b: &[Reservation]) -> Ordering {
+    let mut order = a.len().cmp(&b.len());
+    for (x, y) in a.iter().zip(b) {
+        if order != Ordering::Equal {
+            break;
+        }
+        order = (x.kind, &x.role, &x.principal)
+            .cmp(&(y.kind, &y.role, &y.principal))
+            .then_with(|| cmp_labels(&x.labels, &y.labels));
+    }
+    order
+}
+
+impl Resource {
+    /// Whether it exists as a whole only, and as many times as it is listed.
+    pub fn is_indivisible(&self) -> bool {
+        self.shared || self.disk.as_ref().is_some_and(|disk| disk.indivisible)
+    }
+
+    /// The order of a normal collection; equal means that amounts merge, or that indivisible things are the same.
+    fn cmp_kind(&self, other: &Resource) -> Ordering {
+        let by_name =
+            if Arc::ptr_eq(&self.name, &other.name) { Ordering::Equal } else { self.name.cmp(&other.name) };
+        by_name
+            .then_with(|| self.value.rank().cmp(&other.value.rank()))
+            .then_with(|| self.allocation_role.cmp(&other.allocation_role))
+            .then_with(|| cmp_reservations(&self.reservations, &other.reservations))
+            .then_with(|| self.disk.cmp(&other.disk))
+            .then_with(|| self.revocable.cmp(&other.revocable))
+            .then_with(|| self.shared.cmp(&other.shared))
+            .then_with(|| self.provider_id.cmp(&other.provider_id))
+            .then_with(|| match (&self.value, &other.value) {
+                (Value::Scalar(a), Value::Scalar(b)) if self.is_indivisible() => a.cmp(b),
+                (Value::Ranges(a), Value::Ranges(b)) if self.is_indivisible() => a.cmp(b),
+                (Value::Set(a), Value::Set(b)) if self.is_indivisible() => a.cmp(b),
+                _ => Ordering::Equal,
+            })
+    }
+}
+
+impl Resources {
+    /// Nothing.
+    pub const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Adds one resource; nothing and less than nothing add nothing.
+    pub fn add(&mut self, resource: Resource) {
+        if resource.value.is_nothing() {
+            return;
+        }
+        match self.0.binary_search_by(|r| r.cmp_kind(&resource)) {
+            Ok(at) if !resource.is_indivisible() => self.0[at].value.add(&resource.value),
+            Ok(at) | Err(at) => self.0.insert(at, resource),
+        }
+    }
+
+    /// Removes as much of one resource as there is.
+    pub fn remove(&mut self, resource: &Resource) {
+        let Ok(at) = self.0.binary_search_by(|r| r.cmp_kind(resource)) else {
+            return;
+        };
+        if !resource.is_indivisible() {
+            self.0[at].value.subtract(&resource.value);
+            if !self.0[at].value.is_nothing() {
+                return;
+            }
+        }
+        self.0.remove(at);
+    }
+
+    /// Removes as much of `other` as there is.
+    pub fn remove_all(&mut self, other: &Resources) {
+        for resource in &other.0 {
+            self.remove(resource);
+        }
+    }
+
+    /// `self` without `other`, which it must contain.
+    pub fn checked_sub(&self, other: &Resources) -> Option<Resources> {
+        self.contains(other).then(|| self.saturating_sub(other))
+    }
+
+    /// `self` without as much of `other` as it has.
+    pub fn saturating_sub(&self, other: &Resources) -> Resources {
+        let mut left = self.clone();
+        left.remove_all(other);
+        left
+    }
+
+    /// Whether all of `other` is in `self`.
+    pub fn contains(&self, other: &Resources) -> bool {
+        other.0.iter().all(|wanted| {
+            if wanted.is_indivisible() {
+                let count = |of: &Resources| of.0.iter().filter(|r| r.cmp_kind(wanted).is_eq()).count();
+                return count(self) >= count(other);
+            }
+            match self.0.binary_search_by(|r| r.cmp_kind(wanted)) {
+                Ok(at) => self.0[at].value.contains(&wanted.value),
+                Err(_) => false,
+            }
+        })
+    }
+
+    /// The sum of all scalars of this name, whatever else distinguishes them.
+    pub fn scalar(&self, name: &str) -> Scalar {
+        self.totals().filter(|(n, _)| &***n == name).fold(Scalar::ZERO, |sum, (_, amount)| sum + amount)
+    }
+
+    /// Every scalar with its name; a name appears once for each kind of its resources.
+    pub fn totals(&self) -> impl Iterator<Item = (&Arc<str>, Scalar)> {
+        self.0.iter().filter_map(|r| match r.value {
+            Value::Scalar(amount) => Some((&r.name, amount)),
+            _ => None,
+        })
+    }
+
+    /// Takes from here what makes up `targets` (unreserved, unallocated amounts), reserved resources first, then
+    /// unreserved; `None` if there is not enough. What comes back keeps its reservations and its allocation.
+    pub fn find(&self, targets: &Resources) -> Option<Resources> {
+        let mut found = Resources::new();
+        for target in &targets.0 {
+            let mut wanted = target.value.clone();
+            let candidates = || {
+                self.0.iter().filter(|r| {
+                    r.name == target.name && r.revocable == target.revocable && !r.is_indivisible()
+                })
+            };
+            let reserved_first = candidates()
+                .filter(|r| !r.reservations.is_empty())
+                .chain(candidates().filter(|r| r.reservations.is_empty()));
+            for source in reserved_first {
+                let taken = common(&source.value, &wanted)?;
+                wanted.subtract(&taken);
+                found.add(Resource { value: taken, ..source.clone() });
+            }
+            if !wanted.is_nothing() {
+                return None;
+            }
+        }
+        Some(found)
+    }
+
+    /// The lowest `count` numbers of the ranges of this name (ports), with all that distinguishes them.
+    pub fn find_ranges(&self, name: &str, count: u64) -> Option<Resources> {
+        let mut left = count;
+        let mut found = Resources::new();
+        for resource in self.0.iter().filter(|r| &*r.name == name) {
+            let Value::Ranges(ranges) = &resource.value else { continue };
+            let lowest = ranges.lowest(left.min(ranges.count()))?;
+            left -= lowest.count();
+            found.add(Resource { value: Value::Ranges(lowest), ..resource.clone() });
+        }
+        (left == 0).then_some(found)
+    }
+}
+
+/// What two values of one type have in common; `None` if the types differ.
+fn common(a: &Value, b: &Value) -> Option<Value> {
+    Some(match (a, b) {
+        (Value::Scalar(a), Value::Scalar(b)) => Value::Scalar(*a.min(b)),
+        (Value::Ranges(a), Value::Ranges(b)) => Value::Ranges(a.intersection(b)),
+        (Value::Set(a), Value::Set(b)) => Value::Set(a.intersection(b).cloned().collect()),
+        _ => return None,
+    })
+}
+
+impl AddAssign<&Resources> for Resources {
+    fn add_assign(&mut self, other: &Resources) {
+        if self.0.is_empty() {
+            self.0.clone_from(&other.0);
+            return;
+        }
+        for resource in &other.0 {
+            self.add(resource.clone());
+        }
+    }
+}
+
+impl FromIterator<Resource> for Resources {
+    fn from_iter<T: IntoIterator<Item = Resource>>(resources: T) -> Self {
+        let mut all = Resources::new();
+        for resource in resources {
+            all.add(resource);
+        }
+        all
+    }
+}
+
+impl<'a> IntoIterator for &'a Resources {
+    type Item = &'a Resource;
+    type IntoIter = std::slice::Iter<'a, Resource>;
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl IntoIterator for Resources {
+    type Item = Resource;
+    type IntoIter = std::vec::IntoIter<Resource>;
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}

@@ -1,0 +1,209 @@
+//! The laws of the algebra on generated resources, and tables of its texts.
+
+use expect_test::{Expect, expect};
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    labels::{Label, Labels},
+    roles::Role,
+};
+
+fn resource() -> impl Strategy<Value = Resource> {
+    let name = prop_oneof![Just("cpus"), Just("mem"), Just("ports"), Just("names")];
+    let role = || prop_oneof![Just("*"), Just("a"), Just("a/b")];
+    let stack = prop_oneof![
+        3 => Just(vec![]),
+        1 => Just(vec!["a"]),
+        1 => Just(vec!["a", "a/b"]),
+    ];
+    let numbers = proptest::collection::vec((0u64..40, 0u64..8), 0..4);
+    let items = proptest::collection::btree_set("[a-c]", 0..3);
+    (name, 0i64..5000, numbers, items, proptest::option::of(role()), stack, any::<[bool; 4]>()).prop_map(
+        |(name, amount, numbers, items, allocation, stack, [revocable, shared, disk, whole])| {
+            let value = match name {
+                "ports" => Value::Ranges(Ranges::new(numbers.into_iter().map(|(b, n)| (b, b + n)))),
+                "names" => Value::Set(items),
+                _ => Value::Scalar(Scalar(amount)),
+            };
+            let mut resource = Resource::new(name, value);
+            resource.allocation_role = allocation.map(|r| Role::parse(r).unwrap());
+            resource.reservations = stack.into_iter().map(reservation).collect();
+            resource.revocable = revocable;
+            resource.shared = shared && name == "mem";
+            resource.disk =
+                (disk && name == "mem").then(|| Disk { definition: "d".into(), indivisible: whole });
+            resource
+        },
+    )
+}
+
+fn reservation(role: &str) -> Reservation {
+    Reservation {
+        kind: ReservationKind::Dynamic,
+        role: Role::parse(role).unwrap(),
+        principal: None,
+        labels: Labels::default(),
+    }
+}
+
+fn resources() -> impl Strategy<Value = Resources> {
+    proptest::collection::vec(resource(), 0..7).prop_map(|all| all.into_iter().collect())
+}
+
+/// Ranges and sets lose what they have in common when they are added, so the inverse law is for disjoint ones.
+fn without_overlap(a: &Resources, b: &Resources) -> Resources {
+    b.filter(|r| {
+        matches!(r.value, Value::Scalar(_))
+            || !a.iter().any(|other| other.name == r.name && other.allocation_role == r.allocation_role)
+    })
+}
+
+proptest! {
+    #[test]
+    fn subtracting_what_was_added_gives_back(a in resources(), b in resources()) {
+        let b = without_overlap(&a, &b);
+        let mut sum = a.clone();
+        sum += &b;
+        prop_assert!(sum.contains(&a) && sum.contains(&b));
+        prop_assert_eq!(sum.checked_sub(&b), Some(a));
+    }
+
+    #[test]
+    fn the_order_of_adding_says_nothing(mut all in proptest::collection::vec(resource(), 0..8)) {
+        let forward: Resources = all.iter().cloned().collect();
+        all.reverse();
+        let backward: Resources = all.into_iter().collect();
+        prop_assert_eq!(forward, backward);
+    }
+
+    #[test]
+    fn containing_each_other_is_being_equal(a in resources(), b in resources()) {
+        prop_assert!(a.contains(&a) && a.contains(&Resources::new()));
+        prop_assert_eq!(a.contains(&b) && b.contains(&a), a == b);
+        if a.contains(&b) {
+            let mut again = a.checked_sub(&b).unwrap();
+            again += &b;
+            prop_assert_eq!(again, a);
+        } else {
+            prop_assert_eq!(a.checked_sub(&b), None);
+        }
+    }
+
+    #[test]
+    fn nothing_is_never_listed(a in resources(), b in resources()) {
+        for part in [a.saturating_sub(&b), a.unallocated(), a.allocated_to(&Role::any())] {
+            prop_assert!(part.iter().all(|r| !r.value.is_nothing()));
+            let again: Resources = part.iter().cloned().collect();
+            prop_assert_eq!(again, part);
+        }
+    }
+
+    #[test]
+    fn what_is_found_is_there(a in resources(), cpus in 0i64..4000, ports in 0u64..6) {
+        let target: Resources = [Resource::scalar("cpus", Scalar(cpus))].into_iter().collect();
+        match a.find(&target) {
+            Some(found) => {
+                prop_assert!(a.contains(&found));
+                prop_assert_eq!(found.scalar("cpus"), Scalar(cpus));
+            }
+            None => prop_assert!(a.filter(|r| !r.revocable).scalar("cpus") < Scalar(cpus)),
+        }
+        if let Some(found) = a.find_ranges("ports", ports) {
+            prop_assert!(a.contains(&found));
+        }
+    }
+
+    #[test]
+    fn unreserved_texts_are_read_back(a in resources()) {
+        let plain: Resources = a
+            .filter(|r| !r.revocable && !r.shared && r.disk.is_none() && r.reservations.is_empty())
+            .unallocated();
+        let text = if plain.is_empty() { String::new() } else { plain.to_string() };
+        prop_assert_eq!(text.parse::<Resources>(), Ok(plain));
+    }
+}
+
+#[test]
+fn thousandths_are_exact() {
+    let tenth = Resource::scalar("cpus", Scalar::from_f64(0.1));
+    let fifth = Resource::scalar("cpus", Scalar::from_f64(0.2));
+    let sum: Resources = [tenth.clone(), fifth].into_iter().collect();
+    assert_eq!(sum, "cpus:0.3".parse().unwrap());
+    assert_eq!(Scalar::from_f64(0.0004), Scalar::ZERO);
+    assert_eq!(Scalar::from_f64(0.0005), Scalar(1));
+    let huge: Resources = [Resource::scalar("cpus", Scalar::from_f64(1e300)), tenth].into_iter().collect();
+    assert_eq!(huge.scalar("cpus"), Scalar(i64::MAX));
+}
+
+#[test]
+fn labels_are_a_multiset_and_indivisible_things_count() {
+    let label = |key: &str| Label { key: key.to_owned(), value: None };
+    let with = |labels: Vec<Label>| {
+        let mut resource = Resource::scalar("cpus", Scalar::from_units(1));
+        resource.reservations = vec![Reservation { labels: Labels(labels), ..reservation("a") }];
+        resource
+    };
+    let both: Resources =
+        [with(vec![label("x"), label("y")]), with(vec![label("y"), label("x")])].into_iter().collect();
+    assert_eq!(both.iter().count(), 1);
+
+    let mut volume = Resource::scalar("disk", Scalar::from_units(10));
+    volume.disk = Some(Disk { definition: "v".into(), indivisible: true });
+    let one: Resources = [volume.clone()].into_iter().collect();
+    let two: Resources = [volume.clone(), volume].into_iter().collect();
+    assert!(two.contains(&one) && !one.contains(&two));
+    assert_eq!(two.checked_sub(&one), Some(one));
+}
+
+#[test]
+fn reservations_decide_who_may_have_it() {
+    let all: Resources = "cpus:1;cpus(a):2".parse().unwrap();
+    let for_role = |role: &str| all.allocatable_to(&Role::parse(role).unwrap()).scalar("cpus");
+    assert_eq!(for_role("*"), Scalar::from_units(1));
+    assert_eq!(for_role("b"), Scalar::from_units(1));
+    assert_eq!(for_role("a"), Scalar::from_units(3));
+    assert_eq!(for_role("a/b"), Scalar::from_units(3));
+    assert_eq!(for_role("ab"), Scalar::from_units(1));
+    assert_eq!(all.unreserved().scalar("cpus"), Scalar::from_units(1));
+}
+
+fn check(text: &str, expected: Expect) {
+    let shown = match text.parse::<Resources>() {
+        Ok(resources) => resources.to_string(),
+        Err(error) => error.to_string(),
+    };
+    expected.assert_eq(&shown);
+}
+
+#[test]
+fn texts() {
+    check("", expect!["{}"]);
+    check(" mem : 64 ;cpus:0.50; cpus:1;", expect!["cpus:1.5; mem:64"]);
+    check("cpus(a/b):2;cpus(*):1", expect!["cpus:1; cpus(reservations: [(STATIC,a/b)]):2"]);
+    check("ports:[5-6, 1-3,4-4]", expect!["ports:[1-6]"]);
+    check("ports:[1-9,33-35]; x:{b, a}", expect!["ports:[1-9, 33-35]; x:{a, b}"]);
+    check("cpus", expect!["bad resource 'cpus': expected 'name:value'"]);
+    check("cpus(:1", expect!["bad resource 'cpus(:1': expected ')' after the role"]);
+    check(
+        "cpus( a b ):1",
+        expect![
+            "bad resource 'cpus( a b ):1': role 'a b' is invalid: it has white space or a delete character"
+        ],
+    );
+    check(":1", expect!["bad resource ':1': the name is empty"]);
+    check("cpus:-1", expect!["bad resource 'cpus:-1': the amount must be finite and not negative"]);
+    check("cpus:lots", expect!["bad resource 'cpus:lots': 'lots' is no number, range or set"]);
+    check("ports:[3-1]", expect!["bad resource 'ports:[3-1]': the range 3-1 ends before it begins"]);
+    check("ports:[1-3,2-4]", expect!["bad resource 'ports:[1-3,2-4]': the range 2-4 overlaps another"]);
+    check("x:{a,a}", expect!["bad resource 'x:{a,a}': an item of the set is there twice"]);
+    check("cpus:0", expect!["{}"]);
+}
+
+#[test]
+fn ports_are_taken_from_below() {
+    let all: Resources = "ports:[5-6,10-20]".parse().unwrap();
+    assert_eq!(all.find_ranges("ports", 4), Some("ports:[5-6,10-11]".parse().unwrap()));
+    assert_eq!(all.find_ranges("ports", 14), None);
+    assert_eq!(all.find_ranges("ports", 0), Some(Resources::new()));
+}
