@@ -1,0 +1,364 @@
+//! Random lives of an agent with crashes at every point: nothing is started twice, no update is lost or overtaken.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kernel_model::{
+    agent::{Launch, ToAgent, ToMaster},
+    executor::{Call, Event as ExecutorEvent},
+    ids::{ContainerId, TaskId, UpdateId},
+    task::{Source, TaskState, TaskStatus},
+    time::Time,
+};
+use proptest::prelude::*;
+
+use super::script::{config, executor, framework, task};
+use crate::agent::{Agent, ConnectionId, Effect, Effects, Event, Record, RequestId};
+
+const TASKS: u8 = 5;
+
+/// What may happen next; numbers pick among what is there.
+#[derive(Debug, Clone)]
+enum Act {
+    Launch(u8),
+    Kill(u8),
+    Report(u8, bool),
+    Acknowledge(u8),
+    Link(bool),
+    Wait(u16),
+    ExecutorDies,
+    ExecutorSubscribes,
+    Crash { before_effects: bool },
+}
+
+/// The executor's process, which outlives the agent.
+#[derive(Default)]
+struct Process {
+    container: Option<ContainerId>,
+    connection: Option<ConnectionId>,
+    /// Tasks that it runs, in this run and, as containers it would adopt, in later ones.
+    running: BTreeSet<TaskId>,
+    launches: BTreeMap<TaskId, u32>,
+    unacknowledged: Vec<TaskStatus>,
+    no_update_yet: BTreeSet<TaskId>,
+    asked_to_kill: BTreeSet<TaskId>,
+}
+
+struct World {
+    agent: Agent,
+    now: Time,
+    respawns: bool,
+    records: Vec<Record>,
+    process: Process,
+    started: BTreeSet<ContainerId>,
+    crash_next: bool,
+    next_uuid: u64,
+    next_connection: u64,
+    starts: u64,
+    link: bool,
+    /// What the executor was told is taken over, in order, by task.
+    promised: BTreeMap<TaskId, Vec<UpdateId>>,
+    /// What the master received first, in order, by task.
+    received: BTreeMap<TaskId, Vec<(UpdateId, TaskState)>>,
+    in_flight: BTreeMap<TaskId, UpdateId>,
+    launched: BTreeSet<TaskId>,
+}
+
+impl World {
+    fn new(respawns: bool) -> Self {
+        let mut world = Self {
+            agent: Agent::new(config(1)),
+            now: Time(1_000_000_000_000),
+            respawns,
+            records: Vec::new(),
+            process: Process::default(),
+            started: BTreeSet::new(),
+            crash_next: false,
+            next_uuid: 1,
+            next_connection: 1,
+            starts: 1,
+            link: false,
+            promised: BTreeMap::new(),
+            received: BTreeMap::new(),
+            in_flight: BTreeMap::new(),
+            launched: BTreeSet::new(),
+        };
+        world.act(Act::Link(true));
+        world
+    }
+
+    fn step(&mut self, event: Event) {
+        let effects = self.agent.step(self.now, event);
+        self.carry_out(effects);
+    }
+
+    fn carry_out(&mut self, effects: Effects) {
+        self.records.extend(effects.persist);
+        if std::mem::take(&mut self.crash_next) {
+            return self.recover();
+        }
+        for effect in effects.after_persist {
+            self.effect(effect);
+        }
+    }
+
+    fn recover(&mut self) {
+        self.link = false;
+        self.in_flight.clear();
+        self.process.connection = None;
+        self.starts += 1;
+        let live = self.process.container.iter().cloned().collect();
+        let config = config(self.starts << 32);
+        let (agent, effects) = Agent::recover(config, self.now, self.records.clone(), &live);
+        self.agent = agent;
+        self.carry_out(effects);
+    }
+
+    fn effect(&mut self, effect: Effect) {
+        match effect {
+            Effect::ToMaster(message) if self.link => self.to_master(message),
+            Effect::Start(start) => {
+                assert!(self.process.container.is_none(), "two runs of one executor at once");
+                assert!(self.started.insert(start.container_id.clone()), "a container id was used again");
+                let kept = self.respawns;
+                let former = std::mem::take(&mut self.process);
+                self.process.container = Some(start.container_id);
+                self.process.launches = former.launches;
+                if kept {
+                    self.process.running = former.running;
+                }
+            }
+            Effect::Destroy { container_id } if self.process.container.as_ref() == Some(&container_id) => {
+                self.act(Act::ExecutorDies);
+            }
+            Effect::ToExecutor { connection, event } if self.process.connection == Some(connection) => {
+                self.to_executor(event);
+            }
+            Effect::Close { connection } if self.process.connection == Some(connection) => {
+                self.process.connection = None;
+            }
+            _ => {}
+        }
+    }
+
+    fn to_master(&mut self, message: ToMaster) {
+        let agent_id = "A0".into();
+        let ping_interval = std::time::Duration::ZERO;
+        match message {
+            ToMaster::Register { .. } => {
+                self.step(Event::FromMaster(ToAgent::Registered { agent_id, ping_interval, ping_timeouts: 5 }));
+            }
+            ToMaster::Reregister { tasks, .. } => {
+                let here: BTreeSet<_> = tasks.iter().map(|task| task.info.task_id.clone()).collect();
+                let unknown_here = self
+                    .launched
+                    .iter()
+                    .filter(|id| !here.contains(*id) && !self.over(id))
+                    .map(|id| ("F".into(), id.clone()))
+                    .collect();
+                let message = ToAgent::Reregistered { agent_id, ping_interval, ping_timeouts: 5, unknown_here };
+                self.step(Event::FromMaster(message));
+            }
+            ToMaster::Update { status, .. } => {
+                let uuid = status.uuid.unwrap();
+                let received = self.received.entry(status.task_id.clone()).or_default();
+                if !received.iter().any(|(known, _)| *known == uuid) {
+                    let last = received.last();
+                    assert!(!last.is_some_and(|(_, state)| state.is_terminal()), "an update after the end");
+                    received.push((uuid, status.state));
+                }
+                self.in_flight.insert(status.task_id, uuid);
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether the master knows of the task's end.
+    fn over(&self, id: &TaskId) -> bool {
+        self.received.get(id).and_then(|received| received.last()).is_some_and(|(_, state)| state.is_terminal())
+    }
+
+    fn to_executor(&mut self, event: ExecutorEvent) {
+        match event {
+            ExecutorEvent::Launch { task } => {
+                let count = self.process.launches.entry(task.task_id.clone()).or_default();
+                *count += 1;
+                assert!(self.respawns || *count == 1, "{} was launched twice", task.task_id);
+                self.process.no_update_yet.insert(task.task_id.clone());
+                self.process.running.insert(task.task_id);
+            }
+            ExecutorEvent::Kill { task_id, .. } => {
+                self.process.asked_to_kill.insert(task_id);
+            }
+            ExecutorEvent::Acknowledged { task_id, uuid } => {
+                self.process.unacknowledged.retain(|status| status.uuid != Some(uuid));
+                self.process.no_update_yet.remove(&task_id);
+                let promised = self.promised.entry(task_id).or_default();
+                if !promised.contains(&uuid) {
+                    promised.push(uuid);
+                }
+            }
+            ExecutorEvent::Shutdown => self.act(Act::ExecutorDies),
+            _ => {}
+        }
+    }
+
+    fn call(&mut self, call: Call) {
+        let (framework_id, executor_id) = ("F".into(), "x".into());
+        self.step(Event::Call { request: RequestId(0), framework_id, executor_id, call });
+    }
+
+    fn report(&mut self, task_id: TaskId, state: TaskState) {
+        let mut uuid = [0; 16];
+        uuid[..8].copy_from_slice(&self.next_uuid.to_be_bytes());
+        self.next_uuid += 1;
+        let status = TaskStatus {
+            uuid: Some(UpdateId(uuid)),
+            ..TaskStatus::new(task_id.clone(), state, Source::Executor, self.now)
+        };
+        if state.is_terminal() {
+            self.process.running.remove(&task_id);
+        }
+        self.process.unacknowledged.push(status.clone());
+        self.call(Call::Update { status });
+    }
+
+    fn act(&mut self, act: Act) {
+        match act {
+            Act::Launch(n) => {
+                let id = TaskId::from(format!("t{n}"));
+                if self.link && self.agent.is_registered() && self.launched.insert(id.clone()) {
+                    let executor = Some(executor("x", self.respawns));
+                    let launch = Launch::Task(task(id.as_str()));
+                    let framework = framework(true);
+                    let message = ToAgent::RunTask { framework, executor, launch, launch_executor: true };
+                    self.step(Event::FromMaster(message));
+                }
+            }
+            Act::Kill(n) => {
+                let task_id = TaskId::from(format!("t{n}"));
+                if self.link && self.launched.contains(&task_id) && !self.over(&task_id) {
+                    let framework_id = "F".into();
+                    self.step(Event::FromMaster(ToAgent::KillTask { framework_id, task_id, grace: None }));
+                }
+            }
+            Act::Report(n, ends) => {
+                let running: Vec<_> = self.process.running.iter().cloned().collect();
+                if self.process.connection.is_some() && !running.is_empty() {
+                    let task_id = running[usize::from(n) % running.len()].clone();
+                    self.report(task_id, if ends { TaskState::Finished } else { TaskState::Running });
+                }
+            }
+            Act::Acknowledge(n) => {
+                let task_id = TaskId::from(format!("t{n}"));
+                if let (true, Some(uuid)) = (self.link, self.in_flight.remove(&task_id)) {
+                    let framework_id = "F".into();
+                    self.step(Event::FromMaster(ToAgent::Acknowledge { framework_id, task_id, uuid }));
+                }
+            }
+            Act::Link(up) if up != self.link => {
+                self.link = up;
+                self.in_flight.clear();
+                self.step(if up { Event::LinkUp } else { Event::LinkDown });
+            }
+            Act::Link(_) => {}
+            Act::Wait(milliseconds) => {
+                self.now = self.now + std::time::Duration::from_millis(milliseconds.into());
+                self.step(Event::Tick);
+            }
+            Act::ExecutorDies => {
+                if let Some(container_id) = self.process.container.take() {
+                    self.process.connection = None;
+                    self.process.unacknowledged.clear();
+                    self.step(Event::Exited { container_id, status: 9, limitation: None });
+                }
+            }
+            Act::ExecutorSubscribes => self.subscribe(),
+            Act::Crash { before_effects } if before_effects => self.crash_next = true,
+            Act::Crash { .. } => self.recover(),
+        }
+    }
+
+    fn subscribe(&mut self) {
+        if self.process.container.is_none() {
+            return;
+        }
+        let connection = ConnectionId(self.next_connection);
+        self.next_connection += 1;
+        self.process.connection = Some(connection);
+        self.step(Event::Subscribe {
+            request: RequestId(0),
+            connection,
+            framework_id: "F".into(),
+            executor_id: "x".into(),
+            unacknowledged_tasks: self.process.no_update_yet.iter().cloned().collect(),
+            unacknowledged_updates: self.process.unacknowledged.clone(),
+        });
+    }
+
+    /// Nothing goes wrong any more: everything must come to its end.
+    fn settle(&mut self) {
+        self.crash_next = false;
+        self.act(Act::Link(true));
+        for _ in 0..40 {
+            self.act(Act::Wait(60_000));
+            self.act(Act::Link(true));
+            if self.process.connection.is_none() {
+                self.subscribe();
+            }
+            (0..TASKS).for_each(|n| self.act(Act::Acknowledge(n)));
+        }
+        for id in self.process.running.clone() {
+            self.report(id, TaskState::Finished);
+        }
+        for _ in 0..600 {
+            (0..TASKS).for_each(|n| self.act(Act::Acknowledge(n)));
+        }
+    }
+
+    fn check(&self) {
+        for (task_id, promised) in &self.promised {
+            let received: Vec<_> = self.received.get(task_id).into_iter().flatten().map(|(id, _)| *id).collect();
+            let ended = self.received[task_id].iter().position(|(_, state)| state.is_terminal());
+            let arrived: Vec<_> = received.iter().filter(|id| promised.contains(id)).copied().collect();
+            // What came after a terminal update of the agent's own is rightly dropped.
+            assert!(promised.starts_with(&arrived), "{task_id}: order kept");
+            assert!(arrived == *promised || ended == Some(received.len() - 1), "{task_id}: nothing lost");
+        }
+        for task_id in &self.launched {
+            let last = self.received.get(task_id).and_then(|received| received.last());
+            assert!(last.is_some_and(|(_, state)| state.is_terminal()), "{task_id} has no end: {last:?}");
+        }
+        assert_eq!(self.agent.undelivered().count(), 0);
+    }
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        4 => (0..TASKS).prop_map(Act::Launch),
+        1 => (0..TASKS).prop_map(Act::Kill),
+        5 => (any::<u8>(), prop::bool::weighted(0.2)).prop_map(|(n, ends)| Act::Report(n, ends)),
+        5 => (0..TASKS).prop_map(Act::Acknowledge),
+        1 => any::<bool>().prop_map(Act::Link),
+        3 => (0u16..15_000).prop_map(Act::Wait),
+        1 => Just(Act::ExecutorDies),
+        4 => Just(Act::ExecutorSubscribes),
+        1 => any::<bool>().prop_map(|before_effects| Act::Crash { before_effects }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn updates_arrive_in_order_and_nothing_starts_twice(
+        respawns in any::<bool>(),
+        acts in prop::collection::vec(act(), 1..120),
+    ) {
+        let mut world = World::new(respawns);
+        for act in acts {
+            world.act(act);
+        }
+        world.settle();
+        world.check();
+    }
+}
