@@ -1,1 +1,14 @@
-//! Placeholder; replaced in the next commit.
+//! The Kubernetes facade: an API server over the store, in one tower service.
+//!
+//! Reading order: [`server`] starts it and [`service`] routes; `http/` has one file per concern; [`request_pipeline`]
+//! is the only writer of user intent; [`registry`] keeps objects and [`watch_cache`] shows them; controllers and the
+//! scheduler run beside it. Decisions are in `shim-core`, shapes in `shim-model`.
+
+pub mod deletion;
+pub mod fields;
+pub mod node_endpoints;
+pub mod object;
+pub mod registry;
+pub mod selection;
+pub mod service_addresses;
+pub mod watch_cache;

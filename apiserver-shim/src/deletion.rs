@@ -1,0 +1,198 @@
+//! What a DELETE means: which object is removed at once, which is only marked and why. Pure: the pipeline and the
+//! registry carry it out.
+
+use serde_json::{Map, Value, json};
+use shim_model::access;
+use shim_model::resource::Resource;
+use shim_model::status::{self, Status};
+use shim_model::time::Instant;
+
+/// Waits for dependents before it goes.
+pub const FINALIZER_FOREGROUND: &str = "foregroundDeletion";
+/// Waits until dependents have forgotten it.
+pub const FINALIZER_ORPHAN: &str = "orphan";
+/// Grace of a Pod that names none.
+const POD_GRACE_SECONDS: i64 = 30;
+
+/// What becomes of an object's dependents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Propagation {
+    /// They are removed after it.
+    Background,
+    /// They are removed before it.
+    Foreground,
+    /// They stay.
+    Orphan,
+}
+
+impl Propagation {
+    /// Reads a `propagationPolicy`.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "Background" => Some(Propagation::Background),
+            "Foreground" => Some(Propagation::Foreground),
+            "Orphan" => Some(Propagation::Orphan),
+            _ => None,
+        }
+    }
+}
+
+/// `metav1.DeleteOptions`, as far as they are obeyed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeleteOptions {
+    /// Seconds until the object goes by force.
+    pub grace_period_seconds: Option<i64>,
+    /// What becomes of dependents.
+    pub propagation: Option<Propagation>,
+    /// Delete only the object with this UID.
+    pub uid: Option<String>,
+    /// Delete only the object as of this resourceVersion.
+    pub resource_version: Option<String>,
+    /// Only say what would be done.
+    pub dry_run: bool,
+}
+
+/// What is to be done with the stored object.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Decision {
+    /// It is removed; this is how it looked last.
+    Remove(Value),
+    /// It is marked and written back.
+    Mark(Value),
+    /// It is on its way already.
+    Nothing,
+}
+
+/// Whether the answer to a completed delete is the object itself rather than a `Status`.
+pub fn returns_object(resource: &Resource) -> bool {
+    const KINDS: &[&str] = &["Pod", "Service", "ServiceAccount", "PodTemplate", "ResourceQuota"];
+    resource.group.is_empty() && KINDS.contains(&resource.kind)
+}
+
+/// Checks UID and resourceVersion.
+pub fn check_preconditions(
+    resource: &Resource,
+    object: &Value,
+    options: &DeleteOptions,
+    revision: u64,
+) -> Result<(), Status> {
+    let name = access::text(object, &["metadata", "name"]);
+    let uid = access::text(object, &["metadata", "uid"]);
+    if let Some(wanted) = options.uid.as_deref().filter(|wanted| *wanted != uid) {
+        return Err(status::precondition_failed(resource, name, "UID", wanted, uid));
+    }
+    let found = revision.to_string();
+    if let Some(wanted) = options.resource_version.as_deref().filter(|wanted| *wanted != found) {
+        return Err(status::precondition_failed(resource, name, "ResourceVersion", wanted, &found));
+    }
+    Ok(())
+}
+
+/// Decides about `object`.
+pub fn decide(resource: &Resource, object: &Value, options: &DeleteOptions, now: Instant) -> Decision {
+    let pod = resource.group.is_empty() && resource.kind == "Pod";
+    let mut after = object.clone();
+    let was_marked = object["metadata"]["deletionTimestamp"].is_string();
+    let changed_grace = if pod {
+        mark_pod(&mut after, options, now)
+    } else {
+        false
+    };
+    let changed_finalizers = set_finalizers(&mut after, options);
+    let held = access::list(&after, &["metadata", "finalizers"]).iter().any(Value::is_string)
+        || (resource.kind == "Namespace"
+            && resource.group.is_empty()
+            && !access::list(&after, &["spec", "finalizers"]).is_empty());
+    let grace = access::int(&after, &["metadata", "deletionGracePeriodSeconds"]).unwrap_or(0);
+    if pod && was_marked && !changed_grace && grace > 0 {
+        return Decision::Nothing;
+    }
+    if held || grace > 0 {
+        if !was_marked && !pod {
+            mark(&mut after, 0, now);
+            if resource.kind == "Namespace" && resource.group.is_empty() {
+                access::object_mut(&mut after, &["status"]).insert("phase".into(), "Terminating".into());
+            }
+        }
+        return if was_marked && !changed_grace && !changed_finalizers {
+            Decision::Nothing
+        } else {
+            Decision::Mark(after)
+        };
+    }
+    Decision::Remove(after)
+}
+
+/// Marks a Pod with the grace that it gets; says whether anything changed.
+fn mark_pod(pod: &mut Value, options: &DeleteOptions, now: Instant) -> bool {
+    let phase = access::text(pod, &["status", "phase"]);
+    let unbound = access::text(pod, &["spec", "nodeName"]).is_empty();
+    let asked = options.grace_period_seconds.map(|s| if s < 0 { 1 } else { s });
+    let own = access::int(pod, &["spec", "terminationGracePeriodSeconds"]).unwrap_or(POD_GRACE_SECONDS);
+    let mut grace = asked.unwrap_or(own.max(0));
+    if unbound || matches!(phase, "Succeeded" | "Failed") {
+        grace = 0;
+    }
+    match access::int(pod, &["metadata", "deletionGracePeriodSeconds"]) {
+        // On its way already: the time left may only become shorter, and only if somebody says so.
+        Some(left) if pod["metadata"]["deletionTimestamp"].is_string() => {
+            if (asked.is_none() && grace != 0) || grace >= left {
+                return false;
+            }
+            let at = access::text(pod, &["metadata", "deletionTimestamp"]);
+            let begun = Instant::parse(at).unwrap_or(now).seconds() - left;
+            set_deletion(pod, begun + grace, grace);
+            true
+        }
+        _ => {
+            mark(pod, grace, now);
+            true
+        }
+    }
+}
+
+/// Marks an object as being deleted.
+fn mark(object: &mut Value, grace: i64, now: Instant) {
+    set_deletion(object, now.seconds() + grace, grace);
+    let metadata = access::object_mut(object, &["metadata"]);
+    if let Some(generation) = metadata.get("generation").and_then(Value::as_i64).filter(|g| *g > 0) {
+        metadata.insert("generation".into(), (generation + 1).into());
+    }
+}
+
+fn set_deletion(object: &mut Value, at: i64, grace: i64) {
+    let metadata: &mut Map<String, Value> = access::object_mut(object, &["metadata"]);
+    metadata.insert("deletionTimestamp".into(), Instant::from_seconds(at).to_rfc3339().into());
+    metadata.insert("deletionGracePeriodSeconds".into(), grace.into());
+}
+
+/// Puts the finalizers of the propagation policy in place; says whether anything changed.
+fn set_finalizers(object: &mut Value, options: &DeleteOptions) -> bool {
+    let before: Vec<Value> = access::list(object, &["metadata", "finalizers"]).to_vec();
+    let wanted = match options.propagation {
+        Some(Propagation::Foreground) => Some(FINALIZER_FOREGROUND),
+        Some(Propagation::Orphan) => Some(FINALIZER_ORPHAN),
+        Some(Propagation::Background) => None,
+        // Nothing said: what is there stays.
+        None => return false,
+    };
+    let ours = |f: &Value| matches!(f.as_str(), Some(FINALIZER_FOREGROUND | FINALIZER_ORPHAN));
+    let mut after: Vec<Value> =
+        before.iter().filter(|f| !ours(f) || f.as_str() == wanted).cloned().collect();
+    if let Some(wanted) = wanted.filter(|w| !after.iter().any(|f| f.as_str() == Some(w))) {
+        after.push(json!(wanted));
+    }
+    if after == before {
+        return false;
+    }
+    let metadata = access::object_mut(object, &["metadata"]);
+    if after.is_empty() {
+        metadata.remove("finalizers");
+    } else {
+        metadata.insert("finalizers".into(), after.into());
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests;
