@@ -1,0 +1,85 @@
+//! The two encodings of every HTTP door, by content type, with Mesos' words for what does not parse.
+
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use prost::{Message, Name};
+use prost_reflect::{DescriptorPool, MessageDescriptor};
+
+use crate::{json, required};
+
+static DESCRIPTORS: LazyLock<DescriptorPool> = LazyLock::new(|| {
+    let encoded = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+    DescriptorPool::decode(encoded.as_slice()).expect("protoc made this descriptor set at build time")
+});
+
+/// How a body is encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ContentType {
+    /// `application/json`
+    Json,
+    /// `application/x-protobuf`
+    Protobuf,
+}
+
+impl ContentType {
+    /// The media type.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ContentType::Json => "application/json",
+            ContentType::Protobuf => "application/x-protobuf",
+        }
+    }
+}
+
+/// A body that is no such message; the texts go to clients as they are.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// No protobuf, or required fields are missing.
+    #[error("Failed to parse body into {0} protobuf")]
+    Protobuf(&'static str),
+    /// No JSON.
+    #[error("Failed to parse body into JSON: {0}")]
+    Json(String),
+    /// JSON that does not fit the message.
+    #[error("Failed to convert JSON into {0} protobuf: {1}")]
+    Convert(&'static str, json::JsonError),
+}
+
+/// The descriptor of a message of ours.
+pub fn descriptor<M: Name>() -> MessageDescriptor {
+    DESCRIPTORS.get_message_by_name(&M::full_name()).expect("every generated message is in the descriptor set")
+}
+
+/// Parses a body.
+pub fn decode<M: Message + Name + Default>(content: ContentType, body: &Bytes) -> Result<M, DecodeError> {
+    match content {
+        ContentType::Protobuf => {
+            let message = M::decode(body.clone()).map_err(|_| DecodeError::Protobuf(M::NAME))?;
+            match required::missing(&descriptor::<M>(), body) {
+                Ok(missing) if missing.is_empty() => Ok(message),
+                _ => Err(DecodeError::Protobuf(M::NAME)),
+            }
+        }
+        ContentType::Json => {
+            let value = parse_json(body)?;
+            let bytes = json::encode_value(&descriptor::<M>(), &value).map_err(|e| DecodeError::Convert(M::NAME, e))?;
+            M::decode(bytes.as_slice()).map_err(|_| {
+                DecodeError::Convert(M::NAME, json::JsonError::other("the message is nested too deeply"))
+            })
+        }
+    }
+}
+
+fn parse_json(body: &[u8]) -> Result<serde_json::Value, DecodeError> {
+    serde_json::from_slice(body).map_err(|e| DecodeError::Json(e.to_string()))
+}
+
+/// Encodes a message.
+pub fn encode<M: Message + Name>(content: ContentType, message: &M) -> Bytes {
+    let bytes = message.encode_to_vec();
+    match content {
+        ContentType::Protobuf => bytes.into(),
+        ContentType::Json => json::print(&descriptor::<M>(), &bytes).into(),
+    }
+}

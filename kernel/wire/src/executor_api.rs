@@ -1,0 +1,205 @@
+//! Executor calls and events ↔ `mesos.v1.executor.Call` and `Event`, both ways: agents serve them, our executor speaks them.
+
+use kernel_model::{
+    executor::{Call, Event},
+    ids::{ContainerId, ExecutorId, FrameworkId},
+};
+
+use crate::{
+    Invalid, executor,
+    executor::executor_id_to_wire,
+    framework,
+    framework::id_to_wire,
+    offer,
+    resources::Format,
+    task,
+    v1::{
+        self,
+        executor::{Call as WireCall, Event as WireEvent, call, event},
+    },
+};
+
+/// A call and who makes it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parsed {
+    /// Whose executor.
+    pub framework_id: FrameworkId,
+    /// Which.
+    pub executor_id: ExecutorId,
+    /// What.
+    pub call: Call,
+}
+
+/// Parses and checks; the error is the reason after "Failed to validate Executor::Call: ". `None` for an unknown type (501).
+pub fn call_from_wire(from: WireCall) -> Result<Option<Parsed>, Invalid> {
+    let number = from.r#type.ok_or_else(|| Invalid::new("Expecting 'type' to be present"))?;
+    let executor_id = from.executor_id.value;
+    let call = match call::Type::try_from(number) {
+        Ok(call::Type::Subscribe) => {
+            let subscribe = present(from.subscribe, "subscribe")?;
+            let updates = subscribe.unacknowledged_updates.into_iter();
+            Call::Subscribe {
+                unacknowledged_tasks: subscribe
+                    .unacknowledged_tasks
+                    .into_iter()
+                    .map(|t| t.task_id.value.into())
+                    .collect(),
+                unacknowledged_updates: updates
+                    .map(|u| task::status_from_wire(u.status))
+                    .collect::<Result<_, _>>()?,
+            }
+        }
+        Ok(call::Type::Update) => {
+            let status = present(from.update, "update")?.status;
+            check_update(&status, &executor_id)?;
+            Call::Update { status: task::status_from_wire(status)? }
+        }
+        Ok(call::Type::Message) => Call::Message { data: present(from.message, "message")?.data },
+        Ok(call::Type::Heartbeat) => Call::Heartbeat,
+        Ok(call::Type::Unknown) | Err(_) => return Ok(None),
+    };
+    Ok(Some(Parsed { framework_id: from.framework_id.value.into(), executor_id: executor_id.into(), call }))
+}
+
+fn check_update(status: &v1::TaskStatus, executor_id: &str) -> Result<(), Invalid> {
+    match &status.uuid {
+        None => return Err(Invalid::new("Expecting 'uuid' to be present")),
+        Some(uuid) if uuid.len() != 16 => return Err(Invalid::new("Not a valid UUID")),
+        Some(_) => {}
+    }
+    if status.executor_id.as_ref().is_some_and(|id| id.value != executor_id) {
+        return Err(Invalid::new("ExecutorID in Call does not match ExecutorID in TaskStatus"));
+    }
+    if status.source != Some(v1::task_status::Source::Executor as i32) {
+        return Err(Invalid::new("Received Call from executor with invalid source, expecting 'SOURCE_EXECUTOR'"));
+    }
+    if status.state == v1::TaskState::TaskStaging as i32 {
+        return Err(Invalid::new("Received TASK_STAGING from executor which is not allowed"));
+    }
+    Ok(())
+}
+
+/// The message of a call.
+pub fn call_to_wire(from: &Parsed) -> WireCall {
+    let mut to = WireCall {
+        executor_id: executor_id_to_wire(&from.executor_id),
+        framework_id: id_to_wire(&from.framework_id),
+        ..Default::default()
+    };
+    let kind = match &from.call {
+        Call::Subscribe { unacknowledged_tasks, unacknowledged_updates } => {
+            let bare = |id| v1::TaskInfo { task_id: task::task_id_to_wire(id), ..Default::default() };
+            to.subscribe = Some(call::Subscribe {
+                unacknowledged_tasks: unacknowledged_tasks.iter().map(bare).collect(),
+                unacknowledged_updates: unacknowledged_updates
+                    .iter()
+                    .map(|s| call::Update { status: task::status_to_wire(s) })
+                    .collect(),
+            });
+            call::Type::Subscribe
+        }
+        Call::Update { status } => {
+            to.update = Some(call::Update { status: task::status_to_wire(status) });
+            call::Type::Update
+        }
+        Call::Message { data } => {
+            to.message = Some(call::Message { data: data.clone() });
+            call::Type::Message
+        }
+        Call::Heartbeat => call::Type::Heartbeat,
+    };
+    to.r#type = Some(kind as i32);
+    to
+}
+
+/// The message of an event, resources in the form that the framework speaks.
+pub fn event_to_wire(from: &Event, format: Format) -> WireEvent {
+    let mut to = WireEvent::default();
+    let kind = match from {
+        Event::Subscribed { executor, framework, agent, container_id } => {
+            to.subscribed = Some(event::Subscribed {
+                executor_info: executor::to_wire(executor, format),
+                framework_info: framework::to_wire(framework),
+                agent_info: offer::agent_to_wire(agent, format),
+                container_id: Some(v1::ContainerId { value: container_id.as_str().to_owned(), parent: None }),
+            });
+            event::Type::Subscribed
+        }
+        Event::Launch { task } => {
+            to.launch = Some(event::Launch { task: task::info_to_wire(task, format) });
+            event::Type::Launch
+        }
+        Event::LaunchGroup { tasks } => {
+            let tasks = tasks.iter().map(|t| task::info_to_wire(t, format)).collect();
+            to.launch_group = Some(event::LaunchGroup { task_group: v1::TaskGroupInfo { tasks } });
+            event::Type::LaunchGroup
+        }
+        Event::Kill { task_id, grace } => {
+            to.kill = Some(event::Kill {
+                task_id: task::task_id_to_wire(task_id),
+                kill_policy: grace.map(task::grace_to_wire),
+            });
+            event::Type::Kill
+        }
+        Event::Acknowledged { task_id, uuid } => {
+            to.acknowledged = Some(event::Acknowledged {
+                task_id: task::task_id_to_wire(task_id),
+                uuid: task::uuid_to_wire(*uuid),
+            });
+            event::Type::Acknowledged
+        }
+        Event::Message { data } => {
+            to.message = Some(event::Message { data: data.clone() });
+            event::Type::Message
+        }
+        Event::Error { message } => {
+            to.error = Some(event::Error { message: message.clone() });
+            event::Type::Error
+        }
+        Event::Shutdown => event::Type::Shutdown,
+        Event::Heartbeat => event::Type::Heartbeat,
+    };
+    to.r#type = Some(kind as i32);
+    to
+}
+
+/// Parses an event; `None` for a type from the future.
+pub fn event_from_wire(from: WireEvent) -> Result<Option<Event>, Invalid> {
+    let kind = from.r#type.and_then(|n| event::Type::try_from(n).ok()).unwrap_or_default();
+    Ok(Some(match kind {
+        event::Type::Subscribed => {
+            let subscribed = present(from.subscribed, "subscribed")?;
+            Event::Subscribed {
+                executor: executor::from_wire(subscribed.executor_info)?,
+                framework: framework::from_wire(subscribed.framework_info)?,
+                agent: offer::agent_from_wire(subscribed.agent_info, String::new())?,
+                container_id: ContainerId::from(subscribed.container_id.map(|id| id.value).unwrap_or_default()),
+            }
+        }
+        event::Type::Launch => Event::Launch { task: task::info_from_wire(present(from.launch, "launch")?.task)? },
+        event::Type::LaunchGroup => {
+            let tasks = present(from.launch_group, "launch_group")?.task_group.tasks.into_iter();
+            Event::LaunchGroup { tasks: tasks.map(task::info_from_wire).collect::<Result<_, _>>()? }
+        }
+        event::Type::Kill => {
+            let kill = present(from.kill, "kill")?;
+            Event::Kill { task_id: kill.task_id.value.into(), grace: task::grace_from_wire(kill.kill_policy)? }
+        }
+        event::Type::Acknowledged => {
+            let acknowledged = present(from.acknowledged, "acknowledged")?;
+            Event::Acknowledged {
+                task_id: acknowledged.task_id.value.into(),
+                uuid: task::uuid_from_wire(&acknowledged.uuid).ok_or_else(|| Invalid::new("Not a valid UUID"))?,
+            }
+        }
+        event::Type::Message => Event::Message { data: present(from.message, "message")?.data },
+        event::Type::Error => Event::Error { message: present(from.error, "error")?.message },
+        event::Type::Shutdown => Event::Shutdown,
+        event::Type::Heartbeat => Event::Heartbeat,
+        event::Type::Unknown => return Ok(None),
+    }))
+}
+
+fn present<T>(part: Option<T>, name: &str) -> Result<T, Invalid> {
+    part.ok_or_else(|| Invalid::new(format!("Expecting '{name}' to be present")))
+}

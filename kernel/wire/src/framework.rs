@@ -1,0 +1,139 @@
+//! Frameworks ↔ `mesos.v1.FrameworkInfo`, with the refusals of a subscription that the message itself earns.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use kernel_model::{
+    framework::{FrameworkCapability, FrameworkInfo},
+    ids::{self, FrameworkId},
+    roles::Role,
+};
+
+use crate::{
+    Invalid, labels, leftover,
+    resources::{Form, Format},
+    restore,
+    v1::{self, framework_info},
+};
+
+/// Mesos keeps durations in 64-bit nanoseconds.
+const TIMEOUT_SECONDS_MAX: f64 = 9_223_372_036.0;
+
+const CAPABILITIES: [FrameworkCapability; 8] = [
+    FrameworkCapability::RevocableResources,
+    FrameworkCapability::TaskKillingState,
+    FrameworkCapability::GpuResources,
+    FrameworkCapability::SharedResources,
+    FrameworkCapability::PartitionAware,
+    FrameworkCapability::MultiRole,
+    FrameworkCapability::ReservationRefinement,
+    FrameworkCapability::RegionAware,
+];
+
+/// How this framework wants its resources shown.
+pub fn format_for(framework: &FrameworkInfo) -> Format {
+    Format {
+        form: match framework.can(FrameworkCapability::ReservationRefinement) {
+            true => Form::Post,
+            false => Form::Pre,
+        },
+        allocation: framework.can(FrameworkCapability::MultiRole),
+    }
+}
+
+/// The message of a framework.
+pub fn to_wire(from: &FrameworkInfo) -> v1::FrameworkInfo {
+    let mut to: v1::FrameworkInfo = restore(&from.extra);
+    to.user = from.user.clone();
+    to.name = from.name.clone();
+    to.id = from.id.as_ref().map(id_to_wire);
+    to.failover_timeout = Some(from.failover_timeout.as_secs_f64());
+    to.checkpoint = Some(from.checkpoint);
+    match from.can(FrameworkCapability::MultiRole) {
+        true => to.roles = from.roles.iter().map(Role::to_string).collect(),
+        false => to.role = from.roles.first().map(Role::to_string),
+    }
+    to.hostname = some_text(&from.hostname);
+    to.principal = from.principal.clone();
+    to.webui_url = some_text(&from.webui_url);
+    let capability = |c: &FrameworkCapability| framework_info::Capability { r#type: Some(*c as i32) };
+    to.capabilities = from.capabilities.iter().map(capability).collect();
+    to.labels = labels::to_wire(&from.labels);
+    to
+}
+
+/// Parses a framework; the error is the text of the refusal.
+pub fn from_wire(mut from: v1::FrameworkInfo) -> Result<FrameworkInfo, Invalid> {
+    let numbers: BTreeSet<i32> = from.capabilities.drain(..).filter_map(|c| c.r#type).collect();
+    let capabilities: BTreeSet<_> =
+        CAPABILITIES.into_iter().filter(|c| numbers.contains(&(*c as i32))).collect();
+    let roles = roles_from_wire(
+        capabilities.contains(&FrameworkCapability::MultiRole),
+        from.role.take(),
+        std::mem::take(&mut from.roles),
+    )?;
+    let id = match from.id.take().map(|id| id.value).filter(|id| !id.is_empty()) {
+        Some(id) if !ids::is_legal(&id) => {
+            return Err(Invalid::new(format!("'FrameworkInfo.id' '{id}' is invalid")));
+        }
+        id => id.map(FrameworkId::from),
+    };
+    let seconds = from.failover_timeout.take().unwrap_or(0.0);
+    if !(0.0..=TIMEOUT_SECONDS_MAX).contains(&seconds) {
+        return Err(Invalid::new(format!("The framework failover_timeout ({seconds}) is invalid")));
+    }
+    Ok(FrameworkInfo {
+        user: std::mem::take(&mut from.user),
+        name: std::mem::take(&mut from.name),
+        id,
+        failover_timeout: Duration::from_secs_f64(seconds),
+        checkpoint: from.checkpoint.take().unwrap_or(false),
+        roles,
+        hostname: from.hostname.take().unwrap_or_default(),
+        principal: from.principal.take(),
+        webui_url: from.webui_url.take().unwrap_or_default(),
+        capabilities,
+        labels: labels::from_wire(from.labels.take()),
+        extra: leftover(&from),
+    })
+}
+
+fn roles_from_wire(multi: bool, role: Option<String>, roles: Vec<String>) -> Result<Vec<Role>, Invalid> {
+    if !multi {
+        if !roles.is_empty() {
+            return Err(Invalid::new(
+                "'FrameworkInfo.roles' must not be set when the framework is not MULTI_ROLE capable",
+            ));
+        }
+        let text = role.unwrap_or_else(|| "*".to_owned());
+        let parsed = Role::parse(&text);
+        return match parsed {
+            Ok(role) => Ok(vec![role]),
+            Err(e) => Err(Invalid::new(format!("'FrameworkInfo.role' is not a valid role: {e}"))),
+        };
+    }
+    if role.is_some() {
+        return Err(Invalid::new(
+            "'FrameworkInfo.role' must not be set when the framework is MULTI_ROLE capable",
+        ));
+    }
+    let mut parsed: Vec<Role> = Vec::with_capacity(roles.len());
+    let mut seen = BTreeSet::new();
+    for text in roles {
+        let role = Role::parse(&text)
+            .map_err(|_| Invalid::new(format!("'FrameworkInfo.roles' contains invalid role: '{text}'")))?;
+        if !seen.insert(role.clone()) {
+            return Err(Invalid::new(format!("'FrameworkInfo.roles' contains duplicate items: {text}")));
+        }
+        parsed.push(role);
+    }
+    Ok(parsed)
+}
+
+/// The message of an id.
+pub fn id_to_wire(id: &FrameworkId) -> v1::FrameworkId {
+    v1::FrameworkId { value: id.as_str().to_owned() }
+}
+
+pub(crate) fn some_text(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}

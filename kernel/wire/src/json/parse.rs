@@ -1,0 +1,248 @@
+//! JSON value → encoded message.
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use prost::encoding::{encode_key, encode_varint};
+use prost_reflect::{Cardinality, FieldDescriptor, Kind, MessageDescriptor};
+use serde_json::{Map, Value};
+
+use crate::required;
+
+/// Why a JSON value is not the message.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct JsonError(String);
+
+impl JsonError {
+    /// Any other reason.
+    pub fn other(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+}
+
+/// Encodes the value as the message; every required field must be there.
+pub fn encode_value(message: &MessageDescriptor, value: &Value) -> Result<Vec<u8>, JsonError> {
+    let Value::Object(object) = value else {
+        return Err(JsonError::other("Expecting a JSON object"));
+    };
+    let mut out = Vec::new();
+    encode_message(message, object, &mut out)?;
+    match required::missing(message, &out) {
+        Ok(missing) if missing.is_empty() => Ok(out),
+        Ok(missing) => Err(JsonError(format!("Missing required fields: {}", missing.join(", ")))),
+        Err(_) => Err(JsonError::other("the message is nested too deeply")),
+    }
+}
+
+fn encode_message(message: &MessageDescriptor, object: &Map<String, Value>, out: &mut Vec<u8>) -> Result<(), JsonError> {
+    for (name, value) in object {
+        let Some(field) = message.get_field_by_name(name) else { continue };
+        match value {
+            Value::Null => {}
+            Value::Object(entries) if field.is_map() => encode_map(&field, entries, out)?,
+            Value::Array(items) if field.is_list() => {
+                for item in items {
+                    encode_field(&field, &field.kind(), field.number(), item, out)?;
+                }
+            }
+            Value::Array(_) => return Err(unexpected("array", &field)),
+            _ if field.is_list() => {
+                return Err(JsonError(format!("Expecting a JSON array for field '{}'", field.name())));
+            }
+            _ if field.is_map() => {
+                return Err(JsonError(format!("Expecting a JSON object for field '{}'", field.name())));
+            }
+            value => encode_field(&field, &field.kind(), field.number(), value, out)?,
+        }
+    }
+    Ok(())
+}
+
+fn encode_map(field: &FieldDescriptor, entries: &Map<String, Value>, out: &mut Vec<u8>) -> Result<(), JsonError> {
+    let Kind::Message(entry) = field.kind() else { return Ok(()) };
+    let (key_kind, value_field) = (entry.map_entry_key_field().kind(), entry.map_entry_value_field());
+    for (key, value) in entries {
+        if value.is_null() {
+            continue;
+        }
+        let mut content = Vec::new();
+        encode_field(field, &key_kind, 1, &Value::String(key.clone()), &mut content)?;
+        encode_field(&value_field, &value_field.kind(), 2, value, &mut content)?;
+        put_bytes(field.number(), &content, out);
+    }
+    Ok(())
+}
+
+fn encode_field(
+    field: &FieldDescriptor,
+    kind: &Kind,
+    number: u32,
+    value: &Value,
+    out: &mut Vec<u8>,
+) -> Result<(), JsonError> {
+    match (kind, value) {
+        (Kind::Message(inner), Value::Object(object)) => {
+            let mut content = Vec::new();
+            encode_message(inner, object, &mut content)?;
+            put_bytes(number, &content, out);
+        }
+        (Kind::String, Value::String(text)) => put_bytes(number, text.as_bytes(), out),
+        (Kind::Bytes, Value::String(text)) => {
+            let bytes = STANDARD.decode(text).map_err(|e| {
+                JsonError(format!("Failed to base64 decode bytes field '{}': {e}", field.name()))
+            })?;
+            put_bytes(number, &bytes, out);
+        }
+        (Kind::Enum(names), Value::String(text)) => match names.get_value_by_name(text) {
+            Some(value) => put_varint(number, value.number() as i64 as u64, out),
+            None if field.cardinality() == Cardinality::Required => {
+                return Err(JsonError(format!("Failed to find enum for '{text}' in field '{}'", field.name())));
+            }
+            None => {}
+        },
+        (Kind::Bool, Value::Bool(flag)) => put_varint(number, u64::from(*flag), out),
+        (Kind::Bool, Value::String(text)) if text == "true" || text == "false" => {
+            put_varint(number, u64::from(text == "true"), out);
+        }
+        (Kind::Message(_) | Kind::String | Kind::Bytes | Kind::Enum(_) | Kind::Bool, value) => {
+            return Err(unexpected(type_name(value), field));
+        }
+        (kind, value) => encode_number(field, kind, number, value, out)?,
+    }
+    Ok(())
+}
+
+fn encode_number(
+    field: &FieldDescriptor,
+    kind: &Kind,
+    number: u32,
+    value: &Value,
+    out: &mut Vec<u8>,
+) -> Result<(), JsonError> {
+    let amount = match value {
+        Value::Number(amount) => Amount::of(amount),
+        Value::String(text) => Amount::parse(text),
+        other => return Err(unexpected(type_name(other), field)),
+    };
+    let refuse = || JsonError(format!("Failed to parse the number in field '{}'", field.name()));
+    let amount = amount.ok_or_else(refuse)?;
+    match kind {
+        Kind::Double => put_fixed64(number, amount.as_f64().to_bits(), out),
+        Kind::Float => put_fixed32(number, (amount.as_f64() as f32).to_bits(), out),
+        Kind::Int32 | Kind::Sfixed32 | Kind::Sint32 => {
+            let amount = amount.as_integer(i128::from(i32::MIN), i128::from(i32::MAX)).ok_or_else(refuse)?;
+            put_integer(kind, number, amount, out);
+        }
+        Kind::Int64 | Kind::Sfixed64 | Kind::Sint64 => {
+            let amount = amount.as_integer(i128::from(i64::MIN), i128::from(i64::MAX)).ok_or_else(refuse)?;
+            put_integer(kind, number, amount, out);
+        }
+        Kind::Uint32 | Kind::Fixed32 => {
+            let amount = amount.as_integer(0, i128::from(u32::MAX)).ok_or_else(refuse)?;
+            put_integer(kind, number, amount, out);
+        }
+        _ => {
+            let amount = amount.as_integer(0, i128::from(u64::MAX)).ok_or_else(refuse)?;
+            put_integer(kind, number, amount, out);
+        }
+    }
+    Ok(())
+}
+
+/// A number as it was written.
+#[derive(Clone, Copy)]
+enum Amount {
+    Integer(i128),
+    Double(f64),
+}
+
+impl Amount {
+    fn of(number: &serde_json::Number) -> Option<Self> {
+        number
+            .as_i64()
+            .map(i128::from)
+            .or_else(|| number.as_u64().map(i128::from))
+            .map(Amount::Integer)
+            .or_else(|| number.as_f64().map(Amount::Double))
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "Infinity" => return Some(Amount::Double(f64::INFINITY)),
+            "-Infinity" => return Some(Amount::Double(f64::NEG_INFINITY)),
+            _ => {}
+        }
+        let numeric = text.starts_with(|c: char| c.is_ascii_digit() || c == '-' || c == '+' || c == '.');
+        match text.parse::<i64>() {
+            Ok(integer) => Some(Amount::Integer(i128::from(integer))),
+            Err(_) => match text.parse::<u64>() {
+                Ok(integer) => Some(Amount::Integer(i128::from(integer))),
+                Err(_) => text.parse().ok().filter(|f: &f64| numeric && f.is_finite()).map(Amount::Double),
+            },
+        }
+    }
+
+    fn as_f64(self) -> f64 {
+        match self {
+            Amount::Integer(integer) => integer as f64,
+            Amount::Double(double) => double,
+        }
+    }
+
+    /// Truncated toward zero, within the bounds.
+    fn as_integer(self, min: i128, max: i128) -> Option<i128> {
+        let integer = match self {
+            Amount::Integer(integer) => integer,
+            Amount::Double(double) if double.is_finite() => double as i128,
+            Amount::Double(_) => return None,
+        };
+        (min..=max).contains(&integer).then_some(integer)
+    }
+}
+
+fn put_integer(kind: &Kind, number: u32, amount: i128, out: &mut Vec<u8>) {
+    match kind {
+        Kind::Sint32 | Kind::Sint64 => {
+            let amount = amount as i64;
+            put_varint(number, ((amount << 1) ^ (amount >> 63)) as u64, out);
+        }
+        Kind::Fixed32 | Kind::Sfixed32 => put_fixed32(number, amount as u32, out),
+        Kind::Fixed64 | Kind::Sfixed64 => put_fixed64(number, amount as u64, out),
+        _ => put_varint(number, amount as u64, out),
+    }
+}
+
+fn unexpected(found: &str, field: &FieldDescriptor) -> JsonError {
+    JsonError(format!("Not expecting a JSON {found} for field '{}'", field.name()))
+}
+
+fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+fn put_varint(number: u32, value: u64, out: &mut Vec<u8>) {
+    encode_key(number, prost::encoding::WireType::Varint, out);
+    encode_varint(value, out);
+}
+
+fn put_bytes(number: u32, bytes: &[u8], out: &mut Vec<u8>) {
+    encode_key(number, prost::encoding::WireType::LengthDelimited, out);
+    encode_varint(bytes.len() as u64, out);
+    out.extend_from_slice(bytes);
+}
+
+fn put_fixed64(number: u32, bits: u64, out: &mut Vec<u8>) {
+    encode_key(number, prost::encoding::WireType::SixtyFourBit, out);
+    out.extend_from_slice(&bits.to_le_bytes());
+}
+
+fn put_fixed32(number: u32, bits: u32, out: &mut Vec<u8>) {
+    encode_key(number, prost::encoding::WireType::ThirtyTwoBit, out);
+    out.extend_from_slice(&bits.to_le_bytes());
+}

@@ -1,0 +1,148 @@
+//! What operators see ↔ `mesos.v1.master`: agents, frameworks and the events of the operator stream.
+
+use kernel_model::{
+    agent::{AgentSnapshot, AgentState},
+    framework::FrameworkInfo,
+    ids::FrameworkId,
+    operator::Event,
+    resources::Resources,
+};
+
+use crate::{
+    Invalid,
+    executor::agent_id_to_wire,
+    framework,
+    framework::id_to_wire,
+    offer,
+    resources::{self, Format},
+    task,
+    v1::{
+        self,
+        master::{
+            Event as WireEvent, event,
+            response::{get_agents::Agent, get_frameworks::Framework},
+        },
+    },
+};
+
+/// The message of an agent.
+pub fn agent_to_wire(from: &AgentSnapshot, deactivated: bool, version: &str) -> Agent {
+    use v1::agent_info::capability::Type;
+    let show = |r: &Resources| resources::to_wire(r, Format::ENDPOINT);
+    let kinds = [Type::MultiRole, Type::HierarchicalRole, Type::ReservationRefinement];
+    Agent {
+        agent_info: offer::agent_to_wire(&from.info, Format::ENDPOINT),
+        active: from.state == AgentState::Connected && !deactivated,
+        deactivated: Some(deactivated),
+        version: version.to_owned(),
+        pid: Some(format!("slave(1)@{}:{}", from.info.ip, from.info.port)),
+        registered_time: Some(task::time_to_wire(from.registered_at)),
+        reregistered_time: from.reregistered_at.map(task::time_to_wire),
+        total_resources: show(&from.total),
+        allocated_resources: from.allocated.iter().flat_map(|(_, r)| show(r)).collect(),
+        offered_resources: show(&from.offered),
+        capabilities: kinds.map(|k| v1::agent_info::Capability { r#type: Some(k as i32) }).to_vec(),
+        resource_providers: Vec::new(),
+        drain_info: None,
+        estimated_drain_start_time: None,
+    }
+}
+
+/// Parses an agent. What frameworks hold is known as a sum only, under the empty framework id.
+pub fn agent_from_wire(from: Agent) -> Result<AgentSnapshot, Invalid> {
+    let ip = from.pid.as_deref().and_then(|pid| pid.split_once('@')).and_then(|(_, a)| a.rsplit_once(':'));
+    let ip = ip.map(|(ip, _)| ip.to_owned()).unwrap_or_default();
+    let allocated = resources::from_wire(from.allocated_resources)?;
+    Ok(AgentSnapshot {
+        info: offer::agent_from_wire(from.agent_info, ip)?,
+        state: if from.active { AgentState::Connected } else { AgentState::Disconnected },
+        registered_at: from.registered_time.map(task::time_from_wire).unwrap_or_default(),
+        reregistered_at: from.reregistered_time.map(task::time_from_wire),
+        total: resources::from_wire(from.total_resources)?,
+        allocated: if allocated.is_empty() { Vec::new() } else { vec![(FrameworkId::from(""), allocated)] },
+        offered: resources::from_wire(from.offered_resources)?,
+    })
+}
+
+/// The message of a framework that is subscribed, without its offers and resources.
+pub fn framework_to_wire(from: &FrameworkInfo) -> Framework {
+    Framework { framework_info: framework::to_wire(from), active: true, connected: true, ..Default::default() }
+}
+
+/// The message of an event; `None` for what Mesos does not send.
+pub fn event_to_wire(from: &Event, version: &str) -> Option<WireEvent> {
+    let mut to = WireEvent::default();
+    let kind = match from {
+        Event::AgentAdded { agent } => {
+            to.agent_added = Some(event::AgentAdded { agent: agent_to_wire(agent, false, version) });
+            event::Type::AgentAdded
+        }
+        Event::AgentUpdated { .. } => return None,
+        Event::AgentRemoved { agent_id } => {
+            to.agent_removed = Some(event::AgentRemoved { agent_id: agent_id_to_wire(agent_id) });
+            event::Type::AgentRemoved
+        }
+        Event::FrameworkAdded { framework } => {
+            to.framework_added = Some(event::FrameworkAdded { framework: framework_to_wire(framework) });
+            event::Type::FrameworkAdded
+        }
+        Event::FrameworkUpdated { framework } => {
+            to.framework_updated = Some(event::FrameworkUpdated { framework: framework_to_wire(framework) });
+            event::Type::FrameworkUpdated
+        }
+        Event::FrameworkRemoved { framework } => {
+            to.framework_removed =
+                Some(event::FrameworkRemoved { framework_info: framework::to_wire(framework) });
+            event::Type::FrameworkRemoved
+        }
+        Event::TaskAdded { task } => {
+            to.task_added = Some(event::TaskAdded { task: task::to_wire(task, Format::ENDPOINT) });
+            event::Type::TaskAdded
+        }
+        Event::TaskUpdated { framework_id, status, latest } => {
+            to.task_updated = Some(event::TaskUpdated {
+                framework_id: id_to_wire(framework_id),
+                status: task::status_to_wire(status),
+                state: *latest as i32,
+            });
+            event::Type::TaskUpdated
+        }
+    };
+    to.r#type = Some(kind as i32);
+    Some(to)
+}
+
+/// Parses an event other than SUBSCRIBED and HEARTBEAT; `None` for those and for types from the future.
+pub fn event_from_wire(from: WireEvent) -> Result<Option<Event>, Invalid> {
+    let kind = from.r#type.and_then(|n| event::Type::try_from(n).ok()).unwrap_or_default();
+    Ok(Some(match kind {
+        event::Type::AgentAdded => Event::AgentAdded { agent: agent_from_wire(present(from.agent_added)?.agent)? },
+        event::Type::AgentRemoved => {
+            Event::AgentRemoved { agent_id: present(from.agent_removed)?.agent_id.value.into() }
+        }
+        event::Type::FrameworkAdded => Event::FrameworkAdded {
+            framework: framework::from_wire(present(from.framework_added)?.framework.framework_info)?,
+        },
+        event::Type::FrameworkUpdated => Event::FrameworkUpdated {
+            framework: framework::from_wire(present(from.framework_updated)?.framework.framework_info)?,
+        },
+        event::Type::FrameworkRemoved => Event::FrameworkRemoved {
+            framework: framework::from_wire(present(from.framework_removed)?.framework_info)?,
+        },
+        event::Type::TaskAdded => Event::TaskAdded { task: task::from_wire(present(from.task_added)?.task)? },
+        event::Type::TaskUpdated => {
+            let updated = present(from.task_updated)?;
+            let status = task::status_from_wire(updated.status)?;
+            Event::TaskUpdated {
+                framework_id: updated.framework_id.value.into(),
+                latest: task::state_from_number(updated.state).unwrap_or(status.state),
+                status,
+            }
+        }
+        event::Type::Unknown | event::Type::Subscribed | event::Type::Heartbeat => return Ok(None),
+    }))
+}
+
+fn present<T>(part: Option<T>) -> Result<T, Invalid> {
+    part.ok_or_else(|| Invalid::new("an event without the part that its type names"))
+}

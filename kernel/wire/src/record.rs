@@ -1,0 +1,132 @@
+//! Nouns as bytes of their own, for checkpoints and registries: what is written today must be read by every later version.
+
+use bytes::Bytes;
+use kernel_model::{
+    agent::AgentInfo,
+    executor::{ExecutorInfo, ExecutorKind},
+    framework::FrameworkInfo,
+    task::{Task, TaskInfo, TaskStatus},
+    time::Time,
+};
+use prost::Message;
+
+use crate::{
+    Invalid, executor, framework, link_proto as link, offer,
+    resources::Format,
+    task,
+    v1::{self},
+};
+
+fn parse<M: Message + Default>(bytes: &Bytes) -> Result<M, Invalid> {
+    M::decode(bytes.clone()).map_err(|e| Invalid::new(e.to_string()))
+}
+
+/// A framework.
+pub fn encode_framework(from: &FrameworkInfo) -> Bytes {
+    framework::to_wire(from).encode_to_vec().into()
+}
+
+/// A framework.
+pub fn decode_framework(bytes: &Bytes) -> Result<FrameworkInfo, Invalid> {
+    framework::from_wire(parse(bytes)?)
+}
+
+/// An executor, its kind included.
+pub fn encode_executor(from: &ExecutorInfo) -> Bytes {
+    executor_to_record(from).encode_to_vec().into()
+}
+
+/// An executor, its kind included.
+pub fn decode_executor(bytes: &Bytes) -> Result<ExecutorInfo, Invalid> {
+    executor_from_record(parse(bytes)?)
+}
+
+/// A task to launch.
+pub fn encode_task_info(from: &TaskInfo) -> Bytes {
+    task::info_to_wire(from, Format::FULL).encode_to_vec().into()
+}
+
+/// A task to launch.
+pub fn decode_task_info(bytes: &Bytes) -> Result<TaskInfo, Invalid> {
+    task::info_from_wire(parse(bytes)?)
+}
+
+/// A task with all that it was launched with.
+pub fn encode_task(from: &Task) -> Bytes {
+    task_to_record(from).encode_to_vec().into()
+}
+
+/// A task with all that it was launched with.
+pub fn decode_task(bytes: &Bytes) -> Result<Task, Invalid> {
+    task_from_record(parse(bytes)?)
+}
+
+/// A status.
+pub fn encode_status(from: &TaskStatus) -> Bytes {
+    task::status_to_wire(from).encode_to_vec().into()
+}
+
+/// A status.
+pub fn decode_status(bytes: &Bytes) -> Result<TaskStatus, Invalid> {
+    task::status_from_wire(parse(bytes)?)
+}
+
+/// An agent, with the address of its door.
+pub fn encode_agent(from: &AgentInfo) -> Bytes {
+    agent_to_record(from).encode_to_vec().into()
+}
+
+/// An agent, with the address of its door.
+pub fn decode_agent(bytes: &Bytes) -> Result<AgentInfo, Invalid> {
+    agent_from_record(parse(bytes)?)
+}
+
+pub(crate) fn agent_to_record(from: &AgentInfo) -> link::Agent {
+    link::Agent { info: offer::agent_to_wire(from, Format::FULL), ip: Some(from.ip.clone()) }
+}
+
+pub(crate) fn agent_from_record(from: link::Agent) -> Result<AgentInfo, Invalid> {
+    offer::agent_from_wire(from.info, from.ip.unwrap_or_default())
+}
+
+pub(crate) fn executor_to_record(from: &ExecutorInfo) -> link::Executor {
+    link::Executor {
+        info: executor::to_wire(from, Format::FULL),
+        command: (from.kind == ExecutorKind::Command).then_some(true),
+    }
+}
+
+pub(crate) fn executor_from_record(from: link::Executor) -> Result<ExecutorInfo, Invalid> {
+    let info = executor::from_wire(from.info)?;
+    Ok(match from.command {
+        Some(true) => ExecutorInfo { kind: ExecutorKind::Command, ..info },
+        _ => info,
+    })
+}
+
+pub(crate) fn task_to_record(from: &Task) -> link::Task {
+    link::Task {
+        framework_id: framework::id_to_wire(&from.framework_id),
+        info: task::info_to_wire(&from.info, Format::FULL),
+        executor_id: from.executor_id.as_ref().map(executor::executor_id_to_wire),
+        state: Some(from.state as i32),
+        unacknowledged_state: from.unacknowledged.as_ref().map(|(state, _)| *state as i32),
+        unacknowledged_uuid: from.unacknowledged.as_ref().and_then(|(_, uuid)| *uuid).map(task::uuid_to_wire),
+        statuses: from.statuses.iter().map(task::status_to_wire).collect(),
+        launched_at: Some(from.launched_at.0),
+    }
+}
+
+pub(crate) fn task_from_record(from: link::Task) -> Result<Task, Invalid> {
+    let state = from.state.unwrap_or(v1::TaskState::TaskStaging as i32);
+    let uuid = from.unacknowledged_uuid.as_ref().and_then(task::uuid_from_wire);
+    Ok(Task {
+        framework_id: from.framework_id.value.into(),
+        info: task::info_from_wire(from.info)?,
+        executor_id: from.executor_id.map(|id| id.value.into()),
+        state: task::state_from_number(state).ok_or_else(|| Invalid::new("unknown task state"))?,
+        unacknowledged: from.unacknowledged_state.and_then(task::state_from_number).map(|s| (s, uuid)),
+        statuses: from.statuses.into_iter().map(task::status_from_wire).collect::<Result<_, _>>()?,
+        launched_at: Time(from.launched_at.unwrap_or(0)),
+    })
+}

@@ -1,0 +1,44 @@
+//! Which required fields a message lacks: prost fills them with defaults silently, Mesos refuses the message and lists them.
+
+use prost_reflect::{Cardinality, Kind, MessageDescriptor};
+
+use crate::wirescan::{Malformed, Raw, scan};
+
+/// Nested messages that the check follows; deeper ones do not parse.
+const DEPTH_MAX: usize = 100;
+
+/// Paths of the missing fields, as protobuf prints them: `accept.operations[0].launch`.
+pub fn missing(message: &MessageDescriptor, bytes: &[u8]) -> Result<Vec<String>, Malformed> {
+    let mut paths = Vec::new();
+    walk(message, bytes, "", DEPTH_MAX, &mut paths)?;
+    Ok(paths)
+}
+
+fn walk(
+    message: &MessageDescriptor,
+    bytes: &[u8],
+    prefix: &str,
+    depth: usize,
+    paths: &mut Vec<String>,
+) -> Result<(), Malformed> {
+    let depth = depth.checked_sub(1).ok_or(Malformed)?;
+    let fields = scan(bytes)?;
+    for field in message.fields() {
+        let number = field.number();
+        if field.cardinality() == Cardinality::Required && !fields.iter().any(|f| f.number == number) {
+            paths.push(format!("{prefix}{}", field.name()));
+        }
+        let Kind::Message(inner) = field.kind() else { continue };
+        let mut index = 0usize;
+        for raw in fields.iter().filter(|f| f.number == number) {
+            let Raw::Bytes(content) = raw.value else { return Err(Malformed) };
+            let prefix = match field.is_list() || field.is_map() {
+                true => format!("{prefix}{}[{index}].", field.name()),
+                false => format!("{prefix}{}.", field.name()),
+            };
+            index += 1;
+            walk(&inner, content, &prefix, depth, paths)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,284 @@
+//! Resources and attributes ↔ `mesos.v1.Resource` and `Attribute`, in the forms that differ by the reader's capabilities.
+
+use bytes::Bytes;
+use kernel_model::{
+    resources::{
+        Attribute, AttributeValue, Disk, Ranges, Reservation, ReservationKind, Resource, Resources, Scalar, Value,
+    },
+    roles::Role,
+};
+use prost::Message;
+
+use crate::{
+    Invalid, labels,
+    v1::{
+        self,
+        resource::{self, disk_info::source::Type as SourceType, reservation_info::Type as WireKind},
+        value,
+    },
+};
+
+/// The largest scalar that three fixed decimals hold in 64 bits.
+const SCALAR_MAX: f64 = 9.0e15;
+
+/// How reservations and allocations are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// For frameworks with `RESERVATION_REFINEMENT`, and between our own parts.
+    Post,
+    /// For frameworks without: `role` and `reservation`.
+    Pre,
+    /// For operators: both where both can say it.
+    Endpoint,
+}
+
+/// How one reader wants its resources.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Format {
+    /// Which form of reservations.
+    pub form: Form,
+    /// Whether `allocation_info` is shown (frameworks with `MULTI_ROLE`).
+    pub allocation: bool,
+}
+
+impl Format {
+    /// Everything, in the new form.
+    pub const FULL: Format = Format { form: Form::Post, allocation: true };
+    /// For operators.
+    pub const ENDPOINT: Format = Format { form: Form::Endpoint, allocation: true };
+}
+
+/// Every resource of a collection.
+pub fn to_wire(resources: &Resources, format: Format) -> Vec<v1::Resource> {
+    resources.iter().map(|r| resource_to_wire(r, format)).collect()
+}
+
+/// Parses and normalises a collection.
+pub fn from_wire(resources: Vec<v1::Resource>) -> Result<Resources, Invalid> {
+    resources.into_iter().map(resource_from_wire).collect()
+}
+
+/// One resource.
+pub fn resource_to_wire(from: &Resource, format: Format) -> v1::Resource {
+    let mut to = v1::Resource { name: from.name.to_string(), ..Default::default() };
+    match &from.value {
+        Value::Scalar(amount) => {
+            to.r#type = value::Type::Scalar as i32;
+            to.scalar = Some(scalar_to_wire(*amount));
+        }
+        Value::Ranges(ranges) => {
+            to.r#type = value::Type::Ranges as i32;
+            to.ranges = Some(ranges_to_wire(ranges));
+        }
+        Value::Set(items) => {
+            to.r#type = value::Type::Set as i32;
+            to.set = Some(value::Set { item: items.iter().cloned().collect() });
+        }
+    }
+    if format.allocation {
+        to.allocation_info =
+            from.allocation_role.as_ref().map(|r| resource::AllocationInfo { role: Some(r.to_string()) });
+    }
+    if format.form != Form::Pre {
+        to.reservations = from.reservations.iter().map(reservation_to_wire).collect();
+    }
+    if format.form != Form::Post {
+        put_old_form(&from.reservations, &mut to);
+    }
+    to.disk = from.disk.as_ref().map(|d| resource::DiskInfo::decode(d.definition.clone()).unwrap_or_default());
+    to.revocable = from.revocable.then(resource::RevocableInfo::default);
+    to.shared = from.shared.then(resource::SharedInfo::default);
+    to.provider_id = from.provider_id.as_ref().map(|id| v1::ResourceProviderId { value: id.clone() });
+    to
+}
+
+/// The old form says unreserved, static, or one dynamic level; deeper stacks have no old form.
+fn put_old_form(stack: &[Reservation], to: &mut v1::Resource) {
+    match stack {
+        [] => to.role = Some("*".to_owned()),
+        [only] => {
+            to.role = Some(only.role.to_string());
+            if only.kind == ReservationKind::Dynamic {
+                to.reservation = Some(resource::ReservationInfo {
+                    principal: only.principal.clone(),
+                    labels: labels::to_wire(&only.labels),
+                    ..Default::default()
+                });
+            }
+        }
+        _ => {}
+    }
+}
+
+fn reservation_to_wire(from: &Reservation) -> resource::ReservationInfo {
+    resource::ReservationInfo {
+        r#type: Some(match from.kind {
+            ReservationKind::Static => WireKind::Static as i32,
+            ReservationKind::Dynamic => WireKind::Dynamic as i32,
+        }),
+        role: Some(from.role.to_string()),
+        principal: from.principal.clone(),
+        labels: labels::to_wire(&from.labels),
+    }
+}
+
+/// One resource, in either form.
+pub fn resource_from_wire(from: v1::Resource) -> Result<Resource, Invalid> {
+    if from.name.is_empty() {
+        return Err(Invalid::new("Empty resource name"));
+    }
+    let why = |text: &str| Invalid::new(format!("Invalid resource '{}': {text}", from.name));
+    let value = match value::Type::try_from(from.r#type).ok() {
+        Some(value::Type::Scalar) => {
+            let scalar = from.scalar.as_ref().ok_or_else(|| why("a scalar without a value"))?;
+            Value::Scalar(scalar_from_wire(scalar.value).ok_or_else(|| why("the scalar is negative or no number"))?)
+        }
+        Some(value::Type::Ranges) => {
+            let ranges = from.ranges.as_ref().ok_or_else(|| why("ranges without a value"))?;
+            if ranges.range.iter().any(|r| r.begin > r.end) {
+                return Err(why("a range ends before it begins"));
+            }
+            Value::Ranges(ranges_from_wire(ranges))
+        }
+        Some(value::Type::Set) => {
+            let set = from.set.as_ref().ok_or_else(|| why("a set without a value"))?;
+            Value::Set(set.item.iter().cloned().collect())
+        }
+        _ => return Err(why("the type of its value is not supported")),
+    };
+    let reservations = reservations_from_wire(&from)?;
+    let allocation_role = match from.allocation_info.as_ref().and_then(|a| a.role.as_deref()) {
+        Some(text) => Some(role(text)?),
+        None => None,
+    };
+    if from.disk.is_some() && from.name != "disk" {
+        return Err(why("DiskInfo should not be set"));
+    }
+    Ok(Resource {
+        name: from.name.into(),
+        value,
+        allocation_role,
+        reservations,
+        disk: from.disk.map(disk_from_wire),
+        revocable: from.revocable.is_some(),
+        shared: from.shared.is_some(),
+        provider_id: from.provider_id.map(|id| id.value),
+    })
+}
+
+fn reservations_from_wire(from: &v1::Resource) -> Result<Vec<Reservation>, Invalid> {
+    if !from.reservations.is_empty() {
+        return from.reservations.iter().map(reservation_from_wire).collect();
+    }
+    let text = from.role.as_deref().unwrap_or("*");
+    match (&from.reservation, text) {
+        (None, "*") => Ok(Vec::new()),
+        (Some(_), "*") => Err(Invalid::new("Invalid reservation: role \"*\" cannot be dynamically reserved")),
+        (reservation, text) => {
+            let of = reservation.clone().unwrap_or_default();
+            Ok(vec![Reservation {
+                kind: if reservation.is_some() { ReservationKind::Dynamic } else { ReservationKind::Static },
+                role: role(text)?,
+                principal: of.principal,
+                labels: labels::from_wire(of.labels),
+            }])
+        }
+    }
+}
+
+fn reservation_from_wire(from: &resource::ReservationInfo) -> Result<Reservation, Invalid> {
+    let kind = match from.r#type.and_then(|n| WireKind::try_from(n).ok()) {
+        Some(WireKind::Static) => ReservationKind::Static,
+        Some(WireKind::Dynamic) => ReservationKind::Dynamic,
+        _ => return Err(Invalid::new("Invalid reservation: unknown type")),
+    };
+    let text = from.role.as_deref().ok_or_else(|| Invalid::new("Invalid reservation: role is not set"))?;
+    if text == "*" {
+        return Err(Invalid::new("Invalid reservation: role \"*\" cannot be reserved"));
+    }
+    Ok(Reservation {
+        kind,
+        role: role(text)?,
+        principal: from.principal.clone(),
+        labels: labels::from_wire(from.labels.clone()),
+    })
+}
+
+fn disk_from_wire(from: resource::DiskInfo) -> Disk {
+    let source = from.source.as_ref().and_then(|s| SourceType::try_from(s.r#type).ok());
+    let whole = matches!(source, Some(SourceType::Mount | SourceType::Block));
+    Disk { indivisible: from.persistence.is_some() || whole, definition: from.encode_to_vec().into() }
+}
+
+/// A role of the wire.
+pub fn role(text: &str) -> Result<Role, Invalid> {
+    Role::parse(text).map_err(|e| Invalid::new(format!("Invalid {e}")))
+}
+
+/// A scalar, `None` where it is negative, not finite or beyond what we hold.
+pub fn scalar_from_wire(amount: f64) -> Option<Scalar> {
+    (amount.is_finite() && (0.0..=SCALAR_MAX).contains(&amount)).then(|| Scalar::from_f64(amount))
+}
+
+/// A scalar.
+pub fn scalar_to_wire(amount: Scalar) -> value::Scalar {
+    value::Scalar { value: amount.as_f64() }
+}
+
+fn ranges_to_wire(ranges: &Ranges) -> value::Ranges {
+    value::Ranges { range: ranges.pairs().iter().map(|&(begin, end)| value::Range { begin, end }).collect() }
+}
+
+fn ranges_from_wire(ranges: &value::Ranges) -> Ranges {
+    Ranges::new(ranges.range.iter().map(|r| (r.begin, r.end)))
+}
+
+/// One attribute.
+pub fn attribute_to_wire(from: &Attribute) -> v1::Attribute {
+    let mut to = v1::Attribute { name: from.name.clone(), ..Default::default() };
+    match &from.value {
+        AttributeValue::Text(text) => {
+            to.r#type = value::Type::Text as i32;
+            to.text = Some(value::Text { value: text.clone() });
+        }
+        AttributeValue::Scalar(amount) => {
+            to.r#type = value::Type::Scalar as i32;
+            to.scalar = Some(scalar_to_wire(*amount));
+        }
+        AttributeValue::Ranges(ranges) => {
+            to.r#type = value::Type::Ranges as i32;
+            to.ranges = Some(ranges_to_wire(ranges));
+        }
+        AttributeValue::Set(items) => {
+            to.r#type = value::Type::Set as i32;
+            to.set = Some(value::Set { item: items.clone() });
+        }
+    }
+    to
+}
+
+/// One attribute; an absent value reads as an empty one.
+pub fn attribute_from_wire(from: v1::Attribute) -> Result<Attribute, Invalid> {
+    let value = match value::Type::try_from(from.r#type) {
+        Ok(value::Type::Text) => AttributeValue::Text(from.text.map(|t| t.value).unwrap_or_default()),
+        Ok(value::Type::Scalar) => {
+            let amount = from.scalar.map(|s| s.value).unwrap_or_default();
+            AttributeValue::Scalar(Scalar::from_f64(amount))
+        }
+        Ok(value::Type::Ranges) => AttributeValue::Ranges(ranges_from_wire(&from.ranges.unwrap_or_default())),
+        Ok(value::Type::Set) => AttributeValue::Set(from.set.map(|s| s.item).unwrap_or_default()),
+        Err(_) => return Err(Invalid::new(format!("Invalid attribute '{}': unknown type", from.name))),
+    };
+    Ok(Attribute { name: from.name, value })
+}
+
+/// Whether a sequence of encoded resources is one collection; used where resources are kept as bytes.
+pub fn decode(bytes: &Bytes) -> Result<Resources, Invalid> {
+    let message = crate::link_proto::Resources::decode(bytes.clone()).map_err(|e| Invalid::new(e.to_string()))?;
+    from_wire(message.resources)
+}
+
+/// Encodes a collection alone.
+pub fn encode(resources: &Resources) -> Bytes {
+    crate::link_proto::Resources { resources: to_wire(resources, Format::FULL) }.encode_to_vec().into()
+}

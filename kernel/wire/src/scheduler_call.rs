@@ -1,0 +1,350 @@
+//! Calls of schedulers ↔ `mesos.v1.scheduler.Call`: structure is checked in upstream's order and words.
+
+use std::collections::BTreeSet;
+
+use kernel_model::{
+    framework::FrameworkInfo,
+    ids::{AgentId, FrameworkId, OfferId, OperationId, TaskId},
+    roles::Role,
+    scheduler::{Call, Operation, Subscribe},
+};
+
+use crate::{
+    Invalid, executor,
+    executor::{agent_id_to_wire, executor_id_to_wire},
+    framework,
+    framework::id_to_wire,
+    offer,
+    resources::{self, Format},
+    task,
+    task::task_id_to_wire,
+    v1::{
+        self,
+        offer::{Operation as WireOperation, operation},
+        scheduler::{Call as WireCall, call},
+    },
+};
+
+/// A call, sorted by what the door does with it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Parsed {
+    /// SUBSCRIBE. An `Err` is answered on an open stream, as an ERROR event with that text.
+    Subscribe(Result<Subscribe, Invalid>),
+    /// UPDATE_FRAMEWORK whose framework is refused: 400 once the framework and its stream are known to be right.
+    RefusedUpdate(FrameworkId, Invalid),
+    /// Any other call of the framework.
+    Call(FrameworkId, Call),
+    /// A call type from the future, or UNKNOWN: of an unknown framework first, otherwise not implemented.
+    Unknown(Option<FrameworkId>),
+}
+
+/// Parses and checks. The error is the reason after "Failed to validate scheduler::Call: ".
+pub fn from_wire(from: WireCall) -> Result<Parsed, Invalid> {
+    let number = from.r#type.ok_or_else(|| Invalid::new("Expecting 'type' to be present"))?;
+    let id = from.framework_id.as_ref().map(|id| FrameworkId::from(id.value.as_str()));
+    let kind = match call::Type::try_from(number) {
+        Ok(call::Type::Unknown) | Err(_) => return Ok(Parsed::Unknown(id)),
+        Ok(kind) => kind,
+    };
+    if kind == call::Type::Subscribe {
+        return subscribe_from_wire(from);
+    }
+    let id = id.ok_or_else(|| Invalid::new("Expecting 'framework_id' to be present"))?;
+    if kind == call::Type::UpdateFramework {
+        return update_framework_from_wire(id, from);
+    }
+    Ok(Parsed::Call(id, call_from_wire(kind, from)?))
+}
+
+fn subscribe_from_wire(from: WireCall) -> Result<Parsed, Invalid> {
+    let subscribe = present(from.subscribe, "subscribe")?;
+    let outer = from.framework_id.map(|id| id.value).unwrap_or_default();
+    let inner = subscribe.framework_info.id.as_ref().map(|id| id.value.as_str()).unwrap_or_default();
+    if outer != inner {
+        return Err(Invalid::new("'framework_id' differs from 'subscribe.framework_info.id'"));
+    }
+    let parsed = framework_and_suppressed(subscribe.framework_info, subscribe.suppressed_roles);
+    Ok(Parsed::Subscribe(parsed.map(|(framework, suppressed_roles)| Subscribe { framework, suppressed_roles })))
+}
+
+fn update_framework_from_wire(id: FrameworkId, from: WireCall) -> Result<Parsed, Invalid> {
+    let update = present(from.update_framework, "update_framework")?;
+    let inner = update.framework_info.id.as_ref().map(|id| id.value.as_str());
+    if inner != Some(id.as_str()) {
+        return Err(Invalid::new("'framework_id' differs from 'update_framework.framework_info.id'"));
+    }
+    Ok(match framework_and_suppressed(update.framework_info, update.suppressed_roles) {
+        Ok((framework, suppressed_roles)) => Parsed::Call(id, Call::UpdateFramework { framework, suppressed_roles }),
+        Err(invalid) => Parsed::RefusedUpdate(id, invalid),
+    })
+}
+
+fn framework_and_suppressed(
+    info: v1::FrameworkInfo,
+    suppressed: Vec<String>,
+) -> Result<(FrameworkInfo, BTreeSet<Role>), Invalid> {
+    let framework = framework::from_wire(info)?;
+    let mut roles = BTreeSet::new();
+    for text in suppressed {
+        match framework.roles.iter().find(|r| r.as_str() == text) {
+            Some(role) => roles.insert(role.clone()),
+            None => {
+                return Err(Invalid::new(format!("Suppressed role '{text}' is not contained in the list of roles")));
+            }
+        };
+    }
+    Ok((framework, roles))
+}
+
+fn call_from_wire(kind: call::Type, from: WireCall) -> Result<Call, Invalid> {
+    Ok(match kind {
+        call::Type::Teardown => Call::Teardown,
+        call::Type::Accept => {
+            let accept = present(from.accept, "accept")?;
+            Call::Accept {
+                offer_ids: offer_ids(accept.offer_ids),
+                operations: accept.operations.into_iter().map(operation_from_wire).collect::<Result<_, _>>()?,
+                filters: offer::filters_from_wire(accept.filters),
+            }
+        }
+        call::Type::Decline => {
+            let decline = present(from.decline, "decline")?;
+            Call::Decline {
+                offer_ids: offer_ids(decline.offer_ids),
+                filters: offer::filters_from_wire(decline.filters),
+            }
+        }
+        call::Type::Revive => Call::Revive { roles: roles(from.revive.unwrap_or_default().roles)? },
+        call::Type::Suppress => Call::Suppress { roles: roles(from.suppress.unwrap_or_default().roles)? },
+        call::Type::Kill => {
+            let kill = present(from.kill, "kill")?;
+            Call::Kill {
+                task_id: kill.task_id.value.into(),
+                agent_id: kill.agent_id.map(|id| AgentId::from(id.value)),
+                grace: task::grace_from_wire(kill.kill_policy)?,
+            }
+        }
+        call::Type::Shutdown => {
+            let shutdown = present(from.shutdown, "shutdown")?;
+            Call::Shutdown {
+                executor_id: shutdown.executor_id.value.into(),
+                agent_id: shutdown.agent_id.value.into(),
+            }
+        }
+        call::Type::Acknowledge => {
+            let acknowledge = present(from.acknowledge, "acknowledge")?;
+            Call::Acknowledge {
+                agent_id: acknowledge.agent_id.value.into(),
+                task_id: acknowledge.task_id.value.into(),
+                uuid: task::uuid_from_wire(&acknowledge.uuid).ok_or_else(|| Invalid::new("Not a valid UUID"))?,
+            }
+        }
+        call::Type::Reconcile => {
+            let tasks = present(from.reconcile, "reconcile")?.tasks.into_iter();
+            let key = |t: call::reconcile::Task| {
+                (TaskId::from(t.task_id.value), t.agent_id.map(|id| AgentId::from(id.value)))
+            };
+            Call::Reconcile { tasks: tasks.map(key).collect() }
+        }
+        call::Type::Message => {
+            let message = present(from.message, "message")?;
+            Call::Message {
+                agent_id: message.agent_id.value.into(),
+                executor_id: message.executor_id.value.into(),
+                data: message.data,
+            }
+        }
+        other => taken_and_ignored(other, &from)?,
+    })
+}
+
+/// Calls about things that this version never sends (inverse offers, operation statuses): checked, then without effect.
+fn taken_and_ignored(kind: call::Type, from: &WireCall) -> Result<Call, Invalid> {
+    let (there, name) = match kind {
+        call::Type::AcceptInverseOffers => (from.accept_inverse_offers.is_some(), "accept_inverse_offers"),
+        call::Type::DeclineInverseOffers => (from.decline_inverse_offers.is_some(), "decline_inverse_offers"),
+        call::Type::ReconcileOperations => (from.reconcile_operations.is_some(), "reconcile_operations"),
+        call::Type::Request => (from.request.is_some(), "request"),
+        _ => {
+            let acknowledge = from.acknowledge_operation_status.as_ref();
+            if let Some(call) = acknowledge {
+                if call.uuid.len() != 16 {
+                    return Err(Invalid::new("Not a valid UUID"));
+                }
+                if call.agent_id.is_none() {
+                    return Err(Invalid::new("Expecting 'agent_id' to be present"));
+                }
+            }
+            (acknowledge.is_some(), "acknowledge_operation_status")
+        }
+    };
+    match there {
+        true => Ok(Call::Request),
+        false => Err(Invalid::new(format!("Expecting '{name}' to be present"))),
+    }
+}
+
+fn operation_from_wire(from: WireOperation) -> Result<Operation, Invalid> {
+    let id = from.id.map(|id| OperationId::from(id.value));
+    let kind = from.r#type.and_then(|n| operation::Type::try_from(n).ok()).unwrap_or_default();
+    Ok(match kind {
+        operation::Type::Launch if id.is_none() => {
+            let infos = present(from.launch, "operation.launch")?.task_infos;
+            Operation::Launch { tasks: infos.into_iter().map(task::info_from_wire).collect::<Result<_, _>>()? }
+        }
+        operation::Type::LaunchGroup if id.is_none() => {
+            let launch = present(from.launch_group, "operation.launch_group")?;
+            let tasks = launch.task_group.tasks.into_iter().map(task::info_from_wire);
+            Operation::LaunchGroup { executor: executor::from_wire(launch.executor)?, tasks: tasks.collect::<Result<_, _>>()? }
+        }
+        operation::Type::Launch | operation::Type::LaunchGroup => {
+            return Err(Invalid::new("Operation feedback is not supported for LAUNCH and LAUNCH_GROUP"));
+        }
+        other => Operation::Unsupported { id, kind: other.as_str_name() },
+    })
+}
+
+fn present<T>(part: Option<T>, name: &str) -> Result<T, Invalid> {
+    part.ok_or_else(|| Invalid::new(format!("Expecting '{name}' to be present")))
+}
+
+fn offer_ids(ids: Vec<v1::OfferId>) -> Vec<OfferId> {
+    ids.into_iter().map(|id| OfferId::from(id.value)).collect()
+}
+
+fn roles(roles: Vec<String>) -> Result<Vec<Role>, Invalid> {
+    roles.iter().map(|text| resources::role(text)).collect()
+}
+
+/// The message of a subscription.
+pub fn subscribe_to_wire(from: &Subscribe) -> WireCall {
+    WireCall {
+        framework_id: from.framework.id.as_ref().map(id_to_wire),
+        r#type: Some(call::Type::Subscribe as i32),
+        subscribe: Some(call::Subscribe {
+            framework_info: framework::to_wire(&from.framework),
+            suppressed_roles: from.suppressed_roles.iter().map(Role::to_string).collect(),
+            offer_constraints: None,
+        }),
+        ..Default::default()
+    }
+}
+
+/// The message of any other call. Our own drivers speak the new form of resources.
+pub fn to_wire(framework_id: &FrameworkId, from: &Call) -> WireCall {
+    let mut to = WireCall { framework_id: Some(id_to_wire(framework_id)), ..Default::default() };
+    let kind = match from {
+        Call::Teardown => call::Type::Teardown,
+        Call::Accept { offer_ids, operations, filters } => {
+            to.accept = Some(call::Accept {
+                offer_ids: offer_ids.iter().map(offer_id_to_wire).collect(),
+                operations: operations.iter().map(operation_to_wire).collect(),
+                filters: Some(offer::filters_to_wire(*filters)),
+            });
+            call::Type::Accept
+        }
+        Call::Decline { offer_ids, filters } => {
+            to.decline = Some(call::Decline {
+                offer_ids: offer_ids.iter().map(offer_id_to_wire).collect(),
+                filters: Some(offer::filters_to_wire(*filters)),
+            });
+            call::Type::Decline
+        }
+        Call::Revive { roles } => {
+            to.revive = Some(call::Revive { roles: roles.iter().map(Role::to_string).collect() });
+            call::Type::Revive
+        }
+        Call::Suppress { roles } => {
+            to.suppress = Some(call::Suppress { roles: roles.iter().map(Role::to_string).collect() });
+            call::Type::Suppress
+        }
+        Call::Kill { task_id, agent_id, grace } => {
+            to.kill = Some(call::Kill {
+                task_id: task_id_to_wire(task_id),
+                agent_id: agent_id.as_ref().map(agent_id_to_wire),
+                kill_policy: grace.map(task::grace_to_wire),
+            });
+            call::Type::Kill
+        }
+        other => return smaller_to_wire(to, other),
+    };
+    to.r#type = Some(kind as i32);
+    to
+}
+
+fn smaller_to_wire(mut to: WireCall, from: &Call) -> WireCall {
+    let kind = match from {
+        Call::Shutdown { executor_id, agent_id } => {
+            to.shutdown = Some(call::Shutdown {
+                executor_id: executor_id_to_wire(executor_id),
+                agent_id: agent_id_to_wire(agent_id),
+            });
+            call::Type::Shutdown
+        }
+        Call::Acknowledge { agent_id, task_id, uuid } => {
+            to.acknowledge = Some(call::Acknowledge {
+                agent_id: agent_id_to_wire(agent_id),
+                task_id: task_id_to_wire(task_id),
+                uuid: task::uuid_to_wire(*uuid),
+            });
+            call::Type::Acknowledge
+        }
+        Call::Reconcile { tasks } => {
+            let key = |(task_id, agent_id): &(TaskId, Option<AgentId>)| call::reconcile::Task {
+                task_id: task_id_to_wire(task_id),
+                agent_id: agent_id.as_ref().map(agent_id_to_wire),
+            };
+            to.reconcile = Some(call::Reconcile { tasks: tasks.iter().map(key).collect() });
+            call::Type::Reconcile
+        }
+        Call::Message { agent_id, executor_id, data } => {
+            to.message = Some(call::Message {
+                agent_id: agent_id_to_wire(agent_id),
+                executor_id: executor_id_to_wire(executor_id),
+                data: data.clone(),
+            });
+            call::Type::Message
+        }
+        Call::UpdateFramework { framework, suppressed_roles } => {
+            to.update_framework = Some(call::UpdateFramework {
+                framework_info: framework::to_wire(framework),
+                suppressed_roles: suppressed_roles.iter().map(Role::to_string).collect(),
+                offer_constraints: None,
+            });
+            call::Type::UpdateFramework
+        }
+        _ => {
+            to.request = Some(call::Request::default());
+            call::Type::Request
+        }
+    };
+    to.r#type = Some(kind as i32);
+    to
+}
+
+fn offer_id_to_wire(id: &OfferId) -> v1::OfferId {
+    v1::OfferId { value: id.as_str().to_owned() }
+}
+
+fn operation_to_wire(from: &Operation) -> WireOperation {
+    let info = |t| task::info_to_wire(t, Format::FULL);
+    let mut to = WireOperation::default();
+    match from {
+        Operation::Launch { tasks } => {
+            to.r#type = Some(operation::Type::Launch as i32);
+            to.launch = Some(operation::Launch { task_infos: tasks.iter().map(info).collect() });
+        }
+        Operation::LaunchGroup { executor, tasks } => {
+            to.r#type = Some(operation::Type::LaunchGroup as i32);
+            to.launch_group = Some(operation::LaunchGroup {
+                executor: executor::to_wire(executor, Format::FULL),
+                task_group: v1::TaskGroupInfo { tasks: tasks.iter().map(info).collect() },
+            });
+        }
+        Operation::Unsupported { id, kind } => {
+            to.r#type = operation::Type::from_str_name(kind).map(|k| k as i32);
+            to.id = id.as_ref().map(|id| v1::OperationId { value: id.as_str().to_owned() });
+        }
+    }
+    to
+}

@@ -1,0 +1,5 @@
+//! The codec against the rules of Mesos' JSON, framing against hostile input, and nouns there and back.
+
+mod json;
+mod nouns;
+mod recordio;
