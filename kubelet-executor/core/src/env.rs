@@ -1,0 +1,287 @@
+//! A container's environment: services, `envFrom`, `env`, references to earlier variables.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, Secret, Service};
+
+use crate::{
+    field::{self, FieldError, Node},
+    spec,
+};
+
+/// What the API holds of what a container refers to. A name that is absent does not exist.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    /// ConfigMaps of the Pod's namespace.
+    pub config_maps: BTreeMap<String, ConfigMap>,
+    /// Secrets of the Pod's namespace.
+    pub secrets: BTreeMap<String, Secret>,
+}
+
+/// Why an environment cannot be made yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EnvError {
+    /// A ConfigMap or Secret that is not optional does not exist.
+    Missing {
+        /// `configmap` or `secret`.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// A key that is not optional does not exist.
+    MissingKey {
+        /// `ConfigMap` or `Secret`.
+        kind: &'static str,
+        /// `namespace/name`.
+        object: String,
+        /// The key.
+        key: String,
+    },
+    /// A value is no text.
+    NotText {
+        /// The variable.
+        name: String,
+    },
+    /// A downward API reference names nothing.
+    Field(FieldError),
+}
+
+impl std::fmt::Display for EnvError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Missing { kind, name } => write!(f, "{kind} \"{name}\" not found"),
+            Self::MissingKey { kind, object, key } => write!(f, "couldn't find key {key} in {kind} {object}"),
+            Self::NotText { name } => write!(f, "value of variable {name} is not valid UTF-8"),
+            Self::Field(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for EnvError {}
+
+/// The names of the ConfigMaps and Secrets that a container's environment refers to.
+pub fn references(container: &Container) -> (Vec<String>, Vec<String>) {
+    let (mut config_maps, mut secrets) = (Vec::new(), Vec::new());
+    for from in container.env_from.iter().flatten() {
+        config_maps.extend(from.config_map_ref.iter().map(|r| r.name.clone()));
+        secrets.extend(from.secret_ref.iter().map(|r| r.name.clone()));
+    }
+    for from in container.env.iter().flatten().filter_map(|var| var.value_from.as_ref()) {
+        config_maps.extend(from.config_map_key_ref.iter().map(|r| r.name.clone()));
+        secrets.extend(from.secret_key_ref.iter().map(|r| r.name.clone()));
+    }
+    for names in [&mut config_maps, &mut secrets] {
+        names.sort();
+        names.dedup();
+    }
+    (config_maps, secrets)
+}
+
+/// The environment of a container, in order of first mention. `services` are defaults that anything overrides.
+pub fn build(
+    pod: &Pod,
+    container: &Container,
+    sources: &Sources,
+    services: &[(String, String)],
+    node: &Node,
+) -> Result<Vec<(String, String)>, EnvError> {
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
+    let mut vars = Vars::default();
+    for (name, value) in services {
+        vars.set(name, value.clone());
+    }
+    for from in container.env_from.iter().flatten() {
+        let prefix = from.prefix.as_deref().unwrap_or_default();
+        if let Some(reference) = &from.config_map_ref {
+            match sources.config_maps.get(&reference.name) {
+                Some(map) => {
+                    for (key, value) in map.data.iter().flatten() {
+                        vars.set(&format!("{prefix}{key}"), value.clone());
+                    }
+                }
+                None if reference.optional == Some(true) => {}
+                None => return Err(missing("configmap", &reference.name)),
+            }
+        }
+        if let Some(reference) = &from.secret_ref {
+            match sources.secrets.get(&reference.name) {
+                Some(secret) => {
+                    for (key, value) in secret.data.iter().flatten() {
+                        let name = format!("{prefix}{key}");
+                        vars.set(&name, text(&name, &value.0)?);
+                    }
+                }
+                None if reference.optional == Some(true) => {}
+                None => return Err(missing("secret", &reference.name)),
+            }
+        }
+    }
+    for var in container.env.iter().flatten() {
+        let value = match &var.value_from {
+            None => Some(expand(var.value.as_deref().unwrap_or_default(), |name| vars.get(name))),
+            Some(from) => {
+                if let Some(r) = &from.config_map_key_ref {
+                    config_map_key(sources, namespace, &r.name, &r.key, r.optional == Some(true))?
+                } else if let Some(r) = &from.secret_key_ref {
+                    secret_key(sources, namespace, &r.name, &r.key, r.optional == Some(true), &var.name)?
+                } else if let Some(r) = &from.field_ref {
+                    Some(field::field(pod, node, &r.field_path).map_err(EnvError::Field)?)
+                } else if let Some(r) = &from.resource_field_ref {
+                    let name = r.container_name.as_deref().unwrap_or(&container.name);
+                    let of = spec::container(pod, name).unwrap_or(container);
+                    let value = field::resource(of, node, &r.resource, r.divisor.as_ref());
+                    Some(value.map_err(EnvError::Field)?)
+                } else {
+                    None
+                }
+            }
+        };
+        if let Some(value) = value {
+            vars.set(&var.name, value);
+        }
+    }
+    Ok(vars.list)
+}
+
+fn missing(kind: &'static str, name: &str) -> EnvError {
+    EnvError::Missing { kind, name: name.to_owned() }
+}
+
+fn missing_key(kind: &'static str, namespace: &str, name: &str, key: &str) -> EnvError {
+    EnvError::MissingKey { kind, object: format!("{namespace}/{name}"), key: key.to_owned() }
+}
+
+fn text(name: &str, bytes: &[u8]) -> Result<String, EnvError> {
+    String::from_utf8(bytes.to_vec()).map_err(|_| EnvError::NotText { name: name.to_owned() })
+}
+
+fn config_map_key(
+    sources: &Sources,
+    namespace: &str,
+    name: &str,
+    key: &str,
+    optional: bool,
+) -> Result<Option<String>, EnvError> {
+    let Some(map) = sources.config_maps.get(name) else {
+        return if optional { Ok(None) } else { Err(missing("configmap", name)) };
+    };
+    match map.data.as_ref().and_then(|data| data.get(key)) {
+        Some(value) => Ok(Some(value.clone())),
+        None if optional => Ok(None),
+        None => Err(missing_key("ConfigMap", namespace, name, key)),
+    }
+}
+
+fn secret_key(
+    sources: &Sources,
+    namespace: &str,
+    name: &str,
+    key: &str,
+    optional: bool,
+    variable: &str,
+) -> Result<Option<String>, EnvError> {
+    let Some(secret) = sources.secrets.get(name) else {
+        return if optional { Ok(None) } else { Err(missing("secret", name)) };
+    };
+    match secret.data.as_ref().and_then(|data| data.get(key)) {
+        Some(value) => text(variable, &value.0).map(Some),
+        None if optional => Ok(None),
+        None => Err(missing_key("Secret", namespace, name, key)),
+    }
+}
+
+/// Variables in order of first mention.
+#[derive(Default)]
+struct Vars {
+    list: Vec<(String, String)>,
+    places: BTreeMap<String, usize>,
+}
+
+impl Vars {
+    fn set(&mut self, name: &str, value: String) {
+        match self.places.get(name) {
+            Some(place) => self.list[*place].1 = value,
+            None => {
+                self.places.insert(name.to_owned(), self.list.len());
+                self.list.push((name.to_owned(), value));
+            }
+        }
+    }
+
+    fn get(&self, name: &str) -> Option<String> {
+        self.places.get(name).map(|place| self.list[*place].1.clone())
+    }
+}
+
+/// Replaces `$(NAME)` by what `lookup` knows; leaves unknown ones as they stand; `$$` is a dollar that begins nothing.
+pub fn expand(text: &str, lookup: impl Fn(&str) -> Option<String>) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(dollar) = rest.find('$') {
+        out.push_str(&rest[..dollar]);
+        let after = &rest[dollar + 1..];
+        if let Some(tail) = after.strip_prefix('$') {
+            out.push('$');
+            rest = tail;
+        } else if let Some((name, tail)) = after.strip_prefix('(').and_then(|inner| inner.split_once(')')) {
+            match lookup(name) {
+                Some(value) => out.push_str(&value),
+                None => {
+                    out.push_str("$(");
+                    out.push_str(name);
+                    out.push(')');
+                }
+            }
+            rest = tail;
+        } else {
+            out.push('$');
+            rest = after;
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+/// Variables that name the services of a namespace, and `kubernetes` of `default` whatever the namespace.
+/// `links` is the Pod's `enableServiceLinks`: without it only `kubernetes` is named.
+pub fn service_variables(services: &[Service], namespace: &str, links: bool) -> Vec<(String, String)> {
+    let mut vars = Vars::default();
+    for service in services {
+        let name = service.metadata.name.as_deref().unwrap_or_default();
+        let home = service.metadata.namespace.as_deref().unwrap_or_default();
+        let is_master = name == "kubernetes" && home == "default";
+        if !(is_master || (links && home == namespace)) {
+            continue;
+        }
+        let Some(spec) = &service.spec else { continue };
+        let Some(ip) = spec.cluster_ip.as_deref().filter(|ip| !ip.is_empty() && *ip != "None") else { continue };
+        let ports = spec.ports.as_deref().unwrap_or_default();
+        let Some(first) = ports.first() else { continue };
+        let prefix = name.to_ascii_uppercase().replace('-', "_");
+        vars.set(&format!("{prefix}_SERVICE_HOST"), ip.to_owned());
+        vars.set(&format!("{prefix}_SERVICE_PORT"), first.port.to_string());
+        for port in ports {
+            if let Some(port_name) = port.name.as_deref().filter(|n| !n.is_empty()) {
+                let port_name = port_name.to_ascii_uppercase().replace('-', "_");
+                vars.set(&format!("{prefix}_SERVICE_PORT_{port_name}"), port.port.to_string());
+            }
+        }
+        let host = if ip.contains(':') { format!("[{ip}]") } else { ip.to_owned() };
+        for (i, port) in ports.iter().enumerate() {
+            let protocol = port.protocol.as_deref().unwrap_or("TCP");
+            let url = format!("{}://{host}:{}", protocol.to_ascii_lowercase(), port.port);
+            if i == 0 {
+                vars.set(&format!("{prefix}_PORT"), url.clone());
+            }
+            let stem = format!("{prefix}_PORT_{}_{}", port.port, protocol.to_ascii_uppercase());
+            vars.set(&stem, url);
+            vars.set(&format!("{stem}_PROTO"), protocol.to_ascii_lowercase());
+            vars.set(&format!("{stem}_PORT"), port.port.to_string());
+            vars.set(&format!("{stem}_ADDR"), ip.to_owned());
+        }
+    }
+    vars.list
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,123 @@
+//! The files of a volume that is made of values: which, with what bytes and what mode.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{ConfigMap, KeyToPath, Secret};
+
+/// The mode of files whose volume names none.
+pub const DEFAULT_MODE: u32 = 0o644;
+
+/// Relative path to bytes and mode.
+pub type Files = BTreeMap<String, File>;
+
+/// One file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct File {
+    /// Content.
+    pub bytes: Vec<u8>,
+    /// Permission bits.
+    pub mode: u32,
+}
+
+/// Why the files cannot be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PayloadError {
+    /// An item names a key that is not there.
+    MissingKey(String),
+    /// An item's path leaves the volume.
+    UnsafePath(String),
+}
+
+impl std::fmt::Display for PayloadError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::MissingKey(key) => write!(f, "references non-existent config key: {key}"),
+            Self::UnsafePath(path) => write!(f, "path leaves the volume: {path}"),
+        }
+    }
+}
+
+impl std::error::Error for PayloadError {}
+
+/// The values of a ConfigMap, text and binary together.
+pub fn config_map_values(map: &ConfigMap) -> BTreeMap<String, Vec<u8>> {
+    let text = map.data.iter().flatten().map(|(key, value)| (key.clone(), value.clone().into_bytes()));
+    let binary = map.binary_data.iter().flatten().map(|(key, value)| (key.clone(), value.0.clone()));
+    text.chain(binary).collect()
+}
+
+/// The values of a Secret.
+pub fn secret_values(secret: &Secret) -> BTreeMap<String, Vec<u8>> {
+    secret.data.iter().flatten().map(|(key, value)| (key.clone(), value.0.clone())).collect()
+}
+
+/// Adds the chosen values, or all, to `files`.
+pub fn select(
+    files: &mut Files,
+    values: &BTreeMap<String, Vec<u8>>,
+    items: Option<&[KeyToPath]>,
+    default_mode: Option<i32>,
+    optional: bool,
+) -> Result<(), PayloadError> {
+    let default = mode(default_mode, DEFAULT_MODE);
+    match items.filter(|items| !items.is_empty()) {
+        None => {
+            for (key, bytes) in values {
+                add(files, key, bytes.clone(), default)?;
+            }
+        }
+        Some(items) => {
+            for item in items {
+                match values.get(&item.key) {
+                    Some(bytes) => add(files, &item.path, bytes.clone(), mode(item.mode, default))?,
+                    None if optional => {}
+                    None => return Err(PayloadError::MissingKey(item.key.clone())),
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Adds one file whose path is checked.
+pub fn add(files: &mut Files, path: &str, bytes: Vec<u8>, mode: u32) -> Result<(), PayloadError> {
+    if !is_safe(path) {
+        return Err(PayloadError::UnsafePath(path.to_owned()));
+    }
+    files.insert(path.to_owned(), File { bytes, mode });
+    Ok(())
+}
+
+/// Permission bits from the API's number.
+pub fn mode(given: Option<i32>, default: u32) -> u32 {
+    given.and_then(|mode| u32::try_from(mode).ok()).map_or(default, |mode| mode & 0o777)
+}
+
+/// Whether a path stays below where it starts.
+pub fn is_safe(path: &str) -> bool {
+    !path.is_empty()
+        && !path.starts_with('/')
+        && !path.starts_with("..")
+        && !path.contains('\0')
+        && path.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn items_choose_and_paths_are_checked() {
+        let values = BTreeMap::from([("a".to_owned(), b"1".to_vec()), ("b".to_owned(), b"2".to_vec())]);
+        let item = |key: &str, path: &str, mode| KeyToPath { key: key.into(), path: path.into(), mode };
+        let mut files = Files::new();
+        select(&mut files, &values, Some(&[item("b", "dir/b", Some(0o400))]), Some(0o640), false).unwrap();
+        assert_eq!(files, Files::from([("dir/b".to_owned(), File { bytes: b"2".to_vec(), mode: 0o400 })]));
+        let gone = select(&mut files, &values, Some(&[item("c", "c", None)]), None, false);
+        assert_eq!(gone, Err(PayloadError::MissingKey("c".into())));
+        assert_eq!(select(&mut files, &values, Some(&[item("c", "c", None)]), None, true), Ok(()));
+        for path in ["../x", "/x", "a/../../x", "", "a//b", "..data"] {
+            assert!(add(&mut files, path, Vec::new(), 0).is_err(), "{path}");
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! The Pod's status as kubectl shows it: phase, conditions, container states, addresses.
+
+use jiff::Timestamp;
+use k8s_openapi::{
+    api::core::v1::{
+        Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
+        ContainerStatus, HostIP, PodCondition, PodIP, PodStatus,
+    },
+    apimachinery::pkg::apis::meta::v1::Time,
+};
+
+use crate::{
+    machine::{
+        PodMachine, Sandbox,
+        slot::{Slot, Waiting},
+    },
+    resources,
+    seen::{ContainerSeen, RunState},
+    spec::{self, RestartPolicy, Role},
+    time::whole_seconds,
+};
+
+/// The prefix of container ids: which runtime they are of.
+const RUNTIME_SCHEME: &str = "containerd://";
+
+/// Conditions that this machine owns, in upstream's order.
+const OWNED: [&str; 4] = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady"];
+
+/// The status of a machine as it stands.
+pub(crate) fn of(machine: &PodMachine) -> PodStatus {
+    let pod = machine.pod();
+    let host_network = spec::spec(pod).host_network.unwrap_or(false);
+    let mut ips = machine.sandbox().map(|sandbox| sandbox.ips.clone()).unwrap_or_default();
+    if host_network && machine.sandbox().is_some() && ips.is_empty() {
+        ips.push(machine.host_ip.clone());
+    }
+    let (inits, mains): (Vec<_>, Vec<_>) = machine
+        .slots
+        .iter()
+        .filter_map(|slot| Some((slot, spec::container(pod, &slot.name)?)))
+        .map(|(slot, container)| (slot.role, container_status(machine, slot, container)))
+        .partition(|(role, _)| *role != Role::Main);
+    let statuses = |list: Vec<(Role, ContainerStatus)>| {
+        (!list.is_empty()).then(|| list.into_iter().map(|(_, status)| status).collect())
+    };
+    PodStatus {
+        phase: Some(phase(machine).to_owned()),
+        conditions: Some(conditions(machine)),
+        observed_generation: pod.metadata.generation,
+        host_ip: Some(machine.host_ip.clone()),
+        host_ips: Some(vec![HostIP { ip: machine.host_ip.clone() }]),
+        pod_ip: ips.first().cloned(),
+        pod_ips: (!ips.is_empty()).then(|| ips.into_iter().map(|ip| PodIP { ip }).collect()),
+        start_time: Some(time(machine.accepted_at)),
+        init_container_statuses: statuses(inits),
+        container_statuses: statuses(mains),
+        qos_class: Some(resources::qos_class(pod).as_str().to_owned()),
+        ..Default::default()
+    }
+}
+
+/// The phase before the end is decided.
+fn phase(machine: &PodMachine) -> &'static str {
+    let policy = spec::restart_policy(machine.pod());
+    let mut mains = machine.slots.iter().filter(|slot| slot.role == Role::Main);
+    let never_ran = |slot: &Slot| slot.current.is_none() && slot.last.is_none();
+    if !machine.initialized || mains.clone().any(never_ran) {
+        return "Pending";
+    }
+    if policy != RestartPolicy::Always && mains.clone().all(|slot| slot.is_over(policy)) {
+        let succeeded = mains.all(|slot| slot.exit().is_some_and(|exit| exit.code == 0));
+        // Sidecars are still being stopped; upstream reports the phase only when they are.
+        let settled = machine.slots.iter().all(|slot| !slot.is_running());
+        return match (settled, succeeded) {
+            (false, _) => "Running",
+            (true, true) => "Succeeded",
+            (true, false) => "Failed",
+        };
+    }
+    "Running"
+}
+
+fn container_status(machine: &PodMachine, slot: &Slot, container: &Container) -> ContainerStatus {
+    let current = slot.current.as_ref();
+    let started = current.is_some_and(|c| c.is_running()) && slot.probes.started();
+    let ready = match slot.role {
+        Role::Init => slot.exit().is_some_and(|exit| exit.code == 0),
+        Role::Sidecar | Role::Main => is_ready(machine, slot),
+    };
+    // A container that waits for its restart shows its end as its last state.
+    let shown_as_last = match (&slot.waiting, current) {
+        (Some(_), Some(current)) if current.exit().is_some() => Some(current),
+        _ => slot.last.as_ref(),
+    };
+    ContainerStatus {
+        name: slot.name.clone(),
+        image: container.image.clone().unwrap_or_default(),
+        image_id: current.map(|c| c.image_id.clone()).unwrap_or_default(),
+        container_id: current.map(|c| format!("{RUNTIME_SCHEME}{}", c.id)),
+        ready,
+        started: Some(started),
+        restart_count: i32::try_from(slot.restarts).unwrap_or(i32::MAX),
+        state: Some(state(machine, slot)),
+        last_state: Some(shown_as_last.map(terminated_state).unwrap_or_default()),
+        ..Default::default()
+    }
+}
+
+fn is_ready(machine: &PodMachine, slot: &Slot) -> bool {
+    let sandbox_ready = matches!(&machine.sandbox, Sandbox::Up(sandbox) if sandbox.ready);
+    sandbox_ready && slot.is_running() && slot.probes.ready()
+}
+
+fn state(machine: &PodMachine, slot: &Slot) -> ContainerState {
+    if let Some(waiting) = &slot.waiting {
+        return waiting_state(waiting.reason, Some(waiting.message.clone()));
+    }
+    match &slot.current {
+        Some(current) => match &current.state {
+            RunState::Running => ContainerState {
+                running: Some(ContainerStateRunning { started_at: current.started_at.map(time) }),
+                ..Default::default()
+            },
+            RunState::Exited(_) => terminated_state(current),
+            RunState::Created => waiting_state("ContainerCreating", None),
+        },
+        None => {
+            let inits_pending = !machine.initialized
+                && machine.slots.iter().any(|other| other.role != Role::Main)
+                && slot.role == Role::Main;
+            let later_init = slot.role != Role::Main
+                && machine
+                    .slots
+                    .iter()
+                    .take_while(|other| other.name != slot.name)
+                    .any(|other| !init_done(other));
+            let trouble: Option<&Waiting> = machine.sandbox_trouble.as_ref();
+            if inits_pending || later_init {
+                waiting_state("PodInitializing", None)
+            } else {
+                waiting_state("ContainerCreating", trouble.map(|trouble| trouble.message.clone()))
+            }
+        }
+    }
+}
+
+fn init_done(slot: &Slot) -> bool {
+    match slot.role {
+        Role::Init => slot.exit().is_some_and(|exit| exit.code == 0),
+        Role::Sidecar => slot.is_running() && slot.probes.started(),
+        Role::Main => true,
+    }
+}
+
+fn waiting_state(reason: &str, message: Option<String>) -> ContainerState {
+    let waiting = ContainerStateWaiting { reason: Some(reason.to_owned()), message };
+    ContainerState { waiting: Some(waiting), ..Default::default() }
+}
+
+fn terminated_state(seen: &ContainerSeen) -> ContainerState {
+    let Some(exit) = seen.exit() else { return ContainerState::default() };
+    let reason = match exit.reason.as_str() {
+        "" if exit.code == 0 => "Completed",
+        "" => "Error",
+        reason => reason,
+    };
+    let terminated = ContainerStateTerminated {
+        exit_code: exit.code,
+        reason: Some(reason.to_owned()),
+        message: exit.message.clone(),
+        started_at: Some(time(seen.started_at.unwrap_or(seen.created_at))),
+        finished_at: Some(time(exit.finished_at)),
+        container_id: Some(format!("{RUNTIME_SCHEME}{}", seen.id)),
+        ..Default::default()
+    };
+    ContainerState { terminated: Some(terminated), ..Default::default() }
+}
+
+/// What a condition says, and why not.
+struct Verdict {
+    name: &'static str,
+    holds: bool,
+    reason: Option<&'static str>,
+    message: Option<String>,
+}
+
+fn verdicts(machine: &PodMachine) -> Vec<Verdict> {
+    let sandbox_up = matches!(&machine.sandbox, Sandbox::Up(sandbox) if sandbox.ready);
+    let unready: Vec<&str> = machine
+        .slots
+        .iter()
+        .filter(|slot| slot.role != Role::Init && !is_ready(machine, slot))
+        .map(|slot| slot.name.as_str())
+        .collect();
+    let uninitialized: Vec<&str> = machine
+        .slots
+        .iter()
+        .filter(|slot| !machine.initialized && !init_done(slot))
+        .map(|slot| slot.name.as_str())
+        .collect();
+    let list = |what: &str, names: &[&str]| (!names.is_empty()).then(|| format!("{what}: [{}]", names.join(" ")));
+    let gates = failing_gates(machine);
+    let containers_ready = unready.is_empty();
+    let unready_message = list("containers with unready status", &unready);
+    vec![
+        Verdict { name: OWNED[0], holds: sandbox_up, reason: None, message: None },
+        Verdict {
+            name: OWNED[1],
+            holds: uninitialized.is_empty(),
+            reason: Some("ContainersNotInitialized"),
+            message: list("containers with incomplete status", &uninitialized),
+        },
+        Verdict {
+            name: OWNED[2],
+            holds: containers_ready && gates.is_none(),
+            reason: Some(if containers_ready { "ReadinessGatesNotReady" } else { "ContainersNotReady" }),
+            message: unready_message.clone().or(gates),
+        },
+        Verdict {
+            name: OWNED[3],
+            holds: containers_ready,
+            reason: Some("ContainersNotReady"),
+            message: unready_message,
+        },
+    ]
+}
+
+/// Which readiness gates do not hold, as a sentence.
+fn failing_gates(machine: &PodMachine) -> Option<String> {
+    let pod = machine.pod();
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    spec::spec(pod).readiness_gates.iter().flatten().find_map(|gate| {
+        let found = conditions.iter().find(|condition| condition.type_ == gate.condition_type);
+        match found {
+            Some(condition) if condition.status == "True" => None,
+            Some(_) => Some(format!("the status of pod readiness gate \"{}\" is not \"True\"", gate.condition_type)),
+            None => Some(format!("corresponding condition of pod readiness gate \"{}\" does not exist", gate.condition_type)),
+        }
+    })
+}
+
+/// Notes when each condition last changed; to be called after every step.
+pub(crate) fn note_transitions(machine: &mut PodMachine, now: Timestamp) {
+    for verdict in verdicts(machine) {
+        match machine.transitions.get_mut(verdict.name) {
+            Some((held, _)) if *held == verdict.holds => {}
+            Some(entry) => *entry = (verdict.holds, now),
+            None => {
+                machine.transitions.insert(verdict.name.to_owned(), (verdict.holds, now));
+            }
+        }
+    }
+}
+
+fn conditions(machine: &PodMachine) -> Vec<PodCondition> {
+    let pod = machine.pod();
+    let mut conditions: Vec<PodCondition> = verdicts(machine)
+        .into_iter()
+        .map(|verdict| {
+            let since = machine.transitions.get(verdict.name).map_or(machine.accepted_at, |(_, since)| *since);
+            PodCondition {
+                type_: verdict.name.to_owned(),
+                status: if verdict.holds { "True" } else { "False" }.to_owned(),
+                reason: (!verdict.holds).then_some(verdict.reason).flatten().map(str::to_owned),
+                message: if verdict.holds { None } else { verdict.message },
+                last_transition_time: Some(time(since)),
+                observed_generation: pod.metadata.generation,
+                ..Default::default()
+            }
+        })
+        .collect();
+    let others = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    conditions.extend(others.iter().filter(|other| !OWNED.contains(&other.type_.as_str())).cloned());
+    if !conditions.iter().any(|condition| condition.type_ == "PodScheduled") {
+        conditions.push(PodCondition {
+            type_: "PodScheduled".to_owned(),
+            status: "True".to_owned(),
+            last_transition_time: Some(time(machine.accepted_at)),
+            observed_generation: pod.metadata.generation,
+            ..Default::default()
+        });
+    }
+    conditions
+}
+
+/// Conditions of a Pod that has ended: nothing of it is ready, and why.
+pub(crate) fn settle_conditions(status: &mut PodStatus, now: Timestamp) {
+    let succeeded = status.phase.as_deref() == Some("Succeeded");
+    for condition in status.conditions.iter_mut().flatten() {
+        let ready = matches!(condition.type_.as_str(), "Ready" | "ContainersReady");
+        let up = condition.type_ == "PodReadyToStartContainers";
+        let initialized = condition.type_ == "Initialized" && succeeded;
+        if ready || up {
+            if condition.status == "True" {
+                condition.last_transition_time = Some(time(now));
+            }
+            condition.status = "False".to_owned();
+        }
+        if ready || initialized {
+            condition.reason = Some(if succeeded { "PodCompleted" } else { "PodFailed" }.to_owned());
+            condition.message = None;
+        }
+    }
+    for container in status.container_statuses.iter_mut().flatten() {
+        container.ready = false;
+        container.started = Some(false);
+    }
+}
+
+fn time(moment: Timestamp) -> Time {
+    Time(whole_seconds(moment))
+}
+
+#[cfg(test)]
+mod tests;
