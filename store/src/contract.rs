@@ -32,6 +32,7 @@ pub trait Store: Send + Sync {
     /// With `at`, the state as it was at that revision: [`Error::Compacted`] if it is older than the
     /// history (the floor itself can be read), [`Error::FutureRevision`] if it has not been yet.
     /// Paging with `start_after` at the first page's revision gives one consistent listing.
+    /// [`Revision::ZERO`] is in no history: it is always compacted, here and for `watch`.
     async fn list(&self, request: ListRequest) -> Result<Listing, Error>;
 
     /// Carries out a transaction.
@@ -54,14 +55,16 @@ pub trait Store: Send + Sync {
     /// the prefix, and hold all of that transaction's changes there. Each event has what the key
     /// held before. The watch ends by an error and nothing after it: [`Error::Compacted`] (also at
     /// once, if `after` is below the floor), [`Error::WatcherTooSlow`] if the reader falls behind by
-    /// more than the bounded queue, [`Error::Closed`]. Dropping the watch frees everything it held.
+    /// more than the bounded queue (etcd keeps the batches for it until they are compacted),
+    /// [`Error::Closed`]. Dropping the watch frees everything it held.
     async fn watch(&self, prefix: &str, after: Revision) -> Result<Watch, Error>;
 
-    /// Asks that every open watch tells how far it has come: each will deliver a batch without
-    /// events ([`crate::WatchBatch::is_progress`]) whose revision is at least the one that was
-    /// current at this call, after all batches up to it, unless it has already delivered a batch at
-    /// or beyond it. Progress may also come unasked.
-    async fn request_progress(&self) -> Result<(), Error>;
+    /// Asks that every open watch tells how far it has come. With `true`, each will deliver a batch
+    /// at or beyond the revision that was current at this call, after all batches up to it: one
+    /// without events ([`crate::WatchBatch::is_progress`]) if there is no other. With `false`, this
+    /// backend cannot tell reliably (etcd before 3.4.25 and 3.5.8) and nothing will come: who must
+    /// not read anything stale reads from the store itself.
+    async fn request_progress(&self) -> Result<bool, Error>;
 
     /// Forgets the history before `revision`: afterwards reads at, and watches from, anything
     /// older answer [`Error::Compacted`]. The newest state is not touched. Compacting what is

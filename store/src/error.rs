@@ -9,11 +9,11 @@ use crate::Revision;
 pub enum Error {
     /// The wanted revision is no longer in the history. List anew and watch from there (the
     /// facade answers 410 Gone).
-    #[error("revision {requested} is gone: history begins at {floor}")]
+    #[error("revision {requested} is gone: history can be read from {floor} on")]
     Compacted {
         /// What was asked for.
         requested: Revision,
-        /// The oldest revision that can be read at, or watched from.
+        /// A revision that can be read at and watched from: the oldest one, where the backend tells.
         floor: Revision,
     },
     /// A read at a revision that has not been yet.

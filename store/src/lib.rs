@@ -7,7 +7,7 @@
 //! * [`MemoryStore`]: the model. Everything is in memory and is gone with the process.
 //! * [`EmbeddedStore`]: the default. Reads come from the same in-memory index; writes are grouped,
 //!   synced to disk and only then seen by anybody.
-//! * `EtcdStore` (next): etcd does the work, so that several servers can share one store.
+//! * [`EtcdStore`]: etcd does the work, so that several servers can share one store.
 //!
 //! This crate knows no Kubernetes kind and no Mesos noun.
 //!
@@ -32,6 +32,7 @@
 mod contract;
 mod embedded;
 mod error;
+mod etcd;
 mod memory;
 mod model;
 mod mvcc;
@@ -40,6 +41,7 @@ mod watch;
 pub use contract::Store;
 pub use embedded::{DATA_FORMAT_VERSION, EmbeddedStore};
 pub use error::Error;
+pub use etcd::{EtcdConfig, EtcdStore};
 pub use memory::MemoryStore;
 pub use model::{
     Compare, Condition, Event, GetResult, Key, KeyValue, ListRequest, Listing, Op, Revision, Txn, TxnOutcome,

@@ -59,9 +59,9 @@ impl Store for MemoryStore {
         self.published.watch(prefix, after)
     }
 
-    async fn request_progress(&self) -> Result<(), Error> {
+    async fn request_progress(&self) -> Result<bool, Error> {
         self.published.request_progress();
-        Ok(())
+        Ok(true)
     }
 
     async fn compact(&self, revision: Revision) -> Result<(), Error> {
