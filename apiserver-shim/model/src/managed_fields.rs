@@ -1,0 +1,202 @@
+//! `metadata.managedFields`: who set which field. Every create, update and patch compares the object before and after
+//! along the type tree and books what changed to its manager. Server-side apply will need the same sets (`FieldSet`) and
+//! its own entries with operation `Apply`, which updates here leave in place but take changed fields from.
+
+mod compare;
+mod field_set;
+
+pub use compare::{Changes, compare};
+pub use field_set::FieldSet;
+
+use crate::access;
+use crate::resource::KindRef;
+use crate::schema::schema;
+use crate::time::Instant;
+use serde_json::{Map, Value, json};
+
+/// Longest manager name taken from a User-Agent.
+pub const MANAGER_NAME_MAX: usize = 128;
+/// Most entries of operation `Update` on one object; the oldest are merged beyond it.
+pub const UPDATE_ENTRIES_MAX: usize = 10;
+
+/// Who writes, and through which door.
+#[derive(Debug, Clone, Copy)]
+pub struct Writer<'a> {
+    /// Name of the manager, as `manager_name` gives it.
+    pub manager: &'a str,
+    /// The kind as addressed in the request.
+    pub kind: KindRef,
+    /// Subresource, or empty.
+    pub subresource: &'a str,
+    /// Now.
+    pub now: Instant,
+    /// Members that this door cannot change, such as `status` on the main resource.
+    pub reset: &'a [&'a [&'a str]],
+}
+
+/// The manager of a request: its `fieldManager` parameter, or the program named in its User-Agent.
+pub fn manager_name(parameter: &str, user_agent: &str) -> String {
+    if !parameter.is_empty() {
+        return parameter.to_owned();
+    }
+    let program = user_agent.split('/').next().unwrap_or("");
+    let mut name = String::new();
+    for c in program.chars().filter(|c| !c.is_control()) {
+        if name.len() + c.len_utf8() > MANAGER_NAME_MAX {
+            break;
+        }
+        name.push(c);
+    }
+    if name.is_empty() { "unknown".to_owned() } else { name }
+}
+
+/// Sets `new`'s managed fields after a create (`old` is `None`), update or patch by `writer`.
+pub fn record_update(old: Option<&Value>, new: &mut Value, writer: Writer<'_>) {
+    let Some(root) = schema().root(writer.kind) else { return };
+    let sent = access::remove(new, &["metadata", "managedFields"]);
+    let mut entries = starting_entries(old, sent, writer.subresource);
+    let empty = Value::Object(Map::new());
+    let mut changes = compare(root, old.unwrap_or(&empty), new);
+    changes.forget_system_fields();
+    for path in writer.reset {
+        changes.forget(path);
+    }
+    let mine = entries.iter().position(|e| e.is_of(&writer));
+    let same = mine.map(|i| entries[i].fields.clone());
+    for entry in &mut entries {
+        entry.fields.subtract(&changes.removed);
+    }
+    for (i, entry) in entries.iter_mut().enumerate() {
+        if Some(i) != mine {
+            entry.fields.subtract(&changes.changed);
+        }
+    }
+    let at = mine.unwrap_or_else(|| {
+        entries.push(Entry::new(&writer));
+        entries.len() - 1
+    });
+    entries[at].fields.unite(&changes.changed);
+    if same.as_ref() != Some(&entries[at].fields) {
+        entries[at].time = writer.now.to_rfc3339();
+    }
+    entries.retain(|e| !e.fields.is_empty());
+    merge_oldest(&mut entries);
+    if !entries.is_empty() {
+        entries.sort_by(|a, b| (a.operation != "Apply", &a.time, &a.manager).cmp(&(b.operation != "Apply", &b.time, &b.manager)));
+        let list = entries.iter().map(Entry::to_value).collect();
+        access::object_mut(new, &["metadata"]).insert("managedFields".to_owned(), list);
+    }
+}
+
+/// The entries to start from: those that the client sent, if it sent valid ones; none if it sent an explicit nothing;
+/// otherwise those of the stored object.
+fn starting_entries(old: Option<&Value>, sent: Option<Value>, subresource: &str) -> Vec<Entry> {
+    if let Some(Value::Array(list)) = sent.filter(|_| subresource.is_empty()) {
+        if list.is_empty() || list == [json!({})] {
+            return Vec::new();
+        }
+        if let Some(entries) = list.iter().map(Entry::parse).collect::<Option<Vec<_>>>() {
+            return entries;
+        }
+    }
+    let stored = old.map_or(&[][..], |o| access::list(o, &["metadata", "managedFields"]));
+    stored.iter().filter_map(Entry::parse).collect()
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Entry {
+    manager: String,
+    operation: String,
+    api_version: String,
+    subresource: String,
+    time: String,
+    fields: FieldSet,
+}
+
+impl Entry {
+    fn new(writer: &Writer<'_>) -> Self {
+        Entry {
+            manager: writer.manager.to_owned(),
+            operation: "Update".to_owned(),
+            api_version: writer.kind.api_version(),
+            subresource: writer.subresource.to_owned(),
+            time: String::new(),
+            fields: FieldSet::default(),
+        }
+    }
+
+    fn is_of(&self, writer: &Writer<'_>) -> bool {
+        self.operation == "Update"
+            && self.manager == writer.manager
+            && self.subresource == writer.subresource
+            && self.api_version == writer.kind.api_version()
+    }
+
+    fn parse(value: &Value) -> Option<Self> {
+        let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
+        if text("fieldsType") != "FieldsV1" || !matches!(text("operation").as_str(), "Update" | "Apply") {
+            return None;
+        }
+        Some(Entry {
+            manager: text("manager"),
+            operation: text("operation"),
+            api_version: text("apiVersion"),
+            subresource: text("subresource"),
+            time: text("time"),
+            fields: FieldSet::parse(value.get("fieldsV1")?)?,
+        })
+    }
+
+    fn to_value(&self) -> Value {
+        let mut out = Map::new();
+        let mut put = |key: &str, text: &str| {
+            if !text.is_empty() {
+                out.insert(key.to_owned(), text.into());
+            }
+        };
+        put("manager", &self.manager);
+        put("operation", &self.operation);
+        put("apiVersion", &self.api_version);
+        put("time", &self.time);
+        put("fieldsType", "FieldsV1");
+        put("subresource", &self.subresource);
+        out.insert("fieldsV1".to_owned(), self.fields.to_value());
+        Value::Object(out)
+    }
+}
+
+/// Keeps the number of `Update` entries bounded: the oldest become one entry per version, `ancient-changes`.
+fn merge_oldest(entries: &mut Vec<Entry>) {
+    let updates = entries.iter().filter(|e| e.operation == "Update").count();
+    if updates <= UPDATE_ENTRIES_MAX {
+        return;
+    }
+    let (mut by_age, mut kept): (Vec<_>, Vec<_>) = entries.drain(..).partition(|e| e.operation == "Update");
+    by_age.sort_by(|a, b| a.time.cmp(&b.time));
+    let mut over = updates - UPDATE_ENTRIES_MAX;
+    let mut ancient: Vec<Entry> = Vec::new();
+    for mut entry in by_age {
+        if over == 0 {
+            kept.push(entry);
+            continue;
+        }
+        match ancient.iter_mut().find(|a| a.api_version == entry.api_version) {
+            Some(found) => {
+                found.fields.unite(&entry.fields);
+                found.time = entry.time;
+                over -= 1;
+            }
+            None => {
+                entry.manager = "ancient-changes".to_owned();
+                entry.subresource.clear();
+                ancient.push(entry);
+            }
+        }
+    }
+    entries.extend(ancient);
+    entries.append(&mut kept);
+}
+
+#[cfg(test)]
+#[path = "managed_fields/tests.rs"]
+mod tests;

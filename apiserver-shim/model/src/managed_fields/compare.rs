@@ -1,0 +1,182 @@
+//! Which fields differ between two objects of a type. Parts that every object of the type has (embedded structs) count as
+//! present on both sides, so that only what was said is booked.
+
+use super::field_set::FieldSet;
+use crate::schema::{Field, ItemId, ListKind, Schema, StructId, Type, schema};
+use serde_json::{Map, Value};
+use std::sync::LazyLock;
+
+/// What differs.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// Fields that are new or have another value.
+    pub changed: FieldSet,
+    /// Fields that are gone.
+    pub removed: FieldSet,
+}
+
+impl Changes {
+    /// Drops the fields at `path` from both sets.
+    pub fn forget(&mut self, path: &[&str]) {
+        self.changed.remove(path);
+        self.removed.remove(path);
+    }
+
+    /// Drops the fields that nobody manages: identity and what the server itself keeps.
+    pub fn forget_system_fields(&mut self) {
+        const META: [&str; 7] =
+            ["name", "namespace", "creationTimestamp", "uid", "generation", "managedFields", "resourceVersion"];
+        self.forget(&["apiVersion"]);
+        self.forget(&["kind"]);
+        self.forget(&["metadata", "selfLink"]);
+        META.iter().for_each(|field| self.forget(&["metadata", field]));
+        for set in [&mut self.changed, &mut self.removed] {
+            if let Some(meta) = set.members.get_mut("f:metadata") {
+                meta.own = false;
+            }
+        }
+    }
+}
+
+static EMPTY_OBJECT: LazyLock<Value> = LazyLock::new(|| Value::Object(Map::new()));
+static EMPTY_LIST: LazyLock<Value> = LazyLock::new(|| Value::Array(Vec::new()));
+
+/// Compares two objects of type `root`.
+pub fn compare(root: StructId, old: &Value, new: &Value) -> Changes {
+    let mut changes = Changes::default();
+    let walk = Walk { schema: schema() };
+    walk.members(root, (Some(old), Some(new)), &mut changes.changed, &mut changes.removed);
+    changes
+}
+
+/// A value before and after.
+type Pair<'a> = (Option<&'a Value>, Option<&'a Value>);
+
+struct Walk {
+    schema: &'static Schema,
+}
+
+impl Walk {
+    fn members(&self, id: StructId, pair: Pair<'_>, changed: &mut FieldSet, removed: &mut FieldSet) {
+        let (old, new) = (object(pair.0), object(pair.1));
+        let mut keys: Vec<&String> = old.into_iter().chain(new).flat_map(Map::keys).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        for key in keys {
+            let Some(field) = self.schema.at(id).field(key) else { continue };
+            let pair = (side(old, key, field), side(new, key, field));
+            if pair.0 == pair.1 {
+                continue;
+            }
+            let name = format!("f:{key}");
+            self.field(field, pair, changed.at(&name), removed.at(&name));
+        }
+    }
+
+    fn field(&self, field: &Field, pair: Pair<'_>, changed: &mut FieldSet, removed: &mut FieldSet) {
+        match (field.ty, &field.list) {
+            (_, _) if field.atomic => leaf(pair, changed, removed),
+            (Type::Struct(id), _) => self.structure(id, pair, changed, removed),
+            (Type::Map(item), _) => self.map(item, pair, changed, removed),
+            (Type::List(item), ListKind::Map(keys)) => self.list(item, pair, changed, removed, |e| Some(element_key(e, keys))),
+            (Type::List(item), ListKind::Set) => self.list(item, pair, changed, removed, |e| Some(format!("v:{e}"))),
+            _ => leaf(pair, changed, removed),
+        }
+    }
+
+    fn structure(&self, id: StructId, pair: Pair<'_>, changed: &mut FieldSet, removed: &mut FieldSet) {
+        if self.schema.at(id).atomic || !both_are(pair, Value::is_object) || emptied(pair) {
+            return leaf(pair, changed, removed);
+        }
+        presence(pair, changed, removed);
+        self.members(id, pair, changed, removed);
+    }
+
+    fn map(&self, item: ItemId, pair: Pair<'_>, changed: &mut FieldSet, removed: &mut FieldSet) {
+        if !both_are(pair, Value::is_object) {
+            return leaf(pair, changed, removed);
+        }
+        presence(pair, changed, removed);
+        let (old, new) = (object(pair.0), object(pair.1));
+        let mut keys: Vec<&String> = old.into_iter().chain(new).flat_map(Map::keys).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        for key in keys {
+            let pair = (old.and_then(|o| o.get(key)), new.and_then(|n| n.get(key)));
+            let name = format!("f:{key}");
+            self.element(item, pair, changed.at(&name), removed.at(&name));
+        }
+    }
+
+    fn list(
+        &self, item: ItemId, pair: Pair<'_>, changed: &mut FieldSet, removed: &mut FieldSet,
+        key_of: impl Fn(&Value) -> Option<String>,
+    ) {
+        if !both_are(pair, Value::is_array) {
+            return leaf(pair, changed, removed);
+        }
+        presence(pair, changed, removed);
+        let elements = |side: Option<&'_ Value>| -> Vec<(String, Value)> {
+            let list = side.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+            list.iter().filter_map(|e| Some((key_of(e)?, e.clone()))).collect()
+        };
+        let (old, new) = (elements(pair.0), elements(pair.1));
+        for (key, element) in &old {
+            let other = new.iter().find(|(k, _)| k == key).map(|(_, e)| e);
+            self.element(item, (Some(element), other), changed.at(key), removed.at(key));
+        }
+        for (key, element) in new.iter().filter(|(k, _)| !old.iter().any(|(o, _)| o == k)) {
+            self.element(item, (None, Some(element)), changed.at(key), removed.at(key));
+        }
+    }
+
+    fn element(&self, item: ItemId, pair: Pair<'_>, changed: &mut FieldSet, removed: &mut FieldSet) {
+        match self.schema.item(item) {
+            Type::Struct(id) => self.structure(id, pair, changed, removed),
+            _ => leaf(pair, changed, removed),
+        }
+    }
+}
+
+fn side<'a>(members: Option<&'a Map<String, Value>>, key: &str, field: &Field) -> Option<&'a Value> {
+    let members = members?;
+    members.get(key).or_else(|| match field.ty {
+        Type::Struct(_) if field.embedded => Some(&*EMPTY_OBJECT),
+        Type::List(_) if field.embedded => Some(&*EMPTY_LIST),
+        _ => None,
+    })
+}
+
+fn object(side: Option<&Value>) -> Option<&Map<String, Value>> {
+    side.and_then(Value::as_object)
+}
+
+fn both_are(pair: Pair<'_>, shape: fn(&Value) -> bool) -> bool {
+    pair.0.is_none_or(shape) && pair.1.is_none_or(shape)
+}
+
+/// Whether this is an empty object on the only side where it is: a leaf in effect.
+fn emptied(pair: Pair<'_>) -> bool {
+    let empty = |v: &Value| v.as_object().is_some_and(Map::is_empty);
+    matches!(pair, (None, Some(v)) | (Some(v), None) if empty(v))
+}
+
+fn presence(pair: Pair<'_>, changed: &mut FieldSet, removed: &mut FieldSet) {
+    changed.own |= pair.0.is_none();
+    removed.own |= pair.1.is_none();
+}
+
+fn leaf(pair: Pair<'_>, changed: &mut FieldSet, removed: &mut FieldSet) {
+    match pair {
+        (_, None) => removed.own = true,
+        (old, new) => changed.own |= old != new,
+    }
+}
+
+/// `k:{"name":"a"}`: the element's keys in the order of their names.
+fn element_key(element: &Value, keys: &[String]) -> String {
+    let mut sorted: Vec<&String> = keys.iter().collect();
+    sorted.sort_unstable();
+    let pairs = sorted.into_iter().filter_map(|k| element.get(k.as_str()).map(|v| (k.clone(), v.clone())));
+    format!("k:{}", Value::Object(pairs.collect()))
+}

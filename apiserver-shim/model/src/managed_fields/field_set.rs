@@ -1,0 +1,97 @@
+//! A set of field paths as a tree, in the notation of `fieldsV1`: `f:name` for members, `k:{…}` for elements told apart by
+//! keys, `v:…` for elements of sets, `.` for the path itself.
+
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+/// Deepest path that is read: real ones stay below twenty.
+const DEPTH_MAX: usize = 64;
+
+/// A set of paths.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FieldSet {
+    /// Whether the path that leads here is in the set.
+    pub(super) own: bool,
+    pub(super) members: BTreeMap<String, FieldSet>,
+}
+
+impl FieldSet {
+    /// Whether there is no path in it.
+    pub fn is_empty(&self) -> bool {
+        !self.own && self.members.values().all(FieldSet::is_empty)
+    }
+
+    /// Reads `fieldsV1`.
+    pub fn parse(value: &Value) -> Option<Self> {
+        Self::parse_at(value, 0).map(|mut set| {
+            set.own = false;
+            set
+        })
+    }
+
+    fn parse_at(value: &Value, depth: usize) -> Option<Self> {
+        let object = value.as_object().filter(|_| depth < DEPTH_MAX)?;
+        let mut set = FieldSet { own: object.is_empty(), members: BTreeMap::new() };
+        for (key, member) in object {
+            if key == "." {
+                set.own = true;
+            } else {
+                set.members.insert(key.clone(), Self::parse_at(member, depth + 1)?);
+            }
+        }
+        Some(set)
+    }
+
+    /// Writes `fieldsV1`.
+    pub fn to_value(&self) -> Value {
+        let mut out = Map::new();
+        let members = self.members.iter().filter(|(_, m)| !m.is_empty());
+        out.extend(members.map(|(key, member)| (key.clone(), member.to_value())));
+        if self.own && !out.is_empty() {
+            out.insert(".".to_owned(), Value::Object(Map::new()));
+        }
+        Value::Object(out)
+    }
+
+    /// Adds every path of `other`.
+    pub fn unite(&mut self, other: &FieldSet) {
+        self.own |= other.own;
+        for (key, member) in &other.members {
+            match self.members.get_mut(key) {
+                Some(mine) => mine.unite(member),
+                None => {
+                    self.members.insert(key.clone(), member.clone());
+                }
+            }
+        }
+    }
+
+    /// Takes out every path of `other`.
+    pub fn subtract(&mut self, other: &FieldSet) {
+        self.own &= !other.own;
+        self.members.retain(|key, member| {
+            if let Some(theirs) = other.members.get(key) {
+                member.subtract(theirs);
+            }
+            !member.is_empty()
+        });
+    }
+
+    /// Takes out the members at `path` with all below them.
+    pub fn remove(&mut self, path: &[&str]) {
+        let Some((first, rest)) = path.split_first() else { return };
+        let key = format!("f:{first}");
+        if rest.is_empty() {
+            self.members.remove(&key);
+        } else if let Some(member) = self.members.get_mut(&key) {
+            member.remove(rest);
+        }
+    }
+
+    pub(super) fn at(&mut self, key: &str) -> &mut FieldSet {
+        if !self.members.contains_key(key) {
+            self.members.insert(key.to_owned(), FieldSet::default());
+        }
+        self.members.get_mut(key).expect("just inserted")
+    }
+}

@@ -1,0 +1,72 @@
+//! Ownership after creates and updates.
+
+use super::*;
+use crate::resource::find;
+use expect_test::{Expect, expect};
+
+fn writer<'a>(manager: &'a str, subresource: &'a str, seconds: i64) -> Writer<'a> {
+    let kind = find("", "v1", "pods").unwrap().kind_ref();
+    let reset: &[&[&str]] = if subresource == "status" { &[&["spec"]] } else { &[&["status"]] };
+    Writer { manager, kind, subresource, now: Instant::from_seconds(seconds), reset }
+}
+
+fn check(object: &Value, expect: Expect) {
+    let lines: Vec<String> = access::list(object, &["metadata", "managedFields"])
+        .iter()
+        .map(|e| format!("{} {} {} {}", access::text(e, &["manager"]), access::text(e, &["subresource"]), access::text(e, &["time"]), e["fieldsV1"]))
+        .collect();
+    expect.assert_eq(&lines.join("\n"));
+}
+
+#[test]
+fn create_update_and_status() {
+    let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "labels": {"a": "b"}, "finalizers": ["x/y"]},
+        "spec": {"containers": [{"name": "c", "image": "i", "resources": {}, "ports": [{"containerPort": 1, "protocol": "TCP"}], "args": ["a"]}], "securityContext": {}, "nodeSelector": {"x": "y"}}, "status": {"phase": "Pending"}});
+    record_update(None, &mut pod, writer("one", "", 1));
+    check(
+        &pod,
+        expect![[r#"one  1970-01-01T00:00:01Z {"f:metadata":{"f:finalizers":{".":{},"v:\"x/y\"":{}},"f:labels":{".":{},"f:a":{}}},"f:spec":{"f:containers":{"k:{\"name\":\"c\"}":{".":{},"f:args":{},"f:image":{},"f:name":{},"f:ports":{".":{},"k:{\"containerPort\":1,\"protocol\":\"TCP\"}":{".":{},"f:containerPort":{},"f:protocol":{}}},"f:resources":{}}},"f:nodeSelector":{},"f:securityContext":{}}}"#]],
+    );
+    let old = pod.clone();
+    pod["spec"]["containers"][0]["image"] = "j".into();
+    pod["metadata"]["labels"] = json!({});
+    access::remove(&mut pod, &["metadata", "labels"]);
+    record_update(Some(&old), &mut pod, writer("two", "", 2));
+    let old = pod.clone();
+    pod["status"]["message"] = "m".into();
+    record_update(Some(&old), &mut pod, writer("two", "status", 3));
+    check(
+        &pod,
+        expect![[r#"
+            one  1970-01-01T00:00:01Z {"f:metadata":{"f:finalizers":{".":{},"v:\"x/y\"":{}}},"f:spec":{"f:containers":{"k:{\"name\":\"c\"}":{".":{},"f:args":{},"f:name":{},"f:ports":{".":{},"k:{\"containerPort\":1,\"protocol\":\"TCP\"}":{".":{},"f:containerPort":{},"f:protocol":{}}},"f:resources":{}}},"f:nodeSelector":{},"f:securityContext":{}}}
+            two  1970-01-01T00:00:02Z {"f:spec":{"f:containers":{"k:{\"name\":\"c\"}":{"f:image":{}}}}}
+            two status 1970-01-01T00:00:03Z {"f:status":{"f:message":{}}}"#]],
+    );
+    let old = pod.clone();
+    record_update(Some(&old), &mut pod, writer("three", "", 4));
+    assert_eq!(old, pod, "an update that changes nothing books nothing");
+    pod["metadata"]["managedFields"] = json!([]);
+    record_update(Some(&old), &mut pod, writer("three", "", 5));
+    check(&pod, expect![[""]]);
+}
+
+#[test]
+fn entries_are_bounded() {
+    let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": []}});
+    for i in 0..20 {
+        let old = pod.clone();
+        access::object_mut(&mut pod, &["metadata", "labels"]).insert(format!("l{i}"), "x".into());
+        record_update(Some(&old), &mut pod, writer(&format!("m{i:02}"), "", i));
+    }
+    let entries = access::list(&pod, &["metadata", "managedFields"]);
+    assert_eq!(entries.len(), UPDATE_ENTRIES_MAX);
+    assert_eq!(access::text(&entries[0], &["manager"]), "ancient-changes");
+}
+
+#[test]
+fn manager_names() {
+    assert_eq!(manager_name("", "kubectl/v1.36 (linux)"), "kubectl");
+    assert_eq!(manager_name("", ""), "unknown");
+    assert_eq!(manager_name("me", "kubectl/v1"), "me");
+    assert_eq!(manager_name("", &"u".repeat(300)).len(), MANAGER_NAME_MAX);
+}

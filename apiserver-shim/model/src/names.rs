@@ -1,0 +1,196 @@
+//! Which texts may name things: DNS labels and subdomains, qualified names, label values. Each check returns what is
+//! wrong in upstream's words; nothing means fine.
+
+/// Longest DNS label.
+pub const LABEL_MAX: usize = 63;
+/// Longest DNS subdomain.
+pub const SUBDOMAIN_MAX: usize = 253;
+
+const QUALIFIED: &str = "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
+const VALUE: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
+const LABEL_1123: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
+const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
+const SUBDOMAIN_UNDERSCORE: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*')";
+const LABEL_1035: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
+const CONFIG_KEY: &str = "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')";
+const ENV_NAME: &str = "a valid environment variable name must consist only of printable ASCII characters other than '='";
+
+fn longer_than(text: &str, most: usize, unit: &str, out: &mut Vec<String>) {
+    if text.len() > most {
+        out.push(format!("must be no more than {most} {unit}"));
+    }
+}
+
+fn lower_alnum(b: u8) -> bool {
+    b.is_ascii_lowercase() || b.is_ascii_digit()
+}
+
+fn is_bounded(text: &str, ends: fn(u8) -> bool, inner: fn(u8) -> bool) -> bool {
+    let bytes = text.as_bytes();
+    match bytes {
+        [] => false,
+        [one] => ends(*one),
+        [first, middle @ .., last] => ends(*first) && ends(*last) && middle.iter().all(|b| inner(*b)),
+    }
+}
+
+fn is_label(text: &str) -> bool {
+    is_bounded(text, lower_alnum, |b| lower_alnum(b) || b == b'-')
+}
+
+/// A DNS label as in RFC 1123.
+pub fn dns_label(text: &str) -> Vec<String> {
+    let mut out = Vec::new();
+    longer_than(text, LABEL_MAX, "characters", &mut out);
+    if !is_label(text) {
+        out.push(LABEL_1123.to_owned());
+    }
+    out
+}
+
+/// A DNS subdomain as in RFC 1123: the usual form of object names.
+pub fn dns_subdomain(text: &str) -> Vec<String> {
+    let mut out = Vec::new();
+    longer_than(text, SUBDOMAIN_MAX, "characters", &mut out);
+    if !text.split('.').all(is_label) {
+        out.push(SUBDOMAIN.to_owned());
+    }
+    out
+}
+
+/// A DNS subdomain whose labels may hold underscores: what resolvers accept as a search path.
+pub fn dns_subdomain_underscore(text: &str) -> Vec<String> {
+    let mut out = Vec::new();
+    longer_than(text, SUBDOMAIN_MAX, "characters", &mut out);
+    let label = |l: &str| {
+        is_bounded(l.strip_prefix('_').unwrap_or(l), lower_alnum, |b| lower_alnum(b) || b == b'-' || b == b'_')
+    };
+    if !text.split('.').all(label) {
+        out.push(SUBDOMAIN_UNDERSCORE.to_owned());
+    }
+    out
+}
+
+/// A DNS label as in RFC 1035, which begins with a letter.
+pub fn dns_label_1035(text: &str) -> Vec<String> {
+    let mut out = Vec::new();
+    longer_than(text, LABEL_MAX, "characters", &mut out);
+    if !(is_label(text) && text.as_bytes()[0].is_ascii_lowercase()) {
+        out.push(LABEL_1035.to_owned());
+    }
+    out
+}
+
+/// `prefix/name` or `name`: keys of labels and annotations, names of extended resources.
+pub fn qualified(text: &str) -> Vec<String> {
+    let mut out = Vec::new();
+    let mut parts = text.split('/');
+    let (first, second, more) = (parts.next().unwrap_or(""), parts.next(), parts.next());
+    let name = match (second, more) {
+        (None, _) => first,
+        (Some(name), None) => {
+            if first.is_empty() {
+                out.push("prefix part must be non-empty".to_owned());
+            } else {
+                out.extend(dns_subdomain(first).into_iter().map(|m| format!("prefix part {m}")));
+            }
+            name
+        }
+        (Some(_), Some(_)) => {
+            let tail = QUALIFIED.trim_end_matches(')');
+            out.push(format!("a valid label key {tail}) with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"));
+            return out;
+        }
+    };
+    if name.is_empty() {
+        out.push("name part must be non-empty".to_owned());
+    } else if name.len() > LABEL_MAX {
+        out.push(format!("name part must be no more than {LABEL_MAX} bytes"));
+    }
+    if !is_label_text(name) {
+        out.push(format!("name part {QUALIFIED}"));
+    }
+    out
+}
+
+fn is_label_text(text: &str) -> bool {
+    is_bounded(text, |b| b.is_ascii_alphanumeric(), |b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+}
+
+/// The value of a label.
+pub fn label_value(text: &str) -> Vec<String> {
+    let mut out = Vec::new();
+    longer_than(text, LABEL_MAX, "bytes", &mut out);
+    if !text.is_empty() && !is_label_text(text) {
+        out.push(VALUE.to_owned());
+    }
+    out
+}
+
+/// A key of a ConfigMap or Secret: also a file name.
+pub fn config_key(text: &str) -> Vec<String> {
+    let mut out = Vec::new();
+    longer_than(text, SUBDOMAIN_MAX, "characters", &mut out);
+    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
+        out.push(CONFIG_KEY.to_owned());
+    }
+    match text {
+        "." => out.push("must not be '.'".to_owned()),
+        ".." => out.push("must not be '..'".to_owned()),
+        t if t.starts_with("..") => out.push("must not start with '..'".to_owned()),
+        _ => {}
+    }
+    out
+}
+
+/// The name of an environment variable.
+pub fn env_name(text: &str) -> Vec<String> {
+    if !text.is_empty() && text.bytes().all(|b| (b' '..=b'~').contains(&b) && b != b'=') {
+        Vec::new()
+    } else {
+        vec![ENV_NAME.to_owned()]
+    }
+}
+
+/// A name that is one segment of a URL path and otherwise free: names of roles and events.
+pub fn path_segment(text: &str) -> Vec<String> {
+    if text == "." || text == ".." {
+        return vec![format!("may not be '{text}'")];
+    }
+    ["/", "%"].iter().filter(|c| text.contains(**c)).map(|c| format!("may not contain '{c}'")).collect()
+}
+
+/// A port's name: a service name as IANA has it.
+pub fn port_name(text: &str) -> Vec<String> {
+    let mut out = Vec::new();
+    if text.len() > 15 {
+        out.push("must be no more than 15 characters".to_owned());
+    }
+    if !text.bytes().all(|b| lower_alnum(b) || b == b'-') {
+        out.push("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)".to_owned());
+    }
+    if !text.bytes().any(|b| b.is_ascii_lowercase()) {
+        out.push("must contain at least one letter (a-z)".to_owned());
+    }
+    if text.contains("--") {
+        out.push("must not contain consecutive hyphens".to_owned());
+    }
+    if text.starts_with('-') || text.ends_with('-') {
+        out.push("must not begin or end with a hyphen".to_owned());
+    }
+    out
+}
+
+/// A port number.
+pub fn port_number(port: i64) -> Vec<String> {
+    if (1..=65535).contains(&port) { Vec::new() } else { vec!["must be between 1 and 65535, inclusive".to_owned()] }
+}
+
+/// An IP address of either family.
+pub fn ip(text: &str) -> Vec<String> {
+    if text.parse::<std::net::IpAddr>().is_ok() {
+        Vec::new()
+    } else {
+        vec!["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)".to_owned()]
+    }
+}

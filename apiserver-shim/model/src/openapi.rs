@@ -1,0 +1,168 @@
+//! OpenAPI v3 documents, one per group-version, made when asked for and cached as bytes by the caller: component schemas
+//! with descriptions and Kubernetes' extensions, and the paths with what kubectl looks for in them.
+
+mod paths;
+
+use crate::resource::{KindRef, Resource, all};
+use crate::schema::roots::{ROOTS, definitions};
+use crate::schema::{ListKind, Schema, Struct, schema};
+use serde_json::{Map, Value, json};
+
+/// The group-versions that have a document: `api/v1`, `apis/apps/v1`, …
+pub fn document_paths() -> Vec<String> {
+    let mut out: Vec<String> = all().iter().map(|r| document_path(r.group, r.version)).collect();
+    out.sort();
+    out.dedup();
+    out
+}
+
+/// `api/v1` or `apis/group/version`.
+pub fn document_path(group: &str, version: &str) -> String {
+    if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") }
+}
+
+/// The document of a group-version, or `None` if nothing is served there.
+pub fn document(group: &str, version: &str) -> Option<Value> {
+    let resources: Vec<&Resource> = all().iter().filter(|r| r.group == group && r.version == version).collect();
+    if resources.is_empty() {
+        return None;
+    }
+    let subresource_kinds: Vec<KindRef> = resources.iter().flat_map(|r| r.subresources).map(|s| s.kind).collect();
+    let mut components = definitions(
+        |root| {
+            let own = root.kind.group == group && root.kind.version == version;
+            own || subresource_kinds.contains(&root.kind) || root.kind.kind == "DeleteOptions"
+        },
+        true,
+    );
+    for (name, component) in &mut components {
+        annotate(name, component);
+    }
+    for resource in &resources {
+        add_list(resource, &mut components);
+    }
+    add_shared(&mut components);
+    let mut paths = Map::new();
+    for resource in &resources {
+        paths::add(resource, &mut paths);
+    }
+    Some(json!({
+        "openapi": "3.0.0",
+        "info": {"title": "Kubernetes", "version": "unversioned"},
+        "paths": paths,
+        "components": {"schemas": components},
+    }))
+}
+
+/// The full type name of a kind.
+fn type_name(kind: KindRef) -> Option<String> {
+    ROOTS.iter().find(|r| r.kind == kind).map(|r| (r.name)())
+}
+
+fn reference(name: &str) -> Value {
+    json!({"$ref": format!("#/components/schemas/{name}")})
+}
+
+fn group_version_kind(kind: KindRef) -> Value {
+    json!({"group": kind.group, "version": kind.version, "kind": kind.kind})
+}
+
+/// Adds Kubernetes' extensions to a component.
+fn annotate(name: &str, component: &mut Value) {
+    let schema: &Schema = schema();
+    if let Some(root) = ROOTS.iter().find(|r| (r.name)() == name) {
+        component["x-kubernetes-group-version-kind"] = json!([group_version_kind(root.kind)]);
+    }
+    let Some(ty) = schema.named(name).map(|id| schema.at(id)) else {
+        // Quantities and ints-or-strings are either; times and the like are as they are.
+        if component.get("x-kubernetes-int-or-string").is_some() {
+            let alternatives = json!([{"type": "integer"}, {"type": "string"}]);
+            component["oneOf"] = if name.ends_with("Quantity") { json!([{"type": "string"}, {"type": "number"}]) } else { alternatives };
+            component.as_object_mut().map(|c| c.remove("x-kubernetes-int-or-string"));
+        }
+        return;
+    };
+    if ty.atomic {
+        component["x-kubernetes-map-type"] = "atomic".into();
+    }
+    annotate_fields(ty, component);
+}
+
+fn annotate_fields(ty: &Struct, component: &mut Value) {
+    let Some(properties) = component.get_mut("properties").and_then(Value::as_object_mut) else { return };
+    for (name, property) in properties {
+        let (Some(field), Some(property)) = (ty.field(name), property.as_object_mut()) else { continue };
+        // A reference with a sibling is written as allOf, which every reader understands.
+        if let Some(target) = property.remove("$ref") {
+            property.insert("allOf".to_owned(), json!([{"$ref": target}]));
+        }
+        let mut put = |key: &str, value: Value| property.insert(format!("x-kubernetes-{key}"), value);
+        let strategies: Vec<&str> = [(field.patch.merge, "merge"), (field.patch.retain_keys, "retainKeys"), (field.patch.replace, "replace")]
+            .iter()
+            .filter_map(|(set, word)| set.then_some(*word))
+            .collect();
+        if !strategies.is_empty() {
+            put("patch-strategy", strategies.join(",").into());
+        }
+        if !field.patch.merge_key.is_empty() {
+            put("patch-merge-key", field.patch.merge_key.as_str().into());
+        }
+        match (&field.list, field.ty) {
+            (ListKind::Map(keys), _) => {
+                put("list-type", "map".into());
+                put("list-map-keys", json!(keys));
+            }
+            (ListKind::Set, _) => {
+                put("list-type", "set".into());
+            }
+            (ListKind::Atomic, crate::schema::Type::List(_)) if field.atomic => {
+                put("list-type", "atomic".into());
+            }
+            (ListKind::Atomic, _) if field.atomic => {
+                put("map-type", "atomic".into());
+            }
+            _ => {}
+        }
+    }
+}
+
+fn add_list(resource: &Resource, components: &mut Map<String, Value>) {
+    let Some(item) = type_name(resource.kind_ref()) else { return };
+    let kind = format!("{}List", resource.kind);
+    let list = json!({
+        "description": format!("{kind} is a list of {}.", resource.plural),
+        "type": "object",
+        "required": ["items"],
+        "properties": {
+            "apiVersion": {"type": "string", "description": "Version of the schema of this object."},
+            "kind": {"type": "string", "description": "Kind of this object."},
+            "metadata": {"allOf": [reference(LIST_META)], "description": "Metadata of the list."},
+            "items": {"type": "array", "items": reference(&item), "description": format!("The {}.", resource.plural)},
+        },
+        "x-kubernetes-group-version-kind": [{"group": resource.group, "version": resource.version, "kind": kind}],
+    });
+    components.insert(format!("{item}List"), list);
+}
+
+pub(crate) const LIST_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta";
+pub(crate) const STATUS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
+pub(crate) const PATCH: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Patch";
+pub(crate) const DELETE_OPTIONS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
+
+fn add_shared(components: &mut Map<String, Value>) {
+    let text = json!({"type": "string"});
+    let mut put = |name: &str, schema: Value| {
+        components.entry(name.to_owned()).or_insert(schema);
+    };
+    put(LIST_META, json!({"type": "object", "description": "Metadata of a list.", "properties": {
+        "continue": text, "resourceVersion": text, "selfLink": text, "remainingItemCount": {"type": "integer", "format": "int64"}}}));
+    put(STATUS, json!({"type": "object", "description": "The outcome of a call that does not return an object.", "properties": {
+        "apiVersion": text, "kind": text, "status": text, "message": text, "reason": text, "code": {"type": "integer", "format": "int32"},
+        "metadata": {"allOf": [reference(LIST_META)]}, "details": {"type": "object"}},
+        "x-kubernetes-group-version-kind": [{"group": "", "version": "v1", "kind": "Status"}]}));
+    put(PATCH, json!({"type": "object", "description": "A patch in one of the accepted media types."}));
+}
+
+#[cfg(test)]
+#[path = "openapi/tests.rs"]
+mod tests;

@@ -1,0 +1,127 @@
+//! Patches: RFC 6902 (`json`), RFC 7386 (`merge`) and Kubernetes' strategic merge (`strategic`), from the bytes of a
+//! request to a checked object. Server-side apply has its own media type and no implementation yet: callers answer 415.
+
+pub mod go_print;
+pub mod json;
+pub mod merge;
+pub mod strategic;
+
+use crate::field::FieldError;
+use crate::resource::KindRef;
+use crate::schema::{Decoded, Strictness, decode, schema};
+use crate::status::{Status, bad_request, invalid, too_large, unclassified, unprocessable};
+use serde_json::Value;
+
+/// What a patch is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum PatchKind {
+    Json,
+    Merge,
+    Strategic,
+}
+
+impl PatchKind {
+    /// The kind of a media type (without parameters).
+    pub fn from_media_type(media_type: &str) -> Option<Self> {
+        match media_type {
+            "application/json-patch+json" => Some(PatchKind::Json),
+            "application/merge-patch+json" => Some(PatchKind::Merge),
+            "application/strategic-merge-patch+json" => Some(PatchKind::Strategic),
+            _ => None,
+        }
+    }
+}
+
+/// The media types that `PatchKind` knows, for 415 answers.
+pub const MEDIA_TYPES: [&str; 3] =
+    ["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"];
+
+/// Most operations in one JSON patch.
+pub const OPERATIONS_MAX: usize = 10_000;
+
+/// Applies a patch to an object of kind `expected` and checks the outcome as a body is checked. `current` must be in the
+/// form in which it is served (with apiVersion, kind and resourceVersion).
+pub fn apply(
+    kind: PatchKind, current: &Value, body: &[u8], expected: KindRef, strictness: Strictness,
+) -> Result<Decoded, Status> {
+    let mut duplicates = Vec::new();
+    let patch = parse(kind, body, &mut duplicates)?;
+    let (mut value, shown) = match (kind, patch) {
+        (PatchKind::Json, Value::Array(operations)) => {
+            if operations.len() > OPERATIONS_MAX {
+                return Err(too_many(operations.len()));
+            }
+            duplicates.clear();
+            let mut value = current.clone();
+            json::apply(&mut value, &operations).map_err(|_| unprocessable(None))?;
+            (value, None)
+        }
+        (PatchKind::Merge, patch) => {
+            let mut value = current.clone();
+            merge::apply(&mut value, &patch);
+            (value, None)
+        }
+        (_, patch) => {
+            let shown = go_print::print(&patch);
+            let root = schema().root(expected).ok_or_else(|| unclassified("no type is known for this kind"))?;
+            let mut value = current.clone();
+            strategic::apply(&mut value, patch, root).map_err(|e| match e {
+                strategic::StrategicError::RetainKeys => bad_request(e.to_string()),
+                e => unclassified(e.to_string()),
+            })?;
+            (value, Some(shown))
+        }
+    };
+    if let Some(object) = value.as_object_mut() {
+        object.entry("apiVersion").or_insert_with(|| expected.api_version().into());
+        object.entry("kind").or_insert_with(|| expected.kind.into());
+    }
+    finish(value, shown, expected, duplicates, strictness)
+}
+
+fn finish(
+    value: Value, shown: Option<String>, expected: KindRef, duplicates: Vec<String>, strictness: Strictness,
+) -> Result<Decoded, Status> {
+    let refuse = |shown: String, why: String| {
+        Err(invalid("", "", "", &[FieldError::invalid("patch", shown, why)]))
+    };
+    let text = |v: &Value, key: &str| v.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
+    let (api_version, kind) = (text(&value, "apiVersion"), text(&value, "kind"));
+    if api_version != expected.api_version() || kind != expected.kind {
+        let why = format!("no kind \"{kind}\" is registered for version \"{api_version}\"");
+        return refuse(shown.unwrap_or_else(|| value.to_string()), why);
+    }
+    // The object is printed only for a refusal, which the check may cause after having changed it.
+    match decode::check_patched(value.clone(), expected, duplicates, strictness) {
+        Ok(decoded) => Ok(decoded),
+        Err(why) => refuse(shown.unwrap_or_else(|| value.to_string()), why),
+    }
+}
+
+fn parse(kind: PatchKind, body: &[u8], duplicates: &mut Vec<String>) -> Result<Value, Status> {
+    let wrong = |why: String| bad_request(format!("error decoding patch: {why}"));
+    let value = decode::parse_plain(body, duplicates).map_err(wrong)?;
+    let (fits, go_type) = match kind {
+        PatchKind::Json => (value.is_array() || value.is_null(), "[]handlers.jsonPatchOp"),
+        _ => (value.is_object() || value.is_null(), "map[string]interface {}"),
+    };
+    if !fits {
+        let found = decode::kind_word(&value);
+        return Err(wrong(format!("json: cannot unmarshal {found} into Go value of type {go_type}")));
+    }
+    Ok(match (kind, value) {
+        (PatchKind::Json, Value::Null) => Value::Array(Vec::new()),
+        (_, Value::Null) => Value::Object(serde_json::Map::new()),
+        (_, value) => value,
+    })
+}
+
+fn too_many(count: usize) -> Status {
+    let message = format!("The allowed maximum operations in a JSON patch is {OPERATIONS_MAX}, got {count}");
+    Status { message, ..too_large(0) }
+}
+
+#[cfg(test)]
+#[path = "patch/tests.rs"]
+mod tests;

@@ -1,0 +1,151 @@
+//! RFC 6902, with the liberties of the implementation that Kubernetes clients have come to rely on: `replace` of a missing
+//! member adds it, `copy` from a missing member gives null, and negative indexes count from the end.
+
+use serde_json::Value;
+
+/// The patch does not fit the object or is no patch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("json patch does not apply")]
+pub struct PatchError;
+
+/// Longest growth that copies may cause, in members and elements: a patch must not blow an object up.
+const COPIES_MAX: usize = 10_000;
+
+/// Applies the operations in order. On failure the target is left half done: apply to a copy.
+pub fn apply(target: &mut Value, operations: &[Value]) -> Result<(), PatchError> {
+    let mut copies = 0;
+    for operation in operations {
+        let text = |key: &str| operation.get(key).and_then(Value::as_str);
+        let path = text("path").ok_or(PatchError)?;
+        let value = || operation.get("value").cloned();
+        match text("op").ok_or(PatchError)? {
+            "add" => add(target, path, value().unwrap_or(Value::Null))?,
+            "replace" => replace(target, path, value().unwrap_or(Value::Null))?,
+            "remove" => {
+                remove(target, path)?;
+            }
+            "move" => {
+                let moved = remove(target, text("from").ok_or(PatchError)?)?;
+                add(target, path, moved)?;
+            }
+            "copy" => {
+                let copied = read(target, text("from").ok_or(PatchError)?)?.cloned().unwrap_or(Value::Null);
+                copies += size(&copied);
+                if copies > COPIES_MAX {
+                    return Err(PatchError);
+                }
+                add(target, path, copied)?;
+            }
+            "test" => test(target, path, operation.get("value"))?,
+            _ => return Err(PatchError),
+        }
+    }
+    Ok(())
+}
+
+fn size(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(size).sum::<usize>(),
+        Value::Object(members) => 1 + members.values().map(size).sum::<usize>(),
+        _ => 1,
+    }
+}
+
+/// Steps of a pointer: whatever stands before the first slash is ignored.
+fn steps(path: &str) -> Vec<String> {
+    path.split('/').skip(1).map(|step| step.replace("~1", "/").replace("~0", "~")).collect()
+}
+
+fn position(step: &str, length: usize) -> Option<usize> {
+    let index: i64 = step.parse().ok()?;
+    let index = if index < 0 { index + length as i64 } else { index };
+    usize::try_from(index).ok().filter(|i| *i < length)
+}
+
+fn child<'a>(at: &'a mut Value, step: &str) -> Option<&'a mut Value> {
+    match at {
+        Value::Object(members) => members.get_mut(step),
+        Value::Array(items) => {
+            let i = position(step, items.len())?;
+            items.get_mut(i)
+        }
+        _ => None,
+    }
+}
+
+fn parent<'a>(target: &'a mut Value, path: &str) -> Result<(&'a mut Value, String), PatchError> {
+    let mut steps = steps(path);
+    let last = steps.pop().ok_or(PatchError)?;
+    let mut at = target;
+    for step in &steps {
+        at = child(at, step).ok_or(PatchError)?;
+    }
+    Ok((at, last))
+}
+
+fn read<'a>(target: &'a mut Value, path: &str) -> Result<Option<&'a Value>, PatchError> {
+    if path.is_empty() {
+        return Ok(Some(target));
+    }
+    let (at, last) = parent(target, path)?;
+    match at {
+        Value::Object(members) => Ok(members.get(&last)),
+        Value::Array(items) => position(&last, items.len()).map(|i| Some(&items[i])).ok_or(PatchError),
+        _ => Err(PatchError),
+    }
+}
+
+fn add(target: &mut Value, path: &str, value: Value) -> Result<(), PatchError> {
+    if path.is_empty() {
+        *target = value;
+        return Ok(());
+    }
+    let (at, last) = parent(target, path)?;
+    match at {
+        Value::Object(members) => {
+            members.insert(last, value);
+        }
+        Value::Array(items) if last == "-" => items.push(value),
+        Value::Array(items) => {
+            // One past the end is a place to add at; a negative index counts back from there.
+            let i = position(&last, items.len() + 1).ok_or(PatchError)?;
+            items.insert(i, value);
+        }
+        _ => return Err(PatchError),
+    }
+    Ok(())
+}
+
+fn replace(target: &mut Value, path: &str, value: Value) -> Result<(), PatchError> {
+    if path.is_empty() {
+        *target = value;
+        return Ok(());
+    }
+    let (at, last) = parent(target, path)?;
+    match at {
+        Value::Object(members) => {
+            members.insert(last, value);
+        }
+        Value::Array(items) => {
+            let i = position(&last, items.len()).ok_or(PatchError)?;
+            items[i] = value;
+        }
+        _ => return Err(PatchError),
+    }
+    Ok(())
+}
+
+fn remove(target: &mut Value, path: &str) -> Result<Value, PatchError> {
+    let (at, last) = parent(target, path)?;
+    match at {
+        Value::Object(members) => members.remove(&last).ok_or(PatchError),
+        Value::Array(items) => position(&last, items.len()).map(|i| items.remove(i)).ok_or(PatchError),
+        _ => Err(PatchError),
+    }
+}
+
+fn test(target: &mut Value, path: &str, wanted: Option<&Value>) -> Result<(), PatchError> {
+    let found = read(target, path)?.filter(|v| !v.is_null());
+    let wanted = wanted.filter(|v| !v.is_null());
+    if found == wanted { Ok(()) } else { Err(PatchError) }
+}

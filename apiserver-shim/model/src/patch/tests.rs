@@ -1,0 +1,127 @@
+//! Each patch language by examples, and laws of the strategic one.
+
+use super::*;
+use crate::resource::find;
+use expect_test::{Expect, expect};
+use proptest::prelude::*;
+use serde_json::json;
+
+fn template() -> Value {
+    json!({"apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": "t", "finalizers": ["x/a", "x/b"]}, "template": {
+        "metadata": {}, "spec": {"containers": [{"name": "a", "image": "ia", "args": ["1"], "ports": [{"containerPort": 1}]}, {"name": "b", "image": "ib"}],
+        "volumes": [{"name": "v", "emptyDir": {}}], "nodeSelector": {"x": "y"}}}})
+}
+
+fn check(kind: PatchKind, patch: Value, expect: Expect) {
+    let expected = find("", "v1", "podtemplates").unwrap().kind_ref();
+    let text = match apply(kind, &template(), patch.to_string().as_bytes(), expected, Strictness::Strict) {
+        Ok(done) => {
+            let mut spec = done.value["template"]["spec"].clone();
+            spec["finalizers"] = done.value["metadata"]["finalizers"].clone();
+            spec.to_string()
+        }
+        Err(status) => format!("{} {}", status.code, status.message.replace(&template().to_string(), "…")),
+    };
+    expect.assert_eq(&text);
+}
+
+#[test]
+fn strategic_lists_merge_by_key() {
+    let check = |patch: Value, expect: Expect| check(PatchKind::Strategic, json!({"template": {"spec": patch}}), expect);
+    check(
+        json!({"containers": [{"name": "b", "image": "new"}, {"name": "c", "image": "ic"}]}),
+        expect![[r#"{"containers":[{"args":["1"],"image":"ia","name":"a","ports":[{"containerPort":1}]},{"image":"new","name":"b"},{"image":"ic","name":"c"}],"finalizers":["x/a","x/b"],"nodeSelector":{"x":"y"},"volumes":[{"emptyDir":{},"name":"v"}]}"#]],
+    );
+    check(
+        json!({"containers": [{"name": "a", "$patch": "delete"}], "volumes": [{"name": "v", "$retainKeys": ["name", "hostPath"], "hostPath": {"path": "/"}}], "nodeSelector": {"$patch": "replace", "z": "1"}}),
+        expect![[r#"{"containers":[{"image":"ib","name":"b"}],"finalizers":["x/a","x/b"],"nodeSelector":{"z":"1"},"volumes":[{"hostPath":{"path":"/"},"name":"v"}]}"#]],
+    );
+    check(
+        json!({"$setElementOrder/containers": [{"name": "b"}, {"name": "a"}], "containers": [{"name": "a", "args": null}], "volumes": null}),
+        expect![[r#"{"containers":[{"image":"ib","name":"b"},{"image":"ia","name":"a","ports":[{"containerPort":1}]}],"finalizers":["x/a","x/b"],"nodeSelector":{"x":"y"}}"#]],
+    );
+    check(
+        json!({"$setElementOrder/containers": [{"name": "b"}], "containers": [{"name": "a", "image": "new"}]}),
+        expect![[r#"
+            500 The order in patch list:
+            [map[image:new name:a]]
+             doesn't match $setElementOrder list:
+            [map[name:b]]
+        "#]],
+    );
+    check(json!({"containers": [{"image": "x"}]}), expect!["500 map: map[image:x] does not contain declared merge key: name"]);
+    check(json!({"containers": {"name": "a"}}), expect![[r#"422  "" is invalid: patch: Invalid value: "map[template:map[spec:map[containers:map[name:a]]]]": json: cannot unmarshal object into Go struct field PodSpec.template.spec.containers of type []v1.Container"#]]);
+}
+
+#[test]
+fn strategic_lists_of_scalars() {
+    check(
+        PatchKind::Strategic,
+        json!({"metadata": {"$deleteFromPrimitiveList/finalizers": ["x/a"], "$setElementOrder/finalizers": ["x/c", "x/b"], "finalizers": ["x/c"]}, "template": {"spec": {"$patch": "replace"}}}),
+        expect![[r#"{"finalizers":["x/c","x/b"]}"#]],
+    );
+}
+
+#[test]
+fn json_and_merge_patches() {
+    check(
+        PatchKind::Json,
+        json!([{"op": "test", "path": "/template/spec/nodeSelector/x", "value": "y"}, {"op": "remove", "path": "/template/spec/volumes"},
+               {"op": "add", "path": "/template/spec/containers/0/args/-1", "value": "2"}, {"op": "remove", "path": "/template/spec/containers/1"}]),
+        expect![[r#"{"containers":[{"args":["1","2"],"image":"ia","name":"a","ports":[{"containerPort":1}]}],"finalizers":["x/a","x/b"],"nodeSelector":{"x":"y"}}"#]],
+    );
+    check(PatchKind::Json, json!([{"op": "remove", "path": "/nope"}]), expect!["422 the server rejected our request due to an error in our request"]);
+    check(PatchKind::Json, json!({"op": "add"}), expect!["400 error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp"]);
+    check(
+        PatchKind::Merge,
+        json!({"metadata": {"finalizers": null}, "template": {"spec": {"volumes": null, "containers": [{"name": "z"}]}}}),
+        expect![[r#"{"containers":[{"name":"z"}],"finalizers":null,"nodeSelector":{"x":"y"}}"#]],
+    );
+    check(
+        PatchKind::Merge,
+        json!({"template": {"spec": null}, "metadata": null, "bogus": 1}),
+        expect![[r#"422  "" is invalid: patch: Invalid value: "{\"apiVersion\":\"v1\",\"bogus\":1,\"kind\":\"PodTemplate\",\"template\":{\"metadata\":{}}}": strict decoding error: unknown field "bogus""#]],
+    );
+}
+
+fn containers() -> impl Strategy<Value = Value> {
+    let one = ("[a-d]", prop::option::of("[x-z]"), prop::option::of(1..4i64));
+    prop::collection::btree_map("[a-d]", one, 0..4).prop_map(|all| {
+        let list = all.into_iter().map(|(name, (_, image, port))| {
+            let mut c = json!({"name": name});
+            if let Some(image) = image {
+                c["image"] = image.into();
+            }
+            if let Some(port) = port {
+                c["ports"] = json!([{"containerPort": port}]);
+            }
+            c
+        });
+        json!({"template": {"spec": {"containers": list.collect::<Vec<_>>()}}})
+    })
+}
+
+proptest! {
+    #[test]
+    fn strategic_merge_is_idempotent_and_keeps_every_element(original in containers(), patch in containers()) {
+        let root = schema().root(find("", "v1", "podtemplates").unwrap().kind_ref()).unwrap();
+        let mut once = original.clone();
+        strategic::apply(&mut once, patch.clone(), root).unwrap();
+        let mut twice = once.clone();
+        strategic::apply(&mut twice, patch.clone(), root).unwrap();
+        prop_assert_eq!(&once, &twice);
+        let names = |v: &Value| v["template"]["spec"]["containers"].as_array().unwrap().iter().map(|c| c["name"].to_string()).collect::<std::collections::BTreeSet<_>>();
+        prop_assert_eq!(names(&once), names(&original).union(&names(&patch)).cloned().collect());
+        let mut empty = original.clone();
+        strategic::apply(&mut empty, json!({}), root).unwrap();
+        prop_assert_eq!(empty, original);
+    }
+
+    #[test]
+    fn garbage_patches_never_panic(body in "[\\[\\]{}\",:a-z0-9$/ ]{0,60}") {
+        let expected = find("", "v1", "podtemplates").unwrap().kind_ref();
+        for kind in [PatchKind::Json, PatchKind::Merge, PatchKind::Strategic] {
+            let _ = apply(kind, &template(), body.as_bytes(), expected, Strictness::Warn);
+        }
+    }
+}

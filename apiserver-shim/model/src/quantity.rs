@@ -1,0 +1,267 @@
+//! Amounts such as `500m`, `1.5Gi` or `2e3`: parsed exactly, compared exactly, printed in canonical form.
+//! The value is a whole number of nano-units in 128 bits, which holds every amount that the API admits without rounding.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::str::FromStr;
+
+const NANO: i128 = 1_000_000_000;
+/// Amounts are capped where 2^63-1 whole units are reached.
+const MAX_NANO: i128 = (i64::MAX as i128) * NANO;
+
+/// How an amount was written and is printed again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// `12e6`
+    DecimalExponent,
+    /// `12Mi`
+    BinarySi,
+    /// `12M`
+    DecimalSi,
+}
+
+/// An exact amount.
+#[derive(Debug, Clone, Copy)]
+pub struct Quantity {
+    nano: i128,
+    format: Format,
+}
+
+/// Why a text is no amount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum QuantityError {
+    /// Not of the form sign, digits, suffix.
+    #[error("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'")]
+    Form,
+    /// The suffix is unknown.
+    #[error("unable to parse quantity's suffix")]
+    Suffix,
+}
+
+impl Quantity {
+    /// Nothing.
+    pub const ZERO: Quantity = Quantity { nano: 0, format: Format::DecimalSi };
+
+    /// A whole number of units.
+    pub const fn from_units(units: i64) -> Self {
+        Quantity { nano: units as i128 * NANO, format: Format::DecimalSi }
+    }
+
+    /// A number of thousandths.
+    pub const fn from_milli(milli: i64) -> Self {
+        Quantity { nano: milli as i128 * 1_000_000, format: Format::DecimalSi }
+    }
+
+    /// A whole number of bytes, printed with binary suffixes.
+    pub const fn from_bytes(bytes: i64) -> Self {
+        Quantity { nano: bytes as i128 * NANO, format: Format::BinarySi }
+    }
+
+    /// Units, rounded away from zero.
+    pub fn units(self) -> i64 {
+        clamp(round_away(self.nano, NANO))
+    }
+
+    /// Thousandths, rounded away from zero.
+    pub fn milli(self) -> i64 {
+        clamp(round_away(self.nano, 1_000_000))
+    }
+
+    /// -1, 0 or 1.
+    pub fn sign(self) -> i32 {
+        self.nano.signum() as i32
+    }
+
+    /// Whether it is a whole number of units.
+    pub fn is_whole(self) -> bool {
+        self.nano % NANO == 0
+    }
+
+    /// The sum, in this one's format (or the other's if this is zero).
+    pub fn plus(self, other: Quantity) -> Quantity {
+        let format = if self.nano == 0 { other.format } else { self.format };
+        Quantity { nano: (self.nano + other.nano).clamp(-MAX_NANO, MAX_NANO), format }
+    }
+
+    /// The difference, in this one's format (or the other's if this is zero).
+    pub fn minus(self, other: Quantity) -> Quantity {
+        self.plus(Quantity { nano: -other.nano, format: other.format })
+    }
+
+    /// Canonical form of a text, if it is an amount. Texts that are canonical already come back unchanged.
+    pub fn canonical(text: &str) -> Result<String, QuantityError> {
+        text.parse::<Quantity>().map(|q| q.to_string())
+    }
+}
+
+fn round_away(nano: i128, unit: i128) -> i128 {
+    let quotient = nano / unit;
+    if nano % unit == 0 { quotient } else { quotient + nano.signum() }
+}
+
+fn clamp(value: i128) -> i64 {
+    value.clamp(i64::MIN as i128, i64::MAX as i128) as i64
+}
+
+impl PartialEq for Quantity {
+    fn eq(&self, other: &Self) -> bool {
+        self.nano == other.nano
+    }
+}
+impl Eq for Quantity {}
+impl PartialOrd for Quantity {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Quantity {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.nano.cmp(&other.nano)
+    }
+}
+
+impl FromStr for Quantity {
+    type Err = QuantityError;
+
+    fn from_str(text: &str) -> Result<Self, QuantityError> {
+        let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
+        let split = unsigned.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(unsigned.len());
+        let (number, suffix) = unsigned.split_at(split);
+        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+        if whole.len() + fraction.len() == 0 || fraction.contains('.') {
+            return Err(QuantityError::Form);
+        }
+        let (scale, format) = suffix_scale(suffix)?;
+        let nano = magnitude(whole, fraction, scale);
+        Ok(Quantity { nano: if text.starts_with('-') { -nano } else { nano }, format })
+    }
+}
+
+/// What a suffix multiplies by.
+enum Scale {
+    Ten(i32),
+    Two(u32),
+}
+
+fn suffix_scale(suffix: &str) -> Result<(Scale, Format), QuantityError> {
+    let decimal = |power| Ok((Scale::Ten(power), Format::DecimalSi));
+    let binary = |power| Ok((Scale::Two(power), Format::BinarySi));
+    match suffix {
+        "n" => decimal(-9),
+        "u" => decimal(-6),
+        "m" => decimal(-3),
+        "" => decimal(0),
+        "k" => decimal(3),
+        "M" => decimal(6),
+        "G" => decimal(9),
+        "T" => decimal(12),
+        "P" => decimal(15),
+        "E" => decimal(18),
+        "Ki" => binary(10),
+        "Mi" => binary(20),
+        "Gi" => binary(30),
+        "Ti" => binary(40),
+        "Pi" => binary(50),
+        "Ei" => binary(60),
+        _ => {
+            let exponent = suffix.strip_prefix(['e', 'E']).ok_or_else(|| {
+                if suffix.bytes().all(|b| b"eEinumkKMGTP+-0123456789".contains(&b)) {
+                    QuantityError::Suffix
+                } else {
+                    QuantityError::Form
+                }
+            })?;
+            let power = exponent.parse::<i32>().map_err(|_| QuantityError::Suffix)?;
+            Ok((Scale::Ten(power), Format::DecimalExponent))
+        }
+    }
+}
+
+/// Nano-units of `whole.fraction` times the scale, rounded up and capped.
+fn magnitude(whole: &str, fraction: &str, scale: Scale) -> i128 {
+    // Digits beyond these can only matter for rounding up or the cap, and both are decided by what is kept.
+    const DIGITS_MAX: usize = 28;
+    let digits: String = whole.trim_start_matches('0').chars().chain(fraction.chars()).collect();
+    let sticky = digits.len() > DIGITS_MAX && digits[DIGITS_MAX..].bytes().any(|b| b != b'0');
+    let dropped = digits.len().saturating_sub(DIGITS_MAX);
+    let kept = &digits[..digits.len() - dropped];
+    let mut mantissa: i128 = kept.parse().unwrap_or(0);
+    if mantissa == 0 && !sticky {
+        return 0;
+    }
+    let mut power = dropped as i64 - fraction.len() as i64 + 9;
+    match scale {
+        Scale::Ten(p) => power += i64::from(p),
+        Scale::Two(p) => match mantissa.checked_mul(1i128 << p) {
+            Some(m) => mantissa = m,
+            None => return two_wide(mantissa, p, power),
+        },
+    }
+    shift_ten(mantissa, power, sticky)
+}
+
+/// A product with a power of two that does not fit: whatever is that long is either capped or scaled down far enough to
+/// divide first, by tens that the mantissa's fraction brought in.
+fn two_wide(mantissa: i128, two: u32, power: i64) -> i128 {
+    let mut mantissa = mantissa;
+    let mut power = power;
+    while power < 0 && mantissa.checked_mul(1i128 << two).is_none() {
+        mantissa = round_away(mantissa, 10);
+        power += 1;
+    }
+    mantissa.checked_mul(1i128 << two).map_or(MAX_NANO, |m| shift_ten(m, power, false))
+}
+
+fn shift_ten(mantissa: i128, power: i64, sticky: bool) -> i128 {
+    if power >= 0 {
+        let scaled = 10i128.checked_pow(power.min(64) as u32).and_then(|ten| mantissa.checked_mul(ten));
+        scaled.unwrap_or(MAX_NANO).min(MAX_NANO)
+    } else {
+        let Some(ten) = 10i128.checked_pow((-power).min(64) as u32) else { return 1 };
+        let up = mantissa % ten != 0 || sticky;
+        (mantissa / ten + i128::from(up)).min(MAX_NANO)
+    }
+}
+
+impl fmt::Display for Quantity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.nano == 0 {
+            return f.write_str("0");
+        }
+        let whole_kibi = self.nano % NANO == 0 && (self.nano / NANO).abs() >= 1024;
+        match self.format {
+            Format::BinarySi if whole_kibi => fmt_binary(f, self.nano / NANO),
+            Format::DecimalExponent => fmt_decimal(f, self.nano, true),
+            _ => fmt_decimal(f, self.nano, false),
+        }
+    }
+}
+
+fn fmt_binary(f: &mut fmt::Formatter<'_>, units: i128) -> fmt::Result {
+    const SUFFIX: [&str; 7] = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
+    let (mut value, mut step) = (units, 0);
+    while step < 6 && value % 1024 == 0 {
+        value /= 1024;
+        step += 1;
+    }
+    write!(f, "{value}{}", SUFFIX[step])
+}
+
+fn fmt_decimal(f: &mut fmt::Formatter<'_>, nano: i128, exponent: bool) -> fmt::Result {
+    const SUFFIX: [&str; 10] = ["n", "u", "m", "", "k", "M", "G", "T", "P", "E"];
+    let (mut value, mut step) = (nano, 0);
+    while step < 9 && value % 1000 == 0 {
+        value /= 1000;
+        step += 1;
+    }
+    let power = step as i32 * 3 - 9;
+    match (exponent, power) {
+        (true, 0) => write!(f, "{value}"),
+        (true, _) => write!(f, "{value}e{power}"),
+        (false, _) => write!(f, "{value}{}", SUFFIX[step]),
+    }
+}
+
+#[cfg(test)]
+#[path = "quantity/tests.rs"]
+mod tests;

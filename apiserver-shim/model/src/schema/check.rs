@@ -1,0 +1,203 @@
+//! Holds a decoded value against its type, in one walk: unknown members are noted and dropped, members that a typed
+//! encoding would leave out are dropped, amounts and times become canonical, and the first mismatch of types is worded as
+//! Go's JSON package words it.
+
+use super::strict_json::Path;
+use super::{Field, Schema, Struct, StructId, Type, schema};
+use crate::quantity::Quantity;
+use crate::time::Instant;
+use serde_json::{Map, Value};
+
+/// What the walk found.
+#[derive(Debug, Default)]
+pub struct Issues {
+    /// Paths of members that the type does not have.
+    pub unknown: Vec<String>,
+    /// The first value of a wrong type.
+    pub mismatch: Option<String>,
+}
+
+/// Checks and normalises `value` as an object of type `root`.
+pub fn check(root: StructId, value: &mut Value) -> Issues {
+    let mut walk = Walk { schema: schema(), issues: Issues::default() };
+    let kind = walk.schema.at(root);
+    match value {
+        Value::Object(members) => walk.members(kind, members, &Path::ROOT),
+        Value::Null => *value = Value::Object(Map::new()),
+        other => walk.issues.mismatch = Some(format!("json: cannot unmarshal {} into Go value of type v1.{}", go_kind(other), kind.short_name())),
+    }
+    walk.issues
+}
+
+struct Walk {
+    schema: &'static Schema,
+    issues: Issues,
+}
+
+/// Where in which struct: what a mismatch is reported against.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    owner: &'a Struct,
+    path: &'a Path<'a>,
+}
+
+impl Walk {
+    fn members(&mut self, owner: &'static Struct, members: &mut Map<String, Value>, path: &Path<'_>) {
+        members.retain(|name, value| match owner.field(name) {
+            Some(field) => {
+                let path = path.field(name);
+                self.field(field, value, Place { owner, path: &path })
+            }
+            None => {
+                self.issues.unknown.push(path.field(name).to_string());
+                false
+            }
+        });
+    }
+
+    /// Whether the member stays.
+    fn field(&mut self, field: &Field, value: &mut Value, place: Place<'_>) -> bool {
+        if value.is_null() {
+            return false;
+        }
+        self.value(field.ty, value, place);
+        match value {
+            Value::String(s) if s.is_empty() => field.required || field.keep_empty || field.ty == Type::IntOrString,
+            Value::Bool(false) => !field.omit_zero,
+            Value::Number(n) => !(field.omit_zero && n.as_i64() == Some(0)),
+            // An empty list of managed fields is an order to forget them, not nothing.
+            Value::Array(items) => !items.is_empty() || field.required || field.name == "managedFields",
+            Value::Object(o) if o.is_empty() => field.required || !matches!(field.ty, Type::Map(_)),
+            _ => true,
+        }
+    }
+
+    fn value(&mut self, ty: Type, value: &mut Value, place: Place<'_>) {
+        match (ty, &mut *value) {
+            (Type::Struct(id), Value::Object(members)) => self.members(self.schema.at(id), members, place.path),
+            (Type::List(item), Value::Array(values)) => {
+                let item = self.schema.item(item);
+                for (i, element) in values.iter_mut().enumerate() {
+                    let path = place.path.index(i);
+                    self.element(item, element, Place { path: &path, ..place });
+                }
+            }
+            (Type::Map(item), Value::Object(members)) => {
+                let item = self.schema.item(item);
+                for (key, element) in members.iter_mut() {
+                    let path = place.path.key(key);
+                    self.element(item, element, Place { path: &path, ..place });
+                }
+            }
+            (Type::Any, _) | (Type::String, Value::String(_)) | (Type::Bool, Value::Bool(_)) => {}
+            (Type::Float, Value::Number(_)) => {}
+            (Type::Int64, Value::Number(n)) if n.is_i64() => {}
+            (Type::Int32 | Type::IntOrString, Value::Number(n)) if n.as_i64().is_some_and(|n| i32::try_from(n).is_ok()) => {}
+            (Type::IntOrString, Value::String(_)) => {}
+            (Type::Quantity, Value::String(text)) => self.quantity(text),
+            (Type::Quantity, Value::Number(n)) => {
+                let mut text = n.to_string();
+                self.quantity(&mut text);
+                *value = Value::String(text);
+            }
+            (Type::Bytes, Value::String(text)) => self.bytes(text),
+            (Type::Time, Value::String(text)) => self.time(text, false),
+            (Type::MicroTime, Value::String(text)) => self.time(text, true),
+            (_, found) => self.mismatch(ty, found, place),
+        }
+    }
+
+    fn element(&mut self, ty: Type, value: &mut Value, place: Place<'_>) {
+        if value.is_null() {
+            *value = zero(ty);
+        } else {
+            self.value(ty, value, place);
+        }
+    }
+
+    fn quantity(&mut self, text: &mut String) {
+        match Quantity::canonical(text) {
+            Ok(canonical) => {
+                if canonical != *text {
+                    *text = canonical;
+                }
+            }
+            Err(e) => self.note(e.to_string()),
+        }
+    }
+
+    fn time(&mut self, text: &mut String, micro: bool) {
+        match Instant::parse(text) {
+            Some(at) => *text = if micro { at.to_rfc3339_micro() } else { at.to_rfc3339() },
+            None => {
+                let layout = if micro { "2006-01-02T15:04:05.000000Z07:00" } else { "2006-01-02T15:04:05Z07:00" };
+                self.note(format!("parsing time \"{text}\" as \"{layout}\": cannot parse \"{text}\" as \"2006\""));
+            }
+        }
+    }
+
+    fn bytes(&mut self, text: &str) {
+        use base64::Engine as _;
+        if let Err(e) = base64::engine::general_purpose::STANDARD.decode(text) {
+            let at = match e {
+                base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => at,
+                _ => text.len() / 4 * 4,
+            };
+            self.note(format!("illegal base64 data at input byte {at}"));
+        }
+    }
+
+    fn mismatch(&mut self, ty: Type, found: &Value, place: Place<'_>) {
+        if self.issues.mismatch.is_none() {
+            // A number is shown only where it was its size or fraction that did not fit.
+            let number = matches!(ty, Type::Int32 | Type::Int64 | Type::IntOrString) && found.is_number();
+            let kind = if number { format!("number {found}") } else { go_kind(found) };
+            let ty = go_type(self.schema, ty);
+            let (owner, path) = (place.owner.short_name(), place.path.go());
+            self.note(format!("json: cannot unmarshal {kind} into Go struct field {owner}.{path} of type {ty}"));
+        }
+    }
+
+    fn note(&mut self, text: String) {
+        self.issues.mismatch.get_or_insert(text);
+    }
+}
+
+/// What Go has in place of a null element.
+fn zero(ty: Type) -> Value {
+    match ty {
+        Type::Struct(_) | Type::Map(_) => Value::Object(Map::new()),
+        Type::String | Type::Bytes => Value::String(String::new()),
+        Type::Bool => Value::Bool(false),
+        Type::Int32 | Type::Int64 | Type::Float | Type::IntOrString => 0.into(),
+        Type::Quantity => Value::String("0".to_owned()),
+        Type::List(_) | Type::Time | Type::MicroTime | Type::Any => Value::Null,
+    }
+}
+
+fn go_kind(value: &Value) -> String {
+    match value {
+        Value::Null => "null".to_owned(),
+        Value::Bool(_) => "bool".to_owned(),
+        Value::Number(_) => "number".to_owned(),
+        Value::String(_) => "string".to_owned(),
+        Value::Array(_) => "array".to_owned(),
+        Value::Object(_) => "object".to_owned(),
+    }
+}
+
+fn go_type(schema: &Schema, ty: Type) -> String {
+    match ty {
+        Type::Struct(id) => format!("v1.{}", schema.at(id).short_name()),
+        Type::List(item) => format!("[]{}", go_type(schema, schema.item(item))),
+        Type::Map(item) => format!("map[string]{}", go_type(schema, schema.item(item))),
+        Type::String | Type::Quantity => "string".to_owned(),
+        Type::Bool => "bool".to_owned(),
+        Type::Int32 | Type::IntOrString => "int32".to_owned(),
+        Type::Int64 => "int64".to_owned(),
+        Type::Float => "float64".to_owned(),
+        Type::Bytes => "[]uint8".to_owned(),
+        Type::Time | Type::MicroTime => "string".to_owned(),
+        Type::Any => "interface {}".to_owned(),
+    }
+}

@@ -1,0 +1,194 @@
+//! From the bytes of a body to a checked value: syntax, kind, types, unknown and repeated members, each refused (or only
+//! warned of) in the words that clients know.
+
+use super::strict_json;
+use super::{check, go_json, roots, schema};
+use crate::resource::{KindRef, split_api_version};
+use crate::status::{Status, bad_request, internal};
+use serde_json::{Map, Value};
+
+/// What to do about members that are unknown or given twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Strictness {
+    /// Drop them in silence.
+    Ignore,
+    /// Drop them and say so in a warning.
+    #[default]
+    Warn,
+    /// Refuse the body.
+    Strict,
+}
+
+impl Strictness {
+    /// Reads the `fieldValidation` parameter; empty means the default.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "" | "Warn" => Some(Strictness::Warn),
+            "Ignore" => Some(Strictness::Ignore),
+            "Strict" => Some(Strictness::Strict),
+            _ => None,
+        }
+    }
+}
+
+/// How a body is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[allow(missing_docs)]
+pub enum Media {
+    #[default]
+    Json,
+    Yaml,
+}
+
+/// A body that passed.
+#[derive(Debug)]
+pub struct Decoded {
+    /// The object, with `apiVersion` and `kind` set, unknown members dropped and amounts canonical.
+    pub value: Value,
+    /// For `Warning` headers.
+    pub warnings: Vec<String>,
+}
+
+/// Decodes an object of kind `expected`.
+pub fn decode(body: &[u8], media: Media, expected: KindRef, strictness: Strictness) -> Result<Decoded, Status> {
+    let mut duplicates = Vec::new();
+    let mut value = parse(body, media, &mut duplicates).map_err(|why| unrecognized(expected, &why, body))?;
+    if value.is_null() {
+        value = Value::Object(Map::new());
+    }
+    let Some(object) = value.as_object_mut() else {
+        let why = format!(
+            "couldn't get version/kind; json parse error: json: cannot unmarshal {} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}",
+            kind_word(&value)
+        );
+        return Err(unrecognized(expected, &why, body));
+    };
+    check_kind(object, expected)?;
+    finish(value, expected, duplicates, strictness).map_err(|why| cannot_be_handled(expected, &why))
+}
+
+/// Checks an object that came out of a patch. The error is the bare reason: the caller knows what to wrap it in.
+/// `duplicates` are the members that the patch itself gave twice.
+pub fn check_patched(value: Value, expected: KindRef, duplicates: Vec<String>, strictness: Strictness) -> Result<Decoded, String> {
+    finish(value, expected, duplicates, strictness)
+}
+
+fn finish(mut value: Value, expected: KindRef, duplicates: Vec<String>, strictness: Strictness) -> Result<Decoded, String> {
+    let Some(root) = schema().root(expected) else {
+        return Err(format!("no type is known for kind \"{}\"", expected.kind));
+    };
+    let issues = check(root, &mut value);
+    if let Some(mismatch) = issues.mismatch {
+        return Err(mismatch);
+    }
+    let duplicates = duplicates.iter().map(|path| format!("duplicate field \"{path}\""));
+    let unknown = issues.unknown.iter().map(|path| format!("unknown field \"{path}\""));
+    let complaints: Vec<String> = match strictness {
+        Strictness::Ignore => Vec::new(),
+        _ => duplicates.chain(unknown).collect(),
+    };
+    if strictness == Strictness::Strict && !complaints.is_empty() {
+        return Err(format!("strict decoding error: {}", complaints.join(", ")));
+    }
+    Ok(Decoded { value, warnings: complaints })
+}
+
+/// Parses a body of either form. The error reads on after "the object provided is unrecognized".
+pub(crate) fn parse(body: &[u8], media: Media, duplicates: &mut Vec<String>) -> Result<Value, String> {
+    let json = media == Media::Json || body.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'{');
+    let parsed = if json { strict_json::from_json(body, duplicates).map_err(|e| json_error(body, &e)) } else { Err(String::new()) };
+    match (parsed, media) {
+        (Ok(value), _) => Ok(value),
+        (Err(why), Media::Json) => Err(format!("couldn't get version/kind; json parse error: {why}")),
+        (Err(_), Media::Yaml) => {
+            duplicates.clear();
+            strict_json::from_yaml(body, duplicates).map_err(|e| format!("yaml: {e}"))
+        }
+    }
+}
+
+/// Parses JSON of any shape; the error is Go's wording.
+pub(crate) fn parse_plain(body: &[u8], duplicates: &mut Vec<String>) -> Result<Value, String> {
+    strict_json::from_json(body, duplicates).map_err(|e| json_error(body, &e))
+}
+
+/// The text of a JSON syntax error as Go would have it.
+pub(crate) fn json_error(body: &[u8], error: &serde_json::Error) -> String {
+    if let Some(complaint) = go_json::complaint(body) {
+        return complaint;
+    }
+    match body.iter().find(|b| !b.is_ascii_whitespace()) {
+        Some(b'[') => "json: cannot unmarshal array into Go value of type struct { APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }".to_owned(),
+        _ if error.is_syntax() => "exceeded max depth".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+pub(crate) fn kind_word(value: &Value) -> &'static str {
+    match value {
+        Value::Array(_) => "array",
+        Value::String(_) => "string",
+        Value::Number(_) => "number",
+        Value::Object(_) => "object",
+        _ => "bool",
+    }
+}
+
+fn check_kind(object: &mut Map<String, Value>, expected: KindRef) -> Result<(), Status> {
+    let text = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
+    let (api_version, kind) = (text("apiVersion"), text("kind"));
+    let wanted = expected.api_version();
+    if (api_version == wanted || api_version.is_empty()) && (kind == expected.kind || kind.is_empty()) {
+        if api_version.is_empty() || kind.is_empty() {
+            object.insert("apiVersion".into(), wanted.into());
+            object.insert("kind".into(), expected.kind.into());
+        }
+        return Ok(());
+    }
+    let (group, version) = if api_version.is_empty() { (expected.group, expected.version) } else { split_api_version(&api_version) };
+    let kind = if kind.is_empty() { expected.kind } else { kind.as_str() };
+    let found = crate::resource::api_version(group, version);
+    let known = kind == "List" && group.is_empty() && version == "v1"
+        || roots::ROOTS.iter().any(|r| r.kind.group == group && r.kind.version == version && r.kind.kind == kind);
+    let why = if !known {
+        format!("no kind \"{kind}\" is registered for version \"{found}\" in scheme \"k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30\"")
+    } else if kind == expected.kind {
+        let message = format!("the API version in the data ({found}) does not match the expected API version ({wanted})");
+        return Err(bad_request(message));
+    } else {
+        format!("converting ({version}.{kind}) to ({}.{}): unknown conversion", internal_package(expected.group), expected.kind)
+    };
+    Err(bad_request(format!("{kind} in version \"{version}\" cannot be handled as a {}: {why}", expected.kind)))
+}
+
+fn internal_package(group: &str) -> &str {
+    match group {
+        "" | "events.k8s.io" => "core",
+        other => other.split('.').next().unwrap_or(other),
+    }
+}
+
+fn cannot_be_handled(expected: KindRef, why: &str) -> Status {
+    if schema().root(expected).is_none() {
+        return internal(why);
+    }
+    let KindRef { version, kind, .. } = expected;
+    bad_request(format!("{kind} in version \"{version}\" cannot be handled as a {kind}: {why}"))
+}
+
+fn unrecognized(expected: KindRef, why: &str, body: &[u8]) -> Status {
+    let message = format!("the object provided is unrecognized (must be of type {}): {why} ({})", expected.kind, summary(body));
+    bad_request(message)
+}
+
+/// The beginning of a body: as text if it looks like JSON, in hexadecimal otherwise.
+fn summary(body: &[u8]) -> String {
+    const SHOWN: usize = 30;
+    let head = &body[..body.len().min(SHOWN)];
+    let more = if body.len() > SHOWN { " ..." } else { "" };
+    match body.first() {
+        None => "<empty>".to_owned(),
+        Some(b'{') => format!("{}{more}", String::from_utf8_lossy(head)),
+        Some(_) => format!("{}{more}", head.iter().map(|b| format!("{b:02x}")).collect::<String>()),
+    }
+}

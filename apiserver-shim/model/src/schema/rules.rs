@@ -1,0 +1,79 @@
+//! Reads the embedded tables of merge and encoding rules. Both are ours, are checked by a test against the tree, and name
+//! types without the common prefix.
+
+use super::{ListKind, PatchRule};
+use std::collections::BTreeMap;
+
+const MERGE: &str = include_str!("../../data/merge.tsv");
+const ZERO: &str = include_str!("../../data/zero.tsv");
+
+/// What the tables say of one field, or of a type as a whole.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Rule {
+    pub patch: PatchRule,
+    pub list: Option<ListKind>,
+    pub atomic: bool,
+    pub omit_zero: bool,
+    pub keep_empty: bool,
+    pub embedded: bool,
+}
+
+/// Rules by short type name and field; `-` stands for the type itself.
+#[derive(Debug, Default)]
+pub(crate) struct Rules(pub BTreeMap<(String, String), Rule>);
+
+impl Rules {
+    pub(crate) fn embedded() -> Self {
+        let mut rules = Rules::default();
+        for [ty, field, words] in rows(MERGE) {
+            let rule = rules.0.entry((ty.to_owned(), field.to_owned())).or_default();
+            words.split(' ').for_each(|word| merge_word(rule, word));
+        }
+        for [ty, word, fields] in rows(ZERO) {
+            for field in fields.split(' ').filter(|f| !f.is_empty()) {
+                let rule = rules.0.entry((ty.to_owned(), field.to_owned())).or_default();
+                match word {
+                    "omit" => rule.omit_zero = true,
+                    "keep" => rule.keep_empty = true,
+                    _ => rule.embedded = true,
+                }
+            }
+        }
+        rules
+    }
+
+    pub(crate) fn of(&self, full_type: &str, field: &str) -> Rule {
+        self.0.get(&(short(full_type), field.to_owned())).cloned().unwrap_or_default()
+    }
+}
+
+/// The type's name as the tables write it.
+pub(crate) fn short(full: &str) -> String {
+    let short = full.strip_prefix("io.k8s.api.").or_else(|| full.strip_prefix("io.k8s.apimachinery.pkg.apis."));
+    short.unwrap_or(full).to_owned()
+}
+
+fn rows(table: &'static str) -> impl Iterator<Item = [&'static str; 3]> {
+    table.lines().filter(|l| !l.starts_with('#')).filter_map(|line| {
+        let mut cells = line.split('\t');
+        Some([cells.next()?, cells.next()?, cells.next()?])
+    })
+}
+
+fn merge_word(rule: &mut Rule, word: &str) {
+    match word.split_once('=') {
+        Some(("merge", key)) => {
+            rule.patch.merge = true;
+            rule.patch.merge_key = key.to_owned();
+        }
+        Some(("map", keys)) => rule.list = Some(ListKind::Map(keys.split(',').map(str::to_owned).collect())),
+        _ => match word {
+            "merge" => rule.patch.merge = true,
+            "retain-keys" => rule.patch.retain_keys = true,
+            "replace" => rule.patch.replace = true,
+            "set" => rule.list = Some(ListKind::Set),
+            "atomic" => rule.atomic = true,
+            _ => {}
+        },
+    }
+}

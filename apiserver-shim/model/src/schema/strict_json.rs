@@ -1,0 +1,199 @@
+//! JSON (or YAML) into a `Value`, noting every member that is given twice: serde keeps the last in silence, strict field
+//! validation must name them.
+
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+use std::fmt;
+
+/// Where a value is, as a list through the stack: nothing is allocated until somebody prints it.
+#[derive(Clone, Copy)]
+pub(crate) struct Path<'a> {
+    parent: Option<&'a Path<'a>>,
+    step: Step<'a>,
+}
+
+#[derive(Clone, Copy)]
+enum Step<'a> {
+    Root,
+    /// A member of a struct.
+    Field(&'a str),
+    /// A key of a map.
+    Key(&'a str),
+    Index(usize),
+}
+
+impl<'a> Path<'a> {
+    pub(crate) const ROOT: Path<'static> = Path { parent: None, step: Step::Root };
+
+    pub(crate) fn field(&'a self, name: &'a str) -> Path<'a> {
+        Path { parent: Some(self), step: Step::Field(name) }
+    }
+
+    pub(crate) fn key(&'a self, name: &'a str) -> Path<'a> {
+        Path { parent: Some(self), step: Step::Key(name) }
+    }
+
+    pub(crate) fn index(&'a self, index: usize) -> Path<'a> {
+        Path { parent: Some(self), step: Step::Index(index) }
+    }
+
+    /// Only the struct members, dotted: how Go's JSON package names a place.
+    pub(crate) fn go(&self) -> String {
+        let mut out = self.parent.map(Path::go).unwrap_or_default();
+        if let Step::Field(name) = self.step {
+            if !out.is_empty() {
+                out.push('.');
+            }
+            out.push_str(name);
+        }
+        out
+    }
+}
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(parent) = self.parent else { return Ok(()) };
+        parent.fmt(f)?;
+        match self.step {
+            Step::Root => Ok(()),
+            Step::Index(i) => write!(f, "[{i}]"),
+            Step::Field(name) | Step::Key(name) if matches!(parent.step, Step::Root) => f.write_str(name),
+            Step::Field(name) | Step::Key(name) => write!(f, ".{name}"),
+        }
+    }
+}
+
+/// Parses JSON; `duplicates` receives the path of each member given again.
+pub(crate) fn from_json(bytes: &[u8], duplicates: &mut Vec<String>) -> Result<Value, serde_json::Error> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let value = Seed { path: &Path::ROOT, duplicates }.deserialize(&mut deserializer)?;
+    deserializer.end()?;
+    Ok(value)
+}
+
+/// Parses one YAML document likewise.
+pub(crate) fn from_yaml(bytes: &[u8], duplicates: &mut Vec<String>) -> Result<Value, serde_yaml_ng::Error> {
+    Seed { path: &Path::ROOT, duplicates }.deserialize(serde_yaml_ng::Deserializer::from_slice(bytes))
+}
+
+struct Seed<'p, 'd> {
+    path: &'p Path<'p>,
+    duplicates: &'d mut Vec<String>,
+}
+
+impl<'de> DeserializeSeed<'de> for Seed<'_, '_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Seed<'_, '_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+
+    fn visit_bool<E>(self, b: bool) -> Result<Value, E> {
+        Ok(Value::Bool(b))
+    }
+
+    fn visit_i64<E>(self, n: i64) -> Result<Value, E> {
+        Ok(n.into())
+    }
+
+    fn visit_u64<E>(self, n: u64) -> Result<Value, E> {
+        Ok(n.into())
+    }
+
+    fn visit_f64<E>(self, n: f64) -> Result<Value, E> {
+        Ok(Number::from_f64(n).map_or(Value::Null, Value::Number))
+    }
+
+    fn visit_str<E>(self, s: &str) -> Result<Value, E> {
+        Ok(Value::String(s.to_owned()))
+    }
+
+    fn visit_string<E>(self, s: String) -> Result<Value, E> {
+        Ok(Value::String(s))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        let mut out = Vec::new();
+        loop {
+            let path = self.path.index(out.len());
+            match seq.next_element_seed(Seed { path: &path, duplicates: self.duplicates })? {
+                Some(value) => out.push(value),
+                None => return Ok(Value::Array(out)),
+            }
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut out = Map::new();
+        while let Some(Key(key)) = map.next_key()? {
+            let path = self.path.key(&key);
+            let value = map.next_value_seed(Seed { path: &path, duplicates: self.duplicates })?;
+            if out.contains_key(&key) {
+                self.duplicates.push(path.to_string());
+            }
+            out.insert(key, value);
+        }
+        Ok(Value::Object(out))
+    }
+}
+
+/// A member's name; YAML also has numbers and booleans there.
+struct Key(String);
+
+impl<'de> serde::Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Key, D::Error> {
+        struct KeyVisitor;
+        impl Visitor<'_> for KeyVisitor {
+            type Value = Key;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a member's name")
+            }
+
+            fn visit_str<E: Error>(self, s: &str) -> Result<Key, E> {
+                Ok(Key(s.to_owned()))
+            }
+
+            fn visit_string<E: Error>(self, s: String) -> Result<Key, E> {
+                Ok(Key(s))
+            }
+
+            fn visit_bool<E: Error>(self, b: bool) -> Result<Key, E> {
+                Ok(Key(b.to_string()))
+            }
+
+            fn visit_i64<E: Error>(self, n: i64) -> Result<Key, E> {
+                Ok(Key(n.to_string()))
+            }
+
+            fn visit_u64<E: Error>(self, n: u64) -> Result<Key, E> {
+                Ok(Key(n.to_string()))
+            }
+
+            fn visit_f64<E: Error>(self, n: f64) -> Result<Key, E> {
+                Ok(Key(n.to_string()))
+            }
+        }
+        deserializer.deserialize_any(KeyVisitor)
+    }
+}

@@ -1,0 +1,373 @@
+//! Every failure a client can see is a `metav1.Status`; this is the one place that words them.
+//! Messages are what kubectl, client-go and controllers match on, so they follow upstream to the letter.
+
+use crate::field::FieldError;
+use crate::resource::Resource;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// One cause in `details.causes`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Cause {
+    /// Machine-readable; empty where upstream gives none.
+    pub reason: String,
+    /// For people.
+    pub message: String,
+    /// The field concerned, if any.
+    pub field: String,
+}
+
+/// `details`: what the status is about.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Details {
+    /// Name of the object.
+    pub name: String,
+    /// API group.
+    pub group: String,
+    /// Resource (for most errors) or kind (for `Invalid`).
+    pub kind: String,
+    /// UID of the object.
+    pub uid: String,
+    /// What exactly.
+    pub causes: Vec<Cause>,
+    /// When to try again; 0 for never said.
+    pub retry_after_seconds: u32,
+}
+
+/// A `metav1.Status`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// HTTP status code; 200 or 201 for success.
+    pub code: u16,
+    /// Machine-readable; empty for success and unclassified failures.
+    pub reason: &'static str,
+    /// For people.
+    pub message: String,
+    /// What it is about; `None` leaves the member out altogether.
+    pub details: Option<Box<Details>>,
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Status {}
+
+impl Status {
+    /// A failure with neither details nor causes.
+    pub fn failure(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
+        Status { code, reason, message: message.into(), details: None }
+    }
+
+    fn about(mut self, details: Details) -> Self {
+        self.details = Some(Box::new(details));
+        self
+    }
+
+    fn on(code: u16, reason: &'static str, message: String, resource: &Resource, name: &str) -> Self {
+        Self::failure(code, reason, message).about(Details {
+            name: name.into(),
+            group: resource.group.into(),
+            kind: resource.plural.into(),
+            ..Details::default()
+        })
+    }
+
+    /// Whether the answer is a failure.
+    pub fn is_failure(&self) -> bool {
+        self.code >= 400
+    }
+
+    /// The body that is sent.
+    pub fn to_value(&self) -> Value {
+        let mut out = Map::new();
+        out.insert("kind".into(), "Status".into());
+        out.insert("apiVersion".into(), "v1".into());
+        out.insert("metadata".into(), json!({}));
+        out.insert("status".into(), if self.is_failure() { "Failure" } else { "Success" }.into());
+        insert_text(&mut out, "message", &self.message);
+        insert_text(&mut out, "reason", self.reason);
+        if let Some(details) = &self.details {
+            out.insert("details".into(), details.to_value());
+        }
+        if self.code != 200 {
+            out.insert("code".into(), self.code.into());
+        }
+        Value::Object(out)
+    }
+
+    /// The body that is sent, as bytes.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.to_value().to_string().into_bytes()
+    }
+}
+
+impl Details {
+    fn to_value(&self) -> Value {
+        let mut out = Map::new();
+        insert_text(&mut out, "name", &self.name);
+        insert_text(&mut out, "group", &self.group);
+        insert_text(&mut out, "kind", &self.kind);
+        insert_text(&mut out, "uid", &self.uid);
+        if !self.causes.is_empty() {
+            out.insert("causes".into(), self.causes.iter().map(Cause::to_value).collect());
+        }
+        if self.retry_after_seconds > 0 {
+            out.insert("retryAfterSeconds".into(), self.retry_after_seconds.into());
+        }
+        Value::Object(out)
+    }
+}
+
+impl Cause {
+    fn to_value(&self) -> Value {
+        let mut out = Map::new();
+        insert_text(&mut out, "reason", &self.reason);
+        insert_text(&mut out, "message", &self.message);
+        insert_text(&mut out, "field", &self.field);
+        Value::Object(out)
+    }
+}
+
+fn insert_text(out: &mut Map<String, Value>, key: &str, text: &str) {
+    if !text.is_empty() {
+        out.insert(key.to_owned(), text.into());
+    }
+}
+
+/// A success that names what was acted on, such as the answer to a completed delete.
+pub fn success(resource: &Resource, name: &str, uid: &str) -> Status {
+    Status { code: 200, reason: "", message: String::new(), details: None }.about(Details {
+        name: name.into(),
+        group: resource.group.into(),
+        kind: resource.plural.into(),
+        uid: uid.into(),
+        ..Details::default()
+    })
+}
+
+/// 201 without details: the answer to a binding or an eviction.
+pub fn created() -> Status {
+    Status { code: 201, reason: "", message: String::new(), details: None }
+}
+
+/// 404 for an object.
+pub fn not_found(resource: &Resource, name: &str) -> Status {
+    Status::on(404, "NotFound", format!("{} \"{name}\" not found", resource.qualified()), resource, name)
+}
+
+/// 404 for a path that leads nowhere.
+pub fn unknown_path() -> Status {
+    Status::failure(404, "NotFound", "the server could not find the requested resource").about(Details::default())
+}
+
+/// 409: there is one of that name.
+pub fn already_exists(resource: &Resource, name: &str) -> Status {
+    Status::on(409, "AlreadyExists", format!("{} \"{name}\" already exists", resource.qualified()), resource, name)
+}
+
+/// 409: there is one of that name, which is on its way out.
+pub fn already_exists_terminating(resource: &Resource, name: &str) -> Status {
+    let message = format!("object is being deleted: {} \"{name}\" already exists", resource.qualified());
+    Status::on(409, "AlreadyExists", message, resource, name)
+}
+
+/// 409: `why` the operation lost a race.
+pub fn conflict(resource: &Resource, name: &str, why: impl fmt::Display) -> Status {
+    let message = format!("Operation cannot be fulfilled on {} \"{name}\": {why}", resource.qualified());
+    Status::on(409, "Conflict", message, resource, name)
+}
+
+/// 409: the resourceVersion sent is not the newest.
+pub fn modified(resource: &Resource, name: &str) -> Status {
+    const WHY: &str =
+        "the object has been modified; please apply your changes to the latest version and try again";
+    conflict(resource, name, WHY)
+}
+
+/// 409 in a delete's preconditions, which upstream reports with the kind in place of the resource.
+pub fn precondition_failed(resource: &Resource, name: &str, what: &str, wanted: &str, found: &str) -> Status {
+    let message = format!(
+        "Operation cannot be fulfilled on {} \"{name}\": the {what} in the precondition ({wanted}) does not match the {what} in record ({found}). The object might have been {}",
+        kind_qualified(resource),
+        if what == "UID" { "deleted and then recreated" } else { "modified" },
+    );
+    Status::failure(409, "Conflict", message).about(Details {
+        name: name.into(),
+        group: resource.group.into(),
+        kind: resource.kind.into(),
+        ..Details::default()
+    })
+}
+
+fn kind_qualified(resource: &Resource) -> String {
+    if resource.group.is_empty() { resource.kind.to_owned() } else { format!("{}.{}", resource.kind, resource.group) }
+}
+
+/// 422: the object breaks rules of its kind.
+pub fn invalid(group: &str, kind: &str, name: &str, errors: &[FieldError]) -> Status {
+    let qualified = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
+    let message = format!("{qualified} \"{name}\" is invalid: {}", aggregate(errors));
+    Status::failure(422, "Invalid", message).about(Details {
+        name: name.into(),
+        group: group.into(),
+        kind: kind.into(),
+        causes: errors
+            .iter()
+            .map(|e| Cause { reason: e.fault.reason().into(), message: e.body(), field: e.field.clone() })
+            .collect(),
+        ..Details::default()
+    })
+}
+
+/// Several complaints as one text: alone, or in brackets; each said once.
+pub fn aggregate(errors: &[FieldError]) -> String {
+    let mut seen = BTreeSet::new();
+    let texts: Vec<String> =
+        errors.iter().map(ToString::to_string).filter(|text| seen.insert(text.clone())).collect();
+    match texts.as_slice() {
+        [one] => one.clone(),
+        many => format!("[{}]", many.join(", ")),
+    }
+}
+
+/// 400.
+pub fn bad_request(message: impl Into<String>) -> Status {
+    Status::failure(400, "BadRequest", message)
+}
+
+/// 401.
+pub fn unauthorized() -> Status {
+    Status::failure(401, "Unauthorized", "Unauthorized")
+}
+
+/// 403 for a resource; `why` is the whole explanation.
+pub fn forbidden(group: &str, plural: &str, name: &str, why: impl fmt::Display) -> Status {
+    let qualified = if group.is_empty() { plural.to_owned() } else { format!("{plural}.{group}") };
+    let message = if name.is_empty() {
+        format!("{qualified} is forbidden: {why}")
+    } else {
+        format!("{qualified} \"{name}\" is forbidden: {why}")
+    };
+    Status::failure(403, "Forbidden", message).about(Details {
+        name: name.into(),
+        group: group.into(),
+        kind: plural.into(),
+        ..Details::default()
+    })
+}
+
+/// 403 for a path that is no resource.
+pub fn forbidden_path(user: &str, verb: &str, path: &str) -> Status {
+    let message = format!("forbidden: User \"{user}\" cannot {verb} path \"{path}\"");
+    Status::failure(403, "Forbidden", message).about(Details::default())
+}
+
+/// 405.
+pub fn method_not_allowed() -> Status {
+    Status::failure(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+        .about(Details::default())
+}
+
+/// 406; `watch` adds the stream forms to the list of what there is.
+pub fn not_acceptable(watch: bool) -> Status {
+    let mut message =
+        String::from("406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, application/vnd.kubernetes.protobuf");
+    if watch {
+        message.push_str(", application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch");
+    }
+    Status::failure(406, "NotAcceptable", message).about(Details::default())
+}
+
+/// 415; `accepted` lists the media types that would do.
+pub fn unsupported_media_type(accepted: &[&str]) -> Status {
+    let message = format!(
+        "the body of the request was in an unknown format - accepted media types include: {}",
+        accepted.join(", ")
+    );
+    Status::failure(415, "UnsupportedMediaType", message)
+}
+
+/// 410: the version asked for is no longer kept.
+pub fn expired(message: impl Into<String>) -> Status {
+    Status::failure(410, "Expired", message)
+}
+
+/// 410: the window of a list's continue token has passed.
+pub fn continue_expired() -> Status {
+    expired(
+        "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter.",
+    )
+}
+
+/// 410 for a resourceVersion that was compacted away.
+pub fn too_old(requested: u64, oldest: u64) -> Status {
+    expired(format!("too old resource version: {requested} ({oldest})"))
+}
+
+/// 504: the version asked for lies in the future.
+pub fn too_large_resource_version(requested: u64, current: u64) -> Status {
+    let message = format!("Too large resource version: {requested}, current: {current}");
+    Status::failure(504, "Timeout", message).about(Details {
+        causes: vec![Cause {
+            reason: "ResourceVersionTooLarge".into(),
+            message: "Too large resource version".into(),
+            field: String::new(),
+        }],
+        retry_after_seconds: 1,
+        ..Details::default()
+    })
+}
+
+/// 413.
+pub fn too_large(limit: usize) -> Status {
+    Status::failure(413, "RequestEntityTooLarge", format!("Request entity too large: limit is {limit}"))
+}
+
+/// 504.
+pub fn timeout(message: impl Into<String>, retry_after_seconds: u32) -> Status {
+    let message = format!("Timeout: {}", message.into());
+    Status::failure(504, "Timeout", message).about(Details { retry_after_seconds, ..Details::default() })
+}
+
+/// 429.
+pub fn too_many_requests(message: impl Into<String>, retry_after_seconds: u32) -> Status {
+    Status::failure(429, "TooManyRequests", message).about(Details { retry_after_seconds, ..Details::default() })
+}
+
+/// 429 for an eviction that a disruption budget does not allow.
+pub fn disruption_budget(cause: impl Into<String>) -> Status {
+    const MESSAGE: &str = "Cannot evict pod as it would violate the pod's disruption budget.";
+    Status::failure(429, "TooManyRequests", MESSAGE).about(Details {
+        causes: vec![Cause { reason: "DisruptionBudget".into(), message: cause.into(), field: String::new() }],
+        ..Details::default()
+    })
+}
+
+/// 500 with upstream's prefix.
+pub fn internal(message: impl fmt::Display) -> Status {
+    let message = message.to_string();
+    Status::failure(500, "InternalError", format!("Internal error occurred: {message}")).about(Details {
+        causes: vec![Cause { reason: String::new(), message, field: String::new() }],
+        ..Details::default()
+    })
+}
+
+/// 500 without a reason: what upstream answers where it has not classified the error.
+pub fn unclassified(message: impl Into<String>) -> Status {
+    Status::failure(500, "", message)
+}
+
+/// 503.
+pub fn service_unavailable(message: impl Into<String>) -> Status {
+    Status::failure(503, "ServiceUnavailable", message)
+}
+
+/// 422 for a patch that could not be applied to the object.
+pub fn unprocessable(message: Option<String>) -> Status {
+    const PLAIN: &str = "the server rejected our request due to an error in our request";
+    Status::failure(422, "Invalid", message.unwrap_or_else(|| PLAIN.to_owned())).about(Details::default())
+}

@@ -1,0 +1,115 @@
+//! The server-side views that kubectl asks for: `meta.k8s.io/v1` Table and PartialObjectMetadata. Columns come from an
+//! embedded table (`data/columns.tsv`); cells come from the kinds.
+
+use crate::resource::Resource;
+use serde_json::{Value, json};
+use std::sync::OnceLock;
+
+const COLUMNS: &str = include_str!("../data/columns.tsv");
+
+/// One column of a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    /// Heading.
+    pub name: &'static str,
+    /// `string`, `integer`, `boolean` or `date`.
+    pub ty: &'static str,
+    /// `name` for the column of names, else empty.
+    pub format: &'static str,
+    /// 0 is always shown, 1 only in wide output.
+    pub priority: u8,
+}
+
+impl Column {
+    fn parse(text: &'static str) -> Option<Self> {
+        let (text, priority) = text.strip_suffix('*').map_or((text, 0), |t| (t, 1));
+        let mut parts = text.split(':');
+        Some(Column { name: parts.next()?, ty: parts.next()?, format: parts.next().unwrap_or(""), priority })
+    }
+
+    fn to_value(&self) -> Value {
+        json!({"name": self.name, "type": self.ty, "format": self.format, "description": self.description(), "priority": self.priority})
+    }
+
+    fn description(&self) -> String {
+        match self.name {
+            "Name" => "Name of the object, unique among its kind in the namespace.".to_owned(),
+            "Age" => "Time since the object was created.".to_owned(),
+            other => format!("{other} of the object."),
+        }
+    }
+}
+
+/// The columns of a resource; name and creation time for one that has no columns of its own.
+pub fn columns(resource: &Resource) -> &'static [Column] {
+    type Row = (&'static str, &'static str, Vec<Column>);
+    static TABLE: OnceLock<(Vec<Row>, Vec<Column>)> = OnceLock::new();
+    let (rows, fallback) = TABLE.get_or_init(|| {
+        let parse = |columns: &'static str| columns.split(" | ").filter_map(Column::parse).collect();
+        let rows = COLUMNS.lines().filter(|l| !l.starts_with('#')).filter_map(|line| {
+            let mut cells = line.split('\t');
+            Some((cells.next()?, cells.next()?, parse(cells.next()?)))
+        });
+        (rows.collect(), parse("Name:string:name | Created At:date"))
+    });
+    let api_version = resource.api_version();
+    let row = rows.iter().find(|(version, plural, _)| *version == api_version && *plural == resource.plural);
+    row.map_or(fallback, |(_, _, columns)| columns)
+}
+
+/// What a row carries of its object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum IncludeObject {
+    /// Nothing.
+    None,
+    /// Its metadata.
+    #[default]
+    Metadata,
+    /// All of it.
+    Object,
+}
+
+impl IncludeObject {
+    /// Reads the `includeObject` parameter; empty means the default.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "" | "Metadata" => Some(IncludeObject::Metadata),
+            "None" => Some(IncludeObject::None),
+            "Object" => Some(IncludeObject::Object),
+            _ => None,
+        }
+    }
+}
+
+/// One row: the cells and what `include` wants of the object, which has its resourceVersion, apiVersion and kind.
+pub fn row(cells: Vec<Value>, object: Value, include: IncludeObject) -> Value {
+    let object = match include {
+        IncludeObject::None => Value::Null,
+        IncludeObject::Metadata => partial_object_metadata(object),
+        IncludeObject::Object => object,
+    };
+    json!({"cells": cells, "object": object})
+}
+
+/// A table. `metadata` is the list's (resourceVersion, continue, remainingItemCount) or the object's; column definitions
+/// are left out of watch events after the first.
+pub fn table(columns: Option<&[Column]>, rows: Vec<Value>, metadata: Value) -> Value {
+    let definitions: Value = columns.map_or(Value::Null, |c| c.iter().map(Column::to_value).collect());
+    json!({
+        "kind": "Table",
+        "apiVersion": "meta.k8s.io/v1",
+        "metadata": metadata,
+        "columnDefinitions": definitions,
+        "rows": rows,
+    })
+}
+
+/// The metadata of an object as a kind of its own.
+pub fn partial_object_metadata(mut object: Value) -> Value {
+    let metadata = object.get_mut("metadata").map_or_else(|| json!({}), Value::take);
+    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
+}
+
+#[cfg(test)]
+#[path = "table/tests.rs"]
+mod tests;

@@ -1,0 +1,78 @@
+//! Instants as the API prints them, and ages as people read them in tables. An instant here is whole microseconds since
+//! the epoch, handed in by the caller: nothing reads a clock.
+
+use jiff::Timestamp;
+
+const MICROS: i64 = 1_000_000;
+
+/// Microseconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Instant(pub i64);
+
+impl Instant {
+    /// From whole seconds.
+    pub const fn from_seconds(seconds: i64) -> Self {
+        Instant(seconds.saturating_mul(MICROS))
+    }
+
+    /// Whole seconds, rounded down.
+    pub const fn seconds(self) -> i64 {
+        self.0.div_euclid(MICROS)
+    }
+
+    /// As `metav1.Time` is printed: UTC, whole seconds.
+    pub fn to_rfc3339(self) -> String {
+        Timestamp::from_second(self.seconds()).unwrap_or_default().to_string()
+    }
+
+    /// As `metav1.MicroTime` is printed: UTC, always six digits of fraction.
+    pub fn to_rfc3339_micro(self) -> String {
+        format!("{:.6}", Timestamp::from_microsecond(self.0).unwrap_or_default())
+    }
+
+    /// Reads either form, with any offset.
+    pub fn parse(text: &str) -> Option<Self> {
+        if !text.as_bytes().get(10).is_some_and(|b| *b == b'T') {
+            return None;
+        }
+        text.parse::<Timestamp>().ok().map(|t| Instant(t.as_microsecond()))
+    }
+
+    /// How long after `earlier`, in whole seconds; negative if before.
+    pub const fn since(self, earlier: Instant) -> i64 {
+        (self.0 - earlier.0) / MICROS
+    }
+}
+
+/// The age of something that happened at `then` (as printed), as a table cell; `<unknown>` without a time.
+pub fn age(then: &str, now: Instant) -> String {
+    Instant::parse(then).map_or_else(|| "<unknown>".to_owned(), |then| human_duration(now.since(then)))
+}
+
+/// Seconds as a short text whose precision falls with size: `5s`, `2m10s`, `15m`, `3h20m`, `2d4h`, `90d`, `2y30d`.
+pub fn human_duration(seconds: i64) -> String {
+    const MINUTE: i64 = 60;
+    const HOUR: i64 = 60 * MINUTE;
+    const DAY: i64 = 24 * HOUR;
+    const YEAR: i64 = 365 * DAY;
+    let two = |big: i64, big_unit: char, small: i64, small_unit: char| {
+        if small == 0 { format!("{big}{big_unit}") } else { format!("{big}{big_unit}{small}{small_unit}") }
+    };
+    match seconds {
+        i64::MIN..=-2 => "<invalid>".to_owned(),
+        -1 => "0s".to_owned(),
+        0..120 => format!("{seconds}s"),
+        120..600 => two(seconds / MINUTE, 'm', seconds % MINUTE, 's'),
+        600..10_800 => format!("{}m", seconds / MINUTE),
+        10_800..28_800 => two(seconds / HOUR, 'h', seconds % HOUR / MINUTE, 'm'),
+        28_800..172_800 => format!("{}h", seconds / HOUR),
+        172_800..691_200 => two(seconds / DAY, 'd', seconds % DAY / HOUR, 'h'),
+        691_200..63_072_000 => format!("{}d", seconds / DAY),
+        63_072_000..252_288_000 => two(seconds / YEAR, 'y', seconds / DAY % 365, 'd'),
+        _ => format!("{}y", seconds / YEAR),
+    }
+}
+
+#[cfg(test)]
+#[path = "time/tests.rs"]
+mod tests;
