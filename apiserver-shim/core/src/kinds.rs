@@ -1,0 +1,263 @@
+//! What is peculiar to each kind: defaults, preparation, validation, warnings, table cells, selectable fields. One file per
+//! kind below `kinds/`, each implementing [`Kind`]; the generic registry in the shell calls them in upstream's order:
+//!
+//! create: decode → `default` → managed fields → admission → [`begin_create`] → write.
+//! update: decode → `default` → managed fields → admission → [`begin_update`] → write.
+//!
+//! Everything here is pure: time, UIDs and random suffixes come in with [`CreateContext`].
+
+pub mod admission;
+mod cells;
+mod configmap;
+mod deployment;
+mod endpoints;
+mod event;
+mod lease;
+mod metadata;
+mod namespace;
+mod node;
+pub mod pod;
+pub mod pod_template;
+mod priority_class;
+mod replica_set;
+pub mod scale;
+mod secret;
+pub mod service;
+mod service_account;
+mod workload;
+
+use serde_json::Value;
+use shim_model::access;
+use shim_model::field::FieldError;
+use shim_model::resource::Resource;
+use shim_model::status::{self, Status};
+use shim_model::time::Instant;
+
+/// What a create needs from outside.
+#[derive(Debug, Clone, Copy)]
+pub struct CreateContext<'a> {
+    /// Namespace of the request; empty for cluster-wide kinds.
+    pub namespace: &'a str,
+    /// A fresh UID.
+    pub uid: &'a str,
+    /// Now.
+    pub now: Instant,
+    /// A fresh random suffix of five characters out of `bcdfghjklmnpqrstvwxz2456789`, for `generateName`.
+    pub suffix: &'a str,
+}
+
+/// Which door an update came through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    /// The object itself.
+    Main,
+    /// `/status`.
+    Status,
+    /// Another subresource, by name: `ephemeralcontainers`, `resize`, `finalize`.
+    Other(&'static str),
+}
+
+/// How a deletion begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grace {
+    /// Seconds until the object is to be gone; 0 removes it at once.
+    pub seconds: i64,
+}
+
+/// The rules of one kind. Every method has the usual answer as its default.
+pub trait Kind: Sync {
+    /// Sets what the client left out. Runs on every decoded object, new or updated, and must change nothing the second time.
+    fn default(&self, _object: &mut Value) {}
+
+    /// Whether the kind has `metadata.generation`, which grows when its spec changes.
+    fn has_generation(&self) -> bool {
+        false
+    }
+
+    /// Whether the kind has a `/status` door, so that the main door cannot write `status`.
+    fn has_status(&self) -> bool {
+        false
+    }
+
+    /// Sets what a fresh object has and a client cannot choose. Status has been cleared already if the kind has one.
+    fn prepare_create(&self, _object: &mut Value, _context: &CreateContext<'_>) {}
+
+    /// Carries over what an update of the main object cannot change. Status has been carried over already.
+    fn prepare_update(&self, _new: &mut Value, _old: &Value) {}
+
+    /// Carries over what an update of the status cannot change; by default everything but status and metadata.
+    fn prepare_status_update(&self, new: &mut Value, old: &Value) {
+        access::copy(old, new, &["spec"]);
+    }
+
+    /// Whether an update changes what `generation` counts: by default the spec.
+    fn changes_generation(&self, new: &Value, old: &Value) -> bool {
+        new.get("spec") != old.get("spec")
+    }
+
+    /// How names of this kind must look.
+    fn validate_name(&self, name: &str) -> Vec<String> {
+        shim_model::names::dns_subdomain(name)
+    }
+
+    /// What is wrong with a new object, metadata aside.
+    fn validate_create(&self, _object: &Value) -> Vec<FieldError> {
+        Vec::new()
+    }
+
+    /// What is wrong with an update of the main object, metadata aside.
+    fn validate_update(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
+        self.validate_create(new)
+    }
+
+    /// What is wrong with an update of the status.
+    fn validate_status_update(&self, _new: &Value, _old: &Value) -> Vec<FieldError> {
+        Vec::new()
+    }
+
+    /// What to warn the client of. `old` is the object before an update.
+    fn warnings(&self, _new: &Value, _old: Option<&Value>) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// The cells of the object's table row, matching the resource's columns.
+    fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {
+        vec![cells::name(object), cells::age(object, now)]
+    }
+
+    /// Values of the fields that field selectors may name, beside `metadata.name` and `metadata.namespace`.
+    fn selectable(&self, _object: &Value) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
+    /// The names of those fields.
+    fn selectable_fields(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// The grace of a deletion: `requested` as the client had it; `None` for kinds that are removed at once.
+    fn grace(&self, _object: &Value, _requested: Option<i64>) -> Option<Grace> {
+        None
+    }
+
+    /// Whether an update of an absent object creates it.
+    fn create_on_update(&self) -> bool {
+        false
+    }
+
+    /// Whether an update may come without a resourceVersion.
+    fn unconditional_update(&self) -> bool {
+        true
+    }
+}
+
+/// The rules of a resource's kind.
+pub fn of(resource: &Resource) -> &'static dyn Kind {
+    match (resource.group, resource.kind) {
+        ("", "ConfigMap") => &configmap::ConfigMap,
+        ("", "Endpoints") => &endpoints::Endpoints,
+        ("", "Event") => &event::CoreEvent,
+        ("events.k8s.io", "Event") => &event::NewEvent,
+        ("", "Namespace") => &namespace::Namespace,
+        ("", "Node") => &node::Node,
+        ("", "Pod") => &pod::Pod,
+        ("", "PodTemplate") => &pod_template::PodTemplate,
+        ("", "Secret") => &secret::Secret,
+        ("", "Service") => &service::Service,
+        ("", "ServiceAccount") => &service_account::ServiceAccount,
+        ("apps", "Deployment") => &deployment::Deployment,
+        ("apps", "ReplicaSet") => &replica_set::ReplicaSet,
+        ("apps", "ControllerRevision") => &workload::ControllerRevision,
+        ("coordination.k8s.io", "Lease") => &lease::Lease,
+        ("discovery.k8s.io", "EndpointSlice") => &endpoints::EndpointSlice,
+        ("scheduling.k8s.io", "PriorityClass") => &priority_class::PriorityClass,
+        _ => &Plain,
+    }
+}
+
+/// A kind without peculiarities.
+struct Plain;
+impl Kind for Plain {}
+
+/// Turns a decoded, defaulted and admitted object into one that may be written: system metadata, preparation, validation.
+pub fn begin_create(resource: &Resource, object: &mut Value, context: &CreateContext<'_>) -> Result<(), Status> {
+    let kind = of(resource);
+    metadata::prepare_create(resource, object, context)?;
+    if kind.has_status() {
+        access::as_object(object).insert("status".to_owned(), Value::Object(serde_json::Map::new()));
+    }
+    if kind.has_generation() {
+        access::object_mut(object, &["metadata"]).insert("generation".to_owned(), 1.into());
+    }
+    kind.prepare_create(object, context);
+    let mut errors = metadata::validate_create(resource, kind, object);
+    errors.extend(kind.validate_create(object));
+    refuse(resource, object, errors)
+}
+
+/// Turns a decoded, defaulted and admitted update into what may be written in place of `old`. The caller has checked name,
+/// namespace, UID precondition and resourceVersion (see [`check_identity`]).
+pub fn begin_update(resource: &Resource, door: Door, new: &mut Value, old: &Value) -> Result<(), Status> {
+    let kind = of(resource);
+    metadata::prepare_update(new, old);
+    match door {
+        Door::Main => {
+            if kind.has_status() {
+                access::copy(old, new, &["status"]);
+            }
+            kind.prepare_update(new, old);
+        }
+        Door::Status => kind.prepare_status_update(new, old),
+        Door::Other("finalize") => namespace::prepare_finalize(new, old),
+        Door::Other(subresource) => pod::prepare_subresource(subresource, new, old),
+    }
+    if kind.has_generation() && kind.changes_generation(new, old) {
+        let generation = access::int(old, &["metadata", "generation"]).unwrap_or(0) + 1;
+        access::object_mut(new, &["metadata"]).insert("generation".to_owned(), generation.into());
+    }
+    let mut errors = metadata::validate_update(resource, new, old);
+    errors.extend(match door {
+        Door::Main => kind.validate_update(new, old),
+        Door::Status => kind.validate_status_update(new, old),
+        Door::Other("finalize") => namespace::validate_finalize(new),
+        Door::Other(subresource) => pod::validate_subresource(subresource, new, old),
+    });
+    refuse(resource, new, errors)
+}
+
+/// Checks that the body names the object of the path, and puts in a namespace that was left out.
+pub fn check_identity(resource: &Resource, namespace: &str, name: &str, object: &mut Value) -> Result<(), Status> {
+    metadata::check_identity(resource, namespace, name, object)
+}
+
+/// Fields of `/<resource>` that field selectors may name, with upstream's complaint about any other.
+pub fn check_field_selector(resource: &Resource, selector: &shim_model::selector::FieldSelector) -> Result<(), Status> {
+    let known = of(resource).selectable_fields();
+    for term in &selector.terms {
+        let always = term.field == "metadata.name" || term.field == "metadata.namespace" && resource.namespaced;
+        if !always && !known.contains(&term.field.as_str()) {
+            let message = match resource.kind {
+                "Pod" => format!("field label not supported: {}", term.field),
+                "ReplicaSet" | "Deployment" | "EndpointSlice" | "Lease" | "PriorityClass" | "ControllerRevision" | "PodTemplate"
+                | "ConfigMap" | "Endpoints" | "ServiceAccount" => {
+                    format!("\"{}\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"", term.field)
+                }
+                _ => format!("field label not supported: {}", term.field),
+            };
+            return Err(status::bad_request(message));
+        }
+    }
+    Ok(())
+}
+
+fn refuse(resource: &Resource, object: &Value, errors: Vec<FieldError>) -> Result<(), Status> {
+    if errors.is_empty() {
+        return Ok(());
+    }
+    let name = access::text(object, &["metadata", "name"]);
+    Err(status::invalid(resource.group, resource.kind, name, &errors))
+}
+
+#[cfg(test)]
+#[path = "kinds/tests.rs"]
+mod tests;
