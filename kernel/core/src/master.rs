@@ -1,114 +1,250 @@
 //! The master: one ledger of all machines, frameworks and tasks, as one pure machine.
+//!
+//! [`Master::step`] is the one entrance and the table of contents. Everything that it decides lies in `master/`, one file
+//! a matter: how frameworks come (`subscribe`) and go (`frameworks`), what they may say (`calls`, `accept`, `validation`,
+//! `reconcile`), how agents come (`registration`) and go (`liveness`), what they report (`updates`), who holds what
+//! (`ledger`, `offers`), what operators change (`operator`) and see (`view`).
 
+mod accept;
+mod calls;
 mod effect;
 mod event;
+mod frameworks;
+mod ledger;
+mod liveness;
+mod offers;
+mod operator;
+mod reconcile;
+mod registration;
 mod registry;
 mod state;
+mod subscribe;
+mod timers;
+mod updates;
+mod validation;
+mod view;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use kernel_model::{
+    agent::{ToAgent, ToMaster},
+    ids::{AgentId, FrameworkId, StreamId},
+    operator as operator_events,
+    time::Time,
+};
 
 pub use effect::{Answer, Effect, Effects, Op, Record, RecordKey, Refusal};
 pub use event::{Event, OperatorCall};
 pub use registry::Registry;
-pub use state::{Agent, Framework, FrameworkState, MasterConfig, RoleView};
+pub use state::{AbsentAgent, Agent, Framework, FrameworkState, MasterConfig, RoleView};
+pub use subscribe::HEARTBEAT_INTERVAL;
 
-use std::collections::{BTreeMap, VecDeque};
-
-use kernel_model::{
-    agent::AgentInfo,
-    ids::{AgentId, FrameworkId, OfferId},
-    offer::Offer,
-    roles::Role,
-    time::Time,
+use crate::{
+    allocator::{AgentSlot, Allocator, Policy},
+    effect::{LinkId, RequestId},
 };
+use offers::Outstanding;
+use registration::Report;
+use timers::{Timer, Timers};
 
 /// The master.
 #[derive(Debug)]
 pub struct Master {
     config: MasterConfig,
+    offer_prefix: String,
     registry: Registry,
     agents: BTreeMap<AgentId, Agent>,
+    agents_by_slot: BTreeMap<AgentSlot, AgentId>,
+    absent: BTreeMap<AgentId, AbsentAgent>,
+    links: BTreeMap<LinkId, Option<AgentId>>,
     frameworks: BTreeMap<FrameworkId, Framework>,
+    streams: BTreeMap<StreamId, FrameworkId>,
     completed: VecDeque<Framework>,
+    offers: BTreeMap<u64, Outstanding>,
+    allocator: Allocator,
+    timers: Timers,
+    next_agent: u64,
+    next_framework: u64,
+    next_offer: u64,
+    /// Whether the first step has come, which is when the time of recovered agents begins.
+    started: bool,
+    collection_planned: bool,
+    /// The time of the current step.
+    now: Time,
+    /// Agents whose books changed in the current step.
+    dirty_agents: BTreeSet<AgentId>,
+    /// What the current step asks for so far.
+    out: Effects,
 }
 
 impl Master {
     /// A master that knows what the registry says.
     pub fn new(config: MasterConfig, registry: Registry) -> Self {
-        Self {
+        let policy =
+            Policy { filter_gpu_agents: config.filter_gpu_agents, shortest_refusal: config.shortest_refusal };
+        let absent = registry.iter().filter_map(|record| match record {
+            Record::Agent { info, deactivated, unreachable_since } => {
+                let id = info.id.clone()?;
+                let (info, deactivated) = (info.clone(), *deactivated);
+                Some((id, AbsentAgent { info, deactivated, unreachable_since: *unreachable_since }))
+            }
+            _ => None,
+        });
+        let mut master = Self {
+            absent: absent.collect(),
+            offer_prefix: format!("{}-O", config.info.id),
             config,
             registry,
             agents: BTreeMap::new(),
+            agents_by_slot: BTreeMap::new(),
+            links: BTreeMap::new(),
             frameworks: BTreeMap::new(),
+            streams: BTreeMap::new(),
             completed: VecDeque::new(),
-        }
+            offers: BTreeMap::new(),
+            allocator: Allocator::new(policy),
+            timers: Timers::default(),
+            next_agent: 0,
+            next_framework: 0,
+            next_offer: 0,
+            started: false,
+            collection_planned: false,
+            now: Time::default(),
+            dirty_agents: BTreeSet::new(),
+            out: Effects::default(),
+        };
+        master.recall_weights();
+        master
     }
 
-    /// The one entrance.
-    pub fn step(&mut self, _now: Time, _event: Event) -> Effects {
-        Effects::default()
+    /// The one entrance. Total: whatever a peer may send has an answer, if only silence.
+    pub fn step(&mut self, now: Time, event: Event) -> Effects {
+        self.now = self.now.max(now);
+        self.start();
+        match event {
+            Event::Subscribe { request, stream, principal, subscribe } => {
+                self.subscribe(request, stream, principal, subscribe);
+            }
+            Event::SchedulerCall { request, framework_id, stream, principal, call } => {
+                self.scheduler_call(request, framework_id, stream, principal, call);
+            }
+            Event::SchedulerClosed { stream } => self.scheduler_closed(&stream),
+            Event::AgentConnected { link } => {
+                self.links.insert(link, None);
+            }
+            Event::AgentMessage { link, message } => self.agent_message(link, message),
+            Event::AgentDisconnected { link } => self.link_down(link),
+            Event::Operator { request, call } => {
+                let result = self.operator_call(call);
+                self.reply(request, result);
+            }
+            Event::Tick => {}
+        }
+        while let Some(timer) = self.timers.take_due(self.now) {
+            self.timer_due(timer);
+        }
+        self.make_offers();
+        self.report_dirty_agents();
+        std::mem::take(&mut self.out)
     }
 
     /// When a [`Event::Tick`] is due, if nothing else happens before.
     pub fn next_deadline(&self) -> Option<Time> {
-        None
+        if !self.started && !self.absent.is_empty() {
+            return Some(Time::default());
+        }
+        [self.timers.next_deadline(), self.allocator.next_deadline()].into_iter().flatten().min()
     }
 
-    /// How it behaves.
-    pub fn config(&self) -> &MasterConfig {
-        &self.config
+    fn start(&mut self) {
+        if !std::mem::replace(&mut self.started, true) && !self.absent.is_empty() {
+            self.timers.set(self.now + self.config.agent_reregister_timeout, Timer::AgentRecovery);
+        }
     }
 
-    /// What it must know again after a restart.
-    pub fn registry(&self) -> &Registry {
-        &self.registry
+    fn agent_message(&mut self, link: LinkId, message: ToMaster) {
+        match message {
+            ToMaster::Register { info } if self.links.contains_key(&link) => {
+                return self.register(link, info);
+            }
+            ToMaster::Reregister { info, frameworks, executors, tasks } if self.links.contains_key(&link) => {
+                return self.reregister(link, Report { info, frameworks, executors, tasks });
+            }
+            _ => {}
+        }
+        // Anything else needs an agent that this link belongs to.
+        let Some(Some(id)) = self.links.get(&link).cloned() else { return };
+        if let Some(agent) = self.agents.get_mut(&id) {
+            agent.missed_pings = 0;
+        }
+        match message {
+            ToMaster::Update { framework_id, status, latest_state } => {
+                self.status_update(&id, framework_id, status, latest_state);
+            }
+            ToMaster::ExitedExecutor { framework_id, executor_id, status } => {
+                self.executor_exited(&id, &framework_id, executor_id, status);
+            }
+            ToMaster::Message { framework_id, executor_id, data } => {
+                let event = kernel_model::scheduler::Event::Message { agent_id: id, executor_id, data };
+                self.to_framework(&framework_id, event);
+            }
+            ToMaster::Unregister => self.remove_agent(&id, "the agent unregistered"),
+            ToMaster::Pong | ToMaster::Register { .. } | ToMaster::Reregister { .. } => {}
+        }
     }
 
-    /// Agents that are connected or disconnected.
-    pub fn agents(&self) -> impl Iterator<Item = &Agent> {
-        self.agents.values()
+    fn timer_due(&mut self, timer: Timer) {
+        match timer {
+            Timer::Ping { agent, epoch } => self.ping_due(&agent, epoch),
+            Timer::AgentReregister { agent, epoch } => self.reregistration_timed_out(&agent, epoch),
+            Timer::AgentRecovery => self.recovery_timed_out(),
+            Timer::FrameworkFailover { framework, epoch } => self.failover_timed_out(&framework, epoch),
+            Timer::OfferExpiry { number } => self.offer_expired(number),
+            Timer::RegistryCollection => self.collect_registry(),
+        }
     }
 
-    /// One of [`Master::agents`].
-    pub fn agent(&self, id: &AgentId) -> Option<&Agent> {
-        self.agents.get(id)
+    fn report_dirty_agents(&mut self) {
+        for id in std::mem::take(&mut self.dirty_agents) {
+            if let Some(agent) = self.agents.get(&id) {
+                let agent = agent.snapshot();
+                self.operator_event(operator_events::Event::AgentUpdated { agent });
+            }
+        }
     }
 
-    /// Agents of the registry that have not come back since the master started.
-    pub fn recovered_agents(&self) -> impl Iterator<Item = &AgentInfo> {
-        std::iter::empty()
+    fn effect(&mut self, effect: Effect) {
+        self.out.after_persist.push(effect);
     }
 
-    /// Frameworks that have not ended.
-    pub fn frameworks(&self) -> impl Iterator<Item = &Framework> {
-        self.frameworks.values()
+    fn reply(&mut self, request: RequestId, result: Result<Answer, Refusal>) {
+        self.effect(Effect::Reply { request, result });
     }
 
-    /// One of [`Master::frameworks`].
-    pub fn framework(&self, id: &FrameworkId) -> Option<&Framework> {
-        self.frameworks.get(id)
+    fn operator_event(&mut self, event: operator_events::Event) {
+        self.effect(Effect::Operator(event));
     }
 
-    /// Frameworks that ended, oldest first.
-    pub fn completed_frameworks(&self) -> impl Iterator<Item = &Framework> {
-        self.completed.iter()
+    /// Sends to an agent if its link is up; what cannot be sent is lost.
+    fn to_agent(&mut self, id: &AgentId, message: ToAgent) {
+        if let Some(link) = self.agents.get(id).and_then(|a| a.link) {
+            self.effect(Effect::ToAgent { link, message });
+        }
     }
 
-    /// The outstanding offers of a framework, or of all.
-    pub fn offers(&self, _of: Option<&FrameworkId>) -> impl Iterator<Item = &Offer> {
-        std::iter::empty()
+    fn persist(&mut self, op: Op) {
+        self.registry.apply(&op);
+        self.out.persist.push(op);
     }
 
-    /// One outstanding offer.
-    pub fn offer(&self, _id: &OfferId) -> Option<&Offer> {
-        None
-    }
-
-    /// Roles with frameworks, weights or reservations, by name.
-    pub fn roles(&self) -> Vec<RoleView> {
-        Vec::new()
-    }
-
-    /// The weights that were set.
-    pub fn weights(&self) -> impl Iterator<Item = (&Role, f64)> {
-        std::iter::empty()
+    /// For tests that break an invariant on purpose.
+    #[cfg(test)]
+    pub(crate) fn tables_mut(
+        &mut self,
+    ) -> (&mut BTreeMap<AgentId, Agent>, &mut BTreeMap<FrameworkId, Framework>) {
+        (&mut self.agents, &mut self.frameworks)
     }
 }

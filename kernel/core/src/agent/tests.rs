@@ -452,10 +452,13 @@ fn a_group_goes_together() {
     s.run_group("x", &["c", "d"]);
     s.take_log();
     s.subscribe("x", 1);
-    check(&mut s, expect![[r#"
+    check(
+        &mut s,
+        expect![[r#"
         > subscribe x as 1
         reply ok
         1 <- Subscribed c1
         1 <- LaunchGroup c d
-    "#]]);
+    "#]],
+    );
 }

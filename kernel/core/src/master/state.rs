@@ -17,7 +17,10 @@ use kernel_model::{
     time::Time,
 };
 
-use crate::effect::LinkId;
+use crate::{
+    allocator::{AgentSlot, ClientSlot},
+    effect::LinkId,
+};
 
 /// How a master behaves.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,7 +65,7 @@ pub struct Agent {
     pub id: AgentId,
     /// Its description, id included.
     pub info: AgentInfo,
-    /// Where it stands: `Recovered`, `Connected`, `Disconnected` or `Unreachable`.
+    /// Where it stands: `Connected` or `Disconnected`; the others are [`AbsentAgent`]s.
     pub state: AgentState,
     /// Its link, exactly where it is connected.
     pub link: Option<LinkId>,
@@ -72,8 +75,6 @@ pub struct Agent {
     pub registered_at: Time,
     /// Latest re-registration with this master.
     pub reregistered_at: Option<Time>,
-    /// Since when it is unreachable.
-    pub unreachable_since: Option<Time>,
     /// The tasks on it, framework by framework: they live in [`Framework::tasks`].
     pub tasks: BTreeMap<FrameworkId, BTreeSet<TaskId>>,
     /// The custom executors on it.
@@ -82,6 +83,8 @@ pub struct Agent {
     pub allocated: BTreeMap<FrameworkId, Resources>,
     /// What outstanding offers hold.
     pub offered: Resources,
+    /// Its place in the allocator.
+    pub(crate) slot: AgentSlot,
     /// Numbers of the outstanding offers.
     pub(crate) offers: BTreeSet<u64>,
     /// Kills that came while it was disconnected.
@@ -108,6 +111,36 @@ impl Agent {
             total: self.info.resources.clone(),
             allocated: self.allocated.iter().map(|(f, r)| (f.clone(), r.clone())).collect(),
             offered: self.offered.clone(),
+        }
+    }
+}
+
+/// An agent of the registry that is not there: recovered and not back yet, or unreachable.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AbsentAgent {
+    /// Its description, id included.
+    pub info: AgentInfo,
+    /// Whether an operator keeps offers from it.
+    pub deactivated: bool,
+    /// Since when it is unreachable; `None` where it is only recovered.
+    pub unreachable_since: Option<Time>,
+}
+
+impl AbsentAgent {
+    /// The agent for operators and projections.
+    pub fn snapshot(&self) -> AgentSnapshot {
+        let state = match self.unreachable_since {
+            Some(_) => AgentState::Unreachable,
+            None => AgentState::Recovered,
+        };
+        AgentSnapshot {
+            info: self.info.clone(),
+            state,
+            registered_at: Time::default(),
+            reregistered_at: None,
+            total: self.info.resources.clone(),
+            allocated: Vec::new(),
+            offered: Resources::new(),
         }
     }
 }
@@ -148,6 +181,8 @@ pub struct Framework {
     pub completed_tasks: VecDeque<Task>,
     /// Roles that want no offers now.
     pub suppressed_roles: BTreeSet<Role>,
+    /// Its places in the allocator: the roles that it is in, or still holds something in.
+    pub(crate) clients: BTreeMap<Role, ClientSlot>,
     /// Numbers of its outstanding offers.
     pub(crate) offers: BTreeSet<u64>,
     /// Grows with every subscription, so that timers of an earlier one do nothing.

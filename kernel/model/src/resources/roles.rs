@@ -42,6 +42,18 @@ impl Resources {
         self.map_allocation(|_| Some(role.clone()))
     }
 
+    /// All of them, which are not allocated yet, allocated to this role: without a copy.
+    pub fn into_allocated_to(mut self, role: &Role) -> Resources {
+        if self.0.iter().any(|r| r.allocation_role.is_some()) {
+            return self.allocated_to(role);
+        }
+        // One role for all changes no order.
+        for resource in &mut self.0 {
+            resource.allocation_role = Some(role.clone());
+        }
+        self
+    }
+
     /// All of them, with this role where none is given.
     pub fn allocated_by_default_to(&self, role: &Role) -> Resources {
         if self.0.iter().all(|r| r.allocation_role.is_some()) {
@@ -56,6 +68,16 @@ impl Resources {
     }
 
     fn map_allocation(&self, role: impl Fn(&Resource) -> Option<Role>) -> Resources {
+        if let [first, rest @ ..] = self.0.as_slice()
+            && rest.iter().all(|r| r.allocation_role == first.allocation_role)
+        {
+            // One role for all changes no order and merges nothing.
+            let mut all = self.clone();
+            for resource in &mut all.0 {
+                resource.allocation_role = role(resource);
+            }
+            return all;
+        }
         self.0
             .iter()
             .map(|r| {

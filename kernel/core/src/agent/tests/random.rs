@@ -145,7 +145,11 @@ impl World {
         let ping_interval = std::time::Duration::ZERO;
         match message {
             ToMaster::Register { .. } => {
-                self.step(Event::FromMaster(ToAgent::Registered { agent_id, ping_interval, ping_timeouts: 5 }));
+                self.step(Event::FromMaster(ToAgent::Registered {
+                    agent_id,
+                    ping_interval,
+                    ping_timeouts: 5,
+                }));
             }
             ToMaster::Reregister { tasks, .. } => {
                 let here: BTreeSet<_> = tasks.iter().map(|task| task.info.task_id.clone()).collect();
@@ -155,7 +159,8 @@ impl World {
                     .filter(|id| !here.contains(*id) && !self.over(id))
                     .map(|id| ("F".into(), id.clone()))
                     .collect();
-                let message = ToAgent::Reregistered { agent_id, ping_interval, ping_timeouts: 5, unknown_here };
+                let message =
+                    ToAgent::Reregistered { agent_id, ping_interval, ping_timeouts: 5, unknown_here };
                 self.step(Event::FromMaster(message));
             }
             ToMaster::Update { status, .. } => {
@@ -174,7 +179,10 @@ impl World {
 
     /// Whether the master knows of the task's end.
     fn over(&self, id: &TaskId) -> bool {
-        self.received.get(id).and_then(|received| received.last()).is_some_and(|(_, state)| state.is_terminal())
+        self.received
+            .get(id)
+            .and_then(|received| received.last())
+            .is_some_and(|(_, state)| state.is_terminal())
     }
 
     fn to_executor(&mut self, event: ExecutorEvent) {
@@ -317,7 +325,8 @@ impl World {
 
     fn check(&self) {
         for (task_id, promised) in &self.promised {
-            let received: Vec<_> = self.received.get(task_id).into_iter().flatten().map(|(id, _)| *id).collect();
+            let received: Vec<_> =
+                self.received.get(task_id).into_iter().flatten().map(|(id, _)| *id).collect();
             let ended = self.received[task_id].iter().position(|(_, state)| state.is_terminal());
             let arrived: Vec<_> = received.iter().filter(|id| promised.contains(id)).copied().collect();
             // What came after a terminal update of the agent's own is rightly dropped.

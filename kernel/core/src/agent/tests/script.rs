@@ -196,7 +196,12 @@ impl Script {
                 start.limits.mem_mib
             ),
             Effect::SetLimits { container_id, limits } => {
-                format!("limits {} cpus {} mem {}", self.container(&container_id), limits.cpus, limits.mem_mib)
+                format!(
+                    "limits {} cpus {} mem {}",
+                    self.container(&container_id),
+                    limits.cpus,
+                    limits.mem_mib
+                )
             }
             Effect::Terminate { container_id } => format!("terminate {}", self.container(&container_id)),
             Effect::Destroy { container_id } => format!("destroy {}", self.container(&container_id)),
@@ -287,7 +292,10 @@ impl Script {
 
     pub fn registered(&mut self) {
         let ping_interval = Duration::from_secs(15);
-        self.told("registered", ToAgent::Registered { agent_id: "A0".into(), ping_interval, ping_timeouts: 5 });
+        self.told(
+            "registered",
+            ToAgent::Registered { agent_id: "A0".into(), ping_interval, ping_timeouts: 5 },
+        );
     }
 
     pub fn reregistered(&mut self, unknown: &[&str]) {
@@ -322,7 +330,8 @@ impl Script {
     pub fn run_group(&mut self, on: &str, ids: &[&str]) {
         let executor = Some(executor(on, self.respawning));
         let launch = Launch::Group(ids.iter().map(|id| task(id)).collect());
-        let message = ToAgent::RunTask { framework: framework(true), executor, launch, launch_executor: true };
+        let message =
+            ToAgent::RunTask { framework: framework(true), executor, launch, launch_executor: true };
         self.told(&format!("run group {} on {on}", ids.join(" ")), message);
     }
 

@@ -1,0 +1,73 @@
+//! Scalars as fixed arrays, so that shares cost additions and divisions only.
+
+use std::sync::Arc;
+
+use kernel_model::resources::Resources;
+
+/// How many different scalar names count for fairness. Four are known (`cpus`, `mem`, `disk`, `gpus`), which leaves as
+/// many to the site; further ones are handed out all the same and count for nobody.
+const NAMES_MAX: usize = 8;
+
+/// Thousandths by the index of the name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Amounts([i64; NAMES_MAX]);
+
+/// The indices of names, in order of appearance.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Names(Vec<Arc<str>>);
+
+impl Names {
+    fn index(&mut self, name: &Arc<str>) -> Option<usize> {
+        if self.0.is_empty() {
+            // `allocatable` finds these two at fixed places.
+            self.0.extend(["cpus", "mem"].map(Arc::from));
+        }
+        if let Some(at) = self.0.iter().position(|known| Arc::ptr_eq(known, name) || known == name) {
+            return Some(at);
+        }
+        (self.0.len() < NAMES_MAX).then(|| {
+            self.0.push(name.clone());
+            self.0.len() - 1
+        })
+    }
+
+    pub(super) fn amounts(&mut self, resources: &Resources) -> Amounts {
+        let mut amounts = Amounts::default();
+        for (name, amount) in resources.totals() {
+            if let Some(at) = self.index(name) {
+                amounts.0[at] = amounts.0[at].saturating_add(amount.0);
+            }
+        }
+        amounts
+    }
+}
+
+impl Amounts {
+    /// At least 0.01 CPUs or 32 MiB: what Mesos holds worth offering.
+    pub(super) fn allocatable(&self) -> bool {
+        self.0[0] >= 10 || self.0[1] >= 32_000
+    }
+
+    pub(super) fn add(&mut self, other: Amounts) {
+        for (a, b) in self.0.iter_mut().zip(other.0) {
+            *a = a.saturating_add(b);
+        }
+    }
+
+    pub(super) fn subtract(&mut self, other: Amounts) {
+        for (a, b) in self.0.iter_mut().zip(other.0) {
+            *a = a.saturating_sub(b);
+        }
+    }
+
+    /// The largest part of any resource that `self` makes up of `pool`.
+    pub(super) fn dominant_share_of(&self, pool: &Amounts) -> f64 {
+        let mut share = 0.0f64;
+        for (held, all) in self.0.iter().zip(pool.0) {
+            if all > 0 {
+                share = share.max(*held as f64 / all as f64);
+            }
+        }
+        share
+    }
+}

@@ -1,0 +1,1 @@
+//! Fairness, filters and gates on small pools.

@@ -1,0 +1,1 @@
+//! Each invariant, broken on purpose.

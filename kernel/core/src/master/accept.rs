@@ -1,0 +1,304 @@
+//! ACCEPT: offers become tasks.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use kernel_model::{
+    agent::{Launch, ToAgent},
+    executor::{ExecutorInfo, ExecutorKind},
+    framework::{FrameworkCapability, FrameworkInfo},
+    ids::{AgentId, FrameworkId, OfferId},
+    offer::Filters,
+    operator,
+    resources::Resources,
+    roles::Role,
+    scheduler::{self, Operation},
+    task::{Reason, Source, Task, TaskInfo, TaskState, TaskStatus},
+};
+
+use super::{Master, offers::Outstanding, validation};
+
+/// The offers of one ACCEPT, joined.
+struct Accepted {
+    framework_id: FrameworkId,
+    agent_id: AgentId,
+    role: Role,
+    remaining: Resources,
+}
+
+/// The state that says that a task is not there: one of the finer ones, or TASK_LOST for those who know no other.
+pub(super) fn loss(framework: &FrameworkInfo, state: TaskState) -> TaskState {
+    if framework.can(FrameworkCapability::PartitionAware) { state } else { TaskState::Lost }
+}
+
+impl Master {
+    pub(super) fn accept(
+        &mut self,
+        framework_id: &FrameworkId,
+        offer_ids: &[OfferId],
+        operations: Vec<Operation>,
+        filters: Filters,
+    ) {
+        let numbers = match self.offer_set(framework_id, offer_ids) {
+            Ok(numbers) => numbers,
+            Err(why) => return self.accept_failed(framework_id, offer_ids, operations, &why),
+        };
+        let offers: Vec<Outstanding> = numbers.iter().filter_map(|n| self.remove_offer(*n)).collect();
+        let first = offers.first().expect("invariant: an offer set is not empty");
+        let mut accepted = Accepted {
+            framework_id: framework_id.clone(),
+            agent_id: first.offer.agent_id.clone(),
+            role: first.offer.role.clone(),
+            remaining: Resources::new(),
+        };
+        for outstanding in &offers {
+            accepted.remaining += &outstanding.offer.resources;
+        }
+        let offered = accepted.remaining.clone();
+        for operation in operations {
+            self.perform(&mut accepted, operation);
+        }
+        let progress = accepted.remaining != offered;
+        self.give_back(first, &accepted.remaining, filters.refuse, progress);
+    }
+
+    fn offer_set(&self, framework_id: &FrameworkId, ids: &[OfferId]) -> Result<Vec<u64>, String> {
+        let mut numbers = Vec::with_capacity(ids.len());
+        let mut seen = BTreeSet::new();
+        let mut place: Option<(&AgentId, &Role)> = None;
+        for id in ids {
+            if !seen.insert(id) {
+                return Err(format!("Duplicate offer {id} in offer list"));
+            }
+            let known = self.offer_number(id).and_then(|n| Some((n, self.offers.get(&n)?)));
+            let Some((number, outstanding)) = known else {
+                return Err(format!("Offer {id} is no longer valid"));
+            };
+            let offer = &outstanding.offer;
+            if offer.framework_id != *framework_id {
+                return Err(format!(
+                    "Offer {id} has invalid framework {} while framework {framework_id} is expected",
+                    offer.framework_id
+                ));
+            }
+            let (agent, role) = *place.get_or_insert((&offer.agent_id, &offer.role));
+            if offer.agent_id != *agent {
+                return Err(format!(
+                    "Aggregated offers must belong to one single agent. Offer {id} uses agent {} and agent {agent}",
+                    offer.agent_id
+                ));
+            }
+            if offer.role != *role {
+                return Err(format!(
+                    "Aggregated offers must be allocated to the same role. Offer {id} uses role '{}' but another is using role '{role}'",
+                    offer.role
+                ));
+            }
+            numbers.push(number);
+        }
+        if numbers.is_empty() {
+            return Err("No offers specified".to_owned());
+        }
+        Ok(numbers)
+    }
+
+    /// The offers do not go together: those that are the framework's return to the pool, every task is told.
+    fn accept_failed(
+        &mut self,
+        framework_id: &FrameworkId,
+        offer_ids: &[OfferId],
+        operations: Vec<Operation>,
+        why: &str,
+    ) {
+        for id in offer_ids {
+            let own = self
+                .offer_number(id)
+                .filter(|n| self.offers.get(n).is_some_and(|o| o.offer.framework_id == *framework_id));
+            if let Some(number) = own {
+                self.withdraw_offer(number, false);
+            }
+        }
+        let Some(framework) = self.frameworks.get(framework_id) else { return };
+        let state = loss(&framework.info, TaskState::Dropped);
+        for operation in operations {
+            match operation {
+                Operation::Launch { tasks } | Operation::LaunchGroup { tasks, .. } => {
+                    let message = format!("Task launched with invalid offers: {why}");
+                    for task in &tasks {
+                        self.refuse_task(framework_id, task, state, Reason::InvalidOffers, message.clone());
+                    }
+                }
+                Operation::Unsupported { id: Some(operation_id), .. } => {
+                    let message = format!("Operation attempted with invalid offers: {why}");
+                    self.to_framework(
+                        framework_id,
+                        scheduler::Event::OperationError { operation_id, message },
+                    );
+                }
+                Operation::Unsupported { id: None, .. } => {}
+            }
+        }
+    }
+
+    fn refuse_task(
+        &mut self,
+        framework_id: &FrameworkId,
+        task: &TaskInfo,
+        state: TaskState,
+        reason: Reason,
+        message: String,
+    ) {
+        let status = TaskStatus {
+            reason: Some(reason),
+            message: Some(message),
+            agent_id: Some(task.agent_id.clone()),
+            executor_id: task.executor.as_ref().map(|e| e.executor_id.clone()),
+            ..TaskStatus::new(task.task_id.clone(), state, Source::Master, self.now)
+        };
+        self.to_framework(framework_id, scheduler::Event::Update { status });
+    }
+
+    fn perform(&mut self, accepted: &mut Accepted, operation: Operation) {
+        match operation {
+            Operation::Launch { tasks } => {
+                for task in tasks {
+                    self.launch(accepted, task);
+                }
+            }
+            Operation::LaunchGroup { executor, tasks } => self.launch_group(accepted, executor, tasks),
+            Operation::Unsupported { id: Some(operation_id), kind } => {
+                let message = format!("{kind} operations are not supported");
+                self.to_framework(
+                    &accepted.framework_id,
+                    scheduler::Event::OperationError { operation_id, message },
+                );
+            }
+            Operation::Unsupported { id: None, .. } => {}
+        }
+    }
+
+    fn launch(&mut self, accepted: &mut Accepted, mut task: TaskInfo) {
+        task.resources = task.resources.allocated_by_default_to(&accepted.role);
+        if let Some(executor) = &mut task.executor {
+            complete_executor(executor, accepted);
+        }
+        let checked = match self.launch_context(accepted) {
+            Some(context) => validation::task(&context, &task),
+            None => Err("Agent removed".to_owned()),
+        };
+        match checked {
+            Ok(needed) => {
+                accepted.remaining.remove_all(&needed);
+                let executor = task.executor.clone();
+                let is_new = self.enter_executor(accepted, executor.as_ref());
+                self.enter_task(accepted, &task, executor.as_ref());
+                self.run(accepted, executor, Launch::Task(task), is_new);
+            }
+            Err(why) => {
+                let framework_id = &accepted.framework_id;
+                self.refuse_task(framework_id, &task, TaskState::Error, Reason::TaskInvalid, why);
+            }
+        }
+    }
+
+    fn launch_group(
+        &mut self,
+        accepted: &mut Accepted,
+        mut executor: ExecutorInfo,
+        mut tasks: Vec<TaskInfo>,
+    ) {
+        complete_executor(&mut executor, accepted);
+        for task in &mut tasks {
+            task.resources = task.resources.allocated_by_default_to(&accepted.role);
+            if let Some(own) = &mut task.executor {
+                complete_executor(own, accepted);
+            }
+        }
+        let checked = match self.launch_context(accepted) {
+            Some(context) => validation::group(&context, &executor, &tasks),
+            None => Err((None, "Agent removed".to_owned())),
+        };
+        let needed = match checked {
+            Ok(needed) => needed,
+            Err((offender, why)) => {
+                for (index, task) in tasks.iter().enumerate() {
+                    let message = match offender {
+                        Some(at) if at != index => "A task within the task group is invalid".to_owned(),
+                        Some(_) => format!("Task '{}' is invalid: {why}", task.task_id),
+                        None => why.clone(),
+                    };
+                    let (id, state) = (&accepted.framework_id, TaskState::Error);
+                    self.refuse_task(id, task, state, Reason::TaskGroupInvalid, message);
+                }
+                return;
+            }
+        };
+        accepted.remaining.remove_all(&needed);
+        let is_new = self.enter_executor(accepted, Some(&executor));
+        for task in &mut tasks {
+            task.executor = Some(executor.clone());
+            self.enter_task(accepted, task, Some(&executor));
+        }
+        self.run(accepted, Some(executor), Launch::Group(tasks), is_new);
+    }
+
+    fn launch_context<'a>(&'a self, accepted: &'a Accepted) -> Option<validation::Context<'a>> {
+        Some(validation::Context {
+            framework: self.frameworks.get(&accepted.framework_id)?,
+            agent: self.agents.get(&accepted.agent_id)?,
+            remaining: &accepted.remaining,
+        })
+    }
+
+    /// Charges an executor that is new on the agent. Command tasks have none: the agent starts its own, and the master is
+    /// not concerned.
+    fn enter_executor(&mut self, accepted: &Accepted, executor: Option<&ExecutorInfo>) -> bool {
+        let Some(executor) = executor else { return true };
+        let key = (accepted.framework_id.clone(), executor.executor_id.clone());
+        let Some(agent) = self.agents.get_mut(&accepted.agent_id) else { return true };
+        if agent.executors.contains_key(&key) {
+            return false;
+        }
+        agent.executors.insert(key, executor.clone());
+        self.book(&accepted.agent_id, &accepted.framework_id, &executor.resources);
+        true
+    }
+
+    fn enter_task(&mut self, accepted: &Accepted, task: &TaskInfo, executor: Option<&ExecutorInfo>) {
+        let record = Task {
+            framework_id: accepted.framework_id.clone(),
+            // What only the executor needs is not kept here: it is most of a task's bytes.
+            info: TaskInfo { data: Bytes::new(), executor: None, ..task.clone() },
+            executor_id: executor.map(|e| e.executor_id.clone()),
+            state: TaskState::Staging,
+            unacknowledged: None,
+            statuses: Vec::new(),
+            launched_at: self.now,
+        };
+        self.operator_event(operator::Event::TaskAdded { task: record.clone() });
+        self.book(&accepted.agent_id, &accepted.framework_id, &task.resources);
+        if let Some(agent) = self.agents.get_mut(&accepted.agent_id) {
+            agent.tasks.entry(accepted.framework_id.clone()).or_default().insert(task.task_id.clone());
+        }
+        if let Some(framework) = self.frameworks.get_mut(&accepted.framework_id) {
+            framework.tasks.insert(task.task_id.clone(), record);
+        }
+    }
+
+    fn run(&mut self, accepted: &Accepted, executor: Option<ExecutorInfo>, launch: Launch, is_new: bool) {
+        let Some(framework) = self.frameworks.get(&accepted.framework_id) else { return };
+        let message =
+            ToAgent::RunTask { framework: framework.info.clone(), executor, launch, launch_executor: is_new };
+        self.to_agent(&accepted.agent_id, message);
+    }
+}
+
+fn complete_executor(executor: &mut ExecutorInfo, accepted: &Accepted) {
+    executor.resources = executor.resources.allocated_by_default_to(&accepted.role);
+    if executor.framework_id.is_none() {
+        executor.framework_id = Some(accepted.framework_id.clone());
+    }
+    if executor.kind == ExecutorKind::Command && executor.command.is_some() {
+        executor.kind = ExecutorKind::Custom;
+    }
+}

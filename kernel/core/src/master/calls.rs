@@ -1,0 +1,173 @@
+//! Calls of subscribed frameworks: who may speak, and the smaller calls.
+
+use kernel_model::{
+    agent::{AgentState, ToAgent},
+    ids::{AgentId, FrameworkId, StreamId, TaskId, UpdateId},
+    roles::Role,
+    scheduler::Call,
+};
+use std::time::Duration;
+
+use super::{
+    Master,
+    effect::{Answer, Refusal},
+    state::FrameworkState,
+    subscribe::principal_mismatch,
+};
+use crate::effect::RequestId;
+
+impl Master {
+    pub(super) fn scheduler_call(
+        &mut self,
+        request: RequestId,
+        id: FrameworkId,
+        stream: Option<StreamId>,
+        principal: Option<String>,
+        call: Call,
+    ) {
+        if let Err(refusal) = self.may_call(&id, stream, principal) {
+            return self.reply(request, Err(refusal));
+        }
+        if let Call::UpdateFramework { framework, suppressed_roles } = call {
+            let result = self.update_framework(&id, framework, suppressed_roles);
+            return self.reply(request, result);
+        }
+        self.reply(request, Ok(Answer::Accepted));
+        match call {
+            Call::Teardown => self.end_framework(&id),
+            Call::Accept { offer_ids, operations, filters } => {
+                self.accept(&id, &offer_ids, operations, filters);
+            }
+            Call::Decline { offer_ids, filters } => self.decline(&id, &offer_ids, filters),
+            Call::Revive { roles } => self.revive(&id, &roles),
+            Call::Suppress { roles } => self.suppress(&id, &roles),
+            Call::Kill { task_id, agent_id, grace } => self.kill(&id, task_id, agent_id, grace),
+            Call::Shutdown { executor_id, agent_id } => {
+                self.to_agent(&agent_id, ToAgent::ShutdownExecutor { framework_id: id, executor_id });
+            }
+            Call::Acknowledge { agent_id, task_id, uuid } => self.acknowledge(&id, &agent_id, &task_id, uuid),
+            Call::Reconcile { tasks } => self.reconcile(&id, tasks),
+            Call::Message { agent_id, executor_id, data } => {
+                self.to_agent(&agent_id, ToAgent::Message { framework_id: id, executor_id, data });
+            }
+            Call::Request => {}
+            Call::UpdateFramework { .. } => unreachable!("invariant: answered above"),
+        }
+    }
+
+    fn may_call(
+        &self,
+        id: &FrameworkId,
+        stream: Option<StreamId>,
+        principal: Option<String>,
+    ) -> Result<(), Refusal> {
+        let Some(framework) = self.frameworks.get(id) else {
+            return Err(Refusal::Invalid("Framework cannot be found".to_owned()));
+        };
+        if let Some(who) = &principal
+            && framework.info.principal.as_ref() != Some(who)
+        {
+            let claimed = framework.info.principal.as_deref().unwrap_or_default();
+            return Err(Refusal::Invalid(principal_mismatch(who, claimed)));
+        }
+        let FrameworkState::Connected(current) = &framework.state else {
+            return Err(Refusal::Forbidden("Framework is not subscribed".to_owned()));
+        };
+        match stream {
+            None => Err(Refusal::Invalid(
+                "All non-subscribe calls should include the 'Mesos-Stream-Id' header".to_owned(),
+            )),
+            Some(stream) if stream != *current => Err(Refusal::Invalid(format!(
+                "The stream ID '{stream}' included in this request didn't match the stream ID currently \
+                 associated with framework ID {id}"
+            ))),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// The named roles, or all; `None` if the framework is not in one of them.
+    fn named_roles(&self, id: &FrameworkId, named: &[Role]) -> Option<Vec<Role>> {
+        let roles = &self.frameworks.get(id)?.info.roles;
+        if named.is_empty() {
+            return Some(roles.clone());
+        }
+        named.iter().all(|role| roles.contains(role)).then(|| named.to_vec())
+    }
+
+    fn revive(&mut self, id: &FrameworkId, named: &[Role]) {
+        let Some(roles) = self.named_roles(id, named) else { return };
+        let Some(framework) = self.frameworks.get_mut(id) else { return };
+        for role in roles {
+            framework.suppressed_roles.remove(&role);
+            if let Some(client) = framework.clients.get(&role) {
+                self.allocator.clear_filters(*client);
+                self.allocator.set_client_active(*client, true);
+            }
+        }
+    }
+
+    fn suppress(&mut self, id: &FrameworkId, named: &[Role]) {
+        let Some(roles) = self.named_roles(id, named) else { return };
+        let Some(framework) = self.frameworks.get_mut(id) else { return };
+        for role in roles {
+            if let Some(client) = framework.clients.get(&role) {
+                self.allocator.set_client_active(*client, false);
+            }
+            framework.suppressed_roles.insert(role);
+        }
+    }
+
+    fn kill(
+        &mut self,
+        id: &FrameworkId,
+        task_id: TaskId,
+        agent_id: Option<AgentId>,
+        grace: Option<Duration>,
+    ) {
+        let task = self.frameworks.get(id).and_then(|f| f.tasks.get(&task_id));
+        let Some(task) = task else {
+            return self.reconcile_one(id, task_id, agent_id);
+        };
+        let on = task.info.agent_id.clone();
+        if agent_id.is_some_and(|named| named != on) {
+            return;
+        }
+        match self.agents.get_mut(&on) {
+            Some(agent) if agent.state == AgentState::Connected => {
+                self.to_agent(&on, ToAgent::KillTask { framework_id: id.clone(), task_id, grace });
+            }
+            Some(agent) => {
+                agent.pending_kills.insert((id.clone(), task_id), grace);
+            }
+            None => {}
+        }
+    }
+
+    fn acknowledge(&mut self, id: &FrameworkId, agent_id: &AgentId, task_id: &TaskId, uuid: UpdateId) {
+        // On a disconnected agent the acknowledgement would be lost: the agent will send the update again.
+        let connected = self.agents.get(agent_id).is_some_and(|a| a.state == AgentState::Connected);
+        let Some(framework) = self.frameworks.get_mut(id) else { return };
+        if !connected {
+            return;
+        }
+        if let Some(task) = framework.tasks.get(task_id)
+            && task.info.agent_id == *agent_id
+            && let Some((state, known)) = task.unacknowledged
+            && known == Some(uuid)
+            && state.is_terminal()
+        {
+            self.complete_task(id, task_id);
+        }
+        let message = ToAgent::Acknowledge { framework_id: id.clone(), task_id: task_id.clone(), uuid };
+        self.to_agent(agent_id, message);
+    }
+
+    /// Moves a task that ended to the completed ones.
+    pub(super) fn complete_task(&mut self, framework_id: &FrameworkId, task_id: &TaskId) {
+        if let Some(task) = self.remove_task(framework_id, task_id)
+            && let Some(framework) = self.frameworks.get_mut(framework_id)
+        {
+            framework.remember_completed(task);
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The end of frameworks, and what they are sent.
+
+use kernel_model::{
+    agent::ToAgent,
+    ids::{AgentId, FrameworkId},
+    operator, scheduler,
+    task::{Reason, Source, TaskState, TaskStatus},
+};
+
+use super::{
+    Master,
+    effect::{Effect, Op, Record, RecordKey},
+    state::{Framework, FrameworkState},
+};
+
+/// How many ended frameworks are remembered, as in Mesos. One that is forgotten could subscribe again under its old id.
+const COMPLETED_FRAMEWORKS_MAX: usize = 50;
+
+/// How many ended tasks of each framework are remembered, as in Mesos.
+const COMPLETED_TASKS_MAX: usize = 1000;
+
+/// How many tasks of each framework on unreachable agents are remembered, as in Mesos.
+const UNREACHABLE_TASKS_MAX: usize = 1000;
+
+impl Framework {
+    pub(super) fn remember_completed(&mut self, task: kernel_model::task::Task) {
+        if self.completed_tasks.len() >= COMPLETED_TASKS_MAX {
+            self.completed_tasks.pop_front();
+        }
+        self.completed_tasks.push_back(task);
+    }
+
+    pub(super) fn remember_unreachable(&mut self, task: kernel_model::task::Task) {
+        if self.unreachable_tasks.len() >= UNREACHABLE_TASKS_MAX {
+            self.unreachable_tasks.pop_front();
+        }
+        self.unreachable_tasks.push_back(task);
+    }
+}
+
+impl Master {
+    /// Sends to a framework if it is connected; what cannot be sent is lost, as in Mesos.
+    pub(super) fn to_framework(&mut self, id: &FrameworkId, event: scheduler::Event) {
+        let stream = self.frameworks.get(id).and_then(|f| f.stream().cloned());
+        if let Some(stream) = stream {
+            self.effect(Effect::ToScheduler { stream, event });
+        }
+    }
+
+    /// Sends to every connected framework.
+    pub(super) fn to_all_frameworks(&mut self, event: &scheduler::Event) {
+        let streams: Vec<_> = self.frameworks.values().filter_map(|f| f.stream().cloned()).collect();
+        for stream in streams {
+            self.effect(Effect::ToScheduler { stream, event: event.clone() });
+        }
+    }
+
+    /// The agents that run something of the framework.
+    pub(super) fn agents_of(&self, id: &FrameworkId) -> Vec<AgentId> {
+        let uses = |agent: &super::state::Agent| {
+            agent.tasks.contains_key(id) || agent.executors.keys().any(|(framework, _)| framework == id)
+        };
+        self.agents.values().filter(|agent| uses(agent)).map(|agent| agent.id.clone()).collect()
+    }
+
+    /// Ends a framework for good: whatever it runs is shut down, and it may not come back.
+    pub(super) fn end_framework(&mut self, id: &FrameworkId) {
+        self.withdraw_framework_offers(id, false);
+        for agent_id in self.agents_of(id) {
+            self.to_agent(&agent_id, ToAgent::ShutdownFramework { framework_id: id.clone() });
+            self.release_framework_on(&agent_id, id);
+        }
+        let Some(mut framework) = self.frameworks.remove(id) else { return };
+        for client in std::mem::take(&mut framework.clients).into_values() {
+            self.allocator.remove_client(client);
+        }
+        let now = self.now;
+        for (_, mut task) in std::mem::take(&mut framework.tasks) {
+            if !task.state.is_terminal() {
+                task.state = TaskState::Killed;
+                let status = TaskStatus {
+                    reason: Some(Reason::FrameworkRemoved),
+                    message: Some(format!("Framework {id} removed")),
+                    agent_id: Some(task.info.agent_id.clone()),
+                    ..TaskStatus::new(task.info.task_id.clone(), TaskState::Killed, Source::Master, now)
+                };
+                self.operator_event(operator::Event::TaskUpdated {
+                    framework_id: id.clone(),
+                    status: status.clone(),
+                    latest: TaskState::Killed,
+                });
+                task.statuses.push(status);
+            }
+            framework.remember_completed(task);
+        }
+        if let FrameworkState::Connected(stream) =
+            std::mem::replace(&mut framework.state, FrameworkState::Completed)
+        {
+            self.streams.remove(&stream);
+            self.effect(Effect::CloseStream { stream });
+        }
+        framework.unregistered_at = Some(now);
+        self.operator_event(operator::Event::FrameworkRemoved { framework: framework.info.clone() });
+        self.persist(Op::Put(Record::EndedFramework { framework_id: id.clone(), since: now }));
+        self.completed.push_back(framework);
+        if self.completed.len() > COMPLETED_FRAMEWORKS_MAX {
+            self.completed.pop_front();
+        }
+        self.forget_old_endings();
+    }
+
+    fn forget_old_endings(&mut self) {
+        let mut ended: Vec<_> = self
+            .registry
+            .iter()
+            .filter_map(|record| match record {
+                Record::EndedFramework { framework_id, since } => Some((*since, framework_id.clone())),
+                _ => None,
+            })
+            .collect();
+        if ended.len() > COMPLETED_FRAMEWORKS_MAX {
+            ended.sort();
+            let surplus = ended.len() - COMPLETED_FRAMEWORKS_MAX;
+            for (_, framework_id) in ended.drain(..surplus) {
+                self.persist(Op::Delete(RecordKey::EndedFramework(framework_id)));
+            }
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! What tasks and executors hold: every charge and every release of an agent's resources goes through here, so that the
+//! agents' books and the allocator's agree.
+
+use kernel_model::{
+    executor::ExecutorInfo,
+    ids::{AgentId, ExecutorId, FrameworkId, TaskId},
+    resources::Resources,
+    roles::Role,
+    task::Task,
+};
+
+use super::Master;
+use crate::allocator::{AgentSlot, ClientSlot};
+
+impl Master {
+    /// The allocator's client of a framework in a role, made if it is new: found resources may be in roles that the
+    /// framework has left.
+    pub(super) fn client_of(&mut self, framework_id: &FrameworkId, role: &Role) -> Option<ClientSlot> {
+        let framework = self.frameworks.get_mut(framework_id)?;
+        if let Some(client) = framework.clients.get(role) {
+            return Some(*client);
+        }
+        let client = self.allocator.add_client(framework_id, role, Default::default());
+        framework.clients.insert(role.clone(), client);
+        Some(client)
+    }
+
+    /// Enters into the agent's book what was offered and is used now. The allocator has charged it with the offer.
+    pub(super) fn book(&mut self, agent_id: &AgentId, framework_id: &FrameworkId, resources: &Resources) {
+        if resources.is_empty() {
+            return;
+        }
+        if let Some(agent) = self.agents.get_mut(agent_id) {
+            *agent.allocated.entry(framework_id.clone()).or_default() += resources;
+            self.dirty_agents.insert(agent_id.clone());
+        }
+    }
+
+    /// Enters what was found in use at re-registration.
+    pub(super) fn book_found(
+        &mut self,
+        agent_id: &AgentId,
+        framework_id: &FrameworkId,
+        resources: &Resources,
+    ) {
+        self.book(agent_id, framework_id, resources);
+        let Some(slot) = self.agents.get(agent_id).map(|a| a.slot) else { return };
+        for role in resources.allocation_roles() {
+            if let Some(client) = self.client_of(framework_id, role) {
+                self.allocator.charge(slot, client, &resources.of_allocation(role));
+            }
+        }
+    }
+
+    /// Gives back what was in use.
+    pub(super) fn release(&mut self, agent_id: &AgentId, framework_id: &FrameworkId, resources: &Resources) {
+        if resources.is_empty() {
+            return;
+        }
+        let Some(agent) = self.agents.get_mut(agent_id) else { return };
+        let slot = agent.slot;
+        if let Some(held) = agent.allocated.get_mut(framework_id) {
+            held.remove_all(resources);
+            if held.is_empty() {
+                agent.allocated.remove(framework_id);
+            }
+        }
+        self.dirty_agents.insert(agent_id.clone());
+        self.recover(slot, framework_id, resources);
+    }
+
+    /// Gives back to the allocator what was offered or in use.
+    pub(super) fn recover(&mut self, slot: AgentSlot, framework_id: &FrameworkId, resources: &Resources) {
+        let Some(framework) = self.frameworks.get_mut(framework_id) else { return };
+        for role in resources.allocation_roles() {
+            let Some(&client) = framework.clients.get(role) else { continue };
+            self.allocator.recover(slot, client, &resources.of_allocation(role));
+            if self.allocator.is_idle(client) && !framework.info.roles.contains(role) {
+                framework.clients.remove(role);
+                self.allocator.remove_client(client);
+            }
+        }
+    }
+
+    /// Takes a task out of its framework and agent; what it holds is released.
+    pub(super) fn remove_task(&mut self, framework_id: &FrameworkId, task_id: &TaskId) -> Option<Task> {
+        let task = self.frameworks.get_mut(framework_id)?.tasks.remove(task_id)?;
+        let agent_id = task.info.agent_id.clone();
+        if let Some(agent) = self.agents.get_mut(&agent_id)
+            && let Some(tasks) = agent.tasks.get_mut(framework_id)
+        {
+            tasks.remove(task_id);
+            if tasks.is_empty() {
+                agent.tasks.remove(framework_id);
+            }
+        }
+        if !task.state.is_terminal() {
+            self.release(&agent_id, framework_id, &task.info.resources);
+        }
+        Some(task)
+    }
+
+    /// Takes an executor off its agent; what it holds is released.
+    pub(super) fn remove_executor(
+        &mut self,
+        agent_id: &AgentId,
+        framework_id: &FrameworkId,
+        executor_id: &ExecutorId,
+    ) -> Option<ExecutorInfo> {
+        let key = (framework_id.clone(), executor_id.clone());
+        let executor = self.agents.get_mut(agent_id)?.executors.remove(&key)?;
+        self.release(agent_id, framework_id, &executor.resources);
+        Some(executor)
+    }
+
+    /// Releases all that a framework holds on an agent, and forgets its tasks and executors there; the tasks stay in the
+    /// framework's own table.
+    pub(super) fn release_framework_on(&mut self, agent_id: &AgentId, framework_id: &FrameworkId) {
+        let Some(agent) = self.agents.get_mut(agent_id) else { return };
+        agent.tasks.remove(framework_id);
+        agent.executors.retain(|(framework, _), _| framework != framework_id);
+        agent.pending_kills.retain(|(framework, _), _| framework != framework_id);
+        let held = agent.allocated.get(framework_id).cloned().unwrap_or_default();
+        self.release(agent_id, framework_id, &held);
+    }
+}

@@ -1,0 +1,178 @@
+//! Offers: made of allocations, and taken back without an answer.
+
+use kernel_model::{
+    ids::{AgentId, FrameworkId, OfferId},
+    offer::{Filters, Offer},
+    scheduler,
+};
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{Master, timers::Timer};
+use crate::allocator::{AgentSlot, Allocation, ClientSlot};
+
+/// An outstanding offer.
+#[derive(Debug, Clone)]
+pub(super) struct Outstanding {
+    pub(super) offer: Offer,
+    pub(super) slot: AgentSlot,
+    pub(super) client: ClientSlot,
+}
+
+impl Master {
+    /// Runs the allocator over what changed in this step, and sends what it gives: one OFFERS event a framework.
+    pub(super) fn make_offers(&mut self) {
+        let mut batches: BTreeMap<FrameworkId, Vec<Offer>> = BTreeMap::new();
+        for allocation in self.allocator.run(self.now) {
+            let framework_id = allocation.framework.clone();
+            if let Some(offer) = self.make_offer(allocation) {
+                batches.entry(framework_id).or_default().push(offer);
+            }
+        }
+        for (framework_id, offers) in batches {
+            self.to_framework(&framework_id, scheduler::Event::Offers { offers });
+        }
+    }
+
+    fn make_offer(&mut self, allocation: Allocation) -> Option<Offer> {
+        let agent_id = self.agents_by_slot.get(&allocation.agent)?;
+        let agent = self.agents.get_mut(agent_id)?;
+        let framework = self.frameworks.get_mut(&allocation.framework)?;
+        let number = self.next_offer;
+        self.next_offer += 1;
+        let offer = Offer {
+            id: OfferId::new(format!("{}{number}", self.offer_prefix)),
+            framework_id: allocation.framework,
+            agent_id: agent.id.clone(),
+            hostname: agent.info.hostname.clone(),
+            ip: agent.info.ip.clone(),
+            port: agent.info.port,
+            role: allocation.role,
+            resources: allocation.resources,
+            attributes: agent.info.attributes.clone(),
+            executor_ids: agent
+                .executors
+                .keys()
+                .filter(|(owner, _)| *owner == framework.id)
+                .map(|(_, executor)| executor.clone())
+                .collect(),
+        };
+        agent.offered += &offer.resources;
+        agent.offers.insert(number);
+        framework.offers.insert(number);
+        let outstanding =
+            Outstanding { offer: offer.clone(), slot: allocation.agent, client: allocation.client };
+        self.offers.insert(number, outstanding);
+        if let Some(timeout) = self.config.offer_timeout {
+            self.timers.set(self.now + timeout, Timer::OfferExpiry { number });
+        }
+        Some(offer)
+    }
+
+    /// The number in an offer's id, if this master made it.
+    pub(super) fn offer_number(&self, id: &OfferId) -> Option<u64> {
+        let digits = id.as_str().strip_prefix(self.offer_prefix.as_str())?;
+        let plain = digits.bytes().all(|b| b.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
+        plain.then(|| digits.parse().ok()).flatten()
+    }
+
+    /// Ends an offer. Its resources stay charged in the allocator: the caller says where they go.
+    pub(super) fn remove_offer(&mut self, number: u64) -> Option<Outstanding> {
+        let outstanding = self.offers.remove(&number)?;
+        if let Some(agent) = self.agents.get_mut(&outstanding.offer.agent_id) {
+            agent.offered.remove_all(&outstanding.offer.resources);
+            agent.offers.remove(&number);
+        }
+        if let Some(framework) = self.frameworks.get_mut(&outstanding.offer.framework_id) {
+            framework.offers.remove(&number);
+        }
+        Some(outstanding)
+    }
+
+    /// Ends an offer and gives its resources back; `rescind` tells the framework.
+    pub(super) fn withdraw_offer(&mut self, number: u64, rescind: bool) {
+        let Some(outstanding) = self.remove_offer(number) else { return };
+        let offer = outstanding.offer;
+        self.allocator.recover(outstanding.slot, outstanding.client, &offer.resources);
+        if rescind {
+            self.to_framework(&offer.framework_id, scheduler::Event::Rescind { offer_id: offer.id });
+        }
+    }
+
+    pub(super) fn withdraw_framework_offers(&mut self, id: &FrameworkId, rescind: bool) {
+        let numbers = self.frameworks.get(id).map(|f| f.offers.clone()).unwrap_or_default();
+        for number in numbers {
+            self.withdraw_offer(number, rescind);
+        }
+    }
+
+    pub(super) fn withdraw_agent_offers(&mut self, id: &AgentId) {
+        let numbers = self.agents.get(id).map(|a| a.offers.clone()).unwrap_or_default();
+        for number in numbers {
+            self.withdraw_offer(number, true);
+        }
+    }
+
+    pub(super) fn withdraw_all_offers(&mut self) {
+        let numbers: Vec<u64> = self.offers.keys().copied().collect();
+        for number in numbers {
+            self.withdraw_offer(number, true);
+        }
+    }
+
+    /// Offers in roles that the framework has left.
+    pub(super) fn withdraw_offers_of_dropped_roles(&mut self, id: &FrameworkId) {
+        let Some(framework) = self.frameworks.get(id) else { return };
+        let dropped: Vec<u64> = framework
+            .offers
+            .iter()
+            .copied()
+            .filter(|number| {
+                self.offers.get(number).is_some_and(|o| !framework.info.roles.contains(&o.offer.role))
+            })
+            .collect();
+        for number in dropped {
+            self.withdraw_offer(number, true);
+        }
+    }
+
+    /// An offer's lease ended. Unlike Mesos this counts as a refusal: otherwise a framework that never answers, and so
+    /// never holds anything, would get the same resources again at once and for ever.
+    pub(super) fn offer_expired(&mut self, number: u64) {
+        let Some(outstanding) = self.offers.get(&number) else { return };
+        let (slot, client) = (outstanding.slot, outstanding.client);
+        let resources = outstanding.offer.resources.clone();
+        self.withdraw_offer(number, true);
+        self.allocator.refuse(self.now, slot, client, &resources, Filters::default().refuse, false);
+    }
+
+    pub(super) fn decline(&mut self, framework_id: &FrameworkId, offer_ids: &[OfferId], filters: Filters) {
+        for id in offer_ids {
+            let Some(number) = self.offer_number(id) else { continue };
+            let own = self.offers.get(&number).is_some_and(|o| o.offer.framework_id == *framework_id);
+            if !own {
+                continue;
+            }
+            let outstanding = self.remove_offer(number).expect("invariant: looked up above");
+            self.give_back(&outstanding, &outstanding.offer.resources, filters.refuse, false);
+        }
+    }
+
+    /// Returns resources of a finished offer to the pool; the framework does not want them for a while.
+    pub(super) fn give_back(
+        &mut self,
+        outstanding: &Outstanding,
+        resources: &kernel_model::resources::Resources,
+        refuse: Duration,
+        progress: bool,
+    ) {
+        if resources.is_empty() {
+            return;
+        }
+        self.allocator.recover(outstanding.slot, outstanding.client, resources);
+        let refuse = refuse.min(REFUSE_MAX);
+        self.allocator.refuse(self.now, outstanding.slot, outstanding.client, resources, refuse, progress);
+    }
+}
+
+/// The longest refusal, as in Mesos: 365 days.
+const REFUSE_MAX: Duration = Duration::from_secs(365 * 24 * 3600);

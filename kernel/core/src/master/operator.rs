@@ -1,0 +1,100 @@
+//! What operators may change.
+
+use kernel_model::{ids::AgentId, roles::Role};
+
+use super::{
+    Master,
+    effect::{Answer, Op, Record, RecordKey, Refusal},
+    event::OperatorCall,
+};
+
+impl Master {
+    pub(super) fn operator_call(&mut self, call: OperatorCall) -> Result<Answer, Refusal> {
+        match call {
+            OperatorCall::Teardown { framework_id } => {
+                if !self.frameworks.contains_key(&framework_id) {
+                    return Err(Refusal::Invalid("No framework found with specified ID".to_owned()));
+                }
+                self.end_framework(&framework_id);
+            }
+            OperatorCall::UpdateWeights { weights } => self.update_weights(weights)?,
+            OperatorCall::MarkAgentGone { agent_id } => {
+                if !self.mark_gone(&agent_id) {
+                    return Err(Refusal::NotFound(format!("Agent '{agent_id}' not found")));
+                }
+            }
+            OperatorCall::DeactivateAgent { agent_id } => self.set_deactivated(&agent_id, true)?,
+            OperatorCall::ReactivateAgent { agent_id } => self.set_deactivated(&agent_id, false)?,
+            OperatorCall::Unsupported { kind } => {
+                return Err(Refusal::Unsupported(format!("{kind} is not supported by this version")));
+            }
+        }
+        Ok(Answer::Done)
+    }
+
+    fn update_weights(&mut self, weights: Vec<(Role, f64)>) -> Result<(), Refusal> {
+        if let Some((role, weight)) =
+            weights.iter().find(|(_, weight)| !(weight.is_finite() && *weight > 0.0))
+        {
+            let text = format!("Invalid weight '{weight}' for role '{role}': Weights must be positive");
+            return Err(Refusal::Invalid(text));
+        }
+        let mut affected = false;
+        for (role, weight) in weights {
+            self.allocator.set_weight(&role, weight);
+            affected |= self.frameworks.values().any(|f| f.info.roles.iter().any(|r| r.is_within(&role)));
+            let record = Record::Weight { role, weight };
+            if self.registry.get(&record.key()) != Some(&record) {
+                self.persist(Op::Put(record));
+            }
+        }
+        if affected {
+            self.withdraw_all_offers();
+        }
+        Ok(())
+    }
+
+    fn set_deactivated(&mut self, id: &AgentId, deactivated: bool) -> Result<(), Refusal> {
+        let (info, before, unreachable_since) = if let Some(agent) = self.agents.get_mut(id) {
+            let before = std::mem::replace(&mut agent.deactivated, deactivated);
+            (agent.info.clone(), before, None)
+        } else if let Some(absent) = self.absent.get_mut(id) {
+            let before = std::mem::replace(&mut absent.deactivated, deactivated);
+            (absent.info.clone(), before, absent.unreachable_since)
+        } else {
+            return Err(Refusal::Invalid("Unknown agent".to_owned()));
+        };
+        if before == deactivated {
+            if !deactivated {
+                return Err(Refusal::Invalid("Agent is not deactivated".to_owned()));
+            }
+            return Ok(());
+        }
+        self.persist(Op::Put(Record::Agent { info, deactivated, unreachable_since }));
+        if let Some(agent) = self.agents.get(id) {
+            let (slot, active) = (agent.slot, agent.is_active());
+            self.dirty_agents.insert(id.clone());
+            self.allocator.set_agent_active(slot, active);
+            if !active {
+                self.withdraw_agent_offers(id);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn recall_weights(&mut self) {
+        for record in self.registry.iter() {
+            if let Record::Weight { role, weight } = record {
+                self.allocator.set_weight(role, *weight);
+            }
+        }
+    }
+
+    /// The weight of a role: 1 unless set.
+    pub(super) fn weight_of(&self, role: &Role) -> f64 {
+        match self.registry.get(&RecordKey::Weight(role.clone())) {
+            Some(Record::Weight { weight, .. }) => *weight,
+            _ => 1.0,
+        }
+    }
+}

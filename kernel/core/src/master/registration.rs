@@ -1,0 +1,398 @@
+//! How agents come and come back: registration, re-registration, and what is made of what they report.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use kernel_model::{
+    agent::{AgentInfo, AgentState, ToAgent},
+    executor::ExecutorInfo,
+    framework::FrameworkInfo,
+    ids::{AgentId, FrameworkId, TaskId},
+    operator, scheduler,
+    task::{Reason, Task, TaskInfo, TaskState},
+};
+
+use super::{
+    Master,
+    accept::loss,
+    effect::{Effect, Op, Record, RecordKey},
+    state::{Agent, FrameworkState},
+    timers::Timer,
+};
+use crate::effect::LinkId;
+
+/// All that an agent says when it comes back.
+pub(super) struct Report {
+    pub(super) info: AgentInfo,
+    pub(super) frameworks: Vec<FrameworkInfo>,
+    pub(super) executors: Vec<ExecutorInfo>,
+    pub(super) tasks: Vec<Task>,
+}
+
+impl Master {
+    pub(super) fn register(&mut self, link: LinkId, mut info: AgentInfo) {
+        if let Some(Some(known)) = self.links.get(&link).cloned() {
+            // A retry: the first answer is on its way, and a second does no harm.
+            let message = self.registered(&known);
+            return self.to_agent(&known, message);
+        }
+        self.replace_agents_at(&info);
+        let id = AgentId::new(format!("{}-S{}", self.config.info.id, self.next_agent));
+        self.next_agent += 1;
+        info.id = Some(id.clone());
+        info.resources = info.resources.unallocated();
+        self.persist(Op::Put(Record::Agent {
+            info: info.clone(),
+            deactivated: false,
+            unreachable_since: None,
+        }));
+        self.insert_agent(id.clone(), info, link, false);
+        let message = self.registered(&id);
+        self.to_agent(&id, message);
+        self.agent_added(&id);
+        self.start_pings(&id);
+    }
+
+    fn registered(&self, id: &AgentId) -> ToAgent {
+        ToAgent::Registered {
+            agent_id: id.clone(),
+            ping_interval: self.config.ping_interval,
+            ping_timeouts: self.config.ping_timeouts,
+        }
+    }
+
+    /// An agent without an id at the name and address of a known one: that one's memory is gone, and so is all it ran.
+    fn replace_agents_at(&mut self, info: &AgentInfo) {
+        let same = |other: &AgentInfo| {
+            other.hostname == info.hostname && other.ip == info.ip && other.port == info.port
+        };
+        let present: Vec<AgentId> =
+            self.agents.values().filter(|a| same(&a.info)).map(|a| a.id.clone()).collect();
+        for id in present {
+            self.remove_agent(&id, "a new agent registered at the same address");
+        }
+        let recovered: Vec<AgentId> = self
+            .absent
+            .iter()
+            .filter(|(_, a)| a.unreachable_since.is_none() && same(&a.info))
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in recovered {
+            self.absent.remove(&id);
+            self.persist(Op::Delete(RecordKey::Agent(id.clone())));
+            self.operator_event(operator::Event::AgentRemoved { agent_id: id });
+        }
+    }
+
+    fn insert_agent(&mut self, id: AgentId, info: AgentInfo, link: LinkId, deactivated: bool) {
+        let slot = self.allocator.add_agent(&info.resources, !deactivated);
+        self.agents_by_slot.insert(slot, id.clone());
+        self.links.insert(link, Some(id.clone()));
+        let agent = Agent {
+            id: id.clone(),
+            info,
+            state: AgentState::Connected,
+            link: Some(link),
+            deactivated,
+            registered_at: self.now,
+            reregistered_at: None,
+            tasks: BTreeMap::new(),
+            executors: BTreeMap::new(),
+            allocated: BTreeMap::new(),
+            offered: Default::default(),
+            slot,
+            offers: BTreeSet::new(),
+            pending_kills: BTreeMap::new(),
+            missed_pings: 0,
+            epoch: 0,
+        };
+        self.agents.insert(id, agent);
+    }
+
+    fn agent_added(&mut self, id: &AgentId) {
+        if let Some(agent) = self.agents.get(id) {
+            let snapshot = agent.snapshot();
+            self.dirty_agents.remove(id);
+            self.operator_event(operator::Event::AgentAdded { agent: snapshot });
+        }
+    }
+
+    pub(super) fn reregister(&mut self, link: LinkId, mut report: Report) {
+        let Some(id) = report.info.id.clone() else {
+            return self.turn_away(link, "Re-registration without an agent ID");
+        };
+        if self.registry.get(&RecordKey::GoneAgent(id.clone())).is_some() {
+            return self.turn_away(link, "Agent has been marked gone");
+        }
+        report.info.resources = report.info.resources.unallocated();
+        for framework in std::mem::take(&mut report.frameworks) {
+            self.learn_of_framework(framework);
+        }
+        if self.agents.contains_key(&id) {
+            self.welcome_known(&id, link, report);
+        } else {
+            self.readmit(&id, link, report);
+        }
+        self.send_pending(&id);
+        self.start_pings(&id);
+    }
+
+    fn turn_away(&mut self, link: LinkId, message: &str) {
+        self.links.remove(&link);
+        self.effect(Effect::ToAgent { link, message: ToAgent::Shutdown { message: message.to_owned() } });
+        self.effect(Effect::CloseLink { link });
+    }
+
+    /// A framework that only its agents remember, until it subscribes again.
+    fn learn_of_framework(&mut self, info: FrameworkInfo) {
+        let Some(id) = info.id.clone() else { return };
+        let ended = self.registry.get(&RecordKey::EndedFramework(id.clone())).is_some();
+        if !ended && !self.frameworks.contains_key(&id) {
+            self.insert_framework(info, FrameworkState::Recovered);
+            self.refresh_clients(&id);
+        }
+    }
+
+    /// The agent was disconnected, or its old link is dead without anybody having noticed.
+    fn welcome_known(&mut self, id: &AgentId, link: LinkId, report: Report) {
+        let agent = self.agents.get_mut(id).expect("invariant: looked up by the caller");
+        let old = agent.link.replace(link);
+        agent.state = AgentState::Connected;
+        agent.epoch += 1;
+        agent.reregistered_at = Some(self.now);
+        let (slot, deactivated) = (agent.slot, agent.deactivated);
+        if agent.info != report.info {
+            agent.info = report.info.clone();
+            self.allocator.set_total(slot, &report.info.resources);
+            self.persist(Op::Put(Record::Agent {
+                info: report.info.clone(),
+                deactivated,
+                unreachable_since: None,
+            }));
+        }
+        self.links.insert(link, Some(id.clone()));
+        if let Some(old) = old.filter(|old| *old != link) {
+            self.links.remove(&old);
+            self.effect(Effect::CloseLink { link: old });
+            // What was on its way through the old link is lost, offers' launches included.
+            self.withdraw_agent_offers(id);
+        }
+        self.allocator.set_agent_active(slot, !deactivated);
+        self.dirty_agents.insert(id.clone());
+        let unknown_here = self.forget_unreported(id, &report);
+        self.send_reregistered(id, unknown_here);
+        self.adopt(id, report, false);
+    }
+
+    fn send_reregistered(&mut self, id: &AgentId, unknown_here: Vec<(FrameworkId, TaskId)>) {
+        let message = ToAgent::Reregistered {
+            agent_id: id.clone(),
+            ping_interval: self.config.ping_interval,
+            ping_timeouts: self.config.ping_timeouts,
+            unknown_here,
+        };
+        self.to_agent(id, message);
+    }
+
+    /// Tasks that the agent did not name: those that ended are done; it is asked about the others. Executors that it did
+    /// not name are over.
+    fn forget_unreported(&mut self, id: &AgentId, report: &Report) -> Vec<(FrameworkId, TaskId)> {
+        let agent = self.agents.get(id).expect("invariant: looked up by the caller");
+        let reported: BTreeSet<(&FrameworkId, &TaskId)> =
+            report.tasks.iter().map(|t| (&t.framework_id, &t.info.task_id)).collect();
+        let missing: Vec<(FrameworkId, TaskId)> = agent
+            .tasks
+            .iter()
+            .flat_map(|(framework, tasks)| tasks.iter().map(move |task| (framework, task)))
+            .filter(|key| !reported.contains(key))
+            .map(|(framework, task)| (framework.clone(), task.clone()))
+            .collect();
+        let running: BTreeSet<_> = report
+            .executors
+            .iter()
+            .filter_map(|e| Some((e.framework_id.clone()?, e.executor_id.clone())))
+            .collect();
+        let over: Vec<_> = agent.executors.keys().filter(|key| !running.contains(key)).cloned().collect();
+        for (framework, executor) in over {
+            self.remove_executor(id, &framework, &executor);
+        }
+        let mut unknown = Vec::new();
+        for (framework, task) in missing {
+            let ended = self
+                .frameworks
+                .get(&framework)
+                .and_then(|f| f.tasks.get(&task))
+                .is_some_and(|t| t.state.is_terminal());
+            if ended {
+                self.complete_task(&framework, &task);
+            } else {
+                unknown.push((framework, task));
+            }
+        }
+        unknown
+    }
+
+    /// The agent was recovered, unreachable, or is not in the registry at all (any more).
+    fn readmit(&mut self, id: &AgentId, link: LinkId, report: Report) {
+        let absent = self.absent.remove(id);
+        let deactivated = absent.as_ref().is_some_and(|a| a.deactivated);
+        let was_recovered = absent.as_ref().is_some_and(|a| a.unreachable_since.is_none());
+        let record = Record::Agent { info: report.info.clone(), deactivated, unreachable_since: None };
+        if self.registry.get(&record.key()) != Some(&record) {
+            self.persist(Op::Put(record));
+        }
+        self.insert_agent(id.clone(), report.info.clone(), link, deactivated);
+        let now = self.now;
+        if let Some(agent) = self.agents.get_mut(id) {
+            agent.reregistered_at = Some(now);
+        }
+        self.send_reregistered(id, Vec::new());
+        self.adopt(id, report, !was_recovered);
+        self.give_up_unreported(id);
+        self.agent_added(id);
+    }
+
+    /// Enters what the agent runs. `announce` tells frameworks that their tasks are reachable again.
+    fn adopt(&mut self, id: &AgentId, report: Report, announce: bool) {
+        let mut ended = BTreeSet::new();
+        for executor in report.executors {
+            let Some(framework_id) = executor.framework_id.clone() else { continue };
+            if self.frameworks.contains_key(&framework_id) {
+                self.adopt_executor(id, framework_id, executor);
+            } else {
+                ended.insert(framework_id);
+            }
+        }
+        for task in report.tasks {
+            let framework_id = task.framework_id.clone();
+            if self.frameworks.contains_key(&framework_id) {
+                self.adopt_task(id, task, announce);
+            } else {
+                ended.insert(framework_id);
+            }
+        }
+        for framework_id in ended {
+            self.to_agent(id, ToAgent::ShutdownFramework { framework_id });
+        }
+    }
+
+    fn adopt_executor(&mut self, id: &AgentId, framework_id: FrameworkId, executor: ExecutorInfo) {
+        let agent = self.agents.get_mut(id).expect("invariant: inserted by the caller");
+        let key = (framework_id.clone(), executor.executor_id.clone());
+        if agent.executors.contains_key(&key) {
+            return;
+        }
+        let resources = executor.resources.clone();
+        agent.executors.insert(key, executor);
+        self.book_found(id, &framework_id, &resources);
+    }
+
+    fn adopt_task(&mut self, id: &AgentId, mut task: Task, announce: bool) {
+        let framework_id = task.framework_id.clone();
+        let task_id = task.info.task_id.clone();
+        let framework = self.frameworks.get_mut(&framework_id).expect("invariant: looked up by the caller");
+        framework.unreachable_tasks.retain(|t| t.info.task_id != task_id);
+        if let Some(known) = framework.tasks.get_mut(&task_id) {
+            if known.info.agent_id != *id {
+                // The id was used again while this agent was away: the later one stands.
+                return self.to_agent(id, ToAgent::KillTask { framework_id, task_id, grace: None });
+            }
+            known.unacknowledged = task.unacknowledged.or(known.unacknowledged);
+            if known.state.is_terminal() {
+                return;
+            }
+            known.state = task.state;
+            if task.state.is_terminal() {
+                let resources = known.info.resources.clone();
+                self.release(id, &framework_id, &resources);
+            }
+            return;
+        }
+        let over = framework
+            .completed_tasks
+            .iter()
+            .any(|t| t.info.task_id == task_id && t.info.agent_id == *id && t.state.is_terminal());
+        if over && task.state.is_terminal() {
+            // Acknowledged, and the agent has not heard of it: it will send the update again.
+            return;
+        }
+        if over {
+            // It was declared lost with its agent's link, and that stands; it is accounted for until it has ended.
+            let kill = ToAgent::KillTask {
+                framework_id: framework_id.clone(),
+                task_id: task_id.clone(),
+                grace: None,
+            };
+            self.to_agent(id, kill);
+        }
+        let framework = self.frameworks.get_mut(&framework_id).expect("invariant: looked up above");
+        task.info = TaskInfo { data: Bytes::new(), executor: None, agent_id: id.clone(), ..task.info };
+        let resources = task.info.resources.clone();
+        let holds = !task.state.is_terminal();
+        framework.tasks.insert(task_id.clone(), task.clone());
+        let agent = self.agents.get_mut(id).expect("invariant: inserted by the caller");
+        agent.tasks.entry(framework_id.clone()).or_default().insert(task_id);
+        if holds {
+            self.book_found(id, &framework_id, &resources);
+        }
+        if announce && !over {
+            let state = task.unacknowledged.map_or(task.state, |(state, _)| state);
+            let status = self.status_of(&task, state, Reason::AgentReregistered);
+            self.to_framework(&framework_id, scheduler::Event::Update { status });
+        }
+        self.operator_event(operator::Event::TaskAdded { task });
+    }
+
+    /// Tasks that were unreachable with this agent and did not come back with it are over. Mesos leaves them unreachable
+    /// until somebody asks; telling it at once is what the answer would be.
+    fn give_up_unreported(&mut self, id: &AgentId) {
+        let mut over = Vec::new();
+        for framework in self.frameworks.values_mut() {
+            let (lost, kept) = std::mem::take(&mut framework.unreachable_tasks)
+                .into_iter()
+                .partition(|t| t.info.agent_id == *id);
+            framework.unreachable_tasks = kept;
+            let lost: std::collections::VecDeque<Task> = lost;
+            over.extend(lost.into_iter().map(|task| (framework.id.clone(), task)));
+        }
+        for (framework_id, mut task) in over {
+            let framework = &self.frameworks[&framework_id];
+            let state = loss(&framework.info, TaskState::Gone);
+            let mut status = self.status_of(&task, state, Reason::Reconciliation);
+            status.message = Some("Reconciliation: Task is unknown to the agent".to_owned());
+            task.state = state;
+            task.statuses.push(status.clone());
+            if let Some(framework) = self.frameworks.get_mut(&framework_id) {
+                framework.remember_completed(task);
+            }
+            self.to_framework(&framework_id, scheduler::Event::Update { status });
+        }
+    }
+
+    /// What could not be sent while the agent was away.
+    fn send_pending(&mut self, id: &AgentId) {
+        let Some(agent) = self.agents.get_mut(id) else { return };
+        let kills = std::mem::take(&mut agent.pending_kills);
+        let here: Vec<FrameworkId> = agent.tasks.keys().cloned().collect();
+        for ((framework_id, task_id), grace) in kills {
+            let runs = self.frameworks.get(&framework_id).and_then(|f| f.tasks.get(&task_id)).is_some();
+            if runs {
+                self.to_agent(id, ToAgent::KillTask { framework_id, task_id, grace });
+            }
+        }
+        for framework_id in here {
+            let connected = self.frameworks.get(&framework_id).filter(|f| f.stream().is_some());
+            if let Some(framework) = connected.map(|f| f.info.clone()) {
+                self.to_agent(id, ToAgent::UpdateFramework { framework });
+            }
+        }
+    }
+
+    fn start_pings(&mut self, id: &AgentId) {
+        let Some(agent) = self.agents.get_mut(id) else { return };
+        agent.missed_pings = 1;
+        let timer = Timer::Ping { agent: id.clone(), epoch: agent.epoch };
+        self.timers.set(self.now + self.config.ping_interval, timer);
+        self.to_agent(id, ToAgent::Ping);
+    }
+}

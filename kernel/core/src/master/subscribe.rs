@@ -1,0 +1,314 @@
+//! SUBSCRIBE and UPDATE_FRAMEWORK: how frameworks come, come back and change.
+
+use std::collections::BTreeSet;
+
+use kernel_model::{
+    agent::ToAgent,
+    framework::{FrameworkCapability, FrameworkInfo},
+    ids::{self, FrameworkId, StreamId},
+    operator,
+    roles::Role,
+    scheduler::{self, Subscribe},
+};
+
+use super::{
+    Master,
+    effect::{Answer, Effect, RecordKey, Refusal},
+    state::{Framework, FrameworkState},
+    timers::Timer,
+};
+use crate::{allocator::Handles, effect::RequestId};
+
+/// The heartbeat that frameworks are promised; the HTTP door keeps the promise.
+pub const HEARTBEAT_INTERVAL: std::time::Duration = std::time::Duration::from_secs(15);
+
+impl Master {
+    pub(super) fn subscribe(
+        &mut self,
+        request: RequestId,
+        stream: StreamId,
+        principal: Option<String>,
+        mut subscribe: Subscribe,
+    ) {
+        if let (Some(who), Some(claimed)) = (&principal, &subscribe.framework.principal)
+            && who != claimed
+        {
+            return self.reply(request, Err(Refusal::Invalid(principal_mismatch(who, claimed))));
+        }
+        if subscribe.framework.principal.is_none() {
+            subscribe.framework.principal = principal;
+        }
+        if subscribe.framework.id.as_ref().is_some_and(|id| id.as_str().is_empty()) {
+            subscribe.framework.id = None;
+        }
+        self.reply(request, Ok(Answer::Stream));
+        if let Some(message) = self.subscription_defect(&subscribe) {
+            return self.refuse_stream(stream, message);
+        }
+        match subscribe.framework.id.clone() {
+            None => self.add_framework(stream, subscribe),
+            Some(id) if self.frameworks.contains_key(&id) => self.resubscribe(id, stream, subscribe),
+            Some(_) => self.add_framework(stream, subscribe),
+        }
+    }
+
+    fn subscription_defect(&self, subscribe: &Subscribe) -> Option<String> {
+        let info = &subscribe.framework;
+        if let Some(defect) = framework_defect(info) {
+            return Some(defect);
+        }
+        if let Some(defect) = suppression_defect(info, &subscribe.suppressed_roles) {
+            return Some(defect);
+        }
+        let id = info.id.as_ref()?;
+        if self.registry.get(&RecordKey::EndedFramework(id.clone())).is_some() {
+            return Some("Framework has been removed".to_owned());
+        }
+        let known = self.frameworks.get(id)?;
+        (known.info.principal != info.principal)
+            .then(|| "Changing framework's principal is not allowed.".to_owned())
+    }
+
+    fn refuse_stream(&mut self, stream: StreamId, message: String) {
+        self.effect(Effect::ToScheduler {
+            stream: stream.clone(),
+            event: scheduler::Event::Error { message },
+        });
+        self.effect(Effect::CloseStream { stream });
+    }
+
+    fn add_framework(&mut self, stream: StreamId, subscribe: Subscribe) {
+        let mut info = subscribe.framework;
+        let id = info.id.get_or_insert_with(|| {
+            let number = self.next_framework;
+            self.next_framework += 1;
+            FrameworkId::new(format!("{}-{number:04}", self.config.info.id))
+        });
+        let id = id.clone();
+        self.insert_framework(info, FrameworkState::Connected(stream.clone()));
+        let framework = self.frameworks.get_mut(&id).expect("invariant: inserted just now");
+        framework.suppressed_roles = subscribe.suppressed_roles;
+        self.streams.insert(stream, id.clone());
+        self.send_subscribed(&id);
+        self.refresh_clients(&id);
+    }
+
+    /// Puts a framework into the tables, without a subscription's effects.
+    pub(super) fn insert_framework(&mut self, info: FrameworkInfo, state: FrameworkState) {
+        let id = info.id.clone().expect("invariant: frameworks in the tables have ids");
+        self.operator_event(operator::Event::FrameworkAdded { framework: info.clone() });
+        self.frameworks.insert(
+            id.clone(),
+            Framework {
+                id,
+                info,
+                state,
+                registered_at: self.now,
+                reregistered_at: None,
+                unregistered_at: None,
+                tasks: Default::default(),
+                unreachable_tasks: Default::default(),
+                completed_tasks: Default::default(),
+                suppressed_roles: BTreeSet::new(),
+                clients: Default::default(),
+                offers: BTreeSet::new(),
+                epoch: 0,
+            },
+        );
+    }
+
+    fn resubscribe(&mut self, id: FrameworkId, stream: StreamId, subscribe: Subscribe) {
+        self.withdraw_framework_offers(&id, false);
+        let now = self.now;
+        let framework = self.frameworks.get_mut(&id).expect("invariant: looked up by the caller");
+        let before = std::mem::replace(&mut framework.state, FrameworkState::Connected(stream.clone()));
+        framework.epoch += 1;
+        framework.reregistered_at = Some(now);
+        framework.unregistered_at = None;
+        framework.suppressed_roles = subscribe.suppressed_roles;
+        merge_info(&mut framework.info, subscribe.framework);
+        let info = framework.info.clone();
+        if let FrameworkState::Connected(old) = before {
+            self.streams.remove(&old);
+            self.refuse_stream(old, "Framework failed over".to_owned());
+        }
+        self.streams.insert(stream, id.clone());
+        self.operator_event(operator::Event::FrameworkUpdated { framework: info });
+        self.send_subscribed(&id);
+        self.inform_agents_of(&id);
+        self.refresh_clients(&id);
+    }
+
+    fn send_subscribed(&mut self, id: &FrameworkId) {
+        let event = scheduler::Event::Subscribed {
+            framework_id: id.clone(),
+            heartbeat_interval: HEARTBEAT_INTERVAL,
+            master: self.config.info.clone(),
+        };
+        self.to_framework(id, event);
+    }
+
+    /// Tells the agents that run something of the framework what it is now, which also makes them send its updates again.
+    fn inform_agents_of(&mut self, id: &FrameworkId) {
+        let Some(framework) = self.frameworks.get(id) else { return };
+        let info = framework.info.clone();
+        for agent in self.agents_of(id) {
+            self.to_agent(&agent, ToAgent::UpdateFramework { framework: info.clone() });
+        }
+    }
+
+    pub(super) fn update_framework(
+        &mut self,
+        id: &FrameworkId,
+        mut info: FrameworkInfo,
+        suppressed: BTreeSet<Role>,
+    ) -> Result<Answer, Refusal> {
+        let framework = self.frameworks.get_mut(id).expect("invariant: looked up by the door's checks");
+        let old = &framework.info;
+        if info.id.as_ref() != Some(id) {
+            return Err(Refusal::Invalid(
+                "'framework_id' differs from 'update_framework.framework_info.id'".into(),
+            ));
+        }
+        if info.principal.is_none() {
+            info.principal.clone_from(&old.principal);
+        }
+        let fixed = [
+            ("user", old.user.clone(), info.user.clone()),
+            ("checkpoint", old.checkpoint.to_string(), info.checkpoint.to_string()),
+            (
+                "principal",
+                old.principal.clone().unwrap_or_default(),
+                info.principal.clone().unwrap_or_default(),
+            ),
+        ];
+        let defect = framework_defect(&info).or_else(|| suppression_defect(&info, &suppressed)).or_else(|| {
+            fixed.iter().find(|(_, from, to)| from != to).map(|(field, from, to)| {
+                format!(
+                    "Updating 'FrameworkInfo.{field}' is unsupported; attempted to update from '{from}' to '{to}'"
+                )
+            })
+        });
+        if let Some(defect) = defect {
+            return Err(Refusal::Invalid(defect));
+        }
+        let changed = *old != info;
+        framework.suppressed_roles = suppressed;
+        merge_info(&mut framework.info, info);
+        let info = framework.info.clone();
+        self.withdraw_offers_of_dropped_roles(id);
+        if changed {
+            self.operator_event(operator::Event::FrameworkUpdated { framework: info });
+        }
+        self.inform_agents_of(id);
+        self.refresh_clients(id);
+        Ok(Answer::Done)
+    }
+
+    /// Brings the allocator's clients of a framework in line with its roles, suppression, capabilities and connection.
+    pub(super) fn refresh_clients(&mut self, id: &FrameworkId) {
+        let Some(framework) = self.frameworks.get_mut(id) else { return };
+        let handles = handles(&framework.info);
+        for role in &framework.info.roles {
+            if !framework.clients.contains_key(role) {
+                let client = self.allocator.add_client(id, role, handles);
+                framework.clients.insert(role.clone(), client);
+            }
+        }
+        let connected = framework.stream().is_some();
+        let mut left = Vec::new();
+        for (role, client) in &framework.clients {
+            let subscribed = framework.info.roles.contains(role);
+            let asks = connected && subscribed && !framework.suppressed_roles.contains(role);
+            self.allocator.set_client_handles(*client, handles);
+            self.allocator.set_client_active(*client, asks);
+            if !subscribed && self.allocator.is_idle(*client) {
+                left.push(role.clone());
+            }
+        }
+        for role in left {
+            if let Some(client) = framework.clients.remove(&role) {
+                self.allocator.remove_client(client);
+            }
+        }
+    }
+
+    /// The stream of a framework ended: its offers go, its tasks stay, and its time to come back runs.
+    pub(super) fn scheduler_closed(&mut self, stream: &StreamId) {
+        let Some(id) = self.streams.remove(stream) else { return };
+        let now = self.now;
+        let Some(framework) = self.frameworks.get_mut(&id) else { return };
+        framework.state = FrameworkState::Disconnected;
+        framework.unregistered_at = Some(now);
+        framework.epoch += 1;
+        let timeout = framework.info.failover_timeout;
+        let timer = Timer::FrameworkFailover { framework: id.clone(), epoch: framework.epoch };
+        let clients: Vec<_> = framework.clients.values().copied().collect();
+        self.withdraw_framework_offers(&id, false);
+        for client in clients {
+            self.allocator.set_client_active(client, false);
+            self.allocator.clear_filters(client);
+        }
+        if timeout.is_zero() {
+            self.end_framework(&id);
+        } else {
+            self.timers.set(now + timeout, timer);
+        }
+    }
+
+    pub(super) fn failover_timed_out(&mut self, id: &FrameworkId, epoch: u64) {
+        let due = self
+            .frameworks
+            .get(id)
+            .is_some_and(|f| f.epoch == epoch && f.state == FrameworkState::Disconnected);
+        if due {
+            self.end_framework(id);
+        }
+    }
+}
+
+/// The sentence of Mesos where one principal speaks for another's framework.
+pub(super) fn principal_mismatch(who: &str, claimed: &str) -> String {
+    format!("Authenticated principal '{who}' does not match principal '{claimed}' set in `FrameworkInfo`")
+}
+
+fn framework_defect(info: &FrameworkInfo) -> Option<String> {
+    if info.roles.len() > 1 && !info.can(FrameworkCapability::MultiRole) {
+        return Some(
+            "'FrameworkInfo.roles' must not be set when the framework is not MULTI_ROLE capable".to_owned(),
+        );
+    }
+    let mut seen = BTreeSet::new();
+    let twice: Vec<&str> = info.roles.iter().filter(|r| !seen.insert(*r)).map(Role::as_str).collect();
+    if !twice.is_empty() {
+        return Some(format!("'FrameworkInfo.roles' contains duplicate items: {{ {} }}", twice.join(", ")));
+    }
+    match &info.id {
+        Some(id) if !ids::is_legal(id.as_str()) => Some(format!("'{id}' is not a valid framework ID")),
+        _ => None,
+    }
+}
+
+fn suppression_defect(info: &FrameworkInfo, suppressed: &BTreeSet<Role>) -> Option<String> {
+    let stranger = suppressed.iter().find(|role| !info.roles.contains(role))?;
+    Some(format!("Suppressed role '{stranger}' is not contained in the list of roles"))
+}
+
+/// What a framework says of itself anew; its user and its checkpointing stay as they were.
+fn merge_info(old: &mut FrameworkInfo, new: FrameworkInfo) {
+    *old = FrameworkInfo {
+        user: std::mem::take(&mut old.user),
+        checkpoint: old.checkpoint,
+        id: old.id.take(),
+        ..new
+    };
+}
+
+fn handles(info: &FrameworkInfo) -> Handles {
+    Handles {
+        gpus: info.can(FrameworkCapability::GpuResources),
+        revocable: info.can(FrameworkCapability::RevocableResources),
+        shared: info.can(FrameworkCapability::SharedResources),
+        refined: info.can(FrameworkCapability::ReservationRefinement),
+    }
+}

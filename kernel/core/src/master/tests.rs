@@ -1,0 +1,1 @@
+//! The master from outside: events in, a readable log of effects out.

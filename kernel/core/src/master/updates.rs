@@ -1,0 +1,113 @@
+//! Status updates from agents, and the ends of executors.
+
+use bytes::Bytes;
+use kernel_model::{
+    agent::ToAgent,
+    ids::{AgentId, ExecutorId, FrameworkId},
+    operator, scheduler,
+    task::{Reason, Task, TaskState, TaskStatus},
+};
+
+use super::{Master, effect::RecordKey};
+
+/// How many statuses of a task are remembered: there are 14 states, so only one that goes back and forth loses any.
+const STATUSES_MAX: usize = 16;
+
+impl Master {
+    pub(super) fn status_update(
+        &mut self,
+        agent_id: &AgentId,
+        framework_id: FrameworkId,
+        status: TaskStatus,
+        latest: TaskState,
+    ) {
+        let Some(framework) = self.frameworks.get_mut(&framework_id) else {
+            if self.registry.get(&RecordKey::EndedFramework(framework_id.clone())).is_some() {
+                self.to_agent(agent_id, ToAgent::ShutdownFramework { framework_id });
+            }
+            return;
+        };
+        let Some(task) = framework.tasks.get_mut(&status.task_id) else {
+            // It may have ended in this master's eyes; the framework is told all the same, and acknowledges.
+            return self.to_framework(&framework_id, scheduler::Event::Update { status });
+        };
+        if task.info.agent_id != *agent_id {
+            return self.answer_for_the_other_one(agent_id, framework_id, status);
+        }
+        let before = task.state;
+        let told = record(task, &status, latest);
+        let ended = task.state.is_terminal() && !before.is_terminal();
+        let resources = ended.then(|| task.info.resources.clone());
+        let done = ended && status.uuid.is_none();
+        if let Some(resources) = resources {
+            self.release(agent_id, &framework_id, &resources);
+        }
+        if told {
+            let event = operator::Event::TaskUpdated {
+                framework_id: framework_id.clone(),
+                status: TaskStatus { data: Bytes::new(), ..status.clone() },
+                latest,
+            };
+            self.operator_event(event);
+        }
+        if done {
+            self.complete_task(&framework_id, &status.task_id);
+        }
+        self.to_framework(&framework_id, scheduler::Event::Update { status });
+    }
+
+    /// An agent reports on a task whose id the framework has used again on another agent meanwhile. The framework would
+    /// take it for the new one, so the master answers in its place.
+    fn answer_for_the_other_one(
+        &mut self,
+        agent_id: &AgentId,
+        framework_id: FrameworkId,
+        status: TaskStatus,
+    ) {
+        if let Some(uuid) = status.uuid {
+            let message = ToAgent::Acknowledge { framework_id, task_id: status.task_id, uuid };
+            self.to_agent(agent_id, message);
+        }
+    }
+
+    pub(super) fn executor_exited(
+        &mut self,
+        agent_id: &AgentId,
+        framework_id: &FrameworkId,
+        executor_id: ExecutorId,
+        status: i32,
+    ) {
+        if self.remove_executor(agent_id, framework_id, &executor_id).is_none() {
+            return;
+        }
+        let event = scheduler::Event::Failure {
+            agent_id: Some(agent_id.clone()),
+            executor_id: Some(executor_id),
+            status: Some(status),
+        };
+        self.to_framework(framework_id, event);
+    }
+}
+
+/// Enters a status into the task's record; returns whether operators are to be told.
+fn record(task: &mut Task, status: &TaskStatus, latest: TaskState) -> bool {
+    let before = task.state;
+    if !task.state.is_terminal() {
+        task.state = latest;
+    }
+    if status.uuid.is_some() {
+        task.unacknowledged = Some((status.state, status.uuid));
+    }
+    let checked =
+        matches!(status.reason, Some(Reason::TaskCheckStatusUpdated | Reason::TaskHealthCheckStatusUpdated));
+    let again = task.statuses.last().is_some_and(|last| last.uuid == status.uuid && status.uuid.is_some());
+    let kept = TaskStatus { data: Bytes::new(), ..status.clone() };
+    match task.statuses.last_mut() {
+        Some(last) if last.state == status.state => *last = kept,
+        _ => task.statuses.push(kept),
+    }
+    if task.statuses.len() > STATUSES_MAX {
+        task.statuses.remove(0);
+    }
+    task.state != before || (checked && !again)
+}

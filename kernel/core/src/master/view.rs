@@ -1,0 +1,179 @@
+//! What doors and projections may see of the master. Reads only.
+
+use std::collections::BTreeMap;
+
+use kernel_model::{
+    agent::AgentSnapshot,
+    ids::{AgentId, FrameworkId, OfferId, StreamId},
+    offer::Offer,
+    resources::Resources,
+    roles::Role,
+};
+
+use super::{
+    Master,
+    effect::Record,
+    registry::Registry,
+    state::{AbsentAgent, Agent, Framework, MasterConfig, RoleView},
+};
+use crate::{
+    allocator::{Allocator, WaitReason},
+    effect::LinkId,
+};
+
+impl Master {
+    /// How it behaves.
+    pub fn config(&self) -> &MasterConfig {
+        &self.config
+    }
+
+    /// What it must know again after a restart.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Agents that are connected or disconnected.
+    pub fn agents(&self) -> impl Iterator<Item = &Agent> {
+        self.agents.values()
+    }
+
+    /// One of [`Master::agents`].
+    pub fn agent(&self, id: &AgentId) -> Option<&Agent> {
+        self.agents.get(id)
+    }
+
+    /// Agents of the registry that are not there: recovered and not back yet, or unreachable.
+    pub fn absent_agents(&self) -> impl Iterator<Item = &AbsentAgent> {
+        self.absent.values()
+    }
+
+    /// Agents of the registry that have not come back since the master started.
+    pub fn recovered_agents(&self) -> impl Iterator<Item = &AbsentAgent> {
+        self.absent.values().filter(|a| a.unreachable_since.is_none())
+    }
+
+    /// All agents, present and absent, as a projection of the cluster begins with.
+    pub fn agent_snapshots(&self) -> Vec<AgentSnapshot> {
+        let present = self.agents.values().map(Agent::snapshot);
+        present.chain(self.absent.values().map(AbsentAgent::snapshot)).collect()
+    }
+
+    /// Frameworks that have not ended.
+    pub fn frameworks(&self) -> impl Iterator<Item = &Framework> {
+        self.frameworks.values()
+    }
+
+    /// One of [`Master::frameworks`].
+    pub fn framework(&self, id: &FrameworkId) -> Option<&Framework> {
+        self.frameworks.get(id)
+    }
+
+    /// Frameworks that ended, oldest first.
+    pub fn completed_frameworks(&self) -> impl Iterator<Item = &Framework> {
+        self.completed.iter()
+    }
+
+    /// The outstanding offers of a framework, or of all.
+    pub fn offers<'a>(&'a self, of: Option<&'a FrameworkId>) -> impl Iterator<Item = &'a Offer> {
+        let own = of.map(|id| self.frameworks.get(id).into_iter().flat_map(|f| f.offers.iter()));
+        let all = of.is_none().then(|| self.offers.values());
+        let own = own.into_iter().flatten().filter_map(|number| self.offers.get(number));
+        own.chain(all.into_iter().flatten()).map(|outstanding| &outstanding.offer)
+    }
+
+    /// One outstanding offer.
+    pub fn offer(&self, id: &OfferId) -> Option<&Offer> {
+        self.offers.get(&self.offer_number(id)?).map(|outstanding| &outstanding.offer)
+    }
+
+    /// What a framework holds on all agents.
+    pub fn allocated_to(&self, id: &FrameworkId) -> Resources {
+        let mut sum = Resources::new();
+        for held in self.agents.values().filter_map(|a| a.allocated.get(id)) {
+            sum += held;
+        }
+        sum
+    }
+
+    /// What is offered to a framework.
+    pub fn offered_to(&self, id: &FrameworkId) -> Resources {
+        let mut sum = Resources::new();
+        for offer in self.offers(Some(id)) {
+            sum += &offer.resources;
+        }
+        sum
+    }
+
+    /// Roles with frameworks, weights or reservations, by name.
+    pub fn roles(&self) -> Vec<RoleView> {
+        let mut roles: BTreeMap<Role, RoleView> = BTreeMap::new();
+        let mut enter = |role: &Role| {
+            roles.entry(role.clone()).or_insert_with(|| RoleView {
+                role: role.clone(),
+                weight: self.weight_of(role),
+                frameworks: Vec::new(),
+                resources: Resources::new(),
+            });
+        };
+        self.weights().for_each(|(role, _)| enter(role));
+        for resource in self.agents.values().flat_map(|a| a.info.resources.iter()) {
+            resource.reservations.iter().for_each(|level| enter(&level.role));
+        }
+        for framework in self.frameworks.values() {
+            framework.clients.keys().for_each(&mut enter);
+        }
+        for framework in self.frameworks.values() {
+            for role in &framework.info.roles {
+                if let Some(view) = roles.get_mut(role) {
+                    view.frameworks.push(framework.id.clone());
+                }
+            }
+        }
+        for agent in self.agents.values() {
+            for held in agent.allocated.values().chain([&agent.offered]) {
+                for role in held.allocation_roles() {
+                    if let Some(view) = roles.get_mut(role) {
+                        view.resources += &held.of_allocation(role).unallocated();
+                    }
+                }
+            }
+        }
+        roles.into_values().collect()
+    }
+
+    /// The weights that were set.
+    pub fn weights(&self) -> impl Iterator<Item = (&Role, f64)> {
+        self.registry.iter().filter_map(|record| match record {
+            Record::Weight { role, weight } => Some((role, *weight)),
+            _ => None,
+        })
+    }
+
+    /// Why a framework has no offer now, role by role. No reason means that it may get one any moment, or has one.
+    pub fn explain(&self, id: &FrameworkId) -> Vec<(Role, Vec<WaitReason>)> {
+        let Some(framework) = self.frameworks.get(id) else { return Vec::new() };
+        let why = |(role, client): (&Role, &_)| (role.clone(), self.allocator.explain(self.now, *client));
+        framework.clients.iter().map(why).collect()
+    }
+
+    /// The dominant share of the pool that a framework holds in a role, offers included.
+    pub fn dominant_share(&self, id: &FrameworkId, role: &Role) -> f64 {
+        let client = self.frameworks.get(id).and_then(|f| f.clients.get(role));
+        client.map_or(0.0, |client| self.allocator.dominant_share(*client))
+    }
+
+    /// Which agent each live link belongs to.
+    pub fn links(&self) -> impl Iterator<Item = (LinkId, Option<&AgentId>)> {
+        self.links.iter().map(|(link, agent)| (*link, agent.as_ref()))
+    }
+
+    /// Which framework listens on each live stream.
+    pub fn streams(&self) -> impl Iterator<Item = (&StreamId, &FrameworkId)> {
+        self.streams.iter()
+    }
+
+    /// The allocator's own books, for the auditor.
+    pub(crate) fn allocator(&self) -> &Allocator {
+        &self.allocator
+    }
+}
