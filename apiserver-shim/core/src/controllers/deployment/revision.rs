@@ -1,0 +1,162 @@
+//! Which ReplicaSet has the Deployment's template: found, or made; and the revisions that `kubectl rollout` reads.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use shim_model::{access, object::string_map};
+
+use super::{
+    max_surge,
+    status::progress,
+    working::{DESIRED_ANNOTATION, MAX_ANNOTATION, Making, Set, Working, name},
+};
+use crate::controllers::{condition, same_but_for_absence};
+
+/// The revision of a Deployment, and of each of its ReplicaSets.
+pub const REVISION_ANNOTATION: &str = "deployment.kubernetes.io/revision";
+/// Revisions that a ReplicaSet had before it became current again.
+const HISTORY_ANNOTATION: &str = "deployment.kubernetes.io/revision-history";
+/// The label that keeps Pods of different templates apart.
+pub const TEMPLATE_HASH_LABEL: &str = "pod-template-hash";
+/// Annotations of a Deployment that its ReplicaSets do not inherit.
+const NOT_INHERITED: [&str; 6] = [
+    "kubectl.kubernetes.io/last-applied-configuration",
+    REVISION_ANNOTATION,
+    HISTORY_ANNOTATION,
+    DESIRED_ANNOTATION,
+    MAX_ANNOTATION,
+    "deprecated.deployment.rollback.to",
+];
+/// The longest revision history kept on a ReplicaSet, in bytes.
+const HISTORY_MAX: usize = 2000;
+
+/// Finds the ReplicaSet with the Deployment's template (the oldest, if there are several) and brings its annotations and
+/// the Deployment's revision up to date.
+pub(super) fn find_new(work: &mut Working<'_>) {
+    let template = without_hash(&work.deployment.template);
+    work.new = work.sets.iter().position(|s| {
+        s.found.is_some_and(|f| same_but_for_absence(&without_hash(&f.template), &template)) && !s.delete
+    });
+    let Some(new) = work.new else { return };
+    let revision = next_revision(work);
+    inherit(&work.deployment.annotations, &mut work.sets[new].annotations);
+    raise_revision(&mut work.sets[new].annotations, revision);
+    work.sets[new].min_ready_seconds = work.deployment.min_ready_seconds;
+    record_revision(work, new);
+    if condition(&work.status, "Progressing").is_none() {
+        let message = format!("Found new replica set \"{}\"", work.sets[new].name);
+        progress(work, "True", "FoundNewReplicaSet", &message);
+    }
+}
+
+/// Makes the new ReplicaSet, if there is none yet.
+pub(super) fn ensure_new(work: &mut Working<'_>) {
+    if work.new.is_some() {
+        return;
+    }
+    let deployment = work.deployment;
+    let mut collisions = access::int(&work.status, &["collisionCount"]).unwrap_or(0);
+    let (hash, set_name) = loop {
+        let hash = template_hash(&deployment.template, collisions);
+        let set_name = format!("{}-{hash}", name(deployment.header()));
+        let taken =
+            work.taken_names.contains(&set_name.as_str()) || work.sets.iter().any(|s| s.name == set_name);
+        if !taken {
+            break (hash, set_name);
+        }
+        collisions += 1;
+        work.status["collisionCount"] = Value::from(collisions);
+    };
+    let mut annotations = BTreeMap::new();
+    inherit(&deployment.annotations, &mut annotations);
+    annotations.insert(REVISION_ANNOTATION.to_owned(), next_revision(work).to_string());
+    annotations.insert(DESIRED_ANNOTATION.to_owned(), deployment.replicas.to_string());
+    annotations.insert(MAX_ANNOTATION.to_owned(), (deployment.replicas + max_surge(deployment)).to_string());
+    let mut template = deployment.template.clone();
+    access::object_mut(&mut template, &["metadata", "labels"])
+        .insert(TEMPLATE_HASH_LABEL.into(), json!(hash));
+    let mut selector = deployment.selector_value.clone();
+    access::object_mut(&mut selector, &["matchLabels"]).insert(TEMPLATE_HASH_LABEL.into(), json!(hash));
+    let labels = template["metadata"]["labels"].clone();
+    let message = format!("Created new replica set \"{set_name}\"");
+    work.sets.push(Set {
+        found: None,
+        name: set_name,
+        replicas: 0,
+        annotations,
+        min_ready_seconds: deployment.min_ready_seconds,
+        adopt: false,
+        delete: false,
+        created: work.now,
+        making: Some(Making { labels, selector, template }),
+    });
+    let new = work.sets.len() - 1;
+    work.new = Some(new);
+    record_revision(work, new);
+    progress(work, "True", "NewReplicaSetCreated", &message);
+}
+
+/// A revision as recorded on a ReplicaSet; 0 if it has none.
+pub(super) fn revision_of(annotations: &BTreeMap<String, String>) -> i64 {
+    annotations.get(REVISION_ANNOTATION).and_then(|v| v.parse().ok()).unwrap_or(0)
+}
+
+fn next_revision(work: &Working<'_>) -> i64 {
+    work.old().into_iter().map(|i| revision_of(&work.sets[i].annotations)).max().unwrap_or(0) + 1
+}
+
+fn record_revision(work: &mut Working<'_>, new: usize) {
+    if let Some(revision) = work.sets[new].annotations.get(REVISION_ANNOTATION).cloned() {
+        work.annotations.insert(REVISION_ANNOTATION.to_owned(), revision);
+    }
+}
+
+fn inherit(from: &BTreeMap<String, String>, to: &mut BTreeMap<String, String>) {
+    for (key, value) in from {
+        if !NOT_INHERITED.contains(&key.as_str()) {
+            to.insert(key.clone(), value.clone());
+        }
+    }
+}
+
+/// Gives a ReplicaSet the newest revision; the one that it had goes into its history.
+fn raise_revision(annotations: &mut BTreeMap<String, String>, revision: i64) {
+    let before = annotations.get(REVISION_ANNOTATION).cloned();
+    if revision_of(annotations) >= revision {
+        return;
+    }
+    annotations.insert(REVISION_ANNOTATION.to_owned(), revision.to_string());
+    let Some(before) = before else { return };
+    let history = match annotations.get(HISTORY_ANNOTATION) {
+        Some(history) if !history.is_empty() => format!("{history},{before}"),
+        _ => before,
+    };
+    let cut = history.len().saturating_sub(HISTORY_MAX);
+    let kept =
+        if cut == 0 { &history[..] } else { history[cut..].split_once(',').map_or("", |(_, rest)| rest) };
+    annotations.insert(HISTORY_ANNOTATION.to_owned(), kept.to_owned());
+}
+
+fn without_hash(template: &Value) -> Value {
+    let mut template = template.clone();
+    if string_map(&template["metadata"]["labels"]).contains_key(TEMPLATE_HASH_LABEL) {
+        access::object_mut(&mut template, &["metadata", "labels"]).remove(TEMPLATE_HASH_LABEL);
+    }
+    template
+}
+
+/// A short name for a template: FNV-1a over its JSON, spelled with letters that make no words.
+fn template_hash(template: &Value, collisions: i64) -> String {
+    const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+    let mut hash: u32 = 0x811c_9dc5;
+    let mut feed = |bytes: &[u8]| {
+        for byte in bytes {
+            hash = (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
+        }
+    };
+    feed(without_hash(template).to_string().as_bytes());
+    if collisions > 0 {
+        feed(&collisions.to_le_bytes());
+    }
+    hash.to_string().bytes().map(|b| char::from(ALPHABET[usize::from(b) % ALPHABET.len()])).collect()
+}

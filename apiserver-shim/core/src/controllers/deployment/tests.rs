@@ -1,0 +1,372 @@
+//! Rollouts, step by step and at random.
+
+use expect_test::{Expect, expect};
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::{
+    controllers::condition,
+    testing::{World, deployment, deployments},
+};
+
+/// Sizes of the ReplicaSets by image, ready Pods, and the conditions of the Deployment.
+fn picture(world: &World) -> String {
+    let mut out = String::new();
+    for set in world.all("replicasets") {
+        out += &format!(
+            "{} r{} {}/{}\n",
+            set["spec"]["template"]["spec"]["containers"][0]["image"].as_str().unwrap(),
+            set["metadata"]["annotations"][REVISION_ANNOTATION].as_str().unwrap(),
+            set["status"]["readyReplicas"].as_i64().unwrap_or(0),
+            set["spec"]["replicas"],
+        );
+    }
+    let status = &world.get("deployments", "web")["status"];
+    for kind in ["Available", "Progressing"] {
+        if let Some(c) = condition(status, kind) {
+            out += &format!("{kind} {} {}\n", c["status"].as_str().unwrap(), c["reason"].as_str().unwrap());
+        }
+    }
+    out
+}
+
+fn check(world: &World, expected: Expect) {
+    let mut lines: Vec<String> = picture(world).lines().map(str::to_owned).collect();
+    lines.sort();
+    expected.assert_eq(&(lines.join("\n") + "\n"));
+}
+
+fn ready_all(world: &mut World) {
+    for pod in world.pods() {
+        if !pod.is_ready() {
+            world.make_ready(&pod.header().name);
+        }
+    }
+}
+
+fn set_image(world: &mut World, image: &str) {
+    world.edit("deployments", "web", |d| {
+        d["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image)
+    });
+}
+
+fn started(replicas: i64) -> World {
+    let mut world = World { now: 1_000, ..World::default() };
+    world.add(deployments(), deployment(replicas, json!(1), json!(0)));
+    world.settle("web");
+    world
+}
+
+#[test]
+fn rolls_out_and_undoes() {
+    let mut world = started(3);
+    check(
+        &world,
+        expect![[r#"
+        Available False MinimumReplicasUnavailable
+        Progressing True ReplicaSetUpdated
+        web:1 r1 0/3
+    "#]],
+    );
+    ready_all(&mut world);
+    world.settle("web");
+    check(
+        &world,
+        expect![[r#"
+        Available True MinimumReplicasAvailable
+        Progressing True NewReplicaSetAvailable
+        web:1 r1 3/3
+    "#]],
+    );
+    set_image(&mut world, "web:2");
+    world.settle("web");
+    check(
+        &world,
+        expect![[r#"
+        Available True MinimumReplicasAvailable
+        Progressing True ReplicaSetUpdated
+        web:1 r1 3/3
+        web:2 r2 0/1
+    "#]],
+    );
+    for _ in 0..3 {
+        ready_all(&mut world);
+        world.settle("web");
+    }
+    check(
+        &world,
+        expect![[r#"
+        Available True MinimumReplicasAvailable
+        Progressing True NewReplicaSetAvailable
+        web:1 r1 0/0
+        web:2 r2 3/3
+    "#]],
+    );
+    // What `kubectl rollout undo` does: the old template comes back, and its ReplicaSet with a new revision.
+    set_image(&mut world, "web:1");
+    for _ in 0..4 {
+        world.settle("web");
+        ready_all(&mut world);
+    }
+    world.settle("web");
+    check(
+        &world,
+        expect![[r#"
+        Available True MinimumReplicasAvailable
+        Progressing True NewReplicaSetAvailable
+        web:1 r3 3/3
+        web:2 r2 0/0
+    "#]],
+    );
+    let annotations = &world.get("deployments", "web")["metadata"]["annotations"];
+    assert_eq!(annotations[REVISION_ANNOTATION], "3");
+}
+
+#[test]
+fn keeps_as_many_revisions_as_told() {
+    let mut world = started(1);
+    for n in 2..7 {
+        ready_all(&mut world);
+        world.settle("web");
+        set_image(&mut world, &format!("web:{n}"));
+        world.settle("web");
+        ready_all(&mut world);
+        world.settle("web");
+    }
+    check(
+        &world,
+        expect![[r#"
+        Available True MinimumReplicasAvailable
+        Progressing True NewReplicaSetAvailable
+        web:4 r4 0/0
+        web:5 r5 0/0
+        web:6 r6 1/1
+    "#]],
+    );
+}
+
+#[test]
+fn says_when_it_takes_too_long() {
+    let mut world = started(2);
+    let plan = world.look_at_deployment("web");
+    assert_eq!(plan.look_again_in, Some(601));
+    world.now += 602;
+    world.settle("web");
+    check(
+        &world,
+        expect![[r#"
+        Available False MinimumReplicasUnavailable
+        Progressing False ProgressDeadlineExceeded
+        web:1 r1 0/2
+    "#]],
+    );
+}
+
+#[test]
+fn pauses_and_resumes() {
+    let mut world = started(2);
+    ready_all(&mut world);
+    world.edit("deployments", "web", |d| d["spec"]["paused"] = json!(true));
+    set_image(&mut world, "web:2");
+    world.settle("web");
+    check(
+        &world,
+        expect![[r#"
+        Available True MinimumReplicasAvailable
+        Progressing Unknown DeploymentPaused
+        web:1 r1 2/2
+    "#]],
+    );
+    world.edit("deployments", "web", |d| d["spec"]["paused"] = json!(false));
+    world.settle("web");
+    check(
+        &world,
+        expect![[r#"
+        Available True MinimumReplicasAvailable
+        Progressing True ReplicaSetUpdated
+        web:1 r1 2/2
+        web:2 r2 0/1
+    "#]],
+    );
+}
+
+#[test]
+fn recreates_only_when_the_old_ones_are_gone() {
+    let mut world = World { now: 1_000, ..World::default() };
+    let mut value = deployment(2, json!(1), json!(0));
+    value["spec"]["strategy"] = json!({"type": "Recreate"});
+    world.add(deployments(), value);
+    world.settle("web");
+    ready_all(&mut world);
+    world.settle("web");
+    set_image(&mut world, "web:2");
+    let plan = world.look_at_deployment("web");
+    world.apply(&plan);
+    check(
+        &world,
+        expect![[r#"
+        Available True MinimumReplicasAvailable
+        Progressing True NewReplicaSetAvailable
+        web:1 r1 2/0
+    "#]],
+    );
+    world.settle("web");
+    check(
+        &world,
+        expect![[r#"
+        Available False MinimumReplicasUnavailable
+        Progressing True ReplicaSetUpdated
+        web:1 r1 0/0
+        web:2 r2 0/2
+    "#]],
+    );
+}
+
+#[test]
+fn scales_in_proportion_while_it_rolls() {
+    let mut world = World { now: 1_000, ..World::default() };
+    world.add(deployments(), deployment(10, json!(3), json!(2)));
+    world.settle("web");
+    ready_all(&mut world);
+    world.settle("web");
+    set_image(&mut world, "web:2");
+    world.settle("web");
+    world.edit("deployments", "web", |d| d["spec"]["replicas"] = json!(15));
+    world.settle("web");
+    check(
+        &world,
+        expect![[r#"
+        Available False MinimumReplicasUnavailable
+        Progressing True ReplicaSetUpdated
+        web:1 r1 8/11
+        web:2 r2 0/7
+    "#]],
+    );
+}
+
+#[test]
+fn a_taken_name_counts_as_a_collision() {
+    let world = started(1);
+    let name = world.sets()[0].header().name.clone();
+    let mut other = world.get("replicasets", &name).clone();
+    let mut world = World { now: 1_000, ..World::default() };
+    other["metadata"]["ownerReferences"][0]["uid"] = json!("somebody-else");
+    world.add(served("apps", "replicasets"), other);
+    world.add(deployments(), deployment(1, json!(1), json!(0)));
+    let plan = world.look_at_deployment("web");
+    world.apply(&plan);
+    assert_eq!(world.get("deployments", "web")["status"]["collisionCount"], 1);
+    assert_eq!(world.sets().len(), 2);
+}
+
+#[derive(Debug, Clone)]
+enum Happening {
+    Look,
+    LookAtSet(usize),
+    Ready(usize),
+    Break(usize),
+    Image(u8),
+    Size(i64),
+    Wait,
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    use proptest::prelude::Strategy;
+    prop_oneof![
+        6 => Just(Happening::Look),
+        6 => any::<usize>().prop_map(Happening::LookAtSet),
+        6 => any::<usize>().prop_map(Happening::Ready),
+        1 => any::<usize>().prop_map(Happening::Break),
+        1 => (1u8..4).prop_map(Happening::Image),
+        1 => (0i64..8).prop_map(Happening::Size),
+        1 => Just(Happening::Wait),
+    ]
+}
+
+use proptest::strategy::Strategy;
+
+fn happen(world: &mut World, what: &Happening) {
+    let pods = world.pods();
+    let pick = |n: usize| pods.get(n % pods.len().max(1)).map(|p| p.header().name.clone());
+    match what {
+        Happening::Look => {
+            let plan = world.look_at_deployment("web");
+            world.apply(&plan);
+            let again = world.look_at_deployment("web");
+            assert!(again.is_empty(), "second look plans {:#?}", again.actions);
+        }
+        Happening::LookAtSet(n) => {
+            let sets = world.sets();
+            let Some(set) = sets.get(n % sets.len().max(1)) else { return };
+            let plan = world.look_at_set(&set.header().name);
+            world.apply(&plan);
+        }
+        Happening::Ready(n) => {
+            if let Some(name) = pick(*n) {
+                world.make_ready(&name);
+            }
+        }
+        Happening::Break(n) => {
+            if let Some(name) = pick(*n) {
+                world.edit("pods", &name, |p| p["status"] = json!({"phase": "Running"}));
+            }
+        }
+        Happening::Image(n) => set_image(world, &format!("web:{n}")),
+        Happening::Size(n) => world.edit("deployments", "web", |d| d["spec"]["replicas"] = json!(n)),
+        Happening::Wait => world.now += 700,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    /// Whatever happens in whatever order: a second look plans nothing, and all ends as wanted.
+    #[test]
+    fn settles_from_anywhere(
+        happenings in proptest::collection::vec(happening(), 0..60), surge in 0i64..3, missing in 0i64..3,
+    ) {
+        let mut world = World { now: 1_000, ..World::default() };
+        world.add(deployments(), deployment(4, json!(surge), json!(missing)));
+        for what in &happenings {
+            happen(&mut world, what);
+        }
+        for _ in 0..40 {
+            world.settle("web");
+            ready_all(&mut world);
+        }
+        world.settle("web");
+        let wanted = world.get("deployments", "web")["spec"]["replicas"].as_u64().unwrap();
+        prop_assert_eq!(world.pods().len() as u64, wanted);
+        let status = &world.get("deployments", "web")["status"];
+        prop_assert_eq!(condition(status, "Available").unwrap()["status"].clone(), json!("True"));
+        prop_assert_eq!(status["updatedReplicas"].as_u64().unwrap_or(0), wanted);
+    }
+
+    /// While it rolls and nothing breaks, no more Pods than wanted plus surge and no fewer available than wanted less
+    /// unavailable.
+    #[test]
+    fn never_leaves_its_bounds(
+        steps in proptest::collection::vec((0u8..4, any::<usize>()), 1..120),
+        size in 1i64..8, surge in 0i64..3, missing in 0i64..3,
+    ) {
+        let mut world = World { now: 1_000, ..World::default() };
+        world.add(deployments(), deployment(size, json!(surge), json!(missing)));
+        world.settle("web");
+        ready_all(&mut world);
+        world.settle("web");
+        set_image(&mut world, "web:2");
+        let missing = if surge == 0 && missing == 0 { 1 } else { missing.min(size) };
+        for (kind, n) in steps {
+            happen(&mut world, &match kind {
+                0 => Happening::Look,
+                1 | 2 => Happening::LookAtSet(n),
+                _ => Happening::Ready(n),
+            });
+            let pods = world.pods();
+            let available = pods.iter().filter(|p| p.is_ready()).count() as i64;
+            prop_assert!(pods.len() as i64 <= size + surge, "{} pods", pods.len());
+            prop_assert!(available >= size - missing, "{available} available");
+        }
+    }
+}

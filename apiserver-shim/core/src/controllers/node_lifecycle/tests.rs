@@ -1,0 +1,57 @@
+//! Taints follow conditions; Pods leave when their patience ends.
+
+use expect_test::expect;
+use serde_json::json;
+
+use super::*;
+use crate::testing::{pod, stored};
+
+fn node(ready: &str, taints: Value) -> Node {
+    let value = json!({
+        "metadata": {"name": "n", "uid": "n"},
+        "spec": {"taints": taints},
+        "status": {"conditions": [{"type": "Ready", "status": ready, "lastTransitionTime": "1970-01-01T00:01:40Z"}]},
+    });
+    Node::decode(stored(&value), 1, &value)
+}
+
+#[test]
+fn taints_follow_the_ready_condition() {
+    let own = json!([{"key": "own", "effect": "NoSchedule"}]);
+    let wanted = |ready, now| {
+        let node = node(ready, own.clone());
+        let taints = wanted_taints(&node, now);
+        taints.iter().map(|t| format!("{}:{}", t.key, t.effect.as_str())).collect::<Vec<_>>().join(" ")
+    };
+    expect!["own:NoSchedule"].assert_eq(&wanted("True", 5));
+    expect!["own:NoSchedule node.kubernetes.io/not-ready:NoSchedule node.kubernetes.io/not-ready:NoExecute"]
+        .assert_eq(&wanted("False", 5));
+    expect![
+        "own:NoSchedule node.kubernetes.io/unreachable:NoSchedule node.kubernetes.io/unreachable:NoExecute"
+    ]
+    .assert_eq(&wanted("Unknown", 5));
+    assert!(reconcile(&node("True", own), 5).is_empty());
+}
+
+#[test]
+fn pods_leave_when_their_patience_ends() {
+    let taint = json!([{"key": UNREACHABLE, "effect": "NoExecute", "timeAdded": "1970-01-01T00:01:40Z"}]);
+    let node = node("Unknown", taint);
+    let look = |tolerations: Value, now| {
+        let value = json!({
+            "metadata": {"name": "p", "namespace": "ns", "uid": "p"},
+            "spec": {"nodeName": "n", "tolerations": tolerations},
+            "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
+        });
+        let plan = reconcile_pod(&pod(&value), &value["status"], &node, now);
+        let deletes = plan.actions.iter().any(|a| matches!(a, Action::Delete { .. }));
+        format!("deletes {deletes}, again {:?}, actions {}", plan.look_again_in, plan.actions.len())
+    };
+    let usual =
+        json!([{"key": UNREACHABLE, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}]);
+    expect!["deletes false, again Some(299), actions 1"].assert_eq(&look(usual.clone(), 101));
+    expect!["deletes true, again None, actions 2"].assert_eq(&look(usual, 400));
+    expect!["deletes true, again None, actions 2"].assert_eq(&look(json!([]), 101));
+    let for_ever = json!([{"operator": "Exists"}]);
+    expect!["deletes false, again None, actions 1"].assert_eq(&look(for_ever, 9_999));
+}

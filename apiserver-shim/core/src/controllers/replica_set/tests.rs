@@ -1,0 +1,101 @@
+//! How many Pods, and which go first.
+
+use std::sync::Arc;
+
+use expect_test::expect;
+use serde_json::json;
+
+use super::*;
+use crate::{
+    rows::Phase,
+    testing::{World, pod, stored},
+};
+
+fn set(replicas: i64) -> Value {
+    json!({
+        "metadata": {"name": "r", "namespace": "ns"},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {"k": "v"}},
+            "template": {"metadata": {"labels": {"k": "v"}}, "spec": {"containers": [{"name": "c"}]}},
+        },
+    })
+}
+
+#[test]
+fn makes_adopts_and_lets_go() {
+    let mut world = World { now: 100, ..World::default() };
+    world.add(served("apps", "replicasets"), set(2));
+    let lone = json!({"metadata": {"name": "lone", "namespace": "ns", "labels": {"k": "v"}}, "spec": {}});
+    world.add(served("", "pods"), lone);
+    let plan = world.look_at_set("r");
+    world.apply(&plan);
+    assert_eq!(world.pods().len(), 2);
+    let plan = world.look_at_set("r");
+    world.apply(&plan);
+    assert!(world.look_at_set("r").is_empty());
+    world.edit("pods", "lone", |p| p["metadata"]["labels"] = json!({"k": "out"}));
+    let plan = world.look_at_set("r");
+    world.apply(&plan);
+    assert_eq!(world.pods().len(), 3);
+    assert!(world.get("pods", "lone")["metadata"].get("ownerReferences").is_none());
+    expect![[r#"{"fullyLabeledReplicas":2,"observedGeneration":1,"replicas":2,"terminatingReplicas":0}"#]]
+        .assert_eq(&{
+            let plan = world.look_at_set("r");
+            world.apply(&plan);
+            world.get("replicasets", "r")["status"].to_string()
+        });
+}
+
+#[test]
+fn makes_a_bounded_number_at_once() {
+    let mut world = World { now: 100, ..World::default() };
+    world.add(served("apps", "replicasets"), set(700));
+    let plan = world.look_at_set("r");
+    assert_eq!(plan.actions.iter().filter(|a| matches!(a, Action::Create { .. })).count(), BURST_MAX);
+}
+
+#[test]
+fn the_least_valuable_go_first() {
+    let base =
+        pod(&json!({"metadata": {"name": "x", "namespace": "ns", "uid": "x"}, "spec": {"nodeName": "n"}}));
+    let make = |name: &str, edit: &dyn Fn(&mut Pod)| {
+        let mut pod = base.clone();
+        pod.object = stored(&json!({"metadata": {"name": name, "namespace": "ns", "uid": name}}));
+        pod.phase = Phase::Running;
+        pod.ready_since = Some(1_000);
+        pod.created = 1_000;
+        edit(&mut pod);
+        Arc::new(pod)
+    };
+    let pods = [
+        make("old-and-ready", &|_| ()),
+        make("restarted", &|p| p.restarts = 3),
+        make("young", &|p| p.created = 99_999),
+        make("just-ready", &|p| p.ready_since = Some(99_990)),
+        make("dear", &|p| p.deletion_cost = 5),
+        make("crowded", &|p| p.node = Some("full".into())),
+        make("not-ready", &|p| p.ready_since = None),
+        make("pending", &|p| p.phase = Phase::Pending),
+        make("unscheduled", &|p| p.node = None),
+    ];
+    let mut refs: Vec<&Pod> = pods.iter().map(|p| &**p).collect();
+    ranking::order(&mut refs, &[("full", 4), ("n", 1)], 100_000);
+    let names: Vec<&str> = refs.iter().map(|p| p.uid()).collect();
+    expect!["unscheduled pending not-ready crowded just-ready restarted young old-and-ready dear"]
+        .assert_eq(&names.join(" "));
+}
+
+#[test]
+fn a_refusal_becomes_a_condition_and_goes_with_its_cause() {
+    let mut world = World { now: 100, ..World::default() };
+    world.add(served("apps", "replicasets"), set(1));
+    let value = world.get("replicasets", "r").clone();
+    let row = ReplicaSet::decode(stored(&value), &value);
+    let refused = Some(Refusal { creating: true, message: "quota" });
+    let snapshot = Snapshot { set: &row, pods: vec![], related_on_node: vec![], refused, now: 100 };
+    let plan = reconcile(&snapshot);
+    let Some(Action::Change { changes, .. }) = plan.actions.last() else { panic!("no status") };
+    let Change::Put(_, status) = &changes[0] else { panic!("no status") };
+    assert_eq!(condition(status, "ReplicaFailure").unwrap()["reason"], "FailedCreate");
+}

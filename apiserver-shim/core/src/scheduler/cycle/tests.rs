@@ -1,0 +1,165 @@
+//! Whole cycles: right, as good as a full scan, and fast enough.
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::{
+    rows::{Key, Node},
+    scheduler::{Held, Machine, PodShape},
+    testing::stored,
+};
+
+const GIB: i64 = 1 << 30;
+
+fn machine(n: usize, cpu_milli: i64, memory: i64) -> Machine {
+    let value = json!({"metadata": {"name": format!("n{n:05}")}});
+    Machine {
+        node: Arc::new(Node::decode(stored(&value), 1, &value)),
+        total: Amounts { cpu_milli, memory, ..Amounts::default() },
+        pods_max: 110,
+        pods: 0,
+        used: Amounts::default(),
+        host_ports: vec![],
+        held: Held::default(),
+        runtime_missing: false,
+    }
+}
+
+fn shape(cpu_milli: i64, memory: i64) -> Arc<PodShape> {
+    Arc::new(PodShape {
+        requests: Amounts { cpu_milli, memory, ..Amounts::default() },
+        ..PodShape::default()
+    })
+}
+
+fn pod(n: usize, shape: &Arc<PodShape>, owner: Option<&str>) -> PendingPod {
+    PendingPod {
+        key: Key::new("ns", &format!("p{n:05}")),
+        uid: format!("u{n}").into(),
+        shape: shape.clone(),
+        role: "r".into(),
+        owner: owner.map(Arc::from),
+        bound_to: None,
+        created: 0,
+    }
+}
+
+fn whole(machines: &[Machine]) -> Vec<Offer> {
+    let offer = |(machine, m): (usize, &Machine)| Offer { machine, role: "r".into(), free: m.total.clone() };
+    machines.iter().enumerate().map(offer).collect()
+}
+
+fn places(decisions: &[Decision]) -> Vec<Option<usize>> {
+    let place = |d: &Decision| match d.outcome {
+        Outcome::Place { offer } => Some(offer),
+        Outcome::Wait(_) => None,
+    };
+    decisions.iter().map(place).collect()
+}
+
+#[test]
+fn spreads_pods_of_one_controller_then_fills_the_emptiest() {
+    let machines = vec![machine(0, 4000, 4 * GIB), machine(1, 2000, 2 * GIB), machine(2, 8000, 8 * GIB)];
+    let snapshot = Snapshot { machines, ..Snapshot::default() };
+    let small = shape(100, GIB / 10);
+    let pods: Vec<PendingPod> = (0..6).map(|n| pod(n, &small, Some("rs"))).collect();
+    let offers = whole(&snapshot.machines);
+    let decisions = schedule(&pods, &offers, &snapshot);
+    assert_eq!(places(&decisions), [Some(2), Some(0), Some(1), Some(2), Some(0), Some(1)]);
+}
+
+#[test]
+fn a_role_gets_its_own_offers_only() {
+    let snapshot = Snapshot { machines: vec![machine(0, 1000, GIB)], ..Snapshot::default() };
+    let mut offers = whole(&snapshot.machines);
+    offers[0].role = "other".into();
+    let pods = [pod(0, &shape(100, 0), None)];
+    let decisions = schedule(&pods, &offers, &snapshot);
+    let Outcome::Wait(report) = &decisions[0].outcome else { panic!("placed") };
+    assert!(report.waits_for_offer());
+}
+
+#[test]
+fn a_bound_pod_goes_to_its_node_only() {
+    let snapshot =
+        Snapshot { machines: vec![machine(0, 1000, GIB), machine(1, 1000, GIB)], ..Snapshot::default() };
+    let mut bound = pod(0, &shape(100, 0), None);
+    bound.bound_to = Some("n00001".into());
+    let decisions = schedule(&[bound], &whole(&snapshot.machines), &snapshot);
+    assert_eq!(places(&decisions), [Some(1)]);
+}
+
+/// The same by the book: every offer scored for every Pod.
+fn full_scan(pending: &[PendingPod], offers: &[Offer], snapshot: &Snapshot) -> Vec<Option<usize>> {
+    let mut free: Vec<Amounts> = offers.iter().map(|o| o.free.clone()).collect();
+    let mut count = vec![0; snapshot.machines.len()];
+    let mut siblings: BTreeMap<(&str, usize, &PodShape), u32> = BTreeMap::new();
+    let mut placed = Vec::new();
+    for pod in pending {
+        let charge = pod.shape.charge();
+        let best = (0..offers.len())
+            .filter(|i| {
+                free[*i].holds(&charge) && count[offers[*i].machine] < 110 && *offers[*i].role == *pod.role
+            })
+            .max_by_key(|i| {
+                let at = offers[*i].machine;
+                let near = pod
+                    .owner
+                    .as_deref()
+                    .map_or(0, |o| siblings.get(&(o, at, &*pod.shape)).copied().unwrap_or(0));
+                let share = free_share(&free[*i], &charge, &snapshot.machines[at].total);
+                (std::cmp::Reverse(near), share, std::cmp::Reverse(*i))
+            });
+        if let Some(i) = best {
+            let at = offers[i].machine;
+            free[i].subtract(&charge);
+            count[at] += 1;
+            if let Some(owner) = pod.owner.as_deref() {
+                *siblings.entry((owner, at, &*pod.shape)).or_default() += 1;
+            }
+        }
+        placed.push(best);
+    }
+    placed
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// The heaps find what a full scan finds.
+    #[test]
+    fn as_good_as_a_full_scan(
+        sizes in proptest::collection::vec((1i64..9, 1i64..9), 1..12),
+        asks in proptest::collection::vec((0usize..3, 0usize..3), 0..60),
+    ) {
+        let machines: Vec<Machine> =
+            sizes.iter().enumerate().map(|(n, (c, m))| machine(n, c * 500, m * GIB / 2)).collect();
+        let snapshot = Snapshot { machines, ..Snapshot::default() };
+        let offers = whole(&snapshot.machines);
+        let shapes = [shape(100, GIB / 16), shape(700, 0), shape(0, GIB)];
+        let owners = [None, Some("a"), Some("b")];
+        let pods: Vec<PendingPod> =
+            asks.iter().enumerate().map(|(n, (s, o))| pod(n, &shapes[*s], owners[*o])).collect();
+        let decisions = schedule(&pods, &offers, &snapshot);
+        prop_assert_eq!(places(&decisions), full_scan(&pods, &offers, &snapshot));
+    }
+}
+
+#[test]
+fn work_per_pod_does_not_grow_with_nodes() {
+    let machines: Vec<Machine> = (0..5_000).map(|n| machine(n, 32_000, 64 * GIB)).collect();
+    let snapshot = Snapshot { machines, ..Snapshot::default() };
+    let offers = whole(&snapshot.machines);
+    let small = shape(100, GIB / 10);
+    let pods: Vec<PendingPod> = (0..10_000).map(|n| pod(n, &small, Some("rs"))).collect();
+    let started = std::time::Instant::now();
+    let decisions = schedule(&pods, &offers, &snapshot);
+    // Unoptimised; a scan of every offer for every Pod would take minutes.
+    assert!(started.elapsed().as_secs() < 10, "{:?}", started.elapsed());
+    eprintln!("{:?}", started.elapsed());
+    assert!(places(&decisions).iter().all(Option::is_some));
+    let mut per_node = vec![0; 5_000];
+    places(&decisions).into_iter().flatten().for_each(|o| per_node[o] += 1);
+    assert!(per_node.iter().all(|n| *n == 2));
+}

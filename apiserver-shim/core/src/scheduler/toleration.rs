@@ -1,0 +1,44 @@
+//! Tolerations: which taints a Pod can live with.
+
+use serde_json::Value;
+use shim_model::access;
+
+use crate::rows::{Taint, TaintEffect};
+
+/// A toleration of a Pod.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs)]
+pub struct Toleration {
+    /// Empty tolerates every key.
+    pub key: Box<str>,
+    /// `None` is `Exists`: every value.
+    pub value: Option<Box<str>>,
+    /// `None` is every effect.
+    pub effect: Option<TaintEffect>,
+    /// For `NoExecute`: how long; `None` is for ever.
+    pub seconds: Option<i64>,
+}
+
+impl Toleration {
+    /// Reads an element of `spec.tolerations`.
+    pub fn decode(value: &Value) -> Option<Toleration> {
+        let effect = match access::text(value, &["effect"]) {
+            "" => None,
+            text => Some(TaintEffect::parse(text)?),
+        };
+        let equal = access::text(value, &["operator"]) != "Exists";
+        Some(Toleration {
+            key: access::text(value, &["key"]).into(),
+            value: equal.then(|| access::text(value, &["value"]).into()),
+            effect,
+            seconds: access::int(value, &["tolerationSeconds"]),
+        })
+    }
+
+    /// Whether it tolerates the taint.
+    pub fn tolerates(&self, taint: &Taint) -> bool {
+        self.effect.is_none_or(|e| e == taint.effect)
+            && (self.key.is_empty() && self.value.is_none() || self.key == taint.key)
+            && self.value.as_ref().is_none_or(|v| *v == taint.value)
+    }
+}

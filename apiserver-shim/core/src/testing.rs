@@ -1,0 +1,192 @@
+//! A little cluster of values for tests: objects by resource and key, changed by plans as the shell would change them.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use shim_model::{
+    access,
+    object::{Header, StoredObject},
+    resource::Resource,
+};
+
+use crate::{
+    controllers::{Action, Plan, Target, deployment, replica_set, served},
+    rows::{Deployment, Key, Pod, ReplicaSet, Seconds, rfc3339},
+    scheduler::PodShape,
+};
+
+/// Objects and a clock.
+#[derive(Debug, Default, Clone)]
+pub struct World {
+    pub objects: BTreeMap<(&'static str, Key), Value>,
+    pub now: Seconds,
+    pub made: u64,
+}
+
+pub fn stored(value: &Value) -> Arc<StoredObject> {
+    Arc::new(StoredObject { bytes: Bytes::new(), header: Header::of(value), fields: Vec::new() })
+}
+
+pub fn pod(value: &Value) -> Pod {
+    Pod::decode(stored(value), 1, value, Arc::new(PodShape::decode(&value["spec"])))
+}
+
+impl World {
+    pub fn add(&mut self, resource: &'static Resource, mut value: Value) -> Key {
+        self.made += 1;
+        let meta = access::object_mut(&mut value, &["metadata"]);
+        if !meta.contains_key("name") {
+            let prefix =
+                meta.remove("generateName").and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
+            meta.insert("name".into(), json!(format!("{prefix}{:04}", self.made)));
+        }
+        meta.insert("uid".into(), json!(format!("uid-{:04}", self.made)));
+        meta.insert("creationTimestamp".into(), json!(rfc3339(self.now)));
+        meta.insert("generation".into(), json!(1));
+        let key = Key::of(&Header::of(&value));
+        assert!(
+            self.objects.insert((resource.plural, key.clone()), value).is_none(),
+            "{} {key} made twice",
+            resource.plural
+        );
+        key
+    }
+
+    pub fn apply(&mut self, plan: &Plan) {
+        for action in &plan.actions {
+            match action {
+                Action::Create { resource, object, .. } => {
+                    self.add(resource, object.clone());
+                }
+                Action::Change { target, subresource, changes } => {
+                    let object = self.get_mut(target);
+                    let spec = object.get("spec").cloned();
+                    for change in changes {
+                        change.apply(object);
+                    }
+                    if subresource.is_none() && object.get("spec").cloned() != spec {
+                        let generation = access::int(object, &["metadata", "generation"]).unwrap_or(0);
+                        object["metadata"]["generation"] = json!(generation + 1);
+                    }
+                }
+                Action::Delete { target, .. } => {
+                    self.get_mut(target);
+                    self.objects.remove(&(target.resource.plural, target.key.clone()));
+                }
+            }
+        }
+    }
+
+    fn get_mut(&mut self, target: &Target) -> &mut Value {
+        let object =
+            self.objects.get_mut(&(target.resource.plural, target.key.clone())).expect("target exists");
+        assert_eq!(access::text(object, &["metadata", "uid"]), target.uid);
+        object
+    }
+
+    pub fn get(&self, plural: &'static str, name: &str) -> &Value {
+        &self.objects[&(plural, Key::new("ns", name))]
+    }
+
+    pub fn all(&self, plural: &str) -> Vec<&Value> {
+        self.objects.iter().filter(|((p, _), _)| *p == plural).map(|(_, v)| v).collect()
+    }
+
+    pub fn edit(&mut self, plural: &'static str, name: &str, edit: impl FnOnce(&mut Value)) {
+        let object = self.objects.get_mut(&(plural, Key::new("ns", name))).expect("object exists");
+        let spec = object["spec"].clone();
+        edit(object);
+        if object["spec"] != spec {
+            let generation = access::int(object, &["metadata", "generation"]).unwrap_or(0);
+            object["metadata"]["generation"] = json!(generation + 1);
+        }
+    }
+
+    pub fn pods(&self) -> Vec<Pod> {
+        self.all("pods").into_iter().map(pod).collect()
+    }
+
+    pub fn sets(&self) -> Vec<ReplicaSet> {
+        self.all("replicasets").into_iter().map(|v| ReplicaSet::decode(stored(v), v)).collect()
+    }
+
+    pub fn look_at_deployment(&self, name: &str) -> Plan {
+        let value = self.get("deployments", name);
+        let deployment = Deployment::decode(stored(value), value);
+        let (sets, pods) = (self.sets(), self.pods());
+        deployment::reconcile(&deployment::Snapshot {
+            deployment: &deployment,
+            replica_sets: sets.iter().collect(),
+            pods: pods.iter().collect(),
+            refused: None,
+            now: self.now,
+        })
+    }
+
+    pub fn look_at_set(&self, name: &str) -> Plan {
+        let value = self.get("replicasets", name);
+        let set = ReplicaSet::decode(stored(value), value);
+        let pods = self.pods();
+        replica_set::reconcile(&replica_set::Snapshot {
+            set: &set,
+            pods: pods.iter().collect(),
+            related_on_node: Vec::new(),
+            refused: None,
+            now: self.now,
+        })
+    }
+
+    /// Looks at everything until nothing is planned any more.
+    pub fn settle(&mut self, deployment: &str) {
+        for _ in 0..50 {
+            let plan = self.look_at_deployment(deployment);
+            let mut idle = plan.is_empty();
+            self.apply(&plan);
+            for set in self.sets() {
+                let plan = self.look_at_set(&set.header().name);
+                idle &= plan.is_empty();
+                self.apply(&plan);
+            }
+            if idle {
+                return;
+            }
+        }
+        panic!("does not settle");
+    }
+
+    /// Makes one Pod run and be ready.
+    pub fn make_ready(&mut self, name: &str) {
+        let now = rfc3339(self.now);
+        self.edit("pods", name, |pod| {
+            pod["spec"]["nodeName"] = json!("n1");
+            pod["status"] = json!({
+                "phase": "Running",
+                "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": now}],
+            });
+        });
+    }
+}
+
+/// A Deployment of `web`.
+pub fn deployment(replicas: i64, surge: Value, unavailable: Value) -> Value {
+    json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": "web", "namespace": "ns"},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {"app": "web"}},
+            "revisionHistoryLimit": 2,
+            "progressDeadlineSeconds": 600,
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable}},
+            "template": {
+                "metadata": {"labels": {"app": "web"}},
+                "spec": {"containers": [{"name": "c", "image": "web:1"}]},
+            },
+        },
+    })
+}
+
+pub fn deployments() -> &'static Resource {
+    served("apps", "deployments")
+}
