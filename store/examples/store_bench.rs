@@ -83,7 +83,8 @@ async fn fan_out(store: &Arc<EmbeddedStore>) {
         })
         .collect();
     for writes in 0..WRITES / 10 {
-        let puts = (0..10).map(|i| store.put(Key::new(format!("/fan/{}", writes * 10 + i)), vec![b'x'; 1_500].into()));
+        let puts = (0..10)
+            .map(|i| store.put(Key::new(format!("/fan/{}", writes * 10 + i)), vec![b'x'; 1_500].into()));
         futures::future::join_all(puts).await;
     }
     for reader in readers {

@@ -6,7 +6,7 @@ use crate::Revision;
 
 /// Why the store did not answer.
 #[derive(Clone, Debug, thiserror::Error)]
-pub enum Error {
+pub enum StoreError {
     /// The wanted revision is no longer in the history. List anew and watch from there (the
     /// facade answers 410 Gone).
     #[error("revision {requested} is gone: history can be read from {floor} on")]

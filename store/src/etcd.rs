@@ -61,7 +61,9 @@ impl EtcdConfig {
             }
         }
         if !key_prefix.starts_with('/') || key_prefix.ends_with('/') {
-            return invalid(format!("key prefix {key_prefix:?} must begin with a slash and not end with one"));
+            return invalid(format!(
+                "key prefix {key_prefix:?} must begin with a slash and not end with one"
+            ));
         }
         Ok(EtcdConfig { endpoints, key_prefix: key_prefix.to_owned() })
     }

@@ -40,7 +40,7 @@ mod watch;
 
 pub use contract::Store;
 pub use embedded::{DATA_FORMAT_VERSION, EmbeddedStore};
-pub use error::Error;
+pub use error::StoreError as Error;
 pub use etcd::{EtcdConfig, EtcdStore};
 pub use memory::MemoryStore;
 pub use model::{

@@ -12,7 +12,9 @@ use std::iter::Peekable;
 use std::ops::Bound;
 use std::time::Duration;
 
-use crate::{Compare, Condition, Error, Event, Key, KeyValue, Listing, Op, Revision, Txn, TxnOutcome, WatchBatch};
+use crate::{
+    Compare, Condition, Error, Event, Key, KeyValue, Listing, Op, Revision, Txn, TxnOutcome, WatchBatch,
+};
 use crate::{ListRequest, watch::restrict};
 
 #[cfg(test)]

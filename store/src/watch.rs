@@ -165,7 +165,9 @@ impl Watchers {
         self.open.retain(|watcher| {
             let new = batches.iter().filter(|batch| batch.revision > watcher.after);
             !watcher.feed.queue.is_closed()
-                && new.filter_map(|batch| restrict(batch, &watcher.prefix)).all(|batch| watcher.feed.offer(batch))
+                && new
+                    .filter_map(|batch| restrict(batch, &watcher.prefix))
+                    .all(|batch| watcher.feed.offer(batch))
         });
     }
 

@@ -32,7 +32,11 @@ pub(super) struct Committer {
 }
 
 impl Committer {
-    pub(super) fn new(published: Arc<Published>, poison: Arc<OnceLock<Error>>, log: Box<dyn Log>) -> Committer {
+    pub(super) fn new(
+        published: Arc<Published>,
+        poison: Arc<OnceLock<Error>>,
+        log: Box<dyn Log>,
+    ) -> Committer {
         Committer { published, poison, log }
     }
 
@@ -54,10 +58,8 @@ impl Committer {
         }
         let (draft, outcomes) = self.published.read(|index| {
             let mut draft = Draft::on(index);
-            let outcomes: Vec<_> = group
-                .drain(..)
-                .map(|request| (request.answer, draft.evaluate(index, request.txn)))
-                .collect();
+            let outcomes: Vec<_> =
+                group.drain(..).map(|request| (request.answer, draft.evaluate(index, request.txn))).collect();
             (draft, outcomes)
         });
         if !draft.is_empty() {

@@ -60,15 +60,18 @@ fn read_format(path: &Path) -> Result<Option<u32>, Error> {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => {
             return match path.join("tree").exists() {
-                true => Err(Error::Damaged { reason: format!("{} has data but no format file", path.display()) }),
+                true => {
+                    Err(Error::Damaged { reason: format!("{} has data but no format file", path.display()) })
+                }
                 false => Ok(None),
             };
         }
         Err(error) => return Err(unusable(path, &error)),
     };
-    let found = text.strip_prefix(FORMAT_WORD).and_then(|rest| rest.trim().parse().ok()).ok_or_else(|| {
-        Error::Damaged { reason: format!("{} does not name a format", path.join("format").display()) }
-    })?;
+    let found =
+        text.strip_prefix(FORMAT_WORD).and_then(|rest| rest.trim().parse().ok()).ok_or_else(|| {
+            Error::Damaged { reason: format!("{} does not name a format", path.join("format").display()) }
+        })?;
     if found > DATA_FORMAT_VERSION {
         return Err(Error::NewerFormat { path: path.to_owned(), found, supported: DATA_FORMAT_VERSION });
     }

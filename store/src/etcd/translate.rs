@@ -1,7 +1,9 @@
 //! Between our values and etcd's: keys under the cluster's prefix, transactions, errors.
 
 use bytes::Bytes;
-use etcd_client::{Compare as EtcdCompare, CompareOp, ResponseHeader, Txn as EtcdTxn, TxnOp, TxnOpResponse, TxnResponse};
+use etcd_client::{
+    Compare as EtcdCompare, CompareOp, ResponseHeader, Txn as EtcdTxn, TxnOp, TxnOpResponse, TxnResponse,
+};
 
 use super::signed;
 use crate::{Compare, Condition, Error, Key, KeyValue, ListRequest, Op, Revision, Txn, TxnOutcome};

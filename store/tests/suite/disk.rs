@@ -21,7 +21,11 @@ async fn everything_survives_a_restart_but_the_history() {
     };
     let store = EmbeddedStore::open(directory.path()).unwrap();
     assert_eq!(store.list(ListRequest::default()).await.unwrap(), before);
-    assert_eq!((before.revision, before.kvs[0].version), (Revision(5), 2), "a removal moves the revision too");
+    assert_eq!(
+        (before.revision, before.kvs[0].version),
+        (Revision(5), 2),
+        "a removal moves the revision too"
+    );
     let Err(Error::Compacted { floor, .. }) = store.watch("/", Revision(4)).await else {
         panic!("history does not survive")
     };
@@ -51,7 +55,10 @@ fn a_newer_format_is_left_alone() {
     fs::write(directory.path().join("format"), newer).unwrap();
     let before = contents(directory.path());
     let refused = EmbeddedStore::open(directory.path()).unwrap_err();
-    assert!(matches!(refused, Error::NewerFormat { found, supported, .. } if found == supported + 1), "{refused}");
+    assert!(
+        matches!(refused, Error::NewerFormat { found, supported, .. } if found == supported + 1),
+        "{refused}"
+    );
     assert_eq!(contents(directory.path()), before, "nothing was changed");
     fs::write(directory.path().join("format"), "something else").unwrap();
     assert!(matches!(EmbeddedStore::open(directory.path()), Err(Error::Damaged { .. })));
@@ -68,11 +75,19 @@ async fn a_torn_tail_loses_only_what_was_torn() {
     tear(&journal(directory.path()));
     let store = EmbeddedStore::open(directory.path()).unwrap();
     let listing = store.list(ListRequest::default()).await.unwrap();
-    assert_eq!((listing.kvs.len(), listing.revision), (19, Revision(20)), "the torn write is gone as a whole");
+    assert_eq!(
+        (listing.kvs.len(), listing.revision),
+        (19, Revision(20)),
+        "the torn write is gone as a whole"
+    );
     store.put(Key::new("/new"), "1".into()).await.unwrap();
     drop(store);
     let store = EmbeddedStore::open(directory.path()).unwrap();
-    assert_eq!(store.list(ListRequest::default()).await.unwrap().kvs.len(), 20, "and it can be written again");
+    assert_eq!(
+        store.list(ListRequest::default()).await.unwrap().kvs.len(),
+        20,
+        "and it can be written again"
+    );
 }
 
 #[tokio::test]
@@ -104,8 +119,8 @@ fn contents(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 fn journal(directory: &Path) -> PathBuf {
-    let files = contents(directory).into_keys();
-    files.filter(|path| path.extension().is_some_and(|ext| ext == "jnl")).next_back().expect("fjall has a journal")
+    let mut files = contents(directory).into_keys();
+    files.rfind(|path| path.extension().is_some_and(|ext| ext == "jnl")).expect("fjall has a journal")
 }
 
 /// Cuts the last written record in two, as a crash in the middle of a write does.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use store::{
-    Condition, Error, Event, Key, KeyValue, ListRequest, Revision, Store, TXN_BYTES_MAX, TXN_OPS_MAX, Txn, TxnOutcome,
-    Watch, WatchBatch,
+    Condition, Error, Event, Key, KeyValue, ListRequest, Revision, Store, TXN_BYTES_MAX, TXN_OPS_MAX, Txn,
+    TxnOutcome, Watch, WatchBatch,
 };
 
 type AnyStore = Arc<dyn Store>;
@@ -137,7 +137,10 @@ pub async fn a_prefix_is_characters_not_a_path(store: AnyStore) {
     }
     let under = |prefix: &str| store.list(ListRequest::prefix(prefix));
     assert_eq!(names(&under("/pods/a/").await.unwrap().kvs), ["/pods/a/x"]);
-    assert_eq!(names(&under("/pods/").await.unwrap().kvs), ["/pods/a", "/pods/a/x", "/pods/ab/x", "/pods/ä/x"]);
+    assert_eq!(
+        names(&under("/pods/").await.unwrap().kvs),
+        ["/pods/a", "/pods/a/x", "/pods/ab/x", "/pods/ä/x"]
+    );
     assert_eq!(names(&under("/pods/a").await.unwrap().kvs), ["/pods/a", "/pods/a/x", "/pods/ab/x"]);
     assert_eq!(under("").await.unwrap().kvs.len(), 6);
     assert_eq!(under("/none").await.unwrap().kvs.len(), 0);
@@ -204,7 +207,8 @@ pub async fn the_past_can_be_listed(store: AnyStore) {
 }
 
 pub async fn compaction_takes_the_past(store: AnyStore) {
-    let revisions = [put(&store, "/a", "1").await, put(&store, "/a", "2").await, put(&store, "/a", "3").await];
+    let revisions =
+        [put(&store, "/a", "1").await, put(&store, "/a", "2").await, put(&store, "/a", "3").await];
     let [oldest, floor, newest] = revisions;
     store.compact(floor).await.unwrap();
     store.compact(oldest).await.expect("compacting what is compacted does nothing");

@@ -1,6 +1,8 @@
 //! One suite over all backends: every law of the `Store` trait is one function in `laws`, and each
 //! backend is one line below. Beside it, what only a store on disk has to show.
 
+#![allow(clippy::unwrap_used, reason = "every function here is part of a test")]
+
 mod crash;
 mod disk;
 mod etcd_process;

@@ -6,15 +6,23 @@ use std::path::Path;
 use bytes::Bytes;
 use futures::FutureExt;
 use proptest::prelude::*;
-use store::{Condition, EmbeddedStore, Error, Event, Key, ListRequest, MemoryStore, Revision, Store, Txn, Watch};
+use store::{
+    Condition, EmbeddedStore, Error, Event, Key, ListRequest, MemoryStore, Revision, Store, Txn, Watch,
+};
 
 #[derive(Clone, Debug)]
 enum Step {
     Txn(Txn),
     /// List a prefix with a limit, so many revisions ago.
-    List { prefix: &'static str, limit: usize, back: u64 },
+    List {
+        prefix: &'static str,
+        limit: usize,
+        back: u64,
+    },
     /// Compact to so many revisions ago.
-    Compact { back: u64 },
+    Compact {
+        back: u64,
+    },
     Reopen,
 }
 
@@ -79,7 +87,8 @@ impl Pair<'_> {
             Step::List { prefix, limit, back } => {
                 let at = Some(self.back(back).await);
                 let request = ListRequest { limit, at, ..ListRequest::prefix(prefix) };
-                let (one, other) = (self.memory.list(request.clone()).await, self.embedded.list(request).await);
+                let (one, other) =
+                    (self.memory.list(request.clone()).await, self.embedded.list(request).await);
                 assert_eq!(text(one), text(other));
             }
             Step::Compact { back } => {
