@@ -1,1 +1,15 @@
-//! Placeholder; replaced in the next commit.
+//! The kernel's shell: sockets, timers, files and processes around the pure machines of `kernel-core`.
+//!
+//! A master is one task ([`master_driver`]) that owns the machine; every door ([`http`], [`agent_link`], [`driver`]) puts
+//! commands into its bounded queue. [`server::start`] wires all of it. Nothing here knows of Kubernetes.
+
+pub mod agent_link;
+mod clock;
+pub mod driver;
+mod http;
+mod listener;
+mod master_driver;
+mod registry_store;
+pub mod server;
+
+pub use clock::Clock;

@@ -31,6 +31,7 @@ pub mod proto {
     include!(concat!(env!("OUT_DIR"), "/protos.rs"));
 }
 
+pub use prost;
 pub use proto::catamaran::link as link_proto;
 pub use proto::mesos::v1;
 

@@ -81,11 +81,13 @@ pub fn decode_agent(bytes: &Bytes) -> Result<AgentInfo, Invalid> {
     agent_from_record(parse(bytes)?)
 }
 
-pub(crate) fn agent_to_record(from: &AgentInfo) -> link::Agent {
+/// The message of an agent, with the address of its door.
+pub fn agent_to_record(from: &AgentInfo) -> link::Agent {
     link::Agent { info: offer::agent_to_wire(from, Format::FULL), ip: Some(from.ip.clone()) }
 }
 
-pub(crate) fn agent_from_record(from: link::Agent) -> Result<AgentInfo, Invalid> {
+/// Parses an agent, with the address of its door.
+pub fn agent_from_record(from: link::Agent) -> Result<AgentInfo, Invalid> {
     offer::agent_from_wire(from.info, from.ip.unwrap_or_default())
 }
 

@@ -1,0 +1,118 @@
+//! The link between an agent and the master: typed messages both ways, in order, lost with the link.
+//!
+//! An agent has a [`Dialer`] and dials again with back-off whenever its link ends. In the same process the link is a pair of
+//! queues; between machines it is TLS to the master's Mesos port, an HTTP/1.1 upgrade on [`LINK_PATH`], and length-delimited
+//! protobuf frames. A machine without a certificate asks for one first, on [`JOIN_PATH`].
+
+mod dial;
+mod frames;
+mod join;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use kernel_model::agent::{ToAgent, ToMaster};
+use tokio::sync::mpsc;
+
+pub use dial::TlsDialer;
+pub(crate) use frames::serve as serve_frames;
+pub use join::{JoinAuthority, JoinRefusal, JoinRequest, Joined, join};
+pub(crate) use join::{request_from_json, to_json};
+
+use crate::master_driver::MasterQueue;
+
+/// Where links are opened.
+pub const LINK_PATH: &str = "/api/v1/agent-link";
+
+/// Where machines join.
+pub const JOIN_PATH: &str = "/api/v1/join";
+
+/// The name of the upgrade.
+pub const LINK_PROTOCOL: &str = "catamaran-agent-link";
+
+/// Messages that an agent may have under way; it waits beyond that.
+const OUTGOING_BOUND: usize = 1024;
+
+/// The first pause before dialling again.
+const BACKOFF_MIN: Duration = Duration::from_millis(100);
+
+/// The longest pause before dialling again.
+const BACKOFF_MAX: Duration = Duration::from_secs(10);
+
+/// An open link, the agent's end. It is down once `incoming` gives `None` or `outgoing` is closed; dropping it closes it.
+#[derive(Debug)]
+pub struct AgentLink {
+    /// To the master.
+    pub outgoing: mpsc::Sender<ToMaster>,
+    /// From the master.
+    pub incoming: mpsc::Receiver<ToAgent>,
+}
+
+/// Why there is no link.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// The master's task has ended.
+    #[error("the master is not running")]
+    Stopped,
+    /// No connection, or it broke.
+    #[error("the master cannot be reached: {0}")]
+    Unreachable(String),
+    /// The master answered, but with no link.
+    #[error("the master refuses: {status} {text}")]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// Its sentence.
+        text: String,
+    },
+}
+
+/// A way to a master.
+#[async_trait]
+pub trait Dialer: Send + Sync {
+    /// One try.
+    async fn dial(&self) -> Result<AgentLink, LinkError>;
+}
+
+/// Dials until there is a link; pauses grow from 0.1 s to 10 s. Tells the first failure and then every tenth.
+pub async fn dial_until_up(dialer: &dyn Dialer) -> AgentLink {
+    let mut pause = BACKOFF_MIN;
+    for attempt in 0u64.. {
+        match dialer.dial().await {
+            Ok(link) => return link,
+            Err(error) if attempt % 10 == 0 => tracing::warn!(%error, attempt, "no link to the master, trying again"),
+            Err(error) => tracing::debug!(%error, attempt, "no link to the master, trying again"),
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(BACKOFF_MAX);
+    }
+    unreachable!("invariant: the loop over all numbers ends by returning")
+}
+
+/// The way to a master in the same process.
+#[derive(Clone)]
+pub struct InProcessDialer {
+    queue: MasterQueue,
+}
+
+impl InProcessDialer {
+    pub(crate) fn new(queue: MasterQueue) -> Self {
+        Self { queue }
+    }
+}
+
+#[async_trait]
+impl Dialer for InProcessDialer {
+    async fn dial(&self) -> Result<AgentLink, LinkError> {
+        let (handle, incoming) = self.queue.link_up().await.map_err(|_| LinkError::Stopped)?;
+        let (outgoing, mut said) = mpsc::channel(OUTGOING_BOUND);
+        tokio::spawn(async move {
+            while let Some(message) = said.recv().await {
+                if handle.say(message).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(AgentLink { outgoing, incoming })
+    }
+}

@@ -1,0 +1,109 @@
+//! Joining: a machine shows a token and a signing request, and gets its certificate. Who may join, and what certificates
+//! are, is the authority's affair.
+
+use std::{net::IpAddr, sync::Arc};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{Request, StatusCode, header};
+use serde_json::{Value, json};
+
+use super::{JOIN_PATH, LinkError, dial};
+
+/// What a machine says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JoinRequest {
+    /// The cluster's join token.
+    pub token: String,
+    /// The name that the machine wants.
+    pub node_name: String,
+    /// Addresses under which it will be reached.
+    pub addresses: Vec<IpAddr>,
+    /// A certificate signing request, PEM.
+    pub csr: String,
+}
+
+/// What it gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Joined {
+    /// Its certificate, PEM.
+    pub certificate: String,
+    /// The cluster's authority, PEM.
+    pub authority: String,
+    /// Where the cluster's API server is, for what runs on the machine.
+    pub api_server: String,
+}
+
+/// A refusal, with a sentence for the machine's operator.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct JoinRefusal(pub String);
+
+/// Who decides which machines belong to the cluster.
+#[async_trait]
+pub trait JoinAuthority: Send + Sync {
+    /// Admits a machine and signs its certificate.
+    async fn join(&self, request: JoinRequest) -> Result<Joined, JoinRefusal>;
+
+    /// Whether the bearer of this verified certificate (DER) may open an agent's link; its name, for the log.
+    fn admits(&self, certificate: &[u8]) -> Result<String, JoinRefusal>;
+}
+
+/// Asks a master for a certificate. `tls` trusts what the token names.
+pub async fn join(
+    master: &str,
+    tls: &Arc<rustls::ClientConfig>,
+    request: &JoinRequest,
+) -> Result<Joined, LinkError> {
+    let body = json!({
+        "token": request.token,
+        "node_name": request.node_name,
+        "addresses": request.addresses.iter().map(IpAddr::to_string).collect::<Vec<_>>(),
+        "csr": request.csr,
+    });
+    let mut sender = dial::connect(master, tls).await?;
+    let request = Request::post(JOIN_PATH)
+        .header(header::HOST, master)
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Full::new(Bytes::from(body.to_string())))
+        .map_err(dial::unreachable)?;
+    let response = sender.send_request(request).await.map_err(dial::unreachable)?;
+    let status = response.status();
+    let text = dial::body_text(response).await?;
+    if status != StatusCode::OK {
+        return Err(LinkError::Refused { status: status.as_u16(), text });
+    }
+    let answer: Value = serde_json::from_str(&text).map_err(dial::unreachable)?;
+    let field = |name: &str| match answer[name].as_str() {
+        Some(text) => Ok(text.to_owned()),
+        None => Err(LinkError::Unreachable(format!("the answer has no '{name}'"))),
+    };
+    Ok(Joined { certificate: field("certificate")?, authority: field("authority")?, api_server: field("api_server")? })
+}
+
+/// The body of a join request.
+pub(crate) fn request_from_json(body: &[u8]) -> Result<JoinRequest, JoinRefusal> {
+    let value: Value = serde_json::from_slice(body).map_err(|e| JoinRefusal(format!("the body is no JSON: {e}")))?;
+    let field = |name: &str| match value[name].as_str() {
+        Some(text) if !text.is_empty() => Ok(text.to_owned()),
+        _ => Err(JoinRefusal(format!("'{name}' is missing"))),
+    };
+    let addresses = value["addresses"].as_array().map(Vec::as_slice).unwrap_or_default();
+    Ok(JoinRequest {
+        token: field("token")?,
+        node_name: field("node_name")?,
+        csr: field("csr")?,
+        addresses: addresses.iter().filter_map(|a| a.as_str()?.parse().ok()).collect(),
+    })
+}
+
+/// The body of a good answer.
+pub(crate) fn to_json(joined: &Joined) -> String {
+    json!({
+        "certificate": joined.certificate,
+        "authority": joined.authority,
+        "api_server": joined.api_server,
+    })
+    .to_string()
+}

@@ -1,0 +1,96 @@
+//! How a scheduler in Rust reaches a master: one trait, in the same process or over the public v1 API.
+
+mod over_http;
+mod recordio_client;
+
+use async_trait::async_trait;
+use kernel_model::{
+    agent::AgentSnapshot,
+    ids::FrameworkId,
+    operator, scheduler,
+};
+use kernel_core::master::Master;
+use tokio::sync::mpsc;
+
+pub use over_http::HttpDriver;
+
+use crate::master_driver::{CallStream, Fault, MasterQueue, Stopped};
+
+/// Why a driver has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DriverError {
+    /// The master says no; a better call would be answered.
+    #[error("the master refuses: {0}")]
+    Refused(String),
+    /// The master cannot be reached, or has stopped; the same call may be answered later.
+    #[error("the master cannot be reached: {0}")]
+    Unreachable(String),
+}
+
+/// A scheduler's way to a master. One driver may carry several frameworks.
+#[async_trait]
+pub trait SchedulerDriver: Send + Sync {
+    /// Subscribes. Events come in order; the first is SUBSCRIBED, or ERROR if the master refuses the framework. The stream
+    /// ends when the master goes, another instance takes over, or the reader lags too far behind; dropping it disconnects
+    /// the framework.
+    async fn subscribe(
+        &self,
+        subscribe: scheduler::Subscribe,
+    ) -> Result<mpsc::Receiver<scheduler::Event>, DriverError>;
+
+    /// Any other call. `Ok` means that the master took it, not that it had an effect.
+    async fn call(&self, framework_id: &FrameworkId, call: scheduler::Call) -> Result<(), DriverError>;
+
+    /// All agents, and every change of the cluster after that. The stream ends as that of [`SchedulerDriver::subscribe`].
+    async fn watch_cluster(
+        &self,
+    ) -> Result<(Vec<AgentSnapshot>, mpsc::Receiver<operator::Event>), DriverError>;
+}
+
+/// The driver for a master in the same process: typed values, no encoding.
+#[derive(Clone)]
+pub struct InProcessDriver {
+    queue: MasterQueue,
+}
+
+impl InProcessDriver {
+    pub(crate) fn new(queue: MasterQueue) -> Self {
+        Self { queue }
+    }
+}
+
+impl From<Stopped> for DriverError {
+    fn from(stopped: Stopped) -> Self {
+        DriverError::Unreachable(stopped.to_string())
+    }
+}
+
+impl From<Fault> for DriverError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Refused(refusal) => DriverError::Refused(refusal.to_string()),
+            Fault::Stopped(stopped) => stopped.into(),
+        }
+    }
+}
+
+#[async_trait]
+impl SchedulerDriver for InProcessDriver {
+    async fn subscribe(
+        &self,
+        subscribe: scheduler::Subscribe,
+    ) -> Result<mpsc::Receiver<scheduler::Event>, DriverError> {
+        Ok(self.queue.subscribe_in_process(subscribe).await?)
+    }
+
+    async fn call(&self, framework_id: &FrameworkId, call: scheduler::Call) -> Result<(), DriverError> {
+        self.queue.call(framework_id.clone(), CallStream::Current, call).await?;
+        Ok(())
+    }
+
+    async fn watch_cluster(
+        &self,
+    ) -> Result<(Vec<AgentSnapshot>, mpsc::Receiver<operator::Event>), DriverError> {
+        Ok(self.queue.watch(Master::agent_snapshots).await?)
+    }
+}

@@ -1,0 +1,167 @@
+//! The driver over the public v1 API: what any framework has, so that nothing private is needed.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use kernel_model::{agent::AgentSnapshot, ids::{AgentId, FrameworkId}, operator, scheduler};
+use kernel_wire::{
+    codec::{ContentType, decode, encode},
+    operator as operator_wire, scheduler_call, scheduler_event,
+    v1::{master, scheduler as wire},
+};
+use tokio::sync::{Mutex, mpsc};
+
+use super::{
+    DriverError, SchedulerDriver,
+    recordio_client::{self, Records, unreachable},
+};
+
+/// Events that a reader may lag behind before the stream waits for it.
+const EVENTS_BOUND: usize = 1024;
+
+/// How often agents are asked for, to see what the event stream does not tell.
+const AGENTS_POLL: Duration = Duration::from_secs(2);
+
+/// Where schedulers call.
+const SCHEDULER_PATH: &str = "/api/v1/scheduler";
+
+/// Where operators call.
+const OPERATOR_PATH: &str = "/api/v1";
+
+/// A driver to `host:port`.
+#[derive(Clone)]
+pub struct HttpDriver {
+    master: String,
+    /// The stream of each framework. Locked over a call, so that calls arrive in their order.
+    streams: Arc<Mutex<HashMap<FrameworkId, String>>>,
+}
+
+impl HttpDriver {
+    /// For the master at `host:port`.
+    pub fn new(master: impl Into<String>) -> Self {
+        Self { master: master.into(), streams: Arc::default() }
+    }
+
+    async fn agents(&self) -> Result<Vec<AgentSnapshot>, DriverError> {
+        let call = master::Call { r#type: Some(master::call::Type::GetAgents as i32), ..Default::default() };
+        let body = encode(ContentType::Protobuf, &call);
+        let answer = recordio_client::ask(&self.master, OPERATOR_PATH, None, body).await?;
+        let response: master::Response = decode(ContentType::Protobuf, &answer).map_err(unreachable)?;
+        snapshots(response.get_agents.unwrap_or_default())
+    }
+}
+
+#[async_trait]
+impl SchedulerDriver for HttpDriver {
+    async fn subscribe(
+        &self,
+        subscribe: scheduler::Subscribe,
+    ) -> Result<mpsc::Receiver<scheduler::Event>, DriverError> {
+        let body = encode(ContentType::Protobuf, &scheduler_call::subscribe_to_wire(&subscribe));
+        let records = recordio_client::open(&self.master, SCHEDULER_PATH, body).await?;
+        let stream = records.header("Mesos-Stream-Id").unwrap_or_default().to_owned();
+        let (deliver, events) = mpsc::channel(EVENTS_BOUND);
+        tokio::spawn(read_events(records, stream, self.streams.clone(), deliver));
+        Ok(events)
+    }
+
+    async fn call(&self, framework_id: &FrameworkId, call: scheduler::Call) -> Result<(), DriverError> {
+        let body = encode(ContentType::Protobuf, &scheduler_call::to_wire(framework_id, &call));
+        let streams = self.streams.lock().await;
+        let stream = streams.get(framework_id).map(String::as_str);
+        recordio_client::ask(&self.master, SCHEDULER_PATH, stream, body).await?;
+        Ok(())
+    }
+
+    async fn watch_cluster(
+        &self,
+    ) -> Result<(Vec<AgentSnapshot>, mpsc::Receiver<operator::Event>), DriverError> {
+        let call = master::Call { r#type: Some(master::call::Type::Subscribe as i32), ..Default::default() };
+        let body = encode(ContentType::Protobuf, &call);
+        let mut records = recordio_client::open(&self.master, OPERATOR_PATH, body).await?;
+        let first = records.next_record().await.ok_or_else(|| unreachable("the stream ended at once"))?;
+        let first: master::Event = decode(ContentType::Protobuf, &first).map_err(unreachable)?;
+        let state = first.subscribed.and_then(|s| s.get_state).unwrap_or_default();
+        let agents = snapshots(state.get_agents.unwrap_or_default())?;
+        let (deliver, events) = mpsc::channel(EVENTS_BOUND);
+        let known = agents.iter().map(|a| (a.info.id.clone(), a.clone())).collect();
+        tokio::spawn(watch(self.clone(), records, known, deliver));
+        Ok((agents, events))
+    }
+}
+
+async fn read_events(
+    mut records: Records,
+    stream: String,
+    streams: Arc<Mutex<HashMap<FrameworkId, String>>>,
+    deliver: mpsc::Sender<scheduler::Event>,
+) {
+    loop {
+        let record = tokio::select! {
+            record = records.next_record() => record,
+            () = deliver.closed() => None,
+        };
+        let Some(record) = record else { return };
+        let event = match parse_event(&record) {
+            Ok(Some(event)) => event,
+            Ok(None) => continue,
+            Err(error) => return tracing::warn!(%error, "an event of the master does not parse"),
+        };
+        if let scheduler::Event::Subscribed { framework_id, .. } = &event {
+            streams.lock().await.insert(framework_id.clone(), stream.clone());
+        }
+        if deliver.send(event).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn parse_event(record: &Bytes) -> Result<Option<scheduler::Event>, DriverError> {
+    let event: wire::Event = decode(ContentType::Protobuf, record).map_err(unreachable)?;
+    scheduler_event::from_wire(event).map_err(unreachable)
+}
+
+/// Passes events on, and makes `AgentUpdated` of what polling shows: Mesos has no such event.
+async fn watch(
+    driver: HttpDriver,
+    mut records: Records,
+    mut known: HashMap<Option<AgentId>, AgentSnapshot>,
+    deliver: mpsc::Sender<operator::Event>,
+) {
+    let mut poll = tokio::time::interval(AGENTS_POLL);
+    poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        let mut news = Vec::new();
+        tokio::select! {
+            record = records.next_record() => {
+                let Some(record) = record else { return };
+                let parsed = decode::<master::Event>(ContentType::Protobuf, &record).map_err(unreachable);
+                match parsed.and_then(|event| operator_wire::event_from_wire(event).map_err(unreachable)) {
+                    Ok(event) => news.extend(event),
+                    Err(error) => return tracing::warn!(%error, "an event of the master does not parse"),
+                }
+            }
+            _ = poll.tick() => {
+                let Ok(agents) = driver.agents().await else { continue };
+                for agent in agents {
+                    let id = agent.info.id.clone();
+                    if known.get(&id) != Some(&agent) {
+                        known.insert(id, agent.clone());
+                        news.push(operator::Event::AgentUpdated { agent });
+                    }
+                }
+            }
+            () = deliver.closed() => return,
+        }
+        for event in news {
+            if deliver.send(event).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn snapshots(agents: master::response::GetAgents) -> Result<Vec<AgentSnapshot>, DriverError> {
+    agents.agents.into_iter().map(operator_wire::agent_from_wire).collect::<Result<_, _>>().map_err(unreachable)
+}

@@ -1,0 +1,78 @@
+//! What agents on other machines use, over TLS only: the link's upgrade and joining.
+
+use std::sync::Arc;
+
+use hyper::{Method, Request, Response, StatusCode, body::Incoming, header};
+use hyper_util::rt::TokioIo;
+
+use super::{
+    Answer, Doors, Peer,
+    negotiate::{self, full, text, with_header},
+};
+use crate::agent_link::{LINK_PROTOCOL, request_from_json, serve_frames, to_json};
+
+/// Opens an agent's link.
+pub(super) async fn upgrade(doors: &Arc<Doors>, peer: &Peer, mut request: Request<Incoming>) -> Answer {
+    let Some(authority) = &doors.authority else {
+        return text(StatusCode::NOT_FOUND, "This master takes no agents from other machines");
+    };
+    if request.method() != Method::POST {
+        return negotiate::wrong_method(request.method(), &["POST"]);
+    }
+    let Some(certificate) = peer.certificate.as_deref().filter(|_| peer.tls) else {
+        return text(StatusCode::UNAUTHORIZED, "An agent's link needs TLS and a certificate of the cluster");
+    };
+    let name = match authority.admits(certificate) {
+        Ok(name) => name,
+        Err(refusal) => return text(StatusCode::FORBIDDEN, refusal.to_string()),
+    };
+    if request.headers().get(header::UPGRADE).is_none_or(|value| value != LINK_PROTOCOL) {
+        return text(StatusCode::UPGRADE_REQUIRED, format!("Expecting 'Upgrade: {LINK_PROTOCOL}'"));
+    }
+    let upgrade = hyper::upgrade::on(&mut request);
+    let (queue, address) = (doors.queue.clone(), peer.address);
+    tokio::spawn(async move {
+        match upgrade.await {
+            Ok(stream) => {
+                tracing::info!(agent = %name, %address, "an agent's link is up");
+                serve_frames(TokioIo::new(stream), queue).await;
+                tracing::info!(agent = %name, %address, "an agent's link is down");
+            }
+            Err(error) => tracing::debug!(%error, "an agent's link was not opened"),
+        }
+    });
+    let mut response = Response::new(full(""));
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let response = with_header(response, header::CONNECTION, "upgrade");
+    with_header(response, header::UPGRADE, LINK_PROTOCOL)
+}
+
+/// Signs a machine's certificate.
+pub(super) async fn join(doors: &Doors, peer: &Peer, request: Request<Incoming>) -> Answer {
+    let Some(authority) = &doors.authority else {
+        return text(StatusCode::NOT_FOUND, "This master takes no agents from other machines");
+    };
+    if request.method() != Method::POST {
+        return negotiate::wrong_method(request.method(), &["POST"]);
+    }
+    if !peer.tls {
+        return text(StatusCode::FORBIDDEN, "Joining needs TLS");
+    }
+    let (head, body) = request.into_parts();
+    let body = match negotiate::read_body(body).await {
+        Ok(body) => body,
+        Err(answer) => return answer,
+    };
+    let request = match request_from_json(&body) {
+        Ok(request) => request,
+        Err(refusal) => return text(StatusCode::BAD_REQUEST, refusal.to_string()),
+    };
+    let name = request.node_name.clone();
+    match authority.join(request).await {
+        Ok(joined) => {
+            tracing::info!(agent = %name, address = %peer.address, "a machine joined");
+            negotiate::ok("application/json", to_json(&joined).into(), &head.headers)
+        }
+        Err(refusal) => text(StatusCode::FORBIDDEN, refusal.to_string()),
+    }
+}

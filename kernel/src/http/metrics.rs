@@ -1,0 +1,130 @@
+//! The numbers that monitoring of Mesos expects, under the names that it expects.
+
+use std::{collections::BTreeMap, sync::atomic::Ordering};
+
+use kernel_core::master::{FrameworkState, Master};
+use kernel_model::{
+    agent::AgentState,
+    resources::{Resources, Value},
+    task::TaskState,
+};
+use kernel_wire::task::state_name;
+
+use super::Doors;
+use crate::master_driver::Stopped;
+
+/// States whose tasks are counted as they are now.
+const LIVE: [TaskState; 5] =
+    [TaskState::Staging, TaskState::Starting, TaskState::Running, TaskState::Killing, TaskState::Unreachable];
+
+/// States whose tasks are counted since the start.
+const ENDED: [TaskState; 8] = [
+    TaskState::Finished,
+    TaskState::Failed,
+    TaskState::Killed,
+    TaskState::Lost,
+    TaskState::Error,
+    TaskState::Dropped,
+    TaskState::Gone,
+    TaskState::GoneByOperator,
+];
+
+/// Resources with totals.
+const RESOURCES: [&str; 4] = ["cpus", "gpus", "mem", "disk"];
+
+/// Every metric, by name.
+pub(super) async fn snapshot(doors: &Doors) -> Result<Vec<(String, f64)>, Stopped> {
+    let mut all: BTreeMap<String, f64> = doors.queue.read(gauges).await?.into_iter().collect();
+    let counters = &doors.counters;
+    let mut put = |name: &str, value: f64| all.insert(format!("master/{name}"), value);
+    put("uptime_secs", doors.clock.now().since(doors.started_at()).as_secs_f64());
+    put("elected", 1.0);
+    put("slave_registrations", counters.registrations.load(Ordering::Relaxed) as f64);
+    put("slave_reregistrations", counters.reregistrations.load(Ordering::Relaxed) as f64);
+    put("slave_removals", counters.removals.load(Ordering::Relaxed) as f64);
+    put("operator_event_stream_subscribers", counters.operator_streams.load(Ordering::Relaxed) as f64);
+    put("dropped_messages", counters.refused.load(Ordering::Relaxed) as f64);
+    let ended = counters.ended.lock().expect("invariant: counting does not panic");
+    for state in ENDED {
+        put(&gauge_name(state), ended.get(&state).copied().unwrap_or(0) as f64);
+    }
+    drop(ended);
+    let calls = counters.calls.lock().expect("invariant: counting does not panic");
+    for (name, count) in calls.iter() {
+        put(&format!("calls/{}", name.to_lowercase()), *count as f64);
+    }
+    drop(calls);
+    all.extend(system());
+    Ok(all.into_iter().collect())
+}
+
+fn gauge_name(state: TaskState) -> String {
+    state_name(state).to_lowercase().replacen("task_", "tasks_", 1)
+}
+
+fn gauges(master: &Master) -> Vec<(String, f64)> {
+    let mut all: BTreeMap<String, f64> = BTreeMap::new();
+    let mut set = |name: String, value: usize| all.insert(format!("master/{name}"), value as f64);
+    let agents: Vec<_> = master.agents().collect();
+    let count = |state| agents.iter().filter(|a| a.state == state).count();
+    let active = agents.iter().filter(|a| a.is_active()).count();
+    set("slaves_active".into(), active);
+    set("slaves_inactive".into(), agents.len() - active);
+    set("slaves_connected".into(), count(AgentState::Connected));
+    set("slaves_disconnected".into(), count(AgentState::Disconnected));
+    set("slaves_unreachable".into(), master.absent_agents().count() - master.recovered_agents().count());
+    let frameworks: Vec<_> = master.frameworks().collect();
+    let connected = frameworks.iter().filter(|f| matches!(f.state, FrameworkState::Connected(_))).count();
+    for name in ["frameworks_active", "frameworks_connected"] {
+        set(name.into(), connected);
+    }
+    for name in ["frameworks_inactive", "frameworks_disconnected"] {
+        set(name.into(), frameworks.len() - connected);
+    }
+    set("outstanding_offers".into(), master.offers(None).count());
+    let mut live: BTreeMap<TaskState, usize> = BTreeMap::new();
+    for framework in &frameworks {
+        for task in framework.tasks.values() {
+            *live.entry(task.state).or_default() += 1;
+        }
+        *live.entry(TaskState::Unreachable).or_default() += framework.unreachable_tasks.len();
+    }
+    for state in LIVE {
+        set(gauge_name(state), live.get(&state).copied().unwrap_or(0));
+    }
+    for name in RESOURCES {
+        let total: f64 = agents.iter().map(|a| amount(&a.info.resources, name)).sum();
+        let used: f64 = agents.iter().flat_map(|a| a.allocated.values()).map(|r| amount(r, name)).sum();
+        all.insert(format!("master/{name}_total"), total);
+        all.insert(format!("master/{name}_used"), used);
+        all.insert(format!("master/{name}_percent"), if total > 0.0 { used / total } else { 0.0 });
+    }
+    all.into_iter().collect()
+}
+
+/// How much of a scalar there is.
+pub(super) fn amount(resources: &Resources, name: &str) -> f64 {
+    let amounts = resources.iter().filter(|r| &*r.name == name && !r.revocable);
+    amounts.map(|r| if let Value::Scalar(amount) = r.value { amount.as_f64() } else { 0.0 }).sum()
+}
+
+/// The machine; what cannot be read is left out.
+fn system() -> Vec<(String, f64)> {
+    let mut all = Vec::new();
+    if let Ok(text) = std::fs::read_to_string("/proc/loadavg") {
+        let loads = text.split(' ').filter_map(|n| n.parse().ok());
+        all.extend(["load_1min", "load_5min", "load_15min"].into_iter().map(|n| format!("system/{n}")).zip(loads));
+    }
+    if let Ok(cpus) = std::thread::available_parallelism() {
+        all.push(("system/cpus_total".to_owned(), cpus.get() as f64));
+    }
+    if let Ok(text) = std::fs::read_to_string("/proc/meminfo") {
+        for (key, name) in [("MemTotal:", "mem_total_bytes"), ("MemFree:", "mem_free_bytes")] {
+            let line = text.lines().find_map(|line| line.strip_prefix(key));
+            if let Some(kib) = line.and_then(|l| l.trim().trim_end_matches(" kB").parse::<f64>().ok()) {
+                all.push((format!("system/{name}"), kib * 1024.0));
+            }
+        }
+    }
+    all
+}

@@ -1,0 +1,189 @@
+//! What every call passes through: method, content type, body, `Accept`; and how answers are written.
+
+use std::{io::Write, time::Duration};
+
+use bytes::Bytes;
+use flate2::{Compression, write::GzEncoder};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::{
+    HeaderMap, Method, Request, Response, StatusCode,
+    body::Incoming,
+    header::{self, HeaderName, HeaderValue},
+};
+use kernel_core::master::Refusal;
+use kernel_wire::{
+    codec::{ContentType, DecodeError, decode},
+    prost::{Message, Name},
+};
+
+use super::{Answer, Body};
+use crate::master_driver::Fault;
+
+/// The longest body of a call: an ACCEPT with thousands of launches.
+pub(crate) const BODY_BYTES_MAX: usize = 32 << 20;
+
+/// How long a client may take to send a body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Answers from this size are compressed for clients that take gzip.
+const GZIP_FROM_BYTES: usize = 1024;
+
+/// A whole body.
+pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into()).boxed_unsync()
+}
+
+/// An answer in plain text; Mesos has no other error form.
+pub(crate) fn text(status: StatusCode, sentence: impl Into<String>) -> Answer {
+    let sentence: String = sentence.into();
+    let mut response = Response::new(full(sentence.clone()));
+    *response.status_mut() = status;
+    if !sentence.is_empty() {
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    }
+    response
+}
+
+/// 405, with the methods that there are.
+pub(crate) fn wrong_method(got: &Method, allowed: &[&str]) -> Answer {
+    let names: Vec<String> = allowed.iter().map(|name| format!("'{name}'")).collect();
+    let sentence = format!(
+        "405 Method Not Allowed. Expecting one of {{ {} }}, but received '{got}'.",
+        names.join(", ")
+    );
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, sentence);
+    if let Ok(value) = HeaderValue::from_str(&allowed.join(", ")) {
+        response.headers_mut().insert(header::ALLOW, value);
+    }
+    response
+}
+
+/// 503: the master's task has ended.
+pub(crate) fn stopped() -> Answer {
+    text(StatusCode::SERVICE_UNAVAILABLE, "The master is not running")
+}
+
+/// What a refused call is answered with.
+pub(crate) fn fault(fault: Fault) -> Answer {
+    let refusal = match fault {
+        Fault::Refused(refusal) => refusal,
+        Fault::Stopped(_) => return stopped(),
+    };
+    let status = match refusal {
+        Refusal::Invalid(_) => StatusCode::BAD_REQUEST,
+        Refusal::Forbidden(_) => StatusCode::FORBIDDEN,
+        Refusal::NotFound(_) => StatusCode::NOT_FOUND,
+        Refusal::Conflict(_) => StatusCode::CONFLICT,
+        Refusal::Unsupported(_) => StatusCode::NOT_IMPLEMENTED,
+    };
+    text(status, refusal.to_string())
+}
+
+/// A call that passed the checks up to its parsing.
+pub(crate) struct Parsed<M> {
+    pub(crate) call: M,
+    pub(crate) headers: HeaderMap,
+    /// As the body came; an answer may be asked for otherwise.
+    pub(crate) content: ContentType,
+}
+
+/// Method, content type, body and message, in that order.
+pub(crate) async fn parse<M: Message + Name + Default>(request: Request<Incoming>) -> Result<Parsed<M>, Answer> {
+    if request.method() != Method::POST {
+        return Err(wrong_method(request.method(), &["POST"]));
+    }
+    let content = content_type(request.headers())?;
+    let (head, body) = request.into_parts();
+    let body = read_body(body).await?;
+    let call = decode(content, &body).map_err(|e: DecodeError| text(StatusCode::BAD_REQUEST, e.to_string()))?;
+    Ok(Parsed { call, headers: head.headers })
+}
+
+fn content_type(headers: &HeaderMap) -> Result<ContentType, Answer> {
+    let Some(value) = headers.get(header::CONTENT_TYPE) else {
+        return Err(text(StatusCode::BAD_REQUEST, "Expecting 'Content-Type' to be present"));
+    };
+    [ContentType::Json, ContentType::Protobuf].into_iter().find(|c| value == c.as_str()).ok_or_else(|| {
+        text(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "Expecting 'Content-Type' of application/json or application/x-protobuf",
+        )
+    })
+}
+
+/// The whole body, within bounds of size and time.
+pub(crate) async fn read_body(body: Incoming) -> Result<Bytes, Answer> {
+    match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, BODY_BYTES_MAX).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(text(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("The body is longer than {BODY_BYTES_MAX} bytes"),
+        )),
+        Ok(Err(_)) => Err(text(StatusCode::BAD_REQUEST, "The body ended too early")),
+        Err(_) => Err(text(StatusCode::REQUEST_TIMEOUT, "The body did not come in time")),
+    }
+}
+
+/// How the client wants its answer: JSON wherever it is acceptable.
+pub(crate) fn accepted(headers: &HeaderMap) -> Result<ContentType, Answer> {
+    let wants = |media: &str| accepts(headers, media);
+    if wants("application/json") {
+        return Ok(ContentType::Json);
+    }
+    if wants("application/x-protobuf") {
+        return Ok(ContentType::Protobuf);
+    }
+    Err(text(
+        StatusCode::NOT_ACCEPTABLE,
+        "Expecting 'Accept' to allow 'application/x-protobuf' or 'application/json'",
+    ))
+}
+
+fn accepts(headers: &HeaderMap, media: &str) -> bool {
+    let mut lines = headers.get_all(header::ACCEPT).iter().filter_map(|line| line.to_str().ok()).peekable();
+    if lines.peek().is_none() {
+        return true;
+    }
+    let family = media.split('/').next().unwrap_or_default();
+    lines.flat_map(|line| line.split(',')).any(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let name = parts.next().unwrap_or_default();
+        let refused = parts.any(|p| p.strip_prefix("q=").is_some_and(|q| q.parse::<f32>() == Ok(0.0)));
+        let fits = name == "*/*" || name == media || name.strip_suffix("/*") == Some(family);
+        fits && !refused
+    })
+}
+
+/// 200 with a body, compressed where the client takes it.
+pub(crate) fn ok(media: &'static str, body: Bytes, headers: &HeaderMap) -> Answer {
+    let takes_gzip = headers
+        .get_all(header::ACCEPT_ENCODING)
+        .iter()
+        .filter_map(|line| line.to_str().ok())
+        .any(|line| line.split(',').any(|e| matches!(e.trim().split(';').next(), Some("gzip" | "*"))));
+    if takes_gzip && body.len() >= GZIP_FROM_BYTES {
+        let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
+        if encoder.write_all(&body).is_ok()
+            && let Ok(packed) = encoder.finish()
+        {
+            let mut response = with_type(media, packed.into());
+            response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            return response;
+        }
+    }
+    with_type(media, body)
+}
+
+fn with_type(media: &'static str, body: Bytes) -> Answer {
+    with_header(Response::new(full(body)), header::CONTENT_TYPE, media)
+}
+
+/// The answer with one more header.
+pub(crate) fn with_header(mut response: Answer, name: HeaderName, value: &str) -> Answer {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(name, value);
+    }
+    response
+}

@@ -1,0 +1,210 @@
+//! `/api/v1`: the door of operators.
+
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use hyper::{Request, Response, StatusCode, body::Incoming, header};
+use kernel_core::master::{self, Master, OperatorCall};
+use kernel_model::operator::Event;
+use kernel_wire::{
+    Invalid,
+    codec::{ContentType, encode},
+    operator as operator_wire, resources,
+    v1::{
+        VersionInfo,
+        master::{Call, Event as WireEvent, Response as WireResponse, call, event, response},
+    },
+};
+use tokio::sync::mpsc;
+
+use super::{
+    Answer, Doors, metrics,
+    negotiate::{self, text, with_header},
+    operator_view as view,
+    stream::{self, Source},
+};
+
+/// Answers one call.
+pub(super) async fn serve(doors: &Arc<Doors>, request: Request<Incoming>) -> Answer {
+    match answer(doors, request).await {
+        Ok(answer) | Err(answer) => answer,
+    }
+}
+
+async fn answer(doors: &Arc<Doors>, request: Request<Incoming>) -> Result<Answer, Answer> {
+    let negotiate::Parsed { call, headers, .. } = negotiate::parse::<Call>(request).await?;
+    let invalid = |Invalid(why)| text(StatusCode::BAD_REQUEST, format!("Failed to validate master::Call: {why}"));
+    let number = call.r#type.ok_or_else(|| invalid(Invalid("Expecting 'type' to be present".into())))?;
+    let kind = call::Type::try_from(number).unwrap_or(call::Type::Unknown);
+    doors.counters.called(kind.as_str_name());
+    if let Some(change) = change(kind, call).map_err(invalid)? {
+        negotiate::accepted(&headers)?;
+        return match doors.queue.operator(change).await {
+            Ok(master::Answer::Accepted) => Ok(text(StatusCode::ACCEPTED, "")),
+            Ok(_) => Ok(text(StatusCode::OK, "")),
+            Err(fault) => Err(negotiate::fault(fault)),
+        };
+    }
+    let content = negotiate::accepted(&headers)?;
+    if kind == call::Type::Subscribe {
+        return subscribe(doors, content).await;
+    }
+    match read(doors, kind).await? {
+        Some(response) => Ok(negotiate::ok(content.as_str(), encode(content, &response), &headers)),
+        None if kind == call::Type::Unknown => Err(text(StatusCode::NOT_IMPLEMENTED, "")),
+        None => Err(unsupported(kind)),
+    }
+}
+
+fn unsupported(kind: call::Type) -> Answer {
+    text(
+        StatusCode::NOT_IMPLEMENTED,
+        format!("{} is not carried out by this version of Catamaran", kind.as_str_name()),
+    )
+}
+
+/// The change that the call asks for, `None` for reads and for what is not carried out.
+fn change(kind: call::Type, call: Call) -> Result<Option<OperatorCall>, Invalid> {
+    let expect = |name: &str| Invalid(format!("Expecting '{name}' to be present"));
+    Ok(Some(match kind {
+        call::Type::Teardown => {
+            let teardown = call.teardown.ok_or_else(|| expect("teardown"))?;
+            OperatorCall::Teardown { framework_id: teardown.framework_id.value.into() }
+        }
+        call::Type::UpdateWeights => {
+            let update = call.update_weights.ok_or_else(|| expect("update_weights"))?;
+            let weight = |w: kernel_wire::v1::WeightInfo| {
+                let role = resources::role(w.role.as_deref().unwrap_or("*"))?;
+                match w.weight.is_finite() && w.weight > 0.0 {
+                    true => Ok((role, w.weight)),
+                    false => Err(Invalid(format!("Invalid weight '{}': Weights must be positive", w.weight))),
+                }
+            };
+            OperatorCall::UpdateWeights {
+                weights: update.weight_infos.into_iter().map(weight).collect::<Result<_, _>>()?,
+            }
+        }
+        call::Type::MarkAgentGone => {
+            let mark = call.mark_agent_gone.ok_or_else(|| expect("mark_agent_gone"))?;
+            OperatorCall::MarkAgentGone { agent_id: mark.agent_id.value.into() }
+        }
+        call::Type::DeactivateAgent => {
+            let deactivate = call.deactivate_agent.ok_or_else(|| expect("deactivate_agent"))?;
+            OperatorCall::DeactivateAgent { agent_id: deactivate.agent_id.value.into() }
+        }
+        call::Type::ReactivateAgent => {
+            let reactivate = call.reactivate_agent.ok_or_else(|| expect("reactivate_agent"))?;
+            OperatorCall::ReactivateAgent { agent_id: reactivate.agent_id.value.into() }
+        }
+        call::Type::GetMetrics if call.get_metrics.is_none() => return Err(expect("get_metrics")),
+        _ => return Ok(None),
+    }))
+}
+
+async fn read(doors: &Doors, kind: call::Type) -> Result<Option<WireResponse>, Answer> {
+    let mut to = WireResponse::default();
+    let look = |look: fn(&Master) -> WireResponse| {
+        let looked = doors.queue.read(look);
+        async { looked.await.map_err(|_| negotiate::stopped()) }
+    };
+    let answered = match kind {
+        call::Type::GetHealth => {
+            to.get_health = Some(response::GetHealth { healthy: true });
+            response::Type::GetHealth
+        }
+        call::Type::GetFlags => {
+            to.get_flags = Some(response::GetFlags { flags: view::flags(&doors.flags) });
+            response::Type::GetFlags
+        }
+        call::Type::GetVersion => {
+            let version_info = VersionInfo { version: doors.info.version.clone(), ..Default::default() };
+            to.get_version = Some(response::GetVersion { version_info });
+            response::Type::GetVersion
+        }
+        call::Type::GetMetrics => {
+            let now = metrics::snapshot(doors).await.map_err(|_| negotiate::stopped())?;
+            to.get_metrics = Some(response::GetMetrics { metrics: view::metrics(now) });
+            response::Type::GetMetrics
+        }
+        call::Type::GetMaster => {
+            to.get_master = Some(view::master(&doors.info, doors.started_at()));
+            response::Type::GetMaster
+        }
+        call::Type::GetLoggingLevel => {
+            to.get_logging_level = Some(response::GetLoggingLevel { level: 0 });
+            response::Type::GetLoggingLevel
+        }
+        call::Type::GetOperations => {
+            to.get_operations = Some(response::GetOperations::default());
+            response::Type::GetOperations
+        }
+        call::Type::GetMaintenanceStatus => {
+            to.get_maintenance_status = Some(Default::default());
+            response::Type::GetMaintenanceStatus
+        }
+        call::Type::GetMaintenanceSchedule => {
+            to.get_maintenance_schedule = Some(Default::default());
+            response::Type::GetMaintenanceSchedule
+        }
+        call::Type::GetQuota => {
+            to.get_quota = Some(Default::default());
+            response::Type::GetQuota
+        }
+        call::Type::GetState => return look(view::get_state).await.map(Some),
+        call::Type::GetAgents => return look(view::get_agents).await.map(Some),
+        call::Type::GetFrameworks => return look(view::get_frameworks).await.map(Some),
+        call::Type::GetTasks => return look(view::get_tasks).await.map(Some),
+        call::Type::GetExecutors => return look(view::get_executors).await.map(Some),
+        call::Type::GetRoles => return look(view::get_roles).await.map(Some),
+        call::Type::GetWeights => return look(view::get_weights).await.map(Some),
+        _ => return Ok(None),
+    };
+    to.r#type = Some(answered as i32);
+    Ok(Some(to))
+}
+
+async fn subscribe(doors: &Doors, content: ContentType) -> Result<Answer, Answer> {
+    let (state, events) = doors.queue.watch(view::state).await.map_err(|_| negotiate::stopped())?;
+    let first = WireEvent {
+        r#type: Some(event::Type::Subscribed as i32),
+        subscribed: Some(event::Subscribed {
+            get_state: Some(state),
+            heartbeat_interval_seconds: Some(doors.heartbeat.as_secs_f64()),
+        }),
+        ..Default::default()
+    };
+    let first = Some(encode(content, &first));
+    let source = OperatorStream { first, events, content, version: doors.info.version.clone() };
+    let body = stream::body(source, doors.heartbeat);
+    Ok(with_header(Response::new(body), header::CONTENT_TYPE, content.as_str()))
+}
+
+/// The snapshot, and then every event that Mesos has.
+struct OperatorStream {
+    first: Option<Bytes>,
+    events: mpsc::Receiver<Event>,
+    content: ContentType,
+    version: String,
+}
+
+impl Source for OperatorStream {
+    fn poll_record(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(first));
+        }
+        loop {
+            let Some(event) = std::task::ready!(self.events.poll_recv(cx)) else { return Poll::Ready(None) };
+            if let Some(message) = operator_wire::event_to_wire(&event, &self.version) {
+                return Poll::Ready(Some(encode(self.content, &message)));
+            }
+        }
+    }
+
+    fn heartbeat(&self) -> Bytes {
+        let heartbeat = WireEvent { r#type: Some(event::Type::Heartbeat as i32), ..Default::default() };
+        encode(self.content, &heartbeat)
+    }
+}

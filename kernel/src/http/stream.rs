@@ -1,0 +1,95 @@
+//! Endless answers: one RecordIO record a chunk, a heartbeat at once after the first record and then at every interval.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::body::Frame;
+use kernel_wire::recordio;
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+
+use super::Body;
+
+/// Where the records of a stream come from.
+pub(super) trait Source: Send + Unpin + 'static {
+    /// The next record, `None` at the end.
+    fn poll_record(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>>;
+
+    /// A heartbeat.
+    fn heartbeat(&self) -> Bytes;
+}
+
+/// How far a stream is.
+enum Phase {
+    /// Nothing was sent.
+    New,
+    /// The first record was sent; a heartbeat follows it unless that was all.
+    Greeted,
+    /// Records and heartbeats.
+    Open(Interval),
+}
+
+struct Records<S> {
+    source: S,
+    interval: Duration,
+    phase: Phase,
+    /// A record that came while the heartbeat was due.
+    held: Option<Bytes>,
+}
+
+/// The body of a stream. Every record has a chunk of its own: clients exist that read no other way.
+pub(super) fn body(source: impl Source, interval: Duration) -> Body {
+    Records { source, interval, phase: Phase::New, held: None }.boxed_unsync()
+}
+
+impl<S: Source> Records<S> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if let Some(held) = self.held.take() {
+            return Poll::Ready(Some(held));
+        }
+        let next = self.source.poll_record(cx);
+        match &mut self.phase {
+            Phase::New => {
+                let record = ready!(next);
+                self.phase = Phase::Greeted;
+                Poll::Ready(record)
+            }
+            Phase::Greeted => {
+                match next {
+                    Poll::Ready(None) => return Poll::Ready(None),
+                    Poll::Ready(Some(record)) => self.held = Some(record),
+                    Poll::Pending => {}
+                }
+                let mut every = tokio::time::interval_at(Instant::now() + self.interval, self.interval);
+                every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+                self.phase = Phase::Open(every);
+                Poll::Ready(Some(self.source.heartbeat()))
+            }
+            Phase::Open(every) => {
+                if next.is_ready() {
+                    return next;
+                }
+                ready!(every.poll_tick(cx));
+                Poll::Ready(Some(self.source.heartbeat()))
+            }
+        }
+    }
+}
+
+impl<S: Source> hyper::body::Body for Records<S> {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let next = ready!(self.poll_next(cx));
+        Poll::Ready(next.map(|record| Ok(Frame::data(recordio::frame(&record)))))
+    }
+}

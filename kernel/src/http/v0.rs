@@ -1,0 +1,133 @@
+//! The unversioned reads that dashboards and exporters use: `/state`, `/slaves`, `/metrics/snapshot` and their like.
+
+mod shapes;
+
+use hyper::{Request, Response, StatusCode, body::Incoming, header};
+use serde_json::{Map, Value, json};
+
+use super::{
+    Answer, Doors, metrics,
+    negotiate::{self, text, with_header},
+};
+
+/// One path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Page {
+    Health,
+    Version,
+    Flags,
+    Metrics,
+    State,
+    StateSummary,
+    Slaves,
+    Frameworks,
+    Tasks,
+    Roles,
+    Weights,
+    Redirect,
+}
+
+/// The page of a path without prefix.
+pub(super) fn page(path: &str) -> Option<Page> {
+    Some(match path {
+        "/health" => Page::Health,
+        "/version" => Page::Version,
+        "/flags" => Page::Flags,
+        "/metrics/snapshot" => Page::Metrics,
+        "/state" => Page::State,
+        "/state-summary" => Page::StateSummary,
+        "/slaves" => Page::Slaves,
+        "/frameworks" => Page::Frameworks,
+        "/tasks" => Page::Tasks,
+        "/roles" => Page::Roles,
+        "/weights" => Page::Weights,
+        "/redirect" => Page::Redirect,
+        _ => return None,
+    })
+}
+
+/// Answers a read.
+pub(super) async fn serve(doors: &Doors, page: Page, request: &Request<Incoming>) -> Answer {
+    let query = Query::parse(request.uri().query().unwrap_or_default());
+    match page {
+        Page::Health => return text(StatusCode::OK, ""),
+        Page::Redirect => {
+            let mut response = Response::new(negotiate::full(""));
+            *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
+            let location = format!("//{}:{}", doors.info.hostname, doors.info.port);
+            return with_header(response, header::LOCATION, &location);
+        }
+        _ => {}
+    }
+    let Ok(value) = value(doors, page, &query).await else { return negotiate::stopped() };
+    let body = value.to_string();
+    match query.get("jsonp") {
+        Some(function) => negotiate::ok("text/javascript", format!("{function}({body});").into(), request.headers()),
+        None => negotiate::ok("application/json", body.into(), request.headers()),
+    }
+}
+
+async fn value(doors: &Doors, page: Page, query: &Query) -> Result<Value, crate::master_driver::Stopped> {
+    let query = query.clone();
+    Ok(match page {
+        Page::Version => json!({ "version": doors.info.version, "build_date": "", "build_time": 0.0, "build_user": "" }),
+        Page::Flags => json!({ "flags": shapes::flags(&doors.flags) }),
+        Page::Metrics => {
+            let all = metrics::snapshot(doors).await?;
+            Value::Object(all.into_iter().map(|(name, value)| (name, json!(value))).collect::<Map<_, _>>())
+        }
+        Page::State => {
+            let (flags, started) = (shapes::flags(&doors.flags), doors.started_at());
+            doors.queue.read(move |master| shapes::state(master, flags, started)).await?
+        }
+        Page::StateSummary => doors.queue.read(shapes::state_summary).await?,
+        Page::Slaves => doors.queue.read(move |master| shapes::slaves(master, query.get("slave_id"))).await?,
+        Page::Frameworks => {
+            doors.queue.read(move |master| shapes::frameworks(master, query.get("framework_id"))).await?
+        }
+        Page::Tasks => doors.queue.read(move |master| shapes::tasks(master, &query)).await?,
+        Page::Roles => doors.queue.read(shapes::roles).await?,
+        Page::Weights => doors.queue.read(shapes::weights).await?,
+        Page::Health | Page::Redirect => Value::Null,
+    })
+}
+
+/// The parameters of a query, decoded.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Query(Vec<(String, String)>);
+
+impl Query {
+    pub(super) fn parse(text: &str) -> Self {
+        let pairs = text.split('&').filter(|pair| !pair.is_empty());
+        Self(
+            pairs
+                .map(|pair| {
+                    let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+                    (decode(name), decode(value))
+                })
+                .collect(),
+        )
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+}
+
+fn decode(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, more)) = rest.split_first() {
+        rest = more;
+        let hex = more.get(..2).and_then(|h| std::str::from_utf8(h).ok()).and_then(|h| u8::from_str_radix(h, 16).ok());
+        match (byte, hex) {
+            (b'%', Some(decoded)) => {
+                bytes.push(decoded);
+                rest = &more[2..];
+            }
+            (b'+', _) => bytes.push(b' '),
+            (other, _) => bytes.push(other),
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}

@@ -1,0 +1,189 @@
+//! The ways out of the master's task: bounded queues that are never waited for. Whoever does not keep up is cut off, and the
+//! master is told.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use kernel_core::{
+    effect::{LinkId, RequestId},
+    master::{Answer, Effect, Event},
+};
+use kernel_model::{
+    agent::ToAgent,
+    ids::StreamId,
+    operator, scheduler,
+    task::TaskState,
+};
+use tokio::sync::mpsc;
+
+use super::queue::ReplySender;
+
+/// Operator streams at once; the oldest is closed for a newer one, as upstream's default has it.
+const OPERATOR_STREAMS_MAX: usize = 1000;
+
+/// What has happened since the start, for the metrics.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    /// Tasks that ended, by state.
+    pub(crate) ended: Mutex<std::collections::BTreeMap<TaskState, u64>>,
+    /// Agents admitted for the first time.
+    pub(crate) registrations: AtomicU64,
+    /// Agents admitted again.
+    pub(crate) reregistrations: AtomicU64,
+    /// Agents removed.
+    pub(crate) removals: AtomicU64,
+    /// Operator streams that are open.
+    pub(crate) operator_streams: AtomicU64,
+    /// Calls of schedulers by type's name, and of operators.
+    pub(crate) calls: Mutex<std::collections::BTreeMap<&'static str, u64>>,
+    /// Calls that were refused.
+    pub(crate) refused: AtomicU64,
+}
+
+impl Counters {
+    /// One more call of this type.
+    pub(crate) fn called(&self, name: &'static str) {
+        *self.calls.lock().expect("invariant: counting does not panic").entry(name).or_default() += 1;
+    }
+
+    fn see(&self, event: &operator::Event) {
+        match event {
+            operator::Event::TaskUpdated { latest, .. } if latest.is_terminal() => {
+                *self.ended.lock().expect("invariant: counting does not panic").entry(*latest).or_default() += 1;
+            }
+            operator::Event::AgentRemoved { .. } => {
+                self.removals.fetch_add(1, Ordering::Relaxed);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// All ways out.
+pub(super) struct Outlets {
+    replies: HashMap<RequestId, ReplySender>,
+    /// Streams whose subscription was asked for and not answered, by request.
+    streams: HashMap<StreamId, mpsc::Sender<scheduler::Event>>,
+    links: HashMap<LinkId, mpsc::Sender<ToAgent>>,
+    operators: VecDeque<mpsc::Sender<operator::Event>>,
+    counters: Arc<Counters>,
+}
+
+impl Outlets {
+    pub(super) fn new(counters: Arc<Counters>) -> Self {
+        Self {
+            replies: HashMap::new(),
+            streams: HashMap::new(),
+            links: HashMap::new(),
+            operators: VecDeque::new(),
+            counters,
+        }
+    }
+
+    pub(super) fn expect_reply(&mut self, request: RequestId, reply: ReplySender) {
+        self.replies.insert(request, reply);
+    }
+
+    pub(super) fn open_stream(&mut self, stream: StreamId, outlet: mpsc::Sender<scheduler::Event>) {
+        self.streams.insert(stream, outlet);
+    }
+
+    /// Whether the stream was there.
+    pub(super) fn drop_stream(&mut self, stream: &StreamId) -> bool {
+        self.streams.remove(stream).is_some()
+    }
+
+    pub(super) fn open_link(&mut self, link: LinkId, outlet: mpsc::Sender<ToAgent>) {
+        self.links.insert(link, outlet);
+    }
+
+    pub(super) fn has_link(&self, link: LinkId) -> bool {
+        self.links.contains_key(&link)
+    }
+
+    /// Whether the link was there.
+    pub(super) fn drop_link(&mut self, link: LinkId) -> bool {
+        self.links.remove(&link).is_some()
+    }
+
+    pub(super) fn watch(&mut self, outlet: mpsc::Sender<operator::Event>) {
+        self.operators.retain(|outlet| !outlet.is_closed());
+        if self.operators.len() >= OPERATOR_STREAMS_MAX {
+            self.operators.pop_front();
+        }
+        self.operators.push_back(outlet);
+        self.counters.operator_streams.store(self.operators.len() as u64, Ordering::Relaxed);
+    }
+
+    /// Carries out one effect; what that causes goes to the backlog.
+    pub(super) fn carry_out(&mut self, effect: Effect, backlog: &mut VecDeque<Event>) {
+        match effect {
+            Effect::Reply { request, result } => {
+                if result.is_err() {
+                    self.counters.refused.fetch_add(1, Ordering::Relaxed);
+                }
+                let opens = result == Ok(Answer::Stream);
+                if let Some(reply) = self.replies.remove(&request)
+                    && reply.send(result).is_err()
+                    && opens
+                {
+                    tracing::debug!("a scheduler left before its subscription was answered");
+                }
+            }
+            Effect::ToScheduler { stream, event } => {
+                let Some(outlet) = self.streams.get(&stream) else { return };
+                if let Err(error) = outlet.try_send(event) {
+                    tracing::warn!(%stream, %error, "a scheduler does not read its events: its stream is closed");
+                    self.streams.remove(&stream);
+                    backlog.push_back(Event::SchedulerClosed { stream });
+                }
+            }
+            Effect::CloseStream { stream } => {
+                self.streams.remove(&stream);
+            }
+            Effect::ToAgent { link, message } => {
+                self.count_admission(&message);
+                let Some(outlet) = self.links.get(&link) else { return };
+                if let Err(error) = outlet.try_send(message) {
+                    tracing::warn!(link = link.0, %error, "an agent does not read: its link is closed");
+                    self.links.remove(&link);
+                    backlog.push_back(Event::AgentDisconnected { link });
+                }
+            }
+            Effect::CloseLink { link } => {
+                self.links.remove(&link);
+            }
+            Effect::Operator(event) => self.tell_operators(event),
+        }
+    }
+
+    fn count_admission(&self, message: &ToAgent) {
+        let counter = match message {
+            ToAgent::Registered { .. } => &self.counters.registrations,
+            ToAgent::Reregistered { .. } => &self.counters.reregistrations,
+            _ => return,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn tell_operators(&mut self, event: operator::Event) {
+        self.counters.see(&event);
+        if self.operators.is_empty() {
+            return;
+        }
+        self.operators.retain(|outlet| match outlet.try_send(event.clone()) {
+            Ok(()) => true,
+            Err(mpsc::error::TrySendError::Closed(_)) => false,
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                tracing::warn!("an operator does not read its events: its stream is closed");
+                false
+            }
+        });
+        self.counters.operator_streams.store(self.operators.len() as u64, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,231 @@
+//! The way into the master's task: commands, and a handle that every door clones.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use kernel_core::{
+    effect::LinkId,
+    master::{Answer, Master, OperatorCall, Refusal},
+};
+use kernel_model::{
+    agent::{ToAgent, ToMaster},
+    ids::{FrameworkId, StreamId},
+    operator,
+    scheduler::{self, Subscribe},
+};
+use tokio::sync::{mpsc, oneshot};
+
+/// Commands that wait for the master. Doors wait when it is full, and with them their clients.
+pub(crate) const COMMAND_QUEUE_BOUND: usize = 4096;
+
+/// Events that a scheduler may lag behind before its stream is closed: an implicit reconciliation of 100,000 tasks fits.
+pub(crate) const SCHEDULER_QUEUE_BOUND: usize = 128 * 1024;
+
+/// Messages that an agent may lag behind before its link is closed: launches of some seconds.
+pub(crate) const AGENT_QUEUE_BOUND: usize = 16 * 1024;
+
+/// Events that an operator stream may lag behind before it is closed.
+pub(crate) const OPERATOR_QUEUE_BOUND: usize = 64 * 1024;
+
+/// How a question is answered.
+pub(crate) type ReplySender = oneshot::Sender<Result<Answer, Refusal>>;
+
+/// Which stream a call belongs to.
+#[derive(Debug)]
+pub(crate) enum CallStream {
+    /// As the client says.
+    Named(Option<StreamId>),
+    /// Whichever the framework has: for callers in this process.
+    Current,
+}
+
+/// What a door asks.
+pub(crate) enum Command {
+    /// A scheduler subscribes.
+    Subscribe {
+        stream: StreamId,
+        principal: Option<String>,
+        subscribe: Subscribe,
+        outlet: mpsc::Sender<scheduler::Event>,
+        reply: ReplySender,
+    },
+    /// A scheduler calls.
+    Call {
+        framework_id: FrameworkId,
+        stream: CallStream,
+        principal: Option<String>,
+        call: scheduler::Call,
+        reply: ReplySender,
+    },
+    /// A scheduler's stream ended.
+    SchedulerClosed { stream: StreamId },
+    /// An agent's link is up.
+    LinkUp { link: LinkId, outlet: mpsc::Sender<ToAgent> },
+    /// An agent speaks.
+    LinkMessage { link: LinkId, message: ToMaster },
+    /// An agent's link is down.
+    LinkDown { link: LinkId },
+    /// An operator changes something.
+    Operator { call: OperatorCall, reply: ReplySender },
+    /// A look at the master, never at anything that is not durable yet.
+    Read(Box<dyn FnOnce(&Master) + Send>),
+    /// A look, and every operator event after it.
+    Watch { outlet: mpsc::Sender<operator::Event>, snapshot: Box<dyn FnOnce(&Master) + Send> },
+}
+
+/// The master's task has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the master is not running")]
+pub(crate) struct Stopped;
+
+/// Why a question got no good answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Fault {
+    /// The master says no.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// Nobody is there.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// A scheduler's stream; dropping it tells the master that the scheduler is gone.
+pub(crate) struct StreamHandle {
+    pub(crate) id: StreamId,
+    pub(crate) events: mpsc::Receiver<scheduler::Event>,
+    queue: MasterQueue,
+}
+
+impl Drop for StreamHandle {
+    fn drop(&mut self) {
+        self.queue.close_later(Command::SchedulerClosed { stream: self.id.clone() });
+    }
+}
+
+/// The way in.
+#[derive(Clone)]
+pub(crate) struct MasterQueue {
+    commands: mpsc::Sender<Command>,
+    next_link: Arc<AtomicU64>,
+}
+
+impl MasterQueue {
+    /// The queue and its other end.
+    pub(crate) fn new() -> (Self, mpsc::Receiver<Command>) {
+        let (commands, receiver) = mpsc::channel(COMMAND_QUEUE_BOUND);
+        (Self { commands, next_link: Arc::new(AtomicU64::new(1)) }, receiver)
+    }
+
+    async fn send(&self, command: Command) -> Result<(), Stopped> {
+        self.commands.send(command).await.map_err(|_| Stopped)
+    }
+
+    /// Sends from where nothing can wait.
+    fn close_later(&self, command: Command) {
+        if let Err(mpsc::error::TrySendError::Full(command)) = self.commands.try_send(command)
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let commands = self.commands.clone();
+            runtime.spawn(async move { commands.send(command).await });
+        }
+    }
+
+    /// Opens a stream; it may hold nothing but an ERROR.
+    pub(crate) async fn subscribe(&self, subscribe: Subscribe) -> Result<StreamHandle, Fault> {
+        let (outlet, events) = mpsc::channel(SCHEDULER_QUEUE_BOUND);
+        let (reply, answer) = oneshot::channel();
+        let id = StreamId::from(uuid::Uuid::new_v4().to_string());
+        self.send(Command::Subscribe { stream: id.clone(), principal: None, subscribe, outlet, reply }).await?;
+        let handle = StreamHandle { id, events, queue: self.clone() };
+        answer.await.map_err(|_| Stopped)??;
+        Ok(handle)
+    }
+
+    /// Opens a stream for a scheduler in this process. That it left is noticed with the next event that is for it.
+    pub(crate) async fn subscribe_in_process(
+        &self,
+        subscribe: Subscribe,
+    ) -> Result<mpsc::Receiver<scheduler::Event>, Fault> {
+        let (outlet, events) = mpsc::channel(SCHEDULER_QUEUE_BOUND);
+        let (reply, answer) = oneshot::channel();
+        let stream = StreamId::from(uuid::Uuid::new_v4().to_string());
+        self.send(Command::Subscribe { stream, principal: None, subscribe, outlet, reply }).await?;
+        answer.await.map_err(|_| Stopped)??;
+        Ok(events)
+    }
+
+    /// Any other call of a scheduler.
+    pub(crate) async fn call(
+        &self,
+        framework_id: FrameworkId,
+        stream: CallStream,
+        call: scheduler::Call,
+    ) -> Result<Answer, Fault> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Call { framework_id, stream, principal: None, call, reply }).await?;
+        Ok(answer.await.map_err(|_| Stopped)??)
+    }
+
+    /// A change by an operator.
+    pub(crate) async fn operator(&self, call: OperatorCall) -> Result<Answer, Fault> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Operator { call, reply }).await?;
+        Ok(answer.await.map_err(|_| Stopped)??)
+    }
+
+    /// A look at the master.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Master) -> T + Send + 'static,
+    ) -> Result<T, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        let read = Box::new(move |master: &Master| {
+            let _ = reply.send(look(master));
+        });
+        self.send(Command::Read(read)).await?;
+        answer.await.map_err(|_| Stopped)
+    }
+
+    /// A look, and every operator event after it.
+    pub(crate) async fn watch<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Master) -> T + Send + 'static,
+    ) -> Result<(T, mpsc::Receiver<operator::Event>), Stopped> {
+        let (outlet, events) = mpsc::channel(OPERATOR_QUEUE_BOUND);
+        let (reply, answer) = oneshot::channel();
+        let snapshot = Box::new(move |master: &Master| {
+            let _ = reply.send(look(master));
+        });
+        self.send(Command::Watch { outlet, snapshot }).await?;
+        Ok((answer.await.map_err(|_| Stopped)?, events))
+    }
+
+    /// Announces an agent's link; what the master says comes out of the receiver, which ends when the master closes it.
+    pub(crate) async fn link_up(&self) -> Result<(LinkHandle, mpsc::Receiver<ToAgent>), Stopped> {
+        let link = LinkId(self.next_link.fetch_add(1, Ordering::Relaxed));
+        let (outlet, messages) = mpsc::channel(AGENT_QUEUE_BOUND);
+        self.send(Command::LinkUp { link, outlet }).await?;
+        Ok((LinkHandle { link, queue: self.clone() }, messages))
+    }
+}
+
+/// An agent's link; dropping it tells the master that the link is down.
+pub(crate) struct LinkHandle {
+    link: LinkId,
+    queue: MasterQueue,
+}
+
+impl LinkHandle {
+    /// What the agent says.
+    pub(crate) async fn say(&self, message: ToMaster) -> Result<(), Stopped> {
+        self.queue.send(Command::LinkMessage { link: self.link, message }).await
+    }
+}
+
+impl Drop for LinkHandle {
+    fn drop(&mut self) {
+        self.queue.close_later(Command::LinkDown { link: self.link });
+    }
+}

@@ -1,0 +1,124 @@
+//! The master's registry in the store: one key a record, under `/kernel/registry/`.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use kernel_core::master::{Op, Record, RecordKey, Registry};
+use kernel_model::time::Time;
+use kernel_wire::{Invalid, link_proto as proto, prost::Message, record};
+use store::{Key, ListRequest, Store, Txn};
+
+/// Everything of the registry is below this.
+const PREFIX: &str = "/kernel/registry/";
+
+/// Records that are read at once.
+const PAGE: usize = 1000;
+
+/// A registry that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// The store failed.
+    #[error("the registry cannot be read: {0}")]
+    Store(#[from] store::Error),
+    /// A record is not what it should be.
+    #[error("record {key} of the registry is damaged: {reason}")]
+    Damaged {
+        /// Where.
+        key: String,
+        /// How.
+        reason: String,
+    },
+}
+
+/// Reads everything.
+pub(crate) async fn load(store: &dyn Store) -> Result<Registry, RegistryError> {
+    let mut records = Vec::new();
+    let mut request = ListRequest { limit: PAGE, ..ListRequest::prefix(PREFIX) };
+    loop {
+        let listing = store.list(request.clone()).await?;
+        for item in &listing.kvs {
+            let damaged = |reason: Invalid| RegistryError::Damaged {
+                key: item.key.to_string(),
+                reason: reason.to_string(),
+            };
+            records.push(decode(item.key.as_str(), &item.value).map_err(damaged)?);
+        }
+        match listing.kvs.last() {
+            Some(last) if listing.more => {
+                request.start_after = Some(last.key.clone());
+                request.at = Some(listing.revision);
+            }
+            _ => return Ok(Registry::from_records(records)),
+        }
+    }
+}
+
+/// One transaction of what several steps ask; the last word on a key counts.
+pub(crate) fn transaction(ops: &[Op]) -> Txn {
+    let mut newest: BTreeMap<String, Option<Bytes>> = BTreeMap::new();
+    for op in ops {
+        match op {
+            Op::Put(record) => newest.insert(path(&record.key()), Some(encode(record))),
+            Op::Delete(key) => newest.insert(path(key), None),
+        };
+    }
+    newest.into_iter().fold(Txn::new(), |txn, (path, value)| match value {
+        Some(value) => txn.put(Key::from(path), value),
+        None => txn.delete(Key::from(path)),
+    })
+}
+
+fn path(key: &RecordKey) -> String {
+    match key {
+        RecordKey::Agent(id) => format!("{PREFIX}agents/{id}"),
+        RecordKey::GoneAgent(id) => format!("{PREFIX}gone/{id}"),
+        RecordKey::Weight(role) => format!("{PREFIX}weights/{role}"),
+        RecordKey::EndedFramework(id) => format!("{PREFIX}ended/{id}"),
+    }
+}
+
+fn encode(record: &Record) -> Bytes {
+    let bytes = match record {
+        Record::Agent { info, deactivated, unreachable_since } => proto::AgentRecord {
+            agent: record::agent_to_record(info),
+            deactivated: Some(*deactivated),
+            unreachable_since: unreachable_since.map(|t| t.0),
+        }
+        .encode_to_vec(),
+        Record::GoneAgent { since, .. } | Record::EndedFramework { since, .. } => {
+            proto::EndRecord { since: Some(since.0) }.encode_to_vec()
+        }
+        Record::Weight { weight, .. } => proto::WeightRecord { weight: *weight }.encode_to_vec(),
+    };
+    bytes.into()
+}
+
+fn decode(path: &str, value: &Bytes) -> Result<Record, Invalid> {
+    let parse = |e: kernel_wire::prost::DecodeError| Invalid(e.to_string());
+    let rest = path.strip_prefix(PREFIX).unwrap_or_default();
+    let (family, name) = rest.split_once('/').unwrap_or((rest, ""));
+    Ok(match family {
+        "agents" => {
+            let record = proto::AgentRecord::decode(value.clone()).map_err(parse)?;
+            Record::Agent {
+                info: record::agent_from_record(record.agent)?,
+                deactivated: record.deactivated.unwrap_or(false),
+                unreachable_since: record.unreachable_since.map(Time),
+            }
+        }
+        "gone" => {
+            let record = proto::EndRecord::decode(value.clone()).map_err(parse)?;
+            Record::GoneAgent { agent_id: name.into(), since: Time(record.since.unwrap_or(0)) }
+        }
+        "ended" => {
+            let record = proto::EndRecord::decode(value.clone()).map_err(parse)?;
+            Record::EndedFramework { framework_id: name.into(), since: Time(record.since.unwrap_or(0)) }
+        }
+        "weights" => {
+            let record = proto::WeightRecord::decode(value.clone()).map_err(parse)?;
+            Record::Weight { role: kernel_wire::resources::role(name)?, weight: record.weight }
+        }
+        other => return Err(Invalid(format!("unknown family '{other}'"))),
+    })
+}
+
