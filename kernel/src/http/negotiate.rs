@@ -85,8 +85,6 @@ pub(crate) fn fault(fault: Fault) -> Answer {
 pub(crate) struct Parsed<M> {
     pub(crate) call: M,
     pub(crate) headers: HeaderMap,
-    /// As the body came; an answer may be asked for otherwise.
-    pub(crate) content: ContentType,
 }
 
 /// Method, content type, body and message, in that order.

@@ -1,0 +1,141 @@
+//! Checkpoint records as bytes: a tag and fields, the nouns encoded by `kernel-wire`.
+
+use std::time::Duration;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use kernel_core::agent::Record;
+use kernel_model::{ids::UpdateId, time::Time};
+use kernel_wire::record as noun;
+
+/// A record that this version cannot read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RecordError {
+    #[error("a record is too short")]
+    Short,
+    #[error("a record has the unknown tag {0}")]
+    Tag(u8),
+    #[error("a record has no valid text")]
+    Text,
+    #[error("a record's noun: {0}")]
+    Noun(#[from] kernel_wire::Invalid),
+}
+
+/// Appends one record.
+pub(crate) fn encode(record: &Record, to: &mut BytesMut) {
+    match record {
+        Record::Identity { agent_id } => {
+            to.put_u8(1);
+            put(to, agent_id.as_str().as_bytes());
+        }
+        Record::Framework { info } => {
+            to.put_u8(2);
+            put(to, &noun::encode_framework(info));
+        }
+        Record::FrameworkRemoved { framework_id } => {
+            to.put_u8(3);
+            put(to, framework_id.as_str().as_bytes());
+        }
+        Record::Executor { framework_id, executor, container_id, at } => {
+            to.put_u8(4);
+            put(to, framework_id.as_str().as_bytes());
+            put(to, &noun::encode_executor(executor));
+            put(to, container_id.as_str().as_bytes());
+            to.put_u64(at.0);
+        }
+        Record::ExecutorRemoved { framework_id, executor_id } => {
+            to.put_u8(5);
+            put(to, framework_id.as_str().as_bytes());
+            put(to, executor_id.as_str().as_bytes());
+        }
+        Record::Task { framework_id, executor_id, task, launch, grouped, at } => {
+            to.put_u8(6);
+            put(to, framework_id.as_str().as_bytes());
+            put(to, executor_id.as_str().as_bytes());
+            put(to, &noun::encode_task_info(task));
+            to.put_u64(*launch);
+            to.put_u8(u8::from(*grouped));
+            to.put_u64(at.0);
+        }
+        Record::Kill { framework_id, task_id, grace } => {
+            to.put_u8(7);
+            put(to, framework_id.as_str().as_bytes());
+            put(to, task_id.as_str().as_bytes());
+            let grace = grace.map(|grace| u64::try_from(grace.as_nanos()).unwrap_or(u64::MAX - 1));
+            to.put_u64(grace.unwrap_or(u64::MAX));
+        }
+        Record::Update { framework_id, status } => {
+            to.put_u8(8);
+            put(to, framework_id.as_str().as_bytes());
+            put(to, &noun::encode_status(status));
+        }
+        Record::UpdateDone { framework_id, task_id, uuid } => {
+            to.put_u8(9);
+            put(to, framework_id.as_str().as_bytes());
+            put(to, task_id.as_str().as_bytes());
+            to.put_slice(&uuid.0);
+        }
+        Record::TaskRemoved { framework_id, task_id } => {
+            to.put_u8(10);
+            put(to, framework_id.as_str().as_bytes());
+            put(to, task_id.as_str().as_bytes());
+        }
+    }
+}
+
+/// Reads what [`encode`] wrote.
+pub(crate) fn decode(mut from: Bytes) -> Result<Record, RecordError> {
+    let from = &mut from;
+    let tag = from.try_get_u8().map_err(|_| RecordError::Short)?;
+    Ok(match tag {
+        1 => Record::Identity { agent_id: text(from)?.into() },
+        2 => Record::Framework { info: noun::decode_framework(&take(from)?)? },
+        3 => Record::FrameworkRemoved { framework_id: text(from)?.into() },
+        4 => Record::Executor {
+            framework_id: text(from)?.into(),
+            executor: noun::decode_executor(&take(from)?)?,
+            container_id: text(from)?.into(),
+            at: Time(number(from)?),
+        },
+        5 => Record::ExecutorRemoved { framework_id: text(from)?.into(), executor_id: text(from)?.into() },
+        6 => Record::Task {
+            framework_id: text(from)?.into(),
+            executor_id: text(from)?.into(),
+            task: noun::decode_task_info(&take(from)?)?,
+            launch: number(from)?,
+            grouped: from.try_get_u8().map_err(|_| RecordError::Short)? != 0,
+            at: Time(number(from)?),
+        },
+        7 => Record::Kill {
+            framework_id: text(from)?.into(),
+            task_id: text(from)?.into(),
+            grace: Some(number(from)?).filter(|grace| *grace != u64::MAX).map(Duration::from_nanos),
+        },
+        8 => Record::Update { framework_id: text(from)?.into(), status: noun::decode_status(&take(from)?)? },
+        9 => {
+            let (framework_id, task_id) = (text(from)?.into(), text(from)?.into());
+            let mut uuid = [0; 16];
+            from.try_copy_to_slice(&mut uuid).map_err(|_| RecordError::Short)?;
+            Record::UpdateDone { framework_id, task_id, uuid: UpdateId(uuid) }
+        }
+        10 => Record::TaskRemoved { framework_id: text(from)?.into(), task_id: text(from)?.into() },
+        other => return Err(RecordError::Tag(other)),
+    })
+}
+
+fn put(to: &mut BytesMut, bytes: &[u8]) {
+    to.put_u32(u32::try_from(bytes.len()).expect("invariant: a noun is far below 4 GiB"));
+    to.put_slice(bytes);
+}
+
+fn take(from: &mut Bytes) -> Result<Bytes, RecordError> {
+    let length = from.try_get_u32().map_err(|_| RecordError::Short)? as usize;
+    if from.len() < length { Err(RecordError::Short) } else { Ok(from.split_to(length)) }
+}
+
+fn text(from: &mut Bytes) -> Result<String, RecordError> {
+    String::from_utf8(take(from)?.to_vec()).map_err(|_| RecordError::Text)
+}
+
+fn number(from: &mut Bytes) -> Result<u64, RecordError> {
+    from.try_get_u64().map_err(|_| RecordError::Short)
+}

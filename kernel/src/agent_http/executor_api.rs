@@ -1,0 +1,83 @@
+//! `/api/v1/executor`: calls of executors, and their event streams.
+
+use std::sync::Arc;
+
+use hyper::{Request, Response, StatusCode, body::Incoming, header};
+use kernel_core::agent::Refusal;
+use kernel_model::executor::Call;
+use kernel_wire::{
+    codec::ContentType,
+    executor_api,
+    v1::{self, executor::call},
+};
+
+use super::{Door, executor_stream, gone};
+use crate::{
+    agent_driver::Subscription,
+    http::{
+        Answer,
+        negotiate::{accepted, full, parse, text, with_header},
+    },
+};
+
+pub(super) async fn serve(door: &Arc<Door>, request: Request<Incoming>) -> Answer {
+    answer(door, request).await.unwrap_or_else(|refusal| refusal)
+}
+
+async fn answer(door: &Arc<Door>, request: Request<Incoming>) -> Result<Answer, Answer> {
+    let mut parsed = parse::<v1::executor::Call>(request).await?;
+    let is_subscribe = parsed.call.r#type == Some(call::Type::Subscribe as i32);
+    add_container(door, &mut parsed.call);
+    let call = executor_api::call_from_wire(parsed.call).map_err(|why| {
+        text(StatusCode::BAD_REQUEST, format!("Failed to validate Executor::Call: {why}"))
+    })?;
+    let call = call.ok_or_else(|| text(StatusCode::NOT_IMPLEMENTED, ""))?;
+    // Only a subscription has an answer to encode.
+    let content = if is_subscribe { accepted(&parsed.headers)? } else { ContentType::Json };
+    let (framework_id, executor_id) = (call.framework_id, call.executor_id);
+    match call.call {
+        // A sign of life asks nothing of anybody.
+        Call::Heartbeat => Ok(accepted_empty()),
+        Call::Subscribe { unacknowledged_tasks, unacknowledged_updates } => {
+            let who = (framework_id.clone(), executor_id.clone());
+            let subscription =
+                Subscription { framework_id, executor_id, unacknowledged_tasks, unacknowledged_updates };
+            let stream = door.queue.subscribe(subscription).await.map_err(|_| gone())?.map_err(refused)?;
+            let body = executor_stream::body(door.clone(), who, stream, content);
+            Ok(with_header(Response::new(body), header::CONTENT_TYPE, content.as_str()))
+        }
+        call => {
+            door.queue.call(framework_id, executor_id, call).await.map_err(|_| gone())?.map_err(refused)?;
+            Ok(accepted_empty())
+        }
+    }
+}
+
+fn accepted_empty() -> Answer {
+    let mut response = Response::new(full(""));
+    *response.status_mut() = StatusCode::ACCEPTED;
+    response
+}
+
+fn refused(refusal: Refusal) -> Answer {
+    let status = match refusal {
+        Refusal::FrameworkUnknown | Refusal::ExecutorUnknown => StatusCode::BAD_REQUEST,
+        Refusal::NotSubscribed => StatusCode::FORBIDDEN,
+    };
+    text(status, refusal.to_string())
+}
+
+/// Tells in a status which container and address the task has, where the executor does not say.
+fn add_container(door: &Door, call: &mut v1::executor::Call) {
+    let Some(update) = &mut call.update else { return };
+    let who = (call.framework_id.value.as_str().into(), call.executor_id.value.as_str().into());
+    let Some(container_id) = door.containers().get(&who).cloned() else { return };
+    let status = update.status.container_status.get_or_insert_default();
+    if status.container_id.is_none() {
+        status.container_id = Some(v1::ContainerId { value: container_id.as_str().to_owned(), parent: None });
+    }
+    if status.network_infos.is_empty() {
+        let address = v1::network_info::IpAddress { ip_address: Some(door.ip.clone()), ..Default::default() };
+        status.network_infos.push(v1::NetworkInfo { ip_addresses: vec![address], ..Default::default() });
+    }
+}

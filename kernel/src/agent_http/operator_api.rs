@@ -1,0 +1,193 @@
+//! `/api/v1`: what operators may read of an agent. Calls that change something, and those about nested containers, are
+//! answered as not implemented.
+
+use std::sync::Arc;
+
+use hyper::{Request, StatusCode, body::Incoming};
+use kernel_core::agent::{Agent, FrameworkView};
+use kernel_model::task::Task;
+use kernel_wire::{
+    codec::encode,
+    executor, framework, offer,
+    resources::Format,
+    task,
+    v1::{
+        self,
+        agent::{Call, Response, call, response},
+    },
+};
+
+use super::{Door, files, gone, v0};
+use crate::{
+    agent_driver::Gone,
+    http::{
+        Answer,
+        negotiate::{accepted, ok, parse, text},
+    },
+};
+
+pub(super) async fn serve(door: &Arc<Door>, request: Request<Incoming>) -> Answer {
+    answer(door, request).await.unwrap_or_else(|refusal| refusal)
+}
+
+async fn answer(door: &Arc<Door>, request: Request<Incoming>) -> Result<Answer, Answer> {
+    let parsed = parse::<Call>(request).await?;
+    let invalid = |why: &str| text(StatusCode::BAD_REQUEST, format!("Failed to validate agent::Call: {why}"));
+    let number = parsed.call.r#type.ok_or_else(|| invalid("Expecting 'type' to be present"))?;
+    let kind = call::Type::try_from(number).unwrap_or_default();
+    let content = accepted(&parsed.headers)?;
+    let message = match kind {
+        call::Type::ListFiles => {
+            let wanted = parsed.call.list_files.ok_or_else(|| invalid("Expecting 'list_files' to be present"))?;
+            files::list(door, &wanted.path).await?
+        }
+        call::Type::ReadFile => {
+            let wanted = parsed.call.read_file.ok_or_else(|| invalid("Expecting 'read_file' to be present"))?;
+            files::read(door, &wanted).await?
+        }
+        call::Type::GetMetrics if parsed.call.get_metrics.is_none() => {
+            return Err(invalid("Expecting 'get_metrics' to be present"));
+        }
+        kind => plain(door, kind).await.map_err(|Gone| gone())?.ok_or_else(|| not_there(kind))?,
+    };
+    Ok(ok(content.as_str(), encode(content, &message), &parsed.headers))
+}
+
+fn not_there(kind: call::Type) -> Answer {
+    let name = kind.as_str_name();
+    text(StatusCode::NOT_IMPLEMENTED, format!("The agent does not support {name} calls"))
+}
+
+/// Answers to calls without arguments; `None` for those that are not there.
+async fn plain(door: &Arc<Door>, kind: call::Type) -> Result<Option<Response>, Gone> {
+    use response::Type;
+    let mut to = Response::default();
+    let answered = match kind {
+        call::Type::GetHealth => {
+            to.get_health = Some(response::GetHealth { healthy: true });
+            Type::GetHealth
+        }
+        call::Type::GetFlags => {
+            let flag = |(name, value): &(String, String)| v1::Flag {
+                name: name.clone(),
+                value: Some(value.clone()),
+            };
+            to.get_flags = Some(response::GetFlags { flags: door.flags.iter().map(flag).collect() });
+            Type::GetFlags
+        }
+        call::Type::GetVersion => {
+            let version_info = v1::VersionInfo { version: v0::VERSION.to_owned(), ..Default::default() };
+            to.get_version = Some(response::GetVersion { version_info });
+            Type::GetVersion
+        }
+        call::Type::GetMetrics => {
+            let metric = |(name, value)| v1::Metric { name, value: Some(value) };
+            let metrics = v0::metrics(door).await?.into_iter().map(metric).collect();
+            to.get_metrics = Some(response::GetMetrics { metrics });
+            Type::GetMetrics
+        }
+        call::Type::GetAgent => {
+            let info = door.queue.read(|agent| agent.info().clone()).await?;
+            let agent_info = Some(offer::agent_to_wire(&info, Format::ENDPOINT));
+            to.get_agent = Some(response::GetAgent { agent_info, ..Default::default() });
+            Type::GetAgent
+        }
+        call::Type::GetState => {
+            let (view, orphans) = door.queue.read(everything).await?;
+            to.get_state = Some(response::GetState {
+                get_tasks: Some(tasks(&view, &orphans)),
+                get_executors: Some(executors(&view)),
+                get_frameworks: Some(frameworks(&view)),
+            });
+            Type::GetState
+        }
+        call::Type::GetTasks => {
+            let (view, orphans) = door.queue.read(everything).await?;
+            to.get_tasks = Some(tasks(&view, &orphans));
+            Type::GetTasks
+        }
+        call::Type::GetExecutors => {
+            to.get_executors = Some(executors(&door.queue.read(Agent::view).await?));
+            Type::GetExecutors
+        }
+        call::Type::GetFrameworks => {
+            to.get_frameworks = Some(frameworks(&door.queue.read(Agent::view).await?));
+            Type::GetFrameworks
+        }
+        call::Type::GetContainers => {
+            to.get_containers = Some(containers(door, &door.queue.read(Agent::view).await?));
+            Type::GetContainers
+        }
+        call::Type::GetOperations => {
+            to.get_operations = Some(response::GetOperations::default());
+            Type::GetOperations
+        }
+        call::Type::GetResourceProviders => {
+            to.get_resource_providers = Some(response::GetResourceProviders::default());
+            Type::GetResourceProviders
+        }
+        call::Type::GetLoggingLevel => {
+            to.get_logging_level = Some(response::GetLoggingLevel { level: 0 });
+            Type::GetLoggingLevel
+        }
+        _ => return Ok(None),
+    };
+    to.r#type = Some(answered as i32);
+    Ok(Some(to))
+}
+
+pub(super) fn everything(agent: &Agent) -> (Vec<FrameworkView>, Vec<Task>) {
+    (agent.view(), agent.orphans())
+}
+
+fn tasks(view: &[FrameworkView], orphans: &[Task]) -> response::GetTasks {
+    let mut all = response::GetTasks::default();
+    for executor in view.iter().flat_map(|framework| &framework.executors) {
+        for (task, delivered) in &executor.tasks {
+            let wire = task::to_wire(task, Format::ENDPOINT);
+            match (task.state.is_terminal(), delivered) {
+                (true, _) => all.terminated_tasks.push(wire),
+                (false, true) => all.launched_tasks.push(wire),
+                (false, false) => all.queued_tasks.push(wire),
+            }
+        }
+    }
+    all.terminated_tasks.extend(orphans.iter().map(|task| task::to_wire(task, Format::ENDPOINT)));
+    all
+}
+
+fn executors(view: &[FrameworkView]) -> response::GetExecutors {
+    let all = view.iter().flat_map(|framework| &framework.executors);
+    let wire = |executor: &kernel_core::agent::ExecutorView| response::get_executors::Executor {
+        executor_info: executor::to_wire(&executor.info, Format::ENDPOINT),
+    };
+    response::GetExecutors { executors: all.map(wire).collect(), completed_executors: Vec::new() }
+}
+
+fn frameworks(view: &[FrameworkView]) -> response::GetFrameworks {
+    let wire = |framework: &FrameworkView| response::get_frameworks::Framework {
+        framework_info: framework::to_wire(&framework.info),
+    };
+    response::GetFrameworks { frameworks: view.iter().map(wire).collect(), completed_frameworks: Vec::new() }
+}
+
+fn containers(door: &Door, view: &[FrameworkView]) -> response::GetContainers {
+    let all = view.iter().flat_map(|framework| framework.executors.iter().map(move |e| (framework, e)));
+    let wire = |(framework, executor): (&FrameworkView, &kernel_core::agent::ExecutorView)| {
+        let id = v1::ContainerId { value: executor.container_id.as_str().to_owned(), parent: None };
+        response::get_containers::Container {
+            framework_id: framework.info.id.as_ref().map(framework::id_to_wire),
+            executor_id: Some(executor::executor_id_to_wire(&executor.info.executor_id)),
+            executor_name: Some(executor.info.name.clone()),
+            container_status: Some(v1::ContainerStatus {
+                container_id: Some(id.clone()),
+                executor_pid: door.runtime.pid(&executor.container_id),
+                ..Default::default()
+            }),
+            container_id: id,
+            resource_statistics: None,
+        }
+    };
+    response::GetContainers { containers: all.filter(|(_, e)| e.running).map(wire).collect() }
+}
+

@@ -1,0 +1,79 @@
+//! The built-in executor: a small process that runs one command task and speaks the executor API like any other
+//! executor, so that the task outlives its agent and its updates find their way when the agent is back.
+//!
+//! Plain threads, no runtime: one reads the agent's events, one waits for the command, and [`run`] decides.
+
+mod agent_client;
+mod command;
+mod life;
+#[cfg(test)]
+mod tests;
+
+use std::{env, process::ExitCode, sync::mpsc, time::Duration};
+
+use kernel_model::ids::{ExecutorId, FrameworkId};
+
+use agent_client::AgentClient;
+use life::Life;
+
+/// Messages between the threads; the readers wait when it is full.
+const MESSAGE_QUEUE_BOUND: usize = 64;
+
+/// What the agent's environment says.
+#[derive(Debug, Clone)]
+struct Settings {
+    endpoint: String,
+    framework_id: FrameworkId,
+    executor_id: ExecutorId,
+    /// Whether to wait for an agent that went away.
+    checkpoint: bool,
+    recovery_timeout: Duration,
+    backoff_max: Duration,
+    shutdown_grace: Duration,
+}
+
+/// Runs the task that the agent of this environment launches. Returns when its last update is acknowledged.
+pub fn run() -> ExitCode {
+    let settings = match Settings::from_environment() {
+        Ok(settings) => settings,
+        Err(name) => {
+            eprintln!("command-executor is started by an agent: {name} is not set");
+            return ExitCode::from(2);
+        }
+    };
+    let (messages, inbox) = mpsc::sync_channel(MESSAGE_QUEUE_BOUND);
+    let client = AgentClient::new(settings.clone());
+    Life::new(settings, client, messages).run(&inbox)
+}
+
+impl Settings {
+    fn from_environment() -> Result<Self, &'static str> {
+        let need = |name: &'static str| env::var(name).map_err(|_| name);
+        let length = |name, default| env::var(name).ok().and_then(|text| duration(&text)).unwrap_or(default);
+        Ok(Self {
+            endpoint: need("MESOS_AGENT_ENDPOINT")?,
+            framework_id: need("MESOS_FRAMEWORK_ID")?.into(),
+            executor_id: need("MESOS_EXECUTOR_ID")?.into(),
+            checkpoint: env::var("MESOS_CHECKPOINT").is_ok_and(|flag| flag == "1"),
+            recovery_timeout: length("MESOS_RECOVERY_TIMEOUT", Duration::from_secs(15 * 60)),
+            backoff_max: length("MESOS_SUBSCRIPTION_BACKOFF_MAX", Duration::from_secs(2)),
+            shutdown_grace: length("MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD", Duration::from_secs(5)),
+        })
+    }
+}
+
+/// Reads a length of time as agents write it, such as `1.5mins`.
+fn duration(text: &str) -> Option<Duration> {
+    const UNITS: [(&str, f64); 8] = [
+        ("ns", 1e-9),
+        ("us", 1e-6),
+        ("ms", 1e-3),
+        ("secs", 1.0),
+        ("mins", 60.0),
+        ("hrs", 3600.0),
+        ("days", 86_400.0),
+        ("weeks", 604_800.0),
+    ];
+    let (number, size) = UNITS.iter().find_map(|(unit, size)| Some((text.strip_suffix(unit)?, size)))?;
+    Duration::try_from_secs_f64(number.parse::<f64>().ok()? * size).ok()
+}

@@ -1,0 +1,86 @@
+//! The command itself: a process group of its own, and words for how it ended.
+
+use std::{
+    io,
+    os::unix::process::{CommandExt, ExitStatusExt},
+    process::{Command, ExitStatus, Stdio},
+    sync::mpsc::SyncSender,
+    thread,
+};
+
+use kernel_model::executor::CommandInfo;
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use super::life::Message;
+
+/// A running command.
+pub(super) struct Running {
+    group: Pid,
+}
+
+impl Running {
+    /// Starts a command; its end comes as a message.
+    pub(super) fn start(command: &CommandInfo, messages: SyncSender<Message>) -> io::Result<Self> {
+        let empty = || io::Error::new(io::ErrorKind::InvalidInput, "the command is empty");
+        let mut process = if command.shell {
+            let mut shell = Command::new("/bin/sh");
+            shell.arg("-c").arg(command.value.as_deref().ok_or_else(empty)?);
+            shell
+        } else {
+            let named = command.value.as_deref().or(command.arguments.first().map(String::as_str));
+            let mut program = Command::new(named.ok_or_else(empty)?);
+            if let [first, rest @ ..] = command.arguments.as_slice() {
+                program.arg0(first).args(rest);
+            }
+            program
+        };
+        let own = command.environment.iter().map(|(name, value)| (name, value));
+        let mut child = process.envs(own).stdin(Stdio::null()).process_group(0).spawn()?;
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let group = pid.ok_or_else(|| io::Error::other("the process has no number"))?;
+        thread::spawn(move || {
+            let status = child.wait().unwrap_or_else(|_| ExitStatus::from_raw(0));
+            let _ = messages.send(Message::Exited(status));
+        });
+        Ok(Self { group })
+    }
+
+    /// Asks all of the group to end.
+    pub(super) fn terminate(&self) {
+        let _ = kill_process_group(self.group, Signal::TERM);
+    }
+
+    /// Ends all of the group.
+    pub(super) fn kill(&self) {
+        let _ = kill_process_group(self.group, Signal::KILL);
+    }
+}
+
+/// How a command ended, in Mesos' words.
+pub(super) fn describe(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("Command exited with status {code}"),
+        (None, Some(signal)) => format!("Command terminated with signal {}", signal_name(signal)),
+        (None, None) => "Command ended in an unknown way".to_owned(),
+    }
+}
+
+/// A signal's name as the C library's `strsignal` has it.
+fn signal_name(signal: i32) -> String {
+    let name = match signal {
+        1 => "Hangup",
+        2 => "Interrupt",
+        3 => "Quit",
+        4 => "Illegal instruction",
+        6 => "Aborted",
+        7 => "Bus error",
+        8 => "Floating point exception",
+        9 => "Killed",
+        11 => "Segmentation fault",
+        13 => "Broken pipe",
+        14 => "Alarm clock",
+        15 => "Terminated",
+        other => return format!("Unknown signal {other}"),
+    };
+    name.to_owned()
+}

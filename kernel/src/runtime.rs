@@ -1,0 +1,252 @@
+//! The process runtime: executors as ordinary processes, each with a sandbox, a session and, where the machine allows
+//! it, a cgroup of its own. Containers outlive the agent: what runs is written down and recognised at the next start.
+//!
+//! It decides nothing. It carries out what the agent machine asks for and reports what became of it.
+
+pub(crate) mod cgroups;
+pub(crate) mod container;
+pub(crate) mod environment;
+pub(crate) mod fetch;
+pub(crate) mod launch;
+pub(crate) mod process;
+pub(crate) mod sandbox;
+
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use kernel_core::agent::{Limits, Start};
+use kernel_model::{ids::ContainerId, task::Reason};
+use tokio::sync::mpsc;
+
+use cgroups::Cgroups;
+use container::Container;
+use sandbox::Paths;
+
+/// How long the processes of a container may take to die of SIGKILL before its end is reported all the same.
+const DEATH_MAX: Duration = Duration::from_secs(10);
+
+/// What the runtime must know of its agent.
+#[derive(Debug, Clone)]
+pub(crate) struct RuntimeOptions {
+    /// Sandboxes and notes of containers live below it.
+    pub work_dir: PathBuf,
+    /// `IP:PORT` of the executor door.
+    pub endpoint: String,
+    /// What `CATAMARAN_BINARY` names, and what runs command tasks.
+    pub binary: PathBuf,
+    /// Variables of the operator's for every executor.
+    pub environment: Vec<(String, String)>,
+    /// How long executors have to end, unless their own info says.
+    pub shutdown_grace: Duration,
+    /// Whether containers get cgroups where that is possible.
+    pub limit: bool,
+}
+
+/// What became of a container.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// It could not be started; nothing of it is left.
+    StartFailed { container_id: ContainerId, message: String },
+    /// It ran and ended; nothing of it is left.
+    Exited { container_id: ContainerId, status: i32, limitation: Option<(Reason, String)> },
+}
+
+/// Starts and ends containers. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct ProcessRuntime {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    options: RuntimeOptions,
+    paths: Paths,
+    cgroups: Option<Cgroups>,
+    containers: Mutex<BTreeMap<ContainerId, Container>>,
+    outcomes: mpsc::Sender<Outcome>,
+}
+
+impl ProcessRuntime {
+    /// A runtime that reports to `outcomes`.
+    pub(crate) fn new(options: RuntimeOptions, outcomes: mpsc::Sender<Outcome>) -> Self {
+        let cgroups = if options.limit { Cgroups::detect() } else { None };
+        let paths = Paths::new(options.work_dir.clone());
+        let inner = Inner { options, paths, cgroups, containers: Mutex::default(), outcomes };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Finds the containers that live on from an earlier run of the agent, and watches them from now on.
+    pub(crate) fn recover(&self) -> BTreeSet<ContainerId> {
+        let mut live = BTreeSet::new();
+        for (container_id, container) in container::recorded(&self.inner.paths) {
+            match container.process().filter(|process| process.is_alive()) {
+                Some(process) => {
+                    self.containers().insert(container_id.clone(), container);
+                    live.insert(container_id.clone());
+                    let runtime = self.clone();
+                    tokio::spawn(async move {
+                        process.wait().await;
+                        runtime.ended(container_id, 0).await;
+                    });
+                }
+                // It ended while nobody looked; what it left behind goes now.
+                None => {
+                    self.clean(&container_id, &container);
+                    container::forget(&self.inner.paths, &container_id);
+                }
+            }
+        }
+        live
+    }
+
+    /// Starts a container in the background; its outcome comes through the channel.
+    pub(crate) fn start(&self, start: Box<Start>) {
+        let container_id = start.container_id.clone();
+        let keeps_children = start.executor.respawns();
+        self.containers().insert(container_id.clone(), Container::new(keeps_children));
+        let runtime = self.clone();
+        tokio::spawn(async move {
+            match runtime.launch(&start).await {
+                Ok(mut child) => {
+                    let status = child.wait().await.map(std::os::unix::process::ExitStatusExt::into_raw);
+                    runtime.ended(container_id, status.unwrap_or(0)).await;
+                }
+                Err(error) => {
+                    tracing::warn!(container = %container_id, %error, "cannot start executor");
+                    runtime.failed(container_id, error.to_string()).await;
+                }
+            }
+        });
+    }
+
+    async fn launch(&self, start: &Start) -> Result<tokio::process::Child, launch::LaunchError> {
+        let inner = self.inner.clone();
+        let (prepared, plan) = {
+            let start = start.clone();
+            let inner = inner.clone();
+            let prepare = move || launch::prepare(&inner.options, &inner.paths, &start);
+            let prepared = tokio::task::spawn_blocking(prepare).await.map_err(launch::LaunchError::panicked)??;
+            (prepared.sandbox, prepared.plan)
+        };
+        let gated = launch::spawn(&prepared, plan)?;
+        let process = gated.process()?;
+        let destroyed = {
+            let mut containers = self.containers();
+            let container = containers.get_mut(&start.container_id);
+            let container = container.ok_or(launch::LaunchError::Destroyed)?;
+            container.started(process, prepared);
+            container::record(&inner.paths, &start.container_id, container)?;
+            container.is_destroyed()
+        };
+        let limited = self.inner.cgroups.as_ref().filter(|_| !start.executor.respawns());
+        if let Some(cgroups) = limited {
+            cgroups.create(&start.container_id, process.pid, start.limits);
+        }
+        if destroyed {
+            return Err(launch::LaunchError::Destroyed);
+        }
+        gated.open().await
+    }
+
+    /// Changes what a container may use.
+    pub(crate) fn set_limits(&self, container_id: &ContainerId, limits: Limits) {
+        let kept = self.containers().get(container_id).is_some_and(|container| !container.keeps_children());
+        if let Some(cgroups) = self.inner.cgroups.as_ref().filter(|_| kept) {
+            cgroups.limit(container_id, limits);
+        }
+    }
+
+    /// Asks a container's first process to end.
+    pub(crate) fn terminate(&self, container_id: &ContainerId) {
+        if let Some(process) = self.containers().get(container_id).and_then(Container::process) {
+            process.terminate();
+        }
+    }
+
+    /// Kills all of a container. A container that is being started is killed as soon as it can be.
+    pub(crate) fn destroy(&self, container_id: &ContainerId) {
+        let mut containers = self.containers();
+        let Some(container) = containers.get_mut(container_id) else { return };
+        container.destroy();
+        self.kill_all(container_id, container);
+    }
+
+    /// The first process of a living container.
+    pub(crate) fn pid(&self, container_id: &ContainerId) -> Option<u32> {
+        let containers = self.containers();
+        let process = containers.get(container_id).and_then(Container::process)?;
+        u32::try_from(process.pid).ok()
+    }
+
+    /// Where sandboxes are.
+    pub(crate) fn paths(&self) -> &Paths {
+        &self.inner.paths
+    }
+
+    /// What a container uses now, if it can be told.
+    pub(crate) fn usage(&self, container_id: &ContainerId) -> Option<cgroups::Usage> {
+        self.inner.cgroups.as_ref()?.usage(container_id)
+    }
+
+    fn containers(&self) -> MutexGuard<'_, BTreeMap<ContainerId, Container>> {
+        self.inner.containers.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn kill_all(&self, container_id: &ContainerId, container: &Container) {
+        let Some(process) = container.process() else { return };
+        process.kill();
+        // A respawned executor's children are the containers that its next run adopts.
+        if !container.keeps_children() {
+            process::kill_session(process);
+            if let Some(cgroups) = &self.inner.cgroups {
+                cgroups.kill(container_id);
+            }
+        }
+    }
+
+    /// Ends what a container left behind, and waits for it.
+    fn clean(&self, container_id: &ContainerId, container: &Container) {
+        let Some(process) = container.process().filter(|_| !container.keeps_children()) else { return };
+        let deadline = std::time::Instant::now() + DEATH_MAX;
+        while process::kill_session(process) > 0 && std::time::Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        if let Some(cgroups) = &self.inner.cgroups {
+            cgroups.remove(container_id, deadline);
+        }
+    }
+
+    async fn ended(&self, container_id: ContainerId, status: i32) {
+        let limitation = self.inner.cgroups.as_ref().and_then(|cgroups| cgroups.memory_exceeded(&container_id));
+        self.remove(&container_id).await;
+        self.report(Outcome::Exited { container_id, status, limitation }).await;
+    }
+
+    async fn failed(&self, container_id: ContainerId, message: String) {
+        self.remove(&container_id).await;
+        self.report(Outcome::StartFailed { container_id, message }).await;
+    }
+
+    async fn remove(&self, container_id: &ContainerId) {
+        let container = self.containers().remove(container_id);
+        let (runtime, id) = (self.clone(), container_id.clone());
+        let clean = move || {
+            if let Some(container) = container {
+                runtime.clean(&id, &container);
+            }
+            container::forget(&runtime.inner.paths, &id);
+        };
+        if tokio::task::spawn_blocking(clean).await.is_err() {
+            tracing::error!(container = %container_id, "cleaning up after a container failed");
+        }
+    }
+
+    async fn report(&self, outcome: Outcome) {
+        // Without a listener the agent is gone; the next one finds out by itself.
+        let _ = self.inner.outcomes.send(outcome).await;
+    }
+}

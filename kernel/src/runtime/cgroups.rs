@@ -1,0 +1,195 @@
+//! Cgroups of containers: CPU weight and memory limit, as Mesos' isolators set them, on both layouts of the kernel.
+//!
+//! A machine where they cannot be written is said so once, and containers run without limits there.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use kernel_core::agent::Limits;
+use kernel_model::{ids::ContainerId, resources::Scalar, task::Reason};
+
+/// Where all of ours lie, below the root of each hierarchy.
+const PARENT: &str = "catamaran";
+
+/// Weight of one CPU (Mesos' `CPU_SHARES_PER_CPU`).
+const SHARES_PER_CPU: i64 = 1024;
+
+/// The kernel takes no less.
+const SHARES_MIN: i64 = 2;
+
+/// Less than this no process starts in (Mesos' `MIN_MEMORY`).
+const MEMORY_MIB_MIN: i64 = 32;
+
+/// The layout that this machine has.
+#[derive(Debug, Clone)]
+pub(crate) enum Cgroups {
+    /// One tree a controller.
+    V1 { cpu: PathBuf, memory: PathBuf },
+    /// One tree.
+    V2 { root: PathBuf },
+}
+
+/// What a container uses.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Usage {
+    pub(crate) cpu_seconds: f64,
+    pub(crate) memory_bytes: u64,
+}
+
+impl Cgroups {
+    /// Finds a layout that can be written, and says which.
+    pub(crate) fn detect() -> Option<Self> {
+        match Self::detect_below(Path::new("/sys/fs/cgroup")) {
+            Ok(found) => {
+                tracing::info!(layout = found.name(), "tasks get cgroups");
+                Some(found)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cgroups cannot be written: tasks run without limits");
+                None
+            }
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Cgroups::V1 { .. } => "v1",
+            Cgroups::V2 { .. } => "v2",
+        }
+    }
+
+    fn detect_below(root: &Path) -> io::Result<Self> {
+        if let Ok(controllers) = fs::read_to_string(root.join("cgroup.controllers")) {
+            let has = |name: &str| controllers.split_whitespace().any(|controller| controller == name);
+            if !has("cpu") || !has("memory") {
+                return Err(io::Error::other("the controllers cpu and memory are not there"));
+            }
+            let parent = root.join(PARENT);
+            fs::write(root.join("cgroup.subtree_control"), "+cpu +memory")?;
+            fs::create_dir_all(&parent)?;
+            fs::write(parent.join("cgroup.subtree_control"), "+cpu +memory")?;
+            return Ok(Cgroups::V2 { root: parent });
+        }
+        let cpu = root.join("cpu").join(PARENT);
+        let memory = root.join("memory").join(PARENT);
+        fs::create_dir_all(&cpu)?;
+        fs::create_dir_all(&memory)?;
+        Ok(Cgroups::V1 { cpu, memory })
+    }
+
+    fn directories(&self, container_id: &ContainerId) -> Vec<PathBuf> {
+        let id = container_id.as_str();
+        match self {
+            Cgroups::V1 { cpu, memory } => vec![cpu.join(id), memory.join(id)],
+            Cgroups::V2 { root } => vec![root.join(id)],
+        }
+    }
+
+    /// Makes a container's cgroups and puts its first process in. What fails leaves it without a limit.
+    pub(crate) fn create(&self, container_id: &ContainerId, pid: i32, limits: Limits) {
+        for directory in self.directories(container_id) {
+            let made = fs::create_dir_all(&directory);
+            let entered = made.and_then(|()| fs::write(directory.join("cgroup.procs"), pid.to_string()));
+            if let Err(error) = entered {
+                tracing::warn!(cgroup = %directory.display(), %error, "container runs outside of a cgroup");
+            }
+        }
+        self.limit(container_id, limits);
+    }
+
+    /// Sets or changes limits.
+    pub(crate) fn limit(&self, container_id: &ContainerId, limits: Limits) {
+        let shares = (limits.cpus.0 * SHARES_PER_CPU / 1000).max(SHARES_MIN);
+        let memory_bytes = limits.mem_mib.max(Scalar::from_units(MEMORY_MIB_MIN)).0 * 1024 * 1024 / 1000;
+        let limited = limits.mem_mib > Scalar::ZERO;
+        let id = container_id.as_str();
+        let result = match self {
+            Cgroups::V1 { cpu, memory } => {
+                fs::write(cpu.join(id).join("cpu.shares"), shares.to_string()).and_then(|()| {
+                    let bytes = if limited { memory_bytes } else { -1 };
+                    fs::write(memory.join(id).join("memory.limit_in_bytes"), bytes.to_string())
+                })
+            }
+            Cgroups::V2 { root } => {
+                // The kernel's own mapping of shares (2…262144) to weights (1…10000).
+                let weight = 1 + (shares.min(262_144) - 2) * 9999 / 262_142;
+                fs::write(root.join(id).join("cpu.weight"), weight.to_string()).and_then(|()| {
+                    let bytes = if limited { memory_bytes.to_string() } else { "max".to_owned() };
+                    fs::write(root.join(id).join("memory.max"), bytes)
+                })
+            }
+        };
+        if let Err(error) = result {
+            tracing::warn!(container = %container_id, %error, "cannot set the limits of a container");
+        }
+    }
+
+    /// Kills every process in a container's cgroups; how many there were.
+    pub(crate) fn kill(&self, container_id: &ContainerId) -> usize {
+        let mut killed = 0;
+        for directory in self.directories(container_id) {
+            let Ok(pids) = fs::read_to_string(directory.join("cgroup.procs")) else { continue };
+            for pid in pids.lines().filter_map(|line| rustix::process::Pid::from_raw(line.parse().ok()?)) {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+                killed += 1;
+            }
+        }
+        killed
+    }
+
+    /// Kills what is left and removes the cgroups.
+    pub(crate) fn remove(&self, container_id: &ContainerId, deadline: Instant) {
+        for directory in self.directories(container_id) {
+            while let Err(error) = fs::remove_dir(&directory) {
+                if error.kind() == io::ErrorKind::NotFound {
+                    break;
+                }
+                if Instant::now() >= deadline {
+                    tracing::warn!(cgroup = %directory.display(), %error, "cannot remove a cgroup");
+                    break;
+                }
+                self.kill(container_id);
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+    }
+
+    /// Whether the kernel killed something in the container for its memory, and the sentence for that.
+    pub(crate) fn memory_exceeded(&self, container_id: &ContainerId) -> Option<(Reason, String)> {
+        let id = container_id.as_str();
+        let (events, limit) = match self {
+            Cgroups::V1 { memory, .. } => {
+                (memory.join(id).join("memory.oom_control"), memory.join(id).join("memory.limit_in_bytes"))
+            }
+            Cgroups::V2 { root } => (root.join(id).join("memory.events"), root.join(id).join("memory.max")),
+        };
+        let events = fs::read_to_string(events).ok()?;
+        let kills: u64 = events.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())?;
+        let limit: u64 = fs::read_to_string(limit).ok()?.trim().parse().unwrap_or(0);
+        let message = format!("Memory limit exceeded: the container may use {} MB", limit / (1024 * 1024));
+        (kills > 0).then_some((Reason::ContainerLimitationMemory, message))
+    }
+
+    /// What a container uses.
+    pub(crate) fn usage(&self, container_id: &ContainerId) -> Option<Usage> {
+        let id = container_id.as_str();
+        let number = |path: PathBuf| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+        match self {
+            Cgroups::V1 { memory, .. } => Some(Usage {
+                cpu_seconds: 0.0,
+                memory_bytes: number(memory.join(id).join("memory.usage_in_bytes"))?,
+            }),
+            Cgroups::V2 { root } => {
+                let cpu = fs::read_to_string(root.join(id).join("cpu.stat")).ok()?;
+                let used = cpu.lines().find_map(|line| line.strip_prefix("usage_usec ")?.parse::<u64>().ok());
+                Some(Usage {
+                    cpu_seconds: used.unwrap_or(0) as f64 / 1e6,
+                    memory_bytes: number(root.join(id).join("memory.current"))?,
+                })
+            }
+        }
+    }
+}

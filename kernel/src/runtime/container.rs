@@ -1,0 +1,101 @@
+//! A container: its first process, and the note about it that lets a later agent recognise it.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use kernel_model::ids::ContainerId;
+
+use super::{
+    process::{Process, boot_id},
+    sandbox::Paths,
+};
+
+/// One run of an executor.
+#[derive(Debug)]
+pub(crate) struct Container {
+    /// Absent while it is being started.
+    process: Option<Process>,
+    sandbox: Option<PathBuf>,
+    keeps_children: bool,
+    destroyed: bool,
+}
+
+impl Container {
+    pub(crate) fn new(keeps_children: bool) -> Self {
+        Self { process: None, sandbox: None, keeps_children, destroyed: false }
+    }
+
+    pub(crate) fn started(&mut self, process: Process, sandbox: PathBuf) {
+        self.process = Some(process);
+        self.sandbox = Some(sandbox);
+    }
+
+    pub(crate) fn process(&self) -> Option<Process> {
+        self.process
+    }
+
+    /// Whether its children outlive it: a respawned executor's containers do.
+    pub(crate) fn keeps_children(&self) -> bool {
+        self.keeps_children
+    }
+
+    pub(crate) fn destroy(&mut self) {
+        self.destroyed = true;
+    }
+
+    pub(crate) fn is_destroyed(&self) -> bool {
+        self.destroyed
+    }
+}
+
+/// Writes a started container down. Its process waits at the gate until this is done, so that no process can run
+/// unknown; a loss of the note with the whole machine is harmless, because the process is lost with it.
+pub(crate) fn record(paths: &Paths, container_id: &ContainerId, container: &Container) -> io::Result<()> {
+    let Some(process) = container.process else { return Ok(()) };
+    let dir = paths.containers();
+    fs::create_dir_all(&dir)?;
+    let note = serde_json::json!({
+        "boot": boot_id(),
+        "pid": process.pid,
+        "started": process.started,
+        "keeps_children": container.keeps_children,
+        "sandbox": container.sandbox,
+    });
+    let fresh = dir.join(format!(".{container_id}"));
+    fs::write(&fresh, note.to_string())?;
+    fs::rename(&fresh, dir.join(container_id.as_str()))
+}
+
+/// Drops the note of a container that is gone.
+pub(crate) fn forget(paths: &Paths, container_id: &ContainerId) {
+    let _ = fs::remove_file(paths.containers().join(container_id.as_str()));
+}
+
+/// The containers that were written down and not forgotten. Those of an earlier boot have no process.
+pub(crate) fn recorded(paths: &Paths) -> Vec<(ContainerId, Container)> {
+    let Ok(entries) = fs::read_dir(paths.containers()) else { return Vec::new() };
+    let boot = boot_id();
+    let mut all = Vec::new();
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+        if name.starts_with('.') {
+            let _ = fs::remove_file(&path);
+            continue;
+        }
+        all.push((ContainerId::from(name), read(&path, &boot).unwrap_or_else(|| Container::new(true))));
+    }
+    all
+}
+
+fn read(path: &Path, boot: &str) -> Option<Container> {
+    let note: serde_json::Value = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+    let pid = i32::try_from(note["pid"].as_i64()?).ok()?;
+    let process = Process { pid, started: note["started"].as_u64()? };
+    let mut container = Container::new(note["keeps_children"].as_bool()?);
+    if note["boot"].as_str()? == boot {
+        container.started(process, note["sandbox"].as_str()?.into());
+    }
+    Some(container)
+}

@@ -1,0 +1,74 @@
+//! The variables that an executor finds: those that Mesos' executor libraries read, a fixed PATH, and the operator's.
+
+use std::{path::Path, time::Duration};
+
+use kernel_core::agent::Start;
+use kernel_model::executor::ExecutorKind;
+
+use super::RuntimeOptions;
+
+/// Never the agent's own, which differs from machine to machine.
+pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// How long an executor waits for a lost agent (Mesos' `--recovery_timeout`).
+const RECOVERY_TIMEOUT: &str = "15mins";
+
+/// The longest wait of an executor between two attempts to come back.
+const SUBSCRIPTION_BACKOFF_MAX: &str = "2secs";
+
+/// All variables of one executor; a later one of the same name counts.
+pub(crate) fn environment(options: &RuntimeOptions, start: &Start, sandbox: &Path) -> Vec<(String, String)> {
+    let executor = &start.executor;
+    let framework_id = start.framework.id.as_ref().map(|id| id.as_str()).unwrap_or_default();
+    let grace = executor.shutdown_grace.unwrap_or(options.shutdown_grace);
+    let flag = |on: bool| if on { "1" } else { "0" }.to_owned();
+    let sandbox = sandbox.display().to_string();
+    let mut variables: Vec<(&str, String)> = vec![
+        ("PATH", PATH.to_owned()),
+        ("MESOS_FRAMEWORK_ID", framework_id.to_owned()),
+        ("MESOS_EXECUTOR_ID", executor.executor_id.to_string()),
+        ("MESOS_SLAVE_ID", start.agent_id.to_string()),
+        ("MESOS_SLAVE_PID", format!("slave(1)@{}", options.endpoint)),
+        ("MESOS_AGENT_ENDPOINT", options.endpoint.clone()),
+        ("MESOS_DIRECTORY", sandbox.clone()),
+        ("MESOS_SANDBOX", sandbox),
+        ("MESOS_CHECKPOINT", flag(start.framework.checkpoint)),
+        ("MESOS_HTTP_COMMAND_EXECUTOR", flag(executor.kind == ExecutorKind::Command)),
+        ("MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD", duration(grace)),
+        ("LIBPROCESS_PORT", "0".to_owned()),
+        ("CATAMARAN_BINARY", options.binary.display().to_string()),
+    ];
+    if start.framework.checkpoint {
+        variables.push(("MESOS_RECOVERY_TIMEOUT", RECOVERY_TIMEOUT.to_owned()));
+        variables.push(("MESOS_SUBSCRIPTION_BACKOFF_MAX", SUBSCRIPTION_BACKOFF_MAX.to_owned()));
+    }
+    let charged = start.task.as_ref().map_or(&executor.resources, |task| &task.resources);
+    if let Some(role) = charged.iter().find_map(|resource| resource.allocation_role.as_ref()) {
+        variables.push(("MESOS_ALLOCATION_ROLE", role.to_string()));
+    }
+    let own = executor.command.as_ref().map(|command| command.environment.as_slice()).unwrap_or_default();
+    variables
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .chain(options.environment.iter().cloned())
+        .chain(own.iter().cloned())
+        .collect()
+}
+
+/// A length of time as Mesos' libraries read it: a number and the largest unit that it fills.
+pub(crate) fn duration(length: Duration) -> String {
+    const UNITS: [(&str, u128); 8] = [
+        ("weeks", 604_800_000_000_000),
+        ("days", 86_400_000_000_000),
+        ("hrs", 3_600_000_000_000),
+        ("mins", 60_000_000_000),
+        ("secs", 1_000_000_000),
+        ("ms", 1_000_000),
+        ("us", 1_000),
+        ("ns", 1),
+    ];
+    let nanoseconds = length.as_nanos();
+    let fitting = UNITS.iter().find(|(_, size)| nanoseconds >= *size);
+    let (unit, size) = fitting.copied().unwrap_or(("ns", 1));
+    format!("{}{unit}", nanoseconds as f64 / size as f64)
+}

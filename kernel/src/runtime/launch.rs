@@ -1,0 +1,189 @@
+//! Launching: a sandbox, a command line, and a process that waits at a gate until the agent knows its number.
+//!
+//! The gate is a line on the process's standard input. If the agent dies before it has written the number down, the
+//! process reads the end of the pipe and ends without having been anything.
+
+use std::{
+    fs::{self, File},
+    io,
+    os::unix::fs::chown,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+use kernel_core::agent::Start;
+use kernel_model::executor::{CommandInfo, ExecutorKind};
+use tokio::{
+    io::AsyncWriteExt,
+    process::{Child, Command},
+};
+
+use super::{
+    RuntimeOptions,
+    environment::environment,
+    fetch::{FetchError, fetch},
+    process::Process,
+    sandbox::{self, Paths},
+};
+
+/// Waits for the line, then becomes the program in a session of its own.
+const GATE: &str = "read -r _ || exit 111; exec </dev/null; exec /usr/bin/setsid \"$@\"";
+
+/// The same on a machine without setsid: the process has at least a group of its own.
+const GATE_WITHOUT_SESSION: &str = "read -r _ || exit 111; exec </dev/null; exec \"$@\"";
+
+/// Why an executor was not started. The texts end up in its tasks' statuses.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LaunchError {
+    #[error("ids of framework or executor cannot name a directory")]
+    Ids,
+    #[error("cannot make the sandbox: {0}")]
+    Sandbox(io::Error),
+    #[error("{0}")]
+    Fetch(#[from] FetchError),
+    #[error("user '{0}' does not exist on this machine")]
+    User(String),
+    #[error("executors of type DEFAULT are not supported yet: launch the group on a custom executor")]
+    DefaultExecutor,
+    #[error("the executor has no command")]
+    NoCommand,
+    #[error("cannot start the executor: {0}")]
+    Spawn(#[from] io::Error),
+    #[error("the executor was destroyed while it was being started")]
+    Destroyed,
+    #[error("preparing the executor failed unexpectedly")]
+    Panicked,
+}
+
+impl LaunchError {
+    pub(crate) fn panicked(_: tokio::task::JoinError) -> Self {
+        Self::Panicked
+    }
+}
+
+/// A sandbox, and what to run there.
+pub(crate) struct Prepared {
+    pub(crate) sandbox: PathBuf,
+    pub(crate) plan: Plan,
+}
+
+/// What to run.
+pub(crate) struct Plan {
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+    user: Option<(u32, u32)>,
+}
+
+/// Does all that needs no process yet. Blocks.
+pub(crate) fn prepare(options: &RuntimeOptions, paths: &Paths, start: &Start) -> Result<Prepared, LaunchError> {
+    let framework_id = start.framework.id.as_ref().ok_or(LaunchError::Ids)?;
+    let runs = paths.runs(&start.agent_id, framework_id, &start.executor.executor_id).ok_or(LaunchError::Ids)?;
+    let sandbox = sandbox::create(&runs, &start.container_id).map_err(LaunchError::Sandbox)?;
+    let arguments = arguments(options, start)?;
+    let own = start.executor.command.as_ref();
+    let command = start.task.as_ref().and_then(|task| task.command.as_ref()).or(own);
+    let user = user(command, start)?;
+    if let Some((uid, gid)) = user {
+        chown(&sandbox, Some(uid), Some(gid)).map_err(LaunchError::Sandbox)?;
+    }
+    if let Some(command) = command {
+        fetch(&command.uris, &sandbox)?;
+    }
+    let environment = environment(options, start, &sandbox);
+    Ok(Prepared { sandbox, plan: Plan { arguments, environment, user } })
+}
+
+fn arguments(options: &RuntimeOptions, start: &Start) -> Result<Vec<String>, LaunchError> {
+    match start.executor.kind {
+        ExecutorKind::Default => Err(LaunchError::DefaultExecutor),
+        ExecutorKind::Command => {
+            Ok(vec![options.binary.display().to_string(), "command-executor".to_owned()])
+        }
+        ExecutorKind::Custom => {
+            let command = start.executor.command.as_ref().ok_or(LaunchError::NoCommand)?;
+            command_line(command).ok_or(LaunchError::NoCommand)
+        }
+    }
+}
+
+/// The program and its arguments. `argv[0]` of a command without a shell is not kept apart from the program's path.
+pub(crate) fn command_line(command: &CommandInfo) -> Option<Vec<String>> {
+    if command.shell {
+        let line = command.value.clone()?;
+        return Some(vec!["/bin/sh".to_owned(), "-c".to_owned(), line]);
+    }
+    let program = command.value.clone().or_else(|| command.arguments.first().cloned())?;
+    let rest = command.arguments.iter().skip(1).cloned();
+    Some(std::iter::once(program).chain(rest).collect())
+}
+
+/// Whom to run as: the command's user, or the framework's, if that is somebody else and the agent may switch.
+fn user(command: Option<&CommandInfo>, start: &Start) -> Result<Option<(u32, u32)>, LaunchError> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(None);
+    }
+    let named = command.and_then(|command| command.user.as_deref()).unwrap_or(&start.framework.user);
+    if named.is_empty() || named == "root" {
+        return Ok(None);
+    }
+    let passwords = fs::read_to_string("/etc/passwd").map_err(|_| LaunchError::User(named.to_owned()))?;
+    let found = passwords.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split(':').collect();
+        (fields.first() == Some(&named)).then_some(())?;
+        Some((fields.get(2)?.parse().ok()?, fields.get(3)?.parse().ok()?))
+    });
+    found.map(Some).ok_or_else(|| LaunchError::User(named.to_owned()))
+}
+
+/// A process that waits at its gate.
+pub(crate) struct Gated {
+    child: Child,
+}
+
+/// Starts the process; it does nothing until its gate is opened.
+pub(crate) fn spawn(sandbox: &Path, plan: Plan) -> Result<Gated, LaunchError> {
+    let append = |name: &str| File::options().create(true).append(true).open(sandbox.join(name));
+    let (output, errors) = (append("stdout")?, append("stderr")?);
+    if let Some((uid, gid)) = plan.user {
+        for name in ["stdout", "stderr"] {
+            chown(sandbox.join(name), Some(uid), Some(gid))?;
+        }
+    }
+    let has_setsid = Path::new("/usr/bin/setsid").exists();
+    let mut command = Command::new("/bin/sh");
+    command
+        .arg("-c")
+        .arg(if has_setsid { GATE } else { GATE_WITHOUT_SESSION })
+        .arg("gate")
+        .args(&plan.arguments)
+        .env_clear()
+        .envs(plan.environment)
+        .current_dir(sandbox)
+        .stdin(Stdio::piped())
+        .stdout(output)
+        .stderr(errors)
+        .kill_on_drop(false);
+    if !has_setsid {
+        command.process_group(0);
+    }
+    if let Some((uid, gid)) = plan.user {
+        command.uid(uid).gid(gid);
+    }
+    Ok(Gated { child: command.spawn()? })
+}
+
+impl Gated {
+    pub(crate) fn process(&self) -> Result<Process, LaunchError> {
+        let pid = self.child.id().and_then(|pid| i32::try_from(pid).ok());
+        let gone = || LaunchError::Spawn(io::Error::other("the process ended at once"));
+        pid.and_then(Process::find).ok_or_else(gone)
+    }
+
+    /// Lets the process become its program.
+    pub(crate) async fn open(mut self) -> Result<Child, LaunchError> {
+        if let Some(mut gate) = self.child.stdin.take() {
+            gate.write_all(b"go\n").await?;
+        }
+        Ok(self.child)
+    }
+}

@@ -1,0 +1,108 @@
+//! Processes by number, safely: a number may be somebody else's by now, so it counts only with its time of start.
+
+use std::{fs, os::fd::OwnedFd, time::Duration};
+
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
+use tokio::io::unix::AsyncFd;
+
+/// How often a process is looked for where it cannot be waited for.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// One process of this machine since its boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Process {
+    pub(crate) pid: i32,
+    /// In ticks since the boot.
+    pub(crate) started: u64,
+}
+
+/// A line of `/proc/<pid>/stat`.
+struct Stat {
+    state: u8,
+    group: i32,
+    session: i32,
+    started: u64,
+}
+
+impl Process {
+    /// The process that has this number now.
+    pub(crate) fn find(pid: i32) -> Option<Self> {
+        Some(Self { pid, started: stat(pid)?.started })
+    }
+
+    pub(crate) fn is_alive(&self) -> bool {
+        stat(self.pid).is_some_and(|stat| stat.started == self.started && !matches!(stat.state, b'Z' | b'X'))
+    }
+
+    pub(crate) fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// SIGKILL, for it alone.
+    pub(crate) fn kill(&self) {
+        self.signal(Signal::KILL);
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(pid) = Pid::from_raw(self.pid).filter(|_| self.is_alive()) {
+            let _ = kill_process(pid, signal);
+        }
+    }
+
+    /// Waits for the end of a process that need not be a child.
+    pub(crate) async fn wait(&self) {
+        if let Some(end) = self.open().and_then(|fd| AsyncFd::register(fd).ok()) {
+            let _ = end.readable().await;
+            return;
+        }
+        while self.is_alive() {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    fn open(&self) -> Option<OwnedFd> {
+        let pid = Pid::from_raw(self.pid)?;
+        let fd = pidfd_open(pid, PidfdFlags::NONBLOCK).ok()?;
+        // Asked after the opening: the descriptor cannot be another process's.
+        self.is_alive().then_some(fd)
+    }
+}
+
+/// Kills every process of the session, or group, that a process leads or led; how many there were. The kernel gives its
+/// number to nobody else while any process is in them.
+pub(crate) fn kill_session(leader: Process) -> usize {
+    let Some(number) = Pid::from_raw(leader.pid) else { return 0 };
+    if Process::find(leader.pid).is_some_and(|now| now != leader) {
+        return 0;
+    }
+    let Ok(entries) = fs::read_dir("/proc") else { return 0 };
+    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let belongs = |stat: Stat| stat.session == leader.pid || stat.group == leader.pid;
+    let lives = |stat: &Stat| !matches!(stat.state, b'Z' | b'X');
+    let members: Vec<i32> = pids.filter(|pid| stat(*pid).filter(lives).is_some_and(belongs)).collect();
+    if members.is_empty() {
+        return 0;
+    }
+    let _ = kill_process_group(number, Signal::KILL);
+    for pid in members.iter().filter_map(|pid| Pid::from_raw(*pid)) {
+        let _ = kill_process(pid, Signal::KILL);
+    }
+    members.len()
+}
+
+/// The number that this boot of the machine has.
+pub(crate) fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}
+
+fn stat(pid: i32) -> Option<Stat> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in parentheses, may hold anything; the fields come after the last one.
+    let (_, fields) = text.rsplit_once(") ")?;
+    let mut fields = fields.split(' ');
+    let state = *fields.next()?.as_bytes().first()?;
+    let group = fields.nth(1)?.parse().ok()?;
+    let session = fields.next()?.parse().ok()?;
+    let started = fields.nth(15)?.parse().ok()?;
+    Some(Stat { state, group, session, started })
+}
