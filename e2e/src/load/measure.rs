@@ -1,0 +1,133 @@
+//! Clocks and counters: wall time, CPU and memory of the server's processes, latencies.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use serde_json::{Map, Value, json};
+
+/// One tick of the times in `/proc/PID/stat` (USER_HZ is 100 on every Linux that we know).
+const TICK: Duration = Duration::from_millis(10);
+
+/// User and system time of these processes, all threads, living and ended.
+pub fn cpu(pids: &[u32]) -> anyhow::Result<Duration> {
+    let mut ticks = 0;
+    for pid in pids {
+        let stat =
+            fs::read_to_string(format!("/proc/{pid}/stat")).with_context(|| format!("process {pid}"))?;
+        ticks += cpu_ticks(&stat).with_context(|| format!("process {pid}"))?;
+    }
+    Ok(TICK * ticks)
+}
+
+/// Fields 14 and 15; the name before them may hold anything, even parentheses.
+fn cpu_ticks(stat: &str) -> Option<u32> {
+    let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
+    Some(fields.get(11)?.parse::<u32>().ok()? + fields.get(12)?.parse::<u32>().ok()?)
+}
+
+/// Resident memory of these processes in MiB.
+pub fn rss_mib(pids: &[u32]) -> anyhow::Result<f64> {
+    let mut kib = 0;
+    for pid in pids {
+        let status =
+            fs::read_to_string(format!("/proc/{pid}/status")).with_context(|| format!("process {pid}"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        kib += line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or(0);
+    }
+    Ok(kib as f64 / 1024.0)
+}
+
+/// Begun at the start of a load.
+pub struct Meter<'a> {
+    begun: Instant,
+    pids: &'a [u32],
+    cpu: Duration,
+}
+
+impl<'a> Meter<'a> {
+    /// Starts the clocks.
+    pub fn start(pids: &'a [u32]) -> anyhow::Result<Meter<'a>> {
+        Ok(Meter { cpu: cpu(pids)?, pids, begun: Instant::now() })
+    }
+
+    /// Stops the clocks.
+    pub fn stop(self) -> anyhow::Result<Spent> {
+        let wall = self.begun.elapsed();
+        let cpu = (!self.pids.is_empty()).then(|| cpu(self.pids)).transpose()?;
+        let rss_mib = (!self.pids.is_empty()).then(|| rss_mib(self.pids)).transpose()?;
+        Ok(Spent { wall, cpu: cpu.map(|cpu| cpu.saturating_sub(self.cpu)), rss_mib })
+    }
+}
+
+/// What a load took.
+pub struct Spent {
+    /// Time on the wall.
+    pub wall: Duration,
+    /// CPU of the server, if its processes are known.
+    pub cpu: Option<Duration>,
+    /// The server's memory at the end.
+    pub rss_mib: Option<f64>,
+}
+
+impl Spent {
+    /// Server CPU per operation in µs.
+    pub fn cpu_us_per(&self, count: usize) -> Option<f64> {
+        self.cpu.map(|cpu| cpu.as_secs_f64() * 1e6 / count.max(1) as f64)
+    }
+
+    /// The fields that every load reports.
+    pub fn report(&self, bench: &str, operation: &str, count: usize) -> Map<String, Value> {
+        let line = json!({
+            "bench": bench,
+            "operations": count,
+            "operation": operation,
+            "wall_s": rounded(self.wall.as_secs_f64()),
+            "per_s": rounded(count as f64 / self.wall.as_secs_f64()),
+            "server_cpu_us_each": self.cpu_us_per(count).map(rounded),
+            "server_rss_mib": self.rss_mib.map(rounded),
+        });
+        match line {
+            Value::Object(fields) => fields,
+            _ => unreachable!("the macro above makes an object"),
+        }
+    }
+}
+
+/// Three digits behind the point say more than the measurement does.
+pub fn rounded(number: f64) -> f64 {
+    (number * 1000.0).round() / 1000.0
+}
+
+/// Client latencies of single operations.
+#[derive(Default)]
+pub struct Latencies(Vec<Duration>);
+
+impl Latencies {
+    /// Adds one.
+    pub fn push(&mut self, latency: Duration) {
+        self.0.push(latency);
+    }
+
+    /// Adds another worker's.
+    pub fn extend(&mut self, other: Latencies) {
+        self.0.extend(other.0);
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Adds `p50_ms` and `p99_ms` to a report.
+    pub fn report(mut self, into: &mut Map<String, Value>) {
+        self.0.sort_unstable();
+        for (name, percent) in [("p50_ms", 50), ("p99_ms", 99)] {
+            let at = self.0.get(self.0.len() * percent / 100);
+            into.insert(name.to_owned(), json!(at.map(|latency| rounded(latency.as_secs_f64() * 1e3))));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

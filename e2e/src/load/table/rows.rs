@@ -1,0 +1,229 @@
+//! The printed table: one row for each figure, with its target, upstream's figure on a like machine,
+//! the physical limit and what stands between the two.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use anyhow::Context;
+use serde_json::Value;
+
+use super::field;
+
+/// What was measured, by name; a peer's figures begin with `peer_`.
+#[derive(Default)]
+pub struct Figures(BTreeMap<String, f64>);
+
+impl Figures {
+    /// Sets one figure.
+    pub fn set(&mut self, name: &str, value: f64) {
+        self.0.insert(name.to_owned(), value);
+    }
+
+    /// Takes the figures of a load's line, and prints the line.
+    pub fn line(&mut self, whose: &str, line: Value) {
+        println!("{whose}: {line}");
+        let prefix = if whose == "peer" { "peer_" } else { "" };
+        let bench = line["bench"].as_str().unwrap_or_default();
+        let wanted = [
+            "per_s",
+            "server_cpu_us_each",
+            "server_cpu_us_each_without_creates",
+            "server_cpu_us_per_object",
+            "p50_ms",
+            "p99_ms",
+        ];
+        for name in wanted {
+            if let Some(value) = field(&line, name) {
+                self.0.insert(format!("{prefix}{bench}.{name}"), value);
+            }
+        }
+    }
+
+    /// Takes the figures of the allocator's own table: its last line is the largest case.
+    pub fn offer_cycle(&mut self, text: &str) -> anyhow::Result<()> {
+        let last = text.lines().rfind(|line| !line.trim().is_empty()).context("it printed nothing")?;
+        let columns: Vec<f64> = last.split_whitespace().flat_map(str::parse).collect();
+        let [_, _, fresh, refused, ..] = *columns else {
+            anyhow::bail!("its last line is no row: {last}");
+        };
+        self.set("offer_cycle_fresh_ms", fresh);
+        self.set("offer_cycle_refused_ms", refused);
+        Ok(())
+    }
+
+    fn get(&self, name: &str) -> Option<f64> {
+        self.0.get(name).copied()
+    }
+}
+
+/// One row: which figure it shows, and what is known of it beforehand. `upstream` was measured on a
+/// like machine (2 cores, API server 1.36 with etcd 3.6 and the scheduler where one takes part).
+struct Row {
+    what: &'static str,
+    figure: &'static str,
+    unit: &'static str,
+    target: &'static str,
+    upstream: &'static str,
+    limit: &'static str,
+    between: &'static str,
+}
+
+const fn row(what: &'static str, figure: &'static str, unit: &'static str) -> Row {
+    Row { what, figure, unit, target: "-", upstream: "-", limit: "-", between: "-" }
+}
+
+const ROWS: &[Row] = &[
+    Row {
+        upstream: "716–1,194",
+        limit: "one fdatasync of 131 µs, shared by a group",
+        between: "TLS, HTTP and JSON on the cores that the client shares",
+        ..row("durable Pod creates", "creates.per_s", "/s")
+    },
+    Row {
+        upstream: "1,420",
+        limit: "about 25 µs: TLS and HTTP 8, copy and journal 1, decoding",
+        between: "JSON both ways, defaults, validation, admission",
+        ..row("  server CPU per create", "creates.server_cpu_us_each", "µs")
+    },
+    Row {
+        upstream: "66–131",
+        limit: "0.13 (one sync)",
+        between: "waiting for a core",
+        ..row("  p99", "creates.p99_ms", "ms")
+    },
+    Row {
+        upstream: "≈ 244 (bind alone)",
+        limit: "about 40,000 for both cores, client included",
+        between: "three writes a Pod (create, bind, status), each decoded and watched",
+        ..row("create→bound, hollow nodes", "bind.per_s", "/s")
+    },
+    Row {
+        target: "≤ 500",
+        upstream: "7,050",
+        limit: "about 25 µs, of which placing 2.4 (11 cold misses)",
+        between: "JSON, watch caches, the kernel's task, the hollow agents themselves (counted here)",
+        ..row("  server CPU per Pod", "bind.server_cpu_us_each", "µs")
+    },
+    row("  p99 of a Pod", "bind.p99_ms", "ms"),
+    Row {
+        target: "≤ 3",
+        upstream: "11.4",
+        limit: "0.8: copy 0.2, AES 0.4, framing and write 0.2",
+        between: "one wake-up and one write a watcher where events come singly",
+        ..row("watch delivery to 500, CPU", "fanout.server_cpu_us_each", "µs")
+    },
+    Row {
+        limit: "0.8",
+        between: "-",
+        ..row("  without the creates", "fanout.server_cpu_us_each_without_creates", "µs")
+    },
+    Row {
+        upstream: "96,700",
+        limit: "1.2 million a core",
+        between: "the client reads on the same cores",
+        ..row("  deliveries", "fanout.per_s", "/s")
+    },
+    Row {
+        upstream: "2,071",
+        limit: "about 125,000 a core at 8 µs",
+        between: "TLS, HTTP framing, access checks",
+        ..row("GET", "get.per_s", "/s")
+    },
+    Row { limit: "8", between: "-", ..row("  server CPU per GET", "get.server_cpu_us_each", "µs") },
+    Row {
+        limit: "memory copy: 5.9 GB/s",
+        between: "TLS of the body; the client parses nothing",
+        ..row("LIST of 1,000 Pods", "list.per_s", "/s")
+    },
+    Row {
+        limit: "0.6: copy 0.2, AES 0.4",
+        between: "-",
+        ..row("  server CPU per object", "list.server_cpu_us_per_object", "µs")
+    },
+    Row {
+        target: "≤ 60",
+        upstream: "372–390 (no agent, no controllers)",
+        limit: "the program's pages that are touched",
+        between: "allocator arenas, TLS, threads' stacks",
+        ..row("idle RSS of `up`", "idle_mib", "MiB")
+    },
+    row("  with its executor", "idle_family_mib", "MiB"),
+    Row {
+        upstream: "1,670",
+        limit: "wire size: 25,000 objects of 1.3 KiB = 32 MiB",
+        between: "index, watch caches, events' history, the scheduler's and the kernel's rows",
+        ..row("RSS, hollow nodes + twice the Pods", "loaded_mib", "MiB")
+    },
+    Row {
+        upstream: "2,100–2,300",
+        target: "≤ 300",
+        limit: "reading the state; making a CA once",
+        between: "keys and certificates at the first start",
+        ..row("exec→/readyz, first start", "ready_first_ms", "ms")
+    },
+    Row {
+        target: "≤ 300",
+        upstream: "2,100–2,300",
+        limit: "reading the state",
+        between: "-",
+        ..row("exec→/readyz, again", "ready_again_ms", "ms")
+    },
+    Row {
+        target: "≤ 100",
+        upstream: "≈ 500 (Mesos 1.8, by its own figures)",
+        limit: "≈ 4: 10,000 × (comparisons 0.1 + bookkeeping 0.3 µs)",
+        between: "resource arithmetic on exact values",
+        ..row("offer cycle 10,000 × 100", "offer_cycle_fresh_ms", "ms")
+    },
+    Row { target: "≤ 100", limit: "-", ..row("  everything refused", "offer_cycle_refused_ms", "ms") },
+];
+
+/// The whole table as text.
+pub fn render(figures: &Figures) -> String {
+    let head = ["", "ours", "target", "peer, this run", "upstream", "physical limit", "what stands between"];
+    let mut lines: Vec<[String; 7]> = vec![head.map(str::to_owned)];
+    for row in ROWS {
+        let shown = |name: &str| {
+            figures.get(name).map_or("-".to_owned(), |value| format!("{} {}", number(value), row.unit))
+        };
+        lines.push([
+            row.what.to_owned(),
+            shown(row.figure),
+            row.target.to_owned(),
+            shown(&format!("peer_{}", row.figure)),
+            row.upstream.to_owned(),
+            row.limit.to_owned(),
+            row.between.to_owned(),
+        ]);
+    }
+    let widths: [usize; 7] = std::array::from_fn(|column| {
+        lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0)
+    });
+    let mut text = String::new();
+    for line in &lines {
+        let cells = line.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
+        let joined = cells.collect::<Vec<_>>().join("  ");
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{}", joined.trim_end());
+    }
+    text
+}
+
+/// As many digits as mean something, thousands apart.
+fn number(value: f64) -> String {
+    if value < 100.0 {
+        return format!("{value:.1}");
+    }
+    let digits = format!("{value:.0}");
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;
