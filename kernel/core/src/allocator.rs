@@ -82,7 +82,10 @@ pub struct Allocator {
     names: Names,
     agents: Slab<AgentRow>,
     shares: Shares,
+    /// Agents to look at in the next round.
     candidates: BTreeSet<u32>,
+    /// Every agent is to be looked at.
+    all_are_candidates: bool,
     /// Agents whose filters end at these times.
     expiries: BTreeMap<Time, BTreeSet<u32>>,
     version: u64,
@@ -97,6 +100,7 @@ impl Allocator {
             agents: Slab::default(),
             shares: Shares::default(),
             candidates: BTreeSet::new(),
+            all_are_candidates: false,
             expiries: BTreeMap::new(),
             version: 0,
         }
@@ -244,7 +248,7 @@ impl Allocator {
 
     /// Whether [`Allocator::run`] has something to look at.
     pub fn has_candidates(&self) -> bool {
-        !self.candidates.is_empty()
+        self.all_are_candidates || !self.candidates.is_empty()
     }
 
     /// What the client holds, as a share of the pool, not divided by any weight.
@@ -268,7 +272,7 @@ impl Allocator {
     }
 
     fn consider_all(&mut self) {
-        self.candidates.extend(self.agents.iter().map(|(slot, _)| slot));
+        self.all_are_candidates = true;
     }
 
     fn refresh_available(&mut self, agent: AgentSlot) {

@@ -2,7 +2,7 @@
 
 use kernel_model::{ids::FrameworkId, resources::Resources, roles::Role, time::Time};
 
-use super::{AgentRow, AgentSlot, Allocator, ClientSlot, Handles, Policy, amounts::Amounts};
+use super::{AgentRow, AgentSlot, Allocator, ClientSlot, Handles, Policy, amounts::Amounts, filters};
 
 /// What one round gives to a client on an agent. It is charged already.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,13 +24,20 @@ impl Allocator {
     pub fn run(&mut self, now: Time) -> Vec<Allocation> {
         self.expire_filters(now);
         let mut allocations = Vec::new();
-        if self.candidates.is_empty() {
+        if !self.has_candidates() {
             return allocations;
         }
         // Guarantees of quota have their place here: a round over the same agents for the roles below their guarantee,
         // before what is left is shared.
-        for agent in std::mem::take(&mut self.candidates) {
-            self.share_out(now, AgentSlot(agent), &mut allocations);
+        let some = std::mem::take(&mut self.candidates);
+        if std::mem::take(&mut self.all_are_candidates) {
+            for agent in 0..self.agents.end() {
+                self.share_out(now, AgentSlot(agent), &mut allocations);
+            }
+        } else {
+            for agent in some {
+                self.share_out(now, AgentSlot(agent), &mut allocations);
+            }
         }
         allocations
     }
@@ -74,7 +81,10 @@ impl Allocator {
                 continue;
             }
             let unfiltered = offer.as_ref().unwrap_or(&row.available);
-            if row.filters.cover(now, client, who.generation, row.version, unfiltered) {
+            let version = offer.is_none().then_some(row.version);
+            let prospect =
+                filters::Prospect { client, generation: who.generation, offer: unfiltered, version };
+            if row.filters.cover(now, &prospect) {
                 continue;
             }
             let taken = match offer {

@@ -40,6 +40,11 @@ impl<T> Slab<T> {
         self.places.get_mut(slot as usize)?.as_mut()
     }
 
+    /// One more than the highest slot ever used.
+    pub(super) fn end(&self) -> u32 {
+        self.places.len() as u32
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
         self.places.iter().enumerate().filter_map(|(i, place)| Some((i as u32, place.as_ref()?)))
     }

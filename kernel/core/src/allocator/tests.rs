@@ -1,1 +1,250 @@
-//! Fairness, filters and gates on small pools.
+//! Fairness, filters and gates on small pools, and the law that nothing is handed out twice.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kernel_model::{
+    ids::FrameworkId,
+    resources::{Resources, Scalar},
+    roles::Role,
+    time::Time,
+};
+use proptest::prelude::*;
+
+use super::*;
+
+fn pool() -> Allocator {
+    Allocator::new(Policy { filter_gpu_agents: true, shortest_refusal: Duration::from_secs(1) })
+}
+
+fn client(pool: &mut Allocator, framework: &str, role: &str) -> ClientSlot {
+    let client =
+        pool.add_client(&FrameworkId::from(framework), &Role::parse(role).unwrap(), Handles::default());
+    pool.set_client_active(client, true);
+    client
+}
+
+fn resources(text: &str) -> Resources {
+    text.parse().unwrap()
+}
+
+/// How many of the agents each framework was given.
+fn shares(allocations: &[Allocation]) -> BTreeMap<&str, usize> {
+    let mut counts = BTreeMap::new();
+    for allocation in allocations {
+        *counts.entry(allocation.framework.as_str()).or_default() += 1;
+    }
+    counts
+}
+
+#[test]
+fn equal_roles_share_equally_and_weights_count() {
+    for (weight, expected) in
+        [(1.0, [("a", 6), ("b", 6)]), (2.0, [("a", 8), ("b", 4)]), (5.0, [("a", 10), ("b", 2)])]
+    {
+        let mut pool = pool();
+        pool.set_weight(&Role::parse("x").unwrap(), weight);
+        client(&mut pool, "a", "x");
+        client(&mut pool, "b", "y");
+        (0..12).for_each(|_| {
+            pool.add_agent(&resources("cpus:4;mem:1024"), true);
+        });
+        assert_eq!(shares(&pool.run(Time(0))), BTreeMap::from(expected), "weight {weight}");
+    }
+}
+
+#[test]
+fn the_tree_shares_level_by_level() {
+    let mut pool = pool();
+    // `team` as a whole has one half, its own clients and each subrole a third of that.
+    client(&mut pool, "own", "team");
+    client(&mut pool, "web", "team/web");
+    client(&mut pool, "batch", "team/batch");
+    client(&mut pool, "other", "other");
+    (0..12).for_each(|_| {
+        pool.add_agent(&resources("cpus:4;mem:1024"), true);
+    });
+    let expected = BTreeMap::from([("other", 6), ("own", 2), ("web", 2), ("batch", 2)]);
+    assert_eq!(shares(&pool.run(Time(0))), expected);
+}
+
+#[test]
+fn dominant_shares_converge_as_tasks_end() {
+    let mut pool = pool();
+    let one = resources("cpus:1;mem:10");
+    let late_role = Role::parse("late").unwrap();
+    pool.set_weight(&late_role, 3.0);
+    let first = client(&mut pool, "first", "early");
+    let agent = pool.add_agent(&resources("cpus:40;mem:400"), true);
+    // The first takes everything at once, in tasks of one CPU.
+    assert_eq!(pool.run(Time(0)).len(), 1);
+    let mut held = BTreeMap::from([(first, 40), (client(&mut pool, "second", "late"), 0)]);
+    let second = *held.keys().max().unwrap();
+    // Tasks end here and there; each freed piece goes to whoever is below its share.
+    for n in 0..400 {
+        let ends = if n * 7 % 40 < held[&first] { first } else { second };
+        *held.get_mut(&ends).unwrap() -= 1;
+        pool.recover(agent, ends, &one.allocated_to(&Role::any()));
+        for allocation in pool.run(Time(0)) {
+            *held.get_mut(&allocation.client).unwrap() += 1;
+        }
+    }
+    assert_eq!(held, BTreeMap::from([(first, 10), (second, 30)]));
+    assert_eq!(pool.dominant_share(second), 0.75);
+}
+
+#[test]
+fn small_rests_and_gpus_are_withheld() {
+    let mut pool = pool();
+    let c = client(&mut pool, "f", "*");
+    pool.add_agent(&resources("cpus:0.009;mem:31;disk:1000"), true);
+    pool.add_agent(&resources("cpus:8;mem:1024;gpus:1"), true);
+    pool.add_agent(&resources("cpus:8;mem:1024"), false);
+    assert_eq!(pool.run(Time(0)), []);
+    let why = [WaitReason::AgentsInactive(1), WaitReason::AgentsHaveGpus(1), WaitReason::AgentsUsedUp(1)];
+    assert_eq!(pool.explain(Time(0), c), why);
+    pool.set_client_handles(c, Handles { gpus: true, ..Handles::default() });
+    assert_eq!(pool.run(Time(0)).len(), 1);
+    pool.set_client_active(c, false);
+    assert_eq!(pool.explain(Time(0), c), [WaitReason::NotAsking]);
+}
+
+#[test]
+fn reservations_go_to_their_roles() {
+    let mut pool = pool();
+    client(&mut pool, "r", "r/sub");
+    client(&mut pool, "s", "s");
+    pool.add_agent(&resources("cpus(r):3;mem(r):64;cpus:1;mem(s):32"), true);
+    let given: Vec<String> =
+        pool.run(Time(0)).iter().map(|a| a.resources.unallocated().to_string()).collect();
+    assert_eq!(
+        given,
+        [
+            "cpus:1; cpus(reservations: [(STATIC,r)]):3; mem(reservations: [(STATIC,r)]):64",
+            "mem(reservations: [(STATIC,s)]):32"
+        ]
+    );
+}
+
+#[test]
+fn a_filter_covers_what_was_refused_and_less() {
+    let mut pool = pool();
+    let c = client(&mut pool, "f", "*");
+    let agent = pool.add_agent(&resources("cpus:4;mem:1024"), true);
+    let refuse = |pool: &mut Allocator, text: &str, seconds: u64| {
+        let part = resources(text).allocated_to(&Role::any());
+        pool.recover(agent, c, &part);
+        pool.refuse(Time(0), agent, c, &part, Duration::from_secs(seconds), true);
+    };
+    assert_eq!(pool.run(Time(0)).len(), 1);
+    refuse(&mut pool, "cpus:2;mem:512", 100);
+    assert_eq!(pool.run(Time(0)), []);
+    assert_eq!(pool.explain(Time(0), c), [WaitReason::AgentsRefused(1)]);
+    // More came free than was refused.
+    refuse(&mut pool, "cpus:1", 0);
+    assert_eq!(pool.run(Time(0)).len(), 1);
+    refuse(&mut pool, "cpus:2;mem:512", 10);
+    assert_eq!(pool.run(Time(0)), []);
+    let ends = pool.next_deadline().unwrap();
+    assert_eq!(pool.run(ends), [], "the longer refusal still stands");
+    pool.clear_filters(c);
+    assert_eq!(pool.run(ends).len(), 1);
+}
+
+#[test]
+fn filters_are_bounded() {
+    let mut pool = pool();
+    let c = client(&mut pool, "f", "*");
+    let agent = pool.add_agent(&resources("cpus:100;mem:1024"), true);
+    assert_eq!(pool.run(Time(0)).len(), 1);
+    for n in 1..1000 {
+        let part: Resources = resources(&format!("cpus:{};mem:{n}", 1000 - n)).allocated_to(&Role::any());
+        pool.refuse(Time(n), agent, c, &part, Duration::from_secs(3600 * n), false);
+    }
+    assert!(pool.agents.get(agent.0).unwrap().filters.len() <= 16);
+    assert!(pool.expiries.len() < 1000);
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    AddAgent(u8),
+    SetActive(u8, bool),
+    Recover { part: u8, refuse: Option<u8> },
+    ClientActive(u8, bool),
+    Clear(u8),
+    Wait(u8),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        any::<u8>().prop_map(Step::AddAgent),
+        (any::<u8>(), any::<bool>()).prop_map(|(a, b)| Step::SetActive(a, b)),
+        (any::<u8>(), proptest::option::of(0u8..20))
+            .prop_map(|(part, refuse)| Step::Recover { part, refuse }),
+        (any::<u8>(), any::<bool>()).prop_map(|(a, b)| Step::ClientActive(a, b)),
+        any::<u8>().prop_map(Step::Clear),
+        any::<u8>().prop_map(Step::Wait),
+    ];
+    proptest::collection::vec(step, 0..60)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    /// Whatever happens: no agent gives more than it has, a second round gives nothing, and in the end, when everything
+    /// has come back, everything is free and nobody holds a share.
+    #[test]
+    fn nothing_is_given_twice(steps in steps()) {
+        let mut pool = pool();
+        let roles = ["*", "a", "a/b", "b"];
+        let clients: Vec<ClientSlot> =
+            (0..6).map(|n| client(&mut pool, &format!("f{}", n / 2), roles[n % 4])).collect();
+        let mut agents = Vec::new();
+        let mut given: Vec<Allocation> = Vec::new();
+        let mut now = Time(0);
+        for step in steps {
+            match step {
+                Step::AddAgent(size) => {
+                    let text = format!("cpus:{};mem:{};cpus(a):2;mem(a):64", size % 8, 32 * (u32::from(size) % 5));
+                    agents.push(pool.add_agent(&resources(&text), true));
+                }
+                Step::SetActive(which, active) if !agents.is_empty() => {
+                    pool.set_agent_active(agents[usize::from(which) % agents.len()], active);
+                }
+                Step::Recover { part, refuse } if !given.is_empty() => {
+                    let back = given.swap_remove(usize::from(part) % given.len());
+                    pool.recover(back.agent, back.client, &back.resources);
+                    if let Some(seconds) = refuse {
+                        let length = Duration::from_secs(seconds.into());
+                        pool.refuse(now, back.agent, back.client, &back.resources, length, part % 2 == 0);
+                    }
+                }
+                Step::ClientActive(which, active) => pool.set_client_active(clients[usize::from(which) % 6], active),
+                Step::Clear(which) => pool.clear_filters(clients[usize::from(which) % 6]),
+                Step::Wait(seconds) => now = now + Duration::from_secs(seconds.into()),
+                Step::SetActive(..) | Step::Recover { .. } => {}
+            }
+            given.extend(pool.run(now));
+            prop_assert_eq!(pool.run(now), vec![]);
+            for &agent in &agents {
+                let mut held = Resources::new();
+                for allocation in given.iter().filter(|a| a.agent == agent) {
+                    held += &allocation.resources.unallocated();
+                }
+                prop_assert_eq!(pool.used(agent), Some(&held));
+                prop_assert!(pool.agents.get(agent.0).unwrap().total.contains(&held));
+            }
+        }
+        for back in given {
+            pool.recover(back.agent, back.client, &back.resources);
+        }
+        for client in clients {
+            prop_assert!(pool.is_idle(client));
+            prop_assert_eq!(pool.dominant_share(client), 0.0);
+        }
+        for agent in agents {
+            prop_assert_eq!(pool.available(agent), Some(&pool.agents.get(agent.0).unwrap().total));
+            prop_assert!(pool.used(agent).unwrap().scalar("cpus") == Scalar::ZERO);
+        }
+    }
+}

@@ -247,9 +247,9 @@ impl Master {
             agent.reregistered_at = Some(now);
         }
         self.send_reregistered(id, Vec::new());
+        self.agent_added(id);
         self.adopt(id, report, !was_recovered);
         self.give_up_unreported(id);
-        self.agent_added(id);
     }
 
     /// Enters what the agent runs. `announce` tells frameworks that their tasks are reachable again.
