@@ -63,6 +63,8 @@ pub struct Claims {
     pub take: Vec<Key>,
     /// Keys that are removed.
     pub release: Vec<Key>,
+    /// Keys that must not have been written since the revision that they were read at.
+    pub hold: Vec<(Key, u64)>,
 }
 
 impl Claims {
@@ -73,6 +75,9 @@ impl Claims {
         }
         for key in &self.release {
             txn = txn.delete(key.clone());
+        }
+        for (key, revision) in &self.hold {
+            txn = txn.when(key.clone(), Condition::ModRevision(Revision(*revision)));
         }
         txn
     }
@@ -246,7 +251,7 @@ impl Registry {
         };
         let txn = Txn::new().when(key.clone(), condition).put(key.clone(), bytes.clone());
         let txn = claims.add_to(txn, key.as_str());
-        let revision = self.commit(resource, &key, txn).await?;
+        let revision = self.commit(resource, &key, txn, claims).await?;
         let fields = crate::fields::of_value(resource, value);
         let stored = StoredObject { bytes, header, fields };
         Object::new(stored, revision)
@@ -265,23 +270,21 @@ impl Registry {
         let key = store_key(resource, namespace, name);
         let condition = Condition::ModRevision(Revision(revision));
         let txn = Txn::new().when(key.clone(), condition).delete(key.clone());
-        self.commit(resource, &key, claims.add_to(txn, "")).await
+        self.commit(resource, &key, claims.add_to(txn, ""), claims).await
     }
 
-    async fn commit(&self, resource: &Resource, key: &Key, txn: Txn) -> Result<u64, WriteError> {
+    async fn commit(&self, resource: &Resource, key: &Key, txn: Txn, claims: &Claims) -> Result<u64, WriteError> {
         match self.inner.store.txn(txn).await.map_err(of_store)? {
             TxnOutcome::Committed { revision } => Ok(revision.0),
             TxnOutcome::Conflict { current, .. } => {
-                let (_, found) = &current[0];
-                // The object's own condition comes first; if it held, a claim is what failed.
-                let claimed = current[1..].iter().find(|(_, kv)| kv.is_some());
-                match claimed {
-                    Some((claim, _)) if current.len() > 1 => Err(WriteError::Claimed(claim.clone())),
-                    _ => {
-                        tracing::debug!(%key, "write lost a race");
-                        Err(WriteError::Conflict(found.as_ref().and_then(|kv| parse(resource, kv))))
-                    }
+                let holds = |key: &Key| current.iter().find(|(k, _)| k == key).and_then(|(_, kv)| kv.as_ref());
+                let taken = claims.take.iter().find(|k| holds(k).is_some());
+                let moved = claims.hold.iter().find(|(k, r)| holds(k).map_or(0, |kv| kv.mod_revision.0) != *r);
+                if let Some(claim) = taken.or(moved.map(|(k, _)| k)) {
+                    return Err(WriteError::Claimed(claim.clone()));
                 }
+                tracing::debug!(%key, "write lost a race");
+                Err(WriteError::Conflict(holds(key).and_then(|kv| parse(resource, kv))))
             }
         }
     }
@@ -338,7 +341,7 @@ pub(crate) fn is_released(resource: &Resource, value: &Value) -> bool {
 
 /// The claims that go with an object.
 pub(crate) fn release_all(resource: &Resource, value: &Value) -> Claims {
-    Claims { take: Vec::new(), release: crate::service_addresses::claims_of(resource, value) }
+    Claims { release: crate::service_addresses::claims_of(resource, value), ..Claims::default() }
 }
 
 fn advance_generation(resource: &Resource, before: &Value, after: &mut Value) {

@@ -174,6 +174,12 @@ pub fn service_account_key() -> Result<String, PkiError> {
     Ok(KeyPair::generate().map_err(PkiError::Make)?.serialize_pem())
 }
 
+/// A private key as PKCS#8 DER.
+pub fn private_key_der(private_pem: &str) -> Result<Vec<u8>, PkiError> {
+    let key = KeyPair::from_pem(private_pem).map_err(|e| PkiError::malformed("private key", e))?;
+    Ok(key.serialize_der())
+}
+
 /// The public half of a private key, as SubjectPublicKeyInfo PEM.
 pub fn public_key_pem(private_pem: &str) -> Result<String, PkiError> {
     let key = KeyPair::from_pem(private_pem).map_err(|e| PkiError::malformed("private key", e))?;

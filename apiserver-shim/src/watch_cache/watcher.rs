@@ -133,6 +133,16 @@ impl Watcher {
         }
     }
 
+    /// Waits until something has changed since the last look (or might have).
+    pub async fn changed(&mut self) {
+        if *self.wake.borrow_and_update() != self.next || self.has_initial() {
+            return;
+        }
+        if self.wake.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// Whether objects that were there at the start are still to be delivered.
     pub fn has_initial(&self) -> bool {
         !self.initial.is_empty()

@@ -1,0 +1,34 @@
+//! Starts the API server alone, with a store in memory and no nodes, and writes a kubeconfig: a place to try requests.
+//!
+//! `cargo run -p apiserver-shim --example serve -- [KUBECONFIG] [ADDRESS]`
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use apiserver_shim::server::{ApiOptions, start};
+use shim_pki::{Pki, ServerNames, directory};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    let mut arguments = std::env::args().skip(1);
+    let kubeconfig = arguments.next().unwrap_or_else(|| "kubeconfig".to_owned());
+    let address = arguments.next().unwrap_or_else(|| "127.0.0.1:0".to_owned());
+    let data = tempfile::tempdir()?;
+    let pki = Arc::new(Pki::open_or_create(data.path(), SystemTime::now())?);
+    let options = ApiOptions {
+        store: Arc::new(store::MemoryStore::new()),
+        pki: pki.clone(),
+        listen: address.parse()?,
+        advertise: [127, 0, 0, 1].into(),
+        names: ServerNames::default(),
+    };
+    let server = start(options).await?;
+    let admin = pki.authority.issue_admin(SystemTime::now())?;
+    let url = format!("https://{}", server.local_addr());
+    directory::write_kubeconfig(kubeconfig.as_ref(), &url, pki.authority.certificate(), &admin)?;
+    println!("ready: kubectl --kubeconfig {kubeconfig} get namespaces");
+    tokio::signal::ctrl_c().await?;
+    server.shutdown().await;
+    Ok(())
+}

@@ -1,0 +1,279 @@
+//! Discovery: what is served, in the legacy form (one document per group-version) and in the aggregated one (all at
+//! once, with an ETag). Both are made from the model's table of resources at the first request and kept as bytes.
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::header::{CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use shim_model::resource::{self, Resource, Verb, api_version};
+use shim_model::schema::Media;
+use shim_model::status::{self, Status};
+
+use super::body::Response;
+use super::negotiation::{self, Clause};
+use super::reply;
+
+/// Groups in the order in which upstream prefers them; others follow by name.
+const GROUP_ORDER: &[&str] = &[
+    "",
+    "apps",
+    "events.k8s.io",
+    "authentication.k8s.io",
+    "authorization.k8s.io",
+    "autoscaling",
+    "batch",
+    "certificates.k8s.io",
+    "networking.k8s.io",
+    "policy",
+    "rbac.authorization.k8s.io",
+    "storage.k8s.io",
+    "admissionregistration.k8s.io",
+    "apiextensions.k8s.io",
+    "scheduling.k8s.io",
+    "coordination.k8s.io",
+    "node.k8s.io",
+    "discovery.k8s.io",
+];
+
+/// Serves `/api`, `/apis` and what is directly below; `None` if the path is none of these.
+pub fn serve(path: &str, headers: &HeaderMap, address: &str) -> Option<Result<Response, Status>> {
+    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+    let document = match parts.as_slice() {
+        ["api"] => return Some(root(headers, true, legacy_versions(address))),
+        ["apis"] => return Some(root(headers, false, group_list())),
+        ["api", version] => resource_list("", version),
+        ["apis", group] => match versions_of(group).is_empty() {
+            false => Some(group_value(group, true)),
+            true => return Some(Ok(not_found())),
+        },
+        ["apis", group, version] => {
+            if versions_of(group).is_empty() {
+                return Some(Ok(not_found()));
+            }
+            resource_list(group, version)
+        }
+        _ => return None,
+    };
+    let media = negotiation::accept(headers, false).map(|a| a.media);
+    Some(media.and_then(|media| match document {
+        Some(document) => Ok(reply::value(200, media, &document)),
+        None => Err(status::unknown_path()),
+    }))
+}
+
+/// What upstream's mux says to a path that nobody has registered.
+pub fn not_found() -> Response {
+    reply::text(404, "404 page not found\n")
+}
+
+fn root(headers: &HeaderMap, core: bool, legacy: Value) -> Result<Response, Status> {
+    let clauses = negotiation::clauses(headers);
+    let mut known = false;
+    for clause in &clauses {
+        let Some(media) = negotiation::media_of(clause) else { continue };
+        known = true;
+        match clause.parameter("as") {
+            "" => return Ok(vary(reply::value(200, media, &legacy))),
+            _ => match aggregated_version(clause) {
+                Some(version) if media == Media::Json => return Ok(aggregated(headers, core, version)),
+                _ => {}
+            },
+        }
+    }
+    Err(if known { negotiation::only_these() } else { status::not_acceptable(false) })
+}
+
+fn vary(mut response: Response) -> Response {
+    response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
+    response
+}
+
+fn aggregated_version(clause: &Clause) -> Option<&'static str> {
+    let ours = clause.parameter("g") == "apidiscovery.k8s.io" && clause.parameter("as") == "APIGroupDiscoveryList";
+    match clause.parameter("v") {
+        "v2" if ours => Some("v2"),
+        "v2beta1" if ours => Some("v2beta1"),
+        _ => None,
+    }
+}
+
+fn aggregated(headers: &HeaderMap, core: bool, version: &'static str) -> Response {
+    static DOCUMENTS: OnceLock<BTreeMap<(bool, &str), (Bytes, String)>> = OnceLock::new();
+    let documents = DOCUMENTS.get_or_init(|| {
+        let keys = [(true, "v2"), (false, "v2"), (true, "v2beta1"), (false, "v2beta1")];
+        keys.into_iter()
+            .map(|(core, version)| {
+                let bytes = Bytes::from(aggregated_value(core, version).to_string());
+                let etag = format!("\"{}\"", hex(&Sha256::digest(&bytes)));
+                ((core, version), (bytes, etag))
+            })
+            .collect()
+    });
+    let (bytes, etag) = &documents[&(core, version)];
+    let unchanged = headers.get(IF_NONE_MATCH).is_some_and(|v| v.as_bytes() == etag.as_bytes());
+    let mut response =
+        if unchanged { reply::json(304, Bytes::new()) } else { reply::json(200, bytes.clone()) };
+    let media_type = match version {
+        "v2" => "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
+        _ => "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList",
+    };
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    if let Ok(etag) = HeaderValue::from_str(etag) {
+        headers.insert(ETAG, etag);
+    }
+    vary(response)
+}
+
+/// Upper-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02X}")).collect()
+}
+
+fn groups() -> Vec<&'static str> {
+    let mut all: Vec<&str> = resource::all().iter().map(|r| r.group).collect();
+    all.sort_by_key(|g| (GROUP_ORDER.iter().position(|o| o == g).unwrap_or(GROUP_ORDER.len()), *g));
+    all.dedup();
+    all
+}
+
+fn versions_of(group: &str) -> Vec<&'static str> {
+    let mut out: Vec<&str> = Vec::new();
+    for r in resource::all().iter().filter(|r| r.group == group) {
+        if !out.contains(&r.version) {
+            out.push(r.version);
+        }
+    }
+    out
+}
+
+fn resources_of<'a>(group: &'a str, version: &'a str) -> impl Iterator<Item = &'static Resource> + 'a {
+    resource::all().iter().filter(move |r| r.group == group && r.version == version)
+}
+
+fn legacy_versions(address: &str) -> Value {
+    json!({"kind": "APIVersions", "versions": ["v1"],
+        "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": address}]})
+}
+
+fn group_list() -> Value {
+    let groups: Vec<Value> =
+        groups().into_iter().filter(|g| !g.is_empty()).map(|g| group_value(g, false)).collect();
+    json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
+}
+
+fn group_value(group: &str, alone: bool) -> Value {
+    let versions: Vec<Value> = versions_of(group)
+        .into_iter()
+        .map(|v| json!({"groupVersion": api_version(group, v), "version": v}))
+        .collect();
+    let mut out = json!({"name": group, "versions": versions, "preferredVersion": versions[0]});
+    if alone {
+        out["kind"] = "APIGroup".into();
+        out["apiVersion"] = "v1".into();
+    }
+    out
+}
+
+fn verbs(verbs: &[Verb]) -> Vec<&'static str> {
+    let mut out: Vec<_> = verbs.iter().map(|v| v.as_str()).collect();
+    out.sort_unstable();
+    out
+}
+
+fn resource_list(group: &str, version: &str) -> Option<Value> {
+    let mut out: Vec<Value> = Vec::new();
+    for r in resources_of(group, version) {
+        let mut entry = json!({"name": r.plural, "singularName": r.singular, "namespaced": r.namespaced,
+            "kind": r.kind, "verbs": verbs(r.verbs)});
+        if !r.short_names.is_empty() {
+            entry["shortNames"] = json!(r.short_names);
+        }
+        if !r.categories.is_empty() {
+            entry["categories"] = json!(r.categories);
+        }
+        if r.allows(Verb::Get) && r.allows(Verb::Watch) {
+            entry["storageVersionHash"] = storage_version_hash(r).into();
+        }
+        out.push(entry);
+        for s in r.subresources {
+            let mut entry = json!({"name": format!("{}/{}", r.plural, s.name), "singularName": "",
+                "namespaced": r.namespaced, "kind": s.kind.kind, "verbs": verbs(s.verbs)});
+            if (s.kind.group, s.kind.version) != (group, version) {
+                entry["group"] = s.kind.group.into();
+                entry["version"] = s.kind.version.into();
+            }
+            out.push(entry);
+        }
+    }
+    out.sort_by(|a, b| a["name"].as_str().cmp(&b["name"].as_str()));
+    let group_version = api_version(group, version);
+    (!out.is_empty())
+        .then(|| json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": out}))
+}
+
+/// Identifies the version in which objects are stored, computed as upstream does.
+fn storage_version_hash(r: &Resource) -> String {
+    use base64::Engine;
+    let group = if r.storage_group.is_empty() { "/v1".to_owned() } else { api_version(r.storage_group, r.version) };
+    let group = group.trim_start_matches('/');
+    let text = match r.storage_group {
+        "" => format!("/{group}/{}", r.kind),
+        _ => format!("{group}/{}", r.kind),
+    };
+    base64::engine::general_purpose::STANDARD.encode(&Sha256::digest(text.as_bytes())[..8])
+}
+
+fn aggregated_value(core: bool, version: &str) -> Value {
+    let groups = groups().into_iter().filter(|g| g.is_empty() == core);
+    let items: Vec<Value> = groups
+        .map(|group| {
+            let versions: Vec<Value> = versions_of(group)
+                .into_iter()
+                .map(|v| {
+                    let mut all: Vec<&Resource> = resources_of(group, v).collect();
+                    all.sort_by_key(|r| r.plural);
+                    let resources: Vec<Value> = all.into_iter().map(aggregated_resource).collect();
+                    json!({"version": v, "resources": resources, "freshness": "Current"})
+                })
+                .collect();
+            let metadata = if core { json!({}) } else { json!({"name": group}) };
+            json!({"metadata": metadata, "versions": versions})
+        })
+        .collect();
+    let api_version = format!("apidiscovery.k8s.io/{version}");
+    json!({"kind": "APIGroupDiscoveryList", "apiVersion": api_version, "metadata": {}, "items": items})
+}
+
+fn aggregated_resource(r: &Resource) -> Value {
+    let kind = |k: shim_model::resource::KindRef, own: bool| match own {
+        // Upstream leaves group and version out where they are the document's own.
+        true => json!({"group": "", "version": "", "kind": k.kind}),
+        false => json!({"group": k.group, "version": k.version, "kind": k.kind}),
+    };
+    let scope = if r.namespaced { "Namespaced" } else { "Cluster" };
+    let mut out = json!({"resource": r.plural, "responseKind": kind(r.kind_ref(), true), "scope": scope,
+        "singularResource": r.singular, "verbs": verbs(r.verbs)});
+    if !r.short_names.is_empty() {
+        out["shortNames"] = json!(r.short_names);
+    }
+    if !r.categories.is_empty() {
+        out["categories"] = json!(r.categories);
+    }
+    if !r.subresources.is_empty() {
+        let subresources: Vec<Value> = r
+            .subresources
+            .iter()
+            .map(|s| {
+                let own = (s.kind.group, s.kind.version) == (r.group, r.version);
+                json!({"subresource": s.name, "responseKind": kind(s.kind, own), "verbs": verbs(s.verbs)})
+            })
+            .collect();
+        out["subresources"] = subresources.into();
+    }
+    out
+}

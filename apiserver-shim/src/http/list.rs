@@ -1,0 +1,295 @@
+//! LIST: from the cache wherever it shows the revision that was asked for, from the store's history where an older one
+//! is needed (continue tokens, exact matches).
+
+use std::sync::Arc;
+
+use base64::Engine;
+use serde_json::{Value, json};
+use shim_model::field::FieldError;
+use shim_model::resource::Resource;
+use shim_model::selector::{FieldSelector, LabelSelector};
+use shim_model::status::{self, Status};
+use store::{ListRequest, Revision};
+
+use super::body::Response;
+use super::negotiation::{Accepted, Shape};
+use super::query::{Query, quote};
+use super::shapes::{self, ListMeta};
+use crate::fields;
+use crate::object::Object;
+use crate::registry::{Registry, of_store, parse, store_key};
+use crate::selection::Selection;
+use crate::watch_cache::{View, key_of};
+
+/// Most keys read from the store at once.
+const STORE_PAGE: usize = 1000;
+
+/// What a LIST or WATCH asks for.
+#[derive(Clone, Debug)]
+pub struct ListOptions {
+    /// Which objects.
+    pub selection: Selection,
+    /// Most objects in the answer; 0 for all.
+    pub limit: usize,
+    /// Where a former page ended.
+    pub continue_token: String,
+    /// `resourceVersion`, if given.
+    pub revision: Option<u64>,
+    /// Whether exactly that version is wanted rather than one not older.
+    pub exact: bool,
+}
+
+/// Reads the options of a LIST.
+pub fn options(
+    resource: &Resource,
+    namespace: &str,
+    name: &str,
+    query: &Query,
+    watch: bool,
+) -> Result<ListOptions, Status> {
+    let selection = selection(resource, namespace, name, query)?;
+    let limit = query.number("limit")?.unwrap_or(0).max(0) as usize;
+    let (text, matching) = (query.text("resourceVersion"), query.text("resourceVersionMatch"));
+    check(query, watch)?;
+    let revision = match text {
+        "" => None,
+        text => Some(text.parse().map_err(|_| {
+            let why = format!("strconv.ParseUint: parsing {}: invalid syntax", quote(text));
+            let error = FieldError::invalid("resourceVersion", text, why);
+            status::bad_request(format!("invalid resource version: {error}"))
+        })?),
+    };
+    let continue_token = query.text("continue").to_owned();
+    if !continue_token.is_empty() && revision.is_some_and(|r| r > 0) {
+        return Err(status::bad_request("specifying resource version is not allowed when using continue"));
+    }
+    // With a limit and no match, a version means exactly that one: what upstream did before there was a match.
+    let exact = matching == "Exact" || (matching.is_empty() && limit > 0 && revision.is_some_and(|r| r > 0));
+    Ok(ListOptions { selection, limit, continue_token, revision, exact })
+}
+
+/// Reads the selectors.
+pub fn selection(resource: &Resource, namespace: &str, name: &str, query: &Query) -> Result<Selection, Status> {
+    let refuse = |e: shim_model::selector::SelectorError| status::bad_request(e.to_string());
+    let labels = LabelSelector::parse(query.text("labelSelector")).map_err(refuse)?;
+    let mut fields = FieldSelector::parse(query.text("fieldSelector")).map_err(refuse)?;
+    for term in &mut fields.terms {
+        match fields::canonical(resource, &term.field) {
+            Some(known) => term.field = known.to_owned(),
+            None => return Err(status::bad_request(unknown_field(resource, &term.field))),
+        }
+    }
+    if !name.is_empty() {
+        let exact = FieldSelector::parse(&format!("metadata.name={name}")).map_err(refuse)?;
+        fields.terms.extend(exact.terms);
+    }
+    Ok(Selection::new(Some(namespace).filter(|n| !n.is_empty()), labels, fields))
+}
+
+/// The complaint differs by where upstream registers the kind's fields.
+fn unknown_field(resource: &Resource, field: &str) -> String {
+    let own_words = !fields::of(resource).is_empty() || resource.plural == "configmaps";
+    match (resource.group, own_words) {
+        ("apps" | "batch", true) => format!("field label {} not supported for {}", quote(field), resource.kind),
+        (_, true) => format!("field label not supported: {field}"),
+        _ => format!("{} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"", quote(field)),
+    }
+}
+
+/// Checks how the options go together.
+fn check(query: &Query, watch: bool) -> Result<(), Status> {
+    const FIELD: &str = "resourceVersionMatch";
+    let matching = query.text(FIELD);
+    let initial = query.get("sendInitialEvents");
+    let mut errors = Vec::new();
+    let mut forbid = |why: &str| errors.push(FieldError::forbidden(FIELD, why));
+    if watch {
+        if initial.is_some() && matching != "NotOlderThan" {
+            forbid("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+        } else if initial.is_none() && !matching.is_empty() {
+            forbid("resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
+        }
+    } else {
+        if !matching.is_empty() {
+            if query.text("resourceVersion").is_empty() {
+                forbid("resourceVersionMatch is forbidden unless resourceVersion is provided");
+            }
+            if !query.text("continue").is_empty() {
+                forbid("resourceVersionMatch is forbidden for continue");
+            }
+            if matching == "Exact" && query.text("resourceVersion") == "0" {
+                forbid("resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
+            }
+            if !matches!(matching, "Exact" | "NotOlderThan") {
+                errors.push(FieldError::not_supported(FIELD, matching, &["Exact", "NotOlderThan", ""]));
+            }
+        }
+        if initial.is_some() {
+            errors.push(FieldError::forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"));
+        }
+    }
+    if errors.is_empty() { Ok(()) } else { Err(status::invalid("meta.k8s.io", "ListOptions", "", &errors)) }
+}
+
+/// Answers a LIST.
+pub async fn list(
+    registry: &Registry,
+    resource: &Resource,
+    options: &ListOptions,
+    accepted: Accepted,
+    query: &Query,
+) -> Result<Response, Status> {
+    if accepted.shape == Shape::Metadata {
+        return shapes::many(resource, accepted, query, &[], &ListMeta::default());
+    }
+    let (items, meta) = read(registry, resource, options).await?;
+    shapes::many(resource, accepted, query, &items, &meta)
+}
+
+/// Reads what a LIST shows.
+pub async fn read(
+    registry: &Registry,
+    resource: &Resource,
+    options: &ListOptions,
+) -> Result<(Vec<Arc<Object>>, ListMeta), Status> {
+    let mut start = String::new();
+    let mut at = options.revision.filter(|_| options.exact);
+    if !options.continue_token.is_empty() {
+        let (revision, from) = decode_token(&options.continue_token)?;
+        start = from;
+        at = revision;
+    }
+    match (at, options.revision) {
+        (Some(exact), _) => registry.wait_for(exact).await?,
+        (None, Some(0)) => {}
+        (None, Some(oldest)) => registry.wait_for(oldest).await?,
+        (None, None) => {
+            registry.fresh().await?;
+        }
+    }
+    if let Some(read) = read_cache(registry, resource, options, at, &start) {
+        return Ok(read);
+    }
+    read_history(registry, resource, options, at.unwrap_or_default(), start).await
+}
+
+/// Reads what the cache can show; `None` if an older version is wanted than it has.
+fn read_cache(
+    registry: &Registry,
+    resource: &Resource,
+    options: &ListOptions,
+    at: Option<u64>,
+    start: &str,
+) -> Option<(Vec<Arc<Object>>, ListMeta)> {
+    // Read before the view is taken: the view may be newer than this, never older.
+    let progress = registry.progress();
+    let view = registry.cache(resource).view();
+    let shown = match at {
+        None => progress.max(view.last_change()),
+        // Nothing of this resource has changed since: the cache still shows that version.
+        Some(exact) if view.last_change() <= exact => exact,
+        Some(_) => return None,
+    };
+    Some(read_view(&view, options, shown, start))
+}
+
+fn read_view(view: &View<'_>, options: &ListOptions, revision: u64, start: &str) -> (Vec<Arc<Object>>, ListMeta) {
+    let selection = &options.selection;
+    if let (Some(name), true) = (selection.exact_name(), options.limit == 0)
+        && let Some(namespace) = selection.namespace()
+    {
+        let found = view.get(namespace, name).filter(|o| selection.matches(o));
+        return (found.into_iter().collect(), ListMeta { revision, ..ListMeta::default() });
+    }
+    let prefix = selection.namespace().map(|n| format!("{n}/")).unwrap_or_default();
+    let mut items = Vec::new();
+    let mut range = view.range(prefix, start);
+    let mut last = String::new();
+    for (key, object) in range.by_ref() {
+        if selection.matches(object) {
+            items.push(object.clone());
+        }
+        if options.limit > 0 && items.len() >= options.limit {
+            key.clone_into(&mut last);
+            break;
+        }
+    }
+    let left = if last.is_empty() { 0 } else { range.count() as u64 };
+    (items, meta_of(selection, revision, &last, left))
+}
+
+fn meta_of(selection: &Selection, revision: u64, last: &str, left: u64) -> ListMeta {
+    if left == 0 {
+        return ListMeta { revision, ..ListMeta::default() };
+    }
+    let remaining = (!selection.is_selective()).then_some(left);
+    ListMeta { revision, continue_token: encode_token(revision, last), remaining }
+}
+
+/// Reads an older version out of the store.
+async fn read_history(
+    registry: &Registry,
+    resource: &Resource,
+    options: &ListOptions,
+    revision: u64,
+    start: String,
+) -> Result<(Vec<Arc<Object>>, ListMeta), Status> {
+    let selection = &options.selection;
+    let mut prefix = resource.storage_prefix();
+    let strip = prefix.len();
+    if let Some(namespace) = selection.namespace() {
+        prefix.push_str(&key_of(namespace, ""));
+    }
+    let mut request = ListRequest { prefix, limit: STORE_PAGE, at: Some(Revision(revision)), start_after: None };
+    if !start.is_empty() {
+        // Tokens name the first key that is wanted: the last one seen and a NUL behind it.
+        request.start_after = Some(store_key(resource, "", start.trim_end_matches('\0')));
+    }
+    let mut items = Vec::new();
+    loop {
+        let page = registry.store().list(request.clone()).await.map_err(of_store)?;
+        let count = page.kvs.len();
+        for (i, kv) in page.kvs.iter().enumerate() {
+            if let Some(object) = parse(resource, kv).filter(|o| selection.matches(o)) {
+                items.push(object);
+            }
+            if options.limit > 0 && items.len() >= options.limit {
+                let left = page.remaining + (count - i - 1) as u64;
+                return Ok((items, meta_of(selection, revision, &kv.key.as_str()[strip..], left)));
+            }
+        }
+        request.start_after = page.kvs.last().map(|kv| kv.key.clone());
+        if !page.more {
+            return Ok((items, ListMeta { revision, ..ListMeta::default() }));
+        }
+    }
+}
+
+const TOKEN: base64::engine::GeneralPurpose = base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+fn encode_token(revision: u64, last: &str) -> String {
+    TOKEN.encode(json!({"v": "meta.k8s.io/v1", "rv": revision, "start": format!("{last}\0")}).to_string())
+}
+
+/// The revision that a token is pinned to (none: any) and the key that it begins with.
+fn decode_token(token: &str) -> Result<(Option<u64>, String), Status> {
+    let refuse = |why: &str| {
+        Err(status::bad_request(format!("invalid continue token: continue key is not valid: {why}")))
+    };
+    let Ok(bytes) = TOKEN.decode(token.trim_end_matches('=')) else { return refuse("illegal base64 data") };
+    let Ok(value) = serde_json::from_slice::<Value>(&bytes) else { return refuse("it is not JSON") };
+    match value["v"].as_str() {
+        Some("meta.k8s.io/v1") => {}
+        Some(other) => {
+            return refuse(&format!("server does not recognize this encoded version {other}"));
+        }
+        None => return refuse("incorrect encoded start resourceVersion (version meta.k8s.io/v1)"),
+    }
+    let start = value["start"].as_str().unwrap_or("").to_owned();
+    match value["rv"].as_i64() {
+        Some(-1) if !start.is_empty() => Ok((None, start)),
+        Some(revision) if revision > 0 && !start.is_empty() => Ok((Some(revision as u64), start)),
+        Some(_) if start.is_empty() => refuse("empty start key (version meta.k8s.io/v1)"),
+        _ => refuse("incorrect encoded start resourceVersion (version meta.k8s.io/v1)"),
+    }
+}

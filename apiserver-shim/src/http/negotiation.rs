@@ -1,0 +1,141 @@
+//! Content negotiation: in which form an answer goes out (JSON or YAML; as itself, as a Table, as bare metadata) and
+//! in which form a body came in. Pure; the words of refusals are the model's.
+
+use http::HeaderMap;
+use http::header::{ACCEPT, CONTENT_TYPE};
+use shim_model::schema::Media;
+use shim_model::status::{self, Status};
+
+/// How an object is to be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Shape {
+    /// As itself.
+    #[default]
+    Object,
+    /// As a Table.
+    Table,
+    /// As PartialObjectMetadata.
+    Metadata,
+    /// As PartialObjectMetadataList.
+    MetadataList,
+}
+
+/// What the client will take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Accepted {
+    /// JSON or YAML.
+    pub media: Media,
+    /// Which shape.
+    pub shape: Shape,
+}
+
+/// One clause of an Accept header.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Clause {
+    /// `type/subtype`, lower case.
+    pub media: String,
+    /// Parameters, in order.
+    pub parameters: Vec<(String, String)>,
+}
+
+impl Clause {
+    /// A parameter's value, or `""`.
+    pub fn parameter(&self, key: &str) -> &str {
+        self.parameters.iter().find(|(k, _)| k == key).map_or("", |(_, v)| v.as_str())
+    }
+}
+
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+/// Most clauses that are looked at.
+const CLAUSES_MAX: usize = 32;
+
+/// The clauses of the Accept headers, best first. No header reads as `*/*`.
+pub fn clauses(headers: &HeaderMap) -> Vec<Clause> {
+    let texts = headers.get_all(ACCEPT).iter().filter_map(|v| v.to_str().ok());
+    let mut out: Vec<(f32, Clause)> = Vec::new();
+    for text in texts.flat_map(|t| t.split(',')).map(str::trim).filter(|t| !t.is_empty()).take(CLAUSES_MAX) {
+        let mut parts = text.split(';').map(str::trim);
+        let media = parts.next().unwrap_or("").to_ascii_lowercase();
+        let mut quality = 1.0;
+        let mut parameters = Vec::new();
+        for part in parts {
+            let (key, value) = part.split_once('=').unwrap_or((part, ""));
+            match key.trim() {
+                "q" => quality = value.trim().parse().unwrap_or(1.0),
+                key => parameters.push((key.to_owned(), value.trim().trim_matches('"').to_owned())),
+            }
+        }
+        out.push((quality, Clause { media, parameters }));
+    }
+    if out.is_empty() {
+        return vec![Clause { media: "*/*".into(), parameters: Vec::new() }];
+    }
+    out.sort_by(|a, b| b.0.total_cmp(&a.0));
+    out.into_iter().map(|(_, clause)| clause).collect()
+}
+
+/// How to answer. `watchable` adds the stream forms to the refusal's list.
+pub fn accept(headers: &HeaderMap, watchable: bool) -> Result<Accepted, Status> {
+    let clauses = clauses(headers);
+    let known = |c: &&Clause| media_of(c).is_some() || c.media == PROTOBUF;
+    if !clauses.iter().any(|c| known(&c)) {
+        return Err(status::not_acceptable(watchable));
+    }
+    for clause in &clauses {
+        let Some(media) = media_of(clause) else { continue };
+        if let Some(shape) = shape_of(clause) {
+            return Ok(Accepted { media, shape });
+        }
+    }
+    Err(only_these())
+}
+
+/// 406 for forms that are known but not to be had in this combination.
+pub fn only_these() -> Status {
+    let message = format!("only the following media types are accepted: application/json, application/yaml, {PROTOBUF}");
+    Status::failure(406, "NotAcceptable", message)
+}
+
+/// In which form errors go out when nothing has been negotiated yet.
+pub fn accept_for_errors(headers: &HeaderMap) -> Media {
+    clauses(headers).iter().find_map(media_of).unwrap_or_default()
+}
+
+/// JSON or YAML, if the clause allows one of them.
+pub fn media_of(clause: &Clause) -> Option<Media> {
+    match clause.media.as_str() {
+        "*/*" | "application/json" => Some(Media::Json),
+        "application/yaml" => Some(Media::Yaml),
+        _ => None,
+    }
+}
+
+fn shape_of(clause: &Clause) -> Option<Shape> {
+    let (group, version) = (clause.parameter("g"), clause.parameter("v"));
+    let meta = group == "meta.k8s.io" && matches!(version, "v1" | "v1beta1");
+    match clause.parameter("as") {
+        "" => Some(Shape::Object),
+        "Table" if meta => Some(Shape::Table),
+        "PartialObjectMetadata" if meta => Some(Shape::Metadata),
+        "PartialObjectMetadataList" if meta => Some(Shape::MetadataList),
+        _ => None,
+    }
+}
+
+/// The Content-Type without its parameters, lower case; `""` if none was sent.
+pub fn content_type(headers: &HeaderMap) -> String {
+    let text = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
+    text.split(';').next().unwrap_or("").trim().to_ascii_lowercase()
+}
+
+/// The form of an object's body. Protobuf has its place here once it can be decoded.
+pub fn body_media(headers: &HeaderMap) -> Result<Media, Status> {
+    match content_type(headers).as_str() {
+        "" | "application/json" => Ok(Media::Json),
+        "application/yaml" => Ok(Media::Yaml),
+        _ => Err(status::unsupported_media_type(&["application/json", "application/yaml", PROTOBUF])),
+    }
+}
+
+#[cfg(test)]
+mod tests;

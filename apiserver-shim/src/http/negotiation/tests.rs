@@ -1,0 +1,37 @@
+//! Accept headers in, forms out.
+
+use expect_test::expect;
+
+use super::*;
+
+#[test]
+fn accept_headers_are_read_as_upstream_does() {
+    let mut out = String::new();
+    for text in [
+        "",
+        "*/*",
+        "application/json",
+        "application/yaml,application/json",
+        "application/json;q=0.5, application/yaml",
+        "application/vnd.kubernetes.protobuf,application/json",
+        "application/vnd.kubernetes.protobuf",
+        "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json",
+        "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io",
+        "application/json;as=Table;v=v1;g=nope.io",
+        "application/json;as=Table;v=v1;g=nope.io,application/json",
+        "application/json;stream=watch",
+        "application/*",
+        "text/html",
+    ] {
+        let mut headers = HeaderMap::new();
+        if !text.is_empty() {
+            headers.insert(ACCEPT, text.parse().unwrap());
+        }
+        let shown = match accept(&headers, false) {
+            Ok(a) => format!("{:?} {:?}", a.media, a.shape),
+            Err(s) => format!("{} {}", s.code, &s.message[..30]),
+        };
+        out.push_str(&format!("{text} -> {shown}\n"));
+    }
+    expect![[r#""#]].assert_eq(&out);
+}

@@ -1,0 +1,307 @@
+//! The verbs on resources: one function each, from a request that is authorised to the pipeline or the cache and back
+//! to an answer.
+
+use bytes::Bytes;
+use http::HeaderMap;
+use serde_json::Value;
+use shim_core::kinds::Door;
+use shim_model::patch::PatchKind;
+use shim_model::resource::{KindRef, Resource, Verb};
+use shim_model::schema::{self, Media, Strictness};
+use shim_model::status::{self, Status};
+
+use super::body::{self, Body, Response};
+use super::negotiation::{self, Accepted};
+use super::query::{Query, dry_run};
+use super::request_info::Target;
+use super::{list, reply, shapes, watch};
+use crate::authentication::User;
+use crate::deletion::{DeleteOptions, Propagation, returns_object};
+use crate::registry::Deleted;
+use crate::request_pipeline::{Call, Outcome, Place};
+use crate::service::Api;
+
+/// A request for a resource.
+pub struct ResourceRequest<'a> {
+    /// The resource.
+    pub resource: &'static Resource,
+    /// Where the path leads.
+    pub target: &'a Target,
+    /// Parameters.
+    pub query: &'a Query,
+    /// Headers.
+    pub headers: &'a HeaderMap,
+    /// Who asks.
+    pub user: &'a User,
+    /// The verb.
+    pub verb: &'static str,
+}
+
+/// Most bytes of a manager's name.
+const MANAGER_MAX: usize = 128;
+
+impl ResourceRequest<'_> {
+    /// How the answer goes out.
+    pub fn accepted(&self) -> Result<Accepted, Status> {
+        negotiation::accept(self.headers, matches!(self.verb, "list" | "watch"))
+    }
+
+    /// How the pipeline is called; `options` names the options' kind in complaints.
+    pub fn call(&self, options: &str) -> Result<Call, Status> {
+        let text = self.query.text("fieldValidation");
+        let strictness = Strictness::parse(text).ok_or_else(|| {
+            let error = shim_model::field::FieldError::not_supported("fieldValidation", text, &["", "Ignore", "Strict", "Warn"]);
+            status::invalid("meta.k8s.io", options, "", &[error])
+        })?;
+        let parameter = self.query.text("fieldManager");
+        if parameter.len() > MANAGER_MAX {
+            let error = shim_model::field::FieldError::too_long("fieldManager", MANAGER_MAX);
+            return Err(status::invalid("meta.k8s.io", options, "", &[error]));
+        }
+        let agent = self.headers.get(http::header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or("");
+        Ok(Call {
+            user: self.user.clone(),
+            manager: shim_model::managed_fields::manager_name(parameter, agent),
+            dry_run: self.query.dry_run(options)?,
+            strictness,
+        })
+    }
+
+    /// Decodes a body of the resource's kind, or of another.
+    pub fn decode(&self, bytes: &[u8], kind: KindRef, call: &Call) -> Result<schema::Decoded, Status> {
+        let media = negotiation::body_media(self.headers)?;
+        schema::decode(bytes, media, kind, call.strictness)
+    }
+
+    /// Answers with what a write gave.
+    pub fn answer(&self, code: u16, accepted: Accepted, outcome: Outcome) -> Result<Response, Status> {
+        let mut response = match &outcome.stored {
+            Some(object) => shapes::one(code, self.resource, accepted, self.query, object)?,
+            None => shapes::one_value(code, self.resource, accepted, self.query, outcome.object)?,
+        };
+        reply::add_warnings(&mut response, &outcome.warnings);
+        Ok(response)
+    }
+
+    /// The place that a write goes to.
+    pub fn place(&self, door: Door) -> Place<'_> {
+        Place { resource: self.resource, door, namespace: &self.target.namespace, name: &self.target.name }
+    }
+}
+
+/// Carries out a verb on a resource without subresource.
+pub async fn serve(api: &Api, request: &ResourceRequest<'_>, body: Body) -> Result<Response, Status> {
+    let allowed = |verb: Verb| match request.resource.allows(verb) {
+        true => Ok(()),
+        false => Err(status::method_not_allowed()),
+    };
+    match request.verb {
+        "get" => allowed(Verb::Get).map(|()| ())?,
+        "list" => allowed(Verb::List)?,
+        "watch" => allowed(Verb::Watch)?,
+        "create" if request.target.name.is_empty() => allowed(Verb::Create)?,
+        "update" if !request.target.name.is_empty() => allowed(Verb::Update)?,
+        "patch" if !request.target.name.is_empty() => allowed(Verb::Patch)?,
+        "delete" => allowed(Verb::Delete)?,
+        "deletecollection" => allowed(Verb::DeleteCollection)?,
+        _ => return Err(status::method_not_allowed()),
+    }
+    match request.verb {
+        "get" => get(api, request).await,
+        "list" | "watch" => collection(api, request).await,
+        "create" => create(api, request, body).await,
+        "update" => update(api, request, Door::Main, body).await,
+        "patch" => patch(api, request, Door::Main, body).await,
+        "delete" => delete(api, request, body).await,
+        _ => delete_collection(api, request, body).await,
+    }
+}
+
+/// GET of one object.
+pub async fn get(api: &Api, request: &ResourceRequest<'_>) -> Result<Response, Status> {
+    let accepted = request.accepted()?;
+    let Target { namespace, name, .. } = request.target;
+    let object = api.registry.get(request.resource, namespace, name).await?;
+    shapes::one(200, request.resource, accepted, request.query, &object)
+}
+
+async fn collection(api: &Api, request: &ResourceRequest<'_>) -> Result<Response, Status> {
+    let accepted = request.accepted()?;
+    let watching = request.verb == "watch";
+    let Target { namespace, name, .. } = request.target;
+    let options = list::options(request.resource, namespace, name, request.query, watching)?;
+    match watching {
+        true => watch::watch(&api.registry, request.resource, &options, accepted, request.query).await,
+        false => list::list(&api.registry, request.resource, &options, accepted, request.query).await,
+    }
+}
+
+async fn create(api: &Api, request: &ResourceRequest<'_>, body: Body) -> Result<Response, Status> {
+    let accepted = request.accepted()?;
+    let call = request.call("CreateOptions")?;
+    negotiation::body_media(request.headers)?;
+    let bytes = body::read(body).await?;
+    let decoded = request.decode(&bytes, request.resource.kind_ref(), &call)?;
+    let created = api.pipeline.create(request.resource, &request.target.namespace, decoded.value, &call).await;
+    let mut outcome = created.map_err(|e| e)?;
+    outcome.warnings.splice(0..0, decoded.warnings);
+    request.answer(201, accepted, outcome)
+}
+
+/// PUT.
+pub async fn update(
+    api: &Api,
+    request: &ResourceRequest<'_>,
+    door: Door,
+    body: Body,
+) -> Result<Response, Status> {
+    let accepted = request.accepted()?;
+    let call = request.call("UpdateOptions")?;
+    negotiation::body_media(request.headers)?;
+    let bytes = body::read(body).await?;
+    let decoded = request.decode(&bytes, request.resource.kind_ref(), &call)?;
+    let mut outcome = api.pipeline.update(request.place(door), decoded.value, &call).await?;
+    outcome.warnings.splice(0..0, decoded.warnings);
+    request.answer(if outcome.created { 201 } else { 200 }, accepted, outcome)
+}
+
+/// PATCH.
+pub async fn patch(
+    api: &Api,
+    request: &ResourceRequest<'_>,
+    door: Door,
+    body: Body,
+) -> Result<Response, Status> {
+    let accepted = request.accepted()?;
+    let kind = patch_kind(request.headers)?;
+    let call = request.call("PatchOptions")?;
+    if !request.query.text("force").is_empty() {
+        let error = shim_model::field::FieldError::forbidden("force", "may not be specified for non-apply patch");
+        return Err(status::invalid("meta.k8s.io", "PatchOptions", "", &[error]));
+    }
+    let bytes = body::read(body).await?;
+    let outcome = api.pipeline.patch(request.place(door), kind, &bytes, &call).await?;
+    request.answer(200, accepted, outcome)
+}
+
+/// The kind of patch that a Content-Type names. Server-side apply has its place here once it is there.
+pub fn patch_kind(headers: &HeaderMap) -> Result<PatchKind, Status> {
+    let media_type = negotiation::content_type(headers);
+    PatchKind::from_media_type(&media_type).ok_or_else(|| {
+        let mut status = Status::failure(415, "UnsupportedMediaType", "415: Unsupported Media Type");
+        if media_type.starts_with("application/apply-patch") {
+            status.message = "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json".into();
+        }
+        status.details = Some(Box::default());
+        status
+    })
+}
+
+async fn delete(api: &Api, request: &ResourceRequest<'_>, body: Body) -> Result<Response, Status> {
+    let accepted = request.accepted()?;
+    let bytes = body::read(body).await?;
+    let options = delete_options(request, &bytes)?;
+    let Target { namespace, name, .. } = request.target;
+    let resource = request.resource;
+    protect(resource, name)?;
+    match api.registry.delete(resource, namespace, name, &options).await? {
+        Deleted::Gone(last) if !returns_object(resource) => {
+            let uid = last["metadata"]["uid"].as_str().unwrap_or("");
+            let done = status::success(resource, name, uid);
+            Ok(reply::value(200, accepted.media, &done.to_value()))
+        }
+        Deleted::Gone(object) | Deleted::Marked(object) => {
+            let object = if shapes::is_native(resource) { object } else { crate::event_versions::to_events_group(object) };
+            shapes::one_value(200, resource, accepted, request.query, object)
+        }
+    }
+}
+
+/// Namespaces that the system stands on stay.
+fn protect(resource: &Resource, name: &str) -> Result<(), Status> {
+    let namespace = resource.group.is_empty() && resource.kind == "Namespace";
+    if namespace && matches!(name, "default" | "kube-system" | "kube-public") {
+        return Err(status::forbidden("", "namespaces", name, "this namespace may not be deleted"));
+    }
+    Ok(())
+}
+
+async fn delete_collection(api: &Api, request: &ResourceRequest<'_>, body: Body) -> Result<Response, Status> {
+    let accepted = request.accepted()?;
+    let bytes = body::read(body).await?;
+    let options = delete_options(request, &bytes)?;
+    let resource = request.resource;
+    let wanted = list::options(resource, &request.target.namespace, "", request.query, false)?;
+    let (items, meta) = list::read(&api.registry, resource, &wanted).await?;
+    for item in &items {
+        // An object that somebody else removed meanwhile is as good as deleted.
+        match api.registry.delete(resource, item.namespace(), item.name(), &options).await {
+            Ok(_) => {}
+            Err(gone) if gone.code == 404 => {}
+            Err(status) => return Err(status),
+        }
+    }
+    shapes::many(resource, accepted, request.query, &items, &meta)
+}
+
+/// Reads DeleteOptions: from the body if there is one, else from the query.
+pub fn delete_options(request: &ResourceRequest<'_>, bytes: &Bytes) -> Result<DeleteOptions, Status> {
+    const KIND: &str = "DeleteOptions";
+    let query = request.query;
+    let (grace, policy, orphan, uid, version, dry);
+    if bytes.is_empty() {
+        grace = query.number("gracePeriodSeconds")?;
+        policy = query.get("propagationPolicy").map(str::to_owned);
+        orphan = query.get("orphanDependents").map(|_| query.flag("orphanDependents"));
+        (uid, version) = (None, None);
+        dry = query.dry_run(KIND)?;
+    } else {
+        let value = parse_options(request, bytes)?;
+        let text = |v: &Value| v.as_str().filter(|s| !s.is_empty()).map(str::to_owned);
+        grace = value["gracePeriodSeconds"].as_i64();
+        policy = text(&value["propagationPolicy"]);
+        orphan = value["orphanDependents"].as_bool();
+        uid = text(&value["preconditions"]["uid"]);
+        version = text(&value["preconditions"]["resourceVersion"]);
+        let asked: Vec<&str> = value["dryRun"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        dry = dry_run(asked.into_iter(), KIND)?;
+    }
+    let invalid = |error| Err(status::invalid("meta.k8s.io", KIND, "", &[error]));
+    use shim_model::field::FieldError;
+    if let (Some(policy), Some(_)) = (&policy, orphan) {
+        let why = "orphanDependents and deletionPropagation cannot be both set";
+        return invalid(FieldError::invalid("propagationPolicy", policy.as_str(), why));
+    }
+    let propagation = match &policy {
+        None => orphan.map(|o| if o { Propagation::Orphan } else { Propagation::Background }),
+        Some(text) => match Propagation::parse(text) {
+            Some(known) => Some(known),
+            None => {
+                let supported = ["Background", "Foreground", "Orphan"];
+                return invalid(FieldError::not_supported("propagationPolicy", text.as_str(), &supported));
+            }
+        },
+    };
+    Ok(DeleteOptions { grace_period_seconds: grace, propagation, uid, resource_version: version, dry_run: dry })
+}
+
+fn parse_options(request: &ResourceRequest<'_>, bytes: &Bytes) -> Result<Value, Status> {
+    const OPTIONS: KindRef = KindRef { group: "", version: "v1", kind: "DeleteOptions" };
+    let media = negotiation::body_media(request.headers)?;
+    let value: Option<Value> = match media {
+        Media::Json => serde_json::from_slice(bytes).ok(),
+        Media::Yaml => serde_yaml_ng::from_slice(bytes).ok(),
+    };
+    if let Some(value) = value.filter(|v| v.is_object() || v.is_null()) {
+        return Ok(value);
+    }
+    // The model words the complaint; only its frame differs here.
+    match schema::decode(bytes, media, OPTIONS, Strictness::Ignore) {
+        Ok(decoded) => Ok(decoded.value),
+        Err(status) => {
+            let message = status.message.split_once("): ").map_or(status.message.as_str(), |(_, rest)| rest);
+            let message = message.rsplit_once(" (").map_or(message, |(head, _)| head);
+            Err(status::bad_request(message))
+        }
+    }
+}

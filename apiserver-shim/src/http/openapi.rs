@@ -1,0 +1,97 @@
+//! OpenAPI v3: the index with a hash for each document, and the documents. They are made when first asked for (a
+//! start must not wait for them) and kept as bytes.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, OnceLock};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::header::{CACHE_CONTROL, ETAG, EXPIRES, HeaderValue, IF_NONE_MATCH};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha512};
+use shim_model::openapi;
+use shim_model::resource::split_api_version;
+use shim_model::status::{self, Status};
+
+use super::body::Response;
+use super::discovery::{hex, not_found};
+use super::negotiation;
+use super::reply;
+
+struct Documents(Mutex<BTreeMap<String, (Bytes, String)>>);
+
+fn documents() -> &'static Documents {
+    static DOCUMENTS: OnceLock<Documents> = OnceLock::new();
+    DOCUMENTS.get_or_init(|| Documents(Mutex::new(BTreeMap::new())))
+}
+
+impl Documents {
+    /// A document and its hash.
+    fn get(&self, path: &str) -> Option<(Bytes, String)> {
+        let mut made = self.0.lock().expect("invariant: no holder of the documents panics");
+        if let Some(found) = made.get(path) {
+            return Some(found.clone());
+        }
+        let api_version = path.strip_prefix("apis/").or_else(|| path.strip_prefix("api/"))?;
+        let (group, version) = split_api_version(api_version);
+        if openapi::document_path(group, version) != path {
+            return None;
+        }
+        let bytes = Bytes::from(openapi::document(group, version)?.to_string());
+        let hash = hex(&Sha512::digest(&bytes));
+        made.insert(path.to_owned(), (bytes.clone(), hash.clone()));
+        Some((bytes, hash))
+    }
+}
+
+/// Serves `/openapi/…`; `None` if the path is none of these.
+pub async fn serve(path: &str, headers: &HeaderMap, hash: &str) -> Option<Result<Response, Status>> {
+    if path == "/openapi/v2" {
+        return Some(version_2(headers));
+    }
+    let below = path.strip_prefix("/openapi/v3")?;
+    let wanted = below.trim_matches('/').to_owned();
+    let (headers, hash) = (headers.clone(), hash.to_owned());
+    // Making a document takes milliseconds: not on a thread that others wait for.
+    let made = tokio::task::spawn_blocking(move || match wanted.is_empty() {
+        true => index(),
+        false => document(&wanted, &headers, &hash),
+    });
+    Some(made.await.map_err(status::internal))
+}
+
+fn index() -> Response {
+    let mut paths = Map::new();
+    for path in openapi::document_paths() {
+        if let Some((_, hash)) = documents().get(&path) {
+            let url = format!("/openapi/v3/{path}?hash={hash}");
+            paths.insert(path, json!({"serverRelativeURL": url}));
+        }
+    }
+    reply::typed(200, "text/plain; charset=utf-8", json!({"paths": paths}).to_string())
+}
+
+fn document(path: &str, headers: &HeaderMap, asked: &str) -> Response {
+    let Some((bytes, hash)) = documents().get(path) else { return not_found() };
+    let etag = format!("\"{hash}\"");
+    let unchanged = headers.get(IF_NONE_MATCH).is_some_and(|v| v.as_bytes() == etag.as_bytes());
+    let mut response = if unchanged { reply::json(304, Bytes::new()) } else { reply::json(200, bytes) };
+    let headers = response.headers_mut();
+    if let Ok(etag) = HeaderValue::from_str(&etag) {
+        headers.insert(ETAG, etag);
+    }
+    if asked == hash {
+        // A document under its own hash never changes.
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
+        headers.insert(EXPIRES, HeaderValue::from_static("Thu, 31 Dec 2037 23:55:55 GMT"));
+    }
+    response
+}
+
+/// The older form: definitions alone, for clients that only look types up.
+fn version_2(headers: &HeaderMap) -> Result<Response, Status> {
+    negotiation::accept(headers, false).map_err(|_| Status { details: None, ..status::not_acceptable(false) })?;
+    let document: Value = json!({"swagger": "2.0", "info": {"title": "Kubernetes", "version": "v1.36.0"},
+        "paths": {}, "definitions": {}});
+    Ok(reply::value(200, shim_model::schema::Media::Json, &document))
+}

@@ -1,0 +1,102 @@
+//! Query parameters: decoding, and the typed options that most requests share.
+
+use shim_model::field::FieldError;
+use shim_model::status::{self, Status};
+
+/// Decoded query parameters, in order.
+#[derive(Clone, Debug, Default)]
+pub struct Query(Vec<(String, String)>);
+
+impl Query {
+    /// Decodes a query string.
+    pub fn parse(text: &str) -> Query {
+        let pairs = text.split('&').filter(|p| !p.is_empty()).map(|pair| {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (percent_decode(key, true), percent_decode(value, true))
+        });
+        Query(pairs.collect())
+    }
+
+    /// The first value of a parameter.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.0.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())
+    }
+
+    /// The first value of a parameter, or `""`.
+    pub fn text(&self, key: &str) -> &str {
+        self.get(key).unwrap_or("")
+    }
+
+    /// Every value of a parameter.
+    pub fn all<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(k, _)| k == key).map(|(_, v)| v.as_str())
+    }
+
+    /// A switch: present and not `0` or `false`, as upstream reads booleans of query strings.
+    pub fn flag(&self, key: &str) -> bool {
+        self.get(key).is_some_and(|v| v != "0" && !v.eq_ignore_ascii_case("false"))
+    }
+
+    /// A whole number, if given.
+    pub fn number(&self, key: &str) -> Result<Option<i64>, Status> {
+        match self.get(key).filter(|v| !v.is_empty()) {
+            None => Ok(None),
+            Some(text) => match text.parse() {
+                Ok(number) => Ok(Some(number)),
+                Err(_) => Err(status::bad_request(format!(
+                    "strconv.ParseInt: parsing {}: invalid syntax",
+                    quote(text)
+                ))),
+            },
+        }
+    }
+
+    /// Whether nothing is to be written. The only value is `All`; `kind` names the options in complaints.
+    pub fn dry_run(&self, kind: &str) -> Result<bool, Status> {
+        dry_run(self.all("dryRun"), kind)
+    }
+}
+
+/// Reads the values of a `dryRun` option.
+pub fn dry_run<'a>(values: impl Iterator<Item = &'a str>, kind: &str) -> Result<bool, Status> {
+    let values: Vec<&str> = values.filter(|v| !v.is_empty()).collect();
+    if values.iter().any(|v| *v != "All") {
+        let shown = serde_json::Value::from(values);
+        let error = FieldError::not_supported("dryRun", shown, &["All"]);
+        return Err(status::invalid("meta.k8s.io", kind, "", &[error]));
+    }
+    Ok(!values.is_empty())
+}
+
+/// Decodes `%xx` (and `+`, in queries). What is no escape stays; what is no UTF-8 is replaced.
+pub fn percent_decode(text: &str, plus: bool) -> String {
+    if !text.contains('%') && !(plus && text.contains('+')) {
+        return text.to_owned();
+    }
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut i = 0;
+    while i < bytes.len() {
+        let hex = |b: u8| (b as char).to_digit(16).map(|d| d as u8);
+        let escape = match (bytes[i], bytes.get(i + 1), bytes.get(i + 2)) {
+            (b'%', Some(high), Some(low)) => hex(*high).zip(hex(*low)),
+            _ => None,
+        };
+        match escape {
+            Some((high, low)) => {
+                out.push(high << 4 | low);
+                i += 3;
+            }
+            None => {
+                out.push(if plus && bytes[i] == b'+' { b' ' } else { bytes[i] });
+                i += 1;
+            }
+        }
+    }
+    String::from_utf8(out).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
+}
+
+/// A text in double quotes, as Go prints it.
+pub fn quote(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}

@@ -1,0 +1,133 @@
+//! Answers: a status, an object or a list in the form that was negotiated, with warnings and compression.
+
+use std::io::Write;
+
+use bytes::Bytes;
+use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER, VARY, WARNING};
+use http::{HeaderMap, StatusCode};
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use serde_json::Value;
+use shim_model::schema::Media;
+use shim_model::status::Status;
+
+use super::body::{Response, full};
+
+/// Answers smaller than this are not worth compressing (upstream's threshold).
+const GZIP_BYTES_MIN: u64 = 128 * 1024;
+/// Most bytes of one warning's text.
+const WARNING_BYTES_MAX: usize = 256;
+/// Most bytes of all warnings' texts.
+const WARNINGS_BYTES_MAX: usize = 4 * 1024;
+
+/// JSON bytes as they are.
+pub fn json(code: u16, bytes: impl Into<Bytes>) -> Response {
+    typed(code, "application/json", bytes)
+}
+
+/// Plain text.
+pub fn text(code: u16, text: impl Into<String>) -> Response {
+    typed(code, "text/plain; charset=utf-8", text.into())
+}
+
+/// Bytes of a media type.
+pub fn typed(code: u16, media_type: &'static str, bytes: impl Into<Bytes>) -> Response {
+    let mut response = http::Response::new(full(bytes));
+    *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    response
+}
+
+/// A decoded value in the form asked for.
+pub fn value(code: u16, media: Media, value: &Value) -> Response {
+    match media {
+        Media::Json => json(code, value.to_string() + "\n"),
+        Media::Yaml => match serde_yaml_ng::to_string(value) {
+            Ok(text) => typed(code, "application/yaml", text),
+            Err(_) => json(code, value.to_string()),
+        },
+    }
+}
+
+/// JSON bytes in the form asked for.
+pub fn bytes(code: u16, media: Media, bytes: Bytes) -> Response {
+    match media {
+        Media::Json => json(code, bytes),
+        Media::Yaml => match serde_json::from_slice::<Value>(&bytes) {
+            Ok(decoded) => value(code, media, &decoded),
+            Err(_) => json(code, bytes),
+        },
+    }
+}
+
+/// A `Status` in the form asked for.
+pub fn status(status: &Status, media: Media) -> Response {
+    let mut response = value(status.code, media, &status.to_value());
+    let seconds = status.details.as_ref().map_or(0, |d| d.retry_after_seconds);
+    if seconds > 0 {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+/// Adds `Warning` headers, bounded in number and length.
+pub fn add_warnings(response: &mut Response, warnings: &[String]) {
+    let mut left = WARNINGS_BYTES_MAX;
+    let mut said: Vec<&str> = Vec::new();
+    for warning in warnings {
+        if said.contains(&warning.as_str()) {
+            continue;
+        }
+        said.push(warning);
+        let mut text = warning.as_str();
+        if left < WARNINGS_BYTES_MAX && text.len() > left {
+            return;
+        }
+        if left.saturating_sub(text.len()) == 0 {
+            let mut end = WARNING_BYTES_MAX.min(text.len());
+            while !text.is_char_boundary(end) {
+                end -= 1;
+            }
+            text = &text[..end];
+        }
+        left = left.saturating_sub(text.len());
+        let quoted = text.replace('\\', "\\\\").replace('"', "\\\"").replace(['\n', '\r'], " ");
+        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
+            response.headers_mut().append(WARNING, value);
+        }
+    }
+}
+
+/// Compresses a large answer if the client takes gzip.
+pub async fn compress(request: &HeaderMap, response: Response) -> Response {
+    let size = response.body().size_hint();
+    let whole = size.exact().is_some_and(|n| n >= GZIP_BYTES_MIN);
+    if !whole || response.headers().contains_key(CONTENT_ENCODING) || !accepts_gzip(request) {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    let bytes = match body.collect().await {
+        Ok(collected) => collected.to_bytes(),
+        Err(_) => Bytes::new(),
+    };
+    // Level 1: on a local network the time matters more than the last bytes.
+    let mut encoder = flate2::write::GzEncoder::new(Vec::with_capacity(bytes.len() / 4), flate2::Compression::fast());
+    match encoder.write_all(&bytes).and_then(|()| encoder.finish()) {
+        Ok(packed) => {
+            parts.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            parts.headers.append(VARY, HeaderValue::from_static("Accept-Encoding"));
+            http::Response::from_parts(parts, full(packed))
+        }
+        Err(_) => http::Response::from_parts(parts, full(bytes)),
+    }
+}
+
+fn accepts_gzip(headers: &HeaderMap) -> bool {
+    let texts = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|v| v.to_str().ok());
+    texts.flat_map(|t| t.split(',')).any(|t| {
+        let (coding, quality) = t.split_once(';').unwrap_or((t, ""));
+        coding.trim().eq_ignore_ascii_case("gzip") && quality.trim() != "q=0"
+    })
+}

@@ -1,0 +1,142 @@
+//! What a request is about: its path and method read as verb, resource, name and subresource. Pure; everything
+//! behind it (authorisation, routing) reads this and never the path again.
+
+use http::Method;
+use shim_model::resource::{self, Resource};
+
+use super::query::{Query, percent_decode};
+
+/// A path that leads to a resource.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Target {
+    /// API group; empty for the core group.
+    pub group: String,
+    /// Version.
+    pub version: String,
+    /// Namespace, if the path names one.
+    pub namespace: String,
+    /// Plural.
+    pub plural: String,
+    /// Name, if the path names one.
+    pub name: String,
+    /// Subresource, if the path names one.
+    pub subresource: String,
+    /// What follows a subresource (`proxy` alone has more).
+    pub rest: Option<String>,
+}
+
+impl Target {
+    /// The resource, if it is served at this path's scope.
+    pub fn resource(&self) -> Option<&'static Resource> {
+        let found = resource::find(&self.group, &self.version, &self.plural)?;
+        let whole = self.name.is_empty() && self.namespace.is_empty();
+        // A namespaced resource can be listed over all namespaces; a cluster-wide one is never in a namespace.
+        let scoped = match (found.namespaced, self.namespace.is_empty()) {
+            (true, false) | (false, true) => true,
+            (true, true) => whole,
+            (false, false) => false,
+        };
+        scoped.then_some(found)
+    }
+}
+
+/// A request's meaning.
+#[derive(Clone, Debug)]
+pub struct RequestInfo {
+    /// The decoded path.
+    pub path: String,
+    /// The verb as authorisation knows it: `get`, `list`, `watch`, `create`…
+    pub verb: &'static str,
+    /// The resource, if the path leads to one.
+    pub target: Option<Target>,
+    /// Decoded parameters.
+    pub query: Query,
+    /// The undecoded query, to be passed on to a node.
+    pub raw_query: String,
+}
+
+impl RequestInfo {
+    /// Reads a request line.
+    pub fn new(method: &Method, uri: &http::Uri) -> RequestInfo {
+        let path = percent_decode(uri.path(), false);
+        let raw_query = uri.query().unwrap_or("").to_owned();
+        let query = Query::parse(&raw_query);
+        let mut target = target_of(&path);
+        let deprecated_watch = target.as_ref().is_some_and(|t| t.plural == "watch" && t.namespace.is_empty());
+        if deprecated_watch && method == Method::GET {
+            target = target_of(&path.replacen("/watch/", "/", 1));
+        }
+        let verb = match &target {
+            None => path_verb(method),
+            Some(target) => resource_verb(method, target, deprecated_watch || query.flag("watch")),
+        };
+        RequestInfo { path, verb, target, query, raw_query }
+    }
+}
+
+fn path_verb(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "get",
+        Method::POST => "post",
+        Method::PUT => "put",
+        Method::PATCH => "patch",
+        Method::DELETE => "delete",
+        Method::HEAD => "head",
+        Method::OPTIONS => "options",
+        _ => "",
+    }
+}
+
+fn resource_verb(method: &Method, target: &Target, watch: bool) -> &'static str {
+    let collection = target.name.is_empty();
+    match *method {
+        Method::GET | Method::HEAD if watch && target.subresource.is_empty() && collection => "watch",
+        Method::GET | Method::HEAD if collection => "list",
+        Method::GET | Method::HEAD => "get",
+        Method::POST => "create",
+        Method::PUT => "update",
+        Method::PATCH => "patch",
+        Method::DELETE if collection => "deletecollection",
+        Method::DELETE => "delete",
+        _ => "",
+    }
+}
+
+/// Reads `/api/v1/…` and `/apis/<group>/<version>/…`.
+fn target_of(path: &str) -> Option<Target> {
+    let mut parts = path.split('/').skip(1);
+    let (group, version) = match parts.next()? {
+        "api" => ("", parts.next()?),
+        "apis" => (parts.next()?, parts.next()?),
+        _ => return None,
+    };
+    let rest: Vec<&str> = parts.collect();
+    let trimmed = match rest.split_last() {
+        Some((&"", head)) if rest.get(3) != Some(&"proxy") && rest.get(5) != Some(&"proxy") => head,
+        _ => &rest[..],
+    };
+    let mut target = Target { group: group.into(), version: version.into(), ..Target::default() };
+    let below = match trimmed {
+        [] | [""] => return None,
+        // Below a namespace, unless it is a subresource of the namespace itself.
+        ["namespaces", namespace, plural, ..]
+            if !(group.is_empty() && matches!(*plural, "status" | "finalize")) =>
+        {
+            target.namespace = (*namespace).into();
+            target.plural = (*plural).into();
+            &trimmed[3..]
+        }
+        [plural, below @ ..] => {
+            target.plural = (*plural).into();
+            below
+        }
+    };
+    let text = |i: usize| below.get(i).map(|s| (*s).to_owned()).unwrap_or_default();
+    target.name = text(0);
+    target.subresource = text(1);
+    target.rest = below.get(2..).filter(|r| !r.is_empty()).map(|r| r.join("/"));
+    Some(target)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,221 @@
+//! One object or many in the shape that was asked for: as it is (copied slices), as a Table, as bare metadata.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use shim_core::kinds;
+use shim_model::resource::Resource;
+use shim_model::schema::Media;
+use shim_model::status::{self, Status};
+use shim_model::table::{self, IncludeObject};
+
+use super::body::Response;
+use super::negotiation::{Accepted, Shape};
+use super::query::Query;
+use super::reply;
+use crate::event_versions;
+
+use crate::object::{Object, write_resource_version};
+use crate::registry::now;
+
+/// Whether a resource is served as it is stored. `events.k8s.io` shares the core group's events and is converted.
+pub fn is_native(resource: &Resource) -> bool {
+    resource.group == resource.storage_group
+}
+
+/// An object as a resource serves it, decoded.
+pub fn value_of(resource: &Resource, object: &Object) -> Value {
+    let value = object.value();
+    if is_native(resource) { value } else { event_versions::to_events_group(value) }
+}
+
+/// What of an object goes into a Table's row.
+pub fn include_object(query: &Query) -> Result<IncludeObject, Status> {
+    let text = query.text("includeObject");
+    IncludeObject::parse(text).ok_or_else(|| {
+        status::bad_request(format!("unrecognized includeObject value: {}", super::query::quote(text)))
+    })
+}
+
+/// Answers with one object.
+pub fn one(
+    code: u16,
+    resource: &Resource,
+    accepted: Accepted,
+    query: &Query,
+    object: &Arc<Object>,
+) -> Result<Response, Status> {
+    if accepted.shape == Shape::Object && accepted.media == Media::Json && is_native(resource) {
+        return Ok(reply::json(code, object.served()));
+    }
+    one_value(code, resource, accepted, query, value_of(resource, object))
+}
+
+/// Answers with one decoded object, which has its resourceVersion.
+pub fn one_value(
+    code: u16,
+    resource: &Resource,
+    accepted: Accepted,
+    query: &Query,
+    object: Value,
+) -> Result<Response, Status> {
+    let shaped = match accepted.shape {
+        Shape::Object => object,
+        Shape::Metadata => table::partial_object_metadata(object),
+        Shape::Table => {
+            let include = include_object(query)?;
+            let metadata = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
+            let row = table::row(kinds::of(resource).cells(&object, now()), object, include);
+            table::table(Some(table::columns(resource)), vec![row], metadata)
+        }
+        Shape::MetadataList => {
+            let message = format!(
+                "you requested PartialObjectMetadataList, but the requested object is not a list (*{})",
+                internal_type(resource)
+            );
+            return Err(Status::failure(406, "NotAcceptable", message));
+        }
+    };
+    Ok(reply::value(code, accepted.media, &shaped))
+}
+
+/// The metadata of a list.
+#[derive(Clone, Debug, Default)]
+pub struct ListMeta {
+    /// The revision that the list shows.
+    pub revision: u64,
+    /// How to ask for the next page.
+    pub continue_token: String,
+    /// How many objects are left, if that is known.
+    pub remaining: Option<u64>,
+}
+
+impl ListMeta {
+    fn to_value(&self) -> Value {
+        let mut out = json!({"resourceVersion": self.revision.to_string()});
+        if !self.continue_token.is_empty() {
+            out["continue"] = self.continue_token.as_str().into();
+            if let Some(remaining) = self.remaining {
+                out["remainingItemCount"] = remaining.into();
+            }
+        }
+        out
+    }
+}
+
+/// Answers with a list.
+pub fn many(
+    resource: &Resource,
+    accepted: Accepted,
+    query: &Query,
+    items: &[Arc<Object>],
+    meta: &ListMeta,
+) -> Result<Response, Status> {
+    let list = match accepted.shape {
+        Shape::Object if is_native(resource) => {
+            return Ok(reply::bytes(200, accepted.media, encode_list(resource, items, meta)));
+        }
+        Shape::Object => {
+            let items: Vec<Value> = items.iter().map(|o| without_type(value_of(resource, o))).collect();
+            let kind = format!("{}List", resource.kind);
+            json!({"kind": kind, "apiVersion": resource.api_version(), "metadata": meta.to_value(), "items": items})
+        }
+        Shape::Table => {
+            let include = include_object(query)?;
+            let rows = items.iter().map(|o| row_of(resource, o, include)).collect();
+            let mut out = table::table(Some(table::columns(resource)), rows, meta.to_value());
+            null_if_empty(&mut out, "rows");
+            out
+        }
+        Shape::MetadataList => {
+            let items: Vec<Value> = items
+                .iter()
+                .map(|o| serde_json::from_slice(&partial(o, o.revision)).unwrap_or_default())
+                .collect();
+            let mut out = json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
+                "metadata": meta.to_value(), "items": items});
+            null_if_empty(&mut out, "items");
+            out
+        }
+        Shape::Metadata => {
+            let message = format!(
+                "you requested PartialObjectMetadata, but the requested object is a list (*{}List)",
+                internal_type(resource)
+            );
+            return Err(Status::failure(406, "NotAcceptable", message));
+        }
+    };
+    Ok(reply::value(200, accepted.media, &list))
+}
+
+/// A row of a Table.
+pub fn row_of(resource: &Resource, object: &Object, include: IncludeObject) -> Value {
+    let value = value_of(resource, object);
+    table::row(kinds::of(resource).cells(&value, now()), value, include)
+}
+
+/// PartialObjectMetadata of an object at a revision: the metadata is copied, the rest is skipped.
+pub fn partial(object: &Object, revision: u64) -> Bytes {
+    #[derive(Deserialize)]
+    struct Outer<'a> {
+        #[serde(borrow)]
+        metadata: &'a RawValue,
+    }
+    let metadata = serde_json::from_slice::<Outer>(object.bytes()).map_or("{}", |o| o.metadata.get());
+    let mut out = BytesMut::with_capacity(metadata.len() + 128);
+    out.extend_from_slice(b"{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":{");
+    write_resource_version(revision, &mut out);
+    let members = &metadata.as_bytes()[1..];
+    if members.first() != Some(&b'}') {
+        out.put_u8(b',');
+    }
+    out.extend_from_slice(members);
+    out.put_u8(b'}');
+    out.freeze()
+}
+
+fn encode_list(resource: &Resource, items: &[Arc<Object>], meta: &ListMeta) -> Bytes {
+    let size: usize = items.iter().map(|o| o.bytes().len() + 8).sum();
+    let mut out = BytesMut::with_capacity(size + 256);
+    let head = format!(
+        "{{\"kind\":\"{}List\",\"apiVersion\":\"{}\",\"metadata\":{},\"items\":[",
+        resource.kind,
+        resource.api_version(),
+        meta.to_value()
+    );
+    out.extend_from_slice(head.as_bytes());
+    for (i, object) in items.iter().enumerate() {
+        if i > 0 {
+            out.put_u8(b',');
+        }
+        object.write_item(&mut out);
+    }
+    out.extend_from_slice(b"]}\n");
+    out.freeze()
+}
+
+fn without_type(mut object: Value) -> Value {
+    if let Some(members) = object.as_object_mut() {
+        members.remove("apiVersion");
+        members.remove("kind");
+    }
+    object
+}
+
+fn null_if_empty(list: &mut Value, member: &str) {
+    if list[member].as_array().is_some_and(Vec::is_empty) {
+        list[member] = Value::Null;
+    }
+}
+
+/// How upstream calls the type inside: `core.Secret`.
+fn internal_type(resource: &Resource) -> String {
+    let package = match resource.group.split('.').next() {
+        None | Some("" | "events") => "core",
+        Some(first) => first,
+    };
+    format!("{package}.{}", resource.kind)
+}

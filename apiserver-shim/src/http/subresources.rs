@@ -1,0 +1,74 @@
+//! What hangs below objects, by name. Subresources that are a view of the object share the pipeline; the others have a
+//! file each.
+
+use shim_core::kinds::Door;
+use shim_model::resource::Verb;
+use shim_model::status::{self, Status};
+
+use super::body::{Body, Request, Response};
+use super::objects::{self, ResourceRequest};
+use crate::service::Api;
+
+mod binding;
+mod eviction;
+pub mod reviews;
+mod scale;
+mod streams;
+mod token;
+
+pub use binding::bind;
+
+/// Carries out a verb on a subresource. `request` is the HTTP request, for those that take the connection over.
+pub async fn serve(api: &Api, asked: &ResourceRequest<'_>, request: Request) -> Result<Response, Status> {
+    let Some(subresource) = asked.resource.subresource(&asked.target.subresource) else {
+        return Err(status::unknown_path());
+    };
+    let beyond = asked.target.rest.is_some() && subresource.name != "proxy";
+    if beyond {
+        return Err(status::unknown_path());
+    }
+    let verb = match asked.verb {
+        "get" => Verb::Get,
+        "create" => Verb::Create,
+        "update" => Verb::Update,
+        "patch" => Verb::Patch,
+        "delete" => Verb::Delete,
+        _ => return Err(status::method_not_allowed()),
+    };
+    if !subresource.verbs.contains(&verb) {
+        return Err(status::method_not_allowed());
+    }
+    let kind = (asked.resource.kind, subresource.name);
+    match kind {
+        (_, "scale") => scale::serve(api, asked, request.into_body()).await,
+        ("Pod", "binding") => binding::serve(api, asked, request.into_body()).await,
+        ("Pod", "eviction") => eviction::serve(api, asked, request.into_body()).await,
+        ("ServiceAccount", "token") => token::serve(api, asked, request.into_body()).await,
+        ("Pod", "log" | "exec" | "attach" | "portforward") => streams::serve(api, asked, request).await,
+        (_, "proxy") => proxy(api, asked).await,
+        (_, "status") => view(api, asked, Door::Status, request.into_body()).await,
+        (_, name) => view(api, asked, Door::Other(name), request.into_body()).await,
+    }
+}
+
+/// A subresource that is the object itself, of which only a part can be written.
+async fn view(
+    api: &Api,
+    asked: &ResourceRequest<'_>,
+    door: Door,
+    body: Body,
+) -> Result<Response, Status> {
+    match asked.verb {
+        "get" => objects::get(api, asked).await,
+        "update" => objects::update(api, asked, door, body).await,
+        _ => objects::patch(api, asked, door, body).await,
+    }
+}
+
+/// Proxying into Pods, Services and nodes comes with the facade's next issue; what can be said without it is said.
+async fn proxy(api: &Api, asked: &ResourceRequest<'_>) -> Result<Response, Status> {
+    let name = asked.target.name.split(':').next().unwrap_or("");
+    api.registry.get(asked.resource, &asked.target.namespace, name).await?;
+    let kind = asked.resource.singular;
+    Err(status::service_unavailable(format!("proxying to {kind} \"{name}\" is not available on this server yet")))
+}

@@ -1,0 +1,100 @@
+//! `pods/binding`: puts a Pod on a node.
+
+use serde_json::{Value, json};
+use shim_model::access;
+use shim_model::field::FieldError;
+use shim_model::resource::{self, KindRef};
+use shim_model::status::{self, Status};
+
+use crate::http::body::{self, Body, Response};
+use crate::http::objects::ResourceRequest;
+use crate::http::{negotiation, reply};
+use crate::registry::{Registry, now};
+use crate::service::Api;
+
+const BINDING: KindRef = KindRef { group: "", version: "v1", kind: "Binding" };
+
+pub(super) async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) -> Result<Response, Status> {
+    let accepted = asked.accepted()?;
+    let call = asked.call("CreateOptions")?;
+    negotiation::body_media(asked.headers)?;
+    let bytes = body::read(body).await?;
+    let binding = asked.decode(&bytes, BINDING, &call)?.value;
+    if !call.dry_run {
+        bind(&api.registry, &asked.target.namespace, &asked.target.name, &binding).await?;
+    }
+    Ok(reply::value(201, accepted.media, &status::created().to_value()))
+}
+
+/// Binds a Pod as a Binding says: node, labels and annotations.
+pub async fn bind(registry: &Registry, namespace: &str, name: &str, binding: &Value) -> Result<(), Status> {
+    let node = access::text(binding, &["target", "name"]);
+    let kind = access::text(binding, &["target", "kind"]);
+    check_target(name, node, kind)?;
+    let wanted_uid = access::text(binding, &["metadata", "uid"]);
+    let pods = resource::find("", "v1", "pods").expect("invariant: pods are served");
+    let refuse = |why: String| {
+        let mut status = status::conflict(pods, name, "");
+        status.message = format!("Operation cannot be fulfilled on pods/binding \"{name}\": {why}");
+        if let Some(details) = &mut status.details {
+            details.kind = "pods/binding".into();
+        }
+        Err(status)
+    };
+    registry
+        .update_with(pods, namespace, name, |pod| {
+            let uid = access::text(pod, &["metadata", "uid"]);
+            if !wanted_uid.is_empty() && wanted_uid != uid {
+                return refuse(format!(
+                    "Precondition failed: UID in precondition: {wanted_uid}, UID in object meta: {uid}"
+                ));
+            }
+            if pod["metadata"]["deletionTimestamp"].is_string() {
+                return refuse(format!("pod {name} is being deleted, cannot be assigned to a host"));
+            }
+            let bound = access::text(pod, &["spec", "nodeName"]);
+            if !bound.is_empty() {
+                return refuse(format!("pod {name} is already assigned to node \"{bound}\""));
+            }
+            if !access::list(pod, &["spec", "schedulingGates"]).is_empty() {
+                return refuse(format!("pod {name} has non-empty .spec.schedulingGates"));
+            }
+            assign(pod, node, binding);
+            Ok(())
+        })
+        .await
+        .map(|_| ())
+}
+
+fn check_target(name: &str, node: &str, kind: &str) -> Result<(), Status> {
+    let mut errors = Vec::new();
+    if !kind.is_empty() && kind != "Node" {
+        errors.push(FieldError::not_supported("target.kind", kind, &["Node", "<empty>"]));
+    }
+    if node.is_empty() {
+        errors.push(FieldError::required("target.name", ""));
+    }
+    if errors.is_empty() { Ok(()) } else { Err(status::invalid("", "Binding", name, &errors)) }
+}
+
+fn assign(pod: &mut Value, node: &str, binding: &Value) {
+    for member in ["annotations", "labels"] {
+        let given: Vec<(String, Value)> = access::entries(binding, &["metadata", member])
+            .map(|(k, v)| (k.to_owned(), v.clone()))
+            .collect();
+        if !given.is_empty() {
+            access::object_mut(pod, &["metadata", member]).extend(given);
+        }
+    }
+    access::object_mut(pod, &["spec"]).insert("nodeName".into(), node.into());
+    let condition = json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null,
+        "lastTransitionTime": now().to_rfc3339()});
+    let status = access::object_mut(pod, &["status"]);
+    let conditions = status.entry("conditions").or_insert_with(|| json!([]));
+    let Some(conditions) = conditions.as_array_mut() else { return };
+    match conditions.iter_mut().find(|c| c["type"] == "PodScheduled") {
+        Some(old) if old["status"] == "True" => {}
+        Some(old) => *old = condition,
+        None => conditions.push(condition),
+    }
+}

@@ -1,0 +1,42 @@
+//! `pods/eviction`: a delete that budgets may forbid. Disruption budgets are not served yet, so none does.
+
+use serde_json::Value;
+use shim_model::resource::KindRef;
+use shim_model::status::{self, Status};
+
+use crate::deletion::DeleteOptions;
+use crate::http::body::{self, Body, Response};
+use crate::http::objects::ResourceRequest;
+use crate::http::query::dry_run;
+use crate::http::{negotiation, reply};
+use crate::service::Api;
+
+const EVICTION: KindRef = KindRef { group: "policy", version: "v1", kind: "Eviction" };
+
+pub(super) async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) -> Result<Response, Status> {
+    let accepted = asked.accepted()?;
+    let call = asked.call("CreateOptions")?;
+    negotiation::body_media(asked.headers)?;
+    let bytes = body::read(body).await?;
+    let eviction = asked.decode(&bytes, EVICTION, &call)?.value;
+    let name = &asked.target.name;
+    let said = eviction["metadata"]["name"].as_str().unwrap_or("");
+    if !said.is_empty() && said != name {
+        return Err(status::bad_request(format!(
+            "name in URL does not match name in Eviction object: {name} vs {said}"
+        )));
+    }
+    let wanted = &eviction["deleteOptions"];
+    let text = |v: &Value| v.as_str().filter(|s| !s.is_empty()).map(str::to_owned);
+    let asked_dry: Vec<&str> =
+        wanted["dryRun"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let options = DeleteOptions {
+        grace_period_seconds: wanted["gracePeriodSeconds"].as_i64(),
+        uid: text(&wanted["preconditions"]["uid"]),
+        resource_version: text(&wanted["preconditions"]["resourceVersion"]),
+        dry_run: call.dry_run || dry_run(asked_dry.into_iter(), "DeleteOptions")?,
+        ..DeleteOptions::default()
+    };
+    api.registry.delete(asked.resource, &asked.target.namespace, name, &options).await?;
+    Ok(reply::value(201, accepted.media, &status::created().to_value()))
+}

@@ -1,0 +1,108 @@
+//! `pods/log`, `exec`, `attach` and `portforward`: checked here, carried out by the node's executor. Once a connection
+//! is upgraded its bytes pass untouched.
+
+use serde_json::Value;
+use shim_model::access;
+use shim_model::field::FieldError;
+use shim_model::status::{self, Status};
+
+use crate::http::body::{Request, Response};
+use crate::http::objects::ResourceRequest;
+use crate::http::query::Query;
+use crate::node_proxy;
+use crate::service::Api;
+
+pub(super) async fn serve(
+    api: &Api,
+    asked: &ResourceRequest<'_>,
+    request: Request,
+) -> Result<Response, Status> {
+    let (namespace, name) = (&asked.target.namespace, &asked.target.name);
+    let door = asked.target.subresource.as_str();
+    if door == "log" {
+        check_log_options(name, asked.query)?;
+    }
+    let pod = api.registry.get(asked.resource, namespace, name).await?.value();
+    let container = match door {
+        "portforward" => String::new(),
+        _ => container(&pod, name, asked.query.text("container"))?,
+    };
+    let node = access::text(&pod, &["spec", "nodeName"]);
+    if node.is_empty() {
+        // There is nothing to show yet, which is no error for logs.
+        return match door {
+            "log" => Ok(crate::http::reply::text(200, "")),
+            _ => Err(status::bad_request(format!("pod {name} does not have a host assigned"))),
+        };
+    }
+    if door == "portforward" {
+        for port in asked.query.all("ports").flat_map(|p| p.split(',')) {
+            if port.parse::<u64>().is_err() {
+                let shown = crate::http::query::quote(port);
+                return Err(status::bad_request(format!(
+                    "cannot convert to []int32: strconv.ParseUint: parsing {shown}: invalid syntax"
+                )));
+            }
+        }
+    }
+    let path = match door {
+        "log" => format!("/containerLogs/{namespace}/{name}/{container}"),
+        "portforward" => format!("/portForward/{namespace}/{name}"),
+        door => format!("/{door}/{namespace}/{name}/{container}"),
+    };
+    let raw_query = request.uri().query().unwrap_or("").to_owned();
+    let uri = if raw_query.is_empty() { path } else { format!("{path}?{raw_query}") };
+    match door {
+        "log" => node_proxy::fetch(&api.node_client, &api.nodes, node, &uri).await,
+        _ => node_proxy::upgrade(&api.node_client, &api.nodes, node, &uri, request).await,
+    }
+}
+
+/// The container that is meant.
+fn container(pod: &Value, name: &str, asked: &str) -> Result<String, Status> {
+    let names = |member: &str| -> Vec<String> {
+        let list = access::list(pod, &["spec", member]).iter();
+        list.map(|c| access::text(c, &["name"]).to_owned()).collect()
+    };
+    let (init, main, ephemeral) = (names("initContainers"), names("containers"), names("ephemeralContainers"));
+    if !asked.is_empty() {
+        let known = init.iter().chain(&main).chain(&ephemeral).any(|n| n == asked);
+        return match known {
+            true => Ok(asked.to_owned()),
+            false => Err(status::bad_request(format!("container {asked} is not valid for pod {name}"))),
+        };
+    }
+    match main.as_slice() {
+        [one] if init.is_empty() && ephemeral.is_empty() => Ok(one.clone()),
+        _ => {
+            let default = access::text(pod, &["metadata", "annotations", "kubectl.kubernetes.io/default-container"]);
+            if main.iter().any(|n| n == default) {
+                return Ok(default.to_owned());
+            }
+            let all: Vec<&str> = init.iter().chain(&main).chain(&ephemeral).map(String::as_str).collect();
+            Err(status::bad_request(format!(
+                "a container name must be specified for pod {name}, choose one of: [{}]",
+                all.join(" ")
+            )))
+        }
+    }
+}
+
+fn check_log_options(name: &str, query: &Query) -> Result<(), Status> {
+    let mut errors = Vec::new();
+    let tail = query.number("tailLines")?;
+    let bytes = query.number("limitBytes")?;
+    let since = query.number("sinceSeconds")?;
+    if let Some(n) = tail.filter(|n| *n < 0) {
+        errors.push(FieldError::invalid("tailLines", n, "must be greater than or equal to 0"));
+    }
+    if let Some(n) = bytes.filter(|n| *n < 1) {
+        errors.push(FieldError::invalid("limitBytes", n, "must be greater than 0"));
+    }
+    if since.is_some() && query.get("sinceTime").is_some() {
+        errors.push(FieldError::forbidden("", "at most one of `sinceTime` or `sinceSeconds` may be specified"));
+    } else if let Some(n) = since.filter(|n| *n < 1) {
+        errors.push(FieldError::invalid("sinceSeconds", n, "must be greater than 0"));
+    }
+    if errors.is_empty() { Ok(()) } else { Err(status::invalid("", "PodLogOptions", name, &errors)) }
+}

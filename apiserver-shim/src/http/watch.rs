@@ -1,0 +1,263 @@
+//! WATCH: frames of events, each event written by copying what the cache holds. A batch of events is one frame; under
+//! load a watcher is served at most every few milliseconds, so that its frames grow rather than its wake-ups.
+
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use serde_json::{Value, json};
+use shim_model::resource::Resource;
+use shim_model::status::{self, Status};
+use shim_model::table::{self, IncludeObject};
+use tokio::time::Instant;
+
+use super::body::{BoxError, Response, stream};
+use super::list::ListOptions;
+use super::negotiation::{Accepted, Shape};
+use super::query::Query;
+use super::{reply, shapes};
+use crate::object::write_resource_version;
+use crate::registry::Registry;
+use crate::watch_cache::{Delivery, Lagged, WatchFrom, Watcher};
+
+/// Least time between two frames of one watcher under load.
+const COALESCE: Duration = Duration::from_millis(4);
+/// Most events in one frame: with small objects a frame is then some 256 KiB.
+const FRAME_EVENTS_MAX: usize = 256;
+/// A frame that has this many bytes is sent.
+const FRAME_BYTES_MAX: usize = 256 * 1024;
+/// How often bookmarks are sent, as upstream does.
+const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+/// How long a watch lasts if the client does not say: between this and twice this, as upstream does.
+const WATCH_SECONDS_MIN: u64 = 1800;
+/// Longest watch that a client may ask for.
+const WATCH_SECONDS_MAX: i64 = 24 * 3600;
+
+/// How one watcher's events are written.
+struct Codec {
+    resource: &'static Resource,
+    shape: Shape,
+    include: IncludeObject,
+    headed: bool,
+}
+
+struct State {
+    registry: Registry,
+    watcher: Watcher,
+    codec: Codec,
+    bookmarks: bool,
+    /// The initial events are not yet closed by their bookmark.
+    initial_open: bool,
+    next_bookmark: Instant,
+    deadline: Instant,
+    last_frame: Instant,
+    done: bool,
+}
+
+/// Answers a WATCH.
+pub async fn watch(
+    registry: &Registry,
+    resource: &'static Resource,
+    options: &ListOptions,
+    accepted: Accepted,
+    query: &Query,
+) -> Result<Response, Status> {
+    let initial = query.get("sendInitialEvents").map(|_| query.flag("sendInitialEvents"));
+    let include = shapes::include_object(query)?;
+    let from = match (initial, options.revision) {
+        (Some(true), revision) => {
+            match revision {
+                None | Some(0) => registry.fresh().await.map(|_| ())?,
+                Some(oldest) => registry.wait_for(oldest).await?,
+            }
+            WatchFrom::Start
+        }
+        (Some(false), None | Some(0)) => WatchFrom::Now,
+        (None, None) => {
+            registry.fresh().await?;
+            WatchFrom::Start
+        }
+        (None, Some(0)) => WatchFrom::Start,
+        (_, Some(revision)) => WatchFrom::After(revision),
+    };
+    let seconds = match query.number("timeoutSeconds")? {
+        Some(asked) if asked > 0 => asked.min(WATCH_SECONDS_MAX) as u64,
+        _ => WATCH_SECONDS_MIN + u64::from(uuid::Uuid::new_v4().as_u128() as u16) % WATCH_SECONDS_MIN,
+    };
+    let codec = Codec { resource, shape: accepted.shape, include, headed: false };
+    let now = Instant::now();
+    let parts = match registry.watch(resource, from, options.selection.clone()) {
+        Err(lagged) => {
+            let status = too_old(options.revision.unwrap_or(0), lagged);
+            let frame = error_frame(&status);
+            stream(futures::stream::iter([Ok(frame)]))
+        }
+        Ok(watcher) => {
+            let state = State {
+                registry: registry.clone(),
+                watcher,
+                codec,
+                bookmarks: query.flag("allowWatchBookmarks"),
+                initial_open: initial == Some(true),
+                next_bookmark: now + BOOKMARK_EVERY,
+                deadline: now + Duration::from_secs(seconds),
+                last_frame: now - COALESCE,
+                done: false,
+            };
+            stream(futures::stream::unfold(state, |mut state| async move {
+                let frame = state.next().await?;
+                Some((Ok::<Bytes, BoxError>(frame), state))
+            }))
+        }
+    };
+    let mut response = reply::json(200, Bytes::new());
+    *response.body_mut() = parts;
+    Ok(response)
+}
+
+impl State {
+    /// The next frame; none when the watch is over.
+    async fn next(&mut self) -> Option<Bytes> {
+        if self.done {
+            return None;
+        }
+        let mut out = BytesMut::new();
+        loop {
+            // What was known before looking: if nothing is found, everything up to here has been seen.
+            let known = self.registry.progress();
+            match self.fill(&mut out) {
+                Err(lagged) => {
+                    self.done = true;
+                    out.extend_from_slice(&error_frame(&too_old(self.watcher.seen(), lagged)));
+                    return Some(out.freeze());
+                }
+                Ok(true) if !out.is_empty() => break,
+                Ok(_) => {}
+            }
+            if self.initial_open && !self.watcher.has_initial() {
+                self.initial_open = false;
+                self.codec.write_bookmark(known.max(self.watcher.seen()), true, &mut out);
+                break;
+            }
+            if !out.is_empty() {
+                break;
+            }
+            let now = Instant::now();
+            if now >= self.deadline {
+                return None;
+            }
+            if now >= self.next_bookmark && self.bookmarks {
+                self.next_bookmark = now + BOOKMARK_EVERY;
+                self.codec.write_bookmark(known.max(self.watcher.seen()), false, &mut out);
+                break;
+            }
+            self.wait(now).await;
+        }
+        self.last_frame = Instant::now();
+        Some(out.freeze())
+    }
+
+    /// Writes what is there; says whether the frame is full.
+    fn fill(&mut self, out: &mut BytesMut) -> Result<bool, Lagged> {
+        loop {
+            let before = self.watcher.seen();
+            let had_initial = self.watcher.has_initial();
+            let batch = self.watcher.poll(FRAME_EVENTS_MAX)?;
+            for delivery in &batch.deliveries {
+                self.codec.write(delivery, out);
+            }
+            if out.len() >= FRAME_BYTES_MAX {
+                return Ok(true);
+            }
+            if batch.deliveries.is_empty() && batch.revision == before && !had_initial {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Sleeps until there may be something to say, and a little longer if the last frame has only just gone out.
+    async fn wait(&mut self, now: Instant) {
+        let until = if self.bookmarks { self.deadline.min(self.next_bookmark) } else { self.deadline };
+        if tokio::time::timeout_at(until, self.watcher.changed()).await.is_err() {
+            return;
+        }
+        let earliest = self.last_frame + COALESCE;
+        if now < earliest {
+            tokio::time::sleep_until(earliest).await;
+        }
+    }
+}
+
+impl Codec {
+    fn write(&mut self, delivery: &Delivery, out: &mut BytesMut) {
+        out.extend_from_slice(b"{\"type\":\"");
+        out.extend_from_slice(delivery.kind.as_str().as_bytes());
+        out.extend_from_slice(b"\",\"object\":");
+        match self.shape {
+            Shape::Object if shapes::is_native(self.resource) => delivery.object.write(delivery.revision, out),
+            Shape::Object => out.extend_from_slice(&self.converted(delivery)),
+            Shape::Metadata | Shape::MetadataList => match delivery.shared() {
+                Some(change) => {
+                    let made = || shapes::partial(&delivery.object, delivery.revision);
+                    out.extend_from_slice(change.shapes.partial.get_or_init(made));
+                }
+                None => out.extend_from_slice(&shapes::partial(&delivery.object, delivery.revision)),
+            },
+            Shape::Table => self.write_table(delivery, out),
+        }
+        out.extend_from_slice(b"}\n");
+    }
+
+    fn converted(&self, delivery: &Delivery) -> Vec<u8> {
+        let mut value = shapes::value_of(self.resource, &delivery.object);
+        value["metadata"]["resourceVersion"] = delivery.revision.to_string().into();
+        value.to_string().into_bytes()
+    }
+
+    /// The first event carries the columns' definitions, later ones do not.
+    fn write_table(&mut self, delivery: &Delivery, out: &mut BytesMut) {
+        let columns = (!std::mem::replace(&mut self.headed, true)).then(|| table::columns(self.resource));
+        let metadata = json!({"resourceVersion": delivery.revision.to_string()});
+        let mut frame = table::table(columns, Vec::new(), metadata);
+        frame["rows"] = json!([]);
+        let text = frame.to_string();
+        // The row is shared between watchers that include the same; most include metadata.
+        let row = || Bytes::from(shapes::row_of(self.resource, &delivery.object, self.include).to_string());
+        let row = match delivery.shared().filter(|_| self.include == IncludeObject::Metadata) {
+            Some(change) => change.shapes.table_row.get_or_init(row).clone(),
+            None => row(),
+        };
+        match text.rsplit_once("\"rows\":[]") {
+            Some((head, tail)) => {
+                out.extend_from_slice(head.as_bytes());
+                out.extend_from_slice(b"\"rows\":[");
+                out.extend_from_slice(&row);
+                out.put_u8(b']');
+                out.extend_from_slice(tail.as_bytes());
+            }
+            None => out.extend_from_slice(text.as_bytes()),
+        }
+    }
+
+    fn write_bookmark(&self, revision: u64, ends_initial: bool, out: &mut BytesMut) {
+        let (api_version, kind) = match self.shape {
+            Shape::Object => (self.resource.api_version(), self.resource.kind),
+            Shape::Table => ("meta.k8s.io/v1".to_owned(), "Table"),
+            _ => ("meta.k8s.io/v1".to_owned(), "PartialObjectMetadata"),
+        };
+        let mark = if ends_initial { ",\"annotations\":{\"k8s.io/initial-events-end\":\"true\"}" } else { "" };
+        let rest = if self.shape == Shape::Table { ",\"columnDefinitions\":[],\"rows\":[]" } else { "" };
+        out.extend_from_slice(b"{\"type\":\"BOOKMARK\",\"object\":{");
+        out.extend_from_slice(format!("\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{{").as_bytes());
+        write_resource_version(revision, out);
+        out.extend_from_slice(format!("{mark}}}{rest}}}}}\n").as_bytes());
+    }
+}
+
+fn too_old(requested: u64, lagged: Lagged) -> Status {
+    status::too_old(requested, lagged.oldest)
+}
+
+fn error_frame(status: &Status) -> Bytes {
+    let event: Value = json!({"type": "ERROR", "object": status.to_value()});
+    Bytes::from(event.to_string() + "\n")
+}

@@ -1,0 +1,370 @@
+//! The only writer of user intent. A request that was decoded goes through defaults, managed fields, admission and the
+//! rules of its kind into one store transaction, and again from the start if it lost a race.
+//!
+//! Order, as upstream's: default → managed fields → admission → prepare and validate → write.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use shim_core::kinds::{self, CreateContext, Door};
+use shim_model::access;
+use shim_model::managed_fields::{self, Writer};
+use shim_model::patch::{self, PatchKind};
+use shim_model::resource::{KindRef, Resource};
+use shim_model::schema::Strictness;
+use shim_model::status::{self, Status};
+
+use crate::authentication::User;
+use crate::event_versions;
+use crate::http::query::quote;
+use crate::http::shapes::is_native;
+use crate::object::{Object, set_resource_version};
+use crate::registry::{
+    CONFLICT_RETRIES_MAX, Claims, Expect, Registry, WriteError, generate_name, is_released, now, release_all,
+};
+use crate::service_addresses::{self, Allocator};
+
+mod admission;
+
+/// How often a generated name that is taken is drawn anew (as upstream).
+const GENERATE_NAME_TRIES: usize = 8;
+
+/// Who writes, and how.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The user.
+    pub user: User,
+    /// The name under which fields are owned.
+    pub manager: String,
+    /// Only say what would be written.
+    pub dry_run: bool,
+    /// What to do about unknown members of patches' outcomes.
+    pub strictness: Strictness,
+}
+
+impl Call {
+    /// A call from inside the process.
+    pub fn internal(manager: &str) -> Call {
+        Call {
+            user: User::system(manager),
+            manager: manager.to_owned(),
+            dry_run: false,
+            strictness: Strictness::Ignore,
+        }
+    }
+}
+
+/// What a write gave.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The object as it is now (or would be), with its resourceVersion if it was written.
+    pub object: Value,
+    /// The cached form, if it was written.
+    pub stored: Option<Arc<Object>>,
+    /// Whether it is new.
+    pub created: bool,
+    /// For `Warning` headers.
+    pub warnings: Vec<String>,
+}
+
+/// Writes what users want.
+#[derive(Clone)]
+pub struct Pipeline {
+    registry: Registry,
+    addresses: Arc<Allocator>,
+}
+
+/// Where an update goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// Resource.
+    pub resource: &'static Resource,
+    /// Main object or which subresource.
+    pub door: Door,
+    /// Namespace of the request.
+    pub namespace: &'a str,
+    /// Name of the request.
+    pub name: &'a str,
+}
+
+impl Place<'_> {
+    fn subresource(&self) -> &'static str {
+        match self.door {
+            Door::Main => "",
+            Door::Status => "status",
+            Door::Other(name) => name,
+        }
+    }
+
+    /// The kind that owns the fields: the object's, whatever the door.
+    fn kind(&self) -> KindRef {
+        self.resource.kind_ref()
+    }
+}
+
+impl Pipeline {
+    /// A pipeline over a registry.
+    pub fn new(registry: Registry) -> Pipeline {
+        Pipeline { registry, addresses: Arc::new(Allocator::default()) }
+    }
+
+    /// The registry below.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Creates an object that was decoded.
+    pub async fn create(
+        &self,
+        resource: &'static Resource,
+        namespace: &str,
+        decoded: Value,
+        call: &Call,
+    ) -> Result<Outcome, Status> {
+        let mut last = Err(status::internal("no attempt was made"));
+        for _ in 0..GENERATE_NAME_TRIES {
+            last = self.create_once(resource, namespace, decoded.clone(), call).await;
+            let generated = access::text(&decoded, &["metadata", "name"]).is_empty();
+            match &last {
+                Err(status) if generated && status.reason == "AlreadyExists" => {}
+                _ => break,
+            }
+        }
+        last
+    }
+
+    async fn create_once(
+        &self,
+        resource: &'static Resource,
+        namespace: &str,
+        mut object: Value,
+        call: &Call,
+    ) -> Result<Outcome, Status> {
+        let kind = kinds::of(resource);
+        kind.default(&mut object);
+        self.record(resource.kind_ref(), "", None, &mut object, call);
+        let guard = self.admit_create(resource, namespace, &mut object, call).await?;
+        let suffix = generate_name("");
+        let uid = uuid::Uuid::new_v4().to_string();
+        let context = CreateContext { namespace, uid: &uid, now: now(), suffix: &suffix };
+        let warnings = kind.warnings(&object, None);
+        let prepared = object;
+        let mut refused = None;
+        for _ in 0..CONFLICT_RETRIES_MAX {
+            let mut object = prepared.clone();
+            // A dry run must find the addresses free too, but takes none.
+            let lease = self.addresses.allocate(&self.registry, resource, &mut object, None, &refused)?;
+            kinds::begin_create(resource, &mut object, &context)?;
+            let name = access::text(&object, &["metadata", "name"]).to_owned();
+            if call.dry_run {
+                if self.registry.get(resource, namespace, &name).await.is_ok() {
+                    return Err(self.exists(resource, namespace, &name));
+                }
+                return Ok(Outcome { object, stored: None, created: true, warnings });
+            }
+            let stored = if is_native(resource) { object } else { event_versions::to_core(object) };
+            let mut claims = lease.claims();
+            claims.hold.extend(guard.clone());
+            match self.registry.write(resource, &stored, Expect::Absent, &claims).await {
+                Ok(object) => {
+                    let value = crate::http::shapes::value_of(resource, &object);
+                    return Ok(Outcome { object: value, stored: Some(object), created: true, warnings });
+                }
+                Err(WriteError::Conflict(found)) => {
+                    let dying = found.is_some_and(|o| o.header().deletion_timestamp.is_some());
+                    return Err(match dying {
+                        true => status::already_exists_terminating(resource, &name),
+                        false => status::already_exists(resource, &name),
+                    });
+                }
+                Err(WriteError::Claimed(key)) => {
+                    if guard.iter().any(|(k, _)| *k == key) {
+                        // The namespace has changed under us: look at it again.
+                        return Box::pin(self.create_once(resource, namespace, prepared, call)).await;
+                    }
+                    refused = Some(key);
+                }
+                Err(WriteError::Status(status)) => return Err(status),
+            }
+        }
+        Err(status::service_unavailable("no free service address could be found"))
+    }
+
+    fn exists(&self, resource: &Resource, namespace: &str, name: &str) -> Status {
+        let found = self.registry.peek(resource, namespace, name);
+        match found.is_some_and(|o| o.header().deletion_timestamp.is_some()) {
+            true => status::already_exists_terminating(resource, name),
+            false => status::already_exists(resource, name),
+        }
+    }
+
+    /// Replaces an object by one that was decoded.
+    pub async fn update(&self, place: Place<'_>, mut decoded: Value, call: &Call) -> Result<Outcome, Status> {
+        kinds::check_identity(place.resource, place.namespace, place.name, &mut decoded)?;
+        self.apply(place, call, |_| Ok((decoded.clone(), Vec::new()))).await
+    }
+
+    /// Patches an object.
+    pub async fn patch(
+        &self,
+        place: Place<'_>,
+        kind: PatchKind,
+        body: &[u8],
+        call: &Call,
+    ) -> Result<Outcome, Status> {
+        self.apply(place, call, |current| {
+            let mut decoded = patch::apply(kind, current, body, place.resource.kind_ref(), call.strictness)?;
+            kinds::check_identity(place.resource, place.namespace, place.name, &mut decoded.value)?;
+            Ok((decoded.value, decoded.warnings))
+        })
+        .await
+    }
+
+    /// Reads, changes and writes until nobody was faster. `change` makes the wanted object of the current one.
+    pub async fn apply(
+        &self,
+        place: Place<'_>,
+        call: &Call,
+        mut change: impl FnMut(&Value) -> Result<(Value, Vec<String>), Status>,
+    ) -> Result<Outcome, Status> {
+        let Place { resource, namespace, name, .. } = place;
+        let mut current = match self.registry.get(resource, namespace, name).await {
+            Ok(object) => object,
+            Err(absent) if absent.code == 404 && self.creates(place) => {
+                let (object, _) = change(&Value::Null)?;
+                return self.create(resource, namespace, object, call).await;
+            }
+            Err(absent) => return Err(absent),
+        };
+        let mut refused = None;
+        for _ in 0..CONFLICT_RETRIES_MAX {
+            let old = crate::http::shapes::value_of(resource, &current);
+            let (new, mut warnings) = change(&old)?;
+            check_versions(resource, &old, &new, current.revision)?;
+            let (new, lease) = self.prepare(place, &old, new, call, &refused)?;
+            warnings.extend(kinds::of(resource).warnings(&new, Some(&old)));
+            let done = |object: Value, stored| Outcome { object, stored, created: false, warnings: warnings.clone() };
+            if new == old {
+                return Ok(done(old, Some(current)));
+            }
+            if call.dry_run {
+                return Ok(done(new, None));
+            }
+            match self.put(resource, new, &current, lease.claims()).await {
+                Ok((object, stored)) => return Ok(done(object, stored)),
+                Err(WriteError::Conflict(Some(newer))) => current = newer,
+                Err(WriteError::Conflict(None)) => return Err(status::not_found(resource, name)),
+                Err(WriteError::Claimed(key)) => refused = Some(key),
+                Err(WriteError::Status(status)) => return Err(status),
+            }
+        }
+        Err(status::modified(resource, name))
+    }
+
+    fn creates(&self, place: Place<'_>) -> bool {
+        place.door == Door::Main && kinds::of(place.resource).create_on_update()
+    }
+
+    /// Everything between a wanted object and its write.
+    fn prepare(
+        &self,
+        place: Place<'_>,
+        old: &Value,
+        mut new: Value,
+        call: &Call,
+        refused: &Option<store::Key>,
+    ) -> Result<(Value, service_addresses::Lease), Status> {
+        let resource = place.resource;
+        kinds::of(resource).default(&mut new);
+        self.record(place.kind(), place.subresource(), Some(old), &mut new, call);
+        admission::update(resource, place.door, &mut new, old)?;
+        // Addresses that the old object has stay its own; the new one may need more.
+        let lease = match place.door {
+            Door::Main => {
+                self.addresses.allocate(&self.registry, resource, &mut new, Some(old), refused)?
+            }
+            _ => service_addresses::Lease::default(),
+        };
+        kinds::begin_update(resource, place.door, &mut new, old)?;
+        let version = old["metadata"]["resourceVersion"].clone();
+        access::object_mut(&mut new, &["metadata"]).insert("resourceVersion".into(), version);
+        Ok((new, lease))
+    }
+
+    async fn put(
+        &self,
+        resource: &Resource,
+        new: Value,
+        current: &Object,
+        claims: Claims,
+    ) -> Result<(Value, Option<Arc<Object>>), WriteError> {
+        let stored = if is_native(resource) { new } else { event_versions::to_core(new) };
+        if is_released(resource, &stored) {
+            let claims = release_all(resource, &stored);
+            let (namespace, name) = (current.namespace(), current.name());
+            let revision = self.registry.remove(resource, namespace, name, current.revision, &claims).await?;
+            let mut last = stored;
+            set_resource_version(&mut last, revision);
+            return Ok((last, None));
+        }
+        let expect = Expect::Revision(current.revision);
+        let object = self.registry.write(resource, &stored, expect, &claims).await?;
+        Ok((crate::http::shapes::value_of(resource, &object), Some(object)))
+    }
+
+    fn record(&self, kind: KindRef, subresource: &str, old: Option<&Value>, new: &mut Value, call: &Call) {
+        let reset: &[&[&str]] = match subresource {
+            "" => &[&["status"]],
+            "status" => &[&["spec"]],
+            _ => &[],
+        };
+        let writer = Writer { manager: &call.manager, kind, subresource, now: now(), reset };
+        managed_fields::record_update(old, new, writer);
+    }
+
+    async fn admit_create(
+        &self,
+        resource: &'static Resource,
+        namespace: &str,
+        object: &mut Value,
+        call: &Call,
+    ) -> Result<Vec<(store::Key, u64)>, Status> {
+        admission::create(&self.registry, resource, namespace, object, call).await
+    }
+}
+
+/// UID and resourceVersion of a body are preconditions.
+fn check_versions(resource: &Resource, old: &Value, new: &Value, revision: u64) -> Result<(), Status> {
+    let name = access::text(old, &["metadata", "name"]);
+    let (uid, found) = (access::text(new, &["metadata", "uid"]), access::text(old, &["metadata", "uid"]));
+    if !uid.is_empty() && uid != found {
+        let namespace = access::text(old, &["metadata", "namespace"]);
+        let key = crate::watch_cache::key_of(namespace, name);
+        let why = format!(
+            "StorageError: invalid object, Code: 4, Key: /registry/{}/{key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {found}",
+            resource.plural
+        );
+        return Err(status::conflict(resource, name, why));
+    }
+    let version = access::text(new, &["metadata", "resourceVersion"]);
+    if version.is_empty() {
+        if kinds::of(resource).unconditional_update() {
+            return Ok(());
+        }
+        let error = shim_model::field::FieldError::invalid_shown(
+            "metadata.resourceVersion",
+            "0x0",
+            "must be specified for an update",
+        );
+        return Err(status::invalid(resource.group, resource.kind, name, &[error]));
+    }
+    match version.parse::<u64>() {
+        Ok(0) if kinds::of(resource).unconditional_update() => Ok(()),
+        Ok(version) if version == revision => Ok(()),
+        Ok(_) => Err(status::modified(resource, name)),
+        Err(_) => Err(status::unclassified(format!(
+            "strconv.ParseUint: parsing {}: invalid syntax",
+            quote(version)
+        ))),
+    }
+}

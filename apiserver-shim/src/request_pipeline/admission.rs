@@ -1,0 +1,85 @@
+//! Admission: what may be written where, by looking at other objects. Verdicts that need none are the kinds' own.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use shim_core::kinds::Door;
+use shim_model::access;
+use shim_model::resource::{self, Resource};
+use shim_model::status::{self, Status};
+use store::Key;
+
+use super::Call;
+use crate::registry::{Registry, store_key};
+
+/// How long a Pod waits for its namespace's default service account, which a controller makes.
+const DEFAULT_ACCOUNT_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// Admits a create. The keys that are answered must still be at their revisions when the object is written.
+pub(super) async fn create(
+    registry: &Registry,
+    resource: &Resource,
+    namespace: &str,
+    object: &mut Value,
+    _call: &Call,
+) -> Result<Vec<(Key, u64)>, Status> {
+    if !resource.namespaced {
+        return Ok(Vec::new());
+    }
+    let namespaces = resource::find("", "v1", "namespaces").expect("invariant: namespaces are served");
+    let found = match registry.peek(namespaces, "", namespace) {
+        Some(found) => found,
+        None => registry.get(namespaces, "", namespace).await?,
+    };
+    if found.header().deletion_timestamp.is_some() {
+        return Err(terminating(resource, namespace, object));
+    }
+    if resource.group.is_empty() && resource.kind == "Pod" {
+        service_account(registry, namespace, object).await?;
+    }
+    Ok(vec![(store_key(namespaces, "", namespace), found.revision)])
+}
+
+/// Admits an update.
+pub(super) fn update(_resource: &Resource, _door: Door, _new: &mut Value, _old: &Value) -> Result<(), Status> {
+    Ok(())
+}
+
+fn terminating(resource: &Resource, namespace: &str, object: &Value) -> Status {
+    let name = access::text(object, &["metadata", "name"]);
+    let why = format!(
+        "unable to create new content in namespace {namespace} because it is being terminated"
+    );
+    let mut status = status::forbidden(resource.group, resource.plural, name, why);
+    if let Some(details) = &mut status.details {
+        details.causes = vec![shim_model::status::Cause {
+            reason: "NamespaceTerminating".into(),
+            message: format!("namespace {namespace} is being terminated"),
+            field: "metadata.namespace".into(),
+        }];
+    }
+    status
+}
+
+/// Gives a Pod its service account and the token's volume.
+async fn service_account(registry: &Registry, namespace: &str, pod: &mut Value) -> Result<(), Status> {
+    let accounts = resource::find("", "v1", "serviceaccounts").expect("invariant: accounts are served");
+    let asked = access::text(pod, &["spec", "serviceAccountName"]).to_owned();
+    let name = if asked.is_empty() { "default".to_owned() } else { asked };
+    let deadline = tokio::time::Instant::now() + DEFAULT_ACCOUNT_WAIT_MAX;
+    let account = loop {
+        if let Some(found) = registry.peek(accounts, namespace, &name) {
+            break found.value();
+        }
+        if name != "default" || tokio::time::Instant::now() >= deadline {
+            let why = format!(
+                "error looking up service account {namespace}/{name}: serviceaccount \"{name}\" not found"
+            );
+            let pod_name = access::text(pod, &["metadata", "name"]);
+            return Err(status::forbidden("", "pods", pod_name, why));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    shim_core::kinds::admission::service_account(pod, &account, &crate::registry::generate_name(""));
+    Ok(())
+}
