@@ -21,6 +21,7 @@ use kernel_model::{
 };
 use tokio::{net::TcpListener, sync::mpsc};
 
+pub use crate::agent_driver::checkpoint_log::LogError;
 pub use machine::detect_resources;
 
 use crate::{
@@ -95,7 +96,7 @@ pub enum AgentError {
     InUse(PathBuf),
     /// The checkpoint cannot be read.
     #[error("agent checkpoint: {0}")]
-    Checkpoint(#[from] crate::agent_driver::checkpoint_log::LogError),
+    Checkpoint(#[from] LogError),
     /// The address of the door is taken.
     #[error("agent cannot listen on {0}: {1}")]
     Listen(SocketAddr, io::Error),

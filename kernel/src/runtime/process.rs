@@ -51,7 +51,11 @@ impl Process {
 
     /// Waits for the end of a process that need not be a child.
     pub(crate) async fn wait(&self) {
-        if let Some(end) = self.open().and_then(|fd| AsyncFd::register(fd).ok()) {
+        // Deprecated for types whose descriptor may change or close under it, which an owned one cannot; what replaces
+        // it is unsafe.
+        #[allow(deprecated)]
+        let watched = self.open().and_then(|fd| AsyncFd::new(fd).ok());
+        if let Some(end) = watched {
             let _ = end.readable().await;
             return;
         }

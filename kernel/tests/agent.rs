@@ -1,0 +1,109 @@
+//! An agent with real processes under a real master: tasks run, are killed, and live through the agent's own death.
+//!
+//! Command tasks run `BINARY command-executor`. Here the binary is a script that calls this test program again, where the
+//! test named `command_executor_entry` becomes the executor.
+
+#[path = "agent/cluster.rs"]
+mod cluster;
+
+use std::{fs, time::Duration};
+
+use kernel::agent::ShutdownKind;
+use kernel_model::task::TaskState::*;
+
+use cluster::Cluster;
+
+#[test]
+fn command_executor_entry() {
+    if std::env::var("MESOS_EXECUTOR_ID").is_ok() {
+        let code = kernel::command_executor::run();
+        std::process::exit(i32::from(code != std::process::ExitCode::SUCCESS));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shell_task_runs_to_its_end() {
+    let mut cluster = Cluster::start().await;
+    cluster.launch("t1", "echo hello from $MESOS_EXECUTOR_ID; exit 0").await;
+    assert_eq!(cluster.states_until_end("t1").await, [Starting, Running, Finished]);
+    let sandbox = cluster.sandbox("t1");
+    assert!(fs::read_to_string(sandbox.join("stdout")).unwrap().contains("hello from t1"));
+    cluster.launch("t2", "exit 7").await;
+    assert_eq!(cluster.states_until_end("t2").await, [Starting, Running, Failed]);
+    assert_eq!(cluster.last.message.as_deref(), Some("Command exited with status 7"));
+    assert!(!cluster.last.extra.is_empty(), "the agent tells the container");
+    cluster.no_process_left().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_gives_grace_and_then_ends_all_of_the_group() {
+    let mut cluster = Cluster::start().await;
+    cluster.launch("t1", "trap 'echo asked' TERM; touch ready; sleep 1000 & while :; do sleep 1; done").await;
+    cluster.wait_for_file("t1", "ready").await;
+    cluster.kill("t1", Duration::from_millis(300)).await;
+    assert_eq!(cluster.states_until_end("t1").await, [Starting, Running, Killing, Killed]);
+    assert_eq!(cluster.last.message.as_deref(), Some("Command terminated with signal Killed"));
+    let output = fs::read_to_string(cluster.sandbox("t1").join("stdout")).unwrap();
+    assert!(output.contains("asked"));
+    cluster.no_process_left().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_lives_through_the_death_of_its_agent() {
+    let mut cluster = Cluster::start().await;
+    cluster.launch("t1", "echo $$ >> pids; while ! test -e go; do sleep 0.05; done").await;
+    cluster.wait_for_file("t1", "pids").await;
+    assert_eq!(cluster.next_state("t1").await, Starting);
+    assert_eq!(cluster.next_state("t1").await, Running);
+    cluster.crash_agent().await;
+    fs::write(cluster.sandbox("t1").join("go"), "").unwrap();
+    cluster.wait_for_exit("t1").await;
+    cluster.restart_agent().await;
+    assert_eq!(cluster.next_state("t1").await, Finished);
+    let pids = fs::read_to_string(cluster.sandbox("t1").join("pids")).unwrap();
+    assert_eq!(pids.lines().count(), 1, "the task was started once");
+    cluster.launch("t2", "true").await;
+    assert_eq!(cluster.states_until_end("t2").await, [Starting, Running, Finished]);
+    cluster.no_process_left().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_orderly_stop_ends_every_task() {
+    let mut cluster = Cluster::start().await;
+    cluster.launch("t1", "touch ready; sleep 1000").await;
+    cluster.wait_for_file("t1", "ready").await;
+    cluster.stop_agent(ShutdownKind::StopTasks).await;
+    cluster.no_process_left().await;
+    cluster.restart_agent().await;
+    assert_eq!(cluster.states_until_end("t1").await.last(), Some(&Killed));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_started_says_why() {
+    let mut cluster = Cluster::start().await;
+    cluster.launch_with("t1", |task| {
+        let command = task.command.as_mut().unwrap();
+        command.user = Some("nobody-of-this-name".into());
+    });
+    cluster.flush().await;
+    assert_eq!(cluster.states_until_end("t1").await, [Failed]);
+    let message = cluster.last.message.clone().unwrap();
+    assert_eq!(message, "user 'nobody-of-this-name' does not exist on this machine");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_short_tasks_take_seconds() {
+    let mut cluster = Cluster::start().await;
+    let begun = std::time::Instant::now();
+    let names: Vec<String> = (0..200).map(|n| format!("s{n}")).collect();
+    for name in &names {
+        cluster.launch_with(name, |_| {});
+    }
+    cluster.flush().await;
+    for name in &names {
+        assert_eq!(cluster.states_until_end(name).await.last(), Some(&Finished), "{name}");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(60), "200 tasks took {:?}", begun.elapsed());
+    eprintln!("200 tasks took {:?}", begun.elapsed());
+    cluster.no_process_left().await;
+}

@@ -1,0 +1,268 @@
+//! One master, one agent and one framework, in this process.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    fs,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use kernel::{
+    agent::{self, AgentHandle, AgentOptions, ShutdownKind},
+    driver::{InProcessDriver, SchedulerDriver},
+    server::{self, MasterHandle, MasterOptions},
+};
+use kernel_model::{
+    executor::CommandInfo,
+    framework::{FrameworkCapability, FrameworkInfo},
+    ids::{AgentId, FrameworkId},
+    labels::Labels,
+    offer::{Filters, Offer},
+    resources::Resources,
+    roles::Role,
+    scheduler::{Call, Event, Operation, Subscribe},
+    task::{TaskInfo, TaskState, TaskStatus},
+};
+use tokio::sync::mpsc;
+
+/// Nothing in these tests takes longer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub struct Cluster {
+    _master: MasterHandle,
+    driver: InProcessDriver,
+    dialer: Arc<dyn kernel::agent_link::Dialer>,
+    events: mpsc::Receiver<Event>,
+    framework_id: FrameworkId,
+    agent: Option<AgentHandle>,
+    agent_address: SocketAddr,
+    work_dir: tempfile::TempDir,
+    waiting: Vec<TaskInfo>,
+    offers: Vec<Offer>,
+    statuses: BTreeMap<String, VecDeque<TaskStatus>>,
+    /// An update is delivered again if its acknowledgement was lost.
+    seen: BTreeSet<kernel_model::ids::UpdateId>,
+    pub last: TaskStatus,
+}
+
+fn framework() -> FrameworkInfo {
+    FrameworkInfo {
+        user: "root".into(),
+        name: "test".into(),
+        id: None,
+        failover_timeout: Duration::from_secs(600),
+        checkpoint: true,
+        roles: vec![Role::any()],
+        hostname: String::new(),
+        principal: None,
+        webui_url: String::new(),
+        capabilities: BTreeSet::from([
+            FrameworkCapability::PartitionAware,
+            FrameworkCapability::TaskKillingState,
+            FrameworkCapability::MultiRole,
+        ]),
+        labels: Labels::default(),
+        extra: Bytes::new(),
+    }
+}
+
+impl Cluster {
+    pub async fn start() -> Self {
+        let store = Arc::new(store::MemoryStore::new());
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let master = server::start(MasterOptions::new(store, listen)).await.unwrap();
+        let driver = master.in_process_driver();
+        let subscribe = Subscribe { framework: framework(), suppressed_roles: BTreeSet::new() };
+        let mut events = driver.subscribe(subscribe).await.unwrap();
+        let Some(Event::Subscribed { framework_id, .. }) = events.recv().await else { panic!("not subscribed") };
+        let mut cluster = Self {
+            dialer: Arc::new(master.attach_agent()),
+            _master: master,
+            driver,
+            events,
+            framework_id,
+            agent: None,
+            agent_address: listen,
+            work_dir: tempfile::tempdir().unwrap(),
+            waiting: Vec::new(),
+            offers: Vec::new(),
+            statuses: BTreeMap::new(),
+            seen: BTreeSet::new(),
+            last: TaskStatus::new(
+                "none".into(),
+                TaskState::Unknown,
+                kernel_model::task::Source::Master,
+                kernel_model::time::Time(0),
+            ),
+        };
+        cluster.restart_agent().await;
+        cluster
+    }
+
+    pub async fn restart_agent(&mut self) {
+        let binary = self.work_dir.path().join("binary");
+        let this = std::env::current_exe().unwrap();
+        let script = format!("#!/bin/sh\nexec {} --exact command_executor_entry --nocapture\n", this.display());
+        fs::write(&binary, script).unwrap();
+        fs::set_permissions(&binary, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let mut options = AgentOptions::new(self.work_dir.path(), binary);
+        options.listen = self.agent_address;
+        options.resources = Some("cpus:1000;mem:1000000".into());
+        let agent = agent::start(options, self.dialer.clone()).await.unwrap();
+        self.agent_address = agent.local_addr();
+        self.agent = Some(agent);
+    }
+
+    /// The agent vanishes as by SIGKILL: nothing is told to anybody.
+    pub async fn crash_agent(&mut self) {
+        self.agent.take().unwrap().shutdown(ShutdownKind::KeepTasks).await;
+        self.offers.clear();
+    }
+
+    pub async fn stop_agent(&mut self, kind: ShutdownKind) {
+        self.agent.take().unwrap().shutdown(kind).await;
+        self.offers.clear();
+    }
+
+    pub async fn launch(&mut self, id: &str, line: &str) {
+        self.launch_with(id, |task| task.command.as_mut().unwrap().value = Some(line.to_owned()));
+        self.flush().await;
+    }
+
+    /// Plans a launch of `true`, changed by `change`.
+    pub fn launch_with(&mut self, id: &str, change: impl FnOnce(&mut TaskInfo)) {
+        let command = CommandInfo { shell: true, value: Some("true".into()), ..CommandInfo::default() };
+        let mut task = TaskInfo {
+            name: id.into(),
+            task_id: id.into(),
+            agent_id: AgentId::from(""),
+            resources: Resources::default(),
+            executor: None,
+            command: Some(command),
+            kill_grace: None,
+            max_completion_time: None,
+            data: Bytes::new(),
+            labels: Labels::default(),
+            extra: Bytes::new(),
+        };
+        change(&mut task);
+        self.waiting.push(task);
+    }
+
+    /// Launches what is planned on the next offer.
+    pub async fn flush(&mut self) {
+        while self.offers.is_empty() {
+            self.event().await;
+        }
+        let offer = self.offers.remove(0);
+        let mut share: Resources = "cpus:0.1;mem:64".parse().unwrap();
+        share = share.allocated_to(&offer.role);
+        let tasks = self.waiting.drain(..).map(|task| TaskInfo {
+            agent_id: offer.agent_id.clone(),
+            resources: share.clone(),
+            ..task
+        });
+        let operations = vec![Operation::Launch { tasks: tasks.collect() }];
+        let filters = Filters { refuse: Duration::ZERO };
+        self.call(Call::Accept { offer_ids: vec![offer.id], operations, filters }).await;
+    }
+
+    pub async fn kill(&self, id: &str, grace: Duration) {
+        self.call(Call::Kill { task_id: id.into(), agent_id: None, grace: Some(grace) }).await;
+    }
+
+    async fn call(&self, call: Call) {
+        self.driver.call(&self.framework_id, call).await.unwrap();
+    }
+
+    async fn event(&mut self) {
+        let event = tokio::time::timeout(PATIENCE, self.events.recv()).await.expect("an event in time");
+        match event.expect("the stream lives") {
+            Event::Offers { offers } => self.offers.extend(offers),
+            Event::Rescind { offer_id } => self.offers.retain(|offer| offer.id != offer_id),
+            Event::Update { status } => {
+                if let (Some(uuid), Some(agent_id)) = (status.uuid, status.agent_id.clone()) {
+                    let task_id = status.task_id.clone();
+                    self.call(Call::Acknowledge { agent_id, task_id, uuid }).await;
+                    if !self.seen.insert(uuid) {
+                        return;
+                    }
+                    let queue = self.statuses.entry(status.task_id.to_string()).or_default();
+                    queue.push_back(status);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    pub async fn next_state(&mut self, id: &str) -> TaskState {
+        loop {
+            if let Some(status) = self.statuses.get_mut(id).and_then(VecDeque::pop_front) {
+                let state = status.state;
+                self.last = status;
+                return state;
+            }
+            self.event().await;
+        }
+    }
+
+    pub async fn states_until_end(&mut self, id: &str) -> Vec<TaskState> {
+        let mut states = Vec::new();
+        while states.last().is_none_or(|state: &TaskState| !state.is_terminal()) {
+            states.push(self.next_state(id).await);
+        }
+        states
+    }
+
+    /// The latest sandbox of a command task.
+    pub fn sandbox(&self, id: &str) -> PathBuf {
+        let slaves = self.work_dir.path().join("slaves");
+        let agent = fs::read_dir(slaves).unwrap().next().unwrap().unwrap().path();
+        let framework = agent.join("frameworks").join(self.framework_id.as_str());
+        framework.join("executors").join(id).join("runs").join("latest")
+    }
+
+    pub async fn wait_for_file(&self, id: &str, name: &str) {
+        wait_until(name, || {
+            let slaves = self.work_dir.path().join("slaves");
+            slaves.exists() && fs::read(self.sandbox(id).join(name)).is_ok()
+        })
+        .await;
+    }
+
+    /// Waits until the task's own process has ended.
+    pub async fn wait_for_exit(&self, id: &str) {
+        let pid = fs::read_to_string(self.sandbox(id).join("pids")).unwrap();
+        let stat = format!("/proc/{}/stat", pid.trim());
+        wait_until("the task's end", || fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z"))).await;
+    }
+
+    /// No process of a task, and no cgroup, is left on the machine.
+    pub async fn no_process_left(&self) {
+        let work_dir = self.work_dir.path().display().to_string();
+        wait_until("all processes to end", || {
+            let processes = fs::read_dir("/proc").unwrap().flatten();
+            let mut environments = processes.filter_map(|entry| fs::read(entry.path().join("environ")).ok());
+            !environments.any(|environment| {
+                let text = String::from_utf8_lossy(&environment).into_owned();
+                text.contains(&format!("MESOS_SANDBOX={work_dir}"))
+            })
+        })
+        .await;
+        wait_until("all notes to go", || {
+            fs::read_dir(self.work_dir.path().join("meta/containers")).map_or(true, |mut dir| dir.next().is_none())
+        })
+        .await;
+    }
+}
+
+async fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(tokio::time::Instant::now() < deadline, "waited too long for {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
