@@ -59,12 +59,11 @@ pub trait Store: Send + Sync {
     /// [`Error::Closed`]. Dropping the watch frees everything it held.
     async fn watch(&self, prefix: &str, after: Revision) -> Result<Watch, Error>;
 
-    /// Asks that every open watch tells how far it has come. With `true`, each will deliver a batch
-    /// at or beyond the revision that was current at this call, after all batches up to it: one
-    /// without events ([`crate::WatchBatch::is_progress`]) if there is no other. With `false`, this
-    /// backend cannot tell reliably (etcd before 3.4.25 and 3.5.8) and nothing will come: who must
-    /// not read anything stale reads from the store itself.
-    async fn request_progress(&self) -> Result<bool, Error>;
+    /// Asks that every open watch tells how far it has come: each will deliver a batch at or beyond
+    /// the revision that was current at this call, after all batches up to it: one without events
+    /// ([`crate::WatchBatch::is_progress`]) if there is no other. Progress may also come unasked.
+    /// In etcd this is a write, so ask only when something waits for it.
+    async fn request_progress(&self) -> Result<(), Error>;
 
     /// Forgets the history before `revision`: afterwards reads at, and watches from, anything
     /// older answer [`Error::Compacted`]. The newest state is not touched. Compacting what is

@@ -10,7 +10,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use etcd_client::{Client, CompactionOptions, ConnectOptions, GetOptions, KvClient, MaintenanceClient};
+use etcd_client::{Client, CompactionOptions, ConnectOptions, GetOptions, KvClient};
 use tokio::task::JoinHandle;
 
 use crate::contract::validate;
@@ -44,11 +44,11 @@ impl EtcdConfig {
     pub const DEFAULT_KEY_PREFIX: &str = "/catamaran";
 
     /// Takes a comma-separated list of `http://host:port`. Every key is kept in etcd under
-    /// `key_prefix`, so that several clusters can share one etcd; callers never see it.
+    /// `key_prefix` and a colon, so that several clusters can share one etcd; callers never see them.
     ///
     /// # Errors
     /// [`Error::Configuration`] for an endpoint that is not plain HTTP and for a key prefix that
-    /// does not begin with a slash or ends with one.
+    /// does not begin with a slash, ends with one or contains a colon.
     pub fn new(endpoints: &str, key_prefix: &str) -> Result<EtcdConfig, Error> {
         let invalid = |reason: String| Err(Error::Configuration { reason });
         let endpoints: Vec<String> = endpoints.split(',').map(|one| one.trim().to_owned()).collect();
@@ -74,8 +74,6 @@ pub struct EtcdStore {
     kv: KvClient,
     watches: watch::Opener,
     namespace: Namespace,
-    /// Whether this etcd's progress marks can be trusted.
-    tells_progress: bool,
     compaction: JoinHandle<()>,
 }
 
@@ -91,21 +89,15 @@ impl EtcdStore {
             .with_require_leader(true);
         let connected = Client::connect(&config.endpoints, Some(options)).await;
         let client = connected.map_err(|error| Error::Configuration { reason: error.to_string() })?;
-        let version = etcd_version(client.maintenance_client()).await.map_err(|error| match error {
-            Error::Unavailable { reason } => {
-                Error::Unavailable { reason: format!("etcd at {}: {reason}", config.endpoints.join(", ")) }
-            }
-            error => error,
-        })?;
         let kv = client.kv_client().max_decoding_message_size(ANSWER_BYTES_MAX);
         let watch_client = client.watch_client().max_decoding_message_size(ANSWER_BYTES_MAX);
-        let namespace = Namespace::new(config.key_prefix);
+        let namespace = Namespace::new(&config.key_prefix);
+        first_contact(kv.clone(), &config.endpoints).await?;
         Ok(EtcdStore {
             compaction: tokio::spawn(compaction::run(kv.clone())),
             watches: watch::Opener::new(watch_client, namespace.clone()),
             kv,
             namespace,
-            tells_progress: progress_is_reliable(&version),
         })
     }
 
@@ -222,11 +214,11 @@ impl Store for EtcdStore {
         }
     }
 
-    async fn request_progress(&self) -> Result<bool, Error> {
-        if self.tells_progress {
-            self.watches.request_progress(self.current_revision().await?);
-        }
-        Ok(self.tells_progress)
+    async fn request_progress(&self) -> Result<(), Error> {
+        // etcd's own progress marks can overtake events before 3.4.25 and 3.5.8 (its issue 15220),
+        // and Debian's is older. A written key cannot: it is an event like any other.
+        let mut kv = self.kv.clone();
+        within(kv.put(self.namespace.mark(), "", None)).await.map(drop)
     }
 
     async fn compact(&self, revision: Revision) -> Result<(), Error> {
@@ -249,22 +241,13 @@ async fn within<T>(answer: impl Future<Output = Result<T, etcd_client::Error>>) 
     }
 }
 
-async fn etcd_version(mut client: MaintenanceClient) -> Result<String, Error> {
-    match tokio::time::timeout(CONNECT_TIMEOUT, client.status()).await {
-        Ok(answer) => answer.map(|status| status.version().to_owned()).map_err(failed),
-        Err(_) => Err(Error::Unavailable { reason: format!("no answer within {CONNECT_TIMEOUT:?}") }),
-    }
-}
-
-/// Earlier etcd versions may send a progress mark before the events that it covers (etcd issue
-/// 15220, mended in 3.4.25 and 3.5.8).
-fn progress_is_reliable(version: &str) -> bool {
-    let mut numbers = version.split(['.', '-']).map(|number| number.parse::<u32>().unwrap_or(0));
-    let mut next = || numbers.next().unwrap_or(0);
-    match (next(), next(), next()) {
-        (3, 4, patch) => patch >= 25,
-        (3, 5, patch) => patch >= 8,
-        later => later >= (3, 6, 0),
+/// Any read: the client itself connects only when it is used.
+async fn first_contact(mut kv: KvClient, endpoints: &[String]) -> Result<(), Error> {
+    let unavailable =
+        |reason: String| Error::Unavailable { reason: format!("etcd at {}: {reason}", endpoints.join(", ")) };
+    match tokio::time::timeout(CONNECT_TIMEOUT, kv.get("/", None)).await {
+        Ok(answer) => answer.map(drop).map_err(|error| unavailable(failed(error).to_string())),
+        Err(_) => Err(unavailable(format!("no answer within {CONNECT_TIMEOUT:?}"))),
     }
 }
 

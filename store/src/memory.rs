@@ -59,9 +59,9 @@ impl Store for MemoryStore {
         self.published.watch(prefix, after)
     }
 
-    async fn request_progress(&self) -> Result<bool, Error> {
+    async fn request_progress(&self) -> Result<(), Error> {
         self.published.request_progress();
-        Ok(true)
+        Ok(())
     }
 
     async fn compact(&self, revision: Revision) -> Result<(), Error> {

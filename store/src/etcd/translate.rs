@@ -8,6 +8,10 @@ use etcd_client::{
 use super::signed;
 use crate::{Compare, Condition, Error, Key, KeyValue, ListRequest, Op, Revision, Txn, TxnOutcome};
 
+/// What is written to make watches tell how far they are. It sorts before every key of a caller and
+/// is hidden from listings and watches.
+const MARK: &str = "\0mark";
+
 /// The part of etcd's keys that is ours.
 #[derive(Clone, Debug)]
 pub(super) struct Namespace {
@@ -15,13 +19,20 @@ pub(super) struct Namespace {
 }
 
 impl Namespace {
-    pub(super) fn new(key_prefix: String) -> Namespace {
-        Namespace { key_prefix }
+    /// The keys under a cluster's prefix. The colon, which no prefix contains, keeps `/one` from
+    /// holding the keys of `/one2`.
+    pub(super) fn new(key_prefix: &str) -> Namespace {
+        Namespace { key_prefix: format!("{key_prefix}:") }
     }
 
     /// The key as etcd has it.
     pub(super) fn full(&self, key: &str) -> Vec<u8> {
         [self.key_prefix.as_bytes(), key.as_bytes()].concat()
+    }
+
+    /// The key that marks progress.
+    pub(super) fn mark(&self) -> Vec<u8> {
+        self.full(MARK)
     }
 
     /// The first key, as etcd has it, that comes after this one.
@@ -33,6 +44,7 @@ impl Namespace {
     pub(super) fn start(&self, request: &ListRequest) -> Vec<u8> {
         match &request.start_after {
             Some(key) if key.as_str() >= request.prefix.as_str() => self.after(key),
+            _ if request.prefix.is_empty() => self.after(&Key::new(MARK)),
             _ => self.full(&request.prefix),
         }
     }

@@ -1,14 +1,17 @@
 //! A watch on etcd that survives the loss of its connection: a task per watch opens it anew from the
 //! last revision that it handed on.
+//!
+//! Each watch follows all keys of the cluster and hands on those under its prefix: so it sees every
+//! progress mark (see `EtcdStore::request_progress`) in its place among the events.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use etcd_client::{EventType, WatchClient, WatchOptions, WatchResponse, WatchStream};
+use etcd_client::{EventType, WatchClient, WatchOptions, WatchResponse};
 use tokio::sync::watch as latest;
 
 use super::signed;
-use super::translate::{Namespace, revision_of, unsigned};
+use super::translate::{Namespace, unsigned};
 use crate::watch::Feed;
 use crate::{Error, Event, Revision, Watch, WatchBatch};
 
@@ -19,20 +22,17 @@ const QUEUE_BATCHES_MAX: usize = 256;
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(2);
 
-/// etcd leaves a request for progress unanswered while a watch is catching up: ask again so often.
-const PROGRESS_PAUSE: Duration = Duration::from_millis(100);
-
-/// Opens watches and asks them for progress.
+/// Opens watches and ends them with the store.
 pub(super) struct Opener {
     client: WatchClient,
     namespace: Namespace,
-    /// The newest revision that somebody wants every watch to have reached.
-    wanted: latest::Sender<Revision>,
+    /// Dropped with the store, which every watch notices.
+    life: latest::Sender<()>,
 }
 
 impl Opener {
     pub(super) fn new(client: WatchClient, namespace: Namespace) -> Opener {
-        Opener { client, namespace, wanted: latest::Sender::new(Revision::ZERO) }
+        Opener { client, namespace, life: latest::Sender::new(()) }
     }
 
     /// Opens a watch from the first change after `after`.
@@ -40,16 +40,17 @@ impl Opener {
         let (feed, watch) = Feed::new(Default::default(), QUEUE_BATCHES_MAX);
         let mut task = Task {
             client: self.client.clone(),
+            full_prefix: self.namespace.full(prefix),
             namespace: self.namespace.clone(),
-            prefix: prefix.to_owned(),
             reached: after,
-            asked_for: *self.wanted.borrow(),
-            wanted: self.wanted.subscribe(),
         };
+        let mut life = self.life.subscribe();
         tokio::spawn(async move {
             let ending = tokio::select! {
                 ending = task.run(&feed) => ending,
                 () = feed.closed() => None,
+                // Nothing is ever sent: this is the end of the store.
+                _ = life.changed() => None,
             };
             if let Some(reason) = ending {
                 feed.end(reason);
@@ -57,27 +58,16 @@ impl Opener {
         });
         watch
     }
-
-    /// Makes every watch tell when it has reached this revision.
-    pub(super) fn request_progress(&self, revision: Revision) {
-        self.wanted.send_if_modified(|wanted| {
-            let later = revision > *wanted;
-            *wanted = revision.max(*wanted);
-            later
-        });
-    }
 }
 
 /// One open watch.
 struct Task {
     client: WatchClient,
     namespace: Namespace,
-    prefix: String,
+    /// The watch's prefix as etcd has it.
+    full_prefix: Vec<u8>,
     /// Everything up to here has been handed on.
     reached: Revision,
-    /// What was wanted before this watch was opened, or has been told since.
-    asked_for: Revision,
-    wanted: latest::Receiver<Revision>,
 }
 
 /// Why a connection's part of a watch came to its end.
@@ -86,12 +76,20 @@ enum Break {
     Retry(String),
     /// Tell the reader and stop.
     End(Error),
-    /// The store or the reader is gone.
+    /// The reader is gone.
     Gone,
 }
 
+/// What one revision changed, as far as it has been read.
+#[derive(Default)]
+struct Gathered {
+    revision: Revision,
+    events: Vec<Event>,
+    is_mark: bool,
+}
+
 impl Task {
-    /// Runs until the reader, the store or the history is gone.
+    /// Runs until the reader or the history is gone.
     async fn run(&mut self, feed: &Feed) -> Option<Error> {
         let mut pause = RETRY_PAUSE;
         loop {
@@ -100,7 +98,7 @@ impl Task {
                 Break::End(reason) => return Some(reason),
                 Break::Gone => return None,
                 Break::Retry(reason) => {
-                    tracing::debug!(prefix = self.prefix, reason, "opening the watch on etcd again");
+                    tracing::debug!(reason, "opening the watch on etcd again");
                     if self.reached > reached {
                         pause = RETRY_PAUSE;
                     }
@@ -114,49 +112,27 @@ impl Task {
     /// Follows one connection as far as it goes.
     async fn follow(&mut self, feed: &Feed) -> Break {
         let options = WatchOptions::new()
-            .with_range(self.namespace.end(&self.prefix))
+            .with_range(self.namespace.end(""))
             .with_start_revision(signed(self.reached.next()))
             .with_prev_key();
-        let opened = self.client.watch(self.namespace.full(&self.prefix), Some(options)).await;
+        let opened = self.client.watch(self.namespace.full(""), Some(options)).await;
         let mut stream = match opened {
             Ok(stream) => stream,
             Err(error) => return Break::Retry(error.to_string()),
         };
         loop {
-            let asking = *self.wanted.borrow_and_update() > self.asked_for;
-            tokio::select! {
-                message = stream.message() => {
-                    let ended = match message {
-                        Ok(Some(response)) => self.hand_on(response, feed).await.err(),
-                        Ok(None) => Some(Break::Retry("etcd ended the stream".to_owned())),
-                        Err(error) => Some(Break::Retry(error.to_string())),
-                    };
-                    if let Some(ended) = ended {
-                        return ended;
-                    }
-                }
-                changed = self.wanted.changed() => {
-                    if changed.is_err() {
-                        return Break::Gone;
-                    }
-                    if let Err(error) = self.ask(&mut stream).await {
-                        return error;
-                    }
-                }
-                () = tokio::time::sleep(PROGRESS_PAUSE), if asking => {
-                    if let Err(error) = self.ask(&mut stream).await {
-                        return error;
-                    }
-                }
+            let handed_on = match stream.message().await {
+                Ok(Some(response)) => self.hand_on(response, feed).await,
+                Ok(None) => Err(Break::Retry("etcd ended the stream".to_owned())),
+                Err(error) => Err(Break::Retry(error.to_string())),
+            };
+            if let Err(end) = handed_on {
+                return end;
             }
         }
     }
 
-    async fn ask(&self, stream: &mut WatchStream) -> Result<(), Break> {
-        stream.request_progress().await.map_err(|error| Break::Retry(error.to_string()))
-    }
-
-    /// Hands on what one message of etcd says.
+    /// Hands on what one message of etcd says. A message may hold several revisions, all of them whole.
     async fn hand_on(&mut self, response: WatchResponse, feed: &Feed) -> Result<(), Break> {
         if response.compact_revision() > 0 {
             let floor = unsigned(response.compact_revision());
@@ -165,49 +141,34 @@ impl Task {
         if response.canceled() {
             return Err(Break::Retry(response.cancel_reason().to_owned()));
         }
-        if response.created() {
-            return Ok(());
-        }
-        if response.events().is_empty() {
-            return self.progress(revision_of(response.header()), feed).await;
-        }
-        let mut events: Vec<Event> = Vec::new();
+        let mut gathered = Gathered::default();
         for event in response.events() {
-            let event = self.event(event).map_err(Break::End)?;
-            if events.last().is_some_and(|last| last.revision() != event.revision()) {
-                self.send(std::mem::take(&mut events), feed).await?;
+            let Some(kv) = event.kv() else { continue };
+            let revision = unsigned(kv.mod_revision());
+            if revision != gathered.revision {
+                self.deliver(std::mem::take(&mut gathered), feed).await?;
+                gathered.revision = revision;
             }
-            events.push(event);
+            if kv.key().starts_with(&self.full_prefix) && kv.key() != self.namespace.mark() {
+                gathered.events.push(self.event(event, kv).map_err(Break::End)?);
+            } else {
+                gathered.is_mark |= kv.key() == self.namespace.mark();
+            }
         }
-        self.send(events, feed).await
+        self.deliver(gathered, feed).await
     }
 
-    async fn send(&mut self, events: Vec<Event>, feed: &Feed) -> Result<(), Break> {
-        let Some(revision) = events.last().map(Event::revision) else { return Ok(()) };
-        self.deliver(WatchBatch { revision, events: events.into() }, feed).await
-    }
-
-    async fn progress(&mut self, revision: Revision, feed: &Feed) -> Result<(), Break> {
-        if revision <= self.reached {
-            self.asked_for = self.asked_for.max(revision);
-            return Ok(());
-        }
-        self.deliver(WatchBatch { revision, events: Arc::from([]) }, feed).await
-    }
-
-    async fn deliver(&mut self, batch: WatchBatch, feed: &Feed) -> Result<(), Break> {
-        let revision = batch.revision;
-        if !feed.send(batch).await {
+    async fn deliver(&mut self, gathered: Gathered, feed: &Feed) -> Result<(), Break> {
+        let Gathered { revision, events, is_mark } = gathered;
+        let batch = WatchBatch { revision, events: Arc::from(events) };
+        if (!batch.is_progress() || is_mark) && !feed.send(batch).await {
             return Err(Break::Gone);
         }
         self.reached = self.reached.max(revision);
-        self.asked_for = self.asked_for.max(revision);
         Ok(())
     }
 
-    fn event(&self, event: &etcd_client::Event) -> Result<Event, Error> {
-        let missing = || Error::Damaged { reason: "etcd sent an event without its key".to_owned() };
-        let kv = event.kv().ok_or_else(missing)?;
+    fn event(&self, event: &etcd_client::Event, kv: &etcd_client::KeyValue) -> Result<Event, Error> {
         let revision = unsigned(kv.mod_revision());
         let prev = event.prev_kv().map(|prev| self.namespace.key_value(prev.clone())).transpose()?;
         // What a key held before can be gone although the event itself is not: then the reader

@@ -35,9 +35,10 @@ async fn a_watch_survives_the_restart_of_etcd() {
 async fn two_clusters_share_one_etcd() {
     let etcd = EtcdProcess::start().await;
     let open = |prefix| EtcdStore::open(EtcdConfig::new(&etcd.endpoint(), prefix).unwrap());
-    let (one, other) = (open("/one").await.unwrap(), open("/two").await.unwrap());
+    let (one, other) = (open("/one").await.unwrap(), open("/one2").await.unwrap());
     one.create(Key::new("/a"), "1".into()).await.unwrap();
     assert!(other.create(Key::new("/a"), "2".into()).await.unwrap().committed().is_some());
     assert_eq!(other.list(Default::default()).await.unwrap().kvs.len(), 1);
+    assert_eq!(one.list(Default::default()).await.unwrap().kvs.len(), 1, "no prefix holds the other");
     assert_eq!(one.get(&Key::new("/a")).await.unwrap().kv.unwrap().value, "1");
 }
