@@ -7,6 +7,7 @@
 //! and OpenAPI; `status` holds every error a client can see.
 
 pub mod access;
+pub mod base64;
 pub mod field;
 pub mod managed_fields;
 pub mod names;

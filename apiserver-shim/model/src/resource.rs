@@ -266,4 +266,13 @@ static TABLE: &[Resource] = &[
     row("scheduling.k8s.io", "v1", "priorityclasses", "priorityclass", "PriorityClass", false).short(&["pc"]),
     row("coordination.k8s.io", "v1", "leases", "lease", "Lease", true),
     row("discovery.k8s.io", "v1", "endpointslices", "endpointslice", "EndpointSlice", true),
+    row("authentication.k8s.io", "v1", "selfsubjectreviews", "selfsubjectreview", "SelfSubjectReview", false).verbs(CREATE),
+    row("authentication.k8s.io", "v1", "tokenreviews", "tokenreview", "TokenReview", false).verbs(CREATE),
+    row("authorization.k8s.io", "v1", "localsubjectaccessreviews", "localsubjectaccessreview", "LocalSubjectAccessReview", true)
+        .verbs(CREATE),
+    row("authorization.k8s.io", "v1", "selfsubjectaccessreviews", "selfsubjectaccessreview", "SelfSubjectAccessReview", false)
+        .verbs(CREATE),
+    row("authorization.k8s.io", "v1", "selfsubjectrulesreviews", "selfsubjectrulesreview", "SelfSubjectRulesReview", false)
+        .verbs(CREATE),
+    row("authorization.k8s.io", "v1", "subjectaccessreviews", "subjectaccessreview", "SubjectAccessReview", false).verbs(CREATE),
 ];

@@ -1,0 +1,123 @@
+//! What admission adds to a Pod, given what it depends on: the service account's token volume, tolerations for lost nodes,
+//! the priority of its class. The shell looks the other objects up.
+
+use serde_json::{Map, Value, json};
+use shim_model::access::{self, set_default};
+use shim_model::status::{Status, forbidden};
+
+/// Where a service account's token is mounted.
+pub const TOKEN_MOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+/// A little more than an hour: tokens are renewed well before.
+const TOKEN_SECONDS: i64 = 3607;
+/// How long a Pod stays on a node that is not ready or unreachable.
+const LOST_NODE_SECONDS: i64 = 300;
+
+/// Gives a Pod its service account: the name, pull secrets, and the volume with a token unless either side declines.
+/// `suffix` makes the volume's name unique.
+pub fn service_account(pod: &mut Value, account: &Value, suffix: &str) {
+    let name = access::text(account, &["metadata", "name"]).to_owned();
+    let spec = access::object_mut(pod, &["spec"]);
+    if spec.get("serviceAccountName").is_none_or(access::is_zero) && !name.is_empty() {
+        spec.insert("serviceAccountName".into(), name.as_str().into());
+        spec.insert("serviceAccount".into(), name.into());
+    }
+    if spec.get("imagePullSecrets").is_none_or(access::is_zero) {
+        if let Some(secrets) = account.get("imagePullSecrets").filter(|s| !access::is_zero(s)) {
+            spec.insert("imagePullSecrets".into(), secrets.clone());
+        }
+    }
+    let wanted = spec.get("automountServiceAccountToken").or_else(|| account.get("automountServiceAccountToken"));
+    if wanted.and_then(Value::as_bool).unwrap_or(true) {
+        mount_token(spec, suffix);
+    }
+}
+
+fn mount_token(spec: &mut Map<String, Value>, suffix: &str) {
+    let existing = spec.get("volumes").and_then(Value::as_array).into_iter().flatten();
+    let existing = existing.map(|v| access::text(v, &["name"])).find(|n| n.starts_with("kube-api-access-")).map(str::to_owned);
+    let fresh = existing.is_none();
+    let volume = existing.unwrap_or_else(|| format!("kube-api-access-{suffix}"));
+    let mut used = false;
+    for list in ["initContainers", "containers"] {
+        for container in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
+            if access::list(container, &["volumeMounts"]).iter().any(|m| access::text(m, &["mountPath"]) == TOKEN_MOUNT) {
+                continue;
+            }
+            let mount = json!({"name": volume, "readOnly": true, "mountPath": TOKEN_MOUNT});
+            let mounts = access::as_object(container).entry("volumeMounts").or_insert_with(|| json!([]));
+            mounts.as_array_mut().into_iter().for_each(|m| m.push(mount.clone()));
+            used = true;
+        }
+    }
+    if used && fresh {
+        let volumes = spec.entry("volumes").or_insert_with(|| json!([]));
+        volumes.as_array_mut().into_iter().for_each(|v| v.push(token_volume(&volume)));
+    }
+}
+
+fn token_volume(name: &str) -> Value {
+    json!({"name": name, "projected": {"defaultMode": 0o644, "sources": [
+        {"serviceAccountToken": {"expirationSeconds": TOKEN_SECONDS, "path": "token"}},
+        {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+        {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}]}},
+    ]}})
+}
+
+/// Lets a Pod stay a while on a node that is lost, unless it says otherwise.
+pub fn default_tolerations(pod: &mut Value) {
+    let spec = access::object_mut(pod, &["spec"]);
+    for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
+        let tolerations = spec.entry("tolerations").or_insert_with(|| json!([]));
+        let Some(list) = tolerations.as_array_mut() else { return };
+        let covers = |t: &Value| {
+            let (k, effect) = (access::text(t, &["key"]), access::text(t, &["effect"]));
+            (k == key || k.is_empty()) && (effect == "NoExecute" || effect.is_empty())
+        };
+        if !list.iter().any(covers) {
+            list.push(json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": LOST_NODE_SECONDS}));
+        }
+    }
+}
+
+/// The class that a Pod names, or `None` if it names none and takes the default.
+pub fn priority_class_name(pod: &Value) -> Option<&str> {
+    Some(access::text(pod, &["spec", "priorityClassName"])).filter(|n| !n.is_empty())
+}
+
+/// Gives a Pod the priority and preemption policy of its class. `class` is what `priority_class_name` names, or the global
+/// default class if it names none and there is one. Must be called even without a class: it sets the defaults.
+pub fn priority(pod: &mut Value, class: Option<&Value>) -> Result<(), Status> {
+    let name = access::text(pod, &["metadata", "name"]).to_owned();
+    let refuse = |why: String| Err(forbidden("", "pods", &name, why));
+    let asked = priority_class_name(pod).map(str::to_owned);
+    // The two system classes exist even before anybody has made them.
+    let built_in = match asked.as_deref() {
+        Some("system-node-critical") => Some(2_000_001_000),
+        Some("system-cluster-critical") => Some(2_000_000_000),
+        _ => None,
+    };
+    let value = match (class, built_in, &asked) {
+        (Some(class), _, _) => access::int(class, &["value"]).unwrap_or(0),
+        (None, Some(value), _) => value,
+        (None, None, Some(missing)) => return refuse(format!("no PriorityClass with name {missing} was found")),
+        (None, None, None) => 0,
+    };
+    let policy = class.map_or("", |c| access::text(c, &["preemptionPolicy"]));
+    let policy = if policy.is_empty() { "PreemptLowerPriority" } else { policy }.to_owned();
+    let spec = access::object_mut(pod, &["spec"]);
+    if asked.is_none() {
+        if let Some(class) = class {
+            spec.insert("priorityClassName".into(), access::text(class, &["metadata", "name"]).into());
+        }
+    }
+    const FROM: &str = "must not be provided in pod spec; priority admission controller computed";
+    if let Some(sent) = spec.get("priority").and_then(Value::as_i64).filter(|p| *p != value) {
+        return refuse(format!("the integer value of priority ({sent}) {FROM} {value} from the given PriorityClass name"));
+    }
+    if let Some(sent) = spec.get("preemptionPolicy").and_then(Value::as_str).filter(|p| *p != policy) {
+        return refuse(format!("the string value of PreemptionPolicy ({sent}) {FROM} {policy} from the given PriorityClass name"));
+    }
+    set_default(spec, "priority", value);
+    set_default(spec, "preemptionPolicy", policy);
+    Ok(())
+}

@@ -1,0 +1,148 @@
+//! Deployments.
+
+use super::workload::{number, validate_always, validate_non_negative, validate_selector, wide_cells};
+use super::{Kind, cells, pod_template};
+use serde_json::{Value, json};
+use shim_model::access;
+use shim_model::field::FieldError;
+use shim_model::time::Instant;
+
+pub(super) struct Deployment;
+
+impl Kind for Deployment {
+    fn default(&self, object: &mut Value) {
+        let spec = access::object_mut(object, &["spec"]);
+        access::set_default(spec, "replicas", 1);
+        access::set_default(spec, "revisionHistoryLimit", 10);
+        access::set_default(spec, "progressDeadlineSeconds", 600);
+        let strategy = access::as_object(spec.entry("strategy").or_insert_with(|| json!({})));
+        access::set_if_zero(strategy, "type", "RollingUpdate");
+        if strategy["type"] == "RollingUpdate" {
+            let rolling = access::as_object(strategy.entry("rollingUpdate").or_insert_with(|| json!({})));
+            access::set_default(rolling, "maxUnavailable", "25%");
+            access::set_default(rolling, "maxSurge", "25%");
+        }
+        pod_template::default_template(access::as_object(spec.entry("template").or_insert_with(|| json!({}))));
+        access::object_mut(object, &["status"]);
+    }
+
+    fn has_generation(&self) -> bool {
+        true
+    }
+
+    fn has_status(&self) -> bool {
+        true
+    }
+
+    fn changes_generation(&self, new: &Value, old: &Value) -> bool {
+        let annotations = |o: &Value| access::get(o, &["metadata", "annotations"]).filter(|a| !access::is_zero(a)).cloned();
+        new.get("spec") != old.get("spec") || annotations(new) != annotations(old)
+    }
+
+    fn prepare_status_update(&self, new: &mut Value, old: &Value) {
+        access::copy(old, new, &["spec"]);
+        access::copy(old, new, &["metadata", "labels"]);
+    }
+
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        let spec = &object["spec"];
+        let mut errors = validate_non_negative(spec, &["replicas"]);
+        errors.extend(validate_selector(spec, "deployment"));
+        errors.extend(validate_always(spec));
+        errors.extend(strategy(&spec["strategy"]));
+        errors.extend(validate_non_negative(spec, &["minReadySeconds", "revisionHistoryLimit"]));
+        if let Some(deadline) = access::int(spec, &["progressDeadlineSeconds"]) {
+            errors.extend(validate_non_negative(spec, &["progressDeadlineSeconds"]));
+            if deadline <= number(spec, &["minReadySeconds"]) {
+                errors.push(FieldError::invalid("spec.progressDeadlineSeconds", deadline, "must be greater than minReadySeconds"));
+            }
+        }
+        errors
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = self.validate_create(new);
+        if new["spec"].get("selector") != old["spec"].get("selector") {
+            errors.push(FieldError::invalid("spec.selector", new["spec"]["selector"].clone(), "field is immutable"));
+        }
+        errors
+    }
+
+    fn validate_status_update(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
+        const COUNTS: [&str; 6] =
+            ["observedGeneration", "replicas", "updatedReplicas", "readyReplicas", "availableReplicas", "unavailableReplicas"];
+        let status = &new["status"];
+        let negative = COUNTS.iter().filter(|k| number(status, &[k]) < 0);
+        negative.map(|k| super::workload::non_negative(&format!("status.{k}"), &status[*k])).collect()
+    }
+
+    fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
+        pod_template::warnings(access::get(new, &["spec", "template"]), old.and_then(|o| access::get(o, &["spec", "template"])), "spec.template")
+    }
+
+    fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {
+        let status = |key: &str| number(object, &["status", key]);
+        let ready = format!("{}/{}", status("readyReplicas"), number(object, &["spec", "replicas"]));
+        let [names, images, selector] = wide_cells(object);
+        vec![
+            cells::name(object),
+            ready.into(),
+            status("updatedReplicas").into(),
+            status("availableReplicas").into(),
+            cells::age(object, now),
+            names,
+            images,
+            selector,
+        ]
+    }
+}
+
+fn strategy(strategy: &Value) -> Vec<FieldError> {
+    const FIELD: &str = "spec.strategy";
+    let rolling = strategy.get("rollingUpdate").filter(|r| !r.is_null());
+    match access::text(strategy, &["type"]) {
+        "Recreate" if rolling.is_some() => {
+            vec![FieldError::forbidden(format!("{FIELD}.rollingUpdate"), "may not be specified when strategy `type` is 'Recreate'")]
+        }
+        "Recreate" => Vec::new(),
+        "RollingUpdate" => match rolling {
+            None => vec![FieldError::required(format!("{FIELD}.rollingUpdate"), "this should be defaulted and never be nil")],
+            Some(rolling) => rolling_update(rolling),
+        },
+        other => vec![FieldError::not_supported(format!("{FIELD}.type"), other, &["Recreate", "RollingUpdate"])],
+    }
+}
+
+fn rolling_update(rolling: &Value) -> Vec<FieldError> {
+    const FIELD: &str = "spec.strategy.rollingUpdate";
+    let mut errors = Vec::new();
+    for key in ["maxUnavailable", "maxSurge"] {
+        errors.extend(count_or_percent(&rolling[key], &format!("{FIELD}.{key}")));
+    }
+    let zero = |v: &Value| v == 0 || v == "0%";
+    if zero(&rolling["maxUnavailable"]) && zero(&rolling["maxSurge"]) {
+        let detail = "may not be 0 when `maxSurge` is 0";
+        errors.push(FieldError::invalid(format!("{FIELD}.maxUnavailable"), rolling["maxUnavailable"].clone(), detail));
+    }
+    let percent = rolling["maxUnavailable"].as_str().and_then(|t| t.strip_suffix('%')?.parse::<i64>().ok());
+    if percent.is_some_and(|p| p > 100) {
+        errors.push(FieldError::invalid(format!("{FIELD}.maxUnavailable"), rolling["maxUnavailable"].clone(), "must not be greater than 100%"));
+    }
+    errors
+}
+
+/// Checks a number that may also be a percentage.
+fn count_or_percent(value: &Value, field: &str) -> Vec<FieldError> {
+    match value {
+        Value::Number(n) if n.as_i64().unwrap_or(0) < 0 => vec![super::workload::non_negative(field, value)],
+        Value::String(text) => {
+            let digits = text.strip_suffix('%').filter(|d| !d.is_empty() && d.bytes().all(|b| b.is_ascii_digit()));
+            if digits.is_some() {
+                return Vec::new();
+            }
+            let detail = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')";
+            vec![FieldError::invalid(field, value.clone(), detail)]
+        }
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,35 @@
+//! Leases, by which clients elect leaders: updates must carry the version they are based on.
+
+use super::{Kind, cells};
+use serde_json::Value;
+use shim_model::access;
+use shim_model::field::FieldError;
+use shim_model::time::Instant;
+
+pub(super) struct Lease;
+
+impl Kind for Lease {
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        if let Some(duration) = access::int(object, &["spec", "leaseDurationSeconds"]).filter(|d| *d <= 0) {
+            errors.push(FieldError::invalid("spec.leaseDurationSeconds", duration, "must be greater than 0"));
+        }
+        if let Some(transitions) = access::int(object, &["spec", "leaseTransitions"]).filter(|t| *t < 0) {
+            errors.push(FieldError::invalid("spec.leaseTransitions", transitions, "must be greater than or equal to 0"));
+        }
+        errors
+    }
+
+    fn create_on_update(&self) -> bool {
+        true
+    }
+
+    fn unconditional_update(&self) -> bool {
+        false
+    }
+
+    fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {
+        let holder = access::text(object, &["spec", "holderIdentity"]);
+        vec![cells::name(object), holder.into(), cells::age(object, now)]
+    }
+}

@@ -1,0 +1,231 @@
+//! What all kinds share: names, identity, labels, owners, finalizers.
+
+use super::{CreateContext, Kind};
+use serde_json::{Map, Value};
+use shim_model::access;
+use shim_model::field::FieldError;
+use shim_model::names;
+use shim_model::resource::{Resource, split_api_version};
+use shim_model::status::{Status, bad_request};
+
+/// Longest name that `generateName` may lead to before the suffix.
+const GENERATED_BASE_MAX: usize = 58;
+/// Bytes that all annotations together may have.
+const ANNOTATIONS_MAX: usize = 256 * 1024;
+/// Finalizers that need no domain.
+const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
+
+fn text<'a>(object: &'a Value, key: &str) -> &'a str {
+    access::text(object, &["metadata", key])
+}
+
+/// Sets what the server sets on a new object.
+pub(super) fn prepare_create(resource: &Resource, object: &mut Value, context: &CreateContext<'_>) -> Result<(), Status> {
+    if !text(object, "resourceVersion").is_empty() {
+        return Err(bad_request("resourceVersion should not be set on objects to be created"));
+    }
+    let namespace = if resource.namespaced { context.namespace } else { "" };
+    check_namespace(resource, namespace, object)?;
+    let meta = access::object_mut(object, &["metadata"]);
+    for key in ["deletionTimestamp", "deletionGracePeriodSeconds", "generation", "selfLink"] {
+        meta.remove(key);
+    }
+    let base = meta.get("generateName").and_then(Value::as_str).unwrap_or("").to_owned();
+    if !base.is_empty() && meta.get("name").and_then(Value::as_str).unwrap_or("").is_empty() {
+        let cut = base.char_indices().map(|(i, c)| i + c.len_utf8()).take_while(|end| *end <= GENERATED_BASE_MAX).last();
+        meta.insert("name".into(), format!("{}{}", &base[..cut.unwrap_or(0)], context.suffix).into());
+    }
+    meta.insert("creationTimestamp".into(), context.now.to_rfc3339().into());
+    meta.insert("uid".into(), context.uid.into());
+    Ok(())
+}
+
+/// Carries over what an update cannot change.
+pub(super) fn prepare_update(new: &mut Value, old: &Value) {
+    for key in ["deletionTimestamp", "deletionGracePeriodSeconds", "generation", "creationTimestamp"] {
+        access::copy(old, new, &["metadata", key]);
+    }
+    if text(new, "uid").is_empty() {
+        access::copy(old, new, &["metadata", "uid"]);
+    }
+    access::object_mut(new, &["metadata"]).remove("selfLink");
+}
+
+pub(super) fn check_identity(resource: &Resource, namespace: &str, name: &str, object: &mut Value) -> Result<(), Status> {
+    let found = text(object, "name");
+    if found.is_empty() {
+        let message = format!("the name of the object ({name} based on URL) was undeterminable: name must be provided");
+        return Err(bad_request(message));
+    }
+    if found != name {
+        return Err(bad_request(format!("the name of the object ({found}) does not match the name on the URL ({name})")));
+    }
+    check_namespace(resource, namespace, object)
+}
+
+fn check_namespace(resource: &Resource, namespace: &str, object: &mut Value) -> Result<(), Status> {
+    if !resource.namespaced {
+        access::remove(object, &["metadata", "namespace"]);
+        return Ok(());
+    }
+    match text(object, "namespace") {
+        "" => {
+            access::object_mut(object, &["metadata"]).insert("namespace".into(), namespace.into());
+            Ok(())
+        }
+        same if same == namespace => Ok(()),
+        _ => Err(bad_request("the namespace of the provided object does not match the namespace sent on the request")),
+    }
+}
+
+pub(super) fn validate_create(resource: &Resource, kind: &dyn Kind, object: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let generate = text(object, "generateName");
+    if !generate.is_empty() {
+        // A prefix may end in a dash, which the suffix will follow.
+        let checked = match generate.strip_suffix('-') {
+            Some(head) if !head.is_empty() => format!("{head}a"),
+            _ => generate.to_owned(),
+        };
+        for detail in kind.validate_name(&checked) {
+            errors.push(FieldError::invalid("metadata.generateName", generate, detail));
+        }
+    }
+    let name = text(object, "name");
+    if name.is_empty() {
+        errors.push(FieldError::required("metadata.name", "name or generateName is required"));
+    } else {
+        errors.extend(kind.validate_name(name).into_iter().map(|d| FieldError::invalid("metadata.name", name, d)));
+    }
+    if resource.namespaced && text(object, "namespace").is_empty() {
+        errors.push(FieldError::required("metadata.namespace", ""));
+    }
+    validate_common(object, &mut errors);
+    errors
+}
+
+pub(super) fn validate_update(resource: &Resource, new: &Value, old: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    if !text(old, "deletionTimestamp").is_empty() {
+        let had = access::list(old, &["metadata", "finalizers"]);
+        let fresh = access::list(new, &["metadata", "finalizers"]).iter().filter(|f| !had.contains(f));
+        let fresh: Vec<String> = fresh.map(ToString::to_string).collect();
+        if !fresh.is_empty() {
+            let detail = format!(
+                "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+                fresh.join(", ")
+            );
+            errors.push(FieldError::forbidden("metadata.finalizers", detail));
+        }
+    }
+    for key in ["name", "namespace", "uid"] {
+        if key == "namespace" && !resource.namespaced {
+            continue;
+        }
+        if text(new, key) != text(old, key) {
+            errors.push(FieldError::invalid(format!("metadata.{key}"), text(new, key), "field is immutable"));
+        }
+    }
+    validate_common(new, &mut errors);
+    // Upstream looks at the metadata once for all kinds and once more for the kind; each complaint counts twice.
+    let again = errors.clone();
+    errors.extend(again);
+    errors
+}
+
+fn validate_common(object: &Value, errors: &mut Vec<FieldError>) {
+    let meta = &object["metadata"];
+    if access::int(meta, &["generation"]).unwrap_or(0) < 0 {
+        errors.push(FieldError::invalid("metadata.generation", meta["generation"].clone(), "must be greater than or equal to 0"));
+    }
+    labels(meta.get("labels"), "metadata.labels", errors);
+    annotations(meta.get("annotations"), "metadata.annotations", errors);
+    owners(access::list(meta, &["ownerReferences"]), errors);
+    finalizers(access::list(meta, &["finalizers"]), errors);
+}
+
+/// Checks a map of labels.
+pub(super) fn labels(map: Option<&Value>, field: &str, errors: &mut Vec<FieldError>) {
+    for (key, value) in map.and_then(Value::as_object).into_iter().flatten() {
+        errors.extend(names::qualified(key).into_iter().map(|d| FieldError::invalid(field, key.as_str(), d)));
+        let value = value.as_str().unwrap_or("");
+        errors.extend(names::label_value(value).into_iter().map(|d| FieldError::invalid(field, value, d)));
+    }
+}
+
+/// Checks a map of annotations.
+pub(super) fn annotations(map: Option<&Value>, field: &str, errors: &mut Vec<FieldError>) {
+    let mut size = 0;
+    for (key, value) in map.and_then(Value::as_object).into_iter().flatten() {
+        let lower = names::qualified(&key.to_lowercase());
+        errors.extend(lower.into_iter().map(|d| FieldError::invalid(field, key.as_str(), d)));
+        size += key.len() + value.as_str().map_or(0, str::len);
+    }
+    if size > ANNOTATIONS_MAX {
+        errors.push(FieldError::too_long(field, ANNOTATIONS_MAX));
+    }
+}
+
+fn owners(list: &[Value], errors: &mut Vec<FieldError>) {
+    const FIELD: &str = "metadata.ownerReferences";
+    let mut controllers = Vec::new();
+    for owner in list {
+        let of = |key: &str| access::text(owner, &[key]);
+        let (group, version) = split_api_version(of("apiVersion"));
+        if version.is_empty() {
+            errors.push(FieldError::invalid(format!("{FIELD}.apiVersion"), of("apiVersion"), "version must not be empty"));
+        }
+        for key in ["kind", "name", "uid"] {
+            if of(key).is_empty() {
+                errors.push(FieldError::invalid(format!("{FIELD}.{key}"), "", "must not be empty"));
+            }
+        }
+        if group.is_empty() && version == "v1" && of("kind") == "Event" {
+            let detail = "/v1, Kind=Event is disallowed from being an owner";
+            errors.push(FieldError::invalid_shown(FIELD, show_owner(owner), detail));
+        }
+        if access::flag(owner, &["controller"]) {
+            controllers.push(owner);
+        }
+    }
+    if let [first, second, ..] = controllers.as_slice() {
+        let of = |owner: &Value| format!("{}/{}", access::text(owner, &["kind"]), access::text(owner, &["name"]));
+        let detail = format!(
+            "Only one reference can have Controller set to true. Found \"true\" in references for {} and {}",
+            of(first),
+            of(second)
+        );
+        let shown: Vec<String> = list.iter().map(show_owner).collect();
+        errors.push(FieldError::invalid_shown(FIELD, format!("[{}]", shown.join(",")), detail));
+    }
+}
+
+/// An owner reference with its members in the order in which upstream declares them.
+fn show_owner(owner: &Value) -> String {
+    const ORDER: [&str; 6] = ["apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion"];
+    let none = Map::new();
+    let members = owner.as_object().unwrap_or(&none);
+    let shown: Vec<String> = ORDER.iter().filter_map(|k| Some(format!("\"{k}\":{}", members.get(*k)?))).collect();
+    format!("{{{}}}", shown.join(","))
+}
+
+fn finalizers(list: &[Value], errors: &mut Vec<FieldError>) {
+    for (i, finalizer) in list.iter().enumerate() {
+        errors.extend(finalizer_errors(&format!("metadata.finalizers[{i}]"), finalizer.as_str().unwrap_or("")));
+    }
+    let has = |name: &str| list.iter().any(|f| f == name);
+    if has("orphan") && has("foregroundDeletion") {
+        let detail = "finalizer orphan and foregroundDeletion cannot be both set";
+        errors.push(FieldError::invalid("metadata.finalizers", Value::from(list.to_vec()), detail));
+    }
+}
+
+/// What is wrong with the name of a finalizer.
+pub(super) fn finalizer_errors(field: &str, name: &str) -> Vec<FieldError> {
+    let mut errors: Vec<FieldError> = names::qualified(name).into_iter().map(|d| FieldError::invalid(field, name, d)).collect();
+    if errors.is_empty() && !name.contains('/') && !STANDARD_FINALIZERS.contains(&name) {
+        let detail = "name is neither a standard finalizer name nor is it fully qualified";
+        errors.push(FieldError::invalid(field, name, detail));
+    }
+    errors
+}

@@ -1,0 +1,79 @@
+//! Namespaces: a finalizer of their own, a phase, and a label with their name.
+
+use super::{CreateContext, Kind, cells, metadata};
+use serde_json::{Value, json};
+use shim_model::access;
+use shim_model::field::FieldError;
+use shim_model::names;
+use shim_model::time::Instant;
+
+pub(super) struct Namespace;
+
+impl Kind for Namespace {
+    fn default(&self, object: &mut Value) {
+        let name = access::text(object, &["metadata", "name"]).to_owned();
+        if !name.is_empty() {
+            access::object_mut(object, &["metadata", "labels"]).insert("kubernetes.io/metadata.name".into(), name.into());
+        }
+    }
+
+    fn has_status(&self) -> bool {
+        true
+    }
+
+    fn prepare_create(&self, object: &mut Value, _context: &CreateContext<'_>) {
+        self.default(object);
+        access::object_mut(object, &["status"]).insert("phase".into(), "Active".into());
+        let spec = access::object_mut(object, &["spec"]);
+        let finalizers = spec.entry("finalizers").or_insert_with(|| json!([]));
+        if let Some(list) = finalizers.as_array_mut().filter(|l| !l.iter().any(|f| f == "kubernetes")) {
+            list.push("kubernetes".into());
+        }
+    }
+
+    fn prepare_update(&self, new: &mut Value, old: &Value) {
+        access::copy(old, new, &["spec", "finalizers"]);
+    }
+
+    fn validate_name(&self, name: &str) -> Vec<String> {
+        names::dns_label(name)
+    }
+
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        validate_finalize(object)
+    }
+
+    fn validate_status_update(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
+        let deleting = !access::text(new, &["metadata", "deletionTimestamp"]).is_empty();
+        let phase = access::text(new, &["status", "phase"]);
+        match (deleting, phase) {
+            (true, "Active") => vec![FieldError::invalid("status.Phase", phase, "may only be 'Terminating' if `deletionTimestamp` is not empty")],
+            (false, "Terminating") => vec![FieldError::invalid("status.Phase", phase, "may only be 'Active' if `deletionTimestamp` is empty")],
+            _ => Vec::new(),
+        }
+    }
+
+    fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {
+        vec![cells::name(object), access::text(object, &["status", "phase"]).into(), cells::age(object, now)]
+    }
+
+    fn selectable(&self, object: &Value) -> Vec<(&'static str, String)> {
+        let phase = access::text(object, &["status", "phase"]).to_owned();
+        vec![("status.phase", phase), ("name", access::text(object, &["metadata", "name"]).to_owned())]
+    }
+
+    fn selectable_fields(&self) -> &'static [&'static str] {
+        &["status.phase", "name"]
+    }
+}
+
+/// `/finalize` changes nothing but the finalizers.
+pub(super) fn prepare_finalize(new: &mut Value, old: &Value) {
+    access::copy(old, new, &["status"]);
+}
+
+pub(super) fn validate_finalize(new: &Value) -> Vec<FieldError> {
+    let finalizers = access::list(new, &["spec", "finalizers"]).iter().enumerate();
+    let check = |(i, f): (usize, &Value)| metadata::finalizer_errors(&format!("spec.finalizers[{i}]"), f.as_str().unwrap_or(""));
+    finalizers.flat_map(check).collect()
+}

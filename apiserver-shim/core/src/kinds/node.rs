@@ -1,0 +1,166 @@
+//! Nodes, which in this cluster are the kernel's agents.
+
+use super::{Kind, cells};
+use serde_json::{Value, json};
+use shim_model::access;
+use shim_model::field::FieldError;
+use shim_model::names;
+use shim_model::time::Instant;
+
+pub(super) struct Node;
+
+const INFO: [&str; 10] = [
+    "architecture", "bootID", "containerRuntimeVersion", "kernelVersion", "kubeProxyVersion", "kubeletVersion", "machineID",
+    "operatingSystem", "osImage", "systemUUID",
+];
+const ROLE: &str = "node-role.kubernetes.io/";
+
+impl Kind for Node {
+    fn default(&self, object: &mut Value) {
+        let spec = access::object_mut(object, &["spec"]);
+        match spec.get("podCIDR").and_then(Value::as_str).map(str::to_owned) {
+            Some(cidr) if !cidr.is_empty() => {
+                let first = spec.get("podCIDRs").and_then(|l| l.get(0)).and_then(Value::as_str).map(str::to_owned);
+                if first.as_deref() != Some(cidr.as_str()) {
+                    spec.insert("podCIDRs".into(), json!([cidr]));
+                }
+            }
+            _ => {
+                if let Some(first) = spec.get("podCIDRs").and_then(|l| l.get(0)).cloned() {
+                    spec.insert("podCIDR".into(), first);
+                }
+            }
+        }
+        let status = access::object_mut(object, &["status"]);
+        if let Some(capacity) = status.get("capacity").cloned() {
+            access::set_default(status, "allocatable", capacity);
+        }
+        access::set_default(access::object_mut(object, &["status", "daemonEndpoints", "kubeletEndpoint"]), "Port", 0);
+        let info = access::object_mut(object, &["status", "nodeInfo"]);
+        INFO.iter().for_each(|key| access::set_default(info, key, ""));
+    }
+
+    fn has_status(&self) -> bool {
+        false // A create may bring a status: agents do.
+    }
+
+    fn prepare_update(&self, new: &mut Value, old: &Value) {
+        access::copy(old, new, &["status"]);
+    }
+
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        taints(access::list(object, &["spec", "taints"]), &mut errors);
+        for (i, cidr) in access::list(object, &["spec", "podCIDRs"]).iter().enumerate() {
+            let text = cidr.as_str().unwrap_or("");
+            if !is_cidr(text) {
+                let detail = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
+                errors.push(FieldError::invalid(format!("spec.podCIDRs[{i}]"), text, detail));
+            }
+        }
+        errors
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = self.validate_create(new);
+        let had = access::text(old, &["spec", "providerID"]);
+        if !had.is_empty() && had != access::text(new, &["spec", "providerID"]) {
+            errors.push(FieldError::forbidden("spec.providerID", "node updates may not change providerID except from \"\" to valid"));
+        }
+        let cidrs = access::list(old, &["spec", "podCIDRs"]);
+        if !cidrs.is_empty() && cidrs != access::list(new, &["spec", "podCIDRs"]) {
+            errors.push(FieldError::forbidden("spec.podCIDRs", "node updates may not change podCIDR except from \"\" to valid"));
+        }
+        errors
+    }
+
+    fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {
+        let address = |ty: &str| {
+            let found = access::list(object, &["status", "addresses"]).iter().find(|a| access::text(a, &["type"]) == ty);
+            found.map_or("<none>", |a| access::text(a, &["address"])).to_owned()
+        };
+        let info = |key: &str| access::text(object, &["status", "nodeInfo", key]);
+        vec![
+            cells::name(object),
+            status(object).into(),
+            roles(object).into(),
+            cells::age(object, now),
+            info("kubeletVersion").into(),
+            address("InternalIP").into(),
+            address("ExternalIP").into(),
+            cells::or(info("osImage"), "<unknown>").into(),
+            cells::or(info("kernelVersion"), "<unknown>").into(),
+            cells::or(info("containerRuntimeVersion"), "<unknown>").into(),
+        ]
+    }
+
+    fn selectable(&self, object: &Value) -> Vec<(&'static str, String)> {
+        vec![("spec.unschedulable", access::flag(object, &["spec", "unschedulable"]).to_string())]
+    }
+
+    fn selectable_fields(&self) -> &'static [&'static str] {
+        &["spec.unschedulable"]
+    }
+}
+
+fn status(node: &Value) -> String {
+    let ready = access::list(node, &["status", "conditions"]).iter().find(|c| access::text(c, &["type"]) == "Ready");
+    let mut out = match ready.map(|c| access::text(c, &["status"])) {
+        Some("True") => "Ready",
+        Some(_) => "NotReady",
+        None => "Unknown",
+    }
+    .to_owned();
+    if access::flag(node, &["spec", "unschedulable"]) {
+        out.push_str(",SchedulingDisabled");
+    }
+    out
+}
+
+fn roles(node: &Value) -> String {
+    let mut roles: Vec<&str> = access::entries(node, &["metadata", "labels"])
+        .filter_map(|(k, v)| match k {
+            "kubernetes.io/role" => v.as_str(),
+            _ => k.strip_prefix(ROLE),
+        })
+        .filter(|r| !r.is_empty())
+        .collect();
+    roles.sort_unstable();
+    roles.dedup();
+    if roles.is_empty() { "<none>".to_owned() } else { roles.join(",") }
+}
+
+fn taints(taints: &[Value], errors: &mut Vec<FieldError>) {
+    const EFFECTS: &[&str] = &["NoSchedule", "PreferNoSchedule", "NoExecute"];
+    let mut seen = Vec::new();
+    for (i, taint) in taints.iter().enumerate() {
+        let at = format!("metadata.taints[{i}]");
+        let text = |key: &str| access::text(taint, &[key]);
+        let (key, value, effect) = (text("key"), text("value"), text("effect"));
+        errors.extend(names::qualified(key).into_iter().map(|d| FieldError::invalid(format!("{at}.key"), key, d)));
+        errors.extend(names::label_value(value).into_iter().take(1).map(|d| FieldError::invalid(format!("{at}.value"), value, d)));
+        if effect.is_empty() {
+            errors.push(FieldError::required(format!("{at}.effect"), ""));
+        } else if !EFFECTS.contains(&effect) {
+            errors.push(FieldError::not_supported(format!("{at}.effect"), effect, EFFECTS));
+        }
+        if seen.contains(&(key, effect)) {
+            let added = taint.get("timeAdded").unwrap_or(&Value::Null);
+            let shown = format!("{{\"Key\":\"{key}\",\"Value\":\"{value}\",\"Effect\":\"{effect}\",\"TimeAdded\":{added}}}");
+            let detail = "taints must be unique by key and effect pair".to_owned();
+            errors.push(FieldError { shown, detail, ..FieldError::duplicate(at, "") });
+        }
+        seen.push((key, effect));
+    }
+}
+
+/// Whether the text is an address and a prefix length.
+pub(super) fn is_cidr(text: &str) -> bool {
+    let Some((ip, length)) = text.split_once('/') else { return false };
+    let most = match ip.parse::<std::net::IpAddr>() {
+        Ok(std::net::IpAddr::V4(_)) => 32,
+        Ok(std::net::IpAddr::V6(_)) => 128,
+        Err(_) => return false,
+    };
+    length.parse::<u8>().is_ok_and(|n| n <= most)
+}

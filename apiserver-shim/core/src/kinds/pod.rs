@@ -1,0 +1,196 @@
+//! Pods: what may be created, what little may change afterwards, how they are listed and deleted.
+
+mod columns;
+mod qos;
+mod update;
+
+pub use qos::qos_class;
+
+use super::pod_template::{default_spec, spec_warnings, validate_spec};
+use super::{CreateContext, Door, Grace, Kind, admission};
+use serde_json::{Value, json};
+use shim_model::access::{self, set_default};
+use shim_model::field::FieldError;
+use shim_model::time::Instant;
+
+/// The rules of Pods.
+pub(super) struct Pod;
+
+impl Kind for Pod {
+    fn default(&self, object: &mut Value) {
+        let spec = access::object_mut(object, &["spec"]);
+        default_spec(spec);
+        set_default(spec, "enableServiceLinks", true);
+        if spec.get("hostNetwork").and_then(Value::as_bool) == Some(true) {
+            for list in ["containers", "initContainers"] {
+                spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten().for_each(host_ports);
+            }
+        }
+        for list in ["containers", "initContainers"] {
+            spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten().for_each(default_requests);
+        }
+        let status = access::object_mut(object, &["status"]);
+        if status.get("phase").is_none_or(access::is_zero) {
+            status.insert("phase".into(), "Pending".into());
+        }
+        same_addresses(object, "podIP", "podIPs");
+        same_addresses(object, "hostIP", "hostIPs");
+    }
+
+    fn has_generation(&self) -> bool {
+        true
+    }
+
+    fn has_status(&self) -> bool {
+        true
+    }
+
+    fn prepare_create(&self, object: &mut Value, _context: &CreateContext<'_>) {
+        admission::default_tolerations(object);
+        let spec = access::object_mut(object, &["spec"]);
+        set_default(spec, "priority", 0);
+        set_default(spec, "preemptionPolicy", "PreemptLowerPriority");
+        let qos = qos_class(object);
+        let status = access::object_mut(object, &["status"]);
+        status.insert("phase".into(), "Pending".into());
+        status.insert("qosClass".into(), qos.into());
+        gated_condition(object);
+    }
+
+    fn prepare_status_update(&self, new: &mut Value, old: &Value) {
+        access::copy(old, new, &["spec"]);
+        access::copy(old, new, &["metadata", "ownerReferences"]);
+        if access::text(new, &["status", "qosClass"]).is_empty() {
+            access::copy(old, new, &["status", "qosClass"]);
+        }
+    }
+
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        let mut errors = validate_spec(&object["spec"], "spec");
+        if access::get(object, &["spec", "ephemeralContainers"]).is_some_and(|e| !access::is_zero(e)) {
+            errors.push(FieldError::forbidden("spec.ephemeralContainers", "cannot be set on create"));
+        }
+        if access::get(object, &["spec", "schedulingGates"]).is_some_and(|g| !access::is_zero(g))
+            && !access::text(object, &["spec", "nodeName"]).is_empty()
+        {
+            let detail = "cannot be set until all schedulingGates have been cleared";
+            errors.push(FieldError::forbidden("spec.nodeName", detail));
+        }
+        errors
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        update::validate(new, old)
+    }
+
+    fn validate_status_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        update::validate_status(new, old)
+    }
+
+    fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
+        if old.is_some_and(|o| o.get("spec") == new.get("spec")) {
+            return Vec::new();
+        }
+        spec_warnings(&new["spec"], "spec")
+    }
+
+    fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {
+        columns::cells(object, now)
+    }
+
+    fn selectable(&self, object: &Value) -> Vec<(&'static str, String)> {
+        let text = |path: [&str; 2]| access::text(object, &path).to_owned();
+        vec![
+            ("spec.nodeName", text(["spec", "nodeName"])),
+            ("spec.restartPolicy", text(["spec", "restartPolicy"])),
+            ("spec.schedulerName", text(["spec", "schedulerName"])),
+            ("spec.serviceAccountName", text(["spec", "serviceAccountName"])),
+            ("spec.hostNetwork", access::flag(object, &["spec", "hostNetwork"]).to_string()),
+            ("status.phase", text(["status", "phase"])),
+            ("status.podIP", text(["status", "podIP"])),
+            ("status.nominatedNodeName", text(["status", "nominatedNodeName"])),
+        ]
+    }
+
+    fn selectable_fields(&self) -> &'static [&'static str] {
+        &[
+            "spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName", "spec.hostNetwork",
+            "status.phase", "status.podIP", "status.podIPs", "status.nominatedNodeName",
+        ]
+    }
+
+    fn grace(&self, object: &Value, requested: Option<i64>) -> Option<Grace> {
+        let own = access::int(object, &["spec", "terminationGracePeriodSeconds"]);
+        let ended = matches!(access::text(object, &["status", "phase"]), "Succeeded" | "Failed");
+        let unbound = access::text(object, &["spec", "nodeName"]).is_empty();
+        let seconds = match requested.or(own).unwrap_or(0) {
+            _ if ended || unbound => 0,
+            negative if negative < 0 => 1,
+            seconds => seconds,
+        };
+        Some(Grace { seconds })
+    }
+}
+
+/// A container's limits stand for requests that it does not make.
+fn default_requests(container: &mut Value) {
+    let Some(limits) = access::get(container, &["resources", "limits"]).and_then(Value::as_object).cloned() else { return };
+    let requests = access::object_mut(container, &["resources", "requests"]);
+    for (name, amount) in limits {
+        if !(requests.contains_key(&name)) {
+            requests.insert(name, amount);
+        }
+    }
+    if requests.is_empty() {
+        access::remove(container, &["resources", "requests"]);
+    }
+}
+
+/// On the host's network a container's port is the host's.
+fn host_ports(container: &mut Value) {
+    for port in access::list_mut(container, &["ports"]).into_iter().flatten() {
+        let number = port["containerPort"].clone();
+        access::set_if_zero(access::as_object(port), "hostPort", number);
+    }
+}
+
+/// Keeps a single address and the list of addresses in step.
+fn same_addresses(pod: &mut Value, one: &str, many: &str) {
+    let single = access::text(pod, &["status", one]).to_owned();
+    let first = access::list(pod, &["status", many]).first().map(|a| access::text(a, &["ip"]).to_owned());
+    let status = access::object_mut(pod, &["status"]);
+    match first {
+        None if !single.is_empty() => {
+            status.insert(many.to_owned(), json!([{"ip": single}]));
+        }
+        Some(first) if single.is_empty() => {
+            status.insert(one.to_owned(), first.into());
+        }
+        Some(first) if first != single => {
+            status.insert(many.to_owned(), json!([{"ip": single}]));
+        }
+        _ => {}
+    }
+}
+
+/// A Pod with gates says in its conditions why it is not scheduled.
+fn gated_condition(pod: &mut Value) {
+    if access::list(pod, &["spec", "schedulingGates"]).is_empty() {
+        return;
+    }
+    let condition = json!({"type": "PodScheduled", "status": "False", "reason": "SchedulingGated", "message": "Scheduling is blocked due to non-empty scheduling gates"});
+    access::object_mut(pod, &["status"]).insert("conditions".into(), json!([condition]));
+}
+
+/// Carries over what an update through a subresource cannot change.
+pub(super) fn prepare_subresource(subresource: &str, new: &mut Value, old: &Value) {
+    update::prepare_subresource(subresource, new, old);
+}
+
+/// What is wrong with an update through a subresource.
+pub(super) fn validate_subresource(subresource: &str, new: &Value, old: &Value) -> Vec<FieldError> {
+    update::validate_subresource(subresource, new, old)
+}
+
+/// The doors of Pods beside `/status` that update the object itself.
+pub const UPDATE_DOORS: [Door; 2] = [Door::Other("ephemeralcontainers"), Door::Other("resize")];

@@ -1,0 +1,36 @@
+//! The quality of service that a Pod's requests and limits amount to.
+
+use serde_json::Value;
+use shim_model::access;
+use shim_model::quantity::Quantity;
+
+const COUNTED: [&str; 2] = ["cpu", "memory"];
+
+fn amount(resources: &Value, list: &str, name: &str) -> Option<Quantity> {
+    let quantity: Quantity = access::get(resources, &[list, name])?.as_str()?.parse().ok()?;
+    (quantity.sign() > 0).then_some(quantity)
+}
+
+/// `Guaranteed`, `Burstable` or `BestEffort`.
+pub fn qos_class(pod: &Value) -> &'static str {
+    let spec = &pod["spec"];
+    let own = spec.get("resources").filter(|r| !access::is_zero(r));
+    let parts: Vec<&Value> = match own {
+        Some(pod_level) => vec![pod_level],
+        None => {
+            let all = access::list(spec, &["containers"]).iter().chain(access::list(spec, &["initContainers"]));
+            all.map(|c| &c["resources"]).collect()
+        }
+    };
+    let any = parts.iter().any(|r| COUNTED.iter().any(|n| amount(r, "requests", n).or(amount(r, "limits", n)).is_some()));
+    if !any {
+        return "BestEffort";
+    }
+    let guaranteed = |r: &&Value| {
+        COUNTED.iter().all(|n| {
+            let limit = amount(r, "limits", n);
+            limit.is_some() && amount(r, "requests", n).is_none_or(|request| Some(request) == limit)
+        })
+    };
+    if parts.iter().all(guaranteed) { "Guaranteed" } else { "Burstable" }
+}

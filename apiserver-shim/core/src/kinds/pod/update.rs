@@ -1,0 +1,218 @@
+//! What may change of a Pod once it is there, door by door.
+
+use super::qos::qos_class;
+use crate::kinds::pod_template::{is_extended, validate_spec};
+use serde_json::{Map, Value};
+use shim_model::access;
+use shim_model::field::FieldError;
+use shim_model::names;
+
+const ONLY: &str = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
+
+/// What is wrong with an update of the Pod itself.
+pub(super) fn validate(new: &Value, old: &Value) -> Vec<FieldError> {
+    let (new_spec, old_spec) = (&new["spec"], &old["spec"]);
+    if new_spec == old_spec {
+        return Vec::new();
+    }
+    let mut errors = validate_spec(new_spec, "spec");
+    for list in ["containers", "initContainers"] {
+        if access::list(new_spec, &[list]).len() != access::list(old_spec, &[list]).len() {
+            errors.push(FieldError::forbidden(format!("spec.{list}"), "pod updates may not add or remove containers"));
+            return errors;
+        }
+    }
+    deadline(new_spec, old_spec, &mut errors);
+    tolerations(new_spec, old_spec, &mut errors);
+    gates(new_spec, old_spec, &mut errors);
+    if !errors.is_empty() {
+        return errors;
+    }
+    let gated = !access::list(old_spec, &["schedulingGates"]).is_empty();
+    if gated {
+        node_selector(new_spec, old_spec, &mut errors);
+    }
+    if mutable_parts_as_in(new_spec, old_spec, gated) != *old_spec {
+        errors.push(FieldError::forbidden("spec", ONLY));
+    }
+    errors
+}
+
+/// The new spec with everything that may change put back as it was.
+fn mutable_parts_as_in(new: &Value, old: &Value, gated: bool) -> Value {
+    let mut out = new.clone();
+    for list in ["containers", "initContainers"] {
+        let before = access::list(old, &[list]);
+        let after = access::list_mut(&mut out, &[list]).into_iter().flatten();
+        after.zip(before).for_each(|(a, b)| access::copy(b, a, &["image"]));
+    }
+    for key in ["activeDeadlineSeconds", "tolerations", "schedulingGates"] {
+        access::copy(old, &mut out, &[key]);
+    }
+    let was_negative = access::int(old, &["terminationGracePeriodSeconds"]).is_some_and(|g| g < 0);
+    if was_negative && access::int(new, &["terminationGracePeriodSeconds"]) == Some(1) {
+        access::copy(old, &mut out, &["terminationGracePeriodSeconds"]);
+    }
+    if gated {
+        for key in ["nodeSelector", "affinity"] {
+            access::copy(old, &mut out, &[key]);
+        }
+    }
+    out
+}
+
+fn deadline(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+    const FIELD: &str = "spec.activeDeadlineSeconds";
+    match (access::int(old, &["activeDeadlineSeconds"]), access::int(new, &["activeDeadlineSeconds"])) {
+        (Some(was), Some(is)) if is > was => {
+            errors.push(FieldError::invalid(FIELD, is, "must be less than or equal to previous value"));
+        }
+        (Some(_), None) => errors.push(FieldError::invalid(FIELD, Value::Null, "must not update from a positive integer to nil value")),
+        _ => {}
+    }
+}
+
+fn tolerations(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+    let without_seconds = |t: &Value| {
+        let mut t = t.clone();
+        access::remove(&mut t, &["tolerationSeconds"]);
+        t
+    };
+    let now: Vec<Value> = access::list(new, &["tolerations"]).iter().map(without_seconds).collect();
+    if !access::list(old, &["tolerations"]).iter().all(|t| now.contains(&without_seconds(t))) {
+        let detail = "existing toleration can not be modified except its tolerationSeconds";
+        errors.push(FieldError::forbidden("spec.tolerations", detail));
+    }
+}
+
+fn gates(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+    let before = access::list(old, &["schedulingGates"]);
+    for (i, gate) in access::list(new, &["schedulingGates"]).iter().enumerate() {
+        let name = access::text(gate, &["name"]);
+        if !before.iter().any(|g| access::text(g, &["name"]) == name) {
+            let detail = format!("only deletion is allowed, but found new scheduling gate '{name}'");
+            errors.push(FieldError::forbidden(format!("spec.schedulingGates[{i}].name"), detail));
+        }
+    }
+}
+
+fn node_selector(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+    let narrower = access::entries(old, &["nodeSelector"]).all(|(k, v)| access::get(new, &["nodeSelector", k]) == Some(v));
+    if !narrower {
+        let shown = new.get("nodeSelector").cloned().unwrap_or_else(|| Value::Object(Map::new()));
+        let detail = "only additions to spec.nodeSelector are allowed (no mutations or deletions)";
+        errors.push(FieldError::invalid("spec.nodeSelector", shown, detail));
+    }
+}
+
+/// What is wrong with an update of the status.
+pub(super) fn validate_status(new: &Value, old: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let (status, before) = (&new["status"], &old["status"]);
+    let nominated = access::text(status, &["nominatedNodeName"]);
+    if !nominated.is_empty() {
+        let wrong = names::dns_subdomain(nominated);
+        errors.extend(wrong.into_iter().map(|d| FieldError::invalid("status.nominatedNodeName", nominated, d)));
+    }
+    for list in ["containerStatuses", "initContainerStatuses"] {
+        revived(status, before, list, access::text(old, &["spec", "restartPolicy"]), &mut errors);
+    }
+    let qos = access::text(status, &["qosClass"]);
+    if qos != access::text(before, &["qosClass"]) && !access::text(before, &["qosClass"]).is_empty() {
+        errors.push(FieldError::invalid("status.qosClass", qos, "field is immutable"));
+    }
+    for (i, condition) in access::list(status, &["conditions"]).iter().enumerate() {
+        let ty = access::text(condition, &["type"]);
+        let field = format!("status.conditions[{i}].Type");
+        errors.extend(names::qualified(ty).into_iter().map(|d| FieldError::invalid(field.clone(), ty, d)));
+    }
+    for list in ["podIPs", "hostIPs"] {
+        for (i, address) in access::list(status, &[list]).iter().enumerate() {
+            let ip = access::text(address, &["ip"]);
+            let field = format!("status.{list}[{i}]");
+            errors.extend(names::ip(ip).into_iter().map(|d| FieldError::invalid(field.clone(), ip, d)));
+        }
+    }
+    errors
+}
+
+/// A container that ended for good cannot run again.
+fn revived(status: &Value, before: &Value, list: &str, policy: &str, errors: &mut Vec<FieldError>) {
+    let final_end = |old: &Value| match access::get(old, &["state", "terminated"]) {
+        Some(t) => policy == "Never" || policy == "OnFailure" && access::int(t, &["exitCode"]) == Some(0),
+        None => false,
+    };
+    for (i, old) in access::list(before, &[list]).iter().enumerate().filter(|(_, o)| final_end(o)) {
+        let name = access::text(old, &["name"]);
+        let new = access::list(status, &[list]).iter().find(|s| access::text(s, &["name"]) == name);
+        if new.is_some_and(|n| access::get(n, &["state", "terminated"]).is_none()) {
+            let detail = "may not be transitioned to non-terminated state";
+            errors.push(FieldError::forbidden(format!("status.{list}[{i}].state"), detail));
+        }
+    }
+}
+
+/// Carries over everything that the door does not open.
+pub(super) fn prepare_subresource(subresource: &str, new: &mut Value, old: &Value) {
+    let mut out = old.clone();
+    access::copy(new, &mut out, &["metadata", "managedFields"]);
+    access::copy(new, &mut out, &["metadata", "resourceVersion"]);
+    match subresource {
+        "ephemeralcontainers" => access::copy(new, &mut out, &["spec", "ephemeralContainers"]),
+        // What else a resize would change is refused, not dropped: the client must learn of it.
+        _ => access::copy(new, &mut out, &["spec"]),
+    }
+    *new = out;
+}
+
+/// What is wrong with an update through the door.
+pub(super) fn validate_subresource(subresource: &str, new: &Value, old: &Value) -> Vec<FieldError> {
+    let mut errors = validate_spec(&new["spec"], "spec");
+    match subresource {
+        "ephemeralcontainers" => ephemeral(new, old, &mut errors),
+        _ => resize(new, old, &mut errors),
+    }
+    errors
+}
+
+fn ephemeral(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+    const FIELD: &str = "spec.ephemeralContainers";
+    let now = access::list(new, &["spec", "ephemeralContainers"]);
+    for was in access::list(old, &["spec", "ephemeralContainers"]) {
+        let name = access::text(was, &["name"]);
+        match now.iter().position(|c| access::text(c, &["name"]) == name) {
+            None => errors.push(FieldError::forbidden(FIELD, format!("existing ephemeral containers \"{name}\" may not be removed\n"))),
+            Some(i) if now[i] != *was => {
+                let detail = format!("existing ephemeral containers \"{name}\" may not be changed\n");
+                errors.push(FieldError::forbidden(FIELD, detail));
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+fn resize(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+    let mut put_back = new["spec"].clone();
+    for list in ["containers", "initContainers"] {
+        let before = access::list(&old["spec"], &[list]);
+        let after = access::list_mut(&mut put_back, &[list]).into_iter().flatten();
+        for (after, before) in after.zip(before) {
+            for kind in ["requests", "limits"] {
+                for name in ["cpu", "memory"] {
+                    debug_assert!(!is_extended(name), "invariant: cpu and memory are standard");
+                    access::copy(before, after, &["resources", kind, name]);
+                }
+                if access::get(after, &["resources", kind]).is_some_and(access::is_zero) {
+                    access::remove(after, &["resources", kind]);
+                }
+            }
+        }
+    }
+    if put_back != old["spec"] {
+        errors.push(FieldError::forbidden("spec", "only cpu and memory resources are mutable"));
+    }
+    let (was, is) = (qos_class(old), qos_class(new));
+    if was != is {
+        errors.push(FieldError::invalid("spec", is, "Pod QOS Class may not change as a result of resizing"));
+    }
+}

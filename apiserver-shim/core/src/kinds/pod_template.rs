@@ -1,0 +1,309 @@
+//! Pod specs wherever they occur: in Pods and in the templates of workloads. Defaults are here; validation is in the files
+//! below, one per part of a spec.
+
+mod affinity;
+mod containers;
+mod probes;
+mod resources;
+mod security;
+mod spec;
+mod volumes;
+
+pub(super) use resources::is_extended;
+pub(super) use spec::{validate_spec, validate_template};
+
+use super::{Kind, cells, metadata};
+use serde_json::{Map, Value, json};
+use shim_model::access::{self, as_object, set_default, set_if_zero};
+use shim_model::field::FieldError;
+use shim_model::time::Instant;
+
+/// Bits 0644, which files from the API have by default.
+const FILE_MODE: i64 = 0o644;
+
+pub(super) struct PodTemplate;
+
+impl Kind for PodTemplate {
+    fn default(&self, object: &mut Value) {
+        default_template(access::object_mut(object, &["template"]));
+    }
+
+    fn has_generation(&self) -> bool {
+        true
+    }
+
+    fn changes_generation(&self, new: &Value, old: &Value) -> bool {
+        new.get("template") != old.get("template")
+    }
+
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        validate_template(&object["template"], "template")
+    }
+
+    fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
+        warnings(new.get("template"), old.and_then(|o| o.get("template")), "template")
+    }
+
+    fn cells(&self, object: &Value, _now: Instant) -> Vec<Value> {
+        let (names, images) = cells::containers(access::get(object, &["template", "spec"]));
+        let labels = cells::labels(access::get(object, &["template", "metadata", "labels"]));
+        vec![cells::name(object), names.into(), images.into(), labels.into()]
+    }
+}
+
+/// Sets the defaults of a pod template.
+pub(super) fn default_template(template: &mut Map<String, Value>) {
+    as_object(template.entry("metadata").or_insert_with(|| json!({})));
+    default_spec(as_object(template.entry("spec").or_insert_with(|| json!({}))));
+}
+
+/// Sets the defaults of a pod spec.
+pub(super) fn default_spec(spec: &mut Map<String, Value>) {
+    set_if_zero(spec, "dnsPolicy", "ClusterFirst");
+    set_if_zero(spec, "restartPolicy", "Always");
+    set_if_zero(spec, "schedulerName", "default-scheduler");
+    set_default(spec, "terminationGracePeriodSeconds", 30);
+    set_default(spec, "securityContext", Map::new());
+    same_service_account(spec);
+    for key in ["containers", "initContainers", "ephemeralContainers"] {
+        let ephemeral = key == "ephemeralContainers";
+        for container in objects(spec.get_mut(key)) {
+            default_container(container, ephemeral);
+        }
+    }
+    objects(spec.get_mut("volumes")).for_each(default_volume);
+}
+
+/// The old name of the service account's field follows the new one, or gives it.
+fn same_service_account(spec: &mut Map<String, Value>) {
+    let named = |spec: &Map<String, Value>, key: &str| spec.get(key).filter(|v| !access::is_zero(v)).cloned();
+    if let Some(name) = named(spec, "serviceAccountName").or_else(|| named(spec, "serviceAccount")) {
+        spec.insert("serviceAccountName".into(), name.clone());
+        spec.insert("serviceAccount".into(), name);
+    }
+}
+
+fn objects(list: Option<&mut Value>) -> impl Iterator<Item = &mut Map<String, Value>> {
+    list.and_then(Value::as_array_mut).into_iter().flatten().filter_map(Value::as_object_mut)
+}
+
+fn member<'a>(object: &'a mut Map<String, Value>, key: &str) -> Option<&'a mut Map<String, Value>> {
+    object.get_mut(key).and_then(Value::as_object_mut)
+}
+
+fn default_container(container: &mut Map<String, Value>, ephemeral: bool) {
+    set_if_zero(container, "terminationMessagePath", "/dev/termination-log");
+    set_if_zero(container, "terminationMessagePolicy", "File");
+    set_default(container, "resources", Map::new());
+    if container.get("imagePullPolicy").is_none_or(access::is_zero) {
+        let image = container.get("image").and_then(Value::as_str).unwrap_or("");
+        container.insert("imagePullPolicy".into(), pull_policy(image).into());
+    }
+    for port in objects(container.get_mut("ports")) {
+        set_if_zero(port, "protocol", "TCP");
+    }
+    for env in objects(container.get_mut("env")) {
+        if let Some(source) = member(env, "valueFrom") {
+            default_downward(source);
+            if let Some(file) = member(source, "fileKeyRef") {
+                set_default(file, "optional", false);
+            }
+        }
+    }
+    for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
+        if let Some(probe) = member(container, probe).filter(|_| !ephemeral) {
+            default_probe(probe);
+        }
+    }
+    if let Some(lifecycle) = member(container, "lifecycle") {
+        for hook in ["postStart", "preStop"] {
+            if let Some(hook) = member(lifecycle, hook) {
+                default_handler(hook);
+            }
+        }
+    }
+    if let Some(security) = member(container, "securityContext") {
+        if security.contains_key("procMount") {
+            set_if_zero(security, "procMount", "Default");
+        }
+    }
+}
+
+/// `Always` for images without a fixed tag, so that `latest` is what it says.
+fn pull_policy(image: &str) -> &'static str {
+    if image.contains('@') {
+        return "IfNotPresent";
+    }
+    let last = image.rsplit('/').next().unwrap_or(image);
+    match last.split_once(':') {
+        None | Some((_, "latest" | "")) => "Always",
+        Some(_) => "IfNotPresent",
+    }
+}
+
+fn default_downward(source: &mut Map<String, Value>) {
+    if let Some(field) = member(source, "fieldRef") {
+        set_if_zero(field, "apiVersion", "v1");
+    }
+    if let Some(resource) = member(source, "resourceFieldRef") {
+        set_if_zero(resource, "divisor", "0");
+    }
+}
+
+fn default_probe(probe: &mut Map<String, Value>) {
+    set_if_zero(probe, "timeoutSeconds", 1);
+    set_if_zero(probe, "periodSeconds", 10);
+    set_if_zero(probe, "successThreshold", 1);
+    set_if_zero(probe, "failureThreshold", 3);
+    default_handler(probe);
+    if let Some(grpc) = member(probe, "grpc") {
+        set_default(grpc, "service", "");
+    }
+}
+
+fn default_handler(handler: &mut Map<String, Value>) {
+    if let Some(get) = member(handler, "httpGet") {
+        set_if_zero(get, "path", "/");
+        set_if_zero(get, "scheme", "HTTP");
+    }
+}
+
+fn default_volume(volume: &mut Map<String, Value>) {
+    if volume.len() <= 1 && volume.keys().all(|k| k == "name") {
+        volume.insert("emptyDir".into(), Map::new().into());
+    }
+    for source in ["secret", "configMap", "downwardAPI", "projected"] {
+        if let Some(source) = member(volume, source) {
+            set_default(source, "defaultMode", FILE_MODE);
+        }
+    }
+    if let Some(downward) = member(volume, "downwardAPI") {
+        objects(downward.get_mut("items")).for_each(default_downward);
+    }
+    if let Some(projected) = member(volume, "projected") {
+        for source in objects(projected.get_mut("sources")) {
+            if let Some(token) = member(source, "serviceAccountToken") {
+                set_default(token, "expirationSeconds", 3600);
+            }
+            if let Some(downward) = member(source, "downwardAPI") {
+                objects(downward.get_mut("items")).for_each(default_downward);
+            }
+        }
+    }
+    default_rare_volume(volume);
+}
+
+fn default_rare_volume(volume: &mut Map<String, Value>) {
+    const TEXTS: [(&str, &[(&str, &str)]); 5] = [
+        ("hostPath", &[("type", "")]),
+        ("iscsi", &[("iscsiInterface", "default")]),
+        ("rbd", &[("pool", "rbd"), ("user", "admin"), ("keyring", "/etc/ceph/keyring")]),
+        ("azureDisk", &[("cachingMode", "ReadWrite"), ("fsType", "ext4"), ("kind", "Shared")]),
+        ("scaleIO", &[("storageMode", "ThinProvisioned"), ("fsType", "xfs")]),
+    ];
+    for (name, defaults) in TEXTS {
+        if let Some(source) = member(volume, name) {
+            defaults.iter().for_each(|(key, value)| set_default(source, key, *value));
+            if name == "azureDisk" {
+                set_default(source, "readOnly", false);
+            }
+        }
+    }
+    if let Some(claim) = member(volume, "ephemeral").and_then(|e| member(e, "volumeClaimTemplate")) {
+        as_object(claim.entry("metadata").or_insert_with(|| json!({})));
+        let spec = as_object(claim.entry("spec").or_insert_with(|| json!({})));
+        set_default(spec, "volumeMode", "Filesystem");
+        set_default(spec, "resources", Map::new());
+    }
+    if let Some(image) = member(volume, "image") {
+        if image.get("pullPolicy").is_none_or(access::is_zero) {
+            let reference = image.get("reference").and_then(Value::as_str).unwrap_or("");
+            let policy = pull_policy(reference);
+            image.insert("pullPolicy".into(), policy.into());
+        }
+    }
+}
+
+/// What to warn of in a template that is new or has changed.
+pub(super) fn warnings(template: Option<&Value>, old: Option<&Value>, field: &str) -> Vec<String> {
+    if template == old {
+        return Vec::new();
+    }
+    template.and_then(|t| t.get("spec")).map_or_else(Vec::new, |spec| spec_warnings(spec, &format!("{field}.spec")))
+}
+
+/// What to warn of in a pod spec.
+pub(super) fn spec_warnings(spec: &Value, field: &str) -> Vec<String> {
+    let mut out = Vec::new();
+    for key in ["nodeSelector"] {
+        for (label, replacement) in DEPRECATED_LABELS {
+            if access::get(spec, &[key, label]).is_some() {
+                out.push(match *replacement {
+                    "" => format!("{field}.{key}[{label}]: deprecated"),
+                    new => format!("{field}.{key}[{label}]: deprecated since v1.14; use \"{new}\" instead"),
+                });
+            }
+        }
+    }
+    let mut names: Vec<(&str, usize, &str)> = Vec::new();
+    for list in ["initContainers", "containers"] {
+        for (i, container) in access::list(spec, &[list]).iter().enumerate() {
+            let at = format!("{field}.{list}[{i}]");
+            let name = access::text(container, &["name"]);
+            names.push((list, i, name));
+            container_warnings(container, &at, &mut out);
+        }
+    }
+    if access::int(spec, &["terminationGracePeriodSeconds"]).is_some_and(|g| g < 0) {
+        out.push(format!("{field}.terminationGracePeriodSeconds: must be >= 0; negative values are invalid and will be treated as 1"));
+    }
+    for (i, alias) in access::list(spec, &["imagePullSecrets"]).iter().enumerate() {
+        if access::text(alias, &["name"]).is_empty() {
+            out.push(format!("{field}.imagePullSecrets[{i}].name: invalid empty name \"\""));
+        }
+    }
+    out
+}
+
+const DEPRECATED_LABELS: &[(&str, &str)] = &[
+    ("beta.kubernetes.io/arch", "kubernetes.io/arch"),
+    ("beta.kubernetes.io/os", "kubernetes.io/os"),
+    ("failure-domain.beta.kubernetes.io/region", "topology.kubernetes.io/region"),
+    ("failure-domain.beta.kubernetes.io/zone", "topology.kubernetes.io/zone"),
+    ("beta.kubernetes.io/instance-type", "node.kubernetes.io/instance-type"),
+];
+
+fn container_warnings(container: &Value, at: &str, out: &mut Vec<String>) {
+    let mut seen: Vec<(&str, usize)> = Vec::new();
+    for (i, env) in access::list(container, &["env"]).iter().enumerate() {
+        let name = access::text(env, &["name"]);
+        if seen.iter().any(|(n, _)| *n == name) {
+            out.push(format!("{at}.env[{i}]: hides previous definition of \"{name}\", which may be dropped when using apply"));
+        }
+        seen.push((name, i));
+    }
+    let mut ports: Vec<(i64, &str)> = Vec::new();
+    for (i, port) in access::list(container, &["ports"]).iter().enumerate() {
+        let key = (access::int(port, &["containerPort"]).unwrap_or(0), access::text(port, &["protocol"]));
+        if let Some(first) = ports.iter().position(|p| *p == key) {
+            out.push(format!("{at}.ports[{i}]: duplicate port definition with {at}.ports[{first}]"));
+        }
+        ports.push(key);
+    }
+    for list in ["requests", "limits"] {
+        for (name, amount) in access::entries(container, &["resources", list]) {
+            let fractional = amount.as_str().and_then(|t| t.parse::<shim_model::quantity::Quantity>().ok()).is_some_and(|q| !q.is_whole());
+            if ["memory", "ephemeral-storage"].contains(&name) && fractional {
+                let shown = amount.as_str().unwrap_or("");
+                out.push(format!("{at}.resources.{list}[{name}]: fractional byte value \"{shown}\" is invalid, must be an integer"));
+            }
+        }
+    }
+}
+
+/// Checks labels and annotations of a template's metadata.
+fn validate_template_metadata(template: &Value, field: &str, errors: &mut Vec<FieldError>) {
+    let meta = &template["metadata"];
+    metadata::labels(meta.get("labels"), &format!("{field}.labels"), errors);
+    metadata::annotations(meta.get("annotations"), &format!("{field}.annotations"), errors);
+}

@@ -1,0 +1,150 @@
+//! Where a pod may go: affinity, tolerations, topology spread.
+
+use super::super::workload::label_selector;
+use serde_json::Value;
+use shim_model::access;
+use shim_model::field::FieldError;
+use shim_model::names;
+
+/// Checks `spec.affinity`.
+pub(super) fn validate(affinity: &Value, at: &str, errors: &mut Vec<FieldError>) {
+    if let Some(node) = affinity.get("nodeAffinity") {
+        node_affinity(node, &format!("{at}.nodeAffinity"), errors);
+    }
+    for kind in ["podAffinity", "podAntiAffinity"] {
+        let Some(pods) = affinity.get(kind) else { continue };
+        let at = format!("{at}.{kind}");
+        for (i, term) in access::list(pods, &["requiredDuringSchedulingIgnoredDuringExecution"]).iter().enumerate() {
+            pod_term(term, &format!("{at}.requiredDuringSchedulingIgnoredDuringExecution[{i}]"), errors);
+        }
+        for (i, weighted) in access::list(pods, &["preferredDuringSchedulingIgnoredDuringExecution"]).iter().enumerate() {
+            let at = format!("{at}.preferredDuringSchedulingIgnoredDuringExecution[{i}]");
+            weight(weighted, &at, errors);
+            pod_term(&weighted["podAffinityTerm"], &format!("{at}.podAffinityTerm"), errors);
+        }
+    }
+}
+
+fn weight(value: &Value, at: &str, errors: &mut Vec<FieldError>) {
+    let weight = access::int(value, &["weight"]).unwrap_or(0);
+    if !(1..=100).contains(&weight) {
+        errors.push(FieldError::invalid(format!("{at}.weight"), weight, "must be in the range 1-100"));
+    }
+}
+
+fn node_affinity(node: &Value, at: &str, errors: &mut Vec<FieldError>) {
+    if let Some(required) = node.get("requiredDuringSchedulingIgnoredDuringExecution") {
+        let at = format!("{at}.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms");
+        let terms = access::list(required, &["nodeSelectorTerms"]);
+        if terms.is_empty() {
+            errors.push(FieldError::required(at.clone(), "must have at least one node selector term"));
+        }
+        for (i, term) in terms.iter().enumerate() {
+            node_term(term, &format!("{at}[{i}]"), errors);
+        }
+    }
+    for (i, preferred) in access::list(node, &["preferredDuringSchedulingIgnoredDuringExecution"]).iter().enumerate() {
+        let at = format!("{at}.preferredDuringSchedulingIgnoredDuringExecution[{i}]");
+        weight(preferred, &at, errors);
+        node_term(&preferred["preference"], &format!("{at}.preference"), errors);
+    }
+}
+
+fn node_term(term: &Value, at: &str, errors: &mut Vec<FieldError>) {
+    for (i, expression) in access::list(term, &["matchExpressions"]).iter().enumerate() {
+        let at = format!("{at}.matchExpressions[{i}]");
+        let values = access::list(expression, &["values"]);
+        match access::text(expression, &["operator"]) {
+            "In" | "NotIn" if values.is_empty() => {
+                errors.push(FieldError::required(format!("{at}.values"), "must be specified when `operator` is 'In' or 'NotIn'"));
+            }
+            "Exists" | "DoesNotExist" if !values.is_empty() => {
+                errors.push(FieldError::forbidden(format!("{at}.values"), "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"));
+            }
+            "Gt" | "Lt" if values.len() != 1 => {
+                errors.push(FieldError::required(format!("{at}.values"), "must be specified single value when `operator` is 'Lt' or 'Gt'"));
+            }
+            "In" | "NotIn" | "Exists" | "DoesNotExist" | "Gt" | "Lt" => {}
+            other => errors.push(FieldError::invalid(format!("{at}.operator"), other, "not a valid selector operator")),
+        }
+        let key = access::text(expression, &["key"]);
+        errors.extend(names::qualified(key).into_iter().map(|d| FieldError::invalid(format!("{at}.key"), key, d)));
+    }
+}
+
+fn pod_term(term: &Value, at: &str, errors: &mut Vec<FieldError>) {
+    for key in ["labelSelector", "namespaceSelector"] {
+        if let Some(selector) = term.get(key) {
+            errors.extend(label_selector(selector, &format!("{at}.{key}")));
+        }
+    }
+    for namespace in access::list(term, &["namespaces"]) {
+        let name = namespace.as_str().unwrap_or("");
+        errors.extend(names::dns_label(name).into_iter().map(|d| FieldError::invalid(format!("{at}.namespace"), name, d)));
+    }
+    let key = access::text(term, &["topologyKey"]);
+    if key.is_empty() {
+        errors.push(FieldError::required(format!("{at}.topologyKey"), "can not be empty"));
+    }
+    errors.extend(names::qualified(key).into_iter().map(|d| FieldError::invalid(format!("{at}.topologyKey"), key, d)));
+}
+
+/// Checks tolerations.
+pub(super) fn validate_tolerations(list: &[Value], field: &str, errors: &mut Vec<FieldError>) {
+    for (i, toleration) in list.iter().enumerate() {
+        let at = format!("{field}[{i}]");
+        let text = |key: &str| access::text(toleration, &[key]);
+        let key = text("key");
+        if !key.is_empty() {
+            errors.extend(names::qualified(key).into_iter().map(|d| FieldError::invalid(format!("{at}.key"), key, d)));
+        }
+        if key.is_empty() && text("operator") != "Exists" {
+            let detail = "operator must be Exists when `key` is empty, which means \"match all values and all keys\"";
+            errors.push(FieldError::invalid(format!("{at}.operator"), text("operator"), detail));
+        }
+        if toleration.get("tolerationSeconds").is_some() && text("effect") != "NoExecute" {
+            let detail = "effect must be 'NoExecute' when `tolerationSeconds` is set";
+            errors.push(FieldError::invalid(format!("{at}.effect"), text("effect"), detail));
+        }
+        match text("operator") {
+            "" | "Equal" => {
+                let wrong = names::label_value(text("value"));
+                errors.extend(wrong.into_iter().take(1).map(|d| FieldError::invalid(format!("{at}.operator"), text("value"), d)));
+            }
+            "Exists" if !text("value").is_empty() => {
+                let shown = format!("{toleration}");
+                errors.push(FieldError::invalid_shown(format!("{at}.operator"), shown, "value must be empty when `operator` is 'Exists'"));
+            }
+            "Exists" => {}
+            other => errors.push(FieldError::not_supported(format!("{at}.operator"), other, &["Equal", "Exists"])),
+        }
+        let effect = text("effect");
+        const EFFECTS: &[&str] = &["NoSchedule", "PreferNoSchedule", "NoExecute"];
+        if !effect.is_empty() && !EFFECTS.contains(&effect) {
+            errors.push(FieldError::not_supported(format!("{at}.effect"), effect, EFFECTS));
+        }
+    }
+}
+
+/// Checks topology spread constraints.
+pub(super) fn validate_spread(spec: &Value, field: &str, errors: &mut Vec<FieldError>) {
+    for (i, constraint) in access::list(spec, &["topologySpreadConstraints"]).iter().enumerate() {
+        let at = format!("{field}.topologySpreadConstraints[{i}]");
+        let skew = access::int(constraint, &["maxSkew"]).unwrap_or(0);
+        if skew <= 0 {
+            errors.push(FieldError::invalid(format!("{at}.maxSkew"), skew, "must be greater than zero"));
+        }
+        let key = access::text(constraint, &["topologyKey"]);
+        if key.is_empty() {
+            errors.push(FieldError::required(format!("{at}.topologyKey"), "can not be empty"));
+        }
+        errors.extend(names::qualified(key).into_iter().map(|d| FieldError::invalid(format!("{at}.topologyKey"), key, d)));
+        let when = access::text(constraint, &["whenUnsatisfiable"]);
+        if !["DoNotSchedule", "ScheduleAnyway"].contains(&when) {
+            errors.push(FieldError::not_supported(format!("{at}.whenUnsatisfiable"), when, &["DoNotSchedule", "ScheduleAnyway"]));
+        }
+        if let Some(selector) = constraint.get("labelSelector") {
+            errors.extend(label_selector(selector, &format!("{at}.labelSelector")));
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! Containers of all three sorts: names, images, ports, environment, mounts, life cycle.
+
+use super::{probes, resources, security};
+use serde_json::Value;
+use shim_model::access;
+use shim_model::field::FieldError;
+use shim_model::names;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Volumes of the pod by name, with what they are made from.
+pub(super) type Volumes<'a> = BTreeMap<&'a str, &'a Value>;
+
+/// Checks all containers of a spec.
+pub(super) fn validate(spec: &Value, field: &str, volumes: &Volumes<'_>, errors: &mut Vec<FieldError>) {
+    let main = access::list(spec, &["containers"]);
+    if main.is_empty() {
+        errors.push(FieldError::required(format!("{field}.containers"), ""));
+    }
+    let mut names_seen = BTreeSet::new();
+    for (i, container) in main.iter().enumerate() {
+        let at = format!("{field}.containers[{i}]");
+        common(container, &at, volumes, errors);
+        unique(container, &at, &mut names_seen, errors);
+        probes::lifecycle(container, &at, errors);
+        probes::validate(container, &at, errors);
+        restart(container, &at, errors);
+    }
+    host_ports(main, &format!("{field}.containers"), errors);
+    for (i, container) in access::list(spec, &["initContainers"]).iter().enumerate() {
+        let at = format!("{field}.initContainers[{i}]");
+        common(container, &at, volumes, errors);
+        restart(container, &at, errors);
+        unique(container, &at, &mut names_seen, errors);
+        init(container, &at, errors);
+    }
+    for (i, container) in access::list(spec, &["ephemeralContainers"]).iter().enumerate() {
+        let at = format!("{field}.ephemeralContainers[{i}]");
+        common(container, &at, volumes, errors);
+        unique(container, &at, &mut names_seen, errors);
+        ephemeral(container, &at, main, errors);
+    }
+}
+
+fn unique<'a>(container: &'a Value, at: &str, seen: &mut BTreeSet<&'a str>, errors: &mut Vec<FieldError>) {
+    let name = access::text(container, &["name"]);
+    if !name.is_empty() && !seen.insert(name) {
+        errors.push(FieldError::duplicate(format!("{at}.name"), name));
+    }
+}
+
+fn common(container: &Value, at: &str, volumes: &Volumes<'_>, errors: &mut Vec<FieldError>) {
+    let name = access::text(container, &["name"]);
+    if name.is_empty() {
+        errors.push(FieldError::required(format!("{at}.name"), ""));
+    } else {
+        errors.extend(names::dns_label(name).into_iter().map(|d| FieldError::invalid(format!("{at}.name"), name, d)));
+    }
+    let image = access::text(container, &["image"]);
+    if image.is_empty() {
+        errors.push(FieldError::required(format!("{at}.image"), ""));
+    } else if image.trim() != image {
+        errors.push(FieldError::invalid(format!("{at}.image"), image, "must not have leading or trailing whitespace"));
+    }
+    choice(container, at, "terminationMessagePolicy", &["File", "FallbackToLogsOnError"], errors);
+    choice(container, at, "imagePullPolicy", &["Always", "IfNotPresent", "Never"], errors);
+    resources::validate_resize_policy(container, at, errors);
+    ports(container, at, errors);
+    env(container, at, errors);
+    env_from(container, at, errors);
+    mounts(container, at, volumes, errors);
+    resources::validate(&container["resources"], &format!("{at}.resources"), errors);
+    security::validate_container(container, at, errors);
+}
+
+fn choice(container: &Value, at: &str, key: &str, choices: &[&str], errors: &mut Vec<FieldError>) {
+    let value = access::text(container, &[key]);
+    if value.is_empty() {
+        errors.push(FieldError::required(format!("{at}.{key}"), ""));
+    } else if !choices.contains(&value) {
+        errors.push(FieldError::not_supported(format!("{at}.{key}"), value, choices));
+    }
+}
+
+fn init(container: &Value, at: &str, errors: &mut Vec<FieldError>) {
+    if access::text(container, &["restartPolicy"]) == "Always" {
+        probes::lifecycle(container, at, errors);
+        probes::validate(container, at, errors);
+        return;
+    }
+    for key in ["lifecycle", "livenessProbe", "readinessProbe", "startupProbe"] {
+        if container.get(key).is_some() {
+            let detail = "may not be set for init containers without restartPolicy=Always";
+            errors.push(FieldError::forbidden(format!("{at}.{key}"), detail));
+        }
+    }
+}
+
+fn ephemeral(container: &Value, at: &str, main: &[Value], errors: &mut Vec<FieldError>) {
+    let target = access::text(container, &["targetContainerName"]);
+    if !target.is_empty() && !main.iter().any(|c| access::text(c, &["name"]) == target) {
+        errors.push(FieldError::not_found(format!("{at}.targetContainerName"), target));
+    }
+    for key in ["ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "resizePolicy"] {
+        if container.get(key).is_some_and(|v| !access::is_zero(v)) {
+            errors.push(FieldError::forbidden(format!("{at}.{key}"), "cannot be set for an Ephemeral Container"));
+        }
+    }
+    if container.get("resources").is_some_and(|v| !access::is_zero(v)) {
+        errors.push(FieldError::forbidden(format!("{at}.resources"), "cannot be set for an Ephemeral Container"));
+    }
+}
+
+/// The container's own restart policy and rules.
+fn restart(container: &Value, at: &str, errors: &mut Vec<FieldError>) {
+    const POLICIES: &[&str] = &["Always", "Never", "OnFailure"];
+    let policy = container.get("restartPolicy").and_then(Value::as_str);
+    let rules = access::list(container, &["restartPolicyRules"]);
+    match policy {
+        Some(p) if !POLICIES.contains(&p) => {
+            errors.push(FieldError::not_supported(format!("{at}.restartPolicy"), p, POLICIES));
+        }
+        None if !rules.is_empty() => {
+            let detail = "must specify restartPolicy when restart rules are used";
+            errors.push(FieldError::required(format!("{at}.restartPolicy"), detail));
+        }
+        _ => {}
+    }
+    for (i, rule) in rules.iter().enumerate() {
+        let at = format!("{at}.restartPolicyRules[{i}]");
+        let action = access::text(rule, &["action"]);
+        if !["Restart", "RestartAllContainers"].contains(&action) {
+            errors.push(FieldError::not_supported(format!("{at}.action"), action, &["Restart", "RestartAllContainers"]));
+        }
+        let Some(codes) = rule.get("exitCodes") else {
+            errors.push(FieldError::required(format!("{at}.exitCodes"), "must be specified"));
+            continue;
+        };
+        let operator = access::text(codes, &["operator"]);
+        if !["In", "NotIn"].contains(&operator) {
+            errors.push(FieldError::not_supported(format!("{at}.exitCodes.operator"), operator, &["In", "NotIn"]));
+        }
+    }
+}
+
+fn ports(container: &Value, at: &str, errors: &mut Vec<FieldError>) {
+    let mut seen = BTreeSet::new();
+    for (i, port) in access::list(container, &["ports"]).iter().enumerate() {
+        let at = format!("{at}.ports[{i}]");
+        let name = access::text(port, &["name"]);
+        if !name.is_empty() {
+            let wrong = names::port_name(name);
+            let fine = wrong.is_empty();
+            errors.extend(wrong.into_iter().map(|d| FieldError::invalid(format!("{at}.name"), name, d)));
+            if fine && !seen.insert(name) {
+                errors.push(FieldError::duplicate(format!("{at}.name"), name));
+            }
+        }
+        match access::int(port, &["containerPort"]).unwrap_or(0) {
+            0 => errors.push(FieldError::required(format!("{at}.containerPort"), "")),
+            n => errors.extend(names::port_number(n).into_iter().map(|d| FieldError::invalid(format!("{at}.containerPort"), n, d))),
+        }
+        if let Some(n) = access::int(port, &["hostPort"]).filter(|n| *n != 0) {
+            errors.extend(names::port_number(n).into_iter().map(|d| FieldError::invalid(format!("{at}.hostPort"), n, d)));
+        }
+        choice(port, &at, "protocol", &["TCP", "UDP", "SCTP"], errors);
+    }
+}
+
+/// Two containers of a pod cannot hold the same port of the host.
+fn host_ports(containers: &[Value], field: &str, errors: &mut Vec<FieldError>) {
+    let mut seen = BTreeSet::new();
+    for (i, container) in containers.iter().enumerate() {
+        for (j, port) in access::list(container, &["ports"]).iter().enumerate() {
+            let Some(n) = access::int(port, &["hostPort"]).filter(|n| *n != 0) else { continue };
+            let key = format!("{}/{}/{n}", access::text(port, &["protocol"]), access::text(port, &["hostIP"]));
+            if !seen.insert(key.clone()) {
+                errors.push(FieldError::duplicate(format!("{field}[{i}].ports[{j}].hostPort"), key));
+            }
+        }
+    }
+}
+
+const RESOURCE_FIELDS: &[&str] = &[
+    "limits.cpu", "limits.ephemeral-storage", "limits.memory", "requests.cpu", "requests.ephemeral-storage", "requests.memory",
+];
+const ENV_FIELDS: &[&str] = &[
+    "metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "spec.serviceAccountName", "status.hostIP",
+    "status.hostIPs", "status.podIP", "status.podIPs",
+];
+
+fn env(container: &Value, at: &str, errors: &mut Vec<FieldError>) {
+    for (i, env) in access::list(container, &["env"]).iter().enumerate() {
+        let at = format!("{at}.env[{i}]");
+        let name = access::text(env, &["name"]);
+        if name.is_empty() {
+            errors.push(FieldError::required(format!("{at}.name"), ""));
+        } else {
+            errors.extend(names::env_name(name).into_iter().map(|d| FieldError::invalid(format!("{at}.name"), name, d)));
+        }
+        let Some(source) = env.get("valueFrom") else { continue };
+        let at = format!("{at}.valueFrom");
+        let kinds: Vec<&String> = source.as_object().into_iter().flat_map(|o| o.keys()).collect();
+        if let Some(field) = source.get("fieldRef") {
+            field_ref(field, &format!("{at}.fieldRef"), ENV_FIELDS, errors);
+        }
+        if let Some(resource) = source.get("resourceFieldRef") {
+            resource_ref(resource, &format!("{at}.resourceFieldRef"), false, errors);
+        }
+        for key in ["configMapKeyRef", "secretKeyRef"] {
+            if let Some(selector) = source.get(key) {
+                key_ref(selector, &format!("{at}.{key}"), errors);
+            }
+        }
+        if kinds.is_empty() {
+            let detail = "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`";
+            errors.push(FieldError::invalid(at.clone(), "", detail));
+        } else if kinds.len() > 1 {
+            errors.push(FieldError::invalid(at.clone(), "", "may not have more than one field specified at a time"));
+        }
+        if !access::text(env, &["value"]).is_empty() {
+            errors.push(FieldError::invalid(at, "", "may not be specified when `value` is not empty"));
+        }
+    }
+}
+
+/// Checks a reference to a field of the pod.
+pub(super) fn field_ref(field: &Value, at: &str, allowed: &[&str], errors: &mut Vec<FieldError>) {
+    let (version, path) = (access::text(field, &["apiVersion"]), access::text(field, &["fieldPath"]));
+    if version.is_empty() {
+        errors.push(FieldError::required(format!("{at}.apiVersion"), ""));
+    } else if path.is_empty() {
+        errors.push(FieldError::required(format!("{at}.fieldPath"), ""));
+    } else if let Some(key) = subscript(path) {
+        errors.extend(names::qualified(&key.to_lowercase()).into_iter().map(|d| FieldError::invalid(format!("{at}.fieldPath"), path, d)));
+    } else if !allowed.contains(&path) {
+        let unknown = !KNOWN_FIELDS.contains(&path) && !ENV_FIELDS.contains(&path);
+        if unknown {
+            errors.push(FieldError::invalid(format!("{at}.fieldPath"), path, format!("error converting fieldPath: field label not supported: {path}")));
+        } else {
+            errors.push(FieldError::not_supported(format!("{at}.fieldPath"), path, allowed));
+        }
+    }
+}
+
+const KNOWN_FIELDS: &[&str] = &["metadata.annotations", "metadata.labels", "spec.restartPolicy", "spec.schedulerName", "status.phase"];
+
+/// The key in `metadata.labels['key']` or `metadata.annotations['key']`.
+fn subscript(path: &str) -> Option<&str> {
+    let rest = path.strip_prefix("metadata.labels['").or_else(|| path.strip_prefix("metadata.annotations['"))?;
+    rest.strip_suffix("']")
+}
+
+/// Checks a reference to an amount of a container.
+pub(super) fn resource_ref(reference: &Value, at: &str, volume: bool, errors: &mut Vec<FieldError>) {
+    let resource = access::text(reference, &["resource"]);
+    if volume && access::text(reference, &["containerName"]).is_empty() {
+        errors.push(FieldError::required(format!("{at}.containerName"), ""));
+    } else if resource.is_empty() {
+        errors.push(FieldError::required(format!("{at}.resource"), ""));
+    } else if !RESOURCE_FIELDS.contains(&resource) && !resource.contains(".hugepages-") {
+        errors.push(FieldError::not_supported(format!("{at}.resource"), resource, RESOURCE_FIELDS));
+    }
+    let divisor = access::text(reference, &["divisor"]);
+    let (noun, allowed): (&str, &[&str]) = match resource.split_once('.').map_or("", |(_, r)| r) {
+        "cpu" => ("cpu", &["0", "1m", "1"]),
+        "memory" => ("memory", BYTES),
+        "ephemeral-storage" => ("local ephemeral storage", BYTES),
+        _ => return,
+    };
+    if !divisor.is_empty() && !allowed.contains(&divisor) {
+        let listed = if noun == "cpu" { "1m and 1" } else { "1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei" };
+        let detail = format!("only divisor's values {listed} are supported with the {noun} resource");
+        errors.push(FieldError::invalid(format!("{at}.divisor"), resource, detail));
+    }
+}
+
+const BYTES: &[&str] = &["0", "1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"];
+
+fn key_ref(selector: &Value, at: &str, errors: &mut Vec<FieldError>) {
+    let name = access::text(selector, &["name"]);
+    if !name.is_empty() {
+        errors.extend(names::dns_subdomain(name).into_iter().map(|d| FieldError::invalid(format!("{at}.name"), name, d)));
+    }
+    match access::text(selector, &["key"]) {
+        "" => errors.push(FieldError::required(format!("{at}.key"), "")),
+        key => errors.extend(names::config_key(key).into_iter().map(|d| FieldError::invalid(format!("{at}.key"), key, d))),
+    }
+}
+
+fn env_from(container: &Value, at: &str, errors: &mut Vec<FieldError>) {
+    for (i, source) in access::list(container, &["envFrom"]).iter().enumerate() {
+        let at = format!("{at}.envFrom[{i}]");
+        let kinds = ["configMapRef", "secretRef"].iter().filter(|k| source.get(**k).is_some()).count();
+        if kinds != 1 {
+            let detail = if kinds == 0 { "must specify one of: `configMapRef` or `secretRef`" } else { "may not have more than one field specified at a time" };
+            errors.push(FieldError::invalid(at, "", detail));
+        }
+    }
+}
+
+fn mounts(container: &Value, at: &str, volumes: &Volumes<'_>, errors: &mut Vec<FieldError>) {
+    let mut paths = BTreeSet::new();
+    for (i, mount) in access::list(container, &["volumeMounts"]).iter().enumerate() {
+        let at = format!("{at}.volumeMounts[{i}]");
+        let name = access::text(mount, &["name"]);
+        if name.is_empty() {
+            errors.push(FieldError::required(format!("{at}.name"), ""));
+        } else if !volumes.contains_key(name) {
+            errors.push(FieldError::not_found(format!("{at}.name"), name));
+        }
+        let path = access::text(mount, &["mountPath"]);
+        if path.is_empty() {
+            errors.push(FieldError::required(format!("{at}.mountPath"), ""));
+        } else if !paths.insert(path) {
+            errors.push(FieldError::invalid(format!("{at}.mountPath"), path, "must be unique"));
+        }
+        let sub = [access::text(mount, &["subPath"]), access::text(mount, &["subPathExpr"])];
+        for (key, value) in ["subPath", "subPathExpr"].iter().zip(sub) {
+            super::volumes::local_path(value, &format!("{at}.{key}"), errors);
+        }
+        if sub.iter().all(|s| !s.is_empty()) {
+            errors.push(FieldError::invalid(format!("{at}.subPathExpr"), sub[1], "subPathExpr and subPath are mutually exclusive"));
+        }
+        propagation(container, mount, &at, errors);
+    }
+}
+
+fn propagation(container: &Value, mount: &Value, at: &str, errors: &mut Vec<FieldError>) {
+    const MODES: &[&str] = &["Bidirectional", "HostToContainer", "None"];
+    let Some(mode) = mount.get("mountPropagation").and_then(Value::as_str) else { return };
+    let at = format!("{at}.mountPropagation");
+    if !MODES.contains(&mode) {
+        errors.push(FieldError::not_supported(at, mode, MODES));
+    } else if mode == "Bidirectional" && !access::flag(container, &["securityContext", "privileged"]) {
+        errors.push(FieldError::forbidden(at, "Bidirectional mount propagation is available only to privileged containers"));
+    }
+}

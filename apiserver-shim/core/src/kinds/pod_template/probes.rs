@@ -1,0 +1,93 @@
+//! Probes and life-cycle hooks.
+
+use serde_json::Value;
+use shim_model::access;
+use shim_model::field::FieldError;
+use shim_model::names;
+
+const HANDLERS: [&str; 4] = ["exec", "httpGet", "tcpSocket", "grpc"];
+const HOOKS: [&str; 4] = ["exec", "httpGet", "tcpSocket", "sleep"];
+
+/// Checks a container's three probes.
+pub(super) fn validate(container: &Value, at: &str, errors: &mut Vec<FieldError>) {
+    for kind in ["livenessProbe", "readinessProbe", "startupProbe"] {
+        let Some(probe) = container.get(kind) else { continue };
+        let at = format!("{at}.{kind}");
+        handler(probe, &at, &HANDLERS, errors);
+        for key in ["initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"] {
+            if let Some(n) = access::int(probe, &[key]).filter(|n| *n < 0) {
+                errors.push(FieldError::invalid(format!("{at}.{key}"), n, "must be greater than or equal to 0"));
+            }
+        }
+        if let Some(grace) = access::int(probe, &["terminationGracePeriodSeconds"]) {
+            if kind == "readinessProbe" {
+                errors.push(FieldError::invalid(format!("{at}.terminationGracePeriodSeconds"), grace, "must not be set for readinessProbes"));
+            } else if grace <= 0 {
+                errors.push(FieldError::invalid(format!("{at}.terminationGracePeriodSeconds"), grace, "must be greater than 0"));
+            }
+        }
+        let successes = access::int(probe, &["successThreshold"]).unwrap_or(1);
+        if kind != "readinessProbe" && successes != 1 {
+            errors.push(FieldError::invalid(format!("{at}.successThreshold"), successes, "must be 1"));
+        }
+    }
+}
+
+/// Checks a container's hooks.
+pub(super) fn lifecycle(container: &Value, at: &str, errors: &mut Vec<FieldError>) {
+    for hook in ["postStart", "preStop"] {
+        if let Some(h) = access::get(container, &["lifecycle", hook]) {
+            handler(h, &format!("{at}.lifecycle.{hook}"), &HOOKS, errors);
+        }
+    }
+}
+
+fn handler(value: &Value, at: &str, kinds: &[&str], errors: &mut Vec<FieldError>) {
+    let mut found = 0;
+    for kind in kinds {
+        let Some(action) = value.get(*kind) else { continue };
+        let at = format!("{at}.{kind}");
+        found += 1;
+        if found > 1 {
+            errors.push(FieldError::forbidden(at, "may not specify more than 1 handler type"));
+            continue;
+        }
+        match *kind {
+            "exec" if access::list(action, &["command"]).is_empty() => {
+                errors.push(FieldError::required(format!("{at}.command"), ""));
+            }
+            "httpGet" => http_get(action, &at, errors),
+            "tcpSocket" => port(&action["port"], &format!("{at}.port"), errors),
+            "grpc" => {
+                let n = access::int(action, &["port"]).unwrap_or(0);
+                errors.extend(names::port_number(n).into_iter().map(|d| FieldError::invalid(format!("{at}.port"), n, d)));
+            }
+            _ => {}
+        }
+    }
+    if found == 0 {
+        errors.push(FieldError::required(at, "must specify a handler type"));
+    }
+}
+
+fn http_get(action: &Value, at: &str, errors: &mut Vec<FieldError>) {
+    if access::text(action, &["path"]).is_empty() {
+        errors.push(FieldError::required(format!("{at}.path"), ""));
+    }
+    port(&action["port"], &format!("{at}.port"), errors);
+    let scheme = access::text(action, &["scheme"]);
+    if !["HTTP", "HTTPS"].contains(&scheme) {
+        errors.push(FieldError::not_supported(format!("{at}.scheme"), scheme, &["HTTP", "HTTPS"]));
+    }
+}
+
+/// Checks a port that may be a number or a name.
+fn port(port: &Value, at: &str, errors: &mut Vec<FieldError>) {
+    match port {
+        Value::String(name) => errors.extend(names::port_name(name).into_iter().map(|d| FieldError::invalid(at, name.as_str(), d))),
+        other => {
+            let n = other.as_i64().unwrap_or(0);
+            errors.extend(names::port_number(n).into_iter().map(|d| FieldError::invalid(at, n, d)));
+        }
+    }
+}

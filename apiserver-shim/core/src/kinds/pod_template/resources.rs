@@ -1,0 +1,101 @@
+//! Requests and limits.
+
+use serde_json::Value;
+use shim_model::access;
+use shim_model::field::FieldError;
+use shim_model::names;
+use shim_model::quantity::Quantity;
+
+const STANDARD: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
+
+/// Whether a resource is one that nodes advertise under a name of their own.
+pub(in super::super) fn is_extended(name: &str) -> bool {
+    let native = !name.contains('/') || name.contains("kubernetes.io/");
+    !native && !name.starts_with("requests.")
+}
+
+fn amount(value: Option<&Value>) -> Option<Quantity> {
+    value?.as_str()?.parse().ok()
+}
+
+/// Checks a container's resources.
+pub(super) fn validate(resources: &Value, at: &str, errors: &mut Vec<FieldError>) {
+    let limits = &resources["limits"];
+    for (name, value) in access::entries(resources, &["limits"]) {
+        one(name, value, &format!("{at}.limits[{name}]"), errors);
+    }
+    let mut short_of_limits = false;
+    for (name, value) in access::entries(resources, &["requests"]) {
+        one(name, value, &format!("{at}.requests[{name}]"), errors);
+        let overcommit = !(is_extended(name) || name.starts_with("hugepages-"));
+        let (Some(request), limit) = (amount(Some(value)), amount(limits.get(name))) else { continue };
+        match limit {
+            Some(limit) if !overcommit && request != limit => {
+                let detail = format!("must be equal to {name} limit of {limit}");
+                errors.push(FieldError::invalid(format!("{at}.requests"), request.to_string(), detail));
+            }
+            Some(limit) if request > limit => {
+                let detail = format!("must be less than or equal to {name} limit of {limit}");
+                errors.push(FieldError::invalid(format!("{at}.requests"), request.to_string(), detail));
+            }
+            None if !overcommit => short_of_limits = true,
+            _ => {}
+        }
+    }
+    if short_of_limits {
+        errors.push(FieldError::required(format!("{at}.limits"), "Limit must be set for non overcommitable resources"));
+    }
+}
+
+fn one(name: &str, value: &Value, at: &str, errors: &mut Vec<FieldError>) {
+    errors.extend(names::qualified(name).into_iter().map(|d| FieldError::invalid(at, name, d)));
+    if !name.contains('/') && !name.starts_with("hugepages-") && !STANDARD.contains(&name) {
+        errors.push(FieldError::invalid(at, name, "must be a standard resource type or fully qualified"));
+        errors.push(FieldError::invalid(at, name, "must be a standard resource for containers"));
+    }
+    let Some(q) = amount(Some(value)) else { return };
+    if q.sign() < 0 {
+        errors.push(FieldError::invalid(at, q.to_string(), "must be greater than or equal to 0"));
+    }
+    if is_extended(name) && !q.is_whole() {
+        errors.push(FieldError::invalid(at, q.to_string(), "must be an integer"));
+    }
+}
+
+/// Checks a pod's own resources.
+pub(super) fn validate_pod_level(resources: &Value, at: &str, errors: &mut Vec<FieldError>) {
+    for list in ["limits", "requests"] {
+        for (name, _) in access::entries(resources, &[list]) {
+            if !["cpu", "memory"].contains(&name) && !name.starts_with("hugepages-") {
+                errors.push(FieldError::not_supported(format!("{at}.{list}[{name}]"), name, &["cpu", "hugepages-", "memory"]));
+            }
+        }
+    }
+    for (name, value) in access::entries(resources, &["requests"]) {
+        let (request, limit) = (amount(Some(value)), amount(access::get(resources, &["limits", name])));
+        if let (Some(request), Some(limit)) = (request, limit) {
+            if request > limit {
+                let detail = format!("must be less than or equal to {name} limit of {limit}");
+                errors.push(FieldError::invalid(format!("{at}.requests"), request.to_string(), detail));
+            }
+        }
+    }
+}
+
+/// Checks what shall happen to a container when its resources change.
+pub(super) fn validate_resize_policy(container: &Value, at: &str, errors: &mut Vec<FieldError>) {
+    let mut seen = Vec::new();
+    for (i, policy) in access::list(container, &["resizePolicy"]).iter().enumerate() {
+        let (resource, restart) = (access::text(policy, &["resourceName"]), access::text(policy, &["restartPolicy"]));
+        if seen.contains(&resource) {
+            errors.push(FieldError::duplicate(format!("{at}.resizePolicy[{i}]"), resource));
+        }
+        seen.push(resource);
+        if !["cpu", "memory"].contains(&resource) {
+            errors.push(FieldError::not_supported(format!("{at}.resizePolicy"), resource, &["cpu", "memory"]));
+        }
+        if !["NotRequired", "RestartContainer"].contains(&restart) {
+            errors.push(FieldError::not_supported(format!("{at}.resizePolicy"), restart, &["NotRequired", "RestartContainer"]));
+        }
+    }
+}

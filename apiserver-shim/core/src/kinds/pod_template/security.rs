@@ -1,0 +1,163 @@
+//! Security contexts of pods and containers, and what another operating system forbids.
+
+use serde_json::{Map, Value};
+use shim_model::access;
+use shim_model::field::FieldError;
+
+/// Checks the pod's security context.
+pub(super) fn validate_pod(spec: &Value, field: &str, errors: &mut Vec<FieldError>) {
+    let at = format!("{field}.securityContext");
+    let Some(context) = spec.get("securityContext") else { return };
+    for key in ["fsGroup", "runAsUser", "runAsGroup"] {
+        id(context, key, &at, errors);
+    }
+    for (i, group) in access::list(context, &["supplementalGroups"]).iter().enumerate() {
+        if group.as_i64().is_some_and(|g| !ID.contains(&g)) {
+            errors.push(FieldError::invalid(format!("{at}.supplementalGroups[{i}]"), group.clone(), ID_DETAIL));
+        }
+    }
+    if access::flag(spec, &["shareProcessNamespace"]) && access::flag(spec, &["hostPID"]) {
+        let detail = "ShareProcessNamespace and HostPID cannot both be enabled";
+        errors.push(FieldError::invalid(format!("{field}.shareProcessNamespace"), true, detail));
+    }
+    let policy = access::text(context, &["fsGroupChangePolicy"]);
+    if !policy.is_empty() && !["Always", "OnRootMismatch"].contains(&policy) {
+        errors.push(FieldError::not_supported(format!("{at}.fsGroupChangePolicy"), policy, &["Always", "OnRootMismatch"]));
+    }
+    profiles(context, &at, errors);
+}
+
+const ID: std::ops::RangeInclusive<i64> = 0..=i32::MAX as i64;
+const ID_DETAIL: &str = "must be between 0 and 2147483647, inclusive";
+
+fn id(context: &Value, key: &str, at: &str, errors: &mut Vec<FieldError>) {
+    if let Some(n) = access::int(context, &[key]).filter(|n| !ID.contains(n)) {
+        errors.push(FieldError::invalid(format!("{at}.{key}"), n, ID_DETAIL));
+    }
+}
+
+fn profiles(context: &Value, at: &str, errors: &mut Vec<FieldError>) {
+    const TYPES: &[&str] = &["Localhost", "RuntimeDefault", "Unconfined"];
+    for (key, noun, required) in [
+        ("seccompProfile", "seccomp", "must be set when seccomp type is Localhost"),
+        ("appArmorProfile", "AppArmor", "must be set when AppArmor type is Localhost"),
+    ] {
+        let Some(profile) = context.get(key) else { continue };
+        let (ty, local) = (access::text(profile, &["type"]), profile.get("localhostProfile"));
+        let at = format!("{at}.{key}");
+        match (ty, local) {
+            ("Localhost", None) => errors.push(FieldError::required(format!("{at}.localhostProfile"), required)),
+            ("RuntimeDefault" | "Unconfined", Some(path)) => {
+                let detail = format!("can only be set when {noun} type is Localhost");
+                let shown = format!("{{\"Type\":\"{ty}\",\"LocalhostProfile\":{path}}}");
+                errors.push(FieldError::invalid_shown(format!("{at}.localhostProfile"), shown, detail));
+            }
+            ("Localhost" | "RuntimeDefault" | "Unconfined", _) => {}
+            ("", _) => errors.push(FieldError::required(format!("{at}.type"), "type is required when profile is set")),
+            (other, _) => errors.push(FieldError::not_supported(format!("{at}.type"), other, TYPES)),
+        }
+    }
+}
+
+/// Checks a container's security context.
+pub(super) fn validate_container(container: &Value, at: &str, errors: &mut Vec<FieldError>) {
+    let at = format!("{at}.securityContext");
+    let Some(context) = container.get("securityContext") else { return };
+    id(context, "runAsUser", &at, errors);
+    id(context, "runAsGroup", &at, errors);
+    if let Some(mount) = context.get("procMount").and_then(Value::as_str).filter(|m| !["Default", "Unmasked"].contains(m)) {
+        errors.push(FieldError::not_supported(format!("{at}.procMount"), mount, &["Default", "Unmasked"]));
+    }
+    profiles(context, &at, errors);
+    if context.get("allowPrivilegeEscalation") == Some(&Value::Bool(false)) {
+        let mut refuse = |detail: &str| errors.push(FieldError::invalid_shown(at.clone(), shown(context), detail));
+        if access::flag(context, &["privileged"]) {
+            refuse("cannot set `allowPrivilegeEscalation` to false and `privileged` to true");
+        }
+        if access::list(context, &["capabilities", "add"]).iter().any(|c| c == "CAP_SYS_ADMIN") {
+            refuse("cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN");
+        }
+    }
+}
+
+/// A security context as upstream's own type is printed.
+fn shown(context: &Value) -> String {
+    const MEMBERS: [(&str, &str); 12] = [
+        ("Capabilities", "capabilities"),
+        ("Privileged", "privileged"),
+        ("SELinuxOptions", "seLinuxOptions"),
+        ("WindowsOptions", "windowsOptions"),
+        ("RunAsUser", "runAsUser"),
+        ("RunAsGroup", "runAsGroup"),
+        ("RunAsNonRoot", "runAsNonRoot"),
+        ("ReadOnlyRootFilesystem", "readOnlyRootFilesystem"),
+        ("AllowPrivilegeEscalation", "allowPrivilegeEscalation"),
+        ("ProcMount", "procMount"),
+        ("SeccompProfile", "seccompProfile"),
+        ("AppArmorProfile", "appArmorProfile"),
+    ];
+    let none = Value::Object(Map::new());
+    let printed = MEMBERS.map(|(name, key)| match context.get(key) {
+        Some(capabilities) if key == "capabilities" => {
+            let of = |key: &str| capabilities.get(key).unwrap_or(&Value::Null);
+            format!("\"{name}\":{{\"Add\":{},\"Drop\":{}}}", of("add"), of("drop"))
+        }
+        Some(value) if *value != none => format!("\"{name}\":{value}"),
+        _ => format!("\"{name}\":null"),
+    });
+    format!("{{{}}}", printed.join(","))
+}
+
+const DETAIL: &str = "cannot be set for a windows pod";
+
+/// Checks that a pod for Windows uses nothing of Linux, and the other way round.
+pub(super) fn validate_os(spec: &Value, field: &str, errors: &mut Vec<FieldError>) {
+    let os = access::text(spec, &["os", "name"]);
+    let at = format!("{field}.securityContext");
+    match os {
+        "windows" => windows(spec, field, errors),
+        "linux" if access::get(spec, &["securityContext", "windowsOptions"]).is_some() => {
+            errors.push(FieldError::forbidden(format!("{at}.windowsOptions"), "windows options cannot be set for a linux pod"));
+        }
+        "linux" => {}
+        "" if spec.get("os").is_some() => errors.push(FieldError::required(format!("{field}.os.name"), "")),
+        "" => {}
+        other => errors.push(FieldError::not_supported(format!("{field}.os.name"), other, &["linux", "windows"])),
+    }
+}
+
+fn windows(spec: &Value, field: &str, errors: &mut Vec<FieldError>) {
+    let pod: [&[&str]; 15] = [
+        &["securityContext", "appArmorProfile"],
+        &["securityContext", "seLinuxOptions"],
+        &["hostUsers"],
+        &["hostPID"],
+        &["hostIPC"],
+        &["securityContext", "seccompProfile"],
+        &["securityContext", "fsGroup"],
+        &["securityContext", "fsGroupChangePolicy"],
+        &["securityContext", "sysctls"],
+        &["shareProcessNamespace"],
+        &["securityContext", "runAsUser"],
+        &["securityContext", "runAsGroup"],
+        &["securityContext", "supplementalGroups"],
+        &["securityContext", "supplementalGroupsPolicy"],
+        &["resources"],
+    ];
+    let mut refuse = |object: &Value, at: &str, path: &[&str]| {
+        if access::get(object, path).is_some_and(|v| !v.is_null()) {
+            errors.push(FieldError::forbidden(format!("{at}.{}", path.join(".")), DETAIL));
+        }
+    };
+    pod.iter().for_each(|path| refuse(spec, field, path));
+    const CONTAINER: [&str; 10] = [
+        "appArmorProfile", "seLinuxOptions", "seccompProfile", "capabilities", "readOnlyRootFilesystem", "privileged",
+        "allowPrivilegeEscalation", "procMount", "runAsUser", "runAsGroup",
+    ];
+    for list in ["initContainers", "containers", "ephemeralContainers"] {
+        for (i, container) in access::list(spec, &[list]).iter().enumerate() {
+            let at = format!("{field}.{list}[{i}]");
+            CONTAINER.iter().for_each(|key| refuse(container, &at, &["securityContext", key]));
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! A pod spec as a whole: policies, names, and the parts' checks in upstream's order.
+
+use super::{affinity, containers, security, validate_template_metadata, volumes};
+use serde_json::Value;
+use shim_model::access;
+use shim_model::field::{FieldError, child};
+use shim_model::names;
+
+/// Checks a template: metadata and spec.
+pub(in super::super) fn validate_template(template: &Value, field: &str) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    validate_template_metadata(template, field, &mut errors);
+    errors.extend(validate_spec(&template["spec"], &child(field, "spec")));
+    if access::get(template, &["spec", "ephemeralContainers"]).is_some_and(|e| !access::is_zero(e)) {
+        let detail = "ephemeral containers not allowed in pod template";
+        errors.push(FieldError::forbidden(format!("{field}.spec.ephemeralContainers"), detail));
+    }
+    errors
+}
+
+/// Checks a pod spec.
+pub(in super::super) fn validate_spec(spec: &Value, field: &str) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let volumes = volumes::validate(spec, field, &mut errors);
+    containers::validate(spec, field, &volumes, &mut errors);
+    enums(spec, field, &mut errors);
+    dns(spec, field, &mut errors);
+    if let Some(affinity) = spec.get("affinity") {
+        affinity::validate(affinity, &child(field, "affinity"), &mut errors);
+    }
+    super::metadata::labels(spec.get("nodeSelector"), &child(field, "nodeSelector"), &mut errors);
+    security::validate_pod(spec, field, &mut errors);
+    affinity::validate_tolerations(access::list(spec, &["tolerations"]), &child(field, "tolerations"), &mut errors);
+    named_things(spec, field, &mut errors);
+    if let Some(deadline) = access::int(spec, &["activeDeadlineSeconds"]).filter(|d| !(1..=i64::from(i32::MAX)).contains(d)) {
+        let detail = "must be between 1 and 2147483647, inclusive";
+        errors.push(FieldError::invalid(child(field, "activeDeadlineSeconds"), deadline, detail));
+    }
+    affinity::validate_spread(spec, field, &mut errors);
+    security::validate_os(spec, field, &mut errors);
+    if let Some(resources) = spec.get("resources") {
+        super::resources::validate_pod_level(resources, &child(field, "resources"), &mut errors);
+    }
+    errors
+}
+
+fn enums(spec: &Value, field: &str, errors: &mut Vec<FieldError>) {
+    const CHOICES: [(&str, &[&str]); 3] = [
+        ("restartPolicy", &["Always", "OnFailure", "Never"]),
+        ("dnsPolicy", &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"]),
+        ("preemptionPolicy", &["PreemptLowerPriority", "Never"]),
+    ];
+    for (key, choices) in CHOICES {
+        let value = access::text(spec, &[key]);
+        if value.is_empty() && key != "preemptionPolicy" {
+            errors.push(FieldError::required(child(field, key), ""));
+        } else if !value.is_empty() && !choices.contains(&value) {
+            errors.push(FieldError::not_supported(child(field, key), value, choices));
+        }
+    }
+}
+
+/// Most name servers, search paths, and characters of all search paths in a pod's DNS configuration.
+const NAMESERVERS_MAX: usize = 3;
+const SEARCHES_MAX: usize = 32;
+const SEARCH_CHARS_MAX: usize = 2048;
+
+fn dns(spec: &Value, field: &str, errors: &mut Vec<FieldError>) {
+    let at = child(field, "dnsConfig");
+    let none = access::text(spec, &["dnsPolicy"]) == "None";
+    let Some(config) = spec.get("dnsConfig") else {
+        if none {
+            errors.push(FieldError::required(at, "must provide `dnsConfig` when `dnsPolicy` is None"));
+        }
+        return;
+    };
+    let servers = access::list(config, &["nameservers"]);
+    if none && servers.is_empty() {
+        let detail = "must provide at least one DNS nameserver when `dnsPolicy` is None";
+        errors.push(FieldError::required(format!("{at}.nameservers"), detail));
+    }
+    if servers.len() > NAMESERVERS_MAX {
+        let detail = format!("must not have more than {NAMESERVERS_MAX} nameservers");
+        errors.push(FieldError::invalid(format!("{at}.nameservers"), Value::from(servers.to_vec()), detail));
+    }
+    for (i, server) in servers.iter().enumerate() {
+        let text = server.as_str().unwrap_or("");
+        errors.extend(names::ip(text).into_iter().map(|d| FieldError::invalid(format!("{at}.nameservers[{i}]"), text, d)));
+    }
+    let searches = access::list(config, &["searches"]);
+    if searches.len() > SEARCHES_MAX {
+        let detail = format!("must not have more than {SEARCHES_MAX} search paths");
+        errors.push(FieldError::invalid(format!("{at}.searches"), Value::from(searches.to_vec()), detail));
+    }
+    let length: usize = searches.iter().filter_map(Value::as_str).map(|s| s.len() + 1).sum();
+    if length > SEARCH_CHARS_MAX + 1 {
+        let detail = format!("must not have more than {SEARCH_CHARS_MAX} characters (including spaces) in the search list");
+        errors.push(FieldError::invalid(format!("{at}.searches"), Value::from(searches.to_vec()), detail));
+    }
+    for (i, search) in searches.iter().enumerate() {
+        let text = search.as_str().unwrap_or("");
+        let bare = if text == "." { "" } else { text.strip_suffix('.').unwrap_or(text) };
+        if text != "." {
+            let wrong = names::dns_subdomain_underscore(bare);
+            errors.extend(wrong.into_iter().map(|d| FieldError::invalid(format!("{at}.searches[{i}]"), text, d)));
+        }
+    }
+    for (i, option) in access::list(config, &["options"]).iter().enumerate() {
+        if access::text(option, &["name"]).is_empty() {
+            errors.push(FieldError::required(format!("{at}.options[{i}]"), "must not be empty"));
+        }
+    }
+}
+
+fn named_things(spec: &Value, field: &str, errors: &mut Vec<FieldError>) {
+    for (key, check) in [
+        ("nodeName", names::dns_subdomain as fn(&str) -> Vec<String>),
+        ("serviceAccountName", names::dns_subdomain),
+        ("priorityClassName", names::dns_subdomain),
+        ("runtimeClassName", names::dns_subdomain),
+        ("hostname", names::dns_label),
+        ("subdomain", names::dns_label),
+        ("hostnameOverride", names::dns_subdomain),
+    ] {
+        let value = access::text(spec, &[key]);
+        if !value.is_empty() {
+            errors.extend(check(value).into_iter().map(|d| FieldError::invalid(child(field, key), value, d)));
+        }
+    }
+    if spec.get("hostnameOverride").is_some() {
+        let at = child(field, "hostnameOverride");
+        if access::flag(spec, &["hostNetwork"]) {
+            errors.push(FieldError::forbidden(at, "may not be specified when hostNetwork is true"));
+        } else if access::flag(spec, &["setHostnameAsFQDN"]) {
+            errors.push(FieldError::forbidden(at, "may not be specified when setHostnameAsFQDN is true"));
+        }
+    }
+    for (i, alias) in access::list(spec, &["hostAliases"]).iter().enumerate() {
+        let at = format!("{field}.hostAliases[{i}]");
+        let ip = access::text(alias, &["ip"]);
+        errors.extend(names::ip(ip).into_iter().map(|d| FieldError::invalid(format!("{at}.ip"), ip, d)));
+        for (j, host) in access::list(alias, &["hostnames"]).iter().enumerate() {
+            let host = host.as_str().unwrap_or("");
+            errors.extend(names::dns_subdomain(host).into_iter().map(|d| FieldError::invalid(format!("{at}.hostnames[{j}]"), host, d)));
+        }
+    }
+    for (i, gate) in access::list(spec, &["readinessGates"]).iter().enumerate() {
+        let ty = access::text(gate, &["conditionType"]);
+        let at = format!("{field}.readinessGates[{i}].conditionType");
+        errors.extend(names::qualified(ty).into_iter().map(|d| FieldError::invalid(at.clone(), ty, d)));
+    }
+    let mut seen = Vec::new();
+    for (i, gate) in access::list(spec, &["schedulingGates"]).iter().enumerate() {
+        let name = access::text(gate, &["name"]);
+        let at = format!("{field}.schedulingGates[{i}]");
+        errors.extend(names::qualified(name).into_iter().map(|d| FieldError::invalid(at.clone(), name, d)));
+        if seen.contains(&name) {
+            errors.push(FieldError::duplicate(at, name));
+        }
+        seen.push(name);
+    }
+}

@@ -1,0 +1,41 @@
+//! The `/scale` door of workloads: a small object of its own, read from and written to the workload.
+
+use serde_json::{Value, json};
+use shim_model::access;
+use shim_model::field::FieldError;
+use shim_model::selector::LabelSelector;
+use shim_model::status::{self, Status};
+
+/// The Scale of a workload (as served, with its resourceVersion).
+pub fn read(workload: &Value) -> Value {
+    let mut meta = serde_json::Map::new();
+    for key in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+        if let Some(value) = access::get(workload, &["metadata", key]) {
+            meta.insert(key.to_owned(), value.clone());
+        }
+    }
+    let selector = access::get(workload, &["spec", "selector"]).and_then(|s| LabelSelector::from_value(s).ok());
+    let mut spec = serde_json::Map::new();
+    let replicas = access::int(workload, &["spec", "replicas"]).unwrap_or(0);
+    if replicas != 0 {
+        spec.insert("replicas".into(), replicas.into());
+    }
+    let mut status = serde_json::Map::new();
+    status.insert("replicas".into(), access::int(workload, &["status", "replicas"]).unwrap_or(0).into());
+    if let Some(selector) = selector.map(|s| s.to_string()).filter(|s| !s.is_empty()) {
+        status.insert("selector".into(), selector.into());
+    }
+    json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": meta, "spec": spec, "status": status})
+}
+
+/// Sets the workload's replicas to what the Scale says.
+pub fn write(workload: &mut Value, scale: &Value) -> Result<(), Status> {
+    let replicas = access::int(scale, &["spec", "replicas"]).unwrap_or(0);
+    if replicas < 0 {
+        let name = access::text(scale, &["metadata", "name"]);
+        let error = FieldError::invalid("spec.replicas", replicas, "must be greater than or equal to 0");
+        return Err(status::invalid("autoscaling", "Scale", name, &[error]));
+    }
+    access::object_mut(workload, &["spec"]).insert("replicas".into(), replicas.into());
+    Ok(())
+}

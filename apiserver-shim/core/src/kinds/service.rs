@@ -1,0 +1,249 @@
+//! Services: kinds of exposure, ports, addresses. Which addresses are free is the shell's to know; which fields hold them
+//! and what may change is here.
+
+mod validation;
+
+use super::{Kind, cells};
+use serde_json::{Map, Value, json};
+use shim_model::access::{self, set_default, set_if_zero};
+use shim_model::field::FieldError;
+use shim_model::names;
+use shim_model::time::Instant;
+
+pub(super) struct Service;
+
+/// How long a client sticks to an endpoint, by default.
+const AFFINITY_SECONDS: i64 = 10_800;
+
+impl Kind for Service {
+    fn default(&self, object: &mut Value) {
+        let spec = access::object_mut(object, &["spec"]);
+        set_if_zero(spec, "sessionAffinity", "None");
+        set_if_zero(spec, "type", "ClusterIP");
+        if spec["sessionAffinity"] == "None" {
+            spec.remove("sessionAffinityConfig");
+        } else if spec["sessionAffinity"] == "ClientIP" {
+            let config = access::as_object(spec.entry("sessionAffinityConfig").or_insert_with(|| json!({})));
+            let client = access::as_object(config.entry("clientIP").or_insert_with(|| json!({})));
+            set_default(client, "timeoutSeconds", AFFINITY_SECONDS);
+        }
+        for port in spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
+            default_port(access::as_object(port));
+        }
+        let ty = spec["type"].as_str().unwrap_or("").to_owned();
+        let external = spec.get("externalIPs").is_some_and(|e| !access::is_zero(e));
+        if matches!(ty.as_str(), "NodePort" | "LoadBalancer") || ty == "ClusterIP" && external {
+            set_if_zero(spec, "externalTrafficPolicy", "Cluster");
+        }
+        if matches!(ty.as_str(), "NodePort" | "LoadBalancer" | "ClusterIP") {
+            set_default(spec, "internalTrafficPolicy", "Cluster");
+        }
+        if ty == "LoadBalancer" {
+            set_default(spec, "allocateLoadBalancerNodePorts", true);
+        }
+        access::object_mut(object, &["status", "loadBalancer"]);
+    }
+
+    fn has_status(&self) -> bool {
+        true
+    }
+
+    fn prepare_create(&self, object: &mut Value, _context: &super::CreateContext<'_>) {
+        access::object_mut(object, &["status", "loadBalancer"]);
+        let spec = access::object_mut(object, &["spec"]);
+        same_address(spec);
+    }
+
+    fn prepare_update(&self, new: &mut Value, old: &Value) {
+        keep_addresses(new, old);
+        drop_what_the_type_has_not(new, old);
+    }
+
+    fn validate_name(&self, name: &str) -> Vec<String> {
+        if name.contains('.') {
+            return vec!["must not contain dots".to_owned()];
+        }
+        names::dns_label(name)
+    }
+
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        validation::validate(object)
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = validation::validate(new);
+        errors.extend(validation::validate_addresses_kept(new, old));
+        errors
+    }
+
+    fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
+        if old.is_some_and(|o| o.get("spec") == new.get("spec")) {
+            return Vec::new();
+        }
+        let spec = &new["spec"];
+        let mut out = Vec::new();
+        if !access::list(spec, &["externalIPs"]).is_empty() {
+            out.push("spec.externalIPs is deprecated and may no longer be implemented in some clusters".to_owned());
+        }
+        if access::text(spec, &["trafficDistribution"]) == "PreferClose" {
+            out.push("spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\"".to_owned());
+        }
+        if !access::text(spec, &["externalName"]).is_empty() && access::text(spec, &["type"]) != "ExternalName" {
+            out.push("spec.externalName is ignored when spec.type is not \"ExternalName\"".to_owned());
+        }
+        out
+    }
+
+    fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {
+        let spec = &object["spec"];
+        let cluster_ip = match (access::text(spec, &["type"]), access::text(spec, &["clusterIP"])) {
+            ("ExternalName", "") | (_, "") => "<none>",
+            (_, ip) => ip,
+        };
+        let ports: Vec<String> = access::list(spec, &["ports"]).iter().map(port_cell).collect();
+        vec![
+            cells::name(object),
+            access::text(spec, &["type"]).into(),
+            cluster_ip.into(),
+            external(object).into(),
+            if ports.is_empty() { "<none>".into() } else { ports.join(",").into() },
+            cells::age(object, now),
+            cells::labels(spec.get("selector")).into(),
+        ]
+    }
+
+    fn selectable(&self, object: &Value) -> Vec<(&'static str, String)> {
+        let text = |key: &str| access::text(object, &["spec", key]).to_owned();
+        vec![("spec.clusterIP", text("clusterIP")), ("spec.type", text("type"))]
+    }
+
+    fn selectable_fields(&self) -> &'static [&'static str] {
+        &["spec.clusterIP", "spec.type"]
+    }
+}
+
+fn default_port(port: &mut Map<String, Value>) {
+    set_if_zero(port, "protocol", "TCP");
+    if port.get("targetPort").is_none_or(access::is_zero) {
+        let number = port.get("port").cloned().unwrap_or(Value::from(0));
+        port.insert("targetPort".into(), number);
+    }
+}
+
+/// `clusterIP` and the first of `clusterIPs` say the same.
+fn same_address(spec: &mut Map<String, Value>) {
+    let one = spec.get("clusterIP").and_then(Value::as_str).unwrap_or("").to_owned();
+    let first = spec.get("clusterIPs").and_then(|l| l.get(0)).and_then(Value::as_str).map(str::to_owned);
+    match (one.as_str(), first) {
+        ("", Some(first)) => {
+            spec.insert("clusterIP".into(), first.into());
+        }
+        (_, None) if !one.is_empty() => {
+            spec.insert("clusterIPs".into(), json!([one]));
+        }
+        _ => {}
+    }
+}
+
+/// Carries over addresses, families and node ports that the client left out, as long as the type still has them.
+fn keep_addresses(new: &mut Value, old: &Value) {
+    let ty = |o: &Value| access::text(o, &["spec", "type"]).to_owned();
+    let (was, is) = (ty(old), ty(new));
+    if was != "ExternalName" && is != "ExternalName" {
+        let (one, many) = (access::text(new, &["spec", "clusterIP"]).to_owned(), access::list(new, &["spec", "clusterIPs"]).len());
+        if one.is_empty() && many == 0 {
+            access::copy(old, new, &["spec", "clusterIP"]);
+            access::copy(old, new, &["spec", "clusterIPs"]);
+        } else if one != access::text(old, &["spec", "clusterIP"]) && access::list(new, &["spec", "clusterIPs"]) == access::list(old, &["spec", "clusterIPs"]) {
+            // A client that knows only the old field changed it: the new one follows.
+            access::remove(new, &["spec", "clusterIPs"]);
+        }
+        for key in ["ipFamilies", "ipFamilyPolicy"] {
+            if access::get(new, &["spec", key]).is_none() {
+                access::copy(old, new, &["spec", key]);
+            }
+        }
+    }
+    same_address(access::object_mut(new, &["spec"]));
+    let exposed = |ty: &str| matches!(ty, "NodePort" | "LoadBalancer");
+    if exposed(&was) && exposed(&is) {
+        keep_node_ports(new, old);
+    }
+}
+
+fn keep_node_ports(new: &mut Value, old: &Value) {
+    let key = |p: &Value| (access::int(p, &["port"]), access::text(p, &["protocol"]).to_owned());
+    let used: Vec<i64> = access::list(new, &["spec", "ports"]).iter().filter_map(|p| access::int(p, &["nodePort"])).collect();
+    for port in access::list_mut(new, &["spec", "ports"]).into_iter().flatten() {
+        if access::int(port, &["nodePort"]).unwrap_or(0) != 0 {
+            continue;
+        }
+        let before = access::list(old, &["spec", "ports"]).iter().find(|p| key(p) == key(port));
+        if let Some(number) = before.and_then(|p| access::int(p, &["nodePort"])).filter(|n| !used.contains(n)) {
+            access::as_object(port).insert("nodePort".into(), number.into());
+        }
+    }
+}
+
+/// Takes away what only the old type had, where the client just left it as it was.
+fn drop_what_the_type_has_not(new: &mut Value, old: &Value) {
+    let ty = access::text(new, &["spec", "type"]).to_owned();
+    let was = access::text(old, &["spec", "type"]).to_owned();
+    if ty == was {
+        return;
+    }
+    let same = |new: &Value, key: &str| access::get(new, &["spec", key]) == access::get(old, &["spec", key]);
+    if ty == "ExternalName" {
+        for key in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"] {
+            if same(new, key) {
+                access::remove(new, &["spec", key]);
+            }
+        }
+    }
+    if !matches!(ty.as_str(), "NodePort" | "LoadBalancer") {
+        let before = access::list(old, &["spec", "ports"]).to_vec();
+        for port in access::list_mut(new, &["spec", "ports"]).into_iter().flatten() {
+            if before.iter().any(|p| p.get("nodePort") == port.get("nodePort")) {
+                access::as_object(port).remove("nodePort");
+            }
+        }
+        if same(new, "externalTrafficPolicy") && access::list(new, &["spec", "externalIPs"]).is_empty() {
+            access::remove(new, &["spec", "externalTrafficPolicy"]);
+        }
+    }
+    if ty != "LoadBalancer" {
+        for key in ["allocateLoadBalancerNodePorts", "loadBalancerClass", "healthCheckNodePort"] {
+            if same(new, key) {
+                access::remove(new, &["spec", key]);
+            }
+        }
+    }
+}
+
+fn port_cell(port: &Value) -> String {
+    let (number, protocol) = (access::int(port, &["port"]).unwrap_or(0), access::text(port, &["protocol"]));
+    match access::int(port, &["nodePort"]).unwrap_or(0) {
+        0 => format!("{number}/{protocol}"),
+        node => format!("{number}:{node}/{protocol}"),
+    }
+}
+
+fn external(object: &Value) -> String {
+    let spec = &object["spec"];
+    let mut ips: Vec<&str> = Vec::new();
+    let ty = access::text(spec, &["type"]);
+    if ty == "ExternalName" {
+        return access::text(spec, &["externalName"]).to_owned();
+    }
+    if ty == "LoadBalancer" {
+        for ingress in access::list(object, &["status", "loadBalancer", "ingress"]) {
+            ips.push(cells::or(access::text(ingress, &["ip"]), access::text(ingress, &["hostname"])));
+        }
+    }
+    ips.extend(access::list(spec, &["externalIPs"]).iter().filter_map(Value::as_str));
+    match (ips.is_empty(), ty) {
+        (false, _) => ips.join(","),
+        (true, "LoadBalancer") => "<pending>".to_owned(),
+        (true, _) => "<none>".to_owned(),
+    }
+}

@@ -1,0 +1,133 @@
+//! What Deployments and ReplicaSets share, and ControllerRevisions.
+
+use super::pod_template::validate_template;
+use super::{Kind, cells, metadata};
+use serde_json::Value;
+use shim_model::access;
+use shim_model::field::FieldError;
+use shim_model::object::string_map;
+use shim_model::selector::LabelSelector;
+use shim_model::time::Instant;
+
+pub(super) struct ControllerRevision;
+
+impl Kind for ControllerRevision {
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        if object.get("data").is_none_or(Value::is_null) {
+            errors.push(FieldError::required("data", "data is mandatory"));
+        }
+        if access::int(object, &["revision"]).unwrap_or(0) < 0 {
+            errors.push(non_negative("revision", &object["revision"]));
+        }
+        errors
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = self.validate_create(new);
+        if new.get("data") != old.get("data") {
+            errors.push(FieldError::invalid("data", new["data"].clone(), "field is immutable"));
+        }
+        errors
+    }
+
+    fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {
+        let owners = access::list(object, &["metadata", "ownerReferences"]);
+        let controller = owners.iter().find(|o| access::flag(o, &["controller"])).map_or("<none>".to_owned(), |o| {
+            let (group, _) = shim_model::resource::split_api_version(access::text(o, &["apiVersion"]));
+            let kind = access::text(o, &["kind"]).to_lowercase();
+            let dot = if group.is_empty() { "" } else { "." };
+            format!("{kind}{dot}{group}/{}", access::text(o, &["name"]))
+        });
+        let revision = access::int(object, &["revision"]).unwrap_or(0);
+        vec![cells::name(object), controller.into(), revision.into(), cells::age(object, now)]
+    }
+}
+
+pub(super) fn non_negative(field: &str, value: &Value) -> FieldError {
+    FieldError::invalid(field, value.clone(), "must be greater than or equal to 0")
+}
+
+/// Complains of each of the spec's numbers that is negative.
+pub(super) fn validate_non_negative(spec: &Value, keys: &[&str]) -> Vec<FieldError> {
+    let negative = keys.iter().filter(|k| access::int(spec, &[k]).unwrap_or(0) < 0);
+    negative.map(|k| non_negative(&format!("spec.{k}"), &spec[*k])).collect()
+}
+
+/// Checks a workload's selector and that its template meets it. `noun` is how messages call the kind.
+pub(super) fn validate_selector(spec: &Value, noun: &str) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let selector = spec.get("selector").filter(|s| !s.is_null());
+    match selector {
+        None => errors.push(FieldError::required("spec.selector", "")),
+        Some(s) => {
+            errors.extend(label_selector(s, "spec.selector"));
+            if ["matchLabels", "matchExpressions"].iter().all(|k| s.get(*k).is_none_or(access::is_zero)) {
+                errors.push(FieldError::invalid("spec.selector", s.clone(), format!("empty selector is invalid for {noun}")));
+            }
+        }
+    }
+    let labels = access::get(spec, &["template", "metadata", "labels"]);
+    let parsed = selector.map(LabelSelector::from_value);
+    match parsed {
+        Some(Err(_)) => errors.push(FieldError::invalid("spec.selector", spec["selector"].clone(), "invalid label selector")),
+        Some(Ok(s)) if s.is_everything() => {}
+        Some(Ok(s)) if s.matches(&labels.map(string_map).unwrap_or_default()) => {}
+        _ => {
+            let detail = "`selector` does not match template `labels`";
+            errors.push(FieldError::invalid("spec.template.metadata.labels", labels.cloned().unwrap_or(Value::Null), detail));
+        }
+    }
+    errors
+}
+
+/// Checks a `metav1.LabelSelector` field by field.
+pub(super) fn label_selector(selector: &Value, field: &str) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    metadata::labels(selector.get("matchLabels"), &format!("{field}.matchLabels"), &mut errors);
+    for (i, expression) in access::list(selector, &["matchExpressions"]).iter().enumerate() {
+        let at = format!("{field}.matchExpressions[{i}]");
+        let values = access::list(expression, &["values"]);
+        match access::text(expression, &["operator"]) {
+            "In" | "NotIn" if values.is_empty() => {
+                errors.push(FieldError::required(format!("{at}.values"), "must be specified when `operator` is 'In' or 'NotIn'"));
+            }
+            "Exists" | "DoesNotExist" if !values.is_empty() => {
+                errors.push(FieldError::forbidden(format!("{at}.values"), "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"));
+            }
+            "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
+            other => errors.push(FieldError::invalid(format!("{at}.operator"), other, "not a valid selector operator")),
+        }
+        let key = access::text(expression, &["key"]);
+        errors.extend(shim_model::names::qualified(key).into_iter().map(|d| FieldError::invalid(format!("{at}.key"), key, d)));
+    }
+    errors
+}
+
+/// Checks the template of a workload whose Pods must always restart.
+pub(super) fn validate_always(spec: &Value) -> Vec<FieldError> {
+    let Some(template) = spec.get("template") else {
+        return vec![FieldError::required("spec.template", "")];
+    };
+    let mut errors = validate_template(template, "spec.template");
+    let policy = access::text(template, &["spec", "restartPolicy"]);
+    if policy != "Always" {
+        errors.push(FieldError::not_supported("spec.template.spec.restartPolicy", policy, &["Always"]));
+    }
+    if access::get(template, &["spec", "activeDeadlineSeconds"]).is_some() {
+        let detail = "activeDeadlineSeconds in ReplicaSet is not Supported";
+        errors.push(FieldError::forbidden("spec.template.spec.activeDeadlineSeconds", detail));
+    }
+    errors
+}
+
+/// Name, counts, age and, for wide output, containers, images and selector.
+pub(super) fn wide_cells(object: &Value) -> [Value; 3] {
+    let (names, images) = cells::containers(access::get(object, &["spec", "template", "spec"]));
+    [names.into(), images.into(), cells::selector(access::get(object, &["spec", "selector"])).into()]
+}
+
+/// A number of the object, 0 if it has none.
+pub(super) fn number(object: &Value, path: &[&str]) -> i64 {
+    access::int(object, path).unwrap_or(0)
+}

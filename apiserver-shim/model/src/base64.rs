@@ -1,0 +1,14 @@
+//! Base64 as Kubernetes writes bytes in JSON: standard alphabet, padded.
+
+use ::base64::Engine as _;
+use ::base64::engine::general_purpose::STANDARD;
+
+/// Bytes to text.
+pub fn encode(bytes: &[u8]) -> String {
+    STANDARD.encode(bytes)
+}
+
+/// Text to bytes, if it is well-formed.
+pub fn decode(text: &str) -> Option<Vec<u8>> {
+    STANDARD.decode(text).ok()
+}
