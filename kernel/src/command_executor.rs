@@ -74,6 +74,7 @@ fn duration(text: &str) -> Option<Duration> {
         ("days", 86_400.0),
         ("weeks", 604_800.0),
     ];
-    let (number, size) = UNITS.iter().find_map(|(unit, size)| Some((text.strip_suffix(unit)?, size)))?;
-    Duration::try_from_secs_f64(number.parse::<f64>().ok()? * size).ok()
+    // Some units end like others: only the right one leaves a number.
+    let read = |(unit, size): &(&str, f64)| Some(text.strip_suffix(unit)?.parse::<f64>().ok()? * size);
+    Duration::try_from_secs_f64(UNITS.iter().find_map(read)?).ok()
 }

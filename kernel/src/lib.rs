@@ -10,6 +10,7 @@ pub mod agent_link;
 mod clock;
 pub mod command_executor;
 pub mod driver;
+pub mod hollow;
 mod http;
 mod listener;
 mod master_driver;

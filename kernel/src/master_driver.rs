@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 
 pub(crate) use outlets::Counters;
 use outlets::Outlets;
-pub(crate) use queue::{CallStream, Command, Fault, MasterQueue, Stopped, StreamHandle};
+pub(crate) use queue::{CallStream, Command, Fault, LinkHandle, MasterQueue, Stopped, StreamHandle};
 
 use crate::{clock::Clock, registry_store};
 

@@ -2,8 +2,8 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use kernel_core::master::{Master, MasterConfig};
-use kernel_model::{ids::MasterId, scheduler::MasterInfo};
+use kernel_core::master::{Master, MasterConfig, OperatorCall};
+use kernel_model::{ids::MasterId, roles::Role, scheduler::MasterInfo};
 use store::Store;
 use tokio::{
     net::TcpListener,
@@ -95,6 +95,17 @@ pub enum StartError {
     Registry(#[from] RegistryError),
 }
 
+/// Why weights were not set.
+#[derive(Debug, thiserror::Error)]
+pub enum WeightsError {
+    /// A name is no role.
+    #[error(transparent)]
+    Role(#[from] kernel_model::roles::InvalidRole),
+    /// The master refuses.
+    #[error("the master refuses: {0}")]
+    Refused(String),
+}
+
 /// A running master. Dropping the handle stops it.
 pub struct MasterHandle {
     queue: MasterQueue,
@@ -166,6 +177,20 @@ impl MasterHandle {
     /// An agent's way in, without TLS.
     pub fn attach_agent(&self) -> InProcessDialer {
         InProcessDialer::new(self.queue.clone())
+    }
+
+    /// Sets the weights of roles, as the operator's UPDATE_WEIGHTS does: above zero, by role name.
+    pub async fn set_weights(&self, weights: &[(String, f64)]) -> Result<(), WeightsError> {
+        let weights = weights
+            .iter()
+            .map(|(role, weight)| Ok((Role::parse(role)?, *weight)))
+            .collect::<Result<_, kernel_model::roles::InvalidRole>>()?;
+        let answer = self.queue.operator(OperatorCall::UpdateWeights { weights }).await;
+        answer.map(drop).map_err(|fault| WeightsError::Refused(fault.to_string()))
+    }
+
+    pub(crate) fn queue(&self) -> &MasterQueue {
+        &self.queue
     }
 
     /// Where the port is.

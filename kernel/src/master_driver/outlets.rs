@@ -21,7 +21,7 @@ use kernel_model::{
 };
 use tokio::sync::mpsc;
 
-use super::queue::ReplySender;
+use super::queue::{LinkOutlet, ReplySender};
 
 /// Operator streams at once; the oldest is closed for a newer one, as upstream's default has it.
 const OPERATOR_STREAMS_MAX: usize = 1000;
@@ -69,7 +69,7 @@ pub(super) struct Outlets {
     replies: HashMap<RequestId, ReplySender>,
     /// Streams whose subscription was asked for and not answered, by request.
     streams: HashMap<StreamId, mpsc::Sender<scheduler::Event>>,
-    links: HashMap<LinkId, mpsc::Sender<ToAgent>>,
+    links: HashMap<LinkId, LinkOutlet>,
     operators: VecDeque<mpsc::Sender<operator::Event>>,
     counters: Arc<Counters>,
 }
@@ -98,7 +98,7 @@ impl Outlets {
         self.streams.remove(stream).is_some()
     }
 
-    pub(super) fn open_link(&mut self, link: LinkId, outlet: mpsc::Sender<ToAgent>) {
+    pub(super) fn open_link(&mut self, link: LinkId, outlet: LinkOutlet) {
         self.links.insert(link, outlet);
     }
 
@@ -149,8 +149,8 @@ impl Outlets {
             Effect::ToAgent { link, message } => {
                 self.count_admission(&message);
                 let Some(outlet) = self.links.get(&link) else { return };
-                if let Err(error) = outlet.try_send(message) {
-                    tracing::warn!(link = link.0, %error, "an agent does not read: its link is closed");
+                if !outlet.try_send(link, message) {
+                    tracing::warn!(link = link.0, "an agent does not read: its link is closed");
                     self.links.remove(&link);
                     backlog.push_back(Event::AgentDisconnected { link });
                 }

@@ -62,7 +62,7 @@ pub(crate) enum Command {
     /// A scheduler's stream ended.
     SchedulerClosed { stream: StreamId },
     /// An agent's link is up.
-    LinkUp { link: LinkId, outlet: mpsc::Sender<ToAgent> },
+    LinkUp { link: LinkId, outlet: LinkOutlet },
     /// An agent speaks.
     LinkMessage { link: LinkId, message: ToMaster },
     /// An agent's link is down.
@@ -73,6 +73,25 @@ pub(crate) enum Command {
     Read(Box<dyn FnOnce(&Master) + Send>),
     /// A look, and every operator event after it.
     Watch { outlet: mpsc::Sender<operator::Event>, snapshot: Box<dyn FnOnce(&Master) + Send> },
+}
+
+/// The way out to an agent.
+pub(crate) enum LinkOutlet {
+    /// A queue of its own, which ends when the master closes the link.
+    Own(mpsc::Sender<ToAgent>),
+    /// One queue for many simulated agents, because thousands of queues weigh more than the agents. Its reader is not told
+    /// of a closed link; the agent notices the silence.
+    Shared(mpsc::Sender<(LinkId, ToAgent)>),
+}
+
+impl LinkOutlet {
+    /// Whether the reader could take it.
+    pub(super) fn try_send(&self, link: LinkId, message: ToAgent) -> bool {
+        match self {
+            LinkOutlet::Own(outlet) => outlet.try_send(message).is_ok(),
+            LinkOutlet::Shared(outlet) => outlet.try_send((link, message)).is_ok(),
+        }
+    }
 }
 
 /// The master's task has ended.
@@ -206,8 +225,18 @@ impl MasterQueue {
     pub(crate) async fn link_up(&self) -> Result<(LinkHandle, mpsc::Receiver<ToAgent>), Stopped> {
         let link = LinkId(self.next_link.fetch_add(1, Ordering::Relaxed));
         let (outlet, messages) = mpsc::channel(AGENT_QUEUE_BOUND);
-        self.send(Command::LinkUp { link, outlet }).await?;
+        self.send(Command::LinkUp { link, outlet: LinkOutlet::Own(outlet) }).await?;
         Ok((LinkHandle { link, queue: self.clone() }, messages))
+    }
+
+    /// Announces one of many links that share a queue; see [`LinkOutlet::Shared`].
+    pub(crate) async fn shared_link_up(
+        &self,
+        outlet: mpsc::Sender<(LinkId, ToAgent)>,
+    ) -> Result<LinkHandle, Stopped> {
+        let link = LinkId(self.next_link.fetch_add(1, Ordering::Relaxed));
+        self.send(Command::LinkUp { link, outlet: LinkOutlet::Shared(outlet) }).await?;
+        Ok(LinkHandle { link, queue: self.clone() })
     }
 }
 
@@ -218,6 +247,11 @@ pub(crate) struct LinkHandle {
 }
 
 impl LinkHandle {
+    /// Its number.
+    pub(crate) fn id(&self) -> LinkId {
+        self.link
+    }
+
     /// What the agent says.
     pub(crate) async fn say(&self, message: ToMaster) -> Result<(), Stopped> {
         self.queue.send(Command::LinkMessage { link: self.link, message }).await

@@ -3,7 +3,7 @@
 use kernel_model::{
     executor::ExecutorInfo,
     framework::FrameworkInfo,
-    ids::ContainerId,
+    ids::{ContainerId, ExecutorId, FrameworkId, TaskId},
     task::{Task, TaskStatus},
 };
 
@@ -51,6 +51,17 @@ impl Agent {
                 .collect(),
         });
         frameworks.collect()
+    }
+
+    /// One task, if the agent still answers for it.
+    pub fn task(&self, framework_id: &FrameworkId, task_id: &TaskId) -> Option<&Task> {
+        self.frameworks.get(framework_id)?.tasks.get(task_id).map(|entry| &entry.task)
+    }
+
+    /// The unfinished tasks of an executor, by id.
+    pub fn unfinished_tasks(&self, framework_id: &FrameworkId, executor_id: &ExecutorId) -> Vec<TaskId> {
+        let framework = self.frameworks.get(framework_id);
+        framework.map(|framework| framework.unfinished_tasks_of(executor_id)).unwrap_or_default()
     }
 
     /// Tasks whose executor is gone and whose last update is not acknowledged yet, by framework and id.
