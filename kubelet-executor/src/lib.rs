@@ -1,1 +1,41 @@
-//! Placeholder; replaced in the next commit.
+//! The executor of Kubernetes Pods on one machine: a custom executor in the agent's eyes, a kubelet in the API's.
+//!
+//! ```text
+//!  agent ──LAUNCH, KILL, MESSAGE──▶ node ──▶ one worker a Pod ──▶ runtime (containerd by CRI, or a fake)
+//!        ◀──UPDATE {status}──────────┘             ▲  │
+//!                                          listing ┘  └──▶ volumes, images, hooks, Events
+//!  API server ──mTLS──▶ door: logs, exec, attach, port-forward
+//! ```
+//!
+//! Read [`node`] first (what the agent says and what it is told), then `pod/worker.rs` (how one Pod's machine of
+//! `executor-core` is driven). The process may be killed at any time: containers run on, and the next one adopts them by
+//! what the runtime lists. The private containerd, too, outlives it.
+
+pub mod agent;
+pub mod api;
+pub mod image;
+pub mod labels;
+pub mod node;
+pub mod runtime;
+
+mod cgroups;
+mod cni;
+mod config;
+mod containerd;
+mod door;
+mod events;
+mod garbage;
+mod http_client;
+mod listing;
+mod logs;
+mod pod;
+mod pulls;
+mod setup;
+mod shared;
+mod streams;
+mod tls;
+mod volumes;
+
+pub use config::{CONFIG_ENV, Config, ConfigError};
+pub use node::End;
+pub use setup::{RunError, RuntimeChoice, Setup, run, start};

@@ -61,6 +61,11 @@ pub enum Event {
         /// `Err` carries what was wrong.
         result: Result<(), String>,
     },
+    /// The runtime does not answer; nothing can be done for the Pod until it does.
+    RuntimeAway {
+        /// For people.
+        message: String,
+    },
     /// The moment that [`Effects::wake_at`] asked for.
     Tick,
 }

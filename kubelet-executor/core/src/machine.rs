@@ -121,6 +121,11 @@ impl PodMachine {
         }
     }
 
+    /// Whether the status rests on anything: a listing, or the news that there is none to be had.
+    pub fn is_known(&self) -> bool {
+        self.adopted || self.sandbox_trouble.is_some()
+    }
+
     /// How the Pod ended, once nothing of it is left.
     pub fn outcome(&self) -> Option<Outcome> {
         if self.gone { self.finale.as_ref().map(|finale| finale.outcome) } else { None }
@@ -186,8 +191,20 @@ impl PodMachine {
                 }
             }
             Event::Probed { container_id, kind, result } => self.probed(now, &container_id, kind, result, actions),
+            Event::RuntimeAway { message } => self.runtime_away(now, message, actions),
             Event::Tick => {}
         }
+    }
+
+    /// Said once per message, and shown until a sandbox stands.
+    fn runtime_away(&mut self, now: Timestamp, message: String, actions: &mut Vec<Action>) {
+        let reason = "FailedCreatePodSandBox";
+        if self.sandbox_trouble.as_ref().is_some_and(|trouble| trouble.message == message) {
+            return;
+        }
+        let told = Told { container: None, warning: true, reason, message: message.clone() };
+        actions.push(Action::Tell(told));
+        self.sandbox_trouble = Some(Waiting { reason, message, since: now });
     }
 
     fn take_update(&mut self, pod: Arc<Pod>) {

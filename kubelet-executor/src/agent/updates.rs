@@ -1,0 +1,164 @@
+//! Updates of all tasks: the newest status of each, one at a time, again until the agent has it. Pure.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use bytes::Bytes;
+use kernel_model::{
+    ids::{TaskId, UpdateId},
+    task::{Source, TaskState, TaskStatus},
+    time::Time,
+};
+
+/// The least time between two updates of one task; a Pod that starts goes through several states within it.
+pub(crate) const UPDATE_EVERY: Duration = Duration::from_millis(200);
+/// An update that the agent has not acknowledged is sent again after this time.
+const AGAIN_AFTER: Duration = Duration::from_secs(10);
+
+/// What is to be told of a task.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct News {
+    pub state: TaskState,
+    pub message: Option<String>,
+    pub data: Bytes,
+}
+
+#[derive(Debug, Default)]
+struct Task {
+    next: Option<News>,
+    in_flight: Option<(TaskStatus, Time)>,
+    sent_at: Time,
+    ended: bool,
+}
+
+/// See the file's head.
+#[derive(Debug, Default)]
+pub(crate) struct Updates {
+    tasks: BTreeMap<String, Task>,
+}
+
+impl Updates {
+    /// A newer status replaces one that was not sent yet. Nothing follows the end.
+    pub fn tell(&mut self, task: &str, news: News) {
+        let entry = self.tasks.entry(task.to_owned()).or_default();
+        if !entry.ended {
+            entry.ended = news.state.is_terminal();
+            entry.next = Some(news);
+        }
+    }
+
+    /// The agent has an update. Answers whether it was the last of its task.
+    pub fn acknowledged(&mut self, task: &str, uuid: UpdateId) -> bool {
+        let Some(entry) = self.tasks.get_mut(task) else { return false };
+        let state = match &entry.in_flight {
+            Some((status, _)) if status.uuid == Some(uuid) => status.state,
+            _ => return false,
+        };
+        entry.in_flight = None;
+        if state.is_terminal() {
+            self.tasks.remove(task);
+        }
+        state.is_terminal()
+    }
+
+    /// What to send now; `fresh` makes a new id each time it is called.
+    pub fn due(&mut self, now: Time, mut fresh: impl FnMut() -> UpdateId) -> Vec<TaskStatus> {
+        let mut due = Vec::new();
+        for (id, task) in &mut self.tasks {
+            match &mut task.in_flight {
+                Some((status, sent_at)) => {
+                    if now.since(*sent_at) >= AGAIN_AFTER {
+                        *sent_at = now;
+                        due.push(status.clone());
+                    }
+                }
+                None => {
+                    let waits = now.since(task.sent_at) < UPDATE_EVERY && task.sent_at != Time::default();
+                    let Some(news) = task.next.take_if(|news| !waits || news.state.is_terminal()) else { continue };
+                    let id = TaskId::from(id.as_str());
+                    let mut status = TaskStatus::new(id, news.state, Source::Executor, now);
+                    status.uuid = Some(fresh());
+                    status.message = news.message;
+                    status.data = news.data;
+                    task.sent_at = now;
+                    task.in_flight = Some((status.clone(), now));
+                    due.push(status);
+                }
+            }
+        }
+        due
+    }
+
+    /// When [`Self::due`] next has something.
+    pub fn next_at(&self) -> Option<Time> {
+        let next = |task: &Task| match (&task.in_flight, &task.next) {
+            (Some((_, sent_at)), _) => Some(*sent_at + AGAIN_AFTER),
+            (None, Some(_)) => Some(task.sent_at + UPDATE_EVERY),
+            (None, None) => None,
+        };
+        self.tasks.values().filter_map(next).min()
+    }
+
+    /// For SUBSCRIBE: tasks that are ours, and updates that the agent may not have.
+    pub fn unacknowledged(&self) -> (Vec<TaskId>, Vec<TaskStatus>) {
+        let tasks = self.tasks.keys().map(|id| TaskId::from(id.as_str())).collect();
+        let updates =
+            self.tasks.values().filter_map(|task| task.in_flight.as_ref()).map(|(status, _)| status.clone());
+        (tasks, updates.collect())
+    }
+
+    /// Whether every end has been acknowledged.
+    pub fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn news(state: TaskState, data: &'static str) -> News {
+        News { state, message: None, data: Bytes::from_static(data.as_bytes()) }
+    }
+
+    fn at(ms: u64) -> Time {
+        Time(1_000_000_000 + ms * 1_000_000)
+    }
+
+    fn sent(updates: &mut Updates, ms: u64) -> Vec<(String, UpdateId)> {
+        let due = updates.due(at(ms), || UpdateId([ms as u8; 16]));
+        due.into_iter().map(|s| (String::from_utf8_lossy(&s.data).into_owned(), s.uuid.unwrap())).collect()
+    }
+
+    #[test]
+    fn only_the_newest_follows_and_the_end_is_the_end() {
+        let mut updates = Updates::default();
+        updates.tell("u", news(TaskState::Starting, "a"));
+        let first = sent(&mut updates, 1);
+        assert_eq!(first[0].0, "a");
+        updates.tell("u", news(TaskState::Running, "b"));
+        updates.tell("u", news(TaskState::Running, "c"));
+        assert_eq!(sent(&mut updates, 2), [], "one is in flight");
+        assert!(!updates.acknowledged("u", first[0].1));
+        assert_eq!(sent(&mut updates, 100), [], "not so fast");
+        let second = sent(&mut updates, 201);
+        assert_eq!(second[0].0, "c");
+        updates.tell("u", news(TaskState::Killed, "d"));
+        updates.tell("u", news(TaskState::Running, "never"));
+        assert!(!updates.acknowledged("u", second[0].1));
+        let last = sent(&mut updates, 202);
+        assert_eq!(last[0].0, "d", "an end does not wait");
+        assert!(updates.acknowledged("u", last[0].1));
+        assert!(updates.is_empty());
+    }
+
+    #[test]
+    fn what_is_not_acknowledged_comes_again_with_the_same_id() {
+        let mut updates = Updates::default();
+        updates.tell("u", news(TaskState::Running, "a"));
+        let first = sent(&mut updates, 1);
+        assert_eq!(updates.next_at(), Some(at(1) + AGAIN_AFTER));
+        assert_eq!(sent(&mut updates, 10_001), first);
+        let (tasks, unacknowledged) = updates.unacknowledged();
+        assert_eq!((tasks.len(), unacknowledged.len()), (1, 1));
+    }
+}

@@ -1,0 +1,75 @@
+//! An API of maps.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Secret, Service};
+
+use super::{Api, ApiError, Token, TokenWish};
+
+/// See the file's head.
+#[derive(Debug, Default)]
+pub struct FakeApi {
+    state: Mutex<State>,
+}
+
+/// What a [`FakeApi`] holds.
+#[derive(Debug, Default)]
+pub struct State {
+    /// By namespace and name.
+    pub config_maps: BTreeMap<(String, String), ConfigMap>,
+    /// By namespace and name.
+    pub secrets: BTreeMap<(String, String), Secret>,
+    /// All.
+    pub services: Vec<Service>,
+    /// Of every node.
+    pub pod_uids: Vec<String>,
+    /// As recorded, latest count last.
+    pub events: Vec<Event>,
+    /// Tokens given so far.
+    pub tokens: u64,
+}
+
+impl FakeApi {
+    /// What it holds, to change or to look at.
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Api for FakeApi {
+    async fn config_map(&self, namespace: &str, name: &str) -> Result<Option<ConfigMap>, ApiError> {
+        Ok(self.state().config_maps.get(&(namespace.to_owned(), name.to_owned())).cloned())
+    }
+
+    async fn secret(&self, namespace: &str, name: &str) -> Result<Option<Secret>, ApiError> {
+        Ok(self.state().secrets.get(&(namespace.to_owned(), name.to_owned())).cloned())
+    }
+
+    async fn services(&self) -> Result<Vec<Service>, ApiError> {
+        Ok(self.state().services.clone())
+    }
+
+    async fn token(&self, wish: &TokenWish) -> Result<Token, ApiError> {
+        let mut state = self.state();
+        state.tokens += 1;
+        let life = Duration::from_secs(u64::try_from(wish.expiration_seconds).unwrap_or(600));
+        let expires_at = executor_core::time::after(Timestamp::now(), life);
+        Ok(Token { token: format!("token-{}", state.tokens), expires_at })
+    }
+
+    async fn pod_uids(&self, _node: &str) -> Result<Vec<String>, ApiError> {
+        Ok(self.state().pod_uids.clone())
+    }
+
+    async fn record(&self, event: &Event) -> Result<(), ApiError> {
+        self.state().events.push(event.clone());
+        Ok(())
+    }
+}

@@ -1,0 +1,128 @@
+//! Where Pods stand in the kernel's tree of control groups: one group a node, one a class, one a Pod.
+//!
+//! ```text
+//! /catamaran-<tag>/[burstable|besteffort]/pod<uid>/<container>
+//! ```
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use executor_core::resources::{self, QosClass};
+use k8s_openapi::api::core::v1::Pod;
+
+const ROOT: &str = "/sys/fs/cgroup";
+
+/// Which kind of tree the kernel has mounted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Version {
+    /// A hierarchy per controller.
+    V1,
+    /// One for all.
+    V2,
+}
+
+impl Version {
+    /// What this machine has. A v2 tree beside v1 controllers is v1: that is where limits work.
+    pub fn of_machine() -> Self {
+        if Path::new(ROOT).join("cgroup.controllers").exists() { Self::V2 } else { Self::V1 }
+    }
+}
+
+/// The tops of all hierarchies.
+fn hierarchies() -> Vec<PathBuf> {
+    match Version::of_machine() {
+        Version::V2 => vec![PathBuf::from(ROOT)],
+        Version::V1 => {
+            let entries = fs::read_dir(ROOT).into_iter().flatten().flatten();
+            entries.map(|entry| entry.path()).filter(|path| path.is_dir() && !path.is_symlink()).collect()
+        }
+    }
+}
+
+/// The group of the node.
+pub(crate) fn node_group(tag: &str) -> String {
+    format!("/catamaran-{tag}")
+}
+
+/// The group of a Pod.
+pub(crate) fn pod_group(tag: &str, pod: &Pod) -> String {
+    let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+    let class = match resources::qos_class(pod) {
+        QosClass::Guaranteed => "",
+        QosClass::Burstable => "/burstable",
+        QosClass::BestEffort => "/besteffort",
+    };
+    format!("{}{class}/pod{uid}", node_group(tag))
+}
+
+/// Makes a Pod's group and gives it its weight. The weight is a refinement: without it limits hold all the same.
+pub(crate) fn prepare(tag: &str, pod: &Pod) {
+    let group = pod_group(tag, pod);
+    let weigh = || -> io::Result<()> {
+        let shares = resources::pod_cpu_shares(pod);
+        match Version::of_machine() {
+            Version::V1 => {
+                for controller in ["cpu", "cpu,cpuacct"] {
+                    let top = Path::new(ROOT).join(controller);
+                    if top.join("cpu.shares").exists() {
+                        let dir = join(&top, &group);
+                        fs::create_dir_all(&dir)?;
+                        fs::write(dir.join("cpu.shares"), shares.to_string())?;
+                    }
+                }
+                Ok(())
+            }
+            Version::V2 => {
+                let top = Path::new(ROOT);
+                let dir = join(top, &group);
+                fs::create_dir_all(&dir)?;
+                delegate(top, &group)?;
+                // The kernel's own mapping of 2…262144 to 1…10000.
+                let weight = 1 + ((shares - 2) * 9999) / 262_142;
+                fs::write(dir.join("cpu.weight"), weight.to_string())
+            }
+        }
+    };
+    if let Err(error) = weigh() {
+        tracing::debug!(%group, %error, "pod's weight not set");
+    }
+}
+
+/// Lets controllers reach down to a group, level by level.
+fn delegate(top: &Path, group: &str) -> io::Result<()> {
+    let mut dir = top.to_owned();
+    for part in group.trim_start_matches('/').split('/') {
+        for controller in ["+cpu", "+memory", "+pids"] {
+            let _ = fs::write(dir.join("cgroup.subtree_control"), controller);
+        }
+        dir.push(part);
+    }
+    Ok(())
+}
+
+fn join(top: &Path, group: &str) -> PathBuf {
+    top.join(group.trim_start_matches('/'))
+}
+
+/// Removes a group and all below it in every hierarchy. Groups with processes stay.
+pub(crate) fn remove(group: &str) {
+    for top in hierarchies() {
+        let dir = join(&top, group);
+        if dir.is_dir() {
+            remove_tree(&dir);
+        }
+    }
+}
+
+fn remove_tree(dir: &Path) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_tree(&entry.path());
+        }
+    }
+    if let Err(error) = fs::remove_dir(dir) {
+        tracing::debug!(group = %dir.display(), %error, "control group not removed");
+    }
+}

@@ -1,0 +1,287 @@
+//! The private containerd: written, started, found again, restarted when it dies.
+//!
+//! It runs in a session of its own and outlives this process; its shims outlive it. A restarted executor finds it by pid
+//! file and socket. Only [`stop`] ends it.
+
+pub(crate) mod settings;
+
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::sync::watch;
+
+use crate::{config::Config, image};
+
+/// How often a living containerd is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How long a started containerd has until its socket answers.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+/// Pause before the next try, doubling up to the second.
+const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+/// A log larger than this is begun anew when containerd is started.
+const LOG_BYTES_MAX: u64 = 16 << 20;
+/// How long a stopped containerd has until it is killed.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the rest of the executor knows of the runtime.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It answers and has its images.
+    Ready,
+    /// It does not, and why.
+    Away(String),
+}
+
+/// Where a private containerd keeps its things.
+#[derive(Debug, Clone)]
+pub(crate) struct Paths {
+    pub dir: PathBuf,
+    pub socket: PathBuf,
+    pub config: PathBuf,
+    pub pid: PathBuf,
+    pub log: PathBuf,
+}
+
+/// Why containerd does not run.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    #[error("containerd is not installed (Debian: apt-get install containerd runc)")]
+    NotInstalled,
+    #[error("the CNI plugins are not installed (Debian: apt-get install containernetworking-plugins)")]
+    NoPlugins,
+    #[error("preparing {0}: {1}")]
+    Prepare(&'static str, std::io::Error),
+    #[error("containerd did not answer within {START_TIMEOUT:?}; see {0}")]
+    NoAnswer(PathBuf),
+    #[error("containerd ended while starting; see {0}")]
+    Ended(PathBuf),
+    #[error(transparent)]
+    Image(#[from] image::ImageError),
+    #[error("waiting for {0} to be known to the runtime")]
+    ImageUnknown(String),
+}
+
+impl Paths {
+    /// A Unix socket's path has at most 107 bytes: where the node's directory lies deep, the socket moves to `/run`.
+    pub fn of(config: &Config) -> Self {
+        const SOCKET_PATH_MAX: usize = 100;
+        let dir = config.root_dir.join("containerd");
+        let mut socket = dir.join("containerd.sock");
+        // containerd puts a second socket beside the first, with a suffix.
+        if socket.as_os_str().len() + ".ttrpc".len() > SOCKET_PATH_MAX {
+            socket = PathBuf::from(format!("/run/catamaran-{}/containerd.sock", config.tag()));
+        }
+        Self {
+            socket,
+            config: dir.join("config.toml"),
+            pid: dir.join("containerd.pid"),
+            log: dir.join("containerd.log"),
+            dir,
+        }
+    }
+
+    /// The pid of our containerd, if one runs.
+    fn running(&self) -> Option<u32> {
+        let pid: u32 = std::fs::read_to_string(&self.pid).ok()?.trim().parse().ok()?;
+        let command = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        let config = self.config.as_os_str().as_encoded_bytes();
+        command.split(|byte| *byte == 0).any(|argument| argument == config).then_some(pid)
+    }
+}
+
+/// Keeps a private containerd running and tells how it stands; ends when the receivers are gone or `stop` is set.
+pub(crate) async fn supervise(config: Arc<Config>, standing: watch::Sender<Standing>, client: cri::Client) {
+    let paths = Paths::of(&config);
+    let mut pause = RETRY.0;
+    loop {
+        match bring_up(&config, &paths, &client).await {
+            Ok(()) => {
+                pause = RETRY.0;
+                if standing.send(Standing::Ready).is_err() {
+                    return;
+                }
+                while paths.running().is_some() {
+                    tokio::time::sleep(LOOK_EVERY).await;
+                }
+                tracing::warn!("containerd is gone; starting it again");
+                let _ = standing.send(Standing::Away("the container runtime is being restarted".to_owned()));
+            }
+            Err(error) => {
+                let message = format!("container runtime is not ready: {error}");
+                tracing::warn!("{message}");
+                if standing.send(Standing::Away(message)).is_err() {
+                    return;
+                }
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(RETRY.1);
+            }
+        }
+    }
+}
+
+async fn bring_up(config: &Config, paths: &Paths, client: &cri::Client) -> Result<(), StartError> {
+    if paths.running().is_none() {
+        start(config, paths)?;
+    }
+    let deadline = tokio::time::Instant::now() + START_TIMEOUT;
+    while client.version(cri::v1::VersionRequest::default()).await.is_err() {
+        if paths.running().is_none() {
+            return Err(StartError::Ended(paths.log.clone()));
+        }
+        if tokio::time::Instant::now() >= deadline {
+            return Err(StartError::NoAnswer(paths.log.clone()));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    import_sandbox_image(config, paths, client).await?;
+    import_archives(&config.images_dir(), &paths.socket).await;
+    Ok(())
+}
+
+fn start(config: &Config, paths: &Paths) -> Result<(), StartError> {
+    let binary = find_binary("containerd").ok_or(StartError::NotInstalled)?;
+    let plugins = crate::cni::plugin_dir().ok_or(StartError::NoPlugins)?;
+    let prepare = |what| move |error| StartError::Prepare(what, error);
+    for dir in [&paths.dir, &paths.dir.join("certs.d")] {
+        std::fs::create_dir_all(dir).map_err(prepare("its directory"))?;
+    }
+    if let Some(parent) = paths.socket.parent() {
+        std::fs::create_dir_all(parent).map_err(prepare("its socket's directory"))?;
+    }
+    let networks = crate::cni::prepare(config).map_err(prepare("the pod network"))?;
+    let settings = settings::render(config, paths, &plugins, &networks);
+    std::fs::write(&paths.config, settings).map_err(prepare("its configuration"))?;
+    if std::fs::metadata(&paths.log).is_ok_and(|log| log.len() > LOG_BYTES_MAX) {
+        let _ = std::fs::remove_file(&paths.log);
+    }
+    let log = std::fs::OpenOptions::new().create(true).append(true).open(&paths.log);
+    let log = log.map_err(prepare("its log"))?;
+    let log_too = log.try_clone().map_err(prepare("its log"))?;
+    let mut command = match find_binary("setsid") {
+        // In a session of its own, so that whoever ends our process group does not end the containers' keeper.
+        Some(setsid) => {
+            let mut command = tokio::process::Command::new(setsid);
+            command.arg(binary);
+            command
+        }
+        None => {
+            let mut command = tokio::process::Command::new(binary);
+            command.process_group(0);
+            command
+        }
+    };
+    command.arg("--config").arg(&paths.config).stdin(Stdio::null()).stdout(log).stderr(log_too).kill_on_drop(false);
+    // Nothing of an executor's environment is containerd's business; a proxy for pulls is.
+    let proxies = ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "PATH", "HOME"];
+    command.env_clear().envs(proxies.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+    let mut child = command.spawn().map_err(prepare("its process"))?;
+    let pid = child.id().unwrap_or_default();
+    std::fs::write(&paths.pid, pid.to_string()).map_err(prepare("its pid file"))?;
+    // `setsid` becomes containerd without a new process, but not at once: the pid is only ours when it has.
+    for _ in 0..100 {
+        if paths.running().is_some() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    tokio::spawn(async move {
+        let _ = child.wait().await;
+    });
+    tracing::info!(pid, socket = %paths.socket.display(), "containerd started");
+    Ok(())
+}
+
+/// A program on the PATH, or where administrators' programs lie.
+pub(crate) fn find_binary(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let usual = ["/usr/local/bin", "/usr/local/sbin", "/usr/bin", "/usr/sbin", "/bin", "/sbin"].map(PathBuf::from);
+    std::env::split_paths(&path).chain(usual).map(|dir| dir.join(name)).find(|file| file.is_file())
+}
+
+async fn knows(client: &cri::Client, image: &str) -> bool {
+    let spec = cri::v1::ImageSpec { image: image.to_owned(), ..Default::default() };
+    let request = cri::v1::ImageStatusRequest { image: Some(spec), verbose: false };
+    client.image_status(request).await.is_ok_and(|response| response.image.is_some())
+}
+
+async fn import_sandbox_image(config: &Config, paths: &Paths, client: &cri::Client) -> Result<(), StartError> {
+    let name = &config.sandbox_image;
+    if !name.starts_with("localhost/catamaran/") || knows(client, name).await {
+        return Ok(());
+    }
+    let archive = paths.dir.join("pause.tar");
+    let built = image::build_pause_image(name)?;
+    image::write(&archive, &built)?;
+    image::import(&paths.socket, &archive).await?;
+    // The runtime interface learns of imports by events.
+    for _ in 0..250 {
+        if knows(client, name).await {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Err(StartError::ImageUnknown(name.clone()))
+}
+
+/// Imports every archive of a directory that was not imported as it is now.
+pub(crate) async fn import_archives(dir: &Path, socket: &Path) {
+    let Ok(entries) = std::fs::read_dir(dir) else { return };
+    let record = dir.join(".imported");
+    let mut imported = std::fs::read_to_string(&record).unwrap_or_default();
+    for entry in entries.flatten() {
+        let path = entry.path();
+        let Ok(metadata) = entry.metadata() else { continue };
+        if path.extension().is_none_or(|extension| extension != "tar") || !metadata.is_file() {
+            continue;
+        }
+        let changed = metadata.modified().ok().and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+        let line = format!(
+            "{} {} {}\n",
+            metadata.len(),
+            changed.unwrap_or_default().as_nanos(),
+            entry.file_name().to_string_lossy()
+        );
+        if imported.contains(&line) {
+            continue;
+        }
+        match image::import(socket, &path).await {
+            Ok(()) => imported.push_str(&line),
+            // One broken archive must not keep the node from running everything else.
+            Err(error) => tracing::warn!(%error, "image archive not imported"),
+        }
+    }
+    if let Err(error) = std::fs::write(&record, imported) {
+        tracing::warn!(%error, "record of imported images not written");
+    }
+}
+
+/// Ends the private containerd and what it leaves on the machine.
+pub(crate) async fn stop(config: &Config) {
+    let paths = Paths::of(config);
+    if let Some(pid) = paths.running() {
+        signal(pid, rustix::process::Signal::TERM);
+        let deadline = tokio::time::Instant::now() + STOP_TIMEOUT;
+        while paths.running().is_some() && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        if let Some(pid) = paths.running() {
+            signal(pid, rustix::process::Signal::KILL);
+        }
+    }
+    let _ = std::fs::remove_file(&paths.pid);
+    let _ = std::fs::remove_file(&paths.socket);
+    if let Some(parent) = paths.socket.parent().filter(|parent| parent.starts_with("/run")) {
+        let _ = std::fs::remove_dir_all(parent);
+    }
+}
+
+fn signal(pid: u32, signal: rustix::process::Signal) {
+    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+    if let Some(pid) = pid {
+        let _ = rustix::process::kill_process(pid, signal);
+    }
+}

@@ -1,0 +1,133 @@
+//! A small HTTP/1.1 client for one server: connections are kept and used again, every request has a deadline.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::{body::Incoming, client::conn::http1::SendRequest};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
+
+/// How long a connection may take to stand.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an answer's head may take.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Idle connections that are kept: the executor rarely asks for more at once.
+const IDLE_MAX: usize = 8;
+
+/// Makes a TLS configuration for a new connection.
+pub(crate) type TlsSource = Arc<dyn Fn() -> Result<Arc<rustls::ClientConfig>, crate::tls::TlsError> + Send + Sync>;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// No connection.
+    #[error("connecting to {0}: {1}")]
+    Connect(String, String),
+    /// A connection without an answer.
+    #[error("asking {0}: {1}")]
+    Exchange(String, String),
+    /// It took too long.
+    #[error("{0} did not answer in time")]
+    Timeout(String),
+}
+
+/// A client of one server.
+#[derive(Clone)]
+pub(crate) struct HttpClient {
+    /// `host:port`.
+    authority: Arc<str>,
+    tls: Option<TlsSource>,
+    idle: Arc<Mutex<Vec<SendRequest<Full<Bytes>>>>>,
+}
+
+impl HttpClient {
+    pub fn new(authority: &str, tls: Option<TlsSource>) -> Self {
+        Self { authority: authority.into(), tls, idle: Arc::default() }
+    }
+
+    /// Sends a request whose URI is a path; `Host` is filled in. A connection that the server had closed meanwhile is
+    /// replaced once: nothing was sent on it.
+    pub async fn send(&self, mut request: Request<Full<Bytes>>) -> Result<Response<Incoming>, HttpError> {
+        if let Ok(host) = http::HeaderValue::from_str(&self.authority) {
+            request.headers_mut().insert(http::header::HOST, host);
+        }
+        while let Some(mut sender) = self.take_idle() {
+            if sender.ready().await.is_err() {
+                continue;
+            }
+            match sender.try_send_request(request).await {
+                Ok(response) => {
+                    self.put_idle(sender);
+                    return Ok(response);
+                }
+                Err(mut error) => match error.take_message() {
+                    Some(unsent) => request = unsent,
+                    None => return Err(self.exchange(error.error())),
+                },
+            }
+        }
+        let mut sender = self.connect().await?;
+        let answer = tokio::time::timeout(ANSWER_TIMEOUT, sender.send_request(request)).await;
+        let response = answer
+            .map_err(|_| HttpError::Timeout(self.authority.to_string()))?
+            .map_err(|error| self.exchange(&error))?;
+        self.put_idle(sender);
+        Ok(response)
+    }
+
+    fn exchange(&self, error: &hyper::Error) -> HttpError {
+        HttpError::Exchange(self.authority.to_string(), error.to_string())
+    }
+
+    fn take_idle(&self) -> Option<SendRequest<Full<Bytes>>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    fn put_idle(&self, sender: SendRequest<Full<Bytes>>) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < IDLE_MAX {
+            idle.push(sender);
+        }
+    }
+
+    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, HttpError> {
+        let failed = |error: String| HttpError::Connect(self.authority.to_string(), error);
+        let dial = async {
+            let stream = TcpStream::connect(&*self.authority).await.map_err(|e| failed(e.to_string()))?;
+            let _ = stream.set_nodelay(true);
+            let Some(source) = &self.tls else { return handshake(stream).await.map_err(&failed) };
+            let config = source().map_err(|e| failed(e.to_string()))?;
+            let host = self.authority.rsplit_once(':').map_or(&*self.authority, |(host, _)| host);
+            let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned());
+            let name = name.map_err(|e| failed(e.to_string()))?;
+            let stream = tokio_rustls::TlsConnector::from(config).connect(name, stream).await;
+            handshake(stream.map_err(|e| failed(e.to_string()))?).await.map_err(&failed)
+        };
+        tokio::time::timeout(CONNECT_TIMEOUT, dial)
+            .await
+            .map_err(|_| HttpError::Timeout(self.authority.to_string()))?
+    }
+}
+
+async fn handshake<S>(stream: S) -> Result<SendRequest<Full<Bytes>>, String>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::debug!(%error, "connection ended");
+        }
+    });
+    Ok(sender)
+}

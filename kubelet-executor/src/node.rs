@@ -1,0 +1,392 @@
+//! The executor as a whole: tasks from the agent to Pods, Pods' reports to the agent, and its own end.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use executor_core::{Event as PodEvent, Outcome, spec};
+use k8s_openapi::api::core::v1::Pod;
+use kernel_model::{
+    executor::{Call, Event},
+    ids::UpdateId,
+    task::{TaskInfo, TaskState},
+    time::Time,
+};
+use serde_json::json;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    agent::{
+        AgentLink, LinkError,
+        updates::{News, Updates},
+    },
+    pod::worker::{self, Handle, Report, View},
+    shared::Shared,
+};
+
+/// Reports that wait for the loop below.
+const REPORTS_MAX: usize = 1024;
+/// Calls that wait for the agent's door.
+const CALLS_MAX: usize = 1024;
+/// Between two tries to subscribe.
+const RESUBSCRIBE: Duration = Duration::from_millis(500);
+/// Refusals in a row after which there is no agent for us any more.
+const REFUSALS_MAX: u32 = 10;
+/// What SHUTDOWN leaves Pods, at most; the agent kills us soon after.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(3);
+/// How long the end of all Pods is waited for when the node stops.
+pub(crate) const STOP_PATIENCE: Duration = Duration::from_secs(25);
+
+/// The Pods of this node.
+#[derive(Default)]
+pub(crate) struct Pods {
+    state: Mutex<PodsState>,
+}
+
+#[derive(Default)]
+struct PodsState {
+    by_uid: BTreeMap<String, (u64, Handle)>,
+    serial: u64,
+    subscribed_since: Option<Instant>,
+}
+
+/// Somebody to tell what the runtime shows.
+pub(crate) struct Listener {
+    pub uid: String,
+    pub serial: u64,
+    pub events: mpsc::Sender<PodEvent>,
+    pub expects_change: Arc<AtomicBool>,
+}
+
+impl Listener {
+    /// Distinguishes a Pod's task from an earlier one of the same Pod.
+    pub fn serial_key(&self) -> String {
+        format!("{}#{}", self.uid, self.serial)
+    }
+}
+
+impl Pods {
+    fn state(&self) -> MutexGuard<'_, PodsState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn listeners(&self) -> Vec<Listener> {
+        let state = self.state();
+        let listener = |(uid, (serial, handle)): (&String, &(u64, Handle))| Listener {
+            uid: uid.clone(),
+            serial: *serial,
+            events: handle.events.clone(),
+            expects_change: handle.expects_change.clone(),
+        };
+        state.by_uid.iter().map(listener).collect()
+    }
+
+    pub fn subscribed_since(&self) -> Option<Instant> {
+        self.state().subscribed_since
+    }
+
+    /// What is known of a Pod, by namespace and name.
+    pub fn find(&self, namespace: &str, name: &str) -> Option<View> {
+        self.views().into_iter().find(|view| {
+            let metadata = &view.pod.metadata;
+            metadata.namespace.as_deref() == Some(namespace) && metadata.name.as_deref() == Some(name)
+        })
+    }
+
+    pub fn views(&self) -> Vec<View> {
+        self.state().by_uid.values().map(|(_, handle)| handle.view()).collect()
+    }
+
+    pub fn uids(&self) -> BTreeSet<String> {
+        self.state().by_uid.keys().cloned().collect()
+    }
+
+    fn sender(&self, uid: &str) -> Option<mpsc::Sender<PodEvent>> {
+        self.state().by_uid.get(uid).map(|(_, handle)| handle.events.clone())
+    }
+
+    fn insert(&self, uid: String, handle: Handle) {
+        let mut state = self.state();
+        state.serial += 1;
+        let serial = state.serial;
+        state.by_uid.insert(uid, (serial, handle));
+    }
+
+    fn remove(&self, uid: &str) {
+        self.state().by_uid.remove(uid);
+    }
+
+    fn take_all(&self) -> Vec<Handle> {
+        std::mem::take(&mut self.state().by_uid).into_values().map(|(_, handle)| handle).collect()
+    }
+}
+
+/// Why the executor ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// It was told to stop the node: all is stopped, to start again with the node.
+    Stopped,
+    /// The agent ended it and its Pods.
+    Shutdown,
+    /// There is no agent for it any more. Containers run on, for the next executor to adopt.
+    Abandoned(String),
+}
+
+/// The loop between agent and Pods.
+pub(crate) struct Node {
+    pub shared: Arc<Shared>,
+    pub pods: Arc<Pods>,
+    pub link: Arc<dyn AgentLink>,
+    /// `ip:port` of our door.
+    pub endpoint: String,
+    pub recovery_timeout: Duration,
+    reports: (mpsc::Sender<Report>, mpsc::Receiver<Report>),
+    updates: Updates,
+    /// Tasks that have been running: they do not go back to starting.
+    running: BTreeSet<String>,
+    shutting_down: bool,
+}
+
+fn now() -> Time {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Time(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}
+
+impl Node {
+    pub fn new(
+        shared: Arc<Shared>,
+        pods: Arc<Pods>,
+        link: Arc<dyn AgentLink>,
+        endpoint: String,
+        recovery_timeout: Duration,
+    ) -> Self {
+        Self {
+            shared,
+            pods,
+            link,
+            endpoint,
+            recovery_timeout,
+            reports: mpsc::channel(REPORTS_MAX),
+            updates: Updates::default(),
+            running: BTreeSet::new(),
+            shutting_down: false,
+        }
+    }
+
+    /// Runs to the executor's end.
+    pub async fn run(mut self, stop: CancellationToken) -> End {
+        let (calls, waiting) = mpsc::channel(CALLS_MAX);
+        tokio::spawn(send_calls(self.link.clone(), waiting));
+        let mut events: Option<mpsc::Receiver<Event>> = None;
+        let mut lost_at = Instant::now();
+        let mut refusals = 0;
+        let mut resubscribe_at = tokio::time::Instant::now();
+        loop {
+            self.flush(&calls);
+            if self.shutting_down && self.updates.is_empty() && self.pods.uids().is_empty() {
+                return End::Shutdown;
+            }
+            let update_at = self.updates.next_at().filter(|_| events.is_some());
+            tokio::select! {
+                () = stop.cancelled() => {
+                    self.stop_pods().await;
+                    return End::Stopped;
+                }
+                Some(report) = self.reports.1.recv() => self.report(report),
+                event = next_event(&mut events), if events.is_some() => match event {
+                    Some(Event::Error { message }) => return End::Abandoned(message),
+                    Some(event) => self.take(event).await,
+                    None => {
+                        tracing::info!("the agent is gone; trying to come back to it");
+                        events = None;
+                        lost_at = Instant::now();
+                        resubscribe_at = tokio::time::Instant::now() + RESUBSCRIBE;
+                    }
+                },
+                () = tokio::time::sleep_until(resubscribe_at), if events.is_none() => {
+                    match self.subscribe().await {
+                        Ok(receiver) => {
+                            refusals = 0;
+                            events = Some(receiver);
+                        }
+                        Err(LinkError::Refused(why)) => {
+                            refusals += 1;
+                            if refusals >= REFUSALS_MAX {
+                                return End::Abandoned(why);
+                            }
+                        }
+                        Err(LinkError::Away(why)) => {
+                            tracing::debug!(why, "the agent is away");
+                            refusals = 0;
+                            if lost_at.elapsed() > self.recovery_timeout {
+                                return End::Abandoned("the agent did not come back in time".to_owned());
+                            }
+                        }
+                    }
+                    resubscribe_at = tokio::time::Instant::now() + RESUBSCRIBE;
+                }
+                () = sleep_until(update_at), if update_at.is_some() => {}
+            }
+        }
+    }
+
+    async fn subscribe(&mut self) -> Result<mpsc::Receiver<Event>, LinkError> {
+        let (unacknowledged_tasks, unacknowledged_updates) = self.updates.unacknowledged();
+        self.link.subscribe(Call::Subscribe { unacknowledged_tasks, unacknowledged_updates }).await
+    }
+
+    /// Hands due updates to the task that sends them; what does not fit comes again.
+    fn flush(&mut self, calls: &mpsc::Sender<Call>) {
+        let fresh = || UpdateId(*uuid::Uuid::new_v4().as_bytes());
+        for status in self.updates.due(now(), fresh) {
+            let _ = calls.try_send(Call::Update { status });
+        }
+    }
+
+    fn report(&mut self, report: Report) {
+        let phase = report.status.phase.as_deref();
+        let state = match report.outcome {
+            Some(Outcome::Finished) => TaskState::Finished,
+            Some(Outcome::Failed) => TaskState::Failed,
+            Some(Outcome::Killed) => TaskState::Killed,
+            None if phase == Some("Pending") && !self.running.contains(&report.uid) => TaskState::Starting,
+            None => TaskState::Running,
+        };
+        if state == TaskState::Running {
+            self.running.insert(report.uid.clone());
+        }
+        if report.outcome.is_some() {
+            self.pods.remove(&report.uid);
+            self.running.remove(&report.uid);
+        }
+        let data = json!({ "status": report.status, "endpoint": self.endpoint }).to_string();
+        let message = report.status.message.clone();
+        self.updates.tell(&report.uid, News { state, message, data: data.into() });
+    }
+
+    async fn take(&mut self, event: Event) {
+        match event {
+            Event::Subscribed { .. } => {
+                self.pods.state().subscribed_since = Some(Instant::now());
+                tracing::info!("subscribed to the agent");
+            }
+            Event::Launch { task } => self.launch(task),
+            Event::LaunchGroup { tasks } => tasks.into_iter().for_each(|task| self.launch(task)),
+            Event::Kill { task_id, grace } => self.kill(task_id.as_str(), grace).await,
+            Event::Acknowledged { task_id, uuid } => {
+                self.updates.acknowledged(task_id.as_str(), uuid);
+            }
+            Event::Message { data } => self.message(&data).await,
+            Event::Shutdown => {
+                tracing::info!("the agent ends this executor and its pods");
+                self.shutting_down = true;
+                for uid in self.pods.uids() {
+                    self.kill(&uid, Some(SHUTDOWN_GRACE)).await;
+                }
+            }
+            Event::Heartbeat | Event::Error { .. } => {}
+        }
+    }
+
+    /// Starts a Pod, once: a task that is known here stays as it is.
+    fn launch(&mut self, task: TaskInfo) {
+        let uid = task.task_id.as_str().to_owned();
+        if self.pods.sender(&uid).is_some() || self.shared.stopping.is_cancelled() {
+            return;
+        }
+        let pod: Pod = match serde_json::from_slice(&task.data) {
+            Ok(pod) => pod,
+            Err(error) => {
+                let message = Some(format!("the task's data is no Pod: {error}"));
+                let news = News { state: TaskState::Failed, message, data: Default::default() };
+                return self.updates.tell(&uid, news);
+            }
+        };
+        if pod.metadata.uid.as_deref() != Some(&uid) || !plain(&pod) {
+            let message = Some("the task's data is a Pod without a proper name, or another one".to_owned());
+            let news = News { state: TaskState::Failed, message, data: Default::default() };
+            return self.updates.tell(&uid, news);
+        }
+        tracing::info!(pod = %spec::full_name(&pod), "launched");
+        let handle = worker::start(self.shared.clone(), Arc::new(pod), self.reports.0.clone());
+        self.pods.insert(uid, handle);
+        self.shared.look_now.notify_one();
+    }
+
+    async fn kill(&mut self, uid: &str, grace: Option<Duration>) {
+        let Some(events) = self.pods.sender(uid) else {
+            // Nothing of it is here, and nobody else could ever say so.
+            let message = Some("the pod is not on this node".to_owned());
+            let news = News { state: TaskState::Killed, message, data: Default::default() };
+            return self.updates.tell(uid, news);
+        };
+        let view = self.pods.state().by_uid.get(uid).map(|(_, handle)| handle.view());
+        let own = view.map_or(spec::DEFAULT_GRACE, |view| spec::grace(&view.pod));
+        let _ = events.send(PodEvent::Kill { grace: grace.unwrap_or(own) }).await;
+    }
+
+    /// News of a Pod from the facade.
+    async fn message(&mut self, data: &[u8]) {
+        #[derive(serde::Deserialize)]
+        struct Message {
+            pod: Pod,
+        }
+        match serde_json::from_slice::<Message>(data) {
+            Ok(Message { pod }) => {
+                let uid = pod.metadata.uid.clone().unwrap_or_default();
+                if let Some(events) = self.pods.sender(&uid) {
+                    let _ = events.send(PodEvent::Update(Arc::new(pod))).await;
+                }
+            }
+            Err(error) => tracing::warn!(%error, "a message from the scheduler is not understood"),
+        }
+    }
+
+    /// Stops every Pod without reporting it ended: each starts again with the node.
+    async fn stop_pods(&self) {
+        self.shared.stopping.cancel();
+        let handles = self.pods.take_all();
+        let all = futures::future::join_all(handles.into_iter().map(|handle| handle.done));
+        if tokio::time::timeout(STOP_PATIENCE, all).await.is_err() {
+            tracing::warn!("some pods did not stop in time; they are killed");
+        }
+    }
+}
+
+/// Names become directories: nothing in them may lead elsewhere.
+fn plain(pod: &Pod) -> bool {
+    let metadata = &pod.metadata;
+    [&metadata.name, &metadata.namespace, &metadata.uid].into_iter().all(|text| {
+        text.as_deref().is_some_and(|text| {
+            !text.is_empty()
+                && text.len() <= 253
+                && !text.starts_with('.')
+                && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.'))
+        })
+    })
+}
+
+async fn next_event(events: &mut Option<mpsc::Receiver<Event>>) -> Option<Event> {
+    match events {
+        Some(events) => events.recv().await,
+        None => None,
+    }
+}
+
+async fn sleep_until(moment: Option<Time>) {
+    if let Some(moment) = moment {
+        tokio::time::sleep(moment.since(now())).await;
+    }
+}
+
+/// Sends calls in order. An update that fails is not lost: it comes again until it is acknowledged.
+async fn send_calls(link: Arc<dyn AgentLink>, mut waiting: mpsc::Receiver<Call>) {
+    while let Some(call) = waiting.recv().await {
+        if let Err(error) = link.send(call).await {
+            tracing::debug!(%error, "a call did not reach the agent");
+        }
+    }
+}

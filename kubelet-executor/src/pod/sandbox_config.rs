@@ -1,0 +1,179 @@
+//! From a Pod's spec to the runtime's sandbox configuration. Pure.
+
+use cri::v1;
+use executor_core::spec;
+use k8s_openapi::api::core::v1::{Pod, PodSpec, SeccompProfile};
+
+use super::places::Places;
+use crate::{config::Config, labels};
+
+/// The machine's resolver configuration.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Resolver {
+    pub servers: Vec<String>,
+    pub searches: Vec<String>,
+    pub options: Vec<String>,
+}
+
+impl Resolver {
+    /// Reads what `resolv.conf` says.
+    pub fn parse(text: &str) -> Self {
+        let mut resolver = Self::default();
+        for line in text.lines() {
+            let mut words = line.split_whitespace().map(str::to_owned);
+            match words.next().as_deref() {
+                Some("nameserver") => resolver.servers.extend(words.next()),
+                Some("search") => resolver.searches = words.collect(),
+                Some("options") => resolver.options.extend(words),
+                _ => {}
+            }
+        }
+        resolver
+    }
+}
+
+/// The sandbox of a Pod.
+pub(crate) fn sandbox_config(
+    config: &Config,
+    pod: &Pod,
+    attempt: u32,
+    cgroup_parent: &str,
+    resolver: &Resolver,
+) -> v1::PodSandboxConfig {
+    let (metadata, pod_spec) = (&pod.metadata, spec::spec(pod));
+    let text = |value: &Option<String>| value.clone().unwrap_or_default();
+    let host_network = pod_spec.host_network.unwrap_or(false);
+    let labels = [
+        (labels::POD_NAME, text(&metadata.name)),
+        (labels::POD_NAMESPACE, text(&metadata.namespace)),
+        (labels::POD_UID, text(&metadata.uid)),
+        (labels::NODE_TAG, config.tag()),
+    ];
+    v1::PodSandboxConfig {
+        metadata: Some(v1::PodSandboxMetadata {
+            name: text(&metadata.name),
+            uid: text(&metadata.uid),
+            namespace: text(&metadata.namespace),
+            attempt,
+        }),
+        hostname: if host_network { String::new() } else { hostname(pod) },
+        log_directory: Places::of(config, pod).logs.display().to_string(),
+        dns_config: Some(dns(pod_spec, resolver)),
+        port_mappings: if host_network { Vec::new() } else { port_mappings(pod) },
+        labels: labels.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
+        annotations: metadata.annotations.clone().unwrap_or_default(),
+        linux: Some(linux(pod, pod_spec, cgroup_parent)),
+    }
+}
+
+fn linux(pod: &Pod, pod_spec: &PodSpec, cgroup_parent: &str) -> v1::LinuxPodSandboxConfig {
+    let context = pod_spec.security_context.clone().unwrap_or_default();
+    let sysctls = context.sysctls.iter().flatten().map(|sysctl| (sysctl.name.clone(), sysctl.value.clone()));
+    v1::LinuxPodSandboxConfig {
+        cgroup_parent: cgroup_parent.to_owned(),
+        security_context: Some(v1::LinuxSandboxSecurityContext {
+            namespace_options: Some(namespaces(pod_spec)),
+            privileged: spec::containers(pod).any(|(_, c)| {
+                c.security_context.as_ref().is_some_and(|context| context.privileged == Some(true))
+            }),
+            seccomp: Some(seccomp(context.seccomp_profile.as_ref())),
+            ..Default::default()
+        }),
+        sysctls: sysctls.collect(),
+        ..Default::default()
+    }
+}
+
+/// Which namespaces the Pod's containers share, and with whom.
+pub(crate) fn namespaces(pod_spec: &PodSpec) -> v1::NamespaceOption {
+    use v1::NamespaceMode::{Container, Node, Pod};
+    let host = |on: Option<bool>| if on == Some(true) { Node } else { Pod };
+    let pid = match (pod_spec.host_pid, pod_spec.share_process_namespace) {
+        (Some(true), _) => Node,
+        (_, Some(true)) => Pod,
+        _ => Container,
+    };
+    v1::NamespaceOption {
+        network: host(pod_spec.host_network) as i32,
+        pid: pid as i32,
+        ipc: host(pod_spec.host_ipc) as i32,
+        target_id: String::new(),
+    }
+}
+
+/// A seccomp profile; without one, none.
+pub(crate) fn seccomp(profile: Option<&SeccompProfile>) -> v1::SecurityProfile {
+    use v1::security_profile::ProfileType::{Localhost, RuntimeDefault, Unconfined};
+    let (kind, localhost_ref) = match profile.map(|profile| (profile.type_.as_str(), profile)) {
+        Some(("RuntimeDefault", _)) => (RuntimeDefault, String::new()),
+        Some(("Localhost", profile)) => {
+            let name = profile.localhost_profile.clone().unwrap_or_default();
+            (Localhost, format!("/var/lib/kubelet/seccomp/{name}"))
+        }
+        _ => (Unconfined, String::new()),
+    };
+    v1::SecurityProfile { profile_type: kind as i32, localhost_ref }
+}
+
+/// The name that the Pod's containers see; at most 63 bytes, as the kernel has it.
+pub(crate) fn hostname(pod: &Pod) -> String {
+    let pod_spec = spec::spec(pod);
+    let given = pod_spec.hostname_override.as_ref().or(pod_spec.hostname.as_ref()).or(pod.metadata.name.as_ref());
+    let mut name = given.cloned().unwrap_or_default();
+    if name.len() > 63 {
+        let end = (0..=63).rev().find(|end| name.is_char_boundary(*end)).unwrap_or(0);
+        name.truncate(end);
+    }
+    name.trim_end_matches(['-', '.']).to_owned()
+}
+
+fn dns(pod_spec: &PodSpec, resolver: &Resolver) -> v1::DnsConfig {
+    // There is no cluster DNS yet: "ClusterFirst" falls back to the machine's, as upstream does without a cluster DNS.
+    let mut dns = match pod_spec.dns_policy.as_deref() {
+        Some("None") => v1::DnsConfig::default(),
+        _ => v1::DnsConfig {
+            servers: resolver.servers.clone(),
+            searches: resolver.searches.clone(),
+            options: resolver.options.clone(),
+        },
+    };
+    if let Some(own) = &pod_spec.dns_config {
+        dns.servers.extend(own.nameservers.iter().flatten().cloned());
+        dns.searches.extend(own.searches.iter().flatten().cloned());
+        for option in own.options.iter().flatten() {
+            let name = option.name.clone().unwrap_or_default();
+            dns.options.retain(|existing| existing.split(':').next() != Some(&name));
+            dns.options.push(match &option.value {
+                Some(value) => format!("{name}:{value}"),
+                None => name,
+            });
+        }
+    }
+    for list in [&mut dns.servers, &mut dns.searches] {
+        let mut seen = std::collections::BTreeSet::new();
+        list.retain(|entry| seen.insert(entry.clone()));
+    }
+    // The resolver library reads no more than three servers.
+    dns.servers.truncate(3);
+    dns
+}
+
+fn port_mappings(pod: &Pod) -> Vec<v1::PortMapping> {
+    let ports = spec::containers(pod).flat_map(|(_, container)| container.ports.iter().flatten());
+    ports
+        .filter_map(|port| {
+            let host_port = port.host_port.filter(|port| *port > 0)?;
+            let protocol = match port.protocol.as_deref() {
+                Some("UDP") => v1::Protocol::Udp,
+                Some("SCTP") => v1::Protocol::Sctp,
+                _ => v1::Protocol::Tcp,
+            };
+            Some(v1::PortMapping {
+                protocol: protocol as i32,
+                container_port: port.container_port,
+                host_port,
+                host_ip: port.host_ip.clone().unwrap_or_default(),
+            })
+        })
+        .collect()
+}

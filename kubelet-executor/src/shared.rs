@@ -1,0 +1,70 @@
+//! What every part of the executor holds in common, made once.
+
+use std::sync::Arc;
+
+use executor_core::field;
+use tokio::sync::{Notify, watch};
+
+use crate::{
+    api::Api, config::Config, containerd::Standing, events::Recorder, pod::sandbox_config::Resolver,
+    runtime::Runtime,
+};
+
+/// See the file's head.
+pub(crate) struct Shared {
+    pub config: Arc<Config>,
+    pub tag: String,
+    pub runtime: Arc<dyn Runtime>,
+    pub standing: watch::Receiver<Standing>,
+    pub api: Arc<dyn Api>,
+    pub recorder: Recorder,
+    pub resolver: Resolver,
+    pub machine: Machine,
+    /// Wakes the listing early.
+    pub look_now: Notify,
+    /// Set once, when all is to be stopped: nothing is started from then on.
+    pub stopping: tokio_util::sync::CancellationToken,
+}
+
+/// What the machine has.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Machine {
+    pub cpu_milli: i64,
+    pub memory_bytes: i64,
+    pub cgroup_v2: bool,
+}
+
+impl Machine {
+    /// Asks the kernel.
+    pub fn measure() -> Self {
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        let total_kib: i64 = memory
+            .lines()
+            .find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.trim().parse().ok())
+            .unwrap_or(0);
+        Self {
+            cpu_milli: i64::try_from(cpus).unwrap_or(1) * 1000,
+            memory_bytes: total_kib * 1024,
+            cgroup_v2: crate::cgroups::Version::of_machine() == crate::cgroups::Version::V2,
+        }
+    }
+}
+
+impl Shared {
+    /// The node as the downward API sees it from a Pod.
+    pub fn node(&self, pod_ips: Vec<String>) -> field::Node {
+        field::Node {
+            name: self.config.node_name.clone(),
+            ip: self.config.node_ip.clone(),
+            pod_ips,
+            cpu_milli: self.machine.cpu_milli,
+            memory_bytes: self.machine.memory_bytes,
+        }
+    }
+
+    /// The labels of everything on the runtime that is this node's.
+    pub fn own_labels(&self) -> Vec<(String, String)> {
+        vec![(crate::labels::NODE_TAG.to_owned(), self.tag.clone())]
+    }
+}

@@ -1,0 +1,66 @@
+//! The node's certificate for both directions: to the API server as a client, at our own door as a server.
+
+use std::{path::PathBuf, sync::Arc};
+
+use rustls::{
+    ClientConfig, RootCertStore, ServerConfig,
+    crypto::ring,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    server::WebPkiClientVerifier,
+};
+
+use crate::config::Config;
+
+/// Why there is no TLS.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file cannot be read as PEM.
+    #[error("reading {0}: {1}")]
+    Pem(PathBuf, String),
+    /// Certificate and key do not make an end.
+    #[error("setting up TLS")]
+    Setup(#[from] rustls::Error),
+    /// The authority's certificate cannot verify clients.
+    #[error("setting up the verification of clients: {0}")]
+    Verifier(String),
+}
+
+fn certificates(path: &PathBuf) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let failed = |e: rustls::pki_types::pem::Error| TlsError::Pem(path.clone(), e.to_string());
+    CertificateDer::pem_file_iter(path).map_err(failed)?.collect::<Result<_, _>>().map_err(failed)
+}
+
+fn roots(config: &Config) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(&config.ca_file)? {
+        roots.add(certificate)?;
+    }
+    Ok(roots)
+}
+
+fn key(path: &PathBuf) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_file(path).map_err(|e| TlsError::Pem(path.clone(), e.to_string()))
+}
+
+/// The client's end, read from the files as they are now: certificates are renewed in place.
+pub(crate) fn client(config: &Config) -> Result<Arc<ClientConfig>, TlsError> {
+    let client = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots(config)?)
+        .with_client_auth_cert(certificates(&config.cert_file)?, key(&config.key_file)?)?;
+    Ok(Arc::new(client))
+}
+
+/// The server's end: only clients with a certificate of the cluster's authority come in.
+pub(crate) fn server(config: &Config) -> Result<Arc<ServerConfig>, TlsError> {
+    let provider = Arc::new(ring::default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(config)?), provider.clone())
+        .build()
+        .map_err(|e| TlsError::Verifier(e.to_string()))?;
+    let mut server = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(certificates(&config.cert_file)?, key(&config.key_file)?)?;
+    server.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(server))
+}

@@ -1,0 +1,161 @@
+//! A Pod's volumes on this machine: made before its sandbox, refreshed while it lives, removed after it.
+
+pub(crate) mod atomic;
+pub(crate) mod mounts;
+mod payloads;
+
+use std::{
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::Path,
+};
+
+use executor_core::{field, payload::PayloadError, quantity, spec};
+use k8s_openapi::api::core::v1::{Pod, Volume};
+use rustix::mount::{MountFlags, UnmountFlags};
+
+use crate::{
+    api::{Api, ApiError},
+    pod::places::Places,
+};
+
+/// Why a volume cannot be made yet.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum VolumeError {
+    #[error("MountVolume.SetUp failed for volume \"{volume}\" : {why}")]
+    SetUp { volume: String, why: String },
+}
+
+/// Why one volume cannot be made.
+#[derive(Debug, thiserror::Error)]
+enum Cause {
+    #[error("{0} \"{1}\" not found")]
+    Missing(&'static str, String),
+    #[error("{0}")]
+    Payload(#[from] PayloadError),
+    #[error("{0}")]
+    Field(#[from] field::FieldError),
+    #[error("{0}")]
+    Api(#[from] ApiError),
+    #[error("{0}: {1}")]
+    Io(&'static str, std::io::Error),
+    #[error("hostPath type check failed: {0} is not {1}")]
+    HostPath(String, &'static str),
+    #[error("this node has no volumes of its kind (it has emptyDir, configMap, secret, projected, downwardAPI, hostPath)")]
+    Unsupported,
+}
+
+/// What volumes are made of beside the Pod.
+pub(crate) struct Maker<'a> {
+    pub api: &'a dyn Api,
+    pub node: &'a field::Node,
+}
+
+impl Maker<'_> {
+    /// Makes all volumes of a Pod, or brings those that follow the API up to date.
+    pub async fn make_all(&self, pod: &Pod, places: &Places) -> Result<(), VolumeError> {
+        for volume in spec::spec(pod).volumes.iter().flatten() {
+            let made = self.make(pod, volume, &places.volume(&volume.name)).await;
+            made.map_err(|cause| VolumeError::SetUp { volume: volume.name.clone(), why: cause.to_string() })?;
+        }
+        Ok(())
+    }
+
+    async fn make(&self, pod: &Pod, volume: &Volume, dir: &Path) -> Result<(), Cause> {
+        let fs_group = spec::spec(pod).security_context.as_ref().and_then(|context| context.fs_group);
+        let group = fs_group.and_then(|group| u32::try_from(group).ok());
+        if let Some(empty) = &volume.empty_dir {
+            if empty.medium.as_deref() == Some("Memory") {
+                mount_tmpfs(dir, empty.size_limit.as_ref().and_then(quantity::units))?;
+            }
+            return make_open_dir(dir, group);
+        }
+        if let Some(host) = &volume.host_path {
+            return check_host_path(&host.path, host.type_.as_deref().unwrap_or_default());
+        }
+        if volume.secret.is_some() || volume.projected.is_some() {
+            // Secrets and tokens do not reach the disk.
+            mount_tmpfs(dir, None)?;
+        }
+        let Some(files) = payloads::files(self, pod, volume, dir).await? else { return Err(Cause::Unsupported) };
+        atomic::write(dir, &files, group).map_err(|e| Cause::Io("writing its files", e))
+    }
+}
+
+/// Whether a Pod has volumes that follow the API.
+pub(crate) fn follows_api(pod: &Pod) -> bool {
+    spec::spec(pod).volumes.iter().flatten().any(|volume| {
+        volume.config_map.is_some()
+            || volume.secret.is_some()
+            || volume.projected.is_some()
+            || volume.downward_api.is_some()
+    })
+}
+
+/// A directory that every user of the Pod may write to.
+fn make_open_dir(dir: &Path, group: Option<u32>) -> Result<(), Cause> {
+    let make = || -> std::io::Result<()> {
+        std::fs::create_dir_all(dir)?;
+        let mode = if group.is_some() { 0o2777 } else { 0o777 };
+        if let Some(group) = group {
+            std::os::unix::fs::chown(dir, None, Some(group))?;
+        }
+        std::fs::set_permissions(dir, std::fs::Permissions::from_mode(mode))
+    };
+    make().map_err(|e| Cause::Io("making its directory", e))
+}
+
+fn mount_tmpfs(dir: &Path, size: Option<i64>) -> Result<(), Cause> {
+    std::fs::create_dir_all(dir).map_err(|e| Cause::Io("making its directory", e))?;
+    if is_mount_point(dir) {
+        return Ok(());
+    }
+    let mut options = "mode=0755".to_owned();
+    if let Some(size) = size.filter(|size| *size > 0) {
+        options.push_str(&format!(",size={size}"));
+    }
+    let options = std::ffi::CString::new(options).unwrap_or_default();
+    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    rustix::mount::mount("tmpfs", dir, "tmpfs", flags, Some(options.as_c_str()))
+        .map_err(|e| Cause::Io("mounting memory", e.into()))
+}
+
+fn is_mount_point(dir: &Path) -> bool {
+    let device = |path: &Path| path.symlink_metadata().ok().map(|metadata| metadata.dev());
+    dir.parent().is_some_and(|parent| device(dir) != device(parent))
+}
+
+fn check_host_path(path: &str, kind: &str) -> Result<(), Cause> {
+    use std::os::unix::fs::FileTypeExt;
+    let file = Path::new(path);
+    let found = file.metadata().ok();
+    let is = |test: fn(&std::fs::Metadata) -> bool| found.as_ref().is_some_and(test);
+    let refuse = |what| Err(Cause::HostPath(path.to_owned(), what));
+    match kind {
+        "DirectoryOrCreate" if found.is_none() => {
+            std::fs::create_dir_all(file).map_err(|e| Cause::Io("making the host's directory", e))
+        }
+        "FileOrCreate" if found.is_none() => {
+            std::fs::File::create_new(file).map(drop).map_err(|e| Cause::Io("making the host's file", e))
+        }
+        "Directory" | "DirectoryOrCreate" if !is(|m| m.is_dir()) => refuse("a directory"),
+        "File" | "FileOrCreate" if !is(|m| m.is_file()) => refuse("a file"),
+        "Socket" if !is(|m| m.file_type().is_socket()) => refuse("a socket"),
+        "CharDevice" if !is(|m| m.file_type().is_char_device()) => refuse("a character device"),
+        "BlockDevice" if !is(|m| m.file_type().is_block_device()) => refuse("a block device"),
+        _ => Ok(()),
+    }
+}
+
+/// Unmounts and removes all that a Pod had but its logs.
+pub(crate) fn remove(places: &Places) -> std::io::Result<()> {
+    if !places.volumes.exists() {
+        return Ok(());
+    }
+    for entry in std::fs::read_dir(places.volumes.join("volumes")).into_iter().flatten().flatten() {
+        if is_mount_point(&entry.path()) {
+            // Detached, so that a straggler with an open file does not keep the Pod from ending.
+            rustix::mount::unmount(entry.path(), UnmountFlags::DETACH)?;
+        }
+    }
+    std::fs::remove_dir_all(&places.volumes)
+}

@@ -1,0 +1,164 @@
+//! What a container sees of its Pod's volumes, and the files that every container gets.
+
+use std::path::{Path, PathBuf};
+
+use cri::v1;
+use executor_core::{env::expand, payload, spec};
+use k8s_openapi::api::core::v1::{Container, Pod, VolumeMount};
+
+use crate::pod::{container_config::termination_path, places::Places, sandbox_config};
+
+/// Why a mount cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum MountError {
+    #[error("volume \"{0}\" is not in the pod")]
+    NoVolume(String),
+    #[error("subPath \"{0}\" leaves its volume")]
+    SubPath(String),
+    #[error("preparing {0}: {1}")]
+    Prepare(PathBuf, std::io::Error),
+}
+
+/// All mounts of a container.
+pub(crate) fn mounts(
+    pod: &Pod,
+    container: &Container,
+    attempt: u32,
+    env: &[(String, String)],
+    places: &Places,
+) -> Result<Vec<v1::Mount>, MountError> {
+    let mut mounts = Vec::new();
+    for mount in container.volume_mounts.iter().flatten() {
+        mounts.push(volume_mount(pod, mount, env, places)?);
+    }
+    let taken = |path: &str, mounts: &[v1::Mount]| mounts.iter().any(|mount| mount.container_path == path);
+    if spec::spec(pod).host_network != Some(true) && !taken("/etc/hosts", &mounts) {
+        mounts.push(plain("/etc/hosts", &places.hosts()));
+    }
+    let message = termination_path(container);
+    if !taken(message, &mounts) {
+        let file = places.termination(&container.name, attempt);
+        touch(&file).map_err(|e| MountError::Prepare(file.clone(), e))?;
+        mounts.push(plain(message, &file));
+    }
+    Ok(mounts)
+}
+
+fn plain(container_path: &str, host_path: &Path) -> v1::Mount {
+    v1::Mount {
+        container_path: container_path.to_owned(),
+        host_path: host_path.display().to_string(),
+        ..Default::default()
+    }
+}
+
+/// Any user of the container may write to it.
+fn touch(file: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    if let Some(parent) = file.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    std::fs::File::create(file)?;
+    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o666))
+}
+
+fn volume_mount(
+    pod: &Pod,
+    mount: &VolumeMount,
+    env: &[(String, String)],
+    places: &Places,
+) -> Result<v1::Mount, MountError> {
+    let volumes = spec::spec(pod).volumes.as_deref().unwrap_or_default();
+    let volume = volumes.iter().find(|volume| volume.name == mount.name);
+    let volume = volume.ok_or_else(|| MountError::NoVolume(mount.name.clone()))?;
+    let root = match &volume.host_path {
+        Some(host) => PathBuf::from(&host.path),
+        None => places.volume(&mount.name),
+    };
+    let lookup = |name: &str| env.iter().rev().find(|(n, _)| n == name).map(|(_, value)| value.clone());
+    let sub_path = match (&mount.sub_path_expr, &mount.sub_path) {
+        (Some(expression), _) if !expression.is_empty() => Some(expand(expression, lookup)),
+        (_, Some(path)) if !path.is_empty() => Some(path.clone()),
+        _ => None,
+    };
+    let host_path = match sub_path {
+        Some(sub_path) => below(&root, &sub_path)?,
+        None => root,
+    };
+    let of_values = volume.config_map.is_some()
+        || volume.secret.is_some()
+        || volume.projected.is_some()
+        || volume.downward_api.is_some();
+    let propagation = match mount.mount_propagation.as_deref() {
+        Some("HostToContainer") => v1::MountPropagation::PropagationHostToContainer,
+        Some("Bidirectional") => v1::MountPropagation::PropagationBidirectional,
+        _ => v1::MountPropagation::PropagationPrivate,
+    };
+    Ok(v1::Mount {
+        container_path: if mount.mount_path.starts_with('/') {
+            mount.mount_path.clone()
+        } else {
+            format!("/{}", mount.mount_path)
+        },
+        host_path: host_path.display().to_string(),
+        readonly: mount.read_only == Some(true) || of_values,
+        selinux_relabel: false,
+        propagation: propagation as i32,
+    })
+}
+
+/// A path below a volume, links resolved, so that a container cannot lead the next one out of it.
+fn below(root: &Path, sub_path: &str) -> Result<PathBuf, MountError> {
+    let sub_path = sub_path.trim_end_matches('/');
+    let refused = || MountError::SubPath(sub_path.to_owned());
+    if !payload::is_safe(sub_path) {
+        return Err(refused());
+    }
+    let prepare = |path: &Path, e| MountError::Prepare(path.to_owned(), e);
+    let root = root.canonicalize().map_err(|e| prepare(root, e))?;
+    // Component by component: what exists must stay below the root before anything is made beneath it.
+    let mut path = root.clone();
+    for part in sub_path.split('/') {
+        path.push(part);
+        if !path.exists() && !path.is_symlink() {
+            std::fs::create_dir(&path).map_err(|e| prepare(&path, e))?;
+        }
+        path = path.canonicalize().map_err(|e| prepare(&path, e))?;
+        if !path.starts_with(&root) {
+            return Err(refused());
+        }
+    }
+    Ok(path)
+}
+
+/// Writes the file that is `/etc/hosts` in the Pod's containers.
+pub(crate) fn write_hosts(pod: &Pod, ips: &[String], places: &Places) -> std::io::Result<()> {
+    let pod_spec = spec::spec(pod);
+    let hostname = sandbox_config::hostname(pod);
+    let mut text = "# Kubernetes-managed hosts file.\n\
+        127.0.0.1\tlocalhost\n\
+        ::1\tlocalhost ip6-localhost ip6-loopback\n\
+        fe00::0\tip6-localnet\n\
+        fe00::0\tip6-mcastprefix\n\
+        fe00::1\tip6-allnodes\n\
+        fe00::2\tip6-allrouters\n"
+        .to_owned();
+    for ip in ips {
+        match &pod_spec.subdomain {
+            Some(subdomain) if !subdomain.is_empty() => {
+                let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
+                let domain = format!("{subdomain}.{namespace}.svc.cluster.local");
+                text.push_str(&format!("{ip}\t{hostname}.{domain}\t{hostname}\n"));
+            }
+            _ => text.push_str(&format!("{ip}\t{hostname}\n")),
+        }
+    }
+    if let Some(aliases) = pod_spec.host_aliases.as_deref().filter(|aliases| !aliases.is_empty()) {
+        text.push_str("\n# Entries added by HostAliases.\n");
+        for alias in aliases {
+            text.push_str(&format!("{}\t{}\n", alias.ip, alias.hostnames.as_deref().unwrap_or_default().join("\t")));
+        }
+    }
+    std::fs::create_dir_all(&places.volumes)?;
+    std::fs::write(places.hosts(), text)
+}

@@ -1,0 +1,114 @@
+//! Against a real private containerd. Where the machine has none, or we are not root, there is nothing to test.
+
+use std::{path::Path, process::Command};
+
+use kernel_model::task::TaskState;
+use kubelet_executor::image;
+use serde_json::json;
+
+use crate::stage::{Stage, pod, wait};
+
+const IMAGE: &str = "localhost/catamaran/test:1";
+
+fn possible() -> bool {
+    let has = |name: &str| Path::new("/usr/bin").join(name).exists() || Path::new("/usr/sbin").join(name).exists();
+    let possible = rustix::process::geteuid().is_root()
+        && has("containerd")
+        && has("runc")
+        && Path::new("/usr/lib/cni/bridge").exists()
+        && Path::new("/bin/busybox").exists();
+    if !possible {
+        eprintln!("skipped: no root, containerd, runc, CNI plugins or busybox here");
+    }
+    possible
+}
+
+fn stage() -> Stage {
+    let _ = tracing_subscriber::fmt().with_env_filter("kubelet_executor=debug").with_test_writer().try_init();
+    let mut stage = Stage::new(None);
+    let archive = image::build_busybox_image(IMAGE, &[("www/index.html", b"hello\n", 0o644)], &["sleep", "1000"]);
+    image::write(&stage.node_dir().join("images/test.tar"), &archive.unwrap()).unwrap();
+    stage.raise();
+    stage
+}
+
+#[test]
+fn a_pod_from_start_to_end() {
+    if !possible() {
+        return;
+    }
+    let mut stage = stage();
+    let script = "echo out; echo err >&2; echo bye > /dev/termination-log; trap 'exit 0' TERM; while :; do sleep 0.1; done";
+    let web = pod(
+        "web",
+        json!({
+            "terminationGracePeriodSeconds": 5,
+            "initContainers": [{ "name": "prepare", "image": IMAGE, "command": ["sh", "-c", "echo made > /shared/file"],
+                "volumeMounts": [{ "name": "shared", "mountPath": "/shared" }] }],
+            "containers": [{
+                "name": "c", "image": IMAGE, "command": ["sh", "-c", script],
+                "env": [{ "name": "IP", "valueFrom": { "fieldRef": { "fieldPath": "status.podIP" } } }],
+                "resources": { "limits": { "cpu": "200m", "memory": "64Mi" } },
+                "readinessProbe": { "exec": { "command": ["test", "-f", "/shared/file"] }, "periodSeconds": 1 },
+                "volumeMounts": [{ "name": "shared", "mountPath": "/shared" }, { "name": "conf", "mountPath": "/conf" }]
+            }],
+            "volumes": [{ "name": "shared", "emptyDir": { "medium": "Memory" } }, { "name": "conf", "configMap": { "name": "cm" } }]
+        }),
+    );
+    let config_map = serde_json::from_value(json!({ "data": { "key": "value" } })).unwrap();
+    stage.api.state().config_maps.insert(("ns".into(), "cm".into()), config_map);
+    stage.launch(&web);
+    let ready = |status: &serde_json::Value| status["containerStatuses"][0]["ready"] == true;
+    let status = stage.await_status("uid-web", "ready", ready);
+    let id = status["containerStatuses"][0]["containerID"].as_str().unwrap().to_owned();
+    assert!(status["podIP"].as_str().unwrap().starts_with("10.244.77."), "{status:#}");
+    let log = stage.node_dir().join("pods/ns_web_uid-web/c/0.log");
+    wait("the log", || std::fs::read_to_string(&log).is_ok_and(|text| text.contains("stderr F err")));
+
+    stage.kill();
+    stage.raise();
+    stage.launch(&web);
+    let before = stage.agent.updates().len();
+    wait("a report after the restart", || stage.agent.updates().len() > before);
+    let status = stage.await_status("uid-web", "ready again", ready);
+    assert_eq!(status["containerStatuses"][0]["containerID"], *id, "the container runs on");
+    assert_eq!(status["containerStatuses"][0]["restartCount"], 0);
+
+    let pid = std::fs::read_to_string(stage.node_dir().join("containerd/containerd.pid")).unwrap();
+    assert!(Command::new("kill").args(["-9", pid.trim()]).status().unwrap().success());
+    let job = json!({ "restartPolicy": "Never", "containers": [{ "name": "j", "image": IMAGE, "command": ["sh", "-c", "exit 7"] }] });
+    stage.launch(&pod("job", job));
+    stage.await_state("uid-job", TaskState::Failed);
+    assert_eq!(stage.status("uid-job")["containerStatuses"][0]["state"]["terminated"]["exitCode"], 7);
+    assert_eq!(stage.status("uid-web")["containerStatuses"][0]["containerID"], *id, "it outlives containerd");
+
+    stage.kill_pod("uid-web", 5);
+    stage.await_state("uid-web", TaskState::Killed);
+    let ended = &stage.status("uid-web")["containerStatuses"][0]["state"]["terminated"];
+    assert_eq!((&ended["exitCode"], &ended["message"]), (&json!(0), &json!("bye\n")), "{ended:#}");
+    assert!(!stage.node_dir().join("volumes/uid-web").exists());
+
+    stage.launch(&pod("stays", json!({ "containers": [{ "name": "c", "image": IMAGE }] })));
+    stage.await_status("uid-stays", "ready", ready);
+    stage.stop();
+    assert_eq!(stage.update("uid-stays").unwrap().state, TaskState::Running, "its task is not over");
+    no_leftovers(&stage);
+}
+
+fn no_leftovers(stage: &Stage) {
+    let root = stage.node_dir();
+    let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
+    let ours: Vec<&str> = mounts.lines().filter(|line| line.contains(root.to_str().unwrap())).collect();
+    assert!(ours.is_empty(), "mounts: {ours:#?}");
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let command = String::from_utf8_lossy(&command).replace('\0', " ");
+        assert!(!command.contains(root.to_str().unwrap()), "process: {command}");
+    }
+    let tag = stage.config().tag();
+    assert!(!Path::new("/sys/class/net").join(format!("cat{tag}")).exists(), "the bridge");
+    for hierarchy in ["memory", "cpu", "pids", "freezer"] {
+        let group = Path::new("/sys/fs/cgroup").join(hierarchy).join(format!("catamaran-{tag}"));
+        assert!(!group.exists(), "{}", group.display());
+    }
+}

@@ -1,0 +1,118 @@
+//! The executor against a runtime of maps: tasks in, updates out, restarts in between.
+
+use std::sync::Arc;
+
+use kernel_model::{executor::Call, task::TaskState};
+use kubelet_executor::runtime::{Runtime, fake::FakeRuntime};
+use serde_json::json;
+
+use crate::stage::{Stage, pod, wait};
+
+fn stage() -> (Stage, Arc<FakeRuntime>) {
+    let fake: Arc<FakeRuntime> = Arc::default();
+    let mut stage = Stage::new(Some(fake.clone() as Arc<dyn Runtime>));
+    stage.raise();
+    (stage, fake)
+}
+
+#[test]
+fn a_pod_runs_and_is_killed() {
+    let (stage, fake) = stage();
+    let web = pod("web", json!({ "containers": [{ "name": "c", "image": "i:1" }] }));
+    stage.launch(&web);
+    stage.launch(&web);
+    let status = stage.await_status("uid-web", "running", |status| status["phase"] == "Running");
+    assert_eq!(status["observedGeneration"], 1);
+    assert_eq!(status["hostIP"], "127.0.0.1");
+    stage.kill_pod("uid-web", 5);
+    stage.await_state("uid-web", TaskState::Killed);
+    assert_eq!(fake.starts(), ["web/c"], "a task that is launched twice runs once");
+    let (sandboxes, containers) = stage.block_on(fake.list(&[])).unwrap();
+    assert!(sandboxes.is_empty() && containers.is_empty());
+}
+
+#[test]
+fn jobs_end_and_bad_tasks_are_refused() {
+    let (stage, _fake) = stage();
+    let job = |name: &str, code: &str| {
+        let container = json!({ "name": "c", "image": "i:1", "command": ["exit", code] });
+        pod(name, json!({ "restartPolicy": "Never", "containers": [container] }))
+    };
+    stage.launch(&job("good", "0"));
+    stage.launch(&job("bad", "3"));
+    stage.launch(&pod("..", json!({ "containers": [] })));
+    stage.await_state("uid-good", TaskState::Finished);
+    stage.await_state("uid-bad", TaskState::Failed);
+    stage.await_state("uid-..", TaskState::Failed);
+    let status = stage.status("uid-bad");
+    assert_eq!(status["containerStatuses"][0]["state"]["terminated"]["exitCode"], 3);
+    stage.kill_pod("uid-nobody", 0);
+    stage.await_state("uid-nobody", TaskState::Killed);
+}
+
+#[test]
+fn a_killed_executor_adopts_and_a_decided_end_stays() {
+    let (mut stage, fake) = stage();
+    let web = pod("web", json!({ "containers": [{ "name": "c", "image": "i:1" }] }));
+    stage.launch(&web);
+    stage.await_status("uid-web", "running", |status| status["phase"] == "Running");
+    stage.agent.set_deaf(true);
+    let job = json!({ "restartPolicy": "Never", "containers": [{ "name": "j", "image": "i:1", "command": ["exit", "0"] }] });
+    let job = pod("job", job);
+    stage.launch(&job);
+    let record = stage.node_dir().join("pods/ns_job_uid-job/.ended.json");
+    wait("the job's end to be decided", || record.exists());
+    stage.kill();
+    stage.agent.set_deaf(false);
+    stage.raise();
+    stage.launch(&web);
+    stage.launch(&job);
+    stage.await_state("uid-job", TaskState::Finished);
+    fake.end("c", 1);
+    stage.await_status("uid-web", "restarted once", |status| status["containerStatuses"][0]["restartCount"] == 1);
+    assert_eq!(fake.starts(), ["web/c", "job/j", "web/c"]);
+}
+
+#[test]
+fn a_restarted_agent_hears_what_it_missed() {
+    let (stage, _fake) = stage();
+    stage.agent.set_deaf(true);
+    stage.launch(&pod("web", json!({ "containers": [{ "name": "c", "image": "i:1" }] })));
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    stage.agent.hang_up();
+    stage.agent.set_deaf(false);
+    wait("the executor to come back", || stage.agent.subscriptions().len() == 2);
+    let Some(Call::Subscribe { unacknowledged_tasks, unacknowledged_updates }) = stage.agent.subscriptions().pop()
+    else {
+        panic!("it is a SUBSCRIBE")
+    };
+    assert_eq!((unacknowledged_tasks.len(), unacknowledged_updates.len()), (1, 1));
+    stage.await_status("uid-web", "running", |status| status["phase"] == "Running");
+}
+
+#[test]
+fn a_configuration_that_is_missing_is_named_and_awaited() {
+    let (stage, _fake) = stage();
+    let container = json!({ "name": "c", "image": "i:1", "envFrom": [{ "configMapRef": { "name": "later" } }] });
+    stage.launch(&pod("web", json!({ "containers": [container] })));
+    let status = stage.await_status("uid-web", "waiting", |status| {
+        status["containerStatuses"][0]["state"]["waiting"]["reason"] == "CreateContainerConfigError"
+    });
+    let message = &status["containerStatuses"][0]["state"]["waiting"]["message"];
+    assert_eq!(message, "configmap \"later\" not found");
+    stage.api.state().config_maps.insert(("ns".into(), "later".into()), Default::default());
+    stage.await_status("uid-web", "running", |status| status["phase"] == "Running");
+    let reasons: Vec<_> = stage.api.state().events.iter().filter_map(|event| event.reason.clone()).collect();
+    assert!(reasons.contains(&"Failed".to_owned()) && reasons.contains(&"Started".to_owned()), "{reasons:?}");
+}
+
+#[test]
+fn a_pull_that_fails_is_shown() {
+    let (stage, _fake) = stage();
+    stage.launch(&pod("web", json!({ "containers": [{ "name": "c", "image": "absent:1" }] })));
+    stage.await_status("uid-web", "failing", |status| {
+        status["containerStatuses"][0]["state"]["waiting"]["reason"] == "ImagePullBackOff"
+    });
+    stage.kill_pod("uid-web", 0);
+    stage.await_state("uid-web", TaskState::Killed);
+}

@@ -1,0 +1,5 @@
+//! The executor as a whole: against fakes, and against a real private containerd where this machine can run one.
+
+mod containerd;
+mod fakes;
+mod stage;

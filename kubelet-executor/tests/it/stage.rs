@@ -1,0 +1,216 @@
+//! A stage for an executor: a directory, an agent and an API of channels and maps, and a way to kill it.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use kernel_model::{
+    executor::Event,
+    resources::Resources,
+    task::{TaskInfo, TaskState, TaskStatus},
+};
+use kubelet_executor::{
+    Config, End, RunError, RuntimeChoice, Setup, agent::fake::FakeAgent, api::fake::FakeApi, runtime::Runtime,
+};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+/// How long anything may take here.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One executor and its surroundings.
+pub struct Stage {
+    pub dir: tempfile::TempDir,
+    pub agent: Arc<FakeAgent>,
+    pub api: Arc<FakeApi>,
+    fake: Option<Arc<dyn Runtime>>,
+    life: Option<Life>,
+}
+
+struct Life {
+    runtime: tokio::runtime::Runtime,
+    stop: CancellationToken,
+    end: tokio::task::JoinHandle<Result<End, RunError>>,
+}
+
+impl Stage {
+    pub fn new(fake: Option<Arc<dyn Runtime>>) -> Self {
+        let dir = tempfile::Builder::new().prefix("cat").tempdir().unwrap();
+        write_certificates(dir.path());
+        Self { dir, agent: Arc::default(), api: Arc::default(), fake, life: None }
+    }
+
+    pub fn config(&self) -> Config {
+        let root = self.dir.path();
+        serde_json::from_value(json!({
+            "node_name": "n1", "node_ip": "127.0.0.1", "root_dir": root.join("node"),
+            "api_server": "https://127.0.0.1:1", "pod_cidr": "10.244.77.0/24",
+            "ca_file": root.join("ca.crt"), "cert_file": root.join("node.crt"), "key_file": root.join("node.key"),
+        }))
+        .unwrap()
+    }
+
+    pub fn node_dir(&self) -> PathBuf {
+        self.dir.path().join("node")
+    }
+
+    /// Starts the executor; its agent is the same one every time.
+    pub fn raise(&mut self) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let stop = CancellationToken::new();
+        let setup = Setup {
+            config: self.config(),
+            link: self.agent.clone(),
+            api: self.api.clone(),
+            runtime: match &self.fake {
+                Some(fake) => RuntimeChoice::Given(fake.clone()),
+                None => RuntimeChoice::Configured,
+            },
+            recovery_timeout: PATIENCE,
+        };
+        let end = runtime.spawn(kubelet_executor::start(setup, stop.clone()));
+        self.life = Some(Life { runtime, stop, end });
+        wait("the executor to subscribe", || self.tell(Event::Heartbeat));
+    }
+
+    /// Ends the executor as SIGKILL would: whatever it was doing stops in the middle.
+    pub fn kill(&mut self) {
+        self.agent.hang_up();
+        if let Some(life) = self.life.take() {
+            life.runtime.shutdown_timeout(Duration::from_secs(1));
+        }
+    }
+
+    /// Stops the node, as SIGTERM does.
+    pub fn stop(&mut self) -> End {
+        let life = self.life.take().expect("it was raised");
+        life.stop.cancel();
+        let end = life.runtime.block_on(life.end).unwrap().unwrap();
+        life.runtime.shutdown_timeout(Duration::from_secs(1));
+        end
+    }
+
+    pub fn tell(&self, event: Event) -> bool {
+        self.block_on(self.agent.tell(event))
+    }
+
+    pub fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        self.life.as_ref().expect("it was raised").runtime.block_on(future)
+    }
+
+    pub fn launch(&self, pod: &Value) {
+        let uid = pod["metadata"]["uid"].as_str().unwrap();
+        let task = TaskInfo {
+            name: uid.to_owned(),
+            task_id: uid.into(),
+            agent_id: "a".into(),
+            resources: Resources::default(),
+            executor: None,
+            command: None,
+            kill_grace: None,
+            max_completion_time: None,
+            data: pod.to_string().into(),
+            labels: Default::default(),
+            extra: Default::default(),
+        };
+        assert!(self.tell(Event::Launch { task }));
+    }
+
+    pub fn kill_pod(&self, uid: &str, grace_s: u64) {
+        assert!(self.tell(Event::Kill { task_id: uid.into(), grace: Some(Duration::from_secs(grace_s)) }));
+    }
+
+    /// The newest update of a task.
+    pub fn update(&self, uid: &str) -> Option<TaskStatus> {
+        self.agent.updates().into_iter().rev().find(|update| update.task_id.as_str() == uid)
+    }
+
+    /// The newest Pod status of a task.
+    pub fn status(&self, uid: &str) -> Value {
+        let update = self.update(uid);
+        let data = update.map(|update| serde_json::from_slice::<Value>(&update.data).unwrap_or_default());
+        data.unwrap_or_default()["status"].clone()
+    }
+
+    pub fn await_status(&self, uid: &str, what: &str, test: impl Fn(&Value) -> bool) -> Value {
+        let begun = Instant::now();
+        loop {
+            let status = self.status(uid);
+            if test(&status) {
+                return status;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{what}: {status:#}\n{}", self.containerd_log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    pub fn await_state(&self, uid: &str, state: TaskState) {
+        wait(&format!("{uid} to be {state:?}"), || self.update(uid).is_some_and(|update| update.state == state));
+    }
+
+    fn containerd_log(&self) -> String {
+        let log = std::fs::read_to_string(self.node_dir().join("containerd/containerd.log")).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(30)..].join("\n")
+    }
+}
+
+impl Drop for Stage {
+    /// Nothing stays on the machine, however the test went.
+    fn drop(&mut self) {
+        if self.life.is_none() {
+            if self.fake.is_some() || !self.node_dir().join("containerd/containerd.pid").exists() {
+                return;
+            }
+            if std::thread::panicking() {
+                self.raise();
+            } else {
+                return;
+            }
+        }
+        let life = self.life.take().expect("checked above");
+        life.stop.cancel();
+        let _ = life.runtime.block_on(async { tokio::time::timeout(PATIENCE, life.end).await });
+        life.runtime.shutdown_timeout(Duration::from_secs(1));
+    }
+}
+
+pub fn wait(what: &str, test: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !test() {
+        assert!(begun.elapsed() < PATIENCE, "waited for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+pub fn pod(name: &str, spec: Value) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": { "name": name, "namespace": "ns", "uid": format!("uid-{name}"), "labels": { "app": name }, "generation": 1 },
+        "spec": spec,
+    })
+}
+
+fn write_certificates(dir: &Path) {
+    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+    let ca_key = KeyPair::generate().unwrap();
+    let mut ca = CertificateParams::new(Vec::new()).unwrap();
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    ca.distinguished_name.push(DnType::CommonName, "ca");
+    let ca_certificate = ca.self_signed(&ca_key).unwrap();
+    let issuer = Issuer::new(ca, ca_key);
+    std::fs::write(dir.join("ca.crt"), ca_certificate.pem()).unwrap();
+    for (file, name, organization) in
+        [("node", "system:node:n1", "system:nodes"), ("client", "kube-apiserver-kubelet-client", "system:masters")]
+    {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.distinguished_name.push(DnType::OrganizationName, organization);
+        let certificate = params.signed_by(&key, &issuer).unwrap();
+        std::fs::write(dir.join(format!("{file}.crt")), certificate.pem()).unwrap();
+        std::fs::write(dir.join(format!("{file}.key")), key.serialize_pem()).unwrap();
+    }
+}
