@@ -60,10 +60,9 @@ impl EtcdConfig {
                 return invalid(format!("{endpoint:?} is no etcd endpoint (http://host:port)"));
             }
         }
-        if !key_prefix.starts_with('/') || key_prefix.ends_with('/') {
-            return invalid(format!(
-                "key prefix {key_prefix:?} must begin with a slash and not end with one"
-            ));
+        if !key_prefix.starts_with('/') || key_prefix.ends_with('/') || key_prefix.contains(':') {
+            let rule = "must begin with a slash, not end with one and contain no colon";
+            return invalid(format!("key prefix {key_prefix:?} {rule}"));
         }
         Ok(EtcdConfig { endpoints, key_prefix: key_prefix.to_owned() })
     }
