@@ -3,8 +3,13 @@
 //! Command tasks run `BINARY command-executor`. Here the binary is a script that calls this test program again, where the
 //! test named `command_executor_entry` becomes the executor.
 
+#[path = "api/client.rs"]
+#[allow(dead_code)]
+mod client;
 #[path = "agent/cluster.rs"]
 mod cluster;
+#[path = "agent/door.rs"]
+mod door;
 
 use std::{fs, time::Duration};
 

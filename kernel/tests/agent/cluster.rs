@@ -16,7 +16,7 @@ use kernel::{
     server::{self, MasterHandle, MasterOptions},
 };
 use kernel_model::{
-    executor::CommandInfo,
+    executor::{CommandInfo, ExecutorInfo, ExecutorKind},
     framework::{FrameworkCapability, FrameworkInfo},
     ids::{AgentId, FrameworkId},
     labels::Labels,
@@ -217,6 +217,27 @@ impl Cluster {
         states
     }
 
+    pub fn agent_address(&self) -> SocketAddr {
+        self.agent_address
+    }
+
+    pub fn framework_id(&self) -> &str {
+        self.framework_id.as_str()
+    }
+
+    pub fn directory(&self) -> String {
+        self.work_dir.path().display().to_string()
+    }
+
+    pub async fn end_executor(&self, id: &str) {
+        let agent_id = self.agent.as_ref().unwrap().id().await.unwrap();
+        self.call(Call::Shutdown { executor_id: id.into(), agent_id }).await;
+    }
+
+    pub async fn teardown(&self) {
+        self.call(Call::Teardown).await;
+    }
+
     /// The latest sandbox of a command task.
     pub fn sandbox(&self, id: &str) -> PathBuf {
         let slaves = self.work_dir.path().join("slaves");
@@ -259,7 +280,24 @@ impl Cluster {
     }
 }
 
-async fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+/// An executor that runs a shell line.
+pub fn custom_executor(id: &str, line: &str) -> ExecutorInfo {
+    ExecutorInfo {
+        kind: ExecutorKind::Custom,
+        executor_id: id.into(),
+        framework_id: None,
+        command: Some(CommandInfo { shell: true, value: Some(line.to_owned()), ..CommandInfo::default() }),
+        resources: Resources::default(),
+        name: id.to_owned(),
+        source: String::new(),
+        data: Bytes::new(),
+        shutdown_grace: Some(Duration::from_millis(300)),
+        labels: Labels::default(),
+        extra: Bytes::new(),
+    }
+}
+
+pub async fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     while !condition() {
         assert!(tokio::time::Instant::now() < deadline, "waited too long for {what}");

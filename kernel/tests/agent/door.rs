@@ -1,0 +1,181 @@
+//! The executor door as a custom executor sees it, in JSON, and what operators read: the wire, word for word.
+
+use serde_json::{Value, json};
+
+use crate::{
+    client,
+    cluster::{Cluster, custom_executor},
+};
+use kernel_model::task::TaskState::*;
+
+async fn request(
+    address: std::net::SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> client::Answer {
+    let headers: String = headers.iter().map(|(name, value)| format!("\r\n{name}: {value}")).collect();
+    client::send(address, &format!("{method} {path} HTTP/1.1{headers}"), body).await
+}
+
+async fn json(answer: client::Answer) -> Value {
+    serde_json::from_str(&answer.text().await).unwrap()
+}
+
+/// Words and codes of a genuine agent.
+#[tokio::test(flavor = "multi_thread")]
+async fn malformed_calls_are_refused_in_mesos_words() {
+    let cluster = Cluster::start().await;
+    let as_json = ("content-type", "application/json");
+    let ids = json!({"framework_id": {"value": "F"}, "executor_id": {"value": "x"}});
+    let call = |more: Value| {
+        let mut call = ids.clone();
+        call.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        call.to_string()
+    };
+    let update = |status: Value| call(json!({"type": "UPDATE", "update": {"status": status}}));
+    let uuid = "AAAAAAAAAAAAAAAAAAAAAA==";
+    let good = json!({"task_id": {"value": "t"}, "state": "TASK_RUNNING", "source": "SOURCE_EXECUTOR", "uuid": uuid});
+    let mut no_source = good.clone();
+    no_source.as_object_mut().unwrap().remove("source");
+    let cases: Vec<(&str, Vec<(&str, &str)>, String, u16, &str)> = vec![
+        ("GET", vec![as_json], String::new(), 405, "Expecting one of { 'POST' }"),
+        ("POST", vec![], "{}".into(), 400, "Expecting 'Content-Type' to be present"),
+        ("POST", vec![("content-type", "text/plain")], "{}".into(), 415, "Expecting 'Content-Type' of"),
+        ("POST", vec![as_json], "{".into(), 400, "Failed to parse body into JSON"),
+        ("POST", vec![as_json], "{}".into(), 400, "Failed to convert JSON into Call protobuf"),
+        ("POST", vec![as_json], call(json!({})), 400, "Failed to validate Executor::Call: Expecting 'type'"),
+        ("POST", vec![as_json], call(json!({"type": "UPDATE"})), 400, "Expecting 'update' to be present"),
+        ("POST", vec![as_json], update(no_source), 400, "invalid source"),
+        ("POST", vec![as_json], update(good), 400, "Framework cannot be found"),
+        ("POST", vec![as_json], call(json!({"type": "HEARTBEAT"})), 202, ""),
+        ("POST", vec![as_json], call(json!({"type": "SUBSCRIBE", "subscribe": {}})), 400, "Framework cannot be found"),
+        (
+            "POST",
+            vec![as_json, ("accept", "text/html")],
+            call(json!({"type": "SUBSCRIBE", "subscribe": {}})),
+            406,
+            "Expecting 'Accept' to allow",
+        ),
+    ];
+    for path in ["/api/v1/executor", "/slave(1)/api/v1/executor"] {
+        for (method, headers, body, status, text) in &cases {
+            let answer = request(cluster.agent_address(), method, path, headers, body.as_bytes()).await;
+            assert_eq!(answer.status, *status, "{method} {path} {body}");
+            let got = answer.text().await;
+            assert!(got.contains(text), "{body}: {got}");
+        }
+    }
+}
+
+/// This test is the executor: the process that the agent starts only sleeps.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_custom_executor_speaks_json() {
+    let mut cluster = Cluster::start().await;
+    cluster.launch_with("t1", |task| {
+        task.command = None;
+        task.executor = Some(custom_executor("x", "touch ready; sleep 1000"));
+    });
+    cluster.flush().await;
+    cluster.wait_for_file("x", "ready").await;
+    let ids = json!({"framework_id": {"value": cluster.framework_id()}, "executor_id": {"value": "x"}});
+    let call = |more: Value| {
+        let mut call = ids.clone();
+        call.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        call.to_string()
+    };
+    let json_type = ("content-type", "application/json");
+    let status = |state: &str, number: u8| {
+        let uuid = format!("AAAAAAAAAAAAAAAAAAAA{}A==", char::from(b'A' + number));
+        let status = json!({"task_id": {"value": "t1"}, "state": state, "source": "SOURCE_EXECUTOR", "uuid": uuid});
+        call(json!({"type": "UPDATE", "update": {"status": status}}))
+    };
+    let address = cluster.agent_address();
+    let path = "/slave(1)/api/v1/executor";
+    let early = request(address, "POST", path, &[json_type], status("TASK_RUNNING", 0).as_bytes()).await;
+    assert_eq!((early.status, early.text().await.as_str()), (403, "Executor is not subscribed"));
+
+    let body = call(json!({"type": "SUBSCRIBE", "subscribe": {}}));
+    let mut events = request(address, "POST", path, &[json_type], body.as_bytes()).await;
+    assert_eq!(events.status, 200);
+    let subscribed = events.event().await.unwrap();
+    assert_eq!(subscribed["type"], "SUBSCRIBED");
+    assert_eq!(subscribed["subscribed"]["executor_info"]["executor_id"]["value"], "x");
+    assert_eq!(subscribed["subscribed"]["agent_info"]["port"], address.port());
+    let launched = events.event().await.unwrap();
+    assert_eq!(launched["launch"]["task"]["task_id"]["value"], "t1");
+    for (state, number) in [("TASK_RUNNING", 0), ("TASK_FINISHED", 1)] {
+        let sent = request(address, "POST", path, &[json_type], status(state, number).as_bytes()).await;
+        assert_eq!(sent.status, 202);
+        let acknowledged = events.event().await.unwrap();
+        assert_eq!(acknowledged["type"], "ACKNOWLEDGED");
+        assert_eq!(acknowledged["acknowledged"]["task_id"]["value"], "t1");
+    }
+    assert_eq!(cluster.states_until_end("t1").await, [Running, Finished]);
+    operators_see(&cluster, "x").await;
+    cluster.end_executor("x").await;
+    assert_eq!(events.event().await.unwrap()["type"], "SHUTDOWN");
+    cluster.no_process_left().await;
+}
+
+async fn operators_see(cluster: &Cluster, executor: &str) {
+    let address = cluster.agent_address();
+    let get = async |path: &str| json(request(address, "GET", path, &[], b"").await).await;
+    let state = get("/slave(1)/state").await;
+    assert_eq!(state["frameworks"][0]["executors"][0]["id"], executor);
+    let directory = state["frameworks"][0]["executors"][0]["directory"].as_str().unwrap().to_owned();
+    assert_eq!(get("/version").await["version"], "1.11.0");
+    assert_eq!(get("/metrics/snapshot").await["slave/executors_running"], 1.0);
+    assert_eq!(get("/monitor/statistics").await[0]["executor_id"], executor);
+    let files = get(&format!("/files/browse?path={directory}")).await;
+    let names: Vec<_> = files.as_array().unwrap().iter().map(|f| f["path"].as_str().unwrap()).collect();
+    assert!(names.iter().any(|name| name.ends_with("/ready")), "{names:?}");
+    let part = get(&format!("/files/read?path={directory}/stdout&offset=0")).await;
+    assert_eq!(part["offset"], 0);
+    for outside in ["/etc/passwd", "/frameworks/../../../meta/lock"] {
+        let answer = request(address, "GET", &format!("/files/read?path={outside}"), &[], b"").await;
+        assert_eq!(answer.status, 404, "{outside}");
+    }
+    let post = async |kind: &str| {
+        let body = json!({"type": kind}).to_string();
+        let headers = [("content-type", "application/json")];
+        request(address, "POST", "/api/v1", &headers, body.as_bytes()).await
+    };
+    assert_eq!(json(post("GET_HEALTH").await).await["get_health"]["healthy"], true);
+    let executors = json(post("GET_EXECUTORS").await).await;
+    assert_eq!(executors["get_executors"]["executors"][0]["executor_info"]["executor_id"]["value"], executor);
+    let containers = json(post("GET_CONTAINERS").await).await;
+    assert!(containers["get_containers"]["containers"][0]["container_status"]["executor_pid"].is_number());
+    assert_eq!(post("PRUNE_IMAGES").await.status, 501);
+}
+
+/// The run's end leaves its children alone, and another run follows.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_respawned_executor_is_started_again_and_keeps_its_children() {
+    let mut cluster = Cluster::start().await;
+    let root = cluster.directory();
+    let line = format!(
+        "echo run >> {root}/runs; test -e {root}/child || {{ sleep 1000 & echo $! > {root}/child; }}; exit 3"
+    );
+    cluster.launch_with("p1", |task| {
+        task.command = None;
+        let mut executor = custom_executor("k", &line);
+        executor.labels = executor.labels.with(kernel_model::executor::RESPAWN_LABEL, "true");
+        task.executor = Some(executor);
+    });
+    cluster.flush().await;
+    let runs = || std::fs::read_to_string(format!("{root}/runs")).unwrap_or_default().lines().count();
+    crate::cluster::wait_until("three runs", || runs() >= 3).await;
+    cluster.crash_agent().await;
+    let before = runs();
+    cluster.restart_agent().await;
+    crate::cluster::wait_until("a run after the agent's restart", || runs() > before).await;
+    let child = std::fs::read_to_string(format!("{root}/child")).unwrap();
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.trim())).unwrap();
+    assert!(!stat.contains(") Z"), "the child lives on");
+    cluster.teardown().await;
+    let pid = rustix::process::Pid::from_raw(child.trim().parse().unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    cluster.no_process_left().await;
+}
