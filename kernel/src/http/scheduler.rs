@@ -103,9 +103,22 @@ fn streaming(content: ContentType, id: &StreamId, body: super::Body) -> Answer {
 /// A stream that holds nothing but the reason why there is none.
 fn refusal(content: ContentType, message: String) -> Answer {
     let event = scheduler_event::to_wire(&Event::Error { message }, Format::FULL);
-    let record = kernel_wire::recordio::frame(&encode(content, &event));
     let id = StreamId::from(uuid::Uuid::new_v4().to_string());
-    streaming(content, &id, negotiate::full(record))
+    let source = Lone(Some(encode(content, &event)));
+    streaming(content, &id, stream::body(source, std::time::Duration::MAX))
+}
+
+/// One record, and the end.
+struct Lone(Option<Bytes>);
+
+impl Source for Lone {
+    fn poll_record(&mut self, _: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        Poll::Ready(self.0.take())
+    }
+
+    fn heartbeat(&self) -> Bytes {
+        Bytes::new()
+    }
 }
 
 async fn call_answer(

@@ -1,0 +1,280 @@
+#!/usr/bin/env python3
+"""A Mesos framework on unmodified pymesos: runs short shell tasks, perhaps one long one, and tells its progress.
+
+One JSON object a line on standard output: {"event": "subscribed" | "offers" | "launched" | "update" | "lost" | "error" |
+"all-finished" | "summary", ...}. Exit code 0 when every task has finished, 1 when a task failed for good, 2 when the deadline
+has passed. It outlives its master: when the driver gives up, a new one subscribes with the same framework id, and every task
+that is under way is reconciled by name.
+"""
+
+import argparse
+import json
+import logging
+import signal
+import sys
+import threading
+import time
+
+from pymesos import MesosSchedulerDriver, Scheduler
+
+TERMINAL_BAD = {"TASK_FAILED", "TASK_ERROR", "TASK_KILLED"}
+NEVER_RAN = {"TASK_LOST", "TASK_DROPPED", "TASK_GONE", "TASK_UNKNOWN", "TASK_GONE_BY_OPERATOR"}
+STARTED = {"TASK_STARTING", "TASK_RUNNING", "TASK_KILLING"}
+# How long a driver that lost its master is given before it is replaced, and the pause between reconciliations.
+RECONCILE_EVERY = 5.0
+
+
+def say(event, **parts):
+    print(json.dumps({"event": event, "time": round(time.time(), 3), **parts}), flush=True)
+
+
+class Tasks(Scheduler):
+    """All that is to be done and how far it is. pymesos calls it from its own thread."""
+
+    def __init__(self, options):
+        self.options = options
+        self.lock = threading.RLock()
+        self.driver = None
+        self.framework_id = None
+        self.sequence = 0
+        self.waiting = []      # names without a launch under way
+        self.under_way = {}    # task id -> {"name", "state", "agent"}
+        self.finished = set()  # names
+        self.failed = {}       # name -> state
+        self.updates = 0
+        self.suppressed = False
+        for number in range(options.tasks):
+            self.waiting.append("short-%d" % number)
+        if options.long:
+            self.waiting.insert(0, "long")
+
+    # What pymesos calls.
+
+    def registered(self, driver, framework_id, master_info):
+        self._subscribed(driver, framework_id["value"], master_info)
+
+    def reregistered(self, driver, master_info):
+        self._subscribed(driver, driver.framework_id, master_info)
+
+    def _subscribed(self, driver, framework_id, master_info):
+        with self.lock:
+            self.framework_id = framework_id
+            self.suppressed = False
+            say("subscribed", framework_id=framework_id, master=master_info.get("id"))
+            self._reconcile(driver)
+
+    def disconnected(self, driver):
+        say("disconnected")
+
+    def resourceOffers(self, driver, offers):
+        with self.lock:
+            for offer in offers:
+                self._use(driver, offer)
+            if not self.waiting and not self.options.forever:
+                self._try(driver.suppressOffers)
+                self.suppressed = True
+
+    def _use(self, driver, offer):
+        amounts = {r["name"]: r["scalar"]["value"] for r in offer["resources"] if r["type"] == "SCALAR"}
+        cpus, mem = amounts.get("cpus", 0.0), amounts.get("mem", 0.0)
+        launches = []
+        while self.waiting and cpus + 1e-9 >= self.options.cpus and mem + 1e-9 >= self.options.mem:
+            name = self.waiting.pop(0)
+            cpus -= self.options.cpus
+            mem -= self.options.mem
+            launches.append(self._task(name, offer["agent_id"]))
+        filters = {"refuse_seconds": self.options.refuse_seconds}
+        if not launches:
+            self._try(driver.declineOffer, offer["id"], filters)
+            return
+        for task in launches:
+            entry = {"name": task["name"], "state": None, "agent": offer["agent_id"]["value"]}
+            self.under_way[task["task_id"]["value"]] = entry
+        say("launched", count=len(launches), agent=offer["agent_id"]["value"], host=offer["hostname"])
+        self._try(driver.launchTasks, offer["id"], launches, filters)
+
+    def _task(self, name, agent_id):
+        self.sequence += 1
+        seconds = self.options.long if name == "long" else self.options.seconds
+        task_id = "%s.%d" % (name, self.sequence)
+        command = "sleep %s" % seconds
+        if self.options.mark:
+            command = "echo %s >> %s/%s && %s" % (task_id, self.options.mark, name, command)
+        amount = lambda kind, value: {"name": kind, "type": "SCALAR", "scalar": {"value": value}}
+        return {
+            "name": name,
+            "task_id": {"value": task_id},
+            "agent_id": agent_id,
+            "command": {"shell": True, "value": command},
+            "resources": [amount("cpus", self.options.cpus), amount("mem", self.options.mem)],
+        }
+
+    def statusUpdate(self, driver, status):
+        with self.lock:
+            self.updates += 1
+            self._note(status)
+            if "uuid" in status:
+                self._try(driver.acknowledgeStatusUpdate, status)
+
+    def _note(self, status):
+        task_id, state = status["task_id"]["value"], status["state"]
+        entry = self.under_way.get(task_id)
+        if entry is None or entry["state"] == state:
+            return
+        never_started = entry["state"] is None
+        entry["state"] = state
+        name = entry["name"]
+        say("update", task=task_id, state=state, agent=status.get("agent_id", {}).get("value"),
+            reason=status.get("reason"), message=status.get("message"))
+        if state == "TASK_FINISHED":
+            del self.under_way[task_id]
+            self._ended(name, True)
+        elif state in NEVER_RAN and (never_started or self.options.retry):
+            del self.under_way[task_id]
+            say("lost", task=task_id, state=state)
+            self.waiting.append(name)
+            self._want_offers()
+        elif state in TERMINAL_BAD or state in NEVER_RAN:
+            del self.under_way[task_id]
+            self.failed[name] = state
+            self._ended(name, False)
+
+    def _ended(self, name, well):
+        if self.options.forever and name != "long":
+            self.waiting.append(name)
+            self._want_offers()
+        elif well:
+            self.finished.add(name)
+
+    def _want_offers(self):
+        if self.suppressed and self.driver:
+            self.suppressed = False
+            self._try(self.driver.reviveOffers)
+
+    def offerRescinded(self, driver, offer_id):
+        pass
+
+    def error(self, driver, message):
+        say("error", message=message)
+
+    # What the main thread calls.
+
+    def _reconcile(self, driver):
+        if self.under_way:
+            self._try(driver.reconcileTasks, [{"task_id": {"value": task_id}} for task_id in self.under_way])
+
+    def reconcile(self):
+        with self.lock:
+            if self.driver and self.driver.connected:
+                self._reconcile(self.driver)
+
+    def _try(self, call, *arguments):
+        """Calls fail while the master is away; what was lost is reconciled later."""
+        try:
+            call(*arguments)
+        except Exception as error:
+            say("error", message="%s: %s" % (type(error).__name__, str(error)[:300]))
+
+    def all_finished(self):
+        with self.lock:
+            wanted = self.options.tasks + (1 if self.options.long else 0)
+            return not self.options.forever and len(self.finished) + len(self.failed) >= wanted
+
+    def summary(self):
+        with self.lock:
+            running = sum(1 for entry in self.under_way.values() if entry["state"] in STARTED)
+            return {"finished": len(self.finished), "failed": self.failed, "running": running,
+                    "waiting": len(self.waiting), "launched": self.sequence, "updates": self.updates}
+
+
+def framework(options, framework_id):
+    info = {
+        "user": options.user,
+        "name": options.name,
+        "failover_timeout": options.failover_timeout,
+        "checkpoint": True,
+    }
+    if options.legacy:
+        info["role"] = options.role
+    else:
+        info["roles"] = [options.role]
+        info["capabilities"] = [{"type": kind} for kind in ("MULTI_ROLE", "PARTITION_AWARE", "TASK_KILLING_STATE")]
+    if framework_id:
+        info["id"] = {"value": framework_id}
+    return info
+
+
+def new_driver(tasks, options):
+    driver = MesosSchedulerDriver(tasks, framework(options, tasks.framework_id), options.master,
+                                  implicit_acknowledgements=False, failover=True)
+    tasks.driver = driver
+    driver.start()
+    return driver
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("master", help="host:port")
+    parser.add_argument("--tasks", type=int, default=10, help="short tasks to run")
+    parser.add_argument("--seconds", type=float, default=0.1, help="how long a short task sleeps")
+    parser.add_argument("--long", type=float, default=0, metavar="SECONDS", help="one more task, this long")
+    parser.add_argument("--forever", action="store_true", help="start a short task anew when it has finished")
+    parser.add_argument("--hold", action="store_true", help="stay subscribed when all have finished, until SIGTERM")
+    parser.add_argument("--retry", action="store_true", help="start tasks anew that were lost after they had started")
+    parser.add_argument("--cpus", type=float, default=0.1)
+    parser.add_argument("--mem", type=float, default=32)
+    parser.add_argument("--role", default="batch")
+    parser.add_argument("--name", default="pymesos-tasks")
+    parser.add_argument("--user", default="root")
+    parser.add_argument("--legacy", action="store_true", help="one role, no capabilities")
+    parser.add_argument("--mark", metavar="DIR", help="each start appends its task id to the file DIR/NAME")
+    parser.add_argument("--refuse-seconds", type=float, default=1.0)
+    parser.add_argument("--failover-timeout", type=float, default=3600)
+    parser.add_argument("--deadline", type=float, default=0, metavar="SECONDS", help="give up after this time")
+    return parser.parse_args()
+
+
+def watch(tasks, options, stop):
+    """Until all is done, the deadline, or a signal; the exit code."""
+    driver = new_driver(tasks, options)
+    started = last_look = time.time()
+    told = False
+    while not stop.is_set():
+        try:
+            time.sleep(0.05)
+            if driver.aborted:
+                driver.join()
+                say("driver-restarted")
+                time.sleep(1)
+                driver = new_driver(tasks, options)
+            if time.time() - last_look > RECONCILE_EVERY:
+                last_look = time.time()
+                tasks.reconcile()
+            if tasks.all_finished():
+                if not told:
+                    told = True
+                    say("all-finished", **tasks.summary())
+                if not options.hold:
+                    break
+            if options.deadline and time.time() - started > options.deadline:
+                return driver, 2
+        except (Exception, KeyboardInterrupt) as error:
+            # pymesos raises its thread's end in the main thread; the loop replaces the driver.
+            say("error", message="%s: %s" % (type(error).__name__, str(error)[:300]))
+    return driver, 1 if tasks.failed else 0
+
+
+def main():
+    options = arguments()
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
+    tasks, stop = Tasks(options), threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    driver, code = watch(tasks, options, stop)
+    driver.stop()
+    driver.join()
+    say("summary", code=code, **tasks.summary())
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

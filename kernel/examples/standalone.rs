@@ -1,0 +1,42 @@
+//! The kernel alone: a master and one agent in this process, for Mesos frameworks, without Kubernetes.
+//!
+//! `cargo run -p kernel --example standalone -- 127.0.0.1:5050 /tmp/agent`
+
+use std::{env, net::SocketAddr, process::ExitCode, sync::Arc};
+
+use kernel::{
+    agent::{self, AgentOptions},
+    command_executor,
+    server::{self, MasterOptions},
+};
+use store::MemoryStore;
+
+fn main() -> ExitCode {
+    if env::args().nth(1).is_some_and(|verb| verb == "command-executor") {
+        return command_executor::run();
+    }
+    match serve() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main]
+async fn serve() -> Result<(), Box<dyn std::error::Error>> {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let address: SocketAddr = arguments.first().map_or("127.0.0.1:5050", String::as_str).parse()?;
+    let work_dir = arguments.get(1).map_or("/tmp/catamaran-agent", String::as_str);
+    let master = server::start(MasterOptions::new(Arc::new(MemoryStore::new()), address)).await?;
+    let options = AgentOptions {
+        listen: SocketAddr::new(address.ip(), 0),
+        resources: Some("cpus:4;mem:4096".to_owned()),
+        ..AgentOptions::new(work_dir, env::current_exe()?)
+    };
+    let agent = agent::start(options, Arc::new(master.attach_agent())).await?;
+    println!("master on {}, agent on {}", master.mesos_address(), agent.local_addr());
+    tokio::signal::ctrl_c().await?;
+    Ok(())
+}

@@ -1,0 +1,30 @@
+//! A master on loopback, a fake agent on an in-memory link, and clients that speak raw HTTP: what the wire really carries.
+
+#[path = "api/client.rs"]
+mod client;
+#[path = "api/errors.rs"]
+mod errors;
+#[path = "api/fake_agent.rs"]
+mod fake_agent;
+#[path = "api/operators.rs"]
+mod operators;
+#[path = "api/scheduling.rs"]
+mod scheduling;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use kernel::server::{MasterHandle, MasterOptions, start};
+use store::{MemoryStore, Store};
+
+/// A master with fast heartbeats, on a store of its own.
+async fn master() -> MasterHandle {
+    master_on(Arc::new(MemoryStore::new())).await
+}
+
+async fn master_on(store: Arc<dyn Store>) -> MasterHandle {
+    let options = MasterOptions {
+        heartbeat_interval: Duration::from_millis(300),
+        ..MasterOptions::new(store, SocketAddr::from(([127, 0, 0, 1], 0)))
+    };
+    start(options).await.expect("a free port and an empty store")
+}

@@ -1,0 +1,89 @@
+//! An agent that runs nothing and reports as one that does.
+
+use std::time::Duration;
+
+use kernel::agent_link::{AgentLink, Dialer, InProcessDialer};
+use kernel_model::{
+    agent::{AgentInfo, ToAgent, ToMaster},
+    ids::{AgentId, FrameworkId, TaskId, UpdateId},
+    resources::{Ranges, Resource, Resources, Scalar},
+    task::{Source, TaskState, TaskStatus},
+    time::Time,
+};
+use tokio::{sync::mpsc, time::timeout};
+
+/// What an agent of four CPUs says of itself.
+pub(crate) fn info(hostname: &str) -> AgentInfo {
+    let resources: Resources = [
+        Resource::scalar("cpus", Scalar::from_units(4)),
+        Resource::scalar("mem", Scalar::from_units(4096)),
+        Resource::ranges("ports", Ranges::new([(31000, 32000)])),
+    ]
+    .into_iter()
+    .collect();
+    AgentInfo {
+        id: None,
+        hostname: hostname.into(),
+        ip: "127.0.0.1".into(),
+        port: 5051,
+        resources,
+        attributes: Vec::new(),
+    }
+}
+
+/// Starts an agent; what the master tells it comes out of the receiver.
+pub(crate) async fn start(dialer: InProcessDialer, hostname: &str) -> mpsc::UnboundedReceiver<ToAgent> {
+    let AgentLink { outgoing, mut incoming } = dialer.dial().await.expect("the master runs");
+    outgoing.send(ToMaster::Register { info: info(hostname) }).await.expect("the master listens");
+    let (seen, told) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        let mut own: Option<AgentId> = None;
+        let mut updates = 0u8;
+        while let Some(message) = incoming.recv().await {
+            let mut update = |framework_id: &FrameworkId, task_id: &TaskId, state| {
+                updates += 1;
+                let status = TaskStatus {
+                    uuid: Some(UpdateId([updates; 16])),
+                    agent_id: own.clone(),
+                    ..TaskStatus::new(task_id.clone(), state, Source::Executor, Time(1_700_000_000_000_000_000))
+                };
+                ToMaster::Update { framework_id: framework_id.clone(), status, latest_state: state }
+            };
+            let answer = match &message {
+                ToAgent::Registered { agent_id, .. } => {
+                    own = Some(agent_id.clone());
+                    None
+                }
+                ToAgent::RunTask { framework, launch, .. } => {
+                    let id = framework.id.as_ref().expect("subscribed");
+                    Some(update(id, &launch.tasks()[0].task_id, TaskState::Running))
+                }
+                ToAgent::KillTask { framework_id, task_id, .. } => {
+                    Some(update(framework_id, task_id, TaskState::Killed))
+                }
+                ToAgent::Ping => Some(ToMaster::Pong),
+                _ => None,
+            };
+            let _ = seen.send(message);
+            if let Some(answer) = answer
+                && outgoing.send(answer).await.is_err()
+            {
+                return;
+            }
+        }
+    });
+    told
+}
+
+/// The next thing that the agent is told which `pick` wants.
+pub(crate) async fn told<T>(
+    agent: &mut mpsc::UnboundedReceiver<ToAgent>,
+    mut pick: impl FnMut(ToAgent) -> Option<T>,
+) -> T {
+    loop {
+        let message = timeout(Duration::from_secs(10), agent.recv()).await.expect("in time").expect("the agent lives");
+        if let Some(picked) = pick(message) {
+            return picked;
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! A framework's life: offers, launch, update, acknowledgement, reconciliation, kill; failover; in JSON and in protobuf.
+
+use bytes::Bytes;
+use kernel::driver::{HttpDriver, SchedulerDriver};
+use kernel_model::{
+    agent::ToAgent,
+    offer::Filters,
+    scheduler::{Call, Event, Operation, Subscribe},
+    task::TaskState,
+};
+use kernel_wire::{codec, codec::ContentType, framework, task, v1};
+use serde_json::{Value, json};
+
+use crate::{
+    client::{Framework, post_json},
+    fake_agent, master,
+};
+
+fn task(id: &str, agent: &Value) -> Value {
+    json!({
+        "name": id, "task_id": {"value": id}, "agent_id": agent,
+        "resources": [
+            {"name": "cpus", "type": "SCALAR", "scalar": {"value": 0.5}},
+            {"name": "mem", "type": "SCALAR", "scalar": {"value": 32}},
+        ],
+        "command": {"value": "sleep 1"},
+    })
+}
+
+#[tokio::test]
+async fn a_task_lives_and_dies_in_json() {
+    let master = master().await;
+    let mut agent = fake_agent::start(master.attach_agent(), "one").await;
+    let mut framework = Framework::subscribe(master.mesos_address(), json!({"role": "r"})).await;
+    let offer = framework.events.event_of("OFFERS").await["offers"]["offers"][0].clone();
+    assert_eq!(offer["hostname"], "one");
+    assert_eq!(offer.get("allocation_info"), None, "only MULTI_ROLE frameworks see it");
+    assert_eq!(offer["resources"][0]["role"], "*", "the old form of resources");
+
+    let operations = json!([{"type": "LAUNCH", "launch": {"task_infos": [task("t1", &offer["agent_id"])]}}]);
+    let accept = json!({"accept": {"offer_ids": [offer["id"]], "operations": operations, "filters": {"refuse_seconds": 0}}});
+    assert_eq!(framework.call("ACCEPT", accept).await, 202);
+    let launched = fake_agent::told(&mut agent, |m| match m {
+        ToAgent::RunTask { launch, .. } => Some(launch.tasks()[0].clone()),
+        _ => None,
+    });
+    assert_eq!(launched.await.command.expect("a command").value.as_deref(), Some("sleep 1"));
+
+    let status = framework.events.event_of("UPDATE").await["update"]["status"].clone();
+    assert_eq!(status["state"], "TASK_RUNNING");
+    let acknowledge = json!({"acknowledge": {
+        "agent_id": status["agent_id"], "task_id": status["task_id"], "uuid": status["uuid"],
+    }});
+    assert_eq!(framework.call("ACKNOWLEDGE", acknowledge).await, 202);
+    fake_agent::told(&mut agent, |m| matches!(m, ToAgent::Acknowledge { .. }).then_some(())).await;
+
+    assert_eq!(framework.call("RECONCILE", json!({"reconcile": {"tasks": []}})).await, 202);
+    let status = framework.events.event_of("UPDATE").await["update"]["status"].clone();
+    assert_eq!((&status["state"], &status["reason"]), (&json!("TASK_RUNNING"), &json!("REASON_RECONCILIATION")));
+    assert_eq!(status.get("uuid"), None);
+
+    assert_eq!(framework.call("KILL", json!({"kill": {"task_id": {"value": "t1"}}})).await, 202);
+    let status = framework.events.event_of("UPDATE").await["update"]["status"].clone();
+    assert_eq!(status["state"], "TASK_KILLED");
+    master.shutdown().await;
+}
+
+#[tokio::test]
+async fn another_instance_takes_over() {
+    let master = master().await;
+    let address = master.mesos_address();
+    let mut first = Framework::subscribe(address, json!({"failover_timeout": 60})).await;
+    let second = Framework::subscribe(address, json!({"failover_timeout": 60, "id": {"value": first.id}})).await;
+    assert_eq!(second.id, first.id);
+    let error = first.events.event_of("ERROR").await;
+    assert_eq!(error["error"]["message"], "Framework failed over");
+    assert_eq!(first.events.event().await, None);
+    assert_eq!(first.call("REVIVE", json!({})).await, 400, "the old stream's id is void");
+    assert_eq!(second.call("REVIVE", json!({})).await, 202);
+}
+
+#[tokio::test]
+async fn a_framework_that_leaves_is_noticed() {
+    let master = master().await;
+    let address = master.mesos_address();
+    let framework = Framework::subscribe(address, json!({"failover_timeout": 3600})).await;
+    let id = framework.id.clone();
+    drop(framework);
+    let call = json!({"type": "REVIVE", "framework_id": {"value": id}});
+    for _ in 0..200 {
+        if post_json(address, "/api/v1/scheduler", &call, None).await.status == 403 {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("the framework is still taken for connected");
+}
+
+#[tokio::test]
+async fn the_http_driver_walks_the_same_way_in_protobuf() {
+    let master = master().await;
+    let _agent = fake_agent::start(master.attach_agent(), "one").await;
+    let driver = HttpDriver::new(master.mesos_address().to_string());
+    walk(&driver).await;
+    walk(&master.in_process_driver()).await;
+}
+
+fn framework_info() -> kernel_model::framework::FrameworkInfo {
+    let text = r#"{"user":"root","name":"typed","roles":["a"],"capabilities":[{"type":"MULTI_ROLE"},{"type":"RESERVATION_REFINEMENT"}]}"#;
+    let message: v1::FrameworkInfo =
+        codec::decode(ContentType::Json, &Bytes::from_static(text.as_bytes())).expect("parses");
+    framework::from_wire(message).expect("valid")
+}
+
+async fn walk(driver: &dyn SchedulerDriver) {
+    let (agents, _cluster) = driver.watch_cluster().await.expect("watched");
+    assert_eq!(agents.len(), 1);
+    let subscribe = Subscribe { framework: framework_info(), suppressed_roles: Default::default() };
+    let mut events = driver.subscribe(subscribe).await.expect("subscribed");
+    let Some(Event::Subscribed { framework_id, .. }) = events.recv().await else { panic!("SUBSCRIBED comes first") };
+    let offer = loop {
+        match events.recv().await.expect("the stream lives") {
+            Event::Offers { mut offers } => break offers.remove(0),
+            Event::Heartbeat => {}
+            other => panic!("unexpected {other:?}"),
+        }
+    };
+    assert_eq!(offer.role.as_str(), "a");
+    let text = task("t1", &json!({"value": offer.agent_id.as_str()})).to_string();
+    let info: v1::TaskInfo = codec::decode(ContentType::Json, &text.into()).expect("parses");
+    let tasks = vec![task::info_from_wire(info).expect("valid")];
+    let accept = Call::Accept {
+        offer_ids: vec![offer.id],
+        operations: vec![Operation::Launch { tasks }],
+        filters: Filters::default(),
+    };
+    driver.call(&framework_id, accept).await.expect("taken");
+    loop {
+        match events.recv().await.expect("the stream lives") {
+            Event::Update { status } => {
+                assert_eq!(status.state, TaskState::Running);
+                break;
+            }
+            Event::Heartbeat | Event::Offers { .. } => {}
+            other => panic!("unexpected {other:?}"),
+        }
+    }
+    driver.call(&framework_id, Call::Teardown).await.expect("taken");
+}
