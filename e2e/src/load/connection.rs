@@ -160,3 +160,6 @@ impl Lines {
         Ok(true)
     }
 }
+
+#[cfg(test)]
+mod tests;
