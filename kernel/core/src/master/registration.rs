@@ -124,6 +124,10 @@ impl Master {
         if self.registry.get(&RecordKey::GoneAgent(id.clone())).is_some() {
             return self.turn_away(link, "Agent has been marked gone");
         }
+        if self.agents.get(&id).is_some_and(|agent| agent.link == Some(link)) {
+            // A retry: what it reports may be older than what this link has carried since.
+            return self.send_reregistered(&id, Vec::new());
+        }
         report.info.resources = report.info.resources.unallocated();
         for framework in std::mem::take(&mut report.frameworks) {
             self.learn_of_framework(framework);

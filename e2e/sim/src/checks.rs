@@ -1,0 +1,136 @@
+//! When the cluster is at rest, and what must hold then: everything wanted was done, what was promised was told, and
+//! nothing is left behind anywhere.
+
+use std::collections::BTreeSet;
+
+use kernel_model::{executor::ExecutorKind, task::TaskState};
+
+use crate::{
+    framework::{ItemState, Kind},
+    world::World,
+};
+
+impl World {
+    /// Everybody is there, all work is done, and every end is acknowledged.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        let Some(master) = &self.control.master else { return false };
+        self.frameworks.iter().all(|framework| framework.is_done() && framework.stream.is_some())
+            && master.frameworks().all(|framework| framework.tasks.is_empty())
+            && self.nodes.iter().all(|node| {
+                node.agent.as_ref().is_some_and(|agent| {
+                    agent.is_registered()
+                        && agent.undelivered().next().is_none()
+                        && agent.orphans().is_empty()
+                        && agent.view().iter().all(|f| f.executors.iter().all(|e| e.tasks.is_empty()))
+                }) && node.containers.values().all(|process| process.tasks.values().all(|ended| *ended))
+            })
+    }
+
+    /// What stands in the way of rest, for the failure's text.
+    pub(crate) fn unfinished(&self) -> String {
+        let mut text = Vec::new();
+        for (index, framework) in self.frameworks.iter().enumerate() {
+            for (id, item) in &framework.items {
+                if !matches!(item.state, ItemState::Done(_)) {
+                    text.push(format!("framework {index} waits for {id}, {:?}", item.state));
+                }
+            }
+            if framework.stream.is_none() {
+                text.push(format!("framework {index} has no stream"));
+            }
+        }
+        match &self.control.master {
+            None => text.push("there is no master".to_owned()),
+            Some(master) => {
+                for framework in master.frameworks() {
+                    for (id, task) in &framework.tasks {
+                        text.push(format!("the master has {id} {:?} on {}", task.state, task.info.agent_id));
+                    }
+                }
+            }
+        }
+        for (index, node) in self.nodes.iter().enumerate() {
+            let Some(agent) = &node.agent else {
+                text.push(format!("agent {index} is down"));
+                continue;
+            };
+            if !agent.is_registered() {
+                text.push(format!("agent {index} is not registered"));
+            }
+            for status in agent.undelivered() {
+                text.push(format!("agent {index} keeps {} {:?}", status.task_id, status.state));
+            }
+            for framework in agent.view() {
+                for executor in &framework.executors {
+                    for (task, _) in &executor.tasks {
+                        text.push(format!("agent {index} has {} {:?}", task.info.task_id, task.state));
+                    }
+                }
+            }
+        }
+        text.join("; ")
+    }
+
+    pub(crate) fn check_rest(&mut self) {
+        let mut failures = Vec::new();
+        self.check_promises(&mut failures);
+        self.check_leftovers(&mut failures);
+        self.note(format_args!("at rest"));
+        failures.into_iter().for_each(|failure| self.fail(failure));
+    }
+
+    /// An end that the agent has confirmed to its executor is the end that the framework knows, unless it was told before
+    /// that the task is lost to it.
+    fn check_promises(&self, failures: &mut Vec<String>) {
+        for framework in &self.frameworks {
+            for (id, item) in &framework.items {
+                let (Some(promised), ItemState::Done(known)) = (self.promised.get(id), item.state) else {
+                    continue;
+                };
+                let given_up = matches!(known, TaskState::Lost | TaskState::Gone | TaskState::Unknown);
+                if known != *promised && !given_up {
+                    failures.push(format!("{id} ended as {promised:?}, its framework knows {known:?}"));
+                }
+                if given_up && framework.kind == Kind::Pods {
+                    failures.push(format!("pod {id} ended as {promised:?}, and was given up as {known:?}"));
+                }
+            }
+        }
+    }
+
+    fn check_leftovers(&self, failures: &mut Vec<String>) {
+        let Some(master) = &self.control.master else { return };
+        for (index, node) in self.nodes.iter().enumerate() {
+            for id in node.pods.keys() {
+                failures.push(format!("pod {id} is left on node {index}"));
+            }
+            let Some(agent) = &node.agent else { continue };
+            let Some(known) = agent.id().and_then(|id| master.agent(id)) else {
+                failures.push(format!("the master does not know agent {index}"));
+                continue;
+            };
+            let here: BTreeSet<_> = agent
+                .view()
+                .into_iter()
+                .flat_map(|f| {
+                    let id = f.info.id.clone();
+                    let listed = f.executors.into_iter().filter(|e| e.info.kind != ExecutorKind::Command);
+                    listed.map(move |e| (id.clone(), e.info.executor_id))
+                })
+                .collect();
+            let there: BTreeSet<_> =
+                known.executors.keys().map(|(f, e)| (Some(f.clone()), e.clone())).collect();
+            if here != there {
+                failures.push(format!("agent {index} has the executors {here:?}, the master {there:?}"));
+            }
+            // Built-in executors end with their tasks, and may be just about to.
+            let lasting = node.containers.values().filter(|process| !process.is_command).count();
+            if lasting > here.len() {
+                failures.push(format!("{lasting} containers on node {index}"));
+            }
+        }
+        if master.agents().count() != self.nodes.len() {
+            failures.push(format!("{} agents of {}", master.agents().count(), self.nodes.len()));
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! The master's process: the machine, what it has on disk, and crashes on either side of a write.
+
+use kernel_core::{
+    audit,
+    effect::RequestId,
+    master::{Effect, Event, Master, MasterConfig, Registry},
+};
+use kernel_model::{
+    ids::StreamId,
+    scheduler::{Call, MasterInfo, Subscribe},
+};
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::world::{Action, World};
+
+/// The master and its disk.
+#[derive(Default)]
+pub(crate) struct Control {
+    pub(crate) master: Option<Master>,
+    disk: Registry,
+    /// How many times it was started.
+    pub(crate) starts: u64,
+    pub(crate) next_link: u64,
+    next_request: u64,
+    /// Whose call a request is, for refusals.
+    requests: BTreeMap<RequestId, (usize, StreamId)>,
+}
+
+impl World {
+    pub(crate) fn start_master(&mut self) {
+        if self.control.master.is_some() {
+            return;
+        }
+        self.control.starts += 1;
+        let mut config = MasterConfig::new(MasterInfo {
+            id: format!("m{}", self.control.starts).into(),
+            hostname: "localhost".into(),
+            ip: "127.0.0.1".into(),
+            port: 5050,
+            version: "1.11.0".into(),
+        });
+        config.ping_interval = Duration::from_secs(5);
+        config.ping_timeouts = 3;
+        config.agent_reregister_timeout = Duration::from_secs(25);
+        config.offer_timeout = Some(Duration::from_secs(20));
+        let registry = Registry::from_records(self.control.disk.iter().cloned());
+        let starts = self.control.starts;
+        self.note(format_args!("master {starts} starts"));
+        self.control.master = Some(Master::new(config, registry));
+    }
+
+    pub(crate) fn crash_master(&mut self) {
+        if self.control.master.take().is_none() {
+            return;
+        }
+        self.note(format_args!("master crashes"));
+        self.control.requests.clear();
+        let links: Vec<_> = self.links.iter().filter(|(_, l)| l.at_master).map(|(id, _)| *id).collect();
+        for id in links {
+            self.links.get_mut(&id).expect("listed above").at_master = false;
+            let delay = self.random.millis(0, 200);
+            self.after(delay, Action::AgentNotices(id));
+        }
+        let streams: Vec<_> =
+            self.streams.iter().filter(|(_, s)| s.at_master).map(|(id, _)| id.clone()).collect();
+        for id in streams {
+            self.streams.get_mut(&id).expect("listed above").at_master = false;
+            let delay = self.random.millis(0, 200);
+            self.after(delay, Action::FrameworkNotices(id));
+        }
+        let wait = self.random.millis(50, 5000);
+        self.after(wait, Action::StartMaster);
+    }
+
+    /// One step of the master; a crash may hit before the write, or between it and what depends on it.
+    pub(crate) fn master_step(&mut self, event: Event) {
+        let now = self.now;
+        let Some(master) = &mut self.control.master else { return };
+        let effects = master.step(now, event);
+        let notes = audit::audit(master);
+        let writes = !effects.persist.is_empty();
+        let hit = self.turmoil && self.random.permille(if writes { 20 } else { 1 });
+        let before = hit && self.random.permille(500);
+        if !before {
+            for op in &effects.persist {
+                self.control.disk.apply(op);
+            }
+        }
+        for note in notes {
+            self.fail(note.to_string());
+        }
+        if hit {
+            self.faults += 1;
+            let moment = if before { "before its write" } else { "after its write" };
+            self.note(format_args!("the master is hit {moment}"));
+            return self.crash_master();
+        }
+        for effect in effects.after_persist {
+            self.carry_out(effect);
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Reply { request, result } => {
+                let Some((framework, stream)) = self.control.requests.remove(&request) else { return };
+                if let Err(refusal) = result {
+                    self.note(format_args!("framework {framework} is refused: {refusal}"));
+                    let delay = self.random.millis(0, 10);
+                    self.after(delay, Action::Refused { framework, stream });
+                }
+            }
+            Effect::ToScheduler { stream, event } => self.send_to_framework(&stream, event),
+            Effect::CloseStream { stream } => self.master_closes_stream(&stream),
+            Effect::ToAgent { link, message } => self.send_to_agent(link, message),
+            Effect::CloseLink { link } => self.master_closes(link),
+            Effect::Operator(_) => {}
+        }
+    }
+
+    fn request(&mut self, framework: usize, stream: &StreamId) -> RequestId {
+        self.control.next_request += 1;
+        let request = RequestId(self.control.next_request);
+        self.control.requests.insert(request, (framework, stream.clone()));
+        request
+    }
+
+    pub(crate) fn subscription_arrives(&mut self, framework: usize, stream: StreamId, subscribe: Subscribe) {
+        self.open_stream(framework, &stream);
+        let request = self.request(framework, &stream);
+        self.master_step(Event::Subscribe { request, stream, principal: None, subscribe });
+    }
+
+    pub(crate) fn call_arrives(&mut self, framework: usize, stream: StreamId, call: Call) {
+        if self.control.master.is_none() {
+            return;
+        }
+        let Some(framework_id) = self.frameworks[framework].id.clone() else { return };
+        let request = self.request(framework, &stream);
+        self.note(format_args!("master gets from framework {framework}: {}", brief(&call)));
+        let stream = Some(stream);
+        self.master_step(Event::SchedulerCall { request, framework_id, stream, principal: None, call });
+    }
+}
+
+fn brief(call: &Call) -> String {
+    match call {
+        Call::Accept { offer_ids, operations, .. } => {
+            format!("accept {offer_ids:?} with {} operations", operations.len())
+        }
+        Call::Decline { offer_ids, .. } => format!("decline {offer_ids:?}"),
+        Call::Kill { task_id, .. } => format!("kill {task_id}"),
+        Call::Acknowledge { task_id, uuid, .. } => format!("acknowledge {task_id} {uuid:?}"),
+        Call::Reconcile { tasks } => format!("reconcile {} tasks", tasks.len()),
+        other => format!("{other:?}").split([' ', '{']).next().unwrap_or_default().to_owned(),
+    }
+}

@@ -1,0 +1,103 @@
+//! What goes wrong: planned at the beginning from the seed, on top of the crashes around writes and the slow and lossy
+//! network that happen all the time.
+
+use std::time::Duration;
+
+use crate::world::{Action, World};
+
+/// One blow.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Fault {
+    CutLink(usize),
+    /// A machine cannot reach the master for so many milliseconds.
+    Isolate(usize, u64),
+    Rejoin(usize),
+    CrashAgent(usize),
+    Reboot(usize),
+    /// One of the machine's containers dies.
+    KillExecutor(usize),
+    CrashMaster,
+    CutStream(usize),
+    CrashFramework(usize),
+}
+
+/// At most so many planned faults a play.
+const FAULTS_MAX: u64 = 12;
+
+impl World {
+    pub(crate) fn plan_faults(&mut self) {
+        let span = self.options.faults.as_millis() as u64;
+        let count = self.random.below(FAULTS_MAX + 1);
+        for _ in 0..count {
+            let node = self.random.index(self.nodes.len());
+            let framework = self.random.index(self.frameworks.len());
+            let fault = match self.random.below(16) {
+                0..=2 => Fault::CutLink(node),
+                3..=4 => {
+                    let longest = if self.random.permille(500) { 40_000 } else { 6_000 };
+                    Fault::Isolate(node, 1000 + self.random.below(longest))
+                }
+                5..=6 => Fault::CrashAgent(node),
+                7 => Fault::Reboot(node),
+                8..=10 => Fault::KillExecutor(node),
+                11..=12 => Fault::CrashMaster,
+                13 => Fault::CutStream(framework),
+                _ => Fault::CrashFramework(framework),
+            };
+            let at = self.random.millis(1000, span.max(1001));
+            self.after(at, Action::Fault(fault));
+        }
+    }
+
+    pub(crate) fn strike(&mut self, fault: Fault) {
+        if let Fault::Rejoin(node) = fault {
+            self.nodes[node].isolated = false;
+            return;
+        }
+        if !self.turmoil {
+            return;
+        }
+        self.faults += 1;
+        self.note(format_args!("FAULT {fault:?}"));
+        match fault {
+            Fault::CutLink(node) => {
+                if let Some(id) = self.nodes[node].link {
+                    self.cut_link(id);
+                }
+            }
+            Fault::Isolate(node, length) => {
+                self.nodes[node].isolated = true;
+                if let Some(id) = self.nodes[node].link {
+                    self.cut_link(id);
+                }
+                self.after(Duration::from_millis(length), Action::Fault(Fault::Rejoin(node)));
+            }
+            Fault::CrashAgent(node) => self.crash_agent(node, (100, 15_000)),
+            Fault::Reboot(node) => self.reboot(node),
+            Fault::KillExecutor(node) => {
+                let ids: Vec<_> = self.nodes[node].containers.keys().cloned().collect();
+                if !ids.is_empty() {
+                    let victim = ids[self.random.index(ids.len())].clone();
+                    self.container_dies(node, &victim, 137);
+                }
+            }
+            Fault::CrashMaster => self.crash_master(),
+            Fault::CutStream(framework) => {
+                if let Some(id) = self.frameworks[framework].stream.clone() {
+                    self.cut_stream(&id);
+                }
+            }
+            Fault::CrashFramework(framework) => self.crash_framework(framework),
+            Fault::Rejoin(_) => {}
+        }
+    }
+
+    /// From now on nothing goes wrong any more.
+    pub(crate) fn calm_down(&mut self) {
+        self.note(format_args!("no more faults"));
+        self.turmoil = false;
+        for node in &mut self.nodes {
+            node.isolated = false;
+        }
+    }
+}

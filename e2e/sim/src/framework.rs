@@ -1,0 +1,460 @@
+//! Scripted frameworks. One behaves as the Kubernetes facade does: roles by namespace, task ids that are pods' own, one
+//! respawned executor a machine, what it promised written down before it accepts, and relaunch under the same id where the
+//! kernel says that a promised task never came to be. The others are ordinary: fresh ids, command or custom executors.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use kernel_model::{
+    executor::{CommandInfo, ExecutorInfo, ExecutorKind, RESPAWN_LABEL},
+    framework::{FrameworkCapability, FrameworkInfo},
+    ids::{AgentId, FrameworkId, StreamId, TaskId},
+    labels::Labels,
+    offer::{Filters, Offer},
+    resources::Resources,
+    roles::Role,
+    scheduler::{Call, Event, Operation, Subscribe},
+    task::{TaskInfo, TaskState, TaskStatus},
+    time::Time,
+};
+
+use crate::{
+    Options,
+    random::Random,
+    world::{Action, World},
+};
+
+/// How a framework runs its tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Pods,
+    Command,
+    Custom,
+}
+
+/// A framework: its process, and what it has written down.
+pub(crate) struct Framework {
+    pub(crate) kind: Kind,
+    pub(crate) alive: bool,
+    /// How many times it was started.
+    pub(crate) life: u64,
+    checkpoint: bool,
+    roles: Vec<Role>,
+    pub(crate) id: Option<FrameworkId>,
+    pub(crate) stream: Option<StreamId>,
+    subscribed: bool,
+    streams: u64,
+    pub(crate) last_call: Time,
+    pub(crate) items: BTreeMap<TaskId, Item>,
+    next_item: u64,
+    revived: Time,
+}
+
+/// A task that a framework wants.
+#[derive(Debug, Clone)]
+pub(crate) struct Item {
+    pub(crate) state: ItemState,
+    role: Role,
+    /// Where it was promised to.
+    agent: Option<AgentId>,
+    /// It was seen on a machine.
+    seen: bool,
+    /// It runs until it is killed, at this age.
+    kill_after: Option<Duration>,
+    since: Time,
+    asked: Time,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ItemState {
+    Pending,
+    /// Accepted, as far as the framework knows.
+    Promised,
+    Running,
+    Done(TaskState),
+}
+
+const WAKE: Duration = Duration::from_secs(3);
+
+impl Framework {
+    /// The frameworks of one play.
+    pub(crate) fn cast(random: &mut Random, options: &Options) -> Vec<Framework> {
+        let role = |name: &str| Role::parse(name).expect("a valid role");
+        let mut all = vec![
+            Framework::new(Kind::Pods, true, vec![role("k8s/a"), role("k8s/b")]),
+            Framework::new(Kind::Command, random.permille(800), vec![Role::any()]),
+        ];
+        if random.permille(500) {
+            all.push(Framework::new(Kind::Custom, random.permille(800), vec![role("batch")]));
+        }
+        for framework in &mut all {
+            let count = 1 + random.index(options.work);
+            for _ in 0..count {
+                framework.want(random);
+            }
+        }
+        all
+    }
+
+    fn new(kind: Kind, checkpoint: bool, roles: Vec<Role>) -> Self {
+        Self {
+            kind,
+            alive: false,
+            life: 0,
+            checkpoint,
+            roles,
+            id: None,
+            stream: None,
+            subscribed: false,
+            streams: 0,
+            last_call: Time::default(),
+            items: BTreeMap::new(),
+            next_item: 0,
+            revived: Time::default(),
+        }
+    }
+
+    /// One task more.
+    fn want(&mut self, random: &mut Random) {
+        let service = self.kind == Kind::Pods && random.permille(500);
+        let prefix = match self.kind {
+            Kind::Pods if service => "service",
+            Kind::Pods => "job",
+            Kind::Command => "command",
+            Kind::Custom => "custom",
+        };
+        let id = TaskId::new(format!("{prefix}-{}", self.next_item));
+        self.next_item += 1;
+        let item = Item {
+            state: ItemState::Pending,
+            role: self.roles[random.index(self.roles.len())].clone(),
+            agent: None,
+            seen: false,
+            kill_after: (service || random.permille(100)).then(|| random.millis(1000, 30_000)),
+            since: Time::default(),
+            asked: Time::default(),
+        };
+        self.items.insert(id, item);
+    }
+
+    fn info(&self, index: usize) -> FrameworkInfo {
+        use FrameworkCapability::*;
+        FrameworkInfo {
+            user: "root".into(),
+            name: format!("framework{index}"),
+            id: self.id.clone(),
+            failover_timeout: Duration::from_secs(1_000_000),
+            checkpoint: self.checkpoint,
+            roles: self.roles.clone(),
+            hostname: String::new(),
+            principal: None,
+            webui_url: String::new(),
+            capabilities: [MultiRole, PartitionAware, TaskKillingState, ReservationRefinement].into(),
+            labels: Labels::default(),
+            extra: Bytes::new(),
+        }
+    }
+
+    fn executor(&self) -> Option<ExecutorInfo> {
+        let (id, resources, labels) = match self.kind {
+            Kind::Command => return None,
+            Kind::Pods => ("kubelet", "cpus:0.1;mem:64", Labels::default().with(RESPAWN_LABEL, "true")),
+            Kind::Custom => ("custom", "cpus:0.1;mem:32;disk:1", Labels::default()),
+        };
+        Some(ExecutorInfo {
+            kind: ExecutorKind::Custom,
+            executor_id: id.into(),
+            framework_id: None,
+            command: Some(CommandInfo { shell: true, value: Some("exec".into()), ..Default::default() }),
+            resources: resources.parse().expect("a valid text"),
+            name: String::new(),
+            source: String::new(),
+            data: Bytes::new(),
+            shutdown_grace: None,
+            labels,
+            extra: Bytes::new(),
+        })
+    }
+
+    fn task(&self, id: &TaskId, agent: &AgentId) -> TaskInfo {
+        let command = CommandInfo { shell: true, value: Some("work".into()), ..Default::default() };
+        TaskInfo {
+            name: id.to_string(),
+            task_id: id.clone(),
+            agent_id: agent.clone(),
+            resources: needs(),
+            executor: self.executor(),
+            command: (self.kind == Kind::Command).then_some(command),
+            kill_grace: Some(Duration::from_secs(1)),
+            max_completion_time: None,
+            data: Bytes::from_static(b"the task as its executor needs it"),
+            labels: Labels::default(),
+            extra: Bytes::new(),
+        }
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        self.items.values().all(|item| matches!(item.state, ItemState::Done(_)))
+    }
+}
+
+/// What every task takes.
+fn needs() -> Resources {
+    "cpus:0.7;mem:32".parse().expect("a valid text")
+}
+
+impl World {
+    pub(crate) fn start_framework(&mut self, index: usize) {
+        let framework = &mut self.frameworks[index];
+        if std::mem::replace(&mut framework.alive, true) {
+            return;
+        }
+        framework.life += 1;
+        let life = framework.life;
+        self.note(format_args!("framework {index} starts"));
+        self.subscribe_later(index, 0, 100);
+        self.after(WAKE, Action::Wake { framework: index, life });
+    }
+
+    /// The process dies; what it has written down stays.
+    pub(crate) fn crash_framework(&mut self, index: usize) {
+        let framework = &mut self.frameworks[index];
+        if !std::mem::take(&mut framework.alive) {
+            return;
+        }
+        framework.subscribed = false;
+        let stream = framework.stream.take();
+        self.note(format_args!("framework {index} crashes"));
+        if let Some(id) = stream {
+            self.streams.get_mut(&id).expect("streams are kept").at_framework = false;
+            let delay = self.random.millis(0, 1000);
+            self.after(delay, Action::MasterNoticesStream(id));
+        }
+        let wait = self.random.millis(50, 5000);
+        self.after(wait, Action::StartFramework(index));
+    }
+
+    pub(crate) fn subscribe(&mut self, index: usize, life: u64) {
+        let framework = &mut self.frameworks[index];
+        if framework.life != life || !framework.alive || framework.stream.is_some() {
+            return;
+        }
+        if self.control.master.is_none() {
+            return self.subscribe_later(index, 300, 1500);
+        }
+        framework.streams += 1;
+        let stream = StreamId::new(format!("stream-{index}-{}", framework.streams));
+        framework.stream = Some(stream.clone());
+        let subscribe = Subscribe { framework: framework.info(index), suppressed_roles: BTreeSet::new() };
+        self.note(format_args!("framework {index} subscribes on {stream}"));
+        self.subscription_arrives(index, stream, subscribe);
+    }
+
+    /// A framework's own end of its stream is closed.
+    pub(crate) fn stream_ended(&mut self, index: usize, stream: &StreamId) {
+        let framework = &mut self.frameworks[index];
+        if framework.stream.as_ref() == Some(stream) {
+            framework.stream = None;
+            framework.subscribed = false;
+            self.note(format_args!("framework {index} notices the end of {stream}"));
+            self.subscribe_later(index, 50, 1500);
+        }
+    }
+
+    /// A call was refused, mostly because the master does not take the stream for the framework's any more.
+    pub(crate) fn call_refused(&mut self, index: usize, stream: &StreamId) {
+        if self.frameworks[index].stream.as_ref() != Some(stream) {
+            return;
+        }
+        if let Some(held) = self.streams.get_mut(stream) {
+            held.at_framework = false;
+            self.after(Duration::ZERO, Action::MasterNoticesStream(stream.clone()));
+        }
+        self.stream_ended(index, stream);
+    }
+
+    pub(crate) fn framework_hears(&mut self, index: usize, stream: &StreamId, event: Event) {
+        if self.frameworks[index].stream.as_ref() != Some(stream) {
+            return;
+        }
+        match event {
+            Event::Subscribed { framework_id, .. } => {
+                self.note(format_args!("framework {index} is subscribed as {framework_id}"));
+                let framework = &mut self.frameworks[index];
+                framework.id = Some(framework_id);
+                framework.subscribed = true;
+                self.ask_about_all(index);
+            }
+            Event::Offers { offers } => {
+                offers.into_iter().for_each(|offer| self.answer_offer(index, offer));
+            }
+            Event::Update { status } => self.status_arrives(index, status),
+            Event::Error { message } => {
+                self.note(format_args!("framework {index} is told: {message}"));
+                if message != "Framework failed over" {
+                    self.fail(format!("framework {index} is refused: {message}"));
+                }
+            }
+            Event::Rescind { .. }
+            | Event::Failure { .. }
+            | Event::Message { .. }
+            | Event::OperationError { .. }
+            | Event::Heartbeat => {}
+        }
+    }
+
+    fn ask_about_all(&mut self, index: usize) {
+        let now = self.now;
+        let open = |item: &&mut Item| matches!(item.state, ItemState::Promised | ItemState::Running);
+        let mut tasks = Vec::new();
+        for (id, item) in &mut self.frameworks[index].items {
+            if let Some(item) = Some(item).filter(open) {
+                item.asked = now;
+                tasks.push((id.clone(), item.agent.clone()));
+            }
+        }
+        if !tasks.is_empty() {
+            self.send_call(index, Call::Reconcile { tasks });
+        }
+    }
+
+    fn answer_offer(&mut self, index: usize, offer: Offer) {
+        let framework = &self.frameworks[index];
+        let mut executor = framework.executor().filter(|e| !offer.executor_ids.contains(&e.executor_id));
+        let mut left = offer.resources.unallocated();
+        let mut tasks = Vec::new();
+        for (id, item) in &framework.items {
+            if item.state != ItemState::Pending || item.role != offer.role {
+                continue;
+            }
+            let mut needed = needs();
+            if let Some(executor) = &executor {
+                needed += &executor.resources;
+            }
+            let Some(rest) = left.checked_sub(&needed) else { break };
+            left = rest;
+            executor = None;
+            tasks.push(framework.task(id, &offer.agent_id));
+        }
+        let refuse = if tasks.is_empty() { 60_000 } else { self.random.below(4) * 1000 };
+        let filters = Filters { refuse: Duration::from_millis(refuse) };
+        let offer_ids = vec![offer.id];
+        if tasks.is_empty() {
+            return self.send_call(index, Call::Decline { offer_ids, filters });
+        }
+        let ids: Vec<&str> = tasks.iter().map(|t| t.task_id.as_str()).collect();
+        self.note(format_args!("framework {index} launches {} on {}", ids.join(" "), offer.agent_id));
+        // Written down before it is sent, so that after a crash there is something to ask about.
+        for task in &tasks {
+            let item = self.frameworks[index].items.get_mut(&task.task_id).expect("made of its items");
+            item.state = ItemState::Promised;
+            item.agent = Some(offer.agent_id.clone());
+            (item.since, item.asked) = (self.now, self.now);
+        }
+        let grouped = self.frameworks[index].kind == Kind::Custom && self.random.permille(500);
+        let operation = match self.frameworks[index].executor() {
+            Some(executor) if grouped => Operation::LaunchGroup { executor, tasks },
+            _ => Operation::Launch { tasks },
+        };
+        self.send_call(index, Call::Accept { offer_ids, operations: vec![operation], filters });
+    }
+
+    fn status_arrives(&mut self, index: usize, status: TaskStatus) {
+        self.note(format_args!(
+            "framework {index} hears of {}: {:?} by {:?} {:?}",
+            status.task_id, status.state, status.source, status.reason
+        ));
+        let known = self.frameworks[index].items.get(&status.task_id).and_then(|item| item.agent.clone());
+        let agent = status.agent_id.clone();
+        if agent.is_none() || known.is_none() || agent == known {
+            self.apply(index, &status);
+        }
+        if let (Some(uuid), Some(agent_id)) = (status.uuid, agent.or(known)) {
+            self.send_call(index, Call::Acknowledge { agent_id, task_id: status.task_id, uuid });
+        }
+    }
+
+    fn apply(&mut self, index: usize, status: &TaskStatus) {
+        use TaskState::*;
+        let now = self.now;
+        let framework = &mut self.frameworks[index];
+        let pods = framework.kind == Kind::Pods;
+        let Some(item) = framework.items.get_mut(&status.task_id) else { return };
+        if matches!(item.state, ItemState::Done(_)) {
+            return;
+        }
+        match status.state {
+            Staging | Starting | Running | Killing => {
+                // A pod that is pending again may still be on its way under an earlier promise.
+                item.state = ItemState::Running;
+                item.seen |= status.state != Staging;
+                if let Some(agent) = &status.agent_id {
+                    item.agent = Some(agent.clone());
+                }
+            }
+            Unreachable => {}
+            Finished | Failed | Killed => item.state = ItemState::Done(status.state),
+            Error if item.state == ItemState::Promised => {
+                item.state = ItemState::Pending;
+                item.since = now;
+            }
+            Error => {}
+            Dropped | Lost | Gone | GoneByOperator | Unknown => {
+                if pods && !item.seen {
+                    // It never came to be: the same pod may be launched again, anywhere.
+                    item.state = ItemState::Pending;
+                    item.agent = None;
+                } else {
+                    item.state = ItemState::Done(status.state);
+                    if item.kill_after.is_none() {
+                        framework.want(&mut self.random);
+                    }
+                }
+            }
+        }
+    }
+
+    pub(crate) fn wake(&mut self, index: usize, life: u64) {
+        let framework = &self.frameworks[index];
+        if framework.life != life || !framework.alive {
+            return;
+        }
+        self.after(WAKE, Action::Wake { framework: index, life });
+        if !self.frameworks[index].subscribed {
+            return;
+        }
+        let now = self.now;
+        let mut pending = false;
+        let mut ask = Vec::new();
+        let mut kill = Vec::new();
+        for (id, item) in &mut self.frameworks[index].items {
+            let promised_long = item.state == ItemState::Promised && now.since(item.asked).as_secs() >= 4;
+            let running_long = item.state == ItemState::Running && now.since(item.asked).as_secs() >= 15;
+            if promised_long || running_long {
+                item.asked = now;
+                ask.push((id.clone(), item.agent.clone()));
+            }
+            let due = item.kill_after.is_some_and(|age| now.since(item.since) >= age);
+            match item.state {
+                ItemState::Pending => pending = true,
+                ItemState::Promised | ItemState::Running if due => {
+                    kill.push((id.clone(), item.agent.clone()))
+                }
+                _ => {}
+            }
+        }
+        if !ask.is_empty() {
+            self.send_call(index, Call::Reconcile { tasks: ask });
+        }
+        for (task_id, agent_id) in kill {
+            self.send_call(index, Call::Kill { task_id, agent_id, grace: None });
+        }
+        if pending && now.since(self.frameworks[index].revived).as_secs() >= 6 {
+            self.frameworks[index].revived = now;
+            self.send_call(index, Call::Revive { roles: vec![] });
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! Links between agents and the master, and schedulers' streams: ordered while they last, delayed, cut at any moment. The
+//! two ends notice a cut each at its own time, and what was under way may be lost with it.
+
+use std::time::Duration;
+
+use kernel_core::{agent, effect::LinkId, master};
+use kernel_model::{
+    agent::{ToAgent, ToMaster},
+    ids::StreamId,
+    scheduler,
+    time::Time,
+};
+
+use crate::world::{Action, World};
+
+/// A connection between an agent and the master.
+pub(crate) struct Link {
+    pub(crate) node: usize,
+    /// Nothing gets through any more, also of what is under way.
+    pub(crate) cut: bool,
+    /// Whether each end still holds it.
+    pub(crate) at_master: bool,
+    pub(crate) at_agent: bool,
+    last_to_master: Time,
+    last_to_agent: Time,
+}
+
+/// A scheduler's subscription.
+pub(crate) struct Stream {
+    pub(crate) framework: usize,
+    pub(crate) cut: bool,
+    pub(crate) at_master: bool,
+    pub(crate) at_framework: bool,
+    last: Time,
+}
+
+impl World {
+    /// When something sent now arrives, after what was sent before.
+    fn arrival(&mut self, last: Time) -> Time {
+        let delay = if self.random.permille(20) { (20, 400) } else { (0, 8) };
+        let at = self.now + self.random.millis(delay.0, delay.1);
+        at.max(Time(last.0 + 1))
+    }
+
+    pub(crate) fn dial(&mut self, node: usize, life: u64) {
+        let here = &self.nodes[node];
+        if here.life != life || here.agent.is_none() || here.link.is_some() {
+            return;
+        }
+        if here.isolated || self.control.master.is_none() {
+            let wait = self.random.millis(500, 1500);
+            return self.after(wait, Action::Dial(node, life));
+        }
+        self.control.next_link += 1;
+        let id = LinkId(self.control.next_link);
+        let (last_to_master, last_to_agent) = (self.now, self.now);
+        let link = Link { node, cut: false, at_master: true, at_agent: true, last_to_master, last_to_agent };
+        self.links.insert(id, link);
+        self.nodes[node].link = Some(id);
+        self.note(format_args!("link {} of node {node}", id.0));
+        self.master_step(master::Event::AgentConnected { link: id });
+        self.agent_step(node, agent::Event::LinkUp);
+    }
+
+    pub(crate) fn send_to_agent(&mut self, id: LinkId, message: ToAgent) {
+        let Some(last) = self.links.get(&id).filter(|l| l.at_master).map(|l| l.last_to_agent) else { return };
+        let at = self.arrival(last);
+        self.links.get_mut(&id).expect("looked up above").last_to_agent = at;
+        self.at(at, Action::ToAgent(id, message));
+    }
+
+    pub(crate) fn send_to_master(&mut self, node: usize, message: ToMaster) {
+        let Some(id) = self.nodes[node].link else { return };
+        let last = self.links[&id].last_to_master;
+        let at = self.arrival(last);
+        self.links.get_mut(&id).expect("held by its node").last_to_master = at;
+        self.at(at, Action::ToMaster(id, message));
+    }
+
+    pub(crate) fn deliver_to_master(&mut self, id: LinkId, message: ToMaster) {
+        if self.links.get(&id).is_some_and(|link| link.at_master && !link.cut) {
+            self.note(format_args!("master hears on {}: {}", id.0, brief_to_master(&message)));
+            self.master_step(master::Event::AgentMessage { link: id, message });
+        }
+    }
+
+    pub(crate) fn deliver_to_agent(&mut self, id: LinkId, message: ToAgent) {
+        let Some(link) = self.links.get(&id).filter(|link| link.at_agent && !link.cut) else { return };
+        let node = link.node;
+        if !matches!(message, ToAgent::Ping) {
+            self.note(format_args!("node {node} hears on {}: {}", id.0, brief_to_agent(&message)));
+        }
+        self.agent_step(node, agent::Event::FromMaster(message));
+    }
+
+    /// Nothing gets through a link any more; its ends find out.
+    pub(crate) fn cut_link(&mut self, id: LinkId) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        link.cut = true;
+        self.let_notice(id);
+    }
+
+    /// Both ends find out at their own times that the other is not there.
+    pub(crate) fn let_notice(&mut self, id: LinkId) {
+        for action in [Action::MasterNotices(id), Action::AgentNotices(id)] {
+            let slow = if self.random.permille(150) { 8_000 } else { 300 };
+            let delay = self.random.millis(0, slow);
+            self.after(delay, action);
+        }
+    }
+
+    pub(crate) fn master_notices(&mut self, id: LinkId) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        if std::mem::take(&mut link.at_master) {
+            self.note(format_args!("master notices the end of link {}", id.0));
+            self.master_step(master::Event::AgentDisconnected { link: id });
+        }
+    }
+
+    pub(crate) fn agent_notices(&mut self, id: LinkId) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        let node = link.node;
+        if std::mem::take(&mut link.at_agent) {
+            self.note(format_args!("node {node} notices the end of link {}", id.0));
+            self.nodes[node].link = None;
+            self.agent_step(node, agent::Event::LinkDown);
+            self.dial_later(node);
+        }
+    }
+
+    pub(crate) fn dial_later(&mut self, node: usize) {
+        let life = self.nodes[node].life;
+        let wait = self.random.millis(50, 1500);
+        self.after(wait, Action::Dial(node, life));
+    }
+
+    /// The master closed a link: the agent finds out after what was sent before.
+    pub(crate) fn master_closes(&mut self, id: LinkId) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        link.at_master = false;
+        let after = link.last_to_agent.max(self.now);
+        self.at(Time(after.0 + 1), Action::AgentNotices(id));
+    }
+
+    pub(crate) fn open_stream(&mut self, framework: usize, id: &StreamId) {
+        let last = self.now;
+        let stream = Stream { framework, cut: false, at_master: true, at_framework: true, last };
+        self.streams.insert(id.clone(), stream);
+    }
+
+    pub(crate) fn send_to_framework(&mut self, id: &StreamId, event: scheduler::Event) {
+        let Some(last) = self.streams.get(id).filter(|s| s.at_master).map(|s| s.last) else { return };
+        let at = self.arrival(last);
+        self.streams.get_mut(id).expect("looked up above").last = at;
+        self.at(at, Action::ToFramework(id.clone(), Box::new(event)));
+    }
+
+    pub(crate) fn deliver_to_framework(&mut self, id: &StreamId, event: scheduler::Event) {
+        let Some(stream) = self.streams.get(id).filter(|s| s.at_framework && !s.cut) else { return };
+        let framework = stream.framework;
+        self.framework_hears(framework, id, event);
+    }
+
+    pub(crate) fn cut_stream(&mut self, id: &StreamId) {
+        let Some(stream) = self.streams.get_mut(id) else { return };
+        stream.cut = true;
+        let (one, other) = (self.random.millis(0, 3000), self.random.millis(0, 3000));
+        self.after(one, Action::MasterNoticesStream(id.clone()));
+        self.after(other, Action::FrameworkNotices(id.clone()));
+    }
+
+    pub(crate) fn master_closes_stream(&mut self, id: &StreamId) {
+        let Some(stream) = self.streams.get_mut(id) else { return };
+        stream.at_master = false;
+        let after = stream.last.max(self.now);
+        self.at(Time(after.0 + 1), Action::FrameworkNotices(id.clone()));
+    }
+
+    pub(crate) fn master_notices_stream(&mut self, id: &StreamId) {
+        let Some(stream) = self.streams.get_mut(id) else { return };
+        if std::mem::take(&mut stream.at_master) {
+            self.note(format_args!("master notices the end of stream {id}"));
+            self.master_step(master::Event::SchedulerClosed { stream: id.clone() });
+        }
+    }
+
+    pub(crate) fn framework_notices(&mut self, id: &StreamId) {
+        let Some(stream) = self.streams.get_mut(id) else { return };
+        let framework = stream.framework;
+        if std::mem::take(&mut stream.at_framework) {
+            self.stream_ended(framework, id);
+        }
+    }
+
+    /// Sends a call: in order, or not at all.
+    pub(crate) fn send_call(&mut self, framework: usize, call: scheduler::Call) {
+        let Some(stream) = self.frameworks[framework].stream.clone() else { return };
+        if self.turmoil && self.random.permille(15) {
+            return self.note(format_args!("framework {framework} loses a call"));
+        }
+        let last = self.frameworks[framework].last_call;
+        let at = self.arrival(last);
+        self.frameworks[framework].last_call = at;
+        self.at(at, Action::Call { framework, stream, call });
+    }
+
+    pub(crate) fn subscribe_later(&mut self, framework: usize, from: u64, to: u64) {
+        let life = self.frameworks[framework].life;
+        let last = self.frameworks[framework].last_call;
+        let wait: Duration = self.random.millis(from, to);
+        let at = (self.now + wait).max(Time(last.0 + 1));
+        self.frameworks[framework].last_call = at;
+        self.at(at, Action::Subscribe { framework, life });
+    }
+}
+
+fn brief_to_master(message: &ToMaster) -> String {
+    match message {
+        ToMaster::Register { .. } => "register".to_owned(),
+        ToMaster::Reregister { tasks, executors, .. } => {
+            let tasks: Vec<String> =
+                tasks.iter().map(|t| format!("{} {:?}", t.info.task_id, t.state)).collect();
+            format!("reregister with {} executors and [{}]", executors.len(), tasks.join(", "))
+        }
+        ToMaster::Update { status, latest_state, .. } => {
+            format!("update {} {:?} latest {latest_state:?}", status.task_id, status.state)
+        }
+        ToMaster::ExitedExecutor { executor_id, .. } => format!("{executor_id} exited"),
+        ToMaster::Message { .. } => "message".to_owned(),
+        ToMaster::Pong => "pong".to_owned(),
+        ToMaster::Unregister => "unregister".to_owned(),
+    }
+}
+
+fn brief_to_agent(message: &ToAgent) -> String {
+    match message {
+        ToAgent::Registered { agent_id, .. } => format!("registered {agent_id}"),
+        ToAgent::Reregistered { agent_id, unknown_here, .. } => {
+            format!("reregistered {agent_id}, unknown {unknown_here:?}")
+        }
+        ToAgent::RunTask { launch, launch_executor, .. } => {
+            let tasks: Vec<&str> = launch.tasks().iter().map(|t| t.task_id.as_str()).collect();
+            format!("run {} (new executor: {launch_executor})", tasks.join(" "))
+        }
+        ToAgent::KillTask { task_id, .. } => format!("kill {task_id}"),
+        ToAgent::Acknowledge { task_id, uuid, .. } => format!("acknowledge {task_id} {uuid:?}"),
+        other => format!("{other:?}").split([' ', '{']).next().unwrap_or_default().to_owned(),
+    }
+}

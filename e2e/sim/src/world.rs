@@ -1,0 +1,291 @@
+//! The clock, the queue of what is to happen, and the log of what did.
+
+use std::{collections::BTreeMap, fmt, fmt::Write, time::Duration};
+
+use kernel_core::{agent, effect::LinkId, master};
+use kernel_model::{
+    agent::{ToAgent, ToMaster},
+    ids::{ContainerId, StreamId, TaskId},
+    scheduler,
+    time::Time,
+};
+
+use crate::{
+    Options, Report,
+    control::Control,
+    executor::Said,
+    faults::Fault,
+    framework::Framework,
+    network::{Link, Stream},
+    node::Node,
+    random::Random,
+};
+
+/// More events than a sound cluster ever needs: reaching it is a failure (something spins).
+const EVENTS_MAX: u64 = 60_000;
+
+/// Something that will happen.
+#[derive(Debug)]
+pub(crate) enum Action {
+    ToMaster(LinkId, ToMaster),
+    ToAgent(LinkId, ToAgent),
+    /// An end of a link notices that it is cut.
+    MasterNotices(LinkId),
+    AgentNotices(LinkId),
+    /// An agent of this incarnation dials.
+    Dial(usize, u64),
+    Subscribe {
+        framework: usize,
+        life: u64,
+    },
+    Call {
+        framework: usize,
+        stream: StreamId,
+        call: scheduler::Call,
+    },
+    ToFramework(StreamId, Box<scheduler::Event>),
+    MasterNoticesStream(StreamId),
+    FrameworkNotices(StreamId),
+    /// A call was refused.
+    Refused {
+        framework: usize,
+        stream: StreamId,
+    },
+    Wake {
+        framework: usize,
+        life: u64,
+    },
+    Start {
+        node: usize,
+        life: u64,
+        start: Box<agent::Start>,
+    },
+    /// A container's process dies; the agent notices later.
+    Die(usize, ContainerId, i32),
+    Exited(usize, ContainerId, i32),
+    ExecutorDials(usize, ContainerId),
+    /// From an executor's process to the agent of this incarnation.
+    ExecutorSays {
+        node: usize,
+        life: u64,
+        container: ContainerId,
+        said: Said,
+    },
+    ToExecutor {
+        node: usize,
+        container: ContainerId,
+        connection: agent::ConnectionId,
+        event: Box<kernel_model::executor::Event>,
+    },
+    /// A task's work is done, or its grace is over.
+    TaskEnds {
+        node: usize,
+        container: ContainerId,
+        task: TaskId,
+        killed: bool,
+    },
+    PodEnds {
+        node: usize,
+        boot: u32,
+        task: TaskId,
+        killed: bool,
+    },
+    Fault(Fault),
+    StartMaster,
+    StartAgent(usize),
+    StartFramework(usize),
+}
+
+/// All that there is.
+pub(crate) struct World {
+    pub(crate) seed: u64,
+    pub(crate) options: Options,
+    pub(crate) now: Time,
+    pub(crate) random: Random,
+    queue: BTreeMap<(Time, u64), Action>,
+    sequence: u64,
+    pub(crate) control: Control,
+    pub(crate) links: BTreeMap<LinkId, Link>,
+    pub(crate) streams: BTreeMap<StreamId, Stream>,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) frameworks: Vec<Framework>,
+    /// Whether faults still happen.
+    pub(crate) turmoil: bool,
+    pub(crate) faults: u64,
+    pub(crate) starts: BTreeMap<(TaskId, usize, u32), u32>,
+    /// Ends that an executor was told are written down.
+    pub(crate) promised: BTreeMap<TaskId, kernel_model::task::TaskState>,
+    pub(crate) failures: Vec<String>,
+    events: u64,
+    hash: u64,
+    log: String,
+    line: String,
+}
+
+/// When the cluster is switched on.
+const BEGIN: Time = Time(1_800_000_000_000_000_000);
+
+impl World {
+    pub(crate) fn new(seed: u64, options: &Options) -> Self {
+        let mut world = Self {
+            seed,
+            options: options.clone(),
+            now: BEGIN,
+            random: Random::new(seed),
+            queue: BTreeMap::new(),
+            sequence: 0,
+            control: Control::default(),
+            links: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            nodes: (0..options.nodes).map(Node::new).collect(),
+            frameworks: Vec::new(),
+            turmoil: true,
+            faults: 0,
+            starts: BTreeMap::new(),
+            promised: BTreeMap::new(),
+            failures: Vec::new(),
+            events: 0,
+            hash: 0xcbf2_9ce4_8422_2325,
+            log: String::new(),
+            line: String::new(),
+        };
+        world.frameworks = Framework::cast(&mut world.random, options);
+        world.after(Duration::ZERO, Action::StartMaster);
+        for node in 0..options.nodes {
+            let delay = world.random.millis(0, 500);
+            world.after(delay, Action::StartAgent(node));
+        }
+        for framework in 0..world.frameworks.len() {
+            let delay = world.random.millis(0, 2000);
+            world.after(delay, Action::StartFramework(framework));
+        }
+        world.plan_faults();
+        world
+    }
+
+    /// Puts something into the queue.
+    pub(crate) fn after(&mut self, delay: Duration, action: Action) {
+        self.at(self.now + delay, action);
+    }
+
+    pub(crate) fn at(&mut self, time: Time, action: Action) {
+        self.sequence += 1;
+        self.queue.insert((time, self.sequence), action);
+    }
+
+    /// One line of the event log: hashed always, kept if asked for.
+    pub(crate) fn note(&mut self, line: fmt::Arguments<'_>) {
+        let elapsed = self.now.since(BEGIN).as_micros();
+        self.line.clear();
+        writeln!(self.line, "{:>5}.{:06} {line}", elapsed / 1_000_000, elapsed % 1_000_000)
+            .expect("a string takes every write");
+        for byte in self.line.bytes() {
+            self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+        if self.options.log {
+            self.log.push_str(&self.line);
+        }
+    }
+
+    pub(crate) fn fail(&mut self, what: String) {
+        self.note(format_args!("FAILURE {what}"));
+        self.failures.push(what);
+    }
+
+    pub(crate) fn play(mut self) -> Report {
+        let calm = BEGIN + self.options.faults;
+        let end = calm + self.options.patience;
+        while self.failures.is_empty() {
+            let Some(time) = self.next_time() else {
+                self.fail("nothing is left to happen, and the work is not done".to_owned());
+                break;
+            };
+            if time >= calm && self.turmoil {
+                self.now = calm;
+                self.calm_down();
+                continue;
+            }
+            if time > end || self.events > EVENTS_MAX {
+                self.fail(format!("no rest after {} events: {}", self.events, self.unfinished()));
+                break;
+            }
+            self.now = time.max(self.now);
+            self.events += 1;
+            self.next();
+            if !self.turmoil && self.is_at_rest() {
+                self.check_rest();
+                break;
+            }
+        }
+        Report {
+            seed: self.seed,
+            events: self.events,
+            faults: self.faults,
+            elapsed: self.now.since(BEGIN),
+            hash: self.hash,
+            log: self.log,
+            failures: self.failures,
+        }
+    }
+
+    fn next_time(&self) -> Option<Time> {
+        let queued = self.queue.first_key_value().map(|((time, _), _)| *time);
+        let master = self.control.master.as_ref().and_then(master::Master::next_deadline);
+        let agents = self.nodes.iter().filter_map(|node| node.agent.as_ref()?.next_deadline());
+        agents.chain(queued).chain(master).min()
+    }
+
+    /// The earliest thing: deadlines of machines before what is queued for the same moment.
+    fn next(&mut self) {
+        let now = self.now;
+        if self.control.master.as_ref().and_then(master::Master::next_deadline).is_some_and(|at| at <= now) {
+            return self.master_step(master::Event::Tick);
+        }
+        let due =
+            |node: &Node| node.agent.as_ref().and_then(|a| a.next_deadline()).is_some_and(|at| at <= now);
+        if let Some(node) = self.nodes.iter().position(due) {
+            return self.agent_step(node, agent::Event::Tick);
+        }
+        if let Some(entry) = self.queue.first_entry()
+            && entry.key().0 <= now
+        {
+            let action = entry.remove();
+            self.happen(action);
+        }
+    }
+
+    fn happen(&mut self, action: Action) {
+        match action {
+            Action::ToMaster(link, message) => self.deliver_to_master(link, message),
+            Action::ToAgent(link, message) => self.deliver_to_agent(link, message),
+            Action::MasterNotices(link) => self.master_notices(link),
+            Action::AgentNotices(link) => self.agent_notices(link),
+            Action::Dial(node, life) => self.dial(node, life),
+            Action::Subscribe { framework, life } => self.subscribe(framework, life),
+            Action::Call { framework, stream, call } => self.call_arrives(framework, stream, call),
+            Action::ToFramework(stream, event) => self.deliver_to_framework(&stream, *event),
+            Action::MasterNoticesStream(stream) => self.master_notices_stream(&stream),
+            Action::FrameworkNotices(stream) => self.framework_notices(&stream),
+            Action::Refused { framework, stream } => self.call_refused(framework, &stream),
+            Action::Wake { framework, life } => self.wake(framework, life),
+            Action::Start { node, life, start } => self.start_container(node, life, *start),
+            Action::Die(node, container, status) => self.container_dies(node, &container, status),
+            Action::Exited(node, container, status) => self.agent_hears_of_end(node, container, status),
+            Action::ExecutorDials(node, container) => self.executor_dials(node, &container),
+            Action::ExecutorSays { node, life, container, said } => {
+                self.executor_is_heard(node, life, &container, said);
+            }
+            Action::ToExecutor { node, container, connection, event } => {
+                self.executor_hears(node, &container, connection, *event);
+            }
+            Action::TaskEnds { node, container, task, killed } => {
+                self.task_ends(node, &container, &task, killed);
+            }
+            Action::PodEnds { node, boot, task, killed } => self.pod_ends(node, boot, &task, killed),
+            Action::Fault(fault) => self.strike(fault),
+            Action::StartMaster => self.start_master(),
+            Action::StartAgent(node) => self.start_agent(node),
+            Action::StartFramework(framework) => self.start_framework(framework),
+        }
+    }
+}
