@@ -28,6 +28,16 @@ pub struct Plan {
     pub events: Vec<EventNote>,
     /// Look again after this many seconds even if nothing changes.
     pub look_again_in: Option<i64>,
+    /// Whom to tell of each creation, whose name is not known before.
+    pub creation_notes: Option<CreationNotes>,
+}
+
+/// Events for the creations of a plan: `SuccessfulCreate` or `FailedCreate`.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)]
+pub struct CreationNotes {
+    pub about: Target,
+    pub component: &'static str,
 }
 
 impl Plan {

@@ -3,6 +3,8 @@
 mod legacy;
 mod slices;
 
+pub use slices::MANAGED_BY;
+
 use serde_json::{Value, json};
 use shim_model::{access, object::Header};
 

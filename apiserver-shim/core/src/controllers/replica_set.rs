@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use shim_model::access;
 
 use super::{
-    Action, Change, Condition, EventNote, Plan, Propagation, Target, condition, remove_condition, served,
+    Action, Change, Condition, CreationNotes, EventNote, Plan, Propagation, Target, condition, remove_condition, served,
     set_condition,
 };
 use crate::rows::{Pod, ReplicaSet, Seconds, controller_reference};
@@ -100,6 +100,8 @@ fn claim<'a>(snapshot: &Snapshot<'a>, deleted: bool, plan: &mut Plan) -> Vec<&'a
 
 fn grow(set: &ReplicaSet, missing: usize, plan: &mut Plan) {
     let pod = new_pod(set);
+    let about = Target::of(served("apps", "replicasets"), set.header());
+    plan.creation_notes = Some(CreationNotes { about, component: COMPONENT });
     for _ in 0..missing.min(BURST_MAX) {
         plan.actions.push(Action::Create {
             resource: served("", "pods"),

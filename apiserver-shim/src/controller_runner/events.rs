@@ -1,0 +1,170 @@
+//! Events: told to people, best effort. The recorder has a queue of its own, so that nobody waits for it; what does not fit
+//! is dropped, as upstream's broadcaster does. The same thing said again is counted on the Event that is there.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use shim_core::controllers::{EventNote, Target, served};
+use shim_core::rows::Key;
+use shim_model::access;
+use shim_model::time::Instant;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::registry::{Registry, now as wall_clock};
+
+/// Notes that wait to be written. A burst of 10,000 bindings fits.
+pub const QUEUE_BOUND: usize = 16 * 1024;
+/// Writes in flight; they share the store's group commits.
+const WRITES_MAX: usize = 64;
+/// Events remembered to be counted up instead of written anew.
+const REMEMBERED_MAX: usize = 4096;
+/// An Event older than this is not counted up any more: it is about to be forgotten.
+const COUNT_UP_SECONDS: i64 = 1800;
+
+/// Writes Events in the background. Clones share.
+#[derive(Clone, Debug)]
+pub struct EventRecorder {
+    notes: mpsc::Sender<EventNote>,
+}
+
+impl EventRecorder {
+    /// Starts a recorder; it ends when every clone is gone.
+    pub fn start(registry: Registry) -> EventRecorder {
+        let (notes, queue) = mpsc::channel(QUEUE_BOUND);
+        tokio::spawn(Writer { registry, known: BTreeMap::new() }.run(queue));
+        EventRecorder { notes }
+    }
+
+    /// Tells something. Never waits.
+    pub fn tell(&self, note: EventNote) {
+        if self.notes.try_send(note).is_err() {
+            tracing::debug!("event dropped: too many at once");
+        }
+    }
+}
+
+/// What makes two notes the same.
+type Sameness = (String, Key, &'static str, String);
+
+struct Known {
+    name: String,
+    count: i64,
+    first: Instant,
+}
+
+struct Writer {
+    registry: Registry,
+    known: BTreeMap<Sameness, Known>,
+}
+
+impl Writer {
+    async fn run(mut self, mut queue: mpsc::Receiver<EventNote>) {
+        let mut writes = JoinSet::new();
+        while let Some(note) = queue.recv().await {
+            while writes.len() >= WRITES_MAX {
+                writes.join_next().await;
+            }
+            while writes.try_join_next().is_some() {}
+            self.write(note, &mut writes);
+        }
+        while writes.join_next().await.is_some() {}
+    }
+
+    fn write(&mut self, note: EventNote, writes: &mut JoinSet<()>) {
+        let now = wall_clock();
+        let registry = self.registry.clone();
+        let namespace = namespace_of(&note.about);
+        // Bindings are told once a Pod: nothing to remember.
+        if note.reason == "Scheduled" {
+            let (event, _) = event(&note, now);
+            writes.spawn(async move { create(&registry, event).await });
+            return;
+        }
+        let same = (note.about.uid.clone(), note.about.key.clone(), note.reason, note.message.clone());
+        if let Some(known) = self.known.get_mut(&same).filter(|k| now.since(k.first) < COUNT_UP_SECONDS) {
+            known.count += 1;
+            let (name, count) = (known.name.clone(), known.count);
+            let anew = event(&note, now).0;
+            writes.spawn(async move { count_up(&registry, &namespace, &name, count, now, anew).await });
+            return;
+        }
+        if self.known.len() >= REMEMBERED_MAX {
+            self.known.clear();
+        }
+        let (event, name) = event(&note, now);
+        self.known.insert(same, Known { name, count: 1, first: now });
+        writes.spawn(async move { create(&registry, event).await });
+    }
+}
+
+async fn create(registry: &Registry, event: Value) {
+    if let Err(status) = registry.create_raw(served("", "events"), event).await {
+        tracing::debug!(%status, "event not written");
+    }
+}
+
+async fn count_up(registry: &Registry, namespace: &str, name: &str, count: i64, now: Instant, anew: Value) {
+    let counted = registry
+        .update_with(served("", "events"), namespace, name, |event| {
+            event["count"] = json!(count);
+            event["lastTimestamp"] = json!(now.to_rfc3339());
+            Ok(())
+        })
+        .await;
+    match counted {
+        Ok(_) => {}
+        Err(status) if status.code == 404 => {
+            let mut anew = anew;
+            anew["count"] = json!(count);
+            create(registry, anew).await;
+        }
+        Err(status) => tracing::debug!(%status, "event not counted up"),
+    }
+}
+
+fn namespace_of(about: &Target) -> String {
+    if about.key.namespace.is_empty() { "default".to_owned() } else { about.key.namespace.to_string() }
+}
+
+/// The Event of a note, and its name: the object's with the time in hexadecimal, as upstream names them.
+fn event(note: &EventNote, now: Instant) -> (Value, String) {
+    let about = &note.about;
+    let name = format!("{}.{:x}", about.key.name, unique_nanos(now));
+    let time = now.to_rfc3339();
+    let mut involved = json!({
+        "apiVersion": about.resource.api_version(),
+        "kind": about.resource.kind,
+        "name": &*about.key.name,
+        "uid": about.uid,
+    });
+    if !about.key.namespace.is_empty() {
+        access::object_mut(&mut involved, &[]).insert("namespace".into(), json!(&*about.key.namespace));
+    }
+    let event = json!({
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": name, "namespace": namespace_of(about)},
+        "involvedObject": involved,
+        "reason": note.reason,
+        "message": note.message,
+        "type": if note.warning { "Warning" } else { "Normal" },
+        "count": 1,
+        "firstTimestamp": time,
+        "lastTimestamp": time,
+        "eventTime": null,
+        "source": {"component": note.component},
+        "reportingComponent": note.component,
+        "reportingInstance": "",
+    });
+    (event, name)
+}
+
+/// Nanoseconds since the epoch, never the same twice in this process.
+fn unique_nanos(now: Instant) -> u64 {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let now = u64::try_from(now.0).unwrap_or(0).saturating_mul(1000);
+    let before = LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(now.max(last + 1)));
+    before.map_or(now, |last| now.max(last + 1))
+}

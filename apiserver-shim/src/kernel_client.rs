@@ -1,0 +1,134 @@
+//! The facade's subscription to the kernel: a framework among frameworks. Its id is kept in the store, so that whoever
+//! holds the store is the same framework and its tasks go on.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use kernel::driver::{DriverError, SchedulerDriver};
+use kernel_model::{
+    framework::{FrameworkCapability, FrameworkInfo},
+    ids::FrameworkId,
+    labels::Labels,
+    roles::Role,
+    scheduler::{Call, Event, Subscribe},
+};
+use store::Store;
+use tokio::sync::mpsc;
+
+/// Where the framework's id is kept.
+pub const FRAMEWORK_ID_KEY: &str = "/catamaran/framework-id";
+/// How long the kernel keeps the tasks of a facade that is away: as long as Mesos allows, for Pods end when they are
+/// deleted and not because the API server was down.
+const FAILOVER_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
+/// How long to wait for the first event of a subscription.
+const SUBSCRIBED_WITHIN: Duration = Duration::from_secs(15);
+
+/// Why there is no subscription.
+#[derive(Debug, thiserror::Error)]
+pub enum SubscribeError {
+    /// The driver has no answer.
+    #[error("the kernel cannot be subscribed to")]
+    Driver(#[from] DriverError),
+    /// The id cannot be read or kept.
+    #[error("the framework id cannot be kept")]
+    Store(#[from] store::Error),
+    /// The kernel says no.
+    #[error("the kernel refuses the framework: {0}")]
+    Refused(String),
+    /// The stream ended or was silent.
+    #[error("the kernel ended the subscription before it began")]
+    Ended,
+}
+
+/// A subscription.
+pub struct Session {
+    /// Our id.
+    pub framework_id: FrameworkId,
+    /// What the kernel says, after SUBSCRIBED.
+    pub events: mpsc::Receiver<Event>,
+}
+
+/// The way to the kernel. Clones share.
+#[derive(Clone)]
+pub struct KernelClient {
+    driver: Arc<dyn SchedulerDriver>,
+    store: Arc<dyn Store>,
+}
+
+impl KernelClient {
+    /// A client over a driver; the id is kept in `store`.
+    pub fn new(driver: Arc<dyn SchedulerDriver>, store: Arc<dyn Store>) -> Self {
+        KernelClient { driver, store }
+    }
+
+    /// The driver.
+    pub fn driver(&self) -> &Arc<dyn SchedulerDriver> {
+        &self.driver
+    }
+
+    /// Subscribes in these roles, all of them suppressed: demand revives them. A framework that the kernel has removed
+    /// (its store was lost, say) begins anew.
+    pub async fn subscribe(&self, roles: &[Role]) -> Result<Session, SubscribeError> {
+        let known = self.framework_id().await?;
+        match self.subscribe_as(known.clone(), roles).await {
+            Err(SubscribeError::Refused(why)) if known.is_some() && was_removed(&why) => {
+                tracing::warn!(%why, "the kernel has forgotten this framework: subscribing as a new one");
+                self.subscribe_as(None, roles).await
+            }
+            other => other,
+        }
+    }
+
+    async fn subscribe_as(&self, id: Option<FrameworkId>, roles: &[Role]) -> Result<Session, SubscribeError> {
+        let suppressed_roles: BTreeSet<Role> = roles.iter().cloned().collect();
+        let framework = framework_info(id.clone(), roles);
+        let mut events = self.driver.subscribe(Subscribe { framework, suppressed_roles }).await?;
+        let first = tokio::time::timeout(SUBSCRIBED_WITHIN, events.recv()).await.ok().flatten();
+        let framework_id = match first {
+            Some(Event::Subscribed { framework_id, .. }) => framework_id,
+            Some(Event::Error { message }) => return Err(SubscribeError::Refused(message)),
+            _ => return Err(SubscribeError::Ended),
+        };
+        if id.as_ref() != Some(&framework_id) {
+            // Before anything is launched: a framework that does not know its id would lose its tasks.
+            let value = Bytes::copy_from_slice(framework_id.as_str().as_bytes());
+            self.store.put(FRAMEWORK_ID_KEY.into(), value).await?;
+        }
+        Ok(Session { framework_id, events })
+    }
+
+    async fn framework_id(&self) -> Result<Option<FrameworkId>, store::Error> {
+        let found = self.store.get(&FRAMEWORK_ID_KEY.into()).await?.kv;
+        Ok(found.and_then(|kv| std::str::from_utf8(&kv.value).ok().map(FrameworkId::from)))
+    }
+
+    /// Makes a call.
+    pub async fn call(&self, framework_id: &FrameworkId, call: Call) -> Result<(), DriverError> {
+        self.driver.call(framework_id, call).await
+    }
+}
+
+fn was_removed(why: &str) -> bool {
+    why.contains("removed") || why.contains("Completed") || why.contains("completed")
+}
+
+/// What we say of ourselves.
+pub fn framework_info(id: Option<FrameworkId>, roles: &[Role]) -> FrameworkInfo {
+    use FrameworkCapability::*;
+    FrameworkInfo {
+        user: "root".to_owned(),
+        name: "kubernetes".to_owned(),
+        id,
+        failover_timeout: FAILOVER_TIMEOUT,
+        checkpoint: true,
+        roles: roles.to_vec(),
+        hostname: String::new(),
+        principal: None,
+        webui_url: String::new(),
+        capabilities: [MultiRole, PartitionAware, TaskKillingState, ReservationRefinement].into(),
+        labels: Labels::default(),
+        extra: Bytes::new(),
+    }
+}

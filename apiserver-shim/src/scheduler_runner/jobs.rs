@@ -1,0 +1,87 @@
+//! Work beside the one task: calls to the kernel and writes to the store. Each job reports what it did.
+
+use std::future::Future;
+
+use kernel_model::ids::AgentId;
+use shim_model::status::Status;
+use tokio::task::JoinSet;
+
+/// What a job has done.
+pub(crate) enum Done {
+    /// Nothing that anybody waits for.
+    Nothing,
+    /// The kernel took these launches (or not): Pod by Pod.
+    Launched(Vec<Launched>),
+    /// Bindings were written (or not).
+    Bound(Vec<Bound>),
+    /// A Node was brought in line.
+    #[allow(missing_docs)]
+    NodeWritten { name: String, result: Result<(), Status> },
+    /// An update was dealt with; with an error it is not acknowledged and comes again.
+    #[allow(missing_docs)]
+    Settled { uid: Box<str>, result: Result<(), Status> },
+}
+
+/// A launch that was sent.
+pub(crate) struct Launched {
+    pub uid: Box<str>,
+    pub agent_id: AgentId,
+    pub node: Box<str>,
+    /// Whether the kernel took the call.
+    pub taken: bool,
+    /// The Pod as bound: what was launched and what is to be written.
+    pub bytes: bytes::Bytes,
+    /// The revision that it was made from.
+    pub revision: u64,
+    /// It was bound before (a relaunch).
+    pub was_bound: bool,
+}
+
+/// A binding that was tried.
+pub(crate) struct Bound {
+    pub uid: Box<str>,
+    pub node: Box<str>,
+    pub result: Result<(), BindError>,
+}
+
+/// Why a Pod was not bound.
+pub(crate) enum BindError {
+    /// It is gone, or being deleted, or bound elsewhere: its task must end.
+    Obsolete,
+    /// The store has no answer: try again.
+    Later(Status),
+}
+
+/// Jobs in flight.
+#[derive(Default)]
+pub(crate) struct Jobs {
+    set: JoinSet<Done>,
+}
+
+impl Jobs {
+    /// Starts a job.
+    pub fn start(&mut self, job: impl Future<Output = Done> + Send + 'static) {
+        self.set.spawn(job);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.set.is_empty()
+    }
+
+    /// The next that is done.
+    pub async fn next(&mut self) -> Option<Done> {
+        self.set.join_next().await.map(flatten)
+    }
+
+    /// One that is done already.
+    pub fn try_next(&mut self) -> Option<Done> {
+        self.set.try_join_next().map(flatten)
+    }
+}
+
+fn flatten(done: Result<Done, tokio::task::JoinError>) -> Done {
+    done.unwrap_or_else(|error| {
+        tracing::error!(%error, "a job of the scheduler panicked");
+        Done::Nothing
+    })
+}

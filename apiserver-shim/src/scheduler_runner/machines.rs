@@ -1,0 +1,147 @@
+//! Machines as the cycle sees them, kept up to date change by change: Nodes, what our Pods use of them, what others hold.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use kernel_model::{agent::AgentSnapshot, ids::FrameworkId};
+use shim_core::rows::{Node, Pod};
+use shim_core::scheduler::{Amounts, Held, HostPort, Machine, Snapshot};
+
+use super::node_projection::{
+    PODS_MAX, RUNTIME_ATTRIBUTE, amounts, attribute, executor_share, held_by_others,
+};
+
+/// What Pods use of a node, known before and after the Node itself is.
+#[derive(Debug, Default, Clone)]
+struct Usage {
+    amounts: Amounts,
+    pods: usize,
+    host_ports: Vec<HostPort>,
+}
+
+/// What the kernel says of a node's agent.
+#[derive(Debug, Default, Clone)]
+struct Agent {
+    total: Amounts,
+    held: Held,
+    runtime_missing: bool,
+}
+
+/// All machines.
+#[derive(Debug, Default)]
+pub(crate) struct Machines {
+    pub snapshot: Snapshot,
+    index: BTreeMap<Box<str>, usize>,
+    usage: BTreeMap<Box<str>, Usage>,
+    agents: BTreeMap<Box<str>, Agent>,
+}
+
+impl Machines {
+    /// The index of a node.
+    pub fn index(&self, name: &str) -> Option<usize> {
+        self.index.get(name).copied()
+    }
+
+    /// A Node is new or has changed. Returns whether it is new.
+    pub fn put_node(&mut self, node: Arc<Node>) -> bool {
+        let name = node.name().to_owned();
+        if let Some(at) = self.index(&name) {
+            self.snapshot.machines[at].node = node;
+            return false;
+        }
+        let at = self.snapshot.machines.partition_point(|m| m.node.name() < name.as_str());
+        let machine = Machine {
+            node,
+            total: Amounts::default(),
+            pods_max: PODS_MAX,
+            pods: 0,
+            used: Amounts::default(),
+            host_ports: Vec::new(),
+            held: Held::default(),
+            runtime_missing: false,
+        };
+        self.snapshot.machines.insert(at, machine);
+        // Nodes come in the order of names at the start, so that this is short then.
+        for later in &self.snapshot.machines[at..] {
+            let position = self.index.entry(later.node.name().into()).or_default();
+            *position = if *later.node.name() == *name { at } else { *position + 1 };
+        }
+        self.refresh(&name);
+        true
+    }
+
+    /// A Node is gone.
+    pub fn remove_node(&mut self, name: &str) {
+        let Some(at) = self.index.remove(name) else { return };
+        self.snapshot.machines.remove(at);
+        self.index.values_mut().filter(|i| **i > at).for_each(|i| *i -= 1);
+    }
+
+    /// What the kernel says of a node has changed. Returns whether more may fit now.
+    pub fn put_agent(&mut self, name: &str, snapshot: &AgentSnapshot, ours: Option<&FrameworkId>, names: &BTreeMap<FrameworkId, String>) -> bool {
+        let mut total = amounts(&snapshot.total);
+        total.subtract(&executor_share());
+        let (held, by) = held_by_others(snapshot, ours);
+        let mut by: Vec<Box<str>> =
+            by.iter().map(|id| names.get(id).map_or(id.as_str(), String::as_str).into()).collect();
+        by.sort_unstable();
+        by.dedup();
+        let runtime_missing = attribute(snapshot, RUNTIME_ATTRIBUTE) == Some("missing");
+        let agent = Agent { total, held: Held { amounts: held, by }, runtime_missing };
+        let before = self.agents.insert(name.into(), agent.clone());
+        self.refresh(name);
+        before.is_none_or(|b| b.total != agent.total || b.held != agent.held || b.runtime_missing != agent.runtime_missing)
+    }
+
+    /// A node's agent is gone.
+    pub fn remove_agent(&mut self, name: &str) {
+        self.agents.remove(name);
+        self.refresh(name);
+    }
+
+    /// A Pod came to a node.
+    pub fn occupy(&mut self, node: &str, pod: &Pod) {
+        let usage = self.usage.entry(node.into()).or_default();
+        usage.amounts.add(&pod.shape.charge());
+        usage.pods += 1;
+        usage.host_ports.extend(pod.shape.host_ports.iter().cloned());
+        self.refresh(node);
+    }
+
+    /// A Pod left a node.
+    pub fn vacate(&mut self, node: &str, pod: &Pod) {
+        let Some(usage) = self.usage.get_mut(node) else { return };
+        usage.amounts.subtract(&pod.shape.charge());
+        usage.pods = usage.pods.saturating_sub(1);
+        for port in &pod.shape.host_ports {
+            if let Some(at) = usage.host_ports.iter().position(|p| p == port) {
+                usage.host_ports.swap_remove(at);
+            }
+        }
+        if usage.pods == 0 {
+            self.usage.remove(node);
+        }
+        self.refresh(node);
+    }
+
+    fn refresh(&mut self, name: &str) {
+        let Some(at) = self.index(name) else { return };
+        let machine = &mut self.snapshot.machines[at];
+        match self.usage.get(name) {
+            Some(usage) => {
+                machine.used.clone_from(&usage.amounts);
+                machine.pods = usage.pods;
+                machine.host_ports.clone_from(&usage.host_ports);
+            }
+            None => {
+                machine.used = Amounts::default();
+                machine.pods = 0;
+                machine.host_ports.clear();
+            }
+        }
+        let agent = self.agents.get(name);
+        machine.total = agent.map(|a| a.total.clone()).unwrap_or_default();
+        machine.held = agent.map(|a| a.held.clone()).unwrap_or_default();
+        machine.runtime_missing = agent.is_some_and(|a| a.runtime_missing);
+    }
+}

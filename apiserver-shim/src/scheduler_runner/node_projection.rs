@@ -1,0 +1,285 @@
+//! Nodes are the kernel's agents: what a Node object says, given what the kernel knows of its agent. Pure.
+//!
+//! Capacity is all that the agent has; allocatable is what it has for Pods: without what tasks of other frameworks hold, and
+//! without the executor's own share. Attributes that are named like labels become labels.
+
+use std::collections::BTreeMap;
+
+use kernel_model::{
+    agent::{AgentSnapshot, AgentState},
+    ids::FrameworkId,
+    resources::{AttributeValue, Resources},
+};
+use serde_json::{Value, json};
+use shim_core::scheduler::Amounts;
+use shim_core::rows::{Seconds, rfc3339};
+use shim_core::controllers::condition;
+use shim_model::access;
+use shim_model::quantity::Quantity;
+
+/// The attribute that overrides the host name as the Node's name.
+pub const NODE_NAME_ATTRIBUTE: &str = "catamaran.dev/node-name";
+/// The attribute that says `missing` where nothing can run containers.
+pub const RUNTIME_ATTRIBUTE: &str = "catamaran.dev/runtime";
+/// The attribute that gives a Node's Pod network; without it one is allocated.
+pub const POD_CIDR_ATTRIBUTE: &str = "catamaran.dev/pod-cidr";
+/// Pods that a Node may run.
+pub const PODS_MAX: usize = 110;
+/// The executor's own share of an agent: CPUs in thousandths, memory in MiB.
+pub const EXECUTOR_CPU_MILLI: i64 = 100;
+/// See [`EXECUTOR_CPU_MILLI`].
+pub const EXECUTOR_MEM_MIB: i64 = 64;
+
+const MIB: i64 = 1 << 20;
+
+/// The name of an agent's Node.
+pub fn node_name(agent: &AgentSnapshot) -> String {
+    attribute(agent, NODE_NAME_ATTRIBUTE).unwrap_or(&agent.info.hostname).to_owned()
+}
+
+/// A text attribute of an agent.
+pub fn attribute<'a>(agent: &'a AgentSnapshot, name: &str) -> Option<&'a str> {
+    agent.info.attributes.iter().find(|a| a.name == name).and_then(|a| match &a.value {
+        AttributeValue::Text(text) => Some(text.as_str()),
+        _ => None,
+    })
+}
+
+/// Kernel resources in the units of Pods: `cpus`, `mem` and `disk` (MiB), every other scalar in whole units.
+pub fn amounts(resources: &Resources) -> Amounts {
+    let mut amounts = Amounts::default();
+    for (name, amount) in resources.totals() {
+        let bytes = || i64::try_from(i128::from(amount.0) * i128::from(MIB) / 1000).unwrap_or(i64::MAX);
+        match &**name {
+            "cpus" => amounts.cpu_milli += amount.0,
+            "mem" => amounts.memory += bytes(),
+            "disk" => amounts.ephemeral += bytes(),
+            "gpus" => *amounts.other_mut("catamaran.dev/gpu") += amount.0 / 1000,
+            other => *amounts.other_mut(&extended(other)) += amount.0 / 1000,
+        }
+    }
+    amounts
+}
+
+/// How Pods ask for another scalar of the kernel's.
+fn extended(name: &str) -> String {
+    if name.contains('/') { name.to_owned() } else { format!("catamaran.dev/{name}") }
+}
+
+/// The executor's own share.
+pub fn executor_share() -> Amounts {
+    Amounts { cpu_milli: EXECUTOR_CPU_MILLI, memory: EXECUTOR_MEM_MIB * MIB, ..Amounts::default() }
+}
+
+/// What tasks of other frameworks than ours hold.
+pub fn held_by_others(agent: &AgentSnapshot, ours: Option<&FrameworkId>) -> (Amounts, Vec<FrameworkId>) {
+    let mut held = Amounts::default();
+    let mut by = Vec::new();
+    for (framework, resources) in agent.allocated.iter().filter(|(f, _)| Some(f) != ours) {
+        if !resources.is_empty() {
+            held.add(&amounts(resources));
+            by.push(framework.clone());
+        }
+    }
+    (held, by)
+}
+
+/// Labels that follow from the agent.
+pub fn labels(agent: &AgentSnapshot) -> BTreeMap<String, String> {
+    let mut labels = BTreeMap::new();
+    let mut put = |key: &str, value: &str| labels.insert(key.to_owned(), value.to_owned());
+    let (os, arch) = (attribute(agent, "os").unwrap_or("linux"), attribute(agent, "arch").unwrap_or(HOST_ARCH));
+    put("kubernetes.io/hostname", &node_name(agent));
+    put("kubernetes.io/os", os);
+    put("kubernetes.io/arch", arch);
+    put("beta.kubernetes.io/os", os);
+    put("beta.kubernetes.io/arch", arch);
+    for attribute in &agent.info.attributes {
+        let AttributeValue::Text(value) = &attribute.value else { continue };
+        if !is_label_value(value) {
+            continue;
+        }
+        match attribute.name.as_str() {
+            "os" | "arch" | NODE_NAME_ATTRIBUTE | RUNTIME_ATTRIBUTE | POD_CIDR_ATTRIBUTE => {}
+            "zone" => drop(put("topology.kubernetes.io/zone", value)),
+            "region" => drop(put("topology.kubernetes.io/region", value)),
+            name if name.contains('/') => drop(put(name, value)),
+            name => drop(put(&format!("attribute.catamaran.dev/{name}"), value)),
+        }
+    }
+    labels
+}
+
+/// The architecture of agents that do not tell theirs: ours, in Kubernetes' words.
+const HOST_ARCH: &str = if cfg!(target_arch = "x86_64") {
+    "amd64"
+} else if cfg!(target_arch = "aarch64") {
+    "arm64"
+} else {
+    "unknown"
+};
+
+fn is_label_value(text: &str) -> bool {
+    let edge = |b: Option<u8>| b.is_none_or(|b| b.is_ascii_alphanumeric());
+    text.len() <= 63
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+        && edge(text.bytes().next())
+        && edge(text.bytes().last())
+}
+
+/// Whether the agent says that it is there; `None` while that is open.
+pub fn is_up(agent: &AgentSnapshot) -> Option<bool> {
+    match agent.state {
+        AgentState::Connected => Some(true),
+        // Away for a moment, or not back yet after a restart of the master: no reason to drive Pods away.
+        AgentState::Recovered | AgentState::Disconnected => None,
+        AgentState::Unreachable | AgentState::Removed | AgentState::Gone => Some(false),
+    }
+}
+
+/// Brings a Node in line with its agent; `node` is what is stored, or a new object. Returns whether it changed.
+pub fn project(node: &mut Value, agent: &AgentSnapshot, ours: Option<&FrameworkId>, now: Seconds) -> bool {
+    let before = node.clone();
+    for (key, value) in labels(agent) {
+        access::object_mut(node, &["metadata", "labels"]).insert(key, json!(value));
+    }
+    let id = agent.info.id.as_ref().map_or("", |id| id.as_str());
+    access::object_mut(node, &["metadata", "annotations"]).insert("catamaran.dev/agent-id".into(), json!(id));
+    let total = amounts(&agent.total);
+    let mut allocatable = total.clone();
+    allocatable.subtract(&executor_share());
+    allocatable.subtract(&held_by_others(agent, ours).0);
+    let status = access::object_mut(node, &["status"]);
+    status.insert("capacity".into(), resource_list(&total));
+    status.insert("allocatable".into(), resource_list(&allocatable));
+    status.insert("addresses".into(), addresses(agent));
+    status.insert("nodeInfo".into(), node_info(agent));
+    if agent.info.port != 0 {
+        status.entry("daemonEndpoints").or_insert_with(|| json!({"kubeletEndpoint": {"Port": 10250}}));
+    }
+    if let Some(up) = is_up(agent) {
+        project_conditions(node, agent, up, now);
+    }
+    *node != before
+}
+
+fn resource_list(amounts: &Amounts) -> Value {
+    let mut list = json!({
+        "cpu": Quantity::from_milli(amounts.cpu_milli.max(0)).to_string(),
+        "memory": Quantity::from_bytes(amounts.memory.max(0) / 1024 * 1024).to_string(),
+        "ephemeral-storage": Quantity::from_bytes(amounts.ephemeral.max(0) / 1024 * 1024).to_string(),
+        "pods": PODS_MAX.to_string(),
+    });
+    for (name, amount) in &amounts.others {
+        list[&**name] = json!(amount.max(&0).to_string());
+    }
+    list
+}
+
+fn addresses(agent: &AgentSnapshot) -> Value {
+    json!([
+        {"type": "InternalIP", "address": agent.info.ip},
+        {"type": "Hostname", "address": agent.info.hostname},
+    ])
+}
+
+fn node_info(agent: &AgentSnapshot) -> Value {
+    let text = |name: &str, instead: &str| attribute(agent, name).unwrap_or(instead).to_owned();
+    let id = agent.info.id.as_ref().map_or("", |id| id.as_str());
+    let version = format!("v1.36.0+catamaran-{}", env!("CARGO_PKG_VERSION"));
+    json!({
+        "machineID": text("machine-id", id),
+        "systemUUID": text("system-uuid", id),
+        "bootID": text("boot-id", ""),
+        "kernelVersion": text("kernel-version", ""),
+        "osImage": text("os-image", ""),
+        "containerRuntimeVersion": text("container-runtime", ""),
+        "kubeletVersion": version,
+        "kubeProxyVersion": "",
+        "operatingSystem": text("os", "linux"),
+        "architecture": text("arch", HOST_ARCH),
+    })
+}
+
+fn project_conditions(node: &mut Value, agent: &AgentSnapshot, up: bool, now: Seconds) {
+    let runtime_missing = attribute(agent, RUNTIME_ATTRIBUTE) == Some("missing");
+    let pressure = [
+        ("MemoryPressure", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+        ("DiskPressure", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+        ("PIDPressure", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+    ];
+    for (kind, reason, message) in pressure {
+        if up {
+            set(node, [kind, "False", reason, message], now);
+        } else {
+            set(node, [kind, "Unknown", "NodeStatusUnknown", "Kubelet stopped posting node status."], now);
+        }
+    }
+    let ready = match (up, runtime_missing) {
+        (false, _) => ["Ready", "Unknown", "NodeStatusUnknown", "Kubelet stopped posting node status."],
+        (true, true) => [
+            "Ready",
+            "False",
+            "ContainerRuntimeMissing",
+            "no container runtime: install one (apt-get install containerd) and restart the agent",
+        ],
+        (true, false) => ["Ready", "True", "KubeletReady", "kubelet is posting ready status"],
+    };
+    set(node, ready, now);
+}
+
+fn set(node: &mut Value, [kind, status, reason, message]: [&str; 4], now: Seconds) {
+    let old = node.get("status").and_then(|s| condition(s, kind));
+    let same = |c: &Value, field: &str, value: &str| access::text(c, &[field]) == value;
+    if old.is_some_and(|c| same(c, "status", status) && same(c, "reason", reason)) {
+        return;
+    }
+    let time = rfc3339(now);
+    let since = old
+        .filter(|c| same(c, "status", status))
+        .map(|c| access::text(c, &["lastTransitionTime"]).to_owned())
+        .unwrap_or_else(|| time.clone());
+    let fresh = json!({
+        "type": kind, "status": status, "reason": reason, "message": message,
+        "lastHeartbeatTime": time, "lastTransitionTime": since,
+    });
+    let status = access::object_mut(node, &["status"]);
+    let list = status.entry("conditions").or_insert_with(|| json!([]));
+    let Some(list) = list.as_array_mut() else { return };
+    match list.iter_mut().find(|c| access::text(c, &["type"]) == kind) {
+        Some(place) => *place = fresh,
+        None => list.push(fresh),
+    }
+}
+
+/// A new Node, to be projected upon.
+pub fn new_node(agent: &AgentSnapshot, pod_cidr: Option<String>) -> Value {
+    let mut spec = json!({});
+    if let Some(cidr) = pod_cidr {
+        spec = json!({"podCIDR": cidr, "podCIDRs": [cidr]});
+    }
+    json!({
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": node_name(agent)},
+        "spec": spec,
+    })
+}
+
+/// The `n`-th Pod network: 10.244.0.0/24 and on to 10.255.255.0/24, then what 10/8 has below that down to 10.64; none after.
+pub fn pod_cidr(n: usize) -> Option<String> {
+    const HIGH: usize = 256 - 244;
+    const LOW: usize = 244 - 64;
+    let block = n / 256;
+    let second = if block < HIGH {
+        244 + block
+    } else if block < HIGH + LOW {
+        64 + block - HIGH
+    } else {
+        return None;
+    };
+    Some(format!("10.{second}.{}.0/24", n % 256))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,441 @@
+//! One cycle, carried out: offers and pending Pods go in, launches and reasons come out; accepted launches become bindings.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use kernel_model::{
+    ids::{AgentId, OfferId, TaskId},
+    labels::Labels,
+    offer::{Filters, Offer as KernelOffer},
+    resources::{Resource, Resources, Scalar},
+    scheduler::{Call, Operation},
+    task::TaskInfo,
+};
+use shim_core::controllers::{EventNote, Target, served};
+use shim_core::scheduler::{Amounts, Decision, Offer, Outcome, PendingPod, Report, Siblings, schedule};
+
+use super::jobs::{BindError, Bound, Done, Launched};
+use super::node_projection::{amounts, executor_share};
+use super::pods::{EXECUTOR_ID, Task, executor_info};
+use super::{Runner, writes};
+
+/// How long offers are waited for before Pods are told that there are none.
+const NO_OFFER_AFTER: Duration = Duration::from_millis(500);
+/// How long a Pod that would fit, if only the kernel offered it, waits before it is told so.
+const TELL_NO_OFFER_AFTER: Duration = Duration::from_secs(3);
+/// How long offers that no waiting Pod can use are refused: short, for the next Pod may be smaller.
+const REFUSE_UNFIT: Duration = Duration::from_secs(1);
+/// The least time between two cycles: Pods that come meanwhile share one.
+const CYCLE_EVERY: Duration = Duration::from_millis(5);
+/// Bindings in one job: as many as share a group commit well.
+const BINDINGS_MAX: usize = 128;
+
+/// Offers that are ours for the moment.
+#[derive(Debug, Default)]
+pub(crate) struct OfferBook {
+    offers: BTreeMap<OfferId, KernelOffer>,
+    ended: bool,
+    asked_at: Option<Instant>,
+    /// Offers came, or something else that makes a cycle worthwhile, since the last cycle.
+    last_cycle: Option<Instant>,
+}
+
+impl OfferBook {
+    pub fn put(&mut self, offer: KernelOffer) {
+        self.offers.insert(offer.id.clone(), offer);
+    }
+
+    pub fn remove(&mut self, id: &OfferId) {
+        self.offers.remove(id);
+    }
+
+    pub fn clear(&mut self) {
+        *self = OfferBook::default();
+    }
+
+    /// The subscription is over.
+    pub fn end(&mut self) {
+        self.ended = true;
+    }
+
+    pub fn ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Offers were asked for.
+    pub fn asked(&mut self, now: Instant) {
+        self.asked_at = Some(now);
+    }
+
+    /// Takes out the offers of these roles.
+    pub fn take_of_roles(&mut self, roles: &BTreeSet<Arc<str>>) -> Vec<OfferId> {
+        let ids: Vec<OfferId> =
+            self.offers.values().filter(|o| roles.contains(o.role.as_str())).map(|o| o.id.clone()).collect();
+        ids.iter().for_each(|id| self.remove(id));
+        ids
+    }
+}
+
+/// Offers of one agent in one role, joined.
+struct Group {
+    ids: Vec<OfferId>,
+    agent_id: AgentId,
+    resources: Resources,
+    executor_runs: bool,
+}
+
+impl Runner {
+    /// Runs a cycle if there is something to decide.
+    pub(crate) fn place(&mut self, now: Instant) {
+        if self.framework_id.is_none() || self.pods.waiting.is_empty() {
+            return;
+        }
+        if self.offers.last_cycle.is_some_and(|at| now < at + CYCLE_EVERY) {
+            return;
+        }
+        let none_came = self.offers.asked_at.is_none_or(|at| now >= at + NO_OFFER_AFTER);
+        if self.offers.offers.is_empty() && !none_came {
+            return;
+        }
+        let pending = self.pending(now);
+        if pending.is_empty() {
+            return;
+        }
+        self.offers.last_cycle = Some(now);
+        let (groups, offers) = self.group_offers();
+        self.fill_siblings(&pending);
+        let decisions = schedule(&pending, &offers, &self.machines.snapshot);
+        self.carry_out(now, &pending, groups, &offers, decisions);
+    }
+
+    fn group_offers(&self) -> (Vec<Group>, Vec<Offer>) {
+        let mut groups: BTreeMap<(&str, usize), Group> = BTreeMap::new();
+        for offer in self.offers.offers.values() {
+            let Some(machine) = self.nodes.node_of(&offer.agent_id).and_then(|n| self.machines.index(n)) else {
+                continue;
+            };
+            let runs = offer.executor_ids.iter().any(|id| id.as_str() == EXECUTOR_ID);
+            let group = groups.entry((offer.role.as_str(), machine)).or_insert_with(|| Group {
+                ids: Vec::new(),
+                agent_id: offer.agent_id.clone(),
+                resources: Resources::new(),
+                executor_runs: runs,
+            });
+            group.ids.push(offer.id.clone());
+            group.resources += &offer.resources;
+            group.executor_runs |= runs;
+        }
+        let mut roles: BTreeMap<&str, Arc<str>> = BTreeMap::new();
+        let mut offers = Vec::with_capacity(groups.len());
+        for ((role, machine), group) in &groups {
+            let mut free = amounts(&group.resources);
+            if !group.executor_runs {
+                free.subtract(&executor_share());
+            }
+            let role = roles.entry(role).or_insert_with(|| Arc::from(*role)).clone();
+            offers.push(Offer { machine: *machine, role, free });
+        }
+        (groups.into_values().collect(), offers)
+    }
+
+    fn fill_siblings(&mut self, pending: &[PendingPod]) {
+        let owners: BTreeSet<Arc<str>> = pending.iter().filter_map(|p| p.owner.clone()).collect();
+        let mut all = BTreeMap::new();
+        for owner in owners {
+            let mut siblings: Siblings = self
+                .pods
+                .siblings_of(&owner)
+                .filter_map(|(node, count)| Some((self.machines.index(node)?, count)))
+                .collect();
+            siblings.sort_unstable();
+            all.insert(owner, siblings);
+        }
+        self.machines.snapshot.siblings = all;
+    }
+
+    fn carry_out(
+        &mut self,
+        now: Instant,
+        pending: &[PendingPod],
+        mut groups: Vec<Group>,
+        offers: &[Offer],
+        decisions: Vec<Decision>,
+    ) {
+        let mut placed: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        let mut unfit_roles: BTreeSet<Arc<str>> = BTreeSet::new();
+        for decision in decisions {
+            let pod = &pending[decision.pod];
+            match decision.outcome {
+                Outcome::Place { offer } => placed.entry(offer).or_default().push(decision.pod),
+                Outcome::Wait(report) => {
+                    unfit_roles.insert(pod.role.clone());
+                    self.rest(now, pod, &report);
+                }
+            }
+        }
+        let mut calls = Vec::new();
+        let mut launched = Vec::new();
+        let time = super::now_seconds();
+        for (at, pods) in placed {
+            let group = &mut groups[at];
+            let node: Box<str> = self.machines.snapshot.machines[offers[at].machine].node.name().into();
+            let tasks = self.tasks(time, group, &node, pods.iter().map(|p| &pending[*p]), &mut launched);
+            if tasks.is_empty() {
+                continue;
+            }
+            group.ids.iter().for_each(|id| self.offers.remove(id));
+            calls.push(Call::Accept {
+                offer_ids: std::mem::take(&mut group.ids),
+                operations: vec![Operation::Launch { tasks }],
+                filters: Filters { refuse: Duration::ZERO },
+            });
+        }
+        self.launch(calls, launched);
+        self.decline_unfit(&unfit_roles);
+    }
+
+    /// Offers that are left over although Pods of their role wait are of no use to them.
+    fn decline_unfit(&mut self, roles: &BTreeSet<Arc<str>>) {
+        if roles.is_empty() {
+            return;
+        }
+        let offer_ids = self.offers.take_of_roles(roles);
+        if !offer_ids.is_empty() {
+            self.call(Call::Decline { offer_ids, filters: Filters { refuse: REFUSE_UNFIT } });
+        }
+    }
+
+    /// The tasks for one group of offers. A Pod whose resources cannot be found after all (of odd sizes, or reserved in
+    /// ways that do not fit) goes on waiting.
+    fn tasks<'p>(
+        &mut self,
+        time: i64,
+        group: &Group,
+        node: &str,
+        pods: impl Iterator<Item = &'p PendingPod>,
+        launched: &mut Vec<Launched>,
+    ) -> Vec<TaskInfo> {
+        let executor = executor_info();
+        let mut left = group.resources.clone();
+        if !group.executor_runs {
+            let Some(share) = left.find(&executor.resources) else { return Vec::new() };
+            left.remove_all(&share);
+        }
+        let mut tasks = Vec::new();
+        for pod in pods {
+            let Some(resources) = left.find(&kernel_resources(&pod.shape.charge())) else { continue };
+            let Some(state) = self.pods.by_uid.get_mut(&pod.uid) else { continue };
+            let Some(bytes) = writes::bound_pod(&state.row.object.bytes, node, time) else { continue };
+            left.remove_all(&resources);
+            let row = state.row.clone();
+            state.task = Task::Promised;
+            state.agent_id = Some(group.agent_id.clone());
+            state.occupies.get_or_insert_with(|| {
+                self.machines.occupy(node, &row);
+                node.into()
+            });
+            self.pods.waiting.remove(&pod.uid);
+            tasks.push(TaskInfo {
+                name: pod.key.name.to_string(),
+                task_id: TaskId::from(&*pod.uid),
+                agent_id: group.agent_id.clone(),
+                resources,
+                executor: Some(executor.clone()),
+                command: None,
+                kill_grace: None,
+                max_completion_time: None,
+                data: bytes.clone(),
+                labels: Labels::default()
+                    .with("io.kubernetes.pod.namespace", &pod.key.namespace)
+                    .with("io.kubernetes.pod.name", &pod.key.name),
+                extra: Bytes::new(),
+            });
+            launched.push(Launched {
+                uid: pod.uid.clone(),
+                agent_id: group.agent_id.clone(),
+                node: node.into(),
+                taken: true,
+                bytes,
+                revision: row.revision,
+                was_bound: row.node.is_some(),
+            });
+        }
+        tasks
+    }
+
+    fn launch(&mut self, calls: Vec<Call>, mut launched: Vec<Launched>) {
+        let Some(caller) = self.caller.as_ref().filter(|_| !calls.is_empty()) else { return };
+        let sizes: Vec<usize> = calls
+            .iter()
+            .map(|call| match call {
+                Call::Accept { operations, .. } => match &operations[0] {
+                    Operation::Launch { tasks } => tasks.len(),
+                    _ => 0,
+                },
+                _ => 0,
+            })
+            .collect();
+        let taken = caller.call_all(calls);
+        self.jobs.start(async move {
+            let taken = taken.await.unwrap_or_default();
+            // Launches are in the order of the calls that carry them.
+            let mut pods = launched.iter_mut();
+            for (call, size) in sizes.into_iter().enumerate() {
+                let ok = taken.get(call).copied().unwrap_or(false);
+                pods.by_ref().take(size).for_each(|pod| pod.taken = ok);
+            }
+            Done::Launched(launched)
+        });
+    }
+
+    /// Takes the report of a job.
+    pub(crate) fn finish(&mut self, done: Done) {
+        match done {
+            Done::Nothing => {}
+            Done::Launched(launched) => self.bind(launched),
+            Done::Bound(bound) => bound.into_iter().for_each(|b| self.was_bound(b)),
+            Done::NodeWritten { name, result } => self.node_written(&name, result),
+            Done::Settled { uid, result } => self.settled(&uid, result),
+        }
+    }
+
+    /// Kernel first, then bind: what was taken and not refused since is written.
+    fn bind(&mut self, launched: Vec<Launched>) {
+        let mut to_bind = Vec::with_capacity(launched.len());
+        for launch in launched {
+            let Some(state) = self.pods.by_uid.get_mut(&launch.uid) else {
+                self.kill(&launch.uid, Some(launch.agent_id), Some(0));
+                continue;
+            };
+            if state.task != Task::Promised {
+                // An update was faster: it was refused, or it runs and has been bound by that.
+                continue;
+            }
+            if !launch.taken {
+                self.unpromise(&launch.uid);
+            } else if launch.was_bound {
+                state.task = Task::Known;
+                self.kill_if_deleted(&launch.uid);
+            } else {
+                to_bind.push(launch);
+            }
+        }
+        let mut to_bind = to_bind.into_iter().peekable();
+        while to_bind.peek().is_some() {
+            let chunk: Vec<Launched> = to_bind.by_ref().take(BINDINGS_MAX).collect();
+            let keys: Vec<_> = chunk
+                .iter()
+                .filter_map(|l| self.pods.by_uid.get(&l.uid).map(|p| p.row.clone()))
+                .collect();
+            let registry = self.registry.clone();
+            self.jobs.start(async move {
+                let each = chunk.into_iter().zip(keys).map(|(launch, row)| {
+                    let registry = &registry;
+                    async move {
+                        let result = writes::bind(registry, &row, &launch).await;
+                        Bound { uid: launch.uid, node: launch.node, result }
+                    }
+                });
+                Done::Bound(futures::future::join_all(each).await)
+            });
+        }
+    }
+
+    fn was_bound(&mut self, bound: Bound) {
+        let Some(state) = self.pods.by_uid.get_mut(&bound.uid) else { return };
+        match bound.result {
+            Ok(()) => {
+                if state.task == Task::Promised {
+                    state.task = Task::Known;
+                }
+                state.told = None;
+                state.retry = Default::default();
+                let header = state.row.header();
+                let about = Target::of(served("", "pods"), header);
+                let message = format!("Successfully assigned {} to {}", about.key, bound.node);
+                self.events.tell(EventNote {
+                    about,
+                    warning: false,
+                    reason: "Scheduled",
+                    message,
+                    component: shim_core::scheduler::NAME,
+                });
+                self.kill_if_deleted(&bound.uid);
+            }
+            Err(BindError::Obsolete) => {
+                let agent = state.agent_id.clone();
+                self.kill(&bound.uid, agent, Some(0));
+            }
+            Err(BindError::Later(status)) => {
+                // The promise stands: the kernel runs the task. Asking the kernel again makes the binding again.
+                tracing::warn!(%status, uid = %bound.uid, "binding not written yet");
+                state.task = Task::Asked;
+            }
+        }
+    }
+
+    /// A launch came to nothing: the Pod is pending again.
+    pub(crate) fn unpromise(&mut self, uid: &str) {
+        let Some(state) = self.pods.by_uid.get_mut(uid) else { return };
+        state.task = Task::None;
+        state.agent_id = None;
+        self.occupy(uid);
+        self.pods.sort_in(uid);
+    }
+
+    /// A Pod found no place: it rests, and is told why.
+    fn rest(&mut self, now: Instant, pod: &PendingPod, report: &Report) {
+        let Some(state) = self.pods.by_uid.get_mut(&pod.uid) else { return };
+        let patient = report.waits_for_offer() && now < state.waiting_since + TELL_NO_OFFER_AFTER;
+        if patient {
+            state.rest_until = Some(now + NO_OFFER_AFTER);
+            return;
+        }
+        let rest = state.retry.failed();
+        state.rest_until = Some(now + Duration::from_secs(u64::try_from(rest).unwrap_or(1)));
+        if pod.bound_to.is_some() {
+            return;
+        }
+        let message = report.to_string();
+        if state.told.as_deref() == Some(message.as_str()) {
+            return;
+        }
+        state.told = Some(message.clone());
+        let about = Target::of(served("", "pods"), state.row.header());
+        self.events.tell(EventNote {
+            about,
+            warning: true,
+            reason: "FailedScheduling",
+            message: message.clone(),
+            component: shim_core::scheduler::NAME,
+        });
+        let (registry, key) = (self.registry.clone(), pod.key.clone());
+        self.jobs.start(async move {
+            writes::note_unschedulable(&registry, &key, &message).await;
+            Done::Nothing
+        });
+    }
+}
+
+/// Amounts as the kernel counts them: memory and storage in MiB, rounded up to what it can express.
+fn kernel_resources(charge: &Amounts) -> Resources {
+    let mib = |bytes: i64| {
+        let thousandths = (i128::from(bytes) * 1000 + (1 << 20) - 1) >> 20;
+        Scalar(i64::try_from(thousandths).unwrap_or(i64::MAX))
+    };
+    let mut all = vec![
+        Resource::scalar("cpus", Scalar(charge.cpu_milli)),
+        Resource::scalar("mem", mib(charge.memory)),
+        Resource::scalar("disk", mib(charge.ephemeral)),
+    ];
+    for (name, amount) in &charge.others {
+        let name = match &**name {
+            "catamaran.dev/gpu" => "gpus",
+            other => other.strip_prefix("catamaran.dev/").unwrap_or(other),
+        };
+        all.push(Resource::scalar(name, Scalar::from_units(*amount)));
+    }
+    all.into_iter().filter(|r| !r.value.is_nothing()).collect()
+}

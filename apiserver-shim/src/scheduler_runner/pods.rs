@@ -1,0 +1,442 @@
+//! Pods as the scheduler framework keeps them: which wait, which have a task, which are to be killed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use kernel_model::{
+    executor::ExecutorInfo,
+    ids::{AgentId, ExecutorId, TaskId},
+    scheduler::Call,
+};
+use shim_core::rows::{Key, Pod};
+use shim_core::scheduler::{PendingPod, Retry};
+
+use super::Runner;
+use crate::object::Object;
+use crate::pod_rows::PodRows;
+use crate::watch_cache::{ChangeKind, Delivery, Watcher};
+
+/// How long after a kill without effect it is sent again.
+const KILL_AGAIN: Duration = Duration::from_secs(15);
+/// How long after a question about a task without an answer it is asked again.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
+
+/// What is known of a Pod's task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Task {
+    /// There is none: a Pod without a node waits for one; a Pod with a node must be launched there.
+    None,
+    /// It is bound, and the kernel has been asked whether it has a task.
+    Asked,
+    /// A launch is on its way, or accepted and not bound yet.
+    Promised,
+    /// The kernel knows it.
+    Known,
+}
+
+/// One Pod.
+#[derive(Debug)]
+pub(crate) struct PodState {
+    pub row: Arc<Pod>,
+    pub task: Task,
+    /// Where the task is, if it is known.
+    pub agent_id: Option<AgentId>,
+    /// The node that it occupies in `Machines`.
+    pub occupies: Option<Box<str>>,
+    pub retry: Retry,
+    pub rest_until: Option<Instant>,
+    pub waiting_since: Instant,
+    /// The reason that was told last.
+    pub told: Option<String>,
+    killed: Option<(Instant, i64)>,
+    asked_at: Option<Instant>,
+}
+
+impl PodState {
+    /// Whether it needs a launch.
+    pub fn needs_launch(&self) -> bool {
+        self.task == Task::None && !self.row.phase.is_terminal() && self.row.deletion.is_none() && {
+            self.row.node.is_some() || self.row.wants_node()
+        }
+    }
+}
+
+/// All Pods that have not ended for good.
+#[derive(Debug)]
+pub(crate) struct PodBook {
+    pub rows: PodRows,
+    pub by_uid: BTreeMap<Box<str>, PodState>,
+    /// Those that need a launch.
+    pub waiting: BTreeSet<Box<str>>,
+    /// Where Pods of a controller are: node and count.
+    siblings: BTreeMap<Box<str>, BTreeMap<Box<str>, u32>>,
+    namespaces_waiting: BTreeMap<Arc<str>, usize>,
+}
+
+impl PodBook {
+    pub fn new(rows: PodRows) -> Self {
+        PodBook {
+            rows,
+            by_uid: BTreeMap::new(),
+            waiting: BTreeSet::new(),
+            siblings: BTreeMap::new(),
+            namespaces_waiting: BTreeMap::new(),
+        }
+    }
+
+    /// Puts a Pod into the set of those that need a launch, or takes it out.
+    pub fn sort_in(&mut self, uid: &str) {
+        let needs = self.by_uid.get(uid).is_some_and(PodState::needs_launch);
+        if needs {
+            self.waiting.insert(uid.into());
+        } else {
+            self.waiting.remove(uid);
+        }
+    }
+
+    /// Roles that have a Pod which needs a launch and does not rest. Filled by [`Runner::count_demand`].
+    pub fn demand(&self, _now: Instant) -> BTreeSet<Arc<str>> {
+        self.namespaces_waiting.keys().cloned().collect()
+    }
+
+    /// Where the Pods of a controller are.
+    pub fn siblings_of(&self, owner: &str) -> impl Iterator<Item = (&str, u32)> {
+        self.siblings.get(owner).into_iter().flatten().map(|(node, count)| (&**node, *count))
+    }
+
+    fn note_sibling(&mut self, row: &Pod, node: &str, here: bool) {
+        let Some(owner) = row.controller_uid() else { return };
+        let nodes = self.siblings.entry(owner.into()).or_default();
+        let count = nodes.entry(node.into()).or_default();
+        *count = if here { *count + 1 } else { count.saturating_sub(1) };
+        if *count == 0 {
+            nodes.remove(node);
+            if nodes.is_empty() {
+                self.siblings.remove(owner);
+            }
+        }
+    }
+}
+
+impl Runner {
+    /// The next batch of a watcher; a watcher that lags begins anew.
+    pub(crate) fn next_deliveries(
+        &mut self,
+        which: fn(&mut super::Watches) -> &mut Watcher,
+        plural: &str,
+    ) -> Option<Vec<Delivery>> {
+        match which(&mut self.watch).poll(super::DELIVERIES_MAX) {
+            Ok(batch) if batch.deliveries.is_empty() => None,
+            Ok(batch) => Some(batch.deliveries),
+            Err(_) => {
+                let resource = shim_core::controllers::served("", plural);
+                let from = crate::watch_cache::WatchFrom::Start;
+                let fresh = self.registry.watch(resource, from, crate::selection::Selection::everything());
+                *which(&mut self.watch) = fresh.ok()?;
+                if plural == "pods" {
+                    self.forget_gone_pods();
+                }
+                Some(Vec::new())
+            }
+        }
+    }
+
+    /// After a lag: Pods that went unseen.
+    fn forget_gone_pods(&mut self) {
+        let cache = self.registry.cache(shim_core::controllers::served("", "pods")).clone();
+        let gone = |row: &Pod| {
+            let header = row.header();
+            cache.get(&header.namespace, &header.name).is_none_or(|o| o.header().uid != header.uid)
+        };
+        let uids: Vec<Box<str>> =
+            self.pods.by_uid.iter().filter(|(_, p)| gone(&p.row)).map(|(uid, _)| uid.clone()).collect();
+        uids.iter().for_each(|uid| self.pod_gone(uid));
+    }
+
+    pub(crate) fn drain_pods(&mut self) {
+        while let Some(deliveries) = self.next_deliveries(|w| &mut w.pods, "pods") {
+            for delivery in deliveries {
+                if delivery.kind == ChangeKind::Deleted {
+                    self.pod_gone(&delivery.object.header().uid);
+                    self.pods.rows.forget(&delivery.object.header().uid);
+                } else {
+                    self.pod_changed(&delivery.object);
+                }
+            }
+        }
+        self.count_demand();
+    }
+
+    fn count_demand(&mut self) {
+        let now = Instant::now();
+        let mut counts: BTreeMap<Arc<str>, usize> = BTreeMap::new();
+        for uid in &self.pods.waiting {
+            let Some(pod) = self.pods.by_uid.get(uid) else { continue };
+            if pod.rest_until.is_none_or(|until| until <= now) {
+                let namespace = &pod.row.header().namespace;
+                *counts.entry(self.roles.of(namespace)).or_default() += 1;
+            }
+        }
+        self.pods.namespaces_waiting = counts;
+    }
+
+    fn pod_changed(&mut self, object: &Object) {
+        let row = self.pods.rows.of(object);
+        let uid: Box<str> = row.uid().into();
+        let Some(state) = self.pods.by_uid.get_mut(&uid) else {
+            if !row.phase.is_terminal() {
+                self.pod_came(uid, row);
+            }
+            return;
+        };
+        if row.revision < state.row.revision {
+            return;
+        }
+        let before = std::mem::replace(&mut state.row, row.clone());
+        let bound_now = before.node.is_none() && row.node.is_some() && state.task == Task::None;
+        if bound_now {
+            // Somebody else bound it: it may have a task that we do not know of yet.
+            state.task = Task::Asked;
+        }
+        self.occupy(&uid);
+        self.pods.sort_in(&uid);
+        if bound_now {
+            self.ask(&uid);
+        }
+        let spec_changed = before.header().generation != row.header().generation
+            || before.header().labels != row.header().labels;
+        if spec_changed && row.node.is_some() && row.deletion.is_none() {
+            self.tell_executor(&uid, object);
+        }
+        self.kill_if_deleted(&uid);
+    }
+
+    fn pod_came(&mut self, uid: Box<str>, row: Arc<Pod>) {
+        let task = if row.node.is_some() { Task::Asked } else { Task::None };
+        let state = PodState {
+            row,
+            task,
+            agent_id: None,
+            occupies: None,
+            retry: Retry::default(),
+            rest_until: None,
+            waiting_since: Instant::now(),
+            told: None,
+            killed: None,
+            asked_at: None,
+        };
+        self.pods.by_uid.insert(uid.clone(), state);
+        self.occupy(&uid);
+        self.pods.sort_in(&uid);
+        if task == Task::Asked {
+            self.ask(&uid);
+        }
+        self.kill_if_deleted(&uid);
+    }
+
+    /// Brings what the Pod occupies in line with its row.
+    pub(crate) fn occupy(&mut self, uid: &str) {
+        let Some(state) = self.pods.by_uid.get_mut(uid) else { return };
+        let row = state.row.clone();
+        // A promise occupies its node before the binding is written.
+        let promised = (state.task == Task::Promised).then(|| state.occupies.clone()).flatten();
+        let wanted = if row.phase.is_terminal() { None } else { row.node.clone().or(promised) };
+        let before = std::mem::replace(&mut state.occupies, wanted.clone());
+        if before == wanted {
+            return;
+        }
+        if let Some(node) = before {
+            self.machines.vacate(&node, &row);
+            self.pods.note_sibling(&row, &node, false);
+            self.room_was_made();
+        }
+        if let Some(node) = wanted {
+            self.machines.occupy(&node, &row);
+            self.pods.note_sibling(&row, &node, true);
+        }
+    }
+
+    /// Something ended or grew: Pods that rest may fit now.
+    pub(crate) fn room_was_made(&mut self) {
+        for uid in &self.pods.waiting {
+            if let Some(pod) = self.pods.by_uid.get_mut(uid) {
+                pod.rest_until = None;
+            }
+        }
+    }
+
+    fn pod_gone(&mut self, uid: &str) {
+        let Some(mut state) = self.pods.by_uid.remove(uid) else { return };
+        self.pods.waiting.remove(uid);
+        if let Some(node) = state.occupies.take() {
+            self.machines.vacate(&node, &state.row);
+            self.pods.note_sibling(&state.row, &node, false);
+            self.room_was_made();
+        }
+        if matches!(state.task, Task::Known | Task::Promised) && !state.row.phase.is_terminal() {
+            // Removed by force, or its node told of its end through the update that removed it: then this does nothing.
+            self.kill(uid, state.agent_id, Some(0));
+        }
+    }
+
+    /// Kills the task of a Pod that is being deleted, once for each shortening of its grace.
+    pub(crate) fn kill_if_deleted(&mut self, uid: &str) {
+        let Some(state) = self.pods.by_uid.get_mut(uid) else { return };
+        if state.row.deletion.is_none() || state.task != Task::Known || state.row.phase.is_terminal() {
+            return;
+        }
+        let grace = state.row.header().deletion_grace_period_seconds.unwrap_or(30);
+        if state.killed.is_some_and(|(_, sent)| sent <= grace) {
+            return;
+        }
+        state.killed = Some((Instant::now(), grace));
+        let agent = state.agent_id.clone();
+        self.kill(uid, agent, Some(grace));
+    }
+
+    pub(crate) fn kill(&mut self, uid: &str, agent_id: Option<AgentId>, grace_seconds: Option<i64>) {
+        let grace = grace_seconds.map(|s| Duration::from_secs(u64::try_from(s).unwrap_or(0)));
+        self.call(Call::Kill { task_id: TaskId::from(uid), agent_id, grace });
+    }
+
+    pub(crate) fn repeat_kills(&mut self, now: Instant) {
+        let again: Vec<Box<str>> = self
+            .pods
+            .by_uid
+            .iter()
+            .filter(|(_, p)| {
+                let patience = |grace: i64| KILL_AGAIN + Duration::from_secs(u64::try_from(grace).unwrap_or(0));
+                p.killed.is_some_and(|(at, grace)| now >= at + patience(grace))
+            })
+            .map(|(uid, _)| uid.clone())
+            .collect();
+        for uid in again {
+            if let Some(state) = self.pods.by_uid.get_mut(&uid) {
+                state.killed = None;
+            }
+            self.kill_if_deleted(&uid);
+        }
+    }
+
+    /// Asks the kernel what it knows of a Pod's task.
+    fn ask(&mut self, uid: &str) {
+        let Some(question) = self.question(uid) else { return };
+        self.call(Call::Reconcile { tasks: vec![question] });
+    }
+
+    fn question(&mut self, uid: &str) -> Option<(TaskId, Option<AgentId>)> {
+        self.framework_id.as_ref()?;
+        let state = self.pods.by_uid.get_mut(uid)?;
+        state.asked_at = Some(Instant::now());
+        let agent = state.agent_id.clone().or_else(|| self.nodes.agent_of(state.row.node.as_deref()?));
+        Some((TaskId::from(uid), agent))
+    }
+
+    /// After a subscription: asks for everything that the kernel has, and for every Pod that is bound.
+    pub(crate) fn reconcile_everything(&mut self) {
+        self.call(Call::Reconcile { tasks: Vec::new() });
+        let bound: Vec<Box<str>> = self
+            .pods
+            .by_uid
+            .iter_mut()
+            .filter(|(_, p)| p.row.node.is_some() || p.task != Task::None)
+            .map(|(uid, p)| {
+                p.task = Task::Asked;
+                uid.clone()
+            })
+            .collect();
+        bound.iter().for_each(|uid| self.pods.sort_in(uid));
+        let questions: Vec<_> = bound.iter().filter_map(|uid| self.question(uid)).collect();
+        if !questions.is_empty() {
+            self.call(Call::Reconcile { tasks: questions });
+        }
+    }
+
+    /// Asks again for what was not answered.
+    pub(crate) fn repeat_questions(&mut self, now: Instant) {
+        let again: Vec<Box<str>> = self
+            .pods
+            .by_uid
+            .iter()
+            .filter(|(_, p)| p.task == Task::Asked && p.asked_at.is_none_or(|at| now >= at + ASK_AGAIN))
+            .map(|(uid, _)| uid.clone())
+            .collect();
+        let questions: Vec<_> = again.iter().filter_map(|uid| self.question(uid)).collect();
+        if !questions.is_empty() {
+            self.call(Call::Reconcile { tasks: questions });
+        }
+    }
+
+    /// Sends the Pod as it is now to the executor that runs it.
+    fn tell_executor(&mut self, uid: &str, object: &Object) {
+        let Some(state) = self.pods.by_uid.get(uid) else { return };
+        let agent = state.agent_id.clone();
+        let agent = agent.or_else(|| self.nodes.agent_of(state.row.node.as_deref()?));
+        let Some(agent_id) = agent else { return };
+        let mut data = Vec::with_capacity(object.bytes().len() + 10);
+        data.extend_from_slice(b"{\"pod\":");
+        data.extend_from_slice(object.bytes());
+        data.push(b'}');
+        let executor_id = ExecutorId::from(EXECUTOR_ID);
+        self.call(Call::Message { agent_id, executor_id, data: data.into() });
+    }
+
+    /// The Pods to decide about, in order.
+    pub(crate) fn pending(&self, now: Instant) -> Vec<PendingPod> {
+        let mut pending: Vec<PendingPod> = self
+            .pods
+            .waiting
+            .iter()
+            .filter_map(|uid| Some((uid, self.pods.by_uid.get(uid)?)))
+            .filter(|(_, pod)| pod.rest_until.is_none_or(|until| until <= now))
+            .map(|(uid, pod)| PendingPod {
+                key: Key::of(pod.row.header()),
+                uid: uid.clone(),
+                shape: pod.row.shape.clone(),
+                role: self.roles.of(&pod.row.header().namespace),
+                owner: pod.row.controller_uid().map(Arc::from),
+                bound_to: pod.row.node.clone(),
+                created: pod.row.created,
+            })
+            .collect();
+        shim_core::scheduler::in_order(&mut pending);
+        pending
+    }
+}
+
+/// The executor that carries the Pods of an agent.
+pub(crate) const EXECUTOR_ID: &str = "kubelet";
+
+/// Its description: nothing in it depends on configuration, so that an upgrade is no other executor.
+pub(crate) fn executor_info() -> ExecutorInfo {
+    use kernel_model::{
+        executor::{CommandInfo, ExecutorKind, RESPAWN_LABEL},
+        labels::Labels,
+        resources::{Resource, Resources, Scalar},
+    };
+    use super::node_projection::{EXECUTOR_CPU_MILLI, EXECUTOR_MEM_MIB};
+    let resources: Resources = [
+        Resource::scalar("cpus", Scalar(EXECUTOR_CPU_MILLI)),
+        Resource::scalar("mem", Scalar::from_units(EXECUTOR_MEM_MIB)),
+    ]
+    .into_iter()
+    .collect();
+    ExecutorInfo {
+        kind: ExecutorKind::Custom,
+        executor_id: ExecutorId::from(EXECUTOR_ID),
+        framework_id: None,
+        command: Some(CommandInfo {
+            shell: true,
+            value: Some("exec \"$CATAMARAN_BINARY\" executor".to_owned()),
+            ..CommandInfo::default()
+        }),
+        resources,
+        name: "kubelet".to_owned(),
+        source: "kubernetes".to_owned(),
+        data: bytes::Bytes::new(),
+        shutdown_grace: None,
+        labels: Labels::default().with(RESPAWN_LABEL, "true"),
+        extra: bytes::Bytes::new(),
+    }
+}

@@ -1,0 +1,215 @@
+//! Writes of the scheduler framework: bindings, statuses, removals. Hot paths compare and swap on the revision at hand and
+//! fall back to reading anew only when somebody was faster.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use shim_core::controllers::{Condition, pod_status, served, set_condition};
+use shim_core::rows::{Key, Pod, rfc3339};
+use shim_model::access;
+use shim_model::status::Status;
+use store::{Condition as Precondition, Revision, Txn, TxnOutcome};
+
+use super::jobs::{BindError, Launched};
+use crate::deletion::DeleteOptions;
+use crate::object::encode;
+use crate::registry::{Registry, of_store, store_key};
+
+/// How often a write that the store could not take is tried again before it is left to whoever asks next.
+const TRIES_MAX: u32 = 5;
+/// The rest between two tries.
+const REST: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// The encoded Pod with its node and `PodScheduled`: what is launched and what is stored.
+pub(crate) fn bound_pod(bytes: &[u8], node: &str, now: i64) -> Option<Bytes> {
+    let mut pod: Value = serde_json::from_slice(bytes).ok()?;
+    set_bound(&mut pod, node, now);
+    Some(encode(&pod))
+}
+
+fn set_bound(pod: &mut Value, node: &str, now: i64) {
+    access::object_mut(pod, &["spec"]).insert("nodeName".to_owned(), json!(node));
+    let status = access::object_mut(pod, &["status"]);
+    let conditions = status.entry("conditions").or_insert_with(|| json!([]));
+    if let Some(list) = conditions.as_array_mut() {
+        let scheduled = |c: &Value| access::text(c, &["type"]) == "PodScheduled";
+        if list.iter().any(|c| scheduled(c) && access::text(c, &["status"]) == "True") {
+            return;
+        }
+        list.retain(|c| !scheduled(c));
+        list.push(json!({
+            "type": "PodScheduled", "status": "True",
+            "lastProbeTime": null, "lastTransitionTime": rfc3339(now),
+        }));
+    }
+}
+
+/// Writes a binding.
+pub(crate) async fn bind(registry: &Registry, row: &Pod, launch: &Launched) -> Result<(), BindError> {
+    let resource = served("", "pods");
+    let header = row.header();
+    let key = store_key(resource, &header.namespace, &header.name);
+    let txn = Txn::new()
+        .when(key.clone(), Precondition::ModRevision(Revision(launch.revision)))
+        .put(key, launch.bytes.clone());
+    match registry.store().txn(txn).await {
+        Ok(TxnOutcome::Committed { .. }) => Ok(()),
+        Ok(TxnOutcome::Conflict { .. }) => bind_anew(registry, row, &launch.node).await,
+        Err(error) => Err(BindError::Later(of_store(error))),
+    }
+}
+
+async fn bind_anew(registry: &Registry, row: &Pod, node: &str) -> Result<(), BindError> {
+    let header = row.header();
+    let obsolete = AtomicBool::new(false);
+    let found_obsolete = &obsolete;
+    let now = super::now_seconds();
+    let written = retried(|| {
+        registry.update_with(served("", "pods"), &header.namespace, &header.name, move |pod| {
+            let bound = access::text(pod, &["spec", "nodeName"]);
+            let useless = access::text(pod, &["metadata", "uid"]) != header.uid
+                || pod["metadata"]["deletionTimestamp"].is_string() && bound.is_empty()
+                || (!bound.is_empty() && bound != node);
+            found_obsolete.store(useless, Ordering::Relaxed);
+            if !useless {
+                set_bound(pod, node, now);
+            }
+            Ok(())
+        })
+    })
+    .await;
+    match written {
+        Ok(()) if obsolete.load(Ordering::Relaxed) => Err(BindError::Obsolete),
+        Ok(()) => Ok(()),
+        Err(status) if status.code == 404 => Err(BindError::Obsolete),
+        Err(status) => Err(BindError::Later(status)),
+    }
+}
+
+/// Tries a write again while the store has no answer.
+async fn retried<T, F>(mut write: impl FnMut() -> F) -> Result<(), Status>
+where
+    F: Future<Output = Result<T, Status>>,
+{
+    let mut tries = 0;
+    loop {
+        match write().await {
+            Ok(_) => return Ok(()),
+            Err(status) if status.code >= 500 && tries < TRIES_MAX => {
+                tries += 1;
+                tokio::time::sleep(REST * tries).await;
+            }
+            Err(status) => return Err(status),
+        }
+    }
+}
+
+/// Edits the Pod with this UID; a Pod that is gone is no failure.
+async fn edit(
+    registry: &Registry, key: &Key, uid: &str, change: impl Fn(&mut Value),
+) -> Result<(), Status> {
+    let change = &change;
+    let edited = retried(|| {
+        registry.update_with(served("", "pods"), &key.namespace, &key.name, move |pod| {
+            if access::text(pod, &["metadata", "uid"]) == uid {
+                change(pod);
+            }
+            Ok(())
+        })
+    })
+    .await;
+    match edited {
+        Err(status) if status.code == 404 => Ok(()),
+        other => other,
+    }
+}
+
+/// Writes the binding that a crash cut off.
+pub(crate) async fn bind_found(registry: &Registry, key: &Key, uid: &str, node: &str) -> Result<(), Status> {
+    let now = super::now_seconds();
+    edit(registry, key, uid, |pod| {
+        if access::text(pod, &["spec", "nodeName"]).is_empty() {
+            set_bound(pod, node, now);
+        }
+    })
+    .await
+}
+
+/// Stores the node's word on a Pod.
+pub(crate) async fn write_status(registry: &Registry, key: &Key, uid: &str, from_node: &Value) -> Result<(), Status> {
+    let resource = served("", "pods");
+    // One comparison instead of a read-modify-write, as long as nobody else writes to the Pod.
+    if let Some(current) = registry.peek(resource, &key.namespace, &key.name).filter(|o| o.header().uid == uid) {
+        let mut value: Value = serde_json::from_slice(current.bytes()).unwrap_or_default();
+        let merged = pod_status::merge(&value["status"], from_node);
+        if value["status"] == merged {
+            return Ok(());
+        }
+        value["status"] = merged;
+        let store_key = store_key(resource, &key.namespace, &key.name);
+        let txn = Txn::new()
+            .when(store_key.clone(), Precondition::ModRevision(Revision(current.revision)))
+            .put(store_key, encode(&value));
+        if let Ok(TxnOutcome::Committed { .. }) = registry.store().txn(txn).await {
+            return Ok(());
+        }
+    }
+    edit(registry, key, uid, |pod| {
+        let merged = pod_status::merge(&pod["status"], from_node);
+        pod["status"] = merged;
+    })
+    .await
+}
+
+/// Marks a Pod as ended.
+pub(crate) async fn end(
+    registry: &Registry, key: &Key, uid: &str, succeeded: bool, reason: &str, message: &str,
+) -> Result<(), Status> {
+    let now = rfc3339(super::now_seconds());
+    let phase = if succeeded { "Succeeded" } else { "Failed" };
+    edit(registry, key, uid, |pod| {
+        if !matches!(access::text(pod, &["status", "phase"]), "Succeeded" | "Failed") {
+            pod["status"] = pod_status::ended(&pod["status"], phase, reason, message, &now);
+        }
+    })
+    .await
+}
+
+/// Removes a Pod that is being deleted and has ended; its finalizers may hold it longer.
+pub(crate) async fn remove(registry: &Registry, key: &Key, uid: &str) -> Result<(), Status> {
+    let options =
+        DeleteOptions { grace_period_seconds: Some(0), uid: Some(uid.to_owned()), ..DeleteOptions::default() };
+    let removed =
+        retried(|| registry.delete(served("", "pods"), &key.namespace, &key.name, &options)).await;
+    match removed {
+        Err(status) if matches!(status.code, 404 | 409) => Ok(()),
+        other => other,
+    }
+}
+
+/// Says in a Pod's conditions why it waits.
+pub(crate) async fn note_unschedulable(registry: &Registry, key: &Key, message: &str) {
+    let now = super::now_seconds();
+    let noted = registry
+        .update_with(served("", "pods"), &key.namespace, &key.name, |pod| {
+            if !access::text(pod, &["spec", "nodeName"]).is_empty() {
+                // It was placed meanwhile.
+                return Ok(());
+            }
+            let status = &mut pod["status"];
+            let new = Condition { kind: "PodScheduled", status: "False", reason: "Unschedulable", message };
+            set_condition(status, &new, now, false);
+            // The words may change while the verdict stays.
+            for condition in access::list_mut(status, &["conditions"]).into_iter().flatten() {
+                if access::text(condition, &["type"]) == "PodScheduled" {
+                    condition["message"] = json!(message);
+                }
+            }
+            Ok(())
+        })
+        .await;
+    if let Err(status) = noted {
+        tracing::debug!(%status, %key, "reason not written");
+    }
+}
