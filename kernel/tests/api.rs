@@ -10,6 +10,8 @@ mod fake_agent;
 mod operators;
 #[path = "api/scheduling.rs"]
 mod scheduling;
+#[path = "api/tls.rs"]
+mod tls;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 

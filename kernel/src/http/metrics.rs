@@ -93,8 +93,8 @@ fn gauges(master: &Master) -> Vec<(String, f64)> {
         set(gauge_name(state), live.get(&state).copied().unwrap_or(0));
     }
     for name in RESOURCES {
-        let total: f64 = agents.iter().map(|a| amount(&a.info.resources, name)).sum();
-        let used: f64 = agents.iter().flat_map(|a| a.allocated.values()).map(|r| amount(r, name)).sum();
+        let total = agents.iter().fold(0.0, |sum, a| sum + amount(&a.info.resources, name));
+        let used = agents.iter().flat_map(|a| a.allocated.values()).fold(0.0, |sum, r| sum + amount(r, name));
         all.insert(format!("master/{name}_total"), total);
         all.insert(format!("master/{name}_used"), used);
         all.insert(format!("master/{name}_percent"), if total > 0.0 { used / total } else { 0.0 });
@@ -103,9 +103,10 @@ fn gauges(master: &Master) -> Vec<(String, f64)> {
 }
 
 /// How much of a scalar there is.
-pub(super) fn amount(resources: &Resources, name: &str) -> f64 {
+fn amount(resources: &Resources, name: &str) -> f64 {
     let amounts = resources.iter().filter(|r| &*r.name == name && !r.revocable);
-    amounts.map(|r| if let Value::Scalar(amount) = r.value { amount.as_f64() } else { 0.0 }).sum()
+    // Not `sum`, whose neutral element is -0.0 and would be shown.
+    amounts.fold(0.0, |sum, r| if let Value::Scalar(amount) = r.value { sum + amount.as_f64() } else { sum })
 }
 
 /// The machine; what cannot be read is left out.
