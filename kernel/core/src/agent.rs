@@ -86,7 +86,8 @@ pub const REGISTRATION_BACKOFF_MAX: Duration = Duration::from_secs(60);
 pub struct Agent {
     config: Config,
     link: Link,
-    frameworks: BTreeMap<FrameworkId, Framework>,
+    /// Values are boxed: a node of the map has room for eleven, and most agents have one.
+    frameworks: BTreeMap<FrameworkId, Box<Framework>>,
     /// Which executor a container is the run of.
     containers: BTreeMap<ContainerId, (FrameworkId, ExecutorId)>,
     streams: BTreeMap<TaskKey, Stream>,
@@ -99,14 +100,15 @@ pub struct Agent {
 /// A framework that has something on this agent.
 struct Framework {
     info: FrameworkInfo,
-    executors: BTreeMap<ExecutorId, Executor>,
-    tasks: BTreeMap<TaskId, Entry>,
+    executors: BTreeMap<ExecutorId, Box<Executor>>,
+    tasks: BTreeMap<TaskId, Box<Entry>>,
     /// The master ended it; only its executors' ends are awaited.
     ending: bool,
 }
 
 /// A task that the agent answers for, until its terminal update is acknowledged.
 struct Entry {
+    /// Without its executor's info, which is kept once for all tasks of the executor.
     task: Task,
     /// On which executor; `task.executor_id` is empty for command tasks.
     executor_id: ExecutorId,
@@ -285,8 +287,8 @@ impl Agent {
 }
 
 impl Framework {
-    fn new(info: FrameworkInfo) -> Self {
-        Self { info, executors: BTreeMap::new(), tasks: BTreeMap::new(), ending: false }
+    fn new(info: FrameworkInfo) -> Box<Self> {
+        Box::new(Self { info, executors: BTreeMap::new(), tasks: BTreeMap::new(), ending: false })
     }
 
     /// `state` for frameworks that know of partitions, LOST for the others.
@@ -295,7 +297,7 @@ impl Framework {
     }
 
     fn tasks_of(&self, executor_id: &ExecutorId) -> impl Iterator<Item = &Entry> {
-        self.tasks.values().filter(move |entry| entry.executor_id == *executor_id)
+        self.tasks.values().map(|entry| &**entry).filter(move |entry| entry.executor_id == *executor_id)
     }
 
     fn unfinished_tasks_of(&self, executor_id: &ExecutorId) -> Vec<TaskId> {

@@ -74,7 +74,7 @@ impl Agent {
                     started_at: at,
                     verdict: None,
                 };
-                framework.executors.insert(executor.info.executor_id.clone(), executor);
+                framework.executors.insert(executor.info.executor_id.clone(), Box::new(executor));
             }
             Record::ExecutorRemoved { framework_id, executor_id } => {
                 if let Some(framework) = self.frameworks.get_mut(&framework_id) {

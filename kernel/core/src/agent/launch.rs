@@ -29,7 +29,7 @@ impl Agent {
         now: Time,
         info: FrameworkInfo,
         executor: Option<ExecutorInfo>,
-        mut launch: Launch,
+        launch: Launch,
         launch_executor: bool,
         out: &mut Effects,
     ) {
@@ -41,9 +41,6 @@ impl Agent {
             return;
         }
         let executor = executor_of(&framework_id, executor, &launch);
-        if let Launch::Group(tasks) = &mut launch {
-            tasks.iter_mut().for_each(|task| task.executor = Some(executor.clone()));
-        }
         match self.why_not(&framework_id, &executor, launch_executor) {
             Some(why) => self.drop_launch(now, &framework_id, launch.tasks(), why, out),
             None => self.take_launch(now, &framework_id, executor, launch, out),
@@ -144,7 +141,8 @@ impl Agent {
             Launch::Task(task) => vec![task],
             Launch::Group(tasks) => tasks,
         };
-        for info in tasks {
+        for mut info in tasks {
+            info.executor = None;
             if framework.info.checkpoint {
                 out.persist(Record::Task {
                     framework_id: framework_id.clone(),
@@ -189,7 +187,7 @@ impl Agent {
                 at: now,
             });
         }
-        framework.executors.insert(executor.info.executor_id.clone(), executor);
+        framework.executors.insert(executor.info.executor_id.clone(), Box::new(executor));
     }
 
     /// Asks for the executor's present container to be started.
@@ -229,7 +227,9 @@ impl Agent {
         let Some(framework) = self.frameworks.get_mut(framework_id) else { return };
         let Some(executor) = framework.executors.get_mut(executor_id) else { return };
         let (Phase::Running, Some(connection)) = (executor.phase, executor.connection) else { return };
-        let mut waiting: Vec<&mut Entry> = framework
+        let info = (executor.info.kind != ExecutorKind::Command).then(|| executor.info.clone());
+        let told = |entry: &Entry| TaskInfo { executor: info.clone(), ..entry.task.info.clone() };
+        let mut waiting: Vec<&mut Box<Entry>> = framework
             .tasks
             .values_mut()
             .filter(|entry| entry.executor_id == *executor_id && !entry.delivered)
@@ -240,11 +240,11 @@ impl Agent {
         let mut rest = waiting.into_iter().peekable();
         while let Some(entry) = rest.next() {
             entry.delivered = true;
-            let mut tasks = vec![entry.task.info.clone()];
+            let mut tasks = vec![told(entry)];
             let mut kills = vec![(entry.task.info.task_id.clone(), entry.kill)];
             while let Some(next) = rest.next_if(|next| next.launch == entry.launch) {
                 next.delivered = true;
-                tasks.push(next.task.info.clone());
+                tasks.push(told(next));
                 kills.push((next.task.info.task_id.clone(), next.kill));
             }
             let event = match tasks.pop() {
@@ -286,7 +286,7 @@ impl Entry {
         launch: u64,
         grouped: bool,
         now: Time,
-    ) -> Self {
+    ) -> Box<Self> {
         let task = Task {
             framework_id,
             info,
@@ -296,7 +296,7 @@ impl Entry {
             statuses: Vec::new(),
             launched_at: now,
         };
-        Self { task, executor_id, launch, grouped, delivered: false, kill: None }
+        Box::new(Self { task, executor_id, launch, grouped, delivered: false, kill: None })
     }
 }
 

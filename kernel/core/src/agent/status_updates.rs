@@ -185,6 +185,10 @@ impl Agent {
             return;
         }
         stream.queue.pop_front();
+        if stream.queue.is_empty() {
+            // Most tasks have said all that they will say for long: their room is given back.
+            stream.queue = VecDeque::new();
+        }
         let checkpoint = stream.checkpoint;
         let over = stream.terminal && stream.queue.is_empty();
         self.timers.disarm(&Timer::Update(key.clone()));
@@ -219,6 +223,7 @@ impl super::Entry {
                 if self.task.statuses.len() == STATUSES_MAX {
                     self.task.statuses.remove(0);
                 }
+                self.task.statuses.reserve_exact(1);
                 self.task.statuses.push(status);
             }
         }
