@@ -17,12 +17,15 @@ impl World {
         self.frameworks.iter().all(|framework| framework.is_done() && framework.stream.is_some())
             && master.frameworks().all(|framework| framework.tasks.is_empty())
             && self.nodes.iter().all(|node| {
-                node.agent.as_ref().is_some_and(|agent| {
-                    agent.is_registered()
-                        && agent.undelivered().next().is_none()
-                        && agent.orphans().is_empty()
-                        && agent.view().iter().all(|f| f.executors.iter().all(|e| e.tasks.is_empty()))
-                }) && node.containers.values().all(|process| process.tasks.values().all(|ended| *ended))
+                let whole = |id| self.links.get(&id).is_some_and(|link| link.at_master && !link.cut);
+                node.link.is_some_and(whole)
+                    && node.agent.as_ref().is_some_and(|agent| {
+                        agent.is_registered()
+                            && agent.undelivered().next().is_none()
+                            && agent.orphans().is_empty()
+                            && agent.view().iter().all(|f| f.executors.iter().all(|e| e.tasks.is_empty()))
+                    })
+                    && node.containers.values().all(|process| process.tasks.values().all(|ended| *ended))
             })
     }
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use kernel_model::{
     executor::{CommandInfo, ExecutorInfo, ExecutorKind, RESPAWN_LABEL},
     framework::{FrameworkCapability, FrameworkInfo},
-    ids::{AgentId, FrameworkId, StreamId, TaskId},
+    ids::{AgentId, FrameworkId, StreamId, TaskId, UpdateId},
     labels::Labels,
     offer::{Filters, Offer},
     resources::Resources,
@@ -66,6 +66,8 @@ pub(crate) struct Item {
     kill_after: Option<Duration>,
     since: Time,
     asked: Time,
+    /// The latest update that was taken in: it may come again.
+    latest: Option<UpdateId>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,6 +138,7 @@ impl Framework {
             kill_after: (service || random.permille(100)).then(|| random.millis(1000, 30_000)),
             since: Time::default(),
             asked: Time::default(),
+            latest: None,
         };
         self.items.insert(id, item);
     }
@@ -369,9 +372,7 @@ impl World {
         ));
         let known = self.frameworks[index].items.get(&status.task_id).and_then(|item| item.agent.clone());
         let agent = status.agent_id.clone();
-        if agent.is_none() || known.is_none() || agent == known {
-            self.apply(index, &status);
-        }
+        self.apply(index, &status);
         if let (Some(uuid), Some(agent_id)) = (status.uuid, agent.or(known)) {
             self.send_call(index, Call::Acknowledge { agent_id, task_id: status.task_id, uuid });
         }
@@ -383,9 +384,10 @@ impl World {
         let framework = &mut self.frameworks[index];
         let pods = framework.kind == Kind::Pods;
         let Some(item) = framework.items.get_mut(&status.task_id) else { return };
-        if matches!(item.state, ItemState::Done(_)) {
+        if matches!(item.state, ItemState::Done(_)) || (status.uuid.is_some() && item.latest == status.uuid) {
             return;
         }
+        item.latest = status.uuid.or(item.latest);
         match status.state {
             Staging | Starting | Running | Killing => {
                 // A pod that is pending again may still be on its way under an earlier promise.
@@ -397,9 +399,9 @@ impl World {
             }
             Unreachable => {}
             Finished | Failed | Killed => item.state = ItemState::Done(status.state),
+            // Mostly a duplicate: the master has it, the framework does not know where. It asks.
             Error if item.state == ItemState::Promised => {
-                item.state = ItemState::Pending;
-                item.since = now;
+                (item.agent, item.asked) = (None, now);
             }
             Error => {}
             Dropped | Lost | Gone | GoneByOperator | Unknown => {

@@ -174,7 +174,7 @@ impl Master {
         let mut snapshot = if let Some(agent) = self.part_with(id, Farewell::Gone, MESSAGE) {
             agent.snapshot()
         } else if let Some(absent) = self.absent.remove(id) {
-            self.give_up_unreachable_tasks(id, MESSAGE);
+            self.give_up_unreachable_tasks(id, Farewell::Gone, MESSAGE);
             absent.snapshot()
         } else {
             return false;
@@ -188,8 +188,18 @@ impl Master {
         true
     }
 
-    /// Tasks that were unreachable on an agent that is gone now.
-    fn give_up_unreachable_tasks(&mut self, id: &AgentId, message: &str) {
+    /// An agent that is away will not return: its machine has registered anew.
+    pub(super) fn forget_absent(&mut self, id: &AgentId) {
+        let Some(absent) = self.absent.remove(id) else { return };
+        let host = absent.info.hostname;
+        let message = format!("Agent {host} removed: a new agent registered at the same address");
+        self.give_up_unreachable_tasks(id, Farewell::Removed, &message);
+        self.persist(Op::Delete(RecordKey::Agent(id.clone())));
+        self.operator_event(operator::Event::AgentRemoved { agent_id: id.clone() });
+    }
+
+    /// Tasks that were unreachable on an agent that will not return.
+    fn give_up_unreachable_tasks(&mut self, id: &AgentId, kind: Farewell, message: &str) {
         let mut over = Vec::new();
         for framework in self.frameworks.values() {
             for task in framework.unreachable_tasks.iter().filter(|t| t.info.agent_id == *id) {
@@ -199,7 +209,7 @@ impl Master {
         for (framework_id, mut task) in over {
             let Some(framework) = self.frameworks.get_mut(&framework_id) else { continue };
             framework.unreachable_tasks.retain(|t| t.info.task_id != task.info.task_id);
-            let (state, reason) = farewell(Farewell::Gone, &framework.info);
+            let (state, reason) = farewell(kind, &framework.info);
             task.state = state;
             framework.remember_completed(task.clone());
             let mut status = self.status_of(&task, state, reason);

@@ -71,16 +71,10 @@ impl Master {
         for id in present {
             self.remove_agent(&id, "a new agent registered at the same address");
         }
-        let recovered: Vec<AgentId> = self
-            .absent
-            .iter()
-            .filter(|(_, a)| a.unreachable_since.is_none() && same(&a.info))
-            .map(|(id, _)| id.clone())
-            .collect();
-        for id in recovered {
-            self.absent.remove(&id);
-            self.persist(Op::Delete(RecordKey::Agent(id.clone())));
-            self.operator_event(operator::Event::AgentRemoved { agent_id: id });
+        let absent: Vec<AgentId> =
+            self.absent.iter().filter(|(_, a)| same(&a.info)).map(|(id, _)| id.clone()).collect();
+        for id in absent {
+            self.forget_absent(&id);
         }
     }
 
@@ -129,15 +123,16 @@ impl Master {
             return self.send_reregistered(&id, Vec::new());
         }
         report.info.resources = report.info.resources.unallocated();
+        let mut outdated = Vec::new();
         for framework in std::mem::take(&mut report.frameworks) {
-            self.learn_of_framework(framework);
+            outdated.extend(self.learn_of_framework(framework));
         }
         if self.agents.contains_key(&id) {
             self.welcome_known(&id, link, report);
         } else {
             self.readmit(&id, link, report);
         }
-        self.send_pending(&id);
+        self.send_pending(&id, outdated);
         self.start_pings(&id);
     }
 
@@ -147,14 +142,18 @@ impl Master {
         self.effect(Effect::CloseLink { link });
     }
 
-    /// A framework that only its agents remember, until it subscribes again.
-    fn learn_of_framework(&mut self, info: FrameworkInfo) {
-        let Some(id) = info.id.clone() else { return };
-        let ended = self.registry.get(&RecordKey::EndedFramework(id.clone())).is_some();
-        if !ended && !self.frameworks.contains_key(&id) {
+    /// A framework that only its agents remember is known until it subscribes again. Returns one that has subscribed and
+    /// is not what the agent takes it for.
+    fn learn_of_framework(&mut self, info: FrameworkInfo) -> Option<FrameworkInfo> {
+        let id = info.id.clone()?;
+        if let Some(known) = self.frameworks.get(&id) {
+            return (known.stream().is_some() && known.info != info).then(|| known.info.clone());
+        }
+        if self.registry.get(&RecordKey::EndedFramework(id.clone())).is_none() {
             self.insert_framework(info, FrameworkState::Recovered);
             self.refresh_clients(&id);
         }
+        None
     }
 
     /// The agent was disconnected, or its old link is dead without anybody having noticed.
@@ -374,20 +373,15 @@ impl Master {
     }
 
     /// What could not be sent while the agent was away.
-    fn send_pending(&mut self, id: &AgentId) {
+    fn send_pending(&mut self, id: &AgentId, outdated: Vec<FrameworkInfo>) {
+        for framework in outdated {
+            self.to_agent(id, ToAgent::UpdateFramework { framework });
+        }
         let Some(agent) = self.agents.get_mut(id) else { return };
-        let kills = std::mem::take(&mut agent.pending_kills);
-        let here: Vec<FrameworkId> = agent.tasks.keys().cloned().collect();
-        for ((framework_id, task_id), grace) in kills {
+        for ((framework_id, task_id), grace) in std::mem::take(&mut agent.pending_kills) {
             let runs = self.frameworks.get(&framework_id).and_then(|f| f.tasks.get(&task_id)).is_some();
             if runs {
                 self.to_agent(id, ToAgent::KillTask { framework_id, task_id, grace });
-            }
-        }
-        for framework_id in here {
-            let connected = self.frameworks.get(&framework_id).filter(|f| f.stream().is_some());
-            if let Some(framework) = connected.map(|f| f.info.clone()) {
-                self.to_agent(id, ToAgent::UpdateFramework { framework });
             }
         }
     }

@@ -8,7 +8,7 @@ use kernel_model::{
     task::{Reason, Task, TaskState, TaskStatus},
 };
 
-use super::{Master, effect::RecordKey};
+use super::{Master, effect::RecordKey, state::Framework};
 
 /// How many statuses of a task are remembered: there are 14 states, so only one that goes back and forth loses any.
 const STATUSES_MAX: usize = 16;
@@ -27,12 +27,16 @@ impl Master {
             }
             return;
         };
+        if is_old_news(framework, &status) {
+            return self.answer_in_its_place(agent_id, framework_id, status);
+        }
         let Some(task) = framework.tasks.get_mut(&status.task_id) else {
             // It may have ended in this master's eyes; the framework is told all the same, and acknowledges.
             return self.to_framework(&framework_id, scheduler::Event::Update { status });
         };
         if task.info.agent_id != *agent_id {
-            return self.answer_for_the_other_one(agent_id, framework_id, status);
+            // The framework has used the id again on another agent meanwhile, and would take this for the new one.
+            return self.answer_in_its_place(agent_id, framework_id, status);
         }
         let before = task.state;
         let told = record(task, &status, latest);
@@ -56,14 +60,8 @@ impl Master {
         self.to_framework(&framework_id, scheduler::Event::Update { status });
     }
 
-    /// An agent reports on a task whose id the framework has used again on another agent meanwhile. The framework would
-    /// take it for the new one, so the master answers in its place.
-    fn answer_for_the_other_one(
-        &mut self,
-        agent_id: &AgentId,
-        framework_id: FrameworkId,
-        status: TaskStatus,
-    ) {
+    /// The framework is not to hear of this update, so the master acknowledges it.
+    fn answer_in_its_place(&mut self, agent_id: &AgentId, framework_id: FrameworkId, status: TaskStatus) {
         if let Some(uuid) = status.uuid {
             let message = ToAgent::Acknowledge { framework_id, task_id: status.task_id, uuid };
             self.to_agent(agent_id, message);
@@ -87,6 +85,21 @@ impl Master {
         };
         self.to_framework(framework_id, event);
     }
+}
+
+/// Whether an update is the end that the framework has acknowledged of a task, sent again because the agent had not heard
+/// of that yet. If the id is in use again, it must not be taken for the new task's end.
+fn is_old_news(framework: &Framework, status: &TaskStatus) -> bool {
+    let fresh = framework.tasks.get(&status.task_id).is_none_or(|task| task.state == TaskState::Staging);
+    fresh
+        && status.state.is_terminal()
+        && status.uuid.is_some()
+        && framework
+            .completed_tasks
+            .iter()
+            .rev()
+            .filter(|old| old.info.task_id == status.task_id)
+            .any(|old| old.unacknowledged == Some((status.state, status.uuid)))
 }
 
 /// Enters a status into the task's record; returns whether operators are to be told.

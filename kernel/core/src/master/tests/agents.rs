@@ -74,7 +74,6 @@ fn silence_makes_unreachable_and_return_restores() {
             operators <- agent added m-S0 Connected
             s1 <- Update t Running by Master AgentReregistered
             operators <- task added t
-            l2 <- UpdateFramework f
             l2 <- Ping
             s1 <- Offers [m-O2 of m-S0 for *: cpus:3; mem:1024]
             operators <- agent updated m-S0 Connected
@@ -118,11 +117,10 @@ fn a_cut_link_waits_for_the_agent() {
     check(
         &mut c,
         expect![[r#"
-        l2 <- Reregistered m-S0 unknown [TaskId(t)]
-        l2 <- UpdateFramework f
-        l2 <- Ping
-        s1 <- Offers [m-O2 of m-S0 for *: cpus:3; mem:1024]
-    "#]],
+            l2 <- Reregistered m-S0 unknown [TaskId(t)]
+            l2 <- Ping
+            s1 <- Offers [m-O2 of m-S0 for *: cpus:3; mem:1024]
+        "#]],
     );
     c.update(2, "m-0000", "t", TaskState::Dropped);
     c.acknowledge("m-0000", "s1", "m-S0", "t", TaskState::Dropped);
@@ -146,11 +144,10 @@ fn a_new_link_ends_the_old_one() {
     check(
         &mut c,
         expect![[r#"
-        l1 closed
-        l2 <- Reregistered m-S0 unknown []
-        l2 <- UpdateFramework f
-        l2 <- Ping
-    "#]],
+            l1 closed
+            l2 <- Reregistered m-S0 unknown []
+            l2 <- Ping
+        "#]],
     );
     assert_eq!(c.master.agent(&"m-S0".into()).unwrap().state, AgentState::Connected);
 }

@@ -315,11 +315,10 @@ fn kills() {
     check(
         &mut c,
         expect![[r#"
-        l2 <- Reregistered m-S0 unknown []
-        l2 <- KillTask { framework_id: FrameworkId(m-0000), task_id: TaskId(t), grace: Some(3s) }
-        l2 <- UpdateFramework f
-        l2 <- Ping
-    "#]],
+            l2 <- Reregistered m-S0 unknown []
+            l2 <- KillTask { framework_id: FrameworkId(m-0000), task_id: TaskId(t), grace: Some(3s) }
+            l2 <- Ping
+        "#]],
     );
 }
 
