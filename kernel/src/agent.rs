@@ -129,7 +129,9 @@ pub async fn start(options: AgentOptions, dialer: Arc<dyn Dialer>) -> Result<Age
     let listener =
         TcpListener::bind(options.listen).await.map_err(|error| AgentError::Listen(options.listen, error))?;
     let local_addr = listener.local_addr().map_err(|error| AgentError::Listen(options.listen, error))?;
-    let endpoint = SocketAddr::new(options.advertise_ip, local_addr.port());
+    // Executors are on this machine: where the door listens is what they can reach.
+    let reachable = Some(options.listen.ip()).filter(|ip| !ip.is_unspecified());
+    let endpoint = SocketAddr::new(reachable.unwrap_or(options.advertise_ip), local_addr.port());
     let resources = machine::resources(options.resources.as_deref(), &options.work_dir)?;
     let info = AgentInfo {
         id: None,
@@ -202,10 +204,13 @@ impl AgentHandle {
 
     /// Ends the agent. With [`ShutdownKind::StopTasks`] it returns when all has ended; executors have 40 seconds.
     pub async fn shutdown(mut self, kind: ShutdownKind) {
-        if kind == ShutdownKind::StopTasks && self.queue.event(Event::Stop).await.is_ok() {
+        let told = match kind {
+            ShutdownKind::StopTasks => self.queue.event(Event::Stop).await,
+            ShutdownKind::KeepTasks => self.queue.leave().await,
+        };
+        if told.is_ok() {
             let _ = (&mut self.driver).await;
         }
-        self.driver.abort();
         self.others.shutdown().await;
     }
 }

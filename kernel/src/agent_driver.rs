@@ -182,6 +182,10 @@ impl AgentDriver {
                 self.link = Some(Link { to_master, _held: held });
                 Event::LinkUp
             }
+            Input::Leave => {
+                self.end.get_or_insert(End::Stopped);
+                return;
+            }
             Input::LinkDown => {
                 self.link = None;
                 Event::LinkDown

@@ -37,6 +37,8 @@ pub(crate) enum Input {
         held: oneshot::Sender<()>,
     },
     LinkDown,
+    /// Finish what is begun, and end without a word to anybody.
+    Leave,
     Subscribe {
         subscription: Subscription,
         outlet: mpsc::Sender<ExecutorEvent>,
@@ -96,6 +98,10 @@ impl AgentQueue {
 
     pub(crate) async fn event(&self, event: Event) -> Result<(), Gone> {
         self.send(Input::Event(event)).await
+    }
+
+    pub(crate) async fn leave(&self) -> Result<(), Gone> {
+        self.send(Input::Leave).await
     }
 
     pub(crate) async fn from_master(&self, message: ToAgent) -> Result<(), Gone> {

@@ -13,6 +13,7 @@ use std::{
 
 use kernel_core::agent::Start;
 use kernel_model::executor::{CommandInfo, ExecutorKind};
+use kernel_wire::{prost::Message, v1};
 use tokio::{
     io::AsyncWriteExt,
     process::{Child, Command},
@@ -45,6 +46,8 @@ pub(crate) enum LaunchError {
     User(String),
     #[error("executors of type DEFAULT are not supported yet: launch the group on a custom executor")]
     DefaultExecutor,
+    #[error("{0} of framework tasks are not supported yet")]
+    Unsupported(&'static str),
     #[error("the executor has no command")]
     NoCommand,
     #[error("cannot start the executor: {0}")]
@@ -76,6 +79,7 @@ pub(crate) struct Plan {
 
 /// Does all that needs no process yet. Blocks.
 pub(crate) fn prepare(options: &RuntimeOptions, paths: &Paths, start: &Start) -> Result<Prepared, LaunchError> {
+    refuse_unsupported(start)?;
     let framework_id = start.framework.id.as_ref().ok_or(LaunchError::Ids)?;
     let runs = paths.runs(&start.agent_id, framework_id, &start.executor.executor_id).ok_or(LaunchError::Ids)?;
     let sandbox = sandbox::create(&runs, &start.container_id).map_err(LaunchError::Sandbox)?;
@@ -91,6 +95,27 @@ pub(crate) fn prepare(options: &RuntimeOptions, paths: &Paths, start: &Start) ->
     }
     let environment = environment(options, start, &sandbox);
     Ok(Prepared { sandbox, plan: Plan { arguments, environment, user } })
+}
+
+/// What a launch asks for and this version cannot give must not be left out in silence. It is in the parts of the messages
+/// that the kernel only carries.
+fn refuse_unsupported(start: &Start) -> Result<(), LaunchError> {
+    let executor = v1::ExecutorInfo::decode(start.executor.extra.clone()).unwrap_or_default();
+    let task = start.task.as_ref().map(|task| v1::TaskInfo::decode(task.extra.clone()).unwrap_or_default());
+    let task = task.unwrap_or_default();
+    for container in [executor.container, task.container].into_iter().flatten() {
+        let image = container.docker.is_some() || container.mesos.is_some_and(|mesos| mesos.image.is_some());
+        if image {
+            return Err(LaunchError::Unsupported("container images"));
+        }
+        if !container.volumes.is_empty() {
+            return Err(LaunchError::Unsupported("volumes"));
+        }
+    }
+    if task.health_check.is_some() || task.check.is_some() {
+        return Err(LaunchError::Unsupported("health checks"));
+    }
+    Ok(())
 }
 
 fn arguments(options: &RuntimeOptions, start: &Start) -> Result<Vec<String>, LaunchError> {
