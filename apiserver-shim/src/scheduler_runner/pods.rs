@@ -62,7 +62,7 @@ impl PodState {
     }
 }
 
-/// All Pods that have not ended for good.
+/// All Pods.
 #[derive(Debug)]
 pub(crate) struct PodBook {
     pub rows: PodRows,
@@ -185,10 +185,7 @@ impl Runner {
         let row = self.pods.rows.of(object);
         let uid: Box<str> = row.uid().into();
         let Some(state) = self.pods.by_uid.get_mut(&uid) else {
-            if !row.phase.is_terminal() {
-                self.pod_came(uid, row);
-            }
-            return;
+            return self.pod_came(uid, row);
         };
         if row.revision < state.row.revision {
             return;
@@ -213,7 +210,10 @@ impl Runner {
     }
 
     fn pod_came(&mut self, uid: Box<str>, row: Arc<Pod>) {
-        let task = if row.node.is_some() { Task::Asked } else { Task::None };
+        let task = match row.node.is_some() && !row.phase.is_terminal() {
+            true => Task::Asked,
+            false => Task::None,
+        };
         let state = PodState {
             row,
             task,
@@ -340,7 +340,7 @@ impl Runner {
             .pods
             .by_uid
             .iter_mut()
-            .filter(|(_, p)| p.row.node.is_some() || p.task != Task::None)
+            .filter(|(_, p)| (p.row.node.is_some() || p.task != Task::None) && !p.row.phase.is_terminal())
             .map(|(uid, p)| {
                 p.task = Task::Asked;
                 uid.clone()

@@ -72,10 +72,9 @@ impl Runner {
             started: p.row.phase != shim_core::rows::Phase::Pending,
             deleting: p.row.deletion.is_some(),
         });
-        if view.is_none() && self.is_not_seen_yet(&uid) {
-            // A Pod that ended is not kept here; its task's last words need no more than an acknowledgement.
-            self.acknowledge(&status);
-            return;
+        if view.is_none() && known == Known::Alive && self.exists(&uid) {
+            // Not seen yet; the question that its arrival asks brings this again.
+            return self.acknowledge(&status);
         }
         let steps = settle(task, view);
         self.note_task(&uid, &status, known);
@@ -84,7 +83,7 @@ impl Runner {
         for step in steps {
             match step {
                 Step::Kill => self.kill_task(&uid, &status),
-                Step::Relaunch | Step::Forget => self.unpromise_or_wait(&uid),
+                Step::Relaunch | Step::Forget => self.unpromise(&uid),
                 other => to_store.push(other),
             }
         }
@@ -116,10 +115,10 @@ impl Runner {
         said.status.filter(Value::is_object)
     }
 
-    /// Whether the cache has the Pod of a task although it is not kept here: it has ended.
-    fn is_not_seen_yet(&self, uid: &str) -> bool {
+    /// Whether the cache has the Pod of a task although it has not come by here.
+    fn exists(&self, uid: &str) -> bool {
         let pods = self.registry.cache(shim_core::controllers::served("", "pods"));
-        // Tasks without a Pod are rare: they are what is left of Pods removed by force.
+        // A look at every Pod: tasks without one are rare, they are what is left of Pods removed by force.
         pods.view().iter(None).any(|o| o.header().uid == uid)
     }
 
@@ -150,10 +149,6 @@ impl Runner {
         } else {
             self.kill(uid, status.agent_id.clone(), Some(0));
         }
-    }
-
-    fn unpromise_or_wait(&mut self, uid: &str) {
-        self.unpromise(uid);
     }
 
     fn start_settling(&mut self, work: Work, status: &TaskStatus) {

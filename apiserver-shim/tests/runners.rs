@@ -1,0 +1,325 @@
+//! The runners against a real master with simulated machines, over a store in memory: no HTTP, no processes.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use apiserver_shim::deletion::DeleteOptions;
+use apiserver_shim::node_endpoints::NodeEndpoints;
+use apiserver_shim::object::Object;
+use apiserver_shim::registry::Registry;
+use apiserver_shim::request_pipeline::{Call, Pipeline};
+use apiserver_shim::runners::{self, RunnersHandle, RunnersOptions};
+use kernel::hollow::{HollowHandle, HollowOptions};
+use kernel::server::{MasterHandle, MasterOptions};
+use kernel_model::task::TaskState;
+use serde_json::{Value, json};
+use shim_core::controllers::{condition, served};
+use store::{MemoryStore, Store};
+
+/// How long anything may take here.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Cluster {
+    master: MasterHandle,
+    pipeline: Pipeline,
+    endpoints: NodeEndpoints,
+    runners: Option<RunnersHandle>,
+    hollow: Option<HollowHandle>,
+}
+
+/// What a simulated executor says of a Pod.
+fn hollow_options() -> HollowOptions {
+    let mut options = HollowOptions::new();
+    options.status_data = Arc::new(|_, task, state| {
+        let pod: Value = serde_json::from_slice(&task.data).unwrap_or_default();
+        let ready = if state == TaskState::Running { "True" } else { "False" };
+        let phase = if state == TaskState::Running { "Running" } else { "Pending" };
+        let uid = pod["metadata"]["uid"].as_str().unwrap_or("");
+        let n = uid.bytes().fold(1u32, |n, b| n.wrapping_mul(31).wrapping_add(u32::from(b))) % 60_000;
+        let status = json!({
+            "phase": phase,
+            "podIP": format!("10.244.{}.{}", n / 250, n % 250 + 1),
+            "conditions": [{"type": "Ready", "status": ready, "lastTransitionTime": "2026-01-01T00:00:00Z"}],
+        });
+        if state.is_terminal() {
+            return Default::default();
+        }
+        serde_json::to_vec(&json!({"status": status, "endpoint": "127.0.0.1:10250"})).unwrap().into()
+    });
+    options
+}
+
+impl Cluster {
+    async fn start(machines: u32) -> Cluster {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let options = MasterOptions::new(store.clone(), "127.0.0.1:0".parse().unwrap());
+        let master = kernel::server::start(options).await.unwrap();
+        let registry = Registry::open(store).await.unwrap();
+        let pipeline = Pipeline::new(registry);
+        let hollow = Some(kernel::hollow::start(machines, &master, hollow_options()));
+        let mut cluster = Cluster { master, pipeline, endpoints: NodeEndpoints::default(), runners: None, hollow };
+        cluster.create("", "namespaces", "", json!({"kind": "Namespace", "metadata": {"name": "ns"}})).await;
+        cluster.run();
+        cluster
+    }
+
+    fn run(&mut self) {
+        self.runners = Some(runners::start(RunnersOptions {
+            pipeline: self.pipeline.clone(),
+            driver: Arc::new(self.master.in_process_driver()),
+            node_endpoints: self.endpoints.clone(),
+            ca_pem: "certificate".to_owned(),
+        }));
+    }
+
+    fn registry(&self) -> &Registry {
+        self.pipeline.registry()
+    }
+
+    async fn create(&self, group: &str, plural: &str, namespace: &str, mut object: Value) -> Value {
+        let resource = served(group, plural);
+        object["apiVersion"] = json!(resource.api_version());
+        let made = self.pipeline.create(resource, namespace, object, &Call::internal("test")).await;
+        made.unwrap_or_else(|status| panic!("{status:?}")).object
+    }
+
+    fn list(&self, group: &str, plural: &str) -> Vec<Value> {
+        self.registry().cache(served(group, plural)).list(None).iter().map(|o: &Arc<Object>| o.value()).collect()
+    }
+
+    fn pods(&self) -> Vec<Value> {
+        self.list("", "pods")
+    }
+
+    async fn edit(&self, group: &str, plural: &str, name: &str, edit: impl Fn(&mut Value)) {
+        let edited = self.registry().update_with(served(group, plural), "ns", name, |object| {
+            edit(object);
+            Ok(())
+        });
+        edited.await.unwrap();
+    }
+
+    async fn delete(&self, group: &str, plural: &str, namespace: &str, name: &str) {
+        let options = DeleteOptions {
+            propagation: Some(apiserver_shim::deletion::Propagation::Background),
+            ..DeleteOptions::default()
+        };
+        self.registry().delete(served(group, plural), namespace, name, &options).await.unwrap();
+    }
+
+    async fn until(&self, what: &str, done: impl Fn(&Cluster) -> bool) {
+        let begun = Instant::now();
+        while !done(self) {
+            if begun.elapsed() > PATIENCE {
+                let pods: Vec<String> = self.pods().iter().map(Value::to_string).collect();
+                panic!("not in time: {what}; pods: {pods:#?}");
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    fn running(&self) -> usize {
+        let runs = |p: &&Value| p["status"]["phase"] == "Running" && p["spec"]["nodeName"].is_string();
+        self.pods().iter().filter(runs).count()
+    }
+
+    async fn tasks(&self) -> usize {
+        let response = reqwest_get(self.master.mesos_address(), "/master/tasks").await;
+        let body: Value = serde_json::from_str(&response).unwrap_or_default();
+        let alive = |t: &&Value| matches!(t["state"].as_str(), Some("TASK_RUNNING" | "TASK_STAGING" | "TASK_STARTING"));
+        body["tasks"].as_array().map_or(0, |t| t.iter().filter(alive).count())
+    }
+}
+
+/// A GET as plain as can be.
+async fn reqwest_get(address: std::net::SocketAddr, path: &str) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).await.unwrap();
+    response.split_once("\r\n\r\n").map_or(String::new(), |(_, body)| body.to_owned())
+}
+
+fn deployment(replicas: i64) -> Value {
+    json!({
+        "kind": "Deployment",
+        "metadata": {"name": "web", "namespace": "ns"},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {"app": "web"}},
+            "template": {
+                "metadata": {"labels": {"app": "web"}},
+                "spec": {"containers": [{
+                    "name": "c", "image": "web:1", "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}},
+                }]},
+            },
+        },
+    })
+}
+
+fn trace() {
+    let filter = tracing_subscriber::EnvFilter::from_default_env();
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deployment_lives_and_dies() {
+    trace();
+    let cluster = Cluster::start(3).await;
+    cluster.until("nodes", |c| c.list("", "nodes").len() == 3).await;
+    cluster.until("service account", |c| c.list("", "serviceaccounts").len() == 1).await;
+    cluster.until("root certificate", |c| c.list("", "configmaps").len() == 1).await;
+    cluster.create("", "services", "ns", json!({
+        "kind": "Service", "metadata": {"name": "web", "namespace": "ns"},
+        "spec": {"selector": {"app": "web"}, "ports": [{"port": 80}]},
+    })).await;
+    cluster.create("apps", "deployments", "ns", deployment(3)).await;
+    cluster.until("three run", |c| c.running() == 3).await;
+    let available = |c: &Cluster| {
+        let all = c.list("apps", "deployments");
+        all[0]["status"]["availableReplicas"] == 3
+            && condition(&all[0]["status"], "Progressing").is_some_and(|c| c["reason"] == "NewReplicaSetAvailable")
+    };
+    cluster.until("available", available).await;
+    let nodes: std::collections::BTreeSet<String> =
+        cluster.pods().iter().map(|p| p["spec"]["nodeName"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(nodes.len(), 3, "spread over the nodes");
+    cluster.until("endpoints", |c| {
+        let slices = c.list("discovery.k8s.io", "endpointslices");
+        slices.iter().any(|s| s["endpoints"].as_array().is_some_and(|e| e.len() == 3))
+    }).await;
+    cluster.until("events", |c| {
+        let reasons: Vec<Value> = c.list("", "events").iter().map(|e| e["reason"].clone()).collect();
+        ["Scheduled", "SuccessfulCreate", "ScalingReplicaSet"].iter().all(|r| reasons.contains(&json!(r)))
+    }).await;
+    assert_eq!(cluster.endpoints.get("hollow-00000").as_deref(), Some("127.0.0.1:10250"));
+
+    cluster.edit("apps", "deployments", "web", |d| {
+        d["spec"]["template"]["spec"]["containers"][0]["image"] = json!("web:2");
+    }).await;
+    cluster.until("rolled out", |c| {
+        let new = c.pods().iter().filter(|p| p["spec"]["containers"][0]["image"] == "web:2").count();
+        new == 3 && c.pods().len() == 3 && available(c)
+    }).await;
+
+    cluster.edit("apps", "deployments", "web", |d| d["spec"]["replicas"] = json!(1)).await;
+    cluster.until("scaled down", |c| c.pods().len() == 1).await;
+
+    cluster.delete("", "namespaces", "", "ns").await;
+    cluster.until("namespace gone", |c| c.list("", "namespaces").is_empty()).await;
+    assert!(cluster.pods().is_empty() && cluster.list("apps", "replicasets").is_empty());
+    assert_eq!(cluster.tasks().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_starts_nothing_twice_and_loses_nothing() {
+    trace();
+    let mut cluster = Cluster::start(3).await;
+    cluster.create("apps", "deployments", "ns", deployment(6)).await;
+    cluster.until("six run", |c| c.running() == 6).await;
+    let uids = |c: &Cluster| {
+        let mut uids: Vec<Value> = c.pods().iter().map(|p| p["metadata"]["uid"].clone()).collect();
+        uids.sort_by_key(Value::to_string);
+        uids
+    };
+    let before = uids(&cluster);
+    for round in 0..3 {
+        cluster.runners = None;
+        cluster.run();
+        let name = format!("extra-{round}");
+        cluster.create("", "pods", "ns", json!({
+            "kind": "Pod", "metadata": {"name": name, "namespace": "ns"},
+            "spec": {"containers": [{"name": "c", "image": "x"}]},
+        })).await;
+        cluster.until("all run", |c| c.running() == 7 + round).await;
+    }
+    let after = uids(&cluster);
+    assert!(before.iter().all(|uid| after.contains(uid)));
+    assert_eq!(cluster.tasks().await, 9);
+    // Deleted while nobody looks: killed by the one who comes next.
+    cluster.runners = None;
+    cluster.delete("apps", "deployments", "ns", "web").await;
+    cluster.delete("", "pods", "ns", "extra-0").await;
+    cluster.run();
+    cluster.until("two are left", |c| c.pods().len() == 2).await;
+    assert_eq!(cluster.tasks().await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_fits_nowhere_says_why_and_runs_when_it_can() {
+    trace();
+    let mut cluster = Cluster::start(2).await;
+    cluster.until("nodes", |c| c.list("", "nodes").len() == 2).await;
+    let pod = |name: &str, spec: Value| json!({"kind": "Pod", "metadata": {"name": name, "namespace": "ns"}, "spec": spec});
+    cluster.create("", "pods", "ns", pod("picky", json!({
+        "containers": [{"name": "c", "image": "x"}], "nodeSelector": {"disk": "ssd"},
+    }))).await;
+    cluster.create("", "pods", "ns", pod("huge", json!({
+        "containers": [{"name": "c", "image": "x", "resources": {"requests": {"cpu": "64"}}}],
+    }))).await;
+    let says = |c: &Cluster, name: &str| {
+        let pods = c.pods();
+        let pod = pods.iter().find(|p| p["metadata"]["name"] == name)?;
+        condition(&pod["status"], "PodScheduled").map(|c| c["message"].as_str().unwrap_or("").to_owned())
+    };
+    cluster.until("reasons", |c| says(c, "picky").is_some() && says(c, "huge").is_some()).await;
+    assert_eq!(
+        says(&cluster, "picky").unwrap(),
+        "0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector."
+    );
+    assert_eq!(says(&cluster, "huge").unwrap(), "0/2 nodes are available: 2 Insufficient cpu.");
+    let label = cluster.registry().update_with(served("", "nodes"), "", "hollow-00001", |node| {
+        node["metadata"]["labels"]["disk"] = json!("ssd");
+        Ok(())
+    });
+    label.await.unwrap();
+    cluster.until("picky runs", |c| c.running() == 1).await;
+    cluster.hollow = None;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_pods_find_their_nodes() {
+    trace();
+    let (machines, pods) = match std::env::var("RUNNERS_LOAD").ok().as_deref() {
+        Some("full") => (5_000, 10_000),
+        Some("middle") => (1_000, 4_000),
+        _ => (100, 500),
+    };
+    let cluster = Cluster::start(machines).await;
+    cluster.until("nodes", |c| c.list("", "nodes").len() == machines as usize).await;
+    cluster.until("service account", |c| c.list("", "serviceaccounts").len() == 1).await;
+    let begun = (Instant::now(), cpu_seconds());
+    let make = |n: usize| {
+        let cluster = &cluster;
+        async move {
+            cluster.create("", "pods", "ns", json!({
+                "kind": "Pod", "metadata": {"name": format!("p{n:05}"), "namespace": "ns"},
+                "spec": {"containers": [{"name": "c", "image": "x", "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}}}]},
+            })).await;
+        }
+    };
+    for chunk in (0..pods).collect::<Vec<_>>().chunks(64) {
+        futures::future::join_all(chunk.iter().map(|n| make(*n))).await;
+    }
+    eprintln!("created after {:?}", begun.0.elapsed());
+    let bound = |c: &Cluster| {
+        let pods = c.registry().cache(served("", "pods"));
+        pods.view().iter(None).filter(|o| o.field("spec.nodeName").is_some_and(|n| !n.is_empty())).count()
+    };
+    cluster.until("bound", |c| bound(c) == pods).await;
+    let cpu = cpu_seconds() - begun.1;
+    eprintln!("bound after {:?}, {:.0} µs of CPU each", begun.0.elapsed(), cpu * 1e6 / pods as f64);
+    cluster.until("running", |c| c.running() == pods).await;
+    let cpu = cpu_seconds() - begun.1;
+    eprintln!("running after {:?}, {:.0} µs of CPU each", begun.0.elapsed(), cpu * 1e6 / pods as f64);
+}
+
+/// CPU time of this process.
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+    let ticks = |n: usize| fields[n].parse::<f64>().unwrap();
+    (ticks(11) + ticks(12)) / 100.0
+}
