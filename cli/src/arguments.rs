@@ -1,6 +1,6 @@
 //! What can be asked of the binary.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -32,14 +32,16 @@ enum Verb {
 
 impl Arguments {
     /// Does what was asked.
-    pub fn run(self) -> anyhow::Result<()> {
+    pub fn run(self) -> anyhow::Result<ExitCode> {
         match self.verb {
             Verb::Up(arguments) => up::run(arguments),
             Verb::Server(arguments) => server::run(arguments),
             Verb::Agent(arguments) => agent::run(arguments),
             Verb::Executor => agent::run_executor(),
-            Verb::CommandExecutor => agent::run_command_executor(),
-        }
+            // The one verb whose exit code says more than well or not.
+            Verb::CommandExecutor => return Ok(agent::run_command_executor()),
+        }?;
+        Ok(ExitCode::SUCCESS)
     }
 }
 

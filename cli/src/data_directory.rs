@@ -24,7 +24,8 @@ impl DataDirectory {
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let format = path.join("format");
         if let Ok(text) = fs::read_to_string(&format) {
-            let version: u32 = text.trim().parse().with_context(|| format!("{} is no version number", format.display()))?;
+            let version: u32 =
+                text.trim().parse().with_context(|| format!("{} is no version number", format.display()))?;
             if version > FORMAT {
                 bail!(
                     "{} was written by a newer catamaran (format {version}, this one knows {FORMAT}); use that version, or another --data-dir",
@@ -34,7 +35,8 @@ impl DataDirectory {
         }
         let lock = Self::lock(path)?;
         if !format.exists() {
-            fs::write(&format, format!("{FORMAT}\n")).with_context(|| format!("cannot write {}", format.display()))?;
+            fs::write(&format, format!("{FORMAT}\n"))
+                .with_context(|| format!("cannot write {}", format.display()))?;
         }
         let path = fs::canonicalize(path).with_context(|| format!("cannot resolve {}", path.display()))?;
         Ok(Self { path, _lock: lock })

@@ -9,15 +9,18 @@ use clap::Parser;
 mod agent;
 mod arguments;
 mod data_directory;
+mod hollow;
+mod images;
 mod node;
 mod preflight;
 mod progress;
+mod runtime;
 mod server;
 mod up;
 
 fn main() -> ExitCode {
     match arguments::Arguments::parse().run() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE

@@ -1,6 +1,9 @@
 //! What is looked at before anything is changed: who we are, which ports are free, which programs are there.
 
-use std::{net::{SocketAddr, TcpListener}, path::Path};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
+    path::Path,
+};
 
 use anyhow::{Context, bail};
 
@@ -49,4 +52,14 @@ pub fn missing_runtime() -> Option<String> {
         missing.join(", "),
         missing.join(" ")
     ))
+}
+
+/// The address that this machine would use to talk to others; loopback where it has none. Nothing is sent.
+pub fn address_of_this_machine() -> IpAddr {
+    let probe = || {
+        let socket = UdpSocket::bind("0.0.0.0:0")?;
+        socket.connect("192.0.2.1:9")?;
+        socket.local_addr()
+    };
+    probe().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |address| address.ip())
 }

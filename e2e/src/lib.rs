@@ -6,6 +6,7 @@
 
 pub mod cluster;
 pub mod etcd;
+pub mod framework;
 pub mod leftovers;
 pub mod member;
 pub mod network;

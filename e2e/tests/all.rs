@@ -1,5 +1,9 @@
 //! Every black-box test, in one program. Run by `cargo xtask test`, one test at a time.
 
+#[path = "all/hulls.rs"]
+mod hulls;
+#[path = "all/kills.rs"]
+mod kills;
 #[path = "all/machines.rs"]
 mod machines;
 #[path = "all/pulls.rs"]

@@ -5,11 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use kernel_core::master::{Master, MasterConfig, OperatorCall};
 use kernel_model::{ids::MasterId, roles::Role, scheduler::MasterInfo};
 use store::Store;
-use tokio::{
-    net::TcpListener,
-    sync::watch,
-    task::JoinHandle,
-};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 use crate::{
     agent_link::{InProcessDialer, JoinAuthority},
@@ -149,10 +145,7 @@ pub async fn start(options: MasterOptions) -> Result<MasterHandle, StartError> {
         clock,
         authority,
     });
-    let tasks = vec![
-        tokio::spawn(driver.run()),
-        tokio::spawn(listener::run(listener, doors, tls, stopped)),
-    ];
+    let tasks = vec![tokio::spawn(driver.run()), tokio::spawn(listener::run(listener, doors, tls, stopped))];
     Ok(MasterHandle { queue, address, info, stop, tasks })
 }
 

@@ -13,6 +13,7 @@
 
 pub mod agent;
 pub mod api;
+pub mod hollow;
 pub mod image;
 pub mod labels;
 pub mod node;

@@ -1,0 +1,226 @@
+//! The control plane: store, master, API, controllers and scheduler, wired.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::SystemTime,
+};
+
+use anyhow::{Context, bail};
+use apiserver_shim::{
+    runners::{self, RunnersHandle, RunnersOptions},
+    server::{ApiHandle, ApiOptions},
+};
+use kernel::{
+    agent_link::{JoinAuthority, JoinRefusal, JoinRequest, Joined},
+    driver::SchedulerDriver,
+    hollow::HollowHandle,
+    server::{AgentDoor, MasterHandle, MasterOptions},
+};
+use shim_pki::{Pki, ServerNames, directory, identity, tls};
+use store::{EmbeddedStore, EtcdConfig, EtcdStore, MemoryStore, Store};
+
+use crate::{
+    arguments::{Server, ServerArguments, StoreChoice},
+    data_directory::DataDirectory,
+    hollow, preflight,
+    progress::Progress,
+    runtime,
+};
+
+/// A running control plane.
+pub struct Running {
+    /// The kernel's master.
+    pub master: MasterHandle,
+    /// The Kubernetes API.
+    pub api: ApiHandle,
+    /// The cluster's keys.
+    pub pki: Arc<Pki>,
+    /// Where clients reach the API.
+    pub api_url: String,
+    /// Where the kubeconfig was written.
+    pub kubeconfig: PathBuf,
+    runners: RunnersHandle,
+    hollow: Option<HollowHandle>,
+}
+
+/// `catamaran server`.
+pub fn run(arguments: Server) -> anyhow::Result<()> {
+    let server = arguments.server;
+    preflight::need_ports(&[("--api-listen", server.api_listen), ("--mesos-listen", server.mesos_listen)])?;
+    let data = DataDirectory::open(&server.data_dir)?;
+    runtime::block_on(async move {
+        let progress = Progress::start();
+        let running = start(&data, &server, &progress).await?;
+        let mut signals = runtime::Signals::listen()?;
+        progress.finish(&ready_line(&running));
+        signals.wait().await;
+        running.stop().await;
+        Ok(())
+    })
+}
+
+/// The last line of a start-up.
+pub fn ready_line(running: &Running) -> String {
+    format!("ready: kubectl --kubeconfig {} get nodes", running.kubeconfig.display())
+}
+
+/// Starts everything, in the order in which each part is needed.
+pub async fn start(
+    data: &DataDirectory,
+    arguments: &ServerArguments,
+    progress: &Progress,
+) -> anyhow::Result<Running> {
+    progress.doing("opening the store");
+    let store = open_store(data, &arguments.store).await?;
+    progress.doing("reading the cluster's keys");
+    let pki = Arc::new(Pki::open_or_create(data.path(), SystemTime::now())?);
+    directory::write_private(&data.join("join-token"), &format!("{}\n", pki.join_token))?;
+    let ip = advertised(arguments.api_listen);
+    let api_url = format!("https://{}", SocketAddr::new(ip, arguments.api_listen.port()));
+
+    progress.doing("starting the master");
+    let master = start_master(arguments, &store, &pki, &api_url).await?;
+    let driver: Arc<dyn SchedulerDriver> = Arc::new(master.in_process_driver());
+    progress.doing("starting the API");
+    let api = apiserver_shim::server::start(ApiOptions {
+        store,
+        pki: Arc::clone(&pki),
+        listen: arguments.api_listen,
+        advertise: ip,
+        names: ServerNames { dns: Vec::new(), addresses: Vec::new() },
+    })
+    .await?;
+    let runners = runners::start(RunnersOptions {
+        pipeline: api.pipeline().clone(),
+        driver,
+        node_endpoints: api.node_endpoints().clone(),
+        ca_pem: pki.authority.certificate().to_owned(),
+    });
+    let hollow = hollow::start(&master, arguments.hollow_nodes, progress);
+    let kubeconfig = write_kubeconfig(data, arguments, &pki, &api_url)?;
+    Ok(Running { master, api, pki, api_url, kubeconfig, runners, hollow })
+}
+
+impl Running {
+    /// Stops everything, in the opposite order.
+    pub async fn stop(self) {
+        drop(self.hollow);
+        self.runners.stop();
+        self.api.shutdown().await;
+        self.master.shutdown().await;
+    }
+}
+
+async fn open_store(data: &DataDirectory, choice: &StoreChoice) -> anyhow::Result<Arc<dyn Store>> {
+    Ok(match choice {
+        StoreChoice::Embedded => Arc::new(EmbeddedStore::open(&data.join("store"))?),
+        StoreChoice::Memory => Arc::new(MemoryStore::new()),
+        StoreChoice::Etcd(endpoints) => {
+            let endpoints = endpoints.join(",");
+            let config = EtcdConfig::new(&endpoints, EtcdConfig::DEFAULT_KEY_PREFIX)?;
+            let store = EtcdStore::open(config)
+                .await
+                .with_context(|| format!("cannot reach etcd at {endpoints}; is it running?"))?;
+            Arc::new(store)
+        }
+    })
+}
+
+async fn start_master(
+    arguments: &ServerArguments,
+    store: &Arc<dyn Store>,
+    pki: &Arc<Pki>,
+    api_url: &str,
+) -> anyhow::Result<MasterHandle> {
+    let ip = advertised(arguments.mesos_listen);
+    let names = ServerNames { dns: Vec::new(), addresses: vec![ip] };
+    let certificate = pki.authority.issue_server(&names, SystemTime::now())?;
+    let authority = pki.authority.certificate();
+    let door_tls = tls::server_config(
+        &certificate.certificate,
+        &certificate.key,
+        authority,
+        tls::ClientCertificate::Optional,
+        tls::ALPN_HTTP1,
+    )?;
+    let mut options = MasterOptions::new(Arc::clone(store), arguments.mesos_listen);
+    options.hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    options.advertise_ip = Some(ip);
+    options.heartbeat_interval = arguments.heartbeat_interval;
+    options.agent_ping_interval = arguments.agent_ping_timeout;
+    options.agent_door = Some(AgentDoor {
+        tls: door_tls,
+        authority: Arc::new(Authority { pki: Arc::clone(pki), api_url: api_url.to_owned() }),
+    });
+    let master = kernel::server::start(options).await?;
+    if !arguments.weights.0.is_empty() {
+        master.set_weights(&arguments.weights.0).await.context("--weights")?;
+    }
+    Ok(master)
+}
+
+fn write_kubeconfig(
+    data: &DataDirectory,
+    arguments: &ServerArguments,
+    pki: &Pki,
+    api_url: &str,
+) -> anyhow::Result<PathBuf> {
+    let path = arguments.kubeconfig.clone().unwrap_or_else(|| data.join("kubeconfig"));
+    let admin = pki.authority.issue_admin(SystemTime::now())?;
+    directory::write_kubeconfig(&path, api_url, pki.authority.certificate(), &admin)?;
+    Ok(path)
+}
+
+/// The address that others use for a listening one.
+fn advertised(listen: SocketAddr) -> IpAddr {
+    match listen.ip() {
+        ip if ip.is_unspecified() => preflight::address_of_this_machine(),
+        ip => ip,
+    }
+}
+
+/// Admits machines that show the join token, and links of machines with a node's certificate.
+pub struct Authority {
+    /// Signs.
+    pub pki: Arc<Pki>,
+    /// What machines are told of the API.
+    pub api_url: String,
+}
+
+impl Authority {
+    /// Signs a machine's request, whoever vouches for it.
+    pub fn sign(&self, request: &JoinRequest) -> anyhow::Result<Joined> {
+        let names = ServerNames { dns: Vec::new(), addresses: request.addresses.clone() };
+        let certificate =
+            self.pki.authority.sign_node(&request.csr, &request.node_name, &names, SystemTime::now())?;
+        Ok(Joined {
+            certificate,
+            authority: self.pki.authority.certificate().to_owned(),
+            api_server: self.api_url.clone(),
+        })
+    }
+
+    fn check(&self, certificate: &[u8]) -> anyhow::Result<String> {
+        let identity = identity::of_certificate(&certificate.to_vec().into())?;
+        match identity::node_name(&identity.user) {
+            Some(name) if identity.groups.iter().any(|group| group == "system:nodes") => Ok(name.to_owned()),
+            _ => bail!("{} is no node of this cluster", identity.user),
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl JoinAuthority for Authority {
+    async fn join(&self, request: JoinRequest) -> Result<Joined, JoinRefusal> {
+        if !self.pki.join_token.accepts(&request.token) {
+            return Err(JoinRefusal("this is not the join token of this cluster".to_owned()));
+        }
+        self.sign(&request).map_err(|error| JoinRefusal(format!("{error:#}")))
+    }
+
+    fn admits(&self, certificate: &[u8]) -> Result<String, JoinRefusal> {
+        self.check(certificate).map_err(|error| JoinRefusal(format!("{error:#}")))
+    }
+}

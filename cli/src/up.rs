@@ -1,0 +1,64 @@
+//! `catamaran up`: server and one agent in one process.
+
+use std::sync::Arc;
+
+use anyhow::bail;
+use kernel::agent_link::JoinRequest;
+use shim_pki::{NodeRequest, authority};
+
+use crate::{
+    agent,
+    arguments::Up,
+    data_directory::DataDirectory,
+    node::{self, NodeFiles},
+    preflight,
+    progress::Progress,
+    runtime,
+    server::{self, Authority, Running},
+};
+
+/// `catamaran up`.
+pub fn run(arguments: Up) -> anyhow::Result<()> {
+    preflight::need_root("up")?;
+    preflight::need_ports(&[
+        ("--api-listen", arguments.server.api_listen),
+        ("--mesos-listen", arguments.server.mesos_listen),
+        ("--agent-listen", arguments.agent.agent_listen),
+    ])?;
+    let data = DataDirectory::open(&arguments.server.data_dir)?;
+    runtime::block_on(start_and_serve(data, arguments))
+}
+
+async fn start_and_serve(data: DataDirectory, arguments: Up) -> anyhow::Result<()> {
+    let progress = Progress::start();
+    let running = server::start(&data, &arguments.server, &progress).await?;
+    let files = NodeFiles::below(data.path());
+    admit(&running, &files, &arguments)?;
+    let dialer = Arc::new(running.master.attach_agent());
+    let mut agent = agent::start(&data, &files, &arguments.agent, dialer, &progress).await?;
+    let mut signals = runtime::Signals::listen()?;
+    agent::admitted(&agent, &progress).await;
+    progress.finish(&server::ready_line(&running));
+    let failure = tokio::select! {
+        () = signals.wait() => None,
+        why = agent.ended() => Some(why),
+    };
+    match failure {
+        Some(why) => bail!("{why}"),
+        None => {
+            agent::stop(agent).await;
+            running.stop().await;
+            Ok(())
+        }
+    }
+}
+
+/// Gives this machine its certificate; the API's address may have changed since the last start.
+fn admit(running: &Running, files: &NodeFiles, arguments: &Up) -> anyhow::Result<()> {
+    let name = node::name(&arguments.agent)?;
+    let NodeRequest { csr, key } = authority::node_request(&name)?;
+    let addresses = vec![node::advertised(&arguments.agent)];
+    let request = JoinRequest { token: String::new(), node_name: name, addresses, csr };
+    let authority = Authority { pki: Arc::clone(&running.pki), api_url: running.api_url.clone() };
+    files.keep(&authority.sign(&request)?, &key)
+}

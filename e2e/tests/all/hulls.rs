@@ -1,0 +1,154 @@
+//! Both hulls at once: Pods and a real framework's tasks on one agent, out of one ledger, and fair when both want more.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use anyhow::Context;
+use e2e::{cluster::Cluster, etcd::Etcd, framework::Framework, program::wait_for};
+use serde_json::Value;
+
+use crate::walk::walk;
+
+/// Scalars of a list of Mesos resources, by name.
+fn scalars(resources: &Value) -> BTreeMap<String, f64> {
+    let mut sums = BTreeMap::new();
+    for resource in resources.as_array().into_iter().flatten() {
+        if let (Some(name), Some(value)) = (resource["name"].as_str(), resource["scalar"]["value"].as_f64()) {
+            *sums.entry(name.to_owned()).or_insert(0.0) += value;
+        }
+    }
+    sums
+}
+
+/// The ledger of the first agent: what it has, what is allocated.
+pub fn ledger(cluster: &Cluster) -> anyhow::Result<(BTreeMap<String, f64>, BTreeMap<String, f64>)> {
+    let answer = cluster.operator(r#"{"type":"GET_AGENTS"}"#)?;
+    let agent = answer.pointer("/get_agents/agents/0").context("there is no agent")?;
+    Ok((scalars(&agent["total_resources"]), scalars(&agent["allocated_resources"])))
+}
+
+/// Never more than there is.
+pub fn assert_ledger_holds(cluster: &Cluster) -> anyhow::Result<()> {
+    let (total, allocated) = ledger(cluster)?;
+    for (name, amount) in &allocated {
+        let has = total.get(name).copied().unwrap_or_default();
+        assert!(*amount <= has + 1e-6, "{name}: {amount} allocated of {has}");
+    }
+    Ok(())
+}
+
+fn allocatable_cpu(cluster: &Cluster) -> anyhow::Result<f64> {
+    let nodes = cluster.json(&["get", "nodes"])?;
+    let text = nodes.pointer("/items/0/status/allocatable/cpu").and_then(Value::as_str).unwrap_or("0");
+    Ok(match text.strip_suffix('m') {
+        Some(milli) => milli.parse::<f64>()? / 1000.0,
+        None => text.parse()?,
+    })
+}
+
+/// The walk of the README, while a framework runs 200 short tasks and a long one on the same agent.
+fn both_hulls(cluster: &Cluster) -> anyhow::Result<()> {
+    let free = wait_for("the node", Duration::from_secs(20), || {
+        Ok(Some(allocatable_cpu(cluster)?).filter(|c| *c > 0.0))
+    })?;
+    let mut framework =
+        Framework::start(cluster, "batch", &["--tasks", "200", "--long", "600", "--hold", "--cpus", "0.1"])?;
+    wait_for("the long task to run", Duration::from_secs(60), || {
+        let long = |e: &Value| {
+            e["task"].as_str().is_some_and(|t| t.starts_with("long")) && e["state"] == "TASK_RUNNING"
+        };
+        Ok(framework.events().iter().any(long).then_some(()))
+    })
+    .with_context(|| framework.tail())?;
+    wait_for("the node to show what is left", Duration::from_secs(30), || {
+        Ok((allocatable_cpu(cluster)? <= free - 0.1 + 1e-6).then_some(()))
+    })?;
+    assert_ledger_holds(cluster)?;
+    walk(cluster)?;
+    assert_ledger_holds(cluster)?;
+    wait_for("200 finished tasks", Duration::from_secs(240), || {
+        assert_ledger_holds(cluster)?;
+        Ok((framework.count("TASK_FINISHED") == 200).then_some(()))
+    })
+    .with_context(|| framework.tail())?;
+    for (name, starts) in framework.starts()? {
+        assert_eq!(starts, 1, "{name} was started {starts} times");
+    }
+    let described = cluster.kubectl(&["describe", "nodes"])?;
+    assert!(described.contains("Allocatable:") && described.contains("Allocated resources:"), "{described}");
+    drop(framework.wait(Duration::from_millis(1)));
+    Ok(())
+}
+
+#[test]
+fn both_hulls_share_one_agent() -> anyhow::Result<()> {
+    let cluster = Cluster::up(&["--example-images"])?;
+    both_hulls(&cluster)?;
+    cluster.stop_and_look_around()
+}
+
+#[test]
+fn both_hulls_share_one_agent_on_etcd() -> anyhow::Result<()> {
+    let etcd = Etcd::start()?;
+    let store = format!("etcd={}", etcd.endpoint);
+    let cluster = Cluster::up(&["--example-images", "--store", &store])?;
+    both_hulls(&cluster)?;
+    cluster.stop_and_look_around()
+}
+
+/// Pods in role `k8s/default` with weight 2 (that of `k8s`), a framework with weight 1, both wanting all: shares go 2 to 1.
+#[test]
+fn shares_converge_to_the_weights() -> anyhow::Result<()> {
+    let cluster =
+        Cluster::up(&["--example-images", "--resources", "cpus:6;mem:6000", "--weights", "k8s=2,batch=1"])?;
+    let framework = Framework::start(
+        &cluster,
+        "greedy",
+        &["--tasks", "60", "--forever", "--seconds", "2", "--cpus", "0.2"],
+    )?;
+    wait_for("the framework to have much", Duration::from_secs(60), || {
+        let (_, allocated) = ledger(&cluster)?;
+        Ok((allocated.get("cpus").copied().unwrap_or_default() > 4.0).then_some(()))
+    })?;
+    cluster.kubectl(&[
+        "create",
+        "deployment",
+        "want",
+        "--image=localhost/catamaran/example-web:1",
+        "--replicas=40",
+        "--",
+        "sleep",
+        "3600",
+    ])?;
+    cluster.kubectl(&["set", "resources", "deployment/want", "--requests=cpu=200m,memory=16Mi"])?;
+    let shares = wait_for("shares of two to one", Duration::from_secs(120), || {
+        let pods = running_pods(&cluster)?;
+        // 0.1 of the Pods' share is their executor.
+        let share = pods * 0.2 + 0.1;
+        Ok((share >= 3.6).then_some(share))
+    })
+    .with_context(|| framework.tail())?;
+    assert!((3.6..=4.4).contains(&shares), "Pods hold {shares} of 6 CPUs; 4 is their due");
+    // And it stays so while tasks come and go.
+    for _ in 0..10 {
+        std::thread::sleep(Duration::from_secs(1));
+        let share = running_pods(&cluster)? * 0.2 + 0.1;
+        assert!((3.5..=4.5).contains(&share), "Pods hold {share} of 6 CPUs; 4 is their due");
+        assert_ledger_holds(&cluster)?;
+    }
+    drop(framework);
+    cluster.kubectl(&["delete", "deployment", "want"])?;
+    cluster.stop_and_look_around()
+}
+
+fn running_pods(cluster: &Cluster) -> anyhow::Result<f64> {
+    let list = cluster.kubectl(&[
+        "get",
+        "pods",
+        "-l",
+        "app=want",
+        "--field-selector=status.phase=Running",
+        "-o",
+        "name",
+    ])?;
+    Ok(list.lines().count() as f64)
+}

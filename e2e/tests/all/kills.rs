@@ -1,0 +1,119 @@
+//! The kill test: every part is killed as the kernel would, and comes back; nothing is started twice, nothing is lost.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use anyhow::Context;
+use e2e::{cluster::Cluster, etcd::Etcd, framework::Framework, member, program::wait_for};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::hulls::assert_ledger_holds;
+
+/// What must not change over a kill: each Pod's UID with its container's id and restart count.
+fn pods(cluster: &Cluster) -> anyhow::Result<BTreeMap<String, (String, i64)>> {
+    let list = cluster.json(&["get", "pods", "-l", "app=web"])?;
+    let mut seen = BTreeMap::new();
+    for pod in list["items"].as_array().into_iter().flatten() {
+        let uid = pod.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default();
+        let status = pod.pointer("/status/containerStatuses/0").cloned().unwrap_or_default();
+        let container = status["containerID"].as_str().unwrap_or_default().to_owned();
+        seen.insert(uid.to_owned(), (container, status["restartCount"].as_i64().unwrap_or(-1)));
+    }
+    Ok(seen)
+}
+
+/// After a kill, kubectl works again, the same containers run, and new work is taken up.
+fn carries_on(
+    cluster: &Cluster,
+    before: &BTreeMap<String, (String, i64)>,
+    killed: &str,
+) -> anyhow::Result<()> {
+    let asked = wait_for("kubectl to work again", Duration::from_secs(60), || {
+        Ok(cluster.try_kubectl(&["get", "--raw", "/readyz"])?.status.success().then_some(()))
+    });
+    asked.with_context(|| format!("after {killed} was killed"))?;
+    cluster.kubectl(&["scale", "deployment/web", "--replicas=4"])?;
+    cluster
+        .kubectl(&["rollout", "status", "deployment/web", "--timeout=90s"])
+        .with_context(|| format!("after {killed} was killed"))?;
+    let after = pods(cluster)?;
+    for (uid, container) in before {
+        assert_eq!(after.get(uid), Some(container), "pod {uid} after {killed} was killed");
+    }
+    cluster.kubectl(&["scale", "deployment/web", "--replicas=3"])?;
+    wait_for("three pods again", Duration::from_secs(60), || Ok((pods(cluster)?.len() == 3).then_some(())))?;
+    assert_ledger_holds(cluster)
+}
+
+fn everything_is_killed(mut cluster: Cluster) -> anyhow::Result<()> {
+    cluster.kubectl(&["apply", "-f", "manifests/examples/web.yaml"])?;
+    cluster.kubectl(&["rollout", "status", "deployment/web", "--timeout=90s"])?;
+    let mut framework = Framework::start(
+        &cluster,
+        "batch",
+        &["--tasks", "200", "--long", "60", "--seconds", "1", "--cpus", "0.05", "--deadline", "400"],
+    )?;
+    wait_for("some tasks to finish", Duration::from_secs(60), || {
+        Ok((framework.count("TASK_FINISHED") > 5).then_some(()))
+    })
+    .with_context(|| framework.tail())?;
+
+    for killed in ["server", "agent"] {
+        let before = pods(&cluster)?;
+        cluster.kill(killed)?;
+        std::thread::sleep(Duration::from_secs(2));
+        cluster.start(killed)?;
+        carries_on(&cluster, &before, killed)?;
+    }
+    for part in ["catamaran executor", "containerd --"] {
+        let before = pods(&cluster)?;
+        let pid = cluster.process(part)?;
+        member::send(pid, Signal::KILL);
+        wait_for("it to be brought back", Duration::from_secs(60), || {
+            Ok(cluster.process(part).ok().filter(|again| *again != pid))
+        })?;
+        carries_on(&cluster, &before, part)?;
+    }
+
+    framework.wait(Duration::from_secs(300))?;
+    assert_eq!(framework.count("TASK_FINISHED"), 201, "{}", framework.tail());
+    let starts = framework.starts()?;
+    assert_eq!(starts.len(), 201, "tasks that ran");
+    for (name, starts) in starts {
+        assert_eq!(starts, 1, "{name} was started {starts} times");
+    }
+    cluster.kubectl(&["delete", "-f", "manifests/examples/web.yaml", "--timeout=60s"])?;
+    cluster.stop_and_look_around()
+}
+
+#[test]
+fn every_part_may_be_killed() -> anyhow::Result<()> {
+    everything_is_killed(Cluster::split(&["--heartbeat-interval", "1", "--agent-ping-timeout", "2"])?)
+}
+
+#[test]
+fn every_part_may_be_killed_on_etcd() -> anyhow::Result<()> {
+    let etcd = Etcd::start()?;
+    let store = format!("etcd={}", etcd.endpoint);
+    let short = ["--heartbeat-interval", "1", "--agent-ping-timeout", "2"];
+    everything_is_killed(Cluster::split(&[&short[..], &["--store", &store]].concat())?)
+}
+
+#[test]
+fn it_starts_again_as_it_was() -> anyhow::Result<()> {
+    let mut cluster = Cluster::up(&["--example-images"])?;
+    cluster.kubectl(&["apply", "-f", "manifests/examples/web.yaml"])?;
+    cluster.kubectl(&["rollout", "status", "deployment/web", "--timeout=90s"])?;
+    let before: Vec<String> = pods(&cluster)?.into_keys().collect();
+    cluster.stop("up")?;
+    cluster.start("up")?;
+    wait_for("the same pods to be ready again", Duration::from_secs(90), || {
+        let text =
+            cluster.kubectl(&["get", "deployment", "web", "-o", "jsonpath={.status.readyReplicas}"])?;
+        let same = pods(&cluster)?.into_keys().collect::<Vec<_>>() == before;
+        let fresh = pods(&cluster)?.values().all(|(_, restarts)| *restarts >= 1);
+        Ok((text == "3" && same && fresh).then_some(()))
+    })?;
+    cluster.kubectl(&["delete", "-f", "manifests/examples/web.yaml", "--timeout=60s"])?;
+    cluster.stop_and_look_around()
+}
