@@ -387,6 +387,10 @@ impl World {
         if matches!(item.state, ItemState::Done(_)) || (status.uuid.is_some() && item.latest == status.uuid) {
             return;
         }
+        // News of an earlier promise to another machine, which may be told again at any time.
+        if item.agent.is_some() && status.agent_id.is_some() && item.agent != status.agent_id {
+            return;
+        }
         item.latest = status.uuid.or(item.latest);
         match status.state {
             Staging | Starting | Running | Killing => {
