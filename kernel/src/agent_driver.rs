@@ -66,7 +66,7 @@ struct Link {
 #[derive(Default)]
 struct Batch {
     effects: Effects,
-    reads: Vec<Box<dyn FnOnce(&Agent) + Send>>,
+    reads: Vec<queue::Look>,
 }
 
 /// The driver; [`AgentDriver::run`] is its life.
@@ -227,7 +227,7 @@ impl AgentDriver {
         self.persist(batch.effects.persist).await?;
         for effect in batch.effects.after_persist {
             match effect {
-                Effect::ToMaster(message) => self.to_master(message).await,
+                Effect::ToMaster(message) => self.tell_master(message).await,
                 effect => self.carry_out(effect),
             }
         }
@@ -306,7 +306,7 @@ impl AgentDriver {
     }
 
     /// The master's side never waits for an agent, so that this wait cannot become a circle.
-    async fn to_master(&mut self, message: ToMaster) {
+    async fn tell_master(&mut self, message: ToMaster) {
         let Some(link) = &self.link else { return };
         let sent = match link.to_master.try_send(message) {
             Ok(()) => true,

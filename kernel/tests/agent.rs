@@ -3,6 +3,9 @@
 //! Command tasks run `BINARY command-executor`. Here the binary is a script that calls this test program again, where the
 //! test named `command_executor_entry` becomes the executor.
 
+// Everything here is a test, and clippy only sees the functions that are marked so.
+#![allow(clippy::unwrap_used)]
+
 #[path = "api/client.rs"]
 #[allow(dead_code)]
 mod client;

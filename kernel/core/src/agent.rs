@@ -188,7 +188,7 @@ impl Agent {
         match event {
             Event::LinkUp => self.link_up(now, &mut out),
             Event::LinkDown => self.link_down(),
-            Event::FromMaster(message) => self.from_master(now, message, &mut out),
+            Event::FromMaster(message) => self.master_said(now, message, &mut out),
             Event::Subscribe {
                 request,
                 connection,
@@ -240,7 +240,7 @@ impl Agent {
         matches!(self.link, Link::Registered { .. })
     }
 
-    fn from_master(&mut self, now: Time, message: ToAgent, out: &mut Effects) {
+    fn master_said(&mut self, now: Time, message: ToAgent, out: &mut Effects) {
         self.master_spoke(now);
         match message {
             ToAgent::Registered { agent_id, ping_interval, ping_timeouts } => {
@@ -266,7 +266,7 @@ impl Agent {
             ToAgent::Message { framework_id, executor_id, data } => {
                 self.message_to_executor(&framework_id, &executor_id, data, out);
             }
-            ToAgent::Ping => out.to_master(kernel_model::agent::ToMaster::Pong),
+            ToAgent::Ping => out.tell_master(kernel_model::agent::ToMaster::Pong),
             ToAgent::Shutdown { message } => self.refused(now, message, out),
         }
     }

@@ -27,7 +27,7 @@ async fn use_link(queue: &AgentQueue, mut link: AgentLink) -> Result<(), Gone> {
     loop {
         tokio::select! {
             message = link.incoming.recv() => match message {
-                Some(message) => queue.from_master(message).await?,
+                Some(message) => queue.master_said(message).await?,
                 None => break,
             },
             // The driver dropped its end: the master is silent, or does not listen.

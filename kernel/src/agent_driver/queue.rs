@@ -15,6 +15,9 @@ const INPUT_QUEUE_BOUND: usize = 1024;
 /// Events that an executor may lag behind before its stream is closed: the launches of a full machine, several times.
 pub(crate) const EXECUTOR_QUEUE_BOUND: usize = 4096;
 
+/// A question to the agent, which answers it by itself.
+pub(crate) type Look = Box<dyn FnOnce(&Agent) + Send>;
+
 /// The agent's task has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the agent is not running")]
@@ -54,7 +57,7 @@ pub(crate) enum Input {
         reply: oneshot::Sender<Result<(), Refusal>>,
     },
     /// A look at the agent, never at anything that is not durable yet.
-    Read(Box<dyn FnOnce(&Agent) + Send>),
+    Read(Look),
 }
 
 /// Who waits for an answer.
@@ -104,7 +107,7 @@ impl AgentQueue {
         self.send(Input::Leave).await
     }
 
-    pub(crate) async fn from_master(&self, message: ToAgent) -> Result<(), Gone> {
+    pub(crate) async fn master_said(&self, message: ToAgent) -> Result<(), Gone> {
         self.event(Event::FromMaster(message)).await
     }
 

@@ -60,6 +60,55 @@ fn not_there(kind: call::Type) -> Answer {
 
 /// Answers to calls without arguments; `None` for those that are not there.
 async fn plain(door: &Arc<Door>, kind: call::Type) -> Result<Option<Response>, Gone> {
+    match kind {
+        call::Type::GetState
+        | call::Type::GetTasks
+        | call::Type::GetExecutors
+        | call::Type::GetFrameworks
+        | call::Type::GetContainers => {
+            let (view, orphans) = door.queue.read(everything).await?;
+            Ok(Some(of_tasks(door, kind, &view, &orphans)))
+        }
+        kind => of_agent(door, kind).await,
+    }
+}
+
+/// Answers about what runs here.
+fn of_tasks(door: &Door, kind: call::Type, view: &[FrameworkView], orphans: &[Task]) -> Response {
+    use response::Type;
+    let mut to = Response::default();
+    let answered = match kind {
+        call::Type::GetTasks => {
+            to.get_tasks = Some(tasks(view, orphans));
+            Type::GetTasks
+        }
+        call::Type::GetExecutors => {
+            to.get_executors = Some(executors(view));
+            Type::GetExecutors
+        }
+        call::Type::GetFrameworks => {
+            to.get_frameworks = Some(frameworks(view));
+            Type::GetFrameworks
+        }
+        call::Type::GetContainers => {
+            to.get_containers = Some(containers(door, view));
+            Type::GetContainers
+        }
+        _ => {
+            to.get_state = Some(response::GetState {
+                get_tasks: Some(tasks(view, orphans)),
+                get_executors: Some(executors(view)),
+                get_frameworks: Some(frameworks(view)),
+            });
+            Type::GetState
+        }
+    };
+    to.r#type = Some(answered as i32);
+    to
+}
+
+/// Answers about the agent itself.
+async fn of_agent(door: &Arc<Door>, kind: call::Type) -> Result<Option<Response>, Gone> {
     use response::Type;
     let mut to = Response::default();
     let answered = match kind {
@@ -68,10 +117,8 @@ async fn plain(door: &Arc<Door>, kind: call::Type) -> Result<Option<Response>, G
             Type::GetHealth
         }
         call::Type::GetFlags => {
-            let flag = |(name, value): &(String, String)| v1::Flag {
-                name: name.clone(),
-                value: Some(value.clone()),
-            };
+            let flag =
+                |(name, value): &(String, String)| v1::Flag { name: name.clone(), value: Some(value.clone()) };
             to.get_flags = Some(response::GetFlags { flags: door.flags.iter().map(flag).collect() });
             Type::GetFlags
         }
@@ -91,32 +138,6 @@ async fn plain(door: &Arc<Door>, kind: call::Type) -> Result<Option<Response>, G
             let agent_info = Some(offer::agent_to_wire(&info, Format::ENDPOINT));
             to.get_agent = Some(response::GetAgent { agent_info, ..Default::default() });
             Type::GetAgent
-        }
-        call::Type::GetState => {
-            let (view, orphans) = door.queue.read(everything).await?;
-            to.get_state = Some(response::GetState {
-                get_tasks: Some(tasks(&view, &orphans)),
-                get_executors: Some(executors(&view)),
-                get_frameworks: Some(frameworks(&view)),
-            });
-            Type::GetState
-        }
-        call::Type::GetTasks => {
-            let (view, orphans) = door.queue.read(everything).await?;
-            to.get_tasks = Some(tasks(&view, &orphans));
-            Type::GetTasks
-        }
-        call::Type::GetExecutors => {
-            to.get_executors = Some(executors(&door.queue.read(Agent::view).await?));
-            Type::GetExecutors
-        }
-        call::Type::GetFrameworks => {
-            to.get_frameworks = Some(frameworks(&door.queue.read(Agent::view).await?));
-            Type::GetFrameworks
-        }
-        call::Type::GetContainers => {
-            to.get_containers = Some(containers(door, &door.queue.read(Agent::view).await?));
-            Type::GetContainers
         }
         call::Type::GetOperations => {
             to.get_operations = Some(response::GetOperations::default());

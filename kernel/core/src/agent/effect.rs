@@ -152,11 +152,11 @@ impl Effects {
         self.after_persist.push(effect);
     }
 
-    pub(super) fn to_master(&mut self, message: ToMaster) {
+    pub(super) fn tell_master(&mut self, message: ToMaster) {
         self.after_persist.push(Effect::ToMaster(message));
     }
 
-    pub(super) fn to_executor(&mut self, connection: ConnectionId, event: ExecutorEvent) {
+    pub(super) fn tell_executor(&mut self, connection: ConnectionId, event: ExecutorEvent) {
         self.after_persist.push(Effect::ToExecutor { connection, event });
     }
 

@@ -221,7 +221,7 @@ impl Agent {
             });
         }
         if executor.info.kind != ExecutorKind::Command && self.is_registered() {
-            out.to_master(ToMaster::ExitedExecutor {
+            out.tell_master(ToMaster::ExitedExecutor {
                 framework_id: framework_id.clone(),
                 executor_id: executor_id.clone(),
                 status,

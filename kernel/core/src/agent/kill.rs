@@ -45,7 +45,7 @@ impl Agent {
         }
         let connection = framework.executors.get(&executor_id).and_then(|executor| executor.connection);
         if let Some(connection) = connection {
-            out.to_executor(connection, ExecutorEvent::Kill { task_id: task_id.clone(), grace });
+            out.tell_executor(connection, ExecutorEvent::Kill { task_id: task_id.clone(), grace });
         }
     }
 
@@ -122,7 +122,7 @@ impl Agent {
         match executor.connection {
             Some(connection) => {
                 let grace = executor.info.shutdown_grace.unwrap_or(default_grace);
-                out.to_executor(connection, ExecutorEvent::Shutdown);
+                out.tell_executor(connection, ExecutorEvent::Shutdown);
                 self.timers.arm(Timer::Executor(framework_id.clone(), executor_id.clone()), now + grace);
             }
             None => self.destroy(now, framework_id, executor_id, out),

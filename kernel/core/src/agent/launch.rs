@@ -251,10 +251,10 @@ impl Agent {
                 Some(task) if !entry.grouped => ExecutorEvent::Launch { task },
                 last => ExecutorEvent::LaunchGroup { tasks: tasks.into_iter().chain(last).collect() },
             };
-            out.to_executor(connection, event);
+            out.tell_executor(connection, event);
             for (task_id, kill) in kills {
                 if let Some(grace) = kill {
-                    out.to_executor(connection, ExecutorEvent::Kill { task_id, grace });
+                    out.tell_executor(connection, ExecutorEvent::Kill { task_id, grace });
                 }
             }
         }

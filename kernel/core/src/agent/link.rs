@@ -45,7 +45,7 @@ impl Agent {
     /// Sends the registration, and plans the next one in case this is lost.
     pub(super) fn register_again(&mut self, now: Time, out: &mut Effects) {
         let Link::Registering { backoff } = self.link else { return };
-        out.to_master(self.registration());
+        out.tell_master(self.registration());
         let wait = self.fresh.jittered(backoff);
         self.timers.arm(Timer::Register, now + wait);
         self.link = Link::Registering { backoff: (backoff * 2).min(REGISTRATION_BACKOFF_MAX) };

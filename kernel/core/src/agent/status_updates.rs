@@ -110,7 +110,7 @@ impl Agent {
         }
         // An update of a task that is over, or was never ours, has nowhere to go; the executor must not wait for it.
         if let Some(connection) = connection {
-            out.to_executor(connection, ExecutorEvent::Acknowledged { task_id: key.1.clone(), uuid });
+            out.tell_executor(connection, ExecutorEvent::Acknowledged { task_id: key.1.clone(), uuid });
         }
     }
 
@@ -159,7 +159,7 @@ impl Agent {
         stream.retry = if again { (stream.retry * 2).min(RETRY_MAX) } else { RETRY_MIN };
         let retry_at = now + stream.retry;
         self.timers.arm(Timer::Update(key.clone()), retry_at);
-        out.to_master(ToMaster::Update { framework_id: key.0.clone(), status, latest_state });
+        out.tell_master(ToMaster::Update { framework_id: key.0.clone(), status, latest_state });
     }
 
     /// Sends every stream's head at once, of one framework or of all.

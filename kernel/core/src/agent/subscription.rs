@@ -36,7 +36,7 @@ impl Agent {
             out.act(Effect::Close { connection: former });
         }
         if framework.ending || matches!(executor.phase, Phase::Ending { .. } | Phase::Waiting) {
-            out.to_executor(connection, ExecutorEvent::Shutdown);
+            out.tell_executor(connection, ExecutorEvent::Shutdown);
             return out.act(Effect::Close { connection });
         }
         let first = !executor.subscribed;
@@ -58,7 +58,7 @@ impl Agent {
         if first && !respawns && !again && self.never_needed(&who) {
             return self.end_executor(now, &who.0, &who.1, None, out);
         }
-        out.to_executor(
+        out.tell_executor(
             connection,
             ExecutorEvent::Subscribed {
                 executor: info,
@@ -127,7 +127,7 @@ impl Agent {
         for entry in self.frameworks[&who.0].tasks_of(&who.1) {
             if let (Some(grace), false) = (entry.kill, entry.task.state.is_terminal()) {
                 let task_id = entry.task.info.task_id.clone();
-                out.to_executor(connection, ExecutorEvent::Kill { task_id, grace });
+                out.tell_executor(connection, ExecutorEvent::Kill { task_id, grace });
             }
         }
     }
@@ -156,7 +156,7 @@ impl Agent {
             Call::Message { data } => {
                 if self.is_registered() {
                     let (framework_id, executor_id) = who;
-                    out.to_master(ToMaster::Message { framework_id, executor_id, data });
+                    out.tell_master(ToMaster::Message { framework_id, executor_id, data });
                 }
             }
             // A subscription comes as its own event, with its stream; a heartbeat only keeps a connection open.
@@ -198,7 +198,7 @@ impl Agent {
         let framework = self.frameworks.get(framework_id);
         let executor = framework.and_then(|f| f.executors.get(executor_id));
         if let Some(connection) = executor.and_then(|executor| executor.connection) {
-            out.to_executor(connection, ExecutorEvent::Message { data });
+            out.tell_executor(connection, ExecutorEvent::Message { data });
         }
     }
 }

@@ -115,7 +115,7 @@ impl World {
 
     fn effect(&mut self, effect: Effect) {
         match effect {
-            Effect::ToMaster(message) if self.link => self.to_master(message),
+            Effect::ToMaster(message) if self.link => self.master_hears(message),
             Effect::Start(start) => {
                 assert!(self.process.container.is_none(), "two runs of one executor at once");
                 assert!(self.started.insert(start.container_id.clone()), "a container id was used again");
@@ -131,7 +131,7 @@ impl World {
                 self.act(Act::ExecutorDies);
             }
             Effect::ToExecutor { connection, event } if self.process.connection == Some(connection) => {
-                self.to_executor(event);
+                self.executor_hears(event);
             }
             Effect::Close { connection } if self.process.connection == Some(connection) => {
                 self.process.connection = None;
@@ -140,7 +140,7 @@ impl World {
         }
     }
 
-    fn to_master(&mut self, message: ToMaster) {
+    fn master_hears(&mut self, message: ToMaster) {
         let agent_id = "A0".into();
         let ping_interval = std::time::Duration::ZERO;
         match message {
@@ -185,7 +185,7 @@ impl World {
             .is_some_and(|(_, state)| state.is_terminal())
     }
 
-    fn to_executor(&mut self, event: ExecutorEvent) {
+    fn executor_hears(&mut self, event: ExecutorEvent) {
         match event {
             ExecutorEvent::Launch { task } => {
                 let count = self.process.launches.entry(task.task_id.clone()).or_default();

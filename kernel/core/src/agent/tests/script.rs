@@ -186,7 +186,7 @@ impl Script {
 
     fn effect(&mut self, effect: Effect) -> String {
         match effect {
-            Effect::ToMaster(message) => format!("master: {}", self.to_master(message)),
+            Effect::ToMaster(message) => format!("master: {}", self.said_to_master(message)),
             Effect::DropLink => "drop link".into(),
             Effect::Start(start) => format!(
                 "start {} {} cpus {} mem {}",
@@ -206,7 +206,7 @@ impl Script {
             Effect::Terminate { container_id } => format!("terminate {}", self.container(&container_id)),
             Effect::Destroy { container_id } => format!("destroy {}", self.container(&container_id)),
             Effect::ToExecutor { connection, event } => {
-                format!("{} <- {}", connection.0, self.to_executor(event))
+                format!("{} <- {}", connection.0, self.said_to_executor(event))
             }
             Effect::Close { connection } => format!("close {}", connection.0),
             Effect::Reply { result, .. } => match result {
@@ -220,7 +220,7 @@ impl Script {
         }
     }
 
-    fn to_master(&mut self, message: ToMaster) -> String {
+    fn said_to_master(&mut self, message: ToMaster) -> String {
         match message {
             ToMaster::Register { .. } => "Register".into(),
             ToMaster::Reregister { executors, tasks, .. } => {
@@ -249,7 +249,7 @@ impl Script {
         format!("{} {:?}{waiting}", task.info.task_id, task.state)
     }
 
-    fn to_executor(&mut self, event: ExecutorEvent) -> String {
+    fn said_to_executor(&mut self, event: ExecutorEvent) -> String {
         match event {
             ExecutorEvent::Subscribed { container_id, .. } => {
                 format!("Subscribed {}", self.container(&container_id))
