@@ -255,7 +255,9 @@ fn refuse(resource: &Resource, object: &Value, errors: Vec<FieldError>) -> Resul
         return Ok(());
     }
     let name = access::text(object, &["metadata", "name"]);
-    Err(status::invalid(resource.group, resource.kind, name, &errors))
+    // Events of both groups are validated, and complained of, as those of the core group.
+    let group = if resource.kind == "Event" { "" } else { resource.group };
+    Err(status::invalid(group, resource.kind, name, &errors))
 }
 
 #[cfg(test)]

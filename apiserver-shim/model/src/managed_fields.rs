@@ -55,6 +55,9 @@ pub fn record_update(old: Option<&Value>, new: &mut Value, writer: Writer<'_>) {
     let Some(root) = schema().root(writer.kind) else { return };
     let sent = access::remove(new, &["metadata", "managedFields"]);
     let mut entries = starting_entries(old, sent, writer.subresource);
+    if old.is_some() && entries.is_empty() {
+        return; // An object that nobody's fields were booked for stays that way.
+    }
     let empty = Value::Object(Map::new());
     let mut changes = compare(root, old.unwrap_or(&empty), new);
     changes.forget_system_fields();
@@ -83,7 +86,7 @@ pub fn record_update(old: Option<&Value>, new: &mut Value, writer: Writer<'_>) {
     merge_oldest(&mut entries);
     if !entries.is_empty() {
         entries.sort_by(|a, b| (a.operation != "Apply", &a.time, &a.manager).cmp(&(b.operation != "Apply", &b.time, &b.manager)));
-        let list = entries.iter().map(Entry::to_value).collect();
+        let list = entries.into_iter().map(Entry::into_value).collect();
         access::object_mut(new, &["metadata"]).insert("managedFields".to_owned(), list);
     }
 }
@@ -147,7 +150,7 @@ impl Entry {
         })
     }
 
-    fn to_value(&self) -> Value {
+    fn into_value(self) -> Value {
         let mut out = Map::new();
         let mut put = |key: &str, text: &str| {
             if !text.is_empty() {
@@ -160,7 +163,7 @@ impl Entry {
         put("time", &self.time);
         put("fieldsType", "FieldsV1");
         put("subresource", &self.subresource);
-        out.insert("fieldsV1".to_owned(), self.fields.to_value());
+        out.insert("fieldsV1".to_owned(), self.fields.into_value());
         Value::Object(out)
     }
 }

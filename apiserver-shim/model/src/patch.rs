@@ -89,14 +89,44 @@ fn finish(
     let text = |v: &Value, key: &str| v.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
     let (api_version, kind) = (text(&value, "apiVersion"), text(&value, "kind"));
     if api_version != expected.api_version() || kind != expected.kind {
-        let why = format!("no kind \"{kind}\" is registered for version \"{api_version}\"");
-        return refuse(shown.unwrap_or_else(|| value.to_string()), why);
+        let why = format!(
+            "no kind \"{kind}\" is registered for version \"{api_version}\" in scheme \"k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30\""
+        );
+        return refuse(shown.unwrap_or_else(|| show(&value)), why);
     }
     // The object is printed only for a refusal, which the check may cause after having changed it.
     match decode::check_patched(value.clone(), expected, duplicates, strictness) {
         Ok(decoded) => Ok(decoded),
-        Err(why) => refuse(shown.unwrap_or_else(|| value.to_string()), why),
+        Err(_) if shown.is_some() && map_for_list(&value, expected) => {
+            refuse(shown.unwrap_or_default(), "cannot restore slice from map".to_owned())
+        }
+        Err(why) => refuse(shown.unwrap_or_else(|| show(&value)), why),
     }
+}
+
+/// Whether the first thing wrong with the object is a map in the place of a list.
+fn map_for_list(value: &Value, expected: KindRef) -> bool {
+    let mut copy = value.clone();
+    let mismatch = schema().root(expected).and_then(|root| crate::schema::check(root, &mut copy).mismatch);
+    mismatch.is_some_and(|m| m.starts_with("json: cannot unmarshal object into") && m.contains(" of type []"))
+}
+
+/// The object as upstream shows it: members sorted, but for the entries of managed fields.
+fn show(value: &Value) -> String {
+    const PLACE: &str = "\u{1}managed\u{1}";
+    const ORDER: [&str; 7] = ["manager", "operation", "apiVersion", "time", "fieldsType", "fieldsV1", "subresource"];
+    let entries = crate::access::list(value, &["metadata", "managedFields"]);
+    if entries.is_empty() {
+        return value.to_string();
+    }
+    let one = |entry: &Value| {
+        let members = ORDER.iter().filter_map(|k| Some(format!("\"{k}\":{}", entry.get(*k)?)));
+        format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+    };
+    let entries = format!("[{}]", entries.iter().map(one).collect::<Vec<_>>().join(","));
+    let mut copy = value.clone();
+    crate::access::object_mut(&mut copy, &["metadata"]).insert("managedFields".into(), PLACE.into());
+    copy.to_string().replace(&Value::from(PLACE).to_string(), &entries)
 }
 
 fn parse(kind: PatchKind, body: &[u8], duplicates: &mut Vec<String>) -> Result<Value, Status> {

@@ -71,6 +71,30 @@ pub struct PatchRule {
     pub replace: bool,
 }
 
+/// What a typed encoding writes for a member that nobody set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Zero {
+    Null,
+    Text,
+    Number,
+    False,
+    Object,
+}
+
+impl Zero {
+    /// As a value.
+    pub fn to_value(self) -> serde_json::Value {
+        match self {
+            Zero::Null => serde_json::Value::Null,
+            Zero::Text => "".into(),
+            Zero::Number => 0.into(),
+            Zero::False => false.into(),
+            Zero::Object => serde_json::Value::Object(serde_json::Map::new()),
+        }
+    }
+}
+
 /// One member of a struct.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Field {
@@ -86,6 +110,8 @@ pub struct Field {
     pub keep_empty: bool,
     /// Present in every value of the parent, even if nothing was said.
     pub embedded: bool,
+    /// Written with this value when nothing was said.
+    pub written_zero: Option<Zero>,
     /// How ownership treats a list here.
     pub list: ListKind,
     /// A map or object here is owned as a whole.
@@ -109,6 +135,11 @@ impl Struct {
     /// The member called `name`.
     pub fn field(&self, name: &str) -> Option<&Field> {
         self.fields.binary_search_by(|f| f.name.as_str().cmp(name)).ok().map(|i| &self.fields[i])
+    }
+
+    /// Members that are written even when nobody set them.
+    pub fn zeroes(&self) -> impl Iterator<Item = (&Field, Zero)> {
+        self.fields.iter().filter_map(|f| Some((f, f.written_zero?)))
     }
 
     /// The last part of the full name: `PodSpec`.

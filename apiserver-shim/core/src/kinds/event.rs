@@ -15,19 +15,6 @@ const WORD_MAX: usize = 128;
 const NOTE_MAX: usize = 1024;
 
 impl Kind for CoreEvent {
-    fn default(&self, object: &mut Value) {
-        let event = access::as_object(object);
-        for key in ["eventTime", "firstTimestamp", "lastTimestamp"] {
-            access::set_default(event, key, Value::Null);
-        }
-        for key in ["reportingComponent", "reportingInstance"] {
-            access::set_default(event, key, "");
-        }
-        for key in ["source", "involvedObject"] {
-            access::set_default(event, key, serde_json::Map::new());
-        }
-    }
-
     fn validate_name(&self, name: &str) -> Vec<String> {
         names::path_segment(name)
     }
@@ -86,10 +73,6 @@ impl Kind for CoreEvent {
 }
 
 impl Kind for NewEvent {
-    fn default(&self, object: &mut Value) {
-        access::set_default(access::as_object(object), "eventTime", Value::Null);
-    }
-
     fn validate_name(&self, name: &str) -> Vec<String> {
         names::path_segment(name)
     }

@@ -118,18 +118,22 @@ pub(super) fn validate_update(resource: &Resource, new: &Value, old: &Value) -> 
             errors.push(FieldError::forbidden("metadata.finalizers", detail));
         }
     }
-    for key in ["name", "namespace", "uid"] {
-        if key == "namespace" && !resource.namespaced {
-            continue;
+    // Upstream looks at the metadata once for all kinds and once more for the kind, each time as of a new object and as of
+    // an update. Messages say each complaint once, but causes list them all, and clients count.
+    for update_first in [false, true] {
+        if !update_first {
+            validate_common(new, &mut errors);
         }
-        if text(new, key) != text(old, key) {
-            errors.push(FieldError::invalid(format!("metadata.{key}"), text(new, key), "field is immutable"));
+        for key in ["name", "namespace", "uid"] {
+            if text(new, key) != text(old, key) && (key != "namespace" || resource.namespaced) {
+                errors.push(FieldError::invalid(format!("metadata.{key}"), text(new, key), "field is immutable"));
+            }
+        }
+        validate_maps_and_owners(&new["metadata"], &mut errors);
+        if update_first {
+            validate_common(new, &mut errors);
         }
     }
-    validate_common(new, &mut errors);
-    // Upstream looks at the metadata once for all kinds and once more for the kind; each complaint counts twice.
-    let again = errors.clone();
-    errors.extend(again);
     errors
 }
 
@@ -138,10 +142,14 @@ fn validate_common(object: &Value, errors: &mut Vec<FieldError>) {
     if access::int(meta, &["generation"]).unwrap_or(0) < 0 {
         errors.push(FieldError::invalid("metadata.generation", meta["generation"].clone(), "must be greater than or equal to 0"));
     }
+    validate_maps_and_owners(meta, errors);
+    finalizers(access::list(meta, &["finalizers"]), errors);
+}
+
+fn validate_maps_and_owners(meta: &Value, errors: &mut Vec<FieldError>) {
     labels(meta.get("labels"), "metadata.labels", errors);
     annotations(meta.get("annotations"), "metadata.annotations", errors);
     owners(access::list(meta, &["ownerReferences"]), errors);
-    finalizers(access::list(meta, &["finalizers"]), errors);
 }
 
 /// Checks a map of labels.

@@ -40,7 +40,9 @@ impl Kind for Namespace {
     }
 
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
-        validate_finalize(object)
+        let mut errors = validate_finalize(object);
+        errors.extend(pod_security_labels(object));
+        errors
     }
 
     fn validate_status_update(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
@@ -65,6 +67,26 @@ impl Kind for Namespace {
     fn selectable_fields(&self) -> &'static [&'static str] {
         &["status.phase", "name"]
     }
+}
+
+/// Labels that set the namespace's Pod security level must name one.
+fn pod_security_labels(object: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    for mode in ["enforce", "audit", "warn"] {
+        let of = |suffix: &str| {
+            let key = format!("pod-security.kubernetes.io/{mode}{suffix}");
+            let value = access::get(object, &["metadata", "labels", &key]).and_then(Value::as_str);
+            value.map(|v| (format!("metadata.labels[{key}]"), v))
+        };
+        if let Some((field, level)) = of("").filter(|(_, l)| !["privileged", "baseline", "restricted"].contains(l)) {
+            errors.push(FieldError::invalid(field, level, "must be one of privileged, baseline, restricted"));
+        }
+        let numbered = |v: &str| v.strip_prefix("v1.").is_some_and(|n| n.parse::<u32>().is_ok());
+        if let Some((field, version)) = of("-version").filter(|(_, v)| *v != "latest" && !numbered(v)) {
+            errors.push(FieldError::invalid(field, version, "must be \"latest\" or \"v1.x\""));
+        }
+    }
+    errors
 }
 
 /// `/finalize` changes nothing but the finalizers.

@@ -9,10 +9,6 @@ use shim_model::time::Instant;
 
 pub(super) struct Node;
 
-const INFO: [&str; 10] = [
-    "architecture", "bootID", "containerRuntimeVersion", "kernelVersion", "kubeProxyVersion", "kubeletVersion", "machineID",
-    "operatingSystem", "osImage", "systemUUID",
-];
 const ROLE: &str = "node-role.kubernetes.io/";
 
 impl Kind for Node {
@@ -35,9 +31,6 @@ impl Kind for Node {
         if let Some(capacity) = status.get("capacity").cloned() {
             access::set_default(status, "allocatable", capacity);
         }
-        access::set_default(access::object_mut(object, &["status", "daemonEndpoints", "kubeletEndpoint"]), "Port", 0);
-        let info = access::object_mut(object, &["status", "nodeInfo"]);
-        INFO.iter().for_each(|key| access::set_default(info, key, ""));
     }
 
     fn has_status(&self) -> bool {

@@ -1,6 +1,7 @@
 //! Pods: what may be created, what little may change afterwards, how they are listed and deleted.
 
 mod columns;
+mod prepare;
 mod qos;
 mod update;
 
@@ -45,8 +46,10 @@ impl Kind for Pod {
         true
     }
 
-    fn prepare_create(&self, object: &mut Value, _context: &CreateContext<'_>) {
+    fn prepare_create(&self, object: &mut Value, context: &CreateContext<'_>) {
         admission::default_tolerations(object);
+        prepare::drop_what_is_off(object);
+        prepare::match_label_keys(object);
         let spec = access::object_mut(object, &["spec"]);
         set_default(spec, "priority", 0);
         set_default(spec, "preemptionPolicy", "PreemptLowerPriority");
@@ -54,7 +57,7 @@ impl Kind for Pod {
         let status = access::object_mut(object, &["status"]);
         status.insert("phase".into(), "Pending".into());
         status.insert("qosClass".into(), qos.into());
-        gated_condition(object);
+        prepare::gated_condition(object, context.now);
     }
 
     fn prepare_status_update(&self, new: &mut Value, old: &Value) {
@@ -91,7 +94,9 @@ impl Kind for Pod {
         if old.is_some_and(|o| o.get("spec") == new.get("spec")) {
             return Vec::new();
         }
-        spec_warnings(&new["spec"], "spec")
+        let mut out = spec_warnings(&new["spec"], "spec");
+        out.extend(prepare::warnings(new, old.is_none()));
+        out
     }
 
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {
@@ -171,15 +176,6 @@ fn same_addresses(pod: &mut Value, one: &str, many: &str) {
         }
         _ => {}
     }
-}
-
-/// A Pod with gates says in its conditions why it is not scheduled.
-fn gated_condition(pod: &mut Value) {
-    if access::list(pod, &["spec", "schedulingGates"]).is_empty() {
-        return;
-    }
-    let condition = json!({"type": "PodScheduled", "status": "False", "reason": "SchedulingGated", "message": "Scheduling is blocked due to non-empty scheduling gates"});
-    access::object_mut(pod, &["status"]).insert("conditions".into(), json!([condition]));
 }
 
 /// Carries over what an update through a subresource cannot change.

@@ -32,6 +32,10 @@ impl Kind for PodTemplate {
         true
     }
 
+    fn create_on_update(&self) -> bool {
+        true
+    }
+
     fn changes_generation(&self, new: &Value, old: &Value) -> bool {
         new.get("template") != old.get("template")
     }

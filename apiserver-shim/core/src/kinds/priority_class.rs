@@ -18,6 +18,10 @@ impl Kind for PriorityClass {
         access::set_default(object, "value", 0);
     }
 
+    fn create_on_update(&self) -> bool {
+        true
+    }
+
     fn has_generation(&self) -> bool {
         true
     }

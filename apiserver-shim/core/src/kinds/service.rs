@@ -59,6 +59,10 @@ impl Kind for Service {
         drop_what_the_type_has_not(new, old);
     }
 
+    fn create_on_update(&self) -> bool {
+        true
+    }
+
     fn validate_name(&self, name: &str) -> Vec<String> {
         if name.contains('.') {
             return vec!["must not contain dots".to_owned()];

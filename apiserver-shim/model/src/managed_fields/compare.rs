@@ -2,7 +2,7 @@
 //! present on both sides, so that only what was said is booked.
 
 use super::field_set::FieldSet;
-use crate::schema::{Field, ItemId, ListKind, Schema, StructId, Type, schema};
+use crate::schema::{Field, ItemId, ListKind, Schema, StructId, Type, Zero, schema};
 use serde_json::{Map, Value};
 use std::sync::LazyLock;
 
@@ -39,6 +39,8 @@ impl Changes {
 }
 
 static EMPTY_OBJECT: LazyLock<Value> = LazyLock::new(|| Value::Object(Map::new()));
+static EMPTY_TEXT: LazyLock<Value> = LazyLock::new(|| Value::String(String::new()));
+static ZERO: LazyLock<Value> = LazyLock::new(|| 0.into());
 static EMPTY_LIST: LazyLock<Value> = LazyLock::new(|| Value::Array(Vec::new()));
 
 /// Compares two objects of type `root`.
@@ -59,9 +61,7 @@ struct Walk {
 impl Walk {
     fn members(&self, id: StructId, pair: Pair<'_>, changed: &mut FieldSet, removed: &mut FieldSet) {
         let (old, new) = (object(pair.0), object(pair.1));
-        let mut keys: Vec<&String> = old.into_iter().chain(new).flat_map(Map::keys).collect();
-        keys.sort_unstable();
-        keys.dedup();
+        let keys = union(old, new);
         for key in keys {
             let Some(field) = self.schema.at(id).field(key) else { continue };
             let pair = (side(old, key, field), side(new, key, field));
@@ -98,9 +98,7 @@ impl Walk {
         }
         presence(pair, changed, removed);
         let (old, new) = (object(pair.0), object(pair.1));
-        let mut keys: Vec<&String> = old.into_iter().chain(new).flat_map(Map::keys).collect();
-        keys.sort_unstable();
-        keys.dedup();
+        let keys = union(old, new);
         for key in keys {
             let pair = (old.and_then(|o| o.get(key)), new.and_then(|n| n.get(key)));
             let name = format!("f:{key}");
@@ -116,13 +114,9 @@ impl Walk {
             return leaf(pair, changed, removed);
         }
         presence(pair, changed, removed);
-        let elements = |side: Option<&'_ Value>| -> Vec<(String, Value)> {
-            let list = side.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-            list.iter().filter_map(|e| Some((key_of(e)?, e.clone()))).collect()
-        };
-        let (old, new) = (elements(pair.0), elements(pair.1));
+        let (old, new) = (elements(pair.0, &key_of), elements(pair.1, &key_of));
         for (key, element) in &old {
-            let other = new.iter().find(|(k, _)| k == key).map(|(_, e)| e);
+            let other = new.iter().find(|(k, _)| k == key).map(|(_, e)| *e);
             self.element(item, (Some(element), other), changed.at(key), removed.at(key));
         }
         for (key, element) in new.iter().filter(|(k, _)| !old.iter().any(|(o, _)| o == k)) {
@@ -138,12 +132,30 @@ impl Walk {
     }
 }
 
+/// The names of either side's members, each once.
+fn union<'a>(old: Option<&'a Map<String, Value>>, new: Option<&'a Map<String, Value>>) -> Vec<&'a String> {
+    let fresh = new.into_iter().flat_map(Map::keys).filter(|k| !old.is_some_and(|o| o.contains_key(*k)));
+    old.into_iter().flat_map(Map::keys).chain(fresh).collect()
+}
+
+/// The elements of a list with what tells them apart.
+fn elements<'a>(side: Option<&'a Value>, key_of: &impl Fn(&Value) -> Option<String>) -> Vec<(String, &'a Value)> {
+    let list = side.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    list.iter().filter_map(|e| Some((key_of(e)?, e))).collect()
+}
+
 fn side<'a>(members: Option<&'a Map<String, Value>>, key: &str, field: &Field) -> Option<&'a Value> {
     let members = members?;
     members.get(key).or_else(|| match field.ty {
         Type::Struct(_) if field.embedded => Some(&*EMPTY_OBJECT),
         Type::List(_) if field.embedded => Some(&*EMPTY_LIST),
-        _ => None,
+        _ => match field.written_zero? {
+            Zero::Null => Some(&Value::Null),
+            Zero::Text => Some(&*EMPTY_TEXT),
+            Zero::Number => Some(&*ZERO),
+            Zero::False => Some(&Value::Bool(false)),
+            Zero::Object => Some(&*EMPTY_OBJECT),
+        },
     })
 }
 

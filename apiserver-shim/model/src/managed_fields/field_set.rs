@@ -43,10 +43,10 @@ impl FieldSet {
     }
 
     /// Writes `fieldsV1`.
-    pub fn to_value(&self) -> Value {
+    pub fn into_value(self) -> Value {
         let mut out = Map::new();
-        let members = self.members.iter().filter(|(_, m)| !m.is_empty());
-        out.extend(members.map(|(key, member)| (key.clone(), member.to_value())));
+        let members = self.members.into_iter().filter(|(_, m)| !m.is_empty());
+        out.extend(members.map(|(key, member)| (key, member.into_value())));
         if self.own && !out.is_empty() {
             out.insert(".".to_owned(), Value::Object(Map::new()));
         }

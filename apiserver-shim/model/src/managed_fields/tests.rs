@@ -56,7 +56,7 @@ fn entries_are_bounded() {
     for i in 0..20 {
         let old = pod.clone();
         access::object_mut(&mut pod, &["metadata", "labels"]).insert(format!("l{i}"), "x".into());
-        record_update(Some(&old), &mut pod, writer(&format!("m{i:02}"), "", i));
+        record_update((i > 0).then_some(&old), &mut pod, writer(&format!("m{i:02}"), "", i));
     }
     let entries = access::list(&pod, &["metadata", "managedFields"]);
     assert_eq!(entries.len(), UPDATE_ENTRIES_MAX);

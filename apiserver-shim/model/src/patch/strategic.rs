@@ -74,7 +74,7 @@ fn merge_members(mut original: Members, mut patch: Members, owner: Option<&'stat
     set_orders(&mut original, &mut patch, owner)?;
     for (key, value) in patch {
         if let Some(list) = key.strip_prefix(DELETE_FROM) {
-            delete_from(&mut original, list, value)?;
+            delete_from(&mut original, list, value);
             continue;
         }
         let field = owner.and_then(|o| o.field(&key));
@@ -118,7 +118,7 @@ fn set_orders(original: &mut Members, patch: &mut Members, owner: Option<&'stati
         let field = owner.and_then(|o| o.field(key));
         let merge_key = field.map_or("", |f| f.patch.merge_key.as_str());
         if let Some(deleted) = patch.remove(&format!("{DELETE_FROM}{key}")) {
-            delete_from(original, key, deleted)?;
+            delete_from(original, key, deleted);
         }
         let old = original.remove(key).map_or(Ok(Vec::new()), list)?;
         let new = patch.remove(key).map_or(Ok(Vec::new()), list)?;
@@ -142,6 +142,7 @@ fn plain(field: Option<&Field>) -> Field {
         omit_zero: false,
         keep_empty: false,
         embedded: false,
+        written_zero: None,
         list: crate::schema::ListKind::Atomic,
         atomic: false,
         patch: PatchRule::default(),
@@ -159,12 +160,11 @@ fn list(value: Value) -> Done<Vec<Value>> {
     }
 }
 
-fn delete_from(original: &mut Members, key: &str, deleted: Value) -> Done {
-    let deleted = list(deleted)?;
-    if let Some(Value::Array(items)) = original.get_mut(key) {
+fn delete_from(original: &mut Members, key: &str, deleted: Value) {
+    // What is no list deletes nothing.
+    if let (Value::Array(deleted), Some(Value::Array(items))) = (deleted, original.get_mut(key)) {
         items.retain(|item| !deleted.contains(item));
     }
-    Ok(())
 }
 
 /// Merges two lists whose elements are told apart by the field's merge key, or are scalars.
@@ -183,8 +183,7 @@ fn merge_lists(original: Vec<Value>, patch: Vec<Value>, field: &Field) -> Done<V
         let (mine, theirs) = order::partition(merged, &patch, "");
         return Ok(order::normalise(mine, theirs, &patch, &original, ""));
     }
-    if let Some(odd) = patch.iter().chain(&original).find(|i| !i.is_object()) {
-        let _ = odd;
+    if patch.iter().chain(&original).any(|i| !i.is_object()) {
         let shown = |items: Vec<Value>| print(&Value::Array(items));
         return Err(StrategicError::MixedTypes(shown(original), shown(patch)));
     }

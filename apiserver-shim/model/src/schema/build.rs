@@ -1,7 +1,7 @@
 //! Turns JSON schemas into the compact tree.
 
 use super::rules::Rules;
-use super::{Field, ItemId, ListKind, Schema, Struct, StructId, Type, roots};
+use super::{Field, ItemId, ListKind, Schema, Struct, StructId, Type, Zero, roots};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
@@ -66,6 +66,7 @@ impl Builder {
             omit_zero: rule.omit_zero,
             keep_empty: rule.keep_empty,
             embedded: rule.embedded || struct_meta || (required && !matches!(ty, Type::String)),
+            written_zero: written_zero(ty, required, rule.always, rule.embedded),
             list: rule.list.unwrap_or(ListKind::Atomic),
             atomic: rule.atomic,
             patch: rule.patch,
@@ -107,5 +108,16 @@ impl Builder {
             items.len() - 1
         });
         ItemId(at as u32)
+    }
+}
+
+fn written_zero(ty: Type, required: bool, always: bool, embedded: bool) -> Option<Zero> {
+    match ty {
+        Type::Struct(_) if embedded => Some(Zero::Object),
+        Type::Time | Type::MicroTime if always => Some(Zero::Null),
+        Type::String if always || required => Some(Zero::Text),
+        Type::Bool if required => Some(Zero::False),
+        Type::Int32 | Type::Int64 if required => Some(Zero::Number),
+        _ => None,
     }
 }

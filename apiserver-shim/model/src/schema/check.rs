@@ -53,6 +53,15 @@ impl Walk {
                 false
             }
         });
+        for (field, zero) in owner.zeroes() {
+            if !members.contains_key(&field.name) {
+                let mut value = zero.to_value();
+                if let (Type::Struct(id), Value::Object(inner)) = (field.ty, &mut value) {
+                    self.members(self.schema.at(id), inner, path);
+                }
+                members.insert(field.name.clone(), value);
+            }
+        }
     }
 
     /// Whether the member stays.

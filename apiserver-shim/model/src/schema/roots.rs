@@ -2,7 +2,8 @@
 
 use crate::resource::KindRef;
 use k8s_openapi::api::{
-    apps::v1 as apps, authentication::v1 as authentication, autoscaling::v1 as autoscaling, coordination::v1 as coordination,
+    apps::v1 as apps, authentication::v1 as authentication, authorization::v1 as authorization, autoscaling::v1 as autoscaling,
+    coordination::v1 as coordination,
     core::v1 as core, discovery::v1 as discovery, events::v1 as events, policy::v1 as policy, scheduling::v1 as scheduling,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
@@ -43,7 +44,13 @@ pub static ROOTS: &[Root] = &[
     root::<apps::ControllerRevision>("apps", "v1", "ControllerRevision"),
     root::<apps::Deployment>("apps", "v1", "Deployment"),
     root::<apps::ReplicaSet>("apps", "v1", "ReplicaSet"),
+    root::<authentication::SelfSubjectReview>("authentication.k8s.io", "v1", "SelfSubjectReview"),
     root::<authentication::TokenRequest>("authentication.k8s.io", "v1", "TokenRequest"),
+    root::<authentication::TokenReview>("authentication.k8s.io", "v1", "TokenReview"),
+    root::<authorization::LocalSubjectAccessReview>("authorization.k8s.io", "v1", "LocalSubjectAccessReview"),
+    root::<authorization::SelfSubjectAccessReview>("authorization.k8s.io", "v1", "SelfSubjectAccessReview"),
+    root::<authorization::SelfSubjectRulesReview>("authorization.k8s.io", "v1", "SelfSubjectRulesReview"),
+    root::<authorization::SubjectAccessReview>("authorization.k8s.io", "v1", "SubjectAccessReview"),
     root::<autoscaling::Scale>("autoscaling", "v1", "Scale"),
     root::<coordination::Lease>("coordination.k8s.io", "v1", "Lease"),
     root::<discovery::EndpointSlice>("discovery.k8s.io", "v1", "EndpointSlice"),

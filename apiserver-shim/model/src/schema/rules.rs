@@ -16,6 +16,7 @@ pub(crate) struct Rule {
     pub omit_zero: bool,
     pub keep_empty: bool,
     pub embedded: bool,
+    pub always: bool,
 }
 
 /// Rules by short type name and field; `-` stands for the type itself.
@@ -35,6 +36,7 @@ impl Rules {
                 match word {
                     "omit" => rule.omit_zero = true,
                     "keep" => rule.keep_empty = true,
+                    "always" => rule.always = true,
                     _ => rule.embedded = true,
                 }
             }

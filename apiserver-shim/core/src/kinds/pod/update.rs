@@ -213,6 +213,6 @@ fn resize(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
     }
     let (was, is) = (qos_class(old), qos_class(new));
     if was != is {
-        errors.push(FieldError::invalid("spec", is, "Pod QOS Class may not change as a result of resizing"));
+        errors.push(FieldError::invalid("spec", was, "Pod QOS Class may not change as a result of resizing"));
     }
 }

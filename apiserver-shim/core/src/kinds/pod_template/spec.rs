@@ -102,7 +102,7 @@ fn dns(spec: &Value, field: &str, errors: &mut Vec<FieldError>) {
         let bare = if text == "." { "" } else { text.strip_suffix('.').unwrap_or(text) };
         if text != "." {
             let wrong = names::dns_subdomain_underscore(bare);
-            errors.extend(wrong.into_iter().map(|d| FieldError::invalid(format!("{at}.searches[{i}]"), text, d)));
+            errors.extend(wrong.into_iter().map(|d| FieldError::invalid(format!("{at}.searches[{i}]"), bare, d)));
         }
     }
     for (i, option) in access::list(config, &["options"]).iter().enumerate() {

@@ -167,9 +167,10 @@ fn projected(source: &Value, at: &str, errors: &mut Vec<FieldError>) {
         } else if kinds > 1 {
             errors.push(FieldError::forbidden(part_at.clone(), "may not specify more than 1 volume type"));
         }
-        let mut path = |path: &str, errors: &mut Vec<FieldError>| {
+        // A collision is shown with the name of the object that brings the second file, where there is one.
+        let mut path = |path: &str, shown: &str, errors: &mut Vec<FieldError>| {
             if !path.is_empty() && !paths.insert(path.to_owned()) {
-                errors.push(FieldError::invalid(at, path, "conflicting duplicate paths"));
+                errors.push(FieldError::invalid(at, shown, "conflicting duplicate paths"));
             }
         };
         for key in ["secret", "configMap"] {
@@ -178,11 +179,15 @@ fn projected(source: &Value, at: &str, errors: &mut Vec<FieldError>) {
                 errors.push(FieldError::required(format!("{part_at}.{key}.name"), ""));
             }
             items(reference, &format!("{part_at}.{key}"), errors);
-            access::list(reference, &["items"]).iter().for_each(|i| path(access::text(i, &["path"]), errors));
+            let name = access::text(reference, &["name"]);
+            access::list(reference, &["items"]).iter().for_each(|i| path(access::text(i, &["path"]), name, errors));
         }
         if let Some(reference) = part.get("downwardAPI") {
             downward(reference, &format!("{part_at}.downwardAPI"), errors);
-            access::list(reference, &["items"]).iter().for_each(|i| path(access::text(i, &["path"]), errors));
+            for item in access::list(reference, &["items"]) {
+                let file = access::text(item, &["path"]);
+                path(file, file, errors);
+            }
         }
         if let Some(token) = part.get("serviceAccountToken") {
             let token_at = format!("{part_at}.serviceAccountToken");
@@ -194,7 +199,7 @@ fn projected(source: &Value, at: &str, errors: &mut Vec<FieldError>) {
             if token_path.is_empty() {
                 errors.push(FieldError::required(format!("{token_at}.path"), ""));
             }
-            path(token_path, errors);
+            path(token_path, token_path, errors);
         }
     }
 }
