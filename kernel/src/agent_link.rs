@@ -80,7 +80,9 @@ pub async fn dial_until_up(dialer: &dyn Dialer) -> AgentLink {
     for attempt in 0u64.. {
         match dialer.dial().await {
             Ok(link) => return link,
-            Err(error) if attempt % 10 == 0 => tracing::warn!(%error, attempt, "no link to the master, trying again"),
+            Err(error) if attempt % 10 == 0 => {
+                tracing::warn!(%error, attempt, "no link to the master, trying again")
+            }
             Err(error) => tracing::debug!(%error, attempt, "no link to the master, trying again"),
         }
         tokio::time::sleep(pause).await;

@@ -4,12 +4,8 @@ mod over_http;
 mod recordio_client;
 
 use async_trait::async_trait;
-use kernel_model::{
-    agent::AgentSnapshot,
-    ids::FrameworkId,
-    operator, scheduler,
-};
 use kernel_core::master::Master;
+use kernel_model::{agent::AgentSnapshot, ids::FrameworkId, operator, scheduler};
 use tokio::sync::mpsc;
 
 pub use over_http::HttpDriver;

@@ -64,6 +64,7 @@ impl Doors {
             "/api/v1" | "/api/v1/" => operator::serve(&self, request).await,
             LINK_PATH => links::upgrade(&self, &peer, request).await,
             JOIN_PATH => links::join(&self, &peer, request).await,
+            "/teardown" => v0::teardown(&self, request).await,
             read => self.read(read, request).await,
         }
     }

@@ -6,8 +6,8 @@ mod queue;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use kernel_core::master::{Effect, Event, Master, Op};
 use kernel_core::effect::RequestId;
+use kernel_core::master::{Effect, Event, Master, Op};
 use store::Store;
 use tokio::sync::{mpsc, watch};
 
@@ -153,7 +153,9 @@ impl MasterDriver {
                 let request = self.request(reply);
                 let stream = match stream {
                     CallStream::Named(stream) => stream,
-                    CallStream::Current => self.master.framework(&framework_id).and_then(|f| f.stream().cloned()),
+                    CallStream::Current => {
+                        self.master.framework(&framework_id).and_then(|f| f.stream().cloned())
+                    }
                 };
                 Event::SchedulerCall { request, framework_id, stream, principal, call }
             }

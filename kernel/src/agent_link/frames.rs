@@ -36,7 +36,9 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Send + 'static>(stream: S,
                     }
                 }
                 Ok(None) => {}
-                Err(error) => return tracing::warn!(%error, "an agent's frame does not parse: its link is closed"),
+                Err(error) => {
+                    return tracing::warn!(%error, "an agent's frame does not parse: its link is closed");
+                }
             }
         }
     };
@@ -62,7 +64,9 @@ pub(super) fn attach<S: AsyncRead + AsyncWrite + Send + 'static>(stream: S) -> A
                         }
                     }
                     Ok(None) => {}
-                    Err(error) => return tracing::warn!(%error, "a frame of the master does not parse: the link is closed"),
+                    Err(error) => {
+                        return tracing::warn!(%error, "a frame of the master does not parse: the link is closed");
+                    }
                 }
             }
         };

@@ -79,12 +79,17 @@ pub async fn join(
         Some(text) => Ok(text.to_owned()),
         None => Err(LinkError::Unreachable(format!("the answer has no '{name}'"))),
     };
-    Ok(Joined { certificate: field("certificate")?, authority: field("authority")?, api_server: field("api_server")? })
+    Ok(Joined {
+        certificate: field("certificate")?,
+        authority: field("authority")?,
+        api_server: field("api_server")?,
+    })
 }
 
 /// The body of a join request.
 pub(crate) fn request_from_json(body: &[u8]) -> Result<JoinRequest, JoinRefusal> {
-    let value: Value = serde_json::from_slice(body).map_err(|e| JoinRefusal(format!("the body is no JSON: {e}")))?;
+    let value: Value =
+        serde_json::from_slice(body).map_err(|e| JoinRefusal(format!("the body is no JSON: {e}")))?;
     let field = |name: &str| match value[name].as_str() {
         Some(text) if !text.is_empty() => Ok(text.to_owned()),
         _ => Err(JoinRefusal(format!("'{name}' is missing"))),

@@ -4,7 +4,11 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use kernel_model::{agent::AgentSnapshot, ids::{AgentId, FrameworkId}, operator, scheduler};
+use kernel_model::{
+    agent::AgentSnapshot,
+    ids::{AgentId, FrameworkId},
+    operator, scheduler,
+};
 use kernel_wire::{
     codec::{ContentType, decode, encode},
     operator as operator_wire, scheduler_call, scheduler_event,
@@ -163,5 +167,10 @@ async fn watch(
 }
 
 fn snapshots(agents: master::response::GetAgents) -> Result<Vec<AgentSnapshot>, DriverError> {
-    agents.agents.into_iter().map(operator_wire::agent_from_wire).collect::<Result<_, _>>().map_err(unreachable)
+    agents
+        .agents
+        .into_iter()
+        .map(operator_wire::agent_from_wire)
+        .collect::<Result<_, _>>()
+        .map_err(unreachable)
 }

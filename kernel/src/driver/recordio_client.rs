@@ -47,7 +47,12 @@ impl Records {
 }
 
 /// Posts a protobuf body and gives the answer's head; anything but success is an error.
-async fn post(master: &str, path: &str, stream: Option<&str>, body: Bytes) -> Result<Response<Incoming>, DriverError> {
+async fn post(
+    master: &str,
+    path: &str,
+    stream: Option<&str>,
+    body: Bytes,
+) -> Result<Response<Incoming>, DriverError> {
     let tcp = TcpStream::connect(master).await.map_err(unreachable)?;
     tcp.set_nodelay(true).map_err(unreachable)?;
     let (mut sender, connection) =
@@ -79,7 +84,12 @@ async fn post(master: &str, path: &str, stream: Option<&str>, body: Bytes) -> Re
 }
 
 /// Posts and reads the whole answer.
-pub(super) async fn ask(master: &str, path: &str, stream: Option<&str>, body: Bytes) -> Result<Bytes, DriverError> {
+pub(super) async fn ask(
+    master: &str,
+    path: &str,
+    stream: Option<&str>,
+    body: Bytes,
+) -> Result<Bytes, DriverError> {
     whole(post(master, path, stream, body).await?).await
 }
 

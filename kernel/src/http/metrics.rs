@@ -114,7 +114,9 @@ fn system() -> Vec<(String, f64)> {
     let mut all = Vec::new();
     if let Ok(text) = std::fs::read_to_string("/proc/loadavg") {
         let loads = text.split(' ').filter_map(|n| n.parse().ok());
-        all.extend(["load_1min", "load_5min", "load_15min"].into_iter().map(|n| format!("system/{n}")).zip(loads));
+        all.extend(
+            ["load_1min", "load_5min", "load_15min"].into_iter().map(|n| format!("system/{n}")).zip(loads),
+        );
     }
     if let Ok(cpus) = std::thread::available_parallelism() {
         all.push(("system/cpus_total".to_owned(), cpus.get() as f64));

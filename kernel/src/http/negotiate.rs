@@ -49,10 +49,8 @@ pub(crate) fn text(status: StatusCode, sentence: impl Into<String>) -> Answer {
 /// 405, with the methods that there are.
 pub(crate) fn wrong_method(got: &Method, allowed: &[&str]) -> Answer {
     let names: Vec<String> = allowed.iter().map(|name| format!("'{name}'")).collect();
-    let sentence = format!(
-        "405 Method Not Allowed. Expecting one of {{ {} }}, but received '{got}'.",
-        names.join(", ")
-    );
+    let sentence =
+        format!("405 Method Not Allowed. Expecting one of {{ {} }}, but received '{got}'.", names.join(", "));
     let mut response = text(StatusCode::METHOD_NOT_ALLOWED, sentence);
     if let Ok(value) = HeaderValue::from_str(&allowed.join(", ")) {
         response.headers_mut().insert(header::ALLOW, value);
@@ -88,14 +86,17 @@ pub(crate) struct Parsed<M> {
 }
 
 /// Method, content type, body and message, in that order.
-pub(crate) async fn parse<M: Message + Name + Default>(request: Request<Incoming>) -> Result<Parsed<M>, Answer> {
+pub(crate) async fn parse<M: Message + Name + Default>(
+    request: Request<Incoming>,
+) -> Result<Parsed<M>, Answer> {
     if request.method() != Method::POST {
         return Err(wrong_method(request.method(), &["POST"]));
     }
     let content = content_type(request.headers())?;
     let (head, body) = request.into_parts();
     let body = read_body(body).await?;
-    let call = decode(content, &body).map_err(|e: DecodeError| text(StatusCode::BAD_REQUEST, e.to_string()))?;
+    let call =
+        decode(content, &body).map_err(|e: DecodeError| text(StatusCode::BAD_REQUEST, e.to_string()))?;
     Ok(Parsed { call, headers: head.headers })
 }
 

@@ -36,7 +36,8 @@ pub(super) async fn serve(doors: &Arc<Doors>, request: Request<Incoming>) -> Ans
 
 async fn answer(doors: &Arc<Doors>, request: Request<Incoming>) -> Result<Answer, Answer> {
     let negotiate::Parsed { call, headers, .. } = negotiate::parse::<Call>(request).await?;
-    let invalid = |Invalid(why)| text(StatusCode::BAD_REQUEST, format!("Failed to validate master::Call: {why}"));
+    let invalid =
+        |Invalid(why)| text(StatusCode::BAD_REQUEST, format!("Failed to validate master::Call: {why}"));
     let number = call.r#type.ok_or_else(|| invalid(Invalid("Expecting 'type' to be present".into())))?;
     let kind = call::Type::try_from(number).unwrap_or(call::Type::Unknown);
     doors.counters.called(kind.as_str_name());

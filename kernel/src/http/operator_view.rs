@@ -1,25 +1,22 @@
 //! The master's state as operators read it: messages made from the getters of the machine.
 
 use kernel_core::master::{Framework, FrameworkState, Master};
-use kernel_model::{
-    resources::Resources,
-    scheduler::MasterInfo,
-    task::Task,
-    time::Time,
-};
+use kernel_model::{resources::Resources, scheduler::MasterInfo, task::Task, time::Time};
 use kernel_wire::{
+    executor,
     executor::agent_id_to_wire,
+    framework,
     framework::id_to_wire,
     offer, operator as wire,
     resources::{self, Format},
-    executor, framework, task,
+    task,
     v1::{
         Flag, Metric, Role, WeightInfo,
         master::{
             Response,
             response::{
-                GetAgents, GetExecutors, GetFrameworks, GetMaster, GetRoles, GetState, GetTasks, GetWeights, Type,
-                get_executors, get_frameworks,
+                GetAgents, GetExecutors, GetFrameworks, GetMaster, GetRoles, GetState, GetTasks, GetWeights,
+                Type, get_executors, get_frameworks,
             },
         },
     },
@@ -107,7 +104,8 @@ pub(super) fn state(master: &Master) -> GetState {
 fn agents(master: &Master) -> GetAgents {
     let version = &master.config().info.version;
     let known = master.agents().map(|a| wire::agent_to_wire(&a.snapshot(), a.deactivated, version));
-    let recovered = master.recovered_agents().map(|absent| offer::agent_to_wire(&absent.info, Format::ENDPOINT));
+    let recovered =
+        master.recovered_agents().map(|absent| offer::agent_to_wire(&absent.info, Format::ENDPOINT));
     GetAgents { agents: known.collect(), recovered_agents: recovered.collect() }
 }
 

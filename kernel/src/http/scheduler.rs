@@ -1,6 +1,9 @@
 //! `/api/v1/scheduler`: the door of frameworks.
 
-use std::{sync::Arc, task::{Context, Poll}};
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use bytes::Bytes;
 use hyper::{HeaderMap, Request, Response, StatusCode, body::Incoming, header::HeaderName};
@@ -127,7 +130,8 @@ async fn call_answer(
     framework_id: FrameworkId,
     call: Call,
 ) -> Result<Answer, Answer> {
-    let stream = headers.get(&STREAM_ID).map(|v| StreamId::from(String::from_utf8_lossy(v.as_bytes()).into_owned()));
+    let stream =
+        headers.get(&STREAM_ID).map(|v| StreamId::from(String::from_utf8_lossy(v.as_bytes()).into_owned()));
     match doors.queue.call(framework_id, CallStream::Named(stream), call).await {
         Ok(master::Answer::Done) => Ok(text(StatusCode::OK, "")),
         Ok(master::Answer::Accepted | master::Answer::Stream) => Ok(text(StatusCode::ACCEPTED, "")),

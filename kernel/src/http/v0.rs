@@ -2,7 +2,8 @@
 
 mod shapes;
 
-use hyper::{Request, Response, StatusCode, body::Incoming, header};
+use hyper::{Method, Request, Response, StatusCode, body::Incoming, header};
+use kernel_core::master::OperatorCall;
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -62,15 +63,38 @@ pub(super) async fn serve(doors: &Doors, page: Page, request: &Request<Incoming>
     let Ok(value) = value(doors, page, &query).await else { return negotiate::stopped() };
     let body = value.to_string();
     match query.get("jsonp") {
-        Some(function) => negotiate::ok("text/javascript", format!("{function}({body});").into(), request.headers()),
+        Some(function) => {
+            negotiate::ok("text/javascript", format!("{function}({body});").into(), request.headers())
+        }
         None => negotiate::ok("application/json", body.into(), request.headers()),
+    }
+}
+
+/// Ends a framework, by a form: `frameworkId=…`.
+pub(super) async fn teardown(doors: &Doors, request: Request<Incoming>) -> Answer {
+    if request.method() != Method::POST {
+        return negotiate::wrong_method(request.method(), &["POST"]);
+    }
+    let body = match negotiate::read_body(request.into_body()).await {
+        Ok(body) => body,
+        Err(answer) => return answer,
+    };
+    let form = Query::parse(&String::from_utf8_lossy(&body));
+    let Some(id) = form.get("frameworkId") else {
+        return text(StatusCode::BAD_REQUEST, "Missing 'frameworkId' query parameter");
+    };
+    match doors.queue.operator(OperatorCall::Teardown { framework_id: id.into() }).await {
+        Ok(_) => text(StatusCode::OK, ""),
+        Err(fault) => negotiate::fault(fault),
     }
 }
 
 async fn value(doors: &Doors, page: Page, query: &Query) -> Result<Value, crate::master_driver::Stopped> {
     let query = query.clone();
     Ok(match page {
-        Page::Version => json!({ "version": doors.info.version, "build_date": "", "build_time": 0.0, "build_user": "" }),
+        Page::Version => {
+            json!({ "version": doors.info.version, "build_date": "", "build_time": 0.0, "build_user": "" })
+        }
         Page::Flags => json!({ "flags": shapes::flags(&doors.flags) }),
         Page::Metrics => {
             let all = metrics::snapshot(doors).await?;
@@ -119,7 +143,10 @@ fn decode(text: &str) -> String {
     let mut rest = text.as_bytes();
     while let Some((&byte, more)) = rest.split_first() {
         rest = more;
-        let hex = more.get(..2).and_then(|h| std::str::from_utf8(h).ok()).and_then(|h| u8::from_str_radix(h, 16).ok());
+        let hex = more
+            .get(..2)
+            .and_then(|h| std::str::from_utf8(h).ok())
+            .and_then(|h| u8::from_str_radix(h, 16).ok());
         match (byte, hex) {
             (b'%', Some(decoded)) => {
                 bytes.push(decoded);

@@ -13,12 +13,7 @@ use kernel_core::{
     effect::{LinkId, RequestId},
     master::{Answer, Effect, Event},
 };
-use kernel_model::{
-    agent::ToAgent,
-    ids::StreamId,
-    operator, scheduler,
-    task::TaskState,
-};
+use kernel_model::{agent::ToAgent, ids::StreamId, operator, scheduler, task::TaskState};
 use tokio::sync::mpsc;
 
 use super::queue::{LinkOutlet, ReplySender};
@@ -54,7 +49,12 @@ impl Counters {
     fn see(&self, event: &operator::Event) {
         match event {
             operator::Event::TaskUpdated { latest, .. } if latest.is_terminal() => {
-                *self.ended.lock().expect("invariant: counting does not panic").entry(*latest).or_default() += 1;
+                *self
+                    .ended
+                    .lock()
+                    .expect("invariant: counting does not panic")
+                    .entry(*latest)
+                    .or_default() += 1;
             }
             operator::Event::AgentRemoved { .. } => {
                 self.removals.fetch_add(1, Ordering::Relaxed);

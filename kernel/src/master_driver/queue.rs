@@ -156,7 +156,8 @@ impl MasterQueue {
         let (outlet, events) = mpsc::channel(SCHEDULER_QUEUE_BOUND);
         let (reply, answer) = oneshot::channel();
         let id = StreamId::from(uuid::Uuid::new_v4().to_string());
-        self.send(Command::Subscribe { stream: id.clone(), principal: None, subscribe, outlet, reply }).await?;
+        self.send(Command::Subscribe { stream: id.clone(), principal: None, subscribe, outlet, reply })
+            .await?;
         let handle = StreamHandle { id, events, queue: self.clone() };
         answer.await.map_err(|_| Stopped)??;
         Ok(handle)

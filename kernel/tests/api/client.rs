@@ -78,7 +78,10 @@ impl Answer {
 /// Sends a request as it is written and reads the answer's head.
 pub(crate) async fn send(address: SocketAddr, head: &str, body: &[u8]) -> Answer {
     let mut stream = TcpStream::connect(address).await.expect("the master listens");
-    stream.write_all(format!("{head}\r\nHost: test\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes()).await.expect("sent");
+    stream
+        .write_all(format!("{head}\r\nHost: test\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes())
+        .await
+        .expect("sent");
     stream.write_all(body).await.expect("sent");
     let mut reader = BufReader::new(stream);
     let mut lines = Vec::new();

@@ -30,11 +30,20 @@ async fn refusals_have_the_codes_and_words_of_mesos() {
             format!("POST /api/v1/scheduler HTTP/1.1\r\n{json}\r\nMesos-Stream-Id: x"),
             r#"{"type":"SUBSCRIBE","subscribe":{"framework_info":{"user":"u","name":"n"}}}"#,
         ),
-        (format!("POST /api/v1/scheduler HTTP/1.1\r\n{json}"), r#"{"type":"REVIVE","framework_id":{"value":"x"}}"#),
-        (format!("POST /api/v1/scheduler HTTP/1.1\r\n{json}"), r#"{"type":"UNKNOWN","framework_id":{"value":"x"}}"#),
+        (
+            format!("POST /api/v1/scheduler HTTP/1.1\r\n{json}"),
+            r#"{"type":"REVIVE","framework_id":{"value":"x"}}"#,
+        ),
+        (
+            format!("POST /api/v1/scheduler HTTP/1.1\r\n{json}"),
+            r#"{"type":"UNKNOWN","framework_id":{"value":"x"}}"#,
+        ),
         (format!("POST /api/v1 HTTP/1.1\r\n{json}"), "{}"),
         (format!("POST /api/v1 HTTP/1.1\r\n{json}"), r#"{"type":"TEARDOWN"}"#),
-        (format!("POST /api/v1 HTTP/1.1\r\n{json}"), r#"{"type":"TEARDOWN","teardown":{"framework_id":{"value":"x"}}}"#),
+        (
+            format!("POST /api/v1 HTTP/1.1\r\n{json}"),
+            r#"{"type":"TEARDOWN","teardown":{"framework_id":{"value":"x"}}}"#,
+        ),
         (format!("POST /api/v1 HTTP/1.1\r\n{json}"), r#"{"type":"CREATE_VOLUMES"}"#),
         (format!("POST /api/v1 HTTP/1.1\r\n{json}\r\nAccept: text/html"), r#"{"type":"GET_HEALTH"}"#),
         ("POST /api/v1/agent-link HTTP/1.1".to_owned(), ""),

@@ -32,10 +32,10 @@ pub(crate) fn info(hostname: &str) -> AgentInfo {
 }
 
 /// Starts an agent; what the master tells it comes out of the receiver.
-pub(crate) async fn start(dialer: InProcessDialer, hostname: &str) -> mpsc::UnboundedReceiver<ToAgent> {
+pub(crate) async fn start(dialer: InProcessDialer, hostname: &str) -> mpsc::Receiver<ToAgent> {
     let AgentLink { outgoing, mut incoming } = dialer.dial().await.expect("the master runs");
     outgoing.send(ToMaster::Register { info: info(hostname) }).await.expect("the master listens");
-    let (seen, told) = mpsc::unbounded_channel();
+    let (seen, told) = mpsc::channel(1024);
     tokio::spawn(async move {
         let mut own: Option<AgentId> = None;
         let mut updates = 0u8;
@@ -45,7 +45,12 @@ pub(crate) async fn start(dialer: InProcessDialer, hostname: &str) -> mpsc::Unbo
                 let status = TaskStatus {
                     uuid: Some(UpdateId([updates; 16])),
                     agent_id: own.clone(),
-                    ..TaskStatus::new(task_id.clone(), state, Source::Executor, Time(1_700_000_000_000_000_000))
+                    ..TaskStatus::new(
+                        task_id.clone(),
+                        state,
+                        Source::Executor,
+                        Time(1_700_000_000_000_000_000),
+                    )
                 };
                 ToMaster::Update { framework_id: framework_id.clone(), status, latest_state: state }
             };
@@ -64,7 +69,7 @@ pub(crate) async fn start(dialer: InProcessDialer, hostname: &str) -> mpsc::Unbo
                 ToAgent::Ping => Some(ToMaster::Pong),
                 _ => None,
             };
-            let _ = seen.send(message);
+            let _ = seen.try_send(message);
             if let Some(answer) = answer
                 && outgoing.send(answer).await.is_err()
             {
@@ -77,11 +82,12 @@ pub(crate) async fn start(dialer: InProcessDialer, hostname: &str) -> mpsc::Unbo
 
 /// The next thing that the agent is told which `pick` wants.
 pub(crate) async fn told<T>(
-    agent: &mut mpsc::UnboundedReceiver<ToAgent>,
+    agent: &mut mpsc::Receiver<ToAgent>,
     mut pick: impl FnMut(ToAgent) -> Option<T>,
 ) -> T {
     loop {
-        let message = timeout(Duration::from_secs(10), agent.recv()).await.expect("in time").expect("the agent lives");
+        let message =
+            timeout(Duration::from_secs(10), agent.recv()).await.expect("in time").expect("the agent lives");
         if let Some(picked) = pick(message) {
             return picked;
         }

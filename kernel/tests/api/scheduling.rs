@@ -12,7 +12,7 @@ use kernel_wire::{codec, codec::ContentType, framework, task, v1};
 use serde_json::{Value, json};
 
 use crate::{
-    client::{Framework, post_json},
+    client::{Framework, post_json, send},
     fake_agent, master,
 };
 
@@ -56,7 +56,10 @@ async fn a_task_lives_and_dies_in_json() {
 
     assert_eq!(framework.call("RECONCILE", json!({"reconcile": {"tasks": []}})).await, 202);
     let status = framework.events.event_of("UPDATE").await["update"]["status"].clone();
-    assert_eq!((&status["state"], &status["reason"]), (&json!("TASK_RUNNING"), &json!("REASON_RECONCILIATION")));
+    assert_eq!(
+        (&status["state"], &status["reason"]),
+        (&json!("TASK_RUNNING"), &json!("REASON_RECONCILIATION"))
+    );
     assert_eq!(status.get("uuid"), None);
 
     assert_eq!(framework.call("KILL", json!({"kill": {"task_id": {"value": "t1"}}})).await, 202);
@@ -70,13 +73,44 @@ async fn another_instance_takes_over() {
     let master = master().await;
     let address = master.mesos_address();
     let mut first = Framework::subscribe(address, json!({"failover_timeout": 60})).await;
-    let second = Framework::subscribe(address, json!({"failover_timeout": 60, "id": {"value": first.id}})).await;
+    let second =
+        Framework::subscribe(address, json!({"failover_timeout": 60, "id": {"value": first.id}})).await;
     assert_eq!(second.id, first.id);
     let error = first.events.event_of("ERROR").await;
     assert_eq!(error["error"]["message"], "Framework failed over");
     assert_eq!(first.events.event().await, None);
     assert_eq!(first.call("REVIVE", json!({})).await, 400, "the old stream's id is void");
     assert_eq!(second.call("REVIVE", json!({})).await, 202);
+}
+
+#[tokio::test]
+async fn a_framework_changes_its_mind_and_is_torn_down() {
+    let master = master().await;
+    let address = master.mesos_address();
+    let _agent = fake_agent::start(master.attach_agent(), "one").await;
+    let multi = json!({"capabilities": [{"type": "MULTI_ROLE"}], "roles": ["a"], "failover_timeout": 5});
+    let mut framework = Framework::subscribe(address, multi.clone()).await;
+    let offer = framework.events.event_of("OFFERS").await["offers"]["offers"][0].clone();
+    assert_eq!(offer["allocation_info"]["role"], "a");
+    let update = |extra: Value| {
+        let mut info = json!({"user": "root", "name": "test", "id": {"value": framework.id}});
+        let object = info.as_object_mut().expect("an object");
+        object.extend(multi.as_object().expect("an object").clone());
+        object.extend(extra.as_object().expect("an object").clone());
+        json!({"update_framework": {"framework_info": info}})
+    };
+    assert_eq!(framework.call("UPDATE_FRAMEWORK", update(json!({"user": "other"}))).await, 400);
+    assert_eq!(framework.call("UPDATE_FRAMEWORK", update(json!({"roles": ["b", "b"]}))).await, 400);
+    assert_eq!(framework.call("UPDATE_FRAMEWORK", update(json!({"roles": ["b"]}))).await, 200);
+    let rescinded = framework.events.event_of("RESCIND").await;
+    assert_eq!(rescinded["rescind"]["offer_id"], offer["id"]);
+    let offer = framework.events.event_of("OFFERS").await["offers"]["offers"][0].clone();
+    assert_eq!(offer["allocation_info"]["role"], "b");
+
+    let form = format!("frameworkId={}", framework.id);
+    let head = "POST /master/teardown HTTP/1.1\r\nContent-Type: application/x-www-form-urlencoded";
+    assert_eq!(send(address, head, form.as_bytes()).await.status, 200);
+    assert_eq!(framework.call("REVIVE", json!({})).await, 400, "an ended framework is not there");
 }
 
 #[tokio::test]
@@ -117,7 +151,9 @@ async fn walk(driver: &dyn SchedulerDriver) {
     assert_eq!(agents.len(), 1);
     let subscribe = Subscribe { framework: framework_info(), suppressed_roles: Default::default() };
     let mut events = driver.subscribe(subscribe).await.expect("subscribed");
-    let Some(Event::Subscribed { framework_id, .. }) = events.recv().await else { panic!("SUBSCRIBED comes first") };
+    let Some(Event::Subscribed { framework_id, .. }) = events.recv().await else {
+        panic!("SUBSCRIBED comes first")
+    };
     let offer = loop {
         match events.recv().await.expect("the stream lives") {
             Event::Offers { mut offers } => break offers.remove(0),

@@ -48,7 +48,9 @@ pub enum DecodeError {
 
 /// The descriptor of a message of ours.
 pub fn descriptor<M: Name>() -> MessageDescriptor {
-    DESCRIPTORS.get_message_by_name(&M::full_name()).expect("every generated message is in the descriptor set")
+    DESCRIPTORS
+        .get_message_by_name(&M::full_name())
+        .expect("every generated message is in the descriptor set")
 }
 
 /// Parses a body.
@@ -63,7 +65,8 @@ pub fn decode<M: Message + Name + Default>(content: ContentType, body: &Bytes) -
         }
         ContentType::Json => {
             let value = parse_json(body)?;
-            let bytes = json::encode_value(&descriptor::<M>(), &value).map_err(|e| DecodeError::Convert(M::NAME, e))?;
+            let bytes = json::encode_value(&descriptor::<M>(), &value)
+                .map_err(|e| DecodeError::Convert(M::NAME, e))?;
             M::decode(bytes.as_slice()).map_err(|_| {
                 DecodeError::Convert(M::NAME, json::JsonError::other("the message is nested too deeply"))
             })

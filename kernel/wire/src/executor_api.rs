@@ -71,7 +71,9 @@ fn check_update(status: &v1::TaskStatus, executor_id: &str) -> Result<(), Invali
         return Err(Invalid::new("ExecutorID in Call does not match ExecutorID in TaskStatus"));
     }
     if status.source != Some(v1::task_status::Source::Executor as i32) {
-        return Err(Invalid::new("Received Call from executor with invalid source, expecting 'SOURCE_EXECUTOR'"));
+        return Err(Invalid::new(
+            "Received Call from executor with invalid source, expecting 'SOURCE_EXECUTOR'",
+        ));
     }
     if status.state == v1::TaskState::TaskStaging as i32 {
         return Err(Invalid::new("Received TASK_STAGING from executor which is not allowed"));
@@ -173,23 +175,31 @@ pub fn event_from_wire(from: WireEvent) -> Result<Option<Event>, Invalid> {
                 executor: executor::from_wire(subscribed.executor_info)?,
                 framework: framework::from_wire(subscribed.framework_info)?,
                 agent: offer::agent_from_wire(subscribed.agent_info, String::new())?,
-                container_id: ContainerId::from(subscribed.container_id.map(|id| id.value).unwrap_or_default()),
+                container_id: ContainerId::from(
+                    subscribed.container_id.map(|id| id.value).unwrap_or_default(),
+                ),
             }
         }
-        event::Type::Launch => Event::Launch { task: task::info_from_wire(present(from.launch, "launch")?.task)? },
+        event::Type::Launch => {
+            Event::Launch { task: task::info_from_wire(present(from.launch, "launch")?.task)? }
+        }
         event::Type::LaunchGroup => {
             let tasks = present(from.launch_group, "launch_group")?.task_group.tasks.into_iter();
             Event::LaunchGroup { tasks: tasks.map(task::info_from_wire).collect::<Result<_, _>>()? }
         }
         event::Type::Kill => {
             let kill = present(from.kill, "kill")?;
-            Event::Kill { task_id: kill.task_id.value.into(), grace: task::grace_from_wire(kill.kill_policy)? }
+            Event::Kill {
+                task_id: kill.task_id.value.into(),
+                grace: task::grace_from_wire(kill.kill_policy)?,
+            }
         }
         event::Type::Acknowledged => {
             let acknowledged = present(from.acknowledged, "acknowledged")?;
             Event::Acknowledged {
                 task_id: acknowledged.task_id.value.into(),
-                uuid: task::uuid_from_wire(&acknowledged.uuid).ok_or_else(|| Invalid::new("Not a valid UUID"))?,
+                uuid: task::uuid_from_wire(&acknowledged.uuid)
+                    .ok_or_else(|| Invalid::new("Not a valid UUID"))?,
             }
         }
         event::Type::Message => Event::Message { data: present(from.message, "message")?.data },

@@ -51,12 +51,14 @@ pub fn encode_to_master(from: &ToMaster) -> Bytes {
     use to_master::Kind;
     let kind = match from {
         ToMaster::Register { info } => Kind::Register(record::agent_to_record(info)),
-        ToMaster::Reregister { info, frameworks, executors, tasks } => Kind::Reregister(to_master::Reregister {
-            agent: record::agent_to_record(info),
-            frameworks: frameworks.iter().map(framework::to_wire).collect(),
-            executors: executors.iter().map(record::executor_to_record).collect(),
-            tasks: tasks.iter().map(record::task_to_record).collect(),
-        }),
+        ToMaster::Reregister { info, frameworks, executors, tasks } => {
+            Kind::Reregister(to_master::Reregister {
+                agent: record::agent_to_record(info),
+                frameworks: frameworks.iter().map(framework::to_wire).collect(),
+                executors: executors.iter().map(record::executor_to_record).collect(),
+                tasks: tasks.iter().map(record::task_to_record).collect(),
+            })
+        }
         ToMaster::Update { framework_id, status, latest_state } => Kind::Update(to_master::Update {
             framework_id: id_to_wire(framework_id),
             status: task::status_to_wire(status),
@@ -88,7 +90,11 @@ pub fn decode_to_master(bytes: Bytes) -> Result<Option<ToMaster>, Invalid> {
         Kind::Reregister(all) => ToMaster::Reregister {
             info: record::agent_from_record(all.agent)?,
             frameworks: all.frameworks.into_iter().map(framework::from_wire).collect::<Result<_, _>>()?,
-            executors: all.executors.into_iter().map(record::executor_from_record).collect::<Result<_, _>>()?,
+            executors: all
+                .executors
+                .into_iter()
+                .map(record::executor_from_record)
+                .collect::<Result<_, _>>()?,
             tasks: all.tasks.into_iter().map(record::task_from_record).collect::<Result<_, _>>()?,
         },
         Kind::Update(update) => {
@@ -117,11 +123,13 @@ pub fn decode_to_master(bytes: Bytes) -> Result<Option<ToMaster>, Invalid> {
 pub fn encode_to_agent(from: &ToAgent) -> Bytes {
     use to_agent::Kind;
     let kind = match from {
-        ToAgent::Registered { agent_id, ping_interval, ping_timeouts } => Kind::Registered(to_agent::Registered {
-            agent_id: agent_id_to_wire(agent_id),
-            ping_interval_ns: Some(nanoseconds(*ping_interval)),
-            ping_timeouts: Some(*ping_timeouts),
-        }),
+        ToAgent::Registered { agent_id, ping_interval, ping_timeouts } => {
+            Kind::Registered(to_agent::Registered {
+                agent_id: agent_id_to_wire(agent_id),
+                ping_interval_ns: Some(nanoseconds(*ping_interval)),
+                ping_timeouts: Some(*ping_timeouts),
+            })
+        }
         ToAgent::Reregistered { agent_id, ping_interval, ping_timeouts, unknown_here } => {
             Kind::Reregistered(to_agent::Reregistered {
                 agent_id: agent_id_to_wire(agent_id),
@@ -130,13 +138,15 @@ pub fn encode_to_agent(from: &ToAgent) -> Bytes {
                 unknown_here: unknown_here.iter().map(|(f, t)| key_to_wire(f, t)).collect(),
             })
         }
-        ToAgent::RunTask { framework, executor, launch, launch_executor } => Kind::RunTask(to_agent::RunTask {
-            framework: framework::to_wire(framework),
-            executor: executor.as_ref().map(record::executor_to_record),
-            tasks: launch.tasks().iter().map(|t| task::info_to_wire(t, Format::FULL)).collect(),
-            group: Some(matches!(launch, Launch::Group(_))),
-            launch_executor: Some(*launch_executor),
-        }),
+        ToAgent::RunTask { framework, executor, launch, launch_executor } => {
+            Kind::RunTask(to_agent::RunTask {
+                framework: framework::to_wire(framework),
+                executor: executor.as_ref().map(record::executor_to_record),
+                tasks: launch.tasks().iter().map(|t| task::info_to_wire(t, Format::FULL)).collect(),
+                group: Some(matches!(launch, Launch::Group(_))),
+                launch_executor: Some(*launch_executor),
+            })
+        }
         ToAgent::KillTask { framework_id, task_id, grace } => Kind::KillTask(to_agent::KillTask {
             task: key_to_wire(framework_id, task_id),
             grace: grace.map(executor::duration_to_wire),
@@ -157,7 +167,9 @@ pub fn encode_to_agent(from: &ToAgent) -> Bytes {
             Kind::Message(message_to_wire(framework_id, executor_id, data))
         }
         ToAgent::Ping => Kind::Ping(to_agent::Empty {}),
-        ToAgent::Shutdown { message } => Kind::Shutdown(to_agent::Shutdown { message: Some(message.clone()) }),
+        ToAgent::Shutdown { message } => {
+            Kind::Shutdown(to_agent::Shutdown { message: Some(message.clone()) })
+        }
     };
     proto::ToAgent { kind: Some(kind) }.encode_to_vec().into()
 }
@@ -182,11 +194,16 @@ pub fn decode_to_agent(bytes: Bytes) -> Result<Option<ToAgent>, Invalid> {
         Kind::RunTask(run) => run_task_from_wire(run)?,
         Kind::KillTask(kill) => {
             let (framework_id, task_id) = key_from_wire(kill.task);
-            ToAgent::KillTask { framework_id, task_id, grace: executor::duration_from_wire(kill.grace, "grace")? }
+            ToAgent::KillTask {
+                framework_id,
+                task_id,
+                grace: executor::duration_from_wire(kill.grace, "grace")?,
+            }
         }
         Kind::Acknowledge(acknowledge) => {
             let (framework_id, task_id) = key_from_wire(acknowledge.task);
-            let uuid = task::uuid_from_wire(&acknowledge.uuid).ok_or_else(|| Invalid::new("Not a valid UUID"))?;
+            let uuid =
+                task::uuid_from_wire(&acknowledge.uuid).ok_or_else(|| Invalid::new("Not a valid UUID"))?;
             ToAgent::Acknowledge { framework_id, task_id, uuid }
         }
         Kind::UpdateFramework(info) => ToAgent::UpdateFramework { framework: framework::from_wire(info)? },
@@ -231,7 +248,11 @@ fn key_from_wire(key: to_agent::TaskKey) -> (FrameworkId, TaskId) {
     (key.framework_id.value.into(), key.task_id.value.into())
 }
 
-fn message_to_wire(framework_id: &FrameworkId, executor_id: &ExecutorId, data: &Bytes) -> proto::FrameworkMessage {
+fn message_to_wire(
+    framework_id: &FrameworkId,
+    executor_id: &ExecutorId,
+    data: &Bytes,
+) -> proto::FrameworkMessage {
     proto::FrameworkMessage {
         framework_id: id_to_wire(framework_id),
         executor_id: executor_id_to_wire(executor_id),
@@ -242,4 +263,3 @@ fn message_to_wire(framework_id: &FrameworkId, executor_id: &ExecutorId, data: &
 fn message_from_wire(message: proto::FrameworkMessage) -> (FrameworkId, ExecutorId, Bytes) {
     (message.framework_id.value.into(), message.executor_id.value.into(), message.data.unwrap_or_default())
 }
-

@@ -60,7 +60,11 @@ pub fn from_wire(from: v1::Offer) -> Result<Offer, Invalid> {
         port: address.and_then(|a| u16::try_from(a.port).ok()).unwrap_or(0),
         role,
         resources: resources::from_wire(from.resources)?,
-        attributes: from.attributes.into_iter().map(resources::attribute_from_wire).collect::<Result<_, _>>()?,
+        attributes: from
+            .attributes
+            .into_iter()
+            .map(resources::attribute_from_wire)
+            .collect::<Result<_, _>>()?,
         executor_ids: from.executor_ids.into_iter().map(|id| ExecutorId::from(id.value)).collect(),
     })
 }
@@ -73,9 +77,9 @@ pub fn filters_to_wire(from: Filters) -> v1::Filters {
 /// Unset, negative or no number is five seconds; more than a year is a year.
 pub fn filters_from_wire(from: Option<v1::Filters>) -> Filters {
     match from.and_then(|f| f.refuse_seconds) {
-        Some(seconds) if seconds.is_finite() && seconds >= 0.0 => Filters {
-            refuse: Duration::try_from_secs_f64(seconds).unwrap_or(REFUSE_MAX).min(REFUSE_MAX),
-        },
+        Some(seconds) if seconds.is_finite() && seconds >= 0.0 => {
+            Filters { refuse: Duration::try_from_secs_f64(seconds).unwrap_or(REFUSE_MAX).min(REFUSE_MAX) }
+        }
         _ => Filters::default(),
     }
 }
@@ -104,14 +108,19 @@ pub fn agent_from_wire(from: v1::AgentInfo, ip: String) -> Result<AgentInfo, Inv
         ip,
         port: from.port.and_then(|p| u16::try_from(p).ok()).unwrap_or(5051),
         resources: resources::from_wire(from.resources)?,
-        attributes: from.attributes.into_iter().map(resources::attribute_from_wire).collect::<Result<_, _>>()?,
+        attributes: from
+            .attributes
+            .into_iter()
+            .map(resources::attribute_from_wire)
+            .collect::<Result<_, _>>()?,
     })
 }
 
 /// The message of the master.
 pub fn master_to_wire(from: &MasterInfo) -> v1::MasterInfo {
     let octets = from.ip.parse::<std::net::Ipv4Addr>().map(|ip| ip.octets()).unwrap_or_default();
-    let capability = |kind: v1::master_info::capability::Type| v1::master_info::Capability { r#type: Some(kind as i32) };
+    let capability =
+        |kind: v1::master_info::capability::Type| v1::master_info::Capability { r#type: Some(kind as i32) };
     v1::MasterInfo {
         id: from.id.as_str().to_owned(),
         ip: u32::from_le_bytes(octets),

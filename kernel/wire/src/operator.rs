@@ -66,7 +66,12 @@ pub fn agent_from_wire(from: Agent) -> Result<AgentSnapshot, Invalid> {
 
 /// The message of a framework that is subscribed, without its offers and resources.
 pub fn framework_to_wire(from: &FrameworkInfo) -> Framework {
-    Framework { framework_info: framework::to_wire(from), active: true, connected: true, ..Default::default() }
+    Framework {
+        framework_info: framework::to_wire(from),
+        active: true,
+        connected: true,
+        ..Default::default()
+    }
 }
 
 /// The message of an event; `None` for what Mesos does not send.
@@ -116,7 +121,9 @@ pub fn event_to_wire(from: &Event, version: &str) -> Option<WireEvent> {
 pub fn event_from_wire(from: WireEvent) -> Result<Option<Event>, Invalid> {
     let kind = from.r#type.and_then(|n| event::Type::try_from(n).ok()).unwrap_or_default();
     Ok(Some(match kind {
-        event::Type::AgentAdded => Event::AgentAdded { agent: agent_from_wire(present(from.agent_added)?.agent)? },
+        event::Type::AgentAdded => {
+            Event::AgentAdded { agent: agent_from_wire(present(from.agent_added)?.agent)? }
+        }
         event::Type::AgentRemoved => {
             Event::AgentRemoved { agent_id: present(from.agent_removed)?.agent_id.value.into() }
         }

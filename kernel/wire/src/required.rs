@@ -29,14 +29,12 @@ fn walk(
             paths.push(format!("{prefix}{}", field.name()));
         }
         let Kind::Message(inner) = field.kind() else { continue };
-        let mut index = 0usize;
-        for raw in fields.iter().filter(|f| f.number == number) {
+        for (index, raw) in fields.iter().filter(|f| f.number == number).enumerate() {
             let Raw::Bytes(content) = raw.value else { return Err(Malformed) };
             let prefix = match field.is_list() || field.is_map() {
                 true => format!("{prefix}{}[{index}].", field.name()),
                 false => format!("{prefix}{}.", field.name()),
             };
-            index += 1;
             walk(&inner, content, &prefix, depth, paths)?;
         }
     }

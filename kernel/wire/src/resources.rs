@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use kernel_model::{
     resources::{
-        Attribute, AttributeValue, Disk, Ranges, Reservation, ReservationKind, Resource, Resources, Scalar, Value,
+        Attribute, AttributeValue, Disk, Ranges, Reservation, ReservationKind, Resource, Resources, Scalar,
+        Value,
     },
     roles::Role,
 };
@@ -85,7 +86,8 @@ pub fn resource_to_wire(from: &Resource, format: Format) -> v1::Resource {
     if format.form != Form::Post {
         put_old_form(&from.reservations, &mut to);
     }
-    to.disk = from.disk.as_ref().map(|d| resource::DiskInfo::decode(d.definition.clone()).unwrap_or_default());
+    to.disk =
+        from.disk.as_ref().map(|d| resource::DiskInfo::decode(d.definition.clone()).unwrap_or_default());
     to.revocable = from.revocable.then(resource::RevocableInfo::default);
     to.shared = from.shared.then(resource::SharedInfo::default);
     to.provider_id = from.provider_id.as_ref().map(|id| v1::ResourceProviderId { value: id.clone() });
@@ -131,7 +133,9 @@ pub fn resource_from_wire(from: v1::Resource) -> Result<Resource, Invalid> {
     let value = match value::Type::try_from(from.r#type).ok() {
         Some(value::Type::Scalar) => {
             let scalar = from.scalar.as_ref().ok_or_else(|| why("a scalar without a value"))?;
-            Value::Scalar(scalar_from_wire(scalar.value).ok_or_else(|| why("the scalar is negative or no number"))?)
+            Value::Scalar(
+                scalar_from_wire(scalar.value).ok_or_else(|| why("the scalar is negative or no number"))?,
+            )
         }
         Some(value::Type::Ranges) => {
             let ranges = from.ranges.as_ref().ok_or_else(|| why("ranges without a value"))?;
@@ -274,7 +278,8 @@ pub fn attribute_from_wire(from: v1::Attribute) -> Result<Attribute, Invalid> {
 
 /// Whether a sequence of encoded resources is one collection; used where resources are kept as bytes.
 pub fn decode(bytes: &Bytes) -> Result<Resources, Invalid> {
-    let message = crate::link_proto::Resources::decode(bytes.clone()).map_err(|e| Invalid::new(e.to_string()))?;
+    let message =
+        crate::link_proto::Resources::decode(bytes.clone()).map_err(|e| Invalid::new(e.to_string()))?;
     from_wire(message.resources)
 }
 

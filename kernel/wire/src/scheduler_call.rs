@@ -64,7 +64,9 @@ fn subscribe_from_wire(from: WireCall) -> Result<Parsed, Invalid> {
         return Err(Invalid::new("'framework_id' differs from 'subscribe.framework_info.id'"));
     }
     let parsed = framework_and_suppressed(subscribe.framework_info, subscribe.suppressed_roles);
-    Ok(Parsed::Subscribe(parsed.map(|(framework, suppressed_roles)| Subscribe { framework, suppressed_roles })))
+    Ok(Parsed::Subscribe(
+        parsed.map(|(framework, suppressed_roles)| Subscribe { framework, suppressed_roles }),
+    ))
 }
 
 fn update_framework_from_wire(id: FrameworkId, from: WireCall) -> Result<Parsed, Invalid> {
@@ -74,7 +76,9 @@ fn update_framework_from_wire(id: FrameworkId, from: WireCall) -> Result<Parsed,
         return Err(Invalid::new("'framework_id' differs from 'update_framework.framework_info.id'"));
     }
     Ok(match framework_and_suppressed(update.framework_info, update.suppressed_roles) {
-        Ok((framework, suppressed_roles)) => Parsed::Call(id, Call::UpdateFramework { framework, suppressed_roles }),
+        Ok((framework, suppressed_roles)) => {
+            Parsed::Call(id, Call::UpdateFramework { framework, suppressed_roles })
+        }
         Err(invalid) => Parsed::RefusedUpdate(id, invalid),
     })
 }
@@ -89,7 +93,9 @@ fn framework_and_suppressed(
         match framework.roles.iter().find(|r| r.as_str() == text) {
             Some(role) => roles.insert(role.clone()),
             None => {
-                return Err(Invalid::new(format!("Suppressed role '{text}' is not contained in the list of roles")));
+                return Err(Invalid::new(format!(
+                    "Suppressed role '{text}' is not contained in the list of roles"
+                )));
             }
         };
     }
@@ -103,7 +109,11 @@ fn call_from_wire(kind: call::Type, from: WireCall) -> Result<Call, Invalid> {
             let accept = present(from.accept, "accept")?;
             Call::Accept {
                 offer_ids: offer_ids(accept.offer_ids),
-                operations: accept.operations.into_iter().map(operation_from_wire).collect::<Result<_, _>>()?,
+                operations: accept
+                    .operations
+                    .into_iter()
+                    .map(operation_from_wire)
+                    .collect::<Result<_, _>>()?,
                 filters: offer::filters_from_wire(accept.filters),
             }
         }
@@ -136,7 +146,8 @@ fn call_from_wire(kind: call::Type, from: WireCall) -> Result<Call, Invalid> {
             Call::Acknowledge {
                 agent_id: acknowledge.agent_id.value.into(),
                 task_id: acknowledge.task_id.value.into(),
-                uuid: task::uuid_from_wire(&acknowledge.uuid).ok_or_else(|| Invalid::new("Not a valid UUID"))?,
+                uuid: task::uuid_from_wire(&acknowledge.uuid)
+                    .ok_or_else(|| Invalid::new("Not a valid UUID"))?,
             }
         }
         call::Type::Reconcile => {
@@ -190,12 +201,17 @@ fn operation_from_wire(from: WireOperation) -> Result<Operation, Invalid> {
     Ok(match kind {
         operation::Type::Launch if id.is_none() => {
             let infos = present(from.launch, "operation.launch")?.task_infos;
-            Operation::Launch { tasks: infos.into_iter().map(task::info_from_wire).collect::<Result<_, _>>()? }
+            Operation::Launch {
+                tasks: infos.into_iter().map(task::info_from_wire).collect::<Result<_, _>>()?,
+            }
         }
         operation::Type::LaunchGroup if id.is_none() => {
             let launch = present(from.launch_group, "operation.launch_group")?;
             let tasks = launch.task_group.tasks.into_iter().map(task::info_from_wire);
-            Operation::LaunchGroup { executor: executor::from_wire(launch.executor)?, tasks: tasks.collect::<Result<_, _>>()? }
+            Operation::LaunchGroup {
+                executor: executor::from_wire(launch.executor)?,
+                tasks: tasks.collect::<Result<_, _>>()?,
+            }
         }
         operation::Type::Launch | operation::Type::LaunchGroup => {
             return Err(Invalid::new("Operation feedback is not supported for LAUNCH and LAUNCH_GROUP"));

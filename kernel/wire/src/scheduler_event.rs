@@ -33,11 +33,13 @@ pub fn to_wire(from: &Event, format: Format) -> WireEvent {
             event::Type::Subscribed
         }
         Event::Offers { offers } => {
-            to.offers = Some(event::Offers { offers: offers.iter().map(|o| offer::to_wire(o, format)).collect() });
+            to.offers =
+                Some(event::Offers { offers: offers.iter().map(|o| offer::to_wire(o, format)).collect() });
             event::Type::Offers
         }
         Event::Rescind { offer_id } => {
-            to.rescind = Some(event::Rescind { offer_id: v1::OfferId { value: offer_id.as_str().to_owned() } });
+            to.rescind =
+                Some(event::Rescind { offer_id: v1::OfferId { value: offer_id.as_str().to_owned() } });
             event::Type::Rescind
         }
         Event::Update { status } => {
@@ -99,7 +101,9 @@ pub fn from_wire(from: WireEvent) -> Result<Option<Event>, Invalid> {
             Event::Offers { offers: offers.collect::<Result<_, _>>()? }
         }
         event::Type::Rescind => Event::Rescind { offer_id: present(from.rescind)?.offer_id.value.into() },
-        event::Type::Update => Event::Update { status: task::status_from_wire(present(from.update)?.status)? },
+        event::Type::Update => {
+            Event::Update { status: task::status_from_wire(present(from.update)?.status)? }
+        }
         event::Type::UpdateOperationStatus => {
             let status = present(from.update_operation_status)?.status;
             Event::OperationError {
@@ -125,7 +129,9 @@ pub fn from_wire(from: WireEvent) -> Result<Option<Event>, Invalid> {
         }
         event::Type::Error => Event::Error { message: present(from.error)?.message },
         event::Type::Heartbeat => Event::Heartbeat,
-        event::Type::Unknown | event::Type::InverseOffers | event::Type::RescindInverseOffer => return Ok(None),
+        event::Type::Unknown | event::Type::InverseOffers | event::Type::RescindInverseOffer => {
+            return Ok(None);
+        }
     }))
 }
 

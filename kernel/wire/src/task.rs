@@ -203,8 +203,20 @@ pub fn grace_from_wire(policy: Option<v1::KillPolicy>) -> Result<Option<Duration
 pub fn state_from_number(number: i32) -> Option<TaskState> {
     use TaskState::*;
     let all = [
-        Staging, Starting, Running, Killing, Finished, Failed, Killed, Error, Lost, Dropped, Unreachable, Gone,
-        GoneByOperator, Unknown,
+        Staging,
+        Starting,
+        Running,
+        Killing,
+        Finished,
+        Failed,
+        Killed,
+        Error,
+        Lost,
+        Dropped,
+        Unreachable,
+        Gone,
+        GoneByOperator,
+        Unknown,
     ];
     all.into_iter().find(|s| *s as i32 == number)
 }
@@ -221,13 +233,41 @@ fn source_from_number(number: i32) -> Option<Source> {
 fn reason_from_number(number: i32) -> Option<Reason> {
     use Reason::*;
     let all = [
-        CommandExecutorFailed, ExecutorTerminated, ExecutorUnregistered, FrameworkRemoved, GcError,
-        InvalidFrameworkId, InvalidOffers, MasterDisconnected, ContainerLimitationMemory, Reconciliation,
-        AgentDisconnected, AgentRemoved, AgentRestarted, AgentUnknown, TaskInvalid, TaskUnauthorized, TaskUnknown,
-        ContainerPreempted, ResourcesUnknown, ContainerLimitation, ContainerLimitationDisk, ContainerLaunchFailed,
-        ContainerUpdateFailed, ExecutorRegistrationTimeout, ExecutorReregistrationTimeout, TaskGroupInvalid,
-        TaskGroupUnauthorized, IoSwitchboardExited, TaskCheckStatusUpdated, TaskHealthCheckStatusUpdated,
-        TaskKilledDuringLaunch, AgentRemovedByOperator, AgentReregistered, MaxCompletionTimeReached, AgentDraining,
+        CommandExecutorFailed,
+        ExecutorTerminated,
+        ExecutorUnregistered,
+        FrameworkRemoved,
+        GcError,
+        InvalidFrameworkId,
+        InvalidOffers,
+        MasterDisconnected,
+        ContainerLimitationMemory,
+        Reconciliation,
+        AgentDisconnected,
+        AgentRemoved,
+        AgentRestarted,
+        AgentUnknown,
+        TaskInvalid,
+        TaskUnauthorized,
+        TaskUnknown,
+        ContainerPreempted,
+        ResourcesUnknown,
+        ContainerLimitation,
+        ContainerLimitationDisk,
+        ContainerLaunchFailed,
+        ContainerUpdateFailed,
+        ExecutorRegistrationTimeout,
+        ExecutorReregistrationTimeout,
+        TaskGroupInvalid,
+        TaskGroupUnauthorized,
+        IoSwitchboardExited,
+        TaskCheckStatusUpdated,
+        TaskHealthCheckStatusUpdated,
+        TaskKilledDuringLaunch,
+        AgentRemovedByOperator,
+        AgentReregistered,
+        MaxCompletionTimeReached,
+        AgentDraining,
     ];
     all.into_iter().find(|r| *r as i32 == number)
 }

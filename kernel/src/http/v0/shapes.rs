@@ -12,7 +12,12 @@ use kernel_model::{
     task::{Task, TaskState},
     time::Time,
 };
-use kernel_wire::{codec::{ContentType, encode}, framework as framework_wire, resources::{Format, resource_to_wire}, task::state_name};
+use kernel_wire::{
+    codec::{ContentType, encode},
+    framework as framework_wire,
+    resources::{Format, resource_to_wire},
+    task::state_name,
+};
 use serde_json::{Map, Value, json};
 
 use super::Query;
@@ -117,7 +122,10 @@ pub(super) fn slaves(master: &Master, only: Option<&str>) -> Value {
         }
         shape.insert("reserved_resources_full".into(), json!(by_role));
         shape.insert("unreserved_resources_full".into(), free.into_iter().map(whole).collect());
-        shape.insert("used_resources_full".into(), agent.allocated.values().flat_map(|r| r.iter()).map(whole).collect());
+        shape.insert(
+            "used_resources_full".into(),
+            agent.allocated.values().flat_map(|r| r.iter()).map(whole).collect(),
+        );
         shape.insert("offered_resources_full".into(), agent.offered.iter().map(whole).collect());
         Value::Object(shape)
     });
@@ -152,7 +160,8 @@ fn slave(agent: &Agent) -> Map<String, Value> {
             reserved.entry(top.role.to_string()).or_default().push(resource);
         }
     }
-    let reserved: Map<String, Value> = reserved.into_iter().map(|(role, all)| (role, sums(all.into_iter()))).collect();
+    let reserved: Map<String, Value> =
+        reserved.into_iter().map(|(role, all)| (role, sums(all.into_iter()))).collect();
     let mut shape = object(json!({
         "id": agent.id.as_str(),
         "hostname": info.hostname,
@@ -257,7 +266,8 @@ fn executor(framework: &Framework, info: &ExecutorInfo, agent: &str) -> Value {
 }
 
 fn command(from: &CommandInfo) -> Value {
-    let variables = from.environment.iter().map(|(name, value)| json!({ "name": name, "value": value, "type": "VALUE" }));
+    let variables =
+        from.environment.iter().map(|(name, value)| json!({ "name": name, "value": value, "type": "VALUE" }));
     json!({
         "shell": from.shell,
         "value": from.value,
@@ -268,7 +278,10 @@ fn command(from: &CommandInfo) -> Value {
 }
 
 fn role(resources: &Resources) -> String {
-    resources.iter().find_map(|r| r.allocation_role.as_ref()).map_or_else(|| "*".to_owned(), ToString::to_string)
+    resources
+        .iter()
+        .find_map(|r| r.allocation_role.as_ref())
+        .map_or_else(|| "*".to_owned(), ToString::to_string)
 }
 
 fn task(from: &Task) -> Value {
@@ -311,7 +324,8 @@ pub(super) fn tasks(master: &Master, query: &Query) -> Value {
         all.reverse();
     }
     let number = |name: &str| query.get(name).and_then(|text| text.parse().ok());
-    let page = all.into_iter().skip(number("offset").unwrap_or(0)).take(number("limit").unwrap_or(TASKS_LIMIT));
+    let page =
+        all.into_iter().skip(number("offset").unwrap_or(0)).take(number("limit").unwrap_or(TASKS_LIMIT));
     json!({ "tasks": page.map(task).collect::<Vec<_>>() })
 }
 

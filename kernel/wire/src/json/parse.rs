@@ -33,7 +33,11 @@ pub fn encode_value(message: &MessageDescriptor, value: &Value) -> Result<Vec<u8
     }
 }
 
-fn encode_message(message: &MessageDescriptor, object: &Map<String, Value>, out: &mut Vec<u8>) -> Result<(), JsonError> {
+fn encode_message(
+    message: &MessageDescriptor,
+    object: &Map<String, Value>,
+    out: &mut Vec<u8>,
+) -> Result<(), JsonError> {
     for (name, value) in object {
         let Some(field) = message.get_field_by_name(name) else { continue };
         match value {
@@ -57,7 +61,11 @@ fn encode_message(message: &MessageDescriptor, object: &Map<String, Value>, out:
     Ok(())
 }
 
-fn encode_map(field: &FieldDescriptor, entries: &Map<String, Value>, out: &mut Vec<u8>) -> Result<(), JsonError> {
+fn encode_map(
+    field: &FieldDescriptor,
+    entries: &Map<String, Value>,
+    out: &mut Vec<u8>,
+) -> Result<(), JsonError> {
     let Kind::Message(entry) = field.kind() else { return Ok(()) };
     let (key_kind, value_field) = (entry.map_entry_key_field().kind(), entry.map_entry_value_field());
     for (key, value) in entries {
@@ -95,7 +103,10 @@ fn encode_field(
         (Kind::Enum(names), Value::String(text)) => match names.get_value_by_name(text) {
             Some(value) => put_varint(number, value.number() as i64 as u64, out),
             None if field.cardinality() == Cardinality::Required => {
-                return Err(JsonError(format!("Failed to find enum for '{text}' in field '{}'", field.name())));
+                return Err(JsonError(format!(
+                    "Failed to find enum for '{text}' in field '{}'",
+                    field.name()
+                )));
             }
             None => {}
         },

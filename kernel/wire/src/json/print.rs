@@ -68,7 +68,11 @@ fn print_default(field: &FieldDescriptor, default: &Value, out: &mut String) {
     }
 }
 
-fn print_list<'a>(field: &FieldDescriptor, present: impl Iterator<Item = &'a RawField<'a>>, out: &mut String) {
+fn print_list<'a>(
+    field: &FieldDescriptor,
+    present: impl Iterator<Item = &'a RawField<'a>>,
+    out: &mut String,
+) {
     out.push('[');
     let mut first = true;
     for raw in present {
@@ -168,26 +172,23 @@ fn print_double(number: f64, out: &mut String) {
     }
 }
 
+/// Everything beyond ASCII is escaped: a client exists that counts a record's length in characters.
 fn print_string(text: &str, out: &mut String) {
     out.push('"');
-    let mut plain = 0;
-    for (at, byte) in text.bytes().enumerate() {
-        let escape = match byte {
-            b'"' => "\\\"",
-            b'\\' => "\\\\",
-            b'\n' => "\\n",
-            b'\r' => "\\r",
-            b'\t' => "\\t",
-            0..=0x1f | 0x7f => "",
-            _ => continue,
-        };
-        out.push_str(&text[plain..at]);
-        plain = at + 1;
-        match escape {
-            "" => out.push_str(&format!("\\u{byte:04x}")),
-            escape => out.push_str(escape),
+    for char in text.chars() {
+        match char {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            ' '..='~' => out.push(char),
+            other => {
+                for unit in other.encode_utf16(&mut [0; 2]) {
+                    out.push_str(&format!("\\u{unit:04x}"));
+                }
+            }
         }
     }
-    out.push_str(&text[plain..]);
     out.push('"');
 }

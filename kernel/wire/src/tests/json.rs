@@ -29,31 +29,44 @@ fn unknown_keys_nulls_and_camel_case_are_ignored() {
 #[test]
 fn unknown_enum_names_leave_the_field_unset() {
     check(r#"{"type":"FOO"}"#, expect!["{}"]);
-    check(r#"{"type":3}"#, expect!["error: Failed to convert JSON into Call protobuf: Not expecting a JSON number for field 'type'"]);
+    check(
+        r#"{"type":3}"#,
+        expect![
+            "error: Failed to convert JSON into Call protobuf: Not expecting a JSON number for field 'type'"
+        ],
+    );
 }
 
 #[test]
 fn missing_required_fields_are_listed_with_their_paths() {
     check(
         r#"{"type":"SUBSCRIBE","subscribe":{}}"#,
-        expect!["error: Failed to convert JSON into Call protobuf: Missing required fields: subscribe.framework_info"],
+        expect![
+            "error: Failed to convert JSON into Call protobuf: Missing required fields: subscribe.framework_info"
+        ],
     );
     check(
         r#"{"type":"ACCEPT","accept":{"offer_ids":[{"value":"a"},{}],"operations":[{"launch":{"task_infos":[{"name":"t"}]}}]}}"#,
-        expect!["error: Failed to convert JSON into Call protobuf: Missing required fields: accept.offer_ids[1].value, accept.operations[0].launch.task_infos[0].task_id, accept.operations[0].launch.task_infos[0].agent_id"],
+        expect![
+            "error: Failed to convert JSON into Call protobuf: Missing required fields: accept.offer_ids[1].value, accept.operations[0].launch.task_infos[0].task_id, accept.operations[0].launch.task_infos[0].agent_id"
+        ],
     );
     let unnamed = v1::FrameworkId::default();
-    let ok: Result<v1::FrameworkId, _> = decode(ContentType::Protobuf, &encode(ContentType::Protobuf, &unnamed));
+    let ok: Result<v1::FrameworkId, _> =
+        decode(ContentType::Protobuf, &encode(ContentType::Protobuf, &unnamed));
     assert_eq!(ok, Ok(unnamed));
     let bad: Result<v1::FrameworkId, _> = decode(ContentType::Protobuf, &Bytes::new());
-    expect!["Failed to parse body into FrameworkID protobuf"].assert_eq(&bad.expect_err("nothing is there").to_string());
+    expect!["Failed to parse body into FrameworkID protobuf"]
+        .assert_eq(&bad.expect_err("nothing is there").to_string());
 }
 
 #[test]
 fn defaults_are_printed_where_declared_and_not_deprecated() {
     check(
         r#"{"type":"SUBSCRIBE","subscribe":{"framework_info":{"user":"u","name":"n"}}}"#,
-        expect![[r#"{"type":"SUBSCRIBE","subscribe":{"framework_info":{"user":"u","name":"n","failover_timeout":0.0,"checkpoint":false}}}"#]],
+        expect![[
+            r#"{"type":"SUBSCRIBE","subscribe":{"framework_info":{"user":"u","name":"n","failover_timeout":0.0,"checkpoint":false}}}"#
+        ]],
     );
 }
 
@@ -61,7 +74,9 @@ fn defaults_are_printed_where_declared_and_not_deprecated() {
 fn numbers_are_taken_as_numbers_or_text_and_printed_as_numbers() {
     check(
         r#"{"kill":{"task_id":{"value":"t"},"kill_policy":{"grace_period":{"nanoseconds":"9223372036854775807"}}},"decline":{"filters":{"refuse_seconds":5}}}"#,
-        expect![[r#"{"decline":{"filters":{"refuse_seconds":5.0}},"kill":{"task_id":{"value":"t"},"kill_policy":{"grace_period":{"nanoseconds":9223372036854775807}}}}"#]],
+        expect![[
+            r#"{"decline":{"filters":{"refuse_seconds":5.0}},"kill":{"task_id":{"value":"t"},"kill_policy":{"grace_period":{"nanoseconds":9223372036854775807}}}}"#
+        ]],
     );
     check(
         r#"{"decline":{"filters":{"refuse_seconds":1e300}}}"#,
@@ -69,11 +84,15 @@ fn numbers_are_taken_as_numbers_or_text_and_printed_as_numbers() {
     );
     check(
         r#"{"kill":{"task_id":{"value":5}}}"#,
-        expect!["error: Failed to convert JSON into Call protobuf: Not expecting a JSON number for field 'value'"],
+        expect![
+            "error: Failed to convert JSON into Call protobuf: Not expecting a JSON number for field 'value'"
+        ],
     );
     check(
         r#"{"kill":{"task_id":{"value":"t"},"kill_policy":{"grace_period":{"nanoseconds":1e40}}}}"#,
-        expect!["error: Failed to convert JSON into Call protobuf: Failed to parse the number in field 'nanoseconds'"],
+        expect![
+            "error: Failed to convert JSON into Call protobuf: Failed to parse the number in field 'nanoseconds'"
+        ],
     );
 }
 
@@ -85,21 +104,30 @@ fn bytes_are_base64() {
     );
     check(
         r#"{"message":{"agent_id":{"value":"a"},"executor_id":{"value":"e"},"data":"*"}}"#,
-        expect!["error: Failed to convert JSON into Call protobuf: Failed to base64 decode bytes field 'data': Invalid symbol 42, offset 0."],
+        expect![
+            "error: Failed to convert JSON into Call protobuf: Failed to base64 decode bytes field 'data': Invalid symbol 42, offset 0."
+        ],
     );
 }
 
 #[test]
 fn shapes_must_fit() {
     check("[]", expect!["error: Failed to convert JSON into Call protobuf: Expecting a JSON object"]);
-    check("{", expect!["error: Failed to parse body into JSON: EOF while parsing an object at line 1 column 1"]);
+    check(
+        "{",
+        expect!["error: Failed to parse body into JSON: EOF while parsing an object at line 1 column 1"],
+    );
     check(
         r#"{"decline":{"offer_ids":{}}}"#,
-        expect!["error: Failed to convert JSON into Call protobuf: Expecting a JSON array for field 'offer_ids'"],
+        expect![
+            "error: Failed to convert JSON into Call protobuf: Expecting a JSON array for field 'offer_ids'"
+        ],
     );
     check(
         r#"{"decline":[]}"#,
-        expect!["error: Failed to convert JSON into Call protobuf: Not expecting a JSON array for field 'decline'"],
+        expect![
+            "error: Failed to convert JSON into Call protobuf: Not expecting a JSON array for field 'decline'"
+        ],
     );
 }
 
@@ -107,7 +135,7 @@ fn shapes_must_fit() {
 fn maps_are_objects_and_text_is_escaped() {
     check(
         r#"{"subscribe":{"framework_info":{"user":"\"ü\n\u0001","name":"","offer_filters":{"r/x":{"min_allocatable_resources":{"quantities":[{"quantities":{"cpus":{"value":1}}}]}}}}}}"#,
-        expect![[r#"{"subscribe":{"framework_info":{"user":"\"ü\n\u0001","name":"","failover_timeout":0.0,"checkpoint":false,"offer_filters":{"r/x":{"min_allocatable_resources":{"quantities":[{"quantities":{"cpus":{"value":1.0}}}]}}}}}}"#]],
+        expect![[r#"{"subscribe":{"framework_info":{"user":"\"\u00fc\n\u0001","name":"","failover_timeout":0.0,"checkpoint":false,"offer_filters":{"r/x":{"min_allocatable_resources":{"quantities":[{"quantities":{"cpus":{"value":1.0}}}]}}}}}}"#]],
     );
 }
 

@@ -10,7 +10,9 @@ use kernel_model::{
     framework::FrameworkCapability,
     ids::UpdateId,
     labels::Labels,
-    resources::{Attribute, AttributeValue, Ranges, Reservation, ReservationKind, Resource, Resources, Scalar},
+    resources::{
+        Attribute, AttributeValue, Ranges, Reservation, ReservationKind, Resource, Resources, Scalar,
+    },
     roles::Role,
     task::{Reason, Source, Task, TaskInfo, TaskState, TaskStatus},
     time::Time,
@@ -87,7 +89,8 @@ fn status() -> TaskStatus {
 
 fn framework_info(capabilities: &str) -> Result<kernel_model::framework::FrameworkInfo, String> {
     let json = format!(r#"{{"user":"u","name":"n",{capabilities}}}"#);
-    let message: v1::FrameworkInfo = decode(ContentType::Json, &Bytes::from(json)).map_err(|e| e.to_string())?;
+    let message: v1::FrameworkInfo =
+        decode(ContentType::Json, &Bytes::from(json)).map_err(|e| e.to_string())?;
     framework::from_wire(message).map_err(|e| e.to_string())
 }
 
@@ -110,7 +113,8 @@ fn link_messages_come_back_as_they_went() {
         statuses: vec![status()],
         launched_at: Time(5),
     };
-    let framework = framework_info(r#""capabilities":[{"type":"MULTI_ROLE"}],"roles":["a","b"]"#).expect("valid");
+    let framework =
+        framework_info(r#""capabilities":[{"type":"MULTI_ROLE"}],"roles":["a","b"]"#).expect("valid");
     for message in [
         ToMaster::Register { info: agent.clone() },
         ToMaster::Reregister {
@@ -173,8 +177,10 @@ fn subscriptions_are_refused_in_the_words_of_mesos() {
         .assert_eq(&refused(r#""roles":["a","a"],"capabilities":[{"type":"MULTI_ROLE"}]"#));
     expect!["'FrameworkInfo.roles' contains invalid role: '/a'"]
         .assert_eq(&refused(r#""roles":["/a"],"capabilities":[{"type":"MULTI_ROLE"}]"#));
-    expect!["The framework failover_timeout (10000000000) is invalid"].assert_eq(&refused(r#""failover_timeout":1e10"#));
-    let unknown = framework_info(r#""capabilities":[{"type":"FROM_THE_FUTURE"},{}]"#).expect("unknown ones are ignored");
+    expect!["The framework failover_timeout (10000000000) is invalid"]
+        .assert_eq(&refused(r#""failover_timeout":1e10"#));
+    let unknown = framework_info(r#""capabilities":[{"type":"FROM_THE_FUTURE"},{}]"#)
+        .expect("unknown ones are ignored");
     assert!(unknown.capabilities.is_empty() && !unknown.can(FrameworkCapability::MultiRole));
 }
 
