@@ -61,9 +61,6 @@ impl HttpClient {
             request.headers_mut().insert(http::header::HOST, host);
         }
         while let Some(mut sender) = self.take_idle() {
-            if sender.ready().await.is_err() {
-                continue;
-            }
             match sender.try_send_request(request).await {
                 Ok(response) => {
                     self.put_idle(sender);
@@ -88,8 +85,13 @@ impl HttpClient {
         HttpError::Exchange(self.authority.to_string(), error.to_string())
     }
 
+    /// A connection whose last answer has been read to its end. One that carries an endless answer (SUBSCRIBE's) never
+    /// is; those that ended are dropped here.
     fn take_idle(&self) -> Option<SendRequest<Full<Bytes>>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(|sender| !sender.is_closed());
+        let free = idle.iter().position(SendRequest::is_ready)?;
+        Some(idle.swap_remove(free))
     }
 
     fn put_idle(&self, sender: SendRequest<Full<Bytes>>) {

@@ -39,4 +39,6 @@ mod volumes;
 
 pub use config::{CONFIG_ENV, Config, ConfigError};
 pub use node::End;
+/// SPDY/3.1 frames; the door's tests, and whoever else must speak to a streaming server, share them.
+pub use streams::spdy;
 pub use setup::{RunError, RuntimeChoice, Setup, run, start};

@@ -1,9 +1,106 @@
-//! Container logs.
-use std::{path::Path, sync::Arc};
-use crate::{node::Pods, shared::Shared};
+//! Container logs: which file, which of its lines, and on as it grows.
+//!
+//! The runtime writes `<pod's directory>/<container>/<attempt>.log`; rotation makes `<attempt>.log.<moment>` of it.
 
-pub(crate) fn last_lines(_path: &Path) -> String {
-    String::new()
+mod files;
+mod reader;
+mod rotation;
+
+use std::{path::Path, sync::Arc};
+
+use bytes::Bytes;
+use http::{Response, StatusCode, header};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
+use tokio::sync::mpsc;
+
+use crate::{
+    door::{Body, LogRequest, Refusal, Target},
+    node::Pods,
+    pod::places,
+    shared::Shared,
+};
+pub(crate) use rotation::rotate;
+
+/// Pieces of a log that wait for their reader.
+const PIECES_MAX: usize = 16;
+/// What a termination message may take of the log.
+const LAST_LINES: u64 = 80;
+const LAST_BYTES: usize = 2048;
+
+/// Answers a request for a log.
+pub(crate) async fn answer(
+    shared: &Arc<Shared>,
+    pods: &Arc<Pods>,
+    target: &Target,
+    wanted: LogRequest,
+) -> Result<Response<Body>, Refusal> {
+    let view = pods.find(&target.namespace, &target.pod);
+    let dir = match &view {
+        Some(view) => {
+            if executor_core::spec::container(&view.pod, &target.container).is_none() {
+                let place = format!("container {} is not valid for pod {}", target.container, target.pod);
+                return Err(Refusal::bad_request(place));
+            }
+            let uid = view.pod.metadata.uid.as_deref().unwrap_or_default();
+            places::logs(&shared.config, &target.namespace, &target.pod, uid)
+        }
+        None => files::newest_of(&shared.config, &target.namespace, &target.pod).ok_or_else(|| {
+            Refusal::not_found(format!("pod {}/{} is not on this node", target.namespace, target.pod))
+        })?,
+    };
+    let dir = dir.join(&target.container);
+    let attempts = files::attempts(&dir);
+    let attempt = match (wanted.previous, &attempts[..]) {
+        (false, [.., newest]) => *newest,
+        (true, [.., before, _]) => *before,
+        (true, _) => {
+            let message =
+                format!("previous terminated container \"{}\" in pod \"{}\" not found", target.container, target.pod);
+            return Err(Refusal::bad_request(message));
+        }
+        (false, []) => {
+            let why = view.map_or("ContainerCreating".to_owned(), |view| waiting_reason(&view.status, &target.container));
+            let message = format!(
+                "container \"{}\" in pod \"{}\" is waiting to start: {why}",
+                target.container, target.pod
+            );
+            return Err(Refusal::new(StatusCode::BAD_REQUEST, message));
+        }
+    };
+    let (pieces, receiver) = mpsc::channel(PIECES_MAX);
+    let instance = view.and_then(|view| view.running.get(&target.container).cloned());
+    let (pods, namespace, pod, container) =
+        (pods.clone(), target.namespace.clone(), target.pod.clone(), target.container.clone());
+    let runs = move || {
+        instance.is_some() && pods.find(&namespace, &pod).and_then(|v| v.running.get(&container).cloned()) == instance
+    };
+    tokio::spawn(async move {
+        if let Err(error) = reader::read(&dir, attempt, &wanted, runs, &pieces).await {
+            tracing::debug!(%error, "a log was not read to its end");
+        }
+    });
+    let stream = futures::stream::unfold(receiver, |mut receiver: mpsc::Receiver<Bytes>| async move {
+        let piece = receiver.recv().await?;
+        Some((Ok::<_, std::convert::Infallible>(Frame::data(piece)), receiver))
+    });
+    let mut response = Response::new(BodyExt::boxed(StreamBody::new(stream)));
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("text/plain"));
+    Ok(response)
 }
 
-pub(crate) async fn rotate(_shared: Arc<Shared>, _pods: Arc<Pods>) {}
+fn waiting_reason(status: &k8s_openapi::api::core::v1::PodStatus, container: &str) -> String {
+    let all = status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten());
+    let waiting = all.filter(|status| status.name == container).find_map(|status| {
+        status.state.as_ref()?.waiting.as_ref()?.reason.clone()
+    });
+    waiting.unwrap_or_else(|| "ContainerCreating".to_owned())
+}
+
+/// The end of a log, for a container that left no last word.
+pub(crate) fn last_lines(path: &Path) -> String {
+    let wanted = LogRequest { tail_lines: Some(LAST_LINES), ..Default::default() };
+    let bytes = reader::read_file(path, &wanted).unwrap_or_default();
+    let start = bytes.len().saturating_sub(LAST_BYTES);
+    String::from_utf8_lossy(&bytes[start..]).into_owned()
+}

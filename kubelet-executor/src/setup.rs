@@ -33,6 +33,8 @@ use crate::{
 
 /// How often somebody else's runtime is asked whether it is there.
 const EXTERNAL_LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How often a directory that another executor has is tried again.
+const LOCK_EVERY: Duration = Duration::from_millis(100);
 /// How long a stop waits for the runtime to remove what workers left.
 const SWEEP_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -104,8 +106,10 @@ pub async fn run(config: Config) -> Result<End, RunError> {
 pub async fn start(setup: Setup, stop: CancellationToken) -> Result<End, RunError> {
     let config = Arc::new(setup.config);
     let root = &config.root_dir;
-    let prepared = std::fs::create_dir_all(root).and_then(|()| lock(root));
-    let _lock = prepared.map_err(|e| RunError::Directory(root.clone(), e))?;
+    let _lock = match lock(root, &stop).await.map_err(|e| RunError::Directory(root.clone(), e))? {
+        Some(lock) => lock,
+        None => return Ok(End::Stopped),
+    };
     let (standing_sender, standing) = watch::channel(Standing::Away("the container runtime is starting".to_owned()));
     let mut supervisor = None;
     let runtime: Arc<dyn Runtime> = match (setup.runtime, &config.cri_endpoint) {
@@ -132,7 +136,7 @@ pub async fn start(setup: Setup, stop: CancellationToken) -> Result<End, RunErro
         tag: config.tag(),
         recorder: Recorder::start(setup.api.clone(), config.node_name.clone()),
         api: setup.api,
-        resolver: Resolver::parse(&std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default()),
+        resolver: Resolver::of_machine(),
         machine: Machine::measure(),
         look_now: Notify::new(),
         stopping: CancellationToken::new(),
@@ -161,11 +165,26 @@ pub async fn start(setup: Setup, stop: CancellationToken) -> Result<End, RunErro
     Ok(end)
 }
 
-/// One executor a directory. The lock goes with the process, however it ends; a successor waits for it.
-fn lock(root: &Path) -> std::io::Result<std::fs::File> {
+/// One executor a directory. The lock goes with the process, however it ends; a successor waits for it. `None` if it was
+/// told to stop meanwhile.
+async fn lock(root: &Path, stop: &CancellationToken) -> std::io::Result<Option<std::fs::File>> {
+    std::fs::create_dir_all(root)?;
     let file = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(root.join("executor.lock"))?;
-    rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive)?;
-    Ok(file)
+    let mut told = false;
+    loop {
+        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(Some(file)),
+            Err(rustix::io::Errno::WOULDBLOCK) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if !std::mem::replace(&mut told, true) {
+            tracing::warn!(root = %root.display(), "another executor has this directory; waiting for its end");
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Ok(None),
+            () = tokio::time::sleep(LOCK_EVERY) => {}
+        }
+    }
 }
 
 /// Removes whatever of ours is left on the runtime.

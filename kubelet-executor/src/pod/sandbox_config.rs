@@ -16,6 +16,15 @@ pub(crate) struct Resolver {
 }
 
 impl Resolver {
+    /// What this machine has. A stub on the loopback address is of no use to Pods; behind systemd's lies the real one.
+    pub fn of_machine() -> Self {
+        let read = |path: &str| Self::parse(&std::fs::read_to_string(path).unwrap_or_default());
+        let usable = |resolver: &Self| resolver.servers.iter().any(|s| !s.starts_with("127.") && s != "::1");
+        let own = read("/etc/resolv.conf");
+        let behind = read("/run/systemd/resolve/resolv.conf");
+        if !usable(&own) && usable(&behind) { behind } else { own }
+    }
+
     /// Reads what `resolv.conf` says.
     pub fn parse(text: &str) -> Self {
         let mut resolver = Self::default();

@@ -1,12 +1,15 @@
 //! Against a real private containerd. Where the machine has none, or we are not root, there is nothing to test.
 
-use std::{path::Path, process::Command};
+use std::{path::Path, process::Command, time::Instant};
 
 use kernel_model::task::TaskState;
 use kubelet_executor::image;
 use serde_json::json;
 
-use crate::stage::{Stage, pod, wait};
+use crate::{
+    client::{Door, Exec},
+    stage::{Stage, pod, wait},
+};
 
 const IMAGE: &str = "localhost/catamaran/test:1";
 
@@ -61,7 +64,7 @@ fn a_pod_from_start_to_end() {
     let ready = |status: &serde_json::Value| status["containerStatuses"][0]["ready"] == true;
     let status = stage.await_status("uid-web", "ready", ready);
     let id = status["containerStatuses"][0]["containerID"].as_str().unwrap().to_owned();
-    assert!(status["podIP"].as_str().unwrap().starts_with("10.244.77."), "{status:#}");
+    assert!(status["podIP"].as_str().unwrap().starts_with(&format!("10.244.{}.", stage.subnet)), "{status:#}");
     let log = stage.node_dir().join("pods/ns_web_uid-web/c/0.log");
     wait("the log", || std::fs::read_to_string(&log).is_ok_and(|text| text.contains("stderr F err")));
 
@@ -92,6 +95,57 @@ fn a_pod_from_start_to_end() {
     stage.await_status("uid-stays", "ready", ready);
     stage.stop();
     assert_eq!(stage.update("uid-stays").unwrap().state, TaskState::Running, "its task is not over");
+    no_leftovers(&stage);
+}
+
+#[test]
+fn logs_and_streams_at_the_door() {
+    if !possible() {
+        return;
+    }
+    let mut stage = stage();
+    let script = "for i in 1 2 3; do echo line $i; done; trap 'exit 0' TERM; httpd -p 8080 -h /www; while :; do sleep 0.1; done";
+    let container = json!({ "name": "c", "image": IMAGE, "command": ["sh", "-c", script] });
+    stage.launch(&pod("web", json!({ "containers": [container] })));
+    let status = stage.await_status("uid-web", "ready", |status| status["containerStatuses"][0]["ready"] == true);
+    let update: serde_json::Value = serde_json::from_slice(&stage.update("uid-web").unwrap().data).unwrap();
+    let door = Door::new(stage.dir.path(), update["endpoint"].as_str().unwrap());
+    let get = |path: &str| stage.block_on(door.get(path));
+
+    let logs = "/containerLogs/ns/web/c";
+    wait("the log", || get(logs).1 == "line 1\nline 2\nline 3\n");
+    assert_eq!(get(&format!("{logs}?tailLines=1")), (200, "line 3\n".to_owned()));
+    assert_eq!(get(&format!("{logs}?previous=true")).0, 400);
+    assert_eq!(get("/containerLogs/ns/nobody/c").0, 404);
+    assert_eq!(get("/healthz"), (200, "ok".to_owned()));
+    assert!(get("/pods").1.contains("uid-web"));
+    let node = Door::with("node", stage.dir.path(), update["endpoint"].as_str().unwrap());
+    assert_eq!(stage.block_on(node.get("/pods")).0, 403, "another node may not look in");
+
+    let exec = |query: &str, stdin: &[&[u8]]| stage.block_on(door.exec(&format!("/exec/ns/web/c?{query}"), stdin));
+    let sh = |script: &str| format!("command=sh&command=-c&command={}", script.replace(' ', "+"));
+    let ran = exec(&format!("{}&stdout=1&stderr=1", sh("echo out; echo err >%262; exit 3")), &[]);
+    assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), ("out\n", "err\n"));
+    assert!(ran.status.contains("\"ExitCode\"") && ran.status.contains("\"3\""), "{}", ran.status);
+    let ran = exec("command=cat&stdin=1&stdout=1", &[b"ahoy ", b"there"]);
+    let expected = Exec { stdout: "ahoy there".to_owned(), ..Exec::default() };
+    assert_eq!((&ran.stdout, ran.status.contains("Success")), (&expected.stdout, true), "half-close ends cat: {ran:?}");
+    let ran = exec(&format!("{}&stdout=1&tty=1&stdin=1", sh("stty size")), &[]);
+    assert_eq!(ran.stdout.trim(), "40 100", "the terminal has the size that was asked for");
+    let big = exec(&format!("{}&stdout=1", sh("head -c 3000000 /dev/zero")), &[]);
+    assert_eq!(big.stdout.len(), 3_000_000);
+    assert!(exec("command=nothing-like-it&stdout=1&stderr=1", &[]).status.contains("Failure"));
+
+    let page = stage.block_on(door.forward("/portForward/ns/web", 8080, b"GET / HTTP/1.0\r\n\r\n"));
+    assert!(page.ends_with("hello\n"), "{page}");
+
+    stage.kill_pod("uid-web", 5);
+    stage.await_state("uid-web", TaskState::Killed);
+    assert_eq!(get(&format!("{logs}?tailLines=1")), (200, "line 3\n".to_owned()), "logs outlive containers");
+    drop(status);
+    let begun = Instant::now();
+    stage.stop();
+    assert!(begun.elapsed().as_secs() < 10);
     no_leftovers(&stage);
 }
 

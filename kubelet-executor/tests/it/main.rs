@@ -1,5 +1,6 @@
 //! The executor as a whole: against fakes, and against a real private containerd where this machine can run one.
 
+mod client;
 mod containerd;
 mod fakes;
 mod stage;

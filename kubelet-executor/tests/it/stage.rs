@@ -2,7 +2,10 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -27,6 +30,8 @@ pub struct Stage {
     pub api: Arc<FakeApi>,
     fake: Option<Arc<dyn Runtime>>,
     life: Option<Life>,
+    /// Of the Pods' addresses, the third byte: tests run side by side.
+    pub subnet: u8,
 }
 
 struct Life {
@@ -39,14 +44,16 @@ impl Stage {
     pub fn new(fake: Option<Arc<dyn Runtime>>) -> Self {
         let dir = tempfile::Builder::new().prefix("cat").tempdir().unwrap();
         write_certificates(dir.path());
-        Self { dir, agent: Arc::default(), api: Arc::default(), fake, life: None }
+        static NEXT: AtomicU8 = AtomicU8::new(77);
+        let subnet = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self { dir, agent: Arc::default(), api: Arc::default(), fake, life: None, subnet }
     }
 
     pub fn config(&self) -> Config {
         let root = self.dir.path();
         serde_json::from_value(json!({
             "node_name": "n1", "node_ip": "127.0.0.1", "root_dir": root.join("node"),
-            "api_server": "https://127.0.0.1:1", "pod_cidr": "10.244.77.0/24",
+            "api_server": "https://127.0.0.1:1", "pod_cidr": format!("10.244.{}.0/24", self.subnet),
             "ca_file": root.join("ca.crt"), "cert_file": root.join("node.crt"), "key_file": root.join("node.key"),
         }))
         .unwrap()

@@ -1,0 +1,127 @@
+//! What requests at the door say, parsed and checked.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::Refusal;
+
+/// A query string, taken apart; a name may come several times.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Query(Vec<(String, String)>);
+
+impl Query {
+    pub fn parse(text: &str) -> Self {
+        let pair = |part: &str| {
+            let (name, value) = part.split_once('=').unwrap_or((part, ""));
+            (decode(name), decode(value))
+        };
+        Self(text.split('&').filter(|part| !part.is_empty()).map(pair).collect())
+    }
+
+    pub fn first(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+
+    pub fn all(&self, name: &str) -> Vec<String> {
+        self.0.iter().filter(|(n, _)| n == name).map(|(_, value)| value.clone()).collect()
+    }
+
+    pub fn is_set(&self, name: &str) -> bool {
+        self.first(name).is_some_and(|value| matches!(value, "1" | "true" | "True" | "TRUE" | "t" | "T"))
+    }
+
+    fn number(&self, name: &str) -> Result<Option<u64>, Refusal> {
+        let Some(text) = self.first(name).filter(|text| !text.is_empty()) else { return Ok(None) };
+        text.parse().map(Some).map_err(|_| Refusal::bad_request(format!("{name} is no number: {text:?}")))
+    }
+}
+
+/// `%41` and `+`, as forms write them; what is broken stays as it stands.
+fn decode(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut i = 0;
+    while i < bytes.len() {
+        let hex = bytes.get(i + 1..i + 3).and_then(|hex| std::str::from_utf8(hex).ok());
+        match (bytes[i], hex.and_then(|hex| u8::from_str_radix(hex, 16).ok())) {
+            (b'%', Some(byte)) => {
+                out.push(byte);
+                i += 3;
+                continue;
+            }
+            (b'+', _) => out.push(b' '),
+            (byte, _) => out.push(byte),
+        }
+        i += 1;
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// A Pod, perhaps a container of it.
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub namespace: String,
+    pub pod: String,
+    pub container: String,
+}
+
+impl Target {
+    /// Names come from a path and become paths: nothing but names is taken.
+    pub fn new(namespace: &str, pod: &str, container: Option<&str>) -> Result<Self, Refusal> {
+        let container = container.unwrap_or_default();
+        let plain = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.'));
+        if [namespace, pod, container].into_iter().any(|text| !plain(text) || text.starts_with('.')) {
+            return Err(Refusal::bad_request("these are no names"));
+        }
+        Ok(Self { namespace: namespace.to_owned(), pod: pod.to_owned(), container: container.to_owned() })
+    }
+}
+
+/// Which lines of a log are wanted.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct LogRequest {
+    pub follow: bool,
+    pub previous: bool,
+    pub timestamps: bool,
+    pub tail_lines: Option<u64>,
+    pub since: Option<Timestamp>,
+    pub limit_bytes: Option<u64>,
+}
+
+impl LogRequest {
+    pub fn parse(query: &Query) -> Result<Self, Refusal> {
+        let seconds = query.number("sinceSeconds")?;
+        let since = match (seconds, query.first("sinceTime").filter(|text| !text.is_empty())) {
+            (Some(seconds), _) => Timestamp::now().checked_sub(Duration::from_secs(seconds)).ok(),
+            (None, Some(text)) => {
+                let parsed: Result<Timestamp, _> = text.parse();
+                Some(parsed.map_err(|_| Refusal::bad_request(format!("sinceTime is no time: {text:?}")))?)
+            }
+            (None, None) => None,
+        };
+        Ok(Self {
+            follow: query.is_set("follow"),
+            previous: query.is_set("previous"),
+            timestamps: query.is_set("timestamps"),
+            tail_lines: query.number("tailLines")?,
+            since,
+            limit_bytes: query.number("limitBytes")?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_and_names() {
+        let query = Query::parse("command=sh&command=-c&command=echo+%22a%22%20%zz&stdin=true&tty=0&tailLines=5");
+        assert_eq!(query.all("command"), ["sh", "-c", "echo \"a\" %zz"]);
+        assert!(query.is_set("stdin") && !query.is_set("tty") && !query.is_set("nothing"));
+        assert_eq!(LogRequest::parse(&query).ok().and_then(|r| r.tail_lines), Some(5));
+        assert!(LogRequest::parse(&Query::parse("tailLines=-1")).is_err());
+        assert!(Target::new("ns", "..", None).is_err() && Target::new("ns", "a%2fb", None).is_err());
+    }
+}

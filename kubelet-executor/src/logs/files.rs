@@ -1,0 +1,42 @@
+//! Finding a container's log files.
+
+use std::path::{Path, PathBuf};
+
+use crate::config::Config;
+
+/// The log directory of a Pod that is over: of those with its name, the newest.
+pub(super) fn newest_of(config: &Config, namespace: &str, pod: &str) -> Option<PathBuf> {
+    let prefix = format!("{namespace}_{pod}_");
+    let entries = std::fs::read_dir(config.pods_dir()).ok()?.flatten();
+    entries
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix))
+        .max_by_key(|entry| entry.metadata().and_then(|metadata| metadata.modified()).ok())
+        .map(|entry| entry.path())
+}
+
+/// The attempts that left a log, ascending.
+pub(super) fn attempts(dir: &Path) -> Vec<u32> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut attempts: Vec<u32> = entries
+        .filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".log")?.parse().ok())
+        .collect();
+    attempts.sort_unstable();
+    attempts
+}
+
+/// An attempt's files that rotation put aside, oldest first.
+pub(super) fn rotated(dir: &Path, attempt: u32) -> Vec<PathBuf> {
+    let prefix = format!("{attempt}.log.");
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut files: Vec<PathBuf> = entries
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix))
+        .map(|entry| entry.path())
+        .collect();
+    files.sort();
+    files
+}
+
+/// An attempt's live file.
+pub(super) fn live(dir: &Path, attempt: u32) -> PathBuf {
+    dir.join(format!("{attempt}.log"))
+}

@@ -1,0 +1,92 @@
+//! Logs of a few lines, read in every way.
+
+use std::{
+    io::Write,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use expect_test::{Expect, expect};
+
+use super::*;
+
+const LINES: &str = "2026-01-01T00:00:01Z stdout F one\n\
+    2026-01-01T00:00:02Z stderr P tw\n\
+    2026-01-01T00:00:02Z stderr F o\n\
+    2026-01-01T00:00:03Z stdout F three\n";
+
+async fn collect(dir: &Path, wanted: &LogRequest, runs: impl Fn() -> bool) -> String {
+    let (pieces, mut receiver) = mpsc::channel::<Bytes>(4);
+    let collect = async {
+        let mut text = Vec::new();
+        while let Some(piece) = receiver.recv().await {
+            text.extend_from_slice(piece.as_ref());
+        }
+        String::from_utf8(text).unwrap()
+    };
+    let read = async {
+        read(dir, 0, wanted, runs, &pieces).await.unwrap();
+        drop(pieces);
+    };
+    tokio::join!(collect, read).0
+}
+
+fn check(wanted: LogRequest, expected: Expect) {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("0.log"), LINES).unwrap();
+    std::fs::write(dir.path().join("0.log.1"), "2026-01-01T00:00:00Z stdout F zero\n").unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    expected.assert_eq(&runtime.block_on(collect(dir.path(), &wanted, || false)));
+}
+
+#[test]
+fn every_way_to_read() {
+    check(LogRequest::default(), expect![[r#"
+        zero
+        one
+        two
+        three
+    "#]]);
+    check(LogRequest { tail_lines: Some(2), ..Default::default() }, expect![[r#"
+        o
+        three
+    "#]]);
+    check(LogRequest { tail_lines: Some(5), ..Default::default() }, expect![[r#"
+        zero
+        one
+        two
+        three
+    "#]]);
+    check(LogRequest { tail_lines: Some(0), ..Default::default() }, expect![""]);
+    check(LogRequest { timestamps: true, tail_lines: Some(3), ..Default::default() }, expect![[r#"
+        2026-01-01T00:00:02Z two
+        2026-01-01T00:00:03Z three
+    "#]]);
+    check(LogRequest { since: Some("2026-01-01T00:00:03Z".parse().unwrap()), ..Default::default() }, expect![[r#"
+        three
+    "#]]);
+    check(LogRequest { limit_bytes: Some(7), ..Default::default() }, expect![[r#"
+        zero
+        on"#]]);
+}
+
+#[test]
+fn following_goes_on_over_rotation_to_the_containers_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let live = dir.path().join("0.log");
+    std::fs::write(&live, "2026-01-01T00:00:01Z stdout F one\n2026-01-01T00:00:02Z std").unwrap();
+    let runs = AtomicBool::new(true);
+    let wanted = LogRequest { follow: true, ..Default::default() };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let text = runtime.block_on(async {
+        let act = async {
+            tokio::task::yield_now().await;
+            std::fs::OpenOptions::new().append(true).open(&live).unwrap().write_all(b"out F two\n").unwrap();
+            std::fs::rename(&live, dir.path().join("0.log.1")).unwrap();
+            std::fs::write(&live, "2026-01-01T00:00:03Z stdout F three\n").unwrap();
+            tokio::time::sleep(LOOK_EVERY * 3).await;
+            runs.store(false, Ordering::Relaxed);
+        };
+        tokio::join!(collect(dir.path(), &wanted, || runs.load(Ordering::Relaxed)), act).0
+    });
+    assert_eq!(text, "one\ntwo\nthree\n");
+}

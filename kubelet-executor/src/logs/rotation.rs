@@ -1,0 +1,62 @@
+//! Keeping logs bounded: a file that grew too large is put aside, and the oldest of those put aside goes.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+
+use super::files;
+use crate::{node::Pods, pod::places, shared::Shared};
+
+/// How often logs are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// A live file that is larger is put aside.
+const FILE_BYTES_MAX: u64 = 10 << 20;
+/// Files of one instance: the live one and those put aside.
+const FILES_MAX: usize = 5;
+/// Instances of a container whose logs are kept: the newest and the one before.
+const ATTEMPTS_MAX: usize = 2;
+
+/// Rotates until the end of the executor.
+pub(crate) async fn rotate(shared: Arc<Shared>, pods: Arc<Pods>) {
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        for view in pods.views() {
+            let metadata = &view.pod.metadata;
+            let text = |value: &Option<String>| value.clone().unwrap_or_default();
+            let (namespace, name, uid) = (text(&metadata.namespace), text(&metadata.name), text(&metadata.uid));
+            let dir = places::logs(&shared.config, &namespace, &name, &uid);
+            for (container, id) in &view.running {
+                if let Err(error) = rotate_container(&shared, &dir.join(container), id).await {
+                    tracing::warn!(pod = name, container, %error, "log not rotated");
+                }
+            }
+        }
+    }
+}
+
+async fn rotate_container(shared: &Shared, dir: &Path, id: &str) -> std::io::Result<()> {
+    let attempts = files::attempts(dir);
+    let Some(newest) = attempts.last() else { return Ok(()) };
+    for old in &attempts[..attempts.len().saturating_sub(ATTEMPTS_MAX)] {
+        for file in files::rotated(dir, *old) {
+            std::fs::remove_file(file)?;
+        }
+        std::fs::remove_file(files::live(dir, *old))?;
+    }
+    let live = files::live(dir, *newest);
+    if live.metadata()?.len() <= FILE_BYTES_MAX {
+        return Ok(());
+    }
+    let aside = dir.join(format!("{newest}.log.{}", Timestamp::now().strftime("%Y%m%d-%H%M%S%3f")));
+    std::fs::rename(&live, &aside)?;
+    if let Err(error) = shared.runtime.reopen_log(id).await {
+        // The runtime goes on writing to the file that it has open: it gets its name back.
+        std::fs::rename(&aside, &live)?;
+        return Err(std::io::Error::other(error));
+    }
+    let rotated = files::rotated(dir, *newest);
+    for old in &rotated[..rotated.len().saturating_sub(FILES_MAX - 1)] {
+        std::fs::remove_file(old)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,135 @@
+//! A client of the node's door, as the API server is one: mutual TLS, WebSockets, SPDY in a tunnel.
+
+use std::{path::Path, sync::Arc};
+
+use bytes::Bytes;
+use futures::{SinkExt, StreamExt};
+use http_body_util::{BodyExt, Empty};
+use hyper_util::rt::TokioIo;
+use kubelet_executor::spdy::{Decoder, Encoder, Frame};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsConnector, client::TlsStream};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{Message, client::IntoClientRequest},
+};
+
+/// See the file's head.
+pub struct Door {
+    config: Arc<rustls::ClientConfig>,
+    endpoint: String,
+}
+
+/// What an exec gave.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Exec {
+    pub stdout: String,
+    pub stderr: String,
+    pub status: String,
+}
+
+impl Door {
+    pub fn new(dir: &Path, endpoint: &str) -> Self {
+        Self::with("client", dir, endpoint)
+    }
+
+    pub fn with(certificate: &str, dir: &Path, endpoint: &str) -> Self {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(dir.join("ca.crt")).unwrap()).unwrap();
+        let own = CertificateDer::from_pem_file(dir.join(format!("{certificate}.crt"))).unwrap();
+        let key = PrivateKeyDer::from_pem_file(dir.join(format!("{certificate}.key"))).unwrap();
+        let config =
+            rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_root_certificates(roots)
+                .with_client_auth_cert(vec![own], key)
+                .unwrap();
+        Self { config: Arc::new(config), endpoint: endpoint.to_owned() }
+    }
+
+    async fn connect(&self) -> TlsStream<TcpStream> {
+        let stream = TcpStream::connect(&self.endpoint).await.unwrap();
+        let name = ServerName::try_from("127.0.0.1").unwrap();
+        TlsConnector::from(self.config.clone()).connect(name, stream).await.unwrap()
+    }
+
+    pub async fn get(&self, path: &str) -> (u16, String) {
+        let stream = TokioIo::new(self.connect().await);
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        let request = http::Request::get(path).header("host", "node").body(Empty::<Bytes>::new()).unwrap();
+        let response = sender.send_request(request).await.unwrap();
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8_lossy(&body).into_owned())
+    }
+
+    async fn socket(&self, path: &str, protocol: &str) -> WebSocketStream<TlsStream<TcpStream>> {
+        let mut request = format!("wss://127.0.0.1{path}").into_client_request().unwrap();
+        request.headers_mut().insert("sec-websocket-protocol", protocol.parse().unwrap());
+        tokio_tungstenite::client_async(request, self.connect().await).await.unwrap().0
+    }
+
+    /// Runs a command; after its input, stdin is closed and nothing else. The first messages resize the terminal.
+    pub async fn exec(&self, path: &str, stdin: &[&[u8]]) -> Exec {
+        let mut socket = self.socket(path, "v5.channel.k8s.io").await;
+        if path.contains("tty=1") {
+            let size = [&[4_u8][..], br#"{"Width":100,"Height":40}"#].concat();
+            socket.send(Message::Binary(size.into())).await.unwrap();
+        }
+        for piece in stdin {
+            socket.send(Message::Binary([&[0_u8][..], piece].concat().into())).await.unwrap();
+        }
+        if path.contains("stdin=1") && !path.contains("tty=1") {
+            socket.send(Message::Binary(vec![255, 0].into())).await.unwrap();
+        }
+        let mut exec = Exec::default();
+        while let Some(Ok(message)) = socket.next().await {
+            let Message::Binary(bytes) = message else { continue };
+            let text = String::from_utf8_lossy(&bytes[1..]);
+            match bytes[0] {
+                1 => exec.stdout.push_str(&text),
+                2 => exec.stderr.push_str(&text),
+                _ => exec.status.push_str(&text),
+            }
+        }
+        exec
+    }
+
+    /// Sends bytes to a port of the Pod and collects the answer, over SPDY in a WebSocket as kubectl does.
+    pub async fn forward(&self, path: &str, port: u16, bytes: &[u8]) -> String {
+        let mut socket = self.socket(path, "SPDY/3.1+portforward.k8s.io").await;
+        let (mut encoder, mut decoder) = (Encoder::default(), Decoder::default());
+        let headers = |kind: &str| {
+            vec![
+                ("streamtype".to_owned(), kind.to_owned()),
+                ("port".to_owned(), port.to_string()),
+                ("requestid".to_owned(), "0".to_owned()),
+            ]
+        };
+        let data = Bytes::copy_from_slice(bytes);
+        for frame in [
+            Frame::SynStream { stream: 1, fin: true, headers: headers("error") },
+            Frame::SynStream { stream: 3, fin: false, headers: headers("data") },
+            Frame::Data { stream: 3, fin: false, bytes: data },
+        ] {
+            socket.send(Message::Binary(encoder.encode(&frame))).await.unwrap();
+        }
+        let mut answer = String::new();
+        while let Some(Ok(message)) = socket.next().await {
+            let Message::Binary(bytes) = message else { continue };
+            decoder.push(&bytes);
+            while let Some(frame) = decoder.next_frame().unwrap() {
+                if let Frame::Data { stream: 3, fin, bytes } = frame {
+                    answer.push_str(&String::from_utf8_lossy(&bytes));
+                    if fin {
+                        return answer;
+                    }
+                }
+            }
+        }
+        answer
+    }
+}
