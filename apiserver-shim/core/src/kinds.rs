@@ -180,7 +180,11 @@ struct Plain;
 impl Kind for Plain {}
 
 /// Turns a decoded, defaulted and admitted object into one that may be written: system metadata, preparation, validation.
-pub fn begin_create(resource: &Resource, object: &mut Value, context: &CreateContext<'_>) -> Result<(), Status> {
+pub fn begin_create(
+    resource: &Resource,
+    object: &mut Value,
+    context: &CreateContext<'_>,
+) -> Result<(), Status> {
     let kind = of(resource);
     metadata::prepare_create(resource, object, context)?;
     if kind.has_status() {
@@ -226,21 +230,33 @@ pub fn begin_update(resource: &Resource, door: Door, new: &mut Value, old: &Valu
 }
 
 /// Checks that the body names the object of the path, and puts in a namespace that was left out.
-pub fn check_identity(resource: &Resource, namespace: &str, name: &str, object: &mut Value) -> Result<(), Status> {
+pub fn check_identity(
+    resource: &Resource,
+    namespace: &str,
+    name: &str,
+    object: &mut Value,
+) -> Result<(), Status> {
     metadata::check_identity(resource, namespace, name, object)
 }
 
 /// Fields of `/<resource>` that field selectors may name, with upstream's complaint about any other.
-pub fn check_field_selector(resource: &Resource, selector: &shim_model::selector::FieldSelector) -> Result<(), Status> {
+pub fn check_field_selector(
+    resource: &Resource,
+    selector: &shim_model::selector::FieldSelector,
+) -> Result<(), Status> {
     let known = of(resource).selectable_fields();
     for term in &selector.terms {
-        let always = term.field == "metadata.name" || term.field == "metadata.namespace" && resource.namespaced;
+        let always =
+            term.field == "metadata.name" || term.field == "metadata.namespace" && resource.namespaced;
         if !always && !known.contains(&term.field.as_str()) {
             let message = match resource.kind {
                 "Pod" => format!("field label not supported: {}", term.field),
-                "ReplicaSet" | "Deployment" | "EndpointSlice" | "Lease" | "PriorityClass" | "ControllerRevision" | "PodTemplate"
-                | "ConfigMap" | "Endpoints" | "ServiceAccount" => {
-                    format!("\"{}\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"", term.field)
+                "ReplicaSet" | "Deployment" | "EndpointSlice" | "Lease" | "PriorityClass"
+                | "ControllerRevision" | "PodTemplate" | "ConfigMap" | "Endpoints" | "ServiceAccount" => {
+                    format!(
+                        "\"{}\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
+                        term.field
+                    )
                 }
                 _ => format!("field label not supported: {}", term.field),
             };

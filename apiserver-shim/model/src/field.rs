@@ -82,7 +82,11 @@ impl FieldError {
     }
 
     /// The value is wrong, with the value already printed.
-    pub fn invalid_shown(field: impl Into<String>, shown: impl Into<String>, detail: impl Into<String>) -> Self {
+    pub fn invalid_shown(
+        field: impl Into<String>,
+        shown: impl Into<String>,
+        detail: impl Into<String>,
+    ) -> Self {
         Self::new(Fault::Invalid, field, shown.into(), detail)
     }
 

@@ -85,7 +85,9 @@ pub fn record_update(old: Option<&Value>, new: &mut Value, writer: Writer<'_>) {
     entries.retain(|e| !e.fields.is_empty());
     merge_oldest(&mut entries);
     if !entries.is_empty() {
-        entries.sort_by(|a, b| (a.operation != "Apply", &a.time, &a.manager).cmp(&(b.operation != "Apply", &b.time, &b.manager)));
+        entries.sort_by(|a, b| {
+            (a.operation != "Apply", &a.time, &a.manager).cmp(&(b.operation != "Apply", &b.time, &b.manager))
+        });
         let list = entries.into_iter().map(Entry::into_value).collect();
         access::object_mut(new, &["metadata"]).insert("managedFields".to_owned(), list);
     }

@@ -13,7 +13,8 @@ const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower ca
 const SUBDOMAIN_UNDERSCORE: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*')";
 const LABEL_1035: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
 const CONFIG_KEY: &str = "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')";
-const ENV_NAME: &str = "a valid environment variable name must consist only of printable ASCII characters other than '='";
+const ENV_NAME: &str =
+    "a valid environment variable name must consist only of printable ASCII characters other than '='";
 
 fn longer_than(text: &str, most: usize, unit: &str, out: &mut Vec<String>) {
     if text.len() > most {
@@ -63,7 +64,9 @@ pub fn dns_subdomain_underscore(text: &str) -> Vec<String> {
     let mut out = Vec::new();
     longer_than(text, SUBDOMAIN_MAX, "characters", &mut out);
     let label = |l: &str| {
-        is_bounded(l.strip_prefix('_').unwrap_or(l), lower_alnum, |b| lower_alnum(b) || b == b'-' || b == b'_')
+        is_bounded(l.strip_prefix('_').unwrap_or(l), lower_alnum, |b| {
+            lower_alnum(b) || b == b'-' || b == b'_'
+        })
     };
     if !text.split('.').all(label) {
         out.push(SUBDOMAIN_UNDERSCORE.to_owned());
@@ -183,7 +186,11 @@ pub fn port_name(text: &str) -> Vec<String> {
 
 /// A port number.
 pub fn port_number(port: i64) -> Vec<String> {
-    if (1..=65535).contains(&port) { Vec::new() } else { vec!["must be between 1 and 65535, inclusive".to_owned()] }
+    if (1..=65535).contains(&port) {
+        Vec::new()
+    } else {
+        vec!["must be between 1 and 65535, inclusive".to_owned()]
+    }
 }
 
 /// An IP address of either family.

@@ -151,7 +151,9 @@ pub fn with_resource_version(bytes: &[u8], revision: u64) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes.len() + 44);
     out.extend_from_slice(&bytes[..at]);
     let empty = bytes[at..].iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'}');
-    out.extend_from_slice(format!("\"resourceVersion\":\"{revision}\"{}", if empty { "" } else { "," }).as_bytes());
+    out.extend_from_slice(
+        format!("\"resourceVersion\":\"{revision}\"{}", if empty { "" } else { "," }).as_bytes(),
+    );
     out.extend_from_slice(&bytes[at..]);
     out
 }

@@ -23,11 +23,13 @@ pub fn document_path(group: &str, version: &str) -> String {
 
 /// The document of a group-version, or `None` if nothing is served there.
 pub fn document(group: &str, version: &str) -> Option<Value> {
-    let resources: Vec<&Resource> = all().iter().filter(|r| r.group == group && r.version == version).collect();
+    let resources: Vec<&Resource> =
+        all().iter().filter(|r| r.group == group && r.version == version).collect();
     if resources.is_empty() {
         return None;
     }
-    let subresource_kinds: Vec<KindRef> = resources.iter().flat_map(|r| r.subresources).map(|s| s.kind).collect();
+    let subresource_kinds: Vec<KindRef> =
+        resources.iter().flat_map(|r| r.subresources).map(|s| s.kind).collect();
     let mut components = definitions(
         |root| {
             let own = root.kind.group == group && root.kind.version == version;
@@ -77,7 +79,11 @@ fn annotate(name: &str, component: &mut Value) {
         // Quantities and ints-or-strings are either; times and the like are as they are.
         if component.get("x-kubernetes-int-or-string").is_some() {
             let alternatives = json!([{"type": "integer"}, {"type": "string"}]);
-            component["oneOf"] = if name.ends_with("Quantity") { json!([{"type": "string"}, {"type": "number"}]) } else { alternatives };
+            component["oneOf"] = if name.ends_with("Quantity") {
+                json!([{"type": "string"}, {"type": "number"}])
+            } else {
+                alternatives
+            };
             component.as_object_mut().map(|c| c.remove("x-kubernetes-int-or-string"));
         }
         return;
@@ -97,10 +103,14 @@ fn annotate_fields(ty: &Struct, component: &mut Value) {
             property.insert("allOf".to_owned(), json!([{"$ref": target}]));
         }
         let mut put = |key: &str, value: Value| property.insert(format!("x-kubernetes-{key}"), value);
-        let strategies: Vec<&str> = [(field.patch.merge, "merge"), (field.patch.retain_keys, "retainKeys"), (field.patch.replace, "replace")]
-            .iter()
-            .filter_map(|(set, word)| set.then_some(*word))
-            .collect();
+        let strategies: Vec<&str> = [
+            (field.patch.merge, "merge"),
+            (field.patch.retain_keys, "retainKeys"),
+            (field.patch.replace, "replace"),
+        ]
+        .iter()
+        .filter_map(|(set, word)| set.then_some(*word))
+        .collect();
         if !strategies.is_empty() {
             put("patch-strategy", strategies.join(",").into());
         }
@@ -154,12 +164,18 @@ fn add_shared(components: &mut Map<String, Value>) {
     let mut put = |name: &str, schema: Value| {
         components.entry(name.to_owned()).or_insert(schema);
     };
-    put(LIST_META, json!({"type": "object", "description": "Metadata of a list.", "properties": {
-        "continue": text, "resourceVersion": text, "selfLink": text, "remainingItemCount": {"type": "integer", "format": "int64"}}}));
-    put(STATUS, json!({"type": "object", "description": "The outcome of a call that does not return an object.", "properties": {
+    put(
+        LIST_META,
+        json!({"type": "object", "description": "Metadata of a list.", "properties": {
+        "continue": text, "resourceVersion": text, "selfLink": text, "remainingItemCount": {"type": "integer", "format": "int64"}}}),
+    );
+    put(
+        STATUS,
+        json!({"type": "object", "description": "The outcome of a call that does not return an object.", "properties": {
         "apiVersion": text, "kind": text, "status": text, "message": text, "reason": text, "code": {"type": "integer", "format": "int32"},
         "metadata": {"allOf": [reference(LIST_META)]}, "details": {"type": "object"}},
-        "x-kubernetes-group-version-kind": [{"group": "", "version": "v1", "kind": "Status"}]}));
+        "x-kubernetes-group-version-kind": [{"group": "", "version": "v1", "kind": "Status"}]}),
+    );
     put(PATCH, json!({"type": "object", "description": "A patch in one of the accepted media types."}));
 }
 

@@ -43,7 +43,11 @@ pub const OPERATIONS_MAX: usize = 10_000;
 /// Applies a patch to an object of kind `expected` and checks the outcome as a body is checked. `current` must be in the
 /// form in which it is served (with apiVersion, kind and resourceVersion).
 pub fn apply(
-    kind: PatchKind, current: &Value, body: &[u8], expected: KindRef, strictness: Strictness,
+    kind: PatchKind,
+    current: &Value,
+    body: &[u8],
+    expected: KindRef,
+    strictness: Strictness,
 ) -> Result<Decoded, Status> {
     let mut duplicates = Vec::new();
     let patch = parse(kind, body, &mut duplicates)?;
@@ -64,7 +68,8 @@ pub fn apply(
         }
         (_, patch) => {
             let shown = go_print::print(&patch);
-            let root = schema().root(expected).ok_or_else(|| unclassified("no type is known for this kind"))?;
+            let root =
+                schema().root(expected).ok_or_else(|| unclassified("no type is known for this kind"))?;
             let mut value = current.clone();
             strategic::apply(&mut value, patch, root).map_err(|e| match e {
                 strategic::StrategicError::RetainKeys => bad_request(e.to_string()),
@@ -81,11 +86,14 @@ pub fn apply(
 }
 
 fn finish(
-    value: Value, shown: Option<String>, expected: KindRef, duplicates: Vec<String>, strictness: Strictness,
+    value: Value,
+    shown: Option<String>,
+    expected: KindRef,
+    duplicates: Vec<String>,
+    strictness: Strictness,
 ) -> Result<Decoded, Status> {
-    let refuse = |shown: String, why: String| {
-        Err(invalid("", "", "", &[FieldError::invalid("patch", shown, why)]))
-    };
+    let refuse =
+        |shown: String, why: String| Err(invalid("", "", "", &[FieldError::invalid("patch", shown, why)]));
     let text = |v: &Value, key: &str| v.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
     let (api_version, kind) = (text(&value, "apiVersion"), text(&value, "kind"));
     if api_version != expected.api_version() || kind != expected.kind {
@@ -114,7 +122,8 @@ fn map_for_list(value: &Value, expected: KindRef) -> bool {
 /// The object as upstream shows it: members sorted, but for the entries of managed fields.
 fn show(value: &Value) -> String {
     const PLACE: &str = "\u{1}managed\u{1}";
-    const ORDER: [&str; 7] = ["manager", "operation", "apiVersion", "time", "fieldsType", "fieldsV1", "subresource"];
+    const ORDER: [&str; 7] =
+        ["manager", "operation", "apiVersion", "time", "fieldsType", "fieldsV1", "subresource"];
     let entries = crate::access::list(value, &["metadata", "managedFields"]);
     if entries.is_empty() {
         return value.to_string();

@@ -176,7 +176,11 @@ const fn sub(name: &'static str, kind: KindRef, verbs: &'static [Verb]) -> Subre
 }
 
 const fn row(
-    group: &'static str, version: &'static str, plural: &'static str, singular: &'static str, kind: &'static str,
+    group: &'static str,
+    version: &'static str,
+    plural: &'static str,
+    singular: &'static str,
+    kind: &'static str,
     namespaced: bool,
 ) -> Resource {
     Resource {
@@ -222,14 +226,13 @@ static TABLE: &[Resource] = &[
     row("", "v1", "configmaps", "configmap", "ConfigMap", true).short(&["cm"]),
     row("", "v1", "endpoints", "endpoints", "Endpoints", true).short(&["ep"]),
     row("", "v1", "events", "event", "Event", true).short(&["ev"]),
-    row("", "v1", "namespaces", "namespace", "Namespace", false).short(&["ns"]).verbs(NO_COLLECTION_DELETE).with(&[
-        sub("finalize", core("Namespace"), &[Update]),
-        sub("status", core("Namespace"), WRITE),
-    ]),
-    row("", "v1", "nodes", "node", "Node", false).short(&["no"]).with(&[
-        sub("proxy", core("NodeProxyOptions"), PROXY),
-        sub("status", core("Node"), WRITE),
-    ]),
+    row("", "v1", "namespaces", "namespace", "Namespace", false)
+        .short(&["ns"])
+        .verbs(NO_COLLECTION_DELETE)
+        .with(&[sub("finalize", core("Namespace"), &[Update]), sub("status", core("Namespace"), WRITE)]),
+    row("", "v1", "nodes", "node", "Node", false)
+        .short(&["no"])
+        .with(&[sub("proxy", core("NodeProxyOptions"), PROXY), sub("status", core("Node"), WRITE)]),
     row("", "v1", "pods", "pod", "Pod", true).short(&["po"]).in_all().with(&[
         sub("attach", core("PodAttachOptions"), STREAM),
         sub("binding", core("Binding"), CREATE),
@@ -249,10 +252,10 @@ static TABLE: &[Resource] = &[
         KindRef { group: "authentication.k8s.io", version: "v1", kind: "TokenRequest" },
         CREATE,
     )]),
-    row("", "v1", "services", "service", "Service", true).short(&["svc"]).in_all().with(&[
-        sub("proxy", core("ServiceProxyOptions"), PROXY),
-        sub("status", core("Service"), WRITE),
-    ]),
+    row("", "v1", "services", "service", "Service", true)
+        .short(&["svc"])
+        .in_all()
+        .with(&[sub("proxy", core("ServiceProxyOptions"), PROXY), sub("status", core("Service"), WRITE)]),
     row("apps", "v1", "controllerrevisions", "controllerrevision", "ControllerRevision", true),
     row("apps", "v1", "deployments", "deployment", "Deployment", true)
         .short(&["deploy"])
@@ -266,13 +269,43 @@ static TABLE: &[Resource] = &[
     row("scheduling.k8s.io", "v1", "priorityclasses", "priorityclass", "PriorityClass", false).short(&["pc"]),
     row("coordination.k8s.io", "v1", "leases", "lease", "Lease", true),
     row("discovery.k8s.io", "v1", "endpointslices", "endpointslice", "EndpointSlice", true),
-    row("authentication.k8s.io", "v1", "selfsubjectreviews", "selfsubjectreview", "SelfSubjectReview", false).verbs(CREATE),
+    row("authentication.k8s.io", "v1", "selfsubjectreviews", "selfsubjectreview", "SelfSubjectReview", false)
+        .verbs(CREATE),
     row("authentication.k8s.io", "v1", "tokenreviews", "tokenreview", "TokenReview", false).verbs(CREATE),
-    row("authorization.k8s.io", "v1", "localsubjectaccessreviews", "localsubjectaccessreview", "LocalSubjectAccessReview", true)
-        .verbs(CREATE),
-    row("authorization.k8s.io", "v1", "selfsubjectaccessreviews", "selfsubjectaccessreview", "SelfSubjectAccessReview", false)
-        .verbs(CREATE),
-    row("authorization.k8s.io", "v1", "selfsubjectrulesreviews", "selfsubjectrulesreview", "SelfSubjectRulesReview", false)
-        .verbs(CREATE),
-    row("authorization.k8s.io", "v1", "subjectaccessreviews", "subjectaccessreview", "SubjectAccessReview", false).verbs(CREATE),
+    row(
+        "authorization.k8s.io",
+        "v1",
+        "localsubjectaccessreviews",
+        "localsubjectaccessreview",
+        "LocalSubjectAccessReview",
+        true,
+    )
+    .verbs(CREATE),
+    row(
+        "authorization.k8s.io",
+        "v1",
+        "selfsubjectaccessreviews",
+        "selfsubjectaccessreview",
+        "SelfSubjectAccessReview",
+        false,
+    )
+    .verbs(CREATE),
+    row(
+        "authorization.k8s.io",
+        "v1",
+        "selfsubjectrulesreviews",
+        "selfsubjectrulesreview",
+        "SelfSubjectRulesReview",
+        false,
+    )
+    .verbs(CREATE),
+    row(
+        "authorization.k8s.io",
+        "v1",
+        "subjectaccessreviews",
+        "subjectaccessreview",
+        "SubjectAccessReview",
+        false,
+    )
+    .verbs(CREATE),
 ];

@@ -141,7 +141,11 @@ impl LabelSelector {
 
     /// From a map in which each label must have its value (`spec.selector` of Services).
     pub fn from_map(map: &BTreeMap<String, String>) -> Self {
-        let equal = |(k, v): (&String, &String)| Requirement { key: k.clone(), operator: Operator::In, values: vec![v.clone()] };
+        let equal = |(k, v): (&String, &String)| Requirement {
+            key: k.clone(),
+            operator: Operator::In,
+            values: vec![v.clone()],
+        };
         Self::new(map.iter().map(equal).collect())
     }
 
@@ -165,7 +169,9 @@ impl LabelSelector {
                 "NotIn" => Operator::NotIn,
                 "Exists" => Operator::Exists,
                 "DoesNotExist" => Operator::DoesNotExist,
-                other => return Err(SelectorError(format!("\"{other}\" is not a valid label selector operator"))),
+                other => {
+                    return Err(SelectorError(format!("\"{other}\" is not a valid label selector operator")));
+                }
             };
             let values = expression.get("values").and_then(Value::as_array).into_iter().flatten();
             let values = values.filter_map(Value::as_str).map(str::to_owned).collect();
@@ -217,7 +223,10 @@ impl<'a> Parser<'a> {
             match self.peek(true) {
                 (Token::Word | Token::Not, _) => {
                     let requirement = self.requirement();
-                    out.push(requirement.map_err(|e| SelectorError(format!("unable to parse requirement: {}", e.0)))?);
+                    out.push(
+                        requirement
+                            .map_err(|e| SelectorError(format!("unable to parse requirement: {}", e.0)))?,
+                    );
                     match self.next(false) {
                         (Token::End, _) => return Ok(out),
                         (Token::Comma, _) => {

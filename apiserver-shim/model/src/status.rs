@@ -161,12 +161,19 @@ pub fn not_found(resource: &Resource, name: &str) -> Status {
 
 /// 404 for a path that leads nowhere.
 pub fn unknown_path() -> Status {
-    Status::failure(404, "NotFound", "the server could not find the requested resource").about(Details::default())
+    Status::failure(404, "NotFound", "the server could not find the requested resource")
+        .about(Details::default())
 }
 
 /// 409: there is one of that name.
 pub fn already_exists(resource: &Resource, name: &str) -> Status {
-    Status::on(409, "AlreadyExists", format!("{} \"{name}\" already exists", resource.qualified()), resource, name)
+    Status::on(
+        409,
+        "AlreadyExists",
+        format!("{} \"{name}\" already exists", resource.qualified()),
+        resource,
+        name,
+    )
 }
 
 /// 409: there is one of that name, which is on its way out.
@@ -204,7 +211,11 @@ pub fn precondition_failed(resource: &Resource, name: &str, what: &str, wanted: 
 }
 
 fn kind_qualified(resource: &Resource) -> String {
-    if resource.group.is_empty() { resource.kind.to_owned() } else { format!("{}.{}", resource.kind, resource.group) }
+    if resource.group.is_empty() {
+        resource.kind.to_owned()
+    } else {
+        format!("{}.{}", resource.kind, resource.group)
+    }
 }
 
 /// 422: the object breaks rules of its kind.
@@ -268,14 +279,19 @@ pub fn forbidden_path(user: &str, verb: &str, path: &str) -> Status {
 
 /// 405.
 pub fn method_not_allowed() -> Status {
-    Status::failure(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
-        .about(Details::default())
+    Status::failure(
+        405,
+        "MethodNotAllowed",
+        "the server does not allow this method on the requested resource",
+    )
+    .about(Details::default())
 }
 
 /// 406; `watch` adds the stream forms to the list of what there is.
 pub fn not_acceptable(watch: bool) -> Status {
-    let mut message =
-        String::from("406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, application/vnd.kubernetes.protobuf");
+    let mut message = String::from(
+        "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, application/vnd.kubernetes.protobuf",
+    );
     if watch {
         message.push_str(", application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch");
     }
@@ -335,14 +351,19 @@ pub fn timeout(message: impl Into<String>, retry_after_seconds: u32) -> Status {
 
 /// 429.
 pub fn too_many_requests(message: impl Into<String>, retry_after_seconds: u32) -> Status {
-    Status::failure(429, "TooManyRequests", message).about(Details { retry_after_seconds, ..Details::default() })
+    Status::failure(429, "TooManyRequests", message)
+        .about(Details { retry_after_seconds, ..Details::default() })
 }
 
 /// 429 for an eviction that a disruption budget does not allow.
 pub fn disruption_budget(cause: impl Into<String>) -> Status {
     const MESSAGE: &str = "Cannot evict pod as it would violate the pod's disruption budget.";
     Status::failure(429, "TooManyRequests", MESSAGE).about(Details {
-        causes: vec![Cause { reason: "DisruptionBudget".into(), message: cause.into(), field: String::new() }],
+        causes: vec![Cause {
+            reason: "DisruptionBudget".into(),
+            message: cause.into(),
+            field: String::new(),
+        }],
         ..Details::default()
     })
 }

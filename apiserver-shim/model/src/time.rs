@@ -32,7 +32,7 @@ impl Instant {
 
     /// Reads either form, with any offset.
     pub fn parse(text: &str) -> Option<Self> {
-        if !text.as_bytes().get(10).is_some_and(|b| *b == b'T') {
+        if text.as_bytes().get(10).is_none_or(|b| *b != b'T') {
             return None;
         }
         text.parse::<Timestamp>().ok().map(|t| Instant(t.as_microsecond()))

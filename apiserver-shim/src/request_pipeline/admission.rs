@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use shim_core::kinds::Door;
+use shim_core::kinds::{Door, admission as rules};
 use shim_model::access;
 use shim_model::resource::{self, Resource};
 use shim_model::status::{self, Status};
@@ -36,6 +36,8 @@ pub(super) async fn create(
     }
     if resource.group.is_empty() && resource.kind == "Pod" {
         service_account(registry, namespace, object).await?;
+        priority(registry, object)?;
+        rules::default_tolerations(object);
     }
     Ok(vec![(store_key(namespaces, "", namespace), found.revision)])
 }
@@ -80,6 +82,19 @@ async fn service_account(registry: &Registry, namespace: &str, pod: &mut Value) 
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     };
-    shim_core::kinds::admission::service_account(pod, &account, &crate::registry::generate_name(""));
+    rules::service_account(pod, &account, &crate::registry::generate_name(""));
     Ok(())
+}
+
+/// Gives a Pod the priority of the class that it names, or of the global default class.
+fn priority(registry: &Registry, pod: &mut Value) -> Result<(), Status> {
+    let Some(classes) = resource::find("scheduling.k8s.io", "v1", "priorityclasses") else { return Ok(()) };
+    let class = match rules::priority_class_name(pod) {
+        Some(name) => registry.peek(classes, "", name).map(|found| found.value()),
+        None => {
+            let all = registry.cache(classes).list(None).into_iter().map(|object| object.value());
+            all.filter(|class| access::flag(class, &["globalDefault"])).min_by_key(|class| access::int(class, &["value"]))
+        }
+    };
+    rules::priority(pod, class.as_ref())
 }

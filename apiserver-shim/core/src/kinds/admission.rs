@@ -21,12 +21,13 @@ pub fn service_account(pod: &mut Value, account: &Value, suffix: &str) {
         spec.insert("serviceAccountName".into(), name.as_str().into());
         spec.insert("serviceAccount".into(), name.into());
     }
-    if spec.get("imagePullSecrets").is_none_or(access::is_zero) {
-        if let Some(secrets) = account.get("imagePullSecrets").filter(|s| !access::is_zero(s)) {
-            spec.insert("imagePullSecrets".into(), secrets.clone());
-        }
+    if spec.get("imagePullSecrets").is_none_or(access::is_zero)
+        && let Some(secrets) = account.get("imagePullSecrets").filter(|s| !access::is_zero(s))
+    {
+        spec.insert("imagePullSecrets".into(), secrets.clone());
     }
-    let wanted = spec.get("automountServiceAccountToken").or_else(|| account.get("automountServiceAccountToken"));
+    let wanted =
+        spec.get("automountServiceAccountToken").or_else(|| account.get("automountServiceAccountToken"));
     if wanted.and_then(Value::as_bool).unwrap_or(true) {
         mount_token(spec, suffix);
     }
@@ -34,13 +35,19 @@ pub fn service_account(pod: &mut Value, account: &Value, suffix: &str) {
 
 fn mount_token(spec: &mut Map<String, Value>, suffix: &str) {
     let existing = spec.get("volumes").and_then(Value::as_array).into_iter().flatten();
-    let existing = existing.map(|v| access::text(v, &["name"])).find(|n| n.starts_with("kube-api-access-")).map(str::to_owned);
+    let existing = existing
+        .map(|v| access::text(v, &["name"]))
+        .find(|n| n.starts_with("kube-api-access-"))
+        .map(str::to_owned);
     let fresh = existing.is_none();
     let volume = existing.unwrap_or_else(|| format!("kube-api-access-{suffix}"));
     let mut used = false;
     for list in ["initContainers", "containers"] {
         for container in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
-            if access::list(container, &["volumeMounts"]).iter().any(|m| access::text(m, &["mountPath"]) == TOKEN_MOUNT) {
+            if access::list(container, &["volumeMounts"])
+                .iter()
+                .any(|m| access::text(m, &["mountPath"]) == TOKEN_MOUNT)
+            {
                 continue;
             }
             let mount = json!({"name": volume, "readOnly": true, "mountPath": TOKEN_MOUNT});
@@ -99,23 +106,27 @@ pub fn priority(pod: &mut Value, class: Option<&Value>) -> Result<(), Status> {
     let value = match (class, built_in, &asked) {
         (Some(class), _, _) => access::int(class, &["value"]).unwrap_or(0),
         (None, Some(value), _) => value,
-        (None, None, Some(missing)) => return refuse(format!("no PriorityClass with name {missing} was found")),
+        (None, None, Some(missing)) => {
+            return refuse(format!("no PriorityClass with name {missing} was found"));
+        }
         (None, None, None) => 0,
     };
     let policy = class.map_or("", |c| access::text(c, &["preemptionPolicy"]));
     let policy = if policy.is_empty() { "PreemptLowerPriority" } else { policy }.to_owned();
     let spec = access::object_mut(pod, &["spec"]);
-    if asked.is_none() {
-        if let Some(class) = class {
-            spec.insert("priorityClassName".into(), access::text(class, &["metadata", "name"]).into());
-        }
+    if let (None, Some(class)) = (&asked, class) {
+        spec.insert("priorityClassName".into(), access::text(class, &["metadata", "name"]).into());
     }
     const FROM: &str = "must not be provided in pod spec; priority admission controller computed";
     if let Some(sent) = spec.get("priority").and_then(Value::as_i64).filter(|p| *p != value) {
-        return refuse(format!("the integer value of priority ({sent}) {FROM} {value} from the given PriorityClass name"));
+        return refuse(format!(
+            "the integer value of priority ({sent}) {FROM} {value} from the given PriorityClass name"
+        ));
     }
     if let Some(sent) = spec.get("preemptionPolicy").and_then(Value::as_str).filter(|p| *p != policy) {
-        return refuse(format!("the string value of PreemptionPolicy ({sent}) {FROM} {policy} from the given PriorityClass name"));
+        return refuse(format!(
+            "the string value of PreemptionPolicy ({sent}) {FROM} {policy} from the given PriorityClass name"
+        ));
     }
     set_default(spec, "priority", value);
     set_default(spec, "preemptionPolicy", policy);

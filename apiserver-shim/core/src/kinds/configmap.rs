@@ -18,7 +18,9 @@ impl Kind for ConfigMap {
         let mut size = 0;
         for (key, value) in access::entries(object, &["data"]) {
             let field = index("data", key);
-            errors.extend(names::config_key(key).into_iter().map(|d| FieldError::invalid(field.clone(), key, d)));
+            errors.extend(
+                names::config_key(key).into_iter().map(|d| FieldError::invalid(field.clone(), key, d)),
+            );
             if access::get(object, &["binaryData", key]).is_some() {
                 errors.push(FieldError::invalid(field, key, "duplicate of key present in binaryData"));
             }
@@ -26,7 +28,9 @@ impl Kind for ConfigMap {
         }
         for (key, value) in access::entries(object, &["binaryData"]) {
             let field = index("binaryData", key);
-            errors.extend(names::config_key(key).into_iter().map(|d| FieldError::invalid(field.clone(), key, d)));
+            errors.extend(
+                names::config_key(key).into_iter().map(|d| FieldError::invalid(field.clone(), key, d)),
+            );
             size += value.as_str().map_or(0, |s| s.len() / 4 * 3);
         }
         if size > DATA_MAX {

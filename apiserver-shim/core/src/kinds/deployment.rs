@@ -22,7 +22,9 @@ impl Kind for Deployment {
             access::set_default(rolling, "maxUnavailable", "25%");
             access::set_default(rolling, "maxSurge", "25%");
         }
-        pod_template::default_template(access::as_object(spec.entry("template").or_insert_with(|| json!({}))));
+        pod_template::default_template(access::as_object(
+            spec.entry("template").or_insert_with(|| json!({})),
+        ));
         access::object_mut(object, &["status"]);
     }
 
@@ -35,7 +37,8 @@ impl Kind for Deployment {
     }
 
     fn changes_generation(&self, new: &Value, old: &Value) -> bool {
-        let annotations = |o: &Value| access::get(o, &["metadata", "annotations"]).filter(|a| !access::is_zero(a)).cloned();
+        let annotations =
+            |o: &Value| access::get(o, &["metadata", "annotations"]).filter(|a| !access::is_zero(a)).cloned();
         new.get("spec") != old.get("spec") || annotations(new) != annotations(old)
     }
 
@@ -54,7 +57,11 @@ impl Kind for Deployment {
         if let Some(deadline) = access::int(spec, &["progressDeadlineSeconds"]) {
             errors.extend(validate_non_negative(spec, &["progressDeadlineSeconds"]));
             if deadline <= number(spec, &["minReadySeconds"]) {
-                errors.push(FieldError::invalid("spec.progressDeadlineSeconds", deadline, "must be greater than minReadySeconds"));
+                errors.push(FieldError::invalid(
+                    "spec.progressDeadlineSeconds",
+                    deadline,
+                    "must be greater than minReadySeconds",
+                ));
             }
         }
         errors
@@ -63,21 +70,35 @@ impl Kind for Deployment {
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
         let mut errors = self.validate_create(new);
         if new["spec"].get("selector") != old["spec"].get("selector") {
-            errors.push(FieldError::invalid("spec.selector", new["spec"]["selector"].clone(), "field is immutable"));
+            errors.push(FieldError::invalid(
+                "spec.selector",
+                new["spec"]["selector"].clone(),
+                "field is immutable",
+            ));
         }
         errors
     }
 
     fn validate_status_update(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
-        const COUNTS: [&str; 6] =
-            ["observedGeneration", "replicas", "updatedReplicas", "readyReplicas", "availableReplicas", "unavailableReplicas"];
+        const COUNTS: [&str; 6] = [
+            "observedGeneration",
+            "replicas",
+            "updatedReplicas",
+            "readyReplicas",
+            "availableReplicas",
+            "unavailableReplicas",
+        ];
         let status = &new["status"];
         let negative = COUNTS.iter().filter(|k| number(status, &[k]) < 0);
         negative.map(|k| super::workload::non_negative(&format!("status.{k}"), &status[*k])).collect()
     }
 
     fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
-        pod_template::warnings(access::get(new, &["spec", "template"]), old.and_then(|o| access::get(o, &["spec", "template"])), "spec.template")
+        pod_template::warnings(
+            access::get(new, &["spec", "template"]),
+            old.and_then(|o| access::get(o, &["spec", "template"])),
+            "spec.template",
+        )
     }
 
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {
@@ -102,14 +123,22 @@ fn strategy(strategy: &Value) -> Vec<FieldError> {
     let rolling = strategy.get("rollingUpdate").filter(|r| !r.is_null());
     match access::text(strategy, &["type"]) {
         "Recreate" if rolling.is_some() => {
-            vec![FieldError::forbidden(format!("{FIELD}.rollingUpdate"), "may not be specified when strategy `type` is 'Recreate'")]
+            vec![FieldError::forbidden(
+                format!("{FIELD}.rollingUpdate"),
+                "may not be specified when strategy `type` is 'Recreate'",
+            )]
         }
         "Recreate" => Vec::new(),
         "RollingUpdate" => match rolling {
-            None => vec![FieldError::required(format!("{FIELD}.rollingUpdate"), "this should be defaulted and never be nil")],
+            None => vec![FieldError::required(
+                format!("{FIELD}.rollingUpdate"),
+                "this should be defaulted and never be nil",
+            )],
             Some(rolling) => rolling_update(rolling),
         },
-        other => vec![FieldError::not_supported(format!("{FIELD}.type"), other, &["Recreate", "RollingUpdate"])],
+        other => {
+            vec![FieldError::not_supported(format!("{FIELD}.type"), other, &["Recreate", "RollingUpdate"])]
+        }
     }
 }
 
@@ -122,11 +151,19 @@ fn rolling_update(rolling: &Value) -> Vec<FieldError> {
     let zero = |v: &Value| v == 0 || v == "0%";
     if zero(&rolling["maxUnavailable"]) && zero(&rolling["maxSurge"]) {
         let detail = "may not be 0 when `maxSurge` is 0";
-        errors.push(FieldError::invalid(format!("{FIELD}.maxUnavailable"), rolling["maxUnavailable"].clone(), detail));
+        errors.push(FieldError::invalid(
+            format!("{FIELD}.maxUnavailable"),
+            rolling["maxUnavailable"].clone(),
+            detail,
+        ));
     }
     let percent = rolling["maxUnavailable"].as_str().and_then(|t| t.strip_suffix('%')?.parse::<i64>().ok());
     if percent.is_some_and(|p| p > 100) {
-        errors.push(FieldError::invalid(format!("{FIELD}.maxUnavailable"), rolling["maxUnavailable"].clone(), "must not be greater than 100%"));
+        errors.push(FieldError::invalid(
+            format!("{FIELD}.maxUnavailable"),
+            rolling["maxUnavailable"].clone(),
+            "must not be greater than 100%",
+        ));
     }
     errors
 }
@@ -136,7 +173,8 @@ fn count_or_percent(value: &Value, field: &str) -> Vec<FieldError> {
     match value {
         Value::Number(n) if n.as_i64().unwrap_or(0) < 0 => vec![super::workload::non_negative(field, value)],
         Value::String(text) => {
-            let digits = text.strip_suffix('%').filter(|d| !d.is_empty() && d.bytes().all(|b| b.is_ascii_digit()));
+            let digits =
+                text.strip_suffix('%').filter(|d| !d.is_empty() && d.bytes().all(|b| b.is_ascii_digit()));
             if digits.is_some() {
                 return Vec::new();
             }

@@ -27,19 +27,29 @@ impl Kind for Endpoints {
         let mut errors = Vec::new();
         for (i, subset) in access::list(object, &["subsets"]).iter().enumerate() {
             let at = format!("subsets[{i}]");
-            let (ready, not) = (access::list(subset, &["addresses"]), access::list(subset, &["notReadyAddresses"]));
+            let (ready, not) =
+                (access::list(subset, &["addresses"]), access::list(subset, &["notReadyAddresses"]));
             if ready.is_empty() && not.is_empty() {
-                errors.push(FieldError::required(at.clone(), "must specify `addresses` or `notReadyAddresses`"));
+                errors.push(FieldError::required(
+                    at.clone(),
+                    "must specify `addresses` or `notReadyAddresses`",
+                ));
             }
             for (list, addresses) in [("addresses", ready), ("notReadyAddresses", not)] {
                 for (j, address) in addresses.iter().enumerate() {
-                    address_errors(access::text(address, &["ip"]), &format!("{at}.{list}[{j}].ip"), &mut errors);
+                    address_errors(
+                        access::text(address, &["ip"]),
+                        &format!("{at}.{list}[{j}].ip"),
+                        &mut errors,
+                    );
                 }
             }
             for (j, port) in access::list(subset, &["ports"]).iter().enumerate() {
                 let n = access::int(port, &["port"]).unwrap_or(0);
                 let field = format!("{at}.ports[{j}].port");
-                errors.extend(names::port_number(n).into_iter().map(|d| FieldError::invalid(field.clone(), n, d)));
+                errors.extend(
+                    names::port_number(n).into_iter().map(|d| FieldError::invalid(field.clone(), n, d)),
+                );
             }
         }
         errors
@@ -99,7 +109,10 @@ impl Kind for EndpointSlice {
 
     fn changes_generation(&self, new: &Value, old: &Value) -> bool {
         let differs = |path: &[&str]| access::get(new, path) != access::get(old, path);
-        differs(&["endpoints"]) || differs(&["ports"]) || differs(&["metadata", "labels"]) || differs(&["metadata", "annotations"])
+        differs(&["endpoints"])
+            || differs(&["ports"])
+            || differs(&["metadata", "labels"])
+            || differs(&["metadata", "annotations"])
     }
 
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
@@ -114,7 +127,10 @@ impl Kind for EndpointSlice {
         for (i, endpoint) in access::list(object, &["endpoints"]).iter().enumerate() {
             let addresses = access::list(endpoint, &["addresses"]);
             if addresses.is_empty() {
-                errors.push(FieldError::required(format!("endpoints[{i}].addresses"), "must contain at least 1 address"));
+                errors.push(FieldError::required(
+                    format!("endpoints[{i}].addresses"),
+                    "must contain at least 1 address",
+                ));
             }
             for (j, address) in addresses.iter().enumerate() {
                 slice_address(address.as_str().unwrap_or(""), family, i, j, &mut errors);
@@ -154,9 +170,19 @@ impl Kind for EndpointSlice {
 fn slice_address(address: &str, family: &str, i: usize, j: usize, errors: &mut Vec<FieldError>) {
     let field = format!("endpoints[{i}].addresses[{j}]");
     match (family, address.parse::<IpAddr>()) {
-        ("FQDN", _) => errors.extend(names::dns_subdomain(address).into_iter().map(|d| FieldError::invalid(field.clone(), address, d))),
-        ("IPv4", Ok(IpAddr::V6(_))) => errors.push(FieldError::invalid(format!("endpoints[{i}].addresses"), address, "must be an IPv4 address")),
-        ("IPv6", Ok(IpAddr::V4(_))) => errors.push(FieldError::invalid(format!("endpoints[{i}].addresses"), address, "must be an IPv6 address")),
+        ("FQDN", _) => errors.extend(
+            names::dns_subdomain(address).into_iter().map(|d| FieldError::invalid(field.clone(), address, d)),
+        ),
+        ("IPv4", Ok(IpAddr::V6(_))) => errors.push(FieldError::invalid(
+            format!("endpoints[{i}].addresses"),
+            address,
+            "must be an IPv4 address",
+        )),
+        ("IPv6", Ok(IpAddr::V4(_))) => errors.push(FieldError::invalid(
+            format!("endpoints[{i}].addresses"),
+            address,
+            "must be an IPv6 address",
+        )),
         _ => address_errors(address, &field, errors),
     }
 }
@@ -182,9 +208,13 @@ pub(super) fn special(ip: IpAddr, loopback: bool) -> Option<String> {
     };
     let text = match ip {
         _ if ip.is_unspecified() => format!("may not be unspecified ({ip})"),
-        _ if loopback && ip.is_loopback() => "may not be in the loopback range (127.0.0.0/8, ::1/128)".to_owned(),
+        _ if loopback && ip.is_loopback() => {
+            "may not be in the loopback range (127.0.0.0/8, ::1/128)".to_owned()
+        }
         _ if link_local => "may not be in the link-local range (169.254.0.0/16, fe80::/10)".to_owned(),
-        _ if link_local_multicast => "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)".to_owned(),
+        _ if link_local_multicast => {
+            "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)".to_owned()
+        }
         _ => return None,
     };
     Some(text)

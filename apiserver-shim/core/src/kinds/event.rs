@@ -23,11 +23,14 @@ impl Kind for CoreEvent {
         let mut errors = Vec::new();
         let own = access::text(object, &["metadata", "namespace"]);
         let of = access::text(object, &["involvedObject", "namespace"]);
-        let cluster_wide = of.is_empty();
-        if cluster_wide && own != "default" && own != "kube-system" && !own.is_empty() {
-            errors.push(FieldError::invalid("involvedObject.namespace", of, "does not match event.namespace"));
-        } else if !cluster_wide && of != own {
-            errors.push(FieldError::invalid("involvedObject.namespace", of, "does not match event.namespace"));
+        // Events about cluster-wide objects live in the default namespace.
+        let fits = of == own || of.is_empty() && ["", "default", "kube-system"].contains(&own);
+        if !fits {
+            errors.push(FieldError::invalid(
+                "involvedObject.namespace",
+                of,
+                "does not match event.namespace",
+            ));
         }
         errors
     }
@@ -65,9 +68,17 @@ impl Kind for CoreEvent {
 
     fn selectable_fields(&self) -> &'static [&'static str] {
         &[
-            "involvedObject.kind", "involvedObject.namespace", "involvedObject.name", "involvedObject.uid",
-            "involvedObject.apiVersion", "involvedObject.resourceVersion", "involvedObject.fieldPath", "reason",
-            "reportingComponent", "source", "type",
+            "involvedObject.kind",
+            "involvedObject.namespace",
+            "involvedObject.name",
+            "involvedObject.uid",
+            "involvedObject.apiVersion",
+            "involvedObject.resourceVersion",
+            "involvedObject.fieldPath",
+            "reason",
+            "reportingComponent",
+            "source",
+            "type",
         ]
     }
 }
@@ -80,9 +91,16 @@ impl Kind for NewEvent {
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
         let mut errors = Vec::new();
         let text = |key: &str| access::text(object, &[key]);
-        let (own, of) = (access::text(object, &["metadata", "namespace"]), access::text(object, &["regarding", "namespace"]));
+        let (own, of) = (
+            access::text(object, &["metadata", "namespace"]),
+            access::text(object, &["regarding", "namespace"]),
+        );
         if of != own && !(of.is_empty() && ["default", "kube-system"].contains(&own)) {
-            errors.push(FieldError::invalid("involvedObject.namespace", of, "does not match event.namespace"));
+            errors.push(FieldError::invalid(
+                "involvedObject.namespace",
+                of,
+                "does not match event.namespace",
+            ));
         }
         if object.get("eventTime").is_none_or(Value::is_null) {
             errors.push(FieldError::required("eventTime", ""));
@@ -97,13 +115,21 @@ impl Kind for NewEvent {
             match text(key) {
                 "" => errors.push(FieldError::required(key, "")),
                 long if long.len() > WORD_MAX => {
-                    errors.push(FieldError::invalid(key, "", format!("can have at most {WORD_MAX} characters")));
+                    errors.push(FieldError::invalid(
+                        key,
+                        "",
+                        format!("can have at most {WORD_MAX} characters"),
+                    ));
                 }
                 _ => {}
             }
         }
         if text("note").len() > NOTE_MAX {
-            errors.push(FieldError::invalid("message", "", format!("can have at most {NOTE_MAX} characters")));
+            errors.push(FieldError::invalid(
+                "message",
+                "",
+                format!("can have at most {NOTE_MAX} characters"),
+            ));
         }
         if !["Normal", "Warning"].contains(&text("type")) {
             errors.push(FieldError::invalid("type", "", format!("has invalid value: {}", text("type"))));
@@ -142,13 +168,28 @@ impl Kind for NewEvent {
 
     fn selectable_fields(&self) -> &'static [&'static str] {
         &[
-            "regarding.kind", "regarding.namespace", "regarding.name", "regarding.uid", "regarding.apiVersion",
-            "regarding.resourceVersion", "regarding.fieldPath", "reason", "reportingController", "type",
+            "regarding.kind",
+            "regarding.namespace",
+            "regarding.name",
+            "regarding.uid",
+            "regarding.apiVersion",
+            "regarding.resourceVersion",
+            "regarding.fieldPath",
+            "reason",
+            "reportingController",
+            "type",
         ]
     }
 }
 
-fn row(object: &Value, about: &str, source: &str, [first, last, count]: [&str; 3], message: &str, now: Instant) -> Vec<Value> {
+fn row(
+    object: &Value,
+    about: &str,
+    source: &str,
+    [first, last, count]: [&str; 3],
+    message: &str,
+    now: Instant,
+) -> Vec<Value> {
     let text = |path: &[&str]| access::text(object, path);
     let event_time = text(&["eventTime"]);
     let first = cells::or(text(&[first]), event_time);
@@ -160,7 +201,10 @@ fn row(object: &Value, about: &str, source: &str, [first, last, count]: [&str; 3
         (kind, "") => kind,
         (kind, name) => format!("{kind}/{name}"),
     };
-    let component = cells::or(text(&[source, "component"]), cells::or(text(&["reportingComponent"]), text(&["reportingController"])));
+    let component = cells::or(
+        text(&[source, "component"]),
+        cells::or(text(&["reportingComponent"]), text(&["reportingController"])),
+    );
     let host = cells::or(text(&[source, "host"]), text(&["reportingInstance"]));
     let from = if host.is_empty() { component.to_owned() } else { format!("{component}, {host}") };
     vec![

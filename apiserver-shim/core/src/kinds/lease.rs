@@ -15,7 +15,11 @@ impl Kind for Lease {
             errors.push(FieldError::invalid("spec.leaseDurationSeconds", duration, "must be greater than 0"));
         }
         if let Some(transitions) = access::int(object, &["spec", "leaseTransitions"]).filter(|t| *t < 0) {
-            errors.push(FieldError::invalid("spec.leaseTransitions", transitions, "must be greater than or equal to 0"));
+            errors.push(FieldError::invalid(
+                "spec.leaseTransitions",
+                transitions,
+                "must be greater than or equal to 0",
+            ));
         }
         errors
     }

@@ -20,7 +20,11 @@ fn text<'a>(object: &'a Value, key: &str) -> &'a str {
 }
 
 /// Sets what the server sets on a new object.
-pub(super) fn prepare_create(resource: &Resource, object: &mut Value, context: &CreateContext<'_>) -> Result<(), Status> {
+pub(super) fn prepare_create(
+    resource: &Resource,
+    object: &mut Value,
+    context: &CreateContext<'_>,
+) -> Result<(), Status> {
     if !text(object, "resourceVersion").is_empty() {
         return Err(bad_request("resourceVersion should not be set on objects to be created"));
     }
@@ -32,7 +36,11 @@ pub(super) fn prepare_create(resource: &Resource, object: &mut Value, context: &
     }
     let base = meta.get("generateName").and_then(Value::as_str).unwrap_or("").to_owned();
     if !base.is_empty() && meta.get("name").and_then(Value::as_str).unwrap_or("").is_empty() {
-        let cut = base.char_indices().map(|(i, c)| i + c.len_utf8()).take_while(|end| *end <= GENERATED_BASE_MAX).last();
+        let cut = base
+            .char_indices()
+            .map(|(i, c)| i + c.len_utf8())
+            .take_while(|end| *end <= GENERATED_BASE_MAX)
+            .last();
         meta.insert("name".into(), format!("{}{}", &base[..cut.unwrap_or(0)], context.suffix).into());
     }
     meta.insert("creationTimestamp".into(), context.now.to_rfc3339().into());
@@ -51,14 +59,22 @@ pub(super) fn prepare_update(new: &mut Value, old: &Value) {
     access::object_mut(new, &["metadata"]).remove("selfLink");
 }
 
-pub(super) fn check_identity(resource: &Resource, namespace: &str, name: &str, object: &mut Value) -> Result<(), Status> {
+pub(super) fn check_identity(
+    resource: &Resource,
+    namespace: &str,
+    name: &str,
+    object: &mut Value,
+) -> Result<(), Status> {
     let found = text(object, "name");
     if found.is_empty() {
-        let message = format!("the name of the object ({name} based on URL) was undeterminable: name must be provided");
+        let message =
+            format!("the name of the object ({name} based on URL) was undeterminable: name must be provided");
         return Err(bad_request(message));
     }
     if found != name {
-        return Err(bad_request(format!("the name of the object ({found}) does not match the name on the URL ({name})")));
+        return Err(bad_request(format!(
+            "the name of the object ({found}) does not match the name on the URL ({name})"
+        )));
     }
     check_namespace(resource, namespace, object)
 }
@@ -74,7 +90,9 @@ fn check_namespace(resource: &Resource, namespace: &str, object: &mut Value) -> 
             Ok(())
         }
         same if same == namespace => Ok(()),
-        _ => Err(bad_request("the namespace of the provided object does not match the namespace sent on the request")),
+        _ => Err(bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        )),
     }
 }
 
@@ -95,7 +113,9 @@ pub(super) fn validate_create(resource: &Resource, kind: &dyn Kind, object: &Val
     if name.is_empty() {
         errors.push(FieldError::required("metadata.name", "name or generateName is required"));
     } else {
-        errors.extend(kind.validate_name(name).into_iter().map(|d| FieldError::invalid("metadata.name", name, d)));
+        errors.extend(
+            kind.validate_name(name).into_iter().map(|d| FieldError::invalid("metadata.name", name, d)),
+        );
     }
     if resource.namespaced && text(object, "namespace").is_empty() {
         errors.push(FieldError::required("metadata.namespace", ""));
@@ -126,7 +146,11 @@ pub(super) fn validate_update(resource: &Resource, new: &Value, old: &Value) -> 
         }
         for key in ["name", "namespace", "uid"] {
             if text(new, key) != text(old, key) && (key != "namespace" || resource.namespaced) {
-                errors.push(FieldError::invalid(format!("metadata.{key}"), text(new, key), "field is immutable"));
+                errors.push(FieldError::invalid(
+                    format!("metadata.{key}"),
+                    text(new, key),
+                    "field is immutable",
+                ));
             }
         }
         validate_maps_and_owners(&new["metadata"], &mut errors);
@@ -140,7 +164,11 @@ pub(super) fn validate_update(resource: &Resource, new: &Value, old: &Value) -> 
 fn validate_common(object: &Value, errors: &mut Vec<FieldError>) {
     let meta = &object["metadata"];
     if access::int(meta, &["generation"]).unwrap_or(0) < 0 {
-        errors.push(FieldError::invalid("metadata.generation", meta["generation"].clone(), "must be greater than or equal to 0"));
+        errors.push(FieldError::invalid(
+            "metadata.generation",
+            meta["generation"].clone(),
+            "must be greater than or equal to 0",
+        ));
     }
     validate_maps_and_owners(meta, errors);
     finalizers(access::list(meta, &["finalizers"]), errors);
@@ -181,7 +209,11 @@ fn owners(list: &[Value], errors: &mut Vec<FieldError>) {
         let of = |key: &str| access::text(owner, &[key]);
         let (group, version) = split_api_version(of("apiVersion"));
         if version.is_empty() {
-            errors.push(FieldError::invalid(format!("{FIELD}.apiVersion"), of("apiVersion"), "version must not be empty"));
+            errors.push(FieldError::invalid(
+                format!("{FIELD}.apiVersion"),
+                of("apiVersion"),
+                "version must not be empty",
+            ));
         }
         for key in ["kind", "name", "uid"] {
             if of(key).is_empty() {
@@ -197,7 +229,8 @@ fn owners(list: &[Value], errors: &mut Vec<FieldError>) {
         }
     }
     if let [first, second, ..] = controllers.as_slice() {
-        let of = |owner: &Value| format!("{}/{}", access::text(owner, &["kind"]), access::text(owner, &["name"]));
+        let of =
+            |owner: &Value| format!("{}/{}", access::text(owner, &["kind"]), access::text(owner, &["name"]));
         let detail = format!(
             "Only one reference can have Controller set to true. Found \"true\" in references for {} and {}",
             of(first),
@@ -213,13 +246,15 @@ fn show_owner(owner: &Value) -> String {
     const ORDER: [&str; 6] = ["apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion"];
     let none = Map::new();
     let members = owner.as_object().unwrap_or(&none);
-    let shown: Vec<String> = ORDER.iter().filter_map(|k| Some(format!("\"{k}\":{}", members.get(*k)?))).collect();
+    let shown: Vec<String> =
+        ORDER.iter().filter_map(|k| Some(format!("\"{k}\":{}", members.get(*k)?))).collect();
     format!("{{{}}}", shown.join(","))
 }
 
 fn finalizers(list: &[Value], errors: &mut Vec<FieldError>) {
     for (i, finalizer) in list.iter().enumerate() {
-        errors.extend(finalizer_errors(&format!("metadata.finalizers[{i}]"), finalizer.as_str().unwrap_or("")));
+        errors
+            .extend(finalizer_errors(&format!("metadata.finalizers[{i}]"), finalizer.as_str().unwrap_or("")));
     }
     let has = |name: &str| list.iter().any(|f| f == name);
     if has("orphan") && has("foregroundDeletion") {
@@ -230,7 +265,8 @@ fn finalizers(list: &[Value], errors: &mut Vec<FieldError>) {
 
 /// What is wrong with the name of a finalizer.
 pub(super) fn finalizer_errors(field: &str, name: &str) -> Vec<FieldError> {
-    let mut errors: Vec<FieldError> = names::qualified(name).into_iter().map(|d| FieldError::invalid(field, name, d)).collect();
+    let mut errors: Vec<FieldError> =
+        names::qualified(name).into_iter().map(|d| FieldError::invalid(field, name, d)).collect();
     if errors.is_empty() && !name.contains('/') && !STANDARD_FINALIZERS.contains(&name) {
         let detail = "name is neither a standard finalizer name nor is it fully qualified";
         errors.push(FieldError::invalid(field, name, detail));

@@ -13,7 +13,8 @@ impl Kind for Namespace {
     fn default(&self, object: &mut Value) {
         let name = access::text(object, &["metadata", "name"]).to_owned();
         if !name.is_empty() {
-            access::object_mut(object, &["metadata", "labels"]).insert("kubernetes.io/metadata.name".into(), name.into());
+            access::object_mut(object, &["metadata", "labels"])
+                .insert("kubernetes.io/metadata.name".into(), name.into());
         }
     }
 
@@ -49,8 +50,16 @@ impl Kind for Namespace {
         let deleting = !access::text(new, &["metadata", "deletionTimestamp"]).is_empty();
         let phase = access::text(new, &["status", "phase"]);
         match (deleting, phase) {
-            (true, "Active") => vec![FieldError::invalid("status.Phase", phase, "may only be 'Terminating' if `deletionTimestamp` is not empty")],
-            (false, "Terminating") => vec![FieldError::invalid("status.Phase", phase, "may only be 'Active' if `deletionTimestamp` is empty")],
+            (true, "Active") => vec![FieldError::invalid(
+                "status.Phase",
+                phase,
+                "may only be 'Terminating' if `deletionTimestamp` is not empty",
+            )],
+            (false, "Terminating") => vec![FieldError::invalid(
+                "status.Phase",
+                phase,
+                "may only be 'Active' if `deletionTimestamp` is empty",
+            )],
             _ => Vec::new(),
         }
     }
@@ -78,7 +87,9 @@ fn pod_security_labels(object: &Value) -> Vec<FieldError> {
             let value = access::get(object, &["metadata", "labels", &key]).and_then(Value::as_str);
             value.map(|v| (format!("metadata.labels[{key}]"), v))
         };
-        if let Some((field, level)) = of("").filter(|(_, l)| !["privileged", "baseline", "restricted"].contains(l)) {
+        if let Some((field, level)) =
+            of("").filter(|(_, l)| !["privileged", "baseline", "restricted"].contains(l))
+        {
             errors.push(FieldError::invalid(field, level, "must be one of privileged, baseline, restricted"));
         }
         let numbered = |v: &str| v.strip_prefix("v1.").is_some_and(|n| n.parse::<u32>().is_ok());
@@ -96,6 +107,8 @@ pub(super) fn prepare_finalize(new: &mut Value, old: &Value) {
 
 pub(super) fn validate_finalize(new: &Value) -> Vec<FieldError> {
     let finalizers = access::list(new, &["spec", "finalizers"]).iter().enumerate();
-    let check = |(i, f): (usize, &Value)| metadata::finalizer_errors(&format!("spec.finalizers[{i}]"), f.as_str().unwrap_or(""));
+    let check = |(i, f): (usize, &Value)| {
+        metadata::finalizer_errors(&format!("spec.finalizers[{i}]"), f.as_str().unwrap_or(""))
+    };
     finalizers.flat_map(check).collect()
 }

@@ -16,7 +16,8 @@ impl Kind for Node {
         let spec = access::object_mut(object, &["spec"]);
         match spec.get("podCIDR").and_then(Value::as_str).map(str::to_owned) {
             Some(cidr) if !cidr.is_empty() => {
-                let first = spec.get("podCIDRs").and_then(|l| l.get(0)).and_then(Value::as_str).map(str::to_owned);
+                let first =
+                    spec.get("podCIDRs").and_then(|l| l.get(0)).and_then(Value::as_str).map(str::to_owned);
                 if first.as_deref() != Some(cidr.as_str()) {
                     spec.insert("podCIDRs".into(), json!([cidr]));
                 }
@@ -58,18 +59,26 @@ impl Kind for Node {
         let mut errors = self.validate_create(new);
         let had = access::text(old, &["spec", "providerID"]);
         if !had.is_empty() && had != access::text(new, &["spec", "providerID"]) {
-            errors.push(FieldError::forbidden("spec.providerID", "node updates may not change providerID except from \"\" to valid"));
+            errors.push(FieldError::forbidden(
+                "spec.providerID",
+                "node updates may not change providerID except from \"\" to valid",
+            ));
         }
         let cidrs = access::list(old, &["spec", "podCIDRs"]);
         if !cidrs.is_empty() && cidrs != access::list(new, &["spec", "podCIDRs"]) {
-            errors.push(FieldError::forbidden("spec.podCIDRs", "node updates may not change podCIDR except from \"\" to valid"));
+            errors.push(FieldError::forbidden(
+                "spec.podCIDRs",
+                "node updates may not change podCIDR except from \"\" to valid",
+            ));
         }
         errors
     }
 
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {
         let address = |ty: &str| {
-            let found = access::list(object, &["status", "addresses"]).iter().find(|a| access::text(a, &["type"]) == ty);
+            let found = access::list(object, &["status", "addresses"])
+                .iter()
+                .find(|a| access::text(a, &["type"]) == ty);
             found.map_or("<none>", |a| access::text(a, &["address"])).to_owned()
         };
         let info = |key: &str| access::text(object, &["status", "nodeInfo", key]);
@@ -97,7 +106,8 @@ impl Kind for Node {
 }
 
 fn status(node: &Value) -> String {
-    let ready = access::list(node, &["status", "conditions"]).iter().find(|c| access::text(c, &["type"]) == "Ready");
+    let ready =
+        access::list(node, &["status", "conditions"]).iter().find(|c| access::text(c, &["type"]) == "Ready");
     let mut out = match ready.map(|c| access::text(c, &["status"])) {
         Some("True") => "Ready",
         Some(_) => "NotReady",
@@ -130,8 +140,15 @@ fn taints(taints: &[Value], errors: &mut Vec<FieldError>) {
         let at = format!("metadata.taints[{i}]");
         let text = |key: &str| access::text(taint, &[key]);
         let (key, value, effect) = (text("key"), text("value"), text("effect"));
-        errors.extend(names::qualified(key).into_iter().map(|d| FieldError::invalid(format!("{at}.key"), key, d)));
-        errors.extend(names::label_value(value).into_iter().take(1).map(|d| FieldError::invalid(format!("{at}.value"), value, d)));
+        errors.extend(
+            names::qualified(key).into_iter().map(|d| FieldError::invalid(format!("{at}.key"), key, d)),
+        );
+        errors.extend(
+            names::label_value(value)
+                .into_iter()
+                .take(1)
+                .map(|d| FieldError::invalid(format!("{at}.value"), value, d)),
+        );
         if effect.is_empty() {
             errors.push(FieldError::required(format!("{at}.effect"), ""));
         } else if !EFFECTS.contains(&effect) {
@@ -139,7 +156,9 @@ fn taints(taints: &[Value], errors: &mut Vec<FieldError>) {
         }
         if seen.contains(&(key, effect)) {
             let added = taint.get("timeAdded").unwrap_or(&Value::Null);
-            let shown = format!("{{\"Key\":\"{key}\",\"Value\":\"{value}\",\"Effect\":\"{effect}\",\"TimeAdded\":{added}}}");
+            let shown = format!(
+                "{{\"Key\":\"{key}\",\"Value\":\"{value}\",\"Effect\":\"{effect}\",\"TimeAdded\":{added}}}"
+            );
             let detail = "taints must be unique by key and effect pair".to_owned();
             errors.push(FieldError { shown, detail, ..FieldError::duplicate(at, "") });
         }

@@ -119,8 +119,15 @@ impl Kind for Pod {
 
     fn selectable_fields(&self) -> &'static [&'static str] {
         &[
-            "spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName", "spec.hostNetwork",
-            "status.phase", "status.podIP", "status.podIPs", "status.nominatedNodeName",
+            "spec.nodeName",
+            "spec.restartPolicy",
+            "spec.schedulerName",
+            "spec.serviceAccountName",
+            "spec.hostNetwork",
+            "status.phase",
+            "status.podIP",
+            "status.podIPs",
+            "status.nominatedNodeName",
         ]
     }
 
@@ -139,7 +146,10 @@ impl Kind for Pod {
 
 /// A container's limits stand for requests that it does not make.
 fn default_requests(container: &mut Value) {
-    let Some(limits) = access::get(container, &["resources", "limits"]).and_then(Value::as_object).cloned() else { return };
+    let Some(limits) = access::get(container, &["resources", "limits"]).and_then(Value::as_object).cloned()
+    else {
+        return;
+    };
     let requests = access::object_mut(container, &["resources", "requests"]);
     for (name, amount) in limits {
         if !(requests.contains_key(&name)) {

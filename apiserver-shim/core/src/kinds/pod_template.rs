@@ -126,10 +126,8 @@ fn default_container(container: &mut Map<String, Value>, ephemeral: bool) {
             }
         }
     }
-    if let Some(security) = member(container, "securityContext") {
-        if security.contains_key("procMount") {
-            set_if_zero(security, "procMount", "Default");
-        }
+    if let Some(security) = member(container, "securityContext").filter(|s| s.contains_key("procMount")) {
+        set_if_zero(security, "procMount", "Default");
     }
 }
 
@@ -220,11 +218,8 @@ fn default_rare_volume(volume: &mut Map<String, Value>) {
         set_default(spec, "resources", Map::new());
     }
     if let Some(image) = member(volume, "image") {
-        if image.get("pullPolicy").is_none_or(access::is_zero) {
-            let reference = image.get("reference").and_then(Value::as_str).unwrap_or("");
-            let policy = pull_policy(reference);
-            image.insert("pullPolicy".into(), policy.into());
-        }
+        let policy = pull_policy(image.get("reference").and_then(Value::as_str).unwrap_or(""));
+        set_if_zero(image, "pullPolicy", policy);
     }
 }
 
@@ -233,7 +228,9 @@ pub(super) fn warnings(template: Option<&Value>, old: Option<&Value>, field: &st
     if template == old {
         return Vec::new();
     }
-    template.and_then(|t| t.get("spec")).map_or_else(Vec::new, |spec| spec_warnings(spec, &format!("{field}.spec")))
+    template
+        .and_then(|t| t.get("spec"))
+        .map_or_else(Vec::new, |spec| spec_warnings(spec, &format!("{field}.spec")))
 }
 
 /// What to warn of in a pod spec.
@@ -296,7 +293,10 @@ fn container_warnings(container: &Value, at: &str, out: &mut Vec<String>) {
     }
     for list in ["requests", "limits"] {
         for (name, amount) in access::entries(container, &["resources", list]) {
-            let fractional = amount.as_str().and_then(|t| t.parse::<shim_model::quantity::Quantity>().ok()).is_some_and(|q| !q.is_whole());
+            let fractional = amount
+                .as_str()
+                .and_then(|t| t.parse::<shim_model::quantity::Quantity>().ok())
+                .is_some_and(|q| !q.is_whole());
             if ["memory", "ephemeral-storage"].contains(&name) && fractional {
                 let shown = amount.as_str().unwrap_or("");
                 out.push(format!("{at}.resources.{list}[{name}]: fractional byte value \"{shown}\" is invalid, must be an integer"));

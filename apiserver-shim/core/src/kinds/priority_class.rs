@@ -31,18 +31,26 @@ impl Kind for PriorityClass {
     }
 
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
-        let (name, value) = (access::text(object, &["metadata", "name"]), access::int(object, &["value"]).unwrap_or(0));
+        let (name, value) =
+            (access::text(object, &["metadata", "name"]), access::int(object, &["value"]).unwrap_or(0));
         let system = ["system-cluster-critical", "system-node-critical"].contains(&name);
         let mut errors = Vec::new();
         if name.starts_with("system-") && !system {
-            errors.push(FieldError::forbidden("metadata.name", "priority class names with 'system-' prefix are reserved for system use only"));
+            errors.push(FieldError::forbidden(
+                "metadata.name",
+                "priority class names with 'system-' prefix are reserved for system use only",
+            ));
         } else if value > USER_VALUE_MAX && !system {
             let detail = format!("maximum allowed value of a user defined priority is {USER_VALUE_MAX}");
             errors.push(FieldError::forbidden("value", detail));
         }
         let policy = access::text(object, &["preemptionPolicy"]);
         if !["PreemptLowerPriority", "Never"].contains(&policy) {
-            errors.push(FieldError::not_supported("preemptionPolicy", policy, &["Never", "PreemptLowerPriority"]));
+            errors.push(FieldError::not_supported(
+                "preemptionPolicy",
+                policy,
+                &["Never", "PreemptLowerPriority"],
+            ));
         }
         errors
     }
@@ -53,13 +61,23 @@ impl Kind for PriorityClass {
             errors.push(FieldError::forbidden("value", "may not be changed in an update."));
         }
         if new.get("preemptionPolicy") != old.get("preemptionPolicy") {
-            errors.push(FieldError::invalid("preemptionPolicy", new["preemptionPolicy"].clone(), "field is immutable"));
+            errors.push(FieldError::invalid(
+                "preemptionPolicy",
+                new["preemptionPolicy"].clone(),
+                "field is immutable",
+            ));
         }
         errors
     }
 
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {
         let global = access::flag(object, &["globalDefault"]);
-        vec![cells::name(object), object["value"].clone(), global.into(), cells::age(object, now), object["preemptionPolicy"].clone()]
+        vec![
+            cells::name(object),
+            object["value"].clone(),
+            global.into(),
+            cells::age(object, now),
+            object["preemptionPolicy"].clone(),
+        ]
     }
 }

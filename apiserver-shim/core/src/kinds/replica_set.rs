@@ -41,14 +41,19 @@ impl Kind for ReplicaSet {
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
         let mut errors = self.validate_create(new);
         if new["spec"].get("selector") != old["spec"].get("selector") {
-            errors.push(FieldError::invalid("spec.selector", new["spec"]["selector"].clone(), "field is immutable"));
+            errors.push(FieldError::invalid(
+                "spec.selector",
+                new["spec"]["selector"].clone(),
+                "field is immutable",
+            ));
         }
         errors
     }
 
     fn validate_status_update(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
         let status = &new["status"];
-        let counts = ["replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration"];
+        let counts =
+            ["replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration"];
         let mut errors: Vec<FieldError> = counts
             .iter()
             .filter(|k| number(status, &[k]) < 0)
@@ -65,7 +70,11 @@ impl Kind for ReplicaSet {
     }
 
     fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
-        pod_template::warnings(access::get(new, &["spec", "template"]), old.and_then(|o| access::get(o, &["spec", "template"])), "spec.template")
+        pod_template::warnings(
+            access::get(new, &["spec", "template"]),
+            old.and_then(|o| access::get(o, &["spec", "template"])),
+            "spec.template",
+        )
     }
 
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {

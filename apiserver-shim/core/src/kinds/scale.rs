@@ -14,7 +14,8 @@ pub fn read(workload: &Value) -> Value {
             meta.insert(key.to_owned(), value.clone());
         }
     }
-    let selector = access::get(workload, &["spec", "selector"]).and_then(|s| LabelSelector::from_value(s).ok());
+    let selector =
+        access::get(workload, &["spec", "selector"]).and_then(|s| LabelSelector::from_value(s).ok());
     let mut spec = serde_json::Map::new();
     let replicas = access::int(workload, &["spec", "replicas"]).unwrap_or(0);
     if replicas != 0 {

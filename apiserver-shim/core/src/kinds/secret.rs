@@ -27,7 +27,9 @@ impl Kind for Secret {
         let mut size = 0;
         for (key, value) in access::entries(object, &["data"]) {
             let field = index("data", key);
-            errors.extend(names::config_key(key).into_iter().map(|d| FieldError::invalid(field.clone(), key, d)));
+            errors.extend(
+                names::config_key(key).into_iter().map(|d| FieldError::invalid(field.clone(), key, d)),
+            );
             size += value.as_str().map_or(0, |s| s.len() / 4 * 3);
         }
         if size > DATA_MAX {
@@ -48,7 +50,12 @@ impl Kind for Secret {
     }
 
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {
-        vec![cells::name(object), object["type"].clone(), cells::count(object, &["data"]), cells::age(object, now)]
+        vec![
+            cells::name(object),
+            object["type"].clone(),
+            cells::count(object, &["data"]),
+            cells::age(object, now),
+        ]
     }
 
     fn selectable(&self, object: &Value) -> Vec<(&'static str, String)> {
@@ -67,14 +74,18 @@ fn required_keys(object: &Value) -> Vec<FieldError> {
         None => Some(FieldError::required(index("data", key), "")),
         Some(encoded) => {
             let valid = base64::decode(encoded).is_some_and(|b| serde_json::from_slice::<Value>(&b).is_ok());
-            (!valid).then(|| FieldError::invalid(index("data", key), "<secret contents redacted>", "invalid character"))
+            (!valid).then(|| {
+                FieldError::invalid(index("data", key), "<secret contents redacted>", "invalid character")
+            })
         }
     };
     match access::text(object, &["type"]) {
         "kubernetes.io/service-account-token" => {
             let name = "kubernetes.io/service-account.name";
             let found = access::text(object, &["metadata", "annotations", name]);
-            Vec::from_iter(found.is_empty().then(|| FieldError::required(index("metadata.annotations", name), "")))
+            Vec::from_iter(
+                found.is_empty().then(|| FieldError::required(index("metadata.annotations", name), "")),
+            )
         }
         "kubernetes.io/tls" => ["tls.crt", "tls.key"].into_iter().filter_map(missing).collect(),
         "kubernetes.io/ssh-auth" => missing("ssh-privatekey").into_iter().collect(),

@@ -87,12 +87,18 @@ impl Kind for Service {
         let spec = &new["spec"];
         let mut out = Vec::new();
         if !access::list(spec, &["externalIPs"]).is_empty() {
-            out.push("spec.externalIPs is deprecated and may no longer be implemented in some clusters".to_owned());
+            out.push(
+                "spec.externalIPs is deprecated and may no longer be implemented in some clusters".to_owned(),
+            );
         }
         if access::text(spec, &["trafficDistribution"]) == "PreferClose" {
-            out.push("spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\"".to_owned());
+            out.push(
+                "spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\"".to_owned(),
+            );
         }
-        if !access::text(spec, &["externalName"]).is_empty() && access::text(spec, &["type"]) != "ExternalName" {
+        if !access::text(spec, &["externalName"]).is_empty()
+            && access::text(spec, &["type"]) != "ExternalName"
+        {
             out.push("spec.externalName is ignored when spec.type is not \"ExternalName\"".to_owned());
         }
         out
@@ -154,11 +160,16 @@ fn keep_addresses(new: &mut Value, old: &Value) {
     let ty = |o: &Value| access::text(o, &["spec", "type"]).to_owned();
     let (was, is) = (ty(old), ty(new));
     if was != "ExternalName" && is != "ExternalName" {
-        let (one, many) = (access::text(new, &["spec", "clusterIP"]).to_owned(), access::list(new, &["spec", "clusterIPs"]).len());
+        let (one, many) = (
+            access::text(new, &["spec", "clusterIP"]).to_owned(),
+            access::list(new, &["spec", "clusterIPs"]).len(),
+        );
         if one.is_empty() && many == 0 {
             access::copy(old, new, &["spec", "clusterIP"]);
             access::copy(old, new, &["spec", "clusterIPs"]);
-        } else if one != access::text(old, &["spec", "clusterIP"]) && access::list(new, &["spec", "clusterIPs"]) == access::list(old, &["spec", "clusterIPs"]) {
+        } else if one != access::text(old, &["spec", "clusterIP"])
+            && access::list(new, &["spec", "clusterIPs"]) == access::list(old, &["spec", "clusterIPs"])
+        {
             // A client that knows only the old field changed it: the new one follows.
             access::remove(new, &["spec", "clusterIPs"]);
         }
@@ -177,13 +188,15 @@ fn keep_addresses(new: &mut Value, old: &Value) {
 
 fn keep_node_ports(new: &mut Value, old: &Value) {
     let key = |p: &Value| (access::int(p, &["port"]), access::text(p, &["protocol"]).to_owned());
-    let used: Vec<i64> = access::list(new, &["spec", "ports"]).iter().filter_map(|p| access::int(p, &["nodePort"])).collect();
+    let used: Vec<i64> =
+        access::list(new, &["spec", "ports"]).iter().filter_map(|p| access::int(p, &["nodePort"])).collect();
     for port in access::list_mut(new, &["spec", "ports"]).into_iter().flatten() {
         if access::int(port, &["nodePort"]).unwrap_or(0) != 0 {
             continue;
         }
         let before = access::list(old, &["spec", "ports"]).iter().find(|p| key(p) == key(port));
-        if let Some(number) = before.and_then(|p| access::int(p, &["nodePort"])).filter(|n| !used.contains(n)) {
+        if let Some(number) = before.and_then(|p| access::int(p, &["nodePort"])).filter(|n| !used.contains(n))
+        {
             access::as_object(port).insert("nodePort".into(), number.into());
         }
     }

@@ -18,7 +18,8 @@ fn context() -> CreateContext<'static> {
 
 fn create(plural: &str, body: Value) -> Result<Value, Status> {
     let resource = resource(plural);
-    let mut object = decode(body.to_string().as_bytes(), Media::Json, resource.kind_ref(), Strictness::Strict)?.value;
+    let mut object =
+        decode(body.to_string().as_bytes(), Media::Json, resource.kind_ref(), Strictness::Strict)?.value;
     of(resource).default(&mut object);
     begin_create(resource, &mut object, &context())?;
     Ok(object)
@@ -48,17 +49,32 @@ fn check_update(plural: &str, door: Door, old: &Value, change: impl FnOnce(&mut 
 fn pods_are_defaulted() {
     check(
         "pods",
-        pod(json!({"containers": [{"name": "c", "image": "reg:5000/a", "resources": {"limits": {"cpu": "1", "memory": "1Gi"}}, "livenessProbe": {"httpGet": {"port": 80}}, "ports": [{"containerPort": 80}]}]})),
-        expect![[r#"{"apiVersion":"v1","kind":"Pod","metadata":{"creationTimestamp":"1970-01-12T13:46:40Z","generation":1,"name":"p","namespace":"ns","uid":"u-1"},"spec":{"containers":[{"image":"reg:5000/a","imagePullPolicy":"Always","livenessProbe":{"failureThreshold":3,"httpGet":{"path":"/","port":80,"scheme":"HTTP"},"periodSeconds":10,"successThreshold":1,"timeoutSeconds":1},"name":"c","ports":[{"containerPort":80,"protocol":"TCP"}],"resources":{"limits":{"cpu":"1","memory":"1Gi"},"requests":{"cpu":"1","memory":"1Gi"}},"terminationMessagePath":"/dev/termination-log","terminationMessagePolicy":"File"}],"dnsPolicy":"ClusterFirst","enableServiceLinks":true,"preemptionPolicy":"PreemptLowerPriority","priority":0,"restartPolicy":"Always","schedulerName":"default-scheduler","securityContext":{},"terminationGracePeriodSeconds":30,"tolerations":[{"effect":"NoExecute","key":"node.kubernetes.io/not-ready","operator":"Exists","tolerationSeconds":300},{"effect":"NoExecute","key":"node.kubernetes.io/unreachable","operator":"Exists","tolerationSeconds":300}]},"status":{"phase":"Pending","qosClass":"Guaranteed"}}"#]],
+        pod(
+            json!({"containers": [{"name": "c", "image": "reg:5000/a", "resources": {"limits": {"cpu": "1", "memory": "1Gi"}}, "livenessProbe": {"httpGet": {"port": 80}}, "ports": [{"containerPort": 80}]}]}),
+        ),
+        expect![[
+            r#"{"apiVersion":"v1","kind":"Pod","metadata":{"creationTimestamp":"1970-01-12T13:46:40Z","generation":1,"name":"p","namespace":"ns","uid":"u-1"},"spec":{"containers":[{"image":"reg:5000/a","imagePullPolicy":"Always","livenessProbe":{"failureThreshold":3,"httpGet":{"path":"/","port":80,"scheme":"HTTP"},"periodSeconds":10,"successThreshold":1,"timeoutSeconds":1},"name":"c","ports":[{"containerPort":80,"protocol":"TCP"}],"resources":{"limits":{"cpu":"1","memory":"1Gi"},"requests":{"cpu":"1","memory":"1Gi"}},"terminationMessagePath":"/dev/termination-log","terminationMessagePolicy":"File"}],"dnsPolicy":"ClusterFirst","enableServiceLinks":true,"preemptionPolicy":"PreemptLowerPriority","priority":0,"restartPolicy":"Always","schedulerName":"default-scheduler","securityContext":{},"terminationGracePeriodSeconds":30,"tolerations":[{"effect":"NoExecute","key":"node.kubernetes.io/not-ready","operator":"Exists","tolerationSeconds":300},{"effect":"NoExecute","key":"node.kubernetes.io/unreachable","operator":"Exists","tolerationSeconds":300}]},"status":{"phase":"Pending","qosClass":"Guaranteed"}}"#
+        ]],
     );
 }
 
 #[test]
 fn defaults_settle_at_once() {
     for (plural, body) in [
-        ("pods", pod(json!({"containers": [{"name": "c", "image": "a"}], "hostNetwork": true, "volumes": [{"name": "v"}]}))),
-        ("deployments", json!({"metadata": {"name": "d"}, "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "a"}]}}}})),
-        ("services", json!({"metadata": {"name": "s"}, "spec": {"type": "NodePort", "ports": [{"port": 80}]}})),
+        (
+            "pods",
+            pod(
+                json!({"containers": [{"name": "c", "image": "a"}], "hostNetwork": true, "volumes": [{"name": "v"}]}),
+            ),
+        ),
+        (
+            "deployments",
+            json!({"metadata": {"name": "d"}, "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "a"}]}}}}),
+        ),
+        (
+            "services",
+            json!({"metadata": {"name": "s"}, "spec": {"type": "NodePort", "ports": [{"port": 80}]}}),
+        ),
         ("secrets", json!({"metadata": {"name": "s"}, "stringData": {"a": "b"}})),
         ("nodes", json!({"metadata": {"name": "n"}, "status": {"capacity": {"cpu": "1"}}})),
     ] {
@@ -71,20 +87,46 @@ fn defaults_settle_at_once() {
 
 #[test]
 fn bad_objects_are_refused_in_upstreams_words() {
-    check("pods", pod(json!({"containers": []})), expect![[r#"Pod "p" is invalid: spec.containers: Required value"#]]);
     check(
         "pods",
-        pod(json!({"containers": [{"name": "c", "image": "i", "resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "1"}}, "volumeMounts": [{"name": "v", "mountPath": "/a"}]}, {"name": "c"}], "restartPolicy": "Maybe"})),
-        expect![[r#"Pod "p" is invalid: [spec.containers[0].volumeMounts[0].name: Not found: "v", spec.containers[0].resources.requests: Invalid value: "2": must be less than or equal to cpu limit of 1, spec.containers[1].image: Required value, spec.containers[1].name: Duplicate value: "c", spec.restartPolicy: Unsupported value: "Maybe": supported values: "Always", "OnFailure", "Never"]"#]],
+        pod(json!({"containers": []})),
+        expect![[r#"Pod "p" is invalid: spec.containers: Required value"#]],
     );
-    check("services", json!({"metadata": {"name": "a.b"}, "spec": {"ports": []}}), expect![[r#"Service "a.b" is invalid: [metadata.name: Invalid value: "a.b": must not contain dots, spec.ports: Required value]"#]]);
+    check(
+        "pods",
+        pod(
+            json!({"containers": [{"name": "c", "image": "i", "resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "1"}}, "volumeMounts": [{"name": "v", "mountPath": "/a"}]}, {"name": "c"}], "restartPolicy": "Maybe"}),
+        ),
+        expect![[
+            r#"Pod "p" is invalid: [spec.containers[0].volumeMounts[0].name: Not found: "v", spec.containers[0].resources.requests: Invalid value: "2": must be less than or equal to cpu limit of 1, spec.containers[1].image: Required value, spec.containers[1].name: Duplicate value: "c", spec.restartPolicy: Unsupported value: "Maybe": supported values: "Always", "OnFailure", "Never"]"#
+        ]],
+    );
+    check(
+        "services",
+        json!({"metadata": {"name": "a.b"}, "spec": {"ports": []}}),
+        expect![[
+            r#"Service "a.b" is invalid: [metadata.name: Invalid value: "a.b": must not contain dots, spec.ports: Required value]"#
+        ]],
+    );
     check(
         "deployments",
         json!({"metadata": {"generateName": "d-"}, "spec": {"selector": {}, "template": {}}}),
-        expect![[r#"Deployment.apps "d-xyz12" is invalid: [spec.selector: Invalid value: {}: empty selector is invalid for deployment, spec.template.spec.containers: Required value]"#]],
+        expect![[
+            r#"Deployment.apps "d-xyz12" is invalid: [spec.selector: Invalid value: {}: empty selector is invalid for deployment, spec.template.spec.containers: Required value]"#
+        ]],
     );
-    check("configmaps", json!({}), expect![[r#"ConfigMap "" is invalid: metadata.name: Required value: name or generateName is required"#]]);
-    check("configmaps", json!({"metadata": {"name": "c", "namespace": "other"}}), expect!["the namespace of the provided object does not match the namespace sent on the request"]);
+    check(
+        "configmaps",
+        json!({}),
+        expect![[
+            r#"ConfigMap "" is invalid: metadata.name: Required value: name or generateName is required"#
+        ]],
+    );
+    check(
+        "configmaps",
+        json!({"metadata": {"name": "c", "namespace": "other"}}),
+        expect!["the namespace of the provided object does not match the namespace sent on the request"],
+    );
 }
 
 #[test]
@@ -98,39 +140,92 @@ fn little_of_a_pod_may_change() {
     image(&mut new);
     begin_update(resource("pods"), Door::Main, &mut new, &old).unwrap();
     assert_eq!((&new["metadata"]["generation"], &new["status"]["phase"]), (&json!(2), &json!("Pending")));
-    check_update("pods", Door::Main, &old, |o| o["spec"]["hostNetwork"] = true.into(), expect!["Pod \"p\" is invalid: spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"]);
-    check_update("pods", Door::Main, &old, |o| o["spec"]["tolerations"] = json!([]), expect![[r#"Pod "p" is invalid: spec.tolerations: Forbidden: existing toleration can not be modified except its tolerationSeconds"#]]);
+    check_update(
+        "pods",
+        Door::Main,
+        &old,
+        |o| o["spec"]["hostNetwork"] = true.into(),
+        expect![
+            "Pod \"p\" is invalid: spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
+        ],
+    );
+    check_update(
+        "pods",
+        Door::Main,
+        &old,
+        |o| o["spec"]["tolerations"] = json!([]),
+        expect![[
+            r#"Pod "p" is invalid: spec.tolerations: Forbidden: existing toleration can not be modified except its tolerationSeconds"#
+        ]],
+    );
     let mut status = old.clone();
     image(&mut status);
     begin_update(resource("pods"), Door::Status, &mut status, &old).unwrap();
-    assert_eq!((&status["spec"], &status["status"]["phase"], &status["metadata"]["generation"]), (&old["spec"], &json!("Running"), &json!(1)));
+    assert_eq!(
+        (&status["spec"], &status["status"]["phase"], &status["metadata"]["generation"]),
+        (&old["spec"], &json!("Running"), &json!(1))
+    );
 }
 
 #[test]
 fn selectors_and_seals_are_immutable() {
-    let config = create("configmaps", json!({"metadata": {"name": "c"}, "data": {"a": "b"}, "immutable": true})).unwrap();
-    check_update("configmaps", Door::Main, &config, |o| o["data"]["a"] = "c".into(), expect![[r#"ConfigMap "c" is invalid: data: Forbidden: field is immutable when `immutable` is set"#]]);
+    let config =
+        create("configmaps", json!({"metadata": {"name": "c"}, "data": {"a": "b"}, "immutable": true}))
+            .unwrap();
+    check_update(
+        "configmaps",
+        Door::Main,
+        &config,
+        |o| o["data"]["a"] = "c".into(),
+        expect![[r#"ConfigMap "c" is invalid: data: Forbidden: field is immutable when `immutable` is set"#]],
+    );
     let body = json!({"metadata": {"name": "d"}, "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b", "x": "y"}}, "spec": {"containers": [{"name": "c", "image": "a"}]}}}});
     let deployment = create("deployments", body).unwrap();
-    check_update("deployments", Door::Main, &deployment, |o| o["spec"]["selector"] = json!({"matchLabels": {"x": "y"}}), expect![[r#"Deployment.apps "d" is invalid: spec.selector: Invalid value: {"matchLabels":{"x":"y"}}: field is immutable"#]]);
+    check_update(
+        "deployments",
+        Door::Main,
+        &deployment,
+        |o| o["spec"]["selector"] = json!({"matchLabels": {"x": "y"}}),
+        expect![[
+            r#"Deployment.apps "d" is invalid: spec.selector: Invalid value: {"matchLabels":{"x":"y"}}: field is immutable"#
+        ]],
+    );
 }
 
 #[test]
 fn services_keep_their_addresses() {
-    let mut old = create("services", json!({"metadata": {"name": "s"}, "spec": {"type": "NodePort", "ports": [{"port": 80}]}})).unwrap();
+    let mut old = create(
+        "services",
+        json!({"metadata": {"name": "s"}, "spec": {"type": "NodePort", "ports": [{"port": 80}]}}),
+    )
+    .unwrap();
     old["spec"]["clusterIP"] = "10.0.0.1".into();
     old["spec"]["clusterIPs"] = json!(["10.0.0.1"]);
     old["spec"]["ports"][0]["nodePort"] = 30_000.into();
-    let mut new = create("services", json!({"metadata": {"name": "s"}, "spec": {"type": "NodePort", "ports": [{"port": 80}]}})).unwrap();
+    let mut new = create(
+        "services",
+        json!({"metadata": {"name": "s"}, "spec": {"type": "NodePort", "ports": [{"port": 80}]}}),
+    )
+    .unwrap();
     begin_update(resource("services"), Door::Main, &mut new, &old).unwrap();
     assert_eq!(new["spec"], old["spec"]);
-    check_update("services", Door::Main, &old, |o| o["spec"]["clusterIP"] = "10.0.0.2".into(), expect![[r#"Service "s" is invalid: spec.clusterIPs[0]: Invalid value: ["10.0.0.2"]: may not change once set"#]]);
+    check_update(
+        "services",
+        Door::Main,
+        &old,
+        |o| o["spec"]["clusterIP"] = "10.0.0.2".into(),
+        expect![[
+            r#"Service "s" is invalid: spec.clusterIPs[0]: Invalid value: ["10.0.0.2"]: may not change once set"#
+        ]],
+    );
 }
 
 #[test]
 fn pods_are_shown_as_people_know_them() {
     let cells = |status: Value, extra: Value| {
-        let mut pod = pod(json!({"nodeName": "n", "containers": [{"name": "c"}], "initContainers": [{"name": "i"}, {"name": "s", "restartPolicy": "Always"}]}));
+        let mut pod = pod(
+            json!({"nodeName": "n", "containers": [{"name": "c"}], "initContainers": [{"name": "i"}, {"name": "s", "restartPolicy": "Always"}]}),
+        );
         pod["status"] = status;
         if let Some(at) = extra.as_str() {
             pod["metadata"]["deletionTimestamp"] = at.into();
@@ -141,11 +236,26 @@ fn pods_are_shown_as_people_know_them() {
     let init = json!([{"name": "i", "state": {"terminated": {"exitCode": 0}}}, {"name": "s", "started": true, "ready": true, "state": {"running": {}}}]);
     let lines = [
         cells(json!({"phase": "Pending"}), Value::Null),
-        cells(json!({"phase": "Pending", "initContainerStatuses": [{"name": "i", "state": {"waiting": {"reason": "PodInitializing"}}}]}), Value::Null),
-        cells(json!({"phase": "Pending", "initContainerStatuses": [{"name": "i", "restartCount": 2, "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]}), Value::Null),
-        cells(json!({"phase": "Running", "initContainerStatuses": init, "containerStatuses": [{"name": "c", "ready": true, "restartCount": 3, "state": {"running": {}}, "lastState": {"terminated": {"finishedAt": "1970-01-12T13:45:40Z"}}}]}), Value::Null),
-        cells(json!({"phase": "Running", "initContainerStatuses": init, "containerStatuses": [{"name": "c", "state": {"terminated": {"exitCode": 137, "signal": 9}}}]}), Value::Null),
-        cells(json!({"phase": "Succeeded", "initContainerStatuses": init, "containerStatuses": [{"name": "c", "state": {"terminated": {"exitCode": 0, "reason": "Completed"}}}]}), Value::Null),
+        cells(
+            json!({"phase": "Pending", "initContainerStatuses": [{"name": "i", "state": {"waiting": {"reason": "PodInitializing"}}}]}),
+            Value::Null,
+        ),
+        cells(
+            json!({"phase": "Pending", "initContainerStatuses": [{"name": "i", "restartCount": 2, "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]}),
+            Value::Null,
+        ),
+        cells(
+            json!({"phase": "Running", "initContainerStatuses": init, "containerStatuses": [{"name": "c", "ready": true, "restartCount": 3, "state": {"running": {}}, "lastState": {"terminated": {"finishedAt": "1970-01-12T13:45:40Z"}}}]}),
+            Value::Null,
+        ),
+        cells(
+            json!({"phase": "Running", "initContainerStatuses": init, "containerStatuses": [{"name": "c", "state": {"terminated": {"exitCode": 137, "signal": 9}}}]}),
+            Value::Null,
+        ),
+        cells(
+            json!({"phase": "Succeeded", "initContainerStatuses": init, "containerStatuses": [{"name": "c", "state": {"terminated": {"exitCode": 0, "reason": "Completed"}}}]}),
+            Value::Null,
+        ),
         cells(json!({"phase": "Running"}), json!("1970-01-12T13:45:40Z")),
     ];
     expect![[r#"
@@ -171,7 +281,9 @@ fn grace_and_admission() {
     assert_eq!(grace(bound.clone(), "Running", Some(-1)), 1);
     assert_eq!(grace(bound, "Failed", None), 0);
     assert_eq!(grace(json!({"terminationGracePeriodSeconds": 30}), "Pending", None), 0);
-    let mut with_token = pod(json!({"containers": [{"name": "c"}, {"name": "d", "volumeMounts": [{"name": "x", "mountPath": admission::TOKEN_MOUNT}]}]}));
+    let mut with_token = pod(
+        json!({"containers": [{"name": "c"}, {"name": "d", "volumeMounts": [{"name": "x", "mountPath": admission::TOKEN_MOUNT}]}]}),
+    );
     admission::service_account(&mut with_token, &json!({"metadata": {"name": "default"}}), "abcde");
     assert_eq!(with_token["spec"]["containers"][0]["volumeMounts"][0]["name"], "kube-api-access-abcde");
     assert_eq!(with_token["spec"]["containers"][1]["volumeMounts"].as_array().unwrap().len(), 1);
@@ -179,5 +291,8 @@ fn grace_and_admission() {
     admission::service_account(&mut with_token, &json!({"metadata": {"name": "default"}}), "fghij");
     assert_eq!(with_token, again);
     let mut odd = pod(json!({"priorityClassName": "nope"}));
-    assert_eq!(admission::priority(&mut odd, None).unwrap_err().message, "pods \"p\" is forbidden: no PriorityClass with name nope was found");
+    assert_eq!(
+        admission::priority(&mut odd, None).unwrap_err().message,
+        "pods \"p\" is forbidden: no PriorityClass with name nope was found"
+    );
 }

@@ -33,12 +33,13 @@ impl Kind for ControllerRevision {
 
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {
         let owners = access::list(object, &["metadata", "ownerReferences"]);
-        let controller = owners.iter().find(|o| access::flag(o, &["controller"])).map_or("<none>".to_owned(), |o| {
-            let (group, _) = shim_model::resource::split_api_version(access::text(o, &["apiVersion"]));
-            let kind = access::text(o, &["kind"]).to_lowercase();
-            let dot = if group.is_empty() { "" } else { "." };
-            format!("{kind}{dot}{group}/{}", access::text(o, &["name"]))
-        });
+        let controller =
+            owners.iter().find(|o| access::flag(o, &["controller"])).map_or("<none>".to_owned(), |o| {
+                let (group, _) = shim_model::resource::split_api_version(access::text(o, &["apiVersion"]));
+                let kind = access::text(o, &["kind"]).to_lowercase();
+                let dot = if group.is_empty() { "" } else { "." };
+                format!("{kind}{dot}{group}/{}", access::text(o, &["name"]))
+            });
         let revision = access::int(object, &["revision"]).unwrap_or(0);
         vec![cells::name(object), controller.into(), revision.into(), cells::age(object, now)]
     }
@@ -63,19 +64,31 @@ pub(super) fn validate_selector(spec: &Value, noun: &str) -> Vec<FieldError> {
         Some(s) => {
             errors.extend(label_selector(s, "spec.selector"));
             if ["matchLabels", "matchExpressions"].iter().all(|k| s.get(*k).is_none_or(access::is_zero)) {
-                errors.push(FieldError::invalid("spec.selector", s.clone(), format!("empty selector is invalid for {noun}")));
+                errors.push(FieldError::invalid(
+                    "spec.selector",
+                    s.clone(),
+                    format!("empty selector is invalid for {noun}"),
+                ));
             }
         }
     }
     let labels = access::get(spec, &["template", "metadata", "labels"]);
     let parsed = selector.map(LabelSelector::from_value);
     match parsed {
-        Some(Err(_)) => errors.push(FieldError::invalid("spec.selector", spec["selector"].clone(), "invalid label selector")),
+        Some(Err(_)) => errors.push(FieldError::invalid(
+            "spec.selector",
+            spec["selector"].clone(),
+            "invalid label selector",
+        )),
         Some(Ok(s)) if s.is_everything() => {}
         Some(Ok(s)) if s.matches(&labels.map(string_map).unwrap_or_default()) => {}
         _ => {
             let detail = "`selector` does not match template `labels`";
-            errors.push(FieldError::invalid("spec.template.metadata.labels", labels.cloned().unwrap_or(Value::Null), detail));
+            errors.push(FieldError::invalid(
+                "spec.template.metadata.labels",
+                labels.cloned().unwrap_or(Value::Null),
+                detail,
+            ));
         }
     }
     errors
@@ -90,16 +103,30 @@ pub(super) fn label_selector(selector: &Value, field: &str) -> Vec<FieldError> {
         let values = access::list(expression, &["values"]);
         match access::text(expression, &["operator"]) {
             "In" | "NotIn" if values.is_empty() => {
-                errors.push(FieldError::required(format!("{at}.values"), "must be specified when `operator` is 'In' or 'NotIn'"));
+                errors.push(FieldError::required(
+                    format!("{at}.values"),
+                    "must be specified when `operator` is 'In' or 'NotIn'",
+                ));
             }
             "Exists" | "DoesNotExist" if !values.is_empty() => {
-                errors.push(FieldError::forbidden(format!("{at}.values"), "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"));
+                errors.push(FieldError::forbidden(
+                    format!("{at}.values"),
+                    "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
+                ));
             }
             "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
-            other => errors.push(FieldError::invalid(format!("{at}.operator"), other, "not a valid selector operator")),
+            other => errors.push(FieldError::invalid(
+                format!("{at}.operator"),
+                other,
+                "not a valid selector operator",
+            )),
         }
         let key = access::text(expression, &["key"]);
-        errors.extend(shim_model::names::qualified(key).into_iter().map(|d| FieldError::invalid(format!("{at}.key"), key, d)));
+        errors.extend(
+            shim_model::names::qualified(key)
+                .into_iter()
+                .map(|d| FieldError::invalid(format!("{at}.key"), key, d)),
+        );
     }
     errors
 }

@@ -24,8 +24,15 @@ impl Changes {
 
     /// Drops the fields that nobody manages: identity and what the server itself keeps.
     pub fn forget_system_fields(&mut self) {
-        const META: [&str; 7] =
-            ["name", "namespace", "creationTimestamp", "uid", "generation", "managedFields", "resourceVersion"];
+        const META: [&str; 7] = [
+            "name",
+            "namespace",
+            "creationTimestamp",
+            "uid",
+            "generation",
+            "managedFields",
+            "resourceVersion",
+        ];
         self.forget(&["apiVersion"]);
         self.forget(&["kind"]);
         self.forget(&["metadata", "selfLink"]);
@@ -78,8 +85,12 @@ impl Walk {
             (_, _) if field.atomic => leaf(pair, changed, removed),
             (Type::Struct(id), _) => self.structure(id, pair, changed, removed),
             (Type::Map(item), _) => self.map(item, pair, changed, removed),
-            (Type::List(item), ListKind::Map(keys)) => self.list(item, pair, changed, removed, |e| Some(element_key(e, keys))),
-            (Type::List(item), ListKind::Set) => self.list(item, pair, changed, removed, |e| Some(format!("v:{e}"))),
+            (Type::List(item), ListKind::Map(keys)) => {
+                self.list(item, pair, changed, removed, |e| Some(element_key(e, keys)))
+            }
+            (Type::List(item), ListKind::Set) => {
+                self.list(item, pair, changed, removed, |e| Some(format!("v:{e}")))
+            }
             _ => leaf(pair, changed, removed),
         }
     }
@@ -107,7 +118,11 @@ impl Walk {
     }
 
     fn list(
-        &self, item: ItemId, pair: Pair<'_>, changed: &mut FieldSet, removed: &mut FieldSet,
+        &self,
+        item: ItemId,
+        pair: Pair<'_>,
+        changed: &mut FieldSet,
+        removed: &mut FieldSet,
         key_of: impl Fn(&Value) -> Option<String>,
     ) {
         if !both_are(pair, Value::is_array) {
@@ -139,7 +154,10 @@ fn union<'a>(old: Option<&'a Map<String, Value>>, new: Option<&'a Map<String, Va
 }
 
 /// The elements of a list with what tells them apart.
-fn elements<'a>(side: Option<&'a Value>, key_of: &impl Fn(&Value) -> Option<String>) -> Vec<(String, &'a Value)> {
+fn elements<'a>(
+    side: Option<&'a Value>,
+    key_of: &impl Fn(&Value) -> Option<String>,
+) -> Vec<(String, &'a Value)> {
     let list = side.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     list.iter().filter_map(|e| Some((key_of(e)?, e))).collect()
 }

@@ -13,7 +13,15 @@ fn writer<'a>(manager: &'a str, subresource: &'a str, seconds: i64) -> Writer<'a
 fn check(object: &Value, expect: Expect) {
     let lines: Vec<String> = access::list(object, &["metadata", "managedFields"])
         .iter()
-        .map(|e| format!("{} {} {} {}", access::text(e, &["manager"]), access::text(e, &["subresource"]), access::text(e, &["time"]), e["fieldsV1"]))
+        .map(|e| {
+            format!(
+                "{} {} {} {}",
+                access::text(e, &["manager"]),
+                access::text(e, &["subresource"]),
+                access::text(e, &["time"]),
+                e["fieldsV1"]
+            )
+        })
         .collect();
     expect.assert_eq(&lines.join("\n"));
 }
@@ -25,7 +33,9 @@ fn create_update_and_status() {
     record_update(None, &mut pod, writer("one", "", 1));
     check(
         &pod,
-        expect![[r#"one  1970-01-01T00:00:01Z {"f:metadata":{"f:finalizers":{".":{},"v:\"x/y\"":{}},"f:labels":{".":{},"f:a":{}}},"f:spec":{"f:containers":{"k:{\"name\":\"c\"}":{".":{},"f:args":{},"f:image":{},"f:name":{},"f:ports":{".":{},"k:{\"containerPort\":1,\"protocol\":\"TCP\"}":{".":{},"f:containerPort":{},"f:protocol":{}}},"f:resources":{}}},"f:nodeSelector":{},"f:securityContext":{}}}"#]],
+        expect![[
+            r#"one  1970-01-01T00:00:01Z {"f:metadata":{"f:finalizers":{".":{},"v:\"x/y\"":{}},"f:labels":{".":{},"f:a":{}}},"f:spec":{"f:containers":{"k:{\"name\":\"c\"}":{".":{},"f:args":{},"f:image":{},"f:name":{},"f:ports":{".":{},"k:{\"containerPort\":1,\"protocol\":\"TCP\"}":{".":{},"f:containerPort":{},"f:protocol":{}}},"f:resources":{}}},"f:nodeSelector":{},"f:securityContext":{}}}"#
+        ]],
     );
     let old = pod.clone();
     pod["spec"]["containers"][0]["image"] = "j".into();
@@ -52,7 +62,8 @@ fn create_update_and_status() {
 
 #[test]
 fn entries_are_bounded() {
-    let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": []}});
+    let mut pod =
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": []}});
     for i in 0..20 {
         let old = pod.clone();
         access::object_mut(&mut pod, &["metadata", "labels"]).insert(format!("l{i}"), "x".into());

@@ -18,20 +18,45 @@ pub(super) fn add(resource: &Resource, paths: &mut Map<String, Value>) {
     let mut object = Map::new();
     for verb in resource.verbs {
         match verb {
-            Verb::List => put(&mut collection, "get", operation("list", kind, &format!("{}List", type_name(kind).unwrap_or_default()), LIST)),
-            Verb::Create => put(&mut collection, "post", with_body(operation("post", kind, &own(kind), WRITE), &own(kind))),
-            Verb::DeleteCollection => put(&mut collection, "delete", with_body(operation("deletecollection", kind, STATUS, LIST), DELETE_OPTIONS)),
+            Verb::List => put(
+                &mut collection,
+                "get",
+                operation("list", kind, &format!("{}List", type_name(kind).unwrap_or_default()), LIST),
+            ),
+            Verb::Create => put(
+                &mut collection,
+                "post",
+                with_body(operation("post", kind, &own(kind), WRITE), &own(kind)),
+            ),
+            Verb::DeleteCollection => put(
+                &mut collection,
+                "delete",
+                with_body(operation("deletecollection", kind, STATUS, LIST), DELETE_OPTIONS),
+            ),
             Verb::Get => put(&mut object, "get", operation("get", kind, &own(kind), &[])),
-            Verb::Update => put(&mut object, "put", with_body(operation("put", kind, &own(kind), WRITE), &own(kind))),
+            Verb::Update => {
+                put(&mut object, "put", with_body(operation("put", kind, &own(kind), WRITE), &own(kind)))
+            }
             Verb::Patch => put(&mut object, "patch", patch(kind)),
-            Verb::Delete => put(&mut object, "delete", with_body(operation("delete", kind, STATUS, &["dryRun", "gracePeriodSeconds", "propagationPolicy"]), DELETE_OPTIONS)),
+            Verb::Delete => put(
+                &mut object,
+                "delete",
+                with_body(
+                    operation("delete", kind, STATUS, &["dryRun", "gracePeriodSeconds", "propagationPolicy"]),
+                    DELETE_OPTIONS,
+                ),
+            ),
             Verb::Watch => {}
         }
     }
     insert(paths, base.clone(), collection, &scope);
     if resource.namespaced && resource.allows(Verb::List) {
         let mut all = Map::new();
-        put(&mut all, "get", operation("list", kind, &format!("{}List", type_name(kind).unwrap_or_default()), LIST));
+        put(
+            &mut all,
+            "get",
+            operation("list", kind, &format!("{}List", type_name(kind).unwrap_or_default()), LIST),
+        );
         insert(paths, format!("{root}/{}", resource.plural), all, &[]);
     }
     let named: Vec<Value> = scope.iter().cloned().chain([path_parameter("name")]).collect();
@@ -41,9 +66,17 @@ pub(super) fn add(resource: &Resource, paths: &mut Map<String, Value>) {
         for verb in sub.verbs {
             match verb {
                 Verb::Get => put(&mut operations, "get", operation("get", sub.kind, &own(sub.kind), &[])),
-                Verb::Update => put(&mut operations, "put", with_body(operation("put", sub.kind, &own(sub.kind), WRITE), &own(sub.kind))),
+                Verb::Update => put(
+                    &mut operations,
+                    "put",
+                    with_body(operation("put", sub.kind, &own(sub.kind), WRITE), &own(sub.kind)),
+                ),
                 Verb::Patch => put(&mut operations, "patch", patch(sub.kind)),
-                Verb::Create => put(&mut operations, "post", with_body(operation("post", sub.kind, &own(sub.kind), WRITE), &own(sub.kind))),
+                Verb::Create => put(
+                    &mut operations,
+                    "post",
+                    with_body(operation("post", sub.kind, &own(sub.kind), WRITE), &own(sub.kind)),
+                ),
                 _ => {}
             }
         }
@@ -53,8 +86,16 @@ pub(super) fn add(resource: &Resource, paths: &mut Map<String, Value>) {
 
 const WRITE: &[&str] = &["dryRun", "fieldManager", "fieldValidation"];
 const LIST: &[&str] = &[
-    "allowWatchBookmarks", "continue", "fieldSelector", "labelSelector", "limit", "resourceVersion", "resourceVersionMatch",
-    "sendInitialEvents", "timeoutSeconds", "watch",
+    "allowWatchBookmarks",
+    "continue",
+    "fieldSelector",
+    "labelSelector",
+    "limit",
+    "resourceVersion",
+    "resourceVersionMatch",
+    "sendInitialEvents",
+    "timeoutSeconds",
+    "watch",
 ];
 
 fn own(kind: KindRef) -> String {
@@ -65,7 +106,12 @@ fn put(operations: &mut Map<String, Value>, method: &str, operation: Value) {
     operations.insert(method.to_owned(), operation);
 }
 
-fn insert(paths: &mut Map<String, Value>, path: String, mut operations: Map<String, Value>, parameters: &[Value]) {
+fn insert(
+    paths: &mut Map<String, Value>,
+    path: String,
+    mut operations: Map<String, Value>,
+    parameters: &[Value],
+) {
     if operations.is_empty() {
         return;
     }
@@ -108,9 +154,11 @@ fn with_body(mut operation: Value, body: &str) -> Value {
 }
 
 fn patch(kind: KindRef) -> Value {
-    let mut operation = operation("patch", kind, &own(kind), &["dryRun", "fieldManager", "fieldValidation", "force"]);
+    let mut operation =
+        operation("patch", kind, &own(kind), &["dryRun", "fieldManager", "fieldValidation", "force"]);
     let schema = json!({"schema": reference(PATCH)});
-    let content: Map<String, Value> = crate::patch::MEDIA_TYPES.iter().map(|m| ((*m).to_owned(), schema.clone())).collect();
+    let content: Map<String, Value> =
+        crate::patch::MEDIA_TYPES.iter().map(|m| ((*m).to_owned(), schema.clone())).collect();
     operation["requestBody"] = json!({"content": content, "required": true});
     operation
 }

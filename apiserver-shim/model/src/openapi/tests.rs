@@ -17,9 +17,15 @@ fn documents_have_what_kubectl_asks() {
     }
     let core = document("", "v1").unwrap();
     let patch = &core["paths"]["/api/v1/namespaces/{namespace}/pods/{name}"]["patch"];
-    assert_eq!(patch["x-kubernetes-group-version-kind"], json!({"group": "", "version": "v1", "kind": "Pod"}));
+    assert_eq!(
+        patch["x-kubernetes-group-version-kind"],
+        json!({"group": "", "version": "v1", "kind": "Pod"})
+    );
     assert!(patch["parameters"].as_array().unwrap().iter().any(|p| p["name"] == "fieldValidation"));
     let containers = &core["components"]["schemas"]["io.k8s.api.core.v1.PodSpec"]["properties"]["containers"];
-    assert_eq!((&containers["x-kubernetes-patch-strategy"], &containers["x-kubernetes-patch-merge-key"]), (&json!("merge"), &json!("name")));
+    assert_eq!(
+        (&containers["x-kubernetes-patch-strategy"], &containers["x-kubernetes-patch-merge-key"]),
+        (&json!("merge"), &json!("name"))
+    );
     assert!(document("nope", "v1").is_none());
 }

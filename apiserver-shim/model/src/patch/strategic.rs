@@ -84,7 +84,8 @@ fn merge_members(mut original: Members, mut patch: Members, owner: Option<&'stat
                 original.insert(key, clean(value));
             }
             (Value::Object(patch), Some(Value::Object(old))) if !field.is_some_and(|f| f.patch.replace) => {
-                original.insert(key, Value::Object(merge_members(old, patch, struct_of(field.map(|f| f.ty)))?));
+                original
+                    .insert(key, Value::Object(merge_members(old, patch, struct_of(field.map(|f| f.ty)))?));
             }
             (Value::Array(patch), Some(Value::Array(old))) if field.is_some_and(|f| f.patch.merge) => {
                 let field = field.expect("the guard has seen the field");
@@ -123,7 +124,10 @@ fn set_orders(original: &mut Members, patch: &mut Members, owner: Option<&'stati
         let old = original.remove(key).map_or(Ok(Vec::new()), list)?;
         let new = patch.remove(key).map_or(Ok(Vec::new()), list)?;
         order::check(&new, &order, merge_key)?;
-        let rule = Field { patch: PatchRule { merge: true, ..field.map(|f| f.patch.clone()).unwrap_or_default() }, ..plain(field) };
+        let rule = Field {
+            patch: PatchRule { merge: true, ..field.map(|f| f.patch.clone()).unwrap_or_default() },
+            ..plain(field)
+        };
         let merged = merge_lists(old.clone(), new, &rule)?;
         let (mine, theirs) = order::partition(merged, &order, merge_key);
         let merged = order::normalise(mine, theirs, &order, &old, merge_key);
@@ -246,7 +250,11 @@ fn clean_all(items: Vec<Value>) -> Vec<Value> {
 
 fn without_directives(members: Members) -> Members {
     let kept = members.into_iter().filter(|(k, v)| {
-        !(v.is_null() || k == PATCH || k == RETAIN_KEYS || k.starts_with(SET_ORDER) || k.starts_with(DELETE_FROM))
+        !(v.is_null()
+            || k == PATCH
+            || k == RETAIN_KEYS
+            || k.starts_with(SET_ORDER)
+            || k.starts_with(DELETE_FROM))
     });
     kept.map(|(k, v)| (k, clean(v))).collect()
 }

@@ -27,18 +27,26 @@ fn check(kind: PatchKind, patch: Value, expect: Expect) {
 
 #[test]
 fn strategic_lists_merge_by_key() {
-    let check = |patch: Value, expect: Expect| check(PatchKind::Strategic, json!({"template": {"spec": patch}}), expect);
+    let check = |patch: Value, expect: Expect| {
+        check(PatchKind::Strategic, json!({"template": {"spec": patch}}), expect)
+    };
     check(
         json!({"containers": [{"name": "b", "image": "new"}, {"name": "c", "image": "ic"}]}),
-        expect![[r#"{"containers":[{"args":["1"],"image":"ia","name":"a","ports":[{"containerPort":1}],"resources":{}},{"image":"new","name":"b","resources":{}},{"image":"ic","name":"c","resources":{}}],"finalizers":["x/a","x/b"],"nodeSelector":{"x":"y"},"volumes":[{"emptyDir":{},"name":"v"}]}"#]],
+        expect![[
+            r#"{"containers":[{"args":["1"],"image":"ia","name":"a","ports":[{"containerPort":1}],"resources":{}},{"image":"new","name":"b","resources":{}},{"image":"ic","name":"c","resources":{}}],"finalizers":["x/a","x/b"],"nodeSelector":{"x":"y"},"volumes":[{"emptyDir":{},"name":"v"}]}"#
+        ]],
     );
     check(
         json!({"containers": [{"name": "a", "$patch": "delete"}], "volumes": [{"name": "v", "$retainKeys": ["name", "hostPath"], "hostPath": {"path": "/"}}], "nodeSelector": {"$patch": "replace", "z": "1"}}),
-        expect![[r#"{"containers":[{"image":"ib","name":"b","resources":{}}],"finalizers":["x/a","x/b"],"nodeSelector":{"z":"1"},"volumes":[{"hostPath":{"path":"/"},"name":"v"}]}"#]],
+        expect![[
+            r#"{"containers":[{"image":"ib","name":"b","resources":{}}],"finalizers":["x/a","x/b"],"nodeSelector":{"z":"1"},"volumes":[{"hostPath":{"path":"/"},"name":"v"}]}"#
+        ]],
     );
     check(
         json!({"$setElementOrder/containers": [{"name": "b"}, {"name": "a"}], "containers": [{"name": "a", "args": null}], "volumes": null}),
-        expect![[r#"{"containers":[{"image":"ib","name":"b","resources":{}},{"image":"ia","name":"a","ports":[{"containerPort":1}],"resources":{}}],"finalizers":["x/a","x/b"],"nodeSelector":{"x":"y"}}"#]],
+        expect![[
+            r#"{"containers":[{"image":"ib","name":"b","resources":{}},{"image":"ia","name":"a","ports":[{"containerPort":1}],"resources":{}}],"finalizers":["x/a","x/b"],"nodeSelector":{"x":"y"}}"#
+        ]],
     );
     check(
         json!({"$setElementOrder/containers": [{"name": "b"}], "containers": [{"name": "a", "image": "new"}]}),
@@ -49,8 +57,16 @@ fn strategic_lists_merge_by_key() {
             [map[name:b]]
         "#]],
     );
-    check(json!({"containers": [{"image": "x"}]}), expect!["500 map: map[image:x] does not contain declared merge key: name"]);
-    check(json!({"containers": {"name": "a"}}), expect![[r#"422  "" is invalid: patch: Invalid value: "map[template:map[spec:map[containers:map[name:a]]]]": cannot restore slice from map"#]]);
+    check(
+        json!({"containers": [{"image": "x"}]}),
+        expect!["500 map: map[image:x] does not contain declared merge key: name"],
+    );
+    check(
+        json!({"containers": {"name": "a"}}),
+        expect![[
+            r#"422  "" is invalid: patch: Invalid value: "map[template:map[spec:map[containers:map[name:a]]]]": cannot restore slice from map"#
+        ]],
+    );
 }
 
 #[test]
@@ -68,19 +84,35 @@ fn json_and_merge_patches() {
         PatchKind::Json,
         json!([{"op": "test", "path": "/template/spec/nodeSelector/x", "value": "y"}, {"op": "remove", "path": "/template/spec/volumes"},
                {"op": "add", "path": "/template/spec/containers/0/args/-1", "value": "2"}, {"op": "remove", "path": "/template/spec/containers/1"}]),
-        expect![[r#"{"containers":[{"args":["1","2"],"image":"ia","name":"a","ports":[{"containerPort":1}],"resources":{}}],"finalizers":["x/a","x/b"],"nodeSelector":{"x":"y"}}"#]],
+        expect![[
+            r#"{"containers":[{"args":["1","2"],"image":"ia","name":"a","ports":[{"containerPort":1}],"resources":{}}],"finalizers":["x/a","x/b"],"nodeSelector":{"x":"y"}}"#
+        ]],
     );
-    check(PatchKind::Json, json!([{"op": "remove", "path": "/nope"}]), expect!["422 the server rejected our request due to an error in our request"]);
-    check(PatchKind::Json, json!({"op": "add"}), expect!["400 error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp"]);
+    check(
+        PatchKind::Json,
+        json!([{"op": "remove", "path": "/nope"}]),
+        expect!["422 the server rejected our request due to an error in our request"],
+    );
+    check(
+        PatchKind::Json,
+        json!({"op": "add"}),
+        expect![
+            "400 error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp"
+        ],
+    );
     check(
         PatchKind::Merge,
         json!({"metadata": {"finalizers": null}, "template": {"spec": {"volumes": null, "containers": [{"name": "z"}]}}}),
-        expect![[r#"{"containers":[{"name":"z","resources":{}}],"finalizers":null,"nodeSelector":{"x":"y"}}"#]],
+        expect![[
+            r#"{"containers":[{"name":"z","resources":{}}],"finalizers":null,"nodeSelector":{"x":"y"}}"#
+        ]],
     );
     check(
         PatchKind::Merge,
         json!({"template": {"spec": null}, "metadata": null, "bogus": 1}),
-        expect![[r#"422  "" is invalid: patch: Invalid value: "{\"apiVersion\":\"v1\",\"bogus\":1,\"kind\":\"PodTemplate\",\"template\":{\"metadata\":{}}}": strict decoding error: unknown field "bogus""#]],
+        expect![[
+            r#"422  "" is invalid: patch: Invalid value: "{\"apiVersion\":\"v1\",\"bogus\":1,\"kind\":\"PodTemplate\",\"template\":{\"metadata\":{}}}": strict decoding error: unknown field "bogus""#
+        ]],
     );
 }
 

@@ -117,7 +117,7 @@ fn written_zero(ty: Type, required: bool, always: bool, embedded: bool) -> Optio
         Type::Time | Type::MicroTime if always => Some(Zero::Null),
         Type::String if always || required => Some(Zero::Text),
         Type::Bool if required => Some(Zero::False),
-        Type::Int32 | Type::Int64 if required => Some(Zero::Number),
+        Type::Int32 | Type::Int64 if always || required => Some(Zero::Number),
         _ => None,
     }
 }

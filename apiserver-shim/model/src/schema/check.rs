@@ -24,7 +24,13 @@ pub fn check(root: StructId, value: &mut Value) -> Issues {
     match value {
         Value::Object(members) => walk.members(kind, members, &Path::ROOT),
         Value::Null => *value = Value::Object(Map::new()),
-        other => walk.issues.mismatch = Some(format!("json: cannot unmarshal {} into Go value of type v1.{}", go_kind(other), kind.short_name())),
+        other => {
+            walk.issues.mismatch = Some(format!(
+                "json: cannot unmarshal {} into Go value of type v1.{}",
+                go_kind(other),
+                kind.short_name()
+            ))
+        }
     }
     walk.issues
 }
@@ -71,7 +77,9 @@ impl Walk {
         }
         self.value(field.ty, value, place);
         match value {
-            Value::String(s) if s.is_empty() => field.required || field.keep_empty || field.ty == Type::IntOrString,
+            Value::String(s) if s.is_empty() => {
+                field.required || field.keep_empty || field.ty == Type::IntOrString
+            }
             Value::Bool(false) => !field.omit_zero,
             Value::Number(n) => !(field.omit_zero && n.as_i64() == Some(0)),
             // An empty list of managed fields is an order to forget them, not nothing.
@@ -83,7 +91,9 @@ impl Walk {
 
     fn value(&mut self, ty: Type, value: &mut Value, place: Place<'_>) {
         match (ty, &mut *value) {
-            (Type::Struct(id), Value::Object(members)) => self.members(self.schema.at(id), members, place.path),
+            (Type::Struct(id), Value::Object(members)) => {
+                self.members(self.schema.at(id), members, place.path)
+            }
             (Type::List(item), Value::Array(values)) => {
                 let item = self.schema.item(item);
                 for (i, element) in values.iter_mut().enumerate() {
@@ -101,7 +111,8 @@ impl Walk {
             (Type::Any, _) | (Type::String, Value::String(_)) | (Type::Bool, Value::Bool(_)) => {}
             (Type::Float, Value::Number(_)) => {}
             (Type::Int64, Value::Number(n)) if n.is_i64() => {}
-            (Type::Int32 | Type::IntOrString, Value::Number(n)) if n.as_i64().is_some_and(|n| i32::try_from(n).is_ok()) => {}
+            (Type::Int32 | Type::IntOrString, Value::Number(n))
+                if n.as_i64().is_some_and(|n| i32::try_from(n).is_ok()) => {}
             (Type::IntOrString, Value::String(_)) => {}
             (Type::Quantity, Value::String(text)) => self.quantity(text),
             (Type::Quantity, Value::Number(n)) => {
@@ -139,8 +150,11 @@ impl Walk {
         match Instant::parse(text) {
             Some(at) => *text = if micro { at.to_rfc3339_micro() } else { at.to_rfc3339() },
             None => {
-                let layout = if micro { "2006-01-02T15:04:05.000000Z07:00" } else { "2006-01-02T15:04:05Z07:00" };
-                self.note(format!("parsing time \"{text}\" as \"{layout}\": cannot parse \"{text}\" as \"2006\""));
+                let layout =
+                    if micro { "2006-01-02T15:04:05.000000Z07:00" } else { "2006-01-02T15:04:05Z07:00" };
+                self.note(format!(
+                    "parsing time \"{text}\" as \"{layout}\": cannot parse \"{text}\" as \"2006\""
+                ));
             }
         }
     }
@@ -163,7 +177,9 @@ impl Walk {
             let kind = if number { format!("number {found}") } else { go_kind(found) };
             let ty = go_type(self.schema, ty);
             let (owner, path) = (place.owner.short_name(), place.path.go());
-            self.note(format!("json: cannot unmarshal {kind} into Go struct field {owner}.{path} of type {ty}"));
+            self.note(format!(
+                "json: cannot unmarshal {kind} into Go struct field {owner}.{path} of type {ty}"
+            ));
         }
     }
 

@@ -50,7 +50,12 @@ pub struct Decoded {
 }
 
 /// Decodes an object of kind `expected`.
-pub fn decode(body: &[u8], media: Media, expected: KindRef, strictness: Strictness) -> Result<Decoded, Status> {
+pub fn decode(
+    body: &[u8],
+    media: Media,
+    expected: KindRef,
+    strictness: Strictness,
+) -> Result<Decoded, Status> {
     let mut duplicates = Vec::new();
     let mut value = parse(body, media, &mut duplicates).map_err(|why| unrecognized(expected, &why, body))?;
     if value.is_null() {
@@ -69,11 +74,21 @@ pub fn decode(body: &[u8], media: Media, expected: KindRef, strictness: Strictne
 
 /// Checks an object that came out of a patch. The error is the bare reason: the caller knows what to wrap it in.
 /// `duplicates` are the members that the patch itself gave twice.
-pub fn check_patched(value: Value, expected: KindRef, duplicates: Vec<String>, strictness: Strictness) -> Result<Decoded, String> {
+pub fn check_patched(
+    value: Value,
+    expected: KindRef,
+    duplicates: Vec<String>,
+    strictness: Strictness,
+) -> Result<Decoded, String> {
     finish(value, expected, duplicates, strictness)
 }
 
-fn finish(mut value: Value, expected: KindRef, duplicates: Vec<String>, strictness: Strictness) -> Result<Decoded, String> {
+fn finish(
+    mut value: Value,
+    expected: KindRef,
+    duplicates: Vec<String>,
+    strictness: Strictness,
+) -> Result<Decoded, String> {
     let Some(root) = schema().root(expected) else {
         return Err(format!("no type is known for kind \"{}\"", expected.kind));
     };
@@ -96,7 +111,11 @@ fn finish(mut value: Value, expected: KindRef, duplicates: Vec<String>, strictne
 /// Parses a body of either form. The error reads on after "the object provided is unrecognized".
 pub(crate) fn parse(body: &[u8], media: Media, duplicates: &mut Vec<String>) -> Result<Value, String> {
     let json = media == Media::Json || body.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'{');
-    let parsed = if json { strict_json::from_json(body, duplicates).map_err(|e| json_error(body, &e)) } else { Err(String::new()) };
+    let parsed = if json {
+        strict_json::from_json(body, duplicates).map_err(|e| json_error(body, &e))
+    } else {
+        Err(String::new())
+    };
     match (parsed, media) {
         (Ok(value), _) => Ok(value),
         (Err(why), Media::Json) => Err(format!("couldn't get version/kind; json parse error: {why}")),
@@ -145,20 +164,37 @@ fn check_kind(object: &mut Map<String, Value>, expected: KindRef) -> Result<(), 
         }
         return Ok(());
     }
-    let (group, version) = if api_version.is_empty() { (expected.group, expected.version) } else { split_api_version(&api_version) };
+    let (group, version) = if api_version.is_empty() {
+        (expected.group, expected.version)
+    } else {
+        split_api_version(&api_version)
+    };
     let kind = if kind.is_empty() { expected.kind } else { kind.as_str() };
     let found = crate::resource::api_version(group, version);
     let known = kind == "List" && group.is_empty() && version == "v1"
-        || roots::ROOTS.iter().any(|r| r.kind.group == group && r.kind.version == version && r.kind.kind == kind);
+        || roots::ROOTS
+            .iter()
+            .any(|r| r.kind.group == group && r.kind.version == version && r.kind.kind == kind);
     let why = if !known {
-        format!("no kind \"{kind}\" is registered for version \"{found}\" in scheme \"k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30\"")
+        format!(
+            "no kind \"{kind}\" is registered for version \"{found}\" in scheme \"k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30\""
+        )
     } else if kind == expected.kind {
-        let message = format!("the API version in the data ({found}) does not match the expected API version ({wanted})");
+        let message = format!(
+            "the API version in the data ({found}) does not match the expected API version ({wanted})"
+        );
         return Err(bad_request(message));
     } else {
-        format!("converting ({version}.{kind}) to ({}.{}): unknown conversion", internal_package(expected.group), expected.kind)
+        format!(
+            "converting ({version}.{kind}) to ({}.{}): unknown conversion",
+            internal_package(expected.group),
+            expected.kind
+        )
     };
-    Err(bad_request(format!("{kind} in version \"{version}\" cannot be handled as a {}: {why}", expected.kind)))
+    Err(bad_request(format!(
+        "{kind} in version \"{version}\" cannot be handled as a {}: {why}",
+        expected.kind
+    )))
 }
 
 fn internal_package(group: &str) -> &str {
@@ -177,7 +213,11 @@ fn cannot_be_handled(expected: KindRef, why: &str) -> Status {
 }
 
 fn unrecognized(expected: KindRef, why: &str, body: &[u8]) -> Status {
-    let message = format!("the object provided is unrecognized (must be of type {}): {why} ({})", expected.kind, summary(body));
+    let message = format!(
+        "the object provided is unrecognized (must be of type {}): {why} ({})",
+        expected.kind,
+        summary(body)
+    );
     bad_request(message)
 }
 

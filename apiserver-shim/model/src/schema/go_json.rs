@@ -165,7 +165,9 @@ impl Scanner<'_> {
                             }
                         }
                         b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => {}
-                        other => return Err(format!("invalid escape sequence `\\{}` in string", other as char)),
+                        other => {
+                            return Err(format!("invalid escape sequence `\\{}` in string", other as char));
+                        }
                     }
                     self.at += 1;
                 }

@@ -51,7 +51,8 @@ impl Rules {
 
 /// The type's name as the tables write it.
 pub(crate) fn short(full: &str) -> String {
-    let short = full.strip_prefix("io.k8s.api.").or_else(|| full.strip_prefix("io.k8s.apimachinery.pkg.apis."));
+    let short =
+        full.strip_prefix("io.k8s.api.").or_else(|| full.strip_prefix("io.k8s.apimachinery.pkg.apis."));
     short.unwrap_or(full).to_owned()
 }
 

@@ -18,7 +18,10 @@ fn every_resource_and_rule_has_its_type() {
     }
     let pod_spec = schema().at(schema().named("io.k8s.api.core.v1.PodSpec").unwrap());
     let containers = pod_spec.field("containers").unwrap();
-    assert_eq!((containers.patch.merge_key.as_str(), &containers.list), ("name", &ListKind::Map(vec!["name".into()])));
+    assert_eq!(
+        (containers.patch.merge_key.as_str(), &containers.list),
+        ("name", &ListKind::Map(vec!["name".into()]))
+    );
     assert!(pod_spec.field("nodeSelector").unwrap().atomic);
 }
 
@@ -38,27 +41,85 @@ fn decoding_normalises() {
         r#"{"metadata":{"name":"p","labels":{},"creationTimestamp":null},"spec":{"hostNetwork":false,"automountServiceAccountToken":false,"volumes":[],"nodeName":"",
             "containers":[{"name":"c","image":"i","command":[],"resources":{"limits":{"cpu":0.5,"memory":"1024Mi"}},"env":[{"name":"A","value":""}],"ports":[{"containerPort":1,"hostPort":0}]}]}}"#,
         Strictness::Strict,
-        expect![[r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"p"},"spec":{"automountServiceAccountToken":false,"containers":[{"env":[{"name":"A"}],"image":"i","name":"c","ports":[{"containerPort":1}],"resources":{"limits":{"cpu":"500m","memory":"1Gi"}}}]},"status":{}} []"#]],
+        expect![[
+            r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"p"},"spec":{"automountServiceAccountToken":false,"containers":[{"env":[{"name":"A"}],"image":"i","name":"c","ports":[{"containerPort":1}],"resources":{"limits":{"cpu":"500m","memory":"1Gi"}}}]},"status":{}} []"#
+        ]],
     );
     check(
         "yaml\nkind: Pod\nmetadata: {name: p}\nspec:\n  containers:\n  - {name: c, image: i, bogus: 1}\n",
         Strictness::Warn,
-        expect![[r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"p"},"spec":{"containers":[{"image":"i","name":"c","resources":{}}]},"status":{}} ["unknown field \"spec.containers[0].bogus\""]"#]],
+        expect![[
+            r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"p"},"spec":{"containers":[{"image":"i","name":"c","resources":{}}]},"status":{}} ["unknown field \"spec.containers[0].bogus\""]"#
+        ]],
     );
 }
 
 #[test]
 fn decoding_complains_as_upstream_does() {
     let strict = Strictness::Strict;
-    check(r#"{"spec":{"nodeName":"a","nodeName":"b","x":1},"y":2}"#, strict, expect![[r#"400 Pod in version "v1" cannot be handled as a Pod: strict decoding error: duplicate field "spec.nodeName", unknown field "spec.x", unknown field "y""#]]);
-    check(r#"{"spec":{"terminationGracePeriodSeconds":"x"}}"#, strict, expect!["400 Pod in version \"v1\" cannot be handled as a Pod: json: cannot unmarshal string into Go struct field PodSpec.spec.terminationGracePeriodSeconds of type int64"]);
-    check(r#"{"spec":{"containers":[{"ports":[{"containerPort":99999999999}]}]}}"#, strict, expect!["400 Pod in version \"v1\" cannot be handled as a Pod: json: cannot unmarshal number 99999999999 into Go struct field ContainerPort.spec.containers.ports.containerPort of type int32"]);
-    check(r#"{"kind":"Podd","apiVersion":"v1"}"#, strict, expect![[r#"400 Podd in version "v1" cannot be handled as a Pod: no kind "Podd" is registered for version "v1" in scheme "k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30""#]]);
-    check(r#"{"kind":"Secret","apiVersion":"v1"}"#, strict, expect![[r#"400 Secret in version "v1" cannot be handled as a Pod: converting (v1.Secret) to (core.Pod): unknown conversion"#]]);
-    check("", strict, expect!["400 the object provided is unrecognized (must be of type Pod): couldn't get version/kind; json parse error: unexpected end of JSON input (<empty>)"]);
-    check("{\"a\":1,}", strict, expect![[r#"400 the object provided is unrecognized (must be of type Pod): couldn't get version/kind; json parse error: invalid character '}' looking for beginning of object key string ({"a":1,})"#]]);
-    check("[]", strict, expect![[r#"400 the object provided is unrecognized (must be of type Pod): couldn't get version/kind; json parse error: json: cannot unmarshal array into Go value of type struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" } (5b5d)"#]]);
-    check(&"[".repeat(100_000), strict, expect![[r#"400 the object provided is unrecognized (must be of type Pod): couldn't get version/kind; json parse error: unexpected end of JSON input (5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b ...)"#]]);
+    check(
+        r#"{"spec":{"nodeName":"a","nodeName":"b","x":1},"y":2}"#,
+        strict,
+        expect![[
+            r#"400 Pod in version "v1" cannot be handled as a Pod: strict decoding error: duplicate field "spec.nodeName", unknown field "spec.x", unknown field "y""#
+        ]],
+    );
+    check(
+        r#"{"spec":{"terminationGracePeriodSeconds":"x"}}"#,
+        strict,
+        expect![
+            "400 Pod in version \"v1\" cannot be handled as a Pod: json: cannot unmarshal string into Go struct field PodSpec.spec.terminationGracePeriodSeconds of type int64"
+        ],
+    );
+    check(
+        r#"{"spec":{"containers":[{"ports":[{"containerPort":99999999999}]}]}}"#,
+        strict,
+        expect![
+            "400 Pod in version \"v1\" cannot be handled as a Pod: json: cannot unmarshal number 99999999999 into Go struct field ContainerPort.spec.containers.ports.containerPort of type int32"
+        ],
+    );
+    check(
+        r#"{"kind":"Podd","apiVersion":"v1"}"#,
+        strict,
+        expect![[
+            r#"400 Podd in version "v1" cannot be handled as a Pod: no kind "Podd" is registered for version "v1" in scheme "k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30""#
+        ]],
+    );
+    check(
+        r#"{"kind":"Secret","apiVersion":"v1"}"#,
+        strict,
+        expect![[
+            r#"400 Secret in version "v1" cannot be handled as a Pod: converting (v1.Secret) to (core.Pod): unknown conversion"#
+        ]],
+    );
+    check(
+        "",
+        strict,
+        expect![
+            "400 the object provided is unrecognized (must be of type Pod): couldn't get version/kind; json parse error: unexpected end of JSON input (<empty>)"
+        ],
+    );
+    check(
+        "{\"a\":1,}",
+        strict,
+        expect![[
+            r#"400 the object provided is unrecognized (must be of type Pod): couldn't get version/kind; json parse error: invalid character '}' looking for beginning of object key string ({"a":1,})"#
+        ]],
+    );
+    check(
+        "[]",
+        strict,
+        expect![[
+            r#"400 the object provided is unrecognized (must be of type Pod): couldn't get version/kind; json parse error: json: cannot unmarshal array into Go value of type struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" } (5b5d)"#
+        ]],
+    );
+    check(
+        &"[".repeat(100_000),
+        strict,
+        expect![[
+            r#"400 the object provided is unrecognized (must be of type Pod): couldn't get version/kind; json parse error: unexpected end of JSON input (5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b ...)"#
+        ]],
+    );
 }
 
 proptest! {

@@ -105,11 +105,15 @@ fn unescape(value: &str) -> Result<String, SelectorError> {
                 Some(e @ ('\\' | ',' | '=')) => out.push(e),
                 e => {
                     let sequence: String = std::iter::once('\\').chain(e).collect();
-                    return Err(SelectorError(format!("invalid field selector: invalid escape sequence: {sequence}")));
+                    return Err(SelectorError(format!(
+                        "invalid field selector: invalid escape sequence: {sequence}"
+                    )));
                 }
             },
             '=' | ',' => {
-                return Err(SelectorError(format!("invalid field selector: unescaped '{c}' in value: {value}")));
+                return Err(SelectorError(format!(
+                    "invalid field selector: unescaped '{c}' in value: {value}"
+                )));
             }
             c => out.push(c),
         }

@@ -7,11 +7,35 @@ use proptest::prelude::*;
 #[test]
 fn text_form() {
     let table: Vec<String> = [
-        "", "a=b", "a==b,c!=d", " a in (x, y) , b notin (z)", "!a,b", "a>1,b<2", "in=notin", "a=", "a in ()", "a in (,b)", "x/y=z",
-        "a===b", "a in (b", "a:b", "a>x", "a,,b", ",", "a b", "a in b", "!", "a=b)",
+        "",
+        "a=b",
+        "a==b,c!=d",
+        " a in (x, y) , b notin (z)",
+        "!a,b",
+        "a>1,b<2",
+        "in=notin",
+        "a=",
+        "a in ()",
+        "a in (,b)",
+        "x/y=z",
+        "a===b",
+        "a in (b",
+        "a:b",
+        "a>x",
+        "a,,b",
+        ",",
+        "a b",
+        "a in b",
+        "!",
+        "a=b)",
     ]
     .iter()
-    .map(|t| format!("{t} -> {}", LabelSelector::parse(t).map_or_else(|e| format!("error: {:.90}", e.0), |s| s.to_string())))
+    .map(|t| {
+        format!(
+            "{t} -> {}",
+            LabelSelector::parse(t).map_or_else(|e| format!("error: {:.90}", e.0), |s| s.to_string())
+        )
+    })
     .collect();
     expect![[r#"
          -> 
@@ -40,7 +64,9 @@ fn text_form() {
 
 #[test]
 fn object_form_and_matching() {
-    let labels = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect::<BTreeMap<_, _>>();
+    let labels = |pairs: &[(&str, &str)]| {
+        pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect::<BTreeMap<_, _>>()
+    };
     let selector = LabelSelector::from_value(&serde_json::json!({
         "matchLabels": {"app": "a"},
         "matchExpressions": [{"key": "t", "operator": "NotIn", "values": ["x"]}, {"key": "e", "operator": "Exists"}],
@@ -57,10 +83,12 @@ fn object_form_and_matching() {
 
 #[test]
 fn field_selectors() {
-    let show = |t: &str| FieldSelector::parse(t).map_or_else(|e| format!("error: {}", e.0), |s| s.to_string());
+    let show =
+        |t: &str| FieldSelector::parse(t).map_or_else(|e| format!("error: {}", e.0), |s| s.to_string());
     expect!["a=b,c!=d"].assert_eq(&show("c!=d,a==b"));
     expect![[r"a=b\,c\\"]].assert_eq(&show(r"a=b\,c\\"));
-    expect!["error: invalid selector: 'metadata.name'; can't understand 'metadata.name'"].assert_eq(&show("metadata.name"));
+    expect!["error: invalid selector: 'metadata.name'; can't understand 'metadata.name'"]
+        .assert_eq(&show("metadata.name"));
     expect![[r"error: invalid field selector: invalid escape sequence: \b"]].assert_eq(&show(r"a=\b"));
     let s = FieldSelector::parse("spec.nodeName=,status.phase!=Failed").unwrap();
     assert!(s.matches(|f| (f == "status.phase").then_some("Running")));

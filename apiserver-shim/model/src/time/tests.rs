@@ -5,10 +5,29 @@ use expect_test::expect;
 
 #[test]
 fn ages() {
-    let text: Vec<String> = [-5, -1, 0, 119, 120, 599, 600, 10_799, 10_800, 28_799, 28_800, 172_800, 176_400, 691_200, 63_072_000, 63_158_400, 252_288_000]
-        .map(human_duration)
-        .into();
-    expect!["<invalid> 0s 0s 119s 2m 9m59s 10m 179m 3h 7h59m 8h 2d 2d1h 8d 2y 2y1d 8y"].assert_eq(&text.join(" "));
+    let text: Vec<String> = [
+        -5,
+        -1,
+        0,
+        119,
+        120,
+        599,
+        600,
+        10_799,
+        10_800,
+        28_799,
+        28_800,
+        172_800,
+        176_400,
+        691_200,
+        63_072_000,
+        63_158_400,
+        252_288_000,
+    ]
+    .map(human_duration)
+    .into();
+    expect!["<invalid> 0s 0s 119s 2m 9m59s 10m 179m 3h 7h59m 8h 2d 2d1h 8d 2y 2y1d 8y"]
+        .assert_eq(&text.join(" "));
     assert_eq!(age("", Instant(0)), "<unknown>");
 }
 

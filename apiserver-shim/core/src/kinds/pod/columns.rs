@@ -71,7 +71,8 @@ impl Summary {
             .collect();
         out.total = access::list(pod, &["spec", "containers"]).len() + sidecars.len();
         let (all, of_sidecars, initializing) = out.init_containers(pod, &sidecars);
-        let counted = if !initializing || is_true(pod, "Initialized") { out.containers(pod, of_sidecars) } else { all };
+        let counted =
+            if !initializing || is_true(pod, "Initialized") { out.containers(pod, of_sidecars) } else { all };
         (out.restarts, out.last_restart) = (counted.count, counted.last);
         if !access::text(pod, &["metadata", "deletionTimestamp"]).is_empty() {
             if access::text(pod, &["status", "reason"]) == "NodeLost" {
@@ -101,7 +102,9 @@ impl Summary {
                     continue;
                 }
                 Some(t) => self.reason = format!("Init:{}", ended(t)),
-                None if !waiting.is_empty() && waiting != "PodInitializing" => self.reason = format!("Init:{waiting}"),
+                None if !waiting.is_empty() && waiting != "PodInitializing" => {
+                    self.reason = format!("Init:{waiting}")
+                }
                 None => self.reason = format!("Init:{i}/{total}"),
             }
             return (all, of_sidecars, true);
@@ -118,7 +121,8 @@ impl Summary {
                 self.reason = waiting.to_owned();
             } else if let Some(t) = access::get(status, &["state", "terminated"]) {
                 self.reason = ended(t);
-            } else if access::flag(status, &["ready"]) && access::get(status, &["state", "running"]).is_some() {
+            } else if access::flag(status, &["ready"]) && access::get(status, &["state", "running"]).is_some()
+            {
                 running = true;
                 self.ready += 1;
             }
@@ -131,7 +135,8 @@ impl Summary {
 }
 
 fn base_reason(pod: &Value) -> String {
-    let gated = condition(pod, "PodScheduled").is_some_and(|c| access::text(c, &["reason"]) == "SchedulingGated");
+    let gated =
+        condition(pod, "PodScheduled").is_some_and(|c| access::text(c, &["reason"]) == "SchedulingGated");
     if gated {
         return "SchedulingGated".to_owned();
     }

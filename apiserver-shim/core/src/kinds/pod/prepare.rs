@@ -43,7 +43,8 @@ fn one_term(term: &mut Value, labels: &Value) {
         return;
     }
     for (keys, operator) in [("matchLabelKeys", "In"), ("mismatchLabelKeys", "NotIn")] {
-        let keys: Vec<String> = access::list(term, &[keys]).iter().filter_map(|k| Some(k.as_str()?.to_owned())).collect();
+        let keys: Vec<String> =
+            access::list(term, &[keys]).iter().filter_map(|k| Some(k.as_str()?.to_owned())).collect();
         for key in keys {
             let Some(value) = labels.get(&key).cloned() else { continue };
             let requirement = json!({"key": key, "operator": operator, "values": [value]});
@@ -81,7 +82,9 @@ pub(super) fn warnings(pod: &Value, create: bool) -> Vec<String> {
         ));
     }
     const SECCOMP: &str = "seccomp.security.alpha.kubernetes.io/pod";
-    if access::get(pod, &["metadata", "annotations", SECCOMP]).is_some() && access::get(pod, &["spec", "securityContext", "seccompProfile"]).is_none() {
+    if access::get(pod, &["metadata", "annotations", SECCOMP]).is_some()
+        && access::get(pod, &["spec", "securityContext", "seccompProfile"]).is_none()
+    {
         out.push(format!("metadata.annotations[{SECCOMP}]: non-functional in v1.27+; use the \"seccompProfile\" field instead"));
     }
     out

@@ -18,11 +18,14 @@ pub fn qos_class(pod: &Value) -> &'static str {
     let parts: Vec<&Value> = match own {
         Some(pod_level) => vec![pod_level],
         None => {
-            let all = access::list(spec, &["containers"]).iter().chain(access::list(spec, &["initContainers"]));
+            let all =
+                access::list(spec, &["containers"]).iter().chain(access::list(spec, &["initContainers"]));
             all.map(|c| &c["resources"]).collect()
         }
     };
-    let any = parts.iter().any(|r| COUNTED.iter().any(|n| amount(r, "requests", n).or(amount(r, "limits", n)).is_some()));
+    let any = parts
+        .iter()
+        .any(|r| COUNTED.iter().any(|n| amount(r, "requests", n).or(amount(r, "limits", n)).is_some()));
     if !any {
         return "BestEffort";
     }

@@ -18,7 +18,10 @@ pub(super) fn validate(new: &Value, old: &Value) -> Vec<FieldError> {
     let mut errors = validate_spec(new_spec, "spec");
     for list in ["containers", "initContainers"] {
         if access::list(new_spec, &[list]).len() != access::list(old_spec, &[list]).len() {
-            errors.push(FieldError::forbidden(format!("spec.{list}"), "pod updates may not add or remove containers"));
+            errors.push(FieldError::forbidden(
+                format!("spec.{list}"),
+                "pod updates may not add or remove containers",
+            ));
             return errors;
         }
     }
@@ -67,7 +70,11 @@ fn deadline(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
         (Some(was), Some(is)) if is > was => {
             errors.push(FieldError::invalid(FIELD, is, "must be less than or equal to previous value"));
         }
-        (Some(_), None) => errors.push(FieldError::invalid(FIELD, Value::Null, "must not update from a positive integer to nil value")),
+        (Some(_), None) => errors.push(FieldError::invalid(
+            FIELD,
+            Value::Null,
+            "must not update from a positive integer to nil value",
+        )),
         _ => {}
     }
 }
@@ -97,7 +104,8 @@ fn gates(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
 }
 
 fn node_selector(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
-    let narrower = access::entries(old, &["nodeSelector"]).all(|(k, v)| access::get(new, &["nodeSelector", k]) == Some(v));
+    let narrower = access::entries(old, &["nodeSelector"])
+        .all(|(k, v)| access::get(new, &["nodeSelector", k]) == Some(v));
     if !narrower {
         let shown = new.get("nodeSelector").cloned().unwrap_or_else(|| Value::Object(Map::new()));
         let detail = "only additions to spec.nodeSelector are allowed (no mutations or deletions)";
@@ -112,7 +120,8 @@ pub(super) fn validate_status(new: &Value, old: &Value) -> Vec<FieldError> {
     let nominated = access::text(status, &["nominatedNodeName"]);
     if !nominated.is_empty() {
         let wrong = names::dns_subdomain(nominated);
-        errors.extend(wrong.into_iter().map(|d| FieldError::invalid("status.nominatedNodeName", nominated, d)));
+        errors
+            .extend(wrong.into_iter().map(|d| FieldError::invalid("status.nominatedNodeName", nominated, d)));
     }
     for list in ["containerStatuses", "initContainerStatuses"] {
         revived(status, before, list, access::text(old, &["spec", "restartPolicy"]), &mut errors);
@@ -181,7 +190,10 @@ fn ephemeral(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
     for was in access::list(old, &["spec", "ephemeralContainers"]) {
         let name = access::text(was, &["name"]);
         match now.iter().position(|c| access::text(c, &["name"]) == name) {
-            None => errors.push(FieldError::forbidden(FIELD, format!("existing ephemeral containers \"{name}\" may not be removed\n"))),
+            None => errors.push(FieldError::forbidden(
+                FIELD,
+                format!("existing ephemeral containers \"{name}\" may not be removed\n"),
+            )),
             Some(i) if now[i] != *was => {
                 let detail = format!("existing ephemeral containers \"{name}\" may not be changed\n");
                 errors.push(FieldError::forbidden(FIELD, detail));

@@ -14,10 +14,14 @@ pub(super) fn validate(affinity: &Value, at: &str, errors: &mut Vec<FieldError>)
     for kind in ["podAffinity", "podAntiAffinity"] {
         let Some(pods) = affinity.get(kind) else { continue };
         let at = format!("{at}.{kind}");
-        for (i, term) in access::list(pods, &["requiredDuringSchedulingIgnoredDuringExecution"]).iter().enumerate() {
+        for (i, term) in
+            access::list(pods, &["requiredDuringSchedulingIgnoredDuringExecution"]).iter().enumerate()
+        {
             pod_term(term, &format!("{at}.requiredDuringSchedulingIgnoredDuringExecution[{i}]"), errors);
         }
-        for (i, weighted) in access::list(pods, &["preferredDuringSchedulingIgnoredDuringExecution"]).iter().enumerate() {
+        for (i, weighted) in
+            access::list(pods, &["preferredDuringSchedulingIgnoredDuringExecution"]).iter().enumerate()
+        {
             let at = format!("{at}.preferredDuringSchedulingIgnoredDuringExecution[{i}]");
             weight(weighted, &at, errors);
             pod_term(&weighted["podAffinityTerm"], &format!("{at}.podAffinityTerm"), errors);
@@ -43,7 +47,9 @@ fn node_affinity(node: &Value, at: &str, errors: &mut Vec<FieldError>) {
             node_term(term, &format!("{at}[{i}]"), errors);
         }
     }
-    for (i, preferred) in access::list(node, &["preferredDuringSchedulingIgnoredDuringExecution"]).iter().enumerate() {
+    for (i, preferred) in
+        access::list(node, &["preferredDuringSchedulingIgnoredDuringExecution"]).iter().enumerate()
+    {
         let at = format!("{at}.preferredDuringSchedulingIgnoredDuringExecution[{i}]");
         weight(preferred, &at, errors);
         node_term(&preferred["preference"], &format!("{at}.preference"), errors);
@@ -56,19 +62,34 @@ fn node_term(term: &Value, at: &str, errors: &mut Vec<FieldError>) {
         let values = access::list(expression, &["values"]);
         match access::text(expression, &["operator"]) {
             "In" | "NotIn" if values.is_empty() => {
-                errors.push(FieldError::required(format!("{at}.values"), "must be specified when `operator` is 'In' or 'NotIn'"));
+                errors.push(FieldError::required(
+                    format!("{at}.values"),
+                    "must be specified when `operator` is 'In' or 'NotIn'",
+                ));
             }
             "Exists" | "DoesNotExist" if !values.is_empty() => {
-                errors.push(FieldError::forbidden(format!("{at}.values"), "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"));
+                errors.push(FieldError::forbidden(
+                    format!("{at}.values"),
+                    "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
+                ));
             }
             "Gt" | "Lt" if values.len() != 1 => {
-                errors.push(FieldError::required(format!("{at}.values"), "must be specified single value when `operator` is 'Lt' or 'Gt'"));
+                errors.push(FieldError::required(
+                    format!("{at}.values"),
+                    "must be specified single value when `operator` is 'Lt' or 'Gt'",
+                ));
             }
             "In" | "NotIn" | "Exists" | "DoesNotExist" | "Gt" | "Lt" => {}
-            other => errors.push(FieldError::invalid(format!("{at}.operator"), other, "not a valid selector operator")),
+            other => errors.push(FieldError::invalid(
+                format!("{at}.operator"),
+                other,
+                "not a valid selector operator",
+            )),
         }
         let key = access::text(expression, &["key"]);
-        errors.extend(names::qualified(key).into_iter().map(|d| FieldError::invalid(format!("{at}.key"), key, d)));
+        errors.extend(
+            names::qualified(key).into_iter().map(|d| FieldError::invalid(format!("{at}.key"), key, d)),
+        );
     }
 }
 
@@ -80,13 +101,19 @@ fn pod_term(term: &Value, at: &str, errors: &mut Vec<FieldError>) {
     }
     for namespace in access::list(term, &["namespaces"]) {
         let name = namespace.as_str().unwrap_or("");
-        errors.extend(names::dns_label(name).into_iter().map(|d| FieldError::invalid(format!("{at}.namespace"), name, d)));
+        errors.extend(
+            names::dns_label(name)
+                .into_iter()
+                .map(|d| FieldError::invalid(format!("{at}.namespace"), name, d)),
+        );
     }
     let key = access::text(term, &["topologyKey"]);
     if key.is_empty() {
         errors.push(FieldError::required(format!("{at}.topologyKey"), "can not be empty"));
     }
-    errors.extend(names::qualified(key).into_iter().map(|d| FieldError::invalid(format!("{at}.topologyKey"), key, d)));
+    errors.extend(
+        names::qualified(key).into_iter().map(|d| FieldError::invalid(format!("{at}.topologyKey"), key, d)),
+    );
 }
 
 /// Checks tolerations.
@@ -96,10 +123,13 @@ pub(super) fn validate_tolerations(list: &[Value], field: &str, errors: &mut Vec
         let text = |key: &str| access::text(toleration, &[key]);
         let key = text("key");
         if !key.is_empty() {
-            errors.extend(names::qualified(key).into_iter().map(|d| FieldError::invalid(format!("{at}.key"), key, d)));
+            errors.extend(
+                names::qualified(key).into_iter().map(|d| FieldError::invalid(format!("{at}.key"), key, d)),
+            );
         }
         if key.is_empty() && text("operator") != "Exists" {
-            let detail = "operator must be Exists when `key` is empty, which means \"match all values and all keys\"";
+            let detail =
+                "operator must be Exists when `key` is empty, which means \"match all values and all keys\"";
             errors.push(FieldError::invalid(format!("{at}.operator"), text("operator"), detail));
         }
         if toleration.get("tolerationSeconds").is_some() && text("effect") != "NoExecute" {
@@ -109,14 +139,25 @@ pub(super) fn validate_tolerations(list: &[Value], field: &str, errors: &mut Vec
         match text("operator") {
             "" | "Equal" => {
                 let wrong = names::label_value(text("value"));
-                errors.extend(wrong.into_iter().take(1).map(|d| FieldError::invalid(format!("{at}.operator"), text("value"), d)));
+                errors.extend(
+                    wrong
+                        .into_iter()
+                        .take(1)
+                        .map(|d| FieldError::invalid(format!("{at}.operator"), text("value"), d)),
+                );
             }
             "Exists" if !text("value").is_empty() => {
                 let shown = format!("{toleration}");
-                errors.push(FieldError::invalid_shown(format!("{at}.operator"), shown, "value must be empty when `operator` is 'Exists'"));
+                errors.push(FieldError::invalid_shown(
+                    format!("{at}.operator"),
+                    shown,
+                    "value must be empty when `operator` is 'Exists'",
+                ));
             }
             "Exists" => {}
-            other => errors.push(FieldError::not_supported(format!("{at}.operator"), other, &["Equal", "Exists"])),
+            other => {
+                errors.push(FieldError::not_supported(format!("{at}.operator"), other, &["Equal", "Exists"]))
+            }
         }
         let effect = text("effect");
         const EFFECTS: &[&str] = &["NoSchedule", "PreferNoSchedule", "NoExecute"];
@@ -138,10 +179,18 @@ pub(super) fn validate_spread(spec: &Value, field: &str, errors: &mut Vec<FieldE
         if key.is_empty() {
             errors.push(FieldError::required(format!("{at}.topologyKey"), "can not be empty"));
         }
-        errors.extend(names::qualified(key).into_iter().map(|d| FieldError::invalid(format!("{at}.topologyKey"), key, d)));
+        errors.extend(
+            names::qualified(key)
+                .into_iter()
+                .map(|d| FieldError::invalid(format!("{at}.topologyKey"), key, d)),
+        );
         let when = access::text(constraint, &["whenUnsatisfiable"]);
         if !["DoNotSchedule", "ScheduleAnyway"].contains(&when) {
-            errors.push(FieldError::not_supported(format!("{at}.whenUnsatisfiable"), when, &["DoNotSchedule", "ScheduleAnyway"]));
+            errors.push(FieldError::not_supported(
+                format!("{at}.whenUnsatisfiable"),
+                when,
+                &["DoNotSchedule", "ScheduleAnyway"],
+            ));
         }
         if let Some(selector) = constraint.get("labelSelector") {
             errors.extend(label_selector(selector, &format!("{at}.labelSelector")));

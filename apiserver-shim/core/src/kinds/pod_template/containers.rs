@@ -53,13 +53,19 @@ fn common(container: &Value, at: &str, volumes: &Volumes<'_>, errors: &mut Vec<F
     if name.is_empty() {
         errors.push(FieldError::required(format!("{at}.name"), ""));
     } else {
-        errors.extend(names::dns_label(name).into_iter().map(|d| FieldError::invalid(format!("{at}.name"), name, d)));
+        errors.extend(
+            names::dns_label(name).into_iter().map(|d| FieldError::invalid(format!("{at}.name"), name, d)),
+        );
     }
     let image = access::text(container, &["image"]);
     if image.is_empty() {
         errors.push(FieldError::required(format!("{at}.image"), ""));
     } else if image.trim() != image {
-        errors.push(FieldError::invalid(format!("{at}.image"), image, "must not have leading or trailing whitespace"));
+        errors.push(FieldError::invalid(
+            format!("{at}.image"),
+            image,
+            "must not have leading or trailing whitespace",
+        ));
     }
     choice(container, at, "terminationMessagePolicy", &["File", "FallbackToLogsOnError"], errors);
     choice(container, at, "imagePullPolicy", &["Always", "IfNotPresent", "Never"], errors);
@@ -102,11 +108,17 @@ fn ephemeral(container: &Value, at: &str, main: &[Value], errors: &mut Vec<Field
     }
     for key in ["ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "resizePolicy"] {
         if container.get(key).is_some_and(|v| !access::is_zero(v)) {
-            errors.push(FieldError::forbidden(format!("{at}.{key}"), "cannot be set for an Ephemeral Container"));
+            errors.push(FieldError::forbidden(
+                format!("{at}.{key}"),
+                "cannot be set for an Ephemeral Container",
+            ));
         }
     }
     if container.get("resources").is_some_and(|v| !access::is_zero(v)) {
-        errors.push(FieldError::forbidden(format!("{at}.resources"), "cannot be set for an Ephemeral Container"));
+        errors.push(FieldError::forbidden(
+            format!("{at}.resources"),
+            "cannot be set for an Ephemeral Container",
+        ));
     }
 }
 
@@ -129,7 +141,11 @@ fn restart(container: &Value, at: &str, errors: &mut Vec<FieldError>) {
         let at = format!("{at}.restartPolicyRules[{i}]");
         let action = access::text(rule, &["action"]);
         if !["Restart", "RestartAllContainers"].contains(&action) {
-            errors.push(FieldError::not_supported(format!("{at}.action"), action, &["Restart", "RestartAllContainers"]));
+            errors.push(FieldError::not_supported(
+                format!("{at}.action"),
+                action,
+                &["Restart", "RestartAllContainers"],
+            ));
         }
         let Some(codes) = rule.get("exitCodes") else {
             errors.push(FieldError::required(format!("{at}.exitCodes"), "must be specified"));
@@ -137,7 +153,11 @@ fn restart(container: &Value, at: &str, errors: &mut Vec<FieldError>) {
         };
         let operator = access::text(codes, &["operator"]);
         if !["In", "NotIn"].contains(&operator) {
-            errors.push(FieldError::not_supported(format!("{at}.exitCodes.operator"), operator, &["In", "NotIn"]));
+            errors.push(FieldError::not_supported(
+                format!("{at}.exitCodes.operator"),
+                operator,
+                &["In", "NotIn"],
+            ));
         }
     }
 }
@@ -157,10 +177,18 @@ fn ports(container: &Value, at: &str, errors: &mut Vec<FieldError>) {
         }
         match access::int(port, &["containerPort"]).unwrap_or(0) {
             0 => errors.push(FieldError::required(format!("{at}.containerPort"), "")),
-            n => errors.extend(names::port_number(n).into_iter().map(|d| FieldError::invalid(format!("{at}.containerPort"), n, d))),
+            n => errors.extend(
+                names::port_number(n)
+                    .into_iter()
+                    .map(|d| FieldError::invalid(format!("{at}.containerPort"), n, d)),
+            ),
         }
         if let Some(n) = access::int(port, &["hostPort"]).filter(|n| *n != 0) {
-            errors.extend(names::port_number(n).into_iter().map(|d| FieldError::invalid(format!("{at}.hostPort"), n, d)));
+            errors.extend(
+                names::port_number(n)
+                    .into_iter()
+                    .map(|d| FieldError::invalid(format!("{at}.hostPort"), n, d)),
+            );
         }
         choice(port, &at, "protocol", &["TCP", "UDP", "SCTP"], errors);
     }
@@ -172,7 +200,8 @@ fn host_ports(containers: &[Value], field: &str, errors: &mut Vec<FieldError>) {
     for (i, container) in containers.iter().enumerate() {
         for (j, port) in access::list(container, &["ports"]).iter().enumerate() {
             let Some(n) = access::int(port, &["hostPort"]).filter(|n| *n != 0) else { continue };
-            let key = format!("{}/{}/{n}", access::text(port, &["protocol"]), access::text(port, &["hostIP"]));
+            let key =
+                format!("{}/{}/{n}", access::text(port, &["protocol"]), access::text(port, &["hostIP"]));
             if !seen.insert(key.clone()) {
                 errors.push(FieldError::duplicate(format!("{field}[{i}].ports[{j}].hostPort"), key));
             }
@@ -181,11 +210,23 @@ fn host_ports(containers: &[Value], field: &str, errors: &mut Vec<FieldError>) {
 }
 
 const RESOURCE_FIELDS: &[&str] = &[
-    "limits.cpu", "limits.ephemeral-storage", "limits.memory", "requests.cpu", "requests.ephemeral-storage", "requests.memory",
+    "limits.cpu",
+    "limits.ephemeral-storage",
+    "limits.memory",
+    "requests.cpu",
+    "requests.ephemeral-storage",
+    "requests.memory",
 ];
 const ENV_FIELDS: &[&str] = &[
-    "metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "spec.serviceAccountName", "status.hostIP",
-    "status.hostIPs", "status.podIP", "status.podIPs",
+    "metadata.name",
+    "metadata.namespace",
+    "metadata.uid",
+    "spec.nodeName",
+    "spec.serviceAccountName",
+    "status.hostIP",
+    "status.hostIPs",
+    "status.podIP",
+    "status.podIPs",
 ];
 
 fn env(container: &Value, at: &str, errors: &mut Vec<FieldError>) {
@@ -195,7 +236,9 @@ fn env(container: &Value, at: &str, errors: &mut Vec<FieldError>) {
         if name.is_empty() {
             errors.push(FieldError::required(format!("{at}.name"), ""));
         } else {
-            errors.extend(names::env_name(name).into_iter().map(|d| FieldError::invalid(format!("{at}.name"), name, d)));
+            errors.extend(
+                names::env_name(name).into_iter().map(|d| FieldError::invalid(format!("{at}.name"), name, d)),
+            );
         }
         let Some(source) = env.get("valueFrom") else { continue };
         let at = format!("{at}.valueFrom");
@@ -215,7 +258,11 @@ fn env(container: &Value, at: &str, errors: &mut Vec<FieldError>) {
             let detail = "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`";
             errors.push(FieldError::invalid(at.clone(), "", detail));
         } else if kinds.len() > 1 {
-            errors.push(FieldError::invalid(at.clone(), "", "may not have more than one field specified at a time"));
+            errors.push(FieldError::invalid(
+                at.clone(),
+                "",
+                "may not have more than one field specified at a time",
+            ));
         }
         if !access::text(env, &["value"]).is_empty() {
             errors.push(FieldError::invalid(at, "", "may not be specified when `value` is not empty"));
@@ -231,22 +278,32 @@ pub(super) fn field_ref(field: &Value, at: &str, allowed: &[&str], errors: &mut 
     } else if path.is_empty() {
         errors.push(FieldError::required(format!("{at}.fieldPath"), ""));
     } else if let Some(key) = subscript(path) {
-        errors.extend(names::qualified(&key.to_lowercase()).into_iter().map(|d| FieldError::invalid(format!("{at}.fieldPath"), path, d)));
+        errors.extend(
+            names::qualified(&key.to_lowercase())
+                .into_iter()
+                .map(|d| FieldError::invalid(format!("{at}.fieldPath"), path, d)),
+        );
     } else if !allowed.contains(&path) {
         let unknown = !KNOWN_FIELDS.contains(&path) && !ENV_FIELDS.contains(&path);
         if unknown {
-            errors.push(FieldError::invalid(format!("{at}.fieldPath"), path, format!("error converting fieldPath: field label not supported: {path}")));
+            errors.push(FieldError::invalid(
+                format!("{at}.fieldPath"),
+                path,
+                format!("error converting fieldPath: field label not supported: {path}"),
+            ));
         } else {
             errors.push(FieldError::not_supported(format!("{at}.fieldPath"), path, allowed));
         }
     }
 }
 
-const KNOWN_FIELDS: &[&str] = &["metadata.annotations", "metadata.labels", "spec.restartPolicy", "spec.schedulerName", "status.phase"];
+const KNOWN_FIELDS: &[&str] =
+    &["metadata.annotations", "metadata.labels", "spec.restartPolicy", "spec.schedulerName", "status.phase"];
 
 /// The key in `metadata.labels['key']` or `metadata.annotations['key']`.
 fn subscript(path: &str) -> Option<&str> {
-    let rest = path.strip_prefix("metadata.labels['").or_else(|| path.strip_prefix("metadata.annotations['"))?;
+    let rest =
+        path.strip_prefix("metadata.labels['").or_else(|| path.strip_prefix("metadata.annotations['"))?;
     rest.strip_suffix("']")
 }
 
@@ -268,22 +325,33 @@ pub(super) fn resource_ref(reference: &Value, at: &str, volume: bool, errors: &m
         _ => return,
     };
     if !divisor.is_empty() && !allowed.contains(&divisor) {
-        let listed = if noun == "cpu" { "1m and 1" } else { "1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei" };
+        let listed = if noun == "cpu" {
+            "1m and 1"
+        } else {
+            "1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei"
+        };
         let detail = format!("only divisor's values {listed} are supported with the {noun} resource");
         errors.push(FieldError::invalid(format!("{at}.divisor"), resource, detail));
     }
 }
 
-const BYTES: &[&str] = &["0", "1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"];
+const BYTES: &[&str] =
+    &["0", "1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"];
 
 fn key_ref(selector: &Value, at: &str, errors: &mut Vec<FieldError>) {
     let name = access::text(selector, &["name"]);
     if !name.is_empty() {
-        errors.extend(names::dns_subdomain(name).into_iter().map(|d| FieldError::invalid(format!("{at}.name"), name, d)));
+        errors.extend(
+            names::dns_subdomain(name)
+                .into_iter()
+                .map(|d| FieldError::invalid(format!("{at}.name"), name, d)),
+        );
     }
     match access::text(selector, &["key"]) {
         "" => errors.push(FieldError::required(format!("{at}.key"), "")),
-        key => errors.extend(names::config_key(key).into_iter().map(|d| FieldError::invalid(format!("{at}.key"), key, d))),
+        key => errors.extend(
+            names::config_key(key).into_iter().map(|d| FieldError::invalid(format!("{at}.key"), key, d)),
+        ),
     }
 }
 
@@ -292,7 +360,11 @@ fn env_from(container: &Value, at: &str, errors: &mut Vec<FieldError>) {
         let at = format!("{at}.envFrom[{i}]");
         let kinds = ["configMapRef", "secretRef"].iter().filter(|k| source.get(**k).is_some()).count();
         if kinds != 1 {
-            let detail = if kinds == 0 { "must specify one of: `configMapRef` or `secretRef`" } else { "may not have more than one field specified at a time" };
+            let detail = if kinds == 0 {
+                "must specify one of: `configMapRef` or `secretRef`"
+            } else {
+                "may not have more than one field specified at a time"
+            };
             errors.push(FieldError::invalid(at, "", detail));
         }
     }
@@ -319,7 +391,11 @@ fn mounts(container: &Value, at: &str, volumes: &Volumes<'_>, errors: &mut Vec<F
             super::volumes::local_path(value, &format!("{at}.{key}"), errors);
         }
         if sub.iter().all(|s| !s.is_empty()) {
-            errors.push(FieldError::invalid(format!("{at}.subPathExpr"), sub[1], "subPathExpr and subPath are mutually exclusive"));
+            errors.push(FieldError::invalid(
+                format!("{at}.subPathExpr"),
+                sub[1],
+                "subPathExpr and subPath are mutually exclusive",
+            ));
         }
         propagation(container, mount, &at, errors);
     }
@@ -332,6 +408,9 @@ fn propagation(container: &Value, mount: &Value, at: &str, errors: &mut Vec<Fiel
     if !MODES.contains(&mode) {
         errors.push(FieldError::not_supported(at, mode, MODES));
     } else if mode == "Bidirectional" && !access::flag(container, &["securityContext", "privileged"]) {
-        errors.push(FieldError::forbidden(at, "Bidirectional mount propagation is available only to privileged containers"));
+        errors.push(FieldError::forbidden(
+            at,
+            "Bidirectional mount propagation is available only to privileged containers",
+        ));
     }
 }

@@ -14,16 +14,30 @@ pub(super) fn validate(container: &Value, at: &str, errors: &mut Vec<FieldError>
         let Some(probe) = container.get(kind) else { continue };
         let at = format!("{at}.{kind}");
         handler(probe, &at, &HANDLERS, errors);
-        for key in ["initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"] {
+        for key in
+            ["initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"]
+        {
             if let Some(n) = access::int(probe, &[key]).filter(|n| *n < 0) {
-                errors.push(FieldError::invalid(format!("{at}.{key}"), n, "must be greater than or equal to 0"));
+                errors.push(FieldError::invalid(
+                    format!("{at}.{key}"),
+                    n,
+                    "must be greater than or equal to 0",
+                ));
             }
         }
         if let Some(grace) = access::int(probe, &["terminationGracePeriodSeconds"]) {
             if kind == "readinessProbe" {
-                errors.push(FieldError::invalid(format!("{at}.terminationGracePeriodSeconds"), grace, "must not be set for readinessProbes"));
+                errors.push(FieldError::invalid(
+                    format!("{at}.terminationGracePeriodSeconds"),
+                    grace,
+                    "must not be set for readinessProbes",
+                ));
             } else if grace <= 0 {
-                errors.push(FieldError::invalid(format!("{at}.terminationGracePeriodSeconds"), grace, "must be greater than 0"));
+                errors.push(FieldError::invalid(
+                    format!("{at}.terminationGracePeriodSeconds"),
+                    grace,
+                    "must be greater than 0",
+                ));
             }
         }
         let successes = access::int(probe, &["successThreshold"]).unwrap_or(1);
@@ -60,7 +74,11 @@ fn handler(value: &Value, at: &str, kinds: &[&str], errors: &mut Vec<FieldError>
             "tcpSocket" => port(&action["port"], &format!("{at}.port"), errors),
             "grpc" => {
                 let n = access::int(action, &["port"]).unwrap_or(0);
-                errors.extend(names::port_number(n).into_iter().map(|d| FieldError::invalid(format!("{at}.port"), n, d)));
+                errors.extend(
+                    names::port_number(n)
+                        .into_iter()
+                        .map(|d| FieldError::invalid(format!("{at}.port"), n, d)),
+                );
             }
             _ => {}
         }
@@ -84,7 +102,8 @@ fn http_get(action: &Value, at: &str, errors: &mut Vec<FieldError>) {
 /// Checks a port that may be a number or a name.
 fn port(port: &Value, at: &str, errors: &mut Vec<FieldError>) {
     match port {
-        Value::String(name) => errors.extend(names::port_name(name).into_iter().map(|d| FieldError::invalid(at, name.as_str(), d))),
+        Value::String(name) => errors
+            .extend(names::port_name(name).into_iter().map(|d| FieldError::invalid(at, name.as_str(), d))),
         other => {
             let n = other.as_i64().unwrap_or(0);
             errors.extend(names::port_number(n).into_iter().map(|d| FieldError::invalid(at, n, d)));

@@ -43,7 +43,10 @@ pub(super) fn validate(resources: &Value, at: &str, errors: &mut Vec<FieldError>
         }
     }
     if short_of_limits {
-        errors.push(FieldError::required(format!("{at}.limits"), "Limit must be set for non overcommitable resources"));
+        errors.push(FieldError::required(
+            format!("{at}.limits"),
+            "Limit must be set for non overcommitable resources",
+        ));
     }
 }
 
@@ -67,17 +70,21 @@ pub(super) fn validate_pod_level(resources: &Value, at: &str, errors: &mut Vec<F
     for list in ["limits", "requests"] {
         for (name, _) in access::entries(resources, &[list]) {
             if !["cpu", "memory"].contains(&name) && !name.starts_with("hugepages-") {
-                errors.push(FieldError::not_supported(format!("{at}.{list}[{name}]"), name, &["cpu", "hugepages-", "memory"]));
+                errors.push(FieldError::not_supported(
+                    format!("{at}.{list}[{name}]"),
+                    name,
+                    &["cpu", "hugepages-", "memory"],
+                ));
             }
         }
     }
     for (name, value) in access::entries(resources, &["requests"]) {
         let (request, limit) = (amount(Some(value)), amount(access::get(resources, &["limits", name])));
-        if let (Some(request), Some(limit)) = (request, limit) {
-            if request > limit {
-                let detail = format!("must be less than or equal to {name} limit of {limit}");
-                errors.push(FieldError::invalid(format!("{at}.requests"), request.to_string(), detail));
-            }
+        if let (Some(request), Some(limit)) = (request, limit)
+            && request > limit
+        {
+            let detail = format!("must be less than or equal to {name} limit of {limit}");
+            errors.push(FieldError::invalid(format!("{at}.requests"), request.to_string(), detail));
         }
     }
 }
@@ -86,16 +93,25 @@ pub(super) fn validate_pod_level(resources: &Value, at: &str, errors: &mut Vec<F
 pub(super) fn validate_resize_policy(container: &Value, at: &str, errors: &mut Vec<FieldError>) {
     let mut seen = Vec::new();
     for (i, policy) in access::list(container, &["resizePolicy"]).iter().enumerate() {
-        let (resource, restart) = (access::text(policy, &["resourceName"]), access::text(policy, &["restartPolicy"]));
+        let (resource, restart) =
+            (access::text(policy, &["resourceName"]), access::text(policy, &["restartPolicy"]));
         if seen.contains(&resource) {
             errors.push(FieldError::duplicate(format!("{at}.resizePolicy[{i}]"), resource));
         }
         seen.push(resource);
         if !["cpu", "memory"].contains(&resource) {
-            errors.push(FieldError::not_supported(format!("{at}.resizePolicy"), resource, &["cpu", "memory"]));
+            errors.push(FieldError::not_supported(
+                format!("{at}.resizePolicy"),
+                resource,
+                &["cpu", "memory"],
+            ));
         }
         if !["NotRequired", "RestartContainer"].contains(&restart) {
-            errors.push(FieldError::not_supported(format!("{at}.resizePolicy"), restart, &["NotRequired", "RestartContainer"]));
+            errors.push(FieldError::not_supported(
+                format!("{at}.resizePolicy"),
+                restart,
+                &["NotRequired", "RestartContainer"],
+            ));
         }
     }
 }

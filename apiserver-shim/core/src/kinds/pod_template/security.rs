@@ -13,7 +13,11 @@ pub(super) fn validate_pod(spec: &Value, field: &str, errors: &mut Vec<FieldErro
     }
     for (i, group) in access::list(context, &["supplementalGroups"]).iter().enumerate() {
         if group.as_i64().is_some_and(|g| !ID.contains(&g)) {
-            errors.push(FieldError::invalid(format!("{at}.supplementalGroups[{i}]"), group.clone(), ID_DETAIL));
+            errors.push(FieldError::invalid(
+                format!("{at}.supplementalGroups[{i}]"),
+                group.clone(),
+                ID_DETAIL,
+            ));
         }
     }
     if access::flag(spec, &["shareProcessNamespace"]) && access::flag(spec, &["hostPID"]) {
@@ -22,7 +26,11 @@ pub(super) fn validate_pod(spec: &Value, field: &str, errors: &mut Vec<FieldErro
     }
     let policy = access::text(context, &["fsGroupChangePolicy"]);
     if !policy.is_empty() && !["Always", "OnRootMismatch"].contains(&policy) {
-        errors.push(FieldError::not_supported(format!("{at}.fsGroupChangePolicy"), policy, &["Always", "OnRootMismatch"]));
+        errors.push(FieldError::not_supported(
+            format!("{at}.fsGroupChangePolicy"),
+            policy,
+            &["Always", "OnRootMismatch"],
+        ));
     }
     profiles(context, &at, errors);
 }
@@ -46,14 +54,17 @@ fn profiles(context: &Value, at: &str, errors: &mut Vec<FieldError>) {
         let (ty, local) = (access::text(profile, &["type"]), profile.get("localhostProfile"));
         let at = format!("{at}.{key}");
         match (ty, local) {
-            ("Localhost", None) => errors.push(FieldError::required(format!("{at}.localhostProfile"), required)),
+            ("Localhost", None) => {
+                errors.push(FieldError::required(format!("{at}.localhostProfile"), required))
+            }
             ("RuntimeDefault" | "Unconfined", Some(path)) => {
                 let detail = format!("can only be set when {noun} type is Localhost");
                 let shown = format!("{{\"Type\":\"{ty}\",\"LocalhostProfile\":{path}}}");
                 errors.push(FieldError::invalid_shown(format!("{at}.localhostProfile"), shown, detail));
             }
             ("Localhost" | "RuntimeDefault" | "Unconfined", _) => {}
-            ("", _) => errors.push(FieldError::required(format!("{at}.type"), "type is required when profile is set")),
+            ("", _) => errors
+                .push(FieldError::required(format!("{at}.type"), "type is required when profile is set")),
             (other, _) => errors.push(FieldError::not_supported(format!("{at}.type"), other, TYPES)),
         }
     }
@@ -65,12 +76,15 @@ pub(super) fn validate_container(container: &Value, at: &str, errors: &mut Vec<F
     let Some(context) = container.get("securityContext") else { return };
     id(context, "runAsUser", &at, errors);
     id(context, "runAsGroup", &at, errors);
-    if let Some(mount) = context.get("procMount").and_then(Value::as_str).filter(|m| !["Default", "Unmasked"].contains(m)) {
+    if let Some(mount) =
+        context.get("procMount").and_then(Value::as_str).filter(|m| !["Default", "Unmasked"].contains(m))
+    {
         errors.push(FieldError::not_supported(format!("{at}.procMount"), mount, &["Default", "Unmasked"]));
     }
     profiles(context, &at, errors);
     if context.get("allowPrivilegeEscalation") == Some(&Value::Bool(false)) {
-        let mut refuse = |detail: &str| errors.push(FieldError::invalid_shown(at.clone(), shown(context), detail));
+        let mut refuse =
+            |detail: &str| errors.push(FieldError::invalid_shown(at.clone(), shown(context), detail));
         if access::flag(context, &["privileged"]) {
             refuse("cannot set `allowPrivilegeEscalation` to false and `privileged` to true");
         }
@@ -117,12 +131,17 @@ pub(super) fn validate_os(spec: &Value, field: &str, errors: &mut Vec<FieldError
     match os {
         "windows" => windows(spec, field, errors),
         "linux" if access::get(spec, &["securityContext", "windowsOptions"]).is_some() => {
-            errors.push(FieldError::forbidden(format!("{at}.windowsOptions"), "windows options cannot be set for a linux pod"));
+            errors.push(FieldError::forbidden(
+                format!("{at}.windowsOptions"),
+                "windows options cannot be set for a linux pod",
+            ));
         }
         "linux" => {}
         "" if spec.get("os").is_some() => errors.push(FieldError::required(format!("{field}.os.name"), "")),
         "" => {}
-        other => errors.push(FieldError::not_supported(format!("{field}.os.name"), other, &["linux", "windows"])),
+        other => {
+            errors.push(FieldError::not_supported(format!("{field}.os.name"), other, &["linux", "windows"]))
+        }
     }
 }
 
@@ -151,8 +170,16 @@ fn windows(spec: &Value, field: &str, errors: &mut Vec<FieldError>) {
     };
     pod.iter().for_each(|path| refuse(spec, field, path));
     const CONTAINER: [&str; 10] = [
-        "appArmorProfile", "seLinuxOptions", "seccompProfile", "capabilities", "readOnlyRootFilesystem", "privileged",
-        "allowPrivilegeEscalation", "procMount", "runAsUser", "runAsGroup",
+        "appArmorProfile",
+        "seLinuxOptions",
+        "seccompProfile",
+        "capabilities",
+        "readOnlyRootFilesystem",
+        "privileged",
+        "allowPrivilegeEscalation",
+        "procMount",
+        "runAsUser",
+        "runAsGroup",
     ];
     for list in ["initContainers", "containers", "ephemeralContainers"] {
         for (i, container) in access::list(spec, &[list]).iter().enumerate() {

@@ -30,9 +30,15 @@ pub(in super::super) fn validate_spec(spec: &Value, field: &str) -> Vec<FieldErr
     }
     super::metadata::labels(spec.get("nodeSelector"), &child(field, "nodeSelector"), &mut errors);
     security::validate_pod(spec, field, &mut errors);
-    affinity::validate_tolerations(access::list(spec, &["tolerations"]), &child(field, "tolerations"), &mut errors);
+    affinity::validate_tolerations(
+        access::list(spec, &["tolerations"]),
+        &child(field, "tolerations"),
+        &mut errors,
+    );
     named_things(spec, field, &mut errors);
-    if let Some(deadline) = access::int(spec, &["activeDeadlineSeconds"]).filter(|d| !(1..=i64::from(i32::MAX)).contains(d)) {
+    if let Some(deadline) =
+        access::int(spec, &["activeDeadlineSeconds"]).filter(|d| !(1..=i64::from(i32::MAX)).contains(d))
+    {
         let detail = "must be between 1 and 2147483647, inclusive";
         errors.push(FieldError::invalid(child(field, "activeDeadlineSeconds"), deadline, detail));
     }
@@ -85,7 +91,11 @@ fn dns(spec: &Value, field: &str, errors: &mut Vec<FieldError>) {
     }
     for (i, server) in servers.iter().enumerate() {
         let text = server.as_str().unwrap_or("");
-        errors.extend(names::ip(text).into_iter().map(|d| FieldError::invalid(format!("{at}.nameservers[{i}]"), text, d)));
+        errors.extend(
+            names::ip(text)
+                .into_iter()
+                .map(|d| FieldError::invalid(format!("{at}.nameservers[{i}]"), text, d)),
+        );
     }
     let searches = access::list(config, &["searches"]);
     if searches.len() > SEARCHES_MAX {
@@ -94,7 +104,9 @@ fn dns(spec: &Value, field: &str, errors: &mut Vec<FieldError>) {
     }
     let length: usize = searches.iter().filter_map(Value::as_str).map(|s| s.len() + 1).sum();
     if length > SEARCH_CHARS_MAX + 1 {
-        let detail = format!("must not have more than {SEARCH_CHARS_MAX} characters (including spaces) in the search list");
+        let detail = format!(
+            "must not have more than {SEARCH_CHARS_MAX} characters (including spaces) in the search list"
+        );
         errors.push(FieldError::invalid(format!("{at}.searches"), Value::from(searches.to_vec()), detail));
     }
     for (i, search) in searches.iter().enumerate() {
@@ -102,7 +114,9 @@ fn dns(spec: &Value, field: &str, errors: &mut Vec<FieldError>) {
         let bare = if text == "." { "" } else { text.strip_suffix('.').unwrap_or(text) };
         if text != "." {
             let wrong = names::dns_subdomain_underscore(bare);
-            errors.extend(wrong.into_iter().map(|d| FieldError::invalid(format!("{at}.searches[{i}]"), bare, d)));
+            errors.extend(
+                wrong.into_iter().map(|d| FieldError::invalid(format!("{at}.searches[{i}]"), bare, d)),
+            );
         }
     }
     for (i, option) in access::list(config, &["options"]).iter().enumerate() {
@@ -141,7 +155,11 @@ fn named_things(spec: &Value, field: &str, errors: &mut Vec<FieldError>) {
         errors.extend(names::ip(ip).into_iter().map(|d| FieldError::invalid(format!("{at}.ip"), ip, d)));
         for (j, host) in access::list(alias, &["hostnames"]).iter().enumerate() {
             let host = host.as_str().unwrap_or("");
-            errors.extend(names::dns_subdomain(host).into_iter().map(|d| FieldError::invalid(format!("{at}.hostnames[{j}]"), host, d)));
+            errors.extend(
+                names::dns_subdomain(host)
+                    .into_iter()
+                    .map(|d| FieldError::invalid(format!("{at}.hostnames[{j}]"), host, d)),
+            );
         }
     }
     for (i, gate) in access::list(spec, &["readinessGates"]).iter().enumerate() {

@@ -29,10 +29,36 @@ pub(super) fn validate<'a>(spec: &'a Value, field: &str, errors: &mut Vec<FieldE
 fn source(volume: &Value, at: &str, errors: &mut Vec<FieldError>) {
     // Upstream looks at the sources in the order of their declaration; the first one is the volume's.
     const ORDER: [&str; 30] = [
-        "emptyDir", "hostPath", "gitRepo", "gcePersistentDisk", "awsElasticBlockStore", "secret", "nfs", "iscsi", "glusterfs",
-        "flocker", "persistentVolumeClaim", "rbd", "cinder", "cephfs", "quobyte", "downwardAPI", "fc", "flexVolume", "configMap",
-        "azureFile", "vsphereVolume", "photonPersistentDisk", "portworxVolume", "azureDisk", "storageos", "projected", "scaleIO",
-        "csi", "ephemeral", "image",
+        "emptyDir",
+        "hostPath",
+        "gitRepo",
+        "gcePersistentDisk",
+        "awsElasticBlockStore",
+        "secret",
+        "nfs",
+        "iscsi",
+        "glusterfs",
+        "flocker",
+        "persistentVolumeClaim",
+        "rbd",
+        "cinder",
+        "cephfs",
+        "quobyte",
+        "downwardAPI",
+        "fc",
+        "flexVolume",
+        "configMap",
+        "azureFile",
+        "vsphereVolume",
+        "photonPersistentDisk",
+        "portworxVolume",
+        "azureDisk",
+        "storageos",
+        "projected",
+        "scaleIO",
+        "csi",
+        "ephemeral",
+        "image",
     ];
     let mut found = 0;
     for name in ORDER {
@@ -68,7 +94,10 @@ fn one(name: &str, source: &Value, at: &str, errors: &mut Vec<FieldError>) {
         "emptyDir" => {
             let negative = access::text(source, &["sizeLimit"]).starts_with('-');
             if negative {
-                errors.push(FieldError::forbidden(format!("{at}.sizeLimit"), "SizeLimit field must be a valid resource quantity"));
+                errors.push(FieldError::forbidden(
+                    format!("{at}.sizeLimit"),
+                    "SizeLimit field must be a valid resource quantity",
+                ));
             }
         }
         "hostPath" => host_path(source, at, errors),
@@ -90,8 +119,16 @@ fn one(name: &str, source: &Value, at: &str, errors: &mut Vec<FieldError>) {
 }
 
 fn host_path(source: &Value, at: &str, errors: &mut Vec<FieldError>) {
-    const TYPES: &[&str] =
-        &["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
+    const TYPES: &[&str] = &[
+        "",
+        "BlockDevice",
+        "CharDevice",
+        "Directory",
+        "DirectoryOrCreate",
+        "File",
+        "FileOrCreate",
+        "Socket",
+    ];
     let path = access::text(source, &["path"]);
     if path.split('/').any(|p| p == "..") {
         errors.push(FieldError::invalid(format!("{at}.path"), path, "must not contain '..'"));
@@ -139,15 +176,23 @@ pub(super) fn local_path(path: &str, at: &str, errors: &mut Vec<FieldError>) {
 }
 
 fn downward(source: &Value, at: &str, errors: &mut Vec<FieldError>) {
-    const FIELDS: &[&str] = &["metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid"];
+    const FIELDS: &[&str] =
+        &["metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid"];
     for (i, item) in access::list(source, &["items"]).iter().enumerate() {
         let at = format!("{at}.items[{i}]");
         item_path(item, &at, errors);
         match (item.get("fieldRef"), item.get("resourceFieldRef")) {
-            (Some(_), Some(_)) => errors.push(FieldError::invalid(at.clone(), "resource", "fieldRef and resourceFieldRef can not be specified simultaneously")),
+            (Some(_), Some(_)) => errors.push(FieldError::invalid(
+                at.clone(),
+                "resource",
+                "fieldRef and resourceFieldRef can not be specified simultaneously",
+            )),
             (Some(field), None) => field_ref(field, &format!("{at}.fieldRef"), FIELDS, errors),
             (None, Some(resource)) => resource_ref(resource, &format!("{at}.resourceFieldRef"), true, errors),
-            (None, None) => errors.push(FieldError::required(format!("{at}.fieldRef"), "one of fieldRef and resourceFieldRef is required")),
+            (None, None) => errors.push(FieldError::required(
+                format!("{at}.fieldRef"),
+                "one of fieldRef and resourceFieldRef is required",
+            )),
         }
         mode(item, "mode", &at, errors);
     }
@@ -180,7 +225,9 @@ fn projected(source: &Value, at: &str, errors: &mut Vec<FieldError>) {
             }
             items(reference, &format!("{part_at}.{key}"), errors);
             let name = access::text(reference, &["name"]);
-            access::list(reference, &["items"]).iter().for_each(|i| path(access::text(i, &["path"]), name, errors));
+            access::list(reference, &["items"])
+                .iter()
+                .for_each(|i| path(access::text(i, &["path"]), name, errors));
         }
         if let Some(reference) = part.get("downwardAPI") {
             downward(reference, &format!("{part_at}.downwardAPI"), errors);
@@ -193,7 +240,11 @@ fn projected(source: &Value, at: &str, errors: &mut Vec<FieldError>) {
             let token_at = format!("{part_at}.serviceAccountToken");
             let seconds = access::int(token, &["expirationSeconds"]).unwrap_or(TOKEN_SECONDS_MIN);
             if seconds < TOKEN_SECONDS_MIN {
-                errors.push(FieldError::invalid(format!("{token_at}.expirationSeconds"), seconds, "may not specify a duration less than 10 minutes"));
+                errors.push(FieldError::invalid(
+                    format!("{token_at}.expirationSeconds"),
+                    seconds,
+                    "may not specify a duration less than 10 minutes",
+                ));
             }
             let token_path = access::text(token, &["path"]);
             if token_path.is_empty() {

@@ -39,10 +39,18 @@ fn by_type(spec: &Value, ty: &str, errors: &mut Vec<FieldError>) {
             errors.push(FieldError::invalid("spec.clusterIPs[0]", "None", detail));
         }
         "ExternalName" => {
-            if !access::text(spec, &["clusterIP"]).is_empty() || !access::list(spec, &["clusterIPs"]).is_empty() {
-                errors.push(FieldError::forbidden("spec.clusterIPs", "may not be set for ExternalName services"));
+            if !access::text(spec, &["clusterIP"]).is_empty()
+                || !access::list(spec, &["clusterIPs"]).is_empty()
+            {
+                errors.push(FieldError::forbidden(
+                    "spec.clusterIPs",
+                    "may not be set for ExternalName services",
+                ));
             }
-            for (key, detail) in [("ipFamilies", "may not be set for ExternalName services"), ("ipFamilyPolicy", "may not be set for ExternalName services")] {
+            for (key, detail) in [
+                ("ipFamilies", "may not be set for ExternalName services"),
+                ("ipFamilyPolicy", "may not be set for ExternalName services"),
+            ] {
                 if spec.get(key).is_some_and(|v| !access::is_zero(v)) {
                     errors.push(FieldError::forbidden(format!("spec.{key}"), detail));
                 }
@@ -52,7 +60,11 @@ fn by_type(spec: &Value, ty: &str, errors: &mut Vec<FieldError>) {
             if bare.is_empty() {
                 errors.push(FieldError::required("spec.externalName", ""));
             } else {
-                errors.extend(names::dns_subdomain(bare).into_iter().map(|d| FieldError::invalid("spec.externalName", name, d)));
+                errors.extend(
+                    names::dns_subdomain(bare)
+                        .into_iter()
+                        .map(|d| FieldError::invalid("spec.externalName", name, d)),
+                );
             }
         }
         _ => {}
@@ -75,20 +87,33 @@ fn ports(spec: &Value, ty: &str, errors: &mut Vec<FieldError>) {
                 errors.push(FieldError::forbidden(format!("{at}.nodePort"), detail));
             }
         } else if let Some(n) = access::int(port, &["nodePort"]).filter(|n| *n != 0) {
-            errors.extend(names::port_number(n).into_iter().map(|d| FieldError::invalid(format!("{at}.nodePort"), n, d)));
+            errors.extend(
+                names::port_number(n)
+                    .into_iter()
+                    .map(|d| FieldError::invalid(format!("{at}.nodePort"), n, d)),
+            );
             if !node_ports.insert((access::text(port, &["protocol"]), n)) {
                 errors.push(FieldError::duplicate(format!("{at}.nodePort"), n));
             }
         }
         let key = (access::text(port, &["protocol"]), access::int(port, &["port"]).unwrap_or(0));
         if !numbered.insert(key) {
-            let shown = format!("{{\"Name\":\"\",\"Protocol\":\"{}\",\"AppProtocol\":null,\"Port\":{},\"TargetPort\":0,\"NodePort\":0}}", key.0, key.1);
+            let shown = format!(
+                "{{\"Name\":\"\",\"Protocol\":\"{}\",\"AppProtocol\":null,\"Port\":{},\"TargetPort\":0,\"NodePort\":0}}",
+                key.0, key.1
+            );
             errors.push(FieldError { shown, ..FieldError::duplicate(at, "") });
         }
     }
 }
 
-fn one_port<'a>(port: &'a Value, at: &str, need_name: bool, named: &mut BTreeSet<&'a str>, errors: &mut Vec<FieldError>) {
+fn one_port<'a>(
+    port: &'a Value,
+    at: &str,
+    need_name: bool,
+    named: &mut BTreeSet<&'a str>,
+    errors: &mut Vec<FieldError>,
+) {
     const PROTOCOLS: &[&str] = &["SCTP", "TCP", "UDP"];
     let name = access::text(port, &["name"]);
     if name.is_empty() {
@@ -96,28 +121,41 @@ fn one_port<'a>(port: &'a Value, at: &str, need_name: bool, named: &mut BTreeSet
             errors.push(FieldError::required(format!("{at}.name"), ""));
         }
     } else {
-        errors.extend(names::dns_label(name).into_iter().map(|d| FieldError::invalid(format!("{at}.name"), name, d)));
+        errors.extend(
+            names::dns_label(name).into_iter().map(|d| FieldError::invalid(format!("{at}.name"), name, d)),
+        );
         if !named.insert(name) {
             errors.push(FieldError::duplicate(format!("{at}.name"), name));
         }
     }
     let number = access::int(port, &["port"]).unwrap_or(0);
-    errors.extend(names::port_number(number).into_iter().map(|d| FieldError::invalid(format!("{at}.port"), number, d)));
+    errors.extend(
+        names::port_number(number).into_iter().map(|d| FieldError::invalid(format!("{at}.port"), number, d)),
+    );
     match access::text(port, &["protocol"]) {
         "" => errors.push(FieldError::required(format!("{at}.protocol"), "")),
-        p if !PROTOCOLS.contains(&p) => errors.push(FieldError::not_supported(format!("{at}.protocol"), p, PROTOCOLS)),
+        p if !PROTOCOLS.contains(&p) => {
+            errors.push(FieldError::not_supported(format!("{at}.protocol"), p, PROTOCOLS))
+        }
         _ => {}
     }
     let field = format!("{at}.targetPort");
     match &port["targetPort"] {
-        Value::String(s) => errors.extend(names::port_name(s).into_iter().map(|d| FieldError::invalid(field.clone(), s.as_str(), d))),
+        Value::String(s) => errors.extend(
+            names::port_name(s).into_iter().map(|d| FieldError::invalid(field.clone(), s.as_str(), d)),
+        ),
         other => {
             let n = other.as_i64().unwrap_or(0);
-            errors.extend(names::port_number(n).into_iter().map(|d| FieldError::invalid(field.clone(), n, d)));
+            errors
+                .extend(names::port_number(n).into_iter().map(|d| FieldError::invalid(field.clone(), n, d)));
         }
     }
     if let Some(app) = port.get("appProtocol").and_then(Value::as_str) {
-        errors.extend(names::qualified(app).into_iter().map(|d| FieldError::invalid(format!("{at}.appProtocol"), app, d)));
+        errors.extend(
+            names::qualified(app)
+                .into_iter()
+                .map(|d| FieldError::invalid(format!("{at}.appProtocol"), app, d)),
+        );
     }
 }
 
@@ -126,10 +164,15 @@ fn affinity(spec: &Value, errors: &mut Vec<FieldError>) {
         "" => errors.push(FieldError::required("spec.sessionAffinity", "")),
         "None" => {}
         "ClientIP" => {
-            let seconds = access::int(spec, &["sessionAffinityConfig", "clientIP", "timeoutSeconds"]).unwrap_or(0);
+            let seconds =
+                access::int(spec, &["sessionAffinityConfig", "clientIP", "timeoutSeconds"]).unwrap_or(0);
             if !(1..=AFFINITY_SECONDS_MAX).contains(&seconds) {
                 let detail = format!("must be greater than 0 and less than {AFFINITY_SECONDS_MAX}");
-                errors.push(FieldError::invalid("spec.sessionAffinityConfig.clientIP.timeoutSeconds", seconds, detail));
+                errors.push(FieldError::invalid(
+                    "spec.sessionAffinityConfig.clientIP.timeoutSeconds",
+                    seconds,
+                    detail,
+                ));
             }
         }
         other => errors.push(FieldError::not_supported("spec.sessionAffinity", other, &["ClientIP", "None"])),
@@ -159,7 +202,11 @@ fn cluster_ips(spec: &Value, ty: &str, errors: &mut Vec<FieldError>) {
     let ips = access::list(spec, &["clusterIPs"]);
     let one = access::text(spec, &["clusterIP"]);
     if !ips.is_empty() && ips[0].as_str() != Some(one) {
-        errors.push(FieldError::invalid("spec.clusterIPs", Value::from(ips.to_vec()), "first value must match `clusterIP`"));
+        errors.push(FieldError::invalid(
+            "spec.clusterIPs",
+            Value::from(ips.to_vec()),
+            "first value must match `clusterIP`",
+        ));
     }
     for (i, ip) in ips.iter().enumerate() {
         let text = ip.as_str().unwrap_or("");
@@ -172,7 +219,9 @@ fn cluster_ips(spec: &Value, ty: &str, errors: &mut Vec<FieldError>) {
             continue;
         };
         let family = if parsed.is_ipv4() { "IPv4" } else { "IPv6" };
-        if let Some(wanted) = families.get(i).and_then(Value::as_str).filter(|w| *w != family && FAMILIES.contains(w)) {
+        if let Some(wanted) =
+            families.get(i).and_then(Value::as_str).filter(|w| *w != family && FAMILIES.contains(w))
+        {
             let detail = format!("expected an {wanted} value as indicated by `ipFamilies[{i}]`");
             errors.push(FieldError::invalid(field, text, detail));
         }
@@ -184,7 +233,8 @@ fn external_ips(spec: &Value, errors: &mut Vec<FieldError>) {
         let text = ip.as_str().unwrap_or("");
         let field = format!("spec.externalIPs[{i}]");
         match text.parse::<IpAddr>() {
-            Err(_) => errors.extend(names::ip(text).into_iter().map(|d| FieldError::invalid(field.clone(), text, d))),
+            Err(_) => errors
+                .extend(names::ip(text).into_iter().map(|d| FieldError::invalid(field.clone(), text, d))),
             Ok(ip) => errors.extend(special(ip, true).map(|d| FieldError::invalid(field, text, d))),
         }
     }
@@ -213,7 +263,8 @@ fn load_balancer(spec: &Value, ty: &str, errors: &mut Vec<FieldError>) {
 fn policies(spec: &Value, ty: &str, errors: &mut Vec<FieldError>) {
     const CHOICES: &[&str] = &["Cluster", "Local"];
     let external = access::text(spec, &["externalTrafficPolicy"]);
-    let exposed = matches!(ty, "NodePort" | "LoadBalancer") || !access::list(spec, &["externalIPs"]).is_empty();
+    let exposed =
+        matches!(ty, "NodePort" | "LoadBalancer") || !access::list(spec, &["externalIPs"]).is_empty();
     if !external.is_empty() && !exposed {
         let detail = "may only be set for externally-accessible services";
         errors.push(FieldError::invalid("spec.externalTrafficPolicy", external, detail));
@@ -234,7 +285,8 @@ fn policies(spec: &Value, ty: &str, errors: &mut Vec<FieldError>) {
 /// Addresses once given stay, unless the Service becomes or was a mere name.
 pub(super) fn validate_addresses_kept(new: &Value, old: &Value) -> Vec<FieldError> {
     let ty = |o: &Value| access::text(o, &["spec", "type"]) == "ExternalName";
-    let (before, after) = (access::list(old, &["spec", "clusterIPs"]), access::list(new, &["spec", "clusterIPs"]));
+    let (before, after) =
+        (access::list(old, &["spec", "clusterIPs"]), access::list(new, &["spec", "clusterIPs"]));
     if ty(new) || ty(old) || before.is_empty() || before.first() == after.first() {
         return Vec::new();
     }

@@ -20,7 +20,11 @@ pub(super) fn partition(items: Vec<Value>, named: &[Value], key: &str) -> (Vec<V
 
 /// One list of both, in the order described above.
 pub(super) fn normalise(
-    mut mine: Vec<Value>, mut theirs: Vec<Value>, patch_order: &[Value], server_order: &[Value], key: &str,
+    mut mine: Vec<Value>,
+    mut theirs: Vec<Value>,
+    patch_order: &[Value],
+    server_order: &[Value],
+    key: &str,
 ) -> Vec<Value> {
     mine.sort_by_key(|item| position(patch_order, item, key));
     theirs.sort_by_key(|item| position(server_order, item, key));
