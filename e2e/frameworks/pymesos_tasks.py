@@ -19,8 +19,10 @@ from pymesos import MesosSchedulerDriver, Scheduler
 
 TERMINAL_BAD = {"TASK_FAILED", "TASK_ERROR", "TASK_KILLED"}
 NEVER_RAN = {"TASK_LOST", "TASK_DROPPED", "TASK_GONE", "TASK_UNKNOWN", "TASK_GONE_BY_OPERATOR"}
+# What an agent says that died between taking a task and starting it.
+NOT_STARTED = {"REASON_EXECUTOR_TERMINATED", "REASON_AGENT_RESTARTED", "REASON_TASK_KILLED_DURING_LAUNCH"}
 STARTED = {"TASK_STARTING", "TASK_RUNNING", "TASK_KILLING"}
-# How long a driver that lost its master is given before it is replaced, and the pause between reconciliations.
+# Between reconciliations.
 RECONCILE_EVERY = 5.0
 
 
@@ -64,6 +66,7 @@ class Tasks(Scheduler):
             self._reconcile(driver)
 
     def disconnected(self, driver):
+        # Also called after each attempt that failed.
         say("disconnected")
 
     def resourceOffers(self, driver, offers):
@@ -121,7 +124,7 @@ class Tasks(Scheduler):
         entry = self.under_way.get(task_id)
         if entry is None or entry["state"] == state:
             return
-        never_started = entry["state"] is None
+        never_started = entry["state"] in (None, "TASK_STAGING")
         entry["state"] = state
         name = entry["name"]
         say("update", task=task_id, state=state, agent=status.get("agent_id", {}).get("value"),
@@ -129,7 +132,8 @@ class Tasks(Scheduler):
         if state == "TASK_FINISHED":
             del self.under_way[task_id]
             self._ended(name, True)
-        elif state in NEVER_RAN and (never_started or self.options.retry):
+        elif never_started and (state in NEVER_RAN or status.get("reason") in NOT_STARTED) or (
+                self.options.retry and state in NEVER_RAN):
             del self.under_way[task_id]
             say("lost", task=task_id, state=state)
             self.waiting.append(name)
@@ -244,8 +248,8 @@ def watch(tasks, options, stop):
             time.sleep(0.05)
             if driver.aborted:
                 driver.join()
-                say("driver-restarted")
                 time.sleep(1)
+                say("driver-restarted")
                 driver = new_driver(tasks, options)
             if time.time() - last_look > RECONCILE_EVERY:
                 last_look = time.time()

@@ -31,7 +31,8 @@ async fn serve() -> Result<(), Box<dyn std::error::Error>> {
     let work_dir = arguments.get(1).map_or("/tmp/catamaran-agent", String::as_str);
     let master = server::start(MasterOptions::new(Arc::new(MemoryStore::new()), address)).await?;
     let options = AgentOptions {
-        listen: SocketAddr::new(address.ip(), 0),
+        // Fixed, so that executors find the agent again when this program is started anew.
+        listen: SocketAddr::new(address.ip(), address.port() + 1),
         resources: Some("cpus:4;mem:4096".to_owned()),
         ..AgentOptions::new(work_dir, env::current_exe()?)
     };
