@@ -281,6 +281,3 @@ impl Runner {
 pub(crate) fn now_seconds() -> i64 {
     crate::registry::now().seconds()
 }
-
-#[cfg(test)]
-mod tests;

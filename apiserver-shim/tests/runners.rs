@@ -57,7 +57,8 @@ impl Cluster {
         let registry = Registry::open(store).await.unwrap();
         let pipeline = Pipeline::new(registry);
         let hollow = Some(kernel::hollow::start(machines, &master, hollow_options()));
-        let mut cluster = Cluster { master, pipeline, endpoints: NodeEndpoints::default(), runners: None, hollow };
+        let mut cluster =
+            Cluster { master, pipeline, endpoints: NodeEndpoints::default(), runners: None, hollow };
         cluster.create("", "namespaces", "", json!({"kind": "Namespace", "metadata": {"name": "ns"}})).await;
         cluster.run();
         cluster
@@ -84,7 +85,12 @@ impl Cluster {
     }
 
     fn list(&self, group: &str, plural: &str) -> Vec<Value> {
-        self.registry().cache(served(group, plural)).list(None).iter().map(|o: &Arc<Object>| o.value()).collect()
+        self.registry()
+            .cache(served(group, plural))
+            .list(None)
+            .iter()
+            .map(|o: &Arc<Object>| o.value())
+            .collect()
     }
 
     fn pods(&self) -> Vec<Value> {
@@ -126,7 +132,9 @@ impl Cluster {
     async fn tasks(&self) -> usize {
         let response = reqwest_get(self.master.mesos_address(), "/master/tasks").await;
         let body: Value = serde_json::from_str(&response).unwrap_or_default();
-        let alive = |t: &&Value| matches!(t["state"].as_str(), Some("TASK_RUNNING" | "TASK_STAGING" | "TASK_STARTING"));
+        let alive = |t: &&Value| {
+            matches!(t["state"].as_str(), Some("TASK_RUNNING" | "TASK_STAGING" | "TASK_STARTING"))
+        };
         body["tasks"].as_array().map_or(0, |t| t.iter().filter(alive).count())
     }
 }
@@ -171,38 +179,54 @@ async fn a_deployment_lives_and_dies() {
     cluster.until("nodes", |c| c.list("", "nodes").len() == 3).await;
     cluster.until("service account", |c| c.list("", "serviceaccounts").len() == 1).await;
     cluster.until("root certificate", |c| c.list("", "configmaps").len() == 1).await;
-    cluster.create("", "services", "ns", json!({
-        "kind": "Service", "metadata": {"name": "web", "namespace": "ns"},
-        "spec": {"selector": {"app": "web"}, "ports": [{"port": 80}]},
-    })).await;
+    cluster
+        .create(
+            "",
+            "services",
+            "ns",
+            json!({
+                "kind": "Service", "metadata": {"name": "web", "namespace": "ns"},
+                "spec": {"selector": {"app": "web"}, "ports": [{"port": 80}]},
+            }),
+        )
+        .await;
     cluster.create("apps", "deployments", "ns", deployment(3)).await;
     cluster.until("three run", |c| c.running() == 3).await;
     let available = |c: &Cluster| {
         let all = c.list("apps", "deployments");
         all[0]["status"]["availableReplicas"] == 3
-            && condition(&all[0]["status"], "Progressing").is_some_and(|c| c["reason"] == "NewReplicaSetAvailable")
+            && condition(&all[0]["status"], "Progressing")
+                .is_some_and(|c| c["reason"] == "NewReplicaSetAvailable")
     };
     cluster.until("available", available).await;
     let nodes: std::collections::BTreeSet<String> =
         cluster.pods().iter().map(|p| p["spec"]["nodeName"].as_str().unwrap().to_owned()).collect();
     assert_eq!(nodes.len(), 3, "spread over the nodes");
-    cluster.until("endpoints", |c| {
-        let slices = c.list("discovery.k8s.io", "endpointslices");
-        slices.iter().any(|s| s["endpoints"].as_array().is_some_and(|e| e.len() == 3))
-    }).await;
-    cluster.until("events", |c| {
-        let reasons: Vec<Value> = c.list("", "events").iter().map(|e| e["reason"].clone()).collect();
-        ["Scheduled", "SuccessfulCreate", "ScalingReplicaSet"].iter().all(|r| reasons.contains(&json!(r)))
-    }).await;
+    cluster
+        .until("endpoints", |c| {
+            let slices = c.list("discovery.k8s.io", "endpointslices");
+            slices.iter().any(|s| s["endpoints"].as_array().is_some_and(|e| e.len() == 3))
+        })
+        .await;
+    cluster
+        .until("events", |c| {
+            let reasons: Vec<Value> = c.list("", "events").iter().map(|e| e["reason"].clone()).collect();
+            ["Scheduled", "SuccessfulCreate", "ScalingReplicaSet"].iter().all(|r| reasons.contains(&json!(r)))
+        })
+        .await;
     assert_eq!(cluster.endpoints.get("hollow-00000").as_deref(), Some("127.0.0.1:10250"));
 
-    cluster.edit("apps", "deployments", "web", |d| {
-        d["spec"]["template"]["spec"]["containers"][0]["image"] = json!("web:2");
-    }).await;
-    cluster.until("rolled out", |c| {
-        let new = c.pods().iter().filter(|p| p["spec"]["containers"][0]["image"] == "web:2").count();
-        new == 3 && c.pods().len() == 3 && available(c)
-    }).await;
+    cluster
+        .edit("apps", "deployments", "web", |d| {
+            d["spec"]["template"]["spec"]["containers"][0]["image"] = json!("web:2");
+        })
+        .await;
+    cluster
+        .until("rolled out", |c| {
+            let new = c.pods().iter().filter(|p| p["spec"]["containers"][0]["image"] == "web:2").count();
+            new == 3 && c.pods().len() == 3 && available(c)
+        })
+        .await;
 
     cluster.edit("apps", "deployments", "web", |d| d["spec"]["replicas"] = json!(1)).await;
     cluster.until("scaled down", |c| c.pods().len() == 1).await;
@@ -229,10 +253,17 @@ async fn a_restart_starts_nothing_twice_and_loses_nothing() {
         cluster.runners = None;
         cluster.run();
         let name = format!("extra-{round}");
-        cluster.create("", "pods", "ns", json!({
-            "kind": "Pod", "metadata": {"name": name, "namespace": "ns"},
-            "spec": {"containers": [{"name": "c", "image": "x"}]},
-        })).await;
+        cluster
+            .create(
+                "",
+                "pods",
+                "ns",
+                json!({
+                    "kind": "Pod", "metadata": {"name": name, "namespace": "ns"},
+                    "spec": {"containers": [{"name": "c", "image": "x"}]},
+                }),
+            )
+            .await;
         cluster.until("all run", |c| c.running() == 7 + round).await;
     }
     let after = uids(&cluster);
@@ -253,12 +284,32 @@ async fn a_pod_that_fits_nowhere_says_why_and_runs_when_it_can() {
     let mut cluster = Cluster::start(2).await;
     cluster.until("nodes", |c| c.list("", "nodes").len() == 2).await;
     let pod = |name: &str, spec: Value| json!({"kind": "Pod", "metadata": {"name": name, "namespace": "ns"}, "spec": spec});
-    cluster.create("", "pods", "ns", pod("picky", json!({
-        "containers": [{"name": "c", "image": "x"}], "nodeSelector": {"disk": "ssd"},
-    }))).await;
-    cluster.create("", "pods", "ns", pod("huge", json!({
-        "containers": [{"name": "c", "image": "x", "resources": {"requests": {"cpu": "64"}}}],
-    }))).await;
+    cluster
+        .create(
+            "",
+            "pods",
+            "ns",
+            pod(
+                "picky",
+                json!({
+                    "containers": [{"name": "c", "image": "x"}], "nodeSelector": {"disk": "ssd"},
+                }),
+            ),
+        )
+        .await;
+    cluster
+        .create(
+            "",
+            "pods",
+            "ns",
+            pod(
+                "huge",
+                json!({
+                    "containers": [{"name": "c", "image": "x", "resources": {"requests": {"cpu": "64"}}}],
+                }),
+            ),
+        )
+        .await;
     let says = |c: &Cluster, name: &str| {
         let pods = c.pods();
         let pod = pods.iter().find(|p| p["metadata"]["name"] == name)?;

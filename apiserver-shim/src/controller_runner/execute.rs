@@ -108,7 +108,13 @@ fn note(
         Ok(None) => return,
         Err(status) => (true, "FailedCreate", format!("Error creating: {}", status.message)),
     };
-    events.tell(EventNote { about: notes.about.clone(), warning, reason, message, component: notes.component });
+    events.tell(EventNote {
+        about: notes.about.clone(),
+        warning,
+        reason,
+        message,
+        component: notes.component,
+    });
 }
 
 /// One write: the name and revision of what was written, or nothing if there was nothing to do.
@@ -119,14 +125,20 @@ async fn one(pipeline: &Pipeline, action: Action) -> Result<Option<(String, u64)
             let made = pipeline.create(resource, &namespace, object, &Call::internal(MANAGER)).await?;
             Ok(made.stored.map(|object| (object.name().to_owned(), object.revision)))
         }
-        Action::Change { target, subresource: _, changes } => change(pipeline.registry(), &target, &changes).await,
+        Action::Change { target, subresource: _, changes } => {
+            change(pipeline.registry(), &target, &changes).await
+        }
         Action::Delete { target, propagation, grace_seconds } => {
             delete(pipeline.registry(), &target, propagation, grace_seconds).await
         }
     }
 }
 
-async fn change(registry: &Registry, target: &Target, changes: &[Change]) -> Result<Option<(String, u64)>, Status> {
+async fn change(
+    registry: &Registry,
+    target: &Target,
+    changes: &[Change],
+) -> Result<Option<(String, u64)>, Status> {
     let Key { namespace, name } = &target.key;
     let changed = registry
         .update_with(target.resource, namespace, name, |object| {
@@ -165,7 +177,9 @@ async fn delete(
         ..DeleteOptions::default()
     };
     match registry.delete(target.resource, namespace, name, &options).await {
-        Ok(Deleted::Gone(value) | Deleted::Marked(value)) => Ok(Some((name.to_string(), revision_of(&value)))),
+        Ok(Deleted::Gone(value) | Deleted::Marked(value)) => {
+            Ok(Some((name.to_string(), revision_of(&value))))
+        }
         // Gone already, or another object of the same name by now.
         Err(status) if matches!(status.code, 404 | 409) => Ok(None),
         Err(status) => Err(status),

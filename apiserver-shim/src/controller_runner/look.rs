@@ -45,7 +45,8 @@ impl Runner {
         let pods: Vec<&Pod> =
             sets.iter().flat_map(|set| self.world.pods_of(&set.header().uid)).map(|p| &**p).collect();
         let refused = self.refusals.get(&(Controller::Deployments, name.clone()));
-        let refused = refused.filter(|r| r.creating && r.status.code != 409).map(|r| r.status.message.as_str());
+        let refused =
+            refused.filter(|r| r.creating && r.status.code != 409).map(|r| r.status.message.as_str());
         deployment::reconcile(&deployment::Snapshot {
             deployment,
             replica_sets: sets.iter().map(|s| &***s).collect(),
@@ -62,8 +63,8 @@ impl Runner {
         let orphans = self.world.orphan_pods(&name.key.namespace);
         pods.extend(orphans.map(|p| &**p).filter(|p| set.selector.matches(&p.header().labels)));
         let refused = self.refusals.get(&(Controller::ReplicaSets, name.clone()));
-        let refused =
-            refused.map(|r| replica_set::Refusal { creating: r.creating, message: r.status.message.as_str() });
+        let refused = refused
+            .map(|r| replica_set::Refusal { creating: r.creating, message: r.status.message.as_str() });
         let crowded = pods.iter().filter(|p| p.is_active()).count() as i64 > set.replicas;
         let related_on_node = if crowded { self.related_on_node(set) } else { Vec::new() };
         replica_set::reconcile(&replica_set::Snapshot { set, pods, related_on_node, refused, now: now() })
@@ -92,9 +93,9 @@ impl Runner {
             return Plan::default();
         };
         let mut content: Vec<(&'static Resource, Arc<Object>)> = Vec::new();
-        let kept = resource::all()
-            .iter()
-            .filter(|r| r.namespaced && r.allows(Verb::List) && r.storage_group == r.group && self.registry.keeps(r));
+        let kept = resource::all().iter().filter(|r| {
+            r.namespaced && r.allows(Verb::List) && r.storage_group == r.group && self.registry.keeps(r)
+        });
         for resource in kept {
             let objects = self.registry.cache(resource).list(Some(&key.name));
             content.extend(objects.into_iter().map(|o| (resource, o)));
@@ -133,9 +134,12 @@ impl Runner {
         let of_service = |o: &Arc<Object>| {
             let labels = &o.header().labels;
             labels.get("kubernetes.io/service-name").is_some_and(|s| **s == *key.name)
-                && labels.get("endpointslice.kubernetes.io/managed-by").is_some_and(|m| m == endpoints::MANAGED_BY)
+                && labels
+                    .get("endpointslice.kubernetes.io/managed-by")
+                    .is_some_and(|m| m == endpoints::MANAGED_BY)
         };
-        let slices = self.registry.cache(served("discovery.k8s.io", "endpointslices")).list(Some(&key.namespace));
+        let slices =
+            self.registry.cache(served("discovery.k8s.io", "endpointslices")).list(Some(&key.namespace));
         let slices: Vec<(Arc<Object>, Value)> =
             slices.into_iter().filter(of_service).map(|o| (o.clone(), decoded(&o))).collect();
         let legacy = self.registry.peek(served("", "endpoints"), &key.namespace, &key.name);
@@ -188,7 +192,8 @@ impl Runner {
                     target: Target { resource: name.resource.0, key: name.key.clone(), uid: row.uid.clone() },
                     blocks: row.blocks,
                     deleting,
-                    deleting_dependents: deleting && found.header().finalizers.iter().any(|f| f == FOREGROUND),
+                    deleting_dependents: deleting
+                        && found.header().finalizers.iter().any(|f| f == FOREGROUND),
                 })
             })
             .collect();
@@ -203,7 +208,8 @@ impl Runner {
 
     fn owner_state(&self, dependent: &Header, owner: &Owner) -> OwnerState {
         let (group, version) = resource::split_api_version(&owner.api_version);
-        let Some(kind) = resource::by_kind(group, version, &owner.kind).filter(|k| self.registry.keeps(k)) else {
+        let Some(kind) = resource::by_kind(group, version, &owner.kind).filter(|k| self.registry.keeps(k))
+        else {
             return OwnerState::Solid;
         };
         let namespace = match (kind.namespaced, dependent.namespace.is_empty()) {

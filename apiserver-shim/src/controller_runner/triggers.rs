@@ -107,7 +107,9 @@ impl Runner {
             self.trigger_sets(before.header(), revision);
         }
         let services: Vec<Key> = World::in_namespace(&self.world.services, &header.namespace)
-            .filter(|(_, s)| s.matches(&header.labels) || before.is_some_and(|b| s.matches(&b.header().labels)))
+            .filter(|(_, s)| {
+                s.matches(&header.labels) || before.is_some_and(|b| s.matches(&b.header().labels))
+            })
             .map(|(key, _)| key.clone())
             .collect();
         for key in services {
@@ -167,7 +169,8 @@ impl Runner {
         if node.is_some() {
             self.missing_nodes.remove(header.name.as_str());
         }
-        let calm = node.is_some_and(|n| n.is_ready() && n.taints.iter().all(|t| t.effect != TaintEffect::NoExecute));
+        let calm =
+            node.is_some_and(|n| n.is_ready() && n.taints.iter().all(|t| t.effect != TaintEffect::NoExecute));
         if calm {
             return;
         }
@@ -188,7 +191,8 @@ impl Runner {
         let deleting = header.deletion_timestamp.is_some();
         let has = |finalizer: &str| header.finalizers.iter().any(|f| f == finalizer);
         if kind == ChangeKind::Deleted || (deleting && has(FOREGROUND)) {
-            let dependents: Vec<_> = self.world.dependents(&header.uid).map(|(name, _)| name.clone()).collect();
+            let dependents: Vec<_> =
+                self.world.dependents(&header.uid).map(|(name, _)| name.clone()).collect();
             for name in dependents {
                 self.ask(Controller::GarbageCollector, name.resource.0, name.key, revision);
             }
@@ -207,7 +211,8 @@ impl Runner {
             let namespace = if kind.namespaced { header.namespace.as_str() } else { "" };
             let waiting = self.registry.keeps(kind)
                 && self.registry.peek(kind, namespace, &owner.name).is_some_and(|o| {
-                    o.header().deletion_timestamp.is_some() && o.header().finalizers.iter().any(|f| f == FOREGROUND)
+                    o.header().deletion_timestamp.is_some()
+                        && o.header().finalizers.iter().any(|f| f == FOREGROUND)
                 });
             if waiting {
                 self.ask(Controller::GarbageCollector, kind, Key::new(namespace, &owner.name), revision);
@@ -222,8 +227,18 @@ impl Runner {
             .deployments
             .keys()
             .map(|k| (Controller::Deployments, served("apps", "deployments"), k.clone()))
-            .chain(self.world.sets.keys().map(|k| (Controller::ReplicaSets, served("apps", "replicasets"), k.clone())))
-            .chain(self.world.services.keys().map(|k| (Controller::Endpoints, served("", "services"), k.clone())))
+            .chain(
+                self.world
+                    .sets
+                    .keys()
+                    .map(|k| (Controller::ReplicaSets, served("apps", "replicasets"), k.clone())),
+            )
+            .chain(
+                self.world
+                    .services
+                    .keys()
+                    .map(|k| (Controller::Endpoints, served("", "services"), k.clone())),
+            )
             .chain(self.world.nodes.keys().map(|n| (Controller::Nodes, served("", "nodes"), Key::new("", n))))
             .chain(
                 self.world

@@ -224,7 +224,10 @@ impl World {
     }
 
     /// Entries of a table that are in a namespace.
-    pub fn in_namespace<'a, T>(table: &'a BTreeMap<Key, T>, namespace: &str) -> impl Iterator<Item = (&'a Key, &'a T)> {
+    pub fn in_namespace<'a, T>(
+        table: &'a BTreeMap<Key, T>,
+        namespace: &str,
+    ) -> impl Iterator<Item = (&'a Key, &'a T)> {
         let namespace = namespace.to_owned();
         table.range(Key::new(&namespace, "")..).take_while(move |(key, _)| *key.namespace == *namespace)
     }

@@ -59,7 +59,8 @@ async fn work(client: KernelClient, framework_id: FrameworkId, mut queue: mpsc::
                 let mut results = Vec::with_capacity(calls.len());
                 let mut calls = calls.into_iter().peekable();
                 while calls.peek().is_some() {
-                    let flying = calls.by_ref().take(AT_ONCE_MAX).map(|call| taken(&client, &framework_id, call));
+                    let flying =
+                        calls.by_ref().take(AT_ONCE_MAX).map(|call| taken(&client, &framework_id, call));
                     results.extend(futures::future::join_all(flying).await);
                 }
                 // Nobody waits for it when the subscription is over.

@@ -41,7 +41,8 @@ pub(crate) struct Launched {
 pub(crate) struct Bound {
     pub uid: Box<str>,
     pub node: Box<str>,
-    pub result: Result<(), BindError>,
+    /// The revision of the binding.
+    pub result: Result<u64, BindError>,
 }
 
 /// Why a Pod was not bound.

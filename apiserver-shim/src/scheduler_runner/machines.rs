@@ -78,7 +78,13 @@ impl Machines {
     }
 
     /// What the kernel says of a node has changed. Returns whether more may fit now.
-    pub fn put_agent(&mut self, name: &str, snapshot: &AgentSnapshot, ours: Option<&FrameworkId>, names: &BTreeMap<FrameworkId, String>) -> bool {
+    pub fn put_agent(
+        &mut self,
+        name: &str,
+        snapshot: &AgentSnapshot,
+        ours: Option<&FrameworkId>,
+        names: &BTreeMap<FrameworkId, String>,
+    ) -> bool {
         let mut total = amounts(&snapshot.total);
         total.subtract(&executor_share());
         let (held, by) = held_by_others(snapshot, ours);
@@ -90,7 +96,9 @@ impl Machines {
         let agent = Agent { total, held: Held { amounts: held, by }, runtime_missing };
         let before = self.agents.insert(name.into(), agent.clone());
         self.refresh(name);
-        before.is_none_or(|b| b.total != agent.total || b.held != agent.held || b.runtime_missing != agent.runtime_missing)
+        before.is_none_or(|b| {
+            b.total != agent.total || b.held != agent.held || b.runtime_missing != agent.runtime_missing
+        })
     }
 
     /// A node's agent is gone.

@@ -11,9 +11,9 @@ use kernel_model::{
     resources::{AttributeValue, Resources},
 };
 use serde_json::{Value, json};
-use shim_core::scheduler::Amounts;
-use shim_core::rows::{Seconds, rfc3339};
 use shim_core::controllers::condition;
+use shim_core::rows::{Seconds, rfc3339};
+use shim_core::scheduler::Amounts;
 use shim_model::access;
 use shim_model::quantity::Quantity;
 
@@ -88,7 +88,8 @@ pub fn held_by_others(agent: &AgentSnapshot, ours: Option<&FrameworkId>) -> (Amo
 pub fn labels(agent: &AgentSnapshot) -> BTreeMap<String, String> {
     let mut labels = BTreeMap::new();
     let mut put = |key: &str, value: &str| labels.insert(key.to_owned(), value.to_owned());
-    let (os, arch) = (attribute(agent, "os").unwrap_or("linux"), attribute(agent, "arch").unwrap_or(HOST_ARCH));
+    let (os, arch) =
+        (attribute(agent, "os").unwrap_or("linux"), attribute(agent, "arch").unwrap_or(HOST_ARCH));
     put("kubernetes.io/hostname", &node_name(agent));
     put("kubernetes.io/os", os);
     put("kubernetes.io/arch", arch);

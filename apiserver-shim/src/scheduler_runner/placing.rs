@@ -113,7 +113,8 @@ impl Runner {
     fn group_offers(&self) -> (Vec<Group>, Vec<Offer>) {
         let mut groups: BTreeMap<(&str, usize), Group> = BTreeMap::new();
         for offer in self.offers.offers.values() {
-            let Some(machine) = self.nodes.node_of(&offer.agent_id).and_then(|n| self.machines.index(n)) else {
+            let Some(machine) = self.nodes.node_of(&offer.agent_id).and_then(|n| self.machines.index(n))
+            else {
                 continue;
             };
             let runs = offer.executor_ids.iter().any(|id| id.as_str() == EXECUTOR_ID);
@@ -310,25 +311,26 @@ impl Runner {
                 continue;
             };
             if state.task != Task::Promised {
-                // An update was faster: it was refused, or it runs and has been bound by that.
+                // It was refused meanwhile.
                 continue;
             }
             if !launch.taken {
                 self.unpromise(&launch.uid);
+                self.take_deferred(&launch.uid);
             } else if launch.was_bound {
                 state.task = Task::Known;
                 self.kill_if_deleted(&launch.uid);
+                self.take_deferred(&launch.uid);
             } else {
+                state.task = Task::Binding;
                 to_bind.push(launch);
             }
         }
         let mut to_bind = to_bind.into_iter().peekable();
         while to_bind.peek().is_some() {
             let chunk: Vec<Launched> = to_bind.by_ref().take(BINDINGS_MAX).collect();
-            let keys: Vec<_> = chunk
-                .iter()
-                .filter_map(|l| self.pods.by_uid.get(&l.uid).map(|p| p.row.clone()))
-                .collect();
+            let keys: Vec<_> =
+                chunk.iter().filter_map(|l| self.pods.by_uid.get(&l.uid).map(|p| p.row.clone())).collect();
             let registry = self.registry.clone();
             self.jobs.start(async move {
                 let each = chunk.into_iter().zip(keys).map(|(launch, row)| {
@@ -338,7 +340,12 @@ impl Runner {
                         Bound { uid: launch.uid, node: launch.node, result }
                     }
                 });
-                Done::Bound(futures::future::join_all(each).await)
+                let bound = futures::future::join_all(each).await;
+                // What is written next begins with what was written here: the caches should have it.
+                if let Some(newest) = bound.iter().filter_map(|b| b.result.as_ref().ok()).max() {
+                    let _ = registry.wait_for(*newest).await;
+                }
+                Done::Bound(bound)
             });
         }
     }
@@ -346,8 +353,8 @@ impl Runner {
     fn was_bound(&mut self, bound: Bound) {
         let Some(state) = self.pods.by_uid.get_mut(&bound.uid) else { return };
         match bound.result {
-            Ok(()) => {
-                if state.task == Task::Promised {
+            Ok(_) => {
+                if state.task == Task::Binding {
                     state.task = Task::Known;
                 }
                 state.told = None;
@@ -363,17 +370,29 @@ impl Runner {
                     component: shim_core::scheduler::NAME,
                 });
                 self.kill_if_deleted(&bound.uid);
+                self.take_deferred(&bound.uid);
             }
             Err(BindError::Obsolete) => {
                 let agent = state.agent_id.clone();
+                state.task = Task::Known;
                 self.kill(&bound.uid, agent, Some(0));
+                self.take_deferred(&bound.uid);
             }
             Err(BindError::Later(status)) => {
                 // The promise stands: the kernel runs the task. Asking the kernel again makes the binding again.
                 tracing::warn!(%status, uid = %bound.uid, "binding not written yet");
                 state.task = Task::Asked;
+                self.take_deferred(&bound.uid);
             }
         }
+    }
+
+    /// Takes the updates that came while the binding was being written.
+    fn take_deferred(&mut self, uid: &str) {
+        // The row should be as bound as the caches are.
+        self.drain_watches();
+        let deferred = self.pods.by_uid.get_mut(uid).map(|p| std::mem::take(&mut p.deferred));
+        deferred.into_iter().flatten().for_each(|status| self.take_update(status));
     }
 
     /// A launch came to nothing: the Pod is pending again.

@@ -8,6 +8,7 @@ use kernel_model::{
     executor::ExecutorInfo,
     ids::{AgentId, ExecutorId, TaskId},
     scheduler::Call,
+    task::TaskStatus,
 };
 use shim_core::rows::{Key, Pod};
 use shim_core::scheduler::{PendingPod, Retry};
@@ -29,8 +30,10 @@ pub(crate) enum Task {
     None,
     /// It is bound, and the kernel has been asked whether it has a task.
     Asked,
-    /// A launch is on its way, or accepted and not bound yet.
+    /// A launch is on its way to the kernel.
     Promised,
+    /// The kernel accepted the launch, and the binding is being written.
+    Binding,
     /// The kernel knows it.
     Known,
 }
@@ -49,6 +52,8 @@ pub(crate) struct PodState {
     pub waiting_since: Instant,
     /// The reason that was told last.
     pub told: Option<String>,
+    /// Updates that came while its binding was being written: they wait for that.
+    pub deferred: Vec<TaskStatus>,
     killed: Option<(Instant, i64)>,
     asked_at: Option<Instant>,
 }
@@ -223,6 +228,7 @@ impl Runner {
             rest_until: None,
             waiting_since: Instant::now(),
             told: None,
+            deferred: Vec::new(),
             killed: None,
             asked_at: None,
         };
@@ -240,7 +246,8 @@ impl Runner {
         let Some(state) = self.pods.by_uid.get_mut(uid) else { return };
         let row = state.row.clone();
         // A promise occupies its node before the binding is written.
-        let promised = (state.task == Task::Promised).then(|| state.occupies.clone()).flatten();
+        let promised =
+            matches!(state.task, Task::Promised | Task::Binding).then(|| state.occupies.clone()).flatten();
         let wanted = if row.phase.is_terminal() { None } else { row.node.clone().or(promised) };
         let before = std::mem::replace(&mut state.occupies, wanted.clone());
         if before == wanted {
@@ -274,7 +281,9 @@ impl Runner {
             self.pods.note_sibling(&state.row, &node, false);
             self.room_was_made();
         }
-        if matches!(state.task, Task::Known | Task::Promised) && !state.row.phase.is_terminal() {
+        if matches!(state.task, Task::Known | Task::Promised | Task::Binding)
+            && !state.row.phase.is_terminal()
+        {
             // Removed by force, or its node told of its end through the update that removed it: then this does nothing.
             self.kill(uid, state.agent_id, Some(0));
         }
@@ -306,7 +315,8 @@ impl Runner {
             .by_uid
             .iter()
             .filter(|(_, p)| {
-                let patience = |grace: i64| KILL_AGAIN + Duration::from_secs(u64::try_from(grace).unwrap_or(0));
+                let patience =
+                    |grace: i64| KILL_AGAIN + Duration::from_secs(u64::try_from(grace).unwrap_or(0));
                 p.killed.is_some_and(|(at, grace)| now >= at + patience(grace))
             })
             .map(|(uid, _)| uid.clone())
@@ -410,12 +420,12 @@ pub(crate) const EXECUTOR_ID: &str = "kubelet";
 
 /// Its description: nothing in it depends on configuration, so that an upgrade is no other executor.
 pub(crate) fn executor_info() -> ExecutorInfo {
+    use super::node_projection::{EXECUTOR_CPU_MILLI, EXECUTOR_MEM_MIB};
     use kernel_model::{
         executor::{CommandInfo, ExecutorKind, RESPAWN_LABEL},
         labels::Labels,
         resources::{Resource, Resources, Scalar},
     };
-    use super::node_projection::{EXECUTOR_CPU_MILLI, EXECUTOR_MEM_MIB};
     let resources: Resources = [
         Resource::scalar("cpus", Scalar(EXECUTOR_CPU_MILLI)),
         Resource::scalar("mem", Scalar::from_units(EXECUTOR_MEM_MIB)),

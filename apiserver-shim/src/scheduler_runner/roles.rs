@@ -4,11 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kernel_model::{
-    offer::Filters,
-    roles::Role,
-    scheduler::Call,
-};
+use kernel_model::{offer::Filters, roles::Role, scheduler::Call};
 use serde_json::Value;
 use shim_model::access;
 
@@ -121,8 +117,10 @@ impl Runner {
             let roles = self.roles.all();
             let suppressed: BTreeSet<Role> =
                 self.roles.roles.values().filter(|e| !e.revived).map(|e| e.role.clone()).collect();
-            let call =
-                Call::UpdateFramework { framework: framework_info(Some(id), &roles), suppressed_roles: suppressed };
+            let call = Call::UpdateFramework {
+                framework: framework_info(Some(id), &roles),
+                suppressed_roles: suppressed,
+            };
             self.call(call);
         }
         let mut revive = Vec::new();

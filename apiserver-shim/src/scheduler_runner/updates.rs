@@ -27,6 +27,10 @@ struct FromNode {
     endpoint: Option<String>,
 }
 
+/// Updates kept for a Pod whose binding is being written. The kernel sends the next only after an acknowledgement; beside
+/// that there are answers to our own questions.
+const DEFERRED_MAX: usize = 8;
+
 /// The kernel's state of a task in the words of the promises table.
 fn known(status: &TaskStatus) -> Known {
     let by_master = status.source == Source::Master;
@@ -64,6 +68,15 @@ impl Runner {
         let node = status.agent_id.as_ref().and_then(|id| self.nodes.node_of(id)).map(Box::<str>::from);
         let from_node = self.read_data(&status.data, node.as_deref());
         let known = known(&status);
+        // A refusal ends the promise; anything else waits until the binding is written, which it would race with.
+        let refusal = matches!(known, Known::Invalid | Known::NeverStarted | Known::Unknown);
+        if let Some(pod) = self.pods.by_uid.get_mut(uid.as_str())
+            && (pod.task == Task::Binding || (pod.task == Task::Promised && !refusal))
+            && pod.deferred.len() < DEFERRED_MAX
+        {
+            pod.deferred.push(status);
+            return;
+        }
         let task = TaskView { known, node: node.as_deref(), has_status: from_node.is_some() };
         let pod = self.pods.by_uid.get(uid.as_str());
         let view = pod.map(|p| PodView {
@@ -128,13 +141,8 @@ impl Runner {
         if let Some(agent_id) = &status.agent_id {
             pod.agent_id = Some(agent_id.clone());
         }
-        let promised_and_pending = pod.task == Task::Promised && pod.row.node.is_none();
-        if known.is_terminal() {
-            // Ended: nothing to launch or kill. What starts it again says so below.
-            pod.task = Task::Known;
-        } else if !promised_and_pending {
-            pod.task = Task::Known;
-        }
+        // What starts an ended one again says so after this.
+        pod.task = Task::Known;
         self.pods.sort_in(uid);
         if !known.is_terminal() {
             self.kill_if_deleted(uid);

@@ -45,8 +45,8 @@ fn set_bound(pod: &mut Value, node: &str, now: i64) {
     }
 }
 
-/// Writes a binding.
-pub(crate) async fn bind(registry: &Registry, row: &Pod, launch: &Launched) -> Result<(), BindError> {
+/// Writes a binding; the revision that it is written at.
+pub(crate) async fn bind(registry: &Registry, row: &Pod, launch: &Launched) -> Result<u64, BindError> {
     let resource = served("", "pods");
     let header = row.header();
     let key = store_key(resource, &header.namespace, &header.name);
@@ -54,13 +54,13 @@ pub(crate) async fn bind(registry: &Registry, row: &Pod, launch: &Launched) -> R
         .when(key.clone(), Precondition::ModRevision(Revision(launch.revision)))
         .put(key, launch.bytes.clone());
     match registry.store().txn(txn).await {
-        Ok(TxnOutcome::Committed { .. }) => Ok(()),
+        Ok(TxnOutcome::Committed { revision }) => Ok(revision.0),
         Ok(TxnOutcome::Conflict { .. }) => bind_anew(registry, row, &launch.node).await,
         Err(error) => Err(BindError::Later(of_store(error))),
     }
 }
 
-async fn bind_anew(registry: &Registry, row: &Pod, node: &str) -> Result<(), BindError> {
+async fn bind_anew(registry: &Registry, row: &Pod, node: &str) -> Result<u64, BindError> {
     let header = row.header();
     let obsolete = AtomicBool::new(false);
     let found_obsolete = &obsolete;
@@ -80,22 +80,22 @@ async fn bind_anew(registry: &Registry, row: &Pod, node: &str) -> Result<(), Bin
     })
     .await;
     match written {
-        Ok(()) if obsolete.load(Ordering::Relaxed) => Err(BindError::Obsolete),
-        Ok(()) => Ok(()),
+        Ok(_) if obsolete.load(Ordering::Relaxed) => Err(BindError::Obsolete),
+        Ok(object) => Ok(object.revision),
         Err(status) if status.code == 404 => Err(BindError::Obsolete),
         Err(status) => Err(BindError::Later(status)),
     }
 }
 
 /// Tries a write again while the store has no answer.
-async fn retried<T, F>(mut write: impl FnMut() -> F) -> Result<(), Status>
+async fn retried<T, F>(mut write: impl FnMut() -> F) -> Result<T, Status>
 where
     F: Future<Output = Result<T, Status>>,
 {
     let mut tries = 0;
     loop {
         match write().await {
-            Ok(_) => return Ok(()),
+            Ok(written) => return Ok(written),
             Err(status) if status.code >= 500 && tries < TRIES_MAX => {
                 tries += 1;
                 tokio::time::sleep(REST * tries).await;
@@ -106,9 +106,7 @@ where
 }
 
 /// Edits the Pod with this UID; a Pod that is gone is no failure.
-async fn edit(
-    registry: &Registry, key: &Key, uid: &str, change: impl Fn(&mut Value),
-) -> Result<(), Status> {
+async fn edit(registry: &Registry, key: &Key, uid: &str, change: impl Fn(&mut Value)) -> Result<(), Status> {
     let change = &change;
     let edited = retried(|| {
         registry.update_with(served("", "pods"), &key.namespace, &key.name, move |pod| {
@@ -121,7 +119,7 @@ async fn edit(
     .await;
     match edited {
         Err(status) if status.code == 404 => Ok(()),
-        other => other,
+        other => other.map(drop),
     }
 }
 
@@ -137,10 +135,17 @@ pub(crate) async fn bind_found(registry: &Registry, key: &Key, uid: &str, node: 
 }
 
 /// Stores the node's word on a Pod.
-pub(crate) async fn write_status(registry: &Registry, key: &Key, uid: &str, from_node: &Value) -> Result<(), Status> {
+pub(crate) async fn write_status(
+    registry: &Registry,
+    key: &Key,
+    uid: &str,
+    from_node: &Value,
+) -> Result<(), Status> {
     let resource = served("", "pods");
     // One comparison instead of a read-modify-write, as long as nobody else writes to the Pod.
-    if let Some(current) = registry.peek(resource, &key.namespace, &key.name).filter(|o| o.header().uid == uid) {
+    if let Some(current) =
+        registry.peek(resource, &key.namespace, &key.name).filter(|o| o.header().uid == uid)
+    {
         let mut value: Value = serde_json::from_slice(current.bytes()).unwrap_or_default();
         let merged = pod_status::merge(&value["status"], from_node);
         if value["status"] == merged {
@@ -151,7 +156,9 @@ pub(crate) async fn write_status(registry: &Registry, key: &Key, uid: &str, from
         let txn = Txn::new()
             .when(store_key.clone(), Precondition::ModRevision(Revision(current.revision)))
             .put(store_key, encode(&value));
-        if let Ok(TxnOutcome::Committed { .. }) = registry.store().txn(txn).await {
+        if let Ok(TxnOutcome::Committed { revision }) = registry.store().txn(txn).await {
+            // The next update is compared with this one.
+            let _ = registry.wait_for(revision.0).await;
             return Ok(());
         }
     }
@@ -164,7 +171,12 @@ pub(crate) async fn write_status(registry: &Registry, key: &Key, uid: &str, from
 
 /// Marks a Pod as ended.
 pub(crate) async fn end(
-    registry: &Registry, key: &Key, uid: &str, succeeded: bool, reason: &str, message: &str,
+    registry: &Registry,
+    key: &Key,
+    uid: &str,
+    succeeded: bool,
+    reason: &str,
+    message: &str,
 ) -> Result<(), Status> {
     let now = rfc3339(super::now_seconds());
     let phase = if succeeded { "Succeeded" } else { "Failed" };
@@ -178,13 +190,15 @@ pub(crate) async fn end(
 
 /// Removes a Pod that is being deleted and has ended; its finalizers may hold it longer.
 pub(crate) async fn remove(registry: &Registry, key: &Key, uid: &str) -> Result<(), Status> {
-    let options =
-        DeleteOptions { grace_period_seconds: Some(0), uid: Some(uid.to_owned()), ..DeleteOptions::default() };
-    let removed =
-        retried(|| registry.delete(served("", "pods"), &key.namespace, &key.name, &options)).await;
+    let options = DeleteOptions {
+        grace_period_seconds: Some(0),
+        uid: Some(uid.to_owned()),
+        ..DeleteOptions::default()
+    };
+    let removed = retried(|| registry.delete(served("", "pods"), &key.namespace, &key.name, &options)).await;
     match removed {
         Err(status) if matches!(status.code, 404 | 409) => Ok(()),
-        other => other,
+        other => other.map(drop),
     }
 }
 

@@ -1,1 +1,100 @@
-//! Tests.
+//! What a Node says of its agent.
+
+use expect_test::expect;
+use kernel_model::{agent::AgentInfo, ids::AgentId, resources::Attribute, time::Time};
+
+use super::*;
+
+fn agent(attributes: &[(&str, &str)]) -> AgentSnapshot {
+    let total: Resources = "cpus:4;mem:8192;disk:1024;gpus:1".parse().unwrap();
+    AgentSnapshot {
+        info: AgentInfo {
+            id: Some(AgentId::from("S0")),
+            hostname: "box".to_owned(),
+            ip: "10.1.2.3".to_owned(),
+            port: 5051,
+            resources: total.clone(),
+            attributes: attributes.iter().map(|(n, v)| Attribute::text(*n, *v)).collect(),
+        },
+        state: AgentState::Connected,
+        registered_at: Time(0),
+        reregistered_at: None,
+        total,
+        allocated: vec![],
+        offered: Resources::new(),
+    }
+}
+
+fn node(agent: &AgentSnapshot) -> Value {
+    let mut node = new_node(agent, pod_cidr(0));
+    project(&mut node, agent, Some(&FrameworkId::from("ours")), 100);
+    node
+}
+
+#[test]
+fn capacity_is_all_and_allocatable_what_others_leave() {
+    let mut agent = agent(&[]);
+    agent.allocated = vec![
+        (FrameworkId::from("ours"), "cpus:1;mem:1024".parse().unwrap()),
+        (FrameworkId::from("spark"), "cpus:2.5;mem:4096".parse().unwrap()),
+    ];
+    let node = node(&agent);
+    expect![[r#"{"cpu":"4","memory":"8Gi","ephemeral-storage":"1Gi","pods":"110","catamaran.dev/gpu":"1"}"#]]
+        .assert_eq(&node["status"]["capacity"].to_string());
+    expect![[
+        r#"{"cpu":"1400m","memory":"4032Mi","ephemeral-storage":"1Gi","pods":"110","catamaran.dev/gpu":"1"}"#
+    ]]
+    .assert_eq(&node["status"]["allocatable"].to_string());
+}
+
+#[test]
+fn attributes_become_labels() {
+    let agent =
+        agent(&[("zone", "a"), ("rack", "7"), ("example.com/disk", "ssd"), ("note", "not a label value!")]);
+    expect![[r#"
+        {
+            "attribute.catamaran.dev/rack": "7",
+            "beta.kubernetes.io/arch": "amd64",
+            "beta.kubernetes.io/os": "linux",
+            "example.com/disk": "ssd",
+            "kubernetes.io/arch": "amd64",
+            "kubernetes.io/hostname": "box",
+            "kubernetes.io/os": "linux",
+            "topology.kubernetes.io/zone": "a",
+        }
+    "#]]
+    .assert_debug_eq(&labels(&AgentSnapshot { state: AgentState::Connected, ..agent }));
+}
+
+#[test]
+fn a_second_look_changes_nothing_and_time_alone_neither() {
+    let agent = agent(&[]);
+    let mut node = node(&agent);
+    assert!(!project(&mut node, &agent, Some(&FrameworkId::from("ours")), 5_000));
+}
+
+#[test]
+fn conditions_follow_the_agent() {
+    let ready = |agent: &AgentSnapshot| {
+        let node = node(agent);
+        let ready = condition(&node["status"], "Ready").cloned().unwrap_or(Value::Null);
+        format!("{} {}", ready["status"], ready["reason"])
+    };
+    let mut there = agent(&[]);
+    expect![[r#""True" "KubeletReady""#]].assert_eq(&ready(&there));
+    there.state = AgentState::Unreachable;
+    expect![[r#""Unknown" "NodeStatusUnknown""#]].assert_eq(&ready(&there));
+    there.state = AgentState::Recovered;
+    expect!["null null"].assert_eq(&ready(&there));
+    expect![[r#""False" "ContainerRuntimeMissing""#]]
+        .assert_eq(&ready(&agent(&[(RUNTIME_ATTRIBUTE, "missing")])));
+}
+
+#[test]
+fn pod_networks_are_distinct() {
+    assert_eq!(pod_cidr(0).as_deref(), Some("10.244.0.0/24"));
+    assert_eq!(pod_cidr(257).as_deref(), Some("10.245.1.0/24"));
+    assert_eq!(pod_cidr(12 * 256).as_deref(), Some("10.64.0.0/24"));
+    let all: std::collections::BTreeSet<String> = (0..).map_while(pod_cidr).collect();
+    assert_eq!(all.len(), 192 * 256);
+}
