@@ -252,7 +252,7 @@ impl Registry {
         let txn = Txn::new().when(key.clone(), condition).put(key.clone(), bytes.clone());
         let txn = claims.add_to(txn, key.as_str());
         let revision = self.commit(resource, &key, txn, claims).await?;
-        let fields = crate::fields::of_value(resource, value);
+        let fields = crate::fields::of_value(stored_as(resource), value);
         let stored = StoredObject { bytes, header, fields };
         Object::new(stored, revision)
             .ok_or_else(|| WriteError::Status(status::internal("object could not be encoded")))
@@ -297,10 +297,18 @@ pub fn store_key(resource: &Resource, namespace: &str, name: &str) -> Key {
     Key::from(key)
 }
 
+/// The resource in whose form objects are stored: another one where a group shares its storage.
+fn stored_as(resource: &Resource) -> &Resource {
+    match resource.storage_group == resource.group {
+        true => resource,
+        false => resource::find(resource.storage_group, "v1", resource.plural).unwrap_or(resource),
+    }
+}
+
 /// Reads an object out of the store's bytes; damaged ones are reported and left out.
 pub(crate) fn parse(resource: &Resource, kv: &KeyValue) -> Option<Arc<Object>> {
     let parsed = Header::parse(&kv.value).ok().and_then(|header| {
-        let fields = crate::fields::of_bytes(resource, &kv.value);
+        let fields = crate::fields::of_bytes(stored_as(resource), &kv.value);
         Object::new(StoredObject { bytes: kv.value.clone(), header, fields }, kv.mod_revision.0)
     });
     if parsed.is_none() {

@@ -166,6 +166,11 @@ fn cluster_ip(service: &mut Value, taken: &BTreeSet<Key>) -> Result<(), Status> 
         check_address(service, address, taken)?;
     }
     let spec = access::object_mut(service, &["spec"]);
+    if ip == "None" && spec.get("selector").is_none_or(access::is_zero) {
+        // Nobody but its author knows what is behind a headless Service without a selector.
+        access::set_if_zero(spec, "ipFamilies", json!(["IPv4", "IPv6"]));
+        access::set_if_zero(spec, "ipFamilyPolicy", "RequireDualStack");
+    }
     access::set_if_zero(spec, "clusterIPs", json!([ip]));
     spec.insert("clusterIP".into(), ip.into());
     access::set_if_zero(spec, "ipFamilies", json!(["IPv4"]));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use serde_json::{Value, json};
+use shim_core::kinds;
 use shim_model::field::FieldError;
 use shim_model::resource::Resource;
 use shim_model::selector::{FieldSelector, LabelSelector};
@@ -63,6 +64,8 @@ pub fn options(
     if !continue_token.is_empty() && revision.is_some_and(|r| r > 0) {
         return Err(status::bad_request("specifying resource version is not allowed when using continue"));
     }
+    // Any version will do for the rest of a list: upstream then gives all of it.
+    let limit = if !continue_token.is_empty() && revision == Some(0) { 0 } else { limit };
     // With a limit and no match, a version means exactly that one: what upstream did before there was a match.
     let exact = matching == "Exact" || (matching.is_empty() && limit > 0 && revision.is_some_and(|r| r > 0));
     Ok(ListOptions { selection, limit, continue_token, revision, exact })
@@ -73,27 +76,15 @@ pub fn selection(resource: &Resource, namespace: &str, name: &str, query: &Query
     let refuse = |e: shim_model::selector::SelectorError| status::bad_request(e.to_string());
     let labels = LabelSelector::parse(query.text("labelSelector")).map_err(refuse)?;
     let mut fields = FieldSelector::parse(query.text("fieldSelector")).map_err(refuse)?;
+    kinds::check_field_selector(resource, &fields)?;
     for term in &mut fields.terms {
-        match fields::canonical(resource, &term.field) {
-            Some(known) => term.field = known.to_owned(),
-            None => return Err(status::bad_request(unknown_field(resource, &term.field))),
-        }
+        term.field = fields::stored_name(resource, &term.field);
     }
     if !name.is_empty() {
         let exact = FieldSelector::parse(&format!("metadata.name={name}")).map_err(refuse)?;
         fields.terms.extend(exact.terms);
     }
     Ok(Selection::new(Some(namespace).filter(|n| !n.is_empty()), labels, fields))
-}
-
-/// The complaint differs by where upstream registers the kind's fields.
-fn unknown_field(resource: &Resource, field: &str) -> String {
-    let own_words = !fields::of(resource).is_empty() || resource.plural == "configmaps";
-    match (resource.group, own_words) {
-        ("apps" | "batch", true) => format!("field label {} not supported for {}", quote(field), resource.kind),
-        (_, true) => format!("field label not supported: {field}"),
-        _ => format!("{} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"", quote(field)),
-    }
 }
 
 /// Checks how the options go together.
@@ -115,7 +106,7 @@ fn check(query: &Query, watch: bool) -> Result<(), Status> {
                 forbid("resourceVersionMatch is forbidden unless resourceVersion is provided");
             }
             if !query.text("continue").is_empty() {
-                forbid("resourceVersionMatch is forbidden for continue");
+                forbid("resourceVersionMatch is forbidden when continue is provided");
             }
             if matching == "Exact" && query.text("resourceVersion") == "0" {
                 forbid("resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");

@@ -98,7 +98,8 @@ pub fn only_these() -> Status {
 
 /// In which form errors go out when nothing has been negotiated yet.
 pub fn accept_for_errors(headers: &HeaderMap) -> Media {
-    clauses(headers).iter().find_map(media_of).unwrap_or_default()
+    // A Status has no other shape than its own: what was asked for in one goes out as JSON.
+    clauses(headers).iter().filter(|c| c.parameter("as").is_empty()).find_map(media_of).unwrap_or_default()
 }
 
 /// JSON or YAML, if the clause allows one of them.

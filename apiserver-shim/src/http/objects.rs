@@ -96,7 +96,7 @@ pub async fn serve(api: &Api, request: &ResourceRequest<'_>, body: Body) -> Resu
         false => Err(status::method_not_allowed()),
     };
     match request.verb {
-        "get" => allowed(Verb::Get).map(|()| ())?,
+        "get" => allowed(Verb::Get)?,
         "list" => allowed(Verb::List)?,
         "watch" => allowed(Verb::Watch)?,
         "create" if request.target.name.is_empty() => allowed(Verb::Create)?,
@@ -142,8 +142,8 @@ async fn create(api: &Api, request: &ResourceRequest<'_>, body: Body) -> Result<
     negotiation::body_media(request.headers)?;
     let bytes = body::read(body).await?;
     let decoded = request.decode(&bytes, request.resource.kind_ref(), &call)?;
-    let created = api.pipeline.create(request.resource, &request.target.namespace, decoded.value, &call).await;
-    let mut outcome = created.map_err(|e| e)?;
+    let namespace = &request.target.namespace;
+    let mut outcome = api.pipeline.create(request.resource, namespace, decoded.value, &call).await?;
     outcome.warnings.splice(0..0, decoded.warnings);
     request.answer(201, accepted, outcome)
 }
@@ -189,7 +189,7 @@ pub fn patch_kind(headers: &HeaderMap) -> Result<PatchKind, Status> {
     let media_type = negotiation::content_type(headers);
     PatchKind::from_media_type(&media_type).ok_or_else(|| {
         let mut status = Status::failure(415, "UnsupportedMediaType", "415: Unsupported Media Type");
-        if media_type.starts_with("application/apply-patch") {
+        if media_type == "application/apply-patch+yaml" {
             status.message = "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json".into();
         }
         status.details = Some(Box::default());

@@ -126,9 +126,7 @@ pub fn many(
         Shape::Table => {
             let include = include_object(query)?;
             let rows = items.iter().map(|o| row_of(resource, o, include)).collect();
-            let mut out = table::table(Some(table::columns(resource)), rows, meta.to_value());
-            null_if_empty(&mut out, "rows");
-            out
+            table::table(Some(table::columns(resource)), rows, meta.to_value())
         }
         Shape::MetadataList => {
             let items: Vec<Value> = items

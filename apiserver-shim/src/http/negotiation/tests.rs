@@ -33,5 +33,24 @@ fn accept_headers_are_read_as_upstream_does() {
         };
         out.push_str(&format!("{text} -> {shown}\n"));
     }
-    expect![[r#""#]].assert_eq(&out);
+    expect![[r#"
+         -> Json Object
+        */* -> Json Object
+        application/json -> Json Object
+        application/yaml,application/json -> Yaml Object
+        application/json;q=0.5, application/yaml -> Yaml Object
+        application/vnd.kubernetes.protobuf,application/json -> Json Object
+        application/vnd.kubernetes.protobuf -> 406 only the following media types
+        application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json -> Json Table
+        application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io -> Json MetadataList
+        application/json;as=Table;v=v1;g=nope.io -> 406 only the following media types
+        application/json;as=Table;v=v1;g=nope.io,application/json -> Json Object
+        application/json;stream=watch -> Json Object
+        application/* -> 406 406: Not Acceptable
+
+        Available
+        text/html -> 406 406: Not Acceptable
+
+        Available
+    "#]].assert_eq(&out);
 }
