@@ -91,7 +91,7 @@ fn a_pod_from_start_to_end() {
     assert_eq!((&ended["exitCode"], &ended["message"]), (&json!(0), &json!("bye\n")), "{ended:#}");
     assert!(!stage.node_dir().join("volumes/uid-web").exists());
 
-    stage.launch(&pod("stays", json!({ "containers": [{ "name": "c", "image": IMAGE }] })));
+    stage.launch(&pod("stays", json!({ "terminationGracePeriodSeconds": 1, "containers": [{ "name": "c", "image": IMAGE }] })));
     stage.await_status("uid-stays", "ready", ready);
     stage.stop();
     assert_eq!(stage.update("uid-stays").unwrap().state, TaskState::Running, "its task is not over");
@@ -124,13 +124,13 @@ fn logs_and_streams_at_the_door() {
 
     let exec = |query: &str, stdin: &[&[u8]]| stage.block_on(door.exec(&format!("/exec/ns/web/c?{query}"), stdin));
     let sh = |script: &str| format!("command=sh&command=-c&command={}", script.replace(' ', "+"));
-    let ran = exec(&format!("{}&stdout=1&stderr=1", sh("echo out; echo err >%262; exit 3")), &[]);
+    let ran = exec(&format!("{}&stdout=1&stderr=1", sh("echo out; echo err %3E%262; exit 3")), &[]);
     assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), ("out\n", "err\n"));
     assert!(ran.status.contains("\"ExitCode\"") && ran.status.contains("\"3\""), "{}", ran.status);
     let ran = exec("command=cat&stdin=1&stdout=1", &[b"ahoy ", b"there"]);
     let expected = Exec { stdout: "ahoy there".to_owned(), ..Exec::default() };
     assert_eq!((&ran.stdout, ran.status.contains("Success")), (&expected.stdout, true), "half-close ends cat: {ran:?}");
-    let ran = exec(&format!("{}&stdout=1&tty=1&stdin=1", sh("stty size")), &[]);
+    let ran = exec(&format!("{}&stdout=1&tty=1&stdin=1", sh("sleep 1; stty size")), &[]);
     assert_eq!(ran.stdout.trim(), "40 100", "the terminal has the size that was asked for");
     let big = exec(&format!("{}&stdout=1", sh("head -c 3000000 /dev/zero")), &[]);
     assert_eq!(big.stdout.len(), 3_000_000);
