@@ -16,6 +16,7 @@ use std::{
 
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
+use rustix::net::sockopt;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -32,6 +33,9 @@ const CONNECTIONS_MAX: usize = 16 * 1024;
 /// How long a connection may take to its first whole request, TLS handshake included. Idle ones are kept afterwards:
 /// upstream's client library takes the loss of a connection for the loss of the master.
 const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long sent bytes may stay unacknowledged: a peer that vanished without a word is gone four heartbeats later.
+const UNACKNOWLEDGED_MAX_MS: u32 = 60_000;
 
 /// The first byte of a TLS handshake.
 const TLS_HANDSHAKE: u8 = 0x16;
@@ -84,7 +88,8 @@ async fn connection(
     tls: Option<TlsAcceptor>,
 ) -> io::Result<()> {
     tcp.set_nodelay(true)?;
-    rustix::net::sockopt::set_socket_keepalive(&tcp, true)?;
+    sockopt::set_socket_keepalive(&tcp, true)?;
+    sockopt::set_tcp_user_timeout(&tcp, UNACKNOWLEDGED_MAX_MS)?;
     let deadline = tokio::time::Instant::now() + FIRST_REQUEST_TIMEOUT;
     let mut first = [0u8; 1];
     let read = tokio::time::timeout_at(deadline, tcp.peek(&mut first)).await??;

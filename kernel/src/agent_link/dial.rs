@@ -16,6 +16,9 @@ use super::{AgentLink, Dialer, LINK_PATH, LINK_PROTOCOL, LinkError, frames};
 /// How long one try may take.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long sent bytes may stay unacknowledged; the master's pings notice the rest.
+const UNACKNOWLEDGED_MAX_MS: u32 = 60_000;
+
 /// How much of a refusal is read.
 const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 
@@ -64,6 +67,7 @@ pub(super) async fn connect(
 ) -> Result<SendRequest<Full<Bytes>>, LinkError> {
     let tcp = TcpStream::connect(master).await.map_err(unreachable)?;
     tcp.set_nodelay(true).map_err(unreachable)?;
+    rustix::net::sockopt::set_tcp_user_timeout(&tcp, UNACKNOWLEDGED_MAX_MS).map_err(unreachable)?;
     let host = master.rsplit_once(':').map_or(master, |(host, _)| host).trim_matches(['[', ']']);
     let name = ServerName::try_from(host.to_owned()).map_err(unreachable)?;
     let stream = TlsConnector::from(tls.clone()).connect(name, tcp).await.map_err(unreachable)?;
