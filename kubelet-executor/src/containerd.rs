@@ -49,7 +49,7 @@ pub(crate) struct Paths {
 /// Why containerd does not run.
 #[derive(Debug, thiserror::Error)]
 enum StartError {
-    #[error("containerd is not installed (Debian: apt-get install containerd runc)")]
+    #[error("containerd or runc is not installed (Debian: apt-get install containerd runc)")]
     NotInstalled,
     #[error("the CNI plugins are not installed (Debian: apt-get install containernetworking-plugins)")]
     NoPlugins,
@@ -87,9 +87,21 @@ impl Paths {
     /// The pid of our containerd, if one runs.
     fn running(&self) -> Option<u32> {
         let pid: u32 = std::fs::read_to_string(&self.pid).ok()?.trim().parse().ok()?;
-        let command = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        self.is_ours(pid).then_some(pid)
+    }
+
+    /// Whether a process was started with our configuration; a number in a file may be somebody else's by now.
+    fn is_ours(&self, pid: u32) -> bool {
+        let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let config = self.config.as_os_str().as_encoded_bytes();
-        command.split(|byte| *byte == 0).any(|argument| argument == config).then_some(pid)
+        command.split(|byte| *byte == 0).any(|argument| argument == config)
+    }
+
+    /// Our containerd, were the executor killed before it could write the pid down.
+    fn search(&self) -> Option<u32> {
+        let entries = std::fs::read_dir("/proc").ok()?.flatten();
+        let mut pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        pids.find(|pid| self.is_ours(*pid))
     }
 }
 
@@ -125,7 +137,11 @@ pub(crate) async fn supervise(config: Arc<Config>, standing: watch::Sender<Stand
 
 async fn bring_up(config: &Config, paths: &Paths, client: &cri::Client) -> Result<(), StartError> {
     if paths.running().is_none() {
-        start(config, paths)?;
+        match paths.search() {
+            Some(pid) => std::fs::write(&paths.pid, pid.to_string())
+                .map_err(|error| StartError::Prepare("its pid file", error))?,
+            None => start(config, paths)?,
+        }
     }
     let deadline = tokio::time::Instant::now() + START_TIMEOUT;
     while client.version(cri::v1::VersionRequest::default()).await.is_err() {
@@ -144,6 +160,7 @@ async fn bring_up(config: &Config, paths: &Paths, client: &cri::Client) -> Resul
 
 fn start(config: &Config, paths: &Paths) -> Result<(), StartError> {
     let binary = find_binary("containerd").ok_or(StartError::NotInstalled)?;
+    find_binary("runc").ok_or(StartError::NotInstalled)?;
     let plugins = crate::cni::plugin_dir().ok_or(StartError::NoPlugins)?;
     let prepare = |what| move |error| StartError::Prepare(what, error);
     for dir in [&paths.dir, &paths.dir.join("certs.d")] {

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use crate::{
     door::{Body, LogRequest, Refusal, Target},
     node::Pods,
-    pod::places,
+    pod::{places, worker::View},
     shared::Shared,
 };
 pub(crate) use rotation::rotate;
@@ -73,7 +73,8 @@ pub(crate) async fn answer(
     let (pods, namespace, pod, container) =
         (pods.clone(), target.namespace.clone(), target.pod.clone(), target.container.clone());
     let runs = move || {
-        instance.is_some() && pods.find(&namespace, &pod).and_then(|v| v.running.get(&container).cloned()) == instance
+        let same = |view: &View| view.running.get(&container) == instance.as_ref();
+        instance.is_some() && pods.ask(&namespace, &pod, same) == Some(true)
     };
     tokio::spawn(async move {
         if let Err(error) = reader::read(&dir, attempt, &wanted, runs, &pieces).await {

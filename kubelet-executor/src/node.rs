@@ -90,10 +90,14 @@ impl Pods {
 
     /// What is known of a Pod, by namespace and name.
     pub fn find(&self, namespace: &str, name: &str) -> Option<View> {
-        self.views().into_iter().find(|view| {
-            let metadata = &view.pod.metadata;
-            metadata.namespace.as_deref() == Some(namespace) && metadata.name.as_deref() == Some(name)
-        })
+        self.ask(namespace, name, View::clone)
+    }
+
+    /// Asks something of a Pod's view without copying it.
+    pub fn ask<T>(&self, namespace: &str, name: &str, ask: impl Fn(&View) -> T) -> Option<T> {
+        let state = self.state();
+        let asked = |view: &View| view.is_of(namespace, name).then(|| ask(view));
+        state.by_uid.values().find_map(|(_, handle)| handle.look(asked))
     }
 
     pub fn views(&self) -> Vec<View> {

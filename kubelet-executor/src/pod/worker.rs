@@ -56,6 +56,13 @@ pub(crate) struct View {
     pub running: BTreeMap<String, String>,
 }
 
+impl View {
+    pub fn is_of(&self, namespace: &str, name: &str) -> bool {
+        let metadata = &self.pod.metadata;
+        metadata.namespace.as_deref() == Some(namespace) && metadata.name.as_deref() == Some(name)
+    }
+}
+
 /// A handle on a Pod's task.
 #[derive(Debug)]
 pub(crate) struct Handle {
@@ -67,7 +74,12 @@ pub(crate) struct Handle {
 
 impl Handle {
     pub fn view(&self) -> View {
-        self.view.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.look(View::clone)
+    }
+
+    /// Asks something of the view without copying it.
+    pub fn look<T>(&self, ask: impl FnOnce(&View) -> T) -> T {
+        ask(&self.view.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

@@ -8,7 +8,10 @@ use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::TokioIo;
 use kubelet_executor::spdy::{Decoder, Encoder, Frame};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_tungstenite::{
     WebSocketStream,
@@ -96,6 +99,49 @@ impl Door {
             }
         }
         exec
+    }
+
+    /// Runs a command over SPDY, as kubectl does where WebSockets are refused.
+    pub async fn exec_spdy(&self, path: &str, stdin: &[u8]) -> Exec {
+        let stream = TokioIo::new(self.connect().await);
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
+        tokio::spawn(connection.with_upgrades());
+        let request = http::Request::post(path)
+            .header("host", "node")
+            .header("connection", "Upgrade")
+            .header("upgrade", "SPDY/3.1")
+            .header("x-stream-protocol-version", "v4.channel.k8s.io")
+            .body(Empty::<Bytes>::new())
+            .unwrap();
+        let response = sender.send_request(request).await.unwrap();
+        assert_eq!(response.status(), 101);
+        assert_eq!(response.headers()["x-stream-protocol-version"], "v4.channel.k8s.io");
+        let mut stream = TokioIo::new(hyper::upgrade::on(response).await.unwrap());
+        let (mut encoder, mut decoder) = (Encoder::default(), Decoder::default());
+        let open = |kind: &str| vec![("streamtype".to_owned(), kind.to_owned())];
+        for frame in [
+            Frame::SynStream { stream: 1, fin: false, headers: open("error") },
+            Frame::SynStream { stream: 3, fin: false, headers: open("stdin") },
+            Frame::SynStream { stream: 5, fin: false, headers: open("stdout") },
+            Frame::Data { stream: 3, fin: true, bytes: Bytes::copy_from_slice(stdin) },
+        ] {
+            stream.write_all(&encoder.encode(&frame)).await.unwrap();
+        }
+        let (mut exec, mut buffer) = (Exec::default(), vec![0; 4096]);
+        loop {
+            let read = stream.read(&mut buffer).await.unwrap_or(0);
+            if read == 0 {
+                return exec;
+            }
+            decoder.push(&buffer[..read]);
+            while let Some(frame) = decoder.next_frame().unwrap() {
+                match frame {
+                    Frame::Data { stream: 1, bytes, .. } => exec.status.push_str(&String::from_utf8_lossy(&bytes)),
+                    Frame::Data { stream: 5, bytes, .. } => exec.stdout.push_str(&String::from_utf8_lossy(&bytes)),
+                    _ => {}
+                }
+            }
+        }
     }
 
     /// Sends bytes to a port of the Pod and collects the answer, over SPDY in a WebSocket as kubectl does.

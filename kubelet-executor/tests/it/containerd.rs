@@ -1,6 +1,6 @@
 //! Against a real private containerd. Where the machine has none, or we are not root, there is nothing to test.
 
-use std::{path::Path, process::Command, time::Instant};
+use std::{path::Path, process::Command, sync::Arc, time::Instant};
 
 use kernel_model::task::TaskState;
 use kubelet_executor::image;
@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::{
     client::{Door, Exec},
+    runtimes,
     stage::{Stage, pod, wait},
 };
 
@@ -99,6 +100,23 @@ fn a_pod_from_start_to_end() {
 }
 
 #[test]
+fn the_real_runtime() {
+    if !possible() {
+        return;
+    }
+    let mut stage = stage();
+    let socket = stage.node_dir().join("containerd/containerd.sock");
+    let client = stage.block_on(async { cri::Client::new(&socket).unwrap() });
+    let spec = cri::v1::ImageSpec { image: IMAGE.to_owned(), ..Default::default() };
+    let ask = || cri::v1::ImageStatusRequest { image: Some(spec.clone()), verbose: false };
+    wait("the image", || stage.block_on(client.image_status(ask())).is_ok_and(|answer| answer.image.is_some()));
+    let group = format!("/catamaran-{}/suite", stage.config().tag());
+    stage.block_on(runtimes::suite(Arc::new(client.clone()), IMAGE, &group));
+    stage.stop();
+    no_leftovers(&stage);
+}
+
+#[test]
 fn logs_and_streams_at_the_door() {
     if !possible() {
         return;
@@ -134,6 +152,8 @@ fn logs_and_streams_at_the_door() {
     assert_eq!(ran.stdout.trim(), "40 100", "the terminal has the size that was asked for");
     let big = exec(&format!("{}&stdout=1", sh("head -c 3000000 /dev/zero")), &[]);
     assert_eq!(big.stdout.len(), 3_000_000);
+    let spdy = stage.block_on(door.exec_spdy("/exec/ns/web/c?command=cat&stdin=1&stdout=1", b"ahoy"));
+    assert_eq!((spdy.stdout.as_str(), spdy.status.contains("Success")), ("ahoy", true), "{spdy:?}");
     assert!(exec("command=nothing-like-it&stdout=1&stderr=1", &[]).status.contains("Failure"));
 
     let page = stage.block_on(door.forward("/portForward/ns/web", 8080, b"GET / HTTP/1.0\r\n\r\n"));

@@ -3,4 +3,5 @@
 mod client;
 mod containerd;
 mod fakes;
+mod runtimes;
 mod stage;
