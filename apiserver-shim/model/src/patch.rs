@@ -97,9 +97,7 @@ fn finish(
     let text = |v: &Value, key: &str| v.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
     let (api_version, kind) = (text(&value, "apiVersion"), text(&value, "kind"));
     if api_version != expected.api_version() || kind != expected.kind {
-        let why = format!(
-            "no kind \"{kind}\" is registered for version \"{api_version}\" in scheme \"k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30\""
-        );
+        let why = foreign(&value, &api_version, &kind);
         return refuse(shown.unwrap_or_else(|| show(&value)), why);
     }
     // The object is printed only for a refusal, which the check may cause after having changed it.
@@ -110,6 +108,20 @@ fn finish(
         }
         Err(why) => refuse(shown.unwrap_or_else(|| show(&value)), why),
     }
+}
+
+/// Why an object that the patch made one of another kind is refused: it is read as what it says it is.
+fn foreign(value: &Value, api_version: &str, kind: &str) -> String {
+    let (group, version) = crate::resource::split_api_version(api_version);
+    let same = |k: &KindRef| k.group == group && k.version == version && k.kind == kind;
+    let known = crate::schema::roots::ROOTS.iter().map(|r| r.kind).find(same);
+    let Some(root) = known.and_then(|k| schema().root(k)) else {
+        return format!(
+            "no kind \"{kind}\" is registered for version \"{api_version}\" in scheme \"k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30\""
+        );
+    };
+    let mismatch = crate::schema::check(root, &mut value.clone()).mismatch;
+    mismatch.unwrap_or_else(|| format!("converting ({version}.{kind}): unknown conversion"))
 }
 
 /// Whether the first thing wrong with the object is a map in the place of a list.

@@ -126,6 +126,19 @@ pub(super) fn validate_create(resource: &Resource, kind: &dyn Kind, object: &Val
 
 pub(super) fn validate_update(resource: &Resource, new: &Value, old: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
+    // Upstream looks at the metadata once for all kinds and once more for the kind, each time as of a new object and as of
+    // an update. Messages say each complaint once, but causes list them all, and clients count.
+    validate_common(new, &mut errors);
+    validate_change(resource, new, old, &mut errors);
+    if resource.kind != "PodTemplate" {
+        validate_change(resource, new, old, &mut errors);
+    }
+    validate_common(new, &mut errors);
+    errors
+}
+
+/// What an update may not do to metadata.
+fn validate_change(resource: &Resource, new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
     if !text(old, "deletionTimestamp").is_empty() {
         let had = access::list(old, &["metadata", "finalizers"]);
         let fresh = access::list(new, &["metadata", "finalizers"]).iter().filter(|f| !had.contains(f));
@@ -138,27 +151,12 @@ pub(super) fn validate_update(resource: &Resource, new: &Value, old: &Value) -> 
             errors.push(FieldError::forbidden("metadata.finalizers", detail));
         }
     }
-    // Upstream looks at the metadata once for all kinds and once more for the kind, each time as of a new object and as of
-    // an update. Messages say each complaint once, but causes list them all, and clients count.
-    for update_first in [false, true] {
-        if !update_first {
-            validate_common(new, &mut errors);
-        }
-        for key in ["name", "namespace", "uid"] {
-            if text(new, key) != text(old, key) && (key != "namespace" || resource.namespaced) {
-                errors.push(FieldError::invalid(
-                    format!("metadata.{key}"),
-                    text(new, key),
-                    "field is immutable",
-                ));
-            }
-        }
-        validate_maps_and_owners(&new["metadata"], &mut errors);
-        if update_first {
-            validate_common(new, &mut errors);
+    for key in ["name", "namespace", "uid"] {
+        if text(new, key) != text(old, key) && (key != "namespace" || resource.namespaced) {
+            errors.push(FieldError::invalid(format!("metadata.{key}"), text(new, key), "field is immutable"));
         }
     }
-    errors
+    validate_maps_and_owners(&new["metadata"], errors);
 }
 
 fn validate_common(object: &Value, errors: &mut Vec<FieldError>) {
