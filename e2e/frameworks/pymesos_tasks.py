@@ -124,6 +124,8 @@ class Tasks(Scheduler):
         entry = self.under_way.get(task_id)
         if entry is None or entry["state"] == state:
             return
+        if status.get("reason") == "REASON_RECONCILIATION" and (state in TERMINAL_BAD or state == "TASK_FINISHED"):
+            return  # the update itself, with its own reason, is still to come
         never_started = entry["state"] in (None, "TASK_STAGING")
         entry["state"] = state
         name = entry["name"]

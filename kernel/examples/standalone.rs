@@ -2,14 +2,14 @@
 //!
 //! `cargo run -p kernel --example standalone -- 127.0.0.1:5050 /tmp/agent`
 
-use std::{env, net::SocketAddr, process::ExitCode, sync::Arc};
+use std::{env, net::SocketAddr, path::Path, process::ExitCode, sync::Arc};
 
 use kernel::{
     agent::{self, AgentOptions},
     command_executor,
     server::{self, MasterOptions},
 };
-use store::MemoryStore;
+use store::EmbeddedStore;
 
 fn main() -> ExitCode {
     if env::args().nth(1).is_some_and(|verb| verb == "command-executor") {
@@ -29,7 +29,8 @@ async fn serve() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let address: SocketAddr = arguments.first().map_or("127.0.0.1:5050", String::as_str).parse()?;
     let work_dir = arguments.get(1).map_or("/tmp/catamaran-agent", String::as_str);
-    let master = server::start(MasterOptions::new(Arc::new(MemoryStore::new()), address)).await?;
+    let store = EmbeddedStore::open(&Path::new(work_dir).join("store"))?;
+    let master = server::start(MasterOptions::new(Arc::new(store), address)).await?;
     let options = AgentOptions {
         // Fixed, so that executors find the agent again when this program is started anew.
         listen: SocketAddr::new(address.ip(), address.port() + 1),
