@@ -169,6 +169,74 @@ fn logs_and_streams_at_the_door() {
     no_leftovers(&stage);
 }
 
+/// A registry of Debian's on loopback, without TLS.
+struct Registry {
+    process: std::process::Child,
+    address: String,
+}
+
+impl Registry {
+    fn start(dir: &Path) -> Self {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let address = format!("127.0.0.1:{port}");
+        let config = json!({
+            "version": 0.1, "http": { "addr": address },
+            "storage": { "filesystem": { "rootdirectory": dir.join("registry") } },
+        });
+        let file = dir.join("registry.yml");
+        std::fs::write(&file, config.to_string()).unwrap();
+        let output = std::fs::File::create(dir.join("registry.log")).unwrap();
+        let process = Command::new("docker-registry")
+            .arg("serve")
+            .arg(file)
+            .stdout(output.try_clone().unwrap())
+            .stderr(output)
+            .spawn()
+            .unwrap();
+        wait("the registry", || std::net::TcpStream::connect(&address).is_ok());
+        Self { process, address }
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn images_are_pulled_from_a_registry_on_loopback() {
+    if !possible() || !Path::new("/usr/bin/docker-registry").exists() {
+        return;
+    }
+    let mut stage = stage();
+    let registry = Registry::start(stage.dir.path());
+    let image = format!("{}/team/test:1", registry.address);
+    let socket = stage.node_dir().join("containerd/containerd.sock");
+    let ctr = |arguments: &[&str]| {
+        let mut ctr = Command::new("ctr");
+        ctr.arg("--address").arg(&socket).args(["-n", "k8s.io", "images"]).args(arguments);
+        ctr.output().unwrap().status.success()
+    };
+    wait("the image", || ctr(&["tag", IMAGE, &image]));
+    assert!(ctr(&["push", "--plain-http", &image]));
+    assert!(ctr(&["rm", &image]));
+    let container = |name: &str, image: &str| json!({ "containers": [{ "name": name, "image": image }], "terminationGracePeriodSeconds": 0 });
+    stage.launch(&pod("pulled", container("c", &image)));
+    stage.await_status("uid-pulled", "ready", |status| status["containerStatuses"][0]["ready"] == true);
+    let told: Vec<String> = stage.api.state().events.iter().filter_map(|event| event.message.clone()).collect();
+    assert!(told.iter().any(|message| message.starts_with("Successfully pulled image")), "{told:#?}");
+    stage.launch(&pod("absent", container("c", &format!("{}/team/absent:1", registry.address))));
+    let status = stage.await_status("uid-absent", "refused", |status| {
+        status["containerStatuses"][0]["state"]["waiting"]["reason"] == "ErrImagePull"
+    });
+    let message = status["containerStatuses"][0]["state"]["waiting"]["message"].as_str().unwrap();
+    assert!(message.contains("not found"), "{message}");
+    stage.stop();
+    no_leftovers(&stage);
+}
+
 fn no_leftovers(stage: &Stage) {
     let root = stage.node_dir();
     let mounts = std::fs::read_to_string("/proc/mounts").unwrap();

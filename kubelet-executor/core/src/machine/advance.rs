@@ -74,7 +74,8 @@ impl PodMachine {
                 }
                 Role::Sidecar => {
                     slot.start_when_due(sandbox_id, now, actions);
-                    if !self.initialized && !(slot.is_running() && slot.probes.started()) {
+                    let up = slot.is_running() && slot.probes.started();
+                    if !self.initialized && !up {
                         return;
                     }
                 }

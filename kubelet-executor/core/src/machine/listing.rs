@@ -17,7 +17,7 @@ impl PodMachine {
         let first = !self.adopted;
         self.take_sandboxes(now, seen.at, seen.sandboxes, actions);
         let mut containers = seen.containers;
-        containers.sort_by(|a, b| b.attempt.cmp(&a.attempt));
+        containers.sort_by_key(|container| std::cmp::Reverse(container.attempt));
         let sandbox_id = self.sandbox().map(|sandbox| sandbox.id.clone());
         let pod = self.pod.clone();
         let restarting = self.ending.is_none();
@@ -49,7 +49,7 @@ impl PodMachine {
         mut sandboxes: Vec<SandboxSeen>,
         actions: &mut Vec<Action>,
     ) {
-        sandboxes.sort_by(|a, b| b.attempt.cmp(&a.attempt));
+        sandboxes.sort_by_key(|sandbox| std::cmp::Reverse(sandbox.attempt));
         if let Some(newest) = sandboxes.first() {
             self.next_sandbox_attempt = self.next_sandbox_attempt.max(newest.attempt + 1);
         }

@@ -391,7 +391,6 @@ fn an_active_deadline_ends_the_pod() {
 #[derive(Debug, Clone)]
 enum Fate {
     Perform(usize),
-    Lose(usize),
     Look,
     Pass(u64),
     Exit(usize, i32),
@@ -406,8 +405,7 @@ fn fate() -> impl Strategy<Value = Fate> {
         6 => Just(Fate::Look),
         3 => (0_u64..400).prop_map(Fate::Pass),
         3 => (any::<usize>(), 0_i32..3).prop_map(|(which, code)| Fate::Exit(which, code)),
-        1 => Just(Fate::Restart),
-        1 => any::<usize>().prop_map(Fate::Lose),
+        2 => Just(Fate::Restart),
         1 => Just(Fate::Reboot),
         1 => (0_u64..40).prop_map(Fate::Kill),
     ]
@@ -430,7 +428,7 @@ proptest! {
             match fate {
                 Fate::Perform(n) if !world.pending.is_empty() => world.perform(n % world.pending.len()),
                 Fate::Perform(_) => {}
-                Fate::Lose(_) | Fate::Restart => {
+                Fate::Restart => {
                     // A pod whose end was persisted is not handed to a machine again.
                     if world.finals.is_empty() {
                         world.restart_executor();
