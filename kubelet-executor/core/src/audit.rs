@@ -53,3 +53,6 @@ pub fn audit(machine: &PodMachine, sandboxes: &[SandboxSeen], containers: &[Cont
     }
     notes
 }
+
+#[cfg(test)]
+mod tests;
