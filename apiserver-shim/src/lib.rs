@@ -25,4 +25,5 @@ pub mod selection;
 pub mod server;
 pub mod service;
 pub mod service_addresses;
+pub mod splice;
 pub mod watch_cache;

@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use serde::Deserialize;
 use serde_json::Value;
 use shim_core::rows::Pod;
 use shim_core::scheduler::{PodShape, Shapes};
 
 use crate::object::Object;
+use crate::splice;
 
 /// The decoder and what it has decoded. Clones share.
 #[derive(Clone, Debug, Default)]
@@ -22,12 +22,6 @@ struct State {
     /// The newest row of each Pod that was decoded, by UID.
     rows: BTreeMap<Box<str>, Arc<Pod>>,
     shapes: Shapes,
-}
-
-#[derive(Deserialize)]
-struct StatusOnly {
-    #[serde(default)]
-    status: Value,
 }
 
 impl PodRows {
@@ -77,8 +71,8 @@ fn same_spec(row: &Pod, object: &Object) -> bool {
 }
 
 fn again(row: &Pod, object: &Object) -> Pod {
-    let StatusOnly { status } =
-        serde_json::from_slice(object.bytes()).unwrap_or(StatusOnly { status: Value::Null });
+    let status = splice::member(object.bytes(), "status").map(|range| &object.bytes()[range]);
+    let status: Value = status.and_then(|bytes| serde_json::from_slice(bytes).ok()).unwrap_or_default();
     let mut next = row.clone().with_status(object.stored().clone(), object.revision, &status);
     next.node = object.field("spec.nodeName").filter(|node| !node.is_empty()).map(Box::from);
     next

@@ -51,8 +51,13 @@ fn hollow_options() -> HollowOptions {
 
 impl Cluster {
     async fn start(machines: u32) -> Cluster {
+        Cluster::start_with(machines, |_| ()).await
+    }
+
+    async fn start_with(machines: u32, edit: impl FnOnce(&mut MasterOptions)) -> Cluster {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-        let options = MasterOptions::new(store.clone(), "127.0.0.1:0".parse().unwrap());
+        let mut options = MasterOptions::new(store.clone(), "127.0.0.1:0".parse().unwrap());
+        edit(&mut options);
         let master = kernel::server::start(options).await.unwrap();
         let registry = Registry::open(store).await.unwrap();
         let pipeline = Pipeline::new(registry);
@@ -328,6 +333,62 @@ async fn a_pod_that_fits_nowhere_says_why_and_runs_when_it_can() {
     label.await.unwrap();
     cluster.until("picky runs", |c| c.running() == 1).await;
     cluster.hollow = None;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_is_cut_off_loses_its_pods_when_their_patience_ends() {
+    trace();
+    let mut cluster = Cluster::start_with(2, |options| {
+        options.agent_ping_interval = Duration::from_millis(100);
+        options.agent_ping_timeouts = 2;
+        options.agent_reregister_timeout = Duration::from_millis(300);
+    })
+    .await;
+    let mut web = deployment(2);
+    web["spec"]["template"]["spec"]["tolerations"] = json!([
+        {"key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 1},
+    ]);
+    cluster.create("apps", "deployments", "ns", web).await;
+    cluster.until("two run", |c| c.running() == 2).await;
+    cluster.hollow = None;
+    let tainted = |c: &Cluster| {
+        let nodes = c.list("", "nodes");
+        nodes.iter().all(|n| {
+            condition(&n["status"], "Ready").is_some_and(|r| r["status"] == "Unknown")
+                && n["spec"]["taints"].as_array().is_some_and(|t| t.len() == 2)
+        })
+    };
+    cluster.until("nodes unknown and tainted", tainted).await;
+    let not_ready = |c: &Cluster| {
+        let ready = |p: &Value| condition(&p["status"], "Ready").is_some_and(|r| r["status"] == "True");
+        !c.pods().iter().any(ready)
+    };
+    cluster.until("pods not ready", not_ready).await;
+    // Evicted after a second: marked, replaced, but not forgotten while nobody knows whether they run.
+    cluster
+        .until("evicted and replaced", |c| {
+            let pods = c.pods();
+            let leaving = pods.iter().filter(|p| p["metadata"]["deletionTimestamp"].is_string()).count();
+            leaving == 2 && pods.len() == 4
+        })
+        .await;
+    let replacement = |c: &Cluster| {
+        let waits =
+            |p: &&Value| condition(&p["status"], "PodScheduled").is_some_and(|s| s["status"] == "False");
+        c.pods().iter().filter(waits).count() == 2
+    };
+    cluster.until("replacements say why they wait", replacement).await;
+    // Machines come (with new ids, for these have no memory): the replacements run there.
+    cluster.hollow = Some(kernel::hollow::start(2, &cluster.master, hollow_options()));
+    cluster
+        .until("replacements run", |c| {
+            let pods = c.pods();
+            let runs = |p: &&Value| {
+                p["status"]["phase"] == "Running" && !p["metadata"]["deletionTimestamp"].is_string()
+            };
+            pods.iter().filter(runs).count() == 2
+        })
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -329,6 +329,17 @@ impl Runner {
         }
     }
 
+    /// The kernel has the Pod's task, nobody here knows where: it is asked, and what waited for a binding counts now.
+    pub(crate) fn ask_where(&mut self, uid: &str) {
+        let Some(state) = self.pods.by_uid.get_mut(uid) else { return };
+        state.task = Task::Asked;
+        let deferred = std::mem::take(&mut state.deferred);
+        self.occupy(uid);
+        self.pods.sort_in(uid);
+        self.ask(uid);
+        deferred.into_iter().for_each(|status| self.take_update(status));
+    }
+
     /// Asks the kernel what it knows of a Pod's task.
     fn ask(&mut self, uid: &str) {
         let Some(question) = self.question(uid) else { return };

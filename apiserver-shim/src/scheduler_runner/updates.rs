@@ -50,6 +50,13 @@ fn known(status: &TaskStatus) -> Known {
     }
 }
 
+/// The kernel has this task already: a launch of before a crash, of which the binding was not written, was taken after all.
+fn is_duplicate_launch(status: &TaskStatus) -> bool {
+    status.state == TaskState::Error
+        && status.source == Source::Master
+        && status.message.as_deref().is_some_and(|text| text.starts_with("Task has duplicate ID"))
+}
+
 /// What a job needs to carry out the steps of one update.
 struct Work {
     registry: Registry,
@@ -65,6 +72,9 @@ impl Runner {
     /// Takes an update.
     pub(crate) fn take_update(&mut self, status: TaskStatus) {
         let uid = status.task_id.as_str().to_owned();
+        if is_duplicate_launch(&status) {
+            return self.ask_where(&uid);
+        }
         let node = status.agent_id.as_ref().and_then(|id| self.nodes.node_of(id)).map(Box::<str>::from);
         let from_node = self.read_data(&status.data, node.as_deref());
         let known = known(&status);

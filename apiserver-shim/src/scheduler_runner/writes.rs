@@ -15,6 +15,7 @@ use super::jobs::{BindError, Launched};
 use crate::deletion::DeleteOptions;
 use crate::object::encode;
 use crate::registry::{Registry, of_store, store_key};
+use crate::splice;
 
 /// How often a write that the store could not take is tried again before it is left to whoever asks next.
 const TRIES_MAX: u32 = 5;
@@ -23,14 +24,42 @@ const REST: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// The encoded Pod with its node and `PodScheduled`: what is launched and what is stored.
 pub(crate) fn bound_pod(bytes: &[u8], node: &str, now: i64) -> Option<Bytes> {
-    let mut pod: Value = serde_json::from_slice(bytes).ok()?;
-    set_bound(&mut pod, node, now);
-    Some(encode(&pod))
+    spliced_bound_pod(bytes, node, now).or_else(|| {
+        let mut pod: Value = serde_json::from_slice(bytes).ok()?;
+        set_bound(&mut pod, node, now);
+        Some(encode(&pod))
+    })
+}
+
+/// The same without decoding more than the status, for Pods of the usual form.
+fn spliced_bound_pod(bytes: &[u8], node: &str, now: i64) -> Option<Bytes> {
+    const NODE_NAME: &[u8] = b"\"nodeName\"";
+    let status_range = splice::member(bytes, "status")?;
+    let mut status: Value = serde_json::from_slice(&bytes[status_range.clone()]).ok()?;
+    set_scheduled(&mut status, now);
+    let spec = splice::member(bytes, "spec")?;
+    let body = &bytes[spec.clone()];
+    // An empty object needs no comma, and a name that is there, if only an empty one, is to be replaced.
+    if spec.start > status_range.start || body.get(1) != Some(&b'"') || find(body, NODE_NAME) {
+        return None;
+    }
+    let with_status = splice::replace(bytes, status_range, &serde_json::to_vec(&status).ok()?);
+    let member = format!("\"nodeName\":{},", Value::from(node));
+    Some(splice::replace(&with_status, spec.start + 1..spec.start + 1, member.as_bytes()).into())
+}
+
+fn find(bytes: &[u8], what: &[u8]) -> bool {
+    bytes.windows(what.len()).any(|w| w == what)
 }
 
 fn set_bound(pod: &mut Value, node: &str, now: i64) {
     access::object_mut(pod, &["spec"]).insert("nodeName".to_owned(), json!(node));
-    let status = access::object_mut(pod, &["status"]);
+    access::object_mut(pod, &["status"]);
+    set_scheduled(&mut pod["status"], now);
+}
+
+fn set_scheduled(status: &mut Value, now: i64) {
+    let status = access::object_mut(status, &[]);
     let conditions = status.entry("conditions").or_insert_with(|| json!([]));
     if let Some(list) = conditions.as_array_mut() {
         let scheduled = |c: &Value| access::text(c, &["type"]) == "PodScheduled";
@@ -146,22 +175,30 @@ pub(crate) async fn write_status(
     if let Some(current) =
         registry.peek(resource, &key.namespace, &key.name).filter(|o| o.header().uid == uid)
     {
-        let mut value: Value = serde_json::from_slice(current.bytes()).unwrap_or_default();
-        let merged = pod_status::merge(&value["status"], from_node);
-        if value["status"] == merged {
+        let Some(range) = splice::member(current.bytes(), "status") else {
+            return edit_status(registry, key, uid, from_node).await;
+        };
+        let stored: Value = serde_json::from_slice(&current.bytes()[range.clone()]).unwrap_or_default();
+        let merged = pod_status::merge(&stored, from_node);
+        if stored == merged {
             return Ok(());
         }
-        value["status"] = merged;
+        let status = serde_json::to_vec(&merged).expect("invariant: a JSON value always encodes into memory");
+        let bytes = Bytes::from(splice::replace(current.bytes(), range, &status));
         let store_key = store_key(resource, &key.namespace, &key.name);
         let txn = Txn::new()
             .when(store_key.clone(), Precondition::ModRevision(Revision(current.revision)))
-            .put(store_key, encode(&value));
+            .put(store_key, bytes);
         if let Ok(TxnOutcome::Committed { revision }) = registry.store().txn(txn).await {
             // The next update is compared with this one.
             let _ = registry.wait_for(revision.0).await;
             return Ok(());
         }
     }
+    edit_status(registry, key, uid, from_node).await
+}
+
+async fn edit_status(registry: &Registry, key: &Key, uid: &str, from_node: &Value) -> Result<(), Status> {
     edit(registry, key, uid, |pod| {
         let merged = pod_status::merge(&pod["status"], from_node);
         pod["status"] = merged;
@@ -227,3 +264,6 @@ pub(crate) async fn note_unschedulable(registry: &Registry, key: &Key, message: 
         tracing::debug!(%status, %key, "reason not written");
     }
 }
+
+#[cfg(test)]
+mod tests;

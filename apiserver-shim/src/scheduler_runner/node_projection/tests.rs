@@ -39,10 +39,10 @@ fn capacity_is_all_and_allocatable_what_others_leave() {
         (FrameworkId::from("spark"), "cpus:2.5;mem:4096".parse().unwrap()),
     ];
     let node = node(&agent);
-    expect![[r#"{"cpu":"4","memory":"8Gi","ephemeral-storage":"1Gi","pods":"110","catamaran.dev/gpu":"1"}"#]]
+    expect![[r#"{"catamaran.dev/gpu":"1","cpu":"4","ephemeral-storage":"1Gi","memory":"8Gi","pods":"110"}"#]]
         .assert_eq(&node["status"]["capacity"].to_string());
     expect![[
-        r#"{"cpu":"1400m","memory":"4032Mi","ephemeral-storage":"1Gi","pods":"110","catamaran.dev/gpu":"1"}"#
+        r#"{"catamaran.dev/gpu":"1","cpu":"1400m","ephemeral-storage":"1Gi","memory":"4032Mi","pods":"110"}"#
     ]]
     .assert_eq(&node["status"]["allocatable"].to_string());
 }

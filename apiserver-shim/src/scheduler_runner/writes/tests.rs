@@ -1,0 +1,29 @@
+//! Both ways of making a bound Pod make the same.
+
+use serde_json::{Value, json};
+
+use super::*;
+
+fn check(pod: Value, splices: bool) {
+    let bytes = encode(&pod);
+    let spliced = spliced_bound_pod(&bytes, "node-1", 5);
+    assert_eq!(spliced.is_some(), splices, "{pod}");
+    let bound: Value = serde_json::from_slice(&bound_pod(&bytes, "node-1", 5).unwrap()).unwrap();
+    let mut by_the_book: Value = serde_json::from_slice(&bytes).unwrap();
+    set_bound(&mut by_the_book, "node-1", 5);
+    assert_eq!(bound, by_the_book);
+    assert_eq!(bound["spec"]["nodeName"], "node-1");
+    assert_eq!(bound["status"]["conditions"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_bound_pod_is_the_same_either_way() {
+    let pod = |spec: Value, status: Value| json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": spec, "status": status});
+    let pending = json!({"phase": "Pending"});
+    check(pod(json!({"containers": []}), pending.clone()), true);
+    check(pod(json!({}), pending.clone()), false);
+    check(pod(json!({"nodeName": "", "x": 1}), pending.clone()), false);
+    check(pod(json!({"env": "\"nodeName\""}), pending), true);
+    let waiting = json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False"}]});
+    check(pod(json!({"containers": []}), waiting), true);
+}
