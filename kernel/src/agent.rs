@@ -156,10 +156,10 @@ pub async fn start(options: AgentOptions, dialer: Arc<dyn Dialer>) -> Result<Age
     };
     let (outcomes, ended) = mpsc::channel(OUTCOME_QUEUE_BOUND);
     let runtime = ProcessRuntime::new(runtime_options, outcomes);
-    let live = runtime.recover();
+    let (live, gone) = runtime.recover();
     let (log, records) = CheckpointLog::open(&options.work_dir.join("meta"))?;
     let clock = Clock::start();
-    let (agent, effects) = Agent::recover(config, clock.now(), records, &live);
+    let (agent, effects) = Agent::recover_knowing(config, clock.now(), records, &live, &gone);
     let (queue, inputs) = AgentQueue::new();
     let driver = AgentDriver::new(agent, clock, log, runtime.clone(), inputs);
     let mut others = tokio::task::JoinSet::new();
@@ -167,7 +167,7 @@ pub async fn start(options: AgentOptions, dialer: Arc<dyn Dialer>) -> Result<Age
     others.spawn(collect_garbage(runtime.clone()));
     let door = agent_http::Door::new(queue.clone(), runtime, &options, clock);
     others.spawn(agent_http::serve(listener, door));
-    let driver = tokio::spawn(driver.run(effects, ended));
+    let driver = tokio::spawn(driver.run(effects, gone.into_iter().collect(), ended));
     Ok(AgentHandle { queue, local_addr, driver, others, _lock: lock })
 }
 

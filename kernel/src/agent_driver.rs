@@ -13,7 +13,7 @@ use kernel_core::agent::{Agent, ConnectionId, Effect, Effects, Event, RequestId}
 use kernel_model::{
     agent::ToMaster,
     executor::Event as ExecutorEvent,
-    ids::{ExecutorId, FrameworkId},
+    ids::{ContainerId, ExecutorId, FrameworkId},
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -67,6 +67,8 @@ struct Link {
 struct Batch {
     effects: Effects,
     reads: Vec<queue::Look>,
+    /// Containers whose end is in the effects.
+    ended: Vec<ContainerId>,
 }
 
 /// The driver; [`AgentDriver::run`] is its life.
@@ -109,9 +111,14 @@ impl AgentDriver {
         }
     }
 
-    /// Runs until the agent has ended. `effects` are those of its recovery.
-    pub(crate) async fn run(mut self, effects: Effects, mut outcomes: mpsc::Receiver<Outcome>) -> End {
-        let mut batch = Batch { effects, reads: Vec::new() };
+    /// Runs until the agent has ended. `effects` are those of its recovery, `ended` the containers that ended before it.
+    pub(crate) async fn run(
+        mut self,
+        effects: Effects,
+        ended: Vec<ContainerId>,
+        mut outcomes: mpsc::Receiver<Outcome>,
+    ) -> End {
+        let mut batch = Batch { effects, reads: Vec::new(), ended };
         loop {
             if let Err(error) = self.finish(std::mem::take(&mut batch)).await {
                 tracing::error!(%error, "the agent stops: its checkpoint takes no writes");
@@ -162,8 +169,12 @@ impl AgentDriver {
 
     fn outcome(&mut self, outcome: Outcome, batch: &mut Batch) {
         let event = match outcome {
-            Outcome::StartFailed { container_id, message } => Event::StartFailed { container_id, message },
+            Outcome::StartFailed { container_id, message } => {
+                batch.ended.push(container_id.clone());
+                Event::StartFailed { container_id, message }
+            }
             Outcome::Exited { container_id, status, limitation } => {
+                batch.ended.push(container_id.clone());
                 Event::Exited { container_id, status, limitation }
             }
         };
@@ -225,6 +236,7 @@ impl AgentDriver {
     /// Makes a batch durable and carries it out.
     async fn finish(&mut self, batch: Batch) -> Result<(), checkpoint_log::LogError> {
         self.persist(batch.effects.persist).await?;
+        self.runtime.forget(batch.ended);
         for effect in batch.effects.after_persist {
             match effect {
                 Effect::ToMaster(message) => self.tell_master(message).await,

@@ -79,9 +79,10 @@ impl ProcessRuntime {
         Self { inner: Arc::new(inner) }
     }
 
-    /// Finds the containers that live on from an earlier run of the agent, and watches them from now on.
-    pub(crate) fn recover(&self) -> BTreeSet<ContainerId> {
-        let mut live = BTreeSet::new();
+    /// Finds the containers that live on from an earlier run of the agent, and watches them from now on. The second set
+    /// are those that ended since; their notes stay until [`ProcessRuntime::forget`].
+    pub(crate) fn recover(&self) -> (BTreeSet<ContainerId>, BTreeSet<ContainerId>) {
+        let (mut live, mut ended) = (BTreeSet::new(), BTreeSet::new());
         for (container_id, container) in container::recorded(&self.inner.paths) {
             match container.process().filter(|process| process.is_alive()) {
                 Some(process) => {
@@ -93,14 +94,25 @@ impl ProcessRuntime {
                         runtime.ended(container_id, 0).await;
                     });
                 }
-                // It ended while nobody looked; what it left behind goes now.
+                // What it left behind goes now.
                 None => {
                     self.clean(&container_id, &container);
-                    container::forget(&self.inner.paths, &container_id);
+                    if container.is_opened() {
+                        ended.insert(container_id);
+                    } else {
+                        container::forget(&self.inner.paths, &container_id);
+                    }
                 }
             }
         }
-        live
+        (live, ended)
+    }
+
+    /// Drops the notes of containers whose end the agent has written down. Without its note a container never ran.
+    pub(crate) fn forget(&self, ended: impl IntoIterator<Item = ContainerId>) {
+        for container_id in ended {
+            container::forget(&self.inner.paths, &container_id);
+        }
     }
 
     /// Starts a container in the background; its outcome comes through the channel.
@@ -148,6 +160,10 @@ impl ProcessRuntime {
         }
         if destroyed {
             return Err(launch::LaunchError::Destroyed);
+        }
+        if let Some(container) = self.containers().get_mut(&start.container_id) {
+            container.open();
+            container::record(&inner.paths, &start.container_id, container)?;
         }
         gated.open().await
     }
@@ -238,7 +254,6 @@ impl ProcessRuntime {
             if let Some(container) = container {
                 runtime.clean(&id, &container);
             }
-            container::forget(&runtime.inner.paths, &id);
         };
         if tokio::task::spawn_blocking(clean).await.is_err() {
             tracing::error!(container = %container_id, "cleaning up after a container failed");

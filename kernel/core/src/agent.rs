@@ -172,14 +172,27 @@ impl Agent {
         }
     }
 
-    /// An agent as its records say, after a crash or an orderly stop. `live` are the containers that still run.
+    /// An agent as its records say, after a crash or an orderly stop. `live` are the containers that still run; any other
+    /// one may have run and ended.
     pub fn recover(
         config: Config,
         now: Time,
         records: Vec<Record>,
         live: &BTreeSet<ContainerId>,
     ) -> (Self, Effects) {
-        checkpoint::recover(config, now, records, live)
+        checkpoint::recover(config, now, records, live, None)
+    }
+
+    /// The same for a runtime that knows which containers ran and ended: one that is neither alive nor among them never
+    /// ran, and its executor is started now.
+    pub fn recover_knowing(
+        config: Config,
+        now: Time,
+        records: Vec<Record>,
+        live: &BTreeSet<ContainerId>,
+        ended: &BTreeSet<ContainerId>,
+    ) -> (Self, Effects) {
+        checkpoint::recover(config, now, records, live, Some(ended))
     }
 
     /// Takes one event.

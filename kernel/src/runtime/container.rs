@@ -20,11 +20,13 @@ pub(crate) struct Container {
     sandbox: Option<PathBuf>,
     keeps_children: bool,
     destroyed: bool,
+    /// Whether its gate was opened, or is about to be: it may have run.
+    opened: bool,
 }
 
 impl Container {
     pub(crate) fn new(keeps_children: bool) -> Self {
-        Self { process: None, sandbox: None, keeps_children, destroyed: false }
+        Self { process: None, sandbox: None, keeps_children, destroyed: false, opened: false }
     }
 
     pub(crate) fn started(&mut self, process: Process, sandbox: PathBuf) {
@@ -39,6 +41,14 @@ impl Container {
     /// Whether its children outlive it: a respawned executor's containers do.
     pub(crate) fn keeps_children(&self) -> bool {
         self.keeps_children
+    }
+
+    pub(crate) fn open(&mut self) {
+        self.opened = true;
+    }
+
+    pub(crate) fn is_opened(&self) -> bool {
+        self.opened
     }
 
     pub(crate) fn destroy(&mut self) {
@@ -61,6 +71,7 @@ pub(crate) fn record(paths: &Paths, container_id: &ContainerId, container: &Cont
         "pid": process.pid,
         "started": process.started,
         "keeps_children": container.keeps_children,
+        "opened": container.opened,
         "sandbox": container.sandbox,
     });
     let fresh = dir.join(format!(".{container_id}"));
@@ -84,7 +95,8 @@ pub(crate) fn recorded(paths: &Paths) -> Vec<(ContainerId, Container)> {
             let _ = fs::remove_file(&path);
             continue;
         }
-        all.push((ContainerId::from(name), read(&path, &boot).unwrap_or_else(|| Container::new(true))));
+        let unreadable = || Container { opened: true, ..Container::new(true) };
+        all.push((ContainerId::from(name), read(&path, &boot).unwrap_or_else(unreadable)));
     }
     all
 }
@@ -94,6 +106,7 @@ fn read(path: &Path, boot: &str) -> Option<Container> {
     let pid = i32::try_from(note["pid"].as_i64()?).ok()?;
     let process = Process { pid, started: note["started"].as_u64()? };
     let mut container = Container::new(note["keeps_children"].as_bool()?);
+    container.opened = note["opened"].as_bool()?;
     if note["boot"].as_str()? == boot {
         container.started(process, note["sandbox"].as_str()?.into());
     }

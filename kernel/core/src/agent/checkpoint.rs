@@ -21,6 +21,7 @@ pub(super) fn recover(
     now: Time,
     records: Vec<Record>,
     live: &BTreeSet<ContainerId>,
+    ended: Option<&BTreeSet<ContainerId>>,
 ) -> (Agent, Effects) {
     let mut agent = Agent::new(config);
     for record in records {
@@ -40,9 +41,12 @@ pub(super) fn recover(
         })
         .collect();
     for (framework_id, executor_id, container_id) in &all {
-        match live.contains(container_id) {
-            true => agent.await_return(now, framework_id, executor_id),
-            false => agent.not_returned(now, framework_id, executor_id, &mut out),
+        if live.contains(container_id) {
+            agent.await_return(now, framework_id, executor_id);
+        } else if ended.is_some_and(|ended| !ended.contains(container_id)) {
+            agent.never_ran(now, framework_id, executor_id, &mut out);
+        } else {
+            agent.not_returned(now, framework_id, executor_id, &mut out);
         }
     }
     for container_id in live.iter().filter(|id| !all.iter().any(|(_, _, known)| known == *id)) {
@@ -144,6 +148,26 @@ impl Agent {
         self.containers.insert(executor.container_id.clone(), who.clone());
         let deadline = now + self.config.executor_reregistration_timeout;
         self.timers.arm(Timer::Executor(who.0, who.1), deadline);
+    }
+
+    /// The agent died between writing the executor down and starting it: it is started now, as if nothing had been.
+    fn never_ran(
+        &mut self,
+        now: Time,
+        framework_id: &FrameworkId,
+        executor_id: &ExecutorId,
+        out: &mut Effects,
+    ) {
+        let framework = self.frameworks.get_mut(framework_id).expect("the caller listed it");
+        let executor = framework.executors.get_mut(executor_id).expect("the caller listed it");
+        // A respawned executor may have run before, and its tasks with it.
+        if !executor.info.respawns() {
+            executor.served = false;
+            for entry in framework.tasks.values_mut().filter(|entry| entry.executor_id == *executor_id) {
+                entry.delivered = false;
+            }
+        }
+        self.respawn(now, framework_id, executor_id, out);
     }
 
     /// The executor ended while the agent was away, or its machine was started anew.

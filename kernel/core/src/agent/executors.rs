@@ -86,7 +86,8 @@ impl Agent {
         self.timers.arm(Timer::Executor(framework_id.clone(), executor_id.clone()), now + DESTROY_AGAIN);
     }
 
-    fn respawn(
+    /// Starts another run of an executor.
+    pub(super) fn respawn(
         &mut self,
         now: Time,
         framework_id: &FrameworkId,
@@ -98,6 +99,7 @@ impl Agent {
         let executor = framework.executors.get_mut(executor_id).expect("the caller found it");
         executor.container_id = container_id.clone();
         executor.phase = Phase::Starting;
+        executor.subscribed = false;
         executor.started_at = now;
         executor.verdict = None;
         if framework.info.checkpoint {

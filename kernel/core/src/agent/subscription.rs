@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use kernel_model::{
     agent::ToMaster,
-    executor::{Call, Event as ExecutorEvent},
+    executor::{Call, Event as ExecutorEvent, ExecutorKind},
     ids::{ExecutorId, FrameworkId, TaskId},
     task::{Reason, Source, TaskState, TaskStatus},
     time::Time,
@@ -52,7 +52,9 @@ impl Agent {
             let key = (who.0.clone(), status.task_id.clone());
             self.update_from_executor(now, &key, status, Some(connection), out);
         }
-        if !respawns {
+        if info.kind == ExecutorKind::Command {
+            self.repeat_lost_launch(&who, &unacknowledged_tasks);
+        } else if !respawns {
             self.drop_lost_launches(now, &who, &unacknowledged_tasks, again, out);
         }
         if first && !respawns && !again && self.never_needed(&who) {
@@ -72,6 +74,17 @@ impl Agent {
         }
         self.deliver(&who.0, &who.1, out);
         self.repeat_kills(&who, connection, respawns, out);
+    }
+
+    /// Our own executor names every launch that it has had: one that it does not name can be sent again.
+    fn repeat_lost_launch(&mut self, who: &Who, unacknowledged: &[TaskId]) {
+        let framework = self.frameworks.get_mut(&who.0).expect("the caller found it");
+        for entry in framework.tasks.values_mut().filter(|entry| entry.executor_id == who.1) {
+            let task = &entry.task;
+            if task.state == TaskState::Staging && !unacknowledged.contains(&task.info.task_id) {
+                entry.delivered = false;
+            }
+        }
     }
 
     /// Tasks that were told to an executor before the agent's restart and that it does not know: they are lost.

@@ -462,3 +462,47 @@ fn a_group_goes_together() {
     "#]],
     );
 }
+
+#[test]
+fn what_never_ran_is_started_after_a_crash() {
+    let mut s = Script::registered_agent();
+    s.run_command("t1");
+    s.run_on("x", "t2", true);
+    s.run_command("t3");
+    s.take_log();
+    s.crash_knowing(&[], &[2]);
+    s.subscribe("t1", 1);
+    s.subscribe("x", 2);
+    s.crash_knowing(&[3, 4], &[2]);
+    s.subscribe("t1", 3);
+    s.subscribe("x", 4);
+    check(
+        &mut s,
+        expect![[r#"
+        > crash, living containers [], ended [2]
+        persist Executor t1 c3
+        persist Update t3 Failed #a0
+        persist ExecutorRemoved t3
+        persist Executor x c4
+        start t1 c3 cpus 1.1 mem 96
+        start x c4 cpus 1.1 mem 96
+        > subscribe t1 as 1
+        reply ok
+        1 <- Subscribed c3
+        1 <- Launch t1
+        > subscribe x as 2
+        reply ok
+        2 <- Subscribed c4
+        2 <- Launch t2
+        > crash, living containers [3, 4], ended [2]
+        > subscribe t1 as 3
+        reply ok
+        3 <- Subscribed c3
+        3 <- Launch t1
+        > subscribe x as 4
+        persist Update t2 Dropped #a1
+        reply ok
+        4 <- Subscribed c4
+    "#]],
+    );
+}

@@ -108,7 +108,8 @@ impl World {
         self.starts += 1;
         let live = self.process.container.iter().cloned().collect();
         let config = config(self.starts << 32);
-        let (agent, effects) = Agent::recover(config, self.now, self.records.clone(), &live);
+        let (agent, effects) =
+            Agent::recover_knowing(config, self.now, self.records.clone(), &live, &self.started);
         self.agent = agent;
         self.carry_out(effects);
     }

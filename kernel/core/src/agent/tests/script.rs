@@ -394,6 +394,18 @@ impl Script {
         self.step(&format!("exit c{container}"), Event::Exited { container_id, status, limitation: None });
     }
 
+    /// The same, and the runtime knows which containers ran and ended.
+    pub fn crash_knowing(&mut self, living: &[usize], ended: &[usize]) {
+        writeln!(self.log, "> crash, living containers {living:?}, ended {ended:?}").unwrap();
+        let pick = |which: &[usize]| which.iter().map(|index| self.containers[*index].clone()).collect();
+        self.starts += 1;
+        let config = config(1000 * self.starts);
+        let (agent, effects) =
+            Agent::recover_knowing(config, self.now, self.records.clone(), &pick(living), &pick(ended));
+        self.agent = agent;
+        self.note(effects);
+    }
+
     /// The agent dies and comes back from its records; the containers with these numbers still run.
     pub fn crash(&mut self, living: &[usize]) {
         writeln!(self.log, "> crash, living containers {living:?}").unwrap();
