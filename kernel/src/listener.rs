@@ -119,8 +119,10 @@ where
         let (doors, peer) = (doors.clone(), peer.clone());
         async move { Ok::<_, Infallible>(doors.serve(peer, request).await) }
     });
-    let connection =
-        http1::Builder::new().serve_connection(TokioIo::new(Guarded::new(stream)), service).with_upgrades();
+    let connection = http1::Builder::new()
+        .title_case_headers(true)
+        .serve_connection(TokioIo::new(Guarded::new(stream)), service)
+        .with_upgrades();
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = &mut connection => Some(ended),

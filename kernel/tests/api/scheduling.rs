@@ -131,6 +131,22 @@ async fn a_framework_that_leaves_is_noticed() {
 }
 
 #[tokio::test]
+async fn a_scheduler_in_this_process_that_left_is_noticed_with_its_next_event() {
+    let master = master().await;
+    let driver = master.in_process_driver();
+    let subscribe = Subscribe { framework: framework_info(), suppressed_roles: Default::default() };
+    let mut events = driver.subscribe(subscribe).await.expect("subscribed");
+    let Some(Event::Subscribed { framework_id, .. }) = events.recv().await else {
+        panic!("SUBSCRIBED comes first")
+    };
+    drop(events);
+    let reconcile = Call::Reconcile { tasks: vec![("nobody".into(), None)] };
+    driver.call(&framework_id, reconcile.clone()).await.expect("taken: nobody knows yet");
+    let refused = driver.call(&framework_id, reconcile).await;
+    assert!(matches!(refused, Err(kernel::driver::DriverError::Refused(_))), "{refused:?}");
+}
+
+#[tokio::test]
 async fn the_http_driver_walks_the_same_way_in_protobuf() {
     let master = master().await;
     let _agent = fake_agent::start(master.attach_agent(), "one").await;
