@@ -78,7 +78,11 @@ pub fn record_update(old: Option<&Value>, new: &mut Value, writer: Writer<'_>) {
         entries.push(Entry::new(&writer));
         entries.len() - 1
     });
-    entries[at].fields.unite(&changes.changed);
+    if entries[at].fields.is_empty() {
+        entries[at].fields = changes.changed;
+    } else {
+        entries[at].fields.unite(&changes.changed);
+    }
     if same.as_ref() != Some(&entries[at].fields) {
         entries[at].time = writer.now.to_rfc3339();
     }

@@ -75,8 +75,10 @@ impl Walk {
             if pair.0 == pair.1 {
                 continue;
             }
-            let name = format!("f:{key}");
-            self.field(field, pair, changed.at(&name), removed.at(&name));
+            let (mut fresh, mut gone) = (FieldSet::default(), FieldSet::default());
+            self.field(field, pair, &mut fresh, &mut gone);
+            changed.put(|| format!("f:{key}"), fresh);
+            removed.put(|| format!("f:{key}"), gone);
         }
     }
 
@@ -112,8 +114,10 @@ impl Walk {
         let keys = union(old, new);
         for key in keys {
             let pair = (old.and_then(|o| o.get(key)), new.and_then(|n| n.get(key)));
-            let name = format!("f:{key}");
-            self.element(item, pair, changed.at(&name), removed.at(&name));
+            let (mut fresh, mut gone) = (FieldSet::default(), FieldSet::default());
+            self.element(item, pair, &mut fresh, &mut gone);
+            changed.put(|| format!("f:{key}"), fresh);
+            removed.put(|| format!("f:{key}"), gone);
         }
     }
 
@@ -132,10 +136,15 @@ impl Walk {
         let (old, new) = (elements(pair.0, &key_of), elements(pair.1, &key_of));
         for (key, element) in &old {
             let other = new.iter().find(|(k, _)| k == key).map(|(_, e)| *e);
-            self.element(item, (Some(element), other), changed.at(key), removed.at(key));
+            let (mut fresh, mut gone) = (FieldSet::default(), FieldSet::default());
+            self.element(item, (Some(element), other), &mut fresh, &mut gone);
+            changed.put(|| key.clone(), fresh);
+            removed.put(|| key.clone(), gone);
         }
         for (key, element) in new.iter().filter(|(k, _)| !old.iter().any(|(o, _)| o == k)) {
-            self.element(item, (None, Some(element)), changed.at(key), removed.at(key));
+            let mut fresh = FieldSet::default();
+            self.element(item, (None, Some(element)), &mut fresh, &mut FieldSet::default());
+            changed.put(|| key.clone(), fresh);
         }
     }
 

@@ -88,10 +88,10 @@ impl FieldSet {
         }
     }
 
-    pub(super) fn at(&mut self, key: &str) -> &mut FieldSet {
-        if !self.members.contains_key(key) {
-            self.members.insert(key.to_owned(), FieldSet::default());
+    /// Hangs `set` below `key`, unless it is empty; the key is made only then.
+    pub(super) fn put(&mut self, key: impl FnOnce() -> String, set: FieldSet) {
+        if set.own || !set.members.is_empty() {
+            self.members.insert(key(), set);
         }
-        self.members.get_mut(key).expect("just inserted")
     }
 }

@@ -61,6 +61,10 @@ pub(super) fn add(resource: &Resource, paths: &mut Map<String, Value>) {
     }
     let named: Vec<Value> = scope.iter().cloned().chain([path_parameter("name")]).collect();
     insert(paths, format!("{base}/{{name}}"), object, &named);
+    add_subresources(resource, &base, &named, paths);
+}
+
+fn add_subresources(resource: &Resource, base: &str, named: &[Value], paths: &mut Map<String, Value>) {
     for sub in resource.subresources.iter().filter(|s| type_name(s.kind).is_some()) {
         let mut operations = Map::new();
         for verb in sub.verbs {
@@ -80,7 +84,7 @@ pub(super) fn add(resource: &Resource, paths: &mut Map<String, Value>) {
                 _ => {}
             }
         }
-        insert(paths, format!("{base}/{{name}}/{}", sub.name), operations, &named);
+        insert(paths, format!("{base}/{{name}}/{}", sub.name), operations, named);
     }
 }
 
