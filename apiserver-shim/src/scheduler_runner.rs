@@ -18,6 +18,7 @@ mod writes;
 
 pub use node_projection::{NODE_NAME_ATTRIBUTE, POD_CIDR_ATTRIBUTE, RUNTIME_ATTRIBUTE};
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kernel_model::{
@@ -27,7 +28,7 @@ use kernel_model::{
     scheduler::{Call, Event},
 };
 use shim_core::controllers::served;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::controller_runner::EventRecorder;
 use crate::kernel_client::KernelClient;
@@ -48,6 +49,9 @@ use roles::RoleBook;
 const DELIVERIES_MAX: usize = 1024;
 /// Kernel events taken at once before anything else has a turn.
 const EVENTS_MAX: usize = 1024;
+/// Updates being stored at once: they share the store's group commits. Those that wait are one a task at most, for the
+/// kernel sends the next only after an acknowledgement.
+const SETTLING_MAX: usize = 256;
 /// How often what has no signal of its own is looked at: rests that end, kills to repeat, Nodes to write.
 const TICK: Duration = Duration::from_millis(100);
 /// The first wait before a lost subscription is made again; doubles up to [`RESUBSCRIBE_MAX`].
@@ -82,6 +86,8 @@ pub(crate) struct Runner {
     pub(crate) offers: OfferBook,
     pub(crate) roles: RoleBook,
     pub(crate) jobs: Jobs,
+    /// Updates being stored at once; see [`SETTLING_MAX`].
+    pub(crate) settling: Arc<Semaphore>,
     /// The way to the kernel while there is a subscription.
     pub(crate) caller: Option<Caller>,
     watch: Watches,
@@ -120,6 +126,7 @@ pub async fn run(options: SchedulerOptions) {
         offers: OfferBook::default(),
         roles: RoleBook::default(),
         jobs: Jobs::default(),
+        settling: Arc::new(Semaphore::new(SETTLING_MAX)),
         caller: None,
         watch,
     };

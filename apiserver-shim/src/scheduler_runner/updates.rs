@@ -174,7 +174,9 @@ impl Runner {
         let Some(framework_id) = self.framework_id.clone() else { return };
         let client: KernelClient = self.client.clone();
         let uid = work.uid.clone();
+        let settling = self.settling.clone();
         self.jobs.start(async move {
+            let _turn = settling.acquire_owned().await.expect("invariant: nobody closes the semaphore");
             let result = carry_out(&work).await;
             if result.is_ok()
                 && let Some(call) = acknowledgement

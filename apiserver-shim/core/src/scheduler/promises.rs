@@ -94,9 +94,10 @@ pub fn settle(task: TaskView<'_>, pod: Option<PodView<'_>>) -> Vec<Step> {
             (Known::Invalid, _) => return vec![Step::End { succeeded: false, reason: "TaskInvalid" }],
             (_, Some(_)) => steps.push(Step::Bind),
         }
-    } else if task.known == Known::Alive && task.node.is_some() && task.node != pod.node {
-        // Somebody bound it elsewhere by hand: what the API says holds.
-        return vec![Step::Kill];
+    } else if task.node.is_some() && task.node != pod.node {
+        // Somebody bound it elsewhere by hand: what the API says holds. Or it is news of an earlier promise to another
+        // machine, which that machine may tell again at any time.
+        return if task.known == Known::Alive { vec![Step::Kill] } else { Vec::new() };
     }
     if task.known.is_terminal() {
         steps.extend(settle_ended(task, pod));

@@ -101,7 +101,7 @@ impl<'a> Working<'a> {
             let ours = controlled_by(&set.object, uid);
             let orphan = set.header().controller().is_none();
             let adoptable = orphan && matches && !deleted && set.header().deletion_timestamp.is_none();
-            if (ours && matches) || (ours && deleted) || adoptable {
+            if (ours && (matches || deleted)) || adoptable {
                 self.sets.push(Set {
                     found: Some(set),
                     name: set.header().name.clone(),

@@ -88,3 +88,12 @@ fn what_the_api_says_of_the_place_holds() {
     let pod = PodView { node: Some("n"), ended: false, started: false, deleting: false };
     assert_eq!(settle(task, Some(pod)), [Step::Kill]);
 }
+
+#[test]
+fn news_of_an_earlier_promise_changes_nothing() {
+    let pod = PodView { node: Some("n"), ended: false, started: true, deleting: false };
+    for known in [Known::NeverStarted, Known::Unknown, Known::Gone, Known::Killed, Known::Invalid] {
+        let task = TaskView { known, node: Some("another"), has_status: false };
+        assert_eq!(settle(task, Some(pod)), [], "{known:?}");
+    }
+}
