@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use shim_core::kinds::{self, CreateContext, Door};
 use shim_model::access;
+use shim_model::field::FieldError;
 use shim_model::managed_fields::{self, Writer};
 use shim_model::patch::{self, PatchKind};
 use shim_model::resource::{KindRef, Resource};
@@ -121,29 +122,40 @@ impl Pipeline {
         decoded: Value,
         call: &Call,
     ) -> Result<Outcome, Status> {
-        let mut last = Err(status::internal("no attempt was made"));
-        for _ in 0..GENERATE_NAME_TRIES {
-            last = self.create_once(resource, namespace, decoded.clone(), call).await;
-            let generated = access::text(&decoded, &["metadata", "name"]).is_empty();
-            match &last {
-                Err(status) if generated && status.reason == "AlreadyExists" => {}
-                _ => break,
+        let generated = access::text(&decoded, &["metadata", "name"]).is_empty();
+        let mut names = 0;
+        for _ in 0..CONFLICT_RETRIES_MAX {
+            match self.create_once(resource, namespace, decoded.clone(), call).await {
+                Ok(Some(outcome)) => return Ok(outcome),
+                // The namespace has changed under us: look again, with what is known by then.
+                Ok(None) => {
+                    self.registry.fresh().await?;
+                }
+                Err(taken) if generated && taken.reason == "AlreadyExists" && names < GENERATE_NAME_TRIES => {
+                    names += 1;
+                }
+                Err(status) => return Err(status),
             }
         }
-        last
+        Err(status::service_unavailable(format!("namespace {namespace} changes too fast")))
     }
 
+    /// One attempt; nothing if what it was admitted by has changed meanwhile.
     async fn create_once(
         &self,
         resource: &'static Resource,
         namespace: &str,
         mut object: Value,
         call: &Call,
-    ) -> Result<Outcome, Status> {
+    ) -> Result<Option<Outcome>, Status> {
         let kind = kinds::of(resource);
         kind.default(&mut object);
         self.record(resource.kind_ref(), "", None, &mut object, call);
         let guard = self.admit_create(resource, namespace, &mut object, call).await?;
+        if service_addresses::concerns(resource) {
+            // An address that was given back a moment ago must read as free.
+            self.registry.fresh().await?;
+        }
         let suffix = generate_name("");
         let uid = uuid::Uuid::new_v4().to_string();
         let context = CreateContext { namespace, uid: &uid, now: now(), suffix: &suffix };
@@ -160,7 +172,7 @@ impl Pipeline {
                 if self.registry.get(resource, namespace, &name).await.is_ok() {
                     return Err(self.exists(resource, namespace, &name));
                 }
-                return Ok(Outcome { object, stored: None, created: true, warnings });
+                return Ok(Some(Outcome { object, stored: None, created: true, warnings }));
             }
             let stored = if is_native(resource) { object } else { event_versions::to_core(object) };
             let mut claims = lease.claims();
@@ -168,7 +180,7 @@ impl Pipeline {
             match self.registry.write(resource, &stored, Expect::Absent, &claims).await {
                 Ok(object) => {
                     let value = crate::http::shapes::value_of(resource, &object);
-                    return Ok(Outcome { object: value, stored: Some(object), created: true, warnings });
+                    return Ok(Some(Outcome { object: value, stored: Some(object), created: true, warnings }));
                 }
                 Err(WriteError::Conflict(found)) => {
                     let dying = found.is_some_and(|o| o.header().deletion_timestamp.is_some());
@@ -179,8 +191,7 @@ impl Pipeline {
                 }
                 Err(WriteError::Claimed(key)) => {
                     if guard.iter().any(|(k, _)| *k == key) {
-                        // The namespace has changed under us: look at it again.
-                        return Box::pin(self.create_once(resource, namespace, prepared, call)).await;
+                        return Ok(None);
                     }
                     refused = Some(key);
                 }
@@ -201,7 +212,14 @@ impl Pipeline {
     /// Replaces an object by one that was decoded.
     pub async fn update(&self, place: Place<'_>, mut decoded: Value, call: &Call) -> Result<Outcome, Status> {
         kinds::check_identity(place.resource, place.namespace, place.name, &mut decoded)?;
-        self.apply(place, call, |_| Ok((decoded.clone(), Vec::new()))).await
+        let updated = self.apply(place, call, |_| Ok((decoded.clone(), Vec::new()))).await;
+        let creates = place.door == Door::Main && kinds::of(place.resource).create_on_update();
+        match updated {
+            Err(absent) if absent.reason == "NotFound" && creates => {
+                self.create(place.resource, place.namespace, decoded, call).await
+            }
+            updated => updated,
+        }
     }
 
     /// Patches an object.
@@ -215,6 +233,7 @@ impl Pipeline {
         self.apply(place, call, |current| {
             let mut decoded = patch::apply(kind, current, body, place.resource.kind_ref(), call.strictness)?;
             kinds::check_identity(place.resource, place.namespace, place.name, &mut decoded.value)?;
+            check_uid_kept(place.resource, current, &decoded.value)?;
             Ok((decoded.value, decoded.warnings))
         })
         .await
@@ -228,14 +247,7 @@ impl Pipeline {
         mut change: impl FnMut(&Value) -> Result<(Value, Vec<String>), Status>,
     ) -> Result<Outcome, Status> {
         let Place { resource, namespace, name, .. } = place;
-        let mut current = match self.registry.get(resource, namespace, name).await {
-            Ok(object) => object,
-            Err(absent) if absent.code == 404 && self.creates(place) => {
-                let (object, _) = change(&Value::Null)?;
-                return self.create(resource, namespace, object, call).await;
-            }
-            Err(absent) => return Err(absent),
-        };
+        let mut current = self.registry.get(resource, namespace, name).await?;
         let mut refused = None;
         for _ in 0..CONFLICT_RETRIES_MAX {
             let old = crate::http::shapes::value_of(resource, &current);
@@ -259,10 +271,6 @@ impl Pipeline {
             }
         }
         Err(status::modified(resource, name))
-    }
-
-    fn creates(&self, place: Place<'_>) -> bool {
-        place.door == Door::Main && kinds::of(place.resource).create_on_update()
     }
 
     /// Everything between a wanted object and its write.
@@ -333,6 +341,18 @@ impl Pipeline {
     }
 }
 
+/// In a patch a UID is no precondition but a field, which cannot change.
+fn check_uid_kept(resource: &Resource, old: &Value, new: &Value) -> Result<(), Status> {
+    let (uid, found) = (access::text(new, &["metadata", "uid"]), access::text(old, &["metadata", "uid"]));
+    if uid.is_empty() || uid == found {
+        return Ok(());
+    }
+    // Two rules notice it upstream, and both are counted among the causes.
+    let error = FieldError::invalid("metadata.uid", uid, "field is immutable");
+    let name = access::text(old, &["metadata", "name"]);
+    Err(status::invalid(resource.group, resource.kind, name, &[error.clone(), error]))
+}
+
 /// UID and resourceVersion of a body are preconditions.
 fn check_versions(resource: &Resource, old: &Value, new: &Value, revision: u64) -> Result<(), Status> {
     let name = access::text(old, &["metadata", "name"]);
@@ -351,7 +371,7 @@ fn check_versions(resource: &Resource, old: &Value, new: &Value, revision: u64) 
         if kinds::of(resource).unconditional_update() {
             return Ok(());
         }
-        let error = shim_model::field::FieldError::invalid_shown(
+        let error = FieldError::invalid_shown(
             "metadata.resourceVersion",
             "0x0",
             "must be specified for an update",

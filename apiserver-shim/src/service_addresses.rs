@@ -16,9 +16,14 @@ use crate::registry::{Claims, Registry};
 const CLUSTER_IP_PREFIX: &str = "/catamaran/claims/cluster-ip/";
 const NODE_PORT_PREFIX: &str = "/catamaran/claims/node-port/";
 
+/// Whether objects of a resource claim addresses.
+pub fn concerns(resource: &Resource) -> bool {
+    resource.group.is_empty() && resource.plural == "services"
+}
+
 /// The claims that an object holds.
 pub fn claims_of(resource: &Resource, value: &Value) -> Vec<Key> {
-    if !(resource.group.is_empty() && resource.plural == "services") {
+    if !concerns(resource) {
         return Vec::new();
     }
     let ip = access::text(value, &["spec", "clusterIP"]);
@@ -86,7 +91,7 @@ impl Allocator {
         old: Option<&Value>,
         refused: &Option<Key>,
     ) -> Result<Lease, Status> {
-        if !(resource.group.is_empty() && resource.plural == "services") {
+        if !concerns(resource) {
             return Ok(Lease::default());
         }
         let had = old.map(|o| claims_of(resource, o)).unwrap_or_default();
@@ -97,7 +102,9 @@ impl Allocator {
         }
         taken.extend(refused.clone());
         keep_old(service, old);
-        cluster_ip(service, &taken)?;
+        if !changes_cluster_ip(service, old) {
+            cluster_ip(service, &taken)?;
+        }
         node_ports(service, &taken)?;
         let wants = claims_of(resource, service);
         Ok(Lease {
@@ -112,6 +119,13 @@ fn service_type(service: &Value) -> &str {
         "" => "ClusterIP",
         other => other,
     }
+}
+
+/// Whether an update asks for another address than the Service has: validation refuses that.
+fn changes_cluster_ip(service: &Value, old: Option<&Value>) -> bool {
+    let had = old.map_or("", |o| access::text(o, &["spec", "clusterIP"]));
+    let external = old.is_some_and(|o| service_type(o) == "ExternalName");
+    !had.is_empty() && !external && access::text(service, &["spec", "clusterIP"]) != had
 }
 
 /// Carries over what an update left out, and drops what no longer fits the type.

@@ -68,7 +68,7 @@ pub fn one_value(
         Shape::Table => {
             let include = include_object(query)?;
             let metadata = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
-            let row = table::row(kinds::of(resource).cells(&object, now()), object, include);
+            let row = row_value(resource, object, include);
             table::table(Some(table::columns(resource)), vec![row], metadata)
         }
         Shape::MetadataList => {
@@ -151,8 +151,24 @@ pub fn many(
 
 /// A row of a Table.
 pub fn row_of(resource: &Resource, object: &Object, include: IncludeObject) -> Value {
-    let value = value_of(resource, object);
-    table::row(kinds::of(resource).cells(&value, now()), value, include)
+    row_value(resource, value_of(resource, object), include)
+}
+
+fn row_value(resource: &Resource, object: Value, include: IncludeObject) -> Value {
+    let cells = kinds::of(resource).cells(&object, now());
+    let phase = if resource.kind == "Pod" { object["status"]["phase"].as_str() } else { None };
+    // A Pod that has ended says so beside its cells, so that kubectl can leave it out or grey it.
+    let ended = match phase {
+        Some("Succeeded") => Some(("Succeeded", "The pod has completed successfully.")),
+        Some("Failed") => Some(("Failed", "The pod failed.")),
+        _ => None,
+    };
+    let mut row = table::row(cells, object, include);
+    if let Some((reason, message)) = ended {
+        row["conditions"] =
+            json!([{"type": "Completed", "status": "True", "reason": reason, "message": message}]);
+    }
+    row
 }
 
 /// PartialObjectMetadata of an object at a revision: the metadata is copied, the rest is skipped.

@@ -146,6 +146,18 @@ fn old_changes_are_forgotten_and_new_watches_still_begin() {
     assert!(cache.watch(WatchFrom::After(5), Selection::everything()).is_ok());
 }
 
+#[test]
+fn a_watch_may_begin_before_the_cache_is_there() {
+    let cache = WatchCache::new([], 1);
+    let mut watcher = cache.watch(WatchFrom::After(5), Selection::everything()).unwrap();
+    for revision in [4, 5, 6] {
+        let put = Written::Put(object("a", "x", 0, revision));
+        cache.apply([(key_of("a", "x"), put)], Instant::now());
+    }
+    let seen: Vec<u64> = watcher.poll(10).unwrap().deliveries.iter().map(|d| d.revision).collect();
+    assert_eq!(seen, [6]);
+}
+
 #[tokio::test]
 async fn a_sleeping_watcher_is_woken() {
     let cache = WatchCache::new([], 1);

@@ -61,6 +61,8 @@ pub struct Watcher {
     selection: Selection,
     pub(super) next: u64,
     initial: Vec<Arc<Object>>,
+    /// Changes up to here are known to the watcher already, even if the cache learns of them only later.
+    after: u64,
     seen: u64,
     wake: watch::Receiver<u64>,
 }
@@ -89,12 +91,12 @@ impl WatchCache {
                 (state.first + skip as u64, Vec::new())
             }
         };
-        let seen = match from {
-            WatchFrom::After(revision) => revision,
-            _ => state.last,
+        let (after, seen) = match from {
+            WatchFrom::After(revision) => (revision, revision),
+            _ => (0, state.last),
         };
         drop(view);
-        Ok(Watcher { cache: self.clone(), selection, next, initial, seen, wake })
+        Ok(Watcher { cache: self.clone(), selection, next, initial, after, seen, wake })
     }
 }
 
@@ -111,6 +113,9 @@ impl Watcher {
             return Ok(Batch { deliveries, revision: self.seen });
         }
         for change in self.take(limit - deliveries.len())? {
+            if change.revision <= self.after {
+                continue;
+            }
             self.seen = change.revision;
             deliveries.extend(deliver(&self.selection, change));
         }

@@ -30,7 +30,7 @@ pub(super) async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) ->
 pub async fn bind(registry: &Registry, namespace: &str, name: &str, binding: &Value) -> Result<(), Status> {
     let node = access::text(binding, &["target", "name"]);
     let kind = access::text(binding, &["target", "kind"]);
-    check_target(name, node, kind)?;
+    check_target(node, kind)?;
     let wanted_uid = access::text(binding, &["metadata", "uid"]);
     let pods = resource::find("", "v1", "pods").expect("invariant: pods are served");
     let refuse = |why: String| {
@@ -66,7 +66,7 @@ pub async fn bind(registry: &Registry, namespace: &str, name: &str, binding: &Va
         .map(|_| ())
 }
 
-fn check_target(name: &str, node: &str, kind: &str) -> Result<(), Status> {
+fn check_target(node: &str, kind: &str) -> Result<(), Status> {
     let mut errors = Vec::new();
     if !kind.is_empty() && kind != "Node" {
         errors.push(FieldError::not_supported("target.kind", kind, &["Node", "<empty>"]));
@@ -74,7 +74,8 @@ fn check_target(name: &str, node: &str, kind: &str) -> Result<(), Status> {
     if node.is_empty() {
         errors.push(FieldError::required("target.name", ""));
     }
-    if errors.is_empty() { Ok(()) } else { Err(status::invalid("", "Binding", name, &errors)) }
+    // Upstream has not classified this one.
+    if errors.is_empty() { Ok(()) } else { Err(status::unclassified(status::aggregate(&errors))) }
 }
 
 fn assign(pod: &mut Value, node: &str, binding: &Value) {

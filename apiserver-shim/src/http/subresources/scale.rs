@@ -1,16 +1,18 @@
 //! `scale`: the replicas of a workload as an object of their own.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use shim_core::kinds::{Door, scale};
 use shim_model::access;
 use shim_model::patch;
 use shim_model::resource::KindRef;
 use shim_model::status::{self, Status};
+use shim_model::{table, time};
 
 use crate::http::body::{self, Body, Response};
 use crate::http::negotiation::{self, Accepted, Shape};
 use crate::http::objects::{ResourceRequest, patch_kind};
-use crate::http::{reply, shapes};
+use crate::http::reply;
+use crate::registry::now;
 use crate::service::Api;
 
 const SCALE: KindRef = KindRef { group: "autoscaling", version: "v1", kind: "Scale" };
@@ -21,9 +23,6 @@ pub(super) async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) ->
     match asked.verb {
         "get" => {
             let object = api.registry.get(resource, namespace, name).await?;
-            if accepted.shape == Shape::Table {
-                return shapes::one(200, resource, accepted, asked.query, &object);
-            }
             answer(accepted, &scale::read(&object.value()))
         }
         "update" => {
@@ -61,11 +60,31 @@ fn answer(accepted: Accepted, shown: &Value) -> Result<Response, Status> {
     match accepted.shape {
         Shape::Object => Ok(reply::value(200, accepted.media, shown)),
         Shape::Metadata => {
-            let partial = shim_model::table::partial_object_metadata(shown.clone());
+            let partial = table::partial_object_metadata(shown.clone());
             Ok(reply::value(200, accepted.media, &partial))
         }
-        _ => Err(negotiation::only_these()),
+        Shape::Table => Ok(reply::value(200, accepted.media, &as_table(shown))),
+        Shape::MetadataList => Err(negotiation::only_these()),
     }
+}
+
+fn as_table(shown: &Value) -> Value {
+    let column = |name: &str, ty: &str| json!({"name": name, "type": ty, "format": "", "description": name, "priority": 0});
+    let cells = json!([
+        shown["metadata"]["name"],
+        shown["spec"]["replicas"].as_i64().unwrap_or(0),
+        shown["status"]["replicas"].as_i64().unwrap_or(0),
+        time::age(access::text(shown, &["metadata", "creationTimestamp"]), now()),
+    ]);
+    let object = table::partial_object_metadata(shown.clone());
+    let mut out = table::table(None, vec![json!({"cells": cells, "object": object})], json!({}));
+    out["columnDefinitions"] = json!([
+        column("Name", "string"),
+        column("Desired", "integer"),
+        column("Available", "integer"),
+        column("Age", "string")
+    ]);
+    out
 }
 
 /// The workload with the replicas that a Scale asks for.

@@ -1,0 +1,17 @@
+//! The facade from outside: requests in, transcripts out, over a store in memory. One binary for all of them.
+
+#[path = "api/harness.rs"]
+mod harness;
+
+#[path = "api/access.rs"]
+mod access;
+#[path = "api/delete.rs"]
+mod delete;
+#[path = "api/discovery.rs"]
+mod discovery;
+#[path = "api/list_and_watch.rs"]
+mod list_and_watch;
+#[path = "api/network.rs"]
+mod network;
+#[path = "api/write.rs"]
+mod write;

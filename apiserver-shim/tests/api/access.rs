@@ -1,0 +1,100 @@
+//! Who may ask for what: certificates, tokens, impersonation, reviews.
+
+use expect_test::expect;
+
+use crate::harness::{Server, request, show};
+use apiserver_shim::service::Caller;
+
+#[tokio::test]
+async fn strangers_and_nodes_get_what_is_theirs() {
+    let server = Server::start().await;
+    let mut out = String::new();
+    let node = shim_pki::Identity { user: "system:node:n1".into(), groups: vec!["system:nodes".into()] };
+    for (who, identity) in [("nobody", None), ("node", Some(std::sync::Arc::new(node)))] {
+        let service = server.service().for_caller(Caller::Connection(identity));
+        for line in [
+            "GET /version",
+            "GET /apis/apps",
+            "GET /api/v1/namespaces/default/pods",
+            "DELETE /api/v1/namespaces/default/pods/x",
+            "GET /api/v1/nodes/n1 | Authorization: Bearer nonsense",
+        ] {
+            let text = show(service.respond(request(line, "")).await).await;
+            let shown: String = text.chars().take(230).collect();
+            out.push_str(&format!("{who}: {line}\n  {shown}\n"));
+        }
+    }
+    expect![[r#"
+        nobody: GET /version
+          200 {"buildDate":"<time>","compiler":"rustc","emulationMajor":"1","emulationMinor":"36","gitCommit":"unknown","gitTreeState":"clean","gitVersion":"v1.36.0+catamaran-0.1.0","goVersion":"none","major":"1","minCompatibilityMajor":"1"
+        nobody: GET /apis/apps
+          403 {"apiVersion":"v1","code":403,"details":{},"kind":"Status","message":"forbidden: User \"system:anonymous\" cannot get path \"/apis/apps\"","metadata":{},"reason":"Forbidden","status":"Failure"}
+        nobody: GET /api/v1/namespaces/default/pods
+          403 {"apiVersion":"v1","code":403,"details":{"kind":"pods"},"kind":"Status","message":"pods is forbidden: User \"system:anonymous\" cannot list resource \"pods\" in API group \"\" in the namespace \"default\"","metadata":{},"reaso
+        nobody: DELETE /api/v1/namespaces/default/pods/x
+          403 {"apiVersion":"v1","code":403,"details":{"kind":"pods","name":"x"},"kind":"Status","message":"pods \"x\" is forbidden: User \"system:anonymous\" cannot delete resource \"pods\" in API group \"\" in the namespace \"default\"","
+        nobody: GET /api/v1/nodes/n1 | Authorization: Bearer nonsense
+          401 {"apiVersion":"v1","code":401,"kind":"Status","message":"Unauthorized","metadata":{},"reason":"Unauthorized","status":"Failure"}
+        node: GET /version
+          200 {"buildDate":"<time>","compiler":"rustc","emulationMajor":"1","emulationMinor":"36","gitCommit":"unknown","gitTreeState":"clean","gitVersion":"v1.36.0+catamaran-0.1.0","goVersion":"none","major":"1","minCompatibilityMajor":"1"
+        node: GET /apis/apps
+          200 {"apiVersion":"v1","kind":"APIGroup","name":"apps","preferredVersion":{"groupVersion":"apps/v1","version":"v1"},"versions":[{"groupVersion":"apps/v1","version":"v1"}]}
+        node: GET /api/v1/namespaces/default/pods
+          200 {"apiVersion":"v1","items":[],"kind":"PodList","metadata":{}}
+        node: DELETE /api/v1/namespaces/default/pods/x
+          403 {"apiVersion":"v1","code":403,"details":{"kind":"pods","name":"x"},"kind":"Status","message":"pods \"x\" is forbidden: User \"system:node:n1\" cannot delete resource \"pods\" in API group \"\" in the namespace \"default\"","me
+        node: GET /api/v1/nodes/n1 | Authorization: Bearer nonsense
+          404 {"apiVersion":"v1","code":404,"details":{"kind":"nodes","name":"n1"},"kind":"Status","message":"nodes \"n1\" not found","metadata":{},"reason":"NotFound","status":"Failure"}
+    "#]].assert_eq(&out);
+}
+
+#[tokio::test]
+async fn a_token_names_its_account_until_the_account_is_gone() {
+    let server = Server::start().await;
+    let path = "/api/v1/namespaces/default/serviceaccounts/default";
+    let made = server.json(&format!("POST {path}/token"), r#"{"spec":{"expirationSeconds":600}}"#).await;
+    let token = made["status"]["token"].as_str().unwrap().to_owned();
+    let service = server.service().for_caller(Caller::Connection(None));
+    let who = || async {
+        let line = format!("POST /apis/authentication.k8s.io/v1/selfsubjectreviews | Authorization: Bearer {token}");
+        show(service.respond(request(&line, "{}")).await).await
+    };
+    let known = who().await;
+    assert!(known.starts_with("201 ") && known.contains("system:serviceaccount:default:default"), "{known}");
+    let body = format!(r#"{{"spec":{{"token":"{token}"}}}}"#);
+    let review = server.json("POST /apis/authentication.k8s.io/v1/tokenreviews", &body).await;
+    assert_eq!(review["status"]["authenticated"], true);
+    server.ask(&format!("DELETE {path}"), "").await;
+    server.handle.registry().fresh().await.unwrap();
+    assert!(who().await.starts_with("401 "));
+}
+
+#[tokio::test]
+async fn reviews_and_impersonation() {
+    let server = Server::start().await;
+    let script = r#"
+        POST /apis/authorization.k8s.io/v1/selfsubjectaccessreviews <- {"spec":{"resourceAttributes":{"verb":"delete","resource":"nodes"}}}
+        POST /apis/authorization.k8s.io/v1/selfsubjectaccessreviews | Impersonate-User: jane <- {"spec":{"resourceAttributes":{"verb":"delete","resource":"nodes"}}}
+        POST /apis/authorization.k8s.io/v1/subjectaccessreviews <- {"spec":{"user":"system:node:n","groups":["system:nodes"],"resourceAttributes":{"verb":"get","resource":"pods"}}}
+        POST /apis/authorization.k8s.io/v1/selfsubjectaccessreviews <- {"spec":{}}
+        GET /api/v1/namespaces/default/secrets | Impersonate-User: jane
+        GET /api/v1/namespaces/default/secrets | Impersonate-Group: g
+        GET /apis/authorization.k8s.io/v1/subjectaccessreviews
+        "#;
+    expect![[r#"
+        POST /apis/authorization.k8s.io/v1/selfsubjectaccessreviews <- {"spec":{"resourceAttributes":{"verb":"delete","resource":"nodes"}}}
+          201 {"apiVersion":"authorization.k8s.io/v1","kind":"SelfSubjectAccessReview","metadata":{},"spec":{"resourceAttributes":{"resource":"nodes","verb":"delete"}},"status":{"allowed":true}}
+        POST /apis/authorization.k8s.io/v1/selfsubjectaccessreviews | Impersonate-User: jane <- {"spec":{"resourceAttributes":{"verb":"delete","resource":"nodes"}}}
+          201 {"apiVersion":"authorization.k8s.io/v1","kind":"SelfSubjectAccessReview","metadata":{},"spec":{"resourceAttributes":{"resource":"nodes","verb":"delete"}},"status":{"allowed":false}}
+        POST /apis/authorization.k8s.io/v1/subjectaccessreviews <- {"spec":{"user":"system:node:n","groups":["system:nodes"],"resourceAttributes":{"verb":"get","resource":"pods"}}}
+          201 {"apiVersion":"authorization.k8s.io/v1","kind":"SubjectAccessReview","metadata":{},"spec":{"groups":["system:nodes"],"resourceAttributes":{"resource":"pods","verb":"get"},"user":"system:node:n"},"status":{"allowed":true}}
+        POST /apis/authorization.k8s.io/v1/selfsubjectaccessreviews <- {"spec":{}}
+          400 {"apiVersion":"v1","code":400,"kind":"Status","message":"exactly one of nonResourceAttributes or resourceAttributes must be specified","metadata":{},"reason":"BadRequest","status":"Failure"}
+        GET /api/v1/namespaces/default/secrets | Impersonate-User: jane
+          403 {"apiVersion":"v1","code":403,"details":{"kind":"secrets"},"kind":"Status","message":"secrets is forbidden: User \"jane\" cannot list resource \"secrets\" in API group \"\" in the namespace \"default\"","metadata":{},"reason":"Forbidden","status":"Failure"}
+        GET /api/v1/namespaces/default/secrets | Impersonate-Group: g
+          400 {"apiVersion":"v1","code":400,"kind":"Status","message":"requested impersonation without impersonating a user","metadata":{},"reason":"BadRequest","status":"Failure"}
+        GET /apis/authorization.k8s.io/v1/subjectaccessreviews
+          405 {"apiVersion":"v1","code":405,"details":{},"kind":"Status","message":"the server does not allow this method on the requested resource","metadata":{},"reason":"MethodNotAllowed","status":"Failure"}
+    "#]].assert_eq(&server.play(script).await);
+}

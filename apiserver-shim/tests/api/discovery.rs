@@ -1,0 +1,69 @@
+//! What clients read before they ask for anything.
+
+use expect_test::expect;
+
+use crate::harness::{Server, request};
+
+#[tokio::test]
+async fn paths_beside_the_resources() {
+    let server = Server::start().await;
+    let script = r#"
+        GET /apis/apps
+        GET /apis/nope.io
+        GET /apis/apps/v9
+        GET /nope
+        GET /readyz
+        GET /readyz/etcd
+        GET /livez?exclude=ping
+        GET /openapi/v3/apis/nope/v1
+        "#;
+    expect![[r#"
+        GET /apis/apps
+          200 {"apiVersion":"v1","kind":"APIGroup","name":"apps","preferredVersion":{"groupVersion":"apps/v1","version":"v1"},"versions":[{"groupVersion":"apps/v1","version":"v1"}]}
+        GET /apis/nope.io
+          404 404 page not found
+        GET /apis/apps/v9
+          404 {"apiVersion":"v1","code":404,"details":{},"kind":"Status","message":"the server could not find the requested resource","metadata":{},"reason":"NotFound","status":"Failure"}
+        GET /nope
+          404 404 page not found
+        GET /readyz
+          200 ok
+        GET /readyz/etcd
+          200 ok
+        GET /livez?exclude=ping
+          200 ok
+        GET /openapi/v3/apis/nope/v1
+          404 404 page not found
+    "#]].assert_eq(&server.play(script).await);
+    let version = server.json("GET /version", "").await;
+    assert_eq!((version["major"].as_str(), version["minor"].as_str()), (Some("1"), Some("36")));
+    assert!(version["gitVersion"].as_str().unwrap().starts_with("v1.36."));
+}
+
+#[tokio::test]
+async fn aggregated_discovery_has_an_etag() {
+    let server = Server::start().await;
+    let accept = "Accept: application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
+    let first = server.service().respond(request(&format!("GET /apis | {accept}"), "")).await;
+    let media_type = first.headers()["content-type"].to_str().unwrap().to_owned();
+    assert_eq!(media_type, "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList");
+    let etag = first.headers()["etag"].to_str().unwrap().to_owned();
+    let again = request(&format!("GET /apis | {accept} | If-None-Match: {etag}"), "");
+    assert_eq!(server.service().respond(again).await.status(), 304);
+}
+
+#[tokio::test]
+async fn every_openapi_document_is_there_under_its_hash() {
+    let server = Server::start().await;
+    let index = server.service().respond(request("GET /openapi/v3", "")).await;
+    let bytes = http_body_util::BodyExt::collect(index.into_body()).await.unwrap().to_bytes();
+    let index: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+    let paths = index["paths"].as_object().unwrap();
+    assert!(paths.contains_key("apis/apps/v1"));
+    for entry in paths.values() {
+        let url = entry["serverRelativeURL"].as_str().unwrap();
+        let document = server.service().respond(request(&format!("GET {url}"), "")).await;
+        assert_eq!(document.status(), 200, "{url}");
+        assert_eq!(document.headers()["cache-control"], "public, immutable");
+    }
+}

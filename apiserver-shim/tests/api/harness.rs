@@ -1,0 +1,117 @@
+//! A server over a store in memory, asked in process, and its answers as text that does not change from run to run.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use apiserver_shim::http::body::{Body, Response, full};
+use apiserver_shim::server::{ApiHandle, ApiOptions, start};
+use apiserver_shim::service::ApiService;
+use http_body_util::BodyExt;
+use serde_json::Value;
+use shim_pki::{Pki, ServerNames};
+
+/// A running server and its keys.
+pub struct Server {
+    /// The server.
+    pub handle: ApiHandle,
+    /// Its keys.
+    pub pki: Arc<Pki>,
+    _data: tempfile::TempDir,
+}
+
+impl Server {
+    /// Starts one, with the default service account that a controller would make.
+    pub async fn start() -> Server {
+        let data = tempfile::tempdir().unwrap();
+        let pki = Arc::new(Pki::open_or_create(data.path(), SystemTime::now()).unwrap());
+        let handle = start(ApiOptions {
+            store: Arc::new(store::MemoryStore::new()),
+            pki: pki.clone(),
+            listen: "127.0.0.1:0".parse().unwrap(),
+            advertise: [127, 0, 0, 1].into(),
+            names: ServerNames::default(),
+        })
+        .await
+        .unwrap();
+        let server = Server { handle, pki, _data: data };
+        let account = r#"{"metadata":{"name":"default"}}"#;
+        server.ask("POST /api/v1/namespaces/default/serviceaccounts", account).await;
+        server
+    }
+
+    /// The service as a master.
+    pub fn service(&self) -> ApiService {
+        self.handle.service("test")
+    }
+
+    /// Sends `line` (method, path, then `Header: value` parts after ` | `) and a body; gives code and body.
+    pub async fn ask(&self, line: &str, body: &str) -> String {
+        let response = self.service().respond(request(line, body)).await;
+        show(response).await
+    }
+
+    /// Like [`Server::ask`], decoded.
+    pub async fn json(&self, line: &str, body: &str) -> Value {
+        let response = self.service().respond(request(line, body)).await;
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        serde_json::from_slice(&bytes).unwrap()
+    }
+
+    /// Asks line by line, as a transcript. A line is `REQUEST LINE` or `REQUEST LINE <- BODY`.
+    pub async fn play(&self, script: &str) -> String {
+        let mut out = String::new();
+        for line in script.lines().map(str::trim).filter(|l| !l.is_empty()) {
+            let (head, body) = line.split_once(" <- ").unwrap_or((line, ""));
+            out.push_str(&format!("{line}\n  {}\n", self.ask(head, body).await));
+        }
+        out
+    }
+}
+
+/// A request out of a line.
+pub fn request(line: &str, body: &str) -> http::Request<Body> {
+    let mut parts = line.split(" | ");
+    let (method, path) = parts.next().unwrap().split_once(' ').unwrap();
+    let mut builder = http::Request::builder().method(method).uri(path);
+    let mut typed = false;
+    for header in parts {
+        let (name, value) = header.split_once(": ").unwrap();
+        typed |= name == "Content-Type";
+        builder = builder.header(name, value);
+    }
+    if !typed {
+        builder = builder.header("Content-Type", "application/json");
+    }
+    builder.body(full(body.to_owned())).unwrap()
+}
+
+/// An answer as text: code, warnings, and the body without what differs from run to run.
+pub async fn show(response: Response) -> String {
+    let code = response.status().as_u16();
+    let warnings: Vec<String> =
+        response.headers().get_all("warning").iter().map(|w| format!(" {}", w.to_str().unwrap())).collect();
+    let bytes = response.into_body().collect().await.unwrap().to_bytes();
+    let text = match serde_json::from_slice::<Value>(&bytes) {
+        Ok(value) => settle(value).to_string(),
+        Err(_) => String::from_utf8_lossy(&bytes).trim_end().to_owned(),
+    };
+    format!("{code}{} {text}", warnings.concat())
+}
+
+/// Hides what differs from run to run, and what other tests look at.
+pub fn settle(value: Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let hidden = ["uid", "resourceVersion", "creationTimestamp", "managedFields", "time"];
+            let members = members.into_iter().filter(|(k, _)| !hidden.contains(&k.as_str()));
+            Value::Object(members.map(|(k, v)| (k, settle(v))).collect())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(settle).collect()),
+        Value::String(text) => {
+            let bytes = text.as_bytes();
+            let time = bytes.len() == 20 && bytes[4] == b'-' && bytes[10] == b'T' && bytes[19] == b'Z';
+            Value::String(if time { "<time>".to_owned() } else { text })
+        }
+        other => other,
+    }
+}

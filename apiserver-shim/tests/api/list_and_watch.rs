@@ -1,0 +1,199 @@
+//! LIST by selectors, pages and versions; WATCH with transitions, bookmarks and initial events.
+
+use expect_test::expect;
+use http_body_util::BodyExt;
+use serde_json::Value;
+
+use crate::harness::{Server, request, settle};
+
+const CM: &str = "/api/v1/namespaces/default/configmaps";
+
+async fn three(server: &Server) {
+    for (name, label) in [("a", "1"), ("b", "2"), ("c", "1")] {
+        let body = format!(r#"{{"metadata":{{"name":"{name}","labels":{{"l":"{label}"}}}}}}"#);
+        server.ask(&format!("POST {CM}"), &body).await;
+    }
+}
+
+fn names(list: &Value) -> String {
+    let items = list["items"].as_array().unwrap();
+    items.iter().map(|i| i["metadata"]["name"].as_str().unwrap()).collect::<Vec<_>>().join(" ")
+}
+
+#[tokio::test]
+async fn lists_choose_and_page() {
+    let server = Server::start().await;
+    three(&server).await;
+    let list = |query: String| {
+        let server = &server;
+        async move { server.json(&format!("GET {CM}?{query}"), "").await }
+    };
+    assert_eq!(names(&list("labelSelector=l%3D1".into()).await), "a c");
+    assert_eq!(names(&list("fieldSelector=metadata.name%3Db".into()).await), "b");
+    let first = list("limit=2".into()).await;
+    assert_eq!((names(&first).as_str(), &first["metadata"]["remainingItemCount"]), ("a b", &1.into()));
+    // A page belongs to the version that it began with, whatever happens meanwhile.
+    server.ask(&format!("DELETE {CM}/c"), "").await;
+    server.ask(&format!("POST {CM}"), r#"{"metadata":{"name":"d"}}"#).await;
+    let token = first["metadata"]["continue"].as_str().unwrap();
+    let second = list(format!("limit=2&continue={token}")).await;
+    assert_eq!(names(&second), "c");
+    assert_eq!(second["metadata"]["resourceVersion"], first["metadata"]["resourceVersion"]);
+    let version = first["metadata"]["resourceVersion"].as_str().unwrap();
+    let exact = list(format!("resourceVersion={version}&resourceVersionMatch=Exact")).await;
+    assert_eq!((names(&exact), names(&list(String::new()).await)), ("a b c".into(), "a b d".into()));
+    let future = list("resourceVersion=999999".into()).await;
+    assert_eq!(future["reason"], "Timeout");
+}
+
+#[tokio::test]
+async fn refusals_of_lists() {
+    let server = Server::start().await;
+    let script = format!(
+        r#"
+        GET {CM}?limit=x
+        GET {CM}?labelSelector=a%3D%3D%3Db
+        GET {CM}?fieldSelector=data.x%3D1
+        GET {CM}?resourceVersion=abc
+        GET {CM}?resourceVersionMatch=NotOlderThan
+        GET {CM}?continue=garbage
+        GET {CM}?watch=1&sendInitialEvents=true
+        GET {CM} | Accept: application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io
+        GET {CM}/x | Accept: application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io
+        "#
+    );
+    expect![[r#"
+        GET /api/v1/namespaces/default/configmaps?limit=x
+          400 {"apiVersion":"v1","code":400,"kind":"Status","message":"strconv.ParseInt: parsing \"x\": invalid syntax","metadata":{},"reason":"BadRequest","status":"Failure"}
+        GET /api/v1/namespaces/default/configmaps?labelSelector=a%3D%3D%3Db
+          400 {"apiVersion":"v1","code":400,"kind":"Status","message":"unable to parse requirement: found '=', expected: identifier","metadata":{},"reason":"BadRequest","status":"Failure"}
+        GET /api/v1/namespaces/default/configmaps?fieldSelector=data.x%3D1
+          400 {"apiVersion":"v1","code":400,"kind":"Status","message":"\"data.x\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"","metadata":{},"reason":"BadRequest","status":"Failure"}
+        GET /api/v1/namespaces/default/configmaps?resourceVersion=abc
+          400 {"apiVersion":"v1","code":400,"kind":"Status","message":"invalid resource version: resourceVersion: Invalid value: \"abc\": strconv.ParseUint: parsing \"abc\": invalid syntax","metadata":{},"reason":"BadRequest","status":"Failure"}
+        GET /api/v1/namespaces/default/configmaps?resourceVersionMatch=NotOlderThan
+          422 {"apiVersion":"v1","code":422,"details":{"causes":[{"field":"resourceVersionMatch","message":"Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided","reason":"FieldValueForbidden"}],"group":"meta.k8s.io","kind":"ListOptions"},"kind":"Status","message":"ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided","metadata":{},"reason":"Invalid","status":"Failure"}
+        GET /api/v1/namespaces/default/configmaps?continue=garbage
+          400 {"apiVersion":"v1","code":400,"kind":"Status","message":"invalid continue token: continue key is not valid: illegal base64 data","metadata":{},"reason":"BadRequest","status":"Failure"}
+        GET /api/v1/namespaces/default/configmaps?watch=1&sendInitialEvents=true
+          422 {"apiVersion":"v1","code":422,"details":{"causes":[{"field":"resourceVersionMatch","message":"Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan","reason":"FieldValueForbidden"}],"group":"meta.k8s.io","kind":"ListOptions"},"kind":"Status","message":"ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan","metadata":{},"reason":"Invalid","status":"Failure"}
+        GET /api/v1/namespaces/default/configmaps | Accept: application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io
+          406 {"apiVersion":"v1","code":406,"kind":"Status","message":"you requested PartialObjectMetadata, but the requested object is a list (*core.ConfigMapList)","metadata":{},"reason":"NotAcceptable","status":"Failure"}
+        GET /api/v1/namespaces/default/configmaps/x | Accept: application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io
+          404 {"apiVersion":"v1","code":404,"details":{"kind":"configmaps","name":"x"},"kind":"Status","message":"configmaps \"x\" not found","metadata":{},"reason":"NotFound","status":"Failure"}
+    "#]].assert_eq(&server.play(&script).await);
+}
+
+#[tokio::test]
+async fn tables_and_bare_metadata() {
+    let server = Server::start().await;
+    server.ask(&format!("POST {CM}"), r#"{"metadata":{"name":"a"},"data":{"x":"1"}}"#).await;
+    let script = format!(
+        r#"
+        GET {CM} | Accept: application/json;as=Table;v=v1;g=meta.k8s.io
+        GET {CM}/a | Accept: application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io
+        GET {CM} | Accept: application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io
+        "#
+    );
+    expect![[r#"
+        GET /api/v1/namespaces/default/configmaps | Accept: application/json;as=Table;v=v1;g=meta.k8s.io
+          200 {"apiVersion":"meta.k8s.io/v1","columnDefinitions":[{"description":"Name of the object, unique among its kind in the namespace.","format":"name","name":"Name","priority":0,"type":"string"},{"description":"Data of the object.","format":"","name":"Data","priority":0,"type":"string"},{"description":"Time since the object was created.","format":"","name":"Age","priority":0,"type":"string"}],"kind":"Table","metadata":{},"rows":[{"cells":["a",1,"0s"],"object":{"apiVersion":"meta.k8s.io/v1","kind":"PartialObjectMetadata","metadata":{"name":"a","namespace":"default"}}}]}
+        GET /api/v1/namespaces/default/configmaps/a | Accept: application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io
+          200 {"apiVersion":"meta.k8s.io/v1","kind":"PartialObjectMetadata","metadata":{"name":"a","namespace":"default"}}
+        GET /api/v1/namespaces/default/configmaps | Accept: application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io
+          200 {"apiVersion":"meta.k8s.io/v1","items":[{"apiVersion":"meta.k8s.io/v1","kind":"PartialObjectMetadata","metadata":{"name":"a","namespace":"default"}}],"kind":"PartialObjectMetadataList","metadata":{}}
+    "#]].assert_eq(&server.play(&script).await);
+}
+
+/// Reads `count` events of a watch.
+async fn events(server: &Server, query: &str, count: usize, meanwhile: &[(&str, &str)]) -> String {
+    let response = server.service().respond(request(&format!("GET {CM}?watch=1&{query}"), "")).await;
+    assert_eq!(response.status(), 200);
+    let mut body = response.into_body();
+    for (line, text) in meanwhile {
+        server.ask(line, text).await;
+    }
+    let mut buffer = Vec::new();
+    while buffer.iter().filter(|b| **b == b'\n').count() < count {
+        buffer.extend_from_slice(&body.frame().await.unwrap().unwrap().into_data().unwrap());
+    }
+    let lines = String::from_utf8(buffer).unwrap();
+    let shown = lines.lines().map(|line| {
+        let event = settle(serde_json::from_str(line).unwrap());
+        format!("{} {}\n", event["type"].as_str().unwrap(), event["object"])
+    });
+    shown.collect()
+}
+
+#[tokio::test]
+async fn watches_follow_what_enters_and_leaves_their_selection() {
+    let server = Server::start().await;
+    three(&server).await;
+    let relabel = format!("PATCH {CM}/a | Content-Type: application/merge-patch+json");
+    let (add, delete) = (format!("POST {CM}"), format!("DELETE {CM}/b"));
+    let meanwhile = [
+        (relabel.as_str(), r#"{"metadata":{"labels":{"l":"2"}}}"#),
+        (relabel.as_str(), r#"{"metadata":{"labels":{"l":"1"}}}"#),
+        (delete.as_str(), ""),
+        (add.as_str(), r#"{"metadata":{"name":"e","labels":{"l":"1"}}}"#),
+    ];
+    expect![[r#"
+        ADDED {"apiVersion":"v1","kind":"ConfigMap","metadata":{"labels":{"l":"1"},"name":"a","namespace":"default"}}
+        ADDED {"apiVersion":"v1","kind":"ConfigMap","metadata":{"labels":{"l":"1"},"name":"c","namespace":"default"}}
+        DELETED {"apiVersion":"v1","kind":"ConfigMap","metadata":{"labels":{"l":"1"},"name":"a","namespace":"default"}}
+        ADDED {"apiVersion":"v1","kind":"ConfigMap","metadata":{"labels":{"l":"1"},"name":"a","namespace":"default"}}
+        ADDED {"apiVersion":"v1","kind":"ConfigMap","metadata":{"labels":{"l":"1"},"name":"e","namespace":"default"}}
+    "#]].assert_eq(&events(&server, "labelSelector=l%3D1", 5, &meanwhile).await);
+}
+
+#[tokio::test]
+async fn watch_lists_end_with_a_bookmark() {
+    let server = Server::start().await;
+    three(&server).await;
+    let query = "sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan&labelSelector=l%3D1";
+    expect![[r#"
+        ADDED {"apiVersion":"v1","kind":"ConfigMap","metadata":{"labels":{"l":"1"},"name":"a","namespace":"default"}}
+        ADDED {"apiVersion":"v1","kind":"ConfigMap","metadata":{"labels":{"l":"1"},"name":"c","namespace":"default"}}
+        BOOKMARK {"apiVersion":"v1","kind":"ConfigMap","metadata":{"annotations":{"k8s.io/initial-events-end":"true"}}}
+    "#]].assert_eq(&events(&server, query, 3, &[]).await);
+}
+
+#[tokio::test]
+async fn a_watch_from_before_the_window_is_told_to_list_anew() {
+    let server = Server::start().await;
+    three(&server).await;
+    let registry = server.handle.registry();
+    registry.fresh().await.unwrap();
+    let configmaps = shim_model::resource::find("", "v1", "configmaps").unwrap();
+    let later = std::time::Instant::now() + apiserver_shim::watch_cache::WINDOW_AGE_MAX;
+    registry.cache(configmaps).expire(later);
+    let told = events(&server, "resourceVersion=1", 1, &[]).await;
+    assert!(told.starts_with("ERROR") && told.contains("\"reason\":\"Expired\""), "{told}");
+}
+
+#[tokio::test]
+async fn a_watch_resumes_where_it_ended() {
+    let server = Server::start().await;
+    let first = server.json(&format!("POST {CM}"), r#"{"metadata":{"name":"x"}}"#).await;
+    three(&server).await;
+    let version = first["metadata"]["resourceVersion"].as_str().unwrap();
+    let seen = events(&server, &format!("resourceVersion={version}"), 3, &[]).await;
+    assert_eq!(seen.lines().filter(|l| l.starts_with("ADDED")).count(), 3, "{seen}");
+}
+
+#[tokio::test]
+async fn a_table_watch_says_its_columns_once() {
+    let server = Server::start().await;
+    let accept = "Accept: application/json;as=Table;v=v1;g=meta.k8s.io";
+    let response = server.service().respond(request(&format!("GET {CM}?watch=1 | {accept}"), "")).await;
+    let mut body = response.into_body();
+    let mut shown = String::new();
+    for name in ["a", "b"] {
+        server.ask(&format!("POST {CM}"), &format!(r#"{{"metadata":{{"name":"{name}"}}}}"#)).await;
+        let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        let event: Value = serde_json::from_slice(&frame).unwrap();
+        let columns = event["object"]["columnDefinitions"].as_array().map_or(0, Vec::len);
+        shown.push_str(&format!("{columns} {}\n", event["object"]["rows"][0]["cells"]));
+    }
+    assert_eq!(shown, "3 [\"a\",0,\"0s\"]\n0 [\"b\",0,\"0s\"]\n");
+}

@@ -1,0 +1,139 @@
+//! The door itself: TLS, both HTTP versions, bodies that are too large, and streams that reach a node.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty, Full};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use shim_pki::authority::node_request;
+use shim_pki::tls::{ALPN_HTTP1, ClientCertificate, client_config, server_config};
+use shim_pki::ServerNames;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+use crate::harness::Server;
+
+async fn connect(server: &Server) -> tokio_rustls::client::TlsStream<tokio::net::TcpStream> {
+    let admin = server.pki.authority.issue_admin(SystemTime::now()).unwrap();
+    let identity = Some((admin.certificate.as_str(), admin.key.as_str()));
+    let config = client_config(server.pki.authority.certificate(), identity, ALPN_HTTP1).unwrap();
+    let tcp = tokio::net::TcpStream::connect(server.handle.local_addr()).await.unwrap();
+    TlsConnector::from(config).connect(ServerName::try_from("localhost").unwrap(), tcp).await.unwrap()
+}
+
+#[tokio::test]
+async fn an_administrator_is_known_by_certificate_and_large_bodies_are_refused() {
+    let server = Server::start().await;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(connect(&server).await)).await.unwrap();
+    tokio::spawn(connection);
+    let list = http::Request::get("/api/v1/secrets").header("Host", "x").body(Full::new(Bytes::new())).unwrap();
+    let answer = sender.send_request(list).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    answer.into_body().collect().await.unwrap();
+    let large = http::Request::post("/api/v1/namespaces/default/configmaps")
+        .header("Host", "x")
+        .body(Full::new(Bytes::from(vec![b' '; (3 << 20) + 1])))
+        .unwrap();
+    assert_eq!(sender.send_request(large).await.unwrap().status(), 413);
+}
+
+#[tokio::test]
+async fn garbage_on_the_door_hurts_nobody() {
+    let server = Server::start().await;
+    let mut tcp = tokio::net::TcpStream::connect(server.handle.local_addr()).await.unwrap();
+    tcp.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    let mut tls = connect(&server).await;
+    tls.write_all(b"\x00\xffnot http at all\r\n\r\n").await.unwrap();
+    let mut left = Vec::new();
+    // Closed or answered with 400: either is fine.
+    let _ = tls.read_to_end(&mut left).await;
+    assert!(server.ask("GET /readyz", "").await.starts_with("200 "));
+}
+
+#[tokio::test]
+async fn the_in_process_client_is_ordinary_kube() {
+    use k8s_openapi::api::core::v1::Namespace;
+    let server = Server::start().await;
+    let api: kube::Api<Namespace> = kube::Api::all(server.handle.kube_client("test"));
+    let all = api.list(&kube::api::ListParams::default()).await.unwrap();
+    assert!(all.items.iter().any(|n| n.metadata.name.as_deref() == Some("kube-system")));
+}
+
+/// An executor's door that answers logs and turns what it is sent around after an upgrade.
+async fn fake_node(server: &Server) -> String {
+    let authority = &server.pki.authority;
+    let request = node_request("n1").unwrap();
+    let names = ServerNames { dns: vec![], addresses: vec![[127, 0, 0, 1].into()] };
+    let certificate = authority.sign_node(&request.csr, "n1", &names, SystemTime::now()).unwrap();
+    let must = ClientCertificate::Required;
+    let tls =
+        server_config(&certificate, &request.key, authority.certificate(), must, ALPN_HTTP1).unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (tcp, _) = listener.accept().await.unwrap();
+            let tls = TlsAcceptor::from(Arc::clone(&tls));
+            tokio::spawn(async move {
+                let stream = tls.accept(tcp).await.unwrap();
+                let service = hyper::service::service_fn(answer);
+                let connection = hyper::server::conn::http1::Builder::new();
+                let _ = connection.serve_connection(TokioIo::new(stream), service).with_upgrades().await;
+            });
+        }
+    });
+    address.to_string()
+}
+
+async fn answer(
+    mut request: http::Request<hyper::body::Incoming>,
+) -> Result<http::Response<Full<Bytes>>, std::convert::Infallible> {
+    let path = request.uri().to_string();
+    if path.starts_with("/containerLogs") {
+        return Ok(http::Response::new(Full::new(Bytes::from(format!("log of {path}\n")))));
+    }
+    let upgraded = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        let mut stream = TokioIo::new(upgraded.await.unwrap());
+        let mut bytes = [0; 5];
+        stream.read_exact(&mut bytes).await.unwrap();
+        bytes.reverse();
+        stream.write_all(&bytes).await.unwrap();
+    });
+    let response = http::Response::builder().status(101).header("Connection", "Upgrade").header("Upgrade", "SPDY/3.1");
+    Ok(response.body(Full::new(Bytes::new())).unwrap())
+}
+
+#[tokio::test]
+async fn logs_and_exec_reach_the_node() {
+    let server = Server::start().await;
+    const P: &str = "/api/v1/namespaces/default/pods";
+    let pod = r#"{"metadata":{"name":"p"},"spec":{"nodeName":"n1","containers":[{"name":"c","image":"i"}]}}"#;
+    assert!(server.ask(&format!("POST {P}"), pod).await.starts_with("201 "));
+    let away = server.ask(&format!("GET {P}/p/log"), "").await;
+    assert!(away.starts_with("503 ") && away.contains("has not reported an address"), "{away}");
+    server.handle.node_endpoints().set("n1", &fake_node(&server).await);
+    let log = server.ask(&format!("GET {P}/p/log?tailLines=3"), "").await;
+    assert_eq!(log, "200 log of /containerLogs/default/p/c?tailLines=3");
+    assert!(server.ask(&format!("GET {P}/p/log?container=z"), "").await.contains("container z is not valid for pod p"));
+
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(connect(&server).await)).await.unwrap();
+    tokio::spawn(async move { connection.with_upgrades().await });
+    let exec = http::Request::post(format!("{P}/p/exec?command=sh&stdin=true&stdout=true"))
+        .header("Host", "x")
+        .header("Connection", "Upgrade")
+        .header("Upgrade", "SPDY/3.1")
+        .body(Empty::<Bytes>::new())
+        .unwrap();
+    let mut answer = sender.send_request(exec).await.unwrap();
+    assert_eq!(answer.status(), 101);
+    let mut stream = TokioIo::new(hyper::upgrade::on(&mut answer).await.unwrap());
+    stream.write_all(b"abcde").await.unwrap();
+    let mut back = [0; 5];
+    stream.read_exact(&mut back).await.unwrap();
+    assert_eq!(&back, b"edcba");
+}
