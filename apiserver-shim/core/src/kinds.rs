@@ -215,7 +215,8 @@ pub fn begin_update(resource: &Resource, door: Door, new: &mut Value, old: &Valu
         Door::Other("finalize") => namespace::prepare_finalize(new, old),
         Door::Other(subresource) => pod::prepare_subresource(subresource, new, old),
     }
-    if kind.has_generation() && kind.changes_generation(new, old) {
+    // The status is no intent: what comes through its door never counts, not even the revision annotation of Deployments.
+    if door != Door::Status && kind.has_generation() && kind.changes_generation(new, old) {
         let generation = access::int(old, &["metadata", "generation"]).unwrap_or(0) + 1;
         access::object_mut(new, &["metadata"]).insert("generation".to_owned(), generation.into());
     }
@@ -249,15 +250,12 @@ pub fn check_field_selector(
         let always =
             term.field == "metadata.name" || term.field == "metadata.namespace" && resource.namespaced;
         if !always && !known.contains(&term.field.as_str()) {
-            let message = match resource.kind {
-                "Pod" => format!("field label not supported: {}", term.field),
-                "ReplicaSet" | "Deployment" | "EndpointSlice" | "Lease" | "PriorityClass"
-                | "ControllerRevision" | "PodTemplate" | "ConfigMap" | "Endpoints" | "ServiceAccount" => {
-                    format!(
-                        "\"{}\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
-                        term.field
-                    )
-                }
+            // Kinds with fields of their own word it one way, all others another.
+            let message = match known {
+                [] => format!(
+                    "\"{}\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
+                    term.field
+                ),
                 _ => format!("field label not supported: {}", term.field),
             };
             return Err(status::bad_request(message));

@@ -296,3 +296,47 @@ fn grace_and_admission() {
         "pods \"p\" is forbidden: no PriorityClass with name nope was found"
     );
 }
+
+#[test]
+fn generations_count_intents_only() {
+    let body = json!({"metadata": {"name": "d"}, "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "a"}]}}}});
+    let old = create("deployments", body).unwrap();
+    let generation = |door: Door, change: fn(&mut Value)| {
+        let mut new = old.clone();
+        change(&mut new);
+        begin_update(resource("deployments"), door, &mut new, &old).unwrap();
+        new["metadata"]["generation"].as_i64().unwrap()
+    };
+    let annotate = |o: &mut Value| o["metadata"]["annotations"] = json!({"x": "y"});
+    assert_eq!(generation(Door::Main, annotate), 2);
+    assert_eq!(generation(Door::Status, annotate), 1);
+    assert_eq!(generation(Door::Main, |o| o["metadata"]["labels"] = json!({"x": "y"})), 1);
+    assert_eq!(generation(Door::Main, |o| o["spec"]["replicas"] = 3.into()), 2);
+    assert_eq!(generation(Door::Status, |o| o["spec"]["replicas"] = 3.into()), 1);
+}
+
+#[test]
+fn field_selectors_name_known_fields() {
+    let check = |plural: &str, text: &str| {
+        let selector = shim_model::selector::FieldSelector::parse(text).unwrap();
+        check_field_selector(resource(plural), &selector).map_err(|s| s.message)
+    };
+    assert_eq!(check("pods", "spec.nodeName=a,metadata.name=b"), Ok(()));
+    assert_eq!(check("secrets", "data.x=1"), Err("field label not supported: data.x".to_owned()));
+    let unknown = "\"data.x\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"";
+    assert_eq!(check("configmaps", "data.x=1"), Err(unknown.to_owned()));
+    for resource in shim_model::resource::all() {
+        let kind = of(resource);
+        for (field, _) in kind.selectable(&json!({})) {
+            assert!(kind.selectable_fields().contains(&field), "{resource} {field}");
+        }
+        assert_eq!(
+            kind.cells(&json!({}), NOW).len(),
+            shim_model::table::columns(resource).len(),
+            "{resource}"
+        );
+        let mut garbage = json!({"metadata": [], "spec": 1, "status": "x"});
+        kind.default(&mut garbage);
+        kind.validate_create(&garbage);
+    }
+}
