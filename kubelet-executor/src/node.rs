@@ -14,7 +14,7 @@ use kernel_model::{
     task::{TaskInfo, TaskState},
     time::Time,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -266,7 +266,14 @@ impl Node {
             self.pods.remove(&report.uid);
             self.running.remove(&report.uid);
         }
-        let data = json!({ "status": report.status, "endpoint": self.endpoint }).to_string();
+        let mut data = json!({ "status": report.status, "endpoint": self.endpoint });
+        for condition in data["status"]["conditions"].as_array_mut().into_iter().flatten() {
+            // Upstream's types print this field even where it is empty, and ours leave it out.
+            if let Some(condition) = condition.as_object_mut() {
+                condition.entry("lastProbeTime").or_insert(Value::Null);
+            }
+        }
+        let data = data.to_string();
         let message = report.status.message.clone();
         self.updates.tell(&report.uid, News { state, message, data: data.into() });
     }

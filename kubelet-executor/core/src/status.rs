@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::{
     api::core::v1::{
         Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
-        ContainerStatus, HostIP, PodCondition, PodIP, PodStatus,
+        ContainerStatus, HostIP, PodCondition, PodIP, PodStatus, VolumeMountStatus,
     },
     apimachinery::pkg::apis::meta::v1::Time,
 };
@@ -102,8 +102,24 @@ fn container_status(machine: &PodMachine, slot: &Slot, container: &Container) ->
         restart_count: i32::try_from(slot.restarts).unwrap_or(i32::MAX),
         state: Some(state(machine, slot)),
         last_state: Some(shown_as_last.map(terminated_state).unwrap_or_default()),
+        // What the instance was made with; only its image may change meanwhile.
+        resources: current.and_then(|_| container.resources.clone()),
+        allocated_resources: current.and_then(|_| container.resources.as_ref()?.requests.clone()),
+        volume_mounts: current.and_then(|_| volume_mounts(container)),
         ..Default::default()
     }
+}
+
+fn volume_mounts(container: &Container) -> Option<Vec<VolumeMountStatus>> {
+    let mounts = container.volume_mounts.as_ref().filter(|mounts| !mounts.is_empty())?;
+    let shown = mounts.iter().map(|mount| VolumeMountStatus {
+        name: mount.name.clone(),
+        mount_path: mount.mount_path.clone(),
+        read_only: mount.read_only.filter(|read_only| *read_only),
+        recursive_read_only: mount.read_only.filter(|read_only| *read_only).map(|_| "Disabled".to_owned()),
+        ..Default::default()
+    });
+    Some(shown.collect())
 }
 
 fn is_ready(machine: &PodMachine, slot: &Slot) -> bool {

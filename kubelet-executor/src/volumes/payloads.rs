@@ -20,8 +20,8 @@ use crate::api::TokenWish;
 const TOKEN_SECONDS: i64 = 3600;
 /// A token is replaced when this share of its life is over, in percent.
 const TOKEN_RENEW_PERCENT: i64 = 80;
-/// Remembers when a volume's token ends, beside the token's set of files.
-const TOKEN_RECORD: &str = "..token-expiry";
+/// Begins the names of the files that remember when tokens end, beside the volumes: containers do not see them.
+const TOKEN_RECORD: &str = ".token-expiry";
 
 type Values = BTreeMap<String, Vec<u8>>;
 
@@ -127,7 +127,8 @@ async fn token(
     dir: &Path,
 ) -> Result<Vec<u8>, Cause> {
     let seconds = wish.expiration_seconds.unwrap_or(TOKEN_SECONDS);
-    let record = dir.join(format!("{TOKEN_RECORD}-{}", wish.path.replace('/', "_")));
+    let volume = dir.file_name().unwrap_or_default().to_string_lossy();
+    let record = dir.with_file_name(format!("{TOKEN_RECORD}-{volume}-{}", wish.path.replace('/', "_")));
     if let Some(token) = current_token(&record, &dir.join(&wish.path), seconds) {
         return Ok(token);
     }
