@@ -121,4 +121,3 @@ fn decode(path: &str, value: &Bytes) -> Result<Record, Invalid> {
         other => return Err(Invalid(format!("unknown family '{other}'"))),
     })
 }
-
