@@ -152,7 +152,8 @@ impl Runner {
             pod.agent_id = Some(agent_id.clone());
         }
         // What starts an ended one again says so after this.
-        pod.task = Task::Known;
+        // Of one on an unreachable machine, which may come back without it, the question stays open.
+        pod.task = if known == Known::Unreachable { Task::Asked } else { Task::Known };
         self.pods.sort_in(uid);
         if !known.is_terminal() {
             self.kill_if_deleted(uid);

@@ -5,10 +5,7 @@ use std::collections::BTreeSet;
 
 use kernel_model::{executor::ExecutorKind, task::TaskState};
 
-use crate::{
-    framework::{ItemState, Kind},
-    world::World,
-};
+use crate::{framework::ItemState, world::World};
 
 impl World {
     /// Everybody is there, all work is done, and every end is acknowledged.
@@ -94,7 +91,7 @@ impl World {
                 if known != *promised && !given_up {
                     failures.push(format!("{id} ended as {promised:?}, its framework knows {known:?}"));
                 }
-                if given_up && framework.kind == Kind::Pods {
+                if given_up && framework.has_pods() {
                     failures.push(format!("pod {id} ended as {promised:?}, and was given up as {known:?}"));
                 }
             }

@@ -6,12 +6,15 @@ use kernel_core::{
     master::{Effect, Event, Master, MasterConfig, Registry},
 };
 use kernel_model::{
-    ids::StreamId,
-    scheduler::{Call, MasterInfo, Subscribe},
+    ids::{StreamId, TaskId},
+    scheduler::{Call, MasterInfo, Operation, Subscribe},
 };
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::world::{Action, World};
+use crate::{
+    framework::Kind,
+    world::{Action, World},
+};
 
 /// The master and its disk.
 #[derive(Default)]
@@ -22,6 +25,8 @@ pub(crate) struct Control {
     pub(crate) starts: u64,
     pub(crate) next_link: u64,
     next_request: u64,
+    /// The latest request with a good answer.
+    accepted: Option<RequestId>,
     /// Whose call a request is, for refusals.
     requests: BTreeMap<RequestId, (usize, StreamId)>,
 }
@@ -104,6 +109,9 @@ impl World {
         match effect {
             Effect::Reply { request, result } => {
                 let Some((framework, stream)) = self.control.requests.remove(&request) else { return };
+                if result.is_ok() {
+                    self.control.accepted = Some(request);
+                }
                 if let Err(refusal) = result {
                     self.note(format_args!("framework {framework} is refused: {refusal}"));
                     let delay = self.random.millis(0, 10);
@@ -132,15 +140,36 @@ impl World {
     }
 
     pub(crate) fn call_arrives(&mut self, framework: usize, stream: StreamId, call: Call) {
+        let launches = launches(&call);
         if self.control.master.is_none() {
-            return;
+            return self.tell_of_launches(framework, launches, false);
         }
         let Some(framework_id) = self.frameworks[framework].id.clone() else { return };
         let request = self.request(framework, &stream);
         self.note(format_args!("master gets from framework {framework}: {}", brief(&call)));
         let stream = Some(stream);
         self.master_step(Event::SchedulerCall { request, framework_id, stream, principal: None, call });
+        let taken = self.control.accepted == Some(request);
+        self.tell_of_launches(framework, launches, taken);
     }
+
+    fn tell_of_launches(&mut self, framework: usize, tasks: Vec<TaskId>, taken: bool) {
+        if tasks.is_empty() || self.frameworks[framework].kind != Kind::Facade {
+            return;
+        }
+        let life = self.frameworks[framework].life;
+        let delay = self.random.millis(1, 60);
+        self.after(delay, Action::Launched { framework, life, tasks, taken });
+    }
+}
+
+fn launches(call: &Call) -> Vec<TaskId> {
+    let Call::Accept { operations, .. } = call else { return Vec::new() };
+    let of = |operation: &Operation| match operation {
+        Operation::Launch { tasks } | Operation::LaunchGroup { tasks, .. } => tasks.clone(),
+        Operation::Unsupported { .. } => Vec::new(),
+    };
+    operations.iter().flat_map(of).map(|task| task.task_id).collect()
 }
 
 fn brief(call: &Call) -> String {

@@ -23,6 +23,7 @@ use kernel_model::{
 
 use crate::{
     Options,
+    facade::PodRecord,
     random::Random,
     world::{Action, World},
 };
@@ -30,7 +31,10 @@ use crate::{
 /// How a framework runs its tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
+    /// Writes down what it promises before it accepts.
     Pods,
+    /// As the facade does it: accepts first, then binds; see `facade`.
+    Facade,
     Command,
     Custom,
 }
@@ -45,29 +49,31 @@ pub(crate) struct Framework {
     roles: Vec<Role>,
     pub(crate) id: Option<FrameworkId>,
     pub(crate) stream: Option<StreamId>,
-    subscribed: bool,
+    pub(crate) subscribed: bool,
     streams: u64,
     pub(crate) last_call: Time,
     pub(crate) items: BTreeMap<TaskId, Item>,
     next_item: u64,
-    revived: Time,
+    pub(crate) revived: Time,
 }
 
 /// A task that a framework wants.
 #[derive(Debug, Clone)]
 pub(crate) struct Item {
     pub(crate) state: ItemState,
-    role: Role,
+    pub(crate) role: Role,
     /// Where it was promised to.
-    agent: Option<AgentId>,
+    pub(crate) agent: Option<AgentId>,
     /// It was seen on a machine.
     seen: bool,
     /// It runs until it is killed, at this age.
-    kill_after: Option<Duration>,
-    since: Time,
-    asked: Time,
+    pub(crate) kill_after: Option<Duration>,
+    pub(crate) since: Time,
+    pub(crate) asked: Time,
     /// The latest update that was taken in: it may come again.
-    latest: Option<UpdateId>,
+    pub(crate) latest: Option<UpdateId>,
+    /// What the facade keeps of it.
+    pub(crate) pod: PodRecord,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,8 +91,9 @@ impl Framework {
     /// The frameworks of one play.
     pub(crate) fn cast(random: &mut Random, options: &Options) -> Vec<Framework> {
         let role = |name: &str| Role::parse(name).expect("a valid role");
+        let pods = if random.permille(500) { Kind::Pods } else { Kind::Facade };
         let mut all = vec![
-            Framework::new(Kind::Pods, true, vec![role("k8s/a"), role("k8s/b")]),
+            Framework::new(pods, true, vec![role("k8s/a"), role("k8s/b")]),
             Framework::new(Kind::Command, random.permille(800), vec![Role::any()]),
         ];
         if random.permille(500) {
@@ -120,11 +127,11 @@ impl Framework {
     }
 
     /// One task more.
-    fn want(&mut self, random: &mut Random) {
-        let service = self.kind == Kind::Pods && random.permille(500);
+    pub(crate) fn want(&mut self, random: &mut Random) {
+        let service = self.has_pods() && random.permille(500);
         let prefix = match self.kind {
-            Kind::Pods if service => "service",
-            Kind::Pods => "job",
+            Kind::Pods | Kind::Facade if service => "service",
+            Kind::Pods | Kind::Facade => "job",
             Kind::Command => "command",
             Kind::Custom => "custom",
         };
@@ -139,8 +146,14 @@ impl Framework {
             since: Time::default(),
             asked: Time::default(),
             latest: None,
+            pod: PodRecord::default(),
         };
         self.items.insert(id, item);
+    }
+
+    /// Whether its tasks outlive its executors.
+    pub(crate) fn has_pods(&self) -> bool {
+        matches!(self.kind, Kind::Pods | Kind::Facade)
     }
 
     fn info(&self, index: usize) -> FrameworkInfo {
@@ -161,10 +174,12 @@ impl Framework {
         }
     }
 
-    fn executor(&self) -> Option<ExecutorInfo> {
+    pub(crate) fn executor(&self) -> Option<ExecutorInfo> {
         let (id, resources, labels) = match self.kind {
             Kind::Command => return None,
-            Kind::Pods => ("kubelet", "cpus:0.1;mem:64", Labels::default().with(RESPAWN_LABEL, "true")),
+            Kind::Pods | Kind::Facade => {
+                ("kubelet", "cpus:0.1;mem:64", Labels::default().with(RESPAWN_LABEL, "true"))
+            }
             Kind::Custom => ("custom", "cpus:0.1;mem:32;disk:1", Labels::default()),
         };
         Some(ExecutorInfo {
@@ -182,7 +197,7 @@ impl Framework {
         })
     }
 
-    fn task(&self, id: &TaskId, agent: &AgentId) -> TaskInfo {
+    pub(crate) fn task(&self, id: &TaskId, agent: &AgentId) -> TaskInfo {
         let command = CommandInfo { shell: true, value: Some("work".into()), ..Default::default() };
         TaskInfo {
             name: id.to_string(),
@@ -205,7 +220,7 @@ impl Framework {
 }
 
 /// What every task takes.
-fn needs() -> Resources {
+pub(crate) fn needs() -> Resources {
     "cpus:0.7;mem:32".parse().expect("a valid text")
 }
 
@@ -229,6 +244,7 @@ impl World {
             return;
         }
         framework.subscribed = false;
+        framework.items.values_mut().for_each(|item| item.pod.forget());
         let stream = framework.stream.take();
         self.note(format_args!("framework {index} crashes"));
         if let Some(id) = stream {
@@ -289,7 +305,13 @@ impl World {
                 let framework = &mut self.frameworks[index];
                 framework.id = Some(framework_id);
                 framework.subscribed = true;
-                self.ask_about_all(index);
+                match framework.kind {
+                    Kind::Facade => self.facade_subscribed(index),
+                    _ => self.ask_about_all(index),
+                }
+            }
+            Event::Offers { offers } if self.frameworks[index].kind == Kind::Facade => {
+                offers.into_iter().for_each(|offer| self.facade_offer(index, offer));
             }
             Event::Offers { offers } => {
                 offers.into_iter().for_each(|offer| self.answer_offer(index, offer));
@@ -346,7 +368,8 @@ impl World {
         let filters = Filters { refuse: Duration::from_millis(refuse) };
         let offer_ids = vec![offer.id];
         if tasks.is_empty() {
-            return self.send_call(index, Call::Decline { offer_ids, filters });
+            self.send_call(index, Call::Decline { offer_ids, filters });
+            return;
         }
         let ids: Vec<&str> = tasks.iter().map(|t| t.task_id.as_str()).collect();
         self.note(format_args!("framework {index} launches {} on {}", ids.join(" "), offer.agent_id));
@@ -370,6 +393,9 @@ impl World {
             "framework {index} hears of {}: {:?} by {:?} {:?}",
             status.task_id, status.state, status.source, status.reason
         ));
+        if self.frameworks[index].kind == Kind::Facade {
+            return self.facade_update(index, status);
+        }
         let known = self.frameworks[index].items.get(&status.task_id).and_then(|item| item.agent.clone());
         let agent = status.agent_id.clone();
         self.apply(index, &status);
@@ -431,6 +457,9 @@ impl World {
         self.after(WAKE, Action::Wake { framework: index, life });
         if !self.frameworks[index].subscribed {
             return;
+        }
+        if self.frameworks[index].kind == Kind::Facade {
+            return self.facade_wakes(index);
         }
         let now = self.now;
         let mut pending = false;

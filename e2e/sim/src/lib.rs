@@ -6,11 +6,12 @@
 //! after the last fault, is in `checks`.
 //!
 //! Read in this order: `world` (clock, queue, log), `network`, `control` (the master's process), `node` (the agents'
-//! processes and their containers), `executor`, `framework`, `faults`, `checks`.
+//! processes and their containers), `executor`, `framework`, `facade`, `faults`, `checks`.
 
 mod checks;
 mod control;
 mod executor;
+mod facade;
 mod faults;
 mod framework;
 mod network;

@@ -192,16 +192,18 @@ impl World {
         }
     }
 
-    /// Sends a call: in order, or not at all.
-    pub(crate) fn send_call(&mut self, framework: usize, call: scheduler::Call) {
-        let Some(stream) = self.frameworks[framework].stream.clone() else { return };
+    /// Sends a call: in order, or not at all. Whether it was not, the caller learns at once if it asks.
+    pub(crate) fn send_call(&mut self, framework: usize, call: scheduler::Call) -> bool {
+        let Some(stream) = self.frameworks[framework].stream.clone() else { return false };
         if self.turmoil && self.random.permille(15) {
-            return self.note(format_args!("framework {framework} loses a call"));
+            self.note(format_args!("framework {framework} loses a call"));
+            return false;
         }
         let last = self.frameworks[framework].last_call;
         let at = self.arrival(last);
         self.frameworks[framework].last_call = at;
         self.at(at, Action::Call { framework, stream, call });
+        true
     }
 
     pub(crate) fn subscribe_later(&mut self, framework: usize, from: u64, to: u64) {

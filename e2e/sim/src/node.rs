@@ -8,7 +8,7 @@ use kernel_core::{
 };
 use kernel_model::{
     agent::AgentInfo,
-    ids::{ContainerId, TaskId},
+    ids::{AgentId, ContainerId, TaskId},
     task::TaskState,
 };
 
@@ -24,6 +24,8 @@ pub(crate) const RESOURCES: &str = "cpus:4;mem:1024;disk:1000;ports:[31000-31009
 pub(crate) struct Node {
     pub(crate) index: usize,
     pub(crate) agent: Option<Agent>,
+    /// Every id that its agent was given.
+    pub(crate) ids: BTreeSet<AgentId>,
     /// How many times the agent was started.
     pub(crate) life: u64,
     /// How many times the machine was started.
@@ -52,6 +54,7 @@ impl Node {
         Self {
             index,
             agent: None,
+            ids: BTreeSet::new(),
             life: 0,
             boot: 0,
             disk: Vec::new(),
@@ -136,6 +139,8 @@ impl World {
         let now = self.now;
         let Some(agent) = &mut self.nodes[index].agent else { return };
         let effects = agent.step(now, event);
+        let id = agent.id().cloned();
+        self.nodes[index].ids.extend(id);
         self.agent_effects(index, effects);
     }
 

@@ -51,6 +51,13 @@ pub(crate) enum Action {
         framework: usize,
         stream: StreamId,
     },
+    /// The facade learns whether its launches were taken, and binds those that were.
+    Launched {
+        framework: usize,
+        life: u64,
+        tasks: Vec<TaskId>,
+        taken: bool,
+    },
     Wake {
         framework: usize,
         life: u64,
@@ -267,6 +274,9 @@ impl World {
             Action::MasterNoticesStream(stream) => self.master_notices_stream(&stream),
             Action::FrameworkNotices(stream) => self.framework_notices(&stream),
             Action::Refused { framework, stream } => self.call_refused(framework, &stream),
+            Action::Launched { framework, life, tasks, taken } => {
+                self.facade_launched(framework, life, &tasks, taken);
+            }
             Action::Wake { framework, life } => self.wake(framework, life),
             Action::Start { node, life, start } => self.start_container(node, life, *start),
             Action::Die(node, container, status) => self.container_dies(node, &container, status),

@@ -1,6 +1,11 @@
 //! One round: every candidate agent is offered to the clients whose turn it is.
 
-use kernel_model::{ids::FrameworkId, resources::Resources, roles::Role, time::Time};
+use kernel_model::{
+    ids::FrameworkId,
+    resources::{Resource, Resources, Scalar, Value},
+    roles::Role,
+    time::Time,
+};
 
 use super::{AgentRow, AgentSlot, Allocator, ClientSlot, Handles, Policy, amounts::Amounts, filters};
 
@@ -58,63 +63,122 @@ impl Allocator {
     }
 
     fn share_out(&mut self, now: Time, agent: AgentSlot, allocations: &mut Vec<Allocation>) {
-        let Some(row) = self.agents.get_mut(agent.0) else { return };
-        if !row.active || !row.available_amounts.allocatable() {
+        if !self.is_offerable(agent) {
             return;
         }
         // The order of turns is that at the agent's begin, as in Mesos: fairness is per agent.
         let turns = self.shares.take_turns();
-        let mut moved = false;
-        for &client in &turns {
-            let Some(who) = self.shares.client(client) else { continue };
-            if !admits(&self.policy, row, who.handles) {
-                continue;
-            }
-            let (offer, amounts) = match prospective(row, &who.role, who.handles) {
-                Prospect::All => (None, row.available_amounts),
-                Prospect::Part(part) => {
-                    let amounts = self.names.amounts(&part);
-                    (Some(part), amounts)
+        let first = allocations.len();
+        for pass in [Pass::FairPart, Pass::Rest] {
+            for &client in &turns {
+                let Some((taken, amounts)) = self.take(now, agent, client, pass) else { continue };
+                self.shares.charge(client, amounts);
+                let Some(who) = self.shares.client(client) else { continue };
+                let resources = taken.into_allocated_to(&who.role);
+                match allocations[first..].iter_mut().find(|a| a.client.0 == client) {
+                    Some(allocation) => allocation.resources += &resources,
+                    None => {
+                        let (framework, role) = (who.framework.clone(), who.role.clone());
+                        let client = ClientSlot(client);
+                        allocations.push(Allocation { agent, client, framework, role, resources });
+                    }
                 }
-            };
-            if !amounts.allocatable() {
-                continue;
-            }
-            let unfiltered = offer.as_ref().unwrap_or(&row.available);
-            let version = offer.is_none().then_some(row.version);
-            let prospect =
-                filters::Prospect { client, generation: who.generation, offer: unfiltered, version };
-            if row.filters.cover(now, &prospect) {
-                continue;
-            }
-            let taken = match offer {
-                None => {
-                    row.available_amounts = Amounts::default();
-                    std::mem::take(&mut row.available)
+                if !self.is_offerable(agent) {
+                    return;
                 }
-                Some(part) => {
-                    row.available.remove_all(&part);
-                    row.available_amounts = self.names.amounts(&row.available);
-                    part
-                }
-            };
-            row.used += &taken;
-            self.version += 1;
-            row.version = self.version;
-            let (framework, role) = (who.framework.clone(), who.role.clone());
-            let resources = taken.into_allocated_to(&role);
-            let client = ClientSlot(client);
-            allocations.push(Allocation { agent, client, framework, role, resources });
-            self.shares.charge(client.0, amounts);
-            moved = true;
-            if !row.available_amounts.allocatable() {
-                break;
             }
         }
-        if !moved {
+        if allocations.len() == first {
             self.shares.return_turns(turns);
         }
     }
+
+    fn is_offerable(&self, agent: AgentSlot) -> bool {
+        self.agents.get(agent.0).is_some_and(|row| row.active && row.available_amounts.allocatable())
+    }
+
+    /// Takes from an agent what a client gets in this pass.
+    fn take(&mut self, now: Time, agent: AgentSlot, client: u32, pass: Pass) -> Option<(Resources, Amounts)> {
+        let row = self.agents.get_mut(agent.0)?;
+        let who = self.shares.client(client)?;
+        if !admits(&self.policy, row, who.handles) {
+            return None;
+        }
+        let (mut offer, mut amounts) = match prospective(row, &who.role, who.handles) {
+            Prospect::All => (None, row.available_amounts),
+            Prospect::Part(part) => {
+                let amounts = self.names.amounts(&part);
+                (Some(part), amounts)
+            }
+        };
+        if !amounts.allocatable() {
+            return None;
+        }
+        let version = offer.is_none().then_some(row.version);
+        let generation = who.generation;
+        let whole = offer.as_ref().unwrap_or(&row.available);
+        if row.filters.cover(now, &filters::Prospect { client, generation, offer: whole, version }) {
+            return None;
+        }
+        if pass == Pass::FairPart
+            && self.shares.wanting() > 1
+            && let Some(part) = fair_part(self.shares.room(client), self.shares.share_of(&amounts), whole)
+        {
+            let part_amounts = self.names.amounts(&part);
+            if !part_amounts.allocatable() {
+                return None;
+            }
+            // One that has refused as much wants more at once, or nothing: it sees the whole.
+            let refused = filters::Prospect { client, generation, offer: &part, version: None };
+            if !row.filters.cover(now, &refused) {
+                (offer, amounts) = (Some(part), part_amounts);
+            }
+        }
+        let taken = match offer {
+            None => {
+                row.available_amounts = Amounts::default();
+                std::mem::take(&mut row.available)
+            }
+            Some(part) => {
+                row.available.remove_all(&part);
+                row.available_amounts = self.names.amounts(&row.available);
+                part
+            }
+        };
+        row.used += &taken;
+        self.version += 1;
+        row.version = self.version;
+        Some((taken, amounts))
+    }
+}
+
+/// An agent goes round twice: nobody gets more than its fair part while others may want the rest; then what was refused
+/// goes to whom it may, so that nothing lies idle for fairness' sake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pass {
+    FairPart,
+    Rest,
+}
+
+/// The part of an offer that fits the room that a client has below its fair part of the pool; `None` where all of it fits.
+fn fair_part(room: f64, share: f64, offer: &Resources) -> Option<Resources> {
+    if share <= room + f64::EPSILON {
+        return None;
+    }
+    let fraction = room / share;
+    let mut part = Resources::new();
+    for resource in offer.iter().filter(|r| !r.is_indivisible() && !r.shared) {
+        let value = match &resource.value {
+            Value::Scalar(amount) => Value::Scalar(Scalar((amount.0 as f64 * fraction) as i64)),
+            Value::Ranges(ranges) => {
+                let count = (ranges.count() as f64 * fraction) as u64;
+                Value::Ranges(ranges.lowest(count).unwrap_or_default())
+            }
+            Value::Set(_) => continue,
+        };
+        part.add(Resource { value, ..resource.clone() });
+    }
+    Some(part)
 }
 
 enum Prospect {

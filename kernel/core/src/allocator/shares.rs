@@ -22,6 +22,8 @@ struct Node {
     /// Nodes of an inner node, clients of a leaf; in order of turns.
     children: Vec<u32>,
     is_leaf: bool,
+    /// Active clients below.
+    wanting: u32,
 }
 
 #[derive(Debug, Clone)]
@@ -70,6 +72,7 @@ impl Default for Shares {
             standing: Standing::default(),
             children: Vec::new(),
             is_leaf: false,
+            wanting: 0,
         });
         Self {
             pool: Amounts::default(),
@@ -131,6 +134,7 @@ impl Shares {
     pub(super) fn remove_client(&mut self, slot: u32) {
         let Some(client) = self.clients.get(slot) else { return };
         let (leaf, charged) = (client.leaf, client.standing.charged);
+        self.set_active(slot, false);
         self.change_above(leaf, |standing| standing.charged.subtract(charged));
         self.clients.remove(slot);
         self.turns = None;
@@ -146,14 +150,48 @@ impl Shares {
     }
 
     pub(super) fn set_active(&mut self, slot: u32, active: bool) -> bool {
-        match self.clients.get_mut(slot) {
-            Some(client) if client.active != active => {
-                client.active = active;
-                self.turns = None;
-                true
+        let Some(client) = self.clients.get_mut(slot).filter(|client| client.active != active) else {
+            return false;
+        };
+        client.active = active;
+        let mut node = client.leaf;
+        self.turns = None;
+        loop {
+            let above = self.node_mut(node);
+            above.wanting = if active { above.wanting + 1 } else { above.wanting - 1 };
+            if node == ROOT {
+                return true;
             }
-            _ => false,
+            node = above.parent;
         }
+    }
+
+    /// How much more of the pool the client may hold before it, or a role above it, has more than its fair part: that is
+    /// its weight's part, among the siblings that want something, of what the others do not hold.
+    pub(super) fn room(&self, slot: u32) -> f64 {
+        let Some(client) = self.clients.get(slot) else { return 0.0 };
+        let mut path = vec![client.leaf];
+        while let Some(&node) = path.last().filter(|&&node| node != ROOT) {
+            path.push(self.node(node).parent);
+        }
+        let held = |standing: &Standing| standing.charged.dominant_share_of(&self.pool);
+        let (mut part, mut room) = (1.0f64, f64::INFINITY);
+        for pair in path.windows(2).rev() {
+            let (below, above) = (self.node(pair[0]), self.node(pair[1]));
+            let (mut weights, mut elsewhere) = (0.0, 0.0);
+            for child in above.children.iter().map(|&child| self.node(child)) {
+                match child.wanting {
+                    0 => elsewhere += held(&child.standing),
+                    _ => weights += child.weight,
+                }
+            }
+            part = (part - elsewhere).max(0.0) * below.weight / weights.max(below.weight);
+            room = room.min(part - held(&below.standing));
+        }
+        let siblings = self.node(client.leaf).children.iter().filter_map(|&c| self.clients.get(c));
+        let idle = siblings.filter(|c| !c.active).map(|c| held(&c.standing)).sum::<f64>();
+        part = (part - idle).max(0.0) / f64::from(self.node(client.leaf).wanting.max(1));
+        room.min(part - held(&client.standing)).max(0.0)
     }
 
     pub(super) fn set_handles(&mut self, slot: u32, handles: Handles) -> bool {
@@ -176,6 +214,16 @@ impl Shares {
 
     pub(super) fn generation(&self, slot: u32) -> Option<u64> {
         self.clients.get(slot).map(|c| c.generation)
+    }
+
+    /// The part of the pool that these amounts are.
+    pub(super) fn share_of(&self, amounts: &Amounts) -> f64 {
+        amounts.dominant_share_of(&self.pool)
+    }
+
+    /// How many clients want something.
+    pub(super) fn wanting(&self) -> u32 {
+        self.node(ROOT).wanting
     }
 
     pub(super) fn client(&self, slot: u32) -> Option<&Client> {
@@ -262,6 +310,7 @@ impl Shares {
             standing: Standing::default(),
             children: Vec::new(),
             is_leaf,
+            wanting: 0,
         });
         self.by_path.insert(path, node);
         self.node_mut(parent).children.push(node);

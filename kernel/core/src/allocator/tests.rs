@@ -248,3 +248,39 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_burst_of_free_resources_does_not_lift_anybody_over_its_fair_part() {
+    let mut pool = pool();
+    pool.set_weight(&Role::parse("heavy").unwrap(), 2.0);
+    let heavy = client(&mut pool, "heavy", "heavy");
+    let light = client(&mut pool, "light", "light");
+    pool.add_agent(&resources("cpus:6;mem:600;ports:[1-60]"), true);
+    // Both want all of one big agent that is free at once: two parts to one.
+    let given = pool.run(Time(0));
+    assert_eq!(given.iter().map(|a| a.client).collect::<Vec<_>>(), [heavy, light]);
+    let amounts = |a: &Allocation| (a.resources.scalar("cpus"), a.resources.scalar("mem"));
+    assert_eq!(amounts(&given[0]), (Scalar::from_units(4), Scalar::from_units(400)));
+    assert_eq!(amounts(&given[1]), (Scalar::from_units(2), Scalar::from_units(200)));
+}
+
+#[test]
+fn who_refuses_its_fair_part_sees_the_whole_and_what_nobody_wants_is_not_kept() {
+    let mut pool = pool();
+    let big = client(&mut pool, "big", "big");
+    let idle = client(&mut pool, "idle", "idle");
+    let agent = pool.add_agent(&resources("cpus:4;mem:400"), true);
+    for allocation in pool.run(Time(0)) {
+        pool.recover(agent, allocation.client, &allocation.resources);
+        let refused = allocation.resources.clone();
+        pool.refuse(Time(0), agent, allocation.client, &refused, Duration::from_secs(5), false);
+    }
+    // Halves were refused by both; the first in turn now sees all of it.
+    let given = pool.run(Time(1));
+    assert_eq!(given.len(), 1);
+    assert_eq!(given[0].resources.scalar("cpus"), Scalar::from_units(4));
+    pool.recover(agent, given[0].client, &given[0].resources);
+    pool.set_client_active(if given[0].client == big { idle } else { big }, false);
+    // Alone, it may have everything.
+    assert_eq!(pool.run(Time(2))[0].resources.scalar("cpus"), Scalar::from_units(4));
+}

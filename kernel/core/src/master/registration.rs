@@ -187,7 +187,7 @@ impl Master {
         self.adopt(id, report, false);
     }
 
-    fn send_reregistered(&mut self, id: &AgentId, unknown_here: Vec<(FrameworkId, TaskId)>) {
+    pub(super) fn send_reregistered(&mut self, id: &AgentId, unknown_here: Vec<(FrameworkId, TaskId)>) {
         let message = ToAgent::Reregistered {
             agent_id: id.clone(),
             ping_interval: self.config.ping_interval,

@@ -28,7 +28,15 @@ impl Master {
             return;
         };
         if is_old_news(framework, &status) {
-            return self.answer_in_its_place(agent_id, framework_id, status);
+            let again = framework.tasks.get(&status.task_id).is_some_and(|t| t.info.agent_id == *agent_id);
+            let key = (framework_id.clone(), status.task_id.clone());
+            self.answer_in_its_place(agent_id, framework_id, status);
+            // While the agent had this to tell, a later launch under the same id meant nothing to it. Whether it has taken
+            // that one nevertheless, it says now that the old news is out of the way.
+            if again {
+                self.send_reregistered(agent_id, vec![key]);
+            }
+            return;
         }
         let Some(task) = framework.tasks.get_mut(&status.task_id) else {
             // It may have ended in this master's eyes; the framework is told all the same, and acknowledges.
