@@ -14,11 +14,7 @@ use std::{
 };
 
 use kernel_core::agent::{Agent, Config, Event};
-use kernel_model::{
-    agent::AgentInfo,
-    ids::AgentId,
-    resources::Attribute,
-};
+use kernel_model::{agent::AgentInfo, ids::AgentId, resources::Attribute};
 use tokio::{net::TcpListener, sync::mpsc};
 
 pub use crate::agent_driver::checkpoint_log::LogError;
@@ -237,7 +233,8 @@ fn lock(work_dir: &Path) -> Result<File, AgentError> {
     let failed = |error| AgentError::WorkDir(work_dir.to_owned(), error);
     let meta = work_dir.join("meta");
     fs::create_dir_all(&meta).map_err(failed)?;
-    let file = File::options().create(true).truncate(false).write(true).open(meta.join("lock")).map_err(failed)?;
+    let file =
+        File::options().create(true).truncate(false).write(true).open(meta.join("lock")).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(fs::TryLockError::WouldBlock) => Err(AgentError::InUse(work_dir.to_owned())),

@@ -249,7 +249,10 @@ impl AgentDriver {
         Ok(())
     }
 
-    async fn persist(&mut self, records: Vec<kernel_core::agent::Record>) -> Result<(), checkpoint_log::LogError> {
+    async fn persist(
+        &mut self,
+        records: Vec<kernel_core::agent::Record>,
+    ) -> Result<(), checkpoint_log::LogError> {
         if records.is_empty() {
             return Ok(());
         }
@@ -263,7 +266,8 @@ impl AgentDriver {
             };
             (log, result)
         };
-        let (log, result) = tokio::task::spawn_blocking(write).await.map_err(checkpoint_log::LogError::panicked)?;
+        let (log, result) =
+            tokio::task::spawn_blocking(write).await.map_err(checkpoint_log::LogError::panicked)?;
         self.log = Some(log);
         result
     }

@@ -11,7 +11,6 @@ pub(crate) mod launch;
 pub(crate) mod process;
 pub(crate) mod sandbox;
 
-
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
@@ -141,7 +140,8 @@ impl ProcessRuntime {
             let start = start.clone();
             let inner = inner.clone();
             let prepare = move || launch::prepare(&inner.options, &inner.paths, &start);
-            let prepared = tokio::task::spawn_blocking(prepare).await.map_err(launch::LaunchError::panicked)??;
+            let prepared =
+                tokio::task::spawn_blocking(prepare).await.map_err(launch::LaunchError::panicked)??;
             (prepared.sandbox, prepared.plan)
         };
         let gated = launch::spawn(&prepared, plan)?;
@@ -237,7 +237,8 @@ impl ProcessRuntime {
     }
 
     async fn ended(&self, container_id: ContainerId, status: i32) {
-        let limitation = self.inner.cgroups.as_ref().and_then(|cgroups| cgroups.memory_exceeded(&container_id));
+        let limitation =
+            self.inner.cgroups.as_ref().and_then(|cgroups| cgroups.memory_exceeded(&container_id));
         self.remove(&container_id).await;
         self.report(Outcome::Exited { container_id, status, limitation }).await;
     }

@@ -30,7 +30,8 @@ pub fn detect_resources(work_dir: &Path) -> Resources {
     let mut resources = Resources::default();
     resources.add(Resource::scalar("cpus", Scalar::from_units(i64::try_from(cpus).unwrap_or(1))));
     resources.add(Resource::scalar("mem", Scalar::from_units(without_reserve(memory_mib(), 1024))));
-    resources.add(Resource::scalar("disk", Scalar::from_units(without_reserve(disk_mib(work_dir), 5 * 1024))));
+    resources
+        .add(Resource::scalar("disk", Scalar::from_units(without_reserve(disk_mib(work_dir), 5 * 1024))));
     resources.add(Resource::ranges("ports", Ranges::new([PORTS])));
     resources
 }

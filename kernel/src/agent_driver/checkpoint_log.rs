@@ -70,8 +70,7 @@ impl CheckpointLog {
             Err(error) => return Err(failed(error)),
         };
         let (records, good) = read(&path, bytes)?;
-        let file =
-            File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+        let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
         let mut log = Self { path, file, length: good, compact_length: good };
         if good == 0 {
             log.rewrite(&[])?;

@@ -112,7 +112,10 @@ impl AgentQueue {
     }
 
     /// Announces a link; what comes back resolves when the driver gives it up.
-    pub(crate) async fn link_up(&self, to_master: mpsc::Sender<ToMaster>) -> Result<oneshot::Receiver<()>, Gone> {
+    pub(crate) async fn link_up(
+        &self,
+        to_master: mpsc::Sender<ToMaster>,
+    ) -> Result<oneshot::Receiver<()>, Gone> {
         let (held, given_up) = oneshot::channel();
         self.send(Input::LinkUp { to_master, held }).await?;
         Ok(given_up)

@@ -28,9 +28,8 @@ async fn answer(door: &Arc<Door>, request: Request<Incoming>) -> Result<Answer, 
     let mut parsed = parse::<v1::executor::Call>(request).await?;
     let is_subscribe = parsed.call.r#type == Some(call::Type::Subscribe as i32);
     add_container(door, &mut parsed.call);
-    let call = executor_api::call_from_wire(parsed.call).map_err(|why| {
-        text(StatusCode::BAD_REQUEST, format!("Failed to validate Executor::Call: {why}"))
-    })?;
+    let call = executor_api::call_from_wire(parsed.call)
+        .map_err(|why| text(StatusCode::BAD_REQUEST, format!("Failed to validate Executor::Call: {why}")))?;
     let call = call.ok_or_else(|| text(StatusCode::NOT_IMPLEMENTED, ""))?;
     // Only a subscription has an answer to encode.
     let content = if is_subscribe { accepted(&parsed.headers)? } else { ContentType::Json };

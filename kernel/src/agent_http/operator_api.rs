@@ -38,11 +38,13 @@ async fn answer(door: &Arc<Door>, request: Request<Incoming>) -> Result<Answer, 
     let content = accepted(&parsed.headers)?;
     let message = match kind {
         call::Type::ListFiles => {
-            let wanted = parsed.call.list_files.ok_or_else(|| invalid("Expecting 'list_files' to be present"))?;
+            let wanted =
+                parsed.call.list_files.ok_or_else(|| invalid("Expecting 'list_files' to be present"))?;
             files::list(door, &wanted.path).await?
         }
         call::Type::ReadFile => {
-            let wanted = parsed.call.read_file.ok_or_else(|| invalid("Expecting 'read_file' to be present"))?;
+            let wanted =
+                parsed.call.read_file.ok_or_else(|| invalid("Expecting 'read_file' to be present"))?;
             files::read(door, &wanted).await?
         }
         call::Type::GetMetrics if parsed.call.get_metrics.is_none() => {
@@ -117,8 +119,10 @@ async fn of_agent(door: &Arc<Door>, kind: call::Type) -> Result<Option<Response>
             Type::GetHealth
         }
         call::Type::GetFlags => {
-            let flag =
-                |(name, value): &(String, String)| v1::Flag { name: name.clone(), value: Some(value.clone()) };
+            let flag = |(name, value): &(String, String)| v1::Flag {
+                name: name.clone(),
+                value: Some(value.clone()),
+            };
             to.get_flags = Some(response::GetFlags { flags: door.flags.iter().map(flag).collect() });
             Type::GetFlags
         }
@@ -211,4 +215,3 @@ fn containers(door: &Door, view: &[FrameworkView]) -> response::GetContainers {
     };
     response::GetContainers { containers: all.filter(|(_, e)| e.running).map(wire).collect() }
 }
-

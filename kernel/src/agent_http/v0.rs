@@ -20,14 +20,21 @@ use crate::{
     },
 };
 
-
 pub(super) use crate::server::MESOS_VERSION as VERSION;
 
 pub(super) async fn serve(door: &Arc<Door>, path: &str, request: Request<Incoming>) -> Answer {
     let path = path.strip_suffix(".json").unwrap_or(path);
     const PAGES: [&str; 10] = [
-        "/health", "/version", "/flags", "/state", "/metrics/snapshot", "/containers", "/monitor/statistics",
-        "/files/browse", "/files/read", "/files/download",
+        "/health",
+        "/version",
+        "/flags",
+        "/state",
+        "/metrics/snapshot",
+        "/containers",
+        "/monitor/statistics",
+        "/files/browse",
+        "/files/read",
+        "/files/download",
     ];
     if !PAGES.contains(&path) {
         return text(StatusCode::NOT_FOUND, "");
@@ -218,7 +225,8 @@ async fn containers(door: &Door, only: Option<&String>) -> Result<Json, Gone> {
             if only.is_some_and(|id| id != executor.container_id.as_str()) {
                 continue;
             }
-            let mut limits = (amount(&executor.info.resources, "cpus"), amount(&executor.info.resources, "mem"));
+            let mut limits =
+                (amount(&executor.info.resources, "cpus"), amount(&executor.info.resources, "mem"));
             for (task, _) in executor.tasks.iter().filter(|(task, _)| !task.state.is_terminal()) {
                 limits.0 += amount(&task.info.resources, "cpus");
                 limits.1 += amount(&task.info.resources, "mem");
@@ -287,7 +295,8 @@ async fn read(door: &Door, query: &BTreeMap<String, String>) -> Result<Json, Ans
         return Err(bad("Negative offset or length provided"));
     }
     // No offset asks for the file's size only.
-    let limit = if offset < 0 { 0 } else { u64::try_from(length).unwrap_or(files::READ_MAX).min(files::READ_MAX) };
+    let limit =
+        if offset < 0 { 0 } else { u64::try_from(length).unwrap_or(files::READ_MAX).min(files::READ_MAX) };
     let part = files::part(door, path, u64::try_from(offset).unwrap_or(0), limit).await?;
     let at = u64::try_from(offset).unwrap_or(part.size);
     Ok(json!({"offset": at, "data": String::from_utf8_lossy(&part.data)}))

@@ -85,7 +85,8 @@ impl AgentClient {
     }
 
     fn encode(&self, call: Call) -> Vec<u8> {
-        let (framework_id, executor_id) = (self.settings.framework_id.clone(), self.settings.executor_id.clone());
+        let (framework_id, executor_id) =
+            (self.settings.framework_id.clone(), self.settings.executor_id.clone());
         executor_api::call_to_wire(&Parsed { framework_id, executor_id, call }).encode_to_vec()
     }
 

@@ -91,7 +91,8 @@ impl Life {
     }
 
     pub(super) fn run(mut self, inbox: &Receiver<Message>) -> ExitCode {
-        let (settings, memory, messages) = (self.settings.clone(), self.memory.clone(), self.messages.clone());
+        let (settings, memory, messages) =
+            (self.settings.clone(), self.memory.clone(), self.messages.clone());
         thread::spawn(move || stay_subscribed(&settings, &memory, &messages));
         loop {
             match inbox.recv_timeout(self.until_deadline()) {

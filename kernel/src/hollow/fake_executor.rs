@@ -19,7 +19,9 @@ pub(super) fn react(
     event: ExecutorEvent,
     events: &mut VecDeque<Event>,
 ) {
-    let Some(executor) = machine.executors.iter().find(|executor| executor.connection == connection) else { return };
+    let Some(executor) = machine.executors.iter().find(|executor| executor.connection == connection) else {
+        return;
+    };
     let who = (executor.framework_id.clone(), executor.executor_id.clone());
     let container_id = executor.container_id.clone();
     match event {

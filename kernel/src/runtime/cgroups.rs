@@ -107,12 +107,11 @@ impl Cgroups {
         let limited = limits.mem_mib > Scalar::ZERO;
         let id = container_id.as_str();
         let result = match self {
-            Cgroups::V1 { cpu, memory } => {
-                fs::write(cpu.join(id).join("cpu.shares"), shares.to_string()).and_then(|()| {
+            Cgroups::V1 { cpu, memory } => fs::write(cpu.join(id).join("cpu.shares"), shares.to_string())
+                .and_then(|()| {
                     let bytes = if limited { memory_bytes } else { -1 };
                     fs::write(memory.join(id).join("memory.limit_in_bytes"), bytes.to_string())
-                })
-            }
+                }),
             Cgroups::V2 { root } => {
                 // The kernel's own mapping of shares (2…262144) to weights (1…10000).
                 let weight = 1 + (shares.min(262_144) - 2) * 9999 / 262_142;
@@ -167,7 +166,8 @@ impl Cgroups {
             Cgroups::V2 { root } => (root.join(id).join("memory.events"), root.join(id).join("memory.max")),
         };
         let events = fs::read_to_string(events).ok()?;
-        let kills: u64 = events.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())?;
+        let kills: u64 =
+            events.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())?;
         let limit: u64 = fs::read_to_string(limit).ok()?.trim().parse().unwrap_or(0);
         let message = format!("Memory limit exceeded: the container may use {} MB", limit / (1024 * 1024));
         (kills > 0).then_some((Reason::ContainerLimitationMemory, message))

@@ -78,10 +78,15 @@ pub(crate) struct Plan {
 }
 
 /// Does all that needs no process yet. Blocks.
-pub(crate) fn prepare(options: &RuntimeOptions, paths: &Paths, start: &Start) -> Result<Prepared, LaunchError> {
+pub(crate) fn prepare(
+    options: &RuntimeOptions,
+    paths: &Paths,
+    start: &Start,
+) -> Result<Prepared, LaunchError> {
     refuse_unsupported(start)?;
     let framework_id = start.framework.id.as_ref().ok_or(LaunchError::Ids)?;
-    let runs = paths.runs(&start.agent_id, framework_id, &start.executor.executor_id).ok_or(LaunchError::Ids)?;
+    let runs =
+        paths.runs(&start.agent_id, framework_id, &start.executor.executor_id).ok_or(LaunchError::Ids)?;
     let sandbox = sandbox::create(&runs, &start.container_id).map_err(LaunchError::Sandbox)?;
     let arguments = arguments(options, start)?;
     let own = start.executor.command.as_ref();

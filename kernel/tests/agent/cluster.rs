@@ -77,7 +77,9 @@ impl Cluster {
         let driver = master.in_process_driver();
         let subscribe = Subscribe { framework: framework(), suppressed_roles: BTreeSet::new() };
         let mut events = driver.subscribe(subscribe).await.unwrap();
-        let Some(Event::Subscribed { framework_id, .. }) = events.recv().await else { panic!("not subscribed") };
+        let Some(Event::Subscribed { framework_id, .. }) = events.recv().await else {
+            panic!("not subscribed")
+        };
         let mut cluster = Self {
             dialer: Arc::new(master.attach_agent()),
             _master: master,
@@ -105,7 +107,8 @@ impl Cluster {
     pub async fn restart_agent(&mut self) {
         let binary = self.work_dir.path().join("binary");
         let this = std::env::current_exe().unwrap();
-        let script = format!("#!/bin/sh\nexec {} --exact command_executor_entry --nocapture\n", this.display());
+        let script =
+            format!("#!/bin/sh\nexec {} --exact command_executor_entry --nocapture\n", this.display());
         fs::write(&binary, script).unwrap();
         fs::set_permissions(&binary, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         let mut options = AgentOptions::new(self.work_dir.path(), binary);
@@ -258,7 +261,8 @@ impl Cluster {
     pub async fn wait_for_exit(&self, id: &str) {
         let pid = fs::read_to_string(self.sandbox(id).join("pids")).unwrap();
         let stat = format!("/proc/{}/stat", pid.trim());
-        wait_until("the task's end", || fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z"))).await;
+        wait_until("the task's end", || fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z")))
+            .await;
     }
 
     /// No process of a task, and no cgroup, is left on the machine.
@@ -274,7 +278,8 @@ impl Cluster {
         })
         .await;
         wait_until("all notes to go", || {
-            fs::read_dir(self.work_dir.path().join("meta/containers")).map_or(true, |mut dir| dir.next().is_none())
+            fs::read_dir(self.work_dir.path().join("meta/containers"))
+                .map_or(true, |mut dir| dir.next().is_none())
         })
         .await;
     }

@@ -50,7 +50,13 @@ async fn malformed_calls_are_refused_in_mesos_words() {
         ("POST", vec![as_json], update(no_source), 400, "invalid source"),
         ("POST", vec![as_json], update(good), 400, "Framework cannot be found"),
         ("POST", vec![as_json], call(json!({"type": "HEARTBEAT"})), 202, ""),
-        ("POST", vec![as_json], call(json!({"type": "SUBSCRIBE", "subscribe": {}})), 400, "Framework cannot be found"),
+        (
+            "POST",
+            vec![as_json],
+            call(json!({"type": "SUBSCRIBE", "subscribe": {}})),
+            400,
+            "Framework cannot be found",
+        ),
         (
             "POST",
             vec![as_json, ("accept", "text/html")],
@@ -88,7 +94,8 @@ async fn a_custom_executor_speaks_json() {
     let json_type = ("content-type", "application/json");
     let status = |state: &str, number: u8| {
         let uuid = format!("AAAAAAAAAAAAAAAAAAAA{}A==", char::from(b'A' + number));
-        let status = json!({"task_id": {"value": "t1"}, "state": state, "source": "SOURCE_EXECUTOR", "uuid": uuid});
+        let status =
+            json!({"task_id": {"value": "t1"}, "state": state, "source": "SOURCE_EXECUTOR", "uuid": uuid});
         call(json!({"type": "UPDATE", "update": {"status": status}}))
     };
     let address = cluster.agent_address();
