@@ -5,7 +5,12 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use apiserver_shim::request_pipeline::{Call, Pipeline};
+use apiserver_shim::selection::Selection;
 use apiserver_shim::server::{ApiOptions, start};
+use apiserver_shim::watch_cache::WatchFrom;
+use serde_json::json;
+use shim_model::resource::find;
 use shim_pki::{Pki, ServerNames, directory};
 
 #[tokio::main]
@@ -28,7 +33,24 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let url = format!("https://{}", server.local_addr());
     directory::write_kubeconfig(kubeconfig.as_ref(), &url, pki.authority.certificate(), &admin)?;
     println!("ready: kubectl --kubeconfig {kubeconfig} get namespaces");
+    tokio::spawn(service_accounts(server.pipeline().clone()));
     tokio::signal::ctrl_c().await?;
     server.shutdown().await;
     Ok(())
+}
+
+/// There are no controllers here; this stands in for the one that Pods cannot be created without.
+async fn service_accounts(pipeline: Pipeline) {
+    let kind = |plural| find("", "v1", plural).expect("it is served");
+    let Ok(mut watch) = pipeline.registry().watch(kind("namespaces"), WatchFrom::Start, Selection::everything()) else {
+        return;
+    };
+    while let Ok(batch) = watch.next(100).await {
+        for namespace in batch.deliveries.iter().map(|d| d.object.name().to_owned()) {
+            let object = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
+            let call = Call::internal("catamaran-controllers");
+            // It may be there already, or the namespace gone: either is fine.
+            let _ = pipeline.create(kind("serviceaccounts"), &namespace, object, &call).await;
+        }
+    }
 }

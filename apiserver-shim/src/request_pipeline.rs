@@ -18,7 +18,7 @@ use shim_model::status::{self, Status};
 use crate::authentication::User;
 use crate::event_versions;
 use crate::http::query::quote;
-use crate::http::shapes::is_native;
+use crate::http::shapes::{is_native, value_of};
 use crate::object::{Object, set_resource_version};
 use crate::registry::{
     CONFLICT_RETRIES_MAX, Claims, Expect, Registry, WriteError, generate_name, is_released, now, release_all,
@@ -58,14 +58,25 @@ impl Call {
 /// What a write gave.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// The object as it is now (or would be), with its resourceVersion if it was written.
-    pub object: Value,
-    /// The cached form, if it was written.
+    /// The object as it would be (a dry run) or as it last was (its last finalizer went), decoded.
+    pub unstored: Option<Value>,
+    /// The object as it was written.
     pub stored: Option<Arc<Object>>,
     /// Whether it is new.
     pub created: bool,
     /// For `Warning` headers.
     pub warnings: Vec<String>,
+}
+
+impl Outcome {
+    /// The object as `resource` serves it, decoded.
+    pub fn value(&self, resource: &Resource) -> Value {
+        match (&self.stored, &self.unstored) {
+            (Some(object), _) => value_of(resource, object),
+            (None, Some(value)) => value.clone(),
+            (None, None) => Value::Null,
+        }
+    }
 }
 
 /// Writes what users want.
@@ -125,7 +136,7 @@ impl Pipeline {
         let generated = access::text(&decoded, &["metadata", "name"]).is_empty();
         let mut names = 0;
         for _ in 0..CONFLICT_RETRIES_MAX {
-            match self.create_once(resource, namespace, decoded.clone(), call).await {
+            match self.create_once(resource, namespace, &decoded, call).await {
                 Ok(Some(outcome)) => return Ok(outcome),
                 // The namespace has changed under us: look again, with what is known by then.
                 Ok(None) => {
@@ -145,9 +156,10 @@ impl Pipeline {
         &self,
         resource: &'static Resource,
         namespace: &str,
-        mut object: Value,
+        decoded: &Value,
         call: &Call,
     ) -> Result<Option<Outcome>, Status> {
+        let mut object = decoded.clone();
         let kind = kinds::of(resource);
         kind.default(&mut object);
         self.record(resource.kind_ref(), "", None, &mut object, call);
@@ -160,10 +172,14 @@ impl Pipeline {
         let uid = uuid::Uuid::new_v4().to_string();
         let context = CreateContext { namespace, uid: &uid, now: now(), suffix: &suffix };
         let warnings = kind.warnings(&object, None);
-        let prepared = object;
+        let mut prepared = object;
         let mut refused = None;
         for _ in 0..CONFLICT_RETRIES_MAX {
-            let mut object = prepared.clone();
+            // Only an address that somebody else took first brings a second turn.
+            let mut object = match service_addresses::concerns(resource) {
+                true => prepared.clone(),
+                false => prepared.take(),
+            };
             // A dry run must find the addresses free too, but takes none.
             let lease = self.addresses.allocate(&self.registry, resource, &mut object, None, &refused)?;
             kinds::begin_create(resource, &mut object, &context)?;
@@ -172,15 +188,14 @@ impl Pipeline {
                 if self.registry.get(resource, namespace, &name).await.is_ok() {
                     return Err(self.exists(resource, namespace, &name));
                 }
-                return Ok(Some(Outcome { object, stored: None, created: true, warnings }));
+                return Ok(Some(Outcome { unstored: Some(object), stored: None, created: true, warnings }));
             }
             let stored = if is_native(resource) { object } else { event_versions::to_core(object) };
             let mut claims = lease.claims();
             claims.hold.extend(guard.clone());
             match self.registry.write(resource, &stored, Expect::Absent, &claims).await {
                 Ok(object) => {
-                    let value = crate::http::shapes::value_of(resource, &object);
-                    return Ok(Some(Outcome { object: value, stored: Some(object), created: true, warnings }));
+                    return Ok(Some(Outcome { unstored: None, stored: Some(object), created: true, warnings }));
                 }
                 Err(WriteError::Conflict(found)) => {
                     let dying = found.is_some_and(|o| o.header().deletion_timestamp.is_some());
@@ -250,20 +265,25 @@ impl Pipeline {
         let mut current = self.registry.get(resource, namespace, name).await?;
         let mut refused = None;
         for _ in 0..CONFLICT_RETRIES_MAX {
-            let old = crate::http::shapes::value_of(resource, &current);
+            let old = value_of(resource, &current);
             let (new, mut warnings) = change(&old)?;
             check_versions(resource, &old, &new, current.revision)?;
             let (new, lease) = self.prepare(place, &old, new, call, &refused)?;
             warnings.extend(kinds::of(resource).warnings(&new, Some(&old)));
-            let done = |object: Value, stored| Outcome { object, stored, created: false, warnings: warnings.clone() };
+            let mut done = Outcome { unstored: None, stored: None, created: false, warnings };
             if new == old {
-                return Ok(done(old, Some(current)));
+                done.stored = Some(current);
+                return Ok(done);
             }
             if call.dry_run {
-                return Ok(done(new, None));
+                done.unstored = Some(new);
+                return Ok(done);
             }
             match self.put(resource, new, &current, lease.claims()).await {
-                Ok((object, stored)) => return Ok(done(object, stored)),
+                Ok((last, stored)) => {
+                    (done.unstored, done.stored) = (last, stored);
+                    return Ok(done);
+                }
                 Err(WriteError::Conflict(Some(newer))) => current = newer,
                 Err(WriteError::Conflict(None)) => return Err(status::not_found(resource, name)),
                 Err(WriteError::Claimed(key)) => refused = Some(key),
@@ -305,7 +325,7 @@ impl Pipeline {
         new: Value,
         current: &Object,
         claims: Claims,
-    ) -> Result<(Value, Option<Arc<Object>>), WriteError> {
+    ) -> Result<(Option<Value>, Option<Arc<Object>>), WriteError> {
         let stored = if is_native(resource) { new } else { event_versions::to_core(new) };
         if is_released(resource, &stored) {
             let claims = release_all(resource, &stored);
@@ -313,11 +333,11 @@ impl Pipeline {
             let revision = self.registry.remove(resource, namespace, name, current.revision, &claims).await?;
             let mut last = stored;
             set_resource_version(&mut last, revision);
-            return Ok((last, None));
+            return Ok((Some(last), None));
         }
         let expect = Expect::Revision(current.revision);
         let object = self.registry.write(resource, &stored, expect, &claims).await?;
-        Ok((crate::http::shapes::value_of(resource, &object), Some(object)))
+        Ok((None, Some(object)))
     }
 
     fn record(&self, kind: KindRef, subresource: &str, old: Option<&Value>, new: &mut Value, call: &Call) {

@@ -77,7 +77,10 @@ impl ResourceRequest<'_> {
     pub fn answer(&self, code: u16, accepted: Accepted, outcome: Outcome) -> Result<Response, Status> {
         let mut response = match &outcome.stored {
             Some(object) => shapes::one(code, self.resource, accepted, self.query, object)?,
-            None => shapes::one_value(code, self.resource, accepted, self.query, outcome.object)?,
+            None => {
+                let object = outcome.unstored.unwrap_or_default();
+                shapes::one_value(code, self.resource, accepted, self.query, object)?
+            }
         };
         reply::add_warnings(&mut response, &outcome.warnings);
         Ok(response)

@@ -20,7 +20,7 @@ use crate::registry::Registry;
 use crate::watch_cache::{Delivery, Lagged, WatchFrom, Watcher};
 
 /// Least time between two frames of one watcher under load.
-const COALESCE: Duration = Duration::from_millis(4);
+const COALESCE: Duration = Duration::from_millis(10);
 /// Most events in one frame: with small objects a frame is then some 256 KiB.
 const FRAME_EVENTS_MAX: usize = 256;
 /// A frame that has this many bytes is sent.

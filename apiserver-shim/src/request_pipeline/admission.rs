@@ -92,8 +92,11 @@ fn priority(registry: &Registry, pod: &mut Value) -> Result<(), Status> {
     let class = match rules::priority_class_name(pod) {
         Some(name) => registry.peek(classes, "", name).map(|found| found.value()),
         None => {
-            let all = registry.cache(classes).list(None).into_iter().map(|object| object.value());
-            all.filter(|class| access::flag(class, &["globalDefault"])).min_by_key(|class| access::int(class, &["value"]))
+            // Looked for in the bytes first: most classes are not the default one and need no decoding.
+            const MARK: &[u8] = b"\"globalDefault\":true";
+            let marked = |bytes: &[u8]| bytes.windows(MARK.len()).any(|w| w == MARK);
+            let all = registry.cache(classes).list(None).into_iter().filter(|o| marked(o.bytes()));
+            all.map(|object| object.value()).filter(|class| access::flag(class, &["globalDefault"])).min_by_key(|class| access::int(class, &["value"]))
         }
     };
     rules::priority(pod, class.as_ref())

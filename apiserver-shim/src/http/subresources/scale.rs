@@ -38,7 +38,7 @@ pub(super) async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) ->
             }
             let change = |current: &Value| Ok((scaled(current, &wanted)?, Vec::new()));
             let outcome = api.pipeline.apply(asked.place(Door::Main), &call, change).await?;
-            answer(accepted, &scale::read(&outcome.object))
+            answer(accepted, &scale::read(&outcome.value(resource)))
         }
         _ => {
             let kind = patch_kind(asked.headers)?;
@@ -49,7 +49,7 @@ pub(super) async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) ->
                 Ok((scaled(current, &patched.value)?, patched.warnings))
             };
             let outcome = api.pipeline.apply(asked.place(Door::Main), &call, change).await?;
-            let mut response = answer(accepted, &scale::read(&outcome.object))?;
+            let mut response = answer(accepted, &scale::read(&outcome.value(resource)))?;
             reply::add_warnings(&mut response, &outcome.warnings);
             Ok(response)
         }
