@@ -53,6 +53,9 @@ pub enum RunError {
     /// Its door cannot be opened.
     #[error("opening the node's door")]
     Door(#[from] door::DoorError),
+    /// There is no agent for it any more; containers run on, for a successor to adopt.
+    #[error("the agent let go of this executor: {0}")]
+    Abandoned(String),
     /// There are no signals.
     #[error("waiting for signals: {0}")]
     Signal(std::io::Error),
@@ -99,7 +102,10 @@ pub async fn run(config: Config) -> Result<End, RunError> {
         stopper.cancel();
     });
     let runtime = RuntimeChoice::Configured;
-    start(Setup { config, link, api, runtime, recovery_timeout }, stop).await
+    match start(Setup { config, link, api, runtime, recovery_timeout }, stop).await? {
+        End::Abandoned(why) => Err(RunError::Abandoned(why)),
+        end => Ok(end),
+    }
 }
 
 /// Runs an executor until `stop` is cancelled or the agent ends it.

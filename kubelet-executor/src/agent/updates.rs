@@ -9,8 +9,12 @@ use kernel_model::{
     time::Time,
 };
 
-/// The least time between two updates of one task; a Pod that starts goes through several states within it.
-pub(crate) const UPDATE_EVERY: Duration = Duration::from_millis(200);
+/// The least time between two updates of a task that has much to tell.
+const UPDATE_EVERY: Duration = Duration::from_millis(200);
+/// So many updates may follow each other at once: what it takes to start, and to be ready.
+const BURST_MAX: u8 = 3;
+/// A task that was silent for so long may burst again.
+const BURST_AGAIN: Duration = Duration::from_secs(1);
 /// An update that the agent has not acknowledged is sent again after this time.
 const AGAIN_AFTER: Duration = Duration::from_secs(10);
 
@@ -27,7 +31,15 @@ struct Task {
     next: Option<News>,
     in_flight: Option<(TaskStatus, Time)>,
     sent_at: Time,
+    burst: u8,
     ended: bool,
+}
+
+impl Task {
+    /// When its next update may go.
+    fn may_send_at(&self) -> Time {
+        if self.burst < BURST_MAX { self.sent_at } else { self.sent_at + UPDATE_EVERY }
+    }
 }
 
 /// See the file's head.
@@ -72,7 +84,10 @@ impl Updates {
                     }
                 }
                 None => {
-                    let waits = now.since(task.sent_at) < UPDATE_EVERY && task.sent_at != Time::default();
+                    if now.since(task.sent_at) >= BURST_AGAIN {
+                        task.burst = 0;
+                    }
+                    let waits = now < task.may_send_at();
                     let Some(news) = task.next.take_if(|news| !waits || news.state.is_terminal()) else { continue };
                     let id = TaskId::from(id.as_str());
                     let mut status = TaskStatus::new(id, news.state, Source::Executor, now);
@@ -80,6 +95,7 @@ impl Updates {
                     status.message = news.message;
                     status.data = news.data;
                     task.sent_at = now;
+                    task.burst = task.burst.saturating_add(1);
                     task.in_flight = Some((status.clone(), now));
                     due.push(status);
                 }
@@ -92,7 +108,7 @@ impl Updates {
     pub fn next_at(&self) -> Option<Time> {
         let next = |task: &Task| match (&task.in_flight, &task.next) {
             (Some((_, sent_at)), _) => Some(*sent_at + AGAIN_AFTER),
-            (None, Some(_)) => Some(task.sent_at + UPDATE_EVERY),
+            (None, Some(_)) => Some(task.may_send_at()),
             (None, None) => None,
         };
         self.tasks.values().filter_map(next).min()
@@ -139,8 +155,7 @@ mod tests {
         updates.tell("u", news(TaskState::Running, "c"));
         assert_eq!(sent(&mut updates, 2), [], "one is in flight");
         assert!(!updates.acknowledged("u", first[0].1));
-        assert_eq!(sent(&mut updates, 100), [], "not so fast");
-        let second = sent(&mut updates, 201);
+        let second = sent(&mut updates, 3);
         assert_eq!(second[0].0, "c");
         updates.tell("u", news(TaskState::Killed, "d"));
         updates.tell("u", news(TaskState::Running, "never"));
@@ -149,6 +164,20 @@ mod tests {
         assert_eq!(last[0].0, "d", "an end does not wait");
         assert!(updates.acknowledged("u", last[0].1));
         assert!(updates.is_empty());
+    }
+
+    #[test]
+    fn a_few_go_at_once_and_more_wait() {
+        let mut updates = Updates::default();
+        let mut sent_at = Vec::new();
+        for ms in 1..=450 {
+            updates.tell("u", news(TaskState::Running, "x"));
+            for (_, uuid) in sent(&mut updates, ms) {
+                sent_at.push(ms);
+                updates.acknowledged("u", uuid);
+            }
+        }
+        assert_eq!(sent_at, [1, 2, 3, 203, 403]);
     }
 
     #[test]
