@@ -268,7 +268,9 @@ impl Runner {
         let (controller, name, outcome) = match job {
             Ok(job) => job,
             Err(error) => {
-                tracing::error!(%error, "a controller's writes panicked");
+                if error.is_panic() {
+                    tracing::error!(%error, "a controller's writes panicked");
+                }
                 return;
             }
         };

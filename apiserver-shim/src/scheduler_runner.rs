@@ -52,8 +52,12 @@ const EVENTS_MAX: usize = 1024;
 /// Updates being stored at once: they share the store's group commits. Those that wait are one a task at most, for the
 /// kernel sends the next only after an acknowledgement.
 const SETTLING_MAX: usize = 256;
-/// How often what has no signal of its own is looked at: rests that end, kills to repeat, Nodes to write.
+/// How often what has no signal of its own is looked at: rests and lingering that end, Nodes to write.
 const TICK: Duration = Duration::from_millis(100);
+/// How often every Pod is looked at: kills to repeat, questions without an answer.
+const SLOW_TICK: Duration = Duration::from_secs(1);
+/// The least time between two rounds of demand and placing.
+const ROUND_EVERY: Duration = Duration::from_millis(5);
 /// The first wait before a lost subscription is made again; doubles up to [`RESUBSCRIBE_MAX`].
 const RESUBSCRIBE_FIRST: Duration = Duration::from_millis(50);
 /// The longest wait between two attempts to subscribe.
@@ -86,6 +90,9 @@ pub(crate) struct Runner {
     pub(crate) offers: OfferBook,
     pub(crate) roles: RoleBook,
     pub(crate) jobs: Jobs,
+    last_round: Option<Instant>,
+    /// When a round is due that came too soon after the last.
+    next_round: Option<Instant>,
     /// Updates being stored at once; see [`SETTLING_MAX`].
     pub(crate) settling: Arc<Semaphore>,
     /// The way to the kernel while there is a subscription.
@@ -126,6 +133,8 @@ pub async fn run(options: SchedulerOptions) {
         offers: OfferBook::default(),
         roles: RoleBook::default(),
         jobs: Jobs::default(),
+        last_round: None,
+        next_round: None,
         settling: Arc::new(Semaphore::new(SETTLING_MAX)),
         caller: None,
         watch,
@@ -184,6 +193,8 @@ impl Runner {
     async fn serve(&mut self, mut streams: Streams) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut slow_tick = tokio::time::interval(SLOW_TICK);
+        slow_tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
@@ -203,7 +214,9 @@ impl Runner {
                 () = self.watch.pods.changed() => {}
                 () = self.watch.nodes.changed() => {}
                 () = self.watch.namespaces.changed() => {}
-                _ = tick.tick() => self.tick(),
+                () = sleep_until(self.next_round), if self.next_round.is_some() => self.next_round = None,
+                _ = tick.tick() => self.end_linger(Instant::now()),
+                _ = slow_tick.tick() => self.tick(),
             }
             self.drain_watches();
             if self.offers.ended() {
@@ -264,8 +277,17 @@ impl Runner {
     /// Everything that the state as it is now calls for.
     fn advance(&mut self) {
         let now = Instant::now();
-        self.follow_roles(now);
-        self.place(now);
+        // Rounds look at every waiting Pod: what comes shortly after one shares the next.
+        match self.last_round.map(|at| at + ROUND_EVERY).filter(|due| now < *due) {
+            Some(due) => self.next_round = Some(due),
+            None => {
+                self.last_round = Some(now);
+                self.wake_resting();
+                self.count_demand(now);
+                self.follow_roles(now);
+                self.place(now);
+            }
+        }
         self.write_nodes(now);
     }
 
@@ -273,7 +295,6 @@ impl Runner {
         let now = Instant::now();
         self.repeat_kills(now);
         self.repeat_questions(now);
-        self.end_linger(now);
     }
 
     /// Makes a call, after all those before it; what comes of it comes as events.
@@ -281,6 +302,12 @@ impl Runner {
         if let Some(caller) = &self.caller {
             caller.call(call);
         }
+    }
+}
+
+async fn sleep_until(due: Option<Instant>) {
+    if let Some(due) = due {
+        tokio::time::sleep_until(due.into()).await;
     }
 }
 

@@ -82,11 +82,11 @@ impl Cluster {
         self.pipeline.registry()
     }
 
-    async fn create(&self, group: &str, plural: &str, namespace: &str, mut object: Value) -> Value {
+    async fn create(&self, group: &str, plural: &str, namespace: &str, mut object: Value) {
         let resource = served(group, plural);
         object["apiVersion"] = json!(resource.api_version());
         let made = self.pipeline.create(resource, namespace, object, &Call::internal("test")).await;
-        made.unwrap_or_else(|status| panic!("{status:?}")).object
+        made.unwrap_or_else(|status| panic!("{status:?}"));
     }
 
     fn list(&self, group: &str, plural: &str) -> Vec<Value> {

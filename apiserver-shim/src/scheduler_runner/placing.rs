@@ -27,8 +27,6 @@ const NO_OFFER_AFTER: Duration = Duration::from_millis(500);
 const TELL_NO_OFFER_AFTER: Duration = Duration::from_secs(3);
 /// How long offers that no waiting Pod can use are refused: short, for the next Pod may be smaller.
 const REFUSE_UNFIT: Duration = Duration::from_secs(1);
-/// The least time between two cycles: Pods that come meanwhile share one.
-const CYCLE_EVERY: Duration = Duration::from_millis(5);
 /// Bindings in one job: as many as share a group commit well.
 const BINDINGS_MAX: usize = 128;
 
@@ -38,8 +36,6 @@ pub(crate) struct OfferBook {
     offers: BTreeMap<OfferId, KernelOffer>,
     ended: bool,
     asked_at: Option<Instant>,
-    /// Offers came, or something else that makes a cycle worthwhile, since the last cycle.
-    last_cycle: Option<Instant>,
 }
 
 impl OfferBook {
@@ -92,9 +88,6 @@ impl Runner {
         if self.framework_id.is_none() || self.pods.waiting.is_empty() {
             return;
         }
-        if self.offers.last_cycle.is_some_and(|at| now < at + CYCLE_EVERY) {
-            return;
-        }
         let none_came = self.offers.asked_at.is_none_or(|at| now >= at + NO_OFFER_AFTER);
         if self.offers.offers.is_empty() && !none_came {
             return;
@@ -103,7 +96,6 @@ impl Runner {
         if pending.is_empty() {
             return;
         }
-        self.offers.last_cycle = Some(now);
         let (groups, offers) = self.group_offers();
         self.fill_siblings(&pending);
         let decisions = schedule(&pending, &offers, &self.machines.snapshot);
@@ -389,10 +381,13 @@ impl Runner {
 
     /// Takes the updates that came while the binding was being written.
     fn take_deferred(&mut self, uid: &str) {
-        // The row should be as bound as the caches are.
-        self.drain_watches();
         let deferred = self.pods.by_uid.get_mut(uid).map(|p| std::mem::take(&mut p.deferred));
-        deferred.into_iter().flatten().for_each(|status| self.take_update(status));
+        let deferred = deferred.unwrap_or_default();
+        if !deferred.is_empty() {
+            // The row should be as bound as the caches are.
+            self.drain_watches();
+        }
+        deferred.into_iter().for_each(|status| self.take_update(status));
     }
 
     /// A launch came to nothing: the Pod is pending again.

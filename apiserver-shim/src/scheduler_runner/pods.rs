@@ -76,7 +76,8 @@ pub(crate) struct PodBook {
     pub waiting: BTreeSet<Box<str>>,
     /// Where Pods of a controller are: node and count.
     siblings: BTreeMap<Box<str>, BTreeMap<Box<str>, u32>>,
-    namespaces_waiting: BTreeMap<Arc<str>, usize>,
+    roles_waiting: BTreeSet<Arc<str>>,
+    room_was_made: bool,
 }
 
 impl PodBook {
@@ -86,7 +87,8 @@ impl PodBook {
             by_uid: BTreeMap::new(),
             waiting: BTreeSet::new(),
             siblings: BTreeMap::new(),
-            namespaces_waiting: BTreeMap::new(),
+            roles_waiting: BTreeSet::new(),
+            room_was_made: false,
         }
     }
 
@@ -101,8 +103,8 @@ impl PodBook {
     }
 
     /// Roles that have a Pod which needs a launch and does not rest. Filled by [`Runner::count_demand`].
-    pub fn demand(&self, _now: Instant) -> BTreeSet<Arc<str>> {
-        self.namespaces_waiting.keys().cloned().collect()
+    pub fn demand(&self) -> &BTreeSet<Arc<str>> {
+        &self.roles_waiting
     }
 
     /// Where the Pods of a controller are.
@@ -170,20 +172,19 @@ impl Runner {
                 }
             }
         }
-        self.count_demand();
     }
 
-    fn count_demand(&mut self) {
-        let now = Instant::now();
-        let mut counts: BTreeMap<Arc<str>, usize> = BTreeMap::new();
+    /// Finds the roles in which Pods wait.
+    pub(crate) fn count_demand(&mut self, now: Instant) {
+        let mut waiting = BTreeSet::new();
         for uid in &self.pods.waiting {
             let Some(pod) = self.pods.by_uid.get(uid) else { continue };
             if pod.rest_until.is_none_or(|until| until <= now) {
                 let namespace = &pod.row.header().namespace;
-                *counts.entry(self.roles.of(namespace)).or_default() += 1;
+                waiting.insert(self.roles.of(namespace));
             }
         }
-        self.pods.namespaces_waiting = counts;
+        self.pods.roles_waiting = waiting;
     }
 
     fn pod_changed(&mut self, object: &Object) {
@@ -266,6 +267,14 @@ impl Runner {
 
     /// Something ended or grew: Pods that rest may fit now.
     pub(crate) fn room_was_made(&mut self) {
+        self.pods.room_was_made = true;
+    }
+
+    /// Wakes Pods that rest, if something has changed for them.
+    pub(crate) fn wake_resting(&mut self) {
+        if !std::mem::take(&mut self.pods.room_was_made) {
+            return;
+        }
         for uid in &self.pods.waiting {
             if let Some(pod) = self.pods.by_uid.get_mut(uid) {
                 pod.rest_until = None;

@@ -112,7 +112,7 @@ impl Runner {
     /// Tells the kernel of new roles, and revives and suppresses by demand.
     pub(crate) fn follow_roles(&mut self, now: Instant) {
         let Some(id) = self.framework_id.clone() else { return };
-        let demand = self.pods.demand(now);
+        let demand = self.pods.demand().clone();
         if std::mem::take(&mut self.roles.changed) {
             let roles = self.roles.all();
             let suppressed: BTreeSet<Role> =
