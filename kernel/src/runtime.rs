@@ -104,6 +104,9 @@ impl ProcessRuntime {
                 }
             }
         }
+        if let Some(cgroups) = &self.inner.cgroups {
+            cgroups.sweep(std::time::SystemTime::now());
+        }
         (live, ended)
     }
 

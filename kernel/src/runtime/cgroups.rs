@@ -5,7 +5,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use kernel_core::agent::Limits;
@@ -22,6 +22,9 @@ const SHARES_MIN: i64 = 2;
 
 /// Less than this no process starts in (Mesos' `MIN_MEMORY`).
 const MEMORY_MIB_MIN: i64 = 32;
+
+/// An empty cgroup of this age belongs to nobody.
+const ABANDONED_AFTER: Duration = Duration::from_secs(60);
 
 /// The layout that this machine has.
 #[derive(Debug, Clone)]
@@ -152,6 +155,23 @@ impl Cgroups {
                 }
                 self.kill(container_id);
                 std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+    }
+
+    /// Removes cgroups without a process that agents left which never came back: those of containers that live have one,
+    /// and one that is just being made is young.
+    pub(crate) fn sweep(&self, now: SystemTime) {
+        let roots = match self {
+            Cgroups::V1 { cpu, memory } => vec![cpu, memory],
+            Cgroups::V2 { root } => vec![root],
+        };
+        for path in roots.into_iter().flat_map(fs::read_dir).flatten().flatten().map(|entry| entry.path()) {
+            let made = fs::metadata(&path).and_then(|metadata| metadata.modified()).ok();
+            let age = made.and_then(|made| now.duration_since(made).ok()).unwrap_or_default();
+            if path.is_dir() && age > ABANDONED_AFTER {
+                // The kernel refuses to remove one with processes in it.
+                let _ = fs::remove_dir(&path);
             }
         }
     }
