@@ -175,16 +175,16 @@ impl Cluster {
         self.member(name)?.stop()
     }
 
-    /// The one process of this cluster whose command line contains this; not a member's own.
-    pub fn process(&self, part: &str) -> anyhow::Result<u32> {
+    /// The one process of this cluster with such a command line; not a member's own.
+    pub fn process(&self, what: &str, is_it: impl Fn(&str) -> bool) -> anyhow::Result<u32> {
         let members: Vec<u32> = self.members.iter().filter_map(Member::pid).collect();
         let found: Vec<(i32, String)> = leftovers::process_ids(&self.directory().to_string_lossy())
             .into_iter()
-            .filter(|(pid, line)| line.contains(part) && !members.contains(&(*pid as u32)))
+            .filter(|(pid, line)| is_it(line) && !members.contains(&(*pid as u32)))
             .collect();
         match found.as_slice() {
             [(pid, _)] => Ok(*pid as u32),
-            _ => bail!("'{part}' is no single process: {found:#?}"),
+            _ => bail!("{what} is no single process: {found:#?}"),
         }
     }
 

@@ -51,7 +51,7 @@ fn end_to_end(only: Option<&str>, count: &mut Count) -> anyhow::Result<()> {
     let mut tests = command::cargo(&["test", "--package", "e2e", "--no-fail-fast", "--", "--test-threads=1"]);
     // One cluster at a time: the tests share the machine's ports, bridges and two cores.
     tests.arg("--nocapture").args(only);
-    tests.env("CATAMARAN_CLIENTS", prerequisites::clients_directory());
+    tests.env("RUST_BACKTRACE", "0").env("CATAMARAN_CLIENTS", prerequisites::clients_directory());
     tests.env("CATAMARAN_FRAMEWORKS", prerequisites::frameworks_directory());
     tests.env("CATAMARAN_BINARY", command::workspace_root().join("target/debug/catamaran"));
     command::run_counting(&mut tests, count)

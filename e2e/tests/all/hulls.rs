@@ -50,7 +50,7 @@ fn both_hulls(cluster: &Cluster) -> anyhow::Result<()> {
     let free = wait_for("the node", Duration::from_secs(20), || {
         Ok(Some(allocatable_cpu(cluster)?).filter(|c| *c > 0.0))
     })?;
-    let mut framework =
+    let framework =
         Framework::start(cluster, "batch", &["--tasks", "200", "--long", "600", "--hold", "--cpus", "0.1"])?;
     wait_for("the long task to run", Duration::from_secs(60), || {
         let long = |e: &Value| {
@@ -75,7 +75,6 @@ fn both_hulls(cluster: &Cluster) -> anyhow::Result<()> {
     }
     let described = cluster.kubectl(&["describe", "nodes"])?;
     assert!(described.contains("Allocatable:") && described.contains("Allocated resources:"), "{described}");
-    drop(framework.wait(Duration::from_millis(1)));
     Ok(())
 }
 
@@ -95,6 +94,25 @@ fn both_hulls_share_one_agent_on_etcd() -> anyhow::Result<()> {
     cluster.stop_and_look_around()
 }
 
+/// Forty Pods, each a fifth of a CPU: more than there is.
+const WANT: &str = r#"
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: want}
+spec:
+  replicas: 40
+  selector: {matchLabels: {app: want}}
+  template:
+    metadata: {labels: {app: want}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+        - name: sleep
+          image: localhost/catamaran/example-web:1
+          command: [sleep, "3600"]
+          resources: {requests: {cpu: 200m, memory: 16Mi}}
+"#;
+
 /// Pods in role `k8s/default` with weight 2 (that of `k8s`), a framework with weight 1, both wanting all: shares go 2 to 1.
 #[test]
 fn shares_converge_to_the_weights() -> anyhow::Result<()> {
@@ -109,17 +127,9 @@ fn shares_converge_to_the_weights() -> anyhow::Result<()> {
         let (_, allocated) = ledger(&cluster)?;
         Ok((allocated.get("cpus").copied().unwrap_or_default() > 4.0).then_some(()))
     })?;
-    cluster.kubectl(&[
-        "create",
-        "deployment",
-        "want",
-        "--image=localhost/catamaran/example-web:1",
-        "--replicas=40",
-        "--",
-        "sleep",
-        "3600",
-    ])?;
-    cluster.kubectl(&["set", "resources", "deployment/want", "--requests=cpu=200m,memory=16Mi"])?;
+    let want = cluster.directory().join("want.yaml");
+    std::fs::write(&want, WANT)?;
+    cluster.kubectl(&["apply", "-f", &want.to_string_lossy()])?;
     let shares = wait_for("shares of two to one", Duration::from_secs(120), || {
         let pods = running_pods(&cluster)?;
         // 0.1 of the Pods' share is their executor.

@@ -3,7 +3,8 @@
 //! The allocator keeps its own dense ledger (slots instead of ids, fixed arrays instead of maps) of what every client,
 //! that is a framework in a role, holds: offered or in use. It is event-driven: whatever frees resources or adds demand
 //! makes agents candidates, and [`Allocator::run`] hands out those agents at once (docs/decisions/0003). What it hands
-//! out is coarse, as in Mesos: all that is free on an agent goes to the client that is furthest below its share.
+//! out is coarse, as in Mesos: all that is free on an agent goes to the client that is furthest below its share, unless
+//! that would lift it over its fair part while others want something too; then it gets that part, and the next the rest.
 
 mod amounts;
 mod explain;

@@ -69,9 +69,15 @@ impl Allocator {
         // The order of turns is that at the agent's begin, as in Mesos: fairness is per agent.
         let turns = self.shares.take_turns();
         let first = allocations.len();
+        let mut held_back = false;
         for pass in [Pass::FairPart, Pass::Rest] {
+            if pass == Pass::Rest && !held_back {
+                break;
+            }
             for &client in &turns {
-                let Some((taken, amounts)) = self.take(now, agent, client, pass) else { continue };
+                let Some((taken, amounts)) = self.take(now, agent, client, pass, &mut held_back) else {
+                    continue;
+                };
                 self.shares.charge(client, amounts);
                 let Some(who) = self.shares.client(client) else { continue };
                 let resources = taken.into_allocated_to(&who.role);
@@ -97,8 +103,15 @@ impl Allocator {
         self.agents.get(agent.0).is_some_and(|row| row.active && row.available_amounts.allocatable())
     }
 
-    /// Takes from an agent what a client gets in this pass.
-    fn take(&mut self, now: Time, agent: AgentSlot, client: u32, pass: Pass) -> Option<(Resources, Amounts)> {
+    /// Takes from an agent what a client gets in this pass; `held_back` is set where it could have had more.
+    fn take(
+        &mut self,
+        now: Time,
+        agent: AgentSlot,
+        client: u32,
+        pass: Pass,
+        held_back: &mut bool,
+    ) -> Option<(Resources, Amounts)> {
         let row = self.agents.get_mut(agent.0)?;
         let who = self.shares.client(client)?;
         if !admits(&self.policy, row, who.handles) {
@@ -124,6 +137,7 @@ impl Allocator {
             && self.shares.wanting() > 1
             && let Some(part) = fair_part(self.shares.room(client), self.shares.share_of(&amounts), whole)
         {
+            *held_back = true;
             let part_amounts = self.names.amounts(&part);
             if !part_amounts.allocatable() {
                 return None;
@@ -168,6 +182,11 @@ fn fair_part(room: f64, share: f64, offer: &Resources) -> Option<Resources> {
     let fraction = room / share;
     let mut part = Resources::new();
     for resource in offer.iter().filter(|r| !r.is_indivisible() && !r.shared) {
+        if !resource.reservations.is_empty() {
+            // Nobody else may have it.
+            part.add(resource.clone());
+            continue;
+        }
         let value = match &resource.value {
             Value::Scalar(amount) => Value::Scalar(Scalar((amount.0 as f64 * fraction) as i64)),
             Value::Ranges(ranges) => {

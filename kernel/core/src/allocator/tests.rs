@@ -120,8 +120,9 @@ fn reservations_go_to_their_roles() {
     assert_eq!(
         given,
         [
-            "cpus:1; cpus(reservations: [(STATIC,r)]):3; mem(reservations: [(STATIC,r)]):64",
-            "mem(reservations: [(STATIC,s)]):32"
+            // What is reserved goes whole, what is not goes in halves.
+            "cpus:0.5; cpus(reservations: [(STATIC,r)]):3; mem(reservations: [(STATIC,r)]):64",
+            "cpus:0.5; mem(reservations: [(STATIC,s)]):32"
         ]
     );
 }

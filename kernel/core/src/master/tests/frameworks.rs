@@ -348,21 +348,21 @@ fn updating_a_framework() {
     check(
         &mut c,
         expect![[r#"
-        reply Invalid: Updating 'FrameworkInfo.user' is unsupported; attempted to update from 'root' to 'b'
-        reply Invalid: 'framework_id' differs from 'update_framework.framework_info.id'
-        s1 <- Rescind { offer_id: OfferId(m-O0) }
-        reply Done
-        reply Done
-        s1 <- Offers [m-O1 of m-S0 for *: cpus:4; mem:1024]
-    "#]],
+            reply Invalid: Updating 'FrameworkInfo.user' is unsupported; attempted to update from 'root' to 'b'
+            reply Invalid: 'framework_id' differs from 'update_framework.framework_info.id'
+            s1 <- Rescind { offer_id: OfferId(m-O0) }
+            reply Done
+            reply Done
+            s1 <- Offers [m-O1 of m-S0 for *: cpus:2; mem:512, m-O2 of m-S0 for a: cpus:2; mem:512]
+        "#]],
     );
     let filters = Filters::default();
     c.call("m-0000", "s1", Call::Decline { offer_ids: vec!["m-O1".into(), "m-O01".into()], filters });
     check(
         &mut c,
         expect![[r#"
-        reply Accepted
-        s1 <- Offers [m-O2 of m-S0 for a: cpus:4; mem:1024]
-    "#]],
+            reply Accepted
+            s1 <- Offers [m-O3 of m-S0 for a: cpus:2; mem:512]
+        "#]],
     );
 }
