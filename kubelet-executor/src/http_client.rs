@@ -61,7 +61,8 @@ impl HttpClient {
             request.headers_mut().insert(http::header::HOST, host);
         }
         while let Some(mut sender) = self.take_idle() {
-            match sender.try_send_request(request).await {
+            let answer = tokio::time::timeout(ANSWER_TIMEOUT, sender.try_send_request(request)).await;
+            match answer.map_err(|_| HttpError::Timeout(self.authority.to_string()))? {
                 Ok(response) => {
                     self.put_idle(sender);
                     return Ok(response);

@@ -121,7 +121,15 @@ impl Listing {
             if !news && !expects {
                 continue;
             }
-            let seen = self.seen(at, group).await?;
+            let seen = match self.seen(at, group).await {
+                Ok(seen) => seen,
+                Err(error) if error.is_unavailable() => return Err(error),
+                Err(error) => {
+                    // One Pod that the runtime cannot describe must not hide the others.
+                    tracing::warn!(pod = %listener.uid, %error, "the runtime does not describe a pod");
+                    continue;
+                }
+            };
             if listener.events.try_send(Event::Seen(seen)).is_ok() {
                 self.delivered.insert(listener.serial_key(), print);
             }

@@ -202,7 +202,7 @@ impl Node {
                 Some(report) = self.reports.1.recv() => self.report(report),
                 event = next_event(&mut events), if events.is_some() => match event {
                     Some(Event::Error { message }) => return End::Abandoned(message),
-                    Some(event) => self.take(event).await,
+                    Some(event) => self.take(event),
                     None => {
                         tracing::info!("the agent is gone; trying to come back to it");
                         events = None;
@@ -278,7 +278,7 @@ impl Node {
         self.updates.tell(&report.uid, News { state, message, data: data.into() });
     }
 
-    async fn take(&mut self, event: Event) {
+    fn take(&mut self, event: Event) {
         match event {
             Event::Subscribed { .. } => {
                 self.pods.state().subscribed_since = Some(Instant::now());
@@ -286,16 +286,16 @@ impl Node {
             }
             Event::Launch { task } => self.launch(task),
             Event::LaunchGroup { tasks } => tasks.into_iter().for_each(|task| self.launch(task)),
-            Event::Kill { task_id, grace } => self.kill(task_id.as_str(), grace).await,
+            Event::Kill { task_id, grace } => self.kill(task_id.as_str(), grace),
             Event::Acknowledged { task_id, uuid } => {
                 self.updates.acknowledged(task_id.as_str(), uuid);
             }
-            Event::Message { data } => self.message(&data).await,
+            Event::Message { data } => self.message(&data),
             Event::Shutdown => {
                 tracing::info!("the agent ends this executor and its pods");
                 self.shutting_down = true;
                 for uid in self.pods.uids() {
-                    self.kill(&uid, Some(SHUTDOWN_GRACE)).await;
+                    self.kill(&uid, Some(SHUTDOWN_GRACE));
                 }
             }
             Event::Heartbeat | Event::Error { .. } => {}
@@ -327,7 +327,7 @@ impl Node {
         self.shared.look_now.notify_one();
     }
 
-    async fn kill(&mut self, uid: &str, grace: Option<Duration>) {
+    fn kill(&mut self, uid: &str, grace: Option<Duration>) {
         let Some(events) = self.pods.sender(uid) else {
             // Nothing of it is here, and nobody else could ever say so.
             let message = Some("the pod is not on this node".to_owned());
@@ -336,11 +336,11 @@ impl Node {
         };
         let view = self.pods.state().by_uid.get(uid).map(|(_, handle)| handle.view());
         let own = view.map_or(spec::DEFAULT_GRACE, |view| spec::grace(&view.pod));
-        let _ = events.send(PodEvent::Kill { grace: grace.unwrap_or(own) }).await;
+        hand_on(events, PodEvent::Kill { grace: grace.unwrap_or(own) });
     }
 
     /// News of a Pod from the facade.
-    async fn message(&mut self, data: &[u8]) {
+    fn message(&mut self, data: &[u8]) {
         #[derive(serde::Deserialize)]
         struct Message {
             pod: Pod,
@@ -349,7 +349,7 @@ impl Node {
             Ok(Message { pod }) => {
                 let uid = pod.metadata.uid.clone().unwrap_or_default();
                 if let Some(events) = self.pods.sender(&uid) {
-                    let _ = events.send(PodEvent::Update(Arc::new(pod))).await;
+                    hand_on(events, PodEvent::Update(Arc::new(pod)));
                 }
             }
             Err(error) => tracing::warn!(%error, "a message from the scheduler is not understood"),
@@ -364,6 +364,15 @@ impl Node {
         if tokio::time::timeout(STOP_PATIENCE, all).await.is_err() {
             tracing::warn!("some pods did not stop in time; they are killed");
         }
+    }
+}
+
+/// Hands an event to a Pod's task without waiting for it: the task may be waiting for this loop.
+fn hand_on(events: mpsc::Sender<PodEvent>, event: PodEvent) {
+    if let Err(mpsc::error::TrySendError::Full(event)) = events.try_send(event) {
+        tokio::spawn(async move {
+            let _ = events.send(event).await;
+        });
     }
 }
 

@@ -1,6 +1,6 @@
 //! The API over HTTPS, with the node's certificate.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -16,6 +16,9 @@ use crate::{config::Config, http_client::HttpClient, tls};
 
 /// The largest answer that is taken: a list of all Services of a large cluster stays below.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// How long an answer's body may take after its head.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(crate) struct HttpsApi {
     client: HttpClient,
@@ -48,7 +51,8 @@ impl HttpsApi {
         let request = request.body(Full::new(bytes)).map_err(|e| unavailable(e.to_string()))?;
         let response = self.client.send(request).await.map_err(|e| unavailable(e.to_string()))?;
         let status = response.status();
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+        let body = tokio::time::timeout(BODY_TIMEOUT, Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect());
+        let body = body.await.map_err(|_| unavailable("the answer took too long".to_owned()))?;
         let body = body.map_err(|e| unavailable(e.to_string()))?.to_bytes();
         if status.is_success() {
             return Ok(body);
