@@ -34,6 +34,12 @@ const OUTCOME_QUEUE_BOUND: usize = 256;
 /// How often old sandboxes are looked for.
 const GARBAGE_EVERY: Duration = Duration::from_secs(3600);
 
+/// Tries to take the work directory, half a second in all.
+const LOCK_TRIES_MAX: u32 = 20;
+
+/// The pause between two of them.
+const LOCK_PAUSE: Duration = Duration::from_millis(25);
+
 /// What an operator may set.
 #[derive(Debug, Clone)]
 pub struct AgentOptions {
@@ -121,7 +127,7 @@ pub struct AgentHandle {
 
 /// Starts an agent that reaches its master through `dialer`.
 pub async fn start(options: AgentOptions, dialer: Arc<dyn Dialer>) -> Result<AgentHandle, AgentError> {
-    let lock = lock(&options.work_dir)?;
+    let lock = lock(&options.work_dir).await?;
     let listener =
         TcpListener::bind(options.listen).await.map_err(|error| AgentError::Listen(options.listen, error))?;
     let local_addr = listener.local_addr().map_err(|error| AgentError::Listen(options.listen, error))?;
@@ -228,18 +234,22 @@ impl Progress {
     }
 }
 
-/// Takes the work directory for this process alone.
-fn lock(work_dir: &Path) -> Result<File, AgentError> {
+/// Takes the work directory for this process alone. A child that an agent was just starting when it died may hold the
+/// lock until it has become its program: a moment of patience tells it from another agent.
+async fn lock(work_dir: &Path) -> Result<File, AgentError> {
     let failed = |error| AgentError::WorkDir(work_dir.to_owned(), error);
     let meta = work_dir.join("meta");
     fs::create_dir_all(&meta).map_err(failed)?;
     let file =
         File::options().create(true).truncate(false).write(true).open(meta.join("lock")).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(fs::TryLockError::WouldBlock) => Err(AgentError::InUse(work_dir.to_owned())),
-        Err(fs::TryLockError::Error(error)) => Err(failed(error)),
+    for _ in 0..LOCK_TRIES_MAX {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(fs::TryLockError::WouldBlock) => tokio::time::sleep(LOCK_PAUSE).await,
+            Err(fs::TryLockError::Error(error)) => return Err(failed(error)),
+        }
     }
+    Err(AgentError::InUse(work_dir.to_owned()))
 }
 
 async fn collect_garbage(runtime: ProcessRuntime) {
