@@ -23,7 +23,7 @@ use crate::object::{Object, set_resource_version};
 use crate::registry::{
     CONFLICT_RETRIES_MAX, Claims, Expect, Registry, WriteError, generate_name, is_released, now, release_all,
 };
-use crate::service_addresses::{self, Allocator};
+use crate::service_addresses;
 
 mod admission;
 
@@ -83,7 +83,6 @@ impl Outcome {
 #[derive(Clone)]
 pub struct Pipeline {
     registry: Registry,
-    addresses: Arc<Allocator>,
 }
 
 /// Where an update goes.
@@ -117,7 +116,7 @@ impl Place<'_> {
 impl Pipeline {
     /// A pipeline over a registry.
     pub fn new(registry: Registry) -> Pipeline {
-        Pipeline { registry, addresses: Arc::new(Allocator::default()) }
+        Pipeline { registry }
     }
 
     /// The registry below.
@@ -181,7 +180,7 @@ impl Pipeline {
                 false => prepared.take(),
             };
             // A dry run must find the addresses free too, but takes none.
-            let lease = self.addresses.allocate(&self.registry, resource, &mut object, None, &refused)?;
+            let lease = service_addresses::allocate(&self.registry, resource, &mut object, None, &refused)?;
             kinds::begin_create(resource, &mut object, &context)?;
             let name = access::text(&object, &["metadata", "name"]).to_owned();
             if call.dry_run {
@@ -309,7 +308,7 @@ impl Pipeline {
         // Addresses that the old object has stay its own; the new one may need more.
         let lease = match place.door {
             Door::Main => {
-                self.addresses.allocate(&self.registry, resource, &mut new, Some(old), refused)?
+                service_addresses::allocate(&self.registry, resource, &mut new, Some(old), refused)?
             }
             _ => service_addresses::Lease::default(),
         };

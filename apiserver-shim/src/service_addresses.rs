@@ -63,10 +63,6 @@ pub const NODE_PORTS: std::ops::RangeInclusive<i64> = 30_000..=32_767;
 /// How many candidates are tried before the range is called full.
 const TRIES_MAX: usize = 4096;
 
-/// Finds free addresses and ports. It only proposes: the claim in the transaction decides.
-#[derive(Default)]
-pub struct Allocator;
-
 /// What an object's write takes and gives back.
 #[derive(Clone, Debug, Default)]
 pub struct Lease {
@@ -81,37 +77,35 @@ impl Lease {
     }
 }
 
-impl Allocator {
-    /// Gives a Service what it needs. `old` is what it had; `refused` is a claim that somebody else turned out to hold.
-    pub fn allocate(
-        &self,
-        registry: &Registry,
-        resource: &Resource,
-        service: &mut Value,
-        old: Option<&Value>,
-        refused: &Option<Key>,
-    ) -> Result<Lease, Status> {
-        if !concerns(resource) {
-            return Ok(Lease::default());
-        }
-        let had = old.map(|o| claims_of(resource, o)).unwrap_or_default();
-        let mut taken: BTreeSet<Key> = BTreeSet::new();
-        for other in registry.cache(resource).list(None) {
-            let value = other.value();
-            taken.extend(claims_of(resource, &value).into_iter().filter(|k| !had.contains(k)));
-        }
-        taken.extend(refused.clone());
-        keep_old(service, old);
-        if !changes_cluster_ip(service, old) {
-            cluster_ip(service, &taken)?;
-        }
-        node_ports(service, &taken)?;
-        let wants = claims_of(resource, service);
-        Ok(Lease {
-            take: wants.iter().filter(|k| !had.contains(k)).cloned().collect(),
-            release: had.into_iter().filter(|k| !wants.contains(k)).collect(),
-        })
+/// Gives a Service free addresses and ports. This only proposes: the claim in the transaction decides. `old` is what it
+/// had; `refused` is a claim that somebody else turned out to hold.
+pub fn allocate(
+    registry: &Registry,
+    resource: &Resource,
+    service: &mut Value,
+    old: Option<&Value>,
+    refused: &Option<Key>,
+) -> Result<Lease, Status> {
+    if !concerns(resource) {
+        return Ok(Lease::default());
     }
+    let had = old.map(|o| claims_of(resource, o)).unwrap_or_default();
+    let mut taken: BTreeSet<Key> = BTreeSet::new();
+    for other in registry.cache(resource).list(None) {
+        let value = other.value();
+        taken.extend(claims_of(resource, &value).into_iter().filter(|k| !had.contains(k)));
+    }
+    taken.extend(refused.clone());
+    keep_old(service, old);
+    if !changes_cluster_ip(service, old) {
+        cluster_ip(service, &taken)?;
+    }
+    node_ports(service, &taken)?;
+    let wants = claims_of(resource, service);
+    Ok(Lease {
+        take: wants.iter().filter(|k| !had.contains(k)).cloned().collect(),
+        release: had.into_iter().filter(|k| !wants.contains(k)).collect(),
+    })
 }
 
 fn service_type(service: &Value) -> &str {

@@ -102,7 +102,9 @@ fn aggregated_version(clause: &Clause) -> Option<&'static str> {
 }
 
 fn aggregated(headers: &HeaderMap, core: bool, version: &'static str) -> Response {
-    static DOCUMENTS: OnceLock<BTreeMap<(bool, &str), (Bytes, String)>> = OnceLock::new();
+    // Whether it is the core group's, and the version; the bytes and their ETag.
+    type Documents = BTreeMap<(bool, &'static str), (Bytes, String)>;
+    static DOCUMENTS: OnceLock<Documents> = OnceLock::new();
     let documents = DOCUMENTS.get_or_init(|| {
         let keys = [(true, "v2"), (false, "v2"), (true, "v2beta1"), (false, "v2beta1")];
         keys.into_iter()

@@ -90,7 +90,11 @@ fn document(path: &str, headers: &HeaderMap, asked: &str) -> Response {
 
 /// The older form: definitions alone, for clients that only look types up.
 fn version_2(headers: &HeaderMap) -> Result<Response, Status> {
-    negotiation::accept(headers, false).map_err(|_| Status { details: None, ..status::not_acceptable(false) })?;
+    if negotiation::accept(headers, false).is_err() {
+        let mut refused = reply::json(406, Bytes::new());
+        refused.headers_mut().remove(http::header::CONTENT_TYPE);
+        return Ok(refused);
+    }
     let document: Value = json!({"swagger": "2.0", "info": {"title": "Kubernetes", "version": "v1.36.0"},
         "paths": {}, "definitions": {}});
     Ok(reply::value(200, shim_model::schema::Media::Json, &document))

@@ -70,7 +70,7 @@ pub fn dry_run<'a>(values: impl Iterator<Item = &'a str>, kind: &str) -> Result<
 
 /// Decodes `%xx` (and `+`, in queries). What is no escape stays; what is no UTF-8 is replaced.
 pub fn percent_decode(text: &str, plus: bool) -> String {
-    if !text.contains('%') && !(plus && text.contains('+')) {
+    if !text.contains(|c| c == '%' || plus && c == '+') {
         return text.to_owned();
     }
     let bytes = text.as_bytes();
