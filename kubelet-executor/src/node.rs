@@ -93,11 +93,16 @@ impl Pods {
         self.ask(namespace, name, View::clone)
     }
 
-    /// Asks something of a Pod's view without copying it.
+    /// Asks something of a Pod's view without copying it. Of two with one name (the elder was deleted by force and is not
+    /// over yet) the younger is meant.
     pub fn ask<T>(&self, namespace: &str, name: &str, ask: impl Fn(&View) -> T) -> Option<T> {
         let state = self.state();
-        let asked = |view: &View| view.is_of(namespace, name).then(|| ask(view));
-        state.by_uid.values().find_map(|(_, handle)| handle.look(asked))
+        let asked = |view: &View| {
+            let born = view.pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
+            view.is_of(namespace, name).then(|| (born, ask(view)))
+        };
+        let found = state.by_uid.values().filter_map(|(serial, handle)| Some((*serial, handle.look(asked)?)));
+        found.max_by_key(|(serial, (born, _))| (*born, *serial)).map(|(_, (_, answer))| answer)
     }
 
     pub fn views(&self) -> Vec<View> {
