@@ -189,7 +189,7 @@ impl Master {
             }
             ToMaster::Message { framework_id, executor_id, data } => {
                 let event = kernel_model::scheduler::Event::Message { agent_id: id, executor_id, data };
-                self.to_framework(&framework_id, event);
+                self.tell_framework(&framework_id, event);
             }
             ToMaster::Unregister => self.remove_agent(&id, "the agent unregistered"),
             ToMaster::Pong | ToMaster::Register { .. } | ToMaster::Reregister { .. } => {}
@@ -229,7 +229,7 @@ impl Master {
     }
 
     /// Sends to an agent if its link is up; what cannot be sent is lost.
-    fn to_agent(&mut self, id: &AgentId, message: ToAgent) {
+    fn tell_agent(&mut self, id: &AgentId, message: ToAgent) {
         if let Some(link) = self.agents.get(id).and_then(|a| a.link) {
             self.effect(Effect::ToAgent { link, message });
         }

@@ -130,7 +130,7 @@ impl Master {
                 }
                 Operation::Unsupported { id: Some(operation_id), .. } => {
                     let message = format!("Operation attempted with invalid offers: {why}");
-                    self.to_framework(
+                    self.tell_framework(
                         framework_id,
                         scheduler::Event::OperationError { operation_id, message },
                     );
@@ -155,7 +155,7 @@ impl Master {
             executor_id: task.executor.as_ref().map(|e| e.executor_id.clone()),
             ..TaskStatus::new(task.task_id.clone(), state, Source::Master, self.now)
         };
-        self.to_framework(framework_id, scheduler::Event::Update { status });
+        self.tell_framework(framework_id, scheduler::Event::Update { status });
     }
 
     fn perform(&mut self, accepted: &mut Accepted, operation: Operation) {
@@ -168,7 +168,7 @@ impl Master {
             Operation::LaunchGroup { executor, tasks } => self.launch_group(accepted, executor, tasks),
             Operation::Unsupported { id: Some(operation_id), kind } => {
                 let message = format!("{kind} operations are not supported");
-                self.to_framework(
+                self.tell_framework(
                     &accepted.framework_id,
                     scheduler::Event::OperationError { operation_id, message },
                 );
@@ -289,7 +289,7 @@ impl Master {
         let Some(framework) = self.frameworks.get(&accepted.framework_id) else { return };
         let message =
             ToAgent::RunTask { framework: framework.info.clone(), executor, launch, launch_executor: is_new };
-        self.to_agent(&accepted.agent_id, message);
+        self.tell_agent(&accepted.agent_id, message);
     }
 }
 

@@ -43,12 +43,12 @@ impl Master {
             Call::Suppress { roles } => self.suppress(&id, &roles),
             Call::Kill { task_id, agent_id, grace } => self.kill(&id, task_id, agent_id, grace),
             Call::Shutdown { executor_id, agent_id } => {
-                self.to_agent(&agent_id, ToAgent::ShutdownExecutor { framework_id: id, executor_id });
+                self.tell_agent(&agent_id, ToAgent::ShutdownExecutor { framework_id: id, executor_id });
             }
             Call::Acknowledge { agent_id, task_id, uuid } => self.acknowledge(&id, &agent_id, &task_id, uuid),
             Call::Reconcile { tasks } => self.reconcile(&id, tasks),
             Call::Message { agent_id, executor_id, data } => {
-                self.to_agent(&agent_id, ToAgent::Message { framework_id: id, executor_id, data });
+                self.tell_agent(&agent_id, ToAgent::Message { framework_id: id, executor_id, data });
             }
             Call::Request => {}
             Call::UpdateFramework { .. } => unreachable!("invariant: answered above"),
@@ -134,7 +134,7 @@ impl Master {
         }
         match self.agents.get_mut(&on) {
             Some(agent) if agent.state == AgentState::Connected => {
-                self.to_agent(&on, ToAgent::KillTask { framework_id: id.clone(), task_id, grace });
+                self.tell_agent(&on, ToAgent::KillTask { framework_id: id.clone(), task_id, grace });
             }
             Some(agent) => {
                 agent.pending_kills.insert((id.clone(), task_id), grace);
@@ -159,7 +159,7 @@ impl Master {
             self.complete_task(id, task_id);
         }
         let message = ToAgent::Acknowledge { framework_id: id.clone(), task_id: task_id.clone(), uuid };
-        self.to_agent(agent_id, message);
+        self.tell_agent(agent_id, message);
     }
 
     /// Moves a task that ended to the completed ones.

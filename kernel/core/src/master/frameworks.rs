@@ -40,7 +40,7 @@ impl Framework {
 
 impl Master {
     /// Sends to a framework if it is connected; what cannot be sent is lost, as in Mesos.
-    pub(super) fn to_framework(&mut self, id: &FrameworkId, event: scheduler::Event) {
+    pub(super) fn tell_framework(&mut self, id: &FrameworkId, event: scheduler::Event) {
         let stream = self.frameworks.get(id).and_then(|f| f.stream().cloned());
         if let Some(stream) = stream {
             self.effect(Effect::ToScheduler { stream, event });
@@ -48,7 +48,7 @@ impl Master {
     }
 
     /// Sends to every connected framework.
-    pub(super) fn to_all_frameworks(&mut self, event: &scheduler::Event) {
+    pub(super) fn tell_all_frameworks(&mut self, event: &scheduler::Event) {
         let streams: Vec<_> = self.frameworks.values().filter_map(|f| f.stream().cloned()).collect();
         for stream in streams {
             self.effect(Effect::ToScheduler { stream, event: event.clone() });
@@ -67,7 +67,7 @@ impl Master {
     pub(super) fn end_framework(&mut self, id: &FrameworkId) {
         self.withdraw_framework_offers(id, false);
         for agent_id in self.agents_of(id) {
-            self.to_agent(&agent_id, ToAgent::ShutdownFramework { framework_id: id.clone() });
+            self.tell_agent(&agent_id, ToAgent::ShutdownFramework { framework_id: id.clone() });
             self.release_framework_on(&agent_id, id);
         }
         let Some(mut framework) = self.frameworks.remove(id) else { return };

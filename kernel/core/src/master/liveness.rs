@@ -100,7 +100,7 @@ impl Master {
         }
         agent.missed_pings += 1;
         self.timers.set(self.now + self.config.ping_interval, Timer::Ping { agent: id.clone(), epoch });
-        self.to_agent(id, ToAgent::Ping);
+        self.tell_agent(id, ToAgent::Ping);
     }
 
     pub(super) fn reregistration_timed_out(&mut self, id: &AgentId, epoch: u64) {
@@ -133,7 +133,7 @@ impl Master {
 
     fn patience(&self) -> String {
         let seconds = self.config.agent_reregister_timeout.as_secs();
-        if seconds > 0 && seconds % 60 == 0 {
+        if seconds > 0 && seconds.is_multiple_of(60) {
             format!("{}mins", seconds / 60)
         } else {
             format!("{seconds}secs")
@@ -170,7 +170,7 @@ impl Master {
             return true;
         }
         let shutdown = ToAgent::Shutdown { message: MESSAGE.to_owned() };
-        self.to_agent(id, shutdown);
+        self.tell_agent(id, shutdown);
         let mut snapshot = if let Some(agent) = self.part_with(id, Farewell::Gone, MESSAGE) {
             agent.snapshot()
         } else if let Some(absent) = self.absent.remove(id) {
@@ -214,7 +214,7 @@ impl Master {
             framework.remember_completed(task.clone());
             let mut status = self.status_of(&task, state, reason);
             status.message = Some(message.to_owned());
-            self.to_framework(&framework_id, scheduler::Event::Update { status });
+            self.tell_framework(&framework_id, scheduler::Event::Update { status });
         }
     }
 
@@ -281,13 +281,13 @@ impl Master {
                 status: status.clone(),
                 latest: state,
             });
-            self.to_framework(framework_id, scheduler::Event::Update { status });
+            self.tell_framework(framework_id, scheduler::Event::Update { status });
         }
     }
 
     fn announce_loss(&mut self, id: &AgentId) {
         let event = scheduler::Event::Failure { agent_id: Some(id.clone()), executor_id: None, status: None };
-        self.to_all_frameworks(&event);
+        self.tell_all_frameworks(&event);
     }
 
     fn plan_collection(&mut self) {

@@ -29,7 +29,7 @@ impl Master {
             }
         }
         for (framework_id, offers) in batches {
-            self.to_framework(&framework_id, scheduler::Event::Offers { offers });
+            self.tell_framework(&framework_id, scheduler::Event::Offers { offers });
         }
     }
 
@@ -94,7 +94,7 @@ impl Master {
         let offer = outstanding.offer;
         self.allocator.recover(outstanding.slot, outstanding.client, &offer.resources);
         if rescind {
-            self.to_framework(&offer.framework_id, scheduler::Event::Rescind { offer_id: offer.id });
+            self.tell_framework(&offer.framework_id, scheduler::Event::Rescind { offer_id: offer.id });
         }
     }
 

@@ -34,7 +34,7 @@ impl Master {
         if let Some(Some(known)) = self.links.get(&link).cloned() {
             // A retry: the first answer is on its way, and a second does no harm.
             let message = self.registered(&known);
-            return self.to_agent(&known, message);
+            return self.tell_agent(&known, message);
         }
         self.replace_agents_at(&info);
         let id = AgentId::new(format!("{}-S{}", self.config.info.id, self.next_agent));
@@ -48,7 +48,7 @@ impl Master {
         }));
         self.insert_agent(id.clone(), info, link, false);
         let message = self.registered(&id);
-        self.to_agent(&id, message);
+        self.tell_agent(&id, message);
         self.agent_added(&id);
         self.start_pings(&id);
     }
@@ -194,7 +194,7 @@ impl Master {
             ping_timeouts: self.config.ping_timeouts,
             unknown_here,
         };
-        self.to_agent(id, message);
+        self.tell_agent(id, message);
     }
 
     /// Tasks that the agent did not name: those that ended are done; it is asked about the others. Executors that it did
@@ -275,7 +275,7 @@ impl Master {
             }
         }
         for framework_id in ended {
-            self.to_agent(id, ToAgent::ShutdownFramework { framework_id });
+            self.tell_agent(id, ToAgent::ShutdownFramework { framework_id });
         }
     }
 
@@ -298,7 +298,7 @@ impl Master {
         if let Some(known) = framework.tasks.get_mut(&task_id) {
             if known.info.agent_id != *id {
                 // The id was used again while this agent was away: the later one stands.
-                return self.to_agent(id, ToAgent::KillTask { framework_id, task_id, grace: None });
+                return self.tell_agent(id, ToAgent::KillTask { framework_id, task_id, grace: None });
             }
             known.unacknowledged = task.unacknowledged.or(known.unacknowledged);
             if known.state.is_terminal() {
@@ -326,7 +326,7 @@ impl Master {
                 task_id: task_id.clone(),
                 grace: None,
             };
-            self.to_agent(id, kill);
+            self.tell_agent(id, kill);
         }
         let framework = self.frameworks.get_mut(&framework_id).expect("invariant: looked up above");
         task.info = TaskInfo { data: Bytes::new(), executor: None, agent_id: id.clone(), ..task.info };
@@ -341,7 +341,7 @@ impl Master {
         if announce && !over {
             let state = task.unacknowledged.map_or(task.state, |(state, _)| state);
             let status = self.status_of(&task, state, Reason::AgentReregistered);
-            self.to_framework(&framework_id, scheduler::Event::Update { status });
+            self.tell_framework(&framework_id, scheduler::Event::Update { status });
         }
         self.operator_event(operator::Event::TaskAdded { task });
     }
@@ -368,20 +368,20 @@ impl Master {
             if let Some(framework) = self.frameworks.get_mut(&framework_id) {
                 framework.remember_completed(task);
             }
-            self.to_framework(&framework_id, scheduler::Event::Update { status });
+            self.tell_framework(&framework_id, scheduler::Event::Update { status });
         }
     }
 
     /// What could not be sent while the agent was away.
     fn send_pending(&mut self, id: &AgentId, outdated: Vec<FrameworkInfo>) {
         for framework in outdated {
-            self.to_agent(id, ToAgent::UpdateFramework { framework });
+            self.tell_agent(id, ToAgent::UpdateFramework { framework });
         }
         let Some(agent) = self.agents.get_mut(id) else { return };
         for ((framework_id, task_id), grace) in std::mem::take(&mut agent.pending_kills) {
             let runs = self.frameworks.get(&framework_id).and_then(|f| f.tasks.get(&task_id)).is_some();
             if runs {
-                self.to_agent(id, ToAgent::KillTask { framework_id, task_id, grace });
+                self.tell_agent(id, ToAgent::KillTask { framework_id, task_id, grace });
             }
         }
     }
@@ -391,6 +391,6 @@ impl Master {
         agent.missed_pings = 1;
         let timer = Timer::Ping { agent: id.clone(), epoch: agent.epoch };
         self.timers.set(self.now + self.config.ping_interval, timer);
-        self.to_agent(id, ToAgent::Ping);
+        self.tell_agent(id, ToAgent::Ping);
     }
 }

@@ -145,7 +145,7 @@ impl Master {
             heartbeat_interval: HEARTBEAT_INTERVAL,
             master: self.config.info.clone(),
         };
-        self.to_framework(id, event);
+        self.tell_framework(id, event);
     }
 
     /// Tells the agents that run something of the framework what it is now, which also makes them send its updates again.
@@ -153,7 +153,7 @@ impl Master {
         let Some(framework) = self.frameworks.get(id) else { return };
         let info = framework.info.clone();
         for agent in self.agents_of(id) {
-            self.to_agent(&agent, ToAgent::UpdateFramework { framework: info.clone() });
+            self.tell_agent(&agent, ToAgent::UpdateFramework { framework: info.clone() });
         }
     }
 

@@ -23,7 +23,7 @@ impl Master {
     ) {
         let Some(framework) = self.frameworks.get_mut(&framework_id) else {
             if self.registry.get(&RecordKey::EndedFramework(framework_id.clone())).is_some() {
-                self.to_agent(agent_id, ToAgent::ShutdownFramework { framework_id });
+                self.tell_agent(agent_id, ToAgent::ShutdownFramework { framework_id });
             }
             return;
         };
@@ -40,7 +40,7 @@ impl Master {
         }
         let Some(task) = framework.tasks.get_mut(&status.task_id) else {
             // It may have ended in this master's eyes; the framework is told all the same, and acknowledges.
-            return self.to_framework(&framework_id, scheduler::Event::Update { status });
+            return self.tell_framework(&framework_id, scheduler::Event::Update { status });
         };
         if task.info.agent_id != *agent_id {
             // The framework has used the id again on another agent meanwhile, and would take this for the new one.
@@ -65,14 +65,14 @@ impl Master {
         if done {
             self.complete_task(&framework_id, &status.task_id);
         }
-        self.to_framework(&framework_id, scheduler::Event::Update { status });
+        self.tell_framework(&framework_id, scheduler::Event::Update { status });
     }
 
     /// The framework is not to hear of this update, so the master acknowledges it.
     fn answer_in_its_place(&mut self, agent_id: &AgentId, framework_id: FrameworkId, status: TaskStatus) {
         if let Some(uuid) = status.uuid {
             let message = ToAgent::Acknowledge { framework_id, task_id: status.task_id, uuid };
-            self.to_agent(agent_id, message);
+            self.tell_agent(agent_id, message);
         }
     }
 
@@ -91,7 +91,7 @@ impl Master {
             executor_id: Some(executor_id),
             status: Some(status),
         };
-        self.to_framework(framework_id, event);
+        self.tell_framework(framework_id, event);
     }
 }
 
