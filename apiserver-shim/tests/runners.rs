@@ -130,8 +130,12 @@ impl Cluster {
     }
 
     fn running(&self) -> usize {
-        let runs = |p: &&Value| p["status"]["phase"] == "Running" && p["spec"]["nodeName"].is_string();
-        self.pods().iter().filter(runs).count()
+        let pods = self.registry().cache(served("", "pods"));
+        let runs = |o: &&Arc<Object>| {
+            o.field("status.phase") == Some("Running")
+                && o.field("spec.nodeName").is_some_and(|n| !n.is_empty())
+        };
+        pods.view().iter(None).filter(runs).count()
     }
 
     async fn tasks(&self) -> usize {

@@ -390,9 +390,11 @@ impl Runner {
         deferred.into_iter().for_each(|status| self.take_update(status));
     }
 
-    /// A launch came to nothing: the Pod is pending again.
+    /// A launch came to nothing: the Pod is pending again, after a rest, for the same may happen again.
     pub(crate) fn unpromise(&mut self, uid: &str) {
         let Some(state) = self.pods.by_uid.get_mut(uid) else { return };
+        let rest = Duration::from_secs(u64::try_from(state.retry.failed()).unwrap_or(1));
+        state.rest_until = Some(Instant::now() + rest);
         state.task = Task::None;
         state.agent_id = None;
         self.occupy(uid);

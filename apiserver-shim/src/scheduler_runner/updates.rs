@@ -40,6 +40,7 @@ fn known(status: &TaskStatus) -> Known {
         TaskState::Finished => Known::Finished,
         TaskState::Failed => Known::Failed,
         TaskState::Killed => Known::Killed,
+        TaskState::Error if is_known_already(status) => Known::Alive,
         TaskState::Error => Known::Invalid,
         TaskState::Unknown => Known::Unknown,
         // Answers to our questions: the kernel has no such task.
@@ -55,6 +56,12 @@ fn is_duplicate_launch(status: &TaskStatus) -> bool {
     status.state == TaskState::Error
         && status.source == Source::Master
         && status.message.as_deref().is_some_and(|text| text.starts_with("Task has duplicate ID"))
+}
+
+/// Whether a launch was refused because the kernel has the task: a question was answered too early, and nothing is wrong.
+fn is_known_already(status: &TaskStatus) -> bool {
+    let message = status.message.as_deref().unwrap_or("");
+    message.contains("duplicate ID") || message.contains("ID of an unreachable task")
 }
 
 /// What a job needs to carry out the steps of one update.
