@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use http::HeaderMap;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -24,6 +24,8 @@ pub const MASTERS: &str = "system:masters";
 pub const AUTHENTICATED: &str = "system:authenticated";
 /// The group of everybody who is not.
 pub const UNAUTHENTICATED: &str = "system:unauthenticated";
+/// Prefix of the WebSocket sub-protocol that is a token.
+pub const WEBSOCKET_TOKEN: &str = "base64url.bearer.authorization.k8s.io.";
 /// Prefix of service accounts' user names.
 pub const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
 
@@ -164,12 +166,11 @@ impl Authenticator {
             groups.push(AUTHENTICATED.to_owned());
             return Ok(User { name: identity.user.clone(), groups, ..User::default() });
         }
-        let Some(header) = headers.get(AUTHORIZATION) else { return Ok(User::anonymous()) };
-        let text = header.to_str().map_err(|_| status::unauthorized())?;
-        let token = text.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        match token.map(|(_, token)| token.trim()).filter(|t| !t.is_empty()) {
+        match bearer(headers)? {
             None => Ok(User::anonymous()),
-            Some(token) => self.check_token(token, &[]).map(|(user, _)| user).map_err(|_| status::unauthorized()),
+            Some(token) => {
+                self.check_token(&token, &[]).map(|(user, _)| user).map_err(|_| status::unauthorized())
+            }
         }
     }
 
@@ -229,6 +230,23 @@ impl Authenticator {
             None => Ok(()),
         }
     }
+}
+
+/// The token of a request: in its Authorization header or, for browsers that open a WebSocket and cannot set one, among
+/// the sub-protocols that it offers.
+fn bearer(headers: &HeaderMap) -> Result<Option<String>, Status> {
+    if let Some(header) = headers.get(AUTHORIZATION) {
+        let text = header.to_str().map_err(|_| status::unauthorized())?;
+        let token = text.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        return Ok(token.map(|(_, token)| token.trim().to_owned()).filter(|t| !t.is_empty()));
+    }
+    let offered = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|v| v.to_str().ok());
+    let token = offered.flat_map(|v| v.split(',')).find_map(|p| p.trim().strip_prefix(WEBSOCKET_TOKEN));
+    let Some(encoded) = token else { return Ok(None) };
+    use base64::Engine;
+    let decoded = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(encoded.trim_end_matches('='));
+    let token = decoded.ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    token.map(Some).ok_or_else(status::unauthorized)
 }
 
 fn user_of(claims: Claims) -> User {

@@ -16,3 +16,4 @@ pub mod shapes;
 pub mod subresources;
 pub mod version;
 pub mod watch;
+pub mod websocket;

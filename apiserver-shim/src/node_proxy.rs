@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
-use http::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderValue, UPGRADE};
+use http::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderValue, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
 use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Incoming;
@@ -17,6 +17,7 @@ use shim_model::status::{self, Status};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use crate::authentication::WEBSOCKET_TOKEN;
 use crate::http::body::{BoxError, Request, Response, empty, stream};
 use crate::http::reply;
 use crate::node_endpoints::NodeEndpoints;
@@ -107,10 +108,20 @@ fn copy_headers(from: &HeaderMap, to: &mut HeaderMap) {
             || name.as_str().starts_with("sec-websocket-")
             || name.as_str().starts_with("x-stream-protocol-version")
             || name.as_str().starts_with("x-accept-stream-protocol-version");
-        let secret = name == "sec-websocket-protocol"
-            && value.to_str().is_ok_and(|v| v.contains("base64url.bearer.authorization"));
-        if handshake && !secret {
-            to.append(name.clone(), value.clone());
+        if !handshake {
+            continue;
+        }
+        match value.to_str() {
+            // A token among the sub-protocols is for us alone.
+            Ok(text) if name == SEC_WEBSOCKET_PROTOCOL => {
+                let rest = text.split(',').map(str::trim).filter(|p| !p.starts_with(WEBSOCKET_TOKEN));
+                if let Ok(rest) = HeaderValue::from_str(&rest.collect::<Vec<_>>().join(", ")) {
+                    to.append(name.clone(), rest);
+                }
+            }
+            _ => {
+                to.append(name.clone(), value.clone());
+            }
         }
     }
 }

@@ -29,8 +29,9 @@ use crate::service::{Api, ApiService, Caller};
 pub const CONNECTIONS_MAX: usize = 10_000;
 /// How long a TLS handshake may take.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
-/// How long a client may take to send a request's headers.
-const HEADERS_MAX: Duration = Duration::from_secs(20);
+/// How long a client may take to send a request's headers, and an HTTP/1 connection may stay idle between two: longer
+/// than clients keep idle connections, or a request would meet a door that is just closing.
+const HEADERS_MAX: Duration = Duration::from_secs(100);
 /// HTTP/2 connections that do not answer pings are closed after this.
 const KEEP_ALIVE_MAX: Duration = Duration::from_secs(30);
 /// Requests at once on one HTTP/2 connection: informers of one client watch every resource over one.

@@ -25,7 +25,7 @@ use crate::http::body::{BoxError, Request, Response, empty};
 use crate::http::objects::{self, ResourceRequest};
 use crate::http::request_info::{RequestInfo, Target};
 use crate::http::subresources::{self, reviews};
-use crate::http::{discovery, health, negotiation, openapi, reply, version};
+use crate::http::{discovery, health, negotiation, openapi, reply, version, websocket};
 use crate::node_endpoints::NodeEndpoints;
 use crate::node_proxy::NodeClient;
 use crate::registry::Registry;
@@ -210,6 +210,12 @@ async fn to_resource(
     }
     if !api.registry.keeps(resource) {
         return Err(status::method_not_allowed());
+    }
+    if info.verb == "watch" && websocket::is_wanted(&headers) {
+        let mut request = request;
+        let upgrade = request.extensions_mut().remove();
+        let answer = objects::serve(api, &asked, request.into_body()).await?;
+        return websocket::carry(&headers, upgrade, answer);
     }
     objects::serve(api, &asked, request.into_body()).await
 }

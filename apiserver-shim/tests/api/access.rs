@@ -61,6 +61,13 @@ async fn a_token_names_its_account_until_the_account_is_gone() {
     };
     let known = who().await;
     assert!(known.starts_with("201 ") && known.contains("system:serviceaccount:default:default"), "{known}");
+    // A browser offers it as a sub-protocol.
+    use base64::Engine;
+    let offered = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(&token);
+    let line = format!(
+        "POST /apis/authentication.k8s.io/v1/selfsubjectreviews | Sec-WebSocket-Protocol: v4.channel.k8s.io, base64url.bearer.authorization.k8s.io.{offered}"
+    );
+    assert!(show(service.respond(request(&line, "{}")).await).await.starts_with("201 "));
     let body = format!(r#"{{"spec":{{"token":"{token}"}}}}"#);
     let review = server.json("POST /apis/authentication.k8s.io/v1/tokenreviews", &body).await;
     assert_eq!(review["status"]["authenticated"], true);

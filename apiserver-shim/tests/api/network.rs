@@ -137,3 +137,17 @@ async fn logs_and_exec_reach_the_node() {
     stream.read_exact(&mut back).await.unwrap();
     assert_eq!(&back, b"edcba");
 }
+
+#[tokio::test]
+async fn a_browser_watches_over_a_websocket() {
+    use futures::StreamExt;
+    use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+    let server = Server::start().await;
+    let uri = "wss://localhost/api/v1/namespaces/default/configmaps?watch=1";
+    let asked = uri.into_client_request().unwrap();
+    let (mut socket, _) = tokio_tungstenite::client_async(asked, connect(&server).await).await.unwrap();
+    server.ask("POST /api/v1/namespaces/default/configmaps", r#"{"metadata":{"name":"w"}}"#).await;
+    let event = socket.next().await.unwrap().unwrap().into_text().unwrap();
+    assert!(event.starts_with("{\"type\":\"ADDED\"") && event.contains("\"name\":\"w\""), "{event}");
+    socket.close(None).await.unwrap();
+}
