@@ -10,6 +10,7 @@ use kernel::{
 
 use crate::{
     arguments::{Agent, AgentArguments},
+    cgroup_mounts,
     data_directory::DataDirectory,
     images,
     node::{self, NodeFiles},
@@ -72,6 +73,9 @@ pub async fn start(
         && let Some(missing) = preflight::missing_runtime()
     {
         progress.note(&format!("warning: {missing}"));
+    }
+    if let Err(error) = cgroup_mounts::restore() {
+        progress.note(&format!("warning: Pods will not start without control groups: {error:#}"));
     }
     progress.doing("starting the agent");
     let options = node::agent_options(data.path(), files, arguments)?;

@@ -8,6 +8,7 @@ use clap::Parser;
 
 mod agent;
 mod arguments;
+mod cgroup_mounts;
 mod data_directory;
 mod hollow;
 mod images;
