@@ -1,5 +1,7 @@
 //! The facade from outside: requests in, transcripts out, over a store in memory. One binary for all of them.
 
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
 #[path = "api/harness.rs"]
 mod harness;
 
