@@ -60,6 +60,40 @@ impl Amounts {
         }
     }
 
+    /// These amounts times a factor, rounded down to thousandths.
+    pub(super) fn scaled(mut self, factor: f64) -> Self {
+        self.0.iter_mut().for_each(|a| *a = (*a as f64 * factor + 1e-6) as i64);
+        self
+    }
+
+    /// What is left of these amounts without others; never below nothing.
+    pub(super) fn without(mut self, other: Amounts) -> Self {
+        self.subtract(other);
+        self.0.iter_mut().for_each(|a| *a = (*a).max(0));
+        self
+    }
+
+    /// The lesser of both, resource by resource.
+    pub(super) fn least(mut self, other: Amounts) -> Self {
+        self.0.iter_mut().zip(other.0).for_each(|(a, b)| *a = (*a).min(b));
+        self
+    }
+
+    /// Whether all of these amounts fit into others.
+    pub(super) fn fit(&self, others: &Amounts) -> bool {
+        self.0.iter().zip(others.0).all(|(a, b)| *a <= b)
+    }
+
+    /// Whether a task could start on a part of an offer: it has CPUs where the offer has, and memory likewise.
+    pub(super) fn is_useful_part_of(&self, offer: &Amounts) -> bool {
+        (offer.0[0] < 10 || self.0[0] >= 10) && (offer.0[1] < 32_000 || self.0[1] >= 32_000)
+    }
+
+    /// The amount of a name, if it counts for fairness.
+    pub(super) fn of(&self, names: &Names, name: &str) -> Option<i64> {
+        names.0.iter().position(|known| &**known == name).map(|at| self.0[at])
+    }
+
     /// The largest part of any resource that `self` makes up of `pool`.
     pub(super) fn dominant_share_of(&self, pool: &Amounts) -> f64 {
         let mut share = 0.0f64;

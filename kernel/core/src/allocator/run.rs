@@ -7,7 +7,11 @@ use kernel_model::{
     time::Time,
 };
 
-use super::{AgentRow, AgentSlot, Allocator, ClientSlot, Handles, Policy, amounts::Amounts, filters};
+use super::{
+    AgentRow, AgentSlot, Allocator, ClientSlot, Handles, Policy,
+    amounts::{Amounts, Names},
+    filters,
+};
 
 /// What one round gives to a client on an agent. It is charged already.
 #[derive(Debug, Clone, PartialEq)]
@@ -133,19 +137,22 @@ impl Allocator {
         if row.filters.cover(now, &filters::Prospect { client, generation, offer: whole, version }) {
             return None;
         }
-        if pass == Pass::FairPart
-            && self.shares.wanting() > 1
-            && let Some(part) = fair_part(self.shares.room(client), self.shares.share_of(&amounts), whole)
-        {
-            *held_back = true;
-            let part_amounts = self.names.amounts(&part);
-            if !part_amounts.allocatable() {
-                return None;
-            }
-            // One that has refused as much wants more at once, or nothing: it sees the whole.
-            let refused = filters::Prospect { client, generation, offer: &part, version: None };
-            if !row.filters.cover(now, &refused) {
-                (offer, amounts) = (Some(part), part_amounts);
+        if pass == Pass::FairPart && self.shares.wanting() > 1 {
+            let room = self.shares.room(client);
+            if !amounts.fit(&room.amounts) {
+                *held_back = true;
+                let part = fair_part(&room.amounts, &self.names, whole);
+                let part_amounts = self.names.amounts(&part);
+                let refused = filters::Prospect { client, generation, offer: &part, version: None };
+                if !part_amounts.is_useful_part_of(&amounts) {
+                    return None;
+                }
+                match row.filters.cover(now, &refused) {
+                    false => (offer, amounts) = (Some(part), part_amounts),
+                    // It wants more at once, or nothing: one that has little yet sees the whole.
+                    true if room.hungry => {}
+                    true => return None,
+                }
             }
         }
         let taken = match offer {
@@ -174,21 +181,21 @@ enum Pass {
     Rest,
 }
 
-/// The part of an offer that fits the room that a client has below its fair part of the pool; `None` where all of it fits.
-fn fair_part(room: f64, share: f64, offer: &Resources) -> Option<Resources> {
-    if share <= room + f64::EPSILON {
-        return None;
-    }
-    let fraction = room / share;
+/// The part of an offer that fits the room that a client has below its fair part of the pool. What is reserved goes
+/// whole, for nobody else may have it; what does not count for fairness goes with the rest, in proportion.
+fn fair_part(room: &Amounts, names: &Names, offer: &Resources) -> Resources {
+    let fraction = offer
+        .totals()
+        .filter_map(|(name, amount)| Some(room.of(names, name)?.min(amount.0) as f64 / amount.0 as f64))
+        .fold(0.0, f64::max);
     let mut part = Resources::new();
     for resource in offer.iter().filter(|r| !r.is_indivisible() && !r.shared) {
-        if !resource.reservations.is_empty() {
-            // Nobody else may have it.
-            part.add(resource.clone());
-            continue;
-        }
         let value = match &resource.value {
-            Value::Scalar(amount) => Value::Scalar(Scalar((amount.0 as f64 * fraction) as i64)),
+            _ if !resource.reservations.is_empty() => resource.value.clone(),
+            Value::Scalar(amount) => match room.of(names, &resource.name) {
+                Some(room) => Value::Scalar(Scalar(amount.0.min(room))),
+                None => Value::Scalar(Scalar((amount.0 as f64 * fraction) as i64)),
+            },
             Value::Ranges(ranges) => {
                 let count = (ranges.count() as f64 * fraction) as u64;
                 Value::Ranges(ranges.lowest(count).unwrap_or_default())
@@ -197,7 +204,7 @@ fn fair_part(room: f64, share: f64, offer: &Resources) -> Option<Resources> {
         };
         part.add(Resource { value, ..resource.clone() });
     }
-    Some(part)
+    part
 }
 
 enum Prospect {

@@ -12,6 +12,19 @@ use super::{Handles, amounts::Amounts, slab::Slab};
 
 const ROOT: u32 = 0;
 
+/// A client that holds less than this of its fair part may see a whole agent once it has refused a part of one: its
+/// tasks may be larger than what is fair at the moment.
+const HUNGRY_BELOW: f64 = 0.5;
+
+/// See [`Shares::room`].
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Room {
+    /// What fits below the fair part.
+    pub(super) amounts: Amounts,
+    /// Whether the client is far below it.
+    pub(super) hungry: bool,
+}
+
 #[derive(Debug, Clone)]
 struct Node {
     /// The last tie-breaker.
@@ -166,32 +179,36 @@ impl Shares {
         }
     }
 
-    /// How much more of the pool the client may hold before it, or a role above it, has more than its fair part: that is
-    /// its weight's part, among the siblings that want something, of what the others do not hold.
-    pub(super) fn room(&self, slot: u32) -> f64 {
-        let Some(client) = self.clients.get(slot) else { return 0.0 };
+    /// What the client may still get before it, or a role above it, has more than its fair part of any resource: its
+    /// weight's part, among the siblings that want something, of what the others do not hold.
+    pub(super) fn room(&self, slot: u32) -> Room {
+        let Some(client) = self.clients.get(slot) else { return Room::default() };
         let mut path = vec![client.leaf];
         while let Some(&node) = path.last().filter(|&&node| node != ROOT) {
             path.push(self.node(node).parent);
         }
-        let held = |standing: &Standing| standing.charged.dominant_share_of(&self.pool);
-        let (mut part, mut room) = (1.0f64, f64::INFINITY);
+        let mut part = self.pool;
+        let mut room = self.pool;
         for pair in path.windows(2).rev() {
             let (below, above) = (self.node(pair[0]), self.node(pair[1]));
-            let (mut weights, mut elsewhere) = (0.0, 0.0);
+            let mut weights = 0.0;
             for child in above.children.iter().map(|&child| self.node(child)) {
                 match child.wanting {
-                    0 => elsewhere += held(&child.standing),
+                    0 => part.subtract(child.standing.charged),
                     _ => weights += child.weight,
                 }
             }
-            part = (part - elsewhere).max(0.0) * below.weight / weights.max(below.weight);
-            room = room.min(part - held(&below.standing));
+            part = part.scaled(below.weight / weights.max(below.weight));
+            room = room.least(part.without(below.standing.charged));
         }
-        let siblings = self.node(client.leaf).children.iter().filter_map(|&c| self.clients.get(c));
-        let idle = siblings.filter(|c| !c.active).map(|c| held(&c.standing)).sum::<f64>();
-        part = (part - idle).max(0.0) / f64::from(self.node(client.leaf).wanting.max(1));
-        room.min(part - held(&client.standing)).max(0.0)
+        let leaf = self.node(client.leaf);
+        for sibling in leaf.children.iter().filter_map(|&c| self.clients.get(c)).filter(|c| !c.active) {
+            part.subtract(sibling.standing.charged);
+        }
+        part = part.scaled(1.0 / f64::from(leaf.wanting.max(1)));
+        let held = client.standing.charged;
+        let hungry = held.dominant_share_of(&part) < HUNGRY_BELOW;
+        Room { amounts: room.least(part.without(held)), hungry }
     }
 
     pub(super) fn set_handles(&mut self, slot: u32, handles: Handles) -> bool {
@@ -214,11 +231,6 @@ impl Shares {
 
     pub(super) fn generation(&self, slot: u32) -> Option<u64> {
         self.clients.get(slot).map(|c| c.generation)
-    }
-
-    /// The part of the pool that these amounts are.
-    pub(super) fn share_of(&self, amounts: &Amounts) -> f64 {
-        amounts.dominant_share_of(&self.pool)
     }
 
     /// How many clients want something.

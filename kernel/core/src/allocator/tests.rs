@@ -120,9 +120,8 @@ fn reservations_go_to_their_roles() {
     assert_eq!(
         given,
         [
-            // What is reserved goes whole, what is not goes in halves.
-            "cpus:0.5; cpus(reservations: [(STATIC,r)]):3; mem(reservations: [(STATIC,r)]):64",
-            "cpus:0.5; mem(reservations: [(STATIC,s)]):32"
+            "cpus:1; cpus(reservations: [(STATIC,r)]):3; mem(reservations: [(STATIC,r)]):64",
+            "mem(reservations: [(STATIC,s)]):32"
         ]
     );
 }
