@@ -1,5 +1,7 @@
 //! The runners against a real master with simulated machines, over a store in memory: no HTTP, no processes.
 
+#![allow(clippy::unwrap_used)] // a failed test may panic anywhere
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

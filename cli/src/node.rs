@@ -177,6 +177,7 @@ fn attributes(arguments: &AgentArguments) -> anyhow::Result<Vec<Attribute>> {
         all.push(Attribute::text(key, value));
     }
     all.push(Attribute::text(POD_CIDR_ATTRIBUTE, &arguments.pod_cidr));
+    all.extend(preflight::system_facts().into_iter().map(|(name, value)| Attribute::text(name, value)));
     if arguments.cri_endpoint.is_none() && preflight::missing_runtime().is_some() {
         all.push(Attribute::text(RUNTIME_ATTRIBUTE, "missing"));
     }

@@ -63,3 +63,29 @@ pub fn address_of_this_machine() -> IpAddr {
     };
     probe().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |address| address.ip())
 }
+
+/// What the machine says of itself, as `kubectl get nodes -o wide` shows it. What cannot be found is left out.
+pub fn system_facts() -> Vec<(&'static str, String)> {
+    let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let os_image =
+        release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME=")).map(|name| name.trim_matches('"'));
+    let line = |path: &str| std::fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
+    let facts = [
+        ("os-image", os_image.map(str::to_owned)),
+        ("kernel-version", Some(rustix::system::uname().release().to_string_lossy().into_owned())),
+        ("machine-id", line("/etc/machine-id")),
+        ("boot-id", line("/proc/sys/kernel/random/boot_id")),
+        ("container-runtime", containerd_version()),
+    ];
+    facts.into_iter().filter_map(|(name, value)| Some((name, value.filter(|v| !v.is_empty())?))).collect()
+}
+
+/// The version of the machine's containerd, as its package manager wrote it down: asking the program itself would cost
+/// more than the rest of the start-up.
+fn containerd_version() -> Option<String> {
+    let status = std::fs::read_to_string("/var/lib/dpkg/status").ok()?;
+    let entry = status.split("\n\n").find(|entry| entry.starts_with("Package: containerd\n"))?;
+    let version = entry.lines().find_map(|line| line.strip_prefix("Version: "))?;
+    let version = version.split(['~', '+', '-']).next()?;
+    Some(format!("containerd://{version}"))
+}

@@ -8,6 +8,9 @@ use crate::{
 };
 use kernel_model::task::TaskState::*;
 
+/// Method, headers, body, code, text.
+type Case<'a> = (&'a str, Vec<(&'a str, &'a str)>, String, u16, &'a str);
+
 async fn request(
     address: std::net::SocketAddr,
     method: &str,
@@ -39,7 +42,7 @@ async fn malformed_calls_are_refused_in_mesos_words() {
     let good = json!({"task_id": {"value": "t"}, "state": "TASK_RUNNING", "source": "SOURCE_EXECUTOR", "uuid": uuid});
     let mut no_source = good.clone();
     no_source.as_object_mut().unwrap().remove("source");
-    let cases: Vec<(&str, Vec<(&str, &str)>, String, u16, &str)> = vec![
+    let cases: Vec<Case<'_>> = vec![
         ("GET", vec![as_json], String::new(), 405, "Expecting one of { 'POST' }"),
         ("POST", vec![], "{}".into(), 400, "Expecting 'Content-Type' to be present"),
         ("POST", vec![("content-type", "text/plain")], "{}".into(), 415, "Expecting 'Content-Type' of"),
