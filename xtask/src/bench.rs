@@ -1,5 +1,7 @@
 //! `cargo xtask bench`: what an operation costs, beside what the machine allows.
 
+use std::path::PathBuf;
+
 use crate::{command, prerequisites};
 
 /// Arguments of `bench`.
@@ -22,7 +24,12 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         "--example",
         "offer_cycle",
     ]))?;
-    let mut bench = command::program("target/release/catamaran-bench", &["table"]);
-    bench.args(&arguments.rest);
+    // Where cargo has put them: what is built elsewhere by wish of the environment is found there.
+    let target = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| command::workspace_root().join("target"), PathBuf::from)
+        .join("release");
+    let mut bench = std::process::Command::new(target.join("catamaran-bench"));
+    bench.arg("table").arg("--binary").arg(target.join("catamaran"));
+    bench.arg("--offer-cycle").arg(target.join("examples/offer_cycle")).args(&arguments.rest);
     command::run(&mut bench)
 }
