@@ -42,12 +42,15 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// There are no controllers here; this stands in for the one that Pods cannot be created without.
 async fn service_accounts(pipeline: Pipeline) {
     let kind = |plural| find("", "v1", plural).expect("it is served");
-    let Ok(mut watch) = pipeline.registry().watch(kind("namespaces"), WatchFrom::Start, Selection::everything()) else {
+    let Ok(mut watch) =
+        pipeline.registry().watch(kind("namespaces"), WatchFrom::Start, Selection::everything())
+    else {
         return;
     };
     while let Ok(batch) = watch.next(100).await {
         for namespace in batch.deliveries.iter().map(|d| d.object.name().to_owned()) {
-            let object = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
+            let object =
+                json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
             let call = Call::internal("catamaran-controllers");
             // It may be there already, or the namespace gone: either is fine.
             let _ = pipeline.create(kind("serviceaccounts"), &namespace, object, &call).await;

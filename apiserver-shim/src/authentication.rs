@@ -138,7 +138,8 @@ impl Authenticator {
         let point = shim_pki::authority::public_point(key_pem)?;
         let (x, y) = (base64.encode(&point[1..33]), base64.encode(&point[33..]));
         let key_id = base64.encode(sha2::Sha256::digest(&point));
-        let web_key = json!({"use": "sig", "kty": "EC", "kid": key_id, "crv": "P-256", "alg": "ES256", "x": x, "y": y});
+        let web_key =
+            json!({"use": "sig", "kty": "EC", "kid": key_id, "crv": "P-256", "alg": "ES256", "x": x, "y": y});
         Ok(Authenticator {
             registry,
             issuer: issuer.to_owned(),
@@ -296,9 +297,7 @@ pub fn impersonated(headers: &HeaderMap) -> Result<Option<User>, Status> {
     }
     let Some(name) = user.into_iter().next().filter(|n| !n.is_empty()) else {
         if !groups.is_empty() || !uid.is_empty() || !extra.is_empty() {
-            return Err(status::bad_request(
-                "requested impersonation without impersonating a user",
-            ));
+            return Err(status::bad_request("requested impersonation without impersonating a user"));
         }
         return Ok(None);
     };

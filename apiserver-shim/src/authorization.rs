@@ -76,7 +76,11 @@ const NODE: &[Rule] = &[
     Rule { verbs: &["patch", "update"], group: "", resources: &["nodes/status", "pods/status"] },
     Rule { verbs: &["create", "patch", "update"], group: "", resources: &["events"] },
     Rule { verbs: &["create", "patch", "update"], group: "events.k8s.io", resources: &["events"] },
-    Rule { verbs: &["get", "create", "patch", "update"], group: "coordination.k8s.io", resources: &["leases"] },
+    Rule {
+        verbs: &["get", "create", "patch", "update"],
+        group: "coordination.k8s.io",
+        resources: &["leases"],
+    },
     Rule { verbs: &["create"], group: "authentication.k8s.io", resources: &["tokenreviews"] },
     Rule { verbs: &["create"], group: "authorization.k8s.io", resources: &["subjectaccessreviews"] },
     Rule { verbs: READ, group: "discovery.k8s.io", resources: &["endpointslices"] },

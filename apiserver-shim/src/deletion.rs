@@ -93,11 +93,7 @@ pub fn decide(resource: &Resource, object: &Value, options: &DeleteOptions, now:
     let pod = resource.group.is_empty() && resource.kind == "Pod";
     let mut after = object.clone();
     let was_marked = object["metadata"]["deletionTimestamp"].is_string();
-    let changed_grace = if pod {
-        mark_pod(&mut after, options, now)
-    } else {
-        false
-    };
+    let changed_grace = if pod { mark_pod(&mut after, options, now) } else { false };
     let changed_finalizers = set_finalizers(&mut after, options);
     let held = access::list(&after, &["metadata", "finalizers"]).iter().any(Value::is_string)
         || (resource.kind == "Namespace"
@@ -177,8 +173,7 @@ fn set_finalizers(object: &mut Value, options: &DeleteOptions) -> bool {
         None => return false,
     };
     let ours = |f: &Value| matches!(f.as_str(), Some(FINALIZER_FOREGROUND | FINALIZER_ORPHAN));
-    let mut after: Vec<Value> =
-        before.iter().filter(|f| !ours(f) || f.as_str() == wanted).cloned().collect();
+    let mut after: Vec<Value> = before.iter().filter(|f| !ours(f) || f.as_str() == wanted).cloned().collect();
     if let Some(wanted) = wanted.filter(|w| !after.iter().any(|f| f.as_str() == Some(w))) {
         after.push(json!(wanted));
     }

@@ -15,7 +15,9 @@ const NAMES: &[(&str, &str)] = &[
 
 /// A core Event as `events.k8s.io/v1` shows it.
 pub fn to_events_group(event: Value) -> Value {
-    convert(event, "events.k8s.io/v1", |name| NAMES.iter().find(|(core, _)| *core == name).map(|(_, new)| *new))
+    convert(event, "events.k8s.io/v1", |name| {
+        NAMES.iter().find(|(core, _)| *core == name).map(|(_, new)| *new)
+    })
 }
 
 /// An Event of `events.k8s.io/v1` as it is stored.

@@ -33,7 +33,12 @@ const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 pub type NodeClient = Option<Arc<rustls::ClientConfig>>;
 
 /// Gets something from a node and passes it on as it comes.
-pub async fn fetch(client: &NodeClient, nodes: &NodeEndpoints, node: &str, uri: &str) -> Result<Response, Status> {
+pub async fn fetch(
+    client: &NodeClient,
+    nodes: &NodeEndpoints,
+    node: &str,
+    uri: &str,
+) -> Result<Response, Status> {
     let mut connection = connect(client, nodes, node).await?;
     let request = http::Request::get(uri)
         .header(HOST, node_host(node))
@@ -150,8 +155,7 @@ async fn connect(
         Ok(Err(error)) => return Err(unreachable(&error)),
         Err(_) => return Err(unreachable(&"it did not answer in time")),
     };
-    let (sender, connection) =
-        http1::handshake(TokioIo::new(tls)).await.map_err(|e| unreachable(&e))?;
+    let (sender, connection) = http1::handshake(TokioIo::new(tls)).await.map_err(|e| unreachable(&e))?;
     tokio::spawn(async move {
         if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(%error, "connection to a node ended");

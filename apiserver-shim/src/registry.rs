@@ -175,7 +175,11 @@ impl Registry {
     }
 
     /// Lists a resource, as new as everything acknowledged before the call.
-    pub async fn list(&self, resource: &Resource, namespace: Option<&str>) -> Result<Vec<Arc<Object>>, Status> {
+    pub async fn list(
+        &self,
+        resource: &Resource,
+        namespace: Option<&str>,
+    ) -> Result<Vec<Arc<Object>>, Status> {
         self.fresh().await?;
         Ok(self.cache(resource).list(namespace))
     }
@@ -273,13 +277,21 @@ impl Registry {
         self.commit(resource, &key, claims.add_to(txn, ""), claims).await
     }
 
-    async fn commit(&self, resource: &Resource, key: &Key, txn: Txn, claims: &Claims) -> Result<u64, WriteError> {
+    async fn commit(
+        &self,
+        resource: &Resource,
+        key: &Key,
+        txn: Txn,
+        claims: &Claims,
+    ) -> Result<u64, WriteError> {
         match self.inner.store.txn(txn).await.map_err(of_store)? {
             TxnOutcome::Committed { revision } => Ok(revision.0),
             TxnOutcome::Conflict { current, .. } => {
-                let holds = |key: &Key| current.iter().find(|(k, _)| k == key).and_then(|(_, kv)| kv.as_ref());
+                let holds =
+                    |key: &Key| current.iter().find(|(k, _)| k == key).and_then(|(_, kv)| kv.as_ref());
                 let taken = claims.take.iter().find(|k| holds(k).is_some());
-                let moved = claims.hold.iter().find(|(k, r)| holds(k).map_or(0, |kv| kv.mod_revision.0) != *r);
+                let moved =
+                    claims.hold.iter().find(|(k, r)| holds(k).map_or(0, |kv| kv.mod_revision.0) != *r);
                 if let Some(claim) = taken.or(moved.map(|(k, _)| k)) {
                     return Err(WriteError::Claimed(claim.clone()));
                 }

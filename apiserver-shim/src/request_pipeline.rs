@@ -194,7 +194,12 @@ impl Pipeline {
             claims.hold.extend(guard.clone());
             match self.registry.write(resource, &stored, Expect::Absent, &claims).await {
                 Ok(object) => {
-                    return Ok(Some(Outcome { unstored: None, stored: Some(object), created: true, warnings }));
+                    return Ok(Some(Outcome {
+                        unstored: None,
+                        stored: Some(object),
+                        created: true,
+                        warnings,
+                    }));
                 }
                 Err(WriteError::Conflict(found)) => {
                     let dying = found.is_some_and(|o| o.header().deletion_timestamp.is_some());
@@ -390,11 +395,8 @@ fn check_versions(resource: &Resource, old: &Value, new: &Value, revision: u64) 
         if kinds::of(resource).unconditional_update() {
             return Ok(());
         }
-        let error = FieldError::invalid_shown(
-            "metadata.resourceVersion",
-            "0x0",
-            "must be specified for an update",
-        );
+        let error =
+            FieldError::invalid_shown("metadata.resourceVersion", "0x0", "must be specified for an update");
         return Err(status::invalid(resource.group, resource.kind, name, &[error]));
     }
     match version.parse::<u64>() {

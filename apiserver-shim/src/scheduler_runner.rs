@@ -10,6 +10,7 @@ mod jobs;
 mod machines;
 mod node_projection;
 mod nodes;
+mod offers;
 mod placing;
 mod pods;
 mod roles;
@@ -41,7 +42,7 @@ use caller::Caller;
 use jobs::Jobs;
 use machines::Machines;
 use nodes::NodeBook;
-use placing::OfferBook;
+use offers::OfferBook;
 use pods::PodBook;
 use roles::RoleBook;
 
@@ -58,6 +59,10 @@ const TICK: Duration = Duration::from_millis(100);
 const SLOW_TICK: Duration = Duration::from_secs(1);
 /// The least time between two rounds of demand and placing.
 const ROUND_EVERY: Duration = Duration::from_millis(5);
+/// The longest that rounds are put off because they take long.
+const ROUND_EVERY_MAX: Duration = Duration::from_millis(100);
+/// Rounds take at most one part in so many of the time: each looks at every offer, however few Pods wait.
+const ROUND_SHARE: u32 = 20;
 /// The first wait before a lost subscription is made again; doubles up to [`RESUBSCRIBE_MAX`].
 const RESUBSCRIBE_FIRST: Duration = Duration::from_millis(50);
 /// The longest wait between two attempts to subscribe.
@@ -91,6 +96,8 @@ pub(crate) struct Runner {
     pub(crate) roles: RoleBook,
     pub(crate) jobs: Jobs,
     last_round: Option<Instant>,
+    /// The time between two rounds, by what the last one took.
+    round_every: Duration,
     /// When a round is due that came too soon after the last.
     next_round: Option<Instant>,
     /// Updates being stored at once; see [`SETTLING_MAX`].
@@ -134,6 +141,7 @@ pub async fn run(options: SchedulerOptions) {
         roles: RoleBook::default(),
         jobs: Jobs::default(),
         last_round: None,
+        round_every: ROUND_EVERY,
         next_round: None,
         settling: Arc::new(Semaphore::new(SETTLING_MAX)),
         caller: None,
@@ -278,7 +286,7 @@ impl Runner {
     fn advance(&mut self) {
         let now = Instant::now();
         // Rounds look at every waiting Pod: what comes shortly after one shares the next.
-        match self.last_round.map(|at| at + ROUND_EVERY).filter(|due| now < *due) {
+        match self.last_round.map(|at| at + self.round_every).filter(|due| now < *due) {
             Some(due) => self.next_round = Some(due),
             None => {
                 self.last_round = Some(now);
@@ -286,6 +294,7 @@ impl Runner {
                 self.count_demand(now);
                 self.follow_roles(now);
                 self.place(now);
+                self.round_every = (now.elapsed() * ROUND_SHARE).clamp(ROUND_EVERY, ROUND_EVERY_MAX);
             }
         }
         self.write_nodes(now);

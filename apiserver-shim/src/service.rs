@@ -189,14 +189,8 @@ async fn to_resource(
         return Err(status::method_not_allowed());
     }
     let headers = request.headers().clone();
-    let asked = ResourceRequest {
-        resource,
-        target,
-        query: &info.query,
-        headers: &headers,
-        user,
-        verb: info.verb,
-    };
+    let asked =
+        ResourceRequest { resource, target, query: &info.query, headers: &headers, user, verb: info.verb };
     let streams = matches!(target.subresource.as_str(), "log" | "exec" | "attach" | "portforward" | "proxy");
     let _slot = match info.verb == "watch" || streams {
         true => None,
@@ -250,7 +244,9 @@ async fn to_path(api: &Api, info: &RequestInfo, headers: &HeaderMap) -> Result<R
         "" => {
             let mut paths: Vec<String> = shim_model::openapi::document_paths();
             paths.iter_mut().for_each(|p| p.insert(0, '/'));
-            paths.extend(["/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"].map(String::from));
+            paths.extend(
+                ["/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"].map(String::from),
+            );
             paths.sort();
             Ok(reply::json(200, json!({"paths": paths}).to_string()))
         }

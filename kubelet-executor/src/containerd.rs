@@ -191,9 +191,16 @@ fn start(config: &Config, paths: &Paths) -> Result<(), StartError> {
             command
         }
     };
-    command.arg("--config").arg(&paths.config).stdin(Stdio::null()).stdout(log).stderr(log_too).kill_on_drop(false);
+    command
+        .arg("--config")
+        .arg(&paths.config)
+        .stdin(Stdio::null())
+        .stdout(log)
+        .stderr(log_too)
+        .kill_on_drop(false);
     // Nothing of an executor's environment is containerd's business; a proxy for pulls is.
-    let proxies = ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "PATH", "HOME"];
+    let proxies =
+        ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "PATH", "HOME"];
     command.env_clear().envs(proxies.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
     let mut child = command.spawn().map_err(prepare("its process"))?;
     let pid = child.id().unwrap_or_default();
@@ -215,7 +222,8 @@ fn start(config: &Config, paths: &Paths) -> Result<(), StartError> {
 /// A program on the PATH, or where administrators' programs lie.
 pub(crate) fn find_binary(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let usual = ["/usr/local/bin", "/usr/local/sbin", "/usr/bin", "/usr/sbin", "/bin", "/sbin"].map(PathBuf::from);
+    let usual =
+        ["/usr/local/bin", "/usr/local/sbin", "/usr/bin", "/usr/sbin", "/bin", "/sbin"].map(PathBuf::from);
     std::env::split_paths(&path).chain(usual).map(|dir| dir.join(name)).find(|file| file.is_file())
 }
 
@@ -225,7 +233,11 @@ async fn knows(client: &cri::Client, image: &str) -> bool {
     client.image_status(request).await.is_ok_and(|response| response.image.is_some())
 }
 
-async fn import_sandbox_image(config: &Config, paths: &Paths, client: &cri::Client) -> Result<(), StartError> {
+async fn import_sandbox_image(
+    config: &Config,
+    paths: &Paths,
+    client: &cri::Client,
+) -> Result<(), StartError> {
     let name = &config.sandbox_image;
     if !name.starts_with("localhost/catamaran/") || knows(client, name).await {
         return Ok(());

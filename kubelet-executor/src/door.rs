@@ -81,7 +81,9 @@ impl Refusal {
         });
         let mut response = Response::new(full(status.to_string()));
         *response.status_mut() = self.code;
-        response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
         response
     }
 }
@@ -94,7 +96,8 @@ pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {
 pub(crate) async fn open(shared: Arc<Shared>, pods: Arc<Pods>) -> Result<String, DoorError> {
     let ip = &shared.config.node_ip;
     let file = shared.config.root_dir.join(PORT_FILE);
-    let last: u16 = std::fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+    let last: u16 =
+        std::fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
     let listener = match TcpListener::bind((ip.as_str(), last)).await {
         Ok(listener) => listener,
         Err(_) => TcpListener::bind((ip.as_str(), 0)).await.map_err(|e| DoorError::Listen(ip.clone(), e))?,

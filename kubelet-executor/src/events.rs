@@ -61,7 +61,11 @@ async fn record(mut waiting: mpsc::Receiver<(Arc<Pod>, Told, Timestamp)>, api: A
             seen.clear();
         }
         serial += 1;
-        let entry = seen.entry(key).or_insert_with(|| Seen { name: event_name(&pod, at, serial), first: at, count: 0 });
+        let entry = seen.entry(key).or_insert_with(|| Seen {
+            name: event_name(&pod, at, serial),
+            first: at,
+            count: 0,
+        });
         entry.count = entry.count.saturating_add(1);
         let event = event(&pod, &told, &node, entry, at);
         if let Err(error) = api.record(&event).await {

@@ -23,7 +23,11 @@ pub(crate) async fn collect(shared: Arc<Shared>, pods: Arc<Pods>) {
         for entry in std::fs::read_dir(shared.config.pods_dir()).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             let Some(uid) = name.rsplit('_').next() else { continue };
-            let old = entry.metadata().ok().and_then(|m| m.modified().ok()?.elapsed().ok()).is_some_and(|age| age > KEEP);
+            let old = entry
+                .metadata()
+                .ok()
+                .and_then(|m| m.modified().ok()?.elapsed().ok())
+                .is_some_and(|age| age > KEEP);
             if !old || here.contains(uid) || existing.iter().any(|known| known == uid) {
                 continue;
             }

@@ -56,7 +56,8 @@ fn container_status(container: &Value, running: bool, now: &str) -> Value {
 fn conditions(running: bool, now: &str) -> Value {
     let condition = |kind: &str, holds: bool| {
         let status = if holds { "True" } else { "False" };
-        let mut condition = json!({"type": kind, "status": status, "lastProbeTime": null, "lastTransitionTime": now});
+        let mut condition =
+            json!({"type": kind, "status": status, "lastProbeTime": null, "lastTransitionTime": now});
         if !holds {
             condition["reason"] = json!("ContainersNotReady");
         }
@@ -72,7 +73,8 @@ fn conditions(running: bool, now: &str) -> Value {
 
 /// An address that depends on the Pod alone; nothing answers there.
 fn pod_address(uid: &str) -> String {
-    let digest = uid.bytes().fold(0x811c_9dc5u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let digest =
+        uid.bytes().fold(0x811c_9dc5u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     let [_, a, b, c] = digest.to_be_bytes();
     format!("10.{a}.{b}.{}", c.clamp(1, 254))
 }

@@ -24,7 +24,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 const IDLE_MAX: usize = 8;
 
 /// Makes a TLS configuration for a new connection.
-pub(crate) type TlsSource = Arc<dyn Fn() -> Result<Arc<rustls::ClientConfig>, crate::tls::TlsError> + Send + Sync>;
+pub(crate) type TlsSource =
+    Arc<dyn Fn() -> Result<Arc<rustls::ClientConfig>, crate::tls::TlsError> + Send + Sync>;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]

@@ -54,7 +54,11 @@ pub fn build_busybox_image(
         layer.symlink(&format!("bin/{applet}"), "busybox");
     }
     layer.symlink("usr/bin/env", "../../bin/busybox");
-    layer.file("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n", 0o644);
+    layer.file(
+        "etc/passwd",
+        b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
+        0o644,
+    );
     layer.file("etc/group", b"root:x:0:\nnogroup:x:65534:\n", 0o644);
     let mut made = std::collections::BTreeSet::new();
     for (path, content, mode) in extra_files {
@@ -91,7 +95,9 @@ fn applets() -> Vec<String> {
             .filter(|applet| *applet != "busybox" && !applet.is_empty() && !applet.contains('/'))
             .map(str::to_owned)
             .collect(),
-        _ => ["sh", "cat", "echo", "ls", "sleep", "true", "false", "httpd", "wget"].map(str::to_owned).to_vec(),
+        _ => {
+            ["sh", "cat", "echo", "ls", "sleep", "true", "false", "httpd", "wget"].map(str::to_owned).to_vec()
+        }
     }
 }
 

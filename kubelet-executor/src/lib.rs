@@ -39,6 +39,6 @@ mod volumes;
 
 pub use config::{CONFIG_ENV, Config, ConfigError};
 pub use node::End;
+pub use setup::{RunError, RuntimeChoice, Setup, run, start};
 /// SPDY/3.1 frames; the door's tests, and whoever else must speak to a streaming server, share them.
 pub use streams::spdy;
-pub use setup::{RunError, RuntimeChoice, Setup, run, start};

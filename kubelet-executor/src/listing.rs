@@ -102,7 +102,8 @@ impl Listing {
         let known: BTreeSet<String> =
             sandboxes.iter().map(|s| s.id.clone()).chain(containers.iter().map(|c| c.id.clone())).collect();
         let mut groups: BTreeMap<String, Group> = BTreeMap::new();
-        let uid = |labels: &BTreeMap<String, String>| labels.get(labels::POD_UID).cloned().unwrap_or_default();
+        let uid =
+            |labels: &BTreeMap<String, String>| labels.get(labels::POD_UID).cloned().unwrap_or_default();
         for sandbox in sandboxes {
             groups.entry(uid(&sandbox.labels)).or_default().sandboxes.push(sandbox);
         }

@@ -55,12 +55,16 @@ pub(crate) async fn answer(
         (false, [.., newest]) => *newest,
         (true, [.., before, _]) => *before,
         (true, _) => {
-            let message =
-                format!("previous terminated container \"{}\" in pod \"{}\" not found", target.container, target.pod);
+            let message = format!(
+                "previous terminated container \"{}\" in pod \"{}\" not found",
+                target.container, target.pod
+            );
             return Err(Refusal::bad_request(message));
         }
         (false, []) => {
-            let why = view.map_or("ContainerCreating".to_owned(), |view| waiting_reason(&view.status, &target.container));
+            let why = view.map_or("ContainerCreating".to_owned(), |view| {
+                waiting_reason(&view.status, &target.container)
+            });
             let message = format!(
                 "container \"{}\" in pod \"{}\" is waiting to start: {why}",
                 target.container, target.pod
@@ -91,10 +95,11 @@ pub(crate) async fn answer(
 }
 
 fn waiting_reason(status: &k8s_openapi::api::core::v1::PodStatus, container: &str) -> String {
-    let all = status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten());
-    let waiting = all.filter(|status| status.name == container).find_map(|status| {
-        status.state.as_ref()?.waiting.as_ref()?.reason.clone()
-    });
+    let all =
+        status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten());
+    let waiting = all
+        .filter(|status| status.name == container)
+        .find_map(|status| status.state.as_ref()?.waiting.as_ref()?.reason.clone());
     waiting.unwrap_or_else(|| "ContainerCreating".to_owned())
 }
 

@@ -48,7 +48,12 @@ pub trait Runtime: Send + Sync + 'static {
     /// Removes a container; one that is not there is removed.
     async fn remove(&self, id: &str) -> Result<(), Error>;
     /// Runs a command in a container: exit code and output.
-    async fn exec(&self, id: &str, command: &[String], timeout: Duration) -> Result<v1::ExecSyncResponse, Error>;
+    async fn exec(
+        &self,
+        id: &str,
+        command: &[String],
+        timeout: Duration,
+    ) -> Result<v1::ExecSyncResponse, Error>;
     /// Makes the runtime write to a new log file.
     async fn reopen_log(&self, id: &str) -> Result<(), Error>;
     /// The address of a stream for an exec.
@@ -121,7 +126,8 @@ impl Runtime for cri::Client {
         auth: Option<v1::AuthConfig>,
         sandbox: v1::PodSandboxConfig,
     ) -> Result<String, Error> {
-        let request = v1::PullImageRequest { image: Some(spec_of(name)), auth, sandbox_config: Some(sandbox) };
+        let request =
+            v1::PullImageRequest { image: Some(spec_of(name)), auth, sandbox_config: Some(sandbox) };
         Ok(self.pull_image(request).await?.image_ref)
     }
 
@@ -154,14 +160,21 @@ impl Runtime for cri::Client {
         gone_is_fine(self.remove_container(request).await.map(drop))
     }
 
-    async fn exec(&self, id: &str, command: &[String], timeout: Duration) -> Result<v1::ExecSyncResponse, Error> {
+    async fn exec(
+        &self,
+        id: &str,
+        command: &[String],
+        timeout: Duration,
+    ) -> Result<v1::ExecSyncResponse, Error> {
         let timeout = i64::try_from(timeout.as_secs().max(1)).unwrap_or(i64::MAX / 2);
         let request = v1::ExecSyncRequest { container_id: id.to_owned(), cmd: command.to_vec(), timeout };
         self.exec_sync(request).await
     }
 
     async fn reopen_log(&self, id: &str) -> Result<(), Error> {
-        self.reopen_container_log(v1::ReopenContainerLogRequest { container_id: id.to_owned() }).await.map(drop)
+        self.reopen_container_log(v1::ReopenContainerLogRequest { container_id: id.to_owned() })
+            .await
+            .map(drop)
     }
 
     async fn exec_url(&self, request: v1::ExecRequest) -> Result<String, Error> {

@@ -116,7 +116,8 @@ pub async fn start(setup: Setup, stop: CancellationToken) -> Result<End, RunErro
         Some(lock) => lock,
         None => return Ok(End::Stopped),
     };
-    let (standing_sender, standing) = watch::channel(Standing::Away("the container runtime is starting".to_owned()));
+    let (standing_sender, standing) =
+        watch::channel(Standing::Away("the container runtime is starting".to_owned()));
     let mut supervisor = None;
     let runtime: Arc<dyn Runtime> = match (setup.runtime, &config.cri_endpoint) {
         (RuntimeChoice::Given(runtime), _) => {
@@ -175,7 +176,11 @@ pub async fn start(setup: Setup, stop: CancellationToken) -> Result<End, RunErro
 /// told to stop meanwhile.
 async fn lock(root: &Path, stop: &CancellationToken) -> std::io::Result<Option<std::fs::File>> {
     std::fs::create_dir_all(root)?;
-    let file = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(root.join("executor.lock"))?;
+    let file = std::fs::OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(root.join("executor.lock"))?;
     let mut told = false;
     loop {
         match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
@@ -225,7 +230,9 @@ async fn watch_external(
     loop {
         let now = match client.version(cri::v1::VersionRequest::default()).await {
             Ok(_) => Standing::Ready,
-            Err(error) => Standing::Away(format!("container runtime at {} is not ready: {error}", socket.display())),
+            Err(error) => {
+                Standing::Away(format!("container runtime at {} is not ready: {error}", socket.display()))
+            }
         };
         if now == Standing::Ready && !was_ready {
             containerd::import_archives(&images, &socket).await;

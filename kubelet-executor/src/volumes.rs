@@ -40,7 +40,9 @@ enum Cause {
     Io(&'static str, std::io::Error),
     #[error("hostPath type check failed: {0} is not {1}")]
     HostPath(String, &'static str),
-    #[error("this node has no volumes of its kind (it has emptyDir, configMap, secret, projected, downwardAPI, hostPath)")]
+    #[error(
+        "this node has no volumes of its kind (it has emptyDir, configMap, secret, projected, downwardAPI, hostPath)"
+    )]
     Unsupported,
 }
 
@@ -76,7 +78,9 @@ impl Maker<'_> {
             // Secrets and tokens do not reach the disk.
             mount_tmpfs(dir, None)?;
         }
-        let Some(files) = payloads::files(self, pod, volume, dir).await? else { return Err(Cause::Unsupported) };
+        let Some(files) = payloads::files(self, pod, volume, dir).await? else {
+            return Err(Cause::Unsupported);
+        };
         atomic::write(dir, &files, group).map_err(|e| Cause::Io("writing its files", e))
     }
 }

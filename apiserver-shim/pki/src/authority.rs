@@ -69,11 +69,8 @@ impl CertificateAuthority {
         // Two clusters must have different subjects: a client that trusts both looks issuers up by subject.
         params.distinguished_name = name(&format!("catamaran-ca@{}", seconds(now)), None);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![
-            KeyUsagePurpose::KeyCertSign,
-            KeyUsagePurpose::CrlSign,
-            KeyUsagePurpose::DigitalSignature,
-        ];
+        params.key_usages =
+            vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
         valid(&mut params, now, AUTHORITY_DAYS);
         let certificate = params.self_signed(&key).map_err(PkiError::Make)?.pem();
         Self::load(certificate, key.serialize_pem())
@@ -107,7 +104,12 @@ impl CertificateAuthority {
     }
 
     /// A client certificate for user `common_name` in `groups`.
-    pub fn issue_client(&self, common_name: &str, groups: &[&str], now: SystemTime) -> Result<Issued, PkiError> {
+    pub fn issue_client(
+        &self,
+        common_name: &str,
+        groups: &[&str],
+        now: SystemTime,
+    ) -> Result<Issued, PkiError> {
         let mut params = CertificateParams::default();
         params.distinguished_name = name(common_name, groups.first().copied());
         for group in groups.iter().skip(1) {

@@ -74,10 +74,7 @@ fn client_certificates_say_who_asks_and_strangers_are_refused() {
         shake(client, server.clone(), "localhost")
     };
     let who = ask(&authority).unwrap().unwrap();
-    assert_eq!(
-        (who.user.as_str(), who.groups),
-        ("kubernetes-admin", vec!["system:masters".to_string()])
-    );
+    assert_eq!((who.user.as_str(), who.groups), ("kubernetes-admin", vec!["system:masters".to_string()]));
     assert!(ask(&CertificateAuthority::create(now).unwrap()).is_err());
 }
 
@@ -88,13 +85,11 @@ fn a_node_gets_the_name_that_the_cluster_gives_it() {
     let request = node_request("liar").unwrap();
     let names = ServerNames { dns: vec![], addresses: vec![[127, 0, 0, 2].into()] };
     let certificate = authority.sign_node(&request.csr, "n1", &names, now).unwrap();
-    let client = client_config(
-        authority.certificate(),
-        Some((certificate.as_str(), request.key.as_str())),
-        ALPN_HTTP,
-    )
-    .unwrap();
-    let who = shake(client, server_of(&authority, ClientCertificate::Optional), "localhost").unwrap().unwrap();
+    let client =
+        client_config(authority.certificate(), Some((certificate.as_str(), request.key.as_str())), ALPN_HTTP)
+            .unwrap();
+    let who =
+        shake(client, server_of(&authority, ClientCertificate::Optional), "localhost").unwrap().unwrap();
     assert_eq!((who.user.as_str(), who.groups), ("system:node:n1", vec!["system:nodes".to_string()]));
     assert_eq!(identity::node_name(&who.user), Some("n1"));
     let door = server_config(

@@ -66,9 +66,9 @@ pub fn client_config(
         .map_err(PkiError::Tls)?
         .with_root_certificates(roots(authority)?);
     let mut config = match identity {
-        Some((certificate, key)) => {
-            builder.with_client_auth_cert(certificates(certificate)?, private_key(key)?).map_err(PkiError::Tls)?
-        }
+        Some((certificate, key)) => builder
+            .with_client_auth_cert(certificates(certificate)?, private_key(key)?)
+            .map_err(PkiError::Tls)?,
         None => builder.with_no_client_auth(),
     };
     config.alpn_protocols = alpn.iter().map(|p| p.as_bytes().to_vec()).collect();

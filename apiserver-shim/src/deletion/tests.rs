@@ -62,8 +62,16 @@ fn finalizers_hold_objects() {
         check("configmaps", cm(json!({"finalizers": ["x"]})), DeleteOptions::default()),
         check("configmaps", cm(json!({})), propagate(Propagation::Foreground)),
         check("configmaps", cm(json!({})), propagate(Propagation::Orphan)),
-        check("configmaps", cm(json!({"finalizers": ["orphan"], "deletionTimestamp": "x"})), propagate(Propagation::Background)),
-        check("configmaps", cm(json!({"finalizers": ["x"], "deletionTimestamp": "x"})), DeleteOptions::default()),
+        check(
+            "configmaps",
+            cm(json!({"finalizers": ["orphan"], "deletionTimestamp": "x"})),
+            propagate(Propagation::Background),
+        ),
+        check(
+            "configmaps",
+            cm(json!({"finalizers": ["x"], "deletionTimestamp": "x"})),
+            DeleteOptions::default(),
+        ),
         check("namespaces", ns, DeleteOptions::default()),
     ];
     expect![[r#"

@@ -93,7 +93,8 @@ fn vary(mut response: Response) -> Response {
 }
 
 fn aggregated_version(clause: &Clause) -> Option<&'static str> {
-    let ours = clause.parameter("g") == "apidiscovery.k8s.io" && clause.parameter("as") == "APIGroupDiscoveryList";
+    let ours =
+        clause.parameter("g") == "apidiscovery.k8s.io" && clause.parameter("as") == "APIGroupDiscoveryList";
     match clause.parameter("v") {
         "v2" if ours => Some("v2"),
         "v2beta1" if ours => Some("v2beta1"),
@@ -221,7 +222,8 @@ fn resource_list(group: &str, version: &str) -> Option<Value> {
 /// Identifies the version in which objects are stored, computed as upstream does.
 fn storage_version_hash(r: &Resource) -> String {
     use base64::Engine;
-    let group = if r.storage_group.is_empty() { "/v1".to_owned() } else { api_version(r.storage_group, r.version) };
+    let group =
+        if r.storage_group.is_empty() { "/v1".to_owned() } else { api_version(r.storage_group, r.version) };
     let group = group.trim_start_matches('/');
     let text = match r.storage_group {
         "" => format!("/{group}/{}", r.kind),

@@ -72,7 +72,12 @@ pub fn options(
 }
 
 /// Reads the selectors.
-pub fn selection(resource: &Resource, namespace: &str, name: &str, query: &Query) -> Result<Selection, Status> {
+pub fn selection(
+    resource: &Resource,
+    namespace: &str,
+    name: &str,
+    query: &Query,
+) -> Result<Selection, Status> {
     let refuse = |e: shim_model::selector::SelectorError| status::bad_request(e.to_string());
     let labels = LabelSelector::parse(query.text("labelSelector")).map_err(refuse)?;
     let mut fields = FieldSelector::parse(query.text("fieldSelector")).map_err(refuse)?;
@@ -116,7 +121,8 @@ fn check(query: &Query, watch: bool) -> Result<(), Status> {
             }
         }
         if initial.is_some() {
-            errors.push(FieldError::forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"));
+            errors
+                .push(FieldError::forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"));
         }
     }
     if errors.is_empty() { Ok(()) } else { Err(status::invalid("meta.k8s.io", "ListOptions", "", &errors)) }
@@ -184,7 +190,12 @@ fn read_cache(
     Some(read_view(&view, options, shown, start))
 }
 
-fn read_view(view: &View<'_>, options: &ListOptions, revision: u64, start: &str) -> (Vec<Arc<Object>>, ListMeta) {
+fn read_view(
+    view: &View<'_>,
+    options: &ListOptions,
+    revision: u64,
+    start: &str,
+) -> (Vec<Arc<Object>>, ListMeta) {
     let selection = &options.selection;
     if let (Some(name), true) = (selection.exact_name(), options.limit == 0)
         && let Some(namespace) = selection.namespace()
@@ -231,7 +242,8 @@ async fn read_history(
     if let Some(namespace) = selection.namespace() {
         prefix.push_str(&key_of(namespace, ""));
     }
-    let mut request = ListRequest { prefix, limit: STORE_PAGE, at: Some(Revision(revision)), start_after: None };
+    let mut request =
+        ListRequest { prefix, limit: STORE_PAGE, at: Some(Revision(revision)), start_after: None };
     if !start.is_empty() {
         // Tokens name the first key that is wanted: the last one seen and a NUL behind it.
         request.start_after = Some(store_key(resource, "", start.trim_end_matches('\0')));

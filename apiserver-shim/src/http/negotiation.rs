@@ -92,7 +92,9 @@ pub fn accept(headers: &HeaderMap, watchable: bool) -> Result<Accepted, Status> 
 
 /// 406 for forms that are known but not to be had in this combination.
 pub fn only_these() -> Status {
-    let message = format!("only the following media types are accepted: application/json, application/yaml, {PROTOBUF}");
+    let message = format!(
+        "only the following media types are accepted: application/json, application/yaml, {PROTOBUF}"
+    );
     Status::failure(406, "NotAcceptable", message)
 }
 

@@ -50,7 +50,11 @@ impl ResourceRequest<'_> {
     pub fn call(&self, options: &str) -> Result<Call, Status> {
         let text = self.query.text("fieldValidation");
         let strictness = Strictness::parse(text).ok_or_else(|| {
-            let error = shim_model::field::FieldError::not_supported("fieldValidation", text, &["", "Ignore", "Strict", "Warn"]);
+            let error = shim_model::field::FieldError::not_supported(
+                "fieldValidation",
+                text,
+                &["", "Ignore", "Strict", "Warn"],
+            );
             status::invalid("meta.k8s.io", options, "", &[error])
         })?;
         let parameter = self.query.text("fieldManager");
@@ -179,7 +183,8 @@ pub async fn patch(
     let kind = patch_kind(request.headers)?;
     let call = request.call("PatchOptions")?;
     if !request.query.text("force").is_empty() {
-        let error = shim_model::field::FieldError::forbidden("force", "may not be specified for non-apply patch");
+        let error =
+            shim_model::field::FieldError::forbidden("force", "may not be specified for non-apply patch");
         return Err(status::invalid("meta.k8s.io", "PatchOptions", "", &[error]));
     }
     let bytes = body::read(body).await?;
@@ -214,7 +219,11 @@ async fn delete(api: &Api, request: &ResourceRequest<'_>, body: Body) -> Result<
             Ok(reply::value(200, accepted.media, &done.to_value()))
         }
         Deleted::Gone(object) | Deleted::Marked(object) => {
-            let object = if shapes::is_native(resource) { object } else { crate::event_versions::to_events_group(object) };
+            let object = if shapes::is_native(resource) {
+                object
+            } else {
+                crate::event_versions::to_events_group(object)
+            };
             shapes::one_value(200, resource, accepted, request.query, object)
         }
     }
@@ -266,7 +275,8 @@ pub fn delete_options(request: &ResourceRequest<'_>, bytes: &Bytes) -> Result<De
         orphan = value["orphanDependents"].as_bool();
         uid = text(&value["preconditions"]["uid"]);
         version = text(&value["preconditions"]["resourceVersion"]);
-        let asked: Vec<&str> = value["dryRun"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let asked: Vec<&str> =
+            value["dryRun"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         dry = dry_run(asked.into_iter(), KIND)?;
     }
     let invalid = |error| Err(status::invalid("meta.k8s.io", KIND, "", &[error]));
@@ -285,7 +295,13 @@ pub fn delete_options(request: &ResourceRequest<'_>, bytes: &Bytes) -> Result<De
             }
         },
     };
-    Ok(DeleteOptions { grace_period_seconds: grace, propagation, uid, resource_version: version, dry_run: dry })
+    Ok(DeleteOptions {
+        grace_period_seconds: grace,
+        propagation,
+        uid,
+        resource_version: version,
+        dry_run: dry,
+    })
 }
 
 fn parse_options(request: &ResourceRequest<'_>, bytes: &Bytes) -> Result<Value, Status> {

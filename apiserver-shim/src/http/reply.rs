@@ -3,7 +3,9 @@
 use std::io::Write;
 
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER, VARY, WARNING};
+use http::header::{
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER, VARY, WARNING,
+};
 use http::{HeaderMap, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt;
@@ -113,7 +115,8 @@ pub async fn compress(request: &HeaderMap, response: Response) -> Response {
         Err(_) => Bytes::new(),
     };
     // Level 1: on a local network the time matters more than the last bytes.
-    let mut encoder = flate2::write::GzEncoder::new(Vec::with_capacity(bytes.len() / 4), flate2::Compression::fast());
+    let mut encoder =
+        flate2::write::GzEncoder::new(Vec::with_capacity(bytes.len() / 4), flate2::Compression::fast());
     match encoder.write_all(&bytes).and_then(|()| encoder.finish()) {
         Ok(packed) => {
             parts.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));

@@ -180,7 +180,9 @@ pub fn partial(object: &Object, revision: u64) -> Bytes {
     }
     let metadata = serde_json::from_slice::<Outer>(object.bytes()).map_or("{}", |o| o.metadata.get());
     let mut out = BytesMut::with_capacity(metadata.len() + 128);
-    out.extend_from_slice(b"{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":{");
+    out.extend_from_slice(
+        b"{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":{",
+    );
     write_resource_version(revision, &mut out);
     let members = &metadata.as_bytes()[1..];
     if members.first() != Some(&b'}') {

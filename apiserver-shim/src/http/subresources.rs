@@ -52,12 +52,7 @@ pub async fn serve(api: &Api, asked: &ResourceRequest<'_>, request: Request) -> 
 }
 
 /// A subresource that is the object itself, of which only a part can be written.
-async fn view(
-    api: &Api,
-    asked: &ResourceRequest<'_>,
-    door: Door,
-    body: Body,
-) -> Result<Response, Status> {
+async fn view(api: &Api, asked: &ResourceRequest<'_>, door: Door, body: Body) -> Result<Response, Status> {
     match asked.verb {
         "get" => objects::get(api, asked).await,
         "update" => objects::update(api, asked, door, body).await,
@@ -70,5 +65,7 @@ async fn proxy(api: &Api, asked: &ResourceRequest<'_>) -> Result<Response, Statu
     let name = asked.target.name.split(':').next().unwrap_or("");
     api.registry.get(asked.resource, &asked.target.namespace, name).await?;
     let kind = asked.resource.singular;
-    Err(status::service_unavailable(format!("proxying to {kind} \"{name}\" is not available on this server yet")))
+    Err(status::service_unavailable(format!(
+        "proxying to {kind} \"{name}\" is not available on this server yet"
+    )))
 }

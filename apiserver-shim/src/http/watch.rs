@@ -193,7 +193,9 @@ impl Codec {
         out.extend_from_slice(delivery.kind.as_str().as_bytes());
         out.extend_from_slice(b"\",\"object\":");
         match self.shape {
-            Shape::Object if shapes::is_native(self.resource) => delivery.object.write(delivery.revision, out),
+            Shape::Object if shapes::is_native(self.resource) => {
+                delivery.object.write(delivery.revision, out)
+            }
             Shape::Object => out.extend_from_slice(&self.converted(delivery)),
             Shape::Metadata | Shape::MetadataList => match delivery.shared() {
                 Some(change) => {
@@ -244,10 +246,13 @@ impl Codec {
             Shape::Table => ("meta.k8s.io/v1".to_owned(), "Table"),
             _ => ("meta.k8s.io/v1".to_owned(), "PartialObjectMetadata"),
         };
-        let mark = if ends_initial { ",\"annotations\":{\"k8s.io/initial-events-end\":\"true\"}" } else { "" };
+        let mark =
+            if ends_initial { ",\"annotations\":{\"k8s.io/initial-events-end\":\"true\"}" } else { "" };
         let rest = if self.shape == Shape::Table { ",\"columnDefinitions\":[],\"rows\":[]" } else { "" };
         out.extend_from_slice(b"{\"type\":\"BOOKMARK\",\"object\":{");
-        out.extend_from_slice(format!("\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{{").as_bytes());
+        out.extend_from_slice(
+            format!("\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{{").as_bytes(),
+        );
         write_resource_version(revision, out);
         out.extend_from_slice(format!("{mark}}}{rest}}}}}\n").as_bytes());
     }

@@ -39,7 +39,8 @@ pub fn carry(headers: &HeaderMap, upgrade: Option<OnUpgrade>, watch: Response) -
     out.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     out.insert(SEC_WEBSOCKET_ACCEPT, HeaderValue::from_str(&accept).map_err(status::internal)?);
     let offered = headers.get(SEC_WEBSOCKET_PROTOCOL).and_then(|v| v.to_str().ok()).unwrap_or("");
-    let protocol = offered.split(',').map(str::trim).find(|p| !p.is_empty() && !p.starts_with(WEBSOCKET_TOKEN));
+    let protocol =
+        offered.split(',').map(str::trim).find(|p| !p.is_empty() && !p.starts_with(WEBSOCKET_TOKEN));
     if let Some(protocol) = protocol.and_then(|p| HeaderValue::from_str(p).ok()) {
         out.insert(SEC_WEBSOCKET_PROTOCOL, protocol);
     }

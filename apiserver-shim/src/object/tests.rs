@@ -33,7 +33,8 @@ fn foreign_bytes_are_written_anew() {
     let stored = StoredObject { bytes: Bytes::from_static(text), header: Header::default(), fields: vec![] };
     let it = Object::new(stored, 0).unwrap();
     assert_eq!(show(&it.served()), r#"{"apiVersion":"v1","kind":"X","metadata":{"resourceVersion":"0"}}"#);
-    let garbage = StoredObject { bytes: Bytes::from_static(b"\xff"), header: Header::default(), fields: vec![] };
+    let garbage =
+        StoredObject { bytes: Bytes::from_static(b"\xff"), header: Header::default(), fields: vec![] };
     assert!(Object::new(garbage, 1).is_none());
 }
 

@@ -85,7 +85,9 @@ impl Registry {
         let name = access::text(&value, &["metadata", "name"]).to_owned();
         match self.write(resource, &value, Expect::Absent, &Default::default()).await {
             Ok(object) => Ok(object),
-            Err(WriteError::Conflict(_) | WriteError::Claimed(_)) => Err(status::already_exists(resource, &name)),
+            Err(WriteError::Conflict(_) | WriteError::Claimed(_)) => {
+                Err(status::already_exists(resource, &name))
+            }
             Err(WriteError::Status(status)) => Err(status),
         }
     }

@@ -43,15 +43,18 @@ pub(super) async fn create(
 }
 
 /// Admits an update.
-pub(super) fn update(_resource: &Resource, _door: Door, _new: &mut Value, _old: &Value) -> Result<(), Status> {
+pub(super) fn update(
+    _resource: &Resource,
+    _door: Door,
+    _new: &mut Value,
+    _old: &Value,
+) -> Result<(), Status> {
     Ok(())
 }
 
 fn terminating(resource: &Resource, namespace: &str, object: &Value) -> Status {
     let name = access::text(object, &["metadata", "name"]);
-    let why = format!(
-        "unable to create new content in namespace {namespace} because it is being terminated"
-    );
+    let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
     let mut status = status::forbidden(resource.group, resource.plural, name, why);
     if let Some(details) = &mut status.details {
         details.causes = vec![shim_model::status::Cause {
@@ -96,7 +99,9 @@ fn priority(registry: &Registry, pod: &mut Value) -> Result<(), Status> {
             const MARK: &[u8] = b"\"globalDefault\":true";
             let marked = |bytes: &[u8]| bytes.windows(MARK.len()).any(|w| w == MARK);
             let all = registry.cache(classes).list(None).into_iter().filter(|o| marked(o.bytes()));
-            all.map(|object| object.value()).filter(|class| access::flag(class, &["globalDefault"])).min_by_key(|class| access::int(class, &["value"]))
+            all.map(|object| object.value())
+                .filter(|class| access::flag(class, &["globalDefault"]))
+                .min_by_key(|class| access::int(class, &["value"]))
         }
     };
     rules::priority(pod, class.as_ref())

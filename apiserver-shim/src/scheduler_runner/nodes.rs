@@ -9,6 +9,7 @@ use kernel_model::{
     agent::{AgentSnapshot, AgentState},
     ids::{AgentId, FrameworkId},
     operator::Event,
+    resources::Resources,
 };
 use serde_json::Value;
 use shim_core::controllers::{EventNote, Target, served};
@@ -86,6 +87,7 @@ impl Runner {
                 let name = delivery.object.name();
                 if delivery.kind == ChangeKind::Deleted {
                     self.machines.remove_node(name);
+                    self.offers.forget_machines();
                     self.nodes.networks.retain(|_, n| **n != *name);
                     self.nodes.next_network = 0;
                     // Deleted by hand while its agent is there: it comes back, as a kubelet would register again.
@@ -100,7 +102,11 @@ impl Runner {
                     self.nodes.networks.insert(cidr.to_owned(), name.into());
                 }
                 let node = Node::decode(delivery.object.stored().clone(), delivery.object.revision, &value);
-                if self.machines.put_node(Arc::new(node)) || delivery.change.is_some() {
+                let is_new = self.machines.put_node(Arc::new(node));
+                if is_new {
+                    self.offers.forget_machines();
+                }
+                if is_new || delivery.change.is_some() {
                     self.room_was_made();
                 }
             }
@@ -138,11 +144,18 @@ impl Runner {
                 return;
             }
         }
+        let ours = self.framework_id.clone();
+        let known = self.nodes.agents.get(&id);
+        if known.is_some_and(|known| differ_in_our_tasks_only(known, &agent, ours.as_ref())) {
+            // Our own launches: neither the Node nor what others hold of it has changed.
+            self.nodes.agents.insert(id, Arc::new(agent));
+            return;
+        }
         self.nodes.agent_of.insert(name.clone(), id.clone());
         self.nodes.node_of.insert(id.clone(), name.clone());
+        self.offers.forget_machines();
         let agent = Arc::new(agent);
         self.nodes.agents.insert(id, agent.clone());
-        let ours = self.framework_id.clone();
         if self.machines.put_agent(&name, &agent, ours.as_ref(), &self.nodes.frameworks) {
             self.room_was_made();
         }
@@ -152,6 +165,7 @@ impl Runner {
     fn agent_removed(&mut self, id: &AgentId) {
         self.nodes.agents.remove(id);
         let Some(name) = self.nodes.node_of.remove(id) else { return };
+        self.offers.forget_machines();
         if self.nodes.agent_of.get(&name) == Some(id) {
             self.nodes.agent_of.remove(&name);
             self.machines.remove_agent(&name);
@@ -196,7 +210,6 @@ impl Runner {
             return;
         };
         if let Some(stored) = &stored {
-            // Most changes of an agent are our own launches, of which its Node says nothing.
             let mut value: Value = serde_json::from_slice(stored.bytes()).unwrap_or_default();
             if !node_projection::project(&mut value, &agent, ours.as_ref(), now_seconds()) {
                 return;
@@ -226,6 +239,17 @@ impl Runner {
             self.nodes.dirty.insert(name.into());
         }
     }
+}
+
+/// Whether all that changed is what our framework holds, or is offered.
+fn differ_in_our_tasks_only(a: &AgentSnapshot, b: &AgentSnapshot, ours: Option<&FrameworkId>) -> bool {
+    fn others<'a>(
+        agent: &'a AgentSnapshot,
+        ours: Option<&FrameworkId>,
+    ) -> impl Iterator<Item = &'a (FrameworkId, Resources)> {
+        agent.allocated.iter().filter(move |(framework, _)| Some(framework) != ours)
+    }
+    a.state == b.state && a.info == b.info && a.total == b.total && others(a, ours).eq(others(b, ours))
 }
 
 fn registered(name: &str) -> EventNote {

@@ -6,19 +6,19 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use kernel_model::{
-    ids::{AgentId, OfferId, TaskId},
+    ids::{AgentId, TaskId},
     labels::Labels,
-    offer::{Filters, Offer as KernelOffer},
+    offer::Filters,
     resources::{Resource, Resources, Scalar},
     scheduler::{Call, Operation},
     task::TaskInfo,
 };
 use shim_core::controllers::{EventNote, Target, served};
-use shim_core::scheduler::{Amounts, Decision, Offer, Outcome, PendingPod, Report, Siblings, schedule};
+use shim_core::scheduler::{Amounts, Offer, Outcome, PendingPod, Report, Siblings, schedule};
 
 use super::jobs::{BindError, Bound, Done, Launched};
-use super::node_projection::{amounts, executor_share};
-use super::pods::{EXECUTOR_ID, Task, executor_info};
+use super::offers::{Group, GroupKey};
+use super::pods::{Task, executor_info};
 use super::{Runner, writes};
 
 /// How long offers are waited for before Pods are told that there are none.
@@ -30,56 +30,12 @@ const REFUSE_UNFIT: Duration = Duration::from_secs(1);
 /// Bindings in one job: as many as share a group commit well.
 const BINDINGS_MAX: usize = 128;
 
-/// Offers that are ours for the moment.
-#[derive(Debug, Default)]
-pub(crate) struct OfferBook {
-    offers: BTreeMap<OfferId, KernelOffer>,
-    ended: bool,
-    asked_at: Option<Instant>,
-}
-
-impl OfferBook {
-    pub fn put(&mut self, offer: KernelOffer) {
-        self.offers.insert(offer.id.clone(), offer);
-    }
-
-    pub fn remove(&mut self, id: &OfferId) {
-        self.offers.remove(id);
-    }
-
-    pub fn clear(&mut self) {
-        *self = OfferBook::default();
-    }
-
-    /// The subscription is over.
-    pub fn end(&mut self) {
-        self.ended = true;
-    }
-
-    pub fn ended(&self) -> bool {
-        self.ended
-    }
-
-    /// Offers were asked for.
-    pub fn asked(&mut self, now: Instant) {
-        self.asked_at = Some(now);
-    }
-
-    /// Takes out the offers of these roles.
-    pub fn take_of_roles(&mut self, roles: &BTreeSet<Arc<str>>) -> Vec<OfferId> {
-        let ids: Vec<OfferId> =
-            self.offers.values().filter(|o| roles.contains(o.role.as_str())).map(|o| o.id.clone()).collect();
-        ids.iter().for_each(|id| self.remove(id));
-        ids
-    }
-}
-
-/// Offers of one agent in one role, joined.
-struct Group {
-    ids: Vec<OfferId>,
-    agent_id: AgentId,
-    resources: Resources,
-    executor_runs: bool,
+/// Pods that go to one group of offers.
+struct Placed {
+    machine: usize,
+    key: GroupKey,
+    /// Indices in the pending Pods.
+    pods: Vec<usize>,
 }
 
 impl Runner {
@@ -88,49 +44,42 @@ impl Runner {
         if self.framework_id.is_none() || self.pods.waiting.is_empty() {
             return;
         }
-        let none_came = self.offers.asked_at.is_none_or(|at| now >= at + NO_OFFER_AFTER);
-        if self.offers.offers.is_empty() && !none_came {
+        let none_came = self.offers.asked_at().is_none_or(|at| now >= at + NO_OFFER_AFTER);
+        if self.offers.is_empty() && !none_came {
             return;
         }
         let pending = self.pending(now);
         if pending.is_empty() {
             return;
         }
-        let (groups, offers) = self.group_offers();
         self.fill_siblings(&pending);
-        let decisions = schedule(&pending, &offers, &self.machines.snapshot);
-        self.carry_out(now, &pending, groups, &offers, decisions);
-    }
-
-    fn group_offers(&self) -> (Vec<Group>, Vec<Offer>) {
-        let mut groups: BTreeMap<(&str, usize), Group> = BTreeMap::new();
-        for offer in self.offers.offers.values() {
-            let Some(machine) = self.nodes.node_of(&offer.agent_id).and_then(|n| self.machines.index(n))
-            else {
-                continue;
-            };
-            let runs = offer.executor_ids.iter().any(|id| id.as_str() == EXECUTOR_ID);
-            let group = groups.entry((offer.role.as_str(), machine)).or_insert_with(|| Group {
-                ids: Vec::new(),
-                agent_id: offer.agent_id.clone(),
-                resources: Resources::new(),
-                executor_runs: runs,
-            });
-            group.ids.push(offer.id.clone());
-            group.resources += &offer.resources;
-            group.executor_runs |= runs;
-        }
-        let mut roles: BTreeMap<&str, Arc<str>> = BTreeMap::new();
-        let mut offers = Vec::with_capacity(groups.len());
-        for ((role, machine), group) in &groups {
-            let mut free = amounts(&group.resources);
-            if !group.executor_runs {
-                free.subtract(&executor_share());
+        let (nodes, machines) = (&self.nodes, &self.machines);
+        let groups = self.offers.in_order(|agent| machines.index(nodes.node_of(agent)?));
+        let offer = |(machine, key, group): &(usize, &GroupKey, &Group)| Offer {
+            machine: *machine,
+            role: key.0.clone(),
+            free: group.free.clone(),
+        };
+        let offers: Vec<Offer> = groups.iter().map(offer).collect();
+        let mut placed: BTreeMap<usize, Placed> = BTreeMap::new();
+        let mut waiting = Vec::new();
+        for decision in schedule(&pending, &offers, &self.machines.snapshot) {
+            match decision.outcome {
+                Outcome::Place { offer } => {
+                    let (machine, key, _) = groups[offer];
+                    let fresh = || Placed { machine, key: key.clone(), pods: Vec::new() };
+                    placed.entry(offer).or_insert_with(fresh).pods.push(decision.pod);
+                }
+                Outcome::Wait(report) => waiting.push((decision.pod, report)),
             }
-            let role = roles.entry(role).or_insert_with(|| Arc::from(*role)).clone();
-            offers.push(Offer { machine: *machine, role, free });
         }
-        (groups.into_values().collect(), offers)
+        let mut unfit_roles: BTreeSet<Arc<str>> = BTreeSet::new();
+        for (pod, report) in waiting {
+            unfit_roles.insert(pending[pod].role.clone());
+            self.rest(now, &pending[pod], &report);
+        }
+        self.carry_out(&pending, placed.into_values());
+        self.decline_unfit(&unfit_roles);
     }
 
     fn fill_siblings(&mut self, pending: &[PendingPod]) {
@@ -148,45 +97,26 @@ impl Runner {
         self.machines.snapshot.siblings = all;
     }
 
-    fn carry_out(
-        &mut self,
-        now: Instant,
-        pending: &[PendingPod],
-        mut groups: Vec<Group>,
-        offers: &[Offer],
-        decisions: Vec<Decision>,
-    ) {
-        let mut placed: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-        let mut unfit_roles: BTreeSet<Arc<str>> = BTreeSet::new();
-        for decision in decisions {
-            let pod = &pending[decision.pod];
-            match decision.outcome {
-                Outcome::Place { offer } => placed.entry(offer).or_default().push(decision.pod),
-                Outcome::Wait(report) => {
-                    unfit_roles.insert(pod.role.clone());
-                    self.rest(now, pod, &report);
-                }
-            }
-        }
+    fn carry_out(&mut self, pending: &[PendingPod], placed: impl Iterator<Item = Placed>) {
         let mut calls = Vec::new();
         let mut launched = Vec::new();
         let time = super::now_seconds();
-        for (at, pods) in placed {
-            let group = &mut groups[at];
-            let node: Box<str> = self.machines.snapshot.machines[offers[at].machine].node.name().into();
-            let tasks = self.tasks(time, group, &node, pods.iter().map(|p| &pending[*p]), &mut launched);
+        for Placed { machine, key, pods } in placed {
+            let Some(group) = self.offers.take(&key) else { continue };
+            let node: Box<str> = self.machines.snapshot.machines[machine].node.name().into();
+            let chosen = pods.iter().map(|p| &pending[*p]);
+            let tasks = self.tasks(time, &key.1, &group, &node, chosen, &mut launched);
             if tasks.is_empty() {
+                self.offers.put_back(key, group);
                 continue;
             }
-            group.ids.iter().for_each(|id| self.offers.remove(id));
             calls.push(Call::Accept {
-                offer_ids: std::mem::take(&mut group.ids),
+                offer_ids: group.into_ids(),
                 operations: vec![Operation::Launch { tasks }],
                 filters: Filters { refuse: Duration::ZERO },
             });
         }
         self.launch(calls, launched);
-        self.decline_unfit(&unfit_roles);
     }
 
     /// Offers that are left over although Pods of their role wait are of no use to them.
@@ -205,6 +135,7 @@ impl Runner {
     fn tasks<'p>(
         &mut self,
         time: i64,
+        agent_id: &AgentId,
         group: &Group,
         node: &str,
         pods: impl Iterator<Item = &'p PendingPod>,
@@ -224,7 +155,7 @@ impl Runner {
             left.remove_all(&resources);
             let row = state.row.clone();
             state.task = Task::Promised;
-            state.agent_id = Some(group.agent_id.clone());
+            state.agent_id = Some(agent_id.clone());
             state.occupies.get_or_insert_with(|| {
                 self.machines.occupy(node, &row);
                 node.into()
@@ -233,7 +164,7 @@ impl Runner {
             tasks.push(TaskInfo {
                 name: pod.key.name.to_string(),
                 task_id: TaskId::from(&*pod.uid),
-                agent_id: group.agent_id.clone(),
+                agent_id: agent_id.clone(),
                 resources,
                 executor: Some(executor.clone()),
                 command: None,
@@ -247,7 +178,7 @@ impl Runner {
             });
             launched.push(Launched {
                 uid: pod.uid.clone(),
-                agent_id: group.agent_id.clone(),
+                agent_id: agent_id.clone(),
                 node: node.into(),
                 taken: true,
                 bytes,

@@ -36,7 +36,9 @@ type Listed = BTreeMap<String, (u64, String)>;
 fn listed(cache: &WatchCache, selection: &Selection) -> Listed {
     let all = cache.list(selection.namespace());
     let chosen = all.into_iter().filter(|o| selection.matches(o));
-    chosen.map(|o| (key_of(o.namespace(), o.name()), (o.revision, format!("{:?}", o.header().labels)))).collect()
+    chosen
+        .map(|o| (key_of(o.namespace(), o.name()), (o.revision, format!("{:?}", o.header().labels))))
+        .collect()
 }
 
 fn replay(watcher: &mut Watcher, state: &mut Listed, limit: usize) -> Result<(), Lagged> {

@@ -77,11 +77,8 @@ impl WatchCache {
         let (next, initial) = match from {
             WatchFrom::Now => (state.next(), Vec::new()),
             WatchFrom::Start => {
-                let mut all: Vec<_> = view
-                    .iter(selection.namespace())
-                    .filter(|o| selection.matches(o))
-                    .cloned()
-                    .collect();
+                let mut all: Vec<_> =
+                    view.iter(selection.namespace()).filter(|o| selection.matches(o)).cloned().collect();
                 all.reverse();
                 (state.next(), all)
             }

@@ -56,7 +56,8 @@ async fn a_token_names_its_account_until_the_account_is_gone() {
     let token = made["status"]["token"].as_str().unwrap().to_owned();
     let service = server.service().for_caller(Caller::Connection(None));
     let who = || async {
-        let line = format!("POST /apis/authentication.k8s.io/v1/selfsubjectreviews | Authorization: Bearer {token}");
+        let line =
+            format!("POST /apis/authentication.k8s.io/v1/selfsubjectreviews | Authorization: Bearer {token}");
         show(service.respond(request(&line, "{}")).await).await
     };
     let known = who().await;

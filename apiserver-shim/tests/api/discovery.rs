@@ -43,7 +43,8 @@ async fn paths_beside_the_resources() {
 #[tokio::test]
 async fn aggregated_discovery_has_an_etag() {
     let server = Server::start().await;
-    let accept = "Accept: application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
+    let accept =
+        "Accept: application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
     let first = server.service().respond(request(&format!("GET /apis | {accept}"), "")).await;
     let media_type = first.headers()["content-type"].to_str().unwrap().to_owned();
     assert_eq!(media_type, "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList");

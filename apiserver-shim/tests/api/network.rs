@@ -7,9 +7,9 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Full};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
+use shim_pki::ServerNames;
 use shim_pki::authority::node_request;
 use shim_pki::tls::{ALPN_HTTP1, ClientCertificate, client_config, server_config};
-use shim_pki::ServerNames;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
@@ -29,7 +29,8 @@ async fn an_administrator_is_known_by_certificate_and_large_bodies_are_refused()
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(connect(&server).await)).await.unwrap();
     tokio::spawn(connection);
-    let list = http::Request::get("/api/v1/secrets").header("Host", "x").body(Full::new(Bytes::new())).unwrap();
+    let list =
+        http::Request::get("/api/v1/secrets").header("Host", "x").body(Full::new(Bytes::new())).unwrap();
     let answer = sender.send_request(list).await.unwrap();
     assert_eq!(answer.status(), 200);
     answer.into_body().collect().await.unwrap();
@@ -69,8 +70,7 @@ async fn fake_node(server: &Server) -> String {
     let names = ServerNames { dns: vec![], addresses: vec![[127, 0, 0, 1].into()] };
     let certificate = authority.sign_node(&request.csr, "n1", &names, SystemTime::now()).unwrap();
     let must = ClientCertificate::Required;
-    let tls =
-        server_config(&certificate, &request.key, authority.certificate(), must, ALPN_HTTP1).unwrap();
+    let tls = server_config(&certificate, &request.key, authority.certificate(), must, ALPN_HTTP1).unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -103,7 +103,8 @@ async fn answer(
         bytes.reverse();
         stream.write_all(&bytes).await.unwrap();
     });
-    let response = http::Response::builder().status(101).header("Connection", "Upgrade").header("Upgrade", "SPDY/3.1");
+    let response =
+        http::Response::builder().status(101).header("Connection", "Upgrade").header("Upgrade", "SPDY/3.1");
     Ok(response.body(Full::new(Bytes::new())).unwrap())
 }
 
@@ -118,7 +119,12 @@ async fn logs_and_exec_reach_the_node() {
     server.handle.node_endpoints().set("n1", &fake_node(&server).await);
     let log = server.ask(&format!("GET {P}/p/log?tailLines=3"), "").await;
     assert_eq!(log, "200 log of /containerLogs/default/p/c?tailLines=3");
-    assert!(server.ask(&format!("GET {P}/p/log?container=z"), "").await.contains("container z is not valid for pod p"));
+    assert!(
+        server
+            .ask(&format!("GET {P}/p/log?container=z"), "")
+            .await
+            .contains("container z is not valid for pod p")
+    );
 
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(connect(&server).await)).await.unwrap();

@@ -169,13 +169,16 @@ async fn services_never_share_an_address() {
     const S: &str = "/api/v1/namespaces/default/services";
     let mut seen = std::collections::BTreeSet::new();
     for i in 0..8 {
-        let body = format!(r#"{{"metadata":{{"name":"s{i}"}},"spec":{{"type":"NodePort","ports":[{{"port":80}}]}}}}"#);
+        let body = format!(
+            r#"{{"metadata":{{"name":"s{i}"}},"spec":{{"type":"NodePort","ports":[{{"port":80}}]}}}}"#
+        );
         let made = server.json(&format!("POST {S}"), &body).await;
         assert!(seen.insert(made["spec"]["clusterIP"].as_str().unwrap().to_owned()), "{made}");
         assert!(seen.insert(made["spec"]["ports"][0]["nodePort"].to_string()), "{made}");
     }
     let taken = seen.iter().find(|s| s.starts_with("10.")).unwrap();
-    let body = format!(r#"{{"metadata":{{"name":"t"}},"spec":{{"clusterIP":"{taken}","ports":[{{"port":80}}]}}}}"#);
+    let body =
+        format!(r#"{{"metadata":{{"name":"t"}},"spec":{{"clusterIP":"{taken}","ports":[{{"port":80}}]}}}}"#);
     let refused = server.json(&format!("POST {S}"), &body).await;
     assert!(refused["message"].as_str().unwrap().ends_with("provided IP is already allocated"), "{refused}");
     // A deleted Service gives its address back.

@@ -254,7 +254,9 @@ pub fn service_variables(services: &[Service], namespace: &str, links: bool) -> 
             continue;
         }
         let Some(spec) = &service.spec else { continue };
-        let Some(ip) = spec.cluster_ip.as_deref().filter(|ip| !ip.is_empty() && *ip != "None") else { continue };
+        let Some(ip) = spec.cluster_ip.as_deref().filter(|ip| !ip.is_empty() && *ip != "None") else {
+            continue;
+        };
         let ports = spec.ports.as_deref().unwrap_or_default();
         let Some(first) = ports.first() else { continue };
         let prefix = name.to_ascii_uppercase().replace('-', "_");

@@ -68,7 +68,8 @@ pub(crate) enum Sandbox {
 impl PodMachine {
     /// A machine for a Pod that was handed over at `now` to the machine with address `host_ip`.
     pub fn new(pod: Arc<Pod>, host_ip: &str, now: Timestamp) -> Self {
-        let slots = spec::containers(&pod).map(|(role, container)| Slot::new(role, &container.name)).collect();
+        let slots =
+            spec::containers(&pod).map(|(role, container)| Slot::new(role, &container.name)).collect();
         let mut machine = Self {
             pod,
             host_ip: host_ip.to_owned(),
@@ -190,7 +191,9 @@ impl PodMachine {
                     slot.stop_returned(&id, now);
                 }
             }
-            Event::Probed { container_id, kind, result } => self.probed(now, &container_id, kind, result, actions),
+            Event::Probed { container_id, kind, result } => {
+                self.probed(now, &container_id, kind, result, actions)
+            }
             Event::RuntimeAway { message } => self.runtime_away(now, message, actions),
             Event::Tick => {}
         }
@@ -273,7 +276,8 @@ impl PodMachine {
     ) {
         let pod = self.pod.clone();
         let ending = self.ending.is_some();
-        let probed = |slot: &&mut Slot| slot.current.as_ref().is_some_and(|current| current.id == container_id);
+        let probed =
+            |slot: &&mut Slot| slot.current.as_ref().is_some_and(|current| current.id == container_id);
         let Some(slot) = self.slots.iter_mut().find(probed) else { return };
         if !slot.current.as_ref().is_some_and(|current| current.is_running()) || ending {
             return;

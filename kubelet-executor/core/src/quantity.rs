@@ -23,11 +23,7 @@ pub fn milli(quantity: &Quantity) -> Option<i128> {
     let scaled = mantissa.checked_mul(base)?.checked_mul(1000)?;
     let exponent = exponent - i32::try_from(fraction.len()).ok()?;
     let power = 10_i128.checked_pow(exponent.unsigned_abs())?;
-    let value = if exponent >= 0 {
-        scaled.checked_mul(power)?
-    } else {
-        (scaled + power - 1) / power
-    };
+    let value = if exponent >= 0 { scaled.checked_mul(power)? } else { (scaled + power - 1) / power };
     Some(if negative { -value } else { value })
 }
 

@@ -105,7 +105,8 @@ fn oom_score_adj(pod: &Pod, container: &Container, capacity: i64) -> i64 {
         QosClass::Burstable => {
             let request = amount(container, false, "memory").as_ref().and_then(units).unwrap_or(0);
             let capacity = capacity.max(1);
-            let score = 1000 - i64::try_from(1000 * i128::from(request) / i128::from(capacity)).unwrap_or(1000);
+            let score =
+                1000 - i64::try_from(1000 * i128::from(request) / i128::from(capacity)).unwrap_or(1000);
             score.clamp(3, 999)
         }
     }

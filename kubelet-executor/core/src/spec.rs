@@ -69,7 +69,9 @@ pub fn container<'a>(pod: &'a Pod, name: &str) -> Option<&'a Container> {
 pub fn container_hash(container: &Container) -> String {
     // FNV-1a: stable over releases, which std's hasher does not promise.
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    for byte in container.name.bytes().chain([0]).chain(container.image.iter().flat_map(|image| image.bytes())) {
+    for byte in
+        container.name.bytes().chain([0]).chain(container.image.iter().flat_map(|image| image.bytes()))
+    {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     }
     format!("{hash:016x}")

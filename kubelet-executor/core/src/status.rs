@@ -214,7 +214,8 @@ fn verdicts(machine: &PodMachine) -> Vec<Verdict> {
         .filter(|slot| !machine.initialized && !init_done(slot))
         .map(|slot| slot.name.as_str())
         .collect();
-    let list = |what: &str, names: &[&str]| (!names.is_empty()).then(|| format!("{what}: [{}]", names.join(" ")));
+    let list =
+        |what: &str, names: &[&str]| (!names.is_empty()).then(|| format!("{what}: [{}]", names.join(" ")));
     let gates = failing_gates(machine);
     let containers_ready = unready.is_empty();
     let unready_message = list("containers with unready status", &unready);
@@ -249,8 +250,13 @@ fn failing_gates(machine: &PodMachine) -> Option<String> {
         let found = conditions.iter().find(|condition| condition.type_ == gate.condition_type);
         match found {
             Some(condition) if condition.status == "True" => None,
-            Some(_) => Some(format!("the status of pod readiness gate \"{}\" is not \"True\"", gate.condition_type)),
-            None => Some(format!("corresponding condition of pod readiness gate \"{}\" does not exist", gate.condition_type)),
+            Some(_) => {
+                Some(format!("the status of pod readiness gate \"{}\" is not \"True\"", gate.condition_type))
+            }
+            None => Some(format!(
+                "corresponding condition of pod readiness gate \"{}\" does not exist",
+                gate.condition_type
+            )),
         }
     })
 }
@@ -273,7 +279,8 @@ fn conditions(machine: &PodMachine) -> Vec<PodCondition> {
     let mut conditions: Vec<PodCondition> = verdicts(machine)
         .into_iter()
         .map(|verdict| {
-            let since = machine.transitions.get(verdict.name).map_or(machine.accepted_at, |(_, since)| *since);
+            let since =
+                machine.transitions.get(verdict.name).map_or(machine.accepted_at, |(_, since)| *since);
             PodCondition {
                 type_: verdict.name.to_owned(),
                 status: if verdict.holds { "True" } else { "False" }.to_owned(),

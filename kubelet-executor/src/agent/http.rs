@@ -94,7 +94,8 @@ impl HttpLink {
         };
         let body = codec::encode(ContentType::Protobuf, &executor_api::call_to_wire(&parsed));
         let protobuf = ContentType::Protobuf.as_str();
-        let mut request = Request::post(PATH).header(header::CONTENT_TYPE, protobuf).header(header::ACCEPT, protobuf);
+        let mut request =
+            Request::post(PATH).header(header::CONTENT_TYPE, protobuf).header(header::ACCEPT, protobuf);
         if let Some(token) = &self.environment.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
@@ -105,7 +106,8 @@ impl HttpLink {
             return Ok(response);
         }
         let body = Limited::new(response.into_body(), REFUSAL_BYTES_MAX).collect().await;
-        let text = body.map(|body| String::from_utf8_lossy(&body.to_bytes()).into_owned()).unwrap_or_default();
+        let text =
+            body.map(|body| String::from_utf8_lossy(&body.to_bytes()).into_owned()).unwrap_or_default();
         let why = format!("{status}: {text}");
         // 403: not subscribed yet, which the next SUBSCRIBE mends.
         if status.is_client_error() && status != StatusCode::FORBIDDEN {

@@ -88,7 +88,9 @@ impl Updates {
                         task.burst = 0;
                     }
                     let waits = now < task.may_send_at();
-                    let Some(news) = task.next.take_if(|news| !waits || news.state.is_terminal()) else { continue };
+                    let Some(news) = task.next.take_if(|news| !waits || news.state.is_terminal()) else {
+                        continue;
+                    };
                     let id = TaskId::from(id.as_str());
                     let mut status = TaskStatus::new(id, news.state, Source::Executor, now);
                     status.uuid = Some(fresh());

@@ -33,8 +33,11 @@ impl HttpsApi {
         };
         let authority = rest.split('/').next().unwrap_or(rest);
         let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-        let authority =
-            if has_port { authority.to_owned() } else { format!("{authority}:{}", if secure { 443 } else { 80 }) };
+        let authority = if has_port {
+            authority.to_owned()
+        } else {
+            format!("{authority}:{}", if secure { 443 } else { 80 })
+        };
         let config = config.clone();
         let source: crate::http_client::TlsSource = Arc::new(move || tls::client(&config));
         Self { client: HttpClient::new(&authority, secure.then_some(source)) }
@@ -51,7 +54,10 @@ impl HttpsApi {
         let request = request.body(Full::new(bytes)).map_err(|e| unavailable(e.to_string()))?;
         let response = self.client.send(request).await.map_err(|e| unavailable(e.to_string()))?;
         let status = response.status();
-        let body = tokio::time::timeout(BODY_TIMEOUT, Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect());
+        let body = tokio::time::timeout(
+            BODY_TIMEOUT,
+            Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect(),
+        );
         let body = body.await.map_err(|_| unavailable("the answer took too long".to_owned()))?;
         let body = body.map_err(|e| unavailable(e.to_string()))?.to_bytes();
         if status.is_success() {
@@ -76,7 +82,8 @@ impl HttpsApi {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
-    serde_json::from_slice(bytes).map_err(|e| ApiError::Unavailable(format!("the answer is not understood: {e}")))
+    serde_json::from_slice(bytes)
+        .map_err(|e| ApiError::Unavailable(format!("the answer is not understood: {e}")))
 }
 
 #[async_trait]
@@ -108,7 +115,8 @@ impl Api for HttpsApi {
         let path = format!("/api/v1/namespaces/{}/serviceaccounts/{}/token", wish.namespace, wish.account);
         let answer: Value = parse(&self.call(Method::POST, &path, Some(("application/json", body))).await?)?;
         let status = &answer["status"];
-        let expires_at = status["expirationTimestamp"].as_str().and_then(|text| text.parse::<Timestamp>().ok());
+        let expires_at =
+            status["expirationTimestamp"].as_str().and_then(|text| text.parse::<Timestamp>().ok());
         match (status["token"].as_str(), expires_at) {
             (Some(token), Some(expires_at)) => Ok(Token { token: token.to_owned(), expires_at }),
             _ => Err(ApiError::Unavailable("the answer has no token".to_owned())),
@@ -116,7 +124,8 @@ impl Api for HttpsApi {
     }
 
     async fn pod_uids(&self, node: &str) -> Result<Vec<String>, ApiError> {
-        let list: List<Value> = self.get(&format!("/api/v1/pods?fieldSelector=spec.nodeName%3D{node}")).await?;
+        let list: List<Value> =
+            self.get(&format!("/api/v1/pods?fieldSelector=spec.nodeName%3D{node}")).await?;
         Ok(list.items.iter().filter_map(|pod| pod["metadata"]["uid"].as_str().map(str::to_owned)).collect())
     }
 

@@ -27,8 +27,9 @@ const REMOTE_COMMAND: [&str; 2] = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
 const PORT_FORWARD_TUNNEL: &str = "SPDY/3.1+portforward.k8s.io";
 
 fn view(pods: &Pods, target: &Target) -> Result<View, Refusal> {
-    pods.find(&target.namespace, &target.pod)
-        .ok_or_else(|| Refusal::not_found(format!("pod {}/{} is not on this node", target.namespace, target.pod)))
+    pods.find(&target.namespace, &target.pod).ok_or_else(|| {
+        Refusal::not_found(format!("pod {}/{} is not on this node", target.namespace, target.pod))
+    })
 }
 
 fn running(pods: &Pods, target: &Target) -> Result<String, Refusal> {
@@ -122,7 +123,10 @@ async fn remote_command(
         return Err(Refusal::bad_request("unable to upgrade: missing upgrade headers in request"));
     }
     let Some(protocol) = websocket::choose(request.headers(), &REMOTE_COMMAND) else {
-        return Err(Refusal::bad_request(format!("unable to upgrade: this door speaks {}", REMOTE_COMMAND.join(", "))));
+        return Err(Refusal::bad_request(format!(
+            "unable to upgrade: this door speaks {}",
+            REMOTE_COMMAND.join(", ")
+        )));
     };
     let session = Session::open(&url, wanted).await.map_err(upstream_error)?;
     let answer = websocket::accept(request.headers(), protocol);
@@ -141,7 +145,8 @@ pub(super) async fn port_forward(
     target: &Target,
 ) -> Result<Response<Body>, Refusal> {
     let sandbox = view(pods, target)?.sandbox;
-    let sandbox = sandbox.ok_or_else(|| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the pod has no sandbox"))?;
+    let sandbox =
+        sandbox.ok_or_else(|| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the pod has no sandbox"))?;
     let url = shared.runtime.port_forward_url(&sandbox.id).await.map_err(runtime_error)?;
     if is_spdy(&request) {
         return join(request, &url).await;
@@ -149,7 +154,9 @@ pub(super) async fn port_forward(
     let tunnelled = websocket::is_asked_for(request.headers())
         && websocket::choose(request.headers(), &[PORT_FORWARD_TUNNEL]).is_some();
     if !tunnelled {
-        let message = format!("unable to upgrade: this door speaks SPDY/3.1 and, in a WebSocket, {PORT_FORWARD_TUNNEL}");
+        let message = format!(
+            "unable to upgrade: this door speaks SPDY/3.1 and, in a WebSocket, {PORT_FORWARD_TUNNEL}"
+        );
         return Err(Refusal::bad_request(message));
     }
     let protocol = HeaderValue::from_static("portforward.k8s.io");
@@ -169,7 +176,8 @@ fn is_spdy(request: &Request<Incoming>) -> bool {
 
 /// A client that speaks what the runtime speaks: from the upgrade on, bytes.
 async fn join(request: Request<Incoming>, url: &str) -> Result<Response<Body>, Refusal> {
-    let protocols: Vec<HeaderValue> = request.headers().get_all(STREAM_PROTOCOL).into_iter().cloned().collect();
+    let protocols: Vec<HeaderValue> =
+        request.headers().get_all(STREAM_PROTOCOL).into_iter().cloned().collect();
     let upstream = upstream::connect(url, &protocols).await.map_err(upstream_error)?;
     let mut answer = Response::new(full(""));
     *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;

@@ -117,7 +117,8 @@ mod tests {
 
     #[test]
     fn queries_and_names() {
-        let query = Query::parse("command=sh&command=-c&command=echo+%22a%22%20%zz&stdin=true&tty=0&tailLines=5");
+        let query =
+            Query::parse("command=sh&command=-c&command=echo+%22a%22%20%zz&stdin=true&tty=0&tailLines=5");
         assert_eq!(query.all("command"), ["sh", "-c", "echo \"a\" %zz"]);
         assert!(query.is_set("stdin") && !query.is_set("tty") && !query.is_set("nothing"));
         assert_eq!(LogRequest::parse(&query).ok().and_then(|r| r.tail_lines), Some(5));

@@ -17,9 +17,8 @@ pub(super) fn newest_of(config: &Config, namespace: &str, pod: &str) -> Option<P
 /// The attempts that left a log, ascending.
 pub(super) fn attempts(dir: &Path) -> Vec<u32> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let mut attempts: Vec<u32> = entries
-        .filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".log")?.parse().ok())
-        .collect();
+    let mut attempts: Vec<u32> =
+        entries.filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".log")?.parse().ok()).collect();
     attempts.sort_unstable();
     attempts
 }

@@ -23,7 +23,8 @@ pub(crate) async fn rotate(shared: Arc<Shared>, pods: Arc<Pods>) {
         for view in pods.views() {
             let metadata = &view.pod.metadata;
             let text = |value: &Option<String>| value.clone().unwrap_or_default();
-            let (namespace, name, uid) = (text(&metadata.namespace), text(&metadata.name), text(&metadata.uid));
+            let (namespace, name, uid) =
+                (text(&metadata.namespace), text(&metadata.name), text(&metadata.uid));
             let dir = places::logs(&shared.config, &namespace, &name, &uid);
             for (container, id) in &view.running {
                 if let Err(error) = rotate_container(&shared, &dir.join(container), id).await {

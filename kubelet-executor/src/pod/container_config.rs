@@ -32,7 +32,8 @@ pub(crate) fn container_config(
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
     let lookup =
         |name: &str| ingredients.env.iter().rev().find(|(n, _)| n == name).map(|(_, value)| value.clone());
-    let expanded = |list: &Option<Vec<String>>| list.iter().flatten().map(|word| expand(word, lookup)).collect();
+    let expanded =
+        |list: &Option<Vec<String>>| list.iter().flatten().map(|word| expand(word, lookup)).collect();
     let labels = [
         (labels::POD_NAME, text(&metadata.name)),
         (labels::POD_NAMESPACE, text(&metadata.namespace)),
@@ -44,7 +45,10 @@ pub(crate) fn container_config(
         (labels::RESTART_COUNT, ingredients.restart_count.to_string()),
         (labels::HASH, spec::container_hash(container)),
         (labels::TERMINATION_PATH, termination_path(container).to_owned()),
-        (labels::TERMINATION_POLICY, container.termination_message_policy.clone().unwrap_or("File".to_owned())),
+        (
+            labels::TERMINATION_POLICY,
+            container.termination_message_policy.clone().unwrap_or("File".to_owned()),
+        ),
     ];
     let owned = |(key, value): (&str, String)| (key.to_owned(), value);
     v1::ContainerConfig {
@@ -71,7 +75,11 @@ pub(crate) fn container_config(
 
 /// Where the container may leave its last word.
 pub(crate) fn termination_path(container: &Container) -> &str {
-    container.termination_message_path.as_deref().filter(|path| !path.is_empty()).unwrap_or("/dev/termination-log")
+    container
+        .termination_message_path
+        .as_deref()
+        .filter(|path| !path.is_empty())
+        .unwrap_or("/dev/termination-log")
 }
 
 fn linux(pod: &Pod, container: &Container, ingredients: &Ingredients) -> v1::LinuxContainerConfig {

@@ -8,8 +8,9 @@ use std::{
 use cri::v1;
 use executor_core::{
     action::{StartFailure, Told},
-    env, spec,
+    env,
     seen::{ContainerSeen, Exit, RunState, SandboxSeen},
+    spec,
 };
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod};
@@ -130,7 +131,8 @@ impl Start {
     }
 
     async fn post_start(&self, container: &Container, id: &str) -> Result<(), Failed> {
-        let Some(handler) = container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.post_start.as_ref()) else {
+        let Some(handler) = container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.post_start.as_ref())
+        else {
             return Ok(());
         };
         let ip = hooks::address(&self.shared, &self.pod, &self.sandbox.ips);
@@ -244,7 +246,8 @@ fn last_word(status: &v1::ContainerStatus) -> Option<String> {
         let _ = file.take(TERMINATION_MESSAGE_BYTES_MAX).read_to_end(&mut bytes);
         text = String::from_utf8_lossy(&bytes).into_owned();
     }
-    let fall_back = status.annotations.get(labels::TERMINATION_POLICY).is_some_and(|p| p == "FallbackToLogsOnError");
+    let fall_back =
+        status.annotations.get(labels::TERMINATION_POLICY).is_some_and(|p| p == "FallbackToLogsOnError");
     if text.is_empty() && fall_back && status.exit_code != 0 {
         text = crate::logs::last_lines(std::path::Path::new(&status.log_path));
     }

@@ -51,7 +51,11 @@ pub(crate) async fn probe(target: &Target<'_>, kind: ProbeKind) -> Result<(), St
 }
 
 /// Runs a hook to its end.
-pub(crate) async fn hook(target: &Target<'_>, handler: &LifecycleHandler, limit: Duration) -> Result<(), String> {
+pub(crate) async fn hook(
+    target: &Target<'_>,
+    handler: &LifecycleHandler,
+    limit: Duration,
+) -> Result<(), String> {
     let run = async {
         if let Some(action) = &handler.exec {
             exec(target, action, limit).await
@@ -93,11 +97,13 @@ async fn http_get(target: &Target<'_>, action: &HTTPGetAction) -> Result<(), Str
     let port = port(target.container, &action.port)?;
     let path = action.path.as_deref().filter(|path| !path.is_empty()).unwrap_or("/");
     let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-    let mut request = Request::builder().uri(&path).header("user-agent", "kube-probe/1.36").header("accept", "*/*");
+    let mut request =
+        Request::builder().uri(&path).header("user-agent", "kube-probe/1.36").header("accept", "*/*");
     for header in action.http_headers.iter().flatten() {
         request = request.header(&header.name, &header.value);
     }
-    let request = request.header("connection", "close").body(Full::new(Bytes::new())).map_err(|e| e.to_string())?;
+    let request =
+        request.header("connection", "close").body(Full::new(Bytes::new())).map_err(|e| e.to_string())?;
     let authority = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
     let response = HttpClient::new(&authority, None).send(request).await.map_err(|e| e.to_string())?;
     let status = response.status().as_u16();
@@ -114,7 +120,10 @@ async fn tcp(target: &Target<'_>, action: &TCPSocketAction) -> Result<(), String
 }
 
 async fn tcp_connect(host: &str, port: u16) -> Result<(), String> {
-    tokio::net::TcpStream::connect((host, port)).await.map(drop).map_err(|e| format!("dial tcp {host}:{port}: {e}"))
+    tokio::net::TcpStream::connect((host, port))
+        .await
+        .map(drop)
+        .map_err(|e| format!("dial tcp {host}:{port}: {e}"))
 }
 
 /// A port by number, or by the name that the container gives it.

@@ -40,7 +40,8 @@ pub(crate) async fn start(shared: &Shared, pod: &Pod, attempt: u32) -> Result<Sa
     let config = config_of(shared, pod, attempt);
     let id = shared.runtime.run_sandbox(config).await.map_err(|e| failed(e.message))?;
     let seen = shared.runtime.sandbox_status(&id).await.map(sandbox_seen).map_err(|e| failed(e.message))?;
-    volumes::mounts::write_hosts(pod, &seen.ips, &places).map_err(|e| failed(format!("writing hosts: {e}")))?;
+    volumes::mounts::write_hosts(pod, &seen.ips, &places)
+        .map_err(|e| failed(format!("writing hosts: {e}")))?;
     Ok(seen)
 }
 

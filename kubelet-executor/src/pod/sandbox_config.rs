@@ -127,7 +127,8 @@ pub(crate) fn seccomp(profile: Option<&SeccompProfile>) -> v1::SecurityProfile {
 /// The name that the Pod's containers see; at most 63 bytes, as the kernel has it.
 pub(crate) fn hostname(pod: &Pod) -> String {
     let pod_spec = spec::spec(pod);
-    let given = pod_spec.hostname_override.as_ref().or(pod_spec.hostname.as_ref()).or(pod.metadata.name.as_ref());
+    let given =
+        pod_spec.hostname_override.as_ref().or(pod_spec.hostname.as_ref()).or(pod.metadata.name.as_ref());
     let mut name = given.cloned().unwrap_or_default();
     if name.len() > 63 {
         let end = (0..=63).rev().find(|end| name.is_char_boundary(*end)).unwrap_or(0);

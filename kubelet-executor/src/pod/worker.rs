@@ -17,10 +17,7 @@ use executor_core::{
 };
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
-use tokio::{
-    sync::mpsc,
-    task::JoinHandle,
-};
+use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use super::{containers, hooks, places::Places, record, sandbox};
@@ -327,7 +324,9 @@ impl Worker {
 
     fn start_container(&mut self, name: String, sandbox_id: String, attempt: u32, restart_count: u32) {
         let events = self.events.clone();
-        let Some(up) = self.machine.sandbox().filter(|sandbox| sandbox.id == sandbox_id).cloned() else { return };
+        let Some(up) = self.machine.sandbox().filter(|sandbox| sandbox.id == sandbox_id).cloned() else {
+            return;
+        };
         let cancel = CancellationToken::new();
         self.starts.insert(name.clone(), cancel.clone());
         let start = containers::Start {

@@ -77,14 +77,15 @@ impl Runtime for FakeRuntime {
         labels: &[(String, String)],
     ) -> Result<(Vec<v1::PodSandbox>, Vec<v1::Container>), Error> {
         let state = self.state();
-        let sandboxes = state.sandboxes.values().filter(|s| matches(&s.labels, labels)).map(|s| v1::PodSandbox {
-            id: s.id.clone(),
-            metadata: s.metadata.clone(),
-            state: s.state,
-            created_at: s.created_at,
-            labels: s.labels.clone(),
-            ..Default::default()
-        });
+        let sandboxes =
+            state.sandboxes.values().filter(|s| matches(&s.labels, labels)).map(|s| v1::PodSandbox {
+                id: s.id.clone(),
+                metadata: s.metadata.clone(),
+                state: s.state,
+                created_at: s.created_at,
+                labels: s.labels.clone(),
+                ..Default::default()
+            });
         let containers = state.containers.values().map(|(c, _, _)| c).filter(|c| matches(&c.labels, labels));
         Ok((sandboxes.collect(), containers.cloned().collect()))
     }
@@ -95,7 +96,11 @@ impl Runtime for FakeRuntime {
 
     async fn container_status(&self, id: &str) -> Result<v1::ContainerStatus, Error> {
         let state = self.state();
-        state.containers.get(id).map(|(_, status, _)| status.clone()).ok_or_else(|| not_found("ContainerStatus", id))
+        state
+            .containers
+            .get(id)
+            .map(|(_, status, _)| status.clone())
+            .ok_or_else(|| not_found("ContainerStatus", id))
     }
 
     async fn run_sandbox(&self, config: v1::PodSandboxConfig) -> Result<String, Error> {
@@ -106,7 +111,8 @@ impl Runtime for FakeRuntime {
         state.next += 1;
         let n = state.next;
         let id = format!("sandbox-{n}");
-        let network = v1::PodSandboxNetworkStatus { ip: format!("10.244.9.{}", n % 250 + 2), ..Default::default() };
+        let network =
+            v1::PodSandboxNetworkStatus { ip: format!("10.244.9.{}", n % 250 + 2), ..Default::default() };
         let status = v1::PodSandboxStatus {
             id: id.clone(),
             metadata: config.metadata,
@@ -204,7 +210,8 @@ impl Runtime for FakeRuntime {
             end(container, status, code.parse().unwrap_or(1));
         }
         let label = |key: &str| status.labels.get(key).cloned().unwrap_or_default();
-        let started = format!("{}/{}", label("io.kubernetes.pod.name"), label("io.kubernetes.container.name"));
+        let started =
+            format!("{}/{}", label("io.kubernetes.pod.name"), label("io.kubernetes.container.name"));
         state.starts.push(started);
         Ok(())
     }
@@ -223,7 +230,12 @@ impl Runtime for FakeRuntime {
         Ok(())
     }
 
-    async fn exec(&self, id: &str, command: &[String], _timeout: Duration) -> Result<v1::ExecSyncResponse, Error> {
+    async fn exec(
+        &self,
+        id: &str,
+        command: &[String],
+        _timeout: Duration,
+    ) -> Result<v1::ExecSyncResponse, Error> {
         if !self.state().containers.contains_key(id) {
             return Err(not_found("ExecSync", id));
         }

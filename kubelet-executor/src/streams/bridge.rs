@@ -191,7 +191,8 @@ async fn outward(
     streams: &Streams,
     pongs: tokio::sync::mpsc::Sender<u32>,
 ) {
-    let mut open: Vec<u32> = [Some(streams.error), streams.stdout, streams.stderr].into_iter().flatten().collect();
+    let mut open: Vec<u32> =
+        [Some(streams.error), streams.stdout, streams.stderr].into_iter().flatten().collect();
     let mut decoder = Decoder::default();
     let mut buffer = BytesMut::with_capacity(READ_BYTES);
     loop {

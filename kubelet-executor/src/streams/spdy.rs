@@ -28,17 +28,46 @@ pub type Headers = Vec<(String, String)>;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Frame {
-    Data { stream: u32, fin: bool, bytes: Bytes },
-    SynStream { stream: u32, fin: bool, headers: Headers },
-    SynReply { stream: u32, fin: bool, headers: Headers },
-    RstStream { stream: u32, status: u32 },
+    Data {
+        stream: u32,
+        fin: bool,
+        bytes: Bytes,
+    },
+    SynStream {
+        stream: u32,
+        fin: bool,
+        headers: Headers,
+    },
+    SynReply {
+        stream: u32,
+        fin: bool,
+        headers: Headers,
+    },
+    RstStream {
+        stream: u32,
+        status: u32,
+    },
     Settings,
-    Ping { id: u32 },
-    GoAway { last_stream: u32, status: u32 },
-    Headers { stream: u32, fin: bool, headers: Headers },
-    WindowUpdate { stream: u32, delta: u32 },
+    Ping {
+        id: u32,
+    },
+    GoAway {
+        last_stream: u32,
+        status: u32,
+    },
+    Headers {
+        stream: u32,
+        fin: bool,
+        headers: Headers,
+    },
+    WindowUpdate {
+        stream: u32,
+        delta: u32,
+    },
     /// A control frame of a type that we do not know; to be ignored.
-    Unknown { kind: u16 },
+    Unknown {
+        kind: u16,
+    },
 }
 
 /// Bytes that are no SPDY; the connection is of no use any more.
@@ -142,7 +171,8 @@ impl Decoder {
             }
             let before = (self.inflate.total_in(), plain.len());
             let result = self.inflate.decompress_vec(rest, &mut plain, FlushDecompress::Sync);
-            let taken = usize::try_from(self.inflate.total_in() - before.0).map_err(|_| SpdyError::HeaderBlock)?;
+            let taken =
+                usize::try_from(self.inflate.total_in() - before.0).map_err(|_| SpdyError::HeaderBlock)?;
             rest = rest.get(taken..).ok_or(SpdyError::HeaderBlock)?;
             match result {
                 Ok(Status::StreamEnd) => return Err(SpdyError::HeaderBlock),

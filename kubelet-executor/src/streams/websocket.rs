@@ -35,7 +35,8 @@ pub(crate) fn list(headers: &HeaderMap, name: header::HeaderName) -> impl Iterat
 
 /// The first of the client's sub-protocols that is ours.
 pub(crate) fn choose<'a>(headers: &HeaderMap, ours: &[&'a str]) -> Option<&'a str> {
-    list(headers, header::SEC_WEBSOCKET_PROTOCOL).find_map(|offered| ours.iter().find(|our| **our == offered).copied())
+    list(headers, header::SEC_WEBSOCKET_PROTOCOL)
+        .find_map(|offered| ours.iter().find(|our| **our == offered).copied())
 }
 
 /// The answer that opens the WebSocket.

@@ -156,7 +156,11 @@ pub(crate) fn write_hosts(pod: &Pod, ips: &[String], places: &Places) -> std::io
     if let Some(aliases) = pod_spec.host_aliases.as_deref().filter(|aliases| !aliases.is_empty()) {
         text.push_str("\n# Entries added by HostAliases.\n");
         for alias in aliases {
-            text.push_str(&format!("{}\t{}\n", alias.ip, alias.hostnames.as_deref().unwrap_or_default().join("\t")));
+            text.push_str(&format!(
+                "{}\t{}\n",
+                alias.ip,
+                alias.hostnames.as_deref().unwrap_or_default().join("\t")
+            ));
         }
     }
     std::fs::create_dir_all(&places.volumes)?;

@@ -1,9 +1,6 @@
 //! Which files a volume of values has: asked of the API, chosen by the pure core.
 
-use std::{
-    collections::BTreeMap,
-    path::Path,
-};
+use std::{collections::BTreeMap, path::Path};
 
 use executor_core::{
     field,
@@ -11,7 +8,9 @@ use executor_core::{
     spec,
 };
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, KeyToPath, Pod, ServiceAccountTokenProjection, Volume};
+use k8s_openapi::api::core::v1::{
+    DownwardAPIVolumeFile, KeyToPath, Pod, ServiceAccountTokenProjection, Volume,
+};
 
 use super::{Cause, Maker};
 use crate::api::TokenWish;

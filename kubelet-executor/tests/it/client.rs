@@ -136,8 +136,12 @@ impl Door {
             decoder.push(&buffer[..read]);
             while let Some(frame) = decoder.next_frame().unwrap() {
                 match frame {
-                    Frame::Data { stream: 1, bytes, .. } => exec.status.push_str(&String::from_utf8_lossy(&bytes)),
-                    Frame::Data { stream: 5, bytes, .. } => exec.stdout.push_str(&String::from_utf8_lossy(&bytes)),
+                    Frame::Data { stream: 1, bytes, .. } => {
+                        exec.status.push_str(&String::from_utf8_lossy(&bytes))
+                    }
+                    Frame::Data { stream: 5, bytes, .. } => {
+                        exec.stdout.push_str(&String::from_utf8_lossy(&bytes))
+                    }
                     _ => {}
                 }
             }

@@ -15,7 +15,8 @@ use crate::{
 const IMAGE: &str = "localhost/catamaran/test:1";
 
 fn possible() -> bool {
-    let has = |name: &str| Path::new("/usr/bin").join(name).exists() || Path::new("/usr/sbin").join(name).exists();
+    let has =
+        |name: &str| Path::new("/usr/bin").join(name).exists() || Path::new("/usr/sbin").join(name).exists();
     let possible = rustix::process::geteuid().is_root()
         && has("containerd")
         && has("runc")
@@ -30,7 +31,8 @@ fn possible() -> bool {
 fn stage() -> Stage {
     let _ = tracing_subscriber::fmt().with_env_filter("kubelet_executor=debug").with_test_writer().try_init();
     let mut stage = Stage::new(None);
-    let archive = image::build_busybox_image(IMAGE, &[("www/index.html", b"hello\n", 0o644)], &["sleep", "1000"]);
+    let archive =
+        image::build_busybox_image(IMAGE, &[("www/index.html", b"hello\n", 0o644)], &["sleep", "1000"]);
     image::write(&stage.node_dir().join("images/test.tar"), &archive.unwrap()).unwrap();
     stage.raise();
     stage
@@ -65,7 +67,10 @@ fn a_pod_from_start_to_end() {
     let ready = |status: &serde_json::Value| status["containerStatuses"][0]["ready"] == true;
     let status = stage.await_status("uid-web", "ready", ready);
     let id = status["containerStatuses"][0]["containerID"].as_str().unwrap().to_owned();
-    assert!(status["podIP"].as_str().unwrap().starts_with(&format!("10.244.{}.", stage.subnet)), "{status:#}");
+    assert!(
+        status["podIP"].as_str().unwrap().starts_with(&format!("10.244.{}.", stage.subnet)),
+        "{status:#}"
+    );
     let log = stage.node_dir().join("pods/ns_web_uid-web/c/0.log");
     wait("the log", || std::fs::read_to_string(&log).is_ok_and(|text| text.contains("stderr F err")));
 
@@ -92,7 +97,10 @@ fn a_pod_from_start_to_end() {
     assert_eq!((&ended["exitCode"], &ended["message"]), (&json!(0), &json!("bye\n")), "{ended:#}");
     assert!(!stage.node_dir().join("volumes/uid-web").exists());
 
-    stage.launch(&pod("stays", json!({ "terminationGracePeriodSeconds": 1, "containers": [{ "name": "c", "image": IMAGE }] })));
+    stage.launch(&pod(
+        "stays",
+        json!({ "terminationGracePeriodSeconds": 1, "containers": [{ "name": "c", "image": IMAGE }] }),
+    ));
     stage.await_status("uid-stays", "ready", ready);
     stage.stop();
     assert_eq!(stage.update("uid-stays").unwrap().state, TaskState::Running, "its task is not over");
@@ -109,7 +117,9 @@ fn the_real_runtime() {
     let client = stage.block_on(async { cri::Client::new(&socket).unwrap() });
     let spec = cri::v1::ImageSpec { image: IMAGE.to_owned(), ..Default::default() };
     let ask = || cri::v1::ImageStatusRequest { image: Some(spec.clone()), verbose: false };
-    wait("the image", || stage.block_on(client.image_status(ask())).is_ok_and(|answer| answer.image.is_some()));
+    wait("the image", || {
+        stage.block_on(client.image_status(ask())).is_ok_and(|answer| answer.image.is_some())
+    });
     let group = format!("/catamaran-{}/suite", stage.config().tag());
     stage.block_on(runtimes::suite(Arc::new(client.clone()), IMAGE, &group));
     stage.stop();
@@ -125,7 +135,8 @@ fn logs_and_streams_at_the_door() {
     let script = "for i in 1 2 3; do echo line $i; done; trap 'exit 0' TERM; httpd -p 8080 -h /www; while :; do sleep 0.1; done";
     let container = json!({ "name": "c", "image": IMAGE, "command": ["sh", "-c", script] });
     stage.launch(&pod("web", json!({ "containers": [container] })));
-    let status = stage.await_status("uid-web", "ready", |status| status["containerStatuses"][0]["ready"] == true);
+    let status =
+        stage.await_status("uid-web", "ready", |status| status["containerStatuses"][0]["ready"] == true);
     let update: serde_json::Value = serde_json::from_slice(&stage.update("uid-web").unwrap().data).unwrap();
     let door = Door::new(stage.dir.path(), update["endpoint"].as_str().unwrap());
     let get = |path: &str| stage.block_on(door.get(path));
@@ -140,14 +151,19 @@ fn logs_and_streams_at_the_door() {
     let node = Door::with("node", stage.dir.path(), update["endpoint"].as_str().unwrap());
     assert_eq!(stage.block_on(node.get("/pods")).0, 403, "another node may not look in");
 
-    let exec = |query: &str, stdin: &[&[u8]]| stage.block_on(door.exec(&format!("/exec/ns/web/c?{query}"), stdin));
+    let exec =
+        |query: &str, stdin: &[&[u8]]| stage.block_on(door.exec(&format!("/exec/ns/web/c?{query}"), stdin));
     let sh = |script: &str| format!("command=sh&command=-c&command={}", script.replace(' ', "+"));
     let ran = exec(&format!("{}&stdout=1&stderr=1", sh("echo out; echo err %3E%262; exit 3")), &[]);
     assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), ("out\n", "err\n"));
     assert!(ran.status.contains("\"ExitCode\"") && ran.status.contains("\"3\""), "{}", ran.status);
     let ran = exec("command=cat&stdin=1&stdout=1", &[b"ahoy ", b"there"]);
     let expected = Exec { stdout: "ahoy there".to_owned(), ..Exec::default() };
-    assert_eq!((&ran.stdout, ran.status.contains("Success")), (&expected.stdout, true), "half-close ends cat: {ran:?}");
+    assert_eq!(
+        (&ran.stdout, ran.status.contains("Success")),
+        (&expected.stdout, true),
+        "half-close ends cat: {ran:?}"
+    );
     let ran = exec(&format!("{}&stdout=1&tty=1&stdin=1", sh("sleep 1; stty size")), &[]);
     assert_eq!(ran.stdout.trim(), "40 100", "the terminal has the size that was asked for");
     let big = exec(&format!("{}&stdout=1", sh("head -c 3000000 /dev/zero")), &[]);
@@ -225,7 +241,8 @@ fn images_are_pulled_from_a_registry_on_loopback() {
     let container = |name: &str, image: &str| json!({ "containers": [{ "name": name, "image": image }], "terminationGracePeriodSeconds": 0 });
     stage.launch(&pod("pulled", container("c", &image)));
     stage.await_status("uid-pulled", "ready", |status| status["containerStatuses"][0]["ready"] == true);
-    let told: Vec<String> = stage.api.state().events.iter().filter_map(|event| event.message.clone()).collect();
+    let told: Vec<String> =
+        stage.api.state().events.iter().filter_map(|event| event.message.clone()).collect();
     assert!(told.iter().any(|message| message.starts_with("Successfully pulled image")), "{told:#?}");
     stage.launch(&pod("absent", container("c", &format!("{}/team/absent:1", registry.address))));
     let status = stage.await_status("uid-absent", "refused", |status| {

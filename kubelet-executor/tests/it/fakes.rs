@@ -69,7 +69,9 @@ fn a_killed_executor_adopts_and_a_decided_end_stays() {
     stage.launch(&job);
     stage.await_state("uid-job", TaskState::Finished);
     fake.end("c", 1);
-    stage.await_status("uid-web", "restarted once", |status| status["containerStatuses"][0]["restartCount"] == 1);
+    stage.await_status("uid-web", "restarted once", |status| {
+        status["containerStatuses"][0]["restartCount"] == 1
+    });
     assert_eq!(fake.starts(), ["web/c", "job/j", "web/c"]);
 }
 
@@ -82,7 +84,8 @@ fn a_restarted_agent_hears_what_it_missed() {
     stage.agent.hang_up();
     stage.agent.set_deaf(false);
     wait("the executor to come back", || stage.agent.subscriptions().len() == 2);
-    let Some(Call::Subscribe { unacknowledged_tasks, unacknowledged_updates }) = stage.agent.subscriptions().pop()
+    let Some(Call::Subscribe { unacknowledged_tasks, unacknowledged_updates }) =
+        stage.agent.subscriptions().pop()
     else {
         panic!("it is a SUBSCRIBE")
     };
@@ -93,7 +96,8 @@ fn a_restarted_agent_hears_what_it_missed() {
 #[test]
 fn a_configuration_that_is_missing_is_named_and_awaited() {
     let (stage, _fake) = stage();
-    let container = json!({ "name": "c", "image": "i:1", "envFrom": [{ "configMapRef": { "name": "later" } }] });
+    let container =
+        json!({ "name": "c", "image": "i:1", "envFrom": [{ "configMapRef": { "name": "later" } }] });
     stage.launch(&pod("web", json!({ "containers": [container] })));
     let status = stage.await_status("uid-web", "waiting", |status| {
         status["containerStatuses"][0]["state"]["waiting"]["reason"] == "CreateContainerConfigError"

@@ -11,13 +11,17 @@ pub async fn suite(runtime: Arc<dyn Runtime>, image: &str, cgroup_parent: &str) 
     let own: std::collections::BTreeMap<String, String> = labels.iter().cloned().collect();
     let logs = tempfile::tempdir().unwrap();
     std::fs::create_dir(logs.path().join("c")).unwrap();
-    let metadata = v1::PodSandboxMetadata { name: "p".into(), uid: "u".into(), namespace: "ns".into(), attempt: 0 };
+    let metadata =
+        v1::PodSandboxMetadata { name: "p".into(), uid: "u".into(), namespace: "ns".into(), attempt: 0 };
     let sandbox_config = v1::PodSandboxConfig {
         metadata: Some(metadata),
         hostname: "p".to_owned(),
         log_directory: logs.path().display().to_string(),
         labels: own.clone(),
-        linux: Some(v1::LinuxPodSandboxConfig { cgroup_parent: cgroup_parent.to_owned(), ..Default::default() }),
+        linux: Some(v1::LinuxPodSandboxConfig {
+            cgroup_parent: cgroup_parent.to_owned(),
+            ..Default::default()
+        }),
         ..Default::default()
     };
     let sandbox = runtime.run_sandbox(sandbox_config.clone()).await.unwrap();
@@ -47,8 +51,14 @@ pub async fn suite(runtime: Arc<dyn Runtime>, image: &str, cgroup_parent: &str) 
     let other = vec![("suite".to_owned(), "no".to_owned())];
     assert!(runtime.list(&other).await.unwrap().0.is_empty());
     let command = |text: &str| vec![text.to_owned()];
-    assert_eq!(runtime.exec(&container, &command("true"), Duration::from_secs(5)).await.unwrap().exit_code, 0);
-    assert_eq!(runtime.exec(&container, &command("false"), Duration::from_secs(5)).await.unwrap().exit_code, 1);
+    assert_eq!(
+        runtime.exec(&container, &command("true"), Duration::from_secs(5)).await.unwrap().exit_code,
+        0
+    );
+    assert_eq!(
+        runtime.exec(&container, &command("false"), Duration::from_secs(5)).await.unwrap().exit_code,
+        1
+    );
 
     runtime.stop(&container, Duration::from_secs(5)).await.unwrap();
     runtime.stop(&container, Duration::ZERO).await.unwrap();

@@ -65,7 +65,8 @@ impl Stage {
 
     /// Starts the executor; its agent is the same one every time.
     pub fn raise(&mut self) {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let stop = CancellationToken::new();
         let setup = Setup {
             config: self.config(),
@@ -154,11 +155,14 @@ impl Stage {
     }
 
     pub fn await_state(&self, uid: &str, state: TaskState) {
-        wait(&format!("{uid} to be {state:?}"), || self.update(uid).is_some_and(|update| update.state == state));
+        wait(&format!("{uid} to be {state:?}"), || {
+            self.update(uid).is_some_and(|update| update.state == state)
+        });
     }
 
     fn containerd_log(&self) -> String {
-        let log = std::fs::read_to_string(self.node_dir().join("containerd/containerd.log")).unwrap_or_default();
+        let log =
+            std::fs::read_to_string(self.node_dir().join("containerd/containerd.log")).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(30)..].join("\n")
     }
@@ -209,9 +213,10 @@ fn write_certificates(dir: &Path) {
     let ca_certificate = ca.self_signed(&ca_key).unwrap();
     let issuer = Issuer::new(ca, ca_key);
     std::fs::write(dir.join("ca.crt"), ca_certificate.pem()).unwrap();
-    for (file, name, organization) in
-        [("node", "system:node:n1", "system:nodes"), ("client", "kube-apiserver-kubelet-client", "system:masters")]
-    {
+    for (file, name, organization) in [
+        ("node", "system:node:n1", "system:nodes"),
+        ("client", "kube-apiserver-kubelet-client", "system:masters"),
+    ] {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);

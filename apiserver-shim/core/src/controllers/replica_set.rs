@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use shim_model::access;
 
 use super::{
-    Action, Change, Condition, CreationNotes, EventNote, Plan, Propagation, Target, condition, remove_condition, served,
-    set_condition,
+    Action, Change, Condition, CreationNotes, EventNote, Plan, Propagation, Target, condition,
+    remove_condition, served, set_condition,
 };
 use crate::rows::{Pod, ReplicaSet, Seconds, controller_reference};
 

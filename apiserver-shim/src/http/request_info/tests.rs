@@ -10,7 +10,14 @@ fn show(method: Method, path: &str) -> String {
         None => format!("{method} {path} -> {} path {}", info.verb, info.path),
         Some(t) => format!(
             "{method} {path} -> {} g={} v={} ns={} {} name={} sub={} rest={:?} served={}",
-            info.verb, t.group, t.version, t.namespace, t.plural, t.name, t.subresource, t.rest,
+            info.verb,
+            t.group,
+            t.version,
+            t.namespace,
+            t.plural,
+            t.name,
+            t.subresource,
+            t.rest,
             t.resource().is_some(),
         ),
     }

@@ -80,9 +80,8 @@ fn check_target(node: &str, kind: &str) -> Result<(), Status> {
 
 fn assign(pod: &mut Value, node: &str, binding: &Value) {
     for member in ["annotations", "labels"] {
-        let given: Vec<(String, Value)> = access::entries(binding, &["metadata", member])
-            .map(|(k, v)| (k.to_owned(), v.clone()))
-            .collect();
+        let given: Vec<(String, Value)> =
+            access::entries(binding, &["metadata", member]).map(|(k, v)| (k.to_owned(), v.clone())).collect();
         if !given.is_empty() {
             access::object_mut(pod, &["metadata", member]).extend(given);
         }

@@ -128,5 +128,7 @@ fn rules_review(api: &Api, user: &User, review: &Value) -> Result<Value, Status>
         return Err(status::bad_request("no namespace on request"));
     }
     let rules = api.authorizer.rules(user, namespace);
-    Ok(json!({"resourceRules": rules.resource_rules, "nonResourceRules": rules.path_rules, "incomplete": false}))
+    Ok(
+        json!({"resourceRules": rules.resource_rules, "nonResourceRules": rules.path_rules, "incomplete": false}),
+    )
 }

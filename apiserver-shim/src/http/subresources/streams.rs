@@ -64,7 +64,8 @@ fn container(pod: &Value, name: &str, asked: &str) -> Result<String, Status> {
         let list = access::list(pod, &["spec", member]).iter();
         list.map(|c| access::text(c, &["name"]).to_owned()).collect()
     };
-    let (init, main, ephemeral) = (names("initContainers"), names("containers"), names("ephemeralContainers"));
+    let (init, main, ephemeral) =
+        (names("initContainers"), names("containers"), names("ephemeralContainers"));
     if !asked.is_empty() {
         let known = init.iter().chain(&main).chain(&ephemeral).any(|n| n == asked);
         return match known {
@@ -75,7 +76,8 @@ fn container(pod: &Value, name: &str, asked: &str) -> Result<String, Status> {
     match main.as_slice() {
         [one] if init.is_empty() && ephemeral.is_empty() => Ok(one.clone()),
         _ => {
-            let default = access::text(pod, &["metadata", "annotations", "kubectl.kubernetes.io/default-container"]);
+            let default =
+                access::text(pod, &["metadata", "annotations", "kubectl.kubernetes.io/default-container"]);
             if main.iter().any(|n| n == default) {
                 return Ok(default.to_owned());
             }
@@ -100,7 +102,8 @@ fn check_log_options(name: &str, query: &Query) -> Result<(), Status> {
         errors.push(FieldError::invalid("limitBytes", n, "must be greater than 0"));
     }
     if since.is_some() && query.get("sinceTime").is_some() {
-        errors.push(FieldError::forbidden("", "at most one of `sinceTime` or `sinceSeconds` may be specified"));
+        errors
+            .push(FieldError::forbidden("", "at most one of `sinceTime` or `sinceSeconds` may be specified"));
     } else if let Some(n) = since.filter(|n| *n < 1) {
         errors.push(FieldError::invalid("sinceSeconds", n, "must be greater than 0"));
     }

@@ -14,7 +14,8 @@ use crate::http::{negotiation, reply};
 use crate::registry::now;
 use crate::service::Api;
 
-const TOKEN_REQUEST: KindRef = KindRef { group: "authentication.k8s.io", version: "v1", kind: "TokenRequest" };
+const TOKEN_REQUEST: KindRef =
+    KindRef { group: "authentication.k8s.io", version: "v1", kind: "TokenRequest" };
 /// How long a token is good for if the client does not say.
 const SECONDS_DEFAULT: i64 = 3600;
 /// The shortest that may be asked for.
@@ -58,7 +59,9 @@ pub(super) async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) ->
 }
 
 fn seconds(request: &Value) -> Result<i64, Status> {
-    let Some(asked) = access::int(request, &["spec", "expirationSeconds"]) else { return Ok(SECONDS_DEFAULT) };
+    let Some(asked) = access::int(request, &["spec", "expirationSeconds"]) else {
+        return Ok(SECONDS_DEFAULT);
+    };
     let why = if asked < SECONDS_MIN {
         "may not specify a duration less than 10 minutes"
     } else if asked > SECONDS_MAX {

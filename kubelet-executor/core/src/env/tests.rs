@@ -16,7 +16,12 @@ fn check(container: serde_json::Value, expected: Expect) {
         config_maps: serde_json::from_value(json!({ "cm": { "data": { "A": "1", "B": "2" } } })).unwrap(),
         secrets: serde_json::from_value(json!({ "sec": { "data": { "KEY": "c2VjcmV0" } } })).unwrap(),
     };
-    let node = Node { name: "n1".into(), ip: "192.0.2.1".into(), pod_ips: vec!["10.0.0.9".into()], ..Default::default() };
+    let node = Node {
+        name: "n1".into(),
+        ip: "192.0.2.1".into(),
+        pod_ips: vec!["10.0.0.9".into()],
+        ..Default::default()
+    };
     let services = [("A".to_owned(), "service".to_owned())];
     let container = &spec::spec(&pod).containers[0];
     let text = match build(&pod, container, &sources, &services, &node) {

@@ -2,11 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{
-    PodMachine, Sandbox,
-    ending::Cause,
-    slot::Op,
-};
+use super::{PodMachine, Sandbox, ending::Cause, slot::Op};
 use crate::{
     action::Action,
     spec::{self, RestartPolicy, Role},
@@ -90,7 +86,8 @@ impl PodMachine {
                         });
                         if changed && slot.op == Op::None {
                             slot.replace = true;
-                            let why = format!("Container {} definition changed, will be restarted", slot.name);
+                            let why =
+                                format!("Container {} definition changed, will be restarted", slot.name);
                             slot.stop(spec::grace(&pod), why, now, actions);
                         }
                         continue;
@@ -113,7 +110,9 @@ impl PodMachine {
         let failed_init = !self.initialized
             && policy == RestartPolicy::Never
             && self.slots.iter().any(|slot| {
-                slot.role == Role::Init && slot.is_over(policy) && slot.exit().is_some_and(|exit| exit.code != 0)
+                slot.role == Role::Init
+                    && slot.is_over(policy)
+                    && slot.exit().is_some_and(|exit| exit.code != 0)
             });
         let mut mains = self.slots.iter().filter(|slot| slot.role == Role::Main).peekable();
         let completed = mains.peek().is_some() && mains.all(|slot| slot.is_over(policy));

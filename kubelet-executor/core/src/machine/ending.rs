@@ -99,7 +99,8 @@ impl PodMachine {
                 .all(|slot| slot.exit().is_some_and(|exit| exit.code == 0));
         status::note_transitions(self, now);
         let mut status = status::of(self);
-        status.phase = Some(if succeeded && cause != Cause::DeadlineExceeded { "Succeeded" } else { "Failed" }.into());
+        status.phase =
+            Some(if succeeded && cause != Cause::DeadlineExceeded { "Succeeded" } else { "Failed" }.into());
         if cause == Cause::DeadlineExceeded {
             status.reason = Some("DeadlineExceeded".to_owned());
             status.message = Some("Pod was active on the node longer than the specified deadline".to_owned());

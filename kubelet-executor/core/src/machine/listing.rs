@@ -38,7 +38,8 @@ impl PodMachine {
         }
         if first {
             self.adopted = true;
-            self.initialized = self.slots.iter().any(|slot| slot.role == Role::Main && slot.current.is_some());
+            self.initialized =
+                self.slots.iter().any(|slot| slot.role == Role::Main && slot.current.is_some());
         }
     }
 

@@ -208,8 +208,13 @@ impl Slot {
         let reason = failure.reason();
         let text = match failure {
             StartFailure::ErrImagePull => {
-                let image = spec::container(pod, &self.name).and_then(|c| c.image.clone()).unwrap_or_default();
-                actions.push(self.tell(true, "Failed", format!("Failed to pull image \"{image}\": {message}")));
+                let image =
+                    spec::container(pod, &self.name).and_then(|c| c.image.clone()).unwrap_or_default();
+                actions.push(self.tell(
+                    true,
+                    "Failed",
+                    format!("Failed to pull image \"{image}\": {message}"),
+                ));
                 format!("Error: {reason}")
             }
             _ => format!("Error: {message}"),
@@ -275,7 +280,8 @@ impl Slot {
         let place = format!("failed container={} pod={}", self.name, spec::full_name(pod));
         let message = format!("back-off {} restarting {place}", go_duration(delay));
         self.waiting = Some(Waiting { reason: "CrashLoopBackOff", message, since: finished_at });
-        let told = format!("Back-off restarting failed container {} in pod {}", self.name, spec::full_name(pod));
+        let told =
+            format!("Back-off restarting failed container {} in pod {}", self.name, spec::full_name(pod));
         actions.push(self.tell(true, "BackOff", told));
     }
 

@@ -128,7 +128,11 @@ impl World {
         }
         if !self.sandboxes.get(&sandbox_id).is_some_and(|sandbox| sandbox.ready) {
             let message = "no sandbox".to_owned();
-            return self.send(Event::ContainerFailed { name, failure: StartFailure::CreateContainerError, message });
+            return self.send(Event::ContainerFailed {
+                name,
+                failure: StartFailure::CreateContainerError,
+                message,
+            });
         }
         self.starts.push((name.clone(), attempt));
         self.ran.push((format!("{name}-{attempt}"), self.sandboxes[&sandbox_id].created_at.to_string()));
@@ -161,7 +165,8 @@ impl World {
     /// The running instance of a container ends by itself.
     pub fn exit(&mut self, name: &str, code: i32) {
         self.pass(1);
-        let running = self.containers.values().find(|c| c.name == name && c.is_running()).map(|c| c.id.clone());
+        let running =
+            self.containers.values().find(|c| c.name == name && c.is_running()).map(|c| c.id.clone());
         if let Some(id) = running {
             self.end_instance(&id, code);
         }
@@ -215,7 +220,10 @@ impl World {
                 .map(|last| format!(" last={}", state(last)))
                 .unwrap_or_default();
             let now = container.state.as_ref().map(state).unwrap_or_default();
-            out.push_str(&format!("{} {now}{ready} restarts={}{last}\n", container.name, container.restart_count));
+            out.push_str(&format!(
+                "{} {now}{ready} restarts={}{last}\n",
+                container.name, container.restart_count
+            ));
         }
         if let Some(outcome) = self.machine.outcome() {
             out.push_str(&format!("ended: {outcome:?}\n"));
@@ -330,7 +338,11 @@ fn a_kill_while_an_image_is_pulled_cancels_the_start() {
     assert!(world.pending.contains(&Action::CancelStart { name: "web".to_owned() }));
     world.pending.clear();
     let message = String::new();
-    world.send(Event::ContainerFailed { name: "web".to_owned(), failure: StartFailure::Interrupted, message });
+    world.send(Event::ContainerFailed {
+        name: "web".to_owned(),
+        failure: StartFailure::Interrupted,
+        message,
+    });
     world.settle();
     assert_eq!(world.machine.outcome(), Some(Outcome::Killed));
 }
@@ -365,7 +377,8 @@ fn a_failing_liveness_probe_restarts_the_container() {
 
 #[test]
 fn a_changed_image_restarts_only_its_container() {
-    let mut world = World::new(json!({ "containers": [{ "name": "a", "image": "1" }, { "name": "b", "image": "1" }] }));
+    let mut world =
+        World::new(json!({ "containers": [{ "name": "a", "image": "1" }, { "name": "b", "image": "1" }] }));
     world.settle();
     let mut pod = (*world.pod).clone();
     pod.spec.as_mut().unwrap().containers[0].image = Some("2".to_owned());
@@ -378,7 +391,8 @@ fn a_changed_image_restarts_only_its_container() {
 
 #[test]
 fn an_active_deadline_ends_the_pod() {
-    let mut world = World::new(json!({ "activeDeadlineSeconds": 5, "containers": [{ "name": "a", "image": "1" }] }));
+    let mut world =
+        World::new(json!({ "activeDeadlineSeconds": 5, "containers": [{ "name": "a", "image": "1" }] }));
     world.settle();
     world.pass(6);
     world.send(Event::Tick);

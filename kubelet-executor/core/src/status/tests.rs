@@ -17,44 +17,60 @@ fn a_pod_on_its_way_up() {
         "initContainers": [{ "name": "prepare", "image": "i" }],
         "containers": [{ "name": "web", "image": "w" }]
     }));
-    check(&world, expect![[r#"
+    check(
+        &world,
+        expect![[r#"
         Pending PodReadyToStartContainers=False Initialized=False Ready=False ContainersReady=False PodScheduled=True
         prepare ContainerCreating restarts=0
         web PodInitializing restarts=0
-    "#]]);
+    "#]],
+    );
     world.settle();
     world.exit("prepare", 0);
     world.settle();
-    check(&world, expect![[r#"
+    check(
+        &world,
+        expect![[r#"
         Running PodReadyToStartContainers=True Initialized=True Ready=True ContainersReady=True PodScheduled=True
         prepare Completed(0) ready restarts=0
         web Running ready restarts=0
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_pull_that_fails() {
-    let mut world = World::new(serde_json::json!({ "containers": [{ "name": "web", "image": "nowhere/no" }] }));
+    let mut world =
+        World::new(serde_json::json!({ "containers": [{ "name": "web", "image": "nowhere/no" }] }));
     world.fail_starts = Some((StartFailure::ErrImagePull, "no such host".to_owned()));
     world.settle();
-    check(&world, expect![[r#"
+    check(
+        &world,
+        expect![[r#"
         Pending PodReadyToStartContainers=True Initialized=True Ready=False ContainersReady=False PodScheduled=True
         web ErrImagePull restarts=0
-    "#]]);
+    "#]],
+    );
     world.pass(3);
     world.send(Event::Tick);
-    check(&world, expect![[r#"
+    check(
+        &world,
+        expect![[r#"
         Pending PodReadyToStartContainers=True Initialized=True Ready=False ContainersReady=False PodScheduled=True
         web ImagePullBackOff restarts=0
-    "#]]);
+    "#]],
+    );
     world.fail_starts = None;
     world.pass(10);
     world.send(Event::Tick);
     world.settle();
-    check(&world, expect![[r#"
+    check(
+        &world,
+        expect![[r#"
         Running PodReadyToStartContainers=True Initialized=True Ready=True ContainersReady=True PodScheduled=True
         web Running ready restarts=0
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -65,17 +81,23 @@ fn crash_loop() {
     world.settle();
     world.exit("web", 137);
     world.settle();
-    check(&world, expect![[r#"
+    check(
+        &world,
+        expect![[r#"
         Running PodReadyToStartContainers=True Initialized=True Ready=False ContainersReady=False PodScheduled=True
         web CrashLoopBackOff restarts=1 last=Error(137)
-    "#]]);
+    "#]],
+    );
     world.pass(11);
     world.send(Event::Tick);
     world.settle();
-    check(&world, expect![[r#"
+    check(
+        &world,
+        expect![[r#"
         Running PodReadyToStartContainers=True Initialized=True Ready=True ContainersReady=True PodScheduled=True
         web Running ready restarts=2 last=Error(137)
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -86,9 +108,12 @@ fn a_pod_that_completes() {
     world.settle();
     world.exit("job", 0);
     world.settle();
-    check(&world, expect![[r#"
+    check(
+        &world,
+        expect![[r#"
         Succeeded PodReadyToStartContainers=False Initialized=True Ready=False ContainersReady=False PodScheduled=True
         job Completed(0) restarts=0
         ended: Finished
-    "#]]);
+    "#]],
+    );
 }

@@ -40,33 +40,51 @@ fn check(wanted: LogRequest, expected: Expect) {
 
 #[test]
 fn every_way_to_read() {
-    check(LogRequest::default(), expect![[r#"
+    check(
+        LogRequest::default(),
+        expect![[r#"
         zero
         one
         two
         three
-    "#]]);
-    check(LogRequest { tail_lines: Some(2), ..Default::default() }, expect![[r#"
+    "#]],
+    );
+    check(
+        LogRequest { tail_lines: Some(2), ..Default::default() },
+        expect![[r#"
         o
         three
-    "#]]);
-    check(LogRequest { tail_lines: Some(5), ..Default::default() }, expect![[r#"
+    "#]],
+    );
+    check(
+        LogRequest { tail_lines: Some(5), ..Default::default() },
+        expect![[r#"
         zero
         one
         two
         three
-    "#]]);
+    "#]],
+    );
     check(LogRequest { tail_lines: Some(0), ..Default::default() }, expect![""]);
-    check(LogRequest { timestamps: true, tail_lines: Some(3), ..Default::default() }, expect![[r#"
+    check(
+        LogRequest { timestamps: true, tail_lines: Some(3), ..Default::default() },
+        expect![[r#"
         2026-01-01T00:00:02Z two
         2026-01-01T00:00:03Z three
-    "#]]);
-    check(LogRequest { since: Some("2026-01-01T00:00:03Z".parse().unwrap()), ..Default::default() }, expect![[r#"
+    "#]],
+    );
+    check(
+        LogRequest { since: Some("2026-01-01T00:00:03Z".parse().unwrap()), ..Default::default() },
+        expect![[r#"
         three
-    "#]]);
-    check(LogRequest { limit_bytes: Some(7), ..Default::default() }, expect![[r#"
+    "#]],
+    );
+    check(
+        LogRequest { limit_bytes: Some(7), ..Default::default() },
+        expect![[r#"
         zero
-        on"#]]);
+        on"#]],
+    );
 }
 
 #[test]

@@ -13,16 +13,26 @@ fn frame() -> impl Strategy<Value = Frame> {
     prop_oneof![
         (stream.clone(), any::<bool>(), proptest::collection::vec(any::<u8>(), 0..300))
             .prop_map(|(stream, fin, bytes)| Frame::Data { stream, fin, bytes: bytes.into() }),
-        (stream.clone(), any::<bool>(), headers())
-            .prop_map(|(stream, fin, headers)| Frame::SynStream { stream, fin, headers }),
-        (stream.clone(), any::<bool>(), headers())
-            .prop_map(|(stream, fin, headers)| Frame::SynReply { stream, fin, headers }),
+        (stream.clone(), any::<bool>(), headers()).prop_map(|(stream, fin, headers)| Frame::SynStream {
+            stream,
+            fin,
+            headers
+        }),
+        (stream.clone(), any::<bool>(), headers()).prop_map(|(stream, fin, headers)| Frame::SynReply {
+            stream,
+            fin,
+            headers
+        }),
         (stream.clone(), any::<u32>()).prop_map(|(stream, status)| Frame::RstStream { stream, status }),
         Just(Frame::Settings),
         any::<u32>().prop_map(|id| Frame::Ping { id }),
-        (stream.clone(), any::<u32>()).prop_map(|(last_stream, status)| Frame::GoAway { last_stream, status }),
-        (stream.clone(), any::<bool>(), headers())
-            .prop_map(|(stream, fin, headers)| Frame::Headers { stream, fin, headers }),
+        (stream.clone(), any::<u32>())
+            .prop_map(|(last_stream, status)| Frame::GoAway { last_stream, status }),
+        (stream.clone(), any::<bool>(), headers()).prop_map(|(stream, fin, headers)| Frame::Headers {
+            stream,
+            fin,
+            headers
+        }),
         (stream.clone(), stream).prop_map(|(stream, delta)| Frame::WindowUpdate { stream, delta }),
     ]
 }
