@@ -74,6 +74,8 @@ struct AgentRow {
     /// Grows whenever `available` changes, so that verdicts of filters can be remembered.
     version: u64,
     filters: Filters,
+    /// Since something was left over here that others may want: until when it waits for them.
+    held_until: Option<Time>,
 }
 
 /// The ledger and the order of turns.
@@ -87,6 +89,8 @@ pub struct Allocator {
     candidates: BTreeSet<u32>,
     /// Every agent is to be looked at.
     all_are_candidates: bool,
+    /// Agents with something left over that waits for answers.
+    held: BTreeSet<u32>,
     /// Agents whose filters end at these times.
     expiries: BTreeMap<Time, BTreeSet<u32>>,
     version: u64,
@@ -102,6 +106,7 @@ impl Allocator {
             shares: Shares::default(),
             candidates: BTreeSet::new(),
             all_are_candidates: false,
+            held: BTreeSet::new(),
             expiries: BTreeMap::new(),
             version: 0,
         }
@@ -119,6 +124,7 @@ impl Allocator {
             active,
             version: 0,
             filters: Filters::default(),
+            held_until: None,
         };
         let slot = AgentSlot(self.agents.insert(row));
         self.set_total(slot, total);
@@ -132,6 +138,7 @@ impl Allocator {
             self.shares.change_pool(Amounts::default(), amounts);
         }
         self.candidates.remove(&agent.0);
+        self.held.remove(&agent.0);
     }
 
     /// An agent has other resources than before.
@@ -233,6 +240,12 @@ impl Allocator {
         let until = filters::round_up(now + length, length);
         row.filters.add(now, client.0, generation, until, resources.unallocated());
         self.expiries.entry(until).or_default().insert(agent.0);
+    }
+
+    /// The client has answered an allocation, or it was taken back.
+    pub fn answered(&mut self, client: ClientSlot) {
+        self.shares.change_pending(client.0, -1);
+        self.candidates.append(&mut self.held);
     }
 
     /// The client takes back all that it refused.

@@ -1,5 +1,7 @@
 //! One round: every candidate agent is offered to the clients whose turn it is.
 
+use std::time::Duration;
+
 use kernel_model::{
     ids::FrameworkId,
     resources::{Resource, Resources, Scalar, Value},
@@ -12,6 +14,9 @@ use super::{
     amounts::{Amounts, Names},
     filters,
 };
+
+/// How long what is left over may lie idle for others' sake: as long as the shortest refusal.
+const LEFTOVER_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// What one round gives to a client on an agent. It is charged already.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,10 +62,11 @@ impl Allocator {
                 break;
             }
             for slot in entry.remove() {
-                if let Some(row) = self.agents.get_mut(slot)
-                    && row.filters.expire(now)
-                {
-                    self.candidates.insert(slot);
+                if let Some(row) = self.agents.get_mut(slot) {
+                    let waited = row.held_until.is_some_and(|until| until <= now);
+                    if row.filters.expire(now) || waited {
+                        self.candidates.insert(slot);
+                    }
                 }
             }
         }
@@ -79,6 +85,9 @@ impl Allocator {
                 break;
             }
             for &client in &turns {
+                if pass == Pass::Rest && self.waits_for_others(now, agent, client) {
+                    continue;
+                }
                 let Some((taken, amounts)) = self.take(now, agent, client, pass, &mut held_back) else {
                     continue;
                 };
@@ -89,8 +98,14 @@ impl Allocator {
                     Some(allocation) => allocation.resources += &resources,
                     None => {
                         let (framework, role) = (who.framework.clone(), who.role.clone());
-                        let client = ClientSlot(client);
-                        allocations.push(Allocation { agent, client, framework, role, resources });
+                        allocations.push(Allocation {
+                            agent,
+                            client: ClientSlot(client),
+                            framework,
+                            role,
+                            resources,
+                        });
+                        self.shares.change_pending(client, 1);
                     }
                 }
                 if !self.is_offerable(agent) {
@@ -101,6 +116,25 @@ impl Allocator {
         if allocations.len() == first {
             self.shares.return_turns(turns);
         }
+    }
+
+    /// Whether what is left must wait for clients that have not answered an offer yet: they may be below their fair part
+    /// once they have. It waits for [`LEFTOVER_WAIT_MAX`] at most, for some never answer.
+    fn waits_for_others(&mut self, now: Time, agent: AgentSlot, client: u32) -> bool {
+        if self.shares.others_pending(client) == 0 {
+            return false;
+        }
+        let Some(row) = self.agents.get_mut(agent.0) else { return false };
+        let until = *row.held_until.get_or_insert_with(|| {
+            let until = now + LEFTOVER_WAIT_MAX;
+            self.expiries.entry(until).or_default().insert(agent.0);
+            until
+        });
+        if now >= until {
+            return false;
+        }
+        self.held.insert(agent.0);
+        true
     }
 
     fn is_offerable(&self, agent: AgentSlot) -> bool {
@@ -167,6 +201,9 @@ impl Allocator {
             }
         };
         row.used += &taken;
+        if pass == Pass::Rest || !row.available_amounts.allocatable() {
+            row.held_until = None;
+        }
         self.version += 1;
         row.version = self.version;
         Some((taken, amounts))

@@ -47,6 +47,8 @@ pub(super) struct Client {
     pub(super) active: bool,
     /// Refusals of earlier generations do not stand.
     pub(super) generation: u64,
+    /// Allocations that it has not answered.
+    pending: i64,
     leaf: u32,
     standing: Standing,
 }
@@ -69,6 +71,8 @@ pub(super) struct Shares {
     by_path: BTreeMap<String, u32>,
     weights: BTreeMap<Role, f64>,
     generation: u64,
+    /// Allocations that are not answered.
+    pending: i64,
     /// The pool or a weight changed: every share is to be computed again.
     stale: bool,
     /// The active clients in order of turns, if nothing has moved since.
@@ -94,6 +98,7 @@ impl Default for Shares {
             by_path: BTreeMap::new(),
             weights: BTreeMap::new(),
             generation: 0,
+            pending: 0,
             stale: false,
             turns: None,
         }
@@ -136,6 +141,7 @@ impl Shares {
             handles,
             active: false,
             generation: self.generation,
+            pending: 0,
             leaf,
             standing: Standing::default(),
         });
@@ -147,6 +153,7 @@ impl Shares {
     pub(super) fn remove_client(&mut self, slot: u32) {
         let Some(client) = self.clients.get(slot) else { return };
         let (leaf, charged) = (client.leaf, client.standing.charged);
+        self.pending -= client.pending;
         self.set_active(slot, false);
         self.change_above(leaf, |standing| standing.charged.subtract(charged));
         self.clients.remove(slot);
@@ -231,6 +238,18 @@ impl Shares {
 
     pub(super) fn generation(&self, slot: u32) -> Option<u64> {
         self.clients.get(slot).map(|c| c.generation)
+    }
+
+    pub(super) fn change_pending(&mut self, slot: u32, by: i64) {
+        if let Some(client) = self.clients.get_mut(slot) {
+            client.pending += by;
+            self.pending += by;
+        }
+    }
+
+    /// Allocations that clients other than this one have not answered.
+    pub(super) fn others_pending(&self, slot: u32) -> i64 {
+        self.pending - self.clients.get(slot).map_or(0, |c| c.pending)
     }
 
     /// How many clients want something.

@@ -284,3 +284,24 @@ fn who_refuses_its_fair_part_sees_the_whole_and_what_nobody_wants_is_not_kept() 
     // Alone, it may have everything.
     assert_eq!(pool.run(Time(2))[0].resources.scalar("cpus"), Scalar::from_units(4));
 }
+
+#[test]
+fn what_is_left_over_waits_for_those_that_have_not_answered() {
+    let mut pool = pool();
+    let quick = client(&mut pool, "quick", "quick");
+    let slow = client(&mut pool, "slow", "slow");
+    let agent = pool.add_agent(&resources("cpus:4;mem:400"), true);
+    // Both have a half on offer; the slow one holds its memory without an answer.
+    assert_eq!(pool.run(Time(0)).len(), 2);
+    pool.answered(quick);
+    // A task of the slow one ends: quick has its part already, and slow may want it.
+    pool.recover(agent, slow, &resources("cpus:1"));
+    let given = pool.run(Time(1));
+    assert_eq!(given.iter().map(|a| a.client).collect::<Vec<_>>(), [slow]);
+    pool.recover(agent, slow, &resources("cpus:1"));
+    pool.refuse(Time(1), agent, slow, &resources("cpus:1"), Duration::from_secs(9), false);
+    assert_eq!(pool.run(Time(2)), []);
+    // It never answers the rest: nothing lies idle for ever.
+    let later = pool.next_deadline().unwrap();
+    assert_eq!(pool.run(later).iter().map(|a| a.client).collect::<Vec<_>>(), [quick]);
+}

@@ -78,6 +78,7 @@ impl Master {
     /// Ends an offer. Its resources stay charged in the allocator: the caller says where they go.
     pub(super) fn remove_offer(&mut self, number: u64) -> Option<Outstanding> {
         let outstanding = self.offers.remove(&number)?;
+        self.allocator.answered(outstanding.client);
         if let Some(agent) = self.agents.get_mut(&outstanding.offer.agent_id) {
             agent.offered.remove_all(&outstanding.offer.resources);
             agent.offers.remove(&number);
