@@ -197,14 +197,18 @@ impl Runner {
             return;
         }
         let before = std::mem::replace(&mut state.row, row.clone());
-        let bound_now = before.node.is_none() && row.node.is_some() && state.task == Task::None;
-        if bound_now {
-            // Somebody else bound it: it may have a task that we do not know of yet.
+        // Bound without a task of ours: by somebody else, so that it may have one that we do not know of yet, or its
+        // launch came to nothing and it is deleted before the next. What the kernel answers ends it then.
+        let unsure = row.node.is_some()
+            && state.task == Task::None
+            && !row.phase.is_terminal()
+            && (before.node.is_none() || row.deletion.is_some());
+        if unsure {
             state.task = Task::Asked;
         }
         self.occupy(&uid);
         self.pods.sort_in(&uid);
-        if bound_now {
+        if unsure {
             self.ask(&uid);
         }
         let spec_changed = before.header().generation != row.header().generation
