@@ -177,16 +177,28 @@ impl Authenticator {
 
     /// Checks a token for one of `audiences` (none: this server); says whose it is and which audiences it serves.
     pub fn check_token(&self, token: &str, audiences: &[String]) -> Result<(User, Vec<String>), String> {
-        let own = [DEFAULT_AUDIENCE.to_owned(), self.issuer.clone()];
+        let mut own = vec![DEFAULT_AUDIENCE.to_owned(), self.issuer.clone()];
+        own.dedup();
         let wanted = if audiences.is_empty() { &own[..] } else { audiences };
         let mut validation = Validation::new(Algorithm::ES256);
         validation.set_issuer(&[&self.issuer]);
-        validation.set_audience(wanted);
+        // Looked at below, for the complaint names what is wanted.
+        validation.validate_aud = false;
         validation.validate_nbf = true;
         let claims = jsonwebtoken::decode::<Claims>(token, &self.checking, &validation)
             .map_err(|e| format!("invalid bearer token: {e}"))?
             .claims;
-        let served = claims.aud.iter().filter(|a| wanted.contains(a)).cloned().collect();
+        let served: Vec<String> = claims.aud.iter().filter(|a| wanted.contains(a)).cloned().collect();
+        if served.is_empty() {
+            let shown = |audiences: &[String]| {
+                audiences.iter().map(|a| format!("{a:?}")).collect::<Vec<_>>().join(" ")
+            };
+            return Err(format!(
+                "[invalid bearer token, token audiences [{}] is invalid for the target audiences [{}]]",
+                shown(&claims.aud),
+                shown(wanted)
+            ));
+        }
         self.check_bound(&claims.kubernetes)?;
         Ok((user_of(claims), served))
     }

@@ -78,12 +78,22 @@ pub fn check_preconditions(
 ) -> Result<(), Status> {
     let name = access::text(object, &["metadata", "name"]);
     let uid = access::text(object, &["metadata", "uid"]);
+    let refuse = |what: &str, wanted: &str, found: &str| {
+        // Namespaces have a rule of their own upstream, with its own words.
+        if resource.kind == "Namespace" {
+            let why = format!(
+                "Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}"
+            );
+            return Err(status::conflict(resource, name, why));
+        }
+        Err(status::precondition_failed(resource, name, what, wanted, found))
+    };
     if let Some(wanted) = options.uid.as_deref().filter(|wanted| *wanted != uid) {
-        return Err(status::precondition_failed(resource, name, "UID", wanted, uid));
+        return refuse("UID", wanted, uid);
     }
     let found = revision.to_string();
     if let Some(wanted) = options.resource_version.as_deref().filter(|wanted| *wanted != found) {
-        return Err(status::precondition_failed(resource, name, "ResourceVersion", wanted, &found));
+        return refuse("ResourceVersion", wanted, &found);
     }
     Ok(())
 }

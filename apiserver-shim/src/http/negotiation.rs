@@ -136,7 +136,7 @@ pub fn body_media(headers: &HeaderMap) -> Result<Media, Status> {
     match content_type(headers).as_str() {
         "" | "application/json" => Ok(Media::Json),
         "application/yaml" => Ok(Media::Yaml),
-        _ => Err(status::unsupported_media_type(&["application/json", "application/yaml", PROTOBUF])),
+        _ => Err(status::unsupported_media_type(&["application/json", "application/yaml"])),
     }
 }
 

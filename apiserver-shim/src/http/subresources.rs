@@ -1,7 +1,9 @@
 //! What hangs below objects, by name. Subresources that are a view of the object share the pipeline; the others have a
 //! file each.
 
+use shim_core::controllers::served;
 use shim_core::kinds::Door;
+use shim_model::access;
 use shim_model::resource::Verb;
 use shim_model::status::{self, Status};
 
@@ -62,10 +64,37 @@ async fn view(api: &Api, asked: &ResourceRequest<'_>, door: Door, body: Body) ->
 
 /// Proxying into Pods, Services and nodes comes with the facade's next issue; what can be said without it is said.
 async fn proxy(api: &Api, asked: &ResourceRequest<'_>) -> Result<Response, Status> {
-    let name = asked.target.name.split(':').next().unwrap_or("");
-    api.registry.get(asked.resource, &asked.target.namespace, name).await?;
-    let kind = asked.resource.singular;
+    let (kind, place) = (asked.resource.singular, asked.target.name.as_str());
+    let name = proxied_name(place)
+        .ok_or_else(|| status::bad_request(format!("invalid {kind} request \"{place}\"")))?;
+    let namespace = asked.target.namespace.as_str();
+    let object = api.registry.get(asked.resource, namespace, name).await?;
+    match asked.resource.kind {
+        "Pod" if object.field("status.podIP").is_none_or(str::is_empty) => {
+            return Err(status::bad_request("address not allowed"));
+        }
+        "Service" => {
+            let endpoints = served("", "endpoints");
+            let found = api.registry.get(endpoints, namespace, name).await;
+            let found = found.map_err(|_| status::not_found(asked.resource, name))?.value();
+            if access::list(&found, &["subsets"]).is_empty() {
+                let why = format!("no endpoints available for service \"{name}\"");
+                return Err(status::service_unavailable(why));
+            }
+        }
+        _ => {}
+    }
     Err(status::service_unavailable(format!(
         "proxying to {kind} \"{name}\" is not available on this server yet"
     )))
+}
+
+/// The name in `name`, `name:port` or `scheme:name:port`.
+fn proxied_name(place: &str) -> Option<&str> {
+    let parts: Vec<&str> = place.split(':').collect();
+    let name = match parts[..] {
+        [name] | [name, _] | ["" | "http" | "https", name, _] => name,
+        _ => return None,
+    };
+    (!name.is_empty()).then_some(name)
 }

@@ -97,7 +97,7 @@ async fn reviews_and_impersonation() {
         POST /apis/authorization.k8s.io/v1/subjectaccessreviews <- {"spec":{"user":"system:node:n","groups":["system:nodes"],"resourceAttributes":{"verb":"get","resource":"pods"}}}
           201 {"apiVersion":"authorization.k8s.io/v1","kind":"SubjectAccessReview","metadata":{},"spec":{"groups":["system:nodes"],"resourceAttributes":{"resource":"pods","verb":"get"},"user":"system:node:n"},"status":{"allowed":true}}
         POST /apis/authorization.k8s.io/v1/selfsubjectaccessreviews <- {"spec":{}}
-          400 {"apiVersion":"v1","code":400,"kind":"Status","message":"exactly one of nonResourceAttributes or resourceAttributes must be specified","metadata":{},"reason":"BadRequest","status":"Failure"}
+          422 {"apiVersion":"v1","code":422,"details":{"causes":[{"field":"spec.resourceAttributes","message":"Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified","reason":"FieldValueInvalid"}],"group":"authorization.k8s.io"},"kind":"Status","message":".authorization.k8s.io \"\" is invalid: spec.resourceAttributes: Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified","metadata":{},"reason":"Invalid","status":"Failure"}
         GET /api/v1/namespaces/default/secrets | Impersonate-User: jane
           403 {"apiVersion":"v1","code":403,"details":{"kind":"secrets"},"kind":"Status","message":"secrets is forbidden: User \"jane\" cannot list resource \"secrets\" in API group \"\" in the namespace \"default\"","metadata":{},"reason":"Forbidden","status":"Failure"}
         GET /api/v1/namespaces/default/secrets | Impersonate-Group: g

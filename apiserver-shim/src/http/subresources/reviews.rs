@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 use shim_model::access;
-use shim_model::schema::Media;
+use shim_model::field::FieldError;
+use shim_model::managed_fields::{self, Writer};
 use shim_model::status::{self, Status};
 
 use crate::authentication::User;
@@ -25,41 +26,85 @@ pub async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) -> Result
         return Err(status::method_not_allowed());
     }
     let accepted = asked.accepted()?;
-    let mut review = decode(asked, body).await?;
+    let call = asked.call("CreateOptions")?;
     let resource = asked.resource;
+    let (kind, metadata) = (resource.kind_ref(), &["metadata"]);
+    negotiation::body_media(asked.headers)?;
+    let bytes = body::read(body).await?;
+    let decoded = asked.decode(&bytes, kind, &call)?;
+    let mut review = decoded.value;
+    let now = now();
+    if resource.namespaced && access::text(&review, &["metadata", "namespace"]).is_empty() {
+        let namespace = asked.target.namespace.as_str();
+        access::object_mut(&mut review, metadata).insert("namespace".into(), namespace.into());
+    }
+    if resource.plural == "selfsubjectreviews" {
+        access::object_mut(&mut review, metadata).insert("creationTimestamp".into(), now.to_rfc3339().into());
+    } else {
+        let writer = Writer { manager: &call.manager, kind, subresource: "", now, reset: &[&["status"]] };
+        managed_fields::record_update(None, &mut review, writer);
+    }
     let answer = match resource.plural {
         "selfsubjectreviews" => json!({"userInfo": asked.user.to_value()}),
         "tokenreviews" => token_review(api, &review),
-        "selfsubjectaccessreviews" => access_review(api, asked.user, &review)?,
-        "subjectaccessreviews" | "localsubjectaccessreviews" => {
-            access_review(api, &subject(&review)?, &review)?
+        "selfsubjectaccessreviews" | "subjectaccessreviews" | "localsubjectaccessreviews" => {
+            check_access_review(resource.plural, &review)?;
+            let user = match resource.plural {
+                "selfsubjectaccessreviews" => asked.user.clone(),
+                _ => subject(&review),
+            };
+            access_review(api, &user, &review)
         }
         "selfsubjectrulesreviews" => rules_review(api, asked.user, &review)?,
         _ => return Err(status::unknown_path()),
     };
-    let members = access::as_object(&mut review);
-    members.insert("apiVersion".into(), resource.api_version().into());
-    members.insert("kind".into(), resource.kind.into());
-    members.insert("status".into(), answer);
-    let metadata = access::object_mut(&mut review, &["metadata"]);
-    if resource.plural == "selfsubjectreviews" {
-        metadata.insert("creationTimestamp".into(), now().to_rfc3339().into());
-    }
-    Ok(reply::value(201, accepted.media, &review))
+    access::as_object(&mut review).insert("status".into(), answer);
+    let mut response = reply::value(201, accepted.media, &review);
+    reply::add_warnings(&mut response, &decoded.warnings);
+    Ok(response)
 }
 
-async fn decode(asked: &ResourceRequest<'_>, body: Body) -> Result<Value, Status> {
-    let media = negotiation::body_media(asked.headers)?;
-    let bytes = body::read(body).await?;
-    let refuse = |why: String| {
-        let kind = asked.resource.kind;
-        status::bad_request(format!("the object provided is unrecognized (must be of type {kind}): {why}"))
-    };
-    let value: Value = match media {
-        Media::Json => serde_json::from_slice(&bytes).map_err(|e| refuse(e.to_string()))?,
-        Media::Yaml => serde_yaml_ng::from_slice(&bytes).map_err(|e| refuse(e.to_string()))?,
-    };
-    if value.is_object() { Ok(value) } else { Err(refuse("it is no object".to_owned())) }
+/// What a question about access must say: about what, and of whom.
+fn check_access_review(plural: &str, review: &Value) -> Result<(), Status> {
+    let spec = &review["spec"];
+    let (resource, path) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
+    let mut errors = Vec::new();
+    match (resource.is_object(), path.is_object()) {
+        (true, true) => errors.push(FieldError::invalid_shown(
+            "spec.nonResourceAttributes",
+            shown_path(path),
+            "cannot be specified in combination with resourceAttributes",
+        )),
+        (false, false) => errors.push(FieldError::invalid(
+            "spec.resourceAttributes",
+            Value::Null,
+            "exactly one of nonResourceAttributes or resourceAttributes must be specified",
+        )),
+        _ => {}
+    }
+    let nobody = access::text(spec, &["user"]).is_empty() && access::list(spec, &["groups"]).is_empty();
+    if plural != "selfsubjectaccessreviews" && nobody {
+        let why = "at least one of user or group must be specified";
+        errors.push(FieldError::invalid("spec.user", "", why));
+    }
+    if plural == "localsubjectaccessreviews" {
+        let asked = access::text(resource, &["namespace"]);
+        if resource.is_object() && asked != access::text(review, &["metadata", "namespace"]) {
+            let field = "spec.resourceAttributes.namespace";
+            errors.push(FieldError::invalid(field, asked, "must match metadata.namespace"));
+        }
+        if path.is_object() {
+            let why = "disallowed on this kind of request";
+            errors.push(FieldError::invalid_shown("spec.nonResourceAttributes", shown_path(path), why));
+        }
+    }
+    if errors.is_empty() { Ok(()) } else { Err(status::invalid("authorization.k8s.io", "", "", &errors)) }
+}
+
+/// A path's attributes as upstream prints them: by the names of the members inside.
+fn shown_path(path: &Value) -> String {
+    let (at, verb) = (access::text(path, &["path"]), access::text(path, &["verb"]));
+    json!({"Path": at, "Verb": verb}).to_string()
 }
 
 fn token_review(api: &Api, review: &Value) -> Value {
@@ -78,22 +123,19 @@ fn texts(value: &Value) -> Vec<String> {
     value.as_array().into_iter().flatten().filter_map(|v| v.as_str().map(str::to_owned)).collect()
 }
 
-fn subject(review: &Value) -> Result<User, Status> {
+fn subject(review: &Value) -> User {
     let spec = &review["spec"];
-    let name = access::text(spec, &["user"]).to_owned();
-    let groups = texts(&spec["groups"]);
-    if name.is_empty() && groups.is_empty() {
-        return Err(status::bad_request("at least one of user or group must be specified"));
-    }
+    let text = |key: &str| access::text(spec, &[key]).to_owned();
     let extra = access::entries(spec, &["extra"]).map(|(k, v)| (k.to_owned(), texts(v))).collect();
-    Ok(User { name, groups, uid: access::text(spec, &["uid"]).to_owned(), extra })
+    User { name: text("user"), groups: texts(&spec["groups"]), uid: text("uid"), extra }
 }
 
-fn access_review(api: &Api, user: &User, review: &Value) -> Result<Value, Status> {
+fn access_review(api: &Api, user: &User, review: &Value) -> Value {
     let spec = &review["spec"];
     let text = |of: &Value, key: &str| access::text(of, &[key]).to_owned();
-    let attributes = match (&spec["resourceAttributes"], &spec["nonResourceAttributes"]) {
-        (resource, _) if resource.is_object() => Attributes {
+    let (resource, path) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
+    let attributes = if resource.is_object() {
+        Attributes {
             verb: text(resource, "verb"),
             path: String::new(),
             target: Some(Target {
@@ -105,21 +147,16 @@ fn access_review(api: &Api, user: &User, review: &Value) -> Result<Value, Status
                 name: text(resource, "name"),
                 rest: None,
             }),
-        },
-        (_, path) if path.is_object() => {
-            Attributes { verb: text(path, "verb"), path: text(path, "path"), target: None }
         }
-        _ => {
-            let message = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
-            return Err(status::bad_request(message));
-        }
+    } else {
+        Attributes { verb: text(path, "verb"), path: text(path, "path"), target: None }
     };
     let (allowed, reason) = api.authorizer.authorize(user, &attributes);
     let mut out = json!({"allowed": allowed});
     if !reason.is_empty() {
         out["reason"] = reason.into();
     }
-    Ok(out)
+    out
 }
 
 fn rules_review(api: &Api, user: &User, review: &Value) -> Result<Value, Status> {

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use shim_model::access;
 use shim_model::field::FieldError;
+use shim_model::managed_fields::{self, Writer};
 use shim_model::resource::{self, KindRef};
 use shim_model::status::{self, Status};
 use shim_model::time::Instant;
@@ -43,14 +44,18 @@ pub(super) async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) ->
     bind(api, &request, &mut subject).await?;
     let issued = now().seconds();
     let token = api.authenticator.issue(subject, audiences.clone(), issued, seconds)?;
+    access::object_mut(&mut request, &["spec"]).insert("expirationSeconds".into(), seconds.into());
+    let at = Instant::from_seconds(issued);
+    let writer =
+        Writer { manager: &call.manager, kind: TOKEN_REQUEST, subresource: "token", now: at, reset: &[] };
+    managed_fields::record_update(None, &mut request, writer);
     let spec = access::object_mut(&mut request, &["spec"]);
     spec.insert("audiences".into(), json!(audiences));
-    spec.insert("expirationSeconds".into(), seconds.into());
     spec.entry("boundObjectRef").or_insert(Value::Null);
     let metadata = access::object_mut(&mut request, &["metadata"]);
     metadata.insert("name".into(), name.as_str().into());
     metadata.insert("namespace".into(), namespace.as_str().into());
-    metadata.insert("creationTimestamp".into(), Instant::from_seconds(issued).to_rfc3339().into());
+    metadata.insert("creationTimestamp".into(), at.to_rfc3339().into());
     request["status"] = json!({
         "token": token,
         "expirationTimestamp": Instant::from_seconds(issued + seconds).to_rfc3339(),
