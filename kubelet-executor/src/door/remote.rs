@@ -35,11 +35,9 @@ fn view(pods: &Pods, target: &Target) -> Result<View, Refusal> {
 fn running(pods: &Pods, target: &Target) -> Result<String, Refusal> {
     let view = view(pods, target)?;
     view.running.get(&target.container).cloned().ok_or_else(|| {
-        let place = format!("{}_{}", target.pod, target.namespace);
-        Refusal::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            format!("unable to upgrade connection: container {} not found in pod {place}", target.container),
-        )
+        // kubectl puts its own "unable to upgrade connection" before this.
+        let message = format!("container not found (\"{}\")", target.container);
+        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, message)
     })
 }
 
