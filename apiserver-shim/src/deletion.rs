@@ -2,6 +2,7 @@
 //! registry carry it out.
 
 use serde_json::{Map, Value, json};
+use shim_core::kinds;
 use shim_model::access;
 use shim_model::resource::Resource;
 use shim_model::status::{self, Status};
@@ -11,8 +12,6 @@ use shim_model::time::Instant;
 pub const FINALIZER_FOREGROUND: &str = "foregroundDeletion";
 /// Waits until dependents have forgotten it.
 pub const FINALIZER_ORPHAN: &str = "orphan";
-/// Grace of a Pod that names none.
-const POD_GRACE_SECONDS: i64 = 30;
 
 /// What becomes of an object's dependents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,21 +99,22 @@ pub fn check_preconditions(
 
 /// Decides about `object`.
 pub fn decide(resource: &Resource, object: &Value, options: &DeleteOptions, now: Instant) -> Decision {
-    let pod = resource.group.is_empty() && resource.kind == "Pod";
     let mut after = object.clone();
     let was_marked = object["metadata"]["deletionTimestamp"].is_string();
-    let changed_grace = if pod { mark_pod(&mut after, options, now) } else { false };
+    let asked = options.grace_period_seconds;
+    let given = kinds::of(resource).grace(object, asked);
+    let changed_grace = given.is_some_and(|g| give_grace(&mut after, g.seconds, asked.is_some(), now));
     let changed_finalizers = set_finalizers(&mut after, options);
     let held = access::list(&after, &["metadata", "finalizers"]).iter().any(Value::is_string)
         || (resource.kind == "Namespace"
             && resource.group.is_empty()
             && !access::list(&after, &["spec", "finalizers"]).is_empty());
     let grace = access::int(&after, &["metadata", "deletionGracePeriodSeconds"]).unwrap_or(0);
-    if pod && was_marked && !changed_grace && grace > 0 {
+    if given.is_some() && was_marked && !changed_grace && grace > 0 {
         return Decision::Nothing;
     }
     if held || grace > 0 {
-        if !was_marked && !pod {
+        if !was_marked && given.is_none() {
             mark(&mut after, 0, now);
             if resource.kind == "Namespace" && resource.group.is_empty() {
                 access::object_mut(&mut after, &["status"]).insert("phase".into(), "Terminating".into());
@@ -129,29 +129,21 @@ pub fn decide(resource: &Resource, object: &Value, options: &DeleteOptions, now:
     Decision::Remove(after)
 }
 
-/// Marks a Pod with the grace that it gets; says whether anything changed.
-fn mark_pod(pod: &mut Value, options: &DeleteOptions, now: Instant) -> bool {
-    let phase = access::text(pod, &["status", "phase"]);
-    let unbound = access::text(pod, &["spec", "nodeName"]).is_empty();
-    let asked = options.grace_period_seconds.map(|s| if s < 0 { 1 } else { s });
-    let own = access::int(pod, &["spec", "terminationGracePeriodSeconds"]).unwrap_or(POD_GRACE_SECONDS);
-    let mut grace = asked.unwrap_or(own.max(0));
-    if unbound || matches!(phase, "Succeeded" | "Failed") {
-        grace = 0;
-    }
-    match access::int(pod, &["metadata", "deletionGracePeriodSeconds"]) {
+/// Marks an object with the grace that it gets; says whether anything changed.
+fn give_grace(object: &mut Value, grace: i64, asked: bool, now: Instant) -> bool {
+    match access::int(object, &["metadata", "deletionGracePeriodSeconds"]) {
         // On its way already: the time left may only become shorter, and only if somebody says so.
-        Some(left) if pod["metadata"]["deletionTimestamp"].is_string() => {
-            if (asked.is_none() && grace != 0) || grace >= left {
+        Some(left) if object["metadata"]["deletionTimestamp"].is_string() => {
+            if (!asked && grace != 0) || grace >= left {
                 return false;
             }
-            let at = access::text(pod, &["metadata", "deletionTimestamp"]);
+            let at = access::text(object, &["metadata", "deletionTimestamp"]);
             let begun = Instant::parse(at).unwrap_or(now).seconds() - left;
-            set_deletion(pod, begun + grace, grace);
+            set_deletion(object, begun + grace, grace);
             true
         }
         _ => {
-            mark(pod, grace, now);
+            mark(object, grace, now);
             true
         }
     }

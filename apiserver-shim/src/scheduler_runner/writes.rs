@@ -255,6 +255,8 @@ pub(crate) async fn note_unschedulable(registry: &Registry, key: &Key, message: 
             for condition in access::list_mut(status, &["conditions"]).into_iter().flatten() {
                 if access::text(condition, &["type"]) == "PodScheduled" {
                     condition["message"] = json!(message);
+                    // A member that upstream always prints.
+                    access::as_object(condition).entry("lastProbeTime").or_insert(Value::Null);
                 }
             }
             Ok(())

@@ -14,6 +14,9 @@ use shim_model::access::{self, set_default};
 use shim_model::field::FieldError;
 use shim_model::time::Instant;
 
+/// Grace of a Pod that names none, as one that was not defaulted.
+const GRACE_SECONDS: i64 = 30;
+
 /// The rules of Pods.
 pub(super) struct Pod;
 
@@ -135,7 +138,7 @@ impl Kind for Pod {
         let own = access::int(object, &["spec", "terminationGracePeriodSeconds"]);
         let ended = matches!(access::text(object, &["status", "phase"]), "Succeeded" | "Failed");
         let unbound = access::text(object, &["spec", "nodeName"]).is_empty();
-        let seconds = match requested.or(own).unwrap_or(0) {
+        let seconds = match requested.or(own).unwrap_or(GRACE_SECONDS) {
             _ if ended || unbound => 0,
             negative if negative < 0 => 1,
             seconds => seconds,
