@@ -20,11 +20,13 @@ use crate::registry::Registry;
 use crate::watch_cache::{Delivery, Lagged, WatchFrom, Watcher};
 
 /// Least time between two frames of one watcher under load.
-const COALESCE: Duration = Duration::from_millis(10);
+const COALESCE: Duration = Duration::from_millis(25);
 /// Most events in one frame: with small objects a frame is then some 256 KiB.
 const FRAME_EVENTS_MAX: usize = 256;
 /// A frame that has this many bytes is sent.
 const FRAME_BYTES_MAX: usize = 256 * 1024;
+/// What an event is longer than its object: type, resourceVersion, braces.
+const EVENT_FRAME: usize = 96;
 /// How often bookmarks are sent, as upstream does.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 /// How long a watch lasts if the client does not say: between this and twice this, as upstream does.
@@ -162,6 +164,9 @@ impl State {
             let before = self.watcher.seen();
             let had_initial = self.watcher.has_initial();
             let batch = self.watcher.poll(FRAME_EVENTS_MAX)?;
+            // Once, instead of by doubling: most frames are a few objects.
+            let size: usize = batch.deliveries.iter().map(|d| d.object.bytes().len() + EVENT_FRAME).sum();
+            out.reserve(size.min(FRAME_BYTES_MAX));
             for delivery in &batch.deliveries {
                 self.codec.write(delivery, out);
             }
