@@ -74,6 +74,15 @@ pub async fn start(
     {
         progress.note(&format!("warning: {missing}"));
     }
+    if arguments.cri_endpoint.is_none()
+        && let Some(interface) = kubelet_executor::pod_network_taken_by(&files.read_config()?)
+    {
+        progress.note(&format!(
+            "warning: {} is routed to {interface} already, so Pods here will not be reached; is another cluster up? \
+             Give another --pod-cidr",
+            arguments.pod_cidr
+        ));
+    }
     if let Err(error) = cgroup_mounts::restore() {
         progress.note(&format!("warning: Pods will not start without control groups: {error:#}"));
     }

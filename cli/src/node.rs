@@ -77,6 +77,11 @@ impl NodeFiles {
         Ok(tls::client_config(&authority, Some((&certificate, &key)), tls::ALPN_HTTP1)?)
     }
 
+    /// The executor's configuration as it was written.
+    pub fn read_config(&self) -> anyhow::Result<kubelet_executor::Config> {
+        Ok(kubelet_executor::Config::from_file(&self.config())?)
+    }
+
     /// Writes the executor's configuration.
     pub fn write_config(&self, name: &str, ip: IpAddr, arguments: &AgentArguments) -> anyhow::Result<()> {
         let api_server = std::fs::read_to_string(self.api_server())

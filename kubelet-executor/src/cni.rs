@@ -52,6 +52,29 @@ pub(crate) fn prepare(config: &Config) -> std::io::Result<PathBuf> {
     Ok(dir)
 }
 
+/// The interface, other than our bridge, that this machine sends the Pods' addresses to already: another cluster on the
+/// same machine, most often. Our Pods would not be reached, and no probe of theirs would succeed.
+pub fn taken_by(config: &Config) -> Option<String> {
+    let routes = std::fs::read_to_string("/proc/net/route").ok()?;
+    route_within(&routes, &config.pod_cidr, &bridge_name(config))
+}
+
+/// Looks for a route that overlaps with a network (`a.b.c.d/n`) in the text of `/proc/net/route`: addresses are words in
+/// the machine's order of bytes.
+fn route_within(routes: &str, network: &str, ours: &str) -> Option<String> {
+    let (address, length) = network.split_once('/')?;
+    let address = u32::from(address.parse::<std::net::Ipv4Addr>().ok()?);
+    let mask = u32::MAX.checked_shl(32 - length.parse::<u32>().ok().filter(|n| (1..=32).contains(n))?)?;
+    routes.lines().skip(1).find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let word = |at: usize| u32::from_str_radix(fields.get(at)?, 16).ok().map(u32::from_be);
+        let (to, to_mask) = (word(1)?, word(7)?);
+        // A default route overlaps with everything and takes nothing away.
+        let both = mask & to_mask;
+        (to_mask != 0 && to & both == address & both && fields[0] != ours).then(|| fields[0].to_owned())
+    })
+}
+
 /// Removes the bridge; what is not there is no error.
 pub(crate) async fn remove(config: &Config) {
     let bridge = bridge_name(config);
@@ -65,5 +88,28 @@ pub(crate) async fn remove(config: &Config) {
             tracing::warn!(%bridge, error = %String::from_utf8_lossy(&output.stderr).trim(), "bridge not removed");
         }
         Err(error) => tracing::warn!(%bridge, %error, "bridge not removed"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Tests of reading routes.
+
+    use super::route_within;
+
+    #[test]
+    fn somebody_elses_bridge_is_noticed() {
+        let head = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n";
+        // The default route, and 10.244.0.0/24, as a little-endian machine prints them.
+        let routes = format!(
+            "{head}eth0\t00000000\t010200C0\t3\t0\t0\t0\t00000000\t0\t0\t0\n\
+             cm1\t0000F40A\t0\t1\t0\t0\t0\t00FFFFFF\t0\t0\t0\n"
+        );
+        let within = |network, ours| route_within(&routes, network, ours);
+        assert_eq!(within("10.244.0.0/24", "cm2").as_deref(), Some("cm1"));
+        assert_eq!(within("10.244.0.0/16", "cm2").as_deref(), Some("cm1"));
+        assert_eq!(within("10.244.0.0/24", "cm1"), None);
+        assert_eq!(within("10.244.1.0/24", "cm2"), None);
+        assert_eq!(within("no network", "cm2"), None);
     }
 }

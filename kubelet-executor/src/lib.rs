@@ -37,6 +37,7 @@ mod streams;
 mod tls;
 mod volumes;
 
+pub use cni::taken_by as pod_network_taken_by;
 pub use config::{CONFIG_ENV, Config, ConfigError};
 pub use node::End;
 pub use setup::{RunError, RuntimeChoice, Setup, run, start};
