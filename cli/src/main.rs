@@ -19,6 +19,10 @@ mod runtime;
 mod server;
 mod up;
 
+/// Objects are made and dropped by several threads at once, which glibc's allocator is slow at: see the bench.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     match arguments::Arguments::parse().run() {
         Ok(code) => code,
