@@ -35,6 +35,8 @@ use crate::{
 const EXTERNAL_LOOK_EVERY: Duration = Duration::from_secs(2);
 /// How often a directory that another executor has is tried again.
 const LOCK_EVERY: Duration = Duration::from_millis(100);
+/// Between two looks at what is left.
+const SWEEP_EVERY: Duration = Duration::from_millis(200);
 /// How long a stop waits for the runtime to remove what workers left.
 const SWEEP_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -200,13 +202,23 @@ async fn lock(root: &Path, stop: &CancellationToken) -> std::io::Result<Option<s
 
 /// Removes whatever of ours is left on the runtime.
 async fn sweep(shared: &Arc<Shared>) {
+    // Again until nothing is listed: what a worker was in the middle of shows up late, or refuses the first time.
     let sweep = async {
-        let Ok((sandboxes, _)) = shared.runtime.list(&shared.own_labels()).await else { return };
-        let remove = |id: String| {
-            let shared = shared.clone();
-            async move { shared.runtime.remove_sandbox(&id).await }
-        };
-        futures::future::join_all(sandboxes.into_iter().map(|sandbox| remove(sandbox.id))).await;
+        loop {
+            match shared.runtime.list(&shared.own_labels()).await {
+                Ok((sandboxes, _)) if sandboxes.is_empty() => return,
+                Ok((sandboxes, _)) => {
+                    let remove = |id: String| async move {
+                        if let Err(error) = shared.runtime.remove_sandbox(&id).await {
+                            tracing::info!(%error, sandbox = id, "not removed yet");
+                        }
+                    };
+                    futures::future::join_all(sandboxes.into_iter().map(|sandbox| remove(sandbox.id))).await;
+                }
+                Err(error) => tracing::info!(%error, "the runtime lists nothing yet"),
+            }
+            tokio::time::sleep(SWEEP_EVERY).await;
+        }
     };
     if tokio::time::timeout(SWEEP_PATIENCE, sweep).await.is_err() {
         tracing::warn!("the runtime did not remove everything in time");

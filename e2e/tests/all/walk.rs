@@ -98,6 +98,14 @@ fn explains_and_compares(cluster: &Cluster) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Waits until no Pod is left.
+pub fn pods_gone(cluster: &Cluster) -> anyhow::Result<()> {
+    wait_for("the pods to be gone", Duration::from_secs(90), || {
+        let left = cluster.kubectl(&["get", "pods", "-o", "name"])?;
+        Ok(left.trim().is_empty().then_some(()))
+    })
+}
+
 fn deletes(cluster: &Cluster) -> anyhow::Result<()> {
     cluster.kubectl(&["delete", "-f", "manifests/examples/web.yaml", "--timeout=60s"])?;
     wait_for("the pods to be gone", Duration::from_secs(60), || {
