@@ -166,10 +166,7 @@ pub fn agent_options(
 
 /// The address under which others reach this machine.
 pub fn advertised(arguments: &AgentArguments) -> IpAddr {
-    match arguments.agent_listen.ip() {
-        ip if ip.is_unspecified() => preflight::address_of_this_machine(),
-        ip => ip,
-    }
+    preflight::advertised(arguments.agent_listen)
 }
 
 /// The machine's attributes, and what it lacks to run Pods.

@@ -54,8 +54,16 @@ pub fn missing_runtime() -> Option<String> {
     ))
 }
 
+/// The address that others use for a listening one.
+pub fn advertised(listen: SocketAddr) -> IpAddr {
+    match listen.ip() {
+        ip if ip.is_unspecified() => address_of_this_machine(),
+        ip => ip,
+    }
+}
+
 /// The address that this machine would use to talk to others; loopback where it has none. Nothing is sent.
-pub fn address_of_this_machine() -> IpAddr {
+fn address_of_this_machine() -> IpAddr {
     let probe = || {
         let socket = UdpSocket::bind("0.0.0.0:0")?;
         socket.connect("192.0.2.1:9")?;

@@ -1,11 +1,6 @@
 //! The control plane: store, master, API, controllers and scheduler, wired.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    path::PathBuf,
-    sync::Arc,
-    time::SystemTime,
-};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::SystemTime};
 
 use anyhow::{Context, bail};
 use apiserver_shim::{
@@ -77,7 +72,7 @@ pub async fn start(
     progress.doing("reading the cluster's keys");
     let pki = Arc::new(Pki::open_or_create(data.path(), SystemTime::now())?);
     directory::write_private(&data.join("join-token"), &format!("{}\n", pki.join_token))?;
-    let ip = advertised(arguments.api_listen);
+    let ip = preflight::advertised(arguments.api_listen);
     let api_url = format!("https://{}", SocketAddr::new(ip, arguments.api_listen.port()));
 
     progress.doing("starting the master");
@@ -134,7 +129,7 @@ async fn start_master(
     pki: &Arc<Pki>,
     api_url: &str,
 ) -> anyhow::Result<MasterHandle> {
-    let ip = advertised(arguments.mesos_listen);
+    let ip = preflight::advertised(arguments.mesos_listen);
     let names = ServerNames { dns: Vec::new(), addresses: vec![ip] };
     let certificate = pki.authority.issue_server(&names, SystemTime::now())?;
     let authority = pki.authority.certificate();
@@ -171,14 +166,6 @@ fn write_kubeconfig(
     let admin = pki.authority.issue_admin(SystemTime::now())?;
     directory::write_kubeconfig(&path, api_url, pki.authority.certificate(), &admin)?;
     Ok(path)
-}
-
-/// The address that others use for a listening one.
-fn advertised(listen: SocketAddr) -> IpAddr {
-    match listen.ip() {
-        ip if ip.is_unspecified() => preflight::address_of_this_machine(),
-        ip => ip,
-    }
 }
 
 /// Admits machines that show the join token, and links of machines with a node's certificate.
