@@ -4,6 +4,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 use shim_core::kinds;
+use shim_model::object::Header;
 use shim_model::resource::Resource;
 
 /// The fields of a decoded object, beside name and namespace.
@@ -11,22 +12,24 @@ pub fn of_value(resource: &Resource, value: &Value) -> Vec<(&'static str, String
     kinds::of(resource).selectable(value)
 }
 
-/// The fields of an encoded object.
-pub fn of_bytes(resource: &Resource, bytes: &[u8]) -> Vec<(&'static str, String)> {
+/// The header and the fields of an encoded object; nothing if it is damaged.
+pub fn parse(resource: &Resource, bytes: &[u8]) -> Option<(Header, Vec<(&'static str, String)>)> {
     let pod = resource.group.is_empty() && resource.plural == "pods";
-    if let Some(fields) = pod.then(|| of_pod(bytes)).flatten() {
-        return fields;
+    if let Some(parsed) = pod.then(|| parse_pod(bytes)).flatten() {
+        return Some(parsed);
     }
+    let header = Header::parse(bytes).ok()?;
     if kinds::of(resource).selectable_fields().is_empty() {
-        return Vec::new();
+        return Some((header, Vec::new()));
     }
-    serde_json::from_slice(bytes).map(|value| of_value(resource, &value)).unwrap_or_default()
+    let fields = serde_json::from_slice(bytes).map(|value| of_value(resource, &value)).unwrap_or_default();
+    Some((header, fields))
 }
 
 /// Pods change most of all, so that theirs are read without building the whole.
-fn of_pod(bytes: &[u8]) -> Option<Vec<(&'static str, String)>> {
-    let Pod { spec, status } = serde_json::from_slice(bytes).ok()?;
-    Some(vec![
+fn parse_pod(bytes: &[u8]) -> Option<(Header, Vec<(&'static str, String)>)> {
+    let (header, spec, status): (Header, PodSpec, PodStatus) = Header::parse_with(bytes).ok()?;
+    let fields = vec![
         ("spec.nodeName", spec.node_name),
         ("spec.restartPolicy", spec.restart_policy),
         ("spec.schedulerName", spec.scheduler_name),
@@ -35,14 +38,8 @@ fn of_pod(bytes: &[u8]) -> Option<Vec<(&'static str, String)>> {
         ("status.phase", status.phase),
         ("status.podIP", status.pod_ip),
         ("status.nominatedNodeName", status.nominated_node_name),
-    ])
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Pod {
-    spec: PodSpec,
-    status: PodStatus,
+    ];
+    Some((header, fields))
 }
 
 #[derive(Deserialize, Default)]

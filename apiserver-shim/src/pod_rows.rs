@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde_json::Value;
-use shim_core::rows::Pod;
+use shim_core::rows::{Pod, PodParts};
 use shim_core::scheduler::{PodShape, Shapes};
+use shim_model::pod_status::PodStatus;
 
 use crate::object::Object;
 use crate::splice;
@@ -42,9 +43,14 @@ impl PodRows {
     }
 
     fn decode(&self, object: &Object) -> Pod {
-        let value: Value = serde_json::from_slice(object.bytes()).unwrap_or_default();
-        let shape = self.lock().shapes.share(PodShape::decode(&value["spec"]));
-        Pod::decode(object.stored().clone(), object.revision, &value, shape)
+        let spec = part(object.bytes(), "spec");
+        let spec: Value = spec.and_then(|bytes| serde_json::from_slice(bytes).ok()).unwrap_or_default();
+        let annotations = part(object.bytes(), "metadata").and_then(|metadata| part(metadata, "annotations"));
+        let annotations: Value =
+            annotations.and_then(|bytes| serde_json::from_slice(bytes).ok()).unwrap_or_default();
+        let shape = self.lock().shapes.share(PodShape::decode(&spec));
+        let parts = PodParts { annotations: &annotations, spec: &spec, status: &status_of(object) };
+        Pod::decode(object.stored().clone(), object.revision, parts, shape)
     }
 
     fn keep(&self, row: Pod) -> Arc<Pod> {
@@ -71,9 +77,15 @@ fn same_spec(row: &Pod, object: &Object) -> bool {
 }
 
 fn again(row: &Pod, object: &Object) -> Pod {
-    let status = splice::member(object.bytes(), "status").map(|range| &object.bytes()[range]);
-    let status: Value = status.and_then(|bytes| serde_json::from_slice(bytes).ok()).unwrap_or_default();
-    let mut next = row.clone().with_status(object.stored().clone(), object.revision, &status);
+    let mut next = row.clone().with_status(object.stored().clone(), object.revision, &status_of(object));
     next.node = object.field("spec.nodeName").filter(|node| !node.is_empty()).map(Box::from);
     next
+}
+
+fn status_of(object: &Object) -> PodStatus {
+    part(object.bytes(), "status").map(PodStatus::parse).unwrap_or_default()
+}
+
+fn part<'a>(bytes: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    splice::member(bytes, name).map(|range| &bytes[range])
 }

@@ -319,8 +319,7 @@ fn stored_as(resource: &Resource) -> &Resource {
 
 /// Reads an object out of the store's bytes; damaged ones are reported and left out.
 pub(crate) fn parse(resource: &Resource, kv: &KeyValue) -> Option<Arc<Object>> {
-    let parsed = Header::parse(&kv.value).ok().and_then(|header| {
-        let fields = crate::fields::of_bytes(stored_as(resource), &kv.value);
+    let parsed = crate::fields::parse(stored_as(resource), &kv.value).and_then(|(header, fields)| {
         Object::new(StoredObject { bytes: kv.value.clone(), header, fields }, kv.mod_revision.0)
     });
     if parsed.is_none() {

@@ -39,12 +39,13 @@ use crate::registry::Registry;
 use crate::selection::Selection;
 use crate::watch_cache::{WatchFrom, Watcher};
 use caller::Caller;
-use jobs::Jobs;
+use jobs::{Jobs, Launched};
 use machines::Machines;
 use nodes::NodeBook;
 use offers::OfferBook;
 use pods::PodBook;
 use roles::RoleBook;
+use updates::Settling;
 
 /// Changes read from one watcher at once.
 const DELIVERIES_MAX: usize = 1024;
@@ -62,7 +63,7 @@ const ROUND_EVERY: Duration = Duration::from_millis(5);
 /// The longest that rounds are put off because they take long.
 const ROUND_EVERY_MAX: Duration = Duration::from_millis(100);
 /// Rounds take at most one part in so many of the time: each looks at every offer, however few Pods wait.
-const ROUND_SHARE: u32 = 20;
+const ROUND_SHARE: u32 = 40;
 /// The first wait before a lost subscription is made again; doubles up to [`RESUBSCRIBE_MAX`].
 const RESUBSCRIBE_FIRST: Duration = Duration::from_millis(50);
 /// The longest wait between two attempts to subscribe.
@@ -102,6 +103,12 @@ pub(crate) struct Runner {
     next_round: Option<Instant>,
     /// Updates being stored at once; see [`SETTLING_MAX`].
     pub(crate) settling: Arc<Semaphore>,
+    /// Updates that came since the last job was started.
+    pub(crate) to_settle: Vec<Settling>,
+    /// Launches that were sent and whose bindings are not being written yet.
+    pub(crate) bindings: Vec<Launched>,
+    /// When they are to be.
+    pub(crate) bindings_due: Option<Instant>,
     /// The way to the kernel while there is a subscription.
     pub(crate) caller: Option<Caller>,
     watch: Watches,
@@ -144,6 +151,9 @@ pub async fn run(options: SchedulerOptions) {
         round_every: ROUND_EVERY,
         next_round: None,
         settling: Arc::new(Semaphore::new(SETTLING_MAX)),
+        to_settle: Vec::new(),
+        bindings: Vec::new(),
+        bindings_due: None,
         caller: None,
         watch,
     };
@@ -223,6 +233,7 @@ impl Runner {
                 () = self.watch.nodes.changed() => {}
                 () = self.watch.namespaces.changed() => {}
                 () = sleep_until(self.next_round), if self.next_round.is_some() => self.next_round = None,
+                () = sleep_until(self.bindings_due), if self.bindings_due.is_some() => {}
                 _ = tick.tick() => self.end_linger(Instant::now()),
                 _ = slow_tick.tick() => self.tick(),
             }
@@ -297,6 +308,8 @@ impl Runner {
                 self.round_every = (now.elapsed() * ROUND_SHARE).clamp(ROUND_EVERY, ROUND_EVERY_MAX);
             }
         }
+        self.write_bindings(now);
+        self.settle_queued();
         self.write_nodes(now);
     }
 

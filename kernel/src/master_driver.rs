@@ -48,6 +48,16 @@ struct Batch {
     sealed: bool,
 }
 
+impl Batch {
+    /// Forgets what was carried out.
+    fn begin_anew(&mut self) {
+        self.commands = 0;
+        self.ops.clear();
+        self.then.clear();
+        self.sealed = false;
+    }
+}
+
 /// The driver; [`MasterDriver::run`] is its life.
 pub(crate) struct MasterDriver {
     master: Master,
@@ -84,8 +94,9 @@ impl MasterDriver {
 
     /// Runs until it is told to stop, all doors are gone, or the store takes no writes.
     pub(crate) async fn run(mut self) {
+        // Kept from one batch to the next: a full one is large, and asking for that memory anew each time is dear.
+        let mut batch = Batch::default();
         loop {
-            let mut batch = Batch::default();
             if self.backlog.is_empty() {
                 let until_deadline = self.until_deadline();
                 let first = tokio::select! {
@@ -105,12 +116,13 @@ impl MasterDriver {
                 tracing::error!(%error, "the master stops: its registry takes no writes");
                 return;
             }
-            for then in batch.then {
+            for then in batch.then.drain(..) {
                 match then {
                     Then::Effect(effect) => self.outlets.carry_out(effect, &mut self.backlog),
                     Then::Read(read) => read(&self.master),
                 }
             }
+            batch.begin_anew();
         }
     }
 

@@ -2,45 +2,69 @@
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use serde::Deserialize;
 use serde_json::{Value, json};
+
+/// What is read of a Pod.
+#[derive(Deserialize)]
+struct Pod {
+    #[serde(default)]
+    metadata: Metadata,
+    spec: Spec,
+}
+
+#[derive(Default, Deserialize)]
+struct Metadata {
+    #[serde(default)]
+    uid: String,
+}
+
+#[derive(Deserialize)]
+struct Spec {
+    #[serde(default)]
+    containers: Vec<Container>,
+}
+
+#[derive(Deserialize)]
+struct Container {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    image: String,
+}
 
 /// The data of a status update for the Pod in `pod` (the task's data), on a machine with this address. `running` is false
 /// while the Pod starts. Empty where the task carries no Pod.
 pub fn status_data(pod: &[u8], host_ip: &str, running: bool) -> Bytes {
-    let Ok(pod) = serde_json::from_slice::<Value>(pod) else { return Bytes::new() };
+    let Ok(pod) = serde_json::from_slice::<Pod>(pod) else { return Bytes::new() };
     let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    let address = pod_address(pod["metadata"]["uid"].as_str().unwrap_or_default());
-    let containers: Vec<Value> = pod["spec"]["containers"]
-        .as_array()
-        .map(Vec::as_slice)
-        .unwrap_or_default()
-        .iter()
-        .map(|container| container_status(container, running, &now))
-        .collect();
+    let containers = pod.spec.containers.iter().map(|container| container_status(container, running, &now));
     let mut status = json!({
         "phase": if running { "Running" } else { "Pending" },
         "conditions": conditions(running, &now),
         "hostIP": host_ip,
         "hostIPs": [{"ip": host_ip}],
         "startTime": now,
-        "containerStatuses": containers,
+        "containerStatuses": containers.collect::<Vec<Value>>(),
     });
     if running {
+        let address = pod_address(&pod.metadata.uid);
         status["podIP"] = json!(address);
         status["podIPs"] = json!([{"ip": address}]);
     }
     Bytes::from(json!({"status": status}).to_string())
 }
 
-fn container_status(container: &Value, running: bool, now: &str) -> Value {
+fn container_status(container: &Container, running: bool, now: &str) -> Value {
+    let Container { name, image } = container;
     let state = match running {
         true => json!({"running": {"startedAt": now}}),
         false => json!({"waiting": {"reason": "ContainerCreating"}}),
     };
     let mut status = json!({
-        "name": container["name"],
-        "image": container["image"],
-        "imageID": if running { container["image"].clone() } else { json!("") },
+        "name": name,
+        "image": image,
+        "imageID": if running { image.as_str() } else { "" },
         "ready": running,
         "started": running,
         "restartCount": 0,
@@ -48,11 +72,10 @@ fn container_status(container: &Value, running: bool, now: &str) -> Value {
         "lastState": {},
     });
     if running {
-        status["containerID"] = json!(format!("hollow://{}", container["name"].as_str().unwrap_or_default()));
+        status["containerID"] = json!(format!("hollow://{name}"));
     }
     status
 }
-
 fn conditions(running: bool, now: &str) -> Value {
     let condition = |kind: &str, holds: bool| {
         let status = if holds { "True" } else { "False" };

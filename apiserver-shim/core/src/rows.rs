@@ -9,7 +9,7 @@ mod selector;
 mod workload;
 
 pub use node::{Node, Taint, TaintEffect};
-pub use pod::{Phase, Pod, PodPort};
+pub use pod::{Phase, Pod, PodParts, PodPort};
 pub use selector::LabelSelector;
 pub use workload::{Deployment, ReplicaSet, Strategy};
 

@@ -7,12 +7,13 @@ use serde_json::{Value, json};
 use shim_model::{
     access,
     object::{Header, StoredObject},
+    pod_status::PodStatus,
     resource::Resource,
 };
 
 use crate::{
     controllers::{Action, Plan, Target, deployment, replica_set, served},
-    rows::{Deployment, Key, Pod, ReplicaSet, Seconds, rfc3339},
+    rows::{Deployment, Key, Pod, PodParts, ReplicaSet, Seconds, rfc3339},
     scheduler::PodShape,
 };
 
@@ -29,7 +30,9 @@ pub fn stored(value: &Value) -> Arc<StoredObject> {
 }
 
 pub fn pod(value: &Value) -> Pod {
-    Pod::decode(stored(value), 1, value, Arc::new(PodShape::decode(&value["spec"])))
+    let status = PodStatus::of(&value["status"]);
+    let parts = PodParts { annotations: &value["metadata"]["annotations"], spec: &value["spec"], status: &status };
+    Pod::decode(stored(value), 1, parts, Arc::new(PodShape::decode(&value["spec"])))
 }
 
 impl World {

@@ -14,6 +14,7 @@ pub mod names;
 pub mod object;
 pub mod openapi;
 pub mod patch;
+pub mod pod_status;
 pub mod quantity;
 pub mod resource;
 pub mod schema;

@@ -4,6 +4,7 @@
 
 use bytes::Bytes;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -52,9 +53,14 @@ pub struct Header {
 }
 
 #[derive(Deserialize)]
-struct Outer<'a> {
+#[serde(bound(deserialize = "S: Deserialize<'de> + Default, T: Deserialize<'de> + Default"))]
+struct Outer<'a, S, T> {
     #[serde(borrow, default)]
     metadata: Meta<'a>,
+    #[serde(default)]
+    spec: S,
+    #[serde(default)]
+    status: T,
 }
 
 #[derive(Deserialize, Default)]
@@ -79,8 +85,18 @@ struct Meta<'a> {
 impl Header {
     /// Reads the header of an encoded object; every other field is skipped, not built.
     pub fn parse(bytes: &[u8]) -> Result<Header, serde_json::Error> {
-        let Outer { metadata: m } = serde_json::from_slice(bytes)?;
-        Ok(Header {
+        let (header, IgnoredAny, IgnoredAny) = Header::parse_with(bytes)?;
+        Ok(header)
+    }
+
+    /// Reads the header, and in the same pass what `S` takes of `spec` and `T` of `status`.
+    pub fn parse_with<'a, S, T>(bytes: &'a [u8]) -> Result<(Header, S, T), serde_json::Error>
+    where
+        S: Deserialize<'a> + Default,
+        T: Deserialize<'a> + Default,
+    {
+        let Outer { metadata: m, spec, status } = serde_json::from_slice(bytes)?;
+        let header = Header {
             name: m.name.into_owned(),
             namespace: m.namespace.into_owned(),
             uid: m.uid.into_owned(),
@@ -91,7 +107,8 @@ impl Header {
             deletion_grace_period_seconds: m.deletion_grace_period_seconds,
             finalizers: m.finalizers.unwrap_or_default(),
             owners: m.owner_references.unwrap_or_default(),
-        })
+        };
+        Ok((header, spec, status))
     }
 
     /// The header of an object at hand.

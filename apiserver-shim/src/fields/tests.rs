@@ -15,6 +15,7 @@ fn fields_of_a_pod_are_the_same_decoded_or_not() {
         json!({"spec": {"restartPolicy": "Never", "schedulerName": "s", "serviceAccountName": "a"},
             "status": {"phase": "Running", "podIP": "10.0.0.1", "nominatedNodeName": "m"}}),
     ] {
-        assert_eq!(of_bytes(pods, pod.to_string().as_bytes()), of_value(pods, &pod), "{pod}");
+        let (_, fields) = parse(pods, pod.to_string().as_bytes()).unwrap();
+        assert_eq!(fields, of_value(pods, &pod), "{pod}");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use kernel_model::ids::AgentId;
+use kernel_model::{ids::AgentId, task::TaskStatus};
 use shim_model::status::Status;
 use tokio::task::JoinSet;
 
@@ -17,9 +17,8 @@ pub(crate) enum Done {
     /// A Node was brought in line.
     #[allow(missing_docs)]
     NodeWritten { name: String, result: Result<(), Status> },
-    /// An update was dealt with; with an error it is not acknowledged and comes again.
-    #[allow(missing_docs)]
-    Settled { uid: Box<str>, result: Result<(), Status> },
+    /// Updates were dealt with; one with an error is not acknowledged and comes again.
+    Settled(Vec<(Box<str>, Result<(), Status>)>),
 }
 
 /// A launch that was sent.
@@ -35,14 +34,27 @@ pub(crate) struct Launched {
     pub revision: u64,
     /// It was bound before (a relaunch).
     pub was_bound: bool,
+    /// The Pod as bound and with what its node said first of it: written instead of `bytes`.
+    pub with_status: Option<bytes::Bytes>,
+    /// The update that said it.
+    pub first_word: Option<TaskStatus>,
 }
 
 /// A binding that was tried.
 pub(crate) struct Bound {
     pub uid: Box<str>,
     pub node: Box<str>,
-    /// The revision of the binding.
-    pub result: Result<u64, BindError>,
+    pub result: Result<Binding, BindError>,
+    /// The update of which the status was to go into the same write.
+    pub first_word: Option<TaskStatus>,
+}
+
+/// A binding that was written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Binding {
+    pub revision: u64,
+    /// Whether the node's first word was written with it.
+    pub with_status: bool,
 }
 
 /// Why a Pod was not bound.

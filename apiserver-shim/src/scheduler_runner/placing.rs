@@ -14,12 +14,14 @@ use kernel_model::{
     task::TaskInfo,
 };
 use shim_core::controllers::{EventNote, Target, served};
+use shim_core::rows::Pod;
 use shim_core::scheduler::{Amounts, Offer, Outcome, PendingPod, Report, Siblings, schedule};
 
-use super::jobs::{BindError, Bound, Done, Launched};
+use super::jobs::{BindError, Binding, Bound, Done, Launched};
 use super::offers::{Group, GroupKey};
 use super::pods::{Task, executor_info};
 use super::{Runner, writes};
+use crate::registry::Registry;
 
 /// How long offers are waited for before Pods are told that there are none.
 const NO_OFFER_AFTER: Duration = Duration::from_millis(500);
@@ -29,6 +31,11 @@ const TELL_NO_OFFER_AFTER: Duration = Duration::from_secs(3);
 const REFUSE_UNFIT: Duration = Duration::from_secs(1);
 /// Bindings in one job: as many as share a group commit well.
 const BINDINGS_MAX: usize = 128;
+/// Fewer bindings than these are written at once: nothing is gained by waiting.
+const BINDINGS_FEW: usize = 8;
+/// How long many bindings wait for what the nodes say first, to be written together with it: about what an agent and its
+/// executor take to answer, and less than a sync of the store.
+const FIRST_WORD_WAIT: Duration = Duration::from_millis(4);
 
 /// Pods that go to one group of offers.
 struct Placed {
@@ -184,6 +191,8 @@ impl Runner {
                 bytes,
                 revision: row.revision,
                 was_bound: row.node.is_some(),
+                with_status: None,
+                first_word: None,
             });
         }
         tasks
@@ -218,23 +227,38 @@ impl Runner {
     pub(crate) fn finish(&mut self, done: Done) {
         match done {
             Done::Nothing => {}
-            Done::Launched(launched) => self.bind(launched),
+            Done::Launched(launched) => self.launched(launched),
             Done::Bound(bound) => bound.into_iter().for_each(|b| self.was_bound(b)),
             Done::NodeWritten { name, result } => self.node_written(&name, result),
-            Done::Settled { uid, result } => self.settled(&uid, result),
+            Done::Settled(all) => all.into_iter().for_each(|(uid, result)| self.settled(&uid, result)),
         }
     }
 
-    /// Kernel first, then bind: what was taken and not refused since is written.
-    fn bind(&mut self, launched: Vec<Launched>) {
-        let mut to_bind = Vec::with_capacity(launched.len());
-        for launch in launched {
+    /// Launches were sent: their bindings follow, at once if they are few, or together with what the nodes say first.
+    fn launched(&mut self, launched: Vec<Launched>) {
+        self.bindings.extend(launched);
+        let now = Instant::now();
+        if self.bindings.len() < BINDINGS_FEW {
+            self.bindings_due = Some(now);
+        } else {
+            self.bindings_due.get_or_insert(now + FIRST_WORD_WAIT);
+        }
+    }
+
+    /// Kernel first, then bind: what was taken and not refused since is written, once it is due.
+    pub(crate) fn write_bindings(&mut self, now: Instant) {
+        if self.bindings_due.is_none_or(|due| now < due) {
+            return;
+        }
+        self.bindings_due = None;
+        let mut to_bind = Vec::with_capacity(self.bindings.len());
+        for mut launch in std::mem::take(&mut self.bindings) {
             let Some(state) = self.pods.by_uid.get_mut(&launch.uid) else {
                 self.kill(&launch.uid, Some(launch.agent_id), Some(0));
                 continue;
             };
             if state.task != Task::Promised {
-                // It was refused meanwhile.
+                // It was refused meanwhile, or is asked after in a new subscription.
                 continue;
             }
             if !launch.taken {
@@ -246,35 +270,27 @@ impl Runner {
                 self.take_deferred(&launch.uid);
             } else {
                 state.task = Task::Binding;
-                to_bind.push(launch);
+                let row = state.row.clone();
+                self.take_first_word(&mut launch);
+                to_bind.push((row, launch));
             }
         }
         let mut to_bind = to_bind.into_iter().peekable();
         while to_bind.peek().is_some() {
-            let chunk: Vec<Launched> = to_bind.by_ref().take(BINDINGS_MAX).collect();
-            let keys: Vec<_> =
-                chunk.iter().filter_map(|l| self.pods.by_uid.get(&l.uid).map(|p| p.row.clone())).collect();
+            let chunk: Vec<_> = to_bind.by_ref().take(BINDINGS_MAX).collect();
             let registry = self.registry.clone();
-            self.jobs.start(async move {
-                let each = chunk.into_iter().zip(keys).map(|(launch, row)| {
-                    let registry = &registry;
-                    async move {
-                        let result = writes::bind(registry, &row, &launch).await;
-                        Bound { uid: launch.uid, node: launch.node, result }
-                    }
-                });
-                let bound = futures::future::join_all(each).await;
-                // What is written next begins with what was written here: the caches should have it.
-                if let Some(newest) = bound.iter().filter_map(|b| b.result.as_ref().ok()).max() {
-                    let _ = registry.wait_for(*newest).await;
-                }
-                Done::Bound(bound)
-            });
+            self.jobs.start(async move { Done::Bound(bind_all(&registry, chunk).await) });
         }
     }
 
     fn was_bound(&mut self, bound: Bound) {
         let Some(state) = self.pods.by_uid.get_mut(&bound.uid) else { return };
+        let mut stored = None;
+        match (bound.first_word, &bound.result) {
+            (Some(word), Ok(Binding { with_status: true, .. })) => stored = Some(word),
+            (Some(word), _) => state.deferred.insert(0, word),
+            (None, _) => {}
+        }
         match bound.result {
             Ok(_) => {
                 if state.task == Task::Binding {
@@ -292,6 +308,9 @@ impl Runner {
                     message,
                     component: shim_core::scheduler::NAME,
                 });
+                if let Some(word) = stored {
+                    self.acknowledge(&word);
+                }
                 self.kill_if_deleted(&bound.uid);
                 self.take_deferred(&bound.uid);
             }
@@ -364,6 +383,21 @@ impl Runner {
             Done::Nothing
         });
     }
+}
+
+/// Writes bindings side by side: they share the store's group commits.
+async fn bind_all(registry: &Registry, launched: Vec<(Arc<Pod>, Launched)>) -> Vec<Bound> {
+    let each = launched.into_iter().map(|(row, launch)| async move {
+        let result = writes::bind(registry, &row, &launch).await;
+        Bound { uid: launch.uid, node: launch.node, result, first_word: launch.first_word }
+    });
+    let bound = futures::future::join_all(each).await;
+    // What is written next begins with what was written here: the caches should have it.
+    let revisions = bound.iter().filter_map(|b| b.result.as_ref().ok()).map(|binding| binding.revision);
+    if let Some(newest) = revisions.max() {
+        let _ = registry.wait_for(newest).await;
+    }
+    bound
 }
 
 /// Amounts as the kernel counts them: memory and storage in MiB, rounded up to what it can express.

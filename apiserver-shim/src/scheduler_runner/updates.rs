@@ -1,18 +1,21 @@
 //! Status updates: what the kernel says of a task becomes what the store says of its Pod, and is acknowledged after that.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
+use futures::future::join_all;
 use kernel_model::{
-    ids::TaskId,
+    ids::{FrameworkId, TaskId},
     scheduler::Call,
     task::{Reason, Source, TaskState, TaskStatus},
 };
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 use shim_core::rows::Key;
 use shim_core::scheduler::{Known, PodView, Step, TaskView, settle};
 use shim_model::status::Status;
 
-use super::jobs::Done;
+use super::jobs::{Done, Launched};
 use super::pods::Task;
 use super::{Runner, writes};
 use crate::kernel_client::KernelClient;
@@ -20,16 +23,18 @@ use crate::registry::Registry;
 
 /// What the executor says in `TaskStatus.data`.
 #[derive(Deserialize)]
-struct FromNode {
-    #[serde(default)]
-    status: Option<Value>,
-    #[serde(default)]
-    endpoint: Option<String>,
+struct FromNode<'a> {
+    #[serde(borrow, default)]
+    status: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    endpoint: Option<Cow<'a, str>>,
 }
 
 /// Updates kept for a Pod whose binding is being written. The kernel sends the next only after an acknowledgement; beside
 /// that there are answers to our own questions.
 const DEFERRED_MAX: usize = 8;
+/// Updates stored by one job: they share the store's group commits, and one wait for the caches.
+const SETTLED_TOGETHER_MAX: usize = 64;
 
 /// The kernel's state of a task in the words of the promises table.
 fn known(status: &TaskStatus) -> Known {
@@ -70,9 +75,16 @@ struct Work {
     key: Key,
     uid: Box<str>,
     node: Option<Box<str>>,
-    from_node: Option<Value>,
+    /// The status that the node tells, encoded.
+    from_node: Option<Bytes>,
     message: String,
     steps: Vec<Step>,
+}
+
+/// An update that is to be stored, and the call that says so to the kernel.
+pub(crate) struct Settling {
+    work: Work,
+    acknowledgement: Option<Call>,
 }
 
 impl Runner {
@@ -122,17 +134,17 @@ impl Runner {
                 let message = status.message.clone().unwrap_or_default();
                 let (registry, uid) = (self.registry.clone(), uid.into_boxed_str());
                 let work = Work { registry, key, uid, node, from_node, message, steps: to_store };
-                self.start_settling(work, &status);
+                self.to_settle.push(Settling { work, acknowledgement: acknowledgement(&status) });
             }
             _ => self.acknowledge(&status),
         }
     }
 
-    fn read_data(&self, data: &Bytes, node: Option<&str>) -> Option<Value> {
+    fn read_data(&self, data: &Bytes, node: Option<&str>) -> Option<Bytes> {
         if data.is_empty() {
             return None;
         }
-        let said: FromNode = match serde_json::from_slice(data) {
+        let said: FromNode<'_> = match serde_json::from_slice(data) {
             Ok(said) => said,
             Err(error) => {
                 tracing::warn!(%error, "an executor's status cannot be read");
@@ -142,7 +154,21 @@ impl Runner {
         if let (Some(node), Some(endpoint)) = (node, &said.endpoint) {
             self.node_endpoints.set(node, endpoint);
         }
-        said.status.filter(Value::is_object)
+        let status = said.status.map(RawValue::get).filter(|status| status.starts_with('{'))?;
+        Some(data.slice_ref(status.as_bytes()))
+    }
+
+    /// What the node says first of a Pod goes into the write that binds it: one write and one event less for every Pod.
+    /// Anything but a start is left to be dealt with after the binding.
+    pub(crate) fn take_first_word(&mut self, launch: &mut Launched) {
+        let Some(first) = self.pods.by_uid.get(&launch.uid).and_then(|pod| pod.deferred.first()) else { return };
+        if !matches!(first.state, TaskState::Starting | TaskState::Running) {
+            return;
+        }
+        let Some(status) = self.read_data(&first.data, Some(&launch.node)) else { return };
+        let Some(with_status) = writes::with_status(&launch.bytes, &status) else { return };
+        launch.with_status = Some(with_status);
+        launch.first_word = self.pods.by_uid.get_mut(&launch.uid).map(|pod| pod.deferred.remove(0));
     }
 
     /// Whether the cache has the Pod of a task although it has not come by here.
@@ -177,23 +203,31 @@ impl Runner {
         }
     }
 
-    fn start_settling(&mut self, work: Work, status: &TaskStatus) {
-        let acknowledgement = acknowledgement(status);
-        let Some(framework_id) = self.framework_id.clone() else { return };
-        let client: KernelClient = self.client.clone();
-        let uid = work.uid.clone();
-        let settling = self.settling.clone();
-        self.jobs.start(async move {
-            let _turn = settling.acquire_owned().await.expect("invariant: nobody closes the semaphore");
-            let result = carry_out(&work).await;
-            if result.is_ok()
-                && let Some(call) = acknowledgement
-                && let Err(error) = client.call(&framework_id, call).await
-            {
-                tracing::debug!(%error, "acknowledgement not taken: the update comes again");
-            }
-            Done::Settled { uid, result }
-        });
+    /// Stores what has come, many updates in one job.
+    pub(crate) fn settle_queued(&mut self) {
+        let Some(framework_id) = self.framework_id.clone() else {
+            // They come again with the next subscription.
+            return self.to_settle.clear();
+        };
+        let mut queued = std::mem::take(&mut self.to_settle).into_iter().peekable();
+        while queued.peek().is_some() {
+            let together: Vec<Settling> = queued.by_ref().take(SETTLED_TOGETHER_MAX).collect();
+            let client: KernelClient = self.client.clone();
+            let (settling, framework_id) = (self.settling.clone(), framework_id.clone());
+            self.jobs.start(async move {
+                let turns = u32::try_from(together.len()).unwrap_or(u32::MAX);
+                let _turn = settling
+                    .acquire_many_owned(turns)
+                    .await
+                    .expect("invariant: nobody closes the semaphore");
+                let results = store_all(&together).await;
+                let calls = together.iter().zip(&results).filter(|(_, result)| result.is_ok());
+                let calls = calls.filter_map(|(settling, _)| settling.acknowledgement.clone());
+                join_all(calls.map(|call| acknowledged(&client, &framework_id, call))).await;
+                let uids = together.into_iter().map(|settling| settling.work.uid);
+                Done::Settled(uids.zip(results).collect())
+            });
+        }
     }
 
     pub(crate) fn settled(&mut self, uid: &str, result: Result<(), Status>) {
@@ -206,7 +240,7 @@ impl Runner {
         }
     }
 
-    fn acknowledge(&mut self, status: &TaskStatus) {
+    pub(crate) fn acknowledge(&mut self, status: &TaskStatus) {
         if let Some(call) = acknowledgement(status) {
             self.call(call);
         }
@@ -218,8 +252,26 @@ fn acknowledgement(status: &TaskStatus) -> Option<Call> {
     Some(Call::Acknowledge { agent_id, task_id: TaskId::from(status.task_id.as_str()), uuid })
 }
 
-async fn carry_out(work: &Work) -> Result<(), Status> {
+async fn acknowledged(client: &KernelClient, framework_id: &FrameworkId, call: Call) {
+    if let Err(error) = client.call(framework_id, call).await {
+        tracing::debug!(%error, "acknowledgement not taken: the update comes again");
+    }
+}
+
+/// Stores updates side by side, and waits until the caches have them: what comes next is compared with these.
+async fn store_all(all: &[Settling]) -> Vec<Result<(), Status>> {
+    let written = join_all(all.iter().map(|settling| carry_out(&settling.work))).await;
+    let newest = written.iter().filter_map(|result| result.as_ref().ok()).max();
+    if let (Some(newest), Some(first)) = (newest, all.first()) {
+        let _ = first.work.registry.wait_for(*newest).await;
+    }
+    written.into_iter().map(|result| result.map(drop)).collect()
+}
+
+/// Carries out the steps of one update; the last revision that it is known to have written, 0 for none.
+async fn carry_out(work: &Work) -> Result<u64, Status> {
     let Work { registry, key, uid, .. } = work;
+    let mut revision = 0;
     for step in &work.steps {
         match step {
             Step::Bind => {
@@ -229,7 +281,7 @@ async fn carry_out(work: &Work) -> Result<(), Status> {
             }
             Step::WriteStatus => {
                 if let Some(status) = &work.from_node {
-                    writes::write_status(registry, key, uid, status).await?;
+                    revision = writes::write_status(registry, key, uid, status).await?;
                 }
             }
             Step::End { succeeded, reason } => {
@@ -239,5 +291,5 @@ async fn carry_out(work: &Work) -> Result<(), Status> {
             Step::Relaunch | Step::Forget | Step::Kill => {}
         }
     }
-    Ok(())
+    Ok(revision)
 }

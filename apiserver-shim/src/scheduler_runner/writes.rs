@@ -11,7 +11,7 @@ use shim_model::access;
 use shim_model::status::Status;
 use store::{Condition as Precondition, Revision, Txn, TxnOutcome};
 
-use super::jobs::{BindError, Launched};
+use super::jobs::{BindError, Binding, Launched};
 use crate::deletion::DeleteOptions;
 use crate::object::encode;
 use crate::registry::{Registry, of_store, store_key};
@@ -74,17 +74,30 @@ fn set_scheduled(status: &mut Value, now: i64) {
     }
 }
 
-/// Writes a binding; the revision that it is written at.
-pub(crate) async fn bind(registry: &Registry, row: &Pod, launch: &Launched) -> Result<u64, BindError> {
+/// An encoded Pod with its node's word on its status merged in.
+pub(crate) fn with_status(pod: &[u8], from_node: &[u8]) -> Option<Bytes> {
+    let range = splice::member(pod, "status")?;
+    let merged = pod_status::merge_encoded(&pod[range.clone()], from_node)?;
+    Some(splice::replace(pod, range, &merged).into())
+}
+
+/// Writes a binding, with the node's first word if there is one.
+pub(crate) async fn bind(registry: &Registry, row: &Pod, launch: &Launched) -> Result<Binding, BindError> {
     let resource = served("", "pods");
     let header = row.header();
     let key = store_key(resource, &header.namespace, &header.name);
+    let bytes = launch.with_status.as_ref().unwrap_or(&launch.bytes).clone();
     let txn = Txn::new()
         .when(key.clone(), Precondition::ModRevision(Revision(launch.revision)))
-        .put(key, launch.bytes.clone());
+        .put(key, bytes);
     match registry.store().txn(txn).await {
-        Ok(TxnOutcome::Committed { revision }) => Ok(revision.0),
-        Ok(TxnOutcome::Conflict { .. }) => bind_anew(registry, row, &launch.node).await,
+        Ok(TxnOutcome::Committed { revision }) => {
+            Ok(Binding { revision: revision.0, with_status: launch.with_status.is_some() })
+        }
+        Ok(TxnOutcome::Conflict { .. }) => {
+            let revision = bind_anew(registry, row, &launch.node).await?;
+            Ok(Binding { revision, with_status: false })
+        }
         Err(error) => Err(BindError::Later(of_store(error))),
     }
 }
@@ -163,44 +176,38 @@ pub(crate) async fn bind_found(registry: &Registry, key: &Key, uid: &str, node: 
     .await
 }
 
-/// Stores the node's word on a Pod.
+/// Stores the node's word on a Pod; the revision, if it was written in one step, or 0.
 pub(crate) async fn write_status(
     registry: &Registry,
     key: &Key,
     uid: &str,
-    from_node: &Value,
-) -> Result<(), Status> {
+    from_node: &[u8],
+) -> Result<u64, Status> {
     let resource = served("", "pods");
     // One comparison instead of a read-modify-write, as long as nobody else writes to the Pod.
     if let Some(current) =
         registry.peek(resource, &key.namespace, &key.name).filter(|o| o.header().uid == uid)
+        && let Some(bytes) = with_status(current.bytes(), from_node)
     {
-        let Some(range) = splice::member(current.bytes(), "status") else {
-            return edit_status(registry, key, uid, from_node).await;
-        };
-        let stored: Value = serde_json::from_slice(&current.bytes()[range.clone()]).unwrap_or_default();
-        let merged = pod_status::merge(&stored, from_node);
-        if stored == merged {
-            return Ok(());
+        if bytes == current.bytes() {
+            return Ok(0);
         }
-        let status = serde_json::to_vec(&merged).expect("invariant: a JSON value always encodes into memory");
-        let bytes = Bytes::from(splice::replace(current.bytes(), range, &status));
         let store_key = store_key(resource, &key.namespace, &key.name);
         let txn = Txn::new()
             .when(store_key.clone(), Precondition::ModRevision(Revision(current.revision)))
             .put(store_key, bytes);
         if let Ok(TxnOutcome::Committed { revision }) = registry.store().txn(txn).await {
-            // The next update is compared with this one.
-            let _ = registry.wait_for(revision.0).await;
-            return Ok(());
+            return Ok(revision.0);
         }
     }
-    edit_status(registry, key, uid, from_node).await
+    edit_status(registry, key, uid, from_node).await?;
+    Ok(0)
 }
 
-async fn edit_status(registry: &Registry, key: &Key, uid: &str, from_node: &Value) -> Result<(), Status> {
+async fn edit_status(registry: &Registry, key: &Key, uid: &str, from_node: &[u8]) -> Result<(), Status> {
+    let from_node: Value = serde_json::from_slice(from_node).unwrap_or_default();
     edit(registry, key, uid, |pod| {
-        let merged = pod_status::merge(&pod["status"], from_node);
+        let merged = pod_status::merge(&pod["status"], &from_node);
         pod["status"] = merged;
     })
     .await

@@ -24,7 +24,7 @@ const HEADER_BYTES: usize = 24;
 
 /// Written entries wait in memory until there are so many bytes of them. Everything is in the index
 /// already, so this is kept as small as keeps the number of files small.
-const MEMTABLE_BYTES: u64 = 4 * 1024 * 1024;
+const MEMTABLE_BYTES: u64 = 16 * 1024 * 1024;
 
 /// The tree is read once, at start, and front to back: a cache would hold what nobody asks for.
 const CACHE_BYTES: u64 = 1024 * 1024;

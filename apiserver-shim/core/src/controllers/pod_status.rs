@@ -1,6 +1,9 @@
 //! What the node says of a Pod, put into what is stored: the node owns most of `status`, the scheduler and the
 //! controllers own some conditions, and a Pod that has ended stays ended.
 
+use std::collections::BTreeMap;
+
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use shim_model::access;
 
@@ -34,6 +37,62 @@ pub fn merge(stored: &Value, from_node: &Value) -> Value {
         access::object_mut(&mut merged, &[]).insert("conditions".to_owned(), Value::from(conditions));
     }
     merged
+}
+
+/// Members of an encoded object. Keys with escapes do not fit, so that they can be written as they are.
+type Members<'a> = BTreeMap<&'a str, &'a RawValue>;
+
+/// The same as [`merge`] on encoded statuses, without building what is only passed on. Nothing where a status is not of
+/// the usual form: then the caller decodes.
+pub fn merge_encoded(stored: &[u8], from_node: &[u8]) -> Option<Vec<u8>> {
+    let old: Members<'_> = serde_json::from_slice(stored).ok()?;
+    let mut merged: Members<'_> = serde_json::from_slice(from_node).ok()?;
+    let (before, after) = (plain_text(&old, "phase")?, plain_text(&merged, "phase")?);
+    if matches!(before, "Succeeded" | "Failed") && before != after {
+        return Some(stored.to_vec());
+    }
+    for member in KEPT_MEMBERS {
+        if let Some(value) = old.get(member) {
+            merged.entry(member).or_insert(value);
+        }
+    }
+    let mut conditions: Vec<&str> = Vec::new();
+    for (members, by_the_node) in [(&merged, true), (&old, false)] {
+        let Some(list) = members.get("conditions") else { continue };
+        let list: Vec<&RawValue> = serde_json::from_str(list.get()).ok()?;
+        for condition in list {
+            let condition = condition.get();
+            let kind = serde_json::from_str::<Members<'_>>(condition).ok()?;
+            if NOT_THE_NODES.contains(&plain_text(&kind, "type")?) != by_the_node {
+                conditions.push(condition);
+            }
+        }
+    }
+    if !conditions.is_empty() {
+        merged.remove("conditions");
+    }
+    let mut out = Vec::with_capacity(from_node.len() + stored.len() / 2);
+    let mut members: Vec<(&str, &str)> = merged.iter().map(|(key, value)| (*key, value.get())).collect();
+    let list = format!("[{}]", conditions.join(","));
+    if !conditions.is_empty() {
+        let at = members.partition_point(|(key, _)| *key < "conditions");
+        members.insert(at, ("conditions", &list));
+    }
+    for (key, value) in members {
+        out.extend_from_slice(if out.is_empty() { b"{\"" } else { b",\"" });
+        out.extend_from_slice(key.as_bytes());
+        out.extend_from_slice(b"\":");
+        out.extend_from_slice(value.as_bytes());
+    }
+    out.extend_from_slice(if out.is_empty() { b"{}" } else { b"}" });
+    Some(out)
+}
+
+/// A member that is a text without escapes; empty if there is none.
+fn plain_text<'a>(members: &Members<'a>, key: &str) -> Option<&'a str> {
+    let Some(value) = members.get(key) else { return Some("") };
+    let text = value.get().strip_prefix('"')?.strip_suffix('"')?;
+    (!text.contains('\\')).then_some(text)
 }
 
 /// The status of a Pod whose task ended without a word from its node.

@@ -6,6 +6,7 @@ use serde_json::Value;
 use shim_model::{
     access,
     object::{Header, StoredObject},
+    pod_status::PodStatus,
 };
 
 use super::{Seconds, seconds};
@@ -88,12 +89,29 @@ pub struct Pod {
     pub deletion: Option<Seconds>,
 }
 
+/// The parts of a Pod that a row is made of, beside its header: what else there is (managed fields most of all) need not
+/// be decoded.
+#[derive(Debug, Clone, Copy)]
+pub struct PodParts<'a> {
+    /// `metadata.annotations`.
+    pub annotations: &'a Value,
+    /// `spec`.
+    pub spec: &'a Value,
+    /// `status`.
+    pub status: &'a PodStatus,
+}
+
 impl Pod {
-    /// Decodes a Pod. Its shape comes from `spec`, shared with the Pods that have the same.
-    pub fn decode(object: Arc<StoredObject>, revision: u64, value: &Value, shape: Arc<PodShape>) -> Pod {
-        let spec = |member| access::text(value, &["spec", member]);
+    /// Makes the row of a Pod. Its shape comes from `spec`, shared with the Pods that have the same.
+    pub fn decode(
+        object: Arc<StoredObject>,
+        revision: u64,
+        parts: PodParts<'_>,
+        shape: Arc<PodShape>,
+    ) -> Pod {
+        let spec = |member| access::text(parts.spec, &[member]);
         let some = |text: &str| (!text.is_empty()).then(|| Box::from(text));
-        let cost = access::text(value, &["metadata", "annotations", DELETION_COST]).parse().unwrap_or(0);
+        let cost = access::text(parts.annotations, &[DELETION_COST]).parse().unwrap_or(0);
         let header = &object.header;
         let pod = Pod {
             created: seconds(&header.creation_timestamp).unwrap_or(0),
@@ -112,27 +130,27 @@ impl Pod {
             deletion_cost: cost,
             object: object.clone(),
         };
-        pod.with_status(object, revision, value.get("status").unwrap_or(&Value::Null))
+        pod.with_status(object, revision, parts.status)
     }
 
     /// The same Pod after a change of its header and its status alone.
-    pub fn with_status(mut self, object: Arc<StoredObject>, revision: u64, status: &Value) -> Pod {
+    pub fn with_status(mut self, object: Arc<StoredObject>, revision: u64, status: &PodStatus) -> Pod {
         self.deletion = object.header.deletion_timestamp.as_deref().and_then(seconds);
         self.object = object;
         self.revision = revision;
-        self.phase = Phase::parse(access::text(status, &["phase"]));
-        let is = |kind: &str| crate::controllers::condition(status, kind);
-        self.ready_since = is("Ready")
-            .filter(|c| access::text(c, &["status"]) == "True")
-            .map(|c| seconds(access::text(c, &["lastTransitionTime"])).unwrap_or(self.created));
-        self.scheduled = is("PodScheduled").map(|c| access::text(c, &["status"]) == "True");
-        let restarts = access::list(status, &["containerStatuses"]).iter();
-        self.restarts = restarts.filter_map(|c| access::int(c, &["restartCount"])).max().unwrap_or(0);
-        let ips = access::list(status, &["podIPs"]).iter().map(|ip| access::text(ip, &["ip"]));
-        self.ips = ips.filter(|ip| !ip.is_empty()).map(Box::from).collect();
-        let single = access::text(status, &["podIP"]);
-        if self.ips.is_empty() && !single.is_empty() {
-            self.ips.push(single.into());
+        self.phase = Phase::parse(status.phase.as_deref().unwrap_or(""));
+        self.ready_since = status
+            .condition("Ready")
+            .filter(|c| c.is_true())
+            .map(|c| c.last_transition_time.as_deref().and_then(seconds).unwrap_or(self.created));
+        self.scheduled = status.condition("PodScheduled").map(|c| c.is_true());
+        let restarts = status.container_statuses.iter().flatten().filter_map(|c| c.restart_count);
+        self.restarts = restarts.max().unwrap_or(0);
+        let ips = status.pod_ips.iter().flatten().filter_map(|address| address.ip.as_deref());
+        let filled = |ip: &&str| !ip.is_empty();
+        self.ips = ips.filter(filled).map(Box::from).collect();
+        if self.ips.is_empty() {
+            self.ips.extend(status.pod_ip.as_deref().filter(filled).map(Box::from));
         }
         self
     }

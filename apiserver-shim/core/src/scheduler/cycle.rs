@@ -42,8 +42,8 @@ pub fn schedule(pending: &[PendingPod], offers: &[Offer], snapshot: &Snapshot) -
     let mut cycle = Cycle {
         offers,
         snapshot,
-        free: offers.iter().map(|o| o.free.clone()).collect(),
-        touched: vec![Touched::default(); snapshot.machines.len()],
+        taken_from: BTreeMap::new(),
+        touched: BTreeMap::new(),
     };
     let mut classes: BTreeMap<ClassKey<'_>, Class> = BTreeMap::new();
     let mut decisions = Vec::with_capacity(pending.len());
@@ -98,7 +98,7 @@ struct Candidate {
 }
 
 /// What this cycle did to a machine.
-#[derive(Clone, Default)]
+#[derive(Default)]
 struct Touched {
     version: u32,
     pods: usize,
@@ -109,11 +109,25 @@ struct Touched {
 struct Cycle<'a> {
     offers: &'a [Offer],
     snapshot: &'a Snapshot,
-    free: Vec<Amounts>,
-    touched: Vec<Touched>,
+    /// What is left of the offers that something was taken from.
+    taken_from: BTreeMap<usize, Amounts>,
+    /// The machines that something was put on; few, while offers and machines are many.
+    touched: BTreeMap<usize, Touched>,
 }
 
+/// A machine that this cycle has put nothing on.
+static UNTOUCHED: Touched = Touched { version: 0, pods: 0, host_ports: Vec::new(), used: None };
+
 impl Cycle<'_> {
+    fn free(&self, index: usize) -> &Amounts {
+        self.taken_from.get(&index).unwrap_or(&self.offers[index].free)
+    }
+
+    fn touched(&self, machine: usize) -> &Touched {
+        self.touched.get(&machine).unwrap_or(&UNTOUCHED)
+    }
+
+
     /// The candidates of a Pod's class.
     fn class(&self, pod: &PendingPod) -> Class {
         let charge = pod.shape.charge();
@@ -140,10 +154,10 @@ impl Cycle<'_> {
         siblings: u32,
     ) -> Option<Candidate> {
         let at = self.offers[index].machine;
-        let (machine, touched) = (&self.snapshot.machines[at], &self.touched[at]);
+        let (machine, touched, free) = (&self.snapshot.machines[at], self.touched(at), self.free(index));
         // A Pod that is bound is among the machine's already.
         let pods = (machine.pods + touched.pods).saturating_sub(usize::from(pod.bound_to.is_some()));
-        if !node_resources_fit::fits(charge, &self.free[index], pods, machine.pods_max) {
+        if !node_resources_fit::fits(charge, free, pods, machine.pods_max) {
             return None;
         }
         if pod.bound_to.is_none() && node_ports::filter(pod, machine, &touched.host_ports).is_some() {
@@ -151,7 +165,7 @@ impl Cycle<'_> {
         }
         Some(Candidate {
             fewest_siblings: std::cmp::Reverse(siblings),
-            free_share: free_share(&self.free[index], charge, &machine.total),
+            free_share: free_share(free, charge, &machine.total),
             first: std::cmp::Reverse(index),
             version: touched.version,
         })
@@ -162,7 +176,7 @@ impl Cycle<'_> {
             let top = class.candidates.pop()?;
             let index = top.first.0;
             let at = self.offers[index].machine;
-            if top.version != self.touched[at].version {
+            if top.version != self.touched(at).version {
                 class.candidates.extend(self.candidate(pod, &class.charge, index, top.fewest_siblings.0));
                 continue;
             }
@@ -174,8 +188,9 @@ impl Cycle<'_> {
     }
 
     fn take(&mut self, pod: &PendingPod, charge: &Amounts, index: usize) {
-        self.free[index].subtract(charge);
-        let touched = &mut self.touched[self.offers[index].machine];
+        let offer = &self.offers[index];
+        self.taken_from.entry(index).or_insert_with(|| offer.free.clone()).subtract(charge);
+        let touched = self.touched.entry(offer.machine).or_default();
         touched.version += 1;
         if pod.bound_to.is_none() {
             touched.pods += 1;
@@ -188,7 +203,8 @@ impl Cycle<'_> {
     fn explain(&self, pod: &PendingPod, charge: &Amounts) -> Report {
         let mut report = Report { nodes: self.snapshot.machines.len(), ..Report::default() };
         let mut count = |reason: Reason| *report.reasons.entry(reason).or_default() += 1;
-        for (machine, touched) in self.snapshot.machines.iter().zip(&self.touched) {
+        for (at, machine) in self.snapshot.machines.iter().enumerate() {
+            let touched = self.touched(at);
             if let Some(reason) = plugins::filter(pod, machine) {
                 count(reason);
                 continue;

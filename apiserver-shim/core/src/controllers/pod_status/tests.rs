@@ -28,3 +28,37 @@ fn what_has_ended_stays_ended() {
     let stored = json!({"phase": "Failed"});
     assert_eq!(merge(&stored, &json!({"phase": "Running"})), stored);
 }
+
+fn check_both_ways(stored: &Value, node: &Value) {
+    let encoded = merge_encoded(stored.to_string().as_bytes(), node.to_string().as_bytes()).unwrap();
+    let decoded: Value = serde_json::from_slice(&encoded).unwrap();
+    assert_eq!(decoded, merge(stored, node), "{stored} {node}");
+    assert_eq!(encoded, decoded.to_string().into_bytes(), "members stay in order");
+}
+
+#[test]
+fn encoded_statuses_merge_to_the_same() {
+    let scheduled = json!({"type": "PodScheduled", "status": "True"});
+    let ready = json!({"type": "Ready", "status": "False", "message": "a \"b\" {"});
+    let statuses = [
+        json!({}),
+        json!({"phase": "Pending", "qosClass": "Burstable"}),
+        json!({"phase": "Pending", "conditions": []}),
+        json!({"phase": "Running", "conditions": [ready, scheduled], "podIP": "10.0.0.1"}),
+        json!({"phase": "Failed", "conditions": [scheduled], "resize": "x"}),
+        json!({"phase": "Succeeded", "qosClass": "Guaranteed", "conditions": [{"status": "True"}]}),
+        json!({"containerStatuses": [{"name": "c", "state": {"waiting": {}}}], "zone": null}),
+    ];
+    for stored in &statuses {
+        for node in &statuses {
+            check_both_ways(stored, node);
+        }
+    }
+}
+
+#[test]
+fn odd_statuses_are_left_to_the_decoder() {
+    for odd in ["", "[]", "{", r#"{"phase":1}"#, r#"{"phase":"\u0041"}"#, r#"{"conditions":{}}"#, r#"{"conditions":[1]}"#] {
+        assert!(merge_encoded(b"{}", odd.as_bytes()).is_none(), "{odd}");
+    }
+}
