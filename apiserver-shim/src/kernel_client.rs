@@ -84,7 +84,10 @@ impl KernelClient {
     async fn subscribe_as(&self, id: Option<FrameworkId>, roles: &[Role]) -> Result<Session, SubscribeError> {
         let suppressed_roles: BTreeSet<Role> = roles.iter().cloned().collect();
         let framework = framework_info(id.clone(), roles);
-        let mut events = self.driver.subscribe(Subscribe { framework, suppressed_roles }).await?;
+        let mut events = self
+            .driver
+            .subscribe(Subscribe { framework, suppressed_roles, wishes: Default::default() })
+            .await?;
         let first = tokio::time::timeout(SUBSCRIBED_WITHIN, events.recv()).await.ok().flatten();
         let framework_id = match first {
             Some(Event::Subscribed { framework_id, .. }) => framework_id,

@@ -77,6 +77,14 @@ fn seconds(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "give seconds, at least 0.01".to_owned())
 }
 
+/// The same, or nothing.
+fn seconds_or_zero(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(0.0) => Ok(Duration::ZERO),
+        _ => seconds(text),
+    }
+}
+
 /// What every server needs.
 #[derive(Debug, Clone, Args)]
 pub struct ServerArguments {
@@ -104,6 +112,9 @@ pub struct ServerArguments {
     /// Seconds between heartbeats on Mesos streams
     #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = seconds)]
     pub heartbeat_interval: Duration,
+    /// Seconds that a framework may hold an offer without an answer; 0 is for ever
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds_or_zero)]
+    pub offer_timeout: Duration,
     /// Seconds between pings of an agent; five missed ones make it unreachable
     #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = seconds)]
     pub agent_ping_timeout: Duration,

@@ -145,6 +145,8 @@ async fn start_master(
     options.advertise_ip = Some(ip);
     options.heartbeat_interval = arguments.heartbeat_interval;
     options.agent_ping_interval = arguments.agent_ping_timeout;
+    options.offer_timeout = Some(arguments.offer_timeout).filter(|timeout| !timeout.is_zero());
+    options.flags = flags(arguments, &options);
     options.agent_door = Some(AgentDoor {
         tls: door_tls,
         authority: Arc::new(Authority { pki: Arc::clone(pki), api_url: api_url.to_owned() }),
@@ -154,6 +156,23 @@ async fn start_master(
         master.set_weights(&arguments.weights.0).await.context("--weights")?;
     }
     Ok(master)
+}
+
+/// What `/flags` shows: what an operator may set, under the names that Mesos has for it.
+fn flags(arguments: &ServerArguments, options: &MasterOptions) -> Vec<(String, String)> {
+    let secs = |length: std::time::Duration| format!("{}secs", length.as_secs_f64());
+    let mut flags = vec![
+        ("hostname", options.hostname.clone()),
+        ("ip", arguments.mesos_listen.ip().to_string()),
+        ("port", arguments.mesos_listen.port().to_string()),
+        ("work_dir", arguments.data_dir.display().to_string()),
+        ("agent_ping_timeout", secs(options.agent_ping_interval)),
+        ("max_agent_ping_timeouts", options.agent_ping_timeouts.to_string()),
+        ("agent_reregister_timeout", secs(options.agent_reregister_timeout)),
+    ];
+    flags.extend(options.advertise_ip.map(|ip| ("advertise_ip", ip.to_string())));
+    flags.extend(options.offer_timeout.map(|timeout| ("offer_timeout", secs(timeout))));
+    flags.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 fn write_kubeconfig(

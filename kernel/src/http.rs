@@ -71,6 +71,13 @@ impl Doors {
 
     async fn read(&self, path: &str, request: Request<Incoming>) -> Answer {
         let path = path.strip_suffix(".json").unwrap_or(path);
+        if v0::is_unsupported(path, request.method()) {
+            let sentence = format!("{path} is not carried out by this version of Catamaran");
+            return text(StatusCode::NOT_IMPLEMENTED, sentence);
+        }
+        if path == "/weights" && request.method() == Method::PUT {
+            return v0::put_weights(self, request).await;
+        }
         let Some(page) = v0::page(path) else {
             return text(StatusCode::NOT_FOUND, "");
         };

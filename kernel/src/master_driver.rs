@@ -8,6 +8,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use kernel_core::effect::RequestId;
 use kernel_core::master::{Effect, Event, Master, Op};
+use kernel_model::operator;
 use store::Store;
 use tokio::sync::{mpsc, watch};
 
@@ -36,6 +37,8 @@ const SLEEP_MAX: Duration = Duration::from_secs(60);
 enum Then {
     Effect(Effect),
     Read(Box<dyn FnOnce(&Master) + Send>),
+    /// A look, and every operator event after it: none of those that what was seen holds already.
+    Watch(mpsc::Sender<operator::Event>, Box<dyn FnOnce(&Master) + Send>),
 }
 
 /// What has been stepped and not yet carried out.
@@ -120,6 +123,10 @@ impl MasterDriver {
                 match then {
                     Then::Effect(effect) => self.outlets.carry_out(effect, &mut self.backlog),
                     Then::Read(read) => read(&self.master),
+                    Then::Watch(outlet, read) => {
+                        read(&self.master);
+                        self.outlets.watch(outlet);
+                    }
                 }
             }
             batch.begin_anew();
@@ -200,8 +207,7 @@ impl MasterDriver {
                 return;
             }
             Command::Watch { outlet, snapshot } => {
-                self.outlets.watch(outlet);
-                batch.then.push(Then::Read(snapshot));
+                batch.then.push(Then::Watch(outlet, snapshot));
                 batch.sealed = true;
                 return;
             }

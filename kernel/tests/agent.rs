@@ -99,6 +99,107 @@ async fn what_cannot_be_started_says_why() {
     assert_eq!(message, "user 'nobody-of-this-name' does not exist on this machine");
 }
 
+/// What a launch asks for and cannot have is never left out in silence.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_carried_out_is_refused_in_words() {
+    use kernel_wire::v1::{self, container_info, environment, linux_info, network_info};
+    let container = || v1::ContainerInfo { r#type: container_info::Type::Mesos as i32, ..Default::default() };
+    let docker = container_info::Type::Docker as i32;
+    let mapping = network_info::PortMapping { host_port: 1, container_port: 1, protocol: None };
+    let network = |name: Option<&str>, port_mappings| v1::NetworkInfo {
+        name: name.map(str::to_owned),
+        port_mappings,
+        ..Default::default()
+    };
+    let linux = v1::LinuxInfo { ipc_mode: Some(linux_info::IpcMode::Private as i32), ..Default::default() };
+    let refused = [
+        ("container images", v1::ContainerInfo { r#type: docker, ..container() }),
+        ("networks", v1::ContainerInfo { network_infos: vec![network(Some("n"), vec![])], ..container() }),
+        ("networks", v1::ContainerInfo { network_infos: vec![network(None, vec![mapping])], ..container() }),
+        ("host names", v1::ContainerInfo { hostname: Some("h".into()), ..container() }),
+        (
+            "resource limits of processes",
+            v1::ContainerInfo { rlimit_info: Some(Default::default()), ..container() },
+        ),
+        ("terminals", v1::ContainerInfo { tty_info: Some(Default::default()), ..container() }),
+        ("private shared memory", v1::ContainerInfo { linux_info: Some(linux), ..container() }),
+    ];
+    let mut cluster = Cluster::start().await;
+    let extra = |container| {
+        let task = v1::TaskInfo { container: Some(container), ..Default::default() };
+        kernel_wire::prost::Message::encode_to_vec(&task).into()
+    };
+    for (number, (what, container)) in refused.into_iter().enumerate() {
+        let id = format!("r{number}");
+        cluster.launch_with(&id, |task| task.extra = extra(container));
+        cluster.flush().await;
+        assert_eq!(cluster.states_until_end(&id).await, [Failed], "{what}");
+        let message = cluster.last.message.clone().unwrap();
+        assert_eq!(message, format!("{what} of framework tasks are not supported yet"));
+    }
+    let secret =
+        environment::Variable { name: "S".into(), secret: Some(Default::default()), ..Default::default() };
+    let environment = Some(v1::Environment { variables: vec![secret] });
+    let command = v1::CommandInfo { environment, ..Default::default() };
+    cluster.launch_with("s", |task| {
+        task.command.as_mut().unwrap().extra = kernel_wire::prost::Message::encode_to_vec(&command).into();
+    });
+    cluster.flush().await;
+    assert_eq!(cluster.states_until_end("s").await, [Failed]);
+    // A container without anything of its own is a plain process.
+    let plain = v1::ContainerInfo { network_infos: vec![network(None, vec![])], ..container() };
+    cluster.launch_with("plain", |task| task.extra = extra(plain));
+    cluster.flush().await;
+    assert_eq!(cluster.states_until_end("plain").await.last(), Some(&Finished));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn uris_are_downloaded() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 1024];
+            let read = stream.read(&mut request).await.unwrap();
+            let found = String::from_utf8_lossy(&request[..read]).starts_with("GET /dir/program?x=1 ");
+            let answer = match found {
+                true => "HTTP/1.1 200 OK\r\nContent-Length: 22\r\n\r\n#!/bin/sh\necho fetched",
+                false => "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
+            };
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    let mut cluster = Cluster::start().await;
+    let uri = |value: String| kernel_model::executor::Uri {
+        value,
+        executable: true,
+        extract: true,
+        cache: false,
+        output_file: None,
+    };
+    cluster.launch_with("t1", |task| {
+        let command = task.command.as_mut().unwrap();
+        command.value = Some("./program".into());
+        command.uris = vec![uri(format!("http://{address}/dir/program?x=1"))];
+    });
+    cluster.flush().await;
+    assert_eq!(cluster.states_until_end("t1").await.last(), Some(&Finished));
+    assert!(fs::read_to_string(cluster.sandbox("t1").join("stdout")).unwrap().contains("fetched"));
+    for (id, value, why) in [
+        ("t2", format!("http://{address}/nothing"), "404"),
+        ("t3", "hdfs://x/y".to_owned(), "only absolute paths"),
+        ("t4", format!("http://{address}/"), "is no file name"),
+    ] {
+        cluster.launch_with(id, |task| task.command.as_mut().unwrap().uris = vec![uri(value)]);
+        cluster.flush().await;
+        assert_eq!(cluster.states_until_end(id).await, [Failed]);
+        let message = cluster.last.message.clone().unwrap();
+        assert!(message.contains(why), "{message}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_short_tasks_take_seconds() {
     let mut cluster = Cluster::start().await;

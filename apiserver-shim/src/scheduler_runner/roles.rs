@@ -120,6 +120,7 @@ impl Runner {
             let call = Call::UpdateFramework {
                 framework: framework_info(Some(id), &roles),
                 suppressed_roles: suppressed,
+                wishes: Default::default(),
             };
             self.call(call);
         }

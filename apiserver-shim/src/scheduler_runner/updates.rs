@@ -161,7 +161,9 @@ impl Runner {
     /// What the node says first of a Pod goes into the write that binds it: one write and one event less for every Pod.
     /// Anything but a start is left to be dealt with after the binding.
     pub(crate) fn take_first_word(&mut self, launch: &mut Launched) {
-        let Some(first) = self.pods.by_uid.get(&launch.uid).and_then(|pod| pod.deferred.first()) else { return };
+        let Some(first) = self.pods.by_uid.get(&launch.uid).and_then(|pod| pod.deferred.first()) else {
+            return;
+        };
         if !matches!(first.state, TaskState::Starting | TaskState::Running) {
             return;
         }
@@ -216,10 +218,8 @@ impl Runner {
             let (settling, framework_id) = (self.settling.clone(), framework_id.clone());
             self.jobs.start(async move {
                 let turns = u32::try_from(together.len()).unwrap_or(u32::MAX);
-                let _turn = settling
-                    .acquire_many_owned(turns)
-                    .await
-                    .expect("invariant: nobody closes the semaphore");
+                let _turn =
+                    settling.acquire_many_owned(turns).await.expect("invariant: nobody closes the semaphore");
                 let results = store_all(&together).await;
                 let calls = together.iter().zip(&results).filter(|(_, result)| result.is_ok());
                 let calls = calls.filter_map(|(settling, _)| settling.acknowledgement.clone());

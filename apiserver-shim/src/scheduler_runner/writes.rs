@@ -87,9 +87,8 @@ pub(crate) async fn bind(registry: &Registry, row: &Pod, launch: &Launched) -> R
     let header = row.header();
     let key = store_key(resource, &header.namespace, &header.name);
     let bytes = launch.with_status.as_ref().unwrap_or(&launch.bytes).clone();
-    let txn = Txn::new()
-        .when(key.clone(), Precondition::ModRevision(Revision(launch.revision)))
-        .put(key, bytes);
+    let txn =
+        Txn::new().when(key.clone(), Precondition::ModRevision(Revision(launch.revision))).put(key, bytes);
     match registry.store().txn(txn).await {
         Ok(TxnOutcome::Committed { revision }) => {
             Ok(Binding { revision: revision.0, with_status: launch.with_status.is_some() })

@@ -172,7 +172,7 @@ fn launches(call: &Call) -> Vec<TaskId> {
     let Call::Accept { operations, .. } = call else { return Vec::new() };
     let of = |operation: &Operation| match operation {
         Operation::Launch { tasks } | Operation::LaunchGroup { tasks, .. } => tasks.clone(),
-        Operation::Unsupported { .. } => Vec::new(),
+        Operation::Malformed { .. } | Operation::Unsupported { .. } => Vec::new(),
     };
     operations.iter().flat_map(of).map(|task| task.task_id).collect()
 }

@@ -267,7 +267,11 @@ impl World {
         framework.streams += 1;
         let stream = StreamId::new(format!("stream-{index}-{}", framework.streams));
         framework.stream = Some(stream.clone());
-        let subscribe = Subscribe { framework: framework.info(index), suppressed_roles: BTreeSet::new() };
+        let subscribe = Subscribe {
+            framework: framework.info(index),
+            suppressed_roles: BTreeSet::new(),
+            wishes: Default::default(),
+        };
         self.note(format_args!("framework {index} subscribes on {stream}"));
         self.subscription_arrives(index, stream, subscribe);
     }

@@ -110,7 +110,8 @@ fn master(agents: usize, frameworks: usize) -> (f64, f64) {
     let mut ids = Vec::new();
     for n in 0..frameworks {
         let role = Role::parse(&format!("role{n}")).expect("a valid role");
-        let subscribe = Subscribe { framework: framework(n, role.clone()), suppressed_roles: [role].into() };
+        let framework = framework(n, role.clone());
+        let subscribe = Subscribe { framework, suppressed_roles: [role].into(), wishes: Default::default() };
         let stream = StreamId::from(format!("s{n}"));
         let request = RequestId(0);
         let _ = master.step(now, Event::Subscribe { request, stream, principal: None, subscribe });

@@ -12,6 +12,7 @@ mod filters;
 mod run;
 mod shares;
 mod slab;
+mod wishes;
 
 #[cfg(test)]
 mod tests;
@@ -19,15 +20,17 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use kernel_model::{ids::FrameworkId, resources::Resources, roles::Role, time::Time};
+use kernel_model::{agent::AgentInfo, ids::FrameworkId, resources::Resources, roles::Role, time::Time};
 
 pub use explain::WaitReason;
 pub use run::Allocation;
+pub use wishes::{ClientWishes, CompiledWishes};
 
 use amounts::{Amounts, Names};
 use filters::Filters;
 use shares::Shares;
 use slab::Slab;
+use wishes::Place;
 
 /// An agent in the allocator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,6 +73,8 @@ struct AgentRow {
     /// Whether all that is available may go to any client: nothing reserved, revocable or shared.
     plain: bool,
     has_gpus: bool,
+    /// What constraints of frameworks look at.
+    place: Place,
     active: bool,
     /// Grows whenever `available` changes, so that verdicts of filters can be remembered.
     version: u64,
@@ -121,6 +126,7 @@ impl Allocator {
             available_amounts: Amounts::default(),
             plain: true,
             has_gpus: false,
+            place: Place::default(),
             active,
             version: 0,
             filters: Filters::default(),
@@ -150,6 +156,17 @@ impl Allocator {
         row.has_gpus = total.iter().any(|r| &*r.name == "gpus");
         self.shares.change_pool(after, before);
         self.refresh_available(agent);
+    }
+
+    /// Where an agent is, for frameworks that want some agents only.
+    pub fn set_agent_place(&mut self, agent: AgentSlot, info: &AgentInfo) {
+        let place = Place { hostname: info.hostname.clone(), attributes: info.attributes.clone() };
+        if let Some(row) = self.agents.get_mut(agent.0)
+            && row.place != place
+        {
+            row.place = place;
+            self.candidates.insert(agent.0);
+        }
     }
 
     /// Whether an agent may be offered.
@@ -189,6 +206,13 @@ impl Allocator {
                 self.version += 1;
                 row.version = self.version;
             }
+            self.consider_all();
+        }
+    }
+
+    /// The framework says anew which offers it wants in this role.
+    pub fn set_client_wishes(&mut self, client: ClientSlot, wishes: ClientWishes) {
+        if self.shares.set_wishes(client.0, wishes) {
             self.consider_all();
         }
     }

@@ -10,3 +10,4 @@ pub mod agent;
 pub mod allocator;
 pub mod audit;
 pub mod master;
+pub mod shelf;

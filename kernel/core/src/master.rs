@@ -14,6 +14,7 @@ mod ledger;
 mod liveness;
 mod offers;
 mod operator;
+mod picture;
 mod reconcile;
 mod registration;
 mod registry;
@@ -27,7 +28,10 @@ mod view;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 use kernel_model::{
     agent::{ToAgent, ToMaster},
@@ -38,6 +42,7 @@ use kernel_model::{
 
 pub use effect::{Answer, Effect, Effects, Op, Record, RecordKey, Refusal};
 pub use event::{Event, OperatorCall};
+pub use picture::Picture;
 pub use registry::Registry;
 pub use state::{AbsentAgent, Agent, Framework, FrameworkState, MasterConfig, RoleView};
 pub use subscribe::HEARTBEAT_INTERVAL;
@@ -45,6 +50,7 @@ pub use subscribe::HEARTBEAT_INTERVAL;
 use crate::{
     allocator::{AgentSlot, Allocator, Policy},
     effect::{LinkId, RequestId},
+    shelf::Shelf,
 };
 use offers::Outstanding;
 use registration::Report;
@@ -56,14 +62,14 @@ pub struct Master {
     config: MasterConfig,
     offer_prefix: String,
     registry: Registry,
-    agents: BTreeMap<AgentId, Agent>,
+    agents: Shelf<AgentId, Agent>,
     agents_by_slot: BTreeMap<AgentSlot, AgentId>,
-    absent: BTreeMap<AgentId, AbsentAgent>,
+    absent: Shelf<AgentId, AbsentAgent>,
     links: BTreeMap<LinkId, Option<AgentId>>,
     frameworks: BTreeMap<FrameworkId, Framework>,
     streams: BTreeMap<StreamId, FrameworkId>,
-    completed: VecDeque<Framework>,
-    offers: BTreeMap<u64, Outstanding>,
+    completed: VecDeque<Arc<Framework>>,
+    offers: Shelf<u64, Outstanding>,
     allocator: Allocator,
     timers: Timers,
     next_agent: u64,
@@ -83,8 +89,7 @@ pub struct Master {
 impl Master {
     /// A master that knows what the registry says.
     pub fn new(config: MasterConfig, registry: Registry) -> Self {
-        let policy =
-            Policy { filter_gpu_agents: config.filter_gpu_agents, shortest_refusal: config.shortest_refusal };
+        let policy = policy(&config);
         let absent = registry.iter().filter_map(|record| match record {
             Record::Agent { info, deactivated, unreachable_since } => {
                 let id = info.id.clone()?;
@@ -98,13 +103,13 @@ impl Master {
             offer_prefix: format!("{}-O", config.info.id),
             config,
             registry,
-            agents: BTreeMap::new(),
+            agents: Shelf::default(),
             agents_by_slot: BTreeMap::new(),
             links: BTreeMap::new(),
             frameworks: BTreeMap::new(),
             streams: BTreeMap::new(),
             completed: VecDeque::new(),
-            offers: BTreeMap::new(),
+            offers: Shelf::default(),
             allocator: Allocator::new(policy),
             timers: Timers::default(),
             next_agent: 0,
@@ -240,11 +245,19 @@ impl Master {
         self.out.persist.push(op);
     }
 
+    fn policy(&self) -> Policy {
+        policy(&self.config)
+    }
+
     /// For tests that break an invariant on purpose.
     #[cfg(test)]
     pub(crate) fn tables_mut(
         &mut self,
-    ) -> (&mut BTreeMap<AgentId, Agent>, &mut BTreeMap<FrameworkId, Framework>) {
+    ) -> (&mut Shelf<AgentId, Agent>, &mut BTreeMap<FrameworkId, Framework>) {
         (&mut self.agents, &mut self.frameworks)
     }
+}
+
+fn policy(config: &MasterConfig) -> Policy {
+    Policy { filter_gpu_agents: config.filter_gpu_agents, shortest_refusal: config.shortest_refusal }
 }

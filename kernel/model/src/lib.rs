@@ -9,6 +9,7 @@ pub mod framework;
 pub mod ids;
 pub mod labels;
 pub mod offer;
+pub mod offer_wishes;
 pub mod operator;
 pub mod resources;
 pub mod roles;

@@ -10,6 +10,7 @@ use crate::{
     framework::FrameworkInfo,
     ids::{AgentId, ExecutorId, FrameworkId, MasterId, OfferId, OperationId, TaskId, UpdateId},
     offer::{Filters, Offer},
+    offer_wishes::OfferWishes,
     roles::Role,
     task::{TaskInfo, TaskStatus},
 };
@@ -21,6 +22,8 @@ pub struct Subscribe {
     pub framework: FrameworkInfo,
     /// Roles that want no offers yet.
     pub suppressed_roles: BTreeSet<Role>,
+    /// Which offers it wants.
+    pub wishes: OfferWishes,
 }
 
 /// Any other call of a subscribed framework (Mesos `scheduler::Call`).
@@ -74,6 +77,7 @@ pub enum Call {
     UpdateFramework {
         framework: FrameworkInfo,
         suppressed_roles: BTreeSet<Role>,
+        wishes: OfferWishes,
     },
 }
 
@@ -88,11 +92,26 @@ pub enum Operation {
         executor: ExecutorInfo,
         tasks: Vec<TaskInfo>,
     },
+    /// Tasks of a LAUNCH, or all of a LAUNCH_GROUP, that are none: answered with TASK_ERROR.
+    Malformed {
+        tasks: Vec<MalformedTask>,
+        grouped: bool,
+    },
     /// An operation of the API that this version does not carry out: answered with OPERATION_ERROR where it has an id.
     Unsupported {
         id: Option<OperationId>,
         kind: &'static str,
     },
+}
+
+/// A task that cannot be what its message says: enough of it to tell its framework, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct MalformedTask {
+    pub task_id: TaskId,
+    pub agent_id: AgentId,
+    pub executor_id: Option<ExecutorId>,
+    pub why: String,
 }
 
 /// What a framework is told (Mesos `scheduler::Event`).

@@ -68,7 +68,8 @@ async fn hollow_agents_take_report_and_end_tasks() {
     let options = MasterOptions::new(Arc::new(store::MemoryStore::new()), listen);
     let master = server::start(options).await.unwrap();
     let driver = master.in_process_driver();
-    let subscribe = Subscribe { framework: framework(), suppressed_roles: BTreeSet::new() };
+    let subscribe =
+        Subscribe { framework: framework(), suppressed_roles: BTreeSet::new(), wishes: Default::default() };
     let mut events = driver.subscribe(subscribe).await.unwrap();
     let Some(Event::Subscribed { framework_id, .. }) = events.recv().await else { panic!("not subscribed") };
     let status_data: super::StatusData =

@@ -34,7 +34,7 @@ const RESOURCES: [&str; 4] = ["cpus", "gpus", "mem", "disk"];
 
 /// Every metric, by name.
 pub(super) async fn snapshot(doors: &Doors) -> Result<Vec<(String, f64)>, Stopped> {
-    let mut all: BTreeMap<String, f64> = doors.queue.read(gauges).await?.into_iter().collect();
+    let mut all: BTreeMap<String, f64> = doors.queue.view(gauges).await?.into_iter().collect();
     let counters = &doors.counters;
     let mut put = |name: &str, value: f64| all.insert(format!("master/{name}"), value);
     put("uptime_secs", doors.clock.now().since(doors.started_at()).as_secs_f64());
@@ -107,6 +107,15 @@ fn amount(resources: &Resources, name: &str) -> f64 {
     let amounts = resources.iter().filter(|r| &*r.name == name && !r.revocable);
     // Not `sum`, whose neutral element is -0.0 and would be shown.
     amounts.fold(0.0, |sum, r| if let Value::Scalar(amount) = r.value { sum + amount.as_f64() } else { sum })
+}
+
+/// The machine, under the names of `/system/stats.json`.
+pub(super) fn system_statistics() -> serde_json::Value {
+    let named = |(name, value): (String, f64)| {
+        let name = name.trim_start_matches("system/").replace("load_", "avg_load_");
+        (name, serde_json::json!(value))
+    };
+    serde_json::Value::Object(system().into_iter().map(named).collect())
 }
 
 /// The machine; what cannot be read is left out.

@@ -53,6 +53,11 @@ async fn answer(doors: &Arc<Doors>, request: Request<Incoming>) -> Result<Answer
     if kind == call::Type::Subscribe {
         return subscribe(doors, content).await;
     }
+    if let Some(look) = look(kind) {
+        let encoded = doors.queue.view(move |master| encode(content, &look(master))).await;
+        let encoded = encoded.map_err(|_| negotiate::stopped())?;
+        return Ok(negotiate::ok(content.as_str(), encoded, &headers));
+    }
     match read(doors, kind).await? {
         Some(response) => Ok(negotiate::ok(content.as_str(), encode(content, &response), &headers)),
         None if kind == call::Type::Unknown => Err(text(StatusCode::NOT_IMPLEMENTED, "")),
@@ -105,12 +110,22 @@ fn change(kind: call::Type, call: Call) -> Result<Option<OperatorCall>, Invalid>
     }))
 }
 
+/// How a read of the master's tables is answered, of a picture of them: `None` for other calls.
+fn look(kind: call::Type) -> Option<fn(&Master) -> WireResponse> {
+    Some(match kind {
+        call::Type::GetState => view::get_state,
+        call::Type::GetAgents => view::get_agents,
+        call::Type::GetFrameworks => view::get_frameworks,
+        call::Type::GetTasks => view::get_tasks,
+        call::Type::GetExecutors => view::get_executors,
+        call::Type::GetRoles => view::get_roles,
+        call::Type::GetWeights => view::get_weights,
+        _ => return None,
+    })
+}
+
 async fn read(doors: &Doors, kind: call::Type) -> Result<Option<WireResponse>, Answer> {
     let mut to = WireResponse::default();
-    let look = |look: fn(&Master) -> WireResponse| {
-        let looked = doors.queue.read(look);
-        async { looked.await.map_err(|_| negotiate::stopped()) }
-    };
     let answered = match kind {
         call::Type::GetHealth => {
             to.get_health = Some(response::GetHealth { healthy: true });
@@ -154,13 +169,6 @@ async fn read(doors: &Doors, kind: call::Type) -> Result<Option<WireResponse>, A
             to.get_quota = Some(Default::default());
             response::Type::GetQuota
         }
-        call::Type::GetState => return look(view::get_state).await.map(Some),
-        call::Type::GetAgents => return look(view::get_agents).await.map(Some),
-        call::Type::GetFrameworks => return look(view::get_frameworks).await.map(Some),
-        call::Type::GetTasks => return look(view::get_tasks).await.map(Some),
-        call::Type::GetExecutors => return look(view::get_executors).await.map(Some),
-        call::Type::GetRoles => return look(view::get_roles).await.map(Some),
-        call::Type::GetWeights => return look(view::get_weights).await.map(Some),
         _ => return Ok(None),
     };
     to.r#type = Some(answered as i32);
@@ -168,16 +176,18 @@ async fn read(doors: &Doors, kind: call::Type) -> Result<Option<WireResponse>, A
 }
 
 async fn subscribe(doors: &Doors, content: ContentType) -> Result<Answer, Answer> {
-    let (state, events) = doors.queue.watch(view::state).await.map_err(|_| negotiate::stopped())?;
-    let first = WireEvent {
-        r#type: Some(event::Type::Subscribed as i32),
-        subscribed: Some(event::Subscribed {
-            get_state: Some(state),
-            heartbeat_interval_seconds: Some(doors.heartbeat.as_secs_f64()),
-        }),
-        ..Default::default()
+    let (picture, events) = doors.queue.watch(Master::picture).await.map_err(|_| negotiate::stopped())?;
+    let heartbeat = doors.heartbeat.as_secs_f64();
+    let first = move || {
+        let subscribed = event::Subscribed {
+            get_state: Some(view::state(&picture)),
+            heartbeat_interval_seconds: Some(heartbeat),
+        };
+        let kind = event::Type::Subscribed as i32;
+        encode(content, &WireEvent { r#type: Some(kind), subscribed: Some(subscribed), ..Default::default() })
     };
-    let first = Some(encode(content, &first));
+    let first = tokio::task::spawn_blocking(first).await.map_err(|_| negotiate::stopped())?;
+    let first = Some(first);
     let source = OperatorStream { first, events, content, version: doors.info.version.clone() };
     let body = stream::body(source, doors.heartbeat);
     Ok(with_header(Response::new(body), header::CONTENT_TYPE, content.as_str()))

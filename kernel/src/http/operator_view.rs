@@ -7,7 +7,7 @@ use kernel_wire::{
     executor::agent_id_to_wire,
     framework,
     framework::id_to_wire,
-    offer, operator as wire,
+    offer, offer_wishes, operator as wire,
     resources::{self, Format},
     task,
     v1::{
@@ -130,6 +130,7 @@ fn framework_entry(master: &Master, from: &Framework) -> get_frameworks::Framewo
         offers: master.offers(Some(&from.id)).map(|o| offer::to_wire(o, Format::ENDPOINT)).collect(),
         allocated_resources: show(&master.allocated_to(&from.id)),
         offered_resources: show(&master.offered_to(&from.id)),
+        offer_constraints: offer_wishes::constraints_to_wire(&from.wishes),
         ..Default::default()
     }
 }
@@ -149,8 +150,8 @@ fn tasks(master: &Master) -> GetTasks {
     let mut all = GetTasks::default();
     for framework in master.frameworks().chain(master.completed_frameworks()) {
         all.tasks.extend(framework.tasks.values().map(show));
-        all.unreachable_tasks.extend(framework.unreachable_tasks.iter().map(show));
-        all.completed_tasks.extend(framework.completed_tasks.iter().map(show));
+        all.unreachable_tasks.extend(framework.unreachable_tasks.iter().map(|task| show(task)));
+        all.completed_tasks.extend(framework.completed_tasks.iter().map(|task| show(task)));
     }
     all
 }

@@ -4,6 +4,7 @@ mod shapes;
 
 use hyper::{Method, Request, Response, StatusCode, body::Incoming, header};
 use kernel_core::master::OperatorCall;
+use kernel_model::roles::Role;
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -25,6 +26,10 @@ pub(super) enum Page {
     Tasks,
     Roles,
     Weights,
+    Quota,
+    MaintenanceStatus,
+    MaintenanceSchedule,
+    SystemStatistics,
     Redirect,
 }
 
@@ -42,9 +47,60 @@ pub(super) fn page(path: &str) -> Option<Page> {
         "/tasks" => Page::Tasks,
         "/roles" => Page::Roles,
         "/weights" => Page::Weights,
+        "/quota" => Page::Quota,
+        "/maintenance/status" => Page::MaintenanceStatus,
+        "/maintenance/schedule" => Page::MaintenanceSchedule,
+        "/system/stats" => Page::SystemStatistics,
         "/redirect" => Page::Redirect,
         _ => return None,
     })
+}
+
+/// Whether this is a path of the API that is not carried out: a change of something that this version does not have.
+pub(super) fn is_unsupported(path: &str, method: &Method) -> bool {
+    const CHANGES: [&str; 8] = [
+        "/reserve",
+        "/unreserve",
+        "/create-volumes",
+        "/destroy-volumes",
+        "/machine/down",
+        "/machine/up",
+        "/logging/toggle",
+        "/registrar(1)/registry",
+    ];
+    let reads = matches!(*method, Method::GET | Method::HEAD);
+    CHANGES.contains(&path)
+        || (!reads && matches!(path, "/quota" | "/maintenance/schedule"))
+        || path.starts_with("/quota/")
+        || path.starts_with("/files/")
+}
+
+/// Sets weights: the same list that a GET shows.
+pub(super) async fn put_weights(doors: &Doors, request: Request<Incoming>) -> Answer {
+    let body = match negotiate::read_body(request.into_body()).await {
+        Ok(body) => body,
+        Err(answer) => return answer,
+    };
+    let refuse = |why: String| text(StatusCode::BAD_REQUEST, format!("Failed to parse weights: {why}"));
+    let list: Vec<Value> = match serde_json::from_slice(&body) {
+        Ok(list) => list,
+        Err(error) => return refuse(error.to_string()),
+    };
+    let mut weights = Vec::with_capacity(list.len());
+    for entry in &list {
+        let (role, weight) = (entry["role"].as_str(), entry["weight"].as_f64());
+        let (Some(role), Some(weight)) = (role, weight) else {
+            return refuse("expecting objects with 'role' and 'weight'".to_owned());
+        };
+        match Role::parse(role) {
+            Ok(role) => weights.push((role, weight)),
+            Err(error) => return refuse(error.to_string()),
+        }
+    }
+    match doors.queue.operator(OperatorCall::UpdateWeights { weights }).await {
+        Ok(_) => text(StatusCode::OK, ""),
+        Err(fault) => negotiate::fault(fault),
+    }
 }
 
 /// Answers a read.
@@ -61,7 +117,9 @@ pub(super) async fn serve(doors: &Doors, page: Page, request: &Request<Incoming>
         _ => {}
     }
     let Ok(value) = value(doors, page, &query).await else { return negotiate::stopped() };
-    let body = value.to_string();
+    let Ok(body) = tokio::task::spawn_blocking(move || value.to_string()).await else {
+        return negotiate::stopped();
+    };
     match query.get("jsonp") {
         Some(function) => {
             negotiate::ok("text/javascript", format!("{function}({body});").into(), request.headers())
@@ -102,16 +160,19 @@ async fn value(doors: &Doors, page: Page, query: &Query) -> Result<Value, crate:
         }
         Page::State => {
             let (flags, started) = (shapes::flags(&doors.flags), doors.started_at());
-            doors.queue.read(move |master| shapes::state(master, flags, started)).await?
+            doors.queue.view(move |master| shapes::state(master, flags, started)).await?
         }
-        Page::StateSummary => doors.queue.read(shapes::state_summary).await?,
-        Page::Slaves => doors.queue.read(move |master| shapes::slaves(master, query.get("slave_id"))).await?,
+        Page::StateSummary => doors.queue.view(shapes::state_summary).await?,
+        Page::Slaves => doors.queue.view(move |master| shapes::slaves(master, query.get("slave_id"))).await?,
         Page::Frameworks => {
-            doors.queue.read(move |master| shapes::frameworks(master, query.get("framework_id"))).await?
+            doors.queue.view(move |master| shapes::frameworks(master, query.get("framework_id"))).await?
         }
-        Page::Tasks => doors.queue.read(move |master| shapes::tasks(master, &query)).await?,
-        Page::Roles => doors.queue.read(shapes::roles).await?,
-        Page::Weights => doors.queue.read(shapes::weights).await?,
+        Page::Tasks => doors.queue.view(move |master| shapes::tasks(master, &query)).await?,
+        Page::Roles => doors.queue.view(shapes::roles).await?,
+        Page::Quota => json!({}),
+        Page::MaintenanceStatus | Page::MaintenanceSchedule => json!({}),
+        Page::SystemStatistics => metrics::system_statistics(),
+        Page::Weights => doors.queue.view(shapes::weights).await?,
         Page::Health | Page::Redirect => Value::Null,
     })
 }

@@ -208,6 +208,15 @@ impl MasterQueue {
         answer.await.map_err(|_| Stopped)
     }
 
+    /// A long look, at a picture: the master goes on meanwhile, and so does this thread's other work.
+    pub(crate) async fn view<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Master) -> T + Send + 'static,
+    ) -> Result<T, Stopped> {
+        let picture = self.read(Master::picture).await?;
+        tokio::task::spawn_blocking(move || look(&picture)).await.map_err(|_| Stopped)
+    }
+
     /// A look, and every operator event after it.
     pub(crate) async fn watch<T: Send + 'static>(
         &self,

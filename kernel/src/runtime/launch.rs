@@ -109,18 +109,47 @@ fn refuse_unsupported(start: &Start) -> Result<(), LaunchError> {
     let task = start.task.as_ref().map(|task| v1::TaskInfo::decode(task.extra.clone()).unwrap_or_default());
     let task = task.unwrap_or_default();
     for container in [executor.container, task.container].into_iter().flatten() {
-        let image = container.docker.is_some() || container.mesos.is_some_and(|mesos| mesos.image.is_some());
-        if image {
-            return Err(LaunchError::Unsupported("container images"));
-        }
-        if !container.volumes.is_empty() {
-            return Err(LaunchError::Unsupported("volumes"));
+        refuse_container(container)?;
+    }
+    let commands = [start.executor.command.as_ref(), start.task.as_ref().and_then(|t| t.command.as_ref())];
+    for command in commands.into_iter().flatten() {
+        let extra = v1::CommandInfo::decode(command.extra.clone()).unwrap_or_default();
+        if extra.environment.is_some_and(|secrets| !secrets.variables.is_empty()) {
+            return Err(LaunchError::Unsupported("secrets in the environment"));
         }
     }
     if task.health_check.is_some() || task.check.is_some() {
         return Err(LaunchError::Unsupported("health checks"));
     }
     Ok(())
+}
+
+/// A container without an image is a plain process of this machine, on its network: what that means already is fine.
+fn refuse_container(mut container: v1::ContainerInfo) -> Result<(), LaunchError> {
+    use v1::{container_info::Type, linux_info::IpcMode};
+    let linux = container.linux_info.take().unwrap_or_default();
+    let own_network = |network: &v1::NetworkInfo| network.name.is_some() || !network.port_mappings.is_empty();
+    let image = container.docker.is_some()
+        || container.r#type() == Type::Docker
+        || container.mesos.as_ref().is_some_and(|mesos| mesos.image.is_some());
+    let asked = [
+        (image, "container images"),
+        (!container.volumes.is_empty(), "volumes"),
+        (container.network_infos.iter().any(own_network), "networks"),
+        (container.hostname.is_some(), "host names"),
+        (container.rlimit_info.is_some(), "resource limits of processes"),
+        (container.tty_info.is_some(), "terminals"),
+        (linux.seccomp.is_some(), "seccomp profiles"),
+        (
+            linux.effective_capabilities.is_some() || linux.bounding_capabilities.is_some(),
+            "Linux capabilities",
+        ),
+        (linux.ipc_mode() == IpcMode::Private || linux.shm_size.is_some(), "private shared memory"),
+    ];
+    match asked.into_iter().find(|(asked, _)| *asked) {
+        Some((_, what)) => Err(LaunchError::Unsupported(what)),
+        None => Ok(()),
+    }
 }
 
 fn arguments(options: &RuntimeOptions, start: &Start) -> Result<Vec<String>, LaunchError> {

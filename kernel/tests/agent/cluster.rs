@@ -75,7 +75,11 @@ impl Cluster {
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
         let master = server::start(MasterOptions::new(store, listen)).await.unwrap();
         let driver = master.in_process_driver();
-        let subscribe = Subscribe { framework: framework(), suppressed_roles: BTreeSet::new() };
+        let subscribe = Subscribe {
+            framework: framework(),
+            suppressed_roles: BTreeSet::new(),
+            wishes: Default::default(),
+        };
         let mut events = driver.subscribe(subscribe).await.unwrap();
         let Some(Event::Subscribed { framework_id, .. }) = events.recv().await else {
             panic!("not subscribed")

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use store::MemoryStore;
 
 use crate::{
-    client::{Framework, get, post_json},
+    client::{Framework, get, post_json, send},
     fake_agent, master, master_on,
 };
 
@@ -130,4 +130,94 @@ async fn weights_and_agents_survive_a_restart() {
     assert_eq!(weights["get_weights"]["weight_infos"], json!([{"weight": 2.5, "role": "r"}]));
     let agents = ask(second.mesos_address(), "GET_AGENTS").await;
     assert_eq!(agents["get_agents"]["recovered_agents"][0]["hostname"], "one");
+}
+
+/// Subscriptions of frameworks and of an operator race; what the snapshot holds is not told again, and nothing is missing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_begins_where_its_snapshot_ends() {
+    let master = master().await;
+    let address = master.mesos_address();
+    for _ in 0..40 {
+        let frameworks =
+            (0..8).map(|_| tokio::spawn(async move { Framework::subscribe(address, json!({})).await }));
+        let frameworks: Vec<_> = frameworks.collect();
+        let mut events = post_json(address, "/api/v1", &json!({"type": "SUBSCRIBE"}), None).await;
+        let first = events.event().await.expect("an event");
+        let shown = &first["subscribed"]["get_state"]["get_frameworks"]["frameworks"];
+        let id = |info: &Value| info["framework_info"]["id"]["value"].as_str().expect("an id").to_owned();
+        let mut seen: Vec<String> = shown.as_array().into_iter().flatten().map(id).collect();
+        let mut ids = Vec::new();
+        let mut alive = Vec::new();
+        for framework in frameworks {
+            let framework = framework.await.expect("subscribed");
+            ids.push(framework.id.clone());
+            alive.push(framework);
+        }
+        while !ids.iter().all(|id| seen.contains(id)) {
+            let event = events.event_of("FRAMEWORK_ADDED").await;
+            let added = id(&event["framework_added"]["framework"]);
+            assert!(!seen.contains(&added), "{added} was in the snapshot, or came twice");
+            seen.push(added);
+        }
+    }
+}
+
+#[tokio::test]
+async fn old_paths_answer_or_say_that_they_are_not_there() {
+    let master = master().await;
+    let address = master.mesos_address();
+    for path in ["/quota", "/maintenance/status", "/master/maintenance/schedule", "/system/stats.json"] {
+        let answer = get(address, path).await;
+        assert_eq!(answer.status, 200, "{path}");
+        let _: Value = serde_json::from_str(&answer.text().await).expect("JSON");
+    }
+    for path in ["POST /reserve", "POST /quota", "DELETE /quota/r", "POST /machine/down", "GET /files/browse"]
+    {
+        let answer = send(address, &format!("{path} HTTP/1.1"), b"").await;
+        assert_eq!(answer.status, 501, "{path}");
+        assert!(answer.text().await.contains("is not carried out by this version"));
+    }
+    let put = async |body: &[u8]| send(address, "PUT /weights HTTP/1.1", body).await.status;
+    assert_eq!(put(br#"[{"role": "r", "weight": 2.5}]"#).await, 200);
+    assert_eq!(put(br#"[{"role": "r", "weight": -1}]"#).await, 400);
+    assert_eq!(put(br#"{"role": "r"}"#).await, 400);
+    let weights: Value = serde_json::from_str(&get(address, "/weights").await.text().await).expect("JSON");
+    assert_eq!(weights, json!([{"role": "r", "weight": 2.5}]));
+}
+
+/// The parts of a task that service discovery reads from the old endpoint.
+#[tokio::test]
+async fn tasks_are_shown_with_what_service_discovery_reads() {
+    let master = master().await;
+    let address = master.mesos_address();
+    let _agent = fake_agent::start(master.attach_agent(), "one").await;
+    let constraints = json!({"role_constraints": {"*": {"groups": [{"attribute_constraints": [{
+        "selector": {"pseudoattribute_type": "HOSTNAME"}, "predicate": {"text_matches": {"regex": "on."}},
+    }]}]}}});
+    let call = json!({"type": "SUBSCRIBE", "subscribe": {
+        "framework_info": {"user": "u", "name": "n"}, "offer_constraints": constraints,
+    }});
+    let mut events = post_json(address, "/api/v1/scheduler", &call, None).await;
+    let stream = events.header("mesos-stream-id").expect("a stream id").to_owned();
+    let subscribed = events.event_of("SUBSCRIBED").await;
+    let offer = events.event_of("OFFERS").await["offers"]["offers"][0].clone();
+    let task = json!({
+        "name": "t", "task_id": {"value": "t"}, "agent_id": offer["agent_id"],
+        "resources": [{"name": "cpus", "type": "SCALAR", "scalar": {"value": 1}}],
+        "command": {"value": "true", "user": "somebody"},
+        "discovery": {"visibility": "EXTERNAL", "name": "web"},
+    });
+    let accept = json!({"type": "ACCEPT", "framework_id": subscribed["subscribed"]["framework_id"], "accept": {
+        "offer_ids": [offer["id"]],
+        "operations": [{"type": "LAUNCH", "launch": {"task_infos": [task]}}],
+    }});
+    assert_eq!(post_json(address, "/api/v1/scheduler", &accept, Some(&stream)).await.status, 202);
+    events.event_of("UPDATE").await;
+    let state: Value = serde_json::from_str(&get(address, "/state").await.text().await).expect("JSON");
+    let framework = &state["frameworks"][0];
+    assert_eq!(framework["tasks"][0]["discovery"]["name"], "web");
+    assert_eq!(framework["tasks"][0]["user"], "somebody");
+    assert_eq!(framework["offer_constraints"], constraints);
+    let shown = ask(address, "GET_FRAMEWORKS").await;
+    assert_eq!(shown["get_frameworks"]["frameworks"][0]["offer_constraints"], constraints);
 }

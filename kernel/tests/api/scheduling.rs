@@ -134,7 +134,11 @@ async fn a_framework_that_leaves_is_noticed() {
 async fn a_scheduler_in_this_process_that_left_is_noticed_with_its_next_event() {
     let master = master().await;
     let driver = master.in_process_driver();
-    let subscribe = Subscribe { framework: framework_info(), suppressed_roles: Default::default() };
+    let subscribe = Subscribe {
+        framework: framework_info(),
+        suppressed_roles: Default::default(),
+        wishes: Default::default(),
+    };
     let mut events = driver.subscribe(subscribe).await.expect("subscribed");
     let Some(Event::Subscribed { framework_id, .. }) = events.recv().await else {
         panic!("SUBSCRIBED comes first")
@@ -165,7 +169,11 @@ fn framework_info() -> kernel_model::framework::FrameworkInfo {
 async fn walk(driver: &dyn SchedulerDriver) {
     let (agents, _cluster) = driver.watch_cluster().await.expect("watched");
     assert_eq!(agents.len(), 1);
-    let subscribe = Subscribe { framework: framework_info(), suppressed_roles: Default::default() };
+    let subscribe = Subscribe {
+        framework: framework_info(),
+        suppressed_roles: Default::default(),
+        wishes: Default::default(),
+    };
     let mut events = driver.subscribe(subscribe).await.expect("subscribed");
     let Some(Event::Subscribed { framework_id, .. }) = events.recv().await else {
         panic!("SUBSCRIBED comes first")

@@ -14,6 +14,7 @@ pub mod json;
 pub mod labels;
 pub mod link;
 pub mod offer;
+pub mod offer_wishes;
 pub mod operator;
 pub mod record;
 pub mod recordio;

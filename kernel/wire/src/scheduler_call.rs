@@ -1,10 +1,11 @@
 //! Calls of schedulers ↔ `mesos.v1.scheduler.Call`: structure is checked in upstream's order and words.
 
+mod operations;
+
 use std::collections::BTreeSet;
 
 use kernel_model::{
-    framework::FrameworkInfo,
-    ids::{AgentId, FrameworkId, OfferId, OperationId, TaskId},
+    ids::{AgentId, FrameworkId, OfferId, TaskId},
     roles::Role,
     scheduler::{Call, Operation, Subscribe},
 };
@@ -14,7 +15,7 @@ use crate::{
     executor::{agent_id_to_wire, executor_id_to_wire},
     framework,
     framework::id_to_wire,
-    offer,
+    offer, offer_wishes,
     resources::{self, Format},
     task,
     task::task_id_to_wire,
@@ -63,10 +64,11 @@ fn subscribe_from_wire(from: WireCall) -> Result<Parsed, Invalid> {
     if outer != inner {
         return Err(Invalid::new("'framework_id' differs from 'subscribe.framework_info.id'"));
     }
-    let parsed = framework_and_suppressed(subscribe.framework_info, subscribe.suppressed_roles);
-    Ok(Parsed::Subscribe(
-        parsed.map(|(framework, suppressed_roles)| Subscribe { framework, suppressed_roles }),
-    ))
+    Ok(Parsed::Subscribe(subscription(
+        subscribe.framework_info,
+        subscribe.suppressed_roles,
+        subscribe.offer_constraints,
+    )))
 }
 
 fn update_framework_from_wire(id: FrameworkId, from: WireCall) -> Result<Parsed, Invalid> {
@@ -75,19 +77,23 @@ fn update_framework_from_wire(id: FrameworkId, from: WireCall) -> Result<Parsed,
     if inner != Some(id.as_str()) {
         return Err(Invalid::new("'framework_id' differs from 'update_framework.framework_info.id'"));
     }
-    Ok(match framework_and_suppressed(update.framework_info, update.suppressed_roles) {
-        Ok((framework, suppressed_roles)) => {
-            Parsed::Call(id, Call::UpdateFramework { framework, suppressed_roles })
+    let parsed = subscription(update.framework_info, update.suppressed_roles, update.offer_constraints);
+    Ok(match parsed {
+        Ok(Subscribe { framework, suppressed_roles, wishes }) => {
+            Parsed::Call(id, Call::UpdateFramework { framework, suppressed_roles, wishes })
         }
         Err(invalid) => Parsed::RefusedUpdate(id, invalid),
     })
 }
 
-fn framework_and_suppressed(
+fn subscription(
     info: v1::FrameworkInfo,
     suppressed: Vec<String>,
-) -> Result<(FrameworkInfo, BTreeSet<Role>), Invalid> {
+    constraints: Option<v1::scheduler::OfferConstraints>,
+) -> Result<Subscribe, Invalid> {
+    let filters = info.offer_filters.clone();
     let framework = framework::from_wire(info)?;
+    let wishes = offer_wishes::from_wire(constraints, &filters)?;
     let mut roles = BTreeSet::new();
     for text in suppressed {
         match framework.roles.iter().find(|r| r.as_str() == text) {
@@ -99,7 +105,7 @@ fn framework_and_suppressed(
             }
         };
     }
-    Ok((framework, roles))
+    Ok(Subscribe { framework, suppressed_roles: roles, wishes })
 }
 
 fn call_from_wire(kind: call::Type, from: WireCall) -> Result<Call, Invalid> {
@@ -109,11 +115,7 @@ fn call_from_wire(kind: call::Type, from: WireCall) -> Result<Call, Invalid> {
             let accept = present(from.accept, "accept")?;
             Call::Accept {
                 offer_ids: offer_ids(accept.offer_ids),
-                operations: accept
-                    .operations
-                    .into_iter()
-                    .map(operation_from_wire)
-                    .collect::<Result<_, _>>()?,
+                operations: operations::from_wire(accept.operations)?,
                 filters: offer::filters_from_wire(accept.filters),
             }
         }
@@ -124,8 +126,12 @@ fn call_from_wire(kind: call::Type, from: WireCall) -> Result<Call, Invalid> {
                 filters: offer::filters_from_wire(decline.filters),
             }
         }
-        call::Type::Revive => Call::Revive { roles: roles(from.revive.unwrap_or_default().roles)? },
-        call::Type::Suppress => Call::Suppress { roles: roles(from.suppress.unwrap_or_default().roles)? },
+        // A role that no framework can have makes the whole call one without effect, as a role that this one has not.
+        call::Type::Revive => {
+            roles(from.revive.unwrap_or_default().roles).map_or(Call::Request, |roles| Call::Revive { roles })
+        }
+        call::Type::Suppress => roles(from.suppress.unwrap_or_default().roles)
+            .map_or(Call::Request, |roles| Call::Suppress { roles }),
         call::Type::Kill => {
             let kill = present(from.kill, "kill")?;
             Call::Kill {
@@ -195,31 +201,6 @@ fn taken_and_ignored(kind: call::Type, from: &WireCall) -> Result<Call, Invalid>
     }
 }
 
-fn operation_from_wire(from: WireOperation) -> Result<Operation, Invalid> {
-    let id = from.id.map(|id| OperationId::from(id.value));
-    let kind = from.r#type.and_then(|n| operation::Type::try_from(n).ok()).unwrap_or_default();
-    Ok(match kind {
-        operation::Type::Launch if id.is_none() => {
-            let infos = present(from.launch, "operation.launch")?.task_infos;
-            Operation::Launch {
-                tasks: infos.into_iter().map(task::info_from_wire).collect::<Result<_, _>>()?,
-            }
-        }
-        operation::Type::LaunchGroup if id.is_none() => {
-            let launch = present(from.launch_group, "operation.launch_group")?;
-            let tasks = launch.task_group.tasks.into_iter().map(task::info_from_wire);
-            Operation::LaunchGroup {
-                executor: executor::from_wire(launch.executor)?,
-                tasks: tasks.collect::<Result<_, _>>()?,
-            }
-        }
-        operation::Type::Launch | operation::Type::LaunchGroup => {
-            return Err(Invalid::new("Operation feedback is not supported for LAUNCH and LAUNCH_GROUP"));
-        }
-        other => Operation::Unsupported { id, kind: other.as_str_name() },
-    })
-}
-
 fn present<T>(part: Option<T>, name: &str) -> Result<T, Invalid> {
     part.ok_or_else(|| Invalid::new(format!("Expecting '{name}' to be present")))
 }
@@ -240,7 +221,7 @@ pub fn subscribe_to_wire(from: &Subscribe) -> WireCall {
         subscribe: Some(call::Subscribe {
             framework_info: framework::to_wire(&from.framework),
             suppressed_roles: from.suppressed_roles.iter().map(Role::to_string).collect(),
-            offer_constraints: None,
+            offer_constraints: offer_wishes::constraints_to_wire(&from.wishes),
         }),
         ..Default::default()
     }
@@ -321,11 +302,11 @@ fn smaller_to_wire(mut to: WireCall, from: &Call) -> WireCall {
             });
             call::Type::Message
         }
-        Call::UpdateFramework { framework, suppressed_roles } => {
+        Call::UpdateFramework { framework, suppressed_roles, wishes } => {
             to.update_framework = Some(call::UpdateFramework {
                 framework_info: framework::to_wire(framework),
                 suppressed_roles: suppressed_roles.iter().map(Role::to_string).collect(),
-                offer_constraints: None,
+                offer_constraints: offer_wishes::constraints_to_wire(wishes),
             });
             call::Type::UpdateFramework
         }
@@ -357,6 +338,8 @@ fn operation_to_wire(from: &Operation) -> WireOperation {
                 task_group: v1::TaskGroupInfo { tasks: tasks.iter().map(info).collect() },
             });
         }
+        // Only what came from a client can be malformed.
+        Operation::Malformed { .. } => {}
         Operation::Unsupported { id, kind } => {
             to.r#type = operation::Type::from_str_name(kind).map(|k| k as i32);
             to.id = id.as_ref().map(|id| v1::OperationId { value: id.as_str().to_owned() });

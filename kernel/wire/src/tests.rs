@@ -2,4 +2,5 @@
 
 mod json;
 mod nouns;
+mod operations;
 mod recordio;

@@ -15,6 +15,8 @@ pub enum WaitReason {
     AgentsInactive(u32),
     /// Agents with GPUs, which the framework does not handle.
     AgentsHaveGpus(u32),
+    /// Agents that the framework's own constraints exclude.
+    AgentsExcluded(u32),
     /// Agents with next to nothing left for this role.
     AgentsUsedUp(u32),
     /// Agents whose free resources the framework refused a short while ago.
@@ -28,13 +30,15 @@ impl Allocator {
         if !who.active {
             return vec![WaitReason::NotAsking];
         }
-        let (mut inactive, mut gpus, mut used_up, mut refused, mut all) = (0, 0, 0, 0, 0);
+        let (mut inactive, mut gpus, mut excluded, mut used_up, mut refused, mut all) = (0, 0, 0, 0, 0, 0);
         for (_, row) in self.agents.iter() {
             all += 1;
             if !row.active {
                 inactive += 1;
             } else if !admits(&self.policy, row, who.handles) {
                 gpus += 1;
+            } else if !who.wishes.admit(&row.place) {
+                excluded += 1;
             } else if row.available.allocatable_to(&who.role).is_empty()
                 || !row.available_amounts.allocatable()
             {
@@ -49,6 +53,7 @@ impl Allocator {
         [
             (inactive, WaitReason::AgentsInactive as fn(u32) -> WaitReason),
             (gpus, WaitReason::AgentsHaveGpus),
+            (excluded, WaitReason::AgentsExcluded),
             (used_up, WaitReason::AgentsUsedUp),
             (refused, WaitReason::AgentsRefused),
         ]

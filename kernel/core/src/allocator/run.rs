@@ -138,7 +138,10 @@ impl Allocator {
     }
 
     fn is_offerable(&self, agent: AgentSlot) -> bool {
-        self.agents.get(agent.0).is_some_and(|row| row.active && row.available_amounts.allocatable())
+        let small = self.shares.takes_small_offers();
+        let enough =
+            |row: &AgentRow| row.available_amounts.allocatable() || (small && !row.available.is_empty());
+        self.agents.get(agent.0).is_some_and(|row| row.active && enough(row))
     }
 
     /// Takes from an agent what a client gets in this pass; `held_back` is set where it could have had more.
@@ -152,7 +155,7 @@ impl Allocator {
     ) -> Option<(Resources, Amounts)> {
         let row = self.agents.get_mut(agent.0)?;
         let who = self.shares.client(client)?;
-        if !admits(&self.policy, row, who.handles) {
+        if !admits(&self.policy, row, who.handles) || !who.wishes.admit(&row.place) {
             return None;
         }
         let (mut offer, mut amounts) = match prospective(row, &who.role, who.handles) {
@@ -162,7 +165,7 @@ impl Allocator {
                 (Some(part), amounts)
             }
         };
-        if !amounts.allocatable() {
+        if !who.wishes.large_enough(offer.as_ref().unwrap_or(&row.available), amounts.allocatable()) {
             return None;
         }
         let version = offer.is_none().then_some(row.version);
@@ -178,7 +181,7 @@ impl Allocator {
                 let part = fair_part(&room.amounts, &self.names, whole);
                 let part_amounts = self.names.amounts(&part);
                 let refused = filters::Prospect { client, generation, offer: &part, version: None };
-                if !part_amounts.is_useful_part_of(&amounts) {
+                if !part_amounts.is_useful_part_of(&amounts) || !who.wishes.large_enough(&part, true) {
                     return None;
                 }
                 match row.filters.cover(now, &refused) {

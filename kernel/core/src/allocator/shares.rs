@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use kernel_model::{ids::FrameworkId, roles::Role};
 
-use super::{Handles, amounts::Amounts, slab::Slab};
+use super::{ClientWishes, Handles, amounts::Amounts, slab::Slab};
 
 const ROOT: u32 = 0;
 
@@ -44,6 +44,7 @@ pub(super) struct Client {
     pub(super) framework: FrameworkId,
     pub(super) role: Role,
     pub(super) handles: Handles,
+    pub(super) wishes: ClientWishes,
     pub(super) active: bool,
     /// Refusals of earlier generations do not stand.
     pub(super) generation: u64,
@@ -73,6 +74,8 @@ pub(super) struct Shares {
     generation: u64,
     /// Allocations that are not answered.
     pending: i64,
+    /// Clients with a rule of their own for how small an offer may be.
+    own_least: u32,
     /// The pool or a weight changed: every share is to be computed again.
     stale: bool,
     /// The active clients in order of turns, if nothing has moved since.
@@ -99,6 +102,7 @@ impl Default for Shares {
             weights: BTreeMap::new(),
             generation: 0,
             pending: 0,
+            own_least: 0,
             stale: false,
             turns: None,
         }
@@ -139,6 +143,7 @@ impl Shares {
             framework: framework.clone(),
             role: role.clone(),
             handles,
+            wishes: ClientWishes::default(),
             active: false,
             generation: self.generation,
             pending: 0,
@@ -155,6 +160,7 @@ impl Shares {
         let (leaf, charged) = (client.leaf, client.standing.charged);
         self.pending -= client.pending;
         self.set_active(slot, false);
+        self.set_wishes(slot, ClientWishes::default());
         self.change_above(leaf, |standing| standing.charged.subtract(charged));
         self.clients.remove(slot);
         self.turns = None;
@@ -226,6 +232,20 @@ impl Shares {
             }
             _ => false,
         }
+    }
+
+    /// Whether anything may differ now.
+    pub(super) fn set_wishes(&mut self, slot: u32, wishes: ClientWishes) -> bool {
+        let Some(client) = self.clients.get_mut(slot) else { return false };
+        let before = std::mem::replace(&mut client.wishes, wishes);
+        self.own_least -= u32::from(before.has_own_least());
+        self.own_least += u32::from(client.wishes.has_own_least());
+        before.is_any() || client.wishes.is_any()
+    }
+
+    /// Whether some client may want offers that are smaller than usual.
+    pub(super) fn takes_small_offers(&self) -> bool {
+        self.own_least > 0
     }
 
     /// Ends the client's refusals.

@@ -72,7 +72,7 @@ fn inv_06_offered() {
 fn inv_07_unreachable() {
     let found = broken(|_, framework| {
         let task = framework.tasks.values().next().unwrap().clone();
-        framework.unreachable_tasks.push_back(task);
+        framework.unreachable_tasks.push_back(task.into());
     });
     assert_eq!(found, ["INV-07"]);
 }

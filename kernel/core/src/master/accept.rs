@@ -12,7 +12,7 @@ use kernel_model::{
     operator,
     resources::Resources,
     roles::Role,
-    scheduler::{self, Operation},
+    scheduler::{self, MalformedTask, Operation},
     task::{Reason, Source, Task, TaskInfo, TaskState, TaskStatus},
 };
 
@@ -128,6 +128,13 @@ impl Master {
                         self.refuse_task(framework_id, task, state, Reason::InvalidOffers, message.clone());
                     }
                 }
+                Operation::Malformed { tasks, .. } => {
+                    let message = format!("Task launched with invalid offers: {why}");
+                    for task in tasks {
+                        let task = MalformedTask { why: message.clone(), ..task };
+                        self.refuse_malformed(framework_id, task, state, Reason::InvalidOffers);
+                    }
+                }
                 Operation::Unsupported { id: Some(operation_id), .. } => {
                     let message = format!("Operation attempted with invalid offers: {why}");
                     self.tell_framework(
@@ -158,6 +165,23 @@ impl Master {
         self.tell_framework(framework_id, scheduler::Event::Update { status });
     }
 
+    fn refuse_malformed(
+        &mut self,
+        framework_id: &FrameworkId,
+        task: MalformedTask,
+        state: TaskState,
+        reason: Reason,
+    ) {
+        let status = TaskStatus {
+            reason: Some(reason),
+            message: Some(task.why),
+            agent_id: Some(task.agent_id),
+            executor_id: task.executor_id,
+            ..TaskStatus::new(task.task_id, state, Source::Master, self.now)
+        };
+        self.tell_framework(framework_id, scheduler::Event::Update { status });
+    }
+
     fn perform(&mut self, accepted: &mut Accepted, operation: Operation) {
         match operation {
             Operation::Launch { tasks } => {
@@ -166,6 +190,12 @@ impl Master {
                 }
             }
             Operation::LaunchGroup { executor, tasks } => self.launch_group(accepted, executor, tasks),
+            Operation::Malformed { tasks, grouped } => {
+                let reason = if grouped { Reason::TaskGroupInvalid } else { Reason::TaskInvalid };
+                for task in tasks {
+                    self.refuse_malformed(&accepted.framework_id, task, TaskState::Error, reason);
+                }
+            }
             Operation::Unsupported { id: Some(operation_id), kind } => {
                 let message = format!("{kind} operations are not supported");
                 self.tell_framework(

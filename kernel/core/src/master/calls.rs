@@ -28,8 +28,8 @@ impl Master {
         if let Err(refusal) = self.may_call(&id, stream, principal) {
             return self.reply(request, Err(refusal));
         }
-        if let Call::UpdateFramework { framework, suppressed_roles } = call {
-            let result = self.update_framework(&id, framework, suppressed_roles);
+        if let Call::UpdateFramework { framework, suppressed_roles, wishes } = call {
+            let result = self.update_framework(&id, framework, suppressed_roles, wishes);
             return self.reply(request, result);
         }
         self.reply(request, Ok(Answer::Accepted));

@@ -27,14 +27,14 @@ impl Framework {
         if self.completed_tasks.len() >= COMPLETED_TASKS_MAX {
             self.completed_tasks.pop_front();
         }
-        self.completed_tasks.push_back(task);
+        self.completed_tasks.push_back(task.into());
     }
 
     pub(super) fn remember_unreachable(&mut self, task: kernel_model::task::Task) {
         if self.unreachable_tasks.len() >= UNREACHABLE_TASKS_MAX {
             self.unreachable_tasks.pop_front();
         }
-        self.unreachable_tasks.push_back(task);
+        self.unreachable_tasks.push_back(task.into());
     }
 }
 
@@ -75,7 +75,7 @@ impl Master {
             self.allocator.remove_client(client);
         }
         let now = self.now;
-        for (_, mut task) in std::mem::take(&mut framework.tasks) {
+        for mut task in std::mem::take(&mut framework.tasks).into_values() {
             if !task.state.is_terminal() {
                 task.state = TaskState::Killed;
                 let status = TaskStatus {
@@ -102,7 +102,7 @@ impl Master {
         framework.unregistered_at = Some(now);
         self.operator_event(operator::Event::FrameworkRemoved { framework: framework.info.clone() });
         self.persist(Op::Put(Record::EndedFramework { framework_id: id.clone(), since: now }));
-        self.completed.push_back(framework);
+        self.completed.push_back(framework.into());
         if self.completed.len() > COMPLETED_FRAMEWORKS_MAX {
             self.completed.pop_front();
         }

@@ -5,7 +5,7 @@ use kernel_model::{
     framework::{FrameworkCapability, FrameworkInfo},
     ids::{AgentId, FrameworkId, TaskId},
     operator, scheduler,
-    task::{Reason, TaskState},
+    task::{Reason, Task, TaskState},
     time::Time,
 };
 use std::time::Duration;
@@ -203,7 +203,7 @@ impl Master {
         let mut over = Vec::new();
         for framework in self.frameworks.values() {
             for task in framework.unreachable_tasks.iter().filter(|t| t.info.agent_id == *id) {
-                over.push((framework.id.clone(), task.clone()));
+                over.push((framework.id.clone(), Task::clone(task)));
             }
         }
         for (framework_id, mut task) in over {

@@ -1,6 +1,9 @@
 //! How agents come and come back: registration, re-registration, and what is made of what they report.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use kernel_model::{
@@ -80,6 +83,7 @@ impl Master {
 
     fn insert_agent(&mut self, id: AgentId, info: AgentInfo, link: LinkId, deactivated: bool) {
         let slot = self.allocator.add_agent(&info.resources, !deactivated);
+        self.allocator.set_agent_place(slot, &info);
         self.agents_by_slot.insert(slot, id.clone());
         self.links.insert(link, Some(id.clone()));
         let agent = Agent {
@@ -167,6 +171,7 @@ impl Master {
         if agent.info != report.info {
             agent.info = report.info.clone();
             self.allocator.set_total(slot, &report.info.resources);
+            self.allocator.set_agent_place(slot, &report.info);
             self.persist(Op::Put(Record::Agent {
                 info: report.info.clone(),
                 deactivated,
@@ -355,8 +360,8 @@ impl Master {
                 .into_iter()
                 .partition(|t| t.info.agent_id == *id);
             framework.unreachable_tasks = kept;
-            let lost: std::collections::VecDeque<Task> = lost;
-            over.extend(lost.into_iter().map(|task| (framework.id.clone(), task)));
+            let lost: VecDeque<Arc<Task>> = lost;
+            over.extend(lost.into_iter().map(|task| (framework.id.clone(), Arc::unwrap_or_clone(task))));
         }
         for (framework_id, mut task) in over {
             let framework = &self.frameworks[&framework_id];

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 
@@ -10,6 +11,7 @@ use kernel_model::{
     executor::ExecutorInfo,
     framework::FrameworkInfo,
     ids::{AgentId, ExecutorId, FrameworkId, StreamId, TaskId},
+    offer_wishes::OfferWishes,
     resources::Resources,
     roles::Role,
     scheduler::MasterInfo,
@@ -18,8 +20,9 @@ use kernel_model::{
 };
 
 use crate::{
-    allocator::{AgentSlot, ClientSlot},
+    allocator::{AgentSlot, ClientSlot, CompiledWishes},
     effect::LinkId,
+    shelf::Shelf,
 };
 
 /// How a master behaves.
@@ -174,13 +177,17 @@ pub struct Framework {
     /// Its end, or its disconnection.
     pub unregistered_at: Option<Time>,
     /// Tasks that run, or ended without the framework's acknowledgement.
-    pub tasks: BTreeMap<TaskId, Task>,
+    pub tasks: Shelf<TaskId, Task>,
     /// Tasks on unreachable agents, oldest first.
-    pub unreachable_tasks: VecDeque<Task>,
+    pub unreachable_tasks: VecDeque<Arc<Task>>,
     /// Tasks that ended, oldest first.
-    pub completed_tasks: VecDeque<Task>,
+    pub completed_tasks: VecDeque<Arc<Task>>,
     /// Roles that want no offers now.
     pub suppressed_roles: BTreeSet<Role>,
+    /// Which offers it wants.
+    pub wishes: OfferWishes,
+    /// The same, ready for the allocator.
+    pub(crate) compiled: CompiledWishes,
     /// Its places in the allocator: the roles that it is in, or still holds something in.
     pub(crate) clients: BTreeMap<Role, ClientSlot>,
     /// Numbers of its outstanding offers.

@@ -6,6 +6,7 @@ use kernel_model::{
     agent::ToAgent,
     framework::{FrameworkCapability, FrameworkInfo},
     ids::{self, FrameworkId, StreamId},
+    offer_wishes::OfferWishes,
     operator,
     roles::Role,
     scheduler::{self, Subscribe},
@@ -17,7 +18,10 @@ use super::{
     state::{Framework, FrameworkState},
     timers::Timer,
 };
-use crate::{allocator::Handles, effect::RequestId};
+use crate::{
+    allocator::{CompiledWishes, Handles},
+    effect::RequestId,
+};
 
 /// The heartbeat that frameworks are promised; the HTTP door keeps the promise.
 pub const HEARTBEAT_INTERVAL: std::time::Duration = std::time::Duration::from_secs(15);
@@ -45,10 +49,15 @@ impl Master {
         if let Some(message) = self.subscription_defect(&subscribe) {
             return self.refuse_stream(stream, message);
         }
+        let compiled = match CompiledWishes::new(&subscribe.wishes) {
+            Ok(compiled) => compiled,
+            Err(message) => return self.refuse_stream(stream, message),
+        };
         match subscribe.framework.id.clone() {
-            None => self.add_framework(stream, subscribe),
-            Some(id) if self.frameworks.contains_key(&id) => self.resubscribe(id, stream, subscribe),
-            Some(_) => self.add_framework(stream, subscribe),
+            Some(id) if self.frameworks.contains_key(&id) => {
+                self.resubscribe(id, stream, subscribe, compiled);
+            }
+            _ => self.add_framework(stream, subscribe, compiled),
         }
     }
 
@@ -77,7 +86,7 @@ impl Master {
         self.effect(Effect::CloseStream { stream });
     }
 
-    fn add_framework(&mut self, stream: StreamId, subscribe: Subscribe) {
+    fn add_framework(&mut self, stream: StreamId, subscribe: Subscribe, compiled: CompiledWishes) {
         let mut info = subscribe.framework;
         let id = info.id.get_or_insert_with(|| {
             let number = self.next_framework;
@@ -88,6 +97,7 @@ impl Master {
         self.insert_framework(info, FrameworkState::Connected(stream.clone()));
         let framework = self.frameworks.get_mut(&id).expect("invariant: inserted just now");
         framework.suppressed_roles = subscribe.suppressed_roles;
+        (framework.wishes, framework.compiled) = (subscribe.wishes, compiled);
         self.streams.insert(stream, id.clone());
         self.send_subscribed(&id);
         self.refresh_clients(&id);
@@ -110,6 +120,8 @@ impl Master {
                 unreachable_tasks: Default::default(),
                 completed_tasks: Default::default(),
                 suppressed_roles: BTreeSet::new(),
+                wishes: Default::default(),
+                compiled: Default::default(),
                 clients: Default::default(),
                 offers: BTreeSet::new(),
                 epoch: 0,
@@ -117,7 +129,13 @@ impl Master {
         );
     }
 
-    fn resubscribe(&mut self, id: FrameworkId, stream: StreamId, subscribe: Subscribe) {
+    fn resubscribe(
+        &mut self,
+        id: FrameworkId,
+        stream: StreamId,
+        subscribe: Subscribe,
+        compiled: CompiledWishes,
+    ) {
         self.withdraw_framework_offers(&id, false);
         let now = self.now;
         let framework = self.frameworks.get_mut(&id).expect("invariant: looked up by the caller");
@@ -126,6 +144,7 @@ impl Master {
         framework.reregistered_at = Some(now);
         framework.unregistered_at = None;
         framework.suppressed_roles = subscribe.suppressed_roles;
+        (framework.wishes, framework.compiled) = (subscribe.wishes, compiled);
         merge_info(&mut framework.info, subscribe.framework);
         let info = framework.info.clone();
         if let FrameworkState::Connected(old) = before {
@@ -162,6 +181,7 @@ impl Master {
         id: &FrameworkId,
         mut info: FrameworkInfo,
         suppressed: BTreeSet<Role>,
+        wishes: OfferWishes,
     ) -> Result<Answer, Refusal> {
         let framework = self.frameworks.get_mut(id).expect("invariant: looked up by the door's checks");
         let old = &framework.info;
@@ -192,8 +212,10 @@ impl Master {
         if let Some(defect) = defect {
             return Err(Refusal::Invalid(defect));
         }
-        let changed = *old != info;
+        let compiled = CompiledWishes::new(&wishes).map_err(Refusal::Invalid)?;
+        let changed = *old != info || framework.wishes != wishes;
         framework.suppressed_roles = suppressed;
+        (framework.wishes, framework.compiled) = (wishes, compiled);
         merge_info(&mut framework.info, info);
         let info = framework.info.clone();
         self.withdraw_offers_of_dropped_roles(id);
@@ -221,6 +243,7 @@ impl Master {
             let subscribed = framework.info.roles.contains(role);
             let asks = connected && subscribed && !framework.suppressed_roles.contains(role);
             self.allocator.set_client_handles(*client, handles);
+            self.allocator.set_client_wishes(*client, framework.compiled.of(role));
             self.allocator.set_client_active(*client, asks);
             if !subscribed && self.allocator.is_idle(*client) {
                 left.push(role.clone());

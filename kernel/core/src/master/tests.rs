@@ -4,3 +4,4 @@ mod agents;
 pub(crate) mod cluster;
 mod frameworks;
 mod tasks;
+mod wishes;

@@ -70,7 +70,7 @@ impl Master {
 
     /// Frameworks that ended, oldest first.
     pub fn completed_frameworks(&self) -> impl Iterator<Item = &Framework> {
-        self.completed.iter()
+        self.completed.iter().map(|framework| &**framework)
     }
 
     /// The outstanding offers of a framework, or of all.

@@ -14,8 +14,10 @@ use kernel_model::{
 };
 use kernel_wire::{
     codec::{ContentType, encode},
-    framework as framework_wire,
+    framework as framework_wire, offer_wishes,
+    prost::{Message, Name},
     resources::{Format, resource_to_wire},
+    task as task_wire,
     task::state_name,
 };
 use serde_json::{Map, Value, json};
@@ -89,8 +91,7 @@ pub(super) fn state_summary(master: &Master) -> Value {
     let frameworks = master.frameworks().map(|from| {
         let mut shape = framework_head(master, from);
         let agents: BTreeSet<&str> = from.tasks.values().map(|t| t.info.agent_id.as_str()).collect();
-        let all = from.tasks.values().chain(&from.completed_tasks).chain(&from.unreachable_tasks);
-        shape.extend(state_counts(all));
+        shape.extend(state_counts(tasks_of(from)));
         shape.insert("slave_ids".into(), json!(agents));
         Value::Object(shape)
     });
@@ -99,6 +100,12 @@ pub(super) fn state_summary(master: &Master) -> Value {
         "slaves": slaves.collect::<Vec<_>>(),
         "frameworks": frameworks.collect::<Vec<_>>(),
     })
+}
+
+/// All tasks that a framework is remembered by.
+fn tasks_of(framework: &Framework) -> impl Iterator<Item = &Task> {
+    let gone = framework.unreachable_tasks.iter().chain(&framework.completed_tasks);
+    framework.tasks.values().chain(gone.map(|task| &**task))
 }
 
 fn state_counts<'a>(tasks: impl Iterator<Item = &'a Task>) -> Map<String, Value> {
@@ -146,8 +153,7 @@ fn recovered(master: &Master) -> Vec<Value> {
 }
 
 fn whole(resource: &Resource) -> Value {
-    let text = encode(ContentType::Json, &resource_to_wire(resource, Format::ENDPOINT));
-    serde_json::from_slice(&text).unwrap_or(Value::Null)
+    as_json(&resource_to_wire(resource, Format::ENDPOINT))
 }
 
 fn slave(agent: &Agent) -> Map<String, Value> {
@@ -229,8 +235,8 @@ fn framework(master: &Master, from: &Framework) -> Value {
         "unregistered_time": from.unregistered_at.filter(|_| ended).map_or(0.0, Time::as_secs_f64),
         "resources": sums(held.iter().chain(offered.iter())),
         "tasks": from.tasks.values().map(task).collect::<Vec<_>>(),
-        "unreachable_tasks": from.unreachable_tasks.iter().map(task).collect::<Vec<_>>(),
-        "completed_tasks": from.completed_tasks.iter().map(task).collect::<Vec<_>>(),
+        "unreachable_tasks": from.unreachable_tasks.iter().map(|t| task(t)).collect::<Vec<_>>(),
+        "completed_tasks": from.completed_tasks.iter().map(|t| task(t)).collect::<Vec<_>>(),
         "offers": master.offers(Some(&from.id)).map(offer).collect::<Vec<_>>(),
         "executors": executors.collect::<Vec<_>>(),
     })));
@@ -239,6 +245,9 @@ fn framework(master: &Master, from: &Framework) -> Value {
         true => shape.insert("roles".into(), json!(roles)),
         false => shape.insert("role".into(), json!(roles.first())),
     };
+    if let Some(constraints) = offer_wishes::constraints_to_wire(&from.wishes) {
+        shape.insert("offer_constraints".into(), as_json(&constraints));
+    }
     if let Some(time) = from.reregistered_at {
         shape.insert("reregistered_time".into(), json!(time.as_secs_f64()));
     }
@@ -294,6 +303,9 @@ fn task(from: &Task) -> Value {
             shape.insert("healthy".into(), json!(healthy));
         }
         put_labels(&mut shape, &status.labels);
+        if let Some(container) = task_wire::status_to_wire(status).container_status {
+            shape.insert("container_status".into(), as_json(&container));
+        }
         Value::Object(shape)
     });
     let mut shape = object(json!({
@@ -308,7 +320,24 @@ fn task(from: &Task) -> Value {
         "statuses": statuses.collect::<Vec<_>>(),
     }));
     put_labels(&mut shape, &from.info.labels);
+    let wire = task_wire::to_wire(from, Format::ENDPOINT);
+    let parts = [
+        ("discovery", wire.discovery.as_ref().map(as_json)),
+        ("container", wire.container.as_ref().map(as_json)),
+        ("health_check", wire.health_check.as_ref().map(as_json)),
+        ("user", wire.user.map(Value::String)),
+    ];
+    for (name, part) in parts {
+        if let Some(part) = part {
+            shape.insert(name.into(), part);
+        }
+    }
     Value::Object(shape)
+}
+
+/// A message as the v1 API prints it, which is how the old one prints the parts that it takes whole.
+fn as_json<M: Message + Name>(message: &M) -> Value {
+    serde_json::from_slice(&encode(ContentType::Json, message)).unwrap_or(Value::Null)
 }
 
 pub(super) fn tasks(master: &Master, query: &Query) -> Value {
@@ -317,7 +346,7 @@ pub(super) fn tasks(master: &Master, query: &Query) -> Value {
             && query.get("task_id").is_none_or(|id| task.info.task_id.as_str() == id)
     };
     let all = master.frameworks().chain(master.completed_frameworks());
-    let all = all.flat_map(|f| f.tasks.values().chain(&f.unreachable_tasks).chain(&f.completed_tasks));
+    let all = all.flat_map(tasks_of);
     let mut all: Vec<&Task> = all.filter(wanted).collect();
     all.sort_by_key(|task| task.statuses.first().map_or(task.launched_at, |s| s.timestamp));
     if query.get("order") != Some("asc") {

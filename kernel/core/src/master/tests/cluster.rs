@@ -116,7 +116,8 @@ impl Cluster {
     }
 
     pub(crate) fn subscribe(&mut self, stream: &str, framework: FrameworkInfo) {
-        let subscribe = Subscribe { framework, suppressed_roles: Default::default() };
+        let subscribe =
+            Subscribe { framework, suppressed_roles: Default::default(), wishes: Default::default() };
         let request = self.request();
         let (stream, principal) = (StreamId::from(stream), None);
         self.step(Event::Subscribe { request, stream, principal, subscribe });
