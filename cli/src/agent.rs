@@ -24,35 +24,53 @@ const ADMISSION_NOTICE: Duration = Duration::from_secs(5);
 
 /// `catamaran agent`.
 pub fn run(arguments: Agent) -> anyhow::Result<()> {
-    preflight::need_root("agent")?;
-    preflight::need_ports(&[("--agent-listen", arguments.agent.agent_listen)])?;
-    let data = DataDirectory::open(&arguments.data_dir)?;
     runtime::block_on(async move {
+        let mut signals = runtime::Signals::listen()?;
+        preflight::need_root("agent")?;
+        preflight::need_ports(&[("--agent-listen", arguments.agent.agent_listen)])?;
+        let data = DataDirectory::open(&arguments.data_dir)?;
         let progress = Progress::start();
         let name = node::name(&arguments.agent)?;
-        let ip = node::advertised(&arguments.agent);
         let files = NodeFiles::below(data.path());
-        if !files.joined() {
-            progress.doing(&format!("joining the cluster at {}", arguments.master));
-            let Some(token) = &arguments.token else {
-                bail!(
-                    "this machine has not joined yet: give --token with what the server wrote to join-token"
-                );
-            };
-            node::join(&files, &arguments.master, token, &name, ip).await?;
+        tokio::select! {
+            joined = join(&files, &arguments, &name, &progress) => joined?,
+            () = signals.wait() => return clear(&files, &mut signals).await,
         }
         let dialer = TlsDialer { master: arguments.master.clone(), tls: files.client_tls()? };
         let mut agent = start(&data, &files, &arguments.agent, Arc::new(dialer), &progress).await?;
-        let mut signals = runtime::Signals::listen()?;
-        admitted(&agent, &progress).await;
-        progress.finish(&format!("ready: {name} runs Pods and tasks for {}", arguments.master));
-        tokio::select! {
-            () = signals.wait() => {}
-            why = agent.ended() => bail!("{why}"),
-        }
-        stop(agent).await;
-        Ok(())
+        let ready = format!("ready: {name} runs Pods and tasks for {}", arguments.master);
+        serve(&mut agent, progress, &ready, &mut signals).await?;
+        stop(agent, &files, &mut signals).await
     })
+}
+
+async fn join(files: &NodeFiles, arguments: &Agent, name: &str, progress: &Progress) -> anyhow::Result<()> {
+    if files.joined() {
+        return Ok(());
+    }
+    progress.doing(&format!("joining the cluster at {}", arguments.master));
+    let Some(token) = &arguments.token else {
+        bail!("this machine has not joined yet: give --token with what the server wrote to join-token");
+    };
+    node::join(files, &arguments.master, token, name, node::advertised(&arguments.agent)).await
+}
+
+/// Says that all is ready once the agent is admitted, and returns when it is to be stopped. An agent that ends by itself is
+/// an error.
+pub async fn serve(
+    agent: &mut AgentHandle,
+    progress: Progress,
+    ready: &str,
+    signals: &mut runtime::Signals,
+) -> anyhow::Result<()> {
+    tokio::select! {
+        () = admitted(agent, &progress) => progress.finish(ready),
+        () = signals.wait() => return Ok(()),
+    }
+    tokio::select! {
+        () = signals.wait() => Ok(()),
+        why = agent.ended() => bail!("{why}"),
+    }
 }
 
 /// Starts the agent of this machine.
@@ -92,7 +110,7 @@ pub async fn start(
 }
 
 /// Waits until the master has admitted the agent.
-pub async fn admitted(agent: &AgentHandle, progress: &Progress) {
+async fn admitted(agent: &AgentHandle, progress: &Progress) {
     let mut noticed = false;
     let start = tokio::time::Instant::now();
     while agent.id().await.is_none() {
@@ -104,22 +122,52 @@ pub async fn admitted(agent: &AgentHandle, progress: &Progress) {
     }
 }
 
-/// Stops the agent and all that it runs, and says what is waited for.
-pub async fn stop(agent: AgentHandle) {
+/// Stops the agent and all that it runs, says what is waited for, and leaves the machine as it was before. A second signal
+/// kills what the first one asked to end.
+pub async fn stop(
+    agent: AgentHandle,
+    files: &NodeFiles,
+    signals: &mut runtime::Signals,
+) -> anyhow::Result<()> {
     println!("stopping: Pods and tasks of this machine end first");
     let progress = agent.progress();
     let ended = agent.shutdown(ShutdownKind::StopTasks);
     tokio::pin!(ended);
     loop {
         tokio::select! {
-            _ = &mut ended => return,
+            () = &mut ended => break,
+            () = signals.wait() => {
+                println!("stopping at once: what still runs is killed");
+                progress.hurry().await;
+            }
             () = tokio::time::sleep(Duration::from_secs(3)) => {
                 if let Some((tasks, executors)) = progress.still_running().await {
-                    println!("stopping: {tasks} tasks and {executors} executors still run");
+                    println!("stopping: {tasks} tasks and {executors} executors still run (once more Ctrl-C kills them)");
                 }
             }
         }
     }
+    clear(files, signals).await
+}
+
+/// Ends what the executor could not end, or an executor that a crash left here, and says what withstood.
+pub async fn clear(files: &NodeFiles, signals: &mut runtime::Signals) -> anyhow::Result<()> {
+    // Where no executor was ever configured, none has run.
+    let Ok(config) = files.read_config() else { return Ok(()) };
+    let left = tokio::select! {
+        left = kubelet_executor::clear_node(&config) => left,
+        () = signals.wait() => kubelet_executor::find_remains(&config),
+    };
+    if left.is_empty() {
+        return Ok(());
+    }
+    for remnant in &left {
+        println!("left on this machine: {remnant}");
+    }
+    bail!(
+        "this machine could not be cleared of everything; the lines above say what is left. Starting and stopping again with \
+         the same --data-dir removes it as well"
+    )
 }
 
 /// `catamaran executor`: carries the Pods of a machine.

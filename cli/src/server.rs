@@ -46,9 +46,12 @@ pub fn run(arguments: Server) -> anyhow::Result<()> {
     preflight::need_ports(&[("--api-listen", server.api_listen), ("--mesos-listen", server.mesos_listen)])?;
     let data = DataDirectory::open(&server.data_dir)?;
     runtime::block_on(async move {
-        let progress = Progress::start();
-        let running = start(&data, &server, &progress).await?;
         let mut signals = runtime::Signals::listen()?;
+        let progress = Progress::start();
+        let running = tokio::select! {
+            running = start(&data, &server, &progress) => running?,
+            () = signals.wait() => return Ok(()),
+        };
         progress.finish(&ready_line(&running));
         signals.wait().await;
         running.stop().await;

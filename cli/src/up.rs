@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use anyhow::bail;
 use kernel::agent_link::JoinRequest;
 use shim_pki::{NodeRequest, authority};
 
@@ -19,38 +18,38 @@ use crate::{
 
 /// `catamaran up`.
 pub fn run(arguments: Up) -> anyhow::Result<()> {
-    preflight::need_root("up")?;
-    preflight::need_ports(&[
-        ("--api-listen", arguments.server.api_listen),
-        ("--mesos-listen", arguments.server.mesos_listen),
-        ("--agent-listen", arguments.agent.agent_listen),
-    ])?;
-    let data = DataDirectory::open(&arguments.server.data_dir)?;
-    runtime::block_on(start_and_serve(data, arguments))
+    runtime::block_on(async move {
+        let mut signals = runtime::Signals::listen()?;
+        preflight::need_root("up")?;
+        preflight::need_ports(&[
+            ("--api-listen", arguments.server.api_listen),
+            ("--mesos-listen", arguments.server.mesos_listen),
+            ("--agent-listen", arguments.agent.agent_listen),
+        ])?;
+        let data = DataDirectory::open(&arguments.server.data_dir)?;
+        start_and_serve(&data, &arguments, &mut signals).await
+    })
 }
 
-async fn start_and_serve(data: DataDirectory, arguments: Up) -> anyhow::Result<()> {
+async fn start_and_serve(
+    data: &DataDirectory,
+    arguments: &Up,
+    signals: &mut runtime::Signals,
+) -> anyhow::Result<()> {
     let progress = Progress::start();
-    let running = server::start(&data, &arguments.server, &progress).await?;
     let files = NodeFiles::below(data.path());
-    admit(&running, &files, &arguments)?;
-    let dialer = Arc::new(running.master.attach_agent());
-    let mut agent = agent::start(&data, &files, &arguments.agent, dialer, &progress).await?;
-    let mut signals = runtime::Signals::listen()?;
-    agent::admitted(&agent, &progress).await;
-    progress.finish(&server::ready_line(&running));
-    let failure = tokio::select! {
-        () = signals.wait() => None,
-        why = agent.ended() => Some(why),
+    let running = tokio::select! {
+        running = server::start(data, &arguments.server, &progress) => running?,
+        // An earlier run may have been killed, and its Pods still be here.
+        () = signals.wait() => return agent::clear(&files, signals).await,
     };
-    match failure {
-        Some(why) => bail!("{why}"),
-        None => {
-            agent::stop(agent).await;
-            running.stop().await;
-            Ok(())
-        }
-    }
+    admit(&running, &files, arguments)?;
+    let dialer = Arc::new(running.master.attach_agent());
+    let mut agent = agent::start(data, &files, &arguments.agent, dialer, &progress).await?;
+    agent::serve(&mut agent, progress, &server::ready_line(&running), signals).await?;
+    let stopped = agent::stop(agent, &files, signals).await;
+    running.stop().await;
+    stopped
 }
 
 /// Gives this machine its certificate; the API's address may have changed since the last start.

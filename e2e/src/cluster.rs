@@ -1,6 +1,7 @@
 //! A cluster under test: the members' processes in a directory of their own, on addresses of their own, and its clients.
 
 use std::{
+    collections::BTreeSet,
     fs,
     net::TcpListener,
     path::{Path, PathBuf},
@@ -9,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::{
@@ -28,7 +30,12 @@ pub struct Cluster {
     /// Where its clients run, if not on this host.
     namespace: Option<String>,
     members: Vec<Member>,
+    /// What the machine had before.
+    before: BTreeSet<String>,
 }
+
+/// How long the kernel may take to take down what nobody holds any more.
+const KERNEL_DEADLINE: Duration = Duration::from_secs(3);
 
 /// A loopback address that was free a moment ago.
 pub fn free_address() -> anyhow::Result<String> {
@@ -58,7 +65,8 @@ pub fn client(name: &str) -> PathBuf {
 impl Cluster {
     fn new(api: String, mesos: String, namespace: Option<&str>) -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new().prefix("cm-e2e-").tempdir_in("/tmp")?;
-        Ok(Self { directory, api, mesos, namespace: namespace.map(str::to_owned), members: Vec::new() })
+        let namespace = namespace.map(str::to_owned);
+        Ok(Self { directory, api, mesos, namespace, members: Vec::new(), before: leftovers::of_kernel() })
     }
 
     /// Starts `catamaran up` with these further arguments.
@@ -165,6 +173,11 @@ impl Cluster {
         self.member(name)?.start()
     }
 
+    /// Starts a member (again) and does not wait.
+    pub fn launch(&mut self, name: &str) -> anyhow::Result<()> {
+        self.member(name)?.launch()
+    }
+
     /// Kills a member with no chance to clean up.
     pub fn kill(&mut self, name: &str) -> anyhow::Result<()> {
         self.member(name)?.kill()
@@ -173,6 +186,11 @@ impl Cluster {
     /// Stops a member as Ctrl-C does.
     pub fn stop(&mut self, name: &str) -> anyhow::Result<()> {
         self.member(name)?.stop()
+    }
+
+    /// Stops a member by a signal, sent again after each of some pauses.
+    pub fn stop_by(&mut self, name: &str, signal: Signal, again_after: &[Duration]) -> anyhow::Result<()> {
+        self.member(name)?.stop_by(signal, again_after)
     }
 
     /// The one process of this cluster with such a command line; not a member's own.
@@ -191,11 +209,21 @@ impl Cluster {
     /// Stops all, and fails if anything of it is still on the machine.
     pub fn stop_and_look_around(mut self) -> anyhow::Result<()> {
         self.stop_all()?;
+        self.look_around()
+    }
+
+    /// Fails if anything of a cluster that was stopped is still on the machine.
+    pub fn look_around(&self) -> anyhow::Result<()> {
         let left = leftovers::of(self.directory());
         if !left.is_empty() {
             bail!("left on the machine: {left:#?}\n{}", self.tail());
         }
-        Ok(())
+        let mut left = BTreeSet::new();
+        let looked = program::wait_for("the kernel to forget the cluster", KERNEL_DEADLINE, || {
+            left = leftovers::of_kernel().difference(&self.before).cloned().collect();
+            Ok(left.is_empty().then_some(()))
+        });
+        looked.with_context(|| format!("left on the machine: {left:#?}\n{}", self.tail()))
     }
 
     fn stop_all(&mut self) -> anyhow::Result<()> {

@@ -1,12 +1,47 @@
 //! What a cluster that has stopped left on the machine: nothing, or it is a defect.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
-/// Everything that still mentions `root`: processes, mounts, control groups, network interfaces of ours.
+/// Everything that still mentions `root`: processes and mounts. What does not tell by its name whose it is, [`of_kernel`]
+/// finds.
 pub fn of(root: &Path) -> Vec<String> {
     let root = root.to_string_lossy();
     let mut found = processes(&root);
     found.extend(mounts(&root));
+    found
+}
+
+/// What any cluster's Pods have in the kernel and in the plugins' directories: network namespaces, interfaces, control
+/// groups, rules of address translation, notes of the network plugins. To be compared with what was there before.
+pub fn of_kernel() -> BTreeSet<String> {
+    let names = |dir: &str| -> Vec<String> {
+        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    };
+    let starting = |dir: &str, prefixes: &[&str]| -> Vec<String> {
+        let ours = |name: &String| prefixes.iter().any(|prefix| name.starts_with(prefix));
+        names(dir).into_iter().filter(ours).map(|name| format!("{dir}/{name}")).collect()
+    };
+    let mut found: BTreeSet<String> = starting("/run/netns", &["cni-"]).into_iter().collect();
+    found.extend(starting("/sys/class/net", &["cat", "veth"]));
+    found.extend(starting("/var/lib/cni/results", &["catamaran-", "cni-loopback-"]));
+    found.extend(starting("/run/containerd/s", &[""]));
+    found.extend(starting("/run/containerd/runc/k8s.io", &[""]));
+    found.extend(starting("/run", &["catamaran-"]));
+    // Under the old interface a directory a controller, under the new one the groups themselves.
+    found.extend(starting("/sys/fs/cgroup", &["catamaran-"]));
+    for controller in names("/sys/fs/cgroup") {
+        found.extend(starting(&format!("/sys/fs/cgroup/{controller}"), &["catamaran-"]));
+    }
+    let rules = Command::new("iptables").args(["-w", "-t", "nat", "-S"]).output();
+    let rules = rules.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    let common = |rule: &str| rule.contains("CNI-HOSTPORT-") && !rule.contains("catamaran-");
+    found.extend(
+        rules
+            .lines()
+            .filter(|rule| rule.contains("CNI-") && !common(rule))
+            .map(|rule| format!("rule {rule}")),
+    );
     found
 }
 

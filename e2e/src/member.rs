@@ -63,6 +63,12 @@ impl Member {
     /// Starts it (again) and waits for the ready line of this start.
     pub fn start(&mut self) -> anyhow::Result<()> {
         let before = self.log().len();
+        self.launch()?;
+        self.wait_until_ready(before)
+    }
+
+    /// Starts it (again) and does not wait.
+    pub fn launch(&mut self) -> anyhow::Result<()> {
         let log = File::options().create(true).append(true).open(&self.log)?;
         let mut command = match &self.namespace {
             None => Command::new(binary()),
@@ -75,7 +81,7 @@ impl Member {
         command.args(&self.arguments).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let process = command.spawn().with_context(|| format!("could not start {}", self.name))?;
         self.process = Some(process);
-        self.wait_until_ready(before)
+        Ok(())
     }
 
     fn wait_until_ready(&mut self, before: usize) -> anyhow::Result<()> {
@@ -98,8 +104,19 @@ impl Member {
 
     /// Stops it as Ctrl-C does; it must end well.
     pub fn stop(&mut self) -> anyhow::Result<()> {
+        self.stop_by(Signal::INT, &[])
+    }
+
+    /// Stops it by a signal, sent again after each of some pauses; it must end well.
+    pub fn stop_by(&mut self, signal: Signal, again_after: &[Duration]) -> anyhow::Result<()> {
         let Some(mut process) = self.process.take() else { return Ok(()) };
-        send(process.id(), Signal::INT);
+        send(process.id(), signal);
+        for pause in again_after {
+            std::thread::sleep(*pause);
+            if process.try_wait()?.is_none() {
+                send(process.id(), signal);
+            }
+        }
         let status = wait_for(&format!("{} to stop", self.name), STOP_DEADLINE, || Ok(process.try_wait()?));
         if status.is_err() {
             process.kill()?;
@@ -107,7 +124,7 @@ impl Member {
         }
         let status = status.with_context(|| self.tail())?;
         if !status.success() {
-            bail!("after Ctrl-C {} ended with {status}\n{}", self.name, self.tail());
+            bail!("after {signal:?} {} ended with {status}\n{}", self.name, self.tail());
         }
         Ok(())
     }

@@ -10,5 +10,7 @@ mod machines;
 mod pulls;
 #[path = "all/refusals.rs"]
 mod refusals;
+#[path = "all/stops.rs"]
+mod stops;
 #[path = "all/walk.rs"]
 mod walk;

@@ -232,6 +232,12 @@ impl Progress {
     pub async fn still_running(&self) -> Option<(usize, usize)> {
         self.0.read(Agent::still_running).await.ok()
     }
+
+    /// Lets a shutdown that is under way wait no longer: what still runs is killed.
+    pub async fn hurry(&self) {
+        // An agent that has ended has nothing to kill.
+        let _ = self.0.event(Event::Stop).await;
+    }
 }
 
 /// Takes the work directory for this process alone. A child that an agent was just starting when it died may hold the

@@ -5,6 +5,7 @@
 //! ```
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -104,6 +105,28 @@ fn delegate(top: &Path, group: &str) -> io::Result<()> {
 
 fn join(top: &Path, group: &str) -> PathBuf {
     top.join(group.trim_start_matches('/'))
+}
+
+/// A group's directories, one a hierarchy, where it exists.
+pub(crate) fn existing(group: &str) -> Vec<PathBuf> {
+    hierarchies().into_iter().map(|top| join(&top, group)).filter(|dir| dir.is_dir()).collect()
+}
+
+/// The processes in a group and all below it, in any hierarchy.
+pub(crate) fn processes(group: &str) -> BTreeSet<u32> {
+    let mut pids = BTreeSet::new();
+    let mut dirs = existing(group);
+    while let Some(dir) = dirs.pop() {
+        let text = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+        pids.extend(text.lines().filter_map(|line| line.trim().parse::<u32>().ok()).filter(|pid| *pid > 0));
+        let entries = fs::read_dir(&dir).into_iter().flatten().flatten();
+        dirs.extend(
+            entries
+                .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+                .map(|entry| entry.path()),
+        );
+    }
+    pids
 }
 
 /// Removes a group and all below it in every hierarchy. Groups with processes stay.

@@ -19,13 +19,23 @@ pub(crate) fn bridge_name(config: &Config) -> String {
     format!("cat{}", config.tag())
 }
 
+/// The network's name, which the plugins put into everything that they make for it.
+pub(crate) fn network_name(config: &Config) -> String {
+    format!("catamaran-{}", config.tag())
+}
+
+/// Where the plugins write down which addresses are given out.
+pub(crate) fn addresses_dir(config: &Config) -> PathBuf {
+    config.root_dir.join("cni/addresses")
+}
+
 /// Writes the network's configuration and lets the kernel forward. Answers the directory for containerd.
 pub(crate) fn prepare(config: &Config) -> std::io::Result<PathBuf> {
     let dir = config.root_dir.join("cni/net.d");
     std::fs::create_dir_all(&dir)?;
     let network = json!({
         "cniVersion": "0.4.0",
-        "name": format!("catamaran-{}", config.tag()),
+        "name": network_name(config),
         "plugins": [
             {
                 "type": "bridge",
@@ -35,7 +45,7 @@ pub(crate) fn prepare(config: &Config) -> std::io::Result<PathBuf> {
                 "hairpinMode": true,
                 "ipam": {
                     "type": "host-local",
-                    "dataDir": config.root_dir.join("cni/addresses"),
+                    "dataDir": addresses_dir(config),
                     "ranges": [[{ "subnet": config.pod_cidr }]],
                     "routes": [{ "dst": "0.0.0.0/0" }],
                 },

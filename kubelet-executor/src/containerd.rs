@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::watch;
 
 use crate::{config::Config, image};
@@ -25,7 +26,9 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_
 /// A log larger than this is begun anew when containerd is started.
 const LOG_BYTES_MAX: u64 = 16 << 20;
 /// How long a stopped containerd has until it is killed.
-const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+const STOP_TIMEOUT: Duration = Duration::from_secs(4);
+/// How long a killed one has until it is given up.
+const DEATH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What the rest of the executor knows of the runtime.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,11 +93,14 @@ impl Paths {
         self.is_ours(pid).then_some(pid)
     }
 
-    /// Whether a process was started with our configuration; a number in a file may be somebody else's by now.
+    /// Whether a process is a containerd with our configuration; a number in a file may be somebody else's by now.
     fn is_ours(&self, pid: u32) -> bool {
         let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let config = self.config.as_os_str().as_encoded_bytes();
-        command.split(|byte| *byte == 0).any(|argument| argument == config)
+        let mut arguments = command.split(|byte| *byte == 0);
+        let program = arguments.next().unwrap_or_default();
+        program.rsplit(|byte| *byte == b'/').next() == Some(b"containerd")
+            && arguments.any(|argument| argument == config)
     }
 
     /// Our containerd, were the executor killed before it could write the pid down.
@@ -105,7 +111,7 @@ impl Paths {
     }
 }
 
-/// Keeps a private containerd running and tells how it stands; ends when the receivers are gone or `stop` is set.
+/// Keeps a private containerd running and tells how it stands; ends when the receivers are gone.
 pub(crate) async fn supervise(config: Arc<Config>, standing: watch::Sender<Standing>, client: cri::Client) {
     let paths = Paths::of(&config);
     let mut pause = RETRY.0;
@@ -288,17 +294,25 @@ pub(crate) async fn import_archives(dir: &Path, socket: &Path) {
     }
 }
 
-/// Ends the private containerd and what it leaves on the machine.
+/// Whether the private containerd runs.
+pub(crate) fn runs(config: &Config) -> bool {
+    let paths = Paths::of(config);
+    paths.running().or_else(|| paths.search()).is_some()
+}
+
+/// Ends the private containerd. What its containers would leave on the machine is `remains`' business.
 pub(crate) async fn stop(config: &Config) {
     let paths = Paths::of(config);
-    if let Some(pid) = paths.running() {
-        signal(pid, rustix::process::Signal::TERM);
-        let deadline = tokio::time::Instant::now() + STOP_TIMEOUT;
-        while paths.running().is_some() && tokio::time::Instant::now() < deadline {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        if let Some(pid) = paths.running() {
-            signal(pid, rustix::process::Signal::KILL);
+    if let Some(pid) = paths.running().or_else(|| paths.search()) {
+        for (how, patience) in [(Signal::TERM, STOP_TIMEOUT), (Signal::KILL, DEATH_TIMEOUT)] {
+            signal(pid, how);
+            let deadline = tokio::time::Instant::now() + patience;
+            while paths.is_ours(pid) && tokio::time::Instant::now() < deadline {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            if !paths.is_ours(pid) {
+                break;
+            }
         }
     }
     let _ = std::fs::remove_file(&paths.pid);
@@ -308,9 +322,9 @@ pub(crate) async fn stop(config: &Config) {
     }
 }
 
-fn signal(pid: u32, signal: rustix::process::Signal) {
-    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+fn signal(pid: u32, signal: Signal) {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     if let Some(pid) = pid {
-        let _ = rustix::process::kill_process(pid, signal);
+        let _ = kill_process(pid, signal);
     }
 }

@@ -20,6 +20,7 @@ pub mod node;
 pub mod runtime;
 
 mod cgroups;
+mod clearing;
 mod cni;
 mod config;
 mod containerd;
@@ -28,18 +29,22 @@ mod events;
 mod garbage;
 mod http_client;
 mod listing;
+mod lock;
 mod logs;
 mod pod;
 mod pulls;
+mod remains;
 mod setup;
 mod shared;
 mod streams;
 mod tls;
 mod volumes;
 
+pub use clearing::clear_node;
 pub use cni::taken_by as pod_network_taken_by;
 pub use config::{CONFIG_ENV, Config, ConfigError};
 pub use node::End;
+pub use remains::{Remnant, find as find_remains};
 pub use setup::{RunError, RuntimeChoice, Setup, run, start};
 /// SPDY/3.1 frames; the door's tests, and whoever else must speak to a streaming server, share them.
 pub use streams::spdy;

@@ -65,9 +65,9 @@ impl Listing {
         }
     }
 
-    /// Looks until the end of the executor.
+    /// Looks until the node stops.
     pub async fn run(mut self) {
-        loop {
+        while !self.shared.stopping.is_cancelled() {
             let begun = Instant::now();
             let wait = match self.look().await {
                 Ok(true) => self.pace,

@@ -37,7 +37,8 @@ const RESUBSCRIBE: Duration = Duration::from_millis(500);
 const REFUSALS_MAX: u32 = 10;
 /// What SHUTDOWN leaves Pods, at most; the agent kills us soon after.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(3);
-/// How long the end of all Pods is waited for when the node stops.
+/// How long the end of all Pods, and of what their tasks are in the middle of, is waited for when the node stops: the
+/// longest grace (20 s) and some for the runtime. What comes after it has to fit into the agent's patience (40 s).
 pub(crate) const STOP_PATIENCE: Duration = Duration::from_secs(25);
 
 /// The Pods of this node.
@@ -201,6 +202,8 @@ impl Node {
             let update_at = self.updates.next_at().filter(|_| events.is_some());
             tokio::select! {
                 () = stop.cancelled() => {
+                    // Nobody reads reports any more, so nobody may wait for a place among them.
+                    self.reports.1.close();
                     self.stop_pods().await;
                     return End::Stopped;
                 }

@@ -1,10 +1,6 @@
 //! Wiring: from a configuration to a running executor, and from a stop back to a clean machine.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -18,13 +14,14 @@ use crate::{
         http::{Environment, HttpLink, NotSet},
     },
     api::{Api, https::HttpsApi},
-    cgroups, cni,
+    clearing,
     config::Config,
     containerd::{self, Standing},
     door,
     events::Recorder,
     garbage,
     listing::Listing,
+    lock,
     node::{End, Node, Pods},
     pod::sandbox_config::Resolver,
     runtime::Runtime,
@@ -33,12 +30,6 @@ use crate::{
 
 /// How often somebody else's runtime is asked whether it is there.
 const EXTERNAL_LOOK_EVERY: Duration = Duration::from_secs(2);
-/// How often a directory that another executor has is tried again.
-const LOCK_EVERY: Duration = Duration::from_millis(100);
-/// Between two looks at what is left.
-const SWEEP_EVERY: Duration = Duration::from_millis(200);
-/// How long a stop waits for the runtime to remove what workers left.
-const SWEEP_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why the executor cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -114,12 +105,13 @@ pub async fn run(config: Config) -> Result<End, RunError> {
 pub async fn start(setup: Setup, stop: CancellationToken) -> Result<End, RunError> {
     let config = Arc::new(setup.config);
     let root = &config.root_dir;
-    let _lock = match lock(root, &stop).await.map_err(|e| RunError::Directory(root.clone(), e))? {
+    let _lock = match lock::wait(root, &stop).await.map_err(|e| RunError::Directory(root.clone(), e))? {
         Some(lock) => lock,
         None => return Ok(End::Stopped),
     };
     let (standing_sender, standing) =
         watch::channel(Standing::Away("the container runtime is starting".to_owned()));
+    let given = matches!(setup.runtime, RuntimeChoice::Given(_));
     let mut supervisor = None;
     let runtime: Arc<dyn Runtime> = match (setup.runtime, &config.cri_endpoint) {
         (RuntimeChoice::Given(runtime), _) => {
@@ -160,76 +152,17 @@ pub async fn start(setup: Setup, stop: CancellationToken) -> Result<End, RunErro
     tokio::spawn(crate::logs::rotate(shared.clone(), pods.clone()));
     let node = Node::new(shared.clone(), pods, setup.link, endpoint, setup.recovery_timeout);
     let end = node.run(stop).await;
-    if end == End::Stopped {
-        sweep(&shared).await;
-        if config.cri_endpoint.is_none() {
-            if let Some(supervisor) = supervisor {
-                supervisor.abort();
-            }
-            containerd::stop(&config).await;
-            cni::remove(&config).await;
+    if !matches!(end, End::Abandoned(_)) {
+        if let Some(supervisor) = supervisor {
+            // Nobody brings containerd back from here on.
+            supervisor.abort();
+            let _ = supervisor.await;
         }
-        cgroups::remove(&cgroups::node_group(&shared.tag));
+        for remnant in clearing::clear(&config, &*shared.runtime, given).await {
+            tracing::warn!("left on the machine: {remnant}");
+        }
     }
     Ok(end)
-}
-
-/// One executor a directory. The lock goes with the process, however it ends; a successor waits for it. `None` if it was
-/// told to stop meanwhile.
-async fn lock(root: &Path, stop: &CancellationToken) -> std::io::Result<Option<std::fs::File>> {
-    std::fs::create_dir_all(root)?;
-    let file = std::fs::OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(root.join("executor.lock"))?;
-    let mut told = false;
-    loop {
-        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(Some(file)),
-            Err(rustix::io::Errno::WOULDBLOCK) => {}
-            Err(error) => return Err(error.into()),
-        }
-        if !std::mem::replace(&mut told, true) {
-            tracing::warn!(root = %root.display(), "another executor has this directory; waiting for its end");
-        }
-        tokio::select! {
-            () = stop.cancelled() => return Ok(None),
-            () = tokio::time::sleep(LOCK_EVERY) => {}
-        }
-    }
-}
-
-/// Removes whatever of ours is left on the runtime.
-async fn sweep(shared: &Arc<Shared>) {
-    // Again until nothing is listed: what a worker was in the middle of shows up late, or refuses the first time.
-    let sweep = async {
-        loop {
-            match shared.runtime.list(&shared.own_labels()).await {
-                Ok((sandboxes, _)) if sandboxes.is_empty() => return,
-                Ok((sandboxes, _)) => {
-                    let remove = |id: String| async move {
-                        if let Err(error) = shared.runtime.remove_sandbox(&id).await {
-                            tracing::info!(%error, sandbox = id, "not removed yet");
-                        }
-                    };
-                    futures::future::join_all(sandboxes.into_iter().map(|sandbox| remove(sandbox.id))).await;
-                }
-                Err(error) => tracing::info!(%error, "the runtime lists nothing yet"),
-            }
-            tokio::time::sleep(SWEEP_EVERY).await;
-        }
-    };
-    if tokio::time::timeout(SWEEP_PATIENCE, sweep).await.is_err() {
-        tracing::warn!("the runtime did not remove everything in time");
-    }
-    let volumes = shared.config.volumes_dir();
-    for entry in std::fs::read_dir(volumes).into_iter().flatten().flatten() {
-        let places = crate::pod::places::Places { logs: PathBuf::new(), volumes: entry.path() };
-        if let Err(error) = crate::volumes::remove(&places) {
-            tracing::warn!(%error, "volumes not removed");
-        }
-    }
 }
 
 async fn watch_external(

@@ -26,6 +26,8 @@ disabled_plugins = [
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = {sandbox_image:?}
   restrict_oom_score_adj = {restrict}
+  # Below our own directory, so that every network namespace tells by its path whose it is.
+  netns_mounts_under_state_dir = true
   stream_server_address = "127.0.0.1"
   stream_server_port = "0"
 

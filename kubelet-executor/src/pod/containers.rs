@@ -50,16 +50,18 @@ impl Start {
         let container = spec::container(&self.pod, &self.name);
         let container = container.ok_or_else(|| config_error(format!("no container {}", self.name)))?;
         if self.shared.stopping.is_cancelled() {
-            return Err((StartFailure::Interrupted, "the node is being stopped".to_owned()));
+            return Err(interrupted());
         }
         let sandbox_config = sandbox::config_of(&self.shared, &self.pod, self.sandbox.attempt);
-        let pull = pulls::ensure(self, container, &sandbox_config);
-        let image = tokio::select! {
-            image = pull => image?,
+        let ingredients = async {
+            let image = pulls::ensure(self, container, &sandbox_config).await?;
+            refuse_root(&self.pod, container, &image)?;
+            self.ingredients(container, image.id).await
+        };
+        let ingredients = tokio::select! {
+            ingredients = ingredients => ingredients?,
             () = self.cancel.cancelled() => return Err(interrupted()),
         };
-        refuse_root(&self.pod, container, &image)?;
-        let ingredients = self.ingredients(container, image.id).await?;
         if self.cancel.is_cancelled() {
             return Err(interrupted());
         }
@@ -74,9 +76,17 @@ impl Start {
             .await
             .map_err(failed(StartFailure::CreateContainerError))?;
         self.tell(false, "Created", "Container created".to_owned());
+        if self.shared.stopping.is_cancelled() {
+            // Made and never started: it goes with its sandbox.
+            return Err(interrupted());
+        }
         runtime.start(&id).await.map_err(failed(StartFailure::RunContainerError))?;
         self.tell(false, "Started", "Container started".to_owned());
-        self.post_start(container, &id).await?;
+        tokio::select! {
+            hooked = self.post_start(container, &id) => hooked?,
+            // A hook may take minutes. The container is stopped with its grace, like those whose hook is over.
+            () = self.shared.stopping.cancelled() => {}
+        }
         let status = runtime.container_status(&id).await.map_err(failed(StartFailure::RunContainerError))?;
         Ok(container_seen(status, &self.sandbox.id))
     }

@@ -26,23 +26,37 @@ pub(crate) fn config_of(shared: &Shared, pod: &Pod, attempt: u32) -> v1::PodSand
 
 /// Makes volumes and sandbox.
 pub(crate) async fn start(shared: &Shared, pod: &Pod, attempt: u32) -> Result<SandboxSeen, Failure> {
-    if shared.stopping.is_cancelled() {
-        return Err(("NodeStopping", "the node is being stopped".to_owned()));
-    }
-    await_runtime(shared).await.map_err(|message| ("FailedCreatePodSandBox", message))?;
     let places = Places::of(&shared.config, pod);
-    let node = shared.node(Vec::new());
-    let maker = volumes::Maker { api: &*shared.api, node: &node };
-    maker.make_all(pod, &places).await.map_err(|error| ("FailedMount", error.to_string()))?;
+    tokio::select! {
+        // Before the runtime has begun nothing is lost by giving up; afterwards its answer is waited for.
+        biased;
+        () = shared.stopping.cancelled() => return Err(stopping()),
+        prepared = prepare(shared, pod, &places) => prepared?,
+    }
     let failed = |what: String| ("FailedCreatePodSandBox", format!("Failed to create pod sandbox: {what}"));
     std::fs::create_dir_all(&places.logs).map_err(|e| failed(format!("making the log directory: {e}")))?;
     cgroups::prepare(&shared.tag, pod);
     let config = config_of(shared, pod, attempt);
+    if shared.stopping.is_cancelled() {
+        return Err(stopping());
+    }
     let id = shared.runtime.run_sandbox(config).await.map_err(|e| failed(e.message))?;
     let seen = shared.runtime.sandbox_status(&id).await.map(sandbox_seen).map_err(|e| failed(e.message))?;
     volumes::mounts::write_hosts(pod, &seen.ips, &places)
         .map_err(|e| failed(format!("writing hosts: {e}")))?;
     Ok(seen)
+}
+
+fn stopping() -> Failure {
+    ("NodeStopping", "the node is being stopped".to_owned())
+}
+
+/// What needs the API, and a runtime that answers.
+async fn prepare(shared: &Shared, pod: &Pod, places: &Places) -> Result<(), Failure> {
+    await_runtime(shared).await.map_err(|message| ("FailedCreatePodSandBox", message))?;
+    let node = shared.node(Vec::new());
+    let maker = volumes::Maker { api: &*shared.api, node: &node };
+    maker.make_all(pod, places).await.map_err(|error| ("FailedMount", error.to_string()))
 }
 
 async fn await_runtime(shared: &Shared) -> Result<(), String> {

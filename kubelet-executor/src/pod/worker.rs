@@ -1,7 +1,7 @@
 //! The task that drives one Pod's machine: events in, actions out, statuses reported.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -18,7 +18,7 @@ use executor_core::{
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use tokio::{sync::mpsc, task::JoinHandle};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{containers, hooks, places::Places, record, sandbox};
 use crate::{containerd::Standing, shared::Shared, volumes};
@@ -97,6 +97,7 @@ pub(crate) fn start(shared: Arc<Shared>, pod: Arc<Pod>, reports: mpsc::Sender<Re
         view: view.clone(),
         expects_change: expects_change.clone(),
         starts: BTreeMap::new(),
+        work: TaskTracker::new(),
         reported: None,
     };
     let done = tokio::spawn(worker.run(inbox));
@@ -114,6 +115,8 @@ struct Worker {
     expects_change: Arc<AtomicBool>,
     /// Starts under way, to be called off.
     starts: BTreeMap<String, CancellationToken>,
+    /// Actions under way: what the runtime is in the middle of shows in no listing, and is not to be cut off.
+    work: TaskTracker,
     reported: Option<PodStatus>,
 }
 
@@ -131,7 +134,9 @@ impl Worker {
         let mut wake_at = None;
         loop {
             let event = tokio::select! {
-                () = stopping.cancelled() => return self.stop_with_node().await,
+                // First of all: once the node stops, nothing new is begun.
+                biased;
+                () = stopping.cancelled() => return self.stop_with_node(inbox).await,
                 Some(event) = inbox.recv() => event,
                 () = sleep_until(wake_at) => Event::Tick,
                 Ok(()) = standing.changed() => {
@@ -212,8 +217,14 @@ impl Worker {
 
     /// A Pod whose end was decided before a crash: what is left of it is removed, and its end reported.
     async fn finish_recorded(self, finale: Final, mut inbox: mpsc::Receiver<Event>) {
+        let stopping = self.shared.stopping.clone();
         let seen: Seen = loop {
-            match inbox.recv().await {
+            let event = tokio::select! {
+                // Nothing is listed any more. The sweep removes what there is, and the record stays.
+                () = stopping.cancelled() => return,
+                event = inbox.recv() => event,
+            };
+            match event {
                 Some(Event::Seen(seen)) => break seen,
                 Some(_) => {}
                 None => return,
@@ -225,26 +236,55 @@ impl Worker {
         self.finish(finale.outcome, finale.status).await;
     }
 
-    /// The node stops: containers end within their grace, nothing is reported, the Pod starts again with the node.
-    async fn stop_with_node(self) {
+    /// The node stops: containers end within their grace, nothing is reported, the Pod starts again with the node. What is
+    /// under way is not cut off but waited for, and taken down with the rest.
+    async fn stop_with_node(self, mut inbox: mpsc::Receiver<Event>) {
         for cancel in self.starts.values() {
             cancel.cancel();
         }
         let pod = self.machine.pod().clone();
-        let grace = spec::grace(&pod).min(NODE_STOP_GRACE_MAX);
         let ips = self.machine.sandbox().map(|sandbox| sandbox.ips.clone()).unwrap_or_default();
+        let mut sandboxes: BTreeSet<String> =
+            self.machine.sandbox().map(|up| up.id.clone()).into_iter().collect();
         let running: Vec<(String, String)> = spec::containers(&pod)
             .filter_map(|(_, c)| Some((c.name.clone(), self.machine.running(&c.name)?.to_owned())))
             .collect();
-        let stops = running.iter().map(|(name, id)| {
-            let (shared, pod, ips) = (&self.shared, &pod, &ips);
-            async move { containers::stop(shared, pod, ips, name, id, grace, true).await }
-        });
-        futures::future::join_all(stops).await;
-        if let Some(up) = self.machine.sandbox() {
-            sandbox::remove(&self.shared, &up.id).await;
+        self.work.close();
+        let late = async {
+            let mut late = Vec::new();
+            let mut take = |event: Event| match event {
+                Event::SandboxStarted(made) => {
+                    sandboxes.insert(made.id);
+                }
+                Event::ContainerStarted(started) => late.push((started.name, started.id)),
+                _ => {}
+            };
+            loop {
+                // Read all the while, so that no action waits for a place in the queue.
+                tokio::select! {
+                    () = self.work.wait() => break,
+                    Some(event) = inbox.recv() => take(event),
+                }
+            }
+            while let Ok(event) = inbox.try_recv() {
+                take(event);
+            }
+            self.stop_containers(&pod, &ips, late).await;
+        };
+        tokio::join!(self.stop_containers(&pod, &ips, running), late);
+        for id in sandboxes {
+            sandbox::remove(&self.shared, &id).await;
         }
         sandbox::clean_up(&self.shared, &pod).await;
+    }
+
+    /// Stops containers, given by name and id, each within the Pod's grace or what a stopping node leaves of it.
+    async fn stop_containers(&self, pod: &Pod, ips: &[String], containers: Vec<(String, String)>) {
+        let grace = spec::grace(pod).min(NODE_STOP_GRACE_MAX);
+        let stops = containers
+            .iter()
+            .map(|(name, id)| containers::stop(&self.shared, pod, ips, name, id, grace, true));
+        futures::future::join_all(stops).await;
     }
 
     fn refresh_volumes(&self) {
@@ -254,7 +294,7 @@ impl Worker {
             return;
         }
         let (shared, places, ips) = (self.shared.clone(), self.places.clone(), up.ips.clone());
-        tokio::spawn(async move {
+        self.work.spawn(async move {
             let node = shared.node(ips);
             let maker = volumes::Maker { api: &*shared.api, node: &node };
             if let Err(error) = maker.make_all(&pod, &places).await {
@@ -354,7 +394,7 @@ impl Worker {
     /// Runs an action beside the machine; when it is over, a listing shows what it did.
     fn spawn(&self, action: impl Future<Output = ()> + Send + 'static) {
         let shared = self.shared.clone();
-        tokio::spawn(async move {
+        self.work.spawn(async move {
             action.await;
             shared.look_now.notify_one();
         });

@@ -23,6 +23,36 @@ struct State {
     sandboxes: BTreeMap<String, v1::PodSandboxStatus>,
     containers: BTreeMap<String, (v1::Container, v1::ContainerStatus, Vec<String>)>,
     starts: Vec<String>,
+    /// How long making a sandbox or a container takes.
+    pace: Duration,
+    /// Calls under way.
+    begun: usize,
+    /// Calls whose caller did not wait for the end.
+    cut_off: usize,
+}
+
+/// A call that takes its time. As with a real runtime, a caller that goes away leaves it in the middle.
+struct Call<'a> {
+    runtime: &'a FakeRuntime,
+    ended: bool,
+}
+
+impl Call<'_> {
+    async fn run(mut self) {
+        let pace = self.runtime.state().pace;
+        if !pace.is_zero() {
+            tokio::time::sleep(pace).await;
+        }
+        self.ended = true;
+    }
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        let mut state = self.runtime.state();
+        state.begun -= 1;
+        state.cut_off += usize::from(!self.ended);
+    }
 }
 
 fn other(operation: &'static str, message: &str) -> Error {
@@ -45,6 +75,22 @@ impl FakeRuntime {
     /// Every container that was started, as `pod/container`.
     pub fn starts(&self) -> Vec<String> {
         self.state().starts.clone()
+    }
+
+    /// Makes sandboxes and containers slowly from now on.
+    pub fn set_pace(&self, pace: Duration) {
+        self.state().pace = pace;
+    }
+
+    /// How many calls are under way, and how many were left in the middle.
+    pub fn under_way_and_cut_off(&self) -> (usize, usize) {
+        let state = self.state();
+        (state.begun, state.cut_off)
+    }
+
+    fn call(&self) -> Call<'_> {
+        self.state().begun += 1;
+        Call { runtime: self, ended: false }
     }
 
     /// Ends a running container by its name.
@@ -104,6 +150,7 @@ impl Runtime for FakeRuntime {
     }
 
     async fn run_sandbox(&self, config: v1::PodSandboxConfig) -> Result<String, Error> {
+        self.call().run().await;
         let mut state = self.state();
         if state.sandboxes.values().any(|sandbox| sandbox.metadata == config.metadata) {
             return Err(other("RunPodSandbox", "name is reserved"));
@@ -157,6 +204,7 @@ impl Runtime for FakeRuntime {
         config: v1::ContainerConfig,
         _sandbox: v1::PodSandboxConfig,
     ) -> Result<String, Error> {
+        self.call().run().await;
         let mut state = self.state();
         if !state.sandboxes.contains_key(sandbox_id) {
             return Err(not_found("CreateContainer", sandbox_id));

@@ -120,3 +120,21 @@ fn a_pull_that_fails_is_shown() {
     stage.kill_pod("uid-web", 0);
     stage.await_state("uid-web", TaskState::Killed);
 }
+
+#[test]
+fn a_stop_waits_for_what_is_under_way_and_takes_it_down() {
+    let (mut stage, fake) = stage();
+    fake.set_pace(std::time::Duration::from_millis(300));
+    // The one is in the middle of its sandbox, the other in the middle of its container.
+    stage.launch(&pod("early", json!({ "containers": [{ "name": "c", "image": "i:1" }] })));
+    wait("the sandbox", || stage.block_on(fake.list(&[])).unwrap().0.len() == 1);
+    wait("the container to be begun", || fake.under_way_and_cut_off().0 == 1);
+    stage.launch(&pod("late", json!({ "containers": [{ "name": "c", "image": "i:1" }] })));
+    wait("the second sandbox to be begun", || fake.under_way_and_cut_off().0 == 2);
+    stage.stop();
+    assert_eq!(fake.under_way_and_cut_off(), (0, 0), "no call is cut off");
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let (sandboxes, containers) = runtime.block_on(fake.list(&[])).unwrap();
+    assert!(sandboxes.is_empty() && containers.is_empty(), "{sandboxes:#?} {containers:#?}");
+    assert!(fake.starts().is_empty(), "nothing is started any more");
+}

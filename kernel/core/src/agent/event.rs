@@ -74,7 +74,7 @@ pub enum Event {
         limitation: Option<(Reason, String)>,
     },
     /// End what runs here and then stop: tasks of ordinary executors are killed, those of respawned ones wait for the
-    /// next start. [`super::Effect::Stopped`] tells when all is done.
+    /// next start. [`super::Effect::Stopped`] tells when all is done. Asked again, it kills what still runs.
     Stop,
     /// Time passed.
     Tick,

@@ -24,7 +24,12 @@ pub(super) struct Stopping {
 
 impl Agent {
     pub(super) fn stop(&mut self, now: Time, out: &mut Effects) {
-        self.begin_stop(now, None, out);
+        match &self.stopping {
+            None => self.begin_stop(now, None, out),
+            // Asked again: nobody wants to wait any longer.
+            Some(stopping) if !stopping.done => self.stop_overdue(now, out),
+            Some(_) => {}
+        }
     }
 
     /// The master does not want this agent: nothing may go on running here.

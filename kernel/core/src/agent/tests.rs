@@ -266,6 +266,30 @@ fn shutdown_of_an_executor_and_of_a_framework() {
 }
 
 #[test]
+fn a_second_stop_waits_for_nobody() {
+    let mut s = Script::registered_agent();
+    s.respawning = true;
+    s.run_on("k", "p1", true);
+    s.subscribe("k", 1);
+    s.take_log();
+    s.stop();
+    s.stop();
+    s.exit(0, 9);
+    check(
+        &mut s,
+        expect![[r#"
+        > stop
+        terminate c0
+        > stop
+        destroy c0
+        > exit c0
+        close 1
+        stopped
+    "#]],
+    );
+}
+
+#[test]
 fn an_orderly_stop_kills_tasks_but_not_those_of_respawned_executors() {
     let mut s = Script::registered_agent();
     s.run_on("x", "t1", true);

@@ -1,0 +1,101 @@
+//! Stopping at the worst moments: whatever was under way, nothing is left on the machine, and the next start goes on.
+
+use std::{fs, thread::sleep, time::Duration};
+
+use e2e::{cluster::Cluster, program::wait_for};
+use rustix::process::Signal;
+
+use crate::walk::pods_gone;
+
+const WEB: &str = "manifests/examples/web.yaml";
+
+/// Moments after a change, spread over what a Pod's start and end take here.
+const MOMENTS_MS: [u64; 6] = [0, 60, 150, 320, 600, 1100];
+
+fn after(ms: u64) {
+    sleep(Duration::from_millis(ms));
+}
+
+fn rolled_out(cluster: &Cluster) -> anyhow::Result<()> {
+    cluster.kubectl(&["rollout", "status", "deployment/web", "--timeout=90s"]).map(drop)
+}
+
+#[test]
+fn pods_that_come_and_go_leave_nothing_behind() -> anyhow::Result<()> {
+    let mut cluster = Cluster::up(&["--example-images"])?;
+    for (round, ms) in MOMENTS_MS.into_iter().enumerate() {
+        let signal = if round % 2 == 0 { Signal::INT } else { Signal::TERM };
+        cluster.kubectl(&["apply", "-f", WEB])?;
+        cluster.kubectl(&["scale", "deployment/web", "--replicas=4"])?;
+        after(ms);
+        cluster.stop_by("up", signal, &[])?;
+        cluster.look_around()?;
+        // The same Pods begin anew, and are cut off once more.
+        cluster.start("up")?;
+        after(ms);
+        cluster.stop_by("up", signal, &[])?;
+        cluster.look_around()?;
+        cluster.start("up")?;
+        rolled_out(&cluster)?;
+        cluster.kubectl(&["delete", "-f", WEB, "--wait=false"])?;
+        after(ms);
+        cluster.stop_by("up", signal, &[])?;
+        cluster.look_around()?;
+        cluster.start("up")?;
+        pods_gone(&cluster)?;
+    }
+    cluster.stop_and_look_around()
+}
+
+#[test]
+fn what_a_crash_leaves_running_the_next_stop_ends() -> anyhow::Result<()> {
+    let mut cluster = Cluster::up(&["--example-images"])?;
+    cluster.kubectl(&["apply", "-f", WEB])?;
+    rolled_out(&cluster)?;
+    for (round, ms) in MOMENTS_MS.into_iter().enumerate() {
+        cluster.kill("up")?;
+        // In the middle of its start, and once it is up.
+        if round % 2 == 0 {
+            cluster.launch("up")?
+        } else {
+            cluster.start("up")?
+        }
+        after(ms);
+        cluster.stop("up")?;
+        cluster.look_around()?;
+        cluster.start("up")?;
+        cluster.kubectl(&["rollout", "restart", "deployment/web"])?;
+    }
+    rolled_out(&cluster)?;
+    // Nobody is left who could stop the containers in an orderly way.
+    let executor = cluster.process("the executor", |line| line.ends_with(" executor"))?;
+    cluster.kill("up")?;
+    e2e::member::send(executor, Signal::KILL);
+    cluster.launch("up")?;
+    cluster.stop("up")?;
+    cluster.look_around()
+}
+
+#[test]
+fn a_second_ctrl_c_waits_for_nobody() -> anyhow::Result<()> {
+    let mut cluster = Cluster::up(&["--example-images"])?;
+    let manifest = cluster.directory().join("stubborn.json");
+    let container = serde_json::json!({
+        "name": "stubborn", "image": "localhost/catamaran/example-web:1", "imagePullPolicy": "IfNotPresent",
+        "command": ["/bin/sh", "-c", "trap '' TERM; while true; do sleep 1; done"],
+    });
+    let pod = serde_json::json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "stubborn" },
+        "spec": { "terminationGracePeriodSeconds": 60, "containers": [container] },
+    });
+    fs::write(&manifest, pod.to_string())?;
+    cluster.kubectl(&["apply", "-f", &manifest.to_string_lossy()])?;
+    wait_for("the pod to run", Duration::from_secs(60), || {
+        let phase = cluster.kubectl(&["get", "pod", "stubborn", "-o", "jsonpath={.status.phase}"])?;
+        Ok((phase == "Running").then_some(()))
+    })?;
+    let begun = std::time::Instant::now();
+    cluster.stop_by("up", Signal::INT, &[Duration::from_secs(1)])?;
+    assert!(begun.elapsed() < Duration::from_secs(10), "it took {:?}", begun.elapsed());
+    cluster.look_around()
+}
