@@ -173,7 +173,7 @@ impl Cluster {
         self.member(name)?.start()
     }
 
-    /// Starts a member (again) and does not wait.
+    /// Starts a member (again) and waits for its first words only.
     pub fn launch(&mut self, name: &str) -> anyhow::Result<()> {
         self.member(name)?.launch()
     }
@@ -295,6 +295,6 @@ impl Drop for Cluster {
         if let Err(error) = self.stop_all() {
             eprintln!("while stopping: {error:#}");
         }
-        leftovers::sweep(self.directory.path());
+        leftovers::sweep(self.directory.path(), &self.before);
     }
 }

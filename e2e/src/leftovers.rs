@@ -75,26 +75,49 @@ fn mounts(root: &str) -> Vec<String> {
         .collect()
 }
 
-/// Last resort after a failure: kills what runs and unmounts what is mounted below the directory.
-pub fn sweep(root: &Path) {
+/// Last resort after a failure: kills what runs and takes down what is mounted below the directory, then what the kernel has
+/// that it had not `before`.
+pub fn sweep(root: &Path, before: &BTreeSet<String>) {
     let text = root.to_string_lossy();
+    let new = || of_kernel().difference(before).cloned().collect::<Vec<String>>();
+    let groups: Vec<String> = new().into_iter().filter(|name| name.starts_with("/sys/fs/cgroup/")).collect();
     for _ in 0..20 {
-        let left = process_ids(&text);
+        let mut left: Vec<i32> = process_ids(&text).into_iter().map(|(pid, _)| pid).collect();
+        left.extend(groups.iter().flat_map(|group| contained(Path::new(group))));
         if left.is_empty() {
             break;
         }
-        for (pid, _) in left {
-            if let Some(pid) = rustix::process::Pid::from_raw(pid) {
-                // It may have ended on its own meanwhile.
-                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-            }
+        for pid in left.into_iter().filter_map(rustix::process::Pid::from_raw) {
+            // It may have ended on its own meanwhile.
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         }
         std::thread::sleep(std::time::Duration::from_millis(100));
     }
+    let run = |program: &str, arguments: &[&str]| {
+        let _ = Command::new(program).args(arguments).status();
+    };
     for line in mounts(&text).iter().rev() {
         if let Some(target) = line.split(' ').nth(2) {
             // Lazy, so that a mount inside another does not hold it.
-            let _ = std::process::Command::new("umount").args(["-l", target]).status();
+            run("umount", &["-l", target]);
         }
     }
+    for name in new() {
+        match name.rsplit_once('/') {
+            Some(("/sys/class/net", interface)) => run("ip", &["link", "delete", interface]),
+            Some(("/run/netns", namespace)) => run("ip", &["netns", "delete", namespace]),
+            _ if groups.contains(&name) => run("find", &[&name, "-depth", "-type", "d", "-delete"]),
+            _ => {}
+        }
+    }
+}
+
+/// The processes in a control group and all below it.
+fn contained(group: &Path) -> Vec<i32> {
+    let text = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+    let mut pids: Vec<i32> = text.lines().filter_map(|line| line.parse().ok()).collect();
+    let entries = fs::read_dir(group).into_iter().flatten().flatten();
+    let below = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    pids.extend(below.flat_map(|entry| contained(&entry.path())));
+    pids
 }

@@ -63,12 +63,18 @@ impl Member {
     /// Starts it (again) and waits for the ready line of this start.
     pub fn start(&mut self) -> anyhow::Result<()> {
         let before = self.log().len();
-        self.launch()?;
+        self.spawn()?;
         self.wait_until_ready(before)
     }
 
-    /// Starts it (again) and does not wait.
+    /// Starts it (again) and waits for its first words only: from then on it knows what to do with signals.
     pub fn launch(&mut self) -> anyhow::Result<()> {
+        let before = self.log().len();
+        self.spawn()?;
+        wait_for("its first words", READY_DEADLINE, || Ok((self.log().len() > before).then_some(())))
+    }
+
+    fn spawn(&mut self) -> anyhow::Result<()> {
         let log = File::options().create(true).append(true).open(&self.log)?;
         let mut command = match &self.namespace {
             None => Command::new(binary()),
