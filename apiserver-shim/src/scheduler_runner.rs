@@ -13,11 +13,13 @@ mod nodes;
 mod offers;
 mod placing;
 mod pods;
+mod promises;
 mod roles;
 mod updates;
 mod writes;
 
 pub use node_projection::{NODE_NAME_ATTRIBUTE, POD_CIDR_ATTRIBUTE, RUNTIME_ATTRIBUTE};
+pub use promises::PROMISES_PREFIX;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,6 +31,7 @@ use kernel_model::{
     scheduler::{Call, Event},
 };
 use shim_core::controllers::served;
+use shim_core::scheduler::PromiseBook;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::controller_runner::EventRecorder;
@@ -95,6 +98,7 @@ pub(crate) struct Runner {
     pub(crate) nodes: NodeBook,
     pub(crate) offers: OfferBook,
     pub(crate) roles: RoleBook,
+    pub(crate) promises: PromiseBook,
     pub(crate) jobs: Jobs,
     last_round: Option<Instant>,
     /// The time between two rounds, by what the last one took.
@@ -146,6 +150,7 @@ pub async fn run(options: SchedulerOptions) {
         nodes: NodeBook::default(),
         offers: OfferBook::default(),
         roles: RoleBook::default(),
+        promises: PromiseBook::default(),
         jobs: Jobs::default(),
         last_round: None,
         round_every: ROUND_EVERY,
@@ -187,6 +192,7 @@ impl Runner {
         self.offers.clear();
         self.roles.subscribed(&roles);
         self.take_agents(agents);
+        self.read_promises().await?;
         self.reconcile_everything();
         Ok(Streams { events: session.events, cluster })
     }
@@ -317,6 +323,8 @@ impl Runner {
         let now = Instant::now();
         self.repeat_kills(now);
         self.repeat_questions(now);
+        self.tell_of_promises(now);
+        self.remove_spent_promises();
     }
 
     /// Makes a call, after all those before it; what comes of it comes as events.

@@ -7,12 +7,14 @@
 //!
 //! One `schedule` call is one cycle: many Pods against many offers. Pods that ask for the same are one class; a class looks
 //! at each offer once and then keeps the offers in a heap, so that a Pod costs a few heap steps however many nodes there
-//! are. `promises` decides what becomes of launches after a crash; `reasons` is the one place that words why a Pod waits.
+//! are. `promise_book` is what is written of launches before they leave, `promises` decides what becomes of them after a
+//! crash; `reasons` is the one place that words why a Pod waits.
 
 mod amounts;
 mod cycle;
 mod node_affinity;
 pub mod plugins;
+mod promise_book;
 mod promises;
 mod queue;
 mod reasons;
@@ -23,9 +25,10 @@ mod toleration;
 pub use amounts::Amounts;
 pub use cycle::{Decision, Outcome, schedule};
 pub use node_affinity::{NodeAffinity, Requirement, Term, Test};
+pub use promise_book::{PromiseBook, PromiseRecord};
 pub use promises::{Known, PodView, Step, TaskView, settle};
 pub use queue::{BACKOFF_FIRST, BACKOFF_MAX, PendingPod, Retry, in_order};
-pub use reasons::{Reason, Report};
+pub use reasons::{Reason, Report, held_by_promise};
 pub use shape::{HostPort, PodShape, Shapes};
 pub use snapshot::{Held, Machine, Offer, Siblings, Snapshot};
 pub use toleration::Toleration;

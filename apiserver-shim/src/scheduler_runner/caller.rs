@@ -1,9 +1,11 @@
 //! Calls to the kernel in the order in which they were decided: a role must be known before it is revived, a suppression
 //! must not be overtaken by the decline that follows it.
 
+use kernel::driver::DriverError;
 use kernel_model::{ids::FrameworkId, scheduler::Call};
 use tokio::sync::{mpsc, oneshot};
 
+use super::jobs::Taken;
 use crate::kernel_client::KernelClient;
 
 /// Calls that wait. A burst of launches on every agent of a large cluster fits; what does not fit is dropped, and made
@@ -14,12 +16,12 @@ const AT_ONCE_MAX: usize = 64;
 
 enum Item {
     One(Call),
-    /// Calls among which there is no order; answers whether each was taken.
-    All(Vec<Call>, oneshot::Sender<Vec<bool>>),
+    /// Calls among which there is no order; answers what became of each.
+    All(Vec<Call>, oneshot::Sender<Vec<Taken>>),
 }
 
 /// The queue of one subscription.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Caller {
     items: mpsc::Sender<Item>,
 }
@@ -39,8 +41,8 @@ impl Caller {
         }
     }
 
-    /// Queues calls; the answer says which were taken.
-    pub fn call_all(&self, calls: Vec<Call>) -> oneshot::Receiver<Vec<bool>> {
+    /// Queues calls; the answer says which were taken. No answer: nobody knows.
+    pub fn call_all(&self, calls: Vec<Call>) -> oneshot::Receiver<Vec<Taken>> {
         let (answer, taken) = oneshot::channel();
         if self.items.try_send(Item::All(calls, answer)).is_err() {
             tracing::warn!("launches dropped: too many calls to the kernel wait");
@@ -70,12 +72,15 @@ async fn work(client: KernelClient, framework_id: FrameworkId, mut queue: mpsc::
     }
 }
 
-async fn taken(client: &KernelClient, framework_id: &FrameworkId, call: Call) -> bool {
+async fn taken(client: &KernelClient, framework_id: &FrameworkId, call: Call) -> Taken {
     match client.call(framework_id, call).await {
-        Ok(()) => true,
+        Ok(()) => Taken::Yes,
         Err(error) => {
             tracing::debug!(%error, "call not taken");
-            false
+            match error {
+                DriverError::Refused(_) => Taken::No,
+                DriverError::Unreachable(_) => Taken::Unsure,
+            }
         }
     }
 }

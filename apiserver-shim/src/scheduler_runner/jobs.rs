@@ -11,7 +11,10 @@ pub(crate) enum Done {
     /// Nothing that anybody waits for.
     Nothing,
     /// The kernel took these launches (or not): Pod by Pod.
-    Launched(Vec<Launched>),
+    #[allow(missing_docs)]
+    Launched { launched: Vec<Launched>, not_removed: Vec<u64> },
+    /// These records of promises are still there.
+    NotRemoved(Vec<u64>),
     /// Bindings were written (or not).
     Bound(Vec<Bound>),
     /// A Node was brought in line.
@@ -21,13 +24,24 @@ pub(crate) enum Done {
     Settled(Vec<(Box<str>, Result<(), Status>)>),
 }
 
+/// What became of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// The kernel has it.
+    Yes,
+    /// It was not sent, or the kernel refused it.
+    No,
+    /// There was no answer: it may have arrived.
+    Unsure,
+}
+
 /// A launch that was sent.
 pub(crate) struct Launched {
     pub uid: Box<str>,
     pub agent_id: AgentId,
     pub node: Box<str>,
     /// Whether the kernel took the call.
-    pub taken: bool,
+    pub taken: Taken,
     /// The Pod as bound: what was launched and what is to be written.
     pub bytes: bytes::Bytes,
     /// The revision that it was made from.

@@ -17,10 +17,10 @@ use shim_core::controllers::{EventNote, Target, served};
 use shim_core::rows::Pod;
 use shim_core::scheduler::{Amounts, Offer, Outcome, PendingPod, Report, Siblings, schedule};
 
-use super::jobs::{BindError, Binding, Bound, Done, Launched};
+use super::jobs::{BindError, Binding, Bound, Done, Launched, Taken};
 use super::offers::{Group, GroupKey};
 use super::pods::{Task, executor_info};
-use super::{Runner, writes};
+use super::{Runner, promises, writes};
 use crate::registry::Registry;
 
 /// How long offers are waited for before Pods are told that there are none.
@@ -187,7 +187,7 @@ impl Runner {
                 uid: pod.uid.clone(),
                 agent_id: agent_id.clone(),
                 node: node.into(),
-                taken: true,
+                taken: Taken::Unsure,
                 bytes,
                 revision: row.revision,
                 was_bound: row.node.is_some(),
@@ -210,16 +210,26 @@ impl Runner {
                 _ => 0,
             })
             .collect();
-        let taken = caller.call_all(calls);
+        let caller = caller.clone();
+        let keeping = self.promise(&launched);
+        let store = self.registry.store().clone();
         self.jobs.start(async move {
-            let taken = taken.await.unwrap_or_default();
+            // On disk before anything leaves: who comes after a crash must know whom to ask.
+            if let Some(keeping) = keeping
+                && let Err(not_removed) = promises::keep(&store, keeping).await
+            {
+                calls.into_iter().filter_map(declined).for_each(|call| caller.call(call));
+                launched.iter_mut().for_each(|pod| pod.taken = Taken::No);
+                return Done::Launched { launched, not_removed };
+            }
+            let taken = caller.call_all(calls).await.unwrap_or_default();
             // Launches are in the order of the calls that carry them.
             let mut pods = launched.iter_mut();
             for (call, size) in sizes.into_iter().enumerate() {
-                let ok = taken.get(call).copied().unwrap_or(false);
-                pods.by_ref().take(size).for_each(|pod| pod.taken = ok);
+                let taken = taken.get(call).copied().unwrap_or(Taken::Unsure);
+                pods.by_ref().take(size).for_each(|pod| pod.taken = taken);
             }
-            Done::Launched(launched)
+            Done::Launched { launched, not_removed: Vec::new() }
         });
     }
 
@@ -227,7 +237,11 @@ impl Runner {
     pub(crate) fn finish(&mut self, done: Done) {
         match done {
             Done::Nothing => {}
-            Done::Launched(launched) => self.launched(launched),
+            Done::Launched { launched, not_removed } => {
+                self.promises.not_removed(not_removed);
+                self.launched(launched);
+            }
+            Done::NotRemoved(records) => self.promises.not_removed(records),
             Done::Bound(bound) => bound.into_iter().for_each(|b| self.was_bound(b)),
             Done::NodeWritten { name, result } => self.node_written(&name, result),
             Done::Settled(all) => all.into_iter().for_each(|(uid, result)| self.settled(&uid, result)),
@@ -261,8 +275,13 @@ impl Runner {
                 // It was refused meanwhile, or is asked after in a new subscription.
                 continue;
             }
-            if !launch.taken {
+            if launch.taken == Taken::No {
                 self.unpromise(&launch.uid);
+                self.take_deferred(&launch.uid);
+            } else if launch.taken == Taken::Unsure {
+                // The promise stands until the kernel says more.
+                state.task = Task::Asked;
+                self.ask(&launch.uid);
                 self.take_deferred(&launch.uid);
             } else if launch.was_bound {
                 state.task = Task::Known;
@@ -347,6 +366,7 @@ impl Runner {
         state.rest_until = Some(Instant::now() + rest);
         state.task = Task::None;
         state.agent_id = None;
+        self.promises.end(uid);
         self.occupy(uid);
         self.pods.sort_in(uid);
     }
@@ -398,6 +418,16 @@ async fn bind_all(registry: &Registry, launched: Vec<(Arc<Pod>, Launched)>) -> V
         let _ = registry.wait_for(newest).await;
     }
     bound
+}
+
+/// What becomes of the offers of an ACCEPT that cannot be made.
+fn declined(call: Call) -> Option<Call> {
+    match call {
+        Call::Accept { offer_ids, .. } => {
+            Some(Call::Decline { offer_ids, filters: Filters { refuse: REFUSE_UNFIT } })
+        }
+        _ => None,
+    }
 }
 
 /// Amounts as the kernel counts them: memory and storage in MiB, rounded up to what it can express.

@@ -112,7 +112,7 @@ impl PodBook {
         self.siblings.get(owner).into_iter().flatten().map(|(node, count)| (&**node, *count))
     }
 
-    fn note_sibling(&mut self, row: &Pod, node: &str, here: bool) {
+    pub fn note_sibling(&mut self, row: &Pod, node: &str, here: bool) {
         let Some(owner) = row.controller_uid() else { return };
         let nodes = self.siblings.entry(owner.into()).or_default();
         let count = nodes.entry(node.into()).or_default();
@@ -197,6 +197,9 @@ impl Runner {
             return;
         }
         let before = std::mem::replace(&mut state.row, row.clone());
+        if row.node.is_some() && before.node.is_none() || row.phase.is_terminal() {
+            self.promises.end(&uid);
+        }
         // Bound without a task of ours: by somebody else, so that it may have one that we do not know of yet, or its
         // launch came to nothing and it is deleted before the next. What the kernel answers ends it then.
         let unsure = row.node.is_some()
@@ -240,7 +243,10 @@ impl Runner {
         self.pods.by_uid.insert(uid.clone(), state);
         self.occupy(&uid);
         self.pods.sort_in(&uid);
-        if task == Task::Asked {
+        if task == Task::None {
+            self.await_promise(&uid);
+        }
+        if self.pods.by_uid.get(&uid).is_some_and(|pod| pod.task == Task::Asked) {
             self.ask(&uid);
         }
         self.kill_if_deleted(&uid);
@@ -252,7 +258,11 @@ impl Runner {
         let row = state.row.clone();
         // A promise occupies its node before the binding is written.
         let promised =
-            matches!(state.task, Task::Promised | Task::Binding).then(|| state.occupies.clone()).flatten();
+            match state.task {
+                Task::Promised | Task::Binding => state.occupies.clone(),
+                Task::Asked if self.promises.agent_of(uid).is_some() => state.occupies.clone(),
+                _ => None,
+            };
         let wanted = if row.phase.is_terminal() { None } else { row.node.clone().or(promised) };
         let before = std::mem::replace(&mut state.occupies, wanted.clone());
         if before == wanted {
@@ -288,6 +298,7 @@ impl Runner {
 
     fn pod_gone(&mut self, uid: &str) {
         let Some(mut state) = self.pods.by_uid.remove(uid) else { return };
+        self.promises.end(uid);
         self.pods.waiting.remove(uid);
         if let Some(node) = state.occupies.take() {
             self.machines.vacate(&node, &state.row);
@@ -346,6 +357,7 @@ impl Runner {
     pub(crate) fn ask_where(&mut self, uid: &str) {
         let Some(state) = self.pods.by_uid.get_mut(uid) else { return };
         state.task = Task::Asked;
+        self.promises.end(uid);
         let deferred = std::mem::take(&mut state.deferred);
         self.occupy(uid);
         self.pods.sort_in(uid);
@@ -354,7 +366,7 @@ impl Runner {
     }
 
     /// Asks the kernel what it knows of a Pod's task.
-    fn ask(&mut self, uid: &str) {
+    pub(crate) fn ask(&mut self, uid: &str) {
         let Some(question) = self.question(uid) else { return };
         self.call(Call::Reconcile { tasks: vec![question] });
     }

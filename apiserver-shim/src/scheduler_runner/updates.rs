@@ -97,8 +97,9 @@ impl Runner {
         let node = status.agent_id.as_ref().and_then(|id| self.nodes.node_of(id)).map(Box::<str>::from);
         let from_node = self.read_data(&status.data, node.as_deref());
         let known = known(&status);
-        // A refusal ends the promise; anything else waits until the binding is written, which it would race with.
-        let refusal = matches!(known, Known::Invalid | Known::NeverStarted | Known::Unknown);
+        // A refusal ends the promise; anything else waits until the binding is written, which it would race with. That the
+        // kernel does not know a task is no refusal: it may be the answer to a question from before the promise.
+        let refusal = matches!(known, Known::Invalid | Known::NeverStarted);
         if let Some(pod) = self.pods.by_uid.get_mut(uid.as_str())
             && (pod.task == Task::Binding || (pod.task == Task::Promised && !refusal))
             && pod.deferred.len() < DEFERRED_MAX

@@ -7,7 +7,7 @@ use kernel_core::{
 };
 use kernel_model::{
     agent::{ToAgent, ToMaster},
-    ids::{StreamId, TaskId},
+    ids::{AgentId, StreamId, TaskId},
     scheduler::{Call, MasterInfo, Operation, Subscribe},
 };
 use std::{collections::BTreeMap, time::Duration};
@@ -146,6 +146,7 @@ impl World {
 
     pub(crate) fn call_arrives(&mut self, framework: usize, stream: StreamId, call: Call) {
         let launches = launches(&call);
+        let agent = agent_of(&call);
         if self.control.master.is_none() {
             return self.tell_of_launches(framework, launches, false);
         }
@@ -156,6 +157,9 @@ impl World {
         self.master_step(Event::SchedulerCall { request, framework_id, stream, principal: None, call });
         let taken = self.control.accepted == Some(request);
         self.tell_of_launches(framework, launches, taken);
+        if let Some(agent) = agent.filter(|_| taken && self.frameworks[framework].kind == Kind::Facade) {
+            self.plan_blackout(framework, &agent);
+        }
     }
 
     fn tell_of_launches(&mut self, framework: usize, tasks: Vec<TaskId>, taken: bool) {
@@ -166,6 +170,15 @@ impl World {
         let delay = self.random.millis(1, 60);
         self.after(delay, Action::Launched { framework, life, tasks, taken });
     }
+}
+
+/// Where an ACCEPT launches.
+fn agent_of(call: &Call) -> Option<AgentId> {
+    let Call::Accept { operations, .. } = call else { return None };
+    operations.iter().find_map(|operation| match operation {
+        Operation::Launch { tasks } | Operation::LaunchGroup { tasks, .. } => Some(tasks.first()?.agent_id.clone()),
+        Operation::Unsupported { .. } => None,
+    })
 }
 
 fn launches(call: &Call) -> Vec<TaskId> {

@@ -1,8 +1,9 @@
 //! A framework that treats Pods as the facade's scheduler does: the kernel first, then the binding. It runs the facade's
 //! own table of promises (`shim_core::scheduler::settle`); what is around it follows `apiserver-shim`'s runner, whose state
-//! is lost with its process while bindings and phases stay in the store.
+//! is lost with its process while bindings, phases and records of promises (`shim_core::scheduler::PromiseBook`) stay in
+//! the store.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use kernel_model::{
     ids::{AgentId, TaskId},
@@ -10,10 +11,10 @@ use kernel_model::{
     scheduler::{Call, Operation},
     task::{Reason, Source, TaskState, TaskStatus},
 };
-use shim_core::scheduler::{Known, PodView, Step, TaskView, settle};
+use shim_core::scheduler::{Known, PodView, PromiseBook, PromiseRecord, Step, TaskView, settle};
 
 use crate::{
-    framework::{Item, ItemState, needs},
+    framework::{Framework, Item, ItemState, needs},
     world::World,
 };
 
@@ -36,10 +37,48 @@ enum Task {
     Known,
 }
 
-impl PodRecord {
+/// What the facade promised: the runner's own book, and the records of it in the store.
+#[derive(Debug, Default)]
+pub(crate) struct Promises {
+    book: PromiseBook,
+    records: BTreeMap<u64, PromiseRecord>,
+}
+
+impl Promises {
+    /// Writes a record, before anything of it is sent; what is spent goes with it.
+    fn write<'a>(&mut self, launches: impl IntoIterator<Item = (&'a str, &'a str)>) {
+        let record = self.book.make(launches);
+        self.records.insert(record.number, record);
+        for number in self.book.take_spent(usize::MAX) {
+            self.records.remove(&number);
+        }
+    }
+}
+
+impl Framework {
     /// The runner's process dies.
-    pub(crate) fn forget(&mut self) {
-        self.task = if self.node.is_some() { Task::Asked } else { Task::None };
+    pub(crate) fn facade_forgets(&mut self) {
+        self.promises.book = PromiseBook::default();
+        for item in self.items.values_mut() {
+            item.pod.task = if item.pod.node.is_some() { Task::Asked } else { Task::None };
+        }
+    }
+
+    /// Who has just subscribed reads what was promised: nobody else can add to it any more.
+    fn read_promises(&mut self) {
+        let Promises { book, records } = &mut self.promises;
+        book.begin_anew();
+        records.values().for_each(|record| book.load(record));
+        book.retain(|uid| {
+            let item = self.items.get(&TaskId::from(uid));
+            item.is_some_and(|item| item.pod.node.is_none() && !item.ended())
+        });
+        for (id, item) in &mut self.items {
+            if let Some(agent) = self.promises.book.agent_of(id.as_str()) {
+                item.pod.task = Task::Asked;
+                item.agent = Some(agent.into());
+            }
+        }
     }
 }
 
@@ -58,6 +97,7 @@ fn node_of(world: &World, agent: &AgentId) -> Option<String> {
 impl World {
     pub(crate) fn facade_subscribed(&mut self, index: usize) {
         self.send_call(index, Call::Reconcile { tasks: Vec::new() });
+        self.frameworks[index].read_promises();
         let mut questions = Vec::new();
         for (id, item) in &mut self.frameworks[index].items {
             if (item.pod.node.is_some() || item.pod.task != Task::None) && !item.ended() {
@@ -111,6 +151,8 @@ impl World {
             item.agent = Some(offer.agent_id.clone());
             (item.since, item.asked) = (now, now);
         }
+        let launches = tasks.iter().map(|task| (task.task_id.as_str(), offer.agent_id.as_str()));
+        self.frameworks[index].promises.write(launches);
         let promised: Vec<TaskId> = tasks.iter().map(|task| task.task_id.clone()).collect();
         let operations = vec![Operation::Launch { tasks }];
         let accept = Call::Accept { offer_ids, operations, filters: Filters { refuse: Duration::ZERO } };
@@ -132,12 +174,15 @@ impl World {
             }
             let node = item.agent.as_ref().and_then(|agent| node_of(self, agent));
             self.note(format_args!("facade hears that {id} on {node:?} was taken: {taken}"));
-            let item = self.frameworks[index].items.get_mut(id).expect("looked up above");
-            if !taken {
-                (item.pod.task, item.agent) = (Task::None, None);
-            } else {
+            let framework = &mut self.frameworks[index];
+            let item = framework.items.get_mut(id).expect("looked up above");
+            if taken {
                 item.pod.task = Task::Known;
                 item.pod.node = item.pod.node.take().or(node);
+                framework.promises.book.end(id.as_str());
+            } else {
+                // The call may have arrived and only its answer be lost: the promise stands until the kernel says more.
+                item.pod.task = Task::Asked;
             }
         }
     }
@@ -160,6 +205,10 @@ impl World {
         let known = known(&status);
         if known == Known::Invalid && status.message.as_deref().is_some_and(|m| m.contains("duplicate ID")) {
             item.pod.task = Task::Asked;
+            return;
+        }
+        if known == Known::Unknown && item.pod.task == Task::Promised {
+            // The answer to a question from before the promise.
             return;
         }
         let task = TaskView { known, node: node.as_deref(), has_status: !status.data.is_empty() };
@@ -189,10 +238,15 @@ impl World {
     fn facade_step(&mut self, index: usize, status: &TaskStatus, node: Option<String>, step: Step) {
         let framework = &mut self.frameworks[index];
         let item = framework.items.get_mut(&status.task_id).expect("looked up by the caller");
+        if matches!(step, Step::Bind | Step::End { .. } | Step::Remove | Step::Relaunch | Step::Forget) {
+            framework.promises.book.end(status.task_id.as_str());
+        }
         match step {
             Step::Bind => {
                 item.pod.node = node;
-                item.pod.task = Task::Known;
+                if item.pod.task == Task::Promised {
+                    item.pod.task = Task::Known;
+                }
             }
             Step::WriteStatus => {
                 item.pod.started = true;

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use kernel_model::ids::AgentId;
+
 use crate::world::{Action, World};
 
 /// One blow.
@@ -19,10 +21,17 @@ pub(crate) enum Fault {
     CrashMaster,
     CutStream(usize),
     CrashFramework(usize),
+    /// Master and facade, which are one process in `catamaran server`, die at once; and this machine, which has just been
+    /// told to start something, cannot reach the next master for so many milliseconds.
+    Blackout { framework: usize, node: usize, length: u64 },
 }
 
 /// At most so many planned faults a play.
 const FAULTS_MAX: u64 = 12;
+/// So many launches of the facade in a thousand are followed by a blackout.
+const BLACKOUTS: u64 = 60;
+/// The longest that a machine stays away after one: longer than the master waits for it.
+const BLACKOUT_MAX: u64 = 60_000;
 
 impl World {
     pub(crate) fn plan_faults(&mut self) {
@@ -47,6 +56,23 @@ impl World {
             let at = self.random.millis(1000, span.max(1001));
             self.after(at, Action::Fault(fault));
         }
+    }
+
+    /// The facade's launches have just been taken: the worst moment to lose everybody who knows of them. Luck of its own, so
+    /// that plays without a blackout are what they were.
+    pub(crate) fn plan_blackout(&mut self, framework: usize, agent: &AgentId) {
+        if !self.turmoil || !self.blackouts.permille(BLACKOUTS) {
+            return;
+        }
+        let Some(node) = self.nodes.iter().position(|node| node.ids.contains(agent)) else { return };
+        let (delay, length) = (self.blackouts.millis(0, 80), 1000 + self.blackouts.below(BLACKOUT_MAX));
+        self.after(delay, Action::Fault(Fault::Blackout { framework, node, length }));
+    }
+
+    fn black_out(&mut self, framework: usize, node: usize, length: u64) {
+        self.crash_master();
+        self.crash_framework(framework);
+        self.strike(Fault::Isolate(node, length));
     }
 
     pub(crate) fn strike(&mut self, fault: Fault) {
@@ -88,6 +114,7 @@ impl World {
                 }
             }
             Fault::CrashFramework(framework) => self.crash_framework(framework),
+            Fault::Blackout { framework, node, length } => self.black_out(framework, node, length),
             Fault::Rejoin(_) => {}
         }
     }

@@ -23,7 +23,7 @@ use kernel_model::{
 
 use crate::{
     Options,
-    facade::PodRecord,
+    facade::{PodRecord, Promises},
     random::Random,
     world::{Action, World},
 };
@@ -55,6 +55,8 @@ pub(crate) struct Framework {
     pub(crate) items: BTreeMap<TaskId, Item>,
     next_item: u64,
     pub(crate) revived: Time,
+    /// What the facade promised.
+    pub(crate) promises: Promises,
 }
 
 /// A task that a framework wants.
@@ -123,6 +125,7 @@ impl Framework {
             items: BTreeMap::new(),
             next_item: 0,
             revived: Time::default(),
+            promises: Promises::default(),
         }
     }
 
@@ -244,7 +247,7 @@ impl World {
             return;
         }
         framework.subscribed = false;
-        framework.items.values_mut().for_each(|item| item.pod.forget());
+        framework.facade_forgets();
         let stream = framework.stream.take();
         self.note(format_args!("framework {index} crashes"));
         if let Some(id) = stream {

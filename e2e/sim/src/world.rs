@@ -109,6 +109,8 @@ pub(crate) struct World {
     pub(crate) options: Options,
     pub(crate) now: Time,
     pub(crate) random: Random,
+    /// The luck of blackouts.
+    pub(crate) blackouts: Random,
     queue: BTreeMap<(Time, u64), Action>,
     sequence: u64,
     pub(crate) control: Control,
@@ -139,6 +141,7 @@ impl World {
             options: options.clone(),
             now: BEGIN,
             random: Random::new(seed),
+            blackouts: Random::new(!seed),
             queue: BTreeMap::new(),
             sequence: 0,
             control: Control::default(),

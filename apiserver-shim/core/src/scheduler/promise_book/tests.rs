@@ -1,0 +1,157 @@
+//! A facade that dies at any point, beside a kernel and a store that remember.
+
+use proptest::prelude::*;
+
+use super::*;
+
+#[derive(Debug, Clone)]
+enum Happening {
+    /// Launches of these Pods to an agent; how far it gets before the facade dies, if it does.
+    Launch { pods: Vec<u8>, agent: u8, reaches: Reach },
+    /// A binding is written.
+    Bind(u8),
+    /// What the kernel does not have is answered as unknown.
+    Answer(u8),
+    /// Spent records are removed, or the store has no answer.
+    Remove(bool),
+    Crash,
+    /// Subscribes again without having died.
+    Subscribe { anew: bool },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Reach {
+    /// Dies before the record is written.
+    Nothing,
+    /// Dies before the kernel has it.
+    Store,
+    /// Dies after the kernel has it.
+    Kernel,
+    /// Lives, and the kernel refuses.
+    Refused,
+    /// Lives, and the kernel takes it.
+    Taken,
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    let reach = prop_oneof![
+        Just(Reach::Nothing),
+        Just(Reach::Store),
+        Just(Reach::Kernel),
+        Just(Reach::Refused),
+        Just(Reach::Taken),
+        Just(Reach::Taken),
+    ];
+    prop_oneof![
+        4 => (proptest::collection::vec(0u8..8, 1..4), 0u8..3, reach)
+            .prop_map(|(pods, agent, reaches)| Happening::Launch { pods, agent, reaches }),
+        4 => (0u8..8).prop_map(Happening::Bind),
+        2 => (0u8..8).prop_map(Happening::Answer),
+        2 => any::<bool>().prop_map(Happening::Remove),
+        1 => Just(Happening::Crash),
+        1 => any::<bool>().prop_map(|anew| Happening::Subscribe { anew }),
+    ]
+}
+
+#[derive(Default)]
+struct World {
+    book: PromiseBook,
+    /// In the store.
+    records: BTreeMap<u64, PromiseRecord>,
+    bound: Vec<String>,
+    /// In the kernel: Pod and agent.
+    tasks: BTreeMap<String, String>,
+}
+
+impl World {
+    fn crash(&mut self) {
+        self.book = PromiseBook::default();
+        self.read();
+    }
+
+    fn read(&mut self) {
+        self.records.values().for_each(|record| self.book.load(record));
+        self.book.retain(|uid| !self.bound.iter().any(|b| b == uid));
+    }
+
+    fn happen(&mut self, what: &Happening) {
+        match what {
+            Happening::Launch { pods, agent, reaches } => self.launch(pods, &format!("agent{agent}"), *reaches),
+            Happening::Bind(n) => {
+                let uid = n.to_string();
+                if self.tasks.contains_key(&uid) && !self.bound.contains(&uid) {
+                    self.bound.push(uid.clone());
+                    self.book.end(&uid);
+                }
+            }
+            Happening::Answer(n) => {
+                let uid = n.to_string();
+                if !self.tasks.contains_key(&uid) {
+                    self.book.end(&uid);
+                }
+            }
+            Happening::Remove(written) => {
+                let spent = self.book.take_spent(2);
+                if *written {
+                    spent.iter().for_each(|number| drop(self.records.remove(number)));
+                } else {
+                    self.book.not_removed(spent);
+                }
+            }
+            Happening::Crash => self.crash(),
+            Happening::Subscribe { anew } => {
+                if *anew {
+                    self.book.begin_anew();
+                }
+                self.read();
+            }
+        }
+    }
+
+    fn launch(&mut self, pods: &[u8], agent: &str, reaches: Reach) {
+        let mut free: Vec<String> = pods.iter().map(u8::to_string).collect();
+        free.sort();
+        free.dedup();
+        free.retain(|uid| self.book.agent_of(uid).is_none() && !self.bound.contains(uid));
+        let record = self.book.make(free.iter().map(|uid| (uid.as_str(), agent)));
+        if reaches != Reach::Nothing {
+            assert!(self.records.insert(record.number, record).is_none(), "a number is used once");
+        }
+        if matches!(reaches, Reach::Kernel | Reach::Taken) {
+            for uid in &free {
+                let other = self.tasks.insert(uid.clone(), agent.to_owned());
+                assert_eq!(other, None, "{uid} is launched twice");
+            }
+        }
+        match reaches {
+            Reach::Refused => free.iter().for_each(|uid| self.book.end(uid)),
+            Reach::Taken => {}
+            Reach::Nothing | Reach::Store | Reach::Kernel => self.crash(),
+        }
+    }
+}
+
+proptest! {
+    /// Whenever it dies: a Pod that the kernel has and the store does not show as bound is known with its agent, so that
+    /// nobody launches it elsewhere. And when all is settled, no record is left.
+    #[test]
+    fn no_launch_is_forgotten(happenings in proptest::collection::vec(happening(), 0..80)) {
+        let mut world = World::default();
+        for what in &happenings {
+            world.happen(what);
+            for (uid, agent) in &world.tasks {
+                if !world.bound.contains(uid) {
+                    prop_assert_eq!(world.book.agent_of(uid), Some(agent.as_str()), "{}", uid);
+                }
+            }
+        }
+        for n in 0..8 {
+            world.happen(&Happening::Bind(n));
+            world.happen(&Happening::Answer(n));
+        }
+        while world.book.has_spent() {
+            world.happen(&Happening::Remove(true));
+        }
+        prop_assert!(world.records.is_empty(), "{:?}", world.records);
+    }
+}
