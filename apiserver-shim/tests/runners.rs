@@ -1,187 +1,22 @@
-//! The runners against a real master with simulated machines, over a store in memory: no HTTP, no processes.
+//! The runners against a real master with simulated machines, over a store in memory: no HTTP, no processes. The auditor
+//! looks on while a test waits, and once more when it ends.
 
-#![allow(clippy::unwrap_used)] // a failed test may panic anywhere
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-use std::sync::Arc;
+#[path = "runners/auditing.rs"]
+mod auditing;
+#[path = "runners/cluster.rs"]
+mod cluster;
+
+#[path = "runners/crashes.rs"]
+mod crashes;
+
 use std::time::{Duration, Instant};
 
-use apiserver_shim::deletion::DeleteOptions;
-use apiserver_shim::node_endpoints::NodeEndpoints;
-use apiserver_shim::object::Object;
-use apiserver_shim::registry::Registry;
-use apiserver_shim::request_pipeline::{Call, Pipeline};
-use apiserver_shim::runners::{self, RunnersHandle, RunnersOptions};
-use kernel::hollow::{HollowHandle, HollowOptions};
-use kernel::server::{MasterHandle, MasterOptions};
-use kernel_model::task::TaskState;
 use serde_json::{Value, json};
 use shim_core::controllers::{condition, served};
-use store::{MemoryStore, Store};
 
-/// How long anything may take here.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-struct Cluster {
-    master: MasterHandle,
-    pipeline: Pipeline,
-    endpoints: NodeEndpoints,
-    runners: Option<RunnersHandle>,
-    hollow: Option<HollowHandle>,
-}
-
-/// What a simulated executor says of a Pod.
-fn hollow_options() -> HollowOptions {
-    let mut options = HollowOptions::new();
-    options.status_data = Arc::new(|_, task, state| {
-        let pod: Value = serde_json::from_slice(&task.data).unwrap_or_default();
-        let ready = if state == TaskState::Running { "True" } else { "False" };
-        let phase = if state == TaskState::Running { "Running" } else { "Pending" };
-        let uid = pod["metadata"]["uid"].as_str().unwrap_or("");
-        let n = uid.bytes().fold(1u32, |n, b| n.wrapping_mul(31).wrapping_add(u32::from(b))) % 60_000;
-        let status = json!({
-            "phase": phase,
-            "podIP": format!("10.244.{}.{}", n / 250, n % 250 + 1),
-            "conditions": [{"type": "Ready", "status": ready, "lastTransitionTime": "2026-01-01T00:00:00Z"}],
-        });
-        if state.is_terminal() {
-            return Default::default();
-        }
-        serde_json::to_vec(&json!({"status": status, "endpoint": "127.0.0.1:10250"})).unwrap().into()
-    });
-    options
-}
-
-impl Cluster {
-    async fn start(machines: u32) -> Cluster {
-        Cluster::start_with(machines, |_| ()).await
-    }
-
-    async fn start_with(machines: u32, edit: impl FnOnce(&mut MasterOptions)) -> Cluster {
-        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-        let mut options = MasterOptions::new(store.clone(), "127.0.0.1:0".parse().unwrap());
-        edit(&mut options);
-        let master = kernel::server::start(options).await.unwrap();
-        let registry = Registry::open(store).await.unwrap();
-        let pipeline = Pipeline::new(registry);
-        let hollow = Some(kernel::hollow::start(machines, &master, hollow_options()));
-        let mut cluster =
-            Cluster { master, pipeline, endpoints: NodeEndpoints::default(), runners: None, hollow };
-        cluster.create("", "namespaces", "", json!({"kind": "Namespace", "metadata": {"name": "ns"}})).await;
-        cluster.run();
-        cluster
-    }
-
-    fn run(&mut self) {
-        self.runners = Some(runners::start(RunnersOptions {
-            pipeline: self.pipeline.clone(),
-            driver: Arc::new(self.master.in_process_driver()),
-            node_endpoints: self.endpoints.clone(),
-            ca_pem: "certificate".to_owned(),
-        }));
-    }
-
-    fn registry(&self) -> &Registry {
-        self.pipeline.registry()
-    }
-
-    async fn create(&self, group: &str, plural: &str, namespace: &str, mut object: Value) {
-        let resource = served(group, plural);
-        object["apiVersion"] = json!(resource.api_version());
-        let made = self.pipeline.create(resource, namespace, object, &Call::internal("test")).await;
-        made.unwrap_or_else(|status| panic!("{status:?}"));
-    }
-
-    fn list(&self, group: &str, plural: &str) -> Vec<Value> {
-        self.registry()
-            .cache(served(group, plural))
-            .list(None)
-            .iter()
-            .map(|o: &Arc<Object>| o.value())
-            .collect()
-    }
-
-    fn pods(&self) -> Vec<Value> {
-        self.list("", "pods")
-    }
-
-    async fn edit(&self, group: &str, plural: &str, name: &str, edit: impl Fn(&mut Value)) {
-        let edited = self.registry().update_with(served(group, plural), "ns", name, |object| {
-            edit(object);
-            Ok(())
-        });
-        edited.await.unwrap();
-    }
-
-    async fn delete(&self, group: &str, plural: &str, namespace: &str, name: &str) {
-        let options = DeleteOptions {
-            propagation: Some(apiserver_shim::deletion::Propagation::Background),
-            ..DeleteOptions::default()
-        };
-        self.registry().delete(served(group, plural), namespace, name, &options).await.unwrap();
-    }
-
-    async fn until(&self, what: &str, done: impl Fn(&Cluster) -> bool) {
-        let begun = Instant::now();
-        while !done(self) {
-            if begun.elapsed() > PATIENCE {
-                let pods: Vec<String> = self.pods().iter().map(Value::to_string).collect();
-                panic!("not in time: {what}; pods: {pods:#?}");
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-
-    fn running(&self) -> usize {
-        let pods = self.registry().cache(served("", "pods"));
-        let runs = |o: &&Arc<Object>| {
-            o.field("status.phase") == Some("Running")
-                && o.field("spec.nodeName").is_some_and(|n| !n.is_empty())
-        };
-        pods.view().iter(None).filter(runs).count()
-    }
-
-    async fn tasks(&self) -> usize {
-        let response = reqwest_get(self.master.mesos_address(), "/master/tasks").await;
-        let body: Value = serde_json::from_str(&response).unwrap_or_default();
-        let alive = |t: &&Value| {
-            matches!(t["state"].as_str(), Some("TASK_RUNNING" | "TASK_STAGING" | "TASK_STARTING"))
-        };
-        body["tasks"].as_array().map_or(0, |t| t.iter().filter(alive).count())
-    }
-}
-
-/// A GET as plain as can be.
-async fn reqwest_get(address: std::net::SocketAddr, path: &str) -> String {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut response = String::new();
-    stream.read_to_string(&mut response).await.unwrap();
-    response.split_once("\r\n\r\n").map_or(String::new(), |(_, body)| body.to_owned())
-}
-
-fn deployment(replicas: i64) -> Value {
-    json!({
-        "kind": "Deployment",
-        "metadata": {"name": "web", "namespace": "ns"},
-        "spec": {
-            "replicas": replicas,
-            "selector": {"matchLabels": {"app": "web"}},
-            "template": {
-                "metadata": {"labels": {"app": "web"}},
-                "spec": {"containers": [{
-                    "name": "c", "image": "web:1", "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}},
-                }]},
-            },
-        },
-    })
-}
-
-fn trace() {
-    let filter = tracing_subscriber::EnvFilter::from_default_env();
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
-}
+use cluster::{Cluster, deployment, hollow_options, trace};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deployment_lives_and_dies() {
@@ -246,6 +81,7 @@ async fn a_deployment_lives_and_dies() {
     cluster.until("namespace gone", |c| c.list("", "namespaces").is_empty()).await;
     assert!(cluster.pods().is_empty() && cluster.list("apps", "replicasets").is_empty());
     assert_eq!(cluster.tasks().await, 0);
+    cluster.audited().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -287,6 +123,7 @@ async fn a_restart_starts_nothing_twice_and_loses_nothing() {
     cluster.run();
     cluster.until("two are left", |c| c.pods().len() == 2).await;
     assert_eq!(cluster.tasks().await, 2);
+    cluster.audited().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -338,6 +175,7 @@ async fn a_pod_that_fits_nowhere_says_why_and_runs_when_it_can() {
     });
     label.await.unwrap();
     cluster.until("picky runs", |c| c.running() == 1).await;
+    cluster.audited().await;
     cluster.hollow = None;
 }
 

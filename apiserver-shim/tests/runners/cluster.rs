@@ -1,0 +1,221 @@
+//! A whole facade in one process: a real master, simulated machines, a store in memory; and the auditor, asked as things go.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use apiserver_shim::deletion::DeleteOptions;
+use apiserver_shim::node_endpoints::NodeEndpoints;
+use apiserver_shim::object::Object;
+use apiserver_shim::registry::Registry;
+use apiserver_shim::request_pipeline::{Call, Pipeline};
+use apiserver_shim::runners::{self, RunnersHandle, RunnersOptions};
+use kernel::driver::SchedulerDriver;
+use kernel::hollow::{HollowHandle, HollowOptions};
+use kernel::server::{MasterHandle, MasterOptions};
+use kernel_model::task::TaskState;
+use serde_json::{Value, json};
+use shim_core::controllers::served;
+use store::{MemoryStore, Store};
+
+use crate::auditing::Auditor;
+
+/// How long anything may take here.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub struct Cluster {
+    pub master: MasterHandle,
+    pub pipeline: Pipeline,
+    pub endpoints: NodeEndpoints,
+    pub runners: Option<RunnersHandle>,
+    pub hollow: Option<HollowHandle>,
+    auditor: tokio::sync::Mutex<Auditor>,
+}
+
+/// What a simulated executor says of a Pod.
+pub fn hollow_options() -> HollowOptions {
+    let mut options = HollowOptions::new();
+    // An address for each Pod, and no two the same: the auditor minds.
+    let addresses = Mutex::new(BTreeMap::<String, usize>::new());
+    options.status_data = Arc::new(move |_, task, state| {
+        let pod: Value = serde_json::from_slice(&task.data).unwrap_or_default();
+        let ready = if state == TaskState::Running { "True" } else { "False" };
+        let phase = if state == TaskState::Running { "Running" } else { "Pending" };
+        let uid = pod["metadata"]["uid"].as_str().unwrap_or("");
+        let n = {
+            let mut addresses = addresses.lock().unwrap();
+            let fresh = addresses.len();
+            *addresses.entry(uid.to_owned()).or_insert(fresh)
+        };
+        let status = json!({
+            "phase": phase,
+            "podIP": format!("10.244.{}.{}", n / 250, n % 250 + 1),
+            "conditions": [{"type": "Ready", "status": ready, "lastTransitionTime": "2026-01-01T00:00:00Z"}],
+        });
+        if state.is_terminal() {
+            return Default::default();
+        }
+        serde_json::to_vec(&json!({"status": status, "endpoint": "127.0.0.1:10250"})).unwrap().into()
+    });
+    options
+}
+
+impl Cluster {
+    pub async fn start(machines: u32) -> Cluster {
+        Cluster::start_with(machines, |_| ()).await
+    }
+
+    pub async fn start_with(machines: u32, edit: impl FnOnce(&mut MasterOptions)) -> Cluster {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let mut options = MasterOptions::new(store.clone(), "127.0.0.1:0".parse().unwrap());
+        edit(&mut options);
+        Cluster::start_on(&store, machines, options).await
+    }
+
+    /// A fresh cluster on a store that outlives it.
+    pub async fn start_on(store: &Arc<dyn Store>, machines: u32, options: MasterOptions) -> Cluster {
+        let master = kernel::server::start(options).await.unwrap();
+        let registry = Registry::open(store.clone()).await.unwrap();
+        let hollow = kernel::hollow::start(machines, &master, hollow_options());
+        let mut cluster = Cluster::of(master, registry, Some(hollow));
+        cluster.create("", "namespaces", "", json!({"kind": "Namespace", "metadata": {"name": "ns"}})).await;
+        cluster.run();
+        cluster
+    }
+
+    /// These parts, and no runners yet.
+    pub fn of(master: MasterHandle, registry: Registry, hollow: Option<HollowHandle>) -> Cluster {
+        Cluster {
+            master,
+            pipeline: Pipeline::new(registry),
+            endpoints: NodeEndpoints::default(),
+            runners: None,
+            hollow,
+            auditor: Default::default(),
+        }
+    }
+
+    pub fn run(&mut self) {
+        self.run_with(Arc::new(self.master.in_process_driver()));
+    }
+
+    /// Runs the runners with another way to the master.
+    pub fn run_with(&mut self, driver: Arc<dyn SchedulerDriver>) {
+        self.runners = None;
+        self.runners = Some(runners::start(RunnersOptions {
+            pipeline: self.pipeline.clone(),
+            driver,
+            node_endpoints: self.endpoints.clone(),
+            ca_pem: "certificate".to_owned(),
+        }));
+    }
+
+    pub fn registry(&self) -> &Registry {
+        self.pipeline.registry()
+    }
+
+    pub async fn create(&self, group: &str, plural: &str, namespace: &str, mut object: Value) {
+        let resource = served(group, plural);
+        object["apiVersion"] = json!(resource.api_version());
+        let made = self.pipeline.create(resource, namespace, object, &Call::internal("test")).await;
+        made.unwrap_or_else(|status| panic!("{status:?}"));
+    }
+
+    pub fn list(&self, group: &str, plural: &str) -> Vec<Value> {
+        self.registry()
+            .cache(served(group, plural))
+            .list(None)
+            .iter()
+            .map(|o: &Arc<Object>| o.value())
+            .collect()
+    }
+
+    pub fn pods(&self) -> Vec<Value> {
+        self.list("", "pods")
+    }
+
+    pub async fn edit(&self, group: &str, plural: &str, name: &str, edit: impl Fn(&mut Value)) {
+        let edited = self.registry().update_with(served(group, plural), "ns", name, |object| {
+            edit(object);
+            Ok(())
+        });
+        edited.await.unwrap();
+    }
+
+    pub async fn delete(&self, group: &str, plural: &str, namespace: &str, name: &str) {
+        let options = DeleteOptions {
+            propagation: Some(apiserver_shim::deletion::Propagation::Background),
+            ..DeleteOptions::default()
+        };
+        self.registry().delete(served(group, plural), namespace, name, &options).await.unwrap();
+    }
+
+    pub async fn until(&self, what: &str, done: impl Fn(&Cluster) -> bool) {
+        let begun = Instant::now();
+        while !done(self) {
+            if begun.elapsed() > PATIENCE {
+                let pods: Vec<String> = self.pods().iter().map(Value::to_string).collect();
+                panic!("not in time: {what}; pods: {pods:#?}");
+            }
+            self.auditor.lock().await.look(self).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        self.auditor.lock().await.look(self).await;
+    }
+
+    /// Objects and tasks agree, or will in a moment.
+    pub async fn audited(&self) {
+        self.auditor.lock().await.rest(self).await;
+    }
+
+    pub fn running(&self) -> usize {
+        let pods = self.registry().cache(served("", "pods"));
+        let runs = |o: &&Arc<Object>| {
+            o.field("status.phase") == Some("Running")
+                && o.field("spec.nodeName").is_some_and(|n| !n.is_empty())
+        };
+        pods.view().iter(None).filter(runs).count()
+    }
+
+    pub async fn tasks(&self) -> usize {
+        let response = http_get(self.master.mesos_address(), "/master/tasks").await;
+        let body: Value = serde_json::from_str(&response).unwrap_or_default();
+        let alive = |t: &&Value| {
+            matches!(t["state"].as_str(), Some("TASK_RUNNING" | "TASK_STAGING" | "TASK_STARTING"))
+        };
+        body["tasks"].as_array().map_or(0, |t| t.iter().filter(alive).count())
+    }
+}
+
+/// A GET as plain as can be.
+pub async fn http_get(address: std::net::SocketAddr, path: &str) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).await.unwrap();
+    response.split_once("\r\n\r\n").map_or(String::new(), |(_, body)| body.to_owned())
+}
+
+pub fn deployment(replicas: i64) -> Value {
+    json!({
+        "kind": "Deployment",
+        "metadata": {"name": "web", "namespace": "ns"},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {"app": "web"}},
+            "template": {
+                "metadata": {"labels": {"app": "web"}},
+                "spec": {"containers": [{
+                    "name": "c", "image": "web:1", "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}},
+                }]},
+            },
+        },
+    })
+}
+
+pub fn trace() {
+    let filter = tracing_subscriber::EnvFilter::from_default_env();
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
+}
