@@ -257,12 +257,11 @@ impl Runner {
         let Some(state) = self.pods.by_uid.get_mut(uid) else { return };
         let row = state.row.clone();
         // A promise occupies its node before the binding is written.
-        let promised =
-            match state.task {
-                Task::Promised | Task::Binding => state.occupies.clone(),
-                Task::Asked if self.promises.agent_of(uid).is_some() => state.occupies.clone(),
-                _ => None,
-            };
+        let promised = match state.task {
+            Task::Promised | Task::Binding => state.occupies.clone(),
+            Task::Asked if self.promises.agent_of(uid).is_some() => state.occupies.clone(),
+            _ => None,
+        };
         let wanted = if row.phase.is_terminal() { None } else { row.node.clone().or(promised) };
         let before = std::mem::replace(&mut state.occupies, wanted.clone());
         if before == wanted {

@@ -58,8 +58,10 @@ impl Auditor {
     async fn notes(&self, cluster: &Cluster) -> BTreeMap<Note, Instant> {
         // Tasks first: one that begins afterwards is not missed, one that has ended is only seen once more.
         let agents = cluster.master.in_process_driver().watch_cluster().await.unwrap().0;
-        let names: BTreeMap<&str, &str> =
-            agents.iter().filter_map(|a| Some((a.info.id.as_ref()?.as_str(), a.info.hostname.as_str()))).collect();
+        let names: BTreeMap<&str, &str> = agents
+            .iter()
+            .filter_map(|a| Some((a.info.id.as_ref()?.as_str(), a.info.hostname.as_str())))
+            .collect();
         let body = http_get(cluster.master.mesos_address(), "/master/tasks?limit=1000000").await;
         let body: Value = serde_json::from_str(&body).unwrap_or_default();
         let text = |task: &'_ Value, member: &str| task[member].as_str().unwrap_or_default().to_owned();

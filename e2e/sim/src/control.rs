@@ -176,7 +176,9 @@ impl World {
 fn agent_of(call: &Call) -> Option<AgentId> {
     let Call::Accept { operations, .. } = call else { return None };
     operations.iter().find_map(|operation| match operation {
-        Operation::Launch { tasks } | Operation::LaunchGroup { tasks, .. } => Some(tasks.first()?.agent_id.clone()),
+        Operation::Launch { tasks } | Operation::LaunchGroup { tasks, .. } => {
+            Some(tasks.first()?.agent_id.clone())
+        }
         Operation::Unsupported { .. } => None,
     })
 }

@@ -37,6 +37,13 @@ enum Task {
     Known,
 }
 
+impl PodRecord {
+    /// The node that it is bound to.
+    pub(crate) fn bound_to(&self) -> Option<&str> {
+        self.node.as_deref()
+    }
+}
+
 /// What the facade promised: the runner's own book, and the records of it in the store.
 #[derive(Debug, Default)]
 pub(crate) struct Promises {
@@ -185,6 +192,7 @@ impl World {
                 item.pod.task = Task::Asked;
             }
         }
+        self.audit_facade(index);
     }
 
     pub(crate) fn facade_update(&mut self, index: usize, status: TaskStatus) {
@@ -230,6 +238,7 @@ impl World {
         for step in steps {
             self.facade_step(index, &status, node.clone(), step);
         }
+        self.audit_facade(index);
         if let Some(call) = acknowledge {
             self.send_call(index, call);
         }

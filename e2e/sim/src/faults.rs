@@ -23,7 +23,11 @@ pub(crate) enum Fault {
     CrashFramework(usize),
     /// Master and facade, which are one process in `catamaran server`, die at once; and this machine, which has just been
     /// told to start something, cannot reach the next master for so many milliseconds.
-    Blackout { framework: usize, node: usize, length: u64 },
+    Blackout {
+        framework: usize,
+        node: usize,
+        length: u64,
+    },
 }
 
 /// At most so many planned faults a play.

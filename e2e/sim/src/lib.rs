@@ -2,12 +2,13 @@
 //! over a network that delays, cuts and loses, in processes that crash, also between a write and what depends on it.
 //!
 //! [`run`] plays one seed. The same seed gives the same events in the same order, and hence the same [`Report::hash`]. The
-//! auditor looks at the master after every step; what else must hold while the cluster runs, and when it has come to rest
+//! kernel's auditor looks at the master after every step, the facade's at bindings and at what really runs; what else must hold while the cluster runs, and when it has come to rest
 //! after the last fault, is in `checks`.
 //!
 //! Read in this order: `world` (clock, queue, log), `network`, `control` (the master's process), `node` (the agents'
 //! processes and their containers), `executor`, `framework`, `facade`, `faults`, `checks`.
 
+mod audit;
 mod checks;
 mod control;
 mod executor;

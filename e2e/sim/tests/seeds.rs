@@ -53,3 +53,15 @@ fn seed_1637_told_twice() {
 fn seed_1238_news_of_an_earlier_promise() {
     assert_eq!(run(1238, &Options::default()).failures, [""; 0]);
 }
+
+/// Master and facade die after an ACCEPT, and the machine that took it stays away.
+#[test]
+fn seed_520_blackout_before_the_binding() {
+    assert_eq!(run(520, &Options::default()).failures, [""; 0]);
+}
+
+/// A promise that is read again by the one who made it.
+#[test]
+fn seed_2408_promises_read_twice() {
+    assert_eq!(run(2408, &Options::default()).failures, [""; 0]);
+}

@@ -7,7 +7,11 @@ use super::*;
 #[derive(Debug, Clone)]
 enum Happening {
     /// Launches of these Pods to an agent; how far it gets before the facade dies, if it does.
-    Launch { pods: Vec<u8>, agent: u8, reaches: Reach },
+    Launch {
+        pods: Vec<u8>,
+        agent: u8,
+        reaches: Reach,
+    },
     /// A binding is written.
     Bind(u8),
     /// What the kernel does not have is answered as unknown.
@@ -16,7 +20,9 @@ enum Happening {
     Remove(bool),
     Crash,
     /// Subscribes again without having died.
-    Subscribe { anew: bool },
+    Subscribe {
+        anew: bool,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -76,7 +82,9 @@ impl World {
 
     fn happen(&mut self, what: &Happening) {
         match what {
-            Happening::Launch { pods, agent, reaches } => self.launch(pods, &format!("agent{agent}"), *reaches),
+            Happening::Launch { pods, agent, reaches } => {
+                self.launch(pods, &format!("agent{agent}"), *reaches)
+            }
             Happening::Bind(n) => {
                 let uid = n.to_string();
                 if self.tasks.contains_key(&uid) && !self.bound.contains(&uid) {
