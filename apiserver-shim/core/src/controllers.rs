@@ -293,3 +293,7 @@ pub fn served(group: &str, plural: &str) -> &'static Resource {
     shim_model::resource::find(group, "v1", plural)
         .expect("invariant: controllers only name served resources")
 }
+
+#[cfg(test)]
+#[path = "controllers/tests.rs"]
+mod tests;

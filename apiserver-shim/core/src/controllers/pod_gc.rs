@@ -30,14 +30,17 @@ pub fn reconcile(pod: &Pod, node_gone_since: Option<Seconds>, now: Seconds) -> P
                 changes,
             });
         }
-        plan.actions.push(force(target));
+        plan.actions.extend(force(pod, target));
     } else if pod.node.is_none() && pod.deletion.is_some() && pod.scheduled_by_us {
         // Nothing runs it: there is nothing to wait for.
-        plan.actions.push(force(target));
+        plan.actions.extend(force(pod, target));
     }
     plan
 }
 
-fn force(target: Target) -> Action {
-    Action::Delete { target, propagation: Propagation::Background, grace_seconds: Some(0) }
+/// Unless it is deleted by force already, and only its finalizers hold it.
+fn force(pod: &Pod, target: Target) -> Option<Action> {
+    let forced = pod.deletion.is_some() && pod.header().deletion_grace_period_seconds == Some(0);
+    let action = Action::Delete { target, propagation: Propagation::Background, grace_seconds: Some(0) };
+    (!forced).then_some(action)
 }

@@ -21,6 +21,8 @@ const TRIGGER: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 struct Slice<'a> {
     found: Option<(&'a Header, &'a Value)>,
     endpoints: Vec<Value>,
+    /// Nothing is in it, and another says so.
+    superfluous: bool,
 }
 
 pub(super) fn plan(snapshot: &Snapshot<'_>, behind: &[Endpoint<'_>], plan: &mut Plan) {
@@ -65,7 +67,7 @@ fn distribute<'a>(
             .iter()
             .filter_map(|old| wanted.remove(access::text(old, &["targetRef", "uid"])))
             .collect();
-        slices.push(Slice { found: Some((header, value)), endpoints: kept });
+        slices.push(Slice { found: Some((header, value)), endpoints: kept, superfluous: false });
     }
     let mut new = endpoints.iter().filter_map(|e| wanted.remove(e.pod.uid())).peekable();
     for slice in &mut slices {
@@ -76,24 +78,15 @@ fn distribute<'a>(
         }
     }
     while new.peek().is_some() {
-        slices.push(Slice { found: None, endpoints: new.by_ref().take(SLICE_MAX).collect() });
+        let endpoints = new.by_ref().take(SLICE_MAX).collect();
+        slices.push(Slice { found: None, endpoints, superfluous: false });
     }
-    // Empty ones go, but for the last of a Service that has none at all.
-    let all_empty = slices.iter().all(|s| s.endpoints.is_empty());
     if slices.is_empty() {
-        slices.push(Slice { found: None, endpoints: Vec::new() });
+        slices.push(Slice { found: None, endpoints: Vec::new(), superfluous: false });
     }
-    let spare = usize::from(all_empty);
-    let mut seen_empty = 0;
-    slices.retain_mut(|slice| {
-        if slice.endpoints.is_empty() {
-            seen_empty += 1;
-            if seen_empty > spare && slice.found.is_none() {
-                return false;
-            }
-        }
-        true
-    });
+    // Empty ones go, but for the first of a Service behind which nothing stands.
+    let spare = usize::from(endpoints.is_empty());
+    slices.iter_mut().filter(|s| s.endpoints.is_empty()).skip(spare).for_each(|s| s.superfluous = true);
     slices
 }
 
@@ -143,7 +136,7 @@ fn emit(snapshot: &Snapshot<'_>, ports: &Value, slice: Slice<'_>, plan: &mut Pla
         plan.actions.push(Action::Create { resource, namespace, object });
         return;
     };
-    if slice.endpoints.is_empty() && snapshot.slices.len() > 1 {
+    if slice.superfluous {
         plan.actions.push(delete(header));
         return;
     }

@@ -1,0 +1,519 @@
+//! INV-52 for every controller: from whatever state, the state that its plan leads to plans nothing. Where a plan is a step
+//! of many (deletions that wait for others), nothing is planned twice in a row, and the steps come to an end. Deployments
+//! with their ReplicaSets have theirs in `deployment/tests.rs` (`settles_from_anywhere`).
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use shim_model::{access, object::Header};
+
+use super::*;
+use crate::{
+    rows::{Node, Pod, rfc3339},
+    testing::{World, pod, stored},
+};
+
+const NOW: Seconds = 10_000;
+
+/// Deletion as the registry does it: finalizers and grace hold what is only marked.
+fn apply(world: &mut World, plan: &Plan) {
+    for action in &plan.actions {
+        match action {
+            Action::Delete { target, propagation, grace_seconds } => {
+                delete(world, target, *propagation, *grace_seconds);
+            }
+            other => world.apply(&Plan { actions: vec![other.clone()], ..Plan::default() }),
+        }
+    }
+    // What lost its last finalizer goes.
+    let over = |object: &Value| {
+        access::get(object, &["metadata", "deletionTimestamp"]).is_some()
+            && access::list(object, &["metadata", "finalizers"]).is_empty()
+            && access::list(object, &["spec", "finalizers"]).is_empty()
+            && access::int(object, &["metadata", "deletionGracePeriodSeconds"]).unwrap_or(0) == 0
+    };
+    world.objects.retain(|_, object| !over(object));
+}
+
+fn delete(world: &mut World, target: &Target, propagation: Propagation, grace: Option<i64>) {
+    let Some(object) = world.objects.get_mut(&(target.resource.plural, target.key.clone())) else { return };
+    assert_eq!(access::text(object, &["metadata", "uid"]), target.uid);
+    let runs = target.resource.plural == "pods" && !access::text(object, &["spec", "nodeName"]).is_empty();
+    let grace = if runs { grace.unwrap_or(30) } else { 0 };
+    let finalizer = match propagation {
+        Propagation::Background => None,
+        Propagation::Foreground => Some(garbage_collector::FOREGROUND),
+        Propagation::Orphan => Some(garbage_collector::ORPHAN),
+    };
+    let meta = access::object_mut(object, &["metadata"]);
+    meta.insert("deletionTimestamp".into(), json!(rfc3339(NOW)));
+    meta.insert("deletionGracePeriodSeconds".into(), json!(grace));
+    let held = meta.entry("finalizers").or_insert_with(|| json!([]));
+    let held = held.as_array_mut().unwrap();
+    if let Some(finalizer) = finalizer.filter(|f| !held.iter().any(|h| h == f)) {
+        held.push(json!(finalizer));
+    }
+}
+
+fn texts(plan: &Plan) -> BTreeSet<String> {
+    let text = |action: &Action| match action {
+        Action::Create { resource, object, .. } => format!("create {} {object}", resource.plural),
+        Action::Change { target, changes, .. } => {
+            format!("change {} {}: {changes:?}", target.resource.plural, target.key)
+        }
+        Action::Delete { target, propagation, .. } => {
+            format!("delete {} {} {propagation:?}", target.resource.plural, target.key)
+        }
+    };
+    plan.actions.iter().map(text).collect()
+}
+
+/// The strict form: one look does it all.
+fn once(world: &mut World, look: impl Fn(&World) -> Plan) -> Result<(), TestCaseError> {
+    let first = look(world);
+    apply(world, &first);
+    let second = look(world);
+    prop_assert!(second.is_empty(), "after {:#?} a second look plans {:#?}", texts(&first), texts(&second));
+    Ok(())
+}
+
+/// For one of many steps: the same is not planned again at once.
+fn advances(world: &mut World, look: impl Fn(&World) -> Plan) -> Result<bool, TestCaseError> {
+    let first = look(world);
+    apply(world, &first);
+    let second = look(world);
+    let again: Vec<String> = texts(&first).intersection(&texts(&second)).cloned().collect();
+    prop_assert!(again.is_empty(), "planned twice: {again:#?}");
+    Ok(!first.is_empty())
+}
+
+// === Endpoints ===
+
+#[derive(Debug, Clone)]
+struct Behind {
+    ip: bool,
+    ready: bool,
+    deleting: bool,
+    ended: bool,
+    named_port: bool,
+}
+
+fn behind() -> impl Strategy<Value = Behind> {
+    any::<(bool, bool, bool, bool, bool)>().prop_map(|(ip, ready, deleting, ended, named_port)| Behind {
+        ip,
+        ready,
+        deleting,
+        ended: ended && !ready,
+        named_port,
+    })
+}
+
+fn add_behind(world: &mut World, at: usize, b: &Behind) {
+    let mut pod = json!({
+        "metadata": {"name": format!("p{at}"), "namespace": "ns", "labels": {"k": "v"}},
+        "spec": {"nodeName": "n", "containers": [{"name": "c"}]},
+        "status": {"phase": if b.ended { "Failed" } else { "Running" }},
+    });
+    if b.named_port {
+        pod["spec"]["containers"][0]["ports"] = json!([{"name": "http", "containerPort": 8080}]);
+    }
+    if b.ip {
+        pod["status"]["podIP"] = json!(format!("10.0.0.{at}"));
+    }
+    if b.ready {
+        pod["status"]["conditions"] = json!([{"type": "Ready", "status": "True"}]);
+    }
+    if b.deleting {
+        pod["metadata"]["deletionTimestamp"] = json!(rfc3339(NOW));
+        pod["metadata"]["deletionGracePeriodSeconds"] = json!(30);
+    }
+    world.add(served("", "pods"), pod);
+}
+
+/// Slices of before: of how many and which Pods, with which ports; being deleted and held, or not.
+type Before = Vec<(Vec<usize>, u8, bool)>;
+
+fn add_before(world: &mut World, slices: &Before) {
+    for (at, (pods, ports, deleting)) in slices.iter().enumerate() {
+        let uids: BTreeSet<&usize> = pods.iter().collect();
+        let endpoints: Vec<Value> = uids
+            .iter()
+            .map(|n| json!({"addresses": [format!("10.0.0.{n}")], "targetRef": {"uid": format!("uid-{:04}", **n + 2)}}))
+            .collect();
+        let mut slice = json!({
+            "metadata": {"name": format!("s-{at}"), "namespace": "ns", "labels": {}},
+            "addressType": "IPv4",
+            "endpoints": endpoints,
+        });
+        match ports {
+            0 => {}
+            1 => slice["ports"] = json!([{"name": "", "port": 8080, "protocol": "TCP"}]),
+            2 => slice["ports"] = json!([]),
+            _ => slice["ports"] = json!([{"name": "", "port": 81, "protocol": "TCP"}]),
+        }
+        if *deleting {
+            slice["metadata"]["deletionTimestamp"] = json!(rfc3339(NOW));
+            slice["metadata"]["finalizers"] = json!(["example.com/held"]);
+        }
+        world.add(served("discovery.k8s.io", "endpointslices"), slice);
+    }
+}
+
+fn look_at_service(world: &World) -> Plan {
+    let value = world.get("services", "s");
+    let header = Header::of(value);
+    let pods: Vec<Pod> = world.all("pods").into_iter().map(pod).collect();
+    let slices: Vec<(Header, &Value)> =
+        world.all("endpointslices").into_iter().map(|v| (Header::of(v), v)).collect();
+    let endpoints: Vec<(Header, &Value)> =
+        world.all("endpoints").into_iter().map(|v| (Header::of(v), v)).collect();
+    endpoints::reconcile(&endpoints::Snapshot {
+        header: &header,
+        value,
+        pods: pods.iter().collect(),
+        slices: slices.iter().map(|(h, v)| (h, *v)).collect(),
+        endpoints: endpoints.first().map(|(h, v)| (h, *v)),
+        now: NOW,
+    })
+}
+
+// === Garbage collector ===
+
+/// One object: its owners (by number; some do not exist), whether its references block, its finalizers, whether and how
+/// it is being deleted.
+type Owned = (Vec<usize>, bool, bool, Option<u8>);
+
+fn add_owned(world: &mut World, at: usize, (owners, blocks, held, deleting): &Owned) {
+    let owners: BTreeSet<usize> = owners.iter().copied().filter(|n| *n != at).collect();
+    let references: Vec<Value> = owners
+        .iter()
+        .map(|n| {
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "name": format!("o{n}"), "uid": format!("uid-{:04}", n + 1),
+                "blockOwnerDeletion": blocks})
+        })
+        .collect();
+    let mut object =
+        json!({"metadata": {"name": format!("o{at}"), "namespace": "ns", "ownerReferences": references}});
+    let mut finalizers = Vec::new();
+    if *held {
+        finalizers.push("example.com/held");
+    }
+    match deleting {
+        Some(0) => finalizers.push(garbage_collector::FOREGROUND),
+        Some(1) => finalizers.push(garbage_collector::ORPHAN),
+        _ => {}
+    }
+    object["metadata"]["finalizers"] = json!(finalizers);
+    if deleting.is_some() && !finalizers.is_empty() {
+        object["metadata"]["deletionTimestamp"] = json!(rfc3339(NOW));
+    }
+    world.add(served("", "configmaps"), object);
+}
+
+fn look_at_owned(world: &World, name: &str) -> Plan {
+    use garbage_collector::{Dependent, FOREGROUND, Owner, OwnerState, Snapshot};
+    let all = world.all("configmaps");
+    let by_name = |name: &str| all.iter().copied().find(|o| o["metadata"]["name"] == name);
+    let Some(object) = by_name(name) else { return Plan::default() };
+    let header = Header::of(object);
+    let waits = |o: &Header| o.deletion_timestamp.is_some() && o.finalizers.iter().any(|f| f == FOREGROUND);
+    let owners: Vec<Owner<'_>> = header
+        .owners
+        .iter()
+        .map(|owner| {
+            let found = by_name(&owner.name).map(Header::of).filter(|h| h.uid == owner.uid);
+            let state = match found {
+                None => OwnerState::Absent,
+                Some(found) if waits(&found) => OwnerState::Waiting,
+                Some(_) => OwnerState::Solid,
+            };
+            Owner { uid: &owner.uid, state }
+        })
+        .collect();
+    let dependents = all
+        .iter()
+        .filter_map(|o| {
+            let there = Header::of(o);
+            let reference = there.owners.iter().find(|r| r.uid == header.uid)?;
+            Some(Dependent {
+                target: Target::of(served("", "configmaps"), &there),
+                blocks: reference.block_owner_deletion,
+                deleting_dependents: waits(&there),
+                deleting: there.deletion_timestamp.is_some(),
+            })
+        })
+        .collect();
+    garbage_collector::reconcile(&Snapshot {
+        target: Target::of(served("", "configmaps"), &header),
+        deleting: header.deletion_timestamp.is_some(),
+        finalizers: &header.finalizers,
+        owners,
+        dependents,
+    })
+}
+
+// === Namespaces, Pods, Nodes ===
+
+fn look_at_namespace(world: &World) -> Plan {
+    let Some(value) = world.all("namespaces").first().copied() else { return Plan::default() };
+    let header = Header::of(value);
+    let content: Vec<(&'static Resource, Header)> = ["pods", "configmaps"]
+        .into_iter()
+        .flat_map(|plural| world.all(plural).into_iter().map(move |o| (served("", plural), Header::of(o))))
+        .collect();
+    let content = content.iter().map(|(r, h)| (*r, h)).collect();
+    namespace::reconcile(&namespace::Snapshot { header: &header, value, content, now: NOW })
+}
+
+fn some_pod(node: bool, phase: &str, deleting: Option<i64>, held: bool) -> Value {
+    let mut pod = json!({
+        "metadata": {"name": "p", "namespace": "ns"},
+        "spec": {"containers": [{"name": "c"}]},
+        "status": {"phase": phase, "conditions": [{"type": "Ready", "status": "True"}]},
+    });
+    if node {
+        pod["spec"]["nodeName"] = json!("n");
+    }
+    if held {
+        pod["metadata"]["finalizers"] = json!(["example.com/held"]);
+    }
+    if let Some(grace) = deleting {
+        pod["metadata"]["deletionTimestamp"] = json!(rfc3339(NOW));
+        pod["metadata"]["deletionGracePeriodSeconds"] = json!(grace);
+    }
+    pod
+}
+
+fn taint() -> impl Strategy<Value = Value> {
+    let keys = prop_oneof![
+        Just("node.kubernetes.io/not-ready"),
+        Just("node.kubernetes.io/unreachable"),
+        Just("node.kubernetes.io/unschedulable"),
+        Just("example.com/own"),
+    ];
+    let effects = prop_oneof![Just("NoSchedule"), Just("NoExecute"), Just("PreferNoSchedule")];
+    (keys, effects, any::<bool>()).prop_map(|(key, effect, dated)| {
+        let mut taint = json!({"key": key, "effect": effect});
+        if dated {
+            taint["timeAdded"] = json!(rfc3339(NOW - 50));
+        }
+        taint
+    })
+}
+
+fn node(ready: Option<&str>, cordoned: bool, taints: &[Value]) -> Value {
+    let mut node = json!({"metadata": {"name": "n"}, "spec": {}, "status": {}});
+    if let Some(ready) = ready {
+        node["status"]["conditions"] = json!([{"type": "Ready", "status": ready}]);
+    }
+    if cordoned {
+        node["spec"]["unschedulable"] = json!(true);
+    }
+    if !taints.is_empty() {
+        node["spec"]["taints"] = json!(taints);
+    }
+    node
+}
+
+fn ready() -> impl Strategy<Value = Option<&'static str>> {
+    prop_oneof![Just(None), Just(Some("True")), Just(Some("False")), Just(Some("Unknown"))]
+}
+
+fn the_node(world: &World) -> Node {
+    let value = world.all("nodes")[0];
+    Node::decode(stored(value), 1, value)
+}
+
+fn look_at_pod(world: &World) -> Plan {
+    let Some(value) = world.all("pods").first().copied() else { return Plan::default() };
+    node_lifecycle::reconcile_pod(&pod(value), &value["status"], &the_node(world), NOW)
+}
+
+fn look_at_lost(world: &World, gone_since: Option<Seconds>) -> Plan {
+    let Some(value) = world.all("pods").first().copied() else { return Plan::default() };
+    pod_gc::reconcile(&pod(value), gone_since, NOW)
+}
+
+/// A status as the node or a client may have left it.
+fn status() -> impl Strategy<Value = Value> {
+    let phase = prop_oneof![Just("Pending"), Just("Running"), Just("Succeeded"), Just("Failed"), Just("")];
+    let kind =
+        prop_oneof![Just("PodScheduled"), Just("Ready"), Just("DisruptionTarget"), Just("Initialized")];
+    let condition = (kind, any::<bool>())
+        .prop_map(|(kind, yes)| json!({"type": kind, "status": if yes { "True" } else { "False" }}));
+    (phase, proptest::collection::vec(condition, 0..4), any::<bool>()).prop_map(|(phase, conditions, qos)| {
+        let mut status = json!({"conditions": conditions});
+        if !phase.is_empty() {
+            status["phase"] = json!(phase);
+        }
+        if qos {
+            status["qosClass"] = json!("Burstable");
+        }
+        status
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn second_look_at_endpoints(
+        pods in proptest::collection::vec(behind(), 0..6),
+        before in proptest::collection::vec(
+            (proptest::collection::vec(0usize..8, 0..4), 0u8..4, any::<bool>()), 0..4),
+        headless in any::<bool>(), publish in any::<bool>(), named in any::<bool>(),
+    ) {
+        let mut world = World { now: NOW, ..World::default() };
+        let target = if named { json!("http") } else { json!(8080) };
+        let mut service = json!({
+            "metadata": {"name": "s", "namespace": "ns", "labels": {"own": "label"}},
+            "spec": {"selector": {"k": "v"}, "ports": [{"port": 80, "targetPort": target}],
+                "publishNotReadyAddresses": publish},
+        });
+        if headless {
+            service["spec"]["clusterIP"] = json!("None");
+        }
+        world.add(served("", "services"), service);
+        pods.iter().enumerate().for_each(|(at, b)| add_behind(&mut world, at, b));
+        add_before(&mut world, &before);
+        once(&mut world, look_at_service)?;
+    }
+
+    #[test]
+    fn second_look_at_owned_objects(
+        objects in proptest::collection::vec(
+            (proptest::collection::vec(0usize..8, 0..3), any::<bool>(), any::<bool>(), proptest::option::weighted(0.4, 0u8..3)),
+            1..7),
+    ) {
+        let mut world = World { now: NOW, ..World::default() };
+        objects.iter().enumerate().for_each(|(at, o)| add_owned(&mut world, at, o));
+        let names: Vec<String> = (0..objects.len()).map(|n| format!("o{n}")).collect();
+        for _ in 0..20 {
+            let mut busy = false;
+            for name in &names {
+                busy |= advances(&mut world, |world| look_at_owned(world, name))?;
+            }
+            if !busy {
+                return Ok(());
+            }
+        }
+        prop_assert!(false, "does not come to an end: {:#?}", world.all("configmaps"));
+    }
+
+    #[test]
+    fn second_look_at_namespaces(
+        pods in proptest::collection::vec((any::<bool>(), proptest::option::of(0i64..31), any::<bool>()), 0..4),
+        maps in proptest::collection::vec(any::<bool>(), 0..4),
+        deleting in any::<bool>(),
+    ) {
+        let mut world = World { now: NOW, ..World::default() };
+        let mut namespace = json!({
+            "metadata": {"name": "ns"}, "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"},
+        });
+        if deleting {
+            namespace["metadata"]["deletionTimestamp"] = json!(rfc3339(NOW));
+        }
+        world.add(served("", "namespaces"), namespace);
+        for (at, (node, grace, held)) in pods.iter().enumerate() {
+            let mut pod = some_pod(*node, "Running", *grace, *held);
+            pod["metadata"]["name"] = json!(format!("p{at}"));
+            world.add(served("", "pods"), pod);
+        }
+        for held in maps {
+            let finalizers = if held { json!(["example.com/held"]) } else { json!([]) };
+            world.add(served("", "configmaps"),
+                json!({"metadata": {"generateName": "m", "namespace": "ns", "finalizers": finalizers}}));
+        }
+        for _ in 0..10 {
+            if !advances(&mut world, look_at_namespace)? {
+                return Ok(());
+            }
+        }
+        prop_assert!(false, "does not come to an end");
+    }
+
+    #[test]
+    fn second_look_at_nodes(
+        ready in ready(), cordoned in any::<bool>(), taints in proptest::collection::vec(taint(), 0..5),
+    ) {
+        let mut world = World { now: NOW, ..World::default() };
+        world.add(served("", "nodes"), node(ready, cordoned, &taints));
+        once(&mut world, |world| node_lifecycle::reconcile(&the_node(world), NOW))?;
+    }
+
+    #[test]
+    fn second_look_at_pods_of_nodes(
+        ready in ready(), taints in proptest::collection::vec(taint(), 0..4),
+        seconds in proptest::option::of(0i64..100), phase in prop_oneof![Just("Running"), Just("Failed")],
+        deleting in proptest::option::of(0i64..31), held in any::<bool>(),
+    ) {
+        let mut world = World { now: NOW, ..World::default() };
+        world.add(served("", "nodes"), node(ready, false, &taints));
+        let mut pod = some_pod(true, phase, deleting, held);
+        if let Some(seconds) = seconds {
+            pod["spec"]["tolerations"] = json!([{"operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds}]);
+        }
+        world.add(served("", "pods"), pod);
+        once(&mut world, look_at_pod)?;
+    }
+
+    #[test]
+    fn second_look_at_pods_that_nobody_ends(
+        node in any::<bool>(), gone in proptest::option::of(0i64..80), deleting in proptest::option::of(0i64..31),
+        held in any::<bool>(), phase in prop_oneof![Just("Running"), Just("Failed")],
+    ) {
+        let mut world = World { now: NOW, ..World::default() };
+        world.add(served("", "pods"), some_pod(node, phase, deleting, held));
+        let gone = gone.map(|age| NOW - age);
+        once(&mut world, |world| look_at_lost(world, gone))?;
+    }
+
+    #[test]
+    fn second_look_at_what_every_namespace_has(
+        account in any::<bool>(), data in proptest::option::of("[a-z]{0,3}"), deleting in any::<bool>(),
+    ) {
+        let mut world = World { now: NOW, ..World::default() };
+        let mut namespace = json!({"metadata": {"name": "ns"}});
+        if deleting {
+            namespace["metadata"]["deletionTimestamp"] = json!(rfc3339(NOW));
+        }
+        let header = Header::of(&namespace);
+        if account {
+            world.add(served("", "serviceaccounts"), json!({"metadata": {"name": "default", "namespace": "ns"}}));
+        }
+        if let Some(data) = data {
+            world.add(served("", "configmaps"),
+                json!({"metadata": {"name": root_ca::NAME, "namespace": "ns"}, "data": {"ca.crt": data, "own": "x"}}));
+        }
+        once(&mut world, |world| service_account::reconcile(&header, !world.all("serviceaccounts").is_empty()))?;
+        once(&mut world, |world| {
+            let found = world.all("configmaps").first().map(|v| (Header::of(v), *v));
+            root_ca::reconcile(&header, found.as_ref().map(|(h, v)| (h, *v)), "certificate")
+        })?;
+    }
+
+    #[test]
+    fn second_look_at_old_events(ages in proptest::collection::vec(0i64..8000, 0..20)) {
+        let mut world = World { now: NOW, ..World::default() };
+        for age in ages {
+            world.now = NOW - age;
+            world.add(served("", "events"), json!({"metadata": {"generateName": "e", "namespace": "ns"}}));
+        }
+        once(&mut world, |world| {
+            let headers: Vec<Header> = world.all("events").into_iter().map(Header::of).collect();
+            Plan { actions: event_ttl::sweep(headers.iter(), NOW), ..Plan::default() }
+        })?;
+    }
+
+    /// What a node says twice changes nothing the second time, and both ways of merging agree.
+    #[test]
+    fn second_word_of_a_node(stored in status(), said in status()) {
+        let once = pod_status::merge(&stored, &said);
+        prop_assert_eq!(&pod_status::merge(&once, &said), &once);
+        let encoded = pod_status::merge_encoded(stored.to_string().as_bytes(), said.to_string().as_bytes());
+        if let Some(encoded) = encoded {
+            prop_assert_eq!(serde_json::from_slice::<Value>(&encoded).unwrap(), once);
+        }
+    }
+}
