@@ -1,11 +1,14 @@
 //! The built-in executor: a small process that runs one command task and speaks the executor API like any other
 //! executor, so that the task outlives its agent and its updates find their way when the agent is back.
 //!
-//! Plain threads, no runtime: one reads the agent's events, one waits for the command, and [`run`] decides.
+//! Plain threads, no runtime: one reads the agent's events, one waits for the command, one a check probes it, and [`run`]
+//! decides.
 
 mod agent_client;
 mod command;
+mod health;
 mod life;
+mod probe;
 #[cfg(test)]
 mod tests;
 

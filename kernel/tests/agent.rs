@@ -154,6 +154,63 @@ async fn what_is_not_carried_out_is_refused_in_words() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn health_and_checks_are_told_and_the_hopeless_are_killed() {
+    use kernel_wire::{
+        prost::Message,
+        v1::{self, HealthCheck, check_info, health_check},
+    };
+    let command = |line: &str| v1::CommandInfo { value: Some(line.into()), ..Default::default() };
+    let health = HealthCheck {
+        r#type: Some(health_check::Type::Command as i32),
+        command: Some(command("test $A = b && test -e ok")),
+        delay_seconds: Some(0.0),
+        interval_seconds: Some(0.1),
+        grace_period_seconds: Some(0.0),
+        consecutive_failures: Some(2),
+        ..Default::default()
+    };
+    let check = v1::CheckInfo {
+        r#type: Some(check_info::Type::Command as i32),
+        command: Some(check_info::Command { command: command("test -e ok || exit 7") }),
+        delay_seconds: Some(0.0),
+        interval_seconds: Some(0.1),
+        ..Default::default()
+    };
+    let mut cluster = Cluster::start().await;
+    cluster.launch_with("t1", |task| {
+        let asked = v1::TaskInfo { health_check: Some(health), check: Some(check), ..Default::default() };
+        task.extra = asked.encode_to_vec().into();
+        let command = task.command.as_mut().unwrap();
+        command.environment = vec![("A".into(), "b".into())];
+        command.value = Some("touch ok; while :; do sleep 0.05; done".into());
+    });
+    cluster.flush().await;
+    let (mut healthy, mut codes) = (Vec::new(), Vec::new());
+    loop {
+        let state = cluster.next_state("t1").await;
+        let told = v1::TaskStatus::decode(cluster.last.extra.clone()).unwrap();
+        healthy.push((state, cluster.last.healthy));
+        if state == Running {
+            let checked = told.check_status.expect("there from the first");
+            codes.push(checked.command.unwrap().exit_code);
+        }
+        if codes.contains(&Some(0)) && healthy.contains(&(Running, Some(true))) {
+            let _ = fs::remove_file(cluster.sandbox("t1").join("ok"));
+        }
+        if state.is_terminal() {
+            break;
+        }
+    }
+    assert_eq!(codes[0], None);
+    assert!(codes.contains(&Some(0)) && codes.contains(&Some(7)), "{codes:?}");
+    assert_eq!(healthy[..2], [(Starting, None), (Running, None)]);
+    let unhealthy = healthy.iter().filter(|seen| **seen == (Running, Some(false))).count();
+    assert!(healthy.contains(&(Running, Some(true))) && unhealthy >= 2, "{healthy:?}");
+    assert_eq!(healthy.last(), Some(&(Killed, Some(false))));
+    cluster.no_process_left().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn uris_are_downloaded() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -21,21 +21,9 @@ pub(super) struct Running {
 impl Running {
     /// Starts a command; its end comes as a message.
     pub(super) fn start(command: &CommandInfo, messages: SyncSender<Message>) -> io::Result<Self> {
-        let empty = || io::Error::new(io::ErrorKind::InvalidInput, "the command is empty");
-        let mut process = if command.shell {
-            let mut shell = Command::new("/bin/sh");
-            shell.arg("-c").arg(command.value.as_deref().ok_or_else(empty)?);
-            shell
-        } else {
-            let named = command.value.as_deref().or(command.arguments.first().map(String::as_str));
-            let mut program = Command::new(named.ok_or_else(empty)?);
-            if let [first, rest @ ..] = command.arguments.as_slice() {
-                program.arg0(first).args(rest);
-            }
-            program
-        };
         let own = command.environment.iter().map(|(name, value)| (name, value));
-        let mut child = process.envs(own).stdin(Stdio::null()).process_group(0).spawn()?;
+        let mut process = program(command)?;
+        let mut child = in_own_group(process.envs(own).stdin(Stdio::null())).spawn()?;
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let group = pid.ok_or_else(|| io::Error::other("the process has no number"))?;
         thread::spawn(move || {
@@ -54,6 +42,27 @@ impl Running {
     pub(super) fn kill(&self) {
         let _ = kill_process_group(self.group, Signal::KILL);
     }
+}
+
+/// The program and arguments of a command.
+pub(super) fn program(command: &CommandInfo) -> io::Result<Command> {
+    let empty = || io::Error::new(io::ErrorKind::InvalidInput, "the command is empty");
+    if command.shell {
+        let mut shell = Command::new("/bin/sh");
+        shell.arg("-c").arg(command.value.as_deref().ok_or_else(empty)?);
+        return Ok(shell);
+    }
+    let named = command.value.as_deref().or(command.arguments.first().map(String::as_str));
+    let mut program = Command::new(named.ok_or_else(empty)?);
+    if let [first, rest @ ..] = command.arguments.as_slice() {
+        program.arg0(first).args(rest);
+    }
+    Ok(program)
+}
+
+/// A process that leads a group.
+pub(super) fn in_own_group(process: &mut Command) -> &mut Command {
+    process.process_group(0)
 }
 
 /// How a command ended, in Mesos' words.

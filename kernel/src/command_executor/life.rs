@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use bytes::Bytes;
 use kernel_model::{
     executor::{Call, Event},
     framework::FrameworkCapability,
@@ -17,11 +18,14 @@ use kernel_model::{
     task::{Reason, Source, TaskInfo, TaskState, TaskStatus},
     time::Time,
 };
+use kernel_wire::{prost::Message as _, v1};
 
 use super::{
     Settings,
     agent_client::AgentClient,
     command::{Running, describe},
+    health::{Health, News},
+    probe::{Outcome, Probe},
 };
 
 /// How long a command has between SIGTERM and SIGKILL, unless its task says.
@@ -41,6 +45,10 @@ pub(super) enum Message {
     Abandoned,
     /// The command ended.
     Exited(ExitStatus),
+    /// The health check was made.
+    Health(Outcome),
+    /// The check was made.
+    Check(Outcome),
 }
 
 /// What a subscription tells the agent: shared with the thread that subscribes.
@@ -63,6 +71,10 @@ pub(super) struct Life {
     /// When SIGTERM gives way to SIGKILL.
     kill_at: Option<Instant>,
     killed: bool,
+    health: Option<Health>,
+    /// What health check and check have told last.
+    healthy: Option<bool>,
+    checked: Option<Outcome>,
     /// When the task has run for as long as it may.
     complete_by: Option<Instant>,
     overtime: bool,
@@ -83,6 +95,9 @@ impl Life {
             running: None,
             kill_at: None,
             killed: false,
+            health: None,
+            healthy: None,
+            checked: None,
             complete_by: None,
             overtime: false,
             leave_at: None,
@@ -99,6 +114,8 @@ impl Life {
                 Ok(Message::Agent(event)) => self.event(event),
                 Ok(Message::Abandoned) => self.shut_down(),
                 Ok(Message::Exited(status)) => self.exited(status),
+                Ok(Message::Health(outcome)) => self.health_seen(outcome),
+                Ok(Message::Check(outcome)) => self.check_seen(outcome),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return ExitCode::FAILURE,
             }
@@ -180,12 +197,57 @@ impl Life {
             Ok(running) => {
                 self.running = Some(running);
                 self.complete_by = task.max_completion_time.map(|length| Instant::now() + length);
+                self.watch(&task);
                 self.update(self.status(TaskState::Running));
             }
             Err(error) => {
                 self.finish(TaskState::Failed, None, format!("Command could not be started: {error}"));
             }
         }
+    }
+
+    /// Starts to look at the task as it asks for: that is in the part of its message that the kernel only carries.
+    fn watch(&mut self, task: &TaskInfo) {
+        let asked = v1::TaskInfo::decode(task.extra.clone()).unwrap_or_default();
+        let environment = task.command.as_ref().map(|c| c.environment.clone()).unwrap_or_default();
+        if let Some(check) = asked.health_check
+            && let Some(probe) = Probe::of_health(&check)
+        {
+            self.health = Some(Health::new(&check, Instant::now()));
+            let messages = self.messages.clone();
+            probe.watch(environment.clone(), move |seen| messages.send(Message::Health(seen)).is_ok());
+        }
+        if let Some(check) = asked.check
+            && let Some(probe) = Probe::of_check(&check)
+        {
+            self.checked = Outcome::nothing_yet(&check);
+            let messages = self.messages.clone();
+            probe.watch(environment, move |seen| messages.send(Message::Check(seen)).is_ok());
+        }
+    }
+
+    fn health_seen(&mut self, outcome: Outcome) {
+        let (Some(health), Some(_)) = (&mut self.health, &self.running) else { return };
+        let news = health.see(outcome.is_good(), Instant::now());
+        if news == News::None || self.killed {
+            return;
+        }
+        self.healthy = Some(news == News::Healthy);
+        let reason = Some(Reason::TaskHealthCheckStatusUpdated);
+        self.update(TaskStatus { reason, ..self.status(TaskState::Running) });
+        if news == News::Hopeless {
+            self.killed = true;
+            self.kill(None);
+        }
+    }
+
+    fn check_seen(&mut self, outcome: Outcome) {
+        if self.running.is_none() || self.killed || self.checked == Some(outcome) {
+            return;
+        }
+        self.checked = Some(outcome);
+        let reason = Some(Reason::TaskCheckStatusUpdated);
+        self.update(TaskStatus { reason, ..self.status(TaskState::Running) });
     }
 
     fn refuse(&mut self, task_id: TaskId, why: &str) {
@@ -254,7 +316,20 @@ impl Life {
     fn status(&self, state: TaskState) -> TaskStatus {
         let task_id = self.task.as_ref().map(|task| task.task_id.clone());
         let task_id = task_id.unwrap_or_else(|| self.settings.executor_id.as_str().into());
-        TaskStatus::new(task_id, state, Source::Executor, now())
+        // An end by our own hand for the sake of health says so.
+        let healthy = self.healthy.filter(|healthy| !state.is_terminal() || (!healthy && self.killed));
+        TaskStatus {
+            healthy,
+            extra: self.check_status(),
+            ..TaskStatus::new(task_id, state, Source::Executor, now())
+        }
+    }
+
+    /// The check's last result, in the part of a status that the kernel only carries.
+    fn check_status(&self) -> Bytes {
+        let Some(checked) = self.checked else { return Bytes::new() };
+        let status = v1::TaskStatus { check_status: Some(checked.to_wire()), ..Default::default() };
+        status.encode_to_vec().into()
     }
 
     /// Remembers an update until it is acknowledged, and sends it; a subscription repeats what did not get through.

@@ -1,8 +1,19 @@
 //! Small parts of the built-in executor; the whole is tested against a real agent in `tests/`.
 
-use std::{os::unix::process::ExitStatusExt, process::ExitStatus, time::Duration};
+use std::{
+    os::unix::process::ExitStatusExt,
+    process::ExitStatus,
+    time::{Duration, Instant},
+};
 
-use super::{command::describe, duration};
+use kernel_wire::v1::{self, HealthCheck, health_check};
+
+use super::{
+    command::describe,
+    duration,
+    health::{Health, News},
+    probe::{Outcome, Probe},
+};
 use crate::runtime::environment;
 
 #[test]
@@ -22,4 +33,71 @@ fn durations_are_read_as_they_are_written() {
     assert_eq!(environment::duration(Duration::from_secs(5)), "5secs");
     assert_eq!(environment::duration(Duration::from_secs(900)), "15mins");
     assert_eq!(duration("soon"), None);
+}
+
+#[test]
+fn health_follows_mesos_rules() {
+    use News::{Healthy, Hopeless, Unhealthy};
+    let check = HealthCheck { grace_period_seconds: Some(10.0), ..Default::default() };
+    let start = Instant::now();
+    let at = |seconds| start + Duration::from_secs(seconds);
+    let mut health = Health::new(&check, start);
+    let seen = [
+        (1, false, News::None),
+        (2, true, Healthy),
+        (3, true, News::None),
+        (4, false, Unhealthy),
+        (5, true, Healthy),
+        (6, false, Unhealthy),
+        (7, false, Unhealthy),
+        (8, false, Hopeless),
+    ];
+    for (second, good, news) in seen {
+        assert_eq!(health.see(good, at(second)), news, "second {second}");
+    }
+    let mut never_healthy = Health::new(&check, start);
+    let seen = [9, 10, 11, 12].map(|second| never_healthy.see(false, at(second)));
+    assert_eq!(seen, [News::None, Unhealthy, Unhealthy, Hopeless]);
+}
+
+#[test]
+fn probes_tell_answers_from_silence() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = u32::from(listener.local_addr().unwrap().port());
+    std::thread::spawn(move || {
+        for status in ["204 x", "500 x"] {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = std::io::Read::read(&mut stream, &mut [0; 512]);
+            let _ = std::io::Write::write_all(&mut stream, format!("HTTP/1.1 {status}\r\n\r\n").as_bytes());
+        }
+        let (_connected, _) = listener.accept().unwrap();
+        std::thread::sleep(Duration::from_secs(3600));
+    });
+    let http = health_check::HttpCheckInfo { port, path: Some("/x".into()), ..Default::default() };
+    let http = HealthCheck {
+        r#type: Some(health_check::Type::Http as i32),
+        http: Some(http),
+        timeout_seconds: Some(0.3),
+        ..Default::default()
+    };
+    let http = Probe::of_health(&http).unwrap();
+    let command = |line: &str| {
+        let command = v1::CommandInfo { value: Some(line.into()), ..Default::default() };
+        let check = HealthCheck {
+            r#type: Some(health_check::Type::Command as i32),
+            command: Some(command),
+            timeout_seconds: Some(0.3),
+            ..Default::default()
+        };
+        Probe::of_health(&check).unwrap().once(&[("A".into(), "3".into())])
+    };
+    assert_eq!(http.once(&[]), Outcome::Answered(Some(204)));
+    assert_eq!(http.once(&[]), Outcome::Answered(Some(500)));
+    assert_eq!(http.once(&[]), Outcome::Answered(None), "nothing is said in time");
+    assert_eq!(command("exit $A"), Outcome::Exited(Some(3)));
+    assert_eq!(command("sleep 60"), Outcome::Exited(None));
+    let good = [Outcome::Answered(Some(399)), Outcome::Exited(Some(0)), Outcome::Connected(Some(true))];
+    assert!(good.into_iter().all(Outcome::is_good));
+    let bad = [Outcome::Answered(Some(400)), Outcome::Exited(Some(3)), Outcome::Connected(None)];
+    assert!(!bad.into_iter().any(Outcome::is_good));
 }

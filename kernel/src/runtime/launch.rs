@@ -118,9 +118,6 @@ fn refuse_unsupported(start: &Start) -> Result<(), LaunchError> {
             return Err(LaunchError::Unsupported("secrets in the environment"));
         }
     }
-    if task.health_check.is_some() || task.check.is_some() {
-        return Err(LaunchError::Unsupported("health checks"));
-    }
     Ok(())
 }
 

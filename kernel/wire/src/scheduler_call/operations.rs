@@ -92,7 +92,82 @@ fn task(info: v1::TaskInfo) -> Result<TaskInfo, Invalid> {
             "Resource limits of tasks are not supported: the agent is not TASK_RESOURCE_LIMITS capable",
         ));
     }
+    info.health_check.as_ref().map_or(Ok(()), check_health)?;
+    info.check.as_ref().map_or(Ok(()), check_check)?;
     task::info_from_wire(info)
+}
+
+fn check_health(check: &v1::HealthCheck) -> Result<(), Invalid> {
+    use v1::health_check::Type;
+    let wrong = |why: &str| Err(Invalid::new(format!("Task uses invalid health check: {why}")));
+    let times = [
+        check.delay_seconds(),
+        check.interval_seconds(),
+        check.timeout_seconds(),
+        check.grace_period_seconds(),
+    ];
+    if times.iter().any(|length| !is_length(*length)) {
+        return wrong("Expecting its lengths of time to be non-negative");
+    }
+    match (check.r#type(), &check.command, &check.http, &check.tcp) {
+        (Type::Command, Some(command), ..) => runnable(command).or_else(|Invalid(why)| wrong(&why)),
+        (Type::Command, None, ..) => wrong("Expecting 'command' to be set for COMMAND health check"),
+        (Type::Http, _, Some(http), _) => {
+            match (http.scheme.as_deref().unwrap_or("http"), http.path.as_deref().unwrap_or("/")) {
+                ("http" | "https", path) if path.starts_with('/') => {
+                    port(http.port).or_else(|Invalid(w)| wrong(&w))
+                }
+                ("http" | "https", path) => {
+                    wrong(&format!("The path '{path}' of HTTP health check must start with '/'"))
+                }
+                (scheme, _) => wrong(&format!("Unsupported HTTP health check scheme: '{scheme}'")),
+            }
+        }
+        (Type::Http, _, None, _) => wrong("Expecting 'http' to be set for HTTP health check"),
+        (Type::Tcp, _, _, Some(tcp)) => port(tcp.port).or_else(|Invalid(why)| wrong(&why)),
+        (Type::Tcp, _, _, None) => wrong("Expecting 'tcp' to be set for TCP health check"),
+        (Type::Unknown, ..) => wrong("HealthCheck must specify 'type'"),
+    }
+}
+
+fn check_check(check: &v1::CheckInfo) -> Result<(), Invalid> {
+    use v1::check_info::Type;
+    let wrong = |why: &str| Err(Invalid::new(format!("Task uses invalid check: {why}")));
+    let times = [check.delay_seconds(), check.interval_seconds(), check.timeout_seconds()];
+    if times.iter().any(|length| !is_length(*length)) {
+        return wrong("Expecting its lengths of time to be non-negative");
+    }
+    match (check.r#type(), &check.command, &check.http, &check.tcp) {
+        (Type::Command, Some(command), ..) => runnable(&command.command).or_else(|Invalid(why)| wrong(&why)),
+        (Type::Command, None, ..) => wrong("Expecting 'command' to be set for COMMAND check"),
+        (Type::Http, _, Some(http), _) => match http.path.as_deref().unwrap_or("/") {
+            path if path.starts_with('/') => port(http.port).or_else(|Invalid(why)| wrong(&why)),
+            path => wrong(&format!("The path '{path}' of HTTP check must start with '/'")),
+        },
+        (Type::Http, _, None, _) => wrong("Expecting 'http' to be set for HTTP check"),
+        (Type::Tcp, _, _, Some(tcp)) => port(tcp.port).or_else(|Invalid(why)| wrong(&why)),
+        (Type::Tcp, _, _, None) => wrong("Expecting 'tcp' to be set for TCP check"),
+        (Type::Unknown, ..) => wrong("CheckInfo must specify 'type'"),
+    }
+}
+
+fn is_length(seconds: f64) -> bool {
+    seconds.is_finite() && seconds >= 0.0
+}
+
+fn runnable(command: &v1::CommandInfo) -> Result<(), Invalid> {
+    check_command(Some(command))?;
+    match command.value {
+        Some(_) => Ok(()),
+        None => Err(Invalid::new("Its command must contain a value")),
+    }
+}
+
+fn port(number: u32) -> Result<(), Invalid> {
+    match (1..=u32::from(u16::MAX)).contains(&number) {
+        true => Ok(()),
+        false => Err(Invalid::new(format!("'{number}' is no port"))),
+    }
 }
 
 fn check_command(command: Option<&v1::CommandInfo>) -> Result<(), Invalid> {

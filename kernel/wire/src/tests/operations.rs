@@ -45,6 +45,14 @@ fn a_malformed_task_leaves_the_others_alone() {
         json!({"kill_policy": {"grace_period": {"nanoseconds": -1}}}),
         json!({"max_completion_time": {"nanoseconds": -1}}),
         json!({"limits": {"mem": {"value": 64}}}),
+        json!({"health_check": {}}),
+        json!({"health_check": {"type": "COMMAND"}}),
+        json!({"health_check": {"type": "COMMAND", "command": {}}}),
+        json!({"health_check": {"type": "HTTP", "http": {"port": 80, "path": "x"}}}),
+        json!({"health_check": {"type": "HTTP", "http": {"port": 80, "scheme": "gopher"}}}),
+        json!({"health_check": {"type": "TCP", "tcp": {"port": 0}, "delay_seconds": 1}}),
+        json!({"health_check": {"type": "TCP", "tcp": {"port": 1}, "delay_seconds": -1}}),
+        json!({"check": {"type": "HTTP"}}),
         variable(json!({"name": "A"})),
         variable(json!({"name": "A", "type": "SECRET", "value": "v"})),
         variable(json!({"name": "A", "type": "UNKNOWN", "value": "v"})),
@@ -66,6 +74,14 @@ fn a_malformed_task_leaves_the_others_alone() {
         'kill_policy.grace_period' must be non-negative
         'max_completion_time' must be non-negative
         Resource limits of tasks are not supported: the agent is not TASK_RESOURCE_LIMITS capable
+        Task uses invalid health check: HealthCheck must specify 'type'
+        Task uses invalid health check: Expecting 'command' to be set for COMMAND health check
+        Task uses invalid health check: Its command must contain a value
+        Task uses invalid health check: The path 'x' of HTTP health check must start with '/'
+        Task uses invalid health check: Unsupported HTTP health check scheme: 'gopher'
+        Task uses invalid health check: '0' is no port
+        Task uses invalid health check: Expecting its lengths of time to be non-negative
+        Task uses invalid check: Expecting 'http' to be set for HTTP check
         Environment variable 'A' of type 'VALUE' must have a value set
         Environment variable 'A' of type 'SECRET' must not have a value set
         Environment variable 'A' has an unknown type"#]]

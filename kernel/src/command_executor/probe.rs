@@ -1,0 +1,236 @@
+//! Looks at a task from outside: a command, an HTTP request or a connection, at intervals, each with a limit of its own.
+
+use std::{
+    io::{self, BufRead, BufReader, Read, Write},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use kernel_model::executor::CommandInfo;
+use kernel_wire::{
+    executor,
+    v1::{self, CheckInfo, HealthCheck, check_info, health_check, network_info::Protocol},
+};
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use super::command;
+
+/// How often a probe's command is asked whether it has ended.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// The longest first line of an answer.
+const LINE_BYTES_MAX: u64 = 8 * 1024;
+
+/// What is done.
+#[derive(Debug, Clone)]
+enum Act {
+    Command(CommandInfo),
+    Http { https: bool, ip: IpAddr, port: u16, path: String },
+    Tcp { ip: IpAddr, port: u16 },
+}
+
+/// What is done, and when.
+#[derive(Debug, Clone)]
+pub(super) struct Probe {
+    act: Act,
+    delay: Duration,
+    interval: Duration,
+    timeout: Duration,
+}
+
+/// What came of it; `None` where there was no answer in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Exited(Option<i32>),
+    Answered(Option<u32>),
+    Connected(Option<bool>),
+}
+
+impl Probe {
+    /// The probe of a health check; `None` for a type from the future.
+    pub(super) fn of_health(check: &HealthCheck) -> Option<Self> {
+        let act = match check.r#type() {
+            health_check::Type::Command => Act::Command(executor::command_from_wire(check.command.clone()?)),
+            health_check::Type::Http => {
+                let http = check.http.as_ref()?;
+                let (https, ip) = (http.scheme.as_deref() == Some("https"), loopback(http.protocol()));
+                let path = http.path.clone().unwrap_or_default();
+                Act::Http { https, ip, port: u16::try_from(http.port).ok()?, path }
+            }
+            health_check::Type::Tcp => {
+                let tcp = check.tcp.as_ref()?;
+                Act::Tcp { ip: loopback(tcp.protocol()), port: u16::try_from(tcp.port).ok()? }
+            }
+            health_check::Type::Unknown => return None,
+        };
+        let (delay, interval) = (seconds(check.delay_seconds()), seconds(check.interval_seconds()));
+        Some(Self { act, delay, interval, timeout: limit(check.timeout_seconds()) })
+    }
+
+    /// The probe of a check; `None` for a type from the future.
+    pub(super) fn of_check(check: &CheckInfo) -> Option<Self> {
+        let ip = loopback(Protocol::IPv4);
+        let act = match check.r#type() {
+            check_info::Type::Command => {
+                Act::Command(executor::command_from_wire(check.command.clone()?.command))
+            }
+            check_info::Type::Http => {
+                let http = check.http.as_ref()?;
+                let path = http.path.clone().unwrap_or_default();
+                Act::Http { https: false, ip, port: u16::try_from(http.port).ok()?, path }
+            }
+            check_info::Type::Tcp => Act::Tcp { ip, port: u16::try_from(check.tcp.as_ref()?.port).ok()? },
+            check_info::Type::Unknown => return None,
+        };
+        let (delay, interval) = (seconds(check.delay_seconds()), seconds(check.interval_seconds()));
+        Some(Self { act, delay, interval, timeout: limit(check.timeout_seconds()) })
+    }
+
+    /// Probes for as long as `report` wants to hear of it. `environment` is the task's own.
+    pub(super) fn watch(
+        self,
+        environment: Vec<(String, String)>,
+        mut report: impl FnMut(Outcome) -> bool + Send + 'static,
+    ) {
+        thread::spawn(move || {
+            thread::sleep(self.delay);
+            while report(self.once(&environment)) {
+                thread::sleep(self.interval);
+            }
+        });
+    }
+
+    pub(super) fn once(&self, environment: &[(String, String)]) -> Outcome {
+        let deadline = Instant::now() + self.timeout;
+        match &self.act {
+            Act::Command(info) => Outcome::Exited(run(info, environment, deadline).ok().flatten()),
+            Act::Tcp { ip, port } => {
+                match TcpStream::connect_timeout(&SocketAddr::new(*ip, *port), self.timeout) {
+                    Ok(_) => Outcome::Connected(Some(true)),
+                    Err(error) if error.kind() == io::ErrorKind::TimedOut => Outcome::Connected(None),
+                    Err(_) => Outcome::Connected(Some(false)),
+                }
+            }
+            Act::Http { https: false, ip, port, path } => {
+                Outcome::Answered(request(SocketAddr::new(*ip, *port), path, deadline).ok())
+            }
+            Act::Http { ip, port, path, .. } => {
+                let url = format!("https://{}{path}", SocketAddr::new(*ip, *port));
+                Outcome::Answered(request_securely(&url, self.timeout))
+            }
+        }
+    }
+}
+
+impl Outcome {
+    /// Whether a task of which this is seen is healthy.
+    pub(super) fn is_good(self) -> bool {
+        match self {
+            Outcome::Exited(code) => code == Some(0),
+            Outcome::Answered(status) => status.is_some_and(|status| (200..400).contains(&status)),
+            Outcome::Connected(connected) => connected == Some(true),
+        }
+    }
+
+    /// The outcome as a status tells it.
+    pub(super) fn to_wire(self) -> v1::CheckStatusInfo {
+        use v1::check_status_info::{Command, Http, Tcp};
+        let mut to = v1::CheckStatusInfo::default();
+        let kind = match self {
+            Outcome::Exited(exit_code) => {
+                to.command = Some(Command { exit_code });
+                check_info::Type::Command
+            }
+            Outcome::Answered(status_code) => {
+                to.http = Some(Http { status_code });
+                check_info::Type::Http
+            }
+            Outcome::Connected(succeeded) => {
+                to.tcp = Some(Tcp { succeeded });
+                check_info::Type::Tcp
+            }
+        };
+        to.r#type = Some(kind as i32);
+        to
+    }
+
+    /// What is known of a check before its first result.
+    pub(super) fn nothing_yet(check: &CheckInfo) -> Option<Self> {
+        match check.r#type() {
+            check_info::Type::Command => Some(Outcome::Exited(None)),
+            check_info::Type::Http => Some(Outcome::Answered(None)),
+            check_info::Type::Tcp => Some(Outcome::Connected(None)),
+            check_info::Type::Unknown => None,
+        }
+    }
+}
+
+fn loopback(protocol: Protocol) -> IpAddr {
+    match protocol {
+        Protocol::IPv4 => Ipv4Addr::LOCALHOST.into(),
+        Protocol::IPv6 => Ipv6Addr::LOCALHOST.into(),
+    }
+}
+
+/// A length of time; what is none counts as nothing.
+pub(super) fn seconds(length: f64) -> Duration {
+    Duration::try_from_secs_f64(length).unwrap_or_default()
+}
+
+/// How long a probe may take: zero is no limit in Mesos, which here is a day.
+fn limit(length: f64) -> Duration {
+    let length = seconds(length);
+    if length.is_zero() { Duration::from_secs(24 * 3600) } else { length }
+}
+
+/// Runs a command in a group of its own; its exit code, if it ends in time and by itself.
+fn run(info: &CommandInfo, environment: &[(String, String)], deadline: Instant) -> io::Result<Option<i32>> {
+    let own = info.environment.iter().map(|(name, value)| (name, value));
+    let mut process = command::program(info)?;
+    process.envs(environment.iter().map(|(name, value)| (name, value))).envs(own);
+    // The task's own output stays its own.
+    process.stdin(Stdio::null()).stdout(io::stderr()).stderr(Stdio::inherit());
+    let mut child = command::in_own_group(&mut process).spawn()?;
+    let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let ended = loop {
+        match child.try_wait()? {
+            Some(status) => break Some(status),
+            None if Instant::now() >= deadline => break None,
+            None => thread::sleep(LOOK_EVERY),
+        }
+    };
+    if let Some(group) = group {
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+    match ended {
+        Some(status) => Ok(status.code()),
+        None => child.wait().map(|_| None),
+    }
+}
+
+/// The status of an answer to a GET.
+fn request(address: SocketAddr, path: &str, deadline: Instant) -> io::Result<u32> {
+    let left = || deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+    let mut stream = TcpStream::connect_timeout(&address, left())?;
+    stream.set_write_timeout(Some(left()))?;
+    let path = if path.is_empty() { "/" } else { path };
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nAccept: */*\r\nConnection: close\r\n\r\n")?;
+    stream.set_read_timeout(Some(left()))?;
+    let mut line = String::new();
+    BufReader::new(stream).take(LINE_BYTES_MAX).read_line(&mut line)?;
+    let status = line.split(' ').nth(1).and_then(|code| code.trim().parse().ok());
+    status.ok_or_else(|| io::Error::other("no answer of HTTP"))
+}
+
+/// The same with TLS, whoever's certificate it is, by `curl`.
+fn request_securely(url: &str, timeout: Duration) -> Option<u32> {
+    let output = Command::new("curl")
+        .args(["--silent", "--insecure", "--globoff", "--output", "/dev/null", "--write-out", "%{http_code}"])
+        .args(["--max-time", &timeout.as_secs_f64().to_string(), "--url", url])
+        .stdin(Stdio::null())
+        .output()
+        .ok()?;
+    String::from_utf8_lossy(&output.stdout).trim().parse().ok().filter(|status| *status > 0)
+}
