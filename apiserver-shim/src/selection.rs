@@ -6,7 +6,7 @@ use shim_model::selector::{FieldSelector, LabelSelector};
 use crate::object::Object;
 
 /// A choice of objects. The default one is everything.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Selection {
     namespace: Option<String>,
     labels: LabelSelector,

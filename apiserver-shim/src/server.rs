@@ -11,6 +11,7 @@ use shim_model::status::Status;
 use shim_pki::tls::{ALPN_HTTP, ALPN_HTTP1, ClientCertificate, client_config, server_config};
 use shim_pki::{Pki, PkiError, ServerNames, identity};
 use store::Store;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
@@ -24,6 +25,9 @@ use crate::node_endpoints::NodeEndpoints;
 use crate::registry::Registry;
 use crate::request_pipeline::Pipeline;
 use crate::service::{Api, ApiService, Caller};
+
+mod write_batch;
+use write_batch::WriteBatch;
 
 /// Connections at once: each costs some 40 KiB, so that all of them stay below half a gigabyte.
 pub const CONNECTIONS_MAX: usize = 10_000;
@@ -216,6 +220,21 @@ async fn serve(
     let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
     let who = certificate.map(identity::of_certificate).transpose()?;
     let service = service.for_caller(Caller::Connection(who.map(Arc::new)));
+    // Connections of HTTP/1.1 may be handed on after an upgrade, to tasks that only write.
+    match stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+        true => answer(WriteBatch::new(stream), service, stop).await,
+        false => answer(stream, service, stop).await,
+    }
+}
+
+async fn answer<S>(
+    stream: S,
+    service: ApiService,
+    stop: CancellationToken,
+) -> Result<(), crate::http::body::BoxError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS_MAX);
     builder

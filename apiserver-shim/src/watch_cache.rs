@@ -2,7 +2,9 @@
 //!
 //! It is fed by one store watch (see `registry`), read by every LIST, GET and WATCH. A watcher keeps a cursor into the
 //! window and reads it in batches when it is woken: a change is stored once however many watch, a slow watcher delays
-//! nobody, and one that falls out of the window is told so and must list again.
+//! nobody, and one that falls out of the window is told so and must list again. Clients' watchers are woken together
+//! and at most every few milliseconds (`pace`), and those that see the same share what is written for one of them
+//! (`audience`).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
@@ -14,8 +16,15 @@ use tokio::sync::watch;
 
 use crate::object::Object;
 
+mod audience;
+mod pace;
 mod watcher;
+
+pub use audience::Audience;
+pub use pace::PACE;
 pub use watcher::{Batch, Delivery, Lagged, WatchFrom, Watcher};
+use audience::Audiences;
+use pace::Pace;
 
 /// Changes kept in a window. A watcher that is this far behind would rather list again.
 pub const WINDOW_CHANGES_MAX: usize = 16_384;
@@ -103,8 +112,11 @@ struct State {
 /// The objects of one resource.
 pub struct WatchCache {
     state: RwLock<State>,
-    /// Holds the sequence number after the last change; watchers sleep on it.
+    /// Holds the sequence number after the last change; watchers of this process sleep on it.
     changed: watch::Sender<u64>,
+    /// The same at a measured pace: watchers of clients sleep on it.
+    pace: Arc<Pace>,
+    audiences: Audiences,
 }
 
 impl WatchCache {
@@ -119,7 +131,8 @@ impl WatchCache {
             base: revision,
             last: revision,
         };
-        Arc::new(WatchCache { state: RwLock::new(state), changed: watch::Sender::new(0) })
+        let (changed, audiences) = (watch::Sender::new(0), Audiences::default());
+        Arc::new(WatchCache { state: RwLock::new(state), changed, pace: Pace::new(), audiences })
     }
 
     /// Takes changes in the order of their revisions, then wakes the watchers once.
@@ -133,6 +146,7 @@ impl WatchCache {
             state.next()
         };
         self.changed.send_replace(next);
+        self.pace.announce(next);
     }
 
     /// Drops changes that are too old to keep.
@@ -155,6 +169,7 @@ impl WatchCache {
             state.next()
         };
         self.changed.send_replace(next);
+        self.pace.announce(next);
     }
 
     /// A view of the present state. Hold it briefly and never across an await: writers wait for it.
@@ -186,6 +201,12 @@ impl WatchCache {
 impl State {
     fn next(&self) -> u64 {
         self.first + self.window.len() as u64
+    }
+
+    /// The revision of the change with this sequence number.
+    fn revision_at(&self, number: u64) -> Option<u64> {
+        let at = number.checked_sub(self.first)?;
+        self.window.get(at as usize).map(|change| change.revision)
     }
 
     fn apply(&mut self, key: String, written: Written, now: Instant) {

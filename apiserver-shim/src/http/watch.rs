@@ -1,6 +1,8 @@
-//! WATCH: frames of events, each event written by copying what the cache holds. A batch of events is one frame; under
-//! load a watcher is served at most every few milliseconds, so that its frames grow rather than its wake-ups.
+//! WATCH: frames of events, each event written by copying what the cache holds, once for all who see the same. What
+//! has happened between two wake-ups (`watch_cache::PACE`) is one frame.
 
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -8,7 +10,7 @@ use serde_json::{Value, json};
 use shim_model::resource::Resource;
 use shim_model::status::{self, Status};
 use shim_model::table::{self, IncludeObject};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::body::{BoxError, Response, stream};
 use super::list::ListOptions;
@@ -17,14 +19,10 @@ use super::query::Query;
 use super::{reply, shapes};
 use crate::object::write_resource_version;
 use crate::registry::Registry;
-use crate::watch_cache::{Delivery, Lagged, WatchFrom, Watcher};
+use crate::watch_cache::{Audience, Delivery, Lagged, WatchFrom, Watcher};
 
-/// Least time between two frames of one watcher under load.
-const COALESCE: Duration = Duration::from_millis(25);
-/// Most events in one frame: with small objects a frame is then some 256 KiB.
+/// Most events in one frame: with small objects a frame is then some 256 KiB, which is what bounds it with large ones.
 const FRAME_EVENTS_MAX: usize = 256;
-/// A frame that has this many bytes is sent.
-const FRAME_BYTES_MAX: usize = 256 * 1024;
 /// What an event is longer than its object: type, resourceVersion, braces.
 const EVENT_FRAME: usize = 96;
 /// How often bookmarks are sent, as upstream does.
@@ -45,13 +43,17 @@ struct Codec {
 struct State {
     registry: Registry,
     watcher: Watcher,
+    audience: Arc<Audience>,
     codec: Codec,
     bookmarks: bool,
     /// The initial events are not yet closed by their bookmark.
     initial_open: bool,
+    /// There may be something to read that no wake-up tells of.
+    look: bool,
     next_bookmark: Instant,
     deadline: Instant,
-    last_frame: Instant,
+    /// Rings at the next bookmark or at the deadline. It is kept between frames: to set one costs more than a look.
+    alarm: Pin<Box<Sleep>>,
     done: bool,
 }
 
@@ -87,7 +89,7 @@ pub async fn watch(
     };
     let codec = Codec { resource, shape: accepted.shape, include, headed: false };
     let now = Instant::now();
-    let parts = match registry.watch(resource, from, options.selection.clone()) {
+    let parts = match registry.cache(resource).watch_paced(from, options.selection.clone()) {
         Err(lagged) => {
             let status = too_old(options.revision.unwrap_or(0), lagged);
             let frame = error_frame(&status);
@@ -97,12 +99,14 @@ pub async fn watch(
             let state = State {
                 registry: registry.clone(),
                 watcher,
+                audience: registry.cache(resource).audience(&options.selection, codec.form()),
                 codec,
                 bookmarks: query.flag("allowWatchBookmarks"),
                 initial_open: initial == Some(true),
+                look: true,
                 next_bookmark: now + BOOKMARK_EVERY,
                 deadline: now + Duration::from_secs(seconds),
-                last_frame: now - COALESCE,
+                alarm: Box::pin(sleep_until(now)),
                 done: false,
             };
             stream(futures::stream::unfold(state, |mut state| async move {
@@ -122,77 +126,89 @@ impl State {
         if self.done {
             return None;
         }
-        let mut out = BytesMut::new();
         loop {
-            // What was known before looking: if nothing is found, everything up to here has been seen.
-            let known = self.registry.progress();
-            match self.fill(&mut out) {
-                Err(lagged) => {
-                    self.done = true;
-                    out.extend_from_slice(&error_frame(&too_old(self.watcher.seen(), lagged)));
-                    return Some(out.freeze());
-                }
-                Ok(true) if !out.is_empty() => break,
-                Ok(_) => {}
-            }
-            if self.initial_open && !self.watcher.has_initial() {
-                self.initial_open = false;
-                self.codec.write_bookmark(known.max(self.watcher.seen()), true, &mut out);
-                break;
-            }
-            if !out.is_empty() {
-                break;
-            }
             let now = Instant::now();
+            let mark = self.bookmarks && now >= self.next_bookmark;
+            if self.look || mark || self.initial_open || self.watcher.is_due() {
+                // What was known before looking: if nothing is found, everything up to here has been seen.
+                let known = self.registry.progress();
+                match self.frame() {
+                    Ok(frame) if !frame.is_empty() => return Some(frame),
+                    Ok(_) => {}
+                    Err(lagged) => {
+                        self.done = true;
+                        return Some(error_frame(&too_old(self.watcher.seen(), lagged)));
+                    }
+                }
+                let known = known.max(self.watcher.seen());
+                if std::mem::take(&mut self.initial_open) {
+                    return Some(self.codec.bookmark(known, true));
+                }
+                if mark {
+                    self.next_bookmark = now + BOOKMARK_EVERY;
+                    return Some(self.codec.bookmark(known, false));
+                }
+            }
             if now >= self.deadline {
                 return None;
             }
-            if now >= self.next_bookmark && self.bookmarks {
-                self.next_bookmark = now + BOOKMARK_EVERY;
-                self.codec.write_bookmark(known.max(self.watcher.seen()), false, &mut out);
-                break;
-            }
-            self.wait(now).await;
+            self.wait().await;
         }
-        self.last_frame = Instant::now();
-        Some(out.freeze())
     }
 
-    /// Writes what is there; says whether the frame is full.
-    fn fill(&mut self, out: &mut BytesMut) -> Result<bool, Lagged> {
+    /// The next frame; an empty one if nothing is left that concerns this watcher.
+    fn frame(&mut self) -> Result<Bytes, Lagged> {
         loop {
-            let before = self.watcher.seen();
-            let had_initial = self.watcher.has_initial();
-            let batch = self.watcher.poll(FRAME_EVENTS_MAX)?;
-            // Once, instead of by doubling: most frames are a few objects.
-            let size: usize = batch.deliveries.iter().map(|d| d.object.bytes().len() + EVENT_FRAME).sum();
-            out.reserve(size.min(FRAME_BYTES_MAX));
-            for delivery in &batch.deliveries {
-                self.codec.write(delivery, out);
-            }
-            if out.len() >= FRAME_BYTES_MAX {
-                return Ok(true);
-            }
-            if batch.deliveries.is_empty() && batch.revision == before && !had_initial {
-                return Ok(false);
+            let codec = &mut self.codec;
+            // The first frame of Tables is nobody else's: it names the columns.
+            let (bytes, cut) = if codec.is_settled() {
+                let write = |deliveries: &[Delivery]| codec.write_all(deliveries);
+                self.watcher.poll_written(&self.audience, FRAME_EVENTS_MAX, write)?
+            } else {
+                let batch = self.watcher.poll(FRAME_EVENTS_MAX)?;
+                (codec.write_all(&batch.deliveries), batch.cut)
+            };
+            self.look = cut;
+            if !bytes.is_empty() || !cut {
+                return Ok(bytes);
             }
         }
     }
 
-    /// Sleeps until there may be something to say, and a little longer if the last frame has only just gone out.
-    async fn wait(&mut self, now: Instant) {
+    /// Sleeps until there may be something to say.
+    async fn wait(&mut self) {
         let until = if self.bookmarks { self.deadline.min(self.next_bookmark) } else { self.deadline };
-        if tokio::time::timeout_at(until, self.watcher.changed()).await.is_err() {
-            return;
+        if self.alarm.deadline() != until {
+            self.alarm.as_mut().reset(until);
         }
-        let earliest = self.last_frame + COALESCE;
-        if now < earliest {
-            tokio::time::sleep_until(earliest).await;
+        tokio::select! {
+            () = self.watcher.changed() => {}
+            () = self.alarm.as_mut() => {}
         }
     }
 }
 
 impl Codec {
+    /// What tells this way of writing from others; bookmarks do not count.
+    fn form(&self) -> String {
+        format!("{} {:?} {:?}", self.resource.group, self.shape, self.include)
+    }
+
+    /// Whether the same events are written the same way from now on.
+    fn is_settled(&self) -> bool {
+        self.headed || self.shape != Shape::Table
+    }
+
+    fn write_all(&mut self, deliveries: &[Delivery]) -> Bytes {
+        // Room at once, instead of by doubling.
+        let size: usize = deliveries.iter().map(|d| d.object.bytes().len() + EVENT_FRAME).sum();
+        let mut out = BytesMut::with_capacity(size);
+        for delivery in deliveries {
+            self.write(delivery, &mut out);
+        }
+        out.freeze()
+    }
+
     fn write(&mut self, delivery: &Delivery, out: &mut BytesMut) {
         out.extend_from_slice(b"{\"type\":\"");
         out.extend_from_slice(delivery.kind.as_str().as_bytes());
@@ -245,7 +261,8 @@ impl Codec {
         }
     }
 
-    fn write_bookmark(&self, revision: u64, ends_initial: bool, out: &mut BytesMut) {
+    fn bookmark(&self, revision: u64, ends_initial: bool) -> Bytes {
+        let mut out = BytesMut::with_capacity(256);
         let (api_version, kind) = match self.shape {
             Shape::Object => (self.resource.api_version(), self.resource.kind),
             Shape::Table => ("meta.k8s.io/v1".to_owned(), "Table"),
@@ -258,8 +275,9 @@ impl Codec {
         out.extend_from_slice(
             format!("\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{{").as_bytes(),
         );
-        write_resource_version(revision, out);
+        write_resource_version(revision, &mut out);
         out.extend_from_slice(format!("{mark}}}{rest}}}}}\n").as_bytes());
+        out.freeze()
     }
 }
 

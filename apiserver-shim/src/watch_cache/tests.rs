@@ -41,22 +41,38 @@ fn listed(cache: &WatchCache, selection: &Selection) -> Listed {
         .collect()
 }
 
-fn replay(watcher: &mut Watcher, state: &mut Listed, limit: usize) -> Result<(), Lagged> {
+/// One event as text: what a form of writing is to an audience.
+fn write(deliveries: &[Delivery]) -> Bytes {
+    let lines = deliveries.iter().map(|event| {
+        let key = key_of(event.object.namespace(), event.object.name());
+        format!("{} {key} {} {:?}\n", event.kind.as_str(), event.revision, event.object.header().labels)
+    });
+    Bytes::from(lines.collect::<String>())
+}
+
+/// Reads all there is, as one of an audience or alone, and plays it over what was listed.
+fn replay(
+    watcher: &mut Watcher,
+    audience: Option<&Arc<Audience>>,
+    state: &mut Listed,
+    limit: usize,
+) -> Result<(), Lagged> {
     loop {
-        let before = watcher.next;
-        let had_initial = watcher.has_initial();
-        let batch = watcher.poll(limit)?;
-        if batch.deliveries.is_empty() && before == watcher.next && !had_initial {
-            return Ok(());
-        }
-        for event in batch.deliveries {
-            let key = key_of(event.object.namespace(), event.object.name());
-            let labels = format!("{:?}", event.object.header().labels);
-            match event.kind {
-                ChangeKind::Added => assert!(state.insert(key, (event.revision, labels)).is_none()),
-                ChangeKind::Modified => assert!(state.insert(key, (event.revision, labels)).is_some()),
-                ChangeKind::Deleted => assert!(state.remove(&key).is_some()),
+        let (bytes, cut) = match audience {
+            Some(audience) => watcher.poll_written(audience, limit, write)?,
+            None => watcher.poll(limit).map(|batch| (write(&batch.deliveries), batch.cut))?,
+        };
+        for line in std::str::from_utf8(&bytes).unwrap().lines() {
+            let [kind, key, revision, labels] = line.splitn(4, ' ').collect::<Vec<_>>().try_into().unwrap();
+            let now = (revision.parse().unwrap(), labels.to_owned());
+            match kind {
+                "ADDED" => assert!(state.insert(key.to_owned(), now).is_none()),
+                "MODIFIED" => assert!(state.insert(key.to_owned(), now).is_some()),
+                _ => assert!(state.remove(key).is_some()),
             }
+        }
+        if bytes.is_empty() && !cut {
+            return Ok(());
         }
     }
 }
@@ -65,16 +81,16 @@ fn replay(watcher: &mut Watcher, state: &mut Listed, limit: usize) -> Result<(),
 enum Step {
     Put(bool, bool, u8),
     Remove(bool, bool),
-    Open(usize, bool),
-    Poll(usize),
+    Open(usize, bool, bool),
+    Poll(usize, u8),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         4 => (any::<bool>(), any::<bool>(), 0..3u8).prop_map(|(n, x, l)| Step::Put(n, x, l)),
         2 => (any::<bool>(), any::<bool>()).prop_map(|(n, x)| Step::Remove(n, x)),
-        1 => (0..4usize, any::<bool>()).prop_map(|(s, start)| Step::Open(s, start)),
-        2 => (1..5usize).prop_map(Step::Poll),
+        2 => (0..4usize, any::<bool>(), any::<bool>()).prop_map(|(s, start, shared)| Step::Open(s, start, shared)),
+        3 => (1..5usize, any::<u8>()).prop_map(|(limit, who)| Step::Poll(limit, who)),
     ];
     proptest::collection::vec(step, 1..60)
 }
@@ -85,7 +101,7 @@ proptest! {
     fn every_watcher_ends_where_a_list_would(steps in steps()) {
         let cache = WatchCache::new([], 1);
         let mut revision = 1;
-        let mut open: Vec<(Watcher, Selection, Listed)> = Vec::new();
+        let mut open: Vec<(Watcher, Option<Arc<Audience>>, Selection, Listed)> = Vec::new();
         let names = |n: bool, x: bool| (if n { "a" } else { "b" }, if x { "x" } else { "y" });
         for step in steps {
             match step {
@@ -99,24 +115,26 @@ proptest! {
                     let (n, x) = names(n, x);
                     cache.apply([(key_of(n, x), Written::Removed { revision })], Instant::now());
                 }
-                Step::Open(s, start) => {
+                Step::Open(s, start, shared) => {
                     let selection = selections().swap_remove(s);
                     let (from, state) = if start {
                         (WatchFrom::Start, Listed::new())
                     } else {
                         (WatchFrom::After(revision), listed(&cache, &selection))
                     };
-                    open.push((cache.watch(from, selection.clone()).unwrap(), selection, state));
+                    let audience = shared.then(|| cache.audience(&selection, "text".to_owned()));
+                    open.push((cache.watch_paced(from, selection.clone()).unwrap(), audience, selection, state));
                 }
-                Step::Poll(limit) => {
-                    for (watcher, _, state) in &mut open {
-                        replay(watcher, state, limit).unwrap();
+                Step::Poll(limit, who) => {
+                    let some = open.iter_mut().enumerate().filter(|(at, _)| who >> (at % 8) & 1 == 1);
+                    for (_, (watcher, audience, _, state)) in some {
+                        replay(watcher, audience.as_ref(), state, limit).unwrap();
                     }
                 }
             }
         }
-        for (watcher, selection, state) in &mut open {
-            replay(watcher, state, 2).unwrap();
+        for (watcher, audience, selection, state) in &mut open {
+            replay(watcher, audience.as_ref(), state, 2).unwrap();
             prop_assert_eq!(&*state, &listed(&cache, selection));
         }
     }
@@ -169,4 +187,36 @@ async fn a_sleeping_watcher_is_woken() {
     cache.apply([(key_of("b", "x"), Written::Put(object("b", "x", 0, 3)))], Instant::now());
     let batch = waiting.await.unwrap();
     assert_eq!((batch.deliveries.len(), batch.revision), (1, 3));
+}
+
+#[test]
+fn an_audience_is_written_to_once() {
+    let cache = WatchCache::new([], 1);
+    let selection = Selection::namespace_of("a");
+    let open = || {
+        let watcher = cache.watch_paced(WatchFrom::After(1), selection.clone()).unwrap();
+        (watcher, cache.audience(&selection, "text".to_owned()))
+    };
+    let mut all = [open(), open(), open()];
+    let written = std::cell::Cell::new(0);
+    let mut turn = |who: usize| {
+        let (watcher, audience) = &mut all[who];
+        let write = |deliveries: &[Delivery]| {
+            written.set(written.get() + deliveries.len());
+            write(deliveries)
+        };
+        let (bytes, _) = watcher.poll_written(audience, 100, write).unwrap();
+        bytes.iter().filter(|byte| **byte == b'\n').count()
+    };
+    let put = |revision| {
+        let change = Written::Put(object("a", "x", 0, revision));
+        cache.apply([(key_of("a", "x"), change)], Instant::now());
+    };
+    put(2);
+    put(3);
+    // What comes in the middle of a turn is everybody's next turn.
+    let first = [turn(0), turn(1)];
+    put(4);
+    let second = [turn(2), turn(0), turn(1), turn(2)];
+    assert_eq!((first, second, written.get()), ([2, 2], [2, 1, 1, 1], 3));
 }

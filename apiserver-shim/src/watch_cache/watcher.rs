@@ -2,11 +2,16 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::sync::watch;
 
+use super::audience::{Audience, Frame};
 use super::{Change, ChangeKind, State, WatchCache};
 use crate::object::Object;
 use crate::selection::Selection;
+
+/// Most bytes of objects in one batch, give or take one object: bounds what one slow client makes the server hold.
+const BATCH_BYTES_MAX: usize = 256 * 1024;
 
 /// Where a watch begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +58,8 @@ pub struct Batch {
     pub deliveries: Vec<Delivery>,
     /// Up to which revision of this resource the watcher has now seen everything.
     pub revision: u64,
+    /// Whether a limit has cut it: there is more to be read at once.
+    pub cut: bool,
 }
 
 /// A cursor into a cache's window.
@@ -72,6 +79,26 @@ impl WatchCache {
     pub fn watch(self: &Arc<Self>, from: WatchFrom, selection: Selection) -> Result<Watcher, Lagged> {
         // Subscribed before looking: a change in between wakes once too often, never once too few.
         let wake = self.changed.subscribe();
+        self.watch_by(from, selection, wake)
+    }
+
+    /// Begins a watch that is woken at a pace which many like it can be woken at. It must look once before it sleeps.
+    pub fn watch_paced(self: &Arc<Self>, from: WatchFrom, selection: Selection) -> Result<Watcher, Lagged> {
+        let wake = self.pace.subscribe();
+        self.watch_by(from, selection, wake)
+    }
+
+    /// Those watchers that see the same as one with this selection whose events are written in this form.
+    pub fn audience(&self, selection: &Selection, form: String) -> Arc<Audience> {
+        self.audiences.join(selection, form)
+    }
+
+    fn watch_by(
+        self: &Arc<Self>,
+        from: WatchFrom,
+        selection: Selection,
+        wake: watch::Receiver<u64>,
+    ) -> Result<Watcher, Lagged> {
         let view = self.view();
         let state = &*view.state;
         let (next, initial) = match from {
@@ -100,23 +127,60 @@ impl WatchCache {
 impl Watcher {
     /// What there is to deliver now, at most `limit` events; an empty batch means that nothing is left.
     pub fn poll(&mut self, limit: usize) -> Result<Batch, Lagged> {
-        let mut deliveries = Vec::new();
-        while deliveries.len() < limit {
+        let (mut deliveries, mut bytes) = (Vec::new(), 0);
+        while deliveries.len() < limit && bytes < BATCH_BYTES_MAX {
             let Some(object) = self.initial.pop() else { break };
+            bytes += object.bytes().len();
             let kind = ChangeKind::Added;
             deliveries.push(Delivery { kind, revision: object.revision, object, change: None });
         }
-        if !self.initial.is_empty() || deliveries.len() >= limit {
-            return Ok(Batch { deliveries, revision: self.seen });
+        if !self.initial.is_empty() || deliveries.len() >= limit || bytes >= BATCH_BYTES_MAX {
+            return Ok(Batch { deliveries, revision: self.seen, cut: true });
         }
-        for change in self.take(limit - deliveries.len())? {
+        let (changes, cut) = self.take(limit - deliveries.len())?;
+        for change in changes {
             if change.revision <= self.after {
                 continue;
             }
             self.seen = change.revision;
             deliveries.extend(deliver(&self.selection, change));
         }
-        Ok(Batch { deliveries, revision: self.seen })
+        Ok(Batch { deliveries, revision: self.seen, cut })
+    }
+
+    /// The same, written, and whether there is more to be read at once. What another of the audience has read from
+    /// the same place on is not written again.
+    pub fn poll_written(
+        &mut self,
+        audience: &Arc<Audience>,
+        limit: usize,
+        write: impl FnOnce(&[Delivery]) -> Bytes,
+    ) -> Result<(Bytes, bool), Lagged> {
+        if self.has_initial() {
+            let batch = self.poll(limit)?;
+            return Ok((write(&batch.deliveries), batch.cut));
+        }
+        let from = self.next;
+        let mut frames = audience.frames();
+        if let Some(frame) = frames.find(from).filter(|frame| frame.oldest > self.after) {
+            self.next = frame.to;
+            self.seen = frame.revision;
+            // Nothing for this audience is not the end: more may have happened since.
+            return Ok((frame.bytes.clone(), frame.cut || frame.bytes.is_empty()));
+        }
+        let first = self.cache.view().state.revision_at(from);
+        let batch = self.poll(limit)?;
+        let bytes = write(&batch.deliveries);
+        if let Some(oldest) = first.filter(|oldest| *oldest > self.after && self.next > from) {
+            let (to, revision, cut) = (self.next, batch.revision, batch.cut);
+            frames.keep(Frame { from, to, oldest, revision, cut, bytes: bytes.clone() });
+        }
+        Ok((bytes, batch.cut))
+    }
+
+    /// Whether a wake-up is due for changes that have not been read.
+    pub fn is_due(&self) -> bool {
+        self.has_initial() || *self.wake.borrow() > self.next
     }
 
     /// Waits until there is something to deliver.
@@ -137,7 +201,7 @@ impl Watcher {
 
     /// Waits until something has changed since the last look (or might have).
     pub async fn changed(&mut self) {
-        if *self.wake.borrow_and_update() != self.next || self.has_initial() {
+        if *self.wake.borrow_and_update() > self.next || self.has_initial() {
             return;
         }
         if self.wake.changed().await.is_err() {
@@ -155,17 +219,24 @@ impl Watcher {
         self.seen
     }
 
-    fn take(&mut self, limit: usize) -> Result<Vec<Arc<Change>>, Lagged> {
+    /// The changes from the cursor on, and whether there are more than the limits allow for.
+    fn take(&mut self, limit: usize) -> Result<(Vec<Arc<Change>>, bool), Lagged> {
         let view = self.cache.view();
         let state: &State = &view.state;
         if self.next < state.first {
             return Err(Lagged { oldest: state.base });
         }
         let from = (self.next - state.first) as usize;
-        let to = state.window.len().min(from + limit);
-        let changes: Vec<_> = state.window.range(from..to).cloned().collect();
+        let (mut changes, mut bytes) = (Vec::new(), 0);
+        for change in state.window.range(from.min(state.window.len())..) {
+            if changes.len() >= limit || bytes >= BATCH_BYTES_MAX {
+                break;
+            }
+            bytes += change.object.bytes().len();
+            changes.push(change.clone());
+        }
         self.next += changes.len() as u64;
-        Ok(changes)
+        Ok((changes, self.next < state.next()))
     }
 }
 

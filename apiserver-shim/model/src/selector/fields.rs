@@ -4,7 +4,7 @@ use super::SelectorError;
 use std::fmt;
 
 /// One term of a field selector.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct FieldTerm {
     /// Path of the field, such as `status.phase`.
     pub field: String,
@@ -15,7 +15,7 @@ pub struct FieldTerm {
 }
 
 /// A conjunction of terms; the empty one matches everything.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Hash)]
 pub struct FieldSelector {
     /// The terms, sorted by field.
     pub terms: Vec<FieldTerm>,

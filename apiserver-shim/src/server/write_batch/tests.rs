@@ -1,0 +1,93 @@
+//! One write for what one turn and the next brought; nothing is left behind, nothing grows without bound.
+
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex};
+
+use tokio::io::AsyncWriteExt;
+
+use super::*;
+
+/// Takes down the length of every write; takes so many bytes before it blocks for a turn.
+#[derive(Clone, Default)]
+struct Sink {
+    writes: Arc<Mutex<Vec<usize>>>,
+    bytes: Arc<Mutex<Vec<u8>>>,
+    room: Option<usize>,
+}
+
+impl AsyncRead for Sink {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+impl AsyncWrite for Sink {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let mut writes = self.writes.lock().unwrap();
+        let blocked = self.room.is_some() && writes.last().is_some_and(|last| *last > 0);
+        let count = if blocked { 0 } else { bytes.len().min(self.room.unwrap_or(usize::MAX)) };
+        writes.push(count);
+        self.bytes.lock().unwrap().extend_from_slice(&bytes[..count]);
+        if blocked {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Takes turns as a connection's task does: read, write what the turn has, flushing after each.
+async fn turns(stream: &mut WriteBatch<Sink>, script: &[&[&[u8]]]) {
+    let mut left = script.iter();
+    poll_fn(|cx| {
+        let mut room = [0; 8];
+        assert!(Pin::new(&mut *stream).poll_read(cx, &mut ReadBuf::new(&mut room)).is_pending());
+        let turn = left.next();
+        for frame in turn.copied().unwrap_or_default() {
+            assert!(Pin::new(&mut *stream).poll_write(cx, frame).is_ready());
+            assert!(Pin::new(&mut *stream).poll_flush(cx).is_ready());
+        }
+        ready!(Pin::new(&mut *stream).poll_flush(cx)).unwrap();
+        if turn.is_some() { Poll::Pending } else { Poll::Ready(()) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn frames_of_turns_that_follow_each_other_are_one_write() {
+    let sink = Sink::default();
+    let mut stream = WriteBatch::new(sink.clone());
+    turns(&mut stream, &[&[b"one ", b"two "], &[b"three "]]).await;
+    turns(&mut stream, &[&[b"four"]]).await;
+    assert_eq!(*sink.writes.lock().unwrap(), [14, 4]);
+    assert_eq!(*sink.bytes.lock().unwrap(), b"one two three four");
+}
+
+#[tokio::test]
+async fn a_full_batch_is_written_without_waiting() {
+    let sink = Sink::default();
+    let mut stream = WriteBatch::new(sink.clone());
+    let frame = vec![7; BATCH_BYTES_MAX / 4];
+    let large = vec![8; BATCH_BYTES_MAX * 2];
+    turns(&mut stream, &[&[&frame, &frame, &frame, &frame, &frame, &large]]).await;
+    let quarter = BATCH_BYTES_MAX / 4;
+    assert_eq!(*sink.writes.lock().unwrap(), [quarter * 4, quarter, quarter * 8]);
+}
+
+#[tokio::test]
+async fn one_who_reads_slowly_gets_everything() {
+    let sink = Sink { room: Some(3), ..Sink::default() };
+    let mut stream = WriteBatch::new(sink.clone());
+    turns(&mut stream, &[&[b"slow "]]).await;
+    stream.write_all(b"and the end").await.unwrap();
+    stream.shutdown().await.unwrap();
+    assert_eq!(*sink.bytes.lock().unwrap(), b"slow and the end");
+}
