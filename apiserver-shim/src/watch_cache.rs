@@ -21,7 +21,6 @@ mod pace;
 mod watcher;
 
 pub use audience::Audience;
-pub use pace::PACE;
 pub use watcher::{Batch, Delivery, Lagged, WatchFrom, Watcher};
 use audience::Audiences;
 use pace::Pace;

@@ -1,5 +1,5 @@
 //! WATCH: frames of events, each event written by copying what the cache holds, once for all who see the same. What
-//! has happened between two wake-ups (`watch_cache::PACE`) is one frame.
+//! has happened between two wake-ups of the cache is one frame.
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -145,7 +145,7 @@ impl Lines {
         let Some(frame) = self.body.frame().await else { return Ok(false) };
         let Ok(chunk) = frame?.into_data() else { return Ok(true) };
         let mut rest: &[u8] = &chunk;
-        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+        while let Some(end) = memchr::memchr(b'\n', rest) {
             match self.buffer.is_empty() {
                 true => take(&rest[..end]),
                 false => {

@@ -1,6 +1,7 @@
-//! Everything at once: starts our server, runs each load on it (and on a peer, if one is named), and
-//! prints the figures beside the targets, upstream's, the physical limits and what stands between.
+//! Everything at once: starts our server, runs each load on it and, turn about, on a peer if one is named, and prints
+//! the figures beside the targets, upstream's, the physical limits and what stands between.
 
+mod progress;
 mod rows;
 mod server;
 
@@ -18,6 +19,7 @@ use crate::measure::{self, rounded};
 use crate::reading::Reads;
 use crate::target::Target;
 
+use progress::Progress;
 use rows::Figures;
 use server::ServerProcess;
 
@@ -42,36 +44,49 @@ pub struct Table {
     /// Pods to create and to bind; memory is read with twice as many
     #[arg(long, default_value_t = 10_000)]
     pods: usize,
-    /// Another API server to measure in the same run
+    /// Another API server to measure in the same run, by its kubeconfig
     #[arg(long, value_name = "PATH")]
     peer_kubeconfig: Option<PathBuf>,
-    /// Its processes
+    /// Its processes (an API server, its store, its scheduler), for their CPU and memory
     #[arg(long, value_name = "PID,…", value_delimiter = ',')]
     peer_pid: Vec<u32>,
-    /// Bind Pods on the peer too: it must have nodes that take them
+    /// Bind Pods on the peer too: it must have a scheduler, and nodes that take them
     #[arg(long)]
     peer_binds: bool,
 }
 
+/// The loads that need no nodes, in the order of the table.
+const LOADS: [&str; 4] = ["creates", "get", "list", "fanout"];
+
 impl Table {
     /// Measures and prints.
     pub async fn run(&self) -> anyhow::Result<()> {
+        let mut progress = Progress::start();
         let mut figures = Figures::default();
-        let mut failures = Vec::new();
-        let mut note = |what: &str, result: anyhow::Result<()>| {
-            if let Err(error) = result {
-                eprintln!("{what}: {error:#}");
-                failures.push(what.to_owned());
-            }
+        let peer = match &self.peer_kubeconfig {
+            Some(path) => Some(Target::new(path, "bench", &self.peer_pid)?),
+            None => None,
         };
-        note("start", self.start_and_idle(&mut figures).await);
-        note("loads", self.loads(&mut figures).await);
-        note("bind", self.bind(&mut figures).await);
-        note("peer", self.peer(&mut figures).await);
-        note("offer cycle", self.offer_cycle(&mut figures));
-        print!("{}", rows::render(&figures));
-        anyhow::ensure!(failures.is_empty(), "not measured: {}", failures.join(", "));
-        Ok(())
+        progress.begin("two starts, then memory at rest");
+        let result = self.start_and_idle(&mut figures).await;
+        progress.end(result);
+        if let Some(peer) = &peer
+            && !peer.pids().is_empty()
+        {
+            figures.set("peer_idle_mib", rounded(measure::rss_mib(peer.pids())?));
+        }
+        let result = self.loads(peer.as_ref(), &mut figures, &mut progress).await;
+        progress.note("loads", result);
+        let result = self.bind(&mut figures, &mut progress).await;
+        progress.note("bind", result);
+        if let Some(peer) = peer.filter(|_| self.peer_binds) {
+            let result = self.bind_on(&peer, "peer", &mut figures, &mut progress).await;
+            progress.note("bind on the peer", result);
+        }
+        progress.begin("offer cycle");
+        progress.end(self.offer_cycle(&mut figures));
+        print!("\n{}", rows::render(&figures));
+        progress.finish()
     }
 
     /// Readiness of a first and a second start, and memory at rest.
@@ -89,69 +104,89 @@ impl Table {
         again.stop().await
     }
 
-    /// What needs no nodes.
-    async fn loads(&self, figures: &mut Figures) -> anyhow::Result<()> {
+    /// What needs no nodes: each load on ours, then on the peer, so that both meet the same machine.
+    async fn loads(
+        &self,
+        peer: Option<&Target>,
+        figures: &mut Figures,
+        progress: &mut Progress,
+    ) -> anyhow::Result<()> {
         let directory = tempfile::tempdir()?;
         let server =
             ServerProcess::start(&self.binary, directory.path(), "server", &self.store_flag()).await?;
-        let target = Target::new(server.kubeconfig(), "bench", &[server.pid()])?;
-        let result = self.loads_on(&target, "ours", figures).await;
-        result.with_context(|| server.tail())?;
+        let ours = Target::new(server.kubeconfig(), "bench", &[server.pid()])?;
+        for load in LOADS {
+            for (whose, target) in [("ours", Some(&ours)), ("peer", peer)] {
+                let Some(target) = target else { continue };
+                progress.begin(&format!("{load} on {whose}"));
+                let line = self.load(load, target).await;
+                progress.end(line.map(|line| figures.line(whose, line)));
+            }
+        }
         server.stop().await
     }
 
-    async fn loads_on(&self, target: &Target, whose: &str, figures: &mut Figures) -> anyhow::Result<()> {
+    /// One load, in an empty namespace.
+    async fn load(&self, load: &str, target: &Target) -> anyhow::Result<Value> {
         target.prepare().await?;
-        let creates = Creates { pods: self.pods, connections: 32 };
-        figures.line(whose, creates.run(target).await?);
         target.sweep().await?;
         let reads = Reads { pods: 1_000, connections: 32, seconds: 5 };
-        figures.line(whose, reads.get(target).await?);
+        let line = match load {
+            "creates" => Creates { pods: self.pods, connections: 32 }.run(target).await,
+            "get" => reads.get(target).await,
+            "list" => Reads { connections: 2, ..reads }.list(target).await,
+            _ => {
+                let pods = 1_000;
+                FanOut { watchers: 500, watchers_per_connection: 10, pods, connections: 8 }.run(target).await
+            }
+        };
         target.sweep().await?;
-        let lists = Reads { connections: 2, ..reads };
-        figures.line(whose, lists.list(target).await?);
-        target.sweep().await?;
-        let fan_out = FanOut { watchers: 500, watchers_per_connection: 10, pods: 1_000, connections: 8 };
-        figures.line(whose, fan_out.run(target).await?);
-        target.sweep().await
+        line
     }
 
     /// Binding on hollow nodes, and memory with all of them and twice the Pods.
-    async fn bind(&self, figures: &mut Figures) -> anyhow::Result<()> {
+    async fn bind(&self, figures: &mut Figures, progress: &mut Progress) -> anyhow::Result<()> {
         let directory = tempfile::tempdir()?;
         let nodes = self.nodes.to_string();
         let flags = [self.store_flag(), vec!["--hollow-nodes".to_owned(), nodes]].concat();
+        progress.begin(&format!("{} hollow nodes", self.nodes));
         let server = ServerProcess::start(&self.binary, directory.path(), "server", &flags).await?;
         let target = Target::new(server.kubeconfig(), "bench", &[server.pid()])?;
-        let result = async {
-            server::wait_for_nodes(&target, self.nodes).await?;
-            target.prepare().await?;
-            for first in [0, self.pods] {
-                let bind = Bind { pods: self.pods, first, connections: 32, timeout_s: 300 };
-                let line = bind.run(&target).await?;
-                if first == 0 {
-                    figures.line("ours", line);
-                }
-            }
-            figures.set("loaded_mib", rounded(measure::rss_mib(&[server.pid()])?));
-            Ok(())
-        };
-        let result: anyhow::Result<()> = result.await;
+        progress.end(server::wait_for_nodes(&target, self.nodes).await);
+        let result = self.bind_on(&target, "ours", figures, progress).await;
         result.with_context(|| server.tail())?;
         server.stop().await
     }
 
-    async fn peer(&self, figures: &mut Figures) -> anyhow::Result<()> {
-        let Some(kubeconfig) = &self.peer_kubeconfig else { return Ok(()) };
-        let target = Target::new(kubeconfig, "bench", &self.peer_pid)?;
-        figures.set("peer_mib", rounded(measure::rss_mib(&self.peer_pid)?));
-        self.loads_on(&target, "peer", figures).await?;
-        if self.peer_binds {
-            let bind = Bind { pods: self.pods, first: 0, connections: 32, timeout_s: 600 };
-            figures.line("peer", bind.run(&target).await?);
-            target.sweep().await?;
+    async fn bind_on(
+        &self,
+        target: &Target,
+        whose: &str,
+        figures: &mut Figures,
+        progress: &mut Progress,
+    ) -> anyhow::Result<()> {
+        target.prepare().await?;
+        target.sweep().await?;
+        for (first, which) in [(0, "first"), (self.pods, "next")] {
+            progress.begin(&format!("bind the {which} {} Pods on {whose}", self.pods));
+            let bind = Bind { pods: self.pods, first, connections: 32, timeout_s: 300 };
+            let line = bind.run(target).await;
+            let failed = line.is_err();
+            progress.end(line.map(|line| {
+                if first == 0 {
+                    figures.line(whose, line);
+                }
+            }));
+            if failed {
+                break;
+            }
+            if first > 0 && !target.pids().is_empty() {
+                let name = if whose == "peer" { "peer_loaded_mib" } else { "loaded_mib" };
+                figures.set(name, rounded(measure::rss_mib(target.pids())?));
+            }
         }
-        Ok(())
+        // Ours ends with its directory.
+        if whose == "peer" { target.sweep().await } else { Ok(()) }
     }
 
     /// The allocator alone, in a process of its own.

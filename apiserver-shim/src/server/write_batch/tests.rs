@@ -35,6 +35,16 @@ impl AsyncWrite for Sink {
         Poll::Ready(Ok(count))
     }
 
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        assert!(slices.iter().all(|slice| slice.len() <= COPY_BYTES));
+        let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+        self.poll_write(cx, &bytes)
+    }
+
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
@@ -79,7 +89,16 @@ async fn a_full_batch_is_written_without_waiting() {
     let large = vec![8; BATCH_BYTES_MAX * 2];
     turns(&mut stream, &[&[&frame, &frame, &frame, &frame, &frame, &large]]).await;
     let quarter = BATCH_BYTES_MAX / 4;
-    assert_eq!(*sink.writes.lock().unwrap(), [quarter * 4, quarter, quarter * 8]);
+    assert_eq!(*sink.writes.lock().unwrap(), [quarter * 4, quarter, quarter * 4, quarter * 4]);
+}
+
+#[tokio::test]
+async fn enough_for_a_write_does_not_wait_for_the_next_turn() {
+    let sink = Sink::default();
+    let mut stream = WriteBatch::new(sink.clone());
+    let frame = vec![7; BATCH_BYTES_ENOUGH * 2 / 3];
+    turns(&mut stream, &[&[&frame, &frame], &[&frame], &[b"more"]]).await;
+    assert_eq!(*sink.writes.lock().unwrap(), [frame.len() * 2, frame.len() + 4]);
 }
 
 #[tokio::test]

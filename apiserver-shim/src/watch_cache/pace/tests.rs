@@ -16,11 +16,11 @@ async fn the_first_is_passed_on_at_once_and_the_last_at_the_next_turn() {
     }
     due.changed().await.unwrap();
     seen.push((*due.borrow_and_update(), begun.elapsed()));
-    tokio::time::sleep(PACE * 4).await;
+    tokio::time::sleep(PACE_MIN * 4).await;
     pace.announce(100);
     due.changed().await.unwrap();
     seen.push((*due.borrow_and_update(), begun.elapsed()));
-    assert_eq!(seen, [(1, Duration::ZERO), (99, PACE), (100, PACE * 5)]);
+    assert_eq!(seen, [(1, Duration::ZERO), (99, PACE_MIN), (100, PACE_MIN * 5)]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -31,4 +31,10 @@ async fn one_who_comes_between_two_turns_hears_of_the_next() {
     pace.announce(2);
     due.changed().await.unwrap();
     assert_eq!(*due.borrow_and_update(), 2);
+}
+
+#[test]
+fn the_more_there_are_the_longer_is_a_turn() {
+    let turns = [1, 100, 500, 5_000].map(|watchers| interval(watchers).as_millis());
+    assert_eq!(turns, [2, 10, 50, 100]);
 }
