@@ -6,6 +6,7 @@ pub mod body;
 pub mod discovery;
 pub mod health;
 pub mod list;
+mod list_body;
 pub mod negotiation;
 pub mod objects;
 pub mod openapi;

@@ -86,6 +86,14 @@ impl Object {
         self.write_from(self.body, self.revision, out);
     }
 
+    /// How long the object is as an item of a list.
+    pub fn item_length(&self) -> usize {
+        let comma = usize::from(self.stored.bytes[self.metadata] != b'}');
+        let digits = self.revision.checked_ilog10().unwrap_or(0) as usize + 1;
+        // The brace, `"resourceVersion":"` and the quote behind the number.
+        1 + self.stored.bytes.len() - self.body + 19 + digits + 1 + comma
+    }
+
     fn write_from(&self, start: usize, revision: u64, out: &mut BytesMut) {
         let bytes = &self.stored.bytes;
         out.extend_from_slice(&bytes[start..self.metadata]);

@@ -21,9 +21,9 @@ mod pace;
 mod watcher;
 
 pub use audience::Audience;
-pub use watcher::{Batch, Delivery, Lagged, WatchFrom, Watcher};
 use audience::Audiences;
 use pace::Pace;
+pub use watcher::{Batch, Delivery, Lagged, WatchFrom, Watcher};
 
 /// Changes kept in a window. A watcher that is this far behind would rather list again.
 pub const WINDOW_CHANGES_MAX: usize = 16_384;

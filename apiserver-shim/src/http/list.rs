@@ -137,10 +137,10 @@ pub async fn list(
     query: &Query,
 ) -> Result<Response, Status> {
     if accepted.shape == Shape::Metadata {
-        return shapes::many(resource, accepted, query, &[], &ListMeta::default());
+        return shapes::many(resource, accepted, query, Vec::new(), &ListMeta::default());
     }
     let (items, meta) = read(registry, resource, options).await?;
-    shapes::many(resource, accepted, query, &items, &meta)
+    shapes::many(resource, accepted, query, items, &meta)
 }
 
 /// Reads what a LIST shows.

@@ -253,7 +253,7 @@ async fn delete_collection(api: &Api, request: &ResourceRequest<'_>, body: Body)
             Err(status) => return Err(status),
         }
     }
-    shapes::many(resource, accepted, request.query, &items, &meta)
+    shapes::many(resource, accepted, request.query, items, &meta)
 }
 
 /// Reads DeleteOptions: from the body if there is one, else from the query.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use http_body_util::BodyExt;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -13,6 +14,7 @@ use shim_model::status::{self, Status};
 use shim_model::table::{self, IncludeObject};
 
 use super::body::Response;
+use super::list_body::ListBody;
 use super::negotiation::{Accepted, Shape};
 use super::query::Query;
 use super::reply;
@@ -111,12 +113,20 @@ pub fn many(
     resource: &Resource,
     accepted: Accepted,
     query: &Query,
-    items: &[Arc<Object>],
+    items: Vec<Arc<Object>>,
     meta: &ListMeta,
 ) -> Result<Response, Status> {
     let list = match accepted.shape {
         Shape::Object if is_native(resource) => {
-            return Ok(reply::bytes(200, accepted.media, encode_list(resource, items, meta)));
+            let list = list_body(resource, items, meta);
+            return Ok(match accepted.media {
+                Media::Json => {
+                    let mut response = reply::json(200, Bytes::new());
+                    *response.body_mut() = list.boxed_unsync();
+                    response
+                }
+                Media::Yaml => reply::bytes(200, accepted.media, list.into_bytes()),
+            });
         }
         Shape::Object => {
             let items: Vec<Value> = items.iter().map(|o| without_type(value_of(resource, o))).collect();
@@ -193,24 +203,14 @@ pub fn partial(object: &Object, revision: u64) -> Bytes {
     out.freeze()
 }
 
-fn encode_list(resource: &Resource, items: &[Arc<Object>], meta: &ListMeta) -> Bytes {
-    let size: usize = items.iter().map(|o| o.bytes().len() + 8).sum();
-    let mut out = BytesMut::with_capacity(size + 256);
+fn list_body(resource: &Resource, items: Vec<Arc<Object>>, meta: &ListMeta) -> ListBody {
     let head = format!(
         "{{\"kind\":\"{}List\",\"apiVersion\":\"{}\",\"metadata\":{},\"items\":[",
         resource.kind,
         resource.api_version(),
         meta.to_value()
     );
-    out.extend_from_slice(head.as_bytes());
-    for (i, object) in items.iter().enumerate() {
-        if i > 0 {
-            out.put_u8(b',');
-        }
-        object.write_item(&mut out);
-    }
-    out.extend_from_slice(b"]}\n");
-    out.freeze()
+    ListBody::new(head, items)
 }
 
 fn without_type(mut object: Value) -> Value {

@@ -52,7 +52,8 @@ impl<S: AsyncWrite + Unpin> WriteBatch<S> {
         while self.written < self.batch.len() {
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let pieces = self.batch[self.written..].chunks(COPY_BYTES);
-            let filled = slices.iter_mut().zip(pieces).map(|(slice, piece)| *slice = IoSlice::new(piece)).count();
+            let filled =
+                slices.iter_mut().zip(pieces).map(|(slice, piece)| *slice = IoSlice::new(piece)).count();
             let writing = Pin::new(&mut self.stream).poll_write_vectored(cx, &slices[..filled]);
             let count = ready!(writing)?;
             if count == 0 {
@@ -92,11 +93,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for WriteBatch<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for WriteBatch<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.make_room(cx, bytes.len()))?;
         append(&mut self.batch, bytes);
         Poll::Ready(Ok(bytes.len()))
