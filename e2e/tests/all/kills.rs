@@ -114,8 +114,10 @@ fn it_starts_again_as_it_was() -> anyhow::Result<()> {
             cluster.kubectl(&["get", "deployment", "web", "-o", "jsonpath={.status.readyReplicas}"])?;
         let after = pods(&cluster)?;
         let same = after.keys().eq(before.keys());
-        // Their containers ended with the machine's stop, so these are others.
-        let fresh = before.iter().all(|(uid, old)| after.get(uid).is_some_and(|new| new.0 != old.0));
+        // Their containers ended with the machine's stop, so these are others, and count on.
+        let fresh = before
+            .iter()
+            .all(|(uid, old)| after.get(uid).is_some_and(|new| new.0 != old.0 && new.1 == old.1 + 1));
         Ok((text == "3" && same && fresh).then_some(()))
     })?;
     cluster.kubectl(&["delete", "-f", "manifests/examples/web.yaml", "--timeout=60s"])?;

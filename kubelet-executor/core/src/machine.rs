@@ -26,7 +26,7 @@ use crate::{
     action::{Action, Effects, Event, Final, Outcome, Told},
     backoff::Backoff,
     probe::{ProbeKind, Verdict},
-    seen::SandboxSeen,
+    seen::{ContainerSeen, SandboxSeen},
     spec, status,
     time::after,
 };
@@ -127,6 +127,11 @@ impl PodMachine {
         self.adopted || self.sandbox_trouble.is_some()
     }
 
+    /// Whether a listing was taken in.
+    pub fn is_adopted(&self) -> bool {
+        self.adopted
+    }
+
     /// How the Pod ended, once nothing of it is left.
     pub fn outcome(&self) -> Option<Outcome> {
         if self.gone { self.finale.as_ref().map(|finale| finale.outcome) } else { None }
@@ -144,6 +149,11 @@ impl PodMachine {
     pub fn running(&self, name: &str) -> Option<&str> {
         let slot = self.slots.iter().find(|slot| slot.name == name)?;
         slot.current.as_ref().filter(|current| current.is_running()).map(|current| current.id.as_str())
+    }
+
+    /// The newest instance of each container that ever ran, whether it still does or not.
+    pub fn instances(&self) -> impl Iterator<Item = &ContainerSeen> {
+        self.slots.iter().filter_map(|slot| slot.current.as_ref().or(slot.last.as_ref()))
     }
 
     /// Whether something is under way that a listing will show soon: the shell looks more often then.

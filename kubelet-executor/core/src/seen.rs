@@ -92,4 +92,11 @@ impl ContainerSeen {
     pub fn is_running(&self) -> bool {
         self.state == RunState::Running
     }
+
+    /// An instance that cannot run any more, and of whose end nothing is known.
+    pub fn lose(&mut self, now: Timestamp) {
+        if self.exit().is_none() {
+            self.state = RunState::Exited(crate::machine::slot::vanished(now));
+        }
+    }
 }

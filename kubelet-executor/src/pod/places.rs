@@ -45,6 +45,11 @@ impl Places {
     pub fn record(&self) -> PathBuf {
         self.logs.join(".ended.json")
     }
+
+    /// Where it is written down how far the Pod had come when its node stopped.
+    pub fn interrupted(&self) -> PathBuf {
+        self.logs.join(".interrupted.json")
+    }
 }
 
 /// A Pod's log directory.

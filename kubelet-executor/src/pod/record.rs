@@ -1,8 +1,15 @@
-//! A Pod's end, written down before its containers are removed: after a crash nothing else tells that it must not run again.
+//! What must outlive a Pod's containers, written down before they are removed: its end, because after a crash nothing else
+//! tells that it must not run again; and, when the node stops, how far its containers had come, because their next instances
+//! count on from there.
 
 use std::{io, path::Path};
 
-use executor_core::{Outcome, action::Final};
+use executor_core::{
+    Outcome,
+    action::Final,
+    seen::{ContainerSeen, Exit, RunState, SandboxSeen},
+};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 fn name(outcome: Outcome) -> &'static str {
@@ -16,7 +23,10 @@ fn name(outcome: Outcome) -> &'static str {
 /// Writes an end; it is on disk when this returns.
 pub(crate) fn write(path: &Path, finale: &Final) -> io::Result<()> {
     let status = serde_json::to_value(&finale.status).map_err(io::Error::other)?;
-    let text = json!({ "outcome": name(finale.outcome), "status": status }).to_string();
+    put(path, &json!({ "outcome": name(finale.outcome), "status": status }).to_string())
+}
+
+fn put(path: &Path, text: &str) -> io::Result<()> {
     let partial = path.with_extension("partial");
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent)?;
@@ -35,4 +45,107 @@ pub(crate) fn read(path: &Path) -> Option<Final> {
         _ => Outcome::Killed,
     };
     Some(Final { outcome, status: serde_json::from_value(value["status"].take()).ok()? })
+}
+
+/// A Pod that its node's stop interrupted: the last sandbox and what had run there, all over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Interrupted {
+    pub sandbox: SandboxSeen,
+    pub containers: Vec<ContainerSeen>,
+}
+
+/// Writes an interrupted Pod.
+pub(crate) fn write_interrupted(path: &Path, interrupted: &Interrupted) -> io::Result<()> {
+    let SandboxSeen { id, attempt, created_at, .. } = &interrupted.sandbox;
+    let container = |c: &ContainerSeen| {
+        let exit = c.exit().map(|exit| {
+            json!({
+                "code": exit.code, "reason": exit.reason, "message": exit.message,
+                "finishedAt": exit.finished_at.to_string(),
+            })
+        });
+        json!({
+            "id": c.id, "name": c.name, "attempt": c.attempt, "restartCount": c.restart_count, "hash": c.hash,
+            "image": c.image, "imageID": c.image_id, "createdAt": c.created_at.to_string(),
+            "startedAt": c.started_at.map(|at| at.to_string()), "exit": exit,
+        })
+    };
+    let containers: Vec<Value> = interrupted.containers.iter().map(container).collect();
+    let sandbox = json!({ "id": id, "attempt": attempt, "createdAt": created_at.to_string() });
+    put(path, &json!({ "sandbox": sandbox, "containers": containers }).to_string())
+}
+
+/// Reads an interrupted Pod, if one was written.
+pub(crate) fn read_interrupted(path: &Path) -> Option<Interrupted> {
+    let value: Value = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+    let moment = |value: &Value| value.as_str()?.parse::<Timestamp>().ok();
+    let number = |value: &Value| u32::try_from(value.as_u64()?).ok();
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let sandbox = SandboxSeen {
+        id: text(&value["sandbox"]["id"])?,
+        attempt: number(&value["sandbox"]["attempt"])?,
+        ready: false,
+        created_at: moment(&value["sandbox"]["createdAt"])?,
+        ips: Vec::new(),
+    };
+    let container = |c: &Value| {
+        let exit = &c["exit"];
+        Some(ContainerSeen {
+            id: text(&c["id"])?,
+            sandbox_id: sandbox.id.clone(),
+            name: text(&c["name"])?,
+            attempt: number(&c["attempt"])?,
+            restart_count: number(&c["restartCount"])?,
+            hash: text(&c["hash"])?,
+            image: text(&c["image"])?,
+            image_id: text(&c["imageID"])?,
+            state: RunState::Exited(Exit {
+                code: i32::try_from(exit["code"].as_i64()?).ok()?,
+                reason: text(&exit["reason"])?,
+                message: text(&exit["message"]),
+                finished_at: moment(&exit["finishedAt"])?,
+            }),
+            created_at: moment(&c["createdAt"])?,
+            started_at: moment(&c["startedAt"]),
+        })
+    };
+    let containers: Option<Vec<ContainerSeen>> =
+        value["containers"].as_array()?.iter().map(container).collect();
+    Some(Interrupted { containers: containers?, sandbox })
+}
+
+#[cfg(test)]
+mod tests {
+    //! Tests of what is written down.
+
+    use super::*;
+
+    #[test]
+    fn an_interrupted_pod_is_read_as_it_was_written() {
+        let at = Timestamp::from_second(1_000_000).unwrap();
+        let sandbox =
+            SandboxSeen { id: "s".into(), attempt: 3, ready: false, created_at: at, ips: Vec::new() };
+        let exit = Exit { code: 143, reason: "Error".into(), message: Some("bye".into()), finished_at: at };
+        let container = ContainerSeen {
+            id: "c".into(),
+            sandbox_id: "s".into(),
+            name: "web".into(),
+            attempt: 2,
+            restart_count: 5,
+            hash: "h".into(),
+            image: "i:1".into(),
+            image_id: "sha256:1".into(),
+            state: RunState::Exited(exit),
+            created_at: at,
+            started_at: Some(at),
+        };
+        let interrupted = Interrupted { sandbox, containers: vec![container] };
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pod/.interrupted.json");
+        assert_eq!(read_interrupted(&path), None);
+        write_interrupted(&path, &interrupted).unwrap();
+        assert_eq!(read_interrupted(&path), Some(interrupted));
+        std::fs::write(&path, r#"{"sandbox":{"id":"s"},"containers":[{}]}"#).unwrap();
+        assert_eq!(read_interrupted(&path), None);
+    }
 }

@@ -1,7 +1,7 @@
 //! The task that drives one Pod's machine: events in, actions out, statuses reported.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -12,7 +12,7 @@ use std::{
 use executor_core::{
     Action, Event, Outcome, PodMachine,
     action::{Final, StartFailure},
-    seen::{SandboxSeen, Seen},
+    seen::{ContainerSeen, SandboxSeen, Seen},
     spec,
 };
 use jiff::Timestamp;
@@ -160,6 +160,7 @@ impl Worker {
             if matches!(event, Event::Update(_)) {
                 self.refresh_volumes();
             }
+            let event = self.recalling(event);
             let effects = self.machine.step(Timestamp::now(), event);
             if let Some(finale) = effects.persist {
                 self.persist(finale).await;
@@ -172,6 +173,44 @@ impl Worker {
             if let Some(outcome) = self.machine.outcome() {
                 return self.finish(outcome, self.machine.status()).await;
             }
+        }
+    }
+
+    /// Puts into the first listing what the node's last stop removed: like a machine that was restarted, whose runtime still
+    /// lists what had run. Where the runtime lists anything of the Pod, that is newer.
+    fn recalling(&self, event: Event) -> Event {
+        match event {
+            Event::Seen(mut seen) if !self.machine.is_adopted() && seen.sandboxes.is_empty() => {
+                if let Some(recalled) = record::read_interrupted(&self.places.interrupted()) {
+                    seen.sandboxes.push(recalled.sandbox);
+                    seen.containers = recalled.containers;
+                }
+                Event::Seen(seen)
+            }
+            other => other,
+        }
+    }
+
+    /// Writes down what [`Self::recalling`] reads. To be called when everything has stopped and nothing was removed yet.
+    async fn write_interrupted(&self, sandbox: Option<SandboxSeen>, late: Vec<ContainerSeen>) {
+        let mut instances: BTreeMap<String, ContainerSeen> =
+            self.machine.instances().chain(&late).map(|seen| (seen.name.clone(), seen.clone())).collect();
+        for seen in instances.values_mut().filter(|seen| seen.exit().is_none()) {
+            match self.shared.runtime.container_status(&seen.id).await {
+                Ok(status) => *seen = containers::container_seen(status, &seen.sandbox_id),
+                Err(error) => tracing::debug!(id = seen.id, %error, "how a container ended is not known"),
+            }
+            seen.lose(Timestamp::now());
+        }
+        // Without a sandbox of this run, what an earlier stop wrote down still holds.
+        let (Some(mut sandbox), false) = (sandbox, instances.is_empty()) else { return };
+        // The Pod is as old as its first sandbox: its start time and its deadline go on.
+        if let Some(began) = self.machine.status().start_time {
+            sandbox.created_at = sandbox.created_at.min(began.0);
+        }
+        let interrupted = record::Interrupted { sandbox, containers: instances.into_values().collect() };
+        if let Err(error) = record::write_interrupted(&self.places.interrupted(), &interrupted) {
+            tracing::warn!(pod = %self.uid, %error, "how far the pod had come could not be written down");
         }
     }
 
@@ -244,19 +283,19 @@ impl Worker {
         }
         let pod = self.machine.pod().clone();
         let ips = self.machine.sandbox().map(|sandbox| sandbox.ips.clone()).unwrap_or_default();
-        let mut sandboxes: BTreeSet<String> =
-            self.machine.sandbox().map(|up| up.id.clone()).into_iter().collect();
+        let mut sandboxes: BTreeMap<String, SandboxSeen> =
+            self.machine.sandbox().map(|up| (up.id.clone(), up.clone())).into_iter().collect();
         let running: Vec<(String, String)> = spec::containers(&pod)
             .filter_map(|(_, c)| Some((c.name.clone(), self.machine.running(&c.name)?.to_owned())))
             .collect();
         self.work.close();
         let late = async {
-            let mut late = Vec::new();
+            let mut late: Vec<ContainerSeen> = Vec::new();
             let mut take = |event: Event| match event {
                 Event::SandboxStarted(made) => {
-                    sandboxes.insert(made.id);
+                    sandboxes.insert(made.id.clone(), made);
                 }
-                Event::ContainerStarted(started) => late.push((started.name, started.id)),
+                Event::ContainerStarted(started) => late.push(started),
                 _ => {}
             };
             loop {
@@ -269,11 +308,15 @@ impl Worker {
             while let Ok(event) = inbox.try_recv() {
                 take(event);
             }
-            self.stop_containers(&pod, &ips, late).await;
+            let named = late.iter().map(|started| (started.name.clone(), started.id.clone())).collect();
+            self.stop_containers(&pod, &ips, named).await;
+            late
         };
-        tokio::join!(self.stop_containers(&pod, &ips, running), late);
-        for id in sandboxes {
-            sandbox::remove(&self.shared, &id).await;
+        let ((), late) = tokio::join!(self.stop_containers(&pod, &ips, running), late);
+        let newest = sandboxes.values().max_by_key(|sandbox| sandbox.attempt).cloned();
+        self.write_interrupted(newest, late).await;
+        for id in sandboxes.keys() {
+            sandbox::remove(&self.shared, id).await;
         }
         sandbox::clean_up(&self.shared, &pod).await;
     }

@@ -138,3 +138,38 @@ fn a_stop_waits_for_what_is_under_way_and_takes_it_down() {
     assert!(sandboxes.is_empty() && containers.is_empty(), "{sandboxes:#?} {containers:#?}");
     assert!(fake.starts().is_empty(), "nothing is started any more");
 }
+
+#[test]
+fn after_a_stop_containers_count_on() {
+    let (mut stage, fake) = stage();
+    let web = pod("web", json!({ "containers": [{ "name": "c", "image": "i:1" }] }));
+    let job = json!({ "restartPolicy": "Never", "containers": [{ "name": "j", "image": "i:1" }] });
+    let job = pod("job", job);
+    stage.launch(&web);
+    stage.launch(&job);
+    let runs = |status: &serde_json::Value| status["phase"] == "Running";
+    let mut ids: Vec<String> = Vec::new();
+    let began = stage.await_status("uid-job", "running", runs)["startTime"].clone();
+    for stops in 0..3 {
+        let status = stage.await_status("uid-web", "running again", |status| {
+            let container = &status["containerStatuses"][0];
+            let id = container["containerID"].as_str().unwrap_or_default().to_owned();
+            container["restartCount"] == stops && container["ready"] == true && !ids.contains(&id)
+        });
+        let container = &status["containerStatuses"][0];
+        if stops > 0 {
+            assert_eq!(container["lastState"]["terminated"]["exitCode"], 143, "{container:#}");
+        }
+        ids.push(container["containerID"].as_str().unwrap().to_owned());
+        stage.stop();
+        stage.raise();
+        stage.launch(&web);
+        stage.launch(&job);
+    }
+    // Nothing that may not run again does.
+    stage.await_state("uid-job", TaskState::Failed);
+    assert_eq!(stage.status("uid-job")["startTime"], began);
+    assert_eq!(fake.starts().iter().filter(|start| *start == "job/j").count(), 1);
+    let reasons: Vec<_> = stage.api.state().events.iter().filter_map(|event| event.reason.clone()).collect();
+    assert!(reasons.contains(&"SandboxChanged".to_owned()), "{reasons:?}");
+}

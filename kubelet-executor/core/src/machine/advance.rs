@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{PodMachine, Sandbox, ending::Cause, slot::Op};
 use crate::{
-    action::Action,
+    action::{Action, Told},
     spec::{self, RestartPolicy, Role},
     time::after,
 };
@@ -50,6 +50,12 @@ impl PodMachine {
             starting |= slot.op == Op::Starting;
         }
         if !starting {
+            actions.push(Action::Tell(Told {
+                container: None,
+                warning: false,
+                reason: "SandboxChanged",
+                message: "Pod sandbox changed, it will be killed and re-created.".to_owned(),
+            }));
             actions.push(Action::RemoveSandbox { id: id.clone() });
             self.sandbox = Sandbox::Removing(id);
         }

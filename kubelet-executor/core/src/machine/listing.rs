@@ -20,7 +20,8 @@ impl PodMachine {
         containers.sort_by_key(|container| std::cmp::Reverse(container.attempt));
         let sandbox_id = self.sandbox().map(|sandbox| sandbox.id.clone());
         let pod = self.pod.clone();
-        let restarting = self.ending.is_none();
+        // What ended with its sandbox did not fail: it starts in the next one without a pause.
+        let restarting = self.ending.is_none() && self.sandbox().is_none_or(|sandbox| sandbox.ready);
         for slot in &mut self.slots {
             // Instances of an earlier sandbox go away with it.
             let mine: Vec<ContainerSeen> = containers
@@ -145,7 +146,7 @@ fn take_instances(
     } else if slot.current.as_ref().is_none_or(|current| current.attempt < newest.attempt) {
         let running = newest.is_running();
         slot.adopt(newest, spec::container(view.pod, &slot.name), view.now);
-        if view.first {
+        if view.first && view.restarting {
             slot.recall_crashes();
         }
         if !running {

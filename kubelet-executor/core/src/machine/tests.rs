@@ -266,6 +266,47 @@ fn a_restarted_executor_adopts_and_starts_nothing() {
 }
 
 #[test]
+fn after_the_machines_restart_containers_count_on() {
+    let mut world = World::new(json!({
+        "initContainers": [{ "name": "prepare", "image": "i" }],
+        "containers": [{ "name": "web", "image": "w" }]
+    }));
+    world.settle();
+    world.exit("prepare", 0);
+    world.settle();
+    for boot in 1..=5 {
+        world.pass(60);
+        world.exit("web", 255);
+        world.sandboxes.values_mut().for_each(|sandbox| sandbox.ready = false);
+        world.told.clear();
+        world.restart_executor();
+        world.settle();
+        world.exit("prepare", 0);
+        world.settle();
+        assert_eq!(world.told, ["SandboxChanged Pod sandbox changed, it will be killed and re-created."]);
+        let expected = format!("web Running ready restarts={boot} last=Error(255)\n");
+        assert!(world.describe().ends_with(&expected), "{}", world.describe());
+    }
+    // What the machine's restarts ended was no failure of the container's: its first one is not punished.
+    world.exit("web", 1);
+    world.settle();
+    assert!(world.describe().contains("web Running ready restarts=6"), "{}", world.describe());
+}
+
+#[test]
+fn what_may_not_run_again_does_not_after_the_machines_restart() {
+    let mut world = World::new(json!({
+        "restartPolicy": "Never", "containers": [{ "name": "job", "image": "w" }]
+    }));
+    world.settle();
+    world.exit("job", 143);
+    world.sandboxes.values_mut().for_each(|sandbox| sandbox.ready = false);
+    world.restart_executor();
+    world.settle();
+    assert_eq!((world.machine.outcome(), world.starts.len()), (Some(Outcome::Failed), 1));
+}
+
+#[test]
 fn init_containers_run_in_order_and_sidecars_stay() {
     let mut world = World::new(json!({
         "restartPolicy": "Never",
