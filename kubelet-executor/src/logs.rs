@@ -62,9 +62,14 @@ pub(crate) async fn answer(
             return Err(Refusal::bad_request(message));
         }
         (false, []) => {
-            let why = view.map_or("ContainerCreating".to_owned(), |view| {
+            let reason = view.map_or("ContainerCreating".to_owned(), |view| {
                 waiting_reason(&view.status, &target.container)
             });
+            let why = match reason.as_str() {
+                "ErrImagePull" => "image can't be pulled",
+                "ImagePullBackOff" => "trying and failing to pull image",
+                other => other,
+            };
             let message = format!(
                 "container \"{}\" in pod \"{}\" is waiting to start: {why}",
                 target.container, target.pod

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Instant};
 
 use base64::Engine;
 use cri::v1;
-use executor_core::{action::StartFailure, spec};
+use executor_core::{action::StartFailure, image_name, spec};
 use k8s_openapi::api::core::v1::{Container, Secret};
 
 use crate::pod::containers::Start;
@@ -19,6 +19,11 @@ pub(crate) async fn ensure(
     if image.is_empty() {
         return Err((StartFailure::InvalidImageName, "the container has no image".to_owned()));
     }
+    if let Some(problem) = image_name::problem(image) {
+        let told =
+            format!("Failed to apply default image tag \"{image}\": couldn't parse image name \"{image}\": {problem}");
+        return Err((StartFailure::InvalidImageName, told));
+    }
     let runtime = &start.shared.runtime;
     let failed = |error: cri::Error| {
         let reason = if error.message.contains("invalid reference format") {
@@ -32,7 +37,9 @@ pub(crate) async fn ensure(
     let present = runtime.image(image).await.map_err(failed)?;
     match (policy, present) {
         ("Never" | "IfNotPresent", Some(present)) => {
-            let told = format!("Container image \"{image}\" already present on machine");
+            let told = format!(
+                "Container image \"{image}\" already present on machine and can be accessed by the pod"
+            );
             start.tell(false, "Pulled", told);
             return Ok(present);
         }

@@ -138,7 +138,7 @@ pub async fn start(setup: Setup, stop: CancellationToken) -> Result<End, RunErro
         recorder: Recorder::start(setup.api.clone(), config.node_name.clone()),
         api: setup.api,
         resolver: Resolver::of_machine(),
-        machine: Machine::measure(),
+        machine: Machine::measure(&config.root_dir),
         look_now: Notify::new(),
         stopping: CancellationToken::new(),
         config: config.clone(),

@@ -31,12 +31,14 @@ pub(crate) struct Shared {
 pub(crate) struct Machine {
     pub cpu_milli: i64,
     pub memory_bytes: i64,
+    /// Of the file system that volumes, logs and images lie on.
+    pub disk_bytes: i64,
     pub cgroup_v2: bool,
 }
 
 impl Machine {
     /// Asks the kernel.
-    pub fn measure() -> Self {
+    pub fn measure(root_dir: &std::path::Path) -> Self {
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
         let total_kib: i64 = memory
@@ -46,6 +48,8 @@ impl Machine {
         Self {
             cpu_milli: i64::try_from(cpus).unwrap_or(1) * 1000,
             memory_bytes: total_kib * 1024,
+            disk_bytes: rustix::fs::statvfs(root_dir)
+                .map_or(0, |fs| i64::try_from(fs.f_blocks.saturating_mul(fs.f_frsize)).unwrap_or(i64::MAX)),
             cgroup_v2: crate::cgroups::Version::of_machine() == crate::cgroups::Version::V2,
         }
     }
@@ -60,6 +64,7 @@ impl Shared {
             pod_ips,
             cpu_milli: self.machine.cpu_milli,
             memory_bytes: self.machine.memory_bytes,
+            disk_bytes: self.machine.disk_bytes,
         }
     }
 

@@ -254,6 +254,7 @@ pub(crate) async fn note_unschedulable(registry: &Registry, key: &Key, message: 
                 // It was placed meanwhile.
                 return Ok(());
             }
+            let generation = pod["metadata"]["generation"].clone();
             let status = &mut pod["status"];
             let new = Condition { kind: "PodScheduled", status: "False", reason: "Unschedulable", message };
             set_condition(status, &new, now, false);
@@ -262,7 +263,11 @@ pub(crate) async fn note_unschedulable(registry: &Registry, key: &Key, message: 
                 if access::text(condition, &["type"]) == "PodScheduled" {
                     condition["message"] = json!(message);
                     // A member that upstream always prints.
-                    access::as_object(condition).entry("lastProbeTime").or_insert(Value::Null);
+                    let condition = access::as_object(condition);
+                    condition.entry("lastProbeTime").or_insert(Value::Null);
+                    if generation.is_number() {
+                        condition.insert("observedGeneration".to_owned(), generation.clone());
+                    }
                 }
             }
             Ok(())

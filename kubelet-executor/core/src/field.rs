@@ -20,6 +20,8 @@ pub struct Node {
     pub cpu_milli: i64,
     /// Memory: the limit of containers without one.
     pub memory_bytes: i64,
+    /// Disk: the limit of containers without one.
+    pub disk_bytes: i64,
 }
 
 /// A reference to something that is not there.
@@ -102,6 +104,7 @@ pub fn resource(
     let default = match (list, name) {
         ("limits", "cpu") => i128::from(node.cpu_milli),
         ("limits", "memory") => i128::from(node.memory_bytes) * 1000,
+        ("limits", "ephemeral-storage") => i128::from(node.disk_bytes) * 1000,
         (_, "cpu" | "memory" | "ephemeral-storage") => 0,
         (_, name) if name.starts_with("hugepages-") => 0,
         _ => return Err(unknown()),

@@ -11,6 +11,7 @@ pub mod audit;
 pub mod backoff;
 pub mod env;
 pub mod field;
+pub mod image_name;
 pub mod log_line;
 pub mod machine;
 pub mod payload;

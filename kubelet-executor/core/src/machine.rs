@@ -174,7 +174,7 @@ impl PodMachine {
     fn take_in(&mut self, now: Timestamp, event: Event, actions: &mut Vec<Action>) {
         match event {
             Event::Seen(seen) => self.take_listing(now, seen, actions),
-            Event::Update(pod) => self.take_update(pod),
+            Event::Update(pod) => self.take_update(pod, actions),
             Event::Kill { grace } => self.end(ending::Cause::Killed, after(now, grace)),
             Event::SandboxStarted(sandbox) => {
                 self.sandbox_settled_at = now;
@@ -220,9 +220,15 @@ impl PodMachine {
         self.sandbox_trouble = Some(Waiting { reason, message, since: now });
     }
 
-    fn take_update(&mut self, pod: Arc<Pod>) {
+    fn take_update(&mut self, pod: Arc<Pod>, actions: &mut Vec<Action>) {
         if pod.metadata.uid != self.pod.metadata.uid {
             return;
+        }
+        let ephemeral = |pod: &Pod| spec::spec(pod).ephemeral_containers.as_ref().map_or(0, Vec::len);
+        if ephemeral(&pod) > ephemeral(&self.pod) {
+            // The API takes them; whoever waits for one must learn that it will not come.
+            let message = "this node does not run ephemeral containers yet".to_owned();
+            actions.push(Action::Tell(Told { container: None, warning: true, reason: "Failed", message }));
         }
         self.pod = pod;
     }

@@ -293,7 +293,14 @@ fn conditions(machine: &PodMachine) -> Vec<PodCondition> {
         })
         .collect();
     let others = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    conditions.extend(others.iter().filter(|other| !OWNED.contains(&other.type_.as_str())).cloned());
+    let kept = others.iter().filter(|other| !OWNED.contains(&other.type_.as_str())).cloned();
+    conditions.extend(kept.map(|mut other| {
+        if other.type_ == "PodScheduled" {
+            // The node confirms what the scheduler said, of the Pod that it knows.
+            other.observed_generation = pod.metadata.generation;
+        }
+        other
+    }));
     if !conditions.iter().any(|condition| condition.type_ == "PodScheduled") {
         conditions.push(PodCondition {
             type_: "PodScheduled".to_owned(),

@@ -5,6 +5,7 @@
 
 mod client;
 mod error;
+pub mod health;
 
 pub use client::Client;
 pub use error::{Error, Kind};

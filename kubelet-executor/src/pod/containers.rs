@@ -148,7 +148,9 @@ impl Start {
         let ip = hooks::address(&self.shared, &self.pod, &self.sandbox.ips);
         let target = hooks::Target { shared: &self.shared, container, container_id: id, ip };
         if let Err(why) = hooks::hook(&target, handler, POST_START_MAX).await {
-            self.tell(true, "FailedPostStartHook", format!("PostStartHook failed: {why}"));
+            // What the hook said may be secret: Events are read by many.
+            self.tell(true, "FailedPostStartHook", "PostStartHook failed".to_owned());
+            self.tell(false, "Killing", "FailedPostStartHook".to_owned());
             let grace = spec::grace(&self.pod);
             if let Err(error) = self.shared.runtime.stop(id, grace).await {
                 tracing::warn!(%error, "container not stopped after its failed hook");

@@ -1,6 +1,6 @@
 //! Carrying out probes and lifecycle hooks: commands in the container, HTTP and TCP to the Pod, a pause.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use executor_core::{probe::ProbeKind, spec};
@@ -11,10 +11,13 @@ use k8s_openapi::{
     apimachinery::pkg::util::intstr::IntOrString,
 };
 
-use crate::{http_client::HttpClient, shared::Shared};
+use crate::{http_client::HttpClient, shared::Shared, tls};
 
 /// The part of a probe's output that is shown.
 const OUTPUT_BYTES_MAX: usize = 10 * 1024;
+
+/// How often a probe follows a redirect.
+const REDIRECTS_MAX: usize = 10;
 
 /// What a check is done against.
 pub(crate) struct Target<'a> {
@@ -34,12 +37,12 @@ pub(crate) async fn probe(target: &Target<'_>, kind: ProbeKind) -> Result<(), St
         if let Some(action) = &probe.exec {
             exec(target, action, timeout).await
         } else if let Some(action) = &probe.http_get {
-            http_get(target, action).await
+            http_get(target.container, target.ip, action).await
         } else if let Some(action) = &probe.tcp_socket {
             tcp(target, action).await
         } else if let Some(action) = &probe.grpc {
-            // The protocol needs a second gRPC client here; a listening port is the best that can be said without.
-            tcp_connect(target.ip, u16::try_from(action.port).unwrap_or(0)).await
+            let address = authority(target.ip, u16::try_from(action.port).unwrap_or(0));
+            cri::health::check(&address, action.service.as_deref().unwrap_or_default(), timeout).await
         } else {
             Ok(())
         }
@@ -60,7 +63,7 @@ pub(crate) async fn hook(
         if let Some(action) = &handler.exec {
             exec(target, action, limit).await
         } else if let Some(action) = &handler.http_get {
-            http_get(target, action).await
+            http_get(target.container, target.ip, action).await
         } else if let Some(action) = &handler.tcp_socket {
             tcp(target, action).await
         } else if let Some(action) = &handler.sleep {
@@ -87,31 +90,47 @@ async fn exec(target: &Target<'_>, action: &ExecAction, timeout: Duration) -> Re
     Err(if output.is_empty() { format!("command exited with {}", answer.exit_code) } else { output })
 }
 
-async fn http_get(target: &Target<'_>, action: &HTTPGetAction) -> Result<(), String> {
-    if action.scheme.as_deref() == Some("HTTPS") {
-        // Upstream does not verify the certificate; a handshake says as much as we can say.
-        let host = action.host.as_deref().filter(|host| !host.is_empty()).unwrap_or(target.ip);
-        return tcp_connect(host, port(target.container, &action.port)?).await;
-    }
-    let host = action.host.as_deref().filter(|host| !host.is_empty()).unwrap_or(target.ip);
-    let port = port(target.container, &action.port)?;
+async fn http_get(container: &Container, ip: &str, action: &HTTPGetAction) -> Result<(), String> {
+    let host = action.host.as_deref().filter(|host| !host.is_empty()).unwrap_or(ip);
+    let authority = authority(host, port(container, &action.port)?);
+    let client = match action.scheme.as_deref() {
+        Some("HTTPS") => HttpClient::new(&authority, Some(Arc::new(tls::unverified))),
+        _ => HttpClient::new(&authority, None),
+    };
     let path = action.path.as_deref().filter(|path| !path.is_empty()).unwrap_or("/");
-    let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-    let mut request =
-        Request::builder().uri(&path).header("user-agent", "kube-probe/1.36").header("accept", "*/*");
-    for header in action.http_headers.iter().flatten() {
-        request = request.header(&header.name, &header.value);
+    let mut path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+    for _ in 0..=REDIRECTS_MAX {
+        let mut request =
+            Request::builder().uri(&path).header("user-agent", "kube-probe/1.36").header("accept", "*/*");
+        for header in action.http_headers.iter().flatten() {
+            request = request.header(&header.name, &header.value);
+        }
+        let request =
+            request.header("connection", "close").body(Full::new(Bytes::new())).map_err(|e| e.to_string())?;
+        let response = client.send(request).await.map_err(|e| e.to_string())?;
+        let status = response.status().as_u16();
+        let onward = redirect(response.headers(), &authority);
+        let _ = Limited::new(response.into_body(), OUTPUT_BYTES_MAX).collect().await;
+        match (status, onward) {
+            (301 | 302 | 303 | 307 | 308, Some(onward)) => path = onward,
+            (200..400, _) => return Ok(()),
+            _ => return Err(format!("HTTP probe failed with statuscode: {status}")),
+        }
     }
-    let request =
-        request.header("connection", "close").body(Full::new(Bytes::new())).map_err(|e| e.to_string())?;
-    let authority = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-    let response = HttpClient::new(&authority, None).send(request).await.map_err(|e| e.to_string())?;
-    let status = response.status().as_u16();
-    let _ = Limited::new(response.into_body(), OUTPUT_BYTES_MAX).collect().await;
-    if (200..400).contains(&status) {
-        return Ok(());
-    }
-    Err(format!("HTTP probe failed with statuscode: {status}"))
+    Err(format!("stopped after {REDIRECTS_MAX} redirects"))
+}
+
+/// Where an answer sends us on the same server. Elsewhere nobody is followed: that there is an answer is enough.
+fn redirect(headers: &http::HeaderMap, authority: &str) -> Option<String> {
+    let location = headers.get(http::header::LOCATION)?.to_str().ok()?;
+    let there: http::Uri = location.parse().ok()?;
+    let here = there.authority().is_none_or(|other| other.as_str() == authority);
+    here.then(|| there.path_and_query().map_or("/", |path| path.as_str()).to_owned())
+        .filter(|path| path.starts_with('/'))
+}
+
+fn authority(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 async fn tcp(target: &Target<'_>, action: &TCPSocketAction) -> Result<(), String> {
@@ -146,3 +165,6 @@ pub(crate) fn address<'a>(shared: &'a Shared, pod: &Pod, ips: &'a [String]) -> &
     }
     ips.first().map_or(&shared.config.node_ip, |ip| ip)
 }
+
+#[cfg(test)]
+mod tests;

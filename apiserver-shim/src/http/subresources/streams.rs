@@ -35,6 +35,9 @@ pub(super) async fn serve(
             _ => Err(status::bad_request(format!("pod {name} does not have a host assigned"))),
         };
     }
+    if door == "log" && asked.query.get("previous").is_none() {
+        refuse_unstarted(&pod, name, &container)?;
+    }
     if door == "portforward" {
         for port in asked.query.all("ports").flat_map(|p| p.split(',')) {
             if port.parse::<u64>().is_err() {
@@ -55,6 +58,23 @@ pub(super) async fn serve(
     match door {
         "log" => node_proxy::fetch(&api.node_client, &api.nodes, node, &uri).await,
         _ => node_proxy::upgrade(&api.node_client, &api.nodes, node, &uri, request).await,
+    }
+}
+
+/// A container that had not begun when its Pod ended never will; its node may have forgotten the Pod.
+fn refuse_unstarted(pod: &Value, name: &str, container: &str) -> Result<(), Status> {
+    if !matches!(access::text(pod, &["status", "phase"]), "Succeeded" | "Failed") {
+        return Ok(());
+    }
+    let lists = ["initContainerStatuses", "containerStatuses"];
+    let mut statuses = lists.iter().flat_map(|list| access::list(pod, &["status", list]));
+    let Some(own) = statuses.find(|c| access::text(c, &["name"]) == container) else { return Ok(()) };
+    match access::text(own, &["state", "waiting", "reason"]) {
+        "" => Ok(()),
+        _ if !access::text(own, &["lastState", "terminated", "containerID"]).is_empty() => Ok(()),
+        reason => Err(status::bad_request(format!(
+            "container \"{container}\" in pod \"{name}\" is waiting to start: {reason}"
+        ))),
     }
 }
 
@@ -108,4 +128,27 @@ fn check_log_options(name: &str, query: &Query) -> Result<(), Status> {
         errors.push(FieldError::invalid("sinceSeconds", n, "must be greater than 0"));
     }
     if errors.is_empty() { Ok(()) } else { Err(status::invalid("", "PodLogOptions", name, &errors)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_never_began_is_told_by_its_reason_once_the_pod_has_ended() {
+        let pod = |phase: &str, last: Value| {
+            json!({ "status": { "phase": phase, "containerStatuses": [
+                { "name": "m", "state": { "waiting": { "reason": "PodInitializing" } }, "lastState": last },
+                { "name": "n", "state": { "terminated": { "exitCode": 1 } } },
+            ]}})
+        };
+        let refused = refuse_unstarted(&pod("Failed", json!({})), "p", "m").unwrap_err();
+        assert_eq!(refused.message, "container \"m\" in pod \"p\" is waiting to start: PodInitializing");
+        assert!(refuse_unstarted(&pod("Failed", json!({})), "p", "n").is_ok());
+        assert!(refuse_unstarted(&pod("Pending", json!({})), "p", "m").is_ok(), "the node knows better");
+        let ran = json!({ "terminated": { "containerID": "containerd://1" } });
+        assert!(refuse_unstarted(&pod("Failed", ran), "p", "m").is_ok());
+    }
 }

@@ -2,7 +2,11 @@
 
 use jiff::Timestamp;
 
-use super::{PodMachine, Sandbox, ending::Cause, slot::Op};
+use super::{
+    PodMachine, Sandbox,
+    ending::{Cause, DEADLINE_MESSAGE, DEADLINE_REASON},
+    slot::Op,
+};
 use crate::{
     action::{Action, Told},
     spec::{self, RestartPolicy, Role},
@@ -16,7 +20,7 @@ impl PodMachine {
             return;
         }
         if self.ending.is_none() {
-            self.look_for_the_end(now);
+            self.look_for_the_end(now, actions);
         }
         if self.ending.is_some() {
             return self.advance_ending(now, actions);
@@ -71,11 +75,11 @@ impl PodMachine {
                     if slot.op == Op::None && slot.exit().is_some_and(|exit| exit.code == 0) {
                         continue;
                     }
-                    slot.start_when_due(sandbox_id, now, actions);
+                    slot.start_when_due(&pod, sandbox_id, now, actions);
                     return;
                 }
                 Role::Sidecar => {
-                    slot.start_when_due(sandbox_id, now, actions);
+                    slot.start_when_due(&pod, sandbox_id, now, actions);
                     let up = slot.is_running() && slot.probes.started();
                     if !self.initialized && !up {
                         return;
@@ -98,7 +102,7 @@ impl PodMachine {
                         }
                         continue;
                     }
-                    slot.start_when_due(sandbox_id, now, actions);
+                    slot.start_when_due(&pod, sandbox_id, now, actions);
                 }
             }
         }
@@ -111,7 +115,7 @@ impl PodMachine {
         Some(after(self.accepted_at, length))
     }
 
-    fn look_for_the_end(&mut self, now: Timestamp) {
+    fn look_for_the_end(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
         let policy = spec::restart_policy(&self.pod);
         let failed_init = !self.initialized
             && policy == RestartPolicy::Never
@@ -126,6 +130,13 @@ impl PodMachine {
         if failed_init || completed {
             self.end(Cause::Completed, grace_ends);
         } else if self.deadline().is_some_and(|deadline| deadline <= now) {
+            let message = DEADLINE_MESSAGE.to_owned();
+            actions.push(Action::Tell(Told {
+                container: None,
+                warning: false,
+                reason: DEADLINE_REASON,
+                message,
+            }));
             self.end(Cause::DeadlineExceeded, grace_ends);
         }
     }

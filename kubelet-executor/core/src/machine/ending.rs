@@ -10,6 +10,10 @@ use crate::{
     time::since,
 };
 
+/// Why a Pod ended that was active for too long, in its status and in the Event.
+pub(super) const DEADLINE_REASON: &str = "DeadlineExceeded";
+pub(super) const DEADLINE_MESSAGE: &str = "Pod was active on the node longer than the specified deadline";
+
 /// An end under way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Ending {
@@ -102,8 +106,8 @@ impl PodMachine {
         status.phase =
             Some(if succeeded && cause != Cause::DeadlineExceeded { "Succeeded" } else { "Failed" }.into());
         if cause == Cause::DeadlineExceeded {
-            status.reason = Some("DeadlineExceeded".to_owned());
-            status.message = Some("Pod was active on the node longer than the specified deadline".to_owned());
+            status.reason = Some(DEADLINE_REASON.to_owned());
+            status.message = Some(DEADLINE_MESSAGE.to_owned());
         }
         status::settle_conditions(&mut status, now);
         let outcome = match cause {

@@ -115,12 +115,18 @@ impl Slot {
     }
 
     /// Asks for a start if nothing is under way and the time has come.
-    pub fn start_when_due(&mut self, sandbox_id: &str, now: Timestamp, actions: &mut Vec<Action>) {
+    pub fn start_when_due(
+        &mut self,
+        pod: &Pod,
+        sandbox_id: &str,
+        now: Timestamp,
+        actions: &mut Vec<Action>,
+    ) {
         if self.op != Op::None || self.is_running() {
             return;
         }
         if self.not_before.is_some_and(|at| at > now) {
-            self.settle_pull_error(now, actions);
+            self.settle_pull_error(pod, now, actions);
             return;
         }
         let ran_before = self.current.is_some() || self.last.is_some();
@@ -140,13 +146,15 @@ impl Slot {
     }
 
     /// A failed pull turns into waiting for the next one.
-    fn settle_pull_error(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
+    fn settle_pull_error(&mut self, pod: &Pod, now: Timestamp, actions: &mut Vec<Action>) {
         let Some(waiting) = &mut self.waiting else { return };
         if waiting.reason == "ErrImagePull" && now >= after(waiting.since, PULL_ERROR_SHOWN) {
+            let told = format!("Back-off pulling image \"{}\"", image_of(pod, &self.name));
+            waiting.message = format!("{told}: {}: {}", waiting.reason, waiting.message);
             waiting.reason = "ImagePullBackOff";
-            waiting.message = format!("Back-off pulling image: {}", waiting.message);
-            let message = waiting.message.clone();
-            actions.push(self.tell(false, "BackOff", message));
+            let reason = waiting.reason;
+            actions.push(self.tell(false, "BackOff", told));
+            actions.push(self.tell(true, "Failed", format!("Error: {reason}")));
         }
     }
 
@@ -206,22 +214,23 @@ impl Slot {
             }
         };
         let reason = failure.reason();
-        let text = match failure {
-            StartFailure::ErrImagePull => {
-                let image =
-                    spec::container(pod, &self.name).and_then(|c| c.image.clone()).unwrap_or_default();
-                actions.push(self.tell(
-                    true,
-                    "Failed",
-                    format!("Failed to pull image \"{image}\": {message}"),
-                ));
-                format!("Error: {reason}")
-            }
-            _ => format!("Error: {message}"),
-        };
-        actions.push(self.tell(true, "Failed", text));
+        actions.extend(self.told_of(failure, &image_of(pod, &self.name), &message));
         self.waiting = Some(Waiting { reason, message, since: now });
         self.not_before = Some(after(now, delay));
+    }
+
+    /// What people are told of a failed start: of the image first, then of the container.
+    fn told_of(&self, failure: StartFailure, image: &str, message: &str) -> Vec<Action> {
+        let reason = failure.reason();
+        let of_image = match failure {
+            StartFailure::ErrImagePull => ("Failed", format!("Failed to pull image \"{image}\": {message}")),
+            StartFailure::ErrImageNeverPull => (reason, message.to_owned()),
+            StartFailure::InvalidImageName => ("InspectFailed", message.to_owned()),
+            // Told where it happened, and without the hook's words: they may be somebody's secret.
+            StartFailure::PostStartHookError => return Vec::new(),
+            _ => return vec![self.tell(true, "Failed", format!("Error: {message}"))],
+        };
+        vec![self.tell(true, of_image.0, of_image.1), self.tell(true, "Failed", format!("Error: {reason}"))]
     }
 
     /// Asks for the end of the running instance.
@@ -324,6 +333,10 @@ impl Slot {
     pub fn tell(&self, warning: bool, reason: &'static str, message: String) -> Action {
         Action::Tell(Told { container: Some(self.name.clone()), warning, reason, message })
     }
+}
+
+fn image_of(pod: &Pod, container: &str) -> String {
+    spec::container(pod, container).and_then(|container| container.image.clone()).unwrap_or_default()
 }
 
 /// The exit of something that is simply not there any more.

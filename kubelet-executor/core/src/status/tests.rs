@@ -60,6 +60,15 @@ fn a_pull_that_fails() {
         web ImagePullBackOff restarts=0
     "#]],
     );
+    let waiting = world.machine.status().container_statuses.unwrap_or_default()[0].state.clone();
+    expect![[r#"Back-off pulling image "nowhere/no": ErrImagePull: no such host"#]]
+        .assert_eq(&waiting.and_then(|state| state.waiting?.message).unwrap_or_default());
+    expect![[r#"
+        Failed Failed to pull image "nowhere/no": no such host
+        Failed Error: ErrImagePull
+        BackOff Back-off pulling image "nowhere/no"
+        Failed Error: ImagePullBackOff"#]]
+    .assert_eq(&world.told.join("\n"));
     world.fail_starts = None;
     world.pass(10);
     world.send(Event::Tick);
@@ -116,4 +125,41 @@ fn a_pod_that_completes() {
         ended: Finished
     "#]],
     );
+}
+
+#[test]
+fn what_is_told_of_other_failed_starts() {
+    let told = |failure: StartFailure| {
+        let mut world = World::new(serde_json::json!({ "containers": [{ "name": "web", "image": "w" }] }));
+        world.fail_starts = Some((failure, "why".to_owned()));
+        world.settle();
+        world.told.join("; ")
+    };
+    let failures = [
+        StartFailure::ErrImageNeverPull,
+        StartFailure::InvalidImageName,
+        StartFailure::CreateContainerConfigError,
+        StartFailure::RunContainerError,
+        StartFailure::PostStartHookError,
+    ];
+    let table: Vec<String> = failures.into_iter().map(told).collect();
+    expect![[r#"
+        ErrImageNeverPull why; Failed Error: ErrImageNeverPull
+        InspectFailed why; Failed Error: InvalidImageName
+        Failed Error: why
+        Failed Error: why
+    "#]]
+    .assert_eq(&format!("{}\n", table.join("\n")).replace("\n\n", "\n"));
+}
+
+#[test]
+fn an_ephemeral_container_is_refused_aloud_and_once() {
+    let mut world = World::new(serde_json::json!({ "containers": [{ "name": "web", "image": "w" }] }));
+    world.settle();
+    let mut pod = (**world.machine.pod()).clone();
+    pod.spec.as_mut().unwrap().ephemeral_containers = Some(vec![Default::default()]);
+    for _ in 0..2 {
+        world.send(Event::Update(std::sync::Arc::new(pod.clone())));
+    }
+    assert_eq!(world.told, ["Failed this node does not run ephemeral containers yet"]);
 }
