@@ -36,7 +36,7 @@ fn spliced_bound_pod(bytes: &[u8], node: &str, now: i64) -> Option<Bytes> {
     const NODE_NAME: &[u8] = b"\"nodeName\"";
     let status_range = splice::member(bytes, "status")?;
     let mut status: Value = serde_json::from_slice(&bytes[status_range.clone()]).ok()?;
-    set_scheduled(&mut status, now);
+    set_scheduled(&mut status, encoded_generation(bytes), now);
     let spec = splice::member(bytes, "spec")?;
     let body = &bytes[spec.clone()];
     // An empty object needs no comma, and a name that is there, if only an empty one, is to be replaced.
@@ -48,6 +48,11 @@ fn spliced_bound_pod(bytes: &[u8], node: &str, now: i64) -> Option<Bytes> {
     Some(splice::replace(&with_status, spec.start + 1..spec.start + 1, member.as_bytes()).into())
 }
 
+fn encoded_generation(pod: &[u8]) -> Option<u64> {
+    let metadata = &pod[splice::member(pod, "metadata")?];
+    serde_json::from_slice(&metadata[splice::member(metadata, "generation")?]).ok()
+}
+
 fn find(bytes: &[u8], what: &[u8]) -> bool {
     bytes.windows(what.len()).any(|w| w == what)
 }
@@ -55,10 +60,11 @@ fn find(bytes: &[u8], what: &[u8]) -> bool {
 fn set_bound(pod: &mut Value, node: &str, now: i64) {
     access::object_mut(pod, &["spec"]).insert("nodeName".to_owned(), json!(node));
     access::object_mut(pod, &["status"]);
-    set_scheduled(&mut pod["status"], now);
+    let generation = pod["metadata"]["generation"].as_u64();
+    set_scheduled(&mut pod["status"], generation, now);
 }
 
-fn set_scheduled(status: &mut Value, now: i64) {
+fn set_scheduled(status: &mut Value, generation: Option<u64>, now: i64) {
     let status = access::object_mut(status, &[]);
     let conditions = status.entry("conditions").or_insert_with(|| json!([]));
     if let Some(list) = conditions.as_array_mut() {
@@ -67,10 +73,14 @@ fn set_scheduled(status: &mut Value, now: i64) {
             return;
         }
         list.retain(|c| !scheduled(c));
-        list.push(json!({
+        let mut condition = json!({
             "type": "PodScheduled", "status": "True",
             "lastProbeTime": null, "lastTransitionTime": rfc3339(now),
-        }));
+        });
+        if let Some(generation) = generation {
+            condition["observedGeneration"] = json!(generation);
+        }
+        list.push(condition);
     }
 }
 

@@ -14,11 +14,12 @@ fn check(pod: Value, splices: bool) {
     assert_eq!(bound, by_the_book);
     assert_eq!(bound["spec"]["nodeName"], "node-1");
     assert_eq!(bound["status"]["conditions"].as_array().unwrap().len(), 1);
+    assert_eq!(bound["status"]["conditions"][0]["observedGeneration"], 3);
 }
 
 #[test]
 fn a_bound_pod_is_the_same_either_way() {
-    let pod = |spec: Value, status: Value| json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": spec, "status": status});
+    let pod = |spec: Value, status: Value| json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "generation": 3}, "spec": spec, "status": status});
     let pending = json!({"phase": "Pending"});
     check(pod(json!({"containers": []}), pending.clone()), true);
     check(pod(json!({}), pending.clone()), false);
