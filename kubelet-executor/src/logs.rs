@@ -99,6 +99,11 @@ pub(crate) async fn answer(
     Ok(response)
 }
 
+/// The newest instance of a container that left a log in this directory.
+pub(crate) fn newest_attempt(dir: &Path) -> Option<u32> {
+    files::attempts(dir).last().copied()
+}
+
 fn waiting_reason(status: &k8s_openapi::api::core::v1::PodStatus, container: &str) -> String {
     let all =
         status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten());

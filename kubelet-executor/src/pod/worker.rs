@@ -412,6 +412,11 @@ impl Worker {
         };
         let cancel = CancellationToken::new();
         self.starts.insert(name.clone(), cancel.clone());
+        // A node that was stopped took its containers with it; their logs tell that they were.
+        let (attempt, restart_count) = match crate::logs::newest_attempt(&self.places.logs.join(&name)) {
+            Some(newest) if newest >= attempt => (newest + 1, restart_count.max(newest + 1)),
+            _ => (attempt, restart_count),
+        };
         let start = containers::Start {
             shared: self.shared.clone(),
             pod: self.machine.pod().clone(),

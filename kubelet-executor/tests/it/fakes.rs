@@ -76,6 +76,18 @@ fn a_killed_executor_adopts_and_a_decided_end_stays() {
 }
 
 #[test]
+fn what_ran_before_its_node_was_stopped_counts_as_a_restart() {
+    let (stage, _fake) = stage();
+    let logs = stage.node_dir().join("pods/ns_web_uid-web/c");
+    std::fs::create_dir_all(&logs).expect("a directory for logs");
+    std::fs::write(logs.join("0.log"), "").expect("a log");
+    stage.launch(&pod("web", json!({ "containers": [{ "name": "c", "image": "i:1" }] })));
+    stage.await_status("uid-web", "running again", |status| {
+        status["phase"] == "Running" && status["containerStatuses"][0]["restartCount"] == 1
+    });
+}
+
+#[test]
 fn a_restarted_agent_hears_what_it_missed() {
     let (stage, _fake) = stage();
     stage.agent.set_deaf(true);
