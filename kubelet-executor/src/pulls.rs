@@ -20,8 +20,9 @@ pub(crate) async fn ensure(
         return Err((StartFailure::InvalidImageName, "the container has no image".to_owned()));
     }
     if let Some(problem) = image_name::problem(image) {
-        let told =
-            format!("Failed to apply default image tag \"{image}\": couldn't parse image name \"{image}\": {problem}");
+        let told = format!(
+            "Failed to apply default image tag \"{image}\": couldn't parse image name \"{image}\": {problem}"
+        );
         return Err((StartFailure::InvalidImageName, told));
     }
     let runtime = &start.shared.runtime;

@@ -70,9 +70,7 @@ fn is_domain(domain: &str) -> bool {
     };
     let of_v6 = host.strip_prefix('[').and_then(|inner| inner.strip_suffix(']'));
     let good_host = match of_v6 {
-        Some(address) => {
-            !address.is_empty() && address.bytes().all(|b| b.is_ascii_hexdigit() || b == b':')
-        }
+        Some(address) => !address.is_empty() && address.bytes().all(|b| b.is_ascii_hexdigit() || b == b':'),
         None => host.split('.').all(|label| {
             !label.is_empty()
                 && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
@@ -89,8 +87,7 @@ fn is_component(component: &str) -> bool {
     let ends_in_words = bytes.first().copied().is_some_and(word) && bytes.last().copied().is_some_and(word);
     let mut joints = component.split(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
     ends_in_words
-        && joints
-            .all(|joint| matches!(joint, "" | "." | "_" | "__") || joint.bytes().all(|b| b == b'-'))
+        && joints.all(|joint| matches!(joint, "" | "." | "_" | "__") || joint.bytes().all(|b| b == b'-'))
 }
 
 fn is_tag(tag: &str) -> bool {
@@ -136,7 +133,8 @@ mod tests {
 
     #[test]
     fn names_that_cannot() {
-        let lower = |name: &str| format!("invalid reference format: repository name ({name}) must be lowercase");
+        let lower =
+            |name: &str| format!("invalid reference format: repository name ({name}) must be lowercase");
         for (image, said) in [
             ("Foo Bar:1", lower("library/Foo Bar")),
             ("localhost/Web:1", lower("Web")),

@@ -115,13 +115,7 @@ impl Slot {
     }
 
     /// Asks for a start if nothing is under way and the time has come.
-    pub fn start_when_due(
-        &mut self,
-        pod: &Pod,
-        sandbox_id: &str,
-        now: Timestamp,
-        actions: &mut Vec<Action>,
-    ) {
+    pub fn start_when_due(&mut self, pod: &Pod, sandbox_id: &str, now: Timestamp, actions: &mut Vec<Action>) {
         if self.op != Op::None || self.is_running() {
             return;
         }

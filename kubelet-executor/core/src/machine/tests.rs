@@ -440,7 +440,10 @@ fn an_active_deadline_ends_the_pod() {
     world.settle();
     assert_eq!(world.machine.outcome(), Some(Outcome::Failed));
     assert_eq!(world.machine.status().reason.as_deref(), Some("DeadlineExceeded"));
-    assert_eq!(world.told, ["DeadlineExceeded Pod was active on the node longer than the specified deadline"]);
+    assert_eq!(
+        world.told,
+        ["DeadlineExceeded Pod was active on the node longer than the specified deadline"]
+    );
 }
 
 /// What fate may do between two steps.
