@@ -85,7 +85,7 @@ impl Table {
         }
         progress.begin("offer cycle");
         progress.end(self.offer_cycle(&mut figures));
-        print!("\n{}", rows::render(&figures));
+        print!("\n{}", rows::render(&self.what(), &figures));
         progress.finish()
     }
 
@@ -198,6 +198,18 @@ impl Table {
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         print!("{text}");
         figures.offer_cycle(&text)
+    }
+
+    /// What the figures are of.
+    fn what(&self) -> String {
+        let (nodes, pods, twice) = (self.nodes, self.pods, self.pods * 2);
+        let cores = std::thread::available_parallelism().map_or(0, usize::from);
+        format!(
+            "{nodes} hollow nodes, {pods} Pods to create and to bind ({twice} for memory), 1000 Pods to read and to \
+             watch; store: {}; {cores} cores, the client on the same ones.\nupstream: API server 1.36, etcd 3.6 and \
+             scheduler, measured with such loads on a like machine; peer: by this client, in this run.",
+            self.store
+        )
     }
 
     fn store_flag(&self) -> Vec<String> {

@@ -10,11 +10,11 @@ fn figures_of_both_servers_stand_side_by_side() {
     let line = |each: f64| json!({"bench": "creates", "per_s": 12345.6, "server_cpu_us_each": each});
     figures.line("ours", line(90.04));
     figures.line("peer", line(1420.0));
-    let table = render(&figures);
+    let table = render("what was run", &figures);
     let row = table.lines().find(|line| line.contains("server CPU per create")).unwrap();
     assert!(row.contains("90.0 µs") && row.contains("1,420 µs"), "{row}");
     assert!(table.lines().any(|line| line.contains("12,346 /s")));
-    assert_eq!(table.lines().count(), ROWS.len() + 1);
+    assert_eq!(table.lines().count(), ROWS.len() + 3);
 }
 
 #[test]
