@@ -6,8 +6,10 @@ mod build;
 mod check;
 pub mod decode;
 mod go_json;
+mod go_text;
 pub mod roots;
 mod rules;
+mod scheme;
 mod strict_json;
 
 pub use check::{Issues, check};

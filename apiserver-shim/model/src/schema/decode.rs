@@ -2,7 +2,7 @@
 //! warned of) in the words that clients know.
 
 use super::strict_json;
-use super::{check, go_json, roots, schema};
+use super::{check, go_json, go_text, scheme, schema};
 use crate::resource::{KindRef, split_api_version};
 use crate::status::{Status, bad_request, internal};
 use serde_json::{Map, Value};
@@ -111,24 +111,43 @@ fn finish(
 /// Parses a body of either form. The error reads on after "the object provided is unrecognized".
 pub(crate) fn parse(body: &[u8], media: Media, duplicates: &mut Vec<String>) -> Result<Value, String> {
     let json = media == Media::Json || body.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'{');
-    let parsed = if json {
-        strict_json::from_json(body, duplicates).map_err(|e| json_error(body, &e))
-    } else {
-        Err(String::new())
-    };
+    let parsed = if json { parse_plain(body, duplicates) } else { Err(String::new()) };
     match (parsed, media) {
         (Ok(value), _) => Ok(value),
         (Err(why), Media::Json) => Err(format!("couldn't get version/kind; json parse error: {why}")),
         (Err(_), Media::Yaml) => {
             duplicates.clear();
-            strict_json::from_yaml(body, duplicates).map_err(|e| format!("yaml: {e}"))
+            yaml(body, duplicates)
         }
     }
 }
 
 /// Parses JSON of any shape; the error is Go's wording.
 pub(crate) fn parse_plain(body: &[u8], duplicates: &mut Vec<String>) -> Result<Value, String> {
-    strict_json::from_json(body, duplicates).map_err(|e| json_error(body, &e))
+    let refused = match strict_json::from_json(body, duplicates) {
+        Ok(value) => return Ok(value),
+        Err(e) => e,
+    };
+    match go_text::lenient(body) {
+        Some(mended) => {
+            duplicates.clear();
+            strict_json::from_json(&mended, duplicates).map_err(|e| json_error(&mended, &e))
+        }
+        None => Err(json_error(body, &refused)),
+    }
+}
+
+/// Parses the first document of a YAML body; what follows it is not looked at, as upstream does not.
+fn yaml(body: &[u8], duplicates: &mut Vec<String>) -> Result<Value, String> {
+    strict_json::from_yaml(body, duplicates).map_err(|e| {
+        let text = e.to_string();
+        let why = text.split_once(" at line ").map_or(text.as_str(), |(why, _)| why);
+        // Upstream leaves the first line's number out.
+        match e.location().map_or(0, |l| l.line()) {
+            0 | 1 => format!("yaml: {why}"),
+            line => format!("yaml: line {line}: {why}"),
+        }
+    })
 }
 
 /// The text of a JSON syntax error as Go would have it.
@@ -171,11 +190,7 @@ fn check_kind(object: &mut Map<String, Value>, expected: KindRef) -> Result<(), 
     };
     let kind = if kind.is_empty() { expected.kind } else { kind.as_str() };
     let found = crate::resource::api_version(group, version);
-    let known = kind == "List" && group.is_empty() && version == "v1"
-        || roots::ROOTS
-            .iter()
-            .any(|r| r.kind.group == group && r.kind.version == version && r.kind.kind == kind);
-    let why = if !known {
+    let why = if !scheme::knows(group, version, kind) {
         format!(
             "no kind \"{kind}\" is registered for version \"{found}\" in scheme \"k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30\""
         )

@@ -71,9 +71,12 @@ pub(crate) fn from_json(bytes: &[u8], duplicates: &mut Vec<String>) -> Result<Va
     Ok(value)
 }
 
-/// Parses one YAML document likewise.
+/// Parses the first document of a YAML text likewise.
 pub(crate) fn from_yaml(bytes: &[u8], duplicates: &mut Vec<String>) -> Result<Value, serde_yaml_ng::Error> {
-    Seed { path: &Path::ROOT, duplicates }.deserialize(serde_yaml_ng::Deserializer::from_slice(bytes))
+    match serde_yaml_ng::Deserializer::from_slice(bytes).next() {
+        Some(document) => Seed { path: &Path::ROOT, duplicates }.deserialize(document),
+        None => Ok(Value::Null),
+    }
 }
 
 struct Seed<'p, 'd> {

@@ -137,3 +137,35 @@ proptest! {
         prop_assert!(serde == go || go && body.contains(['e', 'E']), "{body}");
     }
 }
+
+#[test]
+fn texts_are_read_as_go_reads_them() {
+    let read = |body: &[u8], media| {
+        let kind = find("", "v1", "configmaps").unwrap().kind_ref();
+        match decode(body, media, kind, Strictness::Strict) {
+            Ok(d) => d.value["data"].to_string(),
+            Err(status) => format!("{} {}", status.code, status.message),
+        }
+    };
+    // What is no UTF-8, and half of a pair, become replacement characters; whole pairs and escapes stay.
+    assert_eq!(read(b"{\"data\":{\"a\":\"x\xff\xc3\"}}", Media::Json), "{\"a\":\"x\u{fffd}\u{fffd}\"}");
+    let pairs = br#"{"data":{"a":"\ud800 \ud83d\ude00 \\ud800 \udc00\n"}}"#;
+    assert_eq!(read(pairs, Media::Json), "{\"a\":\"\u{fffd} \u{1f600} \\\\ud800 \u{fffd}\\n\"}");
+    assert_eq!(read(b"data: {a: b}\n---\nbogus: 1\n", Media::Yaml), r#"{"a":"b"}"#);
+    expect![[r#"400 the object provided is unrecognized (must be of type ConfigMap): yaml: mapping values are not allowed in this context (613a20623a2063)"#]]
+    .assert_eq(&read(b"a: b: c", Media::Yaml));
+    expect![[r#"400 the object provided is unrecognized (must be of type ConfigMap): yaml: line 2: mapping values are not allowed in this context (643a20310a613a20623a2063)"#]]
+    .assert_eq(&read(b"d: 1\na: b: c", Media::Yaml));
+}
+
+#[test]
+fn a_wrong_kind_is_told_from_an_unknown_one() {
+    let kind = find("apps", "v1", "deployments").unwrap().kind_ref();
+    let complaint = |body: &str| decode(body.as_bytes(), Media::Json, kind, Strictness::Warn).unwrap_err().message;
+    expect!["the API version in the data (apps/v1beta1) does not match the expected API version (apps/v1)"]
+        .assert_eq(&complaint(r#"{"apiVersion":"apps/v1beta1","kind":"Deployment"}"#));
+    expect![[r#"StatefulSet in version "v1" cannot be handled as a Deployment: converting (v1.StatefulSet) to (apps.Deployment): unknown conversion"#]]
+        .assert_eq(&complaint(r#"{"apiVersion":"apps/v1","kind":"StatefulSet"}"#));
+    expect![[r#"Gadget in version "v1" cannot be handled as a Deployment: no kind "Gadget" is registered for version "apps/v1" in scheme "k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30""#]]
+        .assert_eq(&complaint(r#"{"apiVersion":"apps/v1","kind":"Gadget"}"#));
+}

@@ -1,0 +1,23 @@
+//! The kinds that upstream's decoder knows beside those served here: whether a body's kind is merely the wrong one or
+//! unknown altogether is told in different words.
+
+use super::roots;
+
+const TABLE: &str = include_str!("../../data/scheme.tsv");
+
+/// Whether upstream has a type for this kind.
+pub(crate) fn knows(group: &str, version: &str, kind: &str) -> bool {
+    let served = |k: crate::resource::KindRef| (k.group, k.version, k.kind) == (group, version, kind);
+    if roots::ROOTS.iter().any(|r| served(r.kind)) {
+        return true;
+    }
+    let group = if group.is_empty() { "core" } else { group };
+    TABLE.lines().filter(|l| !l.starts_with('#')).any(|line| {
+        let mut cells = line.split('\t');
+        cells.next() == Some(group)
+            && cells.next() == Some(version)
+            && cells.next().is_some_and(|kinds| {
+                kinds.split(' ').any(|known| known == kind || kind.strip_suffix("List") == Some(known))
+            })
+    })
+}
