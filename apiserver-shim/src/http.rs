@@ -10,6 +10,7 @@ mod list_body;
 pub mod negotiation;
 pub mod objects;
 pub mod openapi;
+pub mod pretty;
 pub mod query;
 pub mod reply;
 pub mod request_info;

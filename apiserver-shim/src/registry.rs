@@ -331,7 +331,7 @@ pub(crate) fn parse(resource: &Resource, kv: &KeyValue) -> Option<Arc<Object>> {
 /// The store's troubles as a client is told.
 pub(crate) fn of_store(error: store::Error) -> Status {
     match error {
-        store::Error::Compacted { .. } => status::continue_expired(),
+        store::Error::Compacted { .. } => status::list_expired(),
         store::Error::FutureRevision { requested, current } => {
             status::too_large_resource_version(requested.0, current.0)
         }

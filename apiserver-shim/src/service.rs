@@ -25,7 +25,7 @@ use crate::http::body::{BoxError, Request, Response, empty};
 use crate::http::objects::{self, ResourceRequest};
 use crate::http::request_info::{RequestInfo, Target};
 use crate::http::subresources::{self, reviews};
-use crate::http::{discovery, health, negotiation, openapi, reply, version, websocket};
+use crate::http::{discovery, health, negotiation, openapi, pretty, reply, version, websocket};
 use crate::node_endpoints::NodeEndpoints;
 use crate::node_proxy::NodeClient;
 use crate::registry::Registry;
@@ -104,6 +104,7 @@ impl ApiService {
     /// Answers a request.
     pub async fn respond(&self, request: Request) -> Response {
         let headers = request.headers().clone();
+        let set_out = pretty::is_wanted(request.uri(), &headers);
         let media = negotiation::accept_for_errors(&headers);
         let head = request.method() == Method::HEAD;
         let answered = AssertUnwindSafe(answer(&self.api, &self.caller, request)).catch_unwind().await;
@@ -115,9 +116,13 @@ impl ApiService {
                 reply::status(&status::internal("the request could not be handled"), Media::Json)
             }
         };
+        if set_out {
+            response = pretty::set_out(response).await;
+        }
         if head {
             *response.body_mut() = empty();
         }
+        reply::add_audit_id(&headers, &mut response);
         reply::compress(&headers, response).await
     }
 }
@@ -152,7 +157,7 @@ async fn answer(api: &Api, caller: &Caller, request: Request) -> Result<Response
     }
     match &info.target {
         Some(target) => to_resource(api, &user, &info, target, request).await,
-        None => to_path(api, &info, request.headers()).await,
+        None => to_path(api, &info, request.method(), request.headers()).await,
     }
 }
 
@@ -214,18 +219,27 @@ async fn to_resource(
     objects::serve(api, &asked, request.into_body()).await
 }
 
-async fn to_path(api: &Api, info: &RequestInfo, headers: &HeaderMap) -> Result<Response, Status> {
+async fn to_path(
+    api: &Api,
+    info: &RequestInfo,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<Response, Status> {
     let path = info.path.as_str();
     if let Some(response) = health::serve(&api.registry, path, &info.query).await {
         return Ok(response);
     }
+    let readable = matches!(*method, Method::GET);
     if let Some(response) = discovery::serve(path, headers, &api.address) {
-        return response;
+        // The lists of groups answer to any method, as upstream's do.
+        let any = path.starts_with("/apis") && path.trim_matches('/').split('/').count() <= 2;
+        return if readable || any { response } else { Err(status::method_not_allowed()) };
     }
     if let Some(response) = openapi::serve(path, headers, info.query.text("hash")).await {
         return response;
     }
     match path.trim_end_matches('/') {
+        "/version" if !readable => Err(status::method_not_allowed()),
         "/version" => Ok(reply::value(200, Media::Json, &version::value())),
         "/.well-known/openid-configuration" => {
             let value = json!({

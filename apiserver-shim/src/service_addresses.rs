@@ -96,6 +96,9 @@ pub fn allocate(
         taken.extend(claims_of(resource, &value).into_iter().filter(|k| !had.contains(k)));
     }
     taken.extend(refused.clone());
+    if old.is_none() {
+        check_families(service)?;
+    }
     keep_old(service, old);
     if !changes_cluster_ip(service, old) {
         cluster_ip(service, &taken)?;
@@ -184,6 +187,30 @@ fn cluster_ip(service: &mut Value, taken: &BTreeSet<Key>) -> Result<(), Status> 
     access::set_if_zero(spec, "ipFamilies", json!(["IPv4"]));
     access::set_if_zero(spec, "ipFamilyPolicy", "SingleStack");
     Ok(())
+}
+
+/// There is one family of addresses here. A headless Service without a selector may name any: its author sees to it.
+fn check_families(service: &Value) -> Result<(), Status> {
+    let spec = &service["spec"];
+    if service_type(service) == "ExternalName" {
+        return Ok(());
+    }
+    if access::text(spec, &["clusterIP"]) == "None" && access::is_zero(&spec["selector"]) {
+        return Ok(());
+    }
+    let mut errors = Vec::new();
+    if access::text(spec, &["ipFamilyPolicy"]) == "RequireDualStack" {
+        let why = "this cluster is not configured for dual-stack services";
+        errors.push(FieldError::invalid("spec.ipFamilyPolicy", "RequireDualStack", why));
+    }
+    for (i, family) in access::list(spec, &["ipFamilies"]).iter().enumerate() {
+        if family.as_str() == Some("IPv6") {
+            let field = format!("spec.ipFamilies[{i}]");
+            errors.push(FieldError::invalid(field, "IPv6", "not configured on this cluster"));
+        }
+    }
+    let name = access::text(service, &["metadata", "name"]);
+    if errors.is_empty() { Ok(()) } else { Err(status::invalid("", "Service", name, &errors)) }
 }
 
 fn check_address(service: &Value, address: Ipv4Addr, taken: &BTreeSet<Key>) -> Result<(), Status> {

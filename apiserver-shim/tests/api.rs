@@ -15,5 +15,7 @@ mod discovery;
 mod list_and_watch;
 #[path = "api/network.rs"]
 mod network;
+#[path = "api/protocol.rs"]
+mod protocol;
 #[path = "api/write.rs"]
 mod write;

@@ -22,3 +22,4 @@ pub mod selector;
 pub mod status;
 pub mod table;
 pub mod time;
+pub mod yaml;

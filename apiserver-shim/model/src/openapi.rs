@@ -2,6 +2,9 @@
 //! with descriptions and Kubernetes' extensions, and the paths with what kubectl looks for in them.
 
 mod paths;
+pub mod version_2;
+
+pub use version_2::{document_2, document_2_protobuf};
 
 use crate::resource::{KindRef, Resource, all};
 use crate::schema::roots::{ROOTS, definitions};

@@ -13,7 +13,7 @@ mod scheme;
 mod strict_json;
 
 pub use check::{Issues, check};
-pub use decode::{Decoded, Media, Strictness, decode};
+pub use decode::{Decoded, Media, Strictness, decode, plain_json};
 
 use crate::resource::KindRef;
 use std::sync::OnceLock;

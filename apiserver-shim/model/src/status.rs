@@ -3,7 +3,7 @@
 
 use crate::field::FieldError;
 use crate::resource::Resource;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -46,6 +46,8 @@ pub struct Status {
     pub message: String,
     /// What it is about; `None` leaves the member out altogether.
     pub details: Option<Box<Details>>,
+    /// `metadata.continue`: how to read on with what an expired list can still give.
+    pub continue_token: String,
 }
 
 impl fmt::Display for Status {
@@ -59,7 +61,7 @@ impl std::error::Error for Status {}
 impl Status {
     /// A failure with neither details nor causes.
     pub fn failure(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Status { code, reason, message: message.into(), details: None }
+        Status { code, reason, message: message.into(), details: None, continue_token: String::new() }
     }
 
     fn about(mut self, details: Details) -> Self {
@@ -86,7 +88,9 @@ impl Status {
         let mut out = Map::new();
         out.insert("kind".into(), "Status".into());
         out.insert("apiVersion".into(), "v1".into());
-        out.insert("metadata".into(), json!({}));
+        let mut metadata = Map::new();
+        insert_text(&mut metadata, "continue", &self.continue_token);
+        out.insert("metadata".into(), metadata.into());
         out.insert("status".into(), if self.is_failure() { "Failure" } else { "Success" }.into());
         insert_text(&mut out, "message", &self.message);
         insert_text(&mut out, "reason", self.reason);
@@ -140,7 +144,7 @@ fn insert_text(out: &mut Map<String, Value>, key: &str, text: &str) {
 
 /// A success that names what was acted on, such as the answer to a completed delete.
 pub fn success(resource: &Resource, name: &str, uid: &str) -> Status {
-    Status { code: 200, reason: "", message: String::new(), details: None }.about(Details {
+    Status::failure(200, "", "").about(Details {
         name: name.into(),
         group: resource.group.into(),
         kind: resource.plural.into(),
@@ -151,7 +155,7 @@ pub fn success(resource: &Resource, name: &str, uid: &str) -> Status {
 
 /// 201 without details: the answer to a binding or an eviction.
 pub fn created() -> Status {
-    Status { code: 201, reason: "", message: String::new(), details: None }
+    Status::failure(201, "", "")
 }
 
 /// 404 for an object.
@@ -312,11 +316,15 @@ pub fn expired(message: impl Into<String>) -> Status {
     Status::failure(410, "Expired", message)
 }
 
-/// 410: the window of a list's continue token has passed.
-pub fn continue_expired() -> Status {
-    expired(
-        "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter.",
-    )
+/// 410: a list at a version that is no longer kept.
+pub fn list_expired() -> Status {
+    expired("The resourceVersion for the provided list is too old.")
+}
+
+/// 410: the window of a list's continue token has passed. `token` reads on at the newest version.
+pub fn continue_expired(token: String) -> Status {
+    const MESSAGE: &str = "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.";
+    Status { continue_token: token, ..expired(MESSAGE) }
 }
 
 /// 410 for a resourceVersion that was compacted away.

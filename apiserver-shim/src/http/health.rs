@@ -11,7 +11,13 @@ use crate::registry::Registry;
 const STORE_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// Checks that answer for something of their own.
-const OWN: &[&str] = &["ping", "log", "etcd", "poststarthook/start-apiserver-admission-initializer"];
+const OWN: &[&str] = &[
+    "ping",
+    "log",
+    "loopback-serving-certificate",
+    "etcd",
+    "poststarthook/start-apiserver-admission-initializer",
+];
 /// Further names that probes ask upstream for, and that are true as soon as we serve.
 const HOOKS: &[&str] = &[
     "poststarthook/generic-apiserver-start-informers",

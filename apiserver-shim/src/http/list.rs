@@ -50,16 +50,10 @@ pub fn options(
 ) -> Result<ListOptions, Status> {
     let selection = selection(resource, namespace, name, query)?;
     let limit = query.number("limit")?.unwrap_or(0).max(0) as usize;
-    let (text, matching) = (query.text("resourceVersion"), query.text("resourceVersionMatch"));
+    query.number("timeoutSeconds")?;
+    let matching = query.text("resourceVersionMatch");
     check(query, watch)?;
-    let revision = match text {
-        "" => None,
-        text => Some(text.parse().map_err(|_| {
-            let why = format!("strconv.ParseUint: parsing {}: invalid syntax", quote(text));
-            let error = FieldError::invalid("resourceVersion", text, why);
-            status::bad_request(format!("invalid resource version: {error}"))
-        })?),
-    };
+    let revision = revision(query)?;
     let continue_token = query.text("continue").to_owned();
     if !continue_token.is_empty() && revision.is_some_and(|r| r > 0) {
         return Err(status::bad_request("specifying resource version is not allowed when using continue"));
@@ -69,6 +63,18 @@ pub fn options(
     // With a limit and no match, a version means exactly that one: what upstream did before there was a match.
     let exact = matching == "Exact" || (matching.is_empty() && limit > 0 && revision.is_some_and(|r| r > 0));
     Ok(ListOptions { selection, limit, continue_token, revision, exact })
+}
+
+/// Reads `resourceVersion`.
+pub fn revision(query: &Query) -> Result<Option<u64>, Status> {
+    match query.text("resourceVersion") {
+        "" => Ok(None),
+        text => text.parse().map(Some).map_err(|_| {
+            let why = format!("strconv.ParseUint: parsing {}: invalid syntax", quote(text));
+            let error = FieldError::invalid("resourceVersion", text, why);
+            status::bad_request(format!("invalid resource version: {error}"))
+        }),
+    }
 }
 
 /// Reads the selectors.
@@ -167,7 +173,13 @@ pub async fn read(
     if let Some(read) = read_cache(registry, resource, options, at, &start) {
         return Ok(read);
     }
-    read_history(registry, resource, options, at.unwrap_or_default(), start).await
+    let read = read_history(registry, resource, options, at.unwrap_or_default(), start.clone()).await;
+    match read {
+        Err(expired) if expired.code == 410 && !start.is_empty() => {
+            Err(status::continue_expired(encode_token(ANY_REVISION, start.trim_end_matches('\0'))))
+        }
+        read => read,
+    }
 }
 
 /// Reads what the cache can show; `None` if an older version is wanted than it has.
@@ -270,29 +282,38 @@ async fn read_history(
 
 const TOKEN: base64::engine::GeneralPurpose = base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-fn encode_token(revision: u64, last: &str) -> String {
-    TOKEN.encode(json!({"v": "meta.k8s.io/v1", "rv": revision, "start": format!("{last}\0")}).to_string())
+/// What a token says that reads on at whatever is newest.
+const ANY_REVISION: i64 = -1;
+
+fn encode_token(revision: impl Into<Value>, last: &str) -> String {
+    TOKEN.encode(
+        json!({"v": "meta.k8s.io/v1", "rv": revision.into(), "start": format!("{last}\0")}).to_string(),
+    )
 }
 
 /// The revision that a token is pinned to (none: any) and the key that it begins with.
 fn decode_token(token: &str) -> Result<(Option<u64>, String), Status> {
-    let refuse = |why: &str| {
+    fn refuse<T>(why: &str) -> Result<T, Status> {
         Err(status::bad_request(format!("invalid continue token: continue key is not valid: {why}")))
-    };
-    let Ok(bytes) = TOKEN.decode(token.trim_end_matches('=')) else { return refuse("illegal base64 data") };
-    let Ok(value) = serde_json::from_slice::<Value>(&bytes) else { return refuse("it is not JSON") };
-    match value["v"].as_str() {
-        Some("meta.k8s.io/v1") => {}
-        Some(other) => {
-            return refuse(&format!("server does not recognize this encoded version {other}"));
+    }
+    let illegal = |at: usize| format!("illegal base64 data at input byte {at}");
+    let bytes = match TOKEN.decode(token) {
+        Ok(bytes) => bytes,
+        Err(base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _)) => {
+            return refuse(&illegal(at));
         }
-        None => return refuse("incorrect encoded start resourceVersion (version meta.k8s.io/v1)"),
+        Err(_) => return refuse(&illegal(token.len())),
+    };
+    let value = shim_model::schema::plain_json(&bytes).or_else(|why| refuse(&why))?;
+    let version = value["v"].as_str().unwrap_or("");
+    if version != "meta.k8s.io/v1" {
+        return refuse(&format!("server does not recognize this encoded version {version}"));
     }
     let start = value["start"].as_str().unwrap_or("").to_owned();
-    match value["rv"].as_i64() {
-        Some(-1) if !start.is_empty() => Ok((None, start)),
-        Some(revision) if revision > 0 && !start.is_empty() => Ok((Some(revision as u64), start)),
-        Some(_) if start.is_empty() => refuse("empty start key (version meta.k8s.io/v1)"),
-        _ => refuse("incorrect encoded start resourceVersion (version meta.k8s.io/v1)"),
+    match value["rv"].as_i64().unwrap_or(0) {
+        0 => refuse("incorrect encoded start resourceVersion (version meta.k8s.io/v1)"),
+        _ if start.is_empty() => refuse("encoded start key empty (version meta.k8s.io/v1)"),
+        ANY_REVISION => Ok((None, start)),
+        revision => Ok((Some(revision.unsigned_abs()), start)),
     }
 }

@@ -62,6 +62,11 @@ impl ResourceRequest<'_> {
             let error = shim_model::field::FieldError::too_long("fieldManager", MANAGER_MAX);
             return Err(status::invalid("meta.k8s.io", options, "", &[error]));
         }
+        if let Some((at, odd)) = parameter.char_indices().find(|(_, c)| !is_printable(*c)) {
+            let why = format!("invalid character U+{:04X} (at position {at})", u32::from(odd));
+            let error = shim_model::field::FieldError::invalid("fieldManager", parameter, why);
+            return Err(status::invalid("meta.k8s.io", options, "", &[error]));
+        }
         let agent = self.headers.get(http::header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or("");
         Ok(Call {
             user: self.user.clone(),
@@ -96,6 +101,11 @@ impl ResourceRequest<'_> {
     }
 }
 
+/// Whether a character can be shown: no control, and of the spaces only the common one.
+fn is_printable(c: char) -> bool {
+    c == ' ' || !c.is_control() && !c.is_whitespace()
+}
+
 /// Carries out a verb on a resource without subresource.
 pub async fn serve(api: &Api, request: &ResourceRequest<'_>, body: Body) -> Result<Response, Status> {
     let allowed = |verb: Verb| match request.resource.allows(verb) {
@@ -128,6 +138,10 @@ pub async fn serve(api: &Api, request: &ResourceRequest<'_>, body: Body) -> Resu
 pub async fn get(api: &Api, request: &ResourceRequest<'_>) -> Result<Response, Status> {
     let accepted = request.accepted()?;
     let Target { namespace, name, .. } = request.target;
+    match list::revision(request.query)? {
+        None | Some(0) => {}
+        Some(oldest) => api.registry.wait_for(oldest).await?,
+    }
     let object = api.registry.get(request.resource, namespace, name).await?;
     shapes::one(200, request.resource, accepted, request.query, &object)
 }

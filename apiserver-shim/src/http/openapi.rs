@@ -6,8 +6,8 @@ use std::sync::{Mutex, OnceLock};
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http::header::{CACHE_CONTROL, ETAG, EXPIRES, HeaderValue, IF_NONE_MATCH};
-use serde_json::{Map, Value, json};
+use http::header::{CACHE_CONTROL, ETAG, EXPIRES, HeaderValue, IF_NONE_MATCH, VARY};
+use serde_json::{Map, json};
 use sha2::{Digest, Sha512};
 use shim_model::openapi;
 use shim_model::resource::split_api_version;
@@ -47,7 +47,7 @@ impl Documents {
 /// Serves `/openapi/…`; `None` if the path is none of these.
 pub async fn serve(path: &str, headers: &HeaderMap, hash: &str) -> Option<Result<Response, Status>> {
     if path == "/openapi/v2" {
-        return Some(version_2(headers));
+        return Some(version_2(headers).await);
     }
     let below = path.strip_prefix("/openapi/v3")?;
     let wanted = below.trim_matches('/').to_owned();
@@ -73,13 +73,8 @@ fn index() -> Response {
 
 fn document(path: &str, headers: &HeaderMap, asked: &str) -> Response {
     let Some((bytes, hash)) = documents().get(path) else { return not_found() };
-    let etag = format!("\"{hash}\"");
-    let unchanged = headers.get(IF_NONE_MATCH).is_some_and(|v| v.as_bytes() == etag.as_bytes());
-    let mut response = if unchanged { reply::json(304, Bytes::new()) } else { reply::json(200, bytes) };
+    let mut response = tagged(headers, bytes, &hash);
     let headers = response.headers_mut();
-    if let Ok(etag) = HeaderValue::from_str(&etag) {
-        headers.insert(ETAG, etag);
-    }
     if asked == hash {
         // A document under its own hash never changes.
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
@@ -88,14 +83,50 @@ fn document(path: &str, headers: &HeaderMap, asked: &str) -> Response {
     response
 }
 
-/// The older form: definitions alone, for clients that only look types up.
-fn version_2(headers: &HeaderMap) -> Result<Response, Status> {
-    if negotiation::accept(headers, false).is_err() {
+/// A document with its ETag, or 304 for who has it already.
+fn tagged(headers: &HeaderMap, bytes: Bytes, hash: &str) -> Response {
+    let etag = format!("\"{hash}\"");
+    let unchanged = headers.get(IF_NONE_MATCH).is_some_and(|v| v.as_bytes() == etag.as_bytes());
+    let mut response = if unchanged { reply::json(304, Bytes::new()) } else { reply::json(200, bytes) };
+    if let Ok(etag) = HeaderValue::from_str(&etag) {
+        response.headers_mut().insert(ETAG, etag);
+    }
+    response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
+    response
+}
+
+/// The older form, everything in one document, in JSON or in protobuf.
+async fn version_2(headers: &HeaderMap) -> Result<Response, Status> {
+    // Clients name the protobuf with an `@`, answers with a dot, as upstream's do.
+    const ASKED: [&str; 2] = [
+        "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
+        openapi::version_2::protobuf::MEDIA_TYPE,
+    ];
+    let clauses = negotiation::clauses(headers);
+    let first = clauses.iter().find(|c| ASKED.contains(&&*c.media) || negotiation::media_of(c).is_some());
+    let protobuf = first.is_some_and(|c| ASKED.contains(&&*c.media));
+    if !protobuf && negotiation::accept(headers, false).is_err() {
         let mut refused = reply::json(406, Bytes::new());
         refused.headers_mut().remove(http::header::CONTENT_TYPE);
         return Ok(refused);
     }
-    let document: Value = json!({"swagger": "2.0", "info": {"title": "Kubernetes", "version": "v1.36.0"},
-        "paths": {}, "definitions": {}});
-    Ok(reply::value(200, shim_model::schema::Media::Json, &document))
+    static DOCUMENTS: [OnceLock<(Bytes, String)>; 2] = [OnceLock::new(), OnceLock::new()];
+    let made = tokio::task::spawn_blocking(move || {
+        DOCUMENTS[usize::from(protobuf)].get_or_init(|| {
+            let version = super::version::git_version();
+            let bytes = match protobuf {
+                true => Bytes::from(openapi::document_2_protobuf(&version)),
+                false => Bytes::from(openapi::document_2(&version).to_string()),
+            };
+            let hash = hex(&Sha512::digest(&bytes));
+            (bytes, hash)
+        })
+    });
+    let (bytes, hash) = made.await.map_err(status::internal)?;
+    let mut response = tagged(headers, bytes.clone(), hash);
+    if protobuf && response.status() == http::StatusCode::OK {
+        let media = HeaderValue::from_static(openapi::version_2::protobuf::MEDIA_TYPE);
+        response.headers_mut().insert(http::header::CONTENT_TYPE, media);
+    }
+    Ok(response)
 }

@@ -68,6 +68,10 @@ impl RequestInfo {
         }
         let verb = match &target {
             None => path_verb(method),
+            // The old form also watches one object by its name.
+            Some(target) if deprecated_watch && method == Method::GET && target.subresource.is_empty() => {
+                "watch"
+            }
             Some(target) => resource_verb(method, target, deprecated_watch || query.flag("watch")),
         };
         RequestInfo { path, verb, target, query, raw_query }

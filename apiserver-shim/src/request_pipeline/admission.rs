@@ -23,6 +23,9 @@ pub(super) async fn create(
     object: &mut Value,
     _call: &Call,
 ) -> Result<Vec<(Key, u64)>, Status> {
+    if resource.group.is_empty() && resource.kind == "Node" {
+        rules::not_ready_yet(object);
+    }
     if !resource.namespaced {
         return Ok(Vec::new());
     }
@@ -36,6 +39,7 @@ pub(super) async fn create(
     }
     if resource.group.is_empty() && resource.kind == "Pod" {
         service_account(registry, namespace, object).await?;
+        rules::runtime_class(object)?;
         priority(registry, object)?;
         rules::default_tolerations(object);
     }

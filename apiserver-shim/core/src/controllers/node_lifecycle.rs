@@ -35,9 +35,10 @@ pub fn reconcile(node: &Node, now: Seconds) -> Plan {
 
 fn wanted_taints(node: &Node, now: Seconds) -> Vec<Taint> {
     let down = match node.ready {
-        Some(Some(true)) => None,
+        // Nobody has reported for it yet: it is neither up nor down.
+        Some(Some(true)) | None => None,
         Some(Some(false)) => Some(NOT_READY),
-        Some(None) | None => Some(UNREACHABLE),
+        Some(None) => Some(UNREACHABLE),
     };
     let mut wanted: Vec<(&str, TaintEffect)> = Vec::new();
     if let Some(key) = down {

@@ -33,6 +33,29 @@ pub fn service_account(pod: &mut Value, account: &Value, suffix: &str) {
     }
 }
 
+/// Marks a Node that somebody creates as not ready, so that nothing is placed before it reports.
+pub fn not_ready_yet(node: &mut Value) {
+    let taint = json!({"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"});
+    let spec = access::object_mut(node, &["spec"]);
+    if let Some(taints) = spec.entry("taints").or_insert_with(|| json!([])).as_array_mut() {
+        let same = |t: &Value| t["key"] == taint["key"] && t["effect"] == taint["effect"];
+        if !taints.iter().any(same) {
+            taints.push(taint);
+        }
+    }
+}
+
+/// Refuses a Pod that names a RuntimeClass: there are none here, so none is found.
+pub fn runtime_class(pod: &Value) -> Result<(), Status> {
+    match access::text(pod, &["spec", "runtimeClassName"]) {
+        "" => Ok(()),
+        class => {
+            let name = access::text(pod, &["metadata", "name"]);
+            Err(forbidden("", "pods", name, format!("pod rejected: RuntimeClass \"{class}\" not found")))
+        }
+    }
+}
+
 fn mount_token(spec: &mut Map<String, Value>, suffix: &str) {
     let existing = spec.get("volumes").and_then(Value::as_array).into_iter().flatten();
     let existing = existing

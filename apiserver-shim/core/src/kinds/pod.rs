@@ -1,6 +1,8 @@
 //! Pods: what may be created, what little may change afterwards, how they are listed and deleted.
 
 mod columns;
+mod dump;
+mod line_diff;
 mod prepare;
 mod qos;
 mod update;

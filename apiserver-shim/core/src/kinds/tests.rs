@@ -145,9 +145,18 @@ fn little_of_a_pod_may_change() {
         Door::Main,
         &old,
         |o| o["spec"]["hostNetwork"] = true.into(),
-        expect![
-            "Pod \"p\" is invalid: spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
-        ],
+        expect![[r#"
+            Pod "p" is invalid: spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)
+            @@ -44,7 +44,7 @@
+              "AutomountServiceAccountToken": null,
+              "NodeName": "",
+              "SecurityContext": {
+            -  "HostNetwork": false,
+            +  "HostNetwork": true,
+               "HostPID": false,
+               "HostIPC": false,
+               "ShareProcessNamespace": null,
+        "#]],
     );
     check_update(
         "pods",

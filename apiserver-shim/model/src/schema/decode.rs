@@ -2,7 +2,7 @@
 //! warned of) in the words that clients know.
 
 use super::strict_json;
-use super::{check, go_json, go_text, scheme, schema};
+use super::{check, go_json, go_text, schema, scheme};
 use crate::resource::{KindRef, split_api_version};
 use crate::status::{Status, bad_request, internal};
 use serde_json::{Map, Value};
@@ -123,6 +123,11 @@ pub(crate) fn parse(body: &[u8], media: Media, duplicates: &mut Vec<String>) -> 
 }
 
 /// Parses JSON of any shape; the error is Go's wording.
+pub fn plain_json(body: &[u8]) -> Result<Value, String> {
+    parse_plain(body, &mut Vec::new())
+}
+
+/// The same; `duplicates` receives the members that are given twice.
 pub(crate) fn parse_plain(body: &[u8], duplicates: &mut Vec<String>) -> Result<Value, String> {
     let refused = match strict_json::from_json(body, duplicates) {
         Ok(value) => return Ok(value),

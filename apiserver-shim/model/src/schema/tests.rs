@@ -161,7 +161,8 @@ fn texts_are_read_as_go_reads_them() {
 #[test]
 fn a_wrong_kind_is_told_from_an_unknown_one() {
     let kind = find("apps", "v1", "deployments").unwrap().kind_ref();
-    let complaint = |body: &str| decode(body.as_bytes(), Media::Json, kind, Strictness::Warn).unwrap_err().message;
+    let complaint =
+        |body: &str| decode(body.as_bytes(), Media::Json, kind, Strictness::Warn).unwrap_err().message;
     expect!["the API version in the data (apps/v1beta1) does not match the expected API version (apps/v1)"]
         .assert_eq(&complaint(r#"{"apiVersion":"apps/v1beta1","kind":"Deployment"}"#));
     expect![[r#"StatefulSet in version "v1" cannot be handled as a Deployment: converting (v1.StatefulSet) to (apps.Deployment): unknown conversion"#]]

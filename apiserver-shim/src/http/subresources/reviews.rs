@@ -46,7 +46,7 @@ pub async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) -> Result
     }
     let answer = match resource.plural {
         "selfsubjectreviews" => json!({"userInfo": asked.user.to_value()}),
-        "tokenreviews" => token_review(api, &review),
+        "tokenreviews" => token_review(api, &review)?,
         "selfsubjectaccessreviews" | "subjectaccessreviews" | "localsubjectaccessreviews" => {
             check_access_review(resource.plural, &review)?;
             let user = match resource.plural {
@@ -107,16 +107,19 @@ fn shown_path(path: &Value) -> String {
     json!({"Path": at, "Verb": verb}).to_string()
 }
 
-fn token_review(api: &Api, review: &Value) -> Value {
+fn token_review(api: &Api, review: &Value) -> Result<Value, Status> {
     let token = access::text(review, &["spec", "token"]);
+    if token.is_empty() {
+        return Err(status::bad_request("token is required for TokenReview in authentication"));
+    }
     let audiences: Vec<String> = access::list(review, &["spec", "audiences"])
         .iter()
         .filter_map(|a| a.as_str().map(str::to_owned))
         .collect();
-    match api.authenticator.check_token(token, &audiences) {
+    Ok(match api.authenticator.check_token(token, &audiences) {
         Ok((user, served)) => json!({"authenticated": true, "user": user.to_value(), "audiences": served}),
         Err(why) => json!({"user": {}, "error": why}),
-    }
+    })
 }
 
 fn texts(value: &Value) -> Vec<String> {

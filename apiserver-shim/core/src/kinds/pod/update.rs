@@ -1,6 +1,7 @@
 //! What may change of a Pod once it is there, door by door.
 
 use super::qos::qos_class;
+use super::{dump, line_diff};
 use crate::kinds::pod_template::{is_extended, validate_spec};
 use serde_json::{Map, Value};
 use shim_model::access;
@@ -35,8 +36,10 @@ pub(super) fn validate(new: &Value, old: &Value) -> Vec<FieldError> {
     if gated {
         node_selector(new_spec, old_spec, &mut errors);
     }
-    if mutable_parts_as_in(new_spec, old_spec, gated) != *old_spec {
-        errors.push(FieldError::forbidden("spec", ONLY));
+    let changed = mutable_parts_as_in(new_spec, old_spec, gated);
+    if changed != *old_spec {
+        let what = line_diff::hunks(&dump::lines(old_spec), &dump::lines(&changed));
+        errors.push(FieldError::forbidden("spec", format!("{ONLY}\n{what}")));
     }
     errors
 }

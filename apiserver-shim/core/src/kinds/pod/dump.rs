@@ -1,0 +1,124 @@
+//! A PodSpec in lines, every member named even if nothing was said of it: what the refusal of an update compares, so that
+//! the person at the other end sees what they changed.
+
+use serde_json::{Map, Value};
+use shim_model::access;
+
+const TABLE: &str = include_str!("../../../data/pod_spec.tsv");
+
+/// The lines of a spec.
+pub(super) fn lines(spec: &Value) -> Vec<String> {
+    let mut spec = spec.clone();
+    // Upstream keeps these beside the rest of what concerns the Pod's isolation.
+    const MOVED: [&str; 5] = ["hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace", "hostUsers"];
+    for key in MOVED {
+        if let Some(value) = access::remove(&mut spec, &[key]) {
+            access::object_mut(&mut spec, &["securityContext"]).insert(key.into(), value);
+        }
+    }
+    let mut printer = Printer { out: vec![String::new()], depth: 0 };
+    printer.structure("PodSpec", &spec);
+    printer.out
+}
+
+struct Printer {
+    out: Vec<String>,
+    depth: usize,
+}
+
+impl Printer {
+    /// Adds to the line that is being written.
+    fn put(&mut self, text: &str) {
+        if let Some(line) = self.out.last_mut() {
+            line.push_str(text);
+        }
+    }
+
+    fn line(&mut self) {
+        self.out.push(" ".repeat(self.depth));
+    }
+
+    /// Something in brackets, an item a line.
+    fn group<T>(
+        &mut self,
+        brackets: [&str; 2],
+        items: impl Iterator<Item = T>,
+        mut item: impl FnMut(&mut Printer, T),
+    ) {
+        self.put(brackets[0]);
+        self.depth += 1;
+        let mut empty = true;
+        for each in items {
+            if !std::mem::take(&mut empty) {
+                self.put(",");
+            }
+            self.line();
+            item(self, each);
+        }
+        self.depth -= 1;
+        if !empty {
+            self.line();
+        }
+        self.put(brackets[1]);
+    }
+
+    fn structure(&mut self, name: &str, value: &Value) {
+        let members = TABLE.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix('\t')).unwrap_or("");
+        self.group(["{", "}"], members.split(' '), |printer, member| {
+            let (name, kind) = member.split_once(':').unwrap_or((member, "v"));
+            printer.put(&format!("\"{name}\": "));
+            printer.member(kind, value.get(json_name(name)).unwrap_or(&Value::Null));
+        });
+    }
+
+    fn member(&mut self, kind: &str, value: &Value) {
+        let absent = value.is_null();
+        match (kind.chars().next(), kind.get(1..).unwrap_or("")) {
+            (Some('s'), _) if absent => self.put("\"\""),
+            (Some('i'), _) if absent => self.put("0"),
+            (Some('b'), _) if absent => self.put("false"),
+            (Some('q'), _) if absent => self.put("\"0\""),
+            (Some('='), name) => self.structure(name, value),
+            _ if absent => self.put("null"),
+            (Some('*'), name) => self.structure(name, value),
+            (Some('['), name) => {
+                let items = value.as_array().into_iter().flatten();
+                self.group(["[", "]"], items, |printer, item| printer.structure(name, item));
+            }
+            (Some('p'), _) if value.is_object() => self.named(value.as_object()),
+            _ => self.plain(value),
+        }
+    }
+
+    /// An object of which only the members are known that it has.
+    fn named(&mut self, members: Option<&Map<String, Value>>) {
+        self.group(["{", "}"], members.into_iter().flatten(), |printer, (key, value)| {
+            let (first, rest) = key.split_at(key.chars().next().map_or(0, char::len_utf8));
+            printer.put(&format!("\"{}{rest}\": ", first.to_uppercase()));
+            printer.plain(value);
+        });
+    }
+
+    fn plain(&mut self, value: &Value) {
+        match value {
+            Value::Array(items) => self.group(["[", "]"], items.iter(), |printer, i| printer.plain(i)),
+            Value::Object(members) => self.group(["{", "}"], members.iter(), |printer, (key, value)| {
+                printer.put(&format!("{}: ", Value::from(key.as_str())));
+                printer.plain(value);
+            }),
+            scalar => self.put(&scalar.to_string()),
+        }
+    }
+}
+
+/// The member's name in JSON: `DNSPolicy` is `dnsPolicy` there.
+fn json_name(name: &str) -> String {
+    match name {
+        "CephFS" => return "cephfs".into(),
+        "StorageOS" => return "storageos".into(),
+        _ => {}
+    }
+    let capitals = name.bytes().take_while(u8::is_ascii_uppercase).count();
+    let lowered = if capitals > 1 && capitals < name.len() { capitals - 1 } else { capitals };
+    name[..lowered].to_ascii_lowercase() + &name[lowered..]
+}

@@ -1,0 +1,166 @@
+//! The v2 document in the protobuf form that kubectl before 1.29 asks for: the messages of gnostic's OpenAPIv2.proto,
+//! written by hand, since only this one document is ever written and nothing is read.
+
+use serde_json::{Map, Value};
+
+/// The media type.
+pub const MEDIA_TYPE: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+
+/// A message that is being written.
+#[derive(Default)]
+struct Message(Vec<u8>);
+
+impl Message {
+    fn varint(&mut self, mut number: u64) {
+        while number >= 0x80 {
+            self.0.push(number as u8 | 0x80);
+            number >>= 7;
+        }
+        self.0.push(number as u8);
+    }
+
+    fn bytes(&mut self, field: u32, bytes: &[u8]) {
+        self.varint(u64::from(field) << 3 | 2);
+        self.varint(bytes.len() as u64);
+        self.0.extend_from_slice(bytes);
+    }
+
+    /// A text; an empty one is left out.
+    fn text(&mut self, field: u32, text: &Value) {
+        if let Some(text) = text.as_str().filter(|t| !t.is_empty()) {
+            self.bytes(field, text.as_bytes());
+        }
+    }
+
+    fn texts(&mut self, field: u32, list: &Value) {
+        list.as_array().into_iter().flatten().for_each(|text| self.text(field, text));
+    }
+
+    fn flag(&mut self, field: u32, flag: &Value) {
+        if flag == &Value::Bool(true) {
+            self.varint(u64::from(field) << 3);
+            self.varint(1);
+        }
+    }
+
+    fn message(&mut self, field: u32, write: impl FnOnce(&mut Message)) {
+        let mut inner = Message::default();
+        write(&mut inner);
+        self.bytes(field, &inner.0);
+    }
+
+    /// A map as upstream's messages have it: a list of names with their values.
+    fn named(&mut self, field: u32, map: &Map<String, Value>, write: impl Fn(&mut Message, &Value)) {
+        for (name, value) in map {
+            self.message(field, |pair| {
+                pair.bytes(1, name.as_bytes());
+                pair.message(2, |inner| write(inner, value));
+            });
+        }
+    }
+
+    /// Members whose names begin with `x-`, each as a line of YAML, which JSON is.
+    fn extensions(&mut self, field: u32, of: &Value) {
+        let all = of.as_object().into_iter().flatten().filter(|(name, _)| name.starts_with("x-"));
+        let all: Map<String, Value> = all.map(|(name, value)| (name.clone(), value.clone())).collect();
+        self.named(field, &all, |any, value| any.bytes(2, value.to_string().as_bytes()));
+    }
+}
+
+/// Writes a document that is in its JSON form.
+pub(super) fn encode(document: &Value) -> Vec<u8> {
+    let mut out = Message::default();
+    out.text(1, &document["swagger"]);
+    out.message(2, |info| {
+        info.text(1, &document["info"]["title"]);
+        info.text(2, &document["info"]["version"]);
+    });
+    if let Some(paths) = document["paths"].as_object() {
+        out.message(8, |all| all.named(2, paths, path_item));
+    }
+    if let Some(definitions) = document["definitions"].as_object() {
+        out.message(9, |all| all.named(1, definitions, schema));
+    }
+    out.0
+}
+
+fn schema(out: &mut Message, value: &Value) {
+    out.text(1, &value["$ref"]);
+    out.text(2, &value["format"]);
+    out.text(4, &value["description"]);
+    out.texts(19, &value["required"]);
+    if value["additionalProperties"].is_object() {
+        out.message(21, |item| item.message(1, |inner| schema(inner, &value["additionalProperties"])));
+    }
+    if value["type"].is_string() {
+        out.message(22, |item| item.text(1, &value["type"]));
+    }
+    if value["items"].is_object() {
+        out.message(23, |item| item.message(1, |inner| schema(inner, &value["items"])));
+    }
+    if let Some(properties) = value["properties"].as_object() {
+        out.message(25, |all| all.named(1, properties, schema));
+    }
+    out.extensions(31, value);
+}
+
+fn path_item(out: &mut Message, value: &Value) {
+    for (field, method) in [(2, "get"), (3, "put"), (4, "post"), (5, "delete"), (8, "patch")] {
+        if value[method].is_object() {
+            out.message(field, |inner| operation(inner, &value[method]));
+        }
+    }
+    parameters(out, 9, &value["parameters"]);
+}
+
+fn operation(out: &mut Message, value: &Value) {
+    out.text(3, &value["description"]);
+    out.text(5, &value["operationId"]);
+    out.texts(6, &value["produces"]);
+    out.texts(7, &value["consumes"]);
+    parameters(out, 8, &value["parameters"]);
+    if let Some(responses) = value["responses"].as_object() {
+        out.message(9, |all| {
+            all.named(1, responses, |answer, response| {
+                answer.message(1, |inner| {
+                    inner.text(1, &response["description"]);
+                    if response["schema"].is_object() {
+                        inner.message(2, |item| item.message(1, |of| schema(of, &response["schema"])));
+                    }
+                });
+            });
+        });
+    }
+    out.texts(10, &value["schemes"]);
+    out.extensions(13, value);
+}
+
+fn parameters(out: &mut Message, field: u32, list: &Value) {
+    for parameter in list.as_array().into_iter().flatten() {
+        out.message(field, |item| item.message(1, |inner| write_parameter(inner, parameter)));
+    }
+}
+
+fn write_parameter(out: &mut Message, value: &Value) {
+    let place = value["in"].as_str().unwrap_or("");
+    if place == "body" {
+        out.message(1, |body| {
+            body.text(2, &value["name"]);
+            body.text(3, &value["in"]);
+            body.flag(4, &value["required"]);
+            body.message(5, |inner| schema(inner, &value["schema"]));
+        });
+        return;
+    }
+    // Both have the same members; a query's type is one number further on.
+    let (field, ty, unique) = if place == "query" { (3, 6, 20) } else { (4, 5, 19) };
+    out.message(2, |item| {
+        item.message(field, |inner| {
+            inner.flag(1, &value["required"]);
+            inner.text(2, &value["in"]);
+            inner.text(4, &value["name"]);
+            inner.text(ty, &value["type"]);
+            inner.flag(unique, &value["uniqueItems"]);
+        });
+    });
+}

@@ -1,0 +1,80 @@
+//! How values look, and that they are read back as they were.
+
+use super::*;
+use expect_test::expect;
+use proptest::prelude::*;
+use serde_json::json;
+
+#[test]
+fn values_look_as_upstream_writes_them() {
+    let value = json!({
+        "kind": "ConfigMap",
+        "data": {"a10": "yes", "a2": "123", "text": "x\n  y\n", "chomped": "x\ny", "kept": "x\n\n", "b": "a: b", "c": "it's #1"},
+        "metadata": {"creationTimestamp": "2026-11-22T06:41:44Z", "labels": {}, "name": "c", "finalizers": ["a/b", "- c", "1:30"]},
+        "items": [{"name": "n", "deep": [[1, 2.5], []]}, {}, null, true, ""],
+    });
+    expect![[r#"
+        data:
+          a2: "123"
+          a10: "yes"
+          b: 'a: b'
+          c: 'it''s #1'
+          chomped: |-
+            x
+            y
+          kept: |+
+            x
+
+          text: |
+            x
+              y
+        items:
+        - deep:
+          - - 1
+            - 2.5
+          - []
+          name: "n"
+        - {}
+        - null
+        - true
+        - ""
+        kind: ConfigMap
+        metadata:
+          creationTimestamp: "2026-11-22T06:41:44Z"
+          finalizers:
+          - a/b
+          - '- c'
+          - "1:30"
+          labels: {}
+          name: c
+    "#]]
+    .assert_eq(&to_string(&value));
+}
+
+fn values() -> impl Strategy<Value = Value> {
+    let scalar = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i32>().prop_map(Value::from),
+        "[ -~]{0,12}".prop_map(Value::from),
+        "[a-z:#'\"\\\\ \n\t-]{0,12}".prop_map(Value::from),
+        "(0x|0b|0o|\\+|-)?[0-9._e:T-]{1,12}".prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+    ];
+    scalar.prop_recursive(3, 24, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::btree_map("[ -~]{0,8}", inner, 0..4)
+                .prop_map(|m| Value::Object(m.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_is_read_back(value in values()) {
+        let text = to_string(&value);
+        let back: Value = serde_yaml_ng::from_str(&text).map_err(|e| TestCaseError::fail(format!("{e}\n{text}")))?;
+        prop_assert_eq!(back, value, "{}", text);
+    }
+}
