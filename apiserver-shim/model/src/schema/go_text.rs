@@ -55,7 +55,7 @@ fn escapes(text: &[u8], out: &mut Vec<u8>) -> bool {
     changed
 }
 
-/// The code unit that `\uXXXX` at the beginning stands for.
+/// The code unit that the escape of six characters at the beginning stands for.
 fn unit(text: &[u8]) -> Option<u32> {
     let digits = text.strip_prefix(b"\\u")?.get(..4)?;
     std::str::from_utf8(digits).ok().and_then(|d| u32::from_str_radix(d, 16).ok())
