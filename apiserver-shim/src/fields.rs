@@ -22,6 +22,10 @@ pub fn parse(resource: &Resource, bytes: &[u8]) -> Option<(Header, Vec<(&'static
     if kinds::of(resource).selectable_fields().is_empty() {
         return Some((header, Vec::new()));
     }
+    let event = resource.group.is_empty() && resource.plural == "events";
+    if let Some(fields) = event.then(|| of_event(bytes)).flatten() {
+        return Some((header, fields));
+    }
     let fields = serde_json::from_slice(bytes).map(|value| of_value(resource, &value)).unwrap_or_default();
     Some((header, fields))
 }
@@ -40,6 +44,55 @@ fn parse_pod(bytes: &[u8]) -> Option<(Header, Vec<(&'static str, String)>)> {
         ("status.nominatedNodeName", status.nominated_node_name),
     ];
     Some((header, fields))
+}
+
+/// There is an Event at least for every Pod, with many fields and little else.
+fn of_event(bytes: &[u8]) -> Option<Vec<(&'static str, String)>> {
+    let event: Event = serde_json::from_slice(bytes).ok()?;
+    let about = event.involved_object;
+    let source = event.source.component;
+    Some(vec![
+        ("involvedObject.kind", about.kind),
+        ("involvedObject.namespace", about.namespace),
+        ("involvedObject.name", about.name),
+        ("involvedObject.uid", about.uid),
+        ("involvedObject.apiVersion", about.api_version),
+        ("involvedObject.resourceVersion", about.resource_version),
+        ("involvedObject.fieldPath", about.field_path),
+        ("reason", event.reason),
+        ("source", if source.is_empty() { event.reporting_component.clone() } else { source }),
+        ("reportingComponent", event.reporting_component),
+        ("type", event.kind),
+    ])
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Event {
+    involved_object: InvolvedObject,
+    reason: String,
+    reporting_component: String,
+    source: EventSource,
+    #[serde(rename = "type")]
+    kind: String,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct InvolvedObject {
+    kind: String,
+    namespace: String,
+    name: String,
+    uid: String,
+    api_version: String,
+    resource_version: String,
+    field_path: String,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct EventSource {
+    component: String,
 }
 
 #[derive(Deserialize, Default)]

@@ -2,8 +2,7 @@
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 
 /// What is read of a Pod.
 #[derive(Deserialize)]
@@ -38,60 +37,120 @@ struct Container {
 pub fn status_data(pod: &[u8], host_ip: &str, running: bool) -> Bytes {
     let Ok(pod) = serde_json::from_slice::<Pod>(pod) else { return Bytes::new() };
     let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    let containers = pod.spec.containers.iter().map(|container| container_status(container, running, &now));
-    let mut status = json!({
-        "phase": if running { "Running" } else { "Pending" },
-        "conditions": conditions(running, &now),
-        "hostIP": host_ip,
-        "hostIPs": [{"ip": host_ip}],
-        "startTime": now,
-        "containerStatuses": containers.collect::<Vec<Value>>(),
-    });
-    if running {
-        let address = pod_address(&pod.metadata.uid);
-        status["podIP"] = json!(address);
-        status["podIPs"] = json!([{"ip": address}]);
-    }
-    Bytes::from(json!({"status": status}).to_string())
+    let address = pod_address(&pod.metadata.uid);
+    let address = running.then_some(address.as_str());
+    let ip = |ip| Address { ip };
+    let status = Status {
+        phase: if running { "Running" } else { "Pending" },
+        conditions: conditions(running, &now),
+        container_statuses: pod.spec.containers.iter().map(|c| container_status(c, running, &now)).collect(),
+        host_ip,
+        host_ips: [ip(host_ip)],
+        pod_ip: address,
+        pod_ips: address.map(|address| [ip(address)]),
+        start_time: &now,
+    };
+    serde_json::to_vec(&Data { status }).map(Bytes::from).unwrap_or_default()
 }
 
-fn container_status(container: &Container, running: bool, now: &str) -> Value {
-    let Container { name, image } = container;
-    let state = match running {
-        true => json!({"running": {"startedAt": now}}),
-        false => json!({"waiting": {"reason": "ContainerCreating"}}),
-    };
-    let mut status = json!({
-        "name": name,
-        "image": image,
-        "imageID": if running { image.as_str() } else { "" },
-        "ready": running,
-        "started": running,
-        "restartCount": 0,
-        "state": state,
-        "lastState": {},
-    });
-    if running {
-        status["containerID"] = json!(format!("hollow://{name}"));
-    }
-    status
+#[derive(Serialize)]
+struct Data<'a> {
+    status: Status<'a>,
 }
-fn conditions(running: bool, now: &str) -> Value {
-    let condition = |kind: &str, holds: bool| {
-        let status = if holds { "True" } else { "False" };
-        let mut condition =
-            json!({"type": kind, "status": status, "lastProbeTime": null, "lastTransitionTime": now});
-        if !holds {
-            condition["reason"] = json!("ContainersNotReady");
-        }
-        condition
+
+/// A status, its members in the order in which everybody else writes them.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Status<'a> {
+    conditions: [Condition<'a>; 4],
+    container_statuses: Vec<ContainerStatus<'a>>,
+    #[serde(rename = "hostIP")]
+    host_ip: &'a str,
+    #[serde(rename = "hostIPs")]
+    host_ips: [Address<'a>; 1],
+    phase: &'a str,
+    #[serde(rename = "podIP", skip_serializing_if = "Option::is_none")]
+    pod_ip: Option<&'a str>,
+    #[serde(rename = "podIPs", skip_serializing_if = "Option::is_none")]
+    pod_ips: Option<[Address<'a>; 1]>,
+    start_time: &'a str,
+}
+
+#[derive(Serialize)]
+struct Address<'a> {
+    ip: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Condition<'a> {
+    last_probe_time: Option<&'a str>,
+    last_transition_time: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    status: &'a str,
+    #[serde(rename = "type")]
+    kind: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ContainerStatus<'a> {
+    #[serde(rename = "containerID", skip_serializing_if = "Option::is_none")]
+    container_id: Option<String>,
+    image: &'a str,
+    #[serde(rename = "imageID")]
+    image_id: &'a str,
+    last_state: Nothing,
+    name: &'a str,
+    ready: bool,
+    restart_count: u32,
+    started: bool,
+    state: State<'a>,
+}
+
+#[derive(Serialize)]
+struct Nothing {}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+enum State<'a> {
+    Running { started_at: &'a str },
+    Waiting { reason: &'a str },
+}
+
+fn container_status<'a>(container: &'a Container, running: bool, now: &'a str) -> ContainerStatus<'a> {
+    let Container { name, image } = container;
+    ContainerStatus {
+        container_id: running.then(|| format!("hollow://{name}")),
+        image,
+        image_id: if running { image } else { "" },
+        last_state: Nothing {},
+        name,
+        ready: running,
+        restart_count: 0,
+        started: running,
+        state: match running {
+            true => State::Running { started_at: now },
+            false => State::Waiting { reason: "ContainerCreating" },
+        },
+    }
+}
+
+fn conditions(running: bool, now: &str) -> [Condition<'_>; 4] {
+    let condition = |kind, holds: bool| Condition {
+        last_probe_time: None,
+        last_transition_time: now,
+        reason: (!holds).then_some("ContainersNotReady"),
+        status: if holds { "True" } else { "False" },
+        kind,
     };
-    json!([
+    [
         condition("PodReadyToStartContainers", running),
         condition("Initialized", true),
         condition("Ready", running),
         condition("ContainersReady", running),
-    ])
+    ]
 }
 
 /// An address that depends on the Pod alone; nothing answers there.
@@ -111,9 +170,12 @@ mod tests {
     #[test]
     fn a_pod_runs_on_paper() {
         let pod = br#"{"metadata":{"uid":"u"},"spec":{"containers":[{"name":"c","image":"i"}]}}"#;
-        let data: serde_json::Value = serde_json::from_slice(&status_data(pod, "127.0.0.1", true)).unwrap();
-        assert_eq!(data["status"]["phase"], "Running");
-        assert_eq!(data["status"]["containerStatuses"][0]["ready"], true);
+        let data = status_data(pod, "127.0.0.1", true);
+        let decoded: serde_json::Value = serde_json::from_slice(&data).unwrap();
+        assert_eq!(decoded["status"]["phase"], "Running");
+        assert_eq!(decoded["status"]["containerStatuses"][0]["ready"], true);
+        assert!(decoded["status"]["containerStatuses"][0]["state"]["running"]["startedAt"].is_string());
+        assert_eq!(decoded.to_string().as_bytes(), data, "members are in order");
         assert!(status_data(b"no pod", "127.0.0.1", true).is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! The two ways to read a Pod's fields agree.
+//! The two ways to read the fields of Pods and of Events agree.
 
 use serde_json::json;
 use shim_model::resource::find;
@@ -17,5 +17,22 @@ fn fields_of_a_pod_are_the_same_decoded_or_not() {
     ] {
         let (_, fields) = parse(pods, pod.to_string().as_bytes()).unwrap();
         assert_eq!(fields, of_value(pods, &pod), "{pod}");
+    }
+}
+
+#[test]
+fn fields_of_an_event_are_the_same_decoded_or_not() {
+    let events = find("", "v1", "events").unwrap();
+    for event in [
+        json!({}),
+        json!({"reason": "R", "type": "Normal", "source": {"component": "s"}, "reportingComponent": "r"}),
+        json!({"reportingComponent": "r", "source": {}, "series": null, "involvedObject": {
+            "kind": "Pod", "namespace": "n", "name": "p", "uid": "u", "apiVersion": "v1", "resourceVersion": "5",
+            "fieldPath": "spec.containers{c}"}}),
+    ] {
+        let (_, mut fields) = parse(events, event.to_string().as_bytes()).unwrap();
+        let mut expected = of_value(events, &event);
+        (fields.sort_unstable(), expected.sort_unstable());
+        assert_eq!(fields, expected, "{event}");
     }
 }

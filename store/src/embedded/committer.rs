@@ -1,6 +1,7 @@
 //! The committer thread: the only writer of the log and of the published index.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -16,6 +17,13 @@ pub(super) const QUEUE_MAX: usize = 2 * GROUP_MAX;
 /// Most transactions that share one sync. 512 Pods of 2 KiB are 1 MiB, which takes a disk about as
 /// long as the sync itself; larger groups would only add latency.
 const GROUP_MAX: usize = 512;
+
+/// From so many transactions on, a group waits [`GATHER`] for more before it is synced.
+const GATHER_FROM: usize = 8;
+
+/// How long. A sync costs the machine about as much as fifty writes, and takes a disk about as long as this: where many
+/// write at once, twice the writers in half the syncs cost each of them less. Few writers never wait.
+const GATHER: Duration = Duration::from_micros(1500);
 
 /// A transaction and where its outcome goes.
 #[derive(Debug)]
@@ -44,6 +52,14 @@ impl Committer {
     pub(super) fn run(mut self, mut queue: mpsc::Receiver<Request>) {
         let mut group = Vec::with_capacity(GROUP_MAX);
         while queue.blocking_recv_many(&mut group, GROUP_MAX) > 0 {
+            if (GATHER_FROM..GROUP_MAX).contains(&group.len()) {
+                std::thread::sleep(GATHER);
+                while group.len() < GROUP_MAX
+                    && let Ok(request) = queue.try_recv()
+                {
+                    group.push(request);
+                }
+            }
             self.commit(&mut group);
         }
     }

@@ -4,6 +4,7 @@
 use super::field_set::FieldSet;
 use crate::schema::{Field, ItemId, ListKind, Schema, StructId, Type, Zero, schema};
 use serde_json::{Map, Value};
+use std::fmt::Write;
 use std::sync::LazyLock;
 
 /// What differs.
@@ -216,6 +217,12 @@ fn leaf(pair: Pair<'_>, changed: &mut FieldSet, removed: &mut FieldSet) {
 fn element_key(element: &Value, keys: &[String]) -> String {
     let mut sorted: Vec<&String> = keys.iter().collect();
     sorted.sort_unstable();
-    let pairs = sorted.into_iter().filter_map(|k| element.get(k.as_str()).map(|v| (k.clone(), v.clone())));
-    format!("k:{}", Value::Object(pairs.collect()))
+    let mut key = String::from("k:{");
+    for (name, value) in sorted.into_iter().filter_map(|name| Some((name, element.get(name.as_str())?))) {
+        let comma = if key.ends_with('{') { "" } else { "," };
+        // Names of keys are fields of the schema: nothing in them needs an escape.
+        write!(key, "{comma}\"{name}\":{value}").expect("invariant: a String takes every text");
+    }
+    key.push('}');
+    key
 }

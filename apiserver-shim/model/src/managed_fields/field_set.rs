@@ -44,13 +44,17 @@ impl FieldSet {
 
     /// Writes `fieldsV1`.
     pub fn into_value(self) -> Value {
-        let mut out = Map::new();
-        let members = self.members.into_iter().filter(|(_, m)| !m.is_empty());
-        out.extend(members.map(|(key, member)| (key, member.into_value())));
+        self.into_members().unwrap_or_else(|| Value::Object(Map::new()))
+    }
+
+    /// The set written, unless there is no path in it.
+    fn into_members(self) -> Option<Value> {
+        let members = self.members.into_iter().filter_map(|(key, member)| Some((key, member.into_members()?)));
+        let mut out: Map<String, Value> = members.collect();
         if self.own && !out.is_empty() {
             out.insert(".".to_owned(), Value::Object(Map::new()));
         }
-        Value::Object(out)
+        (self.own || !out.is_empty()).then_some(Value::Object(out))
     }
 
     /// Adds every path of `other`.
@@ -79,7 +83,7 @@ impl FieldSet {
 
     /// Takes out the members at `path` with all below them.
     pub fn remove(&mut self, path: &[&str]) {
-        let Some((first, rest)) = path.split_first() else { return };
+        let Some((first, rest)) = path.split_first().filter(|_| !self.members.is_empty()) else { return };
         let key = format!("f:{first}");
         if rest.is_empty() {
             self.members.remove(&key);
