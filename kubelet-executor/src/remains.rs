@@ -12,10 +12,13 @@ mod processes;
 mod tests;
 
 use std::{
+    collections::BTreeSet,
     fmt,
     path::{Path, PathBuf},
     time::Duration,
 };
+
+use sha2::{Digest, Sha256};
 
 use crate::{cgroups, cni, config::Config, containerd};
 
@@ -76,7 +79,7 @@ pub fn find(config: &Config) -> Vec<Remnant> {
     let bridge = cni::bridge_name(config);
     let bridge = Path::new("/sys/class/net").join(&bridge).exists().then_some(Remnant::Interface(bridge));
     let network = cni::network_name(config);
-    let ruled = network::nat_removal(&network::nat_rules(), &network, &[]).is_some();
+    let ruled = network::nat_removal(&network::nat_rules(), &network, &BTreeSet::new()).is_some();
     let mut found: Vec<Remnant> = processes.map(process).collect();
     found.extend(mounts::below(&traces.mounts).into_iter().map(Remnant::Mount));
     found.extend(bridge);
@@ -108,7 +111,9 @@ impl Traces {
 /// Removes what is left of a node whose containerd has been stopped. Each step is bounded; [`find`] tells what withstood.
 pub(crate) async fn remove(config: &Config) {
     let traces = Traces::of(config);
-    let ids = container_ids(config, &traces);
+    let standing = standing_containers(config, &traces);
+    let mut ids = mentioned_containers(&std::fs::read(containerd::Paths::of(config).log).unwrap_or_default());
+    ids.extend(standing.iter().cloned());
     let sandboxes = network::old_namespaces(config, &ids);
     if processes::kill_all(config, &traces).await > 0 {
         tracing::warn!("containers outlived their runtime's stop and were killed");
@@ -119,8 +124,12 @@ pub(crate) async fn remove(config: &Config) {
     }
     mounts::remove_below(&traces.mounts);
     mounts::remove_namespaces(&sandboxes);
-    if !ids.is_empty() && mounts::below(&traces.mounts).is_empty() {
-        remove_state(&traces, &ids);
+    if !standing.is_empty() && mounts::below(&traces.mounts).is_empty() {
+        remove_state(&traces);
+    }
+    for id in &ids {
+        let _ = std::fs::remove_file(shim_socket(&traces.socket, id));
+        let _ = std::fs::remove_dir_all(Path::new("/run/containerd/runc/k8s.io").join(id));
     }
     network::remove(config, &ids).await;
     cni::remove(config).await;
@@ -135,34 +144,39 @@ pub(crate) async fn remove(config: &Config) {
     }
 }
 
-/// Every container that left a trace on the disk: the runtime's bundles, sandboxes' directories, addresses given out.
-fn container_ids(config: &Config, traces: &Traces) -> Vec<String> {
+/// Every container that left more than words: the runtime's bundles, sandboxes' directories, addresses given out.
+fn standing_containers(config: &Config, traces: &Traces) -> BTreeSet<String> {
     let names = |dir: PathBuf| {
         let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
         entries.map(|entry| entry.file_name().to_string_lossy().into_owned())
     };
-    let mut ids: Vec<String> = names(traces.state.join(BUNDLES)).collect();
-    ids.extend(names(traces.state.join("io.containerd.grpc.v1.cri/sandboxes")));
-    ids.extend(network::addressed(config));
-    ids.retain(|id| id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit()));
-    ids.sort();
-    ids.dedup();
-    ids
+    let bundles = names(traces.state.join("io.containerd.runtime.v2.task/k8s.io"));
+    let sandboxes = names(traces.state.join("io.containerd.grpc.v1.cri/sandboxes"));
+    let all = bundles.chain(sandboxes).chain(network::addressed(config));
+    all.filter(|id| id.len() == ID_LENGTH && id.bytes().all(|byte| byte.is_ascii_hexdigit())).collect()
 }
 
-const BUNDLES: &str = "io.containerd.runtime.v2.task/k8s.io";
+/// An id's digits.
+const ID_LENGTH: usize = 64;
+
+/// Every id that containerd's log mentions. Of a sandbox whose making was cut off by a kill nothing else may tell; digests of
+/// images are among them, and name nothing that is looked for.
+fn mentioned_containers(log: &[u8]) -> BTreeSet<String> {
+    let hexadecimal = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    let words = log.split(|byte| !hexadecimal(byte)).filter(|word| word.len() == ID_LENGTH);
+    words.map(|word| String::from_utf8_lossy(word).into_owned()).collect()
+}
+
+/// Where a container's shim listens: containerd names the socket by a digest of its own, the namespace and the id.
+fn shim_socket(socket: &Path, id: &str) -> PathBuf {
+    let digest = Sha256::digest(socket.join("k8s.io").join(id).as_os_str().as_encoded_bytes());
+    let name = digest.iter().fold(String::new(), |name, byte| format!("{name}{byte:02x}"));
+    Path::new("/run/containerd/s").join(name)
+}
 
 /// Removes what containerd would take for living containers at its next start. As after a reboot of a machine that has this
 /// directory in memory.
-fn remove_state(traces: &Traces, ids: &[String]) {
-    for id in ids {
-        let address = std::fs::read_to_string(traces.state.join(BUNDLES).join(id).join("address"));
-        let socket = address.ok().and_then(|text| Some(PathBuf::from(text.trim().strip_prefix("unix://")?)));
-        if let Some(socket) = socket.filter(|socket| socket.starts_with("/run/containerd/s")) {
-            let _ = std::fs::remove_file(socket);
-        }
-        let _ = std::fs::remove_dir_all(Path::new("/run/containerd/runc/k8s.io").join(id));
-    }
+fn remove_state(traces: &Traces) {
     if let Err(error) = std::fs::remove_dir_all(&traces.state)
         && error.kind() != std::io::ErrorKind::NotFound
     {

@@ -34,19 +34,19 @@ fn address_files(config: &Config) -> Vec<PathBuf> {
     entries.filter(is_address).map(|entry| entry.path()).collect()
 }
 
-fn result_files(config: &Config, ids: &[String]) -> Vec<PathBuf> {
+fn result_files(config: &Config, ids: &BTreeSet<String>) -> Vec<PathBuf> {
     let network = cni::network_name(config);
     let entries = std::fs::read_dir(RESULTS).into_iter().flatten().flatten();
     let ours = |name: &str| {
         let of_network = name.strip_prefix(&network).is_some_and(|rest| rest.starts_with('-'));
         let loopback = name.strip_prefix("cni-loopback-").and_then(|rest| rest.strip_suffix("-lo"));
-        of_network || loopback.is_some_and(|id| ids.iter().any(|known| known == id))
+        of_network || loopback.is_some_and(|id| ids.contains(id))
     };
     entries.filter(|entry| entry.file_name().to_str().is_some_and(ours)).map(|entry| entry.path()).collect()
 }
 
 /// Namespaces outside our directory: of sandboxes that an earlier version made. The plugins' answers tell which.
-pub(super) fn old_namespaces(config: &Config, ids: &[String]) -> Vec<PathBuf> {
+pub(super) fn old_namespaces(config: &Config, ids: &BTreeSet<String>) -> Vec<PathBuf> {
     let mut found = BTreeSet::new();
     for file in result_files(config, ids) {
         let text = std::fs::read(&file).unwrap_or_default();
@@ -66,7 +66,7 @@ pub(super) fn old_namespaces(config: &Config, ids: &[String]) -> Vec<PathBuf> {
 }
 
 /// Removes rules, addresses and the plugins' notes of all our sandboxes.
-pub(super) async fn remove(config: &Config, ids: &[String]) {
+pub(super) async fn remove(config: &Config, ids: &BTreeSet<String>) {
     if let Some(script) = nat_removal(&nat_rules(), &cni::network_name(config), ids)
         && let Err(error) = restore(&script).await
     {
@@ -89,7 +89,7 @@ pub(super) fn nat_rules() -> String {
 /// The input for `iptables-restore` that takes a network's rules out of a listing: each rule that bears the network's name,
 /// and the chains of its sandboxes. A plugin that was cut off may have made the chain and no rule, so chains are known by
 /// name as well: a digest of network and container. `None` where there is nothing to take out.
-pub(super) fn nat_removal(listing: &str, network: &str, ids: &[String]) -> Option<String> {
+pub(super) fn nat_removal(listing: &str, network: &str, ids: &BTreeSet<String>) -> Option<String> {
     let named = format!("name: \\\"{network}\\\"");
     let existing: BTreeSet<&str> = listing.lines().filter_map(|line| line.strip_prefix("-N ")).collect();
     let mut chains: BTreeSet<String> = ids.iter().map(|id| masquerade_chain(network, id)).collect();

@@ -21,7 +21,9 @@ fn only_our_networks_rules_are_taken_out() {
 -A CNI-HOSTPORT-DNAT -p tcp -m comment --comment "dnat name: \"catamaran-196b1e37\" id: \"x\"" -m multiport --dports 80 -j CNI-DN-1234567890abcdef12345
 "#;
     // A chain whose rule was never made, known by the sandbox alone.
-    let ids = ["ad4b29773bb065de206d9d295d211ca088414b77894a6fde3d4acc110ae1bd04".to_owned()];
+    let log = "msg=x path=/d/ad4b29773bb065de206d9d295d211ca088414b77894a6fde3d4acc110ae1bd04 pid=1 id=00ff";
+    let ids = super::mentioned_containers(log.as_bytes());
+    assert_eq!(ids.len(), 1);
     let script = network::nat_removal(listing, "catamaran-196b1e37", &ids).unwrap();
     expect![[r#"
         *nat
@@ -37,7 +39,7 @@ fn only_our_networks_rules_are_taken_out() {
     "#]]
     .assert_eq(&script);
     assert_eq!(
-        network::nat_removal(listing, "catamaran-196b1e3", &[]),
+        network::nat_removal(listing, "catamaran-196b1e3", &Default::default()),
         None,
         "a name that merely begins alike"
     );
@@ -78,4 +80,15 @@ fn mount_points_are_read_as_they_are() {
         b"36 35 0:32 / /d/a\\040b rw - tmpfs shm rw\n37 35 0:3 / /run/netns/cni-1 rw - nsfs nsfs rw\nshort\n";
     let points: Vec<PathBuf> = mounts::points(text).collect();
     assert_eq!(points, [Path::new("/d/a b"), Path::new("/run/netns/cni-1")]);
+}
+
+#[test]
+fn a_shims_socket_is_known_by_its_container() {
+    // As containerd 1.6 named it.
+    let socket = super::shim_socket(
+        Path::new("/tmp/cm-a3/data/node/containerd/containerd.sock"),
+        "795a9f33d56448336ba759db2c3d4f1cbcce9b20446aabdaa11b85749b6cbcf8",
+    );
+    let expected = "/run/containerd/s/42d1bde1ad06dc5eae431b88bffed0411525073ee24d8259381cecc952bc517b";
+    assert_eq!(socket, Path::new(expected));
 }
