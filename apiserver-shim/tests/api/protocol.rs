@@ -157,3 +157,29 @@ async fn the_older_openapi_has_every_type_and_no_dangling_reference() {
         server.service().respond(request(&format!("GET /openapi/v2 | If-None-Match: {etag}"), "")).await;
     assert_eq!(again.status(), 304);
 }
+
+#[tokio::test]
+async fn an_expired_list_says_how_to_read_on() {
+    let server = Server::start().await;
+    for name in ["a", "b", "c"] {
+        server.ask(&format!("POST {CM}"), &format!(r#"{{"metadata":{{"name":"{name}"}}}}"#)).await;
+    }
+    let page = server.json(&format!("GET {CM}?limit=1"), "").await;
+    let token = page["metadata"]["continue"].as_str().unwrap().to_owned();
+    let seen = page["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
+    server.ask(&format!("DELETE {CM}/b"), "").await;
+    // Until the cache has seen the deletion it still shows that version, and nothing has expired.
+    server.ask(&format!("GET {CM}"), "").await;
+    let store = server.service().api().registry.store().clone();
+    let newest = store.current_revision().await.unwrap();
+    store.compact(newest).await.unwrap();
+    let expired = server.json(&format!("GET {CM}?limit=1&continue={token}"), "").await;
+    assert_eq!((&expired["code"], &expired["reason"]), (&410.into(), &"Expired".into()));
+    let token = expired["metadata"]["continue"].as_str().unwrap();
+    let rest = server.json(&format!("GET {CM}?continue={token}"), "").await;
+    assert_eq!(rest["items"].as_array().unwrap().len(), 1);
+    assert_eq!(rest["items"][0]["metadata"]["name"], "c");
+    let exact = server.json(&format!("GET {CM}?resourceVersion={seen}&resourceVersionMatch=Exact"), "").await;
+    assert_eq!(exact["message"], "The resourceVersion for the provided list is too old.");
+    assert!(exact["metadata"].as_object().unwrap().is_empty());
+}
