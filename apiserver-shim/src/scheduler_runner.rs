@@ -14,6 +14,7 @@ mod offers;
 mod placing;
 mod pods;
 mod promises;
+mod rejecting;
 mod roles;
 mod updates;
 mod writes;

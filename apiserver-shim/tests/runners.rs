@@ -10,6 +10,8 @@ mod cluster;
 
 #[path = "runners/crashes.rs"]
 mod crashes;
+#[path = "runners/scheduling.rs"]
+mod scheduling;
 
 use std::time::{Duration, Instant};
 
@@ -166,9 +168,14 @@ async fn a_pod_that_fits_nowhere_says_why_and_runs_when_it_can() {
     cluster.until("reasons", |c| says(c, "picky").is_some() && says(c, "huge").is_some()).await;
     assert_eq!(
         says(&cluster, "picky").unwrap(),
-        "0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector."
+        "0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector. \
+         preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling."
     );
-    assert_eq!(says(&cluster, "huge").unwrap(), "0/2 nodes are available: 2 Insufficient cpu.");
+    assert_eq!(
+        says(&cluster, "huge").unwrap(),
+        "0/2 nodes are available: 2 Insufficient cpu. \
+         preemption: 0/2 nodes are available: 2 No preemption victims found for incoming pod."
+    );
     let label = cluster.registry().update_with(served("", "nodes"), "", "hollow-00001", |node| {
         node["metadata"]["labels"]["disk"] = json!("ssd");
         Ok(())

@@ -28,7 +28,7 @@ pub use node_affinity::{NodeAffinity, Requirement, Term, Test};
 pub use promise_book::{PromiseBook, PromiseRecord};
 pub use promises::{Known, PodView, Step, TaskView, settle};
 pub use queue::{BACKOFF_FIRST, BACKOFF_MAX, PendingPod, Retry, in_order};
-pub use reasons::{Reason, Report, held_by_promise};
+pub use reasons::{Preemption, Reason, Report, held_by_promise};
 pub use shape::{HostPort, PodShape, Shapes};
 pub use snapshot::{Held, Machine, Offer, Siblings, Snapshot};
 pub use toleration::Toleration;

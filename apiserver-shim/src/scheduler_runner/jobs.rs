@@ -13,6 +13,9 @@ pub(crate) enum Done {
     /// The kernel took these launches (or not): Pod by Pod.
     #[allow(missing_docs)]
     Launched { launched: Vec<Launched>, not_removed: Vec<u64> },
+    /// A Pod was marked as failed that its node cannot take (or not yet).
+    #[allow(missing_docs)]
+    Rejected { uid: Box<str>, written: bool },
     /// These records of promises are still there.
     NotRemoved(Vec<u64>),
     /// Bindings were written (or not).

@@ -56,6 +56,7 @@ impl Runner {
             return;
         }
         let pending = self.pending(now);
+        let pending = self.without_rejected(pending);
         if pending.is_empty() {
             return;
         }
@@ -241,6 +242,11 @@ impl Runner {
                 self.promises.not_removed(not_removed);
                 self.launched(launched);
             }
+            Done::Rejected { uid, written } => {
+                if !written {
+                    self.pods.sort_in(&uid);
+                }
+            }
             Done::NotRemoved(records) => self.promises.not_removed(records),
             Done::Bound(bound) => bound.into_iter().for_each(|b| self.was_bound(b)),
             Done::NodeWritten { name, result } => self.node_written(&name, result),
@@ -381,22 +387,23 @@ impl Runner {
         }
         let rest = state.retry.failed();
         state.rest_until = Some(now + Duration::from_secs(u64::try_from(rest).unwrap_or(1)));
-        if pod.bound_to.is_some() {
-            return;
-        }
         let message = report.to_string();
         if state.told.as_deref() == Some(message.as_str()) {
             return;
         }
         state.told = Some(message.clone());
+        let bound = pod.bound_to.is_some();
         let about = Target::of(served("", "pods"), state.row.header());
         self.events.tell(EventNote {
             about,
             warning: true,
-            reason: "FailedScheduling",
+            reason: if bound { "FailedLaunch" } else { "FailedScheduling" },
             message: message.clone(),
             component: shim_core::scheduler::NAME,
         });
+        if bound {
+            return;
+        }
         let (registry, key) = (self.registry.clone(), pod.key.clone());
         self.jobs.start(async move {
             writes::note_unschedulable(&registry, &key, &message).await;

@@ -27,6 +27,8 @@ pub struct Auditor {
     last: Option<Instant>,
     /// Since when each note has been said.
     standing: BTreeMap<Note, Instant>,
+    /// Somebody binds Pods without asking the ledger.
+    pub binds_by_hand: bool,
 }
 
 impl Auditor {
@@ -37,7 +39,8 @@ impl Auditor {
         }
         self.standing = self.notes(cluster).await;
         self.last = Some(Instant::now());
-        let fatal = |(note, since): &(&Note, &Instant)| !may_pass(note) || since.elapsed() > SETTLES_WITHIN;
+        let fatal =
+            |(note, since): &(&Note, &Instant)| !self.may_pass(note) || since.elapsed() > SETTLES_WITHIN;
         let broken: Vec<String> =
             self.standing.iter().filter(fatal).map(|(note, _)| note.to_string()).collect();
         assert!(broken.is_empty(), "{broken:#?}");
@@ -52,6 +55,15 @@ impl Auditor {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Whether a note may be of two moments, or be answered by a refusal.
+    fn may_pass(&self, note: &Note) -> bool {
+        match note.invariant {
+            Invariant::NoOrphanTask | Invariant::TaskWhereBound => true,
+            Invariant::WithinCapacity | Invariant::HostPortsOnce => self.binds_by_hand,
+            Invariant::OneTask | Invariant::NoTwins => false,
         }
     }
 
@@ -98,11 +110,6 @@ impl Auditor {
         let since = |note: &Note| self.standing.get(note).copied().unwrap_or(now);
         audit(&state).into_iter().map(|note| (note.clone(), since(&note))).collect()
     }
-}
-
-/// Whether a note may be of two moments.
-fn may_pass(note: &Note) -> bool {
-    matches!(note.invariant, Invariant::NoOrphanTask | Invariant::TaskWhereBound)
 }
 
 /// What an agent has, counted apart from the facade's own way of counting.

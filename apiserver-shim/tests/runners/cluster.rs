@@ -163,6 +163,11 @@ impl Cluster {
         self.auditor.lock().await.look(self).await;
     }
 
+    /// Pods are bound by hand: the auditor sees them before their node has refused them.
+    pub async fn binds_by_hand(&self) {
+        self.auditor.lock().await.binds_by_hand = true;
+    }
+
     /// Objects and tasks agree, or will in a moment.
     pub async fn audited(&self) {
         self.auditor.lock().await.rest(self).await;

@@ -54,6 +54,7 @@ fn row(id: &str, item: &Item, shape: Arc<PodShape>) -> Pod {
         shape,
         node: item.pod.bound_to().map(Box::from),
         scheduled_by_us: true,
+        gated: false,
         phase: if matches!(item.state, ItemState::Done(_)) { Phase::Succeeded } else { Phase::Pending },
         ready_since: None,
         scheduled: None,

@@ -5,7 +5,7 @@ use shim_model::access;
 
 use super::{Action, Change, EventNote, Plan, Propagation, Target, condition, served};
 use crate::{
-    rows::{Node, Pod, Seconds, Taint, TaintEffect, rfc3339},
+    rows::{Node, Pod, Seconds, Taint, TaintEffect, rfc3339, seconds},
     scheduler::Toleration,
 };
 
@@ -60,6 +60,10 @@ fn wanted_taints(node: &Node, now: Seconds) -> Vec<Taint> {
             taints.push(Taint { key: key.into(), value: "".into(), effect, added: Some(now) });
         }
     }
+    // Others' taints do not say since when, and the patience of Pods is counted from there.
+    for taint in taints.iter_mut().filter(|t| t.effect == TaintEffect::NoExecute) {
+        taint.added.get_or_insert(now);
+    }
     taints
 }
 
@@ -73,7 +77,7 @@ pub fn reconcile_pod(pod: &Pod, status: &Value, node: &Node, now: Seconds) -> Pl
     if pod.deletion.is_some() {
         return plan;
     }
-    match patience(pod, node) {
+    match patience(pod, status, node, now) {
         Patience::Endless => {}
         Patience::Until(at) if at > now => plan.look_again(at - now),
         Patience::Until(_) => {
@@ -117,13 +121,16 @@ enum Patience {
     Until(Seconds),
 }
 
-/// How long the Pod may stay: until the first of the node's `NoExecute` taints that it does not tolerate any longer.
-fn patience(pod: &Pod, node: &Node) -> Patience {
+/// How long the Pod may stay: until the first of the node's `NoExecute` taints that it does not tolerate any longer. One
+/// that came to a tainted node has its full patience from then on.
+fn patience(pod: &Pod, status: &Value, node: &Node, now: Seconds) -> Patience {
+    let scheduled = condition(status, "PodScheduled").map(|c| access::text(c, &["lastTransitionTime"]));
+    let came = scheduled.and_then(seconds).unwrap_or(pod.created);
     let mut until: Option<Seconds> = None;
     for taint in node.taints.iter().filter(|t| t.effect == TaintEffect::NoExecute) {
         let tolerating: Vec<&Toleration> =
             pod.shape.tolerations.iter().filter(|t| t.tolerates(taint)).collect();
-        let since = taint.added.unwrap_or(0);
+        let since = taint.added.unwrap_or(now).max(came);
         let limit = if tolerating.is_empty() {
             Some(since)
         } else {

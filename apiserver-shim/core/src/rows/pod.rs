@@ -67,6 +67,8 @@ pub struct Pod {
     pub node: Option<Box<str>>,
     /// Whether ours is the scheduler it names.
     pub scheduled_by_us: bool,
+    /// Whether `spec.schedulingGates` holds it back.
+    pub gated: bool,
     /// `status.phase`.
     pub phase: Phase,
     /// Whether the `Ready` condition is true, and since when.
@@ -120,6 +122,7 @@ impl Pod {
             shape,
             node: some(spec("nodeName")),
             scheduled_by_us: matches!(spec("schedulerName"), "" | NAME),
+            gated: !access::list(parts.spec, &["schedulingGates"]).is_empty(),
             phase: Phase::Pending,
             ready_since: None,
             scheduled: None,
@@ -187,6 +190,6 @@ impl Pod {
 
     /// Whether the scheduler has to find it a node.
     pub fn wants_node(&self) -> bool {
-        self.node.is_none() && self.scheduled_by_us && self.is_active()
+        self.node.is_none() && self.scheduled_by_us && !self.gated && self.is_active()
     }
 }

@@ -93,6 +93,19 @@ impl Amounts {
             && wanted.others.iter().all(|(name, want)| enough(self.other(name), *want))
     }
 
+    /// Whether `wanted` fits beside what is `taken` of this, and what was taken `lately`.
+    pub fn has_room(&self, taken: &Amounts, lately: Option<&Amounts>, wanted: &Amounts) -> bool {
+        let fits = |have: i64, of: &dyn Fn(&Amounts) -> i64| {
+            let want = of(wanted);
+            let used = of(taken).saturating_add(lately.map_or(0, of));
+            want <= 0 || want.saturating_add(used) <= have
+        };
+        fits(self.cpu_milli, &|a| a.cpu_milli)
+            && fits(self.memory, &|a| a.memory)
+            && fits(self.ephemeral, &|a| a.ephemeral)
+            && wanted.others.iter().all(|(name, _)| fits(self.other(name), &|a| a.other(name)))
+    }
+
     /// The names of the resources of which `wanted` asks more than is here.
     pub fn lacking<'a>(&self, wanted: &'a Amounts) -> Vec<&'a str> {
         let lacks = |have: i64, want: i64| want > 0 && want > have;

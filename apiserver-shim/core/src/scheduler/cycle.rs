@@ -1,7 +1,7 @@
 //! One cycle. Deterministic: equal inputs give equal decisions.
 //!
-//! Score of an offer for a class of Pods, best first: fewest Pods of the same controller on the machine (spread), then the
-//! largest share of the machine's CPU and memory left free afterwards (least allocated), then the first offer. Within a
+//! Score of an offer for a class of Pods, best first: fewest taints that would rather not have the Pod, then fewest Pods of
+//! the same controller on the machine (spread), then the largest share of the machine's CPU and memory left free afterwards (least allocated), then the first offer. Within a
 //! cycle a score can only fall, so a heap with out-of-date entries is right: what comes out on top is scored again and, if
 //! it is out of date, put back.
 
@@ -12,8 +12,8 @@ use std::{
 
 use super::{
     Amounts, HostPort, Offer, PendingPod, Report, Snapshot,
-    plugins::{self, node_ports, node_resources_fit},
-    reasons::Reason,
+    plugins::{self, node_ports, node_resources_fit, taint_toleration},
+    reasons::{Preemption, Reason},
 };
 
 /// What becomes of one Pod.
@@ -39,12 +39,7 @@ pub enum Outcome {
 
 /// Decides about every pending Pod, in their order.
 pub fn schedule(pending: &[PendingPod], offers: &[Offer], snapshot: &Snapshot) -> Vec<Decision> {
-    let mut cycle = Cycle {
-        offers,
-        snapshot,
-        taken_from: BTreeMap::new(),
-        touched: BTreeMap::new(),
-    };
+    let mut cycle = Cycle { offers, snapshot, taken_from: BTreeMap::new(), touched: BTreeMap::new() };
     let mut classes: BTreeMap<ClassKey<'_>, Class> = BTreeMap::new();
     let mut decisions = Vec::with_capacity(pending.len());
     for (index, pod) in pending.iter().enumerate() {
@@ -90,6 +85,7 @@ struct Class {
 /// An offer as one class sees it; the largest is the best.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Candidate {
+    least_disliked: std::cmp::Reverse<u32>,
     fewest_siblings: std::cmp::Reverse<u32>,
     free_share: i64,
     first: std::cmp::Reverse<usize>,
@@ -127,7 +123,6 @@ impl Cycle<'_> {
         self.touched.get(&machine).unwrap_or(&UNTOUCHED)
     }
 
-
     /// The candidates of a Pod's class.
     fn class(&self, pod: &PendingPod) -> Class {
         let charge = pod.shape.charge();
@@ -163,7 +158,13 @@ impl Cycle<'_> {
         if pod.bound_to.is_none() && node_ports::filter(pod, machine, &touched.host_ports).is_some() {
             return None;
         }
+        // Pods that were bound by hand may have no task yet: their place is not to be had either.
+        let lately = touched.used.as_deref();
+        if pod.bound_to.is_none() && !machine.total.has_room(&machine.used, lately, charge) {
+            return None;
+        }
         Some(Candidate {
+            least_disliked: std::cmp::Reverse(taint_toleration::disliked(pod, machine)),
             fewest_siblings: std::cmp::Reverse(siblings),
             free_share: free_share(free, charge, &machine.total),
             first: std::cmp::Reverse(index),
@@ -202,11 +203,13 @@ impl Cycle<'_> {
     /// Why no machine takes the Pod, machine by machine.
     fn explain(&self, pod: &PendingPod, charge: &Amounts) -> Report {
         let mut report = Report { nodes: self.snapshot.machines.len(), ..Report::default() };
+        let mut helpless = 0;
         let mut count = |reason: Reason| *report.reasons.entry(reason).or_default() += 1;
         for (at, machine) in self.snapshot.machines.iter().enumerate() {
             let touched = self.touched(at);
             if let Some(reason) = plugins::filter(pod, machine) {
                 count(reason);
+                helpless += 1;
                 continue;
             }
             if pod.bound_to.is_none()
@@ -227,9 +230,11 @@ impl Cycle<'_> {
             if reasons.is_empty() {
                 count(Reason::NoOffer { role: (*pod.role).into() });
             } else {
+                helpless += usize::from(reasons.iter().all(|reason| matches!(reason, Reason::HeldBy { .. })));
                 reasons.into_iter().for_each(&mut count);
             }
         }
+        report.preemption = Some(Preemption { helpless, wanted: pod.shape.priority > 0 });
         report
     }
 }

@@ -1,6 +1,7 @@
 //! The rules, one a file, named as upstream names them. Each says whether a machine is a place for a Pod, and if not, why.
 //! `filter` is their order: the first that refuses is the reason that is reported.
 
+pub mod admission;
 pub mod node_affinity;
 pub mod node_name;
 pub mod node_ports;

@@ -91,6 +91,16 @@ pub fn held_by_promise(node: &str) -> String {
 pub struct Report {
     pub nodes: usize,
     pub reasons: BTreeMap<Reason, usize>,
+    pub preemption: Option<Preemption>,
+}
+
+/// What evicting other Pods would do for it. Nothing is evicted yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Preemption {
+    /// Nodes on which it would not help.
+    pub helpless: usize,
+    /// There may be Pods of less importance.
+    pub wanted: bool,
 }
 
 impl Report {
@@ -107,6 +117,21 @@ impl fmt::Display for Report {
         }
         let mut reasons: Vec<String> = self.reasons.iter().map(|(r, n)| format!("{n} {r}")).collect();
         reasons.sort();
-        write!(f, "0/{} nodes are available: {}.", self.nodes, reasons.join(", "))
+        write!(f, "0/{} nodes are available: {}.", self.nodes, reasons.join(", "))?;
+        match self.preemption {
+            None => Ok(()),
+            Some(Preemption { wanted: true, helpless }) if helpless < self.nodes => f.write_str(
+                " preemption: not attempted: this scheduler does not evict pods of lower priority yet.",
+            ),
+            Some(Preemption { helpless, .. }) => {
+                let of = |count: usize, what: &str| (count > 0).then(|| format!("{count} {what}"));
+                let parts = [
+                    of(helpless, "Preemption is not helpful for scheduling"),
+                    of(self.nodes - helpless.min(self.nodes), "No preemption victims found for incoming pod"),
+                ];
+                let parts: Vec<String> = parts.into_iter().flatten().collect();
+                write!(f, " preemption: 0/{} nodes are available: {}.", self.nodes, parts.join(", "))
+            }
+        }
     }
 }

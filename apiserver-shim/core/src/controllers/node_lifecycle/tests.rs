@@ -55,3 +55,31 @@ fn pods_leave_when_their_patience_ends() {
     let for_ever = json!([{"operator": "Exists"}]);
     expect!["deletes false, again None, actions 1"].assert_eq(&look(for_ever, 9_999));
 }
+
+/// `kubectl taint` says no time: it is written down when it is seen, and Pods that come later have their full patience.
+#[test]
+fn patience_begins_when_both_are_there() {
+    let undated = json!([{"key": "own", "effect": "NoExecute"}]);
+    let plan = reconcile(&node("True", undated.clone()), 50);
+    let Some(Action::Change { changes, .. }) = plan.actions.first() else {
+        panic!("the time is written down")
+    };
+    expect![[r#"[Put(["spec", "taints"], Array [Object {"effect": String("NoExecute"), "key": String("own"), "timeAdded": String("1970-01-01T00:00:50Z")}])]"#]]
+        .assert_eq(&format!("{changes:?}"));
+    let look = |taints: Value, scheduled: &str, now| {
+        let value = json!({
+            "metadata": {"name": "p", "namespace": "ns", "uid": "p"},
+            "spec": {"nodeName": "n", "tolerations": [{"key": "own", "operator": "Exists", "tolerationSeconds": 60}]},
+            "status": {"phase": "Running", "conditions": [
+                {"type": "PodScheduled", "status": "True", "lastTransitionTime": scheduled},
+            ]},
+        });
+        let plan = reconcile_pod(&pod(&value), &value["status"], &node("True", taints), now);
+        format!("deletes {}, again {:?}", !plan.actions.is_empty(), plan.look_again_in)
+    };
+    expect!["deletes false, again Some(60)"].assert_eq(&look(undated, "1970-01-01T00:00:10Z", 100));
+    let dated = || json!([{"key": "own", "effect": "NoExecute", "timeAdded": "1970-01-01T00:00:50Z"}]);
+    expect!["deletes false, again Some(10)"].assert_eq(&look(dated(), "1970-01-01T00:00:10Z", 100));
+    expect!["deletes false, again Some(50)"].assert_eq(&look(dated(), "1970-01-01T00:01:30Z", 100));
+    expect!["deletes true, again None"].assert_eq(&look(dated(), "1970-01-01T00:00:10Z", 110));
+}

@@ -163,3 +163,31 @@ fn work_per_pod_does_not_grow_with_nodes() {
     places(&decisions).into_iter().flatten().for_each(|o| per_node[o] += 1);
     assert!(per_node.iter().all(|n| *n == 2));
 }
+
+/// A Pod that somebody bound by hand has no task yet: its room is on offer, and is not to be had.
+#[test]
+fn what_is_bound_by_hand_keeps_its_room() {
+    let mut machines = vec![machine(0, 4000, GIB)];
+    machines[0].used = Amounts { cpu_milli: 3000, ..Amounts::default() };
+    machines[0].pods = 1;
+    let (big, small) = (shape(3000, 0), shape(500, 0));
+    let offers = whole(&machines);
+    let snapshot = Snapshot { machines, ..Snapshot::default() };
+    let by_hand = PendingPod { bound_to: Some("n00000".into()), ..pod(0, &big, None) };
+    let pods =
+        [pod(1, &big, None), pod(2, &small, None), pod(3, &small, None), pod(4, &small, None), by_hand];
+    let decisions = schedule(&pods, &offers, &snapshot);
+    assert_eq!(places(&decisions), [None, Some(0), Some(0), None, Some(0)]);
+}
+
+#[test]
+fn a_soft_taint_is_avoided_as_long_as_there_is_another_place() {
+    let mut machines = vec![machine(0, 8000, GIB), machine(1, 1000, GIB)];
+    let value = json!({"metadata": {"name": "n00000"}, "spec": {"taints": [{"key": "k", "effect": "PreferNoSchedule"}]}});
+    machines[0].node = Arc::new(Node::decode(stored(&value), 1, &value));
+    let asks = shape(600, 0);
+    let offers = whole(&machines);
+    let snapshot = Snapshot { machines, ..Snapshot::default() };
+    let pods = [pod(0, &asks, None), pod(1, &asks, None)];
+    assert_eq!(places(&schedule(&pods, &offers, &snapshot)), [Some(1), Some(0)]);
+}

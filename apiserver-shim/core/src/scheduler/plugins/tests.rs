@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     rows::{Key, Node},
-    scheduler::{Amounts, Held, HostPort, PodShape, Report},
+    scheduler::{Amounts, Held, HostPort, PodShape, Preemption, Report},
     testing::stored,
 };
 
@@ -107,6 +107,57 @@ fn room() {
     expect!["Insufficient cpu"].assert_eq(&explain("3", &busy));
     busy.pods = 110;
     expect!["Too many pods"].assert_eq(&explain("100m", &busy));
+}
+
+#[test]
+fn what_a_node_refuses_that_was_chosen_by_hand() {
+    let ready = json!({"status": {"conditions": [{"type": "Ready", "status": "True"}]}});
+    let bound = |spec: Value| PendingPod { bound_to: Some("n1".into()), ..pod(spec) };
+    let asks = |cpu: &str| json!({"containers": [{"resources": {"requests": {"cpu": cpu}}}]});
+    // It is counted among those that use the machine, as are those aside.
+    let full = |pods: &[&PendingPod]| {
+        let mut machine = machine(ready.clone());
+        for pod in pods {
+            machine.used.add(&pod.shape.charge());
+            machine.pods += 1;
+            machine.host_ports.extend(pod.shape.host_ports.iter().cloned());
+        }
+        machine
+    };
+    let words = |pod: &PendingPod, machine: &Machine, aside: &[&PendingPod]| {
+        admission::refuse(pod, machine, aside.iter().copied())
+            .map_or_else(|| "taken".to_owned(), |r| format!("{}: {}", r.reason, r.message))
+    };
+    let (one, two) = (bound(asks("1500m")), bound(asks("1")));
+    expect!["taken"].assert_eq(&words(&one, &full(&[&one]), &[]));
+    expect!["OutOfcpu: Node didn't have enough resource: cpu, requested: 1000, used: 1500, capacity: 2000"]
+        .assert_eq(&words(&two, &full(&[&one, &two]), &[]));
+    expect!["taken"].assert_eq(&words(&one, &full(&[&one, &two]), &[&two]));
+    let mut crowded = full(&[&two]);
+    crowded.pods += 110;
+    expect!["OutOfpods: Node didn't have enough resource: pods, requested: 1, used: 110, capacity: 110"]
+        .assert_eq(&words(&two, &crowded, &[]));
+    let elsewhere = bound(json!({"nodeSelector": {"zone": "b"}}));
+    expect!["NodeAffinity: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"]
+        .assert_eq(&words(&elsewhere, &full(&[&elsewhere]), &[]));
+    let port = bound(json!({"containers": [{"ports": [{"containerPort": 80, "hostPort": 80}]}]}));
+    expect!["taken"].assert_eq(&words(&port, &full(&[&port]), &[]));
+    expect![
+        "NodePorts: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"
+    ]
+    .assert_eq(&words(&port, &full(&[&port, &port]), &[]));
+    expect!["taken"].assert_eq(&words(&two, &machine(json!({})), &[]));
+}
+
+#[test]
+fn what_preemption_would_do_is_said_as_upstream_says_it() {
+    let mut report = Report { nodes: 3, ..Report::default() };
+    report.reasons.insert(Reason::Insufficient("cpu".into()), 2);
+    report.reasons.insert(Reason::NodeSelector, 1);
+    report.preemption = Some(Preemption { helpless: 1, wanted: false });
+    expect!["0/3 nodes are available: 1 node(s) didn't match Pod's node affinity/selector, 2 Insufficient cpu. preemption: 0/3 nodes are available: 1 Preemption is not helpful for scheduling, 2 No preemption victims found for incoming pod."].assert_eq(&report.to_string());
+    report.preemption = Some(Preemption { helpless: 1, wanted: true });
+    expect!["0/3 nodes are available: 1 node(s) didn't match Pod's node affinity/selector, 2 Insufficient cpu. preemption: not attempted: this scheduler does not evict pods of lower priority yet."].assert_eq(&report.to_string());
 }
 
 #[test]

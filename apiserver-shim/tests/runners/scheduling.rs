@@ -1,0 +1,84 @@
+//! Whose turn it is to find a node, and what becomes of Pods whose node was chosen by somebody else.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use shim_core::controllers::condition;
+
+use crate::cluster::{Cluster, trace};
+
+fn pod(name: &str, cpu: &str, spec: Value) -> Value {
+    let mut all =
+        json!({"containers": [{"name": "c", "image": "x", "resources": {"requests": {"cpu": cpu}}}]});
+    all.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+    json!({"kind": "Pod", "metadata": {"name": name, "namespace": "ns"}, "spec": all})
+}
+
+fn find(cluster: &Cluster, name: &str) -> Value {
+    cluster.pods().into_iter().find(|p| p["metadata"]["name"] == name).unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gated_pods_and_those_of_other_schedulers_are_left_alone() {
+    trace();
+    let cluster = Cluster::start(1).await;
+    cluster.until("a node", |c| c.list("", "nodes").len() == 1).await;
+    cluster
+        .create("", "pods", "ns", pod("gated", "1", json!({"schedulingGates": [{"name": "example.com/g"}]})))
+        .await;
+    cluster.create("", "pods", "ns", pod("theirs", "1", json!({"schedulerName": "theirs"}))).await;
+    cluster.create("", "pods", "ns", pod("ours", "1", json!({}))).await;
+    cluster.until("ours runs", |c| c.running() == 1).await;
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    let scheduled = |name: &str| {
+        let pod = find(&cluster, name);
+        let condition = condition(&pod["status"], "PodScheduled").cloned().unwrap_or_default();
+        (pod["spec"]["nodeName"].clone(), condition["reason"].clone())
+    };
+    assert_eq!(scheduled("gated"), (Value::Null, json!("SchedulingGated")));
+    assert_eq!(scheduled("theirs"), (Value::Null, Value::Null));
+    let ungate = |p: &mut Value| {
+        p["spec"].as_object_mut().unwrap().remove("schedulingGates");
+        p["metadata"]["generation"] = json!(2);
+    };
+    cluster.edit("", "pods", "gated", ungate).await;
+    cluster.edit("", "pods", "theirs", |p| p["spec"]["nodeName"] = json!("hollow-00000")).await;
+    cluster.until("all run", |c| c.running() == 3).await;
+    cluster.audited().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_refuses_what_was_bound_to_it_by_hand_beyond_its_means() {
+    trace();
+    let cluster = Cluster::start(1).await;
+    cluster.until("a node", |c| c.list("", "nodes").len() == 1).await;
+    // Bound beyond its means until it is refused. Of 32 CPUs the executor has a tenth.
+    cluster.binds_by_hand().await;
+    cluster.create("", "pods", "ns", pod("first", "20", json!({"nodeName": "hollow-00000"}))).await;
+    cluster.until("the first runs", |c| c.running() == 1).await;
+    cluster.create("", "pods", "ns", pod("second", "20", json!({"nodeName": "hollow-00000"}))).await;
+    cluster
+        .create(
+            "",
+            "pods",
+            "ns",
+            pod("picky", "1", json!({"nodeName": "hollow-00000", "nodeSelector": {"a": "b"}})),
+        )
+        .await;
+    cluster.create("", "pods", "ns", pod("third", "5", json!({"nodeName": "hollow-00000"}))).await;
+    let status = |c: &Cluster, name: &str| {
+        let pod = find(c, name);
+        let text = |member: &str| pod["status"][member].as_str().unwrap_or("").to_owned();
+        (text("phase"), text("reason"), text("message"))
+    };
+    cluster.until("the third runs", |c| c.running() == 2).await;
+    cluster.until("the second is refused", |c| status(c, "second").0 == "Failed").await;
+    cluster.until("the picky one is refused", |c| status(c, "picky").0 == "Failed").await;
+    let (_, reason, message) = status(&cluster, "second");
+    assert_eq!(reason, "OutOfcpu");
+    let said = "Pod was rejected: Node didn't have enough resource: cpu, requested: 20000, used: ";
+    assert!(message.starts_with(said) && message.ends_with(", capacity: 31900"), "{message}");
+    assert_eq!(status(&cluster, "picky").1, "NodeAffinity");
+    assert_eq!(cluster.tasks().await, 2);
+    cluster.audited().await;
+}
