@@ -179,7 +179,7 @@ fn agent_of(call: &Call) -> Option<AgentId> {
         Operation::Launch { tasks } | Operation::LaunchGroup { tasks, .. } => {
             Some(tasks.first()?.agent_id.clone())
         }
-        Operation::Unsupported { .. } => None,
+        Operation::Malformed { .. } | Operation::Unsupported { .. } => None,
     })
 }
 

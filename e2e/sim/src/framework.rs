@@ -270,11 +270,8 @@ impl World {
         framework.streams += 1;
         let stream = StreamId::new(format!("stream-{index}-{}", framework.streams));
         framework.stream = Some(stream.clone());
-        let subscribe = Subscribe {
-            framework: framework.info(index),
-            suppressed_roles: BTreeSet::new(),
-            wishes: Default::default(),
-        };
+        let (framework, suppressed_roles) = (framework.info(index), BTreeSet::new());
+        let subscribe = Subscribe { framework, suppressed_roles, wishes: Default::default() };
         self.note(format_args!("framework {index} subscribes on {stream}"));
         self.subscription_arrives(index, stream, subscribe);
     }

@@ -77,7 +77,7 @@ fn probes_tell_answers_from_silence() {
     let http = HealthCheck {
         r#type: Some(health_check::Type::Http as i32),
         http: Some(http),
-        timeout_seconds: Some(0.3),
+        timeout_seconds: Some(1.0),
         ..Default::default()
     };
     let http = Probe::of_health(&http).unwrap();
