@@ -28,7 +28,7 @@ use crate::{
     world::{Action, World},
 };
 
-/// How a framework runs its tasks.
+/// How it runs its tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Writes down what it promises before it accepts.
@@ -55,7 +55,6 @@ pub(crate) struct Framework {
     pub(crate) items: BTreeMap<TaskId, Item>,
     next_item: u64,
     pub(crate) revived: Time,
-    /// What the facade promised.
     pub(crate) promises: Promises,
 }
 
@@ -102,8 +101,7 @@ impl Framework {
             all.push(Framework::new(Kind::Custom, random.permille(800), vec![role("batch")]));
         }
         for framework in &mut all {
-            let count = 1 + random.index(options.work);
-            for _ in 0..count {
+            for _ in 0..1 + random.index(options.work) {
                 framework.want(random);
             }
         }

@@ -1,6 +1,7 @@
 //! INV-52 for every controller: from whatever state, the state that its plan leads to plans nothing. Where a plan is a step
 //! of many (deletions that wait for others), nothing is planned twice in a row, and the steps come to an end. Deployments
-//! with their ReplicaSets have theirs in `deployment/tests.rs` (`settles_from_anywhere`).
+//! with their ReplicaSets have theirs in `deployment/tests.rs` (`settles_from_anywhere`), the garbage collector in
+//! `garbage_collector/tests.rs`.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +15,7 @@ use crate::{
     testing::{World, pod, stored},
 };
 
-const NOW: Seconds = 10_000;
+pub(super) const NOW: Seconds = 10_000;
 
 /// Deletion as the registry does it: finalizers and grace hold what is only marked.
 fn apply(world: &mut World, plan: &Plan) {
@@ -79,7 +80,7 @@ fn once(world: &mut World, look: impl Fn(&World) -> Plan) -> Result<(), TestCase
 }
 
 /// For one of many steps: the same is not planned again at once.
-fn advances(world: &mut World, look: impl Fn(&World) -> Plan) -> Result<bool, TestCaseError> {
+pub(super) fn advances(world: &mut World, look: impl Fn(&World) -> Plan) -> Result<bool, TestCaseError> {
     let first = look(world);
     apply(world, &first);
     let second = look(world);
@@ -175,81 +176,6 @@ fn look_at_service(world: &World) -> Plan {
         slices: slices.iter().map(|(h, v)| (h, *v)).collect(),
         endpoints: endpoints.first().map(|(h, v)| (h, *v)),
         now: NOW,
-    })
-}
-
-// === Garbage collector ===
-
-/// One object: its owners (by number; some do not exist), whether its references block, its finalizers, whether and how
-/// it is being deleted.
-type Owned = (Vec<usize>, bool, bool, Option<u8>);
-
-fn add_owned(world: &mut World, at: usize, (owners, blocks, held, deleting): &Owned) {
-    let owners: BTreeSet<usize> = owners.iter().copied().filter(|n| *n != at).collect();
-    let references: Vec<Value> = owners
-        .iter()
-        .map(|n| {
-            json!({"apiVersion": "v1", "kind": "ConfigMap", "name": format!("o{n}"), "uid": format!("uid-{:04}", n + 1),
-                "blockOwnerDeletion": blocks})
-        })
-        .collect();
-    let mut object =
-        json!({"metadata": {"name": format!("o{at}"), "namespace": "ns", "ownerReferences": references}});
-    let mut finalizers = Vec::new();
-    if *held {
-        finalizers.push("example.com/held");
-    }
-    match deleting {
-        Some(0) => finalizers.push(garbage_collector::FOREGROUND),
-        Some(1) => finalizers.push(garbage_collector::ORPHAN),
-        _ => {}
-    }
-    object["metadata"]["finalizers"] = json!(finalizers);
-    if deleting.is_some() && !finalizers.is_empty() {
-        object["metadata"]["deletionTimestamp"] = json!(rfc3339(NOW));
-    }
-    world.add(served("", "configmaps"), object);
-}
-
-fn look_at_owned(world: &World, name: &str) -> Plan {
-    use garbage_collector::{Dependent, FOREGROUND, Owner, OwnerState, Snapshot};
-    let all = world.all("configmaps");
-    let by_name = |name: &str| all.iter().copied().find(|o| o["metadata"]["name"] == name);
-    let Some(object) = by_name(name) else { return Plan::default() };
-    let header = Header::of(object);
-    let waits = |o: &Header| o.deletion_timestamp.is_some() && o.finalizers.iter().any(|f| f == FOREGROUND);
-    let owners: Vec<Owner<'_>> = header
-        .owners
-        .iter()
-        .map(|owner| {
-            let found = by_name(&owner.name).map(Header::of).filter(|h| h.uid == owner.uid);
-            let state = match found {
-                None => OwnerState::Absent,
-                Some(found) if waits(&found) => OwnerState::Waiting,
-                Some(_) => OwnerState::Solid,
-            };
-            Owner { uid: &owner.uid, state }
-        })
-        .collect();
-    let dependents = all
-        .iter()
-        .filter_map(|o| {
-            let there = Header::of(o);
-            let reference = there.owners.iter().find(|r| r.uid == header.uid)?;
-            Some(Dependent {
-                target: Target::of(served("", "configmaps"), &there),
-                blocks: reference.block_owner_deletion,
-                deleting_dependents: waits(&there),
-                deleting: there.deletion_timestamp.is_some(),
-            })
-        })
-        .collect();
-    garbage_collector::reconcile(&Snapshot {
-        target: Target::of(served("", "configmaps"), &header),
-        deleting: header.deletion_timestamp.is_some(),
-        finalizers: &header.finalizers,
-        owners,
-        dependents,
     })
 }
 
@@ -378,27 +304,6 @@ proptest! {
         pods.iter().enumerate().for_each(|(at, b)| add_behind(&mut world, at, b));
         add_before(&mut world, &before);
         once(&mut world, look_at_service)?;
-    }
-
-    #[test]
-    fn second_look_at_owned_objects(
-        objects in proptest::collection::vec(
-            (proptest::collection::vec(0usize..8, 0..3), any::<bool>(), any::<bool>(), proptest::option::weighted(0.4, 0u8..3)),
-            1..7),
-    ) {
-        let mut world = World { now: NOW, ..World::default() };
-        objects.iter().enumerate().for_each(|(at, o)| add_owned(&mut world, at, o));
-        let names: Vec<String> = (0..objects.len()).map(|n| format!("o{n}")).collect();
-        for _ in 0..20 {
-            let mut busy = false;
-            for name in &names {
-                busy |= advances(&mut world, |world| look_at_owned(world, name))?;
-            }
-            if !busy {
-                return Ok(());
-            }
-        }
-        prop_assert!(false, "does not come to an end: {:#?}", world.all("configmaps"));
     }
 
     #[test]

@@ -1,9 +1,21 @@
 //! Who goes, and who waits for whom.
 
+use std::collections::BTreeSet;
+
 use expect_test::{Expect, expect};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use shim_model::object::Header;
 
 use super::*;
-use crate::{controllers::served, rows::Key};
+use crate::{
+    controllers::{
+        served,
+        tests::{NOW, advances},
+    },
+    rows::{Key, rfc3339},
+    testing::World,
+};
 
 fn target(name: &str) -> Target {
     Target { resource: served("", "configmaps"), key: Key::new("ns", name), uid: name.to_owned() }
@@ -69,4 +81,102 @@ fn verdicts() {
         &[(false, false)],
         expect![[r#"o [RemoveFinalizer("foregroundDeletion")]"#]],
     );
+}
+
+/// One object: its owners (by number; some do not exist), whether its references block, its finalizers, whether and how
+/// it is being deleted.
+type Owned = (Vec<usize>, bool, bool, Option<u8>);
+
+fn add_owned(world: &mut World, at: usize, (owners, blocks, held, deleting): &Owned) {
+    let owners: BTreeSet<usize> = owners.iter().copied().filter(|n| *n != at).collect();
+    let references: Vec<Value> = owners
+        .iter()
+        .map(|n| {
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "name": format!("o{n}"), "uid": format!("uid-{:04}", n + 1),
+                "blockOwnerDeletion": blocks})
+        })
+        .collect();
+    let mut object =
+        json!({"metadata": {"name": format!("o{at}"), "namespace": "ns", "ownerReferences": references}});
+    let mut finalizers = Vec::new();
+    if *held {
+        finalizers.push("example.com/held");
+    }
+    match deleting {
+        Some(0) => finalizers.push(FOREGROUND),
+        Some(1) => finalizers.push(ORPHAN),
+        _ => {}
+    }
+    object["metadata"]["finalizers"] = json!(finalizers);
+    if deleting.is_some() && !finalizers.is_empty() {
+        object["metadata"]["deletionTimestamp"] = json!(rfc3339(NOW));
+    }
+    world.add(served("", "configmaps"), object);
+}
+
+fn look_at_owned(world: &World, name: &str) -> Plan {
+    let all = world.all("configmaps");
+    let by_name = |name: &str| all.iter().copied().find(|o| o["metadata"]["name"] == name);
+    let Some(object) = by_name(name) else { return Plan::default() };
+    let header = Header::of(object);
+    let waits = |o: &Header| o.deletion_timestamp.is_some() && o.finalizers.iter().any(|f| f == FOREGROUND);
+    let owners: Vec<Owner<'_>> = header
+        .owners
+        .iter()
+        .map(|owner| {
+            let found = by_name(&owner.name).map(Header::of).filter(|h| h.uid == owner.uid);
+            let state = match found {
+                None => OwnerState::Absent,
+                Some(found) if waits(&found) => OwnerState::Waiting,
+                Some(_) => OwnerState::Solid,
+            };
+            Owner { uid: &owner.uid, state }
+        })
+        .collect();
+    let dependents = all
+        .iter()
+        .filter_map(|o| {
+            let there = Header::of(o);
+            let reference = there.owners.iter().find(|r| r.uid == header.uid)?;
+            Some(Dependent {
+                target: Target::of(served("", "configmaps"), &there),
+                blocks: reference.block_owner_deletion,
+                deleting_dependents: waits(&there),
+                deleting: there.deletion_timestamp.is_some(),
+            })
+        })
+        .collect();
+    reconcile(&Snapshot {
+        target: Target::of(served("", "configmaps"), &header),
+        deleting: header.deletion_timestamp.is_some(),
+        finalizers: &header.finalizers,
+        owners,
+        dependents,
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// INV-52.
+    #[test]
+    fn second_look_at_owned_objects(
+        objects in proptest::collection::vec(
+            (proptest::collection::vec(0usize..8, 0..3), any::<bool>(), any::<bool>(), proptest::option::weighted(0.4, 0u8..3)),
+            1..7),
+    ) {
+        let mut world = World { now: NOW, ..World::default() };
+        objects.iter().enumerate().for_each(|(at, o)| add_owned(&mut world, at, o));
+        let names: Vec<String> = (0..objects.len()).map(|n| format!("o{n}")).collect();
+        for _ in 0..20 {
+            let mut busy = false;
+            for name in &names {
+                busy |= advances(&mut world, |world| look_at_owned(world, name))?;
+            }
+            if !busy {
+                return Ok(());
+            }
+        }
+        prop_assert!(false, "does not come to an end: {:#?}", world.all("configmaps"));
+    }
 }
