@@ -31,7 +31,8 @@ pub fn stored(value: &Value) -> Arc<StoredObject> {
 
 pub fn pod(value: &Value) -> Pod {
     let status = PodStatus::of(&value["status"]);
-    let parts = PodParts { annotations: &value["metadata"]["annotations"], spec: &value["spec"], status: &status };
+    let parts =
+        PodParts { annotations: &value["metadata"]["annotations"], spec: &value["spec"], status: &status };
     Pod::decode(stored(value), 1, parts, Arc::new(PodShape::decode(&value["spec"])))
 }
 

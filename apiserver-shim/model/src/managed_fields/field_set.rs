@@ -49,7 +49,8 @@ impl FieldSet {
 
     /// The set written, unless there is no path in it.
     fn into_members(self) -> Option<Value> {
-        let members = self.members.into_iter().filter_map(|(key, member)| Some((key, member.into_members()?)));
+        let members =
+            self.members.into_iter().filter_map(|(key, member)| Some((key, member.into_members()?)));
         let mut out: Map<String, Value> = members.collect();
         if self.own && !out.is_empty() {
             out.insert(".".to_owned(), Value::Object(Map::new()));

@@ -58,7 +58,15 @@ fn encoded_statuses_merge_to_the_same() {
 
 #[test]
 fn odd_statuses_are_left_to_the_decoder() {
-    for odd in ["", "[]", "{", r#"{"phase":1}"#, r#"{"phase":"\u0041"}"#, r#"{"conditions":{}}"#, r#"{"conditions":[1]}"#] {
+    for odd in [
+        "",
+        "[]",
+        "{",
+        r#"{"phase":1}"#,
+        r#"{"phase":"\u0041"}"#,
+        r#"{"conditions":{}}"#,
+        r#"{"conditions":[1]}"#,
+    ] {
         assert!(merge_encoded(b"{}", odd.as_bytes()).is_none(), "{odd}");
     }
 }
