@@ -12,7 +12,7 @@ use shim_model::{
 };
 
 use crate::{
-    controllers::{Action, Plan, Target, deployment, replica_set, served},
+    controllers::{Action, Plan, Target, deployment, endpoints, replica_set, served},
     rows::{Deployment, Key, Pod, PodParts, ReplicaSet, Seconds, rfc3339},
     scheduler::PodShape,
 };
@@ -137,6 +137,23 @@ impl World {
             pods: pods.iter().collect(),
             related_on_node: Vec::new(),
             refused: None,
+            now: self.now,
+        })
+    }
+
+    pub fn look_at_service(&self, name: &str) -> Plan {
+        let value = self.get("services", name);
+        let header = Header::of(value);
+        let pods = self.pods();
+        let with_headers =
+            |plural| self.all(plural).into_iter().map(|v| (Header::of(v), v)).collect::<Vec<_>>();
+        let (slices, endpoints) = (with_headers("endpointslices"), with_headers("endpoints"));
+        endpoints::reconcile(&endpoints::Snapshot {
+            header: &header,
+            value,
+            pods: pods.iter().collect(),
+            slices: slices.iter().map(|(h, v)| (h, *v)).collect(),
+            endpoints: endpoints.first().map(|(h, v)| (h, *v)),
             now: self.now,
         })
     }

@@ -14,7 +14,7 @@ use kernel_model::{
     task::TaskInfo,
 };
 use shim_core::controllers::{EventNote, Target, served};
-use shim_core::rows::Pod;
+use shim_core::rows::{Key, Pod};
 use shim_core::scheduler::{Amounts, Offer, Outcome, PendingPod, Report, Siblings, schedule};
 
 use super::jobs::{BindError, Binding, Bound, Done, Launched, Taken};
@@ -388,14 +388,19 @@ impl Runner {
         let rest = state.retry.failed();
         state.rest_until = Some(now + Duration::from_secs(u64::try_from(rest).unwrap_or(1)));
         let message = report.to_string();
-        if state.told.as_deref() == Some(message.as_str()) {
-            return;
+        if state.told.as_deref() != Some(message.as_str()) {
+            self.tell_waiting(&pod.uid, message);
         }
+    }
+
+    /// Tells people why a Pod waits: in an Event, and in its conditions if it has no node yet.
+    pub(crate) fn tell_waiting(&mut self, uid: &str, message: String) {
+        let Some(state) = self.pods.by_uid.get_mut(uid) else { return };
         state.told = Some(message.clone());
-        let bound = pod.bound_to.is_some();
-        let about = Target::of(served("", "pods"), state.row.header());
+        let bound = state.row.node.is_some();
+        let key = Key::of(state.row.header());
         self.events.tell(EventNote {
-            about,
+            about: Target::of(served("", "pods"), state.row.header()),
             warning: true,
             reason: if bound { "FailedLaunch" } else { "FailedScheduling" },
             message: message.clone(),
@@ -404,7 +409,7 @@ impl Runner {
         if bound {
             return;
         }
-        let (registry, key) = (self.registry.clone(), pod.key.clone());
+        let registry = self.registry.clone();
         self.jobs.start(async move {
             writes::note_unschedulable(&registry, &key, &message).await;
             Done::Nothing

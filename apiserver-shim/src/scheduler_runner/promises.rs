@@ -7,14 +7,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use kernel_model::ids::AgentId;
-use shim_core::controllers::{EventNote, Target, served};
-use shim_core::rows::Key as ObjectKey;
 use shim_core::scheduler::{PromiseRecord, held_by_promise};
 use store::{Condition, Key, ListRequest, Store, Txn, TxnOutcome};
 
+use super::Runner;
 use super::jobs::{Done, Launched};
 use super::pods::Task;
-use super::{Runner, writes};
 use crate::registry::of_store;
 
 /// Where the records are; what follows is their number.
@@ -155,22 +153,7 @@ impl Runner {
         for uid in uids {
             let Some(agent) = self.promises.agent_of(&uid).map(AgentId::from) else { continue };
             let message = held_by_promise(self.nodes.node_of(&agent).unwrap_or(agent.as_str()));
-            let Some(state) = self.pods.by_uid.get_mut(&uid) else { continue };
-            state.told = Some(message.clone());
-            let header = state.row.header();
-            let key = ObjectKey::of(header);
-            self.events.tell(EventNote {
-                about: Target::of(served("", "pods"), header),
-                warning: true,
-                reason: "FailedScheduling",
-                message: message.clone(),
-                component: shim_core::scheduler::NAME,
-            });
-            let registry = self.registry.clone();
-            self.jobs.start(async move {
-                writes::note_unschedulable(&registry, &key, &message).await;
-                Done::Nothing
-            });
+            self.tell_waiting(&uid, message);
         }
     }
 }

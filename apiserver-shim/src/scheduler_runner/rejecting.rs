@@ -1,6 +1,6 @@
 //! Pods whose node was chosen by hand, and that can never run there: they end, as they would by a kubelet's word.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use shim_core::controllers::{EventNote, Target, served};
 use shim_core::rows::Phase;
@@ -13,15 +13,21 @@ impl Runner {
     /// The Pods to decide about, without those that this ends. Of several that wait for one node the later do not count
     /// against the earlier, and those that end count no more.
     pub(crate) fn without_rejected(&mut self, mut pending: Vec<PendingPod>) -> Vec<PendingPod> {
+        let mut by_node: BTreeMap<&str, Vec<&PendingPod>> = BTreeMap::new();
+        for pod in &pending {
+            if let Some(node) = &pod.bound_to {
+                by_node.entry(node).or_default().push(pod);
+            }
+        }
         let mut over: BTreeSet<Box<str>> = BTreeSet::new();
-        for at in 0..pending.len() {
-            let Some(node) = &pending[at].bound_to else { continue };
-            let aside = |(index, other): &(usize, &PendingPod)| {
-                other.bound_to.as_ref() == Some(node) && (*index > at || over.contains(&other.uid))
-            };
-            let aside: Vec<&PendingPod> = pending.iter().enumerate().filter(aside).map(|(_, p)| p).collect();
-            if self.reject(&pending[at], &aside) {
-                over.insert(pending[at].uid.clone());
+        for pods in by_node.values() {
+            for (at, pod) in pods.iter().enumerate() {
+                let (earlier, later) = (&pods[..at], &pods[at + 1..]);
+                let ended = earlier.iter().filter(|other| over.contains(&other.uid));
+                let aside: Vec<&PendingPod> = ended.chain(later).copied().collect();
+                if self.reject(pod, &aside) {
+                    over.insert(pod.uid.clone());
+                }
             }
         }
         if !over.is_empty() {

@@ -11,7 +11,7 @@ use shim_model::{access, object::Header};
 
 use super::*;
 use crate::{
-    rows::{Node, Pod, rfc3339},
+    rows::{Node, rfc3339},
     testing::{World, pod, stored},
 };
 
@@ -161,24 +161,6 @@ fn add_before(world: &mut World, slices: &Before) {
     }
 }
 
-fn look_at_service(world: &World) -> Plan {
-    let value = world.get("services", "s");
-    let header = Header::of(value);
-    let pods: Vec<Pod> = world.all("pods").into_iter().map(pod).collect();
-    let slices: Vec<(Header, &Value)> =
-        world.all("endpointslices").into_iter().map(|v| (Header::of(v), v)).collect();
-    let endpoints: Vec<(Header, &Value)> =
-        world.all("endpoints").into_iter().map(|v| (Header::of(v), v)).collect();
-    endpoints::reconcile(&endpoints::Snapshot {
-        header: &header,
-        value,
-        pods: pods.iter().collect(),
-        slices: slices.iter().map(|(h, v)| (h, *v)).collect(),
-        endpoints: endpoints.first().map(|(h, v)| (h, *v)),
-        now: NOW,
-    })
-}
-
 // === Namespaces, Pods, Nodes ===
 
 fn look_at_namespace(world: &World) -> Plan {
@@ -303,7 +285,7 @@ proptest! {
         world.add(served("", "services"), service);
         pods.iter().enumerate().for_each(|(at, b)| add_behind(&mut world, at, b));
         add_before(&mut world, &before);
-        once(&mut world, look_at_service)?;
+        once(&mut world, |world| world.look_at_service("s"))?;
     }
 
     #[test]

@@ -4,33 +4,12 @@ use expect_test::expect;
 use serde_json::json;
 
 use super::*;
-use crate::{
-    controllers::served,
-    testing::{World, pod},
-};
+use crate::{controllers::served, testing::World};
 
 fn service() -> Value {
     json!({
         "metadata": {"name": "s", "namespace": "ns"},
         "spec": {"selector": {"k": "v"}, "ports": [{"port": 80, "targetPort": "http"}]},
-    })
-}
-
-fn look(world: &World) -> Plan {
-    let value = world.get("services", "s");
-    let header = Header::of(value);
-    let pods: Vec<Pod> = world.all("pods").into_iter().map(pod).collect();
-    let slices: Vec<(Header, &Value)> =
-        world.all("endpointslices").into_iter().map(|v| (Header::of(v), v)).collect();
-    let endpoints: Vec<(Header, &Value)> =
-        world.all("endpoints").into_iter().map(|v| (Header::of(v), v)).collect();
-    reconcile(&Snapshot {
-        header: &header,
-        value,
-        pods: pods.iter().collect(),
-        slices: slices.iter().map(|(h, v)| (h, *v)).collect(),
-        endpoints: endpoints.first().map(|(h, v)| (h, *v)),
-        now: 0,
     })
 }
 
@@ -44,9 +23,9 @@ fn add_pod(world: &mut World, n: usize) {
 }
 
 fn settle(world: &mut World) {
-    let plan = look(world);
+    let plan = world.look_at_service("s");
     world.apply(&plan);
-    let again = look(world);
+    let again = world.look_at_service("s");
     assert!(again.is_empty(), "second look plans {:#?}", again.actions);
 }
 
