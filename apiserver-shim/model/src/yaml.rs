@@ -12,8 +12,9 @@ pub fn to_string(value: &Value) -> String {
     match value {
         Value::Object(members) if !members.is_empty() => mapping(&mut out, value, 0),
         Value::Array(items) if !items.is_empty() => sequence(&mut out, value, 0),
+        // A block that is the whole document stands in too: at the margin a reader may take its lines for the next.
         scalar => {
-            plain(&mut out, scalar, 0);
+            plain(&mut out, scalar, 2);
             out.push('\n');
         }
     }

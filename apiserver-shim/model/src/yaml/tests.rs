@@ -51,6 +51,20 @@ fn values_look_as_upstream_writes_them() {
     .assert_eq(&to_string(&value));
 }
 
+#[test]
+fn a_block_that_is_the_whole_document_stands_in() {
+    for content in ["\"\n", "---\n", "...\nx", "# no comment\n", "a\nb: c"] {
+        let text = to_string(&json!(content));
+        let back: Value = serde_yaml_ng::from_str(&text).expect("what is written can be read");
+        assert_eq!(back, json!(content), "{text}");
+    }
+    expect![[r##"
+        |
+          "
+    "##]]
+    .assert_eq(&to_string(&json!("\"\n")));
+}
+
 fn values() -> impl Strategy<Value = Value> {
     let scalar = prop_oneof![
         Just(Value::Null),
