@@ -9,21 +9,46 @@ use serde_json::{Map, Value, json};
 /// One tick of the times in `/proc/PID/stat` (USER_HZ is 100 on every Linux that we know).
 const TICK: Duration = Duration::from_millis(10);
 
-/// User and system time of these processes, all threads, living and ended.
-pub fn cpu(pids: &[u32]) -> anyhow::Result<Duration> {
-    let mut ticks = 0;
-    for pid in pids {
-        let stat =
-            fs::read_to_string(format!("/proc/{pid}/stat")).with_context(|| format!("process {pid}"))?;
-        ticks += cpu_ticks(&stat).with_context(|| format!("process {pid}"))?;
-    }
-    Ok(TICK * ticks)
+/// CPU time of processes, all threads, living and ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cpu {
+    /// In their own code.
+    pub user: Duration,
+    /// In the kernel on their behalf.
+    pub kernel: Duration,
 }
 
-/// Fields 14 and 15; the name before them may hold anything, even parentheses.
-fn cpu_ticks(stat: &str) -> Option<u32> {
-    let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
-    Some(fields.get(11)?.parse::<u32>().ok()? + fields.get(12)?.parse::<u32>().ok()?)
+impl Cpu {
+    /// What these processes have taken so far.
+    pub fn of(pids: &[u32]) -> anyhow::Result<Cpu> {
+        let mut sum = Cpu::default();
+        for pid in pids {
+            let stat =
+                fs::read_to_string(format!("/proc/{pid}/stat")).with_context(|| format!("process {pid}"))?;
+            let one = Cpu::parse(&stat).with_context(|| format!("process {pid}"))?;
+            sum = Cpu { user: sum.user + one.user, kernel: sum.kernel + one.kernel };
+        }
+        Ok(sum)
+    }
+
+    /// Fields 14 and 15; the name before them may hold anything, even parentheses.
+    fn parse(stat: &str) -> Option<Cpu> {
+        let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
+        let ticks = |at: usize| Some(TICK * fields.get(at)?.parse::<u32>().ok()?);
+        Some(Cpu { user: ticks(11)?, kernel: ticks(12)? })
+    }
+
+    /// Both together.
+    pub fn total(&self) -> Duration {
+        self.user + self.kernel
+    }
+
+    fn since(&self, earlier: Cpu) -> Cpu {
+        Cpu {
+            user: self.user.saturating_sub(earlier.user),
+            kernel: self.kernel.saturating_sub(earlier.kernel),
+        }
+    }
 }
 
 /// Resident memory of these processes in MiB.
@@ -42,21 +67,21 @@ pub fn rss_mib(pids: &[u32]) -> anyhow::Result<f64> {
 pub struct Meter<'a> {
     begun: Instant,
     pids: &'a [u32],
-    cpu: Duration,
+    cpu: Cpu,
 }
 
 impl<'a> Meter<'a> {
     /// Starts the clocks.
     pub fn start(pids: &'a [u32]) -> anyhow::Result<Meter<'a>> {
-        Ok(Meter { cpu: cpu(pids)?, pids, begun: Instant::now() })
+        Ok(Meter { cpu: Cpu::of(pids)?, pids, begun: Instant::now() })
     }
 
     /// Stops the clocks.
     pub fn stop(self) -> anyhow::Result<Spent> {
         let wall = self.begun.elapsed();
-        let cpu = (!self.pids.is_empty()).then(|| cpu(self.pids)).transpose()?;
+        let cpu = (!self.pids.is_empty()).then(|| Cpu::of(self.pids)).transpose()?;
         let rss_mib = (!self.pids.is_empty()).then(|| rss_mib(self.pids)).transpose()?;
-        Ok(Spent { wall, cpu: cpu.map(|cpu| cpu.saturating_sub(self.cpu)), rss_mib })
+        Ok(Spent { wall, cpu: cpu.map(|cpu| cpu.since(self.cpu)), rss_mib })
     }
 }
 
@@ -65,7 +90,7 @@ pub struct Spent {
     /// Time on the wall.
     pub wall: Duration,
     /// CPU of the server, if its processes are known.
-    pub cpu: Option<Duration>,
+    pub cpu: Option<Cpu>,
     /// The server's memory at the end.
     pub rss_mib: Option<f64>,
 }
@@ -73,7 +98,7 @@ pub struct Spent {
 impl Spent {
     /// Server CPU per operation in µs.
     pub fn cpu_us_per(&self, count: usize) -> Option<f64> {
-        self.cpu.map(|cpu| cpu.as_secs_f64() * 1e6 / count.max(1) as f64)
+        self.cpu.map(|cpu| us_per(cpu.total(), count))
     }
 
     /// The fields that every load reports.
@@ -85,6 +110,7 @@ impl Spent {
             "wall_s": rounded(self.wall.as_secs_f64()),
             "per_s": rounded(count as f64 / self.wall.as_secs_f64()),
             "server_cpu_us_each": self.cpu_us_per(count).map(rounded),
+            "server_kernel_us_each": self.cpu.map(|cpu| rounded(us_per(cpu.kernel, count))),
             "server_rss_mib": self.rss_mib.map(rounded),
         });
         match line {
@@ -92,6 +118,10 @@ impl Spent {
             _ => unreachable!("the macro above makes an object"),
         }
     }
+}
+
+fn us_per(time: Duration, count: usize) -> f64 {
+    time.as_secs_f64() * 1e6 / count.max(1) as f64
 }
 
 /// Three digits behind the point say more than the measurement does.

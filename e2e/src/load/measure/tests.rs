@@ -5,8 +5,9 @@ use super::*;
 #[test]
 fn ticks_are_found_behind_any_name() {
     let stat = "12 (a) b (c) S 1 2 3 4 5 6 7 8 9 10 70 30 13 14 15";
-    assert_eq!(cpu_ticks(stat), Some(100));
-    assert_eq!(cpu_ticks("nonsense"), None);
+    let taken = Cpu { user: Duration::from_millis(700), kernel: Duration::from_millis(300) };
+    assert_eq!(Cpu::parse(stat), Some(taken));
+    assert_eq!(Cpu::parse("nonsense"), None);
 }
 
 #[test]
@@ -22,6 +23,6 @@ fn percentiles_are_of_the_sorted_latencies() {
 fn own_counters_can_be_read() {
     let own = [std::process::id()];
     assert!(rss_mib(&own).unwrap() > 0.5);
-    assert!(cpu(&own).is_ok());
-    assert!(cpu(&[u32::MAX]).is_err());
+    assert!(Cpu::of(&own).is_ok());
+    assert!(Cpu::of(&[u32::MAX]).is_err());
 }
