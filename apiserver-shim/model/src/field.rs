@@ -4,6 +4,9 @@
 use serde_json::Value;
 use std::fmt::{self, Write as _};
 
+/// Where a field is, as `format_args!` says it: nothing is printed before there is a complaint.
+pub type At<'a> = fmt::Arguments<'a>;
+
 /// What is wrong with a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs)]
@@ -67,23 +70,23 @@ pub struct FieldError {
 }
 
 impl FieldError {
-    fn new(fault: Fault, field: impl Into<String>, shown: String, detail: impl Into<String>) -> Self {
-        FieldError { fault, field: field.into(), shown, detail: detail.into() }
+    fn new(fault: Fault, field: impl fmt::Display, shown: String, detail: impl Into<String>) -> Self {
+        FieldError { fault, field: field.to_string(), shown, detail: detail.into() }
     }
 
     /// A value must be given.
-    pub fn required(field: impl Into<String>, detail: impl Into<String>) -> Self {
+    pub fn required(field: impl fmt::Display, detail: impl Into<String>) -> Self {
         Self::new(Fault::Required, field, String::new(), detail)
     }
 
     /// The value is wrong; `value` is shown.
-    pub fn invalid(field: impl Into<String>, value: impl Into<Value>, detail: impl Into<String>) -> Self {
+    pub fn invalid(field: impl fmt::Display, value: impl Into<Value>, detail: impl Into<String>) -> Self {
         Self::new(Fault::Invalid, field, show(&value.into()), detail)
     }
 
     /// The value is wrong, with the value already printed.
     pub fn invalid_shown(
-        field: impl Into<String>,
+        field: impl fmt::Display,
         shown: impl Into<String>,
         detail: impl Into<String>,
     ) -> Self {
@@ -91,7 +94,7 @@ impl FieldError {
     }
 
     /// The value is not one of a closed set, listed in `supported` in the order given.
-    pub fn not_supported(field: impl Into<String>, value: impl Into<Value>, supported: &[&str]) -> Self {
+    pub fn not_supported(field: impl fmt::Display, value: impl Into<Value>, supported: &[&str]) -> Self {
         let mut detail = String::new();
         for (i, s) in supported.iter().enumerate() {
             let _ = write!(detail, "{}\"{s}\"", if i == 0 { "supported values: " } else { ", " });
@@ -100,22 +103,22 @@ impl FieldError {
     }
 
     /// The field may not be used (here, now).
-    pub fn forbidden(field: impl Into<String>, detail: impl Into<String>) -> Self {
+    pub fn forbidden(field: impl fmt::Display, detail: impl Into<String>) -> Self {
         Self::new(Fault::Forbidden, field, String::new(), detail)
     }
 
     /// The value occurs twice where it must be unique.
-    pub fn duplicate(field: impl Into<String>, value: impl Into<Value>) -> Self {
+    pub fn duplicate(field: impl fmt::Display, value: impl Into<Value>) -> Self {
         Self::new(Fault::Duplicate, field, show(&value.into()), "")
     }
 
     /// The value names something that is not there.
-    pub fn not_found(field: impl Into<String>, value: impl Into<Value>) -> Self {
+    pub fn not_found(field: impl fmt::Display, value: impl Into<Value>) -> Self {
         Self::new(Fault::NotFound, field, show(&value.into()), "")
     }
 
     /// The value has more than `most` bytes.
-    pub fn too_long(field: impl Into<String>, most: usize) -> Self {
+    pub fn too_long(field: impl fmt::Display, most: usize) -> Self {
         let detail = format!("may not be more than {most} bytes");
         Self::new(Fault::TooLong, field, String::new(), detail)
     }
@@ -147,9 +150,4 @@ pub fn show(value: &Value) -> String {
 /// `name[key]`: the field of an element of a map or list.
 pub fn index(field: &str, key: impl fmt::Display) -> String {
     format!("{field}[{key}]")
-}
-
-/// `field.child`, or `child` alone at the root.
-pub fn child(field: &str, child: &str) -> String {
-    if field.is_empty() { child.to_owned() } else { format!("{field}.{child}") }
 }

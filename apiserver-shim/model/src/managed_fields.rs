@@ -4,6 +4,7 @@
 
 mod compare;
 mod field_set;
+mod fresh;
 
 pub use compare::{Changes, compare};
 pub use field_set::FieldSet;
@@ -30,7 +31,7 @@ pub struct Writer<'a> {
     pub subresource: &'a str,
     /// Now.
     pub now: Instant,
-    /// Members that this door cannot change, such as `status` on the main resource.
+    /// Members of the object that this door cannot change, such as `status` on the main resource: paths of one step.
     pub reset: &'a [&'a [&'a str]],
 }
 
@@ -54,17 +55,33 @@ pub fn manager_name(parameter: &str, user_agent: &str) -> String {
 pub fn record_update(old: Option<&Value>, new: &mut Value, writer: Writer<'_>) {
     let Some(root) = schema().root(writer.kind) else { return };
     let sent = access::remove(new, &["metadata", "managedFields"]);
-    let mut entries = starting_entries(old, sent, writer.subresource);
-    if old.is_some() && entries.is_empty() {
-        return; // An object that nobody's fields were booked for stays that way.
+    let entries = starting_entries(old, sent, writer.subresource);
+    let list: Vec<Value> = match old {
+        None => {
+            let fields = fresh::fields(root, new, writer.reset);
+            if entries.is_empty() {
+                fields.into_iter().map(|fields| Entry::new(&writer).written(fields)).collect()
+            } else {
+                let changed = fields.and_then(|fields| FieldSet::parse(&fields)).unwrap_or_default();
+                book(entries, Changes { changed, removed: FieldSet::default() }, &writer)
+            }
+        }
+        Some(_) if entries.is_empty() => return, // An object that nobody's fields were booked for stays that way.
+        Some(old) => {
+            let mut changes = compare(root, old, new);
+            changes.forget_system_fields();
+            writer.reset.iter().for_each(|member| changes.forget(member));
+            book(entries, changes, &writer)
+        }
+    };
+    if !list.is_empty() {
+        access::object_mut(new, &["metadata"]).insert("managedFields".to_owned(), list.into());
     }
-    let empty = Value::Object(Map::new());
-    let mut changes = compare(root, old.unwrap_or(&empty), new);
-    changes.forget_system_fields();
-    for path in writer.reset {
-        changes.forget(path);
-    }
-    let mine = entries.iter().position(|e| e.is_of(&writer));
+}
+
+/// The entries as written, with the changes booked to the writer and nobody else.
+fn book(mut entries: Vec<Entry>, changes: Changes, writer: &Writer<'_>) -> Vec<Value> {
+    let mine = entries.iter().position(|e| e.is_of(writer));
     let same = mine.map(|i| entries[i].fields.clone());
     for entry in &mut entries {
         entry.fields.subtract(&changes.removed);
@@ -75,7 +92,7 @@ pub fn record_update(old: Option<&Value>, new: &mut Value, writer: Writer<'_>) {
         }
     }
     let at = mine.unwrap_or_else(|| {
-        entries.push(Entry::new(&writer));
+        entries.push(Entry::new(writer));
         entries.len() - 1
     });
     if entries[at].fields.is_empty() {
@@ -88,13 +105,10 @@ pub fn record_update(old: Option<&Value>, new: &mut Value, writer: Writer<'_>) {
     }
     entries.retain(|e| !e.fields.is_empty());
     merge_oldest(&mut entries);
-    if !entries.is_empty() {
-        entries.sort_by(|a, b| {
-            (a.operation != "Apply", &a.time, &a.manager).cmp(&(b.operation != "Apply", &b.time, &b.manager))
-        });
-        let list = entries.into_iter().map(Entry::into_value).collect();
-        access::object_mut(new, &["metadata"]).insert("managedFields".to_owned(), list);
-    }
+    entries.sort_by(|a, b| {
+        (a.operation != "Apply", &a.time, &a.manager).cmp(&(b.operation != "Apply", &b.time, &b.manager))
+    });
+    entries.into_iter().map(Entry::into_value).collect()
 }
 
 /// The entries to start from: those that the client sent, if it sent valid ones; none if it sent an explicit nothing;
@@ -129,7 +143,7 @@ impl Entry {
             operation: "Update".to_owned(),
             api_version: writer.kind.api_version(),
             subresource: writer.subresource.to_owned(),
-            time: String::new(),
+            time: writer.now.to_rfc3339(),
             fields: FieldSet::default(),
         }
     }
@@ -156,20 +170,25 @@ impl Entry {
         })
     }
 
-    fn into_value(self) -> Value {
+    fn into_value(mut self) -> Value {
+        let fields = std::mem::take(&mut self.fields).into_value();
+        self.written(fields)
+    }
+
+    fn written(self, fields: Value) -> Value {
         let mut out = Map::new();
-        let mut put = |key: &str, text: &str| {
+        let mut put = |key: &str, text: String| {
             if !text.is_empty() {
                 out.insert(key.to_owned(), text.into());
             }
         };
-        put("manager", &self.manager);
-        put("operation", &self.operation);
-        put("apiVersion", &self.api_version);
-        put("time", &self.time);
-        put("fieldsType", "FieldsV1");
-        put("subresource", &self.subresource);
-        out.insert("fieldsV1".to_owned(), self.fields.into_value());
+        put("apiVersion", self.api_version);
+        put("fieldsType", "FieldsV1".to_owned());
+        put("manager", self.manager);
+        put("operation", self.operation);
+        put("subresource", self.subresource);
+        put("time", self.time);
+        out.insert("fieldsV1".to_owned(), fields);
         Value::Object(out)
     }
 }

@@ -26,7 +26,7 @@ fn lower_alnum(b: u8) -> bool {
     b.is_ascii_lowercase() || b.is_ascii_digit()
 }
 
-fn is_bounded(text: &str, ends: fn(u8) -> bool, inner: fn(u8) -> bool) -> bool {
+fn is_bounded(text: &str, ends: impl Fn(u8) -> bool, inner: impl Fn(u8) -> bool) -> bool {
     let bytes = text.as_bytes();
     match bytes {
         [] => false,
@@ -117,7 +117,11 @@ pub fn qualified(text: &str) -> Vec<String> {
 }
 
 fn is_label_text(text: &str) -> bool {
-    is_bounded(text, |b| b.is_ascii_alphanumeric(), |b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+    is_bounded(
+        text,
+        |b| b.is_ascii_alphanumeric(),
+        |b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'),
+    )
 }
 
 /// The value of a label.

@@ -181,11 +181,11 @@ fn suffix_scale(suffix: &str) -> Result<(Scale, Format), QuantityError> {
 fn magnitude(whole: &str, fraction: &str, scale: Scale) -> i128 {
     // Digits beyond these can only matter for rounding up or the cap, and both are decided by what is kept.
     const DIGITS_MAX: usize = 28;
-    let digits: String = whole.trim_start_matches('0').chars().chain(fraction.chars()).collect();
-    let sticky = digits.len() > DIGITS_MAX && digits[DIGITS_MAX..].bytes().any(|b| b != b'0');
-    let dropped = digits.len().saturating_sub(DIGITS_MAX);
-    let kept = &digits[..digits.len() - dropped];
-    let mut mantissa: i128 = kept.parse().unwrap_or(0);
+    let digits = || whole.trim_start_matches('0').bytes().chain(fraction.bytes());
+    let dropped = digits().count().saturating_sub(DIGITS_MAX);
+    let sticky = dropped > 0 && digits().skip(DIGITS_MAX).any(|b| b != b'0');
+    let kept = digits().take(DIGITS_MAX);
+    let mut mantissa = kept.fold(0i128, |sum, digit| sum * 10 + i128::from(digit - b'0'));
     if mantissa == 0 && !sticky {
         return 0;
     }

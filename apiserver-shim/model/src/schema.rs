@@ -131,17 +131,50 @@ pub struct Struct {
     pub atomic: bool,
     /// Members, sorted by name.
     pub fields: Vec<Field>,
+    /// The head of each one's name, in the same order: looked through in their stead, for they lie side by side.
+    heads: Vec<u64>,
+    /// Which of them are written even when nobody set them: few, in few structs.
+    zeroes: Vec<(usize, Zero)>,
+}
+
+/// The first eight bytes of a name as a number: ordered as names are.
+fn head(name: &str) -> u64 {
+    let name = name.as_bytes();
+    match name.first_chunk() {
+        Some(eight) => u64::from_be_bytes(*eight),
+        None => (0..8).fold(0, |head, i| head << 8 | u64::from(name.get(i).copied().unwrap_or(0))),
+    }
 }
 
 impl Struct {
+    fn empty(name: &str) -> Self {
+        Struct {
+            name: name.to_owned(),
+            atomic: false,
+            fields: Vec::new(),
+            heads: Vec::new(),
+            zeroes: Vec::new(),
+        }
+    }
+
+    fn set_fields(&mut self, mut fields: Vec<Field>) {
+        fields.sort_by(|a, b| a.name.cmp(&b.name));
+        self.heads = fields.iter().map(|f| head(&f.name)).collect();
+        self.zeroes = fields.iter().enumerate().filter_map(|(i, f)| Some((i, f.written_zero?))).collect();
+        self.fields = fields;
+    }
+
     /// The member called `name`.
     pub fn field(&self, name: &str) -> Option<&Field> {
-        self.fields.binary_search_by(|f| f.name.as_str().cmp(name)).ok().map(|i| &self.fields[i])
+        let head = head(name);
+        let from = self.heads.partition_point(|h| *h < head);
+        let alike = self.heads[from..].iter().take_while(|h| **h == head);
+        self.fields[from..].iter().zip(alike).map(|(field, _)| field).find(|field| field.name == name)
     }
 
     /// Members that are written even when nobody set them.
     pub fn zeroes(&self) -> impl Iterator<Item = (&Field, Zero)> {
-        self.fields.iter().filter_map(|f| Some((f, f.written_zero?)))
+        self.zeroes.iter().map(|(at, zero)| (&self.fields[*at], *zero))
     }
 
     /// The last part of the full name: `PodSpec`.

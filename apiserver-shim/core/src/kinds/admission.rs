@@ -96,12 +96,11 @@ fn token_volume(name: &str) -> Value {
 /// Lets a Pod stay a while on a node that is lost, unless it says otherwise.
 pub fn default_tolerations(pod: &mut Value) {
     let spec = access::object_mut(pod, &["spec"]);
+    let Some(list) = spec.entry("tolerations").or_insert_with(|| json!([])).as_array_mut() else { return };
     for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
-        let tolerations = spec.entry("tolerations").or_insert_with(|| json!([]));
-        let Some(list) = tolerations.as_array_mut() else { return };
         let covers = |t: &Value| {
-            let (k, effect) = (access::text(t, &["key"]), access::text(t, &["effect"]));
-            (k == key || k.is_empty()) && (effect == "NoExecute" || effect.is_empty())
+            let text = |member: &str| access::text(t, &[member]);
+            matches!(text("key"), k if k == key || k.is_empty()) && matches!(text("effect"), "NoExecute" | "")
         };
         if !list.iter().any(covers) {
             list.push(json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": LOST_NODE_SECONDS}));
@@ -117,16 +116,15 @@ pub fn priority_class_name(pod: &Value) -> Option<&str> {
 /// Gives a Pod the priority and preemption policy of its class. `class` is what `priority_class_name` names, or the global
 /// default class if it names none and there is one. Must be called even without a class: it sets the defaults.
 pub fn priority(pod: &mut Value, class: Option<&Value>) -> Result<(), Status> {
-    let name = access::text(pod, &["metadata", "name"]).to_owned();
-    let refuse = |why: String| Err(forbidden("", "pods", &name, why));
-    let asked = priority_class_name(pod).map(str::to_owned);
+    let refuse = |why: String| Err(forbidden("", "pods", access::text(pod, &["metadata", "name"]), why));
+    let asked = priority_class_name(pod);
     // The two system classes exist even before anybody has made them.
-    let built_in = match asked.as_deref() {
+    let built_in = match asked {
         Some("system-node-critical") => Some(2_000_001_000),
         Some("system-cluster-critical") => Some(2_000_000_000),
         _ => None,
     };
-    let value = match (class, built_in, &asked) {
+    let value = match (class, built_in, asked) {
         (Some(class), _, _) => access::int(class, &["value"]).unwrap_or(0),
         (None, Some(value), _) => value,
         (None, None, Some(missing)) => {
@@ -134,22 +132,26 @@ pub fn priority(pod: &mut Value, class: Option<&Value>) -> Result<(), Status> {
         }
         (None, None, None) => 0,
     };
-    let policy = class.map_or("", |c| access::text(c, &["preemptionPolicy"]));
-    let policy = if policy.is_empty() { "PreemptLowerPriority" } else { policy }.to_owned();
-    let spec = access::object_mut(pod, &["spec"]);
-    if let (None, Some(class)) = (&asked, class) {
-        spec.insert("priorityClassName".into(), access::text(class, &["metadata", "name"]).into());
-    }
+    let policy = match class.map_or("", |c| access::text(c, &["preemptionPolicy"])) {
+        "" => "PreemptLowerPriority",
+        policy => policy,
+    };
     const FROM: &str = "must not be provided in pod spec; priority admission controller computed";
-    if let Some(sent) = spec.get("priority").and_then(Value::as_i64).filter(|p| *p != value) {
+    if let Some(sent) = access::int(pod, &["spec", "priority"]).filter(|p| *p != value) {
         return refuse(format!(
             "the integer value of priority ({sent}) {FROM} {value} from the given PriorityClass name"
         ));
     }
-    if let Some(sent) = spec.get("preemptionPolicy").and_then(Value::as_str).filter(|p| *p != policy) {
+    let sent = access::get(pod, &["spec", "preemptionPolicy"]).and_then(Value::as_str);
+    if let Some(sent) = sent.filter(|p| *p != policy) {
         return refuse(format!(
             "the string value of PreemptionPolicy ({sent}) {FROM} {policy} from the given PriorityClass name"
         ));
+    }
+    let by_default = class.filter(|_| asked.is_none());
+    let spec = access::object_mut(pod, &["spec"]);
+    if let Some(class) = by_default {
+        spec.insert("priorityClassName".into(), access::text(class, &["metadata", "name"]).into());
     }
     set_default(spec, "priority", value);
     set_default(spec, "preemptionPolicy", policy);

@@ -3,7 +3,7 @@
 use super::{CreateContext, Kind};
 use serde_json::{Map, Value};
 use shim_model::access;
-use shim_model::field::FieldError;
+use shim_model::field::{At, FieldError};
 use shim_model::names;
 use shim_model::resource::{Resource, split_api_version};
 use shim_model::status::{Status, bad_request};
@@ -173,13 +173,13 @@ fn validate_common(object: &Value, errors: &mut Vec<FieldError>) {
 }
 
 fn validate_maps_and_owners(meta: &Value, errors: &mut Vec<FieldError>) {
-    labels(meta.get("labels"), "metadata.labels", errors);
-    annotations(meta.get("annotations"), "metadata.annotations", errors);
+    labels(meta.get("labels"), format_args!("metadata.labels"), errors);
+    annotations(meta.get("annotations"), format_args!("metadata.annotations"), errors);
     owners(access::list(meta, &["ownerReferences"]), errors);
 }
 
 /// Checks a map of labels.
-pub(super) fn labels(map: Option<&Value>, field: &str, errors: &mut Vec<FieldError>) {
+pub(super) fn labels(map: Option<&Value>, field: At<'_>, errors: &mut Vec<FieldError>) {
     for (key, value) in map.and_then(Value::as_object).into_iter().flatten() {
         errors.extend(names::qualified(key).into_iter().map(|d| FieldError::invalid(field, key.as_str(), d)));
         let value = value.as_str().unwrap_or("");
@@ -188,7 +188,7 @@ pub(super) fn labels(map: Option<&Value>, field: &str, errors: &mut Vec<FieldErr
 }
 
 /// Checks a map of annotations.
-pub(super) fn annotations(map: Option<&Value>, field: &str, errors: &mut Vec<FieldError>) {
+pub(super) fn annotations(map: Option<&Value>, field: At<'_>, errors: &mut Vec<FieldError>) {
     let mut size = 0;
     for (key, value) in map.and_then(Value::as_object).into_iter().flatten() {
         let lower = names::qualified(&key.to_lowercase());
@@ -251,8 +251,10 @@ fn show_owner(owner: &Value) -> String {
 
 fn finalizers(list: &[Value], errors: &mut Vec<FieldError>) {
     for (i, finalizer) in list.iter().enumerate() {
-        errors
-            .extend(finalizer_errors(&format!("metadata.finalizers[{i}]"), finalizer.as_str().unwrap_or("")));
+        errors.extend(finalizer_errors(
+            format_args!("metadata.finalizers[{i}]"),
+            finalizer.as_str().unwrap_or(""),
+        ));
     }
     let has = |name: &str| list.iter().any(|f| f == name);
     if has("orphan") && has("foregroundDeletion") {
@@ -262,7 +264,7 @@ fn finalizers(list: &[Value], errors: &mut Vec<FieldError>) {
 }
 
 /// What is wrong with the name of a finalizer.
-pub(super) fn finalizer_errors(field: &str, name: &str) -> Vec<FieldError> {
+pub(super) fn finalizer_errors(field: At<'_>, name: &str) -> Vec<FieldError> {
     let mut errors: Vec<FieldError> =
         names::qualified(name).into_iter().map(|d| FieldError::invalid(field, name, d)).collect();
     if errors.is_empty() && !name.contains('/') && !STANDARD_FINALIZERS.contains(&name) {

@@ -108,7 +108,7 @@ pub(super) fn prepare_finalize(new: &mut Value, old: &Value) {
 pub(super) fn validate_finalize(new: &Value) -> Vec<FieldError> {
     let finalizers = access::list(new, &["spec", "finalizers"]).iter().enumerate();
     let check = |(i, f): (usize, &Value)| {
-        metadata::finalizer_errors(&format!("spec.finalizers[{i}]"), f.as_str().unwrap_or(""))
+        metadata::finalizer_errors(format_args!("spec.finalizers[{i}]"), f.as_str().unwrap_or(""))
     };
     finalizers.flat_map(check).collect()
 }

@@ -10,8 +10,8 @@ mod update;
 pub use qos::qos_class;
 
 use super::pod_template::{default_spec, spec_warnings, validate_spec};
-use super::{CreateContext, Door, Grace, Kind, admission};
-use serde_json::{Value, json};
+use super::{CreateContext, Door, Grace, Kind};
+use serde_json::{Map, Value, json};
 use shim_model::access::{self, set_default};
 use shim_model::field::FieldError;
 use shim_model::time::Instant;
@@ -39,8 +39,8 @@ impl Kind for Pod {
         if status.get("phase").is_none_or(access::is_zero) {
             status.insert("phase".into(), "Pending".into());
         }
-        same_addresses(object, "podIP", "podIPs");
-        same_addresses(object, "hostIP", "hostIPs");
+        same_addresses(status, "podIP", "podIPs");
+        same_addresses(status, "hostIP", "hostIPs");
     }
 
     fn has_generation(&self) -> bool {
@@ -52,7 +52,6 @@ impl Kind for Pod {
     }
 
     fn prepare_create(&self, object: &mut Value, context: &CreateContext<'_>) {
-        admission::default_tolerations(object);
         prepare::drop_what_is_off(object);
         prepare::match_label_keys(object);
         let spec = access::object_mut(object, &["spec"]);
@@ -74,7 +73,7 @@ impl Kind for Pod {
     }
 
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
-        let mut errors = validate_spec(&object["spec"], "spec");
+        let mut errors = validate_spec(&object["spec"], format_args!("spec"));
         if access::get(object, &["spec", "ephemeralContainers"]).is_some_and(|e| !access::is_zero(e)) {
             errors.push(FieldError::forbidden("spec.ephemeralContainers", "cannot be set on create"));
         }
@@ -99,7 +98,7 @@ impl Kind for Pod {
         if old.is_some_and(|o| o.get("spec") == new.get("spec")) {
             return Vec::new();
         }
-        let mut out = spec_warnings(&new["spec"], "spec");
+        let mut out = spec_warnings(&new["spec"], format_args!("spec"));
         out.extend(prepare::warnings(new, old.is_none()));
         out
     }
@@ -109,16 +108,18 @@ impl Kind for Pod {
     }
 
     fn selectable(&self, object: &Value) -> Vec<(&'static str, String)> {
-        let text = |path: [&str; 2]| access::text(object, &path).to_owned();
+        let (spec, status) = (&object["spec"], &object["status"]);
+        let text = |part: &Value, key: &str| part.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
+        let host_network = if access::flag(spec, &["hostNetwork"]) { "true" } else { "false" };
         vec![
-            ("spec.nodeName", text(["spec", "nodeName"])),
-            ("spec.restartPolicy", text(["spec", "restartPolicy"])),
-            ("spec.schedulerName", text(["spec", "schedulerName"])),
-            ("spec.serviceAccountName", text(["spec", "serviceAccountName"])),
-            ("spec.hostNetwork", access::flag(object, &["spec", "hostNetwork"]).to_string()),
-            ("status.phase", text(["status", "phase"])),
-            ("status.podIP", text(["status", "podIP"])),
-            ("status.nominatedNodeName", text(["status", "nominatedNodeName"])),
+            ("spec.nodeName", text(spec, "nodeName")),
+            ("spec.restartPolicy", text(spec, "restartPolicy")),
+            ("spec.schedulerName", text(spec, "schedulerName")),
+            ("spec.serviceAccountName", text(spec, "serviceAccountName")),
+            ("spec.hostNetwork", host_network.to_owned()),
+            ("status.phase", text(status, "phase")),
+            ("status.podIP", text(status, "podIP")),
+            ("status.nominatedNodeName", text(status, "nominatedNodeName")),
         ]
     }
 
@@ -175,22 +176,16 @@ fn host_ports(container: &mut Value) {
 }
 
 /// Keeps a single address and the list of addresses in step.
-fn same_addresses(pod: &mut Value, one: &str, many: &str) {
-    let single = access::text(pod, &["status", one]).to_owned();
-    let first = access::list(pod, &["status", many]).first().map(|a| access::text(a, &["ip"]).to_owned());
-    let status = access::object_mut(pod, &["status"]);
-    match first {
-        None if !single.is_empty() => {
-            status.insert(many.to_owned(), json!([{"ip": single}]));
-        }
-        Some(first) if single.is_empty() => {
-            status.insert(one.to_owned(), first.into());
-        }
-        Some(first) if first != single => {
-            status.insert(many.to_owned(), json!([{"ip": single}]));
-        }
-        _ => {}
-    }
+fn same_addresses(status: &mut Map<String, Value>, one: &str, many: &str) {
+    let single = status.get(one).and_then(Value::as_str).unwrap_or("");
+    let list = status.get(many).and_then(Value::as_array);
+    let (key, value) = match list.and_then(|list| list.first()).map(|a| access::text(a, &["ip"])) {
+        None if !single.is_empty() => (many, json!([{"ip": single}])),
+        Some(first) if single.is_empty() => (one, first.into()),
+        Some(first) if first != single => (many, json!([{"ip": single}])),
+        _ => return,
+    };
+    status.insert(key.to_owned(), value);
 }
 
 /// Carries over what an update through a subresource cannot change.

@@ -15,7 +15,8 @@ pub(super) use spec::{validate_spec, validate_template};
 use super::{Kind, cells, metadata};
 use serde_json::{Map, Value, json};
 use shim_model::access::{self, as_object, set_default, set_if_zero};
-use shim_model::field::FieldError;
+use shim_model::field::{At, FieldError};
+use shim_model::quantity::Quantity;
 use shim_model::time::Instant;
 
 /// Bits 0644, which files from the API have by default.
@@ -41,7 +42,7 @@ impl Kind for PodTemplate {
     }
 
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
-        validate_template(&object["template"], "template")
+        validate_template(&object["template"], format_args!("template"))
     }
 
     fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
@@ -230,29 +231,27 @@ pub(super) fn warnings(template: Option<&Value>, old: Option<&Value>, field: &st
     }
     template
         .and_then(|t| t.get("spec"))
-        .map_or_else(Vec::new, |spec| spec_warnings(spec, &format!("{field}.spec")))
+        .map_or_else(Vec::new, |spec| spec_warnings(spec, format_args!("{field}.spec")))
 }
 
 /// What to warn of in a pod spec.
-pub(super) fn spec_warnings(spec: &Value, field: &str) -> Vec<String> {
+pub(super) fn spec_warnings(spec: &Value, field: At<'_>) -> Vec<String> {
     let mut out = Vec::new();
-    for key in ["nodeSelector"] {
-        for (label, replacement) in DEPRECATED_LABELS {
-            if access::get(spec, &[key, label]).is_some() {
-                out.push(match *replacement {
-                    "" => format!("{field}.{key}[{label}]: deprecated"),
-                    new => format!("{field}.{key}[{label}]: deprecated since v1.14; use \"{new}\" instead"),
-                });
-            }
+    if let Some(selector) = spec.get("nodeSelector") {
+        for (label, replacement) in
+            DEPRECATED_LABELS.iter().filter(|(label, _)| selector.get(*label).is_some())
+        {
+            out.push(match *replacement {
+                "" => format!("{field}.nodeSelector[{label}]: deprecated"),
+                new => {
+                    format!("{field}.nodeSelector[{label}]: deprecated since v1.14; use \"{new}\" instead")
+                }
+            });
         }
     }
-    let mut names: Vec<(&str, usize, &str)> = Vec::new();
     for list in ["initContainers", "containers"] {
         for (i, container) in access::list(spec, &[list]).iter().enumerate() {
-            let at = format!("{field}.{list}[{i}]");
-            let name = access::text(container, &["name"]);
-            names.push((list, i, name));
-            container_warnings(container, &at, &mut out);
+            container_warnings(container, format_args!("{field}.{list}[{i}]"), &mut out);
         }
     }
     if access::int(spec, &["terminationGracePeriodSeconds"]).is_some_and(|g| g < 0) {
@@ -274,14 +273,14 @@ const DEPRECATED_LABELS: &[(&str, &str)] = &[
     ("beta.kubernetes.io/instance-type", "node.kubernetes.io/instance-type"),
 ];
 
-fn container_warnings(container: &Value, at: &str, out: &mut Vec<String>) {
-    let mut seen: Vec<(&str, usize)> = Vec::new();
+fn container_warnings(container: &Value, at: At<'_>, out: &mut Vec<String>) {
+    let mut seen: Vec<&str> = Vec::new();
     for (i, env) in access::list(container, &["env"]).iter().enumerate() {
         let name = access::text(env, &["name"]);
-        if seen.iter().any(|(n, _)| *n == name) {
+        if seen.contains(&name) {
             out.push(format!("{at}.env[{i}]: hides previous definition of \"{name}\", which may be dropped when using apply"));
         }
-        seen.push((name, i));
+        seen.push(name);
     }
     let mut ports: Vec<(i64, &str)> = Vec::new();
     for (i, port) in access::list(container, &["ports"]).iter().enumerate() {
@@ -293,12 +292,11 @@ fn container_warnings(container: &Value, at: &str, out: &mut Vec<String>) {
     }
     for list in ["requests", "limits"] {
         for (name, amount) in access::entries(container, &["resources", list]) {
-            let fractional = amount
-                .as_str()
-                .and_then(|t| t.parse::<shim_model::quantity::Quantity>().ok())
-                .is_some_and(|q| !q.is_whole());
-            if ["memory", "ephemeral-storage"].contains(&name) && fractional {
-                let shown = amount.as_str().unwrap_or("");
+            if !["memory", "ephemeral-storage"].contains(&name) {
+                continue;
+            }
+            let shown = amount.as_str().unwrap_or("");
+            if shown.parse::<Quantity>().is_ok_and(|q| !q.is_whole()) {
                 out.push(format!("{at}.resources.{list}[{name}]: fractional byte value \"{shown}\" is invalid, must be an integer"));
             }
         }
@@ -306,8 +304,8 @@ fn container_warnings(container: &Value, at: &str, out: &mut Vec<String>) {
 }
 
 /// Checks labels and annotations of a template's metadata.
-fn validate_template_metadata(template: &Value, field: &str, errors: &mut Vec<FieldError>) {
+fn validate_template_metadata(template: &Value, field: At<'_>, errors: &mut Vec<FieldError>) {
     let meta = &template["metadata"];
-    metadata::labels(meta.get("labels"), &format!("{field}.labels"), errors);
-    metadata::annotations(meta.get("annotations"), &format!("{field}.annotations"), errors);
+    metadata::labels(meta.get("labels"), format_args!("{field}.labels"), errors);
+    metadata::annotations(meta.get("annotations"), format_args!("{field}.annotations"), errors);
 }

@@ -21,6 +21,9 @@ fn create(plural: &str, body: Value) -> Result<Value, Status> {
     let mut object =
         decode(body.to_string().as_bytes(), Media::Json, resource.kind_ref(), Strictness::Strict)?.value;
     of(resource).default(&mut object);
+    if plural == "pods" {
+        admission::default_tolerations(&mut object);
+    }
     begin_create(resource, &mut object, &context())?;
     Ok(object)
 }

@@ -4,7 +4,7 @@ use super::pod_template::validate_template;
 use super::{Kind, cells, metadata};
 use serde_json::Value;
 use shim_model::access;
-use shim_model::field::FieldError;
+use shim_model::field::{At, FieldError};
 use shim_model::object::string_map;
 use shim_model::selector::LabelSelector;
 use shim_model::time::Instant;
@@ -62,7 +62,7 @@ pub(super) fn validate_selector(spec: &Value, noun: &str) -> Vec<FieldError> {
     match selector {
         None => errors.push(FieldError::required("spec.selector", "")),
         Some(s) => {
-            errors.extend(label_selector(s, "spec.selector"));
+            errors.extend(label_selector(s, format_args!("spec.selector")));
             if ["matchLabels", "matchExpressions"].iter().all(|k| s.get(*k).is_none_or(access::is_zero)) {
                 errors.push(FieldError::invalid(
                     "spec.selector",
@@ -95,11 +95,11 @@ pub(super) fn validate_selector(spec: &Value, noun: &str) -> Vec<FieldError> {
 }
 
 /// Checks a `metav1.LabelSelector` field by field.
-pub(super) fn label_selector(selector: &Value, field: &str) -> Vec<FieldError> {
+pub(super) fn label_selector(selector: &Value, field: At<'_>) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    metadata::labels(selector.get("matchLabels"), &format!("{field}.matchLabels"), &mut errors);
+    metadata::labels(selector.get("matchLabels"), format_args!("{field}.matchLabels"), &mut errors);
     for (i, expression) in access::list(selector, &["matchExpressions"]).iter().enumerate() {
-        let at = format!("{field}.matchExpressions[{i}]");
+        let at = format_args!("{field}.matchExpressions[{i}]");
         let values = access::list(expression, &["values"]);
         match access::text(expression, &["operator"]) {
             "In" | "NotIn" if values.is_empty() => {
@@ -136,7 +136,7 @@ pub(super) fn validate_always(spec: &Value) -> Vec<FieldError> {
     let Some(template) = spec.get("template") else {
         return vec![FieldError::required("spec.template", "")];
     };
-    let mut errors = validate_template(template, "spec.template");
+    let mut errors = validate_template(template, format_args!("spec.template"));
     let policy = access::text(template, &["spec", "restartPolicy"]);
     if policy != "Always" {
         errors.push(FieldError::not_supported("spec.template.spec.restartPolicy", policy, &["Always"]));

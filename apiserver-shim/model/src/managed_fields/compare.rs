@@ -2,9 +2,9 @@
 //! present on both sides, so that only what was said is booked.
 
 use super::field_set::FieldSet;
+use super::fresh::{SYSTEM, SYSTEM_META};
 use crate::schema::{Field, ItemId, ListKind, Schema, StructId, Type, Zero, schema};
 use serde_json::{Map, Value};
-use std::fmt::Write;
 use std::sync::LazyLock;
 
 /// What differs.
@@ -23,21 +23,10 @@ impl Changes {
         self.removed.remove(path);
     }
 
-    /// Drops the fields that nobody manages: identity and what the server itself keeps.
+    /// Drops the fields that nobody manages.
     pub fn forget_system_fields(&mut self) {
-        const META: [&str; 7] = [
-            "name",
-            "namespace",
-            "creationTimestamp",
-            "uid",
-            "generation",
-            "managedFields",
-            "resourceVersion",
-        ];
-        self.forget(&["apiVersion"]);
-        self.forget(&["kind"]);
-        self.forget(&["metadata", "selfLink"]);
-        META.iter().for_each(|field| self.forget(&["metadata", field]));
+        SYSTEM.iter().for_each(|field| self.forget(&[field]));
+        SYSTEM_META.iter().for_each(|field| self.forget(&["metadata", field]));
         for set in [&mut self.changed, &mut self.removed] {
             if let Some(meta) = set.members.get_mut("f:metadata") {
                 meta.own = false;
@@ -89,10 +78,10 @@ impl Walk {
             (Type::Struct(id), _) => self.structure(id, pair, changed, removed),
             (Type::Map(item), _) => self.map(item, pair, changed, removed),
             (Type::List(item), ListKind::Map(keys)) => {
-                self.list(item, pair, changed, removed, |e| Some(element_key(e, keys)))
+                self.list(item, pair, changed, removed, |e| element_key(e, keys))
             }
             (Type::List(item), ListKind::Set) => {
-                self.list(item, pair, changed, removed, |e| Some(format!("v:{e}")))
+                self.list(item, pair, changed, removed, |e| format!("v:{e}"))
             }
             _ => leaf(pair, changed, removed),
         }
@@ -128,7 +117,7 @@ impl Walk {
         pair: Pair<'_>,
         changed: &mut FieldSet,
         removed: &mut FieldSet,
-        key_of: impl Fn(&Value) -> Option<String>,
+        key_of: impl Fn(&Value) -> String,
     ) {
         if !both_are(pair, Value::is_array) {
             return leaf(pair, changed, removed);
@@ -164,27 +153,28 @@ fn union<'a>(old: Option<&'a Map<String, Value>>, new: Option<&'a Map<String, Va
 }
 
 /// The elements of a list with what tells them apart.
-fn elements<'a>(
-    side: Option<&'a Value>,
-    key_of: &impl Fn(&Value) -> Option<String>,
-) -> Vec<(String, &'a Value)> {
+fn elements<'a>(side: Option<&'a Value>, key_of: &impl Fn(&Value) -> String) -> Vec<(String, &'a Value)> {
     let list = side.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    list.iter().filter_map(|e| Some((key_of(e)?, e))).collect()
+    list.iter().map(|e| (key_of(e), e)).collect()
 }
 
 fn side<'a>(members: Option<&'a Map<String, Value>>, key: &str, field: &Field) -> Option<&'a Value> {
-    let members = members?;
-    members.get(key).or_else(|| match field.ty {
-        Type::Struct(_) if field.embedded => Some(&*EMPTY_OBJECT),
-        Type::List(_) if field.embedded => Some(&*EMPTY_LIST),
+    members?.get(key).or_else(|| unsaid(field))
+}
+
+/// What a member has where its object is there and says nothing of it.
+pub(super) fn unsaid(field: &Field) -> Option<&'static Value> {
+    match field.ty {
+        Type::Struct(_) if field.embedded => Some(&EMPTY_OBJECT),
+        Type::List(_) if field.embedded => Some(&EMPTY_LIST),
         _ => match field.written_zero? {
             Zero::Null => Some(&Value::Null),
-            Zero::Text => Some(&*EMPTY_TEXT),
-            Zero::Number => Some(&*ZERO),
+            Zero::Text => Some(&EMPTY_TEXT),
+            Zero::Number => Some(&ZERO),
             Zero::False => Some(&Value::Bool(false)),
-            Zero::Object => Some(&*EMPTY_OBJECT),
+            Zero::Object => Some(&EMPTY_OBJECT),
         },
-    })
+    }
 }
 
 fn object(side: Option<&Value>) -> Option<&Map<String, Value>> {
@@ -214,14 +204,28 @@ fn leaf(pair: Pair<'_>, changed: &mut FieldSet, removed: &mut FieldSet) {
 }
 
 /// `k:{"name":"a"}`: the element's keys in the order of their names.
-fn element_key(element: &Value, keys: &[String]) -> String {
-    let mut sorted: Vec<&String> = keys.iter().collect();
-    sorted.sort_unstable();
+pub(super) fn element_key(element: &Value, keys: &[String]) -> String {
+    let mut sorted = Vec::new();
+    let keys = match keys.is_sorted() {
+        true => keys,
+        false => {
+            sorted.extend_from_slice(keys);
+            sorted.sort_unstable();
+            &sorted
+        }
+    };
     let mut key = String::from("k:{");
-    for (name, value) in sorted.into_iter().filter_map(|name| Some((name, element.get(name.as_str())?))) {
-        let comma = if key.ends_with('{') { "" } else { "," };
+    for (name, value) in keys.iter().filter_map(|name| Some((name, element.get(name.as_str())?))) {
+        if !key.ends_with('{') {
+            key.push(',');
+        }
         // Names of keys are fields of the schema: nothing in them needs an escape.
-        write!(key, "{comma}\"{name}\":{value}").expect("invariant: a String takes every text");
+        key.push('"');
+        key.push_str(name);
+        key.push_str("\":");
+        key.push_str(
+            &serde_json::to_string(value).expect("invariant: a JSON value always encodes into memory"),
+        );
     }
     key.push('}');
     key

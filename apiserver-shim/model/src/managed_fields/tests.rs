@@ -1,8 +1,10 @@
 //! Ownership after creates and updates.
 
 use super::*;
-use crate::resource::find;
+use crate::resource::{all, find};
+use crate::schema::Type;
 use expect_test::{Expect, expect};
+use proptest::prelude::*;
 
 fn writer<'a>(manager: &'a str, subresource: &'a str, seconds: i64) -> Writer<'a> {
     let kind = find("", "v1", "pods").unwrap().kind_ref();
@@ -80,4 +82,55 @@ fn manager_names() {
     assert_eq!(manager_name("", ""), "unknown");
     assert_eq!(manager_name("me", "kubectl/v1"), "me");
     assert_eq!(manager_name("", &"u".repeat(300)).len(), MANAGER_NAME_MAX);
+}
+
+/// Something of the type, mostly: `choices` decide, and what they no longer decide is empty.
+fn value_of(ty: Type, choices: &mut impl Iterator<Item = u8>, depth: usize) -> Value {
+    let Some(choice) = choices.next().filter(|_| depth < 12) else { return Value::Null };
+    let tree = schema();
+    match ty {
+        _ if choice > 250 => json!({}),
+        _ if choice > 245 => json!("odd"),
+        Type::Struct(id) => {
+            let fields = &tree.at(id).fields;
+            let mut members = Map::new();
+            for _ in 0..choice % 8 {
+                let field = &fields[usize::from(choices.next().unwrap_or(0)) % fields.len().max(1)];
+                members.insert(field.name.clone(), value_of(field.ty, choices, depth + 1));
+            }
+            members.into()
+        }
+        Type::List(item) => (0..choice % 4).map(|_| value_of(tree.item(item), choices, depth + 1)).collect(),
+        Type::Map(item) => {
+            let key = |choice: Option<u8>| format!("k{}", choice.unwrap_or(0) % 3);
+            let members: Map<_, _> = (0..choice % 4)
+                .map(|_| (key(choices.next()), value_of(tree.item(item), choices, depth + 1)))
+                .collect();
+            members.into()
+        }
+        Type::Bool => (choice % 2 == 0).into(),
+        Type::Int32 | Type::Int64 | Type::Float => (choice % 3).into(),
+        _ => ["", "a", "b\"c"][usize::from(choice) % 3].into(),
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_new_object_is_what_nothing_lacks(
+        resource in 0..all().len(),
+        choices in proptest::collection::vec(any::<u8>(), 0..600),
+        status in any::<bool>(),
+    ) {
+        let root = schema().root(all()[resource].kind_ref()).unwrap();
+        let object = value_of(Type::Struct(root), &mut choices.into_iter(), 0);
+        let object = if object.is_object() { object } else { json!({}) };
+        let reset: &[&[&str]] = if status { &[&["spec"]] } else { &[] };
+        let mut changes = compare(root, &json!({}), &object);
+        changes.forget_system_fields();
+        reset.iter().for_each(|member| changes.forget(member));
+        prop_assert!(changes.removed.is_empty());
+        let fields = fresh::fields(root, &object, reset);
+        prop_assert_eq!(fields.is_none(), changes.changed.is_empty());
+        prop_assert_eq!(fields.unwrap_or_else(|| json!({})), changes.changed.into_value());
+    }
 }

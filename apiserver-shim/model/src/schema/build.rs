@@ -41,7 +41,7 @@ impl Builder {
         let Some(definition) = self.definitions.remove(name) else { return Type::Any };
         let id = StructId(self.schema.structs.len() as u32);
         self.known.insert(name.to_owned(), id);
-        self.schema.structs.push(Struct { name: name.to_owned(), atomic: false, fields: Vec::new() });
+        self.schema.structs.push(Struct::empty(name));
         let required: Vec<&str> =
             definition["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         let mut fields = Vec::new();
@@ -49,9 +49,8 @@ impl Builder {
             let ty = self.of(schema);
             fields.push(self.field(name, field, ty, required.contains(&field.as_str())));
         }
-        fields.sort_by(|a, b| a.name.cmp(&b.name));
         let at = &mut self.schema.structs[id.0 as usize];
-        at.fields = fields;
+        at.set_fields(fields);
         at.atomic = self.rules.of(name, "-").atomic;
         Type::Struct(id)
     }

@@ -49,16 +49,23 @@ struct Place<'a> {
 
 impl Walk {
     fn members(&mut self, owner: &'static Struct, members: &mut Map<String, Value>, path: &Path<'_>) {
-        members.retain(|name, value| match owner.field(name) {
-            Some(field) => {
-                let path = path.field(name);
-                self.field(field, value, Place { owner, path: &path })
+        let mut dropped = Vec::new();
+        for (name, value) in members.iter_mut() {
+            let stays = match owner.field(name) {
+                Some(field) => {
+                    let path = path.field(name);
+                    self.field(field, value, Place { owner, path: &path })
+                }
+                None => {
+                    self.issues.unknown.push(path.field(name).to_string());
+                    false
+                }
+            };
+            if !stays {
+                dropped.push(name.clone());
             }
-            None => {
-                self.issues.unknown.push(path.field(name).to_string());
-                false
-            }
-        });
+        }
+        dropped.iter().for_each(|name| drop(members.remove(name)));
         for (field, zero) in owner.zeroes() {
             if !members.contains_key(&field.name) {
                 let mut value = zero.to_value();

@@ -2,6 +2,7 @@
 //! validation must name them.
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::map::Entry;
 use serde_json::{Map, Number, Value};
 use std::fmt;
 
@@ -151,10 +152,15 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
         while let Some(Key(key)) = map.next_key()? {
             let path = self.path.key(&key);
             let value = map.next_value_seed(Seed { path: &path, duplicates: self.duplicates })?;
-            if out.contains_key(&key) {
-                self.duplicates.push(path.to_string());
+            match out.entry(key) {
+                Entry::Vacant(free) => {
+                    free.insert(value);
+                }
+                Entry::Occupied(mut again) => {
+                    self.duplicates.push(self.path.key(again.key()).to_string());
+                    again.insert(value);
+                }
             }
-            out.insert(key, value);
         }
         Ok(Value::Object(out))
     }

@@ -25,6 +25,20 @@ fn every_resource_and_rule_has_its_type() {
     assert!(pod_spec.field("nodeSelector").unwrap().atomic);
 }
 
+#[test]
+fn members_are_found_by_their_whole_names() {
+    for ty in &schema().structs {
+        for field in &ty.fields {
+            assert_eq!(ty.field(&field.name).map(|f| &f.name), Some(&field.name), "{}", ty.name);
+            for other in [format!("{}x", field.name), field.name[1..].to_owned(), format!("{}\0", field.name)]
+            {
+                assert_eq!(ty.field(&other).is_some(), ty.fields.iter().any(|f| f.name == other), "{other}");
+            }
+        }
+        assert!(ty.field("").is_none());
+    }
+}
+
 fn check(body: &str, strictness: Strictness, expect: Expect) {
     let kind = find("", "v1", "pods").unwrap().kind_ref();
     let media = if body.starts_with("yaml") { Media::Yaml } else { Media::Json };

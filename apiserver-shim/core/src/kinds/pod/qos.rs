@@ -23,9 +23,9 @@ pub fn qos_class(pod: &Value) -> &'static str {
             all.map(|c| &c["resources"]).collect()
         }
     };
-    let any = parts
-        .iter()
-        .any(|r| COUNTED.iter().any(|n| amount(r, "requests", n).or(amount(r, "limits", n)).is_some()));
+    let any = parts.iter().any(|r| {
+        COUNTED.iter().any(|n| amount(r, "requests", n).or_else(|| amount(r, "limits", n)).is_some())
+    });
     if !any {
         return "BestEffort";
     }

@@ -16,7 +16,7 @@ pub(super) fn validate(new: &Value, old: &Value) -> Vec<FieldError> {
     if new_spec == old_spec {
         return Vec::new();
     }
-    let mut errors = validate_spec(new_spec, "spec");
+    let mut errors = validate_spec(new_spec, format_args!("spec"));
     for list in ["containers", "initContainers"] {
         if access::list(new_spec, &[list]).len() != access::list(old_spec, &[list]).len() {
             errors.push(FieldError::forbidden(
@@ -179,7 +179,7 @@ pub(super) fn prepare_subresource(subresource: &str, new: &mut Value, old: &Valu
 
 /// What is wrong with an update through the door.
 pub(super) fn validate_subresource(subresource: &str, new: &Value, old: &Value) -> Vec<FieldError> {
-    let mut errors = validate_spec(&new["spec"], "spec");
+    let mut errors = validate_spec(&new["spec"], format_args!("spec"));
     match subresource {
         "ephemeralcontainers" => ephemeral(new, old, &mut errors),
         _ => resize(new, old, &mut errors),

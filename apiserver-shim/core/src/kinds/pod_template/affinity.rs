@@ -3,62 +3,62 @@
 use super::super::workload::label_selector;
 use serde_json::Value;
 use shim_model::access;
-use shim_model::field::FieldError;
+use shim_model::field::{At, FieldError};
 use shim_model::names;
 
 /// Checks `spec.affinity`.
-pub(super) fn validate(affinity: &Value, at: &str, errors: &mut Vec<FieldError>) {
+pub(super) fn validate(affinity: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
     if let Some(node) = affinity.get("nodeAffinity") {
-        node_affinity(node, &format!("{at}.nodeAffinity"), errors);
+        node_affinity(node, format_args!("{at}.nodeAffinity"), errors);
     }
     for kind in ["podAffinity", "podAntiAffinity"] {
         let Some(pods) = affinity.get(kind) else { continue };
-        let at = format!("{at}.{kind}");
+        let at = format_args!("{at}.{kind}");
         for (i, term) in
             access::list(pods, &["requiredDuringSchedulingIgnoredDuringExecution"]).iter().enumerate()
         {
-            pod_term(term, &format!("{at}.requiredDuringSchedulingIgnoredDuringExecution[{i}]"), errors);
+            pod_term(term, format_args!("{at}.requiredDuringSchedulingIgnoredDuringExecution[{i}]"), errors);
         }
         for (i, weighted) in
             access::list(pods, &["preferredDuringSchedulingIgnoredDuringExecution"]).iter().enumerate()
         {
-            let at = format!("{at}.preferredDuringSchedulingIgnoredDuringExecution[{i}]");
-            weight(weighted, &at, errors);
-            pod_term(&weighted["podAffinityTerm"], &format!("{at}.podAffinityTerm"), errors);
+            let at = format_args!("{at}.preferredDuringSchedulingIgnoredDuringExecution[{i}]");
+            weight(weighted, at, errors);
+            pod_term(&weighted["podAffinityTerm"], format_args!("{at}.podAffinityTerm"), errors);
         }
     }
 }
 
-fn weight(value: &Value, at: &str, errors: &mut Vec<FieldError>) {
+fn weight(value: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
     let weight = access::int(value, &["weight"]).unwrap_or(0);
     if !(1..=100).contains(&weight) {
         errors.push(FieldError::invalid(format!("{at}.weight"), weight, "must be in the range 1-100"));
     }
 }
 
-fn node_affinity(node: &Value, at: &str, errors: &mut Vec<FieldError>) {
+fn node_affinity(node: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
     if let Some(required) = node.get("requiredDuringSchedulingIgnoredDuringExecution") {
-        let at = format!("{at}.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms");
+        let at = format_args!("{at}.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms");
         let terms = access::list(required, &["nodeSelectorTerms"]);
         if terms.is_empty() {
-            errors.push(FieldError::required(at.clone(), "must have at least one node selector term"));
+            errors.push(FieldError::required(at, "must have at least one node selector term"));
         }
         for (i, term) in terms.iter().enumerate() {
-            node_term(term, &format!("{at}[{i}]"), errors);
+            node_term(term, format_args!("{at}[{i}]"), errors);
         }
     }
     for (i, preferred) in
         access::list(node, &["preferredDuringSchedulingIgnoredDuringExecution"]).iter().enumerate()
     {
-        let at = format!("{at}.preferredDuringSchedulingIgnoredDuringExecution[{i}]");
-        weight(preferred, &at, errors);
-        node_term(&preferred["preference"], &format!("{at}.preference"), errors);
+        let at = format_args!("{at}.preferredDuringSchedulingIgnoredDuringExecution[{i}]");
+        weight(preferred, at, errors);
+        node_term(&preferred["preference"], format_args!("{at}.preference"), errors);
     }
 }
 
-fn node_term(term: &Value, at: &str, errors: &mut Vec<FieldError>) {
+fn node_term(term: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
     for (i, expression) in access::list(term, &["matchExpressions"]).iter().enumerate() {
-        let at = format!("{at}.matchExpressions[{i}]");
+        let at = format_args!("{at}.matchExpressions[{i}]");
         let values = access::list(expression, &["values"]);
         match access::text(expression, &["operator"]) {
             "In" | "NotIn" if values.is_empty() => {
@@ -93,10 +93,10 @@ fn node_term(term: &Value, at: &str, errors: &mut Vec<FieldError>) {
     }
 }
 
-fn pod_term(term: &Value, at: &str, errors: &mut Vec<FieldError>) {
+fn pod_term(term: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
     for key in ["labelSelector", "namespaceSelector"] {
         if let Some(selector) = term.get(key) {
-            errors.extend(label_selector(selector, &format!("{at}.{key}")));
+            errors.extend(label_selector(selector, format_args!("{at}.{key}")));
         }
     }
     for namespace in access::list(term, &["namespaces"]) {
@@ -117,36 +117,36 @@ fn pod_term(term: &Value, at: &str, errors: &mut Vec<FieldError>) {
 }
 
 /// Checks tolerations.
-pub(super) fn validate_tolerations(list: &[Value], field: &str, errors: &mut Vec<FieldError>) {
+pub(super) fn validate_tolerations(list: &[Value], field: At<'_>, errors: &mut Vec<FieldError>) {
     for (i, toleration) in list.iter().enumerate() {
-        let at = format!("{field}[{i}]");
+        let at = format_args!("{field}[{i}]");
         let text = |key: &str| access::text(toleration, &[key]);
-        let key = text("key");
+        let (key, operator, effect, value) = (text("key"), text("operator"), text("effect"), text("value"));
         if !key.is_empty() {
             errors.extend(
                 names::qualified(key).into_iter().map(|d| FieldError::invalid(format!("{at}.key"), key, d)),
             );
         }
-        if key.is_empty() && text("operator") != "Exists" {
+        if key.is_empty() && operator != "Exists" {
             let detail =
                 "operator must be Exists when `key` is empty, which means \"match all values and all keys\"";
-            errors.push(FieldError::invalid(format!("{at}.operator"), text("operator"), detail));
+            errors.push(FieldError::invalid(format!("{at}.operator"), operator, detail));
         }
-        if toleration.get("tolerationSeconds").is_some() && text("effect") != "NoExecute" {
+        if effect != "NoExecute" && toleration.get("tolerationSeconds").is_some() {
             let detail = "effect must be 'NoExecute' when `tolerationSeconds` is set";
-            errors.push(FieldError::invalid(format!("{at}.effect"), text("effect"), detail));
+            errors.push(FieldError::invalid(format!("{at}.effect"), effect, detail));
         }
-        match text("operator") {
+        match operator {
             "" | "Equal" => {
-                let wrong = names::label_value(text("value"));
+                let wrong = names::label_value(value);
                 errors.extend(
                     wrong
                         .into_iter()
                         .take(1)
-                        .map(|d| FieldError::invalid(format!("{at}.operator"), text("value"), d)),
+                        .map(|d| FieldError::invalid(format!("{at}.operator"), value, d)),
                 );
             }
-            "Exists" if !text("value").is_empty() => {
+            "Exists" if !value.is_empty() => {
                 let shown = format!("{toleration}");
                 errors.push(FieldError::invalid_shown(
                     format!("{at}.operator"),
@@ -159,7 +159,6 @@ pub(super) fn validate_tolerations(list: &[Value], field: &str, errors: &mut Vec
                 errors.push(FieldError::not_supported(format!("{at}.operator"), other, &["Equal", "Exists"]))
             }
         }
-        let effect = text("effect");
         const EFFECTS: &[&str] = &["NoSchedule", "PreferNoSchedule", "NoExecute"];
         if !effect.is_empty() && !EFFECTS.contains(&effect) {
             errors.push(FieldError::not_supported(format!("{at}.effect"), effect, EFFECTS));
@@ -168,9 +167,9 @@ pub(super) fn validate_tolerations(list: &[Value], field: &str, errors: &mut Vec
 }
 
 /// Checks topology spread constraints.
-pub(super) fn validate_spread(spec: &Value, field: &str, errors: &mut Vec<FieldError>) {
+pub(super) fn validate_spread(spec: &Value, field: At<'_>, errors: &mut Vec<FieldError>) {
     for (i, constraint) in access::list(spec, &["topologySpreadConstraints"]).iter().enumerate() {
-        let at = format!("{field}.topologySpreadConstraints[{i}]");
+        let at = format_args!("{field}.topologySpreadConstraints[{i}]");
         let skew = access::int(constraint, &["maxSkew"]).unwrap_or(0);
         if skew <= 0 {
             errors.push(FieldError::invalid(format!("{at}.maxSkew"), skew, "must be greater than zero"));
@@ -193,7 +192,7 @@ pub(super) fn validate_spread(spec: &Value, field: &str, errors: &mut Vec<FieldE
             ));
         }
         if let Some(selector) = constraint.get("labelSelector") {
-            errors.extend(label_selector(selector, &format!("{at}.labelSelector")));
+            errors.extend(label_selector(selector, format_args!("{at}.labelSelector")));
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::{probes, resources, security};
 use serde_json::Value;
 use shim_model::access;
-use shim_model::field::FieldError;
+use shim_model::field::{At, FieldError};
 use shim_model::names;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,44 +11,44 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) type Volumes<'a> = BTreeMap<&'a str, &'a Value>;
 
 /// Checks all containers of a spec.
-pub(super) fn validate(spec: &Value, field: &str, volumes: &Volumes<'_>, errors: &mut Vec<FieldError>) {
+pub(super) fn validate(spec: &Value, field: At<'_>, volumes: &Volumes<'_>, errors: &mut Vec<FieldError>) {
     let main = access::list(spec, &["containers"]);
     if main.is_empty() {
         errors.push(FieldError::required(format!("{field}.containers"), ""));
     }
     let mut names_seen = BTreeSet::new();
     for (i, container) in main.iter().enumerate() {
-        let at = format!("{field}.containers[{i}]");
-        common(container, &at, volumes, errors);
-        unique(container, &at, &mut names_seen, errors);
-        probes::lifecycle(container, &at, errors);
-        probes::validate(container, &at, errors);
-        restart(container, &at, errors);
+        let at = format_args!("{field}.containers[{i}]");
+        common(container, at, volumes, errors);
+        unique(container, at, &mut names_seen, errors);
+        probes::lifecycle(container, at, errors);
+        probes::validate(container, at, errors);
+        restart(container, at, errors);
     }
-    host_ports(main, &format!("{field}.containers"), errors);
+    host_ports(main, format_args!("{field}.containers"), errors);
     for (i, container) in access::list(spec, &["initContainers"]).iter().enumerate() {
-        let at = format!("{field}.initContainers[{i}]");
-        common(container, &at, volumes, errors);
-        restart(container, &at, errors);
-        unique(container, &at, &mut names_seen, errors);
-        init(container, &at, errors);
+        let at = format_args!("{field}.initContainers[{i}]");
+        common(container, at, volumes, errors);
+        restart(container, at, errors);
+        unique(container, at, &mut names_seen, errors);
+        init(container, at, errors);
     }
     for (i, container) in access::list(spec, &["ephemeralContainers"]).iter().enumerate() {
-        let at = format!("{field}.ephemeralContainers[{i}]");
-        common(container, &at, volumes, errors);
-        unique(container, &at, &mut names_seen, errors);
-        ephemeral(container, &at, main, errors);
+        let at = format_args!("{field}.ephemeralContainers[{i}]");
+        common(container, at, volumes, errors);
+        unique(container, at, &mut names_seen, errors);
+        ephemeral(container, at, main, errors);
     }
 }
 
-fn unique<'a>(container: &'a Value, at: &str, seen: &mut BTreeSet<&'a str>, errors: &mut Vec<FieldError>) {
+fn unique<'a>(container: &'a Value, at: At<'_>, seen: &mut BTreeSet<&'a str>, errors: &mut Vec<FieldError>) {
     let name = access::text(container, &["name"]);
     if !name.is_empty() && !seen.insert(name) {
         errors.push(FieldError::duplicate(format!("{at}.name"), name));
     }
 }
 
-fn common(container: &Value, at: &str, volumes: &Volumes<'_>, errors: &mut Vec<FieldError>) {
+fn common(container: &Value, at: At<'_>, volumes: &Volumes<'_>, errors: &mut Vec<FieldError>) {
     let name = access::text(container, &["name"]);
     if name.is_empty() {
         errors.push(FieldError::required(format!("{at}.name"), ""));
@@ -74,11 +74,11 @@ fn common(container: &Value, at: &str, volumes: &Volumes<'_>, errors: &mut Vec<F
     env(container, at, errors);
     env_from(container, at, errors);
     mounts(container, at, volumes, errors);
-    resources::validate(&container["resources"], &format!("{at}.resources"), errors);
+    resources::validate(&container["resources"], format_args!("{at}.resources"), errors);
     security::validate_container(container, at, errors);
 }
 
-fn choice(container: &Value, at: &str, key: &str, choices: &[&str], errors: &mut Vec<FieldError>) {
+fn choice(container: &Value, at: At<'_>, key: &str, choices: &[&str], errors: &mut Vec<FieldError>) {
     let value = access::text(container, &[key]);
     if value.is_empty() {
         errors.push(FieldError::required(format!("{at}.{key}"), ""));
@@ -87,7 +87,7 @@ fn choice(container: &Value, at: &str, key: &str, choices: &[&str], errors: &mut
     }
 }
 
-fn init(container: &Value, at: &str, errors: &mut Vec<FieldError>) {
+fn init(container: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
     if access::text(container, &["restartPolicy"]) == "Always" {
         probes::lifecycle(container, at, errors);
         probes::validate(container, at, errors);
@@ -101,7 +101,7 @@ fn init(container: &Value, at: &str, errors: &mut Vec<FieldError>) {
     }
 }
 
-fn ephemeral(container: &Value, at: &str, main: &[Value], errors: &mut Vec<FieldError>) {
+fn ephemeral(container: &Value, at: At<'_>, main: &[Value], errors: &mut Vec<FieldError>) {
     let target = access::text(container, &["targetContainerName"]);
     if !target.is_empty() && !main.iter().any(|c| access::text(c, &["name"]) == target) {
         errors.push(FieldError::not_found(format!("{at}.targetContainerName"), target));
@@ -123,7 +123,7 @@ fn ephemeral(container: &Value, at: &str, main: &[Value], errors: &mut Vec<Field
 }
 
 /// The container's own restart policy and rules.
-fn restart(container: &Value, at: &str, errors: &mut Vec<FieldError>) {
+fn restart(container: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
     const POLICIES: &[&str] = &["Always", "Never", "OnFailure"];
     let policy = container.get("restartPolicy").and_then(Value::as_str);
     let rules = access::list(container, &["restartPolicyRules"]);
@@ -138,7 +138,7 @@ fn restart(container: &Value, at: &str, errors: &mut Vec<FieldError>) {
         _ => {}
     }
     for (i, rule) in rules.iter().enumerate() {
-        let at = format!("{at}.restartPolicyRules[{i}]");
+        let at = format_args!("{at}.restartPolicyRules[{i}]");
         let action = access::text(rule, &["action"]);
         if !["Restart", "RestartAllContainers"].contains(&action) {
             errors.push(FieldError::not_supported(
@@ -162,10 +162,10 @@ fn restart(container: &Value, at: &str, errors: &mut Vec<FieldError>) {
     }
 }
 
-fn ports(container: &Value, at: &str, errors: &mut Vec<FieldError>) {
+fn ports(container: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
     let mut seen = BTreeSet::new();
     for (i, port) in access::list(container, &["ports"]).iter().enumerate() {
-        let at = format!("{at}.ports[{i}]");
+        let at = format_args!("{at}.ports[{i}]");
         let name = access::text(port, &["name"]);
         if !name.is_empty() {
             let wrong = names::port_name(name);
@@ -190,12 +190,12 @@ fn ports(container: &Value, at: &str, errors: &mut Vec<FieldError>) {
                     .map(|d| FieldError::invalid(format!("{at}.hostPort"), n, d)),
             );
         }
-        choice(port, &at, "protocol", &["TCP", "UDP", "SCTP"], errors);
+        choice(port, at, "protocol", &["TCP", "UDP", "SCTP"], errors);
     }
 }
 
 /// Two containers of a pod cannot hold the same port of the host.
-fn host_ports(containers: &[Value], field: &str, errors: &mut Vec<FieldError>) {
+fn host_ports(containers: &[Value], field: At<'_>, errors: &mut Vec<FieldError>) {
     let mut seen = BTreeSet::new();
     for (i, container) in containers.iter().enumerate() {
         for (j, port) in access::list(container, &["ports"]).iter().enumerate() {
@@ -229,9 +229,9 @@ const ENV_FIELDS: &[&str] = &[
     "status.podIPs",
 ];
 
-fn env(container: &Value, at: &str, errors: &mut Vec<FieldError>) {
+fn env(container: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
     for (i, env) in access::list(container, &["env"]).iter().enumerate() {
-        let at = format!("{at}.env[{i}]");
+        let at = format_args!("{at}.env[{i}]");
         let name = access::text(env, &["name"]);
         if name.is_empty() {
             errors.push(FieldError::required(format!("{at}.name"), ""));
@@ -241,28 +241,24 @@ fn env(container: &Value, at: &str, errors: &mut Vec<FieldError>) {
             );
         }
         let Some(source) = env.get("valueFrom") else { continue };
-        let at = format!("{at}.valueFrom");
+        let at = format_args!("{at}.valueFrom");
         let kinds: Vec<&String> = source.as_object().into_iter().flat_map(|o| o.keys()).collect();
         if let Some(field) = source.get("fieldRef") {
-            field_ref(field, &format!("{at}.fieldRef"), ENV_FIELDS, errors);
+            field_ref(field, format_args!("{at}.fieldRef"), ENV_FIELDS, errors);
         }
         if let Some(resource) = source.get("resourceFieldRef") {
-            resource_ref(resource, &format!("{at}.resourceFieldRef"), false, errors);
+            resource_ref(resource, format_args!("{at}.resourceFieldRef"), false, errors);
         }
         for key in ["configMapKeyRef", "secretKeyRef"] {
             if let Some(selector) = source.get(key) {
-                key_ref(selector, &format!("{at}.{key}"), errors);
+                key_ref(selector, format_args!("{at}.{key}"), errors);
             }
         }
         if kinds.is_empty() {
             let detail = "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`";
-            errors.push(FieldError::invalid(at.clone(), "", detail));
+            errors.push(FieldError::invalid(at, "", detail));
         } else if kinds.len() > 1 {
-            errors.push(FieldError::invalid(
-                at.clone(),
-                "",
-                "may not have more than one field specified at a time",
-            ));
+            errors.push(FieldError::invalid(at, "", "may not have more than one field specified at a time"));
         }
         if !access::text(env, &["value"]).is_empty() {
             errors.push(FieldError::invalid(at, "", "may not be specified when `value` is not empty"));
@@ -271,7 +267,7 @@ fn env(container: &Value, at: &str, errors: &mut Vec<FieldError>) {
 }
 
 /// Checks a reference to a field of the pod.
-pub(super) fn field_ref(field: &Value, at: &str, allowed: &[&str], errors: &mut Vec<FieldError>) {
+pub(super) fn field_ref(field: &Value, at: At<'_>, allowed: &[&str], errors: &mut Vec<FieldError>) {
     let (version, path) = (access::text(field, &["apiVersion"]), access::text(field, &["fieldPath"]));
     if version.is_empty() {
         errors.push(FieldError::required(format!("{at}.apiVersion"), ""));
@@ -308,7 +304,7 @@ fn subscript(path: &str) -> Option<&str> {
 }
 
 /// Checks a reference to an amount of a container.
-pub(super) fn resource_ref(reference: &Value, at: &str, volume: bool, errors: &mut Vec<FieldError>) {
+pub(super) fn resource_ref(reference: &Value, at: At<'_>, volume: bool, errors: &mut Vec<FieldError>) {
     let resource = access::text(reference, &["resource"]);
     if volume && access::text(reference, &["containerName"]).is_empty() {
         errors.push(FieldError::required(format!("{at}.containerName"), ""));
@@ -338,7 +334,7 @@ pub(super) fn resource_ref(reference: &Value, at: &str, volume: bool, errors: &m
 const BYTES: &[&str] =
     &["0", "1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"];
 
-fn key_ref(selector: &Value, at: &str, errors: &mut Vec<FieldError>) {
+fn key_ref(selector: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
     let name = access::text(selector, &["name"]);
     if !name.is_empty() {
         errors.extend(
@@ -355,9 +351,9 @@ fn key_ref(selector: &Value, at: &str, errors: &mut Vec<FieldError>) {
     }
 }
 
-fn env_from(container: &Value, at: &str, errors: &mut Vec<FieldError>) {
+fn env_from(container: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
     for (i, source) in access::list(container, &["envFrom"]).iter().enumerate() {
-        let at = format!("{at}.envFrom[{i}]");
+        let at = format_args!("{at}.envFrom[{i}]");
         let kinds = ["configMapRef", "secretRef"].iter().filter(|k| source.get(**k).is_some()).count();
         if kinds != 1 {
             let detail = if kinds == 0 {
@@ -370,10 +366,10 @@ fn env_from(container: &Value, at: &str, errors: &mut Vec<FieldError>) {
     }
 }
 
-fn mounts(container: &Value, at: &str, volumes: &Volumes<'_>, errors: &mut Vec<FieldError>) {
+fn mounts(container: &Value, at: At<'_>, volumes: &Volumes<'_>, errors: &mut Vec<FieldError>) {
     let mut paths = BTreeSet::new();
     for (i, mount) in access::list(container, &["volumeMounts"]).iter().enumerate() {
-        let at = format!("{at}.volumeMounts[{i}]");
+        let at = format_args!("{at}.volumeMounts[{i}]");
         let name = access::text(mount, &["name"]);
         if name.is_empty() {
             errors.push(FieldError::required(format!("{at}.name"), ""));
@@ -388,7 +384,7 @@ fn mounts(container: &Value, at: &str, volumes: &Volumes<'_>, errors: &mut Vec<F
         }
         let sub = [access::text(mount, &["subPath"]), access::text(mount, &["subPathExpr"])];
         for (key, value) in ["subPath", "subPathExpr"].iter().zip(sub) {
-            super::volumes::local_path(value, &format!("{at}.{key}"), errors);
+            super::volumes::local_path(value, format_args!("{at}.{key}"), errors);
         }
         if sub.iter().all(|s| !s.is_empty()) {
             errors.push(FieldError::invalid(
@@ -397,14 +393,14 @@ fn mounts(container: &Value, at: &str, volumes: &Volumes<'_>, errors: &mut Vec<F
                 "subPathExpr and subPath are mutually exclusive",
             ));
         }
-        propagation(container, mount, &at, errors);
+        propagation(container, mount, at, errors);
     }
 }
 
-fn propagation(container: &Value, mount: &Value, at: &str, errors: &mut Vec<FieldError>) {
+fn propagation(container: &Value, mount: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
     const MODES: &[&str] = &["Bidirectional", "HostToContainer", "None"];
     let Some(mode) = mount.get("mountPropagation").and_then(Value::as_str) else { return };
-    let at = format!("{at}.mountPropagation");
+    let at = format_args!("{at}.mountPropagation");
     if !MODES.contains(&mode) {
         errors.push(FieldError::not_supported(at, mode, MODES));
     } else if mode == "Bidirectional" && !access::flag(container, &["securityContext", "privileged"]) {

@@ -2,18 +2,18 @@
 
 use serde_json::Value;
 use shim_model::access;
-use shim_model::field::FieldError;
+use shim_model::field::{At, FieldError};
 use shim_model::names;
 
 const HANDLERS: [&str; 4] = ["exec", "httpGet", "tcpSocket", "grpc"];
 const HOOKS: [&str; 4] = ["exec", "httpGet", "tcpSocket", "sleep"];
 
 /// Checks a container's three probes.
-pub(super) fn validate(container: &Value, at: &str, errors: &mut Vec<FieldError>) {
+pub(super) fn validate(container: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
     for kind in ["livenessProbe", "readinessProbe", "startupProbe"] {
         let Some(probe) = container.get(kind) else { continue };
-        let at = format!("{at}.{kind}");
-        handler(probe, &at, &HANDLERS, errors);
+        let at = format_args!("{at}.{kind}");
+        handler(probe, at, &HANDLERS, errors);
         for key in
             ["initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"]
         {
@@ -48,19 +48,19 @@ pub(super) fn validate(container: &Value, at: &str, errors: &mut Vec<FieldError>
 }
 
 /// Checks a container's hooks.
-pub(super) fn lifecycle(container: &Value, at: &str, errors: &mut Vec<FieldError>) {
+pub(super) fn lifecycle(container: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
     for hook in ["postStart", "preStop"] {
         if let Some(h) = access::get(container, &["lifecycle", hook]) {
-            handler(h, &format!("{at}.lifecycle.{hook}"), &HOOKS, errors);
+            handler(h, format_args!("{at}.lifecycle.{hook}"), &HOOKS, errors);
         }
     }
 }
 
-fn handler(value: &Value, at: &str, kinds: &[&str], errors: &mut Vec<FieldError>) {
+fn handler(value: &Value, at: At<'_>, kinds: &[&str], errors: &mut Vec<FieldError>) {
     let mut found = 0;
     for kind in kinds {
         let Some(action) = value.get(*kind) else { continue };
-        let at = format!("{at}.{kind}");
+        let at = format_args!("{at}.{kind}");
         found += 1;
         if found > 1 {
             errors.push(FieldError::forbidden(at, "may not specify more than 1 handler type"));
@@ -70,8 +70,8 @@ fn handler(value: &Value, at: &str, kinds: &[&str], errors: &mut Vec<FieldError>
             "exec" if access::list(action, &["command"]).is_empty() => {
                 errors.push(FieldError::required(format!("{at}.command"), ""));
             }
-            "httpGet" => http_get(action, &at, errors),
-            "tcpSocket" => port(&action["port"], &format!("{at}.port"), errors),
+            "httpGet" => http_get(action, at, errors),
+            "tcpSocket" => port(&action["port"], format_args!("{at}.port"), errors),
             "grpc" => {
                 let n = access::int(action, &["port"]).unwrap_or(0);
                 errors.extend(
@@ -88,11 +88,11 @@ fn handler(value: &Value, at: &str, kinds: &[&str], errors: &mut Vec<FieldError>
     }
 }
 
-fn http_get(action: &Value, at: &str, errors: &mut Vec<FieldError>) {
+fn http_get(action: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
     if access::text(action, &["path"]).is_empty() {
         errors.push(FieldError::required(format!("{at}.path"), ""));
     }
-    port(&action["port"], &format!("{at}.port"), errors);
+    port(&action["port"], format_args!("{at}.port"), errors);
     let scheme = access::text(action, &["scheme"]);
     if !["HTTP", "HTTPS"].contains(&scheme) {
         errors.push(FieldError::not_supported(format!("{at}.scheme"), scheme, &["HTTP", "HTTPS"]));
@@ -100,7 +100,7 @@ fn http_get(action: &Value, at: &str, errors: &mut Vec<FieldError>) {
 }
 
 /// Checks a port that may be a number or a name.
-fn port(port: &Value, at: &str, errors: &mut Vec<FieldError>) {
+fn port(port: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
     match port {
         Value::String(name) => errors
             .extend(names::port_name(name).into_iter().map(|d| FieldError::invalid(at, name.as_str(), d))),

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use shim_model::access;
-use shim_model::field::FieldError;
+use shim_model::field::{At, FieldError};
 use shim_model::names;
 use shim_model::quantity::Quantity;
 
@@ -19,16 +19,19 @@ fn amount(value: Option<&Value>) -> Option<Quantity> {
 }
 
 /// Checks a container's resources.
-pub(super) fn validate(resources: &Value, at: &str, errors: &mut Vec<FieldError>) {
-    let limits = &resources["limits"];
-    for (name, value) in access::entries(resources, &["limits"]) {
-        one(name, value, &format!("{at}.limits[{name}]"), errors);
+pub(super) fn validate(resources: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
+    let Some(members) = resources.as_object() else { return };
+    let limits = members.get("limits");
+    for (name, value) in limits.and_then(Value::as_object).into_iter().flatten() {
+        one(name, amount(Some(value)), format_args!("{at}.limits[{name}]"), errors);
     }
     let mut short_of_limits = false;
-    for (name, value) in access::entries(resources, &["requests"]) {
-        one(name, value, &format!("{at}.requests[{name}]"), errors);
+    for (name, value) in members.get("requests").and_then(Value::as_object).into_iter().flatten() {
+        let request = amount(Some(value));
+        one(name, request, format_args!("{at}.requests[{name}]"), errors);
         let overcommit = !(is_extended(name) || name.starts_with("hugepages-"));
-        let (Some(request), limit) = (amount(Some(value)), amount(limits.get(name))) else { continue };
+        let limit = amount(limits.and_then(|limits| limits.get(name)));
+        let Some(request) = request else { continue };
         match limit {
             Some(limit) if !overcommit && request != limit => {
                 let detail = format!("must be equal to {name} limit of {limit}");
@@ -50,13 +53,13 @@ pub(super) fn validate(resources: &Value, at: &str, errors: &mut Vec<FieldError>
     }
 }
 
-fn one(name: &str, value: &Value, at: &str, errors: &mut Vec<FieldError>) {
+fn one(name: &str, amount: Option<Quantity>, at: At<'_>, errors: &mut Vec<FieldError>) {
     errors.extend(names::qualified(name).into_iter().map(|d| FieldError::invalid(at, name, d)));
     if !name.contains('/') && !name.starts_with("hugepages-") && !STANDARD.contains(&name) {
         errors.push(FieldError::invalid(at, name, "must be a standard resource type or fully qualified"));
         errors.push(FieldError::invalid(at, name, "must be a standard resource for containers"));
     }
-    let Some(q) = amount(Some(value)) else { return };
+    let Some(q) = amount else { return };
     if q.sign() < 0 {
         errors.push(FieldError::invalid(at, q.to_string(), "must be greater than or equal to 0"));
     }
@@ -66,7 +69,7 @@ fn one(name: &str, value: &Value, at: &str, errors: &mut Vec<FieldError>) {
 }
 
 /// Checks a pod's own resources.
-pub(super) fn validate_pod_level(resources: &Value, at: &str, errors: &mut Vec<FieldError>) {
+pub(super) fn validate_pod_level(resources: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
     for list in ["limits", "requests"] {
         for (name, _) in access::entries(resources, &[list]) {
             if !["cpu", "memory"].contains(&name) && !name.starts_with("hugepages-") {
@@ -90,7 +93,7 @@ pub(super) fn validate_pod_level(resources: &Value, at: &str, errors: &mut Vec<F
 }
 
 /// Checks what shall happen to a container when its resources change.
-pub(super) fn validate_resize_policy(container: &Value, at: &str, errors: &mut Vec<FieldError>) {
+pub(super) fn validate_resize_policy(container: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
     let mut seen = Vec::new();
     for (i, policy) in access::list(container, &["resizePolicy"]).iter().enumerate() {
         let (resource, restart) =

@@ -2,14 +2,14 @@
 
 use serde_json::{Map, Value};
 use shim_model::access;
-use shim_model::field::FieldError;
+use shim_model::field::{At, FieldError};
 
 /// Checks the pod's security context.
-pub(super) fn validate_pod(spec: &Value, field: &str, errors: &mut Vec<FieldError>) {
-    let at = format!("{field}.securityContext");
+pub(super) fn validate_pod(spec: &Value, field: At<'_>, errors: &mut Vec<FieldError>) {
+    let at = format_args!("{field}.securityContext");
     let Some(context) = spec.get("securityContext") else { return };
     for key in ["fsGroup", "runAsUser", "runAsGroup"] {
-        id(context, key, &at, errors);
+        id(context, key, at, errors);
     }
     for (i, group) in access::list(context, &["supplementalGroups"]).iter().enumerate() {
         if group.as_i64().is_some_and(|g| !ID.contains(&g)) {
@@ -32,19 +32,19 @@ pub(super) fn validate_pod(spec: &Value, field: &str, errors: &mut Vec<FieldErro
             &["Always", "OnRootMismatch"],
         ));
     }
-    profiles(context, &at, errors);
+    profiles(context, at, errors);
 }
 
 const ID: std::ops::RangeInclusive<i64> = 0..=i32::MAX as i64;
 const ID_DETAIL: &str = "must be between 0 and 2147483647, inclusive";
 
-fn id(context: &Value, key: &str, at: &str, errors: &mut Vec<FieldError>) {
+fn id(context: &Value, key: &str, at: At<'_>, errors: &mut Vec<FieldError>) {
     if let Some(n) = access::int(context, &[key]).filter(|n| !ID.contains(n)) {
         errors.push(FieldError::invalid(format!("{at}.{key}"), n, ID_DETAIL));
     }
 }
 
-fn profiles(context: &Value, at: &str, errors: &mut Vec<FieldError>) {
+fn profiles(context: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
     const TYPES: &[&str] = &["Localhost", "RuntimeDefault", "Unconfined"];
     for (key, noun, required) in [
         ("seccompProfile", "seccomp", "must be set when seccomp type is Localhost"),
@@ -52,7 +52,7 @@ fn profiles(context: &Value, at: &str, errors: &mut Vec<FieldError>) {
     ] {
         let Some(profile) = context.get(key) else { continue };
         let (ty, local) = (access::text(profile, &["type"]), profile.get("localhostProfile"));
-        let at = format!("{at}.{key}");
+        let at = format_args!("{at}.{key}");
         match (ty, local) {
             ("Localhost", None) => {
                 errors.push(FieldError::required(format!("{at}.localhostProfile"), required))
@@ -71,20 +71,19 @@ fn profiles(context: &Value, at: &str, errors: &mut Vec<FieldError>) {
 }
 
 /// Checks a container's security context.
-pub(super) fn validate_container(container: &Value, at: &str, errors: &mut Vec<FieldError>) {
-    let at = format!("{at}.securityContext");
+pub(super) fn validate_container(container: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
+    let at = format_args!("{at}.securityContext");
     let Some(context) = container.get("securityContext") else { return };
-    id(context, "runAsUser", &at, errors);
-    id(context, "runAsGroup", &at, errors);
+    id(context, "runAsUser", at, errors);
+    id(context, "runAsGroup", at, errors);
     if let Some(mount) =
         context.get("procMount").and_then(Value::as_str).filter(|m| !["Default", "Unmasked"].contains(m))
     {
         errors.push(FieldError::not_supported(format!("{at}.procMount"), mount, &["Default", "Unmasked"]));
     }
-    profiles(context, &at, errors);
+    profiles(context, at, errors);
     if context.get("allowPrivilegeEscalation") == Some(&Value::Bool(false)) {
-        let mut refuse =
-            |detail: &str| errors.push(FieldError::invalid_shown(at.clone(), shown(context), detail));
+        let mut refuse = |detail: &str| errors.push(FieldError::invalid_shown(at, shown(context), detail));
         if access::flag(context, &["privileged"]) {
             refuse("cannot set `allowPrivilegeEscalation` to false and `privileged` to true");
         }
@@ -125,9 +124,9 @@ fn shown(context: &Value) -> String {
 const DETAIL: &str = "cannot be set for a windows pod";
 
 /// Checks that a pod for Windows uses nothing of Linux, and the other way round.
-pub(super) fn validate_os(spec: &Value, field: &str, errors: &mut Vec<FieldError>) {
+pub(super) fn validate_os(spec: &Value, field: At<'_>, errors: &mut Vec<FieldError>) {
     let os = access::text(spec, &["os", "name"]);
-    let at = format!("{field}.securityContext");
+    let at = format_args!("{field}.securityContext");
     match os {
         "windows" => windows(spec, field, errors),
         "linux" if access::get(spec, &["securityContext", "windowsOptions"]).is_some() => {
@@ -145,7 +144,7 @@ pub(super) fn validate_os(spec: &Value, field: &str, errors: &mut Vec<FieldError
     }
 }
 
-fn windows(spec: &Value, field: &str, errors: &mut Vec<FieldError>) {
+fn windows(spec: &Value, field: At<'_>, errors: &mut Vec<FieldError>) {
     let pod: [&[&str]; 15] = [
         &["securityContext", "appArmorProfile"],
         &["securityContext", "seLinuxOptions"],
@@ -163,7 +162,7 @@ fn windows(spec: &Value, field: &str, errors: &mut Vec<FieldError>) {
         &["securityContext", "supplementalGroupsPolicy"],
         &["resources"],
     ];
-    let mut refuse = |object: &Value, at: &str, path: &[&str]| {
+    let mut refuse = |object: &Value, at: At<'_>, path: &[&str]| {
         if access::get(object, path).is_some_and(|v| !v.is_null()) {
             errors.push(FieldError::forbidden(format!("{at}.{}", path.join(".")), DETAIL));
         }
@@ -183,8 +182,8 @@ fn windows(spec: &Value, field: &str, errors: &mut Vec<FieldError>) {
     ];
     for list in ["initContainers", "containers", "ephemeralContainers"] {
         for (i, container) in access::list(spec, &[list]).iter().enumerate() {
-            let at = format!("{field}.{list}[{i}]");
-            CONTAINER.iter().for_each(|key| refuse(container, &at, &["securityContext", key]));
+            let at = format_args!("{field}.{list}[{i}]");
+            CONTAINER.iter().for_each(|key| refuse(container, at, &["securityContext", key]));
         }
     }
 }

@@ -3,14 +3,14 @@
 use super::{affinity, containers, security, validate_template_metadata, volumes};
 use serde_json::Value;
 use shim_model::access;
-use shim_model::field::{FieldError, child};
+use shim_model::field::{At, FieldError};
 use shim_model::names;
 
 /// Checks a template: metadata and spec.
-pub(in super::super) fn validate_template(template: &Value, field: &str) -> Vec<FieldError> {
+pub(in super::super) fn validate_template(template: &Value, field: At<'_>) -> Vec<FieldError> {
     let mut errors = Vec::new();
     validate_template_metadata(template, field, &mut errors);
-    errors.extend(validate_spec(&template["spec"], &child(field, "spec")));
+    errors.extend(validate_spec(&template["spec"], format_args!("{field}.spec")));
     if access::get(template, &["spec", "ephemeralContainers"]).is_some_and(|e| !access::is_zero(e)) {
         let detail = "ephemeral containers not allowed in pod template";
         errors.push(FieldError::forbidden(format!("{field}.spec.ephemeralContainers"), detail));
@@ -19,20 +19,20 @@ pub(in super::super) fn validate_template(template: &Value, field: &str) -> Vec<
 }
 
 /// Checks a pod spec.
-pub(in super::super) fn validate_spec(spec: &Value, field: &str) -> Vec<FieldError> {
+pub(in super::super) fn validate_spec(spec: &Value, field: At<'_>) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let volumes = volumes::validate(spec, field, &mut errors);
     containers::validate(spec, field, &volumes, &mut errors);
     enums(spec, field, &mut errors);
     dns(spec, field, &mut errors);
     if let Some(affinity) = spec.get("affinity") {
-        affinity::validate(affinity, &child(field, "affinity"), &mut errors);
+        affinity::validate(affinity, format_args!("{field}.affinity"), &mut errors);
     }
-    super::metadata::labels(spec.get("nodeSelector"), &child(field, "nodeSelector"), &mut errors);
+    super::metadata::labels(spec.get("nodeSelector"), format_args!("{field}.nodeSelector"), &mut errors);
     security::validate_pod(spec, field, &mut errors);
     affinity::validate_tolerations(
         access::list(spec, &["tolerations"]),
-        &child(field, "tolerations"),
+        format_args!("{field}.tolerations"),
         &mut errors,
     );
     named_things(spec, field, &mut errors);
@@ -40,17 +40,17 @@ pub(in super::super) fn validate_spec(spec: &Value, field: &str) -> Vec<FieldErr
         access::int(spec, &["activeDeadlineSeconds"]).filter(|d| !(1..=i64::from(i32::MAX)).contains(d))
     {
         let detail = "must be between 1 and 2147483647, inclusive";
-        errors.push(FieldError::invalid(child(field, "activeDeadlineSeconds"), deadline, detail));
+        errors.push(FieldError::invalid(format!("{field}.activeDeadlineSeconds"), deadline, detail));
     }
     affinity::validate_spread(spec, field, &mut errors);
     security::validate_os(spec, field, &mut errors);
     if let Some(resources) = spec.get("resources") {
-        super::resources::validate_pod_level(resources, &child(field, "resources"), &mut errors);
+        super::resources::validate_pod_level(resources, format_args!("{field}.resources"), &mut errors);
     }
     errors
 }
 
-fn enums(spec: &Value, field: &str, errors: &mut Vec<FieldError>) {
+fn enums(spec: &Value, field: At<'_>, errors: &mut Vec<FieldError>) {
     const CHOICES: [(&str, &[&str]); 3] = [
         ("restartPolicy", &["Always", "OnFailure", "Never"]),
         ("dnsPolicy", &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"]),
@@ -59,9 +59,9 @@ fn enums(spec: &Value, field: &str, errors: &mut Vec<FieldError>) {
     for (key, choices) in CHOICES {
         let value = access::text(spec, &[key]);
         if value.is_empty() && key != "preemptionPolicy" {
-            errors.push(FieldError::required(child(field, key), ""));
+            errors.push(FieldError::required(format!("{field}.{key}"), ""));
         } else if !value.is_empty() && !choices.contains(&value) {
-            errors.push(FieldError::not_supported(child(field, key), value, choices));
+            errors.push(FieldError::not_supported(format!("{field}.{key}"), value, choices));
         }
     }
 }
@@ -71,8 +71,8 @@ const NAMESERVERS_MAX: usize = 3;
 const SEARCHES_MAX: usize = 32;
 const SEARCH_CHARS_MAX: usize = 2048;
 
-fn dns(spec: &Value, field: &str, errors: &mut Vec<FieldError>) {
-    let at = child(field, "dnsConfig");
+fn dns(spec: &Value, field: At<'_>, errors: &mut Vec<FieldError>) {
+    let at = format_args!("{field}.dnsConfig");
     let none = access::text(spec, &["dnsPolicy"]) == "None";
     let Some(config) = spec.get("dnsConfig") else {
         if none {
@@ -126,7 +126,7 @@ fn dns(spec: &Value, field: &str, errors: &mut Vec<FieldError>) {
     }
 }
 
-fn named_things(spec: &Value, field: &str, errors: &mut Vec<FieldError>) {
+fn named_things(spec: &Value, field: At<'_>, errors: &mut Vec<FieldError>) {
     for (key, check) in [
         ("nodeName", names::dns_subdomain as fn(&str) -> Vec<String>),
         ("serviceAccountName", names::dns_subdomain),
@@ -138,11 +138,13 @@ fn named_things(spec: &Value, field: &str, errors: &mut Vec<FieldError>) {
     ] {
         let value = access::text(spec, &[key]);
         if !value.is_empty() {
-            errors.extend(check(value).into_iter().map(|d| FieldError::invalid(child(field, key), value, d)));
+            errors.extend(
+                check(value).into_iter().map(|d| FieldError::invalid(format!("{field}.{key}"), value, d)),
+            );
         }
     }
     if spec.get("hostnameOverride").is_some() {
-        let at = child(field, "hostnameOverride");
+        let at = format_args!("{field}.hostnameOverride");
         if access::flag(spec, &["hostNetwork"]) {
             errors.push(FieldError::forbidden(at, "may not be specified when hostNetwork is true"));
         } else if access::flag(spec, &["setHostnameAsFQDN"]) {
@@ -150,7 +152,7 @@ fn named_things(spec: &Value, field: &str, errors: &mut Vec<FieldError>) {
         }
     }
     for (i, alias) in access::list(spec, &["hostAliases"]).iter().enumerate() {
-        let at = format!("{field}.hostAliases[{i}]");
+        let at = format_args!("{field}.hostAliases[{i}]");
         let ip = access::text(alias, &["ip"]);
         errors.extend(names::ip(ip).into_iter().map(|d| FieldError::invalid(format!("{at}.ip"), ip, d)));
         for (j, host) in access::list(alias, &["hostnames"]).iter().enumerate() {
@@ -164,14 +166,14 @@ fn named_things(spec: &Value, field: &str, errors: &mut Vec<FieldError>) {
     }
     for (i, gate) in access::list(spec, &["readinessGates"]).iter().enumerate() {
         let ty = access::text(gate, &["conditionType"]);
-        let at = format!("{field}.readinessGates[{i}].conditionType");
-        errors.extend(names::qualified(ty).into_iter().map(|d| FieldError::invalid(at.clone(), ty, d)));
+        let at = format_args!("{field}.readinessGates[{i}].conditionType");
+        errors.extend(names::qualified(ty).into_iter().map(|d| FieldError::invalid(at, ty, d)));
     }
     let mut seen = Vec::new();
     for (i, gate) in access::list(spec, &["schedulingGates"]).iter().enumerate() {
         let name = access::text(gate, &["name"]);
-        let at = format!("{field}.schedulingGates[{i}]");
-        errors.extend(names::qualified(name).into_iter().map(|d| FieldError::invalid(at.clone(), name, d)));
+        let at = format_args!("{field}.schedulingGates[{i}]");
+        errors.extend(names::qualified(name).into_iter().map(|d| FieldError::invalid(at, name, d)));
         if seen.contains(&name) {
             errors.push(FieldError::duplicate(at, name));
         }

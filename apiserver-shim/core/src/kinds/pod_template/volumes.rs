@@ -3,16 +3,16 @@
 use super::containers::{Volumes, field_ref, resource_ref};
 use serde_json::Value;
 use shim_model::access;
-use shim_model::field::FieldError;
+use shim_model::field::{At, FieldError};
 use shim_model::names;
 use std::collections::BTreeSet;
 
 /// Checks a spec's volumes and returns those with usable names.
-pub(super) fn validate<'a>(spec: &'a Value, field: &str, errors: &mut Vec<FieldError>) -> Volumes<'a> {
+pub(super) fn validate<'a>(spec: &'a Value, field: At<'_>, errors: &mut Vec<FieldError>) -> Volumes<'a> {
     let mut found = Volumes::new();
     for (i, volume) in access::list(spec, &["volumes"]).iter().enumerate() {
-        let at = format!("{field}.volumes[{i}]");
-        source(volume, &at, errors);
+        let at = format_args!("{field}.volumes[{i}]");
+        source(volume, at, errors);
         let name = access::text(volume, &["name"]);
         let wrong = names::dns_label(name);
         if name.is_empty() {
@@ -26,7 +26,7 @@ pub(super) fn validate<'a>(spec: &'a Value, field: &str, errors: &mut Vec<FieldE
     found
 }
 
-fn source(volume: &Value, at: &str, errors: &mut Vec<FieldError>) {
+fn source(volume: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
     // Upstream looks at the sources in the order of their declaration; the first one is the volume's.
     const ORDER: [&str; 30] = [
         "emptyDir",
@@ -63,12 +63,12 @@ fn source(volume: &Value, at: &str, errors: &mut Vec<FieldError>) {
     let mut found = 0;
     for name in ORDER {
         let Some(source) = volume.get(name) else { continue };
-        let at = format!("{at}.{name}");
+        let at = format_args!("{at}.{name}");
         found += 1;
         if found > 1 {
             errors.push(FieldError::forbidden(at, "may not specify more than 1 volume type"));
         } else {
-            one(name, source, &at, errors);
+            one(name, source, at, errors);
         }
     }
     if found == 0 {
@@ -76,7 +76,7 @@ fn source(volume: &Value, at: &str, errors: &mut Vec<FieldError>) {
     }
 }
 
-fn one(name: &str, source: &Value, at: &str, errors: &mut Vec<FieldError>) {
+fn one(name: &str, source: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
     let mut need = |keys: &[&str]| {
         let missing = keys.iter().filter(|k| source.get(**k).is_none_or(access::is_zero));
         errors.extend(missing.map(|k| FieldError::required(format!("{at}.{k}"), "")));
@@ -118,7 +118,7 @@ fn one(name: &str, source: &Value, at: &str, errors: &mut Vec<FieldError>) {
     }
 }
 
-fn host_path(source: &Value, at: &str, errors: &mut Vec<FieldError>) {
+fn host_path(source: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
     const TYPES: &[&str] = &[
         "",
         "BlockDevice",
@@ -139,34 +139,34 @@ fn host_path(source: &Value, at: &str, errors: &mut Vec<FieldError>) {
     }
 }
 
-fn mode(source: &Value, key: &str, at: &str, errors: &mut Vec<FieldError>) {
+fn mode(source: &Value, key: &str, at: At<'_>, errors: &mut Vec<FieldError>) {
     if let Some(bits) = access::int(source, &[key]).filter(|m| !(0..=0o777).contains(m)) {
         let detail = "must be a number between 0 and 0777 (octal), both inclusive";
         errors.push(FieldError::invalid(format!("{at}.{key}"), bits, detail));
     }
 }
 
-fn items(source: &Value, at: &str, errors: &mut Vec<FieldError>) {
+fn items(source: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
     for (i, item) in access::list(source, &["items"]).iter().enumerate() {
-        let at = format!("{at}.items[{i}]");
+        let at = format_args!("{at}.items[{i}]");
         if access::text(item, &["key"]).is_empty() {
             errors.push(FieldError::required(format!("{at}.key"), ""));
         }
-        item_path(item, &at, errors);
-        mode(item, "mode", &at, errors);
+        item_path(item, at, errors);
+        mode(item, "mode", at, errors);
     }
 }
 
-fn item_path(item: &Value, at: &str, errors: &mut Vec<FieldError>) {
+fn item_path(item: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
     let path = access::text(item, &["path"]);
     if path.is_empty() {
         errors.push(FieldError::required(format!("{at}.path"), ""));
     }
-    local_path(path, &format!("{at}.path"), errors);
+    local_path(path, format_args!("{at}.path"), errors);
 }
 
 /// A path that stays below the place where it is used.
-pub(super) fn local_path(path: &str, at: &str, errors: &mut Vec<FieldError>) {
+pub(super) fn local_path(path: &str, at: At<'_>, errors: &mut Vec<FieldError>) {
     if path.starts_with('/') {
         errors.push(FieldError::invalid(at, path, "must be a relative path"));
     }
@@ -175,42 +175,44 @@ pub(super) fn local_path(path: &str, at: &str, errors: &mut Vec<FieldError>) {
     }
 }
 
-fn downward(source: &Value, at: &str, errors: &mut Vec<FieldError>) {
+fn downward(source: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
     const FIELDS: &[&str] =
         &["metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid"];
     for (i, item) in access::list(source, &["items"]).iter().enumerate() {
-        let at = format!("{at}.items[{i}]");
-        item_path(item, &at, errors);
+        let at = format_args!("{at}.items[{i}]");
+        item_path(item, at, errors);
         match (item.get("fieldRef"), item.get("resourceFieldRef")) {
             (Some(_), Some(_)) => errors.push(FieldError::invalid(
-                at.clone(),
+                at,
                 "resource",
                 "fieldRef and resourceFieldRef can not be specified simultaneously",
             )),
-            (Some(field), None) => field_ref(field, &format!("{at}.fieldRef"), FIELDS, errors),
-            (None, Some(resource)) => resource_ref(resource, &format!("{at}.resourceFieldRef"), true, errors),
+            (Some(field), None) => field_ref(field, format_args!("{at}.fieldRef"), FIELDS, errors),
+            (None, Some(resource)) => {
+                resource_ref(resource, format_args!("{at}.resourceFieldRef"), true, errors)
+            }
             (None, None) => errors.push(FieldError::required(
                 format!("{at}.fieldRef"),
                 "one of fieldRef and resourceFieldRef is required",
             )),
         }
-        mode(item, "mode", &at, errors);
+        mode(item, "mode", at, errors);
     }
 }
 
 /// Shortest life of a projected token.
 const TOKEN_SECONDS_MIN: i64 = 600;
 
-fn projected(source: &Value, at: &str, errors: &mut Vec<FieldError>) {
+fn projected(source: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
     mode(source, "defaultMode", at, errors);
     let mut paths = BTreeSet::new();
     for (i, part) in access::list(source, &["sources"]).iter().enumerate() {
-        let part_at = format!("{at}.sources[{i}]");
+        let part_at = format_args!("{at}.sources[{i}]");
         let kinds = part.as_object().map_or(0, serde_json::Map::len);
         if kinds == 0 {
-            errors.push(FieldError::required(part_at.clone(), "must specify a volume type"));
+            errors.push(FieldError::required(part_at, "must specify a volume type"));
         } else if kinds > 1 {
-            errors.push(FieldError::forbidden(part_at.clone(), "may not specify more than 1 volume type"));
+            errors.push(FieldError::forbidden(part_at, "may not specify more than 1 volume type"));
         }
         // A collision is shown with the name of the object that brings the second file, where there is one.
         let mut path = |path: &str, shown: &str, errors: &mut Vec<FieldError>| {
@@ -223,21 +225,21 @@ fn projected(source: &Value, at: &str, errors: &mut Vec<FieldError>) {
             if access::text(reference, &["name"]).is_empty() {
                 errors.push(FieldError::required(format!("{part_at}.{key}.name"), ""));
             }
-            items(reference, &format!("{part_at}.{key}"), errors);
+            items(reference, format_args!("{part_at}.{key}"), errors);
             let name = access::text(reference, &["name"]);
             access::list(reference, &["items"])
                 .iter()
                 .for_each(|i| path(access::text(i, &["path"]), name, errors));
         }
         if let Some(reference) = part.get("downwardAPI") {
-            downward(reference, &format!("{part_at}.downwardAPI"), errors);
+            downward(reference, format_args!("{part_at}.downwardAPI"), errors);
             for item in access::list(reference, &["items"]) {
                 let file = access::text(item, &["path"]);
                 path(file, file, errors);
             }
         }
         if let Some(token) = part.get("serviceAccountToken") {
-            let token_at = format!("{part_at}.serviceAccountToken");
+            let token_at = format_args!("{part_at}.serviceAccountToken");
             let seconds = access::int(token, &["expirationSeconds"]).unwrap_or(TOKEN_SECONDS_MIN);
             if seconds < TOKEN_SECONDS_MIN {
                 errors.push(FieldError::invalid(
@@ -255,7 +257,7 @@ fn projected(source: &Value, at: &str, errors: &mut Vec<FieldError>) {
     }
 }
 
-fn image(source: &Value, at: &str, errors: &mut Vec<FieldError>) {
+fn image(source: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
     const POLICIES: &[&str] = &["Always", "IfNotPresent", "Never"];
     if access::text(source, &["reference"]).is_empty() {
         errors.push(FieldError::required(format!("{at}.reference"), ""));

@@ -19,7 +19,7 @@ pub(super) fn validate(object: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     by_type(spec, ty, &mut errors);
     ports(spec, ty, &mut errors);
-    metadata::labels(spec.get("selector"), "spec.selector", &mut errors);
+    metadata::labels(spec.get("selector"), format_args!("spec.selector"), &mut errors);
     affinity(spec, &mut errors);
     cluster_ips(spec, ty, &mut errors);
     external_ips(spec, &mut errors);
