@@ -205,8 +205,7 @@ impl Runner {
             .map(|(_, pod)| pod.clone())
             .collect();
         for pod in gone {
-            let stored = (*pod.object).clone();
-            if let Some(object) = crate::object::Object::new(stored, pod.revision) {
+            if let Some(object) = crate::object::Object::new(pod.object.clone(), resource, pod.revision) {
                 self.world.remove(resource, &object);
             }
         }

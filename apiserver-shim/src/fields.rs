@@ -1,39 +1,33 @@
-//! The fields that field selectors may ask for, read out of an object when it enters the cache. Which fields a kind has
-//! is the kind's own; here they meet the cache, which keeps the storage group's face of an object.
+//! The fields that field selectors may ask for, read out of an object when the first one asks. Which fields a kind has is the
+//! kind's own; here they meet the cache, which keeps the storage group's face of an object.
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde::de::DeserializeOwned;
 use shim_core::kinds;
-use shim_model::object::Header;
+use shim_model::object::StoredObject;
 use shim_model::resource::Resource;
 
-/// The fields of a decoded object, beside name and namespace.
-pub fn of_value(resource: &Resource, value: &Value) -> Vec<(&'static str, String)> {
-    kinds::of(resource).selectable(value)
+/// The fields of an object, beside name and namespace.
+pub fn of(resource: &Resource, object: &StoredObject) -> Vec<(&'static str, String)> {
+    match (resource.group, resource.plural) {
+        // Pods change most of all, so that theirs are read without building the whole.
+        ("", "pods") => of_pod(object),
+        ("", "events") => of_event(&object.bytes),
+        _ => None,
+    }
+    .unwrap_or_else(|| {
+        let kind = kinds::of(resource);
+        match kind.selectable_fields().is_empty() {
+            true => Vec::new(),
+            false => kind.selectable(&serde_json::from_slice(&object.bytes).unwrap_or_default()),
+        }
+    })
 }
 
-/// The header and the fields of an encoded object; nothing if it is damaged.
-pub fn parse(resource: &Resource, bytes: &[u8]) -> Option<(Header, Vec<(&'static str, String)>)> {
-    let pod = resource.group.is_empty() && resource.plural == "pods";
-    if let Some(parsed) = pod.then(|| parse_pod(bytes)).flatten() {
-        return Some(parsed);
-    }
-    let header = Header::parse(bytes).ok()?;
-    if kinds::of(resource).selectable_fields().is_empty() {
-        return Some((header, Vec::new()));
-    }
-    let event = resource.group.is_empty() && resource.plural == "events";
-    if let Some(fields) = event.then(|| of_event(bytes)).flatten() {
-        return Some((header, fields));
-    }
-    let fields = serde_json::from_slice(bytes).map(|value| of_value(resource, &value)).unwrap_or_default();
-    Some((header, fields))
-}
-
-/// Pods change most of all, so that theirs are read without building the whole.
-fn parse_pod(bytes: &[u8]) -> Option<(Header, Vec<(&'static str, String)>)> {
-    let (header, spec, status): (Header, PodSpec, PodStatus) = Header::parse_with(bytes).ok()?;
-    let fields = vec![
+/// Nothing where a member has not the type that it should have: then the whole is built.
+fn of_pod(object: &StoredObject) -> Option<Vec<(&'static str, String)>> {
+    let (spec, status): (PodSpec, PodStatus) = (part(object.spec())?, part(object.status())?);
+    Some(vec![
         ("spec.nodeName", spec.node_name),
         ("spec.restartPolicy", spec.restart_policy),
         ("spec.schedulerName", spec.scheduler_name),
@@ -42,8 +36,14 @@ fn parse_pod(bytes: &[u8]) -> Option<(Header, Vec<(&'static str, String)>)> {
         ("status.phase", status.phase),
         ("status.podIP", status.pod_ip),
         ("status.nominatedNodeName", status.nominated_node_name),
-    ];
-    Some((header, fields))
+    ])
+}
+
+fn part<T: DeserializeOwned + Default>(bytes: &[u8]) -> Option<T> {
+    if bytes.is_empty() {
+        return Some(T::default());
+    }
+    serde_json::from_slice(bytes).ok()
 }
 
 /// There is an Event at least for every Pod, with many fields and little else.

@@ -25,5 +25,4 @@ pub mod selection;
 pub mod server;
 pub mod service;
 pub mod service_addresses;
-pub mod splice;
 pub mod watch_cache;

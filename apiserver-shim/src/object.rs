@@ -1,11 +1,15 @@
 //! An object as the watch cache and every reader share it: encoded once when it was written, its header parsed once
 //! when it arrived, served by copying slices. Serving never decodes and never encodes.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::{BufMut, Bytes, BytesMut};
+use serde::Serialize;
 use serde_json::Value;
-use shim_model::object::{Header, StoredObject, metadata_start};
+use shim_model::object::{Header, Parts, StoredObject};
+use shim_model::resource::Resource;
+
+use crate::fields;
 
 /// A cached object at one revision.
 #[derive(Debug)]
@@ -13,24 +17,30 @@ pub struct Object {
     /// The store revision that wrote it: its resourceVersion.
     pub revision: u64,
     stored: Arc<StoredObject>,
+    resource: &'static Resource,
+    /// What field selectors ask for, read when one asks.
+    fields: OnceLock<Vec<(&'static str, String)>>,
     /// Where the members after `apiVersion` and `kind` begin; items of lists are served from here.
     body: usize,
-    /// Where the members of `metadata` begin; resourceVersion is put in here.
-    metadata: usize,
 }
 
 impl Object {
-    /// Wraps what the store holds. Bytes that [`encode`] did not write are written anew, so that slices can be served.
-    pub fn new(mut stored: StoredObject, revision: u64) -> Option<Arc<Object>> {
-        let layout = match layout(&stored.bytes) {
-            Some(layout) => layout,
+    /// Wraps what the store holds for a resource. Bytes that [`encoded`] did not write are written anew, so that slices can be
+    /// served.
+    pub fn new(
+        mut stored: Arc<StoredObject>,
+        resource: &'static Resource,
+        revision: u64,
+    ) -> Option<Arc<Object>> {
+        let body = match body_of(&stored) {
+            Some(body) => body,
             None => {
                 let value: Value = serde_json::from_slice(&stored.bytes).ok()?;
-                stored.bytes = encode(&value);
-                layout(&stored.bytes)?
+                stored = Arc::new(encoded(&value));
+                body_of(&stored)?
             }
         };
-        Some(Arc::new(Object { revision, stored: Arc::new(stored), body: layout.0, metadata: layout.1 }))
+        Some(Arc::new(Object { revision, stored, resource, fields: OnceLock::new(), body }))
     }
 
     /// The header.
@@ -50,7 +60,8 @@ impl Object {
 
     /// The value of a selectable field.
     pub fn field(&self, name: &str) -> Option<&str> {
-        self.stored.fields.iter().find(|(n, _)| *n == name).map(|(_, v)| v.as_str())
+        let fields = self.fields.get_or_init(|| fields::of(self.resource, &self.stored));
+        fields.iter().find(|(n, _)| *n == name).map(|(_, v)| v.as_str())
     }
 
     /// The encoded object without resourceVersion, as the store has it.
@@ -58,7 +69,7 @@ impl Object {
         &self.stored.bytes
     }
 
-    /// The header, bytes and fields together.
+    /// The header and the bytes together.
     pub fn stored(&self) -> &Arc<StoredObject> {
         &self.stored
     }
@@ -88,20 +99,25 @@ impl Object {
 
     /// How long the object is as an item of a list.
     pub fn item_length(&self) -> usize {
-        let comma = usize::from(self.stored.bytes[self.metadata] != b'}');
+        let comma = usize::from(self.stored.bytes[self.members()] != b'}');
         let digits = self.revision.checked_ilog10().unwrap_or(0) as usize + 1;
         // The brace, `"resourceVersion":"` and the quote behind the number.
         1 + self.stored.bytes.len() - self.body + 19 + digits + 1 + comma
     }
 
     fn write_from(&self, start: usize, revision: u64, out: &mut BytesMut) {
-        let bytes = &self.stored.bytes;
-        out.extend_from_slice(&bytes[start..self.metadata]);
+        let (bytes, members) = (&self.stored.bytes, self.members());
+        out.extend_from_slice(&bytes[start..members]);
         write_resource_version(revision, out);
-        if bytes[self.metadata] != b'}' {
+        if bytes[members] != b'}' {
             out.put_u8(b',');
         }
-        out.extend_from_slice(&bytes[self.metadata..]);
+        out.extend_from_slice(&bytes[members..]);
+    }
+
+    /// Where the members of `metadata` begin; resourceVersion is put in here.
+    fn members(&self) -> usize {
+        self.stored.parts.metadata.start + 1
     }
 
     /// The object as a GET serves it.
@@ -114,28 +130,45 @@ impl Object {
 
 /// Encodes an object for the store: `apiVersion`, `kind` and `metadata` come first, so that readers can serve slices;
 /// resourceVersion is left out, for the store's revision says it.
-pub fn encode(value: &Value) -> Bytes {
+pub fn encoded(value: &Value) -> StoredObject {
     let mut out = Vec::with_capacity(1024);
+    let mut parts = Parts::default();
     let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or("");
     out.extend_from_slice(b"{\"apiVersion\":");
-    write_json(&mut out, &Value::from(text("apiVersion")));
+    write_json(&mut out, text("apiVersion"));
     out.extend_from_slice(b",\"kind\":");
-    write_json(&mut out, &Value::from(text("kind")));
-    out.extend_from_slice(b",\"metadata\":{");
+    write_json(&mut out, text("kind"));
+    out.extend_from_slice(b",\"metadata\":");
+    parts.metadata.start = out.len();
+    out.push(b'{');
     let members = value.get("metadata").and_then(Value::as_object).into_iter().flatten();
-    let mut first = true;
-    for (key, member) in members.filter(|(k, _)| *k != "resourceVersion") {
-        write_member(&mut out, &mut first, key, member);
+    for (i, (key, member)) in members.filter(|(k, _)| *k != "resourceVersion").enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        write_json(&mut out, key);
+        out.push(b':');
+        write_json(&mut out, member);
     }
     out.push(b'}');
-    let mut first = false;
+    parts.metadata.end = out.len();
     for (key, member) in value.as_object().into_iter().flatten() {
-        if !matches!(key.as_str(), "apiVersion" | "kind" | "metadata") {
-            write_member(&mut out, &mut first, key, member);
+        if matches!(key.as_str(), "apiVersion" | "kind" | "metadata") {
+            continue;
+        }
+        out.push(b',');
+        write_json(&mut out, key);
+        out.push(b':');
+        let start = out.len();
+        write_json(&mut out, member);
+        match key.as_str() {
+            "spec" if !member.is_null() => parts.spec = start..out.len(),
+            "status" if !member.is_null() => parts.status = start..out.len(),
+            _ => {}
         }
     }
     out.push(b'}');
-    Bytes::from(out)
+    StoredObject { bytes: Bytes::from(out), header: Arc::new(Header::of(value)), parts }
 }
 
 /// Puts a resourceVersion into a decoded object.
@@ -166,29 +199,21 @@ fn write_decimal(mut number: u64, out: &mut BytesMut) {
     out.extend_from_slice(&digits[at..]);
 }
 
-fn write_member(out: &mut Vec<u8>, first: &mut bool, key: &str, member: &Value) {
-    if !std::mem::take(first) {
-        out.push(b',');
-    }
-    write_json(out, &Value::from(key));
-    out.push(b':');
-    write_json(out, member);
-}
-
-fn write_json(out: &mut Vec<u8>, value: &Value) {
+fn write_json<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
     serde_json::to_writer(out, value).expect("invariant: a JSON value always encodes into memory");
 }
 
-/// Where the body and the metadata begin, if the bytes have [`encode`]'s layout.
-fn layout(bytes: &[u8]) -> Option<(usize, usize)> {
-    let rest = bytes.strip_prefix(b"{\"apiVersion\":\"")?;
+/// Where the body begins, if the bytes have [`encoded`]'s layout.
+fn body_of(stored: &StoredObject) -> Option<usize> {
+    let rest = stored.bytes.strip_prefix(b"{\"apiVersion\":\"")?;
     let quote = rest.iter().position(|b| *b == b'"')?;
     let rest = rest[quote + 1..].strip_prefix(b",\"kind\":\"")?;
     let quote = rest.iter().position(|b| *b == b'"')?;
     let rest = rest[quote + 1..].strip_prefix(b",")?;
-    let body = bytes.len() - rest.len();
-    rest.strip_prefix(b"\"metadata\":{")?;
-    Some((body, metadata_start(bytes)?))
+    let metadata = rest.strip_prefix(b"\"metadata\":")?;
+    let fits =
+        stored.bytes.len() - metadata.len() == stored.parts.metadata.start && metadata.starts_with(b"{");
+    fits.then(|| stored.bytes.len() - rest.len())
 }
 
 #[cfg(test)]

@@ -1,16 +1,17 @@
 //! Rows of Pods, decoded once for everybody who runs in this process: the scheduler and the controllers hold the same
 //! `Arc`. A change of status alone decodes the status alone.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use serde::Deserialize;
 use serde_json::Value;
 use shim_core::rows::{Pod, PodParts};
 use shim_core::scheduler::{PodShape, Shapes};
 use shim_model::pod_status::PodStatus;
 
 use crate::object::Object;
-use crate::splice;
 
 /// The decoder and what it has decoded. Clones share.
 #[derive(Clone, Debug, Default)]
@@ -21,7 +22,7 @@ pub struct PodRows {
 #[derive(Debug, Default)]
 struct State {
     /// The newest row of each Pod that was decoded, by UID.
-    rows: BTreeMap<Box<str>, Arc<Pod>>,
+    rows: HashMap<Box<str>, Arc<Pod>>,
     shapes: Shapes,
 }
 
@@ -43,14 +44,13 @@ impl PodRows {
     }
 
     fn decode(&self, object: &Object) -> Pod {
-        let spec = part(object.bytes(), "spec");
-        let spec: Value = spec.and_then(|bytes| serde_json::from_slice(bytes).ok()).unwrap_or_default();
-        let annotations = part(object.bytes(), "metadata").and_then(|metadata| part(metadata, "annotations"));
-        let annotations: Value =
-            annotations.and_then(|bytes| serde_json::from_slice(bytes).ok()).unwrap_or_default();
+        let stored = object.stored();
+        let spec: Value = serde_json::from_slice(stored.spec()).unwrap_or_default();
+        let metadata: Metadata = serde_json::from_slice(stored.metadata()).unwrap_or_default();
         let shape = self.lock().shapes.share(PodShape::decode(&spec));
-        let parts = PodParts { annotations: &annotations, spec: &spec, status: &status_of(object) };
-        Pod::decode(object.stored().clone(), object.revision, parts, shape)
+        let status = PodStatus::parse(stored.status());
+        let parts = PodParts { annotations: &metadata.annotations, spec: &spec, status: &status };
+        Pod::decode(stored.clone(), object.revision, parts, shape)
     }
 
     fn keep(&self, row: Pod) -> Arc<Pod> {
@@ -71,21 +71,33 @@ impl PodRows {
     }
 }
 
+/// What a row takes of the metadata beside the header.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Metadata {
+    annotations: Value,
+}
+
 /// Whether at most the header, the binding and the status differ: every other change of a spec moves the generation.
 fn same_spec(row: &Pod, object: &Object) -> bool {
     row.header().generation == object.header().generation && object.header().generation > 0
 }
 
 fn again(row: &Pod, object: &Object) -> Pod {
-    let mut next = row.clone().with_status(object.stored().clone(), object.revision, &status_of(object));
-    next.node = object.field("spec.nodeName").filter(|node| !node.is_empty()).map(Box::from);
+    let stored = object.stored();
+    let mut next =
+        row.clone().with_status(stored.clone(), object.revision, &PodStatus::parse(stored.status()));
+    if row.object.spec() != stored.spec() {
+        let spec: Binding = serde_json::from_slice(stored.spec()).unwrap_or_default();
+        next.node = spec.node_name.filter(|node| !node.is_empty()).map(Cow::into_owned).map(Box::from);
+    }
     next
 }
 
-fn status_of(object: &Object) -> PodStatus {
-    part(object.bytes(), "status").map(PodStatus::parse).unwrap_or_default()
-}
-
-fn part<'a>(bytes: &'a [u8], name: &str) -> Option<&'a [u8]> {
-    splice::member(bytes, name).map(|range| &bytes[range])
+/// What a binding changes.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Binding<'a> {
+    #[serde(borrow)]
+    node_name: Option<Cow<'a, str>>,
 }

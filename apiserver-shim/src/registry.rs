@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
-use shim_model::object::{Header, StoredObject};
+use shim_model::object::StoredObject;
 use shim_model::resource::{self, Resource, Verb};
 use shim_model::status::{self, Status};
 use store::{Condition, Key, KeyValue, Revision, Store, Txn, TxnOutcome};
 use tokio::sync::watch;
 
-use crate::object::{Object, encode, set_resource_version};
+use crate::object::{Object, encoded, set_resource_version};
 use crate::selection::Selection;
 use crate::watch_cache::{Lagged, WatchCache, WatchFrom, Watcher, key_of};
 
@@ -200,7 +200,7 @@ impl Registry {
     /// An object that is being deleted and has lost its last finalizer goes.
     pub async fn update_with(
         &self,
-        resource: &Resource,
+        resource: &'static Resource,
         namespace: &str,
         name: &str,
         mut change: impl FnMut(&mut Value) -> Result<(), Status>,
@@ -241,31 +241,38 @@ impl Registry {
     /// Writes an object if what is there is as expected.
     pub async fn write(
         &self,
-        resource: &Resource,
+        resource: &'static Resource,
         value: &Value,
         expect: Expect,
         claims: &Claims,
     ) -> Result<Arc<Object>, WriteError> {
-        let bytes = encode(value);
-        let header = Header::of(value);
-        let key = store_key(resource, &header.namespace, &header.name);
+        self.write_encoded(resource, encoded(value), expect, claims).await
+    }
+
+    /// The same of an object that is encoded already.
+    pub async fn write_encoded(
+        &self,
+        resource: &'static Resource,
+        stored: StoredObject,
+        expect: Expect,
+        claims: &Claims,
+    ) -> Result<Arc<Object>, WriteError> {
+        let key = store_key(resource, &stored.header.namespace, &stored.header.name);
         let condition = match expect {
             Expect::Absent => Condition::Absent,
             Expect::Revision(revision) => Condition::ModRevision(Revision(revision)),
         };
-        let txn = Txn::new().when(key.clone(), condition).put(key.clone(), bytes.clone());
+        let txn = Txn::new().when(key.clone(), condition).put(key.clone(), stored.bytes.clone());
         let txn = claims.add_to(txn, key.as_str());
         let revision = self.commit(resource, &key, txn, claims).await?;
-        let fields = crate::fields::of_value(stored_as(resource), value);
-        let stored = StoredObject { bytes, header, fields };
-        Object::new(stored, revision)
+        Object::new(Arc::new(stored), stored_as(resource), revision)
             .ok_or_else(|| WriteError::Status(status::internal("object could not be encoded")))
     }
 
     /// Removes an object if it is still as of `revision`; says at which revision it went.
     pub async fn remove(
         &self,
-        resource: &Resource,
+        resource: &'static Resource,
         namespace: &str,
         name: &str,
         revision: u64,
@@ -279,7 +286,7 @@ impl Registry {
 
     async fn commit(
         &self,
-        resource: &Resource,
+        resource: &'static Resource,
         key: &Key,
         txn: Txn,
         claims: &Claims,
@@ -296,7 +303,7 @@ impl Registry {
                     return Err(WriteError::Claimed(claim.clone()));
                 }
                 tracing::debug!(%key, "write lost a race");
-                Err(WriteError::Conflict(holds(key).and_then(|kv| parse(resource, kv))))
+                Err(WriteError::Conflict(holds(key).and_then(|kv| parse(resource, kv, None))))
             }
         }
     }
@@ -310,22 +317,36 @@ pub fn store_key(resource: &Resource, namespace: &str, name: &str) -> Key {
 }
 
 /// The resource in whose form objects are stored: another one where a group shares its storage.
-fn stored_as(resource: &Resource) -> &Resource {
+fn stored_as(resource: &'static Resource) -> &'static Resource {
     match resource.storage_group == resource.group {
         true => resource,
         false => resource::find(resource.storage_group, "v1", resource.plural).unwrap_or(resource),
     }
 }
 
-/// Reads an object out of the store's bytes; damaged ones are reported and left out.
-pub(crate) fn parse(resource: &Resource, kv: &KeyValue) -> Option<Arc<Object>> {
-    let parsed = crate::fields::parse(stored_as(resource), &kv.value).and_then(|(header, fields)| {
-        Object::new(StoredObject { bytes: kv.value.clone(), header, fields }, kv.mod_revision.0)
+/// Reads an object out of the store's bytes; damaged ones are reported and left out. What it has in common with an older
+/// version of it is not read again.
+pub(crate) fn parse(
+    resource: &'static Resource,
+    kv: &KeyValue,
+    older: Option<&Object>,
+) -> Option<Arc<Object>> {
+    let bytes = kv.value.clone();
+    let stored = match older {
+        Some(older) => older.stored().parse_next(bytes),
+        None => StoredObject::parse(bytes),
+    };
+    let parsed = stored.map_err(|error| error.to_string()).and_then(|stored| {
+        let object = Object::new(Arc::new(stored), stored_as(resource), kv.mod_revision.0);
+        object.ok_or_else(|| "not an object".to_owned())
     });
-    if parsed.is_none() {
-        tracing::error!(key = %kv.key, "stored object is damaged and not served");
+    match parsed {
+        Ok(object) => Some(object),
+        Err(error) => {
+            tracing::error!(key = %kv.key, error, "stored object is damaged and not served");
+            None
+        }
     }
-    parsed
 }
 
 /// The store's troubles as a client is told.

@@ -132,10 +132,23 @@ impl Pipeline {
         decoded: Value,
         call: &Call,
     ) -> Result<Outcome, Status> {
+        self.create_from(resource, namespace, decoded.clone(), || Ok(decoded.clone()), call).await
+    }
+
+    /// The same where the object can be had once more, which is seldom needed: if a drawn name is taken, or if what admitted
+    /// it has changed meanwhile.
+    pub async fn create_from(
+        &self,
+        resource: &'static Resource,
+        namespace: &str,
+        mut decoded: Value,
+        again: impl Fn() -> Result<Value, Status>,
+        call: &Call,
+    ) -> Result<Outcome, Status> {
         let generated = access::text(&decoded, &["metadata", "name"]).is_empty();
         let mut names = 0;
         for _ in 0..CONFLICT_RETRIES_MAX {
-            match self.create_once(resource, namespace, &decoded, call).await {
+            match self.create_once(resource, namespace, decoded, call).await {
                 Ok(Some(outcome)) => return Ok(outcome),
                 // The namespace has changed under us: look again, with what is known by then.
                 Ok(None) => {
@@ -146,6 +159,7 @@ impl Pipeline {
                 }
                 Err(status) => return Err(status),
             }
+            decoded = again()?;
         }
         Err(status::service_unavailable(format!("namespace {namespace} changes too fast")))
     }
@@ -155,10 +169,9 @@ impl Pipeline {
         &self,
         resource: &'static Resource,
         namespace: &str,
-        decoded: &Value,
+        mut object: Value,
         call: &Call,
     ) -> Result<Option<Outcome>, Status> {
-        let mut object = decoded.clone();
         let kind = kinds::of(resource);
         kind.default(&mut object);
         self.record(resource.kind_ref(), "", None, &mut object, call);
@@ -325,7 +338,7 @@ impl Pipeline {
 
     async fn put(
         &self,
-        resource: &Resource,
+        resource: &'static Resource,
         new: Value,
         current: &Object,
         claims: Claims,

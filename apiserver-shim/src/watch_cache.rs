@@ -181,6 +181,11 @@ impl WatchCache {
         self.view().get(namespace, name)
     }
 
+    /// One object by its key.
+    pub fn get_by_key(&self, key: &str) -> Option<Arc<Object>> {
+        self.view().state.objects.get(key).cloned()
+    }
+
     /// Every object, or those of one namespace, in the order of their keys.
     pub fn list(&self, namespace: Option<&str>) -> Vec<Arc<Object>> {
         self.view().iter(namespace).cloned().collect()

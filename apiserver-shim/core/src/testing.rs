@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use bytes::Bytes;
 use serde_json::{Value, json};
 use shim_model::{
     access,
@@ -26,7 +25,7 @@ pub struct World {
 }
 
 pub fn stored(value: &Value) -> Arc<StoredObject> {
-    Arc::new(StoredObject { bytes: Bytes::new(), header: Header::of(value), fields: Vec::new() })
+    Arc::new(StoredObject::bare(Header::of(value)))
 }
 
 pub fn pod(value: &Value) -> Pod {

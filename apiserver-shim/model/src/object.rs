@@ -4,10 +4,12 @@
 
 use bytes::Bytes;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::Value;
+use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
 
 /// One owner of an object.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
@@ -52,17 +54,6 @@ pub struct Header {
     pub owners: Vec<Owner>,
 }
 
-#[derive(Deserialize)]
-#[serde(bound(deserialize = "S: Deserialize<'de> + Default, T: Deserialize<'de> + Default"))]
-struct Outer<'a, S, T> {
-    #[serde(borrow, default)]
-    metadata: Meta<'a>,
-    #[serde(default)]
-    spec: S,
-    #[serde(default)]
-    status: T,
-}
-
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
 struct Meta<'a> {
@@ -83,20 +74,15 @@ struct Meta<'a> {
 }
 
 impl Header {
-    /// Reads the header of an encoded object; every other field is skipped, not built.
+    /// Reads the header of an encoded object.
     pub fn parse(bytes: &[u8]) -> Result<Header, serde_json::Error> {
-        let (header, IgnoredAny, IgnoredAny) = Header::parse_with(bytes)?;
-        Ok(header)
+        Header::of_metadata(&bytes[Parts::of(bytes)?.metadata])
     }
 
-    /// Reads the header, and in the same pass what `S` takes of `spec` and `T` of `status`.
-    pub fn parse_with<'a, S, T>(bytes: &'a [u8]) -> Result<(Header, S, T), serde_json::Error>
-    where
-        S: Deserialize<'a> + Default,
-        T: Deserialize<'a> + Default,
-    {
-        let Outer { metadata: m, spec, status } = serde_json::from_slice(bytes)?;
-        let header = Header {
+    /// Reads it out of the encoded `metadata`; every other member is skipped, not built. Nothing gives an empty header.
+    fn of_metadata(bytes: &[u8]) -> Result<Header, serde_json::Error> {
+        let m: Meta<'_> = if bytes.is_empty() { Meta::default() } else { serde_json::from_slice(bytes)? };
+        Ok(Header {
             name: m.name.into_owned(),
             namespace: m.namespace.into_owned(),
             uid: m.uid.into_owned(),
@@ -107,8 +93,7 @@ impl Header {
             deletion_grace_period_seconds: m.deletion_grace_period_seconds,
             finalizers: m.finalizers.unwrap_or_default(),
             owners: m.owner_references.unwrap_or_default(),
-        };
-        Ok((header, spec, status))
+        })
     }
 
     /// The header of an object at hand.
@@ -150,76 +135,102 @@ pub fn string_map(value: &Value) -> BTreeMap<String, String> {
     members.filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect()
 }
 
-/// An encoded object with its header and the fields that field selectors may ask for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Where the members that are read most are in an encoded object. An empty range: there is no such member.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Parts {
+    /// `metadata`, with its braces.
+    pub metadata: Range<usize>,
+    /// `spec`.
+    pub spec: Range<usize>,
+    /// `status`.
+    pub status: Range<usize>,
+}
+
+#[derive(Deserialize)]
+struct Outer<'a> {
+    #[serde(borrow)]
+    metadata: Option<&'a RawValue>,
+    #[serde(borrow)]
+    spec: Option<&'a RawValue>,
+    #[serde(borrow)]
+    status: Option<&'a RawValue>,
+}
+
+impl Parts {
+    /// Finds them, and that the whole is well-formed.
+    pub fn of(bytes: &[u8]) -> Result<Parts, serde_json::Error> {
+        let outer: Outer<'_> = serde_json::from_slice(bytes)?;
+        let range = |member: Option<&RawValue>| {
+            member.map_or(0..0, |member| {
+                let start = member.get().as_ptr().addr() - bytes.as_ptr().addr();
+                start..start + member.get().len()
+            })
+        };
+        Ok(Parts { metadata: range(outer.metadata), spec: range(outer.spec), status: range(outer.status) })
+    }
+
+    /// The same in `bytes` where these differ from the object that `self` is of in the status at most, which comes last.
+    fn but_for_status(&self, object: &[u8], bytes: &[u8]) -> Option<Parts> {
+        let status = self.status.start..bytes.len().checked_sub(1)?;
+        let last = !self.status.is_empty() && self.status.end + 1 == object.len();
+        let same = last && !status.is_empty() && bytes[..status.start] == object[..status.start];
+        let sound = same && serde_json::from_slice::<&RawValue>(&bytes[status.clone()]).is_ok();
+        (sound && bytes.ends_with(b"}")).then(|| Parts { status, ..self.clone() })
+    }
+}
+
+/// An encoded object with its header.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct StoredObject {
     /// Encoded JSON, without resourceVersion.
     pub bytes: Bytes,
-    /// Its header.
-    pub header: Header,
-    /// Selectable fields beside `metadata.name` and `metadata.namespace`, as its kind lists them.
-    pub fields: Vec<(&'static str, String)>,
+    /// Its header, shared by versions of which the metadata are the same.
+    pub header: Arc<Header>,
+    /// Where its parts are.
+    pub parts: Parts,
 }
 
-/// `bytes` with `metadata.resourceVersion` put in, without decoding: the metadata object is found by a scan of the
-/// outermost level. Bytes that are no object with metadata come back as they are.
-pub fn with_resource_version(bytes: &[u8], revision: u64) -> Vec<u8> {
-    let Some(at) = metadata_start(bytes) else { return bytes.to_vec() };
-    let mut out = Vec::with_capacity(bytes.len() + 44);
-    out.extend_from_slice(&bytes[..at]);
-    let empty = bytes[at..].iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'}');
-    out.extend_from_slice(
-        format!("\"resourceVersion\":\"{revision}\"{}", if empty { "" } else { "," }).as_bytes(),
-    );
-    out.extend_from_slice(&bytes[at..]);
-    out
-}
-
-/// Where the members of the outermost `metadata` object begin (just after its brace).
-pub fn metadata_start(bytes: &[u8]) -> Option<usize> {
-    const KEY: &[u8] = b"\"metadata\"";
-    let (mut depth, mut i) = (0usize, 0usize);
-    while i < bytes.len() {
-        match bytes[i] {
-            b'{' | b'[' => depth += 1,
-            b'}' | b']' => depth = depth.checked_sub(1)?,
-            b'"' => {
-                let end = string_end(bytes, i)?;
-                if depth == 1 && &bytes[i..end] == KEY {
-                    let colon = skip_space(bytes, end)?;
-                    if bytes[colon] == b':' {
-                        let brace = skip_space(bytes, colon + 1)?;
-                        return (bytes[brace] == b'{').then_some(brace + 1);
-                    }
-                }
-                i = end;
-                continue;
-            }
-            _ => {}
-        }
-        i += 1;
+impl StoredObject {
+    /// Reads an encoded object.
+    pub fn parse(bytes: Bytes) -> Result<StoredObject, serde_json::Error> {
+        let parts = Parts::of(&bytes)?;
+        let header = Arc::new(Header::of_metadata(&bytes[parts.metadata.clone()])?);
+        Ok(StoredObject { bytes, header, parts })
     }
-    None
-}
 
-fn string_end(bytes: &[u8], start: usize) -> Option<usize> {
-    let mut i = start + 1;
-    while i < bytes.len() {
-        match bytes[i] {
-            b'\\' => i += 1,
-            b'"' => return Some(i + 1),
-            _ => {}
-        }
-        i += 1;
+    /// Reads another version of this object: what is the same is not read again.
+    pub fn parse_next(&self, bytes: Bytes) -> Result<StoredObject, serde_json::Error> {
+        let parts = match self.parts.but_for_status(&self.bytes, &bytes) {
+            Some(parts) => parts,
+            None => Parts::of(&bytes)?,
+        };
+        let metadata = &bytes[parts.metadata.clone()];
+        let header = match *metadata == self.bytes[self.parts.metadata.clone()] {
+            true => self.header.clone(),
+            false => Arc::new(Header::of_metadata(metadata)?),
+        };
+        Ok(StoredObject { bytes, header, parts })
     }
-    None
-}
 
-fn skip_space(bytes: &[u8], mut i: usize) -> Option<usize> {
-    while bytes.get(i)?.is_ascii_whitespace() {
-        i += 1;
+    /// An object of which only the header matters.
+    pub fn bare(header: Header) -> StoredObject {
+        StoredObject { header: Arc::new(header), ..StoredObject::default() }
     }
-    Some(i)
+
+    /// The encoded metadata; empty if there are none.
+    pub fn metadata(&self) -> &[u8] {
+        &self.bytes[self.parts.metadata.clone()]
+    }
+
+    /// The encoded spec; empty if there is none.
+    pub fn spec(&self) -> &[u8] {
+        &self.bytes[self.parts.spec.clone()]
+    }
+
+    /// The encoded status; empty if there is none.
+    pub fn status(&self) -> &[u8] {
+        &self.bytes[self.parts.status.clone()]
+    }
 }
 
 #[cfg(test)]

@@ -3,10 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::json;
 use shim_core::controllers::{EventNote, Target, served};
 use shim_core::rows::Key;
-use shim_model::access;
+use shim_model::object::StoredObject;
 use shim_model::time::Instant;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -74,10 +76,9 @@ impl Writer {
     fn write(&mut self, note: EventNote, writes: &mut JoinSet<()>) {
         let now = wall_clock();
         let registry = self.registry.clone();
-        let namespace = namespace_of(&note.about);
         // Bindings are told once a Pod: nothing to remember.
         if note.reason == "Scheduled" {
-            let (event, _) = event(&note, now);
+            let (event, _) = event(&note, now, 1);
             writes.spawn(async move { create(&registry, event).await });
             return;
         }
@@ -85,26 +86,28 @@ impl Writer {
         if let Some(known) = self.known.get_mut(&same).filter(|k| now.since(k.first) < COUNT_UP_SECONDS) {
             known.count += 1;
             let (name, count) = (known.name.clone(), known.count);
-            let anew = event(&note, now).0;
+            let namespace = namespace_of(&note.about).to_owned();
+            let anew = event(&note, now, count).0;
             writes.spawn(async move { count_up(&registry, &namespace, &name, count, now, anew).await });
             return;
         }
         if self.known.len() >= REMEMBERED_MAX {
             self.known.clear();
         }
-        let (event, name) = event(&note, now);
+        let (event, name) = event(&note, now, 1);
         self.known.insert(same, Known { name, count: 1, first: now });
         writes.spawn(async move { create(&registry, event).await });
     }
 }
 
-async fn create(registry: &Registry, event: Value) {
-    if let Err(status) = registry.create_raw(served("", "events"), event).await {
+async fn create(registry: &Registry, event: Bytes) {
+    let event = StoredObject::parse(event).expect("invariant: it was encoded here");
+    if let Err(status) = registry.create_encoded(served("", "events"), event).await {
         tracing::debug!(%status, "event not written");
     }
 }
 
-async fn count_up(registry: &Registry, namespace: &str, name: &str, count: i64, now: Instant, anew: Value) {
+async fn count_up(registry: &Registry, namespace: &str, name: &str, count: i64, now: Instant, anew: Bytes) {
     let counted = registry
         .update_with(served("", "events"), namespace, name, |event| {
             event["count"] = json!(count);
@@ -115,49 +118,96 @@ async fn count_up(registry: &Registry, namespace: &str, name: &str, count: i64, 
     match counted {
         Ok(_) => {}
         Err(status) if status.code == 404 => {
-            let mut anew = anew;
-            anew["count"] = json!(count);
             create(registry, anew).await;
         }
         Err(status) => tracing::debug!(%status, "event not counted up"),
     }
 }
 
-fn namespace_of(about: &Target) -> String {
-    if about.key.namespace.is_empty() { "default".to_owned() } else { about.key.namespace.to_string() }
+fn namespace_of(about: &Target) -> &str {
+    if about.key.namespace.is_empty() { "default" } else { &about.key.namespace }
 }
 
 /// The Event of a note, and its name: the object's with the time in hexadecimal, as upstream names them.
-fn event(note: &EventNote, now: Instant) -> (Value, String) {
+fn event(note: &EventNote, now: Instant, count: i64) -> (Bytes, String) {
     let about = &note.about;
-    let name = format!("{}.{:x}", about.key.name, unique_nanos(now));
-    let time = now.to_rfc3339();
-    let mut involved = json!({
-        "apiVersion": about.resource.api_version(),
-        "kind": about.resource.kind,
-        "name": &*about.key.name,
-        "uid": about.uid,
-    });
-    if !about.key.namespace.is_empty() {
-        access::object_mut(&mut involved, &[]).insert("namespace".into(), json!(&*about.key.namespace));
-    }
-    let event = json!({
-        "apiVersion": "v1",
-        "kind": "Event",
-        "metadata": {"name": name, "namespace": namespace_of(about)},
-        "involvedObject": involved,
-        "reason": note.reason,
-        "message": note.message,
-        "type": if note.warning { "Warning" } else { "Normal" },
-        "count": 1,
-        "firstTimestamp": time,
-        "lastTimestamp": time,
-        "eventTime": null,
-        "source": {"component": note.component},
-        "reportingComponent": note.component,
-        "reportingInstance": "",
-    });
-    (event, name)
+    let (name, time) = (format!("{}.{:x}", about.key.name, unique_nanos(now)), now.to_rfc3339());
+    let uid = uuid::Uuid::new_v4().to_string();
+    let event = Event {
+        api_version: "v1",
+        kind: "Event",
+        metadata: Metadata {
+            creation_timestamp: &time,
+            name: &name,
+            namespace: namespace_of(about),
+            uid: &uid,
+        },
+        count,
+        event_time: (),
+        first_timestamp: &time,
+        involved_object: Involved {
+            api_version: about.resource.api_version(),
+            kind: about.resource.kind,
+            name: &about.key.name,
+            namespace: &about.key.namespace,
+            uid: &about.uid,
+        },
+        last_timestamp: &time,
+        message: &note.message,
+        reason: note.reason,
+        reporting_component: note.component,
+        reporting_instance: "",
+        source: Source { component: note.component },
+        kind_of_event: if note.warning { "Warning" } else { "Normal" },
+    };
+    (serde_json::to_vec(&event).expect("invariant: text always encodes into memory").into(), name)
+}
+
+/// An Event as it is stored, its members in the order of [`crate::object::encoded`]: there is one for every Pod at least.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Event<'a> {
+    api_version: &'a str,
+    kind: &'a str,
+    metadata: Metadata<'a>,
+    count: i64,
+    /// Null, as upstream's recorder leaves it.
+    event_time: (),
+    first_timestamp: &'a str,
+    involved_object: Involved<'a>,
+    last_timestamp: &'a str,
+    message: &'a str,
+    reason: &'a str,
+    reporting_component: &'a str,
+    reporting_instance: &'a str,
+    source: Source<'a>,
+    #[serde(rename = "type")]
+    kind_of_event: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata<'a> {
+    creation_timestamp: &'a str,
+    name: &'a str,
+    namespace: &'a str,
+    uid: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Involved<'a> {
+    api_version: String,
+    kind: &'a str,
+    name: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    namespace: &'a str,
+    uid: &'a str,
+}
+
+#[derive(Serialize)]
+struct Source<'a> {
+    component: &'a str,
 }
 
 /// Nanoseconds since the epoch, never the same twice in this process.

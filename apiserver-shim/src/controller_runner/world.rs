@@ -136,14 +136,22 @@ impl World {
 
     fn put_pod(&mut self, key: Key, object: &Object) {
         let row = self.pod_rows.of(object);
-        if let Some(old) = self.pods.get(&key).cloned() {
-            self.unindex(&key, &old);
+        let old = self.pods.insert(key.clone(), row.clone());
+        // Most changes are of the status.
+        let moved = |old: &Pod| old.node != row.node || old.header().owners != row.header().owners;
+        if old.as_deref().is_none_or(moved) {
+            if let Some(old) = old {
+                self.unindex(&key, &old);
+            }
+            self.index(key, &row);
         }
-        self.pods_by_controller.entry(controller_key(row.header()).into()).or_default().insert(key.clone());
+    }
+
+    fn index(&mut self, key: Key, row: &Pod) {
         if let Some(node) = &row.node {
             self.pods_by_node.entry(node.clone()).or_default().insert(key.clone());
         }
-        self.pods.insert(key, row);
+        self.pods_by_controller.entry(controller_key(row.header()).into()).or_default().insert(key);
     }
 
     fn unindex(&mut self, key: &Key, row: &Pod) {

@@ -137,7 +137,7 @@ fn check(query: &Query, watch: bool) -> Result<(), Status> {
 /// Answers a LIST.
 pub async fn list(
     registry: &Registry,
-    resource: &Resource,
+    resource: &'static Resource,
     options: &ListOptions,
     accepted: Accepted,
     query: &Query,
@@ -152,7 +152,7 @@ pub async fn list(
 /// Reads what a LIST shows.
 pub async fn read(
     registry: &Registry,
-    resource: &Resource,
+    resource: &'static Resource,
     options: &ListOptions,
 ) -> Result<(Vec<Arc<Object>>, ListMeta), Status> {
     let mut start = String::new();
@@ -243,7 +243,7 @@ fn meta_of(selection: &Selection, revision: u64, last: &str, left: u64) -> ListM
 /// Reads an older version out of the store.
 async fn read_history(
     registry: &Registry,
-    resource: &Resource,
+    resource: &'static Resource,
     options: &ListOptions,
     revision: u64,
     start: String,
@@ -265,7 +265,7 @@ async fn read_history(
         let page = registry.store().list(request.clone()).await.map_err(of_store)?;
         let count = page.kvs.len();
         for (i, kv) in page.kvs.iter().enumerate() {
-            if let Some(object) = parse(resource, kv).filter(|o| selection.matches(o)) {
+            if let Some(object) = parse(resource, kv, None).filter(|o| selection.matches(o)) {
                 items.push(object);
             }
             if options.limit > 0 && items.len() >= options.limit {

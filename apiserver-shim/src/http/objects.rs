@@ -162,9 +162,11 @@ async fn create(api: &Api, request: &ResourceRequest<'_>, body: Body) -> Result<
     let call = request.call("CreateOptions")?;
     negotiation::body_media(request.headers)?;
     let bytes = body::read(body).await?;
-    let decoded = request.decode(&bytes, request.resource.kind_ref(), &call)?;
-    let namespace = &request.target.namespace;
-    let mut outcome = api.pipeline.create(request.resource, namespace, decoded.value, &call).await?;
+    let decode = || request.decode(&bytes, request.resource.kind_ref(), &call);
+    let (decoded, namespace) = (decode()?, &request.target.namespace);
+    let again = || decode().map(|decoded| decoded.value);
+    let created = api.pipeline.create_from(request.resource, namespace, decoded.value, again, &call);
+    let mut outcome = created.await?;
     outcome.warnings.splice(0..0, decoded.warnings);
     request.answer(201, accepted, outcome)
 }

@@ -4,12 +4,12 @@ use bytes::BytesMut;
 use expect_test::expect;
 use serde_json::json;
 use shim_model::object::{Header, StoredObject};
+use shim_model::resource::find;
 
 use super::*;
 
 fn object(value: &Value, revision: u64) -> Arc<Object> {
-    let stored = StoredObject { bytes: encode(value), header: Header::of(value), fields: vec![] };
-    Object::new(stored, revision).unwrap()
+    Object::new(Arc::new(encoded(value)), find("", "v1", "configmaps").unwrap(), revision).unwrap()
 }
 
 #[test]
@@ -30,12 +30,23 @@ fn an_object_is_served_by_slices() {
 #[test]
 fn foreign_bytes_are_written_anew() {
     let text = br#"{ "kind":"X", "metadata":{}, "apiVersion":"v1" }"#;
-    let stored = StoredObject { bytes: Bytes::from_static(text), header: Header::default(), fields: vec![] };
-    let it = Object::new(stored, 0).unwrap();
+    let stored = StoredObject::parse(Bytes::from_static(text)).unwrap();
+    let it = Object::new(Arc::new(stored), find("", "v1", "pods").unwrap(), 0).unwrap();
     assert_eq!(show(&it.served()), r#"{"apiVersion":"v1","kind":"X","metadata":{"resourceVersion":"0"}}"#);
-    let garbage =
-        StoredObject { bytes: Bytes::from_static(b"\xff"), header: Header::default(), fields: vec![] };
-    assert!(Object::new(garbage, 1).is_none());
+    let garbage = StoredObject::bare(Header::default());
+    assert!(Object::new(Arc::new(garbage), find("", "v1", "pods").unwrap(), 1).is_none());
+}
+
+#[test]
+fn what_is_encoded_is_what_is_read() {
+    for value in [
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "labels": {"spec": "{"}}, "spec": {"a": 1}, "status": {}}),
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"x": "y"}, "metadata": {"resourceVersion": "1"}}),
+        json!({"kind": "X", "status": null}),
+    ] {
+        let it = encoded(&value);
+        assert_eq!(StoredObject::parse(it.bytes.clone()).unwrap(), it, "{value}");
+    }
 }
 
 fn show(bytes: &[u8]) -> String {

@@ -40,7 +40,7 @@ pub(super) async fn read_all(store: &dyn Store) -> Result<(Vec<store::KeyValue>,
 
 /// The objects of a resource out of a listing in the order of keys.
 pub(super) fn parse_prefix(
-    resource: &Resource,
+    resource: &'static Resource,
     prefix: &str,
     listing: &[store::KeyValue],
 ) -> Vec<(String, Arc<Object>)> {
@@ -48,7 +48,7 @@ pub(super) fn parse_prefix(
     listing[from..]
         .iter()
         .take_while(|kv| kv.key.as_str().starts_with(prefix))
-        .filter_map(|kv| Some((kv.key.as_str()[prefix.len()..].to_owned(), parse(resource, kv)?)))
+        .filter_map(|kv| Some((kv.key.as_str()[prefix.len()..].to_owned(), parse(resource, kv, None)?)))
         .collect()
 }
 
@@ -129,12 +129,15 @@ impl Inner {
         for event in events {
             let key = event.key().as_str();
             let Some((prefix, rest)) = split(key) else { continue };
-            let Some((known, (_, resource))) = self.caches.get_key_value(prefix) else { continue };
+            let Some((known, (cache, resource))) = self.caches.get_key_value(prefix) else { continue };
             let written = match event {
-                Event::Put { kv, .. } => match parse(resource, kv) {
-                    Some(object) => Written::Put(object),
-                    None => continue,
-                },
+                Event::Put { kv, prev } => {
+                    let older = prev.as_ref().and_then(|_| cache.get_by_key(rest));
+                    match parse(resource, kv, older.as_deref()) {
+                        Some(object) => Written::Put(object),
+                        None => continue,
+                    }
+                }
                 Event::Delete { revision, .. } => Written::Removed { revision: revision.0 },
             };
             sorted.entry(known).or_default().push((rest.to_owned(), written));

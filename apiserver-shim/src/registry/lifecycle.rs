@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use shim_model::access;
+use shim_model::object::StoredObject;
 use shim_model::resource::Resource;
 use shim_model::status::{self, Status};
 use shim_model::time::Instant;
 
 use super::{CONFLICT_RETRIES_MAX, Expect, Registry, WriteError, release_all};
 use crate::deletion::{Decision, DeleteOptions, check_preconditions, decide};
-use crate::object::{Object, set_resource_version};
+use crate::object::{Object, encoded, set_resource_version};
 
 /// How a delete ended.
 #[derive(Clone, Debug)]
@@ -26,7 +27,7 @@ impl Registry {
     /// Deletes an object as a user would.
     pub async fn delete(
         &self,
-        resource: &Resource,
+        resource: &'static Resource,
         namespace: &str,
         name: &str,
         options: &DeleteOptions,
@@ -37,7 +38,7 @@ impl Registry {
     /// Deletes an object that `check` agrees to; it is asked again whenever the object has changed meanwhile.
     pub async fn delete_checked(
         &self,
-        resource: &Resource,
+        resource: &'static Resource,
         namespace: &str,
         name: &str,
         options: &DeleteOptions,
@@ -80,13 +81,26 @@ impl Registry {
 
     /// Writes a new object that needs neither defaults nor validation: what the system itself makes (Events, Nodes,
     /// bootstrap objects). Name, UID and creation time are stamped.
-    pub async fn create_raw(&self, resource: &Resource, mut value: Value) -> Result<Arc<Object>, Status> {
+    pub async fn create_raw(
+        &self,
+        resource: &'static Resource,
+        mut value: Value,
+    ) -> Result<Arc<Object>, Status> {
         stamp(&mut value, now());
-        let name = access::text(&value, &["metadata", "name"]).to_owned();
-        match self.write(resource, &value, Expect::Absent, &Default::default()).await {
+        self.create_encoded(resource, encoded(&value)).await
+    }
+
+    /// The same of an object that is stamped and encoded.
+    pub async fn create_encoded(
+        &self,
+        resource: &'static Resource,
+        stored: StoredObject,
+    ) -> Result<Arc<Object>, Status> {
+        let header = stored.header.clone();
+        match self.write_encoded(resource, stored, Expect::Absent, &Default::default()).await {
             Ok(object) => Ok(object),
             Err(WriteError::Conflict(_) | WriteError::Claimed(_)) => {
-                Err(status::already_exists(resource, &name))
+                Err(status::already_exists(resource, &header.name))
             }
             Err(WriteError::Status(status)) => Err(status),
         }

@@ -101,7 +101,7 @@ fn priority(registry: &Registry, pod: &mut Value) -> Result<(), Status> {
         None => {
             // Looked for in the bytes first: most classes are not the default one and need no decoding.
             const MARK: &[u8] = b"\"globalDefault\":true";
-            let marked = |bytes: &[u8]| bytes.windows(MARK.len()).any(|w| w == MARK);
+            let marked = |bytes: &[u8]| memchr::memmem::find(bytes, MARK).is_some();
             let all = registry.cache(classes).list(None).into_iter().filter(|o| marked(o.bytes()));
             all.map(|object| object.value())
                 .filter(|class| access::flag(class, &["globalDefault"]))

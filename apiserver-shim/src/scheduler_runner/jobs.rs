@@ -3,6 +3,7 @@
 use std::future::Future;
 
 use kernel_model::{ids::AgentId, task::TaskStatus};
+use shim_model::object::StoredObject;
 use shim_model::status::Status;
 use tokio::task::JoinSet;
 
@@ -46,12 +47,12 @@ pub(crate) struct Launched {
     /// Whether the kernel took the call.
     pub taken: Taken,
     /// The Pod as bound: what was launched and what is to be written.
-    pub bytes: bytes::Bytes,
+    pub pod: StoredObject,
     /// The revision that it was made from.
     pub revision: u64,
     /// It was bound before (a relaunch).
     pub was_bound: bool,
-    /// The Pod as bound and with what its node said first of it: written instead of `bytes`.
+    /// The Pod as bound and with what its node said first of it: written instead.
     pub with_status: Option<bytes::Bytes>,
     /// The update that said it.
     pub first_word: Option<TaskStatus>,

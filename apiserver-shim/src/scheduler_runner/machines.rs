@@ -1,6 +1,6 @@
 //! Machines as the cycle sees them, kept up to date change by change: Nodes, what our Pods use of them, what others hold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use kernel_model::{agent::AgentSnapshot, ids::FrameworkId};
@@ -31,9 +31,9 @@ struct Agent {
 #[derive(Debug, Default)]
 pub(crate) struct Machines {
     pub snapshot: Snapshot,
-    index: BTreeMap<Box<str>, usize>,
-    usage: BTreeMap<Box<str>, Usage>,
-    agents: BTreeMap<Box<str>, Agent>,
+    index: HashMap<Box<str>, usize>,
+    usage: HashMap<Box<str>, Usage>,
+    agents: HashMap<Box<str>, Agent>,
 }
 
 impl Machines {

@@ -1,7 +1,7 @@
 //! Agents and their Nodes: a Node exists as soon as its agent has registered and goes when the agent is gone for good.
 //! Written only when it changes, at most once a second each, and never many at once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -32,9 +32,9 @@ const WRITES_MAX: usize = 128;
 /// Agents and Nodes.
 #[derive(Debug, Default)]
 pub(crate) struct NodeBook {
-    agents: BTreeMap<AgentId, Arc<AgentSnapshot>>,
-    node_of: BTreeMap<AgentId, Box<str>>,
-    agent_of: BTreeMap<Box<str>, AgentId>,
+    agents: HashMap<AgentId, Arc<AgentSnapshot>>,
+    node_of: HashMap<AgentId, Box<str>>,
+    agent_of: HashMap<Box<str>, AgentId>,
     frameworks: BTreeMap<FrameworkId, String>,
     /// Nodes to bring in line.
     dirty: BTreeSet<Box<str>>,

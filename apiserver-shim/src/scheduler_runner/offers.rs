@@ -1,6 +1,6 @@
 //! Offers that are ours for the moment, joined by role and agent as they come: a round finds them added up.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -50,8 +50,8 @@ impl Group {
 /// All offers.
 #[derive(Debug, Default)]
 pub(crate) struct OfferBook {
-    groups: BTreeMap<GroupKey, Group>,
-    key_of: BTreeMap<OfferId, GroupKey>,
+    groups: HashMap<GroupKey, Group>,
+    key_of: HashMap<OfferId, GroupKey>,
     machines_moved: bool,
     ended: bool,
     asked_at: Option<Instant>,
@@ -111,7 +111,7 @@ impl OfferBook {
         keys.iter().filter_map(|key| self.take(key)).flat_map(Group::into_ids).collect()
     }
 
-    /// Every group whose machine is known, in the order of machines. `find` knows the machine of an agent.
+    /// Every group whose machine is known, in the order of machines and roles. `find` knows the machine of an agent.
     pub fn in_order(&mut self, find: impl Fn(&AgentId) -> Option<usize>) -> Vec<(usize, &GroupKey, &Group)> {
         let moved = std::mem::take(&mut self.machines_moved);
         for ((_, agent_id), group) in &mut self.groups {
@@ -121,7 +121,7 @@ impl OfferBook {
         }
         let known = self.groups.iter().filter_map(|(key, group)| Some((group.machine?, key, group)));
         let mut groups: Vec<_> = known.collect();
-        groups.sort_by_key(|(machine, ..)| *machine);
+        groups.sort_unstable_by_key(|(machine, (role, _), _)| (*machine, role));
         groups
     }
 

@@ -63,12 +63,10 @@ impl Runner {
         self.fill_siblings(&pending);
         let (nodes, machines) = (&self.nodes, &self.machines);
         let groups = self.offers.in_order(|agent| machines.index(nodes.node_of(agent)?));
-        let offer = |(machine, key, group): &(usize, &GroupKey, &Group)| Offer {
-            machine: *machine,
-            role: key.0.clone(),
-            free: group.free.clone(),
-        };
-        let offers: Vec<Offer> = groups.iter().map(offer).collect();
+        let offers: Vec<Offer<'_>> = groups
+            .iter()
+            .map(|(machine, key, group)| Offer { machine: *machine, role: &key.0, free: &group.free })
+            .collect();
         let mut placed: BTreeMap<usize, Placed> = BTreeMap::new();
         let mut waiting = Vec::new();
         for decision in schedule(&pending, &offers, &self.machines.snapshot) {
@@ -159,7 +157,7 @@ impl Runner {
         for pod in pods {
             let Some(resources) = left.find(&kernel_resources(&pod.shape.charge())) else { continue };
             let Some(state) = self.pods.by_uid.get_mut(&pod.uid) else { continue };
-            let Some(bytes) = writes::bound_pod(&state.row.object.bytes, node, time) else { continue };
+            let Some(bound) = writes::bound_pod(&state.row.object, node, time) else { continue };
             left.remove_all(&resources);
             let row = state.row.clone();
             state.task = Task::Promised;
@@ -178,7 +176,7 @@ impl Runner {
                 command: None,
                 kill_grace: None,
                 max_completion_time: None,
-                data: bytes.clone(),
+                data: bound.bytes.clone(),
                 labels: Labels::default()
                     .with("io.kubernetes.pod.namespace", &pod.key.namespace)
                     .with("io.kubernetes.pod.name", &pod.key.name),
@@ -189,7 +187,7 @@ impl Runner {
                 agent_id: agent_id.clone(),
                 node: node.into(),
                 taken: Taken::Unsure,
-                bytes,
+                pod: bound,
                 revision: row.revision,
                 was_bound: row.node.is_some(),
                 with_status: None,

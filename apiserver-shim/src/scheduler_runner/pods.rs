@@ -1,6 +1,6 @@
 //! Pods as the scheduler framework keeps them: which wait, which have a task, which are to be killed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -71,9 +71,9 @@ impl PodState {
 #[derive(Debug)]
 pub(crate) struct PodBook {
     pub rows: PodRows,
-    pub by_uid: BTreeMap<Box<str>, PodState>,
+    pub by_uid: HashMap<Box<str>, PodState>,
     /// Those that need a launch.
-    pub waiting: BTreeSet<Box<str>>,
+    pub waiting: HashSet<Box<str>>,
     /// Where Pods of a controller are: node and count.
     siblings: BTreeMap<Box<str>, BTreeMap<Box<str>, u32>>,
     roles_waiting: BTreeSet<Arc<str>>,
@@ -84,8 +84,8 @@ impl PodBook {
     pub fn new(rows: PodRows) -> Self {
         PodBook {
             rows,
-            by_uid: BTreeMap::new(),
-            waiting: BTreeSet::new(),
+            by_uid: HashMap::new(),
+            waiting: HashSet::new(),
             siblings: BTreeMap::new(),
             roles_waiting: BTreeSet::new(),
             room_was_made: false,

@@ -169,7 +169,7 @@ impl Runner {
             return;
         }
         let Some(status) = self.read_data(&first.data, Some(&launch.node)) else { return };
-        let Some(with_status) = writes::with_status(&launch.bytes, &status) else { return };
+        let Some(with_status) = writes::with_status(&launch.pod, &status) else { return };
         launch.with_status = Some(with_status);
         launch.first_word = self.pods.by_uid.get_mut(&launch.uid).map(|pod| pod.deferred.remove(0));
     }

@@ -1,60 +1,71 @@
 //! Writes of the scheduler framework: bindings, statuses, removals. Hot paths compare and swap on the revision at hand and
 //! fall back to reading anew only when somebody was faster.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
+use memchr::memmem;
 use serde_json::{Value, json};
 use shim_core::controllers::{Condition, pod_status, served, set_condition};
 use shim_core::rows::{Key, Pod, rfc3339};
 use shim_model::access;
+use shim_model::object::{Parts, StoredObject};
 use shim_model::status::Status;
 use store::{Condition as Precondition, Revision, Txn, TxnOutcome};
 
 use super::jobs::{BindError, Binding, Launched};
 use crate::deletion::DeleteOptions;
-use crate::object::encode;
+use crate::object::encoded;
 use crate::registry::{Registry, of_store, store_key};
-use crate::splice;
 
 /// How often a write that the store could not take is tried again before it is left to whoever asks next.
 const TRIES_MAX: u32 = 5;
 /// The rest between two tries.
 const REST: std::time::Duration = std::time::Duration::from_millis(100);
 
-/// The encoded Pod with its node and `PodScheduled`: what is launched and what is stored.
-pub(crate) fn bound_pod(bytes: &[u8], node: &str, now: i64) -> Option<Bytes> {
-    spliced_bound_pod(bytes, node, now).or_else(|| {
-        let mut pod: Value = serde_json::from_slice(bytes).ok()?;
-        set_bound(&mut pod, node, now);
-        Some(encode(&pod))
+/// The Pod with its node and `PodScheduled`: what is launched and what is stored.
+pub(crate) fn bound_pod(pod: &StoredObject, node: &str, now: i64) -> Option<StoredObject> {
+    spliced_bound_pod(pod, node, now).or_else(|| {
+        let mut value: Value = serde_json::from_slice(&pod.bytes).ok()?;
+        set_bound(&mut value, node, now);
+        Some(encoded(&value))
     })
 }
 
 /// The same without decoding more than the status, for Pods of the usual form.
-fn spliced_bound_pod(bytes: &[u8], node: &str, now: i64) -> Option<Bytes> {
-    const NODE_NAME: &[u8] = b"\"nodeName\"";
-    let status_range = splice::member(bytes, "status")?;
-    let mut status: Value = serde_json::from_slice(&bytes[status_range.clone()]).ok()?;
-    set_scheduled(&mut status, encoded_generation(bytes), now);
-    let spec = splice::member(bytes, "spec")?;
-    let body = &bytes[spec.clone()];
+fn spliced_bound_pod(pod: &StoredObject, node: &str, now: i64) -> Option<StoredObject> {
+    let Parts { metadata, spec, status } = &pod.parts;
     // An empty object needs no comma, and a name that is there, if only an empty one, is to be replaced.
-    if spec.start > status_range.start || body.get(1) != Some(&b'"') || find(body, NODE_NAME) {
+    let usual = metadata.end <= spec.start && spec.end <= status.start && pod.spec().starts_with(b"{\"");
+    if !usual || memmem::find(pod.spec(), b"\"nodeName\"").is_some() {
         return None;
     }
-    let with_status = splice::replace(bytes, status_range, &serde_json::to_vec(&status).ok()?);
+    let mut new_status: Value = serde_json::from_slice(pod.status()).ok()?;
+    let generation = u64::try_from(pod.header.generation).ok().filter(|generation| *generation > 0);
+    set_scheduled(&mut new_status, generation, now);
+    let new_status = serde_json::to_vec(&new_status).ok()?;
     let member = format!("\"nodeName\":{},", Value::from(node));
-    Some(splice::replace(&with_status, spec.start + 1..spec.start + 1, member.as_bytes()).into())
+    let bytes = replaced(
+        &pod.bytes,
+        &[(spec.start + 1..spec.start + 1, member.as_bytes()), (status.clone(), &new_status)],
+    );
+    let status = status.start + member.len()..status.start + member.len() + new_status.len();
+    let parts = Parts { metadata: metadata.clone(), spec: spec.start..spec.end + member.len(), status };
+    Some(StoredObject { bytes, header: pod.header.clone(), parts })
 }
 
-fn encoded_generation(pod: &[u8]) -> Option<u64> {
-    let metadata = &pod[splice::member(pod, "metadata")?];
-    serde_json::from_slice(&metadata[splice::member(metadata, "generation")?]).ok()
-}
-
-fn find(bytes: &[u8], what: &[u8]) -> bool {
-    bytes.windows(what.len()).any(|w| w == what)
+/// The bytes with some ranges replaced, in their order.
+fn replaced(bytes: &[u8], by: &[(Range<usize>, &[u8])]) -> Bytes {
+    let mut out = Vec::with_capacity(bytes.len() + by.iter().map(|(_, new)| new.len()).sum::<usize>());
+    let mut from = 0;
+    for (range, new) in by {
+        out.extend_from_slice(&bytes[from..range.start]);
+        out.extend_from_slice(new);
+        from = range.end;
+    }
+    out.extend_from_slice(&bytes[from..]);
+    out.into()
 }
 
 fn set_bound(pod: &mut Value, node: &str, now: i64) {
@@ -85,10 +96,9 @@ fn set_scheduled(status: &mut Value, generation: Option<u64>, now: i64) {
 }
 
 /// An encoded Pod with its node's word on its status merged in.
-pub(crate) fn with_status(pod: &[u8], from_node: &[u8]) -> Option<Bytes> {
-    let range = splice::member(pod, "status")?;
-    let merged = pod_status::merge_encoded(&pod[range.clone()], from_node)?;
-    Some(splice::replace(pod, range, &merged).into())
+pub(crate) fn with_status(pod: &StoredObject, from_node: &[u8]) -> Option<Bytes> {
+    let merged = pod_status::merge_encoded(pod.status(), from_node)?;
+    Some(replaced(&pod.bytes, &[(pod.parts.status.clone(), &merged)]))
 }
 
 /// Writes a binding, with the node's first word if there is one.
@@ -96,7 +106,7 @@ pub(crate) async fn bind(registry: &Registry, row: &Pod, launch: &Launched) -> R
     let resource = served("", "pods");
     let header = row.header();
     let key = store_key(resource, &header.namespace, &header.name);
-    let bytes = launch.with_status.as_ref().unwrap_or(&launch.bytes).clone();
+    let bytes = launch.with_status.as_ref().unwrap_or(&launch.pod.bytes).clone();
     let txn =
         Txn::new().when(key.clone(), Precondition::ModRevision(Revision(launch.revision))).put(key, bytes);
     match registry.store().txn(txn).await {
@@ -196,7 +206,7 @@ pub(crate) async fn write_status(
     // One comparison instead of a read-modify-write, as long as nobody else writes to the Pod.
     if let Some(current) =
         registry.peek(resource, &key.namespace, &key.name).filter(|o| o.header().uid == uid)
-        && let Some(bytes) = with_status(current.bytes(), from_node)
+        && let Some(bytes) = with_status(current.stored(), from_node)
     {
         if bytes == current.bytes() {
             return Ok(0);

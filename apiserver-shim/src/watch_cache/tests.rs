@@ -6,18 +6,17 @@ use std::time::Instant;
 
 use proptest::prelude::*;
 use serde_json::json;
-use shim_model::object::{Header, StoredObject};
+use shim_model::resource::find;
 use shim_model::selector::{FieldSelector, LabelSelector};
 
 use super::*;
-use crate::object::encode;
+use crate::object::encoded;
 use crate::selection::Selection;
 
 fn object(namespace: &str, name: &str, label: u8, revision: u64) -> Arc<Object> {
     let value = json!({"apiVersion": "v1", "kind": "ConfigMap",
         "metadata": {"namespace": namespace, "name": name, "labels": {"l": label.to_string()}}});
-    let stored = StoredObject { bytes: encode(&value), header: Header::of(&value), fields: vec![] };
-    Object::new(stored, revision).unwrap()
+    Object::new(Arc::new(encoded(&value)), find("", "v1", "configmaps").unwrap(), revision).unwrap()
 }
 
 fn selections() -> Vec<Selection> {

@@ -3,7 +3,6 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use bytes::Bytes;
 use shim_core::{
     audit::{State, audit},
     rows::{Phase, Pod},
@@ -49,7 +48,7 @@ fn row(id: &str, item: &Item, shape: Arc<PodShape>) -> Pod {
     let header =
         Header { name: id.to_owned(), namespace: "ns".to_owned(), uid: id.to_owned(), ..Header::default() };
     Pod {
-        object: Arc::new(StoredObject { bytes: Bytes::new(), header, fields: Vec::new() }),
+        object: Arc::new(StoredObject::bare(header)),
         revision: 0,
         shape,
         node: item.pod.bound_to().map(Box::from),

@@ -57,7 +57,8 @@ impl FanOut {
         let spent = meter.stop()?;
 
         let mut line = spent.report("fanout", "watch delivery", deliveries);
-        let own = spent.cpu.zip(unwatched.cpu).map(|(with, without)| with.total().saturating_sub(without.total()));
+        let own =
+            spent.cpu.zip(unwatched.cpu).map(|(with, without)| with.total().saturating_sub(without.total()));
         let own = own.map(|own| rounded(own.as_secs_f64() * 1e6 / deliveries as f64));
         line.insert("server_cpu_us_each_without_creates".to_owned(), json!(own));
         line.insert("watchers".to_owned(), self.watchers.into());

@@ -38,7 +38,7 @@ pub enum Outcome {
 }
 
 /// Decides about every pending Pod, in their order.
-pub fn schedule(pending: &[PendingPod], offers: &[Offer], snapshot: &Snapshot) -> Vec<Decision> {
+pub fn schedule(pending: &[PendingPod], offers: &[Offer<'_>], snapshot: &Snapshot) -> Vec<Decision> {
     let mut cycle = Cycle { offers, snapshot, taken_from: BTreeMap::new(), touched: BTreeMap::new() };
     let mut classes: BTreeMap<ClassKey<'_>, Class> = BTreeMap::new();
     let mut decisions = Vec::with_capacity(pending.len());
@@ -103,7 +103,7 @@ struct Touched {
 }
 
 struct Cycle<'a> {
-    offers: &'a [Offer],
+    offers: &'a [Offer<'a>],
     snapshot: &'a Snapshot,
     /// What is left of the offers that something was taken from.
     taken_from: BTreeMap<usize, Amounts>,
@@ -116,7 +116,7 @@ static UNTOUCHED: Touched = Touched { version: 0, pods: 0, host_ports: Vec::new(
 
 impl Cycle<'_> {
     fn free(&self, index: usize) -> &Amounts {
-        self.taken_from.get(&index).unwrap_or(&self.offers[index].free)
+        self.taken_from.get(&index).unwrap_or(self.offers[index].free)
     }
 
     fn touched(&self, machine: usize) -> &Touched {
@@ -130,7 +130,7 @@ impl Cycle<'_> {
         let mut candidates = Vec::new();
         for (index, offer) in self.offers.iter().enumerate() {
             let machine = &self.snapshot.machines[offer.machine];
-            if *offer.role != *pod.role || plugins::filter(pod, machine).is_some() {
+            if offer.role != &*pod.role || plugins::filter(pod, machine).is_some() {
                 continue;
             }
             let count = siblings

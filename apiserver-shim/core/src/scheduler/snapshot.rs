@@ -47,14 +47,14 @@ impl Machine {
 }
 
 /// What the kernel offers of one machine in one role.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 #[allow(missing_docs)]
-pub struct Offer {
+pub struct Offer<'a> {
     /// Index in [`Snapshot::machines`].
     pub machine: usize,
-    pub role: Arc<str>,
+    pub role: &'a str,
     /// What is free; the executor's own share is taken off already where it has to be started first.
-    pub free: Amounts,
+    pub free: &'a Amounts,
 }
 
 /// Pods of one controller per machine: `(index of the machine, count)`, ascending.

@@ -2,16 +2,15 @@
 
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use shim_model::object::{Header, StoredObject};
+use shim_model::resource::find;
 
 use super::*;
-use crate::object::encode;
+use crate::object::encoded;
 
 fn object(number: u64) -> Arc<Object> {
     let value = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": format!("c{number}")},
         "data": {"text": "x".repeat(number as usize * 37 % 3000)}});
-    let stored = StoredObject { bytes: encode(&value), header: Header::of(&value), fields: vec![] };
-    Object::new(stored, number).unwrap()
+    Object::new(Arc::new(encoded(&value)), find("", "v1", "configmaps").unwrap(), number).unwrap()
 }
 
 fn body(count: u64) -> ListBody {

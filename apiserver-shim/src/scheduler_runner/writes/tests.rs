@@ -5,11 +5,13 @@ use serde_json::{Value, json};
 use super::*;
 
 fn check(pod: Value, splices: bool) {
-    let bytes = encode(&pod);
-    let spliced = spliced_bound_pod(&bytes, "node-1", 5);
+    let stored = encoded(&pod);
+    let spliced = spliced_bound_pod(&stored, "node-1", 5);
     assert_eq!(spliced.is_some(), splices, "{pod}");
-    let bound: Value = serde_json::from_slice(&bound_pod(&bytes, "node-1", 5).unwrap()).unwrap();
-    let mut by_the_book: Value = serde_json::from_slice(&bytes).unwrap();
+    let bound = bound_pod(&stored, "node-1", 5).unwrap();
+    assert_eq!(StoredObject::parse(bound.bytes.clone()).unwrap(), bound);
+    let bound: Value = serde_json::from_slice(&bound.bytes).unwrap();
+    let mut by_the_book: Value = serde_json::from_slice(&stored.bytes).unwrap();
     set_bound(&mut by_the_book, "node-1", 5);
     assert_eq!(bound, by_the_book);
     assert_eq!(bound["spec"]["nodeName"], "node-1");

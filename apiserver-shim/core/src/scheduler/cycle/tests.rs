@@ -45,9 +45,8 @@ fn pod(n: usize, shape: &Arc<PodShape>, owner: Option<&str>) -> PendingPod {
     }
 }
 
-fn whole(machines: &[Machine]) -> Vec<Offer> {
-    let offer = |(machine, m): (usize, &Machine)| Offer { machine, role: "r".into(), free: m.total.clone() };
-    machines.iter().enumerate().map(offer).collect()
+fn whole(machines: &[Machine]) -> Vec<Offer<'_>> {
+    machines.iter().enumerate().map(|(machine, m)| Offer { machine, role: "r", free: &m.total }).collect()
 }
 
 fn places(decisions: &[Decision]) -> Vec<Option<usize>> {
@@ -73,7 +72,7 @@ fn spreads_pods_of_one_controller_then_fills_the_emptiest() {
 fn a_role_gets_its_own_offers_only() {
     let snapshot = Snapshot { machines: vec![machine(0, 1000, GIB)], ..Snapshot::default() };
     let mut offers = whole(&snapshot.machines);
-    offers[0].role = "other".into();
+    offers[0].role = "other";
     let pods = [pod(0, &shape(100, 0), None)];
     let decisions = schedule(&pods, &offers, &snapshot);
     let Outcome::Wait(report) = &decisions[0].outcome else { panic!("placed") };
@@ -91,7 +90,7 @@ fn a_bound_pod_goes_to_its_node_only() {
 }
 
 /// The same by the book: every offer scored for every Pod.
-fn full_scan(pending: &[PendingPod], offers: &[Offer], snapshot: &Snapshot) -> Vec<Option<usize>> {
+fn full_scan(pending: &[PendingPod], offers: &[Offer<'_>], snapshot: &Snapshot) -> Vec<Option<usize>> {
     let mut free: Vec<Amounts> = offers.iter().map(|o| o.free.clone()).collect();
     let mut count = vec![0; snapshot.machines.len()];
     let mut siblings: BTreeMap<(&str, usize, &PodShape), u32> = BTreeMap::new();
@@ -171,8 +170,8 @@ fn what_is_bound_by_hand_keeps_its_room() {
     machines[0].used = Amounts { cpu_milli: 3000, ..Amounts::default() };
     machines[0].pods = 1;
     let (big, small) = (shape(3000, 0), shape(500, 0));
-    let offers = whole(&machines);
     let snapshot = Snapshot { machines, ..Snapshot::default() };
+    let offers = whole(&snapshot.machines);
     let by_hand = PendingPod { bound_to: Some("n00000".into()), ..pod(0, &big, None) };
     let pods =
         [pod(1, &big, None), pod(2, &small, None), pod(3, &small, None), pod(4, &small, None), by_hand];
@@ -186,8 +185,8 @@ fn a_soft_taint_is_avoided_as_long_as_there_is_another_place() {
     let value = json!({"metadata": {"name": "n00000"}, "spec": {"taints": [{"key": "k", "effect": "PreferNoSchedule"}]}});
     machines[0].node = Arc::new(Node::decode(stored(&value), 1, &value));
     let asks = shape(600, 0);
-    let offers = whole(&machines);
     let snapshot = Snapshot { machines, ..Snapshot::default() };
+    let offers = whole(&snapshot.machines);
     let pods = [pod(0, &asks, None), pod(1, &asks, None)];
     assert_eq!(places(&schedule(&pods, &offers, &snapshot)), [Some(1), Some(0)]);
 }
