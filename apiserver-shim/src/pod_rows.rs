@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use serde::Deserialize;
+use memchr::memmem;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shim_core::rows::{Pod, PodParts};
 use shim_core::scheduler::{PodShape, Shapes};
@@ -45,8 +46,11 @@ impl PodRows {
 
     fn decode(&self, object: &Object) -> Pod {
         let stored = object.stored();
-        let spec: Value = serde_json::from_slice(stored.spec()).unwrap_or_default();
-        let metadata: Metadata = serde_json::from_slice(stored.metadata()).unwrap_or_default();
+        let spec = spec_of(stored.spec());
+        // Few Pods have any, and most of the metadata is of no use here.
+        let annotated = memmem::find(stored.metadata(), b"\"annotations\"").is_some();
+        let metadata = annotated.then(|| serde_json::from_slice(stored.metadata()).ok()).flatten();
+        let metadata: Metadata = metadata.unwrap_or_default();
         let shape = self.lock().shapes.share(PodShape::decode(&spec));
         let status = PodStatus::parse(stored.status());
         let parts = PodParts { annotations: &metadata.annotations, spec: &spec, status: &status };
@@ -78,6 +82,40 @@ struct Metadata {
     annotations: Value,
 }
 
+/// What a row takes of the spec, as a value. The rest is skipped, not built; where the form is not the usual one, all of it is.
+fn spec_of(bytes: &[u8]) -> Value {
+    let lean = serde_json::from_slice::<Spec>(bytes).ok().and_then(|spec| serde_json::to_value(spec).ok());
+    lean.or_else(|| serde_json::from_slice(bytes).ok()).unwrap_or_default()
+}
+
+/// The members of a spec that [`Pod::decode`] and [`PodShape::decode`] read.
+#[derive(Deserialize, Serialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Spec {
+    affinity: Value,
+    containers: Vec<Container>,
+    hostname: Value,
+    init_containers: Vec<Container>,
+    node_name: Value,
+    node_selector: Value,
+    overhead: Value,
+    priority: Value,
+    resources: Value,
+    scheduler_name: Value,
+    scheduling_gates: Value,
+    subdomain: Value,
+    tolerations: Value,
+}
+
+/// The members of a container that they read.
+#[derive(Deserialize, Serialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Container {
+    ports: Value,
+    resources: Value,
+    restart_policy: Value,
+}
+
 /// Whether at most the header, the binding and the status differ: every other change of a spec moves the generation.
 fn same_spec(row: &Pod, object: &Object) -> bool {
     row.header().generation == object.header().generation && object.header().generation > 0
@@ -101,3 +139,6 @@ struct Binding<'a> {
     #[serde(borrow)]
     node_name: Option<Cow<'a, str>>,
 }
+
+#[cfg(test)]
+mod tests;
