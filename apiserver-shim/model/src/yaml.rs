@@ -84,9 +84,7 @@ fn plain(out: &mut String, scalar: &Value, depth: usize) {
 
 /// A text in the simplest style in which it stays one. `depth` is where its further lines begin.
 fn text(out: &mut String, content: &str, depth: usize, block: bool) {
-    let odd = content
-        .chars()
-        .any(|c| (c.is_control() && c != '\n') || matches!(c, '\u{feff}' | '\u{2028}' | '\u{2029}'));
+    let odd = content.chars().any(|c| (c.is_control() && c != '\n') || is_unprintable(c));
     if block
         && content.contains('\n')
         && !odd
@@ -95,12 +93,28 @@ fn text(out: &mut String, content: &str, depth: usize, block: bool) {
     {
         literal(out, content, depth);
     } else if odd || content.contains('\n') || is_ambiguous(content) {
-        out.push_str(&Value::from(content).to_string());
+        quoted(out, content);
     } else if needs_quotes(content) {
         _ = write!(out, "'{}'", content.replace('\'', "''"));
     } else {
         out.push_str(content);
     }
+}
+
+/// JSON's escapes are YAML's too, but JSON leaves bare what YAML forbids or takes for the end of a line.
+fn quoted(out: &mut String, content: &str) {
+    for c in Value::from(content).to_string().chars() {
+        if is_unprintable(c) {
+            _ = write!(out, "\\u{:04X}", u32::from(c));
+        } else {
+            out.push(c);
+        }
+    }
+}
+
+/// Of the characters that JSON does not escape, those that YAML does.
+fn is_unprintable(c: char) -> bool {
+    matches!(c, '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}')
 }
 
 fn literal(out: &mut String, content: &str, depth: usize) {

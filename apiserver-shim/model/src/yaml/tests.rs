@@ -65,6 +65,18 @@ fn a_block_that_is_the_whole_document_stands_in() {
     .assert_eq(&to_string(&json!("\"\n")));
 }
 
+#[test]
+fn what_yaml_cannot_print_is_escaped() {
+    let content = "\u{7f} \u{85} \u{9f} \u{2028} \u{feff} \u{fffe} \u{ffff} \u{1f600} \t é";
+    let text = to_string(&json!({ "k": content }));
+    expect![[r#"
+        k: "\u007F \u0085 \u009F \u2028 \uFEFF \uFFFE \uFFFF 😀 \t é"
+    "#]]
+    .assert_eq(&text);
+    let back: Value = serde_yaml_ng::from_str(&text).expect("what is written can be read");
+    assert_eq!(back["k"], content);
+}
+
 fn values() -> impl Strategy<Value = Value> {
     let scalar = prop_oneof![
         Just(Value::Null),
@@ -74,6 +86,8 @@ fn values() -> impl Strategy<Value = Value> {
         "[a-z:#'\"\\\\ \n\t-]{0,12}".prop_map(Value::from),
         "(0x|0b|0o|\\+|-)?[0-9._e:T-]{1,12}".prop_map(Value::from),
         any::<String>().prop_map(Value::from),
+        prop::collection::vec(any::<char>(), 0..6)
+            .prop_map(|chars| chars.into_iter().collect::<String>().into()),
     ];
     scalar.prop_recursive(3, 24, 4, |inner| {
         prop_oneof![
