@@ -4,3 +4,4 @@ mod json;
 mod nouns;
 mod operations;
 mod recordio;
+mod there_and_back;

@@ -2,8 +2,6 @@
 
 use bytes::Bytes;
 use expect_test::{Expect, expect};
-use proptest::prelude::*;
-use serde_json::Value;
 
 use crate::{
     codec::{ContentType, decode, encode},
@@ -151,74 +149,4 @@ fn deep_nesting_is_refused_and_not_followed() {
     }
     let parsed: Result<v1::ContainerId, _> = decode(ContentType::Json, &Bytes::from(deep));
     assert!(parsed.is_err());
-}
-
-/// JSON made of keys that calls have, in places where they may not belong.
-fn json() -> impl Strategy<Value = Value> {
-    let leaf = prop_oneof![
-        Just(Value::Null),
-        any::<bool>().prop_map(Value::from),
-        any::<i64>().prop_map(Value::from),
-        any::<f64>().prop_map(Value::from),
-        prop::sample::select(vec![
-            "ACCEPT",
-            "SUBSCRIBE",
-            "LAUNCH",
-            "SCALAR",
-            "aGk=",
-            "12",
-            "Infinity",
-            "ü",
-            ""
-        ])
-        .prop_map(Value::from),
-    ];
-    let keys = vec![
-        "type",
-        "framework_id",
-        "value",
-        "subscribe",
-        "framework_info",
-        "user",
-        "name",
-        "accept",
-        "offer_ids",
-        "operations",
-        "launch",
-        "task_infos",
-        "task_id",
-        "agent_id",
-        "resources",
-        "scalar",
-        "filters",
-        "refuse_seconds",
-        "kill",
-        "message",
-        "executor_id",
-        "data",
-        "labels",
-        "key",
-        "offer_filters",
-        "capabilities",
-        "unknown",
-    ];
-    leaf.prop_recursive(6, 64, 6, move |inner| {
-        prop_oneof![
-            prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
-            prop::collection::hash_map(prop::sample::select(keys.clone()), inner, 0..6)
-                .prop_map(|map| map.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()),
-        ]
-    })
-}
-
-proptest! {
-    #[test]
-    fn what_is_understood_comes_back(value in json()) {
-        let Ok(call) = decode::<Call>(ContentType::Json, &value.to_string().into()) else { return Ok(()) };
-        for content in [ContentType::Json, ContentType::Protobuf] {
-            let again: Call = decode(content, &encode(content, &call)).expect("our own encoding");
-            prop_assert_eq!(format!("{again:?}"), format!("{call:?}"));
-        }
-        let _ = crate::scheduler_call::from_wire(call);
-    }
 }
