@@ -106,11 +106,12 @@ pub(super) async fn read(
     let mut reader = BufReader::new(file);
     loop {
         // Asked before reading: what the container wrote before its end is in the file by then.
-        let last = !wanted.follow || !runs();
-        if !drain(&mut reader, &mut renderer, pieces).await? || last {
+        let last = !runs();
+        if !drain(&mut reader, &mut renderer, pieces).await? || !wanted.follow {
             return Ok(());
         }
         match live.metadata() {
+            // Before the end is believed: the last lines may be in a file that was begun since the last look.
             Ok(now) if now.ino() != inode => {
                 drain(&mut reader, &mut renderer, pieces).await?;
                 inode = now.ino();
@@ -120,6 +121,9 @@ pub(super) async fn read(
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
+        }
+        if last {
+            return Ok(());
         }
         tokio::select! {
             () = tokio::time::sleep(LOOK_EVERY) => {}

@@ -89,6 +89,15 @@ fn every_way_to_read() {
 
 #[test]
 fn following_goes_on_over_rotation_to_the_containers_end() {
+    rotated_and_ended_after(LOOK_EVERY * 3);
+}
+
+#[test]
+fn what_was_written_between_a_rotation_and_the_end_is_read() {
+    rotated_and_ended_after(Duration::ZERO);
+}
+
+fn rotated_and_ended_after(pause: Duration) {
     let dir = tempfile::tempdir().unwrap();
     let live = dir.path().join("0.log");
     std::fs::write(&live, "2026-01-01T00:00:01Z stdout F one\n2026-01-01T00:00:02Z std").unwrap();
@@ -101,7 +110,7 @@ fn following_goes_on_over_rotation_to_the_containers_end() {
             std::fs::OpenOptions::new().append(true).open(&live).unwrap().write_all(b"out F two\n").unwrap();
             std::fs::rename(&live, dir.path().join("0.log.1")).unwrap();
             std::fs::write(&live, "2026-01-01T00:00:03Z stdout F three\n").unwrap();
-            tokio::time::sleep(LOOK_EVERY * 3).await;
+            tokio::time::sleep(pause).await;
             runs.store(false, Ordering::Relaxed);
         };
         tokio::join!(collect(dir.path(), &wanted, || runs.load(Ordering::Relaxed)), act).0
