@@ -190,8 +190,9 @@ async fn a_pod_that_fits_nowhere_says_why_and_runs_when_it_can() {
 async fn a_machine_that_is_cut_off_loses_its_pods_when_their_patience_ends() {
     trace();
     let mut cluster = Cluster::start_with(2, |options| {
-        options.agent_ping_interval = Duration::from_millis(100);
-        options.agent_ping_timeouts = 2;
+        // Soon, but not so soon that a busy machine looks like one that is cut off.
+        options.agent_ping_interval = Duration::from_millis(250);
+        options.agent_ping_timeouts = 6;
         options.agent_reregister_timeout = Duration::from_millis(300);
     })
     .await;

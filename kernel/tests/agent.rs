@@ -48,7 +48,7 @@ async fn a_kill_gives_grace_and_then_ends_all_of_the_group() {
     let mut cluster = Cluster::start().await;
     cluster.launch("t1", "trap 'echo asked' TERM; touch ready; sleep 1000 & while :; do sleep 1; done").await;
     cluster.wait_for_file("t1", "ready").await;
-    cluster.kill("t1", Duration::from_millis(300)).await;
+    cluster.kill("t1", Duration::from_secs(2)).await;
     assert_eq!(cluster.states_until_end("t1").await, [Starting, Running, Killing, Killed]);
     assert_eq!(cluster.last.message.as_deref(), Some("Command terminated with signal Killed"));
     let output = fs::read_to_string(cluster.sandbox("t1").join("stdout")).unwrap();
@@ -165,13 +165,14 @@ async fn health_and_checks_are_told_and_the_hopeless_are_killed() {
         command: Some(command("test $A = b && test -e ok")),
         delay_seconds: Some(0.0),
         interval_seconds: Some(0.1),
-        grace_period_seconds: Some(0.0),
+        // What is seen before the task has begun does not count.
+        grace_period_seconds: Some(3600.0),
         consecutive_failures: Some(2),
         ..Default::default()
     };
     let check = v1::CheckInfo {
         r#type: Some(check_info::Type::Command as i32),
-        command: Some(check_info::Command { command: command("test -e ok || exit 7") }),
+        command: Some(check_info::Command { command: command("test -e passes || exit 7") }),
         delay_seconds: Some(0.0),
         interval_seconds: Some(0.1),
         ..Default::default()
@@ -182,7 +183,7 @@ async fn health_and_checks_are_told_and_the_hopeless_are_killed() {
         task.extra = asked.encode_to_vec().into();
         let command = task.command.as_mut().unwrap();
         command.environment = vec![("A".into(), "b".into())];
-        command.value = Some("touch ok; while :; do sleep 0.05; done".into());
+        command.value = Some("touch ok passes; while :; do sleep 0.05; done".into());
     });
     cluster.flush().await;
     let (mut healthy, mut codes) = (Vec::new(), Vec::new());
@@ -194,8 +195,12 @@ async fn health_and_checks_are_told_and_the_hopeless_are_killed() {
             let checked = told.check_status.expect("there from the first");
             codes.push(checked.command.unwrap().exit_code);
         }
-        if codes.contains(&Some(0)) && healthy.contains(&(Running, Some(true))) {
+        // One after the other: the kill that follows on bad health would end the checks too.
+        let well = codes.contains(&Some(0)) && healthy.contains(&(Running, Some(true)));
+        if well && codes.last() == Some(&Some(7)) {
             let _ = fs::remove_file(cluster.sandbox("t1").join("ok"));
+        } else if well {
+            let _ = fs::remove_file(cluster.sandbox("t1").join("passes"));
         }
         if state.is_terminal() {
             break;

@@ -95,7 +95,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(256) })]
+    #![proptest_config(ProptestConfig::with_cases(256))]
     #[test]
     fn every_watcher_ends_where_a_list_would(steps in steps()) {
         let cache = WatchCache::new([], 1);

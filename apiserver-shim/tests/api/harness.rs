@@ -110,7 +110,13 @@ pub fn settle(value: Value) -> Value {
         Value::String(text) => {
             let bytes = text.as_bytes();
             let time = bytes.len() == 20 && bytes[4] == b'-' && bytes[10] == b'T' && bytes[19] == b'Z';
-            Value::String(if time { "<time>".to_owned() } else { text })
+            // A second may begin between an object's creation and its row.
+            let age = text.strip_suffix('s').is_some_and(|seconds| seconds.parse::<u8>().is_ok());
+            Value::String(match (time, age) {
+                (true, _) => "<time>".to_owned(),
+                (_, true) => "<age>".to_owned(),
+                _ => text,
+            })
         }
         other => other,
     }

@@ -28,15 +28,18 @@ async fn gated_pods_and_those_of_other_schedulers_are_left_alone() {
         .await;
     cluster.create("", "pods", "ns", pod("theirs", "1", json!({"schedulerName": "theirs"}))).await;
     cluster.create("", "pods", "ns", pod("ours", "1", json!({}))).await;
-    cluster.until("ours runs", |c| c.running() == 1).await;
-    tokio::time::sleep(Duration::from_millis(600)).await;
-    let scheduled = |name: &str| {
-        let pod = find(&cluster, name);
+    let scheduled = |cluster: &Cluster, name: &str| {
+        let pod = find(cluster, name);
         let condition = condition(&pod["status"], "PodScheduled").cloned().unwrap_or_default();
         (pod["spec"]["nodeName"].clone(), condition["reason"].clone())
     };
-    assert_eq!(scheduled("gated"), (Value::Null, json!("SchedulingGated")));
-    assert_eq!(scheduled("theirs"), (Value::Null, Value::Null));
+    let gated = (Value::Null, json!("SchedulingGated"));
+    cluster.until("ours runs", |c| c.running() == 1).await;
+    cluster.until("the gated one is told why", |c| scheduled(c, "gated") == gated).await;
+    // Time for what must not happen.
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    assert_eq!(scheduled(&cluster, "gated"), gated);
+    assert_eq!(scheduled(&cluster, "theirs"), (Value::Null, Value::Null));
     let ungate = |p: &mut Value| {
         p["spec"].as_object_mut().unwrap().remove("schedulingGates");
         p["metadata"]["generation"] = json!(2);

@@ -96,6 +96,7 @@ fn a_second_ctrl_c_waits_for_nobody() -> anyhow::Result<()> {
     })?;
     let begun = std::time::Instant::now();
     cluster.stop_by("up", Signal::INT, &[Duration::from_secs(1)])?;
-    assert!(begun.elapsed() < Duration::from_secs(10), "it took {:?}", begun.elapsed());
+    // Half the Pod's grace.
+    assert!(begun.elapsed() < Duration::from_secs(30), "it took {:?}", begun.elapsed());
     cluster.look_around()
 }

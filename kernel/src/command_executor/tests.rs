@@ -74,28 +74,31 @@ fn probes_tell_answers_from_silence() {
         std::thread::sleep(Duration::from_secs(3600));
     });
     let http = health_check::HttpCheckInfo { port, path: Some("/x".into()), ..Default::default() };
-    let http = HealthCheck {
-        r#type: Some(health_check::Type::Http as i32),
-        http: Some(http),
-        timeout_seconds: Some(1.0),
-        ..Default::default()
+    let http = |timeout: f64| {
+        let check = HealthCheck {
+            r#type: Some(health_check::Type::Http as i32),
+            http: Some(http.clone()),
+            timeout_seconds: Some(timeout),
+            ..Default::default()
+        };
+        Probe::of_health(&check).unwrap().once(&[])
     };
-    let http = Probe::of_health(&http).unwrap();
-    let command = |line: &str| {
+    // Shells may take their time to start; a wait for nothing is kept short.
+    let command = |line: &str, timeout: f64| {
         let command = v1::CommandInfo { value: Some(line.into()), ..Default::default() };
         let check = HealthCheck {
             r#type: Some(health_check::Type::Command as i32),
             command: Some(command),
-            timeout_seconds: Some(0.3),
+            timeout_seconds: Some(timeout),
             ..Default::default()
         };
         Probe::of_health(&check).unwrap().once(&[("A".into(), "3".into())])
     };
-    assert_eq!(http.once(&[]), Outcome::Answered(Some(204)));
-    assert_eq!(http.once(&[]), Outcome::Answered(Some(500)));
-    assert_eq!(http.once(&[]), Outcome::Answered(None), "nothing is said in time");
-    assert_eq!(command("exit $A"), Outcome::Exited(Some(3)));
-    assert_eq!(command("sleep 60"), Outcome::Exited(None));
+    assert_eq!(http(60.0), Outcome::Answered(Some(204)));
+    assert_eq!(http(60.0), Outcome::Answered(Some(500)));
+    assert_eq!(http(0.3), Outcome::Answered(None), "nothing is said in time");
+    assert_eq!(command("exit $A", 60.0), Outcome::Exited(Some(3)));
+    assert_eq!(command("sleep 60", 0.3), Outcome::Exited(None));
     let good = [Outcome::Answered(Some(399)), Outcome::Exited(Some(0)), Outcome::Connected(Some(true))];
     assert!(good.into_iter().all(Outcome::is_good));
     let bad = [Outcome::Answered(Some(400)), Outcome::Exited(Some(3)), Outcome::Connected(None)];

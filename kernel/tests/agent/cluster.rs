@@ -247,16 +247,19 @@ impl Cluster {
 
     /// The latest sandbox of a command task.
     pub fn sandbox(&self, id: &str) -> PathBuf {
+        self.sandbox_if_any(id).unwrap()
+    }
+
+    fn sandbox_if_any(&self, id: &str) -> Option<PathBuf> {
         let slaves = self.work_dir.path().join("slaves");
-        let agent = fs::read_dir(slaves).unwrap().next().unwrap().unwrap().path();
+        let agent = fs::read_dir(slaves).ok()?.next()?.ok()?.path();
         let framework = agent.join("frameworks").join(self.framework_id.as_str());
-        framework.join("executors").join(id).join("runs").join("latest")
+        Some(framework.join("executors").join(id).join("runs").join("latest"))
     }
 
     pub async fn wait_for_file(&self, id: &str, name: &str) {
         wait_until(name, || {
-            let slaves = self.work_dir.path().join("slaves");
-            slaves.exists() && fs::read(self.sandbox(id).join(name)).is_ok()
+            self.sandbox_if_any(id).is_some_and(|sandbox| fs::read(sandbox.join(name)).is_ok())
         })
         .await;
     }

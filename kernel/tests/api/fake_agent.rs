@@ -1,7 +1,5 @@
 //! An agent that runs nothing and reports as one that does.
 
-use std::time::Duration;
-
 use kernel::agent_link::{AgentLink, Dialer, InProcessDialer};
 use kernel_model::{
     agent::{AgentInfo, ToAgent, ToMaster},
@@ -11,6 +9,8 @@ use kernel_model::{
     time::Time,
 };
 use tokio::{sync::mpsc, time::timeout};
+
+use crate::client::PATIENCE;
 
 /// What an agent of four CPUs says of itself.
 pub(crate) fn info(hostname: &str) -> AgentInfo {
@@ -86,8 +86,7 @@ pub(crate) async fn told<T>(
     mut pick: impl FnMut(ToAgent) -> Option<T>,
 ) -> T {
     loop {
-        let message =
-            timeout(Duration::from_secs(10), agent.recv()).await.expect("in time").expect("the agent lives");
+        let message = timeout(PATIENCE, agent.recv()).await.expect("in time").expect("the agent lives");
         if let Some(picked) = pick(message) {
             return picked;
         }

@@ -1,5 +1,7 @@
 //! A framework's life: offers, launch, update, acknowledgement, reconciliation, kill; failover; in JSON and in protobuf.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use kernel::driver::{HttpDriver, SchedulerDriver};
 use kernel_model::{
@@ -12,7 +14,7 @@ use kernel_wire::{codec, codec::ContentType, framework, task, v1};
 use serde_json::{Value, json};
 
 use crate::{
-    client::{Framework, post_json, send},
+    client::{Framework, PATIENCE, post_json, send},
     fake_agent, master,
 };
 
@@ -121,13 +123,12 @@ async fn a_framework_that_leaves_is_noticed() {
     let id = framework.id.clone();
     drop(framework);
     let call = json!({"type": "REVIVE", "framework_id": {"value": id}});
-    for _ in 0..200 {
-        if post_json(address, "/api/v1/scheduler", &call, None).await.status == 403 {
-            return;
+    let noticed = async {
+        while post_json(address, "/api/v1/scheduler", &call, None).await.status != 403 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        tokio::task::yield_now().await;
-    }
-    panic!("the framework is still taken for connected");
+    };
+    tokio::time::timeout(PATIENCE, noticed).await.expect("it is not taken for connected any more");
 }
 
 #[tokio::test]

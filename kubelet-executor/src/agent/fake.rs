@@ -28,6 +28,7 @@ struct State {
     updates: Vec<TaskStatus>,
     subscriptions: Vec<Call>,
     deaf: bool,
+    swallowed: usize,
 }
 
 impl FakeAgent {
@@ -57,6 +58,11 @@ impl FakeAgent {
     /// Breaks the connection, as an agent's end would.
     pub fn hang_up(&self) {
         self.state().stream = None;
+    }
+
+    /// How many updates were swallowed.
+    pub fn swallowed(&self) -> usize {
+        self.state().swallowed
     }
 
     /// Whether updates are swallowed without an acknowledgement.
@@ -130,6 +136,7 @@ impl AgentLink for FakeAgent {
         let stream = {
             let mut state = self.state();
             if state.deaf {
+                state.swallowed += 1;
                 return Ok(());
             }
             if !state.updates.iter().any(|known| known.uuid == uuid) {

@@ -181,7 +181,7 @@ fn logs_and_streams_at_the_door() {
     drop(status);
     let begun = Instant::now();
     stage.stop();
-    assert!(begun.elapsed().as_secs() < 10);
+    assert!(begun.elapsed().as_secs() < 30, "nothing ran any more");
     no_leftovers(&stage);
 }
 
@@ -241,9 +241,7 @@ fn images_are_pulled_from_a_registry_on_loopback() {
     let container = |name: &str, image: &str| json!({ "containers": [{ "name": name, "image": image }], "terminationGracePeriodSeconds": 0 });
     stage.launch(&pod("pulled", container("c", &image)));
     stage.await_status("uid-pulled", "ready", |status| status["containerStatuses"][0]["ready"] == true);
-    let told: Vec<String> =
-        stage.api.state().events.iter().filter_map(|event| event.message.clone()).collect();
-    assert!(told.iter().any(|message| message.starts_with("Successfully pulled image")), "{told:#?}");
+    stage.await_event("Pulled", "Successfully pulled image");
     stage.launch(&pod("absent", container("c", &format!("{}/team/absent:1", registry.address))));
     let status = stage.await_status("uid-absent", "refused", |status| {
         status["containerStatuses"][0]["state"]["waiting"]["reason"] == "ErrImagePull"

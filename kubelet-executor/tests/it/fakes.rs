@@ -92,7 +92,7 @@ fn a_restarted_agent_hears_what_it_missed() {
     let (stage, _fake) = stage();
     stage.agent.set_deaf(true);
     stage.launch(&pod("web", json!({ "containers": [{ "name": "c", "image": "i:1" }] })));
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    wait("an update that is not acknowledged", || stage.agent.swallowed() > 0);
     stage.agent.hang_up();
     stage.agent.set_deaf(false);
     wait("the executor to come back", || stage.agent.subscriptions().len() == 2);
@@ -118,8 +118,8 @@ fn a_configuration_that_is_missing_is_named_and_awaited() {
     assert_eq!(message, "configmap \"later\" not found");
     stage.api.state().config_maps.insert(("ns".into(), "later".into()), Default::default());
     stage.await_status("uid-web", "running", |status| status["phase"] == "Running");
-    let reasons: Vec<_> = stage.api.state().events.iter().filter_map(|event| event.reason.clone()).collect();
-    assert!(reasons.contains(&"Failed".to_owned()) && reasons.contains(&"Started".to_owned()), "{reasons:?}");
+    stage.await_event("Failed", "");
+    stage.await_event("Started", "");
 }
 
 #[test]
@@ -136,7 +136,8 @@ fn a_pull_that_fails_is_shown() {
 #[test]
 fn a_stop_waits_for_what_is_under_way_and_takes_it_down() {
     let (mut stage, fake) = stage();
-    fake.set_pace(std::time::Duration::from_millis(300));
+    // Long enough to be looked at between two looks of a busy machine.
+    fake.set_pace(std::time::Duration::from_millis(1500));
     // The one is in the middle of its sandbox, the other in the middle of its container.
     stage.launch(&pod("early", json!({ "containers": [{ "name": "c", "image": "i:1" }] })));
     wait("the sandbox", || stage.block_on(fake.list(&[])).unwrap().0.len() == 1);
@@ -182,6 +183,5 @@ fn after_a_stop_containers_count_on() {
     stage.await_state("uid-job", TaskState::Failed);
     assert_eq!(stage.status("uid-job")["startTime"], began);
     assert_eq!(fake.starts().iter().filter(|start| *start == "job/j").count(), 1);
-    let reasons: Vec<_> = stage.api.state().events.iter().filter_map(|event| event.reason.clone()).collect();
-    assert!(reasons.contains(&"SandboxChanged".to_owned()), "{reasons:?}");
+    stage.await_event("SandboxChanged", "");
 }

@@ -160,6 +160,16 @@ impl Stage {
         });
     }
 
+    /// Waits for an Event; they are recorded behind the updates' back.
+    pub fn await_event(&self, reason: &str, message: &str) {
+        wait(&format!("the event {reason} {message}"), || {
+            self.api.state().events.iter().any(|event| {
+                event.reason.as_deref() == Some(reason)
+                    && event.message.as_deref().is_some_and(|text| text.starts_with(message))
+            })
+        });
+    }
+
     fn containerd_log(&self) -> String {
         let log =
             std::fs::read_to_string(self.node_dir().join("containerd/containerd.log")).unwrap_or_default();

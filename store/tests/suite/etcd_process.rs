@@ -1,7 +1,9 @@
 //! A real etcd on loopback with a directory of its own, killed with the value.
 
+use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -89,8 +91,16 @@ fn spawn(directory: &TempDir, client: SocketAddr, peer: SocketAddr) -> Child {
     })
 }
 
+/// An address that nobody listens on and that no other test of this process was given: of two etcds with the same port one
+/// does not start, and would be taken for healthy because the other answers.
 fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    static GIVEN: Mutex<BTreeSet<SocketAddr>> = Mutex::new(BTreeSet::new());
+    loop {
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        if GIVEN.lock().unwrap().insert(address) {
+            return address;
+        }
+    }
 }
 
 async fn healthy(address: SocketAddr) -> bool {

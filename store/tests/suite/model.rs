@@ -136,7 +136,7 @@ fn text<T: std::fmt::Debug>(result: Result<T, Error>) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig::with_cases(40))]
 
     #[test]
     fn embedded_is_memory_that_survives(steps in prop::collection::vec(step(), 1..60)) {
