@@ -85,8 +85,10 @@ pub fn run_counting(command: &mut Command, count: &mut Count) -> anyhow::Result<
     let mut child =
         command.stdout(Stdio::piped()).spawn().with_context(|| format!("could not start `{shown}`"))?;
     let output = child.stdout.take().expect("standard output is piped");
-    for line in BufReader::new(output).lines() {
+    // Tests, and what they start, may print anything.
+    for line in BufReader::new(output).split(b'\n') {
         let line = line.context("could not read the output of the tests")?;
+        let line = String::from_utf8_lossy(&line);
         count.add_line(&line);
         println!("{line}");
     }
