@@ -33,6 +33,43 @@ pub fn entries<'a>(value: &'a Value, path: &[&str]) -> impl Iterator<Item = (&'a
     get(value, path).and_then(Value::as_object).into_iter().flatten().map(|(k, v)| (k.as_str(), v))
 }
 
+/// The members of one object, listed once for a reader that asks for many, most of which are not there: the length of
+/// the names tells that, where the object itself would compare texts.
+#[derive(Debug)]
+pub struct Members<'a>(Vec<(&'a str, &'a Value)>);
+
+impl<'a> Members<'a> {
+    /// Those of `value`; none if it is no object.
+    pub fn of(value: &'a Value) -> Self {
+        Members(entries(value, &[]).collect())
+    }
+
+    /// The member called `name`.
+    pub fn get(&self, name: &str) -> Option<&'a Value> {
+        self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
+    }
+
+    /// The string called `name`, or `""`.
+    pub fn text(&self, name: &str) -> &'a str {
+        self.get(name).and_then(Value::as_str).unwrap_or("")
+    }
+
+    /// The integer called `name`.
+    pub fn int(&self, name: &str) -> Option<i64> {
+        self.get(name).and_then(Value::as_i64)
+    }
+
+    /// The boolean called `name`, or `false`.
+    pub fn flag(&self, name: &str) -> bool {
+        self.get(name).and_then(Value::as_bool).unwrap_or(false)
+    }
+
+    /// The elements of the list called `name`, or none.
+    pub fn list(&self, name: &str) -> &'a [Value] {
+        self.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    }
+}
+
 /// The object at `path`, made (replacing what is not an object) where it is missing.
 pub fn object_mut<'a>(value: &'a mut Value, path: &[&str]) -> &'a mut Map<String, Value> {
     let mut at = value;

@@ -118,6 +118,7 @@ pub fn priority_class_name(pod: &Value) -> Option<&str> {
 pub fn priority(pod: &mut Value, class: Option<&Value>) -> Result<(), Status> {
     let refuse = |why: String| Err(forbidden("", "pods", access::text(pod, &["metadata", "name"]), why));
     let asked = priority_class_name(pod);
+    let sent = &pod["spec"];
     // The two system classes exist even before anybody has made them.
     let built_in = match asked {
         Some("system-node-critical") => Some(2_000_001_000),
@@ -137,13 +138,12 @@ pub fn priority(pod: &mut Value, class: Option<&Value>) -> Result<(), Status> {
         policy => policy,
     };
     const FROM: &str = "must not be provided in pod spec; priority admission controller computed";
-    if let Some(sent) = access::int(pod, &["spec", "priority"]).filter(|p| *p != value) {
+    if let Some(sent) = access::int(sent, &["priority"]).filter(|p| *p != value) {
         return refuse(format!(
             "the integer value of priority ({sent}) {FROM} {value} from the given PriorityClass name"
         ));
     }
-    let sent = access::get(pod, &["spec", "preemptionPolicy"]).and_then(Value::as_str);
-    if let Some(sent) = sent.filter(|p| *p != policy) {
+    if let Some(sent) = sent.get("preemptionPolicy").and_then(Value::as_str).filter(|p| *p != policy) {
         return refuse(format!(
             "the string value of PreemptionPolicy ({sent}) {FROM} {policy} from the given PriorityClass name"
         ));

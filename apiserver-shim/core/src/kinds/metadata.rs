@@ -34,14 +34,15 @@ pub(super) fn prepare_create(
     for key in ["deletionTimestamp", "deletionGracePeriodSeconds", "generation", "selfLink"] {
         meta.remove(key);
     }
-    let base = meta.get("generateName").and_then(Value::as_str).unwrap_or("").to_owned();
+    let base = meta.get("generateName").and_then(Value::as_str).unwrap_or("");
     if !base.is_empty() && meta.get("name").and_then(Value::as_str).unwrap_or("").is_empty() {
         let cut = base
             .char_indices()
             .map(|(i, c)| i + c.len_utf8())
             .take_while(|end| *end <= GENERATED_BASE_MAX)
             .last();
-        meta.insert("name".into(), format!("{}{}", &base[..cut.unwrap_or(0)], context.suffix).into());
+        let name = format!("{}{}", &base[..cut.unwrap_or(0)], context.suffix);
+        meta.insert("name".into(), name.into());
     }
     meta.insert("creationTimestamp".into(), context.now.to_rfc3339().into());
     meta.insert("uid".into(), context.uid.into());
@@ -98,7 +99,8 @@ fn check_namespace(resource: &Resource, namespace: &str, object: &mut Value) -> 
 
 pub(super) fn validate_create(resource: &Resource, kind: &dyn Kind, object: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    let generate = text(object, "generateName");
+    let meta = &object["metadata"];
+    let generate = access::text(meta, &["generateName"]);
     if !generate.is_empty() {
         // A prefix may end in a dash, which the suffix will follow.
         let checked = match generate.strip_suffix('-') {
@@ -109,7 +111,7 @@ pub(super) fn validate_create(resource: &Resource, kind: &dyn Kind, object: &Val
             errors.push(FieldError::invalid("metadata.generateName", generate, detail));
         }
     }
-    let name = text(object, "name");
+    let name = access::text(meta, &["name"]);
     if name.is_empty() {
         errors.push(FieldError::required("metadata.name", "name or generateName is required"));
     } else {
@@ -117,10 +119,10 @@ pub(super) fn validate_create(resource: &Resource, kind: &dyn Kind, object: &Val
             kind.validate_name(name).into_iter().map(|d| FieldError::invalid("metadata.name", name, d)),
         );
     }
-    if resource.namespaced && text(object, "namespace").is_empty() {
+    if resource.namespaced && access::text(meta, &["namespace"]).is_empty() {
         errors.push(FieldError::required("metadata.namespace", ""));
     }
-    validate_common(object, &mut errors);
+    validate_common(meta, &mut errors);
     errors
 }
 
@@ -128,12 +130,12 @@ pub(super) fn validate_update(resource: &Resource, new: &Value, old: &Value) -> 
     let mut errors = Vec::new();
     // Upstream looks at the metadata once for all kinds and once more for the kind, each time as of a new object and as of
     // an update. Messages say each complaint once, but causes list them all, and clients count.
-    validate_common(new, &mut errors);
+    validate_common(&new["metadata"], &mut errors);
     validate_change(resource, new, old, &mut errors);
     if resource.kind != "PodTemplate" {
         validate_change(resource, new, old, &mut errors);
     }
-    validate_common(new, &mut errors);
+    validate_common(&new["metadata"], &mut errors);
     errors
 }
 
@@ -159,8 +161,7 @@ fn validate_change(resource: &Resource, new: &Value, old: &Value, errors: &mut V
     validate_maps_and_owners(&new["metadata"], errors);
 }
 
-fn validate_common(object: &Value, errors: &mut Vec<FieldError>) {
-    let meta = &object["metadata"];
+fn validate_common(meta: &Value, errors: &mut Vec<FieldError>) {
     if access::int(meta, &["generation"]).unwrap_or(0) < 0 {
         errors.push(FieldError::invalid(
             "metadata.generation",

@@ -214,19 +214,18 @@ pub(super) fn element_key(element: &Value, keys: &[String]) -> String {
             &sorted
         }
     };
-    let mut key = String::from("k:{");
+    let mut key = Vec::with_capacity(64);
+    key.extend_from_slice(b"k:{");
     for (name, value) in keys.iter().filter_map(|name| Some((name, element.get(name.as_str())?))) {
-        if !key.ends_with('{') {
-            key.push(',');
+        if !key.ends_with(b"{") {
+            key.push(b',');
         }
         // Names of keys are fields of the schema: nothing in them needs an escape.
-        key.push('"');
-        key.push_str(name);
-        key.push_str("\":");
-        key.push_str(
-            &serde_json::to_string(value).expect("invariant: a JSON value always encodes into memory"),
-        );
+        key.push(b'"');
+        key.extend_from_slice(name.as_bytes());
+        key.extend_from_slice(b"\":");
+        serde_json::to_writer(&mut key, value).expect("invariant: a JSON value always encodes into memory");
     }
-    key.push('}');
-    key
+    key.push(b'}');
+    String::from_utf8(key).expect("invariant: JSON is text")
 }

@@ -66,7 +66,17 @@ impl fmt::Display for Path<'_> {
 
 /// Parses JSON; `duplicates` receives the path of each member given again.
 pub(crate) fn from_json(bytes: &[u8], duplicates: &mut Vec<String>) -> Result<Value, serde_json::Error> {
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    // What is text as a whole need not be looked at string by string; what is none is refused where it is none.
+    match std::str::from_utf8(bytes) {
+        Ok(text) => whole(serde_json::Deserializer::from_str(text), duplicates),
+        Err(_) => whole(serde_json::Deserializer::from_slice(bytes), duplicates),
+    }
+}
+
+fn whole<'de, R: serde_json::de::Read<'de>>(
+    mut deserializer: serde_json::Deserializer<R>,
+    duplicates: &mut Vec<String>,
+) -> Result<Value, serde_json::Error> {
     let value = Seed { path: &Path::ROOT, duplicates }.deserialize(&mut deserializer)?;
     deserializer.end()?;
     Ok(value)

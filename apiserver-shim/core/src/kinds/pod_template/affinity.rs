@@ -2,7 +2,7 @@
 
 use super::super::workload::label_selector;
 use serde_json::Value;
-use shim_model::access;
+use shim_model::access::{self, Members};
 use shim_model::field::{At, FieldError};
 use shim_model::names;
 
@@ -167,8 +167,8 @@ pub(super) fn validate_tolerations(list: &[Value], field: At<'_>, errors: &mut V
 }
 
 /// Checks topology spread constraints.
-pub(super) fn validate_spread(spec: &Value, field: At<'_>, errors: &mut Vec<FieldError>) {
-    for (i, constraint) in access::list(spec, &["topologySpreadConstraints"]).iter().enumerate() {
+pub(super) fn validate_spread(spec: &Members<'_>, field: At<'_>, errors: &mut Vec<FieldError>) {
+    for (i, constraint) in spec.list("topologySpreadConstraints").iter().enumerate() {
         let at = format_args!("{field}.topologySpreadConstraints[{i}]");
         let skew = access::int(constraint, &["maxSkew"]).unwrap_or(0);
         if skew <= 0 {

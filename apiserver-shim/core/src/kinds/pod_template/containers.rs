@@ -2,7 +2,7 @@
 
 use super::{probes, resources, security};
 use serde_json::Value;
-use shim_model::access;
+use shim_model::access::{self, Members};
 use shim_model::field::{At, FieldError};
 use shim_model::names;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,13 +11,19 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) type Volumes<'a> = BTreeMap<&'a str, &'a Value>;
 
 /// Checks all containers of a spec.
-pub(super) fn validate(spec: &Value, field: At<'_>, volumes: &Volumes<'_>, errors: &mut Vec<FieldError>) {
-    let main = access::list(spec, &["containers"]);
+pub(super) fn validate(
+    spec: &Members<'_>,
+    field: At<'_>,
+    volumes: &Volumes<'_>,
+    errors: &mut Vec<FieldError>,
+) {
+    let main = spec.list("containers");
     if main.is_empty() {
         errors.push(FieldError::required(format!("{field}.containers"), ""));
     }
     let mut names_seen = BTreeSet::new();
     for (i, container) in main.iter().enumerate() {
+        let container = &Members::of(container);
         let at = format_args!("{field}.containers[{i}]");
         common(container, at, volumes, errors);
         unique(container, at, &mut names_seen, errors);
@@ -26,14 +32,16 @@ pub(super) fn validate(spec: &Value, field: At<'_>, volumes: &Volumes<'_>, error
         restart(container, at, errors);
     }
     host_ports(main, format_args!("{field}.containers"), errors);
-    for (i, container) in access::list(spec, &["initContainers"]).iter().enumerate() {
+    for (i, container) in spec.list("initContainers").iter().enumerate() {
+        let container = &Members::of(container);
         let at = format_args!("{field}.initContainers[{i}]");
         common(container, at, volumes, errors);
         restart(container, at, errors);
         unique(container, at, &mut names_seen, errors);
         init(container, at, errors);
     }
-    for (i, container) in access::list(spec, &["ephemeralContainers"]).iter().enumerate() {
+    for (i, container) in spec.list("ephemeralContainers").iter().enumerate() {
+        let container = &Members::of(container);
         let at = format_args!("{field}.ephemeralContainers[{i}]");
         common(container, at, volumes, errors);
         unique(container, at, &mut names_seen, errors);
@@ -41,15 +49,20 @@ pub(super) fn validate(spec: &Value, field: At<'_>, volumes: &Volumes<'_>, error
     }
 }
 
-fn unique<'a>(container: &'a Value, at: At<'_>, seen: &mut BTreeSet<&'a str>, errors: &mut Vec<FieldError>) {
-    let name = access::text(container, &["name"]);
+fn unique<'a>(
+    container: &Members<'a>,
+    at: At<'_>,
+    seen: &mut BTreeSet<&'a str>,
+    errors: &mut Vec<FieldError>,
+) {
+    let name = container.text("name");
     if !name.is_empty() && !seen.insert(name) {
         errors.push(FieldError::duplicate(format!("{at}.name"), name));
     }
 }
 
-fn common(container: &Value, at: At<'_>, volumes: &Volumes<'_>, errors: &mut Vec<FieldError>) {
-    let name = access::text(container, &["name"]);
+fn common(container: &Members<'_>, at: At<'_>, volumes: &Volumes<'_>, errors: &mut Vec<FieldError>) {
+    let name = container.text("name");
     if name.is_empty() {
         errors.push(FieldError::required(format!("{at}.name"), ""));
     } else {
@@ -57,7 +70,7 @@ fn common(container: &Value, at: At<'_>, volumes: &Volumes<'_>, errors: &mut Vec
             names::dns_label(name).into_iter().map(|d| FieldError::invalid(format!("{at}.name"), name, d)),
         );
     }
-    let image = access::text(container, &["image"]);
+    let image = container.text("image");
     if image.is_empty() {
         errors.push(FieldError::required(format!("{at}.image"), ""));
     } else if image.trim() != image {
@@ -67,28 +80,35 @@ fn common(container: &Value, at: At<'_>, volumes: &Volumes<'_>, errors: &mut Vec
             "must not have leading or trailing whitespace",
         ));
     }
-    choice(container, at, "terminationMessagePolicy", &["File", "FallbackToLogsOnError"], errors);
-    choice(container, at, "imagePullPolicy", &["Always", "IfNotPresent", "Never"], errors);
+    for (key, choices) in [
+        ("terminationMessagePolicy", &["File", "FallbackToLogsOnError"][..]),
+        ("imagePullPolicy", &["Always", "IfNotPresent", "Never"]),
+    ] {
+        choice(container.text(key), format_args!("{at}.{key}"), choices, errors);
+    }
     resources::validate_resize_policy(container, at, errors);
     ports(container, at, errors);
     env(container, at, errors);
     env_from(container, at, errors);
     mounts(container, at, volumes, errors);
-    resources::validate(&container["resources"], format_args!("{at}.resources"), errors);
+    resources::validate(
+        container.get("resources").unwrap_or(&Value::Null),
+        format_args!("{at}.resources"),
+        errors,
+    );
     security::validate_container(container, at, errors);
 }
 
-fn choice(container: &Value, at: At<'_>, key: &str, choices: &[&str], errors: &mut Vec<FieldError>) {
-    let value = access::text(container, &[key]);
+fn choice(value: &str, at: At<'_>, choices: &[&str], errors: &mut Vec<FieldError>) {
     if value.is_empty() {
-        errors.push(FieldError::required(format!("{at}.{key}"), ""));
+        errors.push(FieldError::required(at, ""));
     } else if !choices.contains(&value) {
-        errors.push(FieldError::not_supported(format!("{at}.{key}"), value, choices));
+        errors.push(FieldError::not_supported(at, value, choices));
     }
 }
 
-fn init(container: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
-    if access::text(container, &["restartPolicy"]) == "Always" {
+fn init(container: &Members<'_>, at: At<'_>, errors: &mut Vec<FieldError>) {
+    if container.text("restartPolicy") == "Always" {
         probes::lifecycle(container, at, errors);
         probes::validate(container, at, errors);
         return;
@@ -101,8 +121,8 @@ fn init(container: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
     }
 }
 
-fn ephemeral(container: &Value, at: At<'_>, main: &[Value], errors: &mut Vec<FieldError>) {
-    let target = access::text(container, &["targetContainerName"]);
+fn ephemeral(container: &Members<'_>, at: At<'_>, main: &[Value], errors: &mut Vec<FieldError>) {
+    let target = container.text("targetContainerName");
     if !target.is_empty() && !main.iter().any(|c| access::text(c, &["name"]) == target) {
         errors.push(FieldError::not_found(format!("{at}.targetContainerName"), target));
     }
@@ -123,10 +143,10 @@ fn ephemeral(container: &Value, at: At<'_>, main: &[Value], errors: &mut Vec<Fie
 }
 
 /// The container's own restart policy and rules.
-fn restart(container: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
+fn restart(container: &Members<'_>, at: At<'_>, errors: &mut Vec<FieldError>) {
     const POLICIES: &[&str] = &["Always", "Never", "OnFailure"];
     let policy = container.get("restartPolicy").and_then(Value::as_str);
-    let rules = access::list(container, &["restartPolicyRules"]);
+    let rules = container.list("restartPolicyRules");
     match policy {
         Some(p) if !POLICIES.contains(&p) => {
             errors.push(FieldError::not_supported(format!("{at}.restartPolicy"), p, POLICIES));
@@ -162,9 +182,9 @@ fn restart(container: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
     }
 }
 
-fn ports(container: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
+fn ports(container: &Members<'_>, at: At<'_>, errors: &mut Vec<FieldError>) {
     let mut seen = BTreeSet::new();
-    for (i, port) in access::list(container, &["ports"]).iter().enumerate() {
+    for (i, port) in container.list("ports").iter().enumerate() {
         let at = format_args!("{at}.ports[{i}]");
         let name = access::text(port, &["name"]);
         if !name.is_empty() {
@@ -190,7 +210,8 @@ fn ports(container: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
                     .map(|d| FieldError::invalid(format!("{at}.hostPort"), n, d)),
             );
         }
-        choice(port, at, "protocol", &["TCP", "UDP", "SCTP"], errors);
+        let protocol = access::text(port, &["protocol"]);
+        choice(protocol, format_args!("{at}.protocol"), &["TCP", "UDP", "SCTP"], errors);
     }
 }
 
@@ -229,8 +250,8 @@ const ENV_FIELDS: &[&str] = &[
     "status.podIPs",
 ];
 
-fn env(container: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
-    for (i, env) in access::list(container, &["env"]).iter().enumerate() {
+fn env(container: &Members<'_>, at: At<'_>, errors: &mut Vec<FieldError>) {
+    for (i, env) in container.list("env").iter().enumerate() {
         let at = format_args!("{at}.env[{i}]");
         let name = access::text(env, &["name"]);
         if name.is_empty() {
@@ -351,8 +372,8 @@ fn key_ref(selector: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
     }
 }
 
-fn env_from(container: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
-    for (i, source) in access::list(container, &["envFrom"]).iter().enumerate() {
+fn env_from(container: &Members<'_>, at: At<'_>, errors: &mut Vec<FieldError>) {
+    for (i, source) in container.list("envFrom").iter().enumerate() {
         let at = format_args!("{at}.envFrom[{i}]");
         let kinds = ["configMapRef", "secretRef"].iter().filter(|k| source.get(**k).is_some()).count();
         if kinds != 1 {
@@ -366,9 +387,9 @@ fn env_from(container: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
     }
 }
 
-fn mounts(container: &Value, at: At<'_>, volumes: &Volumes<'_>, errors: &mut Vec<FieldError>) {
+fn mounts(container: &Members<'_>, at: At<'_>, volumes: &Volumes<'_>, errors: &mut Vec<FieldError>) {
     let mut paths = BTreeSet::new();
-    for (i, mount) in access::list(container, &["volumeMounts"]).iter().enumerate() {
+    for (i, mount) in container.list("volumeMounts").iter().enumerate() {
         let at = format_args!("{at}.volumeMounts[{i}]");
         let name = access::text(mount, &["name"]);
         if name.is_empty() {
@@ -397,13 +418,15 @@ fn mounts(container: &Value, at: At<'_>, volumes: &Volumes<'_>, errors: &mut Vec
     }
 }
 
-fn propagation(container: &Value, mount: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
+fn propagation(container: &Members<'_>, mount: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
     const MODES: &[&str] = &["Bidirectional", "HostToContainer", "None"];
     let Some(mode) = mount.get("mountPropagation").and_then(Value::as_str) else { return };
     let at = format_args!("{at}.mountPropagation");
     if !MODES.contains(&mode) {
         errors.push(FieldError::not_supported(at, mode, MODES));
-    } else if mode == "Bidirectional" && !access::flag(container, &["securityContext", "privileged"]) {
+    } else if mode == "Bidirectional"
+        && !container.get("securityContext").is_some_and(|c| access::flag(c, &["privileged"]))
+    {
         errors.push(FieldError::forbidden(
             at,
             "Bidirectional mount propagation is available only to privileged containers",

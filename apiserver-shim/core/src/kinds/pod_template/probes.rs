@@ -1,7 +1,7 @@
 //! Probes and life-cycle hooks.
 
 use serde_json::Value;
-use shim_model::access;
+use shim_model::access::{self, Members};
 use shim_model::field::{At, FieldError};
 use shim_model::names;
 
@@ -9,7 +9,7 @@ const HANDLERS: [&str; 4] = ["exec", "httpGet", "tcpSocket", "grpc"];
 const HOOKS: [&str; 4] = ["exec", "httpGet", "tcpSocket", "sleep"];
 
 /// Checks a container's three probes.
-pub(super) fn validate(container: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
+pub(super) fn validate(container: &Members<'_>, at: At<'_>, errors: &mut Vec<FieldError>) {
     for kind in ["livenessProbe", "readinessProbe", "startupProbe"] {
         let Some(probe) = container.get(kind) else { continue };
         let at = format_args!("{at}.{kind}");
@@ -48,9 +48,10 @@ pub(super) fn validate(container: &Value, at: At<'_>, errors: &mut Vec<FieldErro
 }
 
 /// Checks a container's hooks.
-pub(super) fn lifecycle(container: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
+pub(super) fn lifecycle(container: &Members<'_>, at: At<'_>, errors: &mut Vec<FieldError>) {
+    let Some(hooks) = container.get("lifecycle") else { return };
     for hook in ["postStart", "preStop"] {
-        if let Some(h) = access::get(container, &["lifecycle", hook]) {
+        if let Some(h) = hooks.get(hook) {
             handler(h, format_args!("{at}.lifecycle.{hook}"), &HOOKS, errors);
         }
     }

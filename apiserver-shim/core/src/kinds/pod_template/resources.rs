@@ -1,7 +1,7 @@
 //! Requests and limits.
 
 use serde_json::Value;
-use shim_model::access;
+use shim_model::access::{self, Members};
 use shim_model::field::{At, FieldError};
 use shim_model::names;
 use shim_model::quantity::Quantity;
@@ -93,9 +93,9 @@ pub(super) fn validate_pod_level(resources: &Value, at: At<'_>, errors: &mut Vec
 }
 
 /// Checks what shall happen to a container when its resources change.
-pub(super) fn validate_resize_policy(container: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
+pub(super) fn validate_resize_policy(container: &Members<'_>, at: At<'_>, errors: &mut Vec<FieldError>) {
     let mut seen = Vec::new();
-    for (i, policy) in access::list(container, &["resizePolicy"]).iter().enumerate() {
+    for (i, policy) in container.list("resizePolicy").iter().enumerate() {
         let (resource, restart) =
             (access::text(policy, &["resourceName"]), access::text(policy, &["restartPolicy"]));
         if seen.contains(&resource) {

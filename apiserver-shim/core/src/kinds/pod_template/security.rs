@@ -1,11 +1,11 @@
 //! Security contexts of pods and containers, and what another operating system forbids.
 
 use serde_json::{Map, Value};
-use shim_model::access;
+use shim_model::access::{self, Members};
 use shim_model::field::{At, FieldError};
 
 /// Checks the pod's security context.
-pub(super) fn validate_pod(spec: &Value, field: At<'_>, errors: &mut Vec<FieldError>) {
+pub(super) fn validate_pod(spec: &Members<'_>, field: At<'_>, errors: &mut Vec<FieldError>) {
     let at = format_args!("{field}.securityContext");
     let Some(context) = spec.get("securityContext") else { return };
     for key in ["fsGroup", "runAsUser", "runAsGroup"] {
@@ -20,7 +20,7 @@ pub(super) fn validate_pod(spec: &Value, field: At<'_>, errors: &mut Vec<FieldEr
             ));
         }
     }
-    if access::flag(spec, &["shareProcessNamespace"]) && access::flag(spec, &["hostPID"]) {
+    if spec.flag("shareProcessNamespace") && spec.flag("hostPID") {
         let detail = "ShareProcessNamespace and HostPID cannot both be enabled";
         errors.push(FieldError::invalid(format!("{field}.shareProcessNamespace"), true, detail));
     }
@@ -71,7 +71,7 @@ fn profiles(context: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
 }
 
 /// Checks a container's security context.
-pub(super) fn validate_container(container: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
+pub(super) fn validate_container(container: &Members<'_>, at: At<'_>, errors: &mut Vec<FieldError>) {
     let at = format_args!("{at}.securityContext");
     let Some(context) = container.get("securityContext") else { return };
     id(context, "runAsUser", at, errors);
@@ -124,12 +124,12 @@ fn shown(context: &Value) -> String {
 const DETAIL: &str = "cannot be set for a windows pod";
 
 /// Checks that a pod for Windows uses nothing of Linux, and the other way round.
-pub(super) fn validate_os(spec: &Value, field: At<'_>, errors: &mut Vec<FieldError>) {
-    let os = access::text(spec, &["os", "name"]);
+pub(super) fn validate_os(spec: &Members<'_>, field: At<'_>, errors: &mut Vec<FieldError>) {
+    let os = spec.get("os").map_or("", |os| access::text(os, &["name"]));
     let at = format_args!("{field}.securityContext");
     match os {
         "windows" => windows(spec, field, errors),
-        "linux" if access::get(spec, &["securityContext", "windowsOptions"]).is_some() => {
+        "linux" if spec.get("securityContext").is_some_and(|c| c.get("windowsOptions").is_some()) => {
             errors.push(FieldError::forbidden(
                 format!("{at}.windowsOptions"),
                 "windows options cannot be set for a linux pod",
@@ -144,7 +144,7 @@ pub(super) fn validate_os(spec: &Value, field: At<'_>, errors: &mut Vec<FieldErr
     }
 }
 
-fn windows(spec: &Value, field: At<'_>, errors: &mut Vec<FieldError>) {
+fn windows(spec: &Members<'_>, field: At<'_>, errors: &mut Vec<FieldError>) {
     let pod: [&[&str]; 15] = [
         &["securityContext", "appArmorProfile"],
         &["securityContext", "seLinuxOptions"],
@@ -162,12 +162,14 @@ fn windows(spec: &Value, field: At<'_>, errors: &mut Vec<FieldError>) {
         &["securityContext", "supplementalGroupsPolicy"],
         &["resources"],
     ];
-    let mut refuse = |object: &Value, at: At<'_>, path: &[&str]| {
-        if access::get(object, path).is_some_and(|v| !v.is_null()) {
+    let mut refuse = |found: Option<&Value>, at: At<'_>, path: &[&str]| {
+        if found.is_some_and(|v| !v.is_null()) {
             errors.push(FieldError::forbidden(format!("{at}.{}", path.join(".")), DETAIL));
         }
     };
-    pod.iter().for_each(|path| refuse(spec, field, path));
+    for path in pod {
+        refuse(spec.get(path[0]).and_then(|found| access::get(found, &path[1..])), field, path);
+    }
     const CONTAINER: [&str; 10] = [
         "appArmorProfile",
         "seLinuxOptions",
@@ -181,9 +183,12 @@ fn windows(spec: &Value, field: At<'_>, errors: &mut Vec<FieldError>) {
         "runAsGroup",
     ];
     for list in ["initContainers", "containers", "ephemeralContainers"] {
-        for (i, container) in access::list(spec, &[list]).iter().enumerate() {
+        for (i, container) in spec.list(list).iter().enumerate() {
             let at = format_args!("{field}.{list}[{i}]");
-            CONTAINER.iter().for_each(|key| refuse(container, at, &["securityContext", key]));
+            for key in CONTAINER {
+                let path = ["securityContext", key];
+                refuse(access::get(container, &path), at, &path);
+            }
         }
     }
 }

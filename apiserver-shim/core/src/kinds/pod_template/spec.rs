@@ -2,7 +2,7 @@
 
 use super::{affinity, containers, security, validate_template_metadata, volumes};
 use serde_json::Value;
-use shim_model::access;
+use shim_model::access::{self, Members};
 use shim_model::field::{At, FieldError};
 use shim_model::names;
 
@@ -21,6 +21,7 @@ pub(in super::super) fn validate_template(template: &Value, field: At<'_>) -> Ve
 /// Checks a pod spec.
 pub(in super::super) fn validate_spec(spec: &Value, field: At<'_>) -> Vec<FieldError> {
     let mut errors = Vec::new();
+    let spec = &Members::of(spec);
     let volumes = volumes::validate(spec, field, &mut errors);
     containers::validate(spec, field, &volumes, &mut errors);
     enums(spec, field, &mut errors);
@@ -31,13 +32,13 @@ pub(in super::super) fn validate_spec(spec: &Value, field: At<'_>) -> Vec<FieldE
     super::metadata::labels(spec.get("nodeSelector"), format_args!("{field}.nodeSelector"), &mut errors);
     security::validate_pod(spec, field, &mut errors);
     affinity::validate_tolerations(
-        access::list(spec, &["tolerations"]),
+        spec.list("tolerations"),
         format_args!("{field}.tolerations"),
         &mut errors,
     );
     named_things(spec, field, &mut errors);
     if let Some(deadline) =
-        access::int(spec, &["activeDeadlineSeconds"]).filter(|d| !(1..=i64::from(i32::MAX)).contains(d))
+        spec.int("activeDeadlineSeconds").filter(|d| !(1..=i64::from(i32::MAX)).contains(d))
     {
         let detail = "must be between 1 and 2147483647, inclusive";
         errors.push(FieldError::invalid(format!("{field}.activeDeadlineSeconds"), deadline, detail));
@@ -50,14 +51,14 @@ pub(in super::super) fn validate_spec(spec: &Value, field: At<'_>) -> Vec<FieldE
     errors
 }
 
-fn enums(spec: &Value, field: At<'_>, errors: &mut Vec<FieldError>) {
+fn enums(spec: &Members<'_>, field: At<'_>, errors: &mut Vec<FieldError>) {
     const CHOICES: [(&str, &[&str]); 3] = [
         ("restartPolicy", &["Always", "OnFailure", "Never"]),
         ("dnsPolicy", &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"]),
         ("preemptionPolicy", &["PreemptLowerPriority", "Never"]),
     ];
     for (key, choices) in CHOICES {
-        let value = access::text(spec, &[key]);
+        let value = spec.text(key);
         if value.is_empty() && key != "preemptionPolicy" {
             errors.push(FieldError::required(format!("{field}.{key}"), ""));
         } else if !value.is_empty() && !choices.contains(&value) {
@@ -71,9 +72,9 @@ const NAMESERVERS_MAX: usize = 3;
 const SEARCHES_MAX: usize = 32;
 const SEARCH_CHARS_MAX: usize = 2048;
 
-fn dns(spec: &Value, field: At<'_>, errors: &mut Vec<FieldError>) {
+fn dns(spec: &Members<'_>, field: At<'_>, errors: &mut Vec<FieldError>) {
     let at = format_args!("{field}.dnsConfig");
-    let none = access::text(spec, &["dnsPolicy"]) == "None";
+    let none = spec.text("dnsPolicy") == "None";
     let Some(config) = spec.get("dnsConfig") else {
         if none {
             errors.push(FieldError::required(at, "must provide `dnsConfig` when `dnsPolicy` is None"));
@@ -126,7 +127,7 @@ fn dns(spec: &Value, field: At<'_>, errors: &mut Vec<FieldError>) {
     }
 }
 
-fn named_things(spec: &Value, field: At<'_>, errors: &mut Vec<FieldError>) {
+fn named_things(spec: &Members<'_>, field: At<'_>, errors: &mut Vec<FieldError>) {
     for (key, check) in [
         ("nodeName", names::dns_subdomain as fn(&str) -> Vec<String>),
         ("serviceAccountName", names::dns_subdomain),
@@ -136,7 +137,7 @@ fn named_things(spec: &Value, field: At<'_>, errors: &mut Vec<FieldError>) {
         ("subdomain", names::dns_label),
         ("hostnameOverride", names::dns_subdomain),
     ] {
-        let value = access::text(spec, &[key]);
+        let value = spec.text(key);
         if !value.is_empty() {
             errors.extend(
                 check(value).into_iter().map(|d| FieldError::invalid(format!("{field}.{key}"), value, d)),
@@ -145,13 +146,13 @@ fn named_things(spec: &Value, field: At<'_>, errors: &mut Vec<FieldError>) {
     }
     if spec.get("hostnameOverride").is_some() {
         let at = format_args!("{field}.hostnameOverride");
-        if access::flag(spec, &["hostNetwork"]) {
+        if spec.flag("hostNetwork") {
             errors.push(FieldError::forbidden(at, "may not be specified when hostNetwork is true"));
-        } else if access::flag(spec, &["setHostnameAsFQDN"]) {
+        } else if spec.flag("setHostnameAsFQDN") {
             errors.push(FieldError::forbidden(at, "may not be specified when setHostnameAsFQDN is true"));
         }
     }
-    for (i, alias) in access::list(spec, &["hostAliases"]).iter().enumerate() {
+    for (i, alias) in spec.list("hostAliases").iter().enumerate() {
         let at = format_args!("{field}.hostAliases[{i}]");
         let ip = access::text(alias, &["ip"]);
         errors.extend(names::ip(ip).into_iter().map(|d| FieldError::invalid(format!("{at}.ip"), ip, d)));
@@ -164,13 +165,13 @@ fn named_things(spec: &Value, field: At<'_>, errors: &mut Vec<FieldError>) {
             );
         }
     }
-    for (i, gate) in access::list(spec, &["readinessGates"]).iter().enumerate() {
+    for (i, gate) in spec.list("readinessGates").iter().enumerate() {
         let ty = access::text(gate, &["conditionType"]);
         let at = format_args!("{field}.readinessGates[{i}].conditionType");
         errors.extend(names::qualified(ty).into_iter().map(|d| FieldError::invalid(at, ty, d)));
     }
     let mut seen = Vec::new();
-    for (i, gate) in access::list(spec, &["schedulingGates"]).iter().enumerate() {
+    for (i, gate) in spec.list("schedulingGates").iter().enumerate() {
         let name = access::text(gate, &["name"]);
         let at = format_args!("{field}.schedulingGates[{i}]");
         errors.extend(names::qualified(name).into_iter().map(|d| FieldError::invalid(at, name, d)));

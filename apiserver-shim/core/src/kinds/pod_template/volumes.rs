@@ -2,15 +2,15 @@
 
 use super::containers::{Volumes, field_ref, resource_ref};
 use serde_json::Value;
-use shim_model::access;
+use shim_model::access::{self, Members};
 use shim_model::field::{At, FieldError};
 use shim_model::names;
 use std::collections::BTreeSet;
 
 /// Checks a spec's volumes and returns those with usable names.
-pub(super) fn validate<'a>(spec: &'a Value, field: At<'_>, errors: &mut Vec<FieldError>) -> Volumes<'a> {
+pub(super) fn validate<'a>(spec: &Members<'a>, field: At<'_>, errors: &mut Vec<FieldError>) -> Volumes<'a> {
     let mut found = Volumes::new();
-    for (i, volume) in access::list(spec, &["volumes"]).iter().enumerate() {
+    for (i, volume) in spec.list("volumes").iter().enumerate() {
         let at = format_args!("{field}.volumes[{i}]");
         source(volume, at, errors);
         let name = access::text(volume, &["name"]);
