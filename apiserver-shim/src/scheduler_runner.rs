@@ -278,7 +278,7 @@ impl Runner {
 
     fn take_event(&mut self, event: Event) {
         match event {
-            Event::Offers { offers } => offers.into_iter().for_each(|offer| self.offers.put(offer)),
+            Event::Offers { offers } => offers.iter().for_each(|offer| self.offers.put(offer)),
             Event::Rescind { offer_id } => self.offers.remove(&offer_id),
             Event::Update { status } => self.take_update(status),
             Event::Error { message } => {

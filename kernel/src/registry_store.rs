@@ -101,7 +101,7 @@ fn decode(path: &str, value: &Bytes) -> Result<Record, Invalid> {
         "agents" => {
             let record = proto::AgentRecord::decode(value.clone()).map_err(parse)?;
             Record::Agent {
-                info: record::agent_from_record(record.agent)?,
+                info: record::agent_from_record(record.agent)?.into(),
                 deactivated: record.deactivated.unwrap_or(false),
                 unreachable_since: record.unreachable_since.map(Time),
             }

@@ -292,7 +292,7 @@ impl Node {
                 self.pods.state().subscribed_since = Some(Instant::now());
                 tracing::info!("subscribed to the agent");
             }
-            Event::Launch { task } => self.launch(task),
+            Event::Launch { task } => self.launch(*task),
             Event::LaunchGroup { tasks } => tasks.into_iter().for_each(|task| self.launch(task)),
             Event::Kill { task_id, grace } => self.kill(task_id.as_str(), grace),
             Event::Acknowledged { task_id, uuid } => {

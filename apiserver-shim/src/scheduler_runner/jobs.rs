@@ -1,6 +1,7 @@
 //! Work beside the one task: calls to the kernel and writes to the store. Each job reports what it did.
 
 use std::future::Future;
+use std::sync::Arc;
 
 use kernel_model::{ids::AgentId, task::TaskStatus};
 use shim_model::object::StoredObject;
@@ -55,7 +56,7 @@ pub(crate) struct Launched {
     /// The Pod as bound and with what its node said first of it: written instead.
     pub with_status: Option<bytes::Bytes>,
     /// The update that said it.
-    pub first_word: Option<TaskStatus>,
+    pub first_word: Option<Arc<TaskStatus>>,
 }
 
 /// A binding that was tried.
@@ -64,7 +65,7 @@ pub(crate) struct Bound {
     pub node: Box<str>,
     pub result: Result<Binding, BindError>,
     /// The update of which the status was to go into the same write.
-    pub first_word: Option<TaskStatus>,
+    pub first_word: Option<Arc<TaskStatus>>,
 }
 
 /// A binding that was written.

@@ -118,13 +118,13 @@ impl Runner {
             Event::AgentAdded { agent } | Event::AgentUpdated { agent } => self.agent_changed(agent),
             Event::AgentRemoved { agent_id } => self.agent_removed(&agent_id),
             Event::FrameworkAdded { framework } | Event::FrameworkUpdated { framework } => {
-                if let Some(id) = framework.id {
-                    self.nodes.frameworks.insert(id, framework.name);
+                if let Some(id) = &framework.id {
+                    self.nodes.frameworks.insert(id.clone(), framework.name.clone());
                 }
             }
             Event::FrameworkRemoved { framework } => {
-                if let Some(id) = framework.id {
-                    self.nodes.frameworks.remove(&id);
+                if let Some(id) = &framework.id {
+                    self.nodes.frameworks.remove(id);
                 }
             }
             Event::TaskAdded { .. } | Event::TaskUpdated { .. } => {}

@@ -59,9 +59,9 @@ pub(crate) struct OfferBook {
 
 impl OfferBook {
     /// An offer has come.
-    pub fn put(&mut self, offer: Offer) {
+    pub fn put(&mut self, offer: &Offer) {
         let runs = offer.executor_ids.iter().any(|id| id.as_str() == EXECUTOR_ID);
-        let key: GroupKey = (offer.role.as_str().into(), offer.agent_id);
+        let key: GroupKey = (offer.role.as_str().into(), offer.agent_id.clone());
         self.key_of.insert(offer.id.clone(), key.clone());
         let group = self.groups.entry(key).or_insert_with(|| Group {
             offers: Vec::new(),
@@ -70,7 +70,7 @@ impl OfferBook {
             free: Amounts::default(),
             machine: None,
         });
-        group.offers.push((offer.id, offer.resources));
+        group.offers.push((offer.id.clone(), offer.resources.clone()));
         group.executor_runs |= runs;
         group.add_up();
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use kernel_model::{
+    executor::ExecutorInfo,
     ids::{AgentId, TaskId},
     labels::Labels,
     offer::Filters,
@@ -43,6 +44,16 @@ struct Placed {
     key: GroupKey,
     /// Indices in the pending Pods.
     pods: Vec<usize>,
+}
+
+/// Where the Pods of one group of offers go.
+struct Destination<'a> {
+    /// When they are bound.
+    time: i64,
+    agent_id: &'a AgentId,
+    node: &'a str,
+    /// What carries them there.
+    executor: &'a Arc<ExecutorInfo>,
 }
 
 impl Runner {
@@ -107,11 +118,16 @@ impl Runner {
         let mut calls = Vec::new();
         let mut launched = Vec::new();
         let time = super::now_seconds();
+        let mut executors: BTreeMap<Arc<str>, Arc<ExecutorInfo>> = BTreeMap::new();
         for Placed { machine, key, pods } in placed {
             let Some(group) = self.offers.take(&key) else { continue };
             let node: Box<str> = self.machines.snapshot.machines[machine].node.name().into();
+            let ours = self.framework_id.as_ref();
+            let executor =
+                executors.entry(key.0.clone()).or_insert_with(|| executor_info(ours, &key.0).into());
+            let target = Destination { time, agent_id: &key.1, node: &node, executor };
             let chosen = pods.iter().map(|p| &pending[*p]);
-            let tasks = self.tasks(time, &key.1, &group, &node, chosen, &mut launched);
+            let tasks = self.tasks(&target, &group, chosen, &mut launched);
             if tasks.is_empty() {
                 self.offers.put_back(key, group);
                 continue;
@@ -140,14 +156,12 @@ impl Runner {
     /// ways that do not fit) goes on waiting.
     fn tasks<'p>(
         &mut self,
-        time: i64,
-        agent_id: &AgentId,
+        target: &Destination<'_>,
         group: &Group,
-        node: &str,
         pods: impl Iterator<Item = &'p PendingPod>,
         launched: &mut Vec<Launched>,
     ) -> Vec<TaskInfo> {
-        let executor = executor_info();
+        let &Destination { time, agent_id, node, executor } = target;
         let mut left = group.resources.clone();
         if !group.executor_runs {
             let Some(share) = left.find(&executor.resources) else { return Vec::new() };

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use kernel_model::{
     executor::ExecutorInfo,
-    ids::{AgentId, ExecutorId, TaskId},
+    ids::{AgentId, ExecutorId, FrameworkId, TaskId},
     scheduler::Call,
     task::TaskStatus,
 };
@@ -53,7 +53,7 @@ pub(crate) struct PodState {
     /// The reason that was told last.
     pub told: Option<String>,
     /// Updates that came while its binding was being written: they wait for that.
-    pub deferred: Vec<TaskStatus>,
+    pub deferred: Vec<Arc<TaskStatus>>,
     killed: Option<(Instant, i64)>,
     asked_at: Option<Instant>,
 }
@@ -454,12 +454,16 @@ impl Runner {
 pub(crate) const EXECUTOR_ID: &str = "kubelet";
 
 /// Its description: nothing in it depends on configuration, so that an upgrade is no other executor.
-pub(crate) fn executor_info() -> ExecutorInfo {
+///
+/// It is whole, so that the kernel has nothing to fill in and all tasks of a cycle share it: which framework it belongs to,
+/// and in which role its share is allocated.
+pub(crate) fn executor_info(framework_id: Option<&FrameworkId>, role: &str) -> ExecutorInfo {
     use super::node_projection::{EXECUTOR_CPU_MILLI, EXECUTOR_MEM_MIB};
     use kernel_model::{
         executor::{CommandInfo, ExecutorKind, RESPAWN_LABEL},
         labels::Labels,
         resources::{Resource, Resources, Scalar},
+        roles::Role,
     };
     let resources: Resources = [
         Resource::scalar("cpus", Scalar(EXECUTOR_CPU_MILLI)),
@@ -467,10 +471,14 @@ pub(crate) fn executor_info() -> ExecutorInfo {
     ]
     .into_iter()
     .collect();
+    let resources = match Role::parse(role) {
+        Ok(role) => resources.into_allocated_to(&role),
+        Err(_) => resources,
+    };
     ExecutorInfo {
         kind: ExecutorKind::Custom,
         executor_id: ExecutorId::from(EXECUTOR_ID),
-        framework_id: None,
+        framework_id: framework_id.cloned(),
         command: Some(CommandInfo {
             shell: true,
             value: Some("exec \"$CATAMARAN_BINARY\" executor".to_owned()),

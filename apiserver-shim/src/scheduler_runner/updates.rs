@@ -1,6 +1,7 @@
 //! Status updates: what the kernel says of a task becomes what the store says of its Pod, and is acknowledged after that.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::future::join_all;
@@ -89,7 +90,7 @@ pub(crate) struct Settling {
 
 impl Runner {
     /// Takes an update.
-    pub(crate) fn take_update(&mut self, status: TaskStatus) {
+    pub(crate) fn take_update(&mut self, status: Arc<TaskStatus>) {
         let uid = status.task_id.as_str().to_owned();
         if is_duplicate_launch(&status) {
             return self.ask_where(&uid);
@@ -250,7 +251,7 @@ impl Runner {
 
 fn acknowledgement(status: &TaskStatus) -> Option<Call> {
     let (uuid, agent_id) = (status.uuid?, status.agent_id.clone()?);
-    Some(Call::Acknowledge { agent_id, task_id: TaskId::from(status.task_id.as_str()), uuid })
+    Some(Call::Acknowledge { agent_id, task_id: status.task_id.clone(), uuid })
 }
 
 async fn acknowledged(client: &KernelClient, framework_id: &FrameworkId, call: Call) {

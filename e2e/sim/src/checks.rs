@@ -116,7 +116,7 @@ impl World {
                 .flat_map(|f| {
                     let id = f.info.id.clone();
                     let listed = f.executors.into_iter().filter(|e| e.info.kind != ExecutorKind::Command);
-                    listed.map(move |e| (id.clone(), e.info.executor_id))
+                    listed.map(move |e| (id.clone(), e.info.executor_id.clone()))
                 })
                 .collect();
             let there: BTreeSet<_> =

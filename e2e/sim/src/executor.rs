@@ -148,7 +148,7 @@ impl World {
             return;
         }
         match event {
-            Event::Launch { task } => self.launch(node, container, task),
+            Event::Launch { task } => self.launch(node, container, *task),
             Event::LaunchGroup { tasks } => {
                 tasks.into_iter().for_each(|task| self.launch(node, container, task));
             }

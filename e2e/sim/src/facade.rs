@@ -118,10 +118,10 @@ impl World {
         }
     }
 
-    pub(crate) fn facade_offer(&mut self, index: usize, offer: Offer) {
+    pub(crate) fn facade_offer(&mut self, index: usize, offer: &Offer) {
         let Some(node) = node_of(self, &offer.agent_id) else {
             let filters = Filters { refuse: Duration::from_secs(2) };
-            self.send_call(index, Call::Decline { offer_ids: vec![offer.id], filters });
+            self.send_call(index, Call::Decline { offer_ids: vec![offer.id.clone()], filters });
             return;
         };
         let now = self.now;
@@ -144,7 +144,7 @@ impl World {
             executor = None;
             tasks.push(framework.task(id, &offer.agent_id));
         }
-        let offer_ids = vec![offer.id];
+        let offer_ids = vec![offer.id.clone()];
         if tasks.is_empty() {
             let filters = Filters { refuse: Duration::from_secs(60) };
             self.send_call(index, Call::Decline { offer_ids, filters });

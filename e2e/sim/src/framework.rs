@@ -4,6 +4,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -205,7 +206,7 @@ impl Framework {
             task_id: id.clone(),
             agent_id: agent.clone(),
             resources: needs(),
-            executor: self.executor(),
+            executor: self.executor().map(Arc::new),
             command: (self.kind == Kind::Command).then_some(command),
             kill_grace: Some(Duration::from_secs(1)),
             max_completion_time: None,
@@ -313,12 +314,12 @@ impl World {
                 }
             }
             Event::Offers { offers } if self.frameworks[index].kind == Kind::Facade => {
-                offers.into_iter().for_each(|offer| self.facade_offer(index, offer));
+                offers.iter().for_each(|offer| self.facade_offer(index, offer));
             }
             Event::Offers { offers } => {
-                offers.into_iter().for_each(|offer| self.answer_offer(index, offer));
+                offers.iter().for_each(|offer| self.answer_offer(index, offer));
             }
-            Event::Update { status } => self.status_arrives(index, status),
+            Event::Update { status } => self.status_arrives(index, Arc::unwrap_or_clone(status)),
             Event::Error { message } => {
                 self.note(format_args!("framework {index} is told: {message}"));
                 if message != "Framework failed over" {
@@ -348,7 +349,7 @@ impl World {
         }
     }
 
-    fn answer_offer(&mut self, index: usize, offer: Offer) {
+    fn answer_offer(&mut self, index: usize, offer: &Offer) {
         let framework = &self.frameworks[index];
         let mut executor = framework.executor().filter(|e| !offer.executor_ids.contains(&e.executor_id));
         let mut left = offer.resources.unallocated();
@@ -368,7 +369,7 @@ impl World {
         }
         let refuse = if tasks.is_empty() { 60_000 } else { self.random.below(4) * 1000 };
         let filters = Filters { refuse: Duration::from_millis(refuse) };
-        let offer_ids = vec![offer.id];
+        let offer_ids = vec![offer.id.clone()];
         if tasks.is_empty() {
             self.send_call(index, Call::Decline { offer_ids, filters });
             return;

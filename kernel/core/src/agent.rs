@@ -24,6 +24,7 @@ mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -99,7 +100,7 @@ pub struct Agent {
 
 /// A framework that has something on this agent.
 struct Framework {
-    info: FrameworkInfo,
+    info: Arc<FrameworkInfo>,
     executors: BTreeMap<ExecutorId, Box<Executor>>,
     tasks: BTreeMap<TaskId, Box<Entry>>,
     /// The master ended it; only its executors' ends are awaited.
@@ -123,7 +124,7 @@ struct Entry {
 
 /// An executor, over all of its runs.
 struct Executor {
-    info: ExecutorInfo,
+    info: Arc<ExecutorInfo>,
     container_id: ContainerId,
     phase: Phase,
     connection: Option<ConnectionId>,
@@ -300,7 +301,7 @@ impl Agent {
 }
 
 impl Framework {
-    fn new(info: FrameworkInfo) -> Box<Self> {
+    fn new(info: Arc<FrameworkInfo>) -> Box<Self> {
         Box::new(Self { info, executors: BTreeMap::new(), tasks: BTreeMap::new(), ending: false })
     }
 

@@ -176,6 +176,7 @@ impl Master {
                 return self.register(link, info);
             }
             ToMaster::Reregister { info, frameworks, executors, tasks } if self.links.contains_key(&link) => {
+                let info = Arc::new(info);
                 return self.reregister(link, Report { info, frameworks, executors, tasks });
             }
             _ => {}

@@ -1,6 +1,6 @@
 //! Agents: one a machine.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     executor::ExecutorInfo,
@@ -32,7 +32,7 @@ pub struct AgentInfo {
 #[derive(Debug, Clone, PartialEq)]
 pub struct AgentSnapshot {
     /// The agent.
-    pub info: AgentInfo,
+    pub info: Arc<AgentInfo>,
     /// Where it stands.
     pub state: AgentState,
     /// First registration.
@@ -73,15 +73,15 @@ pub enum ToMaster {
     /// Contact of an agent that has an id: all that runs on it, so that any master can take over.
     Reregister {
         info: AgentInfo,
-        frameworks: Vec<FrameworkInfo>,
-        executors: Vec<ExecutorInfo>,
+        frameworks: Vec<Arc<FrameworkInfo>>,
+        executors: Vec<Arc<ExecutorInfo>>,
         /// Every task that is not terminal, or terminal and not acknowledged.
         tasks: Vec<Task>,
     },
     /// A status update: the head of its task's queue, to be acknowledged, and the newest state queued.
     Update {
         framework_id: FrameworkId,
-        status: crate::task::TaskStatus,
+        status: Arc<crate::task::TaskStatus>,
         latest_state: crate::task::TaskState,
     },
     /// An executor ended; raw wait status.
@@ -110,8 +110,8 @@ pub enum ToAgent {
     },
     /// Launch a task, or a group, on one executor. `launch_executor` is false where the master expects it to run already.
     RunTask {
-        framework: FrameworkInfo,
-        executor: Option<ExecutorInfo>,
+        framework: Arc<FrameworkInfo>,
+        executor: Option<Arc<ExecutorInfo>>,
         launch: Launch,
         launch_executor: bool,
     },
@@ -120,7 +120,7 @@ pub enum ToAgent {
     /// A scheduler has the update.
     Acknowledge { framework_id: FrameworkId, task_id: crate::ids::TaskId, uuid: crate::ids::UpdateId },
     /// A framework changed its info or failed over: flush its updates.
-    UpdateFramework { framework: FrameworkInfo },
+    UpdateFramework { framework: Arc<FrameworkInfo> },
     /// A framework ended: stop all that it runs.
     ShutdownFramework { framework_id: FrameworkId },
     /// Stop an executor.
@@ -137,7 +137,7 @@ pub enum ToAgent {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Launch {
     /// A task of its own.
-    Task(TaskInfo),
+    Task(Box<TaskInfo>),
     /// Tasks that start and end together.
     Group(Vec<TaskInfo>),
 }

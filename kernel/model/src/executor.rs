@@ -1,6 +1,6 @@
 //! Executors: what an agent starts to run tasks, and the executor API's calls and events.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
@@ -107,13 +107,13 @@ pub enum Call {
 #[allow(missing_docs)]
 pub enum Event {
     Subscribed {
-        executor: ExecutorInfo,
-        framework: FrameworkInfo,
-        agent: AgentInfo,
+        executor: Arc<ExecutorInfo>,
+        framework: Arc<FrameworkInfo>,
+        agent: Arc<AgentInfo>,
         container_id: ContainerId,
     },
     Launch {
-        task: TaskInfo,
+        task: Box<TaskInfo>,
     },
     LaunchGroup {
         tasks: Vec<TaskInfo>,

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::{ids::FrameworkId, labels::Labels, roles::Role};
 
 /// A framework's description, as its SUBSCRIBE gave it (Mesos `FrameworkInfo`).
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FrameworkInfo {
     /// The operating-system user for tasks that name none.
     pub user: String,

@@ -1,8 +1,13 @@
 //! Labels: free key and value pairs; keys may repeat, as Mesos allows.
 
-/// An ordered list of labels.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub struct Labels(pub Vec<Label>);
+use std::{fmt, sync::Arc};
+
+/// An ordered list of labels. A clone shares it.
+#[derive(Clone, PartialEq, Eq, Hash, Default)]
+pub struct Labels(
+    /// `None` where there is none, and only there: most things have no labels.
+    Option<Arc<Vec<Label>>>,
+);
 
 /// One label.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -14,14 +19,33 @@ pub struct Label {
 }
 
 impl Labels {
+    /// The labels, in their order.
+    pub fn as_slice(&self) -> &[Label] {
+        self.0.as_deref().map_or(&[], Vec::as_slice)
+    }
+
     /// The value of the first label with this key.
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.0.iter().find(|l| l.key == key).and_then(|l| l.value.as_deref())
+        self.as_slice().iter().find(|l| l.key == key).and_then(|l| l.value.as_deref())
     }
 
     /// These labels and one more.
     pub fn with(mut self, key: &str, value: &str) -> Self {
-        self.0.push(Label { key: key.to_owned(), value: Some(value.to_owned()) });
+        let labels = Arc::make_mut(self.0.get_or_insert_default());
+        labels.push(Label { key: key.to_owned(), value: Some(value.to_owned()) });
         self
+    }
+}
+
+impl fmt::Debug for Labels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Labels").field(&self.as_slice()).finish()
+    }
+}
+
+impl FromIterator<Label> for Labels {
+    fn from_iter<T: IntoIterator<Item = Label>>(labels: T) -> Self {
+        let labels: Vec<Label> = labels.into_iter().collect();
+        Self((!labels.is_empty()).then(|| Arc::new(labels)))
     }
 }

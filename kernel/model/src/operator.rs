@@ -2,6 +2,8 @@
 //!
 //! It says more than the wire does (`AgentUpdated`); the HTTP door maps it to the Mesos events that exist.
 
+use std::sync::Arc;
+
 use crate::{
     agent::AgentSnapshot,
     framework::FrameworkInfo,
@@ -24,20 +26,20 @@ pub enum Event {
         agent_id: AgentId,
     },
     FrameworkAdded {
-        framework: FrameworkInfo,
+        framework: Arc<FrameworkInfo>,
     },
     FrameworkUpdated {
-        framework: FrameworkInfo,
+        framework: Arc<FrameworkInfo>,
     },
     FrameworkRemoved {
-        framework: FrameworkInfo,
+        framework: Arc<FrameworkInfo>,
     },
     TaskAdded {
         task: Task,
     },
     TaskUpdated {
         framework_id: FrameworkId,
-        status: TaskStatus,
+        status: Arc<TaskStatus>,
         latest: crate::task::TaskState,
     },
 }

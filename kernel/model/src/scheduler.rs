@@ -1,7 +1,7 @@
 //! The scheduler API as values: what a framework may ask, and what it is told. The HTTP door parses into these; the
 //! in-process driver passes them as they are.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
@@ -124,13 +124,13 @@ pub enum Event {
         master: MasterInfo,
     },
     Offers {
-        offers: Vec<Offer>,
+        offers: Vec<Arc<Offer>>,
     },
     Rescind {
         offer_id: OfferId,
     },
     Update {
-        status: TaskStatus,
+        status: Arc<TaskStatus>,
     },
     /// Only errors in this version, without a uuid, hence never acknowledged.
     OperationError {

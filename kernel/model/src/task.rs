@@ -1,6 +1,6 @@
 //! Tasks, their states and status updates.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
@@ -24,7 +24,7 @@ pub struct TaskInfo {
     /// What it takes.
     pub resources: Resources,
     /// Runs on this executor …
-    pub executor: Option<ExecutorInfo>,
+    pub executor: Option<Arc<ExecutorInfo>>,
     /// … or as a command; exactly one of the two, except inside a group.
     pub command: Option<CommandInfo>,
     /// How long a kill may take.
@@ -45,7 +45,7 @@ pub struct Task {
     /// Whose it is.
     pub framework_id: FrameworkId,
     /// As it was launched. `resources` carry the allocation's role.
-    pub info: TaskInfo,
+    pub info: Arc<TaskInfo>,
     /// `None` for command tasks.
     pub executor_id: Option<ExecutorId>,
     /// The newest state known.
@@ -53,7 +53,7 @@ pub struct Task {
     /// The update in flight to the scheduler, if one is: its state and id.
     pub unacknowledged: Option<(TaskState, Option<UpdateId>)>,
     /// The newest status of each state it went through, without data.
-    pub statuses: Vec<TaskStatus>,
+    pub statuses: Vec<Arc<TaskStatus>>,
     /// When it was launched.
     pub launched_at: Time,
 }
@@ -110,6 +110,15 @@ impl TaskStatus {
             unreachable_since: None,
             extra: Bytes::new(),
         }
+    }
+
+    /// The same without its data, as tables remember it.
+    pub fn without_data(self: &Arc<Self>) -> Arc<Self> {
+        if self.data.is_empty() {
+            return self.clone();
+        }
+        let rest = Self { data: Bytes::new(), ..Self::clone(self) };
+        Arc::new(rest)
     }
 }
 

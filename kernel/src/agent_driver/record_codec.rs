@@ -88,11 +88,11 @@ pub(crate) fn decode(mut from: Bytes) -> Result<Record, RecordError> {
     let tag = from.try_get_u8().map_err(|_| RecordError::Short)?;
     Ok(match tag {
         1 => Record::Identity { agent_id: text(from)?.into() },
-        2 => Record::Framework { info: noun::decode_framework(&take(from)?)? },
+        2 => Record::Framework { info: noun::decode_framework(&take(from)?)?.into() },
         3 => Record::FrameworkRemoved { framework_id: text(from)?.into() },
         4 => Record::Executor {
             framework_id: text(from)?.into(),
-            executor: noun::decode_executor(&take(from)?)?,
+            executor: noun::decode_executor(&take(from)?)?.into(),
             container_id: text(from)?.into(),
             at: Time(number(from)?),
         },
@@ -100,7 +100,7 @@ pub(crate) fn decode(mut from: Bytes) -> Result<Record, RecordError> {
         6 => Record::Task {
             framework_id: text(from)?.into(),
             executor_id: text(from)?.into(),
-            task: noun::decode_task_info(&take(from)?)?,
+            task: noun::decode_task_info(&take(from)?)?.into(),
             launch: number(from)?,
             grouped: from.try_get_u8().map_err(|_| RecordError::Short)? != 0,
             at: Time(number(from)?),
@@ -110,7 +110,10 @@ pub(crate) fn decode(mut from: Bytes) -> Result<Record, RecordError> {
             task_id: text(from)?.into(),
             grace: Some(number(from)?).filter(|grace| *grace != u64::MAX).map(Duration::from_nanos),
         },
-        8 => Record::Update { framework_id: text(from)?.into(), status: noun::decode_status(&take(from)?)? },
+        8 => Record::Update {
+            framework_id: text(from)?.into(),
+            status: noun::decode_status(&take(from)?)?.into(),
+        },
         9 => {
             let (framework_id, task_id) = (text(from)?.into(), text(from)?.into());
             let mut uuid = [0; 16];

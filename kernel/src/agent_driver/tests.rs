@@ -22,7 +22,7 @@ fn records() -> Vec<Record> {
         Record::Identity { agent_id: "A0".into() },
         Record::Kill { framework_id: "F".into(), task_id: "t".into(), grace: Some(Duration::from_secs(3)) },
         Record::Kill { framework_id: "F".into(), task_id: "u".into(), grace: None },
-        Record::Update { framework_id: "F".into(), status },
+        Record::Update { framework_id: "F".into(), status: status.into() },
         Record::UpdateDone { framework_id: "F".into(), task_id: "t".into(), uuid: UpdateId([7; 16]) },
         Record::TaskRemoved { framework_id: "F".into(), task_id: "t".into() },
         Record::ExecutorRemoved { framework_id: "F".into(), executor_id: "x".into() },

@@ -154,7 +154,7 @@ impl Life {
                 self.can_kill_slowly = framework.can(FrameworkCapability::TaskKillingState);
                 self.send_again();
             }
-            Event::Launch { task } => self.launch(task),
+            Event::Launch { task } => self.launch(*task),
             Event::LaunchGroup { tasks } => {
                 for task in tasks {
                     self.refuse(task.task_id, "the command executor runs no task groups");

@@ -101,8 +101,8 @@ impl Machine {
     }
 
     fn start_executor(&mut self, start: kernel_core::agent::Start) -> Event {
-        let framework_id = start.framework.id.unwrap_or_else(|| FrameworkId::from(""));
-        let executor_id = start.executor.executor_id;
+        let framework_id = start.framework.id.clone().unwrap_or_else(|| FrameworkId::from(""));
+        let executor_id = start.executor.executor_id.clone();
         let connection = ConnectionId(self.number().into());
         self.executors.push(FakeExecutor {
             framework_id: framework_id.clone(),

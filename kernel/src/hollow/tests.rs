@@ -82,7 +82,7 @@ async fn hollow_agents_take_report_and_end_tasks() {
         match event {
             Event::Offers { offers } => {
                 for offer in offers {
-                    driver.call(&framework_id, launch(offer)).await.unwrap();
+                    driver.call(&framework_id, launch(Offer::clone(&offer))).await.unwrap();
                 }
             }
             Event::Update { status } => {

@@ -188,7 +188,7 @@ impl Cluster {
     async fn event(&mut self) {
         let event = tokio::time::timeout(PATIENCE, self.events.recv()).await.expect("an event in time");
         match event.expect("the stream lives") {
-            Event::Offers { offers } => self.offers.extend(offers),
+            Event::Offers { offers } => self.offers.extend(offers.into_iter().map(Arc::unwrap_or_clone)),
             Event::Rescind { offer_id } => self.offers.retain(|offer| offer.id != offer_id),
             Event::Update { status } => {
                 if let (Some(uuid), Some(agent_id)) = (status.uuid, status.agent_id.clone()) {
@@ -198,7 +198,7 @@ impl Cluster {
                         return;
                     }
                     let queue = self.statuses.entry(status.task_id.to_string()).or_default();
-                    queue.push_back(status);
+                    queue.push_back(Arc::unwrap_or_clone(status));
                 }
             }
             _ => {}

@@ -84,7 +84,7 @@ async fn a_custom_executor_speaks_json() {
     let mut cluster = Cluster::start().await;
     cluster.launch_with("t1", |task| {
         task.command = None;
-        task.executor = Some(custom_executor("x", "touch ready; sleep 1000"));
+        task.executor = Some(custom_executor("x", "touch ready; sleep 1000").into());
     });
     cluster.flush().await;
     cluster.wait_for_file("x", "ready").await;
@@ -172,7 +172,7 @@ async fn a_respawned_executor_is_started_again_and_keeps_its_children() {
         task.command = None;
         let mut executor = custom_executor("k", &line);
         executor.labels = executor.labels.with(kernel_model::executor::RESPAWN_LABEL, "true");
-        task.executor = Some(executor);
+        task.executor = Some(executor.into());
     });
     cluster.flush().await;
     let runs = || std::fs::read_to_string(format!("{root}/runs")).unwrap_or_default().lines().count();

@@ -52,7 +52,11 @@ pub(crate) async fn start(dialer: InProcessDialer, hostname: &str) -> mpsc::Rece
                         Time(1_700_000_000_000_000_000),
                     )
                 };
-                ToMaster::Update { framework_id: framework_id.clone(), status, latest_state: state }
+                ToMaster::Update {
+                    framework_id: framework_id.clone(),
+                    status: status.into(),
+                    latest_state: state,
+                }
             };
             let answer = match &message {
                 ToAgent::Registered { agent_id, .. } => {

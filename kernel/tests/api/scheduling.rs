@@ -191,7 +191,7 @@ async fn walk(driver: &dyn SchedulerDriver) {
     let info: v1::TaskInfo = codec::decode(ContentType::Json, &text.into()).expect("parses");
     let tasks = vec![task::info_from_wire(info).expect("valid")];
     let accept = Call::Accept {
-        offer_ids: vec![offer.id],
+        offer_ids: vec![offer.id.clone()],
         operations: vec![Operation::Launch { tasks }],
         filters: Filters::default(),
     };

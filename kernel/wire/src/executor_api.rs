@@ -172,16 +172,16 @@ pub fn event_from_wire(from: WireEvent) -> Result<Option<Event>, Invalid> {
         event::Type::Subscribed => {
             let subscribed = present(from.subscribed, "subscribed")?;
             Event::Subscribed {
-                executor: executor::from_wire(subscribed.executor_info)?,
-                framework: framework::from_wire(subscribed.framework_info)?,
-                agent: offer::agent_from_wire(subscribed.agent_info, String::new())?,
+                executor: executor::from_wire(subscribed.executor_info)?.into(),
+                framework: framework::from_wire(subscribed.framework_info)?.into(),
+                agent: offer::agent_from_wire(subscribed.agent_info, String::new())?.into(),
                 container_id: ContainerId::from(
                     subscribed.container_id.map(|id| id.value).unwrap_or_default(),
                 ),
             }
         }
         event::Type::Launch => {
-            Event::Launch { task: task::info_from_wire(present(from.launch, "launch")?.task)? }
+            Event::Launch { task: task::info_from_wire(present(from.launch, "launch")?.task)?.into() }
         }
         event::Type::LaunchGroup => {
             let tasks = present(from.launch_group, "launch_group")?.task_group.tasks.into_iter();

@@ -6,13 +6,14 @@ use crate::v1;
 
 /// `None` where there is no label.
 pub fn to_wire(labels: &Labels) -> Option<v1::Labels> {
-    (!labels.0.is_empty()).then(|| v1::Labels {
-        labels: labels.0.iter().map(|l| v1::Label { key: l.key.clone(), value: l.value.clone() }).collect(),
+    let labels = labels.as_slice();
+    (!labels.is_empty()).then(|| v1::Labels {
+        labels: labels.iter().map(|l| v1::Label { key: l.key.clone(), value: l.value.clone() }).collect(),
     })
 }
 
 /// No message is no labels.
 pub fn from_wire(labels: Option<v1::Labels>) -> Labels {
     let labels = labels.map(|l| l.labels).unwrap_or_default();
-    Labels(labels.into_iter().map(|l| Label { key: l.key, value: l.value }).collect())
+    labels.into_iter().map(|l| Label { key: l.key, value: l.value }).collect()
 }

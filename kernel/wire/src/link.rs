@@ -1,6 +1,6 @@
 //! Frames between agent and master: `ToMaster` and `ToAgent` as bytes, behind a u32 length.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kernel_model::{
@@ -54,8 +54,8 @@ pub fn encode_to_master(from: &ToMaster) -> Bytes {
         ToMaster::Reregister { info, frameworks, executors, tasks } => {
             Kind::Reregister(to_master::Reregister {
                 agent: record::agent_to_record(info),
-                frameworks: frameworks.iter().map(framework::to_wire).collect(),
-                executors: executors.iter().map(record::executor_to_record).collect(),
+                frameworks: frameworks.iter().map(|framework| framework::to_wire(framework)).collect(),
+                executors: executors.iter().map(|executor| record::executor_to_record(executor)).collect(),
                 tasks: tasks.iter().map(record::task_to_record).collect(),
             })
         }
@@ -89,11 +89,15 @@ pub fn decode_to_master(bytes: Bytes) -> Result<Option<ToMaster>, Invalid> {
         Kind::Register(agent) => ToMaster::Register { info: record::agent_from_record(agent)? },
         Kind::Reregister(all) => ToMaster::Reregister {
             info: record::agent_from_record(all.agent)?,
-            frameworks: all.frameworks.into_iter().map(framework::from_wire).collect::<Result<_, _>>()?,
+            frameworks: all
+                .frameworks
+                .into_iter()
+                .map(|framework| framework::from_wire(framework).map(Arc::new))
+                .collect::<Result<_, _>>()?,
             executors: all
                 .executors
                 .into_iter()
-                .map(record::executor_from_record)
+                .map(|executor| record::executor_from_record(executor).map(Arc::new))
                 .collect::<Result<_, _>>()?,
             tasks: all.tasks.into_iter().map(record::task_from_record).collect::<Result<_, _>>()?,
         },
@@ -102,7 +106,7 @@ pub fn decode_to_master(bytes: Bytes) -> Result<Option<ToMaster>, Invalid> {
             ToMaster::Update {
                 framework_id: update.framework_id.value.into(),
                 latest_state: update.latest_state.and_then(task::state_from_number).unwrap_or(status.state),
-                status,
+                status: status.into(),
             }
         }
         Kind::ExitedExecutor(exited) => ToMaster::ExitedExecutor {
@@ -141,7 +145,7 @@ pub fn encode_to_agent(from: &ToAgent) -> Bytes {
         ToAgent::RunTask { framework, executor, launch, launch_executor } => {
             Kind::RunTask(to_agent::RunTask {
                 framework: framework::to_wire(framework),
-                executor: executor.as_ref().map(record::executor_to_record),
+                executor: executor.as_deref().map(record::executor_to_record),
                 tasks: launch.tasks().iter().map(|t| task::info_to_wire(t, Format::FULL)).collect(),
                 group: Some(matches!(launch, Launch::Group(_))),
                 launch_executor: Some(*launch_executor),
@@ -206,7 +210,9 @@ pub fn decode_to_agent(bytes: Bytes) -> Result<Option<ToAgent>, Invalid> {
                 task::uuid_from_wire(&acknowledge.uuid).ok_or_else(|| Invalid::new("Not a valid UUID"))?;
             ToAgent::Acknowledge { framework_id, task_id, uuid }
         }
-        Kind::UpdateFramework(info) => ToAgent::UpdateFramework { framework: framework::from_wire(info)? },
+        Kind::UpdateFramework(info) => {
+            ToAgent::UpdateFramework { framework: framework::from_wire(info)?.into() }
+        }
         Kind::ShutdownFramework(id) => ToAgent::ShutdownFramework { framework_id: id.value.into() },
         Kind::ShutdownExecutor(ids) => ToAgent::ShutdownExecutor {
             framework_id: ids.framework_id.value.into(),
@@ -224,13 +230,13 @@ pub fn decode_to_agent(bytes: Bytes) -> Result<Option<ToAgent>, Invalid> {
 fn run_task_from_wire(run: to_agent::RunTask) -> Result<ToAgent, Invalid> {
     let mut tasks: Vec<_> = run.tasks.into_iter().map(task::info_from_wire).collect::<Result<_, _>>()?;
     let launch = match (run.group.unwrap_or(false), tasks.len()) {
-        (false, 1) => Launch::Task(tasks.remove(0)),
+        (false, 1) => Launch::Task(Box::new(tasks.remove(0))),
         (true, _) => Launch::Group(tasks),
         (false, count) => return Err(Invalid::new(format!("a launch of one task names {count}"))),
     };
     Ok(ToAgent::RunTask {
-        framework: framework::from_wire(run.framework)?,
-        executor: run.executor.map(record::executor_from_record).transpose()?,
+        framework: framework::from_wire(run.framework)?.into(),
+        executor: run.executor.map(record::executor_from_record).transpose()?.map(Arc::new),
         launch,
         launch_executor: run.launch_executor.unwrap_or(true),
     })

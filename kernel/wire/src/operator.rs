@@ -54,7 +54,7 @@ pub fn agent_from_wire(from: Agent) -> Result<AgentSnapshot, Invalid> {
     let ip = ip.map(|(ip, _)| ip.to_owned()).unwrap_or_default();
     let allocated = resources::from_wire(from.allocated_resources)?;
     Ok(AgentSnapshot {
-        info: offer::agent_from_wire(from.agent_info, ip)?,
+        info: offer::agent_from_wire(from.agent_info, ip)?.into(),
         state: if from.active { AgentState::Connected } else { AgentState::Disconnected },
         registered_at: from.registered_time.map(task::time_from_wire).unwrap_or_default(),
         reregistered_at: from.reregistered_time.map(task::time_from_wire),
@@ -128,13 +128,14 @@ pub fn event_from_wire(from: WireEvent) -> Result<Option<Event>, Invalid> {
             Event::AgentRemoved { agent_id: present(from.agent_removed)?.agent_id.value.into() }
         }
         event::Type::FrameworkAdded => Event::FrameworkAdded {
-            framework: framework::from_wire(present(from.framework_added)?.framework.framework_info)?,
+            framework: framework::from_wire(present(from.framework_added)?.framework.framework_info)?.into(),
         },
         event::Type::FrameworkUpdated => Event::FrameworkUpdated {
-            framework: framework::from_wire(present(from.framework_updated)?.framework.framework_info)?,
+            framework: framework::from_wire(present(from.framework_updated)?.framework.framework_info)?
+                .into(),
         },
         event::Type::FrameworkRemoved => Event::FrameworkRemoved {
-            framework: framework::from_wire(present(from.framework_removed)?.framework_info)?,
+            framework: framework::from_wire(present(from.framework_removed)?.framework_info)?.into(),
         },
         event::Type::TaskAdded => Event::TaskAdded { task: task::from_wire(present(from.task_added)?.task)? },
         event::Type::TaskUpdated => {
@@ -143,7 +144,7 @@ pub fn event_from_wire(from: WireEvent) -> Result<Option<Event>, Invalid> {
             Event::TaskUpdated {
                 framework_id: updated.framework_id.value.into(),
                 latest: task::state_from_number(updated.state).unwrap_or(status.state),
-                status,
+                status: status.into(),
             }
         }
         event::Type::Unknown | event::Type::Subscribed | event::Type::Heartbeat => return Ok(None),

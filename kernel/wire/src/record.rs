@@ -1,5 +1,7 @@
 //! Nouns as bytes of their own, for checkpoints and registries: what is written today must be read by every later version.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use kernel_model::{
     agent::AgentInfo,
@@ -114,7 +116,7 @@ pub(crate) fn task_to_record(from: &Task) -> link::Task {
         state: Some(from.state as i32),
         unacknowledged_state: from.unacknowledged.as_ref().map(|(state, _)| *state as i32),
         unacknowledged_uuid: from.unacknowledged.as_ref().and_then(|(_, uuid)| *uuid).map(task::uuid_to_wire),
-        statuses: from.statuses.iter().map(task::status_to_wire).collect(),
+        statuses: from.statuses.iter().map(|status| task::status_to_wire(status)).collect(),
         launched_at: Some(from.launched_at.0),
     }
 }
@@ -124,11 +126,15 @@ pub(crate) fn task_from_record(from: link::Task) -> Result<Task, Invalid> {
     let uuid = from.unacknowledged_uuid.as_ref().and_then(task::uuid_from_wire);
     Ok(Task {
         framework_id: from.framework_id.value.into(),
-        info: task::info_from_wire(from.info)?,
+        info: task::info_from_wire(from.info)?.into(),
         executor_id: from.executor_id.map(|id| id.value.into()),
         state: task::state_from_number(state).ok_or_else(|| Invalid::new("unknown task state"))?,
         unacknowledged: from.unacknowledged_state.and_then(task::state_from_number).map(|s| (s, uuid)),
-        statuses: from.statuses.into_iter().map(task::status_from_wire).collect::<Result<_, _>>()?,
+        statuses: from
+            .statuses
+            .into_iter()
+            .map(|status| task::status_from_wire(status).map(Arc::new))
+            .collect::<Result<_, _>>()?,
         launched_at: Time(from.launched_at.unwrap_or(0)),
     })
 }

@@ -1,6 +1,6 @@
 //! Events to schedulers ↔ `mesos.v1.scheduler.Event`, in the form that the framework's capabilities ask for.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use kernel_model::{
     ids::{AgentId, ExecutorId, OperationId},
@@ -98,11 +98,11 @@ pub fn from_wire(from: WireEvent) -> Result<Option<Event>, Invalid> {
         }
         event::Type::Offers => {
             let offers = present(from.offers)?.offers.into_iter().map(offer::from_wire);
-            Event::Offers { offers: offers.collect::<Result<_, _>>()? }
+            Event::Offers { offers: offers.map(|offer| offer.map(Arc::new)).collect::<Result<_, _>>()? }
         }
         event::Type::Rescind => Event::Rescind { offer_id: present(from.rescind)?.offer_id.value.into() },
         event::Type::Update => {
-            Event::Update { status: task::status_from_wire(present(from.update)?.status)? }
+            Event::Update { status: task::status_from_wire(present(from.update)?.status)?.into() }
         }
         event::Type::UpdateOperationStatus => {
             let status = present(from.update_operation_status)?.status;

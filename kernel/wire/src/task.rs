@@ -1,6 +1,6 @@
 //! Tasks and their statuses ↔ `mesos.v1.TaskInfo`, `Task` and `TaskStatus`.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use kernel_model::{
@@ -44,7 +44,7 @@ pub fn info_from_wire(mut from: v1::TaskInfo) -> Result<TaskInfo, Invalid> {
         task_id: TaskId::from(std::mem::take(&mut from.task_id.value)),
         agent_id: AgentId::from(std::mem::take(&mut from.agent_id.value)),
         resources: resources::from_wire(std::mem::take(&mut from.resources))?,
-        executor: from.executor.take().map(executor::from_wire).transpose()?,
+        executor: from.executor.take().map(executor::from_wire).transpose()?.map(Arc::new),
         command: from.command.take().map(command_from_wire),
         kill_grace: grace_from_wire(from.kill_policy.take())?,
         max_completion_time: duration_from_wire(from.max_completion_time.take(), "max_completion_time")?,
@@ -66,7 +66,7 @@ pub fn to_wire(from: &Task, format: Format) -> v1::Task {
         agent_id: agent_id_to_wire(&from.info.agent_id),
         state: from.state as i32,
         resources: resources::to_wire(&from.info.resources, format),
-        statuses: from.statuses.iter().map(status_to_wire).collect(),
+        statuses: from.statuses.iter().map(|status| status_to_wire(status)).collect(),
         status_update_state: from.unacknowledged.as_ref().map(|(state, _)| *state as i32),
         status_update_uuid: from.unacknowledged.as_ref().and_then(|(_, uuid)| *uuid).map(uuid_to_wire),
         labels: labels::to_wire(&from.info.labels),
@@ -89,8 +89,8 @@ pub fn from_wire(from: v1::Task) -> Result<Task, Invalid> {
         limits: from.limits,
         ..Default::default()
     };
-    let statuses: Vec<TaskStatus> =
-        from.statuses.into_iter().map(status_from_wire).collect::<Result<_, _>>()?;
+    let statuses = from.statuses.into_iter().map(|status| status_from_wire(status).map(Arc::new));
+    let statuses: Vec<Arc<TaskStatus>> = statuses.collect::<Result<_, _>>()?;
     let unacknowledged = from.status_update_state.and_then(state_from_number);
     let uuid = from.status_update_uuid.as_ref().and_then(uuid_from_wire);
     Ok(Task {
@@ -100,7 +100,7 @@ pub fn from_wire(from: v1::Task) -> Result<Task, Invalid> {
         unacknowledged: unacknowledged.map(|state| (state, uuid)),
         launched_at: statuses.first().map(|s| s.timestamp).unwrap_or_default(),
         statuses,
-        info: TaskInfo {
+        info: Arc::new(TaskInfo {
             name: from.name,
             task_id: from.task_id.value.into(),
             agent_id: from.agent_id.value.into(),
@@ -112,7 +112,7 @@ pub fn from_wire(from: v1::Task) -> Result<Task, Invalid> {
             data: Bytes::new(),
             labels: labels::from_wire(from.labels),
             extra: leftover(&rest),
-        },
+        }),
     })
 }
 

@@ -93,7 +93,12 @@ fn subscribed() -> Event {
         resources: Resources::default(),
         attributes: Vec::new(),
     };
-    Event::Subscribed { executor, framework: framework(), agent, container_id: "c".into() }
+    Event::Subscribed {
+        executor: executor.into(),
+        framework: framework().into(),
+        agent: agent.into(),
+        container_id: "c".into(),
+    }
 }
 
 fn framework() -> FrameworkInfo {

@@ -123,7 +123,7 @@ impl Stage {
             labels: Default::default(),
             extra: Default::default(),
         };
-        assert!(self.tell(Event::Launch { task }));
+        assert!(self.tell(Event::Launch { task: task.into() }));
     }
 
     pub fn kill_pod(&self, uid: &str, grace_s: u64) {

@@ -15,7 +15,8 @@ fn agent(attributes: &[(&str, &str)]) -> AgentSnapshot {
             port: 5051,
             resources: total.clone(),
             attributes: attributes.iter().map(|(n, v)| Attribute::text(*n, *v)).collect(),
-        },
+        }
+        .into(),
         state: AgentState::Connected,
         registered_at: Time(0),
         reregistered_at: None,

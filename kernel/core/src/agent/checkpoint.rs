@@ -2,7 +2,7 @@
 //!
 //! Only frameworks that asked for it are in it. What else still runs at a restart is destroyed: nobody could answer for it.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use kernel_model::{
     executor::ExecutorKind,
@@ -117,7 +117,7 @@ impl Agent {
         }
     }
 
-    fn fold_framework(&mut self, info: kernel_model::framework::FrameworkInfo) {
+    fn fold_framework(&mut self, info: Arc<kernel_model::framework::FrameworkInfo>) {
         let Some(id) = info.id.clone() else { return };
         match self.frameworks.get_mut(&id) {
             Some(framework) => framework.info = info,
@@ -127,7 +127,7 @@ impl Agent {
         }
     }
 
-    fn fold_update(&mut self, framework_id: FrameworkId, status: TaskStatus) {
+    fn fold_update(&mut self, framework_id: FrameworkId, status: Arc<TaskStatus>) {
         if status.uuid.is_none() {
             return;
         }
@@ -136,7 +136,7 @@ impl Agent {
         if stream.push(status.clone())
             && let Some(entry) = self.frameworks.get_mut(&key.0).and_then(|f| f.tasks.get_mut(&key.1))
         {
-            entry.apply(status);
+            entry.apply(&status);
         }
     }
 
@@ -204,7 +204,7 @@ impl Agent {
                     now,
                 )
             };
-            self.report(now, &(task.framework_id, task.info.task_id), status, out);
+            self.report(now, &(task.framework_id, task.info.task_id.clone()), status, out);
         }
         let idle: Vec<FrameworkId> = self.frameworks.keys().cloned().collect();
         for framework_id in idle {

@@ -1,6 +1,6 @@
 //! Every way out of the agent machine.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use kernel_model::{
     agent::ToMaster,
@@ -25,18 +25,18 @@ pub enum Record {
     /// The master gave this id.
     Identity { agent_id: AgentId },
     /// A framework is here, or changed its info.
-    Framework { info: FrameworkInfo },
+    Framework { info: Arc<FrameworkInfo> },
     /// Nothing of the framework is left, its updates included.
     FrameworkRemoved { framework_id: FrameworkId },
     /// An executor is about to be started in this container.
-    Executor { framework_id: FrameworkId, executor: ExecutorInfo, container_id: ContainerId, at: Time },
+    Executor { framework_id: FrameworkId, executor: Arc<ExecutorInfo>, container_id: ContainerId, at: Time },
     /// An executor ended for good.
     ExecutorRemoved { framework_id: FrameworkId, executor_id: ExecutorId },
     /// A task was received for an executor.
     Task {
         framework_id: FrameworkId,
         executor_id: ExecutorId,
-        task: TaskInfo,
+        task: Arc<TaskInfo>,
         launch: u64,
         grouped: bool,
         at: Time,
@@ -44,7 +44,7 @@ pub enum Record {
     /// A kill was asked for.
     Kill { framework_id: FrameworkId, task_id: TaskId, grace: Option<Duration> },
     /// A status update was taken over from an executor, or made here.
-    Update { framework_id: FrameworkId, status: TaskStatus },
+    Update { framework_id: FrameworkId, status: Arc<TaskStatus> },
     /// An update needs no more delivery.
     UpdateDone { framework_id: FrameworkId, task_id: TaskId, uuid: UpdateId },
     /// A task is over and its terminal update acknowledged.
@@ -109,13 +109,13 @@ pub struct Start {
     /// The run.
     pub container_id: ContainerId,
     /// Whose.
-    pub framework: FrameworkInfo,
+    pub framework: Arc<FrameworkInfo>,
     /// What; its `framework_id` is set.
-    pub executor: ExecutorInfo,
+    pub executor: Arc<ExecutorInfo>,
     /// On which agent.
     pub agent_id: AgentId,
     /// The task, for the built-in command executor only.
-    pub task: Option<TaskInfo>,
+    pub task: Option<Arc<TaskInfo>>,
     /// What it may use.
     pub limits: Limits,
 }

@@ -1,5 +1,7 @@
 //! Launches: a task, or a group of them, comes from the master and finds its executor.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use kernel_model::{
     agent::Launch,
@@ -27,8 +29,8 @@ impl Agent {
     pub(super) fn run_task(
         &mut self,
         now: Time,
-        info: FrameworkInfo,
-        executor: Option<ExecutorInfo>,
+        info: Arc<FrameworkInfo>,
+        executor: Option<Arc<ExecutorInfo>>,
         launch: Launch,
         launch_executor: bool,
         out: &mut Effects,
@@ -53,7 +55,7 @@ impl Agent {
             || self.streams.contains_key(&(framework_id.clone(), task_id.clone()))
     }
 
-    fn admit_framework(&mut self, id: &FrameworkId, info: FrameworkInfo, out: &mut Effects) {
+    fn admit_framework(&mut self, id: &FrameworkId, info: Arc<FrameworkInfo>, out: &mut Effects) {
         match self.frameworks.get_mut(id) {
             None => {
                 if info.checkpoint {
@@ -63,7 +65,7 @@ impl Agent {
             }
             Some(framework) if framework.info != info => {
                 let checkpoint = framework.info.checkpoint;
-                framework.info = FrameworkInfo { checkpoint, ..info };
+                framework.info = with_checkpoint(info, checkpoint);
                 if checkpoint {
                     out.persist(Record::Framework { info: framework.info.clone() });
                 }
@@ -123,7 +125,7 @@ impl Agent {
         &mut self,
         now: Time,
         framework_id: &FrameworkId,
-        executor: ExecutorInfo,
+        executor: Arc<ExecutorInfo>,
         launch: Launch,
         out: &mut Effects,
     ) {
@@ -138,11 +140,12 @@ impl Agent {
         let framework = self.frameworks.get_mut(framework_id).expect("the framework was admitted");
         let command = framework.executors[&executor_id].info.kind == ExecutorKind::Command;
         let tasks = match launch {
-            Launch::Task(task) => vec![task],
+            Launch::Task(task) => vec![*task],
             Launch::Group(tasks) => tasks,
         };
         for mut info in tasks {
             info.executor = None;
+            let info = Arc::new(info);
             if framework.info.checkpoint {
                 out.persist(Record::Task {
                     framework_id: framework_id.clone(),
@@ -166,7 +169,13 @@ impl Agent {
         }
     }
 
-    fn add_executor(&mut self, now: Time, framework_id: &FrameworkId, info: ExecutorInfo, out: &mut Effects) {
+    fn add_executor(
+        &mut self,
+        now: Time,
+        framework_id: &FrameworkId,
+        info: Arc<ExecutorInfo>,
+        out: &mut Effects,
+    ) {
         let framework = self.frameworks.get_mut(framework_id).expect("the framework was admitted");
         let executor = Executor {
             container_id: self.fresh.container_id(),
@@ -228,7 +237,7 @@ impl Agent {
         let Some(executor) = framework.executors.get_mut(executor_id) else { return };
         let (Phase::Running, Some(connection)) = (executor.phase, executor.connection) else { return };
         let info = (executor.info.kind != ExecutorKind::Command).then(|| executor.info.clone());
-        let told = |entry: &Entry| TaskInfo { executor: info.clone(), ..entry.task.info.clone() };
+        let told = |entry: &Entry| TaskInfo { executor: info.clone(), ..TaskInfo::clone(&entry.task.info) };
         let mut waiting: Vec<&mut Box<Entry>> = framework
             .tasks
             .values_mut()
@@ -248,7 +257,7 @@ impl Agent {
                 kills.push((next.task.info.task_id.clone(), next.kill));
             }
             let event = match tasks.pop() {
-                Some(task) if !entry.grouped => ExecutorEvent::Launch { task },
+                Some(task) if !entry.grouped => ExecutorEvent::Launch { task: Box::new(task) },
                 last => ExecutorEvent::LaunchGroup { tasks: tasks.into_iter().chain(last).collect() },
             };
             out.tell_executor(connection, event);
@@ -282,7 +291,7 @@ impl Entry {
         framework_id: FrameworkId,
         executor_id: ExecutorId,
         shown: Option<ExecutorId>,
-        info: TaskInfo,
+        info: Arc<TaskInfo>,
         launch: u64,
         grouped: bool,
         now: Time,
@@ -301,12 +310,27 @@ impl Entry {
 }
 
 /// The executor that a launch runs on: the one named, or the built-in one for a task that is only a command.
-fn executor_of(framework_id: &FrameworkId, executor: Option<ExecutorInfo>, launch: &Launch) -> ExecutorInfo {
+fn executor_of(
+    framework_id: &FrameworkId,
+    executor: Option<Arc<ExecutorInfo>>,
+    launch: &Launch,
+) -> Arc<ExecutorInfo> {
     let first = &launch.tasks()[0];
     let named = executor.or_else(|| first.executor.clone());
-    let mut executor = named.unwrap_or_else(|| command_executor(first));
-    executor.framework_id = Some(framework_id.clone());
+    let mut executor = named.unwrap_or_else(|| Arc::new(command_executor(first)));
+    if executor.framework_id.as_ref() != Some(framework_id) {
+        Arc::make_mut(&mut executor).framework_id = Some(framework_id.clone());
+    }
     executor
+}
+
+/// A framework's new description. Whether it checkpoints is fixed when it comes first: half a checkpoint would be worse
+/// than none.
+pub(super) fn with_checkpoint(mut info: Arc<FrameworkInfo>, checkpoint: bool) -> Arc<FrameworkInfo> {
+    if info.checkpoint != checkpoint {
+        Arc::make_mut(&mut info).checkpoint = checkpoint;
+    }
+    info
 }
 
 /// The built-in executor's description for one task, as Mesos names it.

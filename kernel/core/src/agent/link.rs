@@ -1,7 +1,7 @@
 //! The link to the master: registration with back-off, re-registration with everything that runs, and noticing that
 //! nobody speaks any more.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use kernel_model::{
     agent::ToMaster,
@@ -12,7 +12,7 @@ use kernel_model::{
     time::Time,
 };
 
-use super::{Agent, Effect, Effects, REGISTRATION_BACKOFF_MAX, Record, Timer};
+use super::{Agent, Effect, Effects, REGISTRATION_BACKOFF_MAX, Record, Timer, launch::with_checkpoint};
 
 /// Where the link stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,13 +128,12 @@ impl Agent {
         out.act(Effect::DropLink);
     }
 
-    pub(super) fn update_framework(&mut self, now: Time, info: FrameworkInfo, out: &mut Effects) {
+    pub(super) fn update_framework(&mut self, now: Time, info: Arc<FrameworkInfo>, out: &mut Effects) {
         let Some(id) = info.id.clone() else { return };
         let Some(framework) = self.frameworks.get_mut(&id) else { return };
         if framework.info != info {
-            // Whether it checkpoints is fixed when it comes first: half a checkpoint would be worse than none.
             let checkpoint = framework.info.checkpoint;
-            framework.info = FrameworkInfo { checkpoint, ..info };
+            framework.info = with_checkpoint(info, checkpoint);
             if checkpoint {
                 out.persist(Record::Framework { info: framework.info.clone() });
             }

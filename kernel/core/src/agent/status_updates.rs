@@ -1,7 +1,7 @@
 //! Status updates on their way to schedulers: one stream a task, first in first out, the head in flight until it is
 //! acknowledged, tried again after 10 seconds, then twice as long each time up to 10 minutes.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use kernel_model::{
     agent::ToMaster,
@@ -35,7 +35,7 @@ pub const STATUSES_MAX: usize = 16;
 
 /// The updates of one task.
 pub(super) struct Stream {
-    pub(super) queue: VecDeque<TaskStatus>,
+    pub(super) queue: VecDeque<Arc<TaskStatus>>,
     seen: VecDeque<UpdateId>,
     /// A terminal update came in: nothing can follow.
     terminal: bool,
@@ -57,11 +57,11 @@ impl Stream {
     }
 
     /// Puts an update, whose uuid is set, at the end. `true` if it is new and may follow.
-    pub(super) fn push(&mut self, status: TaskStatus) -> bool {
+    pub(super) fn push(&mut self, status: Arc<TaskStatus>) -> bool {
         self.take(status) == Taken::Queued
     }
 
-    fn take(&mut self, status: TaskStatus) -> Taken {
+    fn take(&mut self, status: Arc<TaskStatus>) -> Taken {
         let uuid = status.uuid.expect("an update of a stream has a uuid");
         if self.seen.contains(&uuid) {
             return Taken::Duplicate;
@@ -123,6 +123,7 @@ impl Agent {
         if status.timestamp == Time::default() {
             status.timestamp = now;
         }
+        let status = Arc::new(status);
         let checkpoint = self.frameworks.get(&key.0).is_some_and(|f| f.info.checkpoint);
         let stream = self.streams.entry(key.clone()).or_insert_with(|| Stream::new(checkpoint));
         if stream.take(status.clone()) != Taken::Queued {
@@ -141,7 +142,7 @@ impl Agent {
         }
         let first = stream.queue.len() == 1;
         if let Some(entry) = self.frameworks.get_mut(&key.0).and_then(|f| f.tasks.get_mut(&key.1)) {
-            entry.apply(status);
+            entry.apply(&status);
         }
         if first {
             self.send_head(now, key, false, out);
@@ -214,8 +215,8 @@ impl Agent {
 
 impl super::Entry {
     /// Takes a status into the task's record: the newest of each state, without its data.
-    pub(super) fn apply(&mut self, mut status: TaskStatus) {
-        status.data = bytes::Bytes::new();
+    pub(super) fn apply(&mut self, status: &Arc<TaskStatus>) {
+        let status = status.without_data();
         self.task.state = status.state;
         match self.task.statuses.last_mut() {
             Some(last) if last.state == status.state => *last = status,

@@ -1,6 +1,8 @@
 //! The executor API's door: who may say what, and what follows. Upstream's order of things, which executors rely on:
 //! updates that were not acknowledged first, then tasks that got lost, then SUBSCRIBED, then launches in order.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use kernel_model::{
     agent::ToMaster,
@@ -65,7 +67,7 @@ impl Agent {
             ExecutorEvent::Subscribed {
                 executor: info,
                 framework: framework_info,
-                agent: self.config.info.clone(),
+                agent: Arc::new(self.config.info.clone()),
                 container_id,
             },
         );

@@ -1,5 +1,7 @@
 //! What the agent shows of itself to operators, and to auditors.
 
+use std::sync::Arc;
+
 use kernel_model::{
     executor::ExecutorInfo,
     framework::FrameworkInfo,
@@ -13,7 +15,7 @@ use super::{Agent, Phase};
 #[derive(Debug, Clone, PartialEq)]
 pub struct FrameworkView {
     /// Who.
-    pub info: FrameworkInfo,
+    pub info: Arc<FrameworkInfo>,
     /// Its executors, by id.
     pub executors: Vec<ExecutorView>,
 }
@@ -22,7 +24,7 @@ pub struct FrameworkView {
 #[derive(Debug, Clone, PartialEq)]
 pub struct ExecutorView {
     /// What.
-    pub info: ExecutorInfo,
+    pub info: Arc<ExecutorInfo>,
     /// Its present or latest run.
     pub container_id: ContainerId,
     /// Whether a run is under way.
@@ -75,6 +77,6 @@ impl Agent {
 
     /// Updates that wait for an acknowledgement, in the order of their delivery within each task.
     pub fn undelivered(&self) -> impl Iterator<Item = &TaskStatus> {
-        self.streams.values().flat_map(|stream| stream.queue.iter())
+        self.streams.values().flat_map(|stream| stream.queue.iter().map(|status| &**status))
     }
 }

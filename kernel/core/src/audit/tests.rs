@@ -1,5 +1,7 @@
 //! Each invariant, broken on purpose.
 
+use std::sync::Arc;
+
 use kernel_model::{agent::AgentState, scheduler::Operation, task::TaskState};
 
 use super::audit;
@@ -27,7 +29,8 @@ fn broken(tamper: impl FnOnce(&mut Agent, &mut Framework)) -> Vec<&'static str> 
 
 #[test]
 fn inv_01_capacity() {
-    let found = broken(|agent, _| agent.info.resources = "cpus:3.9;mem:1024".parse().unwrap());
+    let found =
+        broken(|agent, _| Arc::make_mut(&mut agent.info).resources = "cpus:3.9;mem:1024".parse().unwrap());
     assert_eq!(found, ["INV-01"]);
 }
 
@@ -51,7 +54,7 @@ fn inv_03_one_place() {
 #[test]
 fn inv_04_offers() {
     assert!(broken(|agent, _| agent.deactivated = true).contains(&"INV-04"));
-    assert!(broken(|_, framework| framework.info.roles.clear()).contains(&"INV-04"));
+    assert!(broken(|_, framework| Arc::make_mut(&mut framework.info).roles.clear()).contains(&"INV-04"));
     assert!(broken(|_, framework| framework.state = FrameworkState::Disconnected).contains(&"INV-04"));
 }
 

@@ -1,6 +1,6 @@
 //! ACCEPT: offers become tasks.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use bytes::Bytes;
 use kernel_model::{
@@ -162,7 +162,7 @@ impl Master {
             executor_id: task.executor.as_ref().map(|e| e.executor_id.clone()),
             ..TaskStatus::new(task.task_id.clone(), state, Source::Master, self.now)
         };
-        self.tell_framework(framework_id, scheduler::Event::Update { status });
+        self.tell_framework(framework_id, scheduler::Event::Update { status: status.into() });
     }
 
     fn refuse_malformed(
@@ -179,7 +179,7 @@ impl Master {
             executor_id: task.executor_id,
             ..TaskStatus::new(task.task_id, state, Source::Master, self.now)
         };
-        self.tell_framework(framework_id, scheduler::Event::Update { status });
+        self.tell_framework(framework_id, scheduler::Event::Update { status: status.into() });
     }
 
     fn perform(&mut self, accepted: &mut Accepted, operation: Operation) {
@@ -208,7 +208,7 @@ impl Master {
     }
 
     fn launch(&mut self, accepted: &mut Accepted, mut task: TaskInfo) {
-        task.resources = task.resources.allocated_by_default_to(&accepted.role);
+        task.resources.allocate_by_default_to(&accepted.role);
         if let Some(executor) = &mut task.executor {
             complete_executor(executor, accepted);
         }
@@ -222,7 +222,7 @@ impl Master {
                 let executor = task.executor.clone();
                 let is_new = self.enter_executor(accepted, executor.as_ref());
                 self.enter_task(accepted, &task, executor.as_ref());
-                self.run(accepted, executor, Launch::Task(task), is_new);
+                self.run(accepted, executor, Launch::Task(Box::new(task)), is_new);
             }
             Err(why) => {
                 let framework_id = &accepted.framework_id;
@@ -231,15 +231,11 @@ impl Master {
         }
     }
 
-    fn launch_group(
-        &mut self,
-        accepted: &mut Accepted,
-        mut executor: ExecutorInfo,
-        mut tasks: Vec<TaskInfo>,
-    ) {
+    fn launch_group(&mut self, accepted: &mut Accepted, executor: ExecutorInfo, mut tasks: Vec<TaskInfo>) {
+        let mut executor = Arc::new(executor);
         complete_executor(&mut executor, accepted);
         for task in &mut tasks {
-            task.resources = task.resources.allocated_by_default_to(&accepted.role);
+            task.resources.allocate_by_default_to(&accepted.role);
             if let Some(own) = &mut task.executor {
                 complete_executor(own, accepted);
             }
@@ -282,7 +278,7 @@ impl Master {
 
     /// Charges an executor that is new on the agent. Command tasks have none: the agent starts its own, and the master is
     /// not concerned.
-    fn enter_executor(&mut self, accepted: &Accepted, executor: Option<&ExecutorInfo>) -> bool {
+    fn enter_executor(&mut self, accepted: &Accepted, executor: Option<&Arc<ExecutorInfo>>) -> bool {
         let Some(executor) = executor else { return true };
         let key = (accepted.framework_id.clone(), executor.executor_id.clone());
         let Some(agent) = self.agents.get_mut(&accepted.agent_id) else { return true };
@@ -294,11 +290,10 @@ impl Master {
         true
     }
 
-    fn enter_task(&mut self, accepted: &Accepted, task: &TaskInfo, executor: Option<&ExecutorInfo>) {
+    fn enter_task(&mut self, accepted: &Accepted, task: &TaskInfo, executor: Option<&Arc<ExecutorInfo>>) {
         let record = Task {
             framework_id: accepted.framework_id.clone(),
-            // What only the executor needs is not kept here: it is most of a task's bytes.
-            info: TaskInfo { data: Bytes::new(), executor: None, ..task.clone() },
+            info: Arc::new(remembered(task)),
             executor_id: executor.map(|e| e.executor_id.clone()),
             state: TaskState::Staging,
             unacknowledged: None,
@@ -315,7 +310,13 @@ impl Master {
         }
     }
 
-    fn run(&mut self, accepted: &Accepted, executor: Option<ExecutorInfo>, launch: Launch, is_new: bool) {
+    fn run(
+        &mut self,
+        accepted: &Accepted,
+        executor: Option<Arc<ExecutorInfo>>,
+        launch: Launch,
+        is_new: bool,
+    ) {
         let Some(framework) = self.frameworks.get(&accepted.framework_id) else { return };
         let message =
             ToAgent::RunTask { framework: framework.info.clone(), executor, launch, launch_executor: is_new };
@@ -323,8 +324,33 @@ impl Master {
     }
 }
 
-fn complete_executor(executor: &mut ExecutorInfo, accepted: &Accepted) {
-    executor.resources = executor.resources.allocated_by_default_to(&accepted.role);
+/// What is kept of a task: not what only its executor needs, which is most of its bytes.
+pub(super) fn remembered(task: &TaskInfo) -> TaskInfo {
+    TaskInfo {
+        name: task.name.clone(),
+        task_id: task.task_id.clone(),
+        agent_id: task.agent_id.clone(),
+        resources: task.resources.clone(),
+        executor: None,
+        command: task.command.clone(),
+        kill_grace: task.kill_grace,
+        max_completion_time: task.max_completion_time,
+        data: Bytes::new(),
+        labels: task.labels.clone(),
+        extra: task.extra.clone(),
+    }
+}
+
+/// Fills in what frameworks may leave out. One that is whole already stays shared with the framework's other tasks.
+fn complete_executor(executor: &mut Arc<ExecutorInfo>, accepted: &Accepted) {
+    let is_whole = executor.framework_id.is_some()
+        && executor.resources.iter().all(|r| r.allocation_role.is_some())
+        && (executor.kind != ExecutorKind::Command || executor.command.is_none());
+    if is_whole {
+        return;
+    }
+    let executor = Arc::make_mut(executor);
+    executor.resources.allocate_by_default_to(&accepted.role);
     if executor.framework_id.is_none() {
         executor.framework_id = Some(accepted.framework_id.clone());
     }

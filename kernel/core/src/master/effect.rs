@@ -1,5 +1,7 @@
 //! Every way out of the master.
 
+use std::sync::Arc;
+
 use kernel_model::{
     agent::{AgentInfo, ToAgent},
     ids::{AgentId, FrameworkId, StreamId},
@@ -98,7 +100,7 @@ pub enum Record {
     /// An admitted agent.
     Agent {
         /// Its description, id included.
-        info: AgentInfo,
+        info: Arc<AgentInfo>,
         /// Whether an operator keeps offers from it.
         deactivated: bool,
         /// Since when it is unreachable, if it is.

@@ -1,5 +1,7 @@
 //! The end of frameworks, and what they are sent.
 
+use std::sync::Arc;
+
 use kernel_model::{
     agent::ToAgent,
     ids::{AgentId, FrameworkId},
@@ -78,12 +80,12 @@ impl Master {
         for mut task in std::mem::take(&mut framework.tasks).into_values() {
             if !task.state.is_terminal() {
                 task.state = TaskState::Killed;
-                let status = TaskStatus {
+                let status = Arc::new(TaskStatus {
                     reason: Some(Reason::FrameworkRemoved),
                     message: Some(format!("Framework {id} removed")),
                     agent_id: Some(task.info.agent_id.clone()),
                     ..TaskStatus::new(task.info.task_id.clone(), TaskState::Killed, Source::Master, now)
-                };
+                });
                 self.operator_event(operator::Event::TaskUpdated {
                     framework_id: id.clone(),
                     status: status.clone(),

@@ -1,6 +1,8 @@
 //! What tasks and executors hold: every charge and every release of an agent's resources goes through here, so that the
 //! agents' books and the allocator's agree.
 
+use std::sync::Arc;
+
 use kernel_model::{
     executor::ExecutorInfo,
     ids::{AgentId, ExecutorId, FrameworkId, TaskId},
@@ -106,7 +108,7 @@ impl Master {
         agent_id: &AgentId,
         framework_id: &FrameworkId,
         executor_id: &ExecutorId,
-    ) -> Option<ExecutorInfo> {
+    ) -> Option<Arc<ExecutorInfo>> {
         let key = (framework_id.clone(), executor_id.clone());
         let executor = self.agents.get_mut(agent_id)?.executors.remove(&key)?;
         self.release(agent_id, framework_id, &executor.resources);

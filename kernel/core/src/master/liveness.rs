@@ -8,7 +8,7 @@ use kernel_model::{
     task::{Reason, Task, TaskState},
     time::Time,
 };
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     Master,
@@ -191,7 +191,7 @@ impl Master {
     /// An agent that is away will not return: its machine has registered anew.
     pub(super) fn forget_absent(&mut self, id: &AgentId) {
         let Some(absent) = self.absent.remove(id) else { return };
-        let host = absent.info.hostname;
+        let host = &absent.info.hostname;
         let message = format!("Agent {host} removed: a new agent registered at the same address");
         self.give_up_unreachable_tasks(id, Farewell::Removed, &message);
         self.persist(Op::Delete(RecordKey::Agent(id.clone())));
@@ -214,7 +214,7 @@ impl Master {
             framework.remember_completed(task.clone());
             let mut status = self.status_of(&task, state, reason);
             status.message = Some(message.to_owned());
-            self.tell_framework(&framework_id, scheduler::Event::Update { status });
+            self.tell_framework(&framework_id, scheduler::Event::Update { status: status.into() });
         }
     }
 
@@ -265,6 +265,7 @@ impl Master {
         let mut status = self.status_of(&task, state, reason);
         status.message = Some(message.to_owned());
         status.unreachable_since = unreachable_since;
+        let status = Arc::new(status);
         if !ended {
             task.state = state;
             task.statuses.push(status.clone());

@@ -5,7 +5,7 @@ use kernel_model::{
     offer::{Filters, Offer},
     scheduler,
 };
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{Master, timers::Timer};
 use crate::allocator::{AgentSlot, Allocation, ClientSlot};
@@ -13,7 +13,7 @@ use crate::allocator::{AgentSlot, Allocation, ClientSlot};
 /// An outstanding offer.
 #[derive(Debug, Clone)]
 pub(super) struct Outstanding {
-    pub(super) offer: Offer,
+    pub(super) offer: Arc<Offer>,
     pub(super) slot: AgentSlot,
     pub(super) client: ClientSlot,
 }
@@ -21,7 +21,7 @@ pub(super) struct Outstanding {
 impl Master {
     /// Runs the allocator over what changed in this step, and sends what it gives: one OFFERS event a framework.
     pub(super) fn make_offers(&mut self) {
-        let mut batches: BTreeMap<FrameworkId, Vec<Offer>> = BTreeMap::new();
+        let mut batches: BTreeMap<FrameworkId, Vec<Arc<Offer>>> = BTreeMap::new();
         for allocation in self.allocator.run(self.now) {
             let framework_id = allocation.framework.clone();
             if let Some(offer) = self.make_offer(allocation) {
@@ -33,13 +33,13 @@ impl Master {
         }
     }
 
-    fn make_offer(&mut self, allocation: Allocation) -> Option<Offer> {
+    fn make_offer(&mut self, allocation: Allocation) -> Option<Arc<Offer>> {
         let agent_id = self.agents_by_slot.get(&allocation.agent)?;
         let agent = self.agents.get_mut(agent_id)?;
         let framework = self.frameworks.get_mut(&allocation.framework)?;
         let number = self.next_offer;
         self.next_offer += 1;
-        let offer = Offer {
+        let offer = Arc::new(Offer {
             id: OfferId::new(format!("{}{number}", self.offer_prefix)),
             framework_id: allocation.framework,
             agent_id: agent.id.clone(),
@@ -55,7 +55,7 @@ impl Master {
                 .filter(|(owner, _)| *owner == framework.id)
                 .map(|(_, executor)| executor.clone())
                 .collect(),
-        };
+        });
         agent.offered += &offer.resources;
         agent.offers.insert(number);
         framework.offers.insert(number);
@@ -95,7 +95,10 @@ impl Master {
         let offer = outstanding.offer;
         self.allocator.recover(outstanding.slot, outstanding.client, &offer.resources);
         if rescind {
-            self.tell_framework(&offer.framework_id, scheduler::Event::Rescind { offer_id: offer.id });
+            self.tell_framework(
+                &offer.framework_id,
+                scheduler::Event::Rescind { offer_id: offer.id.clone() },
+            );
         }
     }
 

@@ -20,7 +20,7 @@ impl Master {
         let Some(framework) = self.frameworks.get(id) else { return };
         let statuses: Vec<TaskStatus> = framework.tasks.values().map(|t| self.latest(t)).collect();
         for status in statuses {
-            self.tell_framework(id, scheduler::Event::Update { status });
+            self.tell_framework(id, scheduler::Event::Update { status: status.into() });
         }
     }
 
@@ -40,7 +40,7 @@ impl Master {
                 }
             }
         };
-        self.tell_framework(id, scheduler::Event::Update { status });
+        self.tell_framework(id, scheduler::Event::Update { status: status.into() });
     }
 
     /// What became of a task that is not known, as far as its agent tells; `None` while that is open.

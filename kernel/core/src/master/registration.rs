@@ -5,7 +5,6 @@ use std::{
     sync::Arc,
 };
 
-use bytes::Bytes;
 use kernel_model::{
     agent::{AgentInfo, AgentState, ToAgent},
     executor::ExecutorInfo,
@@ -17,7 +16,7 @@ use kernel_model::{
 
 use super::{
     Master,
-    accept::loss,
+    accept::{loss, remembered},
     effect::{Effect, Op, Record, RecordKey},
     state::{Agent, FrameworkState},
     timers::Timer,
@@ -26,9 +25,9 @@ use crate::effect::LinkId;
 
 /// All that an agent says when it comes back.
 pub(super) struct Report {
-    pub(super) info: AgentInfo,
-    pub(super) frameworks: Vec<FrameworkInfo>,
-    pub(super) executors: Vec<ExecutorInfo>,
+    pub(super) info: Arc<AgentInfo>,
+    pub(super) frameworks: Vec<Arc<FrameworkInfo>>,
+    pub(super) executors: Vec<Arc<ExecutorInfo>>,
     pub(super) tasks: Vec<Task>,
 }
 
@@ -44,6 +43,7 @@ impl Master {
         self.next_agent += 1;
         info.id = Some(id.clone());
         info.resources = info.resources.unallocated();
+        let info = Arc::new(info);
         self.persist(Op::Put(Record::Agent {
             info: info.clone(),
             deactivated: false,
@@ -81,7 +81,7 @@ impl Master {
         }
     }
 
-    fn insert_agent(&mut self, id: AgentId, info: AgentInfo, link: LinkId, deactivated: bool) {
+    fn insert_agent(&mut self, id: AgentId, info: Arc<AgentInfo>, link: LinkId, deactivated: bool) {
         let slot = self.allocator.add_agent(&info.resources, !deactivated);
         self.allocator.set_agent_place(slot, &info);
         self.agents_by_slot.insert(slot, id.clone());
@@ -126,7 +126,8 @@ impl Master {
             // A retry: what it reports may be older than what this link has carried since.
             return self.send_reregistered(&id, Vec::new());
         }
-        report.info.resources = report.info.resources.unallocated();
+        let resources = report.info.resources.unallocated();
+        Arc::make_mut(&mut report.info).resources = resources;
         let mut outdated = Vec::new();
         for framework in std::mem::take(&mut report.frameworks) {
             outdated.extend(self.learn_of_framework(framework));
@@ -148,7 +149,7 @@ impl Master {
 
     /// A framework that only its agents remember is known until it subscribes again. Returns one that has subscribed and
     /// is not what the agent takes it for.
-    fn learn_of_framework(&mut self, info: FrameworkInfo) -> Option<FrameworkInfo> {
+    fn learn_of_framework(&mut self, info: Arc<FrameworkInfo>) -> Option<Arc<FrameworkInfo>> {
         let id = info.id.clone()?;
         if let Some(known) = self.frameworks.get(&id) {
             return (known.stream().is_some() && known.info != info).then(|| known.info.clone());
@@ -284,7 +285,7 @@ impl Master {
         }
     }
 
-    fn adopt_executor(&mut self, id: &AgentId, framework_id: FrameworkId, executor: ExecutorInfo) {
+    fn adopt_executor(&mut self, id: &AgentId, framework_id: FrameworkId, executor: Arc<ExecutorInfo>) {
         let agent = self.agents.get_mut(id).expect("invariant: inserted by the caller");
         let key = (framework_id.clone(), executor.executor_id.clone());
         if agent.executors.contains_key(&key) {
@@ -334,7 +335,7 @@ impl Master {
             self.tell_agent(id, kill);
         }
         let framework = self.frameworks.get_mut(&framework_id).expect("invariant: looked up above");
-        task.info = TaskInfo { data: Bytes::new(), executor: None, agent_id: id.clone(), ..task.info };
+        task.info = Arc::new(TaskInfo { agent_id: id.clone(), ..remembered(&task.info) });
         let resources = task.info.resources.clone();
         let holds = !task.state.is_terminal();
         framework.tasks.insert(task_id.clone(), task.clone());
@@ -346,7 +347,7 @@ impl Master {
         if announce && !over {
             let state = task.unacknowledged.map_or(task.state, |(state, _)| state);
             let status = self.status_of(&task, state, Reason::AgentReregistered);
-            self.tell_framework(&framework_id, scheduler::Event::Update { status });
+            self.tell_framework(&framework_id, scheduler::Event::Update { status: status.into() });
         }
         self.operator_event(operator::Event::TaskAdded { task });
     }
@@ -368,6 +369,7 @@ impl Master {
             let state = loss(&framework.info, TaskState::Gone);
             let mut status = self.status_of(&task, state, Reason::Reconciliation);
             status.message = Some("Reconciliation: Task is unknown to the agent".to_owned());
+            let status = Arc::new(status);
             task.state = state;
             task.statuses.push(status.clone());
             if let Some(framework) = self.frameworks.get_mut(&framework_id) {
@@ -378,7 +380,7 @@ impl Master {
     }
 
     /// What could not be sent while the agent was away.
-    fn send_pending(&mut self, id: &AgentId, outdated: Vec<FrameworkInfo>) {
+    fn send_pending(&mut self, id: &AgentId, outdated: Vec<Arc<FrameworkInfo>>) {
         for framework in outdated {
             self.tell_agent(id, ToAgent::UpdateFramework { framework });
         }

@@ -67,7 +67,7 @@ pub struct Agent {
     /// Its id.
     pub id: AgentId,
     /// Its description, id included.
-    pub info: AgentInfo,
+    pub info: Arc<AgentInfo>,
     /// Where it stands: `Connected` or `Disconnected`; the others are [`AbsentAgent`]s.
     pub state: AgentState,
     /// Its link, exactly where it is connected.
@@ -81,7 +81,7 @@ pub struct Agent {
     /// The tasks on it, framework by framework: they live in [`Framework::tasks`].
     pub tasks: BTreeMap<FrameworkId, BTreeSet<TaskId>>,
     /// The custom executors on it.
-    pub executors: BTreeMap<(FrameworkId, ExecutorId), ExecutorInfo>,
+    pub executors: BTreeMap<(FrameworkId, ExecutorId), Arc<ExecutorInfo>>,
     /// What tasks and executors hold, framework by framework.
     pub allocated: BTreeMap<FrameworkId, Resources>,
     /// What outstanding offers hold.
@@ -122,7 +122,7 @@ impl Agent {
 #[derive(Debug, Clone, PartialEq)]
 pub struct AbsentAgent {
     /// Its description, id included.
-    pub info: AgentInfo,
+    pub info: Arc<AgentInfo>,
     /// Whether an operator keeps offers from it.
     pub deactivated: bool,
     /// Since when it is unreachable; `None` where it is only recovered.
@@ -167,7 +167,7 @@ pub struct Framework {
     /// Its id.
     pub id: FrameworkId,
     /// Its description, id included.
-    pub info: FrameworkInfo,
+    pub info: Arc<FrameworkInfo>,
     /// Where it stands.
     pub state: FrameworkState,
     /// First subscription with this master.

@@ -1,6 +1,6 @@
 //! SUBSCRIBE and UPDATE_FRAMEWORK: how frameworks come, come back and change.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use kernel_model::{
     agent::ToAgent,
@@ -94,7 +94,7 @@ impl Master {
             FrameworkId::new(format!("{}-{number:04}", self.config.info.id))
         });
         let id = id.clone();
-        self.insert_framework(info, FrameworkState::Connected(stream.clone()));
+        self.insert_framework(info.into(), FrameworkState::Connected(stream.clone()));
         let framework = self.frameworks.get_mut(&id).expect("invariant: inserted just now");
         framework.suppressed_roles = subscribe.suppressed_roles;
         (framework.wishes, framework.compiled) = (subscribe.wishes, compiled);
@@ -104,7 +104,7 @@ impl Master {
     }
 
     /// Puts a framework into the tables, without a subscription's effects.
-    pub(super) fn insert_framework(&mut self, info: FrameworkInfo, state: FrameworkState) {
+    pub(super) fn insert_framework(&mut self, info: Arc<FrameworkInfo>, state: FrameworkState) {
         let id = info.id.clone().expect("invariant: frameworks in the tables have ids");
         self.operator_event(operator::Event::FrameworkAdded { framework: info.clone() });
         self.frameworks.insert(
@@ -145,7 +145,7 @@ impl Master {
         framework.unregistered_at = None;
         framework.suppressed_roles = subscribe.suppressed_roles;
         (framework.wishes, framework.compiled) = (subscribe.wishes, compiled);
-        merge_info(&mut framework.info, subscribe.framework);
+        merge_info(Arc::make_mut(&mut framework.info), subscribe.framework);
         let info = framework.info.clone();
         if let FrameworkState::Connected(old) = before {
             self.streams.remove(&old);
@@ -213,10 +213,10 @@ impl Master {
             return Err(Refusal::Invalid(defect));
         }
         let compiled = CompiledWishes::new(&wishes).map_err(Refusal::Invalid)?;
-        let changed = *old != info || framework.wishes != wishes;
+        let changed = **old != info || framework.wishes != wishes;
         framework.suppressed_roles = suppressed;
         (framework.wishes, framework.compiled) = (wishes, compiled);
-        merge_info(&mut framework.info, info);
+        merge_info(Arc::make_mut(&mut framework.info), info);
         let info = framework.info.clone();
         self.withdraw_offers_of_dropped_roles(id);
         if changed {

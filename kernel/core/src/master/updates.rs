@@ -1,6 +1,7 @@
 //! Status updates from agents, and the ends of executors.
 
-use bytes::Bytes;
+use std::sync::Arc;
+
 use kernel_model::{
     agent::ToAgent,
     ids::{AgentId, ExecutorId, FrameworkId},
@@ -18,7 +19,7 @@ impl Master {
         &mut self,
         agent_id: &AgentId,
         framework_id: FrameworkId,
-        status: TaskStatus,
+        status: Arc<TaskStatus>,
         latest: TaskState,
     ) {
         let Some(framework) = self.frameworks.get_mut(&framework_id) else {
@@ -47,7 +48,8 @@ impl Master {
             return self.answer_in_its_place(agent_id, framework_id, status);
         }
         let before = task.state;
-        let told = record(task, &status, latest);
+        let kept = status.without_data();
+        let told = record(task, kept.clone(), latest);
         let ended = task.state.is_terminal() && !before.is_terminal();
         let resources = ended.then(|| task.info.resources.clone());
         let done = ended && status.uuid.is_none();
@@ -55,11 +57,8 @@ impl Master {
             self.release(agent_id, &framework_id, &resources);
         }
         if told {
-            let event = operator::Event::TaskUpdated {
-                framework_id: framework_id.clone(),
-                status: TaskStatus { data: Bytes::new(), ..status.clone() },
-                latest,
-            };
+            let event =
+                operator::Event::TaskUpdated { framework_id: framework_id.clone(), status: kept, latest };
             self.operator_event(event);
         }
         if done {
@@ -69,9 +68,15 @@ impl Master {
     }
 
     /// The framework is not to hear of this update, so the master acknowledges it.
-    fn answer_in_its_place(&mut self, agent_id: &AgentId, framework_id: FrameworkId, status: TaskStatus) {
+    fn answer_in_its_place(
+        &mut self,
+        agent_id: &AgentId,
+        framework_id: FrameworkId,
+        status: Arc<TaskStatus>,
+    ) {
         if let Some(uuid) = status.uuid {
-            let message = ToAgent::Acknowledge { framework_id, task_id: status.task_id, uuid };
+            let task_id = status.task_id.clone();
+            let message = ToAgent::Acknowledge { framework_id, task_id, uuid };
             self.tell_agent(agent_id, message);
         }
     }
@@ -110,8 +115,8 @@ fn is_old_news(framework: &Framework, status: &TaskStatus) -> bool {
             .any(|old| old.unacknowledged == Some((status.state, status.uuid)))
 }
 
-/// Enters a status into the task's record; returns whether operators are to be told.
-fn record(task: &mut Task, status: &TaskStatus, latest: TaskState) -> bool {
+/// Enters a status, which comes without data, into the task's record; returns whether operators are to be told.
+fn record(task: &mut Task, status: Arc<TaskStatus>, latest: TaskState) -> bool {
     let before = task.state;
     if !task.state.is_terminal() {
         task.state = latest;
@@ -122,10 +127,9 @@ fn record(task: &mut Task, status: &TaskStatus, latest: TaskState) -> bool {
     let checked =
         matches!(status.reason, Some(Reason::TaskCheckStatusUpdated | Reason::TaskHealthCheckStatusUpdated));
     let again = task.statuses.last().is_some_and(|last| last.uuid == status.uuid && status.uuid.is_some());
-    let kept = TaskStatus { data: Bytes::new(), ..status.clone() };
     match task.statuses.last_mut() {
-        Some(last) if last.state == status.state => *last = kept,
-        _ => task.statuses.push(kept),
+        Some(last) if last.state == status.state => *last = status,
+        _ => task.statuses.push(status),
     }
     if task.statuses.len() > STATUSES_MAX {
         task.statuses.remove(0);

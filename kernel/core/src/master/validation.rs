@@ -177,7 +177,8 @@ fn check_executor(context: &Context<'_>, executor: &ExecutorInfo) -> Result<(), 
 }
 
 fn existing<'a>(context: &Context<'a>, executor: &ExecutorInfo) -> Option<&'a ExecutorInfo> {
-    context.agent.executors.get(&(context.framework.id.clone(), executor.executor_id.clone()))
+    let key = (context.framework.id.clone(), executor.executor_id.clone());
+    context.agent.executors.get(&key).map(|executor| &**executor)
 }
 
 fn is_new(context: &Context<'_>, executor: &ExecutorInfo) -> bool {
@@ -187,6 +188,9 @@ fn is_new(context: &Context<'_>, executor: &ExecutorInfo) -> bool {
 /// Whether two descriptions are of one executor. The role that paid for it is no part of what it is: tasks of all roles
 /// of a framework may share one, which Mesos does not allow.
 fn same_executor(a: &ExecutorInfo, b: &ExecutorInfo) -> bool {
+    if std::ptr::eq(a, b) {
+        return true;
+    }
     let same_resources = a.resources == b.resources || a.resources.unallocated() == b.resources.unallocated();
     same_resources
         && a.kind == b.kind

@@ -78,12 +78,12 @@ impl Master {
         let own = of.map(|id| self.frameworks.get(id).into_iter().flat_map(|f| f.offers.iter()));
         let all = of.is_none().then(|| self.offers.values());
         let own = own.into_iter().flatten().filter_map(|number| self.offers.get(number));
-        own.chain(all.into_iter().flatten()).map(|outstanding| &outstanding.offer)
+        own.chain(all.into_iter().flatten()).map(|outstanding| &*outstanding.offer)
     }
 
     /// One outstanding offer.
     pub fn offer(&self, id: &OfferId) -> Option<&Offer> {
-        self.offers.get(&self.offer_number(id)?).map(|outstanding| &outstanding.offer)
+        self.offers.get(&self.offer_number(id)?).map(|outstanding| &*outstanding.offer)
     }
 
     /// What a framework holds on all agents.

@@ -55,11 +55,11 @@ impl Value {
 
 /// Labels are a multiset: their order says nothing.
 fn cmp_labels(a: &Labels, b: &Labels) -> Ordering {
-    if a.0.len() <= 1 && b.0.len() <= 1 {
-        return a.0.cmp(&b.0);
+    if a.as_slice().len() <= 1 && b.as_slice().len() <= 1 {
+        return a.as_slice().cmp(b.as_slice());
     }
     let sorted = |labels: &Labels| {
-        let mut labels = labels.0.clone();
+        let mut labels = labels.as_slice().to_vec();
         labels.sort();
         labels
     };
@@ -107,39 +107,42 @@ impl Resource {
 }
 
 impl Resources {
-    /// Nothing.
-    pub const fn new() -> Self {
-        Self(Vec::new())
-    }
-
     /// Adds one resource; nothing and less than nothing add nothing.
     pub fn add(&mut self, resource: Resource) {
         if resource.value.is_nothing() {
             return;
         }
-        match self.0.binary_search_by(|r| r.cmp_kind(&resource)) {
-            Ok(at) if !resource.is_indivisible() => self.0[at].value.add(&resource.value),
-            Ok(at) | Err(at) => self.0.insert(at, resource),
+        match self.position(&resource) {
+            Ok(at) if !resource.is_indivisible() => self.change(|list| list[at].value.add(&resource.value)),
+            Ok(at) | Err(at) => self.change(|list| list.insert(at, resource)),
         }
+    }
+
+    fn position(&self, of: &Resource) -> Result<usize, usize> {
+        self.list().binary_search_by(|r| r.cmp_kind(of))
     }
 
     /// Removes as much of one resource as there is.
     pub fn remove(&mut self, resource: &Resource) {
-        let Ok(at) = self.0.binary_search_by(|r| r.cmp_kind(resource)) else {
-            return;
-        };
-        if !resource.is_indivisible() {
-            self.0[at].value.subtract(&resource.value);
-            if !self.0[at].value.is_nothing() {
-                return;
+        let Ok(at) = self.position(resource) else { return };
+        self.change(|list| {
+            if !resource.is_indivisible() {
+                list[at].value.subtract(&resource.value);
+                if !list[at].value.is_nothing() {
+                    return;
+                }
             }
-        }
-        self.0.remove(at);
+            list.remove(at);
+        });
     }
 
     /// Removes as much of `other` as there is.
     pub fn remove_all(&mut self, other: &Resources) {
-        for resource in &other.0 {
+        if self == other {
+            *self = Resources::new();
+            return;
+        }
+        for resource in other {
             self.remove(resource);
         }
     }
@@ -158,13 +161,13 @@ impl Resources {
 
     /// Whether all of `other` is in `self`.
     pub fn contains(&self, other: &Resources) -> bool {
-        other.0.iter().all(|wanted| {
+        other.iter().all(|wanted| {
             if wanted.is_indivisible() {
-                let count = |of: &Resources| of.0.iter().filter(|r| r.cmp_kind(wanted).is_eq()).count();
+                let count = |of: &Resources| of.iter().filter(|r| r.cmp_kind(wanted).is_eq()).count();
                 return count(self) >= count(other);
             }
-            match self.0.binary_search_by(|r| r.cmp_kind(wanted)) {
-                Ok(at) => self.0[at].value.contains(&wanted.value),
+            match self.position(wanted) {
+                Ok(at) => self.list()[at].value.contains(&wanted.value),
                 Err(_) => false,
             }
         })
@@ -177,7 +180,7 @@ impl Resources {
 
     /// Every scalar with its name; a name appears once for each kind of its resources.
     pub fn totals(&self) -> impl Iterator<Item = (&Arc<str>, Scalar)> {
-        self.0.iter().filter_map(|r| match r.value {
+        self.iter().filter_map(|r| match r.value {
             Value::Scalar(amount) => Some((&r.name, amount)),
             _ => None,
         })
@@ -187,10 +190,10 @@ impl Resources {
     /// unreserved; `None` if there is not enough. What comes back keeps its reservations and its allocation.
     pub fn find(&self, targets: &Resources) -> Option<Resources> {
         let mut found = Resources::new();
-        for target in &targets.0 {
+        for target in targets {
             let mut wanted = target.value.clone();
             let candidates = || {
-                self.0.iter().filter(|r| {
+                self.iter().filter(|r| {
                     r.name == target.name && r.revocable == target.revocable && !r.is_indivisible()
                 })
             };
@@ -213,7 +216,7 @@ impl Resources {
     pub fn find_ranges(&self, name: &str, count: u64) -> Option<Resources> {
         let mut left = count;
         let mut found = Resources::new();
-        for resource in self.0.iter().filter(|r| &*r.name == name) {
+        for resource in self.iter().filter(|r| &*r.name == name) {
             let Value::Ranges(ranges) = &resource.value else { continue };
             let lowest = ranges.lowest(left.min(ranges.count()))?;
             left -= lowest.count();
@@ -235,12 +238,17 @@ fn common(a: &Value, b: &Value) -> Option<Value> {
 
 impl AddAssign<&Resources> for Resources {
     fn add_assign(&mut self, other: &Resources) {
-        if self.0.is_empty() {
-            self.0.clone_from(&other.0);
+        if self.is_empty() {
+            self.clone_from(other);
             return;
         }
-        for resource in &other.0 {
-            self.add(resource.clone());
+        for resource in other {
+            match self.position(resource) {
+                Ok(at) if !resource.is_indivisible() => {
+                    self.change(|list| list[at].value.add(&resource.value));
+                }
+                Ok(at) | Err(at) => self.change(|list| list.insert(at, resource.clone())),
+            }
         }
     }
 }
@@ -260,13 +268,5 @@ impl<'a> IntoIterator for &'a Resources {
     type IntoIter = std::slice::Iter<'a, Resource>;
     fn into_iter(self) -> Self::IntoIter {
         self.iter()
-    }
-}
-
-impl IntoIterator for Resources {
-    type Item = Resource;
-    type IntoIter = std::vec::IntoIter<Resource>;
-    fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
     }
 }

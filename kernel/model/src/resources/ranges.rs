@@ -1,10 +1,10 @@
 //! Inclusive ranges of numbers (ports), sorted and coalesced.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
-/// Disjoint, non-adjacent, ascending inclusive ranges.
+/// Disjoint, non-adjacent, ascending inclusive ranges. A clone shares them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub struct Ranges(Vec<(u64, u64)>);
+pub struct Ranges(Arc<[(u64, u64)]>);
 
 impl Ranges {
     /// Sorts and coalesces. Pairs with begin > end are dropped; the doors refuse them before.
@@ -18,7 +18,7 @@ impl Ranges {
                 _ => merged.push((begin, end)),
             }
         }
-        Self(merged)
+        Self(merged.into())
     }
 
     /// The pairs, ascending.
@@ -33,13 +33,13 @@ impl Ranges {
 
     /// Every number in any of both.
     pub fn union(&self, other: &Ranges) -> Ranges {
-        Ranges::new(self.0.iter().chain(&other.0).copied())
+        Ranges::new(self.0.iter().chain(&*other.0).copied())
     }
 
     /// Every number of `self` that is not in `other`.
     pub fn difference(&self, other: &Ranges) -> Ranges {
         let mut left = Vec::new();
-        for &(begin, end) in &self.0 {
+        for &(begin, end) in &*self.0 {
             let mut from = begin;
             let mut used_up = false;
             for &(b, e) in other.0.iter().filter(|(b, e)| *e >= begin && *b <= end) {
@@ -56,7 +56,7 @@ impl Ranges {
                 left.push((from, end));
             }
         }
-        Ranges(left)
+        Ranges(left.into())
     }
 
     /// Whether every number of `other` is in `self`.
@@ -78,7 +78,7 @@ impl Ranges {
     pub fn lowest(&self, count: u64) -> Option<Ranges> {
         let mut left = count;
         let mut taken = Vec::new();
-        for &(begin, end) in &self.0 {
+        for &(begin, end) in &*self.0 {
             if left == 0 {
                 break;
             }
@@ -86,7 +86,7 @@ impl Ranges {
             taken.push((begin, begin + (size - 1)));
             left -= size;
         }
-        (left == 0).then_some(Ranges(taken))
+        (left == 0).then(|| Ranges(taken.into()))
     }
 }
 

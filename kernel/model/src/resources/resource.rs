@@ -1,6 +1,6 @@
 //! One resource, and collections of them.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use super::{Ranges, Scalar};
 use crate::{labels::Labels, roles::Role};
@@ -63,9 +63,13 @@ pub struct Disk {
     pub indivisible: bool,
 }
 
-/// A normal collection of resources.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub struct Resources(pub(super) Vec<Resource>);
+/// A normal collection of resources. A clone shares it until one of both changes: most amounts are passed on, shown and
+/// remembered more often than they change.
+#[derive(Clone, PartialEq, Eq, Hash, Default)]
+pub struct Resources(
+    /// `None` where there is nothing, and only there.
+    Option<Arc<Vec<Resource>>>,
+);
 
 impl Resource {
     /// An unreserved scalar.
@@ -94,13 +98,51 @@ impl Resource {
 }
 
 impl Resources {
+    /// Nothing.
+    pub const fn new() -> Self {
+        Self(None)
+    }
+
     /// The resources, in their fixed order.
     pub fn iter(&self) -> std::slice::Iter<'_, Resource> {
-        self.0.iter()
+        self.list().iter()
     }
 
     /// Whether there is nothing.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.is_none()
+    }
+
+    pub(super) fn list(&self) -> &[Resource] {
+        self.0.as_deref().map_or(&[], Vec::as_slice)
+    }
+
+    /// What is in normal order already.
+    pub(super) fn from_list(list: Vec<Resource>) -> Self {
+        Self((!list.is_empty()).then(|| Arc::new(list)))
+    }
+
+    /// Changes the list, which is made its own first; the order must stay normal.
+    pub(super) fn change<T>(&mut self, change: impl FnOnce(&mut Vec<Resource>) -> T) -> T {
+        let list = Arc::make_mut(self.0.get_or_insert_default());
+        let result = change(list);
+        if list.is_empty() {
+            self.0 = None;
+        }
+        result
+    }
+}
+
+impl fmt::Debug for Resources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Resources").field(&self.list()).finish()
+    }
+}
+
+impl IntoIterator for Resources {
+    type Item = Resource;
+    type IntoIter = std::vec::IntoIter<Resource>;
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.map(Arc::unwrap_or_clone).unwrap_or_default().into_iter()
     }
 }

@@ -34,7 +34,10 @@ impl Resources {
     /// Those that satisfy a predicate.
     pub fn filter(&self, keep: impl Fn(&Resource) -> bool) -> Resources {
         // A part of a normal collection is normal.
-        Resources(self.0.iter().filter(|r| keep(r)).cloned().collect())
+        if self.iter().all(&keep) {
+            return self.clone();
+        }
+        Resources::from_list(self.iter().filter(|r| keep(r)).cloned().collect())
     }
 
     /// All of them, allocated to this role.
@@ -44,22 +47,19 @@ impl Resources {
 
     /// All of them, which are not allocated yet, allocated to this role: without a copy.
     pub fn into_allocated_to(mut self, role: &Role) -> Resources {
-        if self.0.iter().any(|r| r.allocation_role.is_some()) {
+        if self.is_empty() || self.iter().any(|r| r.allocation_role.is_some()) {
             return self.allocated_to(role);
         }
         // One role for all changes no order.
-        for resource in &mut self.0 {
-            resource.allocation_role = Some(role.clone());
-        }
+        self.change(|list| list.iter_mut().for_each(|r| r.allocation_role = Some(role.clone())));
         self
     }
 
-    /// All of them, with this role where none is given.
-    pub fn allocated_by_default_to(&self, role: &Role) -> Resources {
-        if self.0.iter().all(|r| r.allocation_role.is_some()) {
-            return self.clone();
+    /// Allocates to this role what is allocated to none.
+    pub fn allocate_by_default_to(&mut self, role: &Role) {
+        if self.iter().any(|r| r.allocation_role.is_none()) {
+            *self = self.map_allocation(|r| Some(r.allocation_role.clone().unwrap_or_else(|| role.clone())));
         }
-        self.map_allocation(|r| Some(r.allocation_role.clone().unwrap_or_else(|| role.clone())))
     }
 
     /// All of them, without the role that they are allocated to.
@@ -68,18 +68,15 @@ impl Resources {
     }
 
     fn map_allocation(&self, role: impl Fn(&Resource) -> Option<Role>) -> Resources {
-        if let [first, rest @ ..] = self.0.as_slice()
+        if let [first, rest @ ..] = self.list()
             && rest.iter().all(|r| r.allocation_role == first.allocation_role)
         {
             // One role for all changes no order and merges nothing.
             let mut all = self.clone();
-            for resource in &mut all.0 {
-                resource.allocation_role = role(resource);
-            }
+            all.change(|list| list.iter_mut().for_each(|r| r.allocation_role = role(r)));
             return all;
         }
-        self.0
-            .iter()
+        self.iter()
             .map(|r| {
                 let allocation_role = role(r);
                 Resource { allocation_role, ..r.clone() }
@@ -89,7 +86,7 @@ impl Resources {
 
     /// The roles that they are allocated to, each once.
     pub fn allocation_roles(&self) -> Vec<&Role> {
-        let mut roles: Vec<&Role> = self.0.iter().filter_map(|r| r.allocation_role.as_ref()).collect();
+        let mut roles: Vec<&Role> = self.iter().filter_map(|r| r.allocation_role.as_ref()).collect();
         roles.sort_unstable();
         roles.dedup();
         roles

@@ -141,7 +141,8 @@ fn labels_are_a_multiset_and_indivisible_things_count() {
     let label = |key: &str| Label { key: key.to_owned(), value: None };
     let with = |labels: Vec<Label>| {
         let mut resource = Resource::scalar("cpus", Scalar::from_units(1));
-        resource.reservations = vec![Reservation { labels: Labels(labels), ..reservation("a") }];
+        resource.reservations =
+            vec![Reservation { labels: labels.into_iter().collect(), ..reservation("a") }];
         resource
     };
     let both: Resources =

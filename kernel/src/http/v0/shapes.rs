@@ -430,8 +430,8 @@ fn set_text<'a>(items: impl Iterator<Item = &'a String>) -> String {
 }
 
 fn put_labels(shape: &mut Map<String, Value>, labels: &Labels) {
-    if !labels.0.is_empty() {
-        let all = labels.0.iter().map(|l| json!({ "key": l.key, "value": l.value }));
+    if !labels.as_slice().is_empty() {
+        let all = labels.as_slice().iter().map(|l| json!({ "key": l.key, "value": l.value }));
         shape.insert("labels".into(), all.collect());
     }
 }

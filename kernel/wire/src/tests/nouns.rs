@@ -106,11 +106,11 @@ fn link_messages_come_back_as_they_went() {
     };
     let task = Task {
         framework_id: "f".into(),
-        info: info(),
+        info: info().into(),
         executor_id: Some("e".into()),
         state: TaskState::Starting,
         unacknowledged: Some((TaskState::Starting, Some(UpdateId([1; 16])))),
-        statuses: vec![status()],
+        statuses: vec![status().into()],
         launched_at: Time(5),
     };
     let framework =
@@ -119,11 +119,15 @@ fn link_messages_come_back_as_they_went() {
         ToMaster::Register { info: agent.clone() },
         ToMaster::Reregister {
             info: agent,
-            frameworks: vec![framework.clone()],
-            executors: vec![executor()],
+            frameworks: vec![framework.clone().into()],
+            executors: vec![executor().into()],
             tasks: vec![task],
         },
-        ToMaster::Update { framework_id: "f".into(), status: status(), latest_state: TaskState::Finished },
+        ToMaster::Update {
+            framework_id: "f".into(),
+            status: status().into(),
+            latest_state: TaskState::Finished,
+        },
         ToMaster::ExitedExecutor { framework_id: "f".into(), executor_id: "e".into(), status: 32512 },
         ToMaster::Pong,
     ] {
@@ -133,8 +137,8 @@ fn link_messages_come_back_as_they_went() {
     }
     for message in [
         ToAgent::RunTask {
-            framework,
-            executor: Some(executor()),
+            framework: framework.into(),
+            executor: Some(executor().into()),
             launch: Launch::Group(vec![info(), info()]),
             launch_executor: false,
         },

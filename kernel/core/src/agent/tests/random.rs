@@ -172,7 +172,7 @@ impl World {
                     assert!(!last.is_some_and(|(_, state)| state.is_terminal()), "an update after the end");
                     received.push((uuid, status.state));
                 }
-                self.in_flight.insert(status.task_id, uuid);
+                self.in_flight.insert(status.task_id.clone(), uuid);
             }
             _ => {}
         }
@@ -236,9 +236,9 @@ impl World {
             Act::Launch(n) => {
                 let id = TaskId::from(format!("t{n}"));
                 if self.link && self.agent.is_registered() && self.launched.insert(id.clone()) {
-                    let executor = Some(executor("x", self.respawns));
-                    let launch = Launch::Task(task(id.as_str()));
-                    let framework = framework(true);
+                    let executor = Some(executor("x", self.respawns).into());
+                    let launch = Launch::Task(task(id.as_str()).into());
+                    let framework = framework(true).into();
                     let message = ToAgent::RunTask { framework, executor, launch, launch_executor: true };
                     self.step(Event::FromMaster(message));
                 }

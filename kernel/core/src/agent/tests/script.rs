@@ -314,24 +314,25 @@ impl Script {
 
     pub fn run_command(&mut self, id: &str) {
         let command = CommandInfo { shell: true, value: Some("true".into()), ..CommandInfo::default() };
-        let launch = Launch::Task(TaskInfo { command: Some(command), ..task(id) });
-        let framework = framework(true);
+        let launch = Launch::Task(TaskInfo { command: Some(command), ..task(id) }.into());
+        let framework = framework(true).into();
         let message = ToAgent::RunTask { framework, executor: None, launch, launch_executor: true };
         self.told(&format!("run {id}"), message);
     }
 
     pub fn run_on(&mut self, on: &str, id: &str, launch_executor: bool) {
-        let executor = Some(executor(on, self.respawning));
-        let launch = Launch::Task(task(id));
-        let message = ToAgent::RunTask { framework: framework(true), executor, launch, launch_executor };
+        let executor = Some(executor(on, self.respawning).into());
+        let launch = Launch::Task(task(id).into());
+        let message =
+            ToAgent::RunTask { framework: framework(true).into(), executor, launch, launch_executor };
         self.told(&format!("run {id} on {on}"), message);
     }
 
     pub fn run_group(&mut self, on: &str, ids: &[&str]) {
-        let executor = Some(executor(on, self.respawning));
+        let executor = Some(executor(on, self.respawning).into());
         let launch = Launch::Group(ids.iter().map(|id| task(id)).collect());
         let message =
-            ToAgent::RunTask { framework: framework(true), executor, launch, launch_executor: true };
+            ToAgent::RunTask { framework: framework(true).into(), executor, launch, launch_executor: true };
         self.told(&format!("run group {} on {on}", ids.join(" ")), message);
     }
 

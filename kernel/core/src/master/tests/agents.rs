@@ -37,7 +37,7 @@ fn report(tasks: Vec<Task>) -> ToMaster {
     info.id = Some("m-S0".into());
     let mut own = framework("f", &["*"]);
     own.id = Some("m-0000".into());
-    ToMaster::Reregister { info, frameworks: vec![own], executors: vec![], tasks }
+    ToMaster::Reregister { info, frameworks: vec![own.into()], executors: vec![], tasks }
 }
 
 fn t() -> Task {

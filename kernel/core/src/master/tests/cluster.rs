@@ -157,7 +157,7 @@ impl Cluster {
             ..TaskStatus::new(task.into(), state, Source::Executor, self.now)
         };
         let framework_id = framework.into();
-        self.say(link, ToMaster::Update { framework_id, status, latest_state: state });
+        self.say(link, ToMaster::Update { framework_id, status: status.into(), latest_state: state });
     }
 
     pub(crate) fn acknowledge(
@@ -259,7 +259,7 @@ pub(crate) fn executor(id: &str, resources: &str) -> ExecutorInfo {
 
 pub(crate) fn on_executor(mut task: TaskInfo, executor: ExecutorInfo) -> TaskInfo {
     task.command = None;
-    task.executor = Some(executor);
+    task.executor = Some(executor.into());
     task
 }
 
@@ -270,7 +270,7 @@ pub(crate) fn running(framework: &str, id: &str, agent: &str, resources: &str) -
     info.resources = info.resources.allocated_to(&role);
     Task {
         framework_id: framework.into(),
-        info,
+        info: info.into(),
         executor_id: None,
         state: TaskState::Running,
         unacknowledged: None,
@@ -301,7 +301,7 @@ fn show_event(event: &ToScheduler) -> String {
     match event {
         ToScheduler::Subscribed { framework_id, .. } => format!("Subscribed {framework_id}"),
         ToScheduler::Offers { offers } => {
-            let show = |o: &kernel_model::offer::Offer| {
+            let show = |o: &std::sync::Arc<kernel_model::offer::Offer>| {
                 format!("{} of {} for {}: {}", o.id, o.agent_id, o.role, o.resources.unallocated())
             };
             format!("Offers [{}]", offers.iter().map(show).collect::<Vec<_>>().join(", "))

@@ -61,7 +61,7 @@ fn a_task_lives() {
         ..TaskStatus::new("t".into(), TaskState::Killing, Source::Executor, c.now)
     };
     let framework_id = "m-0000".into();
-    c.say(1, ToMaster::Update { framework_id, status, latest_state: TaskState::Killed });
+    c.say(1, ToMaster::Update { framework_id, status: status.into(), latest_state: TaskState::Killed });
     check(
         &mut c,
         expect![[r#"
@@ -116,7 +116,7 @@ fn an_executor_is_charged_once() {
     "#]],
     );
     let mut other = on("d");
-    other.executor.as_mut().unwrap().name = "another".into();
+    std::sync::Arc::make_mut(other.executor.as_mut().unwrap()).name = "another".into();
     c.accept("m-0000", "s1", 1, vec![launch(vec![other])]);
     let log = c.log();
     assert!(
@@ -139,13 +139,13 @@ fn invalid_tasks() {
     let mut c = offered();
     let plain = |id: &str| task(id, "m-S0", "cpus:0.1");
     let mut both = plain("both");
-    both.executor = Some(executor("e", ""));
+    both.executor = Some(executor("e", "").into());
     let mut neither = plain("neither");
     neither.command = None;
     let mut without_command = on_executor(plain("without-command"), executor("e", ""));
-    without_command.executor.as_mut().unwrap().command = None;
+    std::sync::Arc::make_mut(without_command.executor.as_mut().unwrap()).command = None;
     let mut stranger = on_executor(plain("stranger"), executor("e", ""));
-    stranger.executor.as_mut().unwrap().framework_id = Some("x".into());
+    std::sync::Arc::make_mut(stranger.executor.as_mut().unwrap()).framework_id = Some("x".into());
     let tasks = vec![
         plain("good"),
         plain("good"),
