@@ -1,6 +1,6 @@
 //! Hollow nodes: simulated machines whose Pods run on paper, for load.
 
-use std::sync::Arc;
+use std::{cell::LazyCell, sync::Arc};
 
 use bytes::Bytes;
 use kernel::{
@@ -8,6 +8,7 @@ use kernel::{
     server::MasterHandle,
 };
 use kernel_model::task::TaskState;
+use kubelet_executor::hollow::PaperPod;
 
 use crate::progress::Progress;
 
@@ -18,11 +19,18 @@ pub fn start(master: &MasterHandle, count: u32, progress: &Progress) -> Option<H
     }
     progress.doing(&format!("adding {count} hollow nodes"));
     let mut options = HollowOptions::new();
-    options.status_data = Arc::new(|agent, task, state| match state {
-        TaskState::Starting => kubelet_executor::hollow::status_data(&task.data, &agent.ip, false),
-        TaskState::Running => kubelet_executor::hollow::status_data(&task.data, &agent.ip, true),
-        // The end of a task says enough; the facade keeps the last status.
-        _ => Bytes::new(),
+    options.status_data = Arc::new(|agent, task, states| {
+        let pod = LazyCell::new(|| PaperPod::read(&task.data));
+        let data = |state: &TaskState| {
+            let running = match state {
+                TaskState::Starting => false,
+                TaskState::Running => true,
+                // The end of a task says enough; the facade keeps the last status.
+                _ => return Bytes::new(),
+            };
+            pod.as_ref().map(|pod| pod.status_data(&agent.ip, running)).unwrap_or_default()
+        };
+        states.iter().map(data).collect()
     });
     Some(kernel::hollow::start(count, master, options))
 }

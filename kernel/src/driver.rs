@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 pub use over_http::HttpDriver;
 
-use crate::master_driver::{CallStream, Fault, MasterQueue, Stopped};
+use crate::master_driver::{CallStream, Fault, MasterQueue, Stopped, Wanted};
 
 /// Why a driver has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,7 +37,7 @@ pub trait SchedulerDriver: Send + Sync {
     /// Any other call. `Ok` means that the master took it, not that it had an effect.
     async fn call(&self, framework_id: &FrameworkId, call: scheduler::Call) -> Result<(), DriverError>;
 
-    /// All agents, and every change of the cluster after that. The stream ends as that of [`SchedulerDriver::subscribe`].
+    /// All agents, and every change of agents and frameworks after that; of tasks, each framework hears in its own stream. The stream ends as that of [`SchedulerDriver::subscribe`].
     async fn watch_cluster(
         &self,
     ) -> Result<(Vec<AgentSnapshot>, mpsc::Receiver<operator::Event>), DriverError>;
@@ -87,6 +87,6 @@ impl SchedulerDriver for InProcessDriver {
     async fn watch_cluster(
         &self,
     ) -> Result<(Vec<AgentSnapshot>, mpsc::Receiver<operator::Event>), DriverError> {
-        Ok(self.queue.watch(Master::agent_snapshots).await?)
+        Ok(self.queue.watch(Wanted::Cluster, Master::agent_snapshots).await?)
     }
 }

@@ -44,9 +44,9 @@ const BATCH_MAX: usize = 512;
 /// The longest sleep without looking at deadlines.
 const SLEEP_MAX: Duration = Duration::from_secs(60);
 
-/// The `data` of a status that a simulated executor sends for a task in a state. The kernel does not know what tasks
-/// are; whoever starts hollow agents does.
-pub type StatusData = Arc<dyn Fn(&AgentInfo, &TaskInfo, TaskState) -> Bytes + Send + Sync>;
+/// The `data` of the statuses that a simulated executor sends for a task, one for each of these states. The kernel does not
+/// know what tasks are; whoever starts hollow agents does.
+pub type StatusData = Arc<dyn Fn(&AgentInfo, &TaskInfo, &[TaskState]) -> Vec<Bytes> + Send + Sync>;
 
 /// What hollow machines look like.
 #[derive(Clone)]
@@ -69,7 +69,7 @@ impl HollowOptions {
             hostname_prefix: "hollow-".to_owned(),
             resources: resources.parse().expect("invariant: a constant that parses"),
             attributes: Vec::new(),
-            status_data: Arc::new(|_, _, _| Bytes::new()),
+            status_data: Arc::new(|_, _, states| vec![Bytes::new(); states.len()]),
         }
     }
 }
@@ -111,6 +111,8 @@ struct Machines {
     messages: mpsc::Receiver<(LinkId, ToAgent)>,
     /// When a machine wants a tick; entries of earlier wishes stay until they come up.
     deadlines: BinaryHeap<Reverse<(Time, usize)>>,
+    /// What the machine that is stepped has to say; empty between steps, and kept for its room.
+    said: Vec<ToMaster>,
 }
 
 impl Machines {
@@ -119,7 +121,7 @@ impl Machines {
         let options = Arc::new(options);
         let all = (0..count).map(|index| Machine::new(index, options.clone())).collect();
         let (clock, links, deadlines) = (Clock::start(), BTreeMap::new(), BinaryHeap::new());
-        Self { queue, clock, all, links, outlet, messages, deadlines }
+        Self { queue, clock, all, links, outlet, messages, deadlines, said: Vec::new() }
     }
 
     async fn run(mut self) -> Result<(), Stopped> {
@@ -178,9 +180,8 @@ impl Machines {
     /// Steps one machine and everything within it that follows, and sends what it has to say.
     async fn step(&mut self, index: usize, event: Event) -> Result<(), Stopped> {
         let now = self.clock.now();
-        let mut said = Vec::new();
         let machine = &mut self.all[index];
-        let keeps_link = machine.step(now, event, &mut said);
+        let keeps_link = machine.step(now, event, &mut self.said);
         // An earlier wish stays in the heap: it finds itself outdated, or early, and is cheap.
         if let Some(at) = machine.agent.next_deadline()
             && machine.planned.is_none_or(|planned| at < planned)
@@ -189,10 +190,11 @@ impl Machines {
             self.deadlines.push(Reverse((at, index)));
         }
         if let Some((_, handle)) = self.all[index].link.and_then(|link| self.links.get(&link)) {
-            for message in said {
+            for message in self.said.drain(..) {
                 handle.say(message).await?;
             }
         }
+        self.said.clear();
         if keeps_link {
             return Ok(());
         }

@@ -8,13 +8,13 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use kernel_core::effect::RequestId;
 use kernel_core::master::{Effect, Event, Master, Op};
-use kernel_model::operator;
 use store::Store;
 use tokio::sync::{mpsc, watch};
 
 pub(crate) use outlets::Counters;
 use outlets::Outlets;
-pub(crate) use queue::{CallStream, Command, Fault, LinkHandle, MasterQueue, Stopped, StreamHandle};
+use queue::OperatorOutlet;
+pub(crate) use queue::{CallStream, Command, Fault, LinkHandle, MasterQueue, Stopped, StreamHandle, Wanted};
 
 use crate::{clock::Clock, registry_store};
 
@@ -38,7 +38,7 @@ enum Then {
     Effect(Effect),
     Read(Box<dyn FnOnce(&Master) + Send>),
     /// A look, and every operator event after it: none of those that what was seen holds already.
-    Watch(mpsc::Sender<operator::Event>, Box<dyn FnOnce(&Master) + Send>),
+    Watch(OperatorOutlet, Box<dyn FnOnce(&Master) + Send>),
 }
 
 /// What has been stepped and not yet carried out.

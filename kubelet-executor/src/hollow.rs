@@ -1,56 +1,66 @@
 //! What a Pod's status would be on a machine that runs nothing: for load tests, whose machines report as real ones do.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// What is read of a Pod.
 #[derive(Deserialize)]
-struct Pod {
-    #[serde(default)]
-    metadata: Metadata,
-    spec: Spec,
+pub struct PaperPod<'a> {
+    #[serde(borrow, default)]
+    metadata: Metadata<'a>,
+    #[serde(borrow)]
+    spec: Spec<'a>,
 }
 
 #[derive(Default, Deserialize)]
-struct Metadata {
-    #[serde(default)]
-    uid: String,
+struct Metadata<'a> {
+    #[serde(borrow, default)]
+    uid: Cow<'a, str>,
 }
 
 #[derive(Deserialize)]
-struct Spec {
-    #[serde(default)]
-    containers: Vec<Container>,
+struct Spec<'a> {
+    #[serde(borrow, default)]
+    containers: Vec<Container<'a>>,
 }
 
 #[derive(Deserialize)]
-struct Container {
-    #[serde(default)]
-    name: String,
-    #[serde(default)]
-    image: String,
+struct Container<'a> {
+    #[serde(borrow, default)]
+    name: Cow<'a, str>,
+    #[serde(borrow, default)]
+    image: Cow<'a, str>,
 }
 
-/// The data of a status update for the Pod in `pod` (the task's data), on a machine with this address. `running` is false
-/// while the Pod starts. Empty where the task carries no Pod.
-pub fn status_data(pod: &[u8], host_ip: &str, running: bool) -> Bytes {
-    let Ok(pod) = serde_json::from_slice::<Pod>(pod) else { return Bytes::new() };
-    let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    let address = pod_address(&pod.metadata.uid);
-    let address = running.then_some(address.as_str());
-    let ip = |ip| Address { ip };
-    let status = Status {
-        phase: if running { "Running" } else { "Pending" },
-        conditions: conditions(running, &now),
-        container_statuses: pod.spec.containers.iter().map(|c| container_status(c, running, &now)).collect(),
-        host_ip,
-        host_ips: [ip(host_ip)],
-        pod_ip: address,
-        pod_ips: address.map(|address| [ip(address)]),
-        start_time: &now,
-    };
-    serde_json::to_vec(&Data { status }).map(Bytes::from).unwrap_or_default()
+impl<'a> PaperPod<'a> {
+    /// Reads the Pod in a task's data; `None` where there is none.
+    pub fn read(pod: &'a [u8]) -> Option<Self> {
+        serde_json::from_slice(pod).ok()
+    }
+
+    /// The data of a status update for the Pod on a machine with this address. `running` is false while the Pod starts.
+    pub fn status_data(&self, host_ip: &str, running: bool) -> Bytes {
+        // Whole seconds are printed without a fraction, as Kubernetes' times are.
+        let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default().to_string();
+        let address = pod_address(&self.metadata.uid);
+        let address = running.then_some(address.as_str());
+        let ip = |ip| Address { ip };
+        let containers = self.spec.containers.iter();
+        let status = Status {
+            phase: if running { "Running" } else { "Pending" },
+            conditions: conditions(running, &now),
+            container_statuses: containers.map(|c| container_status(c, running, &now)).collect(),
+            host_ip,
+            host_ips: [ip(host_ip)],
+            pod_ip: address,
+            pod_ips: address.map(|address| [ip(address)]),
+            start_time: &now,
+        };
+        serde_json::to_vec(&Data { status }).map(Bytes::from).unwrap_or_default()
+    }
 }
 
 #[derive(Serialize)]
@@ -119,7 +129,7 @@ enum State<'a> {
     Waiting { reason: &'a str },
 }
 
-fn container_status<'a>(container: &'a Container, running: bool, now: &'a str) -> ContainerStatus<'a> {
+fn container_status<'a>(container: &'a Container<'_>, running: bool, now: &'a str) -> ContainerStatus<'a> {
     let Container { name, image } = container;
     ContainerStatus {
         container_id: running.then(|| format!("hollow://{name}")),
@@ -165,17 +175,17 @@ fn pod_address(uid: &str) -> String {
 mod tests {
     //! Tests of the made-up status.
 
-    use super::status_data;
+    use super::PaperPod;
 
     #[test]
     fn a_pod_runs_on_paper() {
         let pod = br#"{"metadata":{"uid":"u"},"spec":{"containers":[{"name":"c","image":"i"}]}}"#;
-        let data = status_data(pod, "127.0.0.1", true);
+        let data = PaperPod::read(pod).unwrap().status_data("127.0.0.1", true);
         let decoded: serde_json::Value = serde_json::from_slice(&data).unwrap();
         assert_eq!(decoded["status"]["phase"], "Running");
         assert_eq!(decoded["status"]["containerStatuses"][0]["ready"], true);
         assert!(decoded["status"]["containerStatuses"][0]["state"]["running"]["startedAt"].is_string());
         assert_eq!(decoded.to_string().as_bytes(), data, "members are in order");
-        assert!(status_data(b"no pod", "127.0.0.1", true).is_empty());
+        assert!(PaperPod::read(b"no pod").is_none());
     }
 }

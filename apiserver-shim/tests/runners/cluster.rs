@@ -13,7 +13,7 @@ use apiserver_shim::runners::{self, RunnersHandle, RunnersOptions};
 use kernel::driver::SchedulerDriver;
 use kernel::hollow::{HollowHandle, HollowOptions};
 use kernel::server::{MasterHandle, MasterOptions};
-use kernel_model::task::TaskState;
+use kernel_model::task::{TaskInfo, TaskState};
 use serde_json::{Value, json};
 use shim_core::controllers::served;
 use store::{MemoryStore, Store};
@@ -37,7 +37,7 @@ pub fn hollow_options() -> HollowOptions {
     let mut options = HollowOptions::new();
     // An address for each Pod, and no two the same: the auditor minds.
     let addresses = Mutex::new(BTreeMap::<String, usize>::new());
-    options.status_data = Arc::new(move |_, task, state| {
+    let data = move |task: &TaskInfo, state: TaskState| -> bytes::Bytes {
         let pod: Value = serde_json::from_slice(&task.data).unwrap_or_default();
         let ready = if state == TaskState::Running { "True" } else { "False" };
         let phase = if state == TaskState::Running { "Running" } else { "Pending" };
@@ -56,7 +56,9 @@ pub fn hollow_options() -> HollowOptions {
             return Default::default();
         }
         serde_json::to_vec(&json!({"status": status, "endpoint": "127.0.0.1:10250"})).unwrap().into()
-    });
+    };
+    options.status_data =
+        Arc::new(move |_, task, states| states.iter().map(|state| data(task, *state)).collect());
     options
 }
 

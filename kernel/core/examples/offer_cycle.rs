@@ -133,7 +133,7 @@ fn master(agents: usize, frameworks: usize) -> (f64, f64) {
     }
     let declined = milliseconds(|| {
         let filters = Filters { refuse: Duration::from_secs(3600) };
-        let offer_ids = offers.into_iter().map(|o| o.id).collect();
+        let offer_ids = offers.into_iter().map(|o| o.id.clone()).collect();
         call(&mut master, now, 0, &ids[0], Call::Decline { offer_ids, filters });
     });
     (offered, declined)

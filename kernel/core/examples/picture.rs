@@ -110,7 +110,7 @@ fn update(master: &mut Master, link: u64) {
         ..TaskStatus::new(format!("m-S{link}-0").into(), TaskState::Running, Source::Executor, Time(2))
     };
     let (framework_id, latest_state) = ("m-0000".into(), TaskState::Running);
-    let message = ToMaster::Update { framework_id, status, latest_state };
+    let message = ToMaster::Update { framework_id, status: status.into(), latest_state };
     let _ = master.step(Time(2), Event::AgentMessage { link: LinkId(link), message });
 }
 

@@ -236,7 +236,7 @@ impl Agent {
 
     /// When the machine wants its next [`Event::Tick`], if nothing else happens.
     pub fn next_deadline(&self) -> Option<Time> {
-        self.timers.next()
+        [self.timers.next(), self.silent_at()].into_iter().flatten().min()
     }
 
     /// The agent's description, with its id once it has one.
@@ -286,10 +286,10 @@ impl Agent {
     }
 
     fn fire_timers(&mut self, now: Time, out: &mut Effects) {
+        self.drop_silent_master(now, out);
         while let Some(timer) = self.timers.pop_due(now) {
             match timer {
                 Timer::Register => self.register_again(now, out),
-                Timer::MasterSilent => self.master_silent(out),
                 Timer::Executor(framework_id, executor_id) => {
                     self.executor_timer(now, &framework_id, &executor_id, out);
                 }

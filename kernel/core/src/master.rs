@@ -56,6 +56,18 @@ use offers::Outstanding;
 use registration::Report;
 use timers::{Timer, Timers};
 
+/// Effects of a usual step: an ACCEPT with a task and the offer of what is left make five.
+const EFFECTS_USUAL: usize = 6;
+
+/// A connection with an agent.
+#[derive(Debug, Default)]
+struct Link {
+    /// `None` until it registers.
+    agent: Option<AgentId>,
+    /// Whether it said something since the last ping.
+    heard: bool,
+}
+
 /// The master.
 #[derive(Debug)]
 pub struct Master {
@@ -65,7 +77,7 @@ pub struct Master {
     agents: Shelf<AgentId, Agent>,
     agents_by_slot: BTreeMap<AgentSlot, AgentId>,
     absent: Shelf<AgentId, AbsentAgent>,
-    links: BTreeMap<LinkId, Option<AgentId>>,
+    links: BTreeMap<LinkId, Link>,
     frameworks: BTreeMap<FrameworkId, Framework>,
     streams: BTreeMap<StreamId, FrameworkId>,
     completed: VecDeque<Arc<Framework>>,
@@ -138,7 +150,7 @@ impl Master {
             }
             Event::SchedulerClosed { stream } => self.scheduler_closed(&stream),
             Event::AgentConnected { link } => {
-                self.links.insert(link, None);
+                self.links.insert(link, Link::default());
             }
             Event::AgentMessage { link, message } => self.agent_message(link, message),
             Event::AgentDisconnected { link } => self.link_down(link),
@@ -182,10 +194,9 @@ impl Master {
             _ => {}
         }
         // Anything else needs an agent that this link belongs to.
-        let Some(Some(id)) = self.links.get(&link).cloned() else { return };
-        if let Some(agent) = self.agents.get_mut(&id) {
-            agent.missed_pings = 0;
-        }
+        let Some(speaker) = self.links.get_mut(&link) else { return };
+        let Some(id) = speaker.agent.clone() else { return };
+        speaker.heard = true;
         match message {
             ToMaster::Update { framework_id, status, latest_state } => {
                 self.status_update(&id, framework_id, status, latest_state);
@@ -223,6 +234,9 @@ impl Master {
     }
 
     fn effect(&mut self, effect: Effect) {
+        if self.out.after_persist.is_empty() {
+            self.out.after_persist.reserve(EFFECTS_USUAL);
+        }
         self.out.after_persist.push(effect);
     }
 

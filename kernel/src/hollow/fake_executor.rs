@@ -51,9 +51,7 @@ fn launch(
     task: &TaskInfo,
     events: &mut VecDeque<Event>,
 ) {
-    for state in [TaskState::Starting, TaskState::Running] {
-        events.push_back(update(machine, now, who, task, state));
-    }
+    update(machine, now, who, task, &[TaskState::Starting, TaskState::Running], events);
 }
 
 fn kill(
@@ -65,7 +63,7 @@ fn kill(
 ) {
     let task = machine.agent.task(&who.0, task_id).filter(|task| !task.state.is_terminal());
     if let Some(info) = task.map(|task| task.info.clone()) {
-        events.push_back(update(machine, now, who, &info, TaskState::Killed));
+        update(machine, now, who, &info, &[TaskState::Killed], events);
     }
 }
 
@@ -74,14 +72,18 @@ fn update(
     now: Time,
     who: &(FrameworkId, ExecutorId),
     task: &TaskInfo,
-    state: TaskState,
-) -> Event {
-    let status = TaskStatus {
-        uuid: Some(machine.update_id()),
-        data: (machine.options.status_data)(machine.agent.info(), task, state),
-        ..TaskStatus::new(task.task_id.clone(), state, Source::Executor, now)
-    };
-    let (framework_id, executor_id) = who.clone();
-    let request = kernel_core::agent::RequestId(0);
-    Event::Call { request, framework_id, executor_id, call: Call::Update { status } }
+    states: &[TaskState],
+    events: &mut VecDeque<Event>,
+) {
+    let all_data = (machine.options.status_data)(machine.agent.info(), task, states);
+    for (state, data) in states.iter().zip(all_data) {
+        let status = TaskStatus {
+            uuid: Some(machine.update_id()),
+            data,
+            ..TaskStatus::new(task.task_id.clone(), *state, Source::Executor, now)
+        };
+        let (framework_id, executor_id) = who.clone();
+        let request = kernel_core::agent::RequestId(0);
+        events.push_back(Event::Call { request, framework_id, executor_id, call: Call::Update { status } });
+    }
 }

@@ -72,8 +72,10 @@ async fn hollow_agents_take_report_and_end_tasks() {
         Subscribe { framework: framework(), suppressed_roles: BTreeSet::new(), wishes: Default::default() };
     let mut events = driver.subscribe(subscribe).await.unwrap();
     let Some(Event::Subscribed { framework_id, .. }) = events.recv().await else { panic!("not subscribed") };
-    let status_data: super::StatusData =
-        Arc::new(|agent, task, state| format!("{} {:?} {state:?}", agent.hostname, task.data).into());
+    let status_data: super::StatusData = Arc::new(|agent, task, states| {
+        let data = |state| format!("{} {:?} {state:?}", agent.hostname, task.data).into();
+        states.iter().map(data).collect()
+    });
     let options = HollowOptions { status_data, ..HollowOptions::new() };
     let _hollow = start(MACHINES, &master, options);
     let (mut running, mut killed) = (BTreeSet::new(), BTreeSet::new());

@@ -26,6 +26,7 @@ use super::{
     operator_view as view,
     stream::{self, Source},
 };
+use crate::master_driver::Wanted;
 
 /// Answers one call.
 pub(super) async fn serve(doors: &Arc<Doors>, request: Request<Incoming>) -> Answer {
@@ -176,7 +177,8 @@ async fn read(doors: &Doors, kind: call::Type) -> Result<Option<WireResponse>, A
 }
 
 async fn subscribe(doors: &Doors, content: ContentType) -> Result<Answer, Answer> {
-    let (picture, events) = doors.queue.watch(Master::picture).await.map_err(|_| negotiate::stopped())?;
+    let (picture, events) =
+        doors.queue.watch(Wanted::All, Master::picture).await.map_err(|_| negotiate::stopped())?;
     let heartbeat = doors.heartbeat.as_secs_f64();
     let first = move || {
         let subscribed = event::Subscribed {

@@ -2,7 +2,7 @@
 //! master is told.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -16,7 +16,7 @@ use kernel_core::{
 use kernel_model::{agent::ToAgent, ids::StreamId, operator, scheduler, task::TaskState};
 use tokio::sync::mpsc;
 
-use super::queue::{LinkOutlet, ReplySender};
+use super::queue::{LinkOutlet, OperatorOutlet, ReplySender};
 
 /// Operator streams at once; the oldest is closed for a newer one, as upstream's default has it.
 const OPERATOR_STREAMS_MAX: usize = 1000;
@@ -25,7 +25,7 @@ const OPERATOR_STREAMS_MAX: usize = 1000;
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     /// Tasks that ended, by state.
-    pub(crate) ended: Mutex<std::collections::BTreeMap<TaskState, u64>>,
+    pub(crate) ended: Mutex<BTreeMap<TaskState, u64>>,
     /// Agents admitted for the first time.
     pub(crate) registrations: AtomicU64,
     /// Agents admitted again.
@@ -35,7 +35,7 @@ pub(crate) struct Counters {
     /// Operator streams that are open.
     pub(crate) operator_streams: AtomicU64,
     /// Calls of schedulers by type's name, and of operators.
-    pub(crate) calls: Mutex<std::collections::BTreeMap<&'static str, u64>>,
+    pub(crate) calls: Mutex<BTreeMap<&'static str, u64>>,
     /// Calls that were refused.
     pub(crate) refused: AtomicU64,
 }
@@ -66,20 +66,20 @@ impl Counters {
 
 /// All ways out.
 pub(super) struct Outlets {
-    replies: HashMap<RequestId, ReplySender>,
+    replies: BTreeMap<RequestId, ReplySender>,
     /// Streams whose subscription was asked for and not answered, by request.
-    streams: HashMap<StreamId, mpsc::Sender<scheduler::Event>>,
-    links: HashMap<LinkId, LinkOutlet>,
-    operators: VecDeque<mpsc::Sender<operator::Event>>,
+    streams: BTreeMap<StreamId, mpsc::Sender<scheduler::Event>>,
+    links: BTreeMap<LinkId, LinkOutlet>,
+    operators: VecDeque<OperatorOutlet>,
     counters: Arc<Counters>,
 }
 
 impl Outlets {
     pub(super) fn new(counters: Arc<Counters>) -> Self {
         Self {
-            replies: HashMap::new(),
-            streams: HashMap::new(),
-            links: HashMap::new(),
+            replies: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            links: BTreeMap::new(),
             operators: VecDeque::new(),
             counters,
         }
@@ -111,8 +111,8 @@ impl Outlets {
         self.links.remove(&link).is_some()
     }
 
-    pub(super) fn watch(&mut self, outlet: mpsc::Sender<operator::Event>) {
-        self.operators.retain(|outlet| !outlet.is_closed());
+    pub(super) fn watch(&mut self, outlet: OperatorOutlet) {
+        self.operators.retain(|outlet| !outlet.events.is_closed());
         if self.operators.len() >= OPERATOR_STREAMS_MAX {
             self.operators.pop_front();
         }
@@ -173,10 +173,8 @@ impl Outlets {
 
     fn tell_operators(&mut self, event: operator::Event) {
         self.counters.see(&event);
-        if self.operators.is_empty() {
-            return;
-        }
-        self.operators.retain(|outlet| match outlet.try_send(event.clone()) {
+        let before = self.operators.len();
+        self.operators.retain(|outlet| match outlet.try_send(&event) {
             Ok(()) => true,
             Err(mpsc::error::TrySendError::Closed(_)) => false,
             Err(mpsc::error::TrySendError::Full(_)) => {
@@ -184,6 +182,8 @@ impl Outlets {
                 false
             }
         });
-        self.counters.operator_streams.store(self.operators.len() as u64, Ordering::Relaxed);
+        if self.operators.len() != before {
+            self.counters.operator_streams.store(self.operators.len() as u64, Ordering::Relaxed);
+        }
     }
 }

@@ -72,7 +72,7 @@ pub(crate) enum Command {
     /// A look at the master, never at anything that is not durable yet.
     Read(Box<dyn FnOnce(&Master) + Send>),
     /// A look, and every operator event after it.
-    Watch { outlet: mpsc::Sender<operator::Event>, snapshot: Box<dyn FnOnce(&Master) + Send> },
+    Watch { outlet: OperatorOutlet, snapshot: Box<dyn FnOnce(&Master) + Send> },
 }
 
 /// The way out to an agent.
@@ -90,6 +90,36 @@ impl LinkOutlet {
         match self {
             LinkOutlet::Own(outlet) => outlet.try_send(message).is_ok(),
             LinkOutlet::Shared(outlet) => outlet.try_send((link, message)).is_ok(),
+        }
+    }
+}
+
+/// The way out to an operator.
+pub(crate) struct OperatorOutlet {
+    pub(super) events: mpsc::Sender<operator::Event>,
+    pub(super) wanted: Wanted,
+}
+
+/// What a watcher wants to hear of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// Everything.
+    All,
+    /// Agents and frameworks. Most events are of tasks, and who runs them hears of them otherwise.
+    Cluster,
+}
+
+impl OperatorOutlet {
+    /// Sends what is wanted.
+    pub(super) fn try_send(
+        &self,
+        event: &operator::Event,
+    ) -> Result<(), mpsc::error::TrySendError<operator::Event>> {
+        let of_task =
+            matches!(event, operator::Event::TaskAdded { .. } | operator::Event::TaskUpdated { .. });
+        match self.wanted {
+            Wanted::Cluster if of_task => Ok(()),
+            _ => self.events.try_send(event.clone()),
         }
     }
 }
@@ -217,16 +247,18 @@ impl MasterQueue {
         tokio::task::spawn_blocking(move || look(&picture)).await.map_err(|_| Stopped)
     }
 
-    /// A look, and every operator event after it.
+    /// A look, and every wanted operator event after it.
     pub(crate) async fn watch<T: Send + 'static>(
         &self,
+        wanted: Wanted,
         look: impl FnOnce(&Master) -> T + Send + 'static,
     ) -> Result<(T, mpsc::Receiver<operator::Event>), Stopped> {
-        let (outlet, events) = mpsc::channel(OPERATOR_QUEUE_BOUND);
+        let (sender, events) = mpsc::channel(OPERATOR_QUEUE_BOUND);
         let (reply, answer) = oneshot::channel();
         let snapshot = Box::new(move |master: &Master| {
             let _ = reply.send(look(master));
         });
+        let outlet = OperatorOutlet { events: sender, wanted };
         self.send(Command::Watch { outlet, snapshot }).await?;
         Ok((answer.await.map_err(|_| Stopped)?, events))
     }

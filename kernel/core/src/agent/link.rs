@@ -22,9 +22,12 @@ pub(super) enum Link {
     Registering {
         backoff: Duration,
     },
-    /// Admitted. A master that says nothing for so long is gone.
+    /// Admitted.
     Registered {
+        /// A master that says nothing for so long is gone; zero is for ever.
         silence_max: Duration,
+        /// When it was heard last.
+        heard: Time,
     },
 }
 
@@ -38,7 +41,6 @@ impl Agent {
     pub(super) fn link_down(&mut self) {
         self.link = Link::Down;
         self.timers.disarm(&Timer::Register);
-        self.timers.disarm(&Timer::MasterSilent);
         self.pause_updates();
     }
 
@@ -89,9 +91,8 @@ impl Agent {
             self.config.info.id = Some(agent_id.clone());
             out.persist(Record::Identity { agent_id });
         }
-        self.link = Link::Registered { silence_max };
+        self.link = Link::Registered { silence_max, heard: now };
         self.timers.disarm(&Timer::Register);
-        self.master_spoke(now);
         self.flush_updates(now, None, out);
         for key in unknown_here {
             self.tell_unknown(now, key, out);
@@ -116,16 +117,24 @@ impl Agent {
 
     /// The master was heard: it is not silent.
     pub(super) fn master_spoke(&mut self, now: Time) {
-        if let Link::Registered { silence_max } = self.link
-            && silence_max > Duration::ZERO
-        {
-            self.timers.arm(Timer::MasterSilent, now + silence_max);
+        if let Link::Registered { heard, .. } = &mut self.link {
+            *heard = now;
         }
     }
 
-    pub(super) fn master_silent(&mut self, out: &mut Effects) {
-        self.link_down();
-        out.act(Effect::DropLink);
+    /// When the master is given up, if it says nothing before. No alarm: it would be set anew with every message.
+    pub(super) fn silent_at(&self) -> Option<Time> {
+        match self.link {
+            Link::Registered { silence_max, heard } if !silence_max.is_zero() => Some(heard + silence_max),
+            _ => None,
+        }
+    }
+
+    pub(super) fn drop_silent_master(&mut self, now: Time, out: &mut Effects) {
+        if self.silent_at().is_some_and(|at| at <= now) {
+            self.link_down();
+            out.act(Effect::DropLink);
+        }
     }
 
     pub(super) fn update_framework(&mut self, now: Time, info: Arc<FrameworkInfo>, out: &mut Effects) {

@@ -14,8 +14,6 @@ use super::status_updates::TaskKey;
 pub(super) enum Timer {
     /// Register again.
     Register,
-    /// The master has been silent for too long.
-    MasterSilent,
     /// An executor did not subscribe, did not end, or is to be started again: its phase tells which.
     Executor(FrameworkId, ExecutorId),
     /// An update was not acknowledged.

@@ -1,6 +1,9 @@
 //! ACCEPT: offers become tasks.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, btree_map::Entry},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use kernel_model::{
@@ -16,7 +19,7 @@ use kernel_model::{
     task::{Reason, Source, Task, TaskInfo, TaskState, TaskStatus},
 };
 
-use super::{Master, offers::Outstanding, validation};
+use super::{Master, effect::Effect, offers::Outstanding, validation};
 
 /// The offers of one ACCEPT, joined.
 struct Accepted {
@@ -220,9 +223,7 @@ impl Master {
             Ok(needed) => {
                 accepted.remaining.remove_all(&needed);
                 let executor = task.executor.clone();
-                let is_new = self.enter_executor(accepted, executor.as_ref());
-                self.enter_task(accepted, &task, executor.as_ref());
-                self.run(accepted, executor, Launch::Task(Box::new(task)), is_new);
+                self.enter(accepted, executor, Launch::Task(Box::new(task)));
             }
             Err(why) => {
                 let framework_id = &accepted.framework_id;
@@ -260,12 +261,10 @@ impl Master {
             }
         };
         accepted.remaining.remove_all(&needed);
-        let is_new = self.enter_executor(accepted, Some(&executor));
         for task in &mut tasks {
             task.executor = Some(executor.clone());
-            self.enter_task(accepted, task, Some(&executor));
         }
-        self.run(accepted, Some(executor), Launch::Group(tasks), is_new);
+        self.enter(accepted, Some(executor), Launch::Group(tasks));
     }
 
     fn launch_context<'a>(&'a self, accepted: &'a Accepted) -> Option<validation::Context<'a>> {
@@ -276,51 +275,46 @@ impl Master {
         })
     }
 
-    /// Charges an executor that is new on the agent. Command tasks have none: the agent starts its own, and the master is
-    /// not concerned.
-    fn enter_executor(&mut self, accepted: &Accepted, executor: Option<&Arc<ExecutorInfo>>) -> bool {
-        let Some(executor) = executor else { return true };
-        let key = (accepted.framework_id.clone(), executor.executor_id.clone());
-        let Some(agent) = self.agents.get_mut(&accepted.agent_id) else { return true };
-        if agent.executors.contains_key(&key) {
-            return false;
+    /// Enters a launch into the books, and sends it. An executor that is new on the agent is charged; command tasks have
+    /// none: the agent starts its own, and the master is not concerned.
+    fn enter(&mut self, accepted: &Accepted, executor: Option<Arc<ExecutorInfo>>, launch: Launch) {
+        let Some(agent) = self.agents.get_mut(&accepted.agent_id) else { return };
+        let Some(framework) = self.frameworks.get_mut(&accepted.framework_id) else { return };
+        let held = agent.allocated.entry(accepted.framework_id.clone()).or_default();
+        let mut launch_executor = true;
+        if let Some(executor) = &executor {
+            match agent.executors.entry((accepted.framework_id.clone(), executor.executor_id.clone())) {
+                Entry::Occupied(_) => launch_executor = false,
+                Entry::Vacant(place) => {
+                    place.insert(executor.clone());
+                    *held += &executor.resources;
+                }
+            }
         }
-        agent.executors.insert(key, executor.clone());
-        self.book(&accepted.agent_id, &accepted.framework_id, &executor.resources);
-        true
-    }
-
-    fn enter_task(&mut self, accepted: &Accepted, task: &TaskInfo, executor: Option<&Arc<ExecutorInfo>>) {
-        let record = Task {
-            framework_id: accepted.framework_id.clone(),
-            info: Arc::new(remembered(task)),
-            executor_id: executor.map(|e| e.executor_id.clone()),
-            state: TaskState::Staging,
-            unacknowledged: None,
-            statuses: Vec::new(),
-            launched_at: self.now,
-        };
-        self.operator_event(operator::Event::TaskAdded { task: record.clone() });
-        self.book(&accepted.agent_id, &accepted.framework_id, &task.resources);
-        if let Some(agent) = self.agents.get_mut(&accepted.agent_id) {
-            agent.tasks.entry(accepted.framework_id.clone()).or_default().insert(task.task_id.clone());
-        }
-        if let Some(framework) = self.frameworks.get_mut(&accepted.framework_id) {
+        let tasks = agent.tasks.entry(accepted.framework_id.clone()).or_default();
+        let mut added = Vec::with_capacity(launch.tasks().len());
+        for task in launch.tasks() {
+            *held += &task.resources;
+            tasks.insert(task.task_id.clone());
+            let record = Task {
+                framework_id: accepted.framework_id.clone(),
+                info: Arc::new(remembered(task)),
+                executor_id: executor.as_ref().map(|e| e.executor_id.clone()),
+                state: TaskState::Staging,
+                unacknowledged: None,
+                statuses: Vec::new(),
+                launched_at: self.now,
+            };
+            added.push(record.clone());
             framework.tasks.insert(task.task_id.clone(), record);
         }
-    }
-
-    fn run(
-        &mut self,
-        accepted: &Accepted,
-        executor: Option<Arc<ExecutorInfo>>,
-        launch: Launch,
-        is_new: bool,
-    ) {
-        let Some(framework) = self.frameworks.get(&accepted.framework_id) else { return };
-        let message =
-            ToAgent::RunTask { framework: framework.info.clone(), executor, launch, launch_executor: is_new };
-        self.tell_agent(&accepted.agent_id, message);
+        self.dirty_agents.insert(accepted.agent_id.clone());
+        let (link, framework) = (agent.link, framework.info.clone());
+        added.into_iter().for_each(|task| self.operator_event(operator::Event::TaskAdded { task }));
+        if let Some(link) = link {
+            let message = ToAgent::RunTask { framework, executor, launch, launch_executor };
+            self.effect(Effect::ToAgent { link, message });
+        }
     }
 }
 

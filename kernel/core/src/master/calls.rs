@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::{
     Master,
-    effect::{Answer, Refusal},
+    effect::{Answer, Effect, Refusal},
     state::FrameworkState,
     subscribe::principal_mismatch,
 };
@@ -45,7 +45,7 @@ impl Master {
             Call::Shutdown { executor_id, agent_id } => {
                 self.tell_agent(&agent_id, ToAgent::ShutdownExecutor { framework_id: id, executor_id });
             }
-            Call::Acknowledge { agent_id, task_id, uuid } => self.acknowledge(&id, &agent_id, &task_id, uuid),
+            Call::Acknowledge { agent_id, task_id, uuid } => self.acknowledge(&id, &agent_id, task_id, uuid),
             Call::Reconcile { tasks } => self.reconcile(&id, tasks),
             Call::Message { agent_id, executor_id, data } => {
                 self.tell_agent(&agent_id, ToAgent::Message { framework_id: id, executor_id, data });
@@ -143,23 +143,20 @@ impl Master {
         }
     }
 
-    fn acknowledge(&mut self, id: &FrameworkId, agent_id: &AgentId, task_id: &TaskId, uuid: UpdateId) {
+    fn acknowledge(&mut self, id: &FrameworkId, agent_id: &AgentId, task_id: TaskId, uuid: UpdateId) {
         // On a disconnected agent the acknowledgement would be lost: the agent will send the update again.
-        let connected = self.agents.get(agent_id).is_some_and(|a| a.state == AgentState::Connected);
+        let Some(link) = self.agents.get(agent_id).and_then(|agent| agent.link) else { return };
         let Some(framework) = self.frameworks.get_mut(id) else { return };
-        if !connected {
-            return;
-        }
-        if let Some(task) = framework.tasks.get(task_id)
+        if let Some(task) = framework.tasks.get(&task_id)
             && task.info.agent_id == *agent_id
             && let Some((state, known)) = task.unacknowledged
             && known == Some(uuid)
             && state.is_terminal()
         {
-            self.complete_task(id, task_id);
+            self.complete_task(id, &task_id);
         }
-        let message = ToAgent::Acknowledge { framework_id: id.clone(), task_id: task_id.clone(), uuid };
-        self.tell_agent(agent_id, message);
+        let message = ToAgent::Acknowledge { framework_id: id.clone(), task_id, uuid };
+        self.effect(Effect::ToAgent { link, message });
     }
 
     /// Moves a task that ended to the completed ones.

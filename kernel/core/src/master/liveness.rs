@@ -11,7 +11,7 @@ use kernel_model::{
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Master,
+    Link, Master,
     accept::loss,
     effect::{Effect, Op, Record, RecordKey},
     state::{AbsentAgent, Agent},
@@ -39,10 +39,13 @@ enum Farewell {
 
 impl Master {
     pub(super) fn link_down(&mut self, link: LinkId) {
-        let Some(Some(id)) = self.links.remove(&link) else { return };
+        let Some(Link { agent: Some(id), heard }) = self.links.remove(&link) else { return };
         let Some(agent) = self.agents.get_mut(&id) else { return };
         if agent.link != Some(link) {
             return;
+        }
+        if heard {
+            agent.missed_pings = 0;
         }
         agent.link = None;
         agent.state = AgentState::Disconnected;
@@ -94,6 +97,10 @@ impl Master {
         let Some(agent) = self.agents.get_mut(id) else { return };
         if agent.epoch != epoch {
             return;
+        }
+        let link = agent.link.and_then(|link| self.links.get_mut(&link));
+        if link.is_some_and(|link| std::mem::take(&mut link.heard)) {
+            agent.missed_pings = 0;
         }
         if agent.missed_pings >= self.config.ping_timeouts {
             return self.mark_unreachable(id, "health check timed out");

@@ -15,7 +15,7 @@ use kernel_model::{
 };
 
 use super::{
-    Master,
+    Link, Master,
     accept::{loss, remembered},
     effect::{Effect, Op, Record, RecordKey},
     state::{Agent, FrameworkState},
@@ -33,7 +33,7 @@ pub(super) struct Report {
 
 impl Master {
     pub(super) fn register(&mut self, link: LinkId, mut info: AgentInfo) {
-        if let Some(Some(known)) = self.links.get(&link).cloned() {
+        if let Some(known) = self.links.get(&link).and_then(|link| link.agent.clone()) {
             // A retry: the first answer is on its way, and a second does no harm.
             let message = self.registered(&known);
             return self.tell_agent(&known, message);
@@ -85,7 +85,7 @@ impl Master {
         let slot = self.allocator.add_agent(&info.resources, !deactivated);
         self.allocator.set_agent_place(slot, &info);
         self.agents_by_slot.insert(slot, id.clone());
-        self.links.insert(link, Some(id.clone()));
+        self.links.insert(link, Link { agent: Some(id.clone()), heard: false });
         let agent = Agent {
             id: id.clone(),
             info,
@@ -179,7 +179,7 @@ impl Master {
                 unreachable_since: None,
             }));
         }
-        self.links.insert(link, Some(id.clone()));
+        self.links.insert(link, Link { agent: Some(id.clone()), heard: false });
         if let Some(old) = old.filter(|old| *old != link) {
             self.links.remove(&old);
             self.effect(Effect::CloseLink { link: old });

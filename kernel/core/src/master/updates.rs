@@ -103,10 +103,10 @@ impl Master {
 /// Whether an update is the end that the framework has acknowledged of a task, sent again because the agent had not heard
 /// of that yet. If the id is in use again, it must not be taken for the new task's end.
 fn is_old_news(framework: &Framework, status: &TaskStatus) -> bool {
-    let fresh = framework.tasks.get(&status.task_id).is_none_or(|task| task.state == TaskState::Staging);
-    fresh
-        && status.state.is_terminal()
+    let fresh = || framework.tasks.get(&status.task_id).is_none_or(|task| task.state == TaskState::Staging);
+    status.state.is_terminal()
         && status.uuid.is_some()
+        && fresh()
         && framework
             .completed_tasks
             .iter()

@@ -164,7 +164,7 @@ impl Master {
 
     /// Which agent each live link belongs to.
     pub fn links(&self) -> impl Iterator<Item = (LinkId, Option<&AgentId>)> {
-        self.links.iter().map(|(link, agent)| (*link, agent.as_ref()))
+        self.links.iter().map(|(id, link)| (*id, link.agent.as_ref()))
     }
 
     /// Which framework listens on each live stream.

@@ -3,7 +3,7 @@
 
 use std::{cmp::Ordering, ops::AddAssign, sync::Arc};
 
-use super::{Reservation, Resource, Resources, Scalar, Value};
+use super::{Ranges, Reservation, Resource, Resources, Scalar, Value};
 use crate::labels::Labels;
 
 impl Value {
@@ -46,6 +46,7 @@ impl Value {
     fn subtract(&mut self, other: &Value) {
         match (self, other) {
             (Value::Scalar(a), Value::Scalar(b)) => *a = (*a - *b).max(Scalar::ZERO),
+            (Value::Ranges(a), Value::Ranges(b)) if a == b => *a = Ranges::default(),
             (Value::Ranges(a), Value::Ranges(b)) => *a = a.difference(b),
             (Value::Set(a), Value::Set(b)) => a.retain(|item| !b.contains(item)),
             _ => {}
