@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::future::join_all;
 use kernel_model::{
-    ids::{FrameworkId, TaskId},
+    ids::FrameworkId,
     scheduler::Call,
     task::{Reason, Source, TaskState, TaskStatus},
 };
