@@ -8,6 +8,7 @@ use kernel_model::{
     framework::{FrameworkCapability, FrameworkInfo},
     labels::Labels,
     offer::{Filters, Offer},
+    operator,
     resources::Resources,
     roles::Role,
     scheduler::{Call, Event, Operation, Subscribe},
@@ -78,6 +79,7 @@ async fn hollow_agents_take_report_and_end_tasks() {
     });
     let options = HollowOptions { status_data, ..HollowOptions::new() };
     let _hollow = start(MACHINES, &master, options);
+    let (_, mut cluster) = driver.watch_cluster().await.unwrap();
     let (mut running, mut killed) = (BTreeSet::new(), BTreeSet::new());
     while killed.len() < MACHINES as usize {
         let event = tokio::time::timeout(Duration::from_secs(60), events.recv()).await.unwrap().unwrap();
@@ -111,4 +113,12 @@ async fn hollow_agents_take_report_and_end_tasks() {
         }
     }
     assert_eq!(running, killed);
+    let mut updated = 0;
+    while let Ok(event) = cluster.try_recv() {
+        let of_task =
+            matches!(event, operator::Event::TaskAdded { .. } | operator::Event::TaskUpdated { .. });
+        assert!(!of_task, "who watches the cluster hears of no tasks: {event:?}");
+        updated += usize::from(matches!(event, operator::Event::AgentUpdated { .. }));
+    }
+    assert!(updated >= MACHINES as usize);
 }

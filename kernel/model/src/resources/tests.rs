@@ -70,6 +70,16 @@ proptest! {
     }
 
     #[test]
+    fn copies_change_alone(a in resources(), b in resources()) {
+        let rows: Vec<Resource> = a.iter().cloned().collect();
+        let mut copy = a.clone();
+        copy += &b;
+        copy.remove_all(&a);
+        copy.allocate_by_default_to(&Role::any());
+        prop_assert_eq!(a.into_iter().collect::<Vec<_>>(), rows);
+    }
+
+    #[test]
     fn the_order_of_adding_says_nothing(mut all in proptest::collection::vec(resource(), 0..8)) {
         let forward: Resources = all.iter().cloned().collect();
         all.reverse();

@@ -82,6 +82,20 @@ fn silence_makes_unreachable_and_return_restores() {
 }
 
 #[test]
+fn any_word_is_a_sign_of_life() {
+    let mut c = running_cluster();
+    for _ in 0..20 {
+        c.pass(Duration::from_secs(60));
+        c.say(1, ToMaster::Pong);
+    }
+    assert_eq!(c.master.agent(&"m-S0".into()).unwrap().state, AgentState::Connected);
+    // The word of before counts when the link is cut, too.
+    c.cut(1);
+    c.pass(Duration::from_secs(60));
+    assert_eq!(c.master.agent(&"m-S0".into()).unwrap().state, AgentState::Disconnected);
+}
+
+#[test]
 fn what_does_not_return_is_gone() {
     let mut c = running_cluster();
     c.cut(1);
