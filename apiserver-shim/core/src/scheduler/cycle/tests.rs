@@ -155,7 +155,7 @@ fn work_per_pod_does_not_grow_with_nodes() {
     let started = std::time::Instant::now();
     let decisions = schedule(&pods, &offers, &snapshot);
     // Unoptimised; a scan of every offer for every Pod would take minutes.
-    assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());
+    assert!(started.elapsed().as_secs() < 10, "{:?}", started.elapsed());
     eprintln!("{:?}", started.elapsed());
     assert!(places(&decisions).iter().all(Option::is_some));
     let mut per_node = vec![0; 5_000];
