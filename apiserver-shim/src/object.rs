@@ -11,6 +11,9 @@ use shim_model::resource::Resource;
 
 use crate::fields;
 
+/// Room for most objects while they are being encoded.
+const SCRATCH_BYTES: usize = 4096;
+
 /// A cached object at one revision.
 #[derive(Debug)]
 pub struct Object {
@@ -131,13 +134,13 @@ impl Object {
 /// Encodes an object for the store: `apiVersion`, `kind` and `metadata` come first, so that readers can serve slices;
 /// resourceVersion is left out, for the store's revision says it.
 pub fn encoded(value: &Value) -> StoredObject {
-    let mut out = Vec::with_capacity(1024);
+    let mut out = Vec::with_capacity(SCRATCH_BYTES);
     let mut parts = Parts::default();
     let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or("");
     out.extend_from_slice(b"{\"apiVersion\":");
-    write_json(&mut out, text("apiVersion"));
+    write_text(&mut out, text("apiVersion"));
     out.extend_from_slice(b",\"kind\":");
-    write_json(&mut out, text("kind"));
+    write_text(&mut out, text("kind"));
     out.extend_from_slice(b",\"metadata\":");
     parts.metadata.start = out.len();
     out.push(b'{');
@@ -146,9 +149,9 @@ pub fn encoded(value: &Value) -> StoredObject {
         if i > 0 {
             out.push(b',');
         }
-        write_json(&mut out, key);
+        write_text(&mut out, key);
         out.push(b':');
-        write_json(&mut out, member);
+        write_value(&mut out, member);
     }
     out.push(b'}');
     parts.metadata.end = out.len();
@@ -157,10 +160,10 @@ pub fn encoded(value: &Value) -> StoredObject {
             continue;
         }
         out.push(b',');
-        write_json(&mut out, key);
+        write_text(&mut out, key);
         out.push(b':');
         let start = out.len();
-        write_json(&mut out, member);
+        write_value(&mut out, member);
         match key.as_str() {
             "spec" if !member.is_null() => parts.spec = start..out.len(),
             "status" if !member.is_null() => parts.status = start..out.len(),
@@ -168,7 +171,8 @@ pub fn encoded(value: &Value) -> StoredObject {
         }
     }
     out.push(b'}');
-    StoredObject { bytes: Bytes::from(out), header: Arc::new(Header::of(value)), parts }
+    // A copy of the right size: objects are kept for long.
+    StoredObject { bytes: Bytes::copy_from_slice(&out), header: Arc::new(Header::of(value)), parts }
 }
 
 /// Puts a resourceVersion into a decoded object.
@@ -199,7 +203,48 @@ fn write_decimal(mut number: u64, out: &mut BytesMut) {
     out.extend_from_slice(&digits[at..]);
 }
 
-fn write_json<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
+/// Appends a value. Objects are mostly texts, and texts mostly have nothing to escape: those are copied whole.
+fn write_value(out: &mut Vec<u8>, value: &Value) {
+    match value {
+        Value::String(text) => write_text(out, text),
+        Value::Array(items) => {
+            out.push(b'[');
+            for (i, item) in items.iter().enumerate() {
+                if i > 0 {
+                    out.push(b',');
+                }
+                write_value(out, item);
+            }
+            out.push(b']');
+        }
+        Value::Object(members) => {
+            out.push(b'{');
+            for (i, (key, member)) in members.iter().enumerate() {
+                if i > 0 {
+                    out.push(b',');
+                }
+                write_text(out, key);
+                out.push(b':');
+                write_value(out, member);
+            }
+            out.push(b'}');
+        }
+        scalar => write_as_serde_does(out, scalar),
+    }
+}
+
+fn write_text(out: &mut Vec<u8>, text: &str) {
+    // No early end: the whole text is looked at many bytes at a time.
+    let odd = text.bytes().fold(false, |odd, b| odd | (b < b' ') | (b == b'"') | (b == b'\\'));
+    if odd {
+        return write_as_serde_does(out, text);
+    }
+    out.push(b'"');
+    out.extend_from_slice(text.as_bytes());
+    out.push(b'"');
+}
+
+fn write_as_serde_does<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
     serde_json::to_writer(out, value).expect("invariant: a JSON value always encodes into memory");
 }
 

@@ -49,6 +49,17 @@ fn what_is_encoded_is_what_is_read() {
     }
 }
 
+#[test]
+fn values_are_written_as_serde_writes_them() {
+    let value = json!({
+        "a\"b": ["", "plain", "é", "tab\t", "back\\slash", "\u{1}", "\u{7f}", "a long text of more than sixteen bytes"],
+        "numbers": [0, -7, 1.5, u64::MAX, 1e300], "others": [null, true, false, [], {}, [[]], {"": {}}],
+    });
+    let mut out = Vec::new();
+    write_value(&mut out, &value);
+    assert_eq!(show(&out), value.to_string());
+}
+
 fn show(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }

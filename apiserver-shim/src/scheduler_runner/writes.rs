@@ -57,7 +57,9 @@ fn spliced_bound_pod(pod: &StoredObject, node: &str, now: i64) -> Option<StoredO
 
 /// The bytes with some ranges replaced, in their order.
 fn replaced(bytes: &[u8], by: &[(Range<usize>, &[u8])]) -> Bytes {
-    let mut out = Vec::with_capacity(bytes.len() + by.iter().map(|(_, new)| new.len()).sum::<usize>());
+    let gone: usize = by.iter().map(|(range, _)| range.len()).sum();
+    let new: usize = by.iter().map(|(_, new)| new.len()).sum();
+    let mut out = Vec::with_capacity(bytes.len() - gone + new);
     let mut from = 0;
     for (range, new) in by {
         out.extend_from_slice(&bytes[from..range.start]);
