@@ -183,7 +183,7 @@ impl WatchCache {
 
     /// One object by its key.
     pub fn get_by_key(&self, key: &str) -> Option<Arc<Object>> {
-        self.view().state.objects.get(key).cloned()
+        self.view().by_key(key)
     }
 
     /// Every object, or those of one namespace, in the order of their keys.
@@ -249,7 +249,11 @@ impl State {
 impl View<'_> {
     /// One object.
     pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<Object>> {
-        self.state.objects.get(key_of(namespace, name).as_str()).cloned()
+        self.by_key(&key_of(namespace, name))
+    }
+
+    fn by_key(&self, key: &str) -> Option<Arc<Object>> {
+        self.state.objects.get(key).cloned()
     }
 
     /// Every object, or those of one namespace, in the order of their keys.

@@ -37,7 +37,8 @@ pub trait SchedulerDriver: Send + Sync {
     /// Any other call. `Ok` means that the master took it, not that it had an effect.
     async fn call(&self, framework_id: &FrameworkId, call: scheduler::Call) -> Result<(), DriverError>;
 
-    /// All agents, and every change of agents and frameworks after that; of tasks, each framework hears in its own stream. The stream ends as that of [`SchedulerDriver::subscribe`].
+    /// All agents, and every change of agents and frameworks after that; of tasks, each framework hears in its own stream.
+    /// The stream ends as that of [`SchedulerDriver::subscribe`].
     async fn watch_cluster(
         &self,
     ) -> Result<(Vec<AgentSnapshot>, mpsc::Receiver<operator::Event>), DriverError>;

@@ -74,12 +74,7 @@ struct Meta<'a> {
 }
 
 impl Header {
-    /// Reads the header of an encoded object.
-    pub fn parse(bytes: &[u8]) -> Result<Header, serde_json::Error> {
-        Header::of_metadata(&bytes[Parts::of(bytes)?.metadata])
-    }
-
-    /// Reads it out of the encoded `metadata`; every other member is skipped, not built. Nothing gives an empty header.
+    /// Reads the header out of the encoded `metadata`; every other member is skipped, not built. Nothing gives an empty header.
     fn of_metadata(bytes: &[u8]) -> Result<Header, serde_json::Error> {
         let m: Meta<'_> = if bytes.is_empty() { Meta::default() } else { serde_json::from_slice(bytes)? };
         Ok(Header {
