@@ -8,20 +8,20 @@ use crate::authentication::{AUTHENTICATED, MASTERS, User};
 use crate::http::request_info::{RequestInfo, Target};
 
 /// A question: may this user do this?
-#[derive(Clone, Debug, Default)]
-pub struct Attributes {
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Attributes<'a> {
     /// The verb.
-    pub verb: String,
+    pub verb: &'a str,
     /// The resource asked about; none for plain paths.
-    pub target: Option<Target>,
+    pub target: Option<&'a Target>,
     /// The path, if it is no resource.
-    pub path: String,
+    pub path: &'a str,
 }
 
-impl Attributes {
+impl<'a> Attributes<'a> {
     /// What a request asks for.
-    pub fn of(info: &RequestInfo) -> Attributes {
-        Attributes { verb: info.verb.to_owned(), target: info.target.clone(), path: info.path.clone() }
+    pub fn of(info: &'a RequestInfo) -> Attributes<'a> {
+        Attributes { verb: info.verb, target: info.target.as_ref(), path: &info.path }
     }
 }
 
@@ -37,7 +37,7 @@ pub struct Rules {
 /// Decides who may do what.
 pub trait Authorizer: Send + Sync {
     /// Whether the user may, and why if there is something to say.
-    fn authorize(&self, user: &User, attributes: &Attributes) -> (bool, String);
+    fn authorize(&self, user: &User, attributes: &Attributes<'_>) -> (bool, String);
     /// What the user may do in a namespace.
     fn rules(&self, user: &User, namespace: &str) -> Rules;
 }
@@ -109,16 +109,16 @@ fn paths_of(user: &User) -> impl Iterator<Item = &'static &'static str> {
 }
 
 impl Authorizer for FixedAuthorizer {
-    fn authorize(&self, user: &User, attributes: &Attributes) -> (bool, String) {
+    fn authorize(&self, user: &User, attributes: &Attributes<'_>) -> (bool, String) {
         if user.is_in(MASTERS) {
             return (true, String::new());
         }
-        let allowed = match &attributes.target {
+        let allowed = match attributes.target {
             Some(target) => {
                 let resource = qualified_resource(target);
-                rules_of(user).any(|r| r.allows(&attributes.verb, &target.group, &resource))
+                rules_of(user).any(|r| r.allows(attributes.verb, &target.group, &resource))
             }
-            None => attributes.verb == "get" && paths_of(user).any(|p| path_matches(p, &attributes.path)),
+            None => attributes.verb == "get" && paths_of(user).any(|p| path_matches(p, attributes.path)),
         };
         (allowed, String::new())
     }
@@ -154,9 +154,9 @@ fn qualified_resource(target: &Target) -> String {
 }
 
 /// The refusal of what `attributes` ask for.
-pub fn refusal(user: &User, attributes: &Attributes, reason: &str) -> Status {
-    let Some(target) = &attributes.target else {
-        return status::forbidden_path(&user.name, &attributes.verb, &attributes.path);
+pub fn refusal(user: &User, attributes: &Attributes<'_>, reason: &str) -> Status {
+    let Some(target) = attributes.target else {
+        return status::forbidden_path(&user.name, attributes.verb, attributes.path);
     };
     let place = if target.namespace.is_empty() {
         " at the cluster scope".to_owned()

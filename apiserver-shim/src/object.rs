@@ -77,6 +77,11 @@ impl Object {
         &self.stored
     }
 
+    /// What follows the metadata, with the brace at the end: often short, and sometimes nothing but that brace.
+    pub fn tail(&self) -> &[u8] {
+        &self.stored.bytes[self.stored.parts.metadata.end..]
+    }
+
     /// Decodes the object, with its resourceVersion.
     pub fn value(&self) -> Value {
         let mut value: Value = serde_json::from_slice(&self.stored.bytes).unwrap_or_default();
@@ -234,14 +239,30 @@ fn write_value(out: &mut Vec<u8>, value: &Value) {
 }
 
 fn write_text(out: &mut Vec<u8>, text: &str) {
-    // No early end: the whole text is looked at many bytes at a time.
-    let odd = text.bytes().fold(false, |odd, b| odd | (b < b' ') | (b == b'"') | (b == b'\\'));
-    if odd {
+    if is_odd(text.as_bytes()) {
         return write_as_serde_does(out, text);
     }
     out.push(b'"');
     out.extend_from_slice(text.as_bytes());
     out.push(b'"');
+}
+
+/// Whether something is to be escaped. Eight bytes are looked at at a time, the last eight perhaps twice: most texts are a
+/// dozen bytes long.
+fn is_odd(text: &[u8]) -> bool {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGHS: u64 = ONES << 7;
+    // The high bit of a byte is set where `word` has one below `limit`; above such a byte there may be more.
+    let below = |word: u64, limit: u8| word.wrapping_sub(ONES * u64::from(limit)) & !word;
+    let has = |word: u64, byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+    let odd = |eight: &[u8; 8]| {
+        let word = u64::from_ne_bytes(*eight);
+        (below(word, b' ') | has(word, b'"') | has(word, b'\\')) & HIGHS
+    };
+    match text.last_chunk() {
+        Some(last) => text.as_chunks().0.iter().fold(odd(last), |all, eight| all | odd(eight)) != 0,
+        None => text.iter().any(|b| *b < b' ' || matches!(b, b'"' | b'\\')),
+    }
 }
 
 fn write_as_serde_does<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {

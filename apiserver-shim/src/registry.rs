@@ -4,7 +4,6 @@
 //! What a user's request means (defaults, validation, admission, deletion) is `request_pipeline`; this file keeps
 //! bytes, revisions and caches right. Controllers write status and bindings through [`Registry::update_with`].
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,11 +16,13 @@ use tokio::sync::watch;
 
 use crate::object::{Object, encoded, set_resource_version};
 use crate::selection::Selection;
-use crate::watch_cache::{Lagged, WatchCache, WatchFrom, Watcher, key_of};
+use crate::watch_cache::{Lagged, WatchCache, WatchFrom, Watcher};
 
 mod feed;
 mod lifecycle;
+mod on_the_way;
 pub use lifecycle::{Deleted, generate_name, now, stamp};
+use on_the_way::{Noted, OnTheWay};
 
 /// How long a read waits for its cache to be as new as the store (as upstream's `blockTimeout`).
 pub const FRESH_WAIT_MAX: Duration = Duration::from_secs(3);
@@ -91,26 +92,44 @@ pub struct Registry {
 
 struct Inner {
     store: Arc<dyn Store>,
-    /// One cache for each storage prefix.
-    caches: BTreeMap<String, (Arc<WatchCache>, &'static Resource)>,
+    kept: Vec<Kept>,
+    on_the_way: OnTheWay,
     /// Up to which revision every cache has seen everything.
     progress: watch::Sender<u64>,
+}
+
+/// What is kept below one storage prefix.
+struct Kept {
+    prefix: String,
+    resource: &'static Resource,
+    cache: Arc<WatchCache>,
+}
+
+impl Inner {
+    /// Where a resource's objects are. Resources that share storage share it.
+    fn kept(&self, resource: &Resource) -> Option<&Kept> {
+        let same = |kept: &&Kept| {
+            kept.resource.plural == resource.plural && kept.resource.group == resource.storage_group
+        };
+        self.kept.iter().find(same)
+    }
 }
 
 impl Registry {
     /// Reads everything there is and begins to follow the store. Needs a tokio runtime.
     pub async fn open(store: Arc<dyn Store>) -> Result<Registry, store::Error> {
         let (listing, revision) = feed::read_all(&*store).await?;
-        let mut caches = BTreeMap::new();
+        let mut kept = Vec::new();
         for resource in resource::all().iter().filter(|r| r.allows(Verb::Get) && r.allows(Verb::List)) {
             let prefix = resource.storage_prefix();
-            // Resources that share storage share the cache; the owner of the storage group names its kind.
+            // The owner of the storage group names its objects' kind.
             if resource.storage_group == resource.group {
                 let objects = feed::parse_prefix(resource, &prefix, &listing);
-                caches.insert(prefix, (WatchCache::new(objects, revision), resource));
+                kept.push(Kept { prefix, resource, cache: WatchCache::new(objects, revision) });
             }
         }
-        let inner = Arc::new(Inner { store, caches, progress: watch::Sender::new(revision) });
+        let (on_the_way, progress) = (OnTheWay::default(), watch::Sender::new(revision));
+        let inner = Arc::new(Inner { store, kept, on_the_way, progress });
         tokio::spawn(feed::follow(Arc::downgrade(&inner), revision));
         Ok(Registry { inner })
     }
@@ -122,15 +141,15 @@ impl Registry {
 
     /// The cache of a resource that can be listed.
     pub fn cache(&self, resource: &Resource) -> &Arc<WatchCache> {
-        match self.inner.caches.get(&resource.storage_prefix()) {
-            Some((cache, _)) => cache,
+        match self.inner.kept(resource) {
+            Some(kept) => &kept.cache,
             None => panic!("invariant: {} has no storage and is never asked for it", resource.qualified()),
         }
     }
 
     /// Whether a resource keeps objects (reviews do not).
     pub fn keeps(&self, resource: &Resource) -> bool {
-        self.inner.caches.contains_key(&resource.storage_prefix())
+        self.inner.kept(resource).is_some()
     }
 
     /// Up to which revision the caches have seen everything.
@@ -262,10 +281,11 @@ impl Registry {
             Expect::Absent => Condition::Absent,
             Expect::Revision(revision) => Condition::ModRevision(Revision(revision)),
         };
-        let txn = Txn::new().when(key.clone(), condition).put(key.clone(), stored.bytes.clone());
-        let txn = claims.add_to(txn, key.as_str());
-        let revision = self.commit(resource, &key, txn, claims).await?;
-        Object::new(Arc::new(stored), stored_as(resource), revision)
+        let txn = claims.add_to(Txn::new().when(key.clone(), condition), key.as_str());
+        let stored = Arc::new(stored);
+        let outcome = self.transact(txn, &[(&key, &stored)]).await;
+        let revision = committed(resource, &key, outcome, claims)?;
+        Object::new(stored, stored_as(resource), revision)
             .ok_or_else(|| WriteError::Status(status::internal("object could not be encoded")))
     }
 
@@ -281,30 +301,48 @@ impl Registry {
         let key = store_key(resource, namespace, name);
         let condition = Condition::ModRevision(Revision(revision));
         let txn = Txn::new().when(key.clone(), condition).delete(key.clone());
-        self.commit(resource, &key, claims.add_to(txn, ""), claims).await
+        let outcome = self.inner.store.txn(claims.add_to(txn, "")).await;
+        committed(resource, &key, outcome, claims)
     }
 
-    async fn commit(
+    /// Carries out a transaction that puts these objects too: what is known of them here is not read again when they come
+    /// back from the store.
+    pub(crate) async fn transact(
         &self,
-        resource: &'static Resource,
-        key: &Key,
-        txn: Txn,
-        claims: &Claims,
-    ) -> Result<u64, WriteError> {
-        match self.inner.store.txn(txn).await.map_err(of_store)? {
-            TxnOutcome::Committed { revision } => Ok(revision.0),
-            TxnOutcome::Conflict { current, .. } => {
-                let holds =
-                    |key: &Key| current.iter().find(|(k, _)| k == key).and_then(|(_, kv)| kv.as_ref());
-                let taken = claims.take.iter().find(|k| holds(k).is_some());
-                let moved =
-                    claims.hold.iter().find(|(k, r)| holds(k).map_or(0, |kv| kv.mod_revision.0) != *r);
-                if let Some(claim) = taken.or(moved.map(|(k, _)| k)) {
-                    return Err(WriteError::Claimed(claim.clone()));
-                }
-                tracing::debug!(%key, "write lost a race");
-                Err(WriteError::Conflict(holds(key).and_then(|kv| parse(resource, kv, None))))
+        mut txn: Txn,
+        objects: &[(&Key, &Arc<StoredObject>)],
+    ) -> Result<TxnOutcome, store::Error> {
+        let mut noted = Vec::with_capacity(objects.len());
+        for (key, stored) in objects.iter().copied() {
+            txn = txn.put(key.clone(), stored.bytes.clone());
+            noted.push(self.inner.on_the_way.note(key, stored));
+        }
+        let outcome = self.inner.store.txn(txn).await;
+        if let Ok(TxnOutcome::Committed { .. }) = outcome {
+            noted.into_iter().for_each(Noted::written);
+        }
+        outcome
+    }
+}
+
+/// The revision of a write, or why it did not happen.
+fn committed(
+    resource: &'static Resource,
+    key: &Key,
+    outcome: Result<TxnOutcome, store::Error>,
+    claims: &Claims,
+) -> Result<u64, WriteError> {
+    match outcome.map_err(of_store)? {
+        TxnOutcome::Committed { revision } => Ok(revision.0),
+        TxnOutcome::Conflict { current, .. } => {
+            let holds = |key: &Key| current.iter().find(|(k, _)| k == key).and_then(|(_, kv)| kv.as_ref());
+            let taken = claims.take.iter().find(|k| holds(k).is_some());
+            let moved = claims.hold.iter().find(|(k, r)| holds(k).map_or(0, |kv| kv.mod_revision.0) != *r);
+            if let Some(claim) = taken.or(moved.map(|(k, _)| k)) {
+                return Err(WriteError::Claimed(claim.clone()));
             }
+            tracing::debug!(%key, "write lost a race");
+            Err(WriteError::Conflict(holds(key).and_then(|kv| parse(resource, kv, None))))
         }
     }
 }
@@ -312,7 +350,11 @@ impl Registry {
 /// The store key of an object.
 pub fn store_key(resource: &Resource, namespace: &str, name: &str) -> Key {
     let mut key = resource.storage_prefix();
-    key.push_str(&key_of(namespace, name));
+    if !namespace.is_empty() {
+        key.push_str(namespace);
+        key.push('/');
+    }
+    key.push_str(name);
     Key::from(key)
 }
 

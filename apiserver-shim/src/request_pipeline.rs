@@ -15,7 +15,6 @@ use shim_model::resource::{KindRef, Resource};
 use shim_model::schema::Strictness;
 use shim_model::status::{self, Status};
 
-use crate::authentication::User;
 use crate::event_versions;
 use crate::http::query::quote;
 use crate::http::shapes::{is_native, value_of};
@@ -33,8 +32,6 @@ const GENERATE_NAME_TRIES: usize = 8;
 /// Who writes, and how.
 #[derive(Clone, Debug)]
 pub struct Call {
-    /// The user.
-    pub user: User,
     /// The name under which fields are owned.
     pub manager: String,
     /// Only say what would be written.
@@ -46,12 +43,7 @@ pub struct Call {
 impl Call {
     /// A call from inside the process.
     pub fn internal(manager: &str) -> Call {
-        Call {
-            user: User::system(manager),
-            manager: manager.to_owned(),
-            dry_run: false,
-            strictness: Strictness::Ignore,
-        }
+        Call { manager: manager.to_owned(), dry_run: false, strictness: Strictness::Ignore }
     }
 }
 
@@ -175,12 +167,15 @@ impl Pipeline {
         let kind = kinds::of(resource);
         kind.default(&mut object);
         self.record(resource.kind_ref(), "", None, &mut object, call);
-        let guard = self.admit_create(resource, namespace, &mut object, call).await?;
+        let guard = admission::create(&self.registry, resource, namespace, &mut object).await?;
         if service_addresses::concerns(resource) {
             // An address that was given back a moment ago must read as free.
             self.registry.fresh().await?;
         }
-        let suffix = generate_name("");
+        let suffix = match access::text(&object, &["metadata", "name"]) {
+            "" => generate_name(""),
+            _ => String::new(), // Not needed: luck costs a call of the kernel.
+        };
         let uid = uuid::Uuid::new_v4().to_string();
         let context = CreateContext { namespace, uid: &uid, now: now(), suffix: &suffix };
         let warnings = kind.warnings(&object, None);
@@ -322,7 +317,7 @@ impl Pipeline {
         let resource = place.resource;
         kinds::of(resource).default(&mut new);
         self.record(place.kind(), place.subresource(), Some(old), &mut new, call);
-        admission::update(resource, place.door, &mut new, old)?;
+        admission::update(resource, place.door, &mut new, old);
         // Addresses that the old object has stay its own; the new one may need more.
         let lease = match place.door {
             Door::Main => {
@@ -365,16 +360,6 @@ impl Pipeline {
         };
         let writer = Writer { manager: &call.manager, kind, subresource, now: now(), reset };
         managed_fields::record_update(old, new, writer);
-    }
-
-    async fn admit_create(
-        &self,
-        resource: &'static Resource,
-        namespace: &str,
-        object: &mut Value,
-        call: &Call,
-    ) -> Result<Vec<(store::Key, u64)>, Status> {
-        admission::create(&self.registry, resource, namespace, object, call).await
     }
 }
 

@@ -120,7 +120,7 @@ pub async fn start(options: ApiOptions) -> Result<ApiHandle, StartError> {
         SocketAddr::new(options.advertise, local.port()).to_string(),
     ));
     bootstrap::run(&api.pipeline, options.advertise, local.port()).await.map_err(StartError::Bootstrap)?;
-    let service = ApiService::new(api, Caller::Connection(None));
+    let service = ApiService::new(api, Caller::Unknown);
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     tasks.spawn(accept(listener, TlsAcceptor::from(tls), service.clone(), stop.clone(), tasks.clone()));
     Ok(ApiHandle { service, local, stop, tasks })
@@ -139,7 +139,7 @@ impl ApiHandle {
 
     /// The service, for a part of this process that goes by `user`.
     pub fn service(&self, user: &str) -> ApiService {
-        self.service.for_caller(Caller::Trusted(Arc::new(User::system(user))))
+        self.service.for_caller(Caller::Known(Arc::new(User::system(user))))
     }
 
     /// A client that speaks to the service without a socket, as a master called `user`.
@@ -218,8 +218,11 @@ async fn serve(
     tcp.set_nodelay(true)?;
     let stream = tokio::time::timeout(HANDSHAKE_MAX, tls.accept(tcp)).await??;
     let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-    let who = certificate.map(identity::of_certificate).transpose()?;
-    let service = service.for_caller(Caller::Connection(who.map(Arc::new)));
+    let caller = match certificate {
+        Some(certificate) => Caller::Known(Arc::new(User::certified(identity::of_certificate(certificate)?))),
+        None => Caller::Unknown,
+    };
+    let service = service.for_caller(caller);
     // Connections of HTTP/1.1 may be handed on after an upgrade, to tasks that only write.
     match stream.get_ref().1.alpn_protocol() == Some(b"h2") {
         true => answer(WriteBatch::new(stream), service, stop).await,

@@ -16,7 +16,6 @@ use serde_json::json;
 use shim_model::resource;
 use shim_model::schema::Media;
 use shim_model::status::{self, Status};
-use shim_pki::Identity;
 use tokio::sync::Semaphore;
 
 use crate::authentication::{Authenticator, MASTERS, User, impersonated};
@@ -72,10 +71,10 @@ impl Api {
 /// Who is at the other end of a connection.
 #[derive(Clone, Debug)]
 pub enum Caller {
-    /// A client of the network, with the identity of its certificate if it showed one.
-    Connection(Option<Arc<Identity>>),
-    /// A part of this process.
-    Trusted(Arc<User>),
+    /// Known already: a client by its certificate, or a part of this process.
+    Known(Arc<User>),
+    /// A client without a certificate: each of its requests says by a token who asks.
+    Unknown,
 }
 
 /// The facade for one caller. Clones share.
@@ -102,15 +101,15 @@ impl ApiService {
     }
 
     /// Answers a request.
-    pub async fn respond(&self, request: Request) -> Response {
-        let headers = request.headers().clone();
+    pub async fn respond(&self, mut request: Request) -> Response {
+        let headers = std::mem::take(request.headers_mut());
         let set_out = pretty::is_wanted(request.uri(), &headers);
-        let media = negotiation::accept_for_errors(&headers);
         let head = request.method() == Method::HEAD;
-        let answered = AssertUnwindSafe(answer(&self.api, &self.caller, request)).catch_unwind().await;
+        let answered =
+            AssertUnwindSafe(answer(&self.api, &self.caller, &headers, request)).catch_unwind().await;
         let mut response = match answered {
             Ok(Ok(response)) => response,
-            Ok(Err(status)) => reply::status(&status, media),
+            Ok(Err(status)) => reply::status(&status, negotiation::accept_for_errors(&headers)),
             Err(_) => {
                 tracing::error!("request handler panicked");
                 reply::status(&status::internal("the request could not be handled"), Media::Json)
@@ -147,44 +146,57 @@ where
     }
 }
 
-async fn answer(api: &Api, caller: &Caller, request: Request) -> Result<Response, Status> {
+/// `headers` are the request's, taken out of it.
+async fn answer(
+    api: &Api,
+    caller: &Caller,
+    headers: &HeaderMap,
+    request: Request,
+) -> Result<Response, Status> {
     let info = RequestInfo::new(request.method(), request.uri());
-    let user = identify(api, caller, request.headers())?;
+    let user = identify(api, caller, headers)?;
     let attributes = Attributes::of(&info);
     let (allowed, reason) = api.authorizer.authorize(&user, &attributes);
     if !allowed {
         return Err(refusal(&user, &attributes, &reason));
     }
     match &info.target {
-        Some(target) => to_resource(api, &user, &info, target, request).await,
-        None => to_path(api, &info, request.method(), request.headers()).await,
+        Some(target) => {
+            let asked = Asked { user: &user, info: &info, target, headers };
+            to_resource(api, asked, request).await
+        }
+        None => to_path(api, &info, request.method(), headers).await,
     }
 }
 
 /// Who the request is carried out as.
-fn identify(api: &Api, caller: &Caller, headers: &HeaderMap) -> Result<User, Status> {
+fn identify(api: &Api, caller: &Caller, headers: &HeaderMap) -> Result<Arc<User>, Status> {
     let user = match caller {
-        Caller::Trusted(user) => (**user).clone(),
-        Caller::Connection(identity) => api.authenticator.authenticate(identity.as_deref(), headers)?,
+        // A certificate counts before a token, as upstream has it.
+        Caller::Known(user) => user.clone(),
+        Caller::Unknown => Arc::new(api.authenticator.authenticate(headers)?),
     };
     match impersonated(headers)? {
         None => Ok(user),
-        Some(other) if user.is_in(MASTERS) => Ok(other),
+        Some(other) if user.is_in(MASTERS) => Ok(Arc::new(other)),
         Some(other) => {
-            let target = Some(Target { plural: "users".into(), name: other.name, ..Target::default() });
-            let attributes = Attributes { verb: "impersonate".into(), target, path: String::new() };
+            let target = Target { plural: "users".into(), name: other.name, ..Target::default() };
+            let attributes = Attributes { verb: "impersonate", target: Some(&target), path: "" };
             Err(refusal(&user, &attributes, ""))
         }
     }
 }
 
-async fn to_resource(
-    api: &Api,
-    user: &User,
-    info: &RequestInfo,
-    target: &Target,
-    request: Request,
-) -> Result<Response, Status> {
+/// What is known of a request for a resource before it is looked up.
+struct Asked<'a> {
+    user: &'a User,
+    info: &'a RequestInfo,
+    target: &'a Target,
+    headers: &'a HeaderMap,
+}
+
+async fn to_resource(api: &Api, asked: Asked<'_>, mut request: Request) -> Result<Response, Status> {
+    let Asked { user, info, target, headers } = asked;
     let known_group = resource::all().iter().any(|r| r.group == target.group);
     if !known_group {
         return Ok(discovery::not_found());
@@ -193,15 +205,17 @@ async fn to_resource(
     if request.method() == Method::HEAD || info.verb.is_empty() {
         return Err(status::method_not_allowed());
     }
-    let headers = request.headers().clone();
-    let asked =
-        ResourceRequest { resource, target, query: &info.query, headers: &headers, user, verb: info.verb };
+    let asked = ResourceRequest { resource, target, query: &info.query, headers, user, verb: info.verb };
     let streams = matches!(target.subresource.as_str(), "log" | "exec" | "attach" | "portforward" | "proxy");
     let _slot = match info.verb == "watch" || streams {
         true => None,
         false => api.slots.acquire().await.ok(),
     };
     if !target.subresource.is_empty() {
+        if streams {
+            // These are passed on as they came.
+            request.headers_mut().clone_from(headers);
+        }
         return subresources::serve(api, &asked, request).await;
     }
     if reviews::is_review(resource.group) {
@@ -210,11 +224,10 @@ async fn to_resource(
     if !api.registry.keeps(resource) {
         return Err(status::method_not_allowed());
     }
-    if info.verb == "watch" && websocket::is_wanted(&headers) {
-        let mut request = request;
+    if info.verb == "watch" && websocket::is_wanted(headers) {
         let upgrade = request.extensions_mut().remove();
         let answer = objects::serve(api, &asked, request.into_body()).await?;
-        return websocket::carry(&headers, upgrade, answer);
+        return websocket::carry(headers, upgrade, answer);
     }
     objects::serve(api, &asked, request.into_body()).await
 }

@@ -278,7 +278,7 @@ impl View<'_> {
 
 /// The key of an object in its cache and, after the resource's prefix, in the store: `namespace/name` or `name`.
 pub fn key_of(namespace: &str, name: &str) -> String {
-    if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") }
+    if namespace.is_empty() { name.to_owned() } else { [namespace, "/", name].concat() }
 }
 
 #[cfg(test)]

@@ -207,6 +207,14 @@ impl StoredObject {
         Ok(StoredObject { bytes, header, parts })
     }
 
+    /// The same with the header of an older version, where the metadata are the same.
+    pub fn sharing(self: Arc<Self>, older: &StoredObject) -> Arc<Self> {
+        if Arc::ptr_eq(&self.header, &older.header) || self.metadata() != older.metadata() {
+            return self;
+        }
+        Arc::new(StoredObject { header: older.header.clone(), ..Self::clone(&self) })
+    }
+
     /// An object of which only the header matters.
     pub fn bare(header: Header) -> StoredObject {
         StoredObject { header: Arc::new(header), ..StoredObject::default() }

@@ -118,7 +118,7 @@ impl Resource {
     /// The store key prefix below which all its objects are: `/registry/<group or core>/<plural>/`.
     pub fn storage_prefix(&self) -> String {
         let group = if self.storage_group.is_empty() { "core" } else { self.storage_group };
-        format!("/registry/{group}/{}/", self.plural)
+        ["/registry/", group, "/", self.plural, "/"].concat()
     }
 }
 

@@ -1,6 +1,8 @@
 //! Content negotiation: in which form an answer goes out (JSON or YAML; as itself, as a Table, as bare metadata) and
 //! in which form a body came in. Pure; the words of refusals are the model's.
 
+use std::borrow::Cow;
+
 use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use shim_model::schema::Media;
@@ -126,14 +128,18 @@ fn shape_of(clause: &Clause) -> Option<Shape> {
 }
 
 /// The Content-Type without its parameters, lower case; `""` if none was sent.
-pub fn content_type(headers: &HeaderMap) -> String {
+pub fn content_type(headers: &HeaderMap) -> Cow<'_, str> {
     let text = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
-    text.split(';').next().unwrap_or("").trim().to_ascii_lowercase()
+    let media = text.split(';').next().unwrap_or("").trim();
+    match media.bytes().any(|b| b.is_ascii_uppercase()) {
+        true => media.to_ascii_lowercase().into(),
+        false => media.into(),
+    }
 }
 
 /// The form of an object's body. Protobuf has its place here once it can be decoded.
 pub fn body_media(headers: &HeaderMap) -> Result<Media, Status> {
-    match content_type(headers).as_str() {
+    match &*content_type(headers) {
         "" | "application/json" => Ok(Media::Json),
         "application/yaml" => Ok(Media::Yaml),
         _ => Err(status::unsupported_media_type(&["application/json", "application/yaml"])),

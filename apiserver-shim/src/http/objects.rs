@@ -69,7 +69,6 @@ impl ResourceRequest<'_> {
         }
         let agent = self.headers.get(http::header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or("");
         Ok(Call {
-            user: self.user.clone(),
             manager: shim_model::managed_fields::manager_name(parameter, agent),
             dry_run: self.query.dry_run(options)?,
             strictness,

@@ -123,7 +123,9 @@ pub fn add_audit_id(request: &HeaderMap, response: &mut Response) {
             Builder::from_u128((u128::from(run) << 64) | u128::from(count)).with_version(Version::Random);
         HeaderValue::from_str(&id.with_variant(Variant::RFC4122).into_uuid().to_string()).ok()
     });
-    if let Some(id) = id {
+    if let Some(mut id) = id {
+        // No name comes twice: it is to take no place in the table of headers that an HTTP/2 connection remembers.
+        id.set_sensitive(true);
         response.headers_mut().insert(AUDIT_ID, id);
     }
 }

@@ -60,6 +60,23 @@ fn values_are_written_as_serde_writes_them() {
     assert_eq!(show(&out), value.to_string());
 }
 
+#[test]
+fn what_is_to_be_escaped_is_found_wherever_it_is() {
+    for length in 0..40usize {
+        for odd in [0u8, 1, 0x1f, b'"', b'\\'] {
+            for plain in [b' ', b'!', b'#', b'[', b']', 0x7f, 0x80, 0xff] {
+                let mut text = vec![plain; length];
+                assert!(!is_odd(&text), "{text:?}");
+                for at in 0..length {
+                    text[at] = odd;
+                    assert!(is_odd(&text), "{text:?}");
+                    text[at] = plain;
+                }
+            }
+        }
+    }
+}
+
 fn show(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }

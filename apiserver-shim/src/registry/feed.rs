@@ -1,14 +1,13 @@
 //! Follows the store: one watch over all keys feeds every cache, so that one revision says how far all of them are.
 //! The kernel's own keys pass by unread; their revisions count as progress.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use shim_model::resource::Resource;
-use store::{Event, ListRequest, Revision, Store};
+use store::{Event, KeyValue, ListRequest, Revision, Store};
 
-use super::{Inner, parse};
+use super::{Inner, Kept, parse};
 use crate::object::Object;
 use crate::watch_cache::Written;
 
@@ -24,7 +23,7 @@ const EXPIRE_EVERY: Duration = Duration::from_secs(30);
 const PAGE: usize = 10_000;
 
 /// Every key and value below the prefix, at one revision.
-pub(super) async fn read_all(store: &dyn Store) -> Result<(Vec<store::KeyValue>, u64), store::Error> {
+pub(super) async fn read_all(store: &dyn Store) -> Result<(Vec<KeyValue>, u64), store::Error> {
     let mut all = Vec::new();
     let mut request = ListRequest { prefix: PREFIX.into(), limit: PAGE, ..ListRequest::default() };
     loop {
@@ -42,7 +41,7 @@ pub(super) async fn read_all(store: &dyn Store) -> Result<(Vec<store::KeyValue>,
 pub(super) fn parse_prefix(
     resource: &'static Resource,
     prefix: &str,
-    listing: &[store::KeyValue],
+    listing: &[KeyValue],
 ) -> Vec<(String, Arc<Object>)> {
     let from = listing.partition_point(|kv| kv.key.as_str() < prefix);
     listing[from..]
@@ -83,7 +82,7 @@ async fn follow_once(inner: &Weak<Inner>, store: &dyn Store, revision: &mut u64)
             batch = watch.next_batch() => batch,
             _ = expire.tick() => {
                 let Some(inner) = inner.upgrade() else { return Ok(()) };
-                inner.caches.values().for_each(|(cache, _)| cache.expire(Instant::now()));
+                inner.kept.iter().for_each(|kept| kept.cache.expire(Instant::now()));
                 continue;
             }
         };
@@ -114,9 +113,10 @@ async fn follow_once(inner: &Weak<Inner>, store: &dyn Store, revision: &mut u64)
 async fn reset(inner: &Weak<Inner>, store: &dyn Store, revision: &mut u64) -> Result<(), store::Error> {
     let (listing, at) = read_all(store).await?;
     let Some(inner) = inner.upgrade() else { return Ok(()) };
-    for (prefix, (cache, resource)) in &inner.caches {
-        cache.reset(parse_prefix(resource, prefix, &listing), at);
+    for kept in &inner.kept {
+        kept.cache.reset(parse_prefix(kept.resource, &kept.prefix, &listing), at);
     }
+    inner.on_the_way.clear();
     *revision = at;
     inner.progress.send_replace(at);
     Ok(())
@@ -125,27 +125,34 @@ async fn reset(inner: &Weak<Inner>, store: &dyn Store, revision: &mut u64) -> Re
 impl Inner {
     /// Sorts changes to their caches, in order.
     fn take<'a>(&self, events: impl Iterator<Item = &'a Event>) {
-        let mut sorted: BTreeMap<&str, Vec<(String, Written)>> = BTreeMap::new();
+        let mut sorted: Vec<Vec<(String, Written)>> = self.kept.iter().map(|_| Vec::new()).collect();
         for event in events {
-            let key = event.key().as_str();
-            let Some((prefix, rest)) = split(key) else { continue };
-            let Some((known, (cache, resource))) = self.caches.get_key_value(prefix) else { continue };
+            let Some((prefix, rest)) = split(event.key().as_str()) else { continue };
+            let found = self.kept.iter().zip(&mut sorted).find(|(kept, _)| kept.prefix == prefix);
+            let Some((kept, changes)) = found else { continue };
             let written = match event {
-                Event::Put { kv, prev } => {
-                    let older = prev.as_ref().and_then(|_| cache.get_by_key(rest));
-                    match parse(resource, kv, older.as_deref()) {
-                        Some(object) => Written::Put(object),
-                        None => continue,
-                    }
-                }
+                Event::Put { kv, prev } => match self.read(kept, rest, kv, prev.is_some()) {
+                    Some(object) => Written::Put(object),
+                    None => continue,
+                },
                 Event::Delete { revision, .. } => Written::Removed { revision: revision.0 },
             };
-            sorted.entry(known).or_default().push((rest.to_owned(), written));
+            changes.push((rest.to_owned(), written));
         }
-        for (prefix, changes) in sorted {
-            if let Some((cache, _)) = self.caches.get(prefix) {
-                cache.apply(changes, Instant::now());
+        for (kept, changes) in self.kept.iter().zip(sorted).filter(|(_, changes)| !changes.is_empty()) {
+            kept.cache.apply(changes, Instant::now());
+        }
+    }
+
+    /// The object that has arrived: as its writer knew it, if that is here, else read.
+    fn read(&self, kept: &Kept, key: &str, kv: &KeyValue, older: bool) -> Option<Arc<Object>> {
+        let older = if older { kept.cache.get_by_key(key) } else { None };
+        match (self.on_the_way.take(kv), &older) {
+            (Some(noted), None) => Object::new(noted, kept.resource, kv.mod_revision.0),
+            (Some(noted), Some(older)) => {
+                Object::new(noted.sharing(older.stored()), kept.resource, kv.mod_revision.0)
             }
+            (None, older) => parse(kept.resource, kv, older.as_deref()),
         }
     }
 }

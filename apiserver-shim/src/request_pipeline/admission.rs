@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use shim_core::kinds::{Door, admission as rules};
+use shim_core::kinds::Door;
+use shim_core::kinds::admission::{self as rules, PriorityClass, ServiceAccount};
 use shim_model::access;
 use shim_model::resource::{self, Resource};
 use shim_model::status::{self, Status};
 use store::Key;
 
-use super::Call;
-use crate::registry::{Registry, store_key};
+use crate::object::Object;
+use crate::registry::{Registry, generate_name, store_key};
 
 /// How long a Pod waits for its namespace's default service account, which a controller makes.
 const DEFAULT_ACCOUNT_WAIT_MAX: Duration = Duration::from_secs(2);
@@ -21,7 +22,6 @@ pub(super) async fn create(
     resource: &Resource,
     namespace: &str,
     object: &mut Value,
-    _call: &Call,
 ) -> Result<Vec<(Key, u64)>, Status> {
     if resource.group.is_empty() && resource.kind == "Node" {
         rules::not_ready_yet(object);
@@ -46,14 +46,12 @@ pub(super) async fn create(
     Ok(vec![(store_key(namespaces, "", namespace), found.revision)])
 }
 
-/// Admits an update.
-pub(super) fn update(
-    _resource: &Resource,
-    _door: Door,
-    _new: &mut Value,
-    _old: &Value,
-) -> Result<(), Status> {
-    Ok(())
+/// Admits an update: what a create has added to a Pod and the client has left out comes back.
+pub(super) fn update(resource: &Resource, door: Door, new: &mut Value, old: &Value) {
+    if door == Door::Main && resource.group.is_empty() && resource.kind == "Pod" {
+        rules::keep_priority(new, old);
+        rules::default_tolerations(new);
+    }
 }
 
 fn terminating(resource: &Resource, namespace: &str, object: &Value) -> Status {
@@ -78,7 +76,7 @@ async fn service_account(registry: &Registry, namespace: &str, pod: &mut Value) 
     let deadline = tokio::time::Instant::now() + DEFAULT_ACCOUNT_WAIT_MAX;
     let account = loop {
         if let Some(found) = registry.peek(accounts, namespace, &name) {
-            break found.value();
+            break account_of(&found);
         }
         if name != "default" || tokio::time::Instant::now() >= deadline {
             let why = format!(
@@ -89,24 +87,35 @@ async fn service_account(registry: &Registry, namespace: &str, pod: &mut Value) 
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     };
-    rules::service_account(pod, &account, &crate::registry::generate_name(""));
+    rules::service_account(pod, &account, || generate_name(""));
     Ok(())
+}
+
+fn account_of(object: &Object) -> ServiceAccount {
+    // Most accounts are a name and nothing more.
+    let more = match object.tail() {
+        b"}" => ServiceAccount::default(),
+        _ => object.decode().unwrap_or_default(),
+    };
+    ServiceAccount { name: object.name().to_owned(), ..more }
 }
 
 /// Gives a Pod the priority of the class that it names, or of the global default class.
 fn priority(registry: &Registry, pod: &mut Value) -> Result<(), Status> {
     let Some(classes) = resource::find("scheduling.k8s.io", "v1", "priorityclasses") else { return Ok(()) };
     let class = match rules::priority_class_name(pod) {
-        Some(name) => registry.peek(classes, "", name).map(|found| found.value()),
+        Some(name) => registry.peek(classes, "", name).map(|found| class_of(&found)),
         None => {
             // Looked for in the bytes first: most classes are not the default one and need no decoding.
             const MARK: &[u8] = b"\"globalDefault\":true";
-            let marked = |bytes: &[u8]| memchr::memmem::find(bytes, MARK).is_some();
-            let all = registry.cache(classes).list(None).into_iter().filter(|o| marked(o.bytes()));
-            all.map(|object| object.value())
-                .filter(|class| access::flag(class, &["globalDefault"]))
-                .min_by_key(|class| access::int(class, &["value"]))
+            let view = registry.cache(classes).view();
+            let marked = view.iter(None).filter(|o| memchr::memmem::find(o.tail(), MARK).is_some());
+            marked.map(|o| class_of(o)).filter(|class| class.global_default).min_by_key(|class| class.value)
         }
     };
     rules::priority(pod, class.as_ref())
+}
+
+fn class_of(object: &Object) -> PriorityClass {
+    PriorityClass { name: object.name().to_owned(), ..object.decode().unwrap_or_default() }
 }

@@ -3,6 +3,7 @@
 use expect_test::expect;
 
 use crate::harness::{Server, request, show};
+use apiserver_shim::authentication::User;
 use apiserver_shim::service::Caller;
 
 #[tokio::test]
@@ -10,8 +11,9 @@ async fn strangers_and_nodes_get_what_is_theirs() {
     let server = Server::start().await;
     let mut out = String::new();
     let node = shim_pki::Identity { user: "system:node:n1".into(), groups: vec!["system:nodes".into()] };
-    for (who, identity) in [("nobody", None), ("node", Some(std::sync::Arc::new(node)))] {
-        let service = server.service().for_caller(Caller::Connection(identity));
+    let node = Caller::Known(std::sync::Arc::new(User::certified(node)));
+    for (who, caller) in [("nobody", Caller::Unknown), ("node", node)] {
+        let service = server.service().for_caller(caller);
         for line in [
             "GET /version",
             "GET /apis/apps",
@@ -54,7 +56,7 @@ async fn a_token_names_its_account_until_the_account_is_gone() {
     let path = "/api/v1/namespaces/default/serviceaccounts/default";
     let made = server.json(&format!("POST {path}/token"), r#"{"spec":{"expirationSeconds":600}}"#).await;
     let token = made["status"]["token"].as_str().unwrap().to_owned();
-    let service = server.service().for_caller(Caller::Connection(None));
+    let service = server.service().for_caller(Caller::Unknown);
     let who = || async {
         let line =
             format!("POST /apis/authentication.k8s.io/v1/selfsubjectreviews | Authorization: Bearer {token}");

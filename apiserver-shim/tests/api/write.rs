@@ -209,3 +209,17 @@ async fn racing_patches_all_arrive() {
     let now = server.json(&format!("GET {CM}/c"), "").await;
     assert_eq!(now["data"].as_object().unwrap().len(), 16);
 }
+
+#[tokio::test]
+async fn what_admission_has_added_to_a_pod_need_not_be_sent_again() {
+    let server = Server::start().await;
+    let pods = "/api/v1/namespaces/default/pods";
+    let body = r#"{"metadata":{"name":"p"},"spec":{"serviceAccountName":"default","automountServiceAccountToken":false,"containers":[{"name":"c","image":"i:1"}]}}"#;
+    let made = server.json(&format!("POST {pods}"), body).await;
+    let changed = server.json(&format!("PUT {pods}/p"), &body.replace("i:1", "i:2")).await;
+    assert_eq!(changed["spec"]["containers"][0]["image"], "i:2");
+    for kept in ["tolerations", "priority", "preemptionPolicy"] {
+        assert!(!made["spec"][kept].is_null());
+        assert_eq!(changed["spec"][kept], made["spec"][kept], "{kept}");
+    }
+}

@@ -1,6 +1,7 @@
 //! What admission adds to a Pod, given what it depends on: the service account's token volume, tolerations for lost nodes,
 //! the priority of its class. The shell looks the other objects up.
 
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use shim_model::access::{self, set_default};
 use shim_model::status::{Status, forbidden};
@@ -12,23 +13,48 @@ const TOKEN_SECONDS: i64 = 3607;
 /// How long a Pod stays on a node that is not ready or unreachable.
 const LOST_NODE_SECONDS: i64 = 300;
 
+/// What a Pod takes over from its service account.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ServiceAccount {
+    /// Its name.
+    #[serde(skip)]
+    pub name: String,
+    /// With what its Pods' images are pulled.
+    pub image_pull_secrets: Vec<Value>,
+    /// Whether its Pods want a token, if it says so.
+    pub automount_service_account_token: Option<bool>,
+}
+
+/// What a Pod takes over from its PriorityClass.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PriorityClass {
+    /// Its name.
+    #[serde(skip)]
+    pub name: String,
+    /// The priority.
+    pub value: i64,
+    /// Whether it is that of Pods that name none.
+    pub global_default: bool,
+    /// Whether Pods of it make room for themselves.
+    pub preemption_policy: String,
+}
+
 /// Gives a Pod its service account: the name, pull secrets, and the volume with a token unless either side declines.
-/// `suffix` makes the volume's name unique.
-pub fn service_account(pod: &mut Value, account: &Value, suffix: &str) {
-    let name = access::text(account, &["metadata", "name"]).to_owned();
+/// `suffix` draws what makes the volume's name unique.
+pub fn service_account(pod: &mut Value, account: &ServiceAccount, suffix: impl FnOnce() -> String) {
+    let name = account.name.as_str();
     let spec = access::object_mut(pod, &["spec"]);
     if spec.get("serviceAccountName").is_none_or(access::is_zero) && !name.is_empty() {
-        spec.insert("serviceAccountName".into(), name.as_str().into());
+        spec.insert("serviceAccountName".into(), name.into());
         spec.insert("serviceAccount".into(), name.into());
     }
-    if spec.get("imagePullSecrets").is_none_or(access::is_zero)
-        && let Some(secrets) = account.get("imagePullSecrets").filter(|s| !access::is_zero(s))
-    {
-        spec.insert("imagePullSecrets".into(), secrets.clone());
+    if spec.get("imagePullSecrets").is_none_or(access::is_zero) && !account.image_pull_secrets.is_empty() {
+        spec.insert("imagePullSecrets".into(), account.image_pull_secrets.clone().into());
     }
-    let wanted =
-        spec.get("automountServiceAccountToken").or_else(|| account.get("automountServiceAccountToken"));
-    if wanted.and_then(Value::as_bool).unwrap_or(true) {
+    let own = spec.get("automountServiceAccountToken").and_then(Value::as_bool);
+    if own.or(account.automount_service_account_token).unwrap_or(true) {
         mount_token(spec, suffix);
     }
 }
@@ -56,14 +82,14 @@ pub fn runtime_class(pod: &Value) -> Result<(), Status> {
     }
 }
 
-fn mount_token(spec: &mut Map<String, Value>, suffix: &str) {
+fn mount_token(spec: &mut Map<String, Value>, suffix: impl FnOnce() -> String) {
     let existing = spec.get("volumes").and_then(Value::as_array).into_iter().flatten();
     let existing = existing
         .map(|v| access::text(v, &["name"]))
         .find(|n| n.starts_with("kube-api-access-"))
         .map(str::to_owned);
     let fresh = existing.is_none();
-    let volume = existing.unwrap_or_else(|| format!("kube-api-access-{suffix}"));
+    let volume = existing.unwrap_or_else(|| format!("kube-api-access-{}", suffix()));
     let mut used = false;
     for list in ["initContainers", "containers"] {
         for container in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
@@ -115,7 +141,7 @@ pub fn priority_class_name(pod: &Value) -> Option<&str> {
 
 /// Gives a Pod the priority and preemption policy of its class. `class` is what `priority_class_name` names, or the global
 /// default class if it names none and there is one. Must be called even without a class: it sets the defaults.
-pub fn priority(pod: &mut Value, class: Option<&Value>) -> Result<(), Status> {
+pub fn priority(pod: &mut Value, class: Option<&PriorityClass>) -> Result<(), Status> {
     let refuse = |why: String| Err(forbidden("", "pods", access::text(pod, &["metadata", "name"]), why));
     let asked = priority_class_name(pod);
     let sent = &pod["spec"];
@@ -126,14 +152,14 @@ pub fn priority(pod: &mut Value, class: Option<&Value>) -> Result<(), Status> {
         _ => None,
     };
     let value = match (class, built_in, asked) {
-        (Some(class), _, _) => access::int(class, &["value"]).unwrap_or(0),
+        (Some(class), _, _) => class.value,
         (None, Some(value), _) => value,
         (None, None, Some(missing)) => {
             return refuse(format!("no PriorityClass with name {missing} was found"));
         }
         (None, None, None) => 0,
     };
-    let policy = match class.map_or("", |c| access::text(c, &["preemptionPolicy"])) {
+    let policy = match class.map_or("", |c| c.preemption_policy.as_str()) {
         "" => "PreemptLowerPriority",
         policy => policy,
     };
@@ -151,9 +177,18 @@ pub fn priority(pod: &mut Value, class: Option<&Value>) -> Result<(), Status> {
     let by_default = class.filter(|_| asked.is_none());
     let spec = access::object_mut(pod, &["spec"]);
     if let Some(class) = by_default {
-        spec.insert("priorityClassName".into(), access::text(class, &["metadata", "name"]).into());
+        spec.insert("priorityClassName".into(), class.name.as_str().into());
     }
     set_default(spec, "priority", value);
     set_default(spec, "preemptionPolicy", policy);
     Ok(())
+}
+
+/// An update that leaves out the priority that a Pod was created with leaves it as it is.
+pub fn keep_priority(new: &mut Value, old: &Value) {
+    for key in ["priority", "preemptionPolicy"] {
+        if let Some(kept) = access::get(old, &["spec", key]) {
+            set_default(access::object_mut(new, &["spec"]), key, kept.clone());
+        }
+    }
 }

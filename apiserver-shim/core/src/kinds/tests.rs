@@ -296,11 +296,12 @@ fn grace_and_admission() {
     let mut with_token = pod(
         json!({"containers": [{"name": "c"}, {"name": "d", "volumeMounts": [{"name": "x", "mountPath": admission::TOKEN_MOUNT}]}]}),
     );
-    admission::service_account(&mut with_token, &json!({"metadata": {"name": "default"}}), "abcde");
+    let account = admission::ServiceAccount { name: "default".into(), ..Default::default() };
+    admission::service_account(&mut with_token, &account, || "abcde".into());
     assert_eq!(with_token["spec"]["containers"][0]["volumeMounts"][0]["name"], "kube-api-access-abcde");
     assert_eq!(with_token["spec"]["containers"][1]["volumeMounts"].as_array().unwrap().len(), 1);
     let again = with_token.clone();
-    admission::service_account(&mut with_token, &json!({"metadata": {"name": "default"}}), "fghij");
+    admission::service_account(&mut with_token, &account, || "fghij".into());
     assert_eq!(with_token, again);
     let mut odd = pod(json!({"priorityClassName": "nope"}));
     assert_eq!(

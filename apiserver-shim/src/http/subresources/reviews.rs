@@ -135,24 +135,21 @@ fn subject(review: &Value) -> User {
 
 fn access_review(api: &Api, user: &User, review: &Value) -> Value {
     let spec = &review["spec"];
-    let text = |of: &Value, key: &str| access::text(of, &[key]).to_owned();
     let (resource, path) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
+    let text = |key: &str| access::text(resource, &[key]).to_owned();
+    let target = Target {
+        group: text("group"),
+        version: text("version"),
+        namespace: text("namespace"),
+        plural: text("resource"),
+        subresource: text("subresource"),
+        name: text("name"),
+        rest: None,
+    };
     let attributes = if resource.is_object() {
-        Attributes {
-            verb: text(resource, "verb"),
-            path: String::new(),
-            target: Some(Target {
-                group: text(resource, "group"),
-                version: text(resource, "version"),
-                namespace: text(resource, "namespace"),
-                plural: text(resource, "resource"),
-                subresource: text(resource, "subresource"),
-                name: text(resource, "name"),
-                rest: None,
-            }),
-        }
+        Attributes { verb: access::text(resource, &["verb"]), path: "", target: Some(&target) }
     } else {
-        Attributes { verb: text(path, "verb"), path: text(path, "path"), target: None }
+        Attributes { verb: access::text(path, &["verb"]), path: access::text(path, &["path"]), target: None }
     };
     let (allowed, reason) = api.authorizer.authorize(user, &attributes);
     let mut out = json!({"allowed": allowed});
