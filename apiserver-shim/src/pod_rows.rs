@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use memchr::memmem;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 use shim_core::rows::{Pod, PodParts};
 use shim_core::scheduler::{PodShape, Shapes};
 use shim_model::pod_status::PodStatus;
@@ -25,6 +26,8 @@ struct State {
     /// The newest row of each Pod that was decoded, by UID.
     rows: HashMap<Box<str>, Arc<Pod>>,
     shapes: Shapes,
+    /// The spec that was decoded last, as [`lean_spec`] has it, and its row: Pods of a template come one after the other.
+    last: Option<(Vec<u8>, Arc<Pod>)>,
 }
 
 impl PodRows {
@@ -35,7 +38,7 @@ impl PodRows {
         match known {
             Some(row) if row.revision == object.revision => row,
             Some(row) if same_spec(&row, object) => self.keep(again(&row, object)),
-            _ => self.keep(self.decode(object)),
+            _ => self.decode(object),
         }
     }
 
@@ -44,17 +47,26 @@ impl PodRows {
         self.lock().rows.remove(uid);
     }
 
-    fn decode(&self, object: &Object) -> Pod {
+    fn decode(&self, object: &Object) -> Arc<Pod> {
         let stored = object.stored();
-        let spec = spec_of(stored.spec());
+        let lean = lean_spec(stored.spec());
         // Few Pods have any, and most of the metadata is of no use here.
         let annotated = memmem::find(stored.metadata(), b"\"annotations\"").is_some();
         let metadata = annotated.then(|| serde_json::from_slice(stored.metadata()).ok()).flatten();
         let metadata: Metadata = metadata.unwrap_or_default();
-        let shape = self.lock().shapes.share(PodShape::decode(&spec));
         let status = PodStatus::parse(stored.status());
+        let last = self.lock().last.as_ref().filter(|(spec, _)| *spec == lean).map(|(_, row)| row.clone());
+        if let Some(alike) = last {
+            let alike = Pod::clone(&alike);
+            let row = alike.like(stored.clone(), object.revision, &metadata.annotations, &status);
+            return self.keep(row);
+        }
+        let spec = serde_json::from_slice(&lean).unwrap_or_default();
+        let shape = self.lock().shapes.share(PodShape::decode(&spec));
         let parts = PodParts { annotations: &metadata.annotations, spec: &spec, status: &status };
-        Pod::decode(stored.clone(), object.revision, parts, shape)
+        let row = self.keep(Pod::decode(stored.clone(), object.revision, parts, shape));
+        self.lock().last = Some((lean, row.clone()));
+        row
     }
 
     fn keep(&self, row: Pod) -> Arc<Pod> {
@@ -82,38 +94,54 @@ struct Metadata {
     annotations: Value,
 }
 
-/// What a row takes of the spec, as a value. The rest is skipped, not built; where the form is not the usual one, all of it is.
-fn spec_of(bytes: &[u8]) -> Value {
-    let lean = serde_json::from_slice::<Spec>(bytes).ok().and_then(|spec| serde_json::to_value(spec).ok());
-    lean.or_else(|| serde_json::from_slice(bytes).ok()).unwrap_or_default()
+/// What a row takes of the spec, encoded. The rest is left out; where the form is not the usual one, all of it is here.
+fn lean_spec(bytes: &[u8]) -> Vec<u8> {
+    let lean = serde_json::from_slice::<Spec<'_>>(bytes).ok().and_then(|spec| serde_json::to_vec(&spec).ok());
+    lean.unwrap_or_else(|| bytes.to_vec())
 }
 
 /// The members of a spec that [`Pod::decode`] and [`PodShape::decode`] read.
 #[derive(Deserialize, Serialize, Default)]
 #[serde(rename_all = "camelCase", default)]
-struct Spec {
-    affinity: Value,
-    containers: Vec<Container>,
-    hostname: Value,
-    init_containers: Vec<Container>,
-    node_name: Value,
-    node_selector: Value,
-    overhead: Value,
-    priority: Value,
-    resources: Value,
-    scheduler_name: Value,
-    scheduling_gates: Value,
-    subdomain: Value,
-    tolerations: Value,
+struct Spec<'a> {
+    #[serde(borrow)]
+    affinity: Option<&'a RawValue>,
+    #[serde(borrow)]
+    containers: Vec<Container<'a>>,
+    #[serde(borrow)]
+    hostname: Option<&'a RawValue>,
+    #[serde(borrow)]
+    init_containers: Vec<Container<'a>>,
+    #[serde(borrow)]
+    node_name: Option<&'a RawValue>,
+    #[serde(borrow)]
+    node_selector: Option<&'a RawValue>,
+    #[serde(borrow)]
+    overhead: Option<&'a RawValue>,
+    #[serde(borrow)]
+    priority: Option<&'a RawValue>,
+    #[serde(borrow)]
+    resources: Option<&'a RawValue>,
+    #[serde(borrow)]
+    scheduler_name: Option<&'a RawValue>,
+    #[serde(borrow)]
+    scheduling_gates: Option<&'a RawValue>,
+    #[serde(borrow)]
+    subdomain: Option<&'a RawValue>,
+    #[serde(borrow)]
+    tolerations: Option<&'a RawValue>,
 }
 
 /// The members of a container that they read.
 #[derive(Deserialize, Serialize, Default)]
 #[serde(rename_all = "camelCase", default)]
-struct Container {
-    ports: Value,
-    resources: Value,
-    restart_policy: Value,
+struct Container<'a> {
+    #[serde(borrow)]
+    ports: Option<&'a RawValue>,
+    #[serde(borrow)]
+    resources: Option<&'a RawValue>,
+    #[serde(borrow)]
+    restart_policy: Option<&'a RawValue>,
 }
 
 /// Whether at most the header, the binding and the status differ: every other change of a spec moves the generation.

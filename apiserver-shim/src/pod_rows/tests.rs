@@ -1,8 +1,14 @@
 //! The rows of the lean spec and of the whole one are the same.
 
 use serde_json::json;
+use shim_core::controllers::served;
+use shim_model::object::StoredObject;
 
 use super::*;
+
+fn spec_of(bytes: &[u8]) -> Value {
+    serde_json::from_slice(&lean_spec(bytes)).unwrap_or_default()
+}
 
 fn check(spec: Value) {
     let bytes = spec.to_string();
@@ -37,4 +43,31 @@ fn a_lean_spec_tells_as_much() {
     check(json!({"containers": null, "nodeName": "n", "priority": 3}));
     check(json!({"containers": [null, 1, {"resources": {"requests": {"cpu": "1"}}}], "hostname": "h"}));
     assert_eq!(spec_of(b"nonsense"), Value::Null);
+}
+
+/// Pods of one template share what was decoded of the first, and nothing that is their own.
+#[test]
+fn pods_alike_have_rows_of_their_own() {
+    let pod = |n: u64, cost: &str, node: Value| {
+        let pod = json!({
+            "metadata": {
+                "name": format!("p{n}"), "namespace": "ns", "uid": format!("u{n}"), "generation": 1,
+                "creationTimestamp": format!("2026-01-01T00:00:0{n}Z"),
+                "annotations": {"controller.kubernetes.io/pod-deletion-cost": cost},
+            },
+            "spec": {
+                "containers": [{"name": format!("c{n}"), "resources": {"requests": {"cpu": "1"}}}], "nodeName": node,
+            },
+            "status": {"phase": if n == 2 { "Running" } else { "Pending" }},
+        });
+        let stored = StoredObject::parse(pod.to_string().into()).unwrap();
+        Object::new(Arc::new(stored), served("", "pods"), n).unwrap()
+    };
+    let rows = PodRows::default();
+    let all =
+        [pod(1, "1", Value::Null), pod(2, "2", Value::Null), pod(3, "3", json!("n")), pod(4, "", json!("n"))];
+    for object in &all {
+        assert_eq!(format!("{:?}", rows.of(object)), format!("{:?}", PodRows::default().of(object)));
+    }
+    assert!(Arc::ptr_eq(&rows.of(&all[0]).shape, &rows.of(&all[3]).shape));
 }

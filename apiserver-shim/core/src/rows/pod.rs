@@ -113,10 +113,8 @@ impl Pod {
     ) -> Pod {
         let spec = |member| access::text(parts.spec, &[member]);
         let some = |text: &str| (!text.is_empty()).then(|| Box::from(text));
-        let cost = access::text(parts.annotations, &[DELETION_COST]).parse().unwrap_or(0);
-        let header = &object.header;
         let pod = Pod {
-            created: seconds(&header.creation_timestamp).unwrap_or(0),
+            created: 0,
             deletion: None,
             revision,
             shape,
@@ -130,10 +128,23 @@ impl Pod {
             ips: Vec::new(),
             hostname: some(spec("hostname")),
             subdomain: some(spec("subdomain")),
-            deletion_cost: cost,
+            deletion_cost: 0,
             object: object.clone(),
         };
-        pod.with_status(object, revision, parts.status)
+        pod.like(object, revision, parts.annotations, parts.status)
+    }
+
+    /// The row of another Pod that has the same spec.
+    pub fn like(
+        mut self,
+        object: Arc<StoredObject>,
+        revision: u64,
+        annotations: &Value,
+        status: &PodStatus,
+    ) -> Pod {
+        self.created = seconds(&object.header.creation_timestamp).unwrap_or(0);
+        self.deletion_cost = access::text(annotations, &[DELETION_COST]).parse().unwrap_or(0);
+        self.with_status(object, revision, status)
     }
 
     /// The same Pod after a change of its header and its status alone.
