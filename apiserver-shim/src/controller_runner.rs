@@ -12,6 +12,7 @@ mod triggers;
 mod world;
 
 pub use events::EventRecorder;
+pub(crate) use events::event_to_store;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

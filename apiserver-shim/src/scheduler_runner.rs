@@ -110,9 +110,11 @@ pub(crate) struct Runner {
     pub(crate) settling: Arc<Semaphore>,
     /// Updates that came since the last job was started.
     pub(crate) to_settle: Vec<Settling>,
-    /// Launches that were sent and whose bindings are not being written yet.
-    pub(crate) bindings: Vec<Launched>,
-    /// When they are to be.
+    /// Acknowledgements that were not sent yet.
+    pub(crate) acknowledgements: Vec<Call>,
+    /// Launches that were sent and whose bindings are not being written yet; each waits for its node's word until then.
+    pub(crate) bindings: Vec<(Instant, Launched)>,
+    /// When they are to be looked through.
     pub(crate) bindings_due: Option<Instant>,
     /// The way to the kernel while there is a subscription.
     pub(crate) caller: Option<Caller>,
@@ -158,6 +160,7 @@ pub async fn run(options: SchedulerOptions) {
         next_round: None,
         settling: Arc::new(Semaphore::new(SETTLING_MAX)),
         to_settle: Vec::new(),
+        acknowledgements: Vec::new(),
         bindings: Vec::new(),
         bindings_due: None,
         caller: None,
@@ -191,6 +194,7 @@ impl Runner {
         self.caller = Some(Caller::start(self.client.clone(), session.framework_id.clone()));
         self.framework_id = Some(session.framework_id);
         self.offers.clear();
+        self.machines.rankings.clear();
         self.roles.subscribed(&roles);
         self.take_agents(agents);
         self.read_promises().await?;
@@ -311,12 +315,14 @@ impl Runner {
                 self.wake_resting();
                 self.count_demand(now);
                 self.follow_roles(now);
+                self.note_offers();
                 self.place(now);
                 self.round_every = (now.elapsed() * ROUND_SHARE).clamp(ROUND_EVERY, ROUND_EVERY_MAX);
             }
         }
         self.write_bindings(now);
         self.settle_queued();
+        self.send_acknowledgements();
         self.write_nodes(now);
     }
 

@@ -6,9 +6,10 @@
 //! ```
 //!
 //! One `schedule` call is one cycle: many Pods against many offers. Pods that ask for the same are one class; a class looks
-//! at each offer once and then keeps the offers in a heap, so that a Pod costs a few heap steps however many nodes there
-//! are. `promise_book` is what is written of launches before they leave, `promises` decides what becomes of them after a
-//! crash; `reasons` is the one place that words why a Pod waits.
+//! at each machine once, keeps what it found in a heap from cycle to cycle (`rankings`), and looks again only at what has
+//! changed, so that a Pod costs a few heap steps however many nodes there are. `promise_book` is what is written of launches
+//! before they leave, `promises` decides what becomes of them after a crash; `reasons` is the one place that words why a
+//! Pod waits.
 
 mod amounts;
 mod cycle;
@@ -17,6 +18,7 @@ pub mod plugins;
 mod promise_book;
 mod promises;
 mod queue;
+mod rankings;
 mod reasons;
 mod shape;
 mod snapshot;
@@ -28,9 +30,10 @@ pub use node_affinity::{NodeAffinity, Requirement, Term, Test};
 pub use promise_book::{PromiseBook, PromiseRecord};
 pub use promises::{Known, PodView, Step, TaskView, settle};
 pub use queue::{BACKOFF_FIRST, BACKOFF_MAX, PendingPod, Retry, in_order};
+pub use rankings::Rankings;
 pub use reasons::{Preemption, Reason, Report, held_by_promise};
 pub use shape::{HostPort, PodShape, Shapes};
-pub use snapshot::{Held, Machine, Offer, Siblings, Snapshot};
+pub use snapshot::{Board, Held, Machine};
 pub use toleration::Toleration;
 
 /// The name that Pods ask for in `spec.schedulerName`.

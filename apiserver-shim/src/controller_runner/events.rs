@@ -13,7 +13,7 @@ use shim_model::time::Instant;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::registry::{Registry, now as wall_clock};
+use crate::registry::{Registry, now as wall_clock, store_key};
 
 /// Notes that wait to be written. A burst of 10,000 bindings fits.
 pub const QUEUE_BOUND: usize = 16 * 1024;
@@ -76,12 +76,6 @@ impl Writer {
     fn write(&mut self, note: EventNote, writes: &mut JoinSet<()>) {
         let now = wall_clock();
         let registry = self.registry.clone();
-        // Bindings are told once a Pod: nothing to remember.
-        if note.reason == "Scheduled" {
-            let (event, _) = event(&note, now, 1);
-            writes.spawn(async move { create(&registry, event).await });
-            return;
-        }
         let same = (note.about.uid.clone(), note.about.key.clone(), note.reason, note.message.clone());
         if let Some(known) = self.known.get_mut(&same).filter(|k| now.since(k.first) < COUNT_UP_SECONDS) {
             known.count += 1;
@@ -126,6 +120,12 @@ async fn count_up(registry: &Registry, namespace: &str, name: &str, count: i64, 
 
 fn namespace_of(about: &Target) -> &str {
     if about.key.namespace.is_empty() { "default" } else { &about.key.namespace }
+}
+
+/// The Event of a note as it is stored, for whoever writes it together with what it tells of.
+pub(crate) fn event_to_store(note: &EventNote) -> (store::Key, Bytes) {
+    let (event, name) = event(note, wall_clock(), 1);
+    (store_key(served("", "events"), namespace_of(&note.about), &name), event)
 }
 
 /// The Event of a note, and its name: the object's with the time in hexadecimal, as upstream names them.

@@ -45,7 +45,7 @@ impl Caller {
     pub fn call_all(&self, calls: Vec<Call>) -> oneshot::Receiver<Vec<Taken>> {
         let (answer, taken) = oneshot::channel();
         if self.items.try_send(Item::All(calls, answer)).is_err() {
-            tracing::warn!("launches dropped: too many calls to the kernel wait");
+            tracing::warn!("calls to the kernel dropped: too many wait");
         }
         taken
     }

@@ -74,6 +74,8 @@ pub(crate) struct Binding {
     pub revision: u64,
     /// Whether the node's first word was written with it.
     pub with_status: bool,
+    /// Whether the Event that tells of it was.
+    pub with_event: bool,
 }
 
 /// Why a Pod was not bound.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use kernel_model::{agent::AgentSnapshot, ids::FrameworkId};
 use shim_core::rows::{Node, Pod};
-use shim_core::scheduler::{Amounts, Held, HostPort, Machine, Snapshot};
+use shim_core::scheduler::{Amounts, Held, HostPort, Machine, Rankings};
 
 use super::node_projection::{
     PODS_MAX, RUNTIME_ATTRIBUTE, amounts, attribute, executor_share, held_by_others,
@@ -30,7 +30,10 @@ struct Agent {
 /// All machines.
 #[derive(Debug, Default)]
 pub(crate) struct Machines {
-    pub snapshot: Snapshot,
+    /// Every Node, in the order of names.
+    pub all: Vec<Machine>,
+    /// What classes of Pods have found of them.
+    pub rankings: Rankings,
     index: HashMap<Box<str>, usize>,
     usage: HashMap<Box<str>, Usage>,
     agents: HashMap<Box<str>, Agent>,
@@ -46,10 +49,11 @@ impl Machines {
     pub fn put_node(&mut self, node: Arc<Node>) -> bool {
         let name = node.name().to_owned();
         if let Some(at) = self.index(&name) {
-            self.snapshot.machines[at].node = node;
+            self.all[at].node = node;
+            self.rankings.changed(at);
             return false;
         }
-        let at = self.snapshot.machines.partition_point(|m| m.node.name() < name.as_str());
+        let at = self.all.partition_point(|m| m.node.name() < name.as_str());
         let machine = Machine {
             node,
             total: Amounts::default(),
@@ -60,20 +64,23 @@ impl Machines {
             held: Held::default(),
             runtime_missing: false,
         };
-        self.snapshot.machines.insert(at, machine);
+        self.all.insert(at, machine);
+        self.rankings.clear();
         // Nodes come in the order of names at the start, so that this is short then.
-        for later in &self.snapshot.machines[at..] {
+        for later in &self.all[at..] {
             let position = self.index.entry(later.node.name().into()).or_default();
             *position = if *later.node.name() == *name { at } else { *position + 1 };
         }
-        self.refresh(&name);
+        self.refresh_usage(&name);
+        self.refresh_agent(&name);
         true
     }
 
     /// A Node is gone.
     pub fn remove_node(&mut self, name: &str) {
         let Some(at) = self.index.remove(name) else { return };
-        self.snapshot.machines.remove(at);
+        self.all.remove(at);
+        self.rankings.clear();
         self.index.values_mut().filter(|i| **i > at).for_each(|i| *i -= 1);
     }
 
@@ -95,7 +102,7 @@ impl Machines {
         let runtime_missing = attribute(snapshot, RUNTIME_ATTRIBUTE) == Some("missing");
         let agent = Agent { total, held: Held { amounts: held, by }, runtime_missing };
         let before = self.agents.insert(name.into(), agent.clone());
-        self.refresh(name);
+        self.refresh_agent(name);
         before.is_none_or(|b| {
             b.total != agent.total || b.held != agent.held || b.runtime_missing != agent.runtime_missing
         })
@@ -104,7 +111,7 @@ impl Machines {
     /// A node's agent is gone.
     pub fn remove_agent(&mut self, name: &str) {
         self.agents.remove(name);
-        self.refresh(name);
+        self.refresh_agent(name);
     }
 
     /// A Pod came to a node.
@@ -113,7 +120,7 @@ impl Machines {
         usage.amounts.add(&pod.shape.charge());
         usage.pods += 1;
         usage.host_ports.extend(pod.shape.host_ports.iter().cloned());
-        self.refresh(node);
+        self.refresh_usage(node);
     }
 
     /// A Pod left a node.
@@ -129,12 +136,14 @@ impl Machines {
         if usage.pods == 0 {
             self.usage.remove(node);
         }
-        self.refresh(node);
+        self.refresh_usage(node);
     }
 
-    fn refresh(&mut self, name: &str) {
+    /// Brings what is known of a machine in line with what its Pods use.
+    fn refresh_usage(&mut self, name: &str) {
         let Some(at) = self.index(name) else { return };
-        let machine = &mut self.snapshot.machines[at];
+        self.rankings.changed(at);
+        let machine = &mut self.all[at];
         match self.usage.get(name) {
             Some(usage) => {
                 machine.used.clone_from(&usage.amounts);
@@ -147,6 +156,13 @@ impl Machines {
                 machine.host_ports.clear();
             }
         }
+    }
+
+    /// The same with what its agent is.
+    fn refresh_agent(&mut self, name: &str) {
+        let Some(at) = self.index(name) else { return };
+        self.rankings.changed(at);
+        let machine = &mut self.all[at];
         let agent = self.agents.get(name);
         machine.total = agent.map(|a| a.total.clone()).unwrap_or_default();
         machine.held = agent.map(|a| a.held.clone()).unwrap_or_default();

@@ -52,8 +52,8 @@ impl NodeBook {
     }
 
     /// The agent of a Node.
-    pub fn agent_of(&self, node: &str) -> Option<AgentId> {
-        self.agent_of.get(node).cloned()
+    pub fn agent_of(&self, node: &str) -> Option<&AgentId> {
+        self.agent_of.get(node)
     }
 
     /// A new subscription tells all agents anew.
@@ -87,7 +87,6 @@ impl Runner {
                 let name = delivery.object.name();
                 if delivery.kind == ChangeKind::Deleted {
                     self.machines.remove_node(name);
-                    self.offers.forget_machines();
                     self.nodes.networks.retain(|_, n| **n != *name);
                     self.nodes.next_network = 0;
                     // Deleted by hand while its agent is there: it comes back, as a kubelet would register again.
@@ -103,9 +102,6 @@ impl Runner {
                 }
                 let node = Node::decode(delivery.object.stored().clone(), delivery.object.revision, &value);
                 let is_new = self.machines.put_node(Arc::new(node));
-                if is_new {
-                    self.offers.forget_machines();
-                }
                 if is_new || delivery.change.is_some() {
                     self.room_was_made();
                 }
@@ -153,7 +149,6 @@ impl Runner {
         }
         self.nodes.agent_of.insert(name.clone(), id.clone());
         self.nodes.node_of.insert(id.clone(), name.clone());
-        self.offers.forget_machines();
         let agent = Arc::new(agent);
         self.nodes.agents.insert(id, agent.clone());
         if self.machines.put_agent(&name, &agent, ours.as_ref(), &self.nodes.frameworks) {
@@ -165,7 +160,6 @@ impl Runner {
     fn agent_removed(&mut self, id: &AgentId) {
         self.nodes.agents.remove(id);
         let Some(name) = self.nodes.node_of.remove(id) else { return };
-        self.offers.forget_machines();
         if self.nodes.agent_of.get(&name) == Some(id) {
             self.nodes.agent_of.remove(&name);
             self.machines.remove_agent(&name);

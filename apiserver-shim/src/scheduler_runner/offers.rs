@@ -1,6 +1,6 @@
 //! Offers that are ours for the moment, joined by role and agent as they come: a round finds them added up.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -25,8 +25,6 @@ pub(crate) struct Group {
     pub executor_runs: bool,
     /// What Pods can have of it; the executor's share is taken off where it does not run yet.
     pub free: Amounts,
-    /// The index of its machine, once it is known.
-    machine: Option<usize>,
 }
 
 impl Group {
@@ -50,9 +48,10 @@ impl Group {
 /// All offers.
 #[derive(Debug, Default)]
 pub(crate) struct OfferBook {
-    groups: HashMap<GroupKey, Group>,
+    groups: BTreeMap<Arc<str>, HashMap<AgentId, Group>>,
     key_of: HashMap<OfferId, GroupKey>,
-    machines_moved: bool,
+    /// Agents of which the offers are not what they were.
+    changed: Vec<AgentId>,
     ended: bool,
     asked_at: Option<Instant>,
 }
@@ -61,73 +60,76 @@ impl OfferBook {
     /// An offer has come.
     pub fn put(&mut self, offer: &Offer) {
         let runs = offer.executor_ids.iter().any(|id| id.as_str() == EXECUTOR_ID);
-        let key: GroupKey = (offer.role.as_str().into(), offer.agent_id.clone());
-        self.key_of.insert(offer.id.clone(), key.clone());
-        let group = self.groups.entry(key).or_insert_with(|| Group {
+        let known = self.groups.get_key_value(offer.role.as_str());
+        let role = known.map_or_else(|| offer.role.as_str().into(), |(role, _)| role.clone());
+        self.key_of.insert(offer.id.clone(), (role.clone(), offer.agent_id.clone()));
+        let group = self.groups.entry(role).or_default();
+        let group = group.entry(offer.agent_id.clone()).or_insert_with(|| Group {
             offers: Vec::new(),
             resources: Resources::new(),
             executor_runs: false,
             free: Amounts::default(),
-            machine: None,
         });
         group.offers.push((offer.id.clone(), offer.resources.clone()));
         group.executor_runs |= runs;
         group.add_up();
+        self.changed.push(offer.agent_id.clone());
     }
 
     /// An offer is no longer ours.
     pub fn remove(&mut self, id: &OfferId) {
         let Some(key) = self.key_of.remove(id) else { return };
-        let Some(group) = self.groups.get_mut(&key) else { return };
+        let Some(mut group) = self.take(&key) else { return };
         group.offers.retain(|(known, _)| known != id);
-        if group.offers.is_empty() {
-            self.groups.remove(&key);
-        } else {
+        if !group.offers.is_empty() {
             group.add_up();
+            self.put_back(key, group);
         }
     }
 
-    /// Takes out all offers of one agent in one role.
-    pub fn take(&mut self, key: &GroupKey) -> Option<Group> {
-        let group = self.groups.remove(key)?;
+    /// The offers of one agent in one role.
+    pub fn group(&self, role: &str, agent: &AgentId) -> Option<&Group> {
+        self.groups.get(role)?.get(agent)
+    }
+
+    /// Takes them out.
+    pub fn take(&mut self, (role, agent): &GroupKey) -> Option<Group> {
+        let groups = self.groups.get_mut(role)?;
+        let group = groups.remove(agent)?;
+        if groups.is_empty() {
+            self.groups.remove(role);
+        }
         for (id, _) in &group.offers {
             self.key_of.remove(id);
         }
+        self.changed.push(agent.clone());
         Some(group)
     }
 
     /// Puts back what was taken out.
-    pub fn put_back(&mut self, key: GroupKey, group: Group) {
+    pub fn put_back(&mut self, (role, agent): GroupKey, group: Group) {
         for (id, _) in &group.offers {
-            self.key_of.insert(id.clone(), key.clone());
+            self.key_of.insert(id.clone(), (role.clone(), agent.clone()));
         }
-        self.groups.insert(key, group);
+        self.changed.push(agent.clone());
+        self.groups.entry(role).or_default().insert(agent, group);
     }
 
     /// Takes out the offers of these roles.
     pub fn take_of_roles(&mut self, roles: &BTreeSet<Arc<str>>) -> Vec<OfferId> {
-        let keys: Vec<GroupKey> =
-            self.groups.keys().filter(|(role, _)| roles.contains(role)).cloned().collect();
-        keys.iter().filter_map(|key| self.take(key)).flat_map(Group::into_ids).collect()
-    }
-
-    /// Every group whose machine is known, in the order of machines and roles. `find` knows the machine of an agent.
-    pub fn in_order(&mut self, find: impl Fn(&AgentId) -> Option<usize>) -> Vec<(usize, &GroupKey, &Group)> {
-        let moved = std::mem::take(&mut self.machines_moved);
-        for ((_, agent_id), group) in &mut self.groups {
-            if moved || group.machine.is_none() {
-                group.machine = find(agent_id);
-            }
+        let groups = roles.iter().filter_map(|role| self.groups.remove(role)).flatten();
+        let mut ids = Vec::new();
+        for (agent, group) in groups {
+            self.changed.push(agent);
+            ids.extend(group.into_ids());
         }
-        let known = self.groups.iter().filter_map(|(key, group)| Some((group.machine?, key, group)));
-        let mut groups: Vec<_> = known.collect();
-        groups.sort_unstable_by_key(|(machine, (role, _), _)| (*machine, role));
-        groups
+        ids.iter().for_each(|id| drop(self.key_of.remove(id)));
+        ids
     }
 
-    /// Machines are numbered otherwise from now on.
-    pub fn forget_machines(&mut self) {
-        self.machines_moved = true;
+    /// The agents of which the offers have changed since this was asked last.
+    pub fn take_changed(&mut self) -> Vec<AgentId> {
+        std::mem::take(&mut self.changed)
     }
 
     /// Whether there is no offer.

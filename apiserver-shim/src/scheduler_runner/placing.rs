@@ -12,15 +12,17 @@ use kernel_model::{
     offer::Filters,
     resources::{Resource, Resources, Scalar},
     scheduler::{Call, Operation},
-    task::TaskInfo,
+    task::{TaskInfo, TaskState},
 };
 use shim_core::controllers::{EventNote, Target, served};
 use shim_core::rows::{Key, Pod};
-use shim_core::scheduler::{Amounts, Offer, Outcome, PendingPod, Report, Siblings, schedule};
+use shim_core::scheduler::{Amounts, Board, Machine, Outcome, PendingPod, Report, schedule};
 
 use super::jobs::{BindError, Binding, Bound, Done, Launched, Taken};
-use super::offers::{Group, GroupKey};
-use super::pods::{Task, executor_info};
+use super::machines::Machines;
+use super::nodes::NodeBook;
+use super::offers::{Group, OfferBook};
+use super::pods::{PodBook, Task, executor_info};
 use super::{Runner, promises, writes};
 use crate::registry::Registry;
 
@@ -34,16 +36,29 @@ const REFUSE_UNFIT: Duration = Duration::from_secs(1);
 const BINDINGS_MAX: usize = 128;
 /// Fewer bindings than these are written at once: nothing is gained by waiting.
 const BINDINGS_FEW: usize = 8;
-/// How long many bindings wait for what the nodes say first, to be written together with it: about what an agent and its
-/// executor take to answer, and less than a sync of the store.
-const FIRST_WORD_WAIT: Duration = Duration::from_millis(4);
+/// How often many bindings are looked through for those of which the node has said enough.
+const BINDINGS_EVERY: Duration = Duration::from_millis(4);
+/// How long one of many bindings waits for what the node says, to be written together with it: what simulated machines take
+/// for their two words under load, about what a sync of the store takes, and less than a container takes to start.
+const WORD_WAIT_MAX: Duration = Duration::from_millis(20);
 
-/// Pods that go to one group of offers.
-struct Placed {
-    machine: usize,
-    key: GroupKey,
-    /// Indices in the pending Pods.
-    pods: Vec<usize>,
+/// The books, as a cycle asks for what it needs of them.
+struct Books<'a> {
+    machines: &'a [Machine],
+    nodes: &'a NodeBook,
+    offers: &'a OfferBook,
+    pods: &'a PodBook,
+}
+
+impl Board for Books<'_> {
+    fn free(&self, machine: usize, role: &str) -> Option<&Amounts> {
+        let agent = self.nodes.agent_of(self.machines[machine].node.name())?;
+        Some(&self.offers.group(role, agent)?.free)
+    }
+
+    fn siblings(&self, machine: usize, owner: &str) -> u32 {
+        self.pods.siblings(owner, self.machines[machine].node.name())
+    }
 }
 
 /// Where the Pods of one group of offers go.
@@ -71,21 +86,15 @@ impl Runner {
         if pending.is_empty() {
             return;
         }
-        self.fill_siblings(&pending);
-        let (nodes, machines) = (&self.nodes, &self.machines);
-        let groups = self.offers.in_order(|agent| machines.index(nodes.node_of(agent)?));
-        let offers: Vec<Offer<'_>> = groups
-            .iter()
-            .map(|(machine, key, group)| Offer { machine: *machine, role: &key.0, free: &group.free })
-            .collect();
-        let mut placed: BTreeMap<usize, Placed> = BTreeMap::new();
+        let Machines { all, rankings, .. } = &mut self.machines;
+        let board = Books { machines: all, nodes: &self.nodes, offers: &self.offers, pods: &self.pods };
+        let mut placed: BTreeMap<(usize, Arc<str>), Vec<usize>> = BTreeMap::new();
         let mut waiting = Vec::new();
-        for decision in schedule(&pending, &offers, &self.machines.snapshot) {
+        for decision in schedule(&pending, all, &board, rankings) {
             match decision.outcome {
-                Outcome::Place { offer } => {
-                    let (machine, key, _) = groups[offer];
-                    let fresh = || Placed { machine, key: key.clone(), pods: Vec::new() };
-                    placed.entry(offer).or_insert_with(fresh).pods.push(decision.pod);
+                Outcome::Place { machine } => {
+                    let role = pending[decision.pod].role.clone();
+                    placed.entry((machine, role)).or_default().push(decision.pod);
                 }
                 Outcome::Wait(report) => waiting.push((decision.pod, report)),
             }
@@ -95,33 +104,30 @@ impl Runner {
             unfit_roles.insert(pending[pod].role.clone());
             self.rest(now, &pending[pod], &report);
         }
-        self.carry_out(&pending, placed.into_values());
+        self.carry_out(&pending, placed);
         self.decline_unfit(&unfit_roles);
     }
 
-    fn fill_siblings(&mut self, pending: &[PendingPod]) {
-        let owners: BTreeSet<Arc<str>> = pending.iter().filter_map(|p| p.owner.clone()).collect();
-        let mut all = BTreeMap::new();
-        for owner in owners {
-            let mut siblings: Siblings = self
-                .pods
-                .siblings_of(&owner)
-                .filter_map(|(node, count)| Some((self.machines.index(node)?, count)))
-                .collect();
-            siblings.sort_unstable();
-            all.insert(owner, siblings);
+    /// What is offered of some machines is not what it was in the last cycle.
+    pub(crate) fn note_offers(&mut self) {
+        for agent in self.offers.take_changed() {
+            if let Some(machine) = self.nodes.node_of(&agent).and_then(|node| self.machines.index(node)) {
+                self.machines.rankings.changed(machine);
+            }
         }
-        self.machines.snapshot.siblings = all;
     }
 
-    fn carry_out(&mut self, pending: &[PendingPod], placed: impl Iterator<Item = Placed>) {
+    /// Launches Pods on machines, out of what their role is offered there.
+    fn carry_out(&mut self, pending: &[PendingPod], placed: BTreeMap<(usize, Arc<str>), Vec<usize>>) {
         let mut calls = Vec::new();
         let mut launched = Vec::new();
         let time = super::now_seconds();
         let mut executors: BTreeMap<Arc<str>, Arc<ExecutorInfo>> = BTreeMap::new();
-        for Placed { machine, key, pods } in placed {
+        for ((machine, role), pods) in placed {
+            let node: Box<str> = self.machines.all[machine].node.name().into();
+            let Some(agent_id) = self.nodes.agent_of(&node).cloned() else { continue };
+            let key = (role, agent_id);
             let Some(group) = self.offers.take(&key) else { continue };
-            let node: Box<str> = self.machines.snapshot.machines[machine].node.name().into();
             let ours = self.framework_id.as_ref();
             let executor =
                 executors.entry(key.0.clone()).or_insert_with(|| executor_info(ours, &key.0).into());
@@ -176,10 +182,11 @@ impl Runner {
             let row = state.row.clone();
             state.task = Task::Promised;
             state.agent_id = Some(agent_id.clone());
-            state.occupies.get_or_insert_with(|| {
+            if state.occupies.is_none() {
+                state.occupies = Some(node.into());
                 self.machines.occupy(node, &row);
-                node.into()
-            });
+                self.pods.note_sibling(&row, node, true);
+            }
             self.pods.waiting.remove(&pod.uid);
             tasks.push(TaskInfo {
                 name: pod.key.name.to_string(),
@@ -268,13 +275,25 @@ impl Runner {
 
     /// Launches were sent: their bindings follow, at once if they are few, or together with what the nodes say first.
     fn launched(&mut self, launched: Vec<Launched>) {
-        self.bindings.extend(launched);
         let now = Instant::now();
-        if self.bindings.len() < BINDINGS_FEW {
+        if self.bindings.len() + launched.len() < BINDINGS_FEW {
+            self.bindings.extend(launched.into_iter().map(|launch| (now, launch)));
             self.bindings_due = Some(now);
         } else {
-            self.bindings_due.get_or_insert(now + FIRST_WORD_WAIT);
+            self.bindings.extend(launched.into_iter().map(|launch| (now + WORD_WAIT_MAX, launch)));
+            self.bindings_due.get_or_insert(now + BINDINGS_EVERY);
         }
+    }
+
+    /// Whether the node of a launched Pod may still say what is worth waiting for.
+    fn awaits_word(&self, launch: &Launched) -> bool {
+        let pod = self.pods.by_uid.get(&launch.uid);
+        launch.taken == Taken::Yes
+            && !launch.was_bound
+            && pod.is_some_and(|pod| {
+                let word = pod.deferred.first();
+                pod.task == Task::Promised && word.is_none_or(|word| word.state == TaskState::Starting)
+            })
     }
 
     /// Kernel first, then bind: what was taken and not refused since is written, once it is due.
@@ -284,7 +303,12 @@ impl Runner {
         }
         self.bindings_due = None;
         let mut to_bind = Vec::with_capacity(self.bindings.len());
-        for mut launch in std::mem::take(&mut self.bindings) {
+        for (until, mut launch) in std::mem::take(&mut self.bindings) {
+            if now < until && self.awaits_word(&launch) {
+                self.bindings.push((until, launch));
+                self.bindings_due = Some(now + BINDINGS_EVERY);
+                continue;
+            }
             let Some(state) = self.pods.by_uid.get_mut(&launch.uid) else {
                 self.kill(&launch.uid, Some(launch.agent_id), Some(0));
                 continue;
@@ -329,22 +353,15 @@ impl Runner {
             (None, _) => {}
         }
         match bound.result {
-            Ok(_) => {
+            Ok(Binding { with_event, .. }) => {
                 if state.task == Task::Binding {
                     state.task = Task::Known;
                 }
                 state.told = None;
                 state.retry = Default::default();
-                let header = state.row.header();
-                let about = Target::of(served("", "pods"), header);
-                let message = format!("Successfully assigned {} to {}", about.key, bound.node);
-                self.events.tell(EventNote {
-                    about,
-                    warning: false,
-                    reason: "Scheduled",
-                    message,
-                    component: shim_core::scheduler::NAME,
-                });
+                if !with_event {
+                    self.events.tell(writes::scheduled(&state.row, &bound.node));
+                }
                 if let Some(word) = stored {
                     self.acknowledge(&word);
                 }

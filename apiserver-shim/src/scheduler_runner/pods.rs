@@ -107,9 +107,9 @@ impl PodBook {
         &self.roles_waiting
     }
 
-    /// Where the Pods of a controller are.
-    pub fn siblings_of(&self, owner: &str) -> impl Iterator<Item = (&str, u32)> {
-        self.siblings.get(owner).into_iter().flatten().map(|(node, count)| (&**node, *count))
+    /// How many Pods of a controller are on a node.
+    pub fn siblings(&self, owner: &str, node: &str) -> u32 {
+        self.siblings.get(owner).and_then(|nodes| nodes.get(node)).copied().unwrap_or(0)
     }
 
     pub fn note_sibling(&mut self, row: &Pod, node: &str, here: bool) {
@@ -374,7 +374,8 @@ impl Runner {
         self.framework_id.as_ref()?;
         let state = self.pods.by_uid.get_mut(uid)?;
         state.asked_at = Some(Instant::now());
-        let agent = state.agent_id.clone().or_else(|| self.nodes.agent_of(state.row.node.as_deref()?));
+        let agent =
+            state.agent_id.clone().or_else(|| self.nodes.agent_of(state.row.node.as_deref()?).cloned());
         Some((TaskId::from(uid), agent))
     }
 
@@ -388,6 +389,8 @@ impl Runner {
             .filter(|(_, p)| (p.row.node.is_some() || p.task != Task::None) && !p.row.phase.is_terminal())
             .map(|(uid, p)| {
                 p.task = Task::Asked;
+                // What nobody has acknowledged comes again.
+                p.deferred.clear();
                 uid.clone()
             })
             .collect();
@@ -417,7 +420,7 @@ impl Runner {
     fn tell_executor(&mut self, uid: &str, object: &Object) {
         let Some(state) = self.pods.by_uid.get(uid) else { return };
         let agent = state.agent_id.clone();
-        let agent = agent.or_else(|| self.nodes.agent_of(state.row.node.as_deref()?));
+        let agent = agent.or_else(|| self.nodes.agent_of(state.row.node.as_deref()?).cloned());
         let Some(agent_id) = agent else { return };
         let mut data = Vec::with_capacity(object.bytes().len() + 10);
         data.extend_from_slice(b"{\"pod\":");

@@ -39,7 +39,7 @@ impl Runner {
     /// Ends a Pod whose node was chosen by hand and can never take it, as a kubelet would.
     fn reject(&mut self, pod: &PendingPod, aside: &[&PendingPod]) -> bool {
         let Some(node) = &pod.bound_to else { return false };
-        let Some(machine) = self.machines.index(node).map(|i| &self.machines.snapshot.machines[i]) else {
+        let Some(machine) = self.machines.index(node).map(|i| &self.machines.all[i]) else {
             return false;
         };
         let Some(state) = self.pods.by_uid.get(&pod.uid) else { return false };

@@ -95,8 +95,6 @@ impl Runner {
         if is_duplicate_launch(&status) {
             return self.ask_where(&uid);
         }
-        let node = status.agent_id.as_ref().and_then(|id| self.nodes.node_of(id)).map(Box::<str>::from);
-        let from_node = self.read_data(&status.data, node.as_deref());
         let known = known(&status);
         // A refusal ends the promise; anything else waits until the binding is written, which it would race with. That the
         // kernel does not know a task is no refusal: it may be the answer to a question from before the promise.
@@ -105,9 +103,10 @@ impl Runner {
             && (pod.task == Task::Binding || (pod.task == Task::Promised && !refusal))
             && pod.deferred.len() < DEFERRED_MAX
         {
-            pod.deferred.push(status);
-            return;
+            return self.defer(&uid, status);
         }
+        let node = status.agent_id.as_ref().and_then(|id| self.nodes.node_of(id)).map(Box::<str>::from);
+        let from_node = self.read_data(&status.data, node.as_deref());
         let task = TaskView { known, node: node.as_deref(), has_status: from_node.is_some() };
         let pod = self.pods.by_uid.get(uid.as_str());
         let view = pod.map(|p| PodView {
@@ -142,6 +141,22 @@ impl Runner {
         }
     }
 
+    /// Keeps an update until its Pod's binding is written.
+    ///
+    /// Of a start the kernel may tell more at once: each word of a node on a Pod is whole, so that what comes next stands
+    /// for it, and after a crash the promise brings the question up. The binding is then written with the newest.
+    fn defer(&mut self, uid: &str, mut status: Arc<TaskStatus>) {
+        if status.state == TaskState::Starting && status.uuid.is_some() {
+            self.acknowledge(&status);
+            Arc::make_mut(&mut status).uuid = None;
+        }
+        let Some(pod) = self.pods.by_uid.get_mut(uid) else { return };
+        if !status.data.is_empty() {
+            pod.deferred.retain(|earlier| earlier.state != TaskState::Starting || earlier.uuid.is_some());
+        }
+        pod.deferred.push(status);
+    }
+
     fn read_data(&self, data: &Bytes, node: Option<&str>) -> Option<Bytes> {
         if data.is_empty() {
             return None;
@@ -160,7 +175,7 @@ impl Runner {
         Some(data.slice_ref(status.as_bytes()))
     }
 
-    /// What the node says first of a Pod goes into the write that binds it: one write and one event less for every Pod.
+    /// What the node has said of a Pod goes into the write that binds it: one or two writes and events less for every Pod.
     /// Anything but a start is left to be dealt with after the binding.
     pub(crate) fn take_first_word(&mut self, launch: &mut Launched) {
         let Some(first) = self.pods.by_uid.get(&launch.uid).and_then(|pod| pod.deferred.first()) else {
@@ -243,8 +258,18 @@ impl Runner {
     }
 
     pub(crate) fn acknowledge(&mut self, status: &TaskStatus) {
-        if let Some(call) = acknowledgement(status) {
-            self.call(call);
+        self.acknowledgements.extend(acknowledgement(status));
+    }
+
+    /// Sends the acknowledgements that have come together.
+    pub(crate) fn send_acknowledgements(&mut self) {
+        if self.acknowledgements.is_empty() {
+            return;
+        }
+        let calls = std::mem::take(&mut self.acknowledgements);
+        if let Some(caller) = &self.caller {
+            // What is not taken comes again, and is acknowledged again.
+            drop(caller.call_all(calls));
         }
     }
 }

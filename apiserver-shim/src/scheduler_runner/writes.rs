@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use memchr::memmem;
 use serde_json::{Value, json};
-use shim_core::controllers::{Condition, pod_status, served, set_condition};
+use shim_core::controllers::{Condition, EventNote, Target, pod_status, served, set_condition};
 use shim_core::rows::{Key, Pod, rfc3339};
 use shim_model::access;
 use shim_model::object::{Parts, StoredObject};
@@ -15,6 +15,7 @@ use shim_model::status::Status;
 use store::{Condition as Precondition, Revision, Txn, TxnOutcome};
 
 use super::jobs::{BindError, Binding, Launched};
+use crate::controller_runner::event_to_store;
 use crate::deletion::DeleteOptions;
 use crate::object::encoded;
 use crate::registry::{Registry, of_store, store_key};
@@ -103,7 +104,15 @@ pub(crate) fn with_status(pod: &StoredObject, from_node: &[u8]) -> Option<Bytes>
     Some(replaced(&pod.bytes, &[(pod.parts.status.clone(), &merged)]))
 }
 
-/// Writes a binding, with the node's first word if there is one.
+/// What people are told of a binding.
+pub(crate) fn scheduled(row: &Pod, node: &str) -> EventNote {
+    let about = Target::of(served("", "pods"), row.header());
+    let message = format!("Successfully assigned {} to {node}", about.key);
+    let component = shim_core::scheduler::NAME;
+    EventNote { about, warning: false, reason: "Scheduled", message, component }
+}
+
+/// Writes a binding, with the node's word if there is one, and the Event that tells of it.
 pub(crate) async fn bind(registry: &Registry, row: &Pod, launch: &Launched) -> Result<Binding, BindError> {
     let resource = served("", "pods");
     let header = row.header();
@@ -111,13 +120,14 @@ pub(crate) async fn bind(registry: &Registry, row: &Pod, launch: &Launched) -> R
     let bytes = launch.with_status.as_ref().unwrap_or(&launch.pod.bytes).clone();
     let txn =
         Txn::new().when(key.clone(), Precondition::ModRevision(Revision(launch.revision))).put(key, bytes);
-    match registry.store().txn(txn).await {
+    let (event_key, event) = event_to_store(&scheduled(row, &launch.node));
+    match registry.store().txn(txn.put(event_key, event)).await {
         Ok(TxnOutcome::Committed { revision }) => {
-            Ok(Binding { revision: revision.0, with_status: launch.with_status.is_some() })
+            Ok(Binding { revision: revision.0, with_status: launch.with_status.is_some(), with_event: true })
         }
         Ok(TxnOutcome::Conflict { .. }) => {
             let revision = bind_anew(registry, row, &launch.node).await?;
-            Ok(Binding { revision, with_status: false })
+            Ok(Binding { revision, with_status: false, with_event: false })
         }
         Err(error) => Err(BindError::Later(of_store(error))),
     }

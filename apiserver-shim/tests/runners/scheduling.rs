@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use apiserver_shim::selection::Selection;
+use apiserver_shim::watch_cache::WatchFrom;
 use serde_json::{Value, json};
-use shim_core::controllers::condition;
+use shim_core::controllers::{condition, served};
 
-use crate::cluster::{Cluster, trace};
+use crate::cluster::{Cluster, deployment, trace};
 
 fn pod(name: &str, cpu: &str, spec: Value) -> Value {
     let mut all =
@@ -83,5 +85,60 @@ async fn a_node_refuses_what_was_bound_to_it_by_hand_beyond_its_means() {
     assert!(message.starts_with(said) && message.ends_with(", capacity: 31900"), "{message}");
     assert_eq!(status(&cluster, "picky").1, "NodeAffinity");
     assert_eq!(cluster.tasks().await, 2);
+    cluster.audited().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_of_one_controller_spread_whatever_else_runs() {
+    trace();
+    let cluster = Cluster::start(2).await;
+    cluster.until("nodes", |c| c.list("", "nodes").len() == 2).await;
+    cluster.create("", "pods", "ns", pod("big", "20", json!({}))).await;
+    cluster.until("the big one runs", |c| c.running() == 1).await;
+    cluster.create("apps", "deployments", "ns", deployment(1)).await;
+    cluster.until("its first runs", |c| c.running() == 2).await;
+    // In a later cycle: the emptier node has one of them already.
+    cluster.edit("apps", "deployments", "web", |d| d["spec"]["replicas"] = json!(2)).await;
+    cluster.until("its second runs", |c| c.running() == 3).await;
+    let pods = cluster.pods();
+    let of_web = pods.iter().filter(|p| p["metadata"]["name"] != "big");
+    let nodes: std::collections::BTreeSet<&str> =
+        of_web.map(|p| p["spec"]["nodeName"].as_str().unwrap()).collect();
+    assert_eq!(nodes.len(), 2);
+    cluster.audited().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burst_of_pods_is_told_of_once_each() {
+    const PODS: usize = 40;
+    trace();
+    let cluster = Cluster::start(4).await;
+    cluster.until("nodes", |c| c.list("", "nodes").len() == 4).await;
+    let registry = cluster.registry();
+    let watcher = registry.watch(served("", "pods"), WatchFrom::Now, Selection::everything());
+    let mut watcher = watcher.unwrap_or_else(|_| panic!("nothing lags behind now"));
+    let names: Vec<String> = (0..PODS).map(|n| format!("p{n}")).collect();
+    let create = |name: &str| cluster.create("", "pods", "ns", pod(name, "100m", json!({})));
+    futures::future::join_all(names.iter().map(|name| create(name.as_str()))).await;
+    cluster.until("all run", |c| c.running() == PODS).await;
+    let mut next = || watcher.poll(1024).unwrap_or_else(|_| panic!("the window holds them")).deliveries;
+    let mut seen = next();
+    while !seen.is_empty() {
+        for delivery in seen {
+            let field = |path| delivery.object.field(path).unwrap_or("");
+            let bound = !field("spec.nodeName").is_empty();
+            assert!(bound || field("status.phase") == "Pending", "no Pod runs without a node");
+        }
+        seen = next();
+    }
+    let scheduled = |c: &Cluster| {
+        let events = c.list("", "events").into_iter().filter(|e| e["reason"] == "Scheduled");
+        events.map(|e| e["involvedObject"]["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    cluster.until("all are told of", |c| scheduled(c).len() >= PODS).await;
+    let mut told = scheduled(&cluster);
+    told.sort_unstable();
+    told.dedup();
+    assert_eq!((told.len(), scheduled(&cluster).len()), (PODS, PODS));
     cluster.audited().await;
 }

@@ -1,18 +1,16 @@
 //! One cycle. Deterministic: equal inputs give equal decisions.
 //!
 //! Score of an offer for a class of Pods, best first: fewest taints that would rather not have the Pod, then fewest Pods of
-//! the same controller on the machine (spread), then the largest share of the machine's CPU and memory left free afterwards (least allocated), then the first offer. Within a
-//! cycle a score can only fall, so a heap with out-of-date entries is right: what comes out on top is scored again and, if
-//! it is out of date, put back.
+//! the same controller on the machine (spread), then the largest share of the machine's CPU and memory left free afterwards
+//! (least allocated), then the first machine. What a class has found is kept in a heap, from cycle to cycle, and only
+//! machines of which something has changed since are looked at again (`rankings`).
 
-use std::{
-    collections::{BTreeMap, BinaryHeap},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    Amounts, HostPort, Offer, PendingPod, Report, Snapshot,
+    Amounts, Board, HostPort, Machine, PendingPod, Report,
     plugins::{self, node_ports, node_resources_fit, taint_toleration},
+    rankings::{Candidate, ChangeLog, ClassKey, Ranking, Rankings},
     reasons::{Preemption, Reason},
 };
 
@@ -28,131 +26,113 @@ pub struct Decision {
 /// Where a Pod goes, or why it waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// Launch it on this offer (index in the offers).
+    /// Launch it on what its role is offered of this machine.
     Place {
-        /// The index.
-        offer: usize,
+        /// The index of the machine.
+        machine: usize,
     },
     /// No offer will do.
     Wait(Arc<Report>),
 }
 
 /// Decides about every pending Pod, in their order.
-pub fn schedule(pending: &[PendingPod], offers: &[Offer<'_>], snapshot: &Snapshot) -> Vec<Decision> {
-    let mut cycle = Cycle { offers, snapshot, taken_from: BTreeMap::new(), touched: BTreeMap::new() };
-    let mut classes: BTreeMap<ClassKey<'_>, Class> = BTreeMap::new();
+pub fn schedule(
+    pending: &[PendingPod],
+    machines: &[Machine],
+    board: &impl Board,
+    rankings: &mut Rankings,
+) -> Vec<Decision> {
+    rankings.begin_cycle(machines.len());
+    let (classes, changes) = rankings.parts();
+    let mut cycle = Cycle { machines, board, changes, touched: BTreeMap::new() };
     let mut decisions = Vec::with_capacity(pending.len());
     for (index, pod) in pending.iter().enumerate() {
-        let class = classes.entry(ClassKey::of(pod)).or_insert_with(|| cycle.class(pod));
+        let class = classes.entry(ClassKey::of(pod)).or_insert_with(|| cycle.rank(pod));
         let outcome = match cycle.place(pod, class) {
-            Some(offer) => Outcome::Place { offer },
+            Some(machine) => Outcome::Place { machine },
             None => Outcome::Wait(
                 class.report.get_or_insert_with(|| Arc::new(cycle.explain(pod, &class.charge))).clone(),
             ),
         };
         decisions.push(Decision { pod: index, outcome });
     }
+    // Not all of it may come true: what was reckoned with is looked at again.
+    cycle.touched.keys().for_each(|machine| cycle.changes.note(*machine));
+    rankings.end_cycle();
     decisions
-}
-
-/// Pods that can stand for each other. Shapes are shared, so that their address tells them apart; only lookups use it,
-/// and two shapes that are equal but not shared merely make two classes.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct ClassKey<'a> {
-    shape: usize,
-    role: &'a str,
-    owner: Option<&'a str>,
-    bound_to: Option<&'a str>,
-}
-
-impl<'a> ClassKey<'a> {
-    fn of(pod: &'a PendingPod) -> Self {
-        ClassKey {
-            shape: Arc::as_ptr(&pod.shape).addr(),
-            role: &pod.role,
-            owner: pod.owner.as_deref(),
-            bound_to: pod.bound_to.as_deref(),
-        }
-    }
-}
-
-struct Class {
-    charge: Amounts,
-    candidates: BinaryHeap<Candidate>,
-    report: Option<Arc<Report>>,
-}
-
-/// An offer as one class sees it; the largest is the best.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Candidate {
-    least_disliked: std::cmp::Reverse<u32>,
-    fewest_siblings: std::cmp::Reverse<u32>,
-    free_share: i64,
-    first: std::cmp::Reverse<usize>,
-    /// The machine's version that the score was made for.
-    version: u32,
 }
 
 /// What this cycle did to a machine.
 #[derive(Default)]
 struct Touched {
-    version: u32,
     pods: usize,
     host_ports: Vec<HostPort>,
     used: Option<Box<Amounts>>,
+    /// What is left of offers, by role: one or two.
+    left: Vec<(Arc<str>, Amounts)>,
 }
 
-struct Cycle<'a> {
-    offers: &'a [Offer<'a>],
-    snapshot: &'a Snapshot,
-    /// What is left of the offers that something was taken from.
-    taken_from: BTreeMap<usize, Amounts>,
-    /// The machines that something was put on; few, while offers and machines are many.
+struct Cycle<'a, B> {
+    machines: &'a [Machine],
+    board: &'a B,
+    changes: &'a mut ChangeLog,
+    /// The machines that something was put on; few, while machines are many.
     touched: BTreeMap<usize, Touched>,
 }
 
 /// A machine that this cycle has put nothing on.
-static UNTOUCHED: Touched = Touched { version: 0, pods: 0, host_ports: Vec::new(), used: None };
+static UNTOUCHED: Touched = Touched { pods: 0, host_ports: Vec::new(), used: None, left: Vec::new() };
 
-impl Cycle<'_> {
-    fn free(&self, index: usize) -> &Amounts {
-        self.taken_from.get(&index).unwrap_or(self.offers[index].free)
-    }
-
+impl<B: Board> Cycle<'_, B> {
     fn touched(&self, machine: usize) -> &Touched {
         self.touched.get(&machine).unwrap_or(&UNTOUCHED)
     }
 
-    /// The candidates of a Pod's class.
-    fn class(&self, pod: &PendingPod) -> Class {
-        let charge = pod.shape.charge();
-        let siblings = pod.owner.as_ref().and_then(|owner| self.snapshot.siblings.get(owner));
-        let mut candidates = Vec::new();
-        for (index, offer) in self.offers.iter().enumerate() {
-            let machine = &self.snapshot.machines[offer.machine];
-            if offer.role != &*pod.role || plugins::filter(pod, machine).is_some() {
-                continue;
-            }
-            let count = siblings
-                .map_or(0, |s| s.binary_search_by_key(&offer.machine, |(m, _)| *m).map_or(0, |at| s[at].1));
-            candidates.extend(self.candidate(pod, &charge, index, count));
-        }
-        Class { charge, candidates: BinaryHeap::from(candidates), report: None }
+    /// The candidates of a Pod's class: every machine is looked at.
+    fn rank(&self, pod: &PendingPod) -> Ranking {
+        let mut class = Ranking::of(pod);
+        self.rank_anew(pod, &mut class);
+        class
     }
 
-    /// An offer with its score of now, if the Pod fits.
-    fn candidate(
-        &self,
-        pod: &PendingPod,
-        charge: &Amounts,
-        index: usize,
-        siblings: u32,
-    ) -> Option<Candidate> {
-        let at = self.offers[index].machine;
-        let (machine, touched, free) = (&self.snapshot.machines[at], self.touched(at), self.free(index));
+    fn rank_anew(&self, pod: &PendingPod, class: &mut Ranking) {
+        let all = match &pod.bound_to {
+            None => 0..self.machines.len(),
+            // It goes there or nowhere.
+            Some(node) => match self.machines.binary_search_by(|machine| machine.node.name().cmp(node)) {
+                Ok(at) => at..at + 1,
+                Err(_) => 0..0,
+            },
+        };
+        class.candidates = all.filter_map(|machine| self.candidate(pod, class, machine)).collect();
+        class.seen = self.changes.end();
+    }
+
+    /// Looks again at the machines that have changed since the class has last been asked for.
+    fn catch_up(&self, pod: &PendingPod, class: &mut Ranking) {
+        let end = self.changes.end();
+        // More outdated entries than machines: it is cheaper to begin anew.
+        if class.candidates.len() + (end - class.seen) > 2 * self.machines.len() + 1 {
+            return self.rank_anew(pod, class);
+        }
+        for machine in self.changes.since(class.seen) {
+            if let Some(candidate) = self.candidate(pod, class, machine) {
+                class.candidates.push(candidate);
+            }
+        }
+        class.seen = end;
+    }
+
+    /// A machine with its score of now, if the Pod fits on what is offered of it.
+    fn candidate(&self, pod: &PendingPod, class: &Ranking, at: usize) -> Option<Candidate> {
+        let (machine, touched, charge) = (&self.machines[at], self.touched(at), &class.charge);
+        let left = touched.left.iter().find(|(role, _)| *role == pod.role).map(|(_, left)| left);
+        let free = left.or_else(|| self.board.free(at, &pod.role))?;
         // A Pod that is bound is among the machine's already.
         let pods = (machine.pods + touched.pods).saturating_sub(usize::from(pod.bound_to.is_some()));
-        if !node_resources_fit::fits(charge, free, pods, machine.pods_max) {
+        if !node_resources_fit::fits(charge, free, pods, machine.pods_max)
+            || plugins::filter(pod, machine).is_some()
+        {
             return None;
         }
         if pod.bound_to.is_none() && node_ports::filter(pod, machine, &touched.host_ports).is_some() {
@@ -163,36 +143,45 @@ impl Cycle<'_> {
         if pod.bound_to.is_none() && !machine.total.has_room(&machine.used, lately, charge) {
             return None;
         }
+        let siblings = pod
+            .owner
+            .as_deref()
+            .map_or(0, |owner| self.board.siblings(at, owner) + class.placed.get(&at).copied().unwrap_or(0));
         Some(Candidate {
             least_disliked: std::cmp::Reverse(taint_toleration::disliked(pod, machine)),
             fewest_siblings: std::cmp::Reverse(siblings),
             free_share: free_share(free, charge, &machine.total),
-            first: std::cmp::Reverse(index),
-            version: touched.version,
+            first: std::cmp::Reverse(at),
+            as_of: self.changes.last_of(at),
         })
     }
 
-    fn place(&mut self, pod: &PendingPod, class: &mut Class) -> Option<usize> {
-        loop {
+    fn place(&mut self, pod: &PendingPod, class: &mut Ranking) -> Option<usize> {
+        self.catch_up(pod, class);
+        let at = loop {
             let top = class.candidates.pop()?;
-            let index = top.first.0;
-            let at = self.offers[index].machine;
-            if top.version != self.touched(at).version {
-                class.candidates.extend(self.candidate(pod, &class.charge, index, top.fewest_siblings.0));
-                continue;
+            // What has changed since was looked at again, and is in the heap once more if it will still do.
+            if top.as_of == self.changes.last_of(top.first.0) {
+                break top.first.0;
             }
-            self.take(pod, &class.charge, index);
-            let siblings = top.fewest_siblings.0 + u32::from(pod.owner.is_some());
-            class.candidates.extend(self.candidate(pod, &class.charge, index, siblings));
-            return Some(index);
+        };
+        self.take(pod, &class.charge, at);
+        if pod.owner.is_some() {
+            *class.placed.entry(at).or_default() += 1;
         }
+        Some(at)
     }
 
-    fn take(&mut self, pod: &PendingPod, charge: &Amounts, index: usize) {
-        let offer = &self.offers[index];
-        self.taken_from.entry(index).or_insert_with(|| offer.free.clone()).subtract(charge);
-        let touched = self.touched.entry(offer.machine).or_default();
-        touched.version += 1;
+    fn take(&mut self, pod: &PendingPod, charge: &Amounts, at: usize) {
+        self.changes.note(at);
+        let touched = self.touched.entry(at).or_default();
+        let known = touched.left.iter().position(|(role, _)| *role == pod.role);
+        let left = known.unwrap_or_else(|| {
+            let offered = self.board.free(at, &pod.role).cloned().unwrap_or_default();
+            touched.left.push((pod.role.clone(), offered));
+            touched.left.len() - 1
+        });
+        touched.left[left].1.subtract(charge);
         if pod.bound_to.is_none() {
             touched.pods += 1;
             touched.used.get_or_insert_default().add(charge);
@@ -202,10 +191,10 @@ impl Cycle<'_> {
 
     /// Why no machine takes the Pod, machine by machine.
     fn explain(&self, pod: &PendingPod, charge: &Amounts) -> Report {
-        let mut report = Report { nodes: self.snapshot.machines.len(), ..Report::default() };
+        let mut report = Report { nodes: self.machines.len(), ..Report::default() };
         let mut helpless = 0;
         let mut count = |reason: Reason| *report.reasons.entry(reason).or_default() += 1;
-        for (at, machine) in self.snapshot.machines.iter().enumerate() {
+        for (at, machine) in self.machines.iter().enumerate() {
             let touched = self.touched(at);
             if let Some(reason) = plugins::filter(pod, machine) {
                 count(reason);

@@ -1,6 +1,6 @@
-//! What one cycle sees: the machines, what runs there, and the offers.
+//! What one cycle sees: the machines in the order of their names, what runs there, and what is offered of them.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use crate::rows::Node;
 
@@ -46,25 +46,12 @@ impl Machine {
     }
 }
 
-/// What the kernel offers of one machine in one role.
-#[derive(Debug, Clone, Copy)]
-#[allow(missing_docs)]
-pub struct Offer<'a> {
-    /// Index in [`Snapshot::machines`].
-    pub machine: usize,
-    pub role: &'a str,
-    /// What is free; the executor's own share is taken off already where it has to be started first.
-    pub free: &'a Amounts,
-}
+/// What is known of machines beside themselves, asked for where a class of Pods looks at one.
+pub trait Board {
+    /// What is free of the kernel's offers of a machine in a role, if there is one; the executor's own share is taken off
+    /// already where it has to be started first.
+    fn free(&self, machine: usize, role: &str) -> Option<&Amounts>;
 
-/// Pods of one controller per machine: `(index of the machine, count)`, ascending.
-pub type Siblings = Vec<(usize, u32)>;
-
-/// The machines.
-#[derive(Debug, Clone, Default)]
-pub struct Snapshot {
-    /// Every Node, in the order of names.
-    pub machines: Vec<Machine>,
-    /// Where Pods of the controllers of pending Pods run already.
-    pub siblings: BTreeMap<Arc<str>, Siblings>,
+    /// How many Pods of a controller run on a machine.
+    fn siblings(&self, machine: usize, owner: &str) -> u32;
 }

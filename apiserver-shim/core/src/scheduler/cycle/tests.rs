@@ -6,7 +6,7 @@ use serde_json::json;
 use super::*;
 use crate::{
     rows::{Key, Node},
-    scheduler::{Held, Machine, PodShape},
+    scheduler::{Held, PodShape},
     testing::stored,
 };
 
@@ -45,13 +45,42 @@ fn pod(n: usize, shape: &Arc<PodShape>, owner: Option<&str>) -> PendingPod {
     }
 }
 
-fn whole(machines: &[Machine]) -> Vec<Offer<'_>> {
-    machines.iter().enumerate().map(|(machine, m)| Offer { machine, role: "r", free: &m.total }).collect()
+/// What is offered, and who runs where.
+#[derive(Default)]
+struct Shop {
+    free: BTreeMap<(usize, String), Amounts>,
+    siblings: BTreeMap<(usize, String), u32>,
+}
+
+impl Board for Shop {
+    fn free(&self, machine: usize, role: &str) -> Option<&Amounts> {
+        self.free.get(&(machine, role.to_owned()))
+    }
+
+    fn siblings(&self, machine: usize, owner: &str) -> u32 {
+        self.siblings.get(&(machine, owner.to_owned())).copied().unwrap_or(0)
+    }
+}
+
+/// Where the offer of a machine is.
+fn offer(machine: usize) -> (usize, String) {
+    (machine, "r".to_owned())
+}
+
+/// All of all machines, in one role.
+fn whole(machines: &[Machine]) -> Shop {
+    let free = machines.iter().enumerate().map(|(at, machine)| (offer(at), machine.total.clone()));
+    Shop { free: free.collect(), ..Shop::default() }
+}
+
+/// A first cycle.
+fn decide(pods: &[PendingPod], machines: &[Machine], shop: &Shop) -> Vec<Decision> {
+    schedule(pods, machines, shop, &mut Rankings::default())
 }
 
 fn places(decisions: &[Decision]) -> Vec<Option<usize>> {
     let place = |d: &Decision| match d.outcome {
-        Outcome::Place { offer } => Some(offer),
+        Outcome::Place { machine } => Some(machine),
         Outcome::Wait(_) => None,
     };
     decisions.iter().map(place).collect()
@@ -60,59 +89,50 @@ fn places(decisions: &[Decision]) -> Vec<Option<usize>> {
 #[test]
 fn spreads_pods_of_one_controller_then_fills_the_emptiest() {
     let machines = vec![machine(0, 4000, 4 * GIB), machine(1, 2000, 2 * GIB), machine(2, 8000, 8 * GIB)];
-    let snapshot = Snapshot { machines, ..Snapshot::default() };
     let small = shape(100, GIB / 10);
     let pods: Vec<PendingPod> = (0..6).map(|n| pod(n, &small, Some("rs"))).collect();
-    let offers = whole(&snapshot.machines);
-    let decisions = schedule(&pods, &offers, &snapshot);
+    let shop = whole(&machines);
+    let decisions = decide(&pods, &machines, &shop);
     assert_eq!(places(&decisions), [Some(2), Some(0), Some(1), Some(2), Some(0), Some(1)]);
 }
 
 #[test]
 fn a_role_gets_its_own_offers_only() {
-    let snapshot = Snapshot { machines: vec![machine(0, 1000, GIB)], ..Snapshot::default() };
-    let mut offers = whole(&snapshot.machines);
-    offers[0].role = "other";
+    let machines = [machine(0, 1000, GIB)];
+    let shop =
+        Shop { free: [((0, "other".to_owned()), machines[0].total.clone())].into(), ..Shop::default() };
     let pods = [pod(0, &shape(100, 0), None)];
-    let decisions = schedule(&pods, &offers, &snapshot);
+    let decisions = decide(&pods, &machines, &shop);
     let Outcome::Wait(report) = &decisions[0].outcome else { panic!("placed") };
     assert!(report.waits_for_offer());
 }
 
 #[test]
 fn a_bound_pod_goes_to_its_node_only() {
-    let snapshot =
-        Snapshot { machines: vec![machine(0, 1000, GIB), machine(1, 1000, GIB)], ..Snapshot::default() };
+    let machines = [machine(0, 1000, GIB), machine(1, 1000, GIB)];
     let mut bound = pod(0, &shape(100, 0), None);
     bound.bound_to = Some("n00001".into());
-    let decisions = schedule(&[bound], &whole(&snapshot.machines), &snapshot);
+    let decisions = decide(&[bound], &machines, &whole(&machines));
     assert_eq!(places(&decisions), [Some(1)]);
 }
 
-/// The same by the book: every offer scored for every Pod.
-fn full_scan(pending: &[PendingPod], offers: &[Offer<'_>], snapshot: &Snapshot) -> Vec<Option<usize>> {
-    let mut free: Vec<Amounts> = offers.iter().map(|o| o.free.clone()).collect();
-    let mut count = vec![0; snapshot.machines.len()];
+/// The same by the book: every machine scored for every Pod.
+fn full_scan(pending: &[PendingPod], machines: &[Machine]) -> Vec<Option<usize>> {
+    let mut free: Vec<Amounts> = machines.iter().map(|machine| machine.total.clone()).collect();
+    let mut count = vec![0; machines.len()];
     let mut siblings: BTreeMap<(&str, usize, &PodShape), u32> = BTreeMap::new();
     let mut placed = Vec::new();
     for pod in pending {
         let charge = pod.shape.charge();
-        let best = (0..offers.len())
-            .filter(|i| {
-                free[*i].holds(&charge) && count[offers[*i].machine] < 110 && *offers[*i].role == *pod.role
-            })
-            .max_by_key(|i| {
-                let at = offers[*i].machine;
-                let near = pod
-                    .owner
-                    .as_deref()
-                    .map_or(0, |o| siblings.get(&(o, at, &*pod.shape)).copied().unwrap_or(0));
-                let share = free_share(&free[*i], &charge, &snapshot.machines[at].total);
-                (std::cmp::Reverse(near), share, std::cmp::Reverse(*i))
+        let best =
+            (0..machines.len()).filter(|at| free[*at].holds(&charge) && count[*at] < 110).max_by_key(|at| {
+                let key = |owner| (owner, *at, &*pod.shape);
+                let near = pod.owner.as_deref().map_or(0, |o| siblings.get(&key(o)).copied().unwrap_or(0));
+                let share = free_share(&free[*at], &charge, &machines[*at].total);
+                (std::cmp::Reverse(near), share, std::cmp::Reverse(*at))
             });
-        if let Some(i) = best {
-            let at = offers[i].machine;
-            free[i].subtract(&charge);
+        if let Some(at) = best {
+            free[at].subtract(&charge);
             count[at] += 1;
             if let Some(owner) = pod.owner.as_deref() {
                 *siblings.entry((owner, at, &*pod.shape)).or_default() += 1;
@@ -121,6 +141,29 @@ fn full_scan(pending: &[PendingPod], offers: &[Offer<'_>], snapshot: &Snapshot) 
         placed.push(best);
     }
     placed
+}
+
+/// Something happens to a machine between two cycles.
+fn change(machine: &mut Machine, shop: &mut Shop, at: usize, what: u8) {
+    let spec = match what {
+        0 => {
+            let mut free = machine.total.clone();
+            free.subtract(&machine.used);
+            shop.free.insert(offer(at), free);
+            return;
+        }
+        1 => return drop(shop.free.remove(&offer(at))),
+        2 => {
+            (machine.pods, machine.used) = (0, Amounts::default());
+            return shop.siblings.retain(|(of, _), _| *of != at);
+        }
+        3 => return machine.total.cpu_milli += 300,
+        4 => json!({"unschedulable": true}),
+        5 => json!({"taints": [{"key": "k", "effect": "PreferNoSchedule"}]}),
+        _ => json!({}),
+    };
+    let value = json!({"metadata": {"name": machine.node.name()}, "spec": spec});
+    machine.node = Arc::new(Node::decode(stored(&value), 1, &value));
 }
 
 proptest! {
@@ -134,26 +177,70 @@ proptest! {
     ) {
         let machines: Vec<Machine> =
             sizes.iter().enumerate().map(|(n, (c, m))| machine(n, c * 500, m * GIB / 2)).collect();
-        let snapshot = Snapshot { machines, ..Snapshot::default() };
-        let offers = whole(&snapshot.machines);
+            let shop = whole(&machines);
         let shapes = [shape(100, GIB / 16), shape(700, 0), shape(0, GIB)];
         let owners = [None, Some("a"), Some("b")];
         let pods: Vec<PendingPod> =
             asks.iter().enumerate().map(|(n, (s, o))| pod(n, &shapes[*s], owners[*o])).collect();
-        let decisions = schedule(&pods, &offers, &snapshot);
-        prop_assert_eq!(places(&decisions), full_scan(&pods, &offers, &snapshot));
+        let decisions = decide(&pods, &machines, &shop);
+        prop_assert_eq!(places(&decisions), full_scan(&pods, &machines));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    /// What is kept from cycle to cycle decides as a look at everything does.
+    #[test]
+    fn kept_rankings_decide_as_fresh_ones_do(
+        sizes in proptest::collection::vec((1i64..9, 1i64..9), 1..12),
+        cycles in proptest::collection::vec((
+            proptest::collection::vec((0usize..12, 0u8..7), 0..8),
+            proptest::collection::vec((0usize..3, 0usize..3, 0usize..6), 0..12),
+        ), 1..12),
+    ) {
+        let mut machines: Vec<Machine> =
+            sizes.iter().enumerate().map(|(n, (c, m))| machine(n, c * 500, m * GIB / 2)).collect();
+        let mut shop = whole(&machines);
+        let shapes = [shape(100, GIB / 16), shape(700, 0), shape(0, GIB)];
+        let owners = [None, Some("a"), Some("b")];
+        let mut kept = Rankings::default();
+        for (changes, asks) in cycles {
+            for (at, what) in changes {
+                let at = at % machines.len();
+                change(&mut machines[at], &mut shop, at, what);
+                kept.changed(at);
+            }
+            let ask = |(n, (s, o, fate)): (usize, &(usize, usize, usize))| {
+                let bound_to = (*fate == 5).then(|| format!("n{n:05}").into());
+                PendingPod { bound_to, ..pod(n, &shapes[*s], owners[*o]) }
+            };
+            let pods: Vec<PendingPod> = asks.iter().enumerate().map(ask).collect();
+            let decisions = schedule(&pods, &machines, &shop, &mut kept);
+            prop_assert_eq!(&decisions, &decide(&pods, &machines, &shop));
+            for (pod, at) in pods.iter().zip(places(&decisions)) {
+                // Some come to nothing, and nobody says so.
+                let Some(at) = at.filter(|_| asks[pod.uid[1..].parse::<usize>().unwrap()].2 != 0) else { continue };
+                machines[at].used.add(&pod.shape.charge());
+                machines[at].pods += 1;
+                shop.free.remove(&offer(at));
+                if let Some(owner) = &pod.owner {
+                    *shop.siblings.entry((at, owner.to_string())).or_default() += 1;
+                }
+                kept.changed(at);
+            }
+        }
     }
 }
 
 #[test]
 fn work_per_pod_does_not_grow_with_nodes() {
     let machines: Vec<Machine> = (0..5_000).map(|n| machine(n, 32_000, 64 * GIB)).collect();
-    let snapshot = Snapshot { machines, ..Snapshot::default() };
-    let offers = whole(&snapshot.machines);
+    let shop = whole(&machines);
     let small = shape(100, GIB / 10);
     let pods: Vec<PendingPod> = (0..10_000).map(|n| pod(n, &small, Some("rs"))).collect();
     let started = std::time::Instant::now();
-    let decisions = schedule(&pods, &offers, &snapshot);
+    let decisions = decide(&pods, &machines, &shop);
     // Unoptimised; a scan of every offer for every Pod would take minutes.
     assert!(started.elapsed().as_secs() < 10, "{:?}", started.elapsed());
     eprintln!("{:?}", started.elapsed());
@@ -170,12 +257,11 @@ fn what_is_bound_by_hand_keeps_its_room() {
     machines[0].used = Amounts { cpu_milli: 3000, ..Amounts::default() };
     machines[0].pods = 1;
     let (big, small) = (shape(3000, 0), shape(500, 0));
-    let snapshot = Snapshot { machines, ..Snapshot::default() };
-    let offers = whole(&snapshot.machines);
+    let shop = whole(&machines);
     let by_hand = PendingPod { bound_to: Some("n00000".into()), ..pod(0, &big, None) };
     let pods =
         [pod(1, &big, None), pod(2, &small, None), pod(3, &small, None), pod(4, &small, None), by_hand];
-    let decisions = schedule(&pods, &offers, &snapshot);
+    let decisions = decide(&pods, &machines, &shop);
     assert_eq!(places(&decisions), [None, Some(0), Some(0), None, Some(0)]);
 }
 
@@ -185,8 +271,7 @@ fn a_soft_taint_is_avoided_as_long_as_there_is_another_place() {
     let value = json!({"metadata": {"name": "n00000"}, "spec": {"taints": [{"key": "k", "effect": "PreferNoSchedule"}]}});
     machines[0].node = Arc::new(Node::decode(stored(&value), 1, &value));
     let asks = shape(600, 0);
-    let snapshot = Snapshot { machines, ..Snapshot::default() };
-    let offers = whole(&snapshot.machines);
+    let shop = whole(&machines);
     let pods = [pod(0, &asks, None), pod(1, &asks, None)];
-    assert_eq!(places(&schedule(&pods, &offers, &snapshot)), [Some(1), Some(0)]);
+    assert_eq!(places(&decide(&pods, &machines, &shop)), [Some(1), Some(0)]);
 }
