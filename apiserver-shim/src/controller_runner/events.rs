@@ -2,13 +2,13 @@
 //! is dropped, as upstream's broadcaster does. The same thing said again is counted on the Event that is there.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use bytes::Bytes;
 use serde::Serialize;
 use serde_json::json;
 use shim_core::controllers::{EventNote, Target, served};
 use shim_core::rows::Key;
-use shim_model::object::StoredObject;
+use shim_model::object::{Header, Parts, StoredObject};
 use shim_model::time::Instant;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -94,14 +94,20 @@ impl Writer {
     }
 }
 
-async fn create(registry: &Registry, event: Bytes) {
-    let event = StoredObject::parse(event).expect("invariant: it was encoded here");
+async fn create(registry: &Registry, event: StoredObject) {
     if let Err(status) = registry.create_encoded(served("", "events"), event).await {
         tracing::debug!(%status, "event not written");
     }
 }
 
-async fn count_up(registry: &Registry, namespace: &str, name: &str, count: i64, now: Instant, anew: Bytes) {
+async fn count_up(
+    registry: &Registry,
+    namespace: &str,
+    name: &str,
+    count: i64,
+    now: Instant,
+    anew: StoredObject,
+) {
     let counted = registry
         .update_with(served("", "events"), namespace, name, |event| {
             event["count"] = json!(count);
@@ -123,25 +129,29 @@ fn namespace_of(about: &Target) -> &str {
 }
 
 /// The Event of a note as it is stored, for whoever writes it together with what it tells of.
-pub(crate) fn event_to_store(note: &EventNote) -> (store::Key, Bytes) {
+pub(crate) fn event_to_store(note: &EventNote) -> (store::Key, StoredObject) {
     let (event, name) = event(note, wall_clock(), 1);
     (store_key(served("", "events"), namespace_of(&note.about), &name), event)
 }
 
 /// The Event of a note, and its name: the object's with the time in hexadecimal, as upstream names them.
-fn event(note: &EventNote, now: Instant, count: i64) -> (Bytes, String) {
+fn event(note: &EventNote, now: Instant, count: i64) -> (StoredObject, String) {
     let about = &note.about;
-    let (name, time) = (format!("{}.{:x}", about.key.name, unique_nanos(now)), now.to_rfc3339());
-    let uid = uuid::Uuid::new_v4().to_string();
-    let event = Event {
-        api_version: "v1",
-        kind: "Event",
-        metadata: Metadata {
-            creation_timestamp: &time,
-            name: &name,
-            namespace: namespace_of(about),
-            uid: &uid,
-        },
+    let time = now.to_rfc3339();
+    let header = Header {
+        name: format!("{}.{:x}", about.key.name, unique_nanos(now)),
+        namespace: namespace_of(about).to_owned(),
+        uid: uuid::Uuid::new_v4().to_string(),
+        creation_timestamp: time.clone(),
+        ..Header::default()
+    };
+    let metadata = Metadata {
+        creation_timestamp: &time,
+        name: &header.name,
+        namespace: &header.namespace,
+        uid: &header.uid,
+    };
+    let rest = Rest {
         count,
         event_time: (),
         first_timestamp: &time,
@@ -160,16 +170,29 @@ fn event(note: &EventNote, now: Instant, count: i64) -> (Bytes, String) {
         source: Source { component: note.component },
         kind_of_event: if note.warning { "Warning" } else { "Normal" },
     };
-    (serde_json::to_vec(&event).expect("invariant: text always encodes into memory").into(), name)
+    let mut bytes = BEFORE_METADATA.to_vec();
+    let mut parts = Parts { metadata: bytes.len()..0, ..Parts::default() };
+    write(&mut bytes, &metadata);
+    parts.metadata.end = bytes.len();
+    write(&mut bytes, &rest);
+    // Its members go on where those before them ended.
+    bytes[parts.metadata.end] = b',';
+    let name = header.name.clone();
+    (StoredObject { bytes: bytes.into_boxed_slice().into(), header: Arc::new(header), parts }, name)
 }
 
-/// An Event as it is stored, its members in the order of [`crate::object::encoded`]: there is one for every Pod at least.
+fn write(into: &mut Vec<u8>, value: &impl Serialize) {
+    serde_json::to_writer(into, value).expect("invariant: text always encodes into memory");
+}
+
+/// How an Event begins. Its members are in the order of [`crate::object::encoded`]; none of this is a tree, for there is an
+/// Event for every Pod at least.
+const BEFORE_METADATA: &[u8] = br#"{"apiVersion":"v1","kind":"Event","metadata":"#;
+
+/// What follows the metadata.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Event<'a> {
-    api_version: &'a str,
-    kind: &'a str,
-    metadata: Metadata<'a>,
+struct Rest<'a> {
     count: i64,
     /// Null, as upstream's recorder leaves it.
     event_time: (),
@@ -218,3 +241,6 @@ fn unique_nanos(now: Instant) -> u64 {
     let before = LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(now.max(last + 1)));
     before.map_or(now, |last| now.max(last + 1))
 }
+
+#[cfg(test)]
+mod tests;

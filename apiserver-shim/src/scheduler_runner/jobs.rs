@@ -54,7 +54,7 @@ pub(crate) struct Launched {
     /// It was bound before (a relaunch).
     pub was_bound: bool,
     /// The Pod as bound and with what its node said first of it: written instead.
-    pub with_status: Option<bytes::Bytes>,
+    pub with_status: Option<StoredObject>,
     /// The update that said it.
     pub first_word: Option<Arc<TaskStatus>>,
 }

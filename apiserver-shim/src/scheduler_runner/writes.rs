@@ -2,6 +2,7 @@
 //! fall back to reading anew only when somebody was faster.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
@@ -98,10 +99,16 @@ fn set_scheduled(status: &mut Value, generation: Option<u64>, now: i64) {
     }
 }
 
-/// An encoded Pod with its node's word on its status merged in.
-pub(crate) fn with_status(pod: &StoredObject, from_node: &[u8]) -> Option<Bytes> {
+/// An encoded Pod with its node's word on its status merged in; nothing if the Pod has not the usual form.
+pub(crate) fn with_status(pod: &StoredObject, from_node: &[u8]) -> Option<StoredObject> {
+    let Parts { metadata, spec, status } = &pod.parts;
+    if metadata.end > status.start || spec.end > status.start {
+        return None;
+    }
     let merged = pod_status::merge_encoded(pod.status(), from_node)?;
-    Some(replaced(&pod.bytes, &[(pod.parts.status.clone(), &merged)]))
+    let bytes = replaced(&pod.bytes, &[(status.clone(), &merged)]);
+    let parts = Parts { status: status.start..status.start + merged.len(), ..pod.parts.clone() };
+    Some(StoredObject { bytes, header: pod.header.clone(), parts })
 }
 
 /// What people are told of a binding.
@@ -117,11 +124,10 @@ pub(crate) async fn bind(registry: &Registry, row: &Pod, launch: &Launched) -> R
     let resource = served("", "pods");
     let header = row.header();
     let key = store_key(resource, &header.namespace, &header.name);
-    let bytes = launch.with_status.as_ref().unwrap_or(&launch.pod.bytes).clone();
-    let txn =
-        Txn::new().when(key.clone(), Precondition::ModRevision(Revision(launch.revision))).put(key, bytes);
+    let pod = Arc::new(launch.with_status.as_ref().unwrap_or(&launch.pod).clone());
+    let txn = Txn::new().when(key.clone(), Precondition::ModRevision(Revision(launch.revision)));
     let (event_key, event) = event_to_store(&scheduled(row, &launch.node));
-    match registry.store().txn(txn.put(event_key, event)).await {
+    match registry.transact(txn, &[(&key, &pod), (&event_key, &Arc::new(event))]).await {
         Ok(TxnOutcome::Committed { revision }) => {
             Ok(Binding { revision: revision.0, with_status: launch.with_status.is_some(), with_event: true })
         }
@@ -218,16 +224,16 @@ pub(crate) async fn write_status(
     // One comparison instead of a read-modify-write, as long as nobody else writes to the Pod.
     if let Some(current) =
         registry.peek(resource, &key.namespace, &key.name).filter(|o| o.header().uid == uid)
-        && let Some(bytes) = with_status(current.stored(), from_node)
+        && let Some(pod) = with_status(current.stored(), from_node)
     {
-        if bytes == current.bytes() {
+        if pod.bytes == current.bytes() {
             return Ok(0);
         }
         let store_key = store_key(resource, &key.namespace, &key.name);
-        let txn = Txn::new()
-            .when(store_key.clone(), Precondition::ModRevision(Revision(current.revision)))
-            .put(store_key, bytes);
-        if let Ok(TxnOutcome::Committed { revision }) = registry.store().txn(txn).await {
+        let unchanged = Precondition::ModRevision(Revision(current.revision));
+        let txn = Txn::new().when(store_key.clone(), unchanged);
+        let written = registry.transact(txn, &[(&store_key, &Arc::new(pod))]).await;
+        if let Ok(TxnOutcome::Committed { revision }) = written {
             return Ok(revision.0);
         }
     }

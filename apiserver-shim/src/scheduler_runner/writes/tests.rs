@@ -10,6 +10,9 @@ fn check(pod: Value, splices: bool) {
     assert_eq!(spliced.is_some(), splices, "{pod}");
     let bound = bound_pod(&stored, "node-1", 5).unwrap();
     assert_eq!(StoredObject::parse(bound.bytes.clone()).unwrap(), bound);
+    let running = with_status(&bound, br#"{"phase":"Running","podIP":"10.0.0.1"}"#).unwrap();
+    assert_eq!(StoredObject::parse(running.bytes.clone()).unwrap(), running);
+    assert_eq!(serde_json::from_slice::<Value>(running.status()).unwrap()["phase"], "Running");
     let bound: Value = serde_json::from_slice(&bound.bytes).unwrap();
     let mut by_the_book: Value = serde_json::from_slice(&stored.bytes).unwrap();
     set_bound(&mut by_the_book, "node-1", 5);
