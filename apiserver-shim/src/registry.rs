@@ -14,7 +14,7 @@ use shim_model::status::{self, Status};
 use store::{Condition, Key, KeyValue, Revision, Store, Txn, TxnOutcome};
 use tokio::sync::watch;
 
-use crate::object::{Object, encoded, set_resource_version};
+use crate::object::{Object, encoded};
 use crate::selection::Selection;
 use crate::watch_cache::{Lagged, WatchCache, WatchFrom, Watcher};
 
@@ -435,10 +435,4 @@ fn advance_generation(resource: &Resource, before: &Value, after: &mut Value) {
     if let Some(generation) = before["metadata"]["generation"].as_i64() {
         after["metadata"]["generation"] = (generation + 1).into();
     }
-}
-
-/// The value of a written object, with its resourceVersion.
-pub fn served_value(mut value: Value, revision: u64) -> Value {
-    set_resource_version(&mut value, revision);
-    value
 }

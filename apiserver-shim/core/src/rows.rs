@@ -14,7 +14,7 @@ pub use selector::LabelSelector;
 pub use workload::{Deployment, ReplicaSet, Strategy};
 
 use shim_model::{
-    object::{Header, Owner, StoredObject},
+    object::{Header, StoredObject},
     time::Instant,
 };
 
@@ -77,16 +77,4 @@ pub fn controller_reference(api_version: &str, kind: &str, owner: &Header) -> se
         "controller": true,
         "blockOwnerDeletion": true,
     })
-}
-
-/// The same as a value.
-pub fn controlling_owner(api_version: &str, kind: &str, owner: &Header) -> Owner {
-    Owner {
-        api_version: api_version.to_owned(),
-        kind: kind.to_owned(),
-        name: owner.name.clone(),
-        uid: owner.uid.clone(),
-        controller: true,
-        block_owner_deletion: true,
-    }
 }

@@ -11,7 +11,6 @@ const VALUE: &str = "a valid label must be an empty string or consist of alphanu
 const LABEL_1123: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
 const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
 const SUBDOMAIN_UNDERSCORE: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*')";
-const LABEL_1035: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
 const CONFIG_KEY: &str = "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')";
 const ENV_NAME: &str =
     "a valid environment variable name must consist only of printable ASCII characters other than '='";
@@ -70,16 +69,6 @@ pub fn dns_subdomain_underscore(text: &str) -> Vec<String> {
     };
     if !text.split('.').all(label) {
         out.push(SUBDOMAIN_UNDERSCORE.to_owned());
-    }
-    out
-}
-
-/// A DNS label as in RFC 1035, which begins with a letter.
-pub fn dns_label_1035(text: &str) -> Vec<String> {
-    let mut out = Vec::new();
-    longer_than(text, LABEL_MAX, "characters", &mut out);
-    if !(is_label(text) && text.as_bytes()[0].is_ascii_lowercase()) {
-        out.push(LABEL_1035.to_owned());
     }
     out
 }

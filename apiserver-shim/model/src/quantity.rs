@@ -83,11 +83,6 @@ impl Quantity {
         Quantity { nano: (self.nano + other.nano).clamp(-MAX_NANO, MAX_NANO), format }
     }
 
-    /// The difference, in this one's format (or the other's if this is zero).
-    pub fn minus(self, other: Quantity) -> Quantity {
-        self.plus(Quantity { nano: -other.nano, format: other.format })
-    }
-
     /// Canonical form of a text, if it is an amount. Texts that are canonical already come back unchanged.
     pub fn canonical(text: &str) -> Result<String, QuantityError> {
         text.parse::<Quantity>().map(|q| q.to_string())

@@ -139,16 +139,6 @@ impl LabelSelector {
         LabelSelector { requirements, nothing: false }
     }
 
-    /// From a map in which each label must have its value (`spec.selector` of Services).
-    pub fn from_map(map: &BTreeMap<String, String>) -> Self {
-        let equal = |(k, v): (&String, &String)| Requirement {
-            key: k.clone(),
-            operator: Operator::In,
-            values: vec![v.clone()],
-        };
-        Self::new(map.iter().map(equal).collect())
-    }
-
     /// Parses the text form: `a=b,c in (d,e),!f,g>1`.
     pub fn parse(text: &str) -> Result<Self, SelectorError> {
         let mut parser = Parser::new(text);

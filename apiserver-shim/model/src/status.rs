@@ -357,25 +357,6 @@ pub fn timeout(message: impl Into<String>, retry_after_seconds: u32) -> Status {
     Status::failure(504, "Timeout", message).about(Details { retry_after_seconds, ..Details::default() })
 }
 
-/// 429.
-pub fn too_many_requests(message: impl Into<String>, retry_after_seconds: u32) -> Status {
-    Status::failure(429, "TooManyRequests", message)
-        .about(Details { retry_after_seconds, ..Details::default() })
-}
-
-/// 429 for an eviction that a disruption budget does not allow.
-pub fn disruption_budget(cause: impl Into<String>) -> Status {
-    const MESSAGE: &str = "Cannot evict pod as it would violate the pod's disruption budget.";
-    Status::failure(429, "TooManyRequests", MESSAGE).about(Details {
-        causes: vec![Cause {
-            reason: "DisruptionBudget".into(),
-            message: cause.into(),
-            field: String::new(),
-        }],
-        ..Details::default()
-    })
-}
-
 /// 500 with upstream's prefix.
 pub fn internal(message: impl fmt::Display) -> Status {
     let message = message.to_string();

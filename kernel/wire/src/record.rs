@@ -53,16 +53,6 @@ pub fn decode_task_info(bytes: &Bytes) -> Result<TaskInfo, Invalid> {
     task::info_from_wire(parse(bytes)?)
 }
 
-/// A task with all that it was launched with.
-pub fn encode_task(from: &Task) -> Bytes {
-    task_to_record(from).encode_to_vec().into()
-}
-
-/// A task with all that it was launched with.
-pub fn decode_task(bytes: &Bytes) -> Result<Task, Invalid> {
-    task_from_record(parse(bytes)?)
-}
-
 /// A status.
 pub fn encode_status(from: &TaskStatus) -> Bytes {
     task::status_to_wire(from).encode_to_vec().into()
@@ -71,16 +61,6 @@ pub fn encode_status(from: &TaskStatus) -> Bytes {
 /// A status.
 pub fn decode_status(bytes: &Bytes) -> Result<TaskStatus, Invalid> {
     task::status_from_wire(parse(bytes)?)
-}
-
-/// An agent, with the address of its door.
-pub fn encode_agent(from: &AgentInfo) -> Bytes {
-    agent_to_record(from).encode_to_vec().into()
-}
-
-/// An agent, with the address of its door.
-pub fn decode_agent(bytes: &Bytes) -> Result<AgentInfo, Invalid> {
-    agent_from_record(parse(bytes)?)
 }
 
 /// The message of an agent, with the address of its door.

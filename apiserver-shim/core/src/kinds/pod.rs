@@ -10,7 +10,7 @@ mod update;
 pub use qos::qos_class;
 
 use super::pod_template::{default_spec, spec_warnings, validate_spec};
-use super::{CreateContext, Door, Grace, Kind};
+use super::{CreateContext, Grace, Kind};
 use serde_json::{Map, Value, json};
 use shim_model::access::{self, set_default};
 use shim_model::field::FieldError;
@@ -197,6 +197,3 @@ pub(super) fn prepare_subresource(subresource: &str, new: &mut Value, old: &Valu
 pub(super) fn validate_subresource(subresource: &str, new: &Value, old: &Value) -> Vec<FieldError> {
     update::validate_subresource(subresource, new, old)
 }
-
-/// The doors of Pods beside `/status` that update the object itself.
-pub const UPDATE_DOORS: [Door; 2] = [Door::Other("ephemeralcontainers"), Door::Other("resize")];

@@ -24,8 +24,9 @@ pub enum Reason {
     /// Enough of a resource, but other frameworks have it.
     #[allow(missing_docs)]
     HeldBy { resource: Box<str>, frameworks: Vec<Box<str>> },
-    /// Nothing there can run containers.
-    RuntimeMissing,
+    /// Nothing there can run containers, for want of these packages.
+    #[allow(missing_docs)]
+    RuntimeMissing { lacking: Box<str> },
     /// It would fit, but the kernel offers it to others: fair share, quota, or a filter.
     NoOffer {
         /// The role of the Pod's namespace.
@@ -44,7 +45,7 @@ impl Reason {
             Reason::HostPorts => "NodePorts",
             Reason::Insufficient(_) | Reason::TooManyPods => "NodeResourcesFit",
             Reason::HeldBy { .. } => "HeldByFrameworks",
-            Reason::RuntimeMissing => "RuntimeMissing",
+            Reason::RuntimeMissing { .. } => "RuntimeMissing",
             Reason::NoOffer { .. } => "NoOffer",
         }
     }
@@ -68,8 +69,9 @@ impl fmt::Display for Reason {
             Reason::HeldBy { resource, frameworks } => {
                 write!(f, "node(s) had {resource} held by {}", frameworks.join(", "))
             }
-            Reason::RuntimeMissing => f.write_str(
-                "node(s) had no container runtime (to get one: apt-get install containerd, then restart the agent)",
+            Reason::RuntimeMissing { lacking } => write!(
+                f,
+                "node(s) lacked what containers need (on Debian: apt-get install {lacking}, then start the agent anew)"
             ),
             Reason::NoOffer { role } => {
                 write!(f, "node(s) made no offer in role {role} (fair share, quota or filter)")

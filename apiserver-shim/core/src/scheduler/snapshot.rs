@@ -23,8 +23,8 @@ pub struct Machine {
     pub host_ports: Vec<HostPort>,
     /// What tasks of other frameworks have of it.
     pub held: Held,
-    /// Nothing there can run containers.
-    pub runtime_missing: bool,
+    /// Packages without which nothing there can run containers.
+    pub lacking: Option<Box<str>>,
 }
 
 /// What other frameworks have of a machine.

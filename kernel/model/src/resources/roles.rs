@@ -26,11 +26,6 @@ impl Resources {
         self.filter(|r| r.reservations.is_empty())
     }
 
-    /// Those whose top reservation is to exactly this role.
-    pub fn reserved_to(&self, role: &Role) -> Resources {
-        self.filter(|r| r.reservation().is_some_and(|top| top.role == *role))
-    }
-
     /// Those that satisfy a predicate.
     pub fn filter(&self, keep: impl Fn(&Resource) -> bool) -> Resources {
         // A part of a normal collection is normal.

@@ -22,7 +22,7 @@ fn machine(n: usize, cpu_milli: i64, memory: i64) -> Machine {
         used: Amounts::default(),
         host_ports: vec![],
         held: Held::default(),
-        runtime_missing: false,
+        lacking: None,
     }
 }
 

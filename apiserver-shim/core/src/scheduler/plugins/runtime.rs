@@ -4,5 +4,5 @@ use crate::scheduler::{Machine, Reason};
 
 /// Refuses machines without a container runtime.
 pub fn filter(machine: &Machine) -> Option<Reason> {
-    machine.runtime_missing.then_some(Reason::RuntimeMissing)
+    machine.lacking.clone().map(|lacking| Reason::RuntimeMissing { lacking })
 }

@@ -23,7 +23,7 @@ fn machine(node: Value) -> Machine {
         used: Amounts::default(),
         host_ports: vec![],
         held: Held::default(),
-        runtime_missing: false,
+        lacking: None,
     }
 }
 
@@ -188,7 +188,7 @@ fn every_reason_has_its_words() {
         Reason::TooManyPods,
         Reason::NodeSelector,
         Reason::HostPorts,
-        Reason::RuntimeMissing,
+        Reason::RuntimeMissing { lacking: "containerd runc".into() },
         Reason::HeldBy { resource: "memory".into(), frameworks: vec!["marathon".into(), "spark".into()] },
         Reason::NoOffer { role: "k8s/ns".into() },
         Reason::Taint { key: "k".into(), value: "".into() },
@@ -196,6 +196,6 @@ fn every_reason_has_its_words() {
     for reason in reasons {
         report.reasons.insert(reason, 1);
     }
-    expect!["0/9 nodes are available: 1 Insufficient cpu, 1 Too many pods, 1 node(s) didn't have free ports for the requested pod ports, 1 node(s) didn't match Pod's node affinity/selector, 1 node(s) had memory held by marathon, spark, 1 node(s) had no container runtime (to get one: apt-get install containerd, then restart the agent), 1 node(s) had untolerated taint {k: }, 1 node(s) made no offer in role k8s/ns (fair share, quota or filter), 1 node(s) were unschedulable."].assert_eq(&report.to_string());
+    expect!["0/9 nodes are available: 1 Insufficient cpu, 1 Too many pods, 1 node(s) didn't have free ports for the requested pod ports, 1 node(s) didn't match Pod's node affinity/selector, 1 node(s) had memory held by marathon, spark, 1 node(s) lacked what containers need (on Debian: apt-get install containerd runc, then start the agent anew), 1 node(s) had untolerated taint {k: }, 1 node(s) made no offer in role k8s/ns (fair share, quota or filter), 1 node(s) were unschedulable."].assert_eq(&report.to_string());
     expect!["no nodes available to schedule pods"].assert_eq(&Report::default().to_string());
 }
