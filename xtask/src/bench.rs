@@ -1,13 +1,11 @@
 //! `cargo xtask bench`: what an operation costs, beside what the machine allows.
 
-use std::path::PathBuf;
-
 use crate::{command, prerequisites};
 
 /// Arguments of `bench`.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Arguments for the bench program (see `cargo xtask bench --help-bench`)
+    /// Arguments for the bench program (see `cargo xtask bench -- --help`)
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     rest: Vec<String>,
 }
@@ -24,10 +22,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         "--example",
         "offer_cycle",
     ]))?;
-    // Where cargo has put them: what is built elsewhere by wish of the environment is found there.
-    let target = std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| command::workspace_root().join("target"), PathBuf::from)
-        .join("release");
+    let target = command::target_directory()?.join("release");
     let mut bench = std::process::Command::new(target.join("catamaran-bench"));
     bench.arg("table").arg("--binary").arg(target.join("catamaran"));
     bench.arg("--offer-cycle").arg(target.join("examples/offer_cycle")).args(&arguments.rest);

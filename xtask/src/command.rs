@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Instant,
 };
@@ -12,6 +12,15 @@ use anyhow::{Context, bail};
 /// The folder with the workspace's Cargo.toml.
 pub fn workspace_root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies inside the workspace")
+}
+
+/// Where cargo puts what it builds: below the workspace, unless the environment or a configuration file says otherwise.
+pub fn target_directory() -> anyhow::Result<PathBuf> {
+    let metadata = cargo_metadata::MetadataCommand::new()
+        .no_deps()
+        .exec()
+        .context("cannot ask cargo for its target directory")?;
+    Ok(metadata.target_directory.into_std_path_buf())
 }
 
 /// The cargo that runs us.

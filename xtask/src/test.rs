@@ -60,6 +60,6 @@ fn end_to_end(only: Option<&str>, count: &mut Count) -> anyhow::Result<()> {
     tests.arg("--nocapture").args(only);
     tests.env("RUST_BACKTRACE", "0").env("CATAMARAN_CLIENTS", prerequisites::clients_directory());
     tests.env("CATAMARAN_FRAMEWORKS", prerequisites::frameworks_directory());
-    tests.env("CATAMARAN_BINARY", command::workspace_root().join("target/debug/catamaran"));
+    tests.env("CATAMARAN_BINARY", command::target_directory()?.join("debug/catamaran"));
     command::run_counting(&mut tests, count)
 }

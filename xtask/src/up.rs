@@ -1,6 +1,6 @@
 //! `cargo xtask up`: from a fresh machine to a running cluster.
 
-use std::{os::unix::process::CommandExt, path::Path};
+use std::os::unix::process::CommandExt;
 
 use anyhow::Context;
 
@@ -22,7 +22,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         eprintln!("warning: {error:#}");
     }
     command::run(&mut command::cargo(&["build", "--release", "--package", "catamaran"]))?;
-    let binary = Path::new("target/release/catamaran");
+    let binary = command::target_directory()?.join("release/catamaran");
     let mut up = command::program(&binary.to_string_lossy(), &["up"]);
     if !has_flag(&arguments.rest, "--example-images") {
         up.arg("--example-images");
