@@ -53,6 +53,17 @@ pub fn start(options: RunnersOptions) -> RunnersHandle {
 }
 
 impl RunnersHandle {
+    /// Waits until one of them ends by itself, which is a defect of ours: the cluster would stand still without a word. The
+    /// text says which. To be asked once.
+    pub async fn ended(&mut self) -> String {
+        let (ended, at, _) = futures::future::select_all(&mut self.tasks).await;
+        let name = ["the controllers", "the scheduler"][at];
+        match ended {
+            Ok(()) => format!("{name} ended"),
+            Err(error) => format!("{name} failed: {error}"),
+        }
+    }
+
     /// Stops them.
     pub fn stop(&self) {
         self.tasks.iter().for_each(JoinHandle::abort);

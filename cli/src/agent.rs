@@ -39,7 +39,7 @@ pub fn run(arguments: Agent) -> anyhow::Result<()> {
         let dialer = TlsDialer { master: arguments.master.clone(), tls: files.client_tls()? };
         let mut agent = start(&data, &files, &arguments.agent, Arc::new(dialer), &progress).await?;
         let ready = format!("ready: {name} runs Pods and tasks for {}", arguments.master);
-        serve(&mut agent, progress, &ready, &mut signals).await?;
+        serve(&mut agent, progress, &ready, &mut signals, std::future::pending()).await?;
         stop(agent, &files, &mut signals).await
     })
 }
@@ -56,20 +56,27 @@ async fn join(files: &NodeFiles, arguments: &Agent, name: &str, progress: &Progr
 }
 
 /// Says that all is ready once the agent is admitted, and returns when it is to be stopped. An agent that ends by itself is
-/// an error.
+/// an error, and so is what `failed` tells: what runs on this machine goes on, as after a crash.
 pub async fn serve(
     agent: &mut AgentHandle,
     progress: Progress,
     ready: &str,
     signals: &mut runtime::Signals,
+    failed: impl Future<Output = String>,
 ) -> anyhow::Result<()> {
-    tokio::select! {
-        () = admitted(agent, &progress) => progress.finish(ready),
+    tokio::pin!(failed);
+    let admitted = tokio::select! {
+        admitted = admitted(agent, &progress) => admitted,
         () = signals.wait() => return Ok(()),
+        why = &mut failed => bail!("{why}"),
+    };
+    if admitted {
+        progress.finish(ready);
     }
     tokio::select! {
         () = signals.wait() => Ok(()),
         why = agent.ended() => bail!("{why}"),
+        why = &mut failed => bail!("{why}"),
     }
 }
 
@@ -88,9 +95,11 @@ pub async fn start(
         images::build_examples(&files.root.join("images"))?;
     }
     if arguments.cri_endpoint.is_none()
-        && let Some(missing) = preflight::missing_runtime()
+        && let Some(missing) = preflight::missing_packages()
     {
-        progress.note(&format!("warning: {missing}"));
+        progress.note(&format!(
+            "warning: this machine lacks what containers need, so Pods wait; on Debian install with: apt-get install {missing}"
+        ));
     }
     if arguments.cri_endpoint.is_none()
         && let Some(interface) = kubelet_executor::pod_network_taken_by(&files.read_config()?)
@@ -109,17 +118,21 @@ pub async fn start(
     Ok(kernel::agent::start(options, dialer).await?)
 }
 
-/// Waits until the master has admitted the agent.
-async fn admitted(agent: &AgentHandle, progress: &Progress) {
+/// Waits until the master has admitted the agent; false if the agent ends before.
+async fn admitted(agent: &AgentHandle, progress: &Progress) -> bool {
     let mut noticed = false;
     let start = tokio::time::Instant::now();
     while agent.id().await.is_none() {
+        if agent.progress().still_running().await.is_none() {
+            return false;
+        }
         if !noticed && start.elapsed() > ADMISSION_NOTICE {
             noticed = true;
             progress.note("still waiting for the master to admit this agent");
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+    true
 }
 
 /// Stops the agent and all that it runs, says what is waited for, and leaves the machine as it was before. A second signal

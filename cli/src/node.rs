@@ -12,7 +12,7 @@ use shim_pki::{JoinToken, NodeRequest, authority, directory, tls};
 
 use crate::{arguments::AgentArguments, preflight};
 
-/// The attribute by which a machine says that it cannot run Pods, and why (read by the facade's scheduler).
+/// The attribute by which a machine says that it cannot run Pods: the packages that it lacks (read by the facade's scheduler).
 const RUNTIME_ATTRIBUTE: &str = "catamaran.dev/runtime";
 /// The attribute that gives a machine's Pod network.
 const POD_CIDR_ATTRIBUTE: &str = "catamaran.dev/pod-cidr";
@@ -180,8 +180,10 @@ fn attributes(arguments: &AgentArguments) -> anyhow::Result<Vec<Attribute>> {
     }
     all.push(Attribute::text(POD_CIDR_ATTRIBUTE, &arguments.pod_cidr));
     all.extend(preflight::system_facts().into_iter().map(|(name, value)| Attribute::text(name, value)));
-    if arguments.cri_endpoint.is_none() && preflight::missing_runtime().is_some() {
-        all.push(Attribute::text(RUNTIME_ATTRIBUTE, "missing"));
+    if arguments.cri_endpoint.is_none()
+        && let Some(lacking) = preflight::missing_packages()
+    {
+        all.push(Attribute::text(RUNTIME_ATTRIBUTE, &lacking));
     }
     Ok(all)
 }

@@ -37,21 +37,14 @@ const RUNTIME: &[(&str, &[&str])] = &[
     ("busybox-static", &["/bin/busybox", "/usr/bin/busybox"]),
 ];
 
-/// What is missing to run Pods, as one sentence that says how to get it; `None` where nothing is.
-pub fn missing_runtime() -> Option<String> {
+/// The packages that are missing to run Pods, as `apt-get install` takes them; `None` where nothing is.
+pub fn missing_packages() -> Option<String> {
     let missing: Vec<&str> = RUNTIME
         .iter()
         .filter(|(_, files)| !files.iter().any(|file| Path::new(file).exists()))
         .map(|(package, _)| *package)
         .collect();
-    if missing.is_empty() {
-        return None;
-    }
-    Some(format!(
-        "this machine lacks {}, so Pods wait; on Debian install with: apt-get install {}",
-        missing.join(", "),
-        missing.join(" ")
-    ))
+    (!missing.is_empty()).then(|| missing.join(" "))
 }
 
 /// The address that others use for a listening one.

@@ -48,14 +48,17 @@ pub fn run(arguments: Server) -> anyhow::Result<()> {
     runtime::block_on(async move {
         let mut signals = runtime::Signals::listen()?;
         let progress = Progress::start();
-        let running = tokio::select! {
+        let mut running = tokio::select! {
             running = start(&data, &server, &progress) => running?,
             () = signals.wait() => return Ok(()),
         };
         progress.finish(&ready_line(&running));
-        signals.wait().await;
+        let failed = tokio::select! {
+            why = running.failed() => Some(why),
+            () = signals.wait() => None,
+        };
         running.stop().await;
-        Ok(())
+        failed.map_or(Ok(()), |why| bail!("{why}"))
     })
 }
 
@@ -102,6 +105,15 @@ pub async fn start(
 }
 
 impl Running {
+    /// Waits until a part ends by itself: without it the others would go on as if nothing had happened, and whoever
+    /// supervises this process would not know. The text says why. To be asked once.
+    pub async fn failed(&mut self) -> String {
+        tokio::select! {
+            why = self.master.failed() => why,
+            why = self.runners.ended() => why,
+        }
+    }
+
     /// Stops everything, in the opposite order.
     pub async fn stop(self) {
         drop(self.hollow);
@@ -118,9 +130,7 @@ async fn open_store(data: &DataDirectory, choice: &StoreChoice) -> anyhow::Resul
         StoreChoice::Etcd(endpoints) => {
             let endpoints = endpoints.join(",");
             let config = EtcdConfig::new(&endpoints, EtcdConfig::DEFAULT_KEY_PREFIX)?;
-            let store = EtcdStore::open(config)
-                .await
-                .with_context(|| format!("cannot reach etcd at {endpoints}; is it running?"))?;
+            let store = EtcdStore::open(config).await.context("cannot reach etcd; is it running?")?;
             Arc::new(store)
         }
     })

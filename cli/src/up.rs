@@ -38,7 +38,7 @@ async fn start_and_serve(
 ) -> anyhow::Result<()> {
     let progress = Progress::start();
     let files = NodeFiles::below(data.path());
-    let running = tokio::select! {
+    let mut running = tokio::select! {
         running = server::start(data, &arguments.server, &progress) => running?,
         // An earlier run may have been killed, and its Pods still be here.
         () = signals.wait() => return agent::clear(&files, signals).await,
@@ -46,7 +46,8 @@ async fn start_and_serve(
     admit(&running, &files, arguments)?;
     let dialer = Arc::new(running.master.attach_agent());
     let mut agent = agent::start(data, &files, &arguments.agent, dialer, &progress).await?;
-    agent::serve(&mut agent, progress, &server::ready_line(&running), signals).await?;
+    let ready = server::ready_line(&running);
+    agent::serve(&mut agent, progress, &ready, signals, running.failed()).await?;
     let stopped = agent::stop(agent, &files, signals).await;
     running.stop().await;
     stopped

@@ -96,7 +96,7 @@ impl MasterDriver {
     }
 
     /// Runs until it is told to stop, all doors are gone, or the store takes no writes.
-    pub(crate) async fn run(mut self) {
+    pub(crate) async fn run(mut self) -> Result<(), store::Error> {
         // Kept from one batch to the next: a full one is large, and asking for that memory anew each time is dear.
         let mut batch = Batch::default();
         loop {
@@ -105,10 +105,10 @@ impl MasterDriver {
                 let first = tokio::select! {
                     command = self.commands.recv() => match command {
                         Some(command) => Some(command),
-                        None => return,
+                        None => return Ok(()),
                     },
                     () = tokio::time::sleep(until_deadline) => None,
-                    _ = self.stop.wait_for(|stop| *stop) => return,
+                    _ = self.stop.wait_for(|stop| *stop) => return Ok(()),
                 };
                 if let Some(command) = first {
                     self.take(command, &mut batch);
@@ -117,7 +117,7 @@ impl MasterDriver {
             self.fill(&mut batch);
             if let Err(error) = self.persist(&batch.ops).await {
                 tracing::error!(%error, "the master stops: its registry takes no writes");
-                return;
+                return Err(error);
             }
             for then in batch.then.drain(..) {
                 match then {

@@ -108,7 +108,9 @@ pub struct MasterHandle {
     address: SocketAddr,
     info: MasterInfo,
     stop: watch::Sender<bool>,
-    tasks: Vec<JoinHandle<()>>,
+    /// Until its end has been seen.
+    driver: Option<JoinHandle<Result<(), store::Error>>>,
+    listener: JoinHandle<()>,
 }
 
 /// Reads the registry, starts the master, opens its port.
@@ -145,8 +147,9 @@ pub async fn start(options: MasterOptions) -> Result<MasterHandle, StartError> {
         clock,
         authority,
     });
-    let tasks = vec![tokio::spawn(driver.run()), tokio::spawn(listener::run(listener, doors, tls, stopped))];
-    Ok(MasterHandle { queue, address, info, stop, tasks })
+    let driver = Some(tokio::spawn(driver.run()));
+    let listener = tokio::spawn(listener::run(listener, doors, tls, stopped));
+    Ok(MasterHandle { queue, address, info, stop, driver, listener })
 }
 
 fn master_info(options: &MasterOptions, address: SocketAddr) -> MasterInfo {
@@ -196,24 +199,38 @@ impl MasterHandle {
         &self.info
     }
 
-    /// Waits until the master's task ends by itself, which it does only when its registry takes no writes.
-    pub async fn failed(&mut self) {
-        if let Some(driver) = self.tasks.first_mut() {
-            let _ = driver.await;
+    /// Waits until the master ends by itself, which it does only when its registry takes no writes. The text says why. Whoever
+    /// holds the handle should end the process: nothing answers for the master any more, and a new one starts from the registry.
+    pub async fn failed(&mut self) -> String {
+        let Some(driver) = &mut self.driver else { return std::future::pending().await };
+        let ended = driver.await;
+        self.driver = None;
+        match ended {
+            Ok(Err(error)) => format!("the master's registry cannot be written: {error}"),
+            Ok(Ok(())) => "the master was stopped".to_owned(),
+            Err(error) => format!("the master failed: {error}"),
         }
     }
 
     /// Closes every stream, link and connection, and waits for the master's task to end.
     pub async fn shutdown(mut self) {
-        let _ = self.stop.send(true);
-        for task in self.tasks.drain(..) {
-            let _ = task.await;
+        self.stop.send_replace(true);
+        if let Some(driver) = self.driver.take() {
+            report(driver.await.map(drop));
         }
+        report((&mut self.listener).await);
+    }
+}
+
+/// A task of ours that panicked is worth a word; why the master stopped has been logged.
+fn report(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "a task of the master failed");
     }
 }
 
 impl Drop for MasterHandle {
     fn drop(&mut self) {
-        let _ = self.stop.send(true);
+        self.stop.send_replace(true);
     }
 }

@@ -4,6 +4,8 @@
 mod client;
 #[path = "api/errors.rs"]
 mod errors;
+#[path = "api/failing.rs"]
+mod failing;
 #[path = "api/fake_agent.rs"]
 mod fake_agent;
 #[path = "api/operators.rs"]

@@ -242,12 +242,15 @@ async fn within<T>(answer: impl Future<Output = Result<T, etcd_client::Error>>) 
 
 /// Any read: the client itself connects only when it is used.
 async fn first_contact(mut kv: KvClient, endpoints: &[String]) -> Result<(), Error> {
-    let unavailable =
-        |reason: String| Error::Unavailable { reason: format!("etcd at {}: {reason}", endpoints.join(", ")) };
-    match tokio::time::timeout(CONNECT_TIMEOUT, kv.get("/", None)).await {
-        Ok(answer) => answer.map(drop).map_err(|error| unavailable(failed(error).to_string())),
-        Err(_) => Err(unavailable(format!("no answer within {CONNECT_TIMEOUT:?}"))),
-    }
+    let reason = match tokio::time::timeout(CONNECT_TIMEOUT, kv.get("/", None)).await {
+        Ok(Ok(_)) => return Ok(()),
+        Ok(Err(error)) => match failed(error) {
+            Error::Unavailable { reason } => reason,
+            other => other.to_string(),
+        },
+        Err(_) => format!("no answer within {CONNECT_TIMEOUT:?}"),
+    };
+    Err(Error::Unavailable { reason: format!("etcd at {}: {reason}", endpoints.join(", ")) })
 }
 
 /// etcd's revisions are signed; ours come from there and fit.

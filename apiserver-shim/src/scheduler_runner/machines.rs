@@ -24,7 +24,7 @@ struct Usage {
 struct Agent {
     total: Amounts,
     held: Held,
-    runtime_missing: bool,
+    lacking: Option<Box<str>>,
 }
 
 /// All machines.
@@ -62,7 +62,7 @@ impl Machines {
             used: Amounts::default(),
             host_ports: Vec::new(),
             held: Held::default(),
-            runtime_missing: false,
+            lacking: None,
         };
         self.all.insert(at, machine);
         self.rankings.clear();
@@ -99,13 +99,11 @@ impl Machines {
             by.iter().map(|id| names.get(id).map_or(id.as_str(), String::as_str).into()).collect();
         by.sort_unstable();
         by.dedup();
-        let runtime_missing = attribute(snapshot, RUNTIME_ATTRIBUTE) == Some("missing");
-        let agent = Agent { total, held: Held { amounts: held, by }, runtime_missing };
+        let lacking = attribute(snapshot, RUNTIME_ATTRIBUTE).map(Box::from);
+        let agent = Agent { total, held: Held { amounts: held, by }, lacking };
         let before = self.agents.insert(name.into(), agent.clone());
         self.refresh_agent(name);
-        before.is_none_or(|b| {
-            b.total != agent.total || b.held != agent.held || b.runtime_missing != agent.runtime_missing
-        })
+        before.is_none_or(|b| b.total != agent.total || b.held != agent.held || b.lacking != agent.lacking)
     }
 
     /// A node's agent is gone.
@@ -166,6 +164,6 @@ impl Machines {
         let agent = self.agents.get(name);
         machine.total = agent.map(|a| a.total.clone()).unwrap_or_default();
         machine.held = agent.map(|a| a.held.clone()).unwrap_or_default();
-        machine.runtime_missing = agent.is_some_and(|a| a.runtime_missing);
+        machine.lacking = agent.and_then(|a| a.lacking.clone());
     }
 }

@@ -101,6 +101,8 @@ pub fn labels(agent: &AgentSnapshot) -> BTreeMap<String, String> {
             continue;
         }
         match attribute.name.as_str() {
+            // What `nodeInfo` shows is no label.
+            "machine-id" | "boot-id" | "kernel-version" | "os-image" | "container-runtime" => {}
             "os" | "arch" | NODE_NAME_ATTRIBUTE | RUNTIME_ATTRIBUTE | POD_CIDR_ATTRIBUTE => {}
             "zone" => drop(put("topology.kubernetes.io/zone", value)),
             "region" => drop(put("topology.kubernetes.io/region", value)),
@@ -203,7 +205,7 @@ fn node_info(agent: &AgentSnapshot) -> Value {
 }
 
 fn project_conditions(node: &mut Value, agent: &AgentSnapshot, up: bool, now: Seconds) {
-    let runtime_missing = attribute(agent, RUNTIME_ATTRIBUTE) == Some("missing");
+    let lacking = attribute(agent, RUNTIME_ATTRIBUTE);
     let pressure = [
         ("MemoryPressure", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
         ("DiskPressure", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
@@ -216,15 +218,16 @@ fn project_conditions(node: &mut Value, agent: &AgentSnapshot, up: bool, now: Se
             set(node, [kind, "Unknown", "NodeStatusUnknown", "Kubelet stopped posting node status."], now);
         }
     }
-    let ready = match (up, runtime_missing) {
+    let install;
+    let ready = match (up, lacking) {
         (false, _) => ["Ready", "Unknown", "NodeStatusUnknown", "Kubelet stopped posting node status."],
-        (true, true) => [
-            "Ready",
-            "False",
-            "ContainerRuntimeMissing",
-            "no container runtime: install one (apt-get install containerd) and restart the agent",
-        ],
-        (true, false) => ["Ready", "True", "KubeletReady", "kubelet is posting ready status"],
+        (true, Some(lacking)) => {
+            install = format!(
+                "containers cannot run: apt-get install {lacking} (on Debian), then start the agent anew"
+            );
+            ["Ready", "False", "ContainerRuntimeMissing", &install]
+        }
+        (true, None) => ["Ready", "True", "KubeletReady", "kubelet is posting ready status"],
     };
     set(node, ready, now);
 }
@@ -232,7 +235,9 @@ fn project_conditions(node: &mut Value, agent: &AgentSnapshot, up: bool, now: Se
 fn set(node: &mut Value, [kind, status, reason, message]: [&str; 4], now: Seconds) {
     let old = node.get("status").and_then(|s| condition(s, kind));
     let same = |c: &Value, field: &str, value: &str| access::text(c, &[field]) == value;
-    if old.is_some_and(|c| same(c, "status", status) && same(c, "reason", reason)) {
+    if old.is_some_and(|c| {
+        same(c, "status", status) && same(c, "reason", reason) && same(c, "message", message)
+    }) {
         return;
     }
     let time = rfc3339(now);

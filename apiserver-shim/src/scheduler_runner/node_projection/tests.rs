@@ -79,16 +79,17 @@ fn conditions_follow_the_agent() {
     let ready = |agent: &AgentSnapshot| {
         let node = node(agent);
         let ready = condition(&node["status"], "Ready").cloned().unwrap_or(Value::Null);
-        format!("{} {}", ready["status"], ready["reason"])
+        format!("{} {} {}", ready["status"], ready["reason"], ready["message"])
     };
     let mut there = agent(&[]);
-    expect![[r#""True" "KubeletReady""#]].assert_eq(&ready(&there));
+    expect![[r#""True" "KubeletReady" "kubelet is posting ready status""#]].assert_eq(&ready(&there));
     there.state = AgentState::Unreachable;
-    expect![[r#""Unknown" "NodeStatusUnknown""#]].assert_eq(&ready(&there));
+    expect![[r#""Unknown" "NodeStatusUnknown" "Kubelet stopped posting node status.""#]]
+        .assert_eq(&ready(&there));
     there.state = AgentState::Recovered;
-    expect!["null null"].assert_eq(&ready(&there));
-    expect![[r#""False" "ContainerRuntimeMissing""#]]
-        .assert_eq(&ready(&agent(&[(RUNTIME_ATTRIBUTE, "missing")])));
+    expect!["null null null"].assert_eq(&ready(&there));
+    expect![[r#""False" "ContainerRuntimeMissing" "containers cannot run: apt-get install containerd runc (on Debian), then start the agent anew""#]]
+        .assert_eq(&ready(&agent(&[(RUNTIME_ATTRIBUTE, "containerd runc")])));
 }
 
 #[test]

@@ -1,0 +1,55 @@
+//! A master whose registry takes no writes says so to whoever started it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use store::{
+    Error, GetResult, Key, ListRequest, Listing, MemoryStore, Revision, Store, Txn, TxnOutcome, Watch,
+};
+use tokio::time::timeout;
+
+use crate::{client::PATIENCE, fake_agent, master_on};
+
+/// Reads go on, as on a disk that is full.
+struct ReadOnly(MemoryStore);
+
+#[async_trait]
+impl Store for ReadOnly {
+    async fn current_revision(&self) -> Result<Revision, Error> {
+        self.0.current_revision().await
+    }
+
+    async fn get(&self, key: &Key) -> Result<GetResult, Error> {
+        self.0.get(key).await
+    }
+
+    async fn list(&self, request: ListRequest) -> Result<Listing, Error> {
+        self.0.list(request).await
+    }
+
+    async fn txn(&self, _: Txn) -> Result<TxnOutcome, Error> {
+        Err(Error::Poisoned { reason: "the disk is full".into() })
+    }
+
+    async fn watch(&self, prefix: &str, after: Revision) -> Result<Watch, Error> {
+        self.0.watch(prefix, after).await
+    }
+
+    async fn request_progress(&self) -> Result<(), Error> {
+        self.0.request_progress().await
+    }
+
+    async fn compact(&self, revision: Revision) -> Result<(), Error> {
+        self.0.compact(revision).await
+    }
+}
+
+#[tokio::test]
+async fn a_master_that_cannot_write_says_so_and_ends() {
+    let mut master = master_on(Arc::new(ReadOnly(MemoryStore::new()))).await;
+    // To admit an agent is a write.
+    let _told = fake_agent::start(master.attach_agent(), "one").await;
+    let why = timeout(PATIENCE, master.failed()).await.expect("the master ends");
+    assert!(why.contains("the disk is full"), "{why}");
+    timeout(PATIENCE, master.shutdown()).await.expect("there is nothing to wait for");
+}
