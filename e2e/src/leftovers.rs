@@ -29,9 +29,9 @@ pub fn of_kernel() -> BTreeSet<String> {
     found.extend(starting("/run/containerd/runc/k8s.io", &[""]));
     found.extend(starting("/run", &["catamaran-"]));
     // Under the old interface a directory a controller, under the new one the groups themselves.
-    found.extend(starting("/sys/fs/cgroup", &["catamaran-"]));
+    found.extend(starting("/sys/fs/cgroup", &["catamaran"]));
     for controller in names("/sys/fs/cgroup") {
-        found.extend(starting(&format!("/sys/fs/cgroup/{controller}"), &["catamaran-"]));
+        found.extend(starting(&format!("/sys/fs/cgroup/{controller}"), &["catamaran"]));
     }
     let rules = Command::new("iptables").args(["-w", "-t", "nat", "-S"]).output();
     let rules = rules.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();

@@ -119,6 +119,7 @@ pub enum ShutdownKind {
 /// A running agent. Dropping it ends the agent as a crash would: what runs goes on.
 pub struct AgentHandle {
     queue: AgentQueue,
+    runtime: ProcessRuntime,
     local_addr: SocketAddr,
     driver: tokio::task::JoinHandle<End>,
     others: tokio::task::JoinSet<()>,
@@ -167,10 +168,10 @@ pub async fn start(options: AgentOptions, dialer: Arc<dyn Dialer>) -> Result<Age
     let mut others = tokio::task::JoinSet::new();
     others.spawn(link::keep(queue.clone(), dialer));
     others.spawn(collect_garbage(runtime.clone()));
-    let door = agent_http::Door::new(queue.clone(), runtime, &options, clock);
+    let door = agent_http::Door::new(queue.clone(), runtime.clone(), &options, clock);
     others.spawn(agent_http::serve(listener, door));
     let driver = tokio::spawn(driver.run(effects, gone.into_iter().collect(), ended));
-    Ok(AgentHandle { queue, local_addr, driver, others, _lock: lock })
+    Ok(AgentHandle { queue, runtime, local_addr, driver, others, _lock: lock })
 }
 
 impl AgentHandle {
@@ -214,6 +215,9 @@ impl AgentHandle {
             let _ = (&mut self.driver).await;
         }
         self.others.shutdown().await;
+        if kind == ShutdownKind::StopTasks {
+            self.runtime.close();
+        }
     }
 }
 

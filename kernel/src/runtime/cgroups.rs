@@ -29,8 +29,8 @@ const ABANDONED_AFTER: Duration = Duration::from_secs(60);
 /// The layout that this machine has.
 #[derive(Debug, Clone)]
 pub(crate) enum Cgroups {
-    /// One tree a controller.
-    V1 { cpu: PathBuf, memory: PathBuf },
+    /// One tree a controller. What counts CPU time may be away.
+    V1 { cpu: PathBuf, memory: PathBuf, cpuacct: Option<PathBuf> },
     /// One tree.
     V2 { root: PathBuf },
 }
@@ -70,29 +70,61 @@ impl Cgroups {
             if !has("cpu") || !has("memory") {
                 return Err(io::Error::other("the controllers cpu and memory are not there"));
             }
-            let parent = root.join(PARENT);
-            fs::write(root.join("cgroup.subtree_control"), "+cpu +memory")?;
-            fs::create_dir_all(&parent)?;
-            fs::write(parent.join("cgroup.subtree_control"), "+cpu +memory")?;
-            return Ok(Cgroups::V2 { root: parent });
+            let found = Cgroups::V2 { root: root.join(PARENT) };
+            found.open()?;
+            return Ok(found);
         }
-        let cpu = root.join("cpu").join(PARENT);
-        let memory = root.join("memory").join(PARENT);
-        fs::create_dir_all(&cpu)?;
-        fs::create_dir_all(&memory)?;
-        Ok(Cgroups::V1 { cpu, memory })
+        let accounting = root.join("cpuacct");
+        let found = Cgroups::V1 {
+            cpu: root.join("cpu").join(PARENT),
+            memory: root.join("memory").join(PARENT),
+            cpuacct: accounting.join("cpuacct.usage").exists().then(|| accounting.join(PARENT)),
+        };
+        found.open()?;
+        Ok(found)
+    }
+
+    /// Makes what all containers' cgroups lie in. Done before each: another agent of this machine may have removed it at its end.
+    fn open(&self) -> io::Result<()> {
+        for root in self.roots().into_iter().filter(|root| !root.is_dir()) {
+            fs::create_dir_all(root)?;
+        }
+        let Cgroups::V2 { root } = self else { return Ok(()) };
+        for directory in root.parent().into_iter().chain([root.as_path()]) {
+            let given = fs::read_to_string(directory.join("cgroup.subtree_control")).unwrap_or_default();
+            let gives = |name: &str| given.split_whitespace().any(|controller| controller == name);
+            if !gives("cpu") || !gives("memory") {
+                fs::write(directory.join("cgroup.subtree_control"), "+cpu +memory")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what all containers' cgroups lie in, unless it is in use: by what the agent leaves running, or by another agent.
+    pub(crate) fn close(&self) {
+        for root in self.roots() {
+            if let Err(error) = fs::remove_dir(root) {
+                tracing::debug!(cgroup = %root.display(), %error, "cgroup not removed");
+            }
+        }
+    }
+
+    fn roots(&self) -> Vec<&PathBuf> {
+        match self {
+            Cgroups::V1 { cpu, memory, cpuacct } => [cpu, memory].into_iter().chain(cpuacct).collect(),
+            Cgroups::V2 { root } => vec![root],
+        }
     }
 
     fn directories(&self, container_id: &ContainerId) -> Vec<PathBuf> {
-        let id = container_id.as_str();
-        match self {
-            Cgroups::V1 { cpu, memory } => vec![cpu.join(id), memory.join(id)],
-            Cgroups::V2 { root } => vec![root.join(id)],
-        }
+        self.roots().into_iter().map(|root| root.join(container_id.as_str())).collect()
     }
 
     /// Makes a container's cgroups and puts its first process in. What fails leaves it without a limit.
     pub(crate) fn create(&self, container_id: &ContainerId, pid: i32, limits: Limits) {
+        if let Err(error) = self.open() {
+            tracing::warn!(%error, "the cgroup of all containers cannot be made");
+        }
         for directory in self.directories(container_id) {
             let made = fs::create_dir_all(&directory);
             let entered = made.and_then(|()| fs::write(directory.join("cgroup.procs"), pid.to_string()));
@@ -110,7 +142,7 @@ impl Cgroups {
         let limited = limits.mem_mib > Scalar::ZERO;
         let id = container_id.as_str();
         let result = match self {
-            Cgroups::V1 { cpu, memory } => fs::write(cpu.join(id).join("cpu.shares"), shares.to_string())
+            Cgroups::V1 { cpu, memory, .. } => fs::write(cpu.join(id).join("cpu.shares"), shares.to_string())
                 .and_then(|()| {
                     let bytes = if limited { memory_bytes } else { -1 };
                     fs::write(memory.join(id).join("memory.limit_in_bytes"), bytes.to_string())
@@ -162,11 +194,9 @@ impl Cgroups {
     /// Removes cgroups without a process that agents left which never came back: those of containers that live have one,
     /// and one that is just being made is young.
     pub(crate) fn sweep(&self, now: SystemTime) {
-        let roots = match self {
-            Cgroups::V1 { cpu, memory } => vec![cpu, memory],
-            Cgroups::V2 { root } => vec![root],
-        };
-        for path in roots.into_iter().flat_map(fs::read_dir).flatten().flatten().map(|entry| entry.path()) {
+        for path in
+            self.roots().into_iter().flat_map(fs::read_dir).flatten().flatten().map(|entry| entry.path())
+        {
             let made = fs::metadata(&path).and_then(|metadata| metadata.modified()).ok();
             let age = made.and_then(|made| now.duration_since(made).ok()).unwrap_or_default();
             if path.is_dir() && age > ABANDONED_AFTER {
@@ -198,8 +228,11 @@ impl Cgroups {
         let id = container_id.as_str();
         let number = |path: PathBuf| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
         match self {
-            Cgroups::V1 { memory, .. } => Some(Usage {
-                cpu_seconds: 0.0,
+            Cgroups::V1 { memory, cpuacct, .. } => Some(Usage {
+                cpu_seconds: cpuacct
+                    .as_ref()
+                    .and_then(|root| number(root.join(id).join("cpuacct.usage")))
+                    .map_or(0.0, |nanos| nanos as f64 / 1e9),
                 memory_bytes: number(memory.join(id).join("memory.usage_in_bytes"))?,
             }),
             Cgroups::V2 { root } => {
