@@ -2,11 +2,14 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
+use rustix::net::sockopt;
 use shim_model::status::Status;
 use shim_pki::tls::{ALPN_HTTP, ALPN_HTTP1, ClientCertificate, client_config, server_config};
 use shim_pki::{Pki, PkiError, ServerNames, identity};
@@ -36,8 +39,15 @@ const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// How long a client may take to send a request's headers, and an HTTP/1 connection may stay idle between two: longer
 /// than clients keep idle connections, or a request would meet a door that is just closing.
 const HEADERS_MAX: Duration = Duration::from_secs(100);
+/// How long a connection may take to its first whole request: one on which nobody speaks must not hold a place for ever.
+const FIRST_REQUEST_MAX: Duration = Duration::from_secs(100);
 /// HTTP/2 connections that do not answer pings are closed after this.
 const KEEP_ALIVE_MAX: Duration = Duration::from_secs(30);
+/// A connection that is silent for this long is probed by the kernel, this often, and given up after so many probes: an
+/// `exec` or a watch over HTTP/1.1 whose client's machine has vanished ends within two minutes.
+const PROBE_AFTER: Duration = Duration::from_secs(60);
+const PROBE_EVERY: Duration = Duration::from_secs(10);
+const PROBES_MAX: u32 = 6;
 /// Requests at once on one HTTP/2 connection: informers of one client watch every resource over one.
 const STREAMS_MAX: u32 = 1000;
 /// How long connections may take to end when the server stops.
@@ -142,11 +152,6 @@ impl ApiHandle {
         self.service.for_caller(Caller::Known(Arc::new(User::system(user))))
     }
 
-    /// A client that speaks to the service without a socket, as a master called `user`.
-    pub fn kube_client(&self, user: &str) -> kube::Client {
-        kube::Client::new(self.service(user), "default")
-    }
-
     /// Where executors are; whoever learns it writes it here.
     pub fn node_endpoints(&self) -> &NodeEndpoints {
         &self.service.api().nodes
@@ -216,6 +221,10 @@ async fn serve(
     stop: CancellationToken,
 ) -> Result<(), crate::http::body::BoxError> {
     tcp.set_nodelay(true)?;
+    sockopt::set_socket_keepalive(&tcp, true)?;
+    sockopt::set_tcp_keepidle(&tcp, PROBE_AFTER)?;
+    sockopt::set_tcp_keepintvl(&tcp, PROBE_EVERY)?;
+    sockopt::set_tcp_keepcnt(&tcp, PROBES_MAX)?;
     let stream = tokio::time::timeout(HANDSHAKE_MAX, tls.accept(tcp)).await??;
     let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
     let caller = match certificate {
@@ -224,13 +233,15 @@ async fn serve(
     };
     let service = service.for_caller(caller);
     // Connections of HTTP/1.1 may be handed on after an upgrade, to tasks that only write.
+    let builder = auto::Builder::new(TokioExecutor::new());
     match stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-        true => answer(WriteBatch::new(stream), service, stop).await,
-        false => answer(stream, service, stop).await,
+        true => answer(builder.http2_only(), WriteBatch::new(stream), service, stop).await,
+        false => answer(builder.http1_only(), stream, service, stop).await,
     }
 }
 
 async fn answer<S>(
+    mut builder: auto::Builder<TokioExecutor>,
     stream: S,
     service: ApiService,
     stop: CancellationToken,
@@ -238,7 +249,6 @@ async fn answer<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS_MAX);
     builder
         .http2()
@@ -246,11 +256,23 @@ where
         .keep_alive_interval(Some(KEEP_ALIVE_MAX))
         .keep_alive_timeout(KEEP_ALIVE_MAX)
         .max_concurrent_streams(STREAMS_MAX);
-    let connection =
-        builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service));
+    let asked = Arc::new(AtomicBool::new(false));
+    let (service, seen) = (TowerToHyperService::new(service), asked.clone());
+    let service = service_fn(move |request| {
+        seen.store(true, Ordering::Relaxed);
+        service.call(request)
+    });
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(connection);
+    let silent = async {
+        tokio::time::sleep(FIRST_REQUEST_MAX).await;
+        if asked.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+    };
     tokio::select! {
         ended = connection.as_mut() => ended,
+        () = silent => Err("no request came in time".into()),
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await

@@ -11,9 +11,10 @@ pub mod roots;
 mod rules;
 mod scheme;
 mod strict_json;
+mod tangle;
 
 pub use check::{Issues, check};
-pub use decode::{Decoded, Media, Strictness, decode, plain_json};
+pub use decode::{Decoded, Media, Strictness, decode, plain_json, plain_yaml};
 
 use crate::resource::KindRef;
 use std::sync::OnceLock;

@@ -137,12 +137,25 @@ pub fn content_type(headers: &HeaderMap) -> Cow<'_, str> {
     }
 }
 
+const ACCEPTED: &[&str] = &["application/json", "application/yaml"];
+
+/// Whoever sends protobuf has mostly not chosen to: what helps is said.
+fn protobuf_not_read() -> Status {
+    let mut status = status::unsupported_media_type(ACCEPTED);
+    status.message.push_str(
+        " (this client sent protobuf, which this server does not read yet; `kubectl apply`, `kubectl create -f` and \
+         `kubectl run` send JSON)",
+    );
+    status
+}
+
 /// The form of an object's body. Protobuf has its place here once it can be decoded.
 pub fn body_media(headers: &HeaderMap) -> Result<Media, Status> {
     match &*content_type(headers) {
         "" | "application/json" => Ok(Media::Json),
         "application/yaml" => Ok(Media::Yaml),
-        _ => Err(status::unsupported_media_type(&["application/json", "application/yaml"])),
+        PROTOBUF => Err(protobuf_not_read()),
+        _ => Err(status::unsupported_media_type(ACCEPTED)),
     }
 }
 

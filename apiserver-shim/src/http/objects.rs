@@ -324,7 +324,7 @@ fn parse_options(request: &ResourceRequest<'_>, bytes: &Bytes) -> Result<Value, 
     let media = negotiation::body_media(request.headers)?;
     let value: Option<Value> = match media {
         Media::Json => serde_json::from_slice(bytes).ok(),
-        Media::Yaml => serde_yaml_ng::from_slice(bytes).ok(),
+        Media::Yaml => schema::plain_yaml(bytes).ok(),
     };
     if let Some(value) = value.filter(|v| v.is_object() || v.is_null()) {
         return Ok(value);

@@ -58,7 +58,8 @@ async fn garbage_on_the_door_hurts_nobody() {
 async fn the_in_process_client_is_ordinary_kube() {
     use k8s_openapi::api::core::v1::Namespace;
     let server = Server::start().await;
-    let api: kube::Api<Namespace> = kube::Api::all(server.handle.kube_client("test"));
+    let api: kube::Api<Namespace> =
+        kube::Api::all(kube::Client::new(server.handle.service("test"), "default"));
     let all = api.list(&kube::api::ListParams::default()).await.unwrap();
     assert!(all.items.iter().any(|n| n.metadata.name.as_deref() == Some("kube-system")));
 }

@@ -1,8 +1,8 @@
 //! From the bytes of a body to a checked value: syntax, kind, types, unknown and repeated members, each refused (or only
 //! warned of) in the words that clients know.
 
-use super::strict_json;
 use super::{check, go_json, go_text, schema, scheme};
+use super::{strict_json, tangle};
 use crate::resource::{KindRef, split_api_version};
 use crate::status::{Status, bad_request, internal};
 use serde_json::{Map, Value};
@@ -127,7 +127,12 @@ pub fn plain_json(body: &[u8]) -> Result<Value, String> {
     parse_plain(body, &mut Vec::new())
 }
 
-/// The same; `duplicates` receives the members that are given twice.
+/// Parses YAML of any shape likewise.
+pub fn plain_yaml(body: &[u8]) -> Result<Value, String> {
+    yaml(body, &mut Vec::new())
+}
+
+/// The same as [`plain_json`]; `duplicates` receives the members that are given twice.
 pub(crate) fn parse_plain(body: &[u8], duplicates: &mut Vec<String>) -> Result<Value, String> {
     let refused = match strict_json::from_json(body, duplicates) {
         Ok(value) => return Ok(value),
@@ -144,6 +149,9 @@ pub(crate) fn parse_plain(body: &[u8], duplicates: &mut Vec<String>) -> Result<V
 
 /// Parses the first document of a YAML body; what follows it is not looked at, as upstream does not.
 fn yaml(body: &[u8], duplicates: &mut Vec<String>) -> Result<Value, String> {
+    if tangle::is_tangled(body) {
+        return Err("yaml: too many brackets for a body of this length; send it as JSON".to_owned());
+    }
     strict_json::from_yaml(body, duplicates).map_err(|e| {
         let text = e.to_string();
         let why = text.split_once(" at line ").map_or(text.as_str(), |(why, _)| why);
