@@ -221,6 +221,9 @@ async fn to_resource(api: &Api, asked: Asked<'_>, mut request: Request) -> Resul
     if reviews::is_review(resource.group) {
         return reviews::serve(api, &asked, request.into_body()).await;
     }
+    if (resource.group, resource.plural) == ("", "bindings") {
+        return subresources::serve_binding(api, &asked, request.into_body()).await;
+    }
     if !api.registry.keeps(resource) {
         return Err(status::method_not_allowed());
     }

@@ -53,6 +53,14 @@ pub async fn serve(api: &Api, asked: &ResourceRequest<'_>, request: Request) -> 
     }
 }
 
+/// `bindings`: the older way to what `pods/binding` does.
+pub async fn serve_binding(api: &Api, asked: &ResourceRequest<'_>, body: Body) -> Result<Response, Status> {
+    match asked.verb {
+        "create" => binding::serve(api, asked, body).await,
+        _ => Err(status::method_not_allowed()),
+    }
+}
+
 /// A subresource that is the object itself, of which only a part can be written.
 async fn view(api: &Api, asked: &ResourceRequest<'_>, door: Door, body: Body) -> Result<Response, Status> {
     match asked.verb {

@@ -3,7 +3,7 @@
 use expect_test::expect;
 
 use crate::harness::{Server, request, show};
-use apiserver_shim::authentication::User;
+use apiserver_shim::authentication::{BoundObject, DEFAULT_AUDIENCE, TokenSubject, User};
 use apiserver_shim::service::Caller;
 
 #[tokio::test]
@@ -77,6 +77,57 @@ async fn a_token_names_its_account_until_the_account_is_gone() {
     server.ask(&format!("DELETE {path}"), "").await;
     server.handle.registry().fresh().await.unwrap();
     assert!(who().await.starts_with("401 "));
+}
+
+#[tokio::test]
+async fn tokens_that_are_not_good_are_nobodys() {
+    let server = Server::start().await;
+    let api = server.service().api().clone();
+    let authenticator = &api.authenticator;
+    let account = server.json("GET /api/v1/namespaces/default/serviceaccounts/default", "").await;
+    let account =
+        BoundObject { name: "default".into(), uid: account["metadata"]["uid"].as_str().unwrap().into() };
+    let subject = |pod: Option<BoundObject>| TokenSubject {
+        namespace: "default".into(),
+        service_account: account.clone(),
+        pod,
+        node: None,
+    };
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() as i64;
+    let own = || vec![DEFAULT_AUDIENCE.to_owned()];
+    let issue =
+        |pod, audiences, at, seconds| authenticator.issue(subject(pod), audiences, at, seconds).unwrap();
+    let good = issue(None, own(), now, 600);
+    let (head, signature) = good.rsplit_once('.').unwrap();
+    let forged = format!("{head}.{}", signature.chars().rev().collect::<String>());
+    let gone = BoundObject { name: "gone".into(), uid: "u".into() };
+    let tokens = [
+        ("good", good.clone()),
+        ("expired", issue(None, own(), now - 7200, 3600)),
+        ("not yet", issue(None, own(), now + 3600, 3600)),
+        ("for others", issue(None, vec!["others".into()], now, 600)),
+        ("of a Pod that is gone", issue(Some(gone), own(), now, 600)),
+        ("forged", forged),
+        ("unsigned", "eyJhbGciOiJub25lIn0.e30.".to_owned()),
+        ("no token", "....".to_owned()),
+    ];
+    let service = server.service().for_caller(Caller::Unknown);
+    let mut out = String::new();
+    for (what, token) in tokens {
+        let line = format!("GET /api/v1/namespaces/default/pods | Authorization: Bearer {token}");
+        let shown = show(service.respond(request(&line, "")).await).await;
+        out.push_str(&format!("{what}: {shown}\n"));
+    }
+    expect![[r#"
+        good: 403 {"apiVersion":"v1","code":403,"details":{"kind":"pods"},"kind":"Status","message":"pods is forbidden: User \"system:serviceaccount:default:default\" cannot list resource \"pods\" in API group \"\" in the namespace \"default\"","metadata":{},"reason":"Forbidden","status":"Failure"}
+        expired: 401 {"apiVersion":"v1","code":401,"kind":"Status","message":"Unauthorized","metadata":{},"reason":"Unauthorized","status":"Failure"}
+        not yet: 401 {"apiVersion":"v1","code":401,"kind":"Status","message":"Unauthorized","metadata":{},"reason":"Unauthorized","status":"Failure"}
+        for others: 401 {"apiVersion":"v1","code":401,"kind":"Status","message":"Unauthorized","metadata":{},"reason":"Unauthorized","status":"Failure"}
+        of a Pod that is gone: 401 {"apiVersion":"v1","code":401,"kind":"Status","message":"Unauthorized","metadata":{},"reason":"Unauthorized","status":"Failure"}
+        forged: 401 {"apiVersion":"v1","code":401,"kind":"Status","message":"Unauthorized","metadata":{},"reason":"Unauthorized","status":"Failure"}
+        unsigned: 401 {"apiVersion":"v1","code":401,"kind":"Status","message":"Unauthorized","metadata":{},"reason":"Unauthorized","status":"Failure"}
+        no token: 401 {"apiVersion":"v1","code":401,"kind":"Status","message":"Unauthorized","metadata":{},"reason":"Unauthorized","status":"Failure"}
+    "#]].assert_eq(&out);
 }
 
 #[tokio::test]

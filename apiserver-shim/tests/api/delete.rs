@@ -69,8 +69,16 @@ async fn bound_pods_wait_for_their_executor() {
     let pod = r#"{"metadata":{"name":"p"},"spec":{"terminationGracePeriodSeconds":7,"containers":[{"name":"c","image":"i"}]}}"#;
     assert!(server.ask(&format!("POST {P}"), pod).await.starts_with("201 "));
     let bind = r#"{"metadata":{"name":"p"},"target":{"kind":"Node","name":"n1"}}"#;
+    let absent = server
+        .ask(&format!("POST {P}/q/binding?dryRun=All"), r#"{"metadata":{"name":"q"},"target":{"name":"n1"}}"#)
+        .await;
+    assert!(absent.starts_with("404 "), "{absent}");
+    let other = server.ask(&format!("POST {P}/q/binding"), bind).await;
+    assert!(other.starts_with("400 "), "{other}");
+    let rehearsed = server.ask("POST /api/v1/namespaces/default/bindings?dryRun=All", bind).await;
+    assert!(rehearsed.starts_with("201 "), "{rehearsed}");
     expect![[r#"201 {"apiVersion":"v1","code":201,"kind":"Status","metadata":{},"status":"Success"}"#]]
-        .assert_eq(&server.ask(&format!("POST {P}/p/binding"), bind).await);
+        .assert_eq(&server.ask("POST /api/v1/namespaces/default/bindings", bind).await);
     expect![[r#"409 {"apiVersion":"v1","code":409,"details":{"kind":"pods/binding","name":"p"},"kind":"Status","message":"Operation cannot be fulfilled on pods/binding \"p\": pod p is already assigned to node \"n1\"","metadata":{},"reason":"Conflict","status":"Failure"}"#]].assert_eq(&server.ask(&format!("POST {P}/p/binding"), bind).await);
     let marked = server.json(&format!("DELETE {P}/p"), "").await;
     assert_eq!(marked["metadata"]["deletionGracePeriodSeconds"], 7);

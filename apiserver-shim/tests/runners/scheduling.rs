@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use apiserver_shim::http::subresources::bind;
 use apiserver_shim::selection::Selection;
 use apiserver_shim::watch_cache::WatchFrom;
 use serde_json::{Value, json};
@@ -47,7 +48,8 @@ async fn gated_pods_and_those_of_other_schedulers_are_left_alone() {
         p["metadata"]["generation"] = json!(2);
     };
     cluster.edit("", "pods", "gated", ungate).await;
-    cluster.edit("", "pods", "theirs", |p| p["spec"]["nodeName"] = json!("hollow-00000")).await;
+    let binding = json!({"target": {"kind": "Node", "name": "hollow-00000"}});
+    bind(cluster.registry(), "ns", "theirs", &binding).await.unwrap();
     cluster.until("all run", |c| c.running() == 3).await;
     cluster.audited().await;
 }

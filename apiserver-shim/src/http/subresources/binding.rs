@@ -14,59 +14,40 @@ use crate::service::Api;
 
 const BINDING: KindRef = KindRef { group: "", version: "v1", kind: "Binding" };
 
+/// `pods/NAME/binding`, or `bindings` with the Pod's name in the Binding.
 pub(super) async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) -> Result<Response, Status> {
     let accepted = asked.accepted()?;
     let call = asked.call("CreateOptions")?;
     negotiation::body_media(asked.headers)?;
     let bytes = body::read(body).await?;
     let binding = asked.decode(&bytes, BINDING, &call)?.value;
-    if !call.dry_run {
-        bind(&api.registry, &asked.target.namespace, &asked.target.name, &binding).await?;
+    let namespace = asked.target.namespace.as_str();
+    let said = access::text(&binding, &["metadata", "name"]);
+    let name = if asked.target.name.is_empty() { said } else { asked.target.name.as_str() };
+    if said != name {
+        return Err(status::bad_request("name in URL does not match name in Binding object"));
+    }
+    if call.dry_run {
+        let pods = resource::find("", "v1", "pods").expect("invariant: pods are served");
+        let mut pod = api.registry.get(pods, namespace, name).await?.value();
+        check_target(&binding)?;
+        assign(&mut pod, name, &binding)?;
+    } else {
+        bind(&api.registry, namespace, name, &binding).await?;
     }
     Ok(reply::value(201, accepted.media, &status::created().to_value()))
 }
 
 /// Binds a Pod as a Binding says: node, labels and annotations.
 pub async fn bind(registry: &Registry, namespace: &str, name: &str, binding: &Value) -> Result<(), Status> {
-    let node = access::text(binding, &["target", "name"]);
-    let kind = access::text(binding, &["target", "kind"]);
-    check_target(node, kind)?;
-    let wanted_uid = access::text(binding, &["metadata", "uid"]);
+    check_target(binding)?;
     let pods = resource::find("", "v1", "pods").expect("invariant: pods are served");
-    let refuse = |why: String| {
-        let mut status = status::conflict(pods, name, "");
-        status.message = format!("Operation cannot be fulfilled on pods/binding \"{name}\": {why}");
-        if let Some(details) = &mut status.details {
-            details.kind = "pods/binding".into();
-        }
-        Err(status)
-    };
-    registry
-        .update_with(pods, namespace, name, |pod| {
-            let uid = access::text(pod, &["metadata", "uid"]);
-            if !wanted_uid.is_empty() && wanted_uid != uid {
-                return refuse(format!(
-                    "Precondition failed: UID in precondition: {wanted_uid}, UID in object meta: {uid}"
-                ));
-            }
-            if pod["metadata"]["deletionTimestamp"].is_string() {
-                return refuse(format!("pod {name} is being deleted, cannot be assigned to a host"));
-            }
-            let bound = access::text(pod, &["spec", "nodeName"]);
-            if !bound.is_empty() {
-                return refuse(format!("pod {name} is already assigned to node \"{bound}\""));
-            }
-            if !access::list(pod, &["spec", "schedulingGates"]).is_empty() {
-                return refuse(format!("pod {name} has non-empty .spec.schedulingGates"));
-            }
-            assign(pod, node, binding);
-            Ok(())
-        })
-        .await
-        .map(|_| ())
+    registry.update_with(pods, namespace, name, |pod| assign(pod, name, binding)).await.map(|_| ())
 }
 
-fn check_target(node: &str, kind: &str) -> Result<(), Status> {
+fn check_target(binding: &Value) -> Result<(), Status> {
+    let node = access::text(binding, &["target", "name"]);
+    let kind = access::text(binding, &["target", "kind"]);
     let mut errors = Vec::new();
     if !kind.is_empty() && kind != "Node" {
         errors.push(FieldError::not_supported("target.kind", kind, &["Node", "<empty>"]));
@@ -78,7 +59,38 @@ fn check_target(node: &str, kind: &str) -> Result<(), Status> {
     if errors.is_empty() { Ok(()) } else { Err(status::unclassified(status::aggregate(&errors))) }
 }
 
-fn assign(pod: &mut Value, node: &str, binding: &Value) {
+fn assign(pod: &mut Value, name: &str, binding: &Value) -> Result<(), Status> {
+    let pods = resource::find("", "v1", "pods").expect("invariant: pods are served");
+    let refuse = |why: String| {
+        let mut status = status::conflict(pods, name, "");
+        status.message = format!("Operation cannot be fulfilled on pods/binding \"{name}\": {why}");
+        if let Some(details) = &mut status.details {
+            details.kind = "pods/binding".into();
+        }
+        Err(status)
+    };
+    let (wanted_uid, uid) =
+        (access::text(binding, &["metadata", "uid"]), access::text(pod, &["metadata", "uid"]));
+    if !wanted_uid.is_empty() && wanted_uid != uid {
+        return refuse(format!(
+            "Precondition failed: UID in precondition: {wanted_uid}, UID in object meta: {uid}"
+        ));
+    }
+    if pod["metadata"]["deletionTimestamp"].is_string() {
+        return refuse(format!("pod {name} is being deleted, cannot be assigned to a host"));
+    }
+    let bound = access::text(pod, &["spec", "nodeName"]);
+    if !bound.is_empty() {
+        return refuse(format!("pod {name} is already assigned to node \"{bound}\""));
+    }
+    if !access::list(pod, &["spec", "schedulingGates"]).is_empty() {
+        return refuse(format!("pod {name} has non-empty .spec.schedulingGates"));
+    }
+    put_on(pod, access::text(binding, &["target", "name"]), binding);
+    Ok(())
+}
+
+fn put_on(pod: &mut Value, node: &str, binding: &Value) {
     for member in ["annotations", "labels"] {
         let given: Vec<(String, Value)> =
             access::entries(binding, &["metadata", member]).map(|(k, v)| (k.to_owned(), v.clone())).collect();
