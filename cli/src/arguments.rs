@@ -68,6 +68,17 @@ fn store_choice(text: &str) -> Result<StoreChoice, String> {
     }
 }
 
+/// Parses an address that others are told to connect to: the kubeconfig and agents name its port.
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr =
+        text.parse().map_err(|_| "give an address with a port, as 127.0.0.1:6443".to_owned())?;
+    if address.port() == 0 {
+        Err("give a port that others can be told: not 0".to_owned())
+    } else {
+        Ok(address)
+    }
+}
+
 /// Parses a length of time in seconds, with decimals.
 fn seconds(text: &str) -> Result<Duration, String> {
     text.parse::<f64>()
@@ -95,10 +106,10 @@ pub struct ServerArguments {
     #[arg(long, value_name = "PATH")]
     pub kubeconfig: Option<PathBuf>,
     /// Address of the Kubernetes API (TLS)
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:6443")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:6443", value_parser = listen_address)]
     pub api_listen: SocketAddr,
     /// Address of the Mesos master API, and of the agents' link
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:5050")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:5050", value_parser = listen_address)]
     pub mesos_listen: SocketAddr,
     /// embedded, memory, or etcd=http://HOST:PORT[,…]
     #[arg(long, value_name = "STORE", default_value = "embedded", value_parser = store_choice)]

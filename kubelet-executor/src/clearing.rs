@@ -67,8 +67,9 @@ pub(crate) async fn clear(config: &Config, runtime: &dyn Runtime, given: bool) -
     if private {
         containerd::stop(config).await;
         remains::remove(config).await;
+    } else {
+        cgroups::remove(&cgroups::node_group(&config.tag()));
     }
-    cgroups::remove(&cgroups::node_group(&config.tag()));
     if given { Vec::new() } else { remains::find(config) }
 }
 

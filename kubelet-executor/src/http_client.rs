@@ -31,7 +31,7 @@ pub(crate) type TlsSource =
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
     /// No connection.
-    #[error("connecting to {0}: {1}")]
+    #[error("dial tcp {0}: {1}")]
     Connect(String, String),
     /// A connection without an answer.
     #[error("asking {0}: {1}")]
@@ -106,7 +106,7 @@ impl HttpClient {
     async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, HttpError> {
         let failed = |error: String| HttpError::Connect(self.authority.to_string(), error);
         let dial = async {
-            let stream = TcpStream::connect(&*self.authority).await.map_err(|e| failed(e.to_string()))?;
+            let stream = TcpStream::connect(&*self.authority).await.map_err(|e| failed(dial_error(&e)))?;
             let _ = stream.set_nodelay(true);
             let Some(source) = &self.tls else { return handshake(stream).await.map_err(&failed) };
             let config = source().map_err(|e| failed(e.to_string()))?;
@@ -119,6 +119,15 @@ impl HttpClient {
         tokio::time::timeout(CONNECT_TIMEOUT, dial)
             .await
             .map_err(|_| HttpError::Timeout(self.authority.to_string()))?
+    }
+}
+
+/// A refused connection in the words that people look for in a probe's message.
+pub(crate) fn dial_error(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::ConnectionRefused => "connect: connection refused".to_owned(),
+        std::io::ErrorKind::HostUnreachable => "connect: no route to host".to_owned(),
+        _ => error.to_string(),
     }
 }
 

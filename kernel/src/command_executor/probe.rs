@@ -65,8 +65,7 @@ impl Probe {
             }
             health_check::Type::Unknown => return None,
         };
-        let (delay, interval) = (seconds(check.delay_seconds()), seconds(check.interval_seconds()));
-        Some(Self { act, delay, interval, timeout: limit(check.timeout_seconds()) })
+        Some(Self::new(act, check.delay_seconds(), check.interval_seconds(), check.timeout_seconds()))
     }
 
     /// The probe of a check; `None` for a type from the future.
@@ -84,8 +83,11 @@ impl Probe {
             check_info::Type::Tcp => Act::Tcp { ip, port: u16::try_from(check.tcp.as_ref()?.port).ok()? },
             check_info::Type::Unknown => return None,
         };
-        let (delay, interval) = (seconds(check.delay_seconds()), seconds(check.interval_seconds()));
-        Some(Self { act, delay, interval, timeout: limit(check.timeout_seconds()) })
+        Some(Self::new(act, check.delay_seconds(), check.interval_seconds(), check.timeout_seconds()))
+    }
+
+    fn new(act: Act, delay: f64, interval: f64, timeout: f64) -> Self {
+        Self { act, delay: seconds(delay), interval: seconds(interval), timeout: limit(timeout) }
     }
 
     /// Probes for as long as `report` wants to hear of it. `environment` is the task's own.

@@ -11,7 +11,11 @@ use k8s_openapi::{
     apimachinery::pkg::util::intstr::IntOrString,
 };
 
-use crate::{http_client::HttpClient, shared::Shared, tls};
+use crate::{
+    http_client::{HttpClient, dial_error},
+    shared::Shared,
+    tls,
+};
 
 /// The part of a probe's output that is shown.
 const OUTPUT_BYTES_MAX: usize = 10 * 1024;
@@ -93,9 +97,9 @@ async fn exec(target: &Target<'_>, action: &ExecAction, timeout: Duration) -> Re
 async fn http_get(container: &Container, ip: &str, action: &HTTPGetAction) -> Result<(), String> {
     let host = action.host.as_deref().filter(|host| !host.is_empty()).unwrap_or(ip);
     let authority = authority(host, port(container, &action.port)?);
-    let client = match action.scheme.as_deref() {
-        Some("HTTPS") => HttpClient::new(&authority, Some(Arc::new(tls::unverified))),
-        _ => HttpClient::new(&authority, None),
+    let (scheme, client) = match action.scheme.as_deref() {
+        Some("HTTPS") => ("https", HttpClient::new(&authority, Some(Arc::new(tls::unverified)))),
+        _ => ("http", HttpClient::new(&authority, None)),
     };
     let path = action.path.as_deref().filter(|path| !path.is_empty()).unwrap_or("/");
     let mut path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
@@ -107,7 +111,8 @@ async fn http_get(container: &Container, ip: &str, action: &HTTPGetAction) -> Re
         }
         let request =
             request.header("connection", "close").body(Full::new(Bytes::new())).map_err(|e| e.to_string())?;
-        let response = client.send(request).await.map_err(|e| e.to_string())?;
+        let asked = |e| format!("Get \"{scheme}://{authority}{path}\": {e}");
+        let response = client.send(request).await.map_err(asked)?;
         let status = response.status().as_u16();
         let onward = redirect(response.headers(), &authority);
         let _ = Limited::new(response.into_body(), OUTPUT_BYTES_MAX).collect().await;
@@ -142,7 +147,7 @@ async fn tcp_connect(host: &str, port: u16) -> Result<(), String> {
     tokio::net::TcpStream::connect((host, port))
         .await
         .map(drop)
-        .map_err(|e| format!("dial tcp {host}:{port}: {e}"))
+        .map_err(|e| format!("dial tcp {host}:{port}: {}", dial_error(&e)))
 }
 
 /// A port by number, or by the name that the container gives it.
