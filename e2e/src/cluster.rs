@@ -49,6 +49,12 @@ pub fn binary() -> PathBuf {
         .unwrap_or_else(|| repository().join("target/debug/catamaran"))
 }
 
+/// What starts a program in a network namespace.
+fn in_network(namespace: Option<&str>) -> Vec<String> {
+    let starter = |namespace: &str| ["ip", "netns", "exec", namespace].map(str::to_owned).to_vec();
+    namespace.map(starter).unwrap_or_default()
+}
+
 /// The repository's root.
 pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -71,10 +77,30 @@ impl Cluster {
 
     /// Starts `catamaran up` with these further arguments.
     pub fn up(extra: &[&str]) -> anyhow::Result<Self> {
+        Self::up_by(|_| Vec::new(), extra)
+    }
+
+    /// The same on a machine of which a part is hidden: in a namespace of mounts where a file is not.
+    pub fn up_without(file: &str, extra: &[&str]) -> anyhow::Result<Self> {
+        let (directory, name) = file.rsplit_once('/').context("give the path of a file")?;
+        let script = format!(
+            "set -e; mkdir $0; mount -t tmpfs tmpfs $0; mkdir $0/upper $0/work; \
+             mount -t overlay overlay -o lowerdir={directory},upperdir=$0/upper,workdir=$0/work {directory}; \
+             rm {directory}/{name}; exec \"$@\""
+        );
+        let starter = |hidden: &Path| {
+            let hidden = hidden.join("hidden").to_string_lossy().into_owned();
+            let unshare = ["unshare", "--mount", "--propagation", "private", "sh", "-c"].map(str::to_owned);
+            unshare.into_iter().chain([script, hidden]).collect()
+        };
+        Self::up_by(starter, extra)
+    }
+
+    fn up_by(starter: impl FnOnce(&Path) -> Vec<String>, extra: &[&str]) -> anyhow::Result<Self> {
         let mut cluster = Self::new(free_address()?, free_address()?, None)?;
         let mut arguments = cluster.server_arguments("up", extra);
         arguments.extend(["--agent-listen".to_owned(), free_address()?]);
-        let member = Member::new("up", cluster.directory(), arguments, None);
+        let member = Member::new("up", cluster.directory(), arguments, starter(cluster.directory()));
         cluster.members.push(member);
         cluster.start("up")?;
         Ok(cluster)
@@ -119,7 +145,12 @@ impl Cluster {
 
     fn add_server(&mut self, extra: &[&str]) -> anyhow::Result<()> {
         let arguments = self.server_arguments("server", extra);
-        self.members.push(Member::new("server", self.directory.path(), arguments, self.namespace.as_deref()));
+        self.members.push(Member::new(
+            "server",
+            self.directory.path(),
+            arguments,
+            in_network(self.namespace.as_deref()),
+        ));
         self.start("server")
     }
 
@@ -147,7 +178,7 @@ impl Cluster {
         .map(str::to_owned)
         .to_vec();
         arguments.extend(extra.iter().map(|s| (*s).to_owned()));
-        self.members.push(Member::new(name, self.directory.path(), arguments, namespace));
+        self.members.push(Member::new(name, self.directory.path(), arguments, in_network(namespace)));
         self.start(name)
     }
 
@@ -228,6 +259,11 @@ impl Cluster {
 
     fn stop_all(&mut self) -> anyhow::Result<()> {
         self.members.iter_mut().rev().map(Member::stop).fold(Ok(()), Result::and)
+    }
+
+    /// All that a member has printed.
+    pub fn said_by(&mut self, name: &str) -> anyhow::Result<String> {
+        Ok(self.member(name)?.log())
     }
 
     /// The last parts of the members' logs.

@@ -1,4 +1,4 @@
-//! One process of a cluster under test: the binary with its arguments, perhaps in a network namespace, with a log.
+//! One process of a cluster under test: the binary with its arguments, perhaps started by another program, with a log.
 
 use std::{
     fs::{self, File},
@@ -21,18 +21,19 @@ const STOP_DEADLINE: Duration = Duration::from_secs(90);
 pub struct Member {
     name: String,
     arguments: Vec<String>,
-    namespace: Option<String>,
+    /// The program that starts it, with its arguments: for a namespace of its own.
+    starter: Vec<String>,
     log: PathBuf,
     process: Option<Child>,
 }
 
 impl Member {
     /// Describes a member; nothing runs yet.
-    pub fn new(name: &str, directory: &Path, arguments: Vec<String>, namespace: Option<&str>) -> Self {
+    pub fn new(name: &str, directory: &Path, arguments: Vec<String>, starter: Vec<String>) -> Self {
         Self {
             name: name.to_owned(),
             arguments,
-            namespace: namespace.map(str::to_owned),
+            starter,
             log: directory.join(format!("{name}.log")),
             process: None,
         }
@@ -76,11 +77,11 @@ impl Member {
 
     fn spawn(&mut self) -> anyhow::Result<()> {
         let log = File::options().create(true).append(true).open(&self.log)?;
-        let mut command = match &self.namespace {
+        let mut command = match self.starter.split_first() {
             None => Command::new(binary()),
-            Some(namespace) => {
-                let mut command = Command::new("ip");
-                command.args(["netns", "exec", namespace]).arg(binary());
+            Some((starter, arguments)) => {
+                let mut command = Command::new(starter);
+                command.args(arguments).arg(binary());
                 command
             }
         };

@@ -1,5 +1,7 @@
 //! Every black-box test, in one program. Run by `cargo xtask test`, one test at a time.
 
+#[path = "all/access.rs"]
+mod access;
 #[path = "all/hulls.rs"]
 mod hulls;
 #[path = "all/kills.rs"]

@@ -4,7 +4,7 @@ use std::{fs, net::TcpListener, os::unix::process::CommandExt, process::Command,
 
 use e2e::{
     cluster::{Cluster, binary, free_address},
-    program::{self, Output},
+    program::{self, Output, wait_for},
 };
 
 fn up(data: &std::path::Path, api: &str) -> anyhow::Result<Command> {
@@ -66,6 +66,24 @@ fn a_data_directory_in_use_is_refused() -> anyhow::Result<()> {
     let output = program::run(&mut up(&data, &free_address()?)?, Duration::from_secs(20))?;
     refused(&output, "in use by another catamaran");
     cluster.kubectl(&["get", "nodes"])?;
+    cluster.stop_and_look_around()
+}
+
+#[test]
+fn without_containerd_it_starts_and_pods_say_why_they_wait() -> anyhow::Result<()> {
+    let mut cluster = Cluster::up_without("/usr/bin/containerd", &["--example-images"])?;
+    let said = cluster.said_by("up")?;
+    assert!(said.contains("so Pods wait; on Debian install with: apt-get install containerd\n"), "{said}");
+    let node = cluster.kubectl(&["get", "nodes", "--no-headers"])?;
+    assert!(node.contains("NotReady"), "{node}");
+    cluster.kubectl(&["apply", "-f", "manifests/examples/web.yaml"])?;
+    wait_for("the reason", Duration::from_secs(30), || {
+        let events = cluster.kubectl(&["get", "events", "--field-selector", "reason=FailedScheduling"])?;
+        Ok(events
+            .contains("(on Debian: apt-get install containerd, then start the agent anew)")
+            .then_some(()))
+    })?;
+    cluster.kubectl(&["delete", "-f", "manifests/examples/web.yaml", "--timeout=60s"])?;
     cluster.stop_and_look_around()
 }
 
