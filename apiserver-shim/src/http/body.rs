@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http_body::{Body as _, Frame};
+use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use shim_model::status::{self, Status};
@@ -44,9 +44,6 @@ where
 
 /// Reads a body to its end.
 pub async fn read(mut body: Body) -> Result<Bytes, Status> {
-    if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
-        return Err(status::too_large(BODY_BYTES_MAX));
-    }
     let reading = async {
         let mut first = Bytes::new();
         let mut rest: Option<BytesMut> = None;

@@ -7,7 +7,7 @@ use flate2::{Compression, write::GzEncoder};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::{
     HeaderMap, Method, Request, Response, StatusCode,
-    body::{Body as _, Incoming},
+    body::Incoming,
     header::{self, HeaderName, HeaderValue},
 };
 use kernel_core::master::Refusal;
@@ -114,14 +114,12 @@ fn content_type(headers: &HeaderMap) -> Result<ContentType, Answer> {
 
 /// The whole body, within bounds of size and time.
 pub(crate) async fn read_body(body: Incoming) -> Result<Bytes, Answer> {
-    let too_long =
-        || text(StatusCode::PAYLOAD_TOO_LARGE, format!("The body is longer than {BODY_BYTES_MAX} bytes"));
-    if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
-        return Err(too_long());
-    }
     match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, BODY_BYTES_MAX).collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_long()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(text(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("The body is longer than {BODY_BYTES_MAX} bytes"),
+        )),
         Ok(Err(_)) => Err(text(StatusCode::BAD_REQUEST, "The body ended too early")),
         Err(_) => Err(text(StatusCode::REQUEST_TIMEOUT, "The body did not come in time")),
     }
