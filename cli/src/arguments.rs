@@ -1,6 +1,11 @@
 //! What can be asked of the binary.
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -76,6 +81,16 @@ fn listen_address(text: &str) -> Result<SocketAddr, String> {
         Err("give a port that others can be told: not 0".to_owned())
     } else {
         Ok(address)
+    }
+}
+
+/// Checks a network for Pods: there must be room for the bridge's address and some of theirs.
+fn pod_network(text: &str) -> Result<String, String> {
+    let (address, bits) = text.split_once('/').unwrap_or((text, ""));
+    let bits: u8 = bits.parse().unwrap_or(0);
+    match address.parse::<Ipv4Addr>() {
+        Ok(_) if (8..=29).contains(&bits) => Ok(text.to_owned()),
+        _ => Err("give a network of IPv4 between /8 and /29, as 10.244.1.0/24".to_owned()),
     }
 }
 
@@ -166,7 +181,7 @@ pub struct AgentArguments {
     #[arg(long, value_name = "ATTRIBUTES")]
     pub attributes: Option<String>,
     /// Network of the machine's Pods
-    #[arg(long, value_name = "CIDR", default_value = "10.244.0.0/24")]
+    #[arg(long, value_name = "CIDR", default_value = "10.244.0.0/24", value_parser = pod_network)]
     pub pod_cidr: String,
     /// Build the image of manifests/examples and import it
     #[arg(long)]

@@ -27,8 +27,31 @@ fn main() -> ExitCode {
     match arguments::Arguments::parse().run() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", sentence(&error));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// What went wrong and why, each thing once: some errors have their cause's words in their own.
+fn sentence(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match told.is_empty() {
+        true => cause,
+        false if told.contains(&cause) => told,
+        false => format!("{told}: {cause}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_said_twice() {
+        let cause = anyhow!("no room").context("cannot write: no room").context("the disk fails");
+        assert_eq!(sentence(&cause), "the disk fails: cannot write: no room");
+        assert_eq!(sentence(&anyhow!("b").context("a")), "a: b");
     }
 }

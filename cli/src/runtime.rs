@@ -1,6 +1,6 @@
 //! The asynchronous runtime, the log, and the signals that end a process.
 
-use std::future::Future;
+use std::{future::Future, io::IsTerminal};
 
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -22,7 +22,9 @@ pub fn block_on(body: impl Future<Output = anyhow::Result<()>>) -> anyhow::Resul
 /// Sends the log to standard error: warnings unless told otherwise.
 pub fn init_log() {
     let filter = EnvFilter::try_from_env(LOG_VARIABLE).unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // Colours are for people: a log file is none.
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
 }
 
 /// Ctrl-C and the polite kill.
