@@ -111,6 +111,15 @@ impl KernelClient {
     pub async fn call(&self, framework_id: &FrameworkId, call: Call) -> Result<(), DriverError> {
         self.driver.call(framework_id, call).await
     }
+
+    /// Makes some calls, in this order; what became of each.
+    pub async fn call_all(
+        &self,
+        framework_id: &FrameworkId,
+        calls: Vec<Call>,
+    ) -> Vec<Result<(), DriverError>> {
+        self.driver.call_all(framework_id, calls).await
+    }
 }
 
 fn was_removed(why: &str) -> bool {

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 pub use over_http::HttpDriver;
 
-use crate::master_driver::{CallStream, Fault, MasterQueue, Stopped, Wanted};
+use crate::master_driver::{Fault, MasterQueue, Stopped, Wanted};
 
 /// Why a driver has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -36,6 +36,19 @@ pub trait SchedulerDriver: Send + Sync {
 
     /// Any other call. `Ok` means that the master took it, not that it had an effect.
     async fn call(&self, framework_id: &FrameworkId, call: scheduler::Call) -> Result<(), DriverError>;
+
+    /// Some calls, some dozens at most, carried out in this order whatever becomes of those before; and that of each.
+    async fn call_all(
+        &self,
+        framework_id: &FrameworkId,
+        calls: Vec<scheduler::Call>,
+    ) -> Vec<Result<(), DriverError>> {
+        let mut results = Vec::with_capacity(calls.len());
+        for call in calls {
+            results.push(self.call(framework_id, call).await);
+        }
+        results
+    }
 
     /// All agents, and every change of agents and frameworks after that; of tasks, each framework hears in its own stream.
     /// The stream ends as that of [`SchedulerDriver::subscribe`].
@@ -81,8 +94,24 @@ impl SchedulerDriver for InProcessDriver {
     }
 
     async fn call(&self, framework_id: &FrameworkId, call: scheduler::Call) -> Result<(), DriverError> {
-        self.queue.call(framework_id.clone(), CallStream::Current, call).await?;
+        let answers = self.queue.call_current(framework_id.clone(), vec![call]).await?;
+        answers.into_iter().next().ok_or(Stopped)?.map_err(Fault::Refused)?;
         Ok(())
+    }
+
+    async fn call_all(
+        &self,
+        framework_id: &FrameworkId,
+        calls: Vec<scheduler::Call>,
+    ) -> Vec<Result<(), DriverError>> {
+        let count = calls.len();
+        match self.queue.call_current(framework_id.clone(), calls).await {
+            Ok(answers) => answers
+                .into_iter()
+                .map(|answer| answer.map(drop).map_err(|refusal| Fault::Refused(refusal).into()))
+                .collect(),
+            Err(stopped) => vec![Err(stopped.into()); count],
+        }
     }
 
     async fn watch_cluster(

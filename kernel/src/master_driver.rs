@@ -7,14 +7,15 @@ mod queue;
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use kernel_core::effect::RequestId;
-use kernel_core::master::{Effect, Event, Master, Op};
+use kernel_core::master::{Answer, Effect, Event, Master, Op, Refusal};
+use kernel_model::{ids::FrameworkId, scheduler::Call};
 use store::Store;
 use tokio::sync::{mpsc, watch};
 
 pub(crate) use outlets::Counters;
 use outlets::Outlets;
-use queue::OperatorOutlet;
-pub(crate) use queue::{CallStream, Command, Fault, LinkHandle, MasterQueue, Stopped, StreamHandle, Wanted};
+pub(crate) use queue::{Command, Fault, LinkHandle, MasterQueue, Stopped, StreamHandle, Wanted};
+use queue::{OperatorOutlet, RepliesSender};
 
 use crate::{clock::Clock, registry_store};
 
@@ -36,6 +37,8 @@ const SLEEP_MAX: Duration = Duration::from_secs(60);
 /// What is left of a batch once its writes are durable.
 enum Then {
     Effect(Effect),
+    /// Tells a caller in this process what became of its calls.
+    Answer(RepliesSender, Vec<Result<Answer, Refusal>>),
     Read(Box<dyn FnOnce(&Master) + Send>),
     /// A look, and every operator event after it: none of those that what was seen holds already.
     Watch(OperatorOutlet, Box<dyn FnOnce(&Master) + Send>),
@@ -122,6 +125,7 @@ impl MasterDriver {
             for then in batch.then.drain(..) {
                 match then {
                     Then::Effect(effect) => self.outlets.carry_out(effect, &mut self.backlog),
+                    Then::Answer(replies, answers) => self.outlets.answer(replies, answers),
                     Then::Read(read) => read(&self.master),
                     Then::Watch(outlet, read) => {
                         read(&self.master);
@@ -170,13 +174,10 @@ impl MasterDriver {
             }
             Command::Call { framework_id, stream, principal, call, reply } => {
                 let request = self.request(reply);
-                let stream = match stream {
-                    CallStream::Named(stream) => stream,
-                    CallStream::Current => {
-                        self.master.framework(&framework_id).and_then(|f| f.stream().cloned())
-                    }
-                };
                 Event::SchedulerCall { request, framework_id, stream, principal, call }
+            }
+            Command::Calls { framework_id, calls, replies } => {
+                return self.take_calls(&framework_id, calls, replies, batch);
             }
             Command::SchedulerClosed { stream } => {
                 if !self.outlets.drop_stream(&stream) {
@@ -213,6 +214,29 @@ impl MasterDriver {
             }
         };
         self.step(event, batch);
+    }
+
+    /// Steps calls that came together. Their answers are picked out of the effects: one message takes them all back.
+    fn take_calls(&mut self, id: &FrameworkId, calls: Vec<Call>, replies: RepliesSender, batch: &mut Batch) {
+        let mut answers = Vec::with_capacity(calls.len());
+        for call in calls {
+            self.next_request += 1;
+            let request = RequestId(self.next_request);
+            let stream = self.master.framework(id).and_then(|f| f.stream().cloned());
+            let framework_id = id.clone();
+            let from = batch.then.len();
+            self.step(Event::SchedulerCall { request, framework_id, stream, principal: None, call }, batch);
+            let answer = |then: &mut Then| match then {
+                Then::Effect(Effect::Reply { request: of, .. }) => *of == request,
+                _ => false,
+            };
+            for then in batch.then.extract_if(from.., answer) {
+                if let Then::Effect(Effect::Reply { result, .. }) = then {
+                    answers.push(result);
+                }
+            }
+        }
+        batch.then.push(Then::Answer(replies, answers));
     }
 
     fn request(&mut self, reply: queue::ReplySender) -> RequestId {

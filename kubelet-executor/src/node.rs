@@ -254,7 +254,7 @@ impl Node {
     fn flush(&mut self, calls: &mpsc::Sender<Call>) {
         let fresh = || UpdateId(*uuid::Uuid::new_v4().as_bytes());
         for status in self.updates.due(now(), fresh) {
-            let _ = calls.try_send(Call::Update { status });
+            let _ = calls.try_send(Call::Update { status: status.into() });
         }
     }
 

@@ -11,7 +11,7 @@ use crate::kernel_client::KernelClient;
 /// Calls that wait. A burst of launches on every agent of a large cluster fits; what does not fit is dropped, and made
 /// good by what repeats (kills, questions, pending Pods).
 const QUEUE_BOUND: usize = 16 * 1024;
-/// Calls of one batch in flight at once, so that the kernel can take them together.
+/// Calls that the kernel is asked to take together: few enough that its other clients come in between.
 const AT_ONCE_MAX: usize = 64;
 
 enum Item {
@@ -52,35 +52,40 @@ impl Caller {
 }
 
 async fn work(client: KernelClient, framework_id: FrameworkId, mut queue: mpsc::Receiver<Item>) {
-    while let Some(item) = queue.recv().await {
-        match item {
-            Item::One(call) => {
-                taken(&client, &framework_id, call).await;
-            }
-            Item::All(calls, answer) => {
-                let mut results = Vec::with_capacity(calls.len());
-                let mut calls = calls.into_iter().peekable();
-                while calls.peek().is_some() {
-                    let flying =
-                        calls.by_ref().take(AT_ONCE_MAX).map(|call| taken(&client, &framework_id, call));
-                    results.extend(futures::future::join_all(flying).await);
+    let mut items = Vec::with_capacity(AT_ONCE_MAX);
+    while queue.recv_many(&mut items, AT_ONCE_MAX).await > 0 {
+        let mut single = Vec::new();
+        for item in items.drain(..) {
+            match item {
+                Item::One(call) => single.push(call),
+                Item::All(calls, answer) => {
+                    taken(&client, &framework_id, std::mem::take(&mut single)).await;
+                    // Nobody waits for it when the subscription is over.
+                    let _ = answer.send(taken(&client, &framework_id, calls).await);
                 }
-                // Nobody waits for it when the subscription is over.
-                let _ = answer.send(results);
             }
         }
+        taken(&client, &framework_id, single).await;
     }
 }
 
-async fn taken(client: &KernelClient, framework_id: &FrameworkId, call: Call) -> Taken {
-    match client.call(framework_id, call).await {
-        Ok(()) => Taken::Yes,
-        Err(error) => {
-            tracing::debug!(%error, "call not taken");
-            match error {
-                DriverError::Refused(_) => Taken::No,
-                DriverError::Unreachable(_) => Taken::Unsure,
-            }
-        }
+async fn taken(client: &KernelClient, framework_id: &FrameworkId, calls: Vec<Call>) -> Vec<Taken> {
+    let mut results = Vec::with_capacity(calls.len());
+    let mut calls = calls.into_iter().peekable();
+    while calls.peek().is_some() {
+        let together = calls.by_ref().take(AT_ONCE_MAX).collect();
+        results.extend(client.call_all(framework_id, together).await.into_iter().map(
+            |result| match result {
+                Ok(()) => Taken::Yes,
+                Err(error) => {
+                    tracing::debug!(%error, "call not taken");
+                    match error {
+                        DriverError::Refused(_) => Taken::No,
+                        DriverError::Unreachable(_) => Taken::Unsure,
+                    }
+                }
+            },
+        ));
     }
+    results
 }

@@ -118,7 +118,7 @@ impl Runner {
             let suppressed: BTreeSet<Role> =
                 self.roles.roles.values().filter(|e| !e.revived).map(|e| e.role.clone()).collect();
             let call = Call::UpdateFramework {
-                framework: framework_info(Some(id), &roles),
+                framework: framework_info(Some(id), &roles).into(),
                 suppressed_roles: suppressed,
                 wishes: Default::default(),
             };

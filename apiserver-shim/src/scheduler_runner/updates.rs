@@ -240,7 +240,7 @@ impl Runner {
                 let results = store_all(&together).await;
                 let calls = together.iter().zip(&results).filter(|(_, result)| result.is_ok());
                 let calls = calls.filter_map(|(settling, _)| settling.acknowledgement.clone());
-                join_all(calls.map(|call| acknowledged(&client, &framework_id, call))).await;
+                acknowledge_all(&client, &framework_id, calls.collect()).await;
                 let uids = together.into_iter().map(|settling| settling.work.uid);
                 Done::Settled(uids.zip(results).collect())
             });
@@ -279,8 +279,8 @@ fn acknowledgement(status: &TaskStatus) -> Option<Call> {
     Some(Call::Acknowledge { agent_id, task_id: status.task_id.clone(), uuid })
 }
 
-async fn acknowledged(client: &KernelClient, framework_id: &FrameworkId, call: Call) {
-    if let Err(error) = client.call(framework_id, call).await {
+async fn acknowledge_all(client: &KernelClient, framework_id: &FrameworkId, calls: Vec<Call>) {
+    for error in client.call_all(framework_id, calls).await.into_iter().filter_map(Result::err) {
         tracing::debug!(%error, "acknowledgement not taken: the update comes again");
     }
 }

@@ -38,6 +38,19 @@ impl SchedulerDriver for NoAnswer {
         answer
     }
 
+    async fn call_all(
+        &self,
+        framework_id: &FrameworkId,
+        calls: Vec<scheduler::Call>,
+    ) -> Vec<Result<(), DriverError>> {
+        let launch = calls.iter().any(|call| matches!(call, scheduler::Call::Accept { .. }));
+        let answers = self.0.call_all(framework_id, calls).await;
+        if launch {
+            std::future::pending::<()>().await;
+        }
+        answers
+    }
+
     async fn watch_cluster(
         &self,
     ) -> Result<(Vec<AgentSnapshot>, mpsc::Receiver<operator::Event>), DriverError> {

@@ -141,7 +141,7 @@ impl World {
     pub(crate) fn subscription_arrives(&mut self, framework: usize, stream: StreamId, subscribe: Subscribe) {
         self.open_stream(framework, &stream);
         let request = self.request(framework, &stream);
-        self.master_step(Event::Subscribe { request, stream, principal: None, subscribe });
+        self.master_step(Event::Subscribe { request, stream, principal: None, subscribe: subscribe.into() });
     }
 
     pub(crate) fn call_arrives(&mut self, framework: usize, stream: StreamId, call: Call) {

@@ -119,7 +119,8 @@ impl World {
                 }
             }
             Said::Update(status) => {
-                AgentEvent::Call { request, framework_id, executor_id, call: Call::Update { status } }
+                let call = Call::Update { status: status.into() };
+                AgentEvent::Call { request, framework_id, executor_id, call }
             }
         };
         self.agent_step(node, event);

@@ -105,13 +105,15 @@ fn master(agents: usize, frameworks: usize) -> (f64, f64) {
             attributes: Vec::new(),
         };
         let _ = master.step(now, Event::AgentConnected { link });
-        let _ = master.step(now, Event::AgentMessage { link, message: ToMaster::Register { info } });
+        let _ =
+            master.step(now, Event::AgentMessage { link, message: ToMaster::Register { info: info.into() } });
     }
     let mut ids = Vec::new();
     for n in 0..frameworks {
         let role = Role::parse(&format!("role{n}")).expect("a valid role");
         let framework = framework(n, role.clone());
-        let subscribe = Subscribe { framework, suppressed_roles: [role].into(), wishes: Default::default() };
+        let subscribe =
+            Subscribe { framework, suppressed_roles: [role].into(), wishes: Default::default() }.into();
         let stream = StreamId::from(format!("s{n}"));
         let request = RequestId(0);
         let _ = master.step(now, Event::Subscribe { request, stream, principal: None, subscribe });

@@ -68,7 +68,8 @@ fn cluster() -> Master {
         };
         let link = LinkId(link);
         let _ = master.step(Time(1), Event::AgentConnected { link });
-        let _ = master.step(Time(1), Event::AgentMessage { link, message: ToMaster::Register { info } });
+        let _ = master
+            .step(Time(1), Event::AgentMessage { link, message: ToMaster::Register { info: info.into() } });
     }
     let (stream, request) = (StreamId::from("s"), RequestId(1));
     let subscribe = Subscribe {
@@ -76,7 +77,8 @@ fn cluster() -> Master {
         suppressed_roles: Default::default(),
         wishes: Default::default(),
     };
-    let event = Event::Subscribe { request, stream: stream.clone(), principal: None, subscribe };
+    let event =
+        Event::Subscribe { request, stream: stream.clone(), principal: None, subscribe: subscribe.into() };
     let _ = master.step(Time(1), event);
     let offers: Vec<_> = master.offers(None).cloned().collect();
     for offer in offers {

@@ -69,6 +69,8 @@ struct AgentRow {
     used: Resources,
     /// `total` without `used`.
     available: Resources,
+    /// More is used than there is, since `total` became less: what is given back may not be available.
+    overdrawn: bool,
     available_amounts: Amounts,
     /// Whether all that is available may go to any client: nothing reserved, revocable or shared.
     plain: bool,
@@ -123,6 +125,7 @@ impl Allocator {
             total: Resources::new(),
             used: Resources::new(),
             available: Resources::new(),
+            overdrawn: false,
             available_amounts: Amounts::default(),
             plain: true,
             has_gpus: false,
@@ -237,10 +240,14 @@ impl Allocator {
     pub fn recover(&mut self, agent: AgentSlot, client: ClientSlot, resources: &Resources) {
         let amounts = self.names.amounts(resources);
         self.shares.discharge(client.0, amounts);
-        if let Some(row) = self.agents.get_mut(agent.0) {
-            row.used.remove_all(&resources.unallocated());
+        let Some(row) = self.agents.get_mut(agent.0) else { return };
+        let free = resources.unallocated();
+        row.used.remove_all(&free);
+        if row.overdrawn {
+            return self.refresh_available(agent);
         }
-        self.refresh_available(agent);
+        row.available += &free;
+        self.available_changed(agent);
     }
 
     /// The client does not want these resources, or a part of them, for a while. `progress` is whether it took
@@ -315,7 +322,13 @@ impl Allocator {
 
     fn refresh_available(&mut self, agent: AgentSlot) {
         let Some(row) = self.agents.get_mut(agent.0) else { return };
+        row.overdrawn = !row.total.contains(&row.used);
         row.available = row.total.saturating_sub(&row.used);
+        self.available_changed(agent);
+    }
+
+    fn available_changed(&mut self, agent: AgentSlot) {
+        let Some(row) = self.agents.get_mut(agent.0) else { return };
         row.available_amounts = self.names.amounts(&row.available);
         row.plain = row.available.iter().all(|r| r.reservations.is_empty() && !r.revocable && !r.shared);
         self.version += 1;

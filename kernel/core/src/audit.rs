@@ -163,12 +163,17 @@ fn offers_of_agent(master: &Master, agent: &Agent, notes: &mut Notes) {
     }
 }
 
-/// INV-08: the allocator's books say the same as the agent's.
+/// INV-08: the allocator's books say the same as the agent's, of what is used and of what is free.
 fn books(master: &Master, agent: &Agent, notes: &mut Notes) {
     let held = sum(agent.allocated.values().chain([&agent.offered])).unallocated();
     let used = master.allocator().used(agent.slot);
     if used != Some(&held) {
         notes.add("INV-08", &agent.id, format!("held is {held}, the allocator has {used:?}"));
+    }
+    let free = agent.info.resources.saturating_sub(&held);
+    let available = master.allocator().available(agent.slot);
+    if available != Some(&free) {
+        notes.add("INV-08", &agent.id, format!("free is {free}, the allocator has {available:?}"));
     }
 }
 

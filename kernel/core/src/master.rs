@@ -143,7 +143,7 @@ impl Master {
         self.start();
         match event {
             Event::Subscribe { request, stream, principal, subscribe } => {
-                self.subscribe(request, stream, principal, subscribe);
+                self.subscribe(request, stream, principal, *subscribe);
             }
             Event::SchedulerCall { request, framework_id, stream, principal, call } => {
                 self.scheduler_call(request, framework_id, stream, principal, call);
@@ -185,10 +185,9 @@ impl Master {
     fn agent_message(&mut self, link: LinkId, message: ToMaster) {
         match message {
             ToMaster::Register { info } if self.links.contains_key(&link) => {
-                return self.register(link, info);
+                return self.register(link, *info);
             }
             ToMaster::Reregister { info, frameworks, executors, tasks } if self.links.contains_key(&link) => {
-                let info = Arc::new(info);
                 return self.reregister(link, Report { info, frameworks, executors, tasks });
             }
             _ => {}

@@ -69,10 +69,10 @@ pub enum AgentState {
 #[allow(missing_docs)]
 pub enum ToMaster {
     /// First contact of an agent without an id.
-    Register { info: AgentInfo },
+    Register { info: Box<AgentInfo> },
     /// Contact of an agent that has an id: all that runs on it, so that any master can take over.
     Reregister {
-        info: AgentInfo,
+        info: Arc<AgentInfo>,
         frameworks: Vec<Arc<FrameworkInfo>>,
         executors: Vec<Arc<ExecutorInfo>>,
         /// Every task that is not terminal, or terminal and not acknowledged.

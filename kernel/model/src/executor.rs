@@ -97,7 +97,7 @@ pub struct Uri {
 #[allow(missing_docs)]
 pub enum Call {
     Subscribe { unacknowledged_tasks: Vec<TaskId>, unacknowledged_updates: Vec<TaskStatus> },
-    Update { status: TaskStatus },
+    Update { status: Arc<TaskStatus> },
     Message { data: Bytes },
     Heartbeat,
 }

@@ -1,10 +1,11 @@
 //! Offers: free resources of one agent, offered to one framework in one role.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
+    agent::AgentInfo,
     ids::{AgentId, ExecutorId, FrameworkId, OfferId},
-    resources::{Attribute, Resources},
+    resources::Resources,
     roles::Role,
 };
 
@@ -17,18 +18,12 @@ pub struct Offer {
     pub framework_id: FrameworkId,
     /// On which agent.
     pub agent_id: AgentId,
-    /// The agent's host name.
-    pub hostname: String,
-    /// The agent's HTTP door.
-    pub ip: String,
-    /// The agent's HTTP door.
-    pub port: u16,
+    /// Where the agent is and what distinguishes it. Over the wire its resources do not come along.
+    pub agent: Arc<AgentInfo>,
     /// In which role.
     pub role: Role,
     /// What is free; each resource carries the allocation's role.
     pub resources: Resources,
-    /// The agent's attributes.
-    pub attributes: Vec<Attribute>,
     /// The framework's executors that run there.
     pub executor_ids: Vec<ExecutorId>,
 }

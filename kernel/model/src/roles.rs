@@ -1,9 +1,9 @@
 //! Roles: `*`, or names in a `/`-separated tree, the units of fair sharing.
 
-use std::{fmt, sync::Arc};
+use std::{cmp::Ordering, fmt, sync::Arc};
 
 /// A valid role name. `*` is the default role.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Role(Arc<str>);
 
 /// A text that is no role name.
@@ -66,6 +66,19 @@ impl Role {
         self.0.len() > ancestor.0.len() + 1
             && self.0.starts_with(&*ancestor.0)
             && self.0.as_bytes()[ancestor.0.len()] == b'/'
+    }
+}
+
+impl Ord for Role {
+    fn cmp(&self, other: &Self) -> Ordering {
+        // Mostly both are clones of one.
+        if Arc::ptr_eq(&self.0, &other.0) { Ordering::Equal } else { self.0.cmp(&other.0) }
+    }
+}
+
+impl PartialOrd for Role {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 

@@ -75,7 +75,8 @@ pub enum Call {
     /// Accepted and ignored, as upstream's allocator does.
     Request,
     UpdateFramework {
-        framework: FrameworkInfo,
+        /// Boxed, as all that is rare and large: calls are passed from hand to hand.
+        framework: Box<FrameworkInfo>,
         suppressed_roles: BTreeSet<Role>,
         wishes: OfferWishes,
     },
@@ -121,7 +122,7 @@ pub enum Event {
     Subscribed {
         framework_id: FrameworkId,
         heartbeat_interval: Duration,
-        master: MasterInfo,
+        master: Box<MasterInfo>,
     },
     Offers {
         offers: Vec<Arc<Offer>>,

@@ -337,7 +337,7 @@ impl Life {
         status.uuid = Some(UpdateId(*uuid::Uuid::new_v4().as_bytes()));
         self.memory().unacknowledged.push(status.clone());
         let uuid = status.uuid;
-        if let Err(error) = self.client.call(Call::Update { status }) {
+        if let Err(error) = self.client.call(Call::Update { status: status.into() }) {
             eprintln!("an update has to wait: {error}");
         }
         uuid
@@ -347,7 +347,7 @@ impl Life {
     fn send_again(&mut self) {
         let waiting = self.memory().unacknowledged.clone();
         for status in waiting {
-            if self.client.call(Call::Update { status }).is_err() {
+            if self.client.call(Call::Update { status: status.into() }).is_err() {
                 return;
             }
         }

@@ -84,6 +84,11 @@ fn update(
         };
         let (framework_id, executor_id) = who.clone();
         let request = kernel_core::agent::RequestId(0);
-        events.push_back(Event::Call { request, framework_id, executor_id, call: Call::Update { status } });
+        events.push_back(Event::Call {
+            request,
+            framework_id,
+            executor_id,
+            call: Call::Update { status: status.into() },
+        });
     }
 }

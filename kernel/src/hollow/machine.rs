@@ -78,8 +78,8 @@ impl Machine {
     /// Takes an event, and all that it causes in here. `false` if the machine gives its link up.
     pub(super) fn step(&mut self, now: Time, event: Event, said: &mut Vec<ToMaster>) -> bool {
         let mut keeps_link = true;
-        let mut events = VecDeque::from([event]);
-        while let Some(event) = events.pop_front() {
+        let (mut next, mut events) = (Some(event), VecDeque::new());
+        while let Some(event) = next.take().or_else(|| events.pop_front()) {
             let effects = self.agent.step(now, event);
             // Nothing is kept: a hollow machine that ends is gone.
             let _: Vec<Record> = effects.persist;

@@ -27,7 +27,7 @@ use super::{
     negotiate::{self, text, with_header},
     stream::{self, Source},
 };
-use crate::master_driver::{CallStream, StreamHandle};
+use crate::master_driver::StreamHandle;
 
 /// The header that names a subscription.
 const STREAM_ID: HeaderName = HeaderName::from_static("mesos-stream-id");
@@ -132,7 +132,7 @@ async fn call_answer(
 ) -> Result<Answer, Answer> {
     let stream =
         headers.get(&STREAM_ID).map(|v| StreamId::from(String::from_utf8_lossy(v.as_bytes()).into_owned()));
-    match doors.queue.call(framework_id, CallStream::Named(stream), call).await {
+    match doors.queue.call(framework_id, stream, call).await {
         Ok(master::Answer::Done) => Ok(text(StatusCode::OK, "")),
         Ok(master::Answer::Accepted | master::Answer::Stream) => Ok(text(StatusCode::ACCEPTED, "")),
         Err(fault) => Err(negotiate::fault(fault)),

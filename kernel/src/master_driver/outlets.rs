@@ -11,12 +11,12 @@ use std::{
 
 use kernel_core::{
     effect::{LinkId, RequestId},
-    master::{Answer, Effect, Event},
+    master::{Answer, Effect, Event, Refusal},
 };
 use kernel_model::{agent::ToAgent, ids::StreamId, operator, scheduler, task::TaskState};
 use tokio::sync::mpsc;
 
-use super::queue::{LinkOutlet, OperatorOutlet, ReplySender};
+use super::queue::{LinkOutlet, OperatorOutlet, RepliesSender, ReplySender};
 
 /// Operator streams at once; the oldest is closed for a newer one, as upstream's default has it.
 const OPERATOR_STREAMS_MAX: usize = 1000;
@@ -118,6 +118,13 @@ impl Outlets {
         }
         self.operators.push_back(outlet);
         self.counters.operator_streams.store(self.operators.len() as u64, Ordering::Relaxed);
+    }
+
+    /// Tells a caller in this process what became of its calls. It may have gone meanwhile.
+    pub(super) fn answer(&self, replies: RepliesSender, answers: Vec<Result<Answer, Refusal>>) {
+        let refused = answers.iter().filter(|answer| answer.is_err()).count();
+        self.counters.refused.fetch_add(refused as u64, Ordering::Relaxed);
+        let _ = replies.send(answers);
     }
 
     /// Carries out one effect; what that causes goes to the backlog.

@@ -32,14 +32,8 @@ pub(crate) const OPERATOR_QUEUE_BOUND: usize = 64 * 1024;
 /// How a question is answered.
 pub(crate) type ReplySender = oneshot::Sender<Result<Answer, Refusal>>;
 
-/// Which stream a call belongs to.
-#[derive(Debug)]
-pub(crate) enum CallStream {
-    /// As the client says.
-    Named(Option<StreamId>),
-    /// Whichever the framework has: for callers in this process.
-    Current,
-}
+/// How several questions are answered, in their order.
+pub(crate) type RepliesSender = oneshot::Sender<Vec<Result<Answer, Refusal>>>;
 
 /// What a door asks.
 pub(crate) enum Command {
@@ -47,18 +41,20 @@ pub(crate) enum Command {
     Subscribe {
         stream: StreamId,
         principal: Option<String>,
-        subscribe: Subscribe,
+        subscribe: Box<Subscribe>,
         outlet: mpsc::Sender<scheduler::Event>,
         reply: ReplySender,
     },
     /// A scheduler calls.
     Call {
         framework_id: FrameworkId,
-        stream: CallStream,
+        stream: Option<StreamId>,
         principal: Option<String>,
         call: scheduler::Call,
         reply: ReplySender,
     },
+    /// A scheduler in this process calls, some times in a row: on whichever stream it has.
+    Calls { framework_id: FrameworkId, calls: Vec<scheduler::Call>, replies: RepliesSender },
     /// A scheduler's stream ended.
     SchedulerClosed { stream: StreamId },
     /// An agent's link is up.
@@ -186,6 +182,7 @@ impl MasterQueue {
         let (outlet, events) = mpsc::channel(SCHEDULER_QUEUE_BOUND);
         let (reply, answer) = oneshot::channel();
         let id = StreamId::from(uuid::Uuid::new_v4().to_string());
+        let subscribe = subscribe.into();
         self.send(Command::Subscribe { stream: id.clone(), principal: None, subscribe, outlet, reply })
             .await?;
         let handle = StreamHandle { id, events, queue: self.clone() };
@@ -201,6 +198,7 @@ impl MasterQueue {
         let (outlet, events) = mpsc::channel(SCHEDULER_QUEUE_BOUND);
         let (reply, answer) = oneshot::channel();
         let stream = StreamId::from(uuid::Uuid::new_v4().to_string());
+        let subscribe = subscribe.into();
         self.send(Command::Subscribe { stream, principal: None, subscribe, outlet, reply }).await?;
         answer.await.map_err(|_| Stopped)??;
         Ok(events)
@@ -210,12 +208,23 @@ impl MasterQueue {
     pub(crate) async fn call(
         &self,
         framework_id: FrameworkId,
-        stream: CallStream,
+        stream: Option<StreamId>,
         call: scheduler::Call,
     ) -> Result<Answer, Fault> {
         let (reply, answer) = oneshot::channel();
         self.send(Command::Call { framework_id, stream, principal: None, call, reply }).await?;
         Ok(answer.await.map_err(|_| Stopped)??)
+    }
+
+    /// Calls of a scheduler in this process, some dozens at most.
+    pub(crate) async fn call_current(
+        &self,
+        framework_id: FrameworkId,
+        calls: Vec<scheduler::Call>,
+    ) -> Result<Vec<Result<Answer, Refusal>>, Stopped> {
+        let (replies, answers) = oneshot::channel();
+        self.send(Command::Calls { framework_id, calls, replies }).await?;
+        answers.await.map_err(|_| Stopped)
     }
 
     /// A change by an operator.

@@ -34,7 +34,7 @@ pub(crate) fn info(hostname: &str) -> AgentInfo {
 /// Starts an agent; what the master tells it comes out of the receiver.
 pub(crate) async fn start(dialer: InProcessDialer, hostname: &str) -> mpsc::Receiver<ToAgent> {
     let AgentLink { outgoing, mut incoming } = dialer.dial().await.expect("the master runs");
-    outgoing.send(ToMaster::Register { info: info(hostname) }).await.expect("the master listens");
+    outgoing.send(ToMaster::Register { info: info(hostname).into() }).await.expect("the master listens");
     let (seen, told) = mpsc::channel(1024);
     tokio::spawn(async move {
         let mut own: Option<AgentId> = None;

@@ -100,7 +100,7 @@ async fn an_agent_registers_over_tls_beside_plain_clients() {
     let address = master.mesos_address();
     let dialer = TlsDialer { master: address.to_string(), tls: authority.client(true) };
     let mut link = dialer.dial().await.expect("a link");
-    link.outgoing.send(ToMaster::Register { info: fake_agent::info("far") }).await.expect("open");
+    link.outgoing.send(ToMaster::Register { info: fake_agent::info("far").into() }).await.expect("open");
     let answer = link.incoming.recv().await.expect("an answer");
     assert!(matches!(answer, ToAgent::Registered { .. }), "{answer:?}");
     assert!(get(address, "/slaves").await.text().await.contains("far"));

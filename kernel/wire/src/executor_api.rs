@@ -52,7 +52,7 @@ pub fn call_from_wire(from: WireCall) -> Result<Option<Parsed>, Invalid> {
         Ok(call::Type::Update) => {
             let status = present(from.update, "update")?.status;
             check_update(&status, &executor_id)?;
-            Call::Update { status: task::status_from_wire(status)? }
+            Call::Update { status: task::status_from_wire(status)?.into() }
         }
         Ok(call::Type::Message) => Call::Message { data: present(from.message, "message")?.data },
         Ok(call::Type::Heartbeat) => Call::Heartbeat,

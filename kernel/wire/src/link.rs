@@ -86,9 +86,9 @@ pub fn decode_to_master(bytes: Bytes) -> Result<Option<ToMaster>, Invalid> {
     let message = proto::ToMaster::decode(bytes).map_err(|e| Invalid::new(e.to_string()))?;
     let Some(kind) = message.kind else { return Ok(None) };
     Ok(Some(match kind {
-        Kind::Register(agent) => ToMaster::Register { info: record::agent_from_record(agent)? },
+        Kind::Register(agent) => ToMaster::Register { info: record::agent_from_record(agent)?.into() },
         Kind::Reregister(all) => ToMaster::Reregister {
-            info: record::agent_from_record(all.agent)?,
+            info: record::agent_from_record(all.agent)?.into(),
             frameworks: all
                 .frameworks
                 .into_iter()

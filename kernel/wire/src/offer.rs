@@ -6,6 +6,7 @@ use kernel_model::{
     agent::AgentInfo,
     ids::{AgentId, ExecutorId},
     offer::{Filters, Offer},
+    resources::Resources,
     roles::Role,
     scheduler::MasterInfo,
 };
@@ -27,15 +28,15 @@ pub fn to_wire(from: &Offer, format: Format) -> v1::Offer {
         id: v1::OfferId { value: from.id.as_str().to_owned() },
         framework_id: id_to_wire(&from.framework_id),
         agent_id: agent_id_to_wire(&from.agent_id),
-        hostname: from.hostname.clone(),
+        hostname: from.agent.hostname.clone(),
         url: Some(v1::Url {
             scheme: "http".to_owned(),
-            address: address(&from.hostname, &from.ip, from.port),
+            address: address(&from.agent.hostname, &from.agent.ip, from.agent.port),
             path: Some("/slave(1)".to_owned()),
             ..Default::default()
         }),
         resources: resources::to_wire(&from.resources, format),
-        attributes: from.attributes.iter().map(resources::attribute_to_wire).collect(),
+        attributes: from.agent.attributes.iter().map(resources::attribute_to_wire).collect(),
         executor_ids: from.executor_ids.iter().map(executor_id_to_wire).collect(),
         allocation_info: format
             .allocation
@@ -51,20 +52,26 @@ pub fn from_wire(from: v1::Offer) -> Result<Offer, Invalid> {
         None => Role::any(),
     };
     let address = from.url.map(|url| url.address);
-    Ok(Offer {
-        id: from.id.value.into(),
-        framework_id: from.framework_id.value.into(),
-        agent_id: from.agent_id.value.into(),
+    let agent_id = AgentId::from(from.agent_id.value);
+    let agent = AgentInfo {
+        id: Some(agent_id.clone()),
         hostname: from.hostname,
         ip: address.as_ref().and_then(|a| a.ip.clone()).unwrap_or_default(),
         port: address.and_then(|a| u16::try_from(a.port).ok()).unwrap_or(0),
-        role,
-        resources: resources::from_wire(from.resources)?,
+        resources: Resources::new(),
         attributes: from
             .attributes
             .into_iter()
             .map(resources::attribute_from_wire)
             .collect::<Result<_, _>>()?,
+    };
+    Ok(Offer {
+        id: from.id.value.into(),
+        framework_id: from.framework_id.value.into(),
+        agent_id,
+        agent: agent.into(),
+        role,
+        resources: resources::from_wire(from.resources)?,
         executor_ids: from.executor_ids.into_iter().map(|id| ExecutorId::from(id.value)).collect(),
     })
 }

@@ -80,6 +80,7 @@ fn update_framework_from_wire(id: FrameworkId, from: WireCall) -> Result<Parsed,
     let parsed = subscription(update.framework_info, update.suppressed_roles, update.offer_constraints);
     Ok(match parsed {
         Ok(Subscribe { framework, suppressed_roles, wishes }) => {
+            let framework = framework.into();
             Parsed::Call(id, Call::UpdateFramework { framework, suppressed_roles, wishes })
         }
         Err(invalid) => Parsed::RefusedUpdate(id, invalid),

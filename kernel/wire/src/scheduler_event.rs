@@ -93,7 +93,7 @@ pub fn from_wire(from: WireEvent) -> Result<Option<Event>, Invalid> {
             Event::Subscribed {
                 framework_id: subscribed.framework_id.value.into(),
                 heartbeat_interval: Duration::try_from_secs_f64(seconds).unwrap_or(Duration::from_secs(15)),
-                master: offer::master_from_wire(subscribed.master_info.unwrap_or_default()),
+                master: offer::master_from_wire(subscribed.master_info.unwrap_or_default()).into(),
             }
         }
         event::Type::Offers => {

@@ -130,7 +130,7 @@ impl AgentLink for FakeAgent {
         let _ = stream.send(subscribed()).await;
         self.state().stream = Some(stream);
         for status in unacknowledged {
-            self.send(Call::Update { status }).await?;
+            self.send(Call::Update { status: status.into() }).await?;
         }
         Ok(events)
     }
@@ -145,7 +145,7 @@ impl AgentLink for FakeAgent {
                 return Ok(());
             }
             if !state.updates.iter().any(|known| known.uuid == uuid) {
-                state.updates.push(status);
+                state.updates.push(TaskStatus::clone(&status));
             }
             state.stream.clone()
         };

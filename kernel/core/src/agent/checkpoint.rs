@@ -204,7 +204,7 @@ impl Agent {
                     now,
                 )
             };
-            self.report(now, &(task.framework_id, task.info.task_id.clone()), status, out);
+            self.report(now, &(task.framework_id, task.info.task_id.clone()), status.into(), out);
         }
         let idle: Vec<FrameworkId> = self.frameworks.keys().cloned().collect();
         for framework_id in idle {

@@ -213,7 +213,7 @@ impl Agent {
                     executor_id: Some(executor_id.clone()),
                     ..TaskStatus::new(task_id.clone(), verdict.state, Source::Agent, now)
                 };
-                self.report(now, &(framework_id.clone(), task_id), status, out);
+                self.report(now, &(framework_id.clone(), task_id), status.into(), out);
             }
         }
         if checkpoint {

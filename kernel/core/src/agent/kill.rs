@@ -60,7 +60,7 @@ impl Agent {
             message: Some("Cannot find executor".to_owned()),
             ..TaskStatus::new(task_id.clone(), state, Source::Agent, now)
         };
-        self.report(now, &key, status, out);
+        self.report(now, &key, status.into(), out);
     }
 
     /// Kills a launch, the whole of its group, that no executor has been told of.
@@ -84,7 +84,7 @@ impl Agent {
                 message: Some("Killed before delivery to the executor".to_owned()),
                 ..TaskStatus::new(task_id.clone(), TaskState::Killed, Source::Agent, now)
             };
-            self.report(now, &(framework_id.clone(), task_id), status, out);
+            self.report(now, &(framework_id.clone(), task_id), status.into(), out);
         }
         let framework = &self.frameworks[framework_id];
         let Some(executor) = framework.executors.get(executor_id) else { return };

@@ -116,7 +116,7 @@ impl Agent {
                 message: Some(why.message.to_owned()),
                 ..TaskStatus::new(task.task_id.clone(), state, Source::Agent, now)
             };
-            self.report(now, &(framework_id.clone(), task.task_id.clone()), status, out);
+            self.report(now, &(framework_id.clone(), task.task_id.clone()), status.into(), out);
         }
         self.forget_framework_if_idle(framework_id, out);
     }

@@ -56,7 +56,7 @@ impl Agent {
     fn registration(&self) -> ToMaster {
         let info = self.config.info.clone();
         if info.id.is_none() {
-            return ToMaster::Register { info };
+            return ToMaster::Register { info: info.into() };
         }
         let mut frameworks = Vec::with_capacity(self.frameworks.len());
         let mut executors = Vec::new();
@@ -73,7 +73,7 @@ impl Agent {
                 tasks.push(task);
             }
         }
-        ToMaster::Reregister { info, frameworks, executors, tasks }
+        ToMaster::Reregister { info: info.into(), frameworks, executors, tasks }
     }
 
     pub(super) fn registered(
@@ -112,7 +112,7 @@ impl Agent {
             message: Some("Task is unknown to the agent".to_owned()),
             ..TaskStatus::new(key.1.clone(), state, Source::Agent, now)
         };
-        self.report(now, &key, status, out);
+        self.report(now, &key, status.into(), out);
     }
 
     /// The master was heard: it is not silent.

@@ -99,7 +99,7 @@ impl Agent {
         &mut self,
         now: Time,
         key: &TaskKey,
-        status: TaskStatus,
+        status: Arc<TaskStatus>,
         connection: Option<ConnectionId>,
         out: &mut Effects,
     ) {
@@ -115,15 +115,21 @@ impl Agent {
     }
 
     /// Puts an update into its task's stream and sends it on if it is the first there. Gives it a uuid if it has none.
-    pub(super) fn report(&mut self, now: Time, key: &TaskKey, mut status: TaskStatus, out: &mut Effects) {
-        if status.uuid.is_none() {
-            status.uuid = Some(self.fresh.update_id());
+    pub(super) fn report(
+        &mut self,
+        now: Time,
+        key: &TaskKey,
+        mut status: Arc<TaskStatus>,
+        out: &mut Effects,
+    ) {
+        let own = Arc::make_mut(&mut status);
+        if own.uuid.is_none() {
+            own.uuid = Some(self.fresh.update_id());
         }
-        status.agent_id = self.config.info.id.clone();
-        if status.timestamp == Time::default() {
-            status.timestamp = now;
+        own.agent_id = self.config.info.id.clone();
+        if own.timestamp == Time::default() {
+            own.timestamp = now;
         }
-        let status = Arc::new(status);
         let checkpoint = self.frameworks.get(&key.0).is_some_and(|f| f.info.checkpoint);
         let stream = self.streams.entry(key.clone()).or_insert_with(|| Stream::new(checkpoint));
         if stream.take(status.clone()) != Taken::Queued {

@@ -52,7 +52,7 @@ impl Agent {
         self.timers.disarm(&Timer::Executor(who.0.clone(), who.1.clone()));
         for status in unacknowledged_updates {
             let key = (who.0.clone(), status.task_id.clone());
-            self.update_from_executor(now, &key, status, Some(connection), out);
+            self.update_from_executor(now, &key, status.into(), Some(connection), out);
         }
         if info.kind == ExecutorKind::Command {
             self.repeat_lost_launch(&who, &unacknowledged_tasks);
@@ -117,7 +117,7 @@ impl Agent {
                 executor_id: Some(who.1.clone()),
                 ..TaskStatus::new(task_id.clone(), state, Source::Agent, now)
             };
-            self.report(now, &(who.0.clone(), task_id), status, out);
+            self.report(now, &(who.0.clone(), task_id), status.into(), out);
         }
     }
 

@@ -29,7 +29,7 @@ impl Master {
             return self.reply(request, Err(refusal));
         }
         if let Call::UpdateFramework { framework, suppressed_roles, wishes } = call {
-            let result = self.update_framework(&id, framework, suppressed_roles, wishes);
+            let result = self.update_framework(&id, *framework, suppressed_roles, wishes);
             return self.reply(request, result);
         }
         self.reply(request, Ok(Answer::Accepted));

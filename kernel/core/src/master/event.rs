@@ -21,8 +21,8 @@ pub enum Event {
         stream: StreamId,
         /// Who asks, where authentication is on.
         principal: Option<String>,
-        /// What is asked.
-        subscribe: Subscribe,
+        /// What is asked. Boxed, as all that is rare and large: events are passed from hand to hand.
+        subscribe: Box<Subscribe>,
     },
     /// Any other call of a framework.
     SchedulerCall {

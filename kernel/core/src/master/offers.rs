@@ -43,12 +43,9 @@ impl Master {
             id: OfferId::new(format!("{}{number}", self.offer_prefix)),
             framework_id: allocation.framework,
             agent_id: agent.id.clone(),
-            hostname: agent.info.hostname.clone(),
-            ip: agent.info.ip.clone(),
-            port: agent.info.port,
+            agent: agent.info.clone(),
             role: allocation.role,
             resources: allocation.resources,
-            attributes: agent.info.attributes.clone(),
             executor_ids: agent
                 .executors
                 .keys()
@@ -117,7 +114,8 @@ impl Master {
     }
 
     pub(super) fn withdraw_all_offers(&mut self) {
-        let numbers: Vec<u64> = self.offers.keys().copied().collect();
+        let mut numbers: Vec<u64> = self.offers.keys().copied().collect();
+        numbers.sort_unstable();
         for number in numbers {
             self.withdraw_offer(number, true);
         }

@@ -162,7 +162,7 @@ impl Master {
         let event = scheduler::Event::Subscribed {
             framework_id: id.clone(),
             heartbeat_interval: HEARTBEAT_INTERVAL,
-            master: self.config.info.clone(),
+            master: self.config.info.clone().into(),
         };
         self.tell_framework(id, event);
     }

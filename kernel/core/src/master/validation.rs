@@ -133,7 +133,9 @@ fn check_task_alone(context: &Context<'_>, task: &TaskInfo) -> Result<(), String
 }
 
 fn check_resources(resources: &Resources) -> Result<(), String> {
-    if resources.allocation_roles().len() > 1 {
+    let mut roles = resources.iter().filter_map(|resource| resource.allocation_role.as_ref());
+    let first = roles.next();
+    if roles.any(|role| Some(role) != first) {
         return Err("The resources are not allocated to a single role".to_owned());
     }
     for resource in resources {

@@ -88,10 +88,14 @@ impl Resource {
 
     /// The order of a normal collection; equal means that amounts merge, or that indivisible things are the same.
     fn cmp_kind(&self, other: &Resource) -> Ordering {
-        let by_name =
-            if Arc::ptr_eq(&self.name, &other.name) { Ordering::Equal } else { self.name.cmp(&other.name) };
-        by_name
-            .then_with(|| self.value.rank().cmp(&other.value.rank()))
+        if !Arc::ptr_eq(&self.name, &other.name) {
+            let order = self.name.cmp(&other.name);
+            if order.is_ne() {
+                return order;
+            }
+        }
+        let by_type = self.value.rank().cmp(&other.value.rank());
+        by_type
             .then_with(|| self.allocation_role.cmp(&other.allocation_role))
             .then_with(|| cmp_reservations(&self.reservations, &other.reservations))
             .then_with(|| self.disk.cmp(&other.disk))
@@ -105,6 +109,17 @@ impl Resource {
                 _ => Ordering::Equal,
             })
     }
+}
+
+/// Goes on in an ordered list to the first that is not before `of`; returns whether it is of the same kind.
+fn seek(list: &[Resource], at: &mut usize, of: &Resource) -> bool {
+    while let Some(own) = list.get(*at) {
+        match own.cmp_kind(of) {
+            Ordering::Less => *at += 1,
+            order => return order.is_eq(),
+        }
+    }
+    false
 }
 
 impl Resources {
@@ -123,29 +138,31 @@ impl Resources {
         self.list().binary_search_by(|r| r.cmp_kind(of))
     }
 
-    /// Removes as much of one resource as there is.
-    pub fn remove(&mut self, resource: &Resource) {
-        let Ok(at) = self.position(resource) else { return };
-        self.change(|list| {
-            if !resource.is_indivisible() {
-                list[at].value.subtract(&resource.value);
-                if !list[at].value.is_nothing() {
-                    return;
-                }
-            }
-            list.remove(at);
-        });
-    }
-
     /// Removes as much of `other` as there is.
     pub fn remove_all(&mut self, other: &Resources) {
         if self == other {
             *self = Resources::new();
             return;
         }
-        for resource in other {
-            self.remove(resource);
+        if self.is_empty() || other.is_empty() {
+            return;
         }
+        self.change(|list| {
+            // Both are in the same order: one walk through both.
+            let mut at = 0;
+            for resource in other {
+                if !seek(list, &mut at, resource) {
+                    continue;
+                }
+                if !resource.is_indivisible() {
+                    list[at].value.subtract(&resource.value);
+                    if !list[at].value.is_nothing() {
+                        continue;
+                    }
+                }
+                list.remove(at);
+            }
+        });
     }
 
     /// `self` without `other`, which it must contain.
@@ -243,14 +260,19 @@ impl AddAssign<&Resources> for Resources {
             self.clone_from(other);
             return;
         }
-        for resource in other {
-            match self.position(resource) {
-                Ok(at) if !resource.is_indivisible() => {
-                    self.change(|list| list[at].value.add(&resource.value));
-                }
-                Ok(at) | Err(at) => self.change(|list| list.insert(at, resource.clone())),
-            }
+        if other.is_empty() {
+            return;
         }
+        self.change(|list| {
+            // Both are in the same order: one walk through both.
+            let mut at = 0;
+            for resource in other {
+                match seek(list, &mut at, resource) {
+                    true if !resource.is_indivisible() => list[at].value.add(&resource.value),
+                    _ => list.insert(at, resource.clone()),
+                }
+            }
+        });
     }
 }
 

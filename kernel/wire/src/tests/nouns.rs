@@ -116,9 +116,9 @@ fn link_messages_come_back_as_they_went() {
     let framework =
         framework_info(r#""capabilities":[{"type":"MULTI_ROLE"}],"roles":["a","b"]"#).expect("valid");
     for message in [
-        ToMaster::Register { info: agent.clone() },
+        ToMaster::Register { info: agent.clone().into() },
         ToMaster::Reregister {
-            info: agent,
+            info: agent.into(),
             frameworks: vec![framework.clone().into()],
             executors: vec![executor().into()],
             tasks: vec![task],

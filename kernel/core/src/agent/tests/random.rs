@@ -228,7 +228,7 @@ impl World {
             self.process.running.remove(&task_id);
         }
         self.process.unacknowledged.push(status.clone());
-        self.call(Call::Update { status });
+        self.call(Call::Update { status: status.into() });
     }
 
     fn act(&mut self, act: Act) {

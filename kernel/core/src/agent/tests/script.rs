@@ -384,7 +384,7 @@ impl Script {
             request: RequestId(0),
             framework_id: "F".into(),
             executor_id: executor.into(),
-            call: Call::Update { status },
+            call: Call::Update { status: status.into() },
         };
         self.step(&format!("update {id} {state:?} #{uuid}"), event);
     }

@@ -37,6 +37,7 @@ fn report(tasks: Vec<Task>) -> ToMaster {
     info.id = Some("m-S0".into());
     let mut own = framework("f", &["*"]);
     own.id = Some("m-0000".into());
+    let info = info.into();
     ToMaster::Reregister { info, frameworks: vec![own.into()], executors: vec![], tasks }
 }
 
@@ -334,7 +335,7 @@ fn an_agent_without_memory_replaces_its_earlier_self() {
     let mut c = running_cluster();
     c.agent(2, RESOURCES);
     c.log();
-    c.connect(3, ToMaster::Register { info: agent_info(1, RESOURCES) });
+    c.connect(3, ToMaster::Register { info: agent_info(1, RESOURCES).into() });
     check(
         &mut c,
         expect![[r#"

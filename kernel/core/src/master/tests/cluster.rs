@@ -112,7 +112,7 @@ impl Cluster {
 
     /// An agent `h<link>` registers on a link.
     pub(crate) fn agent(&mut self, link: u64, resources: &str) {
-        self.connect(link, ToMaster::Register { info: agent_info(link, resources) });
+        self.connect(link, ToMaster::Register { info: agent_info(link, resources).into() });
     }
 
     pub(crate) fn subscribe(&mut self, stream: &str, framework: FrameworkInfo) {
@@ -120,7 +120,7 @@ impl Cluster {
             Subscribe { framework, suppressed_roles: Default::default(), wishes: Default::default() };
         let request = self.request();
         let (stream, principal) = (StreamId::from(stream), None);
-        self.step(Event::Subscribe { request, stream, principal, subscribe });
+        self.step(Event::Subscribe { request, stream, principal, subscribe: subscribe.into() });
     }
 
     pub(crate) fn call(&mut self, framework: &str, stream: &str, call: Call) {

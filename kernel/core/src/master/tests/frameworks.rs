@@ -339,7 +339,11 @@ fn updating_a_framework() {
         let mut framework = framework("f", &["a"]);
         framework.id = Some(FrameworkId::from("m-0000"));
         change(&mut framework);
-        Call::UpdateFramework { framework, suppressed_roles: Default::default(), wishes: Default::default() }
+        Call::UpdateFramework {
+            framework: framework.into(),
+            suppressed_roles: Default::default(),
+            wishes: Default::default(),
+        }
     };
     c.call("m-0000", "s1", update(&|f| f.user = "b".into()));
     c.call("m-0000", "s1", update(&|f| f.id = None));

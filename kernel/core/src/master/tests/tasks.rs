@@ -311,6 +311,7 @@ fn kills() {
     let mut info = agent_info(1, "cpus:4;mem:1024;ports:[1-10]");
     info.id = Some("m-S0".into());
     let tasks = vec![running("m-0000", "t", "m-S0", "cpus:1")];
+    let info = info.into();
     c.connect(2, ToMaster::Reregister { info, frameworks: vec![], executors: vec![], tasks });
     check(
         &mut c,

@@ -25,14 +25,14 @@ impl Cluster {
     fn agent_in(&mut self, link: u64, rack: Attribute) {
         let mut info = agent_info(link, "cpus:4;mem:1024");
         info.attributes = vec![rack];
-        self.connect(link, ToMaster::Register { info });
+        self.connect(link, ToMaster::Register { info: info.into() });
     }
 
     fn subscribe_wishing(&mut self, stream: &str, wishes: OfferWishes) {
         let framework = framework("f", &["*"]);
         let subscribe = Subscribe { framework, suppressed_roles: Default::default(), wishes };
         let (request, stream) = (self.request(), stream.into());
-        self.step(Event::Subscribe { request, stream, principal: None, subscribe });
+        self.step(Event::Subscribe { request, stream, principal: None, subscribe: subscribe.into() });
     }
 }
 
@@ -45,7 +45,7 @@ fn offered(selector: Selector, predicate: Predicate) -> Vec<String> {
     c.agent_in(3, Attribute::text("rack", "b"));
     c.agent_in(4, Attribute { name: "rack".into(), value: AttributeValue::Scalar(Scalar::from_units(1)) });
     c.subscribe_wishing("s1", only(selector, predicate));
-    c.master.offers(None).map(|offer| offer.hostname.clone()).collect()
+    c.master.offers(None).map(|offer| offer.agent.hostname.clone()).collect()
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn constraints_are_checked_and_replaced() {
     let mut info = framework("f", &["*"]);
     info.id = Some("m-0000".into());
     let update = |wishes| Call::UpdateFramework {
-        framework: info.clone(),
+        framework: info.clone().into(),
         suppressed_roles: Default::default(),
         wishes,
     };
