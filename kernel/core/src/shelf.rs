@@ -3,21 +3,16 @@
 //!
 //! Rows lie side by side, and an index of hashes leads to them: an ordered map would compare some fifteen long ids for each
 //! look-up, each in memory of its own. The order of rows is that of arrival, but for the last one, which takes the place of
-//! one that is removed: the same steps give the same order.
+//! one that is removed: the same steps give the same order. The hashes are keyed, for it is frameworks that name their tasks;
+//! of the key nothing can be seen outside.
 
-use std::{
-    borrow::Borrow,
-    hash::{BuildHasherDefault, Hash, Hasher},
-    iter::Map,
-    ops::Index,
-    sync::Arc,
-};
+use std::{borrow::Borrow, hash::Hash, iter::Map, ops::Index, sync::Arc};
 
 use indexmap::IndexMap;
 
 /// A table with shared values.
 #[derive(Debug, Clone)]
-pub struct Shelf<K, V>(IndexMap<K, Arc<V>, BuildHasherDefault<Fold>>);
+pub struct Shelf<K, V>(IndexMap<K, Arc<V>>);
 
 impl<K, V> Default for Shelf<K, V> {
     fn default() -> Self {
@@ -130,44 +125,5 @@ impl<K: Hash + Eq + Borrow<Q>, V, Q: Hash + Eq + ?Sized> Index<&Q> for Shelf<K, 
 
     fn index(&self, key: &Q) -> &V {
         &self.0[key]
-    }
-}
-
-/// Hashes by folded multiplication, eight bytes at a time. It draws no luck: frameworks that name their tasks so that they
-/// collide slow themselves down.
-#[derive(Debug, Default)]
-struct Fold(u64);
-
-impl Fold {
-    /// An odd number whose bits are half set, without a pattern: the golden ratio's.
-    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
-
-    fn take(&mut self, word: u64) {
-        let product = u128::from(self.0 ^ word) * u128::from(Self::FACTOR);
-        // Zero would be a trap: what is told apart after it must differ all the same.
-        self.0 = (product as u64) ^ (product >> 64) as u64 ^ Self::FACTOR.rotate_left(32);
-    }
-}
-
-impl Hasher for Fold {
-    fn write(&mut self, bytes: &[u8]) {
-        let mut words = bytes.chunks_exact(8);
-        for word in &mut words {
-            self.take(u64::from_le_bytes(word.try_into().expect("invariant: eight bytes")));
-        }
-        let mut rest = [0; 8];
-        rest[..words.remainder().len()].copy_from_slice(words.remainder());
-        self.take(u64::from_le_bytes(rest));
-    }
-
-    /// Ends a text. One text alone is a key, so nothing needs to be told apart by it.
-    fn write_u8(&mut self, _: u8) {}
-
-    fn write_u64(&mut self, word: u64) {
-        self.take(word);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
     }
 }
