@@ -209,7 +209,12 @@ impl Runner {
         self.offers.clear();
         tokio::time::sleep(pause).await;
         self.drain_watches();
-        while self.jobs.try_next().is_some() {}
+        while let Some(done) = self.jobs.try_next() {
+            // The next subscription asks for everything else.
+            if let jobs::Done::Settled(all) = done {
+                all.iter().for_each(|(uid, _)| self.no_longer_settling(uid));
+            }
+        }
     }
 
     fn take_agents(&mut self, agents: Vec<AgentSnapshot>) {

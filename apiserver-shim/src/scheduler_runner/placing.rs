@@ -383,8 +383,8 @@ impl Runner {
         }
     }
 
-    /// Takes the updates that came while the binding was being written.
-    fn take_deferred(&mut self, uid: &str) {
+    /// Takes the updates that came while the binding, or what was said before, was being written.
+    pub(crate) fn take_deferred(&mut self, uid: &str) {
         let deferred = self.pods.by_uid.get_mut(uid).map(|p| std::mem::take(&mut p.deferred));
         let deferred = deferred.unwrap_or_default();
         if !deferred.is_empty() {

@@ -52,8 +52,10 @@ pub(crate) struct PodState {
     pub waiting_since: Instant,
     /// The reason that was told last.
     pub told: Option<String>,
-    /// Updates that came while its binding was being written: they wait for that.
+    /// Updates that came while its binding or what was said before was being written: they wait for that.
     pub deferred: Vec<Arc<TaskStatus>>,
+    /// An update is being stored, which the next waits for: the older word could be the last to be written.
+    pub settling: bool,
     killed: Option<(Instant, i64)>,
     asked_at: Option<Instant>,
 }
@@ -237,6 +239,7 @@ impl Runner {
             waiting_since: Instant::now(),
             told: None,
             deferred: Vec::new(),
+            settling: false,
             killed: None,
             asked_at: None,
         };
@@ -357,11 +360,10 @@ impl Runner {
         let Some(state) = self.pods.by_uid.get_mut(uid) else { return };
         state.task = Task::Asked;
         self.promises.end(uid);
-        let deferred = std::mem::take(&mut state.deferred);
         self.occupy(uid);
         self.pods.sort_in(uid);
         self.ask(uid);
-        deferred.into_iter().for_each(|status| self.take_update(status));
+        self.take_deferred(uid);
     }
 
     /// Asks the kernel what it knows of a Pod's task.

@@ -31,7 +31,7 @@ struct FromNode<'a> {
     endpoint: Option<Cow<'a, str>>,
 }
 
-/// Updates kept for a Pod whose binding is being written. The kernel sends the next only after an acknowledgement; beside
+/// Updates kept for a Pod of which something is being written. The kernel sends the next only after an acknowledgement; beside
 /// that there are answers to our own questions.
 const DEFERRED_MAX: usize = 8;
 /// Updates stored by one job: they share the store's group commits, and one wait for the caches.
@@ -100,10 +100,14 @@ impl Runner {
         // kernel does not know a task is no refusal: it may be the answer to a question from before the promise.
         let refusal = matches!(known, Known::Invalid | Known::NeverStarted);
         if let Some(pod) = self.pods.by_uid.get_mut(uid.as_str())
-            && (pod.task == Task::Binding || (pod.task == Task::Promised && !refusal))
             && pod.deferred.len() < DEFERRED_MAX
         {
-            return self.defer(&uid, status);
+            if pod.task == Task::Binding || (pod.task == Task::Promised && !refusal) {
+                return self.defer(&uid, status);
+            }
+            if pod.settling {
+                return pod.deferred.push(status);
+            }
         }
         let node = status.agent_id.as_ref().and_then(|id| self.nodes.node_of(id)).map(Box::<str>::from);
         let from_node = self.read_data(&status.data, node.as_deref());
@@ -134,6 +138,9 @@ impl Runner {
             Some(key) if !to_store.is_empty() => {
                 let message = status.message.clone().unwrap_or_default();
                 let (registry, uid) = (self.registry.clone(), uid.into_boxed_str());
+                if let Some(pod) = self.pods.by_uid.get_mut(&uid) {
+                    pod.settling = true;
+                }
                 let work = Work { registry, key, uid, node, from_node, message, steps: to_store };
                 self.to_settle.push(Settling { work, acknowledgement: acknowledgement(&status) });
             }
@@ -226,7 +233,8 @@ impl Runner {
     pub(crate) fn settle_queued(&mut self) {
         let Some(framework_id) = self.framework_id.clone() else {
             // They come again with the next subscription.
-            return self.to_settle.clear();
+            let dropped = std::mem::take(&mut self.to_settle);
+            return dropped.iter().for_each(|settling| self.no_longer_settling(&settling.work.uid));
         };
         let mut queued = std::mem::take(&mut self.to_settle).into_iter().peekable();
         while queued.peek().is_some() {
@@ -247,7 +255,14 @@ impl Runner {
         }
     }
 
+    pub(crate) fn no_longer_settling(&mut self, uid: &str) {
+        if let Some(pod) = self.pods.by_uid.get_mut(uid) {
+            pod.settling = false;
+        }
+    }
+
     pub(crate) fn settled(&mut self, uid: &str, result: Result<(), Status>) {
+        self.no_longer_settling(uid);
         if let Err(status) = result {
             tracing::warn!(%status, uid, "update not stored: it is not acknowledged and comes again");
             if let Some(pod) = self.pods.by_uid.get_mut(uid) {
@@ -255,6 +270,7 @@ impl Runner {
                 pod.task = Task::Asked;
             }
         }
+        self.take_deferred(uid);
     }
 
     pub(crate) fn acknowledge(&mut self, status: &TaskStatus) {
