@@ -10,6 +10,8 @@ mod cluster;
 
 #[path = "runners/crashes.rs"]
 mod crashes;
+#[path = "runners/ordering.rs"]
+mod ordering;
 #[path = "runners/scheduling.rs"]
 mod scheduling;
 
