@@ -94,7 +94,7 @@ const ROWS: &[Row] = &[
     Row {
         upstream: "≈ 244 (bind alone)",
         limit: "about 40,000 for both cores, client included",
-        between: "three writes a Pod (create, bind, status), each decoded and watched",
+        between: "two writes a Pod (create; binding with Event and status), each watched by all who follow Pods",
         ..row("create→bound, hollow nodes", "bind.per_s", "/s")
     },
     Row {
