@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use crate::object::{Object, encoded};
 use crate::selection::Selection;
-use crate::watch_cache::{Lagged, WatchCache, WatchFrom, Watcher};
+use crate::watch_cache::{Lagged, WatchCache, WatchFrom, Watcher, push_key};
 
 mod feed;
 mod lifecycle;
@@ -350,11 +350,7 @@ fn committed(
 /// The store key of an object.
 pub fn store_key(resource: &Resource, namespace: &str, name: &str) -> Key {
     let mut key = resource.storage_prefix();
-    if !namespace.is_empty() {
-        key.push_str(namespace);
-        key.push('/');
-    }
-    key.push_str(name);
+    push_key(&mut key, namespace, name);
     Key::from(key)
 }
 

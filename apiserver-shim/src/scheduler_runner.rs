@@ -66,7 +66,7 @@ const SLOW_TICK: Duration = Duration::from_secs(1);
 const ROUND_EVERY: Duration = Duration::from_millis(5);
 /// The longest that rounds are put off because they take long.
 const ROUND_EVERY_MAX: Duration = Duration::from_millis(100);
-/// Rounds take at most one part in so many of the time: each looks at every offer, however few Pods wait.
+/// Rounds take at most one part in so many of the time: each counts the demand and looks at every waiting Pod.
 const ROUND_SHARE: u32 = 40;
 /// The first wait before a lost subscription is made again; doubles up to [`RESUBSCRIBE_MAX`].
 const RESUBSCRIBE_FIRST: Duration = Duration::from_millis(50);

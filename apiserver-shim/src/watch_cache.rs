@@ -278,7 +278,18 @@ impl View<'_> {
 
 /// The key of an object in its cache and, after the resource's prefix, in the store: `namespace/name` or `name`.
 pub fn key_of(namespace: &str, name: &str) -> String {
-    if namespace.is_empty() { name.to_owned() } else { [namespace, "/", name].concat() }
+    let mut key = String::new();
+    push_key(&mut key, namespace, name);
+    key
+}
+
+/// Appends what [`key_of`] gives.
+pub(crate) fn push_key(to: &mut String, namespace: &str, name: &str) {
+    if !namespace.is_empty() {
+        to.push_str(namespace);
+        to.push('/');
+    }
+    to.push_str(name);
 }
 
 #[cfg(test)]

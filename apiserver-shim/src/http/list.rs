@@ -20,7 +20,7 @@ use crate::fields;
 use crate::object::Object;
 use crate::registry::{Registry, of_store, parse, store_key};
 use crate::selection::Selection;
-use crate::watch_cache::{View, key_of};
+use crate::watch_cache::{View, push_key};
 
 /// Most keys read from the store at once.
 const STORE_PAGE: usize = 1000;
@@ -252,7 +252,7 @@ async fn read_history(
     let mut prefix = resource.storage_prefix();
     let strip = prefix.len();
     if let Some(namespace) = selection.namespace() {
-        prefix.push_str(&key_of(namespace, ""));
+        push_key(&mut prefix, namespace, "");
     }
     let mut request =
         ListRequest { prefix, limit: STORE_PAGE, at: Some(Revision(revision)), start_after: None };
