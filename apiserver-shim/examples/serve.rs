@@ -5,10 +5,10 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use apiserver_shim::request_pipeline::{Call, Pipeline};
-use apiserver_shim::selection::Selection;
+use apiserver_shim::pipeline::{Call, Pipeline};
 use apiserver_shim::server::{ApiOptions, start};
-use apiserver_shim::watch_cache::WatchFrom;
+use apiserver_shim::storage::selection::Selection;
+use apiserver_shim::storage::watch_cache::WatchFrom;
 use serde_json::json;
 use shim_model::resource::find;
 use shim_pki::{Pki, ServerNames, directory};

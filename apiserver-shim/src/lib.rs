@@ -1,28 +1,22 @@
-//! The Kubernetes facade: an API server over the store, in one tower service.
+//! The Kubernetes API server over the store, as one tower service, with the controllers and the scheduler that run beside it.
 //!
-//! Reading order: [`server`] starts it and [`service`] routes; `http/` has one file per concern; [`request_pipeline`]
-//! is the only writer of user intent; [`registry`] keeps objects and [`watch_cache`] shows them; controllers and the
-//! scheduler run beside it. Decisions are in `shim-core`, shapes in `shim-model`.
+//! Rooms, lowest first; a module imports from its own room and from rooms above it in this list:
+//! - [`storage`]: objects, the registry over the store, watch caches;
+//! - [`node_endpoints`]: where the nodes' executors listen;
+//! - [`auth`]: authentication and authorization;
+//! - [`pipeline`]: the request pipeline, the only writer of user intent;
+//! - [`controllers`]: runs the controllers of `shim-core`;
+//! - [`scheduler`]: runs the Pod scheduler, a framework of the kernel;
+//! - [`http`]: one file per HTTP concern, and the service that routes requests;
+//! - [`server`]: sockets, TLS, bootstrap objects, start and stop.
+//!
+//! Decisions are in `shim-core`, values in `shim-model`.
 
-pub mod authentication;
-pub mod authorization;
-pub mod bootstrap;
-pub mod controller_runner;
-pub mod deletion;
-pub mod event_versions;
-pub mod fields;
+pub mod auth;
+pub mod controllers;
 pub mod http;
-pub mod kernel_client;
 pub mod node_endpoints;
-pub mod node_proxy;
-pub mod object;
-pub mod pod_rows;
-pub mod registry;
-pub mod request_pipeline;
-pub mod runners;
-pub mod scheduler_runner;
-pub mod selection;
+pub mod pipeline;
+pub mod scheduler;
 pub mod server;
-pub mod service;
-pub mod service_addresses;
-pub mod watch_cache;
+pub mod storage;

@@ -21,14 +21,15 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::authentication::{Authenticator, DEFAULT_AUDIENCE, User};
-use crate::authorization::FixedAuthorizer;
-use crate::bootstrap;
+use crate::auth::authentication::{Authenticator, DEFAULT_AUDIENCE, User};
+use crate::auth::authorization::FixedAuthorizer;
+use crate::http::service::{Api, ApiService, Caller};
 use crate::node_endpoints::NodeEndpoints;
-use crate::registry::Registry;
-use crate::request_pipeline::Pipeline;
-use crate::service::{Api, ApiService, Caller};
+use crate::pipeline::Pipeline;
+use crate::storage::registry::Registry;
 
+pub mod bootstrap;
+pub mod runners;
 mod write_batch;
 use write_batch::WriteBatch;
 

@@ -3,9 +3,9 @@
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::SystemTime};
 
 use anyhow::{Context, bail};
-use apiserver_shim::{
+use apiserver_shim::server::{
+    ApiHandle, ApiOptions,
     runners::{self, RunnersHandle, RunnersOptions},
-    server::{ApiHandle, ApiOptions},
 };
 use kernel::{
     agent_link::{JoinAuthority, JoinRefusal, JoinRequest, Joined},

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::body::Response;
 use super::query::Query;
 use super::{discovery, reply};
-use crate::registry::Registry;
+use crate::storage::registry::Registry;
 
 /// How long the store may take to say where it is.
 const STORE_WAIT_MAX: Duration = Duration::from_secs(2);

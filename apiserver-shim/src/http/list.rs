@@ -16,11 +16,11 @@ use super::body::Response;
 use super::negotiation::{Accepted, Shape};
 use super::query::{Query, quote};
 use super::shapes::{self, ListMeta};
-use crate::fields;
-use crate::object::Object;
-use crate::registry::{Registry, of_store, parse, store_key};
-use crate::selection::Selection;
-use crate::watch_cache::{View, push_key};
+use crate::storage::fields;
+use crate::storage::object::Object;
+use crate::storage::registry::{Registry, of_store, parse, store_key};
+use crate::storage::selection::Selection;
+use crate::storage::watch_cache::{View, push_key};
 
 /// Most keys read from the store at once.
 const STORE_PAGE: usize = 1000;

@@ -10,7 +10,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 
 use super::body::BoxError;
-use crate::object::Object;
+use crate::storage::object::Object;
 
 /// Where a part ends that is not the last: with its frames' headers it is one write of a connection.
 const PART_BYTES: usize = 60 * 1024;

@@ -15,11 +15,11 @@ use super::negotiation::{self, Accepted};
 use super::query::{Query, dry_run};
 use super::request_info::Target;
 use super::{list, reply, shapes, watch};
-use crate::authentication::User;
-use crate::deletion::{DeleteOptions, Propagation, returns_object};
-use crate::registry::Deleted;
-use crate::request_pipeline::{Call, Outcome, Place};
-use crate::service::Api;
+use crate::auth::authentication::User;
+use crate::http::service::Api;
+use crate::pipeline::{Call, Outcome, Place};
+use crate::storage::deletion::{DeleteOptions, Propagation, returns_object};
+use crate::storage::registry::Deleted;
 
 /// A request for a resource.
 pub struct ResourceRequest<'a> {
@@ -237,7 +237,7 @@ async fn delete(api: &Api, request: &ResourceRequest<'_>, body: Body) -> Result<
             let object = if shapes::is_native(resource) {
                 object
             } else {
-                crate::event_versions::to_events_group(object)
+                crate::storage::event_versions::to_events_group(object)
             };
             shapes::one_value(200, resource, accepted, request.query, object)
         }

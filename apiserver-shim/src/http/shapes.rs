@@ -18,10 +18,10 @@ use super::list_body::ListBody;
 use super::negotiation::{Accepted, Shape};
 use super::query::Query;
 use super::reply;
-use crate::event_versions;
+use crate::storage::event_versions;
 
-use crate::object::{Object, write_resource_version};
-use crate::registry::now;
+use crate::storage::object::{Object, write_resource_version};
+use crate::storage::registry::now;
 
 /// Whether a resource is served as it is stored. `events.k8s.io` shares the core group's events and is converted.
 pub fn is_native(resource: &Resource) -> bool {

@@ -9,7 +9,7 @@ use shim_model::status::{self, Status};
 
 use super::body::{Body, Request, Response};
 use super::objects::{self, ResourceRequest};
-use crate::service::Api;
+use crate::http::service::Api;
 
 mod binding;
 mod eviction;

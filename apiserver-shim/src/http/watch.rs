@@ -17,9 +17,9 @@ use super::list::ListOptions;
 use super::negotiation::{Accepted, Shape};
 use super::query::Query;
 use super::{reply, shapes};
-use crate::object::write_resource_version;
-use crate::registry::Registry;
-use crate::watch_cache::{Audience, Delivery, Lagged, WatchFrom, Watcher};
+use crate::storage::object::write_resource_version;
+use crate::storage::registry::Registry;
+use crate::storage::watch_cache::{Audience, Delivery, Lagged, WatchFrom, Watcher};
 
 /// Most events in one frame: with small objects a frame is then some 256 KiB, which is what bounds it with large ones.
 const FRAME_EVENTS_MAX: usize = 256;

@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::body::{Body, Response, empty};
-use crate::authentication::WEBSOCKET_TOKEN;
+use crate::auth::authentication::WEBSOCKET_TOKEN;
 
 /// A client of a watch has nothing to say: anything longer ends the connection.
 const CLIENT_BYTES_MAX: usize = 1024;

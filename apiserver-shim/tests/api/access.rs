@@ -3,8 +3,8 @@
 use expect_test::expect;
 
 use crate::harness::{Server, request, show};
-use apiserver_shim::authentication::{BoundObject, DEFAULT_AUDIENCE, TokenSubject, User};
-use apiserver_shim::service::Caller;
+use apiserver_shim::auth::authentication::{BoundObject, DEFAULT_AUDIENCE, TokenSubject, User};
+use apiserver_shim::http::service::Caller;
 
 #[tokio::test]
 async fn strangers_and_nodes_get_what_is_theirs() {

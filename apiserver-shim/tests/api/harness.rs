@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use apiserver_shim::http::body::{Body, Response, full};
+use apiserver_shim::http::service::ApiService;
 use apiserver_shim::server::{ApiHandle, ApiOptions, start};
-use apiserver_shim::service::ApiService;
 use http_body_util::BodyExt;
 use serde_json::Value;
 use shim_pki::{Pki, ServerNames};

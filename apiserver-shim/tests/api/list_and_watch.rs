@@ -165,7 +165,7 @@ async fn a_watch_from_before_the_window_is_told_to_list_anew() {
     let registry = server.handle.registry();
     registry.fresh().await.unwrap();
     let configmaps = shim_model::resource::find("", "v1", "configmaps").unwrap();
-    let later = std::time::Instant::now() + apiserver_shim::watch_cache::WINDOW_AGE_MAX;
+    let later = std::time::Instant::now() + apiserver_shim::storage::watch_cache::WINDOW_AGE_MAX;
     registry.cache(configmaps).expire(later);
     let told = events(&server, "resourceVersion=1", 1, &[]).await;
     assert!(told.starts_with("ERROR") && told.contains("\"reason\":\"Expired\""), "{told}");

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use apiserver_shim::pod_rows::PodRows;
+use apiserver_shim::storage::pod_rows::PodRows;
 use kernel::driver::SchedulerDriver;
 use serde_json::Value;
 use shim_core::audit::{Invariant, Note, State, audit};

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use apiserver_shim::deletion::DeleteOptions;
 use apiserver_shim::node_endpoints::NodeEndpoints;
-use apiserver_shim::object::Object;
-use apiserver_shim::registry::Registry;
-use apiserver_shim::request_pipeline::{Call, Pipeline};
-use apiserver_shim::runners::{self, RunnersHandle, RunnersOptions};
+use apiserver_shim::pipeline::{Call, Pipeline};
+use apiserver_shim::server::runners::{self, RunnersHandle, RunnersOptions};
+use apiserver_shim::storage::deletion::DeleteOptions;
+use apiserver_shim::storage::object::Object;
+use apiserver_shim::storage::registry::Registry;
 use kernel::driver::SchedulerDriver;
 use kernel::hollow::{HollowHandle, HollowOptions};
 use kernel::server::{MasterHandle, MasterOptions};
@@ -146,7 +146,7 @@ impl Cluster {
 
     pub async fn delete(&self, group: &str, plural: &str, namespace: &str, name: &str) {
         let options = DeleteOptions {
-            propagation: Some(apiserver_shim::deletion::Propagation::Background),
+            propagation: Some(apiserver_shim::storage::deletion::Propagation::Background),
             ..DeleteOptions::default()
         };
         self.registry().delete(served(group, plural), namespace, name, &options).await.unwrap();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use apiserver_shim::registry::Registry;
+use apiserver_shim::storage::registry::Registry;
 use async_trait::async_trait;
 use kernel::driver::{DriverError, InProcessDriver, SchedulerDriver};
 use kernel::server::MasterOptions;
@@ -77,7 +77,7 @@ fn node(pods: &[Value], name: &str) -> String {
 }
 
 async fn promises(store: &Arc<dyn Store>) -> usize {
-    let prefix = apiserver_shim::scheduler_runner::PROMISES_PREFIX;
+    let prefix = apiserver_shim::scheduler::PROMISES_PREFIX;
     store.list(ListRequest::prefix(prefix)).await.unwrap().kvs.len()
 }
 

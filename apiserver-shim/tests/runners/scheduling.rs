@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use apiserver_shim::http::subresources::bind;
-use apiserver_shim::selection::Selection;
-use apiserver_shim::watch_cache::WatchFrom;
+use apiserver_shim::storage::selection::Selection;
+use apiserver_shim::storage::watch_cache::WatchFrom;
 use serde_json::{Value, json};
 use shim_core::controllers::{condition, served};
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use shim_model::resource::find;
 
 use super::*;
-use crate::object::encoded;
+use crate::storage::object::encoded;
 
 fn object(number: u64) -> Arc<Object> {
     let value = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": format!("c{number}")},

@@ -8,9 +8,9 @@ use shim_model::status::{self, Status};
 
 use crate::http::body::{self, Body, Response};
 use crate::http::objects::ResourceRequest;
+use crate::http::service::Api;
 use crate::http::{negotiation, reply};
-use crate::registry::{Registry, now};
-use crate::service::Api;
+use crate::storage::registry::{Registry, now};
 
 const BINDING: KindRef = KindRef { group: "", version: "v1", kind: "Binding" };
 

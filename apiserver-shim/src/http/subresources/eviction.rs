@@ -4,12 +4,12 @@ use serde_json::Value;
 use shim_model::resource::KindRef;
 use shim_model::status::{self, Status};
 
-use crate::deletion::DeleteOptions;
 use crate::http::body::{self, Body, Response};
 use crate::http::objects::ResourceRequest;
 use crate::http::query::dry_run;
+use crate::http::service::Api;
 use crate::http::{negotiation, reply};
-use crate::service::Api;
+use crate::storage::deletion::DeleteOptions;
 
 const EVICTION: KindRef = KindRef { group: "policy", version: "v1", kind: "Eviction" };
 

@@ -6,14 +6,14 @@ use shim_model::field::FieldError;
 use shim_model::managed_fields::{self, Writer};
 use shim_model::status::{self, Status};
 
-use crate::authentication::User;
-use crate::authorization::Attributes;
+use crate::auth::authentication::User;
+use crate::auth::authorization::Attributes;
 use crate::http::body::{self, Body, Response};
 use crate::http::objects::ResourceRequest;
 use crate::http::request_info::Target;
+use crate::http::service::Api;
 use crate::http::{negotiation, reply};
-use crate::registry::now;
-use crate::service::Api;
+use crate::storage::registry::now;
 
 /// Whether a resource is a review.
 pub fn is_review(group: &str) -> bool {

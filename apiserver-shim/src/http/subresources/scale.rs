@@ -12,8 +12,8 @@ use crate::http::body::{self, Body, Response};
 use crate::http::negotiation::{self, Accepted, Shape};
 use crate::http::objects::{ResourceRequest, patch_kind};
 use crate::http::reply;
-use crate::registry::now;
-use crate::service::Api;
+use crate::http::service::Api;
+use crate::storage::registry::now;
 
 const SCALE: KindRef = KindRef { group: "autoscaling", version: "v1", kind: "Scale" };
 

@@ -7,10 +7,10 @@ use shim_model::field::FieldError;
 use shim_model::status::{self, Status};
 
 use crate::http::body::{Request, Response};
+use crate::http::node_proxy;
 use crate::http::objects::ResourceRequest;
 use crate::http::query::Query;
-use crate::node_proxy;
-use crate::service::Api;
+use crate::http::service::Api;
 
 pub(super) async fn serve(
     api: &Api,

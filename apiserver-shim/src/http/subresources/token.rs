@@ -8,12 +8,12 @@ use shim_model::resource::{self, KindRef};
 use shim_model::status::{self, Status};
 use shim_model::time::Instant;
 
-use crate::authentication::{BoundObject, TokenSubject};
+use crate::auth::authentication::{BoundObject, TokenSubject};
 use crate::http::body::{self, Body, Response};
 use crate::http::objects::ResourceRequest;
+use crate::http::service::Api;
 use crate::http::{negotiation, reply};
-use crate::registry::now;
-use crate::service::Api;
+use crate::storage::registry::now;
 
 const TOKEN_REQUEST: KindRef =
     KindRef { group: "authentication.k8s.io", version: "v1", kind: "TokenRequest" };
@@ -83,7 +83,7 @@ fn audiences(request: &Value) -> Vec<String> {
         .iter()
         .filter_map(|a| a.as_str().map(str::to_owned))
         .collect();
-    if asked.is_empty() { vec![crate::authentication::DEFAULT_AUDIENCE.to_owned()] } else { asked }
+    if asked.is_empty() { vec![crate::auth::authentication::DEFAULT_AUDIENCE.to_owned()] } else { asked }
 }
 
 /// Finds the object that the token is to die with.

@@ -1,0 +1,4 @@
+//! Who sends a request, and whether they may.
+
+pub mod authentication;
+pub mod authorization;

@@ -1,0 +1,341 @@
+//! Who asks: client certificates, service-account tokens, or nobody. Impersonation by those who may do anything.
+//!
+//! Tokens are JWTs signed with the cluster's service-account key (ES256). A token is only as good as the objects that
+//! it is bound to: its service account, and its Pod if it names one, must still be there with the same UID.
+
+use std::collections::BTreeMap;
+
+use http::HeaderMap;
+use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use shim_model::resource;
+use shim_model::status::{self, Status};
+use shim_pki::Identity;
+
+use crate::storage::registry::Registry;
+
+/// Whom tokens are for if they name nobody: this API server.
+pub const DEFAULT_AUDIENCE: &str = "https://kubernetes.default.svc.cluster.local";
+/// The group of those who may do anything.
+pub const MASTERS: &str = "system:masters";
+/// The group of everybody who is known.
+pub const AUTHENTICATED: &str = "system:authenticated";
+/// The group of everybody who is not.
+pub const UNAUTHENTICATED: &str = "system:unauthenticated";
+/// Prefix of the WebSocket sub-protocol that is a token.
+pub const WEBSOCKET_TOKEN: &str = "base64url.bearer.authorization.k8s.io.";
+/// Prefix of service accounts' user names.
+pub const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
+
+/// A user.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct User {
+    /// Name.
+    pub name: String,
+    /// UID, if it has one.
+    pub uid: String,
+    /// Groups.
+    pub groups: Vec<String>,
+    /// Whatever else is known.
+    pub extra: BTreeMap<String, Vec<String>>,
+}
+
+impl User {
+    /// The facade itself: what calls from inside the process run as.
+    pub fn system(name: &str) -> User {
+        let groups = vec![MASTERS.to_owned(), AUTHENTICATED.to_owned()];
+        User { name: name.to_owned(), groups, ..User::default() }
+    }
+
+    /// Whom a certificate of the cluster's authority names.
+    pub fn certified(identity: Identity) -> User {
+        let mut groups = identity.groups;
+        groups.push(AUTHENTICATED.to_owned());
+        User { name: identity.user, groups, ..User::default() }
+    }
+
+    /// Nobody in particular.
+    pub fn anonymous() -> User {
+        let groups = vec![UNAUTHENTICATED.to_owned()];
+        User { name: "system:anonymous".to_owned(), groups, ..User::default() }
+    }
+
+    /// Whether the user is in a group.
+    pub fn is_in(&self, group: &str) -> bool {
+        self.groups.iter().any(|g| g == group)
+    }
+
+    /// As reviews show it.
+    pub fn to_value(&self) -> Value {
+        let mut out = json!({"username": self.name, "groups": self.groups});
+        if !self.uid.is_empty() {
+            out["uid"] = self.uid.as_str().into();
+        }
+        if !self.extra.is_empty() {
+            out["extra"] = json!(self.extra);
+        }
+        out
+    }
+}
+
+/// Signs and checks tokens, reads certificates.
+pub struct Authenticator {
+    registry: Registry,
+    issuer: String,
+    key_id: String,
+    signing: EncodingKey,
+    checking: DecodingKey,
+    web_key: Value,
+}
+
+/// What a token is bound to.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct BoundObject {
+    /// Name.
+    pub name: String,
+    /// UID.
+    pub uid: String,
+}
+
+/// What goes into a token besides times and identifiers.
+#[derive(Clone, Debug)]
+pub struct TokenSubject {
+    /// Namespace of the service account.
+    pub namespace: String,
+    /// The service account.
+    pub service_account: BoundObject,
+    /// The Pod that the token dies with.
+    pub pod: Option<BoundObject>,
+    /// The node of that Pod.
+    pub node: Option<BoundObject>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Claims {
+    aud: Vec<String>,
+    exp: i64,
+    iat: i64,
+    iss: String,
+    jti: String,
+    #[serde(rename = "kubernetes.io")]
+    kubernetes: KubernetesClaims,
+    nbf: i64,
+    sub: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KubernetesClaims {
+    namespace: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node: Option<BoundObject>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pod: Option<BoundObject>,
+    serviceaccount: BoundObject,
+}
+
+impl Authenticator {
+    /// With the cluster's service-account key (PKCS#8 PEM). `issuer` is what tokens name as theirs.
+    pub fn new(registry: Registry, key_pem: &str, issuer: &str) -> Result<Authenticator, shim_pki::PkiError> {
+        use base64::Engine;
+        use sha2::Digest;
+        let base64 = base64::engine::general_purpose::URL_SAFE_NO_PAD;
+        let der = shim_pki::authority::private_key_der(key_pem)?;
+        let point = shim_pki::authority::public_point(key_pem)?;
+        let (x, y) = (base64.encode(&point[1..33]), base64.encode(&point[33..]));
+        let key_id = base64.encode(sha2::Sha256::digest(&point));
+        let web_key =
+            json!({"use": "sig", "kty": "EC", "kid": key_id, "crv": "P-256", "alg": "ES256", "x": x, "y": y});
+        Ok(Authenticator {
+            registry,
+            issuer: issuer.to_owned(),
+            key_id,
+            signing: EncodingKey::from_ec_der(&der),
+            checking: DecodingKey::from_ec_der(&point),
+            web_key,
+        })
+    }
+
+    /// Who tokens say has made them.
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// The key that others check tokens with.
+    pub fn web_key(&self) -> &Value {
+        &self.web_key
+    }
+
+    /// Says who asks, if no certificate has said it.
+    pub fn authenticate(&self, headers: &HeaderMap) -> Result<User, Status> {
+        match bearer(headers)? {
+            None => Ok(User::anonymous()),
+            Some(token) => {
+                self.check_token(&token, &[]).map(|(user, _)| user).map_err(|_| status::unauthorized())
+            }
+        }
+    }
+
+    /// Checks a token for one of `audiences` (none: this server); says whose it is and which audiences it serves.
+    pub fn check_token(&self, token: &str, audiences: &[String]) -> Result<(User, Vec<String>), String> {
+        let mut own = vec![DEFAULT_AUDIENCE.to_owned(), self.issuer.clone()];
+        own.dedup();
+        let wanted = if audiences.is_empty() { &own[..] } else { audiences };
+        let mut validation = Validation::new(Algorithm::ES256);
+        validation.set_issuer(&[&self.issuer]);
+        // Looked at below, for the complaint names what is wanted.
+        validation.validate_aud = false;
+        validation.validate_nbf = true;
+        let claims = jsonwebtoken::decode::<Claims>(token, &self.checking, &validation)
+            .map_err(|e| format!("invalid bearer token: {e}"))?
+            .claims;
+        let served: Vec<String> = claims.aud.iter().filter(|a| wanted.contains(a)).cloned().collect();
+        if served.is_empty() {
+            let shown = |audiences: &[String]| {
+                audiences.iter().map(|a| format!("{a:?}")).collect::<Vec<_>>().join(" ")
+            };
+            return Err(format!(
+                "[invalid bearer token, token audiences [{}] is invalid for the target audiences [{}]]",
+                shown(&claims.aud),
+                shown(wanted)
+            ));
+        }
+        self.check_bound(&claims.kubernetes)?;
+        Ok((user_of(claims), served))
+    }
+
+    /// Makes a token that is good for `seconds` from `now` (seconds since 1970).
+    pub fn issue(
+        &self,
+        subject: TokenSubject,
+        audiences: Vec<String>,
+        now: i64,
+        seconds: i64,
+    ) -> Result<String, Status> {
+        let claims = Claims {
+            aud: audiences,
+            exp: now + seconds,
+            iat: now,
+            iss: self.issuer.clone(),
+            jti: uuid::Uuid::new_v4().to_string(),
+            nbf: now,
+            sub: format!("{SERVICE_ACCOUNT}{}:{}", subject.namespace, subject.service_account.name),
+            kubernetes: KubernetesClaims {
+                namespace: subject.namespace,
+                node: subject.node,
+                pod: subject.pod,
+                serviceaccount: subject.service_account,
+            },
+        };
+        let mut header = Header::new(Algorithm::ES256);
+        header.kid = Some(self.key_id.clone());
+        jsonwebtoken::encode(&header, &claims, &self.signing).map_err(status::internal)
+    }
+
+    fn check_bound(&self, bound: &KubernetesClaims) -> Result<(), String> {
+        let alive = |plural: &str, object: &BoundObject| {
+            let resource = resource::find("", "v1", plural)?;
+            let found = self.registry.peek(resource, &bound.namespace, &object.name)?;
+            (found.header().uid == object.uid).then_some(())
+        };
+        alive("serviceaccounts", &bound.serviceaccount).ok_or("service account has been deleted")?;
+        match &bound.pod {
+            Some(pod) => alive("pods", pod).ok_or_else(|| "pod has been deleted".to_owned()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The token of a request: in its Authorization header or, for browsers that open a WebSocket and cannot set one, among
+/// the sub-protocols that it offers.
+fn bearer(headers: &HeaderMap) -> Result<Option<String>, Status> {
+    if let Some(header) = headers.get(AUTHORIZATION) {
+        let text = header.to_str().map_err(|_| status::unauthorized())?;
+        let token = text.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        return Ok(token.map(|(_, token)| token.trim().to_owned()).filter(|t| !t.is_empty()));
+    }
+    let offered = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|v| v.to_str().ok());
+    let token = offered.flat_map(|v| v.split(',')).find_map(|p| p.trim().strip_prefix(WEBSOCKET_TOKEN));
+    let Some(encoded) = token else { return Ok(None) };
+    use base64::Engine;
+    let decoded = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(encoded.trim_end_matches('='));
+    let token = decoded.ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    token.map(Some).ok_or_else(status::unauthorized)
+}
+
+fn user_of(claims: Claims) -> User {
+    let namespace = &claims.kubernetes.namespace;
+    let mut extra = BTreeMap::new();
+    let mut note = |key: &str, value: String| {
+        extra.insert(format!("authentication.kubernetes.io/{key}"), vec![value]);
+    };
+    note("credential-id", format!("JTI={}", claims.jti));
+    if let Some(pod) = &claims.kubernetes.pod {
+        note("pod-name", pod.name.clone());
+        note("pod-uid", pod.uid.clone());
+    }
+    if let Some(node) = &claims.kubernetes.node {
+        note("node-name", node.name.clone());
+        note("node-uid", node.uid.clone());
+    }
+    User {
+        groups: service_account_groups(namespace),
+        name: claims.sub,
+        uid: claims.kubernetes.serviceaccount.uid,
+        extra,
+    }
+}
+
+fn service_account_groups(namespace: &str) -> Vec<String> {
+    vec![
+        "system:serviceaccounts".to_owned(),
+        format!("system:serviceaccounts:{namespace}"),
+        AUTHENTICATED.to_owned(),
+    ]
+}
+
+/// Whom the request is to be carried out as, if it says so by `Impersonate-*` headers.
+pub fn impersonated(headers: &HeaderMap) -> Result<Option<User>, Status> {
+    if !headers.keys().any(|name| name.as_str().starts_with("impersonate-")) {
+        return Ok(None);
+    }
+    let texts = |name: &str| -> Vec<String> {
+        headers.get_all(name).iter().filter_map(|v| v.to_str().ok()).map(str::to_owned).collect()
+    };
+    let (user, groups) = (texts("impersonate-user"), texts("impersonate-group"));
+    let uid = texts("impersonate-uid").into_iter().next().unwrap_or_default();
+    let mut extra: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (name, value) in headers {
+        if let (Some(key), Ok(value)) = (name.as_str().strip_prefix("impersonate-extra-"), value.to_str()) {
+            let key = crate::http::query::percent_decode(key, false);
+            extra.entry(key).or_default().push(value.to_owned());
+        }
+    }
+    let Some(name) = user.into_iter().next().filter(|n| !n.is_empty()) else {
+        if !groups.is_empty() || !uid.is_empty() || !extra.is_empty() {
+            return Err(status::bad_request("requested impersonation without impersonating a user"));
+        }
+        return Ok(None);
+    };
+    let groups = impersonated_groups(&name, groups);
+    Ok(Some(User { name, uid, groups, extra }))
+}
+
+fn impersonated_groups(name: &str, mut groups: Vec<String>) -> Vec<String> {
+    if name == "system:anonymous" {
+        if groups.is_empty() {
+            groups.push(UNAUTHENTICATED.to_owned());
+        }
+        return groups;
+    }
+    if groups.is_empty()
+        && let Some((namespace, _)) = name.strip_prefix(SERVICE_ACCOUNT).and_then(|r| r.split_once(':'))
+    {
+        return service_account_groups(namespace);
+    }
+    if !groups.iter().any(|g| g == AUTHENTICATED || g == UNAUTHENTICATED) {
+        groups.push(AUTHENTICATED.to_owned());
+    }
+    groups
+}

@@ -1,0 +1,246 @@
+//! Events: told to people, best effort. The recorder has a queue of its own, so that nobody waits for it; what does not fit
+//! is dropped, as upstream's broadcaster does. The same thing said again is counted on the Event that is there.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::json;
+use shim_core::controllers::{EventNote, Target, served};
+use shim_core::rows::Key;
+use shim_model::object::{Header, Parts, StoredObject};
+use shim_model::time::Instant;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::storage::registry::{Registry, now as wall_clock, store_key};
+
+/// Notes that wait to be written. A burst of 10,000 bindings fits.
+pub const QUEUE_BOUND: usize = 16 * 1024;
+/// Writes in flight; they share the store's group commits.
+const WRITES_MAX: usize = 64;
+/// Events remembered to be counted up instead of written anew.
+const REMEMBERED_MAX: usize = 4096;
+/// An Event older than this is not counted up any more: it is about to be forgotten.
+const COUNT_UP_SECONDS: i64 = 1800;
+
+/// Writes Events in the background. Clones share.
+#[derive(Clone, Debug)]
+pub struct EventRecorder {
+    notes: mpsc::Sender<EventNote>,
+}
+
+impl EventRecorder {
+    /// Starts a recorder; it ends when every clone is gone.
+    pub fn start(registry: Registry) -> EventRecorder {
+        let (notes, queue) = mpsc::channel(QUEUE_BOUND);
+        tokio::spawn(Writer { registry, known: BTreeMap::new() }.run(queue));
+        EventRecorder { notes }
+    }
+
+    /// Tells something. Never waits.
+    pub fn tell(&self, note: EventNote) {
+        if self.notes.try_send(note).is_err() {
+            tracing::debug!("event dropped: too many at once");
+        }
+    }
+}
+
+/// What makes two notes the same.
+type Sameness = (String, Key, &'static str, String);
+
+struct Known {
+    name: String,
+    count: i64,
+    first: Instant,
+}
+
+struct Writer {
+    registry: Registry,
+    known: BTreeMap<Sameness, Known>,
+}
+
+impl Writer {
+    async fn run(mut self, mut queue: mpsc::Receiver<EventNote>) {
+        let mut writes = JoinSet::new();
+        while let Some(note) = queue.recv().await {
+            while writes.len() >= WRITES_MAX {
+                writes.join_next().await;
+            }
+            while writes.try_join_next().is_some() {}
+            self.write(note, &mut writes);
+        }
+        while writes.join_next().await.is_some() {}
+    }
+
+    fn write(&mut self, note: EventNote, writes: &mut JoinSet<()>) {
+        let now = wall_clock();
+        let registry = self.registry.clone();
+        let same = (note.about.uid.clone(), note.about.key.clone(), note.reason, note.message.clone());
+        if let Some(known) = self.known.get_mut(&same).filter(|k| now.since(k.first) < COUNT_UP_SECONDS) {
+            known.count += 1;
+            let (name, count) = (known.name.clone(), known.count);
+            let namespace = namespace_of(&note.about).to_owned();
+            let anew = event(&note, now, count).0;
+            writes.spawn(async move { count_up(&registry, &namespace, &name, count, now, anew).await });
+            return;
+        }
+        if self.known.len() >= REMEMBERED_MAX {
+            self.known.clear();
+        }
+        let (event, name) = event(&note, now, 1);
+        self.known.insert(same, Known { name, count: 1, first: now });
+        writes.spawn(async move { create(&registry, event).await });
+    }
+}
+
+async fn create(registry: &Registry, event: StoredObject) {
+    if let Err(status) = registry.create_encoded(served("", "events"), event).await {
+        tracing::debug!(%status, "event not written");
+    }
+}
+
+async fn count_up(
+    registry: &Registry,
+    namespace: &str,
+    name: &str,
+    count: i64,
+    now: Instant,
+    anew: StoredObject,
+) {
+    let counted = registry
+        .update_with(served("", "events"), namespace, name, |event| {
+            event["count"] = json!(count);
+            event["lastTimestamp"] = json!(now.to_rfc3339());
+            Ok(())
+        })
+        .await;
+    match counted {
+        Ok(_) => {}
+        Err(status) if status.code == 404 => {
+            create(registry, anew).await;
+        }
+        Err(status) => tracing::debug!(%status, "event not counted up"),
+    }
+}
+
+fn namespace_of(about: &Target) -> &str {
+    if about.key.namespace.is_empty() { "default" } else { &about.key.namespace }
+}
+
+/// The Event of a note as it is stored, for whoever writes it together with what it tells of.
+pub(crate) fn event_to_store(note: &EventNote) -> (store::Key, StoredObject) {
+    let (event, name) = event(note, wall_clock(), 1);
+    (store_key(served("", "events"), namespace_of(&note.about), &name), event)
+}
+
+/// The Event of a note, and its name: the object's with the time in hexadecimal, as upstream names them.
+fn event(note: &EventNote, now: Instant, count: i64) -> (StoredObject, String) {
+    let about = &note.about;
+    let time = now.to_rfc3339();
+    let header = Header {
+        name: format!("{}.{:x}", about.key.name, unique_nanos(now)),
+        namespace: namespace_of(about).to_owned(),
+        uid: uuid::Uuid::new_v4().to_string(),
+        creation_timestamp: time.clone(),
+        ..Header::default()
+    };
+    let metadata = Metadata {
+        creation_timestamp: &time,
+        name: &header.name,
+        namespace: &header.namespace,
+        uid: &header.uid,
+    };
+    let rest = Rest {
+        count,
+        event_time: (),
+        first_timestamp: &time,
+        involved_object: Involved {
+            api_version: about.resource.api_version(),
+            kind: about.resource.kind,
+            name: &about.key.name,
+            namespace: &about.key.namespace,
+            uid: &about.uid,
+        },
+        last_timestamp: &time,
+        message: &note.message,
+        reason: note.reason,
+        reporting_component: note.component,
+        reporting_instance: "",
+        source: Source { component: note.component },
+        kind_of_event: if note.warning { "Warning" } else { "Normal" },
+    };
+    let mut bytes = BEFORE_METADATA.to_vec();
+    let mut parts = Parts { metadata: bytes.len()..0, ..Parts::default() };
+    write(&mut bytes, &metadata);
+    parts.metadata.end = bytes.len();
+    write(&mut bytes, &rest);
+    // Its members go on where those before them ended.
+    bytes[parts.metadata.end] = b',';
+    let name = header.name.clone();
+    (StoredObject { bytes: bytes.into_boxed_slice().into(), header: Arc::new(header), parts }, name)
+}
+
+fn write(into: &mut Vec<u8>, value: &impl Serialize) {
+    serde_json::to_writer(into, value).expect("invariant: text always encodes into memory");
+}
+
+/// How an Event begins. Its members are in the order of [`crate::storage::object::encoded`]; none of this is a tree, for there is an
+/// Event for every Pod at least.
+const BEFORE_METADATA: &[u8] = br#"{"apiVersion":"v1","kind":"Event","metadata":"#;
+
+/// What follows the metadata.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Rest<'a> {
+    count: i64,
+    /// Null, as upstream's recorder leaves it.
+    event_time: (),
+    first_timestamp: &'a str,
+    involved_object: Involved<'a>,
+    last_timestamp: &'a str,
+    message: &'a str,
+    reason: &'a str,
+    reporting_component: &'a str,
+    reporting_instance: &'a str,
+    source: Source<'a>,
+    #[serde(rename = "type")]
+    kind_of_event: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata<'a> {
+    creation_timestamp: &'a str,
+    name: &'a str,
+    namespace: &'a str,
+    uid: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Involved<'a> {
+    api_version: String,
+    kind: &'a str,
+    name: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    namespace: &'a str,
+    uid: &'a str,
+}
+
+#[derive(Serialize)]
+struct Source<'a> {
+    component: &'a str,
+}
+
+/// Nanoseconds since the epoch, never the same twice in this process.
+fn unique_nanos(now: Instant) -> u64 {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let now = u64::try_from(now.0).unwrap_or(0).saturating_mul(1000);
+    let before = LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(now.max(last + 1)));
+    before.map_or(now, |last| now.max(last + 1))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,25 @@
+//! An Event that is written without a tree is what reading it gives.
+
+use shim_core::rows::Key;
+
+use super::*;
+use crate::storage::object::encoded;
+
+#[test]
+fn an_event_is_known_as_it_reads() {
+    let key = Key { namespace: "shop".into(), name: "web-\"1\"".into() };
+    let about = Target { resource: served("", "pods"), key, uid: "u-1".into() };
+    let note = EventNote {
+        about,
+        warning: true,
+        reason: "Scheduled",
+        message: "a \"message\"\n".into(),
+        component: "default-scheduler",
+    };
+    let (event, name) = event(&note, Instant(1_700_000_000_000_000), 3);
+    assert_eq!(StoredObject::parse(event.bytes.clone()).unwrap(), event);
+    assert_eq!(event.header.name, name);
+    let value: serde_json::Value = serde_json::from_slice(&event.bytes).unwrap();
+    assert_eq!(encoded(&value), event);
+    assert_eq!(value["count"], 3);
+}

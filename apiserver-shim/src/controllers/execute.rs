@@ -1,0 +1,235 @@
+//! Carrying out plans. Nothing is decided here: each action is one write, done or refused.
+
+use serde_json::Value;
+use shim_core::controllers::{Action, Change, CreationNotes, EventNote, Plan, Propagation, Target};
+use shim_core::kinds::Door;
+use shim_core::rows::Key;
+use shim_model::status::Status;
+use tokio::task::JoinSet;
+
+use super::events::EventRecorder;
+use crate::pipeline::{Call, Pipeline, Place};
+use crate::storage::deletion::{self, DeleteOptions};
+use crate::storage::registry::{Deleted, Registry};
+
+/// Creations and deletions of one plan in flight at once: they share the store's group commits.
+const AT_ONCE_MAX: usize = 64;
+
+/// Under which name the controllers own fields.
+const MANAGER: &str = "kube-controller-manager";
+
+/// How a plan went.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// The highest revision that it wrote: the next look must have seen it.
+    pub revision: u64,
+    /// The refusal that ended it.
+    pub refused: Option<Refused>,
+}
+
+/// A refused write.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    /// Whether it was a creation.
+    pub creating: bool,
+    /// As a client would be told.
+    pub status: Status,
+}
+
+/// Carries out a plan.
+pub async fn execute(pipeline: &Pipeline, events: &EventRecorder, plan: Plan) -> Outcome {
+    let mut outcome = Outcome::default();
+    let mut actions = plan.actions.into_iter().peekable();
+    while let Some(action) = actions.next() {
+        let like = std::mem::discriminant(&action);
+        let mut run = vec![action];
+        // Changes have an order; creations next to each other, and deletions, do not.
+        if !matches!(run[0], Action::Change { .. }) {
+            while let Some(next) = actions.next_if(|a| std::mem::discriminant(a) == like) {
+                run.push(next);
+            }
+        }
+        all_at_once(pipeline, events, run, plan.creation_notes.as_ref(), &mut outcome).await;
+        if outcome.refused.is_some() {
+            return outcome;
+        }
+    }
+    for note in plan.events {
+        events.tell(note);
+    }
+    outcome
+}
+
+/// Slow start: one, then two, then four… so that what is refused is refused once and not five hundred times.
+async fn all_at_once(
+    pipeline: &Pipeline,
+    events: &EventRecorder,
+    run: Vec<Action>,
+    notes: Option<&CreationNotes>,
+    outcome: &mut Outcome,
+) {
+    let mut left = run.into_iter();
+    let mut size = 1;
+    loop {
+        let mut flying = JoinSet::new();
+        for action in left.by_ref().take(size) {
+            let pipeline = pipeline.clone();
+            flying.spawn(async move {
+                let creating = matches!(action, Action::Create { .. });
+                (creating, one(&pipeline, action).await)
+            });
+        }
+        if flying.is_empty() {
+            return;
+        }
+        while let Some(done) = flying.join_next().await {
+            let Ok((creating, done)) = done else { continue };
+            note(events, notes, creating, &done);
+            match done {
+                Ok(written) => outcome.revision = outcome.revision.max(written.map_or(0, |w| w.1)),
+                Err(status) => outcome.refused = Some(Refused { creating, status }),
+            }
+        }
+        if outcome.refused.is_some() {
+            return;
+        }
+        size = (size * 2).min(AT_ONCE_MAX);
+    }
+}
+
+fn note(
+    events: &EventRecorder,
+    notes: Option<&CreationNotes>,
+    creating: bool,
+    done: &Result<Option<(String, u64)>, Status>,
+) {
+    let Some(notes) = notes.filter(|_| creating) else { return };
+    let (warning, reason, message) = match done {
+        Ok(Some((name, _))) => (false, "SuccessfulCreate", format!("Created pod: {name}")),
+        Ok(None) => return,
+        Err(status) => (true, "FailedCreate", format!("Error creating: {}", status.message)),
+    };
+    events.tell(EventNote {
+        about: notes.about.clone(),
+        warning,
+        reason,
+        message,
+        component: notes.component,
+    });
+}
+
+/// One write: the name and revision of what was written, or nothing if there was nothing to do.
+async fn one(pipeline: &Pipeline, action: Action) -> Result<Option<(String, u64)>, Status> {
+    match action {
+        Action::Create { resource, namespace, object } => {
+            // As a client would: defaulted, admitted, validated.
+            let made = pipeline.create(resource, &namespace, object, &Call::internal(MANAGER)).await?;
+            Ok(made.stored.map(|object| (object.name().to_owned(), object.revision)))
+        }
+        Action::Change { target, subresource, changes } => {
+            let changed = change(pipeline, &target, subresource, &changes).await;
+            match changed {
+                // What is stored breaks a rule that came later, say: that must not keep it from being scaled or let go.
+                Err(status) if matches!(status.code, 403 | 422) => {
+                    change_unchecked(pipeline.registry(), &target, &changes).await
+                }
+                other => other,
+            }
+        }
+        Action::Delete { target, propagation, grace_seconds } => {
+            delete(pipeline.registry(), &target, propagation, grace_seconds).await
+        }
+    }
+}
+
+/// Changes an object through the door that a client would take, so that fields have their owners.
+async fn change(
+    pipeline: &Pipeline,
+    target: &Target,
+    subresource: Option<&'static str>,
+    changes: &[Change],
+) -> Result<Option<(String, u64)>, Status> {
+    let door = match subresource {
+        None => Door::Main,
+        Some("status") => Door::Status,
+        Some(other) => Door::Other(other),
+    };
+    let Key { namespace, name } = &target.key;
+    let place = Place { resource: target.resource, door, namespace, name };
+    let changed = pipeline
+        .apply(place, &Call::internal(MANAGER), |current| {
+            let mut object = current.clone();
+            apply(target, changes, &mut object);
+            Ok((object, Vec::new()))
+        })
+        .await;
+    match changed {
+        Ok(outcome) => {
+            let gone = || outcome.unstored.as_ref().map_or(0, revision_of);
+            let revision = outcome.stored.as_ref().map_or_else(gone, |object| object.revision);
+            Ok(Some((name.to_string(), revision)))
+        }
+        Err(status) if status.code == 404 => Ok(None),
+        Err(status) => Err(status),
+    }
+}
+
+fn apply(target: &Target, changes: &[Change], object: &mut Value) {
+    // Another object of the same name is none of this plan's business.
+    if object["metadata"]["uid"].as_str() == Some(target.uid.as_str()) {
+        for change in changes {
+            change.apply(object);
+        }
+    }
+}
+
+async fn change_unchecked(
+    registry: &Registry,
+    target: &Target,
+    changes: &[Change],
+) -> Result<Option<(String, u64)>, Status> {
+    let Key { namespace, name } = &target.key;
+    let changed = registry
+        .update_with(target.resource, namespace, name, |object| {
+            apply(target, changes, object);
+            Ok(())
+        })
+        .await;
+    match changed {
+        Ok(object) => Ok(Some((name.to_string(), object.revision))),
+        Err(status) if status.code == 404 => Ok(None),
+        Err(status) => Err(status),
+    }
+}
+
+async fn delete(
+    registry: &Registry,
+    target: &Target,
+    propagation: Propagation,
+    grace_seconds: Option<i64>,
+) -> Result<Option<(String, u64)>, Status> {
+    let Key { namespace, name } = &target.key;
+    let propagation = match propagation {
+        Propagation::Background => deletion::Propagation::Background,
+        Propagation::Foreground => deletion::Propagation::Foreground,
+        Propagation::Orphan => deletion::Propagation::Orphan,
+    };
+    let options = DeleteOptions {
+        grace_period_seconds: grace_seconds,
+        propagation: Some(propagation),
+        uid: Some(target.uid.clone()),
+        ..DeleteOptions::default()
+    };
+    match registry.delete(target.resource, namespace, name, &options).await {
+        Ok(Deleted::Gone(value) | Deleted::Marked(value)) => {
+            Ok(Some((name.to_string(), revision_of(&value))))
+        }
+        // Gone already, or another object of the same name by now.
+        Err(status) if matches!(status.code, 404 | 409) => Ok(None),
+        Err(status) => Err(status),
+    }
+}
+
+fn revision_of(value: &Value) -> u64 {
+    value["metadata"]["resourceVersion"].as_str().and_then(|v| v.parse().ok()).unwrap_or(0)
+}

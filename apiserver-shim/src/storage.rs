@@ -1,0 +1,11 @@
+//! Objects in memory and in the store: the registry, its watch caches, and what is derived from stored objects.
+
+pub mod deletion;
+pub mod event_versions;
+pub mod fields;
+pub mod object;
+pub mod pod_rows;
+pub mod registry;
+pub mod selection;
+pub mod service_addresses;
+pub mod watch_cache;

@@ -1,0 +1,286 @@
+//! An object as the watch cache and every reader share it: encoded once when it was written, its header parsed once
+//! when it arrived, served by copying slices. Serving never decodes and never encodes.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use serde::Serialize;
+use serde_json::Value;
+use shim_model::object::{Header, Parts, StoredObject};
+use shim_model::resource::Resource;
+
+use crate::storage::fields;
+
+/// Room for most objects while they are being encoded.
+const SCRATCH_BYTES: usize = 4096;
+
+/// A cached object at one revision.
+#[derive(Debug)]
+pub struct Object {
+    /// The store revision that wrote it: its resourceVersion.
+    pub revision: u64,
+    stored: Arc<StoredObject>,
+    resource: &'static Resource,
+    /// What field selectors ask for, read when one asks.
+    fields: OnceLock<Vec<(&'static str, String)>>,
+    /// Where the members after `apiVersion` and `kind` begin; items of lists are served from here.
+    body: usize,
+}
+
+impl Object {
+    /// Wraps what the store holds for a resource. Bytes that [`encoded`] did not write are written anew, so that slices can be
+    /// served.
+    pub fn new(
+        mut stored: Arc<StoredObject>,
+        resource: &'static Resource,
+        revision: u64,
+    ) -> Option<Arc<Object>> {
+        let body = match body_of(&stored) {
+            Some(body) => body,
+            None => {
+                let value: Value = serde_json::from_slice(&stored.bytes).ok()?;
+                stored = Arc::new(encoded(&value));
+                body_of(&stored)?
+            }
+        };
+        Some(Arc::new(Object { revision, stored, resource, fields: OnceLock::new(), body }))
+    }
+
+    /// The header.
+    pub fn header(&self) -> &Header {
+        &self.stored.header
+    }
+
+    /// The name.
+    pub fn name(&self) -> &str {
+        &self.stored.header.name
+    }
+
+    /// The namespace; empty for cluster-wide objects.
+    pub fn namespace(&self) -> &str {
+        &self.stored.header.namespace
+    }
+
+    /// The value of a selectable field.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        let fields = self.fields.get_or_init(|| fields::of(self.resource, &self.stored));
+        fields.iter().find(|(n, _)| *n == name).map(|(_, v)| v.as_str())
+    }
+
+    /// The encoded object without resourceVersion, as the store has it.
+    pub fn bytes(&self) -> &Bytes {
+        &self.stored.bytes
+    }
+
+    /// The header and the bytes together.
+    pub fn stored(&self) -> &Arc<StoredObject> {
+        &self.stored
+    }
+
+    /// What follows the metadata, with the brace at the end: often short, and sometimes nothing but that brace.
+    pub fn tail(&self) -> &[u8] {
+        &self.stored.bytes[self.stored.parts.metadata.end..]
+    }
+
+    /// Decodes the object, with its resourceVersion.
+    pub fn value(&self) -> Value {
+        let mut value: Value = serde_json::from_slice(&self.stored.bytes).unwrap_or_default();
+        set_resource_version(&mut value, self.revision);
+        value
+    }
+
+    /// Decodes into a typed value; the resourceVersion is not part of it.
+    pub fn decode<T: serde::de::DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_slice(&self.stored.bytes)
+    }
+
+    /// Appends the object as a GET serves it, with `revision` as resourceVersion (a deletion has its own).
+    pub fn write(&self, revision: u64, out: &mut BytesMut) {
+        self.write_from(0, revision, out);
+    }
+
+    /// Appends the object as an item of a list: without apiVersion and kind.
+    pub fn write_item(&self, out: &mut BytesMut) {
+        out.put_u8(b'{');
+        self.write_from(self.body, self.revision, out);
+    }
+
+    /// How long the object is as an item of a list.
+    pub fn item_length(&self) -> usize {
+        let comma = usize::from(self.stored.bytes[self.members()] != b'}');
+        let digits = self.revision.checked_ilog10().unwrap_or(0) as usize + 1;
+        // The brace, `"resourceVersion":"` and the quote behind the number.
+        1 + self.stored.bytes.len() - self.body + 19 + digits + 1 + comma
+    }
+
+    fn write_from(&self, start: usize, revision: u64, out: &mut BytesMut) {
+        let (bytes, members) = (&self.stored.bytes, self.members());
+        out.extend_from_slice(&bytes[start..members]);
+        write_resource_version(revision, out);
+        if bytes[members] != b'}' {
+            out.put_u8(b',');
+        }
+        out.extend_from_slice(&bytes[members..]);
+    }
+
+    /// Where the members of `metadata` begin; resourceVersion is put in here.
+    fn members(&self) -> usize {
+        self.stored.parts.metadata.start + 1
+    }
+
+    /// The object as a GET serves it.
+    pub fn served(&self) -> Bytes {
+        let mut out = BytesMut::with_capacity(self.stored.bytes.len() + 48);
+        self.write(self.revision, &mut out);
+        out.freeze()
+    }
+}
+
+/// Encodes an object for the store: `apiVersion`, `kind` and `metadata` come first, so that readers can serve slices;
+/// resourceVersion is left out, for the store's revision says it.
+pub fn encoded(value: &Value) -> StoredObject {
+    let mut out = Vec::with_capacity(SCRATCH_BYTES);
+    let mut parts = Parts::default();
+    let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or("");
+    out.extend_from_slice(b"{\"apiVersion\":");
+    write_text(&mut out, text("apiVersion"));
+    out.extend_from_slice(b",\"kind\":");
+    write_text(&mut out, text("kind"));
+    out.extend_from_slice(b",\"metadata\":");
+    parts.metadata.start = out.len();
+    out.push(b'{');
+    let members = value.get("metadata").and_then(Value::as_object).into_iter().flatten();
+    for (i, (key, member)) in members.filter(|(k, _)| *k != "resourceVersion").enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        write_text(&mut out, key);
+        out.push(b':');
+        write_value(&mut out, member);
+    }
+    out.push(b'}');
+    parts.metadata.end = out.len();
+    for (key, member) in value.as_object().into_iter().flatten() {
+        if matches!(key.as_str(), "apiVersion" | "kind" | "metadata") {
+            continue;
+        }
+        out.push(b',');
+        write_text(&mut out, key);
+        out.push(b':');
+        let start = out.len();
+        write_value(&mut out, member);
+        match key.as_str() {
+            "spec" if !member.is_null() => parts.spec = start..out.len(),
+            "status" if !member.is_null() => parts.status = start..out.len(),
+            _ => {}
+        }
+    }
+    out.push(b'}');
+    // A copy of the right size: objects are kept for long.
+    StoredObject { bytes: Bytes::copy_from_slice(&out), header: Arc::new(Header::of(value)), parts }
+}
+
+/// Puts a resourceVersion into a decoded object.
+pub fn set_resource_version(value: &mut Value, revision: u64) {
+    if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.insert("resourceVersion".into(), revision.to_string().into());
+    }
+}
+
+/// Appends `"resourceVersion":"<revision>"`.
+pub fn write_resource_version(revision: u64, out: &mut BytesMut) {
+    out.extend_from_slice(b"\"resourceVersion\":\"");
+    write_decimal(revision, out);
+    out.put_u8(b'"');
+}
+
+fn write_decimal(mut number: u64, out: &mut BytesMut) {
+    let mut digits = [0u8; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+/// Appends a value. Objects are mostly texts, and texts mostly have nothing to escape: those are copied whole.
+fn write_value(out: &mut Vec<u8>, value: &Value) {
+    match value {
+        Value::String(text) => write_text(out, text),
+        Value::Array(items) => {
+            out.push(b'[');
+            for (i, item) in items.iter().enumerate() {
+                if i > 0 {
+                    out.push(b',');
+                }
+                write_value(out, item);
+            }
+            out.push(b']');
+        }
+        Value::Object(members) => {
+            out.push(b'{');
+            for (i, (key, member)) in members.iter().enumerate() {
+                if i > 0 {
+                    out.push(b',');
+                }
+                write_text(out, key);
+                out.push(b':');
+                write_value(out, member);
+            }
+            out.push(b'}');
+        }
+        scalar => write_as_serde_does(out, scalar),
+    }
+}
+
+fn write_text(out: &mut Vec<u8>, text: &str) {
+    if is_odd(text.as_bytes()) {
+        return write_as_serde_does(out, text);
+    }
+    out.push(b'"');
+    out.extend_from_slice(text.as_bytes());
+    out.push(b'"');
+}
+
+/// Whether something is to be escaped. Eight bytes are looked at at a time, the last eight perhaps twice: most texts are a
+/// dozen bytes long.
+fn is_odd(text: &[u8]) -> bool {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGHS: u64 = ONES << 7;
+    // The high bit of a byte is set where `word` has one below `limit`; above such a byte there may be more.
+    let below = |word: u64, limit: u8| word.wrapping_sub(ONES * u64::from(limit)) & !word;
+    let has = |word: u64, byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+    let odd = |eight: &[u8; 8]| {
+        let word = u64::from_ne_bytes(*eight);
+        (below(word, b' ') | has(word, b'"') | has(word, b'\\')) & HIGHS
+    };
+    match text.last_chunk() {
+        Some(last) => text.as_chunks().0.iter().fold(odd(last), |all, eight| all | odd(eight)) != 0,
+        None => text.iter().any(|b| *b < b' ' || matches!(b, b'"' | b'\\')),
+    }
+}
+
+fn write_as_serde_does<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
+    serde_json::to_writer(out, value).expect("invariant: a JSON value always encodes into memory");
+}
+
+/// Where the body begins, if the bytes have [`encoded`]'s layout.
+fn body_of(stored: &StoredObject) -> Option<usize> {
+    let rest = stored.bytes.strip_prefix(b"{\"apiVersion\":\"")?;
+    let quote = rest.iter().position(|b| *b == b'"')?;
+    let rest = rest[quote + 1..].strip_prefix(b",\"kind\":\"")?;
+    let quote = rest.iter().position(|b| *b == b'"')?;
+    let rest = rest[quote + 1..].strip_prefix(b",")?;
+    let metadata = rest.strip_prefix(b"\"metadata\":")?;
+    let fits =
+        stored.bytes.len() - metadata.len() == stored.parts.metadata.start && metadata.starts_with(b"{");
+    fits.then(|| stored.bytes.len() - rest.len())
+}
+
+#[cfg(test)]
+mod tests;

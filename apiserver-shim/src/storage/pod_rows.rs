@@ -1,0 +1,172 @@
+//! Rows of Pods, decoded once for everybody who runs in this process: the scheduler and the controllers hold the same
+//! `Arc`. A change of status alone decodes the status alone.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use memchr::memmem;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use shim_core::rows::{Pod, PodParts};
+use shim_core::scheduler::{PodShape, Shapes};
+use shim_model::pod_status::PodStatus;
+
+use crate::storage::object::Object;
+
+/// The decoder and what it has decoded. Clones share.
+#[derive(Clone, Debug, Default)]
+pub struct PodRows {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The newest row of each Pod that was decoded, by UID.
+    rows: HashMap<Box<str>, Arc<Pod>>,
+    shapes: Shapes,
+    /// The spec that was decoded last, as [`lean_spec`] has it, and its row: Pods of a template come one after the other.
+    last: Option<(Vec<u8>, Arc<Pod>)>,
+}
+
+impl PodRows {
+    /// The row of an object.
+    pub fn of(&self, object: &Object) -> Arc<Pod> {
+        let uid = object.header().uid.as_str();
+        let known = self.lock().rows.get(uid).cloned();
+        match known {
+            Some(row) if row.revision == object.revision => row,
+            Some(row) if same_spec(&row, object) => self.keep(again(&row, object)),
+            _ => self.decode(object),
+        }
+    }
+
+    /// Forgets a Pod that is gone.
+    pub fn forget(&self, uid: &str) {
+        self.lock().rows.remove(uid);
+    }
+
+    fn decode(&self, object: &Object) -> Arc<Pod> {
+        let stored = object.stored();
+        let lean = lean_spec(stored.spec());
+        // Few Pods have any, and most of the metadata is of no use here.
+        let annotated = memmem::find(stored.metadata(), b"\"annotations\"").is_some();
+        let metadata = annotated.then(|| serde_json::from_slice(stored.metadata()).ok()).flatten();
+        let metadata: Metadata = metadata.unwrap_or_default();
+        let status = PodStatus::parse(stored.status());
+        let last = self.lock().last.as_ref().filter(|(spec, _)| *spec == lean).map(|(_, row)| row.clone());
+        if let Some(alike) = last {
+            let alike = Pod::clone(&alike);
+            let row = alike.like(stored.clone(), object.revision, &metadata.annotations, &status);
+            return self.keep(row);
+        }
+        let spec = serde_json::from_slice(&lean).unwrap_or_default();
+        let shape = self.lock().shapes.share(PodShape::decode(&spec));
+        let parts = PodParts { annotations: &metadata.annotations, spec: &spec, status: &status };
+        let row = self.keep(Pod::decode(stored.clone(), object.revision, parts, shape));
+        self.lock().last = Some((lean, row.clone()));
+        row
+    }
+
+    fn keep(&self, row: Pod) -> Arc<Pod> {
+        let row = Arc::new(row);
+        let mut state = self.lock();
+        match state.rows.get_mut(row.uid()) {
+            Some(newer) if newer.revision > row.revision => {}
+            Some(older) => *older = row.clone(),
+            None => {
+                state.rows.insert(row.uid().into(), row.clone());
+            }
+        }
+        row
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("invariant: no holder of the rows panics")
+    }
+}
+
+/// What a row takes of the metadata beside the header.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Metadata {
+    annotations: Value,
+}
+
+/// What a row takes of the spec, encoded. The rest is left out; where the form is not the usual one, all of it is here.
+fn lean_spec(bytes: &[u8]) -> Vec<u8> {
+    let lean = serde_json::from_slice::<Spec<'_>>(bytes).ok().and_then(|spec| serde_json::to_vec(&spec).ok());
+    lean.unwrap_or_else(|| bytes.to_vec())
+}
+
+/// The members of a spec that [`Pod::decode`] and [`PodShape::decode`] read.
+#[derive(Deserialize, Serialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Spec<'a> {
+    #[serde(borrow)]
+    affinity: Option<&'a RawValue>,
+    #[serde(borrow)]
+    containers: Vec<Container<'a>>,
+    #[serde(borrow)]
+    hostname: Option<&'a RawValue>,
+    #[serde(borrow)]
+    init_containers: Vec<Container<'a>>,
+    #[serde(borrow)]
+    node_name: Option<&'a RawValue>,
+    #[serde(borrow)]
+    node_selector: Option<&'a RawValue>,
+    #[serde(borrow)]
+    overhead: Option<&'a RawValue>,
+    #[serde(borrow)]
+    priority: Option<&'a RawValue>,
+    #[serde(borrow)]
+    resources: Option<&'a RawValue>,
+    #[serde(borrow)]
+    scheduler_name: Option<&'a RawValue>,
+    #[serde(borrow)]
+    scheduling_gates: Option<&'a RawValue>,
+    #[serde(borrow)]
+    subdomain: Option<&'a RawValue>,
+    #[serde(borrow)]
+    tolerations: Option<&'a RawValue>,
+}
+
+/// The members of a container that they read.
+#[derive(Deserialize, Serialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Container<'a> {
+    #[serde(borrow)]
+    ports: Option<&'a RawValue>,
+    #[serde(borrow)]
+    resources: Option<&'a RawValue>,
+    #[serde(borrow)]
+    restart_policy: Option<&'a RawValue>,
+}
+
+/// Whether at most the header, the binding and the status differ: every other change of a spec moves the generation.
+fn same_spec(row: &Pod, object: &Object) -> bool {
+    row.header().generation == object.header().generation && object.header().generation > 0
+}
+
+fn again(row: &Pod, object: &Object) -> Pod {
+    let stored = object.stored();
+    let mut next =
+        row.clone().with_status(stored.clone(), object.revision, &PodStatus::parse(stored.status()));
+    if row.object.spec() != stored.spec() {
+        let spec: Binding = serde_json::from_slice(stored.spec()).unwrap_or_default();
+        next.node = spec.node_name.filter(|node| !node.is_empty()).map(Cow::into_owned).map(Box::from);
+    }
+    next
+}
+
+/// What a binding changes.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Binding<'a> {
+    #[serde(borrow)]
+    node_name: Option<Cow<'a, str>>,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,166 @@
+//! Follows the store: one watch over all keys feeds every cache, so that one revision says how far all of them are.
+//! The kernel's own keys pass by unread; their revisions count as progress.
+
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use shim_model::resource::Resource;
+use store::{Event, KeyValue, ListRequest, Revision, Store};
+
+use super::{Inner, Kept, parse};
+use crate::storage::object::Object;
+use crate::storage::watch_cache::Written;
+
+/// Where objects are.
+const PREFIX: &str = "/registry/";
+/// Batches taken at once before watchers are woken: bounds how long a reader waits for the lock.
+const BATCHES_MAX: usize = 256;
+/// How long to wait before the store is asked again after it failed.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// How often windows are looked through for changes that are too old.
+const EXPIRE_EVERY: Duration = Duration::from_secs(30);
+/// Objects read at once at the start: bounds the memory of one page.
+const PAGE: usize = 10_000;
+
+/// Every key and value below the prefix, at one revision.
+pub(super) async fn read_all(store: &dyn Store) -> Result<(Vec<KeyValue>, u64), store::Error> {
+    let mut all = Vec::new();
+    let mut request = ListRequest { prefix: PREFIX.into(), limit: PAGE, ..ListRequest::default() };
+    loop {
+        let page = store.list(request.clone()).await?;
+        request.at = Some(page.revision);
+        request.start_after = page.kvs.last().map(|kv| kv.key.clone());
+        all.extend(page.kvs);
+        if !page.more {
+            return Ok((all, page.revision.0));
+        }
+    }
+}
+
+/// The objects of a resource out of a listing in the order of keys.
+pub(super) fn parse_prefix(
+    resource: &'static Resource,
+    prefix: &str,
+    listing: &[KeyValue],
+) -> Vec<(String, Arc<Object>)> {
+    let from = listing.partition_point(|kv| kv.key.as_str() < prefix);
+    listing[from..]
+        .iter()
+        .take_while(|kv| kv.key.as_str().starts_with(prefix))
+        .filter_map(|kv| Some((kv.key.as_str()[prefix.len()..].to_owned(), parse(resource, kv, None)?)))
+        .collect()
+}
+
+/// Runs until the registry is gone.
+pub(super) async fn follow(inner: Weak<Inner>, mut revision: u64) {
+    loop {
+        let Some(strong) = inner.upgrade() else { return };
+        let store = strong.store.clone();
+        drop(strong);
+        match follow_once(&inner, &*store, &mut revision).await {
+            Ok(()) | Err(store::Error::Closed) => return,
+            Err(error @ (store::Error::Compacted { .. } | store::Error::WatcherTooSlow)) => {
+                tracing::warn!(%error, "watch caches fell behind the store and are read anew");
+                if let Err(error) = reset(&inner, &*store, &mut revision).await {
+                    tracing::warn!(%error, "store could not be read");
+                    tokio::time::sleep(RETRY_AFTER).await;
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "watch on the store broke");
+                tokio::time::sleep(RETRY_AFTER).await;
+            }
+        }
+    }
+}
+
+async fn follow_once(inner: &Weak<Inner>, store: &dyn Store, revision: &mut u64) -> Result<(), store::Error> {
+    let mut watch = store.watch("", Revision(*revision)).await?;
+    let mut expire = tokio::time::interval(EXPIRE_EVERY);
+    loop {
+        let first = tokio::select! {
+            batch = watch.next_batch() => batch,
+            _ = expire.tick() => {
+                let Some(inner) = inner.upgrade() else { return Ok(()) };
+                inner.kept.iter().for_each(|kept| kept.cache.expire(Instant::now()));
+                continue;
+            }
+        };
+        let mut batches = vec![first.unwrap_or(Err(store::Error::Closed))?];
+        // What is there already is taken along: one wake-up of each watcher for many changes.
+        let mut failed = None;
+        while batches.len() < BATCHES_MAX {
+            match futures::FutureExt::now_or_never(watch.next_batch()) {
+                Some(Some(Ok(batch))) => batches.push(batch),
+                Some(Some(Err(error))) => {
+                    failed = Some(error);
+                    break;
+                }
+                Some(None) | None => break,
+            }
+        }
+        let Some(inner) = inner.upgrade() else { return Ok(()) };
+        let newest = batches.last().map_or(*revision, |b| b.revision.0).max(*revision);
+        inner.take(batches.iter().flat_map(|b| b.events.iter()));
+        *revision = newest;
+        inner.progress.send_replace(newest);
+        if let Some(error) = failed {
+            return Err(error);
+        }
+    }
+}
+
+async fn reset(inner: &Weak<Inner>, store: &dyn Store, revision: &mut u64) -> Result<(), store::Error> {
+    let (listing, at) = read_all(store).await?;
+    let Some(inner) = inner.upgrade() else { return Ok(()) };
+    for kept in &inner.kept {
+        kept.cache.reset(parse_prefix(kept.resource, &kept.prefix, &listing), at);
+    }
+    inner.on_the_way.clear();
+    *revision = at;
+    inner.progress.send_replace(at);
+    Ok(())
+}
+
+impl Inner {
+    /// Sorts changes to their caches, in order.
+    fn take<'a>(&self, events: impl Iterator<Item = &'a Event>) {
+        let mut sorted: Vec<Vec<(String, Written)>> = self.kept.iter().map(|_| Vec::new()).collect();
+        for event in events {
+            let Some((prefix, rest)) = split(event.key().as_str()) else { continue };
+            let found = self.kept.iter().zip(&mut sorted).find(|(kept, _)| kept.prefix == prefix);
+            let Some((kept, changes)) = found else { continue };
+            let written = match event {
+                Event::Put { kv, prev } => match self.read(kept, rest, kv, prev.is_some()) {
+                    Some(object) => Written::Put(object),
+                    None => continue,
+                },
+                Event::Delete { revision, .. } => Written::Removed { revision: revision.0 },
+            };
+            changes.push((rest.to_owned(), written));
+        }
+        for (kept, changes) in self.kept.iter().zip(sorted).filter(|(_, changes)| !changes.is_empty()) {
+            kept.cache.apply(changes, Instant::now());
+        }
+    }
+
+    /// The object that has arrived: as its writer knew it, if that is here, else read.
+    fn read(&self, kept: &Kept, key: &str, kv: &KeyValue, older: bool) -> Option<Arc<Object>> {
+        let older = if older { kept.cache.get_by_key(key) } else { None };
+        match (self.on_the_way.take(kv), &older) {
+            (Some(noted), None) => Object::new(noted, kept.resource, kv.mod_revision.0),
+            (Some(noted), Some(older)) => {
+                Object::new(noted.sharing(older.stored()), kept.resource, kv.mod_revision.0)
+            }
+            (None, older) => parse(kept.resource, kv, older.as_deref()),
+        }
+    }
+}
+
+/// Splits `/registry/<group>/<plural>/<rest>` before the rest.
+fn split(key: &str) -> Option<(&str, &str)> {
+    let below = key.strip_prefix(PREFIX)?;
+    let group = below.find('/')?;
+    let plural = below[group + 1..].find('/')?;
+    Some(key.split_at(PREFIX.len() + group + 1 + plural + 1))
+}

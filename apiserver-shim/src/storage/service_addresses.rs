@@ -1,0 +1,304 @@
+//! Cluster addresses and node ports of Services. Each is a key in the store, written in the same transaction as the
+//! Service that claims it, so that two Services can never have the same.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use serde_json::{Value, json};
+use shim_model::access;
+use shim_model::field::FieldError;
+use shim_model::resource::Resource;
+use shim_model::status::{self, Status};
+use store::Key;
+
+use crate::storage::registry::{Claims, Registry};
+
+const CLUSTER_IP_PREFIX: &str = "/catamaran/claims/cluster-ip/";
+const NODE_PORT_PREFIX: &str = "/catamaran/claims/node-port/";
+
+/// Whether objects of a resource claim addresses.
+pub fn concerns(resource: &Resource) -> bool {
+    resource.group.is_empty() && resource.plural == "services"
+}
+
+/// The claims that an object holds.
+pub fn claims_of(resource: &Resource, value: &Value) -> Vec<Key> {
+    if !concerns(resource) {
+        return Vec::new();
+    }
+    let ip = access::text(value, &["spec", "clusterIP"]);
+    let mut out = Vec::new();
+    if !ip.is_empty() && ip != "None" {
+        out.push(cluster_ip_key(ip));
+    }
+    let mut ports: Vec<i64> = access::list(value, &["spec", "ports"])
+        .iter()
+        .filter_map(|p| access::int(p, &["nodePort"]))
+        .chain(access::int(value, &["spec", "healthCheckNodePort"]))
+        .filter(|p| *p > 0)
+        .collect();
+    // The same node port may serve TCP and UDP of one Service.
+    ports.sort_unstable();
+    ports.dedup();
+    out.extend(ports.into_iter().map(node_port_key));
+    out
+}
+
+/// The claim on a cluster address.
+pub fn cluster_ip_key(ip: &str) -> Key {
+    Key::from(format!("{CLUSTER_IP_PREFIX}{ip}"))
+}
+
+/// The claim on a node port.
+pub fn node_port_key(port: i64) -> Key {
+    Key::from(format!("{NODE_PORT_PREFIX}{port}"))
+}
+
+/// Where Services get their cluster addresses: 10.96.0.0/12, the first of which is the API server's own.
+pub const CLUSTER_NETWORK: (Ipv4Addr, u8) = (Ipv4Addr::new(10, 96, 0, 0), 12);
+/// Dynamic addresses come from above this offset first, so that people can choose low ones by hand.
+const DYNAMIC_OFFSET: u32 = 256;
+/// Node ports.
+pub const NODE_PORTS: std::ops::RangeInclusive<i64> = 30_000..=32_767;
+/// How many candidates are tried before the range is called full.
+const TRIES_MAX: usize = 4096;
+
+/// What an object's write takes and gives back.
+#[derive(Clone, Debug, Default)]
+pub struct Lease {
+    take: Vec<Key>,
+    release: Vec<Key>,
+}
+
+impl Lease {
+    /// As claims of a transaction.
+    pub fn claims(&self) -> Claims {
+        Claims { take: self.take.clone(), release: self.release.clone(), hold: Vec::new() }
+    }
+}
+
+/// Gives a Service free addresses and ports. This only proposes: the claim in the transaction decides. `old` is what it
+/// had; `refused` is a claim that somebody else turned out to hold.
+pub fn allocate(
+    registry: &Registry,
+    resource: &Resource,
+    service: &mut Value,
+    old: Option<&Value>,
+    refused: &Option<Key>,
+) -> Result<Lease, Status> {
+    if !concerns(resource) {
+        return Ok(Lease::default());
+    }
+    let had = old.map(|o| claims_of(resource, o)).unwrap_or_default();
+    let mut taken: BTreeSet<Key> = BTreeSet::new();
+    for other in registry.cache(resource).list(None) {
+        let value = other.value();
+        taken.extend(claims_of(resource, &value).into_iter().filter(|k| !had.contains(k)));
+    }
+    taken.extend(refused.clone());
+    if old.is_none() {
+        check_families(service)?;
+    }
+    keep_old(service, old);
+    if !changes_cluster_ip(service, old) {
+        cluster_ip(service, &taken)?;
+    }
+    node_ports(service, &taken)?;
+    let wants = claims_of(resource, service);
+    Ok(Lease {
+        take: wants.iter().filter(|k| !had.contains(k)).cloned().collect(),
+        release: had.into_iter().filter(|k| !wants.contains(k)).collect(),
+    })
+}
+
+fn service_type(service: &Value) -> &str {
+    match access::text(service, &["spec", "type"]) {
+        "" => "ClusterIP",
+        other => other,
+    }
+}
+
+/// Whether an update asks for another address than the Service has: validation refuses that.
+fn changes_cluster_ip(service: &Value, old: Option<&Value>) -> bool {
+    let had = old.map_or("", |o| access::text(o, &["spec", "clusterIP"]));
+    let external = old.is_some_and(|o| service_type(o) == "ExternalName");
+    !had.is_empty() && !external && access::text(service, &["spec", "clusterIP"]) != had
+}
+
+/// Carries over what an update left out, and drops what no longer fits the type.
+fn keep_old(service: &mut Value, old: Option<&Value>) {
+    let Some(old) = old else { return };
+    let external = service_type(service) == "ExternalName";
+    let old_ip = access::text(old, &["spec", "clusterIP"]).to_owned();
+    let ip = access::text(service, &["spec", "clusterIP"]).to_owned();
+    let spec = access::object_mut(service, &["spec"]);
+    if external && (ip == old_ip || ip.is_empty()) {
+        spec.remove("clusterIP");
+        spec.remove("clusterIPs");
+    } else if !external && ip.is_empty() && !old_ip.is_empty() {
+        spec.insert("clusterIP".into(), old_ip.into());
+        if let Some(all) = old["spec"].get("clusterIPs") {
+            spec.insert("clusterIPs".into(), all.clone());
+        }
+    }
+    let ported = matches!(service_type(service), "NodePort" | "LoadBalancer");
+    let old_ports = access::list(old, &["spec", "ports"]).to_vec();
+    let Some(ports) = access::list_mut(service, &["spec", "ports"]) else { return };
+    for port in ports {
+        let same = |o: &&Value| o["port"] == port["port"] && protocol(o) == protocol(port);
+        let Some(before) = old_ports.iter().find(same).map(|o| o["nodePort"].clone()) else { continue };
+        let Some(port) = port.as_object_mut() else { continue };
+        let asked = port.get("nodePort").and_then(Value::as_i64).unwrap_or(0);
+        if ported && asked == 0 && before.is_i64() {
+            port.insert("nodePort".into(), before);
+        } else if !ported && Some(asked) == before.as_i64() {
+            port.remove("nodePort");
+        }
+    }
+}
+
+fn protocol(port: &Value) -> &str {
+    port["protocol"].as_str().unwrap_or("TCP")
+}
+
+fn cluster_ip(service: &mut Value, taken: &BTreeSet<Key>) -> Result<(), Status> {
+    if service_type(service) == "ExternalName" {
+        return Ok(());
+    }
+    let spec = access::object_mut(service, &["spec"]);
+    let mut ip = spec.get("clusterIP").and_then(Value::as_str).unwrap_or("").to_owned();
+    if ip.is_empty() {
+        let first = spec.get("clusterIPs").and_then(|all| all.get(0)).and_then(Value::as_str);
+        ip = first.unwrap_or("").to_owned();
+    }
+    if ip.is_empty() {
+        ip = free_address(taken)?.to_string();
+    } else if let Ok(address) = ip.parse::<Ipv4Addr>() {
+        check_address(service, address, taken)?;
+    }
+    let spec = access::object_mut(service, &["spec"]);
+    if ip == "None" && spec.get("selector").is_none_or(access::is_zero) {
+        // Nobody but its author knows what is behind a headless Service without a selector.
+        access::set_if_zero(spec, "ipFamilies", json!(["IPv4", "IPv6"]));
+        access::set_if_zero(spec, "ipFamilyPolicy", "RequireDualStack");
+    }
+    access::set_if_zero(spec, "clusterIPs", json!([ip]));
+    spec.insert("clusterIP".into(), ip.into());
+    access::set_if_zero(spec, "ipFamilies", json!(["IPv4"]));
+    access::set_if_zero(spec, "ipFamilyPolicy", "SingleStack");
+    Ok(())
+}
+
+/// There is one family of addresses here. A headless Service without a selector may name any: its author sees to it.
+fn check_families(service: &Value) -> Result<(), Status> {
+    let spec = &service["spec"];
+    if service_type(service) == "ExternalName" {
+        return Ok(());
+    }
+    if access::text(spec, &["clusterIP"]) == "None" && access::is_zero(&spec["selector"]) {
+        return Ok(());
+    }
+    let mut errors = Vec::new();
+    if access::text(spec, &["ipFamilyPolicy"]) == "RequireDualStack" {
+        let why = "this cluster is not configured for dual-stack services";
+        errors.push(FieldError::invalid("spec.ipFamilyPolicy", "RequireDualStack", why));
+    }
+    for (i, family) in access::list(spec, &["ipFamilies"]).iter().enumerate() {
+        if family.as_str() == Some("IPv6") {
+            let field = format!("spec.ipFamilies[{i}]");
+            errors.push(FieldError::invalid(field, "IPv6", "not configured on this cluster"));
+        }
+    }
+    let name = access::text(service, &["metadata", "name"]);
+    if errors.is_empty() { Ok(()) } else { Err(status::invalid("", "Service", name, &errors)) }
+}
+
+fn check_address(service: &Value, address: Ipv4Addr, taken: &BTreeSet<Key>) -> Result<(), Status> {
+    let why = if !in_network(address) {
+        let (network, bits) = CLUSTER_NETWORK;
+        format!(
+            "failed to allocate IP {address}: the provided IP ({address}) is not in the valid range. The range of valid IPs is {network}/{bits}"
+        )
+    } else if taken.contains(&cluster_ip_key(&address.to_string())) {
+        format!("failed to allocate IP {address}: provided IP is already allocated")
+    } else {
+        return Ok(());
+    };
+    let error = FieldError::invalid("spec.clusterIPs", json!([address.to_string()]), why);
+    Err(refused(service, error))
+}
+
+fn node_ports(service: &mut Value, taken: &BTreeSet<Key>) -> Result<(), Status> {
+    let wanted = match service_type(service) {
+        "NodePort" => true,
+        "LoadBalancer" => service["spec"]["allocateLoadBalancerNodePorts"] != json!(false),
+        _ => false,
+    };
+    let asked: Vec<(usize, i64)> = access::list(service, &["spec", "ports"])
+        .iter()
+        .enumerate()
+        .filter_map(|(i, p)| access::int(p, &["nodePort"]).filter(|n| *n > 0).map(|n| (i, n)))
+        .collect();
+    for (i, port) in &asked {
+        let field = format!("spec.ports[{i}].nodePort");
+        if !NODE_PORTS.contains(port) {
+            let why = format!(
+                "provided port is not in the valid range. The range of valid ports is {}-{}",
+                NODE_PORTS.start(),
+                NODE_PORTS.end()
+            );
+            return Err(refused(service, FieldError::invalid(field, *port, why)));
+        }
+        if taken.contains(&node_port_key(*port)) {
+            let error = FieldError::invalid(field, *port, "provided port is already allocated");
+            return Err(refused(service, error));
+        }
+    }
+    if !wanted {
+        return Ok(());
+    }
+    let mut used: BTreeSet<i64> = asked.iter().map(|(_, n)| *n).collect();
+    for port in access::list_mut(service, &["spec", "ports"]).into_iter().flatten() {
+        if access::int(port, &["nodePort"]).unwrap_or(0) == 0 {
+            let free = free_port(taken, &used)?;
+            used.insert(free);
+            access::as_object(port).insert("nodePort".into(), free.into());
+        }
+    }
+    Ok(())
+}
+
+fn refused(service: &Value, error: FieldError) -> Status {
+    status::invalid("", "Service", access::text(service, &["metadata", "name"]), &[error])
+}
+
+fn in_network(address: Ipv4Addr) -> bool {
+    let (network, bits) = CLUSTER_NETWORK;
+    let mask = u32::MAX << (32 - bits);
+    let offset = u32::from(address) & !mask;
+    u32::from(address) & mask == u32::from(network) && offset != 0 && offset != !mask
+}
+
+fn free_address(taken: &BTreeSet<Key>) -> Result<Ipv4Addr, Status> {
+    let (network, bits) = CLUSTER_NETWORK;
+    let size = 1u32 << (32 - bits);
+    let span = size - DYNAMIC_OFFSET - 1;
+    let start = uuid::Uuid::new_v4().as_u128() as u32 % span;
+    for step in 0..TRIES_MAX as u32 {
+        let offset = DYNAMIC_OFFSET + (start + step) % span;
+        let address = Ipv4Addr::from(u32::from(network) + offset);
+        if !taken.contains(&cluster_ip_key(&address.to_string())) {
+            return Ok(address);
+        }
+    }
+    Err(status::service_unavailable("service address range is full"))
+}
+
+fn free_port(taken: &BTreeSet<Key>, used: &BTreeSet<i64>) -> Result<i64, Status> {
+    let span = NODE_PORTS.end() - NODE_PORTS.start() + 1;
+    let start = i64::from(uuid::Uuid::new_v4().as_u128() as u16) % span;
+    (0..span)
+        .map(|step| NODE_PORTS.start() + (start + step) % span)
+        .find(|p| !used.contains(p) && !taken.contains(&node_port_key(*p)))
+        .ok_or_else(|| status::service_unavailable("node port range is full"))
+}

@@ -1,0 +1,221 @@
+//! The cache against a model: whatever is written and wherever a watcher begins, replaying its events over the list
+//! that it began with gives what it would list now.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use proptest::prelude::*;
+use serde_json::json;
+use shim_model::resource::find;
+use shim_model::selector::{FieldSelector, LabelSelector};
+
+use super::*;
+use crate::storage::object::encoded;
+use crate::storage::selection::Selection;
+
+fn object(namespace: &str, name: &str, label: u8, revision: u64) -> Arc<Object> {
+    let value = json!({"apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"namespace": namespace, "name": name, "labels": {"l": label.to_string()}}});
+    Object::new(Arc::new(encoded(&value)), find("", "v1", "configmaps").unwrap(), revision).unwrap()
+}
+
+fn selections() -> Vec<Selection> {
+    let labels = |text| LabelSelector::parse(text).unwrap();
+    let fields = |text| FieldSelector::parse(text).unwrap();
+    vec![
+        Selection::everything(),
+        Selection::namespace_of("a"),
+        Selection::new(None, labels("l=1"), FieldSelector::default()),
+        Selection::new(Some("b"), labels("l!=0"), fields("metadata.name=x")),
+    ]
+}
+
+type Listed = BTreeMap<String, (u64, String)>;
+
+fn listed(cache: &WatchCache, selection: &Selection) -> Listed {
+    let all = cache.list(selection.namespace());
+    let chosen = all.into_iter().filter(|o| selection.matches(o));
+    chosen
+        .map(|o| (key_of(o.namespace(), o.name()), (o.revision, format!("{:?}", o.header().labels))))
+        .collect()
+}
+
+/// One event as text: what a form of writing is to an audience.
+fn write(deliveries: &[Delivery]) -> Bytes {
+    let lines = deliveries.iter().map(|event| {
+        let key = key_of(event.object.namespace(), event.object.name());
+        format!("{} {key} {} {:?}\n", event.kind.as_str(), event.revision, event.object.header().labels)
+    });
+    Bytes::from(lines.collect::<String>())
+}
+
+/// Reads all there is, as one of an audience or alone, and plays it over what was listed.
+fn replay(
+    watcher: &mut Watcher,
+    audience: Option<&Arc<Audience>>,
+    state: &mut Listed,
+    limit: usize,
+) -> Result<(), Lagged> {
+    loop {
+        let (bytes, cut) = match audience {
+            Some(audience) => watcher.poll_written(audience, limit, write)?,
+            None => watcher.poll(limit).map(|batch| (write(&batch.deliveries), batch.cut))?,
+        };
+        for line in std::str::from_utf8(&bytes).unwrap().lines() {
+            let [kind, key, revision, labels] = line.splitn(4, ' ').collect::<Vec<_>>().try_into().unwrap();
+            let now = (revision.parse().unwrap(), labels.to_owned());
+            match kind {
+                "ADDED" => assert!(state.insert(key.to_owned(), now).is_none()),
+                "MODIFIED" => assert!(state.insert(key.to_owned(), now).is_some()),
+                _ => assert!(state.remove(key).is_some()),
+            }
+        }
+        if bytes.is_empty() && !cut {
+            return Ok(());
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Put(bool, bool, u8),
+    Remove(bool, bool),
+    Open(usize, bool, bool),
+    Poll(usize, u8),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => (any::<bool>(), any::<bool>(), 0..3u8).prop_map(|(n, x, l)| Step::Put(n, x, l)),
+        2 => (any::<bool>(), any::<bool>()).prop_map(|(n, x)| Step::Remove(n, x)),
+        2 => (0..4usize, any::<bool>(), any::<bool>()).prop_map(|(s, start, shared)| Step::Open(s, start, shared)),
+        3 => (1..5usize, any::<u8>()).prop_map(|(limit, who)| Step::Poll(limit, who)),
+    ];
+    proptest::collection::vec(step, 1..60)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+    #[test]
+    fn every_watcher_ends_where_a_list_would(steps in steps()) {
+        let cache = WatchCache::new([], 1);
+        let mut revision = 1;
+        let mut open: Vec<(Watcher, Option<Arc<Audience>>, Selection, Listed)> = Vec::new();
+        let names = |n: bool, x: bool| (if n { "a" } else { "b" }, if x { "x" } else { "y" });
+        for step in steps {
+            match step {
+                Step::Put(n, x, label) => {
+                    revision += 1;
+                    let (n, x) = names(n, x);
+                    cache.apply([(key_of(n, x), Written::Put(object(n, x, label, revision)))], Instant::now());
+                }
+                Step::Remove(n, x) => {
+                    revision += 1;
+                    let (n, x) = names(n, x);
+                    cache.apply([(key_of(n, x), Written::Removed { revision })], Instant::now());
+                }
+                Step::Open(s, start, shared) => {
+                    let selection = selections().swap_remove(s);
+                    let (from, state) = if start {
+                        (WatchFrom::Start, Listed::new())
+                    } else {
+                        (WatchFrom::After(revision), listed(&cache, &selection))
+                    };
+                    let audience = shared.then(|| cache.audience(&selection, "text".to_owned()));
+                    open.push((cache.watch_paced(from, selection.clone()).unwrap(), audience, selection, state));
+                }
+                Step::Poll(limit, who) => {
+                    let some = open.iter_mut().enumerate().filter(|(at, _)| who >> (at % 8) & 1 == 1);
+                    for (_, (watcher, audience, _, state)) in some {
+                        replay(watcher, audience.as_ref(), state, limit).unwrap();
+                    }
+                }
+            }
+        }
+        for (watcher, audience, selection, state) in &mut open {
+            replay(watcher, audience.as_ref(), state, 2).unwrap();
+            prop_assert_eq!(&*state, &listed(&cache, selection));
+        }
+    }
+}
+
+#[test]
+fn one_who_falls_out_of_the_window_is_told() {
+    let cache = WatchCache::new([], 1);
+    let mut watcher = cache.watch(WatchFrom::After(1), Selection::everything()).unwrap();
+    for revision in 2..WINDOW_CHANGES_MAX as u64 + 4 {
+        let put = Written::Put(object("a", "x", 0, revision));
+        cache.apply([(key_of("a", "x"), put)], Instant::now());
+    }
+    assert_eq!(watcher.poll(10).unwrap_err(), Lagged { oldest: 3 });
+    assert_eq!(cache.watch(WatchFrom::After(2), Selection::everything()).err(), Some(Lagged { oldest: 3 }));
+    let mut behind = cache.watch(WatchFrom::After(3), Selection::everything()).unwrap();
+    assert_eq!(behind.poll(1).unwrap().deliveries[0].revision, 4);
+    cache.reset([], 90_000);
+    assert!(behind.poll(1).is_err());
+}
+
+#[test]
+fn old_changes_are_forgotten_and_new_watches_still_begin() {
+    let cache = WatchCache::new([], 1);
+    let then = Instant::now();
+    cache.apply([(key_of("a", "x"), Written::Put(object("a", "x", 0, 5)))], then);
+    cache.expire(then + WINDOW_AGE_MAX);
+    assert!(cache.watch(WatchFrom::After(4), Selection::everything()).is_err());
+    assert!(cache.watch(WatchFrom::After(5), Selection::everything()).is_ok());
+}
+
+#[test]
+fn a_watch_may_begin_before_the_cache_is_there() {
+    let cache = WatchCache::new([], 1);
+    let mut watcher = cache.watch(WatchFrom::After(5), Selection::everything()).unwrap();
+    for revision in [4, 5, 6] {
+        let put = Written::Put(object("a", "x", 0, revision));
+        cache.apply([(key_of("a", "x"), put)], Instant::now());
+    }
+    let seen: Vec<u64> = watcher.poll(10).unwrap().deliveries.iter().map(|d| d.revision).collect();
+    assert_eq!(seen, [6]);
+}
+
+#[tokio::test]
+async fn a_sleeping_watcher_is_woken() {
+    let cache = WatchCache::new([], 1);
+    let mut watcher = cache.watch(WatchFrom::Start, Selection::namespace_of("b")).unwrap();
+    let waiting = tokio::spawn(async move { watcher.next(10).await.unwrap() });
+    cache.apply([(key_of("a", "x"), Written::Put(object("a", "x", 0, 2)))], Instant::now());
+    cache.apply([(key_of("b", "x"), Written::Put(object("b", "x", 0, 3)))], Instant::now());
+    let batch = waiting.await.unwrap();
+    assert_eq!((batch.deliveries.len(), batch.revision), (1, 3));
+}
+
+#[test]
+fn an_audience_is_written_to_once() {
+    let cache = WatchCache::new([], 1);
+    let selection = Selection::namespace_of("a");
+    let open = || {
+        let watcher = cache.watch_paced(WatchFrom::After(1), selection.clone()).unwrap();
+        (watcher, cache.audience(&selection, "text".to_owned()))
+    };
+    let mut all = [open(), open(), open()];
+    let written = std::cell::Cell::new(0);
+    let mut turn = |who: usize| {
+        let (watcher, audience) = &mut all[who];
+        let write = |deliveries: &[Delivery]| {
+            written.set(written.get() + deliveries.len());
+            write(deliveries)
+        };
+        let (bytes, _) = watcher.poll_written(audience, 100, write).unwrap();
+        bytes.iter().filter(|byte| **byte == b'\n').count()
+    };
+    let put = |revision| {
+        let change = Written::Put(object("a", "x", 0, revision));
+        cache.apply([(key_of("a", "x"), change)], Instant::now());
+    };
+    put(2);
+    put(3);
+    // What comes in the middle of a turn is everybody's next turn.
+    let first = [turn(0), turn(1)];
+    put(4);
+    let second = [turn(2), turn(0), turn(1), turn(2)];
+    assert_eq!((first, second, written.get()), ([2, 2], [2, 1, 1, 1], 3));
+}

@@ -1,0 +1,254 @@
+//! A watcher's side of the cache: where to begin, what to let through, and the batches that it reads.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use super::audience::{Audience, Frame};
+use super::{Change, ChangeKind, State, WatchCache};
+use crate::storage::object::Object;
+use crate::storage::selection::Selection;
+
+/// Most bytes of objects in one batch, give or take one object: bounds what one slow client makes the server hold.
+const BATCH_BYTES_MAX: usize = 256 * 1024;
+
+/// Where a watch begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WatchFrom {
+    /// With every object there is, then its changes.
+    Start,
+    /// With the changes after a revision.
+    After(u64),
+    /// With changes from now on.
+    Now,
+}
+
+/// The changes that were asked for are no longer in the window; `oldest` still is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lagged {
+    /// The revision after which everything is known.
+    pub oldest: u64,
+}
+
+/// One event of one watcher.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// What it is to this watcher: an object that leaves its selection is deleted to it.
+    pub kind: ChangeKind,
+    /// Its resourceVersion.
+    pub revision: u64,
+    /// The object to show.
+    pub object: Arc<Object>,
+    /// The change that caused it; none for the objects that were there at the start.
+    pub change: Option<Arc<Change>>,
+}
+
+impl Delivery {
+    /// The shared change, if the object to show is the change's own (so that encodings can be shared).
+    pub fn shared(&self) -> Option<&Change> {
+        self.change.as_deref().filter(|c| Arc::ptr_eq(&c.object, &self.object))
+    }
+}
+
+/// What a watcher reads at once.
+#[derive(Debug)]
+pub struct Batch {
+    /// The events, in order.
+    pub deliveries: Vec<Delivery>,
+    /// Up to which revision of this resource the watcher has now seen everything.
+    pub revision: u64,
+    /// Whether a limit has cut it: there is more to be read at once.
+    pub cut: bool,
+}
+
+/// A cursor into a cache's window.
+pub struct Watcher {
+    cache: Arc<WatchCache>,
+    selection: Selection,
+    pub(super) next: u64,
+    initial: Vec<Arc<Object>>,
+    /// Changes up to here are known to the watcher already, even if the cache learns of them only later.
+    after: u64,
+    seen: u64,
+    wake: watch::Receiver<u64>,
+}
+
+impl WatchCache {
+    /// Begins a watch.
+    pub fn watch(self: &Arc<Self>, from: WatchFrom, selection: Selection) -> Result<Watcher, Lagged> {
+        // Subscribed before looking: a change in between wakes once too often, never once too few.
+        let wake = self.changed.subscribe();
+        self.watch_by(from, selection, wake)
+    }
+
+    /// Begins a watch that is woken at a pace which many like it can be woken at. It must look once before it sleeps.
+    pub fn watch_paced(self: &Arc<Self>, from: WatchFrom, selection: Selection) -> Result<Watcher, Lagged> {
+        let wake = self.pace.subscribe();
+        self.watch_by(from, selection, wake)
+    }
+
+    /// Those watchers that see the same as one with this selection whose events are written in this form.
+    pub fn audience(&self, selection: &Selection, form: String) -> Arc<Audience> {
+        self.audiences.join(selection, form)
+    }
+
+    fn watch_by(
+        self: &Arc<Self>,
+        from: WatchFrom,
+        selection: Selection,
+        wake: watch::Receiver<u64>,
+    ) -> Result<Watcher, Lagged> {
+        let view = self.view();
+        let state = &*view.state;
+        let (next, initial) = match from {
+            WatchFrom::Now => (state.next(), Vec::new()),
+            WatchFrom::Start => {
+                let mut all: Vec<_> =
+                    view.iter(selection.namespace()).filter(|o| selection.matches(o)).cloned().collect();
+                all.reverse();
+                (state.next(), all)
+            }
+            WatchFrom::After(revision) if revision < state.base => return Err(Lagged { oldest: state.base }),
+            WatchFrom::After(revision) => {
+                let skip = state.window.partition_point(|c| c.revision <= revision);
+                (state.first + skip as u64, Vec::new())
+            }
+        };
+        let (after, seen) = match from {
+            WatchFrom::After(revision) => (revision, revision),
+            _ => (0, state.last),
+        };
+        drop(view);
+        Ok(Watcher { cache: self.clone(), selection, next, initial, after, seen, wake })
+    }
+}
+
+impl Watcher {
+    /// What there is to deliver now, at most `limit` events; an empty batch means that nothing is left.
+    pub fn poll(&mut self, limit: usize) -> Result<Batch, Lagged> {
+        let (mut deliveries, mut bytes) = (Vec::new(), 0);
+        while deliveries.len() < limit && bytes < BATCH_BYTES_MAX {
+            let Some(object) = self.initial.pop() else { break };
+            bytes += object.bytes().len();
+            let kind = ChangeKind::Added;
+            deliveries.push(Delivery { kind, revision: object.revision, object, change: None });
+        }
+        if !self.initial.is_empty() || deliveries.len() >= limit || bytes >= BATCH_BYTES_MAX {
+            return Ok(Batch { deliveries, revision: self.seen, cut: true });
+        }
+        let (changes, cut) = self.take(limit - deliveries.len())?;
+        for change in changes {
+            if change.revision <= self.after {
+                continue;
+            }
+            self.seen = change.revision;
+            deliveries.extend(deliver(&self.selection, change));
+        }
+        Ok(Batch { deliveries, revision: self.seen, cut })
+    }
+
+    /// The same, written, and whether there is more to be read at once. What another of the audience has read from
+    /// the same place on is not written again.
+    pub fn poll_written(
+        &mut self,
+        audience: &Arc<Audience>,
+        limit: usize,
+        write: impl FnOnce(&[Delivery]) -> Bytes,
+    ) -> Result<(Bytes, bool), Lagged> {
+        if self.has_initial() {
+            let batch = self.poll(limit)?;
+            return Ok((write(&batch.deliveries), batch.cut));
+        }
+        let from = self.next;
+        let mut frames = audience.frames();
+        if let Some(frame) = frames.find(from).filter(|frame| frame.oldest > self.after) {
+            self.next = frame.to;
+            self.seen = frame.revision;
+            // Nothing for this audience is not the end: more may have happened since.
+            return Ok((frame.bytes.clone(), frame.cut || frame.bytes.is_empty()));
+        }
+        let first = self.cache.view().state.revision_at(from);
+        let batch = self.poll(limit)?;
+        let bytes = write(&batch.deliveries);
+        if let Some(oldest) = first.filter(|oldest| *oldest > self.after && self.next > from) {
+            let (to, revision, cut) = (self.next, batch.revision, batch.cut);
+            frames.keep(Frame { from, to, oldest, revision, cut, bytes: bytes.clone() });
+        }
+        Ok((bytes, batch.cut))
+    }
+
+    /// Whether a wake-up is due for changes that have not been read.
+    pub fn is_due(&self) -> bool {
+        self.has_initial() || *self.wake.borrow() > self.next
+    }
+
+    /// Waits until there is something to deliver.
+    pub async fn next(&mut self, limit: usize) -> Result<Batch, Lagged> {
+        loop {
+            self.wake.borrow_and_update();
+            let next = self.next;
+            let batch = self.poll(limit)?;
+            if !batch.deliveries.is_empty() {
+                return Ok(batch);
+            }
+            // Changes that concern others were read: there may be more behind them.
+            if self.next == next && self.wake.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Waits until something has changed since the last look (or might have).
+    pub async fn changed(&mut self) {
+        if *self.wake.borrow_and_update() > self.next || self.has_initial() {
+            return;
+        }
+        if self.wake.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Whether objects that were there at the start are still to be delivered.
+    pub fn has_initial(&self) -> bool {
+        !self.initial.is_empty()
+    }
+
+    /// The revision up to which this watcher has seen every change of its resource.
+    pub fn seen(&self) -> u64 {
+        self.seen
+    }
+
+    /// The changes from the cursor on, and whether there are more than the limits allow for.
+    fn take(&mut self, limit: usize) -> Result<(Vec<Arc<Change>>, bool), Lagged> {
+        let view = self.cache.view();
+        let state: &State = &view.state;
+        if self.next < state.first {
+            return Err(Lagged { oldest: state.base });
+        }
+        let from = (self.next - state.first) as usize;
+        let (mut changes, mut bytes) = (Vec::new(), 0);
+        for change in state.window.range(from.min(state.window.len())..) {
+            if changes.len() >= limit || bytes >= BATCH_BYTES_MAX {
+                break;
+            }
+            bytes += change.object.bytes().len();
+            changes.push(change.clone());
+        }
+        self.next += changes.len() as u64;
+        Ok((changes, self.next < state.next()))
+    }
+}
+
+/// What a change is to a watcher: objects come into its selection and leave it.
+fn deliver(selection: &Selection, change: Arc<Change>) -> Option<Delivery> {
+    let before = change.previous.as_ref().is_some_and(|p| selection.matches(p));
+    let after = change.kind != ChangeKind::Deleted && selection.matches(&change.object);
+    let (kind, object) = match (before, after) {
+        (false, false) => return None,
+        (false, true) => (ChangeKind::Added, change.object.clone()),
+        (true, true) => (ChangeKind::Modified, change.object.clone()),
+        (true, false) => (ChangeKind::Deleted, change.previous.clone()?),
+    };
+    Some(Delivery { kind, revision: change.revision, object, change: Some(change) })
+}
