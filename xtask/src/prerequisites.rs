@@ -14,10 +14,7 @@ struct Prerequisite {
     files: &'static [&'static str],
 }
 
-const BUILD: &[Prerequisite] = &[
-    Prerequisite { package: "protobuf-compiler", files: &["/usr/bin/protoc", "/usr/local/bin/protoc"] },
-    Prerequisite { package: "gcc", files: &["/usr/bin/cc"] },
-];
+const BUILD: &[Prerequisite] = &[Prerequisite { package: "gcc", files: &["/usr/bin/cc"] }];
 
 const RUN: &[Prerequisite] = &[
     Prerequisite { package: "containerd", files: &["/usr/bin/containerd", "/usr/local/bin/containerd"] },

@@ -10,7 +10,7 @@ use crate::{json, required};
 
 static DESCRIPTORS: LazyLock<DescriptorPool> = LazyLock::new(|| {
     let encoded = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
-    DescriptorPool::decode(encoded.as_slice()).expect("protoc made this descriptor set at build time")
+    DescriptorPool::decode(encoded.as_slice()).expect("invariant: the build script wrote this descriptor set")
 });
 
 /// How a body is encoded.
