@@ -1,13 +1,14 @@
-//! `cargo xtask tidy`: the habits that a program can check. Each rule is one function in `tidy/`; each finding says what
-//! to do. A ratchet file may only shrink.
+//! `cargo xtask tidy`: the rules of this repository that a program can check. Each file in `tidy/` is one group of rules;
+//! each finding says what to do. A ratchet file may only shrink.
 
 use anyhow::bail;
 
 mod documents;
 mod edges;
 mod sources;
+mod vocabulary;
 
-/// Something to mend: where, and what.
+/// A broken rule: where, and what to do.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Finding(pub String);
 
@@ -18,13 +19,14 @@ pub fn run() -> anyhow::Result<()> {
     findings.extend(edges::check()?);
     findings.extend(sources::check(&files)?);
     findings.extend(documents::check(&files)?);
+    findings.extend(vocabulary::check(&files)?);
     findings.sort();
     for Finding(text) in &findings {
         println!("tidy: {text}");
     }
     if !findings.is_empty() {
-        bail!("{} findings of tidy are to be mended", findings.len());
+        bail!("tidy has {} findings", findings.len());
     }
-    println!("tidy: {} source files, nothing to mend", files.len());
+    println!("tidy: {} source files, no findings", files.len());
     Ok(())
 }
