@@ -8,7 +8,7 @@ use kernel::{
     server::MasterHandle,
 };
 use kernel_model::task::TaskState;
-use kubelet_executor::hollow::PaperPod;
+use kubelet_executor::pod::simulated::PaperPod;
 
 use crate::progress::Progress;
 

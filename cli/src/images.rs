@@ -15,7 +15,7 @@ pub fn build_examples(directory: &Path) -> anyhow::Result<()> {
         if file.exists() {
             continue;
         }
-        let archive = kubelet_executor::image::build_busybox_image(name, &[], &["/bin/sh"])
+        let archive = kubelet_executor::runtime::images::build_busybox_image(name, &[], &["/bin/sh"])
             .with_context(|| format!("cannot build {name}"))?;
         // In one step: the executor must never see half an archive.
         let unfinished = file.with_extension("new");

@@ -1,5 +1,6 @@
 //! What the executor asks of the Kubernetes API, behind a trait: the node's certificate over HTTPS, or maps in tests.
 
+pub(crate) mod events;
 pub mod fake;
 pub(crate) mod https;
 

@@ -4,47 +4,47 @@
 //!  agent ──LAUNCH, KILL, MESSAGE──▶ node ──▶ one worker a Pod ──▶ runtime (containerd by CRI, or a fake)
 //!        ◀──UPDATE {status}──────────┘             ▲  │
 //!                                          listing ┘  └──▶ volumes, images, hooks, Events
-//!  API server ──mTLS──▶ door: logs, exec, attach, port-forward
+//!  API server ──mTLS──▶ server: logs, exec, attach, port-forward
 //! ```
 //!
-//! Read [`node`] first (what the agent says and what it is told), then `pod/worker.rs` (how one Pod's machine of
+//! Read `node/task_loop.rs` first (what the agent says and what it is told), then `pod/worker.rs` (how one Pod's machine of
 //! `executor-core` is driven). The process may be killed at any time: containers run on, and the next one adopts them by
 //! what the runtime lists. The private containerd, too, outlives it.
+//!
+//! The modules, lowest first; none imports from one that is listed after it (`cargo xtask tidy` checks it):
+//!
+//! | module | what it has |
+//! |---|---|
+//! | `config` | the node's configuration file |
+//! | `transport` | the HTTP client and TLS configurations |
+//! | `machine` | the host: control groups, the node's lock, the Pod network |
+//! | `api` | access to the Kubernetes API, the Event recorder |
+//! | `agent` | the Mesos executor API |
+//! | `runtime` | the container runtime behind one trait, the private containerd, image archives |
+//! | `pod` | the worker of one Pod: sandbox, containers, volumes, hooks, image pulls, logs |
+//! | `node` | the loop between agent and Pods, runtime listings, garbage collection, teardown |
+//! | `server` | the node's HTTPS server: logs, exec, attach, port-forward |
+//! | `setup` | wiring |
 
 pub mod agent;
 pub mod api;
-pub mod hollow;
-pub mod image;
-pub mod labels;
-pub mod node;
+pub mod pod;
 pub mod runtime;
+pub mod server;
 
-mod cgroups;
-mod clearing;
-mod cni;
 mod config;
-mod containerd;
-mod door;
-mod events;
-mod garbage;
-mod http_client;
-mod listing;
-mod lock;
-mod logs;
-mod pod;
-mod pulls;
-mod remains;
+mod machine;
+mod node;
 mod setup;
-mod shared;
-mod streams;
-mod tls;
-mod volumes;
+mod transport;
 
-pub use clearing::clear_node;
-pub use cni::taken_by as pod_network_taken_by;
 pub use config::{CONFIG_ENV, Config, ConfigError};
-pub use node::End;
-pub use remains::{Remnant, find as find_remains};
+pub use machine::pod_network::taken_by as pod_network_taken_by;
+pub use node::{
+    leftovers::{Remnant, find as find_remains},
+    task_loop::End,
+    teardown::clear_node,
+};
+/// SPDY/3.1 frames, shared with the tests of the node's server.
+pub use server::streams::spdy;
 pub use setup::{RunError, RuntimeChoice, Setup, run, start};
-/// SPDY/3.1 frames; the door's tests, and whoever else must speak to a streaming server, share them.
-pub use streams::spdy;

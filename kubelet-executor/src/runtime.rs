@@ -2,7 +2,10 @@
 //!
 //! The messages are those of the runtime interface; the fake speaks them too, so that nothing is translated twice.
 
+pub(crate) mod containerd;
 pub mod fake;
+pub mod images;
+pub mod labels;
 
 use std::time::Duration;
 

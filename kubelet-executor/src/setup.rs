@@ -13,19 +13,26 @@ use crate::{
         AgentLink,
         http::{Environment, HttpLink, NotSet},
     },
-    api::{Api, https::HttpsApi},
-    clearing,
+    api::{Api, events::Recorder, https::HttpsApi},
     config::Config,
-    containerd::{self, Standing},
-    door,
-    events::Recorder,
-    garbage,
-    listing::Listing,
-    lock,
-    node::{End, Node, Pods},
-    pod::sandbox_config::Resolver,
-    runtime::Runtime,
-    shared::{Machine, Shared},
+    machine::lock,
+    node::{
+        garbage,
+        listing::Listing,
+        log_rotation,
+        pods::Pods,
+        task_loop::{End, Node},
+        teardown,
+    },
+    pod::{
+        sandbox_config::Resolver,
+        shared::{Machine, Shared},
+    },
+    runtime::{
+        Runtime,
+        containerd::{self, Standing},
+    },
+    server,
 };
 
 /// How often somebody else's runtime is asked whether it is there.
@@ -45,7 +52,7 @@ pub enum RunError {
     Endpoint(#[from] cri::Error),
     /// Its door cannot be opened.
     #[error("opening the node's door")]
-    Door(#[from] door::DoorError),
+    Door(#[from] server::DoorError),
     /// There is no agent for it any more; containers run on, for a successor to adopt.
     #[error("the agent let go of this executor: {0}")]
     Abandoned(String),
@@ -146,10 +153,10 @@ pub async fn start(setup: Setup, stop: CancellationToken) -> Result<End, RunErro
         standing,
     });
     let pods = Arc::new(Pods::default());
-    let endpoint = door::open(shared.clone(), pods.clone()).await?;
+    let endpoint = server::open(shared.clone(), pods.clone()).await?;
     tokio::spawn(Listing::new(shared.clone(), pods.clone()).run());
     tokio::spawn(garbage::collect(shared.clone(), pods.clone()));
-    tokio::spawn(crate::logs::rotate(shared.clone(), pods.clone()));
+    tokio::spawn(log_rotation::rotate(shared.clone(), pods.clone()));
     let node = Node::new(shared.clone(), pods, setup.link, endpoint, setup.recovery_timeout);
     let end = node.run(stop).await;
     if !matches!(end, End::Abandoned(_)) {
@@ -158,7 +165,7 @@ pub async fn start(setup: Setup, stop: CancellationToken) -> Result<End, RunErro
             supervisor.abort();
             let _ = supervisor.await;
         }
-        for remnant in clearing::clear(&config, &*shared.runtime, given).await {
+        for remnant in teardown::clear(&config, &*shared.runtime, given).await {
             tracing::warn!("left on the machine: {remnant}");
         }
     }

@@ -19,7 +19,7 @@ use kernel_wire::{
 use tokio::sync::mpsc;
 
 use super::{AgentLink, LinkError};
-use crate::http_client::HttpClient;
+use crate::transport::http_client::HttpClient;
 
 const PATH: &str = "/api/v1/executor";
 /// Events that wait for the executor; beyond it the agent's stream stands still.

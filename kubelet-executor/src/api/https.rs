@@ -12,7 +12,10 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::{Api, ApiError, Token, TokenWish};
-use crate::{config::Config, http_client::HttpClient, tls};
+use crate::{
+    config::Config,
+    transport::{http_client::HttpClient, tls},
+};
 
 /// The largest answer that is taken: a list of all Services of a large cluster stays below.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
@@ -39,7 +42,7 @@ impl HttpsApi {
             format!("{authority}:{}", if secure { 443 } else { 80 })
         };
         let config = config.clone();
-        let source: crate::http_client::TlsSource = Arc::new(move || tls::client(&config));
+        let source: crate::transport::http_client::TlsSource = Arc::new(move || tls::client(&config));
         Self { client: HttpClient::new(&authority, secure.then_some(source)) }
     }
 

@@ -5,7 +5,7 @@ use executor_core::{env::expand, resources, spec};
 use k8s_openapi::api::core::v1::{Container, Pod, PodSecurityContext, SecurityContext};
 
 use super::{places::log_path, sandbox_config};
-use crate::{config::Config, labels};
+use crate::{config::Config, runtime::labels};
 
 /// What a container's configuration is made of beside its spec.
 #[derive(Debug, Clone, Default)]

@@ -22,7 +22,10 @@ use super::{
     places::Places,
     sandbox,
 };
-use crate::{labels, pulls, shared::Shared, volumes};
+use crate::{
+    pod::{image_pull, shared::Shared, volumes},
+    runtime::labels,
+};
 
 /// The longest last word that is taken from a container.
 const TERMINATION_MESSAGE_BYTES_MAX: u64 = 4096;
@@ -54,7 +57,7 @@ impl Start {
         }
         let sandbox_config = sandbox::config_of(&self.shared, &self.pod, self.sandbox.attempt);
         let ingredients = async {
-            let image = pulls::ensure(self, container, &sandbox_config).await?;
+            let image = image_pull::ensure(self, container, &sandbox_config).await?;
             refuse_root(&self.pod, container, &image)?;
             self.ingredients(container, image.id).await
         };
@@ -261,7 +264,7 @@ fn last_word(status: &v1::ContainerStatus) -> Option<String> {
     let fall_back =
         status.annotations.get(labels::TERMINATION_POLICY).is_some_and(|p| p == "FallbackToLogsOnError");
     if text.is_empty() && fall_back && status.exit_code != 0 {
-        text = crate::logs::last_lines(std::path::Path::new(&status.log_path));
+        text = crate::pod::logs::last_lines(std::path::Path::new(&status.log_path));
     }
     if text.is_empty() && !status.message.is_empty() {
         text = status.message.clone();

@@ -12,9 +12,11 @@ use k8s_openapi::{
 };
 
 use crate::{
-    http_client::{HttpClient, dial_error},
-    shared::Shared,
-    tls,
+    pod::shared::Shared,
+    transport::{
+        http_client::{HttpClient, dial_error},
+        tls,
+    },
 };
 
 /// The part of a probe's output that is shown.

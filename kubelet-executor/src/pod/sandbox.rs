@@ -8,7 +8,11 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::{places::Places, sandbox_config::sandbox_config};
-use crate::{cgroups, containerd::Standing, shared::Shared, volumes};
+use crate::{
+    machine::cgroups,
+    pod::{shared::Shared, volumes},
+    runtime::containerd::Standing,
+};
 
 /// How long a sandbox's start waits for a runtime that is away before it is reported.
 const RUNTIME_PATIENCE: Duration = Duration::from_secs(5);

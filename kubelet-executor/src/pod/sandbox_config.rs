@@ -5,7 +5,7 @@ use executor_core::spec;
 use k8s_openapi::api::core::v1::{Pod, PodSpec, SeccompProfile};
 
 use super::places::Places;
-use crate::{config::Config, labels};
+use crate::{config::Config, runtime::labels};
 
 /// The machine's resolver configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -21,7 +21,10 @@ use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{containers, hooks, places::Places, record, sandbox};
-use crate::{containerd::Standing, shared::Shared, volumes};
+use crate::{
+    pod::{shared::Shared, volumes},
+    runtime::containerd::Standing,
+};
 
 /// Events that wait for a Pod's machine. A Pod has few containers, each with at most one action under way.
 const QUEUE_MAX: usize = 64;
@@ -413,7 +416,7 @@ impl Worker {
         let cancel = CancellationToken::new();
         self.starts.insert(name.clone(), cancel.clone());
         // A node that was stopped took its containers with it; their logs tell that they were.
-        let (attempt, restart_count) = match crate::logs::newest_attempt(&self.places.logs.join(&name)) {
+        let (attempt, restart_count) = match crate::pod::logs::newest_attempt(&self.places.logs.join(&name)) {
             Some(newest) if newest >= attempt => (newest + 1, restart_count.max(newest + 1)),
             _ => (attempt, restart_count),
         };

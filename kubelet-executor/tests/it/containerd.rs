@@ -3,7 +3,7 @@
 use std::{path::Path, process::Command, sync::Arc, time::Instant};
 
 use kernel_model::task::TaskState;
-use kubelet_executor::image;
+use kubelet_executor::runtime::images;
 use serde_json::json;
 
 use crate::{
@@ -32,8 +32,8 @@ fn stage() -> Stage {
     let _ = tracing_subscriber::fmt().with_env_filter("kubelet_executor=debug").with_test_writer().try_init();
     let mut stage = Stage::new(None);
     let archive =
-        image::build_busybox_image(IMAGE, &[("www/index.html", b"hello\n", 0o644)], &["sleep", "1000"]);
-    image::write(&stage.node_dir().join("images/test.tar"), &archive.unwrap()).unwrap();
+        images::build_busybox_image(IMAGE, &[("www/index.html", b"hello\n", 0o644)], &["sleep", "1000"]);
+    images::write(&stage.node_dir().join("images/test.tar"), &archive.unwrap()).unwrap();
     stage.raise();
     stage
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::Refusal;
+use crate::pod::logs::LogOptions;
 
 /// A query string, taken apart; a name may come several times.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -78,37 +79,25 @@ impl Target {
     }
 }
 
-/// Which lines of a log are wanted.
-#[derive(Debug, Default, Clone)]
-pub(crate) struct LogRequest {
-    pub follow: bool,
-    pub previous: bool,
-    pub timestamps: bool,
-    pub tail_lines: Option<u64>,
-    pub since: Option<Timestamp>,
-    pub limit_bytes: Option<u64>,
-}
-
-impl LogRequest {
-    pub fn parse(query: &Query) -> Result<Self, Refusal> {
-        let seconds = query.number("sinceSeconds")?;
-        let since = match (seconds, query.first("sinceTime").filter(|text| !text.is_empty())) {
-            (Some(seconds), _) => Timestamp::now().checked_sub(Duration::from_secs(seconds)).ok(),
-            (None, Some(text)) => {
-                let parsed: Result<Timestamp, _> = text.parse();
-                Some(parsed.map_err(|_| Refusal::bad_request(format!("sinceTime is no time: {text:?}")))?)
-            }
-            (None, None) => None,
-        };
-        Ok(Self {
-            follow: query.is_set("follow"),
-            previous: query.is_set("previous"),
-            timestamps: query.is_set("timestamps"),
-            tail_lines: query.number("tailLines")?,
-            since,
-            limit_bytes: query.number("limitBytes")?,
-        })
-    }
+/// Reads the options of a log request from its query.
+pub(crate) fn log_options(query: &Query) -> Result<LogOptions, Refusal> {
+    let seconds = query.number("sinceSeconds")?;
+    let since = match (seconds, query.first("sinceTime").filter(|text| !text.is_empty())) {
+        (Some(seconds), _) => Timestamp::now().checked_sub(Duration::from_secs(seconds)).ok(),
+        (None, Some(text)) => {
+            let parsed: Result<Timestamp, _> = text.parse();
+            Some(parsed.map_err(|_| Refusal::bad_request(format!("sinceTime is no time: {text:?}")))?)
+        }
+        (None, None) => None,
+    };
+    Ok(LogOptions {
+        follow: query.is_set("follow"),
+        previous: query.is_set("previous"),
+        timestamps: query.is_set("timestamps"),
+        tail_lines: query.number("tailLines")?,
+        since,
+        limit_bytes: query.number("limitBytes")?,
+    })
 }
 
 #[cfg(test)]
@@ -121,8 +110,8 @@ mod tests {
             Query::parse("command=sh&command=-c&command=echo+%22a%22%20%zz&stdin=true&tty=0&tailLines=5");
         assert_eq!(query.all("command"), ["sh", "-c", "echo \"a\" %zz"]);
         assert!(query.is_set("stdin") && !query.is_set("tty") && !query.is_set("nothing"));
-        assert_eq!(LogRequest::parse(&query).ok().and_then(|r| r.tail_lines), Some(5));
-        assert!(LogRequest::parse(&Query::parse("tailLines=-1")).is_err());
+        assert_eq!(log_options(&query).ok().and_then(|r| r.tail_lines), Some(5));
+        assert!(log_options(&Query::parse("tailLines=-1")).is_err());
         assert!(Target::new("ns", "..", None).is_err() && Target::new("ns", "a%2fb", None).is_err());
     }
 }

@@ -4,13 +4,11 @@
 use std::{path::PathBuf, time::Duration};
 
 use crate::{
-    cgroups,
     config::Config,
-    containerd, labels, lock,
-    pod::places::Places,
-    remains::{self, Remnant},
-    runtime::Runtime,
-    volumes,
+    machine::{cgroups, lock},
+    node::leftovers::{self, Remnant},
+    pod::{places::Places, volumes},
+    runtime::{Runtime, containerd, labels},
 };
 
 /// Between two looks at what is left.
@@ -29,10 +27,10 @@ pub async fn clear_node(config: &Config) -> Vec<Remnant> {
     }
     let lock = match lock::take_over(&config.root_dir, EXECUTOR_PATIENCE).await {
         Ok(Some(lock)) => lock,
-        Ok(None) => return remains::find(config),
+        Ok(None) => return leftovers::find(config),
         Err(error) => {
             tracing::warn!(%error, "the node's lock cannot be taken");
-            return remains::find(config);
+            return leftovers::find(config);
         }
     };
     let socket = match &config.cri_endpoint {
@@ -43,8 +41,8 @@ pub async fn clear_node(config: &Config) -> Vec<Remnant> {
         Ok(client) => clear(config, &client, false).await,
         Err(error) => {
             tracing::warn!(%error, "the runtime cannot be asked to remove anything");
-            remains::remove(config).await;
-            remains::find(config)
+            leftovers::remove(config).await;
+            leftovers::find(config)
         }
     };
     drop(lock);
@@ -66,11 +64,11 @@ pub(crate) async fn clear(config: &Config, runtime: &dyn Runtime, given: bool) -
     }
     if private {
         containerd::stop(config).await;
-        remains::remove(config).await;
+        leftovers::remove(config).await;
     } else {
         cgroups::remove(&cgroups::node_group(&config.tag()));
     }
-    if given { Vec::new() } else { remains::find(config) }
+    if given { Vec::new() } else { leftovers::find(config) }
 }
 
 /// Removes sandboxes until none is listed, or nobody is there to list them: what refuses the first time goes the next.

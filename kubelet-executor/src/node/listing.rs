@@ -17,10 +17,13 @@ use executor_core::{
 use jiff::Timestamp;
 
 use crate::{
-    labels,
-    node::Pods,
-    pod::{containers::container_seen, sandbox, sandbox::sandbox_seen},
-    shared::Shared,
+    node::pods::Pods,
+    pod::{
+        containers::container_seen,
+        sandbox::{self, sandbox_seen},
+        shared::Shared,
+    },
+    runtime::labels,
 };
 
 /// Between two listings while nothing is expected.
@@ -90,7 +93,7 @@ impl Listing {
 
     /// One look; answers whether somebody expects a change.
     async fn look(&mut self) -> Result<bool, cri::Error> {
-        if *self.shared.standing.borrow() != crate::containerd::Standing::Ready {
+        if *self.shared.standing.borrow() != crate::runtime::containerd::Standing::Ready {
             return Err(cri::Error {
                 operation: "List",
                 kind: cri::Kind::Unavailable,

@@ -14,7 +14,7 @@ const LINES: &str = "2026-01-01T00:00:01Z stdout F one\n\
     2026-01-01T00:00:02Z stderr F o\n\
     2026-01-01T00:00:03Z stdout F three\n";
 
-async fn collect(dir: &Path, wanted: &LogRequest, runs: impl Fn() -> bool) -> String {
+async fn collect(dir: &Path, wanted: &LogOptions, runs: impl Fn() -> bool) -> String {
     let (pieces, mut receiver) = mpsc::channel::<Bytes>(4);
     let collect = async {
         let mut text = Vec::new();
@@ -30,7 +30,7 @@ async fn collect(dir: &Path, wanted: &LogRequest, runs: impl Fn() -> bool) -> St
     tokio::join!(collect, read).0
 }
 
-fn check(wanted: LogRequest, expected: Expect) {
+fn check(wanted: LogOptions, expected: Expect) {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("0.log"), LINES).unwrap();
     std::fs::write(dir.path().join("0.log.1"), "2026-01-01T00:00:00Z stdout F zero\n").unwrap();
@@ -41,7 +41,7 @@ fn check(wanted: LogRequest, expected: Expect) {
 #[test]
 fn every_way_to_read() {
     check(
-        LogRequest::default(),
+        LogOptions::default(),
         expect![[r#"
         zero
         one
@@ -50,14 +50,14 @@ fn every_way_to_read() {
     "#]],
     );
     check(
-        LogRequest { tail_lines: Some(2), ..Default::default() },
+        LogOptions { tail_lines: Some(2), ..Default::default() },
         expect![[r#"
         o
         three
     "#]],
     );
     check(
-        LogRequest { tail_lines: Some(5), ..Default::default() },
+        LogOptions { tail_lines: Some(5), ..Default::default() },
         expect![[r#"
         zero
         one
@@ -65,22 +65,22 @@ fn every_way_to_read() {
         three
     "#]],
     );
-    check(LogRequest { tail_lines: Some(0), ..Default::default() }, expect![""]);
+    check(LogOptions { tail_lines: Some(0), ..Default::default() }, expect![""]);
     check(
-        LogRequest { timestamps: true, tail_lines: Some(3), ..Default::default() },
+        LogOptions { timestamps: true, tail_lines: Some(3), ..Default::default() },
         expect![[r#"
         2026-01-01T00:00:02Z two
         2026-01-01T00:00:03Z three
     "#]],
     );
     check(
-        LogRequest { since: Some("2026-01-01T00:00:03Z".parse().unwrap()), ..Default::default() },
+        LogOptions { since: Some("2026-01-01T00:00:03Z".parse().unwrap()), ..Default::default() },
         expect![[r#"
         three
     "#]],
     );
     check(
-        LogRequest { limit_bytes: Some(7), ..Default::default() },
+        LogOptions { limit_bytes: Some(7), ..Default::default() },
         expect![[r#"
         zero
         on"#]],
@@ -102,7 +102,7 @@ fn rotated_and_ended_after(pause: Duration) {
     let live = dir.path().join("0.log");
     std::fs::write(&live, "2026-01-01T00:00:01Z stdout F one\n2026-01-01T00:00:02Z std").unwrap();
     let runs = AtomicBool::new(true);
-    let wanted = LogRequest { follow: true, ..Default::default() };
+    let wanted = LogOptions { follow: true, ..Default::default() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let text = runtime.block_on(async {
         let act = async {

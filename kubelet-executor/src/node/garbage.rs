@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::{node::Pods, shared::Shared};
+use crate::{node::pods::Pods, pod::shared::Shared};
 
 const EVERY: Duration = Duration::from_secs(60);
 /// A directory is kept this long after its last change, whatever the API says: the Pod may be newer than the answer.

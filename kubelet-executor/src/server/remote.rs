@@ -11,10 +11,9 @@ use super::{
     requests::{Query, Target},
 };
 use crate::{
-    node::Pods,
-    pod::worker::View,
-    shared::Shared,
-    streams::{
+    node::pods::Pods,
+    pod::{shared::Shared, worker::View},
+    server::streams::{
         bridge::{self, Session, Wanted},
         upstream::{self, STREAM_PROTOCOL, UpstreamError},
         websocket,

@@ -15,7 +15,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::watch;
 
-use crate::{config::Config, image};
+use crate::{config::Config, runtime::images};
 
 /// How often a living containerd is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -63,7 +63,7 @@ enum StartError {
     #[error("containerd ended while starting; see {0}")]
     Ended(PathBuf),
     #[error(transparent)]
-    Image(#[from] image::ImageError),
+    Image(#[from] images::ImageError),
     #[error("waiting for {0} to be known to the runtime")]
     ImageUnknown(String),
 }
@@ -167,7 +167,7 @@ async fn bring_up(config: &Config, paths: &Paths, client: &cri::Client) -> Resul
 fn start(config: &Config, paths: &Paths) -> Result<(), StartError> {
     let binary = find_binary("containerd").ok_or(StartError::NotInstalled)?;
     find_binary("runc").ok_or(StartError::NotInstalled)?;
-    let plugins = crate::cni::plugin_dir().ok_or(StartError::NoPlugins)?;
+    let plugins = crate::machine::pod_network::plugin_dir().ok_or(StartError::NoPlugins)?;
     let prepare = |what| move |error| StartError::Prepare(what, error);
     for dir in [&paths.dir, &paths.dir.join("certs.d")] {
         std::fs::create_dir_all(dir).map_err(prepare("its directory"))?;
@@ -175,7 +175,7 @@ fn start(config: &Config, paths: &Paths) -> Result<(), StartError> {
     if let Some(parent) = paths.socket.parent() {
         std::fs::create_dir_all(parent).map_err(prepare("its socket's directory"))?;
     }
-    let networks = crate::cni::prepare(config).map_err(prepare("the pod network"))?;
+    let networks = crate::machine::pod_network::prepare(config).map_err(prepare("the pod network"))?;
     let settings = settings::render(config, paths, &plugins, &networks);
     std::fs::write(&paths.config, settings).map_err(prepare("its configuration"))?;
     if std::fs::metadata(&paths.log).is_ok_and(|log| log.len() > LOG_BYTES_MAX) {
@@ -249,9 +249,9 @@ async fn import_sandbox_image(
         return Ok(());
     }
     let archive = paths.dir.join("pause.tar");
-    let built = image::build_pause_image(name)?;
-    image::write(&archive, &built)?;
-    image::import(&paths.socket, &archive).await?;
+    let built = images::build_pause_image(name)?;
+    images::write(&archive, &built)?;
+    images::import(&paths.socket, &archive).await?;
     // The runtime interface learns of imports by events.
     for _ in 0..250 {
         if knows(client, name).await {
@@ -283,7 +283,7 @@ pub(crate) async fn import_archives(dir: &Path, socket: &Path) {
         if imported.contains(&line) {
             continue;
         }
-        match image::import(socket, &path).await {
+        match images::import(socket, &path).await {
             Ok(()) => imported.push_str(&line),
             // One broken archive must not keep the node from running everything else.
             Err(error) => tracing::warn!(%error, "image archive not imported"),

@@ -25,7 +25,7 @@ const IDLE_MAX: usize = 8;
 
 /// Makes a TLS configuration for a new connection.
 pub(crate) type TlsSource =
-    Arc<dyn Fn() -> Result<Arc<rustls::ClientConfig>, crate::tls::TlsError> + Send + Sync>;
+    Arc<dyn Fn() -> Result<Arc<rustls::ClientConfig>, crate::transport::tls::TlsError> + Send + Sync>;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::config::Config;
 
 /// The log directory of a Pod that is over: of those with its name, the newest.
-pub(super) fn newest_of(config: &Config, namespace: &str, pod: &str) -> Option<PathBuf> {
+pub(crate) fn newest_of(config: &Config, namespace: &str, pod: &str) -> Option<PathBuf> {
     let prefix = format!("{namespace}_{pod}_");
     let entries = std::fs::read_dir(config.pods_dir()).ok()?.flatten();
     entries
@@ -15,7 +15,7 @@ pub(super) fn newest_of(config: &Config, namespace: &str, pod: &str) -> Option<P
 }
 
 /// The attempts that left a log, ascending.
-pub(super) fn attempts(dir: &Path) -> Vec<u32> {
+pub(crate) fn attempts(dir: &Path) -> Vec<u32> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     let mut attempts: Vec<u32> =
         entries.filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".log")?.parse().ok()).collect();
@@ -24,7 +24,7 @@ pub(super) fn attempts(dir: &Path) -> Vec<u32> {
 }
 
 /// An attempt's files that rotation put aside, oldest first.
-pub(super) fn rotated(dir: &Path, attempt: u32) -> Vec<PathBuf> {
+pub(crate) fn rotated(dir: &Path, attempt: u32) -> Vec<PathBuf> {
     let prefix = format!("{attempt}.log.");
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     let mut files: Vec<PathBuf> = entries
@@ -36,6 +36,6 @@ pub(super) fn rotated(dir: &Path, attempt: u32) -> Vec<PathBuf> {
 }
 
 /// An attempt's live file.
-pub(super) fn live(dir: &Path, attempt: u32) -> PathBuf {
+pub(crate) fn live(dir: &Path, attempt: u32) -> PathBuf {
     dir.join(format!("{attempt}.log"))
 }

@@ -12,7 +12,7 @@ use std::{
 use sha2::{Digest, Sha512};
 use tokio::io::AsyncWriteExt;
 
-use crate::{cni, config::Config};
+use crate::{config::Config, machine::pod_network};
 
 /// Where the plugins' library keeps what they answered, by network and container.
 const RESULTS: &str = "/var/lib/cni/results";
@@ -26,7 +26,7 @@ pub(super) fn addressed(config: &Config) -> Vec<String> {
 }
 
 fn address_files(config: &Config) -> Vec<PathBuf> {
-    let dir = cni::addresses_dir(config).join(cni::network_name(config));
+    let dir = pod_network::addresses_dir(config).join(pod_network::network_name(config));
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     let is_address = |entry: &std::fs::DirEntry| {
         entry.file_name().to_str().is_some_and(|name| name.parse::<std::net::IpAddr>().is_ok())
@@ -35,7 +35,7 @@ fn address_files(config: &Config) -> Vec<PathBuf> {
 }
 
 fn result_files(config: &Config, ids: &BTreeSet<String>) -> Vec<PathBuf> {
-    let network = cni::network_name(config);
+    let network = pod_network::network_name(config);
     let entries = std::fs::read_dir(RESULTS).into_iter().flatten().flatten();
     let ours = |name: &str| {
         let of_network = name.strip_prefix(&network).is_some_and(|rest| rest.starts_with('-'));
@@ -67,7 +67,7 @@ pub(super) fn old_namespaces(config: &Config, ids: &BTreeSet<String>) -> Vec<Pat
 
 /// Removes rules, addresses and the plugins' notes of all our sandboxes.
 pub(super) async fn remove(config: &Config, ids: &BTreeSet<String>) {
-    if let Some(script) = nat_removal(&nat_rules(), &cni::network_name(config), ids)
+    if let Some(script) = nat_removal(&nat_rules(), &pod_network::network_name(config), ids)
         && let Err(error) = restore(&script).await
     {
         tracing::warn!(%error, "rules of address translation not removed");

@@ -6,8 +6,10 @@ use executor_core::field;
 use tokio::sync::{Notify, watch};
 
 use crate::{
-    api::Api, config::Config, containerd::Standing, events::Recorder, pod::sandbox_config::Resolver,
-    runtime::Runtime,
+    api::{Api, events::Recorder},
+    config::Config,
+    pod::sandbox_config::Resolver,
+    runtime::{Runtime, containerd::Standing},
 };
 
 /// See the file's head.
@@ -50,7 +52,7 @@ impl Machine {
             memory_bytes: total_kib * 1024,
             disk_bytes: rustix::fs::statvfs(root_dir)
                 .map_or(0, |fs| i64::try_from(fs.f_blocks.saturating_mul(fs.f_frsize)).unwrap_or(i64::MAX)),
-            cgroup_v2: crate::cgroups::Version::of_machine() == crate::cgroups::Version::V2,
+            cgroup_v2: crate::machine::cgroups::Version::of_machine() == crate::machine::cgroups::Version::V2,
         }
     }
 }
@@ -70,6 +72,6 @@ impl Shared {
 
     /// The labels of everything on the runtime that is this node's.
     pub fn own_labels(&self) -> Vec<(String, String)> {
-        vec![(crate::labels::NODE_TAG.to_owned(), self.tag.clone())]
+        vec![(crate::runtime::labels::NODE_TAG.to_owned(), self.tag.clone())]
     }
 }

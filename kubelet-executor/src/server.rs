@@ -3,8 +3,10 @@
 //! Only the API server (and administrators) come in: a certificate of the cluster's authority is not enough, for Pods'
 //! owners may have one too, and what they may do is the API server's to judge.
 
+mod logs;
 mod remote;
 mod requests;
+pub mod streams;
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -20,8 +22,8 @@ use tokio::{
 };
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::{node::Pods, shared::Shared, tls};
-pub(crate) use requests::{LogRequest, Target};
+use crate::{node::pods::Pods, pod::shared::Shared, transport::tls};
+pub(crate) use requests::Target;
 
 /// Connections at once: every `kubectl logs -f` and `exec` of this node's Pods is one.
 const CONNECTIONS_MAX: usize = 512;
@@ -42,7 +44,7 @@ pub(crate) type Body = BoxBody<Bytes, Infallible>;
 pub enum DoorError {
     /// No TLS.
     #[error(transparent)]
-    Tls(#[from] crate::tls::TlsError),
+    Tls(#[from] crate::transport::tls::TlsError),
     /// No port.
     #[error("listening on {0}: {1}")]
     Listen(String, std::io::Error),
@@ -191,8 +193,8 @@ async fn answer(
         ["metrics"] if get => Ok(Response::new(full(metrics(&pods)))),
         ["containerLogs", namespace, pod, container] if get => {
             let target = Target::new(namespace, pod, Some(container))?;
-            let wanted = LogRequest::parse(&query)?;
-            crate::logs::answer(&shared, &pods, &target, wanted).await
+            let wanted = requests::log_options(&query)?;
+            logs::answer(&shared, &pods, &target, wanted).await
         }
         ["exec", namespace, pod, container] => {
             let target = Target::new(namespace, pod, Some(container))?;

@@ -20,7 +20,11 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use crate::{cgroups, cni, config::Config, containerd};
+use crate::{
+    config::Config,
+    machine::{cgroups, pod_network},
+    runtime::containerd,
+};
 
 /// Something of this node's that is on the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,9 +80,9 @@ pub fn find(config: &Config) -> Vec<Remnant> {
     let traces = Traces::of(config);
     let processes = processes::of_runtime(&traces).into_iter().chain(processes::of_containers(config));
     let process = |pid| Remnant::Process { pid, program: processes::program(pid).unwrap_or_default() };
-    let bridge = cni::bridge_name(config);
+    let bridge = pod_network::bridge_name(config);
     let bridge = Path::new("/sys/class/net").join(&bridge).exists().then_some(Remnant::Interface(bridge));
-    let network = cni::network_name(config);
+    let network = pod_network::network_name(config);
     let ruled = network::nat_removal(&network::nat_rules(), &network, &BTreeSet::new()).is_some();
     let mut found: Vec<Remnant> = processes.map(process).collect();
     found.extend(mounts::below(&traces.mounts).into_iter().map(Remnant::Mount));
@@ -132,7 +136,7 @@ pub(crate) async fn remove(config: &Config) {
         let _ = std::fs::remove_dir_all(Path::new("/run/containerd/runc/k8s.io").join(id));
     }
     network::remove(config, &ids).await;
-    cni::remove(config).await;
+    pod_network::remove(config).await;
     // Processes that were killed leave their groups a moment later.
     let group = cgroups::node_group(&config.tag());
     for _ in 0..20 {

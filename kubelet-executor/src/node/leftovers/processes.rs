@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::Path, time::Duration};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::Traces;
-use crate::{cgroups, config::Config};
+use crate::{config::Config, machine::cgroups};
 
 /// How long killed processes are waited for, a look at a time.
 const LOOKS_MAX: u32 = 100;

@@ -13,8 +13,7 @@ use executor_core::log_line;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-use super::files;
-use crate::door::LogRequest;
+use super::{LogOptions, files};
 
 /// How often a followed file is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -27,7 +26,7 @@ const RECORD_BYTES_MAX: u64 = 1 << 20;
 
 /// Turns records into what the client wants to see.
 struct Renderer<'a> {
-    wanted: &'a LogRequest,
+    wanted: &'a LogOptions,
     out: BytesMut,
     left: u64,
     /// The stream's line goes on: no new timestamp.
@@ -35,7 +34,7 @@ struct Renderer<'a> {
 }
 
 impl<'a> Renderer<'a> {
-    fn new(wanted: &'a LogRequest) -> Self {
+    fn new(wanted: &'a LogOptions) -> Self {
         Self { wanted, out: BytesMut::new(), left: wanted.limit_bytes.unwrap_or(u64::MAX), within: false }
     }
 
@@ -69,7 +68,7 @@ impl<'a> Renderer<'a> {
 }
 
 /// A whole file, for those who need no stream.
-pub(super) fn read_file(path: &Path, wanted: &LogRequest) -> io::Result<Bytes> {
+pub(crate) fn read_file(path: &Path, wanted: &LogOptions) -> io::Result<Bytes> {
     let mut file = File::open(path)?;
     let lines = wanted.tail_lines.unwrap_or(u64::MAX);
     let (start, _) = tail_start(&mut file, lines)?;
@@ -83,10 +82,10 @@ pub(super) fn read_file(path: &Path, wanted: &LogRequest) -> io::Result<Bytes> {
 }
 
 /// Reads an attempt's log into `pieces`; with `follow`, for as long as `runs` says that its container does.
-pub(super) async fn read(
+pub(crate) async fn read(
     dir: &Path,
     attempt: u32,
-    wanted: &LogRequest,
+    wanted: &LogOptions,
     runs: impl Fn() -> bool,
     pieces: &mpsc::Sender<Bytes>,
 ) -> io::Result<()> {

@@ -1,12 +1,6 @@
-//! Container logs: which file, which of its lines, and on as it grows.
-//!
-//! The runtime writes `<pod's directory>/<container>/<attempt>.log`; rotation makes `<attempt>.log.<moment>` of it.
+//! `GET /containerLogs`: finds the log of a container and streams it to the client.
 
-mod files;
-mod reader;
-mod rotation;
-
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Response, StatusCode, header};
@@ -14,26 +8,25 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use tokio::sync::mpsc;
 
+use super::{Body, Refusal, Target};
 use crate::{
-    door::{Body, LogRequest, Refusal, Target},
-    node::Pods,
-    pod::{places, worker::View},
-    shared::Shared,
+    node::pods::Pods,
+    pod::{
+        logs::{LogOptions, files, reader},
+        places,
+        shared::Shared,
+        worker::View,
+    },
 };
-pub(crate) use rotation::rotate;
 
 /// Pieces of a log that wait for their reader.
 const PIECES_MAX: usize = 16;
-/// What a termination message may take of the log.
-const LAST_LINES: u64 = 80;
-const LAST_BYTES: usize = 2048;
-
 /// Answers a request for a log.
 pub(crate) async fn answer(
     shared: &Arc<Shared>,
     pods: &Arc<Pods>,
     target: &Target,
-    wanted: LogRequest,
+    wanted: LogOptions,
 ) -> Result<Response<Body>, Refusal> {
     let view = pods.find(&target.namespace, &target.pod);
     let dir = match &view {
@@ -99,11 +92,6 @@ pub(crate) async fn answer(
     Ok(response)
 }
 
-/// The newest instance of a container that left a log in this directory.
-pub(crate) fn newest_attempt(dir: &Path) -> Option<u32> {
-    files::attempts(dir).last().copied()
-}
-
 fn waiting_reason(status: &k8s_openapi::api::core::v1::PodStatus, container: &str) -> String {
     let all =
         status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten());
@@ -111,12 +99,4 @@ fn waiting_reason(status: &k8s_openapi::api::core::v1::PodStatus, container: &st
         .filter(|status| status.name == container)
         .find_map(|status| status.state.as_ref()?.waiting.as_ref()?.reason.clone());
     waiting.unwrap_or_else(|| "ContainerCreating".to_owned())
-}
-
-/// The end of a log, for a container that left no last word.
-pub(crate) fn last_lines(path: &Path) -> String {
-    let wanted = LogRequest { tail_lines: Some(LAST_LINES), ..Default::default() };
-    let bytes = reader::read_file(path, &wanted).unwrap_or_default();
-    let start = bytes.len().saturating_sub(LAST_BYTES);
-    String::from_utf8_lossy(&bytes[start..]).into_owned()
 }

@@ -4,8 +4,8 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
-use super::files;
-use crate::{node::Pods, pod::places, shared::Shared};
+use super::pods::Pods;
+use crate::pod::{logs::files, places, shared::Shared};
 
 /// How often logs are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(10);

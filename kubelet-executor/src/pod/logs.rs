@@ -1,0 +1,38 @@
+//! Container logs on disk: which files an instance has, and how they are read.
+//!
+//! The runtime writes `<pod's directory>/<container>/<attempt>.log`; rotation renames it to `<attempt>.log.<timestamp>`.
+
+pub(crate) mod files;
+pub(crate) mod reader;
+
+use std::path::Path;
+
+use jiff::Timestamp;
+
+/// How much of the log a termination message includes, as upstream.
+const LAST_LINES: u64 = 80;
+const LAST_BYTES: usize = 2048;
+
+/// Which part of a log a client requests.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct LogOptions {
+    pub follow: bool,
+    pub previous: bool,
+    pub timestamps: bool,
+    pub tail_lines: Option<u64>,
+    pub since: Option<Timestamp>,
+    pub limit_bytes: Option<u64>,
+}
+
+/// The newest instance of a container that has a log in this directory.
+pub(crate) fn newest_attempt(dir: &Path) -> Option<u32> {
+    files::attempts(dir).last().copied()
+}
+
+/// The end of a log, for a container without a termination message.
+pub(crate) fn last_lines(path: &Path) -> String {
+    let options = LogOptions { tail_lines: Some(LAST_LINES), ..Default::default() };
+    let bytes = reader::read_file(path, &options).unwrap_or_default();
+    let start = bytes.len().saturating_sub(LAST_BYTES);
+    String::from_utf8_lossy(&bytes[start..]).into_owned()
+}
