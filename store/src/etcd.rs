@@ -1,8 +1,10 @@
-//! The etcd backend: etcd keeps the revisions, the history and the durability, so that several
-//! servers can share one store. What is here is translation; the reconnecting watch is in `watch`,
-//! the periodic compaction in `compaction`.
+//! The etcd backend, which lets several servers share one store: etcd keeps the revisions, the history and the durability.
+//! This module converts requests and responses; `watch` holds the reconnecting watch, `compaction` the periodic compaction,
+//! `client` the gRPC client.
 
+mod client;
 mod compaction;
+mod proto;
 mod translate;
 mod watch;
 
@@ -10,29 +12,31 @@ use std::future::Future;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use etcd_client::{Client, CompactionOptions, ConnectOptions, GetOptions, KvClient};
+use bytes::Bytes;
 use tokio::task::JoinHandle;
+use tonic::{Response, Status};
 
 use crate::contract::validate;
 use crate::{Error, GetResult, Key, ListRequest, Listing, Revision, Store, Txn, TxnOutcome, Watch};
 
+use client::Client;
+use proto::{CompactionRequest, PutRequest, RangeRequest, RangeResponse};
 use translate::{Namespace, failed, revision_of};
 
-/// How long a request may take before the store counts as unavailable: as long as upstream's API
-/// server allows.
+/// The deadline of a request, after which the store counts as unavailable: upstream's API server uses the same.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long the first contact may take.
+/// The deadline of the first contact, and of each connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Most keys in one answer; longer listings are read in several at one revision. Large enough to
-/// make round trips few, small enough that 2 KiB objects stay near a megabyte.
+/// Most keys in one response; a longer listing is read in several pages at one revision. With 2 KiB objects a page is about
+/// a megabyte, and 100,000 keys take 200 round trips.
 const PAGE_KEYS_MAX: usize = 500;
 
-/// Most bytes in one answer: a page of objects of the largest size, with room.
-const ANSWER_BYTES_MAX: usize = PAGE_KEYS_MAX * 2 * 1024 * 1024;
+/// Most bytes in one response: a page of objects of the largest size (1.5 MiB), with some room.
+const RESPONSE_BYTES_MAX: usize = PAGE_KEYS_MAX * 2 * 1024 * 1024;
 
-/// Where etcd is and which part of it is ours.
+/// etcd's endpoints, and the prefix of the keys that this store uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EtcdConfig {
     endpoints: Vec<String>,
@@ -40,15 +44,15 @@ pub struct EtcdConfig {
 }
 
 impl EtcdConfig {
-    /// The key prefix if none is given.
+    /// The default of the key prefix.
     pub const DEFAULT_KEY_PREFIX: &str = "/catamaran";
 
-    /// Takes a comma-separated list of `http://host:port`. Every key is kept in etcd under
-    /// `key_prefix` and a colon, so that several clusters can share one etcd; callers never see them.
+    /// Takes a comma-separated list of `http://host:port`. In etcd every key begins with `key_prefix` and a colon, so that
+    /// several clusters can share one etcd; callers do not see the prefix.
     ///
     /// # Errors
-    /// [`Error::Configuration`] for an endpoint that is not plain HTTP and for a key prefix that
-    /// does not begin with a slash, ends with one or contains a colon.
+    /// [`Error::Configuration`] for an endpoint that is not plain HTTP, and for a key prefix that does not begin with a
+    /// slash, ends with one or contains a colon.
     pub fn new(endpoints: &str, key_prefix: &str) -> Result<EtcdConfig, Error> {
         let invalid = |reason: String| Err(Error::Configuration { reason });
         let endpoints: Vec<String> = endpoints.split(',').map(|one| one.trim().to_owned()).collect();
@@ -70,45 +74,46 @@ impl EtcdConfig {
 
 /// A store in etcd.
 pub struct EtcdStore {
-    kv: KvClient,
+    client: Client,
     watches: watch::Opener,
     namespace: Namespace,
     compaction: JoinHandle<()>,
 }
 
 impl EtcdStore {
-    /// Connects to etcd and begins to compact it every five minutes (unless somebody else does).
+    /// Connects to etcd, and starts to compact it every five minutes unless another server does.
     ///
     /// # Errors
-    /// [`Error::Configuration`] and, if no endpoint answers in time, [`Error::Unavailable`].
+    /// [`Error::Configuration`], and [`Error::Unavailable`] if no endpoint answers in time.
     pub async fn open(config: EtcdConfig) -> Result<EtcdStore, Error> {
-        let options = ConnectOptions::new()
-            .with_connect_timeout(CONNECT_TIMEOUT)
-            .with_keep_alive(Duration::from_secs(30), Duration::from_secs(10))
-            .with_require_leader(true);
-        let connected = Client::connect(&config.endpoints, Some(options)).await;
-        let client = connected.map_err(|error| Error::Configuration { reason: error.to_string() })?;
-        let kv = client.kv_client().max_decoding_message_size(ANSWER_BYTES_MAX);
-        let watch_client = client.watch_client().max_decoding_message_size(ANSWER_BYTES_MAX);
+        let client = Client::new(&config.endpoints)
+            .map_err(|error| Error::Configuration { reason: error.to_string() })?;
         let namespace = Namespace::new(&config.key_prefix);
-        first_contact(kv.clone(), &config.endpoints).await?;
+        first_contact(&client, &config.endpoints).await?;
         Ok(EtcdStore {
-            compaction: tokio::spawn(compaction::run(kv.clone())),
-            watches: watch::Opener::new(watch_client, namespace.clone()),
-            kv,
+            compaction: tokio::spawn(compaction::run(client.clone())),
+            watches: watch::Opener::new(client.clone(), namespace.clone()),
+            client,
             namespace,
         })
     }
 
-    /// A range read without keys: asks for a revision and whether `at` is still in the history.
-    async fn probe(&self, at: Revision) -> Result<Revision, Error> {
-        let options = GetOptions::new().with_count_only().with_revision(signed(at));
-        let mut kv = self.kv.clone();
-        let answer = within(kv.get(self.namespace.full(""), Some(options))).await;
-        answer.map(|answer| revision_of(answer.header()))
+    async fn range(&self, request: RangeRequest) -> Result<RangeResponse, Error> {
+        call(self.client.kv().range(request)).await
     }
 
-    /// Like `probe`, with the typed refusal of what is not in the history.
+    /// A range read that returns no keys: it yields the current revision and checks that `at` is still in the history.
+    async fn probe(&self, at: Revision) -> Result<Revision, Error> {
+        let request = RangeRequest {
+            key: self.namespace.full(""),
+            revision: signed(at),
+            count_only: true,
+            ..Default::default()
+        };
+        self.range(request).await.map(|response| revision_of(response.header.as_ref()))
+    }
+
+    /// Like `probe`, but fills in the revisions of the error.
     async fn check_history(&self, at: Revision) -> Result<Revision, Error> {
         match at {
             Revision::ZERO => Err(Error::Compacted { requested: at, floor: Revision::FIRST }),
@@ -119,7 +124,7 @@ impl EtcdStore {
         }
     }
 
-    /// Fills in what etcd does not say when it refuses a revision.
+    /// Fills in the revisions that etcd leaves out when it refuses one.
     async fn explain(&self, refusal: Error, requested: Revision) -> Error {
         match refusal {
             Error::Compacted { .. } => match self.probe(Revision::ZERO).await {
@@ -154,10 +159,10 @@ impl Store for EtcdStore {
     }
 
     async fn get(&self, key: &Key) -> Result<GetResult, Error> {
-        let mut kv = self.kv.clone();
-        let mut answer = within(kv.get(self.namespace.full(key.as_str()), None)).await?;
-        let revision = revision_of(answer.header());
-        let found = answer.take_kvs().pop();
+        let request = RangeRequest { key: self.namespace.full(key.as_str()), ..Default::default() };
+        let mut response = self.range(request).await?;
+        let revision = revision_of(response.header.as_ref());
+        let found = response.kvs.pop();
         Ok(GetResult { kv: found.map(|kv| self.namespace.key_value(kv)).transpose()?, revision })
     }
 
@@ -174,36 +179,41 @@ impl Store for EtcdStore {
                 0 => PAGE_KEYS_MAX,
                 limit => (limit - kvs.len()).min(PAGE_KEYS_MAX),
             };
-            let options = GetOptions::new()
-                .with_range(end.clone())
-                .with_limit(wanted as i64)
-                .with_revision(at.map_or(0, signed));
-            let mut client = self.kv.clone();
-            let mut answer = match within(client.get(from, Some(options))).await {
-                Ok(answer) => answer,
-                Err(refusal) => return Err(self.explain(refusal, at.unwrap_or_default()).await),
+            let page = RangeRequest {
+                key: from,
+                range_end: end.clone(),
+                limit: wanted as i64,
+                revision: at.map_or(0, signed),
+                ..Default::default()
             };
-            let revision = *at.get_or_insert(revision_of(answer.header()));
-            let page = answer.take_kvs();
-            let remaining = (answer.count().max(0) as u64).saturating_sub(page.len() as u64);
-            for kv in page {
+            let response = match self.range(page).await {
+                Ok(response) => response,
+                Err(refusal) => {
+                    // Only a read at a given revision can be refused for its revision.
+                    return Err(self.explain(refusal, at.unwrap_or(Revision::ZERO)).await);
+                }
+            };
+            let revision = *at.get_or_insert(revision_of(response.header.as_ref()));
+            let remaining = (response.count.max(0) as u64).saturating_sub(response.kvs.len() as u64);
+            for kv in response.kvs {
                 kvs.push(self.namespace.key_value(kv)?);
             }
             if remaining == 0 || kvs.len() == request.limit {
                 return Ok(Listing { kvs, revision, more: remaining > 0, remaining });
             }
-            let last = kvs.last().expect("etcd says more only after a key");
+            let Some(last) = kvs.last() else {
+                let reason = "etcd counted keys in a range and returned none".to_owned();
+                return Err(Error::Damaged { reason });
+            };
             from = self.namespace.after(&last.key);
         }
     }
 
     async fn txn(&self, txn: Txn) -> Result<TxnOutcome, Error> {
         validate(&txn)?;
-        let compares = txn.compares.iter().map(|compare| compare.key.clone()).collect();
-        let request = self.namespace.txn(txn);
-        let mut kv = self.kv.clone();
-        let answer = within(kv.txn(request)).await?;
-        self.namespace.outcome(answer, compares)
+        let compared = txn.compares.iter().map(|compare| compare.key.clone()).collect();
+        let response = call(self.client.kv().txn(self.namespace.txn(txn))).await?;
+        self.namespace.outcome(response, compared)
     }
 
     async fn watch(&self, prefix: &str, after: Revision) -> Result<Watch, Error> {
@@ -214,46 +224,45 @@ impl Store for EtcdStore {
     }
 
     async fn request_progress(&self) -> Result<(), Error> {
-        // etcd's own progress marks can overtake events before 3.4.25 and 3.5.8 (its issue 15220),
-        // and Debian's is older. A written key cannot: it is an event like any other.
-        let mut kv = self.kv.clone();
-        within(kv.put(self.namespace.mark(), "", None)).await.map(drop)
+        // etcd's own progress notifications can overtake events before 3.4.25 and 3.5.8 (etcd issue 15220), and Debian's
+        // etcd is older. The event of a written key cannot.
+        let request = PutRequest { key: self.namespace.progress_key(), value: Bytes::new() };
+        call(self.client.kv().put(request)).await.map(drop)
     }
 
     async fn compact(&self, revision: Revision) -> Result<(), Error> {
         if revision == Revision::ZERO {
             return Ok(());
         }
-        let mut kv = self.kv.clone();
-        match within(kv.compact(signed(revision), Some(CompactionOptions::new()))).await {
+        let request = CompactionRequest { revision: signed(revision) };
+        match call(self.client.kv().compact(request)).await {
             Ok(_) | Err(Error::Compacted { .. }) => Ok(()),
             Err(refusal) => Err(self.explain(refusal, revision).await),
         }
     }
 }
 
-/// Awaits an answer of etcd, for so long.
-async fn within<T>(answer: impl Future<Output = Result<T, etcd_client::Error>>) -> Result<T, Error> {
-    match tokio::time::timeout(REQUEST_TIMEOUT, answer).await {
-        Ok(answer) => answer.map_err(failed),
-        Err(_) => Err(Error::Unavailable { reason: format!("no answer within {REQUEST_TIMEOUT:?}") }),
+/// Awaits a response of etcd, for [`REQUEST_TIMEOUT`] at most.
+async fn call<T>(response: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, Error> {
+    match tokio::time::timeout(REQUEST_TIMEOUT, response).await {
+        Ok(response) => response.map(Response::into_inner).map_err(|status| failed(&status)),
+        Err(_) => Err(Error::Unavailable { reason: format!("no response within {REQUEST_TIMEOUT:?}") }),
     }
 }
 
-/// Any read: the client itself connects only when it is used.
-async fn first_contact(mut kv: KvClient, endpoints: &[String]) -> Result<(), Error> {
-    let reason = match tokio::time::timeout(CONNECT_TIMEOUT, kv.get("/", None)).await {
+/// Reads any key, because the client connects at the first request.
+async fn first_contact(client: &Client, endpoints: &[String]) -> Result<(), Error> {
+    let request = RangeRequest { key: Bytes::from_static(b"/"), count_only: true, ..Default::default() };
+    let reason = match tokio::time::timeout(CONNECT_TIMEOUT, call(client.kv().range(request))).await {
         Ok(Ok(_)) => return Ok(()),
-        Ok(Err(error)) => match failed(error) {
-            Error::Unavailable { reason } => reason,
-            other => other.to_string(),
-        },
-        Err(_) => format!("no answer within {CONNECT_TIMEOUT:?}"),
+        Ok(Err(Error::Unavailable { reason })) => reason,
+        Ok(Err(other)) => other.to_string(),
+        Err(_) => format!("no response within {CONNECT_TIMEOUT:?}"),
     };
     Err(Error::Unavailable { reason: format!("etcd at {}: {reason}", endpoints.join(", ")) })
 }
 
-/// etcd's revisions are signed; ours come from there and fit.
+/// etcd's revisions are signed. Every revision of this store came from there, so it fits.
 fn signed(revision: Revision) -> i64 {
     i64::try_from(revision.0).unwrap_or(i64::MAX)
 }

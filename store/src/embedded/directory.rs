@@ -1,4 +1,4 @@
-//! The data directory: who owns it and which format it has. Checked before anything in it is touched.
+//! The data directory: its lock and its format version, both checked before any data is read or written.
 //!
 //! ```text
 //! DIR/format   the format version, one line
@@ -12,20 +12,29 @@ use std::path::{Path, PathBuf};
 
 use crate::Error;
 
-/// The version of what this program writes into a data directory. It also reads all older ones.
+/// The format version that this program writes. It reads all older versions too.
 pub const DATA_FORMAT_VERSION: u32 = 1;
 
 const FORMAT_WORD: &str = "catamaran-store";
 
-/// A data directory that this process owns as long as the value lives.
+/// A data directory that is locked as long as the value lives.
 #[derive(Debug)]
 pub(super) struct Directory {
     path: PathBuf,
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a child process between fork and exec still has it open.
+        if let Err(error) = self.lock.unlock() {
+            tracing::warn!(%error, path = %self.path.display(), "unlocking the data directory failed");
+        }
+    }
 }
 
 impl Directory {
-    /// Takes possession of the directory.
+    /// Creates the directory if need be, locks it and checks its format.
     pub(super) fn open(path: &Path) -> Result<Directory, Error> {
         fs::create_dir_all(path).map_err(|error| unusable(path, &error))?;
         let format = read_format(path)?;
@@ -38,7 +47,7 @@ impl Directory {
         if format.is_none() {
             write_format(path).map_err(|error| unusable(path, &error))?;
         }
-        Ok(Directory { path: path.to_owned(), _lock: lock })
+        Ok(Directory { path: path.to_owned(), lock })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -54,7 +63,7 @@ fn unusable(path: &Path, error: &std::io::Error) -> Error {
     Error::Directory { path: path.to_owned(), reason: error.to_string() }
 }
 
-/// The version in the directory; `None` if it holds no store yet.
+/// The directory's format version; `None` if it holds no store yet.
 fn read_format(path: &Path) -> Result<Option<u32>, Error> {
     let text = match fs::read_to_string(path.join("format")) {
         Ok(text) => text,
@@ -78,12 +87,12 @@ fn read_format(path: &Path) -> Result<Option<u32>, Error> {
     Ok(Some(found))
 }
 
-/// Writes the version so that a crash leaves either no file or a whole one.
+/// Writes the version atomically: a crash leaves either no file or a complete one.
 fn write_format(path: &Path) -> std::io::Result<()> {
-    let unfinished = path.join("format.new");
-    let mut file = File::create(&unfinished)?;
+    let temporary = path.join("format.new");
+    let mut file = File::create(&temporary)?;
     writeln!(file, "{FORMAT_WORD} {DATA_FORMAT_VERSION}")?;
     file.sync_all()?;
-    fs::rename(&unfinished, path.join("format"))?;
+    fs::rename(&temporary, path.join("format"))?;
     File::open(path)?.sync_all()
 }

@@ -1,54 +1,71 @@
-//! Keeps etcd's history bounded: every five minutes what is older than five minutes is forgotten.
+//! Compacts etcd's history: every five minutes, everything older than five minutes.
 //!
-//! The same agreement as upstream's API servers: whoever first moves a counter at a well-known key
-//! compacts in this round, all others see that it was done. The key is upstream's, so that servers of
-//! both kinds on one etcd agree too.
+//! The protocol is that of upstream's API servers: whoever first increments the version of a well-known key compacts in this
+//! round, and the others see that it was done. The key is upstream's, so that servers of both kinds can share an etcd.
 
 use std::time::Duration;
 
-use etcd_client::{Compare, CompareOp, KvClient, Txn, TxnOp, TxnOpResponse};
+use bytes::Bytes;
 
+use super::client::Client;
+use super::proto::compare::{CompareResult, CompareTarget, TargetUnion};
+use super::proto::{
+    CompactionRequest, Compare, PutRequest, RangeRequest, RequestOp, TxnRequest, request_op::Request,
+    response_op::Response,
+};
 use super::translate::revision_of;
-use super::{signed, within};
+use super::{call, signed};
 use crate::{Error, Revision};
 
-/// Upstream's interval.
+/// Upstream's interval (`--etcd-compaction-interval`).
 const INTERVAL: Duration = Duration::from_secs(300);
 
-const AGREEMENT_KEY: &str = "compact_rev_key";
+const COMPACTION_KEY: &str = "compact_rev_key";
 
 /// Compacts until the task is aborted.
-pub(super) async fn run(kv: KvClient) {
-    let mut round = Round { kv, version: 0, last_seen: Revision::ZERO };
+pub(super) async fn run(client: Client) {
+    let mut compactor = Compactor { client, version: 0, last_revision: Revision::ZERO };
     loop {
         tokio::time::sleep(INTERVAL).await;
-        if let Err(error) = round.finish().await {
-            tracing::warn!(%error, "etcd could not be compacted, trying again later");
+        if let Err(error) = compactor.compact_once().await {
+            tracing::warn!(%error, "compacting etcd failed; retrying in the next interval");
         }
     }
 }
 
-/// What is known from the round before.
-struct Round {
-    kv: KvClient,
-    /// The agreement key's version then.
+/// What the previous round learned.
+struct Compactor {
+    client: Client,
+    /// The version of the compaction key.
     version: i64,
-    /// etcd's revision then: what is older may go now.
-    last_seen: Revision,
+    /// etcd's revision: everything older can be compacted now.
+    last_revision: Revision,
 }
 
-impl Round {
-    async fn finish(&mut self) -> Result<(), Error> {
-        let txn = Txn::new()
-            .when([Compare::version(AGREEMENT_KEY, CompareOp::Equal, self.version)])
-            .and_then([TxnOp::put(AGREEMENT_KEY, self.last_seen.to_string(), None)])
-            .or_else([TxnOp::get(AGREEMENT_KEY, None)]);
-        let answer = within(self.kv.txn(txn)).await?;
-        let compact_to = std::mem::replace(&mut self.last_seen, revision_of(answer.header()));
-        if !answer.succeeded() {
-            // Somebody else did it in this round; take part again from the counter's state.
-            if let Some(TxnOpResponse::Get(found)) = answer.op_responses().first() {
-                self.version = found.kvs().first().map_or(0, etcd_client::KeyValue::version);
+impl Compactor {
+    async fn compact_once(&mut self) -> Result<(), Error> {
+        let key = Bytes::from_static(COMPACTION_KEY.as_bytes());
+        let unchanged = Compare {
+            result: CompareResult::Equal as i32,
+            target: CompareTarget::Version as i32,
+            key: key.clone(),
+            target_union: Some(TargetUnion::Version(self.version)),
+        };
+        let put = PutRequest { key: key.clone(), value: self.last_revision.to_string().into() };
+        let read = RangeRequest { key, ..Default::default() };
+        let txn = TxnRequest {
+            compare: vec![unchanged],
+            success: vec![RequestOp { request: Some(Request::RequestPut(put)) }],
+            failure: vec![RequestOp { request: Some(Request::RequestRange(read)) }],
+        };
+        let response = call(self.client.kv().txn(txn)).await?;
+        let compact_to = std::mem::replace(&mut self.last_revision, revision_of(response.header.as_ref()));
+        if !response.succeeded {
+            // Another server compacted in this round: continue from its version of the key.
+            if let Some(Response::ResponseRange(found)) =
+                response.responses.into_iter().next().and_then(|one| one.response)
+            {
+                self.version = found.kvs.first().map_or(0, |kv| kv.version);
             }
             return Ok(());
         }
@@ -56,7 +73,7 @@ impl Round {
         if compact_to == Revision::ZERO {
             return Ok(());
         }
-        match within(self.kv.compact(signed(compact_to), None)).await {
+        match call(self.client.kv().compact(CompactionRequest { revision: signed(compact_to) })).await {
             Ok(_) | Err(Error::Compacted { .. }) => Ok(()),
             Err(error) => Err(error),
         }

@@ -1,4 +1,4 @@
-//! What needs no etcd: configuration, key ranges.
+//! Tests without an etcd: configuration and key ranges.
 
 use super::*;
 
@@ -18,11 +18,11 @@ fn configuration_is_checked() {
 #[test]
 fn prefix_ranges_hold_exactly_the_prefix() {
     let namespace = Namespace::new("/c");
-    assert_eq!(namespace.end("/pods/"), b"/c:/pods0");
-    assert_eq!(namespace.end(""), b"/c;");
+    assert_eq!(namespace.end("/pods/"), "/c:/pods0");
+    assert_eq!(namespace.end(""), "/c;");
     let everything = namespace.start(&ListRequest::default());
-    assert!(everything > namespace.mark() && everything < b"/c:/".to_vec(), "the mark is hidden");
+    assert!(everything > namespace.progress_key() && everything < "/c:/", "the progress key is hidden");
     let page = ListRequest { prefix: "/b".into(), start_after: Some(Key::new("/a")), ..Default::default() };
-    assert_eq!(namespace.start(&page), b"/c:/b", "a start before the prefix is the prefix");
-    assert_eq!(namespace.after(&Key::new("/b/x")), b"/c:/b/x\0");
+    assert_eq!(namespace.start(&page), "/c:/b", "a start before the prefix is the prefix");
+    assert_eq!(namespace.after(&Key::new("/b/x")), "/c:/b/x\0");
 }

@@ -1,146 +1,180 @@
-//! Between our values and etcd's: keys under the cluster's prefix, transactions, errors.
+//! Conversion between the store's values and etcd's: key prefix, transactions, errors.
 
 use bytes::Bytes;
-use etcd_client::{
-    Compare as EtcdCompare, CompareOp, ResponseHeader, Txn as EtcdTxn, TxnOp, TxnOpResponse, TxnResponse,
-};
+use tonic::{Code, Status};
 
+use super::proto::compare::{CompareResult, CompareTarget, TargetUnion};
+use super::proto::{
+    Compare as EtcdCompare, DeleteRangeRequest, KeyValue as EtcdKeyValue, PutRequest, RangeRequest,
+    RequestOp, ResponseHeader, TxnRequest, TxnResponse, request_op::Request, response_op::Response,
+};
 use super::signed;
 use crate::{Compare, Condition, Error, Key, KeyValue, ListRequest, Op, Revision, Txn, TxnOutcome};
 
-/// What is written to make watches tell how far they are. It sorts before every key of a caller and
-/// is hidden from listings and watches.
-const MARK: &str = "\0mark";
+/// The key that [`crate::Store::request_progress`] writes. It sorts before every key of a caller; listings and watches hide
+/// it.
+const PROGRESS_KEY: &str = "\0mark";
 
-/// The part of etcd's keys that is ours.
+/// etcd's messages for a refused revision. Both come with `OUT_OF_RANGE` and no other detail: etcd's Go client tells them
+/// apart by the message too.
+const COMPACTED: &str = "etcdserver: mvcc: required revision has been compacted";
+const FUTURE_REVISION: &str = "etcdserver: mvcc: required revision is a future revision";
+
+/// The range of etcd's keys that belongs to this store.
 #[derive(Clone, Debug)]
 pub(super) struct Namespace {
     key_prefix: String,
 }
 
 impl Namespace {
-    /// The keys under a cluster's prefix. The colon, which no prefix contains, keeps `/one` from
-    /// holding the keys of `/one2`.
+    /// The keys under a cluster's prefix. The colon, which no prefix contains, keeps the keys of `/one2` out of `/one`.
     pub(super) fn new(key_prefix: &str) -> Namespace {
         Namespace { key_prefix: format!("{key_prefix}:") }
     }
 
-    /// The key as etcd has it.
-    pub(super) fn full(&self, key: &str) -> Vec<u8> {
-        [self.key_prefix.as_bytes(), key.as_bytes()].concat()
+    /// The key in etcd.
+    pub(super) fn full(&self, key: &str) -> Bytes {
+        [self.key_prefix.as_bytes(), key.as_bytes()].concat().into()
     }
 
-    /// The key that marks progress.
-    pub(super) fn mark(&self) -> Vec<u8> {
-        self.full(MARK)
+    /// The key in etcd that [`crate::Store::request_progress`] writes.
+    pub(super) fn progress_key(&self) -> Bytes {
+        self.full(PROGRESS_KEY)
     }
 
-    /// The first key, as etcd has it, that comes after this one.
-    pub(super) fn after(&self, key: &Key) -> Vec<u8> {
-        [self.key_prefix.as_bytes(), key.as_str().as_bytes(), b"\0"].concat()
+    /// The first key in etcd after this one.
+    pub(super) fn after(&self, key: &Key) -> Bytes {
+        [self.key_prefix.as_bytes(), key.as_str().as_bytes(), b"\0"].concat().into()
     }
 
     /// Where a listing begins (inclusive).
-    pub(super) fn start(&self, request: &ListRequest) -> Vec<u8> {
+    pub(super) fn start(&self, request: &ListRequest) -> Bytes {
         match &request.start_after {
             Some(key) if key.as_str() >= request.prefix.as_str() => self.after(key),
-            _ if request.prefix.is_empty() => self.after(&Key::new(MARK)),
+            _ if request.prefix.is_empty() => self.after(&Key::new(PROGRESS_KEY)),
             _ => self.full(&request.prefix),
         }
     }
 
     /// Where the keys with this prefix end (exclusive).
-    pub(super) fn end(&self, prefix: &str) -> Vec<u8> {
-        let mut end = self.full(prefix);
-        // The last byte of UTF-8 is never 0xff, and the key prefix is not empty.
-        *end.last_mut().expect("the key prefix is not empty") += 1;
-        end
+    pub(super) fn end(&self, prefix: &str) -> Bytes {
+        let mut end = [self.key_prefix.as_bytes(), prefix.as_bytes()].concat();
+        // The last byte of UTF-8 is never 0xff.
+        *end.last_mut().expect("invariant: the key prefix is not empty") += 1;
+        end.into()
     }
 
-    /// Our key of one of etcd's.
+    /// The store's key for one of etcd's.
     pub(super) fn key(&self, full: &[u8]) -> Result<Key, Error> {
         let own = full.strip_prefix(self.key_prefix.as_bytes()).and_then(|own| std::str::from_utf8(own).ok());
         own.map(Key::new).ok_or_else(|| Error::Damaged {
-            reason: format!("etcd has a key that is not ours: {:?}", String::from_utf8_lossy(full)),
+            reason: format!("etcd returned a key outside the prefix: {:?}", String::from_utf8_lossy(full)),
         })
     }
 
-    /// Our value of one of etcd's; the bytes are moved, not copied.
-    pub(super) fn key_value(&self, kv: etcd_client::KeyValue) -> Result<KeyValue, Error> {
+    pub(super) fn key_value(&self, kv: EtcdKeyValue) -> Result<KeyValue, Error> {
         Ok(KeyValue {
-            key: self.key(kv.key())?,
-            create_revision: unsigned(kv.create_revision()),
-            mod_revision: unsigned(kv.mod_revision()),
-            version: kv.version().max(0) as u64,
-            value: Bytes::from(kv.into_key_value().1),
+            key: self.key(&kv.key)?,
+            create_revision: unsigned(kv.create_revision),
+            mod_revision: unsigned(kv.mod_revision),
+            version: kv.version.max(0) as u64,
+            value: kv.value,
         })
     }
 
-    /// The transaction in etcd's words. In case of a conflict it reads the compared keys.
-    pub(super) fn txn(&self, txn: Txn) -> EtcdTxn {
-        let reads: Vec<TxnOp> =
-            txn.compares.iter().map(|compare| TxnOp::get(self.full(compare.key.as_str()), None)).collect();
-        let compares: Vec<EtcdCompare> = txn.compares.iter().map(|compare| self.compare(compare)).collect();
-        let ops: Vec<TxnOp> = txn.ops.into_iter().map(|op| self.op(op)).collect();
-        EtcdTxn::new().when(compares).and_then(ops).or_else(reads)
+    /// The transaction as etcd takes it. On a conflict it reads the compared keys.
+    pub(super) fn txn(&self, txn: Txn) -> TxnRequest {
+        let read = |compare: &Compare| {
+            let key = self.full(compare.key.as_str());
+            Request::RequestRange(RangeRequest { key, ..Default::default() })
+        };
+        let op = |request: Request| RequestOp { request: Some(request) };
+        TxnRequest {
+            compare: txn.compares.iter().map(|compare| self.compare(compare)).collect(),
+            failure: txn.compares.iter().map(read).map(op).collect(),
+            success: txn.ops.into_iter().map(|one| op(self.op(one))).collect(),
+        }
     }
 
     fn compare(&self, compare: &Compare) -> EtcdCompare {
-        let key = self.full(compare.key.as_str());
-        match compare.condition {
-            Condition::Absent => EtcdCompare::create_revision(key, CompareOp::Equal, 0),
-            Condition::Exists => EtcdCompare::create_revision(key, CompareOp::Greater, 0),
-            Condition::ModRevision(revision) => {
-                EtcdCompare::mod_revision(key, CompareOp::Equal, signed(revision))
+        let (target, result, operand) = match compare.condition {
+            Condition::Absent => {
+                (CompareTarget::Create, CompareResult::Equal, TargetUnion::CreateRevision(0))
             }
+            Condition::Exists => {
+                (CompareTarget::Create, CompareResult::Greater, TargetUnion::CreateRevision(0))
+            }
+            Condition::ModRevision(revision) => {
+                (CompareTarget::Mod, CompareResult::Equal, TargetUnion::ModRevision(signed(revision)))
+            }
+        };
+        EtcdCompare {
+            result: result as i32,
+            target: target as i32,
+            key: self.full(compare.key.as_str()),
+            target_union: Some(operand),
         }
     }
 
-    fn op(&self, op: Op) -> TxnOp {
+    fn op(&self, op: Op) -> Request {
         match op {
-            Op::Put { key, value } => TxnOp::put(self.full(key.as_str()), value, None),
-            Op::Delete { key } => TxnOp::delete(self.full(key.as_str()), None),
+            Op::Put { key, value } => Request::RequestPut(PutRequest { key: self.full(key.as_str()), value }),
+            Op::Delete { key } => Request::RequestDeleteRange(DeleteRangeRequest {
+                key: self.full(key.as_str()),
+                range_end: Bytes::new(),
+            }),
         }
     }
 
-    /// What etcd's answer to [`Namespace::txn`] says; `compared` are the keys of its comparisons.
-    pub(super) fn outcome(&self, answer: TxnResponse, compared: Vec<Key>) -> Result<TxnOutcome, Error> {
-        let revision = revision_of(answer.header());
-        if answer.succeeded() {
+    /// The outcome of [`Namespace::txn`]; `compared` are the keys of its comparisons, in order.
+    pub(super) fn outcome(&self, response: TxnResponse, compared: Vec<Key>) -> Result<TxnOutcome, Error> {
+        let revision = revision_of(response.header.as_ref());
+        if response.succeeded {
             return Ok(TxnOutcome::Committed { revision });
         }
         let mut current = Vec::with_capacity(compared.len());
-        for (key, response) in compared.into_iter().zip(answer.op_responses()) {
-            let TxnOpResponse::Get(mut found) = response else {
-                return Err(Error::Damaged { reason: "etcd answered a read with something else".to_owned() });
+        for (key, op) in compared.into_iter().zip(response.responses) {
+            let Some(Response::ResponseRange(mut found)) = op.response else {
+                return Err(Error::Damaged {
+                    reason: "etcd answered a range read with another op".to_owned(),
+                });
             };
-            let kv = found.take_kvs().pop().map(|kv| self.key_value(kv)).transpose()?;
+            let kv = found.kvs.pop().map(|kv| self.key_value(kv)).transpose()?;
             current.push((key, kv));
         }
         Ok(TxnOutcome::Conflict { current, revision })
     }
 }
 
-/// The store's revision when etcd answered.
+/// The store's revision at the time of the response.
 pub(super) fn revision_of(header: Option<&ResponseHeader>) -> Revision {
-    unsigned(header.map_or(0, ResponseHeader::revision))
+    unsigned(header.map_or(0, |header| header.revision))
 }
 
 pub(super) fn unsigned(revision: i64) -> Revision {
     Revision(revision.max(0) as u64)
 }
 
-/// What etcd's error means here. For a refused revision, which one it was is left at zero.
-pub(super) fn failed(error: etcd_client::Error) -> Error {
-    let etcd_client::Error::GRpcStatus(status) = &error else {
-        return Error::Unavailable { reason: error.to_string() };
-    };
-    let message = status.message();
-    if message.contains("required revision has been compacted") {
-        Error::Compacted { requested: Revision::ZERO, floor: Revision::ZERO }
-    } else if message.contains("required revision is a future revision") {
-        Error::FutureRevision { requested: Revision::ZERO, current: Revision::ZERO }
-    } else {
-        Error::Unavailable { reason: message.to_owned() }
+/// Converts etcd's error. For a refused revision, the revisions stay zero: the caller fills them in.
+pub(super) fn failed(status: &Status) -> Error {
+    match (status.code(), status.message()) {
+        (Code::OutOfRange, COMPACTED) => {
+            Error::Compacted { requested: Revision::ZERO, floor: Revision::ZERO }
+        }
+        (Code::OutOfRange, FUTURE_REVISION) => {
+            Error::FutureRevision { requested: Revision::ZERO, current: Revision::ZERO }
+        }
+        _ => Error::Unavailable { reason: reason(status) },
     }
+}
+
+/// The message, with the transport's cause where the connection failed.
+fn reason(status: &Status) -> String {
+    let mut reason = status.message().to_owned();
+    let mut cause = std::error::Error::source(status).and_then(std::error::Error::source);
+    while let Some(error) = cause {
+        reason = format!("{reason}: {error}");
+        cause = error.source();
+    }
+    reason
 }

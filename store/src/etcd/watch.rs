@@ -1,41 +1,46 @@
-//! A watch on etcd that survives the loss of its connection: a task per watch opens it anew from the
-//! last revision that it handed on.
+//! A watch on etcd that survives the loss of its connection: a task per watch reopens it after the last revision that it
+//! delivered.
 //!
-//! Each watch follows all keys of the cluster and hands on those under its prefix: so it sees every
-//! progress mark (see `EtcdStore::request_progress`) in its place among the events.
+//! Each watch follows all keys of the cluster and delivers those under its prefix. So it sees every write of the progress
+//! key (see `EtcdStore::request_progress`) in order among the events.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use etcd_client::{EventType, WatchClient, WatchOptions, WatchResponse};
+use bytes::Bytes;
+use futures::{StreamExt, stream};
 use tokio::sync::watch as latest;
 
+use super::client::Client;
+use super::proto::event::EventType;
+use super::proto::watch_request::RequestUnion;
+use super::proto::{Event as EtcdEvent, KeyValue, WatchCreateRequest, WatchRequest, WatchResponse};
 use super::signed;
 use super::translate::{Namespace, unsigned};
 use crate::watch::Feed;
 use crate::{Error, Event, Revision, Watch, WatchBatch};
 
-/// Batches that wait for a reader before etcd is left to keep them: a few, since etcd keeps them anyway.
+/// Batches buffered for a slow reader. A full buffer stops reading from etcd, which keeps the history anyway.
 const QUEUE_BATCHES_MAX: usize = 256;
 
-/// Pause before a lost watch is opened again; doubled up to the second one.
+/// The back-off before a lost watch is reopened; it doubles up to the maximum.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(2);
 
-/// Opens watches and ends them with the store.
+/// Opens watches, which end when the store is dropped.
 pub(super) struct Opener {
-    client: WatchClient,
+    client: Client,
     namespace: Namespace,
-    /// Dropped with the store, which every watch notices.
-    life: latest::Sender<()>,
+    /// Dropped with the store: every watch waits for it.
+    store_alive: latest::Sender<()>,
 }
 
 impl Opener {
-    pub(super) fn new(client: WatchClient, namespace: Namespace) -> Opener {
-        Opener { client, namespace, life: latest::Sender::new(()) }
+    pub(super) fn new(client: Client, namespace: Namespace) -> Opener {
+        Opener { client, namespace, store_alive: latest::Sender::new(()) }
     }
 
-    /// Opens a watch from the first change after `after`.
+    /// Opens a watch of the changes after `after`.
     pub(super) fn open(&self, prefix: &str, after: Revision) -> Watch {
         let (feed, watch) = Feed::new(Default::default(), QUEUE_BATCHES_MAX);
         let mut task = Task {
@@ -44,13 +49,13 @@ impl Opener {
             namespace: self.namespace.clone(),
             reached: after,
         };
-        let mut life = self.life.subscribe();
+        let mut store_alive = self.store_alive.subscribe();
         tokio::spawn(async move {
             let ending = tokio::select! {
                 ending = task.run(&feed) => ending,
                 () = feed.closed() => None,
-                // Nothing is ever sent: this is the end of the store.
-                _ = life.changed() => None,
+                // Nothing is ever sent: `changed` returns when the sender is dropped.
+                _ = store_alive.changed() => None,
             };
             if let Some(reason) = ending {
                 feed.end(reason);
@@ -60,45 +65,45 @@ impl Opener {
     }
 }
 
-/// One open watch.
+/// The state of one watch.
 struct Task {
-    client: WatchClient,
+    client: Client,
     namespace: Namespace,
-    /// The watch's prefix as etcd has it.
-    full_prefix: Vec<u8>,
-    /// Everything up to here has been handed on.
+    /// The watch's prefix in etcd.
+    full_prefix: Bytes,
+    /// Everything up to this revision has been delivered.
     reached: Revision,
 }
 
-/// Why a connection's part of a watch came to its end.
-enum Break {
-    /// Open it again.
+/// Why following a connection stopped.
+enum Stopped {
+    /// The connection failed: reopen the watch.
     Retry(String),
-    /// Tell the reader and stop.
+    /// The watch cannot continue: report the error to the reader.
     End(Error),
-    /// The reader is gone.
-    Gone,
+    /// The reader dropped the watch.
+    ReaderGone,
 }
 
-/// What one revision changed, as far as it has been read.
+/// The events of one revision, read so far.
 #[derive(Default)]
-struct Gathered {
+struct PendingBatch {
     revision: Revision,
     events: Vec<Event>,
-    is_mark: bool,
+    has_progress_key: bool,
 }
 
 impl Task {
-    /// Runs until the reader or the history is gone.
+    /// Runs until the reader is gone, or the history that it needs is compacted.
     async fn run(&mut self, feed: &Feed) -> Option<Error> {
         let mut pause = RETRY_PAUSE;
         loop {
             let reached = self.reached;
             match self.follow(feed).await {
-                Break::End(reason) => return Some(reason),
-                Break::Gone => return None,
-                Break::Retry(reason) => {
-                    tracing::debug!(reason, "opening the watch on etcd again");
+                Stopped::End(reason) => return Some(reason),
+                Stopped::ReaderGone => return None,
+                Stopped::Retry(reason) => {
+                    tracing::debug!(reason, "reopening the watch on etcd");
                     if self.reached > reached {
                         pause = RETRY_PAUSE;
                     }
@@ -109,77 +114,84 @@ impl Task {
         }
     }
 
-    /// Follows one connection as far as it goes.
-    async fn follow(&mut self, feed: &Feed) -> Break {
-        let options = WatchOptions::new()
-            .with_range(self.namespace.end(""))
-            .with_start_revision(signed(self.reached.next()))
-            .with_prev_key();
-        let opened = self.client.watch(self.namespace.full(""), Some(options)).await;
-        let mut stream = match opened {
-            Ok(stream) => stream,
-            Err(error) => return Break::Retry(error.to_string()),
+    /// Follows one connection until it fails.
+    async fn follow(&mut self, feed: &Feed) -> Stopped {
+        let create = WatchCreateRequest {
+            key: self.namespace.full(""),
+            range_end: self.namespace.end(""),
+            start_revision: signed(self.reached.next()),
+            prev_kv: true,
+        };
+        let request = WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) };
+        // The request stream stays open: etcd cancels the watch when it ends.
+        let requests = stream::once(async { request }).chain(stream::pending());
+        let mut responses = match self.client.watch().watch(requests).await {
+            Ok(response) => response.into_inner(),
+            Err(status) => return Stopped::Retry(status.message().to_owned()),
         };
         loop {
-            let handed_on = match stream.message().await {
-                Ok(Some(response)) => self.hand_on(response, feed).await,
-                Ok(None) => Err(Break::Retry("etcd ended the stream".to_owned())),
-                Err(error) => Err(Break::Retry(error.to_string())),
+            let delivered = match responses.message().await {
+                Ok(Some(response)) => self.deliver_response(response, feed).await,
+                Ok(None) => Err(Stopped::Retry("etcd ended the stream".to_owned())),
+                Err(status) => Err(Stopped::Retry(status.message().to_owned())),
             };
-            if let Err(end) = handed_on {
-                return end;
+            if let Err(stopped) = delivered {
+                return stopped;
             }
         }
     }
 
-    /// Hands on what one message of etcd says. A message may hold several revisions, all of them whole.
-    async fn hand_on(&mut self, response: WatchResponse, feed: &Feed) -> Result<(), Break> {
-        if response.compact_revision() > 0 {
-            let floor = unsigned(response.compact_revision());
-            return Err(Break::End(Error::Compacted { requested: self.reached, floor }));
+    /// Delivers the events of one response. A response may hold several revisions, each of them whole.
+    async fn deliver_response(&mut self, response: WatchResponse, feed: &Feed) -> Result<(), Stopped> {
+        if response.compact_revision > 0 {
+            let floor = unsigned(response.compact_revision);
+            return Err(Stopped::End(Error::Compacted { requested: self.reached, floor }));
         }
-        if response.canceled() {
-            return Err(Break::Retry(response.cancel_reason().to_owned()));
+        if response.canceled {
+            return Err(Stopped::Retry(response.cancel_reason));
         }
-        let mut gathered = Gathered::default();
-        for event in response.events() {
-            let Some(kv) = event.kv() else { continue };
-            let revision = unsigned(kv.mod_revision());
-            if revision != gathered.revision {
-                self.deliver(std::mem::take(&mut gathered), feed).await?;
-                gathered.revision = revision;
+        let progress_key = self.namespace.progress_key();
+        let mut batch = PendingBatch::default();
+        for event in response.events {
+            let EtcdEvent { r#type, kv: Some(kv), prev_kv } = event else { continue };
+            let revision = unsigned(kv.mod_revision);
+            if revision != batch.revision {
+                self.deliver(std::mem::take(&mut batch), feed).await?;
+                batch.revision = revision;
             }
-            if kv.key().starts_with(&self.full_prefix) && kv.key() != self.namespace.mark() {
-                gathered.events.push(self.event(event, kv).map_err(Break::End)?);
-            } else {
-                gathered.is_mark |= kv.key() == self.namespace.mark();
+            if kv.key == progress_key {
+                batch.has_progress_key = true;
+            } else if kv.key.starts_with(&self.full_prefix) {
+                batch.events.push(self.event(r#type, kv, prev_kv).map_err(Stopped::End)?);
             }
         }
-        self.deliver(gathered, feed).await
+        self.deliver(batch, feed).await
     }
 
-    async fn deliver(&mut self, gathered: Gathered, feed: &Feed) -> Result<(), Break> {
-        let Gathered { revision, events, is_mark } = gathered;
+    async fn deliver(&mut self, batch: PendingBatch, feed: &Feed) -> Result<(), Stopped> {
+        let PendingBatch { revision, events, has_progress_key } = batch;
         let batch = WatchBatch { revision, events: Arc::from(events) };
-        if (!batch.is_progress() || is_mark) && !feed.send(batch).await {
-            return Err(Break::Gone);
+        if (!batch.is_progress() || has_progress_key) && !feed.send(batch).await {
+            return Err(Stopped::ReaderGone);
         }
         self.reached = self.reached.max(revision);
         Ok(())
     }
 
-    fn event(&self, event: &etcd_client::Event, kv: &etcd_client::KeyValue) -> Result<Event, Error> {
-        let revision = unsigned(kv.mod_revision());
-        let prev = event.prev_kv().map(|prev| self.namespace.key_value(prev.clone())).transpose()?;
-        // What a key held before can be gone although the event itself is not: then the reader
-        // must list anew like after any compaction.
-        let gone = Error::Compacted { requested: self.reached, floor: revision };
-        match event.event_type() {
-            EventType::Put if prev.is_none() && kv.version() > 1 => Err(gone),
-            EventType::Put => Ok(Event::Put { kv: self.namespace.key_value(kv.clone())?, prev }),
-            EventType::Delete => {
-                Ok(Event::Delete { key: self.namespace.key(kv.key())?, prev: prev.ok_or(gone)?, revision })
+    fn event(&self, kind: i32, kv: KeyValue, prev: Option<KeyValue>) -> Result<Event, Error> {
+        let revision = unsigned(kv.mod_revision);
+        let prev = prev.map(|prev| self.namespace.key_value(prev)).transpose()?;
+        // The previous value can be compacted although the event is not: the reader must then list again, as after any
+        // compaction.
+        let compacted = Error::Compacted { requested: self.reached, floor: revision };
+        match EventType::try_from(kind) {
+            Ok(EventType::Put) if prev.is_none() && kv.version > 1 => Err(compacted),
+            Ok(EventType::Put) => Ok(Event::Put { kv: self.namespace.key_value(kv)?, prev }),
+            Ok(EventType::Delete) => {
+                let key = self.namespace.key(&kv.key)?;
+                Ok(Event::Delete { key, prev: prev.ok_or(compacted)?, revision })
             }
+            Err(_) => Err(Error::Damaged { reason: format!("etcd sent an event of unknown type {kind}") }),
         }
     }
 }

@@ -35,12 +35,8 @@ const IMPURE: &[&str] =
     &["tokio", "hyper", "mio", "rand", "reqwest", "tonic", "rustls", "fjall", "kube-client", "async-std"];
 
 /// Crates that only some may link, because they cost compile time or belong to one door.
-const QUARANTINED: &[(&str, &[&str])] = &[
-    ("tonic", &["cri", "store"]),
-    ("etcd-client", &["store"]),
-    ("fjall", &["store"]),
-    ("rcgen", &["shim-pki"]),
-];
+const QUARANTINED: &[(&str, &[&str])] =
+    &[("tonic", &["cri", "store"]), ("fjall", &["store"]), ("rcgen", &["shim-pki"])];
 
 /// Checks every edge.
 pub fn check() -> anyhow::Result<Vec<Finding>> {
