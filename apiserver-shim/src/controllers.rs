@@ -23,7 +23,7 @@ use shim_model::resource::{self, Resource, Verb};
 use tokio::task::JoinSet;
 
 use crate::pipeline::Pipeline;
-use crate::storage::pod_rows::PodRows;
+use crate::storage::pod_views::PodViews;
 use crate::storage::registry::Registry;
 use crate::storage::selection::Selection;
 use crate::storage::watch_cache::{ChangeKind, Delivery, WatchFrom, Watcher};
@@ -73,7 +73,7 @@ pub struct ControllerOptions {
     /// The objects, and the way in for new ones.
     pub pipeline: Pipeline,
     /// Shared rows of Pods.
-    pub pod_rows: PodRows,
+    pub pod_views: PodViews,
     /// The certificate that `kube-root-ca.crt` shows.
     pub ca_pem: String,
     /// Where to tell people.
@@ -105,7 +105,7 @@ pub async fn run(options: ControllerOptions) {
         pipeline: options.pipeline,
         ca_pem: options.ca_pem,
         events: options.events,
-        world: World::new(options.pod_rows),
+        world: World::new(options.pod_views),
         watchers: Vec::new(),
         queues: CONTROLLERS.iter().map(|_| WorkQueue::default()).collect(),
         jobs: JoinSet::new(),
@@ -244,7 +244,7 @@ impl Runner {
 
     fn look_and_start(&mut self, controller: Controller, name: ObjectName) {
         let plan = self.look(controller, &name);
-        if let Some(seconds) = plan.look_again_in {
+        if let Some(seconds) = plan.requeue_after {
             let at = Instant::now() + Duration::from_secs(u64::try_from(seconds).unwrap_or(1));
             self.queues[controller as usize].add_at(name.clone(), at);
         }

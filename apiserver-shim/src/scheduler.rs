@@ -39,7 +39,7 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::controllers::EventRecorder;
 use crate::node_endpoints::NodeEndpoints;
 use crate::scheduler::kernel_client::KernelClient;
-use crate::storage::pod_rows::PodRows;
+use crate::storage::pod_views::PodViews;
 use crate::storage::registry::Registry;
 use crate::storage::selection::Selection;
 use crate::storage::watch_cache::{WatchFrom, Watcher};
@@ -83,7 +83,7 @@ pub struct SchedulerOptions {
     /// Where executors can be reached.
     pub node_endpoints: NodeEndpoints,
     /// Shared rows of Pods.
-    pub pod_rows: PodRows,
+    pub pod_views: PodViews,
     /// Where to tell people.
     pub events: EventRecorder,
 }
@@ -149,7 +149,7 @@ pub async fn run(options: SchedulerOptions) {
         node_endpoints: options.node_endpoints,
         events: options.events,
         framework_id: None,
-        pods: PodBook::new(options.pod_rows),
+        pods: PodBook::new(options.pod_views),
         machines: Machines::default(),
         nodes: NodeBook::default(),
         offers: OfferBook::default(),

@@ -4,7 +4,7 @@ pub mod deletion;
 pub mod event_versions;
 pub mod fields;
 pub mod object;
-pub mod pod_rows;
+pub mod pod_views;
 pub mod registry;
 pub mod selection;
 pub mod service_addresses;

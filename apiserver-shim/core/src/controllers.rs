@@ -25,17 +25,17 @@ pub struct Plan {
     /// Writes, in this order; a failure ends the plan, and the controller looks again.
     pub actions: Vec<Action>,
     /// What to tell people.
-    pub events: Vec<EventNote>,
-    /// Look again after this many seconds even if nothing changes.
-    pub look_again_in: Option<i64>,
+    pub events: Vec<EventRecord>,
+    /// Requeue after this many seconds even if nothing changes.
+    pub requeue_after: Option<i64>,
     /// Whom to tell of each creation, whose name is not known before.
-    pub creation_notes: Option<CreationNotes>,
+    pub creation_events: Option<CreationEvents>,
 }
 
 /// Events for the creations of a plan: `SuccessfulCreate` or `FailedCreate`.
 #[derive(Debug, Clone)]
 #[allow(missing_docs)]
-pub struct CreationNotes {
+pub struct CreationEvents {
     pub about: Target,
     pub component: &'static str,
 }
@@ -47,9 +47,9 @@ impl Plan {
     }
 
     /// Asks for another look in `seconds`, or sooner if one is due sooner.
-    pub fn look_again(&mut self, seconds: i64) {
+    pub fn requeue_after(&mut self, seconds: i64) {
         let seconds = seconds.max(1);
-        self.look_again_in = Some(self.look_again_in.map_or(seconds, |s| s.min(seconds)));
+        self.requeue_after = Some(self.requeue_after.map_or(seconds, |s| s.min(seconds)));
     }
 }
 
@@ -206,7 +206,7 @@ fn merge(target: &mut Value, patch: &Value) -> bool {
 /// Something to tell people: becomes an Event.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs)]
-pub struct EventNote {
+pub struct EventRecord {
     pub about: Target,
     pub warning: bool,
     pub reason: &'static str,

@@ -18,7 +18,7 @@ use crate::{
 
 /// Objects and a clock.
 #[derive(Debug, Default, Clone)]
-pub struct World {
+pub struct TestCluster {
     pub objects: BTreeMap<(&'static str, Key), Value>,
     pub now: Seconds,
     pub made: u64,
@@ -35,7 +35,7 @@ pub fn pod(value: &Value) -> Pod {
     Pod::decode(stored(value), 1, parts, Arc::new(PodShape::decode(&value["spec"])))
 }
 
-impl World {
+impl TestCluster {
     pub fn add(&mut self, resource: &'static Resource, mut value: Value) -> Key {
         self.made += 1;
         let meta = access::object_mut(&mut value, &["metadata"]);
@@ -114,7 +114,7 @@ impl World {
         self.all("replicasets").into_iter().map(|v| ReplicaSet::decode(stored(v), v)).collect()
     }
 
-    pub fn look_at_deployment(&self, name: &str) -> Plan {
+    pub fn reconcile_deployment(&self, name: &str) -> Plan {
         let value = self.get("deployments", name);
         let deployment = Deployment::decode(stored(value), value);
         let (sets, pods) = (self.sets(), self.pods());
@@ -127,7 +127,7 @@ impl World {
         })
     }
 
-    pub fn look_at_set(&self, name: &str) -> Plan {
+    pub fn reconcile_replica_set(&self, name: &str) -> Plan {
         let value = self.get("replicasets", name);
         let set = ReplicaSet::decode(stored(value), value);
         let pods = self.pods();
@@ -140,7 +140,7 @@ impl World {
         })
     }
 
-    pub fn look_at_service(&self, name: &str) -> Plan {
+    pub fn reconcile_service(&self, name: &str) -> Plan {
         let value = self.get("services", name);
         let header = Header::of(value);
         let pods = self.pods();
@@ -160,11 +160,11 @@ impl World {
     /// Looks at everything until nothing is planned any more.
     pub fn settle(&mut self, deployment: &str) {
         for _ in 0..50 {
-            let plan = self.look_at_deployment(deployment);
+            let plan = self.reconcile_deployment(deployment);
             let mut idle = plan.is_empty();
             self.apply(&plan);
             for set in self.sets() {
-                let plan = self.look_at_set(&set.header().name);
+                let plan = self.reconcile_replica_set(&set.header().name);
                 idle &= plan.is_empty();
                 self.apply(&plan);
             }

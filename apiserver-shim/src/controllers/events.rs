@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::json;
-use shim_core::controllers::{EventNote, Target, served};
+use shim_core::controllers::{EventRecord, Target, served};
 use shim_core::rows::Key;
 use shim_model::object::{Header, Parts, StoredObject};
 use shim_model::time::Instant;
@@ -27,7 +27,7 @@ const COUNT_UP_SECONDS: i64 = 1800;
 /// Writes Events in the background. Clones share.
 #[derive(Clone, Debug)]
 pub struct EventRecorder {
-    notes: mpsc::Sender<EventNote>,
+    notes: mpsc::Sender<EventRecord>,
 }
 
 impl EventRecorder {
@@ -39,7 +39,7 @@ impl EventRecorder {
     }
 
     /// Tells something. Never waits.
-    pub fn tell(&self, note: EventNote) {
+    pub fn record(&self, note: EventRecord) {
         if self.notes.try_send(note).is_err() {
             tracing::debug!("event dropped: too many at once");
         }
@@ -47,9 +47,9 @@ impl EventRecorder {
 }
 
 /// What makes two notes the same.
-type Sameness = (String, Key, &'static str, String);
+type AggregationKey = (String, Key, &'static str, String);
 
-struct Known {
+struct KnownEvent {
     name: String,
     count: i64,
     first: Instant,
@@ -57,11 +57,11 @@ struct Known {
 
 struct Writer {
     registry: Registry,
-    known: BTreeMap<Sameness, Known>,
+    known: BTreeMap<AggregationKey, KnownEvent>,
 }
 
 impl Writer {
-    async fn run(mut self, mut queue: mpsc::Receiver<EventNote>) {
+    async fn run(mut self, mut queue: mpsc::Receiver<EventRecord>) {
         let mut writes = JoinSet::new();
         while let Some(note) = queue.recv().await {
             while writes.len() >= WRITES_MAX {
@@ -73,7 +73,7 @@ impl Writer {
         while writes.join_next().await.is_some() {}
     }
 
-    fn write(&mut self, note: EventNote, writes: &mut JoinSet<()>) {
+    fn write(&mut self, note: EventRecord, writes: &mut JoinSet<()>) {
         let now = wall_clock();
         let registry = self.registry.clone();
         let same = (note.about.uid.clone(), note.about.key.clone(), note.reason, note.message.clone());
@@ -89,7 +89,7 @@ impl Writer {
             self.known.clear();
         }
         let (event, name) = event(&note, now, 1);
-        self.known.insert(same, Known { name, count: 1, first: now });
+        self.known.insert(same, KnownEvent { name, count: 1, first: now });
         writes.spawn(async move { create(&registry, event).await });
     }
 }
@@ -129,13 +129,13 @@ fn namespace_of(about: &Target) -> &str {
 }
 
 /// The Event of a note as it is stored, for whoever writes it together with what it tells of.
-pub(crate) fn event_to_store(note: &EventNote) -> (store::Key, StoredObject) {
+pub(crate) fn event_to_store(note: &EventRecord) -> (store::Key, StoredObject) {
     let (event, name) = event(note, wall_clock(), 1);
     (store_key(served("", "events"), namespace_of(&note.about), &name), event)
 }
 
 /// The Event of a note, and its name: the object's with the time in hexadecimal, as upstream names them.
-fn event(note: &EventNote, now: Instant, count: i64) -> (StoredObject, String) {
+fn event(note: &EventRecord, now: Instant, count: i64) -> (StoredObject, String) {
     let about = &note.about;
     let time = now.to_rfc3339();
     let header = Header {

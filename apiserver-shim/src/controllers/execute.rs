@@ -1,7 +1,7 @@
 //! Carrying out plans. Nothing is decided here: each action is one write, done or refused.
 
 use serde_json::Value;
-use shim_core::controllers::{Action, Change, CreationNotes, EventNote, Plan, Propagation, Target};
+use shim_core::controllers::{Action, Change, CreationEvents, EventRecord, Plan, Propagation, Target};
 use shim_core::kinds::Door;
 use shim_core::rows::Key;
 use shim_model::status::Status;
@@ -49,13 +49,13 @@ pub async fn execute(pipeline: &Pipeline, events: &EventRecorder, plan: Plan) ->
                 run.push(next);
             }
         }
-        all_at_once(pipeline, events, run, plan.creation_notes.as_ref(), &mut outcome).await;
+        all_at_once(pipeline, events, run, plan.creation_events.as_ref(), &mut outcome).await;
         if outcome.refused.is_some() {
             return outcome;
         }
     }
     for note in plan.events {
-        events.tell(note);
+        events.record(note);
     }
     outcome
 }
@@ -65,7 +65,7 @@ async fn all_at_once(
     pipeline: &Pipeline,
     events: &EventRecorder,
     run: Vec<Action>,
-    notes: Option<&CreationNotes>,
+    notes: Option<&CreationEvents>,
     outcome: &mut Outcome,
 ) {
     let mut left = run.into_iter();
@@ -99,7 +99,7 @@ async fn all_at_once(
 
 fn note(
     events: &EventRecorder,
-    notes: Option<&CreationNotes>,
+    notes: Option<&CreationEvents>,
     creating: bool,
     done: &Result<Option<(String, u64)>, Status>,
 ) {
@@ -109,7 +109,7 @@ fn note(
         Ok(None) => return,
         Err(status) => (true, "FailedCreate", format!("Error creating: {}", status.message)),
     };
-    events.tell(EventNote {
+    events.record(EventRecord {
         about: notes.about.clone(),
         warning,
         reason,

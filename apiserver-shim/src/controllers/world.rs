@@ -10,7 +10,7 @@ use shim_model::object::{Header, Owner};
 use shim_model::resource::Resource;
 
 use crate::storage::object::Object;
-use crate::storage::pod_rows::PodRows;
+use crate::storage::pod_views::PodViews;
 
 /// Names one object: the resource by its place in the table, and the key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,7 +59,7 @@ pub struct DependentRow {
 /// Rows and indices.
 #[derive(Default)]
 pub struct World {
-    pub pod_rows: PodRows,
+    pub pod_views: PodViews,
     pub pods: BTreeMap<Key, Arc<Pod>>,
     /// Pods by the UID of their controller; those without one under their namespace.
     pods_by_controller: BTreeMap<Box<str>, BTreeSet<Key>>,
@@ -97,8 +97,8 @@ fn forget<K: Ord>(index: &mut BTreeMap<Box<str>, BTreeSet<K>>, at: &str, key: &K
 
 impl World {
     /// An empty world.
-    pub fn new(pod_rows: PodRows) -> World {
-        World { pod_rows, ..World::default() }
+    pub fn new(pod_views: PodViews) -> World {
+        World { pod_views, ..World::default() }
     }
 
     /// Takes an object that is new or has changed.
@@ -135,7 +135,7 @@ impl World {
     }
 
     fn put_pod(&mut self, key: Key, object: &Object) {
-        let row = self.pod_rows.of(object);
+        let row = self.pod_views.of(object);
         let old = self.pods.insert(key.clone(), row.clone());
         // Most changes are of the status.
         let moved = |old: &Pod| old.node != row.node || old.header().owners != row.header().owners;
@@ -170,7 +170,7 @@ impl World {
                 if let Some(old) = self.pods.remove(&key) {
                     self.unindex(&key, &old);
                 }
-                self.pod_rows.forget(&object.header().uid);
+                self.pod_views.forget(&object.header().uid);
             }
             ("apps", "replicasets") => {
                 self.sets.remove(&key);

@@ -12,7 +12,7 @@ use kernel_model::{
     resources::Resources,
 };
 use serde_json::Value;
-use shim_core::controllers::{EventNote, Target, served};
+use shim_core::controllers::{EventRecord, Target, served};
 use shim_core::rows::{Key, Node};
 use shim_model::access;
 use shim_model::status::Status;
@@ -211,7 +211,7 @@ impl Runner {
         }
         let cidr = if stored.is_none() { self.nodes.network(&agent, &name) } else { None };
         if stored.is_none() {
-            self.events.tell(registered(&name));
+            self.events.record(registered(&name));
         }
         self.start_writing(name.clone(), now);
         let registry = self.registry.clone();
@@ -246,8 +246,8 @@ fn differ_in_our_tasks_only(a: &AgentSnapshot, b: &AgentSnapshot, ours: Option<&
     a.state == b.state && a.info == b.info && a.total == b.total && others(a, ours).eq(others(b, ours))
 }
 
-fn registered(name: &str) -> EventNote {
-    EventNote {
+fn registered(name: &str) -> EventRecord {
+    EventRecord {
         about: Target { resource: served("", "nodes"), key: Key::new("", name), uid: name.to_owned() },
         warning: false,
         reason: "RegisteredNode",

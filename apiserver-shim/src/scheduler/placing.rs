@@ -14,7 +14,7 @@ use kernel_model::{
     scheduler::{Call, Operation},
     task::{TaskInfo, TaskState},
 };
-use shim_core::controllers::{EventNote, Target, served};
+use shim_core::controllers::{EventRecord, Target, served};
 use shim_core::rows::{Key, Pod};
 use shim_core::scheduler::{Amounts, Board, Machine, Outcome, PendingPod, Report, schedule};
 
@@ -360,7 +360,7 @@ impl Runner {
                 state.told = None;
                 state.retry = Default::default();
                 if !with_event {
-                    self.events.tell(writes::scheduled(&state.row, &bound.node));
+                    self.events.record(writes::scheduled(&state.row, &bound.node));
                 }
                 if let Some(word) = stored {
                     self.acknowledge(&word);
@@ -428,7 +428,7 @@ impl Runner {
         state.told = Some(message.clone());
         let bound = state.row.node.is_some();
         let key = Key::of(state.row.header());
-        self.events.tell(EventNote {
+        self.events.record(EventRecord {
             about: Target::of(served("", "pods"), state.row.header()),
             warning: true,
             reason: if bound { "FailedLaunch" } else { "FailedScheduling" },

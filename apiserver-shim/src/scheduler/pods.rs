@@ -15,7 +15,7 @@ use shim_core::scheduler::{PendingPod, Retry};
 
 use super::Runner;
 use crate::storage::object::Object;
-use crate::storage::pod_rows::PodRows;
+use crate::storage::pod_views::PodViews;
 use crate::storage::watch_cache::{ChangeKind, Delivery, Watcher};
 
 /// How long after a kill without effect it is sent again.
@@ -72,7 +72,7 @@ impl PodState {
 /// All Pods.
 #[derive(Debug)]
 pub(crate) struct PodBook {
-    pub rows: PodRows,
+    pub rows: PodViews,
     pub by_uid: HashMap<Box<str>, PodState>,
     /// Those that need a launch.
     pub waiting: HashSet<Box<str>>,
@@ -83,7 +83,7 @@ pub(crate) struct PodBook {
 }
 
 impl PodBook {
-    pub fn new(rows: PodRows) -> Self {
+    pub fn new(rows: PodViews) -> Self {
         PodBook {
             rows,
             by_uid: HashMap::new(),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use shim_core::controllers::{EventNote, Target, served};
+use shim_core::controllers::{EventRecord, Target, served};
 use shim_core::rows::Phase;
 use shim_core::scheduler::{PendingPod, plugins::admission};
 
@@ -52,7 +52,7 @@ impl Runner {
         // It waits no more; what the store says of it comes back as a change.
         self.pods.waiting.remove(&pod.uid);
         let (reason, message) = (refusal.reason, refusal.message);
-        self.events.tell(EventNote {
+        self.events.record(EventRecord {
             about,
             warning: true,
             reason: event_reason(&reason),

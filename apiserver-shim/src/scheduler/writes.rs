@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use memchr::memmem;
 use serde_json::{Value, json};
-use shim_core::controllers::{Condition, EventNote, Target, pod_status, served, set_condition};
+use shim_core::controllers::{Condition, EventRecord, Target, pod_status, served, set_condition};
 use shim_core::rows::{Key, Pod, rfc3339};
 use shim_model::access;
 use shim_model::object::{Parts, StoredObject};
@@ -112,11 +112,11 @@ pub(crate) fn with_status(pod: &StoredObject, from_node: &[u8]) -> Option<Stored
 }
 
 /// What people are told of a binding.
-pub(crate) fn scheduled(row: &Pod, node: &str) -> EventNote {
+pub(crate) fn scheduled(row: &Pod, node: &str) -> EventRecord {
     let about = Target::of(served("", "pods"), row.header());
     let message = format!("Successfully assigned {} to {node}", about.key);
     let component = shim_core::scheduler::NAME;
-    EventNote { about, warning: false, reason: "Scheduled", message, component }
+    EventRecord { about, warning: false, reason: "Scheduled", message, component }
 }
 
 /// Writes a binding, with the node's word if there is one, and the Event that tells of it.

@@ -10,7 +10,7 @@ use crate::node_endpoints::NodeEndpoints;
 use crate::pipeline::Pipeline;
 use crate::scheduler::kernel_client::KernelClient;
 use crate::scheduler::{self, SchedulerOptions};
-use crate::storage::pod_rows::PodRows;
+use crate::storage::pod_views::PodViews;
 
 /// What the runners need.
 pub struct RunnersOptions {
@@ -34,10 +34,10 @@ pub struct RunnersHandle {
 pub fn start(options: RunnersOptions) -> RunnersHandle {
     let registry = options.pipeline.registry().clone();
     let events = EventRecorder::start(registry.clone());
-    let pod_rows = PodRows::default();
+    let pod_views = PodViews::default();
     let controllers = controllers::run(ControllerOptions {
         pipeline: options.pipeline,
-        pod_rows: pod_rows.clone(),
+        pod_views: pod_views.clone(),
         ca_pem: options.ca_pem,
         events: events.clone(),
     });
@@ -46,7 +46,7 @@ pub fn start(options: RunnersOptions) -> RunnersHandle {
         registry,
         client,
         node_endpoints: options.node_endpoints,
-        pod_rows,
+        pod_views,
         events,
     });
     RunnersHandle { tasks: vec![tokio::spawn(controllers), tokio::spawn(scheduler)] }

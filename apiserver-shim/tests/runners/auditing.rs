@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use apiserver_shim::storage::pod_rows::PodRows;
+use apiserver_shim::storage::pod_views::PodViews;
 use kernel::driver::SchedulerDriver;
 use serde_json::Value;
 use shim_core::audit::{Invariant, Note, State, audit};
@@ -23,7 +23,7 @@ const SETTLES_WITHIN: Duration = Duration::from_secs(10);
 /// What it remembers between two looks.
 #[derive(Default)]
 pub struct Auditor {
-    rows: PodRows,
+    rows: PodViews,
     last: Option<Instant>,
     /// Since when each note has been said.
     standing: BTreeMap<Note, Instant>,

@@ -12,7 +12,7 @@ use crate::rows::Seconds;
 pub const FINALIZER: &str = "kubernetes";
 
 /// In how many seconds to look again at a namespace that still has something in it, beside every change in it.
-const LOOK_AGAIN: i64 = 5;
+const REQUEUE_AFTER: i64 = 5;
 
 /// All that one look at a namespace sees.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ pub fn reconcile(snapshot: &Snapshot<'_>) -> Plan {
         plan.actions.push(Action::Change { target: target.clone(), subresource: Some("status"), changes });
     }
     if !snapshot.content.is_empty() {
-        plan.look_again(LOOK_AGAIN);
+        plan.requeue_after(REQUEUE_AFTER);
         return plan;
     }
     let finalizers = access::list(snapshot.value, &["spec", "finalizers"]);

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use shim_model::access;
 
-use super::{Action, Change, EventNote, Plan, Propagation, Target, condition, served};
+use super::{Action, Change, EventRecord, Plan, Propagation, Target, condition, served};
 use crate::{
     rows::{Node, Pod, Seconds, Taint, TaintEffect, rfc3339, seconds},
     scheduler::Toleration,
@@ -77,11 +77,11 @@ pub fn reconcile_pod(pod: &Pod, status: &Value, node: &Node, now: Seconds) -> Pl
     if pod.deletion.is_some() {
         return plan;
     }
-    match patience(pod, status, node, now) {
-        Patience::Endless => {}
-        Patience::Until(at) if at > now => plan.look_again(at - now),
-        Patience::Until(_) => {
-            plan.events.push(EventNote {
+    match toleration_deadline(pod, status, node, now) {
+        TolerationDeadline::Endless => {}
+        TolerationDeadline::Until(at) if at > now => plan.requeue_after(at - now),
+        TolerationDeadline::Until(_) => {
+            plan.events.push(EventRecord {
                 about: target.clone(),
                 warning: false,
                 reason: "TaintManagerEviction",
@@ -107,7 +107,7 @@ fn mark_not_ready(target: &Target, status: &Value, now: Seconds, plan: &mut Plan
     }
     let changes = vec![Change::Put(&["status", "conditions"], Value::from(conditions))];
     plan.actions.push(Action::Change { target: target.clone(), subresource: Some("status"), changes });
-    plan.events.push(EventNote {
+    plan.events.push(EventRecord {
         about: target.clone(),
         warning: true,
         reason: "NodeNotReady",
@@ -116,14 +116,14 @@ fn mark_not_ready(target: &Target, status: &Value, now: Seconds, plan: &mut Plan
     });
 }
 
-enum Patience {
+enum TolerationDeadline {
     Endless,
     Until(Seconds),
 }
 
 /// How long the Pod may stay: until the first of the node's `NoExecute` taints that it does not tolerate any longer. One
 /// that came to a tainted node has its full patience from then on.
-fn patience(pod: &Pod, status: &Value, node: &Node, now: Seconds) -> Patience {
+fn toleration_deadline(pod: &Pod, status: &Value, node: &Node, now: Seconds) -> TolerationDeadline {
     let scheduled = condition(status, "PodScheduled").map(|c| access::text(c, &["lastTransitionTime"]));
     let came = scheduled.and_then(seconds).unwrap_or(pod.created);
     let mut until: Option<Seconds> = None;
@@ -140,7 +140,7 @@ fn patience(pod: &Pod, status: &Value, node: &Node, now: Seconds) -> Patience {
             until = Some(until.map_or(limit, |u| u.min(limit)));
         }
     }
-    until.map_or(Patience::Endless, Patience::Until)
+    until.map_or(TolerationDeadline::Endless, TolerationDeadline::Until)
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ pub fn reconcile(pod: &Pod, node_gone_since: Option<Seconds>, now: Seconds) -> P
     let target = Target::of(served("", "pods"), pod.header());
     if let Some(since) = node_gone_since.filter(|_| pod.node.is_some()) {
         if since + QUARANTINE > now {
-            plan.look_again(since + QUARANTINE - now);
+            plan.requeue_after(since + QUARANTINE - now);
             return plan;
         }
         if !pod.phase.is_terminal() {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use shim_model::access;
 
 use super::{
-    Action, Change, Condition, CreationNotes, EventNote, Plan, Propagation, Target, condition,
+    Action, Change, Condition, CreationEvents, EventRecord, Plan, Propagation, Target, condition,
     remove_condition, served, set_condition,
 };
 use crate::rows::{Pod, ReplicaSet, Seconds, controller_reference};
@@ -68,7 +68,7 @@ pub fn reconcile(snapshot: &Snapshot<'_>) -> Plan {
         plan.actions.push(Action::Change { target, subresource: Some("status"), changes });
     }
     if let Some(soonest) = soonest_available(set, &active, snapshot.now) {
-        plan.look_again(soonest);
+        plan.requeue_after(soonest);
     }
     plan
 }
@@ -101,7 +101,7 @@ fn claim<'a>(snapshot: &Snapshot<'a>, deleted: bool, plan: &mut Plan) -> Vec<&'a
 fn grow(set: &ReplicaSet, missing: usize, plan: &mut Plan) {
     let pod = new_pod(set);
     let about = Target::of(served("apps", "replicasets"), set.header());
-    plan.creation_notes = Some(CreationNotes { about, component: COMPONENT });
+    plan.creation_events = Some(CreationEvents { about, component: COMPONENT });
     for _ in 0..missing.min(BURST_MAX) {
         plan.actions.push(Action::Create {
             resource: served("", "pods"),
@@ -136,7 +136,7 @@ fn shrink(snapshot: &Snapshot<'_>, active: &[&Pod], excess: usize, plan: &mut Pl
     ranking::order(&mut ranked, &snapshot.related_on_node, snapshot.now);
     for pod in ranked.into_iter().take(excess.min(BURST_MAX)) {
         let target = Target::of(served("", "pods"), pod.header());
-        plan.events.push(EventNote {
+        plan.events.push(EventRecord {
             about: Target::of(served("apps", "replicasets"), snapshot.set.header()),
             warning: false,
             reason: "SuccessfulDelete",

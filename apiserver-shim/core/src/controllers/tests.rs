@@ -12,19 +12,19 @@ use shim_model::{access, object::Header};
 use super::*;
 use crate::{
     rows::{Node, rfc3339},
-    testing::{World, pod, stored},
+    testing::{TestCluster, pod, stored},
 };
 
 pub(super) const NOW: Seconds = 10_000;
 
 /// Deletion as the registry does it: finalizers and grace hold what is only marked.
-fn apply(world: &mut World, plan: &Plan) {
+fn apply(cluster: &mut TestCluster, plan: &Plan) {
     for action in &plan.actions {
         match action {
             Action::Delete { target, propagation, grace_seconds } => {
-                delete(world, target, *propagation, *grace_seconds);
+                delete(cluster, target, *propagation, *grace_seconds);
             }
-            other => world.apply(&Plan { actions: vec![other.clone()], ..Plan::default() }),
+            other => cluster.apply(&Plan { actions: vec![other.clone()], ..Plan::default() }),
         }
     }
     // What lost its last finalizer goes.
@@ -34,11 +34,11 @@ fn apply(world: &mut World, plan: &Plan) {
             && access::list(object, &["spec", "finalizers"]).is_empty()
             && access::int(object, &["metadata", "deletionGracePeriodSeconds"]).unwrap_or(0) == 0
     };
-    world.objects.retain(|_, object| !over(object));
+    cluster.objects.retain(|_, object| !over(object));
 }
 
-fn delete(world: &mut World, target: &Target, propagation: Propagation, grace: Option<i64>) {
-    let Some(object) = world.objects.get_mut(&(target.resource.plural, target.key.clone())) else { return };
+fn delete(cluster: &mut TestCluster, target: &Target, propagation: Propagation, grace: Option<i64>) {
+    let Some(object) = cluster.objects.get_mut(&(target.resource.plural, target.key.clone())) else { return };
     assert_eq!(access::text(object, &["metadata", "uid"]), target.uid);
     let runs = target.resource.plural == "pods" && !access::text(object, &["spec", "nodeName"]).is_empty();
     let grace = if runs { grace.unwrap_or(30) } else { 0 };
@@ -71,19 +71,22 @@ fn texts(plan: &Plan) -> BTreeSet<String> {
 }
 
 /// The strict form: one look does it all.
-fn once(world: &mut World, look: impl Fn(&World) -> Plan) -> Result<(), TestCaseError> {
-    let first = look(world);
-    apply(world, &first);
-    let second = look(world);
+fn once(cluster: &mut TestCluster, look: impl Fn(&TestCluster) -> Plan) -> Result<(), TestCaseError> {
+    let first = look(cluster);
+    apply(cluster, &first);
+    let second = look(cluster);
     prop_assert!(second.is_empty(), "after {:#?} a second look plans {:#?}", texts(&first), texts(&second));
     Ok(())
 }
 
 /// For one of many steps: the same is not planned again at once.
-pub(super) fn advances(world: &mut World, look: impl Fn(&World) -> Plan) -> Result<bool, TestCaseError> {
-    let first = look(world);
-    apply(world, &first);
-    let second = look(world);
+pub(super) fn advances(
+    cluster: &mut TestCluster,
+    look: impl Fn(&TestCluster) -> Plan,
+) -> Result<bool, TestCaseError> {
+    let first = look(cluster);
+    apply(cluster, &first);
+    let second = look(cluster);
     let again: Vec<String> = texts(&first).intersection(&texts(&second)).cloned().collect();
     prop_assert!(again.is_empty(), "planned twice: {again:#?}");
     Ok(!first.is_empty())
@@ -110,7 +113,7 @@ fn behind() -> impl Strategy<Value = Behind> {
     })
 }
 
-fn add_behind(world: &mut World, at: usize, b: &Behind) {
+fn add_behind(cluster: &mut TestCluster, at: usize, b: &Behind) {
     let mut pod = json!({
         "metadata": {"name": format!("p{at}"), "namespace": "ns", "labels": {"k": "v"}},
         "spec": {"nodeName": "n", "containers": [{"name": "c"}]},
@@ -129,13 +132,13 @@ fn add_behind(world: &mut World, at: usize, b: &Behind) {
         pod["metadata"]["deletionTimestamp"] = json!(rfc3339(NOW));
         pod["metadata"]["deletionGracePeriodSeconds"] = json!(30);
     }
-    world.add(served("", "pods"), pod);
+    cluster.add(served("", "pods"), pod);
 }
 
 /// Slices of before: of how many and which Pods, with which ports; being deleted and held, or not.
 type Before = Vec<(Vec<usize>, u8, bool)>;
 
-fn add_before(world: &mut World, slices: &Before) {
+fn add_before(cluster: &mut TestCluster, slices: &Before) {
     for (at, (pods, ports, deleting)) in slices.iter().enumerate() {
         let uids: BTreeSet<&usize> = pods.iter().collect();
         let endpoints: Vec<Value> = uids
@@ -157,18 +160,18 @@ fn add_before(world: &mut World, slices: &Before) {
             slice["metadata"]["deletionTimestamp"] = json!(rfc3339(NOW));
             slice["metadata"]["finalizers"] = json!(["example.com/held"]);
         }
-        world.add(served("discovery.k8s.io", "endpointslices"), slice);
+        cluster.add(served("discovery.k8s.io", "endpointslices"), slice);
     }
 }
 
 // === Namespaces, Pods, Nodes ===
 
-fn look_at_namespace(world: &World) -> Plan {
-    let Some(value) = world.all("namespaces").first().copied() else { return Plan::default() };
+fn reconcile_namespace(cluster: &TestCluster) -> Plan {
+    let Some(value) = cluster.all("namespaces").first().copied() else { return Plan::default() };
     let header = Header::of(value);
     let content: Vec<(&'static Resource, Header)> = ["pods", "configmaps"]
         .into_iter()
-        .flat_map(|plural| world.all(plural).into_iter().map(move |o| (served("", plural), Header::of(o))))
+        .flat_map(|plural| cluster.all(plural).into_iter().map(move |o| (served("", plural), Header::of(o))))
         .collect();
     let content = content.iter().map(|(r, h)| (*r, h)).collect();
     namespace::reconcile(&namespace::Snapshot { header: &header, value, content, now: NOW })
@@ -228,18 +231,18 @@ fn ready() -> impl Strategy<Value = Option<&'static str>> {
     prop_oneof![Just(None), Just(Some("True")), Just(Some("False")), Just(Some("Unknown"))]
 }
 
-fn the_node(world: &World) -> Node {
-    let value = world.all("nodes")[0];
+fn the_node(cluster: &TestCluster) -> Node {
+    let value = cluster.all("nodes")[0];
     Node::decode(stored(value), 1, value)
 }
 
-fn look_at_pod(world: &World) -> Plan {
-    let Some(value) = world.all("pods").first().copied() else { return Plan::default() };
-    node_lifecycle::reconcile_pod(&pod(value), &value["status"], &the_node(world), NOW)
+fn reconcile_pod(cluster: &TestCluster) -> Plan {
+    let Some(value) = cluster.all("pods").first().copied() else { return Plan::default() };
+    node_lifecycle::reconcile_pod(&pod(value), &value["status"], &the_node(cluster), NOW)
 }
 
-fn look_at_lost(world: &World, gone_since: Option<Seconds>) -> Plan {
-    let Some(value) = world.all("pods").first().copied() else { return Plan::default() };
+fn reconcile_lost(cluster: &TestCluster, gone_since: Option<Seconds>) -> Plan {
+    let Some(value) = cluster.all("pods").first().copied() else { return Plan::default() };
     pod_gc::reconcile(&pod(value), gone_since, NOW)
 }
 
@@ -266,13 +269,13 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn second_look_at_endpoints(
+    fn second_reconcile_of_endpoints(
         pods in proptest::collection::vec(behind(), 0..6),
         before in proptest::collection::vec(
             (proptest::collection::vec(0usize..8, 0..4), 0u8..4, any::<bool>()), 0..4),
         headless in any::<bool>(), publish in any::<bool>(), named in any::<bool>(),
     ) {
-        let mut world = World { now: NOW, ..World::default() };
+        let mut cluster = TestCluster { now: NOW, ..TestCluster::default() };
         let target = if named { json!("http") } else { json!(8080) };
         let mut service = json!({
             "metadata": {"name": "s", "namespace": "ns", "labels": {"own": "label"}},
@@ -282,38 +285,38 @@ proptest! {
         if headless {
             service["spec"]["clusterIP"] = json!("None");
         }
-        world.add(served("", "services"), service);
-        pods.iter().enumerate().for_each(|(at, b)| add_behind(&mut world, at, b));
-        add_before(&mut world, &before);
-        once(&mut world, |world| world.look_at_service("s"))?;
+        cluster.add(served("", "services"), service);
+        pods.iter().enumerate().for_each(|(at, b)| add_behind(&mut cluster, at, b));
+        add_before(&mut cluster, &before);
+        once(&mut cluster, |cluster| cluster.reconcile_service("s"))?;
     }
 
     #[test]
-    fn second_look_at_namespaces(
+    fn second_reconcile_of_namespaces(
         pods in proptest::collection::vec((any::<bool>(), proptest::option::of(0i64..31), any::<bool>()), 0..4),
         maps in proptest::collection::vec(any::<bool>(), 0..4),
         deleting in any::<bool>(),
     ) {
-        let mut world = World { now: NOW, ..World::default() };
+        let mut cluster = TestCluster { now: NOW, ..TestCluster::default() };
         let mut namespace = json!({
             "metadata": {"name": "ns"}, "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"},
         });
         if deleting {
             namespace["metadata"]["deletionTimestamp"] = json!(rfc3339(NOW));
         }
-        world.add(served("", "namespaces"), namespace);
+        cluster.add(served("", "namespaces"), namespace);
         for (at, (node, grace, held)) in pods.iter().enumerate() {
             let mut pod = some_pod(*node, "Running", *grace, *held);
             pod["metadata"]["name"] = json!(format!("p{at}"));
-            world.add(served("", "pods"), pod);
+            cluster.add(served("", "pods"), pod);
         }
         for held in maps {
             let finalizers = if held { json!(["example.com/held"]) } else { json!([]) };
-            world.add(served("", "configmaps"),
+            cluster.add(served("", "configmaps"),
                 json!({"metadata": {"generateName": "m", "namespace": "ns", "finalizers": finalizers}}));
         }
         for _ in 0..10 {
-            if !advances(&mut world, look_at_namespace)? {
+            if !advances(&mut cluster, reconcile_namespace)? {
                 return Ok(());
             }
         }
@@ -321,81 +324,81 @@ proptest! {
     }
 
     #[test]
-    fn second_look_at_nodes(
+    fn second_reconcile_of_nodes(
         ready in ready(), cordoned in any::<bool>(), taints in proptest::collection::vec(taint(), 0..5),
     ) {
-        let mut world = World { now: NOW, ..World::default() };
-        world.add(served("", "nodes"), node(ready, cordoned, &taints));
-        once(&mut world, |world| node_lifecycle::reconcile(&the_node(world), NOW))?;
+        let mut cluster = TestCluster { now: NOW, ..TestCluster::default() };
+        cluster.add(served("", "nodes"), node(ready, cordoned, &taints));
+        once(&mut cluster, |cluster| node_lifecycle::reconcile(&the_node(cluster), NOW))?;
     }
 
     #[test]
-    fn second_look_at_pods_of_nodes(
+    fn second_reconcile_of_pods_of_nodes(
         ready in ready(), taints in proptest::collection::vec(taint(), 0..4),
         seconds in proptest::option::of(0i64..100), phase in prop_oneof![Just("Running"), Just("Failed")],
         deleting in proptest::option::of(0i64..31), held in any::<bool>(),
     ) {
-        let mut world = World { now: NOW, ..World::default() };
-        world.add(served("", "nodes"), node(ready, false, &taints));
+        let mut cluster = TestCluster { now: NOW, ..TestCluster::default() };
+        cluster.add(served("", "nodes"), node(ready, false, &taints));
         let mut pod = some_pod(true, phase, deleting, held);
         if let Some(seconds) = seconds {
             pod["spec"]["tolerations"] = json!([{"operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds}]);
         }
-        world.add(served("", "pods"), pod);
-        once(&mut world, look_at_pod)?;
+        cluster.add(served("", "pods"), pod);
+        once(&mut cluster, reconcile_pod)?;
     }
 
     #[test]
-    fn second_look_at_pods_that_nobody_ends(
+    fn second_reconcile_of_pods_without_a_node(
         node in any::<bool>(), gone in proptest::option::of(0i64..80), deleting in proptest::option::of(0i64..31),
         held in any::<bool>(), phase in prop_oneof![Just("Running"), Just("Failed")],
     ) {
-        let mut world = World { now: NOW, ..World::default() };
-        world.add(served("", "pods"), some_pod(node, phase, deleting, held));
+        let mut cluster = TestCluster { now: NOW, ..TestCluster::default() };
+        cluster.add(served("", "pods"), some_pod(node, phase, deleting, held));
         let gone = gone.map(|age| NOW - age);
-        once(&mut world, |world| look_at_lost(world, gone))?;
+        once(&mut cluster, |cluster| reconcile_lost(cluster, gone))?;
     }
 
     #[test]
-    fn second_look_at_what_every_namespace_has(
+    fn second_reconcile_of_what_every_namespace_has(
         account in any::<bool>(), data in proptest::option::of("[a-z]{0,3}"), deleting in any::<bool>(),
     ) {
-        let mut world = World { now: NOW, ..World::default() };
+        let mut cluster = TestCluster { now: NOW, ..TestCluster::default() };
         let mut namespace = json!({"metadata": {"name": "ns"}});
         if deleting {
             namespace["metadata"]["deletionTimestamp"] = json!(rfc3339(NOW));
         }
         let header = Header::of(&namespace);
         if account {
-            world.add(served("", "serviceaccounts"), json!({"metadata": {"name": "default", "namespace": "ns"}}));
+            cluster.add(served("", "serviceaccounts"), json!({"metadata": {"name": "default", "namespace": "ns"}}));
         }
         if let Some(data) = data {
-            world.add(served("", "configmaps"),
+            cluster.add(served("", "configmaps"),
                 json!({"metadata": {"name": root_ca::NAME, "namespace": "ns"}, "data": {"ca.crt": data, "own": "x"}}));
         }
-        once(&mut world, |world| service_account::reconcile(&header, !world.all("serviceaccounts").is_empty()))?;
-        once(&mut world, |world| {
-            let found = world.all("configmaps").first().map(|v| (Header::of(v), *v));
+        once(&mut cluster, |cluster| service_account::reconcile(&header, !cluster.all("serviceaccounts").is_empty()))?;
+        once(&mut cluster, |cluster| {
+            let found = cluster.all("configmaps").first().map(|v| (Header::of(v), *v));
             root_ca::reconcile(&header, found.as_ref().map(|(h, v)| (h, *v)), "certificate")
         })?;
     }
 
     #[test]
-    fn second_look_at_old_events(ages in proptest::collection::vec(0i64..8000, 0..20)) {
-        let mut world = World { now: NOW, ..World::default() };
+    fn second_reconcile_of_old_events(ages in proptest::collection::vec(0i64..8000, 0..20)) {
+        let mut cluster = TestCluster { now: NOW, ..TestCluster::default() };
         for age in ages {
-            world.now = NOW - age;
-            world.add(served("", "events"), json!({"metadata": {"generateName": "e", "namespace": "ns"}}));
+            cluster.now = NOW - age;
+            cluster.add(served("", "events"), json!({"metadata": {"generateName": "e", "namespace": "ns"}}));
         }
-        once(&mut world, |world| {
-            let headers: Vec<Header> = world.all("events").into_iter().map(Header::of).collect();
+        once(&mut cluster, |cluster| {
+            let headers: Vec<Header> = cluster.all("events").into_iter().map(Header::of).collect();
             Plan { actions: event_ttl::sweep(headers.iter(), NOW), ..Plan::default() }
         })?;
     }
 
     /// What a node says twice changes nothing the second time, and both ways of merging agree.
     #[test]
-    fn second_word_of_a_node(stored in status(), said in status()) {
+    fn second_status_of_a_node(stored in status(), said in status()) {
         let once = pod_status::merge(&stored, &said);
         prop_assert_eq!(&pod_status::merge(&once, &said), &once);
         let encoded = pod_status::merge_encoded(stored.to_string().as_bytes(), said.to_string().as_bytes());

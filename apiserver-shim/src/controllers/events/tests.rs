@@ -9,7 +9,7 @@ use crate::storage::object::encoded;
 fn an_event_is_known_as_it_reads() {
     let key = Key { namespace: "shop".into(), name: "web-\"1\"".into() };
     let about = Target { resource: served("", "pods"), key, uid: "u-1".into() };
-    let note = EventNote {
+    let note = EventRecord {
         about,
         warning: true,
         reason: "Scheduled",

@@ -8,7 +8,7 @@ use shim_model::{access, object::string_map};
 use super::{
     max_surge,
     status::progress,
-    working::{DESIRED_ANNOTATION, MAX_ANNOTATION, Making, Set, Working, name},
+    working::{DESIRED_ANNOTATION, MAX_ANNOTATION, NewReplicaSet, Set, Working, name},
 };
 use crate::controllers::{condition, same_but_for_absence};
 
@@ -88,7 +88,7 @@ pub(super) fn ensure_new(work: &mut Working<'_>) {
         adopt: false,
         delete: false,
         created: work.now,
-        making: Some(Making { labels, selector, template }),
+        new_replica_set: Some(NewReplicaSet { labels, selector, template }),
     });
     let new = work.sets.len() - 1;
     work.new = Some(new);

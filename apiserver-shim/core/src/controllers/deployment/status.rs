@@ -117,7 +117,7 @@ pub(super) fn sync_rollout(work: &mut Working<'_>, snapshot: &Snapshot<'_>) {
         }
     }
     sync_failure(work, snapshot);
-    look_again_at_deadline(work, deadline);
+    requeue_at_deadline(work, deadline);
 }
 
 /// Whether anything got further since the status was last written.
@@ -159,13 +159,13 @@ fn timed_out(work: &Working<'_>, deadline: i64) -> bool {
     }
 }
 
-fn look_again_at_deadline(work: &mut Working<'_>, deadline: i64) {
+fn requeue_at_deadline(work: &mut Working<'_>, deadline: i64) {
     if is_complete(work) || matches!(progressing_reason(&work.status), None | Some(TIMED_OUT)) {
         return;
     }
     if let Some(from) = updated_at(&work.status) {
         let after = from + deadline - work.now + 1;
-        work.look_again(after);
+        work.requeue_after(after);
     }
 }
 

@@ -7,13 +7,13 @@ use serde_json::json;
 use super::*;
 use crate::{
     controllers::condition,
-    testing::{World, deployment, deployments},
+    testing::{TestCluster, deployment, deployments},
 };
 
 /// Sizes of the ReplicaSets by image, ready Pods, and the conditions of the Deployment.
-fn picture(world: &World) -> String {
+fn picture(cluster: &TestCluster) -> String {
     let mut out = String::new();
-    for set in world.all("replicasets") {
+    for set in cluster.all("replicasets") {
         out += &format!(
             "{} r{} {}/{}\n",
             set["spec"]["template"]["spec"]["containers"][0]["image"].as_str().unwrap(),
@@ -22,7 +22,7 @@ fn picture(world: &World) -> String {
             set["spec"]["replicas"],
         );
     }
-    let status = &world.get("deployments", "web")["status"];
+    let status = &cluster.get("deployments", "web")["status"];
     for kind in ["Available", "Progressing"] {
         if let Some(c) = condition(status, kind) {
             out += &format!("{kind} {} {}\n", c["status"].as_str().unwrap(), c["reason"].as_str().unwrap());
@@ -31,58 +31,58 @@ fn picture(world: &World) -> String {
     out
 }
 
-fn check(world: &World, expected: Expect) {
-    let mut lines: Vec<String> = picture(world).lines().map(str::to_owned).collect();
+fn check(cluster: &TestCluster, expected: Expect) {
+    let mut lines: Vec<String> = picture(cluster).lines().map(str::to_owned).collect();
     lines.sort();
     expected.assert_eq(&(lines.join("\n") + "\n"));
 }
 
-fn ready_all(world: &mut World) {
-    for pod in world.pods() {
+fn ready_all(cluster: &mut TestCluster) {
+    for pod in cluster.pods() {
         if !pod.is_ready() {
-            world.make_ready(&pod.header().name);
+            cluster.make_ready(&pod.header().name);
         }
     }
 }
 
-fn set_image(world: &mut World, image: &str) {
-    world.edit("deployments", "web", |d| {
+fn set_image(cluster: &mut TestCluster, image: &str) {
+    cluster.edit("deployments", "web", |d| {
         d["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image)
     });
 }
 
-fn started(replicas: i64) -> World {
-    let mut world = World { now: 1_000, ..World::default() };
-    world.add(deployments(), deployment(replicas, json!(1), json!(0)));
-    world.settle("web");
-    world
+fn started(replicas: i64) -> TestCluster {
+    let mut cluster = TestCluster { now: 1_000, ..TestCluster::default() };
+    cluster.add(deployments(), deployment(replicas, json!(1), json!(0)));
+    cluster.settle("web");
+    cluster
 }
 
 #[test]
 fn rolls_out_and_undoes() {
-    let mut world = started(3);
+    let mut cluster = started(3);
     check(
-        &world,
+        &cluster,
         expect![[r#"
         Available False MinimumReplicasUnavailable
         Progressing True ReplicaSetUpdated
         web:1 r1 0/3
     "#]],
     );
-    ready_all(&mut world);
-    world.settle("web");
+    ready_all(&mut cluster);
+    cluster.settle("web");
     check(
-        &world,
+        &cluster,
         expect![[r#"
         Available True MinimumReplicasAvailable
         Progressing True NewReplicaSetAvailable
         web:1 r1 3/3
     "#]],
     );
-    set_image(&mut world, "web:2");
-    world.settle("web");
+    set_image(&mut cluster, "web:2");
+    cluster.settle("web");
     check(
-        &world,
+        &cluster,
         expect![[r#"
         Available True MinimumReplicasAvailable
         Progressing True ReplicaSetUpdated
@@ -91,11 +91,11 @@ fn rolls_out_and_undoes() {
     "#]],
     );
     for _ in 0..3 {
-        ready_all(&mut world);
-        world.settle("web");
+        ready_all(&mut cluster);
+        cluster.settle("web");
     }
     check(
-        &world,
+        &cluster,
         expect![[r#"
         Available True MinimumReplicasAvailable
         Progressing True NewReplicaSetAvailable
@@ -104,14 +104,14 @@ fn rolls_out_and_undoes() {
     "#]],
     );
     // What `kubectl rollout undo` does: the old template comes back, and its ReplicaSet with a new revision.
-    set_image(&mut world, "web:1");
+    set_image(&mut cluster, "web:1");
     for _ in 0..4 {
-        world.settle("web");
-        ready_all(&mut world);
+        cluster.settle("web");
+        ready_all(&mut cluster);
     }
-    world.settle("web");
+    cluster.settle("web");
     check(
-        &world,
+        &cluster,
         expect![[r#"
         Available True MinimumReplicasAvailable
         Progressing True NewReplicaSetAvailable
@@ -119,23 +119,23 @@ fn rolls_out_and_undoes() {
         web:2 r2 0/0
     "#]],
     );
-    let annotations = &world.get("deployments", "web")["metadata"]["annotations"];
+    let annotations = &cluster.get("deployments", "web")["metadata"]["annotations"];
     assert_eq!(annotations[REVISION_ANNOTATION], "3");
 }
 
 #[test]
 fn keeps_as_many_revisions_as_told() {
-    let mut world = started(1);
+    let mut cluster = started(1);
     for n in 2..7 {
-        ready_all(&mut world);
-        world.settle("web");
-        set_image(&mut world, &format!("web:{n}"));
-        world.settle("web");
-        ready_all(&mut world);
-        world.settle("web");
+        ready_all(&mut cluster);
+        cluster.settle("web");
+        set_image(&mut cluster, &format!("web:{n}"));
+        cluster.settle("web");
+        ready_all(&mut cluster);
+        cluster.settle("web");
     }
     check(
-        &world,
+        &cluster,
         expect![[r#"
         Available True MinimumReplicasAvailable
         Progressing True NewReplicaSetAvailable
@@ -148,13 +148,13 @@ fn keeps_as_many_revisions_as_told() {
 
 #[test]
 fn says_when_it_takes_too_long() {
-    let mut world = started(2);
-    let plan = world.look_at_deployment("web");
-    assert_eq!(plan.look_again_in, Some(601));
-    world.now += 602;
-    world.settle("web");
+    let mut cluster = started(2);
+    let plan = cluster.reconcile_deployment("web");
+    assert_eq!(plan.requeue_after, Some(601));
+    cluster.now += 602;
+    cluster.settle("web");
     check(
-        &world,
+        &cluster,
         expect![[r#"
         Available False MinimumReplicasUnavailable
         Progressing False ProgressDeadlineExceeded
@@ -165,23 +165,23 @@ fn says_when_it_takes_too_long() {
 
 #[test]
 fn pauses_and_resumes() {
-    let mut world = started(2);
-    ready_all(&mut world);
-    world.edit("deployments", "web", |d| d["spec"]["paused"] = json!(true));
-    set_image(&mut world, "web:2");
-    world.settle("web");
+    let mut cluster = started(2);
+    ready_all(&mut cluster);
+    cluster.edit("deployments", "web", |d| d["spec"]["paused"] = json!(true));
+    set_image(&mut cluster, "web:2");
+    cluster.settle("web");
     check(
-        &world,
+        &cluster,
         expect![[r#"
         Available True MinimumReplicasAvailable
         Progressing Unknown DeploymentPaused
         web:1 r1 2/2
     "#]],
     );
-    world.edit("deployments", "web", |d| d["spec"]["paused"] = json!(false));
-    world.settle("web");
+    cluster.edit("deployments", "web", |d| d["spec"]["paused"] = json!(false));
+    cluster.settle("web");
     check(
-        &world,
+        &cluster,
         expect![[r#"
         Available True MinimumReplicasAvailable
         Progressing True ReplicaSetUpdated
@@ -193,27 +193,27 @@ fn pauses_and_resumes() {
 
 #[test]
 fn recreates_only_when_the_old_ones_are_gone() {
-    let mut world = World { now: 1_000, ..World::default() };
+    let mut cluster = TestCluster { now: 1_000, ..TestCluster::default() };
     let mut value = deployment(2, json!(1), json!(0));
     value["spec"]["strategy"] = json!({"type": "Recreate"});
-    world.add(deployments(), value);
-    world.settle("web");
-    ready_all(&mut world);
-    world.settle("web");
-    set_image(&mut world, "web:2");
-    let plan = world.look_at_deployment("web");
-    world.apply(&plan);
+    cluster.add(deployments(), value);
+    cluster.settle("web");
+    ready_all(&mut cluster);
+    cluster.settle("web");
+    set_image(&mut cluster, "web:2");
+    let plan = cluster.reconcile_deployment("web");
+    cluster.apply(&plan);
     check(
-        &world,
+        &cluster,
         expect![[r#"
         Available True MinimumReplicasAvailable
         Progressing True NewReplicaSetAvailable
         web:1 r1 2/0
     "#]],
     );
-    world.settle("web");
+    cluster.settle("web");
     check(
-        &world,
+        &cluster,
         expect![[r#"
         Available False MinimumReplicasUnavailable
         Progressing True ReplicaSetUpdated
@@ -225,17 +225,17 @@ fn recreates_only_when_the_old_ones_are_gone() {
 
 #[test]
 fn scales_in_proportion_while_it_rolls() {
-    let mut world = World { now: 1_000, ..World::default() };
-    world.add(deployments(), deployment(10, json!(3), json!(2)));
-    world.settle("web");
-    ready_all(&mut world);
-    world.settle("web");
-    set_image(&mut world, "web:2");
-    world.settle("web");
-    world.edit("deployments", "web", |d| d["spec"]["replicas"] = json!(15));
-    world.settle("web");
+    let mut cluster = TestCluster { now: 1_000, ..TestCluster::default() };
+    cluster.add(deployments(), deployment(10, json!(3), json!(2)));
+    cluster.settle("web");
+    ready_all(&mut cluster);
+    cluster.settle("web");
+    set_image(&mut cluster, "web:2");
+    cluster.settle("web");
+    cluster.edit("deployments", "web", |d| d["spec"]["replicas"] = json!(15));
+    cluster.settle("web");
     check(
-        &world,
+        &cluster,
         expect![[r#"
         Available False MinimumReplicasUnavailable
         Progressing True ReplicaSetUpdated
@@ -247,17 +247,17 @@ fn scales_in_proportion_while_it_rolls() {
 
 #[test]
 fn a_taken_name_counts_as_a_collision() {
-    let world = started(1);
-    let name = world.sets()[0].header().name.clone();
-    let mut other = world.get("replicasets", &name).clone();
-    let mut world = World { now: 1_000, ..World::default() };
+    let cluster = started(1);
+    let name = cluster.sets()[0].header().name.clone();
+    let mut other = cluster.get("replicasets", &name).clone();
+    let mut cluster = TestCluster { now: 1_000, ..TestCluster::default() };
     other["metadata"]["ownerReferences"][0]["uid"] = json!("somebody-else");
-    world.add(served("apps", "replicasets"), other);
-    world.add(deployments(), deployment(1, json!(1), json!(0)));
-    let plan = world.look_at_deployment("web");
-    world.apply(&plan);
-    assert_eq!(world.get("deployments", "web")["status"]["collisionCount"], 1);
-    assert_eq!(world.sets().len(), 2);
+    cluster.add(served("apps", "replicasets"), other);
+    cluster.add(deployments(), deployment(1, json!(1), json!(0)));
+    let plan = cluster.reconcile_deployment("web");
+    cluster.apply(&plan);
+    assert_eq!(cluster.get("deployments", "web")["status"]["collisionCount"], 1);
+    assert_eq!(cluster.sets().len(), 2);
 }
 
 #[derive(Debug, Clone)]
@@ -286,35 +286,35 @@ fn happening() -> impl Strategy<Value = Happening> {
 
 use proptest::strategy::Strategy;
 
-fn happen(world: &mut World, what: &Happening) {
-    let pods = world.pods();
+fn happen(cluster: &mut TestCluster, what: &Happening) {
+    let pods = cluster.pods();
     let pick = |n: usize| pods.get(n % pods.len().max(1)).map(|p| p.header().name.clone());
     match what {
         Happening::Look => {
-            let plan = world.look_at_deployment("web");
-            world.apply(&plan);
-            let again = world.look_at_deployment("web");
+            let plan = cluster.reconcile_deployment("web");
+            cluster.apply(&plan);
+            let again = cluster.reconcile_deployment("web");
             assert!(again.is_empty(), "second look plans {:#?}", again.actions);
         }
         Happening::LookAtSet(n) => {
-            let sets = world.sets();
+            let sets = cluster.sets();
             let Some(set) = sets.get(n % sets.len().max(1)) else { return };
-            let plan = world.look_at_set(&set.header().name);
-            world.apply(&plan);
+            let plan = cluster.reconcile_replica_set(&set.header().name);
+            cluster.apply(&plan);
         }
         Happening::Ready(n) => {
             if let Some(name) = pick(*n) {
-                world.make_ready(&name);
+                cluster.make_ready(&name);
             }
         }
         Happening::Break(n) => {
             if let Some(name) = pick(*n) {
-                world.edit("pods", &name, |p| p["status"] = json!({"phase": "Running"}));
+                cluster.edit("pods", &name, |p| p["status"] = json!({"phase": "Running"}));
             }
         }
-        Happening::Image(n) => set_image(world, &format!("web:{n}")),
-        Happening::Size(n) => world.edit("deployments", "web", |d| d["spec"]["replicas"] = json!(n)),
-        Happening::Wait => world.now += 700,
+        Happening::Image(n) => set_image(cluster, &format!("web:{n}")),
+        Happening::Size(n) => cluster.edit("deployments", "web", |d| d["spec"]["replicas"] = json!(n)),
+        Happening::Wait => cluster.now += 700,
     }
 }
 
@@ -326,19 +326,19 @@ proptest! {
     fn settles_from_anywhere(
         happenings in proptest::collection::vec(happening(), 0..60), surge in 0i64..3, missing in 0i64..3,
     ) {
-        let mut world = World { now: 1_000, ..World::default() };
-        world.add(deployments(), deployment(4, json!(surge), json!(missing)));
+        let mut cluster = TestCluster { now: 1_000, ..TestCluster::default() };
+        cluster.add(deployments(), deployment(4, json!(surge), json!(missing)));
         for what in &happenings {
-            happen(&mut world, what);
+            happen(&mut cluster, what);
         }
         for _ in 0..40 {
-            world.settle("web");
-            ready_all(&mut world);
+            cluster.settle("web");
+            ready_all(&mut cluster);
         }
-        world.settle("web");
-        let wanted = world.get("deployments", "web")["spec"]["replicas"].as_u64().unwrap();
-        prop_assert_eq!(world.pods().len() as u64, wanted);
-        let status = &world.get("deployments", "web")["status"];
+        cluster.settle("web");
+        let wanted = cluster.get("deployments", "web")["spec"]["replicas"].as_u64().unwrap();
+        prop_assert_eq!(cluster.pods().len() as u64, wanted);
+        let status = &cluster.get("deployments", "web")["status"];
         prop_assert_eq!(condition(status, "Available").unwrap()["status"].clone(), json!("True"));
         prop_assert_eq!(status["updatedReplicas"].as_u64().unwrap_or(0), wanted);
     }
@@ -350,20 +350,20 @@ proptest! {
         steps in proptest::collection::vec((0u8..4, any::<usize>()), 1..120),
         size in 1i64..8, surge in 0i64..3, missing in 0i64..3,
     ) {
-        let mut world = World { now: 1_000, ..World::default() };
-        world.add(deployments(), deployment(size, json!(surge), json!(missing)));
-        world.settle("web");
-        ready_all(&mut world);
-        world.settle("web");
-        set_image(&mut world, "web:2");
+        let mut cluster = TestCluster { now: 1_000, ..TestCluster::default() };
+        cluster.add(deployments(), deployment(size, json!(surge), json!(missing)));
+        cluster.settle("web");
+        ready_all(&mut cluster);
+        cluster.settle("web");
+        set_image(&mut cluster, "web:2");
         let missing = if surge == 0 && missing == 0 { 1 } else { missing.min(size) };
         for (kind, n) in steps {
-            happen(&mut world, &match kind {
+            happen(&mut cluster, &match kind {
                 0 => Happening::Look,
                 1 | 2 => Happening::LookAtSet(n),
                 _ => Happening::Ready(n),
             });
-            let pods = world.pods();
+            let pods = cluster.pods();
             let available = pods.iter().filter(|p| p.is_ready()).count() as i64;
             prop_assert!(pods.len() as i64 <= size + surge, "{} pods", pods.len());
             prop_assert!(available >= size - missing, "{available} available");

@@ -8,7 +8,7 @@ use shim_model::object::Header;
 
 use super::{COMPONENT, Snapshot, max_surge, target};
 use crate::{
-    controllers::{Action, Change, EventNote, Plan, Propagation, Target, served},
+    controllers::{Action, Change, EventRecord, Plan, Propagation, Target, served},
     rows::{Deployment, ReplicaSet, Seconds, controlled_by, controller_reference},
 };
 
@@ -30,11 +30,11 @@ pub(super) struct Set<'a> {
     pub delete: bool,
     pub created: Seconds,
     /// For one that this look makes: its labels, selector and template.
-    pub making: Option<Making>,
+    pub new_replica_set: Option<NewReplicaSet>,
 }
 
 #[derive(Debug)]
-pub(super) struct Making {
+pub(super) struct NewReplicaSet {
     pub labels: Value,
     pub selector: Value,
     pub template: Value,
@@ -70,9 +70,9 @@ pub(super) struct Working<'a> {
     pub taken_names: Vec<&'a str>,
     pub annotations: BTreeMap<String, String>,
     pub status: Value,
-    pub events: Vec<EventNote>,
+    pub events: Vec<EventRecord>,
     releases: Vec<Target>,
-    look_again_in: Option<i64>,
+    requeue_after: Option<i64>,
 }
 
 impl<'a> Working<'a> {
@@ -88,7 +88,7 @@ impl<'a> Working<'a> {
             status: if deployment.status.is_object() { deployment.status.clone() } else { json!({}) },
             events: Vec::new(),
             releases: Vec::new(),
-            look_again_in: None,
+            requeue_after: None,
         }
     }
 
@@ -111,7 +111,7 @@ impl<'a> Working<'a> {
                     adopt: adoptable,
                     delete: false,
                     created: set.created,
-                    making: None,
+                    new_replica_set: None,
                 });
             } else {
                 self.taken_names.push(&set.header().name);
@@ -158,7 +158,7 @@ impl<'a> Working<'a> {
 
     fn note(&mut self, message: String) {
         let about = target(self.deployment);
-        self.events.push(EventNote {
+        self.events.push(EventRecord {
             about,
             warning: false,
             reason: "ScalingReplicaSet",
@@ -167,13 +167,13 @@ impl<'a> Working<'a> {
         });
     }
 
-    pub fn look_again(&mut self, seconds: i64) {
-        self.look_again_in = Some(seconds.max(1));
+    pub fn requeue_after(&mut self, seconds: i64) {
+        self.requeue_after = Some(seconds.max(1));
     }
 
     /// The difference between this copy and what was found.
     pub fn into_plan(self) -> Plan {
-        let mut plan = Plan { events: self.events, look_again_in: self.look_again_in, ..Plan::default() };
+        let mut plan = Plan { events: self.events, requeue_after: self.requeue_after, ..Plan::default() };
         for target in self.releases {
             let changes = vec![Change::RemoveOwners(vec![self.deployment.header().uid.clone()])];
             plan.actions.push(Action::Change { target, subresource: None, changes });
@@ -207,10 +207,9 @@ fn put(annotations: &mut BTreeMap<String, String>, key: &str, number: i64) -> bo
 fn set_action(set: &Set<'_>, deployment: &Deployment, owner: &Value) -> Option<(Action, bool)> {
     let resource = served("apps", "replicasets");
     let Some(found) = set.found else {
-        let making = set.making.as_ref()?;
+        let new_replica_set = set.new_replica_set.as_ref()?;
         let namespace = deployment.header().namespace.clone();
-        let mut spec =
-            json!({"replicas": set.replicas, "selector": making.selector, "template": making.template});
+        let mut spec = json!({"replicas": set.replicas, "selector": new_replica_set.selector, "template": new_replica_set.template});
         if set.min_ready_seconds != 0 {
             spec["minReadySeconds"] = Value::from(set.min_ready_seconds);
         }
@@ -220,7 +219,7 @@ fn set_action(set: &Set<'_>, deployment: &Deployment, owner: &Value) -> Option<(
             "metadata": {
                 "name": set.name,
                 "namespace": namespace,
-                "labels": making.labels,
+                "labels": new_replica_set.labels,
                 "annotations": set.annotations,
                 "ownerReferences": [owner],
             },

@@ -14,7 +14,7 @@ use crate::{
         tests::{NOW, advances},
     },
     rows::{Key, rfc3339},
-    testing::World,
+    testing::TestCluster,
 };
 
 fn target(name: &str) -> Target {
@@ -87,7 +87,7 @@ fn verdicts() {
 /// it is being deleted.
 type Owned = (Vec<usize>, bool, bool, Option<u8>);
 
-fn add_owned(world: &mut World, at: usize, (owners, blocks, held, deleting): &Owned) {
+fn add_owned(cluster: &mut TestCluster, at: usize, (owners, blocks, held, deleting): &Owned) {
     let owners: BTreeSet<usize> = owners.iter().copied().filter(|n| *n != at).collect();
     let references: Vec<Value> = owners
         .iter()
@@ -111,11 +111,11 @@ fn add_owned(world: &mut World, at: usize, (owners, blocks, held, deleting): &Ow
     if deleting.is_some() && !finalizers.is_empty() {
         object["metadata"]["deletionTimestamp"] = json!(rfc3339(NOW));
     }
-    world.add(served("", "configmaps"), object);
+    cluster.add(served("", "configmaps"), object);
 }
 
-fn look_at_owned(world: &World, name: &str) -> Plan {
-    let all = world.all("configmaps");
+fn reconcile_owned(cluster: &TestCluster, name: &str) -> Plan {
+    let all = cluster.all("configmaps");
     let by_name = |name: &str| all.iter().copied().find(|o| o["metadata"]["name"] == name);
     let Some(object) = by_name(name) else { return Plan::default() };
     let header = Header::of(object);
@@ -160,23 +160,23 @@ proptest! {
 
     /// INV-52.
     #[test]
-    fn second_look_at_owned_objects(
+    fn second_reconcile_of_owned_objects(
         objects in proptest::collection::vec(
             (proptest::collection::vec(0usize..8, 0..3), any::<bool>(), any::<bool>(), proptest::option::weighted(0.4, 0u8..3)),
             1..7),
     ) {
-        let mut world = World { now: NOW, ..World::default() };
-        objects.iter().enumerate().for_each(|(at, o)| add_owned(&mut world, at, o));
+        let mut cluster = TestCluster { now: NOW, ..TestCluster::default() };
+        objects.iter().enumerate().for_each(|(at, o)| add_owned(&mut cluster, at, o));
         let names: Vec<String> = (0..objects.len()).map(|n| format!("o{n}")).collect();
         for _ in 0..20 {
             let mut busy = false;
             for name in &names {
-                busy |= advances(&mut world, |world| look_at_owned(world, name))?;
+                busy |= advances(&mut cluster, |cluster| reconcile_owned(cluster, name))?;
             }
             if !busy {
                 return Ok(());
             }
         }
-        prop_assert!(false, "does not come to an end: {:#?}", world.all("configmaps"));
+        prop_assert!(false, "does not come to an end: {:#?}", cluster.all("configmaps"));
     }
 }

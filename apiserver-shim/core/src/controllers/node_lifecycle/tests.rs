@@ -45,7 +45,7 @@ fn pods_leave_when_their_patience_ends() {
         });
         let plan = reconcile_pod(&pod(&value), &value["status"], &node, now);
         let deletes = plan.actions.iter().any(|a| matches!(a, Action::Delete { .. }));
-        format!("deletes {deletes}, again {:?}, actions {}", plan.look_again_in, plan.actions.len())
+        format!("deletes {deletes}, again {:?}, actions {}", plan.requeue_after, plan.actions.len())
     };
     let usual =
         json!([{"key": UNREACHABLE, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}]);
@@ -75,7 +75,7 @@ fn patience_begins_when_both_are_there() {
             ]},
         });
         let plan = reconcile_pod(&pod(&value), &value["status"], &node("True", taints), now);
-        format!("deletes {}, again {:?}", !plan.actions.is_empty(), plan.look_again_in)
+        format!("deletes {}, again {:?}", !plan.actions.is_empty(), plan.requeue_after)
     };
     expect!["deletes false, again Some(60)"].assert_eq(&look(undated, "1970-01-01T00:00:10Z", 100));
     let dated = || json!([{"key": "own", "effect": "NoExecute", "timeAdded": "1970-01-01T00:00:50Z"}]);

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::*;
 use crate::{
     rows::Phase,
-    testing::{World, pod, stored},
+    testing::{TestCluster, pod, stored},
 };
 
 fn set(replicas: i64) -> Value {
@@ -24,34 +24,34 @@ fn set(replicas: i64) -> Value {
 
 #[test]
 fn makes_adopts_and_lets_go() {
-    let mut world = World { now: 100, ..World::default() };
-    world.add(served("apps", "replicasets"), set(2));
+    let mut cluster = TestCluster { now: 100, ..TestCluster::default() };
+    cluster.add(served("apps", "replicasets"), set(2));
     let lone = json!({"metadata": {"name": "lone", "namespace": "ns", "labels": {"k": "v"}}, "spec": {}});
-    world.add(served("", "pods"), lone);
-    let plan = world.look_at_set("r");
-    world.apply(&plan);
-    assert_eq!(world.pods().len(), 2);
-    let plan = world.look_at_set("r");
-    world.apply(&plan);
-    assert!(world.look_at_set("r").is_empty());
-    world.edit("pods", "lone", |p| p["metadata"]["labels"] = json!({"k": "out"}));
-    let plan = world.look_at_set("r");
-    world.apply(&plan);
-    assert_eq!(world.pods().len(), 3);
-    assert!(world.get("pods", "lone")["metadata"].get("ownerReferences").is_none());
+    cluster.add(served("", "pods"), lone);
+    let plan = cluster.reconcile_replica_set("r");
+    cluster.apply(&plan);
+    assert_eq!(cluster.pods().len(), 2);
+    let plan = cluster.reconcile_replica_set("r");
+    cluster.apply(&plan);
+    assert!(cluster.reconcile_replica_set("r").is_empty());
+    cluster.edit("pods", "lone", |p| p["metadata"]["labels"] = json!({"k": "out"}));
+    let plan = cluster.reconcile_replica_set("r");
+    cluster.apply(&plan);
+    assert_eq!(cluster.pods().len(), 3);
+    assert!(cluster.get("pods", "lone")["metadata"].get("ownerReferences").is_none());
     expect![[r#"{"fullyLabeledReplicas":2,"observedGeneration":1,"replicas":2,"terminatingReplicas":0}"#]]
         .assert_eq(&{
-            let plan = world.look_at_set("r");
-            world.apply(&plan);
-            world.get("replicasets", "r")["status"].to_string()
+            let plan = cluster.reconcile_replica_set("r");
+            cluster.apply(&plan);
+            cluster.get("replicasets", "r")["status"].to_string()
         });
 }
 
 #[test]
 fn makes_a_bounded_number_at_once() {
-    let mut world = World { now: 100, ..World::default() };
-    world.add(served("apps", "replicasets"), set(700));
-    let plan = world.look_at_set("r");
+    let mut cluster = TestCluster { now: 100, ..TestCluster::default() };
+    cluster.add(served("apps", "replicasets"), set(700));
+    let plan = cluster.reconcile_replica_set("r");
     assert_eq!(plan.actions.iter().filter(|a| matches!(a, Action::Create { .. })).count(), BURST_MAX);
 }
 
@@ -88,9 +88,9 @@ fn the_least_valuable_go_first() {
 
 #[test]
 fn a_refusal_becomes_a_condition_and_goes_with_its_cause() {
-    let mut world = World { now: 100, ..World::default() };
-    world.add(served("apps", "replicasets"), set(1));
-    let value = world.get("replicasets", "r").clone();
+    let mut cluster = TestCluster { now: 100, ..TestCluster::default() };
+    cluster.add(served("apps", "replicasets"), set(1));
+    let value = cluster.get("replicasets", "r").clone();
     let row = ReplicaSet::decode(stored(&value), &value);
     let refused = Some(Refusal { creating: true, message: "quota" });
     let snapshot = Snapshot { set: &row, pods: vec![], related_on_node: vec![], refused, now: 100 };

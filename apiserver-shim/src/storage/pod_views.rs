@@ -17,7 +17,7 @@ use crate::storage::object::Object;
 
 /// The decoder and what it has decoded. Clones share.
 #[derive(Clone, Debug, Default)]
-pub struct PodRows {
+pub struct PodViews {
     state: Arc<Mutex<State>>,
 }
 
@@ -26,11 +26,11 @@ struct State {
     /// The newest row of each Pod that was decoded, by UID.
     rows: HashMap<Box<str>, Arc<Pod>>,
     shapes: Shapes,
-    /// The spec that was decoded last, as [`lean_spec`] has it, and its row: Pods of a template come one after the other.
+    /// The spec that was decoded last, as [`trimmed_spec`] has it, and its row: Pods of a template come one after the other.
     last: Option<(Vec<u8>, Arc<Pod>)>,
 }
 
-impl PodRows {
+impl PodViews {
     /// The row of an object.
     pub fn of(&self, object: &Object) -> Arc<Pod> {
         let uid = object.header().uid.as_str();
@@ -49,7 +49,7 @@ impl PodRows {
 
     fn decode(&self, object: &Object) -> Arc<Pod> {
         let stored = object.stored();
-        let lean = lean_spec(stored.spec());
+        let lean = trimmed_spec(stored.spec());
         // Few Pods have any, and most of the metadata is of no use here.
         let annotated = memmem::find(stored.metadata(), b"\"annotations\"").is_some();
         let metadata = annotated.then(|| serde_json::from_slice(stored.metadata()).ok()).flatten();
@@ -95,7 +95,7 @@ struct Metadata {
 }
 
 /// What a row takes of the spec, encoded. The rest is left out; where the form is not the usual one, all of it is here.
-fn lean_spec(bytes: &[u8]) -> Vec<u8> {
+fn trimmed_spec(bytes: &[u8]) -> Vec<u8> {
     let lean = serde_json::from_slice::<Spec<'_>>(bytes).ok().and_then(|spec| serde_json::to_vec(&spec).ok());
     lean.unwrap_or_else(|| bytes.to_vec())
 }

@@ -7,7 +7,7 @@ use shim_model::object::StoredObject;
 use super::*;
 
 fn spec_of(bytes: &[u8]) -> Value {
-    serde_json::from_slice(&lean_spec(bytes)).unwrap_or_default()
+    serde_json::from_slice(&trimmed_spec(bytes)).unwrap_or_default()
 }
 
 fn check(spec: Value) {
@@ -63,11 +63,11 @@ fn pods_alike_have_rows_of_their_own() {
         let stored = StoredObject::parse(pod.to_string().into()).unwrap();
         Object::new(Arc::new(stored), served("", "pods"), n).unwrap()
     };
-    let rows = PodRows::default();
+    let rows = PodViews::default();
     let all =
         [pod(1, "1", Value::Null), pod(2, "2", Value::Null), pod(3, "3", json!("n")), pod(4, "", json!("n"))];
     for object in &all {
-        assert_eq!(format!("{:?}", rows.of(object)), format!("{:?}", PodRows::default().of(object)));
+        assert_eq!(format!("{:?}", rows.of(object)), format!("{:?}", PodViews::default().of(object)));
     }
     assert!(Arc::ptr_eq(&rows.of(&all[0]).shape, &rows.of(&all[3]).shape));
 }
