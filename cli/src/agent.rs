@@ -151,7 +151,7 @@ pub async fn stop(
             () = &mut ended => break,
             () = signals.wait() => {
                 println!("stopping at once: what still runs is killed");
-                progress.hurry().await;
+                progress.shutdown_now().await;
             }
             () = tokio::time::sleep(Duration::from_secs(3)) => {
                 if let Some((tasks, executors)) = progress.still_running().await {

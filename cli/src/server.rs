@@ -11,7 +11,7 @@ use kernel::{
     agent_link::{JoinAuthority, JoinRefusal, JoinRequest, Joined},
     driver::SchedulerDriver,
     hollow::HollowHandle,
-    server::{AgentDoor, MasterHandle, MasterOptions},
+    server::{AgentEndpoint, MasterHandle, MasterOptions},
 };
 use shim_pki::{Pki, ServerNames, directory, identity, tls};
 use store::{EmbeddedStore, EtcdConfig, EtcdStore, MemoryStore, Store};
@@ -160,7 +160,7 @@ async fn start_master(
     options.agent_ping_interval = arguments.agent_ping_timeout;
     options.offer_timeout = Some(arguments.offer_timeout).filter(|timeout| !timeout.is_zero());
     options.flags = flags(arguments, &options);
-    options.agent_door = Some(AgentDoor {
+    options.agent_endpoint = Some(AgentEndpoint {
         tls: door_tls,
         authority: Arc::new(Authority { pki: Arc::clone(pki), api_url: api_url.to_owned() }),
     });

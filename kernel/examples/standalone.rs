@@ -1,4 +1,4 @@
-//! The kernel alone: a master and one agent in this process, for Mesos frameworks, without Kubernetes.
+//! The kernel without Kubernetes: a master and one agent in this process, for Mesos frameworks.
 //!
 //! `cargo run -p kernel --example standalone -- 127.0.0.1:5050 /tmp/agent`
 
@@ -32,7 +32,7 @@ async fn serve() -> Result<(), Box<dyn std::error::Error>> {
     let store = EmbeddedStore::open(&Path::new(work_dir).join("store"))?;
     let master = server::start(MasterOptions::new(Arc::new(store), address)).await?;
     let options = AgentOptions {
-        // Fixed, so that executors find the agent again when this program is started anew.
+        // A fixed address, so that executors find the agent again after a restart.
         listen: SocketAddr::new(address.ip(), address.port() + 1),
         resources: Some("cpus:4;mem:4096".to_owned()),
         ..AgentOptions::new(work_dir, env::current_exe()?)

@@ -1,5 +1,5 @@
-//! One machine's agent: [`start`] wires the pure machine of `kernel-core` to a link to the master, to processes, to a
-//! checkpoint on disk and to an HTTP door.
+//! The agent: [`start`] connects the state machine of `kernel-core` to a master, the process runtime, the checkpoint on
+//! disk and the HTTP server.
 
 mod link;
 mod machine;
@@ -21,55 +21,56 @@ pub use crate::agent_driver::checkpoint_log::LogError;
 pub use machine::detect_resources;
 
 use crate::{
-    agent_driver::{AgentDriver, AgentQueue, End, checkpoint_log::CheckpointLog},
+    agent_driver::{AgentDriver, AgentExit, AgentQueue, checkpoint_log::CheckpointLog},
     agent_http,
     agent_link::Dialer,
     clock::Clock,
     runtime::{ProcessRuntime, RuntimeOptions},
 };
 
-/// Outcomes of containers that may wait for the driver; the runtime's tasks wait when it is full.
-const OUTCOME_QUEUE_BOUND: usize = 256;
+/// Queued container events; the runtime's tasks wait when the queue is full.
+const CONTAINER_EVENT_QUEUE_BOUND: usize = 256;
 
-/// How often old sandboxes are looked for.
+/// The interval of sandbox garbage collection.
 const GARBAGE_EVERY: Duration = Duration::from_secs(3600);
 
-/// Tries to take the work directory, half a second in all.
+/// Attempts to lock the work directory: half a second in all.
 const LOCK_TRIES_MAX: u32 = 20;
 
-/// The pause between two of them.
+/// The pause between attempts.
 const LOCK_PAUSE: Duration = Duration::from_millis(25);
 
-/// What an operator may set.
+/// The agent's options.
 #[derive(Debug, Clone)]
+#[allow(missing_docs)]
 pub struct AgentOptions {
-    /// Host name, as offers and nodes show it.
+    /// The host name in offers and nodes.
     pub hostname: String,
-    /// The address under which others reach the HTTP door.
+    /// The address at which others reach the HTTP server.
     pub advertise_ip: IpAddr,
-    /// Where the HTTP door listens.
+    /// The address of the HTTP server.
     pub listen: SocketAddr,
-    /// Sandboxes and the checkpoint live here.
+    /// The directory of sandboxes and of the checkpoint.
     pub work_dir: PathBuf,
-    /// What the machine has, as in `cpus:4;mem:1024;ports:[31000-32000]`; what is not named, or all, is detected.
+    /// Resources as in `cpus:4;mem:1024;ports:[31000-32000]`; resources that are not named are detected.
     pub resources: Option<String>,
-    /// What distinguishes the machine.
     pub attributes: Vec<Attribute>,
-    /// Variables for every executor.
+    /// Environment variables for every executor.
     pub executor_environment: Vec<(String, String)>,
-    /// This program: it runs command tasks as `BINARY command-executor`, and executors find it as `CATAMARAN_BINARY`.
+    /// Path of this program: it runs command tasks as `BINARY command-executor`, and executors find it as
+    /// `CATAMARAN_BINARY`.
     pub binary: PathBuf,
-    /// Whether containers get cgroups where the machine allows it.
+    /// Whether containers run in cgroups, if the machine supports it.
     pub limit_tasks: bool,
-    /// How long a started executor may take to subscribe.
+    /// How long a started executor has to subscribe.
     pub executor_registration_timeout: Duration,
-    /// How long a living executor may take to come back after a restart of the agent. Mesos' default of two seconds
-    /// equals the longest back-off of its executor library, which is a close call on a busy machine.
+    /// How long a running executor has to subscribe again after an agent restart. Mesos' default of 2 s equals the
+    /// longest back-off of its executor library, which is too short on a busy machine.
     pub executor_reregistration_timeout: Duration,
 }
 
 impl AgentOptions {
-    /// Defaults for this machine: everything detected, the door on loopback.
+    /// Defaults: everything detected, the HTTP server on loopback.
     pub fn new(work_dir: impl Into<PathBuf>, binary: impl Into<PathBuf>) -> Self {
         Self {
             hostname: machine::hostname(),
@@ -87,52 +88,49 @@ impl AgentOptions {
     }
 }
 
-/// Why an agent does not start.
+/// An agent that cannot start.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
 pub enum AgentError {
-    /// The work directory cannot be used.
     #[error("agent work directory {0}: {1}")]
     WorkDir(PathBuf, io::Error),
-    /// Another agent has it.
+    /// Another process has locked it.
     #[error("agent work directory {0} is in use by another process")]
     InUse(PathBuf),
-    /// The checkpoint cannot be read.
     #[error("agent checkpoint: {0}")]
     Checkpoint(#[from] LogError),
-    /// The address of the door is taken.
     #[error("agent cannot listen on {0}: {1}")]
     Listen(SocketAddr, io::Error),
-    /// The resources are wrong.
     #[error("agent resources: {0}")]
     Resources(#[from] kernel_model::resources::ParseError),
 }
 
-/// How an agent ends.
+/// How an agent shuts down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ShutdownKind {
-    /// Everything goes on running; the next agent takes over.
+    /// Tasks and executors keep running; the next agent recovers them.
     KeepTasks,
-    /// Tasks are killed; respawned executors end, and their tasks start again with the next agent.
+    /// Tasks are killed; respawned executors terminate, and their tasks start again with the next agent.
     StopTasks,
 }
 
-/// A running agent. Dropping it ends the agent as a crash would: what runs goes on.
+/// A running agent. Dropping it stops the agent like a crash: its executors keep running.
 pub struct AgentHandle {
     queue: AgentQueue,
     runtime: ProcessRuntime,
     local_addr: SocketAddr,
-    driver: tokio::task::JoinHandle<End>,
+    driver: tokio::task::JoinHandle<AgentExit>,
     others: tokio::task::JoinSet<()>,
     _lock: File,
 }
 
-/// Starts an agent that reaches its master through `dialer`.
+/// Starts an agent that connects to its master through `dialer`.
 pub async fn start(options: AgentOptions, dialer: Arc<dyn Dialer>) -> Result<AgentHandle, AgentError> {
     let lock = lock(&options.work_dir).await?;
     let listener =
         TcpListener::bind(options.listen).await.map_err(|error| AgentError::Listen(options.listen, error))?;
     let local_addr = listener.local_addr().map_err(|error| AgentError::Listen(options.listen, error))?;
-    // Executors are on this machine: where the door listens is what they can reach.
+    // Executors are local: they can use the listening address.
     let reachable = Some(options.listen.ip()).filter(|ip| !ip.is_unspecified());
     let endpoint = SocketAddr::new(reachable.unwrap_or(options.advertise_ip), local_addr.port());
     let resources = machine::resources(options.resources.as_deref(), &options.work_dir)?;
@@ -157,55 +155,57 @@ pub async fn start(options: AgentOptions, dialer: Arc<dyn Dialer>) -> Result<Age
         shutdown_grace: config.executor_shutdown_grace,
         limit: options.limit_tasks,
     };
-    let (outcomes, ended) = mpsc::channel(OUTCOME_QUEUE_BOUND);
-    let runtime = ProcessRuntime::new(runtime_options, outcomes);
+    let (container_events, ended) = mpsc::channel(CONTAINER_EVENT_QUEUE_BOUND);
+    let runtime = ProcessRuntime::new(runtime_options, container_events);
     let (live, gone) = runtime.recover();
     let (log, records) = CheckpointLog::open(&options.work_dir.join("meta"))?;
     let clock = Clock::start();
-    let (agent, effects) = Agent::recover_knowing(config, clock.now(), records, &live, &gone);
+    let (agent, effects) = Agent::recover_with_ended(config, clock.now(), records, &live, &gone);
     let (queue, inputs) = AgentQueue::new();
     let driver = AgentDriver::new(agent, clock, log, runtime.clone(), inputs);
     let mut others = tokio::task::JoinSet::new();
     others.spawn(link::keep(queue.clone(), dialer));
     others.spawn(collect_garbage(runtime.clone()));
-    let door = agent_http::Door::new(queue.clone(), runtime.clone(), &options, clock);
-    others.spawn(agent_http::serve(listener, door));
+    let handlers = agent_http::Handlers::new(queue.clone(), runtime.clone(), &options, clock);
+    others.spawn(agent_http::serve(listener, handlers));
     let driver = tokio::spawn(driver.run(effects, gone.into_iter().collect(), ended));
     Ok(AgentHandle { queue, runtime, local_addr, driver, others, _lock: lock })
 }
 
 impl AgentHandle {
-    /// Where the HTTP door listens.
+    /// The address of the HTTP server.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
     }
 
-    /// The agent's id, once a master gave it one.
+    /// The agent's id, once registered.
     pub async fn id(&self) -> Option<AgentId> {
         self.queue.read(|agent| agent.id().cloned()).await.ok().flatten()
     }
 
-    /// Executors that run now: those of command tasks, and all others.
+    /// The number of running executors: built-in ones and others.
     pub async fn still_running(&self) -> (usize, usize) {
         self.queue.read(Agent::still_running).await.unwrap_or_default()
     }
 
-    /// A watch on what still runs that can be kept while the handle is consumed by [`AgentHandle::shutdown`].
+    /// A handle on the running executors that outlives [`AgentHandle::shutdown`].
     pub fn progress(&self) -> Progress {
         Progress(self.queue.clone())
     }
 
-    /// Waits until the agent ends by itself: the master refused it, or its disk takes no writes. The text says why.
+    /// Waits until the agent stops by itself, because the master refused it or the disk takes no writes. Returns the
+    /// reason.
     pub async fn ended(&mut self) -> String {
         match (&mut self.driver).await {
-            Ok(End::Refused(message)) => format!("the master refused this agent: {message}"),
-            Ok(End::Failed(message)) => message,
-            Ok(End::Stopped) => "the agent was stopped".to_owned(),
+            Ok(AgentExit::Refused(message)) => format!("the master refused this agent: {message}"),
+            Ok(AgentExit::Failed(message)) => message,
+            Ok(AgentExit::Stopped) => "the agent was stopped".to_owned(),
             Err(error) => format!("the agent failed: {error}"),
         }
     }
 
-    /// Ends the agent. With [`ShutdownKind::StopTasks`] it returns when all has ended; executors have 40 seconds.
+    /// Stops the agent. With [`ShutdownKind::StopTasks`] it returns when all executors have terminated, for which they
+    /// have 40 seconds.
     pub async fn shutdown(mut self, kind: ShutdownKind) {
         let told = match kind {
             ShutdownKind::StopTasks => self.queue.event(Event::Stop).await,
@@ -232,20 +232,20 @@ impl Drop for AgentHandle {
 pub struct Progress(AgentQueue);
 
 impl Progress {
-    /// Executors that run now: those of command tasks, and all others. `None` once the agent has ended.
+    /// The number of running executors: built-in ones and others. `None` once the agent has stopped.
     pub async fn still_running(&self) -> Option<(usize, usize)> {
         self.0.read(Agent::still_running).await.ok()
     }
 
-    /// Lets a shutdown that is under way wait no longer: what still runs is killed.
-    pub async fn hurry(&self) {
-        // An agent that has ended has nothing to kill.
+    /// Kills what still runs during a shutdown.
+    pub async fn shutdown_now(&self) {
+        // A stopped agent has nothing to kill.
         let _ = self.0.event(Event::Stop).await;
     }
 }
 
-/// Takes the work directory for this process alone. A child that an agent was just starting when it died may hold the
-/// lock until it has become its program: a moment of patience tells it from another agent.
+/// Locks the work directory. A child that a crashed agent was starting can hold the lock until it calls exec, so the
+/// attempt repeats for a moment.
 async fn lock(work_dir: &Path) -> Result<File, AgentError> {
     let failed = |error| AgentError::WorkDir(work_dir.to_owned(), error);
     let meta = work_dir.join("meta");

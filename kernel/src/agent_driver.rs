@@ -1,5 +1,5 @@
-//! The task that owns the agent machine: takes inputs from its queue, steps the machine, makes its records durable, and
-//! only then lets anything out. Several inputs share one write.
+//! The task that owns the agent's state machine: it takes inputs from its queue, steps the machine, persists its
+//! records, and only then carries out its effects. Several inputs share one write (group commit).
 
 pub(crate) mod checkpoint_log;
 mod queue;
@@ -17,65 +17,64 @@ use kernel_model::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-pub(crate) use queue::{AgentQueue, ExecutorStream, Gone, Subscription};
+pub(crate) use queue::{AgentQueue, AgentStopped, ExecutorStream, Subscription};
 use queue::{Input, Reply};
 
 use crate::{
     clock::Clock,
-    runtime::{Outcome, ProcessRuntime},
+    runtime::{ContainerEvent, ProcessRuntime},
 };
 use checkpoint_log::CheckpointLog;
 
-/// Inputs that share one write: enough to amortise a disk's flush, few enough that no one waits long.
+/// Inputs per write: enough to amortise an fsync, few enough that none waits long.
 const BATCH_INPUTS_MAX: usize = 256;
 
-/// The shortest sleep before a deadline: what a timer can tell apart.
+/// The shortest sleep before a deadline: tokio's timer resolution.
 const SLEEP_MIN: Duration = Duration::from_millis(1);
 
-/// The longest sleep without looking at the deadline.
+/// The longest sleep before the deadline is read again.
 const SLEEP_MAX: Duration = Duration::from_secs(60);
 
-/// How long the link to the master may take no message before it is given up.
+/// How long the link to the master may block before it is dropped.
 const MASTER_WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// How an agent ended.
+/// How an agent stopped.
 #[derive(Debug)]
-pub(crate) enum End {
-    /// As it was asked to.
+pub(crate) enum AgentExit {
+    /// As requested.
     Stopped,
-    /// The master does not want it.
+    /// The master refused it.
     Refused(String),
-    /// It cannot go on.
+    /// It failed.
     Failed(String),
 }
 
-/// An executor's open event stream.
 struct Stream {
     framework_id: FrameworkId,
     executor_id: ExecutorId,
-    outlet: mpsc::Sender<ExecutorEvent>,
+    sender: mpsc::Sender<ExecutorEvent>,
 }
 
-/// The link as the driver holds it; dropping it ends the link.
+/// The driver's end of the link; dropping it closes the link.
 struct Link {
     to_master: mpsc::Sender<ToMaster>,
-    _held: oneshot::Sender<()>,
+    _guard: oneshot::Sender<()>,
 }
 
-/// What has been stepped and not yet carried out.
+/// Effects that were not carried out yet.
 #[derive(Default)]
 struct Batch {
     effects: Effects,
-    reads: Vec<queue::Look>,
-    /// Containers whose end is in the effects.
+    reads: Vec<queue::ReadFn>,
+    /// Containers whose termination is among the effects.
     ended: Vec<ContainerId>,
 }
 
-/// The driver; [`AgentDriver::run`] is its life.
+/// The driver; see [`AgentDriver::run`].
 pub(crate) struct AgentDriver {
     agent: Agent,
     clock: Clock,
-    /// Away only while a write is under way.
+    /// `None` only during a write.
     log: Option<CheckpointLog>,
     runtime: ProcessRuntime,
     inputs: mpsc::Receiver<Input>,
@@ -83,9 +82,9 @@ pub(crate) struct AgentDriver {
     streams: BTreeMap<ConnectionId, Stream>,
     replies: BTreeMap<RequestId, Reply>,
     next_number: u64,
-    /// Streams whose reader is gone or does not keep up.
+    /// Streams whose reader is gone or too slow.
     broken: Vec<ConnectionId>,
-    end: Option<End>,
+    end: Option<AgentExit>,
 }
 
 impl AgentDriver {
@@ -111,18 +110,19 @@ impl AgentDriver {
         }
     }
 
-    /// Runs until the agent has ended. `effects` are those of its recovery, `ended` the containers that ended before it.
+    /// Runs until the agent stops. `effects` are those of the recovery, `ended` the containers that terminated before
+    /// it.
     pub(crate) async fn run(
         mut self,
         effects: Effects,
         ended: Vec<ContainerId>,
-        mut outcomes: mpsc::Receiver<Outcome>,
-    ) -> End {
+        mut container_events: mpsc::Receiver<ContainerEvent>,
+    ) -> AgentExit {
         let mut batch = Batch { effects, reads: Vec::new(), ended };
         loop {
             if let Err(error) = self.finish(std::mem::take(&mut batch)).await {
                 tracing::error!(%error, "the agent stops: its checkpoint takes no writes");
-                return End::Failed(format!("the agent cannot write its checkpoint: {error}"));
+                return AgentExit::Failed(format!("the agent cannot write its checkpoint: {error}"));
             }
             if let Some(end) = self.end.take() {
                 return end;
@@ -134,14 +134,14 @@ impl AgentDriver {
             tokio::select! {
                 input = self.inputs.recv() => match input {
                     Some(input) => self.take(input, &mut batch),
-                    None => return End::Stopped,
+                    None => return AgentExit::Stopped,
                 },
-                Some(outcome) = outcomes.recv() => self.outcome(outcome, &mut batch),
+                Some(container_event) = container_events.recv() => self.container_event(container_event, &mut batch),
                 () = tokio::time::sleep(wait) => {}
             }
             for _ in 1..BATCH_INPUTS_MAX {
-                if let Ok(outcome) = outcomes.try_recv() {
-                    self.outcome(outcome, &mut batch);
+                if let Ok(container_event) = container_events.try_recv() {
+                    self.container_event(container_event, &mut batch);
                 } else if let Ok(input) = self.inputs.try_recv() {
                     self.take(input, &mut batch);
                 } else {
@@ -167,13 +167,13 @@ impl AgentDriver {
         batch.effects.after_persist.extend(effects.after_persist);
     }
 
-    fn outcome(&mut self, outcome: Outcome, batch: &mut Batch) {
-        let event = match outcome {
-            Outcome::StartFailed { container_id, message } => {
+    fn container_event(&mut self, container_event: ContainerEvent, batch: &mut Batch) {
+        let event = match container_event {
+            ContainerEvent::StartFailed { container_id, message } => {
                 batch.ended.push(container_id.clone());
                 Event::StartFailed { container_id, message }
             }
-            Outcome::Exited { container_id, status, limitation } => {
+            ContainerEvent::Exited { container_id, status, limitation } => {
                 batch.ended.push(container_id.clone());
                 Event::Exited { container_id, status, limitation }
             }
@@ -189,26 +189,26 @@ impl AgentDriver {
     fn take(&mut self, input: Input, batch: &mut Batch) {
         let event = match input {
             Input::Event(event) => event,
-            Input::LinkUp { to_master, held } => {
-                self.link = Some(Link { to_master, _held: held });
+            Input::LinkUp { to_master, guard } => {
+                self.link = Some(Link { to_master, _guard: guard });
                 Event::LinkUp
             }
             Input::Leave => {
-                self.end.get_or_insert(End::Stopped);
+                self.end.get_or_insert(AgentExit::Stopped);
                 return;
             }
             Input::LinkDown => {
                 self.link = None;
                 Event::LinkDown
             }
-            Input::Subscribe { subscription, outlet, reply } => {
+            Input::Subscribe { subscription, sender, reply } => {
                 let (request, connection) = (RequestId(self.number()), ConnectionId(self.number()));
                 self.replies.insert(request, Reply::Subscribed(connection, reply));
                 let Subscription { framework_id, executor_id, unacknowledged_tasks, unacknowledged_updates } =
                     subscription;
                 let (framework, executor) = (framework_id.clone(), executor_id.clone());
                 self.streams
-                    .insert(connection, Stream { framework_id: framework, executor_id: executor, outlet });
+                    .insert(connection, Stream { framework_id: framework, executor_id: executor, sender });
                 Event::Subscribe {
                     request,
                     connection,
@@ -233,13 +233,13 @@ impl AgentDriver {
         self.step(event, batch);
     }
 
-    /// Makes a batch durable and carries it out.
+    /// Persists a batch and carries out its effects.
     async fn finish(&mut self, batch: Batch) -> Result<(), checkpoint_log::LogError> {
         self.persist(batch.effects.persist).await?;
         self.runtime.forget(batch.ended);
         for effect in batch.effects.after_persist {
             match effect {
-                Effect::ToMaster(message) => self.tell_master(message).await,
+                Effect::ToMaster(message) => self.send_to_master(message).await,
                 effect => self.carry_out(effect),
             }
         }
@@ -257,7 +257,7 @@ impl AgentDriver {
             return Ok(());
         }
         let mut log = self.log.take().expect("the log is away only while a write is under way");
-        // The compacted form holds all that this batch did as well.
+        // The compacted log includes the records of this batch.
         let snapshot = log.wants_compaction().then(|| self.agent.records());
         let write = move || {
             let result = match snapshot {
@@ -293,8 +293,8 @@ impl AgentDriver {
             Effect::Destroy { container_id } => self.runtime.destroy(&container_id),
             Effect::ToExecutor { connection, event } => {
                 let stream = self.streams.get(&connection);
-                // An executor that does not keep up loses its stream and has to subscribe again.
-                if stream.is_some_and(|stream| stream.outlet.try_send(event).is_err()) {
+                // A slow executor loses its stream and has to subscribe again.
+                if stream.is_some_and(|stream| stream.sender.try_send(event).is_err()) {
                     tracing::warn!(connection = connection.0, "executor does not read its events");
                     self.broken.push(connection);
                 }
@@ -316,13 +316,13 @@ impl AgentDriver {
                 }
                 None => {}
             },
-            Effect::Stopped { message: None } => self.end = Some(End::Stopped),
-            Effect::Stopped { message: Some(message) } => self.end = Some(End::Refused(message)),
+            Effect::Stopped { message: None } => self.end = Some(AgentExit::Stopped),
+            Effect::Stopped { message: Some(message) } => self.end = Some(AgentExit::Refused(message)),
         }
     }
 
-    /// The master's side never waits for an agent, so that this wait cannot become a circle.
-    async fn tell_master(&mut self, message: ToMaster) {
+    /// The master's side never waits for an agent, so this wait cannot deadlock.
+    async fn send_to_master(&mut self, message: ToMaster) {
         let Some(link) = &self.link else { return };
         let sent = match link.to_master.try_send(message) {
             Ok(()) => true,

@@ -1,7 +1,8 @@
-//! The agent's HTTP door: the executor API, what operators may read, and the old endpoints that tools still use.
+//! The agent's HTTP server: the executor API, reads of the operator API, and the unversioned endpoints that tools still
+//! use.
 //!
-//! This file listens and routes; each family of paths has a file of its own. Checks and words are those of the master's
-//! doors (`http::negotiate`).
+//! This file listens and routes; each family of paths has its own file. Content negotiation and messages are shared
+//! with the master (`http::negotiate`).
 
 mod executor_api;
 mod executor_stream;
@@ -32,27 +33,27 @@ use crate::{
     runtime::ProcessRuntime,
 };
 
-/// Connections at once: every executor holds one or two, and a machine has some hundred executors at most.
+/// Open connections: an executor has one or two, and a machine a few hundred executors.
 const CONNECTIONS_MAX: usize = 4096;
 
-/// How long a client may take to send the head of a request.
+/// How long a client has to send the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The pause after the machine had no room for a connection.
+/// The pause after a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// What all requests share.
-pub(crate) struct Door {
+/// The state that all handlers share.
+pub(crate) struct Handlers {
     queue: AgentQueue,
     runtime: ProcessRuntime,
     flags: Vec<(String, String)>,
     clock: Clock,
-    /// The containers of executors that are subscribed, for the statuses that they send.
+    /// The containers of subscribed executors, added to the statuses that they send.
     containers: Mutex<BTreeMap<(FrameworkId, ExecutorId), ContainerId>>,
     ip: String,
 }
 
-impl Door {
+impl Handlers {
     pub(crate) fn new(
         queue: AgentQueue,
         runtime: ProcessRuntime,
@@ -88,15 +89,15 @@ impl Door {
     }
 }
 
-/// The path without the process prefix that upstream's libraries use, escaped or not.
+/// The path without upstream's process prefix, escaped or not.
 fn canonical(path: &str) -> &str {
     const PREFIXES: [&str; 3] = ["/slave(1)", "/slave%281%29", "/slave"];
     let rest = PREFIXES.iter().find_map(|prefix| path.strip_prefix(prefix));
     rest.filter(|rest| rest.starts_with('/')).unwrap_or(path)
 }
 
-/// 503: the agent's task has ended.
-fn gone() -> Answer {
+/// 503: the agent has stopped.
+fn agent_stopped() -> Answer {
     text(StatusCode::SERVICE_UNAVAILABLE, "The agent is not running")
 }
 
@@ -104,8 +105,8 @@ fn secs(length: Duration) -> String {
     format!("{}secs", length.as_secs_f64())
 }
 
-/// Accepts connections until it is dropped.
-pub(crate) async fn serve(listener: TcpListener, door: Arc<Door>) {
+/// Accepts connections until the future is dropped.
+pub(crate) async fn serve(listener: TcpListener, handlers: Arc<Handlers>) {
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = tokio::task::JoinSet::new();
     loop {
@@ -113,30 +114,30 @@ pub(crate) async fn serve(listener: TcpListener, door: Arc<Door>) {
         while connections.try_join_next().is_some() {}
         match listener.accept().await {
             Ok((stream, _)) => {
-                let door = door.clone();
+                let handlers = handlers.clone();
                 connections.spawn(async move {
-                    connection(stream, door).await;
+                    connection(stream, handlers).await;
                     drop(permit);
                 });
             }
             Err(error) => {
-                tracing::warn!(%error, "the agent's door cannot accept a connection");
+                tracing::warn!(%error, "the agent's HTTP server cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
 }
 
-async fn connection(stream: TcpStream, door: Arc<Door>) {
-    // One record a segment: clients exist that wait for the end of a record.
+async fn connection(stream: TcpStream, handlers: Arc<Handlers>) {
+    // One record per TCP segment: some clients wait for the end of a record.
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| {
-        let door = door.clone();
-        async move { Ok::<_, Infallible>(door.answer(request).await) }
+        let handlers = handlers.clone();
+        async move { Ok::<_, Infallible>(handlers.answer(request).await) }
     });
     let mut server = hyper::server::conn::http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
     if let Err(error) = server.serve_connection(TokioIo::new(stream), service).await {
-        tracing::debug!(%error, "a connection to the agent's door ended");
+        tracing::debug!(%error, "a connection to the agent's HTTP server ended");
     }
 }

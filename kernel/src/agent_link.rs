@@ -1,8 +1,9 @@
-//! The link between an agent and the master: typed messages both ways, in order, lost with the link.
+//! The link between an agent and the master: ordered, typed messages in both directions; messages in flight are lost
+//! with the link.
 //!
-//! An agent has a [`Dialer`] and dials again with back-off whenever its link ends. In the same process the link is a pair of
-//! queues; between machines it is TLS to the master's Mesos port, an HTTP/1.1 upgrade on [`LINK_PATH`], and length-delimited
-//! protobuf frames. A machine without a certificate asks for one first, on [`JOIN_PATH`].
+//! An agent has a [`Dialer`] and dials again with back-off when its link ends. In the same process the link is a pair
+//! of queues. Between machines it is TLS to the master's Mesos port, an HTTP/1.1 upgrade on [`LINK_PATH`], and
+//! length-delimited protobuf frames. A machine without a certificate requests one first, on [`JOIN_PATH`].
 
 mod dial;
 mod frames;
@@ -21,60 +22,56 @@ pub(crate) use join::{request_from_json, to_json};
 
 use crate::master_driver::MasterQueue;
 
-/// Where links are opened.
+/// The path that opens links.
 pub const LINK_PATH: &str = "/api/v1/agent-link";
 
-/// Where machines join.
+/// The path that machines join at.
 pub const JOIN_PATH: &str = "/api/v1/join";
 
-/// The name of the upgrade.
+/// The `Upgrade` protocol.
 pub const LINK_PROTOCOL: &str = "catamaran-agent-link";
 
-/// Messages that an agent may have under way; it waits beyond that.
+/// Messages in flight from an agent; it waits beyond that.
 const OUTGOING_BOUND: usize = 1024;
 
-/// The first pause before dialling again.
+/// The first back-off.
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 
-/// The longest pause before dialling again.
+/// The longest back-off.
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
 
-/// An open link, the agent's end. It is down once `incoming` gives `None` or `outgoing` is closed; dropping it closes it.
+/// The agent's end of an open link. It is down once `incoming` returns `None` or `outgoing` is closed; dropping it
+/// closes it.
 #[derive(Debug)]
+#[allow(missing_docs)]
 pub struct AgentLink {
-    /// To the master.
     pub outgoing: mpsc::Sender<ToMaster>,
-    /// From the master.
     pub incoming: mpsc::Receiver<ToAgent>,
 }
 
-/// Why there is no link.
+/// A link that could not be opened.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
 pub enum LinkError {
-    /// The master's task has ended.
+    /// The master has stopped.
     #[error("the master is not running")]
     Stopped,
-    /// No connection, or it broke.
+    /// The connection failed.
     #[error("the master cannot be reached: {0}")]
     Unreachable(String),
-    /// The master answered, but with no link.
+    /// The master refused the link.
     #[error("the master refuses: {status} {text}")]
-    Refused {
-        /// The HTTP status.
-        status: u16,
-        /// Its sentence.
-        text: String,
-    },
+    Refused { status: u16, text: String },
 }
 
-/// A way to a master.
+/// Opens links to a master.
 #[async_trait]
 pub trait Dialer: Send + Sync {
-    /// One try.
+    /// One attempt.
     async fn dial(&self) -> Result<AgentLink, LinkError>;
 }
 
-/// Dials until there is a link; pauses grow from 0.1 s to 10 s. Tells the first failure and then every tenth.
+/// Dials until a link is up, with a back-off from 0.1 s to 10 s. Logs the first failure and then every tenth.
 pub async fn dial_until_up(dialer: &dyn Dialer) -> AgentLink {
     let mut pause = BACKOFF_MIN;
     for attempt in 0u64.. {
@@ -91,7 +88,7 @@ pub async fn dial_until_up(dialer: &dyn Dialer) -> AgentLink {
     unreachable!("invariant: the loop over all numbers ends by returning")
 }
 
-/// The way to a master in the same process.
+/// Opens links to a master in the same process.
 #[derive(Clone)]
 pub struct InProcessDialer {
     queue: MasterQueue,
@@ -110,7 +107,7 @@ impl Dialer for InProcessDialer {
         let (outgoing, mut said) = mpsc::channel(OUTGOING_BOUND);
         tokio::spawn(async move {
             while let Some(message) = said.recv().await {
-                if handle.say(message).await.is_err() {
+                if handle.send(message).await.is_err() {
                     return;
                 }
             }

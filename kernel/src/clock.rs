@@ -1,10 +1,10 @@
-//! The one place that reads the clock for the machines: it starts at the wall clock and then only goes forward.
+//! The only clock of the state machines: it starts at the wall clock's time and is monotonic.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use kernel_model::time::Time;
 
-/// Wall time that no adjustment of the system clock moves back.
+/// A monotonic wall clock.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     started: Instant,
@@ -12,18 +12,15 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// Reads the wall clock once.
     pub fn start() -> Self {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         Self { started: Instant::now(), wall: Time(0) + wall }
     }
 
-    /// Now.
     pub fn now(&self) -> Time {
         self.wall + self.started.elapsed()
     }
 
-    /// When the clock was started.
     pub fn started_at(&self) -> Time {
         self.wall
     }

@@ -1,8 +1,8 @@
-//! The built-in executor: a small process that runs one command task and speaks the executor API like any other
-//! executor, so that the task outlives its agent and its updates find their way when the agent is back.
+//! The built-in executor: a process that runs one command task and uses the executor API like any other executor. So
+//! the task survives its agent, and its updates are delivered when the agent is back.
 //!
-//! Plain threads, no runtime: one reads the agent's events, one waits for the command, one a check probes it, and [`run`]
-//! decides.
+//! Threads without an async runtime: one reads the agent's events, one waits for the command, one per check probes it,
+//! and [`run`] decides.
 
 mod agent_client;
 mod command;
@@ -17,25 +17,25 @@ use std::{env, process::ExitCode, sync::mpsc, time::Duration};
 use kernel_model::ids::{ExecutorId, FrameworkId};
 
 use agent_client::AgentClient;
-use life::Life;
+use life::CommandTask;
 
-/// Messages between the threads; the readers wait when it is full.
+/// Queued messages between the threads; senders wait when the queue is full.
 const MESSAGE_QUEUE_BOUND: usize = 64;
 
-/// What the agent's environment says.
+/// The settings from the environment that the agent set.
 #[derive(Debug, Clone)]
 struct Settings {
     endpoint: String,
     framework_id: FrameworkId,
     executor_id: ExecutorId,
-    /// Whether to wait for an agent that went away.
+    /// Whether to wait for an agent that disconnected.
     checkpoint: bool,
     recovery_timeout: Duration,
     backoff_max: Duration,
     shutdown_grace: Duration,
 }
 
-/// Runs the task that the agent of this environment launches. Returns when its last update is acknowledged.
+/// Runs the task that the agent launches. Returns when its last update is acknowledged.
 pub fn run() -> ExitCode {
     let settings = match Settings::from_environment() {
         Ok(settings) => settings,
@@ -46,7 +46,7 @@ pub fn run() -> ExitCode {
     };
     let (messages, inbox) = mpsc::sync_channel(MESSAGE_QUEUE_BOUND);
     let client = AgentClient::new(settings.clone());
-    Life::new(settings, client, messages).run(&inbox)
+    CommandTask::new(settings, client, messages).run(&inbox)
 }
 
 impl Settings {
@@ -65,7 +65,7 @@ impl Settings {
     }
 }
 
-/// Reads a length of time as agents write it, such as `1.5mins`.
+/// Parses a duration as agents write it, such as `1.5mins`.
 fn duration(text: &str) -> Option<Duration> {
     const UNITS: [(&str, f64); 8] = [
         ("ns", 1e-9),
@@ -77,7 +77,7 @@ fn duration(text: &str) -> Option<Duration> {
         ("days", 86_400.0),
         ("weeks", 604_800.0),
     ];
-    // Some units end like others: only the right one leaves a number.
+    // Some units are suffixes of others: only the right one leaves a number.
     let read = |(unit, size): &(&str, f64)| Some(text.strip_suffix(unit)?.parse::<f64>().ok()? * size);
     Duration::try_from_secs_f64(UNITS.iter().find_map(read)?).ok()
 }

@@ -1,4 +1,4 @@
-//! How a scheduler in Rust reaches a master: one trait, in the same process or over the public v1 API.
+//! Scheduler drivers: one trait, for a master in the same process or over the public v1 API.
 
 mod over_http;
 mod recordio_client;
@@ -10,34 +10,34 @@ use tokio::sync::mpsc;
 
 pub use over_http::HttpDriver;
 
-use crate::master_driver::{Fault, MasterQueue, Stopped, Wanted};
+use crate::master_driver::{CallError, EventFilter, MasterQueue, Stopped};
 
-/// Why a driver has no answer.
+/// A call that failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DriverError {
-    /// The master says no; a better call would be answered.
+    /// The master refused the call; the same call would be refused again.
     #[error("the master refuses: {0}")]
     Refused(String),
-    /// The master cannot be reached, or has stopped; the same call may be answered later.
+    /// The master cannot be reached, or has stopped; the same call may succeed later.
     #[error("the master cannot be reached: {0}")]
     Unreachable(String),
 }
 
-/// A scheduler's way to a master. One driver may carry several frameworks.
+/// A connection to a master. One driver can serve several frameworks.
 #[async_trait]
 pub trait SchedulerDriver: Send + Sync {
-    /// Subscribes. Events come in order; the first is SUBSCRIBED, or ERROR if the master refuses the framework. The stream
-    /// ends when the master goes, another instance takes over, or the reader lags too far behind; dropping it disconnects
-    /// the framework.
+    /// Subscribes. Events arrive in order; the first is SUBSCRIBED, or ERROR if the master refuses the framework. The
+    /// stream ends when the master stops, another instance takes over, or the reader is too slow; dropping it
+    /// disconnects the framework.
     async fn subscribe(
         &self,
         subscribe: scheduler::Subscribe,
     ) -> Result<mpsc::Receiver<scheduler::Event>, DriverError>;
 
-    /// Any other call. `Ok` means that the master took it, not that it had an effect.
+    /// Any other call. `Ok` means that the master accepted it, not that it had an effect.
     async fn call(&self, framework_id: &FrameworkId, call: scheduler::Call) -> Result<(), DriverError>;
 
-    /// Some calls, some dozens at most, carried out in this order whatever becomes of those before; and that of each.
+    /// Several calls (dozens at most), carried out in order even if some fail; returns the result of each.
     async fn call_all(
         &self,
         framework_id: &FrameworkId,
@@ -50,14 +50,14 @@ pub trait SchedulerDriver: Send + Sync {
         results
     }
 
-    /// All agents, and every change of agents and frameworks after that; of tasks, each framework hears in its own stream.
-    /// The stream ends as that of [`SchedulerDriver::subscribe`].
+    /// All agents, then every change of agents and frameworks. Tasks are reported on the stream of their framework. The
+    /// stream ends like that of [`SchedulerDriver::subscribe`].
     async fn watch_cluster(
         &self,
     ) -> Result<(Vec<AgentSnapshot>, mpsc::Receiver<operator::Event>), DriverError>;
 }
 
-/// The driver for a master in the same process: typed values, no encoding.
+/// The driver for a master in the same process: typed values without encoding.
 #[derive(Clone)]
 pub struct InProcessDriver {
     queue: MasterQueue,
@@ -75,11 +75,11 @@ impl From<Stopped> for DriverError {
     }
 }
 
-impl From<Fault> for DriverError {
-    fn from(fault: Fault) -> Self {
+impl From<CallError> for DriverError {
+    fn from(fault: CallError) -> Self {
         match fault {
-            Fault::Refused(refusal) => DriverError::Refused(refusal.to_string()),
-            Fault::Stopped(stopped) => stopped.into(),
+            CallError::Refused(refusal) => DriverError::Refused(refusal.to_string()),
+            CallError::Stopped(stopped) => stopped.into(),
         }
     }
 }
@@ -95,7 +95,7 @@ impl SchedulerDriver for InProcessDriver {
 
     async fn call(&self, framework_id: &FrameworkId, call: scheduler::Call) -> Result<(), DriverError> {
         let answers = self.queue.call_current(framework_id.clone(), vec![call]).await?;
-        answers.into_iter().next().ok_or(Stopped)?.map_err(Fault::Refused)?;
+        answers.into_iter().next().ok_or(Stopped)?.map_err(CallError::Refused)?;
         Ok(())
     }
 
@@ -108,7 +108,7 @@ impl SchedulerDriver for InProcessDriver {
         match self.queue.call_current(framework_id.clone(), calls).await {
             Ok(answers) => answers
                 .into_iter()
-                .map(|answer| answer.map(drop).map_err(|refusal| Fault::Refused(refusal).into()))
+                .map(|answer| answer.map(drop).map_err(|refusal| CallError::Refused(refusal).into()))
                 .collect(),
             Err(stopped) => vec![Err(stopped.into()); count],
         }
@@ -117,6 +117,6 @@ impl SchedulerDriver for InProcessDriver {
     async fn watch_cluster(
         &self,
     ) -> Result<(Vec<AgentSnapshot>, mpsc::Receiver<operator::Event>), DriverError> {
-        Ok(self.queue.watch(Wanted::Cluster, Master::agent_snapshots).await?)
+        Ok(self.queue.watch(EventFilter::Cluster, Master::agent_snapshots).await?)
     }
 }

@@ -1,10 +1,10 @@
-//! Hollow agents: as many simulated machines as a load test wants, in this process. Each runs the real agent machine over
-//! a runtime that starts nothing; its executors take every task, and report it as real ones do.
+//! Hollow agents: simulated machines for load tests, in this process. Each runs the real agent state machine with a
+//! runtime that starts no processes; its executors accept every task, and report it as real ones do.
 //!
-//! One task carries all of them: no queue, no timer and no checkpoint each, a few KiB in all.
+//! One task drives all of them, without a queue, timer and checkpoint for each: a few KiB per agent.
 
+mod agent;
 mod fake_executor;
-mod machine;
 #[cfg(test)]
 mod tests;
 
@@ -33,36 +33,36 @@ use crate::{
     master_driver::{LinkHandle, MasterQueue, Stopped},
     server::MasterHandle,
 };
-use machine::Machine;
+use agent::HollowAgent;
 
-/// Messages of the master that may wait for all hollow agents together: the launches of ten full test clusters.
+/// Queued messages of the master for all hollow agents: the launches of ten full test clusters.
 const MESSAGE_QUEUE_BOUND: usize = 256 * 1024;
 
-/// Messages taken at once.
+/// Messages handled per batch.
 const BATCH_MAX: usize = 512;
 
-/// The longest sleep without looking at deadlines.
+/// The longest sleep before the deadlines are read again.
 const SLEEP_MAX: Duration = Duration::from_secs(60);
 
-/// The `data` of the statuses that a simulated executor sends for a task, one for each of these states. The kernel does not
-/// know what tasks are; whoever starts hollow agents does.
+/// Returns the `data` of the statuses that a simulated executor sends for a task, one per state. The kernel does not
+/// interpret tasks; the caller does.
 pub type StatusData = Arc<dyn Fn(&AgentInfo, &TaskInfo, &[TaskState]) -> Vec<Bytes> + Send + Sync>;
 
-/// What hollow machines look like.
+/// The options of hollow agents.
 #[derive(Clone)]
+#[allow(missing_docs)]
 pub struct HollowOptions {
-    /// Machine `i` is called `<prefix><i>`, with five digits.
+    /// Agent `i` is called `<prefix><i>`, with five digits.
     pub hostname_prefix: String,
-    /// What each has.
+    /// The resources of each agent.
     pub resources: Resources,
-    /// What distinguishes each, besides `catamaran.dev/hollow:true`.
+    /// The attributes of each agent, besides `catamaran.dev/hollow:true`.
     pub attributes: Vec<Attribute>,
-    /// See [`StatusData`].
     pub status_data: StatusData,
 }
 
 impl HollowOptions {
-    /// Machines of 32 CPUs and 128 GiB whose statuses carry no data.
+    /// Agents with 32 CPUs and 128 GiB, whose statuses carry no data.
     pub fn new() -> Self {
         let resources = "cpus:32;mem:131072;disk:1000000;ports:[31000-32000]";
         Self {
@@ -80,7 +80,7 @@ impl Default for HollowOptions {
     }
 }
 
-/// Running hollow agents; dropping it ends them at once, as a power cut would.
+/// Running hollow agents; dropping the handle stops them like a crash.
 pub struct HollowHandle {
     task: tokio::task::JoinHandle<()>,
 }
@@ -91,43 +91,43 @@ impl Drop for HollowHandle {
     }
 }
 
-/// Starts `count` hollow agents that belong to a master in this process.
+/// Starts `count` hollow agents of a master in this process.
 pub fn start(count: u32, master: &MasterHandle, options: HollowOptions) -> HollowHandle {
     let queue = master.queue().clone();
     let task = tokio::spawn(async move {
-        // The master's end ends them.
-        let _ = Machines::new(count, queue, options).run().await;
+        // They stop with the master.
+        let _ = HollowAgents::new(count, queue, options).run().await;
     });
     HollowHandle { task }
 }
 
-/// All machines, and what they share.
-struct Machines {
+/// All hollow agents and their shared state.
+struct HollowAgents {
     queue: MasterQueue,
     clock: Clock,
-    all: Vec<Machine>,
+    all: Vec<HollowAgent>,
     links: BTreeMap<LinkId, (usize, LinkHandle)>,
-    outlet: mpsc::Sender<(LinkId, ToAgent)>,
+    sender: mpsc::Sender<(LinkId, ToAgent)>,
     messages: mpsc::Receiver<(LinkId, ToAgent)>,
-    /// When a machine wants a tick; entries of earlier wishes stay until they come up.
+    /// When an agent needs a tick. Outdated entries stay until they are due.
     deadlines: BinaryHeap<Reverse<(Time, usize)>>,
-    /// What the machine that is stepped has to say; empty between steps, and kept for its room.
-    said: Vec<ToMaster>,
+    /// The messages of the current step; kept to reuse the allocation.
+    outgoing: Vec<ToMaster>,
 }
 
-impl Machines {
+impl HollowAgents {
     fn new(count: u32, queue: MasterQueue, options: HollowOptions) -> Self {
-        let (outlet, messages) = mpsc::channel(MESSAGE_QUEUE_BOUND);
+        let (sender, messages) = mpsc::channel(MESSAGE_QUEUE_BOUND);
         let options = Arc::new(options);
-        let all = (0..count).map(|index| Machine::new(index, options.clone())).collect();
+        let all = (0..count).map(|index| HollowAgent::new(index, options.clone())).collect();
         let (clock, links, deadlines) = (Clock::start(), BTreeMap::new(), BinaryHeap::new());
-        Self { queue, clock, all, links, outlet, messages, deadlines, said: Vec::new() }
+        Self { queue, clock, all, links, sender, messages, deadlines, outgoing: Vec::new() }
     }
 
     async fn run(mut self) -> Result<(), Stopped> {
         for index in 0..self.all.len() {
             self.connect(index).await?;
-            // The master works through registrations as they come; its other clients come in between.
+            // Let the master and its other clients run in between.
             if index % BATCH_MAX == 0 {
                 tokio::task::yield_now().await;
             }
@@ -161,8 +161,8 @@ impl Machines {
                 return Ok(());
             }
             self.deadlines.pop();
-            if self.all[index].planned == Some(at) {
-                self.all[index].planned = None;
+            if self.all[index].next_tick == Some(at) {
+                self.all[index].next_tick = None;
                 self.step(index, Event::Tick).await?;
             }
         }
@@ -170,31 +170,31 @@ impl Machines {
     }
 
     async fn connect(&mut self, index: usize) -> Result<(), Stopped> {
-        let handle = self.queue.shared_link_up(self.outlet.clone()).await?;
+        let handle = self.queue.shared_link_up(self.sender.clone()).await?;
         let link = handle.id();
         self.links.insert(link, (index, handle));
         self.all[index].link = Some(link);
         Box::pin(self.step(index, Event::LinkUp)).await
     }
 
-    /// Steps one machine and everything within it that follows, and sends what it has to say.
+    /// Steps one agent with everything that follows inside it, and sends its messages.
     async fn step(&mut self, index: usize, event: Event) -> Result<(), Stopped> {
         let now = self.clock.now();
-        let machine = &mut self.all[index];
-        let keeps_link = machine.step(now, event, &mut self.said);
-        // An earlier wish stays in the heap: it finds itself outdated, or early, and is cheap.
-        if let Some(at) = machine.agent.next_deadline()
-            && machine.planned.is_none_or(|planned| at < planned)
+        let agent = &mut self.all[index];
+        let keeps_link = agent.step(now, event, &mut self.outgoing);
+        // An outdated entry stays in the heap: it is ignored when it is due, which is cheap.
+        if let Some(at) = agent.agent.next_deadline()
+            && agent.next_tick.is_none_or(|next_tick| at < next_tick)
         {
-            machine.planned = Some(at);
+            agent.next_tick = Some(at);
             self.deadlines.push(Reverse((at, index)));
         }
         if let Some((_, handle)) = self.all[index].link.and_then(|link| self.links.get(&link)) {
-            for message in self.said.drain(..) {
-                handle.say(message).await?;
+            for message in self.outgoing.drain(..) {
+                handle.send(message).await?;
             }
         }
-        self.said.clear();
+        self.outgoing.clear();
         if keeps_link {
             return Ok(());
         }
@@ -205,7 +205,7 @@ impl Machines {
     }
 }
 
-/// What a machine has to say.
+/// The message to the master, if the effect is one.
 fn to_master(effect: Effect) -> Option<ToMaster> {
     match effect {
         Effect::ToMaster(message) => Some(message),

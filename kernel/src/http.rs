@@ -1,5 +1,5 @@
-//! The master's HTTP doors. This file routes; each family of paths has a file of its own, and [`negotiate`] has the checks
-//! that all share, in Mesos' order and words.
+//! The master's HTTP handlers. This file routes; each family of paths has its own file. [`negotiate`] has the checks
+//! that all share, in Mesos' order and with its messages.
 
 mod links;
 mod metrics;
@@ -24,14 +24,14 @@ use crate::{
 };
 use negotiate::text;
 
-/// The body of every answer.
+/// The body of every response.
 pub(crate) type Body = UnsyncBoxBody<Bytes, Infallible>;
 
-/// An answer.
+/// A response.
 pub(crate) type Answer = Response<Body>;
 
-/// What all doors share.
-pub(crate) struct Doors {
+/// The state that all handlers share.
+pub(crate) struct Handlers {
     pub(crate) queue: MasterQueue,
     pub(crate) info: MasterInfo,
     pub(crate) heartbeat: Duration,
@@ -41,22 +41,21 @@ pub(crate) struct Doors {
     pub(crate) authority: Option<Arc<dyn JoinAuthority>>,
 }
 
-/// Who is at the other end of a connection.
+/// The peer of a connection.
 #[derive(Clone)]
 pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
-    /// Whether the connection is TLS.
     pub(crate) tls: bool,
-    /// The client's verified certificate, DER.
+    /// The verified client certificate, DER.
     pub(crate) certificate: Option<Arc<[u8]>>,
 }
 
-impl Doors {
+impl Handlers {
     pub(crate) fn started_at(&self) -> Time {
         self.clock.started_at()
     }
 
-    /// Answers one request.
+    /// Handles a request.
     pub(crate) async fn serve(self: Arc<Self>, peer: Peer, request: Request<Incoming>) -> Answer {
         let path = request.uri().path().to_owned();
         match canonical(&path) {
@@ -88,7 +87,7 @@ impl Doors {
     }
 }
 
-/// The path without the process prefix that upstream's libraries use.
+/// The path without upstream's process prefix.
 fn canonical(path: &str) -> &str {
     match path.strip_prefix("/master") {
         Some(rest) if rest.starts_with('/') => rest,

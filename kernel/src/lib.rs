@@ -1,7 +1,7 @@
-//! The kernel's shell: sockets, timers, files and processes around the pure machines of `kernel-core`.
+//! The kernel's shell: sockets, timers, files and processes around the state machines of `kernel-core`.
 //!
-//! A master is one task ([`master_driver`]) that owns the machine; every door ([`http`], [`agent_link`], [`driver`]) puts
-//! commands into its bounded queue. [`server::start`] wires all of it. Nothing here knows of Kubernetes.
+//! The master is one task ([`master_driver`]) that owns its state machine; every server ([`http`], [`agent_link`],
+//! [`driver`]) sends commands to its bounded queue. [`server::start`] wires everything. Nothing here knows Kubernetes.
 
 pub mod agent;
 mod agent_driver;

@@ -1,5 +1,6 @@
-//! One port for all: the first byte tells TLS (agents) from plain HTTP (frameworks, operators). Connections are bounded in
-//! number, must send their first request soon, and are cut off when they take nothing for a minute.
+//! One port for all clients: the first byte tells TLS (agents) from plain HTTP (frameworks, operators). The number of
+//! connections is bounded, the first request has a deadline, and a connection whose peer reads nothing for a minute is
+//! closed.
 
 mod guarded;
 
@@ -24,36 +25,35 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use crate::http::{Doors, Peer};
+use crate::http::{Handlers, Peer};
 use guarded::Guarded;
 
-/// Connections at once: each costs some ten KiB while idle.
+/// Open connections: each costs some 10 KiB while idle.
 const CONNECTIONS_MAX: usize = 16 * 1024;
 
-/// How long a connection may take to its first whole request, TLS handshake included. Idle ones are kept afterwards:
-/// upstream's client library takes the loss of a connection for the loss of the master.
+/// How long a connection has until its first complete request, TLS handshake included. Idle connections are kept
+/// afterwards: upstream's client library takes a closed connection for a lost master.
 const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long sent bytes may stay unacknowledged: a peer that vanished without a word is gone four heartbeats later.
+/// TCP_USER_TIMEOUT: a peer that vanished is noticed four heartbeats later.
 const UNACKNOWLEDGED_MAX_MS: u32 = 60_000;
 
-/// The first byte of a TLS handshake.
 const TLS_HANDSHAKE: u8 = 0x16;
 
-/// The pause after an accept that failed for want of descriptors.
+/// The pause after an accept failed for lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Accepts until told to stop.
+/// Accepts connections until `stop` is set.
 pub(crate) async fn run(
     listener: TcpListener,
-    doors: Arc<Doors>,
+    handlers: Arc<Handlers>,
     tls: Option<Arc<rustls::ServerConfig>>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let tls = tls.map(TlsAcceptor::from);
     loop {
-        let Ok(permit) = room.clone().acquire_owned().await else { return };
+        let Ok(permit) = connections.clone().acquire_owned().await else { return };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = stop.wait_for(|stop| *stop) => return,
@@ -66,10 +66,10 @@ pub(crate) async fn run(
                 continue;
             }
         };
-        let (doors, tls, mut stop) = (doors.clone(), tls.clone(), stop.clone());
+        let (handlers, tls, mut stop) = (handlers.clone(), tls.clone(), stop.clone());
         tokio::spawn(async move {
             tokio::select! {
-                served = connection(tcp, address, doors, tls) => {
+                served = connection(tcp, address, handlers, tls) => {
                     if let Err(error) = served {
                         tracing::debug!(%address, %error, "a connection ended");
                     }
@@ -84,7 +84,7 @@ pub(crate) async fn run(
 async fn connection(
     tcp: TcpStream,
     address: SocketAddr,
-    doors: Arc<Doors>,
+    handlers: Arc<Handlers>,
     tls: Option<TlsAcceptor>,
 ) -> io::Result<()> {
     tcp.set_nodelay(true)?;
@@ -98,17 +98,22 @@ async fn connection(
     }
     let peer = Peer { address, tls: false, certificate: None };
     match tls.filter(|_| first[0] == TLS_HANDSHAKE) {
-        None => serve(tcp, peer, doors, deadline).await,
+        None => serve(tcp, peer, handlers, deadline).await,
         Some(acceptor) => {
             let stream = tokio::time::timeout_at(deadline, acceptor.accept(tcp)).await??;
             let certificates = stream.get_ref().1.peer_certificates();
             let certificate = certificates.and_then(|c| c.first()).map(|c| Arc::from(c.as_ref()));
-            serve(stream, Peer { tls: true, certificate, ..peer }, doors, deadline).await
+            serve(stream, Peer { tls: true, certificate, ..peer }, handlers, deadline).await
         }
     }
 }
 
-async fn serve<S>(stream: S, peer: Peer, doors: Arc<Doors>, deadline: tokio::time::Instant) -> io::Result<()>
+async fn serve<S>(
+    stream: S,
+    peer: Peer,
+    handlers: Arc<Handlers>,
+    deadline: tokio::time::Instant,
+) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -116,8 +121,8 @@ where
     let seen = greeted.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         seen.store(true, Ordering::Relaxed);
-        let (doors, peer) = (doors.clone(), peer.clone());
-        async move { Ok::<_, Infallible>(doors.serve(peer, request).await) }
+        let (handlers, peer) = (handlers.clone(), peer.clone());
+        async move { Ok::<_, Infallible>(handlers.serve(peer, request).await) }
     });
     let connection = http1::Builder::new()
         .title_case_headers(true)

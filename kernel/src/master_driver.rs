@@ -1,7 +1,7 @@
-//! The task that owns the master: takes commands from its queue, steps the machine, makes its writes durable, and only then
-//! lets anything out. Several commands share one write.
+//! The task that owns the master's state machine: it takes commands from its queue, steps the machine, persists its
+//! writes, and only then carries out its effects. Several commands share one write (group commit).
 
-mod outlets;
+mod outbound;
 mod queue;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
@@ -12,50 +12,49 @@ use kernel_model::{ids::FrameworkId, scheduler::Call};
 use store::Store;
 use tokio::sync::{mpsc, watch};
 
-pub(crate) use outlets::Counters;
-use outlets::Outlets;
-pub(crate) use queue::{Command, Fault, LinkHandle, MasterQueue, Stopped, StreamHandle, Wanted};
-use queue::{OperatorOutlet, RepliesSender};
+pub(crate) use outbound::Counters;
+use outbound::OutboundQueues;
+pub(crate) use queue::{CallError, Command, EventFilter, LinkHandle, MasterQueue, Stopped, StreamHandle};
+use queue::{OperatorQueue, RepliesSender};
 
 use crate::{clock::Clock, registry_store};
 
-/// Commands that one write is shared by: enough to amortise a disk's flush, few enough that no one waits long.
+/// Commands per write: enough to amortise an fsync, few enough that none waits long.
 const BATCH_COMMANDS_MAX: usize = 256;
 
-/// Writes after which a batch ends: a step adds a few, and a store's transaction holds 128.
+/// Operations after which a batch ends: a step adds a few, and a store transaction takes 128.
 const BATCH_OPS_MAX: usize = 64;
 
-/// Tries to write before the master gives up, some ten seconds in all.
+/// Attempts to write before the master stops: some ten seconds in all.
 const WRITE_TRIES_MAX: u32 = 8;
 
-/// The shortest sleep before a deadline: what a timer can tell apart.
+/// The shortest sleep before a deadline: tokio's timer resolution.
 const SLEEP_MIN: Duration = Duration::from_millis(1);
 
-/// The longest sleep without looking at the deadline.
+/// The longest sleep before the deadline is read again.
 const SLEEP_MAX: Duration = Duration::from_secs(60);
 
-/// What is left of a batch once its writes are durable.
-enum Then {
+/// What to do once the batch's writes are durable.
+enum AfterPersist {
     Effect(Effect),
-    /// Tells a caller in this process what became of its calls.
+    /// Returns the results of several calls to a caller in this process.
     Answer(RepliesSender, Vec<Result<Answer, Refusal>>),
     Read(Box<dyn FnOnce(&Master) + Send>),
-    /// A look, and every operator event after it: none of those that what was seen holds already.
-    Watch(OperatorOutlet, Box<dyn FnOnce(&Master) + Send>),
+    /// A read, followed by every later operator event.
+    Watch(OperatorQueue, Box<dyn FnOnce(&Master) + Send>),
 }
 
-/// What has been stepped and not yet carried out.
+/// Effects that were not carried out yet.
 #[derive(Default)]
 struct Batch {
     commands: usize,
     ops: Vec<Op>,
-    then: Vec<Then>,
-    /// A read must see the master as it is: nothing more is stepped before it.
+    then: Vec<AfterPersist>,
+    /// The batch ends with a read: it must not see the effects of later steps.
     sealed: bool,
 }
 
 impl Batch {
-    /// Forgets what was carried out.
     fn begin_anew(&mut self) {
         self.commands = 0;
         self.ops.clear();
@@ -64,14 +63,14 @@ impl Batch {
     }
 }
 
-/// The driver; [`MasterDriver::run`] is its life.
+/// The driver; see [`MasterDriver::run`].
 pub(crate) struct MasterDriver {
     master: Master,
     clock: Clock,
     store: Arc<dyn Store>,
     commands: mpsc::Receiver<Command>,
-    outlets: Outlets,
-    /// Events that carrying out effects has caused.
+    outbound: OutboundQueues,
+    /// Events caused by carrying out effects.
     backlog: VecDeque<Event>,
     next_request: u64,
     stop: watch::Receiver<bool>,
@@ -91,16 +90,16 @@ impl MasterDriver {
             clock,
             store,
             commands,
-            outlets: Outlets::new(counters),
+            outbound: OutboundQueues::new(counters),
             backlog: VecDeque::new(),
             next_request: 0,
             stop,
         }
     }
 
-    /// Runs until it is told to stop, all doors are gone, or the store takes no writes.
+    /// Runs until it is told to stop, all queue handles are dropped, or the store takes no writes.
     pub(crate) async fn run(mut self) -> Result<(), store::Error> {
-        // Kept from one batch to the next: a full one is large, and asking for that memory anew each time is dear.
+        // Reused across batches to avoid reallocating.
         let mut batch = Batch::default();
         loop {
             if self.backlog.is_empty() {
@@ -124,12 +123,12 @@ impl MasterDriver {
             }
             for then in batch.then.drain(..) {
                 match then {
-                    Then::Effect(effect) => self.outlets.carry_out(effect, &mut self.backlog),
-                    Then::Answer(replies, answers) => self.outlets.answer(replies, answers),
-                    Then::Read(read) => read(&self.master),
-                    Then::Watch(outlet, read) => {
+                    AfterPersist::Effect(effect) => self.outbound.carry_out(effect, &mut self.backlog),
+                    AfterPersist::Answer(replies, answers) => self.outbound.answer(replies, answers),
+                    AfterPersist::Read(read) => read(&self.master),
+                    AfterPersist::Watch(sender, read) => {
                         read(&self.master);
-                        self.outlets.watch(outlet);
+                        self.outbound.watch(sender);
                     }
                 }
             }
@@ -144,7 +143,7 @@ impl MasterDriver {
         }
     }
 
-    /// Takes what waits, up to the bounds of a batch, and then lets time pass.
+    /// Takes queued commands, up to the bounds of a batch, and then a tick if it is due.
     fn fill(&mut self, batch: &mut Batch) {
         while let Some(event) = self.backlog.pop_front() {
             self.step(event, batch);
@@ -162,14 +161,14 @@ impl MasterDriver {
         batch.commands += 1;
         let effects = self.master.step(self.clock.now(), event);
         batch.ops.extend(effects.persist);
-        batch.then.extend(effects.after_persist.into_iter().map(Then::Effect));
+        batch.then.extend(effects.after_persist.into_iter().map(AfterPersist::Effect));
     }
 
     fn take(&mut self, command: Command, batch: &mut Batch) {
         let event = match command {
-            Command::Subscribe { stream, principal, subscribe, outlet, reply } => {
+            Command::Subscribe { stream, principal, subscribe, sender, reply } => {
                 let request = self.request(reply);
-                self.outlets.open_stream(stream.clone(), outlet);
+                self.outbound.open_stream(stream.clone(), sender);
                 Event::Subscribe { request, stream, principal, subscribe }
             }
             Command::Call { framework_id, stream, principal, call, reply } => {
@@ -180,35 +179,35 @@ impl MasterDriver {
                 return self.take_calls(&framework_id, calls, replies, batch);
             }
             Command::SchedulerClosed { stream } => {
-                if !self.outlets.drop_stream(&stream) {
+                if !self.outbound.drop_stream(&stream) {
                     return;
                 }
                 Event::SchedulerClosed { stream }
             }
-            Command::LinkUp { link, outlet } => {
-                self.outlets.open_link(link, outlet);
+            Command::LinkUp { link, sender } => {
+                self.outbound.open_link(link, sender);
                 Event::AgentConnected { link }
             }
             Command::LinkMessage { link, message } => {
-                if !self.outlets.has_link(link) {
+                if !self.outbound.has_link(link) {
                     return;
                 }
                 Event::AgentMessage { link, message }
             }
             Command::LinkDown { link } => {
-                if !self.outlets.drop_link(link) {
+                if !self.outbound.drop_link(link) {
                     return;
                 }
                 Event::AgentDisconnected { link }
             }
             Command::Operator { call, reply } => Event::Operator { request: self.request(reply), call },
             Command::Read(read) => {
-                batch.then.push(Then::Read(read));
+                batch.then.push(AfterPersist::Read(read));
                 batch.sealed = true;
                 return;
             }
-            Command::Watch { outlet, snapshot } => {
-                batch.then.push(Then::Watch(outlet, snapshot));
+            Command::Watch { sender, snapshot } => {
+                batch.then.push(AfterPersist::Watch(sender, snapshot));
                 batch.sealed = true;
                 return;
             }
@@ -216,7 +215,7 @@ impl MasterDriver {
         self.step(event, batch);
     }
 
-    /// Steps calls that came together. Their answers are picked out of the effects: one message takes them all back.
+    /// Steps several calls. Their results are taken out of the effects, to be returned in one message.
     fn take_calls(&mut self, id: &FrameworkId, calls: Vec<Call>, replies: RepliesSender, batch: &mut Batch) {
         let mut answers = Vec::with_capacity(calls.len());
         for call in calls {
@@ -226,27 +225,27 @@ impl MasterDriver {
             let framework_id = id.clone();
             let from = batch.then.len();
             self.step(Event::SchedulerCall { request, framework_id, stream, principal: None, call }, batch);
-            let answer = |then: &mut Then| match then {
-                Then::Effect(Effect::Reply { request: of, .. }) => *of == request,
+            let answer = |then: &mut AfterPersist| match then {
+                AfterPersist::Effect(Effect::Reply { request: of, .. }) => *of == request,
                 _ => false,
             };
             for then in batch.then.extract_if(from.., answer) {
-                if let Then::Effect(Effect::Reply { result, .. }) = then {
+                if let AfterPersist::Effect(Effect::Reply { result, .. }) = then {
                     answers.push(result);
                 }
             }
         }
-        batch.then.push(Then::Answer(replies, answers));
+        batch.then.push(AfterPersist::Answer(replies, answers));
     }
 
     fn request(&mut self, reply: queue::ReplySender) -> RequestId {
         self.next_request += 1;
         let request = RequestId(self.next_request);
-        self.outlets.expect_reply(request, reply);
+        self.outbound.add_reply(request, reply);
         request
     }
 
-    /// Writes are idempotent, so one whose outcome is unknown is tried again.
+    /// Writes are idempotent, so a write with an unknown result is repeated.
     async fn persist(&self, ops: &[Op]) -> Result<(), store::Error> {
         if ops.is_empty() {
             return Ok(());

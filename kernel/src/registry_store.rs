@@ -1,4 +1,4 @@
-//! The master's registry in the store: one key a record, under `/kernel/registry/`.
+//! The master's registry in the store: one key per record, under `/kernel/registry/`.
 
 use std::collections::BTreeMap;
 
@@ -8,29 +8,23 @@ use kernel_model::time::Time;
 use kernel_wire::{Invalid, link_proto as proto, prost::Message, record};
 use store::{Key, ListRequest, Store, Txn};
 
-/// Everything of the registry is below this.
 const PREFIX: &str = "/kernel/registry/";
 
-/// Records that are read at once.
+/// Records per read.
 const PAGE: usize = 1000;
 
-/// A registry that cannot be read.
+/// A registry that cannot be loaded.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
 pub enum RegistryError {
-    /// The store failed.
     #[error("the registry cannot be read: {0}")]
     Store(#[from] store::Error),
-    /// A record is not what it should be.
+    /// A record does not decode.
     #[error("record {key} of the registry is damaged: {reason}")]
-    Damaged {
-        /// Where.
-        key: String,
-        /// How.
-        reason: String,
-    },
+    Damaged { key: String, reason: String },
 }
 
-/// Reads everything.
+/// Loads the registry.
 pub(crate) async fn load(store: &dyn Store) -> Result<Registry, RegistryError> {
     let mut records = Vec::new();
     let mut request = ListRequest { limit: PAGE, ..ListRequest::prefix(PREFIX) };
@@ -53,7 +47,7 @@ pub(crate) async fn load(store: &dyn Store) -> Result<Registry, RegistryError> {
     }
 }
 
-/// One transaction of what several steps ask; the last word on a key counts.
+/// One transaction for the operations of several steps; the last operation on a key wins.
 pub(crate) fn transaction(ops: &[Op]) -> Txn {
     let mut newest: BTreeMap<String, Option<Bytes>> = BTreeMap::new();
     for op in ops {

@@ -1,7 +1,7 @@
-//! The process runtime: executors as ordinary processes, each with a sandbox, a session and, where the machine allows
-//! it, a cgroup of its own. Containers outlive the agent: what runs is written down and recognised at the next start.
+//! The process runtime: executors as ordinary processes, each with a sandbox, a session and, if the machine supports
+//! it, a cgroup. Containers survive the agent: they are recorded, and recognised at the next start.
 //!
-//! It decides nothing. It carries out what the agent machine asks for and reports what became of it.
+//! It carries out what the agent's state machine requests, and reports the results.
 
 pub(crate) mod cgroups;
 pub(crate) mod container;
@@ -26,36 +26,36 @@ use cgroups::Cgroups;
 use container::Container;
 use sandbox::Paths;
 
-/// How long the processes of a container may take to die of SIGKILL before its end is reported all the same.
+/// How long processes may take to terminate after SIGKILL before the container is reported as terminated anyway.
 const DEATH_MAX: Duration = Duration::from_secs(10);
 
-/// What the runtime must know of its agent.
+/// The runtime's options.
 #[derive(Debug, Clone)]
 pub(crate) struct RuntimeOptions {
-    /// Sandboxes and notes of containers live below it.
+    /// The directory of sandboxes and container records.
     pub work_dir: PathBuf,
-    /// `IP:PORT` of the executor door.
+    /// `IP:PORT` of the executor API.
     pub endpoint: String,
-    /// What `CATAMARAN_BINARY` names, and what runs command tasks.
+    /// The value of `CATAMARAN_BINARY`, which runs command tasks.
     pub binary: PathBuf,
-    /// Variables of the operator's for every executor.
+    /// The operator's environment variables for every executor.
     pub environment: Vec<(String, String)>,
-    /// How long executors have to end, unless their own info says.
+    /// The time between SHUTDOWN and a forced kill, unless `ExecutorInfo` sets its own.
     pub shutdown_grace: Duration,
-    /// Whether containers get cgroups where that is possible.
+    /// Whether containers run in cgroups, if the machine supports it.
     pub limit: bool,
 }
 
-/// What became of a container.
+/// A change of a container.
 #[derive(Debug)]
-pub(crate) enum Outcome {
-    /// It could not be started; nothing of it is left.
+pub(crate) enum ContainerEvent {
+    /// It could not be started; none of its processes are left.
     StartFailed { container_id: ContainerId, message: String },
-    /// It ran and ended; nothing of it is left.
+    /// It terminated; none of its processes are left.
     Exited { container_id: ContainerId, status: i32, limitation: Option<(Reason, String)> },
 }
 
-/// Starts and ends containers. Cheap to clone.
+/// Starts and stops containers. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct ProcessRuntime {
     inner: Arc<Inner>,
@@ -66,20 +66,20 @@ struct Inner {
     paths: Paths,
     cgroups: Option<Cgroups>,
     containers: Mutex<BTreeMap<ContainerId, Container>>,
-    outcomes: mpsc::Sender<Outcome>,
+    events: mpsc::Sender<ContainerEvent>,
 }
 
 impl ProcessRuntime {
-    /// A runtime that reports to `outcomes`.
-    pub(crate) fn new(options: RuntimeOptions, outcomes: mpsc::Sender<Outcome>) -> Self {
+    /// A runtime that reports to `events`.
+    pub(crate) fn new(options: RuntimeOptions, events: mpsc::Sender<ContainerEvent>) -> Self {
         let cgroups = if options.limit { Cgroups::detect() } else { None };
         let paths = Paths::new(options.work_dir.clone());
-        let inner = Inner { options, paths, cgroups, containers: Mutex::default(), outcomes };
+        let inner = Inner { options, paths, cgroups, containers: Mutex::default(), events };
         Self { inner: Arc::new(inner) }
     }
 
-    /// Finds the containers that live on from an earlier run of the agent, and watches them from now on. The second set
-    /// are those that ended since; their notes stay until [`ProcessRuntime::forget`].
+    /// Finds containers that survived from an earlier run of the agent, and watches them. The second set are containers
+    /// that terminated since; their records stay until [`ProcessRuntime::forget`].
     pub(crate) fn recover(&self) -> (BTreeSet<ContainerId>, BTreeSet<ContainerId>) {
         let (mut live, mut ended) = (BTreeSet::new(), BTreeSet::new());
         for (container_id, container) in container::recorded(&self.inner.paths) {
@@ -93,7 +93,7 @@ impl ProcessRuntime {
                         runtime.ended(container_id, 0).await;
                     });
                 }
-                // What it left behind goes now.
+                // Kill what it left behind.
                 None => {
                     self.clean(&container_id, &container);
                     if container.is_opened() {
@@ -110,14 +110,15 @@ impl ProcessRuntime {
         (live, ended)
     }
 
-    /// Drops the notes of containers whose end the agent has written down. Without its note a container never ran.
+    /// Removes the records of containers whose termination the agent has persisted. A container without a record never
+    /// ran.
     pub(crate) fn forget(&self, ended: impl IntoIterator<Item = ContainerId>) {
         for container_id in ended {
             container::forget(&self.inner.paths, &container_id);
         }
     }
 
-    /// Starts a container in the background; its outcome comes through the channel.
+    /// Starts a container in the background; the result is sent as an event.
     pub(crate) fn start(&self, start: Box<Start>) {
         let container_id = start.container_id.clone();
         let keeps_children = start.executor.respawns();
@@ -147,8 +148,8 @@ impl ProcessRuntime {
                 tokio::task::spawn_blocking(prepare).await.map_err(launch::LaunchError::panicked)??;
             (prepared.sandbox, prepared.plan)
         };
-        let gated = launch::spawn(&prepared, plan)?;
-        let process = gated.process()?;
+        let pending = launch::spawn(&prepared, plan)?;
+        let process = pending.process()?;
         let destroyed = {
             let mut containers = self.containers();
             let container = containers.get_mut(&start.container_id);
@@ -168,10 +169,10 @@ impl ProcessRuntime {
             container.open();
             container::record(&inner.paths, &start.container_id, container)?;
         }
-        gated.open().await
+        pending.open().await
     }
 
-    /// Changes what a container may use.
+    /// Changes the limits of a container.
     pub(crate) fn set_limits(&self, container_id: &ContainerId, limits: Limits) {
         let kept = self.containers().get(container_id).is_some_and(|container| !container.keeps_children());
         if let Some(cgroups) = self.inner.cgroups.as_ref().filter(|_| kept) {
@@ -179,14 +180,14 @@ impl ProcessRuntime {
         }
     }
 
-    /// Asks a container's first process to end.
+    /// Sends SIGTERM to a container's first process.
     pub(crate) fn terminate(&self, container_id: &ContainerId) {
         if let Some(process) = self.containers().get(container_id).and_then(Container::process) {
             process.terminate();
         }
     }
 
-    /// Kills all of a container. A container that is being started is killed as soon as it can be.
+    /// Kills all processes of a container. A container that is being started is killed as soon as possible.
     pub(crate) fn destroy(&self, container_id: &ContainerId) {
         let mut containers = self.containers();
         let Some(container) = containers.get_mut(container_id) else { return };
@@ -194,24 +195,24 @@ impl ProcessRuntime {
         self.kill_all(container_id, container);
     }
 
-    /// The first process of a living container.
+    /// The first process of a running container.
     pub(crate) fn pid(&self, container_id: &ContainerId) -> Option<u32> {
         let containers = self.containers();
         let process = containers.get(container_id).and_then(Container::process)?;
         u32::try_from(process.pid).ok()
     }
 
-    /// Where sandboxes are.
+    /// The sandbox paths.
     pub(crate) fn paths(&self) -> &Paths {
         &self.inner.paths
     }
 
-    /// What a container uses now, if it can be told.
+    /// The current resource usage of a container, if known.
     pub(crate) fn usage(&self, container_id: &ContainerId) -> Option<cgroups::Usage> {
         self.inner.cgroups.as_ref()?.usage(container_id)
     }
 
-    /// Leaves the machine as it was before, as far as nothing runs on.
+    /// Removes the parent cgroups, unless something still runs in them.
     pub(crate) fn close(&self) {
         if let Some(cgroups) = &self.inner.cgroups {
             cgroups.close();
@@ -225,7 +226,7 @@ impl ProcessRuntime {
     fn kill_all(&self, container_id: &ContainerId, container: &Container) {
         let Some(process) = container.process() else { return };
         process.kill();
-        // A respawned executor's children are the containers that its next run adopts.
+        // A respawned executor's children are containers that its next run adopts.
         if !container.keeps_children() {
             process::kill_session(process);
             if let Some(cgroups) = &self.inner.cgroups {
@@ -234,7 +235,7 @@ impl ProcessRuntime {
         }
     }
 
-    /// Ends what a container left behind, and waits for it.
+    /// Kills what a container left behind, and waits for it.
     fn clean(&self, container_id: &ContainerId, container: &Container) {
         let Some(process) = container.process().filter(|_| !container.keeps_children()) else { return };
         let deadline = std::time::Instant::now() + DEATH_MAX;
@@ -250,12 +251,12 @@ impl ProcessRuntime {
         let limitation =
             self.inner.cgroups.as_ref().and_then(|cgroups| cgroups.memory_exceeded(&container_id));
         self.remove(&container_id).await;
-        self.report(Outcome::Exited { container_id, status, limitation }).await;
+        self.report(ContainerEvent::Exited { container_id, status, limitation }).await;
     }
 
     async fn failed(&self, container_id: ContainerId, message: String) {
         self.remove(&container_id).await;
-        self.report(Outcome::StartFailed { container_id, message }).await;
+        self.report(ContainerEvent::StartFailed { container_id, message }).await;
     }
 
     async fn remove(&self, container_id: &ContainerId) {
@@ -271,8 +272,8 @@ impl ProcessRuntime {
         }
     }
 
-    async fn report(&self, outcome: Outcome) {
-        // Without a listener the agent is gone; the next one finds out by itself.
-        let _ = self.inner.outcomes.send(outcome).await;
+    async fn report(&self, event: ContainerEvent) {
+        // Without a receiver the agent has stopped; the next one recovers the container's state.
+        let _ = self.inner.events.send(event).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Starting and stopping a master: the one public entrance of its shell.
+//! Starts and stops a master.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -11,44 +11,44 @@ use crate::{
     agent_link::{InProcessDialer, JoinAuthority},
     clock::Clock,
     driver::InProcessDriver,
-    http::Doors,
+    http::Handlers,
     listener,
     master_driver::{MasterDriver, MasterQueue},
     registry_store::{self, RegistryError},
 };
 
-/// The version that Mesos clients are told: what of the API they may expect.
+/// The Mesos version that the API implements, as told to clients.
 pub const MESOS_VERSION: &str = "1.11.0";
 
-/// What a master needs to start.
+/// The master's options.
 #[derive(Clone)]
 pub struct MasterOptions {
-    /// Where its registry lives.
+    /// The store of the registry.
     pub store: Arc<dyn Store>,
-    /// The port for frameworks, operators and agents; port 0 takes a free one.
+    /// The address for frameworks, operators and agents; port 0 selects a free port.
     pub mesos_listen: SocketAddr,
-    /// The host name that clients are told.
+    /// The host name told to clients.
     pub hostname: String,
-    /// The address that clients are told; `None` is the listening one, or loopback where that is unspecified.
+    /// The address told to clients; `None` means the listening one, or loopback if that is unspecified.
     pub advertise_ip: Option<std::net::IpAddr>,
-    /// Between heartbeats on streams.
+    /// The interval of heartbeats on streams.
     pub heartbeat_interval: Duration,
-    /// Between pings of agents.
+    /// The interval of pings to agents.
     pub agent_ping_interval: Duration,
-    /// Unanswered pings that make an agent unreachable.
+    /// How many consecutive unanswered pings make an agent unreachable.
     pub agent_ping_timeouts: u32,
-    /// How long an agent may stay away after a cut link, or after a restart of the master.
+    /// How long an agent has to re-register after a disconnection, or after a restart of the master.
     pub agent_reregister_timeout: Duration,
-    /// How long an offer may stay unanswered.
+    /// How long an offer stays valid; `None` means for ever.
     pub offer_timeout: Option<Duration>,
-    /// How agents on other machines get in; `None` keeps them out.
-    pub agent_door: Option<AgentDoor>,
-    /// What `/flags` shows.
+    /// TLS for agents on other machines; `None` accepts none.
+    pub agent_endpoint: Option<AgentEndpoint>,
+    /// The content of `/flags`.
     pub flags: Vec<(String, String)>,
 }
 
 impl MasterOptions {
-    /// The defaults of Mesos.
+    /// Mesos' defaults.
     pub fn new(store: Arc<dyn Store>, mesos_listen: SocketAddr) -> Self {
         Self {
             store,
@@ -60,60 +60,55 @@ impl MasterOptions {
             agent_ping_timeouts: 5,
             agent_reregister_timeout: Duration::from_secs(600),
             offer_timeout: None,
-            agent_door: None,
+            agent_endpoint: None,
             flags: Vec::new(),
         }
     }
 }
 
-/// TLS for agents on other machines, and who may join.
+/// TLS for agents on other machines, and the authority that admits them.
 #[derive(Clone)]
-pub struct AgentDoor {
-    /// Asks for certificates and does not require them: joining machines have none.
+#[allow(missing_docs)]
+pub struct AgentEndpoint {
+    /// Requests client certificates without requiring them: joining machines have none.
     pub tls: Arc<rustls::ServerConfig>,
-    /// Decides.
     pub authority: Arc<dyn JoinAuthority>,
 }
 
-/// Why a master did not start.
+/// A master that cannot start.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
 pub enum StartError {
-    /// The port is taken, or not ours to take.
+    /// The address cannot be bound.
     #[error("cannot listen on {address}: {source}")]
-    Listen {
-        /// Which.
-        address: SocketAddr,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The registry cannot be read.
+    Listen { address: SocketAddr, source: std::io::Error },
     #[error(transparent)]
     Registry(#[from] RegistryError),
 }
 
-/// Why weights were not set.
+/// Weights that were refused.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
 pub enum WeightsError {
-    /// A name is no role.
+    /// An invalid role name.
     #[error(transparent)]
     Role(#[from] kernel_model::roles::InvalidRole),
-    /// The master refuses.
     #[error("the master refuses: {0}")]
     Refused(String),
 }
 
-/// A running master. Dropping the handle stops it.
+/// A running master; dropping the handle stops it.
 pub struct MasterHandle {
     queue: MasterQueue,
     address: SocketAddr,
     info: MasterInfo,
     stop: watch::Sender<bool>,
-    /// Until its end has been seen.
+    /// `None` once it has been awaited.
     driver: Option<JoinHandle<Result<(), store::Error>>>,
     listener: JoinHandle<()>,
 }
 
-/// Reads the registry, starts the master, opens its port.
+/// Loads the registry, starts the master and opens its port.
 pub async fn start(options: MasterOptions) -> Result<MasterHandle, StartError> {
     let refused = |source| StartError::Listen { address: options.mesos_listen, source };
     let listener = TcpListener::bind(options.mesos_listen).await.map_err(refused)?;
@@ -134,11 +129,11 @@ pub async fn start(options: MasterOptions) -> Result<MasterHandle, StartError> {
     let master = Master::new(config, registry);
     let driver =
         MasterDriver::new(master, clock, options.store, commands, Arc::clone(&counters), stopped.clone());
-    let (tls, authority) = match options.agent_door {
-        Some(door) => (Some(door.tls), Some(door.authority)),
+    let (tls, authority) = match options.agent_endpoint {
+        Some(endpoint) => (Some(endpoint.tls), Some(endpoint.authority)),
         None => (None, None),
     };
-    let doors = Arc::new(Doors {
+    let handlers = Arc::new(Handlers {
         queue: queue.clone(),
         info: info.clone(),
         heartbeat: options.heartbeat_interval,
@@ -148,7 +143,7 @@ pub async fn start(options: MasterOptions) -> Result<MasterHandle, StartError> {
         authority,
     });
     let driver = Some(tokio::spawn(driver.run()));
-    let listener = tokio::spawn(listener::run(listener, doors, tls, stopped));
+    let listener = tokio::spawn(listener::run(listener, handlers, tls, stopped));
     Ok(MasterHandle { queue, address, info, stop, driver, listener })
 }
 
@@ -165,42 +160,42 @@ fn master_info(options: &MasterOptions, address: SocketAddr) -> MasterInfo {
 }
 
 impl MasterHandle {
-    /// A scheduler's way in, without HTTP.
+    /// A driver for schedulers in this process.
     pub fn in_process_driver(&self) -> InProcessDriver {
         InProcessDriver::new(self.queue.clone())
     }
 
-    /// An agent's way in, without TLS.
+    /// A dialer for agents in this process.
     pub fn attach_agent(&self) -> InProcessDialer {
         InProcessDialer::new(self.queue.clone())
     }
 
-    /// Sets the weights of roles, as the operator's UPDATE_WEIGHTS does: above zero, by role name.
+    /// Sets the weights of roles by name, like UPDATE_WEIGHTS. Weights must be positive.
     pub async fn set_weights(&self, weights: &[(String, f64)]) -> Result<(), WeightsError> {
         let weights = weights
             .iter()
             .map(|(role, weight)| Ok((Role::parse(role)?, *weight)))
             .collect::<Result<_, kernel_model::roles::InvalidRole>>()?;
         let answer = self.queue.operator(OperatorCall::UpdateWeights { weights }).await;
-        answer.map(drop).map_err(|fault| WeightsError::Refused(fault.to_string()))
+        answer.map(drop).map_err(|call_error| WeightsError::Refused(call_error.to_string()))
     }
 
     pub(crate) fn queue(&self) -> &MasterQueue {
         &self.queue
     }
 
-    /// Where the port is.
+    /// The bound address.
     pub fn mesos_address(&self) -> SocketAddr {
         self.address
     }
 
-    /// What clients are told.
+    /// The master's description for clients.
     pub fn info(&self) -> &MasterInfo {
         &self.info
     }
 
-    /// Waits until the master ends by itself, which it does only when its registry takes no writes. The text says why. Whoever
-    /// holds the handle should end the process: nothing answers for the master any more, and a new one starts from the registry.
+    /// Waits until the master stops by itself, which happens only if its registry takes no writes. Returns the reason.
+    /// The caller should end the process: nothing serves the API any more, and a new master recovers from the registry.
     pub async fn failed(&mut self) -> String {
         let Some(driver) = &mut self.driver else { return std::future::pending().await };
         let ended = driver.await;
@@ -212,18 +207,18 @@ impl MasterHandle {
         }
     }
 
-    /// Closes every stream, link and connection, and waits for the master's task to end.
+    /// Closes all streams, links and connections, and waits for the master's task.
     pub async fn shutdown(mut self) {
         self.stop.send_replace(true);
         if let Some(driver) = self.driver.take() {
-            report(driver.await.map(drop));
+            log_panic(driver.await.map(drop));
         }
-        report((&mut self.listener).await);
+        log_panic((&mut self.listener).await);
     }
 }
 
-/// A task of ours that panicked is worth a word; why the master stopped has been logged.
-fn report(ended: Result<(), tokio::task::JoinError>) {
+/// Logs a panic; other errors were logged where they happened.
+fn log_panic(ended: Result<(), tokio::task::JoinError>) {
     if let Err(error) = ended {
         tracing::error!(%error, "a task of the master failed");
     }

@@ -1,9 +1,9 @@
-//! An agent with real processes under a real master: tasks run, are killed, and live through the agent's own death.
+//! An agent with real processes and a real master: tasks run, are killed, and survive a crash of the agent.
 //!
-//! Command tasks run `BINARY command-executor`. Here the binary is a script that calls this test program again, where the
-//! test named `command_executor_entry` becomes the executor.
+//! Command tasks run `BINARY command-executor`. Here the binary is a script that runs this test program again, in which
+//! the test `command_executor_entry` is the executor.
 
-// Everything here is a test, and clippy only sees the functions that are marked so.
+// Everything here is test code, but clippy recognises only functions marked as tests.
 #![allow(clippy::unwrap_used)]
 
 #[path = "api/client.rs"]
@@ -11,8 +11,8 @@
 mod client;
 #[path = "agent/cluster.rs"]
 mod cluster;
-#[path = "agent/door.rs"]
-mod door;
+#[path = "agent/http.rs"]
+mod http;
 
 use std::{fs, time::Duration};
 
@@ -57,7 +57,7 @@ async fn a_kill_gives_grace_and_then_ends_all_of_the_group() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_task_lives_through_the_death_of_its_agent() {
+async fn a_task_survives_a_crash_of_its_agent() {
     let mut cluster = Cluster::start().await;
     cluster.launch("t1", "echo $$ >> pids; while ! test -e go; do sleep 0.05; done").await;
     cluster.wait_for_file("t1", "pids").await;
@@ -87,7 +87,7 @@ async fn an_orderly_stop_ends_every_task() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_started_says_why() {
+async fn launch_failures_have_messages() {
     let mut cluster = Cluster::start().await;
     cluster.launch_with("t1", |task| {
         let command = task.command.as_mut().unwrap();
@@ -99,9 +99,9 @@ async fn what_cannot_be_started_says_why() {
     assert_eq!(message, "user 'nobody-of-this-name' does not exist on this machine");
 }
 
-/// What a launch asks for and cannot have is never left out in silence.
+/// Unsupported features are refused, never ignored.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_carried_out_is_refused_in_words() {
+async fn unsupported_features_are_refused() {
     use kernel_wire::v1::{self, container_info, environment, linux_info, network_info};
     let container = || v1::ContainerInfo { r#type: container_info::Type::Mesos as i32, ..Default::default() };
     let docker = container_info::Type::Docker as i32;
@@ -146,7 +146,7 @@ async fn what_is_not_carried_out_is_refused_in_words() {
     });
     cluster.flush().await;
     assert_eq!(cluster.states_until_end("s").await, [Failed]);
-    // A container without anything of its own is a plain process.
+    // A container without special features is a plain process.
     let plain = v1::ContainerInfo { network_infos: vec![network(None, vec![])], ..container() };
     cluster.launch_with("plain", |task| task.extra = extra(plain));
     cluster.flush().await;
@@ -154,7 +154,7 @@ async fn what_is_not_carried_out_is_refused_in_words() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn health_and_checks_are_told_and_the_hopeless_are_killed() {
+async fn health_checks_are_reported_and_kill_unhealthy_tasks() {
     use kernel_wire::{
         prost::Message,
         v1::{self, HealthCheck, check_info, health_check},
@@ -165,7 +165,7 @@ async fn health_and_checks_are_told_and_the_hopeless_are_killed() {
         command: Some(command("test $A = b && test -e ok")),
         delay_seconds: Some(0.0),
         interval_seconds: Some(0.1),
-        // What is seen before the task has begun does not count.
+        // Results before the task runs do not count.
         grace_period_seconds: Some(3600.0),
         consecutive_failures: Some(2),
         ..Default::default()
@@ -195,7 +195,7 @@ async fn health_and_checks_are_told_and_the_hopeless_are_killed() {
             let checked = told.check_status.expect("there from the first");
             codes.push(checked.command.unwrap().exit_code);
         }
-        // One after the other: the kill that follows on bad health would end the checks too.
+        // One after the other: the kill after bad health would also end the checks.
         let well = codes.contains(&Some(0)) && healthy.contains(&(Running, Some(true)));
         if well && codes.last() == Some(&Some(7)) {
             let _ = fs::remove_file(cluster.sandbox("t1").join("ok"));

@@ -1,4 +1,4 @@
-//! A master on loopback, a fake agent on an in-memory link, and clients that speak raw HTTP: what the wire really carries.
+//! A master on loopback, a fake agent on an in-memory link, and clients that use raw HTTP.
 
 #[path = "api/client.rs"]
 mod client;
@@ -20,7 +20,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use kernel::server::{MasterHandle, MasterOptions, start};
 use store::{MemoryStore, Store};
 
-/// A master with fast heartbeats, on a store of its own.
+/// A master with fast heartbeats and its own store.
 async fn master() -> MasterHandle {
     master_on(Arc::new(MemoryStore::new())).await
 }

@@ -1,7 +1,7 @@
-//! Measures the embedded store: `cargo run --release -p store --example store_bench [DIR]`.
+//! Benchmark of the embedded store: `cargo run --release -p store --example store_bench [DIR]`.
 //!
-//! Prints wall rates and CPU of the whole process per operation (clients included: they are tasks of
-//! this process). Rates depend on the machine's disk; CPU per operation hardly does.
+//! Prints rates by wall time, and CPU time of the whole process per operation (clients included: they are tasks of this
+//! process). Rates depend on the disk; CPU per operation hardly does.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use store::{EmbeddedStore, Key, ListRequest, Store, Txn};
 
-/// About what a Pod is.
+/// About the size of a Pod.
 const VALUE_BYTES: usize = 1_500;
 const WATCHERS: usize = 500;
 

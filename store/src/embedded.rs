@@ -1,13 +1,13 @@
-//! The embedded backend, the default: the in-memory index for reads, a log-structured tree (fjall)
-//! for durability, and one committer thread between them.
+//! The embedded backend, the default: an in-memory index for reads, a log-structured tree (fjall) for durability, and
+//! one committer thread between them.
 //!
-//! A write goes: queue → committer takes all that wait → drafts them in order on the index → one
-//! batch to disk, one fdatasync → publishes to readers and watchers → acknowledges. While one group
-//! is synced the next one gathers, so throughput grows with the number of writers and one write
-//! costs one sync.
+//! The path of a write: queue → the committer takes all queued transactions → evaluates them in order against the index
+//! → one batch to disk with one fdatasync → publishes to readers and watchers → acknowledges. While one group is synced
+//! the next one gathers (group commit), so throughput grows with the number of writers, and a single write costs one
+//! sync.
 //!
-//! The whole newest state is in memory and the tree is only read when the store is opened; history
-//! is not kept on disk, so after a restart it begins at the revision that the disk has.
+//! The complete current state is in memory; the tree is read only when the store is opened. The history is not on disk:
+//! after a restart it begins at the current revision.
 
 mod committer;
 mod directory;
@@ -33,25 +33,24 @@ use log::{FjallLog, Log};
 
 pub use directory::DATA_FORMAT_VERSION;
 
-/// A store in a directory of this machine, owned by one process at a time.
+/// A store in a local directory, used by one process at a time.
 #[derive(Debug)]
 pub struct EmbeddedStore {
     published: Arc<Published>,
-    /// The way to the committer; `None` only while the store is being dropped.
+    /// The committer's queue; `None` only while the store is being dropped.
     queue: Option<mpsc::Sender<Request>>,
-    /// Why writes are refused, once one of them could not be made durable.
+    /// The error that refuses writes, once a write could not be made durable.
     poison: Arc<OnceLock<Error>>,
     committer: Option<JoinHandle<()>>,
-    /// Holds the lock on the directory; released last.
+    /// Holds the directory's lock; dropped last.
     _directory: Option<Directory>,
 }
 
 impl EmbeddedStore {
-    /// Opens the store in this directory, creating it if it is not there.
+    /// Opens the store in this directory, creating it if it does not exist.
     ///
-    /// Blocks for as long as reading the newest state takes (tens of milliseconds for tens of
-    /// thousands of keys). Half-written ends that a crash left are dropped; everything that was
-    /// acknowledged is there.
+    /// Blocks while it reads the current state (tens of milliseconds for tens of thousands of keys). Torn writes after
+    /// a crash are dropped; everything acknowledged is there.
     ///
     /// # Errors
     /// [`Error::DirectoryInUse`], [`Error::NewerFormat`] (both leave the directory as it is),
@@ -82,12 +81,11 @@ impl EmbeddedStore {
 }
 
 impl Drop for EmbeddedStore {
-    /// Ends the committer after what it has taken, so that the directory can be opened again at once.
+    /// Stops the committer after the transactions that it has taken, so that the directory can be reopened at once.
     fn drop(&mut self) {
         self.queue = None;
         if let Some(committer) = self.committer.take() {
-            // A panic of the committer was reported by the panic hook and every writer has seen
-            // `Closed`; there is nobody left to tell.
+            // The panic hook has reported a panic of the committer, and every writer has got `Closed`.
             let _ = committer.join();
         }
     }

@@ -1,97 +1,54 @@
-//! What can go wrong in a store. One enum for all backends, so that the layers above map it once.
+//! The errors of stores. One enum for all backends, so that callers map it once.
 
 use std::path::PathBuf;
 
 use crate::Revision;
 
-/// Why the store did not answer.
+/// An error of a store.
 #[derive(Clone, Debug, thiserror::Error)]
+#[allow(missing_docs)]
 pub enum StoreError {
-    /// The wanted revision is no longer in the history. List anew and watch from there (the
-    /// facade answers 410 Gone).
+    /// The requested revision was compacted. List again and watch from there (the API server answers 410 Gone).
     #[error("revision {requested} is gone: history can be read from {floor} on")]
     Compacted {
-        /// What was asked for.
         requested: Revision,
-        /// A revision that can be read at and watched from: the oldest one, where the backend tells.
+        /// The oldest readable revision, if the backend knows it.
         floor: Revision,
     },
-    /// A read at a revision that has not been yet.
+    /// A read at a future revision.
     #[error("revision {requested} is in the future: the store is at {current}")]
-    FutureRevision {
-        /// What was asked for.
-        requested: Revision,
-        /// Where the store is.
-        current: Revision,
-    },
-    /// The watcher did not keep up and was dropped. List anew and watch from there.
+    FutureRevision { requested: Revision, current: Revision },
+    /// The watcher was too slow and was dropped. List again and watch from there.
     #[error("watcher was too slow and has been dropped")]
     WatcherTooSlow,
-    /// The transaction itself is wrong.
+    /// The transaction is invalid.
     #[error("invalid transaction: {reason}")]
-    InvalidTxn {
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// Keys and values together are over the limit.
+    InvalidTxn { reason: String },
+    /// Keys and values together exceed the limit.
     #[error("transaction of {bytes} bytes is over the limit of {limit}")]
-    TooLarge {
-        /// How large it is.
-        bytes: usize,
-        /// How large it may be.
-        limit: usize,
-    },
-    /// An earlier write could not be made durable; the store takes no further writes until the
-    /// process is started anew. Whether the failed write is on disk is not known.
+    TooLarge { bytes: usize, limit: usize },
+    /// An earlier write could not be made durable; the store takes no writes until the process restarts. It is unknown
+    /// whether the failed write is on disk.
     #[error("store takes no writes since one could not be made durable: {reason}")]
-    Poisoned {
-        /// What failed.
-        reason: String,
-    },
-    /// The backend cannot be reached or did not answer in time. Whether a write was carried out is
-    /// not known.
+    Poisoned { reason: String },
+    /// The backend cannot be reached or did not answer in time. It is unknown whether a write was committed.
     #[error("store is unavailable: {reason}")]
-    Unavailable {
-        /// What failed.
-        reason: String,
-    },
-    /// The store has been shut down.
+    Unavailable { reason: String },
     #[error("store is closed")]
     Closed,
-    /// Another process has the data directory open.
+    /// Another process has locked the data directory.
     #[error("data directory {path} is in use by another process")]
-    DirectoryInUse {
-        /// The directory.
-        path: PathBuf,
-    },
-    /// The data directory was written by a newer version of this program. Nothing was changed.
+    DirectoryInUse { path: PathBuf },
+    /// The data directory was written by a newer version of this program. It is unchanged.
     #[error("data directory {path} has format {found}, this program reads up to {supported}")]
-    NewerFormat {
-        /// The directory.
-        path: PathBuf,
-        /// The format written in it.
-        found: u32,
-        /// What this program can read.
-        supported: u32,
-    },
+    NewerFormat { path: PathBuf, found: u32, supported: u32 },
     /// The data directory cannot be opened, read or written.
     #[error("data directory {path} cannot be used: {reason}")]
-    Directory {
-        /// The directory.
-        path: PathBuf,
-        /// What failed.
-        reason: String,
-    },
-    /// What was read is not what a store writes.
+    Directory { path: PathBuf, reason: String },
+    /// Stored data does not decode.
     #[error("stored data is damaged: {reason}")]
-    Damaged {
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// The backend was configured with something that it cannot use.
+    Damaged { reason: String },
+    /// The backend's configuration is invalid.
     #[error("invalid store configuration: {reason}")]
-    Configuration {
-        /// What is wrong with it.
-        reason: String,
-    },
+    Configuration { reason: String },
 }

@@ -1,15 +1,14 @@
-//! Ordered keys with revisions: the ground under the Kubernetes facade (objects) and under the
-//! kernel (its registry).
+//! An ordered key-value store with revisions, for the API server (objects) and the kernel (its registry).
 //!
-//! The contract is the [`Store`] trait, whose documentation is the law; the values it speaks in are
-//! in [`model`](Key). Three backends keep the law and pass one suite (`tests/suite`):
+//! The contract is the [`Store`] trait; its values are in [`model`](Key). Three backends fulfil it and pass one suite
+//! (`tests/suite`):
 //!
-//! * [`MemoryStore`]: the model. Everything is in memory and is gone with the process.
-//! * [`EmbeddedStore`]: the default. Reads come from the same in-memory index; writes are grouped,
-//!   synced to disk and only then seen by anybody.
-//! * [`EtcdStore`]: etcd does the work, so that several servers can share one store.
+//! * [`MemoryStore`]: the model. Everything is in memory and ends with the process.
+//! * [`EmbeddedStore`]: the default. Reads use the same in-memory index; writes are grouped, synced to disk and only then
+//!   published.
+//! * [`EtcdStore`]: etcd, so that several servers can share one store.
 //!
-//! This crate knows no Kubernetes kind and no Mesos noun.
+//! This crate knows neither Kubernetes kinds nor Mesos messages.
 //!
 //! ```
 //! # async fn demo() -> Result<(), store::Error> {
@@ -50,9 +49,9 @@ pub use model::{
 pub use mvcc::{HISTORY_AGE_MAX, HISTORY_BYTES_MAX, HISTORY_REVISIONS_MAX};
 pub use watch::{WATCH_QUEUE_BATCHES_MAX, Watch};
 
-/// Most operations that one transaction may carry (etcd's default, so that all backends agree).
+/// Most operations per transaction (etcd's default, so that all backends agree).
 pub const TXN_OPS_MAX: usize = 128;
 
-/// Most bytes of keys and values that one transaction may carry. etcd refuses requests above
-/// 1.5 MiB by default; the 16 KiB below it are left for the message around them.
+/// Most bytes of keys and values per transaction. etcd refuses requests above 1.5 MiB by default; 16 KiB are reserved
+/// for the rest of the message.
 pub const TXN_BYTES_MAX: usize = 1536 * 1024 - 16 * 1024;

@@ -1,5 +1,5 @@
-//! The memory backend: the index, a lock and the watchers. The model that the others are tested
-//! against, and the store of tests; it is gone with the process.
+//! The memory backend: the index, a lock and the watchers. It is the model that other backends are tested against, and
+//! the store of tests.
 
 use std::sync::RwLock;
 use std::time::Instant;
@@ -11,14 +11,14 @@ use crate::mvcc::{Draft, Index};
 use crate::watch::Hub;
 use crate::{Error, GetResult, Key, ListRequest, Listing, Revision, Store, Txn, TxnOutcome, Watch};
 
-/// A store in memory.
+/// An in-memory store.
 #[derive(Debug)]
 pub struct MemoryStore {
     published: Published,
 }
 
 impl MemoryStore {
-    /// An empty store.
+    /// Creates an empty store.
     #[must_use]
     pub fn new() -> MemoryStore {
         MemoryStore { published: Published::new(Index::new()) }
@@ -69,10 +69,10 @@ impl Store for MemoryStore {
     }
 }
 
-/// The index as everybody sees it, with its watchers. Shared with the embedded backend.
+/// The published index with its watchers. Shared with the embedded backend.
 ///
-/// Lock order: hub, then index. Readers take only the index's lock, so handing batches to watchers
-/// keeps no reader waiting.
+/// Lock order: hub, then index. Readers take only the index's lock, so delivering batches to watchers does not block
+/// readers.
 #[derive(Debug)]
 pub(crate) struct Published {
     index: RwLock<Index>,
@@ -85,7 +85,6 @@ impl Published {
         Published { index: RwLock::new(index), hub: Hub::default(), start: Instant::now() }
     }
 
-    /// Reads the index.
     pub(crate) fn read<T>(&self, body: impl FnOnce(&Index) -> T) -> T {
         body(&self.index.read().expect("no panic happens under the index's lock"))
     }
@@ -94,12 +93,12 @@ impl Published {
         self.read(|index| GetResult { kv: index.get(key).cloned(), revision: index.revision() })
     }
 
-    /// Makes a draft visible. Only one caller may be between drafting and publishing.
+    /// Publishes a draft. Only one caller may be between evaluating and publishing.
     pub(crate) fn publish(&self, draft: Draft) {
         self.write(|_| (draft, ()));
     }
 
-    /// Drafts and publishes in one step.
+    /// Evaluates and publishes in one step.
     fn write<T>(&self, body: impl FnOnce(&Index) -> (Draft, T)) -> T {
         self.hub.with(|watchers| {
             let (batches, answer) = {

@@ -1,5 +1,4 @@
-//! The values that the store speaks in: keys, revisions, transactions, listings, events.
-//! Plain data without behaviour beyond construction and access.
+//! The store's values: keys, revisions, transactions, listings, events. Plain data.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -7,18 +6,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-/// A point in the store's single, growing history. An empty store is at 1; every transaction that
-/// changes something moves it by exactly one. 0 stands for "before everything" and "absent".
+/// A revision of the store. An empty store is at 1; every transaction that changes something increments it by one. 0
+/// means "before everything" and "absent".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Revision(pub u64);
 
 impl Revision {
-    /// Before everything; as a precondition: the key does not exist.
+    /// Before everything; as a precondition, the key does not exist.
     pub const ZERO: Revision = Revision(0);
-    /// What an empty store is at.
+    /// The revision of an empty store.
     pub const FIRST: Revision = Revision(1);
 
-    /// The revision after this one.
+    /// The next revision.
     #[must_use]
     pub fn next(self) -> Revision {
         Revision(self.0 + 1)
@@ -36,13 +35,13 @@ impl fmt::Display for Revision {
 pub struct Key(Arc<str>);
 
 impl Key {
-    /// A key of these characters.
+    /// Creates a key.
     #[must_use]
     pub fn new(key: impl AsRef<str>) -> Key {
         Key(Arc::from(key.as_ref()))
     }
 
-    /// The characters.
+    /// The key as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -85,60 +84,51 @@ impl fmt::Display for Key {
     }
 }
 
-/// A key with its value and the revisions that made it what it is.
+/// A key with its value and revisions.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
 pub struct KeyValue {
-    /// The key.
     pub key: Key,
-    /// The bytes, shared with the store: a clone copies nothing.
+    /// Shared with the store: a clone copies nothing.
     pub value: Bytes,
-    /// The revision that created the key (since its last deletion).
+    /// The revision that created the key, since its last deletion.
     pub create_revision: Revision,
-    /// The revision that last wrote the key.
+    /// The revision of the latest write.
     pub mod_revision: Revision,
-    /// Writes since creation; 1 for a fresh key.
+    /// The number of writes since creation, from 1.
     pub version: u64,
 }
 
-/// What must be true of one key for a transaction to be carried out.
+/// A condition on a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
 pub enum Condition {
-    /// The key does not exist.
     Absent,
-    /// The key exists, whatever its value.
     Exists,
     /// The key was last written at this revision ([`Revision::ZERO`]: it does not exist).
     ModRevision(Revision),
 }
 
-/// A precondition on one key.
+/// A precondition of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
 pub struct Compare {
-    /// The key looked at.
     pub key: Key,
-    /// What must hold.
     pub condition: Condition,
 }
 
-/// One write.
+/// A write of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
 pub enum Op {
-    /// Sets the key to the value. Writing the value it has already is a write like any other.
-    Put {
-        /// The key.
-        key: Key,
-        /// The bytes.
-        value: Bytes,
-    },
-    /// Removes the key. Removing an absent key changes nothing and is no error.
-    Delete {
-        /// The key.
-        key: Key,
-    },
+    /// Sets the value. Writing an equal value is a write too.
+    Put { key: Key, value: Bytes },
+    /// Deletes the key. Deleting an absent key has no effect and is no error.
+    Delete { key: Key },
 }
 
 impl Op {
-    /// The key that this operation writes.
+    /// The key of this operation.
     #[must_use]
     pub fn key(&self) -> &Key {
         match self {
@@ -147,17 +137,17 @@ impl Op {
     }
 }
 
-/// All-or-nothing: if every comparison holds, every operation is carried out at one revision.
+/// An atomic transaction: if every precondition holds, all operations are applied at one revision.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
 pub struct Txn {
-    /// What must hold.
     pub compares: Vec<Compare>,
-    /// What is done then. No key may appear twice.
+    /// No key may appear twice.
     pub ops: Vec<Op>,
 }
 
 impl Txn {
-    /// An empty transaction, to be filled by the methods below.
+    /// Creates an empty transaction.
     #[must_use]
     pub fn new() -> Txn {
         Txn::default()
@@ -170,14 +160,14 @@ impl Txn {
         self
     }
 
-    /// Adds a write.
+    /// Adds a put.
     #[must_use]
     pub fn put(mut self, key: Key, value: Bytes) -> Txn {
         self.ops.push(Op::Put { key, value });
         self
     }
 
-    /// Adds a removal.
+    /// Adds a deletion.
     #[must_use]
     pub fn delete(mut self, key: Key) -> Txn {
         self.ops.push(Op::Delete { key });
@@ -185,26 +175,24 @@ impl Txn {
     }
 }
 
-/// What became of a transaction. A conflict is an answer, not an error.
+/// The outcome of a transaction. A conflict is an outcome, not an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
 pub enum TxnOutcome {
-    /// Carried out, durable and visible. `revision` is the one its writes share, or the store's
-    /// current one if there was nothing to change.
-    Committed {
-        /// The revision of the writes.
-        revision: Revision,
-    },
-    /// A comparison did not hold; nothing was changed.
+    /// Committed: durable and visible. `revision` is the revision of its writes, or the current one if it had no
+    /// effect.
+    Committed { revision: Revision },
+    /// A precondition did not hold; nothing changed.
     Conflict {
-        /// What the compared keys hold instead, in the order of the comparisons.
+        /// The current values of the compared keys, in order of the comparisons.
         current: Vec<(Key, Option<KeyValue>)>,
-        /// The revision at which that was so.
+        /// The store's revision at that time.
         revision: Revision,
     },
 }
 
 impl TxnOutcome {
-    /// The revision of the writes, if they were carried out.
+    /// The revision, if it was committed.
     #[must_use]
     pub fn committed(&self) -> Option<Revision> {
         match self {
@@ -213,7 +201,7 @@ impl TxnOutcome {
         }
     }
 
-    /// After a conflict: what `key` holds. `None` also if the key was not compared.
+    /// The current value of `key` after a conflict. `None` also if the key was not compared.
     #[must_use]
     pub fn current_of(&self, key: &Key) -> Option<&KeyValue> {
         match self {
@@ -225,31 +213,30 @@ impl TxnOutcome {
     }
 }
 
-/// One key, and when it was looked at.
+/// The result of a get.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GetResult {
-    /// The key's value, if it exists.
+    /// `None` if the key does not exist.
     pub kv: Option<KeyValue>,
-    /// The store's revision at the time of reading.
+    /// The store's revision at the time of the read.
     pub revision: Revision,
 }
 
-/// What to list.
+/// A list request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListRequest {
-    /// Keys that begin with these characters; empty means all. It is no path: end it with a slash
-    /// where `/a/b` must not find `/a/bc`.
+    /// A string prefix; empty means all keys. End it with a slash if `/a/b` must not match `/a/bc`.
     pub prefix: String,
-    /// Only keys after this one (exclusive), for the next page.
+    /// Only keys after this one (exclusive), for paging.
     pub start_after: Option<Key>,
-    /// At most so many; 0 means all.
+    /// Most keys to return; 0 means all.
     pub limit: usize,
-    /// The state at this revision; `None` means the newest.
+    /// The revision to read at; `None` means the current one.
     pub at: Option<Revision>,
 }
 
 impl ListRequest {
-    /// Everything under the prefix, newest state, no limit.
+    /// Lists everything with the prefix at the current revision, without a limit.
     #[must_use]
     pub fn prefix(prefix: impl Into<String>) -> ListRequest {
         ListRequest { prefix: prefix.into(), ..ListRequest::default() }
@@ -258,41 +245,34 @@ impl ListRequest {
 
 /// A page of keys in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
 pub struct Listing {
-    /// The keys and their values.
     pub kvs: Vec<KeyValue>,
-    /// The revision whose state this is. Ask for it with [`ListRequest::at`] on the next page, or
-    /// hand it to `watch` to see everything that came later.
+    /// The revision of this state. Pass it as [`ListRequest::at`] for the next page, or to `watch` for later changes.
     pub revision: Revision,
-    /// Whether the limit cut the page short.
+    /// Whether there are more keys.
     pub more: bool,
-    /// How many keys there are after the last one of this page.
+    /// How many keys follow the last one of this page.
     pub remaining: u64,
 }
 
-/// One change of one key.
+/// A change of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
 pub enum Event {
-    /// The key was created (`prev` is `None`) or written again.
-    Put {
-        /// What it is now.
-        kv: KeyValue,
-        /// What it was.
-        prev: Option<KeyValue>,
-    },
-    /// The key was removed.
+    /// The key was created (`prev` is `None`) or written.
+    Put { kv: KeyValue, prev: Option<KeyValue> },
+    /// The key was deleted.
     Delete {
-        /// The key.
         key: Key,
-        /// What it was.
         prev: KeyValue,
-        /// The revision of the removal.
+        /// The revision of the deletion.
         revision: Revision,
     },
 }
 
 impl Event {
-    /// The key that changed.
+    /// The changed key.
     #[must_use]
     pub fn key(&self) -> &Key {
         match self {
@@ -311,18 +291,18 @@ impl Event {
     }
 }
 
-/// Everything that one transaction changed under a watch's prefix, never split. Without events it
-/// is a progress mark: the watch has seen everything up to `revision`.
+/// All changes of one transaction under a watch's prefix. Without events it is a progress notification: the watch has
+/// delivered everything up to `revision`.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
 pub struct WatchBatch {
-    /// The revision of the transaction.
     pub revision: Revision,
-    /// The changes, in the order of the transaction's operations; shared between watchers.
+    /// The changes in order of the transaction's operations; shared between watchers.
     pub events: Arc<[Event]>,
 }
 
 impl WatchBatch {
-    /// Whether this only says how far the watch has come.
+    /// Whether this is a progress notification.
     #[must_use]
     pub fn is_progress(&self) -> bool {
         self.events.is_empty()

@@ -1,11 +1,11 @@
-//! The in-memory index with its bounded history: what is, what was, and what changed between.
-//! Pure and synchronous; the memory and the embedded backend put locks, disks and watchers around it.
+//! The in-memory index with bounded history (multi-version concurrency control). Pure and synchronous; the memory and
+//! the embedded backend add locks, disks and watchers.
 //!
-//! A write has two steps, so that a disk can stand between them: a [`Draft`] evaluates transactions
-//! against the index without touching it, [`Index::apply`] makes the draft the newest state.
+//! A write has two steps, so that a disk write can be between them: a [`Draft`] evaluates transactions against the
+//! index without changing it, and [`Index::apply`] makes the draft the current state.
 //!
-//! The past is not stored: it is found by undoing the history's events from the newest state, which
-//! costs time only for those who ask for it.
+//! Past states are not stored: they are computed by undoing the history's events, so only readers of the past pay for
+//! them.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::iter::Peekable;
@@ -20,47 +20,47 @@ use crate::{ListRequest, watch::restrict};
 #[cfg(test)]
 mod tests;
 
-/// Most transactions that the history reaches back. Ten thousand Pods created, bound and started at
-/// once are some 50,000 revisions, and a watcher that lost its connection then still finds its place.
+/// Most transactions in the history. Ten thousand Pods created, bound and started at once are some 50,000 revisions; a
+/// watcher that lost its connection can then still resume.
 pub const HISTORY_REVISIONS_MAX: usize = 65_536;
 
-/// Most bytes that the history keeps alive, replaced values included: half of the idle process's
-/// memory target, reached only under heavy writing.
+/// Most bytes of the history, replaced values included: half of the idle process's memory target, reached only under
+/// heavy writing.
 pub const HISTORY_BYTES_MAX: usize = 32 * 1024 * 1024;
 
-/// How long the history reaches back: twice upstream's compaction interval, like upstream's longest.
+/// The maximum age of the history: twice upstream's compaction interval.
 pub const HISTORY_AGE_MAX: Duration = Duration::from_secs(600);
 
-/// Bookkeeping bytes of one event, counted beside its replaced value (measured: the event, the keys'
-/// handles and the shared slice around them).
+/// The overhead of an event beside its replaced value (measured: the event, the keys' handles and the shared slice
+/// around them).
 const EVENT_BYTES: usize = 256;
 
-/// The newest state and the history behind it.
+/// The current state and the history.
 #[derive(Debug)]
 pub(crate) struct Index {
     current: BTreeMap<Key, KeyValue>,
-    history: VecDeque<Remembered>,
+    history: VecDeque<HistoryEntry>,
     history_bytes: usize,
     revision: Revision,
     floor: Revision,
 }
 
-/// One transaction in the history.
+/// A transaction in the history.
 #[derive(Debug)]
-struct Remembered {
+struct HistoryEntry {
     batch: WatchBatch,
     bytes: usize,
-    /// When it was applied, since an arbitrary start.
+    /// When it was applied: time since an arbitrary start.
     at: Duration,
 }
 
 impl Index {
-    /// An empty store.
+    /// Creates an empty index.
     pub(crate) fn new() -> Index {
         Index::load(Vec::new(), Revision::FIRST)
     }
 
-    /// The state as a disk has it: no history, so the floor is the revision itself.
+    /// Creates an index from a stored state, without history: the floor is its revision.
     pub(crate) fn load(kvs: Vec<KeyValue>, revision: Revision) -> Index {
         Index {
             current: kvs.into_iter().map(|kv| (kv.key.clone(), kv)).collect(),
@@ -101,7 +101,7 @@ impl Index {
         Ok(Listing { kvs, revision, more: remaining > 0, remaining })
     }
 
-    /// What the keys under `prefix` that changed after `revision` were then.
+    /// The values at `revision` of the keys with this prefix that changed after it.
     fn undo(&self, prefix: &str, revision: Revision) -> BTreeMap<Key, Option<KeyValue>> {
         let mut past = BTreeMap::new();
         for remembered in self.history.iter().rev().take_while(|r| r.batch.revision > revision) {
@@ -116,7 +116,7 @@ impl Index {
         past
     }
 
-    /// The remembered batches after `after`, restricted to the prefix.
+    /// The batches of the history after `after`, restricted to the prefix.
     pub(crate) fn changes(&self, prefix: &str, after: Revision) -> Result<VecDeque<WatchBatch>, Error> {
         self.check_floor(after)?;
         let first = self.history.partition_point(|r| r.batch.revision <= after);
@@ -135,8 +135,8 @@ impl Index {
         Ok(())
     }
 
-    /// Makes a draft the newest state. `now` is the time since an arbitrary, fixed start.
-    /// Returns the new batches for the watchers.
+    /// Makes a draft the current state. `now` is the time since an arbitrary, fixed start. Returns the new batches for
+    /// the watchers.
     pub(crate) fn apply(&mut self, draft: Draft, now: Duration) -> Vec<WatchBatch> {
         let Draft { revision, writes, batches } = draft;
         assert_eq!(revision.0, self.revision.0 + batches.len() as u64, "a draft is applied to its own base");
@@ -149,7 +149,7 @@ impl Index {
         for batch in &batches {
             let bytes = batch.events.iter().map(event_bytes).sum();
             self.history_bytes += bytes;
-            self.history.push_back(Remembered { batch: batch.clone(), bytes, at: now });
+            self.history.push_back(HistoryEntry { batch: batch.clone(), bytes, at: now });
         }
         self.revision = revision;
         self.trim(now);
@@ -197,7 +197,7 @@ fn start_of(request: &ListRequest) -> Bound<&str> {
     }
 }
 
-/// The newest state with the past laid over it, in order.
+/// Merges the current state with the undone changes, in order.
 struct Merged<'a, N, P>
 where
     N: Iterator<Item = (&'a Key, &'a KeyValue)>,
@@ -234,7 +234,7 @@ where
     }
 }
 
-/// Transactions evaluated one after the other on top of an index, not yet part of it.
+/// Transactions evaluated in order on top of an index, and not applied yet.
 #[derive(Debug)]
 pub(crate) struct Draft {
     revision: Revision,
@@ -243,27 +243,27 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    /// A draft that changes nothing yet.
+    /// Creates an empty draft.
     pub(crate) fn on(base: &Index) -> Draft {
         Draft { revision: base.revision, writes: BTreeMap::new(), batches: Vec::new() }
     }
 
-    /// The revision that the store will be at.
+    /// The revision after applying the draft.
     pub(crate) fn revision(&self) -> Revision {
         self.revision
     }
 
-    /// Whether there is nothing to write.
+    /// Whether the draft has no writes.
     pub(crate) fn is_empty(&self) -> bool {
         self.batches.is_empty()
     }
 
-    /// What each written key holds at the end (`None`: it is removed).
+    /// The final value of each written key; `None` if it is deleted.
     pub(crate) fn writes(&self) -> impl Iterator<Item = (&Key, Option<&KeyValue>)> {
         self.writes.iter().map(|(key, kv)| (key, kv.as_ref()))
     }
 
-    /// Carries out a validated transaction on top of those before it.
+    /// Evaluates a validated transaction on top of the earlier ones.
     pub(crate) fn evaluate(&mut self, base: &Index, txn: Txn) -> TxnOutcome {
         if !txn.compares.iter().all(|compare| holds(compare, self.get(base, &compare.key))) {
             let current = txn.compares.into_iter().map(|compare| {

@@ -1,8 +1,7 @@
-//! Watches: the stream that a reader holds, and the hub through which the memory and embedded
-//! backends feed all of theirs.
+//! Watches: the stream of a reader, and the hub that feeds the watches of the memory and embedded backends.
 //!
-//! A batch is built once per transaction and shared. A reader that falls behind by more than its
-//! queue is cut off rather than waited for: no watcher may slow a writer down.
+//! A batch is built once per transaction and shared. A reader that exceeds its queue is dropped instead of waited for,
+//! so that no watcher slows a writer down.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -14,8 +13,8 @@ use tokio::sync::mpsc;
 
 use crate::{Error, Event, Revision, WatchBatch};
 
-/// Most batches that wait for one watcher. A burst of 10,000 writes must not cut off a reader that
-/// is merely not scheduled for a moment; an entry is three words, so a full queue is 400 KiB.
+/// Most queued batches per watcher. A burst of 10,000 writes must not drop a reader that is only not scheduled for a
+/// moment; an entry is three words, so a full queue is 400 KiB.
 pub const WATCH_QUEUE_BATCHES_MAX: usize = 16_384;
 
 /// An open watch: a stream of batches that ends after an error. See [`crate::Store::watch`].
@@ -58,8 +57,7 @@ impl Stream for Watch {
     }
 }
 
-/// The sending half of a watch. Dropping it ends the watch, with [`Error::Closed`] if no other
-/// reason was given.
+/// The sending half of a watch. Dropping it ends the watch with [`Error::Closed`], unless another reason was set.
 #[derive(Debug)]
 pub(crate) struct Feed {
     queue: mpsc::Sender<WatchBatch>,
@@ -67,7 +65,7 @@ pub(crate) struct Feed {
 }
 
 impl Feed {
-    /// A feed and its watch, which first delivers the backlog.
+    /// Creates a feed and its watch, which delivers the backlog first.
     pub(crate) fn new(backlog: VecDeque<WatchBatch>, queue_max: usize) -> (Feed, Watch) {
         let (sender, receiver) = mpsc::channel(queue_max);
         let ending = Arc::new(OnceLock::new());
@@ -75,23 +73,23 @@ impl Feed {
         (feed, Watch { backlog, queue: receiver, ending, ended: false })
     }
 
-    /// Hands over a batch, waiting for room. `false` if the reader is gone.
+    /// Sends a batch, waiting for room. `false` if the reader is gone.
     pub(crate) async fn send(&self, batch: WatchBatch) -> bool {
         self.queue.send(batch).await.is_ok()
     }
 
-    /// Resolves when the reader is gone.
+    /// Waits until the reader is gone.
     pub(crate) async fn closed(&self) {
         self.queue.closed().await;
     }
 
-    /// Ends the watch with a reason.
+    /// Ends the watch with an error.
     pub(crate) fn end(self, reason: Error) {
-        // Only this half sets the reason, and it is consumed by it.
+        // Only this half sets the reason, and it is consumed here.
         let _ = self.ending.set(reason);
     }
 
-    /// Hands over a batch without waiting; gives up the watch if the reader is gone or too slow.
+    /// Sends a batch without waiting; returns false if the reader is gone or too slow.
     fn offer(&self, batch: WatchBatch) -> bool {
         match self.queue.try_send(batch) {
             Ok(()) => true,
@@ -104,7 +102,7 @@ impl Feed {
     }
 }
 
-/// What of a batch lies under a prefix; shares the batch if all of it does.
+/// Restricts a batch to a prefix; shares the batch if all of it matches.
 pub(crate) fn restrict(batch: &WatchBatch, prefix: &str) -> Option<WatchBatch> {
     let inside = |event: &&Event| event.key().as_str().starts_with(prefix);
     let count = batch.events.iter().filter(inside).count();
@@ -118,18 +116,18 @@ pub(crate) fn restrict(batch: &WatchBatch, prefix: &str) -> Option<WatchBatch> {
     Some(WatchBatch { revision: batch.revision, events })
 }
 
-/// All open watches of a store that publishes its own batches.
+/// The open watches of a store that publishes its own batches.
 #[derive(Debug, Default)]
 pub(crate) struct Hub {
     watchers: Mutex<Watchers>,
 }
 
-/// The watchers, behind the hub's lock. The lock is held while a draft is applied and its batches
-/// are handed out, so that a new watcher finds each batch either in its backlog or in its queue.
+/// The watchers, guarded by the hub's lock. The lock is held while a draft is applied and its batches are delivered, so
+/// that a new watcher finds each batch either in its backlog or in its queue.
 #[derive(Debug, Default)]
 pub(crate) struct Watchers {
     open: Vec<Watcher>,
-    /// Sweep out the watches that nobody reads when there are so many.
+    /// Remove closed watches when there are this many.
     sweep_at: usize,
 }
 
@@ -141,15 +139,14 @@ struct Watcher {
 }
 
 impl Hub {
-    /// Runs `body` while no watch can be added and no batch handed out.
+    /// Runs `body` with the hub's lock.
     pub(crate) fn with<T>(&self, body: impl FnOnce(&mut Watchers) -> T) -> T {
         body(&mut self.watchers.lock().expect("no panic happens under the hub's lock"))
     }
 }
 
 impl Watchers {
-    /// Adds a watch that delivers the backlog and then everything published from now on that is
-    /// after `after`.
+    /// Adds a watch that delivers the backlog and then everything published after `after`.
     pub(crate) fn add(&mut self, prefix: &str, after: Revision, backlog: VecDeque<WatchBatch>) -> Watch {
         if self.open.len() >= self.sweep_at {
             self.open.retain(|watcher| !watcher.feed.queue.is_closed());
@@ -160,7 +157,7 @@ impl Watchers {
         watch
     }
 
-    /// Hands new batches to everybody whose prefix they touch.
+    /// Delivers new batches to the watchers whose prefix they match.
     pub(crate) fn publish(&mut self, batches: &[WatchBatch]) {
         self.open.retain(|watcher| {
             let new = batches.iter().filter(|batch| batch.revision > watcher.after);
@@ -171,7 +168,7 @@ impl Watchers {
         });
     }
 
-    /// Tells everybody how far the store has come.
+    /// Delivers a progress notification to every watcher.
     pub(crate) fn publish_progress(&mut self, revision: Revision) {
         let mark = WatchBatch { revision, events: Arc::from([]) };
         self.open.retain(|watcher| watcher.after >= revision || watcher.feed.offer(mark.clone()));

@@ -86,7 +86,7 @@ impl KernelClient {
         let framework = framework_info(id.clone(), roles);
         let mut events = self
             .driver
-            .subscribe(Subscribe { framework, suppressed_roles, wishes: Default::default() })
+            .subscribe(Subscribe { framework, suppressed_roles, preferences: Default::default() })
             .await?;
         let first = tokio::time::timeout(SUBSCRIBED_WITHIN, events.recv()).await.ok().flatten();
         let framework_id = match first {

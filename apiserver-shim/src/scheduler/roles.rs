@@ -120,7 +120,7 @@ impl Runner {
             let call = Call::UpdateFramework {
                 framework: framework_info(Some(id), &roles).into(),
                 suppressed_roles: suppressed,
-                wishes: Default::default(),
+                preferences: Default::default(),
             };
             self.call(call);
         }

@@ -270,7 +270,7 @@ impl World {
         let stream = StreamId::new(format!("stream-{index}-{}", framework.streams));
         framework.stream = Some(stream.clone());
         let (framework, suppressed_roles) = (framework.info(index), BTreeSet::new());
-        let subscribe = Subscribe { framework, suppressed_roles, wishes: Default::default() };
+        let subscribe = Subscribe { framework, suppressed_roles, preferences: Default::default() };
         self.note(format_args!("framework {index} subscribes on {stream}"));
         self.subscription_arrives(index, stream, subscribe);
     }

@@ -1,4 +1,4 @@
-//! How long one full cycle of offers takes: every agent has something free, every framework wants it.
+//! Benchmark of a full offer cycle: every agent has free resources, and every framework wants them.
 //!
 //! `cargo run --release -p kernel-core --example offer_cycle` prints a table: the allocator alone, and whole steps of the
 //! master (offers made, recorded and put into events). `fresh`: nobody has refused anything; `refused`: every framework
@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use kernel_core::{
-    allocator::{Allocator, Handles, Policy},
+    allocator::{Allocator, Capabilities, Policy},
     effect::{LinkId, RequestId},
     master::{Effect, Event, Master, MasterConfig, Registry},
 };
@@ -48,7 +48,7 @@ fn milliseconds(work: impl FnOnce()) -> f64 {
     start.elapsed().as_secs_f64() * 1e3
 }
 
-/// A cycle that offers every agent, and one in which every client has refused every agent.
+/// A cycle that offers every agent, and one in which every client has filtered every agent.
 fn allocator(agents: usize, frameworks: usize) -> (f64, f64) {
     let mut pool =
         Allocator::new(Policy { filter_gpu_agents: true, shortest_refusal: Duration::from_secs(1) });
@@ -57,7 +57,7 @@ fn allocator(agents: usize, frameworks: usize) -> (f64, f64) {
     let clients: Vec<_> = (0..frameworks)
         .map(|n| {
             let role = Role::parse(&format!("role{n}")).expect("a valid role");
-            (pool.add_client(&FrameworkId::from(format!("f{n}")), &role, Handles::default()), role)
+            (pool.add_client(&FrameworkId::from(format!("f{n}")), &role, Capabilities::default()), role)
         })
         .collect();
     for (client, _) in &clients {
@@ -113,13 +113,13 @@ fn master(agents: usize, frameworks: usize) -> (f64, f64) {
         let role = Role::parse(&format!("role{n}")).expect("a valid role");
         let framework = framework(n, role.clone());
         let subscribe =
-            Subscribe { framework, suppressed_roles: [role].into(), wishes: Default::default() }.into();
+            Subscribe { framework, suppressed_roles: [role].into(), preferences: Default::default() }.into();
         let stream = StreamId::from(format!("s{n}"));
         let request = RequestId(0);
         let _ = master.step(now, Event::Subscribe { request, stream, principal: None, subscribe });
         ids.push(FrameworkId::from(format!("3f0c2f8e-9f0a-4c4e-9a59-1f6c1f2d3e4b-{n:04}")));
     }
-    // Every agent is offered in one step, to the first that asks; then it declines, and the second gets all.
+    // One step offers every agent to the first framework; then it declines, and the second gets them all.
     let mut offers = Vec::new();
     let mut effects = Vec::new();
     let offered =

@@ -1,15 +1,15 @@
-//! The agent as a pure machine: what one computer does about the tasks that the master sends it.
+//! The agent as a pure state machine: it runs the tasks that the master launches on one machine.
 //!
-//! [`Agent::step`] is the only entrance. It takes the time and one [`Event`] and returns what has to be written down
-//! before anybody may see its consequences, and the consequences ([`Effects`]). Sockets, processes, files and clocks are
-//! the shell's (`kernel::agent_driver`); the simulator drives the same machine with fakes. What has been written can be
-//! given to [`Agent::recover`] after a crash, and the machine carries on.
+//! [`Agent::step`] is the only entry point. It takes the time and one [`Event`], and returns the records to persist and
+//! the effects that may follow ([`Effects`]). Sockets, processes, files and clocks belong to the shell
+//! (`kernel::agent_driver`); the simulator drives the same machine with fakes. After a crash, [`Agent::recover`]
+//! rebuilds the machine from its records.
 
 mod checkpoint;
 mod effect;
 mod event;
 mod executors;
-mod fresh;
+mod id_generator;
 mod kill;
 mod launch;
 mod link;
@@ -44,25 +44,25 @@ pub use event::{ConnectionId, Event};
 pub use crate::effect::RequestId;
 pub use view::{ExecutorView, FrameworkView};
 
-use fresh::Fresh;
-use link::Link;
-use status_updates::{Stream, TaskKey};
+use id_generator::IdGenerator;
+use link::LinkState;
+use status_updates::{TaskKey, UpdateStream};
 use timers::{Timer, Timers};
 
-/// What an operator may set of an agent.
+/// The agent's configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Who it is; the id is filled in by the machine.
+    /// The agent's description; the machine fills in the id.
     pub info: AgentInfo,
-    /// Where fresh container and update ids come from. Must differ from start to start of the same agent.
+    /// The seed of container and update ids. Must differ between starts of the same agent.
     pub seed: u64,
-    /// The wait after the first unanswered registration; doubles up to [`REGISTRATION_BACKOFF_MAX`].
+    /// The back-off after the first unanswered registration; it doubles up to [`REGISTRATION_BACKOFF_MAX`].
     pub registration_backoff: Duration,
-    /// How long a started executor may take to subscribe.
+    /// How long a started executor has to subscribe.
     pub executor_registration_timeout: Duration,
-    /// How long a living executor may take to come back after a restart of the agent.
+    /// How long a running executor has to subscribe again after a restart of the agent.
     pub executor_reregistration_timeout: Duration,
-    /// How long an executor may take to end after SHUTDOWN, unless its own info says.
+    /// The time between SHUTDOWN and a forced kill, unless `ExecutorInfo` sets its own.
     pub executor_shutdown_grace: Duration,
 }
 
@@ -80,90 +80,89 @@ impl Config {
     }
 }
 
-/// The longest wait between two registrations (Mesos' `REGISTER_RETRY_INTERVAL_MAX`).
+/// The longest back-off between registrations (Mesos' `REGISTER_RETRY_INTERVAL_MAX`).
 pub const REGISTRATION_BACKOFF_MAX: Duration = Duration::from_secs(60);
 
-/// A machine's agent.
+/// The agent's state.
 pub struct Agent {
     config: Config,
-    link: Link,
-    /// Values are boxed: a node of the map has room for eleven, and most agents have one.
+    link: LinkState,
+    /// Boxed: a B-tree node has room for eleven values, and most agents have one framework.
     frameworks: BTreeMap<FrameworkId, Box<Framework>>,
-    /// Which executor a container is the run of.
+    /// The executor of each container.
     containers: BTreeMap<ContainerId, (FrameworkId, ExecutorId)>,
-    streams: BTreeMap<TaskKey, Stream>,
+    streams: BTreeMap<TaskKey, UpdateStream>,
     timers: Timers,
-    fresh: Fresh,
+    id_generator: IdGenerator,
     next_launch: u64,
     stopping: Option<stop::Stopping>,
 }
 
-/// A framework that has something on this agent.
+/// A framework with executors, tasks or updates on this agent.
 struct Framework {
     info: Arc<FrameworkInfo>,
     executors: BTreeMap<ExecutorId, Box<Executor>>,
-    tasks: BTreeMap<TaskId, Box<Entry>>,
-    /// The master ended it; only its executors' ends are awaited.
-    ending: bool,
+    tasks: BTreeMap<TaskId, Box<AgentTask>>,
+    /// The master terminated it: only the ends of its executors are awaited.
+    shutting_down: bool,
 }
 
-/// A task that the agent answers for, until its terminal update is acknowledged.
-struct Entry {
-    /// Without its executor's info, which is kept once for all tasks of the executor.
+/// A task, until its terminal update is acknowledged.
+struct AgentTask {
+    /// Without the info of its executor, which is stored once for all its tasks.
     task: Task,
-    /// On which executor; `task.executor_id` is empty for command tasks.
+    /// Its executor. For command tasks `task.executor_id` is not set.
     executor_id: ExecutorId,
-    /// Ascends in the order of arrival; tasks of one group share it.
+    /// Launch number, ascending in order of arrival; tasks of one group share it.
     launch: u64,
     grouped: bool,
-    /// Whether the executor may have been told of it.
+    /// Whether LAUNCH may have reached the executor.
     delivered: bool,
-    /// A kill that was asked for, with its grace.
+    /// A requested kill, with its grace period.
     kill: Option<Option<Duration>>,
 }
 
-/// An executor, over all of its runs.
+/// An executor, over all its runs.
 struct Executor {
     info: Arc<ExecutorInfo>,
     container_id: ContainerId,
     phase: Phase,
     connection: Option<ConnectionId>,
-    /// It has subscribed in this run, or is known to run since before the agent's restart.
+    /// Whether it has subscribed in this run, or is known to run since before the agent's restart.
     subscribed: bool,
     /// Whether any task was ever delivered to it.
-    served: bool,
-    /// Runs that ended soon, in a row.
+    received_task: bool,
+    /// Consecutive runs shorter than [`executors::SOUND_RUN`].
     failures: u32,
     started_at: Time,
-    /// What becomes of its tasks at its end, if not the usual.
-    verdict: Option<executors::Verdict>,
+    /// The state of its unfinished tasks when it terminates, if not the default.
+    terminal_state: Option<executors::TerminalState>,
 }
 
-/// Where an executor stands.
+/// The phase of an executor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// Started, not subscribed yet.
     Starting,
-    /// It lived through a restart of the agent and has not subscribed again yet.
+    /// It survived a restart of the agent and has not subscribed again.
     Returning,
-    /// Subscribed.
     Running,
-    /// Told to end, or being destroyed.
-    Ending {
-        /// Only this run ends; the executor is started again.
+    /// SHUTDOWN was sent, or its container is being destroyed.
+    Terminating {
+        /// Whether another run follows.
         respawn: bool,
     },
-    /// Its run ended; it will be started again when its timer fires.
+    /// Its run ended; the next one starts when its timer fires.
     Waiting,
 }
 
 impl Agent {
-    /// A new agent that knows nothing and has no id.
+    /// A new agent without an id.
     pub fn new(config: Config) -> Self {
         Self {
-            fresh: Fresh::new(config.seed),
+            id_generator: IdGenerator::new(config.seed),
             config,
-            link: Link::Down,
+            link: LinkState::Down,
             frameworks: BTreeMap::new(),
             containers: BTreeMap::new(),
             streams: BTreeMap::new(),
@@ -173,8 +172,8 @@ impl Agent {
         }
     }
 
-    /// An agent as its records say, after a crash or an orderly stop. `live` are the containers that still run; any other
-    /// one may have run and ended.
+    /// Recovers an agent from its records, after a crash or an orderly stop. `live` are the containers that still run;
+    /// any other container may have run and ended.
     pub fn recover(
         config: Config,
         now: Time,
@@ -184,9 +183,9 @@ impl Agent {
         checkpoint::recover(config, now, records, live, None)
     }
 
-    /// The same for a runtime that knows which containers ran and ended: one that is neither alive nor among them never
-    /// ran, and its executor is started now.
-    pub fn recover_knowing(
+    /// Like [`Agent::recover`], for a runtime that knows which containers ended. A container that is neither live nor
+    /// ended never ran, and its executor is started now.
+    pub fn recover_with_ended(
         config: Config,
         now: Time,
         records: Vec<Record>,
@@ -196,13 +195,13 @@ impl Agent {
         checkpoint::recover(config, now, records, live, Some(ended))
     }
 
-    /// Takes one event.
+    /// Handles one event.
     pub fn step(&mut self, now: Time, event: Event) -> Effects {
         let mut out = Effects::default();
         match event {
             Event::LinkUp => self.link_up(now, &mut out),
             Event::LinkDown => self.link_down(),
-            Event::FromMaster(message) => self.master_said(now, message, &mut out),
+            Event::FromMaster(message) => self.handle_master_message(now, message, &mut out),
             Event::Subscribe {
                 request,
                 connection,
@@ -211,9 +210,9 @@ impl Agent {
                 unacknowledged_tasks,
                 unacknowledged_updates,
             } => {
-                let who = (framework_id, executor_id);
+                let key = (framework_id, executor_id);
                 let said = (unacknowledged_tasks, unacknowledged_updates);
-                self.subscribe(now, request, connection, who, said, &mut out);
+                self.subscribe(now, request, connection, key, said, &mut out);
             }
             Event::Call { request, framework_id, executor_id, call } => {
                 self.executor_call(now, request, (framework_id, executor_id), call, &mut out);
@@ -230,13 +229,13 @@ impl Agent {
             Event::Stop => self.stop(now, &mut out),
             Event::Tick => {}
         }
-        self.fire_timers(now, &mut out);
+        self.run_due_timers(now, &mut out);
         out
     }
 
-    /// When the machine wants its next [`Event::Tick`], if nothing else happens.
+    /// When an [`Event::Tick`] is due, if no other event comes before.
     pub fn next_deadline(&self) -> Option<Time> {
-        [self.timers.next(), self.silent_at()].into_iter().flatten().min()
+        [self.timers.next(), self.silence_deadline()].into_iter().flatten().min()
     }
 
     /// The agent's description, with its id once it has one.
@@ -244,18 +243,18 @@ impl Agent {
         &self.config.info
     }
 
-    /// Its id, once the master gave one.
+    /// The agent's id, once registered.
     pub fn id(&self) -> Option<&AgentId> {
         self.config.info.id.as_ref()
     }
 
-    /// Whether a master has admitted it on the present link.
+    /// Whether it is registered on the current link.
     pub fn is_registered(&self) -> bool {
-        matches!(self.link, Link::Registered { .. })
+        matches!(self.link, LinkState::Registered { .. })
     }
 
-    fn master_said(&mut self, now: Time, message: ToAgent, out: &mut Effects) {
-        self.master_spoke(now);
+    fn handle_master_message(&mut self, now: Time, message: ToAgent, out: &mut Effects) {
+        self.master_heard(now);
         match message {
             ToAgent::Registered { agent_id, ping_interval, ping_timeouts } => {
                 self.registered(now, agent_id, ping_interval * ping_timeouts, Vec::new(), out);
@@ -280,13 +279,13 @@ impl Agent {
             ToAgent::Message { framework_id, executor_id, data } => {
                 self.message_to_executor(&framework_id, &executor_id, data, out);
             }
-            ToAgent::Ping => out.tell_master(kernel_model::agent::ToMaster::Pong),
-            ToAgent::Shutdown { message } => self.refused(now, message, out),
+            ToAgent::Ping => out.send_to_master(kernel_model::agent::ToMaster::Pong),
+            ToAgent::Shutdown { message } => self.rejected_by_master(now, message, out),
         }
     }
 
-    fn fire_timers(&mut self, now: Time, out: &mut Effects) {
-        self.drop_silent_master(now, out);
+    fn run_due_timers(&mut self, now: Time, out: &mut Effects) {
+        self.disconnect_silent_master(now, out);
         while let Some(timer) = self.timers.pop_due(now) {
             match timer {
                 Timer::Register => self.register_again(now, out),
@@ -302,15 +301,15 @@ impl Agent {
 
 impl Framework {
     fn new(info: Arc<FrameworkInfo>) -> Box<Self> {
-        Box::new(Self { info, executors: BTreeMap::new(), tasks: BTreeMap::new(), ending: false })
+        Box::new(Self { info, executors: BTreeMap::new(), tasks: BTreeMap::new(), shutting_down: false })
     }
 
-    /// `state` for frameworks that know of partitions, LOST for the others.
+    /// The given state for PARTITION_AWARE frameworks, TASK_LOST for others.
     fn state_for(&self, state: TaskState) -> TaskState {
         if self.info.can(FrameworkCapability::PartitionAware) { state } else { TaskState::Lost }
     }
 
-    fn tasks_of(&self, executor_id: &ExecutorId) -> impl Iterator<Item = &Entry> {
+    fn tasks_of(&self, executor_id: &ExecutorId) -> impl Iterator<Item = &AgentTask> {
         self.tasks.values().map(|entry| &**entry).filter(move |entry| entry.executor_id == *executor_id)
     }
 
@@ -321,7 +320,7 @@ impl Framework {
             .collect()
     }
 
-    /// What the executor and its unfinished tasks may use together.
+    /// The limits of an executor and its unfinished tasks together.
     fn limits(&self, executor_id: &ExecutorId) -> Limits {
         let mut limits = Limits::default();
         if let Some(executor) = self.executors.get(executor_id) {

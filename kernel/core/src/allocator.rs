@@ -1,18 +1,19 @@
-//! Who is offered what: hierarchical dominant-resource fairness over the role tree and, in each role, its frameworks.
+//! The allocator: hierarchical dominant resource fairness (DRF) over the role tree and, in each role, its frameworks.
 //!
-//! The allocator keeps its own dense ledger (slots instead of ids, fixed arrays instead of maps) of what every client,
-//! that is a framework in a role, holds: offered or in use. It is event-driven: whatever frees resources or adds demand
-//! makes agents candidates, and [`Allocator::run`] hands out those agents at once (docs/decisions/0003). What it hands
-//! out is coarse, as in Mesos: all that is free on an agent goes to the client that is furthest below its share, unless
-//! that would lift it over its fair part while others want something too; then it gets that part, and the next the rest.
+//! The allocator keeps its own dense ledger (slots instead of ids, fixed arrays instead of maps) of what each client,
+//! that is a framework in a role, holds in offers and in use. It is event-driven: freed resources and added demand make
+//! agents candidates, and [`Allocator::run`] allocates those agents at once (docs/decisions/0003). Allocation is
+//! coarse, as in Mesos: everything free on an agent goes to the client furthest below its share. If that would lift the
+//! client above its fair share while other clients want resources too, it gets only the fair share, and the next client
+//! the remainder.
 
 mod amounts;
 mod explain;
 mod filters;
+mod preferences;
 mod run;
 mod shares;
 mod slab;
-mod wishes;
 
 #[cfg(test)]
 mod tests;
@@ -23,40 +24,40 @@ use std::time::Duration;
 use kernel_model::{agent::AgentInfo, ids::FrameworkId, resources::Resources, roles::Role, time::Time};
 
 pub use explain::WaitReason;
+pub use preferences::{ClientPreferences, CompiledPreferences};
 pub use run::Allocation;
-pub use wishes::{ClientWishes, CompiledWishes};
 
-use amounts::{Amounts, Names};
+use amounts::{Amounts, ResourceNames};
 use filters::Filters;
+use preferences::AgentProperties;
 use shares::Shares;
 use slab::Slab;
-use wishes::Place;
 
-/// An agent in the allocator.
+/// The index of an agent in the allocator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AgentSlot(pub(crate) u32);
 
-/// A framework in one of its roles, in the allocator.
+/// The index of a client, that is a framework in one of its roles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ClientSlot(pub(crate) u32);
 
-/// What a framework can take, from its capabilities.
+/// The resources that a framework can be offered, from its capabilities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Handles {
-    /// Agents with GPUs.
+pub struct Capabilities {
+    /// GPU_RESOURCES: agents with GPUs.
     pub gpus: bool,
-    /// Resources that may be taken away.
+    /// REVOCABLE_RESOURCES.
     pub revocable: bool,
-    /// Resources that several tasks use.
+    /// SHARED_RESOURCES.
     pub shared: bool,
-    /// Resources with more than one reservation.
+    /// RESERVATION_REFINEMENT: resources with more than one reservation.
     pub refined: bool,
 }
 
-/// The rules of allocation.
+/// The allocator's configuration.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Policy {
-    /// Keep agents with GPUs from frameworks that do not know them.
+    /// Whether agents with GPUs are offered only to frameworks with GPU_RESOURCES.
     pub filter_gpu_agents: bool,
     /// See `MasterConfig::shortest_refusal`.
     pub shortest_refusal: Duration,
@@ -67,59 +68,59 @@ struct AgentRow {
     total: Resources,
     /// Offered or in use, without allocation roles.
     used: Resources,
-    /// `total` without `used`.
+    /// `total` minus `used`.
     available: Resources,
-    /// More is used than there is, since `total` became less: what is given back may not be available.
+    /// `used` exceeds `total`, because `total` shrank: recovered resources may not become available.
     overdrawn: bool,
     available_amounts: Amounts,
-    /// Whether all that is available may go to any client: nothing reserved, revocable or shared.
+    /// Whether any client may be offered everything available: nothing is reserved, revocable or shared.
     plain: bool,
     has_gpus: bool,
-    /// What constraints of frameworks look at.
-    place: Place,
+    /// The properties that offer constraints select.
+    properties: AgentProperties,
     active: bool,
-    /// Grows whenever `available` changes, so that verdicts of filters can be remembered.
+    /// Incremented when `available` changes: the key of cached filter results.
     version: u64,
     filters: Filters,
-    /// Since something was left over here that others may want: until when it waits for them.
-    held_until: Option<Time>,
+    /// While a remainder is left for clients with pending offers: until when it is left.
+    leftover_until: Option<Time>,
 }
 
-/// The ledger and the order of turns.
+/// The ledger and the order of clients.
 #[derive(Debug)]
 pub struct Allocator {
     policy: Policy,
-    names: Names,
+    names: ResourceNames,
     agents: Slab<AgentRow>,
     shares: Shares,
-    /// Agents to look at in the next round.
+    /// The agents to allocate in the next round.
     candidates: BTreeSet<u32>,
-    /// Every agent is to be looked at.
+    /// Every agent is a candidate.
     all_are_candidates: bool,
-    /// Agents with something left over that waits for answers.
-    held: BTreeSet<u32>,
-    /// Agents whose filters end at these times.
+    /// Agents whose remainder is left for clients with pending offers.
+    leftovers: BTreeSet<u32>,
+    /// The agents whose filters expire at these times.
     expiries: BTreeMap<Time, BTreeSet<u32>>,
     version: u64,
 }
 
 impl Allocator {
-    /// An empty pool.
+    /// An allocator without agents and clients.
     pub fn new(policy: Policy) -> Self {
         Self {
             policy,
-            names: Names::default(),
+            names: ResourceNames::default(),
             agents: Slab::default(),
             shares: Shares::default(),
             candidates: BTreeSet::new(),
             all_are_candidates: false,
-            held: BTreeSet::new(),
+            leftovers: BTreeSet::new(),
             expiries: BTreeMap::new(),
             version: 0,
         }
     }
 
-    /// An agent joins the pool with nothing in use; see [`Allocator::charge`].
+    /// Adds an agent with nothing in use; see [`Allocator::charge`].
     pub fn add_agent(&mut self, total: &Resources, active: bool) -> AgentSlot {
         let row = AgentRow {
             total: Resources::new(),
@@ -129,28 +130,28 @@ impl Allocator {
             available_amounts: Amounts::default(),
             plain: true,
             has_gpus: false,
-            place: Place::default(),
+            properties: AgentProperties::default(),
             active,
             version: 0,
             filters: Filters::default(),
-            held_until: None,
+            leftover_until: None,
         };
         let slot = AgentSlot(self.agents.insert(row));
         self.set_total(slot, total);
         slot
     }
 
-    /// An agent leaves the pool; all that was charged on it must have been recovered.
+    /// Removes an agent. Everything charged on it must have been recovered.
     pub fn remove_agent(&mut self, agent: AgentSlot) {
         if let Some(row) = self.agents.remove(agent.0) {
             let amounts = self.names.amounts(&row.total);
             self.shares.change_pool(Amounts::default(), amounts);
         }
         self.candidates.remove(&agent.0);
-        self.held.remove(&agent.0);
+        self.leftovers.remove(&agent.0);
     }
 
-    /// An agent has other resources than before.
+    /// Sets an agent's total resources.
     pub fn set_total(&mut self, agent: AgentSlot, total: &Resources) {
         let Some(row) = self.agents.get_mut(agent.0) else { return };
         let before = self.names.amounts(&row.total);
@@ -161,18 +162,19 @@ impl Allocator {
         self.refresh_available(agent);
     }
 
-    /// Where an agent is, for frameworks that want some agents only.
-    pub fn set_agent_place(&mut self, agent: AgentSlot, info: &AgentInfo) {
-        let place = Place { hostname: info.hostname.clone(), attributes: info.attributes.clone() };
+    /// Sets the properties of an agent that offer constraints select.
+    pub fn set_agent_properties(&mut self, agent: AgentSlot, info: &AgentInfo) {
+        let properties =
+            AgentProperties { hostname: info.hostname.clone(), attributes: info.attributes.clone() };
         if let Some(row) = self.agents.get_mut(agent.0)
-            && row.place != place
+            && row.properties != properties
         {
-            row.place = place;
+            row.properties = properties;
             self.candidates.insert(agent.0);
         }
     }
 
-    /// Whether an agent may be offered.
+    /// Sets whether an agent may be offered.
     pub fn set_agent_active(&mut self, agent: AgentSlot, active: bool) {
         if let Some(row) = self.agents.get_mut(agent.0)
             && row.active != active
@@ -184,49 +186,54 @@ impl Allocator {
         }
     }
 
-    /// A framework subscribes in a role; it gets nothing before [`Allocator::set_client_active`].
-    pub fn add_client(&mut self, framework: &FrameworkId, role: &Role, handles: Handles) -> ClientSlot {
-        ClientSlot(self.shares.add_client(framework, role, handles))
+    /// Adds a framework in a role, without offers until [`Allocator::set_client_active`].
+    pub fn add_client(
+        &mut self,
+        framework: &FrameworkId,
+        role: &Role,
+        capabilities: Capabilities,
+    ) -> ClientSlot {
+        ClientSlot(self.shares.add_client(framework, role, capabilities))
     }
 
-    /// A framework leaves a role; all that it was charged must have been recovered.
+    /// Removes a client. Everything charged to it must have been recovered.
     pub fn remove_client(&mut self, client: ClientSlot) {
         self.shares.remove_client(client.0);
     }
 
-    /// Whether the client wants offers. One that begins to sees every agent.
+    /// Sets whether the client wants offers. Activation makes every agent a candidate.
     pub fn set_client_active(&mut self, client: ClientSlot, active: bool) {
         if self.shares.set_active(client.0, active) && active {
-            self.consider_all();
+            self.mark_all_candidates();
         }
     }
 
-    /// The framework changed its capabilities.
-    pub fn set_client_handles(&mut self, client: ClientSlot, handles: Handles) {
-        if self.shares.set_handles(client.0, handles) {
-            // What would be offered may differ now, so no verdict of a filter stands.
+    /// Sets the framework's capabilities.
+    pub fn set_client_capabilities(&mut self, client: ClientSlot, capabilities: Capabilities) {
+        if self.shares.set_capabilities(client.0, capabilities) {
+            // The resources to offer may change, so cached filter results are invalid.
             for (_, row) in self.agents.iter_mut() {
                 self.version += 1;
                 row.version = self.version;
             }
-            self.consider_all();
+            self.mark_all_candidates();
         }
     }
 
-    /// The framework says anew which offers it wants in this role.
-    pub fn set_client_wishes(&mut self, client: ClientSlot, wishes: ClientWishes) {
-        if self.shares.set_wishes(client.0, wishes) {
-            self.consider_all();
+    /// Sets the client's offer preferences.
+    pub fn set_client_preferences(&mut self, client: ClientSlot, preferences: ClientPreferences) {
+        if self.shares.set_preferences(client.0, preferences) {
+            self.mark_all_candidates();
         }
     }
 
-    /// Sets the weight of a role's subtree among its siblings.
+    /// Sets the weight of a role among its siblings.
     pub fn set_weight(&mut self, role: &Role, weight: f64) {
         self.shares.set_weight(role, weight);
-        self.consider_all();
+        self.mark_all_candidates();
     }
 
-    /// Something on the agent is held by the client without having been offered now: found at re-registration.
+    /// Charges resources that the client holds on the agent without an offer, found at re-registration.
     pub fn charge(&mut self, agent: AgentSlot, client: ClientSlot, resources: &Resources) {
         let amounts = self.names.amounts(resources);
         self.shares.charge(client.0, amounts);
@@ -236,7 +243,7 @@ impl Allocator {
         self.refresh_available(agent);
     }
 
-    /// Something that the client held on the agent is free again.
+    /// Returns resources that the client held on the agent.
     pub fn recover(&mut self, agent: AgentSlot, client: ClientSlot, resources: &Resources) {
         let amounts = self.names.amounts(resources);
         self.shares.discharge(client.0, amounts);
@@ -250,8 +257,8 @@ impl Allocator {
         self.available_changed(agent);
     }
 
-    /// The client does not want these resources, or a part of them, for a while. `progress` is whether it took
-    /// something of the offer: then zero seconds really mean none.
+    /// Filters these resources, or any part of them, for the client. `progress` is whether the client launched
+    /// something on the offer: then a filter of zero seconds is none.
     pub fn refuse(
         &mut self,
         now: Time,
@@ -273,30 +280,30 @@ impl Allocator {
         self.expiries.entry(until).or_default().insert(agent.0);
     }
 
-    /// The client has answered an allocation, or it was taken back.
+    /// The client answered an offer, or the offer was rescinded.
     pub fn answered(&mut self, client: ClientSlot) {
         self.shares.change_pending(client.0, -1);
-        self.candidates.append(&mut self.held);
+        self.candidates.append(&mut self.leftovers);
     }
 
-    /// The client takes back all that it refused.
+    /// Removes all filters of the client (REVIVE).
     pub fn clear_filters(&mut self, client: ClientSlot) {
-        if self.shares.renew(client.0) {
-            self.consider_all();
+        if self.shares.clear_filters(client.0) {
+            self.mark_all_candidates();
         }
     }
 
-    /// When the next filter ends.
+    /// When the next filter expires.
     pub fn next_deadline(&self) -> Option<Time> {
         self.expiries.first_key_value().map(|(time, _)| *time)
     }
 
-    /// Whether [`Allocator::run`] has something to look at.
+    /// Whether [`Allocator::run`] has agents to allocate.
     pub fn has_candidates(&self) -> bool {
         self.all_are_candidates || !self.candidates.is_empty()
     }
 
-    /// What the client holds, as a share of the pool, not divided by any weight.
+    /// The client's dominant share of the pool, not divided by weights.
     pub fn dominant_share(&self, client: ClientSlot) -> f64 {
         self.shares.dominant_share(client.0)
     }
@@ -306,17 +313,17 @@ impl Allocator {
         self.shares.is_idle(client.0)
     }
 
-    /// What is free on an agent.
+    /// The free resources of an agent.
     pub fn available(&self, agent: AgentSlot) -> Option<&Resources> {
         self.agents.get(agent.0).map(|row| &row.available)
     }
 
-    /// What is offered or in use on an agent, by this ledger.
+    /// The resources of an agent that are offered or in use.
     pub fn used(&self, agent: AgentSlot) -> Option<&Resources> {
         self.agents.get(agent.0).map(|row| &row.used)
     }
 
-    fn consider_all(&mut self) {
+    fn mark_all_candidates(&mut self) {
         self.all_are_candidates = true;
     }
 

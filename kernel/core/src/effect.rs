@@ -1,16 +1,17 @@
-//! The contract between a machine and its shell: durable before visible, by type.
+//! The contract between a state machine and its shell: the types ensure that writes are durable before their
+//! consequences are visible.
 //!
-//! A shell takes one event after another into `step`, makes everything in `persist` durable, and only then carries out
-//! `after_persist`, in order. Effects of a later step never overtake those of an earlier one. A crash between the two
-//! leaves the writes without the effects; every peer copes with that, and the simulator crashes there on purpose.
+//! The shell passes events to `step` one by one, makes everything in `persist` durable, and only then carries out
+//! `after_persist` in order. Effects of a later step never overtake those of an earlier one. A crash between the two
+//! leaves the writes without the effects; every peer handles that, and the simulator crashes there on purpose.
 
-/// What one step asks of its shell.
+/// The effects of one step.
 #[derive(Debug, Clone, PartialEq)]
 #[must_use]
 pub struct Effects<Op, Effect> {
-    /// To be made durable, all or nothing, before anything else.
+    /// Writes, to be made durable atomically before any other effect.
     pub persist: Vec<Op>,
-    /// To be carried out afterwards, in order.
+    /// Effects, to be carried out in order once the writes are durable.
     pub after_persist: Vec<Effect>,
 }
 
@@ -21,16 +22,16 @@ impl<Op, Effect> Default for Effects<Op, Effect> {
 }
 
 impl<Op, Effect> Effects<Op, Effect> {
-    /// Whether there is nothing to do.
+    /// Whether there are neither writes nor effects.
     pub fn is_empty(&self) -> bool {
         self.persist.is_empty() && self.after_persist.is_empty()
     }
 }
 
-/// One question at a door that awaits an answer. The shell numbers them; a machine only gives the number back.
+/// A request that awaits a reply. The shell numbers requests; the machine returns the number with the reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId(pub u64);
 
-/// One connection between an agent and the master. The shell numbers them and uses no number twice.
+/// A connection between an agent and the master. The shell numbers connections and never reuses a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LinkId(pub u64);

@@ -1,8 +1,8 @@
-//! The decisions of the kernel as pure machines: what comes in is an event, what goes out is a value that says what to
-//! persist and what to do afterwards. Nothing here reads a clock, draws a number, or touches a socket or file.
+//! The kernel's decisions as pure state machines: an event comes in, and a value comes out that says what to persist
+//! and what to do afterwards. Nothing here reads a clock, generates random numbers or does I/O.
 //!
-//! Read in this order: [`effect`] (the contract between a machine and its shell), [`master`] (`step` is its table of
-//! contents), [`allocator`] (who is offered what), [`audit`] (the invariants), then the agent's machine.
+//! Reading order: [`effect`] (the contract between a machine and its shell), [`master`] (`step` is the table of
+//! contents), [`allocator`] (which client is offered which agent), [`audit`] (the invariants), [`agent`].
 
 pub mod effect;
 
@@ -10,4 +10,4 @@ pub mod agent;
 pub mod allocator;
 pub mod audit;
 pub mod master;
-pub mod shelf;
+pub mod snapshot_map;

@@ -1,9 +1,9 @@
-//! The master: one ledger of all machines, frameworks and tasks, as one pure machine.
+//! The master as a pure state machine: it owns the state of all agents, frameworks, offers and tasks.
 //!
-//! [`Master::step`] is the one entrance and the table of contents. Everything that it decides lies in `master/`, one file
-//! a matter: how frameworks come (`subscribe`) and go (`frameworks`), what they may say (`calls`, `accept`, `validation`,
-//! `reconcile`), how agents come (`registration`) and go (`liveness`), what they report (`updates`), who holds what
-//! (`ledger`, `offers`), what operators change (`operator`) and see (`view`).
+//! [`Master::step`] is the only entry point and the table of contents. Each concern has a file in `master/`:
+//! subscription (`subscribe`) and termination (`frameworks`) of frameworks, their calls (`calls`, `accept`,
+//! `validation`, `reconcile`), registration (`registration`) and loss (`liveness`) of agents, their status updates
+//! (`updates`), resource accounting (`ledger`, `offers`), operator calls (`operator`) and reads (`view`, `snapshot`).
 
 mod accept;
 mod calls;
@@ -14,10 +14,10 @@ mod ledger;
 mod liveness;
 mod offers;
 mod operator;
-mod picture;
 mod reconcile;
 mod registration;
 mod registry;
+mod snapshot;
 mod state;
 mod subscribe;
 mod timers;
@@ -42,64 +42,63 @@ use kernel_model::{
 
 pub use effect::{Answer, Effect, Effects, Op, Record, RecordKey, Refusal};
 pub use event::{Event, OperatorCall};
-pub use picture::Picture;
 pub use registry::Registry;
+pub use snapshot::Snapshot;
 pub use state::{AbsentAgent, Agent, Framework, FrameworkState, MasterConfig, RoleView};
 pub use subscribe::HEARTBEAT_INTERVAL;
 
 use crate::{
     allocator::{AgentSlot, Allocator, Policy},
     effect::{LinkId, RequestId},
-    shelf::Shelf,
+    snapshot_map::SnapshotMap,
 };
-use offers::Outstanding;
-use registration::Report;
+use offers::OutstandingOffer;
+use registration::Reregistration;
 use timers::{Timer, Timers};
 
-/// Effects of a usual step: an ACCEPT with a task and the offer of what is left make five.
+/// The effects of a usual step: an ACCEPT with one task, and the offer of the remainder, make five.
 const EFFECTS_USUAL: usize = 6;
 
 /// A connection with an agent.
 #[derive(Debug, Default)]
 struct Link {
-    /// `None` until it registers.
+    /// `None` until the agent registers.
     agent: Option<AgentId>,
-    /// Whether it said something since the last ping.
+    /// Whether a message came since the last ping.
     heard: bool,
 }
 
-/// The master.
+/// The master's state.
 #[derive(Debug)]
 pub struct Master {
     config: MasterConfig,
     offer_prefix: String,
     registry: Registry,
-    agents: Shelf<AgentId, Agent>,
+    agents: SnapshotMap<AgentId, Agent>,
     agents_by_slot: BTreeMap<AgentSlot, AgentId>,
-    absent: Shelf<AgentId, AbsentAgent>,
+    absent: SnapshotMap<AgentId, AbsentAgent>,
     links: BTreeMap<LinkId, Link>,
     frameworks: BTreeMap<FrameworkId, Framework>,
     streams: BTreeMap<StreamId, FrameworkId>,
     completed: VecDeque<Arc<Framework>>,
-    offers: Shelf<u64, Outstanding>,
+    offers: SnapshotMap<u64, OutstandingOffer>,
     allocator: Allocator,
     timers: Timers,
     next_agent: u64,
     next_framework: u64,
     next_offer: u64,
-    /// Whether the first step has come, which is when the time of recovered agents begins.
+    /// Whether the first step was taken: it starts the re-registration timeout of recovered agents.
     started: bool,
-    collection_planned: bool,
-    /// The time of the current step.
+    gc_scheduled: bool,
     now: Time,
-    /// Agents whose books changed in the current step.
-    dirty_agents: BTreeSet<AgentId>,
-    /// What the current step asks for so far.
+    /// Agents that changed in the current step.
+    changed_agents: BTreeSet<AgentId>,
+    /// The effects of the current step so far.
     out: Effects,
 }
 
 impl Master {
-    /// A master that knows what the registry says.
+    /// A master with the state of the registry.
     pub fn new(config: MasterConfig, registry: Registry) -> Self {
         let policy = policy(&config);
         let absent = registry.iter().filter_map(|record| match record {
@@ -115,29 +114,29 @@ impl Master {
             offer_prefix: format!("{}-O", config.info.id),
             config,
             registry,
-            agents: Shelf::default(),
+            agents: SnapshotMap::default(),
             agents_by_slot: BTreeMap::new(),
             links: BTreeMap::new(),
             frameworks: BTreeMap::new(),
             streams: BTreeMap::new(),
             completed: VecDeque::new(),
-            offers: Shelf::default(),
+            offers: SnapshotMap::default(),
             allocator: Allocator::new(policy),
             timers: Timers::default(),
             next_agent: 0,
             next_framework: 0,
             next_offer: 0,
             started: false,
-            collection_planned: false,
+            gc_scheduled: false,
             now: Time::default(),
-            dirty_agents: BTreeSet::new(),
+            changed_agents: BTreeSet::new(),
             out: Effects::default(),
         };
-        master.recall_weights();
+        master.restore_weights();
         master
     }
 
-    /// The one entrance. Total: whatever a peer may send has an answer, if only silence.
+    /// Handles one event. Total: every message of a peer is handled, if only by ignoring it.
     pub fn step(&mut self, now: Time, event: Event) -> Effects {
         self.now = self.now.max(now);
         self.start();
@@ -164,11 +163,11 @@ impl Master {
             self.timer_due(timer);
         }
         self.make_offers();
-        self.report_dirty_agents();
+        self.report_changed_agents();
         std::mem::take(&mut self.out)
     }
 
-    /// When a [`Event::Tick`] is due, if nothing else happens before.
+    /// When an [`Event::Tick`] is due, if no other event comes before.
     pub fn next_deadline(&self) -> Option<Time> {
         if !self.started && !self.absent.is_empty() {
             return Some(Time::default());
@@ -188,11 +187,11 @@ impl Master {
                 return self.register(link, *info);
             }
             ToMaster::Reregister { info, frameworks, executors, tasks } if self.links.contains_key(&link) => {
-                return self.reregister(link, Report { info, frameworks, executors, tasks });
+                return self.reregister(link, Reregistration { info, frameworks, executors, tasks });
             }
             _ => {}
         }
-        // Anything else needs an agent that this link belongs to.
+        // Every other message needs a registered agent.
         let Some(speaker) = self.links.get_mut(&link) else { return };
         let Some(id) = speaker.agent.clone() else { return };
         speaker.heard = true;
@@ -205,7 +204,7 @@ impl Master {
             }
             ToMaster::Message { framework_id, executor_id, data } => {
                 let event = kernel_model::scheduler::Event::Message { agent_id: id, executor_id, data };
-                self.tell_framework(&framework_id, event);
+                self.send_to_framework(&framework_id, event);
             }
             ToMaster::Unregister => self.remove_agent(&id, "the agent unregistered"),
             ToMaster::Pong | ToMaster::Register { .. } | ToMaster::Reregister { .. } => {}
@@ -219,12 +218,12 @@ impl Master {
             Timer::AgentRecovery => self.recovery_timed_out(),
             Timer::FrameworkFailover { framework, epoch } => self.failover_timed_out(&framework, epoch),
             Timer::OfferExpiry { number } => self.offer_expired(number),
-            Timer::RegistryCollection => self.collect_registry(),
+            Timer::RegistryGc => self.gc_registry(),
         }
     }
 
-    fn report_dirty_agents(&mut self) {
-        for id in std::mem::take(&mut self.dirty_agents) {
+    fn report_changed_agents(&mut self) {
+        for id in std::mem::take(&mut self.changed_agents) {
             if let Some(agent) = self.agents.get(&id) {
                 let agent = agent.snapshot();
                 self.operator_event(operator_events::Event::AgentUpdated { agent });
@@ -247,8 +246,8 @@ impl Master {
         self.effect(Effect::Operator(event));
     }
 
-    /// Sends to an agent if its link is up; what cannot be sent is lost.
-    fn tell_agent(&mut self, id: &AgentId, message: ToAgent) {
+    /// Sends to an agent if its link is up; otherwise the message is lost.
+    fn send_to_agent(&mut self, id: &AgentId, message: ToAgent) {
         if let Some(link) = self.agents.get(id).and_then(|a| a.link) {
             self.effect(Effect::ToAgent { link, message });
         }
@@ -263,11 +262,11 @@ impl Master {
         policy(&self.config)
     }
 
-    /// For tests that break an invariant on purpose.
+    /// For tests that break invariants on purpose.
     #[cfg(test)]
     pub(crate) fn tables_mut(
         &mut self,
-    ) -> (&mut Shelf<AgentId, Agent>, &mut BTreeMap<FrameworkId, Framework>) {
+    ) -> (&mut SnapshotMap<AgentId, Agent>, &mut BTreeMap<FrameworkId, Framework>) {
         (&mut self.agents, &mut self.frameworks)
     }
 }

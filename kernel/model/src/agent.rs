@@ -1,4 +1,4 @@
-//! Agents: one a machine.
+//! Agents, and the messages between master and agent.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,66 +11,67 @@ use crate::{
     time::Time,
 };
 
-/// A machine's description (Mesos `AgentInfo`).
+/// An agent's description (Mesos `AgentInfo`).
 #[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
 pub struct AgentInfo {
-    /// `None` until the master has given one.
+    /// `None` until the master assigns one.
     pub id: Option<AgentId>,
-    /// Host name, as offers show it.
+    /// The host name in offers.
     pub hostname: String,
-    /// The address of the agent's HTTP door.
+    /// The address of the agent's HTTP server.
     pub ip: String,
-    /// The port of the agent's HTTP door.
+    /// The port of the agent's HTTP server.
     pub port: u16,
-    /// Everything that the machine has.
+    /// The machine's total resources.
     pub resources: Resources,
-    /// What distinguishes the machine.
     pub attributes: Vec<Attribute>,
 }
 
-/// What the master knows of an agent, for the operator API and for projections of it.
+/// The master's state of an agent, for the operator API and the Node projection.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
 pub struct AgentSnapshot {
-    /// The agent.
     pub info: Arc<AgentInfo>,
-    /// Where it stands.
     pub state: AgentState,
-    /// First registration.
     pub registered_at: Time,
-    /// Latest re-registration.
     pub reregistered_at: Option<Time>,
-    /// Everything that it has, reservations included.
+    /// Total resources, reservations included.
     pub total: Resources,
-    /// Resources of tasks and executors, framework by framework (ascending id).
+    /// Resources of tasks and executors by framework, in ascending order of the id.
     pub allocated: Vec<(FrameworkId, Resources)>,
     /// Resources in outstanding offers.
     pub offered: Resources,
 }
 
-/// Where an agent stands in its life (see ARCHITECTURE.md, "Agents").
+/// An agent's state (see ARCHITECTURE.md, "Agents").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum AgentState {
-    /// Known from the registry after a master's restart, not heard of yet.
+    /// Read from the registry after a master restart; it has not re-registered yet.
     Recovered,
     /// Registered and reachable.
     Connected,
-    /// Its link is down; it may come back.
+    /// Its link is down; it may re-register.
     Disconnected,
-    /// It was silent for too long; its tasks are unreachable.
+    /// It did not answer pings or did not re-register in time; its tasks are TASK_UNREACHABLE.
     Unreachable,
-    /// It unregistered, or was replaced.
+    /// It unregistered, or another agent replaced it.
     Removed,
-    /// An operator declared it gone for good.
+    /// An operator marked it as gone permanently.
     Gone,
 }
 
-/// From an agent to the master. Ordered and reliable while the link is up; lost with it.
+/// A message from an agent to the master. Delivery is ordered and reliable while the link is up; messages in flight are
+/// lost with it.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs)]
 pub enum ToMaster {
-    /// First contact of an agent without an id.
-    Register { info: Box<AgentInfo> },
-    /// Contact of an agent that has an id: all that runs on it, so that any master can take over.
+    /// Registration of an agent without an id.
+    Register {
+        info: Box<AgentInfo>,
+    },
+    /// Re-registration of an agent with an id. It lists everything on the agent, so that a new master can rebuild its
+    /// state.
     Reregister {
         info: Arc<AgentInfo>,
         frameworks: Vec<Arc<FrameworkInfo>>,
@@ -78,72 +79,81 @@ pub enum ToMaster {
         /// Every task that is not terminal, or terminal and not acknowledged.
         tasks: Vec<Task>,
     },
-    /// A status update: the head of its task's queue, to be acknowledged, and the newest state queued.
+    /// A status update: the oldest unacknowledged one of the task, and the latest state known to the agent.
     Update {
         framework_id: FrameworkId,
         status: Arc<crate::task::TaskStatus>,
         latest_state: crate::task::TaskState,
     },
-    /// An executor ended; raw wait status.
-    ExitedExecutor { framework_id: FrameworkId, executor_id: crate::ids::ExecutorId, status: i32 },
-    /// From an executor to its scheduler, best effort.
-    Message { framework_id: FrameworkId, executor_id: crate::ids::ExecutorId, data: bytes::Bytes },
-    /// Answer to a ping.
+    /// An executor terminated; `status` is the raw wait status.
+    ExitedExecutor {
+        framework_id: FrameworkId,
+        executor_id: crate::ids::ExecutorId,
+        status: i32,
+    },
+    /// A message from an executor to its scheduler, best effort.
+    Message {
+        framework_id: FrameworkId,
+        executor_id: crate::ids::ExecutorId,
+        data: bytes::Bytes,
+    },
     Pong,
-    /// The agent leaves for good.
+    /// The agent leaves permanently.
     Unregister,
 }
 
-/// From the master to an agent. Ordered and reliable while the link is up; lost with it.
+/// A message from the master to an agent. Delivery is ordered and reliable while the link is up; messages in flight are
+/// lost with it.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs)]
 pub enum ToAgent {
-    /// The agent was admitted under this id; pings come in this interval.
+    /// The agent is registered under this id and is pinged at this interval.
     Registered { agent_id: AgentId, ping_interval: Duration, ping_timeouts: u32 },
-    /// The agent was re-admitted. `unknown_here` are tasks that the master has on this agent and the agent did not name:
-    /// it answers each with a status.
+    /// The agent is re-registered. `unknown_here` are tasks that the master has on this agent and the agent did not
+    /// report; the agent answers each with a status update.
     Reregistered {
         agent_id: AgentId,
         ping_interval: Duration,
         ping_timeouts: u32,
         unknown_here: Vec<(FrameworkId, crate::ids::TaskId)>,
     },
-    /// Launch a task, or a group, on one executor. `launch_executor` is false where the master expects it to run already.
+    /// Launch a task or a task group on one executor. `launch_executor` is false if the master knows the executor to
+    /// run already.
     RunTask {
         framework: Arc<FrameworkInfo>,
         executor: Option<Arc<ExecutorInfo>>,
         launch: Launch,
         launch_executor: bool,
     },
-    /// Kill a task, within the grace that the scheduler gave or the task's own.
+    /// Kill a task, within the scheduler's grace period or the task's own.
     KillTask { framework_id: FrameworkId, task_id: crate::ids::TaskId, grace: Option<Duration> },
-    /// A scheduler has the update.
+    /// A scheduler acknowledged the update.
     Acknowledge { framework_id: FrameworkId, task_id: crate::ids::TaskId, uuid: crate::ids::UpdateId },
-    /// A framework changed its info or failed over: flush its updates.
+    /// A framework changed its info or failed over: resend its unacknowledged updates.
     UpdateFramework { framework: Arc<FrameworkInfo> },
-    /// A framework ended: stop all that it runs.
+    /// A framework terminated: shut down its executors.
     ShutdownFramework { framework_id: FrameworkId },
-    /// Stop an executor.
+    /// Shut down an executor.
     ShutdownExecutor { framework_id: FrameworkId, executor_id: crate::ids::ExecutorId },
-    /// From a scheduler to its executor, best effort.
+    /// A message from a scheduler to its executor, best effort.
     Message { framework_id: FrameworkId, executor_id: crate::ids::ExecutorId, data: bytes::Bytes },
-    /// Are you there?
+    /// A liveness check, answered with [`ToMaster::Pong`].
     Ping,
-    /// The agent may not join: stop, and tell why.
+    /// The master refuses this agent: it must shut down, and `message` says why.
     Shutdown { message: String },
 }
 
-/// What one launch starts.
+/// The tasks of one launch.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Launch {
-    /// A task of its own.
+    /// A single task.
     Task(Box<TaskInfo>),
-    /// Tasks that start and end together.
+    /// A task group: all start together, and all are killed if one fails.
     Group(Vec<TaskInfo>),
 }
 
 impl Launch {
-    /// The tasks of the launch.
+    /// The tasks of this launch.
     pub fn tasks(&self) -> &[TaskInfo] {
         match self {
             Launch::Task(task) => std::slice::from_ref(task),

@@ -1,4 +1,4 @@
-//! Executors: what an agent starts to run tasks, and the executor API's calls and events.
+//! Executors, and the calls and events of the executor API.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,75 +13,74 @@ use crate::{
     task::{TaskInfo, TaskStatus},
 };
 
-/// The label that asks the agent to keep an executor's tasks alive over the executor's own end: the agent starts it
-/// again, hands it every unfinished task with LAUNCH, and the executor adopts what still runs. See `docs/decisions`.
+/// The label that makes an executor respawn: when it ends, the agent starts it again and sends it LAUNCH for every
+/// unfinished task, and the executor adopts what still runs (docs/decisions/0004).
 pub const RESPAWN_LABEL: &str = "catamaran.dev/respawn";
 
 /// An executor's description (Mesos `ExecutorInfo`).
 #[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
 pub struct ExecutorInfo {
-    /// How it runs.
     pub kind: ExecutorKind,
     /// Unique within framework and agent.
     pub executor_id: ExecutorId,
-    /// Filled in by the master.
+    /// Set by the master.
     pub framework_id: Option<FrameworkId>,
-    /// What to run, for `Custom` and `Command`.
+    /// The command of `Custom` and `Command` executors.
     pub command: Option<CommandInfo>,
-    /// Its own overhead, charged once.
+    /// The executor's own resources, charged once per agent.
     pub resources: Resources,
-    /// A name for people.
+    /// A display name.
     pub name: String,
-    /// An old grouping key, still shown.
+    /// A deprecated identifier that the HTTP endpoints still return.
     pub source: String,
-    /// Bytes for the executor.
+    /// Opaque bytes for the executor.
     pub data: Bytes,
-    /// How long it may take to shut down.
+    /// The time between SHUTDOWN and a forced kill.
     pub shutdown_grace: Option<Duration>,
-    /// Free labels; see [`RESPAWN_LABEL`].
+    /// See [`RESPAWN_LABEL`].
     pub labels: Labels,
-    /// Fields of the wire message that the kernel carries and does not read.
+    /// The encoded fields of the wire message that the kernel does not interpret.
     pub extra: Bytes,
 }
 
 impl ExecutorInfo {
-    /// Whether the agent starts it again after its end; see [`RESPAWN_LABEL`].
+    /// Whether the agent starts it again when it ends; see [`RESPAWN_LABEL`].
     pub fn respawns(&self) -> bool {
         self.labels.get(RESPAWN_LABEL) == Some("true")
     }
 }
 
-/// How an executor runs.
+/// An executor's type (Mesos `ExecutorInfo.Type`, and the built-in command executor).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ExecutorKind {
-    /// The agent's own, for tasks with a command and no executor.
+    /// The agent's built-in executor for tasks with a command and no executor.
     Command,
-    /// A program of the framework's.
+    /// A program of the framework.
     Custom,
-    /// Mesos' built-in pod executor.
+    /// Mesos' built-in executor for task groups.
     Default,
 }
 
 /// A command line (Mesos `CommandInfo`).
 #[derive(Debug, Clone, PartialEq, Default)]
+#[allow(missing_docs)]
 pub struct CommandInfo {
-    /// Run `value` through `/bin/sh -c`.
+    /// Whether `value` runs through `/bin/sh -c`.
     pub shell: bool,
-    /// The shell line, or the program.
+    /// The shell line, or the program's path.
     pub value: Option<String>,
-    /// The whole argument vector, `argv[0]` included, where `shell` is false.
+    /// The whole argument vector, `argv[0]` included, if `shell` is false.
     pub arguments: Vec<String>,
-    /// Variables, in order.
     pub environment: Vec<(String, String)>,
-    /// The user to run as.
     pub user: Option<String>,
-    /// What to fetch into the sandbox first.
+    /// The URIs to fetch into the sandbox before the start.
     pub uris: Vec<Uri>,
-    /// Fields of the wire message that the kernel carries and does not read.
+    /// The encoded fields of the wire message that the kernel does not interpret.
     pub extra: Bytes,
 }
 
-/// Something to fetch into a sandbox.
+/// A URI to fetch into the sandbox (Mesos `CommandInfo.URI`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct Uri {
@@ -92,7 +91,7 @@ pub struct Uri {
     pub output_file: Option<String>,
 }
 
-/// From an executor to its agent.
+/// A call from an executor to its agent (Mesos `executor::Call`).
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs)]
 pub enum Call {
@@ -102,7 +101,7 @@ pub enum Call {
     Heartbeat,
 }
 
-/// From the agent to an executor.
+/// An event from the agent to an executor (Mesos `executor::Event`).
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs)]
 pub enum Event {

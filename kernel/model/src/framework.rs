@@ -1,4 +1,4 @@
-//! Frameworks: what a scheduler says of itself.
+//! Frameworks: the descriptions that schedulers subscribe with.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -6,32 +6,30 @@ use bytes::Bytes;
 
 use crate::{ids::FrameworkId, labels::Labels, roles::Role};
 
-/// A framework's description, as its SUBSCRIBE gave it (Mesos `FrameworkInfo`).
+/// A framework's description from its SUBSCRIBE (Mesos `FrameworkInfo`).
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
 pub struct FrameworkInfo {
-    /// The operating-system user for tasks that name none.
+    /// The user that runs tasks without a user of their own.
     pub user: String,
-    /// A name for people.
+    /// A display name.
     pub name: String,
-    /// `None` until the master has given one.
+    /// `None` until the master assigns one.
     pub id: Option<FrameworkId>,
-    /// How long a disconnected framework keeps its tasks.
+    /// How long the master keeps a disconnected framework and its tasks.
     pub failover_timeout: Duration,
-    /// Whether its executors and updates survive a restart of the agent.
+    /// Whether the agent checkpoints its executors and updates, so that they survive an agent restart.
     pub checkpoint: bool,
-    /// The roles that it subscribes in; exactly one unless `MULTI_ROLE`.
+    /// The subscribed roles; exactly one without the MULTI_ROLE capability.
     pub roles: Vec<Role>,
-    /// Host name of the scheduler.
+    /// The scheduler's host name.
     pub hostname: String,
-    /// The authenticated principal.
     pub principal: Option<String>,
-    /// Page for people.
+    /// The URL of the framework's web UI.
     pub webui_url: String,
-    /// What it can handle.
     pub capabilities: BTreeSet<FrameworkCapability>,
-    /// Free labels.
     pub labels: Labels,
-    /// Fields of the wire message that the kernel carries and does not read.
+    /// The encoded fields of `v1::FrameworkInfo` that the kernel does not interpret.
     pub extra: Bytes,
 }
 
@@ -42,7 +40,7 @@ impl FrameworkInfo {
     }
 }
 
-/// What a framework can handle (Mesos `FrameworkInfo.Capability.Type`, same numbers).
+/// A framework capability (Mesos `FrameworkInfo.Capability.Type`, same numbers).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[allow(missing_docs)]
 pub enum FrameworkCapability {

@@ -1,6 +1,6 @@
-//! Identifiers of the kernel: one newtype a noun, cheap to clone, ordered, printed as they came.
+//! Identifiers: one newtype per noun, cheap to clone, ordered by their text.
 //!
-//! Rules of legality are those of Mesos (`is_legal`); where an id comes from is an argument of the machines, never decided here.
+//! The validity rules are those of Mesos ([`is_legal`]). Ids come from the caller: nothing here generates one.
 
 use std::{borrow::Borrow, cmp::Ordering, fmt, sync::Arc};
 
@@ -11,12 +11,12 @@ macro_rules! id {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// Wraps a text as it is; see [`is_legal`] for the rule that the doors apply.
+            /// Wraps a text without checking it; the HTTP servers check [`is_legal`].
             pub fn new(text: impl Into<Arc<str>>) -> Self {
                 Self(text.into())
             }
 
-            /// The text of the id.
+            /// The id as text.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -24,7 +24,7 @@ macro_rules! id {
 
         impl Ord for $name {
             fn cmp(&self, other: &Self) -> Ordering {
-                // Mostly both are clones of one.
+                // Fast path: the two are usually clones of one `Arc`.
                 if Arc::ptr_eq(&self.0, &other.0) { Ordering::Equal } else { self.0.cmp(&other.0) }
             }
         }
@@ -68,11 +68,11 @@ macro_rules! id {
 }
 
 id!(
-    /// A machine's agent: `<master id>-S<n>`, given at its first registration.
+    /// An agent: `<master id>-S<n>`, assigned by the master at the first registration.
     AgentId
 );
 id!(
-    /// One container run of an executor on an agent.
+    /// One run of an executor's container on an agent.
     ContainerId
 );
 id!(
@@ -84,19 +84,19 @@ id!(
     FrameworkId
 );
 id!(
-    /// A leadership term of a master: a UUID in text.
+    /// A master process: a UUID in text, new at each start.
     MasterId
 );
 id!(
-    /// One outstanding offer: `<master id>-O<n>`.
+    /// An outstanding offer: `<master id>-O<n>`.
     OfferId
 );
 id!(
-    /// An operation on offered resources, named by its framework.
+    /// An offer operation, named by its framework.
     OperationId
 );
 id!(
-    /// One subscription of a scheduler: the value of `Mesos-Stream-Id`, a UUID in text.
+    /// A scheduler's subscription: the `Mesos-Stream-Id`, a UUID in text.
     StreamId
 );
 id!(
@@ -104,7 +104,7 @@ id!(
     TaskId
 );
 
-/// A 16-byte UUID of a status update.
+/// The 16-byte UUID of a status update.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UpdateId(pub [u8; 16]);
 
@@ -118,8 +118,8 @@ impl fmt::Debug for UpdateId {
     }
 }
 
-/// Whether Mesos takes this text as the id of a framework, task, executor…: 1 to 255 bytes, not `.` or `..`,
-/// no slash, backslash or control character (upstream: `common/validation.cpp`).
+/// Whether Mesos accepts this text as the id of a framework, task or executor: 1 to 255 bytes, not `.` or `..`, without
+/// slash, backslash or control character (upstream: `common/validation.cpp`).
 pub fn is_legal(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= 255

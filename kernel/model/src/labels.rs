@@ -1,25 +1,24 @@
-//! Labels: free key and value pairs; keys may repeat, as Mesos allows.
+//! Labels: key and optional value. Keys may repeat, as in Mesos.
 
 use std::{fmt, sync::Arc};
 
-/// An ordered list of labels. A clone shares it.
+/// An ordered list of labels, shared between clones (copy-on-write).
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub struct Labels(
-    /// `None` where there is none, and only there: most things have no labels.
+    /// `None` exactly if the list is empty, which is the common case.
     Option<Arc<Vec<Label>>>,
 );
 
 /// One label.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[allow(missing_docs)]
 pub struct Label {
-    /// The key.
     pub key: String,
-    /// The value, if any.
     pub value: Option<String>,
 }
 
 impl Labels {
-    /// The labels, in their order.
+    /// The labels, in order.
     pub fn as_slice(&self) -> &[Label] {
         self.0.as_deref().map_or(&[], Vec::as_slice)
     }
@@ -29,7 +28,7 @@ impl Labels {
         self.as_slice().iter().find(|l| l.key == key).and_then(|l| l.value.as_deref())
     }
 
-    /// These labels and one more.
+    /// Appends a label.
     pub fn with(mut self, key: &str, value: &str) -> Self {
         let labels = Arc::make_mut(self.0.get_or_insert_default());
         labels.push(Label { key: key.to_owned(), value: Some(value.to_owned()) });

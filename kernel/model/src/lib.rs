@@ -1,7 +1,7 @@
-//! The nouns of the kernel and their arithmetic: ids, roles, resources, agents, frameworks, tasks, offers, and the calls
-//! and events that pass between them. Values only: nothing here reads a clock, draws a number or touches a socket.
+//! The kernel's values: ids, roles, resources, agents, frameworks, tasks, offers, and the calls and events exchanged
+//! between components. No module reads a clock, generates random numbers or does I/O.
 //!
-//! Names and numbers are those of Apache Mesos, because its clients speak them. Each noun is one file.
+//! Names and numbers are those of Apache Mesos, whose clients the kernel serves. Each noun has its own file.
 
 pub mod agent;
 pub mod executor;
@@ -9,7 +9,7 @@ pub mod framework;
 pub mod ids;
 pub mod labels;
 pub mod offer;
-pub mod offer_wishes;
+pub mod offer_preferences;
 pub mod operator;
 pub mod resources;
 pub mod roles;

@@ -11,27 +11,25 @@ use crate::{
 
 /// An offer (Mesos `Offer`).
 #[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
 pub struct Offer {
-    /// Its id, until it is answered or rescinded.
     pub id: OfferId,
-    /// To whom.
     pub framework_id: FrameworkId,
-    /// On which agent.
     pub agent_id: AgentId,
-    /// Where the agent is and what distinguishes it. Over the wire its resources do not come along.
+    /// Host name and attributes of the agent. Its resources are not sent over the wire.
     pub agent: Arc<AgentInfo>,
-    /// In which role.
+    /// The role that the resources are allocated to.
     pub role: Role,
-    /// What is free; each resource carries the allocation's role.
+    /// The offered resources, each with the allocation role set.
     pub resources: Resources,
-    /// The framework's executors that run there.
+    /// The framework's executors on the agent.
     pub executor_ids: Vec<ExecutorId>,
 }
 
-/// How long a refusal stands (Mesos `Filters`).
+/// How long a declined offer is not repeated (Mesos `Filters`).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Filters {
-    /// Five seconds unless told; at most 365 days; zero is no filter.
+    /// Mesos `refuse_seconds`: default 5 s, at most 365 days; zero means no filter.
     pub refuse: Duration,
 }
 

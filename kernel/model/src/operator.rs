@@ -1,6 +1,6 @@
-//! What operators, and projections such as Nodes, are told of the cluster: the typed form of the operator event stream.
+//! Events of the operator API in typed form, for operators and for projections such as Nodes.
 //!
-//! It says more than the wire does (`AgentUpdated`); the HTTP door maps it to the Mesos events that exist.
+//! It has more events than the wire protocol (`AgentUpdated`); the HTTP server sends those that Mesos has.
 
 use std::sync::Arc;
 
@@ -11,14 +11,14 @@ use crate::{
     task::{Task, TaskStatus},
 };
 
-/// One change of the cluster.
+/// A change of the cluster's state.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs)]
 pub enum Event {
     AgentAdded {
         agent: AgentSnapshot,
     },
-    /// Any change of state, totals or allocation of an agent; not on the wire.
+    /// A change of an agent's state, totals or allocation; not sent over the wire.
     AgentUpdated {
         agent: AgentSnapshot,
     },

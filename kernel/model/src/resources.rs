@@ -1,6 +1,6 @@
-//! Resources and their arithmetic: scalars with three fixed decimals, ranges, sets, and the reservation stack.
+//! Resources and their arithmetic: scalars with three decimals, ranges, sets, and the reservation stack.
 //!
-//! A `Resources` is always normal: no zero amounts, equal kinds merged, in a fixed order; so equality is plain `==`.
+//! A `Resources` is always in normal form: no zero amounts, equal kinds merged, in a fixed order. So equality is `==`.
 
 mod arithmetic;
 mod attribute;

@@ -1,36 +1,35 @@
-//! Roles: `*`, or names in a `/`-separated tree, the units of fair sharing.
+//! Roles: `*`, or names in a `/`-separated tree. The allocator shares resources between roles.
 
 use std::{cmp::Ordering, fmt, sync::Arc};
 
-/// A valid role name. `*` is the default role.
+/// A valid role name; `*` is the default role.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Role(Arc<str>);
 
-/// A text that is no role name.
+/// An invalid role name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("role '{text}' is invalid: {why}")]
+#[error("role '{text}' is invalid: {rule}")]
+#[allow(missing_docs)]
 pub struct InvalidRole {
-    /// The refused text.
     pub text: String,
-    /// The rule that it breaks.
-    pub why: &'static str,
+    pub rule: &'static str,
 }
 
 impl Role {
-    /// The default role.
+    /// The default role, `*`.
     pub fn any() -> Self {
         Self("*".into())
     }
 
-    /// Parses a name by the rules of Mesos (upstream: `common/roles.cpp`).
+    /// Parses a name (upstream's rules: `common/roles.cpp`).
     pub fn parse(text: &str) -> Result<Self, InvalidRole> {
-        match Self::defect(text) {
+        match Self::rule_broken(text) {
             None => Ok(Self(text.into())),
-            Some(why) => Err(InvalidRole { text: text.to_owned(), why }),
+            Some(rule) => Err(InvalidRole { text: text.to_owned(), rule }),
         }
     }
 
-    fn defect(text: &str) -> Option<&'static str> {
+    fn rule_broken(text: &str) -> Option<&'static str> {
         if text == "*" {
             return None;
         }
@@ -56,12 +55,12 @@ impl Role {
         &self.0
     }
 
-    /// Whether `self` is `ancestor` or lies below it in the tree.
+    /// Whether `self` is `ancestor` or a descendant of it.
     pub fn is_within(&self, ancestor: &Role) -> bool {
         self == ancestor || self.is_strictly_within(ancestor)
     }
 
-    /// Whether `self` lies below `ancestor` in the tree.
+    /// Whether `self` is a descendant of `ancestor`.
     pub fn is_strictly_within(&self, ancestor: &Role) -> bool {
         self.0.len() > ancestor.0.len() + 1
             && self.0.starts_with(&*ancestor.0)
@@ -71,7 +70,7 @@ impl Role {
 
 impl Ord for Role {
     fn cmp(&self, other: &Self) -> Ordering {
-        // Mostly both are clones of one.
+        // Fast path: the two are usually clones of one `Arc`.
         if Arc::ptr_eq(&self.0, &other.0) { Ordering::Equal } else { self.0.cmp(&other.0) }
     }
 }

@@ -1,5 +1,5 @@
-//! The scheduler API as values: what a framework may ask, and what it is told. The HTTP door parses into these; the
-//! in-process driver passes them as they are.
+//! The scheduler API's calls and events as values. The HTTP server parses into them; the in-process driver passes them
+//! unchanged.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -10,27 +10,27 @@ use crate::{
     framework::FrameworkInfo,
     ids::{AgentId, ExecutorId, FrameworkId, MasterId, OfferId, OperationId, TaskId, UpdateId},
     offer::{Filters, Offer},
-    offer_wishes::OfferWishes,
+    offer_preferences::OfferPreferences,
     roles::Role,
     task::{TaskInfo, TaskStatus},
 };
 
 /// A subscription (Mesos `Call.Subscribe`).
 #[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
 pub struct Subscribe {
-    /// The framework; with an id, a failover or reconnection.
+    /// The framework. With an id, this is a failover or reconnection.
     pub framework: FrameworkInfo,
-    /// Roles that want no offers yet.
+    /// Roles that are suppressed from the start.
     pub suppressed_roles: BTreeSet<Role>,
-    /// Which offers it wants.
-    pub wishes: OfferWishes,
+    pub preferences: OfferPreferences,
 }
 
 /// Any other call of a subscribed framework (Mesos `scheduler::Call`).
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs)]
 pub enum Call {
-    /// End the framework and all that it runs.
+    /// Terminates the framework and shuts down its executors.
     Teardown,
     Accept {
         offer_ids: Vec<OfferId>,
@@ -41,11 +41,11 @@ pub enum Call {
         offer_ids: Vec<OfferId>,
         filters: Filters,
     },
-    /// Empty roles mean all of the framework's.
+    /// Empty means all roles of the framework.
     Revive {
         roles: Vec<Role>,
     },
-    /// Empty roles mean all of the framework's.
+    /// Empty means all roles of the framework.
     Suppress {
         roles: Vec<Role>,
     },
@@ -63,7 +63,7 @@ pub enum Call {
         task_id: TaskId,
         uuid: UpdateId,
     },
-    /// Empty tasks ask for all.
+    /// Empty means all tasks (implicit reconciliation).
     Reconcile {
         tasks: Vec<(TaskId, Option<AgentId>)>,
     },
@@ -75,14 +75,14 @@ pub enum Call {
     /// Accepted and ignored, as upstream's allocator does.
     Request,
     UpdateFramework {
-        /// Boxed, as all that is rare and large: calls are passed from hand to hand.
+        /// Boxed to keep `Call` small: calls are moved often.
         framework: Box<FrameworkInfo>,
         suppressed_roles: BTreeSet<Role>,
-        wishes: OfferWishes,
+        preferences: OfferPreferences,
     },
 }
 
-/// What to do with accepted resources, in order (Mesos `Offer.Operation`).
+/// An operation on accepted resources, carried out in order (Mesos `Offer.Operation`).
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs)]
 pub enum Operation {
@@ -93,19 +93,19 @@ pub enum Operation {
         executor: ExecutorInfo,
         tasks: Vec<TaskInfo>,
     },
-    /// Tasks of a LAUNCH, or all of a LAUNCH_GROUP, that are none: answered with TASK_ERROR.
+    /// Tasks of a LAUNCH, or a whole LAUNCH_GROUP, that do not validate. Answered with TASK_ERROR.
     Malformed {
         tasks: Vec<MalformedTask>,
         grouped: bool,
     },
-    /// An operation of the API that this version does not carry out: answered with OPERATION_ERROR where it has an id.
+    /// An operation that is not implemented. Answered with OPERATION_ERROR if it has an id.
     Unsupported {
         id: Option<OperationId>,
         kind: &'static str,
     },
 }
 
-/// A task that cannot be what its message says: enough of it to tell its framework, and why.
+/// A task that does not validate: the fields for its TASK_ERROR update.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct MalformedTask {
@@ -115,7 +115,7 @@ pub struct MalformedTask {
     pub why: String,
 }
 
-/// What a framework is told (Mesos `scheduler::Event`).
+/// An event for a framework (Mesos `scheduler::Event`).
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs)]
 pub enum Event {
@@ -133,7 +133,7 @@ pub enum Event {
     Update {
         status: Arc<TaskStatus>,
     },
-    /// Only errors in this version, without a uuid, hence never acknowledged.
+    /// Mesos' UPDATE_OPERATION_STATUS with OPERATION_ERROR. It has no uuid, so it is never acknowledged.
     OperationError {
         operation_id: OperationId,
         message: String,
@@ -148,14 +148,14 @@ pub enum Event {
         executor_id: Option<ExecutorId>,
         status: Option<i32>,
     },
-    /// Ends the stream.
+    /// The last event: the stream is closed afterwards.
     Error {
         message: String,
     },
     Heartbeat,
 }
 
-/// The master as frameworks see it (Mesos `MasterInfo`).
+/// The master's description for frameworks (Mesos `MasterInfo`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct MasterInfo {

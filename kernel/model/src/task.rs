@@ -14,85 +14,76 @@ use crate::{
 
 /// A task to launch (Mesos `TaskInfo`).
 #[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
 pub struct TaskInfo {
-    /// A name for people.
+    /// A display name.
     pub name: String,
     /// Unique within the framework.
     pub task_id: TaskId,
-    /// The agent of the offer.
     pub agent_id: AgentId,
-    /// What it takes.
     pub resources: Resources,
-    /// Runs on this executor …
+    /// The executor. Exactly one of `executor` and `command` is set, except inside a group.
     pub executor: Option<Arc<ExecutorInfo>>,
-    /// … or as a command; exactly one of the two, except inside a group.
+    /// The command, for a task without an executor.
     pub command: Option<CommandInfo>,
-    /// How long a kill may take.
+    /// The time between SIGTERM and SIGKILL.
     pub kill_grace: Option<Duration>,
-    /// Killed after this time.
+    /// The task is killed after this time.
     pub max_completion_time: Option<Duration>,
-    /// Bytes for the executor.
+    /// Opaque bytes for the executor.
     pub data: Bytes,
-    /// Free labels.
     pub labels: Labels,
-    /// Fields of the wire message that the kernel carries and does not read (container, checks, discovery, limits).
+    /// The encoded fields of `v1::TaskInfo` that the kernel does not interpret: container, checks, discovery, limits.
     pub extra: Bytes,
 }
 
-/// What master and agent remember of a task (Mesos `Task`).
+/// The state of a task in master and agent (Mesos `Task`).
 #[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
 pub struct Task {
-    /// Whose it is.
     pub framework_id: FrameworkId,
-    /// As it was launched. `resources` carry the allocation's role.
+    /// The launched task. Its resources have the allocation role set.
     pub info: Arc<TaskInfo>,
     /// `None` for command tasks.
     pub executor_id: Option<ExecutorId>,
-    /// The newest state known.
+    /// The latest state.
     pub state: TaskState,
-    /// The update in flight to the scheduler, if one is: its state and id.
+    /// The update that waits for the scheduler's acknowledgement: its state and id.
     pub unacknowledged: Option<(TaskState, Option<UpdateId>)>,
-    /// The newest status of each state it went through, without data.
+    /// The latest status of each state, without data.
     pub statuses: Vec<Arc<TaskStatus>>,
-    /// When it was launched.
     pub launched_at: Time,
 }
 
-/// A status of a task (Mesos `TaskStatus`).
+/// A task's status (Mesos `TaskStatus`).
 #[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
 pub struct TaskStatus {
-    /// The task.
     pub task_id: TaskId,
-    /// Its state.
     pub state: TaskState,
-    /// Who says so.
     pub source: Source,
-    /// Why.
     pub reason: Option<Reason>,
-    /// A sentence for people.
+    /// A message for people.
     pub message: Option<String>,
-    /// Where.
     pub agent_id: Option<AgentId>,
-    /// On which executor.
     pub executor_id: Option<ExecutorId>,
-    /// When.
     pub timestamp: Time,
-    /// Present exactly where the scheduler must acknowledge.
+    /// Present exactly if the scheduler must acknowledge the update.
     pub uuid: Option<UpdateId>,
-    /// The health check's verdict.
+    /// The result of the health check.
     pub healthy: Option<bool>,
-    /// Bytes from the executor to the scheduler.
+    /// Opaque bytes from the executor to the scheduler.
     pub data: Bytes,
-    /// Free labels.
     pub labels: Labels,
-    /// Since when the agent is unreachable.
+    /// When the agent became unreachable.
     pub unreachable_since: Option<Time>,
-    /// Fields of the wire message that the kernel carries and does not read (check status, container status, limitation).
+    /// The encoded fields of `v1::TaskStatus` that the kernel does not interpret: check status, container status,
+    /// limitation.
     pub extra: Bytes,
 }
 
 impl TaskStatus {
-    /// A bare status; fill in the rest by struct update.
+    /// A status with only these fields; set the others by struct update.
     pub fn new(task_id: TaskId, state: TaskState, source: Source, timestamp: Time) -> Self {
         Self {
             task_id,
@@ -112,7 +103,7 @@ impl TaskStatus {
         }
     }
 
-    /// The same without its data, as tables remember it.
+    /// The status without its data, as the tables store it.
     pub fn without_data(self: &Arc<Self>) -> Arc<Self> {
         if self.data.is_empty() {
             return self.clone();
@@ -143,14 +134,14 @@ pub enum TaskState {
 }
 
 impl TaskState {
-    /// Whether nothing can follow.
+    /// Whether no other state can follow.
     pub fn is_terminal(self) -> bool {
         use TaskState::*;
         matches!(self, Finished | Failed | Killed | Error | Lost | Dropped | Gone | GoneByOperator)
     }
 }
 
-/// Who made a status (Mesos `TaskStatus.Source`, same numbers).
+/// The source of a status (Mesos `TaskStatus.Source`, same numbers).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[allow(missing_docs)]
 pub enum Source {
@@ -159,7 +150,7 @@ pub enum Source {
     Executor = 2,
 }
 
-/// Why a task is in its state (Mesos `TaskStatus.Reason`, same numbers).
+/// The reason of a status (Mesos `TaskStatus.Reason`, same numbers).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[allow(missing_docs)]
 pub enum Reason {

@@ -1,16 +1,16 @@
-//! Keeping a link to the master: dialled, used until it ends, dialled again.
+//! Keeps a link to the master: dials, uses the link until it ends, and dials again.
 
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    agent_driver::{AgentQueue, Gone},
+    agent_driver::{AgentQueue, AgentStopped},
     agent_link::{AgentLink, Dialer, dial_until_up},
 };
 
-/// The pause after a link that ended, so that a master that closes every link is not dialled without end.
+/// The pause after a link ended, so that a master that closes every link is not dialled in a tight loop.
 const REDIAL_AFTER: Duration = Duration::from_millis(100);
 
-/// Dials for ever, and carries what the master says to the driver. Ends with the agent.
+/// Dials for ever, and passes the master's messages to the driver. Ends with the agent.
 pub(super) async fn keep(queue: AgentQueue, dialer: Arc<dyn Dialer>) {
     loop {
         let link = dial_until_up(dialer.as_ref()).await;
@@ -22,15 +22,15 @@ pub(super) async fn keep(queue: AgentQueue, dialer: Arc<dyn Dialer>) {
     }
 }
 
-async fn use_link(queue: &AgentQueue, mut link: AgentLink) -> Result<(), Gone> {
+async fn use_link(queue: &AgentQueue, mut link: AgentLink) -> Result<(), AgentStopped> {
     let mut given_up = queue.link_up(link.outgoing).await?;
     loop {
         tokio::select! {
             message = link.incoming.recv() => match message {
-                Some(message) => queue.master_said(message).await?,
+                Some(message) => queue.from_master(message).await?,
                 None => break,
             },
-            // The driver dropped its end: the master is silent, or does not listen.
+            // The driver dropped the link: the master is silent, or does not read.
             _ = &mut given_up => break,
         }
     }

@@ -1,18 +1,17 @@
-//! What this machine is and has, where its operator does not say.
+//! Detection of this machine's name and resources.
 
 use std::{fs, path::Path};
 
 use kernel_model::resources::{ParseError, Ranges, Resource, Resources, Scalar};
 
-/// The ports that tasks may be given (Mesos' default).
+/// Mesos' default port range for tasks.
 const PORTS: (u64, u64) = (31_000, 32_000);
 
-/// The machine's name.
 pub(super) fn hostname() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-/// What the flag names, and for what it does not name, what the machine has.
+/// The resources of the flag, completed with detected ones.
 pub(super) fn resources(flag: Option<&str>, work_dir: &Path) -> Result<Resources, ParseError> {
     let mut resources: Resources = flag.unwrap_or_default().parse()?;
     let named: Vec<_> = resources.iter().map(|resource| resource.name.clone()).collect();
@@ -24,7 +23,8 @@ pub(super) fn resources(flag: Option<&str>, work_dir: &Path) -> Result<Resources
     Ok(resources)
 }
 
-/// CPUs, memory without a reserve for the system, the disk below `work_dir` without one, and ports, by Mesos' rules.
+/// Detects CPUs, memory, disk below `work_dir` and ports, by Mesos' rules: memory and disk keep a reserve for the
+/// system.
 pub fn detect_resources(work_dir: &Path) -> Resources {
     let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let mut resources = Resources::default();
@@ -36,7 +36,7 @@ pub fn detect_resources(work_dir: &Path) -> Resources {
     resources
 }
 
-/// Leaves `reserve` to others, or half where that is too much.
+/// Subtracts `reserve`, or half of the total if the reserve is larger.
 fn without_reserve(total: i64, reserve: i64) -> i64 {
     if total < 2 * reserve { total / 2 } else { total - reserve }
 }

@@ -1,7 +1,7 @@
-//! The checkpoint on disk: one file that only grows, synced before anybody sees the consequences, and rewritten from
-//! the machine's present state when it has grown too long.
+//! The checkpoint on disk: an append-only file, synced before any effect is carried out, and compacted from the
+//! machine's current state when it has grown too long.
 //!
-//! A record that a crash tore apart is at the end, fails its checksum, and was never acted upon: it is cut off.
+//! A torn record after a crash is at the end, fails its checksum, and had no effects yet: it is truncated.
 
 use std::{
     fs::{self, File},
@@ -14,31 +14,31 @@ use kernel_core::agent::Record;
 
 use super::record_codec::{self, RecordError};
 
-/// What the file starts with; the digit is the version of its format.
+/// The file's magic number; the digit is the format version.
 const MAGIC: &[u8; 8] = b"catagnt1";
 
-/// A log is rewritten when it is this long, or [`GROWTH_MAX`] times as long as after its last rewriting.
+/// A log is compacted from this length on, if it is [`GROWTH_MAX`] times as long as after the last compaction.
 const LENGTH_MIN: u64 = 1 << 20;
 
-/// See [`LENGTH_MIN`]: rewriting costs then a quarter of the bytes ever written, at most.
+/// With this factor, compaction writes at most a quarter of all bytes ever written.
 const GROWTH_MAX: u64 = 4;
 
-/// A record is one noun with its data, far below this.
+/// A record holds one value with its data and is far smaller.
 const RECORD_LENGTH_MAX: usize = 256 << 20;
 
-/// Why the checkpoint cannot be used.
+/// A checkpoint that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// The disk.
+    /// An I/O error.
     #[error("{0}: {1}")]
     Io(PathBuf, io::Error),
-    /// Somebody else's file, or a later version's.
+    /// Another file format, or a later version.
     #[error("{0} is not a checkpoint that this version can read")]
     Format(PathBuf),
-    /// A whole record that makes no sense.
+    /// A complete record that does not decode.
     #[error("{0}: {1}")]
     Record(PathBuf, String),
-    /// A defect of ours.
+    /// The writing task panicked.
     #[error("writing ended unexpectedly")]
     Panicked,
 }
@@ -49,17 +49,16 @@ impl LogError {
     }
 }
 
-/// An open checkpoint.
 pub(crate) struct CheckpointLog {
     path: PathBuf,
     file: File,
     length: u64,
-    /// The length after the last rewriting.
+    /// The length after the last compaction.
     compact_length: u64,
 }
 
 impl CheckpointLog {
-    /// Opens or makes the checkpoint below `dir`, and reads it.
+    /// Opens or creates the checkpoint below `dir`, and reads its records.
     pub(crate) fn open(dir: &Path) -> Result<(Self, Vec<Record>), LogError> {
         let path = dir.join("checkpoint.log");
         let failed = |error| LogError::Io(path.clone(), error);
@@ -80,14 +79,14 @@ impl CheckpointLog {
         Ok((log, records))
     }
 
-    /// Drops what comes after the last good record.
+    /// Truncates the file after the last good record.
     fn cut(&mut self) -> io::Result<()> {
         self.file.set_len(self.length)?;
         io::Seek::seek(&mut self.file, io::SeekFrom::Start(self.length))?;
         Ok(())
     }
 
-    /// Writes records and waits for the disk.
+    /// Appends records and syncs the file.
     pub(crate) fn append(&mut self, records: &[Record]) -> Result<(), LogError> {
         let bytes = frames(records);
         let written = self.file.write_all(&bytes).and_then(|()| self.file.sync_data());
@@ -96,21 +95,21 @@ impl CheckpointLog {
         Ok(())
     }
 
-    /// Whether the log has grown too long.
+    /// Whether the log should be compacted.
     pub(crate) fn wants_compaction(&self) -> bool {
         self.length > LENGTH_MIN.max(self.compact_length * GROWTH_MAX)
     }
 
-    /// Replaces the log by one that holds these records only.
+    /// Replaces the log atomically by one with these records.
     pub(crate) fn rewrite(&mut self, records: &[Record]) -> Result<(), LogError> {
-        let fresh = self.path.with_extension("new");
+        let temporary = self.path.with_extension("new");
         let replace = || -> io::Result<(File, u64)> {
-            let mut file = File::create(&fresh)?;
+            let mut file = File::create(&temporary)?;
             let body = frames(records);
             file.write_all(MAGIC)?;
             file.write_all(&body)?;
             file.sync_all()?;
-            fs::rename(&fresh, &self.path)?;
+            fs::rename(&temporary, &self.path)?;
             if let Some(dir) = self.path.parent() {
                 File::open(dir)?.sync_all()?;
             }
@@ -122,7 +121,7 @@ impl CheckpointLog {
     }
 }
 
-/// The records, and how many bytes of the file are good.
+/// The records, and the number of good bytes.
 fn read(path: &Path, mut bytes: Bytes) -> Result<(Vec<Record>, u64), LogError> {
     if bytes.is_empty() {
         return Ok((Vec::new(), 0));
@@ -166,7 +165,7 @@ fn frames(records: &[Record]) -> BytesMut {
     all
 }
 
-/// FNV-1a: enough to tell a torn record from a whole one.
+/// FNV-1a: enough to detect a torn record.
 fn sum(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)

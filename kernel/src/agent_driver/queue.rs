@@ -1,4 +1,4 @@
-//! The way into the agent's task: inputs, and a handle that every door clones.
+//! The queue of the agent's task: inputs, and a handle that the servers clone.
 
 use kernel_core::agent::{Agent, ConnectionId, Event, Refusal};
 use kernel_model::{
@@ -9,21 +9,21 @@ use kernel_model::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-/// Inputs that wait for the agent. Doors wait when it is full, and with them their clients.
+/// Queued inputs. Servers wait when the queue is full, and with them their clients.
 const INPUT_QUEUE_BOUND: usize = 1024;
 
-/// Events that an executor may lag behind before its stream is closed: the launches of a full machine, several times.
+/// Queued events per executor before its stream is closed: several times the launches of a full machine.
 pub(crate) const EXECUTOR_QUEUE_BOUND: usize = 4096;
 
-/// A question to the agent, which answers it by itself.
-pub(crate) type Look = Box<dyn FnOnce(&Agent) + Send>;
+/// A read of the agent's state.
+pub(crate) type ReadFn = Box<dyn FnOnce(&Agent) + Send>;
 
-/// The agent's task has ended.
+/// The agent has stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the agent is not running")]
-pub(crate) struct Gone;
+pub(crate) struct AgentStopped;
 
-/// Who subscribes, and what it remembers.
+/// The parameters of an executor's SUBSCRIBE.
 #[derive(Debug)]
 pub(crate) struct Subscription {
     pub(crate) framework_id: FrameworkId,
@@ -32,19 +32,19 @@ pub(crate) struct Subscription {
     pub(crate) unacknowledged_updates: Vec<TaskStatus>,
 }
 
-/// What a door says.
+/// An input of the agent's task.
 pub(crate) enum Input {
     Event(Event),
     LinkUp {
         to_master: mpsc::Sender<ToMaster>,
-        held: oneshot::Sender<()>,
+        guard: oneshot::Sender<()>,
     },
     LinkDown,
-    /// Finish what is begun, and end without a word to anybody.
+    /// Stop without effects on executors.
     Leave,
     Subscribe {
         subscription: Subscription,
-        outlet: mpsc::Sender<ExecutorEvent>,
+        sender: mpsc::Sender<ExecutorEvent>,
         reply: oneshot::Sender<Result<ConnectionId, Refusal>>,
     },
     StreamClosed {
@@ -56,17 +56,17 @@ pub(crate) enum Input {
         call: Call,
         reply: oneshot::Sender<Result<(), Refusal>>,
     },
-    /// A look at the agent, never at anything that is not durable yet.
-    Read(Look),
+    /// A read of the agent's state, which never sees anything that is not durable.
+    Read(ReadFn),
 }
 
-/// Who waits for an answer.
+/// A pending reply.
 pub(super) enum Reply {
     Subscribed(ConnectionId, oneshot::Sender<Result<ConnectionId, Refusal>>),
     Called(oneshot::Sender<Result<(), Refusal>>),
 }
 
-/// An executor's event stream; dropping it tells the agent that the executor hung up.
+/// An executor's event stream; dropping it tells the agent that the executor disconnected.
 pub(crate) struct ExecutorStream {
     pub(crate) events: mpsc::Receiver<ExecutorEvent>,
     connection: ConnectionId,
@@ -82,83 +82,81 @@ impl Drop for ExecutorStream {
     }
 }
 
-/// The way in.
+/// A handle on the queue.
 #[derive(Clone)]
 pub(crate) struct AgentQueue {
     inputs: mpsc::Sender<Input>,
 }
 
 impl AgentQueue {
-    /// The queue and its other end.
+    /// A queue and its receiver.
     pub(crate) fn new() -> (Self, mpsc::Receiver<Input>) {
         let (inputs, receiver) = mpsc::channel(INPUT_QUEUE_BOUND);
         (Self { inputs }, receiver)
     }
 
-    async fn send(&self, input: Input) -> Result<(), Gone> {
-        self.inputs.send(input).await.map_err(|_| Gone)
+    async fn send(&self, input: Input) -> Result<(), AgentStopped> {
+        self.inputs.send(input).await.map_err(|_| AgentStopped)
     }
 
-    pub(crate) async fn event(&self, event: Event) -> Result<(), Gone> {
+    pub(crate) async fn event(&self, event: Event) -> Result<(), AgentStopped> {
         self.send(Input::Event(event)).await
     }
 
-    pub(crate) async fn leave(&self) -> Result<(), Gone> {
+    pub(crate) async fn leave(&self) -> Result<(), AgentStopped> {
         self.send(Input::Leave).await
     }
 
-    pub(crate) async fn master_said(&self, message: ToAgent) -> Result<(), Gone> {
+    pub(crate) async fn from_master(&self, message: ToAgent) -> Result<(), AgentStopped> {
         self.event(Event::FromMaster(message)).await
     }
 
-    /// Announces a link; what comes back resolves when the driver gives it up.
+    /// Announces a link; the receiver resolves when the driver drops the link.
     pub(crate) async fn link_up(
         &self,
         to_master: mpsc::Sender<ToMaster>,
-    ) -> Result<oneshot::Receiver<()>, Gone> {
-        let (held, given_up) = oneshot::channel();
-        self.send(Input::LinkUp { to_master, held }).await?;
+    ) -> Result<oneshot::Receiver<()>, AgentStopped> {
+        let (guard, given_up) = oneshot::channel();
+        self.send(Input::LinkUp { to_master, guard }).await?;
         Ok(given_up)
     }
 
-    pub(crate) async fn link_down(&self) -> Result<(), Gone> {
+    pub(crate) async fn link_down(&self) -> Result<(), AgentStopped> {
         self.send(Input::LinkDown).await
     }
 
-    /// Opens an executor's stream.
     pub(crate) async fn subscribe(
         &self,
         subscription: Subscription,
-    ) -> Result<Result<ExecutorStream, Refusal>, Gone> {
-        let (outlet, events) = mpsc::channel(EXECUTOR_QUEUE_BOUND);
+    ) -> Result<Result<ExecutorStream, Refusal>, AgentStopped> {
+        let (sender, events) = mpsc::channel(EXECUTOR_QUEUE_BOUND);
         let (reply, answer) = oneshot::channel();
-        self.send(Input::Subscribe { subscription, outlet, reply }).await?;
-        let answer = answer.await.map_err(|_| Gone)?;
+        self.send(Input::Subscribe { subscription, sender, reply }).await?;
+        let answer = answer.await.map_err(|_| AgentStopped)?;
         Ok(answer.map(|connection| ExecutorStream { events, connection, queue: self.clone() }))
     }
 
-    /// Any other call of an executor.
     pub(crate) async fn call(
         &self,
         framework_id: FrameworkId,
         executor_id: ExecutorId,
         call: Call,
-    ) -> Result<Result<(), Refusal>, Gone> {
+    ) -> Result<Result<(), Refusal>, AgentStopped> {
         let (reply, answer) = oneshot::channel();
         self.send(Input::Call { framework_id, executor_id, call, reply }).await?;
-        answer.await.map_err(|_| Gone)
+        answer.await.map_err(|_| AgentStopped)
     }
 
-    /// A look at the agent.
+    /// Reads the agent's state.
     pub(crate) async fn read<T: Send + 'static>(
         &self,
-        look: impl FnOnce(&Agent) -> T + Send + 'static,
-    ) -> Result<T, Gone> {
+        read: impl FnOnce(&Agent) -> T + Send + 'static,
+    ) -> Result<T, AgentStopped> {
         let (reply, answer) = oneshot::channel();
         let read = Box::new(move |agent: &Agent| {
-            let _ = reply.send(look(agent));
+            let _ = reply.send(read(agent));
         });
         self.send(Input::Read(read)).await?;
-        answer.await.map_err(|_| Gone)
+        answer.await.map_err(|_| AgentStopped)
     }
 }

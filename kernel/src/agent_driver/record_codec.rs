@@ -1,4 +1,4 @@
-//! Checkpoint records as bytes: a tag and fields, the nouns encoded by `kernel-wire`.
+//! Encodes checkpoint records: a tag and fields, with values encoded by `kernel-wire`.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use kernel_core::agent::Record;
 use kernel_model::{ids::UpdateId, time::Time};
 use kernel_wire::record as noun;
 
-/// A record that this version cannot read.
+/// A record that does not decode.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RecordError {
     #[error("a record is too short")]
@@ -20,7 +20,7 @@ pub(crate) enum RecordError {
     Noun(#[from] kernel_wire::Invalid),
 }
 
-/// Appends one record.
+/// Encodes a record.
 pub(crate) fn encode(record: &Record, to: &mut BytesMut) {
     match record {
         Record::Identity { agent_id } => {
@@ -82,7 +82,7 @@ pub(crate) fn encode(record: &Record, to: &mut BytesMut) {
     }
 }
 
-/// Reads what [`encode`] wrote.
+/// Decodes what [`encode`] wrote.
 pub(crate) fn decode(mut from: Bytes) -> Result<Record, RecordError> {
     let from = &mut from;
     let tag = from.try_get_u8().map_err(|_| RecordError::Short)?;

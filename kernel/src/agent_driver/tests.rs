@@ -1,4 +1,4 @@
-//! The checkpoint on disk: what was written is read, and a torn end is cut off.
+//! The checkpoint on disk: records are read back, and a torn end is truncated.
 
 use std::{fs, time::Duration};
 

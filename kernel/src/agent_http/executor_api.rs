@@ -1,4 +1,4 @@
-//! `/api/v1/executor`: calls of executors, and their event streams.
+//! `/api/v1/executor`: executor calls and their event streams.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use kernel_wire::{
     v1::{self, executor::call},
 };
 
-use super::{Door, executor_stream, gone};
+use super::{Handlers, agent_stopped, executor_stream};
 use crate::{
     agent_driver::Subscription,
     http::{
@@ -20,33 +20,43 @@ use crate::{
     },
 };
 
-pub(super) async fn serve(door: &Arc<Door>, request: Request<Incoming>) -> Answer {
-    answer(door, request).await.unwrap_or_else(|refusal| refusal)
+pub(super) async fn serve(handlers: &Arc<Handlers>, request: Request<Incoming>) -> Answer {
+    answer(handlers, request).await.unwrap_or_else(|refusal| refusal)
 }
 
-async fn answer(door: &Arc<Door>, request: Request<Incoming>) -> Result<Answer, Answer> {
+async fn answer(handlers: &Arc<Handlers>, request: Request<Incoming>) -> Result<Answer, Answer> {
     let mut parsed = parse::<v1::executor::Call>(request).await?;
     let is_subscribe = parsed.call.r#type == Some(call::Type::Subscribe as i32);
-    add_container(door, &mut parsed.call);
+    add_container(handlers, &mut parsed.call);
     let call = executor_api::call_from_wire(parsed.call)
         .map_err(|why| text(StatusCode::BAD_REQUEST, format!("Failed to validate Executor::Call: {why}")))?;
     let call = call.ok_or_else(|| text(StatusCode::NOT_IMPLEMENTED, ""))?;
-    // Only a subscription has an answer to encode.
+    // Only a subscription has a response body to negotiate.
     let content = if is_subscribe { accepted(&parsed.headers)? } else { ContentType::Json };
     let (framework_id, executor_id) = (call.framework_id, call.executor_id);
     match call.call {
-        // A sign of life asks nothing of anybody.
+        // A heartbeat needs no handling.
         Call::Heartbeat => Ok(accepted_empty()),
         Call::Subscribe { unacknowledged_tasks, unacknowledged_updates } => {
             let who = (framework_id.clone(), executor_id.clone());
             let subscription =
                 Subscription { framework_id, executor_id, unacknowledged_tasks, unacknowledged_updates };
-            let stream = door.queue.subscribe(subscription).await.map_err(|_| gone())?.map_err(refused)?;
-            let body = executor_stream::body(door.clone(), who, stream, content);
+            let stream = handlers
+                .queue
+                .subscribe(subscription)
+                .await
+                .map_err(|_| agent_stopped())?
+                .map_err(refused)?;
+            let body = executor_stream::body(handlers.clone(), who, stream, content);
             Ok(with_header(Response::new(body), header::CONTENT_TYPE, content.as_str()))
         }
         call => {
-            door.queue.call(framework_id, executor_id, call).await.map_err(|_| gone())?.map_err(refused)?;
+            handlers
+                .queue
+                .call(framework_id, executor_id, call)
+                .await
+                .map_err(|_| agent_stopped())?
+                .map_err(refused)?;
             Ok(accepted_empty())
         }
     }
@@ -66,17 +76,18 @@ fn refused(refusal: Refusal) -> Answer {
     text(status, refusal.to_string())
 }
 
-/// Tells in a status which container and address the task has, where the executor does not say.
-fn add_container(door: &Door, call: &mut v1::executor::Call) {
+/// Adds the container id and address to a status that lacks them.
+fn add_container(handlers: &Handlers, call: &mut v1::executor::Call) {
     let Some(update) = &mut call.update else { return };
     let who = (call.framework_id.value.as_str().into(), call.executor_id.value.as_str().into());
-    let Some(container_id) = door.containers().get(&who).cloned() else { return };
+    let Some(container_id) = handlers.containers().get(&who).cloned() else { return };
     let status = update.status.container_status.get_or_insert_default();
     if status.container_id.is_none() {
         status.container_id = Some(v1::ContainerId { value: container_id.as_str().to_owned(), parent: None });
     }
     if status.network_infos.is_empty() {
-        let address = v1::network_info::IpAddress { ip_address: Some(door.ip.clone()), ..Default::default() };
+        let address =
+            v1::network_info::IpAddress { ip_address: Some(handlers.ip.clone()), ..Default::default() };
         status.network_infos.push(v1::NetworkInfo { ip_addresses: vec![address], ..Default::default() });
     }
 }

@@ -1,4 +1,4 @@
-//! The event stream of one executor: one RecordIO record a chunk, and a heartbeat every half hour.
+//! An executor's event stream: one RecordIO record per chunk, and a heartbeat every half hour.
 
 use std::{
     convert::Infallible,
@@ -24,38 +24,38 @@ use kernel_wire::{
 };
 use tokio::time::{Instant, Interval};
 
-use super::Door;
+use super::Handlers;
 use crate::{agent_driver::ExecutorStream, http::Body};
 
-/// As upstream's agents send it (Mesos' `DEFAULT_EXECUTOR_HEARTBEAT_INTERVAL`).
+/// Mesos' `DEFAULT_EXECUTOR_HEARTBEAT_INTERVAL`.
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(30 * 60);
 
 struct Events {
-    door: Arc<Door>,
+    handlers: Arc<Handlers>,
     who: (FrameworkId, ExecutorId),
     stream: ExecutorStream,
     content: ContentType,
-    /// The form of resources that the framework understands; known from SUBSCRIBED on.
+    /// The framework's resource format, known from SUBSCRIBED on.
     format: Format,
     heartbeat: Interval,
 }
 
-/// The body of a subscription's answer.
+/// The response body of a subscription.
 pub(super) fn body(
-    door: Arc<Door>,
+    handlers: Arc<Handlers>,
     who: (FrameworkId, ExecutorId),
     stream: ExecutorStream,
     content: ContentType,
 ) -> Body {
     let heartbeat = tokio::time::interval_at(Instant::now() + HEARTBEAT_EVERY, HEARTBEAT_EVERY);
-    Events { door, who, stream, content, format: Format::FULL, heartbeat }.boxed_unsync()
+    Events { handlers, who, stream, content, format: Format::FULL, heartbeat }.boxed_unsync()
 }
 
 impl Events {
     fn record(&mut self, event: &Event) -> Frame<Bytes> {
         if let Event::Subscribed { framework, container_id, .. } = event {
             self.format = format_for(framework);
-            self.door.containers().insert(self.who.clone(), container_id.clone());
+            self.handlers.containers().insert(self.who.clone(), container_id.clone());
         }
         let message = event_to_wire(event, self.format);
         Frame::data(recordio::frame(&encode(self.content, &message)))

@@ -1,4 +1,4 @@
-//! Sandboxes through HTTP: listing, reading and downloading what lies in them, and nothing else of the machine.
+//! Access to sandboxes over HTTP: listing, reading and downloading their files, and no other file of the machine.
 
 use std::{
     fs,
@@ -15,17 +15,17 @@ use kernel_wire::v1::{
     agent::{Response, call, response},
 };
 
-use super::{Door, gone};
+use super::{Handlers, agent_stopped};
 use crate::http::{Answer, negotiate::text};
 
-/// The most that one read returns (upstream: 16 pages).
+/// Most bytes per read (upstream: 16 pages).
 pub(super) const READ_MAX: u64 = 64 * 1024;
 
-/// The most that one download returns: it is held in memory.
+/// Most bytes per download, which is held in memory.
 const DOWNLOAD_MAX: u64 = 64 << 20;
 
-/// One entry of a directory.
-pub(super) struct Entry {
+/// An entry of a directory.
+pub(super) struct DirectoryEntry {
     pub(super) path: String,
     pub(super) metadata: fs::Metadata,
 }
@@ -36,40 +36,40 @@ pub(super) struct Part {
     pub(super) data: Vec<u8>,
 }
 
-/// Finds what a client names: the real path, or the virtual one `/frameworks/<id>/executors/<id>/runs/<id|latest>/…`.
-async fn resolve(door: &Door, wanted: &str) -> Result<PathBuf, Answer> {
-    let agent_id = door.queue.read(|agent| agent.id().cloned()).await.map_err(|_| gone())?;
-    let slaves = door.runtime.paths().work_dir().join("slaves");
-    let wanted = wanted.to_owned();
-    let look = move || -> Option<PathBuf> {
+/// Resolves a client's path: a real path, or a virtual one `/frameworks/<id>/executors/<id>/runs/<id|latest>/…`.
+async fn resolve(handlers: &Handlers, requested: &str) -> Result<PathBuf, Answer> {
+    let agent_id = handlers.queue.read(|agent| agent.id().cloned()).await.map_err(|_| agent_stopped())?;
+    let slaves = handlers.runtime.paths().work_dir().join("slaves");
+    let requested = requested.to_owned();
+    let read = move || -> Option<PathBuf> {
         let root = fs::canonicalize(&slaves).ok()?;
-        let virtual_path = wanted.trim_start_matches('/').starts_with("frameworks/");
+        let virtual_path = requested.trim_start_matches('/').starts_with("frameworks/");
         let path = match (virtual_path, agent_id) {
             (true, Some(agent_id)) if is_legal(agent_id.as_str()) => {
-                root.join(agent_id.as_str()).join(wanted.trim_start_matches('/'))
+                root.join(agent_id.as_str()).join(requested.trim_start_matches('/'))
             }
-            _ => PathBuf::from(&wanted),
+            _ => PathBuf::from(&requested),
         };
-        // Links and dots are followed first: what counts is where the path leads.
+        // Symbolic links and dots are resolved before the check.
         let real = fs::canonicalize(path).ok()?;
         real.starts_with(&root).then_some(real)
     };
-    let found = tokio::task::spawn_blocking(look).await.ok().flatten();
+    let found = tokio::task::spawn_blocking(read).await.ok().flatten();
     found.ok_or_else(|| text(StatusCode::NOT_FOUND, "Failed to find the requested path"))
 }
 
-/// The entries of a directory, by name.
-pub(super) async fn browse(door: &Door, wanted: &str) -> Result<Vec<Entry>, Answer> {
-    let path = resolve(door, wanted).await?;
-    let shown = wanted.trim_end_matches('/').to_owned();
+/// The entries of a directory, ordered by name.
+pub(super) async fn browse(handlers: &Handlers, requested: &str) -> Result<Vec<DirectoryEntry>, Answer> {
+    let path = resolve(handlers, requested).await?;
+    let shown = requested.trim_end_matches('/').to_owned();
     let list = move || {
-        let mut entries: Vec<Entry> = fs::read_dir(&path)
+        let mut entries: Vec<DirectoryEntry> = fs::read_dir(&path)
             .ok()?
             .flatten()
             .filter_map(|entry| {
                 let name = entry.file_name();
                 let path = format!("{shown}/{}", name.to_string_lossy());
-                Some(Entry { path, metadata: fs::metadata(entry.path()).ok()? })
+                Some(DirectoryEntry { path, metadata: fs::metadata(entry.path()).ok()? })
             })
             .collect();
         entries.sort_by(|a, b| a.path.cmp(&b.path));
@@ -79,9 +79,14 @@ pub(super) async fn browse(door: &Door, wanted: &str) -> Result<Vec<Entry>, Answ
     listed.ok_or_else(|| text(StatusCode::BAD_REQUEST, "The path is not a directory"))
 }
 
-/// A part of a file, `length` bytes at most.
-pub(super) async fn part(door: &Door, wanted: &str, offset: u64, length: u64) -> Result<Part, Answer> {
-    let path = resolve(door, wanted).await?;
+/// A part of a file of at most `length` bytes.
+pub(super) async fn part(
+    handlers: &Handlers,
+    requested: &str,
+    offset: u64,
+    length: u64,
+) -> Result<Part, Answer> {
+    let path = resolve(handlers, requested).await?;
     let read = move || read_part(&path, offset, length);
     match tokio::task::spawn_blocking(read).await {
         Ok(Ok(Some(part))) => Ok(part),
@@ -104,9 +109,8 @@ fn read_part(path: &Path, offset: u64, length: u64) -> std::io::Result<Option<Pa
     Ok(Some(Part { size: metadata.len(), data }))
 }
 
-/// A whole file.
-pub(super) async fn download(door: &Door, wanted: &str) -> Result<Bytes, Answer> {
-    let part = part(door, wanted, 0, DOWNLOAD_MAX).await?;
+pub(super) async fn download(handlers: &Handlers, requested: &str) -> Result<Bytes, Answer> {
+    let part = part(handlers, requested, 0, DOWNLOAD_MAX).await?;
     if part.size > DOWNLOAD_MAX {
         let sentence = format!("The file is longer than {DOWNLOAD_MAX} bytes; read it in parts");
         return Err(text(StatusCode::PAYLOAD_TOO_LARGE, sentence));
@@ -115,9 +119,9 @@ pub(super) async fn download(door: &Door, wanted: &str) -> Result<Bytes, Answer>
 }
 
 /// LIST_FILES.
-pub(super) async fn list(door: &Door, wanted: &str) -> Result<Response, Answer> {
-    let entries = browse(door, wanted).await?;
-    let info = |entry: &Entry| v1::FileInfo {
+pub(super) async fn list(handlers: &Handlers, requested: &str) -> Result<Response, Answer> {
+    let entries = browse(handlers, requested).await?;
+    let info = |entry: &DirectoryEntry| v1::FileInfo {
         path: entry.path.clone(),
         nlink: i32::try_from(entry.metadata.nlink()).ok(),
         size: Some(entry.metadata.len()),
@@ -134,9 +138,9 @@ pub(super) async fn list(door: &Door, wanted: &str) -> Result<Response, Answer> 
 }
 
 /// READ_FILE.
-pub(super) async fn read(door: &Door, wanted: &call::ReadFile) -> Result<Response, Answer> {
-    let length = wanted.length.unwrap_or(READ_MAX).min(DOWNLOAD_MAX);
-    let part = part(door, &wanted.path, wanted.offset, length).await?;
+pub(super) async fn read(handlers: &Handlers, requested: &call::ReadFile) -> Result<Response, Answer> {
+    let length = requested.length.unwrap_or(READ_MAX).min(DOWNLOAD_MAX);
+    let part = part(handlers, &requested.path, requested.offset, length).await?;
     Ok(Response {
         r#type: Some(response::Type::ReadFile as i32),
         read_file: Some(response::ReadFile { size: part.size, data: part.data.into() }),

@@ -1,5 +1,5 @@
-//! `/api/v1`: what operators may read of an agent. Calls that change something, and those about nested containers, are
-//! answered as not implemented.
+//! `/api/v1`: reads of the agent's operator API. Calls that change state, and those about nested containers, are not
+//! implemented.
 
 use std::sync::Arc;
 
@@ -17,20 +17,20 @@ use kernel_wire::{
     },
 };
 
-use super::{Door, files, gone, v0};
+use super::{Handlers, agent_stopped, files, v0};
 use crate::{
-    agent_driver::Gone,
+    agent_driver::AgentStopped,
     http::{
         Answer,
         negotiate::{accepted, ok, parse, text},
     },
 };
 
-pub(super) async fn serve(door: &Arc<Door>, request: Request<Incoming>) -> Answer {
-    answer(door, request).await.unwrap_or_else(|refusal| refusal)
+pub(super) async fn serve(handlers: &Arc<Handlers>, request: Request<Incoming>) -> Answer {
+    answer(handlers, request).await.unwrap_or_else(|refusal| refusal)
 }
 
-async fn answer(door: &Arc<Door>, request: Request<Incoming>) -> Result<Answer, Answer> {
+async fn answer(handlers: &Arc<Handlers>, request: Request<Incoming>) -> Result<Answer, Answer> {
     let parsed = parse::<Call>(request).await?;
     let invalid = |why: &str| text(StatusCode::BAD_REQUEST, format!("Failed to validate agent::Call: {why}"));
     let number = parsed.call.r#type.ok_or_else(|| invalid("Expecting 'type' to be present"))?;
@@ -38,19 +38,22 @@ async fn answer(door: &Arc<Door>, request: Request<Incoming>) -> Result<Answer, 
     let content = accepted(&parsed.headers)?;
     let message = match kind {
         call::Type::ListFiles => {
-            let wanted =
+            let requested =
                 parsed.call.list_files.ok_or_else(|| invalid("Expecting 'list_files' to be present"))?;
-            files::list(door, &wanted.path).await?
+            files::list(handlers, &requested.path).await?
         }
         call::Type::ReadFile => {
-            let wanted =
+            let requested =
                 parsed.call.read_file.ok_or_else(|| invalid("Expecting 'read_file' to be present"))?;
-            files::read(door, &wanted).await?
+            files::read(handlers, &requested).await?
         }
         call::Type::GetMetrics if parsed.call.get_metrics.is_none() => {
             return Err(invalid("Expecting 'get_metrics' to be present"));
         }
-        kind => plain(door, kind).await.map_err(|Gone| gone())?.ok_or_else(|| not_there(kind))?,
+        kind => plain(handlers, kind)
+            .await
+            .map_err(|AgentStopped| agent_stopped())?
+            .ok_or_else(|| not_there(kind))?,
     };
     Ok(ok(content.as_str(), encode(content, &message), &parsed.headers))
 }
@@ -60,23 +63,23 @@ fn not_there(kind: call::Type) -> Answer {
     text(StatusCode::NOT_IMPLEMENTED, format!("The agent does not support {name} calls"))
 }
 
-/// Answers to calls without arguments; `None` for those that are not there.
-async fn plain(door: &Arc<Door>, kind: call::Type) -> Result<Option<Response>, Gone> {
+/// Handles calls without arguments; `None` for calls that are not implemented.
+async fn plain(handlers: &Arc<Handlers>, kind: call::Type) -> Result<Option<Response>, AgentStopped> {
     match kind {
         call::Type::GetState
         | call::Type::GetTasks
         | call::Type::GetExecutors
         | call::Type::GetFrameworks
         | call::Type::GetContainers => {
-            let (view, orphans) = door.queue.read(everything).await?;
-            Ok(Some(of_tasks(door, kind, &view, &orphans)))
+            let (view, orphans) = handlers.queue.read(everything).await?;
+            Ok(Some(of_tasks(handlers, kind, &view, &orphans)))
         }
-        kind => of_agent(door, kind).await,
+        kind => of_agent(handlers, kind).await,
     }
 }
 
-/// Answers about what runs here.
-fn of_tasks(door: &Door, kind: call::Type, view: &[FrameworkView], orphans: &[Task]) -> Response {
+/// Handles calls about tasks, executors, frameworks and containers.
+fn of_tasks(handlers: &Handlers, kind: call::Type, view: &[FrameworkView], orphans: &[Task]) -> Response {
     use response::Type;
     let mut to = Response::default();
     let answered = match kind {
@@ -93,7 +96,7 @@ fn of_tasks(door: &Door, kind: call::Type, view: &[FrameworkView], orphans: &[Ta
             Type::GetFrameworks
         }
         call::Type::GetContainers => {
-            to.get_containers = Some(containers(door, view));
+            to.get_containers = Some(containers(handlers, view));
             Type::GetContainers
         }
         _ => {
@@ -109,8 +112,8 @@ fn of_tasks(door: &Door, kind: call::Type, view: &[FrameworkView], orphans: &[Ta
     to
 }
 
-/// Answers about the agent itself.
-async fn of_agent(door: &Arc<Door>, kind: call::Type) -> Result<Option<Response>, Gone> {
+/// Handles calls about the agent itself.
+async fn of_agent(handlers: &Arc<Handlers>, kind: call::Type) -> Result<Option<Response>, AgentStopped> {
     use response::Type;
     let mut to = Response::default();
     let answered = match kind {
@@ -123,7 +126,7 @@ async fn of_agent(door: &Arc<Door>, kind: call::Type) -> Result<Option<Response>
                 name: name.clone(),
                 value: Some(value.clone()),
             };
-            to.get_flags = Some(response::GetFlags { flags: door.flags.iter().map(flag).collect() });
+            to.get_flags = Some(response::GetFlags { flags: handlers.flags.iter().map(flag).collect() });
             Type::GetFlags
         }
         call::Type::GetVersion => {
@@ -133,12 +136,12 @@ async fn of_agent(door: &Arc<Door>, kind: call::Type) -> Result<Option<Response>
         }
         call::Type::GetMetrics => {
             let metric = |(name, value)| v1::Metric { name, value: Some(value) };
-            let metrics = v0::metrics(door).await?.into_iter().map(metric).collect();
+            let metrics = v0::metrics(handlers).await?.into_iter().map(metric).collect();
             to.get_metrics = Some(response::GetMetrics { metrics });
             Type::GetMetrics
         }
         call::Type::GetAgent => {
-            let info = door.queue.read(|agent| agent.info().clone()).await?;
+            let info = handlers.queue.read(|agent| agent.info().clone()).await?;
             let agent_info = Some(offer::agent_to_wire(&info, Format::ENDPOINT));
             to.get_agent = Some(response::GetAgent { agent_info, ..Default::default() });
             Type::GetAgent
@@ -196,7 +199,7 @@ fn frameworks(view: &[FrameworkView]) -> response::GetFrameworks {
     response::GetFrameworks { frameworks: view.iter().map(wire).collect(), completed_frameworks: Vec::new() }
 }
 
-fn containers(door: &Door, view: &[FrameworkView]) -> response::GetContainers {
+fn containers(handlers: &Handlers, view: &[FrameworkView]) -> response::GetContainers {
     let all = view.iter().flat_map(|framework| framework.executors.iter().map(move |e| (framework, e)));
     let wire = |(framework, executor): (&FrameworkView, &kernel_core::agent::ExecutorView)| {
         let id = v1::ContainerId { value: executor.container_id.as_str().to_owned(), parent: None };
@@ -206,7 +209,7 @@ fn containers(door: &Door, view: &[FrameworkView]) -> response::GetContainers {
             executor_name: Some(executor.info.name.clone()),
             container_status: Some(v1::ContainerStatus {
                 container_id: Some(id.clone()),
-                executor_pid: door.runtime.pid(&executor.container_id),
+                executor_pid: handlers.runtime.pid(&executor.container_id),
                 ..Default::default()
             }),
             container_id: id,

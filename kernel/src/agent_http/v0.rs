@@ -1,4 +1,4 @@
-//! The unversioned endpoints that exporters, dashboards and command lines still read, in the keys that they look for.
+//! The unversioned endpoints that exporters, dashboards and command lines still read, with the keys that they expect.
 
 use std::{collections::BTreeMap, os::unix::fs::MetadataExt, sync::Arc};
 
@@ -11,9 +11,9 @@ use kernel_model::{
 use kernel_wire::task::state_name;
 use serde_json::{Map, Value as Json, json};
 
-use super::{Door, files, gone, operator_api::everything};
+use super::{Handlers, agent_stopped, files, operator_api::everything};
 use crate::{
-    agent_driver::Gone,
+    agent_driver::AgentStopped,
     http::{
         Answer,
         negotiate::{ok, text, with_header, wrong_method},
@@ -22,7 +22,7 @@ use crate::{
 
 pub(super) use crate::server::MESOS_VERSION as VERSION;
 
-pub(super) async fn serve(door: &Arc<Door>, path: &str, request: Request<Incoming>) -> Answer {
+pub(super) async fn serve(handlers: &Arc<Handlers>, path: &str, request: Request<Incoming>) -> Answer {
     let path = path.strip_suffix(".json").unwrap_or(path);
     const PAGES: [&str; 10] = [
         "/health",
@@ -45,17 +45,19 @@ pub(super) async fn serve(door: &Arc<Door>, path: &str, request: Request<Incomin
     let query = query(request.uri().query().unwrap_or_default());
     let result = match path {
         "/health" => return text(StatusCode::OK, ""),
-        "/files/download" => return download(door, &query, &request).await.unwrap_or_else(|refusal| refusal),
-        "/files/browse" => browse(door, &query).await,
-        "/files/read" => read(door, &query).await,
+        "/files/download" => {
+            return download(handlers, &query, &request).await.unwrap_or_else(|refusal| refusal);
+        }
+        "/files/browse" => browse(handlers, &query).await,
+        "/files/read" => read(handlers, &query).await,
         "/version" => Ok(json!({"version": VERSION})),
-        "/flags" => Ok(json!({"flags": flags(door)})),
+        "/flags" => Ok(json!({"flags": flags(handlers)})),
         "/metrics/snapshot" => {
-            let numbers = metrics(door).await.map_err(|Gone| gone());
+            let numbers = metrics(handlers).await.map_err(|AgentStopped| agent_stopped());
             numbers.map(|numbers| Json::Object(numbers.into_iter().map(|(k, v)| (k, json!(v))).collect()))
         }
-        "/state" => state(door).await.map_err(|Gone| gone()),
-        _ => containers(door, query.get("container_id")).await.map_err(|Gone| gone()),
+        "/state" => state(handlers).await.map_err(|AgentStopped| agent_stopped()),
+        _ => containers(handlers, query.get("container_id")).await.map_err(|AgentStopped| agent_stopped()),
     };
     match result {
         Ok(value) => ok("application/json", value.to_string().into(), request.headers()),
@@ -63,13 +65,13 @@ pub(super) async fn serve(door: &Arc<Door>, path: &str, request: Request<Incomin
     }
 }
 
-fn flags(door: &Door) -> Map<String, Json> {
-    door.flags.iter().map(|(name, value)| (name.clone(), json!(value))).collect()
+fn flags(handlers: &Handlers) -> Map<String, Json> {
+    handlers.flags.iter().map(|(name, value)| (name.clone(), json!(value))).collect()
 }
 
-async fn state(door: &Door) -> Result<Json, Gone> {
-    let look = |agent: &Agent| (agent.info().clone(), everything(agent));
-    let (info, (view, orphans)) = door.queue.read(look).await?;
+async fn state(handlers: &Handlers) -> Result<Json, AgentStopped> {
+    let read = |agent: &Agent| (agent.info().clone(), everything(agent));
+    let (info, (view, orphans)) = handlers.queue.read(read).await?;
     let mut attributes = Map::new();
     for attribute in &info.attributes {
         use kernel_model::resources::AttributeValue as A;
@@ -82,7 +84,7 @@ async fn state(door: &Door) -> Result<Json, Gone> {
         attributes.entry(attribute.name.clone()).or_insert(value);
     }
     let resources = resources_json(&info.resources);
-    let paths = door.runtime.paths();
+    let paths = handlers.runtime.paths();
     let frameworks = view.iter().map(|framework| {
         let completed = orphans.iter().filter(|task| framework.info.id.as_ref() == Some(&task.framework_id));
         let executors = framework.executors.iter().map(|executor| {
@@ -110,20 +112,20 @@ async fn state(door: &Door) -> Result<Json, Gone> {
         "pid": format!("slave(1)@{}:{}", info.ip, info.port),
         "hostname": info.hostname,
         "capabilities": ["MULTI_ROLE", "HIERARCHICAL_ROLE", "RESERVATION_REFINEMENT"],
-        "start_time": door.clock.started_at().as_secs_f64(),
+        "start_time": handlers.clock.started_at().as_secs_f64(),
         "resources": resources,
         "unreserved_resources": resources,
         "reserved_resources": {},
         "attributes": attributes,
-        "flags": flags(door),
+        "flags": flags(handlers),
         "frameworks": frameworks.collect::<Vec<_>>(),
         "completed_frameworks": [],
     }))
 }
 
 fn executor_json(executor: &ExecutorView, directory: String) -> Json {
-    let part = |wanted: fn(TaskState, bool) -> bool| {
-        let tasks = executor.tasks.iter().filter(|(task, delivered)| wanted(task.state, *delivered));
+    let part = |requested: fn(TaskState, bool) -> bool| {
+        let tasks = executor.tasks.iter().filter(|(task, delivered)| requested(task.state, *delivered));
         tasks.map(|(task, _)| task_json(task)).collect::<Vec<_>>()
     };
     json!({
@@ -180,15 +182,15 @@ fn range_text(ranges: &kernel_model::resources::Ranges) -> String {
     format!("[{}]", pairs.join(", "))
 }
 
-/// Numbers under Mesos' names.
-pub(super) async fn metrics(door: &Door) -> Result<Vec<(String, f64)>, Gone> {
-    let look = |agent: &Agent| (agent.view(), agent.info().resources.clone(), agent.is_registered());
-    let (view, total, registered) = door.queue.read(look).await?;
+/// Metrics under Mesos' names.
+pub(super) async fn metrics(handlers: &Handlers) -> Result<Vec<(String, f64)>, AgentStopped> {
+    let read = |agent: &Agent| (agent.view(), agent.info().resources.clone(), agent.is_registered());
+    let (view, total, registered) = handlers.queue.read(read).await?;
     let executors = || view.iter().flat_map(|framework| &framework.executors);
     let tasks = || executors().flat_map(|executor| &executor.tasks).map(|(task, _)| task);
     let count = |number: usize| number as f64;
     let in_state = |state: TaskState| count(tasks().filter(|task| task.state == state).count());
-    let uptime = door.clock.now().since(door.clock.started_at()).as_secs_f64();
+    let uptime = handlers.clock.now().since(handlers.clock.started_at()).as_secs_f64();
     let mut all = vec![
         ("slave/uptime_secs".to_owned(), uptime),
         ("slave/registered".to_owned(), f64::from(u8::from(registered))),
@@ -216,9 +218,9 @@ fn amount(resources: &Resources, name: &str) -> f64 {
     scalars.map(|r| if let Value::Scalar(amount) = r.value { amount.as_f64() } else { 0.0 }).sum()
 }
 
-/// `/containers` and `/monitor/statistics`, whose items are the same but for the container's own part.
-async fn containers(door: &Door, only: Option<&String>) -> Result<Json, Gone> {
-    let view: Vec<FrameworkView> = door.queue.read(Agent::view).await?;
+/// `/containers` and `/monitor/statistics`, which differ only in the container's own part.
+async fn containers(handlers: &Handlers, only: Option<&String>) -> Result<Json, AgentStopped> {
+    let view: Vec<FrameworkView> = handlers.queue.read(Agent::view).await?;
     let mut all = Vec::new();
     for framework in &view {
         for executor in framework.executors.iter().filter(|executor| executor.running) {
@@ -231,7 +233,7 @@ async fn containers(door: &Door, only: Option<&String>) -> Result<Json, Gone> {
                 limits.0 += amount(&task.info.resources, "cpus");
                 limits.1 += amount(&task.info.resources, "mem");
             }
-            let usage = door.runtime.usage(&executor.container_id).unwrap_or_default();
+            let usage = handlers.runtime.usage(&executor.container_id).unwrap_or_default();
             all.push(json!({
                 "framework_id": framework.info.id.as_ref().map(|id| id.as_str()),
                 "executor_id": executor.info.executor_id.as_str(),
@@ -240,10 +242,10 @@ async fn containers(door: &Door, only: Option<&String>) -> Result<Json, Gone> {
                 "container_id": executor.container_id.as_str(),
                 "status": {
                     "container_id": {"value": executor.container_id.as_str()},
-                    "executor_pid": door.runtime.pid(&executor.container_id),
+                    "executor_pid": handlers.runtime.pid(&executor.container_id),
                 },
                 "statistics": {
-                    "timestamp": door.clock.now().as_secs_f64(),
+                    "timestamp": handlers.clock.now().as_secs_f64(),
                     "cpus_limit": limits.0,
                     "mem_limit_bytes": (limits.1 * 1024.0 * 1024.0) as u64,
                     "cpus_user_time_secs": usage.cpu_seconds,
@@ -256,8 +258,8 @@ async fn containers(door: &Door, only: Option<&String>) -> Result<Json, Gone> {
     Ok(Json::Array(all))
 }
 
-async fn browse(door: &Door, query: &BTreeMap<String, String>) -> Result<Json, Answer> {
-    let entries = files::browse(door, path(query)?).await?;
+async fn browse(handlers: &Handlers, query: &BTreeMap<String, String>) -> Result<Json, Answer> {
+    let entries = files::browse(handlers, path(query)?).await?;
     let list = entries.iter().map(|entry| {
         json!({
             "path": entry.path,
@@ -272,7 +274,6 @@ async fn browse(door: &Door, query: &BTreeMap<String, String>) -> Result<Json, A
     Ok(list.collect())
 }
 
-/// Permissions as `ls` shows them.
 fn mode_text(metadata: &std::fs::Metadata) -> String {
     let mut text = String::from(if metadata.is_dir() { "d" } else { "-" });
     for shift in [6, 3, 0] {
@@ -284,7 +285,7 @@ fn mode_text(metadata: &std::fs::Metadata) -> String {
     text
 }
 
-async fn read(door: &Door, query: &BTreeMap<String, String>) -> Result<Json, Answer> {
+async fn read(handlers: &Handlers, query: &BTreeMap<String, String>) -> Result<Json, Answer> {
     let path = path(query)?;
     let number = |name: &str, default: i64| match query.get(name) {
         None => Ok(default),
@@ -294,21 +295,21 @@ async fn read(door: &Door, query: &BTreeMap<String, String>) -> Result<Json, Ans
     if offset < -1 || length < -1 {
         return Err(bad("Negative offset or length provided"));
     }
-    // No offset asks for the file's size only.
+    // Without an offset only the file's size is returned.
     let limit =
         if offset < 0 { 0 } else { u64::try_from(length).unwrap_or(files::READ_MAX).min(files::READ_MAX) };
-    let part = files::part(door, path, u64::try_from(offset).unwrap_or(0), limit).await?;
+    let part = files::part(handlers, path, u64::try_from(offset).unwrap_or(0), limit).await?;
     let at = u64::try_from(offset).unwrap_or(part.size);
     Ok(json!({"offset": at, "data": String::from_utf8_lossy(&part.data)}))
 }
 
 async fn download(
-    door: &Door,
+    handlers: &Handlers,
     query: &BTreeMap<String, String>,
     request: &Request<Incoming>,
 ) -> Result<Answer, Answer> {
     let path = path(query)?;
-    let bytes = files::download(door, path).await?;
+    let bytes = files::download(handlers, path).await?;
     let name = path.rsplit('/').next().unwrap_or_default();
     let answer = ok("application/octet-stream", bytes, request.headers());
     Ok(with_header(
@@ -327,7 +328,7 @@ fn bad(sentence: &str) -> Answer {
     text(StatusCode::BAD_REQUEST, sentence)
 }
 
-/// The parameters of a query, percent-decoded.
+/// The percent-decoded parameters of a query.
 fn query(text: &str) -> BTreeMap<String, String> {
     let pairs = text.split('&').filter(|pair| !pair.is_empty());
     pairs

@@ -1,4 +1,4 @@
-//! The way to a master on another machine: TCP, TLS with the node's certificate, HTTP/1.1 upgrade.
+//! Opens links to a master on another machine: TCP, TLS with the node's certificate, HTTP/1.1 upgrade.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,21 +13,21 @@ use tokio_rustls::TlsConnector;
 
 use super::{AgentLink, Dialer, LINK_PATH, LINK_PROTOCOL, LinkError, frames};
 
-/// How long one try may take.
+/// The deadline of an attempt.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long sent bytes may stay unacknowledged; the master's pings notice the rest.
+/// TCP_USER_TIMEOUT; a silent master is noticed by its missing pings.
 const UNACKNOWLEDGED_MAX_MS: u32 = 60_000;
 
-/// How much of a refusal is read.
+/// Most bytes of a refusal that are read.
 const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 
 /// Dials a master over TLS.
 #[derive(Clone)]
 pub struct TlsDialer {
-    /// `host:port` of the master's Mesos door.
+    /// `host:port` of the master's Mesos port.
     pub master: String,
-    /// Trusts the cluster's authority and presents the node's certificate.
+    /// Trusts the cluster's CA and presents the node's certificate.
     pub tls: Arc<rustls::ClientConfig>,
 }
 
@@ -60,7 +60,7 @@ impl TlsDialer {
     }
 }
 
-/// Opens a TLS connection that speaks HTTP/1.1.
+/// Opens a TLS connection for HTTP/1.1.
 pub(super) async fn connect(
     master: &str,
     tls: &Arc<rustls::ClientConfig>,

@@ -1,4 +1,4 @@
-//! Frames over a byte stream, at both ends. A peer that takes nothing for half a minute is cut off.
+//! Frames over a byte stream, at both ends. A peer that reads nothing for half a minute is disconnected.
 
 use std::time::Duration;
 
@@ -13,16 +13,16 @@ use tokio::{
 use super::{AgentLink, OUTGOING_BOUND};
 use crate::master_driver::MasterQueue;
 
-/// How long a write may take; pings notice sooner that a peer is silent.
+/// The deadline of a write; pings notice a silent peer earlier.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Frames that are written at once.
+/// Most bytes of frames per write.
 const WRITE_BATCH_BYTES: usize = 64 * 1024;
 
-/// Messages that wait for the agent's machine.
+/// Queued messages for the agent.
 const INCOMING_BOUND: usize = 1024;
 
-/// The master's end: serves one link until either side ends it.
+/// The master's end: serves one link until either side closes it.
 pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Send + 'static>(stream: S, queue: MasterQueue) {
     let Ok((handle, outgoing)) = queue.link_up().await else { return };
     let (reader, writer) = tokio::io::split(stream);
@@ -31,7 +31,7 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Send + 'static>(stream: S,
         while let Some(frame) = frames.next_frame().await {
             match link::decode_to_master(frame) {
                 Ok(Some(message)) => {
-                    if handle.say(message).await.is_err() {
+                    if handle.send(message).await.is_err() {
                         return;
                     }
                 }

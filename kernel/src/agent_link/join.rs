@@ -1,5 +1,5 @@
-//! Joining: a machine shows a token and a signing request, and gets its certificate. Who may join, and what certificates
-//! are, is the authority's affair.
+//! Joining: a machine presents a token and a certificate signing request, and receives its certificate. The authority
+//! decides which machines may join.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -11,46 +11,45 @@ use serde_json::{Value, json};
 
 use super::{JOIN_PATH, LinkError, dial};
 
-/// What a machine says.
+/// A machine's request.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
 pub struct JoinRequest {
-    /// The cluster's join token.
     pub token: String,
-    /// The name that the machine wants.
     pub node_name: String,
-    /// Addresses under which it will be reached.
+    /// The machine's addresses.
     pub addresses: Vec<IpAddr>,
-    /// A certificate signing request, PEM.
+    /// PEM.
     pub csr: String,
 }
 
-/// What it gets.
+/// The response to a machine that joined.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Joined {
-    /// Its certificate, PEM.
+    /// PEM.
     pub certificate: String,
-    /// The cluster's authority, PEM.
+    /// The cluster's CA certificate, PEM.
     pub authority: String,
-    /// Where the cluster's API server is, for what runs on the machine.
+    /// The API server's URL, for executors on the machine.
     pub api_server: String,
 }
 
-/// A refusal, with a sentence for the machine's operator.
+/// A refusal, with a message for the machine's operator.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct JoinRefusal(pub String);
 
-/// Who decides which machines belong to the cluster.
+/// Decides which machines belong to the cluster.
 #[async_trait]
 pub trait JoinAuthority: Send + Sync {
     /// Admits a machine and signs its certificate.
     async fn join(&self, request: JoinRequest) -> Result<Joined, JoinRefusal>;
 
-    /// Whether the bearer of this verified certificate (DER) may open an agent's link; its name, for the log.
+    /// Whether the owner of this verified certificate (DER) may open an agent link. Returns its name for the log.
     fn admits(&self, certificate: &[u8]) -> Result<String, JoinRefusal>;
 }
 
-/// Asks a master for a certificate. `tls` trusts what the token names.
+/// Requests a certificate from a master. `tls` trusts the CA that the token names.
 pub async fn join(
     master: &str,
     tls: &Arc<rustls::ClientConfig>,
@@ -86,7 +85,7 @@ pub async fn join(
     })
 }
 
-/// The body of a join request.
+/// Parses the body of a join request.
 pub(crate) fn request_from_json(body: &[u8]) -> Result<JoinRequest, JoinRefusal> {
     let value: Value =
         serde_json::from_slice(body).map_err(|e| JoinRefusal(format!("the body is no JSON: {e}")))?;
@@ -103,7 +102,7 @@ pub(crate) fn request_from_json(body: &[u8]) -> Result<JoinRequest, JoinRefusal>
     })
 }
 
-/// The body of a good answer.
+/// Encodes the body of a positive response.
 pub(crate) fn to_json(joined: &Joined) -> String {
     json!({
         "certificate": joined.certificate,

@@ -1,4 +1,4 @@
-//! Talking to the agent: HTTP/1.1 by hand, because all that is needed is two kinds of request to one peer on this machine.
+//! A minimal HTTP/1.1 client of the agent: the executor needs two kinds of request to one local peer.
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use kernel_model::executor::{Call, Event};
 use kernel_wire::{
-    executor_api::{self, Parsed},
+    executor_api::{self, ParsedExecutorCall},
     prost::Message,
     recordio::Decoder,
     v1,
@@ -17,29 +17,27 @@ use kernel_wire::{
 
 use super::Settings;
 
-/// How long the agent may take to accept a connection, or to answer a call.
+/// The deadline of the agent's accept and of its response.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 
 /// The longest event: a task with all its data.
 const EVENT_BYTES_MAX: usize = 64 << 20;
 
-/// The longest line of a response's head.
 const LINE_BYTES_MAX: u64 = 64 * 1024;
 
-/// Calls the agent.
+/// A client of the agent.
 pub(super) struct AgentClient {
     settings: Settings,
-    /// Kept open from one update to the next.
+    /// The connection of calls, kept open between updates.
     calls: Option<BufReader<TcpStream>>,
 }
 
-/// The events of one subscription.
+/// The events of a subscription.
 pub(super) struct Events {
     stream: BufReader<TcpStream>,
     records: Decoder,
 }
 
-/// The head of a response.
 struct Head {
     status: u16,
     length: Option<u64>,
@@ -50,7 +48,7 @@ impl AgentClient {
         Self { settings, calls: None }
     }
 
-    /// Sends a call that has no answer but its status. A kept connection may have died: then once more on a fresh one.
+    /// Sends a call that has no response body. If the kept connection has died, repeats it once on a new one.
     pub(super) fn call(&mut self, call: Call) -> io::Result<()> {
         let body = self.encode(call);
         if let Some(kept) = self.calls.take()
@@ -58,8 +56,8 @@ impl AgentClient {
         {
             return accepted(status);
         }
-        let fresh = self.connect(Some(ANSWER_MAX))?;
-        let status = self.exchange(fresh, &body)?;
+        let connection = self.connect(Some(ANSWER_MAX))?;
+        let status = self.exchange(connection, &body)?;
         accepted(status)
     }
 
@@ -73,7 +71,7 @@ impl AgentClient {
         Ok(head.status)
     }
 
-    /// Subscribes on a connection of its own.
+    /// Subscribes on a separate connection.
     pub(super) fn subscribe(&self, call: Call) -> io::Result<Events> {
         let mut stream = self.connect(None)?;
         self.post(&mut stream, &self.encode(call))?;
@@ -87,7 +85,7 @@ impl AgentClient {
     fn encode(&self, call: Call) -> Vec<u8> {
         let (framework_id, executor_id) =
             (self.settings.framework_id.clone(), self.settings.executor_id.clone());
-        executor_api::call_to_wire(&Parsed { framework_id, executor_id, call }).encode_to_vec()
+        executor_api::call_to_wire(&ParsedExecutorCall { framework_id, executor_id, call }).encode_to_vec()
     }
 
     fn connect(&self, answer_max: Option<Duration>) -> io::Result<BufReader<TcpStream>> {
@@ -114,7 +112,7 @@ impl AgentClient {
 }
 
 impl Events {
-    /// The next event; an error is the end of the stream.
+    /// The next event; an error ends the stream.
     pub(super) fn next(&mut self) -> io::Result<Event> {
         loop {
             while let Some(record) = self.records.next_record().map_err(io::Error::other)? {
@@ -166,7 +164,7 @@ fn read_line(stream: &mut BufReader<TcpStream>) -> io::Result<String> {
     Ok(line.trim_end().to_owned())
 }
 
-/// One chunk of a chunked body.
+/// Reads one chunk of a chunked body.
 fn read_chunk(stream: &mut BufReader<TcpStream>) -> io::Result<Vec<u8>> {
     let size = read_line(stream)?;
     let digits = size.split(';').next().unwrap_or_default().trim();

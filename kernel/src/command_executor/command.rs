@@ -1,4 +1,4 @@
-//! The command itself: a process group of its own, and words for how it ended.
+//! The command: a process group of its own, and the message of its exit.
 
 use std::{
     io,
@@ -13,13 +13,12 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::life::Message;
 
-/// A running command.
 pub(super) struct Running {
     group: Pid,
 }
 
 impl Running {
-    /// Starts a command; its end comes as a message.
+    /// Starts a command; its exit is sent as a message.
     pub(super) fn start(command: &CommandInfo, messages: SyncSender<Message>) -> io::Result<Self> {
         let own = command.environment.iter().map(|(name, value)| (name, value));
         let mut process = program(command)?;
@@ -33,18 +32,17 @@ impl Running {
         Ok(Self { group })
     }
 
-    /// Asks all of the group to end.
+    /// Sends SIGTERM to the process group.
     pub(super) fn terminate(&self) {
         let _ = kill_process_group(self.group, Signal::TERM);
     }
 
-    /// Ends all of the group.
+    /// Sends SIGKILL to the process group.
     pub(super) fn kill(&self) {
         let _ = kill_process_group(self.group, Signal::KILL);
     }
 }
 
-/// The program and arguments of a command.
 pub(super) fn program(command: &CommandInfo) -> io::Result<Command> {
     let empty = || io::Error::new(io::ErrorKind::InvalidInput, "the command is empty");
     if command.shell {
@@ -60,12 +58,12 @@ pub(super) fn program(command: &CommandInfo) -> io::Result<Command> {
     Ok(program)
 }
 
-/// A process that leads a group.
+/// Makes the process the leader of a new group.
 pub(super) fn in_own_group(process: &mut Command) -> &mut Command {
     process.process_group(0)
 }
 
-/// How a command ended, in Mesos' words.
+/// The message of a command's exit, as in Mesos.
 pub(super) fn describe(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("Command exited with status {code}"),
@@ -74,7 +72,7 @@ pub(super) fn describe(status: ExitStatus) -> String {
     }
 }
 
-/// A signal's name as the C library's `strsignal` has it.
+/// A signal's name as in the C library's `strsignal`.
 fn signal_name(signal: i32) -> String {
     let name = match signal {
         1 => "Hangup",

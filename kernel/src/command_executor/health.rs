@@ -1,5 +1,5 @@
-//! What a run of probes says of a task's health, by Mesos' rules: failures before the first success count only after the
-//! grace period, success is told when it is news, and so many failures in a row are the end.
+//! The health of a task from its probe results, by Mesos' rules: failures before the first success count only after the
+//! grace period, only changes are reported, and a number of consecutive failures kills the task.
 
 use std::time::Instant;
 
@@ -7,7 +7,7 @@ use kernel_wire::v1::HealthCheck;
 
 use super::probe::seconds;
 
-/// The health of one task.
+/// The health of a task.
 #[derive(Debug)]
 pub(super) struct Health {
     failures: u32,
@@ -16,17 +16,17 @@ pub(super) struct Health {
     last: Option<bool>,
 }
 
-/// What follows of one probe.
+/// The change caused by a probe result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum News {
-    /// Nothing that anybody has to hear.
+pub(super) enum HealthChange {
+    /// No change to report.
     None,
-    /// The task is healthy again, or for the first time.
+    /// The task is healthy for the first time, or again.
     Healthy,
-    /// It is not.
+    /// The task is unhealthy.
     Unhealthy,
-    /// It is not, and has been given its chances.
-    Hopeless,
+    /// The task is unhealthy, and the number of allowed failures is reached.
+    GiveUp,
 }
 
 impl Health {
@@ -39,24 +39,24 @@ impl Health {
         }
     }
 
-    /// Takes in one probe.
-    pub(super) fn see(&mut self, good: bool, now: Instant) -> News {
+    /// Records a probe result.
+    pub(super) fn record(&mut self, good: bool, now: Instant) -> HealthChange {
         if good {
             self.failures = 0;
             return match self.last.replace(true) {
-                Some(true) => News::None,
-                _ => News::Healthy,
+                Some(true) => HealthChange::None,
+                _ => HealthChange::Healthy,
             };
         }
         if self.last.is_none() && now < self.grace_until {
-            return News::None;
+            return HealthChange::None;
         }
         self.last = Some(false);
         self.failures = self.failures.saturating_add(1);
-        // Mesos' zero never kills.
+        // As in Mesos, zero means never.
         match self.failures_max > 0 && self.failures >= self.failures_max {
-            true => News::Hopeless,
-            false => News::Unhealthy,
+            true => HealthChange::GiveUp,
+            false => HealthChange::Unhealthy,
         }
     }
 }

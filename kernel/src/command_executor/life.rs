@@ -1,4 +1,4 @@
-//! The life of one command task: launched, perhaps killed, ended, and told of until the agent has taken it over.
+//! The life cycle of a command task: launch, kill, exit, and updates until the last one is acknowledged.
 
 use std::{
     process::{ExitCode, ExitStatus},
@@ -24,72 +24,72 @@ use super::{
     Settings,
     agent_client::AgentClient,
     command::{Running, describe},
-    health::{Health, News},
-    probe::{Outcome, Probe},
+    health::{Health, HealthChange},
+    probe::{Probe, ProbeResult},
 };
 
-/// How long a command has between SIGTERM and SIGKILL, unless its task says.
+/// The default time between SIGTERM and SIGKILL.
 const KILL_GRACE: Duration = Duration::from_secs(3);
 
-/// How long the last update may wait for its acknowledgement.
+/// How long to wait for the acknowledgement of the last update.
 const LAST_ACKNOWLEDGEMENT_MAX: Duration = Duration::from_secs(60);
 
-/// The longest sleep without looking at the clock.
+/// The longest sleep before the deadlines are read again.
 const SLEEP_MAX: Duration = Duration::from_secs(3600);
 
-/// What the threads tell the main one.
+/// Messages of the other threads to the main thread.
 pub(super) enum Message {
-    /// The agent says something.
+    /// An event from the agent.
     Agent(Event),
-    /// The agent is gone for good, or does not want this executor.
+    /// The agent did not come back in time, or refuses this executor.
     Abandoned,
-    /// The command ended.
+    /// The command exited.
     Exited(ExitStatus),
-    /// The health check was made.
-    Health(Outcome),
-    /// The check was made.
-    Check(Outcome),
+    /// A result of the health check.
+    Health(ProbeResult),
+    /// A result of the check.
+    Check(ProbeResult),
 }
 
-/// What a subscription tells the agent: shared with the thread that subscribes.
+/// What SUBSCRIBE reports to the agent; shared with the subscribing thread.
 #[derive(Default)]
-struct Memory {
-    /// Received, and no update of it acknowledged.
+struct Unacknowledged {
+    /// A received task without an acknowledged update.
     unacknowledged_task: Option<TaskId>,
     unacknowledged: Vec<TaskStatus>,
 }
 
 /// The main thread's state.
-pub(super) struct Life {
+pub(super) struct CommandTask {
     settings: Settings,
     client: AgentClient,
     messages: SyncSender<Message>,
-    memory: Arc<Mutex<Memory>>,
+    pending: Arc<Mutex<Unacknowledged>>,
     can_kill_slowly: bool,
     task: Option<TaskInfo>,
     running: Option<Running>,
-    /// When SIGTERM gives way to SIGKILL.
+    /// When SIGKILL follows SIGTERM.
     kill_at: Option<Instant>,
     killed: bool,
     health: Option<Health>,
-    /// What health check and check have told last.
+    /// The latest results of health check and check.
     healthy: Option<bool>,
-    checked: Option<Outcome>,
-    /// When the task has run for as long as it may.
+    checked: Option<ProbeResult>,
+    /// The end of the task's maximum run time.
     complete_by: Option<Instant>,
     overtime: bool,
-    /// When to end, whatever is still unacknowledged.
+    /// When to exit, even with unacknowledged updates.
     leave_at: Option<Instant>,
     terminal: Option<UpdateId>,
 }
 
-impl Life {
+impl CommandTask {
     pub(super) fn new(settings: Settings, client: AgentClient, messages: SyncSender<Message>) -> Self {
         Self {
             settings,
             client,
             messages,
-            memory: Arc::default(),
+            pending: Arc::default(),
             can_kill_slowly: false,
             task: None,
             running: None,
@@ -106,16 +106,16 @@ impl Life {
     }
 
     pub(super) fn run(mut self, inbox: &Receiver<Message>) -> ExitCode {
-        let (settings, memory, messages) =
-            (self.settings.clone(), self.memory.clone(), self.messages.clone());
-        thread::spawn(move || stay_subscribed(&settings, &memory, &messages));
+        let (settings, pending, messages) =
+            (self.settings.clone(), self.pending.clone(), self.messages.clone());
+        thread::spawn(move || stay_subscribed(&settings, &pending, &messages));
         loop {
             match inbox.recv_timeout(self.until_deadline()) {
                 Ok(Message::Agent(event)) => self.event(event),
                 Ok(Message::Abandoned) => self.shut_down(),
                 Ok(Message::Exited(status)) => self.exited(status),
-                Ok(Message::Health(outcome)) => self.health_seen(outcome),
-                Ok(Message::Check(outcome)) => self.check_seen(outcome),
+                Ok(Message::Health(result)) => self.health_result(result),
+                Ok(Message::Check(result)) => self.check_result(result),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return ExitCode::FAILURE,
             }
@@ -167,9 +167,9 @@ impl Life {
                 }
             }
             Event::Acknowledged { uuid, .. } => {
-                let mut memory = self.memory();
-                memory.unacknowledged.retain(|status| status.uuid != Some(uuid));
-                memory.unacknowledged_task = None;
+                let mut pending = self.pending();
+                pending.unacknowledged.retain(|status| status.uuid != Some(uuid));
+                pending.unacknowledged_task = None;
             }
             Event::Error { message } => {
                 eprintln!("the agent reports an error: {message}");
@@ -187,7 +187,7 @@ impl Life {
             }
             return;
         }
-        self.memory().unacknowledged_task = Some(task.task_id.clone());
+        self.pending().unacknowledged_task = Some(task.task_id.clone());
         self.task = Some(task.clone());
         self.update(self.status(TaskState::Starting));
         let Some(command) = &task.command else {
@@ -206,46 +206,46 @@ impl Life {
         }
     }
 
-    /// Starts to look at the task as it asks for: that is in the part of its message that the kernel only carries.
+    /// Starts the task's health check and check, which are in the fields that the kernel does not interpret.
     fn watch(&mut self, task: &TaskInfo) {
-        let asked = v1::TaskInfo::decode(task.extra.clone()).unwrap_or_default();
+        let info = v1::TaskInfo::decode(task.extra.clone()).unwrap_or_default();
         let environment = task.command.as_ref().map(|c| c.environment.clone()).unwrap_or_default();
-        if let Some(check) = asked.health_check
+        if let Some(check) = info.health_check
             && let Some(probe) = Probe::of_health(&check)
         {
             self.health = Some(Health::new(&check, Instant::now()));
             let messages = self.messages.clone();
             probe.watch(environment.clone(), move |seen| messages.send(Message::Health(seen)).is_ok());
         }
-        if let Some(check) = asked.check
+        if let Some(check) = info.check
             && let Some(probe) = Probe::of_check(&check)
         {
-            self.checked = Outcome::nothing_yet(&check);
+            self.checked = ProbeResult::pending_result(&check);
             let messages = self.messages.clone();
             probe.watch(environment, move |seen| messages.send(Message::Check(seen)).is_ok());
         }
     }
 
-    fn health_seen(&mut self, outcome: Outcome) {
+    fn health_result(&mut self, result: ProbeResult) {
         let (Some(health), Some(_)) = (&mut self.health, &self.running) else { return };
-        let news = health.see(outcome.is_good(), Instant::now());
-        if news == News::None || self.killed {
+        let change = health.record(result.is_good(), Instant::now());
+        if change == HealthChange::None || self.killed {
             return;
         }
-        self.healthy = Some(news == News::Healthy);
+        self.healthy = Some(change == HealthChange::Healthy);
         let reason = Some(Reason::TaskHealthCheckStatusUpdated);
         self.update(TaskStatus { reason, ..self.status(TaskState::Running) });
-        if news == News::Hopeless {
+        if change == HealthChange::GiveUp {
             self.killed = true;
             self.kill(None);
         }
     }
 
-    fn check_seen(&mut self, outcome: Outcome) {
-        if self.running.is_none() || self.killed || self.checked == Some(outcome) {
+    fn check_result(&mut self, result: ProbeResult) {
+        if self.running.is_none() || self.killed || self.checked == Some(result) {
             return;
         }
-        self.checked = Some(outcome);
+        self.checked = Some(result);
         let reason = Some(Reason::TaskCheckStatusUpdated);
         self.update(TaskStatus { reason, ..self.status(TaskState::Running) });
     }
@@ -255,7 +255,7 @@ impl Life {
         self.update(TaskStatus { message: Some(why.to_owned()), ..status });
     }
 
-    /// SIGTERM now, SIGKILL later; a repetition can only shorten the wait.
+    /// Sends SIGTERM now and SIGKILL later. A repetition can only shorten the wait.
     fn kill(&mut self, grace: Option<Duration>) {
         let Some(running) = &self.running else { return };
         let own = self.task.as_ref().and_then(|task| task.kill_grace);
@@ -276,7 +276,7 @@ impl Life {
         self.leave_at = Some(self.leave_at.map_or(leave_at, |earlier| earlier.min(leave_at)));
         if self.running.is_some() {
             self.killed = true;
-            // A second is left for the news.
+            // One second is left for the last update.
             self.kill(Some(self.settings.shutdown_grace.saturating_sub(Duration::from_secs(1))));
         } else if self.task.is_none() {
             self.leave_at = Some(Instant::now());
@@ -284,7 +284,7 @@ impl Life {
     }
 
     fn exited(&mut self, status: ExitStatus) {
-        // What the command left behind in its group ends with it.
+        // Processes that the command left in its group are killed.
         if let Some(running) = self.running.take() {
             running.kill();
         }
@@ -304,19 +304,19 @@ impl Life {
     fn finish(&mut self, state: TaskState, reason: Option<Reason>, message: String) {
         let status = TaskStatus { reason, message: Some(message), ..self.status(state) };
         self.terminal = self.update(status);
-        let leave_at = Instant::now() + LAST_ACKNOWLEDGEMENT_MAX.max(self.patience());
+        let leave_at = Instant::now() + LAST_ACKNOWLEDGEMENT_MAX.max(self.recovery_wait());
         self.leave_at = Some(self.leave_at.map_or(leave_at, |earlier| earlier.min(leave_at)));
     }
 
-    /// An agent that is down takes the last update when it is back.
-    fn patience(&self) -> Duration {
+    /// How long a disconnected agent may take to come back for the last update.
+    fn recovery_wait(&self) -> Duration {
         if self.settings.checkpoint { self.settings.recovery_timeout } else { Duration::ZERO }
     }
 
     fn status(&self, state: TaskState) -> TaskStatus {
         let task_id = self.task.as_ref().map(|task| task.task_id.clone());
         let task_id = task_id.unwrap_or_else(|| self.settings.executor_id.as_str().into());
-        // An end by our own hand for the sake of health says so.
+        // A kill because of bad health reports that.
         let healthy = self.healthy.filter(|healthy| !state.is_terminal() || (!healthy && self.killed));
         TaskStatus {
             healthy,
@@ -325,17 +325,17 @@ impl Life {
         }
     }
 
-    /// The check's last result, in the part of a status that the kernel only carries.
+    /// The check's latest result, in the fields of a status that the kernel does not interpret.
     fn check_status(&self) -> Bytes {
         let Some(checked) = self.checked else { return Bytes::new() };
         let status = v1::TaskStatus { check_status: Some(checked.to_wire()), ..Default::default() };
         status.encode_to_vec().into()
     }
 
-    /// Remembers an update until it is acknowledged, and sends it; a subscription repeats what did not get through.
+    /// Stores an update until it is acknowledged, and sends it; a subscription resends what was lost.
     fn update(&mut self, mut status: TaskStatus) -> Option<UpdateId> {
         status.uuid = Some(UpdateId(*uuid::Uuid::new_v4().as_bytes()));
-        self.memory().unacknowledged.push(status.clone());
+        self.pending().unacknowledged.push(status.clone());
         let uuid = status.uuid;
         if let Err(error) = self.client.call(Call::Update { status: status.into() }) {
             eprintln!("an update has to wait: {error}");
@@ -343,9 +343,9 @@ impl Life {
         uuid
     }
 
-    /// Updates that were made while the subscription was under way; duplicates are only acknowledged.
+    /// Resends updates that were made during the subscription; the agent only acknowledges duplicates.
     fn send_again(&mut self) {
-        let waiting = self.memory().unacknowledged.clone();
+        let waiting = self.pending().unacknowledged.clone();
         for status in waiting {
             if self.client.call(Call::Update { status: status.into() }).is_err() {
                 return;
@@ -354,24 +354,24 @@ impl Life {
     }
 
     fn waits_for(&self, uuid: UpdateId) -> bool {
-        self.memory().unacknowledged.iter().any(|status| status.uuid == Some(uuid))
+        self.pending().unacknowledged.iter().any(|status| status.uuid == Some(uuid))
     }
 
-    fn memory(&self) -> MutexGuard<'_, Memory> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    fn pending(&self) -> MutexGuard<'_, Unacknowledged> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Subscribes again whenever the stream breaks, as long as the agent may come back.
-fn stay_subscribed(settings: &Settings, memory: &Mutex<Memory>, messages: &SyncSender<Message>) {
+/// Subscribes again whenever the stream breaks, until the recovery timeout.
+fn stay_subscribed(settings: &Settings, pending: &Mutex<Unacknowledged>, messages: &SyncSender<Message>) {
     let client = AgentClient::new(settings.clone());
     let mut lost_at = Instant::now();
     loop {
         let call = {
-            let memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
+            let pending = pending.lock().unwrap_or_else(PoisonError::into_inner);
             Call::Subscribe {
-                unacknowledged_tasks: memory.unacknowledged_task.iter().cloned().collect(),
-                unacknowledged_updates: memory.unacknowledged.clone(),
+                unacknowledged_tasks: pending.unacknowledged_task.iter().cloned().collect(),
+                unacknowledged_updates: pending.unacknowledged.clone(),
             }
         };
         match client.subscribe(call) {
@@ -393,10 +393,10 @@ fn stay_subscribed(settings: &Settings, memory: &Mutex<Memory>, messages: &SyncS
     }
 }
 
-/// Some part of the longest wait, different for each executor, so that not all of them come back at once.
+/// A random part of the longest back-off, so that executors do not come back all at once.
 fn pause(limit: Duration) -> Duration {
-    let luck = uuid::Uuid::new_v4().as_bytes()[0];
-    (limit / 8).mul_f64(f64::from(luck) / 64.0).min(limit).max(Duration::from_millis(50))
+    let jitter = uuid::Uuid::new_v4().as_bytes()[0];
+    (limit / 8).mul_f64(f64::from(jitter) / 64.0).min(limit).max(Duration::from_millis(50))
 }
 
 fn now() -> Time {

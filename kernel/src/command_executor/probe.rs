@@ -1,4 +1,4 @@
-//! Looks at a task from outside: a command, an HTTP request or a connection, at intervals, each with a limit of its own.
+//! Probes of a task: a command, an HTTP request or a TCP connection, at an interval, with a timeout.
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
@@ -17,84 +17,88 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::command;
 
-/// How often a probe's command is asked whether it has ended.
+/// How often a probe's command is polled for its exit.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// The longest first line of an answer.
+/// The longest status line of a response.
 const LINE_BYTES_MAX: u64 = 8 * 1024;
 
-/// What is done.
+/// What a probe does.
 #[derive(Debug, Clone)]
-enum Act {
+enum ProbeAction {
     Command(CommandInfo),
     Http { https: bool, ip: IpAddr, port: u16, path: String },
     Tcp { ip: IpAddr, port: u16 },
 }
 
-/// What is done, and when.
+/// A probe and its schedule.
 #[derive(Debug, Clone)]
 pub(super) struct Probe {
-    act: Act,
+    action: ProbeAction,
     delay: Duration,
     interval: Duration,
     timeout: Duration,
 }
 
-/// What came of it; `None` where there was no answer in time.
+/// The result of a probe; `None` if it timed out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum ProbeResult {
     Exited(Option<i32>),
     Answered(Option<u32>),
     Connected(Option<bool>),
 }
 
 impl Probe {
-    /// The probe of a health check; `None` for a type from the future.
+    /// The probe of a health check; `None` for an unknown type.
     pub(super) fn of_health(check: &HealthCheck) -> Option<Self> {
-        let act = match check.r#type() {
-            health_check::Type::Command => Act::Command(executor::command_from_wire(check.command.clone()?)),
+        let action = match check.r#type() {
+            health_check::Type::Command => {
+                ProbeAction::Command(executor::command_from_wire(check.command.clone()?))
+            }
             health_check::Type::Http => {
                 let http = check.http.as_ref()?;
                 let (https, ip) = (http.scheme.as_deref() == Some("https"), loopback(http.protocol()));
                 let path = http.path.clone().unwrap_or_default();
-                Act::Http { https, ip, port: u16::try_from(http.port).ok()?, path }
+                ProbeAction::Http { https, ip, port: u16::try_from(http.port).ok()?, path }
             }
             health_check::Type::Tcp => {
                 let tcp = check.tcp.as_ref()?;
-                Act::Tcp { ip: loopback(tcp.protocol()), port: u16::try_from(tcp.port).ok()? }
+                ProbeAction::Tcp { ip: loopback(tcp.protocol()), port: u16::try_from(tcp.port).ok()? }
             }
             health_check::Type::Unknown => return None,
         };
-        Some(Self::new(act, check.delay_seconds(), check.interval_seconds(), check.timeout_seconds()))
+        Some(Self::new(action, check.delay_seconds(), check.interval_seconds(), check.timeout_seconds()))
     }
 
-    /// The probe of a check; `None` for a type from the future.
+    /// The probe of a check; `None` for an unknown type.
     pub(super) fn of_check(check: &CheckInfo) -> Option<Self> {
         let ip = loopback(Protocol::IPv4);
-        let act = match check.r#type() {
+        let action = match check.r#type() {
             check_info::Type::Command => {
-                Act::Command(executor::command_from_wire(check.command.clone()?.command))
+                ProbeAction::Command(executor::command_from_wire(check.command.clone()?.command))
             }
             check_info::Type::Http => {
                 let http = check.http.as_ref()?;
                 let path = http.path.clone().unwrap_or_default();
-                Act::Http { https: false, ip, port: u16::try_from(http.port).ok()?, path }
+                ProbeAction::Http { https: false, ip, port: u16::try_from(http.port).ok()?, path }
             }
-            check_info::Type::Tcp => Act::Tcp { ip, port: u16::try_from(check.tcp.as_ref()?.port).ok()? },
+            check_info::Type::Tcp => {
+                ProbeAction::Tcp { ip, port: u16::try_from(check.tcp.as_ref()?.port).ok()? }
+            }
             check_info::Type::Unknown => return None,
         };
-        Some(Self::new(act, check.delay_seconds(), check.interval_seconds(), check.timeout_seconds()))
+        Some(Self::new(action, check.delay_seconds(), check.interval_seconds(), check.timeout_seconds()))
     }
 
-    fn new(act: Act, delay: f64, interval: f64, timeout: f64) -> Self {
-        Self { act, delay: seconds(delay), interval: seconds(interval), timeout: limit(timeout) }
+    fn new(action: ProbeAction, delay: f64, interval: f64, timeout: f64) -> Self {
+        Self { action, delay: seconds(delay), interval: seconds(interval), timeout: limit(timeout) }
     }
 
-    /// Probes for as long as `report` wants to hear of it. `environment` is the task's own.
+    /// Probes until `report` returns false. `environment` is the task's.
     pub(super) fn watch(
         self,
         environment: Vec<(String, String)>,
-        mut report: impl FnMut(Outcome) -> bool + Send + 'static,
+        mut report: impl FnMut(ProbeResult) -> bool + Send + 'static,
     ) {
         thread::spawn(move || {
             thread::sleep(self.delay);
@@ -104,52 +108,54 @@ impl Probe {
         });
     }
 
-    pub(super) fn once(&self, environment: &[(String, String)]) -> Outcome {
+    pub(super) fn once(&self, environment: &[(String, String)]) -> ProbeResult {
         let deadline = Instant::now() + self.timeout;
-        match &self.act {
-            Act::Command(info) => Outcome::Exited(run(info, environment, deadline).ok().flatten()),
-            Act::Tcp { ip, port } => {
+        match &self.action {
+            ProbeAction::Command(info) => {
+                ProbeResult::Exited(run(info, environment, deadline).ok().flatten())
+            }
+            ProbeAction::Tcp { ip, port } => {
                 match TcpStream::connect_timeout(&SocketAddr::new(*ip, *port), self.timeout) {
-                    Ok(_) => Outcome::Connected(Some(true)),
-                    Err(error) if error.kind() == io::ErrorKind::TimedOut => Outcome::Connected(None),
-                    Err(_) => Outcome::Connected(Some(false)),
+                    Ok(_) => ProbeResult::Connected(Some(true)),
+                    Err(error) if error.kind() == io::ErrorKind::TimedOut => ProbeResult::Connected(None),
+                    Err(_) => ProbeResult::Connected(Some(false)),
                 }
             }
-            Act::Http { https: false, ip, port, path } => {
-                Outcome::Answered(request(SocketAddr::new(*ip, *port), path, deadline).ok())
+            ProbeAction::Http { https: false, ip, port, path } => {
+                ProbeResult::Answered(request(SocketAddr::new(*ip, *port), path, deadline).ok())
             }
-            Act::Http { ip, port, path, .. } => {
+            ProbeAction::Http { ip, port, path, .. } => {
                 let url = format!("https://{}{path}", SocketAddr::new(*ip, *port));
-                Outcome::Answered(request_securely(&url, self.timeout))
+                ProbeResult::Answered(request_securely(&url, self.timeout))
             }
         }
     }
 }
 
-impl Outcome {
-    /// Whether a task of which this is seen is healthy.
+impl ProbeResult {
+    /// Whether this result means healthy.
     pub(super) fn is_good(self) -> bool {
         match self {
-            Outcome::Exited(code) => code == Some(0),
-            Outcome::Answered(status) => status.is_some_and(|status| (200..400).contains(&status)),
-            Outcome::Connected(connected) => connected == Some(true),
+            ProbeResult::Exited(code) => code == Some(0),
+            ProbeResult::Answered(status) => status.is_some_and(|status| (200..400).contains(&status)),
+            ProbeResult::Connected(connected) => connected == Some(true),
         }
     }
 
-    /// The outcome as a status tells it.
+    /// Encodes the result for a status.
     pub(super) fn to_wire(self) -> v1::CheckStatusInfo {
         use v1::check_status_info::{Command, Http, Tcp};
         let mut to = v1::CheckStatusInfo::default();
         let kind = match self {
-            Outcome::Exited(exit_code) => {
+            ProbeResult::Exited(exit_code) => {
                 to.command = Some(Command { exit_code });
                 check_info::Type::Command
             }
-            Outcome::Answered(status_code) => {
+            ProbeResult::Answered(status_code) => {
                 to.http = Some(Http { status_code });
                 check_info::Type::Http
             }
-            Outcome::Connected(succeeded) => {
+            ProbeResult::Connected(succeeded) => {
                 to.tcp = Some(Tcp { succeeded });
                 check_info::Type::Tcp
             }
@@ -158,12 +164,12 @@ impl Outcome {
         to
     }
 
-    /// What is known of a check before its first result.
-    pub(super) fn nothing_yet(check: &CheckInfo) -> Option<Self> {
+    /// The state of a check before its first result.
+    pub(super) fn pending_result(check: &CheckInfo) -> Option<Self> {
         match check.r#type() {
-            check_info::Type::Command => Some(Outcome::Exited(None)),
-            check_info::Type::Http => Some(Outcome::Answered(None)),
-            check_info::Type::Tcp => Some(Outcome::Connected(None)),
+            check_info::Type::Command => Some(ProbeResult::Exited(None)),
+            check_info::Type::Http => Some(ProbeResult::Answered(None)),
+            check_info::Type::Tcp => Some(ProbeResult::Connected(None)),
             check_info::Type::Unknown => None,
         }
     }
@@ -176,23 +182,23 @@ fn loopback(protocol: Protocol) -> IpAddr {
     }
 }
 
-/// A length of time; what is none counts as nothing.
+/// A duration; zero if it is negative or not finite.
 pub(super) fn seconds(length: f64) -> Duration {
     Duration::try_from_secs_f64(length).unwrap_or_default()
 }
 
-/// How long a probe may take: zero is no limit in Mesos, which here is a day.
+/// A probe's timeout. Zero means no limit in Mesos; here it means a day.
 fn limit(length: f64) -> Duration {
     let length = seconds(length);
     if length.is_zero() { Duration::from_secs(24 * 3600) } else { length }
 }
 
-/// Runs a command in a group of its own; its exit code, if it ends in time and by itself.
+/// Runs a command in its own process group; returns its exit code if it exits in time.
 fn run(info: &CommandInfo, environment: &[(String, String)], deadline: Instant) -> io::Result<Option<i32>> {
     let own = info.environment.iter().map(|(name, value)| (name, value));
     let mut process = command::program(info)?;
     process.envs(environment.iter().map(|(name, value)| (name, value))).envs(own);
-    // The task's own output stays its own.
+    // The probe must not write to the task's own output.
     process.stdin(Stdio::null()).stdout(io::stderr()).stderr(Stdio::inherit());
     let mut child = command::in_own_group(&mut process).spawn()?;
     let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
@@ -212,13 +218,13 @@ fn run(info: &CommandInfo, environment: &[(String, String)], deadline: Instant) 
     }
 }
 
-/// The status of an answer to a GET.
+/// The status of a GET.
 fn request(address: SocketAddr, path: &str, deadline: Instant) -> io::Result<u32> {
     let left = || deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
     let mut stream = TcpStream::connect_timeout(&address, left())?;
     stream.set_write_timeout(Some(left()))?;
     let path = if path.is_empty() { "/" } else { path };
-    // In one piece: a server that answers the first of several hangs up on the others.
+    // Sent in one write: a server that answers the first segment closes the connection before the others.
     let head = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nAccept: */*\r\nConnection: close\r\n\r\n");
     stream.write_all(head.as_bytes())?;
     stream.set_read_timeout(Some(left()))?;
@@ -228,7 +234,7 @@ fn request(address: SocketAddr, path: &str, deadline: Instant) -> io::Result<u32
     status.ok_or_else(|| io::Error::other("no answer of HTTP"))
 }
 
-/// The same with TLS, whoever's certificate it is, by `curl`.
+/// The status of a GET over TLS, with any certificate, by `curl`.
 fn request_securely(url: &str, timeout: Duration) -> Option<u32> {
     let output = Command::new("curl")
         .args(["--silent", "--insecure", "--globoff", "--output", "/dev/null", "--write-out", "%{http_code}"])

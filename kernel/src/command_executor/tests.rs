@@ -1,4 +1,4 @@
-//! Small parts of the built-in executor; the whole is tested against a real agent in `tests/`.
+//! Unit tests of the built-in executor; `tests/` tests it with a real agent.
 
 use std::{
     os::unix::process::ExitStatusExt,
@@ -11,8 +11,8 @@ use kernel_wire::v1::{self, HealthCheck, health_check};
 use super::{
     command::describe,
     duration,
-    health::{Health, News},
-    probe::{Outcome, Probe},
+    health::{Health, HealthChange},
+    probe::{Probe, ProbeResult},
 };
 use crate::runtime::environment;
 
@@ -37,27 +37,27 @@ fn durations_are_read_as_they_are_written() {
 
 #[test]
 fn health_follows_mesos_rules() {
-    use News::{Healthy, Hopeless, Unhealthy};
+    use HealthChange::{GiveUp, Healthy, Unhealthy};
     let check = HealthCheck { grace_period_seconds: Some(10.0), ..Default::default() };
     let start = Instant::now();
     let at = |seconds| start + Duration::from_secs(seconds);
     let mut health = Health::new(&check, start);
     let seen = [
-        (1, false, News::None),
+        (1, false, HealthChange::None),
         (2, true, Healthy),
-        (3, true, News::None),
+        (3, true, HealthChange::None),
         (4, false, Unhealthy),
         (5, true, Healthy),
         (6, false, Unhealthy),
         (7, false, Unhealthy),
-        (8, false, Hopeless),
+        (8, false, GiveUp),
     ];
-    for (second, good, news) in seen {
-        assert_eq!(health.see(good, at(second)), news, "second {second}");
+    for (second, good, change) in seen {
+        assert_eq!(health.record(good, at(second)), change, "second {second}");
     }
     let mut never_healthy = Health::new(&check, start);
-    let seen = [9, 10, 11, 12].map(|second| never_healthy.see(false, at(second)));
-    assert_eq!(seen, [News::None, Unhealthy, Unhealthy, Hopeless]);
+    let seen = [9, 10, 11, 12].map(|second| never_healthy.record(false, at(second)));
+    assert_eq!(seen, [HealthChange::None, Unhealthy, Unhealthy, GiveUp]);
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn probes_tell_answers_from_silence() {
         };
         Probe::of_health(&check).unwrap().once(&[])
     };
-    // Shells may take their time to start; a wait for nothing is kept short.
+    // Shells may start slowly; a wait for a timeout is kept short.
     let command = |line: &str, timeout: f64| {
         let command = v1::CommandInfo { value: Some(line.into()), ..Default::default() };
         let check = HealthCheck {
@@ -94,13 +94,14 @@ fn probes_tell_answers_from_silence() {
         };
         Probe::of_health(&check).unwrap().once(&[("A".into(), "3".into())])
     };
-    assert_eq!(http(60.0), Outcome::Answered(Some(204)));
-    assert_eq!(http(60.0), Outcome::Answered(Some(500)));
-    assert_eq!(http(0.3), Outcome::Answered(None), "nothing is said in time");
-    assert_eq!(command("exit $A", 60.0), Outcome::Exited(Some(3)));
-    assert_eq!(command("sleep 60", 0.3), Outcome::Exited(None));
-    let good = [Outcome::Answered(Some(399)), Outcome::Exited(Some(0)), Outcome::Connected(Some(true))];
-    assert!(good.into_iter().all(Outcome::is_good));
-    let bad = [Outcome::Answered(Some(400)), Outcome::Exited(Some(3)), Outcome::Connected(None)];
-    assert!(!bad.into_iter().any(Outcome::is_good));
+    assert_eq!(http(60.0), ProbeResult::Answered(Some(204)));
+    assert_eq!(http(60.0), ProbeResult::Answered(Some(500)));
+    assert_eq!(http(0.3), ProbeResult::Answered(None), "nothing is said in time");
+    assert_eq!(command("exit $A", 60.0), ProbeResult::Exited(Some(3)));
+    assert_eq!(command("sleep 60", 0.3), ProbeResult::Exited(None));
+    let good =
+        [ProbeResult::Answered(Some(399)), ProbeResult::Exited(Some(0)), ProbeResult::Connected(Some(true))];
+    assert!(good.into_iter().all(ProbeResult::is_good));
+    let bad = [ProbeResult::Answered(Some(400)), ProbeResult::Exited(Some(3)), ProbeResult::Connected(None)];
+    assert!(!bad.into_iter().any(ProbeResult::is_good));
 }

@@ -1,4 +1,4 @@
-//! The driver over the public v1 API: what any framework has, so that nothing private is needed.
+//! The driver over the public v1 API, which any framework can use.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -21,28 +21,26 @@ use super::{
     recordio_client::{self, Records, unreachable},
 };
 
-/// Events that a reader may lag behind before the stream waits for it.
+/// Queued events before the stream waits for its reader.
 const EVENTS_BOUND: usize = 1024;
 
-/// How often agents are asked for, to see what the event stream does not tell.
+/// How often agents are polled for changes that the event stream does not report.
 const AGENTS_POLL: Duration = Duration::from_secs(2);
 
-/// Where schedulers call.
 const SCHEDULER_PATH: &str = "/api/v1/scheduler";
 
-/// Where operators call.
 const OPERATOR_PATH: &str = "/api/v1";
 
-/// A driver to `host:port`.
+/// A driver for a master at `host:port`.
 #[derive(Clone)]
 pub struct HttpDriver {
     master: String,
-    /// The stream of each framework. Locked over a call, so that calls arrive in their order.
+    /// The stream id of each framework. Locked during a call, so that calls arrive in order.
     streams: Arc<Mutex<HashMap<FrameworkId, String>>>,
 }
 
 impl HttpDriver {
-    /// For the master at `host:port`.
+    /// A driver for the master at `host:port`.
     pub fn new(master: impl Into<String>) -> Self {
         Self { master: master.into(), streams: Arc::default() }
     }
@@ -126,7 +124,7 @@ fn parse_event(record: &Bytes) -> Result<Option<scheduler::Event>, DriverError> 
     scheduler_event::from_wire(event).map_err(unreachable)
 }
 
-/// Passes events on, and makes `AgentUpdated` of what polling shows: Mesos has no such event.
+/// Forwards events, and generates `AgentUpdated` from polling, because Mesos has no such event.
 async fn watch(
     driver: HttpDriver,
     mut records: Records,

@@ -1,4 +1,4 @@
-//! A small client of the v1 API in protobuf: one connection a request, answers whole or record by record.
+//! A client of the v1 API in protobuf: one connection per request, with whole or RecordIO responses.
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
@@ -9,17 +9,17 @@ use tokio::net::TcpStream;
 
 use super::DriverError;
 
-/// The longest record, and the longest whole answer: the state of a large cluster.
+/// The longest record and response: the state of a large cluster.
 const ANSWER_BYTES_MAX: usize = 512 << 20;
 
-/// Records as they come.
+/// The records of a response.
 pub(super) struct Records {
     response: Response<Incoming>,
     decoder: Decoder,
 }
 
 impl Records {
-    /// `None` at the end of the stream, clean or not.
+    /// The next record; `None` at the end of the stream, clean or not.
     pub(super) async fn next_record(&mut self) -> Option<Bytes> {
         loop {
             match self.decoder.next_record() {
@@ -46,7 +46,7 @@ impl Records {
     }
 }
 
-/// Posts a protobuf body and gives the answer's head; anything but success is an error.
+/// Posts a protobuf body and returns the response's head; any status but success is an error.
 async fn post(
     master: &str,
     path: &str,
@@ -83,7 +83,7 @@ async fn post(
     })
 }
 
-/// Posts and reads the whole answer.
+/// Posts and reads the whole response.
 pub(super) async fn ask(
     master: &str,
     path: &str,
@@ -93,7 +93,7 @@ pub(super) async fn ask(
     whole(post(master, path, stream, body).await?).await
 }
 
-/// Posts and reads record by record.
+/// Posts and reads the response record by record.
 pub(super) async fn open(master: &str, path: &str, body: Bytes) -> Result<Records, DriverError> {
     let response = post(master, path, None, body).await?;
     Ok(Records { response, decoder: Decoder::new(ANSWER_BYTES_MAX) })

@@ -1,4 +1,4 @@
-//! What a simulated executor does about the agent's events: tasks start at once, run until they are killed, and die at once.
+//! A simulated executor: tasks start at once, run until they are killed, and terminate at once.
 
 use std::collections::VecDeque;
 
@@ -10,31 +10,31 @@ use kernel_model::{
     time::Time,
 };
 
-use super::machine::Machine;
+use super::agent::HollowAgent;
 
 pub(super) fn react(
-    machine: &mut Machine,
+    agent: &mut HollowAgent,
     now: Time,
     connection: ConnectionId,
     event: ExecutorEvent,
     events: &mut VecDeque<Event>,
 ) {
-    let Some(executor) = machine.executors.iter().find(|executor| executor.connection == connection) else {
+    let Some(executor) = agent.executors.iter().find(|executor| executor.connection == connection) else {
         return;
     };
     let who = (executor.framework_id.clone(), executor.executor_id.clone());
     let container_id = executor.container_id.clone();
     match event {
-        ExecutorEvent::Launch { task } => launch(machine, now, &who, &task, events),
+        ExecutorEvent::Launch { task } => launch(agent, now, &who, &task, events),
         ExecutorEvent::LaunchGroup { tasks } => {
-            tasks.iter().for_each(|task| launch(machine, now, &who, task, events));
+            tasks.iter().for_each(|task| launch(agent, now, &who, task, events));
         }
-        ExecutorEvent::Kill { task_id, .. } => kill(machine, now, &who, &task_id, events),
+        ExecutorEvent::Kill { task_id, .. } => kill(agent, now, &who, &task_id, events),
         ExecutorEvent::Shutdown => {
-            for task_id in machine.agent.unfinished_tasks(&who.0, &who.1) {
-                kill(machine, now, &who, &task_id, events);
+            for task_id in agent.agent.unfinished_tasks(&who.0, &who.1) {
+                kill(agent, now, &who, &task_id, events);
             }
-            events.extend(machine.end_executor(&container_id));
+            events.extend(agent.end_executor(&container_id));
         }
         ExecutorEvent::Subscribed { .. }
         | ExecutorEvent::Acknowledged { .. }
@@ -45,40 +45,40 @@ pub(super) fn react(
 }
 
 fn launch(
-    machine: &mut Machine,
+    agent: &mut HollowAgent,
     now: Time,
     who: &(FrameworkId, ExecutorId),
     task: &TaskInfo,
     events: &mut VecDeque<Event>,
 ) {
-    update(machine, now, who, task, &[TaskState::Starting, TaskState::Running], events);
+    update(agent, now, who, task, &[TaskState::Starting, TaskState::Running], events);
 }
 
 fn kill(
-    machine: &mut Machine,
+    agent: &mut HollowAgent,
     now: Time,
     who: &(FrameworkId, ExecutorId),
     task_id: &TaskId,
     events: &mut VecDeque<Event>,
 ) {
-    let task = machine.agent.task(&who.0, task_id).filter(|task| !task.state.is_terminal());
+    let task = agent.agent.task(&who.0, task_id).filter(|task| !task.state.is_terminal());
     if let Some(info) = task.map(|task| task.info.clone()) {
-        update(machine, now, who, &info, &[TaskState::Killed], events);
+        update(agent, now, who, &info, &[TaskState::Killed], events);
     }
 }
 
 fn update(
-    machine: &mut Machine,
+    agent: &mut HollowAgent,
     now: Time,
     who: &(FrameworkId, ExecutorId),
     task: &TaskInfo,
     states: &[TaskState],
     events: &mut VecDeque<Event>,
 ) {
-    let all_data = (machine.options.status_data)(machine.agent.info(), task, states);
+    let all_data = (agent.options.status_data)(agent.agent.info(), task, states);
     for (state, data) in states.iter().zip(all_data) {
         let status = TaskStatus {
-            uuid: Some(machine.update_id()),
+            uuid: Some(agent.update_id()),
             data,
             ..TaskStatus::new(task.task_id.clone(), *state, Source::Executor, now)
         };

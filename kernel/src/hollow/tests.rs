@@ -1,4 +1,4 @@
-//! Hollow agents under a real master, without a real process anywhere.
+//! Hollow agents with a real master.
 
 use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -69,8 +69,11 @@ async fn hollow_agents_take_report_and_end_tasks() {
     let options = MasterOptions::new(Arc::new(store::MemoryStore::new()), listen);
     let master = server::start(options).await.unwrap();
     let driver = master.in_process_driver();
-    let subscribe =
-        Subscribe { framework: framework(), suppressed_roles: BTreeSet::new(), wishes: Default::default() };
+    let subscribe = Subscribe {
+        framework: framework(),
+        suppressed_roles: BTreeSet::new(),
+        preferences: Default::default(),
+    };
     let mut events = driver.subscribe(subscribe).await.unwrap();
     let Some(Event::Subscribed { framework_id, .. }) = events.recv().await else { panic!("not subscribed") };
     let status_data: super::StatusData = Arc::new(|agent, task, states| {

@@ -1,4 +1,4 @@
-//! What agents on other machines use, over TLS only: the link's upgrade and joining.
+//! The endpoints of agents on other machines, over TLS only: the link's upgrade and joining.
 
 use std::sync::Arc;
 
@@ -6,14 +6,14 @@ use hyper::{Method, Request, Response, StatusCode, body::Incoming, header};
 use hyper_util::rt::TokioIo;
 
 use super::{
-    Answer, Doors, Peer,
+    Answer, Handlers, Peer,
     negotiate::{self, full, text, with_header},
 };
 use crate::agent_link::{LINK_PROTOCOL, request_from_json, serve_frames, to_json};
 
 /// Opens an agent's link.
-pub(super) async fn upgrade(doors: &Arc<Doors>, peer: &Peer, mut request: Request<Incoming>) -> Answer {
-    let Some(authority) = &doors.authority else {
+pub(super) async fn upgrade(handlers: &Arc<Handlers>, peer: &Peer, mut request: Request<Incoming>) -> Answer {
+    let Some(authority) = &handlers.authority else {
         return text(StatusCode::NOT_FOUND, "This master takes no agents from other machines");
     };
     if request.method() != Method::POST {
@@ -30,7 +30,7 @@ pub(super) async fn upgrade(doors: &Arc<Doors>, peer: &Peer, mut request: Reques
         return text(StatusCode::UPGRADE_REQUIRED, format!("Expecting 'Upgrade: {LINK_PROTOCOL}'"));
     }
     let upgrade = hyper::upgrade::on(&mut request);
-    let (queue, address) = (doors.queue.clone(), peer.address);
+    let (queue, address) = (handlers.queue.clone(), peer.address);
     tokio::spawn(async move {
         match upgrade.await {
             Ok(stream) => {
@@ -47,9 +47,9 @@ pub(super) async fn upgrade(doors: &Arc<Doors>, peer: &Peer, mut request: Reques
     with_header(response, header::UPGRADE, LINK_PROTOCOL)
 }
 
-/// Signs a machine's certificate.
-pub(super) async fn join(doors: &Doors, peer: &Peer, request: Request<Incoming>) -> Answer {
-    let Some(authority) = &doors.authority else {
+/// Handles a join request.
+pub(super) async fn join(handlers: &Handlers, peer: &Peer, request: Request<Incoming>) -> Answer {
+    let Some(authority) = &handlers.authority else {
         return text(StatusCode::NOT_FOUND, "This master takes no agents from other machines");
     };
     if request.method() != Method::POST {

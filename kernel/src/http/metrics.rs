@@ -1,4 +1,4 @@
-//! The numbers that monitoring of Mesos expects, under the names that it expects.
+//! The metrics that Mesos monitoring expects, under Mesos' names.
 
 use std::{collections::BTreeMap, sync::atomic::Ordering};
 
@@ -10,10 +10,10 @@ use kernel_model::{
 };
 use kernel_wire::task::state_name;
 
-use super::Doors;
+use super::Handlers;
 use crate::master_driver::Stopped;
 
-/// States whose tasks are counted as they are now.
+/// States whose current tasks are counted.
 const LIVE: [TaskState; 5] =
     [TaskState::Staging, TaskState::Starting, TaskState::Running, TaskState::Killing, TaskState::Unreachable];
 
@@ -29,15 +29,15 @@ const ENDED: [TaskState; 8] = [
     TaskState::GoneByOperator,
 ];
 
-/// Resources with totals.
+/// The resources with totals.
 const RESOURCES: [&str; 4] = ["cpus", "gpus", "mem", "disk"];
 
-/// Every metric, by name.
-pub(super) async fn snapshot(doors: &Doors) -> Result<Vec<(String, f64)>, Stopped> {
-    let mut all: BTreeMap<String, f64> = doors.queue.view(gauges).await?.into_iter().collect();
-    let counters = &doors.counters;
+/// All metrics, ordered by name.
+pub(super) async fn snapshot(handlers: &Handlers) -> Result<Vec<(String, f64)>, Stopped> {
+    let mut all: BTreeMap<String, f64> = handlers.queue.view(gauges).await?.into_iter().collect();
+    let counters = &handlers.counters;
     let mut put = |name: &str, value: f64| all.insert(format!("master/{name}"), value);
-    put("uptime_secs", doors.clock.now().since(doors.started_at()).as_secs_f64());
+    put("uptime_secs", handlers.clock.now().since(handlers.started_at()).as_secs_f64());
     put("elected", 1.0);
     put("slave_registrations", counters.registrations.load(Ordering::Relaxed) as f64);
     put("slave_reregistrations", counters.reregistrations.load(Ordering::Relaxed) as f64);
@@ -102,14 +102,14 @@ fn gauges(master: &Master) -> Vec<(String, f64)> {
     all.into_iter().collect()
 }
 
-/// How much of a scalar there is.
+/// The sum of a scalar.
 fn amount(resources: &Resources, name: &str) -> f64 {
     let amounts = resources.iter().filter(|r| &*r.name == name && !r.revocable);
-    // Not `sum`, whose neutral element is -0.0 and would be shown.
+    // Not `sum`: its neutral element is -0.0, which would be printed.
     amounts.fold(0.0, |sum, r| if let Value::Scalar(amount) = r.value { sum + amount.as_f64() } else { sum })
 }
 
-/// The machine, under the names of `/system/stats.json`.
+/// The machine's statistics with the keys of `/system/stats.json`.
 pub(super) fn system_statistics() -> serde_json::Value {
     let named = |(name, value): (String, f64)| {
         let name = name.trim_start_matches("system/").replace("load_", "avg_load_");
@@ -118,7 +118,7 @@ pub(super) fn system_statistics() -> serde_json::Value {
     serde_json::Value::Object(system().into_iter().map(named).collect())
 }
 
-/// The machine; what cannot be read is left out.
+/// The machine's statistics; values that cannot be read are omitted.
 fn system() -> Vec<(String, f64)> {
     let mut all = Vec::new();
     if let Ok(text) = std::fs::read_to_string("/proc/loadavg") {

@@ -1,4 +1,4 @@
-//! What every call passes through: method, content type, body, `Accept`; and how answers are written.
+//! Content negotiation: method, content type, body and `Accept` of requests, and the form of responses.
 
 use std::{io::Write, time::Duration};
 
@@ -17,23 +17,23 @@ use kernel_wire::{
 };
 
 use super::{Answer, Body};
-use crate::master_driver::Fault;
+use crate::master_driver::CallError;
 
 /// The longest body of a call: an ACCEPT with thousands of launches.
 pub(crate) const BODY_BYTES_MAX: usize = 32 << 20;
 
-/// How long a client may take to send a body.
+/// How long a client has to send a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Answers from this size are compressed for clients that take gzip.
+/// Responses from this size on are compressed for clients that accept gzip.
 const GZIP_FROM_BYTES: usize = 1024;
 
-/// A whole body.
+/// A complete body.
 pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).boxed_unsync()
 }
 
-/// An answer in plain text; Mesos has no other error form.
+/// A response in plain text, Mesos' only form of errors.
 pub(crate) fn text(status: StatusCode, sentence: impl Into<String>) -> Answer {
     let sentence: String = sentence.into();
     let mut response = Response::new(full(sentence.clone()));
@@ -46,7 +46,7 @@ pub(crate) fn text(status: StatusCode, sentence: impl Into<String>) -> Answer {
     response
 }
 
-/// 405, with the methods that there are.
+/// 405, with the allowed methods.
 pub(crate) fn wrong_method(got: &Method, allowed: &[&str]) -> Answer {
     let names: Vec<String> = allowed.iter().map(|name| format!("'{name}'")).collect();
     let sentence =
@@ -58,16 +58,16 @@ pub(crate) fn wrong_method(got: &Method, allowed: &[&str]) -> Answer {
     response
 }
 
-/// 503: the master's task has ended.
+/// 503: the master has stopped.
 pub(crate) fn stopped() -> Answer {
     text(StatusCode::SERVICE_UNAVAILABLE, "The master is not running")
 }
 
-/// What a refused call is answered with.
-pub(crate) fn fault(fault: Fault) -> Answer {
-    let refusal = match fault {
-        Fault::Refused(refusal) => refusal,
-        Fault::Stopped(_) => return stopped(),
+/// The response to a call that failed.
+pub(crate) fn call_error(call_error: CallError) -> Answer {
+    let refusal = match call_error {
+        CallError::Refused(refusal) => refusal,
+        CallError::Stopped(_) => return stopped(),
     };
     let status = match refusal {
         Refusal::Invalid(_) => StatusCode::BAD_REQUEST,
@@ -79,16 +79,16 @@ pub(crate) fn fault(fault: Fault) -> Answer {
     text(status, refusal.to_string())
 }
 
-/// A call that passed the checks up to its parsing.
-pub(crate) struct Parsed<M> {
+/// A decoded request.
+pub(crate) struct ParsedRequest<M> {
     pub(crate) call: M,
     pub(crate) headers: HeaderMap,
 }
 
-/// Method, content type, body and message, in that order.
+/// Checks method, content type, body and message, in this order.
 pub(crate) async fn parse<M: Message + Name + Default>(
     request: Request<Incoming>,
-) -> Result<Parsed<M>, Answer> {
+) -> Result<ParsedRequest<M>, Answer> {
     if request.method() != Method::POST {
         return Err(wrong_method(request.method(), &["POST"]));
     }
@@ -97,7 +97,7 @@ pub(crate) async fn parse<M: Message + Name + Default>(
     let body = read_body(body).await?;
     let call =
         decode(content, &body).map_err(|e: DecodeError| text(StatusCode::BAD_REQUEST, e.to_string()))?;
-    Ok(Parsed { call, headers: head.headers })
+    Ok(ParsedRequest { call, headers: head.headers })
 }
 
 fn content_type(headers: &HeaderMap) -> Result<ContentType, Answer> {
@@ -112,7 +112,7 @@ fn content_type(headers: &HeaderMap) -> Result<ContentType, Answer> {
     })
 }
 
-/// The whole body, within bounds of size and time.
+/// Reads the whole body, with limits on size and time.
 pub(crate) async fn read_body(body: Incoming) -> Result<Bytes, Answer> {
     match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, BODY_BYTES_MAX).collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
@@ -125,7 +125,7 @@ pub(crate) async fn read_body(body: Incoming) -> Result<Bytes, Answer> {
     }
 }
 
-/// How the client wants its answer: JSON wherever it is acceptable.
+/// The content type of the response: JSON if it is acceptable.
 pub(crate) fn accepted(headers: &HeaderMap) -> Result<ContentType, Answer> {
     let wants = |media: &str| accepts(headers, media);
     if wants("application/json") {
@@ -155,7 +155,7 @@ fn accepts(headers: &HeaderMap, media: &str) -> bool {
     })
 }
 
-/// 200 with a body, compressed where the client takes it.
+/// 200 with a body, compressed if the client accepts that.
 pub(crate) fn ok(media: &'static str, body: Bytes, headers: &HeaderMap) -> Answer {
     let takes_gzip = headers
         .get_all(header::ACCEPT_ENCODING)
@@ -179,7 +179,7 @@ fn with_type(media: &'static str, body: Bytes) -> Answer {
     with_header(Response::new(full(body)), header::CONTENT_TYPE, media)
 }
 
-/// The answer with one more header.
+/// Adds a header.
 pub(crate) fn with_header(mut response: Answer, name: HeaderName, value: &str) -> Answer {
     if let Ok(value) = HeaderValue::from_str(value) {
         response.headers_mut().insert(name, value);

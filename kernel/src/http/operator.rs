@@ -1,4 +1,4 @@
-//! `/api/v1`: the door of operators.
+//! `/api/v1`: the operator API.
 
 use std::{
     sync::Arc,
@@ -21,45 +21,45 @@ use kernel_wire::{
 use tokio::sync::mpsc;
 
 use super::{
-    Answer, Doors, metrics,
+    Answer, Handlers, metrics,
     negotiate::{self, text, with_header},
     operator_view as view,
     stream::{self, Source},
 };
-use crate::master_driver::Wanted;
+use crate::master_driver::EventFilter;
 
-/// Answers one call.
-pub(super) async fn serve(doors: &Arc<Doors>, request: Request<Incoming>) -> Answer {
-    match answer(doors, request).await {
+/// Handles a call.
+pub(super) async fn serve(handlers: &Arc<Handlers>, request: Request<Incoming>) -> Answer {
+    match answer(handlers, request).await {
         Ok(answer) | Err(answer) => answer,
     }
 }
 
-async fn answer(doors: &Arc<Doors>, request: Request<Incoming>) -> Result<Answer, Answer> {
-    let negotiate::Parsed { call, headers, .. } = negotiate::parse::<Call>(request).await?;
+async fn answer(handlers: &Arc<Handlers>, request: Request<Incoming>) -> Result<Answer, Answer> {
+    let negotiate::ParsedRequest { call, headers, .. } = negotiate::parse::<Call>(request).await?;
     let invalid =
         |Invalid(why)| text(StatusCode::BAD_REQUEST, format!("Failed to validate master::Call: {why}"));
     let number = call.r#type.ok_or_else(|| invalid(Invalid("Expecting 'type' to be present".into())))?;
     let kind = call::Type::try_from(number).unwrap_or(call::Type::Unknown);
-    doors.counters.called(kind.as_str_name());
+    handlers.counters.called(kind.as_str_name());
     if let Some(change) = change(kind, call).map_err(invalid)? {
         negotiate::accepted(&headers)?;
-        return match doors.queue.operator(change).await {
+        return match handlers.queue.operator(change).await {
             Ok(master::Answer::Accepted) => Ok(text(StatusCode::ACCEPTED, "")),
             Ok(_) => Ok(text(StatusCode::OK, "")),
-            Err(fault) => Err(negotiate::fault(fault)),
+            Err(call_error) => Err(negotiate::call_error(call_error)),
         };
     }
     let content = negotiate::accepted(&headers)?;
     if kind == call::Type::Subscribe {
-        return subscribe(doors, content).await;
+        return subscribe(handlers, content).await;
     }
-    if let Some(look) = look(kind) {
-        let encoded = doors.queue.view(move |master| encode(content, &look(master))).await;
+    if let Some(read) = table_read(kind) {
+        let encoded = handlers.queue.view(move |master| encode(content, &read(master))).await;
         let encoded = encoded.map_err(|_| negotiate::stopped())?;
         return Ok(negotiate::ok(content.as_str(), encoded, &headers));
     }
-    match read(doors, kind).await? {
+    match read(handlers, kind).await? {
         Some(response) => Ok(negotiate::ok(content.as_str(), encode(content, &response), &headers)),
         None if kind == call::Type::Unknown => Err(text(StatusCode::NOT_IMPLEMENTED, "")),
         None => Err(unsupported(kind)),
@@ -73,7 +73,7 @@ fn unsupported(kind: call::Type) -> Answer {
     )
 }
 
-/// The change that the call asks for, `None` for reads and for what is not carried out.
+/// The change that the call requests; `None` for reads and for calls that are not implemented.
 fn change(kind: call::Type, call: Call) -> Result<Option<OperatorCall>, Invalid> {
     let expect = |name: &str| Invalid(format!("Expecting '{name}' to be present"));
     Ok(Some(match kind {
@@ -111,8 +111,8 @@ fn change(kind: call::Type, call: Call) -> Result<Option<OperatorCall>, Invalid>
     }))
 }
 
-/// How a read of the master's tables is answered, of a picture of them: `None` for other calls.
-fn look(kind: call::Type) -> Option<fn(&Master) -> WireResponse> {
+/// The read that answers the call, made on a snapshot of the master; `None` for other calls.
+fn table_read(kind: call::Type) -> Option<fn(&Master) -> WireResponse> {
     Some(match kind {
         call::Type::GetState => view::get_state,
         call::Type::GetAgents => view::get_agents,
@@ -125,7 +125,7 @@ fn look(kind: call::Type) -> Option<fn(&Master) -> WireResponse> {
     })
 }
 
-async fn read(doors: &Doors, kind: call::Type) -> Result<Option<WireResponse>, Answer> {
+async fn read(handlers: &Handlers, kind: call::Type) -> Result<Option<WireResponse>, Answer> {
     let mut to = WireResponse::default();
     let answered = match kind {
         call::Type::GetHealth => {
@@ -133,21 +133,21 @@ async fn read(doors: &Doors, kind: call::Type) -> Result<Option<WireResponse>, A
             response::Type::GetHealth
         }
         call::Type::GetFlags => {
-            to.get_flags = Some(response::GetFlags { flags: view::flags(&doors.flags) });
+            to.get_flags = Some(response::GetFlags { flags: view::flags(&handlers.flags) });
             response::Type::GetFlags
         }
         call::Type::GetVersion => {
-            let version_info = VersionInfo { version: doors.info.version.clone(), ..Default::default() };
+            let version_info = VersionInfo { version: handlers.info.version.clone(), ..Default::default() };
             to.get_version = Some(response::GetVersion { version_info });
             response::Type::GetVersion
         }
         call::Type::GetMetrics => {
-            let now = metrics::snapshot(doors).await.map_err(|_| negotiate::stopped())?;
+            let now = metrics::snapshot(handlers).await.map_err(|_| negotiate::stopped())?;
             to.get_metrics = Some(response::GetMetrics { metrics: view::metrics(now) });
             response::Type::GetMetrics
         }
         call::Type::GetMaster => {
-            to.get_master = Some(view::master(&doors.info, doors.started_at()));
+            to.get_master = Some(view::master(&handlers.info, handlers.started_at()));
             response::Type::GetMaster
         }
         call::Type::GetLoggingLevel => {
@@ -176,13 +176,13 @@ async fn read(doors: &Doors, kind: call::Type) -> Result<Option<WireResponse>, A
     Ok(Some(to))
 }
 
-async fn subscribe(doors: &Doors, content: ContentType) -> Result<Answer, Answer> {
-    let (picture, events) =
-        doors.queue.watch(Wanted::All, Master::picture).await.map_err(|_| negotiate::stopped())?;
-    let heartbeat = doors.heartbeat.as_secs_f64();
+async fn subscribe(handlers: &Handlers, content: ContentType) -> Result<Answer, Answer> {
+    let (snapshot, events) =
+        handlers.queue.watch(EventFilter::All, Master::snapshot).await.map_err(|_| negotiate::stopped())?;
+    let heartbeat = handlers.heartbeat.as_secs_f64();
     let first = move || {
         let subscribed = event::Subscribed {
-            get_state: Some(view::state(&picture)),
+            get_state: Some(view::state(&snapshot)),
             heartbeat_interval_seconds: Some(heartbeat),
         };
         let kind = event::Type::Subscribed as i32;
@@ -190,12 +190,12 @@ async fn subscribe(doors: &Doors, content: ContentType) -> Result<Answer, Answer
     };
     let first = tokio::task::spawn_blocking(first).await.map_err(|_| negotiate::stopped())?;
     let first = Some(first);
-    let source = OperatorStream { first, events, content, version: doors.info.version.clone() };
-    let body = stream::body(source, doors.heartbeat);
+    let source = OperatorStream { first, events, content, version: handlers.info.version.clone() };
+    let body = stream::body(source, handlers.heartbeat);
     Ok(with_header(Response::new(body), header::CONTENT_TYPE, content.as_str()))
 }
 
-/// The snapshot, and then every event that Mesos has.
+/// The snapshot, followed by every event that Mesos has.
 struct OperatorStream {
     first: Option<Bytes>,
     events: mpsc::Receiver<Event>,

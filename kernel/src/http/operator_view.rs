@@ -1,4 +1,4 @@
-//! The master's state as operators read it: messages made from the getters of the machine.
+//! The master's state as messages of the operator API.
 
 use kernel_core::master::{Framework, FrameworkState, Master};
 use kernel_model::{resources::Resources, scheduler::MasterInfo, task::Task, time::Time};
@@ -7,7 +7,7 @@ use kernel_wire::{
     executor::agent_id_to_wire,
     framework,
     framework::id_to_wire,
-    offer, offer_wishes, operator as wire,
+    offer, offer_preferences, operator as wire,
     resources::{self, Format},
     task,
     v1::{
@@ -30,17 +30,15 @@ fn show(resources: &Resources) -> Vec<kernel_wire::v1::Resource> {
     resources::to_wire(resources, Format::ENDPOINT)
 }
 
-/// Flags of the command line.
 pub(super) fn flags(flags: &[(String, String)]) -> Vec<Flag> {
     flags.iter().map(|(name, value)| Flag { name: name.clone(), value: Some(value.clone()) }).collect()
 }
 
-/// Metrics.
 pub(super) fn metrics(metrics: Vec<(String, f64)>) -> Vec<Metric> {
     metrics.into_iter().map(|(name, value)| Metric { name, value: Some(value) }).collect()
 }
 
-/// The master itself.
+/// GET_MASTER.
 pub(super) fn master(info: &MasterInfo, started: Time) -> GetMaster {
     GetMaster {
         master_info: Some(offer::master_to_wire(info)),
@@ -91,7 +89,7 @@ pub(super) fn get_weights(master: &Master) -> Response {
     Response { get_weights: Some(GetWeights { weight_infos: infos.collect() }), ..answer(Type::GetWeights) }
 }
 
-/// Everything.
+/// The complete state.
 pub(super) fn state(master: &Master) -> GetState {
     GetState {
         get_tasks: Some(tasks(master)),
@@ -103,10 +101,11 @@ pub(super) fn state(master: &Master) -> GetState {
 
 fn agents(master: &Master) -> GetAgents {
     let version = &master.config().info.version;
-    let known = master.agents().map(|a| wire::agent_to_wire(&a.snapshot(), a.deactivated, version));
+    let require_framework =
+        master.agents().map(|a| wire::agent_to_wire(&a.snapshot(), a.deactivated, version));
     let recovered =
         master.recovered_agents().map(|absent| offer::agent_to_wire(&absent.info, Format::ENDPOINT));
-    GetAgents { agents: known.collect(), recovered_agents: recovered.collect() }
+    GetAgents { agents: require_framework.collect(), recovered_agents: recovered.collect() }
 }
 
 fn frameworks(master: &Master) -> GetFrameworks {
@@ -130,7 +129,7 @@ fn framework_entry(master: &Master, from: &Framework) -> get_frameworks::Framewo
         offers: master.offers(Some(&from.id)).map(|o| offer::to_wire(o, Format::ENDPOINT)).collect(),
         allocated_resources: show(&master.allocated_to(&from.id)),
         offered_resources: show(&master.offered_to(&from.id)),
-        offer_constraints: offer_wishes::constraints_to_wire(&from.wishes),
+        offer_constraints: offer_preferences::constraints_to_wire(&from.preferences),
         ..Default::default()
     }
 }

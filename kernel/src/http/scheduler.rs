@@ -1,4 +1,4 @@
-//! `/api/v1/scheduler`: the door of frameworks.
+//! `/api/v1/scheduler`: the scheduler API.
 
 use std::{
     sync::Arc,
@@ -17,58 +17,58 @@ use kernel_wire::{
     codec::{ContentType, encode},
     framework::format_for,
     resources::Format,
-    scheduler_call::{self, Parsed},
+    scheduler_call::{self, ParsedCall},
     scheduler_event,
     v1::scheduler as wire,
 };
 
 use super::{
-    Answer, Doors,
+    Answer, Handlers,
     negotiate::{self, text, with_header},
     stream::{self, Source},
 };
 use crate::master_driver::StreamHandle;
 
-/// The header that names a subscription.
+/// The header with the stream id of a subscription.
 const STREAM_ID: HeaderName = HeaderName::from_static("mesos-stream-id");
 
-/// Answers one call.
-pub(super) async fn serve(doors: &Arc<Doors>, request: Request<Incoming>) -> Answer {
-    match answer(doors, request).await {
+/// Handles a call.
+pub(super) async fn serve(handlers: &Arc<Handlers>, request: Request<Incoming>) -> Answer {
+    match answer(handlers, request).await {
         Ok(answer) | Err(answer) => answer,
     }
 }
 
-async fn answer(doors: &Arc<Doors>, request: Request<Incoming>) -> Result<Answer, Answer> {
-    let negotiate::Parsed { call, headers, .. } = negotiate::parse::<wire::Call>(request).await?;
+async fn answer(handlers: &Arc<Handlers>, request: Request<Incoming>) -> Result<Answer, Answer> {
+    let negotiate::ParsedRequest { call, headers, .. } = negotiate::parse::<wire::Call>(request).await?;
     let number = call.r#type.unwrap_or_default();
     let parsed = scheduler_call::from_wire(call).map_err(|Invalid(why)| {
         text(StatusCode::BAD_REQUEST, format!("Failed to validate scheduler::Call: {why}"))
     })?;
     if let Ok(kind) = wire::call::Type::try_from(number) {
-        doors.counters.called(kind.as_str_name());
+        handlers.counters.called(kind.as_str_name());
     }
     match parsed {
-        Parsed::Subscribe(subscribe) => subscribe_answer(doors, &headers, subscribe).await,
-        Parsed::Call(framework_id, call) => call_answer(doors, &headers, framework_id, call).await,
-        Parsed::RefusedUpdate(framework_id, Invalid(why)) => {
-            known(doors, framework_id).await?;
+        ParsedCall::Subscribe(subscribe) => subscribe_answer(handlers, &headers, subscribe).await,
+        ParsedCall::Call(framework_id, call) => call_answer(handlers, &headers, framework_id, call).await,
+        ParsedCall::RefusedUpdate(framework_id, Invalid(why)) => {
+            require_framework(handlers, framework_id).await?;
             Err(text(StatusCode::BAD_REQUEST, why))
         }
-        Parsed::Unknown(None) => Err(text(
+        ParsedCall::Unknown(None) => Err(text(
             StatusCode::BAD_REQUEST,
             "Failed to validate scheduler::Call: Expecting 'framework_id' to be present",
         )),
-        Parsed::Unknown(Some(framework_id)) => {
-            known(doors, framework_id).await?;
+        ParsedCall::Unknown(Some(framework_id)) => {
+            require_framework(handlers, framework_id).await?;
             Err(text(StatusCode::NOT_IMPLEMENTED, ""))
         }
     }
 }
 
-async fn known(doors: &Doors, framework_id: FrameworkId) -> Result<(), Answer> {
-    let look = move |master: &master::Master| master.framework(&framework_id).is_some();
-    match doors.queue.read(look).await {
+async fn require_framework(handlers: &Handlers, framework_id: FrameworkId) -> Result<(), Answer> {
+    let read = move |master: &master::Master| master.framework(&framework_id).is_some();
+    match handlers.queue.read(read).await {
         Ok(true) => Ok(()),
         Ok(false) => Err(text(StatusCode::BAD_REQUEST, "Framework cannot be found")),
         Err(_) => Err(negotiate::stopped()),
@@ -76,7 +76,7 @@ async fn known(doors: &Doors, framework_id: FrameworkId) -> Result<(), Answer> {
 }
 
 async fn subscribe_answer(
-    doors: &Arc<Doors>,
+    handlers: &Arc<Handlers>,
     headers: &HeaderMap,
     subscribe: Result<Subscribe, Invalid>,
 ) -> Result<Answer, Answer> {
@@ -92,10 +92,10 @@ async fn subscribe_answer(
         Err(Invalid(message)) => return Ok(refusal(content, message)),
     };
     let format = format_for(&subscribe.framework);
-    let handle = doors.queue.subscribe(subscribe).await.map_err(negotiate::fault)?;
+    let handle = handlers.queue.subscribe(subscribe).await.map_err(negotiate::call_error)?;
     let id = handle.id.clone();
-    let source = SchedulerStream { handle, content, format, heartbeat: doors.heartbeat, over: false };
-    Ok(streaming(content, &id, stream::body(source, doors.heartbeat)))
+    let source = SchedulerStream { handle, content, format, heartbeat: handlers.heartbeat, over: false };
+    Ok(streaming(content, &id, stream::body(source, handlers.heartbeat)))
 }
 
 fn streaming(content: ContentType, id: &StreamId, body: super::Body) -> Answer {
@@ -103,18 +103,18 @@ fn streaming(content: ContentType, id: &StreamId, body: super::Body) -> Answer {
     with_header(response, STREAM_ID, id.as_str())
 }
 
-/// A stream that holds nothing but the reason why there is none.
+/// A stream with only an ERROR event.
 fn refusal(content: ContentType, message: String) -> Answer {
     let event = scheduler_event::to_wire(&Event::Error { message }, Format::FULL);
     let id = StreamId::from(uuid::Uuid::new_v4().to_string());
-    let source = Lone(Some(encode(content, &event)));
+    let source = SingleFrameBody(Some(encode(content, &event)));
     streaming(content, &id, stream::body(source, std::time::Duration::MAX))
 }
 
-/// One record, and the end.
-struct Lone(Option<Bytes>);
+/// A stream of one record.
+struct SingleFrameBody(Option<Bytes>);
 
-impl Source for Lone {
+impl Source for SingleFrameBody {
     fn poll_record(&mut self, _: &mut Context<'_>) -> Poll<Option<Bytes>> {
         Poll::Ready(self.0.take())
     }
@@ -125,27 +125,27 @@ impl Source for Lone {
 }
 
 async fn call_answer(
-    doors: &Doors,
+    handlers: &Handlers,
     headers: &HeaderMap,
     framework_id: FrameworkId,
     call: Call,
 ) -> Result<Answer, Answer> {
     let stream =
         headers.get(&STREAM_ID).map(|v| StreamId::from(String::from_utf8_lossy(v.as_bytes()).into_owned()));
-    match doors.queue.call(framework_id, stream, call).await {
+    match handlers.queue.call(framework_id, stream, call).await {
         Ok(master::Answer::Done) => Ok(text(StatusCode::OK, "")),
         Ok(master::Answer::Accepted | master::Answer::Stream) => Ok(text(StatusCode::ACCEPTED, "")),
-        Err(fault) => Err(negotiate::fault(fault)),
+        Err(call_error) => Err(negotiate::call_error(call_error)),
     }
 }
 
-/// A framework's events, encoded as they are sent.
+/// A framework's events, encoded when they are sent.
 struct SchedulerStream {
     handle: StreamHandle,
     content: ContentType,
     format: Format,
     heartbeat: std::time::Duration,
-    /// An ERROR ends the stream.
+    /// Set after an ERROR, which ends the stream.
     over: bool,
 }
 

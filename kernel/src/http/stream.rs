@@ -1,4 +1,5 @@
-//! Endless answers: one RecordIO record a chunk, a heartbeat at once after the first record and then at every interval.
+//! Streaming responses: one RecordIO record per chunk, and a heartbeat after the first record and then at every
+//! interval.
 
 use std::{
     convert::Infallible,
@@ -15,22 +16,19 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::Body;
 
-/// Where the records of a stream come from.
+/// The source of a stream's records.
 pub(super) trait Source: Send + Unpin + 'static {
-    /// The next record, `None` at the end.
+    /// The next record; `None` at the end.
     fn poll_record(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>>;
 
-    /// A heartbeat.
+    /// The record of a heartbeat.
     fn heartbeat(&self) -> Bytes;
 }
 
-/// How far a stream is.
 enum Phase {
-    /// Nothing was sent.
     New,
-    /// The first record was sent; a heartbeat follows it unless that was all.
+    /// The first record was sent; a heartbeat follows unless the stream has ended.
     Greeted,
-    /// Records and heartbeats.
     Open(Interval),
 }
 
@@ -38,11 +36,11 @@ struct Records<S> {
     source: S,
     interval: Duration,
     phase: Phase,
-    /// A record that came while the heartbeat was due.
+    /// A record that came while a heartbeat was due.
     held: Option<Bytes>,
 }
 
-/// The body of a stream. Every record has a chunk of its own: clients exist that read no other way.
+/// The body of a stream. Every record has its own chunk: some clients require that.
 pub(super) fn body(source: impl Source, interval: Duration) -> Body {
     Records { source, interval, phase: Phase::New, held: None }.boxed_unsync()
 }

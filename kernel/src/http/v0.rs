@@ -1,4 +1,4 @@
-//! The unversioned reads that dashboards and exporters use: `/state`, `/slaves`, `/metrics/snapshot` and their like.
+//! The unversioned endpoints that dashboards and exporters read: `/state`, `/slaves`, `/metrics/snapshot` and others.
 
 mod shapes;
 
@@ -8,11 +8,11 @@ use kernel_model::roles::Role;
 use serde_json::{Map, Value, json};
 
 use super::{
-    Answer, Doors, metrics,
+    Answer, Handlers, metrics,
     negotiate::{self, text, with_header},
 };
 
-/// One path.
+/// An endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Page {
     Health,
@@ -33,7 +33,7 @@ pub(super) enum Page {
     Redirect,
 }
 
-/// The page of a path without prefix.
+/// The endpoint of a path without prefix.
 pub(super) fn page(path: &str) -> Option<Page> {
     Some(match path {
         "/health" => Page::Health,
@@ -56,7 +56,7 @@ pub(super) fn page(path: &str) -> Option<Page> {
     })
 }
 
-/// Whether this is a path of the API that is not carried out: a change of something that this version does not have.
+/// Whether this is an endpoint of Mesos that is not implemented.
 pub(super) fn is_unsupported(path: &str, method: &Method) -> bool {
     const CHANGES: [&str; 8] = [
         "/reserve",
@@ -75,8 +75,8 @@ pub(super) fn is_unsupported(path: &str, method: &Method) -> bool {
         || path.starts_with("/files/")
 }
 
-/// Sets weights: the same list that a GET shows.
-pub(super) async fn put_weights(doors: &Doors, request: Request<Incoming>) -> Answer {
+/// Sets weights, in the same form as a GET returns them.
+pub(super) async fn put_weights(handlers: &Handlers, request: Request<Incoming>) -> Answer {
     let body = match negotiate::read_body(request.into_body()).await {
         Ok(body) => body,
         Err(answer) => return answer,
@@ -97,26 +97,26 @@ pub(super) async fn put_weights(doors: &Doors, request: Request<Incoming>) -> An
             Err(error) => return refuse(error.to_string()),
         }
     }
-    match doors.queue.operator(OperatorCall::UpdateWeights { weights }).await {
+    match handlers.queue.operator(OperatorCall::UpdateWeights { weights }).await {
         Ok(_) => text(StatusCode::OK, ""),
-        Err(fault) => negotiate::fault(fault),
+        Err(call_error) => negotiate::call_error(call_error),
     }
 }
 
-/// Answers a read.
-pub(super) async fn serve(doors: &Doors, page: Page, request: &Request<Incoming>) -> Answer {
+/// Handles a read.
+pub(super) async fn serve(handlers: &Handlers, page: Page, request: &Request<Incoming>) -> Answer {
     let query = Query::parse(request.uri().query().unwrap_or_default());
     match page {
         Page::Health => return text(StatusCode::OK, ""),
         Page::Redirect => {
             let mut response = Response::new(negotiate::full(""));
             *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
-            let location = format!("//{}:{}", doors.info.hostname, doors.info.port);
+            let location = format!("//{}:{}", handlers.info.hostname, handlers.info.port);
             return with_header(response, header::LOCATION, &location);
         }
         _ => {}
     }
-    let Ok(value) = value(doors, page, &query).await else { return negotiate::stopped() };
+    let Ok(value) = value(handlers, page, &query).await else { return negotiate::stopped() };
     let Ok(body) = tokio::task::spawn_blocking(move || value.to_string()).await else {
         return negotiate::stopped();
     };
@@ -128,8 +128,8 @@ pub(super) async fn serve(doors: &Doors, page: Page, request: &Request<Incoming>
     }
 }
 
-/// Ends a framework, by a form: `frameworkId=…`.
-pub(super) async fn teardown(doors: &Doors, request: Request<Incoming>) -> Answer {
+/// Terminates a framework, named by the form field `frameworkId`.
+pub(super) async fn teardown(handlers: &Handlers, request: Request<Incoming>) -> Answer {
     if request.method() != Method::POST {
         return negotiate::wrong_method(request.method(), &["POST"]);
     }
@@ -141,43 +141,49 @@ pub(super) async fn teardown(doors: &Doors, request: Request<Incoming>) -> Answe
     let Some(id) = form.get("frameworkId") else {
         return text(StatusCode::BAD_REQUEST, "Missing 'frameworkId' query parameter");
     };
-    match doors.queue.operator(OperatorCall::Teardown { framework_id: id.into() }).await {
+    match handlers.queue.operator(OperatorCall::Teardown { framework_id: id.into() }).await {
         Ok(_) => text(StatusCode::OK, ""),
-        Err(fault) => negotiate::fault(fault),
+        Err(call_error) => negotiate::call_error(call_error),
     }
 }
 
-async fn value(doors: &Doors, page: Page, query: &Query) -> Result<Value, crate::master_driver::Stopped> {
+async fn value(
+    handlers: &Handlers,
+    page: Page,
+    query: &Query,
+) -> Result<Value, crate::master_driver::Stopped> {
     let query = query.clone();
     Ok(match page {
         Page::Version => {
-            json!({ "version": doors.info.version, "build_date": "", "build_time": 0.0, "build_user": "" })
+            json!({ "version": handlers.info.version, "build_date": "", "build_time": 0.0, "build_user": "" })
         }
-        Page::Flags => json!({ "flags": shapes::flags(&doors.flags) }),
+        Page::Flags => json!({ "flags": shapes::flags(&handlers.flags) }),
         Page::Metrics => {
-            let all = metrics::snapshot(doors).await?;
+            let all = metrics::snapshot(handlers).await?;
             Value::Object(all.into_iter().map(|(name, value)| (name, json!(value))).collect::<Map<_, _>>())
         }
         Page::State => {
-            let (flags, started) = (shapes::flags(&doors.flags), doors.started_at());
-            doors.queue.view(move |master| shapes::state(master, flags, started)).await?
+            let (flags, started) = (shapes::flags(&handlers.flags), handlers.started_at());
+            handlers.queue.view(move |master| shapes::state(master, flags, started)).await?
         }
-        Page::StateSummary => doors.queue.view(shapes::state_summary).await?,
-        Page::Slaves => doors.queue.view(move |master| shapes::slaves(master, query.get("slave_id"))).await?,
+        Page::StateSummary => handlers.queue.view(shapes::state_summary).await?,
+        Page::Slaves => {
+            handlers.queue.view(move |master| shapes::slaves(master, query.get("slave_id"))).await?
+        }
         Page::Frameworks => {
-            doors.queue.view(move |master| shapes::frameworks(master, query.get("framework_id"))).await?
+            handlers.queue.view(move |master| shapes::frameworks(master, query.get("framework_id"))).await?
         }
-        Page::Tasks => doors.queue.view(move |master| shapes::tasks(master, &query)).await?,
-        Page::Roles => doors.queue.view(shapes::roles).await?,
+        Page::Tasks => handlers.queue.view(move |master| shapes::tasks(master, &query)).await?,
+        Page::Roles => handlers.queue.view(shapes::roles).await?,
         Page::Quota => json!({}),
         Page::MaintenanceStatus | Page::MaintenanceSchedule => json!({}),
         Page::SystemStatistics => metrics::system_statistics(),
-        Page::Weights => doors.queue.view(shapes::weights).await?,
+        Page::Weights => handlers.queue.view(shapes::weights).await?,
         Page::Health | Page::Redirect => Value::Null,
     })
 }
 
-/// The parameters of a query, decoded.
+/// The decoded parameters of a query.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Query(Vec<(String, String)>);
 

@@ -1,4 +1,5 @@
-//! A stream whose writes must make progress: a client that takes nothing holds memory here for a minute and no longer.
+//! A stream whose writes must make progress: a client that reads nothing is disconnected after a minute, because its
+//! responses occupy memory.
 
 use std::{
     io,
@@ -12,13 +13,12 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-/// How long a write may be stuck.
+/// How long a write may block.
 const STUCK_MAX: Duration = Duration::from_secs(60);
 
-/// The guard.
 pub(super) struct Guarded<S> {
     stream: S,
-    /// Since a write has been stuck.
+    /// The deadline of a blocked write.
     stuck: Option<Pin<Box<Sleep>>>,
 }
 

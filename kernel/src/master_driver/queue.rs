@@ -1,4 +1,4 @@
-//! The way into the master's task: commands, and a handle that every door clones.
+//! The queue of the master's task: commands, and a handle that the servers clone.
 
 use std::sync::{
     Arc,
@@ -17,35 +17,33 @@ use kernel_model::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-/// Commands that wait for the master. Doors wait when it is full, and with them their clients.
+/// Queued commands. Servers wait when the queue is full, and with them their clients.
 pub(crate) const COMMAND_QUEUE_BOUND: usize = 4096;
 
-/// Events that a scheduler may lag behind before its stream is closed: an implicit reconciliation of 100,000 tasks fits.
+/// Queued events per scheduler before its stream is closed: an implicit reconciliation of 100,000 tasks fits.
 pub(crate) const SCHEDULER_QUEUE_BOUND: usize = 128 * 1024;
 
-/// Messages that an agent may lag behind before its link is closed: launches of some seconds.
+/// Queued messages per agent before its link is closed: the launches of some seconds.
 pub(crate) const AGENT_QUEUE_BOUND: usize = 16 * 1024;
 
-/// Events that an operator stream may lag behind before it is closed.
+/// Queued events per operator stream before it is closed.
 pub(crate) const OPERATOR_QUEUE_BOUND: usize = 64 * 1024;
 
-/// How a question is answered.
+/// The reply to a call.
 pub(crate) type ReplySender = oneshot::Sender<Result<Answer, Refusal>>;
 
-/// How several questions are answered, in their order.
+/// The replies to several calls, in order.
 pub(crate) type RepliesSender = oneshot::Sender<Vec<Result<Answer, Refusal>>>;
 
-/// What a door asks.
+/// A command for the master's task.
 pub(crate) enum Command {
-    /// A scheduler subscribes.
     Subscribe {
         stream: StreamId,
         principal: Option<String>,
         subscribe: Box<Subscribe>,
-        outlet: mpsc::Sender<scheduler::Event>,
+        sender: mpsc::Sender<scheduler::Event>,
         reply: ReplySender,
     },
-    /// A scheduler calls.
     Call {
         framework_id: FrameworkId,
         stream: Option<StreamId>,
@@ -53,90 +51,103 @@ pub(crate) enum Command {
         call: scheduler::Call,
         reply: ReplySender,
     },
-    /// A scheduler in this process calls, some times in a row: on whichever stream it has.
-    Calls { framework_id: FrameworkId, calls: Vec<scheduler::Call>, replies: RepliesSender },
-    /// A scheduler's stream ended.
-    SchedulerClosed { stream: StreamId },
-    /// An agent's link is up.
-    LinkUp { link: LinkId, outlet: LinkOutlet },
-    /// An agent speaks.
-    LinkMessage { link: LinkId, message: ToMaster },
-    /// An agent's link is down.
-    LinkDown { link: LinkId },
-    /// An operator changes something.
-    Operator { call: OperatorCall, reply: ReplySender },
-    /// A look at the master, never at anything that is not durable yet.
+    /// Several calls of a scheduler in this process, on its current stream.
+    Calls {
+        framework_id: FrameworkId,
+        calls: Vec<scheduler::Call>,
+        replies: RepliesSender,
+    },
+    SchedulerClosed {
+        stream: StreamId,
+    },
+    LinkUp {
+        link: LinkId,
+        sender: LinkQueue,
+    },
+    /// A message from an agent.
+    LinkMessage {
+        link: LinkId,
+        message: ToMaster,
+    },
+    LinkDown {
+        link: LinkId,
+    },
+    Operator {
+        call: OperatorCall,
+        reply: ReplySender,
+    },
+    /// A read of the master's state, which never sees anything that is not durable.
     Read(Box<dyn FnOnce(&Master) + Send>),
-    /// A look, and every operator event after it.
-    Watch { outlet: OperatorOutlet, snapshot: Box<dyn FnOnce(&Master) + Send> },
+    /// A read, followed by every later operator event.
+    Watch {
+        sender: OperatorQueue,
+        snapshot: Box<dyn FnOnce(&Master) + Send>,
+    },
 }
 
-/// The way out to an agent.
-pub(crate) enum LinkOutlet {
-    /// A queue of its own, which ends when the master closes the link.
+/// The queue to an agent.
+pub(crate) enum LinkQueue {
+    /// A separate queue, which ends when the master closes the link.
     Own(mpsc::Sender<ToAgent>),
-    /// One queue for many simulated agents, because thousands of queues weigh more than the agents. Its reader is not told
-    /// of a closed link; the agent notices the silence.
+    /// One queue for many hollow agents, because thousands of queues would use more memory than the agents. Its reader
+    /// is not told of a closed link; the agent notices the missing pings.
     Shared(mpsc::Sender<(LinkId, ToAgent)>),
 }
 
-impl LinkOutlet {
-    /// Whether the reader could take it.
+impl LinkQueue {
+    /// Sends; returns whether the queue had room.
     pub(super) fn try_send(&self, link: LinkId, message: ToAgent) -> bool {
         match self {
-            LinkOutlet::Own(outlet) => outlet.try_send(message).is_ok(),
-            LinkOutlet::Shared(outlet) => outlet.try_send((link, message)).is_ok(),
+            LinkQueue::Own(sender) => sender.try_send(message).is_ok(),
+            LinkQueue::Shared(sender) => sender.try_send((link, message)).is_ok(),
         }
     }
 }
 
-/// The way out to an operator.
-pub(crate) struct OperatorOutlet {
+/// The queue to an operator stream.
+pub(crate) struct OperatorQueue {
     pub(super) events: mpsc::Sender<operator::Event>,
-    pub(super) wanted: Wanted,
+    pub(super) filter: EventFilter,
 }
 
-/// What a watcher wants to hear of.
+/// Which events a watcher receives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wanted {
-    /// Everything.
+pub(crate) enum EventFilter {
     All,
-    /// Agents and frameworks. Most events are of tasks, and who runs them hears of them otherwise.
+    /// Events of agents and frameworks. Most events are of tasks, which frameworks receive on their own stream.
     Cluster,
 }
 
-impl OperatorOutlet {
-    /// Sends what is wanted.
+impl OperatorQueue {
+    /// Sends the event if the filter selects it.
     pub(super) fn try_send(
         &self,
         event: &operator::Event,
     ) -> Result<(), mpsc::error::TrySendError<operator::Event>> {
         let of_task =
             matches!(event, operator::Event::TaskAdded { .. } | operator::Event::TaskUpdated { .. });
-        match self.wanted {
-            Wanted::Cluster if of_task => Ok(()),
+        match self.filter {
+            EventFilter::Cluster if of_task => Ok(()),
             _ => self.events.try_send(event.clone()),
         }
     }
 }
 
-/// The master's task has ended.
+/// The master has stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the master is not running")]
 pub(crate) struct Stopped;
 
-/// Why a question got no good answer.
+/// A call that failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Fault {
-    /// The master says no.
+pub(crate) enum CallError {
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// Nobody is there.
     #[error(transparent)]
     Stopped(#[from] Stopped),
 }
 
-/// A scheduler's stream; dropping it tells the master that the scheduler is gone.
+/// A scheduler's stream; dropping it tells the master that the scheduler disconnected.
 pub(crate) struct StreamHandle {
     pub(crate) id: StreamId,
     pub(crate) events: mpsc::Receiver<scheduler::Event>,
@@ -149,7 +160,7 @@ impl Drop for StreamHandle {
     }
 }
 
-/// The way in.
+/// A handle on the queue.
 #[derive(Clone)]
 pub(crate) struct MasterQueue {
     commands: mpsc::Sender<Command>,
@@ -157,7 +168,7 @@ pub(crate) struct MasterQueue {
 }
 
 impl MasterQueue {
-    /// The queue and its other end.
+    /// A queue and its receiver.
     pub(crate) fn new() -> (Self, mpsc::Receiver<Command>) {
         let (commands, receiver) = mpsc::channel(COMMAND_QUEUE_BOUND);
         (Self { commands, next_link: Arc::new(AtomicU64::new(1)) }, receiver)
@@ -167,7 +178,7 @@ impl MasterQueue {
         self.commands.send(command).await.map_err(|_| Stopped)
     }
 
-    /// Sends from where nothing can wait.
+    /// Sends from `drop`, which cannot wait.
     fn close_later(&self, command: Command) {
         if let Err(mpsc::error::TrySendError::Full(command)) = self.commands.try_send(command)
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
@@ -177,46 +188,45 @@ impl MasterQueue {
         }
     }
 
-    /// Opens a stream; it may hold nothing but an ERROR.
-    pub(crate) async fn subscribe(&self, subscribe: Subscribe) -> Result<StreamHandle, Fault> {
-        let (outlet, events) = mpsc::channel(SCHEDULER_QUEUE_BOUND);
+    /// Subscribes; the stream may have only an ERROR.
+    pub(crate) async fn subscribe(&self, subscribe: Subscribe) -> Result<StreamHandle, CallError> {
+        let (sender, events) = mpsc::channel(SCHEDULER_QUEUE_BOUND);
         let (reply, answer) = oneshot::channel();
         let id = StreamId::from(uuid::Uuid::new_v4().to_string());
         let subscribe = subscribe.into();
-        self.send(Command::Subscribe { stream: id.clone(), principal: None, subscribe, outlet, reply })
+        self.send(Command::Subscribe { stream: id.clone(), principal: None, subscribe, sender, reply })
             .await?;
         let handle = StreamHandle { id, events, queue: self.clone() };
         answer.await.map_err(|_| Stopped)??;
         Ok(handle)
     }
 
-    /// Opens a stream for a scheduler in this process. That it left is noticed with the next event that is for it.
+    /// Subscribes a scheduler in this process. Its disconnection is noticed with the next event for it.
     pub(crate) async fn subscribe_in_process(
         &self,
         subscribe: Subscribe,
-    ) -> Result<mpsc::Receiver<scheduler::Event>, Fault> {
-        let (outlet, events) = mpsc::channel(SCHEDULER_QUEUE_BOUND);
+    ) -> Result<mpsc::Receiver<scheduler::Event>, CallError> {
+        let (sender, events) = mpsc::channel(SCHEDULER_QUEUE_BOUND);
         let (reply, answer) = oneshot::channel();
         let stream = StreamId::from(uuid::Uuid::new_v4().to_string());
         let subscribe = subscribe.into();
-        self.send(Command::Subscribe { stream, principal: None, subscribe, outlet, reply }).await?;
+        self.send(Command::Subscribe { stream, principal: None, subscribe, sender, reply }).await?;
         answer.await.map_err(|_| Stopped)??;
         Ok(events)
     }
 
-    /// Any other call of a scheduler.
     pub(crate) async fn call(
         &self,
         framework_id: FrameworkId,
         stream: Option<StreamId>,
         call: scheduler::Call,
-    ) -> Result<Answer, Fault> {
+    ) -> Result<Answer, CallError> {
         let (reply, answer) = oneshot::channel();
         self.send(Command::Call { framework_id, stream, principal: None, call, reply }).await?;
         Ok(answer.await.map_err(|_| Stopped)??)
     }
 
-    /// Calls of a scheduler in this process, some dozens at most.
+    /// Several calls of a scheduler in this process, dozens at most.
     pub(crate) async fn call_current(
         &self,
         framework_id: FrameworkId,
@@ -227,66 +237,65 @@ impl MasterQueue {
         answers.await.map_err(|_| Stopped)
     }
 
-    /// A change by an operator.
-    pub(crate) async fn operator(&self, call: OperatorCall) -> Result<Answer, Fault> {
+    pub(crate) async fn operator(&self, call: OperatorCall) -> Result<Answer, CallError> {
         let (reply, answer) = oneshot::channel();
         self.send(Command::Operator { call, reply }).await?;
         Ok(answer.await.map_err(|_| Stopped)??)
     }
 
-    /// A look at the master.
+    /// Reads the master's state.
     pub(crate) async fn read<T: Send + 'static>(
         &self,
-        look: impl FnOnce(&Master) -> T + Send + 'static,
+        read: impl FnOnce(&Master) -> T + Send + 'static,
     ) -> Result<T, Stopped> {
         let (reply, answer) = oneshot::channel();
         let read = Box::new(move |master: &Master| {
-            let _ = reply.send(look(master));
+            let _ = reply.send(read(master));
         });
         self.send(Command::Read(read)).await?;
         answer.await.map_err(|_| Stopped)
     }
 
-    /// A long look, at a picture: the master goes on meanwhile, and so does this thread's other work.
+    /// Reads a snapshot of the master's state on another thread, for reads that take long.
     pub(crate) async fn view<T: Send + 'static>(
         &self,
-        look: impl FnOnce(&Master) -> T + Send + 'static,
+        read: impl FnOnce(&Master) -> T + Send + 'static,
     ) -> Result<T, Stopped> {
-        let picture = self.read(Master::picture).await?;
-        tokio::task::spawn_blocking(move || look(&picture)).await.map_err(|_| Stopped)
+        let snapshot = self.read(Master::snapshot).await?;
+        tokio::task::spawn_blocking(move || read(&snapshot)).await.map_err(|_| Stopped)
     }
 
-    /// A look, and every wanted operator event after it.
+    /// Reads the master's state and opens a stream of the later events that the filter selects.
     pub(crate) async fn watch<T: Send + 'static>(
         &self,
-        wanted: Wanted,
-        look: impl FnOnce(&Master) -> T + Send + 'static,
+        filter: EventFilter,
+        read: impl FnOnce(&Master) -> T + Send + 'static,
     ) -> Result<(T, mpsc::Receiver<operator::Event>), Stopped> {
         let (sender, events) = mpsc::channel(OPERATOR_QUEUE_BOUND);
         let (reply, answer) = oneshot::channel();
         let snapshot = Box::new(move |master: &Master| {
-            let _ = reply.send(look(master));
+            let _ = reply.send(read(master));
         });
-        let outlet = OperatorOutlet { events: sender, wanted };
-        self.send(Command::Watch { outlet, snapshot }).await?;
+        let sender = OperatorQueue { events: sender, filter };
+        self.send(Command::Watch { sender, snapshot }).await?;
         Ok((answer.await.map_err(|_| Stopped)?, events))
     }
 
-    /// Announces an agent's link; what the master says comes out of the receiver, which ends when the master closes it.
+    /// Announces an agent's link. The receiver gets the master's messages and ends when the master closes the link.
     pub(crate) async fn link_up(&self) -> Result<(LinkHandle, mpsc::Receiver<ToAgent>), Stopped> {
         let link = LinkId(self.next_link.fetch_add(1, Ordering::Relaxed));
-        let (outlet, messages) = mpsc::channel(AGENT_QUEUE_BOUND);
-        self.send(Command::LinkUp { link, outlet: LinkOutlet::Own(outlet) }).await?;
+        let (sender, messages) = mpsc::channel(AGENT_QUEUE_BOUND);
+        self.send(Command::LinkUp { link, sender: LinkQueue::Own(sender) }).await?;
         Ok((LinkHandle { link, queue: self.clone() }, messages))
     }
 
-    /// Announces one of many links that share a queue; see [`LinkOutlet::Shared`].
+    /// Announces a link with a shared queue; see [`LinkQueue::Shared`].
     pub(crate) async fn shared_link_up(
         &self,
-        outlet: mpsc::Sender<(LinkId, ToAgent)>,
+        sender: mpsc::Sender<(LinkId, ToAgent)>,
     ) -> Result<LinkHandle, Stopped> {
         let link = LinkId(self.next_link.fetch_add(1, Ordering::Relaxed));
-        self.send(Command::LinkUp { link, outlet: LinkOutlet::Shared(outlet) }).await?;
+        self.send(Command::LinkUp { link, sender: LinkQueue::Shared(sender) }).await?;
         Ok(LinkHandle { link, queue: self.clone() })
     }
 }
@@ -298,13 +307,12 @@ pub(crate) struct LinkHandle {
 }
 
 impl LinkHandle {
-    /// Its number.
     pub(crate) fn id(&self) -> LinkId {
         self.link
     }
 
-    /// What the agent says.
-    pub(crate) async fn say(&self, message: ToMaster) -> Result<(), Stopped> {
+    /// Sends a message of the agent to the master.
+    pub(crate) async fn send(&self, message: ToMaster) -> Result<(), Stopped> {
         self.queue.send(Command::LinkMessage { link: self.link, message }).await
     }
 }

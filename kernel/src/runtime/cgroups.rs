@@ -1,6 +1,6 @@
-//! Cgroups of containers: CPU weight and memory limit, as Mesos' isolators set them, on both layouts of the kernel.
+//! Cgroups of containers: CPU weight and memory limit as set by Mesos' isolators, on cgroup v1 and v2.
 //!
-//! A machine where they cannot be written is said so once, and containers run without limits there.
+//! If cgroups cannot be written, one warning says so, and containers run without limits.
 
 use std::{
     fs, io,
@@ -11,31 +11,31 @@ use std::{
 use kernel_core::agent::Limits;
 use kernel_model::{ids::ContainerId, resources::Scalar, task::Reason};
 
-/// Where all of ours lie, below the root of each hierarchy.
+/// The parent of our cgroups, below the root of each hierarchy.
 const PARENT: &str = "catamaran";
 
-/// Weight of one CPU (Mesos' `CPU_SHARES_PER_CPU`).
+/// CPU shares per CPU (Mesos' `CPU_SHARES_PER_CPU`).
 const SHARES_PER_CPU: i64 = 1024;
 
-/// The kernel takes no less.
+/// Linux' minimum of CPU shares.
 const SHARES_MIN: i64 = 2;
 
-/// Less than this no process starts in (Mesos' `MIN_MEMORY`).
+/// The minimum of a memory limit (Mesos' `MIN_MEMORY`).
 const MEMORY_MIB_MIN: i64 = 32;
 
-/// An empty cgroup of this age belongs to nobody.
+/// An empty cgroup of this age is abandoned.
 const ABANDONED_AFTER: Duration = Duration::from_secs(60);
 
-/// The layout that this machine has.
+/// The cgroup version of this machine.
 #[derive(Debug, Clone)]
 pub(crate) enum Cgroups {
-    /// One tree a controller. What counts CPU time may be away.
+    /// One hierarchy per controller. `cpuacct` may be missing.
     V1 { cpu: PathBuf, memory: PathBuf, cpuacct: Option<PathBuf> },
-    /// One tree.
+    /// The unified hierarchy.
     V2 { root: PathBuf },
 }
 
-/// What a container uses.
+/// The resource usage of a container.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Usage {
     pub(crate) cpu_seconds: f64,
@@ -43,7 +43,7 @@ pub(crate) struct Usage {
 }
 
 impl Cgroups {
-    /// Finds a layout that can be written, and says which.
+    /// Detects a writable cgroup hierarchy, and logs which.
     pub(crate) fn detect() -> Option<Self> {
         match Self::detect_below(Path::new("/sys/fs/cgroup")) {
             Ok(found) => {
@@ -84,7 +84,8 @@ impl Cgroups {
         Ok(found)
     }
 
-    /// Makes what all containers' cgroups lie in. Done before each: another agent of this machine may have removed it at its end.
+    /// Creates the parent cgroup. Repeated before each container, because another agent of this machine may have
+    /// removed it.
     fn open(&self) -> io::Result<()> {
         for root in self.roots().into_iter().filter(|root| !root.is_dir()) {
             fs::create_dir_all(root)?;
@@ -100,7 +101,7 @@ impl Cgroups {
         Ok(())
     }
 
-    /// Removes what all containers' cgroups lie in, unless it is in use: by what the agent leaves running, or by another agent.
+    /// Removes the parent cgroup, unless it is in use by running containers or another agent.
     pub(crate) fn close(&self) {
         for root in self.roots() {
             if let Err(error) = fs::remove_dir(root) {
@@ -120,7 +121,7 @@ impl Cgroups {
         self.roots().into_iter().map(|root| root.join(container_id.as_str())).collect()
     }
 
-    /// Makes a container's cgroups and puts its first process in. What fails leaves it without a limit.
+    /// Creates a container's cgroups and moves its first process into them. On failure it runs without limits.
     pub(crate) fn create(&self, container_id: &ContainerId, pid: i32, limits: Limits) {
         if let Err(error) = self.open() {
             tracing::warn!(%error, "the cgroup of all containers cannot be made");
@@ -135,7 +136,7 @@ impl Cgroups {
         self.limit(container_id, limits);
     }
 
-    /// Sets or changes limits.
+    /// Sets the limits of a container.
     pub(crate) fn limit(&self, container_id: &ContainerId, limits: Limits) {
         let shares = (limits.cpus.0 * SHARES_PER_CPU / 1000).max(SHARES_MIN);
         let memory_bytes = limits.mem_mib.max(Scalar::from_units(MEMORY_MIB_MIN)).0 * 1024 * 1024 / 1000;
@@ -148,7 +149,7 @@ impl Cgroups {
                     fs::write(memory.join(id).join("memory.limit_in_bytes"), bytes.to_string())
                 }),
             Cgroups::V2 { root } => {
-                // The kernel's own mapping of shares (2…262144) to weights (1…10000).
+                // Linux' mapping of shares (2…262144) to weights (1…10000).
                 let weight = 1 + (shares.min(262_144) - 2) * 9999 / 262_142;
                 fs::write(root.join(id).join("cpu.weight"), weight.to_string()).and_then(|()| {
                     let bytes = if limited { memory_bytes.to_string() } else { "max".to_owned() };
@@ -161,7 +162,7 @@ impl Cgroups {
         }
     }
 
-    /// Kills every process in a container's cgroups; how many there were.
+    /// Kills every process in a container's cgroups; returns how many there were.
     pub(crate) fn kill(&self, container_id: &ContainerId) -> usize {
         let mut killed = 0;
         for directory in self.directories(container_id) {
@@ -174,7 +175,7 @@ impl Cgroups {
         killed
     }
 
-    /// Kills what is left and removes the cgroups.
+    /// Kills remaining processes and removes the cgroups.
     pub(crate) fn remove(&self, container_id: &ContainerId, deadline: Instant) {
         for directory in self.directories(container_id) {
             while let Err(error) = fs::remove_dir(&directory) {
@@ -191,8 +192,7 @@ impl Cgroups {
         }
     }
 
-    /// Removes cgroups without a process that agents left which never came back: those of containers that live have one,
-    /// and one that is just being made is young.
+    /// Removes abandoned cgroups of agents that never came back: those without processes that are not new.
     pub(crate) fn sweep(&self, now: SystemTime) {
         for path in
             self.roots().into_iter().flat_map(fs::read_dir).flatten().flatten().map(|entry| entry.path())
@@ -200,13 +200,13 @@ impl Cgroups {
             let made = fs::metadata(&path).and_then(|metadata| metadata.modified()).ok();
             let age = made.and_then(|made| now.duration_since(made).ok()).unwrap_or_default();
             if path.is_dir() && age > ABANDONED_AFTER {
-                // The kernel refuses to remove one with processes in it.
+                // Linux refuses to remove a cgroup with processes.
                 let _ = fs::remove_dir(&path);
             }
         }
     }
 
-    /// Whether the kernel killed something in the container for its memory, and the sentence for that.
+    /// Whether the OOM killer killed a process of the container, and the message for that.
     pub(crate) fn memory_exceeded(&self, container_id: &ContainerId) -> Option<(Reason, String)> {
         let id = container_id.as_str();
         let (events, limit) = match self {
@@ -223,7 +223,7 @@ impl Cgroups {
         (kills > 0).then_some((Reason::ContainerLimitationMemory, message))
     }
 
-    /// What a container uses.
+    /// The resource usage of a container.
     pub(crate) fn usage(&self, container_id: &ContainerId) -> Option<Usage> {
         let id = container_id.as_str();
         let number = |path: PathBuf| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();

@@ -1,4 +1,4 @@
-//! A container: its first process, and the note about it that lets a later agent recognise it.
+//! A container: its first process, and the record that lets a later agent recognise it.
 
 use std::{
     fs, io,
@@ -12,15 +12,15 @@ use super::{
     sandbox::Paths,
 };
 
-/// One run of an executor.
+/// A container: one run of an executor.
 #[derive(Debug)]
 pub(crate) struct Container {
-    /// Absent while it is being started.
+    /// `None` while it is being started.
     process: Option<Process>,
     sandbox: Option<PathBuf>,
     keeps_children: bool,
     destroyed: bool,
-    /// Whether its gate was opened, or is about to be: it may have run.
+    /// Whether its process was, or is about to be, allowed to exec: it may have run.
     opened: bool,
 }
 
@@ -38,7 +38,7 @@ impl Container {
         self.process
     }
 
-    /// Whether its children outlive it: a respawned executor's containers do.
+    /// Whether its children survive it, as for respawned executors.
     pub(crate) fn keeps_children(&self) -> bool {
         self.keeps_children
     }
@@ -60,8 +60,8 @@ impl Container {
     }
 }
 
-/// Writes a started container down. Its process waits at the gate until this is done, so that no process can run
-/// unknown; a loss of the note with the whole machine is harmless, because the process is lost with it.
+/// Records a started container. Its process does not exec before this is done, so no unknown process can run. The
+/// record is not synced: if the machine crashes, the process is lost too.
 pub(crate) fn record(paths: &Paths, container_id: &ContainerId, container: &Container) -> io::Result<()> {
     let Some(process) = container.process else { return Ok(()) };
     let dir = paths.containers();
@@ -74,17 +74,17 @@ pub(crate) fn record(paths: &Paths, container_id: &ContainerId, container: &Cont
         "opened": container.opened,
         "sandbox": container.sandbox,
     });
-    let fresh = dir.join(format!(".{container_id}"));
-    fs::write(&fresh, note.to_string())?;
-    fs::rename(&fresh, dir.join(container_id.as_str()))
+    let temporary = dir.join(format!(".{container_id}"));
+    fs::write(&temporary, note.to_string())?;
+    fs::rename(&temporary, dir.join(container_id.as_str()))
 }
 
-/// Drops the note of a container that is gone.
+/// Removes the record of a container.
 pub(crate) fn forget(paths: &Paths, container_id: &ContainerId) {
     let _ = fs::remove_file(paths.containers().join(container_id.as_str()));
 }
 
-/// The containers that were written down and not forgotten. Those of an earlier boot have no process.
+/// The recorded containers. Those of an earlier boot have no process.
 pub(crate) fn recorded(paths: &Paths) -> Vec<(ContainerId, Container)> {
     let Ok(entries) = fs::read_dir(paths.containers()) else { return Vec::new() };
     let boot = boot_id();

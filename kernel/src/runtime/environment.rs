@@ -1,4 +1,5 @@
-//! The variables that an executor finds: those that Mesos' executor libraries read, a fixed PATH, and the operator's.
+//! The environment of an executor: the variables that Mesos' executor libraries read, a fixed PATH, and the operator's
+//! variables.
 
 use std::{path::Path, time::Duration};
 
@@ -7,16 +8,16 @@ use kernel_model::executor::ExecutorKind;
 
 use super::RuntimeOptions;
 
-/// Never the agent's own, which differs from machine to machine.
+/// Not the agent's own PATH, which differs between machines.
 pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// How long an executor waits for a lost agent (Mesos' `--recovery_timeout`).
+/// How long an executor waits for a disconnected agent (Mesos' `--recovery_timeout`).
 const RECOVERY_TIMEOUT: &str = "15mins";
 
-/// The longest wait of an executor between two attempts to come back.
+/// The longest back-off of an executor's subscription.
 const SUBSCRIPTION_BACKOFF_MAX: &str = "2secs";
 
-/// All variables of one executor; a later one of the same name counts.
+/// All variables of an executor; of equal names the last wins.
 pub(crate) fn environment(options: &RuntimeOptions, start: &Start, sandbox: &Path) -> Vec<(String, String)> {
     let executor = &start.executor;
     let framework_id = start.framework.id.as_ref().map(|id| id.as_str()).unwrap_or_default();
@@ -55,7 +56,7 @@ pub(crate) fn environment(options: &RuntimeOptions, start: &Start, sandbox: &Pat
         .collect()
 }
 
-/// A length of time as Mesos' libraries read it: a number and the largest unit that it fills.
+/// A duration as Mesos' libraries parse it: a number and a unit.
 pub(crate) fn duration(length: Duration) -> String {
     const UNITS: [(&str, u128); 8] = [
         ("weeks", 604_800_000_000_000),

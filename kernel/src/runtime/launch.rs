@@ -1,7 +1,8 @@
-//! Launching: a sandbox, a command line, and a process that waits at a gate until the agent knows its number.
+//! Launches a container: creates the sandbox and the command line, and starts a process that execs only after the agent
+//! has recorded its pid.
 //!
-//! The gate is a line on the process's standard input. If the agent dies before it has written the number down, the
-//! process reads the end of the pipe and ends without having been anything.
+//! The process waits for a line on its standard input. If the agent crashes before the pid is recorded, the process
+//! reads end-of-file and exits.
 
 use std::{
     fs::{self, File},
@@ -27,13 +28,13 @@ use super::{
     sandbox::{self, Paths},
 };
 
-/// Waits for the line, then becomes the program in a session of its own.
+/// Waits for the line, then execs the program in a new session.
 const GATE: &str = "read -r _ || exit 111; exec </dev/null; exec /usr/bin/setsid \"$@\"";
 
-/// The same on a machine without setsid: the process has at least a group of its own.
+/// The same without setsid: the process has its own process group.
 const GATE_WITHOUT_SESSION: &str = "read -r _ || exit 111; exec </dev/null; exec \"$@\"";
 
-/// Why an executor was not started. The texts end up in its tasks' statuses.
+/// An executor that was not started. The texts are the messages of its tasks' statuses.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LaunchError {
     #[error("ids of framework or executor cannot name a directory")]
@@ -64,20 +65,20 @@ impl LaunchError {
     }
 }
 
-/// A sandbox, and what to run there.
+/// A sandbox, and the command to run in it.
 pub(crate) struct Prepared {
     pub(crate) sandbox: PathBuf,
     pub(crate) plan: Plan,
 }
 
-/// What to run.
+/// The command to run.
 pub(crate) struct Plan {
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     user: Option<(u32, u32)>,
 }
 
-/// Does all that needs no process yet. Blocks.
+/// Prepares everything that needs no process. Blocks.
 pub(crate) fn prepare(
     options: &RuntimeOptions,
     paths: &Paths,
@@ -102,8 +103,8 @@ pub(crate) fn prepare(
     Ok(Prepared { sandbox, plan: Plan { arguments, environment, user } })
 }
 
-/// What a launch asks for and this version cannot give must not be left out in silence. It is in the parts of the messages
-/// that the kernel only carries.
+/// Refuses features that are not supported, instead of ignoring them. They are in the fields that the kernel does not
+/// interpret.
 fn refuse_unsupported(start: &Start) -> Result<(), LaunchError> {
     let executor = v1::ExecutorInfo::decode(start.executor.extra.clone()).unwrap_or_default();
     let task = start.task.as_ref().map(|task| v1::TaskInfo::decode(task.extra.clone()).unwrap_or_default());
@@ -121,7 +122,7 @@ fn refuse_unsupported(start: &Start) -> Result<(), LaunchError> {
     Ok(())
 }
 
-/// A container without an image is a plain process of this machine, on its network: what that means already is fine.
+/// A container without an image is a process on the host network; features that this already satisfies are accepted.
 fn refuse_container(mut container: v1::ContainerInfo) -> Result<(), LaunchError> {
     use v1::{container_info::Type, linux_info::IpcMode};
     let linux = container.linux_info.take().unwrap_or_default();
@@ -162,7 +163,7 @@ fn arguments(options: &RuntimeOptions, start: &Start) -> Result<Vec<String>, Lau
     }
 }
 
-/// The program and its arguments. `argv[0]` of a command without a shell is not kept apart from the program's path.
+/// The program and its arguments. A separate `argv[0]` of a command without a shell is not supported.
 pub(crate) fn command_line(command: &CommandInfo) -> Option<Vec<String>> {
     if command.shell {
         let line = command.value.clone()?;
@@ -173,7 +174,7 @@ pub(crate) fn command_line(command: &CommandInfo) -> Option<Vec<String>> {
     Some(std::iter::once(program).chain(rest).collect())
 }
 
-/// Whom to run as: the command's user, or the framework's, if that is somebody else and the agent may switch.
+/// The user to run as: the command's, or the framework's. `None` if that is root, or if the agent cannot switch users.
 fn user(command: Option<&CommandInfo>, start: &Start) -> Result<Option<(u32, u32)>, LaunchError> {
     if !rustix::process::geteuid().is_root() {
         return Ok(None);
@@ -191,13 +192,13 @@ fn user(command: Option<&CommandInfo>, start: &Start) -> Result<Option<(u32, u32
     found.map(Some).ok_or_else(|| LaunchError::User(named.to_owned()))
 }
 
-/// A process that waits at its gate.
-pub(crate) struct Gated {
+/// A process that waits for permission to exec.
+pub(crate) struct PendingExec {
     child: Child,
 }
 
-/// Starts the process; it does nothing until its gate is opened.
-pub(crate) fn spawn(sandbox: &Path, plan: Plan) -> Result<Gated, LaunchError> {
+/// Starts the process; it waits until [`PendingExec::open`].
+pub(crate) fn spawn(sandbox: &Path, plan: Plan) -> Result<PendingExec, LaunchError> {
     let append = |name: &str| File::options().create(true).append(true).open(sandbox.join(name));
     let (output, errors) = (append("stdout")?, append("stderr")?);
     if let Some((uid, gid)) = plan.user {
@@ -225,17 +226,17 @@ pub(crate) fn spawn(sandbox: &Path, plan: Plan) -> Result<Gated, LaunchError> {
     if let Some((uid, gid)) = plan.user {
         command.uid(uid).gid(gid);
     }
-    Ok(Gated { child: command.spawn()? })
+    Ok(PendingExec { child: command.spawn()? })
 }
 
-impl Gated {
+impl PendingExec {
     pub(crate) fn process(&self) -> Result<Process, LaunchError> {
         let pid = self.child.id().and_then(|pid| i32::try_from(pid).ok());
         let gone = || LaunchError::Spawn(io::Error::other("the process ended at once"));
         pid.and_then(Process::find).ok_or_else(gone)
     }
 
-    /// Lets the process become its program.
+    /// Lets the process exec its program.
     pub(crate) async fn open(mut self) -> Result<Child, LaunchError> {
         if let Some(mut gate) = self.child.stdin.take() {
             gate.write_all(b"go\n").await?;

@@ -1,22 +1,22 @@
-//! Processes by number, safely: a number may be somebody else's by now, so it counts only with its time of start.
+//! Processes by pid and start time: a pid alone may have been reused.
 
 use std::{fs, os::fd::OwnedFd, time::Duration};
 
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
 use tokio::io::unix::AsyncFd;
 
-/// How often a process is looked for where it cannot be waited for.
+/// The polling interval for processes that cannot be waited for.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// One process of this machine since its boot.
+/// A process, unique since boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Process {
     pub(crate) pid: i32,
-    /// In ticks since the boot.
+    /// The start time in ticks since boot.
     pub(crate) started: u64,
 }
 
-/// A line of `/proc/<pid>/stat`.
+/// The fields of `/proc/<pid>/stat`.
 struct Stat {
     state: u8,
     group: i32,
@@ -25,7 +25,7 @@ struct Stat {
 }
 
 impl Process {
-    /// The process that has this number now.
+    /// The process that has this pid now.
     pub(crate) fn find(pid: i32) -> Option<Self> {
         Some(Self { pid, started: stat(pid)?.started })
     }
@@ -38,7 +38,7 @@ impl Process {
         self.signal(Signal::TERM);
     }
 
-    /// SIGKILL, for it alone.
+    /// Sends SIGKILL to this process only.
     pub(crate) fn kill(&self) {
         self.signal(Signal::KILL);
     }
@@ -49,10 +49,10 @@ impl Process {
         }
     }
 
-    /// Waits for the end of a process that need not be a child.
+    /// Waits for a process to terminate that need not be a child.
     pub(crate) async fn wait(&self) {
-        // Deprecated for types whose descriptor may change or close under it, which an owned one cannot; what replaces
-        // it is unsafe.
+        // Deprecated because the descriptor of some types may change or close, which cannot happen to an owned one; the
+        // replacement is unsafe.
         #[allow(deprecated)]
         let watched = self.open().and_then(|fd| AsyncFd::new(fd).ok());
         if let Some(end) = watched {
@@ -67,13 +67,13 @@ impl Process {
     fn open(&self) -> Option<OwnedFd> {
         let pid = Pid::from_raw(self.pid)?;
         let fd = pidfd_open(pid, PidfdFlags::NONBLOCK).ok()?;
-        // Asked after the opening: the descriptor cannot be another process's.
+        // Checked after opening the descriptor, which therefore cannot be of another process.
         self.is_alive().then_some(fd)
     }
 }
 
-/// Kills every process of the session, or group, that a process leads or led; how many there were. The kernel gives its
-/// number to nobody else while any process is in them.
+/// Kills every process of the session, or group, that a process leads or led; returns how many there were. Linux does
+/// not reuse the id while the session has processes.
 pub(crate) fn kill_session(leader: Process) -> usize {
     let Some(number) = Pid::from_raw(leader.pid) else { return 0 };
     if Process::find(leader.pid).is_some_and(|now| now != leader) {
@@ -94,14 +94,14 @@ pub(crate) fn kill_session(leader: Process) -> usize {
     members.len()
 }
 
-/// The number that this boot of the machine has.
+/// The boot id of the machine.
 pub(crate) fn boot_id() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
 
 fn stat(pid: i32) -> Option<Stat> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name, in parentheses, may hold anything; the fields come after the last one.
+    // The name in parentheses can contain anything; the fields follow the last parenthesis.
     let (_, fields) = text.rsplit_once(") ")?;
     let mut fields = fields.split(' ');
     let state = *fields.next()?.as_bytes().first()?;

@@ -1,4 +1,4 @@
-//! Where things lie below an agent's work directory: sandboxes as Mesos lays them out, and the runtime's own notes.
+//! Paths below an agent's work directory: sandboxes in Mesos' layout, and the runtime's records.
 
 use std::{
     fs, io,
@@ -9,10 +9,9 @@ use std::{
 
 use kernel_model::ids::{AgentId, ContainerId, ExecutorId, FrameworkId, is_legal};
 
-/// How long the sandbox of an ended executor is kept (Mesos' `--gc_delay`).
+/// How long the sandbox of a terminated executor is kept (Mesos' `--gc_delay`).
 pub(crate) const SANDBOX_AGE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// Paths below a work directory.
 #[derive(Debug, Clone)]
 pub(crate) struct Paths {
     work_dir: PathBuf,
@@ -23,7 +22,7 @@ impl Paths {
         Self { work_dir }
     }
 
-    /// One executor's runs. Ids with which no directory can be named give nothing.
+    /// The directory of an executor's runs; `None` for ids that cannot name a directory.
     pub(crate) fn runs(
         &self,
         agent_id: &AgentId,
@@ -39,7 +38,7 @@ impl Paths {
         Some(self.work_dir.join(below.iter().collect::<PathBuf>()))
     }
 
-    /// The directory with one note a living container.
+    /// The directory with one record per container.
     pub(crate) fn containers(&self) -> PathBuf {
         self.work_dir.join("meta").join("containers")
     }
@@ -48,7 +47,7 @@ impl Paths {
         &self.work_dir
     }
 
-    /// Removes the sandboxes of runs that ended long ago.
+    /// Removes the sandboxes of old runs.
     pub(crate) fn collect_garbage(&self, now: SystemTime, is_live: impl Fn(&str) -> bool) {
         for runs in self.all_runs() {
             for run in entries(&runs).filter(|run| run.is_dir() && !run.is_symlink()) {
@@ -71,14 +70,14 @@ impl Paths {
     }
 }
 
-/// Makes the sandbox of a run, and points `latest` to it.
+/// Creates the sandbox of a run, and points `latest` to it.
 pub(crate) fn create(runs: &Path, container_id: &ContainerId) -> io::Result<PathBuf> {
     let sandbox = runs.join(container_id.as_str());
     fs::create_dir_all(&sandbox)?;
     let latest = runs.join("latest");
-    let fresh = runs.join(format!(".latest-{container_id}"));
-    symlink(&sandbox, &fresh)?;
-    fs::rename(&fresh, &latest)?;
+    let temporary = runs.join(format!(".latest-{container_id}"));
+    symlink(&sandbox, &temporary)?;
+    fs::rename(&temporary, &latest)?;
     Ok(sandbox)
 }
 

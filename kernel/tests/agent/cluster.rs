@@ -1,4 +1,4 @@
-//! One master, one agent and one framework, in this process.
+//! A master, an agent and a framework in this process.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -28,7 +28,7 @@ use kernel_model::{
 };
 use tokio::sync::mpsc;
 
-/// Nothing in these tests takes longer.
+/// The timeout of every wait in these tests.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct Cluster {
@@ -43,7 +43,7 @@ pub struct Cluster {
     waiting: Vec<TaskInfo>,
     offers: Vec<Offer>,
     statuses: BTreeMap<String, VecDeque<TaskStatus>>,
-    /// An update is delivered again if its acknowledgement was lost.
+    /// Ids of received updates: an update is resent if its acknowledgement was lost.
     seen: BTreeSet<kernel_model::ids::UpdateId>,
     pub last: TaskStatus,
 }
@@ -78,7 +78,7 @@ impl Cluster {
         let subscribe = Subscribe {
             framework: framework(),
             suppressed_roles: BTreeSet::new(),
-            wishes: Default::default(),
+            preferences: Default::default(),
         };
         let mut events = driver.subscribe(subscribe).await.unwrap();
         let Some(Event::Subscribed { framework_id, .. }) = events.recv().await else {
@@ -123,7 +123,7 @@ impl Cluster {
         self.agent = Some(agent);
     }
 
-    /// The agent vanishes as by SIGKILL: nothing is told to anybody.
+    /// The agent crashes, as with SIGKILL.
     pub async fn crash_agent(&mut self) {
         self.agent.take().unwrap().shutdown(ShutdownKind::KeepTasks).await;
         self.offers.clear();
@@ -139,7 +139,7 @@ impl Cluster {
         self.flush().await;
     }
 
-    /// Plans a launch of `true`, changed by `change`.
+    /// Adds a launch of `true`, modified by `change`.
     pub fn launch_with(&mut self, id: &str, change: impl FnOnce(&mut TaskInfo)) {
         let command = CommandInfo { shell: true, value: Some("true".into()), ..CommandInfo::default() };
         let mut task = TaskInfo {
@@ -159,7 +159,7 @@ impl Cluster {
         self.waiting.push(task);
     }
 
-    /// Launches what is planned on the next offer.
+    /// Launches the added tasks on the next offer.
     pub async fn flush(&mut self) {
         while self.offers.is_empty() {
             self.event().await;
@@ -245,7 +245,6 @@ impl Cluster {
         self.call(Call::Teardown).await;
     }
 
-    /// The latest sandbox of a command task.
     pub fn sandbox(&self, id: &str) -> PathBuf {
         self.sandbox_if_any(id).unwrap()
     }
@@ -264,7 +263,7 @@ impl Cluster {
         .await;
     }
 
-    /// Waits until the task's own process has ended.
+    /// Waits until the task's process has terminated.
     pub async fn wait_for_exit(&self, id: &str) {
         let pid = fs::read_to_string(self.sandbox(id).join("pids")).unwrap();
         let stat = format!("/proc/{}/stat", pid.trim());
@@ -272,7 +271,7 @@ impl Cluster {
             .await;
     }
 
-    /// No process of a task, and no cgroup, is left on the machine.
+    /// Asserts that no process of a task and no cgroup is left.
     pub async fn no_process_left(&self) {
         let work_dir = self.work_dir.path().display().to_string();
         wait_until("all processes to end", || {
@@ -292,7 +291,6 @@ impl Cluster {
     }
 }
 
-/// An executor that runs a shell line.
 pub fn custom_executor(id: &str, line: &str) -> ExecutorInfo {
     ExecutorInfo {
         kind: ExecutorKind::Custom,

@@ -1,4 +1,4 @@
-//! HTTP by hand, so that chunks and records are seen as they come.
+//! A raw HTTP client that sees chunks and records as they arrive.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -9,10 +9,10 @@ use tokio::{
     time::timeout,
 };
 
-/// Nothing in these tests takes longer, however busy the machine.
+/// The timeout of every wait in these tests.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// An answer whose body has not been read.
+/// A response whose body has not been read.
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
@@ -24,7 +24,7 @@ impl Answer {
         self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 
-    /// The next chunk, `None` at the end.
+    /// The next chunk; `None` at the end.
     pub(crate) async fn chunk(&mut self) -> Option<Vec<u8>> {
         let mut line = String::new();
         timeout(PATIENCE, self.reader.read_line(&mut line)).await.expect("a chunk in time").ok()?;
@@ -35,7 +35,7 @@ impl Answer {
         (length > 0).then_some(chunk)
     }
 
-    /// The record of the next chunk: there is exactly one in it.
+    /// The only record of the next chunk.
     pub(crate) async fn record(&mut self) -> Option<Vec<u8>> {
         let chunk = self.chunk().await?;
         let end = chunk.iter().position(|b| *b == b'\n').expect("a length line");
@@ -48,7 +48,7 @@ impl Answer {
         self.record().await.map(|record| serde_json::from_slice(&record).expect("JSON"))
     }
 
-    /// The next event of this type; heartbeats and others before it are skipped.
+    /// The next event of this type; others before it are skipped.
     pub(crate) async fn event_of(&mut self, kind: &str) -> Value {
         loop {
             let event = self.event().await.unwrap_or_else(|| panic!("the stream ended before {kind}"));
@@ -75,7 +75,7 @@ impl Answer {
     }
 }
 
-/// Sends a request as it is written and reads the answer's head.
+/// Sends a request unchanged and reads the response's head.
 pub(crate) async fn send(address: SocketAddr, head: &str, body: &[u8]) -> Answer {
     let mut stream = TcpStream::connect(address).await.expect("the master listens");
     stream
@@ -110,7 +110,7 @@ pub(crate) async fn post_json(address: SocketAddr, path: &str, body: &Value, str
     send(address, &head, body.to_string().as_bytes()).await
 }
 
-/// A framework that is subscribed in JSON.
+/// A framework subscribed in JSON.
 pub(crate) struct Framework {
     pub(crate) id: String,
     pub(crate) stream: String,
@@ -119,7 +119,7 @@ pub(crate) struct Framework {
 }
 
 impl Framework {
-    /// Subscribes; `info` is added to what every framework needs.
+    /// Subscribes; `info` is merged into a minimal description.
     pub(crate) async fn subscribe(address: SocketAddr, info: Value) -> Self {
         let mut whole = serde_json::json!({"user": "root", "name": "test"});
         let object = whole.as_object_mut().expect("an object");
@@ -138,7 +138,7 @@ impl Framework {
         Self { id, stream, events, address }
     }
 
-    /// Calls with the right id and stream; the status.
+    /// Calls with the framework's id and stream; returns the status.
     pub(crate) async fn call(&self, kind: &str, parts: Value) -> u16 {
         let mut call = serde_json::json!({"type": kind, "framework_id": {"value": self.id}});
         call.as_object_mut().expect("an object").extend(parts.as_object().expect("an object").clone());

@@ -1,4 +1,4 @@
-//! The table of refusals: code and text, word for word as a Mesos master gives them.
+//! The table of refusals: codes and texts as a Mesos master gives them, compared word for word.
 
 use expect_test::expect;
 use serde_json::json;
@@ -9,7 +9,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn refusals_have_the_codes_and_words_of_mesos() {
+async fn refusals_have_the_codes_and_texts_of_mesos() {
     let master = master().await;
     let address = master.mesos_address();
     let json = "Content-Type: application/json";

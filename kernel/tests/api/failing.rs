@@ -1,4 +1,4 @@
-//! A master whose registry takes no writes says so to whoever started it.
+//! A master whose registry takes no writes reports that to its owner.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::{client::PATIENCE, fake_agent, master_on};
 
-/// Reads go on, as on a disk that is full.
+/// A store that reads but does not write, like a full disk.
 struct ReadOnly(MemoryStore);
 
 #[async_trait]
@@ -45,9 +45,9 @@ impl Store for ReadOnly {
 }
 
 #[tokio::test]
-async fn a_master_that_cannot_write_says_so_and_ends() {
+async fn a_master_that_cannot_write_reports_it_and_ends() {
     let mut master = master_on(Arc::new(ReadOnly(MemoryStore::new()))).await;
-    // To admit an agent is a write.
+    // Registering an agent is a write.
     let _told = fake_agent::start(master.attach_agent(), "one").await;
     let why = timeout(PATIENCE, master.failed()).await.expect("the master ends");
     assert!(why.contains("the disk is full"), "{why}");

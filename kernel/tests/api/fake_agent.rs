@@ -1,4 +1,4 @@
-//! An agent that runs nothing and reports as one that does.
+//! An agent that runs no processes and reports tasks as running.
 
 use kernel::agent_link::{AgentLink, Dialer, InProcessDialer};
 use kernel_model::{
@@ -12,7 +12,7 @@ use tokio::{sync::mpsc, time::timeout};
 
 use crate::client::PATIENCE;
 
-/// What an agent of four CPUs says of itself.
+/// The description of an agent with four CPUs.
 pub(crate) fn info(hostname: &str) -> AgentInfo {
     let resources: Resources = [
         Resource::scalar("cpus", Scalar::from_units(4)),
@@ -31,7 +31,7 @@ pub(crate) fn info(hostname: &str) -> AgentInfo {
     }
 }
 
-/// Starts an agent; what the master tells it comes out of the receiver.
+/// Starts an agent; the receiver gets the master's messages.
 pub(crate) async fn start(dialer: InProcessDialer, hostname: &str) -> mpsc::Receiver<ToAgent> {
     let AgentLink { outgoing, mut incoming } = dialer.dial().await.expect("the master runs");
     outgoing.send(ToMaster::Register { info: info(hostname).into() }).await.expect("the master listens");
@@ -84,7 +84,7 @@ pub(crate) async fn start(dialer: InProcessDialer, hostname: &str) -> mpsc::Rece
     told
 }
 
-/// The next thing that the agent is told which `pick` wants.
+/// The next message from the master that `pick` selects.
 pub(crate) async fn told<T>(
     agent: &mut mpsc::Receiver<ToAgent>,
     mut pick: impl FnMut(ToAgent) -> Option<T>,

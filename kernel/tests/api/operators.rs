@@ -1,4 +1,4 @@
-//! What operators read, in both APIs, and the event stream.
+//! Reads of the operator API in both versions, and its event stream.
 
 use std::sync::Arc;
 
@@ -92,7 +92,7 @@ async fn every_read_answers() {
 }
 
 #[tokio::test]
-async fn the_event_stream_tells_what_happens() {
+async fn the_event_stream_reports_changes() {
     let master = master().await;
     let address = master.mesos_address();
     let mut events = post_json(address, "/api/v1", &json!({"type": "SUBSCRIBE"}), None).await;
@@ -132,7 +132,7 @@ async fn weights_and_agents_survive_a_restart() {
     assert_eq!(agents["get_agents"]["recovered_agents"][0]["hostname"], "one");
 }
 
-/// Subscriptions of frameworks and of an operator race; what the snapshot holds is not told again, and nothing is missing.
+/// Frameworks and an operator subscribe concurrently: events neither repeat nor miss what the snapshot contains.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_begins_where_its_snapshot_ends() {
     let master = master().await;
@@ -163,7 +163,7 @@ async fn a_stream_begins_where_its_snapshot_ends() {
 }
 
 #[tokio::test]
-async fn old_paths_answer_or_say_that_they_are_not_there() {
+async fn v0_paths_answer_or_are_not_implemented() {
     let master = master().await;
     let address = master.mesos_address();
     for path in ["/quota", "/maintenance/status", "/master/maintenance/schedule", "/system/stats.json"] {
@@ -185,7 +185,7 @@ async fn old_paths_answer_or_say_that_they_are_not_there() {
     assert_eq!(weights, json!([{"role": "r", "weight": 2.5}]));
 }
 
-/// The parts of a task that service discovery reads from the old endpoint.
+/// The task fields that service discovery reads from the unversioned endpoint.
 #[tokio::test]
 async fn tasks_are_shown_with_what_service_discovery_reads() {
     let master = master().await;

@@ -1,4 +1,5 @@
-//! A framework's life: offers, launch, update, acknowledgement, reconciliation, kill; failover; in JSON and in protobuf.
+//! The life cycle of a framework: offers, launch, update, acknowledgement, reconciliation, kill, failover; in JSON and
+//! in protobuf.
 
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ fn task(id: &str, agent: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn a_task_lives_and_dies_in_json() {
+async fn a_task_runs_and_ends_in_json() {
     let master = master().await;
     let mut agent = fake_agent::start(master.attach_agent(), "one").await;
     let mut framework = Framework::subscribe(master.mesos_address(), json!({"role": "r"})).await;
@@ -86,7 +87,7 @@ async fn another_instance_takes_over() {
 }
 
 #[tokio::test]
-async fn a_framework_changes_its_mind_and_is_torn_down() {
+async fn a_framework_suppresses_and_is_torn_down() {
     let master = master().await;
     let address = master.mesos_address();
     let _agent = fake_agent::start(master.attach_agent(), "one").await;
@@ -116,7 +117,7 @@ async fn a_framework_changes_its_mind_and_is_torn_down() {
 }
 
 #[tokio::test]
-async fn a_framework_that_leaves_is_noticed() {
+async fn a_framework_that_disconnects_is_noticed() {
     let master = master().await;
     let address = master.mesos_address();
     let framework = Framework::subscribe(address, json!({"failover_timeout": 3600})).await;
@@ -138,7 +139,7 @@ async fn a_scheduler_in_this_process_that_left_is_noticed_with_its_next_event() 
     let subscribe = Subscribe {
         framework: framework_info(),
         suppressed_roles: Default::default(),
-        wishes: Default::default(),
+        preferences: Default::default(),
     };
     let mut events = driver.subscribe(subscribe).await.expect("subscribed");
     let Some(Event::Subscribed { framework_id, .. }) = events.recv().await else {
@@ -152,12 +153,12 @@ async fn a_scheduler_in_this_process_that_left_is_noticed_with_its_next_event() 
 }
 
 #[tokio::test]
-async fn the_http_driver_walks_the_same_way_in_protobuf() {
+async fn the_http_driver_runs_a_task_in_protobuf() {
     let master = master().await;
     let _agent = fake_agent::start(master.attach_agent(), "one").await;
     let driver = HttpDriver::new(master.mesos_address().to_string());
-    walk(&driver).await;
-    walk(&master.in_process_driver()).await;
+    run_task(&driver).await;
+    run_task(&master.in_process_driver()).await;
 }
 
 fn framework_info() -> kernel_model::framework::FrameworkInfo {
@@ -167,13 +168,13 @@ fn framework_info() -> kernel_model::framework::FrameworkInfo {
     framework::from_wire(message).expect("valid")
 }
 
-async fn walk(driver: &dyn SchedulerDriver) {
+async fn run_task(driver: &dyn SchedulerDriver) {
     let (agents, _cluster) = driver.watch_cluster().await.expect("watched");
     assert_eq!(agents.len(), 1);
     let subscribe = Subscribe {
         framework: framework_info(),
         suppressed_roles: Default::default(),
-        wishes: Default::default(),
+        preferences: Default::default(),
     };
     let mut events = driver.subscribe(subscribe).await.expect("subscribed");
     let Some(Event::Subscribed { framework_id, .. }) = events.recv().await else {

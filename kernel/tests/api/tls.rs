@@ -1,11 +1,11 @@
-//! Agents from other machines: one port for TLS and plain HTTP, joining with a token, links with a certificate only.
+//! Agents on other machines: one port for TLS and plain HTTP, joining with a token, links with a certificate only.
 
 use std::{net::SocketAddr, sync::Arc};
 
 use async_trait::async_trait;
 use kernel::{
     agent_link::{Dialer, JoinAuthority, JoinRefusal, JoinRequest, Joined, LinkError, TlsDialer, join},
-    server::{AgentDoor, MasterHandle, MasterOptions, start},
+    server::{AgentEndpoint, MasterHandle, MasterOptions, start},
 };
 use kernel_model::agent::{ToAgent, ToMaster};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -18,7 +18,7 @@ use store::MemoryStore;
 
 use crate::{client::get, fake_agent};
 
-/// A certificate authority made for one test, and the configurations that follow from it.
+/// A certificate authority for one test, with client and server configurations.
 struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
@@ -63,11 +63,11 @@ impl Authority {
     }
 }
 
-/// Admits whoever says the word.
-struct Doorkeeper;
+/// Admits every machine with the right token.
+struct TestJoinAuthority;
 
 #[async_trait]
-impl JoinAuthority for Doorkeeper {
+impl JoinAuthority for TestJoinAuthority {
     async fn join(&self, request: JoinRequest) -> Result<Joined, JoinRefusal> {
         match request.token.as_str() {
             "sesame" => Ok(Joined {
@@ -87,9 +87,9 @@ impl JoinAuthority for Doorkeeper {
 
 async fn master(authority: &Authority) -> MasterHandle {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let door = AgentDoor { tls: authority.server(), authority: Arc::new(Doorkeeper) };
+    let endpoint = AgentEndpoint { tls: authority.server(), authority: Arc::new(TestJoinAuthority) };
     let options = MasterOptions::new(Arc::new(MemoryStore::new()), SocketAddr::from(([127, 0, 0, 1], 0)));
-    start(MasterOptions { agent_door: Some(door), ..options }).await.expect("a free port")
+    start(MasterOptions { agent_endpoint: Some(endpoint), ..options }).await.expect("a free port")
 }
 
 #[tokio::test]

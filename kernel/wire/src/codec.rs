@@ -1,4 +1,4 @@
-//! The two encodings of every HTTP door, by content type, with Mesos' words for what does not parse.
+//! The two body encodings, by content type, with Mesos' messages for bodies that do not parse.
 
 use std::sync::LazyLock;
 
@@ -13,7 +13,7 @@ static DESCRIPTORS: LazyLock<DescriptorPool> = LazyLock::new(|| {
     DescriptorPool::decode(encoded.as_slice()).expect("invariant: the build script wrote this descriptor set")
 });
 
-/// How a body is encoded.
+/// The encoding of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ContentType {
     /// `application/json`
@@ -32,28 +32,28 @@ impl ContentType {
     }
 }
 
-/// A body that is no such message; the texts go to clients as they are.
+/// A body that does not parse. The texts are sent to clients.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// No protobuf, or required fields are missing.
+    /// Not protobuf, or required fields are missing.
     #[error("Failed to parse body into {0} protobuf")]
     Protobuf(&'static str),
-    /// No JSON.
+    /// Not JSON.
     #[error("Failed to parse body into JSON: {0}")]
     Json(String),
-    /// JSON that does not fit the message.
+    /// JSON that does not match the message.
     #[error("Failed to convert JSON into {0} protobuf: {1}")]
     Convert(&'static str, json::JsonError),
 }
 
-/// The descriptor of a message of ours.
+/// The descriptor of a generated message.
 pub fn descriptor<M: Name>() -> MessageDescriptor {
     DESCRIPTORS
         .get_message_by_name(&M::full_name())
         .expect("every generated message is in the descriptor set")
 }
 
-/// Parses a body.
+/// Decodes a body.
 pub fn decode<M: Message + Name + Default>(content: ContentType, body: &Bytes) -> Result<M, DecodeError> {
     match content {
         ContentType::Protobuf => {
@@ -68,7 +68,7 @@ pub fn decode<M: Message + Name + Default>(content: ContentType, body: &Bytes) -
             let bytes = json::encode_value(&descriptor::<M>(), &value)
                 .map_err(|e| DecodeError::Convert(M::NAME, e))?;
             M::decode(bytes.as_slice()).map_err(|_| {
-                DecodeError::Convert(M::NAME, json::JsonError::other("the message is nested too deeply"))
+                DecodeError::Convert(M::NAME, json::JsonError::custom("the message is nested too deeply"))
             })
         }
     }

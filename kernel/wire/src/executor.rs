@@ -1,4 +1,5 @@
-//! Executors and commands ↔ `mesos.v1.ExecutorInfo` and `CommandInfo`; durations and ids that they share with tasks.
+//! Converts executors and commands from and to `mesos.v1.ExecutorInfo` and `CommandInfo`, and the durations and ids
+//! that they share with tasks.
 
 use std::time::Duration;
 
@@ -8,17 +9,16 @@ use kernel_model::{
 };
 
 use crate::{
-    Invalid,
+    Invalid, decode_extra, encode_extra,
     framework::{id_to_wire, some_text},
-    labels, leftover,
+    labels,
     resources::{self, Format},
-    restore,
     v1::{self, command_info, environment, executor_info},
 };
 
-/// The message of an executor. The agent's own command executor shows as a custom one, as upstream shows it.
+/// Encodes an executor. The agent's built-in command executor is shown as a custom one, as in Mesos.
 pub fn to_wire(from: &ExecutorInfo, format: Format) -> v1::ExecutorInfo {
-    let mut to: v1::ExecutorInfo = restore(&from.extra);
+    let mut to: v1::ExecutorInfo = decode_extra(&from.extra);
     to.r#type = Some(match from.kind {
         ExecutorKind::Default => executor_info::Type::Default as i32,
         ExecutorKind::Custom | ExecutorKind::Command => executor_info::Type::Custom as i32,
@@ -35,7 +35,7 @@ pub fn to_wire(from: &ExecutorInfo, format: Format) -> v1::ExecutorInfo {
     to
 }
 
-/// Parses an executor.
+/// Decodes an executor.
 pub fn from_wire(mut from: v1::ExecutorInfo) -> Result<ExecutorInfo, Invalid> {
     let kind = match from.r#type.take() {
         Some(number) if number == executor_info::Type::Default as i32 => ExecutorKind::Default,
@@ -52,13 +52,13 @@ pub fn from_wire(mut from: v1::ExecutorInfo) -> Result<ExecutorInfo, Invalid> {
         data: from.data.take().unwrap_or_default(),
         shutdown_grace: duration_from_wire(from.shutdown_grace_period.take(), "shutdown_grace_period")?,
         labels: labels::from_wire(from.labels.take()),
-        extra: leftover(&from),
+        extra: encode_extra(&from),
     })
 }
 
-/// The message of a command.
+/// Encodes a command.
 pub fn command_to_wire(from: &CommandInfo) -> v1::CommandInfo {
-    let mut to: v1::CommandInfo = restore(&from.extra);
+    let mut to: v1::CommandInfo = decode_extra(&from.extra);
     let secret = to.environment.take().map(|e| e.variables).unwrap_or_default();
     let plain = from.environment.iter().map(|(name, value)| environment::Variable {
         name: name.clone(),
@@ -76,7 +76,7 @@ pub fn command_to_wire(from: &CommandInfo) -> v1::CommandInfo {
     to
 }
 
-/// Parses a command.
+/// Decodes a command.
 pub fn command_from_wire(mut from: v1::CommandInfo) -> CommandInfo {
     let variables = from.environment.take().map(|e| e.variables).unwrap_or_default();
     let (secret, plain): (Vec<_>, Vec<_>) = variables.into_iter().partition(|v| v.secret.is_some());
@@ -88,7 +88,7 @@ pub fn command_from_wire(mut from: v1::CommandInfo) -> CommandInfo {
         environment: plain.into_iter().map(|v| (v.name, v.value.unwrap_or_default())).collect(),
         user: from.user.take(),
         uris: from.uris.drain(..).map(uri_from_wire).collect(),
-        extra: leftover(&from),
+        extra: encode_extra(&from),
     }
 }
 
@@ -112,22 +112,22 @@ fn uri_from_wire(from: command_info::Uri) -> Uri {
     }
 }
 
-/// The message of an id.
+/// Encodes an id.
 pub fn executor_id_to_wire(id: &ExecutorId) -> v1::ExecutorId {
     v1::ExecutorId { value: id.as_str().to_owned() }
 }
 
-/// The message of an id.
+/// Encodes an id.
 pub fn agent_id_to_wire(id: &AgentId) -> v1::AgentId {
     v1::AgentId { value: id.as_str().to_owned() }
 }
 
-/// A length of time; beyond 292 years it is 292 years.
+/// Encodes a duration; saturates at 292 years.
 pub fn duration_to_wire(from: Duration) -> v1::DurationInfo {
     v1::DurationInfo { nanoseconds: i64::try_from(from.as_nanos()).unwrap_or(i64::MAX) }
 }
 
-/// A length of time, which must not be negative.
+/// Decodes a duration, which must not be negative.
 pub fn duration_from_wire(from: Option<v1::DurationInfo>, field: &str) -> Result<Option<Duration>, Invalid> {
     match from.map(|d| u64::try_from(d.nanoseconds)) {
         None => Ok(None),

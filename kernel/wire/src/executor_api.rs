@@ -1,4 +1,5 @@
-//! Executor calls and events ↔ `mesos.v1.executor.Call` and `Event`, both ways: agents serve them, our executor speaks them.
+//! Converts executor calls and events from and to `mesos.v1.executor.Call` and `Event`, in both directions: agents
+//! serve the API, our executors call it.
 
 use kernel_model::{
     executor::{Call, Event},
@@ -19,19 +20,18 @@ use crate::{
     },
 };
 
-/// A call and who makes it.
+/// A call with its executor.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Parsed {
-    /// Whose executor.
+#[allow(missing_docs)]
+pub struct ParsedExecutorCall {
     pub framework_id: FrameworkId,
-    /// Which.
     pub executor_id: ExecutorId,
-    /// What.
     pub call: Call,
 }
 
-/// Parses and checks; the error is the reason after "Failed to validate Executor::Call: ". `None` for an unknown type (501).
-pub fn call_from_wire(from: WireCall) -> Result<Option<Parsed>, Invalid> {
+/// Decodes and validates a call. The error is the reason after "Failed to validate Executor::Call: ". `None` for an
+/// unknown type (501).
+pub fn call_from_wire(from: WireCall) -> Result<Option<ParsedExecutorCall>, Invalid> {
     let number = from.r#type.ok_or_else(|| Invalid::new("Expecting 'type' to be present"))?;
     let executor_id = from.executor_id.value;
     let call = match call::Type::try_from(number) {
@@ -58,7 +58,11 @@ pub fn call_from_wire(from: WireCall) -> Result<Option<Parsed>, Invalid> {
         Ok(call::Type::Heartbeat) => Call::Heartbeat,
         Ok(call::Type::Unknown) | Err(_) => return Ok(None),
     };
-    Ok(Some(Parsed { framework_id: from.framework_id.value.into(), executor_id: executor_id.into(), call }))
+    Ok(Some(ParsedExecutorCall {
+        framework_id: from.framework_id.value.into(),
+        executor_id: executor_id.into(),
+        call,
+    }))
 }
 
 fn check_update(status: &v1::TaskStatus, executor_id: &str) -> Result<(), Invalid> {
@@ -81,8 +85,8 @@ fn check_update(status: &v1::TaskStatus, executor_id: &str) -> Result<(), Invali
     Ok(())
 }
 
-/// The message of a call.
-pub fn call_to_wire(from: &Parsed) -> WireCall {
+/// Encodes a call.
+pub fn call_to_wire(from: &ParsedExecutorCall) -> WireCall {
     let mut to = WireCall {
         executor_id: executor_id_to_wire(&from.executor_id),
         framework_id: id_to_wire(&from.framework_id),
@@ -114,7 +118,7 @@ pub fn call_to_wire(from: &Parsed) -> WireCall {
     to
 }
 
-/// The message of an event, resources in the form that the framework speaks.
+/// Encodes an event, with resources in the framework's format.
 pub fn event_to_wire(from: &Event, format: Format) -> WireEvent {
     let mut to = WireEvent::default();
     let kind = match from {
@@ -165,7 +169,7 @@ pub fn event_to_wire(from: &Event, format: Format) -> WireEvent {
     to
 }
 
-/// Parses an event; `None` for a type from the future.
+/// Decodes an event; `None` for an unknown type.
 pub fn event_from_wire(from: WireEvent) -> Result<Option<Event>, Invalid> {
     let kind = from.r#type.and_then(|n| event::Type::try_from(n).ok()).unwrap_or_default();
     Ok(Some(match kind {

@@ -1,4 +1,4 @@
-//! Frameworks ↔ `mesos.v1.FrameworkInfo`, with the refusals of a subscription that the message itself earns.
+//! Converts frameworks from and to `mesos.v1.FrameworkInfo`, with the validation of the message itself.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -9,13 +9,12 @@ use kernel_model::{
 };
 
 use crate::{
-    Invalid, labels, leftover,
+    Invalid, decode_extra, encode_extra, labels,
     resources::{Form, Format},
-    restore,
     v1::{self, framework_info},
 };
 
-/// Mesos keeps durations in 64-bit nanoseconds.
+/// Mesos stores durations as 64-bit nanoseconds.
 const TIMEOUT_SECONDS_MAX: f64 = 9_223_372_036.0;
 
 const CAPABILITIES: [FrameworkCapability; 8] = [
@@ -29,7 +28,7 @@ const CAPABILITIES: [FrameworkCapability; 8] = [
     FrameworkCapability::RegionAware,
 ];
 
-/// How this framework wants its resources shown.
+/// The resource format of this framework.
 pub fn format_for(framework: &FrameworkInfo) -> Format {
     Format {
         form: match framework.can(FrameworkCapability::ReservationRefinement) {
@@ -40,9 +39,9 @@ pub fn format_for(framework: &FrameworkInfo) -> Format {
     }
 }
 
-/// The message of a framework.
+/// Encodes a framework.
 pub fn to_wire(from: &FrameworkInfo) -> v1::FrameworkInfo {
-    let mut to: v1::FrameworkInfo = restore(&from.extra);
+    let mut to: v1::FrameworkInfo = decode_extra(&from.extra);
     to.user = from.user.clone();
     to.name = from.name.clone();
     to.id = from.id.as_ref().map(id_to_wire);
@@ -61,7 +60,7 @@ pub fn to_wire(from: &FrameworkInfo) -> v1::FrameworkInfo {
     to
 }
 
-/// Parses a framework; the error is the text of the refusal.
+/// Decodes a framework. The error is the message of the refusal.
 pub fn from_wire(mut from: v1::FrameworkInfo) -> Result<FrameworkInfo, Invalid> {
     let numbers: BTreeSet<i32> = from.capabilities.drain(..).filter_map(|c| c.r#type).collect();
     let capabilities: BTreeSet<_> =
@@ -93,7 +92,7 @@ pub fn from_wire(mut from: v1::FrameworkInfo) -> Result<FrameworkInfo, Invalid> 
         webui_url: from.webui_url.take().unwrap_or_default(),
         capabilities,
         labels: labels::from_wire(from.labels.take()),
-        extra: leftover(&from),
+        extra: encode_extra(&from),
     })
 }
 
@@ -129,7 +128,7 @@ fn roles_from_wire(multi: bool, role: Option<String>, roles: Vec<String>) -> Res
     Ok(parsed)
 }
 
-/// The message of an id.
+/// Encodes an id.
 pub fn id_to_wire(id: &FrameworkId) -> v1::FrameworkId {
     v1::FrameworkId { value: id.as_str().to_owned() }
 }

@@ -1,8 +1,8 @@
-//! The wire of the kernel: Mesos v1 messages, their two encodings (protobuf and Mesos' own JSON), RecordIO framing, and the
-//! way between messages and the nouns of `kernel-model`. Also our own messages between agent and master.
+//! The kernel's wire formats: Mesos v1 messages in protobuf and in Mesos' JSON, RecordIO framing, our own messages
+//! between agent and master, and their conversion to and from the values of `kernel-model`.
 //!
-//! Pure: bytes in, values out. Sockets live in the shell. Each family of nouns is one file; what the kernel carries and does
-//! not read stays encoded in the `extra` of the noun, so that nothing that a framework said is lost on the way.
+//! Pure: bytes in, values out. Sockets belong to the shell. Each family of values has a file. Fields that the kernel
+//! does not interpret stay encoded in the `extra` field of the value, so that nothing that a framework sent is lost.
 
 pub mod codec;
 #[allow(deprecated)] // old forms of the wire are still spoken
@@ -14,7 +14,7 @@ pub mod json;
 pub mod labels;
 pub mod link;
 pub mod offer;
-pub mod offer_wishes;
+pub mod offer_preferences;
 pub mod operator;
 pub mod record;
 pub mod recordio;
@@ -26,7 +26,7 @@ pub mod scheduler_event;
 pub mod task;
 mod wirescan;
 
-/// Generated messages, module by package.
+/// The generated messages, a module per package.
 #[allow(missing_docs, clippy::all)]
 pub mod proto {
     include!(concat!(env!("OUT_DIR"), "/protos.rs"));
@@ -39,7 +39,7 @@ pub use proto::mesos::v1;
 use bytes::Bytes;
 use prost::Message;
 
-/// A message that parses and still is none: the sentence says what is wrong, as a Mesos master would answer it.
+/// A message that decodes but is invalid; the text is a Mesos master's answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Invalid(pub String);
@@ -50,13 +50,13 @@ impl Invalid {
     }
 }
 
-/// Encodes what is left of a message after its known fields were taken; nothing for a message without other fields.
-pub(crate) fn leftover<M: Message + Default + PartialEq>(rest: &M) -> Bytes {
+/// Encodes the fields of a message that were not taken; empty if none are left.
+pub(crate) fn encode_extra<M: Message + Default + PartialEq>(rest: &M) -> Bytes {
     if *rest == M::default() { Bytes::new() } else { rest.encode_to_vec().into() }
 }
 
-/// The message that [`leftover`] was made of.
-pub(crate) fn restore<M: Message + Default>(extra: &Bytes) -> M {
+/// Decodes what [`encode_extra`] encoded.
+pub(crate) fn decode_extra<M: Message + Default>(extra: &Bytes) -> M {
     if extra.is_empty() {
         return M::default();
     }

@@ -1,4 +1,4 @@
-//! Frames between agent and master: `ToMaster` and `ToAgent` as bytes, behind a u32 length.
+//! Frames between agent and master: `ToMaster` and `ToAgent` as bytes with a u32 length prefix.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,10 +20,10 @@ use crate::{
     task,
 };
 
-/// The longest frame: a re-registration with a machine's whole life in it stays well below.
+/// The longest frame. A re-registration of an agent with thousands of tasks stays well below.
 pub const FRAME_MAX: usize = 64 << 20;
 
-/// Puts the length before a message.
+/// Adds the length prefix.
 pub fn frame(message: &[u8]) -> Bytes {
     let mut framed = BytesMut::with_capacity(4 + message.len());
     framed.put_u32(u32::try_from(message.len()).expect("invariant: frames are below FRAME_MAX"));
@@ -31,7 +31,7 @@ pub fn frame(message: &[u8]) -> Bytes {
     framed.freeze()
 }
 
-/// Takes the next whole frame out of a buffer, `None` while it is incomplete.
+/// Takes the next complete frame from a buffer; `None` while it is incomplete.
 pub fn take_frame(buffer: &mut BytesMut) -> Result<Option<Bytes>, Invalid> {
     let Some(head) = buffer.first_chunk::<4>() else { return Ok(None) };
     let length = u32::from_be_bytes(*head) as usize;
@@ -46,7 +46,7 @@ pub fn take_frame(buffer: &mut BytesMut) -> Result<Option<Bytes>, Invalid> {
     Ok(Some(buffer.split_to(length).freeze()))
 }
 
-/// A message of an agent.
+/// Encodes a message of an agent.
 pub fn encode_to_master(from: &ToMaster) -> Bytes {
     use to_master::Kind;
     let kind = match from {
@@ -80,7 +80,7 @@ pub fn encode_to_master(from: &ToMaster) -> Bytes {
     proto::ToMaster { kind: Some(kind) }.encode_to_vec().into()
 }
 
-/// A message of an agent; `None` for one from the future.
+/// Decodes a message of an agent; `None` for an unknown type.
 pub fn decode_to_master(bytes: Bytes) -> Result<Option<ToMaster>, Invalid> {
     use to_master::Kind;
     let message = proto::ToMaster::decode(bytes).map_err(|e| Invalid::new(e.to_string()))?;
@@ -123,7 +123,7 @@ pub fn decode_to_master(bytes: Bytes) -> Result<Option<ToMaster>, Invalid> {
     }))
 }
 
-/// A message of the master.
+/// Encodes a message of the master.
 pub fn encode_to_agent(from: &ToAgent) -> Bytes {
     use to_agent::Kind;
     let kind = match from {
@@ -178,7 +178,7 @@ pub fn encode_to_agent(from: &ToAgent) -> Bytes {
     proto::ToAgent { kind: Some(kind) }.encode_to_vec().into()
 }
 
-/// A message of the master; `None` for one from the future.
+/// Decodes a message of the master; `None` for an unknown type.
 pub fn decode_to_agent(bytes: Bytes) -> Result<Option<ToAgent>, Invalid> {
     use to_agent::Kind;
     let message = proto::ToAgent::decode(bytes).map_err(|e| Invalid::new(e.to_string()))?;

@@ -1,4 +1,5 @@
-//! Offers and filters ↔ `mesos.v1.Offer` and `Filters`; agents and the master as frameworks see them.
+//! Converts offers and filters from and to `mesos.v1.Offer` and `Filters`, and agents and the master as frameworks see
+//! them.
 
 use std::time::Duration;
 
@@ -19,10 +20,10 @@ use crate::{
     v1,
 };
 
-/// Refusals are cut to a year.
+/// The longest filter, as in Mesos.
 const REFUSE_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// The message of an offer, as this reader wants it.
+/// Encodes an offer in the reader's format.
 pub fn to_wire(from: &Offer, format: Format) -> v1::Offer {
     v1::Offer {
         id: v1::OfferId { value: from.id.as_str().to_owned() },
@@ -45,7 +46,7 @@ pub fn to_wire(from: &Offer, format: Format) -> v1::Offer {
     }
 }
 
-/// Parses an offer; without allocation info it is in the role of its resources, or `*`.
+/// Decodes an offer. Without allocation info it is in the role of its resources, or `*`.
 pub fn from_wire(from: v1::Offer) -> Result<Offer, Invalid> {
     let role = match from.allocation_info.and_then(|a| a.role) {
         Some(text) => resources::role(&text)?,
@@ -76,12 +77,12 @@ pub fn from_wire(from: v1::Offer) -> Result<Offer, Invalid> {
     })
 }
 
-/// The message of filters.
+/// Encodes filters.
 pub fn filters_to_wire(from: Filters) -> v1::Filters {
     v1::Filters { refuse_seconds: Some(from.refuse.as_secs_f64()) }
 }
 
-/// Unset, negative or no number is five seconds; more than a year is a year.
+/// Decodes filters. Unset, negative or NaN means five seconds; more than a year means a year.
 pub fn filters_from_wire(from: Option<v1::Filters>) -> Filters {
     match from.and_then(|f| f.refuse_seconds) {
         Some(seconds) if seconds.is_finite() && seconds >= 0.0 => {
@@ -95,7 +96,7 @@ fn address(hostname: &str, ip: &str, port: u16) -> v1::Address {
     v1::Address { hostname: Some(hostname.to_owned()), ip: Some(ip.to_owned()), port: i32::from(port) }
 }
 
-/// The message of an agent. Its address is not part of it.
+/// Encodes an agent. Its address is not part of the message.
 pub fn agent_to_wire(from: &AgentInfo, format: Format) -> v1::AgentInfo {
     v1::AgentInfo {
         hostname: from.hostname.clone(),
@@ -107,7 +108,7 @@ pub fn agent_to_wire(from: &AgentInfo, format: Format) -> v1::AgentInfo {
     }
 }
 
-/// Parses an agent; `ip` comes from elsewhere.
+/// Decodes an agent; `ip` is not part of the message.
 pub fn agent_from_wire(from: v1::AgentInfo, ip: String) -> Result<AgentInfo, Invalid> {
     Ok(AgentInfo {
         id: from.id.map(|id| AgentId::from(id.value)),
@@ -123,7 +124,7 @@ pub fn agent_from_wire(from: v1::AgentInfo, ip: String) -> Result<AgentInfo, Inv
     })
 }
 
-/// The message of the master.
+/// Encodes the master.
 pub fn master_to_wire(from: &MasterInfo) -> v1::MasterInfo {
     let octets = from.ip.parse::<std::net::Ipv4Addr>().map(|ip| ip.octets()).unwrap_or_default();
     let capability =
@@ -141,7 +142,7 @@ pub fn master_to_wire(from: &MasterInfo) -> v1::MasterInfo {
     }
 }
 
-/// Parses the master.
+/// Decodes the master.
 pub fn master_from_wire(from: v1::MasterInfo) -> MasterInfo {
     let octets = std::net::Ipv4Addr::from(from.ip.to_le_bytes());
     MasterInfo {

@@ -1,4 +1,4 @@
-//! What operators see ↔ `mesos.v1.master`: agents, frameworks and the events of the operator stream.
+//! Converts agents, frameworks and events of the operator API from and to `mesos.v1.master`.
 
 use kernel_model::{
     agent::{AgentSnapshot, AgentState},
@@ -25,7 +25,7 @@ use crate::{
     },
 };
 
-/// The message of an agent.
+/// Encodes an agent.
 pub fn agent_to_wire(from: &AgentSnapshot, deactivated: bool, version: &str) -> Agent {
     use v1::agent_info::capability::Type;
     let show = |r: &Resources| resources::to_wire(r, Format::ENDPOINT);
@@ -48,7 +48,8 @@ pub fn agent_to_wire(from: &AgentSnapshot, deactivated: bool, version: &str) -> 
     }
 }
 
-/// Parses an agent. What frameworks hold is known as a sum only, under the empty framework id.
+/// Decodes an agent. The message has only the sum of what frameworks hold, which is stored under the empty framework
+/// id.
 pub fn agent_from_wire(from: Agent) -> Result<AgentSnapshot, Invalid> {
     let ip = from.pid.as_deref().and_then(|pid| pid.split_once('@')).and_then(|(_, a)| a.rsplit_once(':'));
     let ip = ip.map(|(ip, _)| ip.to_owned()).unwrap_or_default();
@@ -64,7 +65,7 @@ pub fn agent_from_wire(from: Agent) -> Result<AgentSnapshot, Invalid> {
     })
 }
 
-/// The message of a framework that is subscribed, without its offers and resources.
+/// Encodes a subscribed framework, without its offers and resources.
 pub fn framework_to_wire(from: &FrameworkInfo) -> Framework {
     Framework {
         framework_info: framework::to_wire(from),
@@ -74,7 +75,7 @@ pub fn framework_to_wire(from: &FrameworkInfo) -> Framework {
     }
 }
 
-/// The message of an event; `None` for what Mesos does not send.
+/// Encodes an event; `None` if Mesos has no such event.
 pub fn event_to_wire(from: &Event, version: &str) -> Option<WireEvent> {
     let mut to = WireEvent::default();
     let kind = match from {
@@ -117,7 +118,7 @@ pub fn event_to_wire(from: &Event, version: &str) -> Option<WireEvent> {
     Some(to)
 }
 
-/// Parses an event other than SUBSCRIBED and HEARTBEAT; `None` for those and for types from the future.
+/// Decodes an event; `None` for SUBSCRIBED, HEARTBEAT and unknown types.
 pub fn event_from_wire(from: WireEvent) -> Result<Option<Event>, Invalid> {
     let kind = from.r#type.and_then(|n| event::Type::try_from(n).ok()).unwrap_or_default();
     Ok(Some(match kind {

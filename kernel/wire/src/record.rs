@@ -1,4 +1,4 @@
-//! Nouns as bytes of their own, for checkpoints and registries: what is written today must be read by every later version.
+//! Values as stored in checkpoints and registries. Every later version must be able to read what is written today.
 
 use std::sync::Arc;
 
@@ -23,52 +23,52 @@ fn parse<M: Message + Default>(bytes: &Bytes) -> Result<M, Invalid> {
     M::decode(bytes.clone()).map_err(|e| Invalid::new(e.to_string()))
 }
 
-/// A framework.
+/// Encodes a framework.
 pub fn encode_framework(from: &FrameworkInfo) -> Bytes {
     framework::to_wire(from).encode_to_vec().into()
 }
 
-/// A framework.
+/// Decodes a framework.
 pub fn decode_framework(bytes: &Bytes) -> Result<FrameworkInfo, Invalid> {
     framework::from_wire(parse(bytes)?)
 }
 
-/// An executor, its kind included.
+/// Encodes an executor, with its kind.
 pub fn encode_executor(from: &ExecutorInfo) -> Bytes {
     executor_to_record(from).encode_to_vec().into()
 }
 
-/// An executor, its kind included.
+/// Decodes an executor, with its kind.
 pub fn decode_executor(bytes: &Bytes) -> Result<ExecutorInfo, Invalid> {
     executor_from_record(parse(bytes)?)
 }
 
-/// A task to launch.
+/// Encodes a task to launch.
 pub fn encode_task_info(from: &TaskInfo) -> Bytes {
     task::info_to_wire(from, Format::FULL).encode_to_vec().into()
 }
 
-/// A task to launch.
+/// Decodes a task to launch.
 pub fn decode_task_info(bytes: &Bytes) -> Result<TaskInfo, Invalid> {
     task::info_from_wire(parse(bytes)?)
 }
 
-/// A status.
+/// Encodes a status.
 pub fn encode_status(from: &TaskStatus) -> Bytes {
     task::status_to_wire(from).encode_to_vec().into()
 }
 
-/// A status.
+/// Decodes a status.
 pub fn decode_status(bytes: &Bytes) -> Result<TaskStatus, Invalid> {
     task::status_from_wire(parse(bytes)?)
 }
 
-/// The message of an agent, with the address of its door.
+/// Encodes an agent with the address of its HTTP server.
 pub fn agent_to_record(from: &AgentInfo) -> link::Agent {
     link::Agent { info: offer::agent_to_wire(from, Format::FULL), ip: Some(from.ip.clone()) }
 }
 
-/// Parses an agent, with the address of its door.
+/// Decodes an agent with the address of its HTTP server.
 pub fn agent_from_record(from: link::Agent) -> Result<AgentInfo, Invalid> {
     offer::agent_from_wire(from.info, from.ip.unwrap_or_default())
 }

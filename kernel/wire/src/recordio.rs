@@ -1,11 +1,11 @@
-//! RecordIO: `<decimal length>\n<bytes>`, again and again. The framing of every streaming answer.
+//! RecordIO: a sequence of `<decimal length>\n<bytes>`, the framing of every streaming response.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-/// Digits that a length line may have: a u64 has twenty at most.
+/// The longest length line: a u64 has at most twenty digits.
 const LENGTH_DIGITS_MAX: usize = 20;
 
-/// Frames one record.
+/// Encodes one record.
 pub fn frame(record: &[u8]) -> Bytes {
     let length = record.len().to_string();
     let mut framed = BytesMut::with_capacity(length.len() + 1 + record.len());
@@ -15,27 +15,23 @@ pub fn frame(record: &[u8]) -> Bytes {
     framed.freeze()
 }
 
-/// Why a stream is no RecordIO; the stream cannot be read further.
+/// A stream that is not RecordIO; it cannot be read further.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)]
 pub enum RecordError {
-    /// The length line has something else than digits, or too many.
+    /// The length line has other characters than digits, or too many.
     #[error("a record's length is not a decimal number")]
     Length,
     /// The record is longer than the reader allows.
     #[error("a record of {length} bytes exceeds the limit of {limit}")]
-    TooLong {
-        /// As the line says.
-        length: u64,
-        /// What the reader allows.
-        limit: usize,
-    },
+    TooLong { length: u64, limit: usize },
 }
 
-/// Takes bytes in pieces of any size, gives whole records.
+/// An incremental decoder: takes chunks of any size, returns complete records.
 #[derive(Debug)]
 pub struct Decoder {
     buffer: BytesMut,
-    /// The length of the record that is being read.
+    /// The length of the current record, once read.
     expected: Option<usize>,
     limit: usize,
 }
@@ -46,12 +42,12 @@ impl Decoder {
         Self { buffer: BytesMut::new(), expected: None, limit }
     }
 
-    /// Appends what came.
+    /// Appends received bytes.
     pub fn push(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next whole record, `None` while it is incomplete.
+    /// The next complete record; `None` while it is incomplete.
     pub fn next_record(&mut self) -> Result<Option<Bytes>, RecordError> {
         let expected = match self.expected {
             Some(expected) => expected,

@@ -1,13 +1,14 @@
-//! Which required fields a message lacks: prost fills them with defaults silently, Mesos refuses the message and lists them.
+//! Finds missing required fields: prost sets them to their defaults silently, but Mesos refuses the message and lists
+//! them.
 
 use prost_reflect::{Cardinality, Kind, MessageDescriptor};
 
 use crate::wirescan::{Malformed, Raw, scan};
 
-/// Nested messages that the check follows; deeper ones do not parse.
+/// How deep the check follows nested messages; deeper messages do not decode.
 const DEPTH_MAX: usize = 100;
 
-/// Paths of the missing fields, as protobuf prints them: `accept.operations[0].launch`.
+/// The paths of the missing fields, as protobuf prints them: `accept.operations[0].launch`.
 pub fn missing(message: &MessageDescriptor, bytes: &[u8]) -> Result<Vec<String>, Malformed> {
     let mut paths = Vec::new();
     walk(message, bytes, "", DEPTH_MAX, &mut paths)?;

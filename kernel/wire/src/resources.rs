@@ -1,4 +1,5 @@
-//! Resources and attributes ↔ `mesos.v1.Resource` and `Attribute`, in the forms that differ by the reader's capabilities.
+//! Converts resources and attributes from and to `mesos.v1.Resource` and `Attribute`, in the formats that depend on the
+//! reader's capabilities.
 
 use bytes::Bytes;
 use kernel_model::{
@@ -19,47 +20,47 @@ use crate::{
     },
 };
 
-/// The largest scalar that three fixed decimals hold in 64 bits.
+/// The largest scalar that fits in 64 bits with three decimals.
 const SCALAR_MAX: f64 = 9.0e15;
 
-/// How reservations and allocations are shown.
+/// How reservations and allocations are encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// For frameworks with `RESERVATION_REFINEMENT`, and between our own parts.
+    /// For frameworks with `RESERVATION_REFINEMENT`, and between our own components.
     Post,
-    /// For frameworks without: `role` and `reservation`.
+    /// For other frameworks: `role` and `reservation`.
     Pre,
-    /// For operators: both where both can say it.
+    /// For operators: both forms, where both can express it.
     Endpoint,
 }
 
-/// How one reader wants its resources.
+/// The resource format of a reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
 pub struct Format {
-    /// Which form of reservations.
     pub form: Form,
-    /// Whether `allocation_info` is shown (frameworks with `MULTI_ROLE`).
+    /// Whether `allocation_info` is sent (frameworks with `MULTI_ROLE`).
     pub allocation: bool,
 }
 
 impl Format {
-    /// Everything, in the new form.
+    /// Everything, in the form after reservation refinement.
     pub const FULL: Format = Format { form: Form::Post, allocation: true };
     /// For operators.
     pub const ENDPOINT: Format = Format { form: Form::Endpoint, allocation: true };
 }
 
-/// Every resource of a collection.
+/// Encodes a collection.
 pub fn to_wire(resources: &Resources, format: Format) -> Vec<v1::Resource> {
     resources.iter().map(|r| resource_to_wire(r, format)).collect()
 }
 
-/// Parses and normalises a collection.
+/// Decodes and normalises a collection.
 pub fn from_wire(resources: Vec<v1::Resource>) -> Result<Resources, Invalid> {
     resources.into_iter().map(resource_from_wire).collect()
 }
 
-/// One resource.
+/// Encodes a resource.
 pub fn resource_to_wire(from: &Resource, format: Format) -> v1::Resource {
     let mut to = v1::Resource { name: from.name.to_string(), ..Default::default() };
     match &from.value {
@@ -94,7 +95,7 @@ pub fn resource_to_wire(from: &Resource, format: Format) -> v1::Resource {
     to
 }
 
-/// The old form says unreserved, static, or one dynamic level; deeper stacks have no old form.
+/// The old form can express unreserved, static, and one dynamic level, but no deeper stack.
 fn put_old_form(stack: &[Reservation], to: &mut v1::Resource) {
     match stack {
         [] => to.role = Some("*".to_owned()),
@@ -124,7 +125,7 @@ fn reservation_to_wire(from: &Reservation) -> resource::ReservationInfo {
     }
 }
 
-/// One resource, in either form.
+/// Decodes a resource in either form.
 pub fn resource_from_wire(from: v1::Resource) -> Result<Resource, Invalid> {
     if from.name.is_empty() {
         return Err(Invalid::new("Empty resource name"));
@@ -214,17 +215,17 @@ fn disk_from_wire(from: resource::DiskInfo) -> Disk {
     Disk { indivisible: from.persistence.is_some() || whole, definition: from.encode_to_vec().into() }
 }
 
-/// A role of the wire.
+/// Decodes a role.
 pub fn role(text: &str) -> Result<Role, Invalid> {
     Role::parse(text).map_err(|e| Invalid::new(format!("Invalid {e}")))
 }
 
-/// A scalar, `None` where it is negative, not finite or beyond what we hold.
+/// Decodes a scalar; `None` if it is negative, not finite or too large.
 pub fn scalar_from_wire(amount: f64) -> Option<Scalar> {
     (amount.is_finite() && (0.0..=SCALAR_MAX).contains(&amount)).then(|| Scalar::from_f64(amount))
 }
 
-/// A scalar.
+/// Encodes a scalar.
 pub fn scalar_to_wire(amount: Scalar) -> value::Scalar {
     value::Scalar { value: amount.as_f64() }
 }
@@ -237,7 +238,7 @@ fn ranges_from_wire(ranges: &value::Ranges) -> Ranges {
     Ranges::new(ranges.range.iter().map(|r| (r.begin, r.end)))
 }
 
-/// One attribute.
+/// Encodes an attribute.
 pub fn attribute_to_wire(from: &Attribute) -> v1::Attribute {
     let mut to = v1::Attribute { name: from.name.clone(), ..Default::default() };
     match &from.value {
@@ -261,7 +262,7 @@ pub fn attribute_to_wire(from: &Attribute) -> v1::Attribute {
     to
 }
 
-/// One attribute; an absent value reads as an empty one.
+/// Decodes an attribute; an absent value is an empty one.
 pub fn attribute_from_wire(from: v1::Attribute) -> Result<Attribute, Invalid> {
     let value = match value::Type::try_from(from.r#type) {
         Ok(value::Type::Text) => AttributeValue::Text(from.text.map(|t| t.value).unwrap_or_default()),
@@ -276,14 +277,14 @@ pub fn attribute_from_wire(from: v1::Attribute) -> Result<Attribute, Invalid> {
     Ok(Attribute { name: from.name, value })
 }
 
-/// Whether a sequence of encoded resources is one collection; used where resources are kept as bytes.
+/// Decodes a collection that is stored as bytes.
 pub fn decode(bytes: &Bytes) -> Result<Resources, Invalid> {
     let message =
         crate::link_proto::Resources::decode(bytes.clone()).map_err(|e| Invalid::new(e.to_string()))?;
     from_wire(message.resources)
 }
 
-/// Encodes a collection alone.
+/// Encodes a collection as bytes.
 pub fn encode(resources: &Resources) -> Bytes {
     crate::link_proto::Resources { resources: to_wire(resources, Format::FULL) }.encode_to_vec().into()
 }

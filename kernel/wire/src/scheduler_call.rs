@@ -1,4 +1,4 @@
-//! Calls of schedulers ↔ `mesos.v1.scheduler.Call`: structure is checked in upstream's order and words.
+//! Converts scheduler calls from and to `mesos.v1.scheduler.Call`, validated in upstream's order and with its messages.
 
 mod operations;
 
@@ -15,7 +15,7 @@ use crate::{
     executor::{agent_id_to_wire, executor_id_to_wire},
     framework,
     framework::id_to_wire,
-    offer, offer_wishes,
+    offer, offer_preferences,
     resources::{self, Format},
     task,
     task::task_id_to_wire,
@@ -26,25 +26,26 @@ use crate::{
     },
 };
 
-/// A call, sorted by what the door does with it.
+/// A decoded call, by how the server handles it.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Parsed {
-    /// SUBSCRIBE. An `Err` is answered on an open stream, as an ERROR event with that text.
+pub enum ParsedCall {
+    /// SUBSCRIBE. An `Err` is sent as an ERROR event on the opened stream.
     Subscribe(Result<Subscribe, Invalid>),
-    /// UPDATE_FRAMEWORK whose framework is refused: 400 once the framework and its stream are known to be right.
+    /// UPDATE_FRAMEWORK with an invalid framework: answered with 400 once the framework id and the stream id are
+    /// checked.
     RefusedUpdate(FrameworkId, Invalid),
     /// Any other call of the framework.
     Call(FrameworkId, Call),
-    /// A call type from the future, or UNKNOWN: of an unknown framework first, otherwise not implemented.
+    /// An unknown type: 400 if the framework is unknown, otherwise 501.
     Unknown(Option<FrameworkId>),
 }
 
-/// Parses and checks. The error is the reason after "Failed to validate scheduler::Call: ".
-pub fn from_wire(from: WireCall) -> Result<Parsed, Invalid> {
+/// Decodes and validates a call. The error is the reason after "Failed to validate scheduler::Call: ".
+pub fn from_wire(from: WireCall) -> Result<ParsedCall, Invalid> {
     let number = from.r#type.ok_or_else(|| Invalid::new("Expecting 'type' to be present"))?;
     let id = from.framework_id.as_ref().map(|id| FrameworkId::from(id.value.as_str()));
     let kind = match call::Type::try_from(number) {
-        Ok(call::Type::Unknown) | Err(_) => return Ok(Parsed::Unknown(id)),
+        Ok(call::Type::Unknown) | Err(_) => return Ok(ParsedCall::Unknown(id)),
         Ok(kind) => kind,
     };
     if kind == call::Type::Subscribe {
@@ -54,24 +55,24 @@ pub fn from_wire(from: WireCall) -> Result<Parsed, Invalid> {
     if kind == call::Type::UpdateFramework {
         return update_framework_from_wire(id, from);
     }
-    Ok(Parsed::Call(id, call_from_wire(kind, from)?))
+    Ok(ParsedCall::Call(id, call_from_wire(kind, from)?))
 }
 
-fn subscribe_from_wire(from: WireCall) -> Result<Parsed, Invalid> {
+fn subscribe_from_wire(from: WireCall) -> Result<ParsedCall, Invalid> {
     let subscribe = present(from.subscribe, "subscribe")?;
     let outer = from.framework_id.map(|id| id.value).unwrap_or_default();
     let inner = subscribe.framework_info.id.as_ref().map(|id| id.value.as_str()).unwrap_or_default();
     if outer != inner {
         return Err(Invalid::new("'framework_id' differs from 'subscribe.framework_info.id'"));
     }
-    Ok(Parsed::Subscribe(subscription(
+    Ok(ParsedCall::Subscribe(subscription(
         subscribe.framework_info,
         subscribe.suppressed_roles,
         subscribe.offer_constraints,
     )))
 }
 
-fn update_framework_from_wire(id: FrameworkId, from: WireCall) -> Result<Parsed, Invalid> {
+fn update_framework_from_wire(id: FrameworkId, from: WireCall) -> Result<ParsedCall, Invalid> {
     let update = present(from.update_framework, "update_framework")?;
     let inner = update.framework_info.id.as_ref().map(|id| id.value.as_str());
     if inner != Some(id.as_str()) {
@@ -79,11 +80,11 @@ fn update_framework_from_wire(id: FrameworkId, from: WireCall) -> Result<Parsed,
     }
     let parsed = subscription(update.framework_info, update.suppressed_roles, update.offer_constraints);
     Ok(match parsed {
-        Ok(Subscribe { framework, suppressed_roles, wishes }) => {
+        Ok(Subscribe { framework, suppressed_roles, preferences }) => {
             let framework = framework.into();
-            Parsed::Call(id, Call::UpdateFramework { framework, suppressed_roles, wishes })
+            ParsedCall::Call(id, Call::UpdateFramework { framework, suppressed_roles, preferences })
         }
-        Err(invalid) => Parsed::RefusedUpdate(id, invalid),
+        Err(invalid) => ParsedCall::RefusedUpdate(id, invalid),
     })
 }
 
@@ -94,7 +95,7 @@ fn subscription(
 ) -> Result<Subscribe, Invalid> {
     let filters = info.offer_filters.clone();
     let framework = framework::from_wire(info)?;
-    let wishes = offer_wishes::from_wire(constraints, &filters)?;
+    let preferences = offer_preferences::from_wire(constraints, &filters)?;
     let mut roles = BTreeSet::new();
     for text in suppressed {
         match framework.roles.iter().find(|r| r.as_str() == text) {
@@ -106,7 +107,7 @@ fn subscription(
             }
         };
     }
-    Ok(Subscribe { framework, suppressed_roles: roles, wishes })
+    Ok(Subscribe { framework, suppressed_roles: roles, preferences })
 }
 
 fn call_from_wire(kind: call::Type, from: WireCall) -> Result<Call, Invalid> {
@@ -214,7 +215,7 @@ fn roles(roles: Vec<String>) -> Result<Vec<Role>, Invalid> {
     roles.iter().map(|text| resources::role(text)).collect()
 }
 
-/// The message of a subscription.
+/// Encodes a subscription.
 pub fn subscribe_to_wire(from: &Subscribe) -> WireCall {
     WireCall {
         framework_id: from.framework.id.as_ref().map(id_to_wire),
@@ -222,13 +223,13 @@ pub fn subscribe_to_wire(from: &Subscribe) -> WireCall {
         subscribe: Some(call::Subscribe {
             framework_info: framework::to_wire(&from.framework),
             suppressed_roles: from.suppressed_roles.iter().map(Role::to_string).collect(),
-            offer_constraints: offer_wishes::constraints_to_wire(&from.wishes),
+            offer_constraints: offer_preferences::constraints_to_wire(&from.preferences),
         }),
         ..Default::default()
     }
 }
 
-/// The message of any other call. Our own drivers speak the new form of resources.
+/// Encodes any other call. Our drivers use the form after reservation refinement.
 pub fn to_wire(framework_id: &FrameworkId, from: &Call) -> WireCall {
     let mut to = WireCall { framework_id: Some(id_to_wire(framework_id)), ..Default::default() };
     let kind = match from {
@@ -264,13 +265,13 @@ pub fn to_wire(framework_id: &FrameworkId, from: &Call) -> WireCall {
             });
             call::Type::Kill
         }
-        other => return smaller_to_wire(to, other),
+        other => return simple_call_to_wire(to, other),
     };
     to.r#type = Some(kind as i32);
     to
 }
 
-fn smaller_to_wire(mut to: WireCall, from: &Call) -> WireCall {
+fn simple_call_to_wire(mut to: WireCall, from: &Call) -> WireCall {
     let kind = match from {
         Call::Shutdown { executor_id, agent_id } => {
             to.shutdown = Some(call::Shutdown {
@@ -303,11 +304,11 @@ fn smaller_to_wire(mut to: WireCall, from: &Call) -> WireCall {
             });
             call::Type::Message
         }
-        Call::UpdateFramework { framework, suppressed_roles, wishes } => {
+        Call::UpdateFramework { framework, suppressed_roles, preferences } => {
             to.update_framework = Some(call::UpdateFramework {
                 framework_info: framework::to_wire(framework),
                 suppressed_roles: suppressed_roles.iter().map(Role::to_string).collect(),
-                offer_constraints: offer_wishes::constraints_to_wire(wishes),
+                offer_constraints: offer_preferences::constraints_to_wire(preferences),
             });
             call::Type::UpdateFramework
         }
@@ -339,7 +340,7 @@ fn operation_to_wire(from: &Operation) -> WireOperation {
                 task_group: v1::TaskGroupInfo { tasks: tasks.iter().map(info).collect() },
             });
         }
-        // Only what came from a client can be malformed.
+        // Only operations from a client can be malformed.
         Operation::Malformed { .. } => {}
         Operation::Unsupported { id, kind } => {
             to.r#type = operation::Type::from_str_name(kind).map(|k| k as i32);

@@ -1,4 +1,4 @@
-//! Events to schedulers ↔ `mesos.v1.scheduler.Event`, in the form that the framework's capabilities ask for.
+//! Converts scheduler events from and to `mesos.v1.scheduler.Event`, in the framework's format.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-/// The message of an event.
+/// Encodes an event.
 pub fn to_wire(from: &Event, format: Format) -> WireEvent {
     let mut to = WireEvent::default();
     let kind = match from {
@@ -83,7 +83,7 @@ pub fn to_wire(from: &Event, format: Format) -> WireEvent {
     to
 }
 
-/// Parses an event; `None` for types that this version does not read (inverse offers, later ones).
+/// Decodes an event; `None` for types that our drivers do not read (inverse offers, unknown types).
 pub fn from_wire(from: WireEvent) -> Result<Option<Event>, Invalid> {
     let kind = from.r#type.and_then(|n| event::Type::try_from(n).ok()).unwrap_or_default();
     Ok(Some(match kind {

@@ -1,4 +1,4 @@
-//! Tasks and their statuses ↔ `mesos.v1.TaskInfo`, `Task` and `TaskStatus`.
+//! Converts tasks and their statuses from and to `mesos.v1.TaskInfo`, `Task` and `TaskStatus`.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,20 +10,20 @@ use kernel_model::{
 };
 
 use crate::{
-    Invalid,
+    Invalid, decode_extra, encode_extra,
     executor::{
         self, agent_id_to_wire, command_from_wire, command_to_wire, duration_from_wire, duration_to_wire,
         executor_id_to_wire,
     },
     framework::id_to_wire,
-    labels, leftover,
+    labels,
     resources::{self, Format},
-    restore, v1,
+    v1,
 };
 
-/// The message of a task to launch.
+/// Encodes a task to launch.
 pub fn info_to_wire(from: &TaskInfo, format: Format) -> v1::TaskInfo {
-    let mut to: v1::TaskInfo = restore(&from.extra);
+    let mut to: v1::TaskInfo = decode_extra(&from.extra);
     to.name = from.name.clone();
     to.task_id = task_id_to_wire(&from.task_id);
     to.agent_id = agent_id_to_wire(&from.agent_id);
@@ -37,7 +37,7 @@ pub fn info_to_wire(from: &TaskInfo, format: Format) -> v1::TaskInfo {
     to
 }
 
-/// Parses a task to launch.
+/// Decodes a task to launch.
 pub fn info_from_wire(mut from: v1::TaskInfo) -> Result<TaskInfo, Invalid> {
     Ok(TaskInfo {
         name: std::mem::take(&mut from.name),
@@ -50,13 +50,13 @@ pub fn info_from_wire(mut from: v1::TaskInfo) -> Result<TaskInfo, Invalid> {
         max_completion_time: duration_from_wire(from.max_completion_time.take(), "max_completion_time")?,
         data: from.data.take().unwrap_or_default(),
         labels: labels::from_wire(from.labels.take()),
-        extra: leftover(&from),
+        extra: encode_extra(&from),
     })
 }
 
-/// The message of a running or finished task.
+/// Encodes a launched task.
 pub fn to_wire(from: &Task, format: Format) -> v1::Task {
-    let extra: v1::TaskInfo = restore(&from.info.extra);
+    let extra: v1::TaskInfo = decode_extra(&from.info.extra);
     let user = from.info.command.as_ref().or(from.info.executor.as_ref().and_then(|e| e.command.as_ref()));
     v1::Task {
         name: from.info.name.clone(),
@@ -79,7 +79,7 @@ pub fn to_wire(from: &Task, format: Format) -> v1::Task {
     }
 }
 
-/// Parses a task as another master's operator API shows it; what that does not show stays empty.
+/// Decodes a task from an operator API; fields that the API omits stay empty.
 pub fn from_wire(from: v1::Task) -> Result<Task, Invalid> {
     let state = state_from_number(from.state).ok_or_else(|| Invalid::new("unknown task state"))?;
     let rest = v1::TaskInfo {
@@ -111,14 +111,14 @@ pub fn from_wire(from: v1::Task) -> Result<Task, Invalid> {
             max_completion_time: None,
             data: Bytes::new(),
             labels: labels::from_wire(from.labels),
-            extra: leftover(&rest),
+            extra: encode_extra(&rest),
         }),
     })
 }
 
-/// The message of a status.
+/// Encodes a status.
 pub fn status_to_wire(from: &TaskStatus) -> v1::TaskStatus {
-    let mut to: v1::TaskStatus = restore(&from.extra);
+    let mut to: v1::TaskStatus = decode_extra(&from.extra);
     to.task_id = task_id_to_wire(&from.task_id);
     to.state = from.state as i32;
     to.message = from.message.clone();
@@ -135,7 +135,7 @@ pub fn status_to_wire(from: &TaskStatus) -> v1::TaskStatus {
     to
 }
 
-/// Parses a status. Without a source it counts as the master's, without a timestamp it has time zero.
+/// Decodes a status. Without a source it is the master's; without a timestamp its time is zero.
 pub fn status_from_wire(mut from: v1::TaskStatus) -> Result<TaskStatus, Invalid> {
     let state = state_from_number(from.state).ok_or_else(|| Invalid::new("unknown task state"))?;
     let uuid = match from.uuid.take() {
@@ -159,47 +159,47 @@ pub fn status_from_wire(mut from: v1::TaskStatus) -> Result<TaskStatus, Invalid>
         unreachable_since: from.unreachable_time.take().map(time_from_wire),
         extra: Bytes::new(),
     };
-    // Required, so it is always there; only what `Default` holds counts as nothing left.
+    // The field is required, so it is always set: a default value means that nothing is left.
     from.state = v1::TaskStatus::default().state;
-    Ok(TaskStatus { extra: leftover(&from), ..status })
+    Ok(TaskStatus { extra: encode_extra(&from), ..status })
 }
 
-/// The message of an id.
+/// Encodes an id.
 pub fn task_id_to_wire(id: &TaskId) -> v1::TaskId {
     v1::TaskId { value: id.as_str().to_owned() }
 }
 
-/// The sixteen bytes.
+/// Encodes a UUID as 16 bytes.
 pub fn uuid_to_wire(uuid: UpdateId) -> Bytes {
     Bytes::copy_from_slice(&uuid.0)
 }
 
-/// `None` unless it is sixteen bytes.
+/// Decodes a UUID; `None` unless it has 16 bytes.
 pub fn uuid_from_wire(bytes: &Bytes) -> Option<UpdateId> {
     bytes.as_ref().try_into().ok().map(UpdateId)
 }
 
-/// A moment.
+/// Encodes a point in time.
 pub fn time_to_wire(time: Time) -> v1::TimeInfo {
     v1::TimeInfo { nanoseconds: i64::try_from(time.0).unwrap_or(i64::MAX) }
 }
 
-/// A moment; before 1970 it is 1970.
+/// Decodes a point in time; times before 1970 become 1970.
 pub fn time_from_wire(time: v1::TimeInfo) -> Time {
     Time(u64::try_from(time.nanoseconds).unwrap_or(0))
 }
 
-/// The kill policy with this grace.
+/// Encodes a kill policy.
 pub fn grace_to_wire(grace: Duration) -> v1::KillPolicy {
     v1::KillPolicy { grace_period: Some(duration_to_wire(grace)) }
 }
 
-/// The grace of a kill policy.
+/// Decodes the grace period of a kill policy.
 pub fn grace_from_wire(policy: Option<v1::KillPolicy>) -> Result<Option<Duration>, Invalid> {
     duration_from_wire(policy.and_then(|p| p.grace_period), "kill_policy.grace_period")
 }
 
-/// The state with this number.
+/// Decodes a state.
 pub fn state_from_number(number: i32) -> Option<TaskState> {
     use TaskState::*;
     let all = [
@@ -221,7 +221,7 @@ pub fn state_from_number(number: i32) -> Option<TaskState> {
     all.into_iter().find(|s| *s as i32 == number)
 }
 
-/// The name of a state on the wire.
+/// The state's name on the wire.
 pub fn state_name(state: TaskState) -> &'static str {
     v1::TaskState::try_from(state as i32).map_or("TASK_UNKNOWN", |s| s.as_str_name())
 }

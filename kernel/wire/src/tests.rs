@@ -1,7 +1,7 @@
-//! The codec against the rules of Mesos' JSON, framing against hostile input, and nouns there and back.
+//! Tests of the JSON mapping, of framing with hostile input, and of conversions in both directions.
 
+mod conversions;
 mod json;
-mod nouns;
 mod operations;
 mod recordio;
-mod there_and_back;
+mod round_trip;

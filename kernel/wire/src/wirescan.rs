@@ -1,6 +1,7 @@
-//! A walk over the fields of an encoded message, without a type: what the JSON printer and the check of required fields read.
+//! Iterates over the fields of an encoded message without its type, for the JSON printer and the check of required
+//! fields.
 
-/// One field as it lies on the wire.
+/// A field as encoded.
 pub(crate) struct RawField<'a> {
     pub(crate) number: u32,
     pub(crate) value: Raw<'a>,
@@ -15,15 +16,15 @@ pub(crate) enum Raw<'a> {
     Bytes(&'a [u8]),
 }
 
-/// Bytes that are no protobuf message.
+/// Bytes that are not a protobuf message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("malformed protobuf")]
 pub struct Malformed;
 
-/// Nested groups that a scan follows; the messages that we know have none.
+/// How deep a scan follows nested groups; our messages have none.
 const GROUP_DEPTH_MAX: usize = 32;
 
-/// The fields of one message, in their order on the wire. Groups are skipped.
+/// The fields of a message, in their order on the wire. Groups are skipped.
 pub(crate) fn scan(mut bytes: &[u8]) -> Result<Vec<RawField<'_>>, Malformed> {
     let mut fields = Vec::new();
     let mut groups: Vec<u32> = Vec::new();
@@ -52,7 +53,7 @@ pub(crate) fn scan(mut bytes: &[u8]) -> Result<Vec<RawField<'_>>, Malformed> {
     if groups.is_empty() { Ok(fields) } else { Err(Malformed) }
 }
 
-/// Takes one varint.
+/// Reads a varint.
 pub(crate) fn varint(bytes: &mut &[u8]) -> Result<u64, Malformed> {
     let mut value = 0u64;
     for shift in (0..64).step_by(7) {

@@ -1,4 +1,4 @@
-//! The client: one lazily connected channel, one method a call.
+//! The client: one lazily connected channel, one method per call.
 
 use std::{path::Path, time::Duration};
 
@@ -12,19 +12,19 @@ use crate::{
     v1::{self, image_service_client::ImageServiceClient, runtime_service_client::RuntimeServiceClient},
 };
 
-/// Deadline of calls that only read.
+/// The deadline of reads.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
-/// Deadline of calls that change one container or sandbox: as upstream's default for runtime requests, because a sandbox
-/// waits for CNI plugins.
+/// The deadline of calls that change one container or sandbox: upstream's default for runtime requests, because a
+/// sandbox waits for CNI plugins.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(120);
-/// Deadline of a pull; a registry may be far and an image large.
+/// The deadline of a pull: registries can be far and images large.
 const PULL_TIMEOUT: Duration = Duration::from_secs(30 * 60);
-/// Room beyond the time that the runtime itself was given, so that its answer arrives.
+/// Added to the time that the runtime itself is given, so that its response arrives.
 const ANSWER_MARGIN: Duration = Duration::from_secs(15);
-/// The largest answer that we take: a listing of a node full of annotated containers stays far below.
+/// The largest response: a listing of a node full of annotated containers is far smaller.
 const MESSAGE_BYTES_MAX: usize = 32 << 20;
 
-/// A handle on a runtime; cheap to clone, reconnects by itself.
+/// A client of a runtime; cheap to clone, reconnects by itself.
 #[derive(Debug, Clone)]
 pub struct Client {
     runtime: RuntimeServiceClient<Channel>,
@@ -52,7 +52,7 @@ macro_rules! calls {
 }
 
 impl Client {
-    /// A client of the runtime that listens on `socket`. Nothing is dialled before the first call.
+    /// Creates a client of the runtime that listens on `socket`. Connects at the first call.
     pub fn new(socket: &Path) -> Result<Self, Error> {
         let endpoint = Endpoint::from_shared(format!("unix://{}", socket.display()))
             .map_err(|e| Error { operation: "Connect", kind: crate::Kind::Other, message: e.to_string() })?
@@ -65,53 +65,53 @@ impl Client {
     }
 }
 
-/// What a call with its own limit may take: that limit and a margin.
+/// The deadline of a call with its own timeout: that timeout and a margin.
 fn with_margin(seconds: i64) -> Duration {
     Duration::from_secs(u64::try_from(seconds).unwrap_or(0)) + ANSWER_MARGIN
 }
 
 calls! {
-    /// Who answers.
+    /// The name and version of the runtime.
     runtime.version "Version" (VersionRequest, |_| READ_TIMEOUT) -> VersionResponse;
     /// Whether runtime and network are ready.
     runtime.status "Status" (StatusRequest, |_| READ_TIMEOUT) -> StatusResponse;
-    /// Makes and starts a sandbox.
+    /// Creates and starts a sandbox.
     runtime.run_pod_sandbox "RunPodSandbox" (RunPodSandboxRequest, |_| WRITE_TIMEOUT) -> RunPodSandboxResponse;
-    /// Stops a sandbox and all in it; idempotent.
+    /// Stops a sandbox and its containers; idempotent.
     runtime.stop_pod_sandbox "StopPodSandbox" (StopPodSandboxRequest, |_| WRITE_TIMEOUT) -> StopPodSandboxResponse;
-    /// Removes a sandbox and all in it; idempotent.
+    /// Removes a sandbox and its containers; idempotent.
     runtime.remove_pod_sandbox "RemovePodSandbox" (RemovePodSandboxRequest, |_| WRITE_TIMEOUT) -> RemovePodSandboxResponse;
-    /// One sandbox, with its addresses.
+    /// The status of a sandbox, with its addresses.
     runtime.pod_sandbox_status "PodSandboxStatus" (PodSandboxStatusRequest, |_| READ_TIMEOUT) -> PodSandboxStatusResponse;
-    /// All sandboxes that match.
+    /// Lists sandboxes by filter.
     runtime.list_pod_sandbox "ListPodSandbox" (ListPodSandboxRequest, |_| READ_TIMEOUT) -> ListPodSandboxResponse;
-    /// Makes a container without starting it.
+    /// Creates a container without starting it.
     runtime.create_container "CreateContainer" (CreateContainerRequest, |_| WRITE_TIMEOUT) -> CreateContainerResponse;
-    /// Starts a made container.
+    /// Starts a created container.
     runtime.start_container "StartContainer" (StartContainerRequest, |_| WRITE_TIMEOUT) -> StartContainerResponse;
     /// Stops a container within the request's timeout; idempotent.
     runtime.stop_container "StopContainer" (StopContainerRequest, |m| with_margin(m.timeout)) -> StopContainerResponse;
-    /// Removes a container, killing it if need be; idempotent.
+    /// Removes a container, killing it if it runs; idempotent.
     runtime.remove_container "RemoveContainer" (RemoveContainerRequest, |_| WRITE_TIMEOUT) -> RemoveContainerResponse;
-    /// All containers that match.
+    /// Lists containers by filter.
     runtime.list_containers "ListContainers" (ListContainersRequest, |_| READ_TIMEOUT) -> ListContainersResponse;
-    /// One container, with its exit.
+    /// The status of a container, with its exit code.
     runtime.container_status "ContainerStatus" (ContainerStatusRequest, |_| READ_TIMEOUT) -> ContainerStatusResponse;
-    /// Makes the runtime open the log file anew, after a rotation.
+    /// Makes the runtime reopen the log file, after a rotation.
     runtime.reopen_container_log "ReopenContainerLog" (ReopenContainerLogRequest, |_| READ_TIMEOUT) -> ReopenContainerLogResponse;
     /// Runs a command in a container and waits for it.
     runtime.exec_sync "ExecSync" (ExecSyncRequest, |m| with_margin(m.timeout)) -> ExecSyncResponse;
-    /// Prepares a streaming exec; answers with its URL.
+    /// Prepares a streaming exec; returns its URL.
     runtime.exec "Exec" (ExecRequest, |_| READ_TIMEOUT) -> ExecResponse;
-    /// Prepares an attach; answers with its URL.
+    /// Prepares an attach; returns its URL.
     runtime.attach "Attach" (AttachRequest, |_| READ_TIMEOUT) -> AttachResponse;
-    /// Prepares a port-forward; answers with its URL.
+    /// Prepares a port-forward; returns its URL.
     runtime.port_forward "PortForward" (PortForwardRequest, |_| READ_TIMEOUT) -> PortForwardResponse;
-    /// Usage of all containers that match.
+    /// Lists the resource usage of containers by filter.
     runtime.list_container_stats "ListContainerStats" (ListContainerStatsRequest, |_| READ_TIMEOUT) -> ListContainerStatsResponse;
-    /// All images that match.
+    /// Lists images by filter.
     image.list_images "ListImages" (ListImagesRequest, |_| READ_TIMEOUT) -> ListImagesResponse;
-    /// One image, or none.
+    /// The status of an image, if it exists.
     image.image_status "ImageStatus" (ImageStatusRequest, |_| READ_TIMEOUT) -> ImageStatusResponse;
     /// Pulls an image.
     image.pull_image "PullImage" (PullImageRequest, |_| PULL_TIMEOUT) -> PullImageResponse;

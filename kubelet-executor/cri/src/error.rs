@@ -1,4 +1,4 @@
-//! What can go wrong between us and the runtime, with the runtime's own sentence kept.
+//! Errors of runtime calls, with the runtime's own message.
 
 use std::error::Error as _;
 
@@ -6,25 +6,25 @@ use std::error::Error as _;
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{operation}: {message}")]
 #[allow(clippy::error_impl_error)]
+#[allow(missing_docs)]
 pub struct Error {
     /// The call's name in the interface.
     pub operation: &'static str,
-    /// What sort of failure it is, as far as callers act on it.
     pub kind: Kind,
-    /// The runtime's sentence.
+    /// The runtime's message.
     pub message: String,
 }
 
-/// Failures by what a caller does about them.
+/// Kinds of failures, by what the caller does about them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// The runtime does not answer: wait for it.
+    /// The runtime does not respond: wait for it.
     Unavailable,
-    /// The call took longer than its deadline; whether it happened is unknown: list again.
+    /// The deadline expired; it is unknown whether the call had an effect: list again.
     DeadlineExceeded,
-    /// What the call names is not there: for removals, success.
+    /// The named object does not exist: for removals, success.
     NotFound,
-    /// Anything else: report it.
+    /// Any other failure: report it.
     Other,
 }
 
@@ -34,19 +34,19 @@ impl Error {
             tonic::Code::Unavailable => Kind::Unavailable,
             tonic::Code::DeadlineExceeded | tonic::Code::Cancelled => Kind::DeadlineExceeded,
             tonic::Code::NotFound => Kind::NotFound,
-            // A transport that broke in the middle of a call surfaces as Unknown with a source.
+            // A transport that fails during a call returns Unknown with a source.
             tonic::Code::Unknown if status.source().is_some() => Kind::Unavailable,
             _ => Kind::Other,
         };
         Self { operation, kind, message: status.message().to_owned() }
     }
 
-    /// Whether the thing named is simply not there.
+    /// Whether the named object does not exist.
     pub fn is_not_found(&self) -> bool {
         self.kind == Kind::NotFound
     }
 
-    /// Whether the runtime as a whole does not answer.
+    /// Whether the runtime does not respond.
     pub fn is_unavailable(&self) -> bool {
         self.kind == Kind::Unavailable
     }

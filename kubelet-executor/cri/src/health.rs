@@ -1,4 +1,4 @@
-//! The health check of gRPC servers, as probes ask it. Not the runtime's, but the same protocol: here is where tonic is.
+//! The client of the gRPC health checking protocol, for probes. It is here because this crate links tonic.
 
 use std::time::Duration;
 
@@ -12,25 +12,24 @@ use tonic_prost::ProstCodec;
 
 /// `grpc.health.v1.HealthCheckRequest`.
 #[derive(Clone, PartialEq, prost::Message)]
-struct Asked {
+struct HealthCheckRequest {
     #[prost(string, tag = "1")]
     service: String,
 }
 
 /// `grpc.health.v1.HealthCheckResponse`.
 #[derive(Clone, PartialEq, prost::Message)]
-struct Answered {
+struct HealthCheckResponse {
     #[prost(int32, tag = "1")]
     status: i32,
 }
 
-/// The status of a server that serves.
 const SERVING: i32 = 1;
-/// The other statuses by number.
+/// The statuses by number.
 const NAMES: [&str; 4] = ["UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN"];
 
-/// Asks the server at `address` (`host:port`) for the health of a service; an empty name means the server's own.
-/// `Err` carries what people should read.
+/// Checks the health of a service of the server at `address` (`host:port`); an empty name means the whole server. `Err`
+/// is the probe's message.
 pub async fn check(address: &str, service: &str, limit: Duration) -> Result<(), String> {
     let failed = |e: tonic::transport::Error| {
         let cause = std::error::Error::source(&e).map_or_else(|| e.to_string(), ToString::to_string);
@@ -43,8 +42,8 @@ pub async fn check(address: &str, service: &str, limit: Duration) -> Result<(), 
         Ok(channel) => channel.map_err(failed)?,
         Err(_) => return Err(format!("timeout: failed to connect service \"{address}\" within {limit:?}")),
     };
-    let asked = Asked { service: service.to_owned() };
-    match tokio::time::timeout(limit, ask(channel, asked)).await {
+    let request = HealthCheckRequest { service: service.to_owned() };
+    match tokio::time::timeout(limit, ask(channel, request)).await {
         Ok(Ok(SERVING)) => Ok(()),
         Ok(Ok(other)) => {
             let name = usize::try_from(other).ok().and_then(|i| NAMES.get(i)).unwrap_or(&"UNKNOWN");
@@ -59,12 +58,14 @@ pub async fn check(address: &str, service: &str, limit: Duration) -> Result<(), 
     }
 }
 
-async fn ask(channel: Channel, asked: Asked) -> Result<i32, tonic::Status> {
+async fn ask(channel: Channel, request: HealthCheckRequest) -> Result<i32, tonic::Status> {
     let mut grpc = Grpc::new(channel);
     grpc.ready().await.map_err(|e| tonic::Status::unavailable(e.to_string()))?;
     let path = PathAndQuery::from_static("/grpc.health.v1.Health/Check");
-    let answer = grpc.unary(Request::new(asked), path, ProstCodec::<Asked, Answered>::default()).await?;
-    Ok(answer.into_inner().status)
+    let response = grpc
+        .unary(Request::new(request), path, ProstCodec::<HealthCheckRequest, HealthCheckResponse>::default())
+        .await?;
+    Ok(response.into_inner().status)
 }
 
 #[cfg(test)]

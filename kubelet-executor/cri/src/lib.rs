@@ -1,7 +1,7 @@
 //! The Container Runtime Interface: generated messages and a thin client over a Unix socket.
 //!
-//! Nothing else in the executor links tonic. The client adds to the generated one what every caller needs: a deadline per
-//! call, a message size that a full node's listing fits in, and errors that say which operation failed.
+//! No other crate of the executor links tonic. The client adds a deadline per call, a message size that fits a full
+//! node's listing, and errors that name the failed operation.
 
 mod client;
 mod error;

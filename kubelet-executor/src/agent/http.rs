@@ -13,7 +13,7 @@ use kernel_model::{
 };
 use kernel_wire::{
     codec::{self, ContentType},
-    executor_api::{self, Parsed},
+    executor_api::{self, ParsedExecutorCall},
     recordio,
 };
 use tokio::sync::mpsc;
@@ -87,7 +87,7 @@ impl HttpLink {
     }
 
     async fn post(&self, call: Call) -> Result<::http::Response<Incoming>, LinkError> {
-        let parsed = Parsed {
+        let parsed = ParsedExecutorCall {
             framework_id: self.environment.framework_id.clone(),
             executor_id: self.environment.executor_id.clone(),
             call,

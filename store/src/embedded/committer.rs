@@ -10,29 +10,28 @@ use crate::memory::Published;
 use crate::mvcc::Draft;
 use crate::{Error, Txn, TxnOutcome};
 
-/// Most transactions that wait for the committer; further writers wait for room. Two full groups:
-/// one being synced, one ready for when it is done.
+/// Most queued transactions; further writers wait. Two full groups: one being synced, and the next.
 pub(super) const QUEUE_MAX: usize = 2 * GROUP_MAX;
 
-/// Most transactions that share one sync. 512 Pods of 2 KiB are 1 MiB, which takes a disk about as
-/// long as the sync itself; larger groups would only add latency.
+/// Most transactions per sync. 512 Pods of 2 KiB are 1 MiB, which takes a disk about as long as the sync itself; larger
+/// groups would only add latency.
 const GROUP_MAX: usize = 512;
 
-/// From so many transactions on, a group waits [`GATHER`] for more before it is synced.
+/// From this many transactions on, a group waits [`GATHER`] for more before it is synced.
 const GATHER_FROM: usize = 8;
 
-/// How long. A sync costs the machine about as much as fifty writes, and takes a disk about as long as this: where many
-/// write at once, twice the writers in half the syncs cost each of them less. Few writers never wait.
+/// A sync costs about as much CPU as fifty writes, and takes a disk about this long. With many writers, twice the
+/// writers in half the syncs is cheaper for each. Few writers never wait.
 const GATHER: Duration = Duration::from_micros(1500);
 
-/// A transaction and where its outcome goes.
+/// A transaction and the sender of its outcome.
 #[derive(Debug)]
 pub(super) struct Request {
     pub(super) txn: Txn,
     pub(super) answer: oneshot::Sender<Result<TxnOutcome, Error>>,
 }
 
-/// What the thread owns.
+/// The thread's state.
 pub(super) struct Committer {
     published: Arc<Published>,
     poison: Arc<OnceLock<Error>>,
@@ -64,7 +63,7 @@ impl Committer {
         }
     }
 
-    /// Draft, sync, publish, acknowledge: in this order, so that nobody sees what a crash can undo.
+    /// Evaluates, syncs, publishes, acknowledges, in this order: nobody sees what a crash can undo.
     fn commit(&mut self, group: &mut Vec<Request>) {
         if let Some(reason) = self.poison.get() {
             for request in group.drain(..) {
@@ -81,14 +80,14 @@ impl Committer {
         if !draft.is_empty() {
             if let Err(reason) = self.log.append(&draft) {
                 let reason = self.poisoned(reason);
-                // Conflicts too: they may have been found against writes that are now undone.
+                // Conflicts too: they may have been evaluated against writes that are now undone.
                 outcomes.into_iter().for_each(|(answer, _)| refuse(answer, &reason));
                 return;
             }
             self.published.publish(draft);
         }
         for (answer, outcome) in outcomes {
-            // A writer that has gone away does not want to know.
+            // The writer may have gone.
             let _ = answer.send(Ok(outcome));
         }
     }

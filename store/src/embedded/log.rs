@@ -1,8 +1,8 @@
-//! The durable side: drafts go in as one atomic, synced batch; the newest state comes out at start.
+//! The log: drafts are written as one atomic, synced batch, and the current state is read at the start.
 //!
-//! One fjall keyspace holds everything. A key is one byte that tells what it is, then its name:
-//! `k` + key → create_revision, mod_revision, version (big-endian u64 each), value;
-//! `r` → the store's revision. Both change in the same batch, so they agree after any crash.
+//! One fjall keyspace holds everything. A key is one byte for its type, then its name: `k` + key → create_revision,
+//! mod_revision, version (big-endian u64 each), value; `r` → the store's revision. Both change in the same batch, so
+//! they agree after a crash.
 
 use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
@@ -10,10 +10,10 @@ use super::directory::Directory;
 use crate::mvcc::Draft;
 use crate::{Error, Key, KeyValue, Revision};
 
-/// Where drafts become durable. A trait only so that tests can let a disk fail.
+/// Makes drafts durable. A trait so that tests can inject a failing disk.
 pub(super) trait Log: Send {
-    /// Returns when every write of the draft is on disk. After an error nothing is known of it and
-    /// nothing more may be appended.
+    /// Returns when all writes of the draft are on disk. After an error it is unknown what is on disk, and nothing more
+    /// may be appended.
     fn append(&mut self, draft: &Draft) -> Result<(), String>;
 }
 
@@ -22,27 +22,27 @@ const KEY_TAG: u8 = b'k';
 const REVISION_KEY: &[u8] = b"r";
 const HEADER_BYTES: usize = 24;
 
-/// Written entries wait in memory until there are so many bytes of them. Everything is in the index
-/// already, so this is kept as small as keeps the number of files small.
+/// The size of the in-memory table. Everything is in the index already, so this is as small as the number of files
+/// allows.
 const MEMTABLE_BYTES: u64 = 16 * 1024 * 1024;
 
-/// The tree is read once, at start, and front to back: a cache would hold what nobody asks for.
+/// The tree is read once and sequentially, so a cache has no use.
 const CACHE_BYTES: u64 = 1024 * 1024;
 
-/// The least that fjall allows; bounds how much is replayed when the store is opened.
+/// fjall's minimum; bounds the replay when the store is opened.
 const JOURNALS_BYTES: u64 = 64 * 1024 * 1024;
 
-/// The log in a directory of the machine.
+/// A log in a local directory.
 pub(super) struct FjallLog {
     database: Database,
     keyspace: Keyspace,
-    /// Reused for every encoded entry.
+    /// Buffer, reused for every entry.
     key: Vec<u8>,
     value: Vec<u8>,
 }
 
 impl FjallLog {
-    /// Opens the log and reads the newest state.
+    /// Opens the log and reads the current state.
     pub(super) fn open(directory: &Directory) -> Result<(FjallLog, Vec<KeyValue>, Revision), Error> {
         let failed = |error: fjall::Error| match error {
             fjall::Error::Locked => Error::DirectoryInUse { path: directory.path().to_owned() },
@@ -116,7 +116,7 @@ fn decode(key: &[u8], entry: &[u8]) -> Result<KeyValue, Error> {
     let value = entry.get(HEADER_BYTES..).ok_or_else(|| damaged(key))?;
     Ok(KeyValue {
         key: Key::new(name),
-        // Copied, so that the entry does not keep a whole block of its neighbours alive.
+        // Copied: a slice would keep a whole block alive.
         value: bytes::Bytes::copy_from_slice(value),
         create_revision: Revision(u64_at(entry, 0)?),
         mod_revision: Revision(u64_at(entry, 8)?),

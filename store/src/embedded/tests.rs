@@ -1,11 +1,11 @@
-//! What only a failing disk shows: the store stops, loudly and for good.
+//! A failing disk: the store refuses all writes afterwards.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
 use crate::mvcc::Draft;
 
-/// A log whose disk can be pulled out.
+/// A log whose disk can be made to fail.
 struct FailingLog(Arc<AtomicBool>);
 
 impl Log for FailingLog {

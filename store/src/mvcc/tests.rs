@@ -1,4 +1,4 @@
-//! The index alone: its history's bounds and its past, which the suite over backends cannot reach.
+//! Unit tests of the index: the bounds of its history and past states, which the suite cannot reach.
 
 use std::time::Duration;
 

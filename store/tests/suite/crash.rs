@@ -1,7 +1,7 @@
-//! `kill -9` in the middle of writing, several times on one directory: everything acknowledged is
-//! there, no transaction is there in part, and writing goes on.
+//! `kill -9` during writes, several times on one directory: everything acknowledged is there, no transaction is
+//! partial, and writing continues.
 //!
-//! The writer is this test binary itself, started again with a directory in its environment.
+//! The writer is this test binary, started again with a directory in its environment.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -21,7 +21,7 @@ async fn what_was_acknowledged_survives_kill_dash_nine() {
     let mut acknowledged = BTreeMap::new();
     let mut newest = Revision::ZERO;
     for kill in 0..KILLS {
-        // An odd number of acknowledgements each time, so that the kill falls at another place.
+        // A different number of acknowledgements each time, so that the kill comes at another point.
         for (writer, number, revision) in write_until_killed(directory.path(), 150 + 97 * kill) {
             acknowledged.insert((writer, number), revision);
             newest = newest.max(revision);
@@ -31,7 +31,7 @@ async fn what_was_acknowledged_survives_kill_dash_nine() {
     assert!(acknowledged.len() > 150 * KILLS);
 }
 
-/// Runs a writing process, kills it after so many acknowledgements and returns all that it printed.
+/// Runs a writing process, kills it after `count` acknowledgements and returns its output.
 fn write_until_killed(directory: &Path, count: usize) -> Vec<(u64, u64, Revision)> {
     let mut writer = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "crash::writing_process", "--nocapture"])
@@ -42,7 +42,7 @@ fn write_until_killed(directory: &Path, count: usize) -> Vec<(u64, u64, Revision
         .unwrap();
     let mut lines = BufReader::new(writer.stdout.take().unwrap()).lines();
     let mut acknowledged = Vec::new();
-    // After the kill the pipe still holds acknowledgements that were given: they count.
+    // Acknowledgements that are still in the pipe after the kill count.
     while let Some(Ok(line)) = lines.next() {
         acknowledged.extend(parse(&line));
         if acknowledged.len() == count {
@@ -54,7 +54,7 @@ fn write_until_killed(directory: &Path, count: usize) -> Vec<(u64, u64, Revision
     acknowledged
 }
 
-/// `ack WRITER NUMBER REVISION`; a line that the kill cut short is no acknowledgement.
+/// Parses `ack WRITER NUMBER REVISION`; a line that the kill truncated is no acknowledgement.
 fn parse(line: &str) -> Option<(u64, u64, Revision)> {
     let numbers: Vec<u64> = line.strip_prefix("ack ")?.split(' ').flat_map(str::parse).collect();
     let &[writer, number, revision, 0] = &*numbers else { return None };
@@ -88,7 +88,7 @@ async fn last_number(store: &dyn Store, writer: u64) -> u64 {
     kv.map_or(0, |kv| std::str::from_utf8(&kv.value).unwrap().parse().unwrap())
 }
 
-/// Not a test of its own: the process that is killed. Does nothing without a directory.
+/// Not a test: the process to kill. Does nothing without a directory.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writing_process() {
     let Some(directory) = std::env::var_os(DIRECTORY) else { return };
@@ -109,7 +109,7 @@ async fn write_forever(store: Arc<EmbeddedStore>, writer: u64) {
             .put(Key::new(format!("/last/{writer}")), number.to_string().into());
         let revision = store.txn(txn).await.unwrap().committed().unwrap();
         let mut out = std::io::stdout().lock();
-        // The zero at the end marks a whole line.
+        // The zero at the end marks a complete line.
         writeln!(out, "ack {writer} {number} {revision} 0").unwrap();
         out.flush().unwrap();
     }

@@ -1,5 +1,4 @@
-//! What a directory on disk must show: it survives, it has one owner, it refuses the future, and
-//! half-written ends do no harm.
+//! The data directory: it survives restarts, is locked, refuses newer formats, and torn writes do no harm.
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -65,7 +64,7 @@ fn a_newer_format_is_left_alone() {
 }
 
 #[tokio::test]
-async fn a_torn_tail_loses_only_what_was_torn() {
+async fn a_torn_tail_loses_only_the_torn_writes() {
     let directory = tempfile::tempdir().unwrap();
     let store = EmbeddedStore::open(directory.path()).unwrap();
     for i in 0..20 {
@@ -91,7 +90,7 @@ async fn a_torn_tail_loses_only_what_was_torn() {
 }
 
 #[tokio::test]
-async fn a_reader_that_sleeps_is_cut_off_and_writers_are_not() {
+async fn a_slow_reader_is_dropped_and_writers_continue() {
     let store = MemoryStore::new();
     let mut sleeping: Watch = store.watch("/", Revision::FIRST).await.unwrap();
     for _ in 0..WATCH_QUEUE_BATCHES_MAX + 10 {
@@ -123,7 +122,7 @@ fn journal(directory: &Path) -> PathBuf {
     files.rfind(|path| path.extension().is_some_and(|ext| ext == "jnl")).expect("fjall has a journal")
 }
 
-/// Cuts the last written record in two, as a crash in the middle of a write does.
+/// Truncates the last record, as a crash during a write does.
 fn tear(journal: &Path) {
     let bytes = fs::read(journal).unwrap();
     let written = bytes.iter().rposition(|byte| *byte != 0).expect("the journal is not empty");

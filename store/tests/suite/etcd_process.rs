@@ -1,4 +1,4 @@
-//! A real etcd on loopback with a directory of its own, killed with the value.
+//! A real etcd on loopback with its own directory, killed when dropped.
 
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener};
@@ -10,10 +10,10 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Ports are chosen before etcd binds them, so another process may come first: try again so often.
+/// Attempts: ports are chosen before etcd binds them, so another process may take them.
 const ATTEMPTS: u32 = 5;
 
-/// A slow, busy machine is given so long.
+/// The start timeout on a slow, busy machine.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub struct EtcdProcess {
@@ -46,7 +46,7 @@ impl EtcdProcess {
         self.child.wait().unwrap();
     }
 
-    /// Starts it again on the same data and the same ports.
+    /// Restarts it with the same data and ports.
     pub async fn restart(&mut self) {
         self.child = spawn(&self.directory, self.client, self.peer);
         assert!(self.becomes_healthy().await, "etcd comes back on its own data");
@@ -91,8 +91,8 @@ fn spawn(directory: &TempDir, client: SocketAddr, peer: SocketAddr) -> Child {
     })
 }
 
-/// An address that nobody listens on and that no other test of this process was given: of two etcds with the same port one
-/// does not start, and would be taken for healthy because the other answers.
+/// A free address that no other test of this process was given: of two etcds with the same port one does not start, and
+/// would seem healthy because the other answers.
 fn free_address() -> SocketAddr {
     static GIVEN: Mutex<BTreeSet<SocketAddr>> = Mutex::new(BTreeSet::new());
     loop {

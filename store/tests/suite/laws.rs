@@ -1,4 +1,4 @@
-//! The laws of the `Store` trait, one function each. They know no backend.
+//! The guarantees of the `Store` trait, one function each, independent of the backend.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use store::{
 
 type AnyStore = Arc<dyn Store>;
 
-/// Nothing in these tests takes longer, however busy the machine and its disk.
+/// The timeout of every wait in these tests.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 fn key(name: &str) -> Key {
@@ -36,7 +36,7 @@ fn names(kvs: &[KeyValue]) -> Vec<&str> {
     kvs.iter().map(|kv| kv.key.as_str()).collect()
 }
 
-/// The next batch with events; a watch that stays silent fails the test instead of hanging it.
+/// The next batch with events; fails if none comes.
 async fn next(watch: &mut Watch) -> WatchBatch {
     loop {
         let next = tokio::time::timeout(PATIENCE, watch.next_batch()).await;
@@ -79,7 +79,7 @@ pub async fn create_update_delete_with_preconditions(store: AnyStore) {
     assert_eq!((kv.create_revision, kv.version), (again, 1), "a new life begins a new count");
 }
 
-pub async fn a_conflict_tells_what_is_there(store: AnyStore) {
+pub async fn a_conflict_returns_the_current_values(store: AnyStore) {
     let a = put(&store, "/a", "1").await;
     let txn = Txn::new()
         .when(key("/missing"), Condition::Exists)
@@ -110,7 +110,7 @@ pub async fn a_transaction_is_all_or_nothing(store: AnyStore) {
     assert_eq!(store.list(ListRequest::default()).await.unwrap(), all);
 }
 
-pub async fn what_changes_nothing_keeps_the_revision(store: AnyStore) {
+pub async fn writes_without_effect_keep_the_revision(store: AnyStore) {
     let revision = put(&store, "/a", "1").await;
     assert_eq!(remove(&store, "/missing").await, revision);
     assert_eq!(store.txn(Txn::new()).await.unwrap().committed(), Some(revision));
@@ -134,7 +134,7 @@ pub async fn wrong_transactions_are_refused(store: AnyStore) {
     assert!(large(TXN_BYTES_MAX - 2).await.unwrap().committed().is_some());
 }
 
-pub async fn a_prefix_is_characters_not_a_path(store: AnyStore) {
+pub async fn a_prefix_is_a_string_prefix(store: AnyStore) {
     for name in ["/pods/a/x", "/pods/ab/x", "/pods/a", "/podsecurity", "/pods/ä/x", "/po"] {
         put(&store, name, "1").await;
     }
@@ -176,7 +176,7 @@ pub async fn pages_are_one_consistent_listing(store: AnyStore) {
     assert!(page(Some("/z"), None).await.unwrap().kvs.is_empty());
 }
 
-pub async fn long_listings_are_whole(store: AnyStore) {
+pub async fn long_listings_are_complete(store: AnyStore) {
     let count = 1_300;
     let all: Vec<String> = (0..count).map(|i| format!("/k/{i:05}")).collect();
     for chunk in all.chunks(TXN_OPS_MAX) {
@@ -192,7 +192,7 @@ pub async fn long_listings_are_whole(store: AnyStore) {
     assert_eq!((listing.more, listing.remaining), (true, 200));
 }
 
-pub async fn the_past_can_be_listed(store: AnyStore) {
+pub async fn old_revisions_can_be_listed(store: AnyStore) {
     let created = put(&store, "/a", "1").await;
     let updated = put(&store, "/a", "2").await;
     let removed = remove(&store, "/a").await;
@@ -209,7 +209,7 @@ pub async fn the_past_can_be_listed(store: AnyStore) {
     assert_eq!((requested, current), (recreated.next(), recreated));
 }
 
-pub async fn compaction_takes_the_past(store: AnyStore) {
+pub async fn compaction_removes_old_revisions(store: AnyStore) {
     let revisions =
         [put(&store, "/a", "1").await, put(&store, "/a", "2").await, put(&store, "/a", "3").await];
     let [oldest, floor, newest] = revisions;
@@ -267,7 +267,7 @@ pub async fn a_watch_sees_transactions_whole(store: AnyStore) {
     assert_eq!(next(&mut part).await.events[0].key().as_str(), "/b3");
 }
 
-pub async fn a_watch_knows_what_was_before(store: AnyStore) {
+pub async fn a_watch_has_previous_values(store: AnyStore) {
     let start = store.current_revision().await.unwrap();
     let mut watch = store.watch("/", start).await.unwrap();
     put(&store, "/a", "1").await;

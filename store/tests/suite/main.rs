@@ -1,5 +1,5 @@
-//! One suite over all backends: every law of the `Store` trait is one function in `laws`, and each
-//! backend is one line below. Beside it, what only a store on disk has to show.
+//! One suite for all backends: every guarantee of the `Store` trait is one function in `laws`, and each backend is one
+//! line below. Plus the tests of stores on disk.
 
 #![allow(clippy::unwrap_used, reason = "every function here is part of a test")]
 
@@ -13,7 +13,7 @@ mod reconnect;
 
 use opened::Opened;
 
-/// Runs every law against one backend.
+/// Runs every guarantee with one backend.
 macro_rules! backend {
     ($name:ident, $open:expr, [$($law:ident),* $(,)?]) => {
         mod $name {
@@ -28,24 +28,23 @@ macro_rules! backend {
     };
 }
 
-/// All backends keep all laws.
 macro_rules! suite {
     ($($name:ident => $open:expr;)*) => {
         $(backend!($name, $open, [
             an_empty_store_is_at_one,
             create_update_delete_with_preconditions,
-            a_conflict_tells_what_is_there,
+            a_conflict_returns_the_current_values,
             a_transaction_is_all_or_nothing,
-            what_changes_nothing_keeps_the_revision,
+            writes_without_effect_keep_the_revision,
             wrong_transactions_are_refused,
-            a_prefix_is_characters_not_a_path,
+            a_prefix_is_a_string_prefix,
             pages_are_one_consistent_listing,
-            long_listings_are_whole,
-            the_past_can_be_listed,
-            compaction_takes_the_past,
+            long_listings_are_complete,
+            old_revisions_can_be_listed,
+            compaction_removes_old_revisions,
             a_watch_misses_nothing_and_repeats_nothing,
             a_watch_sees_transactions_whole,
-            a_watch_knows_what_was_before,
+            a_watch_has_previous_values,
             a_watch_may_start_in_the_future,
             progress_comes_after_everything_before_it,
             concurrent_writers_are_serialised,

@@ -1,5 +1,4 @@
-//! Random histories: the embedded store answers exactly as the memory store does, also after it was
-//! closed and opened again.
+//! Random histories: the embedded store behaves like the memory store, also after it was reopened.
 
 use std::path::Path;
 
@@ -11,15 +10,15 @@ use store::{
 };
 
 #[derive(Clone, Debug)]
-enum Step {
+enum StoreStep {
     Txn(Txn),
-    /// List a prefix with a limit, so many revisions ago.
+    /// List a prefix with a limit, at an earlier revision.
     List {
         prefix: &'static str,
         limit: usize,
         back: u64,
     },
-    /// Compact to so many revisions ago.
+    /// Compact to an earlier revision.
     Compact {
         back: u64,
     },
@@ -52,17 +51,16 @@ fn txn() -> impl Strategy<Value = Txn> {
     })
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn step() -> impl Strategy<Value = StoreStep> {
     let prefix = prop::sample::select(&["", "/", "/a", "/a/", "/b/1", "/x"][..]);
     prop_oneof![
-        12 => txn().prop_map(Step::Txn),
-        4 => (prefix, 0..4_usize, 0..6_u64).prop_map(|(prefix, limit, back)| Step::List { prefix, limit, back }),
-        1 => (0..6_u64).prop_map(|back| Step::Compact { back }),
-        1 => Just(Step::Reopen),
+        12 => txn().prop_map(StoreStep::Txn),
+        4 => (prefix, 0..4_usize, 0..6_u64).prop_map(|(prefix, limit, back)| StoreStep::List { prefix, limit, back }),
+        1 => (0..6_u64).prop_map(|back| StoreStep::Compact { back }),
+        1 => Just(StoreStep::Reopen),
     ]
 }
 
-/// Both stores and a watch on each.
 struct Pair<'a> {
     directory: &'a Path,
     memory: MemoryStore,
@@ -78,25 +76,25 @@ impl Pair<'_> {
         Pair { directory, memory, embedded, watches }
     }
 
-    async fn take(mut self, step: Step) -> Self {
+    async fn take(mut self, step: StoreStep) -> Self {
         match step {
-            Step::Txn(txn) => {
+            StoreStep::Txn(txn) => {
                 let (one, other) = (self.memory.txn(txn.clone()).await, self.embedded.txn(txn).await);
                 assert_eq!(text(one), text(other));
             }
-            Step::List { prefix, limit, back } => {
+            StoreStep::List { prefix, limit, back } => {
                 let at = Some(self.back(back).await);
                 let request = ListRequest { limit, at, ..ListRequest::prefix(prefix) };
                 let (one, other) =
                     (self.memory.list(request.clone()).await, self.embedded.list(request).await);
                 assert_eq!(text(one), text(other));
             }
-            Step::Compact { back } => {
+            StoreStep::Compact { back } => {
                 let at = self.back(back).await;
                 let (one, other) = (self.memory.compact(at).await, self.embedded.compact(at).await);
                 assert_eq!(text(one), text(other));
             }
-            Step::Reopen => {
+            StoreStep::Reopen => {
                 let Pair { directory, memory, embedded, watches: open } = self;
                 drop((embedded, open));
                 let embedded = EmbeddedStore::open(directory).unwrap();
@@ -122,7 +120,7 @@ async fn watches(memory: &MemoryStore, embedded: &EmbeddedStore, after: Revision
     [memory.watch("/a", after).await.unwrap(), embedded.watch("/a", after).await.unwrap()]
 }
 
-/// What the watch has to say now.
+/// The events that are ready.
 fn ready(watch: &mut Watch) -> Vec<Event> {
     let mut events = Vec::new();
     while let Some(batch) = watch.next_batch().now_or_never() {
@@ -139,7 +137,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
     #[test]
-    fn embedded_is_memory_that_survives(steps in prop::collection::vec(step(), 1..60)) {
+    fn embedded_behaves_like_memory(steps in prop::collection::vec(step(), 1..60)) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
             let directory = tempfile::tempdir().unwrap();

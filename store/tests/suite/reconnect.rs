@@ -1,4 +1,4 @@
-//! etcd goes away and comes back: writers are told, watches carry on where they were.
+//! etcd restarts: writers get errors, watches resume.
 
 use store::{Error, EtcdConfig, EtcdStore, Key, Store};
 

@@ -1,6 +1,7 @@
-//! The checkpoint: folding records back into a machine, and the shortest records that say the same.
+//! The checkpoint: rebuilding the machine from records, and the shortest equivalent list of records.
 //!
-//! Only frameworks that asked for it are in it. What else still runs at a restart is destroyed: nobody could answer for it.
+//! Only frameworks with `checkpoint` are in it. Containers of other frameworks that still run at a restart are
+//! destroyed.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -12,8 +13,8 @@ use kernel_model::{
 };
 
 use super::{
-    Agent, Config, Effect, Effects, Entry, Executor, Framework, Phase, Record, Timer, executors::Verdict,
-    status_updates::Stream,
+    Agent, AgentTask, Config, Effect, Effects, Executor, Framework, Phase, Record, Timer,
+    executors::TerminalState, status_updates::UpdateStream,
 };
 
 pub(super) fn recover(
@@ -28,7 +29,7 @@ pub(super) fn recover(
         agent.fold(record);
     }
     if agent.config.info.id.is_none() {
-        // Nothing can have been launched before the agent had an id: the checkpoint is damaged.
+        // Nothing can be launched before the agent has an id: the checkpoint is damaged.
         agent.frameworks.clear();
         agent.streams.clear();
     }
@@ -42,15 +43,15 @@ pub(super) fn recover(
         .collect();
     for (framework_id, executor_id, container_id) in &all {
         if live.contains(container_id) {
-            agent.await_return(now, framework_id, executor_id);
+            agent.await_reregistration(now, framework_id, executor_id);
         } else if ended.is_some_and(|ended| !ended.contains(container_id)) {
-            agent.never_ran(now, framework_id, executor_id, &mut out);
+            agent.restart_executor(now, framework_id, executor_id, &mut out);
         } else {
-            agent.not_returned(now, framework_id, executor_id, &mut out);
+            agent.executor_did_not_return(now, framework_id, executor_id, &mut out);
         }
     }
     for container_id in live.iter().filter(|id| !all.iter().any(|(_, _, known)| known == *id)) {
-        out.act(Effect::Destroy { container_id: container_id.clone() });
+        out.push(Effect::Destroy { container_id: container_id.clone() });
     }
     agent.drop_orphans(now, &mut out);
     (agent, out)
@@ -73,10 +74,10 @@ impl Agent {
                     phase: Phase::Returning,
                     connection: None,
                     subscribed: false,
-                    served: true,
+                    received_task: true,
                     failures: 0,
                     started_at: at,
-                    verdict: None,
+                    terminal_state: None,
                 };
                 framework.executors.insert(executor.info.executor_id.clone(), Box::new(executor));
             }
@@ -90,8 +91,8 @@ impl Agent {
                 let executor = framework.executors.get(&executor_id);
                 let command = executor.is_none_or(|executor| executor.info.kind == ExecutorKind::Command);
                 let shown = (!command).then(|| executor_id.clone());
-                let mut entry = Entry::new(framework_id, executor_id, shown, task, launch, grouped, at);
-                // Whether it reached the executor was not written down: assume the worse.
+                let mut entry = AgentTask::new(framework_id, executor_id, shown, task, launch, grouped, at);
+                // Delivery is not recorded: assume that the task reached the executor.
                 entry.delivered = true;
                 framework.tasks.insert(entry.task.info.task_id.clone(), entry);
                 self.next_launch = self.next_launch.max(launch + 1);
@@ -132,7 +133,7 @@ impl Agent {
             return;
         }
         let key = (framework_id, status.task_id.clone());
-        let stream = self.streams.entry(key.clone()).or_insert_with(|| Stream::new(true));
+        let stream = self.streams.entry(key.clone()).or_insert_with(|| UpdateStream::new(true));
         if stream.push(status.clone())
             && let Some(entry) = self.frameworks.get_mut(&key.0).and_then(|f| f.tasks.get_mut(&key.1))
         {
@@ -140,18 +141,18 @@ impl Agent {
         }
     }
 
-    /// The executor still runs: it has a while to subscribe again.
-    fn await_return(&mut self, now: Time, framework_id: &FrameworkId, executor_id: &ExecutorId) {
+    /// The executor still runs: it has some time to subscribe again.
+    fn await_reregistration(&mut self, now: Time, framework_id: &FrameworkId, executor_id: &ExecutorId) {
         let framework = self.frameworks.get_mut(framework_id).expect("the caller listed it");
         let executor = framework.executors.get_mut(executor_id).expect("the caller listed it");
-        let who = (framework_id.clone(), executor_id.clone());
-        self.containers.insert(executor.container_id.clone(), who.clone());
+        let key = (framework_id.clone(), executor_id.clone());
+        self.containers.insert(executor.container_id.clone(), key.clone());
         let deadline = now + self.config.executor_reregistration_timeout;
-        self.timers.arm(Timer::Executor(who.0, who.1), deadline);
+        self.timers.arm(Timer::Executor(key.0, key.1), deadline);
     }
 
     /// The agent died between writing the executor down and starting it: it is started now, as if nothing had been.
-    fn never_ran(
+    fn restart_executor(
         &mut self,
         now: Time,
         framework_id: &FrameworkId,
@@ -162,7 +163,7 @@ impl Agent {
         let executor = framework.executors.get_mut(executor_id).expect("the caller listed it");
         // A respawned executor may have run before, and its tasks with it.
         if !executor.info.respawns() {
-            executor.served = false;
+            executor.received_task = false;
             for entry in framework.tasks.values_mut().filter(|entry| entry.executor_id == *executor_id) {
                 entry.delivered = false;
             }
@@ -170,8 +171,8 @@ impl Agent {
         self.respawn(now, framework_id, executor_id, out);
     }
 
-    /// The executor ended while the agent was away, or its machine was started anew.
-    fn not_returned(
+    /// The executor terminated while the agent was down, or the machine rebooted.
+    fn executor_did_not_return(
         &mut self,
         now: Time,
         framework_id: &FrameworkId,
@@ -181,15 +182,15 @@ impl Agent {
         if self.frameworks[framework_id].executors[executor_id].info.respawns() {
             return self.wait_to_respawn(now, framework_id, executor_id);
         }
-        let verdict = Verdict::failed(
+        let terminal_state = TerminalState::failed(
             Reason::ExecutorTerminated,
             "Executor terminated while the agent was not running",
         );
-        self.remove_executor(now, framework_id, executor_id, 0, Some(verdict), out);
+        self.remove_executor(now, framework_id, executor_id, 0, Some(terminal_state), out);
     }
 
-    /// Tasks without an executor, which a crash between two records cannot leave, and streams of frameworks that are
-    /// gone: nothing may be left hanging by a damaged checkpoint either.
+    /// Drops tasks without an executor and streams of removed frameworks. A crash cannot leave them, but a damaged
+    /// checkpoint can.
     fn drop_orphans(&mut self, now: Time, out: &mut Effects) {
         let orphans: Vec<_> = self.orphans();
         for task in orphans.into_iter().filter(|task| !task.state.is_terminal()) {
@@ -208,11 +209,11 @@ impl Agent {
         }
         let idle: Vec<FrameworkId> = self.frameworks.keys().cloned().collect();
         for framework_id in idle {
-            self.forget_framework_if_idle(&framework_id, out);
+            self.remove_framework_if_idle(&framework_id, out);
         }
     }
 
-    /// The shortest checkpoint that says what the machine knows: what a compacted log starts with.
+    /// The shortest list of records that rebuilds this machine: the beginning of a compacted log.
     pub fn records(&self) -> Vec<Record> {
         let mut records = Vec::new();
         records.extend(self.config.info.id.clone().map(|agent_id| Record::Identity { agent_id }));
@@ -230,7 +231,7 @@ impl Agent {
                 self.push_task_records(framework_id, entry, &mut records);
             }
         }
-        // Updates that wait for their turn; those of tasks that are no longer, or never were, here among them.
+        // Queued updates, including those of tasks that are not here (any more).
         for ((framework_id, _), stream) in self.streams.iter().filter(|(_, stream)| stream.checkpoint) {
             let queued = stream.queue.iter().cloned();
             records
@@ -239,7 +240,7 @@ impl Agent {
         records
     }
 
-    fn push_task_records(&self, framework_id: &FrameworkId, entry: &Entry, records: &mut Vec<Record>) {
+    fn push_task_records(&self, framework_id: &FrameworkId, entry: &AgentTask, records: &mut Vec<Record>) {
         let task_id = entry.task.info.task_id.clone();
         records.push(Record::Task {
             framework_id: framework_id.clone(),
@@ -253,7 +254,7 @@ impl Agent {
             let (framework_id, task_id) = (framework_id.clone(), task_id.clone());
             records.push(Record::Kill { framework_id, task_id, grace });
         }
-        // The states that were delivered already still make the task's history, and its present state.
+        // Acknowledged states are part of the task's history and determine its current state.
         let stream = self.streams.get(&(framework_id.clone(), task_id.clone()));
         let waits = |uuid| stream.is_some_and(|s| s.queue.iter().any(|status| status.uuid == uuid));
         for status in entry.task.statuses.iter().filter(|status| !waits(status.uuid)) {

@@ -1,4 +1,4 @@
-//! Every way out of the agent machine.
+//! The effects of the agent.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,24 +15,25 @@ use kernel_model::{
 use super::ConnectionId;
 use crate::effect::RequestId;
 
-/// What a step wants done. Several steps may share one write, if their effects follow all of it in order.
+/// The effects of one step. Several steps may share one write, if their effects follow it in order.
 pub type Effects = crate::effect::Effects<Record, Effect>;
 
-/// A line of the checkpoint. The checkpoint is their sequence; [`super::Agent::records`] gives a shortest equivalent one.
+/// A record of the checkpoint, which is a sequence of records; [`super::Agent::records`] returns a shortest equivalent
+/// sequence.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs)]
 pub enum Record {
-    /// The master gave this id.
+    /// The master assigned this id.
     Identity { agent_id: AgentId },
-    /// A framework is here, or changed its info.
+    /// A framework was added, or changed its info.
     Framework { info: Arc<FrameworkInfo> },
-    /// Nothing of the framework is left, its updates included.
+    /// A framework was removed with its updates.
     FrameworkRemoved { framework_id: FrameworkId },
-    /// An executor is about to be started in this container.
+    /// An executor is about to start in this container.
     Executor { framework_id: FrameworkId, executor: Arc<ExecutorInfo>, container_id: ContainerId, at: Time },
-    /// An executor ended for good.
+    /// An executor terminated, and no other run follows.
     ExecutorRemoved { framework_id: FrameworkId, executor_id: ExecutorId },
-    /// A task was received for an executor.
+    /// A task was received.
     Task {
         framework_id: FrameworkId,
         executor_id: ExecutorId,
@@ -41,104 +42,80 @@ pub enum Record {
         grouped: bool,
         at: Time,
     },
-    /// A kill was asked for.
+    /// A kill was requested.
     Kill { framework_id: FrameworkId, task_id: TaskId, grace: Option<Duration> },
-    /// A status update was taken over from an executor, or made here.
+    /// A status update was received from an executor, or made by the agent.
     Update { framework_id: FrameworkId, status: Arc<TaskStatus> },
-    /// An update needs no more delivery.
+    /// An update was acknowledged or dropped.
     UpdateDone { framework_id: FrameworkId, task_id: TaskId, uuid: UpdateId },
-    /// A task is over and its terminal update acknowledged.
+    /// A task's terminal update was acknowledged.
     TaskRemoved { framework_id: FrameworkId, task_id: TaskId },
 }
 
-/// Something to do.
+/// An effect to carry out.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
 pub enum Effect {
-    /// Say this to the master on the present link; drop it if there is none.
+    /// Send to the master on the current link; drop the message if there is none.
     ToMaster(ToMaster),
-    /// The master is silent: close the link and dial again.
+    /// The master sends no pings: close the link and dial again.
     DropLink,
-    /// Start an executor. Answer with [`super::Event::StartFailed`] or, some day, [`super::Event::Exited`].
+    /// Start an executor. The runtime answers with [`super::Event::StartFailed`] or, when it terminates,
+    /// [`super::Event::Exited`].
     Start(Box<Start>),
-    /// Change what a running container may use.
-    SetLimits {
-        /// Which.
-        container_id: ContainerId,
-        /// The new limits.
-        limits: Limits,
-    },
-    /// Ask a container's first process to end (SIGTERM).
-    Terminate {
-        /// Which.
-        container_id: ContainerId,
-    },
-    /// End all of a container at once. May be asked for twice, and for a container that is gone.
-    Destroy {
-        /// Which.
-        container_id: ContainerId,
-    },
-    /// Send an event to an executor; drop it if the stream is gone.
-    ToExecutor {
-        /// The stream.
-        connection: ConnectionId,
-        /// What to send.
-        event: ExecutorEvent,
-    },
-    /// End an executor's event stream.
-    Close {
-        /// The stream.
-        connection: ConnectionId,
-    },
-    /// Answer a request at the executor door.
-    Reply {
-        /// Which.
-        request: RequestId,
-        /// Accepted, or why not.
-        result: Result<(), Refusal>,
-    },
-    /// All that was to be ended has ended: the agent may exit. The message, if any, is why it must.
+    /// Change the limits of a running container.
+    SetLimits { container_id: ContainerId, limits: Limits },
+    /// Send SIGTERM to a container's first process.
+    Terminate { container_id: ContainerId },
+    /// Kill all processes of a container. May repeat, and may name a container that is gone.
+    Destroy { container_id: ContainerId },
+    /// Send an event to an executor; drop it if the stream is closed.
+    ToExecutor { connection: ConnectionId, event: ExecutorEvent },
+    /// Close an executor's event stream.
+    Close { connection: ConnectionId },
+    /// Answer a call of the executor API.
+    Reply { request: RequestId, result: Result<(), Refusal> },
+    /// Everything to be stopped has stopped: the agent may exit. The message, if any, is why it must.
     Stopped {
-        /// The master's reason, where it was the master that refused the agent.
+        /// The master's message, if it refused the agent.
         message: Option<String>,
     },
 }
 
-/// What it takes to start an executor.
+/// The parameters of an executor's start.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
 pub struct Start {
-    /// The run.
+    /// The container of this run.
     pub container_id: ContainerId,
-    /// Whose.
     pub framework: Arc<FrameworkInfo>,
-    /// What; its `framework_id` is set.
+    /// Its `framework_id` is set.
     pub executor: Arc<ExecutorInfo>,
-    /// On which agent.
     pub agent_id: AgentId,
     /// The task, for the built-in command executor only.
     pub task: Option<Arc<TaskInfo>>,
-    /// What it may use.
     pub limits: Limits,
 }
 
-/// Amounts that a container may use; zero is no limit.
+/// Resource limits of a container; zero is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[allow(missing_docs)]
 pub struct Limits {
-    /// CPUs.
     pub cpus: Scalar,
-    /// Memory in MiB.
+    /// MiB.
     pub mem_mib: Scalar,
 }
 
-/// Why the executor door refuses a call.
+/// Why the executor API refuses a call.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)]
 pub enum Refusal {
-    /// No such framework here.
+    /// The framework is not on this agent.
     #[error("Framework cannot be found")]
     FrameworkUnknown,
-    /// No such executor here.
+    /// The executor is not on this agent.
     #[error("Executor cannot be found")]
     ExecutorUnknown,
-    /// It has to subscribe first.
     #[error("Executor is not subscribed")]
     NotSubscribed,
 }
@@ -148,15 +125,15 @@ impl Effects {
         self.persist.push(record);
     }
 
-    pub(super) fn act(&mut self, effect: Effect) {
+    pub(super) fn push(&mut self, effect: Effect) {
         self.after_persist.push(effect);
     }
 
-    pub(super) fn tell_master(&mut self, message: ToMaster) {
+    pub(super) fn send_to_master(&mut self, message: ToMaster) {
         self.after_persist.push(Effect::ToMaster(message));
     }
 
-    pub(super) fn tell_executor(&mut self, connection: ConnectionId, event: ExecutorEvent) {
+    pub(super) fn send_to_executor(&mut self, connection: ConnectionId, event: ExecutorEvent) {
         self.after_persist.push(Effect::ToExecutor { connection, event });
     }
 

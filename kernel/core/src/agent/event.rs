@@ -1,4 +1,4 @@
-//! Every way into the agent machine.
+//! The events of the agent.
 
 use kernel_model::{
     agent::ToAgent,
@@ -9,73 +9,58 @@ use kernel_model::{
 
 use crate::effect::RequestId;
 
-/// One open event stream of an executor. Fresh for every subscription.
+/// An open event stream of an executor, with a new number for every subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ConnectionId(pub u64);
 
-/// Something happened.
+/// An event for the agent.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
 pub enum Event {
-    /// There is a fresh, working link to a master.
+    /// A new link to a master is up.
     LinkUp,
-    /// The link broke.
+    /// The link is down.
     LinkDown,
-    /// The master said something on the present link.
+    /// A message from the master on the current link.
     FromMaster(ToAgent),
-    /// An executor opened an event stream.
+    /// An executor subscribes on a new event stream.
     Subscribe {
-        /// To answer.
         request: RequestId,
-        /// The stream.
         connection: ConnectionId,
-        /// Whose executor.
         framework_id: FrameworkId,
-        /// Which.
         executor_id: ExecutorId,
-        /// Tasks that it received and of which no update was acknowledged.
+        /// Tasks that it received and has no acknowledged update of.
         unacknowledged_tasks: Vec<TaskId>,
         /// Updates that were not acknowledged to it.
         unacknowledged_updates: Vec<TaskStatus>,
     },
-    /// An executor called. SUBSCRIBE comes as its own event.
+    /// Any other call of an executor.
     Call {
-        /// To answer.
         request: RequestId,
-        /// Whose executor.
         framework_id: FrameworkId,
-        /// Which.
         executor_id: ExecutorId,
-        /// What it says.
         call: Call,
     },
-    /// An executor's event stream ended.
     Disconnected {
-        /// Whose executor.
         framework_id: FrameworkId,
-        /// Which.
         executor_id: ExecutorId,
-        /// The stream.
         connection: ConnectionId,
     },
-    /// A container could not be started. Nothing of it runs.
+    /// A container could not be started; none of its processes run.
     StartFailed {
-        /// Which.
         container_id: ContainerId,
-        /// Why, for people.
         message: String,
     },
-    /// A container ended, and nothing of it runs any more.
+    /// A container terminated; none of its processes run.
     Exited {
-        /// Which.
         container_id: ContainerId,
-        /// The raw wait status; 0 where it cannot be known.
+        /// The raw wait status; 0 if unknown.
         status: i32,
-        /// The limit that it broke, if that is what ended it, with a sentence.
+        /// The exceeded limit that terminated it, with a message.
         limitation: Option<(Reason, String)>,
     },
-    /// End what runs here and then stop: tasks of ordinary executors are killed, those of respawned ones wait for the
-    /// next start. [`super::Effect::Stopped`] tells when all is done. Asked again, it kills what still runs.
+    /// Stop everything and then the agent: tasks of ordinary executors are killed, those of respawned executors wait
+    /// for the next start. [`super::Effect::Stopped`] follows when all is done. A second `Stop` kills what still runs.
     Stop,
-    /// Time passed.
     Tick,
 }

@@ -1,4 +1,4 @@
-//! The lives of executors: started, given up on, ended, and, where they ask for it, started again.
+//! The life cycle of executors: start, timeouts, termination and, for those that respawn, the next run.
 
 use std::time::Duration;
 
@@ -12,34 +12,34 @@ use kernel_model::{
 
 use super::{Agent, Effect, Effects, Executor, Phase, Record, Timer};
 
-/// The wait before an executor is started again the first time; doubles up to [`RESPAWN_MAX`].
+/// The back-off before an executor's next run; it doubles up to [`RESPAWN_MAX`].
 pub const RESPAWN_MIN: Duration = Duration::from_millis(250);
 
-/// The longest wait before an executor is started again.
+/// The longest back-off before an executor's next run.
 pub const RESPAWN_MAX: Duration = Duration::from_secs(30);
 
-/// A run that lasts so long counts as sound: the waits start from the beginning.
+/// A run of at least this length resets the back-off.
 pub const SOUND_RUN: Duration = Duration::from_secs(60);
 
-/// How often an executor that was destroyed and has not ended is destroyed again.
+/// How often the kill of a container that does not terminate is repeated.
 const DESTROY_AGAIN: Duration = Duration::from_secs(10);
 
-/// What becomes of the unfinished tasks of an executor that ends.
+/// The terminal state of the unfinished tasks of an executor that terminates.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Verdict {
+pub(super) struct TerminalState {
     pub(super) state: TaskState,
     pub(super) reason: Reason,
     pub(super) message: String,
 }
 
-impl Verdict {
+impl TerminalState {
     pub(super) fn failed(reason: Reason, message: impl Into<String>) -> Self {
         Self { state: TaskState::Failed, reason, message: message.into() }
     }
 }
 
 impl Agent {
-    /// An executor's alarm rang: its phase tells what for.
+    /// An executor's timer fired; the phase says what for.
     pub(super) fn executor_timer(
         &mut self,
         now: Time,
@@ -54,26 +54,26 @@ impl Agent {
         match executor.phase {
             Phase::Starting => {
                 let reason = Reason::ExecutorRegistrationTimeout;
-                executor.verdict =
-                    Some(Verdict::failed(reason, "Executor did not register within the timeout"));
-                executor.phase = Phase::Ending { respawn };
+                executor.terminal_state =
+                    Some(TerminalState::failed(reason, "Executor did not register within the timeout"));
+                executor.phase = Phase::Terminating { respawn };
             }
             Phase::Returning => {
-                executor.verdict = Some(Verdict {
+                executor.terminal_state = Some(TerminalState {
                     state: gone,
                     reason: Reason::ExecutorReregistrationTimeout,
                     message: "Executor did not reregister within the timeout".to_owned(),
                 });
-                executor.phase = Phase::Ending { respawn };
+                executor.phase = Phase::Terminating { respawn };
             }
-            Phase::Ending { .. } => {}
+            Phase::Terminating { .. } => {}
             Phase::Running => return,
             Phase::Waiting => return self.respawn(now, framework_id, executor_id, out),
         }
         self.destroy(now, framework_id, executor_id, out);
     }
 
-    /// Destroys an executor's container, and again from time to time until it has ended.
+    /// Destroys an executor's container, and repeats that until it has terminated.
     pub(super) fn destroy(
         &mut self,
         now: Time,
@@ -82,11 +82,11 @@ impl Agent {
         out: &mut Effects,
     ) {
         let executor = &self.frameworks[framework_id].executors[executor_id];
-        out.act(Effect::Destroy { container_id: executor.container_id.clone() });
+        out.push(Effect::Destroy { container_id: executor.container_id.clone() });
         self.timers.arm(Timer::Executor(framework_id.clone(), executor_id.clone()), now + DESTROY_AGAIN);
     }
 
-    /// Starts another run of an executor.
+    /// Starts the next run of an executor.
     pub(super) fn respawn(
         &mut self,
         now: Time,
@@ -94,14 +94,14 @@ impl Agent {
         executor_id: &ExecutorId,
         out: &mut Effects,
     ) {
-        let container_id = self.fresh.container_id();
+        let container_id = self.id_generator.container_id();
         let framework = self.frameworks.get_mut(framework_id).expect("the caller found it");
         let executor = framework.executors.get_mut(executor_id).expect("the caller found it");
         executor.container_id = container_id.clone();
         executor.phase = Phase::Starting;
         executor.subscribed = false;
         executor.started_at = now;
-        executor.verdict = None;
+        executor.terminal_state = None;
         if framework.info.checkpoint {
             out.persist(Record::Executor {
                 framework_id: framework_id.clone(),
@@ -120,8 +120,8 @@ impl Agent {
         message: String,
         out: &mut Effects,
     ) {
-        let verdict = Verdict::failed(Reason::ContainerLaunchFailed, message);
-        self.run_ended(now, container_id, None, Some(verdict), out);
+        let terminal_state = TerminalState::failed(Reason::ContainerLaunchFailed, message);
+        self.run_ended(now, container_id, None, Some(terminal_state), out);
     }
 
     pub(super) fn container_exited(
@@ -132,44 +132,44 @@ impl Agent {
         limitation: Option<(Reason, String)>,
         out: &mut Effects,
     ) {
-        let verdict = limitation.map(|(reason, message)| Verdict::failed(reason, message));
-        self.run_ended(now, container_id, Some(status), verdict, out);
+        let terminal_state = limitation.map(|(reason, message)| TerminalState::failed(reason, message));
+        self.run_ended(now, container_id, Some(status), terminal_state, out);
     }
 
-    /// A container is gone. Either its executor is started again, or its tasks are over.
+    /// A container terminated: its executor respawns, or its tasks terminate.
     fn run_ended(
         &mut self,
         now: Time,
         container_id: &ContainerId,
         status: Option<i32>,
-        cause: Option<Verdict>,
+        cause: Option<TerminalState>,
         out: &mut Effects,
     ) {
         let Some((framework_id, executor_id)) = self.containers.remove(container_id) else { return };
         let Some(framework) = self.frameworks.get_mut(&framework_id) else { return };
         let busy = !framework.unfinished_tasks_of(&executor_id).is_empty();
-        let ending = framework.ending;
+        let shutting_down = framework.shutting_down;
         let Some(executor) = framework.executors.get_mut(&executor_id) else { return };
         self.timers.disarm(&Timer::Executor(framework_id.clone(), executor_id.clone()));
         if let Some(connection) = executor.connection.take() {
-            out.act(Effect::Close { connection });
+            out.push(Effect::Close { connection });
         }
-        // An idle executor that ends well has bowed out.
+        // An idle executor that exits with 0 needs no further run.
         let wanted = busy || status != Some(0);
-        if self.stopping.is_some() && executor.info.respawns() && !ending {
+        if self.stopping.is_some() && executor.info.respawns() && !shutting_down {
             executor.phase = Phase::Waiting;
             executor.subscribed = false;
             return self.stop_if_done(out);
         }
-        if executor.respawns_now() && wanted && !ending {
+        if executor.respawns_now() && wanted && !shutting_down {
             return self.wait_to_respawn(now, &framework_id, &executor_id);
         }
-        let verdict = executor.verdict.take().or(cause);
+        let terminal_state = executor.terminal_state.take().or(cause);
         let status = status.unwrap_or(0);
-        self.remove_executor(now, &framework_id, &executor_id, status, verdict, out);
+        self.remove_executor(now, &framework_id, &executor_id, status, terminal_state, out);
     }
 
-    /// Sets the alarm for the executor's next run.
+    /// Sets the timer of the executor's next run.
     pub(super) fn wait_to_respawn(
         &mut self,
         now: Time,
@@ -182,36 +182,36 @@ impl Agent {
         executor.failures = if sound { 0 } else { executor.failures.saturating_add(1) };
         executor.phase = Phase::Waiting;
         executor.subscribed = false;
-        executor.verdict = None;
+        executor.terminal_state = None;
         let wait =
             (RESPAWN_MIN * 2u32.saturating_pow(executor.failures.saturating_sub(1).min(10))).min(RESPAWN_MAX);
         self.timers.arm(Timer::Executor(framework_id.clone(), executor_id.clone()), now + wait);
     }
 
-    /// An executor is gone for good: its unfinished tasks are over, and the master is told.
+    /// An executor terminated and does not respawn: its unfinished tasks terminate, and the master is told.
     pub(super) fn remove_executor(
         &mut self,
         now: Time,
         framework_id: &FrameworkId,
         executor_id: &ExecutorId,
         status: i32,
-        verdict: Option<Verdict>,
+        terminal_state: Option<TerminalState>,
         out: &mut Effects,
     ) {
         let Some(framework) = self.frameworks.get_mut(framework_id) else { return };
         let Some(executor) = framework.executors.remove(executor_id) else { return };
         let checkpoint = framework.info.checkpoint;
-        let ending = framework.ending;
-        let verdict =
-            verdict.unwrap_or_else(|| Verdict::failed(Reason::ExecutorTerminated, "Executor terminated"));
+        let shutting_down = framework.shutting_down;
+        let terminal_state = terminal_state
+            .unwrap_or_else(|| TerminalState::failed(Reason::ExecutorTerminated, "Executor terminated"));
         let unfinished = framework.unfinished_tasks_of(executor_id);
-        if !ending {
+        if !shutting_down {
             for task_id in unfinished {
                 let status = TaskStatus {
-                    reason: Some(verdict.reason),
-                    message: Some(verdict.message.clone()),
+                    reason: Some(terminal_state.reason),
+                    message: Some(terminal_state.message.clone()),
                     executor_id: Some(executor_id.clone()),
-                    ..TaskStatus::new(task_id.clone(), verdict.state, Source::Agent, now)
+                    ..TaskStatus::new(task_id.clone(), terminal_state.state, Source::Agent, now)
                 };
                 self.report(now, &(framework_id.clone(), task_id), status.into(), out);
             }
@@ -223,24 +223,24 @@ impl Agent {
             });
         }
         if executor.info.kind != ExecutorKind::Command && self.is_registered() {
-            out.tell_master(ToMaster::ExitedExecutor {
+            out.send_to_master(ToMaster::ExitedExecutor {
                 framework_id: framework_id.clone(),
                 executor_id: executor_id.clone(),
                 status,
             });
         }
-        if ending {
-            self.drop_framework_if_over(framework_id, out);
+        if shutting_down {
+            self.remove_framework_if_terminated(framework_id, out);
         } else {
-            self.forget_framework_if_idle(framework_id, out);
+            self.remove_framework_if_idle(framework_id, out);
         }
         self.stop_if_done(out);
     }
 }
 
 impl Executor {
-    /// Whether the end of the present run is followed by another.
+    /// Whether another run follows the current one.
     fn respawns_now(&self) -> bool {
-        self.info.respawns() && self.phase != (Phase::Ending { respawn: false })
+        self.info.respawns() && self.phase != (Phase::Terminating { respawn: false })
     }
 }

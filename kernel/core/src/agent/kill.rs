@@ -1,4 +1,4 @@
-//! Kills of tasks, and ends of executors and frameworks that somebody asked for.
+//! Kills of tasks, and requested shutdowns of executors and frameworks.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use kernel_model::{
     time::Time,
 };
 
-use super::{Agent, Effects, Phase, Record, Timer, executors::Verdict};
+use super::{Agent, Effects, Phase, Record, Timer, executors::TerminalState};
 
 impl Agent {
     pub(super) fn kill_task(
@@ -21,7 +21,7 @@ impl Agent {
         out: &mut Effects,
     ) {
         let Some(framework) = self.frameworks.get_mut(framework_id) else { return };
-        if framework.ending {
+        if framework.shutting_down {
             return;
         }
         let checkpoint = framework.info.checkpoint;
@@ -45,7 +45,7 @@ impl Agent {
         }
         let connection = framework.executors.get(&executor_id).and_then(|executor| executor.connection);
         if let Some(connection) = connection {
-            out.tell_executor(connection, ExecutorEvent::Kill { task_id: task_id.clone(), grace });
+            out.send_to_executor(connection, ExecutorEvent::Kill { task_id: task_id.clone(), grace });
         }
     }
 
@@ -63,7 +63,7 @@ impl Agent {
         self.report(now, &key, status.into(), out);
     }
 
-    /// Kills a launch, the whole of its group, that no executor has been told of.
+    /// Kills a launch (all of its group) that was not delivered to an executor.
     fn kill_undelivered(
         &mut self,
         now: Time,
@@ -88,62 +88,62 @@ impl Agent {
         }
         let framework = &self.frameworks[framework_id];
         let Some(executor) = framework.executors.get(executor_id) else { return };
-        if !executor.served && framework.unfinished_tasks_of(executor_id).is_empty() {
+        if !executor.received_task && framework.unfinished_tasks_of(executor_id).is_empty() {
             self.end_executor(now, framework_id, executor_id, None, out);
         } else {
             self.limits_changed(framework_id, executor_id, out);
         }
     }
 
-    /// Ends an executor: politely if it listens, at once if it does not.
+    /// Shuts down an executor: with SHUTDOWN if it is subscribed, otherwise by destroying its container.
     pub(super) fn end_executor(
         &mut self,
         now: Time,
         framework_id: &FrameworkId,
         executor_id: &ExecutorId,
-        verdict: Option<Verdict>,
+        terminal_state: Option<TerminalState>,
         out: &mut Effects,
     ) {
         let default_grace = self.config.executor_shutdown_grace;
         let framework = self.frameworks.get_mut(framework_id);
         let Some(executor) = framework.and_then(|f| f.executors.get_mut(executor_id)) else { return };
-        if let Some(verdict) = verdict {
-            executor.verdict.get_or_insert(verdict);
+        if let Some(terminal_state) = terminal_state {
+            executor.terminal_state.get_or_insert(terminal_state);
         }
         match executor.phase {
-            Phase::Ending { respawn: false } => return,
+            Phase::Terminating { respawn: false } => return,
             Phase::Waiting => {
-                let verdict = executor.verdict.take();
+                let terminal_state = executor.terminal_state.take();
                 self.timers.disarm(&Timer::Executor(framework_id.clone(), executor_id.clone()));
-                return self.remove_executor(now, framework_id, executor_id, 0, verdict, out);
+                return self.remove_executor(now, framework_id, executor_id, 0, terminal_state, out);
             }
-            _ => executor.phase = Phase::Ending { respawn: false },
+            _ => executor.phase = Phase::Terminating { respawn: false },
         }
         match executor.connection {
             Some(connection) => {
                 let grace = executor.info.shutdown_grace.unwrap_or(default_grace);
-                out.tell_executor(connection, ExecutorEvent::Shutdown);
+                out.send_to_executor(connection, ExecutorEvent::Shutdown);
                 self.timers.arm(Timer::Executor(framework_id.clone(), executor_id.clone()), now + grace);
             }
             None => self.destroy(now, framework_id, executor_id, out),
         }
     }
 
-    /// The master ended the framework: nobody waits for its updates any more.
+    /// The master terminated the framework: nobody acknowledges its updates any more.
     pub(super) fn end_framework(&mut self, now: Time, framework_id: &FrameworkId, out: &mut Effects) {
         let Some(framework) = self.frameworks.get_mut(framework_id) else { return };
-        framework.ending = true;
+        framework.shutting_down = true;
         let executors: Vec<ExecutorId> = framework.executors.keys().cloned().collect();
         for executor_id in executors {
             self.end_executor(now, framework_id, &executor_id, None, out);
         }
-        self.drop_framework_if_over(framework_id, out);
+        self.remove_framework_if_terminated(framework_id, out);
     }
 
-    /// Forgets an ended framework, updates and all, once its last executor has ended.
-    pub(super) fn drop_framework_if_over(&mut self, framework_id: &FrameworkId, out: &mut Effects) {
+    /// Removes a terminated framework with its updates, once its last executor has terminated.
+    pub(super) fn remove_framework_if_terminated(&mut self, framework_id: &FrameworkId, out: &mut Effects) {
         let Some(framework) = self.frameworks.get(framework_id) else { return };
-        if !framework.ending || !framework.executors.is_empty() {
+        if !framework.shutting_down || !framework.executors.is_empty() {
             return;
         }
         if framework.info.checkpoint {

@@ -1,4 +1,4 @@
-//! Launches: a task, or a group of them, comes from the master and finds its executor.
+//! Launches of tasks and task groups on their executors.
 
 use std::sync::Arc;
 
@@ -14,13 +14,13 @@ use kernel_model::{
     time::Time,
 };
 
-use super::{Agent, Effect, Effects, Entry, Executor, Framework, Phase, Record, Start, Timer};
+use super::{Agent, AgentTask, Effect, Effects, Executor, Framework, Phase, Record, Start, Timer};
 
-/// Characters of a command that the built-in executor's name shows.
+/// How many characters of the command the built-in executor's name shows.
 const COMMAND_SHOWN_MAX: usize = 12;
 
-/// Why a launch goes no further.
-struct Dropped {
+/// Why a launch is refused.
+struct LaunchRefusal {
     reason: Reason,
     message: &'static str,
 }
@@ -37,20 +37,20 @@ impl Agent {
     ) {
         let Some(framework_id) = info.id.clone().filter(|_| self.config.info.id.is_some()) else { return };
         self.admit_framework(&framework_id, info, out);
-        let known = |task: &TaskInfo| self.knows(&framework_id, &task.task_id);
-        // A launch that comes again changes nothing.
+        let known = |task: &TaskInfo| self.has_task(&framework_id, &task.task_id);
+        // A repeated launch has no effect.
         if launch.tasks().is_empty() || launch.tasks().iter().any(known) {
             return;
         }
-        let executor = executor_of(&framework_id, executor, &launch);
-        match self.why_not(&framework_id, &executor, launch_executor) {
+        let executor = executor_for(&framework_id, executor, &launch);
+        match self.launch_refusal(&framework_id, &executor, launch_executor) {
             Some(why) => self.drop_launch(now, &framework_id, launch.tasks(), why, out),
             None => self.take_launch(now, &framework_id, executor, launch, out),
         }
     }
 
-    /// Whether the agent already answers for this task.
-    fn knows(&self, framework_id: &FrameworkId, task_id: &TaskId) -> bool {
+    /// Whether the agent has this task already, or an unacknowledged update of it.
+    fn has_task(&self, framework_id: &FrameworkId, task_id: &TaskId) -> bool {
         self.frameworks.get(framework_id).is_some_and(|f| f.tasks.contains_key(task_id))
             || self.streams.contains_key(&(framework_id.clone(), task_id.clone()))
     }
@@ -74,26 +74,26 @@ impl Agent {
         }
     }
 
-    fn why_not(
+    fn launch_refusal(
         &self,
         framework_id: &FrameworkId,
         executor: &ExecutorInfo,
         launch_executor: bool,
-    ) -> Option<Dropped> {
-        let ended = |message| Some(Dropped { reason: Reason::ExecutorTerminated, message });
+    ) -> Option<LaunchRefusal> {
+        let ended = |message| Some(LaunchRefusal { reason: Reason::ExecutorTerminated, message });
         let framework = &self.frameworks[framework_id];
         if self.stopping.is_some() {
             return ended("The agent is stopping");
         }
-        if framework.ending {
+        if framework.shutting_down {
             return ended("The framework is being shut down");
         }
         match framework.executors.get(&executor.executor_id) {
-            Some(_) if executor.kind == ExecutorKind::Command => Some(Dropped {
+            Some(_) if executor.kind == ExecutorKind::Command => Some(LaunchRefusal {
                 reason: Reason::TaskInvalid,
                 message: "An executor of this id is already running",
             }),
-            Some(running) if running.phase == (Phase::Ending { respawn: false }) => {
+            Some(running) if running.phase == (Phase::Terminating { respawn: false }) => {
                 ended("The executor is terminating")
             }
             None if !launch_executor => ended("The executor is not running any more"),
@@ -106,7 +106,7 @@ impl Agent {
         now: Time,
         framework_id: &FrameworkId,
         tasks: &[TaskInfo],
-        why: Dropped,
+        why: LaunchRefusal,
         out: &mut Effects,
     ) {
         let state = self.frameworks[framework_id].state_for(TaskState::Dropped);
@@ -118,7 +118,7 @@ impl Agent {
             };
             self.report(now, &(framework_id.clone(), task.task_id.clone()), status.into(), out);
         }
-        self.forget_framework_if_idle(framework_id, out);
+        self.remove_framework_if_idle(framework_id, out);
     }
 
     fn take_launch(
@@ -158,7 +158,7 @@ impl Agent {
             }
             let shown = (!command).then(|| executor_id.clone());
             let entry =
-                Entry::new(framework_id.clone(), executor_id.clone(), shown, info, order, grouped, now);
+                AgentTask::new(framework_id.clone(), executor_id.clone(), shown, info, order, grouped, now);
             framework.tasks.insert(entry.task.info.task_id.clone(), entry);
         }
         if is_new {
@@ -178,15 +178,15 @@ impl Agent {
     ) {
         let framework = self.frameworks.get_mut(framework_id).expect("the framework was admitted");
         let executor = Executor {
-            container_id: self.fresh.container_id(),
+            container_id: self.id_generator.container_id(),
             info,
             phase: Phase::Starting,
             connection: None,
             subscribed: false,
-            served: false,
+            received_task: false,
             failures: 0,
             started_at: now,
-            verdict: None,
+            terminal_state: None,
         };
         if framework.info.checkpoint {
             out.persist(Record::Executor {
@@ -199,7 +199,7 @@ impl Agent {
         framework.executors.insert(executor.info.executor_id.clone(), Box::new(executor));
     }
 
-    /// Asks for the executor's present container to be started.
+    /// Starts the executor's current container.
     pub(super) fn start_executor(
         &mut self,
         now: Time,
@@ -213,7 +213,7 @@ impl Agent {
         let container_id = executor.container_id.clone();
         let command = executor.info.kind == ExecutorKind::Command;
         let task = framework.tasks_of(executor_id).next().filter(|_| command);
-        out.act(Effect::Start(Box::new(Start {
+        out.push(Effect::Start(Box::new(Start {
             container_id: container_id.clone(),
             framework: framework.info.clone(),
             executor: executor.info.clone(),
@@ -221,12 +221,12 @@ impl Agent {
             task: task.map(|entry| entry.task.info.clone()),
             limits: framework.limits(executor_id),
         })));
-        let who = (framework_id.clone(), executor_id.clone());
-        self.containers.insert(container_id, who.clone());
-        self.timers.arm(Timer::Executor(who.0, who.1), now + self.config.executor_registration_timeout);
+        let key = (framework_id.clone(), executor_id.clone());
+        self.containers.insert(container_id, key.clone());
+        self.timers.arm(Timer::Executor(key.0, key.1), now + self.config.executor_registration_timeout);
     }
 
-    /// Sends a subscribed executor every launch that it has not been told of, in order.
+    /// Delivers pending launches to a subscribed executor, in order.
     pub(super) fn deliver(
         &mut self,
         framework_id: &FrameworkId,
@@ -237,15 +237,16 @@ impl Agent {
         let Some(executor) = framework.executors.get_mut(executor_id) else { return };
         let (Phase::Running, Some(connection)) = (executor.phase, executor.connection) else { return };
         let info = (executor.info.kind != ExecutorKind::Command).then(|| executor.info.clone());
-        let told = |entry: &Entry| TaskInfo { executor: info.clone(), ..TaskInfo::clone(&entry.task.info) };
-        let mut waiting: Vec<&mut Box<Entry>> = framework
+        let told =
+            |entry: &AgentTask| TaskInfo { executor: info.clone(), ..TaskInfo::clone(&entry.task.info) };
+        let mut waiting: Vec<&mut Box<AgentTask>> = framework
             .tasks
             .values_mut()
             .filter(|entry| entry.executor_id == *executor_id && !entry.delivered)
             .filter(|entry| !entry.task.state.is_terminal())
             .collect();
         waiting.sort_by_key(|entry| entry.launch);
-        executor.served |= !waiting.is_empty();
+        executor.received_task |= !waiting.is_empty();
         let mut rest = waiting.into_iter().peekable();
         while let Some(entry) = rest.next() {
             entry.delivered = true;
@@ -260,16 +261,16 @@ impl Agent {
                 Some(task) if !entry.grouped => ExecutorEvent::Launch { task: Box::new(task) },
                 last => ExecutorEvent::LaunchGroup { tasks: tasks.into_iter().chain(last).collect() },
             };
-            out.tell_executor(connection, event);
+            out.send_to_executor(connection, event);
             for (task_id, kill) in kills {
                 if let Some(grace) = kill {
-                    out.tell_executor(connection, ExecutorEvent::Kill { task_id, grace });
+                    out.send_to_executor(connection, ExecutorEvent::Kill { task_id, grace });
                 }
             }
         }
     }
 
-    /// Tells the shell what an executor's container may use now.
+    /// Updates the limits of an executor's container.
     pub(super) fn limits_changed(
         &self,
         framework_id: &FrameworkId,
@@ -282,11 +283,11 @@ impl Agent {
             return;
         }
         let container_id = executor.container_id.clone();
-        out.act(Effect::SetLimits { container_id, limits: framework.limits(executor_id) });
+        out.push(Effect::SetLimits { container_id, limits: framework.limits(executor_id) });
     }
 }
 
-impl Entry {
+impl AgentTask {
     pub(super) fn new(
         framework_id: FrameworkId,
         executor_id: ExecutorId,
@@ -309,8 +310,8 @@ impl Entry {
     }
 }
 
-/// The executor that a launch runs on: the one named, or the built-in one for a task that is only a command.
-fn executor_of(
+/// The executor of a launch: the named one, or the built-in one for a command task.
+fn executor_for(
     framework_id: &FrameworkId,
     executor: Option<Arc<ExecutorInfo>>,
     launch: &Launch,
@@ -324,8 +325,7 @@ fn executor_of(
     executor
 }
 
-/// A framework's new description. Whether it checkpoints is fixed when it comes first: half a checkpoint would be worse
-/// than none.
+/// The framework's new info with the original `checkpoint`: half a checkpoint would be worse than none.
 pub(super) fn with_checkpoint(mut info: Arc<FrameworkInfo>, checkpoint: bool) -> Arc<FrameworkInfo> {
     if info.checkpoint != checkpoint {
         Arc::make_mut(&mut info).checkpoint = checkpoint;
@@ -333,7 +333,7 @@ pub(super) fn with_checkpoint(mut info: Arc<FrameworkInfo>, checkpoint: bool) ->
     info
 }
 
-/// The built-in executor's description for one task, as Mesos names it.
+/// The built-in executor's description for a task, named as in Mesos.
 fn command_executor(task: &TaskInfo) -> ExecutorInfo {
     let id = task.task_id.as_str();
     let line = task.command.as_ref().and_then(|command| command.value.as_deref()).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! The link to the master: registration with back-off, re-registration with everything that runs, and noticing that
-//! nobody speaks any more.
+//! The link to the master: registration with back-off, re-registration with all tasks and executors, and detection of a
+//! silent master.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,19 +14,18 @@ use kernel_model::{
 
 use super::{Agent, Effect, Effects, REGISTRATION_BACKOFF_MAX, Record, Timer, launch::with_checkpoint};
 
-/// Where the link stands.
+/// The state of the link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Link {
+pub(super) enum LinkState {
     Down,
-    /// Up, the registration is under way.
+    /// Up; not registered yet.
     Registering {
         backoff: Duration,
     },
-    /// Admitted.
     Registered {
-        /// A master that says nothing for so long is gone; zero is for ever.
+        /// The link is dropped after this time without a message; zero means never.
         silence_max: Duration,
-        /// When it was heard last.
+        /// When the last message came.
         heard: Time,
     },
 }
@@ -34,23 +33,23 @@ pub(super) enum Link {
 impl Agent {
     pub(super) fn link_up(&mut self, now: Time, out: &mut Effects) {
         self.link_down();
-        self.link = Link::Registering { backoff: self.config.registration_backoff };
+        self.link = LinkState::Registering { backoff: self.config.registration_backoff };
         self.register_again(now, out);
     }
 
     pub(super) fn link_down(&mut self) {
-        self.link = Link::Down;
+        self.link = LinkState::Down;
         self.timers.disarm(&Timer::Register);
         self.pause_updates();
     }
 
-    /// Sends the registration, and plans the next one in case this is lost.
+    /// Sends the registration, and sets the timer of the next attempt.
     pub(super) fn register_again(&mut self, now: Time, out: &mut Effects) {
-        let Link::Registering { backoff } = self.link else { return };
-        out.tell_master(self.registration());
-        let wait = self.fresh.jittered(backoff);
+        let LinkState::Registering { backoff } = self.link else { return };
+        out.send_to_master(self.registration());
+        let wait = self.id_generator.jittered(backoff);
         self.timers.arm(Timer::Register, now + wait);
-        self.link = Link::Registering { backoff: (backoff * 2).min(REGISTRATION_BACKOFF_MAX) };
+        self.link = LinkState::Registering { backoff: (backoff * 2).min(REGISTRATION_BACKOFF_MAX) };
     }
 
     fn registration(&self) -> ToMaster {
@@ -63,7 +62,7 @@ impl Agent {
         let mut tasks = Vec::new();
         for (framework_id, framework) in &self.frameworks {
             frameworks.push(framework.info.clone());
-            // The master keeps no account of the built-in executors, each is part of its task.
+            // The master has no record of built-in executors: each is part of its task.
             let listed = framework.executors.values().filter(|e| e.info.kind != ExecutorKind::Command);
             executors.extend(listed.map(|executor| executor.info.clone()));
             for (task_id, entry) in &framework.tasks {
@@ -84,28 +83,28 @@ impl Agent {
         unknown_here: Vec<(FrameworkId, TaskId)>,
         out: &mut Effects,
     ) {
-        if self.link == Link::Down {
+        if self.link == LinkState::Down {
             return;
         }
         if self.config.info.id.as_ref() != Some(&agent_id) {
             self.config.info.id = Some(agent_id.clone());
             out.persist(Record::Identity { agent_id });
         }
-        self.link = Link::Registered { silence_max, heard: now };
+        self.link = LinkState::Registered { silence_max, heard: now };
         self.timers.disarm(&Timer::Register);
         self.flush_updates(now, None, out);
         for key in unknown_here {
-            self.tell_unknown(now, key, out);
+            self.report_unknown_task(now, key, out);
         }
     }
 
-    /// The master has a task here that is not here: its launch was lost on the way.
-    fn tell_unknown(&mut self, now: Time, key: (FrameworkId, TaskId), out: &mut Effects) {
+    /// The master has a task on this agent that is not here: its launch was lost.
+    fn report_unknown_task(&mut self, now: Time, key: (FrameworkId, TaskId), out: &mut Effects) {
         let framework = self.frameworks.get(&key.0);
         if self.streams.contains_key(&key) || framework.is_some_and(|f| f.tasks.contains_key(&key.1)) {
             return;
         }
-        // Of an unknown framework the agent cannot tell what it understands; LOST is understood by all.
+        // The capabilities of an unknown framework are not known; every framework understands TASK_LOST.
         let state = framework.map_or(TaskState::Lost, |f| f.state_for(TaskState::Dropped));
         let status = TaskStatus {
             reason: Some(Reason::Reconciliation),
@@ -115,25 +114,27 @@ impl Agent {
         self.report(now, &key, status.into(), out);
     }
 
-    /// The master was heard: it is not silent.
-    pub(super) fn master_spoke(&mut self, now: Time) {
-        if let Link::Registered { heard, .. } = &mut self.link {
+    /// A message came from the master.
+    pub(super) fn master_heard(&mut self, now: Time) {
+        if let LinkState::Registered { heard, .. } = &mut self.link {
             *heard = now;
         }
     }
 
-    /// When the master is given up, if it says nothing before. No alarm: it would be set anew with every message.
-    pub(super) fn silent_at(&self) -> Option<Time> {
+    /// When the link is dropped if no message comes before. Not a [`Timer`], which every message would have to reset.
+    pub(super) fn silence_deadline(&self) -> Option<Time> {
         match self.link {
-            Link::Registered { silence_max, heard } if !silence_max.is_zero() => Some(heard + silence_max),
+            LinkState::Registered { silence_max, heard } if !silence_max.is_zero() => {
+                Some(heard + silence_max)
+            }
             _ => None,
         }
     }
 
-    pub(super) fn drop_silent_master(&mut self, now: Time, out: &mut Effects) {
-        if self.silent_at().is_some_and(|at| at <= now) {
+    pub(super) fn disconnect_silent_master(&mut self, now: Time, out: &mut Effects) {
+        if self.silence_deadline().is_some_and(|at| at <= now) {
             self.link_down();
-            out.act(Effect::DropLink);
+            out.push(Effect::DropLink);
         }
     }
 
@@ -150,8 +151,8 @@ impl Agent {
         self.flush_updates(now, Some(&id), out);
     }
 
-    /// Drops a framework of which nothing is left here.
-    pub(super) fn forget_framework_if_idle(&mut self, framework_id: &FrameworkId, out: &mut Effects) {
+    /// Removes a framework without executors, tasks and updates.
+    pub(super) fn remove_framework_if_idle(&mut self, framework_id: &FrameworkId, out: &mut Effects) {
         let Some(framework) = self.frameworks.get(framework_id) else { return };
         let waiting = self
             .streams

@@ -1,5 +1,5 @@
-//! Status updates on their way to schedulers: one stream a task, first in first out, the head in flight until it is
-//! acknowledged, tried again after 10 seconds, then twice as long each time up to 10 minutes.
+//! Delivery of status updates to schedulers: one FIFO stream per task. The head is sent until it is acknowledged, with
+//! a back-off of 10 seconds that doubles up to 10 minutes.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -13,61 +13,61 @@ use kernel_model::{
 
 use super::{Agent, ConnectionId, Effects, Record, Timer};
 
-/// A task is unique within its framework.
+/// A task's key: ids are unique within a framework.
 pub(super) type TaskKey = (FrameworkId, TaskId);
 
-/// The first wait for an acknowledgement.
+/// The first back-off.
 pub const RETRY_MIN: Duration = Duration::from_secs(10);
 
-/// The longest wait for an acknowledgement.
+/// The longest back-off.
 pub const RETRY_MAX: Duration = Duration::from_secs(600);
 
-/// Updates that may wait in one stream. A scheduler that acknowledges nothing for so long loses the oldest of those
-/// that were not sent yet, never the newest and never the terminal one.
+/// How many updates a stream queues. Beyond that, the oldest update that was not sent is dropped, never the newest and
+/// never a terminal one.
 pub const QUEUE_MAX: usize = 256;
 
-/// Ids remembered of a stream to recognise what an executor sends again; it only repeats what was not acknowledged to
-/// it, which is far less.
+/// How many ids a stream remembers to recognise duplicates. An executor resends only what was not acknowledged to it,
+/// which is far less.
 pub const SEEN_MAX: usize = 64;
 
-/// Changes of state remembered of a task; a sane executor makes about four.
+/// How many statuses of a task are kept; an executor usually sends about four.
 pub const STATUSES_MAX: usize = 16;
 
-/// The updates of one task.
-pub(super) struct Stream {
+/// The update stream of a task.
+pub(super) struct UpdateStream {
     pub(super) queue: VecDeque<Arc<TaskStatus>>,
     seen: VecDeque<UpdateId>,
-    /// A terminal update came in: nothing can follow.
+    /// A terminal update was received: no other update follows.
     terminal: bool,
     retry: Duration,
     pub(super) checkpoint: bool,
 }
 
-/// What a stream says to an update.
+/// The result of adding an update to a stream.
 #[derive(Debug, PartialEq, Eq)]
-enum Taken {
+enum PushOutcome {
     Queued,
     Duplicate,
     AfterTerminal,
 }
 
-impl Stream {
+impl UpdateStream {
     pub(super) fn new(checkpoint: bool) -> Self {
         Self { queue: VecDeque::new(), seen: VecDeque::new(), terminal: false, retry: RETRY_MIN, checkpoint }
     }
 
-    /// Puts an update, whose uuid is set, at the end. `true` if it is new and may follow.
+    /// Appends an update with a uuid; `true` if it is new and may follow.
     pub(super) fn push(&mut self, status: Arc<TaskStatus>) -> bool {
-        self.take(status) == Taken::Queued
+        self.take(status) == PushOutcome::Queued
     }
 
-    fn take(&mut self, status: Arc<TaskStatus>) -> Taken {
+    fn take(&mut self, status: Arc<TaskStatus>) -> PushOutcome {
         let uuid = status.uuid.expect("an update of a stream has a uuid");
         if self.seen.contains(&uuid) {
-            return Taken::Duplicate;
+            return PushOutcome::Duplicate;
         }
         if self.terminal {
-            return Taken::AfterTerminal;
+            return PushOutcome::AfterTerminal;
         }
         if self.seen.len() == SEEN_MAX {
             self.seen.pop_front();
@@ -75,26 +75,26 @@ impl Stream {
         self.seen.push_back(uuid);
         self.terminal = status.state.is_terminal();
         self.queue.push_back(status);
-        Taken::Queued
+        PushOutcome::Queued
     }
 
     fn latest_state(&self) -> Option<TaskState> {
         self.queue.back().map(|status| status.state)
     }
 
-    /// The update in flight, or next to be.
+    /// The oldest unacknowledged update.
     pub(super) fn head(&self) -> Option<(TaskState, Option<UpdateId>)> {
         self.queue.front().map(|status| (status.state, status.uuid))
     }
 
-    /// Takes an update out that needs no more delivery.
+    /// Removes an update that needs no more delivery.
     pub(super) fn done(&mut self, uuid: UpdateId) {
         self.queue.retain(|status| status.uuid != Some(uuid));
     }
 }
 
 impl Agent {
-    /// Takes over an update that an executor sent, and tells it so once that is written down.
+    /// Handles an executor's update, and acknowledges it to the executor once it is persisted.
     pub(super) fn update_from_executor(
         &mut self,
         now: Time,
@@ -108,13 +108,13 @@ impl Agent {
         if known {
             self.report(now, key, status, out);
         }
-        // An update of a task that is over, or was never ours, has nowhere to go; the executor must not wait for it.
+        // An update of a completed or unknown task is dropped; the executor must not wait for it.
         if let Some(connection) = connection {
-            out.tell_executor(connection, ExecutorEvent::Acknowledged { task_id: key.1.clone(), uuid });
+            out.send_to_executor(connection, ExecutorEvent::Acknowledged { task_id: key.1.clone(), uuid });
         }
     }
 
-    /// Puts an update into its task's stream and sends it on if it is the first there. Gives it a uuid if it has none.
+    /// Appends an update to its task's stream, and sends it if it is the head. Sets the uuid if it has none.
     pub(super) fn report(
         &mut self,
         now: Time,
@@ -124,15 +124,15 @@ impl Agent {
     ) {
         let own = Arc::make_mut(&mut status);
         if own.uuid.is_none() {
-            own.uuid = Some(self.fresh.update_id());
+            own.uuid = Some(self.id_generator.update_id());
         }
         own.agent_id = self.config.info.id.clone();
         if own.timestamp == Time::default() {
             own.timestamp = now;
         }
         let checkpoint = self.frameworks.get(&key.0).is_some_and(|f| f.info.checkpoint);
-        let stream = self.streams.entry(key.clone()).or_insert_with(|| Stream::new(checkpoint));
-        if stream.take(status.clone()) != Taken::Queued {
+        let stream = self.streams.entry(key.clone()).or_insert_with(|| UpdateStream::new(checkpoint));
+        if stream.take(status.clone()) != PushOutcome::Queued {
             return;
         }
         if checkpoint {
@@ -155,7 +155,7 @@ impl Agent {
         }
     }
 
-    /// Sends a stream's head if the master listens, and sets the alarm for the next time.
+    /// Sends a stream's head if the agent is registered, and sets the timer of the next attempt.
     pub(super) fn send_head(&mut self, now: Time, key: &TaskKey, again: bool, out: &mut Effects) {
         if !self.is_registered() {
             return;
@@ -166,10 +166,10 @@ impl Agent {
         stream.retry = if again { (stream.retry * 2).min(RETRY_MAX) } else { RETRY_MIN };
         let retry_at = now + stream.retry;
         self.timers.arm(Timer::Update(key.clone()), retry_at);
-        out.tell_master(ToMaster::Update { framework_id: key.0.clone(), status, latest_state });
+        out.send_to_master(ToMaster::Update { framework_id: key.0.clone(), status, latest_state });
     }
 
-    /// Sends every stream's head at once, of one framework or of all.
+    /// Sends the heads of all streams, of one framework or of all.
     pub(super) fn flush_updates(&mut self, now: Time, of: Option<&FrameworkId>, out: &mut Effects) {
         let keys: Vec<TaskKey> =
             self.streams.keys().filter(|key| of.is_none_or(|id| key.0 == *id)).cloned().collect();
@@ -178,14 +178,14 @@ impl Agent {
         }
     }
 
-    /// Holds all updates back until the master is there again.
+    /// Stops the timers of all streams until the agent is registered again.
     pub(super) fn pause_updates(&mut self) {
         for key in self.streams.keys() {
             self.timers.disarm(&Timer::Update(key.clone()));
         }
     }
 
-    /// The scheduler has an update: forget it and send the next.
+    /// The scheduler acknowledged an update: remove it and send the next.
     pub(super) fn acknowledge(&mut self, now: Time, key: TaskKey, uuid: UpdateId, out: &mut Effects) {
         let Some(stream) = self.streams.get_mut(&key) else { return };
         if stream.queue.front().and_then(|head| head.uuid) != Some(uuid) {
@@ -193,7 +193,7 @@ impl Agent {
         }
         stream.queue.pop_front();
         if stream.queue.is_empty() {
-            // Most tasks have said all that they will say for long: their room is given back.
+            // Most tasks send no further update for a long time: free the buffer.
             stream.queue = VecDeque::new();
         }
         let checkpoint = stream.checkpoint;
@@ -215,12 +215,12 @@ impl Agent {
         if checkpoint {
             out.persist(Record::TaskRemoved { framework_id: framework_id.clone(), task_id });
         }
-        self.forget_framework_if_idle(&framework_id, out);
+        self.remove_framework_if_idle(&framework_id, out);
     }
 }
 
-impl super::Entry {
-    /// Takes a status into the task's record: the newest of each state, without its data.
+impl super::AgentTask {
+    /// Records a status: the latest of each state, without data.
     pub(super) fn apply(&mut self, status: &Arc<TaskStatus>) {
         let status = status.without_data();
         self.task.state = status.state;

@@ -1,4 +1,4 @@
-//! The orderly end of an agent: everything on it ends first, or waits for its next start.
+//! The orderly stop of an agent: ordinary executors terminate, those that respawn wait for the next start.
 
 use std::time::Duration;
 
@@ -9,15 +9,14 @@ use kernel_model::{
     time::Time,
 };
 
-use super::{Agent, Effect, Effects, Phase, Timer, executors::Verdict};
+use super::{Agent, Effect, Effects, Phase, Timer, executors::TerminalState};
 
-/// How long executors may take to end when the agent stops; kubelets grant pods 30 s.
+/// How long executors have to terminate when the agent stops; kubelets grant Pods 30 s.
 pub const STOP_GRACE: Duration = Duration::from_secs(40);
 
-/// A stop that is under way.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Stopping {
-    /// The master's words, where it was the master that ended the agent.
+    /// The master's message, if it refused the agent.
     message: Option<String>,
     done: bool,
 }
@@ -26,14 +25,14 @@ impl Agent {
     pub(super) fn stop(&mut self, now: Time, out: &mut Effects) {
         match &self.stopping {
             None => self.begin_stop(now, None, out),
-            // Asked again: nobody wants to wait any longer.
+            // A second request: kill now.
             Some(stopping) if !stopping.done => self.stop_overdue(now, out),
             Some(_) => {}
         }
     }
 
-    /// The master does not want this agent: nothing may go on running here.
-    pub(super) fn refused(&mut self, now: Time, message: String, out: &mut Effects) {
+    /// The master refused this agent: everything on it is terminated.
+    pub(super) fn rejected_by_master(&mut self, now: Time, message: String, out: &mut Effects) {
         let frameworks: Vec<FrameworkId> = self.frameworks.keys().cloned().collect();
         for framework_id in frameworks {
             self.end_framework(now, &framework_id, out);
@@ -50,7 +49,7 @@ impl Agent {
         let all: Vec<(FrameworkId, ExecutorId)> = self
             .frameworks
             .iter()
-            .filter(|(_, framework)| !framework.ending)
+            .filter(|(_, framework)| !framework.shutting_down)
             .flat_map(|(id, framework)| framework.executors.keys().map(|e| (id.clone(), e.clone())))
             .collect();
         for (framework_id, executor_id) in all {
@@ -68,24 +67,24 @@ impl Agent {
     ) {
         let executor = &self.frameworks[framework_id].executors[executor_id];
         if !executor.info.respawns() {
-            let verdict = Verdict {
+            let terminal_state = TerminalState {
                 state: TaskState::Killed,
                 reason: Reason::ExecutorTerminated,
                 message: "The agent was stopped".to_owned(),
             };
-            return self.end_executor(now, framework_id, executor_id, Some(verdict), out);
+            return self.end_executor(now, framework_id, executor_id, Some(terminal_state), out);
         }
         self.timers.disarm(&Timer::Executor(framework_id.clone(), executor_id.clone()));
         if executor.phase != Phase::Waiting {
-            out.act(Effect::Terminate { container_id: executor.container_id.clone() });
+            out.push(Effect::Terminate { container_id: executor.container_id.clone() });
         }
     }
 
-    /// Some executor does not end.
+    /// Kills executors that did not terminate in time.
     pub(super) fn stop_overdue(&mut self, now: Time, out: &mut Effects) {
         let late: Vec<_> = self.containers.keys().cloned().collect();
         for container_id in late {
-            out.act(Effect::Destroy { container_id });
+            out.push(Effect::Destroy { container_id });
         }
         self.timers.arm(Timer::Stop, now + STOP_GRACE);
     }
@@ -95,11 +94,11 @@ impl Agent {
         if !stopping.done && self.containers.is_empty() {
             stopping.done = true;
             self.timers.disarm(&Timer::Stop);
-            out.act(Effect::Stopped { message: stopping.message.clone() });
+            out.push(Effect::Stopped { message: stopping.message.clone() });
         }
     }
 
-    /// How many executors an orderly stop still waits for, for people who watch it.
+    /// How many executors an orderly stop waits for: built-in ones and others.
     pub fn still_running(&self) -> (usize, usize) {
         let executors = self.frameworks.values().flat_map(|framework| framework.executors.values());
         let running = executors.filter(|executor| executor.phase != Phase::Waiting);

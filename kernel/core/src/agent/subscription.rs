@@ -1,5 +1,5 @@
-//! The executor API's door: who may say what, and what follows. Upstream's order of things, which executors rely on:
-//! updates that were not acknowledged first, then tasks that got lost, then SUBSCRIBED, then launches in order.
+//! The executor API. The order of events is upstream's, which executors rely on: unacknowledged updates, lost tasks,
+//! SUBSCRIBED, launches.
 
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ use kernel_model::{
 
 use super::{Agent, ConnectionId, Effect, Effects, Phase, Refusal, RequestId, Timer};
 
-/// An executor's name on an agent.
-pub(super) type Who = (FrameworkId, ExecutorId);
+/// An executor's key on an agent.
+pub(super) type ExecutorKey = (FrameworkId, ExecutorId);
 
 impl Agent {
     pub(super) fn subscribe(
@@ -23,23 +23,23 @@ impl Agent {
         now: Time,
         request: RequestId,
         connection: ConnectionId,
-        who: Who,
+        key: ExecutorKey,
         (unacknowledged_tasks, unacknowledged_updates): (Vec<TaskId>, Vec<TaskStatus>),
         out: &mut Effects,
     ) {
-        let Some(framework) = self.frameworks.get_mut(&who.0) else {
+        let Some(framework) = self.frameworks.get_mut(&key.0) else {
             return out.reply(request, Err(Refusal::FrameworkUnknown));
         };
-        let Some(executor) = framework.executors.get_mut(&who.1) else {
+        let Some(executor) = framework.executors.get_mut(&key.1) else {
             return out.reply(request, Err(Refusal::ExecutorUnknown));
         };
         out.reply(request, Ok(()));
         if let Some(former) = executor.connection.take() {
-            out.act(Effect::Close { connection: former });
+            out.push(Effect::Close { connection: former });
         }
-        if framework.ending || matches!(executor.phase, Phase::Ending { .. } | Phase::Waiting) {
-            out.tell_executor(connection, ExecutorEvent::Shutdown);
-            return out.act(Effect::Close { connection });
+        if framework.shutting_down || matches!(executor.phase, Phase::Terminating { .. } | Phase::Waiting) {
+            out.send_to_executor(connection, ExecutorEvent::Shutdown);
+            return out.push(Effect::Close { connection });
         }
         let first = !executor.subscribed;
         let again = executor.phase == Phase::Returning;
@@ -49,20 +49,20 @@ impl Agent {
         let (info, respawns, container_id) =
             (executor.info.clone(), executor.info.respawns(), executor.container_id.clone());
         let framework_info = framework.info.clone();
-        self.timers.disarm(&Timer::Executor(who.0.clone(), who.1.clone()));
+        self.timers.disarm(&Timer::Executor(key.0.clone(), key.1.clone()));
         for status in unacknowledged_updates {
-            let key = (who.0.clone(), status.task_id.clone());
-            self.update_from_executor(now, &key, status.into(), Some(connection), out);
+            let task_key = (key.0.clone(), status.task_id.clone());
+            self.update_from_executor(now, &task_key, status.into(), Some(connection), out);
         }
         if info.kind == ExecutorKind::Command {
-            self.repeat_lost_launch(&who, &unacknowledged_tasks);
+            self.redeliver_lost_launch(&key, &unacknowledged_tasks);
         } else if !respawns {
-            self.drop_lost_launches(now, &who, &unacknowledged_tasks, again, out);
+            self.drop_lost_launches(now, &key, &unacknowledged_tasks, again, out);
         }
-        if first && !respawns && !again && self.never_needed(&who) {
-            return self.end_executor(now, &who.0, &who.1, None, out);
+        if first && !respawns && !again && self.is_unneeded(&key) {
+            return self.end_executor(now, &key.0, &key.1, None, out);
         }
-        out.tell_executor(
+        out.send_to_executor(
             connection,
             ExecutorEvent::Subscribed {
                 executor: info,
@@ -72,16 +72,16 @@ impl Agent {
             },
         );
         if respawns {
-            self.deliver_all_again(&who);
+            self.redeliver_all(&key);
         }
-        self.deliver(&who.0, &who.1, out);
-        self.repeat_kills(&who, connection, respawns, out);
+        self.deliver(&key.0, &key.1, out);
+        self.repeat_kills(&key, connection, respawns, out);
     }
 
-    /// Our own executor names every launch that it has had: one that it does not name can be sent again.
-    fn repeat_lost_launch(&mut self, who: &Who, unacknowledged: &[TaskId]) {
-        let framework = self.frameworks.get_mut(&who.0).expect("the caller found it");
-        for entry in framework.tasks.values_mut().filter(|entry| entry.executor_id == who.1) {
+    /// The built-in executor reports every launch that it received: others can be sent again.
+    fn redeliver_lost_launch(&mut self, key: &ExecutorKey, unacknowledged: &[TaskId]) {
+        let framework = self.frameworks.get_mut(&key.0).expect("the caller found it");
+        for entry in framework.tasks.values_mut().filter(|entry| entry.executor_id == key.1) {
             let task = &entry.task;
             if task.state == TaskState::Staging && !unacknowledged.contains(&task.info.task_id) {
                 entry.delivered = false;
@@ -89,19 +89,19 @@ impl Agent {
         }
     }
 
-    /// Tasks that were told to an executor before the agent's restart and that it does not know: they are lost.
+    /// Tasks that were delivered before the agent's restart and that the executor does not know: they are lost.
     fn drop_lost_launches(
         &mut self,
         now: Time,
-        who: &Who,
+        key: &ExecutorKey,
         unacknowledged: &[TaskId],
         again: bool,
         out: &mut Effects,
     ) {
-        let framework = &self.frameworks[&who.0];
+        let framework = &self.frameworks[&key.0];
         let state = framework.state_for(TaskState::Dropped);
         let lost: Vec<TaskId> = framework
-            .tasks_of(&who.1)
+            .tasks_of(&key.1)
             .filter(|entry| entry.delivered && entry.task.state == TaskState::Staging)
             .map(|entry| entry.task.info.task_id.clone())
             .filter(|task_id| !unacknowledged.contains(task_id))
@@ -114,35 +114,42 @@ impl Agent {
             let status = TaskStatus {
                 reason: Some(Reason::AgentRestarted),
                 message: Some(message.to_owned()),
-                executor_id: Some(who.1.clone()),
+                executor_id: Some(key.1.clone()),
                 ..TaskStatus::new(task_id.clone(), state, Source::Agent, now)
             };
-            self.report(now, &(who.0.clone(), task_id), status.into(), out);
+            self.report(now, &(key.0.clone(), task_id), status.into(), out);
         }
     }
 
-    /// All tasks were killed before the executor came up.
-    fn never_needed(&self, who: &Who) -> bool {
-        let framework = &self.frameworks[&who.0];
-        !framework.executors[&who.1].served && framework.unfinished_tasks_of(&who.1).is_empty()
+    /// Whether all tasks were killed before the executor subscribed.
+    fn is_unneeded(&self, key: &ExecutorKey) -> bool {
+        let framework = &self.frameworks[&key.0];
+        !framework.executors[&key.1].received_task && framework.unfinished_tasks_of(&key.1).is_empty()
     }
 
-    fn deliver_all_again(&mut self, who: &Who) {
-        let framework = self.frameworks.get_mut(&who.0).expect("the caller found it");
-        for entry in framework.tasks.values_mut().filter(|entry| entry.executor_id == who.1) {
+    fn redeliver_all(&mut self, key: &ExecutorKey) {
+        let framework = self.frameworks.get_mut(&key.0).expect("the caller found it");
+        for entry in framework.tasks.values_mut().filter(|entry| entry.executor_id == key.1) {
             entry.delivered = false;
         }
     }
 
-    /// Kills asked for while the executor was away. Those of fresh deliveries went with them.
-    fn repeat_kills(&mut self, who: &Who, connection: ConnectionId, respawns: bool, out: &mut Effects) {
+    /// Repeats kills that were requested while the executor was disconnected. Those of pending launches are sent with
+    /// the launch.
+    fn repeat_kills(
+        &mut self,
+        key: &ExecutorKey,
+        connection: ConnectionId,
+        respawns: bool,
+        out: &mut Effects,
+    ) {
         if respawns {
             return;
         }
-        for entry in self.frameworks[&who.0].tasks_of(&who.1) {
+        for entry in self.frameworks[&key.0].tasks_of(&key.1) {
             if let (Some(grace), false) = (entry.kill, entry.task.state.is_terminal()) {
                 let task_id = entry.task.info.task_id.clone();
-                out.tell_executor(connection, ExecutorEvent::Kill { task_id, grace });
+                out.send_to_executor(connection, ExecutorEvent::Kill { task_id, grace });
             }
         }
     }
@@ -151,38 +158,38 @@ impl Agent {
         &mut self,
         now: Time,
         request: RequestId,
-        who: Who,
+        key: ExecutorKey,
         call: Call,
         out: &mut Effects,
     ) {
-        let connection = match self.caller(&who) {
+        let connection = match self.caller(&key) {
             Err(refusal) => return out.reply(request, Err(refusal)),
             Ok(connection) => connection,
         };
         match call {
             Call::Update { status } => {
-                let key = (who.0.clone(), status.task_id.clone());
+                let task_key = (key.0.clone(), status.task_id.clone());
                 let ends = status.state.is_terminal();
-                self.update_from_executor(now, &key, status, connection, out);
+                self.update_from_executor(now, &task_key, status, connection, out);
                 if ends {
-                    self.limits_changed(&who.0, &who.1, out);
+                    self.limits_changed(&key.0, &key.1, out);
                 }
             }
             Call::Message { data } => {
                 if self.is_registered() {
-                    let (framework_id, executor_id) = who;
-                    out.tell_master(ToMaster::Message { framework_id, executor_id, data });
+                    let (framework_id, executor_id) = key;
+                    out.send_to_master(ToMaster::Message { framework_id, executor_id, data });
                 }
             }
-            // A subscription comes as its own event, with its stream; a heartbeat only keeps a connection open.
+            // SUBSCRIBE is a separate event with its stream; a heartbeat only keeps the connection open.
             Call::Subscribe { .. } | Call::Heartbeat => {}
         }
         out.reply(request, Ok(()));
     }
 
-    fn caller(&self, who: &Who) -> Result<Option<ConnectionId>, Refusal> {
-        let framework = self.frameworks.get(&who.0).ok_or(Refusal::FrameworkUnknown)?;
-        let executor = framework.executors.get(&who.1).ok_or(Refusal::ExecutorUnknown)?;
+    fn caller(&self, key: &ExecutorKey) -> Result<Option<ConnectionId>, Refusal> {
+        let framework = self.frameworks.get(&key.0).ok_or(Refusal::FrameworkUnknown)?;
+        let executor = framework.executors.get(&key.1).ok_or(Refusal::ExecutorUnknown)?;
         if !executor.subscribed {
             return Err(Refusal::NotSubscribed);
         }
@@ -213,7 +220,7 @@ impl Agent {
         let framework = self.frameworks.get(framework_id);
         let executor = framework.and_then(|f| f.executors.get(executor_id));
         if let Some(connection) = executor.and_then(|executor| executor.connection) {
-            out.tell_executor(connection, ExecutorEvent::Message { data });
+            out.send_to_executor(connection, ExecutorEvent::Message { data });
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The agent machine in words: scripts of events and the log of what it does about them.
+//! Scenario tests of the agent: scripts of events, and the log of their effects.
 
 mod random;
 mod recovery;
@@ -206,7 +206,7 @@ fn an_executor_whose_only_task_was_killed_is_not_kept() {
 }
 
 #[test]
-fn an_executor_that_never_subscribes_is_given_up() {
+fn an_executor_that_never_subscribes_is_destroyed() {
     let mut s = Script::registered_agent();
     s.run_on("x", "t1", true);
     s.take_log();
@@ -266,7 +266,7 @@ fn shutdown_of_an_executor_and_of_a_framework() {
 }
 
 #[test]
-fn a_second_stop_waits_for_nobody() {
+fn a_second_stop_kills_at_once() {
     let mut s = Script::registered_agent();
     s.respawning = true;
     s.run_on("k", "p1", true);
@@ -332,7 +332,7 @@ fn an_orderly_stop_kills_tasks_but_not_those_of_respawned_executors() {
 }
 
 #[test]
-fn a_silent_master_is_left() {
+fn a_silent_master_is_disconnected() {
     let mut s = Script::registered_agent();
     s.tick_after(74.0);
     s.ping();
@@ -352,7 +352,7 @@ fn a_silent_master_is_left() {
 }
 
 #[test]
-fn a_group_goes_together() {
+fn a_group_is_delivered_together() {
     let mut s = Script::registered_agent();
     s.run_group("x", &["a", "b"]);
     s.kill("b", None);

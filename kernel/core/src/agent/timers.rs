@@ -1,4 +1,4 @@
-//! The machine's alarms: at most one a subject, found by time and by subject.
+//! Timers: at most one per subject, found by time and by subject.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,16 +9,14 @@ use kernel_model::{
 
 use super::status_updates::TaskKey;
 
-/// What an alarm is for.
+/// The subject of a timer.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Timer {
-    /// Register again.
+    /// Send the registration again.
     Register,
-    /// An executor did not subscribe, did not end, or is to be started again: its phase tells which.
+    /// An executor did not subscribe, did not terminate, or is due for its next run: its phase tells which.
     Executor(FrameworkId, ExecutorId),
-    /// An update was not acknowledged.
     Update(TaskKey),
-    /// The orderly stop takes too long.
     Stop,
 }
 
@@ -29,7 +27,7 @@ pub(super) struct Timers {
 }
 
 impl Timers {
-    /// Sets the alarm, replacing the subject's former one.
+    /// Sets a timer, replacing the subject's earlier one.
     pub(super) fn arm(&mut self, timer: Timer, at: Time) {
         if let Some(former) = self.by_subject.insert(timer.clone(), at) {
             self.by_time.remove(&(former, timer.clone()));

@@ -1,4 +1,4 @@
-//! What the agent shows of itself to operators, and to auditors.
+//! Read access to the agent for operators and auditors.
 
 use std::sync::Arc;
 
@@ -13,28 +13,27 @@ use super::{Agent, Phase};
 
 /// A framework on this agent.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
 pub struct FrameworkView {
-    /// Who.
     pub info: Arc<FrameworkInfo>,
-    /// Its executors, by id.
+    /// Ordered by id.
     pub executors: Vec<ExecutorView>,
 }
 
 /// An executor on this agent.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
 pub struct ExecutorView {
-    /// What.
     pub info: Arc<ExecutorInfo>,
-    /// Its present or latest run.
+    /// The container of the current or latest run.
     pub container_id: ContainerId,
-    /// Whether a run is under way.
     pub running: bool,
-    /// Its tasks, by id, each with whether it was delivered.
+    /// The tasks, ordered by id, each with whether it was delivered.
     pub tasks: Vec<(Task, bool)>,
 }
 
 impl Agent {
-    /// Everything on this agent, by id.
+    /// All frameworks on this agent, ordered by id.
     pub fn view(&self) -> Vec<FrameworkView> {
         let frameworks = self.frameworks.values().map(|framework| FrameworkView {
             info: framework.info.clone(),
@@ -55,18 +54,18 @@ impl Agent {
         frameworks.collect()
     }
 
-    /// One task, if the agent still answers for it.
+    /// A task, until its terminal update is acknowledged.
     pub fn task(&self, framework_id: &FrameworkId, task_id: &TaskId) -> Option<&Task> {
         self.frameworks.get(framework_id)?.tasks.get(task_id).map(|entry| &entry.task)
     }
 
-    /// The unfinished tasks of an executor, by id.
+    /// The unfinished tasks of an executor, ordered by id.
     pub fn unfinished_tasks(&self, framework_id: &FrameworkId, executor_id: &ExecutorId) -> Vec<TaskId> {
         let framework = self.frameworks.get(framework_id);
         framework.map(|framework| framework.unfinished_tasks_of(executor_id)).unwrap_or_default()
     }
 
-    /// Tasks whose executor is gone and whose last update is not acknowledged yet, by framework and id.
+    /// Tasks whose executor is removed and whose last update is unacknowledged, ordered by framework and id.
     pub fn orphans(&self) -> Vec<Task> {
         let frameworks = self.frameworks.values();
         let left = frameworks.flat_map(|framework| {
@@ -75,7 +74,7 @@ impl Agent {
         left.map(|entry| entry.task.clone()).collect()
     }
 
-    /// Updates that wait for an acknowledgement, in the order of their delivery within each task.
+    /// Unacknowledged updates, in order of delivery within each task.
     pub fn undelivered(&self) -> impl Iterator<Item = &TaskStatus> {
         self.streams.values().flat_map(|stream| stream.queue.iter().map(|status| &**status))
     }

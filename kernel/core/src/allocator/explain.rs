@@ -1,30 +1,30 @@
-//! Why a client has no offer: typed reasons, agent by agent, summed up.
+//! Why a client has no offer: typed reasons, counted over the agents.
 
 use kernel_model::time::Time;
 
 use super::{Allocator, ClientSlot, run::admits};
 
-/// One reason why a framework gets nothing in a role. Agents are counted under the first reason that holds.
+/// A reason why a framework gets no offer in a role. An agent is counted under the first reason that holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs)]
 pub enum WaitReason {
-    /// It is disconnected, or it suppressed the role.
+    /// The framework is disconnected, or it suppressed the role.
     NotAsking,
-    /// There is no agent.
     NoAgents,
     /// Agents that are disconnected or deactivated.
     AgentsInactive(u32),
-    /// Agents with GPUs, which the framework does not handle.
+    /// Agents with GPUs, for a framework without GPU_RESOURCES.
     AgentsHaveGpus(u32),
-    /// Agents that the framework's own constraints exclude.
+    /// Agents that the framework's offer constraints exclude.
     AgentsExcluded(u32),
-    /// Agents with next to nothing left for this role.
+    /// Agents with too little left for this role.
     AgentsUsedUp(u32),
-    /// Agents whose free resources the framework refused a short while ago.
+    /// Agents whose free resources are filtered.
     AgentsRefused(u32),
 }
 
 impl Allocator {
-    /// Why the client has no offer now. Empty if it may have one at the next round.
+    /// Why the client has no offer. Empty if it can get one in the next round.
     pub fn explain(&self, now: Time, client: ClientSlot) -> Vec<WaitReason> {
         let Some(who) = self.shares.client(client.0) else { return vec![WaitReason::NotAsking] };
         if !who.active {
@@ -35,15 +35,15 @@ impl Allocator {
             all += 1;
             if !row.active {
                 inactive += 1;
-            } else if !admits(&self.policy, row, who.handles) {
+            } else if !admits(&self.policy, row, who.capabilities) {
                 gpus += 1;
-            } else if !who.wishes.admit(&row.place) {
+            } else if !who.preferences.admit(&row.properties) {
                 excluded += 1;
             } else if row.available.allocatable_to(&who.role).is_empty()
                 || !row.available_amounts.allocatable()
             {
                 used_up += 1;
-            } else if row.filters.any_of(now, client.0, who.generation) {
+            } else if row.filters.refuses_any(now, client.0, who.generation) {
                 refused += 1;
             }
         }

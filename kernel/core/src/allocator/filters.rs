@@ -1,14 +1,14 @@
-//! What clients refused on an agent, and for how long.
+//! Offer filters of an agent: what each client declined, and until when.
 //!
-//! Many clients refuse the same: each different set of resources is kept once an agent, and compared once for each change
-//! of what the agent has free.
+//! Many clients decline equal resources: each distinct set of resources is stored once per agent, and compared once per
+//! change of the agent's free resources.
 
 use std::time::Duration;
 
 use kernel_model::{resources::Resources, time::Time};
 
-/// How many refusals of one client an agent remembers: those that a newer and larger one covers are dropped, so more than
-/// a few stand only for a client that refuses ever different pieces; its oldest is forgotten.
+/// How many filters of one client an agent keeps. A newer filter replaces those that it covers, so more than a few
+/// exist only for a client that declines ever different resources; the oldest is dropped.
 const FILTERS_MAX: usize = 16;
 
 #[derive(Debug, Clone)]
@@ -19,37 +19,37 @@ struct Filter {
     until: Time,
 }
 
-/// Resources that somebody refused.
+/// Declined resources, shared by filters.
 #[derive(Debug, Clone)]
-struct Refused {
+struct RefusedResources {
     resources: Resources,
-    /// How many filters say so; zero is a free place.
+    /// How many filters refer to it; zero means that the slot is free.
     filters: u32,
-    /// The agent's version for which `verdict` holds.
+    /// The agent's version for which `covers_offer` is valid.
     version: u64,
-    verdict: bool,
+    covers_offer: bool,
 }
 
-/// All refusals on one agent, by client.
+/// The filters of one agent, sorted by client.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Filters {
     list: Vec<Filter>,
-    sets: Vec<Refused>,
+    sets: Vec<RefusedResources>,
 }
 
-/// Ends are rounded up by at most a hundredth of the length (and 10 ms), so that the refusals of a busy cluster end in few
-/// common moments and not each at its own.
+/// Rounds an expiry up by at most a hundredth of the filter's length (at least 10 ms), so that filters of a busy
+/// cluster expire together instead of one by one.
 pub(super) fn round_up(until: Time, length: Duration) -> Time {
     let grain = u64::try_from(length.as_nanos() / 100).unwrap_or(u64::MAX).max(10_000_000);
     Time(until.0.div_ceil(grain).saturating_mul(grain))
 }
 
-/// What is asked of the filters: may this be offered?
-pub(super) struct Prospect<'a> {
+/// An offer to be checked against the filters.
+pub(super) struct CandidateOffer<'a> {
     pub(super) client: u32,
     pub(super) generation: u64,
     pub(super) offer: &'a Resources,
-    /// The agent's version, where the offer is the same for every client.
+    /// The agent's version, if the offer is the same for every client and can be cached.
     pub(super) version: Option<u64>,
 }
 
@@ -80,13 +80,13 @@ impl Filters {
     }
 
     fn intern(&mut self, resources: Resources) -> u32 {
-        let same = |set: &Refused| set.filters > 0 && set.resources == resources;
+        let same = |set: &RefusedResources| set.filters > 0 && set.resources == resources;
         let at = self.sets.iter().position(same);
         if let Some(at) = at {
             self.sets[at].filters += 1;
             return at as u32;
         }
-        let set = Refused { resources, filters: 1, version: 0, verdict: false };
+        let set = RefusedResources { resources, filters: 1, version: 0, covers_offer: false };
         match self.sets.iter().position(|set| set.filters == 0) {
             Some(at) => {
                 self.sets[at] = set;
@@ -107,20 +107,20 @@ impl Filters {
         }
     }
 
-    /// Whether some refusal that stands covers all of the prospective offer.
-    pub(super) fn cover(&mut self, now: Time, prospect: &Prospect<'_>) -> bool {
-        let from = self.list.partition_point(|f| f.client < prospect.client);
-        for filter in self.list[from..].iter().take_while(|f| f.client == prospect.client) {
-            if filter.generation != prospect.generation || filter.until <= now {
+    /// Whether a filter covers all of the candidate offer.
+    pub(super) fn covers(&mut self, now: Time, candidate: &CandidateOffer<'_>) -> bool {
+        let from = self.list.partition_point(|f| f.client < candidate.client);
+        for filter in self.list[from..].iter().take_while(|f| f.client == candidate.client) {
+            if filter.generation != candidate.generation || filter.until <= now {
                 continue;
             }
             let set = &mut self.sets[filter.set as usize];
-            let covers = match prospect.version {
-                Some(version) if set.version == version => set.verdict,
+            let covers = match candidate.version {
+                Some(version) if set.version == version => set.covers_offer,
                 version => {
-                    let verdict = set.resources.contains(prospect.offer);
-                    (set.version, set.verdict) = (version.unwrap_or(0), verdict);
-                    verdict
+                    let covers_offer = set.resources.contains(candidate.offer);
+                    (set.version, set.covers_offer) = (version.unwrap_or(0), covers_offer);
+                    covers_offer
                 }
             };
             if covers {
@@ -135,7 +135,7 @@ impl Filters {
         self.list.len()
     }
 
-    /// Forgets what has ended; returns whether there was something.
+    /// Removes expired filters; returns whether there were any.
     pub(super) fn expire(&mut self, now: Time) -> bool {
         let mut dropped = Vec::new();
         self.list.retain(|f| {
@@ -150,8 +150,8 @@ impl Filters {
         any
     }
 
-    /// Whether the client refuses something here.
-    pub(super) fn any_of(&self, now: Time, client: u32, generation: u64) -> bool {
+    /// Whether the client has a filter on this agent.
+    pub(super) fn refuses_any(&self, now: Time, client: u32, generation: u64) -> bool {
         self.list.iter().any(|f| f.client == client && f.generation == generation && f.until > now)
     }
 }

@@ -1,4 +1,4 @@
-//! One round: every candidate agent is offered to the clients whose turn it is.
+//! An allocation round: each candidate agent is allocated to the clients in order of their share.
 
 use std::time::Duration;
 
@@ -10,47 +10,45 @@ use kernel_model::{
 };
 
 use super::{
-    AgentRow, AgentSlot, Allocator, ClientSlot, Handles, Policy,
-    amounts::{Amounts, Names},
+    AgentRow, AgentSlot, Allocator, Capabilities, ClientSlot, Policy,
+    amounts::{Amounts, ResourceNames},
     filters,
 };
 
-/// How long what is left over may lie idle for others' sake: as long as the shortest refusal.
+/// How long a remainder is left for clients with pending offers: as long as the default minimum filter, after which
+/// declined offers return.
 const LEFTOVER_WAIT_MAX: Duration = Duration::from_secs(1);
 
-/// What one round gives to a client on an agent. It is charged already.
+/// An allocation to a client on an agent. It is charged already.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
 pub struct Allocation {
-    /// Where.
     pub agent: AgentSlot,
-    /// To whom.
     pub client: ClientSlot,
-    /// The client's framework.
     pub framework: FrameworkId,
-    /// The client's role.
     pub role: Role,
-    /// What, with the role that it is allocated to.
+    /// The resources, with their allocation role.
     pub resources: Resources,
 }
 
 impl Allocator {
-    /// Hands out what is free on the agents that changed, or that somebody may want now.
+    /// Allocates the free resources of the candidate agents.
     pub fn run(&mut self, now: Time) -> Vec<Allocation> {
         self.expire_filters(now);
         let mut allocations = Vec::new();
         if !self.has_candidates() {
             return allocations;
         }
-        // Guarantees of quota have their place here: a round over the same agents for the roles below their guarantee,
-        // before what is left is shared.
+        // Quota guarantees belong here: a round over the same agents for roles below their guarantee, before the fair
+        // sharing.
         let some = std::mem::take(&mut self.candidates);
         if std::mem::take(&mut self.all_are_candidates) {
             for agent in 0..self.agents.end() {
-                self.share_out(now, AgentSlot(agent), &mut allocations);
+                self.allocate_agent(now, AgentSlot(agent), &mut allocations);
             }
         } else {
             for agent in some {
-                self.share_out(now, AgentSlot(agent), &mut allocations);
+                self.allocate_agent(now, AgentSlot(agent), &mut allocations);
             }
         }
         allocations
@@ -63,7 +61,7 @@ impl Allocator {
             }
             for slot in entry.remove() {
                 if let Some(row) = self.agents.get_mut(slot) {
-                    let waited = row.held_until.is_some_and(|until| until <= now);
+                    let waited = row.leftover_until.is_some_and(|until| until <= now);
                     if row.filters.expire(now) || waited {
                         self.candidates.insert(slot);
                     }
@@ -72,23 +70,23 @@ impl Allocator {
         }
     }
 
-    fn share_out(&mut self, now: Time, agent: AgentSlot, allocations: &mut Vec<Allocation>) {
+    fn allocate_agent(&mut self, now: Time, agent: AgentSlot, allocations: &mut Vec<Allocation>) {
         if !self.is_offerable(agent) {
             return;
         }
-        // The order of turns is that at the agent's begin, as in Mesos: fairness is per agent.
-        let turns = self.shares.take_turns();
+        // The order is fixed at the beginning of each agent, as in Mesos: fairness is per agent.
+        let order = self.shares.take_order();
         let first = allocations.len();
         let mut held_back = false;
-        for pass in [Pass::FairPart, Pass::Rest] {
-            if pass == Pass::Rest && !held_back {
+        for stage in [AllocationStage::FairShare, AllocationStage::Remainder] {
+            if stage == AllocationStage::Remainder && !held_back {
                 break;
             }
-            for &client in &turns {
-                if pass == Pass::Rest && self.waits_for_others(now, agent, client) {
+            for &client in &order {
+                if stage == AllocationStage::Remainder && self.must_wait_for_answers(now, agent, client) {
                     continue;
                 }
-                let Some((taken, amounts)) = self.take(now, agent, client, pass, &mut held_back) else {
+                let Some((taken, amounts)) = self.take(now, agent, client, stage, &mut held_back) else {
                     continue;
                 };
                 self.shares.charge(client, amounts);
@@ -114,18 +112,18 @@ impl Allocator {
             }
         }
         if allocations.len() == first {
-            self.shares.return_turns(turns);
+            self.shares.return_order(order);
         }
     }
 
-    /// Whether what is left must wait for clients that have not answered an offer yet: they may be below their fair part
-    /// once they have. It waits for [`LEFTOVER_WAIT_MAX`] at most, for some never answer.
-    fn waits_for_others(&mut self, now: Time, agent: AgentSlot, client: u32) -> bool {
+    /// Whether the remainder must be left for other clients with pending offers, because they may be below their fair
+    /// share afterwards. It is left for at most [`LEFTOVER_WAIT_MAX`], because some clients never answer.
+    fn must_wait_for_answers(&mut self, now: Time, agent: AgentSlot, client: u32) -> bool {
         if self.shares.others_pending(client) == 0 {
             return false;
         }
         let Some(row) = self.agents.get_mut(agent.0) else { return false };
-        let until = *row.held_until.get_or_insert_with(|| {
+        let until = *row.leftover_until.get_or_insert_with(|| {
             let until = now + LEFTOVER_WAIT_MAX;
             self.expiries.entry(until).or_default().insert(agent.0);
             until
@@ -133,61 +131,62 @@ impl Allocator {
         if now >= until {
             return false;
         }
-        self.held.insert(agent.0);
+        self.leftovers.insert(agent.0);
         true
     }
 
     fn is_offerable(&self, agent: AgentSlot) -> bool {
-        let small = self.shares.takes_small_offers();
+        let small = self.shares.accepts_small_offers();
         let enough =
             |row: &AgentRow| row.available_amounts.allocatable() || (small && !row.available.is_empty());
         self.agents.get(agent.0).is_some_and(|row| row.active && enough(row))
     }
 
-    /// Takes from an agent what a client gets in this pass; `held_back` is set where it could have had more.
+    /// Allocates to a client what it gets in this stage. Sets `held_back` if the client could have had more.
     fn take(
         &mut self,
         now: Time,
         agent: AgentSlot,
         client: u32,
-        pass: Pass,
+        stage: AllocationStage,
         held_back: &mut bool,
     ) -> Option<(Resources, Amounts)> {
         let row = self.agents.get_mut(agent.0)?;
         let who = self.shares.client(client)?;
-        if !admits(&self.policy, row, who.handles) || !who.wishes.admit(&row.place) {
+        if !admits(&self.policy, row, who.capabilities) || !who.preferences.admit(&row.properties) {
             return None;
         }
-        let (mut offer, mut amounts) = match prospective(row, &who.role, who.handles) {
-            Prospect::All => (None, row.available_amounts),
-            Prospect::Part(part) => {
+        let (mut offer, mut amounts) = match offerable_resources(row, &who.role, who.capabilities) {
+            Offerable::All => (None, row.available_amounts),
+            Offerable::Part(part) => {
                 let amounts = self.names.amounts(&part);
                 (Some(part), amounts)
             }
         };
-        if !who.wishes.large_enough(offer.as_ref().unwrap_or(&row.available), amounts.allocatable()) {
+        if !who.preferences.meets_minimum(offer.as_ref().unwrap_or(&row.available), amounts.allocatable()) {
             return None;
         }
         let version = offer.is_none().then_some(row.version);
         let generation = who.generation;
         let whole = offer.as_ref().unwrap_or(&row.available);
-        if row.filters.cover(now, &filters::Prospect { client, generation, offer: whole, version }) {
+        if row.filters.covers(now, &filters::CandidateOffer { client, generation, offer: whole, version }) {
             return None;
         }
-        if pass == Pass::FairPart && self.shares.wanting() > 1 {
-            let room = self.shares.room(client);
-            if !amounts.fit(&room.amounts) {
+        if stage == AllocationStage::FairShare && self.shares.active_clients() > 1 {
+            let headroom = self.shares.headroom(client);
+            if !amounts.fit(&headroom.amounts) {
                 *held_back = true;
-                let part = fair_part(&room.amounts, &self.names, whole);
+                let part = fair_share_part(&headroom.amounts, &self.names, whole);
                 let part_amounts = self.names.amounts(&part);
-                let refused = filters::Prospect { client, generation, offer: &part, version: None };
-                if !part_amounts.is_useful_part_of(&amounts) || !who.wishes.large_enough(&part, true) {
+                let refused = filters::CandidateOffer { client, generation, offer: &part, version: None };
+                if !part_amounts.is_useful_part_of(&amounts) || !who.preferences.meets_minimum(&part, true) {
                     return None;
                 }
-                match row.filters.cover(now, &refused) {
+                match row.filters.covers(now, &refused) {
                     false => (offer, amounts) = (Some(part), part_amounts),
-                    // It wants more at once, or nothing: one that has little yet sees the whole.
-                    true if room.hungry => {}
+                    // The client filtered its fair share: it needs a larger offer. A client far below its share is
+                    // offered the whole.
+                    true if headroom.below_fair_share => {}
                     true => return None,
                 }
             }
@@ -204,8 +203,8 @@ impl Allocator {
             }
         };
         row.used += &taken;
-        if pass == Pass::Rest || !row.available_amounts.allocatable() {
-            row.held_until = None;
+        if stage == AllocationStage::Remainder || !row.available_amounts.allocatable() {
+            row.leftover_until = None;
         }
         self.version += 1;
         row.version = self.version;
@@ -213,27 +212,27 @@ impl Allocator {
     }
 }
 
-/// An agent goes round twice: nobody gets more than its fair part while others may want the rest; then what was refused
-/// goes to whom it may, so that nothing lies idle for fairness' sake.
+/// An agent is allocated in two stages. First no client gets more than its fair share while others may want the rest.
+/// Then the remainder goes to any client, so that nothing stays idle for fairness' sake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pass {
-    FairPart,
-    Rest,
+enum AllocationStage {
+    FairShare,
+    Remainder,
 }
 
-/// The part of an offer that fits the room that a client has below its fair part of the pool. What is reserved goes
-/// whole, for nobody else may have it; what does not count for fairness goes with the rest, in proportion.
-fn fair_part(room: &Amounts, names: &Names, offer: &Resources) -> Resources {
+/// The part of an offer that fits the headroom of a client. Reserved resources are included whole, because no other
+/// role may use them. Resources that do not count for fairness are included in proportion.
+fn fair_share_part(headroom: &Amounts, names: &ResourceNames, offer: &Resources) -> Resources {
     let fraction = offer
-        .totals()
-        .filter_map(|(name, amount)| Some(room.of(names, name)?.min(amount.0) as f64 / amount.0 as f64))
+        .scalars()
+        .filter_map(|(name, amount)| Some(headroom.of(names, name)?.min(amount.0) as f64 / amount.0 as f64))
         .fold(0.0, f64::max);
     let mut part = Resources::new();
     for resource in offer.iter().filter(|r| !r.is_indivisible() && !r.shared) {
         let value = match &resource.value {
             _ if !resource.reservations.is_empty() => resource.value.clone(),
-            Value::Scalar(amount) => match room.of(names, &resource.name) {
-                Some(room) => Value::Scalar(Scalar(amount.0.min(room))),
+            Value::Scalar(amount) => match headroom.of(names, &resource.name) {
+                Some(headroom) => Value::Scalar(Scalar(amount.0.min(headroom))),
                 None => Value::Scalar(Scalar((amount.0 as f64 * fraction) as i64)),
             },
             Value::Ranges(ranges) => {
@@ -247,25 +246,25 @@ fn fair_part(room: &Amounts, names: &Names, offer: &Resources) -> Resources {
     part
 }
 
-enum Prospect {
+enum Offerable {
     All,
     Part(Resources),
 }
 
-/// Whether a framework that handles this may see the agent at all.
-pub(super) fn admits(policy: &Policy, row: &AgentRow, handles: Handles) -> bool {
-    !policy.filter_gpu_agents || !row.has_gpus || handles.gpus
+/// Whether a framework with these capabilities may be offered the agent.
+pub(super) fn admits(policy: &Policy, row: &AgentRow, capabilities: Capabilities) -> bool {
+    !policy.filter_gpu_agents || !row.has_gpus || capabilities.gpus
 }
 
-/// What of the agent's free resources the client may have.
-fn prospective(row: &AgentRow, role: &Role, handles: Handles) -> Prospect {
+/// The free resources of the agent that the client may be offered.
+fn offerable_resources(row: &AgentRow, role: &Role, capabilities: Capabilities) -> Offerable {
     if row.plain {
-        return Prospect::All;
+        return Offerable::All;
     }
-    Prospect::Part(row.available.filter(|r| {
+    Offerable::Part(row.available.filter(|r| {
         r.is_allocatable_to(role)
-            && (handles.revocable || !r.revocable)
-            && (handles.shared || !r.shared)
-            && (handles.refined || r.reservations.len() <= 1)
+            && (capabilities.revocable || !r.revocable)
+            && (capabilities.shared || !r.shared)
+            && (capabilities.refined || r.reservations.len() <= 1)
     }))
 }

@@ -1,69 +1,69 @@
-//! The role tree and whose turn it is. Every list of siblings is kept in order: one charge moves one client, and one node
-//! on each level above it, to their new places.
+//! The role tree and the order of clients. All lists of siblings are kept sorted: a charge moves one client, and one
+//! node on each level above it.
 //!
-//! A role's own clients are a leaf `<role>/.` beside its subroles, so that a role competes with its children as one of
-//! them.
+//! A role's own clients are in a leaf `<role>/.` beside its subroles, so that the role competes with its children as
+//! one of them.
 
 use std::collections::BTreeMap;
 
 use kernel_model::{ids::FrameworkId, roles::Role};
 
-use super::{ClientWishes, Handles, amounts::Amounts, slab::Slab};
+use super::{Capabilities, ClientPreferences, amounts::Amounts, slab::Slab};
 
 const ROOT: u32 = 0;
 
-/// A client that holds less than this of its fair part may see a whole agent once it has refused a part of one: its
-/// tasks may be larger than what is fair at the moment.
-const HUNGRY_BELOW: f64 = 0.5;
+/// A client that holds less than this fraction of its fair share may be offered a whole agent once it declined a part:
+/// its tasks may be larger than its current fair share.
+const FAR_BELOW_FAIR_SHARE: f64 = 0.5;
 
-/// See [`Shares::room`].
+/// See [`Shares::headroom`].
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Room {
-    /// What fits below the fair part.
+pub(super) struct Headroom {
+    /// What the client can get up to its fair share.
     pub(super) amounts: Amounts,
-    /// Whether the client is far below it.
-    pub(super) hungry: bool,
+    /// Whether the client holds less than [`FAR_BELOW_FAIR_SHARE`] of its fair share.
+    pub(super) below_fair_share: bool,
 }
 
 #[derive(Debug, Clone)]
 struct Node {
-    /// The last tie-breaker.
+    /// The path of the role, also the last tie-breaker.
     path: String,
     parent: u32,
     weight: f64,
-    standing: Standing,
-    /// Nodes of an inner node, clients of a leaf; in order of turns.
+    share_state: ShareState,
+    /// Child nodes of an inner node, clients of a leaf; in order.
     children: Vec<u32>,
     is_leaf: bool,
-    /// Active clients below.
-    wanting: u32,
+    /// Active clients in the subtree.
+    active_clients: u32,
 }
 
 #[derive(Debug, Clone)]
 pub(super) struct Client {
     pub(super) framework: FrameworkId,
     pub(super) role: Role,
-    pub(super) handles: Handles,
-    pub(super) wishes: ClientWishes,
+    pub(super) capabilities: Capabilities,
+    pub(super) preferences: ClientPreferences,
     pub(super) active: bool,
-    /// Refusals of earlier generations do not stand.
+    /// Filters of earlier generations are void.
     pub(super) generation: u64,
-    /// Allocations that it has not answered.
+    /// Offers that it has not answered.
     pending: i64,
     leaf: u32,
-    standing: Standing,
+    share_state: ShareState,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
-struct Standing {
+struct ShareState {
     charged: Amounts,
-    /// How many times it was charged.
+    /// The number of charges, the first tie-breaker.
     count: u64,
     /// The dominant share divided by the weight.
     share: f64,
 }
 
-/// All roles and clients, in order of turns.
+/// All roles and clients, in order of their shares.
 #[derive(Debug)]
 pub(super) struct Shares {
     pool: Amounts,
@@ -72,14 +72,14 @@ pub(super) struct Shares {
     by_path: BTreeMap<String, u32>,
     weights: BTreeMap<Role, f64>,
     generation: u64,
-    /// Allocations that are not answered.
+    /// Unanswered offers of all clients.
     pending: i64,
-    /// Clients with a rule of their own for how small an offer may be.
-    own_least: u32,
-    /// The pool or a weight changed: every share is to be computed again.
+    /// Clients with their own minimum size of offers.
+    own_minimums: u32,
+    /// The pool or a weight changed: all shares must be recomputed.
     stale: bool,
-    /// The active clients in order of turns, if nothing has moved since.
-    turns: Option<Vec<u32>>,
+    /// The active clients in order, cached until something moves.
+    order: Option<Vec<u32>>,
 }
 
 impl Default for Shares {
@@ -89,10 +89,10 @@ impl Default for Shares {
             path: String::new(),
             parent: ROOT,
             weight: 1.0,
-            standing: Standing::default(),
+            share_state: ShareState::default(),
             children: Vec::new(),
             is_leaf: false,
-            wanting: 0,
+            active_clients: 0,
         });
         Self {
             pool: Amounts::default(),
@@ -102,19 +102,19 @@ impl Default for Shares {
             weights: BTreeMap::new(),
             generation: 0,
             pending: 0,
-            own_least: 0,
+            own_minimums: 0,
             stale: false,
-            turns: None,
+            order: None,
         }
     }
 }
 
-impl Standing {
+impl ShareState {
     fn refresh(&mut self, pool: &Amounts, weight: f64) {
         self.share = self.charged.dominant_share_of(pool) / weight;
     }
 
-    fn cmp(&self, other: &Standing) -> std::cmp::Ordering {
+    fn cmp(&self, other: &ShareState) -> std::cmp::Ordering {
         self.share.total_cmp(&other.share).then(self.count.cmp(&other.count))
     }
 }
@@ -124,7 +124,7 @@ impl Shares {
         self.pool.add(added);
         self.pool.subtract(removed);
         self.stale = true;
-        self.turns = None;
+        self.order = None;
     }
 
     pub(super) fn set_weight(&mut self, role: &Role, weight: f64) {
@@ -132,23 +132,28 @@ impl Shares {
         if let Some(&node) = self.by_path.get(role.as_str()) {
             self.node_mut(node).weight = weight;
             self.stale = true;
-            self.turns = None;
+            self.order = None;
         }
     }
 
-    pub(super) fn add_client(&mut self, framework: &FrameworkId, role: &Role, handles: Handles) -> u32 {
+    pub(super) fn add_client(
+        &mut self,
+        framework: &FrameworkId,
+        role: &Role,
+        capabilities: Capabilities,
+    ) -> u32 {
         let leaf = self.leaf_of(role);
         self.generation += 1;
         let client = self.clients.insert(Client {
             framework: framework.clone(),
             role: role.clone(),
-            handles,
-            wishes: ClientWishes::default(),
+            capabilities,
+            preferences: ClientPreferences::default(),
             active: false,
             generation: self.generation,
             pending: 0,
             leaf,
-            standing: Standing::default(),
+            share_state: ShareState::default(),
         });
         self.node_mut(leaf).children.push(client);
         self.place_client(client);
@@ -157,16 +162,16 @@ impl Shares {
 
     pub(super) fn remove_client(&mut self, slot: u32) {
         let Some(client) = self.clients.get(slot) else { return };
-        let (leaf, charged) = (client.leaf, client.standing.charged);
+        let (leaf, charged) = (client.leaf, client.share_state.charged);
         self.pending -= client.pending;
         self.set_active(slot, false);
-        self.set_wishes(slot, ClientWishes::default());
-        self.change_above(leaf, |standing| standing.charged.subtract(charged));
+        self.set_preferences(slot, ClientPreferences::default());
+        self.change_above(leaf, |share_state| share_state.charged.subtract(charged));
         self.clients.remove(slot);
-        self.turns = None;
+        self.order = None;
         let mut node = leaf;
         self.node_mut(leaf).children.retain(|&c| c != slot);
-        // Roles without clients below them are forgotten; their weights are not.
+        // Roles without clients are removed; their weights are kept.
         while node != ROOT && self.node(node).children.is_empty() {
             let removed = self.nodes.remove(node).expect("invariant: nodes of the tree exist");
             self.by_path.remove(&removed.path);
@@ -181,10 +186,10 @@ impl Shares {
         };
         client.active = active;
         let mut node = client.leaf;
-        self.turns = None;
+        self.order = None;
         loop {
             let above = self.node_mut(node);
-            above.wanting = if active { above.wanting + 1 } else { above.wanting - 1 };
+            above.active_clients = if active { above.active_clients + 1 } else { above.active_clients - 1 };
             if node == ROOT {
                 return true;
             }
@@ -192,64 +197,64 @@ impl Shares {
         }
     }
 
-    /// What the client may still get before it, or a role above it, has more than its fair part of any resource: its
-    /// weight's part, among the siblings that want something, of what the others do not hold.
-    pub(super) fn room(&self, slot: u32) -> Room {
-        let Some(client) = self.clients.get(slot) else { return Room::default() };
+    /// What the client can get before it, or an ancestor role, exceeds its fair share of any resource. The fair share
+    /// is the weight's part, among the siblings with active clients, of what the other siblings do not hold.
+    pub(super) fn headroom(&self, slot: u32) -> Headroom {
+        let Some(client) = self.clients.get(slot) else { return Headroom::default() };
         let mut path = vec![client.leaf];
         while let Some(&node) = path.last().filter(|&&node| node != ROOT) {
             path.push(self.node(node).parent);
         }
         let mut part = self.pool;
-        let mut room = self.pool;
+        let mut headroom = self.pool;
         for pair in path.windows(2).rev() {
             let (below, above) = (self.node(pair[0]), self.node(pair[1]));
             let mut weights = 0.0;
             for child in above.children.iter().map(|&child| self.node(child)) {
-                match child.wanting {
-                    0 => part.subtract(child.standing.charged),
+                match child.active_clients {
+                    0 => part.subtract(child.share_state.charged),
                     _ => weights += child.weight,
                 }
             }
             part = part.scaled(below.weight / weights.max(below.weight));
-            room = room.least(part.without(below.standing.charged));
+            headroom = headroom.least(part.without(below.share_state.charged));
         }
         let leaf = self.node(client.leaf);
         for sibling in leaf.children.iter().filter_map(|&c| self.clients.get(c)).filter(|c| !c.active) {
-            part.subtract(sibling.standing.charged);
+            part.subtract(sibling.share_state.charged);
         }
-        part = part.scaled(1.0 / f64::from(leaf.wanting.max(1)));
-        let held = client.standing.charged;
-        let hungry = held.dominant_share_of(&part) < HUNGRY_BELOW;
-        Room { amounts: room.least(part.without(held)), hungry }
+        part = part.scaled(1.0 / f64::from(leaf.active_clients.max(1)));
+        let leftovers = client.share_state.charged;
+        let below_fair_share = leftovers.dominant_share_of(&part) < FAR_BELOW_FAIR_SHARE;
+        Headroom { amounts: headroom.least(part.without(leftovers)), below_fair_share }
     }
 
-    pub(super) fn set_handles(&mut self, slot: u32, handles: Handles) -> bool {
+    pub(super) fn set_capabilities(&mut self, slot: u32, capabilities: Capabilities) -> bool {
         match self.clients.get_mut(slot) {
-            Some(client) if client.handles != handles => {
-                client.handles = handles;
+            Some(client) if client.capabilities != capabilities => {
+                client.capabilities = capabilities;
                 true
             }
             _ => false,
         }
     }
 
-    /// Whether anything may differ now.
-    pub(super) fn set_wishes(&mut self, slot: u32, wishes: ClientWishes) -> bool {
+    /// Returns whether offers may change.
+    pub(super) fn set_preferences(&mut self, slot: u32, preferences: ClientPreferences) -> bool {
         let Some(client) = self.clients.get_mut(slot) else { return false };
-        let before = std::mem::replace(&mut client.wishes, wishes);
-        self.own_least -= u32::from(before.has_own_least());
-        self.own_least += u32::from(client.wishes.has_own_least());
-        before.is_any() || client.wishes.is_any()
+        let before = std::mem::replace(&mut client.preferences, preferences);
+        self.own_minimums -= u32::from(before.has_min_allocatable());
+        self.own_minimums += u32::from(client.preferences.has_min_allocatable());
+        before.is_restricted() || client.preferences.is_restricted()
     }
 
-    /// Whether some client may want offers that are smaller than usual.
-    pub(super) fn takes_small_offers(&self) -> bool {
-        self.own_least > 0
+    /// Whether some client accepts offers below the default minimum.
+    pub(super) fn accepts_small_offers(&self) -> bool {
+        self.own_minimums > 0
     }
 
-    /// Ends the client's refusals.
-    pub(super) fn renew(&mut self, slot: u32) -> bool {
+    /// Voids the client's filters.
+    pub(super) fn clear_filters(&mut self, slot: u32) -> bool {
         let Some(client) = self.clients.get_mut(slot) else { return false };
         self.generation += 1;
         client.generation = self.generation;
@@ -267,14 +272,14 @@ impl Shares {
         }
     }
 
-    /// Allocations that clients other than this one have not answered.
+    /// Unanswered offers of other clients.
     pub(super) fn others_pending(&self, slot: u32) -> i64 {
         self.pending - self.clients.get(slot).map_or(0, |c| c.pending)
     }
 
-    /// How many clients want something.
-    pub(super) fn wanting(&self) -> u32 {
-        self.node(ROOT).wanting
+    /// The number of active clients.
+    pub(super) fn active_clients(&self) -> u32 {
+        self.node(ROOT).active_clients
     }
 
     pub(super) fn client(&self, slot: u32) -> Option<&Client> {
@@ -282,48 +287,48 @@ impl Shares {
     }
 
     pub(super) fn dominant_share(&self, slot: u32) -> f64 {
-        self.clients.get(slot).map_or(0.0, |c| c.standing.charged.dominant_share_of(&self.pool))
+        self.clients.get(slot).map_or(0.0, |c| c.share_state.charged.dominant_share_of(&self.pool))
     }
 
     pub(super) fn is_idle(&self, slot: u32) -> bool {
-        self.clients.get(slot).is_none_or(|c| c.standing.charged == Amounts::default())
+        self.clients.get(slot).is_none_or(|c| c.share_state.charged == Amounts::default())
     }
 
     pub(super) fn charge(&mut self, slot: u32, amounts: Amounts) {
-        self.change(slot, |standing| {
-            standing.charged.add(amounts);
-            standing.count += 1;
+        self.change(slot, |share_state| {
+            share_state.charged.add(amounts);
+            share_state.count += 1;
         });
     }
 
     pub(super) fn discharge(&mut self, slot: u32, amounts: Amounts) {
-        self.change(slot, |standing| standing.charged.subtract(amounts));
+        self.change(slot, |share_state| share_state.charged.subtract(amounts));
     }
 
-    /// Active clients in order of turns. To be given back with [`Shares::return_turns`] so that it need not be listed again
-    /// if nothing moved.
-    pub(super) fn take_turns(&mut self) -> Vec<u32> {
+    /// The active clients in order. Return the list with [`Shares::return_order`] if nothing moved, so that it need not
+    /// be rebuilt.
+    pub(super) fn take_order(&mut self) -> Vec<u32> {
         if self.stale {
             self.refresh_all();
         }
-        if let Some(turns) = self.turns.take() {
-            return turns;
+        if let Some(order) = self.order.take() {
+            return order;
         }
-        let mut turns = Vec::new();
-        self.list(ROOT, &mut turns);
-        turns
+        let mut order = Vec::new();
+        self.list(ROOT, &mut order);
+        order
     }
 
-    pub(super) fn return_turns(&mut self, turns: Vec<u32>) {
-        self.turns = Some(turns);
+    pub(super) fn return_order(&mut self, order: Vec<u32>) {
+        self.order = Some(order);
     }
 
-    fn list(&self, node: u32, turns: &mut Vec<u32>) {
+    fn list(&self, node: u32, order: &mut Vec<u32>) {
         let node = self.node(node);
         if node.is_leaf {
-            turns.extend(node.children.iter().filter(|&&c| self.clients.get(c).is_some_and(|c| c.active)));
+            order.extend(node.children.iter().filter(|&&c| self.clients.get(c).is_some_and(|c| c.active)));
         } else {
-            node.children.iter().for_each(|&child| self.list(child, turns));
+            node.children.iter().for_each(|&child| self.list(child, order));
         }
     }
 
@@ -358,10 +363,10 @@ impl Shares {
             path: path.clone(),
             parent,
             weight,
-            standing: Standing::default(),
+            share_state: ShareState::default(),
             children: Vec::new(),
             is_leaf,
-            wanting: 0,
+            active_clients: 0,
         });
         self.by_path.insert(path, node);
         self.node_mut(parent).children.push(node);
@@ -369,28 +374,28 @@ impl Shares {
         node
     }
 
-    fn change(&mut self, slot: u32, apply: impl Fn(&mut Standing)) {
+    fn change(&mut self, slot: u32, apply: impl Fn(&mut ShareState)) {
         let pool = self.pool;
         let Some(client) = self.clients.get_mut(slot) else { return };
-        apply(&mut client.standing);
-        client.standing.refresh(&pool, 1.0);
+        apply(&mut client.share_state);
+        client.share_state.refresh(&pool, 1.0);
         let leaf = client.leaf;
-        self.turns = None;
+        self.order = None;
         if !self.stale {
             self.place_client(slot);
         }
         self.change_above(leaf, apply);
     }
 
-    fn change_above(&mut self, leaf: u32, apply: impl Fn(&mut Standing)) {
+    fn change_above(&mut self, leaf: u32, apply: impl Fn(&mut ShareState)) {
         let pool = self.pool;
         let stale = self.stale;
         let mut slot = leaf;
         while slot != ROOT {
             let node = self.node_mut(slot);
-            apply(&mut node.standing);
+            apply(&mut node.share_state);
             let weight = node.weight;
-            node.standing.refresh(&pool, weight);
+            node.share_state.refresh(&pool, weight);
             let parent = node.parent;
             if !stale {
                 self.place_node(slot);
@@ -404,7 +409,7 @@ impl Shares {
         let mut order = std::mem::take(&mut self.node_mut(leaf).children);
         place(&mut order, slot, |a, b| self.cmp_clients(a, b));
         self.node_mut(leaf).children = order;
-        self.turns = None;
+        self.order = None;
     }
 
     fn place_node(&mut self, slot: u32) {
@@ -412,28 +417,28 @@ impl Shares {
         let mut order = std::mem::take(&mut self.node_mut(parent).children);
         place(&mut order, slot, |a, b| self.cmp_nodes(a, b));
         self.node_mut(parent).children = order;
-        self.turns = None;
+        self.order = None;
     }
 
     fn cmp_clients(&self, a: u32, b: u32) -> std::cmp::Ordering {
         let get = |slot| self.clients.get(slot).expect("invariant: clients of leaves exist");
         let (a, b) = (get(a), get(b));
-        a.standing.cmp(&b.standing).then_with(|| a.framework.cmp(&b.framework))
+        a.share_state.cmp(&b.share_state).then_with(|| a.framework.cmp(&b.framework))
     }
 
     fn cmp_nodes(&self, a: u32, b: u32) -> std::cmp::Ordering {
         let (a, b) = (self.node(a), self.node(b));
-        a.standing.cmp(&b.standing).then_with(|| a.path.cmp(&b.path))
+        a.share_state.cmp(&b.share_state).then_with(|| a.path.cmp(&b.path))
     }
 
     fn refresh_all(&mut self) {
         let pool = self.pool;
         for (_, client) in self.clients.iter_mut() {
-            client.standing.refresh(&pool, 1.0);
+            client.share_state.refresh(&pool, 1.0);
         }
         for (_, node) in self.nodes.iter_mut() {
             let weight = node.weight;
-            node.standing.refresh(&pool, weight);
+            node.share_state.refresh(&pool, weight);
         }
         let slots: Vec<u32> = self.nodes.iter().map(|(slot, _)| slot).collect();
         for slot in slots {
@@ -446,11 +451,11 @@ impl Shares {
             self.node_mut(slot).children = order;
         }
         self.stale = false;
-        self.turns = None;
+        self.order = None;
     }
 }
 
-/// Moves one member of an otherwise ordered list to its place.
+/// Moves one member of an otherwise sorted list to its position.
 fn place(order: &mut Vec<u32>, slot: u32, cmp: impl Fn(u32, u32) -> std::cmp::Ordering) {
     let from = order.iter().position(|&s| s == slot).expect("invariant: members are listed");
     order.remove(from);

@@ -1,4 +1,4 @@
-//! Fairness, filters and gates on small pools, and the law that nothing is handed out twice.
+//! Fairness, filters and restrictions on small pools, and the property that no resource is allocated twice.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,7 +19,7 @@ fn pool() -> Allocator {
 
 fn client(pool: &mut Allocator, framework: &str, role: &str) -> ClientSlot {
     let client =
-        pool.add_client(&FrameworkId::from(framework), &Role::parse(role).unwrap(), Handles::default());
+        pool.add_client(&FrameworkId::from(framework), &Role::parse(role).unwrap(), Capabilities::default());
     pool.set_client_active(client, true);
     client
 }
@@ -28,7 +28,7 @@ fn resources(text: &str) -> Resources {
     text.parse().unwrap()
 }
 
-/// How many of the agents each framework was given.
+/// The number of agents that each framework was given.
 fn shares(allocations: &[Allocation]) -> BTreeMap<&str, usize> {
     let mut counts = BTreeMap::new();
     for allocation in allocations {
@@ -54,9 +54,9 @@ fn equal_roles_share_equally_and_weights_count() {
 }
 
 #[test]
-fn the_tree_shares_level_by_level() {
+fn roles_share_level_by_level() {
     let mut pool = pool();
-    // `team` as a whole has one half, its own clients and each subrole a third of that.
+    // `team` has one half; its own clients and each subrole have a third of that.
     client(&mut pool, "own", "team");
     client(&mut pool, "web", "team/web");
     client(&mut pool, "batch", "team/batch");
@@ -76,25 +76,25 @@ fn dominant_shares_converge_as_tasks_end() {
     pool.set_weight(&late_role, 3.0);
     let first = client(&mut pool, "first", "early");
     let agent = pool.add_agent(&resources("cpus:40;mem:400"), true);
-    // The first takes everything at once, in tasks of one CPU.
+    // The first client takes everything at once, in tasks of one CPU.
     assert_eq!(pool.run(Time(0)).len(), 1);
-    let mut held = BTreeMap::from([(first, 40), (client(&mut pool, "second", "late"), 0)]);
-    let second = *held.keys().max().unwrap();
-    // Tasks end here and there; each freed piece goes to whoever is below its share.
+    let mut leftovers = BTreeMap::from([(first, 40), (client(&mut pool, "second", "late"), 0)]);
+    let second = *leftovers.keys().max().unwrap();
+    // Tasks of both end; each freed piece goes to the client below its share.
     for n in 0..400 {
-        let ends = if n * 7 % 40 < held[&first] { first } else { second };
-        *held.get_mut(&ends).unwrap() -= 1;
+        let ends = if n * 7 % 40 < leftovers[&first] { first } else { second };
+        *leftovers.get_mut(&ends).unwrap() -= 1;
         pool.recover(agent, ends, &one.allocated_to(&Role::any()));
         for allocation in pool.run(Time(0)) {
-            *held.get_mut(&allocation.client).unwrap() += 1;
+            *leftovers.get_mut(&allocation.client).unwrap() += 1;
         }
     }
-    assert_eq!(held, BTreeMap::from([(first, 10), (second, 30)]));
+    assert_eq!(leftovers, BTreeMap::from([(first, 10), (second, 30)]));
     assert_eq!(pool.dominant_share(second), 0.75);
 }
 
 #[test]
-fn small_rests_and_gpus_are_withheld() {
+fn small_remainders_and_gpu_agents_are_withheld() {
     let mut pool = pool();
     let c = client(&mut pool, "f", "*");
     pool.add_agent(&resources("cpus:0.009;mem:31;disk:1000"), true);
@@ -103,7 +103,7 @@ fn small_rests_and_gpus_are_withheld() {
     assert_eq!(pool.run(Time(0)), []);
     let why = [WaitReason::AgentsInactive(1), WaitReason::AgentsHaveGpus(1), WaitReason::AgentsUsedUp(1)];
     assert_eq!(pool.explain(Time(0), c), why);
-    pool.set_client_handles(c, Handles { gpus: true, ..Handles::default() });
+    pool.set_client_capabilities(c, Capabilities { gpus: true, ..Capabilities::default() });
     assert_eq!(pool.run(Time(0)).len(), 1);
     pool.set_client_active(c, false);
     assert_eq!(pool.explain(Time(0), c), [WaitReason::NotAsking]);
@@ -140,7 +140,7 @@ fn a_filter_covers_what_was_refused_and_less() {
     refuse(&mut pool, "cpus:2;mem:512", 100);
     assert_eq!(pool.run(Time(0)), []);
     assert_eq!(pool.explain(Time(0), c), [WaitReason::AgentsRefused(1)]);
-    // More came free than was refused.
+    // More is free than was declined.
     refuse(&mut pool, "cpus:1", 0);
     assert_eq!(pool.run(Time(0)).len(), 1);
     refuse(&mut pool, "cpus:2;mem:512", 10);
@@ -166,7 +166,7 @@ fn filters_are_bounded() {
 }
 
 #[derive(Debug, Clone)]
-enum Step {
+enum PoolStep {
     AddAgent(u8),
     SetActive(u8, bool),
     Recover { part: u8, refuse: Option<u8> },
@@ -175,15 +175,15 @@ enum Step {
     Wait(u8),
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+fn steps() -> impl Strategy<Value = Vec<PoolStep>> {
     let step = prop_oneof![
-        any::<u8>().prop_map(Step::AddAgent),
-        (any::<u8>(), any::<bool>()).prop_map(|(a, b)| Step::SetActive(a, b)),
+        any::<u8>().prop_map(PoolStep::AddAgent),
+        (any::<u8>(), any::<bool>()).prop_map(|(a, b)| PoolStep::SetActive(a, b)),
         (any::<u8>(), proptest::option::of(0u8..20))
-            .prop_map(|(part, refuse)| Step::Recover { part, refuse }),
-        (any::<u8>(), any::<bool>()).prop_map(|(a, b)| Step::ClientActive(a, b)),
-        any::<u8>().prop_map(Step::Clear),
-        any::<u8>().prop_map(Step::Wait),
+            .prop_map(|(part, refuse)| PoolStep::Recover { part, refuse }),
+        (any::<u8>(), any::<bool>()).prop_map(|(a, b)| PoolStep::ClientActive(a, b)),
+        any::<u8>().prop_map(PoolStep::Clear),
+        any::<u8>().prop_map(PoolStep::Wait),
     ];
     proptest::collection::vec(step, 0..60)
 }
@@ -191,10 +191,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
-    /// Whatever happens: no agent gives more than it has, a second round gives nothing, and in the end, when everything
-    /// has come back, everything is free and nobody holds a share.
+    /// Whatever happens, no agent allocates more than it has, and a second round allocates nothing. When everything is
+    /// recovered, all is free and no client holds a share.
     #[test]
-    fn nothing_is_given_twice(steps in steps()) {
+    fn no_resource_is_allocated_twice(steps in steps()) {
         let mut pool = pool();
         let roles = ["*", "a", "a/b", "b"];
         let clients: Vec<ClientSlot> =
@@ -204,14 +204,14 @@ proptest! {
         let mut now = Time(0);
         for step in steps {
             match step {
-                Step::AddAgent(size) => {
+                PoolStep::AddAgent(size) => {
                     let text = format!("cpus:{};mem:{};cpus(a):2;mem(a):64", size % 8, 32 * (u32::from(size) % 5));
                     agents.push(pool.add_agent(&resources(&text), true));
                 }
-                Step::SetActive(which, active) if !agents.is_empty() => {
+                PoolStep::SetActive(which, active) if !agents.is_empty() => {
                     pool.set_agent_active(agents[usize::from(which) % agents.len()], active);
                 }
-                Step::Recover { part, refuse } if !given.is_empty() => {
+                PoolStep::Recover { part, refuse } if !given.is_empty() => {
                     let back = given.swap_remove(usize::from(part) % given.len());
                     pool.recover(back.agent, back.client, &back.resources);
                     if let Some(seconds) = refuse {
@@ -219,20 +219,20 @@ proptest! {
                         pool.refuse(now, back.agent, back.client, &back.resources, length, part % 2 == 0);
                     }
                 }
-                Step::ClientActive(which, active) => pool.set_client_active(clients[usize::from(which) % 6], active),
-                Step::Clear(which) => pool.clear_filters(clients[usize::from(which) % 6]),
-                Step::Wait(seconds) => now = now + Duration::from_secs(seconds.into()),
-                Step::SetActive(..) | Step::Recover { .. } => {}
+                PoolStep::ClientActive(which, active) => pool.set_client_active(clients[usize::from(which) % 6], active),
+                PoolStep::Clear(which) => pool.clear_filters(clients[usize::from(which) % 6]),
+                PoolStep::Wait(seconds) => now = now + Duration::from_secs(seconds.into()),
+                PoolStep::SetActive(..) | PoolStep::Recover { .. } => {}
             }
             given.extend(pool.run(now));
             prop_assert_eq!(pool.run(now), vec![]);
             for &agent in &agents {
-                let mut held = Resources::new();
+                let mut leftovers = Resources::new();
                 for allocation in given.iter().filter(|a| a.agent == agent) {
-                    held += &allocation.resources.unallocated();
+                    leftovers += &allocation.resources.unallocated();
                 }
-                prop_assert_eq!(pool.used(agent), Some(&held));
-                prop_assert!(pool.agents.get(agent.0).unwrap().total.contains(&held));
+                prop_assert_eq!(pool.used(agent), Some(&leftovers));
+                prop_assert!(pool.agents.get(agent.0).unwrap().total.contains(&leftovers));
             }
         }
         for back in given {
@@ -250,13 +250,13 @@ proptest! {
 }
 
 #[test]
-fn a_burst_of_free_resources_does_not_lift_anybody_over_its_fair_part() {
+fn freed_resources_lift_nobody_over_its_fair_share() {
     let mut pool = pool();
     pool.set_weight(&Role::parse("heavy").unwrap(), 2.0);
     let heavy = client(&mut pool, "heavy", "heavy");
     let light = client(&mut pool, "light", "light");
     pool.add_agent(&resources("cpus:6;mem:600;ports:[1-60]"), true);
-    // Both want all of one big agent that is free at once: two parts to one.
+    // Both want all of one free agent: the ratio is two to one.
     let given = pool.run(Time(0));
     assert_eq!(given.iter().map(|a| a.client).collect::<Vec<_>>(), [heavy, light]);
     let amounts = |a: &Allocation| (a.resources.scalar("cpus"), a.resources.scalar("mem"));
@@ -265,7 +265,7 @@ fn a_burst_of_free_resources_does_not_lift_anybody_over_its_fair_part() {
 }
 
 #[test]
-fn who_refuses_its_fair_part_sees_the_whole_and_what_nobody_wants_is_not_kept() {
+fn a_client_that_refuses_its_fair_share_is_offered_the_whole_agent() {
     let mut pool = pool();
     let big = client(&mut pool, "big", "big");
     let idle = client(&mut pool, "idle", "idle");
@@ -275,33 +275,33 @@ fn who_refuses_its_fair_part_sees_the_whole_and_what_nobody_wants_is_not_kept() 
         let refused = allocation.resources.clone();
         pool.refuse(Time(0), agent, allocation.client, &refused, Duration::from_secs(5), false);
     }
-    // Halves were refused by both; the first in turn now sees all of it.
+    // Both declined their half; the first in order is now offered the whole agent.
     let given = pool.run(Time(1));
     assert_eq!(given.len(), 1);
     assert_eq!(given[0].resources.scalar("cpus"), Scalar::from_units(4));
     pool.recover(agent, given[0].client, &given[0].resources);
     pool.set_client_active(if given[0].client == big { idle } else { big }, false);
-    // Alone, it may have everything.
+    // The only active client may have everything.
     assert_eq!(pool.run(Time(2))[0].resources.scalar("cpus"), Scalar::from_units(4));
 }
 
 #[test]
-fn what_is_left_over_waits_for_those_that_have_not_answered() {
+fn leftovers_wait_for_clients_with_pending_offers() {
     let mut pool = pool();
     let quick = client(&mut pool, "quick", "quick");
     let slow = client(&mut pool, "slow", "slow");
     let agent = pool.add_agent(&resources("cpus:4;mem:400"), true);
-    // Both have a half on offer; the slow one holds its memory without an answer.
+    // Each client has a half on offer, and the slow one does not answer.
     assert_eq!(pool.run(Time(0)).len(), 2);
     pool.answered(quick);
-    // A task of the slow one ends: quick has its part already, and slow may want it.
+    // A task of the slow client ends: the quick client has its share already, and the slow one may want it.
     pool.recover(agent, slow, &resources("cpus:1"));
     let given = pool.run(Time(1));
     assert_eq!(given.iter().map(|a| a.client).collect::<Vec<_>>(), [slow]);
     pool.recover(agent, slow, &resources("cpus:1"));
     pool.refuse(Time(1), agent, slow, &resources("cpus:1"), Duration::from_secs(9), false);
     assert_eq!(pool.run(Time(2)), []);
-    // It never answers the rest: nothing lies idle for ever.
+    // The slow client never answers: the remainder does not stay idle.
     let later = pool.next_deadline().unwrap();
     assert_eq!(pool.run(later).iter().map(|a| a.client).collect::<Vec<_>>(), [quick]);
 }

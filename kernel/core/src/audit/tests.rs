@@ -1,4 +1,4 @@
-//! Each invariant, broken on purpose.
+//! Breaks each invariant on purpose and expects the auditor to report it.
 
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use crate::{
     master::{Agent, Framework, FrameworkState, tests::cluster::*},
 };
 
-/// Tampers with a sound master (task `t` with an executor on m-S0, what is left is on offer) and returns which
-/// invariants the auditor finds broken.
+/// Tampers with a consistent master (task `t` with an executor on m-S0, the rest on offer) and returns the invariants
+/// that the auditor reports.
 fn broken(tamper: impl FnOnce(&mut Agent, &mut Framework)) -> Vec<&'static str> {
     let mut c = Cluster::new();
     c.subscribe("s1", framework("f", &["*"]));
@@ -22,7 +22,7 @@ fn broken(tamper: impl FnOnce(&mut Agent, &mut Framework)) -> Vec<&'static str> 
     assert_eq!(audit(&c.master), []);
     let (agents, frameworks) = c.master.tables_mut();
     tamper(agents.values_mut().next().unwrap(), frameworks.values_mut().next().unwrap());
-    let mut found: Vec<_> = audit(&c.master).into_iter().map(|note| note.invariant).collect();
+    let mut found: Vec<_> = audit(&c.master).into_iter().map(|violation| violation.invariant).collect();
     found.dedup();
     found
 }
@@ -81,7 +81,7 @@ fn inv_07_unreachable() {
 }
 
 #[test]
-fn inv_08_books() {
+fn inv_08_ledger() {
     assert!(broken(|agent, _| agent.allocated.clear()).contains(&"INV-08"));
 }
 

@@ -1,4 +1,4 @@
-//! ACCEPT: offers become tasks.
+//! ACCEPT: launches tasks on offers.
 
 use std::{
     collections::{BTreeSet, btree_map::Entry},
@@ -19,9 +19,9 @@ use kernel_model::{
     task::{Reason, Source, Task, TaskInfo, TaskState, TaskStatus},
 };
 
-use super::{Master, effect::Effect, offers::Outstanding, validation};
+use super::{Master, effect::Effect, offers::OutstandingOffer, validation};
 
-/// The offers of one ACCEPT, joined.
+/// The joined offers of one ACCEPT.
 struct Accepted {
     framework_id: FrameworkId,
     agent_id: AgentId,
@@ -29,8 +29,8 @@ struct Accepted {
     remaining: Resources,
 }
 
-/// The state that says that a task is not there: one of the finer ones, or TASK_LOST for those who know no other.
-pub(super) fn loss(framework: &FrameworkInfo, state: TaskState) -> TaskState {
+/// The state of a lost task: the given one for PARTITION_AWARE frameworks, TASK_LOST for others.
+pub(super) fn lost_state(framework: &FrameworkInfo, state: TaskState) -> TaskState {
     if framework.can(FrameworkCapability::PartitionAware) { state } else { TaskState::Lost }
 }
 
@@ -46,7 +46,7 @@ impl Master {
             Ok(numbers) => numbers,
             Err(why) => return self.accept_failed(framework_id, offer_ids, operations, &why),
         };
-        let offers: Vec<Outstanding> = numbers.iter().filter_map(|n| self.remove_offer(*n)).collect();
+        let offers: Vec<OutstandingOffer> = numbers.iter().filter_map(|n| self.remove_offer(*n)).collect();
         let first = offers.first().expect("invariant: an offer set is not empty");
         let mut accepted = Accepted {
             framework_id: framework_id.clone(),
@@ -59,10 +59,10 @@ impl Master {
         }
         let offered = accepted.remaining.clone();
         for operation in operations {
-            self.perform(&mut accepted, operation);
+            self.apply_operation(&mut accepted, operation);
         }
         let progress = accepted.remaining != offered;
-        self.give_back(first, &accepted.remaining, filters.refuse, progress);
+        self.return_resources(first, &accepted.remaining, filters.refuse, progress);
     }
 
     fn offer_set(&self, framework_id: &FrameworkId, ids: &[OfferId]) -> Result<Vec<u64>, String> {
@@ -105,7 +105,7 @@ impl Master {
         Ok(numbers)
     }
 
-    /// The offers do not go together: those that are the framework's return to the pool, every task is told.
+    /// The offers are invalid: the framework's own return to the pool, and every task is answered with a status update.
     fn accept_failed(
         &mut self,
         framework_id: &FrameworkId,
@@ -122,7 +122,7 @@ impl Master {
             }
         }
         let Some(framework) = self.frameworks.get(framework_id) else { return };
-        let state = loss(&framework.info, TaskState::Dropped);
+        let state = lost_state(&framework.info, TaskState::Dropped);
         for operation in operations {
             match operation {
                 Operation::Launch { tasks } | Operation::LaunchGroup { tasks, .. } => {
@@ -140,7 +140,7 @@ impl Master {
                 }
                 Operation::Unsupported { id: Some(operation_id), .. } => {
                     let message = format!("Operation attempted with invalid offers: {why}");
-                    self.tell_framework(
+                    self.send_to_framework(
                         framework_id,
                         scheduler::Event::OperationError { operation_id, message },
                     );
@@ -165,7 +165,7 @@ impl Master {
             executor_id: task.executor.as_ref().map(|e| e.executor_id.clone()),
             ..TaskStatus::new(task.task_id.clone(), state, Source::Master, self.now)
         };
-        self.tell_framework(framework_id, scheduler::Event::Update { status: status.into() });
+        self.send_to_framework(framework_id, scheduler::Event::Update { status: status.into() });
     }
 
     fn refuse_malformed(
@@ -182,10 +182,10 @@ impl Master {
             executor_id: task.executor_id,
             ..TaskStatus::new(task.task_id, state, Source::Master, self.now)
         };
-        self.tell_framework(framework_id, scheduler::Event::Update { status: status.into() });
+        self.send_to_framework(framework_id, scheduler::Event::Update { status: status.into() });
     }
 
-    fn perform(&mut self, accepted: &mut Accepted, operation: Operation) {
+    fn apply_operation(&mut self, accepted: &mut Accepted, operation: Operation) {
         match operation {
             Operation::Launch { tasks } => {
                 for task in tasks {
@@ -201,7 +201,7 @@ impl Master {
             }
             Operation::Unsupported { id: Some(operation_id), kind } => {
                 let message = format!("{kind} operations are not supported");
-                self.tell_framework(
+                self.send_to_framework(
                     &accepted.framework_id,
                     scheduler::Event::OperationError { operation_id, message },
                 );
@@ -223,7 +223,7 @@ impl Master {
             Ok(needed) => {
                 accepted.remaining.remove_all(&needed);
                 let executor = task.executor.clone();
-                self.enter(accepted, executor, Launch::Task(Box::new(task)));
+                self.add_launch(accepted, executor, Launch::Task(Box::new(task)));
             }
             Err(why) => {
                 let framework_id = &accepted.framework_id;
@@ -264,7 +264,7 @@ impl Master {
         for task in &mut tasks {
             task.executor = Some(executor.clone());
         }
-        self.enter(accepted, Some(executor), Launch::Group(tasks));
+        self.add_launch(accepted, Some(executor), Launch::Group(tasks));
     }
 
     fn launch_context<'a>(&'a self, accepted: &'a Accepted) -> Option<validation::Context<'a>> {
@@ -275,9 +275,9 @@ impl Master {
         })
     }
 
-    /// Enters a launch into the books, and sends it. An executor that is new on the agent is charged; command tasks have
-    /// none: the agent starts its own, and the master is not concerned.
-    fn enter(&mut self, accepted: &Accepted, executor: Option<Arc<ExecutorInfo>>, launch: Launch) {
+    /// Adds a launch to the tables, and sends it to the agent. An executor that is new on the agent is charged. Command
+    /// tasks have none here: the agent starts its own.
+    fn add_launch(&mut self, accepted: &Accepted, executor: Option<Arc<ExecutorInfo>>, launch: Launch) {
         let Some(agent) = self.agents.get_mut(&accepted.agent_id) else { return };
         let Some(framework) = self.frameworks.get_mut(&accepted.framework_id) else { return };
         let held = agent.allocated.entry(accepted.framework_id.clone()).or_default();
@@ -298,7 +298,7 @@ impl Master {
             tasks.insert(task.task_id.clone());
             let record = Task {
                 framework_id: accepted.framework_id.clone(),
-                info: Arc::new(remembered(task)),
+                info: Arc::new(without_executor_data(task)),
                 executor_id: executor.as_ref().map(|e| e.executor_id.clone()),
                 state: TaskState::Staging,
                 unacknowledged: None,
@@ -308,7 +308,7 @@ impl Master {
             added.push(record.clone());
             framework.tasks.insert(task.task_id.clone(), record);
         }
-        self.dirty_agents.insert(accepted.agent_id.clone());
+        self.changed_agents.insert(accepted.agent_id.clone());
         let (link, framework) = (agent.link, framework.info.clone());
         added.into_iter().for_each(|task| self.operator_event(operator::Event::TaskAdded { task }));
         if let Some(link) = link {
@@ -318,8 +318,8 @@ impl Master {
     }
 }
 
-/// What is kept of a task: not what only its executor needs, which is most of its bytes.
-pub(super) fn remembered(task: &TaskInfo) -> TaskInfo {
+/// The task without the fields that only its executor needs, which are most of its bytes.
+pub(super) fn without_executor_data(task: &TaskInfo) -> TaskInfo {
     TaskInfo {
         name: task.name.clone(),
         task_id: task.task_id.clone(),
@@ -335,7 +335,8 @@ pub(super) fn remembered(task: &TaskInfo) -> TaskInfo {
     }
 }
 
-/// Fills in what frameworks may leave out. One that is whole already stays shared with the framework's other tasks.
+/// Sets fields that frameworks may omit. An executor that is complete already stays shared with the framework's other
+/// tasks.
 fn complete_executor(executor: &mut Arc<ExecutorInfo>, accepted: &Accepted) {
     let is_whole = executor.framework_id.is_some()
         && executor.resources.iter().all(|r| r.allocation_role.is_some())

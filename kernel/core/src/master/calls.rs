@@ -1,4 +1,4 @@
-//! Calls of subscribed frameworks: who may speak, and the smaller calls.
+//! Scheduler calls: authorisation, and the small calls.
 
 use kernel_model::{
     agent::{AgentState, ToAgent},
@@ -25,11 +25,11 @@ impl Master {
         principal: Option<String>,
         call: Call,
     ) {
-        if let Err(refusal) = self.may_call(&id, stream, principal) {
+        if let Err(refusal) = self.check_caller(&id, stream, principal) {
             return self.reply(request, Err(refusal));
         }
-        if let Call::UpdateFramework { framework, suppressed_roles, wishes } = call {
-            let result = self.update_framework(&id, *framework, suppressed_roles, wishes);
+        if let Call::UpdateFramework { framework, suppressed_roles, preferences } = call {
+            let result = self.update_framework(&id, *framework, suppressed_roles, preferences);
             return self.reply(request, result);
         }
         self.reply(request, Ok(Answer::Accepted));
@@ -43,19 +43,19 @@ impl Master {
             Call::Suppress { roles } => self.suppress(&id, &roles),
             Call::Kill { task_id, agent_id, grace } => self.kill(&id, task_id, agent_id, grace),
             Call::Shutdown { executor_id, agent_id } => {
-                self.tell_agent(&agent_id, ToAgent::ShutdownExecutor { framework_id: id, executor_id });
+                self.send_to_agent(&agent_id, ToAgent::ShutdownExecutor { framework_id: id, executor_id });
             }
             Call::Acknowledge { agent_id, task_id, uuid } => self.acknowledge(&id, &agent_id, task_id, uuid),
             Call::Reconcile { tasks } => self.reconcile(&id, tasks),
             Call::Message { agent_id, executor_id, data } => {
-                self.tell_agent(&agent_id, ToAgent::Message { framework_id: id, executor_id, data });
+                self.send_to_agent(&agent_id, ToAgent::Message { framework_id: id, executor_id, data });
             }
             Call::Request => {}
             Call::UpdateFramework { .. } => unreachable!("invariant: answered above"),
         }
     }
 
-    fn may_call(
+    fn check_caller(
         &self,
         id: &FrameworkId,
         stream: Option<StreamId>,
@@ -85,7 +85,7 @@ impl Master {
         }
     }
 
-    /// The named roles, or all; `None` if the framework is not in one of them.
+    /// The named roles, or all if none is named; `None` if the framework is not subscribed in one of them.
     fn named_roles(&self, id: &FrameworkId, named: &[Role]) -> Option<Vec<Role>> {
         let roles = &self.frameworks.get(id)?.info.roles;
         if named.is_empty() {
@@ -134,7 +134,7 @@ impl Master {
         }
         match self.agents.get_mut(&on) {
             Some(agent) if agent.state == AgentState::Connected => {
-                self.tell_agent(&on, ToAgent::KillTask { framework_id: id.clone(), task_id, grace });
+                self.send_to_agent(&on, ToAgent::KillTask { framework_id: id.clone(), task_id, grace });
             }
             Some(agent) => {
                 agent.pending_kills.insert((id.clone(), task_id), grace);
@@ -144,7 +144,7 @@ impl Master {
     }
 
     fn acknowledge(&mut self, id: &FrameworkId, agent_id: &AgentId, task_id: TaskId, uuid: UpdateId) {
-        // On a disconnected agent the acknowledgement would be lost: the agent will send the update again.
+        // A disconnected agent would lose the acknowledgement; it resends the update later.
         let Some(link) = self.agents.get(agent_id).and_then(|agent| agent.link) else { return };
         let Some(framework) = self.frameworks.get_mut(id) else { return };
         if let Some(task) = framework.tasks.get(&task_id)
@@ -159,7 +159,7 @@ impl Master {
         self.effect(Effect::ToAgent { link, message });
     }
 
-    /// Moves a task that ended to the completed ones.
+    /// Moves a terminated task to the completed ones.
     pub(super) fn complete_task(&mut self, framework_id: &FrameworkId, task_id: &TaskId) {
         if let Some(task) = self.remove_task(framework_id, task_id)
             && let Some(framework) = self.frameworks.get_mut(framework_id)

@@ -1,4 +1,4 @@
-//! Every way out of the master.
+//! The effects of the master.
 
 use std::sync::Arc;
 
@@ -13,137 +13,116 @@ use kernel_model::{
 
 use crate::effect::{LinkId, RequestId};
 
-/// What a step of the master asks of the shell.
+/// The effects of one step of the master.
 pub type Effects = crate::effect::Effects<Op, Effect>;
 
-/// What to do once the step's writes are durable.
+/// An effect to carry out once the step's writes are durable.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
 pub enum Effect {
     /// Answers a request.
     Reply {
-        /// Which.
         request: RequestId,
-        /// How.
         result: Result<Answer, Refusal>,
     },
-    /// Sends to a scheduler. Heartbeats are the HTTP door's: one after SUBSCRIBED, then one every 15 s.
+    /// Sends an event to a scheduler. The HTTP server sends the heartbeats: one after SUBSCRIBED, then one every 15 s.
     ToScheduler {
-        /// On which stream.
         stream: StreamId,
-        /// What.
         event: scheduler::Event,
     },
-    /// Closes a scheduler's stream once all before it is written. The master has forgotten it.
+    /// Closes a scheduler's stream after everything before is written. The master has removed it already.
     CloseStream {
-        /// Which.
         stream: StreamId,
     },
-    /// Sends to an agent.
     ToAgent {
-        /// On which link.
         link: LinkId,
-        /// What.
         message: ToAgent,
     },
-    /// Closes an agent's link once all before it is written. The master has forgotten it.
+    /// Closes an agent's link after everything before is written. The master has removed it already.
     CloseLink {
-        /// Which.
         link: LinkId,
     },
-    /// Tells every operator stream, and the facade's projections.
+    /// Sends an event to every operator stream and to the projections.
     Operator(operator::Event),
 }
 
-/// A good answer.
+/// A positive answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
     /// 200, and the stream is open: events follow, perhaps only an ERROR.
     Stream,
-    /// 202: taken, and carried out in the order of arrival.
+    /// 202: accepted; calls are carried out in order of arrival.
     Accepted,
-    /// 200, done.
+    /// 200: carried out.
     Done,
 }
 
-/// A refusal, with the text that Mesos gives.
+/// A refusal, with Mesos' message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// 400.
+    /// HTTP 400.
     #[error("{0}")]
     Invalid(String),
-    /// 403.
+    /// HTTP 403.
     #[error("{0}")]
     Forbidden(String),
-    /// 404.
+    /// HTTP 404.
     #[error("{0}")]
     NotFound(String),
-    /// 409.
+    /// HTTP 409.
     #[error("{0}")]
     Conflict(String),
-    /// 501.
+    /// HTTP 501.
     #[error("{0}")]
     Unsupported(String),
 }
 
-/// One change of the registry. The shell writes them atomically, step by step.
+/// A change of the registry. The shell writes the changes of a step atomically.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
 pub enum Op {
-    /// Writes a record in the place of any with the same key.
+    /// Inserts or replaces a record.
     Put(Record),
-    /// Removes a record.
     Delete(RecordKey),
 }
 
-/// One thing that a master must know again after a restart.
+/// A record of the registry: state that must survive a restart of the master.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
 pub enum Record {
-    /// An admitted agent.
+    /// A registered agent.
     Agent {
-        /// Its description, id included.
+        /// The description, with the id.
         info: Arc<AgentInfo>,
-        /// Whether an operator keeps offers from it.
+        /// Whether an operator deactivated it.
         deactivated: bool,
-        /// Since when it is unreachable, if it is.
+        /// When it became unreachable.
         unreachable_since: Option<Time>,
     },
-    /// An agent that may never come back.
-    GoneAgent {
-        /// Which.
-        agent_id: AgentId,
-        /// Since when.
-        since: Time,
-    },
-    /// A role's weight where one was set.
+    /// An agent that an operator marked as gone.
+    GoneAgent { agent_id: AgentId, since: Time },
+    /// The configured weight of a role.
     Weight {
-        /// Which role.
         role: Role,
-        /// Positive.
+        /// Greater than zero.
         weight: f64,
     },
     /// A framework that ended and may not subscribe again.
-    EndedFramework {
-        /// Which.
-        framework_id: FrameworkId,
-        /// When.
-        since: Time,
-    },
+    EndedFramework { framework_id: FrameworkId, since: Time },
 }
 
-/// The name of a record.
+/// The key of a record.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs)]
 pub enum RecordKey {
-    /// Of [`Record::Agent`].
     Agent(AgentId),
-    /// Of [`Record::GoneAgent`].
     GoneAgent(AgentId),
-    /// Of [`Record::Weight`].
     Weight(Role),
-    /// Of [`Record::EndedFramework`].
     EndedFramework(FrameworkId),
 }
 
 impl Record {
-    /// The name that this record is written under.
+    /// The key of this record.
     pub fn key(&self) -> RecordKey {
         match self {
             Record::Agent { info, .. } => {

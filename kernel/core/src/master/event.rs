@@ -1,4 +1,4 @@
-//! Every way into the master.
+//! The events of the master.
 
 use kernel_model::{
     agent::ToMaster,
@@ -9,98 +9,62 @@ use kernel_model::{
 
 use crate::effect::{LinkId, RequestId};
 
-/// What can happen to a master.
+/// An event for the master.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
 pub enum Event {
-    /// A framework subscribes on a new stream. Answered with [`super::Answer::Stream`] in every case that Mesos
-    /// answers with 200, refusals included: those come as an ERROR event before the stream is closed.
+    /// A framework subscribes on a new stream. The answer is [`super::Answer::Stream`] whenever Mesos answers 200,
+    /// which includes refusals: those are an ERROR event on the stream, which is then closed.
     Subscribe {
-        /// To be answered.
         request: RequestId,
-        /// A fresh id of the stream that opens if the answer is `Stream`.
+        /// The new id of the stream, which opens if the answer is `Stream`.
         stream: StreamId,
-        /// Who asks, where authentication is on.
+        /// The authenticated principal.
         principal: Option<String>,
-        /// What is asked. Boxed, as all that is rare and large: events are passed from hand to hand.
+        /// Boxed to keep `Event` small: events are moved often.
         subscribe: Box<Subscribe>,
     },
-    /// Any other call of a framework.
+    /// Any other scheduler call.
     SchedulerCall {
-        /// To be answered.
         request: RequestId,
-        /// Whose call.
         framework_id: FrameworkId,
-        /// The `Mesos-Stream-Id` that came with it.
+        /// The `Mesos-Stream-Id` header of the call.
         stream: Option<StreamId>,
-        /// Who asks, where authentication is on.
+        /// The authenticated principal.
         principal: Option<String>,
-        /// What is asked.
         call: Call,
     },
-    /// A scheduler's stream ended, by the client or by a write that failed or would have queued too much.
-    SchedulerClosed {
-        /// Which.
-        stream: StreamId,
-    },
-    /// An agent's link is up. Nothing is known of it until its first message.
-    AgentConnected {
-        /// Which.
-        link: LinkId,
-    },
-    /// An agent says something.
-    AgentMessage {
-        /// On which link.
-        link: LinkId,
-        /// What.
-        message: ToMaster,
-    },
+    /// A scheduler's stream ended: the client closed it, a write failed, or its queue was full.
+    SchedulerClosed { stream: StreamId },
+    /// An agent's link is up. The agent identifies itself with its first message.
+    AgentConnected { link: LinkId },
+    /// A message from an agent.
+    AgentMessage { link: LinkId, message: ToMaster },
     /// An agent's link is down.
-    AgentDisconnected {
-        /// Which.
-        link: LinkId,
-    },
-    /// An operator changes something. Reads go through the getters of [`super::Master`].
-    Operator {
-        /// To be answered.
-        request: RequestId,
-        /// What is asked.
-        call: OperatorCall,
-    },
-    /// Time passed: to be sent at [`super::Master::next_deadline`].
+    AgentDisconnected { link: LinkId },
+    /// An operator call that changes state. Reads use the getters of [`super::Master`].
+    Operator { request: RequestId, call: OperatorCall },
+    /// Time passed; due at [`super::Master::next_deadline`].
     Tick,
 }
 
-/// What an operator may change.
+/// An operator call that changes state.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
 pub enum OperatorCall {
-    /// Ends a framework and all that it runs.
-    Teardown {
-        /// Which.
-        framework_id: FrameworkId,
-    },
-    /// Sets weights; roles that are not named keep theirs.
-    UpdateWeights {
-        /// Role by role.
-        weights: Vec<(Role, f64)>,
-    },
-    /// Declares an agent gone for good.
-    MarkAgentGone {
-        /// Which.
-        agent_id: AgentId,
-    },
-    /// No more offers of this agent; what runs there goes on.
-    DeactivateAgent {
-        /// Which.
-        agent_id: AgentId,
-    },
-    /// Offers again.
-    ReactivateAgent {
-        /// Which.
-        agent_id: AgentId,
-    },
-    /// A call of the API that this version does not carry out.
+    /// TEARDOWN: terminates a framework and shuts down its executors.
+    Teardown { framework_id: FrameworkId },
+    /// UPDATE_WEIGHTS: sets weights; roles that are not named keep theirs.
+    UpdateWeights { weights: Vec<(Role, f64)> },
+    /// MARK_AGENT_GONE: marks an agent as gone permanently.
+    MarkAgentGone { agent_id: AgentId },
+    /// DEACTIVATE_AGENT: no more offers of this agent; its tasks keep running.
+    DeactivateAgent { agent_id: AgentId },
+    /// REACTIVATE_AGENT.
+    ReactivateAgent { agent_id: AgentId },
+    /// A call that is not implemented.
     Unsupported {
-        /// Its name on the wire.
+        /// The call's type on the wire.
         kind: &'static str,
     },
 }

@@ -1,4 +1,4 @@
-//! The end of frameworks, and what they are sent.
+//! Termination of frameworks, and sending events to them.
 
 use std::sync::Arc;
 
@@ -15,13 +15,14 @@ use super::{
     state::{Framework, FrameworkState},
 };
 
-/// How many ended frameworks are remembered, as in Mesos. One that is forgotten could subscribe again under its old id.
+/// How many completed frameworks are kept, as in Mesos. A framework that is dropped from the list can subscribe again
+/// under its old id.
 const COMPLETED_FRAMEWORKS_MAX: usize = 50;
 
-/// How many ended tasks of each framework are remembered, as in Mesos.
+/// How many completed tasks per framework are kept, as in Mesos.
 const COMPLETED_TASKS_MAX: usize = 1000;
 
-/// How many tasks of each framework on unreachable agents are remembered, as in Mesos.
+/// How many unreachable tasks per framework are kept, as in Mesos.
 const UNREACHABLE_TASKS_MAX: usize = 1000;
 
 impl Framework {
@@ -41,23 +42,22 @@ impl Framework {
 }
 
 impl Master {
-    /// Sends to a framework if it is connected; what cannot be sent is lost, as in Mesos.
-    pub(super) fn tell_framework(&mut self, id: &FrameworkId, event: scheduler::Event) {
+    /// Sends to a framework if it is connected; otherwise the event is lost, as in Mesos.
+    pub(super) fn send_to_framework(&mut self, id: &FrameworkId, event: scheduler::Event) {
         let stream = self.frameworks.get(id).and_then(|f| f.stream().cloned());
         if let Some(stream) = stream {
             self.effect(Effect::ToScheduler { stream, event });
         }
     }
 
-    /// Sends to every connected framework.
-    pub(super) fn tell_all_frameworks(&mut self, event: &scheduler::Event) {
+    pub(super) fn broadcast_to_frameworks(&mut self, event: &scheduler::Event) {
         let streams: Vec<_> = self.frameworks.values().filter_map(|f| f.stream().cloned()).collect();
         for stream in streams {
             self.effect(Effect::ToScheduler { stream, event: event.clone() });
         }
     }
 
-    /// The agents that run something of the framework.
+    /// The agents with tasks or executors of the framework.
     pub(super) fn agents_of(&self, id: &FrameworkId) -> Vec<AgentId> {
         let uses = |agent: &super::state::Agent| {
             agent.tasks.contains_key(id) || agent.executors.keys().any(|(framework, _)| framework == id)
@@ -65,11 +65,11 @@ impl Master {
         self.agents.values().filter(|agent| uses(agent)).map(|agent| agent.id.clone()).collect()
     }
 
-    /// Ends a framework for good: whatever it runs is shut down, and it may not come back.
+    /// Terminates a framework: its executors are shut down, and it may not subscribe again.
     pub(super) fn end_framework(&mut self, id: &FrameworkId) {
         self.withdraw_framework_offers(id, false);
         for agent_id in self.agents_of(id) {
-            self.tell_agent(&agent_id, ToAgent::ShutdownFramework { framework_id: id.clone() });
+            self.send_to_agent(&agent_id, ToAgent::ShutdownFramework { framework_id: id.clone() });
             self.release_framework_on(&agent_id, id);
         }
         let Some(mut framework) = self.frameworks.remove(id) else { return };
@@ -108,10 +108,10 @@ impl Master {
         if self.completed.len() > COMPLETED_FRAMEWORKS_MAX {
             self.completed.pop_front();
         }
-        self.forget_old_endings();
+        self.trim_ended_frameworks();
     }
 
-    fn forget_old_endings(&mut self) {
+    fn trim_ended_frameworks(&mut self) {
         let mut ended: Vec<_> = self
             .registry
             .iter()

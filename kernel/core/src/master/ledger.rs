@@ -1,5 +1,5 @@
-//! What tasks and executors hold: every charge and every release of an agent's resources goes through here, so that the
-//! agents' books and the allocator's agree.
+//! Resource accounting of tasks and executors. All charges and releases of an agent's resources go through this file,
+//! so that the agents and the allocator agree (INV-08).
 
 use std::sync::Arc;
 
@@ -15,8 +15,8 @@ use super::Master;
 use crate::allocator::{AgentSlot, ClientSlot};
 
 impl Master {
-    /// The allocator's client of a framework in a role, made if it is new: found resources may be in roles that the
-    /// framework has left.
+    /// The allocator's client of a framework in a role. Adds it if it is new: recovered resources can be in roles that
+    /// the framework has left.
     pub(super) fn client_of(&mut self, framework_id: &FrameworkId, role: &Role) -> Option<ClientSlot> {
         let framework = self.frameworks.get_mut(framework_id)?;
         if let Some(client) = framework.clients.get(role) {
@@ -27,34 +27,39 @@ impl Master {
         Some(client)
     }
 
-    /// Enters into the agent's book what was offered and is used now. The allocator has charged it with the offer.
-    pub(super) fn book(&mut self, agent_id: &AgentId, framework_id: &FrameworkId, resources: &Resources) {
-        if resources.is_empty() {
-            return;
-        }
-        if let Some(agent) = self.agents.get_mut(agent_id) {
-            *agent.allocated.entry(framework_id.clone()).or_default() += resources;
-            self.dirty_agents.insert(agent_id.clone());
-        }
-    }
-
-    /// Enters what was found in use at re-registration.
-    pub(super) fn book_found(
+    /// Adds resources to the agent's allocation. The allocator charged them with the offer.
+    pub(super) fn add_allocated(
         &mut self,
         agent_id: &AgentId,
         framework_id: &FrameworkId,
         resources: &Resources,
     ) {
-        self.book(agent_id, framework_id, resources);
+        if resources.is_empty() {
+            return;
+        }
+        if let Some(agent) = self.agents.get_mut(agent_id) {
+            *agent.allocated.entry(framework_id.clone()).or_default() += resources;
+            self.changed_agents.insert(agent_id.clone());
+        }
+    }
+
+    /// Adds resources that were found in use at re-registration, and charges the allocator.
+    pub(super) fn add_recovered(
+        &mut self,
+        agent_id: &AgentId,
+        framework_id: &FrameworkId,
+        resources: &Resources,
+    ) {
+        self.add_allocated(agent_id, framework_id, resources);
         let Some(slot) = self.agents.get(agent_id).map(|a| a.slot) else { return };
         for role in resources.allocation_roles() {
             if let Some(client) = self.client_of(framework_id, role) {
-                self.allocator.charge(slot, client, &resources.of_allocation(role));
+                self.allocator.charge(slot, client, &resources.allocated_in(role));
             }
         }
     }
 
-    /// Gives back what was in use.
+    /// Releases used resources.
     pub(super) fn release(&mut self, agent_id: &AgentId, framework_id: &FrameworkId, resources: &Resources) {
         if resources.is_empty() {
             return;
@@ -67,16 +72,16 @@ impl Master {
                 agent.allocated.remove(framework_id);
             }
         }
-        self.dirty_agents.insert(agent_id.clone());
+        self.changed_agents.insert(agent_id.clone());
         self.recover(slot, framework_id, resources);
     }
 
-    /// Gives back to the allocator what was offered or in use.
+    /// Returns offered or used resources to the allocator.
     pub(super) fn recover(&mut self, slot: AgentSlot, framework_id: &FrameworkId, resources: &Resources) {
         let Some(framework) = self.frameworks.get_mut(framework_id) else { return };
         for role in resources.allocation_roles() {
             let Some(&client) = framework.clients.get(role) else { continue };
-            self.allocator.recover(slot, client, &resources.of_allocation(role));
+            self.allocator.recover(slot, client, &resources.allocated_in(role));
             if self.allocator.is_idle(client) && !framework.info.roles.contains(role) {
                 framework.clients.remove(role);
                 self.allocator.remove_client(client);
@@ -84,7 +89,7 @@ impl Master {
         }
     }
 
-    /// Takes a task out of its framework and agent; what it holds is released.
+    /// Removes a task from its framework and agent, and releases its resources.
     pub(super) fn remove_task(&mut self, framework_id: &FrameworkId, task_id: &TaskId) -> Option<Task> {
         let task = self.frameworks.get_mut(framework_id)?.tasks.remove(task_id)?;
         let agent_id = task.info.agent_id.clone();
@@ -102,7 +107,7 @@ impl Master {
         Some(task)
     }
 
-    /// Takes an executor off its agent; what it holds is released.
+    /// Removes an executor from its agent, and releases its resources.
     pub(super) fn remove_executor(
         &mut self,
         agent_id: &AgentId,
@@ -115,8 +120,8 @@ impl Master {
         Some(executor)
     }
 
-    /// Releases all that a framework holds on an agent, and forgets its tasks and executors there; the tasks stay in the
-    /// framework's own table.
+    /// Releases everything that a framework holds on an agent, and removes its tasks and executors from the agent. The
+    /// framework's own table keeps the tasks.
     pub(super) fn release_framework_on(&mut self, agent_id: &AgentId, framework_id: &FrameworkId) {
         let Some(agent) = self.agents.get_mut(agent_id) else { return };
         agent.tasks.remove(framework_id);

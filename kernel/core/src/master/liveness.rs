@@ -1,4 +1,4 @@
-//! How agents go: cut links, silence, and the end of an agent with all that it ran.
+//! Loss of agents: disconnection, ping timeout, and removal with all their tasks.
 
 use kernel_model::{
     agent::{AgentState, ToAgent},
@@ -12,28 +12,28 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     Link, Master,
-    accept::loss,
+    accept::lost_state,
     effect::{Effect, Op, Record, RecordKey},
     state::{AbsentAgent, Agent},
     timers::Timer,
 };
 use crate::effect::LinkId;
 
-/// How often old entries of the registry are looked for, as in Mesos.
+/// How often old registry records are removed, as in Mesos.
 const COLLECTION_INTERVAL: Duration = Duration::from_secs(15 * 60);
-/// How long unreachable and gone agents are remembered, as in Mesos.
+/// How long unreachable and gone agents are kept, as in Mesos.
 const ABSENT_AGE_MAX: Duration = Duration::from_secs(14 * 24 * 3600);
-/// How many unreachable and gone agents are remembered, each, as in Mesos.
+/// How many unreachable agents, and how many gone agents, are kept, as in Mesos.
 const ABSENT_COUNT_MAX: usize = 102_400;
 
-/// Why an agent leaves, which decides what its tasks become.
+/// Why an agent is removed from the pool; it decides the state of its tasks.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Farewell {
-    /// It may come back.
+enum RemovalReason {
+    /// The agent is unreachable and may return.
     Unreachable,
-    /// It unregistered or was replaced.
+    /// The agent unregistered or was replaced.
     Removed,
-    /// An operator says so.
+    /// An operator marked the agent as gone.
     Gone,
 }
 
@@ -53,8 +53,8 @@ impl Master {
         let (slot, epoch) = (agent.slot, agent.epoch);
         self.allocator.set_agent_active(slot, false);
         self.withdraw_agent_offers(&id);
-        self.lose_what_is_not_checkpointed(&id);
-        self.dirty_agents.insert(id.clone());
+        self.lose_uncheckpointed_tasks(&id);
+        self.changed_agents.insert(id.clone());
         self.timers.set(
             self.now + self.config.agent_reregister_timeout,
             Timer::AgentReregister { agent: id.clone(), epoch },
@@ -62,8 +62,8 @@ impl Master {
         self.timers.set(self.now + self.config.ping_interval, Timer::Ping { agent: id, epoch });
     }
 
-    /// Frameworks without checkpointing lose what ran on an agent whose link is cut.
-    fn lose_what_is_not_checkpointed(&mut self, id: &AgentId) {
+    /// Frameworks without checkpointing lose their tasks when the agent disconnects.
+    fn lose_uncheckpointed_tasks(&mut self, id: &AgentId) {
         let Some(agent) = self.agents.get(id) else { return };
         let concerned: Vec<FrameworkId> = agent
             .tasks
@@ -107,17 +107,20 @@ impl Master {
         }
         agent.missed_pings += 1;
         self.timers.set(self.now + self.config.ping_interval, Timer::Ping { agent: id.clone(), epoch });
-        self.tell_agent(id, ToAgent::Ping);
+        self.send_to_agent(id, ToAgent::Ping);
     }
 
     pub(super) fn reregistration_timed_out(&mut self, id: &AgentId, epoch: u64) {
         if self.agents.get(id).is_some_and(|a| a.epoch == epoch && a.state == AgentState::Disconnected) {
-            let why = format!("agent did not reregister within {} after disconnecting", self.patience());
+            let why = format!(
+                "agent did not reregister within {} after disconnecting",
+                self.reregister_timeout_text()
+            );
             self.mark_unreachable(id, &why);
         }
     }
 
-    /// Agents of the registry that did not come back after the master's start.
+    /// Marks the agents that did not re-register after the master's start as unreachable.
     pub(super) fn recovery_timed_out(&mut self) {
         let now = self.now;
         let missing: Vec<AgentId> = self
@@ -133,12 +136,12 @@ impl Master {
             let snapshot = absent.snapshot();
             self.persist(Op::Put(Record::Agent { info, deactivated, unreachable_since: Some(now) }));
             self.operator_event(operator::Event::AgentUpdated { agent: snapshot });
-            self.announce_loss(&id);
+            self.broadcast_agent_lost(&id);
         }
-        self.plan_collection();
+        self.schedule_registry_gc();
     }
 
-    fn patience(&self) -> String {
+    fn reregister_timeout_text(&self) -> String {
         let seconds = self.config.agent_reregister_timeout.as_secs();
         if seconds > 0 && seconds.is_multiple_of(60) {
             format!("{}mins", seconds / 60)
@@ -149,27 +152,27 @@ impl Master {
 
     fn mark_unreachable(&mut self, id: &AgentId, why: &str) {
         let now = self.now;
-        let Some(agent) = self.part_with(id, Farewell::Unreachable, why) else { return };
+        let Some(agent) = self.detach_agent(id, RemovalReason::Unreachable, why) else { return };
         let (info, deactivated) = (agent.info, agent.deactivated);
         let absent = AbsentAgent { info: info.clone(), deactivated, unreachable_since: Some(now) };
         self.operator_event(operator::Event::AgentUpdated { agent: absent.snapshot() });
         self.absent.insert(id.clone(), absent);
         self.persist(Op::Put(Record::Agent { info, deactivated, unreachable_since: Some(now) }));
-        self.announce_loss(id);
-        self.plan_collection();
+        self.broadcast_agent_lost(id);
+        self.schedule_registry_gc();
     }
 
-    /// The agent leaves for good: it unregistered, or another took its place.
+    /// Removes an agent permanently: it unregistered, or another took its place.
     pub(super) fn remove_agent(&mut self, id: &AgentId, why: &str) {
-        if self.part_with(id, Farewell::Removed, why).is_none() {
+        if self.detach_agent(id, RemovalReason::Removed, why).is_none() {
             return;
         }
         self.persist(Op::Delete(RecordKey::Agent(id.clone())));
         self.operator_event(operator::Event::AgentRemoved { agent_id: id.clone() });
-        self.announce_loss(id);
+        self.broadcast_agent_lost(id);
     }
 
-    /// An operator declares an agent gone; `false` if it is not known.
+    /// Marks an agent as gone; `false` if it is not known.
     pub(super) fn mark_gone(&mut self, id: &AgentId) -> bool {
         const MESSAGE: &str = "Agent has been marked gone";
         let now = self.now;
@@ -177,11 +180,11 @@ impl Master {
             return true;
         }
         let shutdown = ToAgent::Shutdown { message: MESSAGE.to_owned() };
-        self.tell_agent(id, shutdown);
-        let mut snapshot = if let Some(agent) = self.part_with(id, Farewell::Gone, MESSAGE) {
+        self.send_to_agent(id, shutdown);
+        let mut snapshot = if let Some(agent) = self.detach_agent(id, RemovalReason::Gone, MESSAGE) {
             agent.snapshot()
         } else if let Some(absent) = self.absent.remove(id) {
-            self.give_up_unreachable_tasks(id, Farewell::Gone, MESSAGE);
+            self.complete_unreachable_tasks(id, RemovalReason::Gone, MESSAGE);
             absent.snapshot()
         } else {
             return false;
@@ -190,23 +193,23 @@ impl Master {
         self.operator_event(operator::Event::AgentUpdated { agent: snapshot });
         self.persist(Op::Delete(RecordKey::Agent(id.clone())));
         self.persist(Op::Put(Record::GoneAgent { agent_id: id.clone(), since: now }));
-        self.announce_loss(id);
-        self.plan_collection();
+        self.broadcast_agent_lost(id);
+        self.schedule_registry_gc();
         true
     }
 
-    /// An agent that is away will not return: its machine has registered anew.
+    /// Removes an absent agent whose machine registered under a new id.
     pub(super) fn forget_absent(&mut self, id: &AgentId) {
         let Some(absent) = self.absent.remove(id) else { return };
         let host = &absent.info.hostname;
         let message = format!("Agent {host} removed: a new agent registered at the same address");
-        self.give_up_unreachable_tasks(id, Farewell::Removed, &message);
+        self.complete_unreachable_tasks(id, RemovalReason::Removed, &message);
         self.persist(Op::Delete(RecordKey::Agent(id.clone())));
         self.operator_event(operator::Event::AgentRemoved { agent_id: id.clone() });
     }
 
-    /// Tasks that were unreachable on an agent that will not return.
-    fn give_up_unreachable_tasks(&mut self, id: &AgentId, kind: Farewell, message: &str) {
+    /// Completes the unreachable tasks of an agent that will not return.
+    fn complete_unreachable_tasks(&mut self, id: &AgentId, kind: RemovalReason, message: &str) {
         let mut over = Vec::new();
         for framework in self.frameworks.values() {
             for task in framework.unreachable_tasks.iter().filter(|t| t.info.agent_id == *id) {
@@ -216,28 +219,28 @@ impl Master {
         for (framework_id, mut task) in over {
             let Some(framework) = self.frameworks.get_mut(&framework_id) else { continue };
             framework.unreachable_tasks.retain(|t| t.info.task_id != task.info.task_id);
-            let (state, reason) = farewell(kind, &framework.info);
+            let (state, reason) = state_after_removal(kind, &framework.info);
             task.state = state;
             framework.remember_completed(task.clone());
             let mut status = self.status_of(&task, state, reason);
             status.message = Some(message.to_owned());
-            self.tell_framework(&framework_id, scheduler::Event::Update { status: status.into() });
+            self.send_to_framework(&framework_id, scheduler::Event::Update { status: status.into() });
         }
     }
 
-    /// Takes an agent out of the pool: offers, tasks, executors, link.
-    fn part_with(&mut self, id: &AgentId, kind: Farewell, why: &str) -> Option<Agent> {
+    /// Removes an agent from the pool with its offers, tasks, executors and link.
+    fn detach_agent(&mut self, id: &AgentId, kind: RemovalReason, why: &str) -> Option<Agent> {
         let host = self.agents.get(id)?.info.hostname.clone();
         self.withdraw_agent_offers(id);
         let (message, since) = match kind {
-            Farewell::Unreachable => (format!("Agent {host} is unreachable: {why}"), Some(self.now)),
-            Farewell::Removed => (format!("Agent {host} removed: {why}"), None),
-            Farewell::Gone => (why.to_owned(), None),
+            RemovalReason::Unreachable => (format!("Agent {host} is unreachable: {why}"), Some(self.now)),
+            RemovalReason::Removed => (format!("Agent {host} removed: {why}"), None),
+            RemovalReason::Gone => (why.to_owned(), None),
         };
         let tasks = self.agents[id].tasks.clone();
         for (framework_id, task_ids) in tasks {
             let Some(framework) = self.frameworks.get(&framework_id) else { continue };
-            let (state, reason) = farewell(kind, &framework.info);
+            let (state, reason) = state_after_removal(kind, &framework.info);
             for task_id in task_ids {
                 self.lose_task(&framework_id, &task_id, state, reason, &message, since);
             }
@@ -249,7 +252,7 @@ impl Master {
         let agent = self.agents.remove(id)?;
         self.agents_by_slot.remove(&agent.slot);
         self.allocator.remove_agent(agent.slot);
-        self.dirty_agents.remove(id);
+        self.changed_agents.remove(id);
         if let Some(link) = agent.link {
             self.links.remove(&link);
             self.effect(Effect::CloseLink { link });
@@ -257,7 +260,7 @@ impl Master {
         Some(agent)
     }
 
-    /// A task ends, or gets out of reach, with its agent.
+    /// A task terminates, or becomes unreachable, with its agent.
     fn lose_task(
         &mut self,
         framework_id: &FrameworkId,
@@ -289,25 +292,25 @@ impl Master {
                 status: status.clone(),
                 latest: state,
             });
-            self.tell_framework(framework_id, scheduler::Event::Update { status });
+            self.send_to_framework(framework_id, scheduler::Event::Update { status });
         }
     }
 
-    fn announce_loss(&mut self, id: &AgentId) {
+    fn broadcast_agent_lost(&mut self, id: &AgentId) {
         let event = scheduler::Event::Failure { agent_id: Some(id.clone()), executor_id: None, status: None };
-        self.tell_all_frameworks(&event);
+        self.broadcast_to_frameworks(&event);
     }
 
-    fn plan_collection(&mut self) {
-        if !self.collection_planned {
-            self.collection_planned = true;
-            self.timers.set(self.now + COLLECTION_INTERVAL, Timer::RegistryCollection);
+    fn schedule_registry_gc(&mut self) {
+        if !self.gc_scheduled {
+            self.gc_scheduled = true;
+            self.timers.set(self.now + COLLECTION_INTERVAL, Timer::RegistryGc);
         }
     }
 
-    /// Forgets agents that have been away for very long, or that are very many.
-    pub(super) fn collect_registry(&mut self) {
-        self.collection_planned = false;
+    /// Removes agents that have been absent for too long, or that are too many.
+    pub(super) fn gc_registry(&mut self) {
+        self.gc_scheduled = false;
         let mut away: Vec<(Time, RecordKey)> = Vec::new();
         let mut gone: Vec<(Time, RecordKey)> = Vec::new();
         for record in self.registry.iter() {
@@ -333,19 +336,19 @@ impl Master {
             }
         }
         if left > forgotten {
-            self.plan_collection();
+            self.schedule_registry_gc();
         }
     }
 }
 
-/// What becomes of a task whose agent leaves.
-fn farewell(kind: Farewell, framework: &FrameworkInfo) -> (TaskState, Reason) {
+/// The state and reason of a task whose agent is removed.
+fn state_after_removal(kind: RemovalReason, framework: &FrameworkInfo) -> (TaskState, Reason) {
     match kind {
-        Farewell::Unreachable => (loss(framework, TaskState::Unreachable), Reason::AgentRemoved),
-        Farewell::Removed => (TaskState::Lost, Reason::AgentRemoved),
-        Farewell::Gone if framework.can(FrameworkCapability::PartitionAware) => {
+        RemovalReason::Unreachable => (lost_state(framework, TaskState::Unreachable), Reason::AgentRemoved),
+        RemovalReason::Removed => (TaskState::Lost, Reason::AgentRemoved),
+        RemovalReason::Gone if framework.can(FrameworkCapability::PartitionAware) => {
             (TaskState::GoneByOperator, Reason::AgentRemovedByOperator)
         }
-        Farewell::Gone => (TaskState::Lost, Reason::AgentRemoved),
+        RemovalReason::Gone => (TaskState::Lost, Reason::AgentRemoved),
     }
 }

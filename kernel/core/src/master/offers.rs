@@ -1,4 +1,4 @@
-//! Offers: made of allocations, and taken back without an answer.
+//! Offers: created from allocations, and rescinded.
 
 use kernel_model::{
     ids::{AgentId, FrameworkId, OfferId},
@@ -10,16 +10,15 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use super::{Master, timers::Timer};
 use crate::allocator::{AgentSlot, Allocation, ClientSlot};
 
-/// An outstanding offer.
 #[derive(Debug, Clone)]
-pub(super) struct Outstanding {
+pub(super) struct OutstandingOffer {
     pub(super) offer: Arc<Offer>,
     pub(super) slot: AgentSlot,
     pub(super) client: ClientSlot,
 }
 
 impl Master {
-    /// Runs the allocator over what changed in this step, and sends what it gives: one OFFERS event a framework.
+    /// Runs the allocator over what changed in this step, and sends the new offers: one OFFERS event per framework.
     pub(super) fn make_offers(&mut self) {
         let mut batches: BTreeMap<FrameworkId, Vec<Arc<Offer>>> = BTreeMap::new();
         for allocation in self.allocator.run(self.now) {
@@ -29,7 +28,7 @@ impl Master {
             }
         }
         for (framework_id, offers) in batches {
-            self.tell_framework(&framework_id, scheduler::Event::Offers { offers });
+            self.send_to_framework(&framework_id, scheduler::Event::Offers { offers });
         }
     }
 
@@ -57,7 +56,7 @@ impl Master {
         agent.offers.insert(number);
         framework.offers.insert(number);
         let outstanding =
-            Outstanding { offer: offer.clone(), slot: allocation.agent, client: allocation.client };
+            OutstandingOffer { offer: offer.clone(), slot: allocation.agent, client: allocation.client };
         self.offers.insert(number, outstanding);
         if let Some(timeout) = self.config.offer_timeout {
             self.timers.set(self.now + timeout, Timer::OfferExpiry { number });
@@ -65,15 +64,15 @@ impl Master {
         Some(offer)
     }
 
-    /// The number in an offer's id, if this master made it.
+    /// The number in an offer's id, if this master made the offer.
     pub(super) fn offer_number(&self, id: &OfferId) -> Option<u64> {
         let digits = id.as_str().strip_prefix(self.offer_prefix.as_str())?;
         let plain = digits.bytes().all(|b| b.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
         plain.then(|| digits.parse().ok()).flatten()
     }
 
-    /// Ends an offer. Its resources stay charged in the allocator: the caller says where they go.
-    pub(super) fn remove_offer(&mut self, number: u64) -> Option<Outstanding> {
+    /// Removes an offer. Its resources stay charged in the allocator: the caller decides where they go.
+    pub(super) fn remove_offer(&mut self, number: u64) -> Option<OutstandingOffer> {
         let outstanding = self.offers.remove(&number)?;
         self.allocator.answered(outstanding.client);
         if let Some(agent) = self.agents.get_mut(&outstanding.offer.agent_id) {
@@ -86,13 +85,13 @@ impl Master {
         Some(outstanding)
     }
 
-    /// Ends an offer and gives its resources back; `rescind` tells the framework.
+    /// Removes an offer and returns its resources; `rescind` tells the framework.
     pub(super) fn withdraw_offer(&mut self, number: u64, rescind: bool) {
         let Some(outstanding) = self.remove_offer(number) else { return };
         let offer = outstanding.offer;
         self.allocator.recover(outstanding.slot, outstanding.client, &offer.resources);
         if rescind {
-            self.tell_framework(
+            self.send_to_framework(
                 &offer.framework_id,
                 scheduler::Event::Rescind { offer_id: offer.id.clone() },
             );
@@ -121,7 +120,7 @@ impl Master {
         }
     }
 
-    /// Offers in roles that the framework has left.
+    /// Rescinds the offers in roles that the framework has left.
     pub(super) fn withdraw_offers_of_dropped_roles(&mut self, id: &FrameworkId) {
         let Some(framework) = self.frameworks.get(id) else { return };
         let dropped: Vec<u64> = framework
@@ -137,8 +136,8 @@ impl Master {
         }
     }
 
-    /// An offer's lease ended. Unlike Mesos this counts as a refusal: otherwise a framework that never answers, and so
-    /// never holds anything, would get the same resources again at once and for ever.
+    /// An offer timed out. Unlike in Mesos this counts as a decline: otherwise a framework that never answers, and so
+    /// never holds anything, would get the same resources again at once, for ever.
     pub(super) fn offer_expired(&mut self, number: u64) {
         let Some(outstanding) = self.offers.get(&number) else { return };
         let (slot, client) = (outstanding.slot, outstanding.client);
@@ -155,14 +154,14 @@ impl Master {
                 continue;
             }
             let outstanding = self.remove_offer(number).expect("invariant: looked up above");
-            self.give_back(&outstanding, &outstanding.offer.resources, filters.refuse, false);
+            self.return_resources(&outstanding, &outstanding.offer.resources, filters.refuse, false);
         }
     }
 
-    /// Returns resources of a finished offer to the pool; the framework does not want them for a while.
-    pub(super) fn give_back(
+    /// Returns resources of an answered offer to the pool, and filters them for the framework.
+    pub(super) fn return_resources(
         &mut self,
-        outstanding: &Outstanding,
+        outstanding: &OutstandingOffer,
         resources: &kernel_model::resources::Resources,
         refuse: Duration,
         progress: bool,
@@ -176,5 +175,5 @@ impl Master {
     }
 }
 
-/// The longest refusal, as in Mesos: 365 days.
+/// The longest filter, as in Mesos: 365 days.
 const REFUSE_MAX: Duration = Duration::from_secs(365 * 24 * 3600);

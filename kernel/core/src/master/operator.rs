@@ -1,4 +1,4 @@
-//! What operators may change.
+//! Operator calls that change state.
 
 use kernel_model::{ids::AgentId, roles::Role};
 
@@ -73,7 +73,7 @@ impl Master {
         self.persist(Op::Put(Record::Agent { info, deactivated, unreachable_since }));
         if let Some(agent) = self.agents.get(id) {
             let (slot, active) = (agent.slot, agent.is_active());
-            self.dirty_agents.insert(id.clone());
+            self.changed_agents.insert(id.clone());
             self.allocator.set_agent_active(slot, active);
             if !active {
                 self.withdraw_agent_offers(id);
@@ -82,7 +82,7 @@ impl Master {
         Ok(())
     }
 
-    pub(super) fn recall_weights(&mut self) {
+    pub(super) fn restore_weights(&mut self) {
         for record in self.registry.iter() {
             if let Record::Weight { role, weight } = record {
                 self.allocator.set_weight(role, *weight);
@@ -90,7 +90,7 @@ impl Master {
         }
     }
 
-    /// The weight of a role: 1 unless set.
+    /// The weight of a role: 1 by default.
     pub(super) fn weight_of(&self, role: &Role) -> f64 {
         match self.registry.get(&RecordKey::Weight(role.clone())) {
             Some(Record::Weight { weight, .. }) => *weight,

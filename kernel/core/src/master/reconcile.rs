@@ -1,4 +1,4 @@
-//! Reconciliation: what the master knows of tasks that a framework asks about.
+//! Reconciliation: answers with the master's state of tasks.
 
 use kernel_model::{
     ids::{AgentId, FrameworkId, TaskId},
@@ -7,7 +7,7 @@ use kernel_model::{
     time::Time,
 };
 
-use super::{Master, accept::loss, effect::RecordKey};
+use super::{Master, accept::lost_state, effect::RecordKey};
 
 impl Master {
     pub(super) fn reconcile(&mut self, id: &FrameworkId, tasks: Vec<(TaskId, Option<AgentId>)>) {
@@ -20,31 +20,31 @@ impl Master {
         let Some(framework) = self.frameworks.get(id) else { return };
         let statuses: Vec<TaskStatus> = framework.tasks.values().map(|t| self.latest(t)).collect();
         for status in statuses {
-            self.tell_framework(id, scheduler::Event::Update { status: status.into() });
+            self.send_to_framework(id, scheduler::Event::Update { status: status.into() });
         }
     }
 
-    /// Answers one question, or does not where the answer is about to come by itself.
+    /// Reconciles one task. Does not answer while the agent may still re-register, because the update will follow.
     pub(super) fn reconcile_one(&mut self, id: &FrameworkId, task_id: TaskId, agent_id: Option<AgentId>) {
         let Some(framework) = self.frameworks.get(id) else { return };
         let status = match framework.tasks.get(&task_id) {
             Some(task) => self.latest(task),
             None => {
-                let Some((state, message, since)) = self.fate(agent_id.as_ref()) else { return };
+                let Some((state, message, since)) = self.inferred_state(agent_id.as_ref()) else { return };
                 TaskStatus {
                     reason: Some(Reason::Reconciliation),
                     message: Some(format!("Reconciliation: {message}")),
                     agent_id,
                     unreachable_since: since,
-                    ..TaskStatus::new(task_id, loss(&framework.info, state), Source::Master, self.now)
+                    ..TaskStatus::new(task_id, lost_state(&framework.info, state), Source::Master, self.now)
                 }
             }
         };
-        self.tell_framework(id, scheduler::Event::Update { status: status.into() });
+        self.send_to_framework(id, scheduler::Event::Update { status: status.into() });
     }
 
-    /// What became of a task that is not known, as far as its agent tells; `None` while that is open.
-    fn fate(&self, agent_id: Option<&AgentId>) -> Option<(TaskState, &'static str, Option<Time>)> {
+    /// The state of an unknown task, inferred from the state of its agent; `None` while that is undecided.
+    fn inferred_state(&self, agent_id: Option<&AgentId>) -> Option<(TaskState, &'static str, Option<Time>)> {
         let Some(id) = agent_id else {
             let open = self.absent.values().any(|a| a.unreachable_since.is_none());
             return (!open).then_some((TaskState::Unknown, "Task is unknown", None));
@@ -69,7 +69,7 @@ impl Master {
         status
     }
 
-    /// A status of a known task from the master, without a uuid.
+    /// A status of a known task with the master as its source and without a uuid.
     pub(super) fn status_of(&self, task: &Task, state: TaskState, reason: Reason) -> TaskStatus {
         let last = task.statuses.last();
         TaskStatus {

@@ -1,4 +1,4 @@
-//! How agents come and come back: registration, re-registration, and what is made of what they report.
+//! Registration and re-registration of agents, and adoption of their tasks and executors.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -16,15 +16,15 @@ use kernel_model::{
 
 use super::{
     Link, Master,
-    accept::{loss, remembered},
+    accept::{lost_state, without_executor_data},
     effect::{Effect, Op, Record, RecordKey},
     state::{Agent, FrameworkState},
     timers::Timer,
 };
 use crate::effect::LinkId;
 
-/// All that an agent says when it comes back.
-pub(super) struct Report {
+/// What an agent reports when it re-registers.
+pub(super) struct Reregistration {
     pub(super) info: Arc<AgentInfo>,
     pub(super) frameworks: Vec<Arc<FrameworkInfo>>,
     pub(super) executors: Vec<Arc<ExecutorInfo>>,
@@ -34,9 +34,9 @@ pub(super) struct Report {
 impl Master {
     pub(super) fn register(&mut self, link: LinkId, mut info: AgentInfo) {
         if let Some(known) = self.links.get(&link).and_then(|link| link.agent.clone()) {
-            // A retry: the first answer is on its way, and a second does no harm.
+            // A retry: the first answer is under way, and repeating it does no harm.
             let message = self.registered(&known);
-            return self.tell_agent(&known, message);
+            return self.send_to_agent(&known, message);
         }
         self.replace_agents_at(&info);
         let id = AgentId::new(format!("{}-S{}", self.config.info.id, self.next_agent));
@@ -51,7 +51,7 @@ impl Master {
         }));
         self.insert_agent(id.clone(), info, link, false);
         let message = self.registered(&id);
-        self.tell_agent(&id, message);
+        self.send_to_agent(&id, message);
         self.agent_added(&id);
         self.start_pings(&id);
     }
@@ -64,7 +64,8 @@ impl Master {
         }
     }
 
-    /// An agent without an id at the name and address of a known one: that one's memory is gone, and so is all it ran.
+    /// An agent without an id registered at the address of a known one: the known agent lost its state, and everything
+    /// it ran.
     fn replace_agents_at(&mut self, info: &AgentInfo) {
         let same = |other: &AgentInfo| {
             other.hostname == info.hostname && other.ip == info.ip && other.port == info.port
@@ -83,7 +84,7 @@ impl Master {
 
     fn insert_agent(&mut self, id: AgentId, info: Arc<AgentInfo>, link: LinkId, deactivated: bool) {
         let slot = self.allocator.add_agent(&info.resources, !deactivated);
-        self.allocator.set_agent_place(slot, &info);
+        self.allocator.set_agent_properties(slot, &info);
         self.agents_by_slot.insert(slot, id.clone());
         self.links.insert(link, Link { agent: Some(id.clone()), heard: false });
         let agent = Agent {
@@ -110,46 +111,46 @@ impl Master {
     fn agent_added(&mut self, id: &AgentId) {
         if let Some(agent) = self.agents.get(id) {
             let snapshot = agent.snapshot();
-            self.dirty_agents.remove(id);
+            self.changed_agents.remove(id);
             self.operator_event(operator::Event::AgentAdded { agent: snapshot });
         }
     }
 
-    pub(super) fn reregister(&mut self, link: LinkId, mut report: Report) {
+    pub(super) fn reregister(&mut self, link: LinkId, mut report: Reregistration) {
         let Some(id) = report.info.id.clone() else {
-            return self.turn_away(link, "Re-registration without an agent ID");
+            return self.refuse_agent(link, "Re-registration without an agent ID");
         };
         if self.registry.get(&RecordKey::GoneAgent(id.clone())).is_some() {
-            return self.turn_away(link, "Agent has been marked gone");
+            return self.refuse_agent(link, "Agent has been marked gone");
         }
         if self.agents.get(&id).is_some_and(|agent| agent.link == Some(link)) {
-            // A retry: what it reports may be older than what this link has carried since.
+            // A retry: the report may be older than what came over this link since.
             return self.send_reregistered(&id, Vec::new());
         }
         let resources = report.info.resources.unallocated();
         Arc::make_mut(&mut report.info).resources = resources;
         let mut outdated = Vec::new();
         for framework in std::mem::take(&mut report.frameworks) {
-            outdated.extend(self.learn_of_framework(framework));
+            outdated.extend(self.recover_framework(framework));
         }
         if self.agents.contains_key(&id) {
-            self.welcome_known(&id, link, report);
+            self.reregister_known(&id, link, report);
         } else {
-            self.readmit(&id, link, report);
+            self.readmit_agent(&id, link, report);
         }
         self.send_pending(&id, outdated);
         self.start_pings(&id);
     }
 
-    fn turn_away(&mut self, link: LinkId, message: &str) {
+    fn refuse_agent(&mut self, link: LinkId, message: &str) {
         self.links.remove(&link);
         self.effect(Effect::ToAgent { link, message: ToAgent::Shutdown { message: message.to_owned() } });
         self.effect(Effect::CloseLink { link });
     }
 
-    /// A framework that only its agents remember is known until it subscribes again. Returns one that has subscribed and
-    /// is not what the agent takes it for.
-    fn learn_of_framework(&mut self, info: Arc<FrameworkInfo>) -> Option<Arc<FrameworkInfo>> {
+    /// Adds a framework that only agents know, until it subscribes again. Returns the current info of a subscribed
+    /// framework if the agent's copy is outdated.
+    fn recover_framework(&mut self, info: Arc<FrameworkInfo>) -> Option<Arc<FrameworkInfo>> {
         let id = info.id.clone()?;
         if let Some(known) = self.frameworks.get(&id) {
             return (known.stream().is_some() && known.info != info).then(|| known.info.clone());
@@ -161,8 +162,8 @@ impl Master {
         None
     }
 
-    /// The agent was disconnected, or its old link is dead without anybody having noticed.
-    fn welcome_known(&mut self, id: &AgentId, link: LinkId, report: Report) {
+    /// The agent was disconnected, or its old link is dead and nobody noticed.
+    fn reregister_known(&mut self, id: &AgentId, link: LinkId, report: Reregistration) {
         let agent = self.agents.get_mut(id).expect("invariant: looked up by the caller");
         let old = agent.link.replace(link);
         agent.state = AgentState::Connected;
@@ -172,7 +173,7 @@ impl Master {
         if agent.info != report.info {
             agent.info = report.info.clone();
             self.allocator.set_total(slot, &report.info.resources);
-            self.allocator.set_agent_place(slot, &report.info);
+            self.allocator.set_agent_properties(slot, &report.info);
             self.persist(Op::Put(Record::Agent {
                 info: report.info.clone(),
                 deactivated,
@@ -183,12 +184,12 @@ impl Master {
         if let Some(old) = old.filter(|old| *old != link) {
             self.links.remove(&old);
             self.effect(Effect::CloseLink { link: old });
-            // What was on its way through the old link is lost, offers' launches included.
+            // Messages in flight on the old link are lost, launches included.
             self.withdraw_agent_offers(id);
         }
         self.allocator.set_agent_active(slot, !deactivated);
-        self.dirty_agents.insert(id.clone());
-        let unknown_here = self.forget_unreported(id, &report);
+        self.changed_agents.insert(id.clone());
+        let unknown_here = self.remove_unreported(id, &report);
         self.send_reregistered(id, unknown_here);
         self.adopt(id, report, false);
     }
@@ -200,12 +201,12 @@ impl Master {
             ping_timeouts: self.config.ping_timeouts,
             unknown_here,
         };
-        self.tell_agent(id, message);
+        self.send_to_agent(id, message);
     }
 
-    /// Tasks that the agent did not name: those that ended are done; it is asked about the others. Executors that it did
-    /// not name are over.
-    fn forget_unreported(&mut self, id: &AgentId, report: &Report) -> Vec<(FrameworkId, TaskId)> {
+    /// Tasks that the agent did not report: terminal ones are completed, and the agent is asked about the others.
+    /// Executors that it did not report have terminated.
+    fn remove_unreported(&mut self, id: &AgentId, report: &Reregistration) -> Vec<(FrameworkId, TaskId)> {
         let agent = self.agents.get(id).expect("invariant: looked up by the caller");
         let reported: BTreeSet<(&FrameworkId, &TaskId)> =
             report.tasks.iter().map(|t| (&t.framework_id, &t.info.task_id)).collect();
@@ -241,8 +242,8 @@ impl Master {
         unknown
     }
 
-    /// The agent was recovered, unreachable, or is not in the registry at all (any more).
-    fn readmit(&mut self, id: &AgentId, link: LinkId, report: Report) {
+    /// The agent was recovered, unreachable, or is not in the registry.
+    fn readmit_agent(&mut self, id: &AgentId, link: LinkId, report: Reregistration) {
         let absent = self.absent.remove(id);
         let deactivated = absent.as_ref().is_some_and(|a| a.deactivated);
         let was_recovered = absent.as_ref().is_some_and(|a| a.unreachable_since.is_none());
@@ -258,11 +259,11 @@ impl Master {
         self.send_reregistered(id, Vec::new());
         self.agent_added(id);
         self.adopt(id, report, !was_recovered);
-        self.give_up_unreported(id);
+        self.complete_unreported_tasks(id);
     }
 
-    /// Enters what the agent runs. `announce` tells frameworks that their tasks are reachable again.
-    fn adopt(&mut self, id: &AgentId, report: Report, announce: bool) {
+    /// Adopts the reported executors and tasks. `announce` tells frameworks that their tasks are reachable again.
+    fn adopt(&mut self, id: &AgentId, report: Reregistration, announce: bool) {
         let mut ended = BTreeSet::new();
         for executor in report.executors {
             let Some(framework_id) = executor.framework_id.clone() else { continue };
@@ -281,7 +282,7 @@ impl Master {
             }
         }
         for framework_id in ended {
-            self.tell_agent(id, ToAgent::ShutdownFramework { framework_id });
+            self.send_to_agent(id, ToAgent::ShutdownFramework { framework_id });
         }
     }
 
@@ -293,7 +294,7 @@ impl Master {
         }
         let resources = executor.resources.clone();
         agent.executors.insert(key, executor);
-        self.book_found(id, &framework_id, &resources);
+        self.add_recovered(id, &framework_id, &resources);
     }
 
     fn adopt_task(&mut self, id: &AgentId, mut task: Task, announce: bool) {
@@ -303,8 +304,8 @@ impl Master {
         framework.unreachable_tasks.retain(|t| t.info.task_id != task_id);
         if let Some(known) = framework.tasks.get_mut(&task_id) {
             if known.info.agent_id != *id {
-                // The id was used again while this agent was away: the later one stands.
-                return self.tell_agent(id, ToAgent::KillTask { framework_id, task_id, grace: None });
+                // The task id was reused while this agent was away: the later task stands.
+                return self.send_to_agent(id, ToAgent::KillTask { framework_id, task_id, grace: None });
             }
             known.unacknowledged = task.unacknowledged.or(known.unacknowledged);
             if known.state.is_terminal() {
@@ -322,39 +323,40 @@ impl Master {
             .iter()
             .any(|t| t.info.task_id == task_id && t.info.agent_id == *id && t.state.is_terminal());
         if over && task.state.is_terminal() {
-            // Acknowledged, and the agent has not heard of it: it will send the update again.
+            // Acknowledged already, but the agent does not know: it will resend the update.
             return;
         }
         if over {
-            // It was declared lost with its agent's link, and that stands; it is accounted for until it has ended.
+            // The task was declared lost when its agent disconnected, and that stands. It is accounted for until it has
+            // terminated.
             let kill = ToAgent::KillTask {
                 framework_id: framework_id.clone(),
                 task_id: task_id.clone(),
                 grace: None,
             };
-            self.tell_agent(id, kill);
+            self.send_to_agent(id, kill);
         }
         let framework = self.frameworks.get_mut(&framework_id).expect("invariant: looked up above");
-        task.info = Arc::new(TaskInfo { agent_id: id.clone(), ..remembered(&task.info) });
+        task.info = Arc::new(TaskInfo { agent_id: id.clone(), ..without_executor_data(&task.info) });
         let resources = task.info.resources.clone();
         let holds = !task.state.is_terminal();
         framework.tasks.insert(task_id.clone(), task.clone());
         let agent = self.agents.get_mut(id).expect("invariant: inserted by the caller");
         agent.tasks.entry(framework_id.clone()).or_default().insert(task_id);
         if holds {
-            self.book_found(id, &framework_id, &resources);
+            self.add_recovered(id, &framework_id, &resources);
         }
         if announce && !over {
             let state = task.unacknowledged.map_or(task.state, |(state, _)| state);
             let status = self.status_of(&task, state, Reason::AgentReregistered);
-            self.tell_framework(&framework_id, scheduler::Event::Update { status: status.into() });
+            self.send_to_framework(&framework_id, scheduler::Event::Update { status: status.into() });
         }
         self.operator_event(operator::Event::TaskAdded { task });
     }
 
-    /// Tasks that were unreachable with this agent and did not come back with it are over. Mesos leaves them unreachable
-    /// until somebody asks; telling it at once is what the answer would be.
-    fn give_up_unreported(&mut self, id: &AgentId) {
+    /// Tasks that were unreachable with this agent and did not return with it are gone. Mesos tells frameworks only
+    /// when they reconcile; the status sent here is the same.
+    fn complete_unreported_tasks(&mut self, id: &AgentId) {
         let mut over = Vec::new();
         for framework in self.frameworks.values_mut() {
             let (lost, kept) = std::mem::take(&mut framework.unreachable_tasks)
@@ -366,7 +368,7 @@ impl Master {
         }
         for (framework_id, mut task) in over {
             let framework = &self.frameworks[&framework_id];
-            let state = loss(&framework.info, TaskState::Gone);
+            let state = lost_state(&framework.info, TaskState::Gone);
             let mut status = self.status_of(&task, state, Reason::Reconciliation);
             status.message = Some("Reconciliation: Task is unknown to the agent".to_owned());
             let status = Arc::new(status);
@@ -375,20 +377,20 @@ impl Master {
             if let Some(framework) = self.frameworks.get_mut(&framework_id) {
                 framework.remember_completed(task);
             }
-            self.tell_framework(&framework_id, scheduler::Event::Update { status });
+            self.send_to_framework(&framework_id, scheduler::Event::Update { status });
         }
     }
 
-    /// What could not be sent while the agent was away.
+    /// Sends what could not be sent while the agent was disconnected.
     fn send_pending(&mut self, id: &AgentId, outdated: Vec<Arc<FrameworkInfo>>) {
         for framework in outdated {
-            self.tell_agent(id, ToAgent::UpdateFramework { framework });
+            self.send_to_agent(id, ToAgent::UpdateFramework { framework });
         }
         let Some(agent) = self.agents.get_mut(id) else { return };
         for ((framework_id, task_id), grace) in std::mem::take(&mut agent.pending_kills) {
             let runs = self.frameworks.get(&framework_id).and_then(|f| f.tasks.get(&task_id)).is_some();
             if runs {
-                self.tell_agent(id, ToAgent::KillTask { framework_id, task_id, grace });
+                self.send_to_agent(id, ToAgent::KillTask { framework_id, task_id, grace });
             }
         }
     }
@@ -398,6 +400,6 @@ impl Master {
         agent.missed_pings = 1;
         let timer = Timer::Ping { agent: id.clone(), epoch: agent.epoch };
         self.timers.set(self.now + self.config.ping_interval, timer);
-        self.tell_agent(id, ToAgent::Ping);
+        self.send_to_agent(id, ToAgent::Ping);
     }
 }

@@ -1,22 +1,22 @@
-//! The master's durable memory as a value: what survives a restart, and nothing else.
+//! The registry as a value: the master's durable state.
 
 use std::collections::BTreeMap;
 
 use super::effect::{Op, Record, RecordKey};
 
-/// All records. A shell reads them at start and hands the value to [`super::Master::new`].
+/// All records. The shell loads them at the start for [`super::Master::new`].
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Registry {
     records: BTreeMap<RecordKey, Record>,
 }
 
 impl Registry {
-    /// From what was read back, in any order.
+    /// Builds a registry from records in any order.
     pub fn from_records(records: impl IntoIterator<Item = Record>) -> Self {
         Self { records: records.into_iter().map(|r| (r.key(), r)).collect() }
     }
 
-    /// Carries out one change; returns whether anything differs now.
+    /// Applies a change; returns whether the registry differs afterwards.
     pub fn apply(&mut self, op: &Op) -> bool {
         match op {
             Op::Put(record) => self.records.insert(record.key(), record.clone()).as_ref() != Some(record),
@@ -24,12 +24,12 @@ impl Registry {
         }
     }
 
-    /// The record of this name.
+    /// Looks up a record.
     pub fn get(&self, key: &RecordKey) -> Option<&Record> {
         self.records.get(key)
     }
 
-    /// All records, by key.
+    /// All records, ordered by key.
     pub fn iter(&self) -> impl Iterator<Item = &Record> {
         self.records.values()
     }

@@ -1,4 +1,4 @@
-//! What the master remembers of agents and frameworks. Read by the doors through `&Master`; written by the master only.
+//! The master's tables. Others read them through `&Master`; only the master writes them.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -11,7 +11,7 @@ use kernel_model::{
     executor::ExecutorInfo,
     framework::FrameworkInfo,
     ids::{AgentId, ExecutorId, FrameworkId, StreamId, TaskId},
-    offer_wishes::OfferWishes,
+    offer_preferences::OfferPreferences,
     resources::Resources,
     roles::Role,
     scheduler::MasterInfo,
@@ -20,34 +20,34 @@ use kernel_model::{
 };
 
 use crate::{
-    allocator::{AgentSlot, ClientSlot, CompiledWishes},
+    allocator::{AgentSlot, ClientSlot, CompiledPreferences},
     effect::LinkId,
-    shelf::Shelf,
+    snapshot_map::SnapshotMap,
 };
 
-/// How a master behaves.
+/// The master's configuration.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MasterConfig {
-    /// What frameworks are told of it. Its id must be fresh for each start: ids of agents, frameworks and offers begin
+    /// The description for frameworks. The id must be new for each start: ids of agents, frameworks and offers begin
     /// with it.
     pub info: MasterInfo,
-    /// How often it asks each agent for a sign of life.
+    /// The interval of pings to each agent.
     pub ping_interval: Duration,
-    /// How many unanswered pings in a row make an agent unreachable.
+    /// How many consecutive unanswered pings make an agent unreachable.
     pub ping_timeouts: u32,
-    /// How long an agent may stay away after a cut link, or after a restart of the master.
+    /// How long an agent has to re-register after a disconnection, or after a restart of the master.
     pub agent_reregister_timeout: Duration,
-    /// How long an offer may stay unanswered; `None` is for ever.
+    /// How long an offer stays valid; `None` means for ever.
     pub offer_timeout: Option<Duration>,
-    /// The shortest time for which a declined agent is not offered again to the same framework and role: what stands in
-    /// for Mesos' allocation interval, and keeps a framework that refuses for zero seconds from spinning.
+    /// The minimum time before declined resources are offered again to the same framework and role. It replaces Mesos'
+    /// allocation interval: a framework that declines for zero seconds does not spin.
     pub shortest_refusal: Duration,
-    /// Whether frameworks without GPU_RESOURCES are kept from agents with GPUs.
+    /// Whether agents with GPUs are offered only to frameworks with GPU_RESOURCES.
     pub filter_gpu_agents: bool,
 }
 
 impl MasterConfig {
-    /// The defaults of Mesos.
+    /// Mesos' defaults.
     pub fn new(info: MasterInfo) -> Self {
         Self {
             info,
@@ -61,50 +61,49 @@ impl MasterConfig {
     }
 }
 
-/// An agent, as the master knows it.
+/// A registered agent.
 #[derive(Debug, Clone)]
+#[allow(missing_docs)]
 pub struct Agent {
-    /// Its id.
     pub id: AgentId,
-    /// Its description, id included.
+    /// The description, with the id.
     pub info: Arc<AgentInfo>,
-    /// Where it stands: `Connected` or `Disconnected`; the others are [`AbsentAgent`]s.
+    /// `Connected` or `Disconnected`; agents in other states are [`AbsentAgent`]s.
     pub state: AgentState,
-    /// Its link, exactly where it is connected.
+    /// Set exactly if the agent is connected.
     pub link: Option<LinkId>,
-    /// Whether an operator keeps offers from it.
+    /// Whether an operator deactivated it.
     pub deactivated: bool,
-    /// First registration with this master.
+    /// Registration with this master.
     pub registered_at: Time,
     /// Latest re-registration with this master.
     pub reregistered_at: Option<Time>,
-    /// The tasks on it, framework by framework: they live in [`Framework::tasks`].
+    /// The ids of its tasks by framework; the tasks are in [`Framework::tasks`].
     pub tasks: BTreeMap<FrameworkId, BTreeSet<TaskId>>,
-    /// The custom executors on it.
+    /// The executors, without the agent's built-in ones.
     pub executors: BTreeMap<(FrameworkId, ExecutorId), Arc<ExecutorInfo>>,
-    /// What tasks and executors hold, framework by framework.
+    /// Resources of tasks and executors by framework.
     pub allocated: BTreeMap<FrameworkId, Resources>,
-    /// What outstanding offers hold.
+    /// Resources of outstanding offers.
     pub offered: Resources,
-    /// Its place in the allocator.
+    /// Its index in the allocator.
     pub(crate) slot: AgentSlot,
-    /// Numbers of the outstanding offers.
     pub(crate) offers: BTreeSet<u64>,
-    /// Kills that came while it was disconnected.
+    /// Kills to send when it is connected again.
     pub(crate) pending_kills: BTreeMap<(FrameworkId, TaskId), Option<Duration>>,
-    /// Pings without a sign of life after them.
+    /// Pings since the last message.
     pub(crate) missed_pings: u32,
-    /// Grows with every change of the link, so that timers of an earlier life do nothing.
+    /// Incremented when the link changes, so that older timers have no effect.
     pub(crate) epoch: u64,
 }
 
 impl Agent {
-    /// Whether it may be offered.
+    /// Whether its resources may be offered.
     pub fn is_active(&self) -> bool {
         self.state == AgentState::Connected && !self.deactivated
     }
 
-    /// The agent for operators and projections.
+    /// The state for the operator API and projections.
     pub fn snapshot(&self) -> AgentSnapshot {
         AgentSnapshot {
             info: self.info.clone(),
@@ -118,19 +117,19 @@ impl Agent {
     }
 }
 
-/// An agent of the registry that is not there: recovered and not back yet, or unreachable.
+/// An agent of the registry that is not registered: recovered, or unreachable.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AbsentAgent {
-    /// Its description, id included.
+    /// The description, with the id.
     pub info: Arc<AgentInfo>,
-    /// Whether an operator keeps offers from it.
+    /// Whether an operator deactivated it.
     pub deactivated: bool,
-    /// Since when it is unreachable; `None` where it is only recovered.
+    /// When it became unreachable; `None` if it is recovered.
     pub unreachable_since: Option<Time>,
 }
 
 impl AbsentAgent {
-    /// The agent for operators and projections.
+    /// The state for the operator API and projections.
     pub fn snapshot(&self) -> AgentSnapshot {
         let state = match self.unreachable_since {
             Some(_) => AgentState::Unreachable,
@@ -148,56 +147,51 @@ impl AbsentAgent {
     }
 }
 
-/// Where a framework stands.
+/// The state of a framework.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FrameworkState {
     /// Known from agents only; it has not subscribed with this master.
     Recovered,
-    /// Subscribed on this stream.
+    /// Subscribed, on this stream.
     Connected(StreamId),
-    /// Its stream ended; it may come back.
+    /// Its stream ended; it may subscribe again within its failover timeout.
     Disconnected,
-    /// Torn down, or away for too long.
+    /// Torn down, or its failover timeout expired.
     Completed,
 }
 
-/// A framework, as the master knows it.
+/// A framework.
 #[derive(Debug, Clone)]
+#[allow(missing_docs)]
 pub struct Framework {
-    /// Its id.
     pub id: FrameworkId,
-    /// Its description, id included.
+    /// The description, with the id.
     pub info: Arc<FrameworkInfo>,
-    /// Where it stands.
     pub state: FrameworkState,
     /// First subscription with this master.
     pub registered_at: Time,
-    /// Latest subscription.
     pub reregistered_at: Option<Time>,
-    /// Its end, or its disconnection.
+    /// When it ended or disconnected.
     pub unregistered_at: Option<Time>,
-    /// Tasks that run, or ended without the framework's acknowledgement.
-    pub tasks: Shelf<TaskId, Task>,
+    /// Tasks that are not terminal, or terminal and unacknowledged.
+    pub tasks: SnapshotMap<TaskId, Task>,
     /// Tasks on unreachable agents, oldest first.
     pub unreachable_tasks: VecDeque<Arc<Task>>,
-    /// Tasks that ended, oldest first.
+    /// Completed tasks, oldest first.
     pub completed_tasks: VecDeque<Arc<Task>>,
-    /// Roles that want no offers now.
     pub suppressed_roles: BTreeSet<Role>,
-    /// Which offers it wants.
-    pub wishes: OfferWishes,
-    /// The same, ready for the allocator.
-    pub(crate) compiled: CompiledWishes,
-    /// Its places in the allocator: the roles that it is in, or still holds something in.
+    pub preferences: OfferPreferences,
+    /// The preferences, compiled for the allocator.
+    pub(crate) compiled: CompiledPreferences,
+    /// Its clients in the allocator: the roles that it is subscribed in, or still holds resources in.
     pub(crate) clients: BTreeMap<Role, ClientSlot>,
-    /// Numbers of its outstanding offers.
     pub(crate) offers: BTreeSet<u64>,
-    /// Grows with every subscription, so that timers of an earlier one do nothing.
+    /// Incremented by every subscription, so that older timers have no effect.
     pub(crate) epoch: u64,
 }
 
 impl Framework {
-    /// The stream on which it listens.
+    /// The stream, if it is connected.
     pub fn stream(&self) -> Option<&StreamId> {
         match &self.state {
             FrameworkState::Connected(stream) => Some(stream),
@@ -206,15 +200,15 @@ impl Framework {
     }
 }
 
-/// A role, for operators.
+/// A role, for the operator API.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
 pub struct RoleView {
-    /// Which.
     pub role: Role,
-    /// 1 unless set.
+    /// 1 by default.
     pub weight: f64,
-    /// Frameworks that are subscribed in it.
+    /// The subscribed frameworks.
     pub frameworks: Vec<FrameworkId>,
-    /// What they hold in it, offers included.
+    /// Their resources in this role, offers included.
     pub resources: Resources,
 }

@@ -1,4 +1,4 @@
-//! SUBSCRIBE and UPDATE_FRAMEWORK: how frameworks come, come back and change.
+//! SUBSCRIBE and UPDATE_FRAMEWORK: subscription, failover and changes of frameworks.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -6,7 +6,7 @@ use kernel_model::{
     agent::ToAgent,
     framework::{FrameworkCapability, FrameworkInfo},
     ids::{self, FrameworkId, StreamId},
-    offer_wishes::OfferWishes,
+    offer_preferences::OfferPreferences,
     operator,
     roles::Role,
     scheduler::{self, Subscribe},
@@ -19,11 +19,11 @@ use super::{
     timers::Timer,
 };
 use crate::{
-    allocator::{CompiledWishes, Handles},
+    allocator::{Capabilities, CompiledPreferences},
     effect::RequestId,
 };
 
-/// The heartbeat that frameworks are promised; the HTTP door keeps the promise.
+/// The heartbeat interval announced to frameworks; the HTTP server sends the heartbeats.
 pub const HEARTBEAT_INTERVAL: std::time::Duration = std::time::Duration::from_secs(15);
 
 impl Master {
@@ -46,12 +46,12 @@ impl Master {
             subscribe.framework.id = None;
         }
         self.reply(request, Ok(Answer::Stream));
-        if let Some(message) = self.subscription_defect(&subscribe) {
-            return self.refuse_stream(stream, message);
+        if let Some(message) = self.subscription_error(&subscribe) {
+            return self.close_with_error(stream, message);
         }
-        let compiled = match CompiledWishes::new(&subscribe.wishes) {
+        let compiled = match CompiledPreferences::new(&subscribe.preferences) {
             Ok(compiled) => compiled,
-            Err(message) => return self.refuse_stream(stream, message),
+            Err(message) => return self.close_with_error(stream, message),
         };
         match subscribe.framework.id.clone() {
             Some(id) if self.frameworks.contains_key(&id) => {
@@ -61,12 +61,12 @@ impl Master {
         }
     }
 
-    fn subscription_defect(&self, subscribe: &Subscribe) -> Option<String> {
+    fn subscription_error(&self, subscribe: &Subscribe) -> Option<String> {
         let info = &subscribe.framework;
-        if let Some(defect) = framework_defect(info) {
+        if let Some(defect) = framework_error(info) {
             return Some(defect);
         }
-        if let Some(defect) = suppression_defect(info, &subscribe.suppressed_roles) {
+        if let Some(defect) = suppression_error(info, &subscribe.suppressed_roles) {
             return Some(defect);
         }
         let id = info.id.as_ref()?;
@@ -78,7 +78,7 @@ impl Master {
             .then(|| "Changing framework's principal is not allowed.".to_owned())
     }
 
-    fn refuse_stream(&mut self, stream: StreamId, message: String) {
+    fn close_with_error(&mut self, stream: StreamId, message: String) {
         self.effect(Effect::ToScheduler {
             stream: stream.clone(),
             event: scheduler::Event::Error { message },
@@ -86,7 +86,7 @@ impl Master {
         self.effect(Effect::CloseStream { stream });
     }
 
-    fn add_framework(&mut self, stream: StreamId, subscribe: Subscribe, compiled: CompiledWishes) {
+    fn add_framework(&mut self, stream: StreamId, subscribe: Subscribe, compiled: CompiledPreferences) {
         let mut info = subscribe.framework;
         let id = info.id.get_or_insert_with(|| {
             let number = self.next_framework;
@@ -97,13 +97,13 @@ impl Master {
         self.insert_framework(info.into(), FrameworkState::Connected(stream.clone()));
         let framework = self.frameworks.get_mut(&id).expect("invariant: inserted just now");
         framework.suppressed_roles = subscribe.suppressed_roles;
-        (framework.wishes, framework.compiled) = (subscribe.wishes, compiled);
+        (framework.preferences, framework.compiled) = (subscribe.preferences, compiled);
         self.streams.insert(stream, id.clone());
         self.send_subscribed(&id);
         self.refresh_clients(&id);
     }
 
-    /// Puts a framework into the tables, without a subscription's effects.
+    /// Adds a framework to the tables, without the effects of a subscription.
     pub(super) fn insert_framework(&mut self, info: Arc<FrameworkInfo>, state: FrameworkState) {
         let id = info.id.clone().expect("invariant: frameworks in the tables have ids");
         self.operator_event(operator::Event::FrameworkAdded { framework: info.clone() });
@@ -120,7 +120,7 @@ impl Master {
                 unreachable_tasks: Default::default(),
                 completed_tasks: Default::default(),
                 suppressed_roles: BTreeSet::new(),
-                wishes: Default::default(),
+                preferences: Default::default(),
                 compiled: Default::default(),
                 clients: Default::default(),
                 offers: BTreeSet::new(),
@@ -134,7 +134,7 @@ impl Master {
         id: FrameworkId,
         stream: StreamId,
         subscribe: Subscribe,
-        compiled: CompiledWishes,
+        compiled: CompiledPreferences,
     ) {
         self.withdraw_framework_offers(&id, false);
         let now = self.now;
@@ -144,12 +144,12 @@ impl Master {
         framework.reregistered_at = Some(now);
         framework.unregistered_at = None;
         framework.suppressed_roles = subscribe.suppressed_roles;
-        (framework.wishes, framework.compiled) = (subscribe.wishes, compiled);
+        (framework.preferences, framework.compiled) = (subscribe.preferences, compiled);
         merge_info(Arc::make_mut(&mut framework.info), subscribe.framework);
         let info = framework.info.clone();
         if let FrameworkState::Connected(old) = before {
             self.streams.remove(&old);
-            self.refuse_stream(old, "Framework failed over".to_owned());
+            self.close_with_error(old, "Framework failed over".to_owned());
         }
         self.streams.insert(stream, id.clone());
         self.operator_event(operator::Event::FrameworkUpdated { framework: info });
@@ -164,15 +164,15 @@ impl Master {
             heartbeat_interval: HEARTBEAT_INTERVAL,
             master: self.config.info.clone().into(),
         };
-        self.tell_framework(id, event);
+        self.send_to_framework(id, event);
     }
 
-    /// Tells the agents that run something of the framework what it is now, which also makes them send its updates again.
+    /// Sends the framework's info to the agents with its tasks or executors, which also makes them resend its updates.
     fn inform_agents_of(&mut self, id: &FrameworkId) {
         let Some(framework) = self.frameworks.get(id) else { return };
         let info = framework.info.clone();
         for agent in self.agents_of(id) {
-            self.tell_agent(&agent, ToAgent::UpdateFramework { framework: info.clone() });
+            self.send_to_agent(&agent, ToAgent::UpdateFramework { framework: info.clone() });
         }
     }
 
@@ -181,9 +181,9 @@ impl Master {
         id: &FrameworkId,
         mut info: FrameworkInfo,
         suppressed: BTreeSet<Role>,
-        wishes: OfferWishes,
+        preferences: OfferPreferences,
     ) -> Result<Answer, Refusal> {
-        let framework = self.frameworks.get_mut(id).expect("invariant: looked up by the door's checks");
+        let framework = self.frameworks.get_mut(id).expect("invariant: looked up by check_caller");
         let old = &framework.info;
         if info.id.as_ref() != Some(id) {
             return Err(Refusal::Invalid(
@@ -202,7 +202,7 @@ impl Master {
                 info.principal.clone().unwrap_or_default(),
             ),
         ];
-        let defect = framework_defect(&info).or_else(|| suppression_defect(&info, &suppressed)).or_else(|| {
+        let defect = framework_error(&info).or_else(|| suppression_error(&info, &suppressed)).or_else(|| {
             fixed.iter().find(|(_, from, to)| from != to).map(|(field, from, to)| {
                 format!(
                     "Updating 'FrameworkInfo.{field}' is unsupported; attempted to update from '{from}' to '{to}'"
@@ -212,10 +212,10 @@ impl Master {
         if let Some(defect) = defect {
             return Err(Refusal::Invalid(defect));
         }
-        let compiled = CompiledWishes::new(&wishes).map_err(Refusal::Invalid)?;
-        let changed = **old != info || framework.wishes != wishes;
+        let compiled = CompiledPreferences::new(&preferences).map_err(Refusal::Invalid)?;
+        let changed = **old != info || framework.preferences != preferences;
         framework.suppressed_roles = suppressed;
-        (framework.wishes, framework.compiled) = (wishes, compiled);
+        (framework.preferences, framework.compiled) = (preferences, compiled);
         merge_info(Arc::make_mut(&mut framework.info), info);
         let info = framework.info.clone();
         self.withdraw_offers_of_dropped_roles(id);
@@ -227,13 +227,13 @@ impl Master {
         Ok(Answer::Done)
     }
 
-    /// Brings the allocator's clients of a framework in line with its roles, suppression, capabilities and connection.
+    /// Updates the allocator's clients of a framework to its roles, suppression, capabilities and connection.
     pub(super) fn refresh_clients(&mut self, id: &FrameworkId) {
         let Some(framework) = self.frameworks.get_mut(id) else { return };
-        let handles = handles(&framework.info);
+        let capabilities = capabilities(&framework.info);
         for role in &framework.info.roles {
             if !framework.clients.contains_key(role) {
-                let client = self.allocator.add_client(id, role, handles);
+                let client = self.allocator.add_client(id, role, capabilities);
                 framework.clients.insert(role.clone(), client);
             }
         }
@@ -242,8 +242,8 @@ impl Master {
         for (role, client) in &framework.clients {
             let subscribed = framework.info.roles.contains(role);
             let asks = connected && subscribed && !framework.suppressed_roles.contains(role);
-            self.allocator.set_client_handles(*client, handles);
-            self.allocator.set_client_wishes(*client, framework.compiled.of(role));
+            self.allocator.set_client_capabilities(*client, capabilities);
+            self.allocator.set_client_preferences(*client, framework.compiled.of(role));
             self.allocator.set_client_active(*client, asks);
             if !subscribed && self.allocator.is_idle(*client) {
                 left.push(role.clone());
@@ -256,7 +256,8 @@ impl Master {
         }
     }
 
-    /// The stream of a framework ended: its offers go, its tasks stay, and its time to come back runs.
+    /// A framework's stream ended: its offers return to the pool, its tasks keep running, and its failover timeout
+    /// starts.
     pub(super) fn scheduler_closed(&mut self, stream: &StreamId) {
         let Some(id) = self.streams.remove(stream) else { return };
         let now = self.now;
@@ -290,12 +291,12 @@ impl Master {
     }
 }
 
-/// The sentence of Mesos where one principal speaks for another's framework.
+/// Mesos' message for a principal that differs from the framework's.
 pub(super) fn principal_mismatch(who: &str, claimed: &str) -> String {
     format!("Authenticated principal '{who}' does not match principal '{claimed}' set in `FrameworkInfo`")
 }
 
-fn framework_defect(info: &FrameworkInfo) -> Option<String> {
+fn framework_error(info: &FrameworkInfo) -> Option<String> {
     if info.roles.len() > 1 && !info.can(FrameworkCapability::MultiRole) {
         return Some(
             "'FrameworkInfo.roles' must not be set when the framework is not MULTI_ROLE capable".to_owned(),
@@ -312,12 +313,12 @@ fn framework_defect(info: &FrameworkInfo) -> Option<String> {
     }
 }
 
-fn suppression_defect(info: &FrameworkInfo, suppressed: &BTreeSet<Role>) -> Option<String> {
+fn suppression_error(info: &FrameworkInfo, suppressed: &BTreeSet<Role>) -> Option<String> {
     let stranger = suppressed.iter().find(|role| !info.roles.contains(role))?;
     Some(format!("Suppressed role '{stranger}' is not contained in the list of roles"))
 }
 
-/// What a framework says of itself anew; its user and its checkpointing stay as they were.
+/// Takes over the new info; user and checkpoint cannot change.
 fn merge_info(old: &mut FrameworkInfo, new: FrameworkInfo) {
     *old = FrameworkInfo {
         user: std::mem::take(&mut old.user),
@@ -327,8 +328,8 @@ fn merge_info(old: &mut FrameworkInfo, new: FrameworkInfo) {
     };
 }
 
-fn handles(info: &FrameworkInfo) -> Handles {
-    Handles {
+fn capabilities(info: &FrameworkInfo) -> Capabilities {
+    Capabilities {
         gpus: info.can(FrameworkCapability::GpuResources),
         revocable: info.can(FrameworkCapability::RevocableResources),
         shared: info.can(FrameworkCapability::SharedResources),

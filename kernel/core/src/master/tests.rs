@@ -1,7 +1,7 @@
-//! The master from outside: events in, a readable log of effects out. Every step is audited.
+//! Scenario tests of the master: events in, a readable log of effects out. Every step is audited.
 
 mod agents;
 pub(crate) mod cluster;
 mod frameworks;
+mod offer_preferences;
 mod tasks;
-mod wishes;

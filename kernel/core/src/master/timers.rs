@@ -1,5 +1,5 @@
-//! What the master has to do at a certain time, in order. Timers are never cancelled: each says what it was set for, and
-//! does nothing if that has passed.
+//! Timers, ordered by time. They are not cancelled: each identifies what it was set for, and has no effect if that has
+//! passed.
 
 use std::collections::BTreeMap;
 
@@ -8,24 +8,22 @@ use kernel_model::{
     time::Time,
 };
 
-/// Something that is due.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Timer {
-    /// Ask the agent for a sign of life, or give it up.
+    /// Ping the agent, or mark it as unreachable.
     Ping { agent: AgentId, epoch: u64 },
-    /// A disconnected agent had its time.
+    /// A disconnected agent did not re-register in time.
     AgentReregister { agent: AgentId, epoch: u64 },
-    /// Agents of the registry had their time after the master's start.
+    /// Recovered agents did not re-register in time.
     AgentRecovery,
-    /// A disconnected framework had its time.
+    /// A disconnected framework did not fail over in time.
     FrameworkFailover { framework: FrameworkId, epoch: u64 },
-    /// An offer had its time.
+    /// An offer timed out.
     OfferExpiry { number: u64 },
-    /// Old entries of the registry are to be forgotten.
-    RegistryCollection,
+    /// Remove old registry records.
+    RegistryGc,
 }
 
-/// All timers, earliest first.
 #[derive(Debug, Default)]
 pub(super) struct Timers {
     queue: BTreeMap<(Time, u64), Timer>,

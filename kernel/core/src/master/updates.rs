@@ -1,4 +1,4 @@
-//! Status updates from agents, and the ends of executors.
+//! Status updates from agents, and terminated executors.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use kernel_model::{
 
 use super::{Master, effect::RecordKey, state::Framework};
 
-/// How many statuses of a task are remembered: there are 14 states, so only one that goes back and forth loses any.
+/// How many statuses of a task are kept: there are 14 states, so only a task that alternates between states loses any.
 const STATUSES_MAX: usize = 16;
 
 impl Master {
@@ -24,28 +24,28 @@ impl Master {
     ) {
         let Some(framework) = self.frameworks.get_mut(&framework_id) else {
             if self.registry.get(&RecordKey::EndedFramework(framework_id.clone())).is_some() {
-                self.tell_agent(agent_id, ToAgent::ShutdownFramework { framework_id });
+                self.send_to_agent(agent_id, ToAgent::ShutdownFramework { framework_id });
             }
             return;
         };
-        if is_old_news(framework, &status) {
+        if is_acknowledged_end(framework, &status) {
             let again = framework.tasks.get(&status.task_id).is_some_and(|t| t.info.agent_id == *agent_id);
             let key = (framework_id.clone(), status.task_id.clone());
-            self.answer_in_its_place(agent_id, framework_id, status);
-            // While the agent had this to tell, a later launch under the same id meant nothing to it. Whether it has taken
-            // that one nevertheless, it says now that the old news is out of the way.
+            self.acknowledge_for_framework(agent_id, framework_id, status);
+            // The agent ignored a later launch under the same id while it had this update. Ask it whether it has taken
+            // that launch nevertheless.
             if again {
                 self.send_reregistered(agent_id, vec![key]);
             }
             return;
         }
         let Some(task) = framework.tasks.get_mut(&status.task_id) else {
-            // It may have ended in this master's eyes; the framework is told all the same, and acknowledges.
-            return self.tell_framework(&framework_id, scheduler::Event::Update { status });
+            // The master may have completed the task already; the framework is told all the same, and acknowledges.
+            return self.send_to_framework(&framework_id, scheduler::Event::Update { status });
         };
         if task.info.agent_id != *agent_id {
-            // The framework has used the id again on another agent meanwhile, and would take this for the new one.
-            return self.answer_in_its_place(agent_id, framework_id, status);
+            // The framework reused the id on another agent meanwhile, and would take this update for the new task.
+            return self.acknowledge_for_framework(agent_id, framework_id, status);
         }
         let before = task.state;
         let kept = status.without_data();
@@ -64,11 +64,11 @@ impl Master {
         if done {
             self.complete_task(&framework_id, &status.task_id);
         }
-        self.tell_framework(&framework_id, scheduler::Event::Update { status });
+        self.send_to_framework(&framework_id, scheduler::Event::Update { status });
     }
 
-    /// The framework is not to hear of this update, so the master acknowledges it.
-    fn answer_in_its_place(
+    /// The framework must not see this update, so the master acknowledges it.
+    fn acknowledge_for_framework(
         &mut self,
         agent_id: &AgentId,
         framework_id: FrameworkId,
@@ -77,7 +77,7 @@ impl Master {
         if let Some(uuid) = status.uuid {
             let task_id = status.task_id.clone();
             let message = ToAgent::Acknowledge { framework_id, task_id, uuid };
-            self.tell_agent(agent_id, message);
+            self.send_to_agent(agent_id, message);
         }
     }
 
@@ -96,13 +96,13 @@ impl Master {
             executor_id: Some(executor_id),
             status: Some(status),
         };
-        self.tell_framework(framework_id, event);
+        self.send_to_framework(framework_id, event);
     }
 }
 
-/// Whether an update is the end that the framework has acknowledged of a task, sent again because the agent had not heard
-/// of that yet. If the id is in use again, it must not be taken for the new task's end.
-fn is_old_news(framework: &Framework, status: &TaskStatus) -> bool {
+/// Whether an update repeats a terminal update that the framework acknowledged, because the agent did not receive the
+/// acknowledgement. If the id was reused, the update must not terminate the new task.
+fn is_acknowledged_end(framework: &Framework, status: &TaskStatus) -> bool {
     let fresh = || framework.tasks.get(&status.task_id).is_none_or(|task| task.state == TaskState::Staging);
     status.state.is_terminal()
         && status.uuid.is_some()
@@ -115,7 +115,7 @@ fn is_old_news(framework: &Framework, status: &TaskStatus) -> bool {
             .any(|old| old.unacknowledged == Some((status.state, status.uuid)))
 }
 
-/// Enters a status, which comes without data, into the task's record; returns whether operators are to be told.
+/// Records a status without data; returns whether operators are told.
 fn record(task: &mut Task, status: Arc<TaskStatus>, latest: TaskState) -> bool {
     let before = task.state;
     if !task.state.is_terminal() {

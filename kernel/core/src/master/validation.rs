@@ -1,5 +1,5 @@
-//! Which tasks may be launched, in the words of Mesos (upstream: `master/validation.cpp`). Pure: a context in, what is
-//! needed of the offers out.
+//! Validation of tasks to launch, with Mesos' messages (upstream: `master/validation.cpp`). Pure: takes a context,
+//! returns the resources that are needed.
 
 use std::collections::BTreeSet;
 
@@ -11,14 +11,15 @@ use kernel_model::{
 
 use super::state::{Agent, Framework};
 
-/// Against what a task is checked.
+/// What a task is validated against.
 pub(super) struct Context<'a> {
     pub(super) framework: &'a Framework,
     pub(super) agent: &'a Agent,
     pub(super) remaining: &'a Resources,
 }
 
-/// Checks a task of LAUNCH; returns what it takes of the offers, its executor's share included if that is new.
+/// Validates a task of LAUNCH; returns the resources that it takes of the offers, with those of its executor if that is
+/// new on the agent.
 pub(super) fn task(context: &Context<'_>, task: &TaskInfo) -> Result<Resources, String> {
     check_task_alone(context, task)?;
     if task.executor.is_some() == task.command.is_some() {
@@ -51,7 +52,7 @@ pub(super) fn task(context: &Context<'_>, task: &TaskInfo) -> Result<Resources, 
     Ok(needed)
 }
 
-/// Checks a LAUNCH_GROUP; on failure also says which task is to blame, if one is.
+/// Validates a LAUNCH_GROUP. The error includes the index of the invalid task, if one is.
 pub(super) fn group(
     context: &Context<'_>,
     executor: &ExecutorInfo,
@@ -187,8 +188,8 @@ fn is_new(context: &Context<'_>, executor: &ExecutorInfo) -> bool {
     existing(context, executor).is_none()
 }
 
-/// Whether two descriptions are of one executor. The role that paid for it is no part of what it is: tasks of all roles
-/// of a framework may share one, which Mesos does not allow.
+/// Whether two descriptions are of one executor. The allocation role is ignored: tasks of all roles of a framework can
+/// share an executor, which Mesos does not allow.
 fn same_executor(a: &ExecutorInfo, b: &ExecutorInfo) -> bool {
     if std::ptr::eq(a, b) {
         return true;

@@ -1,4 +1,4 @@
-//! What doors and projections may see of the master. Reads only.
+//! Read access to the master for HTTP servers and projections.
 
 use std::collections::BTreeMap;
 
@@ -22,37 +22,37 @@ use crate::{
 };
 
 impl Master {
-    /// How it behaves.
+    /// The configuration.
     pub fn config(&self) -> &MasterConfig {
         &self.config
     }
 
-    /// What it must know again after a restart.
+    /// The durable state.
     pub fn registry(&self) -> &Registry {
         &self.registry
     }
 
-    /// Agents that are connected or disconnected.
+    /// Registered agents: connected or disconnected.
     pub fn agents(&self) -> impl Iterator<Item = &Agent> {
         self.agents.values()
     }
 
-    /// One of [`Master::agents`].
+    /// Looks up a registered agent.
     pub fn agent(&self, id: &AgentId) -> Option<&Agent> {
         self.agents.get(id)
     }
 
-    /// Agents of the registry that are not there: recovered and not back yet, or unreachable.
+    /// Agents of the registry that are not registered: recovered or unreachable.
     pub fn absent_agents(&self) -> impl Iterator<Item = &AbsentAgent> {
         self.absent.values()
     }
 
-    /// Agents of the registry that have not come back since the master started.
+    /// Agents of the registry that have not re-registered since the master started.
     pub fn recovered_agents(&self) -> impl Iterator<Item = &AbsentAgent> {
         self.absent.values().filter(|a| a.unreachable_since.is_none())
     }
 
-    /// All agents, present and absent, as a projection of the cluster begins with.
+    /// All agents, registered and absent, for the initial state of a projection.
     pub fn agent_snapshots(&self) -> Vec<AgentSnapshot> {
         let present = self.agents.values().map(Agent::snapshot);
         present.chain(self.absent.values().map(AbsentAgent::snapshot)).collect()
@@ -63,17 +63,17 @@ impl Master {
         self.frameworks.values()
     }
 
-    /// One of [`Master::frameworks`].
+    /// Looks up a framework that has not ended.
     pub fn framework(&self, id: &FrameworkId) -> Option<&Framework> {
         self.frameworks.get(id)
     }
 
-    /// Frameworks that ended, oldest first.
+    /// Completed frameworks, oldest first.
     pub fn completed_frameworks(&self) -> impl Iterator<Item = &Framework> {
         self.completed.iter().map(|framework| &**framework)
     }
 
-    /// The outstanding offers of a framework, or of all.
+    /// The outstanding offers of a framework, or of all frameworks.
     pub fn offers<'a>(&'a self, of: Option<&'a FrameworkId>) -> impl Iterator<Item = &'a Offer> {
         let own = of.map(|id| self.frameworks.get(id).into_iter().flat_map(|f| f.offers.iter()));
         let all = of.is_none().then(|| self.offers.values());
@@ -81,12 +81,12 @@ impl Master {
         own.chain(all.into_iter().flatten()).map(|outstanding| &*outstanding.offer)
     }
 
-    /// One outstanding offer.
+    /// Looks up an outstanding offer.
     pub fn offer(&self, id: &OfferId) -> Option<&Offer> {
         self.offers.get(&self.offer_number(id)?).map(|outstanding| &*outstanding.offer)
     }
 
-    /// What a framework holds on all agents.
+    /// The resources of a framework's tasks and executors on all agents.
     pub fn allocated_to(&self, id: &FrameworkId) -> Resources {
         let mut sum = Resources::new();
         for held in self.agents.values().filter_map(|a| a.allocated.get(id)) {
@@ -95,7 +95,7 @@ impl Master {
         sum
     }
 
-    /// What is offered to a framework.
+    /// The resources offered to a framework.
     pub fn offered_to(&self, id: &FrameworkId) -> Resources {
         let mut sum = Resources::new();
         for offer in self.offers(Some(id)) {
@@ -104,10 +104,10 @@ impl Master {
         sum
     }
 
-    /// Roles with frameworks, weights or reservations, by name.
+    /// Roles with frameworks, weights or reservations, ordered by name.
     pub fn roles(&self) -> Vec<RoleView> {
         let mut roles: BTreeMap<Role, RoleView> = BTreeMap::new();
-        let mut enter = |role: &Role| {
+        let mut add_role = |role: &Role| {
             roles.entry(role.clone()).or_insert_with(|| RoleView {
                 role: role.clone(),
                 weight: self.weight_of(role),
@@ -115,12 +115,12 @@ impl Master {
                 resources: Resources::new(),
             });
         };
-        self.weights().for_each(|(role, _)| enter(role));
+        self.weights().for_each(|(role, _)| add_role(role));
         for resource in self.agents.values().flat_map(|a| a.info.resources.iter()) {
-            resource.reservations.iter().for_each(|level| enter(&level.role));
+            resource.reservations.iter().for_each(|level| add_role(&level.role));
         }
         for framework in self.frameworks.values() {
-            framework.clients.keys().for_each(&mut enter);
+            framework.clients.keys().for_each(&mut add_role);
         }
         for framework in self.frameworks.values() {
             for role in &framework.info.roles {
@@ -133,7 +133,7 @@ impl Master {
             for held in agent.allocated.values().chain([&agent.offered]) {
                 for role in held.allocation_roles() {
                     if let Some(view) = roles.get_mut(role) {
-                        view.resources += &held.of_allocation(role).unallocated();
+                        view.resources += &held.allocated_in(role).unallocated();
                     }
                 }
             }
@@ -156,23 +156,23 @@ impl Master {
         framework.clients.iter().map(why).collect()
     }
 
-    /// The dominant share of the pool that a framework holds in a role, offers included.
+    /// The dominant share of a framework in a role, offers included.
     pub fn dominant_share(&self, id: &FrameworkId, role: &Role) -> f64 {
         let client = self.frameworks.get(id).and_then(|f| f.clients.get(role));
         client.map_or(0.0, |client| self.allocator.dominant_share(*client))
     }
 
-    /// Which agent each live link belongs to.
+    /// The agent of each open link.
     pub fn links(&self) -> impl Iterator<Item = (LinkId, Option<&AgentId>)> {
         self.links.iter().map(|(id, link)| (*id, link.agent.as_ref()))
     }
 
-    /// Which framework listens on each live stream.
+    /// The framework of each open stream.
     pub fn streams(&self) -> impl Iterator<Item = (&StreamId, &FrameworkId)> {
         self.streams.iter()
     }
 
-    /// The allocator's own books, for the auditor.
+    /// For the auditor.
     pub(crate) fn allocator(&self) -> &Allocator {
         &self.allocator
     }

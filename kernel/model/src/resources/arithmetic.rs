@@ -1,5 +1,5 @@
-//! Sum, difference and containment. What merges with what is the rule of Mesos (upstream: `common/resources.cpp`):
-//! two amounts are one kind if they agree in all but the amount, and indivisible things never merge.
+//! Sum, difference and containment. Mesos' rule decides what merges (upstream: `common/resources.cpp`): resources merge
+//! if they agree in everything but the amount; indivisible ones never merge.
 
 use std::{cmp::Ordering, ops::AddAssign, sync::Arc};
 
@@ -15,8 +15,8 @@ impl Value {
         }
     }
 
-    /// Whether there is nothing of it.
-    pub fn is_nothing(&self) -> bool {
+    /// Whether the amount is zero or empty.
+    pub fn is_zero(&self) -> bool {
         match self {
             Value::Scalar(amount) => *amount <= Scalar::ZERO,
             Value::Ranges(ranges) => ranges.is_empty(),
@@ -54,7 +54,7 @@ impl Value {
     }
 }
 
-/// Labels are a multiset: their order says nothing.
+/// Labels are a multiset: their order is ignored.
 fn cmp_labels(a: &Labels, b: &Labels) -> Ordering {
     if a.as_slice().len() <= 1 && b.as_slice().len() <= 1 {
         return a.as_slice().cmp(b.as_slice());
@@ -81,12 +81,13 @@ fn cmp_reservations(a: &[Reservation], b: &[Reservation]) -> Ordering {
 }
 
 impl Resource {
-    /// Whether it exists as a whole only, and as many times as it is listed.
+    /// Whether it can only be used whole. Equal indivisible resources are listed separately and counted.
     pub fn is_indivisible(&self) -> bool {
         self.shared || self.disk.as_ref().is_some_and(|disk| disk.indivisible)
     }
 
-    /// The order of a normal collection; equal means that amounts merge, or that indivisible things are the same.
+    /// The order of the normal form. `Equal` means that the amounts merge, or that two indivisible resources are the
+    /// same.
     fn cmp_kind(&self, other: &Resource) -> Ordering {
         if !Arc::ptr_eq(&self.name, &other.name) {
             let order = self.name.cmp(&other.name);
@@ -111,7 +112,7 @@ impl Resource {
     }
 }
 
-/// Goes on in an ordered list to the first that is not before `of`; returns whether it is of the same kind.
+/// Advances `at` to the first resource that is not less than `of`; returns whether it is of the same kind.
 fn seek(list: &[Resource], at: &mut usize, of: &Resource) -> bool {
     while let Some(own) = list.get(*at) {
         match own.cmp_kind(of) {
@@ -123,9 +124,9 @@ fn seek(list: &[Resource], at: &mut usize, of: &Resource) -> bool {
 }
 
 impl Resources {
-    /// Adds one resource; nothing and less than nothing add nothing.
+    /// Adds a resource; zero and negative amounts are ignored.
     pub fn add(&mut self, resource: Resource) {
-        if resource.value.is_nothing() {
+        if resource.value.is_zero() {
             return;
         }
         match self.position(&resource) {
@@ -138,7 +139,7 @@ impl Resources {
         self.list().binary_search_by(|r| r.cmp_kind(of))
     }
 
-    /// Removes as much of `other` as there is.
+    /// Subtracts `other`, as far as `self` contains it.
     pub fn remove_all(&mut self, other: &Resources) {
         if self == other {
             *self = Resources::new();
@@ -148,7 +149,7 @@ impl Resources {
             return;
         }
         self.change(|list| {
-            // Both are in the same order: one walk through both.
+            // Both lists are in normal order: one pass over both.
             let mut at = 0;
             for resource in other {
                 if !seek(list, &mut at, resource) {
@@ -156,7 +157,7 @@ impl Resources {
                 }
                 if !resource.is_indivisible() {
                     list[at].value.subtract(&resource.value);
-                    if !list[at].value.is_nothing() {
+                    if !list[at].value.is_zero() {
                         continue;
                     }
                 }
@@ -165,19 +166,19 @@ impl Resources {
         });
     }
 
-    /// `self` without `other`, which it must contain.
+    /// `self` without `other`; `None` if `self` does not contain it.
     pub fn checked_sub(&self, other: &Resources) -> Option<Resources> {
         self.contains(other).then(|| self.saturating_sub(other))
     }
 
-    /// `self` without as much of `other` as it has.
+    /// `self` without `other`, as far as `self` contains it.
     pub fn saturating_sub(&self, other: &Resources) -> Resources {
         let mut left = self.clone();
         left.remove_all(other);
         left
     }
 
-    /// Whether all of `other` is in `self`.
+    /// Whether `self` contains all of `other`.
     pub fn contains(&self, other: &Resources) -> bool {
         other.iter().all(|wanted| {
             if wanted.is_indivisible() {
@@ -191,21 +192,21 @@ impl Resources {
         })
     }
 
-    /// The sum of all scalars of this name, whatever else distinguishes them.
+    /// The sum of the scalars with this name, whatever their reservation, allocation and disk.
     pub fn scalar(&self, name: &str) -> Scalar {
-        self.totals().filter(|(n, _)| &***n == name).fold(Scalar::ZERO, |sum, (_, amount)| sum + amount)
+        self.scalars().filter(|(n, _)| &***n == name).fold(Scalar::ZERO, |sum, (_, amount)| sum + amount)
     }
 
-    /// Every scalar with its name; a name appears once for each kind of its resources.
-    pub fn totals(&self) -> impl Iterator<Item = (&Arc<str>, Scalar)> {
+    /// Every scalar with its name. A name appears once per kind of resource.
+    pub fn scalars(&self) -> impl Iterator<Item = (&Arc<str>, Scalar)> {
         self.iter().filter_map(|r| match r.value {
             Value::Scalar(amount) => Some((&r.name, amount)),
             _ => None,
         })
     }
 
-    /// Takes from here what makes up `targets` (unreserved, unallocated amounts), reserved resources first, then
-    /// unreserved; `None` if there is not enough. What comes back keeps its reservations and its allocation.
+    /// Selects resources that make up `targets` (unreserved, unallocated amounts), reserved ones first; `None` if there
+    /// are not enough. The result keeps its reservations and allocation.
     pub fn find(&self, targets: &Resources) -> Option<Resources> {
         let mut found = Resources::new();
         for target in targets {
@@ -223,14 +224,14 @@ impl Resources {
                 wanted.subtract(&taken);
                 found.add(Resource { value: taken, ..source.clone() });
             }
-            if !wanted.is_nothing() {
+            if !wanted.is_zero() {
                 return None;
             }
         }
         Some(found)
     }
 
-    /// The lowest `count` numbers of the ranges of this name (ports), with all that distinguishes them.
+    /// Selects the lowest `count` numbers of the ranges with this name (ports), with their reservation and allocation.
     pub fn find_ranges(&self, name: &str, count: u64) -> Option<Resources> {
         let mut left = count;
         let mut found = Resources::new();
@@ -244,7 +245,7 @@ impl Resources {
     }
 }
 
-/// What two values of one type have in common; `None` if the types differ.
+/// The intersection of two values; `None` if their types differ.
 fn common(a: &Value, b: &Value) -> Option<Value> {
     Some(match (a, b) {
         (Value::Scalar(a), Value::Scalar(b)) => Value::Scalar(*a.min(b)),
@@ -264,7 +265,7 @@ impl AddAssign<&Resources> for Resources {
             return;
         }
         self.change(|list| {
-            // Both are in the same order: one walk through both.
+            // Both lists are in normal order: one pass over both.
             let mut at = 0;
             for resource in other {
                 match seek(list, &mut at, resource) {

@@ -1,8 +1,8 @@
-//! Attributes: what distinguishes an agent; matched, never consumed.
+//! Attributes of an agent: matched by frameworks, never consumed.
 
 use super::{Ranges, Scalar};
 
-/// One attribute. Names may repeat; the first counts where one is looked up.
+/// An attribute. Names may repeat; a look-up finds the first.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs)]
 pub struct Attribute {
@@ -10,7 +10,6 @@ pub struct Attribute {
     pub value: AttributeValue,
 }
 
-/// The value of an attribute.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs)]
 pub enum AttributeValue {

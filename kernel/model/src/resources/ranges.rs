@@ -2,12 +2,12 @@
 
 use std::{fmt, sync::Arc};
 
-/// Disjoint, non-adjacent, ascending inclusive ranges. A clone shares them.
+/// Disjoint, non-adjacent, ascending inclusive ranges, shared between clones.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Ranges(Arc<[(u64, u64)]>);
 
 impl Ranges {
-    /// Sorts and coalesces. Pairs with begin > end are dropped; the doors refuse them before.
+    /// Sorts and coalesces. Drops pairs with begin > end; the parsers refuse them earlier.
     pub fn new(pairs: impl IntoIterator<Item = (u64, u64)>) -> Self {
         let mut pairs: Vec<_> = pairs.into_iter().filter(|(begin, end)| begin <= end).collect();
         pairs.sort_unstable();
@@ -21,22 +21,22 @@ impl Ranges {
         Self(merged.into())
     }
 
-    /// The pairs, ascending.
+    /// The pairs in ascending order.
     pub fn pairs(&self) -> &[(u64, u64)] {
         &self.0
     }
 
-    /// Whether there is none.
+    /// Whether there are no numbers.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Every number in any of both.
+    /// The numbers in either.
     pub fn union(&self, other: &Ranges) -> Ranges {
         Ranges::new(self.0.iter().chain(&*other.0).copied())
     }
 
-    /// Every number of `self` that is not in `other`.
+    /// The numbers of `self` that are not in `other`.
     pub fn difference(&self, other: &Ranges) -> Ranges {
         let mut left = Vec::new();
         for &(begin, end) in &*self.0 {
@@ -59,12 +59,12 @@ impl Ranges {
         Ranges(left.into())
     }
 
-    /// Whether every number of `other` is in `self`.
+    /// Whether `self` contains every number of `other`.
     pub fn contains(&self, other: &Ranges) -> bool {
         other.difference(self).is_empty()
     }
 
-    /// Every number that is in both.
+    /// The numbers in both.
     pub fn intersection(&self, other: &Ranges) -> Ranges {
         self.difference(&self.difference(other))
     }
@@ -74,7 +74,7 @@ impl Ranges {
         self.0.iter().fold(0u64, |sum, (b, e)| sum.saturating_add((e - b).saturating_add(1)))
     }
 
-    /// The lowest `count` numbers, if there are so many.
+    /// The lowest `count` numbers, or `None` if there are fewer.
     pub fn lowest(&self, count: u64) -> Option<Ranges> {
         let mut left = count;
         let mut taken = Vec::new();

@@ -1,32 +1,31 @@
-//! One resource, and collections of them.
+//! A resource, and normal-form collections of resources.
 
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use super::{Ranges, Scalar};
 use crate::{labels::Labels, roles::Role};
 
-/// An amount of one kind of thing, with all that makes it distinct (Mesos `Resource`, post-refinement form).
+/// A resource (Mesos `Resource`, in the form after reservation refinement).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
 pub struct Resource {
     /// `cpus`, `mem` and `disk` (MiB), `gpus`, `ports`, or any other.
     pub name: Arc<str>,
-    /// How much.
     pub value: Value,
-    /// The role that it is allocated to, on offered and allocated resources.
+    /// The role that it is allocated to; set on offered and used resources.
     pub allocation_role: Option<Role>,
-    /// Reservations, bottom to top; empty is unreserved.
+    /// The reservation stack, bottom to top; empty means unreserved.
     pub reservations: Vec<Reservation>,
-    /// For disks only.
     pub disk: Option<Disk>,
-    /// May be taken away.
+    /// Whether it is revocable.
     pub revocable: bool,
-    /// May be used by several tasks at once.
+    /// Whether several tasks can use it at once.
     pub shared: bool,
-    /// The resource provider, if not the agent.
+    /// The resource provider; `None` for the agent itself.
     pub provider_id: Option<String>,
 }
 
-/// The amount of a resource.
+/// The value of a resource.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
 pub enum Value {
@@ -35,7 +34,6 @@ pub enum Value {
     Set(BTreeSet<String>),
 }
 
-/// One level of a reservation stack.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
 pub struct Reservation {
@@ -45,34 +43,32 @@ pub struct Reservation {
     pub labels: Labels,
 }
 
-/// Where a reservation comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ReservationKind {
-    /// The agent's flags.
+    /// The agent's `--resources` flag.
     Static,
-    /// RESERVE.
+    /// The RESERVE operation.
     Dynamic,
 }
 
-/// What makes a disk distinct: carried whole, compared whole.
+/// A disk's identity, compared as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Disk {
-    /// The encoded wire message.
+    /// The encoded `v1::Resource.DiskInfo`.
     pub definition: bytes::Bytes,
-    /// Whether it is one indivisible unit (a persistent volume, a mount, a block device).
+    /// Whether it can only be used whole (a persistent volume, a mount disk, a block device).
     pub indivisible: bool,
 }
 
-/// A normal collection of resources. A clone shares it until one of both changes: most amounts are passed on, shown and
-/// remembered more often than they change.
+/// Resources in normal form, shared between clones (copy-on-write): amounts are read far more often than changed.
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub struct Resources(
-    /// `None` where there is nothing, and only there.
+    /// `None` exactly if there are no resources.
     Option<Arc<Vec<Resource>>>,
 );
 
 impl Resource {
-    /// An unreserved scalar.
+    /// An unreserved, unallocated resource.
     pub fn scalar(name: &str, amount: Scalar) -> Self {
         Self::new(name, Value::Scalar(amount))
     }
@@ -82,7 +78,7 @@ impl Resource {
         Self::new(name, Value::Ranges(ranges))
     }
 
-    /// An unreserved amount.
+    /// An unreserved, unallocated resource.
     pub fn new(name: &str, value: Value) -> Self {
         Self {
             name: name.into(),
@@ -98,17 +94,17 @@ impl Resource {
 }
 
 impl Resources {
-    /// Nothing.
+    /// No resources.
     pub const fn new() -> Self {
         Self(None)
     }
 
-    /// The resources, in their fixed order.
+    /// The resources in normal order.
     pub fn iter(&self) -> std::slice::Iter<'_, Resource> {
         self.list().iter()
     }
 
-    /// Whether there is nothing.
+    /// Whether there are no resources.
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
     }
@@ -117,12 +113,12 @@ impl Resources {
         self.0.as_deref().map_or(&[], Vec::as_slice)
     }
 
-    /// What is in normal order already.
+    /// Wraps a list that is in normal form already.
     pub(super) fn from_list(list: Vec<Resource>) -> Self {
         Self((!list.is_empty()).then(|| Arc::new(list)))
     }
 
-    /// Changes the list, which is made its own first; the order must stay normal.
+    /// Changes the list (copy-on-write). The closure must keep the normal form.
     pub(super) fn change<T>(&mut self, change: impl FnOnce(&mut Vec<Resource>) -> T) -> T {
         let list = Arc::make_mut(self.0.get_or_insert_default());
         let result = change(list);

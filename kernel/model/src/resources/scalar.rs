@@ -1,30 +1,30 @@
-//! An amount with three fixed decimals, as Mesos computes: doubles exist on the wire only.
+//! Scalars with three decimals, as Mesos computes them. Doubles exist only on the wire.
 
 use std::{
     fmt,
     ops::{Add, AddAssign, Sub, SubAssign},
 };
 
-/// Thousandths of a unit (a CPU, a MiB…). Never negative in a normal [`super::Resources`]. Sums saturate: amounts come
-/// from clients.
+/// Thousandths of a unit (CPU, MiB). Never negative in a normal [`super::Resources`]. Arithmetic saturates, because
+/// amounts come from clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Scalar(pub i64);
 
 impl Scalar {
-    /// Nothing.
+    /// Zero.
     pub const ZERO: Scalar = Scalar(0);
 
-    /// Rounds a wire double to thousandths, half away from zero.
+    /// Rounds a double from the wire to thousandths, half away from zero.
     pub fn from_f64(amount: f64) -> Self {
         Self((amount * 1000.0).round() as i64)
     }
 
-    /// The wire double.
+    /// The amount as a double for the wire.
     pub fn as_f64(self) -> f64 {
         self.0 as f64 / 1000.0
     }
 
-    /// A whole number of units.
+    /// Whole units; saturates.
     pub fn from_units(units: i64) -> Self {
         Self(units.saturating_mul(1000))
     }

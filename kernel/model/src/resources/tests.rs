@@ -1,4 +1,4 @@
-//! The laws of the algebra on generated resources, and tables of its texts.
+//! Property tests of the arithmetic, and tables of the text forms.
 
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
@@ -51,7 +51,7 @@ fn resources() -> impl Strategy<Value = Resources> {
     proptest::collection::vec(resource(), 0..7).prop_map(|all| all.into_iter().collect())
 }
 
-/// Ranges and sets lose what they have in common when they are added, so the inverse law is for disjoint ones.
+/// Adding ranges or sets that overlap loses the overlap, so the inverse property is tested with disjoint ones.
 fn without_overlap(a: &Resources, b: &Resources) -> Resources {
     b.filter(|r| {
         matches!(r.value, Value::Scalar(_))
@@ -61,7 +61,7 @@ fn without_overlap(a: &Resources, b: &Resources) -> Resources {
 
 proptest! {
     #[test]
-    fn subtracting_what_was_added_gives_back(a in resources(), b in resources()) {
+    fn subtraction_inverts_addition(a in resources(), b in resources()) {
         let b = without_overlap(&a, &b);
         let mut sum = a.clone();
         sum += &b;
@@ -70,7 +70,7 @@ proptest! {
     }
 
     #[test]
-    fn copies_change_alone(a in resources(), b in resources()) {
+    fn clones_change_independently(a in resources(), b in resources()) {
         let rows: Vec<Resource> = a.iter().cloned().collect();
         let mut copy = a.clone();
         copy += &b;
@@ -80,7 +80,7 @@ proptest! {
     }
 
     #[test]
-    fn the_order_of_adding_says_nothing(mut all in proptest::collection::vec(resource(), 0..8)) {
+    fn the_order_of_addition_does_not_matter(mut all in proptest::collection::vec(resource(), 0..8)) {
         let forward: Resources = all.iter().cloned().collect();
         all.reverse();
         let backward: Resources = all.into_iter().collect();
@@ -88,7 +88,7 @@ proptest! {
     }
 
     #[test]
-    fn containing_each_other_is_being_equal(a in resources(), b in resources()) {
+    fn mutual_containment_is_equality(a in resources(), b in resources()) {
         prop_assert!(a.contains(&a) && a.contains(&Resources::new()));
         prop_assert_eq!(a.contains(&b) && b.contains(&a), a == b);
         if a.contains(&b) {
@@ -101,16 +101,16 @@ proptest! {
     }
 
     #[test]
-    fn nothing_is_never_listed(a in resources(), b in resources()) {
+    fn zero_amounts_are_never_listed(a in resources(), b in resources()) {
         for part in [a.saturating_sub(&b), a.unallocated(), a.allocated_to(&Role::any())] {
-            prop_assert!(part.iter().all(|r| !r.value.is_nothing()));
+            prop_assert!(part.iter().all(|r| !r.value.is_zero()));
             let again: Resources = part.iter().cloned().collect();
             prop_assert_eq!(again, part);
         }
     }
 
     #[test]
-    fn what_is_found_is_there(a in resources(), cpus in 0i64..4000, ports in 0u64..6) {
+    fn found_resources_are_contained(a in resources(), cpus in 0i64..4000, ports in 0u64..6) {
         let target: Resources = [Resource::scalar("cpus", Scalar(cpus))].into_iter().collect();
         match a.find(&target) {
             Some(found) => {
@@ -125,7 +125,7 @@ proptest! {
     }
 
     #[test]
-    fn unreserved_texts_are_read_back(a in resources()) {
+    fn unreserved_texts_round_trip(a in resources()) {
         let plain: Resources = a
             .filter(|r| !r.revocable && !r.shared && r.disk.is_none() && r.reservations.is_empty())
             .unallocated();
@@ -135,7 +135,7 @@ proptest! {
 }
 
 #[test]
-fn thousandths_are_exact() {
+fn three_decimals_are_exact() {
     let tenth = Resource::scalar("cpus", Scalar::from_f64(0.1));
     let fifth = Resource::scalar("cpus", Scalar::from_f64(0.2));
     let sum: Resources = [tenth.clone(), fifth].into_iter().collect();
@@ -147,7 +147,7 @@ fn thousandths_are_exact() {
 }
 
 #[test]
-fn labels_are_a_multiset_and_indivisible_things_count() {
+fn labels_are_a_multiset_and_indivisible_resources_are_counted() {
     let label = |key: &str| Label { key: key.to_owned(), value: None };
     let with = |labels: Vec<Label>| {
         let mut resource = Resource::scalar("cpus", Scalar::from_units(1));
@@ -168,7 +168,7 @@ fn labels_are_a_multiset_and_indivisible_things_count() {
 }
 
 #[test]
-fn reservations_decide_who_may_have_it() {
+fn reservations_restrict_allocation() {
     let all: Resources = "cpus:1;cpus(a):2".parse().unwrap();
     let for_role = |role: &str| all.allocatable_to(&Role::parse(role).unwrap()).scalar("cpus");
     assert_eq!(for_role("*"), Scalar::from_units(1));
@@ -188,7 +188,7 @@ fn check(text: &str, expected: Expect) {
 }
 
 #[test]
-fn texts() {
+fn text_forms() {
     check("", expect!["{}"]);
     check(" mem : 64 ;cpus:0.50; cpus:1;", expect!["cpus:1.5; mem:64"]);
     check("cpus(a/b):2;cpus(*):1", expect!["cpus:1; cpus(reservations: [(STATIC,a/b)]):2"]);
@@ -207,12 +207,12 @@ fn texts() {
     check("cpus:lots", expect!["bad resource 'cpus:lots': 'lots' is no number, range or set"]);
     check("ports:[3-1]", expect!["bad resource 'ports:[3-1]': the range 3-1 ends before it begins"]);
     check("ports:[1-3,2-4]", expect!["bad resource 'ports:[1-3,2-4]': the range 2-4 overlaps another"]);
-    check("x:{a,a}", expect!["bad resource 'x:{a,a}': an item of the set is there twice"]);
+    check("x:{a,a}", expect!["bad resource 'x:{a,a}': the set has a duplicate item"]);
     check("cpus:0", expect!["{}"]);
 }
 
 #[test]
-fn ports_are_taken_from_below() {
+fn the_lowest_ports_are_selected() {
     let all: Resources = "ports:[5-6,10-20]".parse().unwrap();
     assert_eq!(all.find_ranges("ports", 4), Some("ports:[5-6,10-11]".parse().unwrap()));
     assert_eq!(all.find_ranges("ports", 14), None);

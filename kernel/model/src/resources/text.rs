@@ -1,28 +1,28 @@
-//! Resources as text: the form of the `--resources` flag in, the form of Mesos' messages out.
+//! Resources as text: parses the `--resources` flag and prints the form of Mesos' messages.
 
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
 use super::{Ranges, Reservation, ReservationKind, Resource, Resources, Scalar, Value};
 use crate::{labels::Labels, roles::Role};
 
-/// A text that names no resources.
+/// An invalid text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("bad resource '{item}': {why}")]
+#[error("bad resource '{item}': {reason}")]
+#[allow(missing_docs)]
 pub struct ParseError {
-    /// The item that is wrong.
+    /// The invalid item.
     pub item: String,
-    /// What is wrong with it.
-    pub why: String,
+    pub reason: String,
 }
 
 impl FromStr for Resources {
     type Err = ParseError;
 
-    /// Reads `cpus:4;mem(role):1024;ports:[31000-32000,33000-33010];names:{a,b}`.
+    /// Parses `cpus:4;mem(role):1024;ports:[31000-32000,33000-33010];names:{a,b}`.
     fn from_str(text: &str) -> Result<Self, ParseError> {
         let mut resources = Resources::new();
         for item in text.split(';').map(str::trim).filter(|item| !item.is_empty()) {
-            let resource = parse_item(item).map_err(|why| ParseError { item: item.to_owned(), why })?;
+            let resource = parse_item(item).map_err(|reason| ParseError { item: item.to_owned(), reason })?;
             resources.add(resource);
         }
         Ok(resources)
@@ -30,7 +30,7 @@ impl FromStr for Resources {
 }
 
 fn parse_item(item: &str) -> Result<Resource, String> {
-    // A role may not hold ':' in this form; the value never does outside of sets.
+    // A role cannot contain ':' in this form, and neither can a value outside of sets.
     let (key, value) = item.split_once(':').ok_or("expected 'name:value'")?;
     let (name, role) = match key.trim().split_once('(') {
         None => (key.trim(), None),
@@ -64,7 +64,7 @@ fn parse_value(text: &str) -> Result<Value, String> {
         let items: Vec<&str> = inner.split(',').map(str::trim).filter(|i| !i.is_empty()).collect();
         let set: BTreeSet<String> = items.iter().map(|i| (*i).to_owned()).collect();
         if set.len() != items.len() {
-            return Err("an item of the set is there twice".to_owned());
+            return Err("the set has a duplicate item".to_owned());
         }
         return Ok(Value::Set(set));
     }
@@ -139,7 +139,7 @@ impl fmt::Display for Resource {
 }
 
 impl fmt::Display for Resources {
-    /// As Mesos prints them in its messages; `{}` for nothing.
+    /// The form of Mesos' messages; `{}` if empty.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_empty() {
             return f.write_str("{}");

@@ -1,4 +1,4 @@
-//! The JSON shapes of the unversioned reads. Names are upstream's: dashboards read them.
+//! The JSON of the unversioned endpoints, with the keys that dashboards expect.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ use kernel_model::{
 };
 use kernel_wire::{
     codec::{ContentType, encode},
-    framework as framework_wire, offer_wishes,
+    framework as framework_wire, offer_preferences,
     prost::{Message, Name},
     resources::{Format, resource_to_wire},
     task as task_wire,
@@ -24,7 +24,7 @@ use serde_json::{Map, Value, json};
 
 use super::Query;
 
-/// Tasks that `/tasks` gives unless told otherwise.
+/// The default `limit` of `/tasks`.
 const TASKS_LIMIT: usize = 100;
 
 const STATES: [TaskState; 14] = [
@@ -102,7 +102,7 @@ pub(super) fn state_summary(master: &Master) -> Value {
     })
 }
 
-/// All tasks that a framework is remembered by.
+/// All tasks of a framework, including completed and unreachable ones.
 fn tasks_of(framework: &Framework) -> impl Iterator<Item = &Task> {
     let gone = framework.unreachable_tasks.iter().chain(&framework.completed_tasks);
     framework.tasks.values().chain(gone.map(|task| &**task))
@@ -245,7 +245,7 @@ fn framework(master: &Master, from: &Framework) -> Value {
         true => shape.insert("roles".into(), json!(roles)),
         false => shape.insert("role".into(), json!(roles.first())),
     };
-    if let Some(constraints) = offer_wishes::constraints_to_wire(&from.wishes) {
+    if let Some(constraints) = offer_preferences::constraints_to_wire(&from.preferences) {
         shape.insert("offer_constraints".into(), as_json(&constraints));
     }
     if let Some(time) = from.reregistered_at {
@@ -335,7 +335,7 @@ fn task(from: &Task) -> Value {
     Value::Object(shape)
 }
 
-/// A message as the v1 API prints it, which is how the old one prints the parts that it takes whole.
+/// A message in the JSON of the v1 API, which the unversioned endpoints embed unchanged.
 fn as_json<M: Message + Name>(message: &M) -> Value {
     serde_json::from_slice(&encode(ContentType::Json, message)).unwrap_or(Value::Null)
 }

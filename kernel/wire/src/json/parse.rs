@@ -1,4 +1,4 @@
-//! JSON value → encoded message.
+//! Encodes a JSON value as a message.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use prost::encoding::{encode_key, encode_varint};
@@ -7,29 +7,29 @@ use serde_json::{Map, Value};
 
 use crate::required;
 
-/// Why a JSON value is not the message.
+/// A JSON value that does not match the message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct JsonError(String);
 
 impl JsonError {
-    /// Any other reason.
-    pub fn other(text: impl Into<String>) -> Self {
+    /// An error with this text.
+    pub fn custom(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 }
 
-/// Encodes the value as the message; every required field must be there.
+/// Encodes the value; every required field must be set.
 pub fn encode_value(message: &MessageDescriptor, value: &Value) -> Result<Vec<u8>, JsonError> {
     let Value::Object(object) = value else {
-        return Err(JsonError::other("Expecting a JSON object"));
+        return Err(JsonError::custom("Expecting a JSON object"));
     };
     let mut out = Vec::new();
     encode_message(message, object, &mut out)?;
     match required::missing(message, &out) {
         Ok(missing) if missing.is_empty() => Ok(out),
         Ok(missing) => Err(JsonError(format!("Missing required fields: {}", missing.join(", ")))),
-        Err(_) => Err(JsonError::other("the message is nested too deeply")),
+        Err(_) => Err(JsonError::custom("the message is nested too deeply")),
     }
 }
 
@@ -130,9 +130,9 @@ fn encode_number(
     out: &mut Vec<u8>,
 ) -> Result<(), JsonError> {
     let amount = match value {
-        Value::Number(amount) => Amount::of(amount),
-        Value::String(text) => Amount::parse(text),
-        other => return Err(unexpected(type_name(other), field)),
+        Value::Number(amount) => JsonNumber::of(amount),
+        Value::String(text) => JsonNumber::parse(text),
+        custom => return Err(unexpected(type_name(custom), field)),
     };
     let refuse = || JsonError(format!("Failed to parse the number in field '{}'", field.name()));
     let amount = amount.ok_or_else(refuse)?;
@@ -159,52 +159,54 @@ fn encode_number(
     Ok(())
 }
 
-/// A number as it was written.
+/// A number, as written.
 #[derive(Clone, Copy)]
-enum Amount {
+enum JsonNumber {
     Integer(i128),
     Double(f64),
 }
 
-impl Amount {
+impl JsonNumber {
     fn of(number: &serde_json::Number) -> Option<Self> {
         number
             .as_i64()
             .map(i128::from)
             .or_else(|| number.as_u64().map(i128::from))
-            .map(Amount::Integer)
-            .or_else(|| number.as_f64().map(Amount::Double))
+            .map(JsonNumber::Integer)
+            .or_else(|| number.as_f64().map(JsonNumber::Double))
     }
 
     fn parse(text: &str) -> Option<Self> {
         match text {
-            "Infinity" => return Some(Amount::Double(f64::INFINITY)),
-            "-Infinity" => return Some(Amount::Double(f64::NEG_INFINITY)),
+            "Infinity" => return Some(JsonNumber::Double(f64::INFINITY)),
+            "-Infinity" => return Some(JsonNumber::Double(f64::NEG_INFINITY)),
             _ => {}
         }
         let numeric = text.starts_with(|c: char| c.is_ascii_digit() || c == '-' || c == '+' || c == '.');
         match text.parse::<i64>() {
-            Ok(integer) => Some(Amount::Integer(i128::from(integer))),
+            Ok(integer) => Some(JsonNumber::Integer(i128::from(integer))),
             Err(_) => match text.parse::<u64>() {
-                Ok(integer) => Some(Amount::Integer(i128::from(integer))),
-                Err(_) => text.parse().ok().filter(|f: &f64| numeric && f.is_finite()).map(Amount::Double),
+                Ok(integer) => Some(JsonNumber::Integer(i128::from(integer))),
+                Err(_) => {
+                    text.parse().ok().filter(|f: &f64| numeric && f.is_finite()).map(JsonNumber::Double)
+                }
             },
         }
     }
 
     fn as_f64(self) -> f64 {
         match self {
-            Amount::Integer(integer) => integer as f64,
-            Amount::Double(double) => double,
+            JsonNumber::Integer(integer) => integer as f64,
+            JsonNumber::Double(double) => double,
         }
     }
 
-    /// Truncated toward zero, within the bounds.
+    /// Truncates toward zero and clamps to the bounds.
     fn as_integer(self, min: i128, max: i128) -> Option<i128> {
         let integer = match self {
-            Amount::Integer(integer) => integer,
-            Amount::Double(double) if double.is_finite() => double as i128,
-            Amount::Double(_) => return None,
+            JsonNumber::Integer(integer) => integer,
+            JsonNumber::Double(double) if double.is_finite() => double as i128,
+            JsonNumber::Double(_) => return None,
         };
         (min..=max).contains(&integer).then_some(integer)
     }

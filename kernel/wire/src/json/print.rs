@@ -1,11 +1,11 @@
-//! Encoded message → JSON text.
+//! Prints an encoded message as JSON.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor, Value};
 
 use crate::wirescan::{Raw, RawField, scan};
 
-/// Prints a message that we encoded ourselves. A malformed part prints as an empty object: it cannot come from our encoder.
+/// Prints a message that this crate encoded. The invariant is that it decodes.
 pub fn print(message: &MessageDescriptor, bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len() * 3);
     print_message(message, bytes, &mut out);
@@ -43,7 +43,7 @@ fn print_message(message: &MessageDescriptor, bytes: &[u8], out: &mut String) {
     out.push('}');
 }
 
-/// Unset fields with a declared default are printed, unless deprecated.
+/// The printed default of an unset field: a declared one, unless the field is deprecated.
 fn printed_default(field: &FieldDescriptor) -> Option<Value> {
     let proto = field.field_descriptor_proto();
     proto.default_value.as_ref()?;
@@ -123,7 +123,7 @@ fn print_key(name: &str, first: &mut bool, out: &mut String) {
     out.push_str("\":");
 }
 
-/// False where there is nothing to print: a number that the enum does not know.
+/// Returns false if nothing was printed: the enum does not know the number.
 fn print_value(kind: &Kind, raw: Raw<'_>, out: &mut String) -> bool {
     match (kind, raw) {
         (Kind::Message(inner), Raw::Bytes(bytes)) => print_message(inner, bytes, out),
@@ -172,7 +172,7 @@ fn print_double(number: f64, out: &mut String) {
     }
 }
 
-/// Everything beyond ASCII is escaped: a client exists that counts a record's length in characters.
+/// Escapes all non-ASCII characters: some clients count a record's length in characters.
 fn print_string(text: &str, out: &mut String) {
     out.push('"');
     for char in text.chars() {

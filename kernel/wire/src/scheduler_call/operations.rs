@@ -1,5 +1,5 @@
-//! The operations of an ACCEPT. What is wrong with a task is told of that task, as Mesos does it, not of the call: the offers
-//! are used up either way, and the other tasks start.
+//! The operations of an ACCEPT. An invalid task is refused alone, as in Mesos, and not the call: the offers are used up
+//! anyway, and the other tasks start.
 
 use kernel_model::{
     ids::OperationId,
@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-/// Parses operations in their order; one with tasks that are none becomes two.
+/// Decodes operations in order; an operation with some malformed tasks becomes two.
 pub(super) fn from_wire(operations: Vec<WireOperation>) -> Result<Vec<Operation>, Invalid> {
     let mut all = Vec::with_capacity(operations.len());
     for operation in operations {
@@ -67,7 +67,7 @@ fn launch_group(with_id: bool, group: operation::LaunchGroup) -> Operation {
     })
 }
 
-/// What a refusal of the task says of it, but why.
+/// The fields of a refusal, without the reason.
 fn name(info: &v1::TaskInfo) -> MalformedTask {
     MalformedTask {
         task_id: info.task_id.value.as_str().into(),

@@ -1,4 +1,4 @@
-//! One test a rule of the JSON mapping.
+//! One test per rule of the JSON mapping.
 
 use bytes::Bytes;
 use expect_test::{Expect, expect};
@@ -8,7 +8,7 @@ use crate::{
     v1::{self, scheduler::Call},
 };
 
-/// Parses JSON into a scheduler call, prints what was understood, or the refusal.
+/// Parses JSON into a scheduler call, and prints the decoded call or the error.
 fn check(input: &str, expected: Expect) {
     let parsed: Result<Call, _> = decode(ContentType::Json, &Bytes::copy_from_slice(input.as_bytes()));
     let shown = match parsed {

@@ -1,4 +1,4 @@
-//! What a client may write into an ACCEPT, and what becomes of tasks that are none; wishes through their messages and back.
+//! Operations of an ACCEPT, handling of malformed tasks, and offer preferences in both directions.
 
 use bytes::Bytes;
 use expect_test::expect;
@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 
 use crate::{
     codec::{ContentType, decode},
-    scheduler_call::{self, Parsed},
+    scheduler_call::{self, ParsedCall},
     v1::scheduler::Call as WireCall,
 };
 
-fn parse(call: &Value) -> Parsed {
+fn parse(call: &Value) -> ParsedCall {
     let call: WireCall = decode(ContentType::Json, &Bytes::from(call.to_string())).expect("a call");
     scheduler_call::from_wire(call).expect("valid")
 }
@@ -29,7 +29,7 @@ fn task(id: &str, change: Value) -> Value {
 fn accept(operations: Value) -> Vec<Operation> {
     let accept = json!({"offer_ids": [{"value": "o"}], "operations": operations});
     match parse(&json!({"type": "ACCEPT", "framework_id": {"value": "f"}, "accept": accept})) {
-        Parsed::Call(_, Call::Accept { operations, .. }) => operations,
+        ParsedCall::Call(_, Call::Accept { operations, .. }) => operations,
         other => panic!("{other:?}"),
     }
 }
@@ -102,16 +102,16 @@ fn launches_have_no_feedback_and_groups_fail_as_one() {
 }
 
 #[test]
-fn a_role_that_nobody_can_have_makes_a_call_without_effect() {
+fn calls_with_an_invalid_role_have_no_effect() {
     for kind in ["REVIVE", "SUPPRESS"] {
         let call =
             json!({"type": kind, "framework_id": {"value": "f"}, kind.to_lowercase(): {"roles": ["a b"]}});
-        assert_eq!(parse(&call), Parsed::Call("f".into(), Call::Request));
+        assert_eq!(parse(&call), ParsedCall::Call("f".into(), Call::Request));
     }
 }
 
 #[test]
-fn wishes_are_read_and_written() {
+fn offer_preferences_round_trip() {
     let constraint =
         |selector: Value, predicate: Value| json!({"selector": selector, "predicate": predicate});
     let rack = json!({"attribute_name": "rack"});
@@ -128,13 +128,15 @@ fn wishes_are_read_and_written() {
         let info = json!({"user": "u", "name": "n", "offer_filters": filters});
         json!({"type": "SUBSCRIBE", "subscribe": {"framework_info": info, "offer_constraints": constraints}})
     };
-    let Parsed::Subscribe(Ok(subscribe)) = parse(&call(&constraints, &filters)) else { panic!("refused") };
-    assert_eq!(subscribe.wishes.constraints.values().map(Vec::len).sum::<usize>(), 2);
-    assert_eq!(subscribe.wishes.least.len(), 1);
+    let ParsedCall::Subscribe(Ok(subscribe)) = parse(&call(&constraints, &filters)) else {
+        panic!("refused")
+    };
+    assert_eq!(subscribe.preferences.constraints.values().map(Vec::len).sum::<usize>(), 2);
+    assert_eq!(subscribe.preferences.min_allocatable.len(), 1);
     let again = scheduler_call::from_wire(scheduler_call::subscribe_to_wire(&subscribe)).expect("valid");
-    assert_eq!(again, Parsed::Subscribe(Ok(subscribe)));
+    assert_eq!(again, ParsedCall::Subscribe(Ok(subscribe)));
     let refused = |constraints: Value, filters: Value| match parse(&call(&constraints, &filters)) {
-        Parsed::Subscribe(Err(why)) => why.to_string(),
+        ParsedCall::Subscribe(Err(why)) => why.to_string(),
         other => panic!("{other:?}"),
     };
     let one = |selector: Value, predicate: Value| json!({"role_constraints": {"*": {"groups": [{"attribute_constraints": [constraint(selector, predicate)]}]}}});

@@ -1,4 +1,4 @@
-//! Framing: any split of the bytes gives the same records; garbage ends in an error and nothing else.
+//! Framing: any split of the bytes gives the same records; garbage gives an error and never panics.
 
 use proptest::prelude::*;
 

@@ -1,4 +1,4 @@
-//! A server of the protocol by hand, and the check against it.
+//! A hand-written server of the protocol, and checks against it.
 
 use std::convert::Infallible;
 
@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 
 use super::*;
 
-/// Answers every call with this message and this gRPC status.
+/// Answers every call with this message and gRPC status.
 async fn server(message: &'static [u8], code: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();

@@ -1,4 +1,4 @@
-//! Random lives of an agent with crashes at every point: nothing is started twice, no update is lost or overtaken.
+//! Property test of the agent with crashes at every point: no task is started twice, no update is lost or reordered.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,9 +16,9 @@ use crate::agent::{Agent, ConnectionId, Effect, Effects, Event, Record, RequestI
 
 const TASKS: u8 = 5;
 
-/// What may happen next; numbers pick among what is there.
+/// A random action; numbers select among what exists.
 #[derive(Debug, Clone)]
-enum Act {
+enum Action {
     Launch(u8),
     Kill(u8),
     Report(u8, bool),
@@ -30,12 +30,12 @@ enum Act {
     Crash { before_effects: bool },
 }
 
-/// The executor's process, which outlives the agent.
+/// The executor's process, which survives the agent.
 #[derive(Default)]
 struct Process {
     container: Option<ContainerId>,
     connection: Option<ConnectionId>,
-    /// Tasks that it runs, in this run and, as containers it would adopt, in later ones.
+    /// The tasks that it runs, also those that a later run would adopt.
     running: BTreeSet<TaskId>,
     launches: BTreeMap<TaskId, u32>,
     unacknowledged: Vec<TaskStatus>,
@@ -43,7 +43,7 @@ struct Process {
     asked_to_kill: BTreeSet<TaskId>,
 }
 
-struct World {
+struct Harness {
     agent: Agent,
     now: Time,
     respawns: bool,
@@ -55,17 +55,17 @@ struct World {
     next_connection: u64,
     starts: u64,
     link: bool,
-    /// What the executor was told is taken over, in order, by task.
-    promised: BTreeMap<TaskId, Vec<UpdateId>>,
-    /// What the master received first, in order, by task.
+    /// Updates that were acknowledged to the executor, in order, by task.
+    acknowledged: BTreeMap<TaskId, Vec<UpdateId>>,
+    /// Updates in the order in which the master received them first, by task.
     received: BTreeMap<TaskId, Vec<(UpdateId, TaskState)>>,
     in_flight: BTreeMap<TaskId, UpdateId>,
     launched: BTreeSet<TaskId>,
 }
 
-impl World {
+impl Harness {
     fn new(respawns: bool) -> Self {
-        let mut world = Self {
+        let mut harness = Self {
             agent: Agent::new(config(1)),
             now: Time(1_000_000_000_000),
             respawns,
@@ -77,13 +77,13 @@ impl World {
             next_connection: 1,
             starts: 1,
             link: false,
-            promised: BTreeMap::new(),
+            acknowledged: BTreeMap::new(),
             received: BTreeMap::new(),
             in_flight: BTreeMap::new(),
             launched: BTreeSet::new(),
         };
-        world.act(Act::Link(true));
-        world
+        harness.apply(Action::Link(true));
+        harness
     }
 
     fn step(&mut self, event: Event) {
@@ -109,14 +109,14 @@ impl World {
         let live = self.process.container.iter().cloned().collect();
         let config = config(self.starts << 32);
         let (agent, effects) =
-            Agent::recover_knowing(config, self.now, self.records.clone(), &live, &self.started);
+            Agent::recover_with_ended(config, self.now, self.records.clone(), &live, &self.started);
         self.agent = agent;
         self.carry_out(effects);
     }
 
     fn effect(&mut self, effect: Effect) {
         match effect {
-            Effect::ToMaster(message) if self.link => self.master_hears(message),
+            Effect::ToMaster(message) if self.link => self.on_master_message(message),
             Effect::Start(start) => {
                 assert!(self.process.container.is_none(), "two runs of one executor at once");
                 assert!(self.started.insert(start.container_id.clone()), "a container id was used again");
@@ -129,10 +129,10 @@ impl World {
                 }
             }
             Effect::Destroy { container_id } if self.process.container.as_ref() == Some(&container_id) => {
-                self.act(Act::ExecutorDies);
+                self.apply(Action::ExecutorDies);
             }
             Effect::ToExecutor { connection, event } if self.process.connection == Some(connection) => {
-                self.executor_hears(event);
+                self.on_executor_event(event);
             }
             Effect::Close { connection } if self.process.connection == Some(connection) => {
                 self.process.connection = None;
@@ -141,7 +141,7 @@ impl World {
         }
     }
 
-    fn master_hears(&mut self, message: ToMaster) {
+    fn on_master_message(&mut self, message: ToMaster) {
         let agent_id = "A0".into();
         let ping_interval = std::time::Duration::ZERO;
         match message {
@@ -157,7 +157,7 @@ impl World {
                 let unknown_here = self
                     .launched
                     .iter()
-                    .filter(|id| !here.contains(*id) && !self.over(id))
+                    .filter(|id| !here.contains(*id) && !self.master_knows_end(id))
                     .map(|id| ("F".into(), id.clone()))
                     .collect();
                 let message =
@@ -178,15 +178,15 @@ impl World {
         }
     }
 
-    /// Whether the master knows of the task's end.
-    fn over(&self, id: &TaskId) -> bool {
+    /// Whether the master has received the task's terminal update.
+    fn master_knows_end(&self, id: &TaskId) -> bool {
         self.received
             .get(id)
             .and_then(|received| received.last())
             .is_some_and(|(_, state)| state.is_terminal())
     }
 
-    fn executor_hears(&mut self, event: ExecutorEvent) {
+    fn on_executor_event(&mut self, event: ExecutorEvent) {
         match event {
             ExecutorEvent::Launch { task } => {
                 let count = self.process.launches.entry(task.task_id.clone()).or_default();
@@ -201,12 +201,12 @@ impl World {
             ExecutorEvent::Acknowledged { task_id, uuid } => {
                 self.process.unacknowledged.retain(|status| status.uuid != Some(uuid));
                 self.process.no_update_yet.remove(&task_id);
-                let promised = self.promised.entry(task_id).or_default();
-                if !promised.contains(&uuid) {
-                    promised.push(uuid);
+                let acknowledged = self.acknowledged.entry(task_id).or_default();
+                if !acknowledged.contains(&uuid) {
+                    acknowledged.push(uuid);
                 }
             }
-            ExecutorEvent::Shutdown => self.act(Act::ExecutorDies),
+            ExecutorEvent::Shutdown => self.apply(Action::ExecutorDies),
             _ => {}
         }
     }
@@ -231,9 +231,9 @@ impl World {
         self.call(Call::Update { status: status.into() });
     }
 
-    fn act(&mut self, act: Act) {
-        match act {
-            Act::Launch(n) => {
+    fn apply(&mut self, action: Action) {
+        match action {
+            Action::Launch(n) => {
                 let id = TaskId::from(format!("t{n}"));
                 if self.link && self.agent.is_registered() && self.launched.insert(id.clone()) {
                     let executor = Some(executor("x", self.respawns).into());
@@ -243,47 +243,47 @@ impl World {
                     self.step(Event::FromMaster(message));
                 }
             }
-            Act::Kill(n) => {
+            Action::Kill(n) => {
                 let task_id = TaskId::from(format!("t{n}"));
-                if self.link && self.launched.contains(&task_id) && !self.over(&task_id) {
+                if self.link && self.launched.contains(&task_id) && !self.master_knows_end(&task_id) {
                     let framework_id = "F".into();
                     self.step(Event::FromMaster(ToAgent::KillTask { framework_id, task_id, grace: None }));
                 }
             }
-            Act::Report(n, ends) => {
+            Action::Report(n, ends) => {
                 let running: Vec<_> = self.process.running.iter().cloned().collect();
                 if self.process.connection.is_some() && !running.is_empty() {
                     let task_id = running[usize::from(n) % running.len()].clone();
                     self.report(task_id, if ends { TaskState::Finished } else { TaskState::Running });
                 }
             }
-            Act::Acknowledge(n) => {
+            Action::Acknowledge(n) => {
                 let task_id = TaskId::from(format!("t{n}"));
                 if let (true, Some(uuid)) = (self.link, self.in_flight.remove(&task_id)) {
                     let framework_id = "F".into();
                     self.step(Event::FromMaster(ToAgent::Acknowledge { framework_id, task_id, uuid }));
                 }
             }
-            Act::Link(up) if up != self.link => {
+            Action::Link(up) if up != self.link => {
                 self.link = up;
                 self.in_flight.clear();
                 self.step(if up { Event::LinkUp } else { Event::LinkDown });
             }
-            Act::Link(_) => {}
-            Act::Wait(milliseconds) => {
+            Action::Link(_) => {}
+            Action::Wait(milliseconds) => {
                 self.now = self.now + std::time::Duration::from_millis(milliseconds.into());
                 self.step(Event::Tick);
             }
-            Act::ExecutorDies => {
+            Action::ExecutorDies => {
                 if let Some(container_id) = self.process.container.take() {
                     self.process.connection = None;
                     self.process.unacknowledged.clear();
                     self.step(Event::Exited { container_id, status: 9, limitation: None });
                 }
             }
-            Act::ExecutorSubscribes => self.subscribe(),
-            Act::Crash { before_effects } if before_effects => self.crash_next = true,
-            Act::Crash { .. } => self.recover(),
+            Action::ExecutorSubscribes => self.subscribe(),
+            Action::Crash { before_effects } if before_effects => self.crash_next = true,
+            Action::Crash { .. } => self.recover(),
         }
     }
 
@@ -304,35 +304,35 @@ impl World {
         });
     }
 
-    /// Nothing goes wrong any more: everything must come to its end.
-    fn settle(&mut self) {
+    /// Without further faults, everything must complete.
+    fn drain(&mut self) {
         self.crash_next = false;
-        self.act(Act::Link(true));
+        self.apply(Action::Link(true));
         for _ in 0..40 {
-            self.act(Act::Wait(60_000));
-            self.act(Act::Link(true));
+            self.apply(Action::Wait(60_000));
+            self.apply(Action::Link(true));
             if self.process.connection.is_none() {
                 self.subscribe();
             }
-            (0..TASKS).for_each(|n| self.act(Act::Acknowledge(n)));
+            (0..TASKS).for_each(|n| self.apply(Action::Acknowledge(n)));
         }
         for id in self.process.running.clone() {
             self.report(id, TaskState::Finished);
         }
         for _ in 0..600 {
-            (0..TASKS).for_each(|n| self.act(Act::Acknowledge(n)));
+            (0..TASKS).for_each(|n| self.apply(Action::Acknowledge(n)));
         }
     }
 
     fn check(&self) {
-        for (task_id, promised) in &self.promised {
+        for (task_id, acknowledged) in &self.acknowledged {
             let received: Vec<_> =
                 self.received.get(task_id).into_iter().flatten().map(|(id, _)| *id).collect();
             let ended = self.received[task_id].iter().position(|(_, state)| state.is_terminal());
-            let arrived: Vec<_> = received.iter().filter(|id| promised.contains(id)).copied().collect();
-            // What came after a terminal update of the agent's own is rightly dropped.
-            assert!(promised.starts_with(&arrived), "{task_id}: order kept");
-            assert!(arrived == *promised || ended == Some(received.len() - 1), "{task_id}: nothing lost");
+            let arrived: Vec<_> = received.iter().filter(|id| acknowledged.contains(id)).copied().collect();
+            // An update after a terminal one of the agent is dropped correctly.
+            assert!(acknowledged.starts_with(&arrived), "{task_id}: order kept");
+            assert!(arrived == *acknowledged || ended == Some(received.len() - 1), "{task_id}: nothing lost");
         }
         for task_id in &self.launched {
             let last = self.received.get(task_id).and_then(|received| received.last());
@@ -342,17 +342,17 @@ impl World {
     }
 }
 
-fn act() -> impl Strategy<Value = Act> {
+fn any_action() -> impl Strategy<Value = Action> {
     prop_oneof![
-        4 => (0..TASKS).prop_map(Act::Launch),
-        1 => (0..TASKS).prop_map(Act::Kill),
-        5 => (any::<u8>(), prop::bool::weighted(0.2)).prop_map(|(n, ends)| Act::Report(n, ends)),
-        5 => (0..TASKS).prop_map(Act::Acknowledge),
-        1 => any::<bool>().prop_map(Act::Link),
-        3 => (0u16..15_000).prop_map(Act::Wait),
-        1 => Just(Act::ExecutorDies),
-        4 => Just(Act::ExecutorSubscribes),
-        1 => any::<bool>().prop_map(|before_effects| Act::Crash { before_effects }),
+        4 => (0..TASKS).prop_map(Action::Launch),
+        1 => (0..TASKS).prop_map(Action::Kill),
+        5 => (any::<u8>(), prop::bool::weighted(0.2)).prop_map(|(n, ends)| Action::Report(n, ends)),
+        5 => (0..TASKS).prop_map(Action::Acknowledge),
+        1 => any::<bool>().prop_map(Action::Link),
+        3 => (0u16..15_000).prop_map(Action::Wait),
+        1 => Just(Action::ExecutorDies),
+        4 => Just(Action::ExecutorSubscribes),
+        1 => any::<bool>().prop_map(|before_effects| Action::Crash { before_effects }),
     ]
 }
 
@@ -362,13 +362,13 @@ proptest! {
     #[test]
     fn updates_arrive_in_order_and_nothing_starts_twice(
         respawns in any::<bool>(),
-        acts in prop::collection::vec(act(), 1..120),
+        actions in prop::collection::vec(any_action(), 1..120),
     ) {
-        let mut world = World::new(respawns);
-        for act in acts {
-            world.act(act);
+        let mut harness = Harness::new(respawns);
+        for action in actions {
+            harness.apply(action);
         }
-        world.settle();
-        world.check();
+        harness.drain();
+        harness.check();
     }
 }

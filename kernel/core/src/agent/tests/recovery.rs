@@ -1,4 +1,4 @@
-//! Crashes of the agent and ends of executors: what goes on, what is told, what is started again.
+//! Crashes of the agent and terminations of executors: what keeps running, what is reported, what is restarted.
 
 use expect_test::expect;
 use kernel_model::task::TaskState::*;
@@ -71,16 +71,16 @@ fn recovery_with_the_executor_dead_or_silent() {
 }
 
 #[test]
-fn what_never_ran_is_started_after_a_crash() {
+fn executors_that_never_ran_are_started_after_a_crash() {
     let mut s = Script::registered_agent();
     s.run_command("t1");
     s.run_on("x", "t2", true);
     s.run_command("t3");
     s.take_log();
-    s.crash_knowing(&[], &[2]);
+    s.crash_with_ended(&[], &[2]);
     s.subscribe("t1", 1);
     s.subscribe("x", 2);
-    s.crash_knowing(&[3, 4], &[2]);
+    s.crash_with_ended(&[3, 4], &[2]);
     s.subscribe("t1", 3);
     s.subscribe("x", 4);
     check(

@@ -1,4 +1,4 @@
-//! Drives one agent by hand and writes down, one line each, what it was told and what it did.
+//! Drives one agent, and logs its inputs and effects, one line each.
 
 use std::{collections::BTreeSet, fmt::Write, time::Duration};
 
@@ -118,8 +118,8 @@ impl Script {
     fn step(&mut self, said: &str, event: Event) {
         writeln!(self.log, "> {said}").unwrap();
         let effects = self.agent.step(self.now, event);
-        self.note(effects);
-        // Whatever happened, a compacted checkpoint says the same as the whole log.
+        self.add_line(effects);
+        // At every point, the compacted checkpoint is equivalent to the whole log.
         let compact = self.agent.records();
         let (again, _) = Agent::recover(config(9), self.now, compact.clone(), &self.living(&self.containers));
         assert_eq!(again.records(), compact, "after {said}");
@@ -129,7 +129,7 @@ impl Script {
         which.iter().cloned().collect()
     }
 
-    fn note(&mut self, effects: Effects) {
+    fn add_line(&mut self, effects: Effects) {
         for record in &effects.persist {
             let line = self.record(record);
             writeln!(self.log, "persist {line}").unwrap();
@@ -186,7 +186,7 @@ impl Script {
 
     fn effect(&mut self, effect: Effect) -> String {
         match effect {
-            Effect::ToMaster(message) => format!("master: {}", self.said_to_master(message)),
+            Effect::ToMaster(message) => format!("master: {}", self.show_to_master(message)),
             Effect::DropLink => "drop link".into(),
             Effect::Start(start) => format!(
                 "start {} {} cpus {} mem {}",
@@ -206,7 +206,7 @@ impl Script {
             Effect::Terminate { container_id } => format!("terminate {}", self.container(&container_id)),
             Effect::Destroy { container_id } => format!("destroy {}", self.container(&container_id)),
             Effect::ToExecutor { connection, event } => {
-                format!("{} <- {}", connection.0, self.said_to_executor(event))
+                format!("{} <- {}", connection.0, self.show_to_executor(event))
             }
             Effect::Close { connection } => format!("close {}", connection.0),
             Effect::Reply { result, .. } => match result {
@@ -220,7 +220,7 @@ impl Script {
         }
     }
 
-    fn said_to_master(&mut self, message: ToMaster) -> String {
+    fn show_to_master(&mut self, message: ToMaster) -> String {
         match message {
             ToMaster::Register { .. } => "Register".into(),
             ToMaster::Reregister { executors, tasks, .. } => {
@@ -249,7 +249,7 @@ impl Script {
         format!("{} {:?}{waiting}", task.info.task_id, task.state)
     }
 
-    fn said_to_executor(&mut self, event: ExecutorEvent) -> String {
+    fn show_to_executor(&mut self, event: ExecutorEvent) -> String {
         match event {
             ExecutorEvent::Subscribed { container_id, .. } => {
                 format!("Subscribed {}", self.container(&container_id))
@@ -286,13 +286,13 @@ impl Script {
         self.step("tick", Event::Tick);
     }
 
-    fn told(&mut self, said: &str, message: ToAgent) {
+    fn registered_with(&mut self, said: &str, message: ToAgent) {
         self.step(said, Event::FromMaster(message));
     }
 
     pub fn registered(&mut self) {
         let ping_interval = Duration::from_secs(15);
-        self.told(
+        self.registered_with(
             "registered",
             ToAgent::Registered { agent_id: "A0".into(), ping_interval, ping_timeouts: 5 },
         );
@@ -305,11 +305,11 @@ impl Script {
             ping_timeouts: 5,
             unknown_here: unknown.iter().map(|id| ("F".into(), TaskId::from(*id))).collect(),
         };
-        self.told("reregistered", message);
+        self.registered_with("reregistered", message);
     }
 
     pub fn ping(&mut self) {
-        self.told("ping", ToAgent::Ping);
+        self.registered_with("ping", ToAgent::Ping);
     }
 
     pub fn run_command(&mut self, id: &str) {
@@ -317,7 +317,7 @@ impl Script {
         let launch = Launch::Task(TaskInfo { command: Some(command), ..task(id) }.into());
         let framework = framework(true).into();
         let message = ToAgent::RunTask { framework, executor: None, launch, launch_executor: true };
-        self.told(&format!("run {id}"), message);
+        self.registered_with(&format!("run {id}"), message);
     }
 
     pub fn run_on(&mut self, on: &str, id: &str, launch_executor: bool) {
@@ -325,7 +325,7 @@ impl Script {
         let launch = Launch::Task(task(id).into());
         let message =
             ToAgent::RunTask { framework: framework(true).into(), executor, launch, launch_executor };
-        self.told(&format!("run {id} on {on}"), message);
+        self.registered_with(&format!("run {id} on {on}"), message);
     }
 
     pub fn run_group(&mut self, on: &str, ids: &[&str]) {
@@ -333,12 +333,12 @@ impl Script {
         let launch = Launch::Group(ids.iter().map(|id| task(id)).collect());
         let message =
             ToAgent::RunTask { framework: framework(true).into(), executor, launch, launch_executor: true };
-        self.told(&format!("run group {} on {on}", ids.join(" ")), message);
+        self.registered_with(&format!("run group {} on {on}", ids.join(" ")), message);
     }
 
     pub fn kill(&mut self, id: &str, grace: Option<u64>) {
         let grace = grace.map(Duration::from_secs);
-        self.told(
+        self.registered_with(
             &format!("kill {id}"),
             ToAgent::KillTask { framework_id: "F".into(), task_id: id.into(), grace },
         );
@@ -347,16 +347,16 @@ impl Script {
     pub fn ack(&mut self, id: &str, uuid: u8) {
         let uuid = number(uuid);
         let message = ToAgent::Acknowledge { framework_id: "F".into(), task_id: id.into(), uuid };
-        self.told(&format!("ack {id} #{}", uuid.0[15]), message);
+        self.registered_with(&format!("ack {id} #{}", uuid.0[15]), message);
     }
 
     pub fn end_executor(&mut self, id: &str) {
         let message = ToAgent::ShutdownExecutor { framework_id: "F".into(), executor_id: id.into() };
-        self.told(&format!("end executor {id}"), message);
+        self.registered_with(&format!("end executor {id}"), message);
     }
 
     pub fn end_framework(&mut self) {
-        self.told("end framework", ToAgent::ShutdownFramework { framework_id: "F".into() });
+        self.registered_with("end framework", ToAgent::ShutdownFramework { framework_id: "F".into() });
     }
 
     pub fn stop(&mut self) {
@@ -389,25 +389,25 @@ impl Script {
         self.step(&format!("update {id} {state:?} #{uuid}"), event);
     }
 
-    /// The `container`th container that was started ends.
+    /// The n-th started container terminates.
     pub fn exit(&mut self, container: usize, status: i32) {
         let container_id = self.containers[container].clone();
         self.step(&format!("exit c{container}"), Event::Exited { container_id, status, limitation: None });
     }
 
-    /// The same, and the runtime knows which containers ran and ended.
-    pub fn crash_knowing(&mut self, living: &[usize], ended: &[usize]) {
+    /// A crash with a runtime that knows which containers terminated.
+    pub fn crash_with_ended(&mut self, living: &[usize], ended: &[usize]) {
         writeln!(self.log, "> crash, living containers {living:?}, ended {ended:?}").unwrap();
         let pick = |which: &[usize]| which.iter().map(|index| self.containers[*index].clone()).collect();
         self.starts += 1;
         let config = config(1000 * self.starts);
         let (agent, effects) =
-            Agent::recover_knowing(config, self.now, self.records.clone(), &pick(living), &pick(ended));
+            Agent::recover_with_ended(config, self.now, self.records.clone(), &pick(living), &pick(ended));
         self.agent = agent;
-        self.note(effects);
+        self.add_line(effects);
     }
 
-    /// The agent dies and comes back from its records; the containers with these numbers still run.
+    /// The agent crashes and recovers from its records; the containers with these numbers still run.
     pub fn crash(&mut self, living: &[usize]) {
         writeln!(self.log, "> crash, living containers {living:?}").unwrap();
         let living: Vec<_> = living.iter().map(|index| self.containers[*index].clone()).collect();
@@ -416,7 +416,7 @@ impl Script {
         let (agent, effects) =
             Agent::recover(config, self.now, self.records.clone(), &living.into_iter().collect());
         self.agent = agent;
-        self.note(effects);
+        self.add_line(effects);
     }
 }
 

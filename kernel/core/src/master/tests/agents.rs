@@ -1,4 +1,4 @@
-//! Registration, silence, return, replacement, and the master's own restart.
+//! Registration, lost agents, their return and replacement, and restarts of the master.
 
 use std::time::Duration;
 
@@ -46,13 +46,13 @@ fn t() -> Task {
 }
 
 #[test]
-fn silence_makes_unreachable_and_return_restores() {
+fn silent_agents_become_unreachable_and_return() {
     let mut c = running_cluster();
     c.operators = true;
-    c.pass(Duration::from_secs(60));
+    c.advance(Duration::from_secs(60));
     assert_eq!(c.master.agent(&"m-S0".into()).unwrap().state, AgentState::Connected);
     c.log();
-    c.pass(Duration::from_secs(35));
+    c.advance(Duration::from_secs(35));
     check(
         &mut c,
         expect![[r#"
@@ -83,24 +83,24 @@ fn silence_makes_unreachable_and_return_restores() {
 }
 
 #[test]
-fn any_word_is_a_sign_of_life() {
+fn any_message_counts_as_a_pong() {
     let mut c = running_cluster();
     for _ in 0..20 {
-        c.pass(Duration::from_secs(60));
-        c.say(1, ToMaster::Pong);
+        c.advance(Duration::from_secs(60));
+        c.send_message(1, ToMaster::Pong);
     }
     assert_eq!(c.master.agent(&"m-S0".into()).unwrap().state, AgentState::Connected);
-    // The word of before counts when the link is cut, too.
-    c.cut(1);
-    c.pass(Duration::from_secs(60));
+    // A message before the disconnection counts too.
+    c.disconnect(1);
+    c.advance(Duration::from_secs(60));
     assert_eq!(c.master.agent(&"m-S0".into()).unwrap().state, AgentState::Disconnected);
 }
 
 #[test]
-fn what_does_not_return_is_gone() {
+fn tasks_that_do_not_return_are_gone() {
     let mut c = running_cluster();
-    c.cut(1);
-    c.pass(Duration::from_secs(95));
+    c.disconnect(1);
+    c.advance(Duration::from_secs(95));
     c.log();
     c.connect(2, report(vec![]));
     check(
@@ -116,18 +116,18 @@ fn what_does_not_return_is_gone() {
 }
 
 #[test]
-fn a_cut_link_waits_for_the_agent() {
+fn a_disconnected_agent_keeps_its_tasks() {
     let mut c = running_cluster();
     c.call("m-0000", "s1", Call::Revive { roles: vec![] });
     c.log();
-    c.cut(1);
+    c.disconnect(1);
     check(
         &mut c,
         expect![[r#"
         s1 <- Rescind { offer_id: OfferId(m-O1) }
     "#]],
     );
-    // The launch was lost with the link: the agent is asked.
+    // The launch was lost with the link: the agent is asked about it.
     c.connect(2, report(vec![]));
     check(
         &mut c,
@@ -151,10 +151,10 @@ fn a_cut_link_waits_for_the_agent() {
 }
 
 #[test]
-fn a_new_link_ends_the_old_one() {
+fn a_new_link_replaces_the_old_one() {
     let mut c = running_cluster();
     c.connect(2, report(vec![t()]));
-    c.cut(1);
+    c.disconnect(1);
     c.update(1, "m-0000", "t", TaskState::Failed);
     check(
         &mut c,
@@ -168,7 +168,7 @@ fn a_new_link_ends_the_old_one() {
 }
 
 #[test]
-fn frameworks_that_do_not_checkpoint_lose_with_the_link() {
+fn frameworks_without_checkpoint_lose_tasks_with_the_link() {
     let mut c = Cluster::new();
     let mut info = framework("f", &["*"]);
     info.checkpoint = false;
@@ -176,7 +176,7 @@ fn frameworks_that_do_not_checkpoint_lose_with_the_link() {
     c.agent(1, RESOURCES);
     c.accept("m-0000", "s1", 0, vec![Operation::Launch { tasks: vec![task("t", "m-S0", "cpus:1")] }]);
     c.log();
-    c.cut(1);
+    c.disconnect(1);
     check(
         &mut c,
         expect![[r#"
@@ -235,7 +235,7 @@ fn the_master_restarts() {
 }
 
 #[test]
-fn unacknowledged_ends_survive_the_master() {
+fn unacknowledged_terminal_updates_survive_a_master_restart() {
     let mut c = running_cluster();
     c.update(1, "m-0000", "t", TaskState::Finished);
     c.restart("n");
@@ -271,7 +271,7 @@ fn agents_that_stay_away_after_a_restart() {
     c.restart("n");
     c.subscribe("s1", framework("g", &["*"]));
     c.log();
-    c.pass(Duration::from_secs(601));
+    c.advance(Duration::from_secs(601));
     check(
         &mut c,
         expect![[r#"
@@ -282,9 +282,9 @@ fn agents_that_stay_away_after_a_restart() {
 }
 
 #[test]
-fn ended_frameworks_are_shut_down_where_they_turn_up() {
+fn ended_frameworks_are_shut_down_on_reregistration() {
     let mut c = running_cluster();
-    c.cut(1);
+    c.disconnect(1);
     c.call("m-0000", "s1", Call::Teardown);
     c.restart("n");
     c.log();
@@ -300,7 +300,7 @@ fn ended_frameworks_are_shut_down_where_they_turn_up() {
 }
 
 #[test]
-fn gone_is_for_good() {
+fn gone_agents_stay_gone() {
     let mut c = running_cluster();
     c.operators = true;
     c.operator(OperatorCall::MarkAgentGone { agent_id: "m-S0".into() });
@@ -331,7 +331,7 @@ fn gone_is_for_good() {
 }
 
 #[test]
-fn an_agent_without_memory_replaces_its_earlier_self() {
+fn an_agent_without_id_replaces_the_one_at_its_address() {
     let mut c = running_cluster();
     c.agent(2, RESOURCES);
     c.log();
@@ -349,7 +349,7 @@ fn an_agent_without_memory_replaces_its_earlier_self() {
         s1 <- Offers [m-O2 of m-S2 for *: cpus:4; mem:1024]
     "#]],
     );
-    c.say(3, ToMaster::Unregister);
+    c.send_message(3, ToMaster::Unregister);
     check(
         &mut c,
         expect![[r#"
@@ -362,9 +362,9 @@ fn an_agent_without_memory_replaces_its_earlier_self() {
 }
 
 #[test]
-fn an_id_that_was_used_again_meanwhile() {
+fn a_task_id_that_was_reused_meanwhile() {
     let mut c = running_cluster();
-    c.cut(1);
+    c.disconnect(1);
     c.restart("n");
     c.agent(5, RESOURCES);
     let mut info = framework("f", &["*"]);

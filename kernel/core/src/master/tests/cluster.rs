@@ -1,4 +1,4 @@
-//! A master with scripted peers, and a log of what it does to them.
+//! A master with scripted peers, and a log of its effects.
 
 use std::{fmt::Write, time::Duration};
 
@@ -57,7 +57,7 @@ impl Cluster {
         }
     }
 
-    /// A new master over the same registry; streams and links are gone.
+    /// A new master with the same registry; streams and links are closed.
     pub(crate) fn restart(&mut self, id: &str) {
         let registry = Registry::from_records(self.master.registry().iter().cloned());
         self.master = Master::new(config(id), registry);
@@ -82,13 +82,13 @@ impl Cluster {
         writeln!(self.log, "{line}").unwrap();
     }
 
-    /// What happened since the last time.
+    /// The log since the last call.
     pub(crate) fn log(&mut self) -> String {
         std::mem::take(&mut self.log)
     }
 
-    /// Lets time pass, deadline by deadline.
-    pub(crate) fn pass(&mut self, length: Duration) {
+    /// Advances the time, deadline by deadline.
+    pub(crate) fn advance(&mut self, length: Duration) {
         let end = self.now + length;
         while let Some(at) = self.master.next_deadline().filter(|at| *at <= end) {
             self.now = self.now.max(at);
@@ -99,14 +99,14 @@ impl Cluster {
 
     pub(crate) fn connect(&mut self, link: u64, message: ToMaster) {
         self.step(Event::AgentConnected { link: LinkId(link) });
-        self.say(link, message);
+        self.send_message(link, message);
     }
 
-    pub(crate) fn say(&mut self, link: u64, message: ToMaster) {
+    pub(crate) fn send_message(&mut self, link: u64, message: ToMaster) {
         self.step(Event::AgentMessage { link: LinkId(link), message });
     }
 
-    pub(crate) fn cut(&mut self, link: u64) {
+    pub(crate) fn disconnect(&mut self, link: u64) {
         self.step(Event::AgentDisconnected { link: LinkId(link) });
     }
 
@@ -117,7 +117,7 @@ impl Cluster {
 
     pub(crate) fn subscribe(&mut self, stream: &str, framework: FrameworkInfo) {
         let subscribe =
-            Subscribe { framework, suppressed_roles: Default::default(), wishes: Default::default() };
+            Subscribe { framework, suppressed_roles: Default::default(), preferences: Default::default() };
         let request = self.request();
         let (stream, principal) = (StreamId::from(stream), None);
         self.step(Event::Subscribe { request, stream, principal, subscribe: subscribe.into() });
@@ -150,14 +150,17 @@ impl Cluster {
         self.call(framework, stream, Call::Decline { offer_ids, filters });
     }
 
-    /// The agent of a link reports a state; the uuid is the number of the state repeated.
+    /// The agent of a link reports a state; the uuid repeats the number of the state.
     pub(crate) fn update(&mut self, link: u64, framework: &str, task: &str, state: TaskState) {
         let status = TaskStatus {
             uuid: Some(UpdateId([state as u8; 16])),
             ..TaskStatus::new(task.into(), state, Source::Executor, self.now)
         };
         let framework_id = framework.into();
-        self.say(link, ToMaster::Update { framework_id, status: status.into(), latest_state: state });
+        self.send_message(
+            link,
+            ToMaster::Update { framework_id, status: status.into(), latest_state: state },
+        );
     }
 
     pub(crate) fn acknowledge(
@@ -206,7 +209,7 @@ pub(crate) fn agent_info(number: u64, resources: &str) -> AgentInfo {
     }
 }
 
-/// A framework that can do everything.
+/// A framework with all capabilities.
 pub(crate) fn framework(name: &str, roles: &[&str]) -> FrameworkInfo {
     use FrameworkCapability::*;
     FrameworkInfo {

@@ -1,4 +1,4 @@
-//! Subscription, failover, refusals, offers, filters.
+//! Subscription, failover, refusals, offers and filters.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ fn subscribing_again_takes_over() {
     c.step(Event::SchedulerClosed { stream: "s2".into() });
     c.subscribe("s3", again());
     c.step(Event::SchedulerClosed { stream: "s3".into() });
-    c.pass(Duration::from_secs(100));
+    c.advance(Duration::from_secs(100));
     c.subscribe("s4", again());
     check(
         &mut c,
@@ -76,7 +76,7 @@ fn subscribing_again_takes_over() {
 }
 
 #[test]
-fn a_frameworks_time_to_come_back_ends() {
+fn the_failover_timeout_ends_a_framework() {
     let mut c = Cluster::new();
     c.subscribe("s1", framework("f", &["*"]));
     c.agent(1, "cpus:4;mem:1024");
@@ -84,12 +84,12 @@ fn a_frameworks_time_to_come_back_ends() {
     c.accept("m-0000", "s1", 0, vec![launch]);
     c.log();
     c.step(Event::SchedulerClosed { stream: "s1".into() });
-    c.pass(Duration::from_secs(30));
-    c.say(1, kernel_model::agent::ToMaster::Pong);
-    c.pass(Duration::from_secs(60));
-    c.say(1, kernel_model::agent::ToMaster::Pong);
+    c.advance(Duration::from_secs(30));
+    c.send_message(1, kernel_model::agent::ToMaster::Pong);
+    c.advance(Duration::from_secs(60));
+    c.send_message(1, kernel_model::agent::ToMaster::Pong);
     c.log();
-    c.pass(Duration::from_secs(11));
+    c.advance(Duration::from_secs(11));
     check(
         &mut c,
         expect![[r#"
@@ -206,7 +206,7 @@ fn offers_are_declined_filtered_revived_and_suppressed() {
     c.decline("m-0000", "s1", 0, 5.0);
     c.decline("m-0000", "s1", 0, 5.0);
     assert_eq!(c.master.explain(&"m-0000".into()), [(Role::any(), vec![WaitReason::AgentsRefused(1)])]);
-    c.pass(Duration::from_millis(4990));
+    c.advance(Duration::from_millis(4990));
     check(
         &mut c,
         expect![[r#"
@@ -214,7 +214,7 @@ fn offers_are_declined_filtered_revived_and_suppressed() {
         reply Accepted
     "#]],
     );
-    c.pass(Duration::from_millis(100));
+    c.advance(Duration::from_millis(100));
     check(
         &mut c,
         expect![[r#"
@@ -233,7 +233,7 @@ fn offers_are_declined_filtered_revived_and_suppressed() {
     );
     c.call("m-0000", "s1", Call::Suppress { roles: vec![] });
     c.decline("m-0000", "s1", 2, 0.0);
-    c.pass(Duration::from_secs(10));
+    c.advance(Duration::from_secs(10));
     check(
         &mut c,
         expect![[r#"
@@ -252,7 +252,7 @@ fn offers_are_declined_filtered_revived_and_suppressed() {
         s1 <- Offers [m-O3 of m-S0 for *: cpus:4; mem:1024]
     "#]],
     );
-    // Zero seconds are a second, so that nobody spins.
+    // Zero seconds become one, so that nobody spins.
     c.decline("m-0000", "s1", 3, 0.0);
     check(
         &mut c,
@@ -260,7 +260,7 @@ fn offers_are_declined_filtered_revived_and_suppressed() {
         reply Accepted
     "#]],
     );
-    c.pass(Duration::from_millis(1010));
+    c.advance(Duration::from_millis(1010));
     check(
         &mut c,
         expect![[r#"
@@ -270,7 +270,7 @@ fn offers_are_declined_filtered_revived_and_suppressed() {
 }
 
 #[test]
-fn an_expired_offer_goes_to_somebody_else() {
+fn an_expired_offer_goes_to_another_framework() {
     let mut settings = config("m");
     settings.offer_timeout = Some(Duration::from_secs(30));
     let mut c = Cluster::with(settings, Default::default());
@@ -278,7 +278,7 @@ fn an_expired_offer_goes_to_somebody_else() {
     c.agent(1, "cpus:4;mem:1024");
     c.subscribe("s2", framework("other", &["b"]));
     c.log();
-    c.pass(Duration::from_secs(30));
+    c.advance(Duration::from_secs(30));
     check(
         &mut c,
         expect![[r#"
@@ -342,7 +342,7 @@ fn updating_a_framework() {
         Call::UpdateFramework {
             framework: framework.into(),
             suppressed_roles: Default::default(),
-            wishes: Default::default(),
+            preferences: Default::default(),
         }
     };
     c.call("m-0000", "s1", update(&|f| f.user = "b".into()));

@@ -1,4 +1,4 @@
-//! ACCEPT, validation, updates, kills, reconciliation.
+//! ACCEPT, validation, updates, kills and reconciliation.
 
 use expect_test::{Expect, expect};
 use kernel_model::{
@@ -31,7 +31,7 @@ fn launch(tasks: Vec<TaskInfo>) -> Operation {
 }
 
 #[test]
-fn a_task_lives() {
+fn a_task_runs() {
     let mut c = offered();
     c.operators = true;
     c.accept("m-0000", "s1", 0, vec![launch(vec![task("t", "m-S0", "cpus:1;mem:32;ports:[3-4]")])]);
@@ -55,13 +55,16 @@ fn a_task_lives() {
         l1 <- Acknowledge { framework_id: FrameworkId(m-0000), task_id: TaskId(t), uuid: UpdateId(01010101010101010101010101010101) }
     "#]],
     );
-    // What is latest counts for resources, though it is not what the framework is told yet.
+    // The latest state determines the resources, though the framework has not been told yet.
     let status = TaskStatus {
         uuid: Some(UpdateId([8; 16])),
         ..TaskStatus::new("t".into(), TaskState::Killing, Source::Executor, c.now)
     };
     let framework_id = "m-0000".into();
-    c.say(1, ToMaster::Update { framework_id, status: status.into(), latest_state: TaskState::Killed });
+    c.send_message(
+        1,
+        ToMaster::Update { framework_id, status: status.into(), latest_state: TaskState::Killed },
+    );
     check(
         &mut c,
         expect![[r#"
@@ -123,7 +126,10 @@ fn an_executor_is_charged_once() {
         log.contains("Error by Master TaskInvalid 'ExecutorInfo is not compatible with existing"),
         "{log}"
     );
-    c.say(1, ToMaster::ExitedExecutor { framework_id: "m-0000".into(), executor_id: "e".into(), status: 9 });
+    c.send_message(
+        1,
+        ToMaster::ExitedExecutor { framework_id: "m-0000".into(), executor_id: "e".into(), status: 9 },
+    );
     check(
         &mut c,
         expect![[r#"
@@ -305,7 +311,7 @@ fn kills() {
         s1 <- Update x Unknown by Master Reconciliation 'Reconciliation: Task is unknown'
     "#]],
     );
-    c.cut(1);
+    c.disconnect(1);
     c.call("m-0000", "s1", kill("t", None));
     c.log();
     let mut info = agent_info(1, "cpus:4;mem:1024;ports:[1-10]");
@@ -331,10 +337,10 @@ fn explicit_reconciliation() {
         c.agent(2, "cpus:4;mem:1024");
         c.agent(3, "cpus:4;mem:1024");
         c.operator(OperatorCall::MarkAgentGone { agent_id: "m-S1".into() });
-        c.cut(3);
+        c.disconnect(3);
         for _ in 0..9 {
-            c.pass(std::time::Duration::from_secs(15));
-            c.say(1, ToMaster::Pong);
+            c.advance(std::time::Duration::from_secs(15));
+            c.send_message(1, ToMaster::Pong);
         }
         let mut info = framework("f", &["*"]);
         if !partition_aware {

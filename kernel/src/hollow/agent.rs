@@ -1,4 +1,4 @@
-//! One hollow machine: the agent, and what its effects come to where nothing is real.
+//! One hollow agent: the state machine, and its effects without real processes.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -15,7 +15,7 @@ use kernel_model::{
 
 use super::{HollowOptions, fake_executor};
 
-/// An executor that pretends to run.
+/// A simulated executor.
 pub(super) struct FakeExecutor {
     pub(super) framework_id: FrameworkId,
     pub(super) executor_id: ExecutorId,
@@ -23,20 +23,20 @@ pub(super) struct FakeExecutor {
     pub(super) connection: ConnectionId,
 }
 
-/// One machine.
-pub(super) struct Machine {
+/// A hollow agent.
+pub(super) struct HollowAgent {
     pub(super) agent: Agent,
     pub(super) link: Option<LinkId>,
-    /// The tick that is planned.
-    pub(super) planned: Option<Time>,
+    /// When the next tick is scheduled.
+    pub(super) next_tick: Option<Time>,
     pub(super) options: Arc<HollowOptions>,
-    /// A few at most: looked through, not looked up.
+    /// A few at most, so a linear search is enough.
     pub(super) executors: Vec<FakeExecutor>,
     index: u32,
     next_number: u32,
 }
 
-impl Machine {
+impl HollowAgent {
     pub(super) fn new(index: u32, options: Arc<HollowOptions>) -> Self {
         let mut attributes = options.attributes.clone();
         attributes.push(Attribute::text("catamaran.dev/hollow", "true"));
@@ -44,7 +44,8 @@ impl Machine {
         let info = AgentInfo {
             id: None,
             hostname: format!("{}{index:05}", options.hostname_prefix),
-            // Of the shared address space, which no real machine of a test has; a restart meets its own past by it.
+            // An address of the shared address space (RFC 6598), which no test machine has. It is stable, so that a
+            // restarted agent replaces its predecessor.
             ip: format!("100.{}.{middle}.{low}", 64 + (high & 63)),
             port: 5051,
             resources: options.resources.clone(),
@@ -54,7 +55,7 @@ impl Machine {
         Self {
             agent: Agent::new(Config::new(info, seed)),
             link: None,
-            planned: None,
+            next_tick: None,
             options,
             executors: Vec::new(),
             index,
@@ -67,7 +68,7 @@ impl Machine {
         self.next_number
     }
 
-    /// An update's id: unique within the cluster for as long as this process lives.
+    /// An update id that is unique within the cluster as long as this process lives.
     pub(super) fn update_id(&mut self) -> kernel_model::ids::UpdateId {
         let mut bytes = *b"hollow--________";
         bytes[8..12].copy_from_slice(&self.index.to_be_bytes());
@@ -75,13 +76,13 @@ impl Machine {
         kernel_model::ids::UpdateId(bytes)
     }
 
-    /// Takes an event, and all that it causes in here. `false` if the machine gives its link up.
-    pub(super) fn step(&mut self, now: Time, event: Event, said: &mut Vec<ToMaster>) -> bool {
+    /// Handles an event with everything that follows inside the agent. `false` if the agent drops its link.
+    pub(super) fn step(&mut self, now: Time, event: Event, outgoing: &mut Vec<ToMaster>) -> bool {
         let mut keeps_link = true;
         let (mut next, mut events) = (Some(event), VecDeque::new());
         while let Some(event) = next.take().or_else(|| events.pop_front()) {
             let effects = self.agent.step(now, event);
-            // Nothing is kept: a hollow machine that ends is gone.
+            // Nothing is persisted: a stopped hollow agent is gone.
             let _: Vec<Record> = effects.persist;
             for effect in effects.after_persist {
                 match effect {
@@ -93,7 +94,7 @@ impl Machine {
                     Effect::ToExecutor { connection, event } => {
                         fake_executor::react(self, now, connection, event, &mut events);
                     }
-                    other => said.extend(super::to_master(other)),
+                    other => outgoing.extend(super::to_master(other)),
                 }
             }
         }
@@ -120,7 +121,7 @@ impl Machine {
         }
     }
 
-    /// The end of a container, if it was there.
+    /// Terminates a container, if it exists.
     pub(super) fn end_executor(&mut self, container_id: &ContainerId) -> Option<Event> {
         let at = self.executors.iter().position(|executor| executor.container_id == *container_id)?;
         let executor = self.executors.swap_remove(at);

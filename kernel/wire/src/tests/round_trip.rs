@@ -1,4 +1,4 @@
-//! JSON there and back: of what clients might send, and of every message with anything in it.
+//! JSON round trips: of what clients may send, and of every message with arbitrary content.
 
 use expect_test::expect;
 use proptest::prelude::*;
@@ -14,7 +14,7 @@ use crate::{
     v1::scheduler::Call,
 };
 
-/// JSON made of keys that calls have, in places where they may not belong.
+/// JSON with keys of calls, also in places where they do not belong.
 fn json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -72,7 +72,7 @@ fn json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// The message with what JSON says of absent fields: their declared defaults, unless deprecated.
+/// The message with the declared defaults of unset fields, unless deprecated.
 fn with_defaults(mut message: DynamicMessage) -> DynamicMessage {
     let nested = |value: &mut Field| {
         if let Field::Message(inner) = value {
@@ -100,10 +100,10 @@ fn dynamic(call: &Call) -> DynamicMessage {
     DynamicMessage::decode(descriptor::<Call>(), bytes).expect("our own encoding")
 }
 
-/// Draws a message from bytes; when they are used up, as little as can be.
-struct Drawing<'a>(std::slice::Iter<'a, u8>);
+/// Generates a message from bytes; when they are used up, a minimal one.
+struct MessageGenerator<'a>(std::slice::Iter<'a, u8>);
 
-impl Drawing<'_> {
+impl MessageGenerator<'_> {
     fn byte(&mut self) -> u8 {
         self.0.next().copied().unwrap_or_default()
     }
@@ -147,7 +147,7 @@ impl Drawing<'_> {
             }
             Kind::Bytes => Field::Bytes((0..sign % 5).collect::<Vec<u8>>().into()),
             Kind::Bool => Field::Bool(sign % 2 == 1),
-            // Of few digits: of seventeen, serde_json's parser may miss the last bit.
+            // Few digits: with seventeen, serde_json's parser may be off by the last bit.
             Kind::Double => {
                 Field::F64([(number >> 24) as f64 / 8.0, -0.0, f64::INFINITY][usize::from(size) % 3])
             }
@@ -160,16 +160,16 @@ impl Drawing<'_> {
     }
 }
 
-/// Every message of ours that is not only a part of a map.
+/// Every message type except map entries.
 fn messages() -> Vec<MessageDescriptor> {
     let pool = descriptor::<Call>().parent_pool().clone();
     let ours = |m: &MessageDescriptor| m.full_name().starts_with("mesos.") && !m.is_map_entry();
     pool.all_messages().filter(ours).collect()
 }
 
-/// What is unset comes back as its default, as Mesos' own JSON has it; nothing else changes.
+/// Unset fields with a declared default are set after a round trip, as in Mesos' JSON; nothing else changes.
 #[test]
-fn a_declared_default_comes_back_where_nothing_was_set() {
+fn declared_defaults_round_trip() {
     let call: Call = decode(ContentType::Json, &r#"{"accept":{"filters":{}}}"#.into()).expect("a call");
     let text = encode(ContentType::Json, &call);
     expect![[r#"{"accept":{"filters":{"refuse_seconds":5.0}}}"#]]
@@ -181,7 +181,7 @@ fn a_declared_default_comes_back_where_nothing_was_set() {
 
 proptest! {
     #[test]
-    fn what_is_understood_comes_back(value in json()) {
+    fn accepted_json_round_trips(value in json()) {
         let Ok(call) = decode::<Call>(ContentType::Json, &value.to_string().into()) else { return Ok(()) };
         let again: Call = decode(ContentType::Protobuf, &encode(ContentType::Protobuf, &call)).expect("our own encoding");
         prop_assert_eq!(&again, &call);
@@ -191,11 +191,11 @@ proptest! {
     }
 
     #[test]
-    fn every_message_comes_back(which in any::<prop::sample::Index>(), drawn in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn every_message_round_trips(which in any::<prop::sample::Index>(), drawn in prop::collection::vec(any::<u8>(), 0..300)) {
         let messages = messages();
         let descriptor = which.get(&messages);
-        let bytes = Drawing(drawn.iter()).message(descriptor.clone(), 0).encode_to_vec();
-        // Decoded, for a zero that needs not be said is drawn as if it were.
+        let bytes = MessageGenerator(drawn.iter()).message(descriptor.clone(), 0).encode_to_vec();
+        // Compared after decoding: an explicit zero is generated like an unset field.
         let message = DynamicMessage::decode(descriptor.clone(), &bytes[..]).expect("it was encoded");
         let text = json::print(descriptor, &bytes);
         let value: Value = serde_json::from_str(&text).expect("we print JSON");

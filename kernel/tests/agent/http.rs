@@ -1,4 +1,4 @@
-//! The executor door as a custom executor sees it, in JSON, and what operators read: the wire, word for word.
+//! The executor API as a custom executor uses it, in JSON, and the agent's operator API, compared word for word.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use crate::{
 };
 use kernel_model::task::TaskState::*;
 
-/// Method, headers, body, code, text.
+/// Method, headers, body, expected code and text.
 type Case<'a> = (&'a str, Vec<(&'a str, &'a str)>, String, u16, &'a str);
 
 async fn request(
@@ -26,9 +26,9 @@ async fn json(answer: client::Answer) -> Value {
     serde_json::from_str(&answer.text().await).unwrap()
 }
 
-/// Words and codes of a genuine agent.
+/// Texts and codes of a genuine Mesos agent.
 #[tokio::test(flavor = "multi_thread")]
-async fn malformed_calls_are_refused_in_mesos_words() {
+async fn malformed_calls_are_refused_with_mesos_texts() {
     let cluster = Cluster::start().await;
     let as_json = ("content-type", "application/json");
     let ids = json!({"framework_id": {"value": "F"}, "executor_id": {"value": "x"}});
@@ -78,7 +78,7 @@ async fn malformed_calls_are_refused_in_mesos_words() {
     }
 }
 
-/// This test is the executor: the process that the agent starts only sleeps.
+/// The test is the executor: the process that the agent starts only sleeps.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_custom_executor_speaks_json() {
     let mut cluster = Cluster::start().await;
@@ -160,7 +160,7 @@ async fn operators_see(cluster: &Cluster, executor: &str) {
     assert_eq!(post("PRUNE_IMAGES").await.status, 501);
 }
 
-/// The run's end leaves its children alone, and another run follows.
+/// The end of a run does not kill its children, and another run follows.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_respawned_executor_is_started_again_and_keeps_its_children() {
     let mut cluster = Cluster::start().await;

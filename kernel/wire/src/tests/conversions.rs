@@ -1,4 +1,5 @@
-//! Nouns through their messages and back; resource forms by capability; what the kernel does not read is kept.
+//! Conversions in both directions: resource formats by capability, and fields that the kernel does not interpret are
+//! preserved.
 
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ use crate::{
     codec::{ContentType, decode, encode},
     framework, link, record,
     resources::{self, Form, Format},
-    scheduler_call::{self, Parsed},
+    scheduler_call::{self, ParsedCall},
     task,
     v1::{self, scheduler::Call},
 };
@@ -95,7 +96,7 @@ fn framework_info(capabilities: &str) -> Result<kernel_model::framework::Framewo
 }
 
 #[test]
-fn link_messages_come_back_as_they_went() {
+fn link_messages_round_trip() {
     let agent = AgentInfo {
         id: Some("a".into()),
         hostname: "h".into(),
@@ -152,7 +153,7 @@ fn link_messages_come_back_as_they_went() {
 }
 
 #[test]
-fn resources_are_shown_in_the_form_of_the_reader() {
+fn resources_use_the_format_of_the_reader() {
     let show = |form, allocation| {
         let shown = resources::to_wire(&resources(), Format { form, allocation });
         let texts = shown.iter().map(|r| String::from_utf8_lossy(&encode(ContentType::Json, r)).into_owned());
@@ -173,7 +174,7 @@ fn resources_are_shown_in_the_form_of_the_reader() {
 }
 
 #[test]
-fn subscriptions_are_refused_in_the_words_of_mesos() {
+fn subscriptions_are_refused_with_mesos_texts() {
     let refused = |extra: &str| framework_info(extra).expect_err("refused");
     expect!["'FrameworkInfo.roles' must not be set when the framework is not MULTI_ROLE capable"]
         .assert_eq(&refused(r#""roles":["a"]"#));
@@ -206,9 +207,9 @@ fn parse(json: &str) -> String {
         Err(e) => return e.to_string(),
     };
     match scheduler_call::from_wire(call) {
-        Ok(Parsed::Call(_, call)) => {
+        Ok(ParsedCall::Call(_, call)) => {
             let again = scheduler_call::from_wire(scheduler_call::to_wire(&"f".into(), &call));
-            assert_eq!(again, Ok(Parsed::Call("f".into(), call.clone())));
+            assert_eq!(again, Ok(ParsedCall::Call("f".into(), call.clone())));
             format!("{call:?}")
         }
         Ok(other) => format!("{other:?}"),
@@ -217,7 +218,7 @@ fn parse(json: &str) -> String {
 }
 
 #[test]
-fn calls_are_checked_in_the_words_of_mesos() {
+fn calls_are_refused_with_mesos_texts() {
     let table = [
         "{}",
         r#"{"type":"SUBSCRIBE"}"#,

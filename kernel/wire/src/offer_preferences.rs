@@ -1,9 +1,9 @@
-//! Which offers a framework wants ↔ `mesos.v1.scheduler.OfferConstraints` and `mesos.v1.OfferFilters`.
+//! Converts offer preferences from and to `mesos.v1.scheduler.OfferConstraints` and `mesos.v1.OfferFilters`.
 
 use std::collections::BTreeMap;
 
 use kernel_model::{
-    offer_wishes::{AttributeConstraint, OfferWishes, Predicate, Selector},
+    offer_preferences::{AttributeConstraint, OfferPreferences, Predicate, Selector},
     resources::Scalar,
     roles::Role,
 };
@@ -21,22 +21,24 @@ use crate::{
     },
 };
 
-/// Parses both; the error is a sentence for the framework.
+/// Decodes both. The error is the message for the framework.
 pub fn from_wire(
     constraints: Option<OfferConstraints>,
     filters: &std::collections::HashMap<String, OfferFilters>,
-) -> Result<OfferWishes, Invalid> {
-    let mut wishes = OfferWishes::default();
+) -> Result<OfferPreferences, Invalid> {
+    let mut preferences = OfferPreferences::default();
     for (role, from) in constraints.unwrap_or_default().role_constraints {
         let groups = from.groups.into_iter().map(group_from_wire).collect::<Result<_, _>>()?;
-        wishes.constraints.insert(resources::role(&role)?, groups);
+        preferences.constraints.insert(resources::role(&role)?, groups);
     }
     for (role, from) in filters {
-        if let Some(least) = &from.min_allocatable_resources {
-            wishes.least.insert(resources::role(role)?, least_from_wire(role, least)?);
+        if let Some(min_allocatable) = &from.min_allocatable_resources {
+            preferences
+                .min_allocatable
+                .insert(resources::role(role)?, min_allocatable_from_wire(role, min_allocatable)?);
         }
     }
-    Ok(wishes)
+    Ok(preferences)
 }
 
 fn group_from_wire(from: Group) -> Result<Vec<AttributeConstraint>, Invalid> {
@@ -67,7 +69,7 @@ fn constraint_from_wire(from: wire::AttributeConstraint) -> Result<AttributeCons
     Ok(AttributeConstraint { selector, predicate })
 }
 
-fn least_from_wire(
+fn min_allocatable_from_wire(
     role: &str,
     from: &MinAllocatableResources,
 ) -> Result<Vec<BTreeMap<String, Scalar>>, Invalid> {
@@ -90,8 +92,8 @@ fn least_from_wire(
     from.quantities.iter().map(quantities).collect()
 }
 
-/// The constraints, if there are any.
-pub fn constraints_to_wire(from: &OfferWishes) -> Option<OfferConstraints> {
+/// Encodes the constraints; `None` if there are none.
+pub fn constraints_to_wire(from: &OfferPreferences) -> Option<OfferConstraints> {
     if from.constraints.is_empty() {
         return None;
     }

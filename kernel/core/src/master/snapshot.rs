@@ -1,19 +1,18 @@
-//! The master's tables at one moment, for reads that take long: everything that operators see, made into messages while the
-//! master goes on.
+//! A snapshot of the master's tables, for long reads: operator responses are built from it on another thread while the
+//! master continues.
 
 use std::ops::Deref;
 
 use super::{Master, Record, Registry, timers::Timers};
 use crate::allocator::Allocator;
 
-/// A still picture of a master: it answers every getter but those about the allocator's present intentions.
+/// A snapshot of a master. It supports every getter except those about the allocator's current state.
 ///
-/// Rows are shared with the master, so that a picture costs some nanoseconds a row; those that change while it exists are
-/// copied then.
+/// Rows are shared with the master (copy-on-write), so a snapshot costs some nanoseconds per row.
 #[derive(Debug)]
-pub struct Picture(Master);
+pub struct Snapshot(Master);
 
-impl Deref for Picture {
+impl Deref for Snapshot {
     type Target = Master;
 
     fn deref(&self) -> &Master {
@@ -22,11 +21,11 @@ impl Deref for Picture {
 }
 
 impl Master {
-    /// Takes a picture.
-    pub fn picture(&self) -> Picture {
-        // Of the registry only weights are shown; agents are rows of their own.
+    /// Takes a snapshot.
+    pub fn snapshot(&self) -> Snapshot {
+        // Only the weights of the registry are read from a snapshot; agents have their own table.
         let weights = self.registry.iter().filter(|record| matches!(record, Record::Weight { .. }));
-        Picture(Master {
+        Snapshot(Master {
             offer_prefix: self.offer_prefix.clone(),
             registry: Registry::from_records(weights.cloned()),
             agents: self.agents.clone(),
@@ -43,9 +42,9 @@ impl Master {
             next_framework: self.next_framework,
             next_offer: self.next_offer,
             started: self.started,
-            collection_planned: self.collection_planned,
+            gc_scheduled: self.gc_scheduled,
             now: self.now,
-            dirty_agents: Default::default(),
+            changed_agents: Default::default(),
             out: Default::default(),
             config: self.config.clone(),
         })

@@ -1,4 +1,4 @@
-//! The ways out of the master's task: bounded queues that are never waited for. Whoever does not keep up is cut off, and the
+//! The master's outbound queues: bounded, and never waited for. A reader that is too slow is disconnected, and the
 //! master is told.
 
 use std::{
@@ -16,32 +16,29 @@ use kernel_core::{
 use kernel_model::{agent::ToAgent, ids::StreamId, operator, scheduler, task::TaskState};
 use tokio::sync::mpsc;
 
-use super::queue::{LinkOutlet, OperatorOutlet, RepliesSender, ReplySender};
+use super::queue::{LinkQueue, OperatorQueue, RepliesSender, ReplySender};
 
-/// Operator streams at once; the oldest is closed for a newer one, as upstream's default has it.
+/// Most operator streams; a new one closes the oldest, as Mesos does by default.
 const OPERATOR_STREAMS_MAX: usize = 1000;
 
-/// What has happened since the start, for the metrics.
+/// Counters since the start, for the metrics.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    /// Tasks that ended, by state.
+    /// Terminated tasks by state.
     pub(crate) ended: Mutex<BTreeMap<TaskState, u64>>,
-    /// Agents admitted for the first time.
     pub(crate) registrations: AtomicU64,
-    /// Agents admitted again.
     pub(crate) reregistrations: AtomicU64,
-    /// Agents removed.
     pub(crate) removals: AtomicU64,
-    /// Operator streams that are open.
+    /// Open operator streams.
     pub(crate) operator_streams: AtomicU64,
-    /// Calls of schedulers by type's name, and of operators.
+    /// Calls of schedulers and operators by type.
     pub(crate) calls: Mutex<BTreeMap<&'static str, u64>>,
-    /// Calls that were refused.
+    /// Refused calls.
     pub(crate) refused: AtomicU64,
 }
 
 impl Counters {
-    /// One more call of this type.
+    /// Counts a call.
     pub(crate) fn called(&self, name: &'static str) {
         *self.calls.lock().expect("invariant: counting does not panic").entry(name).or_default() += 1;
     }
@@ -64,17 +61,16 @@ impl Counters {
     }
 }
 
-/// All ways out.
-pub(super) struct Outlets {
+/// The queues to schedulers, agents and operators, and pending replies.
+pub(super) struct OutboundQueues {
     replies: BTreeMap<RequestId, ReplySender>,
-    /// Streams whose subscription was asked for and not answered, by request.
     streams: BTreeMap<StreamId, mpsc::Sender<scheduler::Event>>,
-    links: BTreeMap<LinkId, LinkOutlet>,
-    operators: VecDeque<OperatorOutlet>,
+    links: BTreeMap<LinkId, LinkQueue>,
+    operators: VecDeque<OperatorQueue>,
     counters: Arc<Counters>,
 }
 
-impl Outlets {
+impl OutboundQueues {
     pub(super) fn new(counters: Arc<Counters>) -> Self {
         Self {
             replies: BTreeMap::new(),
@@ -85,49 +81,49 @@ impl Outlets {
         }
     }
 
-    pub(super) fn expect_reply(&mut self, request: RequestId, reply: ReplySender) {
+    pub(super) fn add_reply(&mut self, request: RequestId, reply: ReplySender) {
         self.replies.insert(request, reply);
     }
 
-    pub(super) fn open_stream(&mut self, stream: StreamId, outlet: mpsc::Sender<scheduler::Event>) {
-        self.streams.insert(stream, outlet);
+    pub(super) fn open_stream(&mut self, stream: StreamId, sender: mpsc::Sender<scheduler::Event>) {
+        self.streams.insert(stream, sender);
     }
 
-    /// Whether the stream was there.
+    /// Removes a stream; returns whether it existed.
     pub(super) fn drop_stream(&mut self, stream: &StreamId) -> bool {
         self.streams.remove(stream).is_some()
     }
 
-    pub(super) fn open_link(&mut self, link: LinkId, outlet: LinkOutlet) {
-        self.links.insert(link, outlet);
+    pub(super) fn open_link(&mut self, link: LinkId, sender: LinkQueue) {
+        self.links.insert(link, sender);
     }
 
     pub(super) fn has_link(&self, link: LinkId) -> bool {
         self.links.contains_key(&link)
     }
 
-    /// Whether the link was there.
+    /// Removes a link; returns whether it existed.
     pub(super) fn drop_link(&mut self, link: LinkId) -> bool {
         self.links.remove(&link).is_some()
     }
 
-    pub(super) fn watch(&mut self, outlet: OperatorOutlet) {
-        self.operators.retain(|outlet| !outlet.events.is_closed());
+    pub(super) fn watch(&mut self, sender: OperatorQueue) {
+        self.operators.retain(|sender| !sender.events.is_closed());
         if self.operators.len() >= OPERATOR_STREAMS_MAX {
             self.operators.pop_front();
         }
-        self.operators.push_back(outlet);
+        self.operators.push_back(sender);
         self.counters.operator_streams.store(self.operators.len() as u64, Ordering::Relaxed);
     }
 
-    /// Tells a caller in this process what became of its calls. It may have gone meanwhile.
+    /// Returns the results of several calls to a caller in this process, which may have gone meanwhile.
     pub(super) fn answer(&self, replies: RepliesSender, answers: Vec<Result<Answer, Refusal>>) {
         let refused = answers.iter().filter(|answer| answer.is_err()).count();
         self.counters.refused.fetch_add(refused as u64, Ordering::Relaxed);
         let _ = replies.send(answers);
     }
 
-    /// Carries out one effect; what that causes goes to the backlog.
+    /// Carries out an effect; events that it causes are added to the backlog.
     pub(super) fn carry_out(&mut self, effect: Effect, backlog: &mut VecDeque<Event>) {
         match effect {
             Effect::Reply { request, result } => {
@@ -143,8 +139,8 @@ impl Outlets {
                 }
             }
             Effect::ToScheduler { stream, event } => {
-                let Some(outlet) = self.streams.get(&stream) else { return };
-                if let Err(error) = outlet.try_send(event) {
+                let Some(sender) = self.streams.get(&stream) else { return };
+                if let Err(error) = sender.try_send(event) {
                     tracing::warn!(%stream, %error, "a scheduler does not read its events: its stream is closed");
                     self.streams.remove(&stream);
                     backlog.push_back(Event::SchedulerClosed { stream });
@@ -155,8 +151,8 @@ impl Outlets {
             }
             Effect::ToAgent { link, message } => {
                 self.count_admission(&message);
-                let Some(outlet) = self.links.get(&link) else { return };
-                if !outlet.try_send(link, message) {
+                let Some(sender) = self.links.get(&link) else { return };
+                if !sender.try_send(link, message) {
                     tracing::warn!(link = link.0, "an agent does not read: its link is closed");
                     self.links.remove(&link);
                     backlog.push_back(Event::AgentDisconnected { link });
@@ -181,7 +177,7 @@ impl Outlets {
     fn tell_operators(&mut self, event: operator::Event) {
         self.counters.see(&event);
         let before = self.operators.len();
-        self.operators.retain(|outlet| match outlet.try_send(&event) {
+        self.operators.retain(|sender| match sender.try_send(&event) {
             Ok(()) => true,
             Err(mpsc::error::TrySendError::Closed(_)) => false,
             Err(mpsc::error::TrySendError::Full(_)) => {

@@ -1,11 +1,11 @@
-//! Fresh ids from a seed: the machine draws no luck of its own.
+//! Deterministic id generator; the state machine has no other source of randomness.
 
 use kernel_model::ids::{ContainerId, UpdateId};
 
-/// SplitMix64, which is enough for ids that only have to differ.
-pub(super) struct Fresh(u64);
+/// Generates ids with SplitMix64: ids must differ, not be unpredictable.
+pub(super) struct IdGenerator(u64);
 
-impl Fresh {
+impl IdGenerator {
     pub(super) fn new(seed: u64) -> Self {
         Self(seed)
     }
@@ -18,7 +18,7 @@ impl Fresh {
         mixed ^ (mixed >> 31)
     }
 
-    /// A random (version 4) UUID.
+    /// A version 4 UUID.
     fn uuid(&mut self) -> [u8; 16] {
         let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(&self.next().to_be_bytes());
@@ -44,7 +44,7 @@ impl Fresh {
         ContainerId::new(text)
     }
 
-    /// A length of time between half of `limit` and `limit`.
+    /// A duration between half of `limit` and `limit`.
     pub(super) fn jittered(&mut self, limit: std::time::Duration) -> std::time::Duration {
         let half = limit / 2;
         half + half.mul_f64((self.next() >> 11) as f64 / (1u64 << 53) as f64)

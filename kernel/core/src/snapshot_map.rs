@@ -1,37 +1,37 @@
-//! A table that is looked up by id and can be photographed: a clone shares the values, and a value is copied only when it
-//! changes while a clone still has it. So a reader gets the whole of a big table for the price of counting its rows.
+//! A hash map with `Arc` values and copy-on-write: a clone shares the values, and a value is copied only when it
+//! changes while a clone holds it. So a snapshot of a big table costs one reference count per row.
 //!
-//! Rows lie side by side, and an index of hashes leads to them: an ordered map would compare some fifteen long ids for each
-//! look-up, each in memory of its own. The order of rows is that of arrival, but for the last one, which takes the place of
-//! one that is removed: the same steps give the same order. The hashes are keyed, for it is frameworks that name their tasks;
-//! of the key nothing can be seen outside.
+//! Rows are stored contiguously and found through a hash index: an ordered map would compare about fifteen long ids per
+//! look-up, each in its own allocation. Iteration follows insertion order, except that removing a row moves the last
+//! row into its place; so the same steps give the same order. The hash is keyed, because frameworks choose their task
+//! ids. Nothing observable depends on the key.
 
 use std::{borrow::Borrow, hash::Hash, iter::Map, ops::Index, sync::Arc};
 
 use indexmap::IndexMap;
 
-/// A table with shared values.
+/// A map with shared values.
 #[derive(Debug, Clone)]
-pub struct Shelf<K, V>(IndexMap<K, Arc<V>>);
+pub struct SnapshotMap<K, V>(IndexMap<K, Arc<V>>);
 
-impl<K, V> Default for Shelf<K, V> {
+impl<K, V> Default for SnapshotMap<K, V> {
     fn default() -> Self {
         Self(IndexMap::default())
     }
 }
 
-impl<K: Hash + Eq, V> Shelf<K, V> {
-    /// How many there are.
+impl<K: Hash + Eq, V> SnapshotMap<K, V> {
+    /// The number of rows.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no rows.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether there is one of this key.
+    /// Whether the key exists.
     pub fn contains_key<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> bool
     where
         K: Borrow<Q>,
@@ -39,7 +39,7 @@ impl<K: Hash + Eq, V> Shelf<K, V> {
         self.0.contains_key(key)
     }
 
-    /// The value of a key.
+    /// Looks up a value.
     pub fn get<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> Option<&V>
     where
         K: Borrow<Q>,
@@ -47,34 +47,34 @@ impl<K: Hash + Eq, V> Shelf<K, V> {
         self.0.get(key).map(|value| &**value)
     }
 
-    /// All keys.
+    /// The keys, in order of iteration.
     pub fn keys(&self) -> impl DoubleEndedIterator<Item = &K> + ExactSizeIterator + Clone {
         self.0.keys()
     }
 
-    /// All values.
+    /// The values, in order of iteration.
     pub fn values(&self) -> impl DoubleEndedIterator<Item = &V> + ExactSizeIterator + Clone {
         self.0.values().map(|value| &**value)
     }
 
-    /// All entries.
+    /// Keys and values, in order of iteration.
     pub fn iter(&self) -> Entries<'_, K, V> {
         self.0.iter().map(|(key, value)| (key, &**value))
     }
 
-    /// Puts a value in the place of any of this key.
+    /// Inserts a value; replaces an existing one.
     pub fn insert(&mut self, key: K, value: V) {
         self.0.insert(key, Arc::new(value));
     }
 
-    /// Forgets all.
+    /// Removes all rows.
     pub fn clear(&mut self) {
         self.0.clear();
     }
 }
 
-impl<K: Hash + Eq, V: Clone> Shelf<K, V> {
-    /// The value of a key, to be changed.
+impl<K: Hash + Eq, V: Clone> SnapshotMap<K, V> {
+    /// Mutable access (copy-on-write).
     pub fn get_mut<Q: Hash + Eq + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
     where
         K: Borrow<Q>,
@@ -82,12 +82,12 @@ impl<K: Hash + Eq, V: Clone> Shelf<K, V> {
         self.0.get_mut(key).map(Arc::make_mut)
     }
 
-    /// All values, to be changed.
+    /// Mutable access to all values (copy-on-write).
     pub fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
         self.0.values_mut().map(Arc::make_mut)
     }
 
-    /// Takes the value of a key out.
+    /// Removes a value and returns it.
     pub fn remove<Q: Hash + Eq + ?Sized>(&mut self, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
@@ -95,17 +95,17 @@ impl<K: Hash + Eq, V: Clone> Shelf<K, V> {
         self.0.swap_remove(key).map(Arc::unwrap_or_clone)
     }
 
-    /// All values, taken out.
+    /// Consumes the map and returns its values.
     pub fn into_values(self) -> impl Iterator<Item = V> {
         self.0.into_values().map(Arc::unwrap_or_clone)
     }
 }
 
-/// See [`Shelf::iter`].
+/// The iterator of [`SnapshotMap::iter`].
 pub type Entries<'a, K, V> =
     Map<indexmap::map::Iter<'a, K, Arc<V>>, fn((&'a K, &'a Arc<V>)) -> (&'a K, &'a V)>;
 
-impl<'a, K: Hash + Eq, V> IntoIterator for &'a Shelf<K, V> {
+impl<'a, K: Hash + Eq, V> IntoIterator for &'a SnapshotMap<K, V> {
     type Item = (&'a K, &'a V);
     type IntoIter = Entries<'a, K, V>;
 
@@ -114,13 +114,13 @@ impl<'a, K: Hash + Eq, V> IntoIterator for &'a Shelf<K, V> {
     }
 }
 
-impl<K: Hash + Eq, V> FromIterator<(K, V)> for Shelf<K, V> {
+impl<K: Hash + Eq, V> FromIterator<(K, V)> for SnapshotMap<K, V> {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Self {
         Self(entries.into_iter().map(|(key, value)| (key, Arc::new(value))).collect())
     }
 }
 
-impl<K: Hash + Eq + Borrow<Q>, V, Q: Hash + Eq + ?Sized> Index<&Q> for Shelf<K, V> {
+impl<K: Hash + Eq + Borrow<Q>, V, Q: Hash + Eq + ?Sized> Index<&Q> for SnapshotMap<K, V> {
     type Output = V;
 
     fn index(&self, key: &Q) -> &V {

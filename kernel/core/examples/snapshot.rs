@@ -1,7 +1,7 @@
-//! How long the master is held up by somebody who reads everything: by a picture of its tables, and by the first change of
-//! every row while the picture still exists.
+//! Benchmark of a snapshot: how long the master is blocked by taking one, and by the first change of every row while
+//! the snapshot exists.
 //!
-//! `cargo run --release -p kernel-core --example picture` prints both for 5,000 agents with 10,000 tasks.
+//! `cargo run --release -p kernel-core --example snapshot` prints both for 5,000 agents with 10,000 tasks.
 
 use std::time::Instant;
 
@@ -29,14 +29,14 @@ fn main() {
     let mut master = cluster();
     let tasks: usize = master.frameworks().map(|framework| framework.tasks.len()).sum();
     let start = Instant::now();
-    let picture = master.picture();
-    println!("a picture of {} agents, {tasks} tasks: {:.2} ms", picture.agents().count(), since(start));
+    let snapshot = master.snapshot();
+    println!("a snapshot of {} agents, {tasks} tasks: {:.2} ms", snapshot.agents().count(), since(start));
     let start = Instant::now();
     for link in 0..AGENTS {
         update(&mut master, link);
     }
     println!("{AGENTS} status updates while it exists: {:.2} ms", since(start));
-    drop(picture);
+    drop(snapshot);
     let start = Instant::now();
     for link in 0..AGENTS {
         update(&mut master, link);
@@ -75,7 +75,7 @@ fn cluster() -> Master {
     let subscribe = Subscribe {
         framework: framework(),
         suppressed_roles: Default::default(),
-        wishes: Default::default(),
+        preferences: Default::default(),
     };
     let event =
         Event::Subscribe { request, stream: stream.clone(), principal: None, subscribe: subscribe.into() };

@@ -1,11 +1,11 @@
-//! What frameworks say of the offers that they want, and tasks that are none; pictures of the tables.
+//! Offer constraints and minimum sizes, malformed tasks, and snapshots of the tables.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use expect_test::expect;
 use kernel_model::{
     agent::ToMaster,
-    offer_wishes::{AttributeConstraint, OfferWishes, Predicate, Selector},
+    offer_preferences::{AttributeConstraint, OfferPreferences, Predicate, Selector},
     resources::{Attribute, AttributeValue, Scalar},
     roles::Role,
     scheduler::{Call, MalformedTask, Operation, Subscribe},
@@ -15,9 +15,12 @@ use kernel_model::{
 use super::cluster::*;
 use crate::master::Event;
 
-fn only(selector: Selector, predicate: Predicate) -> OfferWishes {
+fn only(selector: Selector, predicate: Predicate) -> OfferPreferences {
     let constraint = AttributeConstraint { selector, predicate };
-    OfferWishes { constraints: BTreeMap::from([(Role::any(), vec![vec![constraint]])]), ..Default::default() }
+    OfferPreferences {
+        constraints: BTreeMap::from([(Role::any(), vec![vec![constraint]])]),
+        ..Default::default()
+    }
 }
 
 impl Cluster {
@@ -28,23 +31,23 @@ impl Cluster {
         self.connect(link, ToMaster::Register { info: info.into() });
     }
 
-    fn subscribe_wishing(&mut self, stream: &str, wishes: OfferWishes) {
+    fn subscribe_with(&mut self, stream: &str, preferences: OfferPreferences) {
         let framework = framework("f", &["*"]);
-        let subscribe = Subscribe { framework, suppressed_roles: Default::default(), wishes };
+        let subscribe = Subscribe { framework, suppressed_roles: Default::default(), preferences };
         let (request, stream) = (self.request(), stream.into());
         self.step(Event::Subscribe { request, stream, principal: None, subscribe: subscribe.into() });
     }
 }
 
-/// The agents that a framework with one constraint is offered, of: one without a rack, one in rack a, one in rack b, one
-/// whose rack is a number.
+/// Which agents a framework with one constraint is offered: one without a rack, one in rack a, one in rack b, one whose
+/// rack is a number.
 fn offered(selector: Selector, predicate: Predicate) -> Vec<String> {
     let mut c = Cluster::new();
     c.agent(1, "cpus:4;mem:1024");
     c.agent_in(2, Attribute::text("rack", "a"));
     c.agent_in(3, Attribute::text("rack", "b"));
     c.agent_in(4, Attribute { name: "rack".into(), value: AttributeValue::Scalar(Scalar::from_units(1)) });
-    c.subscribe_wishing("s1", only(selector, predicate));
+    c.subscribe_with("s1", only(selector, predicate));
     c.master.offers(None).map(|offer| offer.agent.hostname.clone()).collect()
 }
 
@@ -72,49 +75,52 @@ fn constraints_choose_the_agents() {
 fn constraints_are_checked_and_replaced() {
     let mut c = Cluster::new();
     for pattern in ["(", ")(", "a{1000}{1000}"] {
-        c.subscribe_wishing("s0", only(Selector::Hostname, Predicate::TextMatches(pattern.into())));
+        c.subscribe_with("s0", only(Selector::Hostname, Predicate::TextMatches(pattern.into())));
         let log = c.log();
         assert!(log.contains("Offer constraints for role '*' are not valid: Failed to construct"), "{log}");
     }
-    c.subscribe_wishing("s1", only(Selector::Hostname, Predicate::TextEquals("h2".into())));
+    c.subscribe_with("s1", only(Selector::Hostname, Predicate::TextEquals("h2".into())));
     c.agent(1, "cpus:4;mem:1024");
     assert_eq!(c.master.offers(None).count(), 0);
     c.log();
     let mut info = framework("f", &["*"]);
     info.id = Some("m-0000".into());
-    let update = |wishes| Call::UpdateFramework {
+    let update = |preferences| Call::UpdateFramework {
         framework: info.clone().into(),
         suppressed_roles: Default::default(),
-        wishes,
+        preferences,
     };
     c.call("m-0000", "s1", update(only(Selector::Hostname, Predicate::TextMatches("(".into()))));
     assert!(c.log().contains("Invalid: Offer constraints for role '*'"));
-    c.call("m-0000", "s1", update(OfferWishes::default()));
+    c.call("m-0000", "s1", update(OfferPreferences::default()));
     assert_eq!(c.master.offers(None).count(), 1);
 }
 
 #[test]
-fn a_framework_may_say_how_small_an_offer_may_be() {
+fn frameworks_set_min_allocatable_resources() {
     let least = |text: &[(&str, i64)]| text.iter().map(|(n, a)| ((*n).to_owned(), Scalar(*a))).collect();
-    let wishes = |least| OfferWishes { least: BTreeMap::from([(Role::any(), least)]), ..Default::default() };
-    let given = |wishes, resources: &str| {
+    let preferences = |least| OfferPreferences {
+        min_allocatable: BTreeMap::from([(Role::any(), least)]),
+        ..Default::default()
+    };
+    let given = |preferences, resources: &str| {
         let mut c = Cluster::new();
-        c.subscribe_wishing("s1", wishes);
+        c.subscribe_with("s1", preferences);
         c.agent(1, resources);
-        c.pass(Duration::from_secs(2));
+        c.advance(Duration::from_secs(2));
         c.master.offers(None).count()
     };
-    assert_eq!(given(OfferWishes::default(), "disk:10"), 0);
-    assert_eq!(given(wishes(vec![]), "disk:10"), 1, "any offer will do");
-    assert_eq!(given(wishes(vec![least(&[("disk", 10_000)])]), "disk:10"), 1);
-    assert_eq!(given(wishes(vec![least(&[("disk", 10_001)])]), "disk:10"), 0);
-    assert_eq!(given(wishes(vec![least(&[("cpus", 5_000)])]), "cpus:4;mem:4096"), 0);
+    assert_eq!(given(OfferPreferences::default(), "disk:10"), 0);
+    assert_eq!(given(preferences(vec![]), "disk:10"), 1, "any offer will do");
+    assert_eq!(given(preferences(vec![least(&[("disk", 10_000)])]), "disk:10"), 1);
+    assert_eq!(given(preferences(vec![least(&[("disk", 10_001)])]), "disk:10"), 0);
+    assert_eq!(given(preferences(vec![least(&[("cpus", 5_000)])]), "cpus:4;mem:4096"), 0);
     let either = vec![least(&[("cpus", 5_000)]), least(&[("mem", 4_096_000), ("cpus", 1_000)])];
-    assert_eq!(given(wishes(either), "cpus:4;mem:4096"), 1);
+    assert_eq!(given(preferences(either), "cpus:4;mem:4096"), 1);
 }
 
 #[test]
-fn tasks_that_are_none_are_told_and_the_others_start() {
+fn malformed_tasks_are_refused_and_the_others_start() {
     let mut c = Cluster::new();
     c.subscribe("s1", framework("f", &["*"]));
     c.agent(1, "cpus:4;mem:1024");
@@ -148,17 +154,17 @@ fn tasks_that_are_none_are_told_and_the_others_start() {
 }
 
 #[test]
-fn a_picture_stays_as_it_was() {
+fn a_snapshot_does_not_change() {
     let mut c = Cluster::new();
     c.subscribe("s1", framework("f", &["*"]));
     c.agent(1, "cpus:4;mem:1024");
     c.accept("m-0000", "s1", 0, vec![Operation::Launch { tasks: vec![task("t", "m-S0", "cpus:1")] }]);
-    let picture = c.master.picture();
+    let snapshot = c.master.snapshot();
     let state = |framework: &crate::master::Framework| framework.tasks.get("t").map(|task| task.state);
     c.update(1, "m-0000", "t", TaskState::Running);
     c.operator(crate::master::OperatorCall::UpdateWeights { weights: vec![(Role::any(), 2.0)] });
-    assert_eq!(state(picture.framework(&"m-0000".into()).unwrap()), Some(TaskState::Staging));
+    assert_eq!(state(snapshot.framework(&"m-0000".into()).unwrap()), Some(TaskState::Staging));
     assert_eq!(state(c.master.framework(&"m-0000".into()).unwrap()), Some(TaskState::Running));
-    assert_eq!((picture.roles()[0].weight, c.master.roles()[0].weight), (1.0, 2.0));
-    assert_eq!(picture.allocated_to(&"m-0000".into()).scalar("cpus"), Scalar::from_units(1));
+    assert_eq!((snapshot.roles()[0].weight, c.master.roles()[0].weight), (1.0, 2.0));
+    assert_eq!(snapshot.allocated_to(&"m-0000".into()).scalar("cpus"), Scalar::from_units(1));
 }
