@@ -298,7 +298,7 @@ impl Runner {
             // Failures of executors and agents are told task by task as well.
             Event::Failure { .. }
             | Event::Message { .. }
-            | Event::OperationError { .. }
+            | Event::UpdateOperationStatus { .. }
             | Event::Heartbeat
             | Event::Subscribed { .. } => {}
         }

@@ -12,15 +12,18 @@ pub struct Clock {
 }
 
 impl Clock {
+    /// Starts the clock at the wall clock's time.
     pub fn start() -> Self {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         Self { started: Instant::now(), wall: Time(0) + wall }
     }
 
+    /// The current time.
     pub fn now(&self) -> Time {
         self.wall + self.started.elapsed()
     }
 
+    /// When the clock was started.
     pub fn started_at(&self) -> Time {
         self.wall
     }

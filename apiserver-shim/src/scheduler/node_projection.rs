@@ -48,7 +48,7 @@ pub fn attribute<'a>(agent: &'a AgentSnapshot, name: &str) -> Option<&'a str> {
 /// Kernel resources in the units of Pods: `cpus`, `mem` and `disk` (MiB), every other scalar in whole units.
 pub fn amounts(resources: &Resources) -> Amounts {
     let mut amounts = Amounts::default();
-    for (name, amount) in resources.totals() {
+    for (name, amount) in resources.scalars() {
         let bytes = || i64::try_from(i128::from(amount.0) * i128::from(MIB) / 1000).unwrap_or(i64::MAX);
         match &**name {
             "cpus" => amounts.cpu_milli += amount.0,

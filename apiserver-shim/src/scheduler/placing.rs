@@ -489,5 +489,5 @@ fn kernel_resources(charge: &Amounts) -> Resources {
         };
         all.push(Resource::scalar(name, Scalar::from_units(*amount)));
     }
-    all.into_iter().filter(|r| !r.value.is_nothing()).collect()
+    all.into_iter().filter(|r| !r.value.is_zero()).collect()
 }

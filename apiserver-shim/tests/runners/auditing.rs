@@ -115,7 +115,7 @@ impl Auditor {
 /// What an agent has, counted apart from the facade's own way of counting.
 fn total(agent: &kernel_model::agent::AgentSnapshot) -> Amounts {
     let mut amounts = Amounts { ephemeral: i64::MAX, ..Amounts::default() };
-    for (name, scalar) in agent.total.totals() {
+    for (name, scalar) in agent.total.scalars() {
         match &**name {
             "cpus" => amounts.cpu_milli += scalar.0,
             "mem" => amounts.memory += scalar.0 / 1000 * (1 << 20),

@@ -127,7 +127,7 @@ impl World {
             Effect::CloseStream { stream } => self.master_closes_stream(&stream),
             Effect::ToAgent { link, message } => self.send_to_agent(link, message),
             Effect::CloseLink { link } => self.master_closes(link),
-            Effect::Operator(_) => {}
+            Effect::Operator(_) | Effect::Dropped { .. } => {}
         }
     }
 

@@ -329,7 +329,7 @@ impl World {
             Event::Rescind { .. }
             | Event::Failure { .. }
             | Event::Message { .. }
-            | Event::OperationError { .. }
+            | Event::UpdateOperationStatus { .. }
             | Event::Heartbeat => {}
         }
     }

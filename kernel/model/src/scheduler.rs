@@ -72,8 +72,29 @@ pub enum Call {
         executor_id: ExecutorId,
         data: Bytes,
     },
-    /// Accepted and ignored, as upstream's allocator does.
+    /// The ids of inverse offers. The master makes none, so every id is unknown; see [`Call::Dropped`].
+    AcceptInverseOffers {
+        offer_ids: Vec<OfferId>,
+    },
+    /// Like [`Call::AcceptInverseOffers`].
+    DeclineInverseOffers {
+        offer_ids: Vec<OfferId>,
+    },
+    AcknowledgeOperationStatus {
+        agent_id: AgentId,
+        operation_id: OperationId,
+        uuid: UpdateId,
+    },
+    /// Empty means all operations (implicit reconciliation).
+    ReconcileOperations {
+        operations: Vec<(OperationId, Option<AgentId>)>,
+    },
+    /// Resource requests. Mesos' allocator does not use them.
     Request,
+    /// A valid call that Mesos accepts with 202 and then drops with this message in its log.
+    Dropped {
+        message: String,
+    },
     UpdateFramework {
         /// Boxed to keep `Call` small: calls are moved often.
         framework: Box<FrameworkInfo>,
@@ -133,10 +154,12 @@ pub enum Event {
     Update {
         status: Arc<TaskStatus>,
     },
-    /// Mesos' UPDATE_OPERATION_STATUS with OPERATION_ERROR. It has no uuid, so it is never acknowledged.
-    OperationError {
+    /// The status of an operation. It has no uuid, so it is never acknowledged.
+    UpdateOperationStatus {
         operation_id: OperationId,
+        state: OperationState,
         message: String,
+        agent_id: Option<AgentId>,
     },
     Message {
         agent_id: AgentId,
@@ -153,6 +176,22 @@ pub enum Event {
         message: String,
     },
     Heartbeat,
+}
+
+/// The state of an offer operation (Mesos `OperationState`, same numbers).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[allow(missing_docs)]
+pub enum OperationState {
+    Unsupported = 0,
+    Pending = 1,
+    Finished = 2,
+    Failed = 3,
+    Error = 4,
+    Dropped = 5,
+    Unreachable = 6,
+    GoneByOperator = 7,
+    Recovering = 8,
+    Unknown = 9,
 }
 
 /// The master's description for frameworks (Mesos `MasterInfo`).

@@ -161,6 +161,9 @@ impl OutboundQueues {
             Effect::CloseLink { link } => {
                 self.links.remove(&link);
             }
+            Effect::Dropped { framework_id, message } => {
+                tracing::warn!(framework = %framework_id, "{message}");
+            }
             Effect::Operator(event) => self.tell_operators(event),
         }
     }

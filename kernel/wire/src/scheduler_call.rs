@@ -5,7 +5,7 @@ mod operations;
 use std::collections::BTreeSet;
 
 use kernel_model::{
-    ids::{AgentId, FrameworkId, OfferId, TaskId},
+    ids::{AgentId, FrameworkId, OfferId, OperationId, TaskId},
     roles::Role,
     scheduler::{Call, Operation, Subscribe},
 };
@@ -128,12 +128,14 @@ fn call_from_wire(kind: call::Type, from: WireCall) -> Result<Call, Invalid> {
                 filters: offer::filters_from_wire(decline.filters),
             }
         }
-        // A role that no framework can have makes the whole call one without effect, as a role that this one has not.
-        call::Type::Revive => {
-            roles(from.revive.unwrap_or_default().roles).map_or(Call::Request, |roles| Call::Revive { roles })
-        }
-        call::Type::Suppress => roles(from.suppress.unwrap_or_default().roles)
-            .map_or(Call::Request, |roles| Call::Suppress { roles }),
+        call::Type::Revive => match roles(from.revive.map(|revive| revive.roles)) {
+            Ok(roles) => Call::Revive { roles },
+            Err(Invalid(why)) => Call::Dropped { message: format!("Refused to revive offers: {why}") },
+        },
+        call::Type::Suppress => match roles(from.suppress.map(|suppress| suppress.roles)) {
+            Ok(roles) => Call::Suppress { roles },
+            Err(Invalid(why)) => Call::Dropped { message: format!("Refused to suppress offers: {why}") },
+        },
         call::Type::Kill => {
             let kill = present(from.kill, "kill")?;
             Call::Kill {
@@ -173,34 +175,44 @@ fn call_from_wire(kind: call::Type, from: WireCall) -> Result<Call, Invalid> {
                 data: message.data,
             }
         }
-        other => taken_and_ignored(other, &from)?,
+        other => rare_call_from_wire(other, from)?,
     })
 }
 
-/// Calls about things that this version never sends (inverse offers, operation statuses): checked, then without effect.
-fn taken_and_ignored(kind: call::Type, from: &WireCall) -> Result<Call, Invalid> {
-    let (there, name) = match kind {
-        call::Type::AcceptInverseOffers => (from.accept_inverse_offers.is_some(), "accept_inverse_offers"),
-        call::Type::DeclineInverseOffers => (from.decline_inverse_offers.is_some(), "decline_inverse_offers"),
-        call::Type::ReconcileOperations => (from.reconcile_operations.is_some(), "reconcile_operations"),
-        call::Type::Request => (from.request.is_some(), "request"),
-        _ => {
-            let acknowledge = from.acknowledge_operation_status.as_ref();
-            if let Some(call) = acknowledge {
-                if call.uuid.len() != 16 {
-                    return Err(Invalid::new("Not a valid UUID"));
-                }
-                if call.agent_id.is_none() {
-                    return Err(Invalid::new("Expecting 'agent_id' to be present"));
-                }
-            }
-            (acknowledge.is_some(), "acknowledge_operation_status")
+/// Calls about inverse offers, operations and resource requests.
+fn rare_call_from_wire(kind: call::Type, from: WireCall) -> Result<Call, Invalid> {
+    Ok(match kind {
+        call::Type::AcceptInverseOffers => {
+            let accept = present(from.accept_inverse_offers, "accept_inverse_offers")?;
+            Call::AcceptInverseOffers { offer_ids: offer_ids(accept.inverse_offer_ids) }
         }
-    };
-    match there {
-        true => Ok(Call::Request),
-        false => Err(Invalid::new(format!("Expecting '{name}' to be present"))),
-    }
+        call::Type::DeclineInverseOffers => {
+            let decline = present(from.decline_inverse_offers, "decline_inverse_offers")?;
+            Call::DeclineInverseOffers { offer_ids: offer_ids(decline.inverse_offer_ids) }
+        }
+        call::Type::AcknowledgeOperationStatus => {
+            let acknowledge = present(from.acknowledge_operation_status, "acknowledge_operation_status")?;
+            let uuid = task::uuid_from_wire(&acknowledge.uuid);
+            let uuid = uuid.ok_or_else(|| Invalid::new("Not a valid UUID"))?;
+            Call::AcknowledgeOperationStatus {
+                agent_id: present(acknowledge.agent_id, "agent_id")?.value.into(),
+                operation_id: acknowledge.operation_id.value.into(),
+                uuid,
+            }
+        }
+        call::Type::ReconcileOperations => {
+            let reconcile = present(from.reconcile_operations, "reconcile_operations")?;
+            let key = |operation: call::reconcile_operations::Operation| {
+                let agent_id = operation.agent_id.map(|id| AgentId::from(id.value));
+                (OperationId::from(operation.operation_id.value), agent_id)
+            };
+            Call::ReconcileOperations { operations: reconcile.operations.into_iter().map(key).collect() }
+        }
+        _ => {
+            present(from.request, "request")?;
+            Call::Request
+        }
+    })
 }
 
 fn present<T>(part: Option<T>, name: &str) -> Result<T, Invalid> {
@@ -211,8 +223,9 @@ fn offer_ids(ids: Vec<v1::OfferId>) -> Vec<OfferId> {
     ids.into_iter().map(|id| OfferId::from(id.value)).collect()
 }
 
-fn roles(roles: Vec<String>) -> Result<Vec<Role>, Invalid> {
-    roles.iter().map(|text| resources::role(text)).collect()
+/// The roles of a call; an absent message names none.
+fn roles(roles: Option<Vec<String>>) -> Result<Vec<Role>, Invalid> {
+    roles.iter().flatten().map(|text| resources::role(text)).collect()
 }
 
 /// Encodes a subscription.
@@ -312,13 +325,56 @@ fn simple_call_to_wire(mut to: WireCall, from: &Call) -> WireCall {
             });
             call::Type::UpdateFramework
         }
+        other => rare_call_to_wire(&mut to, other),
+    };
+    to.r#type = Some(kind as i32);
+    to
+}
+
+fn rare_call_to_wire(to: &mut WireCall, from: &Call) -> call::Type {
+    match from {
+        Call::AcceptInverseOffers { offer_ids } => {
+            let inverse_offer_ids = offer_ids.iter().map(offer_id_to_wire).collect();
+            to.accept_inverse_offers = Some(call::AcceptInverseOffers { inverse_offer_ids, filters: None });
+            call::Type::AcceptInverseOffers
+        }
+        Call::DeclineInverseOffers { offer_ids } => {
+            let inverse_offer_ids = offer_ids.iter().map(offer_id_to_wire).collect();
+            to.decline_inverse_offers = Some(call::DeclineInverseOffers { inverse_offer_ids, filters: None });
+            call::Type::DeclineInverseOffers
+        }
+        Call::AcknowledgeOperationStatus { agent_id, operation_id, uuid } => {
+            to.acknowledge_operation_status = Some(call::AcknowledgeOperationStatus {
+                agent_id: Some(agent_id_to_wire(agent_id)),
+                resource_provider_id: None,
+                uuid: task::uuid_to_wire(*uuid),
+                operation_id: operation_id_to_wire(operation_id),
+            });
+            call::Type::AcknowledgeOperationStatus
+        }
+        Call::ReconcileOperations { operations } => {
+            let key = |(operation_id, agent_id): &(OperationId, Option<AgentId>)| {
+                call::reconcile_operations::Operation {
+                    operation_id: operation_id_to_wire(operation_id),
+                    agent_id: agent_id.as_ref().map(agent_id_to_wire),
+                    resource_provider_id: None,
+                }
+            };
+            let operations = operations.iter().map(key).collect();
+            to.reconcile_operations = Some(call::ReconcileOperations { operations });
+            call::Type::ReconcileOperations
+        }
+        // A dropped call has the effect of a request: none.
         _ => {
             to.request = Some(call::Request::default());
             call::Type::Request
         }
-    };
-    to.r#type = Some(kind as i32);
-    to
+    }
+}
+
+/// Encodes an operation's id.
+pub fn operation_id_to_wire(id: &OperationId) -> v1::OperationId {
+    v1::OperationId { value: id.as_str().to_owned() }
 }
 
 fn offer_id_to_wire(id: &OfferId) -> v1::OfferId {
@@ -344,7 +400,7 @@ fn operation_to_wire(from: &Operation) -> WireOperation {
         Operation::Malformed { .. } => {}
         Operation::Unsupported { id, kind } => {
             to.r#type = operation::Type::from_str_name(kind).map(|k| k as i32);
-            to.id = id.as_ref().map(|id| v1::OperationId { value: id.as_str().to_owned() });
+            to.id = id.as_ref().map(operation_id_to_wire);
         }
     }
     to

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use kernel_model::{
     ids::{AgentId, ExecutorId, OperationId},
-    scheduler::Event,
+    scheduler::{Event, OperationState},
 };
 
 use crate::{
@@ -13,6 +13,7 @@ use crate::{
     framework::id_to_wire,
     offer,
     resources::Format,
+    scheduler_call::operation_id_to_wire,
     task,
     v1::{
         self,
@@ -46,12 +47,13 @@ pub fn to_wire(from: &Event, format: Format) -> WireEvent {
             to.update = Some(event::Update { status: task::status_to_wire(status) });
             event::Type::Update
         }
-        Event::OperationError { operation_id, message } => {
+        Event::UpdateOperationStatus { operation_id, state, message, agent_id } => {
             to.update_operation_status = Some(event::UpdateOperationStatus {
                 status: v1::OperationStatus {
-                    operation_id: Some(v1::OperationId { value: operation_id.as_str().to_owned() }),
-                    state: v1::OperationState::OperationError as i32,
+                    operation_id: Some(operation_id_to_wire(operation_id)),
+                    state: *state as i32,
                     message: Some(message.clone()),
+                    agent_id: agent_id.as_ref().map(agent_id_to_wire),
                     ..Default::default()
                 },
             });
@@ -106,9 +108,11 @@ pub fn from_wire(from: WireEvent) -> Result<Option<Event>, Invalid> {
         }
         event::Type::UpdateOperationStatus => {
             let status = present(from.update_operation_status)?.status;
-            Event::OperationError {
-                operation_id: OperationId::from(status.operation_id.map(|id| id.value).unwrap_or_default()),
-                message: status.message.unwrap_or_default(),
+            Event::UpdateOperationStatus {
+                operation_id: OperationId::from(present(status.operation_id)?.value),
+                state: operation_state(status.state)?,
+                message: status.message.unwrap_or_else(String::new),
+                agent_id: status.agent_id.map(|id| AgentId::from(id.value)),
             }
         }
         event::Type::Message => {
@@ -133,6 +137,23 @@ pub fn from_wire(from: WireEvent) -> Result<Option<Event>, Invalid> {
             return Ok(None);
         }
     }))
+}
+
+fn operation_state(number: i32) -> Result<OperationState, Invalid> {
+    use v1::OperationState as Wire;
+    Ok(match Wire::try_from(number) {
+        Ok(Wire::OperationUnsupported) => OperationState::Unsupported,
+        Ok(Wire::OperationPending) => OperationState::Pending,
+        Ok(Wire::OperationFinished) => OperationState::Finished,
+        Ok(Wire::OperationFailed) => OperationState::Failed,
+        Ok(Wire::OperationError) => OperationState::Error,
+        Ok(Wire::OperationDropped) => OperationState::Dropped,
+        Ok(Wire::OperationUnreachable) => OperationState::Unreachable,
+        Ok(Wire::OperationGoneByOperator) => OperationState::GoneByOperator,
+        Ok(Wire::OperationRecovering) => OperationState::Recovering,
+        Ok(Wire::OperationUnknown) => OperationState::Unknown,
+        Err(_) => return Err(Invalid::new(format!("unknown operation state {number}"))),
+    })
 }
 
 fn present<T>(part: Option<T>) -> Result<T, Invalid> {

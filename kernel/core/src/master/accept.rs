@@ -10,12 +10,12 @@ use kernel_model::{
     agent::{Launch, ToAgent},
     executor::{ExecutorInfo, ExecutorKind},
     framework::{FrameworkCapability, FrameworkInfo},
-    ids::{AgentId, FrameworkId, OfferId},
+    ids::{AgentId, FrameworkId, OfferId, OperationId},
     offer::Filters,
     operator,
     resources::Resources,
     roles::Role,
-    scheduler::{self, MalformedTask, Operation},
+    scheduler::{self, MalformedTask, Operation, OperationState},
     task::{Reason, Source, Task, TaskInfo, TaskState, TaskStatus},
 };
 
@@ -32,6 +32,11 @@ struct Accepted {
 /// The state of a lost task: the given one for PARTITION_AWARE frameworks, TASK_LOST for others.
 pub(super) fn lost_state(framework: &FrameworkInfo, state: TaskState) -> TaskState {
     if framework.can(FrameworkCapability::PartitionAware) { state } else { TaskState::Lost }
+}
+
+fn operation_error(operation_id: OperationId, message: String) -> scheduler::Event {
+    let state = OperationState::Error;
+    scheduler::Event::UpdateOperationStatus { operation_id, state, message, agent_id: None }
 }
 
 impl Master {
@@ -140,10 +145,7 @@ impl Master {
                 }
                 Operation::Unsupported { id: Some(operation_id), .. } => {
                     let message = format!("Operation attempted with invalid offers: {why}");
-                    self.send_to_framework(
-                        framework_id,
-                        scheduler::Event::OperationError { operation_id, message },
-                    );
+                    self.send_to_framework(framework_id, operation_error(operation_id, message));
                 }
                 Operation::Unsupported { id: None, .. } => {}
             }
@@ -201,10 +203,7 @@ impl Master {
             }
             Operation::Unsupported { id: Some(operation_id), kind } => {
                 let message = format!("{kind} operations are not supported");
-                self.send_to_framework(
-                    &accepted.framework_id,
-                    scheduler::Event::OperationError { operation_id, message },
-                );
+                self.send_to_framework(&accepted.framework_id, operation_error(operation_id, message));
             }
             Operation::Unsupported { id: None, .. } => {}
         }

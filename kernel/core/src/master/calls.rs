@@ -2,7 +2,7 @@
 
 use kernel_model::{
     agent::{AgentState, ToAgent},
-    ids::{AgentId, FrameworkId, StreamId, TaskId, UpdateId},
+    ids::{AgentId, FrameworkId, OfferId, StreamId, TaskId, UpdateId},
     roles::Role,
     scheduler::Call,
 };
@@ -50,7 +50,19 @@ impl Master {
             Call::Message { agent_id, executor_id, data } => {
                 self.send_to_agent(&agent_id, ToAgent::Message { framework_id: id, executor_id, data });
             }
+            Call::AcceptInverseOffers { offer_ids } => self.drop_inverse_offers(&id, "accept", &offer_ids),
+            Call::DeclineInverseOffers { offer_ids } => self.drop_inverse_offers(&id, "decline", &offer_ids),
+            Call::AcknowledgeOperationStatus { operation_id, .. } => {
+                // No operation status has a uuid yet, so none awaits its acknowledgement.
+                let message = format!(
+                    "Ignoring operation status acknowledgement for operation '{operation_id}' because it is unknown"
+                );
+                self.effect(Effect::Dropped { framework_id: id, message });
+            }
+            Call::ReconcileOperations { operations } => self.reconcile_operations(&id, operations),
+            // The allocator is driven by demand through roles; as in Mesos it does not use requests.
             Call::Request => {}
+            Call::Dropped { message } => self.effect(Effect::Dropped { framework_id: id, message }),
             Call::UpdateFramework { .. } => unreachable!("invariant: answered above"),
         }
     }
@@ -82,6 +94,14 @@ impl Master {
                  associated with framework ID {id}"
             ))),
             Some(_) => Ok(()),
+        }
+    }
+
+    /// There are no inverse offers without maintenance schedules: Mesos drops unknown ids with this message.
+    fn drop_inverse_offers(&mut self, id: &FrameworkId, verb: &str, offer_ids: &[OfferId]) {
+        for offer_id in offer_ids {
+            let message = format!("Ignoring {verb} of inverse offer {offer_id} since it is no longer valid");
+            self.effect(Effect::Dropped { framework_id: id.clone(), message });
         }
     }
 

@@ -42,6 +42,11 @@ pub enum Effect {
     CloseLink {
         link: LinkId,
     },
+    /// Logs a part of an accepted call that was dropped, as in Mesos.
+    Dropped {
+        framework_id: FrameworkId,
+        message: String,
+    },
     /// Sends an event to every operator stream and to the projections.
     Operator(operator::Event),
 }

@@ -34,6 +34,7 @@ pub enum Value {
     Set(BTreeSet<String>),
 }
 
+/// A level of a reservation stack.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
 pub struct Reservation {
@@ -43,6 +44,7 @@ pub struct Reservation {
     pub labels: Labels,
 }
 
+/// The origin of a reservation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ReservationKind {
     /// The agent's `--resources` flag.

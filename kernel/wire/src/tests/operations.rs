@@ -102,11 +102,14 @@ fn launches_have_no_feedback_and_groups_fail_as_one() {
 }
 
 #[test]
-fn calls_with_an_invalid_role_have_no_effect() {
+fn calls_with_an_invalid_role_are_dropped() {
     for kind in ["REVIVE", "SUPPRESS"] {
         let call =
             json!({"type": kind, "framework_id": {"value": "f"}, kind.to_lowercase(): {"roles": ["a b"]}});
-        assert_eq!(parse(&call), ParsedCall::Call("f".into(), Call::Request));
+        let verb = kind.to_lowercase();
+        let why = "Invalid role 'a b' is invalid: it has white space or a delete character";
+        let message = format!("Refused to {verb} offers: {why}");
+        assert_eq!(parse(&call), ParsedCall::Call("f".into(), Call::Dropped { message }));
     }
 }
 

@@ -193,6 +193,7 @@ impl Cluster {
             Effect::CloseLink { link } => format!("l{} closed", link.0),
             Effect::Operator(event) if self.operators => format!("operators <- {}", show_operator(event)),
             Effect::Operator(_) => return,
+            Effect::Dropped { framework_id, message } => format!("dropped {framework_id}: {message}"),
         };
         self.line(line);
     }
@@ -310,6 +311,9 @@ fn show_event(event: &ToScheduler) -> String {
             format!("Offers [{}]", offers.iter().map(show).collect::<Vec<_>>().join(", "))
         }
         ToScheduler::Update { status } => format!("Update {}", show_status(status)),
+        ToScheduler::UpdateOperationStatus { operation_id, state, message, .. } => {
+            format!("UpdateOperationStatus {operation_id} {state:?} '{message}'")
+        }
         other => format!("{other:?}"),
     }
 }

@@ -259,16 +259,16 @@ fn bad_offer_sets() {
         expect![[r#"
         reply Accepted
         s1 <- Update none Dropped by Master InvalidOffers 'Task launched with invalid offers: No offers specified'
-        s1 <- OperationError { operation_id: OperationId(op), message: "Operation attempted with invalid offers: No offers specified" }
+        s1 <- UpdateOperationStatus op Error 'Operation attempted with invalid offers: No offers specified'
         reply Accepted
         s1 <- Update unknown Dropped by Master InvalidOffers 'Task launched with invalid offers: Offer m-O9 is no longer valid'
-        s1 <- OperationError { operation_id: OperationId(op), message: "Operation attempted with invalid offers: Offer m-O9 is no longer valid" }
+        s1 <- UpdateOperationStatus op Error 'Operation attempted with invalid offers: Offer m-O9 is no longer valid'
         reply Accepted
         s1 <- Update foreign Dropped by Master InvalidOffers 'Task launched with invalid offers: Offer m-O1 has invalid framework m-0001 while framework m-0000 is expected'
-        s1 <- OperationError { operation_id: OperationId(op), message: "Operation attempted with invalid offers: Offer m-O1 has invalid framework m-0001 while framework m-0000 is expected" }
+        s1 <- UpdateOperationStatus op Error 'Operation attempted with invalid offers: Offer m-O1 has invalid framework m-0001 while framework m-0000 is expected'
         reply Accepted
         s1 <- Update twice Dropped by Master InvalidOffers 'Task launched with invalid offers: Duplicate offer m-O0 in offer list'
-        s1 <- OperationError { operation_id: OperationId(op), message: "Operation attempted with invalid offers: Duplicate offer m-O0 in offer list" }
+        s1 <- UpdateOperationStatus op Error 'Operation attempted with invalid offers: Duplicate offer m-O0 in offer list'
         s1 <- Offers [m-O2 of m-S0 for *: cpus:4; mem:1024; ports:[1-10]]
     "#]],
     );
@@ -279,7 +279,7 @@ fn bad_offer_sets() {
         &mut c,
         expect![[r#"
         reply Accepted
-        s1 <- OperationError { operation_id: OperationId(op), message: "RESERVE operations are not supported" }
+        s1 <- UpdateOperationStatus op Error 'RESERVE operations are not supported'
         s2 <- Offers [m-O3 of m-S0 for *: cpus:4; mem:1024; ports:[1-10]]
     "#]],
     );
@@ -392,4 +392,26 @@ fn explicit_reconciliation() {
             );
         }
     }
+}
+
+#[test]
+fn operation_reconciliation_and_dropped_calls() {
+    let mut c = offered();
+    let reconcile = |agent: Option<&str>| Call::ReconcileOperations {
+        operations: vec![("op".into(), agent.map(Into::into))],
+    };
+    c.call("m-0000", "s1", Call::ReconcileOperations { operations: vec![] });
+    c.call("m-0000", "s1", reconcile(None));
+    c.call("m-0000", "s1", reconcile(Some("m-S0")));
+    c.call("m-0000", "s1", reconcile(Some("m-S9")));
+    c.call("m-0000", "s1", Call::AcceptInverseOffers { offer_ids: vec!["m-O7".into()] });
+    c.call("m-0000", "s1", Call::DeclineInverseOffers { offer_ids: vec!["m-O8".into()] });
+    let (agent_id, operation_id) = ("m-S0".into(), "op".into());
+    let uuid = kernel_model::ids::UpdateId([0; 16]);
+    c.call("m-0000", "s1", Call::AcknowledgeOperationStatus { agent_id, operation_id, uuid });
+    check(&mut c, expect![[r#""#]]);
+    c.operator(crate::master::OperatorCall::MarkAgentGone { agent_id: "m-S0".into() });
+    c.log();
+    c.call("m-0000", "s1", reconcile(Some("m-S0")));
+    check(&mut c, expect![[r#""#]]);
 }
