@@ -10,7 +10,7 @@ use apiserver_shim::server::{ApiOptions, start};
 use apiserver_shim::storage::selection::Selection;
 use apiserver_shim::storage::watch_cache::WatchFrom;
 use serde_json::json;
-use shim_model::resource::find;
+use shim_core::controllers::served;
 use shim_pki::{Pki, ServerNames, directory};
 
 #[tokio::main]
@@ -41,7 +41,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 /// There are no controllers here; this stands in for the one that Pods cannot be created without.
 async fn service_accounts(pipeline: Pipeline) {
-    let kind = |plural| find("", "v1", plural).expect("it is served");
+    let kind = |plural| pipeline.registry().builtin(&served("", plural));
     let Ok(mut watch) =
         pipeline.registry().watch(kind("namespaces"), WatchFrom::Start, Selection::everything())
     else {
@@ -53,7 +53,7 @@ async fn service_accounts(pipeline: Pipeline) {
                 json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
             let call = Call::internal("catamaran-controllers");
             // It may be there already, or the namespace gone: either is fine.
-            let _ = pipeline.create(kind("serviceaccounts"), &namespace, object, &call).await;
+            let _ = pipeline.create(&kind("serviceaccounts"), &namespace, object, &call).await;
         }
     }
 }

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use shim_core::controllers::{Plan, event_ttl, served};
 use shim_core::rows::{Key, Seconds};
-use shim_model::resource::{self, Resource, Verb};
+use shim_model::resource::{GroupResource, Verb};
 use tokio::task::JoinSet;
 
 use crate::pipeline::Pipeline;
@@ -89,7 +89,7 @@ pub(crate) struct Runner {
     pub(crate) ca_pem: String,
     events: EventRecorder,
     pub(crate) world: World,
-    watchers: Vec<(&'static Resource, Watcher)>,
+    watchers: Vec<(GroupResource, Watcher)>,
     queues: Vec<WorkQueue<ObjectName>>,
     jobs: JoinSet<Job>,
     /// Refusals that the next look is told of.
@@ -118,14 +118,14 @@ pub async fn run(options: ControllerOptions) {
 
 impl Runner {
     fn start_watching(&mut self) {
-        let kept = resource::all().iter().filter(|r| r.allows(Verb::Watch) && r.storage_group == r.group);
-        for resource in kept {
+        let catalog = self.registry.catalog();
+        for resource in catalog.iter().filter(|r| r.allows(Verb::Watch) && r.storage_group == r.group) {
             // Nobody owns Events, and nobody decides anything by them.
             if resource.plural == "events" {
                 continue;
             }
             if let Ok(watcher) = self.registry.watch(resource, WatchFrom::Start, Selection::everything()) {
-                self.watchers.push((resource, watcher));
+                self.watchers.push((resource.group_resource(), watcher));
             }
         }
     }
@@ -171,7 +171,7 @@ impl Runner {
                         // The window passed us by: everything is delivered anew. What went meanwhile is found gone when
                         // it is looked at, and the rows of it are dropped here.
                         self.forget_gone(resource);
-                        match self.registry.watch(resource, WatchFrom::Start, Selection::everything()) {
+                        match self.registry.watch(&*resource, WatchFrom::Start, Selection::everything()) {
                             Ok(fresh) => *watcher = fresh,
                             Err(_) => break,
                         }
@@ -182,7 +182,7 @@ impl Runner {
         self.watchers = watchers;
     }
 
-    fn take(&mut self, resource: &'static Resource, delivery: &Delivery) {
+    fn take(&mut self, resource: &GroupResource, delivery: &Delivery) {
         let object = &delivery.object;
         let before = delivery.change.as_ref().and_then(|c| c.previous.clone());
         if delivery.kind == ChangeKind::Deleted {
@@ -193,11 +193,12 @@ impl Runner {
         self.trigger(resource, delivery.kind, object, before.as_deref(), delivery.revision);
     }
 
-    fn forget_gone(&mut self, resource: &'static Resource) {
-        if resource.plural != "pods" {
+    fn forget_gone(&mut self, resource: &GroupResource) {
+        if resource.parts() != ("", "pods") {
             return;
         }
-        let cache = self.registry.cache(resource).clone();
+        let pods = self.registry.builtin(resource);
+        let cache = pods.cache();
         let gone: Vec<_> = self
             .world
             .pods
@@ -207,7 +208,7 @@ impl Runner {
             .collect();
         for pod in gone {
             if let Some(object) =
-                crate::storage::object::Object::new(pod.object.clone(), resource, pod.revision)
+                crate::storage::object::Object::new(pod.object.clone(), pods.definition(), pod.revision)
             {
                 self.world.remove(resource, &object);
             }
@@ -309,13 +310,13 @@ impl Runner {
         });
     }
 
-    pub(crate) fn ask(&mut self, controller: Controller, resource: &'static Resource, key: Key, needs: u64) {
-        let name = ObjectName { resource: world::ResourceName(resource), key };
+    pub(crate) fn ask(&mut self, controller: Controller, resource: GroupResource, key: Key, needs: u64) {
+        let name = ObjectName { resource, key };
         self.queues[controller as usize].add(name, needs);
     }
 }
 
-async fn any_changed(watchers: &mut [(&'static Resource, Watcher)]) {
+async fn any_changed(watchers: &mut [(GroupResource, Watcher)]) {
     if watchers.is_empty() {
         return std::future::pending().await;
     }

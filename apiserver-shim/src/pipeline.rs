@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use shim_core::kinds::{self, CreateContext, Door};
+use shim_core::kinds::{self, CreateContext, Subresource};
 use shim_model::access;
 use shim_model::field::FieldError;
 use shim_model::managed_fields::{self, Writer};
@@ -17,6 +17,7 @@ use shim_model::status::{self, Status};
 
 use crate::http::query::quote;
 use crate::http::shapes::{is_native, value_of};
+use crate::storage::catalog::ServedResource;
 use crate::storage::event_versions;
 use crate::storage::object::{Object, set_resource_version};
 use crate::storage::registry::{
@@ -81,26 +82,26 @@ pub struct Pipeline {
 #[derive(Clone, Copy, Debug)]
 pub struct Place<'a> {
     /// Resource.
-    pub resource: &'static Resource,
-    /// Main object or which subresource.
-    pub door: Door,
+    pub resource: &'a Arc<ServedResource>,
+    /// The object itself or which subresource.
+    pub subresource: Subresource<'a>,
     /// Namespace of the request.
     pub namespace: &'a str,
     /// Name of the request.
     pub name: &'a str,
 }
 
-impl Place<'_> {
-    fn subresource(&self) -> &'static str {
-        match self.door {
-            Door::Main => "",
-            Door::Status => "status",
-            Door::Other(name) => name,
+impl<'a> Place<'a> {
+    fn subresource_name(&self) -> &'a str {
+        match self.subresource {
+            Subresource::Main => "",
+            Subresource::Status => "status",
+            Subresource::Other(name) => name,
         }
     }
 
-    /// The kind that owns the fields: the object's, whatever the door.
-    fn kind(&self) -> KindRef {
+    /// The kind that owns the fields: the object's, whatever the subresource.
+    fn kind(&self) -> KindRef<'a> {
         self.resource.kind_ref()
     }
 }
@@ -119,7 +120,7 @@ impl Pipeline {
     /// Creates an object that was decoded.
     pub async fn create(
         &self,
-        resource: &'static Resource,
+        resource: &Arc<ServedResource>,
         namespace: &str,
         decoded: Value,
         call: &Call,
@@ -131,7 +132,7 @@ impl Pipeline {
     /// it has changed meanwhile.
     pub async fn create_from(
         &self,
-        resource: &'static Resource,
+        resource: &Arc<ServedResource>,
         namespace: &str,
         mut decoded: Value,
         again: impl Fn() -> Result<Value, Status>,
@@ -159,12 +160,12 @@ impl Pipeline {
     /// One attempt; nothing if what it was admitted by has changed meanwhile.
     async fn create_once(
         &self,
-        resource: &'static Resource,
+        resource: &Arc<ServedResource>,
         namespace: &str,
         mut object: Value,
         call: &Call,
     ) -> Result<Option<Outcome>, Status> {
-        let kind = kinds::of(resource);
+        let kind = resource.strategy();
         kind.default(&mut object);
         self.record(resource.kind_ref(), "", None, &mut object, call);
         let guard = admission::create(&self.registry, resource, namespace, &mut object).await?;
@@ -228,7 +229,7 @@ impl Pipeline {
         Err(status::service_unavailable("no free service address could be found"))
     }
 
-    fn exists(&self, resource: &Resource, namespace: &str, name: &str) -> Status {
+    fn exists(&self, resource: &Arc<ServedResource>, namespace: &str, name: &str) -> Status {
         let found = self.registry.peek(resource, namespace, name);
         match found.is_some_and(|o| o.header().deletion_timestamp.is_some()) {
             true => status::already_exists_terminating(resource, name),
@@ -240,7 +241,7 @@ impl Pipeline {
     pub async fn update(&self, place: Place<'_>, mut decoded: Value, call: &Call) -> Result<Outcome, Status> {
         kinds::check_identity(place.resource, place.namespace, place.name, &mut decoded)?;
         let updated = self.apply(place, call, |_| Ok((decoded.clone(), Vec::new()))).await;
-        let creates = place.door == Door::Main && kinds::of(place.resource).create_on_update();
+        let creates = place.subresource == Subresource::Main && place.resource.strategy().create_on_update();
         match updated {
             Err(absent) if absent.reason == "NotFound" && creates => {
                 self.create(place.resource, place.namespace, decoded, call).await
@@ -281,7 +282,7 @@ impl Pipeline {
             let (new, mut warnings) = change(&old)?;
             check_versions(resource, &old, &new, current.revision)?;
             let (new, lease) = self.prepare(place, &old, new, call, &refused)?;
-            warnings.extend(kinds::of(resource).warnings(&new, Some(&old)));
+            warnings.extend(resource.strategy().warnings(&new, Some(&old)));
             let mut done = Outcome { unstored: None, stored: None, created: false, warnings };
             if new == old {
                 done.stored = Some(current);
@@ -315,17 +316,17 @@ impl Pipeline {
         refused: &Option<store::Key>,
     ) -> Result<(Value, service_addresses::Lease), Status> {
         let resource = place.resource;
-        kinds::of(resource).default(&mut new);
-        self.record(place.kind(), place.subresource(), Some(old), &mut new, call);
-        admission::update(resource, place.door, &mut new, old);
+        resource.strategy().default(&mut new);
+        self.record(place.kind(), place.subresource_name(), Some(old), &mut new, call);
+        admission::update(resource, place.subresource, &mut new, old);
         // Addresses that the old object has stay its own; the new one may need more.
-        let lease = match place.door {
-            Door::Main => {
+        let lease = match place.subresource {
+            Subresource::Main => {
                 service_addresses::allocate(&self.registry, resource, &mut new, Some(old), refused)?
             }
             _ => service_addresses::Lease::default(),
         };
-        kinds::begin_update(resource, place.door, &mut new, old)?;
+        kinds::begin_update(resource, place.subresource, &mut new, old)?;
         let version = old["metadata"]["resourceVersion"].clone();
         access::object_mut(&mut new, &["metadata"]).insert("resourceVersion".into(), version);
         Ok((new, lease))
@@ -333,7 +334,7 @@ impl Pipeline {
 
     async fn put(
         &self,
-        resource: &'static Resource,
+        resource: &Arc<ServedResource>,
         new: Value,
         current: &Object,
         claims: Claims,
@@ -352,7 +353,14 @@ impl Pipeline {
         Ok((None, Some(object)))
     }
 
-    fn record(&self, kind: KindRef, subresource: &str, old: Option<&Value>, new: &mut Value, call: &Call) {
+    fn record(
+        &self,
+        kind: KindRef<'_>,
+        subresource: &str,
+        old: Option<&Value>,
+        new: &mut Value,
+        call: &Call,
+    ) {
         let reset: &[&[&str]] = match subresource {
             "" => &[&["status"]],
             "status" => &[&["spec"]],
@@ -372,11 +380,11 @@ fn check_uid_kept(resource: &Resource, old: &Value, new: &Value) -> Result<(), S
     // Two rules notice it upstream, and both are counted among the causes.
     let error = FieldError::invalid("metadata.uid", uid, "field is immutable");
     let name = access::text(old, &["metadata", "name"]);
-    Err(status::invalid(resource.group, resource.kind, name, &[error.clone(), error]))
+    Err(status::invalid(&resource.group, &resource.kind, name, &[error.clone(), error]))
 }
 
 /// UID and resourceVersion of a body are preconditions.
-fn check_versions(resource: &Resource, old: &Value, new: &Value, revision: u64) -> Result<(), Status> {
+fn check_versions(resource: &ServedResource, old: &Value, new: &Value, revision: u64) -> Result<(), Status> {
     let name = access::text(old, &["metadata", "name"]);
     let (uid, found) = (access::text(new, &["metadata", "uid"]), access::text(old, &["metadata", "uid"]));
     if !uid.is_empty() && uid != found {
@@ -390,15 +398,15 @@ fn check_versions(resource: &Resource, old: &Value, new: &Value, revision: u64) 
     }
     let version = access::text(new, &["metadata", "resourceVersion"]);
     if version.is_empty() {
-        if kinds::of(resource).unconditional_update() {
+        if resource.strategy().unconditional_update() {
             return Ok(());
         }
         let error =
             FieldError::invalid_shown("metadata.resourceVersion", "0x0", "must be specified for an update");
-        return Err(status::invalid(resource.group, resource.kind, name, &[error]));
+        return Err(status::invalid(&resource.group, &resource.kind, name, &[error]));
     }
     match version.parse::<u64>() {
-        Ok(0) if kinds::of(resource).unconditional_update() => Ok(()),
+        Ok(0) if resource.strategy().unconditional_update() => Ok(()),
         Ok(version) if version == revision => Ok(()),
         Ok(_) => Err(status::modified(resource, name)),
         Err(_) => Err(status::unclassified(format!(

@@ -1,5 +1,6 @@
 //! Objects in memory and in the store: the registry, its watch caches, and what is derived from stored objects.
 
+pub mod catalog;
 pub mod deletion;
 pub mod event_versions;
 pub mod fields;

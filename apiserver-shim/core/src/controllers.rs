@@ -15,7 +15,7 @@ pub mod root_ca;
 pub mod service_account;
 
 use serde_json::{Map, Value};
-use shim_model::{access, object::Header, resource::Resource};
+use shim_model::{access, object::Header, resource::GroupResource};
 
 use crate::rows::{Key, Seconds};
 
@@ -58,7 +58,7 @@ impl Plan {
 #[allow(missing_docs)]
 pub enum Action {
     /// Make an object.
-    Create { resource: &'static Resource, namespace: String, object: Value },
+    Create { resource: GroupResource, namespace: String, object: Value },
     /// Change an object, if it still is the one with this UID. Changes are idempotent edits, applied to whatever the
     /// object is then, so that a conflict is no more than a retry.
     Change { target: Target, subresource: Option<&'static str>, changes: Vec<Change> },
@@ -67,23 +67,17 @@ pub enum Action {
 }
 
 /// The object that an action is about.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs)]
 pub struct Target {
-    pub resource: &'static Resource,
+    pub resource: GroupResource,
     pub key: Key,
     pub uid: String,
 }
 
-impl PartialEq for Target {
-    fn eq(&self, other: &Self) -> bool {
-        std::ptr::eq(self.resource, other.resource) && self.key == other.key && self.uid == other.uid
-    }
-}
-
 impl Target {
     /// The object with this header.
-    pub fn of(resource: &'static Resource, header: &Header) -> Self {
+    pub fn of(resource: GroupResource, header: &Header) -> Self {
         Target { resource, key: Key::of(header), uid: header.uid.clone() }
     }
 }
@@ -288,10 +282,9 @@ pub fn same_but_for_absence(a: &Value, b: &Value) -> bool {
     }
 }
 
-/// The served resource of this name; the table is fixed, so a missing row is our own mistake.
-pub fn served(group: &str, plural: &str) -> &'static Resource {
-    shim_model::resource::find(group, "v1", plural)
-        .expect("invariant: controllers only name served resources")
+/// Names a built-in resource.
+pub const fn served(group: &'static str, plural: &'static str) -> GroupResource {
+    GroupResource::builtin(group, plural)
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! What is peculiar to each kind: defaults, preparation, validation, warnings, table cells, selectable fields. One file per
-//! kind below `kinds/`, each implementing [`Kind`]; the generic registry in the shell calls them in upstream's order:
+//! kind below `kinds/`, each implementing [`Strategy`]; the generic registry in the shell calls them in upstream's order:
 //!
 //! create: decode → `default` → managed fields → admission → [`begin_create`] → write.
 //! update: decode → `default` → managed fields → admission → [`begin_update`] → write.
@@ -26,12 +26,16 @@ pub mod service;
 mod service_account;
 mod workload;
 
+use std::sync::Arc;
+
 use serde_json::Value;
 use shim_model::access;
 use shim_model::field::FieldError;
 use shim_model::resource::Resource;
 use shim_model::status::{self, Status};
 use shim_model::time::Instant;
+
+use crate::definition::ResourceDefinition;
 
 /// What a create needs from outside.
 #[derive(Debug, Clone, Copy)]
@@ -46,15 +50,15 @@ pub struct CreateContext<'a> {
     pub suffix: &'a str,
 }
 
-/// Which door an update came through.
+/// Which part of an object an update writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Door {
+pub enum Subresource<'a> {
     /// The object itself.
     Main,
     /// `/status`.
     Status,
     /// Another subresource, by name: `ephemeralcontainers`, `resize`, `finalize`.
-    Other(&'static str),
+    Other(&'a str),
 }
 
 /// How a deletion begins.
@@ -65,7 +69,7 @@ pub struct Grace {
 }
 
 /// The rules of one kind. Every method has the usual answer as its default.
-pub trait Kind: Sync {
+pub trait Strategy: Send + Sync {
     /// Sets what the client left out. Runs on every decoded object, new or updated, and must change nothing the second time.
     fn default(&self, _object: &mut Value) {}
 
@@ -74,7 +78,7 @@ pub trait Kind: Sync {
         false
     }
 
-    /// Whether the kind has a `/status` door, so that the main door cannot write `status`.
+    /// Whether the kind has a `/status` subresource, so that an update of the object itself cannot write `status`.
     fn has_status(&self) -> bool {
         false
     }
@@ -151,41 +155,43 @@ pub trait Kind: Sync {
     }
 }
 
-/// The rules of a resource's kind.
-pub fn of(resource: &Resource) -> &'static dyn Kind {
-    match (resource.group, resource.kind) {
-        ("", "ConfigMap") => &configmap::ConfigMap,
-        ("", "Endpoints") => &endpoints::Endpoints,
-        ("", "Event") => &event::CoreEvent,
-        ("events.k8s.io", "Event") => &event::NewEvent,
-        ("", "Namespace") => &namespace::Namespace,
-        ("", "Node") => &node::Node,
-        ("", "Pod") => &pod::Pod,
-        ("", "PodTemplate") => &pod_template::PodTemplate,
-        ("", "Secret") => &secret::Secret,
-        ("", "Service") => &service::Service,
-        ("", "ServiceAccount") => &service_account::ServiceAccount,
-        ("apps", "Deployment") => &deployment::Deployment,
-        ("apps", "ReplicaSet") => &replica_set::ReplicaSet,
-        ("apps", "ControllerRevision") => &workload::ControllerRevision,
-        ("coordination.k8s.io", "Lease") => &lease::Lease,
-        ("discovery.k8s.io", "EndpointSlice") => &endpoints::EndpointSlice,
-        ("scheduling.k8s.io", "PriorityClass") => &priority_class::PriorityClass,
-        _ => &Plain,
+/// The strategy of a built-in resource.
+pub(crate) fn builtin(resource: &Resource) -> Arc<dyn Strategy> {
+    match (resource.group.as_str(), resource.kind.as_str()) {
+        ("", "ConfigMap") => Arc::new(configmap::ConfigMap),
+        ("", "Endpoints") => Arc::new(endpoints::Endpoints),
+        ("", "Event") => Arc::new(event::CoreEvent),
+        ("events.k8s.io", "Event") => Arc::new(event::NewEvent),
+        ("", "Namespace") => Arc::new(namespace::Namespace),
+        ("", "Node") => Arc::new(node::Node),
+        ("", "Pod") => Arc::new(pod::Pod),
+        ("", "PodTemplate") => Arc::new(pod_template::PodTemplate),
+        ("", "Secret") => Arc::new(secret::Secret),
+        ("", "Service") => Arc::new(service::Service),
+        ("", "ServiceAccount") => Arc::new(service_account::ServiceAccount),
+        ("apps", "Deployment") => Arc::new(deployment::Deployment),
+        ("apps", "ReplicaSet") => Arc::new(replica_set::ReplicaSet),
+        ("apps", "ControllerRevision") => Arc::new(workload::ControllerRevision),
+        ("coordination.k8s.io", "Lease") => Arc::new(lease::Lease),
+        ("discovery.k8s.io", "EndpointSlice") => Arc::new(endpoints::EndpointSlice),
+        ("scheduling.k8s.io", "PriorityClass") => Arc::new(priority_class::PriorityClass),
+        _ => Arc::new(DefaultStrategy),
     }
 }
 
-/// A kind without peculiarities.
-struct Plain;
-impl Kind for Plain {}
+/// The strategy of a kind without peculiarities.
+#[derive(Debug, Default)]
+pub struct DefaultStrategy;
+
+impl Strategy for DefaultStrategy {}
 
 /// Turns a decoded, defaulted and admitted object into one that may be written: system metadata, preparation, validation.
 pub fn begin_create(
-    resource: &Resource,
+    resource: &ResourceDefinition,
     object: &mut Value,
     context: &CreateContext<'_>,
 ) -> Result<(), Status> {
-    let kind = of(resource);
+    let kind = resource.strategy();
     metadata::prepare_create(resource, object, context)?;
     if kind.has_status() {
         access::as_object(object).insert("status".to_owned(), Value::Object(serde_json::Map::new()));
@@ -201,31 +207,36 @@ pub fn begin_create(
 
 /// Turns a decoded, defaulted and admitted update into what may be written in place of `old`. The caller has checked name,
 /// namespace, UID precondition and resourceVersion (see [`check_identity`]).
-pub fn begin_update(resource: &Resource, door: Door, new: &mut Value, old: &Value) -> Result<(), Status> {
-    let kind = of(resource);
+pub fn begin_update(
+    resource: &ResourceDefinition,
+    subresource: Subresource<'_>,
+    new: &mut Value,
+    old: &Value,
+) -> Result<(), Status> {
+    let kind = resource.strategy();
     metadata::prepare_update(new, old);
-    match door {
-        Door::Main => {
+    match subresource {
+        Subresource::Main => {
             if kind.has_status() {
                 access::copy(old, new, &["status"]);
             }
             kind.prepare_update(new, old);
         }
-        Door::Status => kind.prepare_status_update(new, old),
-        Door::Other("finalize") => namespace::prepare_finalize(new, old),
-        Door::Other(subresource) => pod::prepare_subresource(subresource, new, old),
+        Subresource::Status => kind.prepare_status_update(new, old),
+        Subresource::Other("finalize") => namespace::prepare_finalize(new, old),
+        Subresource::Other(name) => pod::prepare_subresource(name, new, old),
     }
-    // The status is no intent: what comes through its door never counts, not even the revision annotation of Deployments.
-    if door != Door::Status && kind.has_generation() && kind.changes_generation(new, old) {
+    // A status update never changes the generation, not even when it sets the revision annotation of a Deployment.
+    if subresource != Subresource::Status && kind.has_generation() && kind.changes_generation(new, old) {
         let generation = access::int(old, &["metadata", "generation"]).unwrap_or(0) + 1;
         access::object_mut(new, &["metadata"]).insert("generation".to_owned(), generation.into());
     }
     let mut errors = metadata::validate_update(resource, new, old);
-    errors.extend(match door {
-        Door::Main => kind.validate_update(new, old),
-        Door::Status => kind.validate_status_update(new, old),
-        Door::Other("finalize") => namespace::validate_finalize(new),
-        Door::Other(subresource) => pod::validate_subresource(subresource, new, old),
+    errors.extend(match subresource {
+        Subresource::Main => kind.validate_update(new, old),
+        Subresource::Status => kind.validate_status_update(new, old),
+        Subresource::Other("finalize") => namespace::validate_finalize(new),
+        Subresource::Other(name) => pod::validate_subresource(name, new, old),
     });
     refuse(resource, new, errors)
 }
@@ -242,10 +253,10 @@ pub fn check_identity(
 
 /// Fields of `/<resource>` that field selectors may name, with upstream's complaint about any other.
 pub fn check_field_selector(
-    resource: &Resource,
+    resource: &ResourceDefinition,
     selector: &shim_model::selector::FieldSelector,
 ) -> Result<(), Status> {
-    let known = of(resource).selectable_fields();
+    let known = resource.strategy().selectable_fields();
     for term in &selector.terms {
         let always =
             term.field == "metadata.name" || term.field == "metadata.namespace" && resource.namespaced;
@@ -270,8 +281,8 @@ fn refuse(resource: &Resource, object: &Value, errors: Vec<FieldError>) -> Resul
     }
     let name = access::text(object, &["metadata", "name"]);
     // Events of both groups are validated, and complained of, as those of the core group.
-    let group = if resource.kind == "Event" { "" } else { resource.group };
-    Err(status::invalid(group, resource.kind, name, &errors))
+    let group = if resource.kind == "Event" { "" } else { resource.group.as_str() };
+    Err(status::invalid(group, &resource.kind, name, &errors))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 
 pub mod audit;
 pub mod controllers;
+pub mod definition;
 pub mod kinds;
 pub mod rows;
 pub mod scheduler;

@@ -7,7 +7,7 @@ use shim_model::{
     access,
     object::{Header, StoredObject},
     pod_status::PodStatus,
-    resource::Resource,
+    resource::GroupResource,
 };
 
 use crate::{
@@ -19,9 +19,13 @@ use crate::{
 /// Objects and a clock.
 #[derive(Debug, Default, Clone)]
 pub struct TestCluster {
-    pub objects: BTreeMap<(&'static str, Key), Value>,
+    pub objects: BTreeMap<(String, Key), Value>,
     pub now: Seconds,
     pub made: u64,
+}
+
+fn place_of(target: &Target) -> (String, Key) {
+    (target.resource.resource().to_owned(), target.key.clone())
 }
 
 pub fn stored(value: &Value) -> Arc<StoredObject> {
@@ -36,7 +40,7 @@ pub fn pod(value: &Value) -> Pod {
 }
 
 impl TestCluster {
-    pub fn add(&mut self, resource: &'static Resource, mut value: Value) -> Key {
+    pub fn add(&mut self, resource: GroupResource, mut value: Value) -> Key {
         self.made += 1;
         let meta = access::object_mut(&mut value, &["metadata"]);
         if !meta.contains_key("name") {
@@ -49,9 +53,9 @@ impl TestCluster {
         meta.insert("generation".into(), json!(1));
         let key = Key::of(&Header::of(&value));
         assert!(
-            self.objects.insert((resource.plural, key.clone()), value).is_none(),
+            self.objects.insert((resource.resource().to_owned(), key.clone()), value).is_none(),
             "{} {key} made twice",
-            resource.plural
+            resource
         );
         key
     }
@@ -60,7 +64,7 @@ impl TestCluster {
         for action in &plan.actions {
             match action {
                 Action::Create { resource, object, .. } => {
-                    self.add(resource, object.clone());
+                    self.add(resource.clone(), object.clone());
                 }
                 Action::Change { target, subresource, changes } => {
                     let object = self.get_mut(target);
@@ -75,29 +79,33 @@ impl TestCluster {
                 }
                 Action::Delete { target, .. } => {
                     self.get_mut(target);
-                    self.objects.remove(&(target.resource.plural, target.key.clone()));
+                    self.objects.remove(&place_of(target));
                 }
             }
         }
     }
 
     fn get_mut(&mut self, target: &Target) -> &mut Value {
-        let object =
-            self.objects.get_mut(&(target.resource.plural, target.key.clone())).expect("target exists");
+        let object = self.objects.get_mut(&place_of(target)).expect("target exists");
         assert_eq!(access::text(object, &["metadata", "uid"]), target.uid);
         object
     }
 
-    pub fn get(&self, plural: &'static str, name: &str) -> &Value {
-        &self.objects[&(plural, Key::new("ns", name))]
+    /// The object of an action, whatever its UID.
+    pub fn find(&mut self, target: &Target) -> Option<&mut Value> {
+        self.objects.get_mut(&place_of(target))
+    }
+
+    pub fn get(&self, plural: &str, name: &str) -> &Value {
+        &self.objects[&(plural.to_owned(), Key::new("ns", name))]
     }
 
     pub fn all(&self, plural: &str) -> Vec<&Value> {
         self.objects.iter().filter(|((p, _), _)| *p == plural).map(|(_, v)| v).collect()
     }
 
-    pub fn edit(&mut self, plural: &'static str, name: &str, edit: impl FnOnce(&mut Value)) {
-        let object = self.objects.get_mut(&(plural, Key::new("ns", name))).expect("object exists");
+    pub fn edit(&mut self, plural: &str, name: &str, edit: impl FnOnce(&mut Value)) {
+        let object = self.objects.get_mut(&(plural.to_owned(), Key::new("ns", name))).expect("object exists");
         let spec = object["spec"].clone();
         edit(object);
         if object["spec"] != spec {
@@ -207,6 +215,6 @@ pub fn deployment(replicas: i64, surge: Value, unavailable: Value) -> Value {
     })
 }
 
-pub fn deployments() -> &'static Resource {
+pub fn deployments() -> GroupResource {
     served("apps", "deployments")
 }

@@ -8,6 +8,7 @@
 
 pub mod access;
 pub mod base64;
+pub mod catalog;
 pub mod field;
 pub mod managed_fields;
 pub mod names;

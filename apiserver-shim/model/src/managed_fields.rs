@@ -26,7 +26,7 @@ pub struct Writer<'a> {
     /// Name of the manager, as `manager_name` gives it.
     pub manager: &'a str,
     /// The kind as addressed in the request.
-    pub kind: KindRef,
+    pub kind: KindRef<'a>,
     /// Subresource, or empty.
     pub subresource: &'a str,
     /// Now.

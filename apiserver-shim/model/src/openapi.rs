@@ -6,14 +6,15 @@ pub mod version_2;
 
 pub use version_2::{document_2, document_2_protobuf};
 
-use crate::resource::{KindRef, Resource, all};
+use crate::resource::{KindRef, Resource};
 use crate::schema::roots::{ROOTS, definitions};
 use crate::schema::{ListKind, Schema, Struct, schema};
 use serde_json::{Map, Value, json};
 
 /// The group-versions that have a document: `api/v1`, `apis/apps/v1`, …
-pub fn document_paths() -> Vec<String> {
-    let mut out: Vec<String> = all().iter().map(|r| document_path(r.group, r.version)).collect();
+pub fn document_paths<'a>(resources: impl IntoIterator<Item = &'a Resource>) -> Vec<String> {
+    let paths = resources.into_iter().map(|r| document_path(&r.group, &r.version));
+    let mut out: Vec<String> = paths.collect();
     out.sort();
     out.dedup();
     out
@@ -24,15 +25,19 @@ pub fn document_path(group: &str, version: &str) -> String {
     if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") }
 }
 
-/// The document of a group-version, or `None` if nothing is served there.
-pub fn document(group: &str, version: &str) -> Option<Value> {
+/// The document of a group-version, or `None` if none of `resources` is served there.
+pub fn document<'a>(
+    resources: impl IntoIterator<Item = &'a Resource>,
+    group: &str,
+    version: &str,
+) -> Option<Value> {
     let resources: Vec<&Resource> =
-        all().iter().filter(|r| r.group == group && r.version == version).collect();
+        resources.into_iter().filter(|r| r.group == group && r.version == version).collect();
     if resources.is_empty() {
         return None;
     }
-    let subresource_kinds: Vec<KindRef> =
-        resources.iter().flat_map(|r| r.subresources).map(|s| s.kind).collect();
+    let subresource_kinds: Vec<KindRef<'_>> =
+        resources.iter().flat_map(|r| &r.subresources).map(|s| s.kind.as_ref()).collect();
     let mut components = definitions(
         |root| {
             let own = root.kind.group == group && root.kind.version == version;
@@ -60,7 +65,7 @@ pub fn document(group: &str, version: &str) -> Option<Value> {
 }
 
 /// The full type name of a kind.
-fn type_name(kind: KindRef) -> Option<String> {
+fn type_name(kind: KindRef<'_>) -> Option<String> {
     ROOTS.iter().find(|r| r.kind == kind).map(|r| (r.name)())
 }
 
@@ -68,7 +73,7 @@ fn reference(name: &str) -> Value {
     json!({"$ref": format!("#/components/schemas/{name}")})
 }
 
-fn group_version_kind(kind: KindRef) -> Value {
+fn group_version_kind(kind: KindRef<'_>) -> Value {
     json!({"group": kind.group, "version": kind.version, "kind": kind.kind})
 }
 

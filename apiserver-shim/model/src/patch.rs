@@ -46,7 +46,7 @@ pub fn apply(
     kind: PatchKind,
     current: &Value,
     body: &[u8],
-    expected: KindRef,
+    expected: KindRef<'_>,
     strictness: Strictness,
 ) -> Result<Decoded, Status> {
     let mut duplicates = Vec::new();
@@ -88,7 +88,7 @@ pub fn apply(
 fn finish(
     value: Value,
     shown: Option<String>,
-    expected: KindRef,
+    expected: KindRef<'_>,
     duplicates: Vec<String>,
     strictness: Strictness,
 ) -> Result<Decoded, Status> {
@@ -113,7 +113,7 @@ fn finish(
 /// Why an object that the patch made one of another kind is refused: it is read as what it says it is.
 fn foreign(value: &Value, api_version: &str, kind: &str) -> String {
     let (group, version) = crate::resource::split_api_version(api_version);
-    let same = |k: &KindRef| k.group == group && k.version == version && k.kind == kind;
+    let same = |k: &KindRef<'_>| k.group == group && k.version == version && k.kind == kind;
     let known = crate::schema::roots::ROOTS.iter().map(|r| r.kind).find(same);
     let Some(root) = known.and_then(|k| schema().root(k)) else {
         return format!(
@@ -125,7 +125,7 @@ fn foreign(value: &Value, api_version: &str, kind: &str) -> String {
 }
 
 /// Whether the first thing wrong with the object is a map in the place of a list.
-fn map_for_list(value: &Value, expected: KindRef) -> bool {
+fn map_for_list(value: &Value, expected: KindRef<'_>) -> bool {
     let mut copy = value.clone();
     let mismatch = schema().root(expected).and_then(|root| crate::schema::check(root, &mut copy).mismatch);
     mismatch.is_some_and(|m| m.starts_with("json: cannot unmarshal object into") && m.contains(" of type []"))

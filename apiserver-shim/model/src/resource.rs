@@ -1,5 +1,8 @@
-//! What is served: one row per resource. Discovery, routing, decoding and printing all read this table, so that adding a
-//! kind is one row here, one name in `schema/roots.rs` and one file of rules in `shim-core`.
+//! What is served: one row per resource. Discovery, routing, decoding and printing read it.
+
+mod group_resource;
+
+pub use group_resource::GroupResource;
 
 use std::fmt;
 
@@ -34,79 +37,117 @@ impl Verb {
 }
 
 /// Group, version and kind of a body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct KindRef {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KindRef<'a> {
     /// API group; empty for the core group.
-    pub group: &'static str,
+    pub group: &'a str,
     /// Version in the group.
-    pub version: &'static str,
+    pub version: &'a str,
     /// Kind.
-    pub kind: &'static str,
+    pub kind: &'a str,
 }
 
-impl KindRef {
+impl KindRef<'_> {
     /// `group/version`, or `version` alone in the core group.
     pub fn api_version(&self) -> String {
         api_version(self.group, self.version)
     }
+
+    /// The same with strings of its own.
+    pub fn to_owned(&self) -> GroupVersionKind {
+        GroupVersionKind {
+            group: self.group.to_owned(),
+            version: self.version.to_owned(),
+            kind: self.kind.to_owned(),
+        }
+    }
 }
 
-/// A door below an object: `/status`, `/scale`, `/log`…
-#[derive(Debug)]
-pub struct Subresource {
+/// Group, version and kind with strings of its own; [`KindRef`] borrows them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupVersionKind {
+    /// API group; empty for the core group.
+    pub group: String,
+    /// Version in the group.
+    pub version: String,
+    /// Kind.
+    pub kind: String,
+}
+
+impl GroupVersionKind {
+    /// The borrowed form.
+    pub fn as_ref(&self) -> KindRef<'_> {
+        KindRef { group: &self.group, version: &self.version, kind: &self.kind }
+    }
+}
+
+/// A subresource of a served resource: `status`, `scale`, `log`…
+#[derive(Debug, Clone)]
+pub struct ServedSubresource {
     /// Last path segment.
-    pub name: &'static str,
-    /// What is sent and received there.
-    pub kind: KindRef,
-    /// What it allows.
-    pub verbs: &'static [Verb],
+    pub name: String,
+    /// The kind of its request and response bodies.
+    pub kind: GroupVersionKind,
+    /// Supported verbs.
+    pub verbs: Vec<Verb>,
 }
 
-/// One served resource.
-#[derive(Debug)]
+/// One served resource: its names and what clients can do with it.
+#[derive(Debug, Clone)]
 pub struct Resource {
     /// API group; empty for the core group.
-    pub group: &'static str,
+    pub group: String,
     /// Version in the group.
-    pub version: &'static str,
+    pub version: String,
     /// Path segment, plural and lower case.
-    pub plural: &'static str,
+    pub plural: String,
     /// Lower-case singular.
-    pub singular: &'static str,
+    pub singular: String,
     /// Kind of its objects.
-    pub kind: &'static str,
+    pub kind: String,
     /// Whether objects live in a namespace.
     pub namespaced: bool,
     /// kubectl's abbreviations.
-    pub short_names: &'static [&'static str],
-    /// Groups such as `all`.
-    pub categories: &'static [&'static str],
-    /// What it allows.
-    pub verbs: &'static [Verb],
-    /// What hangs below its objects.
-    pub subresources: &'static [Subresource],
-    /// The group whose storage it shares; its own but for `events.k8s.io`, which shares the core group's events.
-    pub storage_group: &'static str,
+    pub short_names: Vec<String>,
+    /// Categories such as `all`.
+    pub categories: Vec<String>,
+    /// Supported verbs.
+    pub verbs: Vec<Verb>,
+    /// Subresources of its objects.
+    pub subresources: Vec<ServedSubresource>,
+    /// The group in whose storage its objects are kept; its own except for `events.k8s.io`, which shares the core
+    /// group's Events.
+    pub storage_group: String,
 }
 
 impl Resource {
     /// `group/version`, or `version` alone in the core group.
     pub fn api_version(&self) -> String {
-        api_version(self.group, self.version)
+        api_version(&self.group, &self.version)
     }
 
     /// `plural.group`, or `plural` alone in the core group: how errors name a resource.
     pub fn qualified(&self) -> String {
-        if self.group.is_empty() { self.plural.to_owned() } else { format!("{}.{}", self.plural, self.group) }
+        if self.group.is_empty() { self.plural.clone() } else { format!("{}.{}", self.plural, self.group) }
+    }
+
+    /// Its name without the version.
+    pub fn group_resource(&self) -> GroupResource {
+        GroupResource::new(&self.group, &self.plural)
+    }
+
+    /// Whether this is the resource `plural` of `group`, in any version.
+    pub fn is(&self, group: &str, plural: &str) -> bool {
+        self.group == group && self.plural == plural
     }
 
     /// The kind of its objects.
-    pub fn kind_ref(&self) -> KindRef {
-        KindRef { group: self.group, version: self.version, kind: self.kind }
+    pub fn kind_ref(&self) -> KindRef<'_> {
+        KindRef { group: &self.group, version: &self.version, kind: &self.kind }
     }
 
     /// The subresource called `name`.
-    pub fn subresource(&self, name: &str) -> Option<&'static Subresource> {
+    pub fn subresource(&self, name: &str) -> Option<&ServedSubresource> {
         self.subresources.iter().find(|s| s.name == name)
     }
 
@@ -117,8 +158,14 @@ impl Resource {
 
     /// The store key prefix below which all its objects are: `/registry/<group or core>/<plural>/`.
     pub fn storage_prefix(&self) -> String {
-        let group = if self.storage_group.is_empty() { "core" } else { self.storage_group };
-        ["/registry/", group, "/", self.plural, "/"].concat()
+        let group = if self.storage_group.is_empty() { "core" } else { &self.storage_group };
+        ["/registry/", group, "/", &self.plural, "/"].concat()
+    }
+}
+
+impl AsRef<Resource> for Resource {
+    fn as_ref(&self) -> &Resource {
+        self
     }
 }
 
@@ -138,19 +185,9 @@ pub fn split_api_version(api_version: &str) -> (&str, &str) {
     api_version.split_once('/').unwrap_or(("", api_version))
 }
 
-/// The resource at a path.
-pub fn find(group: &str, version: &str, plural: &str) -> Option<&'static Resource> {
-    all().iter().find(|r| r.plural == plural && r.group == group && r.version == version)
-}
-
-/// The resource whose objects have this kind.
-pub fn by_kind(group: &str, version: &str, kind: &str) -> Option<&'static Resource> {
-    all().iter().find(|r| r.kind == kind && r.group == group && r.version == version)
-}
-
-/// Every served resource, group by group.
-pub fn all() -> &'static [Resource] {
-    TABLE
+/// The built-in resources, group by group.
+pub fn builtin() -> Vec<Resource> {
+    TABLE.iter().map(Row::to_resource).collect()
 }
 
 use Verb::*;
@@ -163,16 +200,57 @@ const STREAM: &[Verb] = &[Create, Get];
 const PROXY: &[Verb] = &[Create, Delete, Get, Patch, Update];
 const WRITE: &[Verb] = &[Get, Patch, Update];
 
-const fn core(kind: &'static str) -> KindRef {
+const fn core(kind: &'static str) -> KindRef<'static> {
     KindRef { group: "", version: "v1", kind }
 }
-const fn apps(kind: &'static str) -> KindRef {
+const fn apps(kind: &'static str) -> KindRef<'static> {
     KindRef { group: "apps", version: "v1", kind }
 }
-const SCALE: KindRef = KindRef { group: "autoscaling", version: "v1", kind: "Scale" };
+const SCALE: KindRef<'static> = KindRef { group: "autoscaling", version: "v1", kind: "Scale" };
 
-const fn sub(name: &'static str, kind: KindRef, verbs: &'static [Verb]) -> Subresource {
-    Subresource { name, kind, verbs }
+/// A row of the table of built-in resources.
+struct Row {
+    group: &'static str,
+    version: &'static str,
+    plural: &'static str,
+    singular: &'static str,
+    kind: &'static str,
+    namespaced: bool,
+    short_names: &'static [&'static str],
+    categories: &'static [&'static str],
+    verbs: &'static [Verb],
+    subresources: &'static [SubresourceRow],
+    storage_group: &'static str,
+}
+
+type SubresourceRow = (&'static str, KindRef<'static>, &'static [Verb]);
+
+const fn sub(name: &'static str, kind: KindRef<'static>, verbs: &'static [Verb]) -> SubresourceRow {
+    (name, kind, verbs)
+}
+
+impl Row {
+    fn to_resource(&self) -> Resource {
+        let owned = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect();
+        let subresource = |(name, kind, verbs): &SubresourceRow| ServedSubresource {
+            name: (*name).to_owned(),
+            kind: kind.to_owned(),
+            verbs: verbs.to_vec(),
+        };
+        Resource {
+            group: self.group.to_owned(),
+            version: self.version.to_owned(),
+            plural: self.plural.to_owned(),
+            singular: self.singular.to_owned(),
+            kind: self.kind.to_owned(),
+            namespaced: self.namespaced,
+            short_names: owned(self.short_names),
+            categories: owned(self.categories),
+            verbs: self.verbs.to_vec(),
+            subresources: self.subresources.iter().map(subresource).collect(),
+            storage_group: self.storage_group.to_owned(),
+        }
+    }
 }
 
 const fn row(
@@ -182,8 +260,8 @@ const fn row(
     singular: &'static str,
     kind: &'static str,
     namespaced: bool,
-) -> Resource {
-    Resource {
+) -> Row {
+    Row {
         group,
         version,
         plural,
@@ -198,7 +276,7 @@ const fn row(
     }
 }
 
-impl Resource {
+impl Row {
     const fn short(mut self, names: &'static [&'static str]) -> Self {
         self.short_names = names;
         self
@@ -211,7 +289,7 @@ impl Resource {
         self.verbs = verbs;
         self
     }
-    const fn with(mut self, subresources: &'static [Subresource]) -> Self {
+    const fn with(mut self, subresources: &'static [SubresourceRow]) -> Self {
         self.subresources = subresources;
         self
     }
@@ -221,7 +299,7 @@ impl Resource {
     }
 }
 
-static TABLE: &[Resource] = &[
+static TABLE: &[Row] = &[
     row("", "v1", "bindings", "binding", "Binding", true).verbs(CREATE),
     row("", "v1", "configmaps", "configmap", "ConfigMap", true).short(&["cm"]),
     row("", "v1", "endpoints", "endpoints", "Endpoints", true).short(&["ep"]),

@@ -190,7 +190,7 @@ pub struct Schema {
     structs: Vec<Struct>,
     items: Vec<Type>,
     /// Group, version, kind of each root, sorted.
-    roots: Vec<(KindRef, StructId)>,
+    roots: Vec<(KindRef<'static>, StructId)>,
 }
 
 impl Schema {
@@ -205,7 +205,7 @@ impl Schema {
     }
 
     /// The type of objects of a kind.
-    pub fn root(&self, kind: KindRef) -> Option<StructId> {
+    pub fn root(&self, kind: KindRef<'_>) -> Option<StructId> {
         self.roots.binary_search_by(|(k, _)| k.cmp(&kind)).ok().map(|i| self.roots[i].1)
     }
 

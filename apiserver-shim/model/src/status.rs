@@ -72,8 +72,8 @@ impl Status {
     fn on(code: u16, reason: &'static str, message: String, resource: &Resource, name: &str) -> Self {
         Self::failure(code, reason, message).about(Details {
             name: name.into(),
-            group: resource.group.into(),
-            kind: resource.plural.into(),
+            group: resource.group.clone(),
+            kind: resource.plural.clone(),
             ..Details::default()
         })
     }
@@ -146,8 +146,8 @@ fn insert_text(out: &mut Map<String, Value>, key: &str, text: &str) {
 pub fn success(resource: &Resource, name: &str, uid: &str) -> Status {
     Status::failure(200, "", "").about(Details {
         name: name.into(),
-        group: resource.group.into(),
-        kind: resource.plural.into(),
+        group: resource.group.clone(),
+        kind: resource.plural.clone(),
         uid: uid.into(),
         ..Details::default()
     })
@@ -208,15 +208,15 @@ pub fn precondition_failed(resource: &Resource, name: &str, what: &str, wanted: 
     );
     Status::failure(409, "Conflict", message).about(Details {
         name: name.into(),
-        group: resource.group.into(),
-        kind: resource.kind.into(),
+        group: resource.group.clone(),
+        kind: resource.kind.clone(),
         ..Details::default()
     })
 }
 
 fn kind_qualified(resource: &Resource) -> String {
     if resource.group.is_empty() {
-        resource.kind.to_owned()
+        resource.kind.clone()
     } else {
         format!("{}.{}", resource.kind, resource.group)
     }

@@ -10,7 +10,7 @@ use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use shim_model::resource;
+use shim_core::controllers::served;
 use shim_model::status::{self, Status};
 use shim_pki::Identity;
 
@@ -234,9 +234,8 @@ impl Authenticator {
     }
 
     fn check_bound(&self, bound: &KubernetesClaims) -> Result<(), String> {
-        let alive = |plural: &str, object: &BoundObject| {
-            let resource = resource::find("", "v1", plural)?;
-            let found = self.registry.peek(resource, &bound.namespace, &object.name)?;
+        let alive = |plural: &'static str, object: &BoundObject| {
+            let found = self.registry.peek(served("", plural), &bound.namespace, &object.name)?;
             (found.header().uid == object.uid).then_some(())
         };
         alive("serviceaccounts", &bound.serviceaccount).ok_or("service account has been deleted")?;

@@ -9,11 +9,12 @@ use serde_json::json;
 use shim_core::controllers::{EventRecord, Target, served};
 use shim_core::rows::Key;
 use shim_model::object::{Header, Parts, StoredObject};
+use shim_model::resource::Resource;
 use shim_model::time::Instant;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::storage::registry::{Registry, now as wall_clock, store_key};
+use crate::storage::registry::{Registry, now as wall_clock};
 
 /// Notes that wait to be written. A burst of 10,000 bindings fits.
 pub const QUEUE_BOUND: usize = 16 * 1024;
@@ -76,26 +77,28 @@ impl Writer {
     fn write(&mut self, note: EventRecord, writes: &mut JoinSet<()>) {
         let now = wall_clock();
         let registry = self.registry.clone();
+        // An object whose resource is no longer served is gone.
+        let Some(resource) = registry.catalog().named(&note.about.resource).cloned() else { return };
         let same = (note.about.uid.clone(), note.about.key.clone(), note.reason, note.message.clone());
         if let Some(known) = self.known.get_mut(&same).filter(|k| now.since(k.first) < COUNT_UP_SECONDS) {
             known.count += 1;
             let (name, count) = (known.name.clone(), known.count);
             let namespace = namespace_of(&note.about).to_owned();
-            let anew = event(&note, now, count).0;
+            let anew = event(&resource, &note, now, count).0;
             writes.spawn(async move { count_up(&registry, &namespace, &name, count, now, anew).await });
             return;
         }
         if self.known.len() >= REMEMBERED_MAX {
             self.known.clear();
         }
-        let (event, name) = event(&note, now, 1);
+        let (event, name) = event(&resource, &note, now, 1);
         self.known.insert(same, KnownEvent { name, count: 1, first: now });
         writes.spawn(async move { create(&registry, event).await });
     }
 }
 
 async fn create(registry: &Registry, event: StoredObject) {
-    if let Err(status) = registry.create_encoded(served("", "events"), event).await {
+    if let Err(status) = registry.create_encoded(&served("", "events"), event).await {
         tracing::debug!(%status, "event not written");
     }
 }
@@ -109,7 +112,7 @@ async fn count_up(
     anew: StoredObject,
 ) {
     let counted = registry
-        .update_with(served("", "events"), namespace, name, |event| {
+        .update_with(&served("", "events"), namespace, name, |event| {
             event["count"] = json!(count);
             event["lastTimestamp"] = json!(now.to_rfc3339());
             Ok(())
@@ -129,13 +132,15 @@ fn namespace_of(about: &Target) -> &str {
 }
 
 /// The Event of a note as it is stored, for whoever writes it together with what it tells of.
-pub(crate) fn event_to_store(note: &EventRecord) -> (store::Key, StoredObject) {
-    let (event, name) = event(note, wall_clock(), 1);
-    (store_key(served("", "events"), namespace_of(&note.about), &name), event)
+/// Nothing for an object of a resource that is no longer served.
+pub(crate) fn event_to_store(registry: &Registry, note: &EventRecord) -> Option<(store::Key, StoredObject)> {
+    let (event, name) = event(registry.catalog().named(&note.about.resource)?, note, wall_clock(), 1);
+    let events = registry.builtin(&served("", "events"));
+    Some((events.key(namespace_of(&note.about), &name), event))
 }
 
 /// The Event of a note, and its name: the object's with the time in hexadecimal, as upstream names them.
-fn event(note: &EventRecord, now: Instant, count: i64) -> (StoredObject, String) {
+fn event(resource: &Resource, note: &EventRecord, now: Instant, count: i64) -> (StoredObject, String) {
     let about = &note.about;
     let time = now.to_rfc3339();
     let header = Header {
@@ -156,8 +161,8 @@ fn event(note: &EventRecord, now: Instant, count: i64) -> (StoredObject, String)
         event_time: (),
         first_timestamp: &time,
         involved_object: Involved {
-            api_version: about.resource.api_version(),
-            kind: about.resource.kind,
+            api_version: resource.api_version(),
+            kind: &resource.kind,
             name: &about.key.name,
             namespace: &about.key.namespace,
             uid: &about.uid,

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use shim_core::controllers::{Action, Change, CreationEvents, EventRecord, Plan, Propagation, Target};
-use shim_core::kinds::Door;
+use shim_core::kinds::Subresource;
 use shim_core::rows::Key;
 use shim_model::status::Status;
 use tokio::task::JoinSet;
@@ -123,7 +123,10 @@ async fn one(pipeline: &Pipeline, action: Action) -> Result<Option<(String, u64)
     match action {
         Action::Create { resource, namespace, object } => {
             // As a client would: defaulted, admitted, validated.
-            let made = pipeline.create(resource, &namespace, object, &Call::internal(MANAGER)).await?;
+            let Some(resource) = pipeline.registry().catalog().named(&resource).cloned() else {
+                return Err(shim_model::status::unknown_path());
+            };
+            let made = pipeline.create(&resource, &namespace, object, &Call::internal(MANAGER)).await?;
             Ok(made.stored.map(|object| (object.name().to_owned(), object.revision)))
         }
         Action::Change { target, subresource, changes } => {
@@ -142,20 +145,23 @@ async fn one(pipeline: &Pipeline, action: Action) -> Result<Option<(String, u64)
     }
 }
 
-/// Changes an object through the door that a client would take, so that fields have their owners.
+/// Changes an object as a client would, so that fields have their owners.
 async fn change(
     pipeline: &Pipeline,
     target: &Target,
     subresource: Option<&'static str>,
     changes: &[Change],
 ) -> Result<Option<(String, u64)>, Status> {
-    let door = match subresource {
-        None => Door::Main,
-        Some("status") => Door::Status,
-        Some(other) => Door::Other(other),
+    let subresource = match subresource {
+        None => Subresource::Main,
+        Some("status") => Subresource::Status,
+        Some(other) => Subresource::Other(other),
     };
     let Key { namespace, name } = &target.key;
-    let place = Place { resource: target.resource, door, namespace, name };
+    let Some(resource) = pipeline.registry().catalog().named(&target.resource).cloned() else {
+        return Ok(None);
+    };
+    let place = Place { resource: &resource, subresource, namespace, name };
     let changed = pipeline
         .apply(place, &Call::internal(MANAGER), |current| {
             let mut object = current.clone();
@@ -190,7 +196,7 @@ async fn change_unchecked(
 ) -> Result<Option<(String, u64)>, Status> {
     let Key { namespace, name } = &target.key;
     let changed = registry
-        .update_with(target.resource, namespace, name, |object| {
+        .update_with(&target.resource, namespace, name, |object| {
             apply(target, changes, object);
             Ok(())
         })
@@ -220,7 +226,7 @@ async fn delete(
         uid: Some(target.uid.clone()),
         ..DeleteOptions::default()
     };
-    match registry.delete(target.resource, namespace, name, &options).await {
+    match registry.delete(&target.resource, namespace, name, &options).await {
         Ok(Deleted::Gone(value) | Deleted::Marked(value)) => {
             Ok(Some((name.to_string(), revision_of(&value))))
         }

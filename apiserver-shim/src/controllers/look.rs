@@ -11,7 +11,7 @@ use shim_core::controllers::{
 };
 use shim_core::rows::{Deployment, Key, Pod, ReplicaSet};
 use shim_model::object::{Header, Owner};
-use shim_model::resource::{self, Resource, Verb};
+use shim_model::resource::{self, GroupResource};
 
 use super::world::{ObjectName, World};
 use super::{Controller, Runner};
@@ -92,19 +92,18 @@ impl Runner {
         let Some(object) = self.registry.peek(served("", "namespaces"), "", &key.name) else {
             return Plan::default();
         };
-        let mut content: Vec<(&'static Resource, Arc<Object>)> = Vec::new();
-        let kept = resource::all().iter().filter(|r| {
-            r.namespaced && r.allows(Verb::List) && r.storage_group == r.group && self.registry.keeps(r)
-        });
-        for resource in kept {
-            let objects = self.registry.cache(resource).list(Some(&key.name));
-            content.extend(objects.into_iter().map(|o| (resource, o)));
+        let mut content: Vec<(GroupResource, Arc<Object>)> = Vec::new();
+        let catalog = self.registry.catalog();
+        let stored = catalog.iter().filter(|r| r.namespaced && r.storage_group == r.group);
+        for (resource, store) in stored.filter_map(|r| Some((r.group_resource(), r.store()?))) {
+            let objects = store.cache().list(Some(&key.name));
+            content.extend(objects.into_iter().map(|o| (resource.clone(), o)));
         }
         let value = decoded(&object);
         namespace::reconcile(&namespace::Snapshot {
             header: object.header(),
             value: &value,
-            content: content.iter().map(|(r, o)| (*r, o.header())).collect(),
+            content: content.iter().map(|(r, o)| (r.clone(), o.header())).collect(),
             now: now(),
         })
     }
@@ -172,7 +171,7 @@ impl Runner {
     }
 
     fn look_at_owned(&self, name: &ObjectName) -> Plan {
-        let resource = name.resource.0;
+        let resource = &name.resource;
         let Some(object) = self.registry.peek(resource, &name.key.namespace, &name.key.name) else {
             return Plan::default();
         };
@@ -186,10 +185,14 @@ impl Runner {
             .world
             .dependents(&header.uid)
             .filter_map(|(name, row)| {
-                let found = self.registry.peek(name.resource.0, &name.key.namespace, &name.key.name)?;
+                let found = self.registry.peek(&name.resource, &name.key.namespace, &name.key.name)?;
                 let deleting = found.header().deletion_timestamp.is_some();
                 (found.header().uid == row.uid).then(|| garbage_collector::Dependent {
-                    target: Target { resource: name.resource.0, key: name.key.clone(), uid: row.uid.clone() },
+                    target: Target {
+                        resource: name.resource.clone(),
+                        key: name.key.clone(),
+                        uid: row.uid.clone(),
+                    },
                     blocks: row.blocks,
                     deleting,
                     deleting_dependents: deleting
@@ -198,7 +201,7 @@ impl Runner {
             })
             .collect();
         garbage_collector::reconcile(&garbage_collector::Snapshot {
-            target: Target::of(resource, header),
+            target: Target::of(resource.clone(), header),
             deleting: header.deletion_timestamp.is_some(),
             finalizers: &header.finalizers,
             owners,
@@ -208,8 +211,9 @@ impl Runner {
 
     fn owner_state(&self, dependent: &Header, owner: &Owner) -> OwnerState {
         let (group, version) = resource::split_api_version(&owner.api_version);
-        let Some(kind) = resource::by_kind(group, version, &owner.kind).filter(|k| self.registry.keeps(k))
-        else {
+        let catalog = self.registry.catalog();
+        let kind = catalog.by_kind(group, version, &owner.kind);
+        let Some(kind) = kind.filter(|k| k.store().is_some()) else {
             return OwnerState::Solid;
         };
         let namespace = match (kind.namespaced, dependent.namespace.is_empty()) {

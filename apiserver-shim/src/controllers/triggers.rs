@@ -7,7 +7,7 @@ use shim_core::controllers::{
 };
 use shim_core::rows::{Key, Pod, TaintEffect};
 use shim_model::object::Header;
-use shim_model::resource::Resource;
+use shim_model::resource::GroupResource;
 
 use super::world::World;
 use super::{Controller, Runner};
@@ -18,7 +18,7 @@ impl Runner {
     /// Asks for all looks that a change calls for.
     pub(crate) fn trigger(
         &mut self,
-        resource: &'static Resource,
+        resource: &GroupResource,
         kind: ChangeKind,
         object: &Object,
         before: Option<&Object>,
@@ -27,20 +27,20 @@ impl Runner {
         let header = object.header();
         let key = Key::of(header);
         self.trigger_collector(resource, kind, header, before, revision);
-        match (resource.group, resource.plural) {
+        match resource.parts() {
             ("", "pods") => self.trigger_pod(kind, object, before, revision),
             ("apps", "replicasets") => {
-                self.ask(Controller::ReplicaSets, resource, key, revision);
+                self.ask(Controller::ReplicaSets, resource.clone(), key, revision);
                 self.trigger_deployments(header, revision);
                 if let Some(before) = before {
                     self.trigger_deployments(before.header(), revision);
                 }
             }
-            ("apps", "deployments") => self.ask(Controller::Deployments, resource, key, revision),
+            ("apps", "deployments") => self.ask(Controller::Deployments, resource.clone(), key, revision),
             ("", "namespaces") => {
-                self.ask(Controller::NamespaceDefaults, resource, key.clone(), revision);
+                self.ask(Controller::NamespaceDefaults, resource.clone(), key.clone(), revision);
                 if header.deletion_timestamp.is_some() {
-                    self.ask(Controller::Namespaces, resource, key, revision);
+                    self.ask(Controller::Namespaces, resource.clone(), key, revision);
                 }
             }
             ("", "serviceaccounts") if kind == ChangeKind::Deleted && header.name == "default" => {
@@ -49,7 +49,7 @@ impl Runner {
             ("", "configmaps") if header.name == root_ca::NAME => {
                 self.ask_namespace_defaults(&header.namespace, revision);
             }
-            ("", "services") => self.ask(Controller::Endpoints, resource, key, revision),
+            ("", "services") => self.ask(Controller::Endpoints, resource.clone(), key, revision),
             ("", "endpoints") => self.ask(Controller::Endpoints, served("", "services"), key, revision),
             ("discovery.k8s.io", "endpointslices") => {
                 if let Some(service) = header.labels.get("kubernetes.io/service-name") {
@@ -60,7 +60,7 @@ impl Runner {
             ("", "nodes") => self.trigger_node(header, revision),
             _ => {}
         }
-        if kind == ChangeKind::Deleted && resource.namespaced {
+        if kind == ChangeKind::Deleted && !header.namespace.is_empty() {
             self.trigger_emptied_namespace(&header.namespace, revision);
         }
     }
@@ -74,7 +74,7 @@ impl Runner {
         let namespaces = served("", "namespaces");
         let deleting = self
             .registry
-            .peek(namespaces, "", namespace)
+            .peek(&namespaces, "", namespace)
             .is_some_and(|n| n.header().deletion_timestamp.is_some());
         if deleting {
             self.ask(Controller::Namespaces, namespaces, Key::new("", namespace), revision);
@@ -87,7 +87,7 @@ impl Runner {
         if let Some(owner) = set.controller() {
             if owner.kind == "Deployment" {
                 let key = Key::new(&set.namespace, &owner.name);
-                self.ask(Controller::Deployments, resource, key, revision);
+                self.ask(Controller::Deployments, resource.clone(), key, revision);
             }
             return;
         }
@@ -96,7 +96,7 @@ impl Runner {
             .map(|(key, _)| key.clone())
             .collect();
         for key in adopters {
-            self.ask(Controller::Deployments, resource, key, revision);
+            self.ask(Controller::Deployments, resource.clone(), key, revision);
         }
     }
 
@@ -150,7 +150,12 @@ impl Runner {
         let resource = served("apps", "replicasets");
         if let Some(owner) = pod.controller() {
             if owner.kind == "ReplicaSet" {
-                self.ask(Controller::ReplicaSets, resource, Key::new(&pod.namespace, &owner.name), revision);
+                self.ask(
+                    Controller::ReplicaSets,
+                    resource.clone(),
+                    Key::new(&pod.namespace, &owner.name),
+                    revision,
+                );
             }
             return;
         }
@@ -159,7 +164,7 @@ impl Runner {
             .map(|(key, _)| key.clone())
             .collect();
         for key in adopters {
-            self.ask(Controller::ReplicaSets, resource, key, revision);
+            self.ask(Controller::ReplicaSets, resource.clone(), key, revision);
         }
     }
 
@@ -182,7 +187,7 @@ impl Runner {
 
     fn trigger_collector(
         &mut self,
-        resource: &'static Resource,
+        resource: &GroupResource,
         kind: ChangeKind,
         header: &Header,
         before: Option<&Object>,
@@ -194,35 +199,41 @@ impl Runner {
             let dependents: Vec<_> =
                 self.world.dependents(&header.uid).map(|(name, _)| name.clone()).collect();
             for name in dependents {
-                self.ask(Controller::GarbageCollector, name.resource.0, name.key, revision);
+                self.ask(Controller::GarbageCollector, name.resource, name.key, revision);
             }
         }
         if kind != ChangeKind::Deleted {
             let fresh = before.is_none_or(|b| b.header().owners != header.owners);
             let waits = deleting && (has(FOREGROUND) || has(ORPHAN));
             if (fresh && !header.owners.is_empty()) || waits {
-                self.ask(Controller::GarbageCollector, resource, Key::of(header), revision);
+                self.ask(Controller::GarbageCollector, resource.clone(), Key::of(header), revision);
             }
         }
         // Owners that wait for this one to go or to change.
         for owner in header.owners.iter().filter(|o| o.block_owner_deletion) {
             let (group, version) = shim_model::resource::split_api_version(&owner.api_version);
-            let Some(kind) = shim_model::resource::by_kind(group, version, &owner.kind) else { continue };
+            let catalog = self.registry.catalog();
+            let Some(kind) = catalog.by_kind(group, version, &owner.kind) else { continue };
             let namespace = if kind.namespaced { header.namespace.as_str() } else { "" };
-            let waiting = self.registry.keeps(kind)
+            let waiting = kind.store().is_some()
                 && self.registry.peek(kind, namespace, &owner.name).is_some_and(|o| {
                     o.header().deletion_timestamp.is_some()
                         && o.header().finalizers.iter().any(|f| f == FOREGROUND)
                 });
             if waiting {
-                self.ask(Controller::GarbageCollector, kind, Key::new(namespace, &owner.name), revision);
+                self.ask(
+                    Controller::GarbageCollector,
+                    kind.group_resource(),
+                    Key::new(namespace, &owner.name),
+                    revision,
+                );
             }
         }
     }
 
     /// Asks for a look at everything.
     pub(crate) fn resync(&mut self) {
-        let asks: Vec<(Controller, &'static Resource, Key)> = self
+        let asks: Vec<(Controller, GroupResource, Key)> = self
             .world
             .deployments
             .keys()
@@ -252,11 +263,11 @@ impl Runner {
             self.ask(controller, resource, key, 0);
         }
         let namespaces = served("", "namespaces");
-        for namespace in self.registry.cache(namespaces).list(None) {
+        for namespace in self.registry.cache(&namespaces).list(None) {
             let key = Key::of(namespace.header());
-            self.ask(Controller::NamespaceDefaults, namespaces, key.clone(), 0);
+            self.ask(Controller::NamespaceDefaults, namespaces.clone(), key.clone(), 0);
             if namespace.header().deletion_timestamp.is_some() {
-                self.ask(Controller::Namespaces, namespaces, key, 0);
+                self.ask(Controller::Namespaces, namespaces.clone(), key, 0);
             }
         }
     }

@@ -7,44 +7,18 @@ use std::sync::Arc;
 use serde_json::Value;
 use shim_core::rows::{Deployment, Key, LabelSelector, Node, Pod, ReplicaSet};
 use shim_model::object::{Header, Owner};
-use shim_model::resource::Resource;
+use shim_model::resource::GroupResource;
 
 use crate::storage::object::Object;
 use crate::storage::pod_views::PodViews;
 
-/// Names one object: the resource by its place in the table, and the key.
+/// Names one object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ObjectName {
     /// The resource, in the order of names.
-    pub resource: ResourceName,
+    pub resource: GroupResource,
     /// The key.
     pub key: Key,
-}
-
-/// A resource that can stand in ordered collections.
-#[derive(Clone, Copy, Debug)]
-pub struct ResourceName(pub &'static Resource);
-
-impl ResourceName {
-    fn text(self) -> (&'static str, &'static str) {
-        (self.0.group, self.0.plural)
-    }
-}
-impl PartialEq for ResourceName {
-    fn eq(&self, other: &Self) -> bool {
-        self.text() == other.text()
-    }
-}
-impl Eq for ResourceName {}
-impl PartialOrd for ResourceName {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for ResourceName {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.text().cmp(&other.text())
-    }
 }
 
 /// A dependent of some owner.
@@ -102,7 +76,7 @@ impl World {
     }
 
     /// Takes an object that is new or has changed.
-    pub fn put(&mut self, resource: &'static Resource, object: &Object, before: Option<&Object>) {
+    pub fn put(&mut self, resource: &GroupResource, object: &Object, before: Option<&Object>) {
         let key = Key::of(object.header());
         if before.is_none_or(|b| b.header().owners != object.header().owners) {
             if let Some(before) = before {
@@ -110,7 +84,7 @@ impl World {
             }
             self.link(resource, object.header());
         }
-        match (resource.group, resource.plural) {
+        match resource.parts() {
             ("", "pods") => self.put_pod(key, object),
             ("apps", "replicasets") => {
                 let row = ReplicaSet::decode(object.stored().clone(), &decoded(object));
@@ -162,10 +136,10 @@ impl World {
     }
 
     /// Takes notice that an object is gone.
-    pub fn remove(&mut self, resource: &'static Resource, object: &Object) {
+    pub fn remove(&mut self, resource: &GroupResource, object: &Object) {
         let key = Key::of(object.header());
         self.unlink(resource, object.header());
-        match (resource.group, resource.plural) {
+        match resource.parts() {
             ("", "pods") => {
                 if let Some(old) = self.pods.remove(&key) {
                     self.unindex(&key, &old);
@@ -188,18 +162,18 @@ impl World {
         }
     }
 
-    fn link(&mut self, resource: &'static Resource, header: &Header) {
+    fn link(&mut self, resource: &GroupResource, header: &Header) {
         for owner in &header.owners {
-            let name = ObjectName { resource: ResourceName(resource), key: Key::of(header) };
+            let name = ObjectName { resource: resource.clone(), key: Key::of(header) };
             let row = DependentRow { uid: header.uid.clone(), blocks: owner.block_owner_deletion };
             self.dependents.entry(owner.uid.as_str().into()).or_default().insert(name, row);
         }
     }
 
-    fn unlink(&mut self, resource: &'static Resource, header: &Header) {
+    fn unlink(&mut self, resource: &GroupResource, header: &Header) {
         for Owner { uid, .. } in &header.owners {
             if let Some(dependents) = self.dependents.get_mut(uid.as_str()) {
-                dependents.remove(&ObjectName { resource: ResourceName(resource), key: Key::of(header) });
+                dependents.remove(&ObjectName { resource: resource.clone(), key: Key::of(header) });
                 if dependents.is_empty() {
                     self.dependents.remove(uid.as_str());
                 }

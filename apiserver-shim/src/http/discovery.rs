@@ -9,52 +9,37 @@ use http::HeaderMap;
 use http::header::{CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use shim_model::resource::{self, Resource, Verb, api_version};
+use shim_model::catalog::Group;
+use shim_model::resource::{Resource, Verb, api_version};
 use shim_model::schema::Media;
 use shim_model::status::{self, Status};
 
 use super::body::Response;
 use super::negotiation::{self, Clause};
 use super::reply;
-
-/// Groups in the order in which upstream prefers them; others follow by name.
-const GROUP_ORDER: &[&str] = &[
-    "",
-    "apps",
-    "events.k8s.io",
-    "authentication.k8s.io",
-    "authorization.k8s.io",
-    "autoscaling",
-    "batch",
-    "certificates.k8s.io",
-    "networking.k8s.io",
-    "policy",
-    "rbac.authorization.k8s.io",
-    "storage.k8s.io",
-    "admissionregistration.k8s.io",
-    "apiextensions.k8s.io",
-    "scheduling.k8s.io",
-    "coordination.k8s.io",
-    "node.k8s.io",
-    "discovery.k8s.io",
-];
+use crate::storage::catalog::Catalog;
 
 /// Serves `/api`, `/apis` and what is directly below; `None` if the path is none of these.
-pub fn serve(path: &str, headers: &HeaderMap, address: &str) -> Option<Result<Response, Status>> {
+pub fn serve(
+    catalog: &Catalog,
+    path: &str,
+    headers: &HeaderMap,
+    address: &str,
+) -> Option<Result<Response, Status>> {
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     let document = match parts.as_slice() {
-        ["api"] => return Some(root(headers, true, legacy_versions(address))),
-        ["apis"] => return Some(root(headers, false, group_list())),
-        ["api", version] => resource_list("", version),
-        ["apis", group] => match versions_of(group).is_empty() {
-            false => Some(group_value(group, true)),
-            true => return Some(Ok(not_found())),
+        ["api"] => return Some(root(catalog, headers, true, legacy_versions(address))),
+        ["apis"] => return Some(root(catalog, headers, false, group_list(catalog))),
+        ["api", version] => resource_list(catalog, "", version),
+        ["apis", group] => match catalog.group(group) {
+            Some(group) => Some(group_value(group, true)),
+            None => return Some(Ok(not_found())),
         },
         ["apis", group, version] => {
-            if versions_of(group).is_empty() {
+            if catalog.group(group).is_none() {
                 return Some(Ok(not_found()));
             }
-            resource_list(group, version)
+            resource_list(catalog, group, version)
         }
         _ => return None,
     };
@@ -70,7 +55,7 @@ pub fn not_found() -> Response {
     reply::text(404, "404 page not found\n")
 }
 
-fn root(headers: &HeaderMap, core: bool, legacy: Value) -> Result<Response, Status> {
+fn root(catalog: &Catalog, headers: &HeaderMap, core: bool, legacy: Value) -> Result<Response, Status> {
     let clauses = negotiation::clauses(headers);
     let mut known = false;
     for clause in &clauses {
@@ -79,7 +64,9 @@ fn root(headers: &HeaderMap, core: bool, legacy: Value) -> Result<Response, Stat
         match clause.parameter("as") {
             "" => return Ok(vary(reply::value(200, media, &legacy))),
             _ => match aggregated_version(clause) {
-                Some(version) if media == Media::Json => return Ok(aggregated(headers, core, version)),
+                Some(version) if media == Media::Json => {
+                    return Ok(aggregated(catalog, headers, core, version));
+                }
                 _ => {}
             },
         }
@@ -102,7 +89,7 @@ fn aggregated_version(clause: &Clause) -> Option<&'static str> {
     }
 }
 
-fn aggregated(headers: &HeaderMap, core: bool, version: &'static str) -> Response {
+fn aggregated(catalog: &Catalog, headers: &HeaderMap, core: bool, version: &'static str) -> Response {
     // Whether it is the core group's, and the version; the bytes and their ETag.
     type Documents = BTreeMap<(bool, &'static str), (Bytes, String)>;
     static DOCUMENTS: OnceLock<Documents> = OnceLock::new();
@@ -110,7 +97,7 @@ fn aggregated(headers: &HeaderMap, core: bool, version: &'static str) -> Respons
         let keys = [(true, "v2"), (false, "v2"), (true, "v2beta1"), (false, "v2beta1")];
         keys.into_iter()
             .map(|(core, version)| {
-                let bytes = Bytes::from(aggregated_value(core, version).to_string());
+                let bytes = Bytes::from(aggregated_value(catalog, core, version).to_string());
                 let etag = format!("\"{}\"", hex(&Sha256::digest(&bytes)));
                 ((core, version), (bytes, etag))
             })
@@ -137,25 +124,12 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02X}")).collect()
 }
 
-fn groups() -> Vec<&'static str> {
-    let mut all: Vec<&str> = resource::all().iter().map(|r| r.group).collect();
-    all.sort_by_key(|g| (GROUP_ORDER.iter().position(|o| o == g).unwrap_or(GROUP_ORDER.len()), *g));
-    all.dedup();
-    all
-}
-
-fn versions_of(group: &str) -> Vec<&'static str> {
-    let mut out: Vec<&str> = Vec::new();
-    for r in resource::all().iter().filter(|r| r.group == group) {
-        if !out.contains(&r.version) {
-            out.push(r.version);
-        }
-    }
-    out
-}
-
-fn resources_of<'a>(group: &'a str, version: &'a str) -> impl Iterator<Item = &'static Resource> + 'a {
-    resource::all().iter().filter(move |r| r.group == group && r.version == version)
+fn resources_of<'a>(
+    catalog: &'a Catalog,
+    group: &'a str,
+    version: &'a str,
+) -> impl Iterator<Item = &'a Resource> + 'a {
+    catalog.resources().filter(move |r| r.group == group && r.version == version)
 }
 
 fn legacy_versions(address: &str) -> Value {
@@ -163,18 +137,18 @@ fn legacy_versions(address: &str) -> Value {
         "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": address}]})
 }
 
-fn group_list() -> Value {
-    let groups: Vec<Value> =
-        groups().into_iter().filter(|g| !g.is_empty()).map(|g| group_value(g, false)).collect();
+fn group_list(catalog: &Catalog) -> Value {
+    let named = catalog.groups().iter().filter(|g| !g.name.is_empty());
+    let groups: Vec<Value> = named.map(|g| group_value(g, false)).collect();
     json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
 }
 
-fn group_value(group: &str, alone: bool) -> Value {
-    let versions: Vec<Value> = versions_of(group)
-        .into_iter()
-        .map(|v| json!({"groupVersion": api_version(group, v), "version": v}))
-        .collect();
-    let mut out = json!({"name": group, "versions": versions, "preferredVersion": versions[0]});
+fn group_value(group: &Group, alone: bool) -> Value {
+    let name = &group.name;
+    let versions = group.versions.iter();
+    let versions: Vec<Value> =
+        versions.map(|v| json!({"groupVersion": api_version(name, v), "version": v})).collect();
+    let mut out = json!({"name": name, "versions": versions, "preferredVersion": versions[0]});
     if alone {
         out["kind"] = "APIGroup".into();
         out["apiVersion"] = "v1".into();
@@ -188,11 +162,11 @@ fn verbs(verbs: &[Verb]) -> Vec<&'static str> {
     out
 }
 
-fn resource_list(group: &str, version: &str) -> Option<Value> {
+fn resource_list(catalog: &Catalog, group: &str, version: &str) -> Option<Value> {
     let mut out: Vec<Value> = Vec::new();
-    for r in resources_of(group, version) {
+    for r in resources_of(catalog, group, version) {
         let mut entry = json!({"name": r.plural, "singularName": r.singular, "namespaced": r.namespaced,
-            "kind": r.kind, "verbs": verbs(r.verbs)});
+            "kind": r.kind, "verbs": verbs(&r.verbs)});
         if !r.short_names.is_empty() {
             entry["shortNames"] = json!(r.short_names);
         }
@@ -203,12 +177,12 @@ fn resource_list(group: &str, version: &str) -> Option<Value> {
             entry["storageVersionHash"] = storage_version_hash(r).into();
         }
         out.push(entry);
-        for s in r.subresources {
+        for s in &r.subresources {
             let mut entry = json!({"name": format!("{}/{}", r.plural, s.name), "singularName": "",
-                "namespaced": r.namespaced, "kind": s.kind.kind, "verbs": verbs(s.verbs)});
-            if (s.kind.group, s.kind.version) != (group, version) {
-                entry["group"] = s.kind.group.into();
-                entry["version"] = s.kind.version.into();
+                "namespaced": r.namespaced, "kind": s.kind.kind, "verbs": verbs(&s.verbs)});
+            if (s.kind.group.as_str(), s.kind.version.as_str()) != (group, version) {
+                entry["group"] = s.kind.group.as_str().into();
+                entry["version"] = s.kind.version.as_str().into();
             }
             out.push(entry);
         }
@@ -223,29 +197,30 @@ fn resource_list(group: &str, version: &str) -> Option<Value> {
 fn storage_version_hash(r: &Resource) -> String {
     use base64::Engine;
     let group =
-        if r.storage_group.is_empty() { "/v1".to_owned() } else { api_version(r.storage_group, r.version) };
+        if r.storage_group.is_empty() { "/v1".to_owned() } else { api_version(&r.storage_group, &r.version) };
     let group = group.trim_start_matches('/');
-    let text = match r.storage_group {
+    let text = match r.storage_group.as_str() {
         "" => format!("/{group}/{}", r.kind),
         _ => format!("{group}/{}", r.kind),
     };
     base64::engine::general_purpose::STANDARD.encode(&Sha256::digest(text.as_bytes())[..8])
 }
 
-fn aggregated_value(core: bool, version: &str) -> Value {
-    let groups = groups().into_iter().filter(|g| g.is_empty() == core);
+fn aggregated_value(catalog: &Catalog, core: bool, version: &str) -> Value {
+    let groups = catalog.groups().iter().filter(|g| g.name.is_empty() == core);
     let items: Vec<Value> = groups
         .map(|group| {
-            let versions: Vec<Value> = versions_of(group)
-                .into_iter()
+            let versions: Vec<Value> = group
+                .versions
+                .iter()
                 .map(|v| {
-                    let mut all: Vec<&Resource> = resources_of(group, v).collect();
-                    all.sort_by_key(|r| r.plural);
+                    let mut all: Vec<&Resource> = resources_of(catalog, &group.name, v).collect();
+                    all.sort_by(|a, b| a.plural.cmp(&b.plural));
                     let resources: Vec<Value> = all.into_iter().map(aggregated_resource).collect();
                     json!({"version": v, "resources": resources, "freshness": "Current"})
                 })
                 .collect();
-            let metadata = if core { json!({}) } else { json!({"name": group}) };
+            let metadata = if core { json!({}) } else { json!({"name": group.name}) };
             json!({"metadata": metadata, "versions": versions})
         })
         .collect();
@@ -254,14 +229,14 @@ fn aggregated_value(core: bool, version: &str) -> Value {
 }
 
 fn aggregated_resource(r: &Resource) -> Value {
-    let kind = |k: shim_model::resource::KindRef, own: bool| match own {
+    let kind = |k: shim_model::resource::KindRef<'_>, own: bool| match own {
         // Upstream leaves group and version out where they are the document's own.
         true => json!({"group": "", "version": "", "kind": k.kind}),
         false => json!({"group": k.group, "version": k.version, "kind": k.kind}),
     };
     let scope = if r.namespaced { "Namespaced" } else { "Cluster" };
     let mut out = json!({"resource": r.plural, "responseKind": kind(r.kind_ref(), true), "scope": scope,
-        "singularResource": r.singular, "verbs": verbs(r.verbs)});
+        "singularResource": r.singular, "verbs": verbs(&r.verbs)});
     if !r.short_names.is_empty() {
         out["shortNames"] = json!(r.short_names);
     }
@@ -273,8 +248,8 @@ fn aggregated_resource(r: &Resource) -> Value {
             .subresources
             .iter()
             .map(|s| {
-                let own = (s.kind.group, s.kind.version) == (r.group, r.version);
-                json!({"subresource": s.name, "responseKind": kind(s.kind, own), "verbs": verbs(s.verbs)})
+                let own = (&s.kind.group, &s.kind.version) == (&r.group, &r.version);
+                json!({"subresource": s.name, "responseKind": kind(s.kind.as_ref(), own), "verbs": verbs(&s.verbs)})
             })
             .collect();
         out["subresources"] = subresources.into();

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use base64::Engine;
 use serde_json::{Value, json};
+use shim_core::definition::ResourceDefinition;
 use shim_core::kinds;
 use shim_model::field::FieldError;
-use shim_model::resource::Resource;
 use shim_model::selector::{FieldSelector, LabelSelector};
 use shim_model::status::{self, Status};
 use store::{ListRequest, Revision};
@@ -16,9 +16,10 @@ use super::body::Response;
 use super::negotiation::{Accepted, Shape};
 use super::query::{Query, quote};
 use super::shapes::{self, ListMeta};
+use crate::storage::catalog::ServedResource;
 use crate::storage::fields;
 use crate::storage::object::Object;
-use crate::storage::registry::{Registry, of_store, parse, store_key};
+use crate::storage::registry::{Registry, of_store, parse};
 use crate::storage::selection::Selection;
 use crate::storage::watch_cache::{View, push_key};
 
@@ -42,7 +43,7 @@ pub struct ListOptions {
 
 /// Reads the options of a LIST.
 pub fn options(
-    resource: &Resource,
+    resource: &ResourceDefinition,
     namespace: &str,
     name: &str,
     query: &Query,
@@ -79,7 +80,7 @@ pub fn revision(query: &Query) -> Result<Option<u64>, Status> {
 
 /// Reads the selectors.
 pub fn selection(
-    resource: &Resource,
+    resource: &ResourceDefinition,
     namespace: &str,
     name: &str,
     query: &Query,
@@ -137,7 +138,7 @@ fn check(query: &Query, watch: bool) -> Result<(), Status> {
 /// Answers a LIST.
 pub async fn list(
     registry: &Registry,
-    resource: &'static Resource,
+    resource: &ServedResource,
     options: &ListOptions,
     accepted: Accepted,
     query: &Query,
@@ -152,7 +153,7 @@ pub async fn list(
 /// Reads what a LIST shows.
 pub async fn read(
     registry: &Registry,
-    resource: &'static Resource,
+    resource: &ServedResource,
     options: &ListOptions,
 ) -> Result<(Vec<Arc<Object>>, ListMeta), Status> {
     let mut start = String::new();
@@ -185,14 +186,14 @@ pub async fn read(
 /// Reads what the cache can show; `None` if an older version is wanted than it has.
 fn read_cache(
     registry: &Registry,
-    resource: &Resource,
+    resource: &ServedResource,
     options: &ListOptions,
     at: Option<u64>,
     start: &str,
 ) -> Option<(Vec<Arc<Object>>, ListMeta)> {
     // Read before the view is taken: the view may be newer than this, never older.
     let progress = registry.progress();
-    let view = registry.cache(resource).view();
+    let view = resource.cache().view();
     let shown = match at {
         None => progress.max(view.last_change()),
         // Nothing of this resource has changed since: the cache still shows that version.
@@ -243,13 +244,13 @@ fn meta_of(selection: &Selection, revision: u64, last: &str, left: u64) -> ListM
 /// Reads an older version out of the store.
 async fn read_history(
     registry: &Registry,
-    resource: &'static Resource,
+    resource: &ServedResource,
     options: &ListOptions,
     revision: u64,
     start: String,
 ) -> Result<(Vec<Arc<Object>>, ListMeta), Status> {
     let selection = &options.selection;
-    let mut prefix = resource.storage_prefix();
+    let mut prefix = resource.stored().prefix().to_owned();
     let strip = prefix.len();
     if let Some(namespace) = selection.namespace() {
         push_key(&mut prefix, namespace, "");
@@ -258,14 +259,16 @@ async fn read_history(
         ListRequest { prefix, limit: STORE_PAGE, at: Some(Revision(revision)), start_after: None };
     if !start.is_empty() {
         // Tokens name the first key that is wanted: the last one seen and a NUL behind it.
-        request.start_after = Some(store_key(resource, "", start.trim_end_matches('\0')));
+        request.start_after = Some(resource.key("", start.trim_end_matches('\0')));
     }
     let mut items = Vec::new();
     loop {
         let page = registry.store().list(request.clone()).await.map_err(of_store)?;
         let count = page.kvs.len();
         for (i, kv) in page.kvs.iter().enumerate() {
-            if let Some(object) = parse(resource, kv, None).filter(|o| selection.matches(o)) {
+            if let Some(object) =
+                parse(resource.stored().definition(), kv, None).filter(|o| selection.matches(o))
+            {
                 items.push(object);
             }
             if options.limit > 0 && items.len() >= options.limit {

@@ -1,10 +1,12 @@
 //! The verbs on resources: one function each, from a request that is authorised to the pipeline or the cache and back
 //! to an answer.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::Value;
-use shim_core::kinds::Door;
+use shim_core::kinds::Subresource;
 use shim_model::patch::PatchKind;
 use shim_model::resource::{KindRef, Resource, Verb};
 use shim_model::schema::{self, Media, Strictness};
@@ -18,13 +20,16 @@ use super::{list, reply, shapes, watch};
 use crate::auth::authentication::User;
 use crate::http::service::Api;
 use crate::pipeline::{Call, Outcome, Place};
+use crate::storage::catalog::{Catalog, ServedResource};
 use crate::storage::deletion::{DeleteOptions, Propagation, returns_object};
 use crate::storage::registry::Deleted;
 
 /// A request for a resource.
 pub struct ResourceRequest<'a> {
+    /// The catalog that the request is served from.
+    pub catalog: &'a Arc<Catalog>,
     /// The resource.
-    pub resource: &'static Resource,
+    pub resource: &'a Arc<ServedResource>,
     /// Where the path leads.
     pub target: &'a Target,
     /// Parameters.
@@ -76,7 +81,7 @@ impl ResourceRequest<'_> {
     }
 
     /// Decodes a body of the resource's kind, or of another.
-    pub fn decode(&self, bytes: &[u8], kind: KindRef, call: &Call) -> Result<schema::Decoded, Status> {
+    pub fn decode(&self, bytes: &[u8], kind: KindRef<'_>, call: &Call) -> Result<schema::Decoded, Status> {
         let media = negotiation::body_media(self.headers)?;
         schema::decode(bytes, media, kind, call.strictness)
     }
@@ -95,8 +100,13 @@ impl ResourceRequest<'_> {
     }
 
     /// The place that a write goes to.
-    pub fn place(&self, door: Door) -> Place<'_> {
-        Place { resource: self.resource, door, namespace: &self.target.namespace, name: &self.target.name }
+    pub fn place<'b>(&'b self, subresource: Subresource<'b>) -> Place<'b> {
+        Place {
+            resource: self.resource,
+            subresource,
+            namespace: &self.target.namespace,
+            name: &self.target.name,
+        }
     }
 }
 
@@ -126,8 +136,8 @@ pub async fn serve(api: &Api, request: &ResourceRequest<'_>, body: Body) -> Resu
         "get" => get(api, request).await,
         "list" | "watch" => collection(api, request).await,
         "create" => create(api, request, body).await,
-        "update" => update(api, request, Door::Main, body).await,
-        "patch" => patch(api, request, Door::Main, body).await,
+        "update" => update(api, request, Subresource::Main, body).await,
+        "patch" => patch(api, request, Subresource::Main, body).await,
         "delete" => delete(api, request, body).await,
         _ => delete_collection(api, request, body).await,
     }
@@ -174,7 +184,7 @@ async fn create(api: &Api, request: &ResourceRequest<'_>, body: Body) -> Result<
 pub async fn update(
     api: &Api,
     request: &ResourceRequest<'_>,
-    door: Door,
+    subresource: Subresource<'_>,
     body: Body,
 ) -> Result<Response, Status> {
     let accepted = request.accepted()?;
@@ -182,7 +192,7 @@ pub async fn update(
     negotiation::body_media(request.headers)?;
     let bytes = body::read(body).await?;
     let decoded = request.decode(&bytes, request.resource.kind_ref(), &call)?;
-    let mut outcome = api.pipeline.update(request.place(door), decoded.value, &call).await?;
+    let mut outcome = api.pipeline.update(request.place(subresource), decoded.value, &call).await?;
     outcome.warnings.splice(0..0, decoded.warnings);
     request.answer(if outcome.created { 201 } else { 200 }, accepted, outcome)
 }
@@ -191,7 +201,7 @@ pub async fn update(
 pub async fn patch(
     api: &Api,
     request: &ResourceRequest<'_>,
-    door: Door,
+    subresource: Subresource<'_>,
     body: Body,
 ) -> Result<Response, Status> {
     let accepted = request.accepted()?;
@@ -203,7 +213,7 @@ pub async fn patch(
         return Err(status::invalid("meta.k8s.io", "PatchOptions", "", &[error]));
     }
     let bytes = body::read(body).await?;
-    let outcome = api.pipeline.patch(request.place(door), kind, &bytes, &call).await?;
+    let outcome = api.pipeline.patch(request.place(subresource), kind, &bytes, &call).await?;
     request.answer(200, accepted, outcome)
 }
 
@@ -320,7 +330,7 @@ pub fn delete_options(request: &ResourceRequest<'_>, bytes: &Bytes) -> Result<De
 }
 
 fn parse_options(request: &ResourceRequest<'_>, bytes: &Bytes) -> Result<Value, Status> {
-    const OPTIONS: KindRef = KindRef { group: "", version: "v1", kind: "DeleteOptions" };
+    const OPTIONS: KindRef<'_> = KindRef { group: "", version: "v1", kind: "DeleteOptions" };
     let media = negotiation::body_media(request.headers)?;
     let value: Option<Value> = match media {
         Media::Json => serde_json::from_slice(bytes).ok(),

@@ -2,7 +2,7 @@
 //! start must not wait for them) and kept as bytes.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -17,6 +17,7 @@ use super::body::Response;
 use super::discovery::{hex, not_found};
 use super::negotiation;
 use super::reply;
+use crate::storage::catalog::Catalog;
 
 struct Documents(Mutex<BTreeMap<String, (Bytes, String)>>);
 
@@ -27,7 +28,7 @@ fn documents() -> &'static Documents {
 
 impl Documents {
     /// A document and its hash.
-    fn get(&self, path: &str) -> Option<(Bytes, String)> {
+    fn get(&self, catalog: &Catalog, path: &str) -> Option<(Bytes, String)> {
         let mut made = self.0.lock().expect("invariant: no holder of the documents panics");
         if let Some(found) = made.get(path) {
             return Some(found.clone());
@@ -37,7 +38,7 @@ impl Documents {
         if openapi::document_path(group, version) != path {
             return None;
         }
-        let bytes = Bytes::from(openapi::document(group, version)?.to_string());
+        let bytes = Bytes::from(openapi::document(catalog.resources(), group, version)?.to_string());
         let hash = hex(&Sha512::digest(&bytes));
         made.insert(path.to_owned(), (bytes.clone(), hash.clone()));
         Some((bytes, hash))
@@ -45,25 +46,30 @@ impl Documents {
 }
 
 /// Serves `/openapi/…`; `None` if the path is none of these.
-pub async fn serve(path: &str, headers: &HeaderMap, hash: &str) -> Option<Result<Response, Status>> {
+pub async fn serve(
+    catalog: &Arc<Catalog>,
+    path: &str,
+    headers: &HeaderMap,
+    hash: &str,
+) -> Option<Result<Response, Status>> {
     if path == "/openapi/v2" {
-        return Some(version_2(headers).await);
+        return Some(version_2(catalog, headers).await);
     }
     let below = path.strip_prefix("/openapi/v3")?;
     let wanted = below.trim_matches('/').to_owned();
-    let (headers, hash) = (headers.clone(), hash.to_owned());
+    let (catalog, headers, hash) = (catalog.clone(), headers.clone(), hash.to_owned());
     // Making a document takes milliseconds: not on a thread that others wait for.
     let made = tokio::task::spawn_blocking(move || match wanted.is_empty() {
-        true => index(),
-        false => document(&wanted, &headers, &hash),
+        true => index(&catalog),
+        false => document(&catalog, &wanted, &headers, &hash),
     });
     Some(made.await.map_err(status::internal))
 }
 
-fn index() -> Response {
+fn index(catalog: &Catalog) -> Response {
     let mut paths = Map::new();
-    for path in openapi::document_paths() {
-        if let Some((_, hash)) = documents().get(&path) {
+    for path in openapi::document_paths(catalog.resources()) {
+        if let Some((_, hash)) = documents().get(catalog, &path) {
             let url = format!("/openapi/v3/{path}?hash={hash}");
             paths.insert(path, json!({"serverRelativeURL": url}));
         }
@@ -71,8 +77,8 @@ fn index() -> Response {
     reply::typed(200, "text/plain; charset=utf-8", json!({"paths": paths}).to_string())
 }
 
-fn document(path: &str, headers: &HeaderMap, asked: &str) -> Response {
-    let Some((bytes, hash)) = documents().get(path) else { return not_found() };
+fn document(catalog: &Catalog, path: &str, headers: &HeaderMap, asked: &str) -> Response {
+    let Some((bytes, hash)) = documents().get(catalog, path) else { return not_found() };
     let mut response = tagged(headers, bytes, &hash);
     let headers = response.headers_mut();
     if asked == hash {
@@ -96,7 +102,7 @@ fn tagged(headers: &HeaderMap, bytes: Bytes, hash: &str) -> Response {
 }
 
 /// The older form, everything in one document, in JSON or in protobuf.
-async fn version_2(headers: &HeaderMap) -> Result<Response, Status> {
+async fn version_2(catalog: &Arc<Catalog>, headers: &HeaderMap) -> Result<Response, Status> {
     // Clients name the protobuf with an `@`, answers with a dot, as upstream's do.
     const ASKED: [&str; 2] = [
         "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
@@ -111,12 +117,14 @@ async fn version_2(headers: &HeaderMap) -> Result<Response, Status> {
         return Ok(refused);
     }
     static DOCUMENTS: [OnceLock<(Bytes, String)>; 2] = [OnceLock::new(), OnceLock::new()];
+    let catalog = catalog.clone();
     let made = tokio::task::spawn_blocking(move || {
         DOCUMENTS[usize::from(protobuf)].get_or_init(|| {
             let version = super::version::git_version();
+            let resources: Vec<_> = catalog.resources().collect();
             let bytes = match protobuf {
-                true => Bytes::from(openapi::document_2_protobuf(&version)),
-                false => Bytes::from(openapi::document_2(&version).to_string()),
+                true => Bytes::from(openapi::document_2_protobuf(&resources, &version)),
+                false => Bytes::from(openapi::document_2(&resources, &version).to_string()),
             };
             let hash = hex(&Sha512::digest(&bytes));
             (bytes, hash)

@@ -1,8 +1,11 @@
 //! What a request is about: its path and method read as verb, resource, name and subresource. Pure; everything
 //! behind it (authorisation, routing) reads this and never the path again.
 
+use std::sync::Arc;
+
 use http::Method;
-use shim_model::resource::{self, Resource};
+use shim_model::catalog::Catalog;
+use shim_model::resource::Resource;
 
 use super::query::{Query, percent_decode};
 
@@ -27,11 +30,11 @@ pub struct Target {
 
 impl Target {
     /// The resource, if it is served at this path's scope.
-    pub fn resource(&self) -> Option<&'static Resource> {
-        let found = resource::find(&self.group, &self.version, &self.plural)?;
+    pub fn resource<'a, R: AsRef<Resource>>(&self, catalog: &'a Catalog<R>) -> Option<&'a Arc<R>> {
+        let found = catalog.find(&self.group, &self.version, &self.plural)?;
         let whole = self.name.is_empty() && self.namespace.is_empty();
         // A namespaced resource can be listed over all namespaces; a cluster-wide one is never in a namespace.
-        let scoped = match (found.namespaced, self.namespace.is_empty()) {
+        let scoped = match ((**found).as_ref().namespaced, self.namespace.is_empty()) {
             (true, false) | (false, true) => true,
             (true, true) => whole,
             (false, false) => false,

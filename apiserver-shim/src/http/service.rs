@@ -13,7 +13,6 @@ use futures::FutureExt;
 use http::{HeaderMap, Method};
 use http_body_util::BodyExt;
 use serde_json::json;
-use shim_model::resource;
 use shim_model::schema::Media;
 use shim_model::status::{self, Status};
 use tokio::sync::Semaphore;
@@ -197,15 +196,16 @@ struct Asked<'a> {
 
 async fn to_resource(api: &Api, asked: Asked<'_>, mut request: Request) -> Result<Response, Status> {
     let Asked { user, info, target, headers } = asked;
-    let known_group = resource::all().iter().any(|r| r.group == target.group);
-    if !known_group {
+    let catalog = &api.registry.catalog();
+    if catalog.group(&target.group).is_none() {
         return Ok(discovery::not_found());
     }
-    let Some(resource) = target.resource() else { return Err(status::unknown_path()) };
+    let Some(resource) = target.resource(catalog) else { return Err(status::unknown_path()) };
     if request.method() == Method::HEAD || info.verb.is_empty() {
         return Err(status::method_not_allowed());
     }
-    let asked = ResourceRequest { resource, target, query: &info.query, headers, user, verb: info.verb };
+    let asked =
+        ResourceRequest { catalog, resource, target, query: &info.query, headers, user, verb: info.verb };
     let streams = matches!(target.subresource.as_str(), "log" | "exec" | "attach" | "portforward" | "proxy");
     let _slot = match info.verb == "watch" || streams {
         true => None,
@@ -218,13 +218,13 @@ async fn to_resource(api: &Api, asked: Asked<'_>, mut request: Request) -> Resul
         }
         return subresources::serve(api, &asked, request).await;
     }
-    if reviews::is_review(resource.group) {
+    if reviews::is_review(&resource.group) {
         return reviews::serve(api, &asked, request.into_body()).await;
     }
-    if (resource.group, resource.plural) == ("", "bindings") {
+    if resource.is("", "bindings") {
         return subresources::serve_binding(api, &asked, request.into_body()).await;
     }
-    if !api.registry.keeps(resource) {
+    if resource.store().is_none() {
         return Err(status::method_not_allowed());
     }
     if info.verb == "watch" && websocket::is_wanted(headers) {
@@ -242,16 +242,17 @@ async fn to_path(
     headers: &HeaderMap,
 ) -> Result<Response, Status> {
     let path = info.path.as_str();
+    let catalog = api.registry.catalog();
     if let Some(response) = health::serve(&api.registry, path, &info.query).await {
         return Ok(response);
     }
     let readable = matches!(*method, Method::GET);
-    if let Some(response) = discovery::serve(path, headers, &api.address) {
+    if let Some(response) = discovery::serve(&catalog, path, headers, &api.address) {
         // The lists of groups answer to any method, as upstream's do.
         let any = path.starts_with("/apis") && path.trim_matches('/').split('/').count() <= 2;
         return if readable || any { response } else { Err(status::method_not_allowed()) };
     }
-    if let Some(response) = openapi::serve(path, headers, info.query.text("hash")).await {
+    if let Some(response) = openapi::serve(&catalog, path, headers, info.query.text("hash")).await {
         return response;
     }
     match path.trim_end_matches('/') {
@@ -272,7 +273,7 @@ async fn to_path(
             Ok(reply::typed(200, "application/jwk-set+json", keys.to_string()))
         }
         "" => {
-            let mut paths: Vec<String> = shim_model::openapi::document_paths();
+            let mut paths: Vec<String> = shim_model::openapi::document_paths(catalog.resources());
             paths.iter_mut().for_each(|p| p.insert(0, '/'));
             paths.extend(
                 ["/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"].map(String::from),

@@ -7,7 +7,7 @@ use http_body_util::BodyExt;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use shim_core::kinds;
+use shim_core::definition::ResourceDefinition;
 use shim_model::resource::Resource;
 use shim_model::schema::Media;
 use shim_model::status::{self, Status};
@@ -45,7 +45,7 @@ pub fn include_object(query: &Query) -> Result<IncludeObject, Status> {
 /// Answers with one object.
 pub fn one(
     code: u16,
-    resource: &Resource,
+    resource: &ResourceDefinition,
     accepted: Accepted,
     query: &Query,
     object: &Arc<Object>,
@@ -59,7 +59,7 @@ pub fn one(
 /// Answers with one decoded object, which has its resourceVersion.
 pub fn one_value(
     code: u16,
-    resource: &Resource,
+    resource: &ResourceDefinition,
     accepted: Accepted,
     query: &Query,
     object: Value,
@@ -110,7 +110,7 @@ impl ListMeta {
 
 /// Answers with a list.
 pub fn many(
-    resource: &Resource,
+    resource: &ResourceDefinition,
     accepted: Accepted,
     query: &Query,
     items: Vec<Arc<Object>>,
@@ -160,12 +160,12 @@ pub fn many(
 }
 
 /// A row of a Table.
-pub fn row_of(resource: &Resource, object: &Object, include: IncludeObject) -> Value {
+pub fn row_of(resource: &ResourceDefinition, object: &Object, include: IncludeObject) -> Value {
     row_value(resource, value_of(resource, object), include)
 }
 
-fn row_value(resource: &Resource, object: Value, include: IncludeObject) -> Value {
-    let cells = kinds::of(resource).cells(&object, now());
+fn row_value(resource: &ResourceDefinition, object: Value, include: IncludeObject) -> Value {
+    let cells = resource.strategy().cells(&object, now());
     let phase = if resource.kind == "Pod" { object["status"]["phase"].as_str() } else { None };
     // A Pod that has ended says so beside its cells, so that kubectl can leave it out or grey it.
     let ended = match phase {

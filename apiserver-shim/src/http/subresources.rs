@@ -2,7 +2,7 @@
 //! file each.
 
 use shim_core::controllers::served;
-use shim_core::kinds::Door;
+use shim_core::kinds::Subresource;
 use shim_model::access;
 use shim_model::resource::Verb;
 use shim_model::status::{self, Status};
@@ -40,7 +40,7 @@ pub async fn serve(api: &Api, asked: &ResourceRequest<'_>, request: Request) -> 
     if !subresource.verbs.contains(&verb) {
         return Err(status::method_not_allowed());
     }
-    let kind = (asked.resource.kind, subresource.name);
+    let kind = (asked.resource.kind.as_str(), subresource.name.as_str());
     match kind {
         (_, "scale") => scale::serve(api, asked, request.into_body()).await,
         ("Pod", "binding") => binding::serve(api, asked, request.into_body()).await,
@@ -48,8 +48,8 @@ pub async fn serve(api: &Api, asked: &ResourceRequest<'_>, request: Request) -> 
         ("ServiceAccount", "token") => token::serve(api, asked, request.into_body()).await,
         ("Pod", "log" | "exec" | "attach" | "portforward") => streams::serve(api, asked, request).await,
         (_, "proxy") => proxy(api, asked).await,
-        (_, "status") => view(api, asked, Door::Status, request.into_body()).await,
-        (_, name) => view(api, asked, Door::Other(name), request.into_body()).await,
+        (_, "status") => view(api, asked, Subresource::Status, request.into_body()).await,
+        (_, name) => view(api, asked, Subresource::Other(name), request.into_body()).await,
     }
 }
 
@@ -62,22 +62,27 @@ pub async fn serve_binding(api: &Api, asked: &ResourceRequest<'_>, body: Body) -
 }
 
 /// A subresource that is the object itself, of which only a part can be written.
-async fn view(api: &Api, asked: &ResourceRequest<'_>, door: Door, body: Body) -> Result<Response, Status> {
+async fn view(
+    api: &Api,
+    asked: &ResourceRequest<'_>,
+    subresource: Subresource<'_>,
+    body: Body,
+) -> Result<Response, Status> {
     match asked.verb {
         "get" => objects::get(api, asked).await,
-        "update" => objects::update(api, asked, door, body).await,
-        _ => objects::patch(api, asked, door, body).await,
+        "update" => objects::update(api, asked, subresource, body).await,
+        _ => objects::patch(api, asked, subresource, body).await,
     }
 }
 
 /// Proxying into Pods, Services and nodes comes with the facade's next issue; what can be said without it is said.
 async fn proxy(api: &Api, asked: &ResourceRequest<'_>) -> Result<Response, Status> {
-    let (kind, place) = (asked.resource.singular, asked.target.name.as_str());
+    let (kind, place) = (&asked.resource.singular, asked.target.name.as_str());
     let name = proxied_name(place)
         .ok_or_else(|| status::bad_request(format!("invalid {kind} request \"{place}\"")))?;
     let namespace = asked.target.namespace.as_str();
     let object = api.registry.get(asked.resource, namespace, name).await?;
-    match asked.resource.kind {
+    match asked.resource.kind.as_str() {
         "Pod" if object.field("status.podIP").is_none_or(str::is_empty) => {
             return Err(status::bad_request("address not allowed"));
         }

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::{Value, json};
-use shim_model::resource::Resource;
 use shim_model::status::{self, Status};
 use shim_model::table::{self, IncludeObject};
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -17,6 +16,7 @@ use super::list::ListOptions;
 use super::negotiation::{Accepted, Shape};
 use super::query::Query;
 use super::{reply, shapes};
+use crate::storage::catalog::ServedResource;
 use crate::storage::object::write_resource_version;
 use crate::storage::registry::Registry;
 use crate::storage::watch_cache::{Audience, Delivery, Lagged, WatchFrom, Watcher};
@@ -34,7 +34,7 @@ const WATCH_SECONDS_MAX: i64 = 24 * 3600;
 
 /// How one watcher's events are written.
 struct Codec {
-    resource: &'static Resource,
+    resource: Arc<ServedResource>,
     shape: Shape,
     include: IncludeObject,
     headed: bool,
@@ -60,7 +60,7 @@ struct State {
 /// Answers a WATCH.
 pub async fn watch(
     registry: &Registry,
-    resource: &'static Resource,
+    resource: &Arc<ServedResource>,
     options: &ListOptions,
     accepted: Accepted,
     query: &Query,
@@ -87,9 +87,9 @@ pub async fn watch(
         Some(asked) if asked > 0 => asked.min(WATCH_SECONDS_MAX) as u64,
         _ => WATCH_SECONDS_MIN + u64::from(uuid::Uuid::new_v4().as_u128() as u16) % WATCH_SECONDS_MIN,
     };
-    let codec = Codec { resource, shape: accepted.shape, include, headed: false };
+    let codec = Codec { resource: resource.clone(), shape: accepted.shape, include, headed: false };
     let now = Instant::now();
-    let parts = match registry.cache(resource).watch_paced(from, options.selection.clone()) {
+    let parts = match resource.cache().watch_paced(from, options.selection.clone()) {
         Err(lagged) => {
             let status = too_old(options.revision.unwrap_or(0), lagged);
             let frame = error_frame(&status);
@@ -99,7 +99,7 @@ pub async fn watch(
             let state = State {
                 registry: registry.clone(),
                 watcher,
-                audience: registry.cache(resource).audience(&options.selection, codec.form()),
+                audience: resource.cache().audience(&options.selection, codec.form()),
                 codec,
                 bookmarks: query.flag("allowWatchBookmarks"),
                 initial_open: initial == Some(true),
@@ -214,7 +214,7 @@ impl Codec {
         out.extend_from_slice(delivery.kind.as_str().as_bytes());
         out.extend_from_slice(b"\",\"object\":");
         match self.shape {
-            Shape::Object if shapes::is_native(self.resource) => {
+            Shape::Object if shapes::is_native(&self.resource) => {
                 delivery.object.write(delivery.revision, out)
             }
             Shape::Object => out.extend_from_slice(&self.converted(delivery)),
@@ -231,20 +231,20 @@ impl Codec {
     }
 
     fn converted(&self, delivery: &Delivery) -> Vec<u8> {
-        let mut value = shapes::value_of(self.resource, &delivery.object);
+        let mut value = shapes::value_of(&self.resource, &delivery.object);
         value["metadata"]["resourceVersion"] = delivery.revision.to_string().into();
         value.to_string().into_bytes()
     }
 
     /// The first event carries the columns' definitions, later ones do not.
     fn write_table(&mut self, delivery: &Delivery, out: &mut BytesMut) {
-        let columns = (!std::mem::replace(&mut self.headed, true)).then(|| table::columns(self.resource));
+        let columns = (!std::mem::replace(&mut self.headed, true)).then(|| table::columns(&self.resource));
         let metadata = json!({"resourceVersion": delivery.revision.to_string()});
         let mut frame = table::table(columns, Vec::new(), metadata);
         frame["rows"] = json!([]);
         let text = frame.to_string();
         // The row is shared between watchers that include the same; most include metadata.
-        let row = || Bytes::from(shapes::row_of(self.resource, &delivery.object, self.include).to_string());
+        let row = || Bytes::from(shapes::row_of(&self.resource, &delivery.object, self.include).to_string());
         let row = match delivery.shared().filter(|_| self.include == IncludeObject::Metadata) {
             Some(change) => change.shapes.table_row.get_or_init(row).clone(),
             None => row(),
@@ -264,7 +264,7 @@ impl Codec {
     fn bookmark(&self, revision: u64, ends_initial: bool) -> Bytes {
         let mut out = BytesMut::with_capacity(256);
         let (api_version, kind) = match self.shape {
-            Shape::Object => (self.resource.api_version(), self.resource.kind),
+            Shape::Object => (self.resource.api_version(), self.resource.kind.as_str()),
             Shape::Table => ("meta.k8s.io/v1".to_owned(), "Table"),
             _ => ("meta.k8s.io/v1".to_owned(), "PartialObjectMetadata"),
         };

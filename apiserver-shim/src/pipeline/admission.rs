@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use shim_core::kinds::Door;
+use shim_core::controllers::served;
+use shim_core::kinds::Subresource;
 use shim_core::kinds::admission::{self as rules, PriorityClass, ServiceAccount};
 use shim_model::access;
-use shim_model::resource::{self, Resource};
+use shim_model::resource::Resource;
 use shim_model::status::{self, Status};
 use store::Key;
 
 use crate::storage::object::Object;
-use crate::storage::registry::{Registry, generate_name, store_key};
+use crate::storage::registry::{Registry, generate_name};
 
 /// How long a Pod waits for its namespace's default service account, which a controller makes.
 const DEFAULT_ACCOUNT_WAIT_MAX: Duration = Duration::from_secs(2);
@@ -29,7 +30,7 @@ pub(super) async fn create(
     if !resource.namespaced {
         return Ok(Vec::new());
     }
-    let namespaces = resource::find("", "v1", "namespaces").expect("invariant: namespaces are served");
+    let namespaces = &registry.builtin(&served("", "namespaces"));
     let found = match registry.peek(namespaces, "", namespace) {
         Some(found) => found,
         None => registry.get(namespaces, "", namespace).await?,
@@ -43,12 +44,12 @@ pub(super) async fn create(
         priority(registry, object)?;
         rules::default_tolerations(object);
     }
-    Ok(vec![(store_key(namespaces, "", namespace), found.revision)])
+    Ok(vec![(namespaces.key("", namespace), found.revision)])
 }
 
 /// Admits an update: what a create has added to a Pod and the client has left out comes back.
-pub(super) fn update(resource: &Resource, door: Door, new: &mut Value, old: &Value) {
-    if door == Door::Main && resource.group.is_empty() && resource.kind == "Pod" {
+pub(super) fn update(resource: &Resource, subresource: Subresource<'_>, new: &mut Value, old: &Value) {
+    if subresource == Subresource::Main && resource.group.is_empty() && resource.kind == "Pod" {
         rules::keep_priority(new, old);
         rules::default_tolerations(new);
     }
@@ -57,7 +58,7 @@ pub(super) fn update(resource: &Resource, door: Door, new: &mut Value, old: &Val
 fn terminating(resource: &Resource, namespace: &str, object: &Value) -> Status {
     let name = access::text(object, &["metadata", "name"]);
     let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
-    let mut status = status::forbidden(resource.group, resource.plural, name, why);
+    let mut status = status::forbidden(&resource.group, &resource.plural, name, why);
     if let Some(details) = &mut status.details {
         details.causes = vec![shim_model::status::Cause {
             reason: "NamespaceTerminating".into(),
@@ -70,7 +71,7 @@ fn terminating(resource: &Resource, namespace: &str, object: &Value) -> Status {
 
 /// Gives a Pod its service account and the token's volume.
 async fn service_account(registry: &Registry, namespace: &str, pod: &mut Value) -> Result<(), Status> {
-    let accounts = resource::find("", "v1", "serviceaccounts").expect("invariant: accounts are served");
+    let accounts = &registry.builtin(&served("", "serviceaccounts"));
     let asked = access::text(pod, &["spec", "serviceAccountName"]).to_owned();
     let name = if asked.is_empty() { "default".to_owned() } else { asked };
     let deadline = tokio::time::Instant::now() + DEFAULT_ACCOUNT_WAIT_MAX;
@@ -102,13 +103,13 @@ fn account_of(object: &Object) -> ServiceAccount {
 
 /// Gives a Pod the priority of the class that it names, or of the global default class.
 fn priority(registry: &Registry, pod: &mut Value) -> Result<(), Status> {
-    let Some(classes) = resource::find("scheduling.k8s.io", "v1", "priorityclasses") else { return Ok(()) };
+    let classes = &registry.builtin(&served("scheduling.k8s.io", "priorityclasses"));
     let class = match rules::priority_class_name(pod) {
         Some(name) => registry.peek(classes, "", name).map(|found| class_of(&found)),
         None => {
             // Looked for in the bytes first: most classes are not the default one and need no decoding.
             const MARK: &[u8] = b"\"globalDefault\":true";
-            let view = registry.cache(classes).view();
+            let view = classes.cache().view();
             let marked = view.iter(None).filter(|o| memchr::memmem::find(o.tail(), MARK).is_some());
             marked.map(|o| class_of(o)).filter(|class| class.global_default).min_by_key(|class| class.value)
         }

@@ -270,7 +270,7 @@ async fn put_node(
     ours: Option<&FrameworkId>,
     cidr: Option<String>,
 ) -> Result<(), Status> {
-    let resource = served("", "nodes");
+    let resource = &served("", "nodes");
     if registry.peek(resource, "", name).is_none() {
         let mut node = new_node(agent, cidr);
         node_projection::project(&mut node, agent, ours, now_seconds());

@@ -133,7 +133,7 @@ impl Runner {
     pub(crate) fn next_deliveries(
         &mut self,
         which: fn(&mut super::Watches) -> &mut Watcher,
-        plural: &str,
+        plural: &'static str,
     ) -> Option<Vec<Delivery>> {
         match which(&mut self.watch).poll(super::DELIVERIES_MAX) {
             Ok(batch) if batch.deliveries.is_empty() => None,
@@ -154,7 +154,7 @@ impl Runner {
 
     /// After a lag: Pods that went unseen.
     fn forget_gone_pods(&mut self) {
-        let cache = self.registry.cache(shim_core::controllers::served("", "pods")).clone();
+        let cache = self.registry.cache(shim_core::controllers::served("", "pods"));
         let gone = |row: &Pod| {
             let header = row.header();
             cache.get(&header.namespace, &header.name).is_none_or(|o| o.header().uid != header.uid)

@@ -19,7 +19,7 @@ use super::jobs::{BindError, Binding, Launched};
 use crate::controllers::event_to_store;
 use crate::storage::deletion::DeleteOptions;
 use crate::storage::object::encoded;
-use crate::storage::registry::{Registry, of_store, store_key};
+use crate::storage::registry::{Registry, of_store};
 
 /// How often a write that the store could not take is tried again before it is left to whoever asks next.
 const TRIES_MAX: u32 = 5;
@@ -121,12 +121,12 @@ pub(crate) fn scheduled(row: &Pod, node: &str) -> EventRecord {
 
 /// Writes a binding, with the node's word if there is one, and the Event that tells of it.
 pub(crate) async fn bind(registry: &Registry, row: &Pod, launch: &Launched) -> Result<Binding, BindError> {
-    let resource = served("", "pods");
     let header = row.header();
-    let key = store_key(resource, &header.namespace, &header.name);
+    let key = registry.builtin(&served("", "pods")).key(&header.namespace, &header.name);
     let pod = Arc::new(launch.with_status.as_ref().unwrap_or(&launch.pod).clone());
     let txn = Txn::new().when(key.clone(), Precondition::ModRevision(Revision(launch.revision)));
-    let (event_key, event) = event_to_store(&scheduled(row, &launch.node));
+    let (event_key, event) = event_to_store(registry, &scheduled(row, &launch.node))
+        .expect("invariant: the Event is about a Pod, and Pods are always served");
     match registry.transact(txn, &[(&key, &pod), (&event_key, &Arc::new(event))]).await {
         Ok(TxnOutcome::Committed { revision }) => {
             Ok(Binding { revision: revision.0, with_status: launch.with_status.is_some(), with_event: true })
@@ -220,16 +220,15 @@ pub(crate) async fn write_status(
     uid: &str,
     from_node: &[u8],
 ) -> Result<u64, Status> {
-    let resource = served("", "pods");
+    let pods = registry.builtin(&served("", "pods"));
     // One comparison instead of a read-modify-write, as long as nobody else writes to the Pod.
-    if let Some(current) =
-        registry.peek(resource, &key.namespace, &key.name).filter(|o| o.header().uid == uid)
+    if let Some(current) = registry.peek(&pods, &key.namespace, &key.name).filter(|o| o.header().uid == uid)
         && let Some(pod) = with_status(current.stored(), from_node)
     {
         if pod.bytes == current.bytes() {
             return Ok(0);
         }
-        let store_key = store_key(resource, &key.namespace, &key.name);
+        let store_key = pods.key(&key.namespace, &key.name);
         let unchanged = Precondition::ModRevision(Revision(current.revision));
         let txn = Txn::new().when(store_key.clone(), unchanged);
         let written = registry.transact(txn, &[(&store_key, &Arc::new(pod))]).await;

@@ -2,7 +2,7 @@
 //! registry carry it out.
 
 use serde_json::{Map, Value, json};
-use shim_core::kinds;
+use shim_core::definition::ResourceDefinition;
 use shim_model::access;
 use shim_model::resource::Resource;
 use shim_model::status::{self, Status};
@@ -65,7 +65,7 @@ pub enum Decision {
 /// Whether the answer to a completed delete is the object itself rather than a `Status`.
 pub fn returns_object(resource: &Resource) -> bool {
     const KINDS: &[&str] = &["Pod", "Service", "ServiceAccount", "PodTemplate", "ResourceQuota"];
-    resource.group.is_empty() && KINDS.contains(&resource.kind)
+    resource.group.is_empty() && KINDS.contains(&resource.kind.as_str())
 }
 
 /// Checks UID and resourceVersion.
@@ -98,11 +98,16 @@ pub fn check_preconditions(
 }
 
 /// Decides about `object`.
-pub fn decide(resource: &Resource, object: &Value, options: &DeleteOptions, now: Instant) -> Decision {
+pub fn decide(
+    resource: &ResourceDefinition,
+    object: &Value,
+    options: &DeleteOptions,
+    now: Instant,
+) -> Decision {
     let mut after = object.clone();
     let was_marked = object["metadata"]["deletionTimestamp"].is_string();
     let asked = options.grace_period_seconds;
-    let given = kinds::of(resource).grace(object, asked);
+    let given = resource.strategy().grace(object, asked);
     let changed_grace = given.is_some_and(|g| give_grace(&mut after, g.seconds, asked.is_some(), now));
     let changed_finalizers = set_finalizers(&mut after, options);
     let held = access::list(&after, &["metadata", "finalizers"]).iter().any(Value::is_string)

@@ -3,20 +3,20 @@
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use shim_core::kinds;
+use shim_core::definition::ResourceDefinition;
 use shim_model::object::StoredObject;
 use shim_model::resource::Resource;
 
 /// The fields of an object, beside name and namespace.
-pub fn of(resource: &Resource, object: &StoredObject) -> Vec<(&'static str, String)> {
-    match (resource.group, resource.plural) {
+pub fn of(resource: &ResourceDefinition, object: &StoredObject) -> Vec<(&'static str, String)> {
+    match (resource.group.as_str(), resource.plural.as_str()) {
         // Pods change most of all, so that theirs are read without building the whole.
         ("", "pods") => of_pod(object),
         ("", "events") => of_event(&object.bytes),
         _ => None,
     }
     .unwrap_or_else(|| {
-        let kind = kinds::of(resource);
+        let kind = resource.strategy();
         match kind.selectable_fields().is_empty() {
             true => Vec::new(),
             false => kind.selectable(&serde_json::from_slice(&object.bytes).unwrap_or_default()),
@@ -116,7 +116,7 @@ struct PodStatus {
 
 /// The name under which the cache knows a field: `events.k8s.io` has other names for the stored Events' fields.
 pub fn stored_name(resource: &Resource, name: &str) -> String {
-    match (resource.group, name) {
+    match (resource.group.as_str(), name) {
         ("events.k8s.io", "reportingController") => "reportingComponent".to_owned(),
         ("events.k8s.io", name) => match name.strip_prefix("regarding.") {
             Some(rest) => format!("involvedObject.{rest}"),

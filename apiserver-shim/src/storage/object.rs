@@ -6,8 +6,8 @@ use std::sync::{Arc, OnceLock};
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::Serialize;
 use serde_json::Value;
+use shim_core::definition::ResourceDefinition;
 use shim_model::object::{Header, Parts, StoredObject};
-use shim_model::resource::Resource;
 
 use crate::storage::fields;
 
@@ -20,7 +20,7 @@ pub struct Object {
     /// The store revision that wrote it: its resourceVersion.
     pub revision: u64,
     stored: Arc<StoredObject>,
-    resource: &'static Resource,
+    definition: Arc<ResourceDefinition>,
     /// What field selectors ask for, read when one asks.
     fields: OnceLock<Vec<(&'static str, String)>>,
     /// Where the members after `apiVersion` and `kind` begin; items of lists are served from here.
@@ -32,7 +32,7 @@ impl Object {
     /// served.
     pub fn new(
         mut stored: Arc<StoredObject>,
-        resource: &'static Resource,
+        definition: &Arc<ResourceDefinition>,
         revision: u64,
     ) -> Option<Arc<Object>> {
         let body = match body_of(&stored) {
@@ -43,7 +43,8 @@ impl Object {
                 body_of(&stored)?
             }
         };
-        Some(Arc::new(Object { revision, stored, resource, fields: OnceLock::new(), body }))
+        let definition = definition.clone();
+        Some(Arc::new(Object { revision, stored, definition, fields: OnceLock::new(), body }))
     }
 
     /// The header.
@@ -63,7 +64,7 @@ impl Object {
 
     /// The value of a selectable field.
     pub fn field(&self, name: &str) -> Option<&str> {
-        let fields = self.fields.get_or_init(|| fields::of(self.resource, &self.stored));
+        let fields = self.fields.get_or_init(|| fields::of(&self.definition, &self.stored));
         fields.iter().find(|(n, _)| *n == name).map(|(_, v)| v.as_str())
     }
 

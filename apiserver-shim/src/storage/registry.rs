@@ -7,16 +7,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use serde_json::Value;
+use shim_core::definition::ResourceDefinition;
 use shim_model::object::StoredObject;
-use shim_model::resource::{self, Resource, Verb};
+use shim_model::resource::{GroupResource, Resource, Verb};
 use shim_model::status::{self, Status};
 use store::{Condition, Key, KeyValue, Revision, Store, Txn, TxnOutcome};
 use tokio::sync::watch;
 
+use crate::storage::catalog::{Catalog, ResourceName, ResourceStore, ServedResource};
 use crate::storage::object::{Object, encoded};
 use crate::storage::selection::Selection;
-use crate::storage::watch_cache::{Lagged, WatchCache, WatchFrom, Watcher, push_key};
+use crate::storage::watch_cache::{Lagged, WatchCache, WatchFrom, Watcher};
 
 mod feed;
 mod lifecycle;
@@ -92,46 +95,45 @@ pub struct Registry {
 
 struct Inner {
     store: Arc<dyn Store>,
-    kept: Vec<Kept>,
+    catalog: ArcSwap<Catalog>,
+    stores: Vec<Arc<ResourceStore>>,
     on_the_way: OnTheWay,
     /// Up to which revision every cache has seen everything.
     progress: watch::Sender<u64>,
 }
 
-/// What is kept below one storage prefix.
-struct Kept {
-    prefix: String,
-    resource: &'static Resource,
-    cache: Arc<WatchCache>,
-}
-
-impl Inner {
-    /// Where a resource's objects are. Resources that share storage share it.
-    fn kept(&self, resource: &Resource) -> Option<&Kept> {
-        let same = |kept: &&Kept| {
-            kept.resource.plural == resource.plural && kept.resource.group == resource.storage_group
-        };
-        self.kept.iter().find(same)
-    }
-}
-
 impl Registry {
-    /// Reads everything there is and begins to follow the store. Needs a tokio runtime.
+    /// Reads all objects of the built-in resources and begins to follow the store. Needs a tokio runtime.
     pub async fn open(store: Arc<dyn Store>) -> Result<Registry, store::Error> {
         let (listing, revision) = feed::read_all(&*store).await?;
-        let mut kept = Vec::new();
-        for resource in resource::all().iter().filter(|r| r.allows(Verb::Get) && r.allows(Verb::List)) {
-            let prefix = resource.storage_prefix();
-            // The owner of the storage group names its objects' kind.
-            if resource.storage_group == resource.group {
-                let objects = feed::parse_prefix(resource, &prefix, &listing);
-                kept.push(Kept { prefix, resource, cache: WatchCache::new(objects, revision) });
-            }
+        let definitions: Vec<_> = shim_core::definition::builtin().into_iter().map(Arc::new).collect();
+        let mut stores: Vec<Arc<ResourceStore>> = Vec::new();
+        // The resource in whose version objects are stored opens the store.
+        for definition in definitions.iter().filter(|d| is_stored(d) && d.storage_group == d.group) {
+            let objects = feed::parse_prefix(definition, &definition.storage_prefix(), &listing);
+            let cache = WatchCache::new(objects, revision);
+            stores.push(Arc::new(ResourceStore::new(definition.clone(), cache)));
         }
+        let rows = definitions.iter().map(|definition| {
+            let prefix = definition.storage_prefix();
+            let store = stores.iter().find(|s| is_stored(definition) && s.prefix() == prefix);
+            Arc::new(ServedResource::new(definition.clone(), store.cloned()))
+        });
+        let catalog = ArcSwap::from_pointee(Catalog::new(1, rows));
         let (on_the_way, progress) = (OnTheWay::default(), watch::Sender::new(revision));
-        let inner = Arc::new(Inner { store, kept, on_the_way, progress });
+        let inner = Arc::new(Inner { store, catalog, stores, on_the_way, progress });
         tokio::spawn(feed::follow(Arc::downgrade(&inner), revision));
         Ok(Registry { inner })
+    }
+
+    /// The catalog as it is now. A request loads it once and keeps it.
+    pub fn catalog(&self) -> Arc<Catalog> {
+        self.inner.catalog.load_full()
+    }
+
+    /// The row of a built-in resource.
+    pub fn builtin(&self, name: &GroupResource) -> Arc<ServedResource> {
+        self.catalog().named(name).cloned().expect("invariant: built-in resources are always served")
     }
 
     /// The store below, for what is not an object.
@@ -139,17 +141,11 @@ impl Registry {
         &self.inner.store
     }
 
-    /// The cache of a resource that can be listed.
-    pub fn cache(&self, resource: &Resource) -> &Arc<WatchCache> {
-        match self.inner.kept(resource) {
-            Some(kept) => &kept.cache,
-            None => panic!("invariant: {} has no storage and is never asked for it", resource.qualified()),
-        }
-    }
-
-    /// Whether a resource keeps objects (reviews do not).
-    pub fn keeps(&self, resource: &Resource) -> bool {
-        self.inner.kept(resource).is_some()
+    /// The cache of a resource that has a store.
+    pub fn cache(&self, resource: impl ResourceName) -> Arc<WatchCache> {
+        let resource =
+            resource.resolve(self).expect("invariant: the caches asked for are of served resources");
+        resource.cache().clone()
     }
 
     /// Up to which revision the caches have seen everything.
@@ -183,30 +179,41 @@ impl Registry {
     }
 
     /// Reads an object, as new as everything acknowledged before the call.
-    pub async fn get(&self, resource: &Resource, namespace: &str, name: &str) -> Result<Arc<Object>, Status> {
+    pub async fn get(
+        &self,
+        resource: impl ResourceName,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Arc<Object>, Status> {
+        let resource = self.resolve(resource)?;
         self.fresh().await?;
-        self.peek(resource, namespace, name).ok_or_else(|| status::not_found(resource, name))
+        resource.cache().get(namespace, name).ok_or_else(|| status::not_found(&resource, name))
+    }
+
+    fn resolve(&self, resource: impl ResourceName) -> Result<Arc<ServedResource>, Status> {
+        resource.resolve(self).ok_or_else(status::unknown_path)
     }
 
     /// Reads an object from the cache, which may be a moment behind.
-    pub fn peek(&self, resource: &Resource, namespace: &str, name: &str) -> Option<Arc<Object>> {
-        self.cache(resource).get(namespace, name)
+    pub fn peek(&self, resource: impl ResourceName, namespace: &str, name: &str) -> Option<Arc<Object>> {
+        resource.resolve(self)?.store()?.cache().get(namespace, name)
     }
 
     /// Lists a resource, as new as everything acknowledged before the call.
     pub async fn list(
         &self,
-        resource: &Resource,
+        resource: impl ResourceName,
         namespace: Option<&str>,
     ) -> Result<Vec<Arc<Object>>, Status> {
+        let resource = self.resolve(resource)?;
         self.fresh().await?;
-        Ok(self.cache(resource).list(namespace))
+        Ok(resource.cache().list(namespace))
     }
 
     /// Watches a resource.
     pub fn watch(
         &self,
-        resource: &Resource,
+        resource: impl ResourceName,
         from: WatchFrom,
         selection: Selection,
     ) -> Result<Watcher, Lagged> {
@@ -219,11 +226,12 @@ impl Registry {
     /// An object that is being deleted and has lost its last finalizer goes.
     pub async fn update_with(
         &self,
-        resource: &'static Resource,
+        resource: impl ResourceName,
         namespace: &str,
         name: &str,
         mut change: impl FnMut(&mut Value) -> Result<(), Status>,
     ) -> Result<Arc<Object>, Status> {
+        let resource = &self.resolve(resource)?;
         // The cache is a good guess: if it is behind, the transaction says so and brings the newest state along.
         let mut current = match self.peek(resource, namespace, name) {
             Some(object) => object,
@@ -260,7 +268,7 @@ impl Registry {
     /// Writes an object if what is there is as expected.
     pub async fn write(
         &self,
-        resource: &'static Resource,
+        resource: &ServedResource,
         value: &Value,
         expect: Expect,
         claims: &Claims,
@@ -271,12 +279,12 @@ impl Registry {
     /// The same of an object that is encoded already.
     pub async fn write_encoded(
         &self,
-        resource: &'static Resource,
+        resource: &ServedResource,
         stored: StoredObject,
         expect: Expect,
         claims: &Claims,
     ) -> Result<Arc<Object>, WriteError> {
-        let key = store_key(resource, &stored.header.namespace, &stored.header.name);
+        let key = resource.stored().key(&stored.header.namespace, &stored.header.name);
         let condition = match expect {
             Expect::Absent => Condition::Absent,
             Expect::Revision(revision) => Condition::ModRevision(Revision(revision)),
@@ -285,20 +293,20 @@ impl Registry {
         let stored = Arc::new(stored);
         let outcome = self.transact(txn, &[(&key, &stored)]).await;
         let revision = committed(resource, &key, outcome, claims)?;
-        Object::new(stored, stored_as(resource), revision)
+        Object::new(stored, resource.stored().definition(), revision)
             .ok_or_else(|| WriteError::Status(status::internal("object could not be encoded")))
     }
 
     /// Removes an object if it is still as of `revision`; says at which revision it went.
     pub async fn remove(
         &self,
-        resource: &'static Resource,
+        resource: &ServedResource,
         namespace: &str,
         name: &str,
         revision: u64,
         claims: &Claims,
     ) -> Result<u64, WriteError> {
-        let key = store_key(resource, namespace, name);
+        let key = resource.stored().key(namespace, name);
         let condition = Condition::ModRevision(Revision(revision));
         let txn = Txn::new().when(key.clone(), condition).delete(key.clone());
         let outcome = self.inner.store.txn(claims.add_to(txn, "")).await;
@@ -327,7 +335,7 @@ impl Registry {
 
 /// The revision of a write, or why it did not happen.
 fn committed(
-    resource: &'static Resource,
+    resource: &ServedResource,
     key: &Key,
     outcome: Result<TxnOutcome, store::Error>,
     claims: &Claims,
@@ -342,30 +350,22 @@ fn committed(
                 return Err(WriteError::Claimed(claim.clone()));
             }
             tracing::debug!(%key, "write lost a race");
-            Err(WriteError::Conflict(holds(key).and_then(|kv| parse(resource, kv, None))))
+            Err(WriteError::Conflict(
+                holds(key).and_then(|kv| parse(resource.stored().definition(), kv, None)),
+            ))
         }
     }
 }
 
-/// The store key of an object.
-pub fn store_key(resource: &Resource, namespace: &str, name: &str) -> Key {
-    let mut key = resource.storage_prefix();
-    push_key(&mut key, namespace, name);
-    Key::from(key)
-}
-
-/// The resource in whose form objects are stored: another one where a group shares its storage.
-fn stored_as(resource: &'static Resource) -> &'static Resource {
-    match resource.storage_group == resource.group {
-        true => resource,
-        false => resource::find(resource.storage_group, "v1", resource.plural).unwrap_or(resource),
-    }
+/// Whether objects of a resource are stored; reviews and bindings are not.
+fn is_stored(resource: &Resource) -> bool {
+    resource.allows(Verb::Get) && resource.allows(Verb::List)
 }
 
 /// Reads an object out of the store's bytes; damaged ones are reported and left out. What it has in common with an older
 /// version of it is not read again.
 pub(crate) fn parse(
-    resource: &'static Resource,
+    definition: &Arc<ResourceDefinition>,
     kv: &KeyValue,
     older: Option<&Object>,
 ) -> Option<Arc<Object>> {
@@ -375,7 +375,7 @@ pub(crate) fn parse(
         None => StoredObject::parse(bytes),
     };
     let parsed = stored.map_err(|error| error.to_string()).and_then(|stored| {
-        let object = Object::new(Arc::new(stored), stored_as(resource), kv.mod_revision.0);
+        let object = Object::new(Arc::new(stored), definition, kv.mod_revision.0);
         object.ok_or_else(|| "not an object".to_owned())
     });
     match parsed {

@@ -91,7 +91,7 @@ pub fn allocate(
     }
     let had = old.map(|o| claims_of(resource, o)).unwrap_or_default();
     let mut taken: BTreeSet<Key> = BTreeSet::new();
-    for other in registry.cache(resource).list(None) {
+    for other in registry.cache(resource.group_resource()).list(None) {
         let value = other.value();
         taken.extend(claims_of(resource, &value).into_iter().filter(|k| !had.contains(k)));
     }

@@ -164,7 +164,7 @@ async fn a_watch_from_before_the_window_is_told_to_list_anew() {
     three(&server).await;
     let registry = server.handle.registry();
     registry.fresh().await.unwrap();
-    let configmaps = shim_model::resource::find("", "v1", "configmaps").unwrap();
+    let configmaps = shim_core::controllers::served("", "configmaps");
     let later = std::time::Instant::now() + apiserver_shim::storage::watch_cache::WINDOW_AGE_MAX;
     registry.cache(configmaps).expire(later);
     let told = events(&server, "resourceVersion=1", 1, &[]).await;

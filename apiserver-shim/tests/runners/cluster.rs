@@ -16,6 +16,7 @@ use kernel::server::{MasterHandle, MasterOptions};
 use kernel_model::task::{TaskInfo, TaskState};
 use serde_json::{Value, json};
 use shim_core::controllers::served;
+use shim_model::resource::GroupResource;
 use store::{MemoryStore, Store};
 
 use crate::auditing::Auditor;
@@ -117,7 +118,8 @@ impl Cluster {
     }
 
     pub async fn create(&self, group: &str, plural: &str, namespace: &str, mut object: Value) {
-        let resource = served(group, plural);
+        let catalog = self.registry().catalog();
+        let resource = catalog.iter().find(|r| r.is(group, plural)).expect("it is served");
         object["apiVersion"] = json!(resource.api_version());
         let made = self.pipeline.create(resource, namespace, object, &Call::internal("test")).await;
         made.unwrap_or_else(|status| panic!("{status:?}"));
@@ -125,7 +127,7 @@ impl Cluster {
 
     pub fn list(&self, group: &str, plural: &str) -> Vec<Value> {
         self.registry()
-            .cache(served(group, plural))
+            .cache(GroupResource::new(group, plural))
             .list(None)
             .iter()
             .map(|o: &Arc<Object>| o.value())
@@ -137,7 +139,7 @@ impl Cluster {
     }
 
     pub async fn edit(&self, group: &str, plural: &str, name: &str, edit: impl Fn(&mut Value)) {
-        let edited = self.registry().update_with(served(group, plural), "ns", name, |object| {
+        let edited = self.registry().update_with(GroupResource::new(group, plural), "ns", name, |object| {
             edit(object);
             Ok(())
         });
@@ -149,7 +151,7 @@ impl Cluster {
             propagation: Some(apiserver_shim::storage::deletion::Propagation::Background),
             ..DeleteOptions::default()
         };
-        self.registry().delete(served(group, plural), namespace, name, &options).await.unwrap();
+        self.registry().delete(GroupResource::new(group, plural), namespace, name, &options).await.unwrap();
     }
 
     pub async fn until(&self, what: &str, done: impl Fn(&Cluster) -> bool) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use shim_model::{access, object::Header, resource::Resource};
+use shim_model::{access, object::Header, resource::GroupResource};
 
 use super::{Action, Change, Condition, Plan, Propagation, Target, served, set_condition};
 use crate::rows::Seconds;
@@ -22,7 +22,7 @@ pub struct Snapshot<'a> {
     /// The whole object.
     pub value: &'a Value,
     /// What is in it.
-    pub content: Vec<(&'static Resource, &'a Header)>,
+    pub content: Vec<(GroupResource, &'a Header)>,
     /// The time.
     pub now: Seconds,
 }
@@ -34,11 +34,11 @@ pub fn reconcile(snapshot: &Snapshot<'_>) -> Plan {
         return plan;
     }
     let target = Target::of(served("", "namespaces"), snapshot.header);
-    let pods_first = snapshot.content.iter().any(|(r, _)| r.plural == "pods" && r.group.is_empty());
+    let pods_first = snapshot.content.iter().any(|(r, _)| r.parts() == ("", "pods"));
     for (resource, header) in &snapshot.content {
-        let is_pod = resource.plural == "pods" && resource.group.is_empty();
+        let is_pod = resource.parts() == ("", "pods");
         if header.deletion_timestamp.is_none() && (is_pod || !pods_first) {
-            let target = Target::of(resource, header);
+            let target = Target::of(resource.clone(), header);
             plan.actions.push(Action::Delete {
                 target,
                 propagation: Propagation::Background,
@@ -71,8 +71,7 @@ fn status(snapshot: &Snapshot<'_>) -> Value {
     let mut remaining: BTreeMap<String, usize> = BTreeMap::new();
     let mut finalizers: BTreeMap<&str, usize> = BTreeMap::new();
     for (resource, header) in &snapshot.content {
-        let group = if resource.group.is_empty() { String::new() } else { format!(".{}", resource.group) };
-        *remaining.entry(format!("{}{group}", resource.plural)).or_default() += 1;
+        *remaining.entry(resource.to_string()).or_default() += 1;
         for finalizer in &header.finalizers {
             *finalizers.entry(finalizer).or_default() += 1;
         }

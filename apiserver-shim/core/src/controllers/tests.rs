@@ -38,9 +38,10 @@ fn apply(cluster: &mut TestCluster, plan: &Plan) {
 }
 
 fn delete(cluster: &mut TestCluster, target: &Target, propagation: Propagation, grace: Option<i64>) {
-    let Some(object) = cluster.objects.get_mut(&(target.resource.plural, target.key.clone())) else { return };
+    let Some(object) = cluster.find(target) else { return };
     assert_eq!(access::text(object, &["metadata", "uid"]), target.uid);
-    let runs = target.resource.plural == "pods" && !access::text(object, &["spec", "nodeName"]).is_empty();
+    let runs =
+        target.resource.resource() == "pods" && !access::text(object, &["spec", "nodeName"]).is_empty();
     let grace = if runs { grace.unwrap_or(30) } else { 0 };
     let finalizer = match propagation {
         Propagation::Background => None,
@@ -59,12 +60,12 @@ fn delete(cluster: &mut TestCluster, target: &Target, propagation: Propagation, 
 
 fn texts(plan: &Plan) -> BTreeSet<String> {
     let text = |action: &Action| match action {
-        Action::Create { resource, object, .. } => format!("create {} {object}", resource.plural),
+        Action::Create { resource, object, .. } => format!("create {} {object}", resource.resource()),
         Action::Change { target, changes, .. } => {
-            format!("change {} {}: {changes:?}", target.resource.plural, target.key)
+            format!("change {} {}: {changes:?}", target.resource.resource(), target.key)
         }
         Action::Delete { target, propagation, .. } => {
-            format!("delete {} {} {propagation:?}", target.resource.plural, target.key)
+            format!("delete {} {} {propagation:?}", target.resource.resource(), target.key)
         }
     };
     plan.actions.iter().map(text).collect()
@@ -169,11 +170,11 @@ fn add_before(cluster: &mut TestCluster, slices: &Before) {
 fn reconcile_namespace(cluster: &TestCluster) -> Plan {
     let Some(value) = cluster.all("namespaces").first().copied() else { return Plan::default() };
     let header = Header::of(value);
-    let content: Vec<(&'static Resource, Header)> = ["pods", "configmaps"]
+    let content: Vec<(GroupResource, Header)> = ["pods", "configmaps"]
         .into_iter()
         .flat_map(|plural| cluster.all(plural).into_iter().map(move |o| (served("", plural), Header::of(o))))
         .collect();
-    let content = content.iter().map(|(r, h)| (*r, h)).collect();
+    let content = content.iter().map(|(r, h)| (r.clone(), h)).collect();
     namespace::reconcile(&namespace::Snapshot { header: &header, value, content, now: NOW })
 }
 

@@ -1,6 +1,6 @@
 //! ConfigMaps: plain and binary data, with an optional seal.
 
-use super::{Kind, cells};
+use super::{Strategy, cells};
 use serde_json::Value;
 use shim_model::access;
 use shim_model::field::{FieldError, index};
@@ -12,7 +12,7 @@ pub(super) const DATA_MAX: usize = 1024 * 1024;
 
 pub(super) struct ConfigMap;
 
-impl Kind for ConfigMap {
+impl Strategy for ConfigMap {
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
         let mut errors = Vec::new();
         let mut size = 0;

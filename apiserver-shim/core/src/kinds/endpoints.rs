@@ -1,6 +1,6 @@
 //! Endpoints and EndpointSlices.
 
-use super::{Kind, cells};
+use super::{Strategy, cells};
 use serde_json::Value;
 use shim_model::access;
 use shim_model::field::FieldError;
@@ -14,7 +14,7 @@ pub(super) struct EndpointSlice;
 /// Addresses shown in a table.
 const SHOWN_MAX: usize = 3;
 
-impl Kind for Endpoints {
+impl Strategy for Endpoints {
     fn default(&self, object: &mut Value) {
         for subset in access::list_mut(object, &["subsets"]).into_iter().flatten() {
             for port in access::list_mut(subset, &["ports"]).into_iter().flatten() {
@@ -91,7 +91,7 @@ fn summary(all: &[String], none: &str) -> String {
     }
 }
 
-impl Kind for EndpointSlice {
+impl Strategy for EndpointSlice {
     fn default(&self, object: &mut Value) {
         for port in access::list_mut(object, &["ports"]).into_iter().flatten() {
             let port = access::as_object(port);

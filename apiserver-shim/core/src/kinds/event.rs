@@ -1,6 +1,6 @@
 //! Events in both their versions, which share storage: the old form's fields and the new form's names for them.
 
-use super::{Kind, cells};
+use super::{Strategy, cells};
 use serde_json::Value;
 use shim_model::access;
 use shim_model::field::FieldError;
@@ -14,7 +14,7 @@ pub(super) struct NewEvent;
 const WORD_MAX: usize = 128;
 const NOTE_MAX: usize = 1024;
 
-impl Kind for CoreEvent {
+impl Strategy for CoreEvent {
     fn validate_name(&self, name: &str) -> Vec<String> {
         names::path_segment(name)
     }
@@ -83,7 +83,7 @@ impl Kind for CoreEvent {
     }
 }
 
-impl Kind for NewEvent {
+impl Strategy for NewEvent {
     fn validate_name(&self, name: &str) -> Vec<String> {
         names::path_segment(name)
     }

@@ -1,6 +1,6 @@
 //! Leases, by which clients elect leaders: updates must carry the version they are based on.
 
-use super::{Kind, cells};
+use super::{Strategy, cells};
 use serde_json::Value;
 use shim_model::access;
 use shim_model::field::FieldError;
@@ -8,7 +8,7 @@ use shim_model::time::Instant;
 
 pub(super) struct Lease;
 
-impl Kind for Lease {
+impl Strategy for Lease {
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
         let mut errors = Vec::new();
         if let Some(duration) = access::int(object, &["spec", "leaseDurationSeconds"]).filter(|d| *d <= 0) {

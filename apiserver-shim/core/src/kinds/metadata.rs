@@ -1,6 +1,6 @@
 //! What all kinds share: names, identity, labels, owners, finalizers.
 
-use super::{CreateContext, Kind};
+use super::{CreateContext, Strategy};
 use serde_json::{Map, Value};
 use shim_model::access;
 use shim_model::field::{At, FieldError};
@@ -97,7 +97,11 @@ fn check_namespace(resource: &Resource, namespace: &str, object: &mut Value) -> 
     }
 }
 
-pub(super) fn validate_create(resource: &Resource, kind: &dyn Kind, object: &Value) -> Vec<FieldError> {
+pub(super) fn validate_create(
+    resource: &Resource,
+    strategy: &dyn Strategy,
+    object: &Value,
+) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let meta = &object["metadata"];
     let generate = access::text(meta, &["generateName"]);
@@ -107,7 +111,7 @@ pub(super) fn validate_create(resource: &Resource, kind: &dyn Kind, object: &Val
             Some(head) if !head.is_empty() => format!("{head}a"),
             _ => generate.to_owned(),
         };
-        for detail in kind.validate_name(&checked) {
+        for detail in strategy.validate_name(&checked) {
             errors.push(FieldError::invalid("metadata.generateName", generate, detail));
         }
     }
@@ -116,7 +120,7 @@ pub(super) fn validate_create(resource: &Resource, kind: &dyn Kind, object: &Val
         errors.push(FieldError::required("metadata.name", "name or generateName is required"));
     } else {
         errors.extend(
-            kind.validate_name(name).into_iter().map(|d| FieldError::invalid("metadata.name", name, d)),
+            strategy.validate_name(name).into_iter().map(|d| FieldError::invalid("metadata.name", name, d)),
         );
     }
     if resource.namespaced && access::text(meta, &["namespace"]).is_empty() {

@@ -1,6 +1,6 @@
 //! Namespaces: a finalizer of their own, a phase, and a label with their name.
 
-use super::{CreateContext, Kind, cells, metadata};
+use super::{CreateContext, Strategy, cells, metadata};
 use serde_json::{Value, json};
 use shim_model::access;
 use shim_model::field::FieldError;
@@ -9,7 +9,7 @@ use shim_model::time::Instant;
 
 pub(super) struct Namespace;
 
-impl Kind for Namespace {
+impl Strategy for Namespace {
     fn default(&self, object: &mut Value) {
         let name = access::text(object, &["metadata", "name"]).to_owned();
         if !name.is_empty() {

@@ -1,6 +1,6 @@
 //! Nodes, which in this cluster are the kernel's agents.
 
-use super::{Kind, cells};
+use super::{Strategy, cells};
 use serde_json::{Value, json};
 use shim_model::access;
 use shim_model::field::FieldError;
@@ -11,7 +11,7 @@ pub(super) struct Node;
 
 const ROLE: &str = "node-role.kubernetes.io/";
 
-impl Kind for Node {
+impl Strategy for Node {
     fn default(&self, object: &mut Value) {
         let spec = access::object_mut(object, &["spec"]);
         match spec.get("podCIDR").and_then(Value::as_str).map(str::to_owned) {

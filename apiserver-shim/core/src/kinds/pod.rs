@@ -10,7 +10,7 @@ mod update;
 pub use qos::qos_class;
 
 use super::pod_template::{default_spec, spec_warnings, validate_spec};
-use super::{CreateContext, Grace, Kind};
+use super::{CreateContext, Grace, Strategy};
 use serde_json::{Map, Value, json};
 use shim_model::access::{self, set_default};
 use shim_model::field::FieldError;
@@ -22,7 +22,7 @@ const GRACE_SECONDS: i64 = 30;
 /// The rules of Pods.
 pub(super) struct Pod;
 
-impl Kind for Pod {
+impl Strategy for Pod {
     fn default(&self, object: &mut Value) {
         let spec = access::object_mut(object, &["spec"]);
         default_spec(spec);

@@ -12,7 +12,7 @@ mod volumes;
 pub(super) use resources::is_extended;
 pub(super) use spec::{validate_spec, validate_template};
 
-use super::{Kind, cells, metadata};
+use super::{Strategy, cells, metadata};
 use serde_json::{Map, Value, json};
 use shim_model::access::{self, as_object, set_default, set_if_zero};
 use shim_model::field::{At, FieldError};
@@ -24,7 +24,7 @@ const FILE_MODE: i64 = 0o644;
 
 pub(super) struct PodTemplate;
 
-impl Kind for PodTemplate {
+impl Strategy for PodTemplate {
     fn default(&self, object: &mut Value) {
         default_template(access::object_mut(object, &["template"]));
     }

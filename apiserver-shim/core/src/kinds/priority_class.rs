@@ -1,6 +1,6 @@
 //! PriorityClasses: numbers with names, fixed once made.
 
-use super::{Kind, cells};
+use super::{Strategy, cells};
 use serde_json::Value;
 use shim_model::access;
 use shim_model::field::FieldError;
@@ -11,7 +11,7 @@ const USER_VALUE_MAX: i64 = 1_000_000_000;
 
 pub(super) struct PriorityClass;
 
-impl Kind for PriorityClass {
+impl Strategy for PriorityClass {
     fn default(&self, object: &mut Value) {
         let object = access::as_object(object);
         access::set_if_zero(object, "preemptionPolicy", "PreemptLowerPriority");

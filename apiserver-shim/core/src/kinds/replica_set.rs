@@ -1,7 +1,7 @@
 //! ReplicaSets.
 
 use super::workload::{number, validate_always, validate_non_negative, validate_selector, wide_cells};
-use super::{Kind, cells, pod_template};
+use super::{Strategy, cells, pod_template};
 use serde_json::{Value, json};
 use shim_model::access;
 use shim_model::field::FieldError;
@@ -9,7 +9,7 @@ use shim_model::time::Instant;
 
 pub(super) struct ReplicaSet;
 
-impl Kind for ReplicaSet {
+impl Strategy for ReplicaSet {
     fn default(&self, object: &mut Value) {
         let spec = access::object_mut(object, &["spec"]);
         access::set_default(spec, "replicas", 1);

@@ -1,7 +1,7 @@
 //! Secrets: `stringData` becomes `data`, and well-known types must have their keys.
 
 use super::configmap::{DATA_MAX, sealed};
-use super::{Kind, cells};
+use super::{Strategy, cells};
 use serde_json::Value;
 use shim_model::access;
 use shim_model::base64;
@@ -11,7 +11,7 @@ use shim_model::time::Instant;
 
 pub(super) struct Secret;
 
-impl Kind for Secret {
+impl Strategy for Secret {
     fn default(&self, object: &mut Value) {
         if let Some(Value::Object(plain)) = access::remove(object, &["stringData"]) {
             let data = access::object_mut(object, &["data"]);

@@ -3,7 +3,7 @@
 
 mod validation;
 
-use super::{Kind, cells};
+use super::{Strategy, cells};
 use serde_json::{Map, Value, json};
 use shim_model::access::{self, set_default, set_if_zero};
 use shim_model::field::FieldError;
@@ -15,7 +15,7 @@ pub(super) struct Service;
 /// How long a client sticks to an endpoint, by default.
 const AFFINITY_SECONDS: i64 = 10_800;
 
-impl Kind for Service {
+impl Strategy for Service {
     fn default(&self, object: &mut Value) {
         let spec = access::object_mut(object, &["spec"]);
         set_if_zero(spec, "sessionAffinity", "None");

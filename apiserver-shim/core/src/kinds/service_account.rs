@@ -1,13 +1,13 @@
 //! ServiceAccounts.
 
-use super::{Kind, cells};
+use super::{Strategy, cells};
 use serde_json::Value;
 use shim_model::access;
 use shim_model::time::Instant;
 
 pub(super) struct ServiceAccount;
 
-impl Kind for ServiceAccount {
+impl Strategy for ServiceAccount {
     fn warnings(&self, new: &Value, _old: Option<&Value>) -> Vec<String> {
         const ANNOTATION: &str = "kubernetes.io/enforce-mountable-secrets";
         let set = access::get(new, &["metadata", "annotations", ANNOTATION]).is_some();

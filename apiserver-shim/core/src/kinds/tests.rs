@@ -3,13 +3,12 @@
 use super::*;
 use expect_test::{Expect, expect};
 use serde_json::json;
-use shim_model::resource::find;
 use shim_model::schema::{Media, Strictness, decode};
 
 const NOW: Instant = Instant::from_seconds(1_000_000);
 
-fn resource(plural: &str) -> &'static Resource {
-    find("", "v1", plural).or_else(|| find("apps", "v1", plural)).unwrap()
+fn resource(plural: &str) -> ResourceDefinition {
+    crate::definition::builtin().into_iter().find(|r| r.plural == plural).unwrap()
 }
 
 fn context() -> CreateContext<'static> {
@@ -20,11 +19,11 @@ fn create(plural: &str, body: Value) -> Result<Value, Status> {
     let resource = resource(plural);
     let mut object =
         decode(body.to_string().as_bytes(), Media::Json, resource.kind_ref(), Strictness::Strict)?.value;
-    of(resource).default(&mut object);
+    resource.strategy().default(&mut object);
     if plural == "pods" {
         admission::default_tolerations(&mut object);
     }
-    begin_create(resource, &mut object, &context())?;
+    begin_create(&resource, &mut object, &context())?;
     Ok(object)
 }
 
@@ -37,11 +36,17 @@ fn check(plural: &str, body: Value, expect: Expect) {
     expect.assert_eq(&text);
 }
 
-fn check_update(plural: &str, door: Door, old: &Value, change: impl FnOnce(&mut Value), expect: Expect) {
+fn check_update(
+    plural: &str,
+    subresource: Subresource<'_>,
+    old: &Value,
+    change: impl FnOnce(&mut Value),
+    expect: Expect,
+) {
     let mut new = old.clone();
     change(&mut new);
-    of(resource(plural)).default(&mut new);
-    let text = match begin_update(resource(plural), door, &mut new, old) {
+    resource(plural).strategy().default(&mut new);
+    let text = match begin_update(&resource(plural), subresource, &mut new, old) {
         Ok(()) => format!("generation {} {} {}", new["metadata"]["generation"], new["spec"], new["status"]),
         Err(status) => status.message,
     };
@@ -83,7 +88,7 @@ fn defaults_settle_at_once() {
     ] {
         let once = create(plural, body).unwrap();
         let mut twice = once.clone();
-        of(resource(plural)).default(&mut twice);
+        resource(plural).strategy().default(&mut twice);
         assert_eq!(once, twice, "{plural}");
     }
 }
@@ -141,11 +146,11 @@ fn little_of_a_pod_may_change() {
     };
     let mut new = old.clone();
     image(&mut new);
-    begin_update(resource("pods"), Door::Main, &mut new, &old).unwrap();
+    begin_update(&resource("pods"), Subresource::Main, &mut new, &old).unwrap();
     assert_eq!((&new["metadata"]["generation"], &new["status"]["phase"]), (&json!(2), &json!("Pending")));
     check_update(
         "pods",
-        Door::Main,
+        Subresource::Main,
         &old,
         |o| o["spec"]["hostNetwork"] = true.into(),
         expect![[r#"
@@ -163,7 +168,7 @@ fn little_of_a_pod_may_change() {
     );
     check_update(
         "pods",
-        Door::Main,
+        Subresource::Main,
         &old,
         |o| o["spec"]["tolerations"] = json!([]),
         expect![[
@@ -172,7 +177,7 @@ fn little_of_a_pod_may_change() {
     );
     let mut status = old.clone();
     image(&mut status);
-    begin_update(resource("pods"), Door::Status, &mut status, &old).unwrap();
+    begin_update(&resource("pods"), Subresource::Status, &mut status, &old).unwrap();
     assert_eq!(
         (&status["spec"], &status["status"]["phase"], &status["metadata"]["generation"]),
         (&old["spec"], &json!("Running"), &json!(1))
@@ -186,7 +191,7 @@ fn selectors_and_seals_are_immutable() {
             .unwrap();
     check_update(
         "configmaps",
-        Door::Main,
+        Subresource::Main,
         &config,
         |o| o["data"]["a"] = "c".into(),
         expect![[r#"ConfigMap "c" is invalid: data: Forbidden: field is immutable when `immutable` is set"#]],
@@ -195,7 +200,7 @@ fn selectors_and_seals_are_immutable() {
     let deployment = create("deployments", body).unwrap();
     check_update(
         "deployments",
-        Door::Main,
+        Subresource::Main,
         &deployment,
         |o| o["spec"]["selector"] = json!({"matchLabels": {"x": "y"}}),
         expect![[
@@ -219,11 +224,11 @@ fn services_keep_their_addresses() {
         json!({"metadata": {"name": "s"}, "spec": {"type": "NodePort", "ports": [{"port": 80}]}}),
     )
     .unwrap();
-    begin_update(resource("services"), Door::Main, &mut new, &old).unwrap();
+    begin_update(&resource("services"), Subresource::Main, &mut new, &old).unwrap();
     assert_eq!(new["spec"], old["spec"]);
     check_update(
         "services",
-        Door::Main,
+        Subresource::Main,
         &old,
         |o| o["spec"]["clusterIP"] = "10.0.0.2".into(),
         expect![[
@@ -242,7 +247,7 @@ fn pods_are_shown_as_people_know_them() {
         if let Some(at) = extra.as_str() {
             pod["metadata"]["deletionTimestamp"] = at.into();
         }
-        let cells = of(resource("pods")).cells(&pod, NOW);
+        let cells = resource("pods").strategy().cells(&pod, NOW);
         cells[1..4].iter().map(|c| c.as_str().unwrap().to_owned()).collect::<Vec<_>>().join(" ")
     };
     let init = json!([{"name": "i", "state": {"terminated": {"exitCode": 0}}}, {"name": "s", "started": true, "ready": true, "state": {"running": {}}}]);
@@ -285,7 +290,7 @@ fn pods_are_shown_as_people_know_them() {
 fn grace_and_admission() {
     let grace = |spec: Value, phase: &str, asked: Option<i64>| {
         let pod = json!({"spec": spec, "status": {"phase": phase}});
-        of(resource("pods")).grace(&pod, asked).unwrap().seconds
+        resource("pods").strategy().grace(&pod, asked).unwrap().seconds
     };
     let bound = json!({"nodeName": "n", "terminationGracePeriodSeconds": 30});
     assert_eq!(grace(bound.clone(), "Running", None), 30);
@@ -314,38 +319,38 @@ fn grace_and_admission() {
 fn generations_count_intents_only() {
     let body = json!({"metadata": {"name": "d"}, "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "a"}]}}}});
     let old = create("deployments", body).unwrap();
-    let generation = |door: Door, change: fn(&mut Value)| {
+    let generation = |subresource: Subresource<'_>, change: fn(&mut Value)| {
         let mut new = old.clone();
         change(&mut new);
-        begin_update(resource("deployments"), door, &mut new, &old).unwrap();
+        begin_update(&resource("deployments"), subresource, &mut new, &old).unwrap();
         new["metadata"]["generation"].as_i64().unwrap()
     };
     let annotate = |o: &mut Value| o["metadata"]["annotations"] = json!({"x": "y"});
-    assert_eq!(generation(Door::Main, annotate), 2);
-    assert_eq!(generation(Door::Status, annotate), 1);
-    assert_eq!(generation(Door::Main, |o| o["metadata"]["labels"] = json!({"x": "y"})), 1);
-    assert_eq!(generation(Door::Main, |o| o["spec"]["replicas"] = 3.into()), 2);
-    assert_eq!(generation(Door::Status, |o| o["spec"]["replicas"] = 3.into()), 1);
+    assert_eq!(generation(Subresource::Main, annotate), 2);
+    assert_eq!(generation(Subresource::Status, annotate), 1);
+    assert_eq!(generation(Subresource::Main, |o| o["metadata"]["labels"] = json!({"x": "y"})), 1);
+    assert_eq!(generation(Subresource::Main, |o| o["spec"]["replicas"] = 3.into()), 2);
+    assert_eq!(generation(Subresource::Status, |o| o["spec"]["replicas"] = 3.into()), 1);
 }
 
 #[test]
 fn field_selectors_name_known_fields() {
     let check = |plural: &str, text: &str| {
         let selector = shim_model::selector::FieldSelector::parse(text).unwrap();
-        check_field_selector(resource(plural), &selector).map_err(|s| s.message)
+        check_field_selector(&resource(plural), &selector).map_err(|s| s.message)
     };
     assert_eq!(check("pods", "spec.nodeName=a,metadata.name=b"), Ok(()));
     assert_eq!(check("secrets", "data.x=1"), Err("field label not supported: data.x".to_owned()));
     let unknown = "\"data.x\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"";
     assert_eq!(check("configmaps", "data.x=1"), Err(unknown.to_owned()));
-    for resource in shim_model::resource::all() {
-        let kind = of(resource);
+    for resource in crate::definition::builtin() {
+        let kind = resource.strategy();
         for (field, _) in kind.selectable(&json!({})) {
             assert!(kind.selectable_fields().contains(&field), "{resource} {field}");
         }
         assert_eq!(
             kind.cells(&json!({}), NOW).len(),
-            shim_model::table::columns(resource).len(),
+            shim_model::table::columns(&resource).len(),
             "{resource}"
         );
         let mut garbage = json!({"metadata": [], "spec": 1, "status": "x"});

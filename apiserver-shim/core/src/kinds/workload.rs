@@ -1,7 +1,7 @@
 //! What Deployments and ReplicaSets share, and ControllerRevisions.
 
 use super::pod_template::validate_template;
-use super::{Kind, cells, metadata};
+use super::{Strategy, cells, metadata};
 use serde_json::Value;
 use shim_model::access;
 use shim_model::field::{At, FieldError};
@@ -11,7 +11,7 @@ use shim_model::time::Instant;
 
 pub(super) struct ControllerRevision;
 
-impl Kind for ControllerRevision {
+impl Strategy for ControllerRevision {
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
         let mut errors = Vec::new();
         if object.get("data").is_none_or(Value::is_null) {

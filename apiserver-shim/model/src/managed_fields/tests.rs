@@ -1,13 +1,13 @@
 //! Ownership after creates and updates.
 
 use super::*;
-use crate::resource::{all, find};
+use crate::resource::{KindRef, builtin};
 use crate::schema::Type;
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
 
 fn writer<'a>(manager: &'a str, subresource: &'a str, seconds: i64) -> Writer<'a> {
-    let kind = find("", "v1", "pods").unwrap().kind_ref();
+    let kind = KindRef { group: "", version: "v1", kind: "Pod" };
     let reset: &[&[&str]] = if subresource == "status" { &[&["spec"]] } else { &[&["status"]] };
     Writer { manager, kind, subresource, now: Instant::from_seconds(seconds), reset }
 }
@@ -117,11 +117,11 @@ fn value_of(ty: Type, choices: &mut impl Iterator<Item = u8>, depth: usize) -> V
 proptest! {
     #[test]
     fn a_new_object_is_what_nothing_lacks(
-        resource in 0..all().len(),
+        resource in 0..builtin().len(),
         choices in proptest::collection::vec(any::<u8>(), 0..600),
         status in any::<bool>(),
     ) {
-        let root = schema().root(all()[resource].kind_ref()).unwrap();
+        let root = schema().root(builtin()[resource].kind_ref()).unwrap();
         let object = value_of(Type::Struct(root), &mut choices.into_iter(), 0);
         let object = if object.is_object() { object } else { json!({}) };
         let reset: &[&[&str]] = if status { &[&["spec"]] } else { &[] };

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 /// Adds the resource's paths.
 pub(super) fn add(resource: &Resource, paths: &mut Map<String, Value>) {
-    let root = format!("/{}", document_path(resource.group, resource.version));
+    let root = format!("/{}", document_path(&resource.group, &resource.version));
     let base = if resource.namespaced {
         format!("{root}/namespaces/{{namespace}}/{}", resource.plural)
     } else {
@@ -16,7 +16,7 @@ pub(super) fn add(resource: &Resource, paths: &mut Map<String, Value>) {
     let kind = resource.kind_ref();
     let mut collection = Map::new();
     let mut object = Map::new();
-    for verb in resource.verbs {
+    for verb in &resource.verbs {
         match verb {
             Verb::List => put(
                 &mut collection,
@@ -65,21 +65,22 @@ pub(super) fn add(resource: &Resource, paths: &mut Map<String, Value>) {
 }
 
 fn add_subresources(resource: &Resource, base: &str, named: &[Value], paths: &mut Map<String, Value>) {
-    for sub in resource.subresources.iter().filter(|s| type_name(s.kind).is_some()) {
+    for sub in resource.subresources.iter().filter(|s| type_name(s.kind.as_ref()).is_some()) {
+        let kind = sub.kind.as_ref();
         let mut operations = Map::new();
-        for verb in sub.verbs {
+        for verb in &sub.verbs {
             match verb {
-                Verb::Get => put(&mut operations, "get", operation("get", sub.kind, &own(sub.kind), &[])),
+                Verb::Get => put(&mut operations, "get", operation("get", kind, &own(kind), &[])),
                 Verb::Update => put(
                     &mut operations,
                     "put",
-                    with_body(operation("put", sub.kind, &own(sub.kind), WRITE), &own(sub.kind)),
+                    with_body(operation("put", kind, &own(kind), WRITE), &own(kind)),
                 ),
-                Verb::Patch => put(&mut operations, "patch", patch(sub.kind)),
+                Verb::Patch => put(&mut operations, "patch", patch(kind)),
                 Verb::Create => put(
                     &mut operations,
                     "post",
-                    with_body(operation("post", sub.kind, &own(sub.kind), WRITE), &own(sub.kind)),
+                    with_body(operation("post", kind, &own(kind), WRITE), &own(kind)),
                 ),
                 _ => {}
             }
@@ -102,7 +103,7 @@ const LIST: &[&str] = &[
     "watch",
 ];
 
-fn own(kind: KindRef) -> String {
+fn own(kind: KindRef<'_>) -> String {
     type_name(kind).unwrap_or_default()
 }
 
@@ -138,7 +139,7 @@ fn query_parameter(name: &&str) -> Value {
     json!({"name": name, "in": "query", "schema": {"type": ty, "uniqueItems": true}})
 }
 
-fn operation(action: &str, kind: KindRef, answer: &str, parameters: &[&str]) -> Value {
+fn operation(action: &str, kind: KindRef<'_>, answer: &str, parameters: &[&str]) -> Value {
     let content = json!({"schema": reference(answer)});
     json!({
         "operationId": format!("{action}{}{}", kind.version, kind.kind),
@@ -157,7 +158,7 @@ fn with_body(mut operation: Value, body: &str) -> Value {
     operation
 }
 
-fn patch(kind: KindRef) -> Value {
+fn patch(kind: KindRef<'_>) -> Value {
     let mut operation =
         operation("patch", kind, &own(kind), &["dryRun", "fieldManager", "fieldValidation", "force"]);
     let schema = json!({"schema": reference(PATCH)});

@@ -1,21 +1,23 @@
 //! What kubectl looks for in the documents.
 
 use super::*;
+use crate::resource::builtin;
 
 #[test]
 fn documents_have_what_kubectl_asks() {
-    for path in document_paths() {
+    let resources = builtin();
+    for path in document_paths(&resources) {
         let mut parts = path.split('/').skip(1);
         let (first, second) = (parts.next().unwrap(), parts.next());
         let (group, version) = second.map_or(("", first), |v| (first, v));
-        let document = document(group, version).unwrap();
+        let document = document(&resources, group, version).unwrap();
         let text = document.to_string();
         for piece in text.split("\"$ref\":\"#/components/schemas/").skip(1) {
             let name = piece.split('"').next().unwrap();
             assert!(document["components"]["schemas"].get(name).is_some(), "{path}: dangling {name}");
         }
     }
-    let core = document("", "v1").unwrap();
+    let core = document(&resources, "", "v1").unwrap();
     let patch = &core["paths"]["/api/v1/namespaces/{namespace}/pods/{name}"]["patch"];
     assert_eq!(
         patch["x-kubernetes-group-version-kind"],
@@ -27,5 +29,5 @@ fn documents_have_what_kubectl_asks() {
         (&containers["x-kubernetes-patch-strategy"], &containers["x-kubernetes-patch-merge-key"]),
         (&json!("merge"), &json!("name"))
     );
-    assert!(document("nope", "v1").is_none());
+    assert!(document(&resources, "nope", "v1").is_none());
 }

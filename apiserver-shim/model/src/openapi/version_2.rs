@@ -3,17 +3,17 @@
 pub mod protobuf;
 
 use super::{document, document_paths};
-use crate::resource::split_api_version;
+use crate::resource::{Resource, split_api_version};
 use serde_json::{Map, Value, json};
 
-/// The document of everything that is served, in OpenAPI v2.
-pub fn document_2(server_version: &str) -> Value {
+/// One document for all `resources`, in OpenAPI v2.
+pub fn document_2(resources: &[&Resource], server_version: &str) -> Value {
     let mut definitions = Map::new();
     let mut paths = Map::new();
-    for path in document_paths() {
+    for path in document_paths(resources.iter().copied()) {
         let below = path.strip_prefix("apis/").or_else(|| path.strip_prefix("api/")).unwrap_or(&path);
         let (group, version) = split_api_version(below);
-        let Some(mut newer) = document(group, version) else { continue };
+        let Some(mut newer) = document(resources.iter().copied(), group, version) else { continue };
         if let Value::Object(schemas) = newer["components"]["schemas"].take() {
             definitions.extend(schemas.into_iter().map(|(name, schema)| (name, older(schema))));
         }
@@ -33,8 +33,8 @@ pub fn document_2(server_version: &str) -> Value {
 }
 
 /// The same in protobuf.
-pub fn document_2_protobuf(server_version: &str) -> Vec<u8> {
-    protobuf::encode(&document_2(server_version))
+pub fn document_2_protobuf(resources: &[&Resource], server_version: &str) -> Vec<u8> {
+    protobuf::encode(&document_2(resources, server_version))
 }
 
 /// A schema as v2 writes it: references by their older place and without a wrapper, no alternatives.

@@ -53,7 +53,7 @@ pub struct Decoded {
 pub fn decode(
     body: &[u8],
     media: Media,
-    expected: KindRef,
+    expected: KindRef<'_>,
     strictness: Strictness,
 ) -> Result<Decoded, Status> {
     let mut duplicates = Vec::new();
@@ -76,7 +76,7 @@ pub fn decode(
 /// `duplicates` are the members that the patch itself gave twice.
 pub fn check_patched(
     value: Value,
-    expected: KindRef,
+    expected: KindRef<'_>,
     duplicates: Vec<String>,
     strictness: Strictness,
 ) -> Result<Decoded, String> {
@@ -85,7 +85,7 @@ pub fn check_patched(
 
 fn finish(
     mut value: Value,
-    expected: KindRef,
+    expected: KindRef<'_>,
     duplicates: Vec<String>,
     strictness: Strictness,
 ) -> Result<Decoded, String> {
@@ -185,7 +185,7 @@ pub(crate) fn kind_word(value: &Value) -> &'static str {
     }
 }
 
-fn check_kind(object: &mut Map<String, Value>, expected: KindRef) -> Result<(), Status> {
+fn check_kind(object: &mut Map<String, Value>, expected: KindRef<'_>) -> Result<(), Status> {
     let text = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
     let (api_version, kind) = (text("apiVersion"), text("kind"));
     let wanted = expected.api_version();
@@ -232,7 +232,7 @@ fn internal_package(group: &str) -> &str {
     }
 }
 
-fn cannot_be_handled(expected: KindRef, why: &str) -> Status {
+fn cannot_be_handled(expected: KindRef<'_>, why: &str) -> Status {
     if schema().root(expected).is_none() {
         return internal(why);
     }
@@ -240,7 +240,7 @@ fn cannot_be_handled(expected: KindRef, why: &str) -> Status {
     bad_request(format!("{kind} in version \"{version}\" cannot be handled as a {kind}: {why}"))
 }
 
-fn unrecognized(expected: KindRef, why: &str, body: &[u8]) -> Status {
+fn unrecognized(expected: KindRef<'_>, why: &str, body: &[u8]) -> Status {
     let message = format!(
         "the object provided is unrecognized (must be of type {}): {why} ({})",
         expected.kind,

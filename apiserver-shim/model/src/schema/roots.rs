@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 /// A kind and how to get its schema.
 pub struct Root {
     /// Group, version, kind.
-    pub kind: KindRef,
+    pub kind: KindRef<'static>,
     /// Full name of its type.
     pub name: fn() -> String,
     generate: fn(&mut SchemaGenerator) -> Schema,

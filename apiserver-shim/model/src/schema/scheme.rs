@@ -7,7 +7,7 @@ const TABLE: &str = include_str!("../../data/scheme.tsv");
 
 /// Whether upstream has a type for this kind.
 pub(crate) fn knows(group: &str, version: &str, kind: &str) -> bool {
-    let served = |k: crate::resource::KindRef| (k.group, k.version, k.kind) == (group, version, kind);
+    let served = |k: crate::resource::KindRef<'_>| (k.group, k.version, k.kind) == (group, version, kind);
     if roots::ROOTS.iter().any(|r| served(r.kind)) {
         return true;
     }

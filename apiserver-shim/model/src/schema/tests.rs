@@ -1,13 +1,13 @@
 //! The tree against the tables, and decoding against upstream's words.
 
 use super::*;
-use crate::resource::{all, find};
+use crate::resource::{KindRef, builtin};
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
 
 #[test]
 fn every_resource_and_rule_has_its_type() {
-    for resource in all() {
+    for resource in builtin() {
         assert!(schema().root(resource.kind_ref()).is_some(), "{resource}");
     }
     for (ty, field) in rules::Rules::embedded().0.keys() {
@@ -40,7 +40,7 @@ fn members_are_found_by_their_whole_names() {
 }
 
 fn check(body: &str, strictness: Strictness, expect: Expect) {
-    let kind = find("", "v1", "pods").unwrap().kind_ref();
+    let kind = KindRef { group: "", version: "v1", kind: "Pod" };
     let media = if body.starts_with("yaml") { Media::Yaml } else { Media::Json };
     let text = match decode(body.trim_start_matches("yaml\n").as_bytes(), media, kind, strictness) {
         Ok(d) => format!("{} {:?}", d.value, d.warnings),
@@ -139,7 +139,7 @@ fn decoding_complains_as_upstream_does() {
 proptest! {
     #[test]
     fn garbage_never_panics(body in "[\\[\\]{}\",:a-z0-9\\\\ .-]{0,80}", yaml in any::<bool>()) {
-        let kind = find("", "v1", "pods").unwrap().kind_ref();
+        let kind = KindRef { group: "", version: "v1", kind: "Pod" };
         let _ = decode(body.as_bytes(), if yaml { Media::Yaml } else { Media::Json }, kind, Strictness::Strict);
     }
 
@@ -155,7 +155,7 @@ proptest! {
 #[test]
 fn texts_are_read_as_go_reads_them() {
     let read = |body: &[u8], media| {
-        let kind = find("", "v1", "configmaps").unwrap().kind_ref();
+        let kind = KindRef { group: "", version: "v1", kind: "ConfigMap" };
         match decode(body, media, kind, Strictness::Strict) {
             Ok(d) => d.value["data"].to_string(),
             Err(status) => format!("{} {}", status.code, status.message),
@@ -174,7 +174,7 @@ fn texts_are_read_as_go_reads_them() {
 
 #[test]
 fn a_wrong_kind_is_told_from_an_unknown_one() {
-    let kind = find("apps", "v1", "deployments").unwrap().kind_ref();
+    let kind = KindRef { group: "apps", version: "v1", kind: "Deployment" };
     let complaint =
         |body: &str| decode(body.as_bytes(), Media::Json, kind, Strictness::Warn).unwrap_err().message;
     expect!["the API version in the data (apps/v1beta1) does not match the expected API version (apps/v1)"]

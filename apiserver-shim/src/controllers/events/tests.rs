@@ -3,6 +3,7 @@
 use shim_core::rows::Key;
 
 use super::*;
+use crate::storage::catalog::testing::definition;
 use crate::storage::object::encoded;
 
 #[test]
@@ -16,7 +17,7 @@ fn an_event_is_known_as_it_reads() {
         message: "a \"message\"\n".into(),
         component: "default-scheduler",
     };
-    let (event, name) = event(&note, Instant(1_700_000_000_000_000), 3);
+    let (event, name) = event(&definition("", "pods"), &note, Instant(1_700_000_000_000_000), 3);
     assert_eq!(StoredObject::parse(event.bytes.clone()).unwrap(), event);
     assert_eq!(event.header.name, name);
     let value: serde_json::Value = serde_json::from_slice(&event.bytes).unwrap();

@@ -1,8 +1,8 @@
 //! In parts or at once, it is the same list, and as long as was said.
 
+use crate::storage::catalog::testing::definition;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use shim_model::resource::find;
 
 use super::*;
 use crate::storage::object::encoded;
@@ -10,7 +10,7 @@ use crate::storage::object::encoded;
 fn object(number: u64) -> Arc<Object> {
     let value = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": format!("c{number}")},
         "data": {"text": "x".repeat(number as usize * 37 % 3000)}});
-    Object::new(Arc::new(encoded(&value)), find("", "v1", "configmaps").unwrap(), number).unwrap()
+    Object::new(Arc::new(encoded(&value)), &definition("", "configmaps"), number).unwrap()
 }
 
 fn body(count: u64) -> ListBody {

@@ -3,8 +3,10 @@
 use expect_test::expect;
 
 use super::*;
+use shim_model::resource::builtin;
 
 fn show(method: Method, path: &str) -> String {
+    let catalog = Catalog::new(1, builtin().into_iter().map(Arc::new));
     let info = RequestInfo::new(&method, &path.parse().unwrap());
     match info.target {
         None => format!("{method} {path} -> {} path {}", info.verb, info.path),
@@ -18,7 +20,7 @@ fn show(method: Method, path: &str) -> String {
             t.name,
             t.subresource,
             t.rest,
-            t.resource().is_some(),
+            t.resource(&catalog).is_some(),
         ),
     }
 }

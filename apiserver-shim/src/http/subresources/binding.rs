@@ -1,9 +1,10 @@
 //! `pods/binding`: puts a Pod on a node.
 
 use serde_json::{Value, json};
+use shim_core::controllers::served;
 use shim_model::access;
 use shim_model::field::FieldError;
-use shim_model::resource::{self, KindRef};
+use shim_model::resource::{KindRef, Resource};
 use shim_model::status::{self, Status};
 
 use crate::http::body::{self, Body, Response};
@@ -12,7 +13,7 @@ use crate::http::service::Api;
 use crate::http::{negotiation, reply};
 use crate::storage::registry::{Registry, now};
 
-const BINDING: KindRef = KindRef { group: "", version: "v1", kind: "Binding" };
+const BINDING: KindRef<'_> = KindRef { group: "", version: "v1", kind: "Binding" };
 
 /// `pods/NAME/binding`, or `bindings` with the Pod's name in the Binding.
 pub(super) async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) -> Result<Response, Status> {
@@ -28,10 +29,10 @@ pub(super) async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) ->
         return Err(status::bad_request("name in URL does not match name in Binding object"));
     }
     if call.dry_run {
-        let pods = resource::find("", "v1", "pods").expect("invariant: pods are served");
+        let pods = &api.registry.builtin(&served("", "pods"));
         let mut pod = api.registry.get(pods, namespace, name).await?.value();
         check_target(&binding)?;
-        assign(&mut pod, name, &binding)?;
+        assign(pods, &mut pod, name, &binding)?;
     } else {
         bind(&api.registry, namespace, name, &binding).await?;
     }
@@ -41,8 +42,8 @@ pub(super) async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) ->
 /// Binds a Pod as a Binding says: node, labels and annotations.
 pub async fn bind(registry: &Registry, namespace: &str, name: &str, binding: &Value) -> Result<(), Status> {
     check_target(binding)?;
-    let pods = resource::find("", "v1", "pods").expect("invariant: pods are served");
-    registry.update_with(pods, namespace, name, |pod| assign(pod, name, binding)).await.map(|_| ())
+    let pods = &registry.builtin(&served("", "pods"));
+    registry.update_with(pods, namespace, name, |pod| assign(pods, pod, name, binding)).await.map(|_| ())
 }
 
 fn check_target(binding: &Value) -> Result<(), Status> {
@@ -59,8 +60,7 @@ fn check_target(binding: &Value) -> Result<(), Status> {
     if errors.is_empty() { Ok(()) } else { Err(status::unclassified(status::aggregate(&errors))) }
 }
 
-fn assign(pod: &mut Value, name: &str, binding: &Value) -> Result<(), Status> {
-    let pods = resource::find("", "v1", "pods").expect("invariant: pods are served");
+fn assign(pods: &Resource, pod: &mut Value, name: &str, binding: &Value) -> Result<(), Status> {
     let refuse = |why: String| {
         let mut status = status::conflict(pods, name, "");
         status.message = format!("Operation cannot be fulfilled on pods/binding \"{name}\": {why}");

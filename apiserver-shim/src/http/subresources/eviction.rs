@@ -11,7 +11,7 @@ use crate::http::service::Api;
 use crate::http::{negotiation, reply};
 use crate::storage::deletion::DeleteOptions;
 
-const EVICTION: KindRef = KindRef { group: "policy", version: "v1", kind: "Eviction" };
+const EVICTION: KindRef<'_> = KindRef { group: "policy", version: "v1", kind: "Eviction" };
 
 pub(super) async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) -> Result<Response, Status> {
     let accepted = asked.accepted()?;

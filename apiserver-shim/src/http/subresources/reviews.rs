@@ -44,12 +44,12 @@ pub async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) -> Result
         let writer = Writer { manager: &call.manager, kind, subresource: "", now, reset: &[&["status"]] };
         managed_fields::record_update(None, &mut review, writer);
     }
-    let answer = match resource.plural {
+    let answer = match resource.plural.as_str() {
         "selfsubjectreviews" => json!({"userInfo": asked.user.to_value()}),
         "tokenreviews" => token_review(api, &review)?,
         "selfsubjectaccessreviews" | "subjectaccessreviews" | "localsubjectaccessreviews" => {
-            check_access_review(resource.plural, &review)?;
-            let user = match resource.plural {
+            check_access_review(&resource.plural, &review)?;
+            let user = match resource.plural.as_str() {
                 "selfsubjectaccessreviews" => asked.user.clone(),
                 _ => subject(&review),
             };

@@ -1,7 +1,7 @@
 //! `scale`: the replicas of a workload as an object of their own.
 
 use serde_json::{Value, json};
-use shim_core::kinds::{Door, scale};
+use shim_core::kinds::{Subresource, scale};
 use shim_model::access;
 use shim_model::patch;
 use shim_model::resource::KindRef;
@@ -15,7 +15,7 @@ use crate::http::reply;
 use crate::http::service::Api;
 use crate::storage::registry::now;
 
-const SCALE: KindRef = KindRef { group: "autoscaling", version: "v1", kind: "Scale" };
+const SCALE: KindRef<'_> = KindRef { group: "autoscaling", version: "v1", kind: "Scale" };
 
 pub(super) async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) -> Result<Response, Status> {
     let accepted = asked.accepted()?;
@@ -37,7 +37,7 @@ pub(super) async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) ->
                 )));
             }
             let change = |current: &Value| Ok((scaled(current, &wanted)?, Vec::new()));
-            let outcome = api.pipeline.apply(asked.place(Door::Main), &call, change).await?;
+            let outcome = api.pipeline.apply(asked.place(Subresource::Main), &call, change).await?;
             answer(accepted, &scale::read(&outcome.value(resource)))
         }
         _ => {
@@ -48,7 +48,7 @@ pub(super) async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) ->
                 let patched = patch::apply(kind, &scale::read(current), &bytes, SCALE, call.strictness)?;
                 Ok((scaled(current, &patched.value)?, patched.warnings))
             };
-            let outcome = api.pipeline.apply(asked.place(Door::Main), &call, change).await?;
+            let outcome = api.pipeline.apply(asked.place(Subresource::Main), &call, change).await?;
             let mut response = answer(accepted, &scale::read(&outcome.value(resource)))?;
             reply::add_warnings(&mut response, &outcome.warnings);
             Ok(response)

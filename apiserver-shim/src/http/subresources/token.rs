@@ -1,10 +1,11 @@
 //! `serviceaccounts/token`: makes a token, bound to the account and, if asked, to a Pod.
 
 use serde_json::{Value, json};
+use shim_core::controllers::served;
 use shim_model::access;
 use shim_model::field::FieldError;
 use shim_model::managed_fields::{self, Writer};
-use shim_model::resource::{self, KindRef};
+use shim_model::resource::KindRef;
 use shim_model::status::{self, Status};
 use shim_model::time::Instant;
 
@@ -15,7 +16,7 @@ use crate::http::service::Api;
 use crate::http::{negotiation, reply};
 use crate::storage::registry::now;
 
-const TOKEN_REQUEST: KindRef =
+const TOKEN_REQUEST: KindRef<'_> =
     KindRef { group: "authentication.k8s.io", version: "v1", kind: "TokenRequest" };
 /// How long a token is good for if the client does not say.
 const SECONDS_DEFAULT: i64 = 3600;
@@ -97,7 +98,7 @@ async fn bind(api: &Api, request: &Value, subject: &mut TokenSubject) -> Result<
         return Err(status::bad_request(format!("cannot bind token to object of type {kind}")));
     }
     let name = access::text(reference, &["name"]);
-    let pods = resource::find("", "v1", "pods").expect("invariant: pods are served");
+    let pods = &api.registry.builtin(&served("", "pods"));
     let pod = api.registry.get(pods, &subject.namespace, name).await?;
     let (wanted, found) = (access::text(reference, &["uid"]), &pod.header().uid);
     if !wanted.is_empty() && wanted != found {
@@ -112,8 +113,11 @@ async fn bind(api: &Api, request: &Value, subject: &mut TokenSubject) -> Result<
     }
     subject.pod = Some(BoundObject { name: name.to_owned(), uid: found.clone() });
     if let Some(node) = pod.field("spec.nodeName").filter(|n| !n.is_empty()) {
-        let nodes = resource::find("", "v1", "nodes").expect("invariant: nodes are served");
-        let uid = api.registry.peek(nodes, "", node).map(|n| n.header().uid.clone()).unwrap_or_default();
+        let uid = api
+            .registry
+            .peek(served("", "nodes"), "", node)
+            .map(|n| n.header().uid.clone())
+            .unwrap_or_default();
         subject.node = Some(BoundObject { name: node.to_owned(), uid });
     }
     Ok(())

@@ -2,12 +2,12 @@
 
 use expect_test::expect;
 use serde_json::json;
-use shim_model::resource::find;
 
 use super::*;
+use crate::storage::catalog::testing::definition;
 
 fn check(plural: &str, object: Value, options: DeleteOptions) -> String {
-    let resource = find("", "v1", plural).unwrap();
+    let resource = &definition("", plural);
     match decide(resource, &object, &options, Instant::from_seconds(100)) {
         Decision::Remove(o) => format!("remove {}", o["metadata"]),
         Decision::Mark(o) => format!("mark {}", o["metadata"]),

@@ -1,8 +1,8 @@
 //! The two ways to read the fields of Pods and of Events agree.
 
+use crate::storage::catalog::testing::definition;
 use bytes::Bytes;
 use serde_json::{Value, json};
-use shim_model::resource::find;
 
 use super::*;
 
@@ -12,7 +12,7 @@ fn stored(value: &Value) -> StoredObject {
 
 #[test]
 fn fields_of_a_pod_are_the_same_decoded_or_not() {
-    let pods = find("", "v1", "pods").unwrap();
+    let pods = &definition("", "pods");
     for pod in [
         json!({}),
         json!({"spec": {"nodeName": null}, "status": null}),
@@ -20,13 +20,13 @@ fn fields_of_a_pod_are_the_same_decoded_or_not() {
         json!({"spec": {"restartPolicy": "Never", "schedulerName": "s", "serviceAccountName": "a"},
             "status": {"phase": "Running", "podIP": "10.0.0.1", "nominatedNodeName": "m"}}),
     ] {
-        assert_eq!(of(pods, &stored(&pod)), kinds::of(pods).selectable(&pod), "{pod}");
+        assert_eq!(of(pods, &stored(&pod)), pods.strategy().selectable(&pod), "{pod}");
     }
 }
 
 #[test]
 fn fields_of_an_event_are_the_same_decoded_or_not() {
-    let events = find("", "v1", "events").unwrap();
+    let events = &definition("", "events");
     for event in [
         json!({}),
         json!({"reason": "R", "type": "Normal", "source": {"component": "s"}, "reportingComponent": "r"}),
@@ -35,7 +35,7 @@ fn fields_of_an_event_are_the_same_decoded_or_not() {
             "fieldPath": "spec.containers{c}"}}),
     ] {
         let mut fields = of(events, &stored(&event));
-        let mut expected = kinds::of(events).selectable(&event);
+        let mut expected = events.strategy().selectable(&event);
         fields.sort_unstable();
         expected.sort_unstable();
         assert_eq!(fields, expected, "{event}");

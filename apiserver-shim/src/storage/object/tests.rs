@@ -4,12 +4,12 @@ use bytes::BytesMut;
 use expect_test::expect;
 use serde_json::json;
 use shim_model::object::{Header, StoredObject};
-use shim_model::resource::find;
 
 use super::*;
+use crate::storage::catalog::testing::definition;
 
 fn object(value: &Value, revision: u64) -> Arc<Object> {
-    Object::new(Arc::new(encoded(value)), find("", "v1", "configmaps").unwrap(), revision).unwrap()
+    Object::new(Arc::new(encoded(value)), &definition("", "configmaps"), revision).unwrap()
 }
 
 #[test]
@@ -31,10 +31,10 @@ fn an_object_is_served_by_slices() {
 fn foreign_bytes_are_written_anew() {
     let text = br#"{ "kind":"X", "metadata":{}, "apiVersion":"v1" }"#;
     let stored = StoredObject::parse(Bytes::from_static(text)).unwrap();
-    let it = Object::new(Arc::new(stored), find("", "v1", "pods").unwrap(), 0).unwrap();
+    let it = Object::new(Arc::new(stored), &definition("", "pods"), 0).unwrap();
     assert_eq!(show(&it.served()), r#"{"apiVersion":"v1","kind":"X","metadata":{"resourceVersion":"0"}}"#);
     let garbage = StoredObject::bare(Header::default());
-    assert!(Object::new(Arc::new(garbage), find("", "v1", "pods").unwrap(), 1).is_none());
+    assert!(Object::new(Arc::new(garbage), &definition("", "pods"), 1).is_none());
 }
 
 #[test]

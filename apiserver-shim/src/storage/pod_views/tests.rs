@@ -1,10 +1,10 @@
 //! The rows of the lean spec and of the whole one are the same.
 
 use serde_json::json;
-use shim_core::controllers::served;
 use shim_model::object::StoredObject;
 
 use super::*;
+use crate::storage::catalog::testing::definition;
 
 fn spec_of(bytes: &[u8]) -> Value {
     serde_json::from_slice(&trimmed_spec(bytes)).unwrap_or_default()
@@ -61,7 +61,7 @@ fn pods_alike_have_rows_of_their_own() {
             "status": {"phase": if n == 2 { "Running" } else { "Pending" }},
         });
         let stored = StoredObject::parse(pod.to_string().into()).unwrap();
-        Object::new(Arc::new(stored), served("", "pods"), n).unwrap()
+        Object::new(Arc::new(stored), &definition("", "pods"), n).unwrap()
     };
     let rows = PodViews::default();
     let all =

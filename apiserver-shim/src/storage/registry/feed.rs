@@ -4,10 +4,11 @@
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use shim_model::resource::Resource;
+use shim_core::definition::ResourceDefinition;
 use store::{Event, KeyValue, ListRequest, Revision, Store};
 
-use super::{Inner, Kept, parse};
+use super::{Inner, parse};
+use crate::storage::catalog::ResourceStore;
 use crate::storage::object::Object;
 use crate::storage::watch_cache::Written;
 
@@ -39,7 +40,7 @@ pub(super) async fn read_all(store: &dyn Store) -> Result<(Vec<KeyValue>, u64), 
 
 /// The objects of a resource out of a listing in the order of keys.
 pub(super) fn parse_prefix(
-    resource: &'static Resource,
+    definition: &Arc<ResourceDefinition>,
     prefix: &str,
     listing: &[KeyValue],
 ) -> Vec<(String, Arc<Object>)> {
@@ -47,7 +48,7 @@ pub(super) fn parse_prefix(
     listing[from..]
         .iter()
         .take_while(|kv| kv.key.as_str().starts_with(prefix))
-        .filter_map(|kv| Some((kv.key.as_str()[prefix.len()..].to_owned(), parse(resource, kv, None)?)))
+        .filter_map(|kv| Some((kv.key.as_str()[prefix.len()..].to_owned(), parse(definition, kv, None)?)))
         .collect()
 }
 
@@ -82,7 +83,7 @@ async fn follow_once(inner: &Weak<Inner>, store: &dyn Store, revision: &mut u64)
             batch = watch.next_batch() => batch,
             _ = expire.tick() => {
                 let Some(inner) = inner.upgrade() else { return Ok(()) };
-                inner.kept.iter().for_each(|kept| kept.cache.expire(Instant::now()));
+                inner.stores.iter().for_each(|store| store.cache().expire(Instant::now()));
                 continue;
             }
         };
@@ -113,8 +114,8 @@ async fn follow_once(inner: &Weak<Inner>, store: &dyn Store, revision: &mut u64)
 async fn reset(inner: &Weak<Inner>, store: &dyn Store, revision: &mut u64) -> Result<(), store::Error> {
     let (listing, at) = read_all(store).await?;
     let Some(inner) = inner.upgrade() else { return Ok(()) };
-    for kept in &inner.kept {
-        kept.cache.reset(parse_prefix(kept.resource, &kept.prefix, &listing), at);
+    for store in &inner.stores {
+        store.cache().reset(parse_prefix(store.definition(), store.prefix(), &listing), at);
     }
     inner.on_the_way.clear();
     *revision = at;
@@ -125,13 +126,13 @@ async fn reset(inner: &Weak<Inner>, store: &dyn Store, revision: &mut u64) -> Re
 impl Inner {
     /// Sorts changes to their caches, in order.
     fn take<'a>(&self, events: impl Iterator<Item = &'a Event>) {
-        let mut sorted: Vec<Vec<(String, Written)>> = self.kept.iter().map(|_| Vec::new()).collect();
+        let mut sorted: Vec<Vec<(String, Written)>> = self.stores.iter().map(|_| Vec::new()).collect();
         for event in events {
             let Some((prefix, rest)) = split(event.key().as_str()) else { continue };
-            let found = self.kept.iter().zip(&mut sorted).find(|(kept, _)| kept.prefix == prefix);
-            let Some((kept, changes)) = found else { continue };
+            let found = self.stores.iter().zip(&mut sorted).find(|(store, _)| store.prefix() == prefix);
+            let Some((store, changes)) = found else { continue };
             let written = match event {
-                Event::Put { kv, prev } => match self.read(kept, rest, kv, prev.is_some()) {
+                Event::Put { kv, prev } => match self.read(store, rest, kv, prev.is_some()) {
                     Some(object) => Written::Put(object),
                     None => continue,
                 },
@@ -139,20 +140,20 @@ impl Inner {
             };
             changes.push((rest.to_owned(), written));
         }
-        for (kept, changes) in self.kept.iter().zip(sorted).filter(|(_, changes)| !changes.is_empty()) {
-            kept.cache.apply(changes, Instant::now());
+        for (store, changes) in self.stores.iter().zip(sorted).filter(|(_, changes)| !changes.is_empty()) {
+            store.cache().apply(changes, Instant::now());
         }
     }
 
     /// The object that has arrived: as its writer knew it, if that is here, else read.
-    fn read(&self, kept: &Kept, key: &str, kv: &KeyValue, older: bool) -> Option<Arc<Object>> {
-        let older = if older { kept.cache.get_by_key(key) } else { None };
+    fn read(&self, store: &ResourceStore, key: &str, kv: &KeyValue, older: bool) -> Option<Arc<Object>> {
+        let older = if older { store.cache().get_by_key(key) } else { None };
         match (self.on_the_way.take(kv), &older) {
-            (Some(noted), None) => Object::new(noted, kept.resource, kv.mod_revision.0),
+            (Some(noted), None) => Object::new(noted, store.definition(), kv.mod_revision.0),
             (Some(noted), Some(older)) => {
-                Object::new(noted.sharing(older.stored()), kept.resource, kv.mod_revision.0)
+                Object::new(noted.sharing(older.stored()), store.definition(), kv.mod_revision.0)
             }
-            (None, older) => parse(kept.resource, kv, older.as_deref()),
+            (None, older) => parse(store.definition(), kv, older.as_deref()),
         }
     }
 }

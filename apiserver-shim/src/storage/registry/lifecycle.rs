@@ -6,11 +6,11 @@ use std::sync::Arc;
 use serde_json::Value;
 use shim_model::access;
 use shim_model::object::StoredObject;
-use shim_model::resource::Resource;
 use shim_model::status::{self, Status};
 use shim_model::time::Instant;
 
 use super::{CONFLICT_RETRIES_MAX, Expect, Registry, WriteError, release_all};
+use crate::storage::catalog::ResourceName;
 use crate::storage::deletion::{Decision, DeleteOptions, check_preconditions, decide};
 use crate::storage::object::{Object, encoded, set_resource_version};
 
@@ -27,7 +27,7 @@ impl Registry {
     /// Deletes an object as a user would.
     pub async fn delete(
         &self,
-        resource: &'static Resource,
+        resource: impl ResourceName,
         namespace: &str,
         name: &str,
         options: &DeleteOptions,
@@ -38,12 +38,13 @@ impl Registry {
     /// Deletes an object that `check` agrees to; it is asked again whenever the object has changed meanwhile.
     pub async fn delete_checked(
         &self,
-        resource: &'static Resource,
+        resource: impl ResourceName,
         namespace: &str,
         name: &str,
         options: &DeleteOptions,
         check: impl Fn(&Object) -> Result<(), Status> + Send + Sync,
     ) -> Result<Deleted, Status> {
+        let resource = &self.resolve(resource)?;
         let mut current = self.get(resource, namespace, name).await?;
         for _ in 0..CONFLICT_RETRIES_MAX {
             let before = current.value();
@@ -83,7 +84,7 @@ impl Registry {
     /// bootstrap objects). Name, UID and creation time are stamped.
     pub async fn create_raw(
         &self,
-        resource: &'static Resource,
+        resource: impl ResourceName,
         mut value: Value,
     ) -> Result<Arc<Object>, Status> {
         stamp(&mut value, now());
@@ -93,9 +94,10 @@ impl Registry {
     /// The same of an object that is stamped and encoded.
     pub async fn create_encoded(
         &self,
-        resource: &'static Resource,
+        resource: impl ResourceName,
         stored: StoredObject,
     ) -> Result<Arc<Object>, Status> {
+        let resource = &self.resolve(resource)?;
         let header = stored.header.clone();
         match self.write_encoded(resource, stored, Expect::Absent, &Default::default()).await {
             Ok(object) => Ok(object),

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use crate::storage::catalog::testing::definition;
 use proptest::prelude::*;
 use serde_json::json;
-use shim_model::resource::find;
 use shim_model::selector::{FieldSelector, LabelSelector};
 
 use super::*;
@@ -16,7 +16,7 @@ use crate::storage::selection::Selection;
 fn object(namespace: &str, name: &str, label: u8, revision: u64) -> Arc<Object> {
     let value = json!({"apiVersion": "v1", "kind": "ConfigMap",
         "metadata": {"namespace": namespace, "name": name, "labels": {"l": label.to_string()}}});
-    Object::new(Arc::new(encoded(&value)), find("", "v1", "configmaps").unwrap(), revision).unwrap()
+    Object::new(Arc::new(encoded(&value)), &definition("", "configmaps"), revision).unwrap()
 }
 
 fn selections() -> Vec<Selection> {

@@ -48,7 +48,7 @@ fn slices_and_endpoints_follow_the_pods() {
     assert_eq!(sizes(&cluster).iter().sum::<usize>(), 150);
     assert!(sizes(&cluster).iter().all(|n| *n <= 100));
     for n in 1..150 {
-        cluster.objects.remove(&("pods", crate::rows::Key::new("ns", &format!("p{n:03}"))));
+        cluster.objects.remove(&("pods".to_owned(), crate::rows::Key::new("ns", &format!("p{n:03}"))));
     }
     settle(&mut cluster);
     settle(&mut cluster);
