@@ -409,9 +409,32 @@ fn operation_reconciliation_and_dropped_calls() {
     let (agent_id, operation_id) = ("m-S0".into(), "op".into());
     let uuid = kernel_model::ids::UpdateId([0; 16]);
     c.call("m-0000", "s1", Call::AcknowledgeOperationStatus { agent_id, operation_id, uuid });
-    check(&mut c, expect![[r#""#]]);
+    check(
+        &mut c,
+        expect![[r#"
+        reply Accepted
+        reply Accepted
+        s1 <- UpdateOperationStatus op Unknown 'Reconciliation: Operation is unknown and no 'agent_id' was provided'
+        reply Accepted
+        s1 <- UpdateOperationStatus op Unknown 'Reconciliation: Operation is unknown'
+        reply Accepted
+        s1 <- UpdateOperationStatus op Unknown 'Reconciliation: Both operation and agent are unknown'
+        reply Accepted
+        dropped m-0000: Ignoring accept of inverse offer m-O7 since it is no longer valid
+        reply Accepted
+        dropped m-0000: Ignoring decline of inverse offer m-O8 since it is no longer valid
+        reply Accepted
+        dropped m-0000: Ignoring operation status acknowledgement for operation 'op' because it is unknown
+    "#]],
+    );
     c.operator(crate::master::OperatorCall::MarkAgentGone { agent_id: "m-S0".into() });
     c.log();
     c.call("m-0000", "s1", reconcile(Some("m-S0")));
-    check(&mut c, expect![[r#""#]]);
+    check(
+        &mut c,
+        expect![[r#"
+        reply Accepted
+        s1 <- UpdateOperationStatus op GoneByOperator 'Reconciliation: Agent marked gone by operator'
+    "#]],
+    );
 }
