@@ -1,4 +1,4 @@
-//! `catamaran agent`: a machine that joins a server; and the executors that agents start.
+//! `catamaran agent`: joins a server and runs this machine's agent; and the hidden verbs of the executors that agents start.
 
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
@@ -19,7 +19,7 @@ use crate::{
     runtime,
 };
 
-/// How long an agent may take to be admitted before we say that it is still waiting.
+/// How long admission may take before a line says that the agent is still waiting.
 const ADMISSION_NOTICE: Duration = Duration::from_secs(5);
 
 /// `catamaran agent`.
@@ -55,8 +55,8 @@ async fn join(files: &NodeFiles, arguments: &Agent, name: &str, progress: &Progr
     node::join(files, &arguments.master, token, name, node::advertised(&arguments.agent)).await
 }
 
-/// Says that all is ready once the agent is admitted, and returns when it is to be stopped. An agent that ends by itself is
-/// an error, and so is what `failed` tells: what runs on this machine goes on, as after a crash.
+/// Prints `ready` once the master has admitted the agent, and returns on a signal. An agent that ends by itself and a part
+/// that `failed` reports are errors; in that case Pods and tasks keep running, as after a crash.
 pub async fn serve(
     agent: &mut AgentHandle,
     progress: Progress,
@@ -98,27 +98,28 @@ pub async fn start(
         && let Some(missing) = preflight::missing_packages()
     {
         progress.note(&format!(
-            "warning: this machine lacks what containers need, so Pods wait; on Debian install with: apt-get install {missing}"
+            "warning: Pods cannot run on this machine: packages are missing; on Debian: apt-get install {missing}"
         ));
     }
     if arguments.cri_endpoint.is_none()
         && let Some(interface) = kubelet_executor::pod_network_taken_by(&files.read_config()?)
     {
         progress.note(&format!(
-            "warning: {} is routed to {interface} already, so Pods here will not be reached; is another cluster up? \
-             Give another --pod-cidr",
+            "warning: {} is already routed to {interface}, so Pods on this machine will not be reachable; is another \
+             cluster running here? Set another --pod-cidr",
             arguments.pod_cidr
         ));
     }
     if let Err(error) = cgroup_mounts::restore() {
-        progress.note(&format!("warning: Pods will not start without control groups: {error:#}"));
+        progress
+            .note(&format!("warning: control groups are not available, so Pods will not start: {error:#}"));
     }
     progress.doing("starting the agent");
     let options = node::agent_options(data.path(), files, arguments)?;
     Ok(kernel::agent::start(options, dialer).await?)
 }
 
-/// Waits until the master has admitted the agent; false if the agent ends before.
+/// Waits until the master has admitted the agent; `false` if the agent ends first.
 async fn admitted(agent: &AgentHandle, progress: &Progress) -> bool {
     let mut noticed = false;
     let start = tokio::time::Instant::now();
@@ -135,14 +136,14 @@ async fn admitted(agent: &AgentHandle, progress: &Progress) -> bool {
     true
 }
 
-/// Stops the agent and all that it runs, says what is waited for, and leaves the machine as it was before. A second signal
-/// kills what the first one asked to end.
+/// Stops the agent and everything it runs, reports what it waits for, and leaves nothing on the machine. A second signal
+/// kills what the first one asked to stop.
 pub async fn stop(
     agent: AgentHandle,
     files: &NodeFiles,
     signals: &mut runtime::Signals,
 ) -> anyhow::Result<()> {
-    println!("stopping: Pods and tasks of this machine end first");
+    println!("stopping the Pods and tasks on this machine");
     let progress = agent.progress();
     let ended = agent.shutdown(ShutdownKind::StopTasks);
     tokio::pin!(ended);
@@ -150,12 +151,12 @@ pub async fn stop(
         tokio::select! {
             () = &mut ended => break,
             () = signals.wait() => {
-                println!("stopping at once: what still runs is killed");
+                println!("killing everything that still runs");
                 progress.shutdown_now().await;
             }
             () = tokio::time::sleep(Duration::from_secs(3)) => {
                 if let Some((tasks, executors)) = progress.still_running().await {
-                    println!("stopping: {tasks} tasks and {executors} executors still run (once more Ctrl-C kills them)");
+                    println!("stopping: {tasks} tasks and {executors} executors still run (press Ctrl-C again to kill them)");
                 }
             }
         }
@@ -163,9 +164,9 @@ pub async fn stop(
     clear(files, signals).await
 }
 
-/// Ends what the executor could not end, or an executor that a crash left here, and says what withstood.
+/// Removes what the executor could not remove, or what a crash left behind, and reports what could not be removed.
 pub async fn clear(files: &NodeFiles, signals: &mut runtime::Signals) -> anyhow::Result<()> {
-    // Where no executor was ever configured, none has run.
+    // Without a configuration no executor has ever run here.
     let Ok(config) = files.read_config() else { return Ok(()) };
     let left = tokio::select! {
         left = kubelet_executor::clear_node(&config) => left,
@@ -175,15 +176,15 @@ pub async fn clear(files: &NodeFiles, signals: &mut runtime::Signals) -> anyhow:
         return Ok(());
     }
     for remnant in &left {
-        println!("left on this machine: {remnant}");
+        println!("not removed: {remnant}");
     }
     bail!(
-        "this machine could not be cleared of everything; the lines above say what is left. Starting and stopping again with \
-         the same --data-dir removes it as well"
+        "some resources could not be removed from this machine (listed above); starting and stopping again with the same \
+         --data-dir tries again"
     )
 }
 
-/// `catamaran executor`: carries the Pods of a machine.
+/// `catamaran executor`: runs the Pods of this machine.
 pub fn run_executor() -> anyhow::Result<()> {
     let config = kubelet_executor::Config::from_environment()?;
     runtime::block_on(async move {

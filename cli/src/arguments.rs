@@ -1,4 +1,4 @@
-//! What can be asked of the binary.
+//! The command line: verbs and flags.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{agent, server, up};
 
-/// One cluster with two hulls: a Kubernetes API and the Apache Mesos v1 API on the same machines, out of one ledger.
+/// A Kubernetes API and the Apache Mesos v1 API on the same machines, with one resource ledger.
 #[derive(Debug, Parser)]
 #[command(name = "catamaran", version, max_term_width = 100)]
 pub struct Arguments {
@@ -27,7 +27,7 @@ enum Verb {
     Server(Server),
     /// Start an agent on this machine and join a server
     Agent(Agent),
-    /// Carry the Pods of a machine (started by an agent)
+    /// Run the Pods of this machine (started by an agent)
     #[command(hide = true)]
     Executor,
     /// Run one command task (started by an agent)
@@ -36,26 +36,26 @@ enum Verb {
 }
 
 impl Arguments {
-    /// Does what was asked.
+    /// Runs the chosen verb.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self.verb {
             Verb::Up(arguments) => up::run(arguments),
             Verb::Server(arguments) => server::run(arguments),
             Verb::Agent(arguments) => agent::run(arguments),
             Verb::Executor => agent::run_executor(),
-            // The one verb whose exit code says more than well or not.
+            // The agent reads this exit code as the task's.
             Verb::CommandExecutor => return Ok(agent::run_command_executor()),
         }?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// Where objects are kept.
+/// The store's backend.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreChoice {
     /// In the data directory.
     Embedded,
-    /// In memory: lost at the end. For trials and benchmarks.
+    /// In memory, lost when the process ends: for trials and benchmarks.
     Memory,
     /// In etcd, at these endpoints.
     Etcd(Vec<String>),
@@ -69,41 +69,41 @@ fn store_choice(text: &str) -> Result<StoreChoice, String> {
         Some(("etcd", endpoints)) if endpoints.starts_with("http") => {
             Ok(StoreChoice::Etcd(endpoints.split(',').map(str::to_owned).collect()))
         }
-        _ => Err("give 'embedded', 'memory', or 'etcd=http://HOST:PORT[,http://…]'".to_owned()),
+        _ => Err("expected 'embedded', 'memory', or 'etcd=http://HOST:PORT[,http://…]'".to_owned()),
     }
 }
 
-/// Parses an address that others are told to connect to: the kubeconfig and agents name its port.
+/// Parses a listening address that is also advertised (in the kubeconfig, to agents), so port 0 is refused.
 fn listen_address(text: &str) -> Result<SocketAddr, String> {
     let address: SocketAddr =
-        text.parse().map_err(|_| "give an address with a port, as 127.0.0.1:6443".to_owned())?;
+        text.parse().map_err(|_| "expected ADDRESS:PORT, for example 127.0.0.1:6443".to_owned())?;
     if address.port() == 0 {
-        Err("give a port that others can be told: not 0".to_owned())
+        Err("the port must not be 0: clients are given this address".to_owned())
     } else {
         Ok(address)
     }
 }
 
-/// Checks a network for Pods: there must be room for the bridge's address and some of theirs.
+/// Checks a Pod CIDR: it must have room for the bridge's address and at least a few Pods.
 fn pod_network(text: &str) -> Result<String, String> {
     let (address, bits) = text.split_once('/').unwrap_or((text, ""));
     let bits: u8 = bits.parse().unwrap_or(0);
     match address.parse::<Ipv4Addr>() {
         Ok(_) if (8..=29).contains(&bits) => Ok(text.to_owned()),
-        _ => Err("give a network of IPv4 between /8 and /29, as 10.244.1.0/24".to_owned()),
+        _ => Err("expected an IPv4 CIDR between /8 and /29, for example 10.244.1.0/24".to_owned()),
     }
 }
 
-/// Parses a length of time in seconds, with decimals.
+/// Parses a duration in seconds, with decimals.
 fn seconds(text: &str) -> Result<Duration, String> {
     text.parse::<f64>()
         .ok()
         .and_then(|secs| Duration::try_from_secs_f64(secs).ok())
         .filter(|length| *length >= Duration::from_millis(10))
-        .ok_or_else(|| "give seconds, at least 0.01".to_owned())
+        .ok_or_else(|| "expected seconds, at least 0.01".to_owned())
 }
 
-/// The same, or nothing.
+/// Like [`seconds`], but 0 is allowed.
 fn seconds_or_zero(text: &str) -> Result<Duration, String> {
     match text.parse() {
         Ok(0.0) => Ok(Duration::ZERO),
@@ -111,37 +111,37 @@ fn seconds_or_zero(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// What every server needs.
+/// Flags of the control plane.
 #[derive(Debug, Clone, Args)]
 pub struct ServerArguments {
-    /// Where everything is kept
+    /// Directory of the store, the cluster's keys and the kubeconfig
     #[arg(long, value_name = "DIR", default_value = "/var/lib/catamaran")]
     pub data_dir: PathBuf,
-    /// Where to write the administrator's kubeconfig [default: kubeconfig in the data directory]
+    /// File to write the administrator's kubeconfig to [default: kubeconfig in the data directory]
     #[arg(long, value_name = "PATH")]
     pub kubeconfig: Option<PathBuf>,
     /// Address of the Kubernetes API (TLS)
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:6443", value_parser = listen_address)]
     pub api_listen: SocketAddr,
-    /// Address of the Mesos master API, and of the agents' link
+    /// Address of the Mesos master API; agents connect here too
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:5050", value_parser = listen_address)]
     pub mesos_listen: SocketAddr,
-    /// embedded, memory, or etcd=http://HOST:PORT[,…]
+    /// Store backend: embedded, memory, or etcd=http://HOST:PORT[,…]
     #[arg(long, value_name = "STORE", default_value = "embedded", value_parser = store_choice)]
     pub store: StoreChoice,
-    /// Add agents that run nothing but report as real ones do
+    /// Number of simulated agents, which report tasks as running and run nothing, for load tests
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub hollow_nodes: u32,
-    /// Weights of roles in the fair shares: ROLE=WEIGHT[,…]
+    /// Weights of roles for fair sharing: ROLE=WEIGHT[,…]
     #[arg(long, value_name = "WEIGHTS", default_value = "", value_parser = weights)]
     pub weights: Weights,
     /// Seconds between heartbeats on Mesos streams
     #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = seconds)]
     pub heartbeat_interval: Duration,
-    /// Seconds that a framework may hold an offer without an answer; 0 is for ever
+    /// Seconds until an unanswered offer is rescinded; 0 means never
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds_or_zero)]
     pub offer_timeout: Duration,
-    /// Seconds between pings of an agent; five missed ones make it unreachable
+    /// Seconds between pings of an agent; after five missed pings it is unreachable
     #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = seconds)]
     pub agent_ping_timeout: Duration,
 }
@@ -153,37 +153,37 @@ pub struct Weights(pub Vec<(String, f64)>);
 /// Parses `ROLE=WEIGHT[,…]`.
 fn weights(text: &str) -> Result<Weights, String> {
     let one = |part: &str| {
-        let (role, weight) = part.split_once('=').ok_or("give ROLE=WEIGHT[,…]")?;
+        let (role, weight) = part.split_once('=').ok_or("expected ROLE=WEIGHT[,…]")?;
         match weight.parse::<f64>() {
             Ok(weight) if weight.is_finite() && weight > 0.0 => Ok((role.to_owned(), weight)),
-            _ => Err(format!("'{weight}' is no weight: give a number above zero")),
+            _ => Err(format!("invalid weight '{weight}': expected a number greater than zero")),
         }
     };
     text.split(',').filter(|part| !part.is_empty()).map(one).collect::<Result<_, String>>().map(Weights)
 }
 
-/// What every agent needs.
+/// Flags of an agent.
 #[derive(Debug, Clone, Args)]
 pub struct AgentArguments {
     /// Address of the agent's Mesos API
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:5051")]
     pub agent_listen: SocketAddr,
-    /// Socket of a container runtime [default: a private containerd]
+    /// Socket of the container runtime [default: a private containerd]
     #[arg(long, value_name = "SOCKET")]
     pub cri_endpoint: Option<String>,
-    /// Name of this machine [default: its host name]
+    /// Name of the Node [default: the host name]
     #[arg(long, value_name = "NAME")]
     pub hostname: Option<String>,
-    /// What the machine offers, as cpus:4;mem:8192;disk:10000;ports:[31000-32000] [default: what is found]
+    /// Resources to offer, as cpus:4;mem:8192;disk:10000;ports:[31000-32000] [default: detected]
     #[arg(long, value_name = "RESOURCES")]
     pub resources: Option<String>,
-    /// What distinguishes the machine, as rack:r1;zone:a
+    /// Attributes of the agent, as rack:r1;zone:a
     #[arg(long, value_name = "ATTRIBUTES")]
     pub attributes: Option<String>,
     /// Network of the machine's Pods
     #[arg(long, value_name = "CIDR", default_value = "10.244.0.0/24", value_parser = pod_network)]
     pub pod_cidr: String,
-    /// Build the image of manifests/examples and import it
+    /// Build and import the images of manifests/examples
     #[arg(long)]
     pub example_images: bool,
 }
@@ -207,13 +207,13 @@ pub struct Server {
 /// Arguments of `agent`.
 #[derive(Debug, Clone, Args)]
 pub struct Agent {
-    /// The server's Mesos address
+    /// Mesos address of the server
     #[arg(long, value_name = "HOST:PORT")]
     pub master: String,
-    /// The join token, as the server wrote it to join-token in its data directory; needed once
+    /// Join token from the file join-token in the server's data directory; needed for the first start only
     #[arg(long, value_name = "TOKEN")]
     pub token: Option<String>,
-    /// Where everything is kept
+    /// Directory of the agent's checkpoint, certificate, containers and logs
     #[arg(long, value_name = "DIR", default_value = "/var/lib/catamaran-agent")]
     pub data_dir: PathBuf,
     #[command(flatten)]

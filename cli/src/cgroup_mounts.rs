@@ -1,16 +1,16 @@
-//! Control groups in a mount namespace that hides them. `ip netns exec` puts a fresh sysfs over /sys, and with it the
-//! mounts below go out of sight; the container runtime then refuses every sandbox. What the machine's first process has
-//! mounted there is mounted here again, which nobody else sees.
+//! Mounts control groups in a mount namespace that hides them. `ip netns exec` mounts a new sysfs over /sys, which hides
+//! the cgroup mounts below it; the container runtime then refuses every sandbox. This mounts again what process 1 has
+//! mounted there, in our mount namespace only.
 
 use std::{fs, path::Path};
 
 use anyhow::Context;
 use rustix::mount::{MountFlags, mount};
 
-/// Where control groups are looked for.
+/// Mount point of control groups.
 const ROOT: &str = "/sys/fs/cgroup";
 
-/// Mounts what is missing; nothing is done where control groups are in sight, or in the machine's own namespace.
+/// Mounts what is missing. Does nothing where control groups are visible, or in the mount namespace of process 1.
 pub fn restore() -> anyhow::Result<()> {
     let ours = hierarchies("/proc/self/mountinfo")?;
     if !ours.is_empty() || same_namespace_as_init() {
@@ -45,7 +45,7 @@ fn same_namespace_as_init() -> bool {
 struct Hierarchy {
     kind: String,
     target: String,
-    /// Options that name the controllers, comma-separated; empty for version 2.
+    /// Mount options that name the controllers, comma-separated; empty for version 2.
     controllers: String,
 }
 
@@ -80,7 +80,7 @@ fn parse(text: &str) -> Vec<Hierarchy> {
 
 #[cfg(test)]
 mod tests {
-    //! Tests of reading mountinfo.
+    //! Tests of the mountinfo parser.
 
     use super::parse;
 

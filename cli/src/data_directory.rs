@@ -1,4 +1,4 @@
-//! The data directory: one process at a time, and never one that a newer version has written.
+//! The data directory: locked by one process at a time, and refused if a newer version has written it.
 
 use std::{
     fs::{self, File},
@@ -9,26 +9,28 @@ use std::{
 use anyhow::{Context, bail};
 use rustix::fs::{FlockOperation, flock};
 
-/// The version of the directory's layout that this binary writes. Older ones are migrated when there are any.
+/// The layout version that this binary writes. There is no older one yet to migrate from.
 const FORMAT: u32 = 1;
 
-/// A data directory that this process holds.
+/// A data directory that this process has locked.
 pub struct DataDirectory {
     path: PathBuf,
-    /// Holds the lock until the process ends.
+    /// Held until the process ends.
     _lock: File,
 }
 
 impl DataDirectory {
-    /// Refuses what must not be touched, then creates and locks the directory.
+    /// Checks the layout version, then creates and locks the directory.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let format = path.join("format");
         if let Ok(text) = fs::read_to_string(&format) {
-            let version: u32 =
-                text.trim().parse().with_context(|| format!("{} is no version number", format.display()))?;
+            let version: u32 = text
+                .trim()
+                .parse()
+                .with_context(|| format!("{} holds no version number", format.display()))?;
             if version > FORMAT {
                 bail!(
-                    "{} was written by a newer catamaran (format {version}, this one knows {FORMAT}); use that version, or another --data-dir",
+                    "{} was written by a newer catamaran (format {version}, this version supports {FORMAT}); use that version or another --data-dir",
                     path.display()
                 );
             }
@@ -55,7 +57,7 @@ impl DataDirectory {
             .open(&file)
             .with_context(|| format!("cannot open {}", file.display()))?;
         if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-            bail!("{} is in use by another catamaran; stop it, or give another --data-dir", path.display());
+            bail!("{} is in use by another catamaran; stop it, or use another --data-dir", path.display());
         }
         Ok(lock)
     }
@@ -65,7 +67,7 @@ impl DataDirectory {
         &self.path
     }
 
-    /// A path below it.
+    /// A path in the directory.
     pub fn join(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }

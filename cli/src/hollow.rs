@@ -1,4 +1,4 @@
-//! Hollow nodes: simulated machines whose Pods run on paper, for load.
+//! Hollow nodes: simulated machines that report Pods as running without running them, for load tests.
 
 use std::{cell::LazyCell, sync::Arc};
 
@@ -12,7 +12,7 @@ use kubelet_executor::pod::simulated::PaperPod;
 
 use crate::progress::Progress;
 
-/// Starts as many as were asked for.
+/// Starts `count` hollow nodes; `None` for zero.
 pub fn start(master: &MasterHandle, count: u32, progress: &Progress) -> Option<HollowHandle> {
     if count == 0 {
         return None;
@@ -25,7 +25,7 @@ pub fn start(master: &MasterHandle, count: u32, progress: &Progress) -> Option<H
             let running = match state {
                 TaskState::Starting => false,
                 TaskState::Running => true,
-                // The end of a task says enough; the facade keeps the last status.
+                // A terminal state needs no Pod status; the API server keeps the last one.
                 _ => return Bytes::new(),
             };
             pod.as_ref().map(|pod| pod.status_data(&agent.ip, running)).unwrap_or_default()

@@ -1,13 +1,13 @@
-//! The images of the examples, built on the spot from busybox: no registry is needed to try Catamaran.
+//! Builds the example images from busybox, so that trying Catamaran needs no image registry.
 
 use std::path::Path;
 
 use anyhow::Context;
 
-/// Two versions, so that `kubectl set image` and `rollout undo` have somewhere to go.
+/// Two versions, for `kubectl set image` and `rollout undo`.
 const EXAMPLES: &[&str] = &["localhost/catamaran/example-web:1", "localhost/catamaran/example-web:2"];
 
-/// Writes the examples' archives into a directory from which the executor imports them.
+/// Writes the image archives into the directory from which the executor imports them.
 pub fn build_examples(directory: &Path) -> anyhow::Result<()> {
     std::fs::create_dir_all(directory).with_context(|| format!("cannot create {}", directory.display()))?;
     for name in EXAMPLES {
@@ -17,7 +17,7 @@ pub fn build_examples(directory: &Path) -> anyhow::Result<()> {
         }
         let archive = kubelet_executor::runtime::images::build_busybox_image(name, &[], &["/bin/sh"])
             .with_context(|| format!("cannot build {name}"))?;
-        // In one step: the executor must never see half an archive.
+        // Renamed in one step, so that the executor never reads half an archive.
         let unfinished = file.with_extension("new");
         std::fs::write(&unfinished, archive)
             .with_context(|| format!("cannot write {}", unfinished.display()))?;

@@ -1,6 +1,6 @@
-//! The `catamaran` binary: parses its arguments, hands over to one verb, and says in one sentence what went wrong.
+//! The `catamaran` binary: parses the command line, runs one verb, and reports an error in one sentence.
 //!
-//! No logic lives here. [`arguments`] is what can be asked; `up`, `server`, `agent` and the two executors are what can be done.
+//! It wires the parts and decides nothing. [`arguments`] has the flags; `up`, `server` and `agent` have one verb each.
 
 use std::process::ExitCode;
 
@@ -19,7 +19,7 @@ mod runtime;
 mod server;
 mod up;
 
-/// Objects are made and dropped by several threads at once, which glibc's allocator is slow at: see the bench.
+/// Several threads allocate and free objects concurrently, where mimalloc costs less CPU than glibc (see the bench).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// What went wrong and why, each thing once: some errors have their cause's words in their own.
+/// The error chain as one line. Causes that an outer message already contains are left out.
 fn sentence(error: &anyhow::Error) -> String {
     error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match told.is_empty() {
         true => cause,
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_said_twice() {
+    fn a_cause_is_printed_once() {
         let cause = anyhow!("no room").context("cannot write: no room").context("the disk fails");
         assert_eq!(sentence(&cause), "the disk fails: cannot write: no room");
         assert_eq!(sentence(&anyhow!("b").context("a")), "a: b");

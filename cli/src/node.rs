@@ -1,4 +1,4 @@
-//! A machine's place in the cluster: its name, its certificate, and the file that its executor reads.
+//! This machine as a node of the cluster: its name, its certificate, and the executor's configuration file.
 
 use std::{
     net::IpAddr,
@@ -12,19 +12,19 @@ use shim_pki::{JoinToken, NodeRequest, authority, directory, tls};
 
 use crate::{arguments::AgentArguments, preflight};
 
-/// The attribute by which a machine says that it cannot run Pods: the packages that it lacks (read by the facade's scheduler).
+/// The agent attribute that lists the packages missing to run Pods; the scheduler places no Pods on such a node.
 const RUNTIME_ATTRIBUTE: &str = "catamaran.dev/runtime";
-/// The attribute that gives a machine's Pod network.
+/// The agent attribute with the node's Pod CIDR.
 const POD_CIDR_ATTRIBUTE: &str = "catamaran.dev/pod-cidr";
 
-/// The node's files, below its data directory.
+/// The node's files in its data directory.
 pub struct NodeFiles {
-    /// Everything of the executor's.
+    /// The executor's directory.
     pub root: PathBuf,
 }
 
 impl NodeFiles {
-    /// The files below a data directory.
+    /// The node's files in `data_directory`.
     pub fn below(data_directory: &Path) -> Self {
         Self { root: data_directory.join("node") }
     }
@@ -50,14 +50,14 @@ impl NodeFiles {
         self.root.join("kubelet.json")
     }
 
-    /// Keeps what joining gave.
-    pub fn keep(&self, joined: &agent_link::Joined, key: &str) -> anyhow::Result<()> {
+    /// Writes what the join returned.
+    pub fn write_joined(&self, joined: &agent_link::Joined, key: &str) -> anyhow::Result<()> {
         std::fs::create_dir_all(&self.root)
             .with_context(|| format!("cannot create {}", self.root.display()))?;
         directory::write_public(&self.authority(), &joined.authority)?;
         directory::write_private(&self.key(), key)?;
         directory::write_public(&self.api_server(), &joined.api_server)?;
-        // Last: where it is, the rest is.
+        // Written last: `joined` tests for this file.
         directory::write_public(&self.certificate(), &joined.certificate)?;
         Ok(())
     }
@@ -67,7 +67,7 @@ impl NodeFiles {
         self.certificate().exists()
     }
 
-    /// TLS with the node's certificate, for the link to the master.
+    /// TLS configuration with the node's certificate, for the link to the master.
     pub fn client_tls(&self) -> anyhow::Result<std::sync::Arc<rustls::ClientConfig>> {
         let read = |path: PathBuf| {
             std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
@@ -77,7 +77,7 @@ impl NodeFiles {
         Ok(tls::client_config(&authority, Some((&certificate, &key)), tls::ALPN_HTTP1)?)
     }
 
-    /// The executor's configuration as it was written.
+    /// Reads the executor's configuration.
     pub fn read_config(&self) -> anyhow::Result<kubelet_executor::Config> {
         Ok(kubelet_executor::Config::from_file(&self.config())?)
     }
@@ -102,7 +102,7 @@ impl NodeFiles {
     }
 }
 
-/// Shows the token to the server and keeps the certificate that comes back.
+/// Joins the cluster with the token and stores the returned certificate.
 pub async fn join(
     files: &NodeFiles,
     master: &str,
@@ -122,10 +122,10 @@ pub async fn join(
     let joined = agent_link::join(master, &tls, &request)
         .await
         .with_context(|| format!("could not join the cluster at {master}"))?;
-    files.keep(&joined, &key)
+    files.write_joined(&joined, &key)
 }
 
-/// A machine's name: what was asked for, or its host name in lower case, as Kubernetes wants names.
+/// The Node's name: `--hostname`, or the host name in lower case (RFC 1123).
 pub fn name(arguments: &AgentArguments) -> anyhow::Result<String> {
     let name = match &arguments.hostname {
         Some(name) => name.clone(),
@@ -138,18 +138,18 @@ pub fn name(arguments: &AgentArguments) -> anyhow::Result<String> {
         || !ends(name.chars().next())
         || !ends(name.chars().last())
     {
-        bail!("'{name}' cannot name a node: use lower-case letters, digits, '-' and '.' (--hostname)");
+        bail!("'{name}' is not a valid node name: use lower-case letters, digits, '-' and '.' (--hostname)");
     }
     Ok(name)
 }
 
-/// What the agent is told.
+/// The agent's options.
 pub fn agent_options(
     data_directory: &Path,
     files: &NodeFiles,
     arguments: &AgentArguments,
 ) -> anyhow::Result<AgentOptions> {
-    let binary = std::env::current_exe().context("cannot tell where this program lies")?;
+    let binary = std::env::current_exe().context("cannot find the path of this program")?;
     let mut options = AgentOptions::new(data_directory.join("agent"), binary);
     options.hostname = name(arguments)?;
     options.listen = arguments.agent_listen;
@@ -164,26 +164,26 @@ pub fn agent_options(
     Ok(options)
 }
 
-/// The address under which others reach this machine.
+/// The address at which others reach this agent.
 pub fn advertised(arguments: &AgentArguments) -> IpAddr {
     preflight::advertised(arguments.agent_listen)
 }
 
-/// The machine's attributes, and what it lacks to run Pods.
+/// The agent's attributes: `--attributes`, the Pod CIDR, facts about the system, and what is missing to run Pods.
 fn attributes(arguments: &AgentArguments) -> anyhow::Result<Vec<Attribute>> {
     let mut all = Vec::new();
     for part in arguments.attributes.iter().flat_map(|text| text.split(';')).filter(|part| !part.is_empty()) {
         let Some((key, value)) = part.split_once(':') else {
-            bail!("'{part}' is no attribute: give NAME:VALUE[;…]");
+            bail!("invalid attribute '{part}': expected NAME:VALUE[;…]");
         };
         all.push(Attribute::text(key, value));
     }
     all.push(Attribute::text(POD_CIDR_ATTRIBUTE, &arguments.pod_cidr));
     all.extend(preflight::system_facts().into_iter().map(|(name, value)| Attribute::text(name, value)));
     if arguments.cri_endpoint.is_none()
-        && let Some(lacking) = preflight::missing_packages()
+        && let Some(missing) = preflight::missing_packages()
     {
-        all.push(Attribute::text(RUNTIME_ATTRIBUTE, &lacking));
+        all.push(Attribute::text(RUNTIME_ATTRIBUTE, &missing));
     }
     Ok(all)
 }

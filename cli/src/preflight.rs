@@ -1,4 +1,4 @@
-//! What is looked at before anything is changed: who we are, which ports are free, which programs are there.
+//! Checks before anything is changed: user, free ports, installed programs; and facts about the system.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context, bail};
 
-/// Containers, mounts and control groups need root.
+/// Fails unless the process runs as root, which containers, mounts and control groups need.
 pub fn need_root(verb: &str) -> anyhow::Result<()> {
     if !rustix::process::geteuid().is_root() {
         bail!("catamaran {verb} needs root to start containers; run it with sudo");
@@ -15,20 +15,20 @@ pub fn need_root(verb: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Every address must be free, and ours to bind.
+/// Fails unless each address can be bound. Port 0 is skipped.
 pub fn need_ports(addresses: &[(&str, SocketAddr)]) -> anyhow::Result<()> {
     for (flag, address) in addresses {
         if address.port() == 0 {
             continue;
         }
         TcpListener::bind(address).map(drop).with_context(|| {
-            format!("cannot listen on {address}; stop what uses it, or give another address with {flag}")
+            format!("cannot listen on {address}; stop the program that uses it, or set another address with {flag}")
         })?;
     }
     Ok(())
 }
 
-/// A program or file that running Pods needs, and Debian's package for it.
+/// Debian packages that running Pods needs, each with files of which any shows that it is installed.
 const RUNTIME: &[(&str, &[&str])] = &[
     ("containerd", &["/usr/bin/containerd", "/usr/local/bin/containerd"]),
     ("runc", &["/usr/sbin/runc", "/usr/bin/runc", "/usr/local/sbin/runc", "/usr/local/bin/runc"]),
@@ -37,7 +37,7 @@ const RUNTIME: &[(&str, &[&str])] = &[
     ("busybox-static", &["/bin/busybox", "/usr/bin/busybox"]),
 ];
 
-/// The packages that are missing to run Pods, as `apt-get install` takes them; `None` where nothing is.
+/// The Debian packages missing to run Pods, separated by spaces; `None` if none is missing.
 pub fn missing_packages() -> Option<String> {
     let missing: Vec<&str> = RUNTIME
         .iter()
@@ -47,7 +47,7 @@ pub fn missing_packages() -> Option<String> {
     (!missing.is_empty()).then(|| missing.join(" "))
 }
 
-/// The address that others use for a listening one.
+/// The address to advertise for a listening address.
 pub fn advertised(listen: SocketAddr) -> IpAddr {
     match listen.ip() {
         ip if ip.is_unspecified() => address_of_this_machine(),
@@ -55,7 +55,7 @@ pub fn advertised(listen: SocketAddr) -> IpAddr {
     }
 }
 
-/// The address that this machine would use to talk to others; loopback where it has none. Nothing is sent.
+/// The source address that this machine uses for outgoing traffic; loopback if it has no route. Sends nothing.
 fn address_of_this_machine() -> IpAddr {
     let probe = || {
         let socket = UdpSocket::bind("0.0.0.0:0")?;
@@ -65,7 +65,7 @@ fn address_of_this_machine() -> IpAddr {
     probe().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |address| address.ip())
 }
 
-/// What the machine says of itself, as `kubectl get nodes -o wide` shows it. What cannot be found is left out.
+/// Facts for `kubectl get nodes -o wide`, as agent attributes. Unknown ones are left out.
 pub fn system_facts() -> Vec<(&'static str, String)> {
     let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
     let os_image =
@@ -81,8 +81,7 @@ pub fn system_facts() -> Vec<(&'static str, String)> {
     facts.into_iter().filter_map(|(name, value)| Some((name, value.filter(|v| !v.is_empty())?))).collect()
 }
 
-/// The version of the machine's containerd, as its package manager wrote it down: asking the program itself would cost
-/// more than the rest of the start-up.
+/// The containerd version from dpkg's database. Running `containerd --version` costs more than the rest of the start-up.
 fn containerd_version() -> Option<String> {
     let status = std::fs::read_to_string("/var/lib/dpkg/status").ok()?;
     let entry = status.split("\n\n").find(|entry| entry.starts_with("Package: containerd\n"))?;

@@ -1,16 +1,16 @@
-//! Showing what takes time: a spinner on a terminal, lines otherwise.
+//! Progress of the start-up: a spinner on a terminal, plain lines otherwise.
 
 use std::{io::IsTerminal, time::Duration};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// The start-up's progress.
+/// Shows the current step.
 pub struct Progress {
     bar: Option<ProgressBar>,
 }
 
 impl Progress {
-    /// Begins.
+    /// Starts the display.
     pub fn start() -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new_spinner();
@@ -23,7 +23,7 @@ impl Progress {
         Self { bar }
     }
 
-    /// Says what is being done now.
+    /// Shows the current step, which the next one replaces.
     pub fn doing(&self, what: &str) {
         match &self.bar {
             Some(bar) => bar.set_message(what.to_owned()),
@@ -31,7 +31,7 @@ impl Progress {
         }
     }
 
-    /// Says something that stays on the screen.
+    /// Prints a line that stays.
     pub fn note(&self, what: &str) {
         match &self.bar {
             Some(bar) => bar.println(what),
@@ -39,7 +39,7 @@ impl Progress {
         }
     }
 
-    /// Ends with the last line of the start-up.
+    /// Ends the display and prints the last line.
     pub fn finish(self, last: &str) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();

@@ -1,4 +1,4 @@
-//! The control plane: store, master, API, controllers and scheduler, wired.
+//! `catamaran server`: starts and wires store, master, API server, controllers and scheduler.
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::SystemTime};
 
@@ -26,16 +26,12 @@ use crate::{
 
 /// A running control plane.
 pub struct Running {
-    /// The kernel's master.
-    pub master: MasterHandle,
-    /// The Kubernetes API.
-    pub api: ApiHandle,
-    /// The cluster's keys.
-    pub pki: Arc<Pki>,
-    /// Where clients reach the API.
+    pub(crate) master: MasterHandle,
+    pub(crate) api: ApiHandle,
+    pub(crate) pki: Arc<Pki>,
+    /// Base URL of the Kubernetes API.
     pub api_url: String,
-    /// Where the kubeconfig was written.
-    pub kubeconfig: PathBuf,
+    pub(crate) kubeconfig: PathBuf,
     runners: RunnersHandle,
     hollow: Option<HollowHandle>,
 }
@@ -67,7 +63,7 @@ pub fn ready_line(running: &Running) -> String {
     format!("ready: kubectl --kubeconfig {} get nodes", running.kubeconfig.display())
 }
 
-/// Starts everything, in the order in which each part is needed.
+/// Starts all parts in order of dependency.
 pub async fn start(
     data: &DataDirectory,
     arguments: &ServerArguments,
@@ -105,8 +101,8 @@ pub async fn start(
 }
 
 impl Running {
-    /// Waits until a part ends by itself: without it the others would go on as if nothing had happened, and whoever
-    /// supervises this process would not know. The text says why. To be asked once.
+    /// Waits until a part ends by itself and returns the reason. The process must end then, so that its supervisor notices.
+    /// Call it once.
     pub async fn failed(&mut self) -> String {
         tokio::select! {
             why = self.master.failed() => why,
@@ -114,7 +110,7 @@ impl Running {
         }
     }
 
-    /// Stops everything, in the opposite order.
+    /// Stops all parts in reverse order.
     pub async fn stop(self) {
         drop(self.hollow);
         self.runners.stop();
@@ -171,7 +167,7 @@ async fn start_master(
     Ok(master)
 }
 
-/// What `/flags` shows: what an operator may set, under the names that Mesos has for it.
+/// The content of `/flags`: the master's settings under Mesos' names.
 fn flags(arguments: &ServerArguments, options: &MasterOptions) -> Vec<(String, String)> {
     let secs = |length: std::time::Duration| format!("{}secs", length.as_secs_f64());
     let mut flags = vec![
@@ -200,16 +196,15 @@ fn write_kubeconfig(
     Ok(path)
 }
 
-/// Admits machines that show the join token, and links of machines with a node's certificate.
+/// Signs certificates for machines that present the join token, and admits agent links with a node's certificate.
 pub struct Authority {
-    /// Signs.
-    pub pki: Arc<Pki>,
-    /// What machines are told of the API.
+    pub(crate) pki: Arc<Pki>,
+    /// Base URL of the Kubernetes API, returned to joining machines.
     pub api_url: String,
 }
 
 impl Authority {
-    /// Signs a machine's request, whoever vouches for it.
+    /// Signs a machine's request without checking its token.
     pub fn sign(&self, request: &JoinRequest) -> anyhow::Result<Joined> {
         let names = ServerNames { dns: Vec::new(), addresses: request.addresses.clone() };
         let certificate =
@@ -225,7 +220,7 @@ impl Authority {
         let identity = identity::of_certificate(&certificate.to_vec().into())?;
         match identity::node_name(&identity.user) {
             Some(name) if identity.groups.iter().any(|group| group == "system:nodes") => Ok(name.to_owned()),
-            _ => bail!("{} is no node of this cluster", identity.user),
+            _ => bail!("{} is not a node of this cluster", identity.user),
         }
     }
 }
@@ -234,7 +229,7 @@ impl Authority {
 impl JoinAuthority for Authority {
     async fn join(&self, request: JoinRequest) -> Result<Joined, JoinRefusal> {
         if !self.pki.join_token.accepts(&request.token) {
-            return Err(JoinRefusal("this is not the join token of this cluster".to_owned()));
+            return Err(JoinRefusal("the join token is not valid for this cluster".to_owned()));
         }
         self.sign(&request).map_err(|error| JoinRefusal(format!("{error:#}")))
     }

@@ -1,4 +1,4 @@
-//! `catamaran up`: server and one agent in one process.
+//! `catamaran up`: a server and one agent in one process.
 
 use std::sync::Arc;
 
@@ -40,7 +40,7 @@ async fn start_and_serve(
     let files = NodeFiles::below(data.path());
     let mut running = tokio::select! {
         running = server::start(data, &arguments.server, &progress) => running?,
-        // An earlier run may have been killed, and its Pods still be here.
+        // An earlier run may have been killed and its Pods may still run here.
         () = signals.wait() => return agent::clear(&files, signals).await,
     };
     admit(&running, &files, arguments)?;
@@ -53,12 +53,12 @@ async fn start_and_serve(
     stopped
 }
 
-/// Gives this machine its certificate; the API's address may have changed since the last start.
+/// Issues this machine's certificate, at each start, since the API's address may have changed.
 fn admit(running: &Running, files: &NodeFiles, arguments: &Up) -> anyhow::Result<()> {
     let name = node::name(&arguments.agent)?;
     let NodeRequest { csr, key } = authority::node_request(&name)?;
     let addresses = vec![node::advertised(&arguments.agent)];
     let request = JoinRequest { token: String::new(), node_name: name, addresses, csr };
     let authority = Authority { pki: Arc::clone(&running.pki), api_url: running.api_url.clone() };
-    files.keep(&authority.sign(&request)?, &key)
+    files.write_joined(&authority.sign(&request)?, &key)
 }

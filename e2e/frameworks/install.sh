@@ -1,7 +1,7 @@
 #!/bin/sh
-# Makes a Python environment with unmodified pymesos in the directory given. Doing it twice does nothing.
+# Creates a Python environment with unmodified pymesos in the given directory. A second run does nothing.
 #
-# http-parser 0.9.0, which pymesos needs, ships C code that Cython made for older Pythons: it is made anew from its own source.
+# http-parser 0.9.0, which pymesos needs, ships C code that Cython generated for older Pythons; it is generated again from its source.
 set -eu
 
 dir=${1:?usage: install.sh DIRECTORY}

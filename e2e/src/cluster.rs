@@ -1,4 +1,4 @@
-//! A cluster under test: the members' processes in a directory of their own, on addresses of their own, and its clients.
+//! A cluster under test: its processes, with a directory and addresses of their own, and clients for it.
 
 use std::{
     collections::BTreeSet,
@@ -20,24 +20,36 @@ use crate::{
     program::{self, Output},
 };
 
-/// A running cluster; dropping it stops it and sweeps its directory.
+/// A running cluster. Dropping it stops it and removes what it left on the machine.
 pub struct Cluster {
     directory: tempfile::TempDir,
-    /// Address of the Kubernetes door.
+    /// Address of the Kubernetes API.
     pub api: String,
-    /// Address of the master's Mesos door.
+    /// Address of the master's Mesos API.
     pub mesos: String,
-    /// Where its clients run, if not on this host.
+    /// Network namespace in which the clients run; `None` for the host's.
     namespace: Option<String>,
     members: Vec<Member>,
-    /// What the machine had before.
+    /// Network interfaces, control groups … that existed before the start.
     before: BTreeSet<String>,
 }
 
-/// How long the kernel may take to take down what nobody holds any more; on a busy machine it does so when it comes to it.
+/// How long Linux may take to remove interfaces and control groups that are no longer referenced. A busy machine is slow.
 const KERNEL_DEADLINE: Duration = Duration::from_secs(15);
 
-/// A loopback address that was free a moment ago.
+/// An HTTP client for any network namespace: prints the status, then the body. Python is there for the frameworks.
+const POST: &str = "
+import sys, urllib.error, urllib.request
+request = urllib.request.Request(sys.argv[1], sys.argv[2].encode(), {'Content-Type': 'application/json'})
+try:
+    answer = urllib.request.urlopen(request, timeout=20)
+except urllib.error.HTTPError as error:
+    answer = error
+print(answer.status)
+sys.stdout.write(answer.read().decode())
+";
+
+/// A loopback address with a port that is free now.
 pub fn free_address() -> anyhow::Result<String> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
 }
@@ -49,7 +61,7 @@ pub fn binary() -> PathBuf {
         .unwrap_or_else(|| repository().join("target/debug/catamaran"))
 }
 
-/// What starts a program in a network namespace.
+/// The command prefix that runs a program in a network namespace.
 fn in_network(namespace: Option<&str>) -> Vec<String> {
     let starter = |namespace: &str| ["ip", "netns", "exec", namespace].map(str::to_owned).to_vec();
     namespace.map(starter).unwrap_or_default()
@@ -75,12 +87,12 @@ impl Cluster {
         Ok(Self { directory, api, mesos, namespace, members: Vec::new(), before: leftovers::of_kernel() })
     }
 
-    /// Starts `catamaran up` with these further arguments.
+    /// Starts `catamaran up` with additional arguments.
     pub fn up(extra: &[&str]) -> anyhow::Result<Self> {
         Self::up_by(|_| Vec::new(), extra)
     }
 
-    /// The same on a machine of which a part is hidden: in a namespace of mounts where a file is not.
+    /// Starts `catamaran up` in a mount namespace in which `file` does not exist.
     pub fn up_without(file: &str, extra: &[&str]) -> anyhow::Result<Self> {
         let (directory, name) = file.rsplit_once('/').context("give the path of a file")?;
         let script = format!(
@@ -106,7 +118,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Starts one `server` and one `agent` as processes of their own.
+    /// Starts a `server` and an `agent` process.
     pub fn split(extra: &[&str]) -> anyhow::Result<Self> {
         let mut cluster = Self::new(free_address()?, free_address()?, None)?;
         cluster.add_server(extra)?;
@@ -114,7 +126,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Starts one `server` with one `agent` on the first host of a network, and another agent on its second.
+    /// Starts a `server` and an `agent` on the first host of a network, and another agent on the second.
     pub fn on(network: &Network, extra: &[&str]) -> anyhow::Result<Self> {
         let (first, second) = (Network::FIRST, Network::SECOND);
         let mut cluster = Self::new(format!("{first}:6443"), format!("{first}:5050"), Some(&network.first))?;
@@ -182,12 +194,12 @@ impl Cluster {
         self.start(name)
     }
 
-    /// The cluster's directory: data below `data/` and a directory an agent, logs beside them.
+    /// The cluster's directory: `data/` of the server, one directory per agent, and the logs.
     pub fn directory(&self) -> &Path {
         self.directory.path()
     }
 
-    /// The kubeconfig that it wrote.
+    /// The administrator's kubeconfig.
     pub fn kubeconfig(&self) -> PathBuf {
         self.directory().join("kubeconfig")
     }
@@ -204,27 +216,27 @@ impl Cluster {
         self.member(name)?.start()
     }
 
-    /// Starts a member (again) and waits for its first words only.
+    /// Starts a member (again) and waits for its first line of output only.
     pub fn launch(&mut self, name: &str) -> anyhow::Result<()> {
         self.member(name)?.launch()
     }
 
-    /// Kills a member with no chance to clean up.
+    /// Sends SIGKILL to a member.
     pub fn kill(&mut self, name: &str) -> anyhow::Result<()> {
         self.member(name)?.kill()
     }
 
-    /// Stops a member as Ctrl-C does.
+    /// Stops a member with SIGINT.
     pub fn stop(&mut self, name: &str) -> anyhow::Result<()> {
         self.member(name)?.stop()
     }
 
-    /// Stops a member by a signal, sent again after each of some pauses.
+    /// Stops a member with a signal, sent again after each pause.
     pub fn stop_by(&mut self, name: &str, signal: Signal, again_after: &[Duration]) -> anyhow::Result<()> {
         self.member(name)?.stop_by(signal, again_after)
     }
 
-    /// The one process of this cluster with such a command line; not a member's own.
+    /// The single process of this cluster, other than its members, whose command line matches.
     pub fn process(&self, what: &str, is_it: impl Fn(&str) -> bool) -> anyhow::Result<u32> {
         let members: Vec<u32> = self.members.iter().filter_map(Member::pid).collect();
         let found: Vec<(i32, String)> = leftovers::process_ids(&self.directory().to_string_lossy())
@@ -233,45 +245,45 @@ impl Cluster {
             .collect();
         match found.as_slice() {
             [(pid, _)] => Ok(*pid as u32),
-            _ => bail!("{what} is no single process: {found:#?}"),
+            _ => bail!("expected one process for {what}, found: {found:#?}"),
         }
     }
 
-    /// Stops all, and fails if anything of it is still on the machine.
-    pub fn stop_and_look_around(mut self) -> anyhow::Result<()> {
+    /// Stops the cluster and fails if anything of it is left on the machine.
+    pub fn stop_and_assert_clean(mut self) -> anyhow::Result<()> {
         self.stop_all()?;
-        self.look_around()
+        self.assert_clean()
     }
 
-    /// Fails if anything of a cluster that was stopped is still on the machine.
-    pub fn look_around(&self) -> anyhow::Result<()> {
+    /// Fails if anything of the stopped cluster is left on the machine.
+    pub fn assert_clean(&self) -> anyhow::Result<()> {
         let left = leftovers::of(self.directory());
         if !left.is_empty() {
             bail!("left on the machine: {left:#?}\n{}", self.tail());
         }
         let mut left = BTreeSet::new();
-        let looked = program::wait_for("the kernel to forget the cluster", KERNEL_DEADLINE, || {
+        let clean = program::wait_for("Linux to remove the cluster's resources", KERNEL_DEADLINE, || {
             left = leftovers::of_kernel().difference(&self.before).cloned().collect();
             Ok(left.is_empty().then_some(()))
         });
-        looked.with_context(|| format!("left on the machine: {left:#?}\n{}", self.tail()))
+        clean.with_context(|| format!("left on the machine: {left:#?}\n{}", self.tail()))
     }
 
     fn stop_all(&mut self) -> anyhow::Result<()> {
         self.members.iter_mut().rev().map(Member::stop).fold(Ok(()), Result::and)
     }
 
-    /// All that a member has printed.
-    pub fn said_by(&mut self, name: &str) -> anyhow::Result<String> {
+    /// The complete output of a member.
+    pub fn log_of(&mut self, name: &str) -> anyhow::Result<String> {
         Ok(self.member(name)?.log())
     }
 
-    /// The last parts of the members' logs.
+    /// The last lines of each member's output.
     pub fn tail(&self) -> String {
         self.members.iter().map(Member::tail).collect::<Vec<_>>().join("\n")
     }
 
-    /// A program that runs where the cluster's clients run.
+    /// A command that runs in the clients' network namespace.
     pub fn command(&self, program: impl AsRef<Path>) -> Command {
         match &self.namespace {
             None => Command::new(program.as_ref()),
@@ -287,39 +299,48 @@ impl Cluster {
     pub fn kubectl_command(&self, arguments: &[&str]) -> Command {
         let mut command = self.command(client("kubectl"));
         command.arg("--kubeconfig").arg(self.kubeconfig());
-        // A cache of its own: discovery of another cluster must not answer for this one. In front of the arguments,
-        // because everything after `--` belongs to `exec`.
+        // A cache per cluster, so that no other cluster's discovery is used. Before the arguments, because everything
+        // after `--` belongs to `exec`.
         command.arg("--cache-dir").arg(self.directory().join("kube-cache"));
         command.args(arguments).current_dir(repository());
         command
     }
 
-    /// Runs kubectl; whatever its end.
+    /// Runs kubectl, whatever its exit code.
     pub fn try_kubectl(&self, arguments: &[&str]) -> anyhow::Result<Output> {
         program::run(&mut self.kubectl_command(arguments), Duration::from_secs(120))
     }
 
-    /// Runs kubectl, which must end well; its standard output.
+    /// Runs kubectl, which must succeed, and returns its standard output.
     pub fn kubectl(&self, arguments: &[&str]) -> anyhow::Result<String> {
         self.try_kubectl(arguments)?
             .ok()
             .with_context(|| format!("kubectl {}\n{}", arguments.join(" "), self.tail()))
     }
 
-    /// Runs kubectl with `-o json`.
+    /// Runs kubectl with `-o json` and parses the output.
     pub fn json(&self, arguments: &[&str]) -> anyhow::Result<Value> {
         let mut all = arguments.to_vec();
         all.extend(["-o", "json"]);
         Ok(serde_json::from_str(&self.kubectl(&all)?)?)
     }
 
-    /// Asks the master's operator API.
+    /// Calls the master's operator API.
     pub fn operator(&self, call: &str) -> anyhow::Result<Value> {
-        let url = format!("http://{}/api/v1", self.mesos);
-        let mut curl = self.command("curl");
-        curl.args(["-sS", "--max-time", "20", "-H", "Content-Type: application/json", "-d", call, &url]);
-        let text = program::run(&mut curl, Duration::from_secs(30))?.ok()?;
-        serde_json::from_str(&text).with_context(|| format!("the operator API said: {text}"))
+        let (status, text) = self.post_to_master("/api/v1", call)?;
+        if status != 200 {
+            bail!("the operator API answered {status}: {text}");
+        }
+        serde_json::from_str(&text).with_context(|| format!("the operator API answered: {text}"))
+    }
+
+    /// Posts JSON to the master's Mesos API, from the clients' network namespace: HTTP status and body.
+    pub fn post_to_master(&self, path: &str, body: &str) -> anyhow::Result<(u16, String)> {
+        let mut python = self.command("python3");
+        python.args(["-c", POST, &format!("http://{}{path}", self.mesos), body]);
+        let output = program::run(&mut python, Duration::from_secs(30))?.ok()?;
+        let (status, text) = output.split_once('\n').context("the HTTP client printed no status")?;
+        Ok((status.parse()?, text.to_owned()))
     }
 }
 

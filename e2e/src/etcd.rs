@@ -1,4 +1,4 @@
-//! A real etcd on loopback, for the time of a test.
+//! A real etcd on loopback for one test.
 
 use std::{
     process::{Child, Command, Stdio},
@@ -9,16 +9,16 @@ use anyhow::Context;
 
 use crate::{cluster::free_address, program::wait_for};
 
-/// A running etcd; dropping it ends it.
+/// A running etcd. Dropping it kills it.
 pub struct Etcd {
     process: Child,
     _directory: tempfile::TempDir,
-    /// Its client address, as `--store` takes it.
+    /// Client URL for `--store etcd=…`.
     pub endpoint: String,
 }
 
 impl Etcd {
-    /// Starts one with an empty data directory.
+    /// Starts etcd with an empty data directory.
     pub fn start() -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new().prefix("cm-etcd-").tempdir_in("/tmp")?;
         let client = free_address()?;
@@ -43,7 +43,7 @@ impl Etcd {
 
 impl Drop for Etcd {
     fn drop(&mut self) {
-        // It has no children; a kill is all.
+        // It has no children, so killing it is enough.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

@@ -16,7 +16,7 @@ use crate::{
     program::wait_for,
 };
 
-/// A running framework; dropping it ends it.
+/// A running framework. Dropping it stops it.
 pub struct Framework {
     process: Child,
     output: PathBuf,
@@ -24,7 +24,7 @@ pub struct Framework {
 }
 
 impl Framework {
-    /// Starts one with these arguments (see the program's `--help`).
+    /// Starts the program with these arguments (see its `--help`).
     pub fn start(cluster: &Cluster, name: &str, arguments: &[&str]) -> anyhow::Result<Self> {
         let directory = std::env::var("CATAMARAN_FRAMEWORKS")
             .context("CATAMARAN_FRAMEWORKS is not set; run the tests with `cargo xtask test --only NAME`")?;
@@ -47,25 +47,25 @@ impl Framework {
         Ok(Self { process, output, marks })
     }
 
-    /// What it has told so far.
+    /// The events that it has printed so far.
     pub fn events(&self) -> Vec<Value> {
         let text = fs::read_to_string(&self.output).unwrap_or_default();
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
-    /// The last lines that it told.
+    /// The last 25 lines of its output.
     pub fn tail(&self) -> String {
         let text = fs::read_to_string(&self.output).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(25)..].join("\n")
     }
 
-    /// How many updates to this state it was told of.
+    /// How many status updates with this state it has received.
     pub fn count(&self, state: &str) -> usize {
         self.events().iter().filter(|e| e["event"] == "update" && e["state"] == state).count()
     }
 
-    /// How often each task was really started, by name: it marks each start in a file.
+    /// How often each task was started, by name. Each start of a task adds a line to a file.
     pub fn starts(&self) -> anyhow::Result<Vec<(String, usize)>> {
         let mut starts = Vec::new();
         for entry in fs::read_dir(&self.marks)? {
@@ -76,7 +76,7 @@ impl Framework {
         Ok(starts)
     }
 
-    /// Waits for it to end well.
+    /// Waits until it exits, which must be with success.
     pub fn wait(&mut self, deadline: Duration) -> anyhow::Result<()> {
         let status = wait_for("the framework to end", deadline, || Ok(self.process.try_wait()?))
             .with_context(|| self.tail())?;
@@ -94,7 +94,7 @@ impl Drop for Framework {
             let ended =
                 wait_for("the framework to end", Duration::from_secs(10), || Ok(self.process.try_wait()?));
             if ended.is_err() {
-                // It did not listen.
+                // It ignored SIGTERM.
                 let _ = self.process.kill();
                 let _ = self.process.wait();
             }

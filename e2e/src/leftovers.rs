@@ -1,9 +1,8 @@
-//! What a cluster that has stopped left on the machine: nothing, or it is a defect.
+//! Finds processes, mounts and network resources that a stopped cluster left on the machine. Any is a defect.
 
 use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
-/// Everything that still mentions `root`: processes and mounts. What does not tell by its name whose it is, [`of_kernel`]
-/// finds.
+/// Processes and mounts that mention `root`. Resources whose names do not tell their owner are found by [`of_kernel`].
 pub fn of(root: &Path) -> Vec<String> {
     let root = root.to_string_lossy();
     let mut found = processes(&root);
@@ -11,8 +10,8 @@ pub fn of(root: &Path) -> Vec<String> {
     found
 }
 
-/// What any cluster's Pods have in the kernel and in the plugins' directories: network namespaces, interfaces, control
-/// groups, rules of address translation, notes of the network plugins. To be compared with what was there before.
+/// Linux resources of any cluster's Pods: network namespaces, interfaces, control groups, NAT rules, and the records of
+/// the CNI plugins. Compare with the set from before the test.
 pub fn of_kernel() -> BTreeSet<String> {
     let names = |dir: &str| -> Vec<String> {
         let entries = fs::read_dir(dir).into_iter().flatten().flatten();
@@ -28,7 +27,7 @@ pub fn of_kernel() -> BTreeSet<String> {
     found.extend(starting("/run/containerd/s", &[""]));
     found.extend(starting("/run/containerd/runc/k8s.io", &[""]));
     found.extend(starting("/run", &["catamaran-"]));
-    // Under the old interface a directory a controller, under the new one the groups themselves.
+    // cgroup v1 has one directory per controller, v2 has the groups themselves.
     found.extend(starting("/sys/fs/cgroup", &["catamaran"]));
     for controller in names("/sys/fs/cgroup") {
         found.extend(starting(&format!("/sys/fs/cgroup/{controller}"), &["catamaran"]));
@@ -45,12 +44,12 @@ pub fn of_kernel() -> BTreeSet<String> {
     found
 }
 
-/// Processes with the directory on their command line, or working inside it.
+/// Processes with the directory in their command line or as working directory.
 pub fn processes(root: &str) -> Vec<String> {
     process_ids(root).into_iter().map(|(pid, line)| format!("process {pid}: {line}")).collect()
 }
 
-/// Process ids and command lines that mention the directory.
+/// Ids and command lines of such processes.
 pub fn process_ids(root: &str) -> Vec<(i32, String)> {
     let me = std::process::id() as i32;
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
@@ -75,8 +74,8 @@ fn mounts(root: &str) -> Vec<String> {
         .collect()
 }
 
-/// Last resort after a failure: kills what runs and takes down what is mounted below the directory, then what the kernel has
-/// that it had not `before`.
+/// Cleans up after a failed test: kills the processes and unmounts what is below the directory, then removes the Linux
+/// resources that did not exist `before`.
 pub fn sweep(root: &Path, before: &BTreeSet<String>) {
     let text = root.to_string_lossy();
     let new = || of_kernel().difference(before).cloned().collect::<Vec<String>>();
@@ -88,7 +87,7 @@ pub fn sweep(root: &Path, before: &BTreeSet<String>) {
             break;
         }
         for pid in left.into_iter().filter_map(rustix::process::Pid::from_raw) {
-            // It may have ended on its own meanwhile.
+            // It may have ended in the meantime.
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         }
         std::thread::sleep(std::time::Duration::from_millis(100));
@@ -98,7 +97,7 @@ pub fn sweep(root: &Path, before: &BTreeSet<String>) {
     };
     for line in mounts(&text).iter().rev() {
         if let Some(target) = line.split(' ').nth(2) {
-            // Lazy, so that a mount inside another does not hold it.
+            // A lazy unmount also works with mounts inside.
             run("umount", &["-l", target]);
         }
     }
@@ -112,7 +111,7 @@ pub fn sweep(root: &Path, before: &BTreeSet<String>) {
     }
 }
 
-/// The processes in a control group and all below it.
+/// The processes in a control group and its descendants.
 fn contained(group: &Path) -> Vec<i32> {
     let text = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
     let mut pids: Vec<i32> = text.lines().filter_map(|line| line.parse().ok()).collect();

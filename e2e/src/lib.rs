@@ -1,8 +1,8 @@
 //! Black-box tests of Catamaran: the real binary, real kubectl, real Mesos frameworks, real containers.
 //!
-//! This library is what the tests in `tests/` stand on: [`cluster::Cluster`] starts and stops the binary's processes,
-//! [`program`] runs clients with a deadline, [`framework`] is a real Mesos framework, [`network`] makes hosts,
-//! [`etcd`] a real etcd, and [`leftovers`] tells what a stopped cluster left on the machine.
+//! The library supports the tests in `tests/`: [`cluster::Cluster`] starts and stops the binary's processes, [`program`]
+//! runs clients with a deadline, [`framework`] is a real Mesos framework, [`network`] makes hosts from network namespaces,
+//! [`etcd`] is a real etcd, and [`leftovers`] finds what a stopped cluster left on the machine.
 
 pub mod cluster;
 pub mod etcd;

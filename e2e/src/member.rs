@@ -1,4 +1,4 @@
-//! One process of a cluster under test: the binary with its arguments, perhaps started by another program, with a log.
+//! One process of a cluster under test: the binary with its arguments, an optional command prefix, and a log file.
 
 use std::{
     fs::{self, File},
@@ -12,23 +12,23 @@ use rustix::process::Signal;
 
 use crate::{cluster::binary, program::wait_for};
 
-/// How long a member may take to its ready line in a debug build on a busy machine.
+/// How long a debug build on a busy machine may take until its ready line.
 const READY_DEADLINE: Duration = Duration::from_secs(90);
-/// How long it may take to stop: Pods get their grace.
+/// How long a stop may take, the Pods' grace periods included.
 const STOP_DEADLINE: Duration = Duration::from_secs(90);
 
 /// A process of the cluster.
 pub struct Member {
     name: String,
     arguments: Vec<String>,
-    /// The program that starts it, with its arguments: for a namespace of its own.
+    /// Command prefix, as `ip netns exec NAME`.
     starter: Vec<String>,
     log: PathBuf,
     process: Option<Child>,
 }
 
 impl Member {
-    /// Describes a member; nothing runs yet.
+    /// A member that does not run yet.
     pub fn new(name: &str, directory: &Path, arguments: Vec<String>, starter: Vec<String>) -> Self {
         Self {
             name: name.to_owned(),
@@ -39,24 +39,24 @@ impl Member {
         }
     }
 
-    /// Its name in the test.
+    /// The name in the test.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Everything that it has printed.
+    /// Its complete output.
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// The last lines of its log.
+    /// The last 40 lines of its output.
     pub fn tail(&self) -> String {
         let log = self.log();
         let lines: Vec<&str> = log.lines().collect();
         format!("--- {}\n{}", self.name, lines[lines.len().saturating_sub(40)..].join("\n"))
     }
 
-    /// Its process id, while it runs.
+    /// Its process id; `None` if it does not run.
     pub fn pid(&self) -> Option<u32> {
         self.process.as_ref().map(Child::id)
     }
@@ -68,11 +68,11 @@ impl Member {
         self.wait_until_ready(before)
     }
 
-    /// Starts it (again) and waits for its first words only: from then on it knows what to do with signals.
+    /// Starts it (again) and waits for its first line of output only; from then on it handles signals.
     pub fn launch(&mut self) -> anyhow::Result<()> {
         let before = self.log().len();
         self.spawn()?;
-        wait_for("its first words", READY_DEADLINE, || Ok((self.log().len() > before).then_some(())))
+        wait_for("its first output", READY_DEADLINE, || Ok((self.log().len() > before).then_some(())))
     }
 
     fn spawn(&mut self) -> anyhow::Result<()> {
@@ -98,7 +98,7 @@ impl Member {
             if said.lines().any(|line| line.starts_with("ready: ")) {
                 return Ok(());
             }
-            let process = self.process.as_mut().expect("it was started just before");
+            let process = self.process.as_mut().expect("invariant: `spawn` has set the process");
             if let Some(status) = process.try_wait()? {
                 bail!("{} ended with {status} before it was ready:\n{said}", self.name);
             }
@@ -109,12 +109,12 @@ impl Member {
         }
     }
 
-    /// Stops it as Ctrl-C does; it must end well.
+    /// Stops it with SIGINT; it must exit with success.
     pub fn stop(&mut self) -> anyhow::Result<()> {
         self.stop_by(Signal::INT, &[])
     }
 
-    /// Stops it by a signal, sent again after each of some pauses; it must end well.
+    /// Stops it with a signal, sent again after each pause; it must exit with success.
     pub fn stop_by(&mut self, signal: Signal, again_after: &[Duration]) -> anyhow::Result<()> {
         let Some(mut process) = self.process.take() else { return Ok(()) };
         send(process.id(), signal);
@@ -136,7 +136,7 @@ impl Member {
         Ok(())
     }
 
-    /// Kills it as the kernel would, with no chance to clean up.
+    /// Sends SIGKILL.
     pub fn kill(&mut self) -> anyhow::Result<()> {
         if let Some(mut process) = self.process.take() {
             process.kill()?;
@@ -149,7 +149,7 @@ impl Member {
 /// Sends a signal to a process that may have ended.
 pub fn send(pid: u32, signal: Signal) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) {
-        // Nothing to do where it ended on its own meanwhile.
+        // It may have ended in the meantime.
         let _ = rustix::process::kill_process(pid, signal);
     }
 }

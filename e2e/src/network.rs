@@ -1,24 +1,24 @@
-//! Network namespaces for hosts of a test: made, joined by a cable, cut, and taken down.
+//! Two network namespaces as hosts of a test, connected by a veth pair that can be taken down and up again.
 
 use std::process::Command;
 
 use anyhow::bail;
 
-/// Two hosts on one cable.
+/// Two hosts that are connected by a veth pair.
 pub struct Network {
-    /// Name of the first host's namespace; it has [`Network::FIRST`].
+    /// Namespace of the first host, with address [`Network::FIRST`].
     pub first: String,
-    /// Name of the second host's namespace; it has [`Network::SECOND`].
+    /// Namespace of the second host, with address [`Network::SECOND`].
     pub second: String,
 }
 
 impl Network {
-    /// The first host's address.
+    /// Address of the first host.
     pub const FIRST: &'static str = "10.199.77.1";
-    /// The second host's address.
+    /// Address of the second host.
     pub const SECOND: &'static str = "10.199.77.2";
 
-    /// Makes both hosts and the cable.
+    /// Creates both hosts and connects them.
     pub fn new() -> anyhow::Result<Self> {
         let id = std::process::id();
         let network = Self { first: format!("cm-e2e-a{id}"), second: format!("cm-e2e-b{id}") };
@@ -31,21 +31,21 @@ impl Network {
             ip(&["-n", namespace, "link", "set", "lo", "up"])?;
             ip(&["-n", namespace, "link", "set", "cable", "up"])?;
         }
-        // Masquerading of the Pods' network wants a default route.
+        // Masquerading of the Pod network needs a default route.
         ip(&["-n", a, "route", "add", "default", "via", Self::SECOND])?;
         ip(&["-n", b, "route", "add", "default", "via", Self::FIRST])?;
         Ok(network)
     }
 
-    /// Pulls the cable out: nothing passes, and nobody is told.
+    /// Disconnects the hosts; connections do not notice at once.
     pub fn cut(&self) -> anyhow::Result<()> {
         ip(&["-n", &self.second, "link", "set", "cable", "down"])
     }
 
-    /// Puts the cable back.
-    pub fn mend(&self) -> anyhow::Result<()> {
+    /// Connects the hosts again.
+    pub fn restore(&self) -> anyhow::Result<()> {
         ip(&["-n", &self.second, "link", "set", "cable", "up"])?;
-        // The route went with the link.
+        // The link's routes were removed when it went down.
         ip(&["-n", &self.second, "route", "replace", "default", "via", Self::FIRST])
     }
 }

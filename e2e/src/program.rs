@@ -1,4 +1,4 @@
-//! Running a client with a deadline, and waiting for something to become true.
+//! Runs a client with a deadline, and polls until a condition holds.
 
 use std::{
     io::Read,
@@ -9,10 +9,10 @@ use std::{
 
 use anyhow::{Context, bail};
 
-/// What a program said.
+/// Exit status and output of a program.
 #[derive(Debug, Clone)]
 pub struct Output {
-    /// How it ended.
+    /// Exit status.
     pub status: ExitStatus,
     /// Standard output.
     pub stdout: String,
@@ -21,7 +21,7 @@ pub struct Output {
 }
 
 impl Output {
-    /// The standard output of a program that must have ended well.
+    /// The standard output; an error unless the program succeeded.
     pub fn ok(self) -> anyhow::Result<String> {
         if self.status.success() {
             return Ok(self.stdout);
@@ -30,7 +30,7 @@ impl Output {
     }
 }
 
-/// Runs a program to its end, which must come before the deadline; it is killed otherwise.
+/// Runs a program to completion; after the deadline it is killed and an error returned.
 pub fn run(command: &mut Command, deadline: Duration) -> anyhow::Result<Output> {
     let shown = format!("{command:?}");
     let mut child = command
@@ -63,14 +63,14 @@ fn reader(stream: Option<impl Read + Send + 'static>) -> thread::JoinHandle<Stri
     thread::spawn(move || {
         let mut bytes = Vec::new();
         if let Some(mut stream) = stream {
-            // What came before an error still tells something.
+            // On an error, the output read so far is still useful.
             let _ = stream.read_to_end(&mut bytes);
         }
         String::from_utf8_lossy(&bytes).into_owned()
     })
 }
 
-/// Asks again until the answer is `Some`, or the deadline passed; `what` says what was waited for.
+/// Calls `ask` until it returns `Some` or the deadline has passed; `what` names the condition in the error.
 pub fn wait_for<T>(
     what: &str,
     deadline: Duration,

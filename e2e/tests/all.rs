@@ -2,12 +2,12 @@
 
 #[path = "all/access.rs"]
 mod access;
-#[path = "all/hulls.rs"]
-mod hulls;
 #[path = "all/kills.rs"]
 mod kills;
 #[path = "all/machines.rs"]
 mod machines;
+#[path = "all/mixed_workloads.rs"]
+mod mixed_workloads;
 #[path = "all/pulls.rs"]
 mod pulls;
 #[path = "all/refusals.rs"]

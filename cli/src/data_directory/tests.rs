@@ -1,11 +1,11 @@
-//! Tests of what the directory refuses.
+//! Tests of the lock and of the layout version.
 
 use std::fs;
 
 use super::DataDirectory;
 
 #[test]
-fn a_directory_has_one_holder() {
+fn a_directory_is_locked_by_one_process() {
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("data");
     let first = DataDirectory::open(&path).unwrap();
@@ -16,7 +16,7 @@ fn a_directory_has_one_holder() {
 }
 
 #[test]
-fn a_newer_directory_is_left_alone() {
+fn a_newer_layout_is_refused() {
     let scratch = tempfile::tempdir().unwrap();
     fs::write(scratch.path().join("format"), "2\n").unwrap();
     let refused = DataDirectory::open(scratch.path()).err().unwrap().to_string();

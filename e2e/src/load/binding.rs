@@ -1,4 +1,4 @@
-//! The whole path of a Pod until it has a node: create, schedule, bind, and one watcher that sees it.
+//! A Pod's path until it is bound: create, schedule, bind, and one watch that receives the binding.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -13,19 +13,19 @@ use crate::connection::Lines;
 use crate::measure::{Latencies, Meter, rounded};
 use crate::target::{POD_PREFIX, PodBatch, Target};
 
-/// How much to create and wait for.
+/// Arguments of the load.
 #[derive(Args, Clone)]
 pub struct Bind {
     /// How many Pods
     #[arg(long, default_value_t = 10_000)]
     pub pods: usize,
-    /// Number of the first one, to add to those of an earlier run
+    /// Number of the first Pod, to add to those of an earlier run
     #[arg(long, default_value_t = 0)]
     pub first: usize,
-    /// How many connections create
+    /// Number of connections that create Pods
     #[arg(long, default_value_t = 32)]
     pub connections: usize,
-    /// Seconds that the last one may take to be bound
+    /// Seconds within which the last Pod must be bound
     #[arg(long, default_value_t = 300)]
     pub timeout_s: u64,
 }
@@ -46,7 +46,7 @@ impl Bind {
         let meter = Meter::start(target.pids())?;
         let begun = Instant::now();
         let creates = target.create_pods(&batch, self.connections, move |number, at| {
-            // A number is given out once.
+            // Each number is used once.
             let _ = starting[number - first].set(at);
         });
         let creates = creates.await?;
@@ -68,7 +68,7 @@ impl Bind {
     }
 }
 
-/// Reads a watch until every Pod of the load has a node; when each of them had one first.
+/// Reads a watch until every Pod of the load is bound; returns when each binding was first seen.
 async fn watch_bindings(mut lines: Lines, first: usize, count: usize) -> anyhow::Result<Vec<Instant>> {
     let mut bound: Vec<Option<Instant>> = vec![None; count];
     let mut missing = count;
@@ -88,8 +88,8 @@ async fn watch_bindings(mut lines: Lines, first: usize, count: usize) -> anyhow:
     Ok(bound.into_iter().flatten().collect())
 }
 
-/// The number of the Pod that an event shows on a node. Looks for the two fields without parsing the
-/// rest: the client shares its cores with the server.
+/// The number of the Pod that an event shows as bound. Searches for the two fields without parsing the rest, because the
+/// client shares its cores with the server.
 fn bound_pod(line: &[u8]) -> Option<usize> {
     let text = std::str::from_utf8(line).ok()?;
     let node = after(text, "\"nodeName\":")?;
@@ -97,7 +97,7 @@ fn bound_pod(line: &[u8]) -> Option<usize> {
         return None;
     }
     let name = after(text, "\"name\":").filter(|name| is_own(name));
-    // Where a container's name comes before the Pod's, look on.
+    // A container's name may come before the Pod's.
     let name = name.or_else(|| text.split("\"name\":").map(str::trim_start).find(|name| is_own(name)))?;
     let digits = name.strip_prefix('"')?.strip_prefix(POD_PREFIX)?;
     digits.split('"').next()?.parse().ok()

@@ -13,13 +13,13 @@ use tokio_rustls::TlsConnector;
 
 use crate::kubeconfig::Access;
 
-/// Answers of 429 (too many requests) that a request takes before it gives up.
+/// How often a request is tried again after 429 (too many requests).
 const RETRIES_MAX: u32 = 100;
 
-/// A window large enough that a listing of 20,000 Pods is not paced by window updates.
+/// An HTTP/2 window large enough for a list of 20,000 Pods without window updates.
 const WINDOW_BYTES: u32 = 8 * 1024 * 1024;
 
-/// A connection. Requests on it go one after the other; clones (HTTP/2 only) share it.
+/// A connection. Its requests are sequential; clones (HTTP/2 only) share it.
 pub struct Connection {
     sender: Sender,
     access: Access,
@@ -31,7 +31,7 @@ enum Sender {
 }
 
 impl Connection {
-    /// Connects and shakes hands.
+    /// Connects, with the TLS and HTTP handshakes.
     pub async fn open(access: &Access) -> anyhow::Result<Connection> {
         let stream = TcpStream::connect(&access.authority).await?;
         stream.set_nodelay(true)?;
@@ -42,7 +42,7 @@ impl Connection {
             let mut builder = http2::Builder::new(TokioExecutor::new());
             builder.initial_stream_window_size(WINDOW_BYTES).initial_connection_window_size(WINDOW_BYTES);
             let (sender, connection) = builder.handshake(stream).await?;
-            // Whoever waits for an answer hears of the connection's end; nobody else needs to.
+            // A pending request receives the error; nothing else needs it.
             tokio::spawn(async move { drop(connection.await) });
             Sender::Http2(sender)
         } else {
@@ -53,7 +53,7 @@ impl Connection {
         Ok(Connection { sender, access: access.clone() })
     }
 
-    /// Another handle on the same connection, where the protocol allows for it.
+    /// Another handle to the same connection (HTTP/2 only).
     pub fn share(&self) -> Option<Connection> {
         match &self.sender {
             Sender::Http1(_) => None,
@@ -63,7 +63,7 @@ impl Connection {
         }
     }
 
-    /// Sends a request and returns the answer whose body is still to come.
+    /// Sends a request and returns the response before its body has arrived.
     pub async fn start(
         &mut self,
         method: Method,
@@ -95,7 +95,7 @@ impl Connection {
         }
     }
 
-    /// Sends a request and reads the whole answer. Waits and tries again while the server is too busy.
+    /// Sends a request and reads the whole response. Waits and tries again after 429.
     pub async fn send(
         &mut self,
         method: Method,
@@ -114,7 +114,7 @@ impl Connection {
         bail!("{method} {path}: the server stayed too busy")
     }
 
-    /// Like `send`, for an answer that must be a success.
+    /// Like `send`; an error unless the response is a success.
     pub async fn expect(&mut self, method: Method, path: &str, body: Bytes) -> anyhow::Result<Bytes> {
         let (status, bytes) =
             self.send(method.clone(), path, body).await.with_context(|| format!("{method} {path}"))?;
@@ -125,14 +125,14 @@ impl Connection {
     }
 }
 
-/// Cuts a streamed body into lines.
+/// Splits a streamed body into lines.
 pub struct Lines {
     body: Incoming,
     buffer: Vec<u8>,
 }
 
 impl Lines {
-    /// The lines of an answer, which must be a success.
+    /// The lines of a response; an error unless it is a success.
     pub fn of(answer: Response<Incoming>) -> anyhow::Result<Lines> {
         match answer.status().is_success() {
             true => Ok(Lines { body: answer.into_body(), buffer: Vec::new() }),
@@ -140,7 +140,7 @@ impl Lines {
         }
     }
 
-    /// Hands each whole line that comes next to `take`; `false` at the end of the stream.
+    /// Passes the next complete lines to `take`; `false` at the end of the stream.
     pub async fn next(&mut self, mut take: impl FnMut(&[u8])) -> anyhow::Result<bool> {
         let Some(frame) = self.body.frame().await else { return Ok(false) };
         let Ok(chunk) = frame?.into_data() else { return Ok(true) };

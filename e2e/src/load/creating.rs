@@ -1,4 +1,4 @@
-//! Durable creates of Pods that nobody schedules: what a write costs.
+//! Creates Pods that no scheduler binds: the cost of a durable write.
 
 use clap::Args;
 use serde_json::Value;
@@ -6,13 +6,13 @@ use serde_json::Value;
 use crate::measure::Meter;
 use crate::target::{NOBODY, PodBatch, Target};
 
-/// How much to create.
+/// Arguments of the load.
 #[derive(Args, Clone)]
 pub struct Creates {
-    /// How many Pods
+    /// Number of Pods
     #[arg(long, default_value_t = 10_000)]
     pub pods: usize,
-    /// How many connections, one request at a time on each
+    /// Number of connections, each with one request at a time
     #[arg(long, default_value_t = 32)]
     pub connections: usize,
 }

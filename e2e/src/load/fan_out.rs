@@ -1,6 +1,6 @@
-//! Many watches on what a few writers write: what a delivery costs.
+//! Many watches on the Pods of a few writers: the cost of a delivery.
 //!
-//! The same creates are done twice, first without watches: the difference is the deliveries' own.
+//! The same creates run twice, first without watches; the difference is the cost of the deliveries.
 
 use std::time::Duration;
 
@@ -14,22 +14,22 @@ use crate::connection::{Connection, Lines};
 use crate::measure::{Meter, rounded};
 use crate::target::{NOBODY, PodBatch, Target};
 
-/// How long the last watcher may take for the last event.
+/// How long the last watch may take to receive the last event.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
-/// How many watch what.
+/// Arguments of the load.
 #[derive(Args, Clone)]
 pub struct FanOut {
-    /// How many watches
+    /// Number of watches
     #[arg(long, default_value_t = 500)]
     pub watchers: usize,
-    /// How many watches share a connection (over HTTP/2)
+    /// Number of watches per connection (HTTP/2)
     #[arg(long, default_value_t = 10)]
     pub watchers_per_connection: usize,
-    /// How many Pods are created while they watch
+    /// Number of Pods to create
     #[arg(long, default_value_t = 1_000)]
     pub pods: usize,
-    /// How many connections create
+    /// Number of connections that create Pods
     #[arg(long, default_value_t = 8)]
     pub connections: usize,
 }
@@ -72,7 +72,7 @@ impl FanOut {
         Ok(Value::Object(line))
     }
 
-    /// Opens the watches; each has been answered.
+    /// Opens the watches and waits for each response.
     async fn open(&self, target: &Target) -> anyhow::Result<Vec<Lines>> {
         let version = target.resource_version().await?;
         let path = format!("{}?watch=true&resourceVersion={version}", target.pods());
@@ -92,7 +92,7 @@ impl FanOut {
     }
 }
 
-/// Reads until so many events have come; more may have come with the last of them.
+/// Reads until at least this many events have arrived.
 async fn count_lines(mut lines: Lines, wanted: usize) -> anyhow::Result<usize> {
     let mut count = 0;
     let read = async {

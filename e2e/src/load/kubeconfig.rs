@@ -1,5 +1,5 @@
-//! Reads as much of a kubeconfig as a load client needs: the current context's server, trust and
-//! credentials, inline or in files. No exec plugins.
+//! Reads the parts of a kubeconfig that a load client needs: server, trust and credentials of the current context, inline
+//! or in files. Exec plugins are not supported.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,16 +12,16 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
 
-/// Where the server is and how to speak to it.
+/// Address and credentials of a server.
 #[derive(Clone)]
 pub struct Access {
     /// `host:port`.
     pub authority: String,
-    /// The name that its certificate must have.
+    /// The name that the server's certificate must have.
     pub name: ServerName<'static>,
-    /// Trust and client certificate; offers HTTP/2 first.
+    /// Trust and client certificate; ALPN prefers HTTP/2.
     pub tls: Arc<ClientConfig>,
-    /// A bearer token, if the user has one.
+    /// The user's bearer token, if any.
     pub token: Option<String>,
 }
 
@@ -82,7 +82,7 @@ fn named<'a>(config: &'a Value, list: &str, name: &str) -> anyhow::Result<&'a Va
     found.with_context(|| format!("{list} has no {name}"))
 }
 
-/// A field that may be inline (`FIELD-data`, base64) or a file.
+/// A field that is inline (`FIELD-data`, base64) or names a file.
 fn data(of: &Value, field: &str, directory: &Path) -> anyhow::Result<Option<Vec<u8>>> {
     if let Some(inline) = of[format!("{field}-data")].as_str() {
         return Ok(Some(BASE64_STANDARD.decode(inline).with_context(|| format!("{field}-data"))?));

@@ -1,8 +1,8 @@
-//! `catamaran-bench`: load on a Kubernetes API server, ours or another, and what it costs there.
+//! `catamaran-bench`: puts load on a Kubernetes API server, ours or another, and measures its cost.
 //!
-//! Each subcommand prints one JSON line: wall rates, client latencies and, with `--server-pid`, CPU of
-//! the server's processes per operation, which is what can be compared between noisy machines.
-//! `table` starts servers of its own and prints everything beside the targets and the limits.
+//! Each subcommand prints one JSON line: rates, client latencies and, with `--server-pid`, CPU of the server's processes
+//! per operation, which is comparable between noisy machines. `table` starts its own servers and prints all figures
+//! beside the targets and physical limits.
 
 mod binding;
 mod connection;
@@ -30,21 +30,21 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Create Pods that nobody schedules
+    /// Create Pods that no scheduler binds
     Creates(Load<creating::Creates>),
     /// Create Pods and wait until they are bound to nodes
     Bind(Load<binding::Bind>),
-    /// Create Pods while many watches are open on them
+    /// Create Pods while many watches receive them
     Fanout(Load<fan_out::FanOut>),
-    /// Read one Pod again and again
+    /// Get one Pod repeatedly
     Get(Load<reading::Reads>),
-    /// List Pods again and again
+    /// List Pods repeatedly
     List(Load<reading::Reads>),
-    /// Start servers, run everything and print it beside the targets
+    /// Start servers, run all loads and print the results beside the targets
     Table(table::Table),
 }
 
-/// What every load needs, and what only this one needs.
+/// Arguments of every load, and those of one load.
 #[derive(Args)]
 struct Load<T: Args> {
     #[command(flatten)]
@@ -56,16 +56,16 @@ struct Load<T: Args> {
 /// The server under load.
 #[derive(Args, Clone)]
 struct Server {
-    /// How to reach the server
+    /// Kubeconfig of the server
     #[arg(long, value_name = "PATH")]
     kubeconfig: PathBuf,
-    /// Its processes, for their CPU and memory (an API server and its etcd, say)
+    /// Process ids of the server, for CPU and memory (for example API server and etcd)
     #[arg(long, value_name = "PID,…", value_delimiter = ',')]
     server_pid: Vec<u32>,
-    /// Where the load's objects live
+    /// Namespace of the load's objects
     #[arg(long, value_name = "NAME", default_value = "bench")]
     namespace: String,
-    /// Leave the load's objects behind
+    /// Keep the load's objects
     #[arg(long)]
     keep: bool,
 }
@@ -75,7 +75,7 @@ impl Server {
         Target::new(&self.kubeconfig, &self.namespace, &self.server_pid)
     }
 
-    /// Runs a load in the namespace and sweeps up after it.
+    /// Runs a load in the namespace and deletes its objects afterwards.
     async fn run(&self, load: impl AsyncFnOnce(&Target) -> anyhow::Result<Value>) -> anyhow::Result<Value> {
         let target = self.target()?;
         target.prepare().await?;
@@ -89,7 +89,7 @@ impl Server {
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    // The server's cores are ours too: two threads suffice for what it can take.
+    // Client and server share the cores: two threads generate more load than the server takes.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         let line = match arguments.verb {

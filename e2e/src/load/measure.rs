@@ -1,4 +1,4 @@
-//! Clocks and counters: wall time, CPU and memory of the server's processes, latencies.
+//! Measurements: wall time, CPU and memory of the server's processes, latencies.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -6,20 +6,20 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use serde_json::{Map, Value, json};
 
-/// One tick of the times in `/proc/PID/stat` (USER_HZ is 100 on every Linux that we know).
+/// One tick of the times in `/proc/PID/stat` (USER_HZ is 100 on the Linux architectures that we support).
 const TICK: Duration = Duration::from_millis(10);
 
-/// CPU time of processes, all threads, living and ended.
+/// CPU time of processes: all threads, running and ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cpu {
-    /// In their own code.
+    /// In user mode.
     pub user: Duration,
-    /// In the kernel on their behalf.
+    /// In kernel mode.
     pub kernel: Duration,
 }
 
 impl Cpu {
-    /// What these processes have taken so far.
+    /// CPU time of these processes so far.
     pub fn of(pids: &[u32]) -> anyhow::Result<Cpu> {
         let mut sum = Cpu::default();
         for pid in pids {
@@ -31,14 +31,14 @@ impl Cpu {
         Ok(sum)
     }
 
-    /// Fields 14 and 15; the name before them may hold anything, even parentheses.
+    /// Fields 14 and 15. The command name before them may contain any characters, parentheses included.
     fn parse(stat: &str) -> Option<Cpu> {
         let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
         let ticks = |at: usize| Some(TICK * fields.get(at)?.parse::<u32>().ok()?);
         Some(Cpu { user: ticks(11)?, kernel: ticks(12)? })
     }
 
-    /// Both together.
+    /// The sum of both.
     pub fn total(&self) -> Duration {
         self.user + self.kernel
     }
@@ -63,7 +63,7 @@ pub fn rss_mib(pids: &[u32]) -> anyhow::Result<f64> {
     Ok(kib as f64 / 1024.0)
 }
 
-/// Begun at the start of a load.
+/// The clocks at the start of a load.
 pub struct Meter<'a> {
     begun: Instant,
     pids: &'a [u32],
@@ -85,13 +85,13 @@ impl<'a> Meter<'a> {
     }
 }
 
-/// What a load took.
+/// The measurements of a load.
 pub struct Spent {
-    /// Time on the wall.
+    /// Wall time.
     pub wall: Duration,
-    /// CPU of the server, if its processes are known.
+    /// CPU time of the server; `None` if its processes are unknown.
     pub cpu: Option<Cpu>,
-    /// The server's memory at the end.
+    /// Resident memory of the server at the end, in MiB.
     pub rss_mib: Option<f64>,
 }
 
@@ -101,7 +101,7 @@ impl Spent {
         self.cpu.map(|cpu| us_per(cpu.total(), count))
     }
 
-    /// The fields that every load reports.
+    /// The fields common to all loads.
     pub fn report(&self, bench: &str, operation: &str, count: usize) -> Map<String, Value> {
         let line = json!({
             "bench": bench,
@@ -124,27 +124,27 @@ fn us_per(time: Duration, count: usize) -> f64 {
     time.as_secs_f64() * 1e6 / count.max(1) as f64
 }
 
-/// Three digits behind the point say more than the measurement does.
+/// Rounds to three decimals, which exceeds the precision of the measurement.
 pub fn rounded(number: f64) -> f64 {
     (number * 1000.0).round() / 1000.0
 }
 
-/// Client latencies of single operations.
+/// Client latencies of the operations.
 #[derive(Default)]
 pub struct Latencies(Vec<Duration>);
 
 impl Latencies {
-    /// Adds one.
+    /// Adds a latency.
     pub fn push(&mut self, latency: Duration) {
         self.0.push(latency);
     }
 
-    /// Adds another worker's.
+    /// Adds the latencies of another worker.
     pub fn extend(&mut self, other: Latencies) {
         self.0.extend(other.0);
     }
 
-    /// How many there are.
+    /// Number of latencies.
     pub fn len(&self) -> usize {
         self.0.len()
     }

@@ -1,4 +1,4 @@
-//! Reads of one Pod, and of all.
+//! Gets one Pod, and lists all Pods.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,22 +11,22 @@ use serde_json::{Value, json};
 use crate::measure::{Latencies, Meter, rounded};
 use crate::target::{NOBODY, POD_PREFIX, PodBatch, Target};
 
-/// How much to read.
+/// Arguments of the load.
 #[derive(Args, Clone)]
 pub struct Reads {
-    /// How many Pods there are (created first)
+    /// Number of Pods to create first
     #[arg(long, default_value_t = 1_000)]
     pub pods: usize,
-    /// How many connections read, one request at a time on each
+    /// Number of connections, each with one request at a time
     #[arg(long, default_value_t = 32)]
     pub connections: usize,
-    /// For how many seconds
+    /// Duration in seconds
     #[arg(long, default_value_t = 5)]
     pub seconds: u64,
 }
 
 impl Reads {
-    /// Reads one Pod after the other.
+    /// Gets one Pod at a time.
     pub async fn get(&self, target: &Target) -> anyhow::Result<Value> {
         let (pods, base) = (self.pods.max(1), target.pods());
         let path = move |number: usize| format!("{base}/{POD_PREFIX}{}", number % pods);

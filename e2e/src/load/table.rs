@@ -1,5 +1,5 @@
-//! Everything at once: starts our server, runs each load on it and, turn about, on a peer if one is named, and prints
-//! the figures beside the targets, upstream's, the physical limits and what stands between.
+//! The benchmark table: starts our server, runs each load on it and, alternating, on a peer if one is given. Prints the
+//! results beside the targets, upstream's figures and the physical limits.
 
 mod progress;
 mod rows;
@@ -23,43 +23,43 @@ use progress::Progress;
 use rows::Figures;
 use server::ServerProcess;
 
-/// How long a fresh cluster is left alone before its memory is read.
+/// How long a new cluster idles before its memory is read.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// What to measure.
+/// Arguments of `table`.
 #[derive(Args, Clone)]
 pub struct Table {
-    /// Our binary
+    /// The catamaran binary
     #[arg(long, value_name = "PATH", default_value = "target/release/catamaran")]
     binary: PathBuf,
-    /// The allocator's own measurement
+    /// The allocator's benchmark (an example program of kernel-core)
     #[arg(long, value_name = "PATH", default_value = "target/release/examples/offer_cycle")]
     offer_cycle: PathBuf,
-    /// Where our server keeps its objects
+    /// Store of our server, as in `catamaran server --store`
     #[arg(long, value_name = "STORE", default_value = "embedded")]
     store: String,
-    /// Hollow nodes for binding
+    /// Number of hollow nodes for the binding load
     #[arg(long, default_value_t = 5_000)]
     nodes: usize,
-    /// Pods to create and to bind; memory is read with twice as many
+    /// Number of Pods to create and to bind; memory is read with twice as many
     #[arg(long, default_value_t = 10_000)]
     pods: usize,
-    /// Another API server to measure in the same run, by its kubeconfig
+    /// Kubeconfig of another API server to measure in the same run
     #[arg(long, value_name = "PATH")]
     peer_kubeconfig: Option<PathBuf>,
-    /// Its processes (an API server, its store, its scheduler), for their CPU and memory
+    /// Process ids of the other API server, its store and its scheduler, for CPU and memory
     #[arg(long, value_name = "PID,…", value_delimiter = ',')]
     peer_pid: Vec<u32>,
-    /// Bind Pods on the peer too: it must have a scheduler, and nodes that take them
+    /// Run the binding load on the other server too; it needs a scheduler and nodes
     #[arg(long)]
     peer_binds: bool,
 }
 
-/// The loads that need no nodes, in the order of the table.
+/// The loads that need no nodes, in table order.
 const LOADS: [&str; 4] = ["creates", "get", "list", "fanout"];
 
 impl Table {
-    /// Measures and prints.
+    /// Runs all loads and prints the table.
     pub async fn run(&self) -> anyhow::Result<()> {
         let mut progress = Progress::start();
         let mut figures = Figures::default();
@@ -89,7 +89,7 @@ impl Table {
         progress.finish()
     }
 
-    /// Readiness of a first and a second start, and memory at rest.
+    /// Time to readiness of a first and a second start, and memory of the idle server.
     async fn start_and_idle(&self, figures: &mut Figures) -> anyhow::Result<()> {
         let directory = tempfile::tempdir()?;
         let first = ServerProcess::start(&self.binary, directory.path(), "up", &self.store_flag()).await?;
@@ -104,7 +104,7 @@ impl Table {
         again.stop().await
     }
 
-    /// What needs no nodes: each load on ours, then on the peer, so that both meet the same machine.
+    /// Runs the loads without nodes, each on our server and then on the peer, under the same conditions.
     async fn loads(
         &self,
         peer: Option<&Target>,
@@ -126,7 +126,7 @@ impl Table {
         server.stop().await
     }
 
-    /// One load, in an empty namespace.
+    /// Runs one load in an empty namespace.
     async fn load(&self, load: &str, target: &Target) -> anyhow::Result<Value> {
         target.prepare().await?;
         target.sweep().await?;
@@ -144,7 +144,7 @@ impl Table {
         line
     }
 
-    /// Binding on hollow nodes, and memory with all of them and twice the Pods.
+    /// Binds Pods to hollow nodes, and reads memory with all nodes and twice the Pods.
     async fn bind(&self, figures: &mut Figures, progress: &mut Progress) -> anyhow::Result<()> {
         let directory = tempfile::tempdir()?;
         let nodes = self.nodes.to_string();
@@ -189,7 +189,7 @@ impl Table {
         if whose == "peer" { target.sweep().await } else { Ok(()) }
     }
 
-    /// The allocator alone, in a process of its own.
+    /// Runs the allocator's benchmark in its own process.
     fn offer_cycle(&self, figures: &mut Figures) -> anyhow::Result<()> {
         let output = std::process::Command::new(&self.offer_cycle)
             .output()
@@ -200,7 +200,7 @@ impl Table {
         figures.offer_cycle(&text)
     }
 
-    /// What the figures are of.
+    /// Describes the measured configuration.
     fn what(&self) -> String {
         let (nodes, pods, twice) = (self.nodes, self.pods, self.pods * 2);
         let cores = std::thread::available_parallelism().map_or(0, usize::from);
@@ -217,7 +217,7 @@ impl Table {
     }
 }
 
-/// A field of a load's line.
+/// A field of a load's JSON line.
 fn field(line: &Value, name: &str) -> Option<f64> {
     line.get(name).and_then(Value::as_f64)
 }

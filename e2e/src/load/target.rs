@@ -14,10 +14,10 @@ use crate::connection::Connection;
 use crate::kubeconfig::{self, Access};
 use crate::measure::Latencies;
 
-/// A scheduler that nobody is: its Pods stay as they were created.
+/// A scheduler name without a scheduler: its Pods stay pending.
 pub const NOBODY: &str = "nobody";
 
-/// What begins the name of every Pod of a load; nothing else in such a Pod is named like it.
+/// The name prefix of a load's Pods; nothing else in such a Pod has this prefix.
 pub const POD_PREFIX: &str = "bench-pod-";
 
 /// The server under load.
@@ -28,7 +28,7 @@ pub struct Target {
 }
 
 impl Target {
-    /// The server that a kubeconfig names.
+    /// The server of a kubeconfig.
     pub fn new(kubeconfig: &Path, namespace: &str, pids: &[u32]) -> anyhow::Result<Target> {
         Ok(Target {
             access: kubeconfig::read(kubeconfig)?,
@@ -37,12 +37,12 @@ impl Target {
         })
     }
 
-    /// The server's processes.
+    /// Process ids of the server.
     pub fn pids(&self) -> &[u32] {
         &self.pids
     }
 
-    /// A new connection.
+    /// Opens a new connection.
     pub async fn connect(&self) -> anyhow::Result<Connection> {
         Connection::open(&self.access).await
     }
@@ -52,7 +52,7 @@ impl Target {
         format!("/api/v1/namespaces/{}/pods", self.namespace)
     }
 
-    /// Makes the namespace, and the service account that Pods of upstream's server must have.
+    /// Creates the namespace and the service account that upstream's server requires for Pods.
     pub async fn prepare(&self) -> anyhow::Result<()> {
         let mut connection = self.connect().await?;
         let namespace =
@@ -63,14 +63,14 @@ impl Target {
         ensure_created(&mut connection, &accounts, &account).await
     }
 
-    /// Deletes the load's Pods at once.
+    /// Deletes the load's Pods with one deletecollection.
     pub async fn sweep(&self) -> anyhow::Result<()> {
         let mut connection = self.connect().await?;
         let path = format!("{}?gracePeriodSeconds=0", self.pods());
         connection.expect(Method::DELETE, &path, Bytes::new()).await.map(drop)
     }
 
-    /// The newest resource version of the namespace's Pods.
+    /// The current resourceVersion of the namespace's Pods.
     pub async fn resource_version(&self) -> anyhow::Result<String> {
         let mut connection = self.connect().await?;
         let bytes = connection.expect(Method::GET, &format!("{}?limit=1", self.pods()), Bytes::new()).await?;
@@ -81,8 +81,8 @@ impl Target {
         }
     }
 
-    /// Creates Pods `first..first + count` over several connections; one latency for each.
-    /// `started` hears of each one just before it is sent.
+    /// Creates Pods `first..first + count` over several connections and returns one latency for each. `started` is called
+    /// just before each request.
     pub async fn create_pods(
         &self,
         batch: &PodBatch,
@@ -128,19 +128,19 @@ async fn ensure_created(connection: &mut Connection, path: &str, object: &Value)
     }
 }
 
-/// Pods to create.
+/// The Pods to create.
 #[derive(Clone)]
 pub struct PodBatch {
-    /// The number of the first one.
+    /// Number of the first Pod.
     pub first: usize,
     /// How many.
     pub count: usize,
-    /// Who shall schedule them.
+    /// Their `spec.schedulerName`.
     pub scheduler: &'static str,
 }
 
 impl PodBatch {
-    /// A Pod as a Deployment would make it, about 700 bytes.
+    /// A Pod like one of a Deployment, about 700 bytes.
     fn pod(&self, number: usize) -> Bytes {
         let pod = json!({
             "apiVersion": "v1",

@@ -1,4 +1,4 @@
-//! Who may come in, and what another scheduler than ours may do: with the real kubectl, over the wire.
+//! Authentication with tokens, and binding by another scheduler, with the real kubectl.
 
 use std::{fs, time::Duration};
 
@@ -17,7 +17,7 @@ fn with_token(cluster: &Cluster, token: &str, arguments: &[&str]) -> anyhow::Res
     program::run(command.args(arguments), Duration::from_secs(60))
 }
 
-/// Writes a body for `kubectl create --raw`; its path.
+/// Writes a body for `kubectl create --raw` and returns its path.
 fn body(cluster: &Cluster, name: &str, value: &Value) -> anyhow::Result<String> {
     let file = cluster.directory().join(name);
     fs::write(&file, value.to_string())?;
@@ -25,7 +25,7 @@ fn body(cluster: &Cluster, name: &str, value: &Value) -> anyhow::Result<String> 
 }
 
 #[test]
-fn tokens_are_good_until_their_account_is_gone() -> anyhow::Result<()> {
+fn tokens_are_valid_until_their_account_is_deleted() -> anyhow::Result<()> {
     let cluster = Cluster::up(&[])?;
     let account = json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": "sailor" } });
     cluster.kubectl(&["apply", "-f", &body(&cluster, "account.json", &account)?])?;
@@ -45,7 +45,7 @@ fn tokens_are_good_until_their_account_is_gone() -> anyhow::Result<()> {
     cluster.kubectl(&["delete", "serviceaccount", "sailor"])?;
     let orphaned = with_token(&cluster, token, &["get", "pods"])?;
     assert_eq!(orphaned.stderr.trim().lines().last(), Some(unknown), "{orphaned:?}");
-    cluster.stop_and_look_around()
+    cluster.stop_and_assert_clean()
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn a_pod_of_another_scheduler_is_bound_by_hand() -> anyhow::Result<()> {
         }),
     )?;
     cluster.kubectl(&["apply", "-f", &pod])?;
-    // Time for what must not happen.
+    // Time for our scheduler to bind the Pod, which it must not do.
     std::thread::sleep(Duration::from_secs(1));
     let waiting =
         cluster.kubectl(&["get", "pod", "theirs", "-o", "jsonpath={.status.phase} {.spec.nodeName}"])?;
@@ -88,5 +88,5 @@ fn a_pod_of_another_scheduler_is_bound_by_hand() -> anyhow::Result<()> {
         let tasks = cluster.operator(r#"{"type":"GET_TASKS"}"#)?;
         Ok(tasks["get_tasks"]["tasks"].as_array().is_none_or(Vec::is_empty).then_some(()))
     })?;
-    cluster.stop_and_look_around()
+    cluster.stop_and_assert_clean()
 }

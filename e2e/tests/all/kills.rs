@@ -1,4 +1,4 @@
-//! The kill test: every part is killed as the kernel would, and comes back; nothing is started twice, nothing is lost.
+//! SIGKILL to server, agent, executor and containerd in turn: each recovers, no task starts twice, no update is lost.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -7,9 +7,9 @@ use e2e::{cluster::Cluster, etcd::Etcd, framework::Framework, member, program::w
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::hulls::assert_ledger_holds;
+use crate::mixed_workloads::assert_ledger_holds;
 
-/// What must not change over a kill: each Pod's UID with its container's id and restart count.
+/// What a kill must not change: each Pod's UID with its container's id and restart count.
 fn pods(cluster: &Cluster) -> anyhow::Result<BTreeMap<String, (String, i64)>> {
     let list = cluster.json(&["get", "pods", "-l", "app=web"])?;
     let mut seen = BTreeMap::new();
@@ -22,8 +22,8 @@ fn pods(cluster: &Cluster) -> anyhow::Result<BTreeMap<String, (String, i64)>> {
     Ok(seen)
 }
 
-/// After a kill, kubectl works again, the same containers run, and new work is taken up.
-fn carries_on(
+/// Asserts that kubectl works again, the same containers run, and new Pods start.
+fn assert_recovered(
     cluster: &Cluster,
     before: &BTreeMap<String, (String, i64)>,
     killed: &str,
@@ -63,7 +63,7 @@ fn everything_is_killed(mut cluster: Cluster) -> anyhow::Result<()> {
         cluster.kill(killed)?;
         std::thread::sleep(Duration::from_secs(2));
         cluster.start(killed)?;
-        carries_on(&cluster, &before, killed)?;
+        assert_recovered(&cluster, &before, killed)?;
     }
     let executor: fn(&str) -> bool = |line| line.ends_with(" executor");
     let containerd: fn(&str) -> bool = |line| line.contains("containerd --config");
@@ -71,10 +71,10 @@ fn everything_is_killed(mut cluster: Cluster) -> anyhow::Result<()> {
         let before = pods(&cluster)?;
         let pid = cluster.process(part, is_it)?;
         member::send(pid, Signal::KILL);
-        wait_for("it to be brought back", Duration::from_secs(60), || {
+        wait_for("the process to be restarted", Duration::from_secs(60), || {
             Ok(cluster.process(part, is_it).ok().filter(|again| *again != pid))
         })?;
-        carries_on(&cluster, &before, part)?;
+        assert_recovered(&cluster, &before, part)?;
     }
 
     framework.wait(Duration::from_secs(300))?;
@@ -85,16 +85,16 @@ fn everything_is_killed(mut cluster: Cluster) -> anyhow::Result<()> {
         assert_eq!(starts, 1, "{name} was started {starts} times");
     }
     cluster.kubectl(&["delete", "-f", "manifests/examples/web.yaml", "--timeout=60s"])?;
-    cluster.stop_and_look_around()
+    cluster.stop_and_assert_clean()
 }
 
 #[test]
-fn every_part_may_be_killed() -> anyhow::Result<()> {
+fn each_process_survives_kill_9() -> anyhow::Result<()> {
     everything_is_killed(Cluster::split(&["--heartbeat-interval", "1", "--agent-ping-timeout", "2"])?)
 }
 
 #[test]
-fn every_part_may_be_killed_on_etcd() -> anyhow::Result<()> {
+fn each_process_survives_kill_9_on_etcd() -> anyhow::Result<()> {
     let etcd = Etcd::start()?;
     let store = format!("etcd={}", etcd.endpoint);
     let short = ["--heartbeat-interval", "1", "--agent-ping-timeout", "2"];
@@ -102,7 +102,7 @@ fn every_part_may_be_killed_on_etcd() -> anyhow::Result<()> {
 }
 
 #[test]
-fn it_starts_again_as_it_was() -> anyhow::Result<()> {
+fn pods_run_again_after_a_restart() -> anyhow::Result<()> {
     let mut cluster = Cluster::up(&["--example-images"])?;
     cluster.kubectl(&["apply", "-f", "manifests/examples/web.yaml"])?;
     cluster.kubectl(&["rollout", "status", "deployment/web", "--timeout=90s"])?;
@@ -114,12 +114,12 @@ fn it_starts_again_as_it_was() -> anyhow::Result<()> {
             cluster.kubectl(&["get", "deployment", "web", "-o", "jsonpath={.status.readyReplicas}"])?;
         let after = pods(&cluster)?;
         let same = after.keys().eq(before.keys());
-        // Their containers ended with the machine's stop, so these are others, and count on.
+        // The stop ended their containers; the new ones continue the restart counts.
         let fresh = before
             .iter()
             .all(|(uid, old)| after.get(uid).is_some_and(|new| new.0 != old.0 && new.1 == old.1 + 1));
         Ok((text == "3" && same && fresh).then_some(()))
     })?;
     cluster.kubectl(&["delete", "-f", "manifests/examples/web.yaml", "--timeout=60s"])?;
-    cluster.stop_and_look_around()
+    cluster.stop_and_assert_clean()
 }

@@ -1,4 +1,4 @@
-//! Real pulls: an image made here, served by Debian's docker-registry on loopback, pulled by the container runtime.
+//! Image pulls: an image built here, served by Debian's docker-registry on loopback, pulled by the container runtime.
 
 use std::{
     fs,
@@ -11,7 +11,7 @@ use e2e::{
     program::wait_for,
 };
 
-/// A registry with its files in a directory.
+/// A registry on loopback with its files in a temporary directory.
 struct Registry {
     process: Child,
     address: String,
@@ -57,7 +57,7 @@ fn an_image_is_pulled_from_a_registry() -> anyhow::Result<()> {
     let registry = Registry::start()?;
     let image = format!("{}/probe:1", registry.address);
     let cluster = Cluster::up(&["--example-images"])?;
-    // The runtime's own tool pushes what was imported under another name.
+    // `ctr` pushes the imported image under another name.
     cluster.kubectl(&["run", "warm", "--image=localhost/catamaran/example-web:1", "--", "sleep", "600"])?;
     cluster.kubectl(&["wait", "--for=condition=Ready", "pod/warm", "--timeout=60s"])?;
     let socket = find_socket(&cluster)?;
@@ -88,10 +88,10 @@ fn an_image_is_pulled_from_a_registry() -> anyhow::Result<()> {
     })?;
     let events = cluster.kubectl(&["get", "events"])?;
     assert!(events.contains("Pulled") && events.contains("Failed"), "{events}");
-    cluster.stop_and_look_around()
+    cluster.stop_and_assert_clean()
 }
 
-/// The private runtime's socket: the one that its process was told.
+/// The socket of the cluster's private containerd.
 fn find_socket(cluster: &Cluster) -> anyhow::Result<String> {
     let listed = Command::new("find").arg(cluster.directory()).args(["-name", "containerd.sock"]).output()?;
     let text = String::from_utf8_lossy(&listed.stdout);

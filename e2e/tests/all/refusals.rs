@@ -1,4 +1,4 @@
-//! What cannot be done is said in one clear sentence, with a non-zero end, and changes nothing.
+//! Refusals: one clear sentence, a non-zero exit code, and nothing changed.
 
 use std::{fs, net::TcpListener, os::unix::process::CommandExt, process::Command, time::Duration};
 
@@ -22,14 +22,14 @@ fn refused(output: &Output, part: &str) {
 }
 
 #[test]
-fn a_taken_port_is_refused() -> anyhow::Result<()> {
+fn a_port_in_use_is_refused() -> anyhow::Result<()> {
     let scratch = tempfile::tempdir()?;
     let data = scratch.path().join("data");
     let taken = TcpListener::bind("127.0.0.1:0")?;
     let address = taken.local_addr()?.to_string();
     let output = program::run(&mut up(&data, &address)?, Duration::from_secs(20))?;
     refused(&output, &format!("cannot listen on {address}"));
-    assert!(!data.exists(), "the data directory was made all the same");
+    assert!(!data.exists(), "the data directory was created");
     Ok(())
 }
 
@@ -47,7 +47,7 @@ fn a_newer_data_directory_is_refused() -> anyhow::Result<()> {
 fn without_root_it_is_refused() -> anyhow::Result<()> {
     let scratch = tempfile::tempdir()?;
     let data = scratch.path().join("data");
-    // A copy where anybody may run it: the build directory can lie below a private home.
+    // A copy that any user can run: the build directory may be below a private home.
     let copy = scratch.path().join("catamaran");
     fs::copy(binary(), &copy)?;
     Command::new("chmod").arg("755").arg(scratch.path()).arg(&copy).status()?;
@@ -66,14 +66,14 @@ fn a_data_directory_in_use_is_refused() -> anyhow::Result<()> {
     let output = program::run(&mut up(&data, &free_address()?)?, Duration::from_secs(20))?;
     refused(&output, "in use by another catamaran");
     cluster.kubectl(&["get", "nodes"])?;
-    cluster.stop_and_look_around()
+    cluster.stop_and_assert_clean()
 }
 
 #[test]
-fn without_containerd_it_starts_and_pods_say_why_they_wait() -> anyhow::Result<()> {
+fn without_containerd_pods_wait_with_the_reason() -> anyhow::Result<()> {
     let mut cluster = Cluster::up_without("/usr/bin/containerd", &["--example-images"])?;
-    let said = cluster.said_by("up")?;
-    assert!(said.contains("so Pods wait; on Debian install with: apt-get install containerd\n"), "{said}");
+    let said = cluster.log_of("up")?;
+    assert!(said.contains("packages are missing; on Debian: apt-get install containerd\n"), "{said}");
     let node = cluster.kubectl(&["get", "nodes", "--no-headers"])?;
     assert!(node.contains("NotReady"), "{node}");
     cluster.kubectl(&["apply", "-f", "manifests/examples/web.yaml"])?;
@@ -84,11 +84,11 @@ fn without_containerd_it_starts_and_pods_say_why_they_wait() -> anyhow::Result<(
             .then_some(()))
     })?;
     cluster.kubectl(&["delete", "-f", "manifests/examples/web.yaml", "--timeout=60s"])?;
-    cluster.stop_and_look_around()
+    cluster.stop_and_assert_clean()
 }
 
 #[test]
-fn bad_input_gets_the_proper_answer() -> anyhow::Result<()> {
+fn invalid_input_gets_a_clear_error() -> anyhow::Result<()> {
     let cluster = Cluster::up(&[])?;
     let said =
         cluster.try_kubectl(&["create", "--raw", "/api/v1/namespaces/default/pods", "-f", "README.md"])?;
@@ -97,21 +97,8 @@ fn bad_input_gets_the_proper_answer() -> anyhow::Result<()> {
     assert!(unknown.stderr.contains("the server doesn't have a resource type \"sloops\""), "{unknown:?}");
     let missing = cluster.try_kubectl(&["get", "pod", "nobody"])?;
     assert_eq!(missing.stderr.trim(), "Error from server (NotFound): pods \"nobody\" not found");
-    let mut curl = Command::new("curl");
-    curl.args([
-        "-sS",
-        "-o",
-        "-",
-        "-w",
-        " %{http_code}",
-        "-H",
-        "Content-Type: application/json",
-        "-d",
-        "{\"type\":",
-    ]);
-    curl.arg(format!("http://{}/api/v1/scheduler", cluster.mesos));
-    let refused = program::run(&mut curl, Duration::from_secs(20))?.ok()?;
-    assert!(refused.starts_with("Failed to parse body into JSON") && refused.ends_with(" 400"), "{refused}");
+    let (status, text) = cluster.post_to_master("/api/v1/scheduler", "{\"type\":")?;
+    assert!(text.starts_with("Failed to parse body into JSON") && status == 400, "{status} {text}");
     cluster.kubectl(&["get", "--raw", "/readyz"])?;
-    cluster.stop_and_look_around()
+    cluster.stop_and_assert_clean()
 }

@@ -1,4 +1,4 @@
-//! Stopping at the worst moments: whatever was under way, nothing is left on the machine, and the next start goes on.
+//! Stops at inconvenient times: whatever was in progress, nothing is left on the machine, and the next start continues.
 
 use std::{fs, thread::sleep, time::Duration};
 
@@ -9,7 +9,7 @@ use crate::walk::pods_gone;
 
 const WEB: &str = "manifests/examples/web.yaml";
 
-/// Moments after a change, spread over what a Pod's start and end take here.
+/// Delays after a change, spread over the time that a Pod takes to start and to end here.
 const MOMENTS_MS: [u64; 6] = [0, 60, 150, 320, 600, 1100];
 
 fn after(ms: u64) {
@@ -21,7 +21,7 @@ fn rolled_out(cluster: &Cluster) -> anyhow::Result<()> {
 }
 
 #[test]
-fn pods_that_come_and_go_leave_nothing_behind() -> anyhow::Result<()> {
+fn a_stop_at_any_time_leaves_nothing_behind() -> anyhow::Result<()> {
     let mut cluster = Cluster::up(&["--example-images"])?;
     for (round, ms) in MOMENTS_MS.into_iter().enumerate() {
         let signal = if round % 2 == 0 { Signal::INT } else { Signal::TERM };
@@ -29,32 +29,32 @@ fn pods_that_come_and_go_leave_nothing_behind() -> anyhow::Result<()> {
         cluster.kubectl(&["scale", "deployment/web", "--replicas=4"])?;
         after(ms);
         cluster.stop_by("up", signal, &[])?;
-        cluster.look_around()?;
-        // The same Pods begin anew, and are cut off once more.
+        cluster.assert_clean()?;
+        // The same Pods start again and are interrupted once more.
         cluster.start("up")?;
         after(ms);
         cluster.stop_by("up", signal, &[])?;
-        cluster.look_around()?;
+        cluster.assert_clean()?;
         cluster.start("up")?;
         rolled_out(&cluster)?;
         cluster.kubectl(&["delete", "-f", WEB, "--wait=false"])?;
         after(ms);
         cluster.stop_by("up", signal, &[])?;
-        cluster.look_around()?;
+        cluster.assert_clean()?;
         cluster.start("up")?;
         pods_gone(&cluster)?;
     }
-    cluster.stop_and_look_around()
+    cluster.stop_and_assert_clean()
 }
 
 #[test]
-fn what_a_crash_leaves_running_the_next_stop_ends() -> anyhow::Result<()> {
+fn a_stop_removes_what_a_crash_left_running() -> anyhow::Result<()> {
     let mut cluster = Cluster::up(&["--example-images"])?;
     cluster.kubectl(&["apply", "-f", WEB])?;
     rolled_out(&cluster)?;
     for (round, ms) in MOMENTS_MS.into_iter().enumerate() {
         cluster.kill("up")?;
-        // In the middle of its start, and once it is up.
+        // In turn during the start and after it.
         if round % 2 == 0 {
             cluster.launch("up")?
         } else {
@@ -62,22 +62,22 @@ fn what_a_crash_leaves_running_the_next_stop_ends() -> anyhow::Result<()> {
         }
         after(ms);
         cluster.stop("up")?;
-        cluster.look_around()?;
+        cluster.assert_clean()?;
         cluster.start("up")?;
         cluster.kubectl(&["delete", "pods", "-l", "app=web", "--wait=false"])?;
     }
     rolled_out(&cluster)?;
-    // Nobody is left who could stop the containers in an orderly way.
+    // With the executor killed too, no process is left that could stop the containers in order.
     let executor = cluster.process("the executor", |line| line.ends_with(" executor"))?;
     cluster.kill("up")?;
     e2e::member::send(executor, Signal::KILL);
     cluster.launch("up")?;
     cluster.stop("up")?;
-    cluster.look_around()
+    cluster.assert_clean()
 }
 
 #[test]
-fn a_second_ctrl_c_waits_for_nobody() -> anyhow::Result<()> {
+fn a_second_ctrl_c_kills() -> anyhow::Result<()> {
     let mut cluster = Cluster::up(&["--example-images"])?;
     let manifest = cluster.directory().join("stubborn.json");
     let container = serde_json::json!({
@@ -96,7 +96,7 @@ fn a_second_ctrl_c_waits_for_nobody() -> anyhow::Result<()> {
     })?;
     let begun = std::time::Instant::now();
     cluster.stop_by("up", Signal::INT, &[Duration::from_secs(1)])?;
-    // Half the Pod's grace.
+    // Half of the Pod's grace period.
     assert!(begun.elapsed() < Duration::from_secs(30), "it took {:?}", begun.elapsed());
-    cluster.look_around()
+    cluster.assert_clean()
 }

@@ -1,4 +1,4 @@
-//! The newcomer's five minutes: what the README promises, typed with the real kubectl.
+//! The README's "Five minutes", with the real kubectl.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use e2e::{
     program::{self, wait_for},
 };
 
-/// The walk, on a cluster that is up.
+/// The README's steps on a running cluster.
 pub fn walk(cluster: &Cluster) -> anyhow::Result<()> {
     cluster.kubectl(&["apply", "-f", "manifests/examples/web.yaml"])?;
     let said = cluster.kubectl(&["rollout", "status", "deployment/web", "--timeout=90s"])?;
@@ -55,7 +55,7 @@ fn talks(cluster: &Cluster) -> anyhow::Result<()> {
     let _ = &mut follow;
     assert!(followed.stdout.lines().count() >= 3, "logs -f said: {followed:?}");
     let said = cluster.kubectl(&["exec", pod, "--", "sh", "-c", "cat /www/index.html; echo $GREETING"])?;
-    assert_eq!(said, "<h1>Two hulls, one deck</h1>\nahoy\n");
+    assert_eq!(said, "<h1>Two APIs, one cluster</h1>\nahoy\n");
     let failed = cluster.try_kubectl(&["exec", pod, "--", "sh", "-c", "exit 3"])?;
     assert_eq!(failed.status.code(), Some(3), "{failed:?}");
     Ok(())
@@ -115,8 +115,8 @@ fn deletes(cluster: &Cluster) -> anyhow::Result<()> {
 }
 
 #[test]
-fn a_newcomer_walks_through() -> anyhow::Result<()> {
+fn a_new_user_follows_the_readme() -> anyhow::Result<()> {
     let cluster = Cluster::up(&["--example-images"])?;
     walk(&cluster)?;
-    cluster.stop_and_look_around()
+    cluster.stop_and_assert_clean()
 }

@@ -1,4 +1,4 @@
-//! Finding a binding in an event without parsing it.
+//! Tests of finding a binding in an event.
 
 use super::bound_pod;
 

@@ -1,4 +1,4 @@
-//! The client against a small server: both protocols, whole answers, lines cut anywhere, busy answers.
+//! Tests of the client against a small server: both protocols, whole responses, lines split anywhere, 429.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use super::*;
 
 type Body = BoxBody<Bytes, Infallible>;
 
-/// `/lines` is a stream cut in the middle of lines, `/busy` is too busy twice, all else says its path.
+/// `/lines` streams chunks that split lines, `/busy` answers 429 twice, any other path returns itself.
 fn answer(path: &str, asked: &AtomicUsize) -> Response<Body> {
     let whole = |text: String| BoxBody::new(Full::new(Bytes::from(text)));
     match path {
@@ -35,7 +35,7 @@ fn answer(path: &str, asked: &AtomicUsize) -> Response<Body> {
     }
 }
 
-/// A server on loopback that offers these protocols.
+/// A server on loopback with these ALPN protocols.
 async fn serve(protocols: &[&[u8]]) -> Access {
     let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let key = PrivateKeyDer::try_from(own.signing_key.serialize_der()).unwrap();
@@ -70,7 +70,7 @@ async fn serve(protocols: &[&[u8]]) -> Access {
                     async move { Ok::<_, Infallible>(answer) }
                 });
                 let builder = auto::Builder::new(TokioExecutor::new());
-                // The client hangs up when its test is over.
+                // The client closes the connection when its test ends.
                 let _ = builder.serve_connection(TokioIo::new(stream), service).await;
             });
         }

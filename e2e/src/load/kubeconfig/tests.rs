@@ -1,4 +1,4 @@
-//! Reading kubeconfigs that are fine, and saying what is wrong with others.
+//! Tests of valid kubeconfigs, and of the errors for invalid ones.
 
 use super::*;
 

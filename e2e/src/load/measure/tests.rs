@@ -1,4 +1,4 @@
-//! Reading the kernel's counters and our own.
+//! Tests of the `/proc` parsers and of the latency percentiles.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! What the table is about to measure, on standard error, with the time since the start; and what failed.
+//! Progress of the table on standard error, with the time since the start, and the failures.
 
 use std::time::Instant;
 
@@ -11,20 +11,20 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Begins.
+    /// Starts the clock.
     pub fn start() -> Progress {
         let begun = Instant::now();
         Progress { begun, stage: String::new(), stage_begun: begun, failures: Vec::new() }
     }
 
-    /// Says what comes now.
+    /// Prints the next stage.
     pub fn begin(&mut self, stage: &str) {
         stage.clone_into(&mut self.stage);
         self.stage_begun = Instant::now();
         eprintln!("{:>6.1} s  {stage} …", self.begun.elapsed().as_secs_f64());
     }
 
-    /// Says how it went.
+    /// Prints the stage's result.
     pub fn end(&mut self, result: anyhow::Result<()>) {
         let stage = std::mem::take(&mut self.stage);
         if result.is_ok() {
@@ -34,7 +34,7 @@ impl Progress {
         self.note(&stage, result);
     }
 
-    /// Keeps a failure: the others are measured all the same.
+    /// Records a failure; the other stages still run.
     pub fn note(&mut self, what: &str, result: anyhow::Result<()>) {
         if let Err(error) = result {
             eprintln!("{:>6.1} s  {what} failed: {error:#}", self.begun.elapsed().as_secs_f64());

@@ -1,5 +1,5 @@
-//! The printed table: one row for each figure, with its target, upstream's figure on a like machine,
-//! the physical limit and what stands between the two.
+//! The printed table: one row per figure, with its target, upstream's figure on a similar machine, the physical limit, and
+//! what separates the figure from the limit.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::field;
 
-/// What was measured, by name; a peer's figures begin with `peer_`.
+/// The measurements by name; those of the peer have the prefix `peer_`.
 #[derive(Default)]
 pub struct Figures(BTreeMap<String, f64>);
 
@@ -19,7 +19,7 @@ impl Figures {
         self.0.insert(name.to_owned(), value);
     }
 
-    /// Takes the figures of a load's line, and prints the line.
+    /// Adds the figures of a load's JSON line, and prints the line.
     pub fn line(&mut self, whose: &str, line: Value) {
         println!("{whose}: {line}");
         let prefix = if whose == "peer" { "peer_" } else { "" };
@@ -39,7 +39,7 @@ impl Figures {
         }
     }
 
-    /// Takes the figures of the allocator's own table: its last line is the largest case.
+    /// Adds the figures of the allocator's benchmark; its last line is the largest case.
     pub fn offer_cycle(&mut self, text: &str) -> anyhow::Result<()> {
         let last = text.lines().rfind(|line| !line.trim().is_empty()).context("it printed nothing")?;
         let columns: Vec<f64> = last.split_whitespace().flat_map(str::parse).collect();
@@ -56,8 +56,8 @@ impl Figures {
     }
 }
 
-/// One row: which figure it shows, and what is known of it beforehand. `upstream` was measured on a
-/// like machine (2 cores, API server 1.36 with etcd 3.6 and the scheduler where one takes part).
+/// One row: its figure, and the known numbers beside it. `upstream` was measured on a similar machine (2 cores, API server
+/// 1.36 with etcd 3.6, and the scheduler where one takes part).
 struct Row {
     what: &'static str,
     figure: &'static str,
@@ -195,7 +195,7 @@ const ROWS: &[Row] = &[
     },
 ];
 
-/// The whole table as text, under a line that says what was run.
+/// The table as text, below a line that describes the run.
 pub fn render(what: &str, figures: &Figures) -> String {
     let head = ["", "ours", "target", "peer, this run", "upstream", "physical limit", "what stands between"];
     let mut lines: Vec<[String; 7]> = vec![head.map(str::to_owned)];
@@ -226,7 +226,7 @@ pub fn render(what: &str, figures: &Figures) -> String {
     text
 }
 
-/// As many digits as mean something, thousands apart.
+/// Formats with the significant digits and thousands separators.
 fn number(value: f64) -> String {
     if value < 100.0 {
         return format!("{value:.1}");

@@ -1,4 +1,4 @@
-//! A server of our own for the table: started, asked until ready, stopped as Ctrl-C does.
+//! A catamaran process for the table: started, polled until ready, stopped with SIGINT.
 
 use std::fs::{self, File};
 use std::net::TcpListener;
@@ -16,7 +16,7 @@ use crate::connection::Connection;
 use crate::kubeconfig;
 use crate::target::Target;
 
-/// How long a start, a stop and the registration of all hollow nodes may take.
+/// Deadline for a start, for a stop, and for the registration of all hollow nodes.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 const NODES_TIMEOUT: Duration = Duration::from_secs(180);
@@ -30,7 +30,7 @@ pub struct ServerProcess {
 }
 
 impl ServerProcess {
-    /// Starts `binary VERB` on this directory and waits until `/readyz` answers.
+    /// Starts `binary VERB` on this directory and waits until `/readyz` succeeds.
     pub async fn start(
         binary: &Path,
         directory: &Path,
@@ -45,7 +45,7 @@ impl ServerProcess {
         if verb == "up" {
             command.args(["--agent-listen", &free_address()?]);
         }
-        // What an earlier start wrote names another port.
+        // A kubeconfig of an earlier start has another port.
         match fs::remove_file(&kubeconfig) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
             _ => {}
@@ -84,7 +84,7 @@ impl ServerProcess {
         answer.is_ok_and(|(status, _)| status.is_success())
     }
 
-    /// From exec to `/readyz`.
+    /// Time from exec to `/readyz`.
     pub fn ready_ms(&self) -> f64 {
         (self.ready.as_secs_f64() * 1e4).round() / 10.0
     }
@@ -99,14 +99,14 @@ impl ServerProcess {
         &self.kubeconfig
     }
 
-    /// The process and those of its descendants that are ours too (the executor, not containerd).
+    /// The process and its descendants that run our binary (the executor, not containerd).
     pub fn family(&self) -> anyhow::Result<Vec<u32>> {
         let mut family = vec![self.pid()];
         let own = fs::read_link(format!("/proc/{}/exe", self.pid()))?;
         let mut parents = Vec::new();
         for entry in fs::read_dir("/proc")? {
             let Ok(pid) = entry?.file_name().to_string_lossy().parse::<u32>() else { continue };
-            // A process may end while it is looked at.
+            // A process may end at any time.
             let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else { continue };
             let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
             parents.push((pid, parent.and_then(|parent| parent.trim().parse::<u32>().ok()).unwrap_or(0)));
@@ -120,14 +120,14 @@ impl ServerProcess {
         Ok(family)
     }
 
-    /// The end of its log.
+    /// The last lines of its log.
     pub fn tail(&self) -> String {
         let log = fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(15)..].join("\n")
     }
 
-    /// Stops it as Ctrl-C does.
+    /// Stops it with SIGINT.
     pub async fn stop(mut self) -> anyhow::Result<()> {
         self.interrupt();
         let begun = Instant::now();
@@ -142,14 +142,14 @@ impl ServerProcess {
 
     fn interrupt(&self) {
         if let Some(pid) = i32::try_from(self.pid()).ok().and_then(Pid::from_raw) {
-            // It may have ended by itself.
+            // It may have ended already.
             let _ = kill_process(pid, Signal::INT);
         }
     }
 }
 
 impl Drop for ServerProcess {
-    /// After a failure: the same way first, so that it takes its containers with it.
+    /// After a failure, SIGINT first, so that it removes its containers.
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(Some(_))) {
             return;
@@ -167,7 +167,7 @@ impl Drop for ServerProcess {
     }
 }
 
-/// Waits until so many nodes are there.
+/// Waits until this many nodes are registered.
 pub async fn wait_for_nodes(target: &Target, count: usize) -> anyhow::Result<()> {
     let begun = Instant::now();
     let mut connection = target.connect().await?;

@@ -1,4 +1,4 @@
-//! The table's shape.
+//! Tests of the table's format.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! Both hulls at once: Pods and a real framework's tasks on one agent, out of one ledger, and fair when both want more.
+//! Pods and a real framework's tasks on one agent: one resource ledger, and fair shares when both want more.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -19,14 +19,14 @@ fn scalars(resources: &Value) -> BTreeMap<String, f64> {
     sums
 }
 
-/// The ledger of the first agent: what it has, what is allocated.
+/// The ledger of the first agent: total and allocated resources.
 pub fn ledger(cluster: &Cluster) -> anyhow::Result<(BTreeMap<String, f64>, BTreeMap<String, f64>)> {
     let answer = cluster.operator(r#"{"type":"GET_AGENTS"}"#)?;
     let agent = answer.pointer("/get_agents/agents/0").context("there is no agent")?;
     Ok((scalars(&agent["total_resources"]), scalars(&agent["allocated_resources"])))
 }
 
-/// Never more than there is.
+/// Asserts that no more is allocated than the agent has.
 pub fn assert_ledger_holds(cluster: &Cluster) -> anyhow::Result<()> {
     let (total, allocated) = ledger(cluster)?;
     for (name, amount) in &allocated {
@@ -45,8 +45,8 @@ fn allocatable_cpu(cluster: &Cluster) -> anyhow::Result<f64> {
     })
 }
 
-/// The walk of the README, while a framework runs 200 short tasks and a long one on the same agent.
-fn both_hulls(cluster: &Cluster) -> anyhow::Result<()> {
+/// The README's steps, while a framework runs 200 short tasks and a long one on the same agent.
+fn mixed_workload(cluster: &Cluster) -> anyhow::Result<()> {
     let free = wait_for("the node", Duration::from_secs(20), || {
         Ok(Some(allocatable_cpu(cluster)?).filter(|c| *c > 0.0))
     })?;
@@ -79,22 +79,22 @@ fn both_hulls(cluster: &Cluster) -> anyhow::Result<()> {
 }
 
 #[test]
-fn both_hulls_share_one_agent() -> anyhow::Result<()> {
+fn pods_and_tasks_share_one_agent() -> anyhow::Result<()> {
     let cluster = Cluster::up(&["--example-images"])?;
-    both_hulls(&cluster)?;
-    cluster.stop_and_look_around()
+    mixed_workload(&cluster)?;
+    cluster.stop_and_assert_clean()
 }
 
 #[test]
-fn both_hulls_share_one_agent_on_etcd() -> anyhow::Result<()> {
+fn pods_and_tasks_share_one_agent_on_etcd() -> anyhow::Result<()> {
     let etcd = Etcd::start()?;
     let store = format!("etcd={}", etcd.endpoint);
     let cluster = Cluster::up(&["--example-images", "--store", &store])?;
-    both_hulls(&cluster)?;
-    cluster.stop_and_look_around()
+    mixed_workload(&cluster)?;
+    cluster.stop_and_assert_clean()
 }
 
-/// Forty Pods, each a fifth of a CPU: more than there is.
+/// Forty Pods of a fifth of a CPU each: more than the agent has.
 const WANT: &str = r#"
 apiVersion: apps/v1
 kind: Deployment
@@ -113,7 +113,8 @@ spec:
           resources: {requests: {cpu: 200m, memory: 16Mi}}
 "#;
 
-/// Pods in role `k8s/default` with weight 2 (that of `k8s`), a framework with weight 1, both wanting all: shares go 2 to 1.
+/// Pods in role `k8s/default` (weight 2 of `k8s`) and a framework with weight 1, both with more demand than the agent has:
+/// shares converge to 2 to 1.
 #[test]
 fn shares_converge_to_the_weights() -> anyhow::Result<()> {
     let cluster =
@@ -132,23 +133,23 @@ fn shares_converge_to_the_weights() -> anyhow::Result<()> {
     cluster.kubectl(&["apply", "-f", &want.to_string_lossy()])?;
     let shares = wait_for("shares of two to one", Duration::from_secs(120), || {
         let pods = running_pods(&cluster)?;
-        // 0.1 of the Pods' share is their executor.
+        // The executor holds 0.1 CPUs of the Pods' share.
         let share = pods * 0.2 + 0.1;
         Ok((share >= 3.6).then_some(share))
     })
     .with_context(|| framework.tail())?;
-    // A Pod or two more where the framework took longer over an offer than what is left over waits for it.
-    assert!((3.6..=4.7).contains(&shares), "Pods hold {shares} of 6 CPUs; 4 is their due");
-    // And it stays so while tasks come and go.
+    // One or two Pods more are possible while the framework holds an offer for longer than the rest waits.
+    assert!((3.6..=4.7).contains(&shares), "Pods hold {shares} of 6 CPUs; their fair share is 4");
+    // The shares stay there while tasks start and end.
     for _ in 0..10 {
         std::thread::sleep(Duration::from_secs(1));
         let share = running_pods(&cluster)? * 0.2 + 0.1;
-        assert!((3.5..=4.9).contains(&share), "Pods hold {share} of 6 CPUs; 4 is their due");
+        assert!((3.5..=4.9).contains(&share), "Pods hold {share} of 6 CPUs; their fair share is 4");
         assert_ledger_holds(&cluster)?;
     }
     drop(framework);
     cluster.kubectl(&["delete", "deployment", "want"])?;
-    cluster.stop_and_look_around()
+    cluster.stop_and_assert_clean()
 }
 
 fn running_pods(cluster: &Cluster) -> anyhow::Result<f64> {
