@@ -33,13 +33,13 @@ pub fn entries<'a>(value: &'a Value, path: &[&str]) -> impl Iterator<Item = (&'a
     get(value, path).and_then(Value::as_object).into_iter().flatten().map(|(k, v)| (k.as_str(), v))
 }
 
-/// The members of one object, listed once for a reader that asks for many, most of which are not there: the length of
-/// the names tells that, where the object itself would compare texts.
+/// The members of one object as a list, for a reader that looks up many names of which most are absent. Comparing name
+/// lengths first makes a miss cheaper than a look-up in the object's map.
 #[derive(Debug)]
 pub struct Members<'a>(Vec<(&'a str, &'a Value)>);
 
 impl<'a> Members<'a> {
-    /// Those of `value`; none if it is no object.
+    /// The members of `value`; empty if it is not an object.
     pub fn of(value: &'a Value) -> Self {
         Members(entries(value, &[]).collect())
     }
@@ -70,7 +70,7 @@ impl<'a> Members<'a> {
     }
 }
 
-/// The object at `path`, made (replacing what is not an object) where it is missing.
+/// The object at `path`, created where it is missing. A value of another type on the way is replaced.
 pub fn object_mut<'a>(value: &'a mut Value, path: &[&str]) -> &'a mut Map<String, Value> {
     let mut at = value;
     for key in path {
@@ -88,7 +88,7 @@ pub fn list_mut<'a>(value: &'a mut Value, path: &[&str]) -> Option<&'a mut Vec<V
     at.as_array_mut()
 }
 
-/// `value` as an object, replaced by an empty one if it is none.
+/// `value` as an object, replaced by an empty one if it is of another type.
 pub fn as_object(value: &mut Value) -> &mut Map<String, Value> {
     if !value.is_object() {
         *value = Value::Object(Map::new());
@@ -96,21 +96,21 @@ pub fn as_object(value: &mut Value) -> &mut Map<String, Value> {
     value.as_object_mut().expect("just made an object")
 }
 
-/// Sets `key` unless it is there already.
+/// Sets `key` unless it is present.
 pub fn set_default(object: &mut Map<String, Value>, key: &str, value: impl Into<Value>) {
     if !object.contains_key(key) {
         object.insert(key.to_owned(), value.into());
     }
 }
 
-/// Sets `key` unless it is there and neither `""`, `0` nor `null`.
+/// Sets `key` unless it has a value that is not zero (see [`is_zero`]).
 pub fn set_if_zero(object: &mut Map<String, Value>, key: &str, value: impl Into<Value>) {
     if object.get(key).is_none_or(is_zero) {
         object.insert(key.to_owned(), value.into());
     }
 }
 
-/// Whether `value` is what a typed language has when nothing was said.
+/// Whether `value` is the zero value of its type: null, false, 0 or empty.
 pub fn is_zero(value: &Value) -> bool {
     match value {
         Value::Null => true,
@@ -132,7 +132,7 @@ pub fn remove(value: &mut Value, path: &[&str]) -> Option<Value> {
     at.as_object_mut()?.remove(*last)
 }
 
-/// Puts `from`'s member at `path` into `to`, or removes it there if `from` has none.
+/// Copies the member at `path` from `from` to `to`; removes it in `to` if `from` has none.
 pub fn copy(from: &Value, to: &mut Value, path: &[&str]) {
     let Some((last, parents)) = path.split_last() else { return };
     match get(from, path) {

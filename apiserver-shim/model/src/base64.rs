@@ -3,12 +3,12 @@
 use ::base64::Engine as _;
 use ::base64::engine::general_purpose::STANDARD;
 
-/// Bytes to text.
+/// Encodes bytes.
 pub fn encode(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
 }
 
-/// Text to bytes, if it is well-formed.
+/// Decodes a text; `None` if it is malformed.
 pub fn decode(text: &str) -> Option<Vec<u8>> {
     STANDARD.decode(text).ok()
 }

@@ -1,10 +1,10 @@
-//! One complaint about one field, printed as clients know it: `spec.containers[0].image: Required value`.
-//! Validation collects these; `status::invalid` turns them into the answer.
+//! A validation error of one field, printed as upstream does: `spec.containers[0].image: Required value`. Validation
+//! collects them; `status::invalid` makes the response.
 
 use serde_json::Value;
 use std::fmt::{self, Write as _};
 
-/// Where a field is, as `format_args!` says it: nothing is printed before there is a complaint.
+/// A field path as `format_args!`, formatted only if there is an error.
 pub type At<'a> = fmt::Arguments<'a>;
 
 /// What is wrong with a field.
@@ -56,16 +56,16 @@ impl Fault {
     }
 }
 
-/// One complaint.
+/// A validation error of one field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldError {
-    /// What kind of complaint.
+    /// The kind of error.
     pub fault: Fault,
-    /// Where, such as `spec.ports[0].name`.
+    /// The field's path, such as `spec.ports[0].name`.
     pub field: String,
-    /// The offending value as printed; empty where the kind of complaint shows none.
+    /// The invalid value as printed; empty for kinds that print no value.
     pub shown: String,
-    /// What would be right.
+    /// What is expected.
     pub detail: String,
 }
 
@@ -74,17 +74,17 @@ impl FieldError {
         FieldError { fault, field: field.to_string(), shown, detail: detail.into() }
     }
 
-    /// A value must be given.
+    /// A required value is missing.
     pub fn required(field: impl fmt::Display, detail: impl Into<String>) -> Self {
         Self::new(Fault::Required, field, String::new(), detail)
     }
 
-    /// The value is wrong; `value` is shown.
+    /// The value is invalid.
     pub fn invalid(field: impl fmt::Display, value: impl Into<Value>, detail: impl Into<String>) -> Self {
         Self::new(Fault::Invalid, field, show(&value.into()), detail)
     }
 
-    /// The value is wrong, with the value already printed.
+    /// The value is invalid; `shown` is the printed value.
     pub fn invalid_shown(
         field: impl fmt::Display,
         shown: impl Into<String>,
@@ -102,7 +102,7 @@ impl FieldError {
         Self::new(Fault::NotSupported, field, show(&value.into()), detail)
     }
 
-    /// The field may not be used (here, now).
+    /// The field must not be set or changed here.
     pub fn forbidden(field: impl fmt::Display, detail: impl Into<String>) -> Self {
         Self::new(Fault::Forbidden, field, String::new(), detail)
     }
@@ -112,7 +112,7 @@ impl FieldError {
         Self::new(Fault::Duplicate, field, show(&value.into()), "")
     }
 
-    /// The value names something that is not there.
+    /// The value refers to something that does not exist.
     pub fn not_found(field: impl fmt::Display, value: impl Into<Value>) -> Self {
         Self::new(Fault::NotFound, field, show(&value.into()), "")
     }

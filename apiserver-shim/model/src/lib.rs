@@ -1,10 +1,10 @@
-//! The vocabulary of the Kubernetes facade: values, how they are parsed, printed, compared and patched.
+//! The values of the Kubernetes API: how they are parsed, printed, compared and patched.
 //!
-//! No clock, no store, no socket: time and fresh names come in as arguments. What a kind *means* (defaults, validation,
-//! printing) is `shim-core`; this crate knows only shapes.
+//! No clock, store or socket: time and generated names are arguments. Defaults, validation and printing of a kind are
+//! in `shim-core`; this crate knows the schema only.
 //!
-//! Where to look: `resource` says what is served; `schema` knows every field of it and drives decoding, pruning, patches
-//! and OpenAPI; `status` holds every error a client can see.
+//! Where to look: `resource` lists what is served; `schema` has every field and drives decoding, pruning, patches and
+//! OpenAPI; `status` has every error that a client can receive.
 
 pub mod access;
 pub mod base64;

@@ -1,10 +1,11 @@
-//! `metadata.managedFields`: who set which field. Every create, update and patch compares the object before and after
-//! along the type tree and books what changed to its manager. Server-side apply will need the same sets (`FieldSet`) and
-//! its own entries with operation `Apply`, which updates here leave in place but take changed fields from.
+//! `metadata.managedFields`: which manager set which field. Every create, update and patch compares the object before
+//! and after along the schema and records the changed fields for its manager. Server-side apply is not supported yet;
+//! it needs the same sets (`FieldSet`) with operation `Apply`. Updates keep such entries and take changed fields from
+//! them.
 
 mod compare;
+mod created;
 mod field_set;
-mod fresh;
 
 pub use compare::{Changes, compare};
 pub use field_set::FieldSet;
@@ -17,21 +18,21 @@ use serde_json::{Map, Value, json};
 
 /// Longest manager name taken from a User-Agent.
 pub const MANAGER_NAME_MAX: usize = 128;
-/// Most entries of operation `Update` on one object; the oldest are merged beyond it.
+/// Most entries of operation `Update` on one object; beyond that, the oldest are merged.
 pub const UPDATE_ENTRIES_MAX: usize = 10;
 
-/// Who writes, and through which door.
+/// The manager of a write, and what it writes through.
 #[derive(Debug, Clone, Copy)]
 pub struct Writer<'a> {
-    /// Name of the manager, as `manager_name` gives it.
+    /// Name of the manager; see [`manager_name`].
     pub manager: &'a str,
-    /// The kind as addressed in the request.
+    /// The kind in the version that the request addresses.
     pub kind: KindRef<'a>,
     /// Subresource, or empty.
     pub subresource: &'a str,
-    /// Now.
+    /// The time of the write.
     pub now: Instant,
-    /// Members of the object that this door cannot change, such as `status` on the main resource: paths of one step.
+    /// Members that this (sub)resource cannot change, such as `status` on the main resource: paths of one step.
     pub reset: &'a [&'a [&'a str]],
 }
 
@@ -58,20 +59,20 @@ pub fn record_update(old: Option<&Value>, new: &mut Value, writer: Writer<'_>) {
     let entries = starting_entries(old, sent, writer.subresource);
     let list: Vec<Value> = match old {
         None => {
-            let fields = fresh::fields(root, new, writer.reset);
+            let fields = created::fields(root, new, writer.reset);
             if entries.is_empty() {
                 fields.into_iter().map(|fields| Entry::new(&writer).written(fields)).collect()
             } else {
                 let changed = fields.and_then(|fields| FieldSet::parse(&fields)).unwrap_or_default();
-                book(entries, Changes { changed, removed: FieldSet::default() }, &writer)
+                record(entries, Changes { changed, removed: FieldSet::default() }, &writer)
             }
         }
-        Some(_) if entries.is_empty() => return, // An object that nobody's fields were booked for stays that way.
+        Some(_) if entries.is_empty() => return, // An object without managed fields stays without.
         Some(old) => {
             let mut changes = compare(root, old, new);
             changes.forget_system_fields();
             writer.reset.iter().for_each(|member| changes.forget(member));
-            book(entries, changes, &writer)
+            record(entries, changes, &writer)
         }
     };
     if !list.is_empty() {
@@ -79,8 +80,8 @@ pub fn record_update(old: Option<&Value>, new: &mut Value, writer: Writer<'_>) {
     }
 }
 
-/// The entries as written, with the changes booked to the writer and nobody else.
-fn book(mut entries: Vec<Entry>, changes: Changes, writer: &Writer<'_>) -> Vec<Value> {
+/// The entries with the changed fields moved to the writer's entry.
+fn record(mut entries: Vec<Entry>, changes: Changes, writer: &Writer<'_>) -> Vec<Value> {
     let mine = entries.iter().position(|e| e.is_of(writer));
     let same = mine.map(|i| entries[i].fields.clone());
     for entry in &mut entries {
@@ -111,8 +112,8 @@ fn book(mut entries: Vec<Entry>, changes: Changes, writer: &Writer<'_>) -> Vec<V
     entries.into_iter().map(Entry::into_value).collect()
 }
 
-/// The entries to start from: those that the client sent, if it sent valid ones; none if it sent an explicit nothing;
-/// otherwise those of the stored object.
+/// The entries to start from: those that the client sent, if they are valid; none if it sent an empty list; otherwise
+/// those of the stored object.
 fn starting_entries(old: Option<&Value>, sent: Option<Value>, subresource: &str) -> Vec<Entry> {
     if let Some(Value::Array(list)) = sent.filter(|_| subresource.is_empty()) {
         if list.is_empty() || list == [json!({})] {
@@ -193,7 +194,7 @@ impl Entry {
     }
 }
 
-/// Keeps the number of `Update` entries bounded: the oldest become one entry per version, `ancient-changes`.
+/// Bounds the number of `Update` entries: the oldest are merged into one entry per version, `ancient-changes`.
 fn merge_oldest(entries: &mut Vec<Entry>) {
     let updates = entries.iter().filter(|e| e.operation == "Update").count();
     if updates <= UPDATE_ENTRIES_MAX {

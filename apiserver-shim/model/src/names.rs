@@ -1,9 +1,9 @@
-//! Which texts may name things: DNS labels and subdomains, qualified names, label values. Each check returns what is
-//! wrong in upstream's words; nothing means fine.
+//! Checks of names: DNS labels and subdomains, qualified names, label values. Each returns the errors in upstream's
+//! words; an empty list means that the name is valid.
 
-/// Longest DNS label.
+/// Maximum length of a DNS label.
 pub const LABEL_MAX: usize = 63;
-/// Longest DNS subdomain.
+/// Maximum length of a DNS subdomain.
 pub const SUBDOMAIN_MAX: usize = 253;
 
 const QUALIFIED: &str = "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
@@ -58,7 +58,7 @@ pub fn dns_subdomain(text: &str) -> Vec<String> {
     out
 }
 
-/// A DNS subdomain whose labels may hold underscores: what resolvers accept as a search path.
+/// A DNS subdomain whose labels may contain underscores, as in DNS search paths.
 pub fn dns_subdomain_underscore(text: &str) -> Vec<String> {
     let mut out = Vec::new();
     longer_than(text, SUBDOMAIN_MAX, "characters", &mut out);
@@ -113,7 +113,7 @@ fn is_label_text(text: &str) -> bool {
     )
 }
 
-/// The value of a label.
+/// A label value.
 pub fn label_value(text: &str) -> Vec<String> {
     let mut out = Vec::new();
     longer_than(text, LABEL_MAX, "bytes", &mut out);
@@ -123,7 +123,7 @@ pub fn label_value(text: &str) -> Vec<String> {
     out
 }
 
-/// A key of a ConfigMap or Secret: also a file name.
+/// A key of a ConfigMap or Secret, which is also a file name.
 pub fn config_key(text: &str) -> Vec<String> {
     let mut out = Vec::new();
     longer_than(text, SUBDOMAIN_MAX, "characters", &mut out);
@@ -148,7 +148,7 @@ pub fn env_name(text: &str) -> Vec<String> {
     }
 }
 
-/// A name that is one segment of a URL path and otherwise free: names of roles and events.
+/// A name that must fit in one segment of a URL path and is otherwise free: names of roles and Events.
 pub fn path_segment(text: &str) -> Vec<String> {
     if text == "." || text == ".." {
         return vec![format!("may not be '{text}'")];
@@ -156,7 +156,7 @@ pub fn path_segment(text: &str) -> Vec<String> {
     ["/", "%"].iter().filter(|c| text.contains(**c)).map(|c| format!("may not contain '{c}'")).collect()
 }
 
-/// A port's name: a service name as IANA has it.
+/// A port name: an IANA service name.
 pub fn port_name(text: &str) -> Vec<String> {
     let mut out = Vec::new();
     if text.len() > 15 {

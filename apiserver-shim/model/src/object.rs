@@ -1,6 +1,6 @@
-//! An object as it is kept: encoded JSON and the few header fields that lists, watches, selectors and the garbage
-//! collector look at, so that nothing else has to be decoded. The bytes hold no resourceVersion: it is the store's
-//! revision, spliced in when the object is served.
+//! A stored object: encoded JSON, and the few header fields that lists, watches, selectors and the garbage collector
+//! read without decoding the rest. The bytes contain no resourceVersion; it is the store's revision and is inserted
+//! when the object is served.
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -15,13 +15,11 @@ use std::sync::Arc;
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Owner {
-    /// Its apiVersion.
     pub api_version: String,
-    /// Its kind.
     pub kind: String,
     /// Its name, in the same namespace or cluster-wide.
     pub name: String,
-    /// Its UID, which alone identifies it.
+    /// Its UID, which alone identifies the owner.
     pub uid: String,
     /// Whether it is the managing controller.
     pub controller: bool,
@@ -29,28 +27,25 @@ pub struct Owner {
     pub block_owner_deletion: bool,
 }
 
-/// What is known of an object without decoding it.
+/// The metadata that are available without decoding the object.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Header {
-    /// Name.
     pub name: String,
     /// Namespace; empty for cluster-wide objects.
     pub namespace: String,
-    /// UID.
     pub uid: String,
-    /// Labels.
     pub labels: BTreeMap<String, String>,
     /// Generation; 0 for kinds that have none.
     pub generation: i64,
-    /// When it was created, as printed.
+    /// Creation time (RFC 3339).
     pub creation_timestamp: String,
-    /// When it is to be gone, as printed.
+    /// Deletion time (RFC 3339), grace period included.
     pub deletion_timestamp: Option<String>,
-    /// Grace that was granted with the deletion.
+    /// Grace period of the deletion, in seconds.
     pub deletion_grace_period_seconds: Option<i64>,
-    /// Who must let go before it disappears.
+    /// Names that must be removed before the object is.
     pub finalizers: Vec<String>,
-    /// Owners.
+    /// Owner references.
     pub owners: Vec<Owner>,
 }
 
@@ -74,7 +69,8 @@ struct Meta<'a> {
 }
 
 impl Header {
-    /// Reads the header out of the encoded `metadata`; every other member is skipped, not built. Nothing gives an empty header.
+    /// Reads the header from the encoded `metadata`; other members are skipped, not built. Empty bytes give an empty
+    /// header.
     fn of_metadata(bytes: &[u8]) -> Result<Header, serde_json::Error> {
         let m: Meta<'_> = if bytes.is_empty() { Meta::default() } else { serde_json::from_slice(bytes)? };
         Ok(Header {
@@ -91,7 +87,7 @@ impl Header {
         })
     }
 
-    /// The header of an object at hand.
+    /// The header of a decoded object.
     pub fn of(value: &Value) -> Header {
         let meta = &value["metadata"];
         let text = |key: &str| meta.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
@@ -113,7 +109,7 @@ impl Header {
         }
     }
 
-    /// The owner that controls the object.
+    /// The owner that is the managing controller.
     pub fn controller(&self) -> Option<&Owner> {
         self.owners.iter().find(|o| o.controller)
     }
@@ -130,7 +126,7 @@ pub fn string_map(value: &Value) -> BTreeMap<String, String> {
     members.filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect()
 }
 
-/// Where the members that are read most are in an encoded object. An empty range: there is no such member.
+/// Byte ranges of the members that are read most in an encoded object. An absent member has an empty range.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Parts {
     /// `metadata`, with its braces.
@@ -152,7 +148,7 @@ struct Outer<'a> {
 }
 
 impl Parts {
-    /// Finds them, and that the whole is well-formed.
+    /// Finds the ranges and checks that the object is well-formed.
     pub fn of(bytes: &[u8]) -> Result<Parts, serde_json::Error> {
         let outer: Outer<'_> = serde_json::from_slice(bytes)?;
         let range = |member: Option<&RawValue>| {
@@ -164,7 +160,7 @@ impl Parts {
         Ok(Parts { metadata: range(outer.metadata), spec: range(outer.spec), status: range(outer.status) })
     }
 
-    /// The same in `bytes` where these differ from the object that `self` is of in the status at most, which comes last.
+    /// The ranges in `bytes`, if these differ from `object` in the status only and the status comes last.
     fn but_for_status(&self, object: &[u8], bytes: &[u8]) -> Option<Parts> {
         let status = self.status.start..bytes.len().checked_sub(1)?;
         let last = !self.status.is_empty() && self.status.end + 1 == object.len();
@@ -174,26 +170,25 @@ impl Parts {
     }
 }
 
-/// An encoded object with its header.
+/// An encoded object with header and member ranges.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct StoredObject {
     /// Encoded JSON, without resourceVersion.
     pub bytes: Bytes,
-    /// Its header, shared by versions of which the metadata are the same.
+    /// The header; versions with the same metadata share it.
     pub header: Arc<Header>,
-    /// Where its parts are.
     pub parts: Parts,
 }
 
 impl StoredObject {
-    /// Reads an encoded object.
+    /// Parses an encoded object.
     pub fn parse(bytes: Bytes) -> Result<StoredObject, serde_json::Error> {
         let parts = Parts::of(&bytes)?;
         let header = Arc::new(Header::of_metadata(&bytes[parts.metadata.clone()])?);
         Ok(StoredObject { bytes, header, parts })
     }
 
-    /// Reads another version of this object: what is the same is not read again.
+    /// Parses another version of this object; unchanged parts are not parsed again.
     pub fn parse_next(&self, bytes: Bytes) -> Result<StoredObject, serde_json::Error> {
         let parts = match self.parts.but_for_status(&self.bytes, &bytes) {
             Some(parts) => parts,
@@ -207,7 +202,7 @@ impl StoredObject {
         Ok(StoredObject { bytes, header, parts })
     }
 
-    /// The same with the header of an older version, where the metadata are the same.
+    /// Shares the header of an older version if the metadata are the same.
     pub fn sharing(self: Arc<Self>, older: &StoredObject) -> Arc<Self> {
         if Arc::ptr_eq(&self.header, &older.header) || self.metadata() != older.metadata() {
             return self;
@@ -215,7 +210,7 @@ impl StoredObject {
         Arc::new(StoredObject { header: older.header.clone(), ..Self::clone(&self) })
     }
 
-    /// An object of which only the header matters.
+    /// An object with a header and no bytes.
     pub fn bare(header: Header) -> StoredObject {
         StoredObject { header: Arc::new(header), ..StoredObject::default() }
     }

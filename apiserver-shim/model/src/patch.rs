@@ -1,5 +1,5 @@
-//! Patches: RFC 6902 (`json`), RFC 7386 (`merge`) and Kubernetes' strategic merge (`strategic`), from the bytes of a
-//! request to a checked object. Server-side apply has its own media type and no implementation yet: callers answer 415.
+//! Patches: RFC 6902 (`json`), RFC 7386 (`merge`) and strategic merge (`strategic`), from a request's bytes to a
+//! decoded object. Server-side apply is not supported yet; callers answer 415 to its media type.
 
 pub mod go_print;
 pub mod json;
@@ -12,7 +12,7 @@ use crate::schema::{Decoded, Strictness, decode, schema};
 use crate::status::{Status, bad_request, invalid, too_large, unclassified, unprocessable};
 use serde_json::Value;
 
-/// What a patch is.
+/// The patch language.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum PatchKind {
@@ -40,8 +40,8 @@ pub const MEDIA_TYPES: [&str; 3] =
 /// Most operations in one JSON patch.
 pub const OPERATIONS_MAX: usize = 10_000;
 
-/// Applies a patch to an object of kind `expected` and checks the outcome as a body is checked. `current` must be in the
-/// form in which it is served (with apiVersion, kind and resourceVersion).
+/// Applies a patch to an object of kind `expected` and decodes the result as a request body is decoded. `current` must
+/// be in served form (with apiVersion, kind and resourceVersion).
 pub fn apply(
     kind: PatchKind,
     current: &Value,
@@ -100,7 +100,7 @@ fn finish(
         let why = foreign(&value, &api_version, &kind);
         return refuse(shown.unwrap_or_else(|| show(&value)), why);
     }
-    // The object is printed only for a refusal, which the check may cause after having changed it.
+    // Errors print the object, and decoding may change it first, so the text is built from a copy only on failure.
     match decode::check_patched(value.clone(), expected, duplicates, strictness) {
         Ok(decoded) => Ok(decoded),
         Err(_) if shown.is_some() && map_for_list(&value, expected) => {
@@ -110,7 +110,7 @@ fn finish(
     }
 }
 
-/// Why an object that the patch made one of another kind is refused: it is read as what it says it is.
+/// The error for a patch that changes the object's kind: the result is decoded as the kind that it names.
 fn foreign(value: &Value, api_version: &str, kind: &str) -> String {
     let (group, version) = crate::resource::split_api_version(api_version);
     let same = |k: &KindRef<'_>| k.group == group && k.version == version && k.kind == kind;
@@ -124,14 +124,14 @@ fn foreign(value: &Value, api_version: &str, kind: &str) -> String {
     mismatch.unwrap_or_else(|| format!("converting ({version}.{kind}): unknown conversion"))
 }
 
-/// Whether the first thing wrong with the object is a map in the place of a list.
+/// Whether the first decoding error is a map in the place of a list.
 fn map_for_list(value: &Value, expected: KindRef<'_>) -> bool {
     let mut copy = value.clone();
     let mismatch = schema().root(expected).and_then(|root| crate::schema::check(root, &mut copy).mismatch);
     mismatch.is_some_and(|m| m.starts_with("json: cannot unmarshal object into") && m.contains(" of type []"))
 }
 
-/// The object as upstream shows it: members sorted, but for the entries of managed fields.
+/// The object as upstream prints it: members sorted, except in managed fields.
 fn show(value: &Value) -> String {
     const PLACE: &str = "\u{1}managed\u{1}";
     const ORDER: [&str; 7] =

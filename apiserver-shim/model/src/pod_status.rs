@@ -1,10 +1,10 @@
-//! What decisions read of a Pod's `status`: a Pod's status changes several times in its life, and most of what it holds is
-//! only passed on.
+//! The members of a Pod's `status` that controllers and the scheduler read. Decoding only these keeps frequent status
+//! changes cheap.
 
 use serde::Deserialize;
 use serde_json::Value;
 
-/// The members of `status` that controllers and the scheduler look at; absent and null are the same.
+/// A partly decoded Pod status; absent and null are the same.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 #[allow(missing_docs)]
@@ -18,7 +18,6 @@ pub struct PodStatus {
     pub pod_ip: Option<String>,
 }
 
-/// A condition.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 #[allow(missing_docs)]
@@ -29,7 +28,6 @@ pub struct Condition {
     pub last_transition_time: Option<String>,
 }
 
-/// A container's status.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 #[allow(missing_docs)]
@@ -37,7 +35,6 @@ pub struct ContainerStatus {
     pub restart_count: Option<i64>,
 }
 
-/// One of the Pod's addresses.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 #[allow(missing_docs)]
@@ -46,12 +43,13 @@ pub struct Address {
 }
 
 impl PodStatus {
-    /// Reads an encoded status. One that is damaged reads as empty: as upstream, where it could not be stored.
+    /// Parses an encoded status. One that does not decode reads as empty; decoding of requests refuses it before it is
+    /// stored.
     pub fn parse(bytes: &[u8]) -> PodStatus {
         serde_json::from_slice(bytes).unwrap_or_default()
     }
 
-    /// Reads a decoded status.
+    /// Reads from a decoded status.
     pub fn of(status: &Value) -> PodStatus {
         PodStatus::deserialize(status).unwrap_or_default()
     }
@@ -63,7 +61,7 @@ impl PodStatus {
 }
 
 impl Condition {
-    /// Whether it holds.
+    /// Whether the condition's status is `True`.
     pub fn is_true(&self) -> bool {
         self.status.as_deref() == Some("True")
     }

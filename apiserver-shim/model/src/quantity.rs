@@ -1,15 +1,15 @@
-//! Amounts such as `500m`, `1.5Gi` or `2e3`: parsed exactly, compared exactly, printed in canonical form.
-//! The value is a whole number of nano-units in 128 bits, which holds every amount that the API admits without rounding.
+//! Quantities such as `500m`, `1.5Gi` or `2e3`: parsed and compared exactly, printed in canonical form. The value is
+//! an integer of nano-units in 128 bits, which represents every quantity that the API accepts without rounding.
 
 use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
 const NANO: i128 = 1_000_000_000;
-/// Amounts are capped where 2^63-1 whole units are reached.
+/// Quantities are capped at 2^63-1 units.
 const MAX_NANO: i128 = (i64::MAX as i128) * NANO;
 
-/// How an amount was written and is printed again.
+/// The suffix family in which a quantity was written and is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// `12e6`
@@ -20,17 +20,17 @@ pub enum Format {
     DecimalSi,
 }
 
-/// An exact amount.
+/// An exact quantity.
 #[derive(Debug, Clone, Copy)]
 pub struct Quantity {
     nano: i128,
     format: Format,
 }
 
-/// Why a text is no amount.
+/// Why a text is not a quantity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum QuantityError {
-    /// Not of the form sign, digits, suffix.
+    /// It is not of the form sign, digits, suffix.
     #[error("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'")]
     Form,
     /// The suffix is unknown.
@@ -39,30 +39,29 @@ pub enum QuantityError {
 }
 
 impl Quantity {
-    /// Nothing.
     pub const ZERO: Quantity = Quantity { nano: 0, format: Format::DecimalSi };
 
-    /// A whole number of units.
+    /// A quantity of whole units.
     pub const fn from_units(units: i64) -> Self {
         Quantity { nano: units as i128 * NANO, format: Format::DecimalSi }
     }
 
-    /// A number of thousandths.
+    /// A quantity of thousandths.
     pub const fn from_milli(milli: i64) -> Self {
         Quantity { nano: milli as i128 * 1_000_000, format: Format::DecimalSi }
     }
 
-    /// A whole number of bytes, printed with binary suffixes.
+    /// A quantity of bytes, printed with binary suffixes.
     pub const fn from_bytes(bytes: i64) -> Self {
         Quantity { nano: bytes as i128 * NANO, format: Format::BinarySi }
     }
 
-    /// Units, rounded away from zero.
+    /// The value in units, rounded away from zero.
     pub fn units(self) -> i64 {
         clamp(round_away(self.nano, NANO))
     }
 
-    /// Thousandths, rounded away from zero.
+    /// The value in thousandths, rounded away from zero.
     pub fn milli(self) -> i64 {
         clamp(round_away(self.nano, 1_000_000))
     }
@@ -77,13 +76,13 @@ impl Quantity {
         self.nano % NANO == 0
     }
 
-    /// The sum, in this one's format (or the other's if this is zero).
+    /// The sum, in the format of `self` (or of `other` if `self` is zero).
     pub fn plus(self, other: Quantity) -> Quantity {
         let format = if self.nano == 0 { other.format } else { self.format };
         Quantity { nano: (self.nano + other.nano).clamp(-MAX_NANO, MAX_NANO), format }
     }
 
-    /// Canonical form of a text, if it is an amount. Texts that are canonical already come back unchanged.
+    /// The canonical form of a quantity's text.
     pub fn canonical(text: &str) -> Result<String, QuantityError> {
         text.parse::<Quantity>().map(|q| q.to_string())
     }
@@ -132,7 +131,7 @@ impl FromStr for Quantity {
     }
 }
 
-/// What a suffix multiplies by.
+/// The factor of a suffix: a power of ten or of two.
 enum Scale {
     Ten(i32),
     Two(u32),
@@ -172,9 +171,9 @@ fn suffix_scale(suffix: &str) -> Result<(Scale, Format), QuantityError> {
     }
 }
 
-/// Nano-units of `whole.fraction` times the scale, rounded up and capped.
+/// `whole.fraction` times the scale in nano-units, rounded up and capped.
 fn magnitude(whole: &str, fraction: &str, scale: Scale) -> i128 {
-    // Digits beyond these can only matter for rounding up or the cap, and both are decided by what is kept.
+    // More digits matter only for rounding up and for the cap; `sticky` and the kept digits decide both.
     const DIGITS_MAX: usize = 28;
     let digits = || whole.trim_start_matches('0').bytes().chain(fraction.bytes());
     let dropped = digits().count().saturating_sub(DIGITS_MAX);
@@ -195,8 +194,8 @@ fn magnitude(whole: &str, fraction: &str, scale: Scale) -> i128 {
     shift_ten(mantissa, power, sticky)
 }
 
-/// A product with a power of two that does not fit: whatever is that long is either capped or scaled down far enough to
-/// divide first, by tens that the mantissa's fraction brought in.
+/// Multiplies by a power of two where the product overflows: divides by the powers of ten of the fraction first, and
+/// caps what still overflows.
 fn two_wide(mantissa: i128, two: u32, power: i64) -> i128 {
     let mut mantissa = mantissa;
     let mut power = power;

@@ -7,11 +7,11 @@ mod check;
 pub mod decode;
 mod go_json;
 mod go_text;
+mod nesting_limit;
 pub mod roots;
 mod rules;
 mod scheme;
 mod strict_json;
-mod tangle;
 
 pub use check::{Issues, check};
 pub use decode::{Decoded, Media, Strictness, decode, plain_json, plain_yaml};

@@ -1,5 +1,5 @@
-//! Label selectors (the text form of URLs and the object form of specs) and field selectors. Parsing follows upstream's
-//! grammar down to its complaints; matching is a few comparisons per object and never allocates.
+//! Label selectors (text form in URLs, object form in specs) and field selectors. Parsing follows upstream's grammar
+//! and error messages. Matching is a few comparisons per object and does not allocate.
 
 mod fields;
 mod lexer;
@@ -13,7 +13,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// What a requirement asks of a label.
+/// The operator of a requirement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
 pub enum Operator {
@@ -25,14 +25,12 @@ pub enum Operator {
     Less,
 }
 
-/// One requirement on one label.
+/// A requirement on one label.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Requirement {
-    /// The label's key.
     pub key: String,
-    /// What is asked.
     pub operator: Operator,
-    /// Sorted and without repetition; what the operator compares with.
+    /// The operator's values, sorted, without duplicates.
     pub values: Vec<String>,
 }
 
@@ -43,13 +41,13 @@ pub struct LabelSelector {
     nothing: bool,
 }
 
-/// Why a text is no selector.
+/// Why a selector is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct SelectorError(pub(crate) String);
 
 impl Requirement {
-    /// Checks key and values for the operator.
+    /// Validates key and values.
     pub fn new(key: &str, operator: Operator, values: Vec<String>) -> Result<Self, SelectorError> {
         let wrong = |field: &str, shown: &str, detail: String| {
             Err(SelectorError(FieldError::invalid(field, shown, detail).to_string()))
@@ -76,7 +74,7 @@ impl Requirement {
         Ok(Requirement { key: key.to_owned(), operator, values })
     }
 
-    /// Whether `labels` meet it.
+    /// Whether `labels` satisfy the requirement.
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
         let label = labels.get(&self.key);
         let listed = |value: &String| self.values.binary_search(value).is_ok();
@@ -118,22 +116,22 @@ impl LabelSelector {
         LabelSelector { requirements: Vec::new(), nothing: false }
     }
 
-    /// The selector that matches nothing: what a null selector in a spec means.
+    /// The selector that matches nothing: the meaning of a null selector in a spec.
     pub const fn nothing() -> Self {
         LabelSelector { requirements: Vec::new(), nothing: true }
     }
 
-    /// Whether it asks nothing.
+    /// Whether it has no requirements.
     pub fn is_everything(&self) -> bool {
         self.requirements.is_empty() && !self.nothing
     }
 
-    /// What it asks, sorted by key.
+    /// The requirements, sorted by key.
     pub fn requirements(&self) -> &[Requirement] {
         &self.requirements
     }
 
-    /// From requirements.
+    /// A selector of these requirements.
     pub fn new(mut requirements: Vec<Requirement>) -> Self {
         requirements.sort_by(|a, b| a.key.cmp(&b.key));
         LabelSelector { requirements, nothing: false }
@@ -145,7 +143,7 @@ impl LabelSelector {
         parser.selector().map(Self::new)
     }
 
-    /// Reads a `metav1.LabelSelector`; null matches nothing, an empty one everything.
+    /// Reads a `metav1.LabelSelector`. Null matches nothing, an empty one everything.
     pub fn from_value(value: &Value) -> Result<Self, SelectorError> {
         let Some(object) = value.as_object() else { return Ok(Self::nothing()) };
         let mut out = Vec::new();
@@ -170,7 +168,7 @@ impl LabelSelector {
         Ok(Self::new(out))
     }
 
-    /// Whether `labels` meet every requirement.
+    /// Whether `labels` satisfy every requirement.
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
         !self.nothing && self.requirements.iter().all(|r| r.matches(labels))
     }
@@ -185,7 +183,7 @@ impl fmt::Display for LabelSelector {
     }
 }
 
-/// Recursive descent over the text form. In value position the words `in` and `notin` are plain identifiers.
+/// A recursive-descent parser of the text form. In the position of a value, `in` and `notin` are identifiers.
 struct Parser<'a> {
     tokens: Vec<(Token, &'a str)>,
     at: usize,

@@ -1,5 +1,5 @@
-//! Every failure a client can see is a `metav1.Status`; this is the one place that words them.
-//! Messages are what kubectl, client-go and controllers match on, so they follow upstream to the letter.
+//! Every error that a client receives is a `metav1.Status`; all of them are worded here. kubectl, client-go and
+//! controllers match on these messages, so they equal upstream's.
 
 use crate::field::FieldError;
 use crate::resource::Resource;
@@ -10,28 +10,23 @@ use std::fmt;
 /// One cause in `details.causes`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Cause {
-    /// Machine-readable; empty where upstream gives none.
+    /// Machine-readable reason; empty where upstream has none.
     pub reason: String,
-    /// For people.
+    /// Human-readable message.
     pub message: String,
-    /// The field concerned, if any.
     pub field: String,
 }
 
 /// `details`: what the status is about.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Details {
-    /// Name of the object.
     pub name: String,
-    /// API group.
     pub group: String,
     /// Resource (for most errors) or kind (for `Invalid`).
     pub kind: String,
-    /// UID of the object.
     pub uid: String,
-    /// What exactly.
     pub causes: Vec<Cause>,
-    /// When to try again; 0 for never said.
+    /// Seconds until a retry; 0 if not set.
     pub retry_after_seconds: u32,
 }
 
@@ -40,13 +35,13 @@ pub struct Details {
 pub struct Status {
     /// HTTP status code; 200 or 201 for success.
     pub code: u16,
-    /// Machine-readable; empty for success and unclassified failures.
+    /// Machine-readable reason; empty for success and unclassified failures.
     pub reason: &'static str,
-    /// For people.
+    /// Human-readable message.
     pub message: String,
-    /// What it is about; `None` leaves the member out altogether.
+    /// `None` omits the member.
     pub details: Option<Box<Details>>,
-    /// `metadata.continue`: how to read on with what an expired list can still give.
+    /// `metadata.continue`: the token that continues an expired list.
     pub continue_token: String,
 }
 
@@ -59,7 +54,7 @@ impl fmt::Display for Status {
 impl std::error::Error for Status {}
 
 impl Status {
-    /// A failure with neither details nor causes.
+    /// A failure without details and causes.
     pub fn failure(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
         Status { code, reason, message: message.into(), details: None, continue_token: String::new() }
     }
@@ -78,12 +73,11 @@ impl Status {
         })
     }
 
-    /// Whether the answer is a failure.
     pub fn is_failure(&self) -> bool {
         self.code >= 400
     }
 
-    /// The body that is sent.
+    /// The response body.
     pub fn to_value(&self) -> Value {
         let mut out = Map::new();
         out.insert("kind".into(), "Status".into());
@@ -103,7 +97,7 @@ impl Status {
         Value::Object(out)
     }
 
-    /// The body that is sent, as bytes.
+    /// The encoded response body.
     pub fn to_bytes(&self) -> Vec<u8> {
         self.to_value().to_string().into_bytes()
     }
@@ -142,7 +136,7 @@ fn insert_text(out: &mut Map<String, Value>, key: &str, text: &str) {
     }
 }
 
-/// A success that names what was acted on, such as the answer to a completed delete.
+/// A success with details of the object, such as the response to a completed delete.
 pub fn success(resource: &Resource, name: &str, uid: &str) -> Status {
     Status::failure(200, "", "").about(Details {
         name: name.into(),
@@ -153,7 +147,7 @@ pub fn success(resource: &Resource, name: &str, uid: &str) -> Status {
     })
 }
 
-/// 201 without details: the answer to a binding or an eviction.
+/// 201 without details: the response to a binding or an eviction.
 pub fn created() -> Status {
     Status::failure(201, "", "")
 }
@@ -163,13 +157,13 @@ pub fn not_found(resource: &Resource, name: &str) -> Status {
     Status::on(404, "NotFound", format!("{} \"{name}\" not found", resource.qualified()), resource, name)
 }
 
-/// 404 for a path that leads nowhere.
+/// 404 for an unknown path.
 pub fn unknown_path() -> Status {
     Status::failure(404, "NotFound", "the server could not find the requested resource")
         .about(Details::default())
 }
 
-/// 409: there is one of that name.
+/// 409: the object exists already.
 pub fn already_exists(resource: &Resource, name: &str) -> Status {
     Status::on(
         409,
@@ -180,26 +174,26 @@ pub fn already_exists(resource: &Resource, name: &str) -> Status {
     )
 }
 
-/// 409: there is one of that name, which is on its way out.
+/// 409: the object exists and is being deleted.
 pub fn already_exists_terminating(resource: &Resource, name: &str) -> Status {
     let message = format!("object is being deleted: {} \"{name}\" already exists", resource.qualified());
     Status::on(409, "AlreadyExists", message, resource, name)
 }
 
-/// 409: `why` the operation lost a race.
+/// 409: a conflict, explained by `why`.
 pub fn conflict(resource: &Resource, name: &str, why: impl fmt::Display) -> Status {
     let message = format!("Operation cannot be fulfilled on {} \"{name}\": {why}", resource.qualified());
     Status::on(409, "Conflict", message, resource, name)
 }
 
-/// 409: the resourceVersion sent is not the newest.
+/// 409: the resourceVersion is outdated.
 pub fn modified(resource: &Resource, name: &str) -> Status {
     const WHY: &str =
         "the object has been modified; please apply your changes to the latest version and try again";
     conflict(resource, name, WHY)
 }
 
-/// 409 in a delete's preconditions, which upstream reports with the kind in place of the resource.
+/// 409 for a delete's preconditions; upstream reports the kind in place of the resource.
 pub fn precondition_failed(resource: &Resource, name: &str, what: &str, wanted: &str, found: &str) -> Status {
     let message = format!(
         "Operation cannot be fulfilled on {} \"{name}\": the {what} in the precondition ({wanted}) does not match the {what} in record ({found}). The object might have been {}",
@@ -222,7 +216,7 @@ fn kind_qualified(resource: &Resource) -> String {
     }
 }
 
-/// 422: the object breaks rules of its kind.
+/// 422: the object is invalid.
 pub fn invalid(group: &str, kind: &str, name: &str, errors: &[FieldError]) -> Status {
     let qualified = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
     let message = format!("{qualified} \"{name}\" is invalid: {}", aggregate(errors));
@@ -238,7 +232,7 @@ pub fn invalid(group: &str, kind: &str, name: &str, errors: &[FieldError]) -> St
     })
 }
 
-/// Several complaints as one text: alone, or in brackets; each said once.
+/// Several errors as one text: one alone, more in brackets; duplicates are printed once.
 pub fn aggregate(errors: &[FieldError]) -> String {
     let mut seen = BTreeSet::new();
     let texts: Vec<String> =
@@ -259,7 +253,7 @@ pub fn unauthorized() -> Status {
     Status::failure(401, "Unauthorized", "Unauthorized")
 }
 
-/// 403 for a resource; `why` is the whole explanation.
+/// 403 for a resource, with the complete explanation.
 pub fn forbidden(group: &str, plural: &str, name: &str, why: impl fmt::Display) -> Status {
     let qualified = if group.is_empty() { plural.to_owned() } else { format!("{plural}.{group}") };
     let message = if name.is_empty() {
@@ -275,7 +269,7 @@ pub fn forbidden(group: &str, plural: &str, name: &str, why: impl fmt::Display) 
     })
 }
 
-/// 403 for a path that is no resource.
+/// 403 for a path that is not a resource.
 pub fn forbidden_path(user: &str, verb: &str, path: &str) -> Status {
     let message = format!("forbidden: User \"{user}\" cannot {verb} path \"{path}\"");
     Status::failure(403, "Forbidden", message).about(Details::default())
@@ -291,7 +285,7 @@ pub fn method_not_allowed() -> Status {
     .about(Details::default())
 }
 
-/// 406; `watch` adds the stream forms to the list of what there is.
+/// 406; `watch` adds the stream types to the listed media types.
 pub fn not_acceptable(watch: bool) -> Status {
     let mut message = String::from(
         "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, application/vnd.kubernetes.protobuf",
@@ -302,7 +296,7 @@ pub fn not_acceptable(watch: bool) -> Status {
     Status::failure(406, "NotAcceptable", message).about(Details::default())
 }
 
-/// 415; `accepted` lists the media types that would do.
+/// 415; `accepted` lists the supported media types.
 pub fn unsupported_media_type(accepted: &[&str]) -> Status {
     let message = format!(
         "the body of the request was in an unknown format - accepted media types include: {}",
@@ -311,17 +305,17 @@ pub fn unsupported_media_type(accepted: &[&str]) -> Status {
     Status::failure(415, "UnsupportedMediaType", message)
 }
 
-/// 410: the version asked for is no longer kept.
+/// 410: the requested resourceVersion is no longer available.
 pub fn expired(message: impl Into<String>) -> Status {
     Status::failure(410, "Expired", message)
 }
 
-/// 410: a list at a version that is no longer kept.
+/// 410: a list at a resourceVersion that is no longer available.
 pub fn list_expired() -> Status {
     expired("The resourceVersion for the provided list is too old.")
 }
 
-/// 410: the window of a list's continue token has passed. `token` reads on at the newest version.
+/// 410: the continue token has expired. `token` continues at the current resourceVersion.
 pub fn continue_expired(token: String) -> Status {
     const MESSAGE: &str = "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.";
     Status { continue_token: token, ..expired(MESSAGE) }
@@ -332,7 +326,7 @@ pub fn too_old(requested: u64, oldest: u64) -> Status {
     expired(format!("too old resource version: {requested} ({oldest})"))
 }
 
-/// 504: the version asked for lies in the future.
+/// 504: the requested resourceVersion is in the future.
 pub fn too_large_resource_version(requested: u64, current: u64) -> Status {
     let message = format!("Too large resource version: {requested}, current: {current}");
     Status::failure(504, "Timeout", message).about(Details {

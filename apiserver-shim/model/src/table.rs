@@ -1,5 +1,5 @@
-//! The server-side views that kubectl asks for: `meta.k8s.io/v1` Table and PartialObjectMetadata. Columns come from an
-//! embedded table (`data/columns.tsv`); cells come from the kinds.
+//! The `meta.k8s.io/v1` Table and PartialObjectMetadata representations. Columns come from `data/columns.tsv`, cells
+//! from the kinds' strategies.
 
 use crate::resource::Resource;
 use serde_json::{Value, json};
@@ -10,13 +10,12 @@ const COLUMNS: &str = include_str!("../data/columns.tsv");
 /// One column of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Column {
-    /// Heading.
     pub name: &'static str,
     /// `string`, `integer`, `boolean` or `date`.
     pub ty: &'static str,
-    /// `name` for the column of names, else empty.
+    /// `name` for the column of names, otherwise empty.
     pub format: &'static str,
-    /// 0 is always shown, 1 only in wide output.
+    /// 0: always printed; 1: in wide output only.
     pub priority: u8,
 }
 
@@ -40,7 +39,7 @@ impl Column {
     }
 }
 
-/// The columns of a resource; name and creation time for one that has no columns of its own.
+/// The columns of a resource; by default name and creation time.
 pub fn columns(resource: &Resource) -> &'static [Column] {
     type Row = (&'static str, &'static str, Vec<Column>);
     static TABLE: OnceLock<(Vec<Row>, Vec<Column>)> = OnceLock::new();
@@ -57,15 +56,14 @@ pub fn columns(resource: &Resource) -> &'static [Column] {
     row.map_or(fallback, |(_, _, columns)| columns)
 }
 
-/// What a row carries of its object.
+/// The part of the object that each row contains (`includeObject`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum IncludeObject {
-    /// Nothing.
     None,
-    /// Its metadata.
+    /// The metadata.
     #[default]
     Metadata,
-    /// All of it.
+    /// The whole object.
     Object,
 }
 
@@ -81,7 +79,8 @@ impl IncludeObject {
     }
 }
 
-/// One row: the cells and what `include` wants of the object, which has its resourceVersion, apiVersion and kind.
+/// A row: the cells and the part of the object that `include` selects. The object has resourceVersion, apiVersion and
+/// kind.
 pub fn row(cells: Vec<Value>, object: Value, include: IncludeObject) -> Value {
     let object = match include {
         IncludeObject::None => Value::Null,
@@ -91,8 +90,8 @@ pub fn row(cells: Vec<Value>, object: Value, include: IncludeObject) -> Value {
     json!({"cells": cells, "object": object})
 }
 
-/// A table. `metadata` is the list's (resourceVersion, continue, remainingItemCount) or the object's; column definitions
-/// are left out of watch events after the first.
+/// A table. `metadata` is the list's (resourceVersion, continue, remainingItemCount) or the object's. Watch events
+/// after the first have no column definitions.
 pub fn table(columns: Option<&[Column]>, rows: Vec<Value>, metadata: Value) -> Value {
     let definitions: Value = columns.map_or(Value::Null, |c| c.iter().map(Column::to_value).collect());
     json!({
@@ -104,7 +103,7 @@ pub fn table(columns: Option<&[Column]>, rows: Vec<Value>, metadata: Value) -> V
     })
 }
 
-/// The metadata of an object as a kind of its own.
+/// A PartialObjectMetadata of an object.
 pub fn partial_object_metadata(mut object: Value) -> Value {
     let metadata = object.get_mut("metadata").map_or_else(|| json!({}), Value::take);
     json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})

@@ -1,5 +1,5 @@
-//! Instants as the API prints them, and ages as people read them in tables. An instant here is whole microseconds since
-//! the epoch, handed in by the caller: nothing reads a clock.
+//! Time stamps as the API prints them, and ages as tables print them. An instant is in microseconds since 1970 and
+//! comes from the caller; nothing here reads a clock.
 
 use jiff::Timestamp;
 
@@ -10,27 +10,27 @@ const MICROS: i64 = 1_000_000;
 pub struct Instant(pub i64);
 
 impl Instant {
-    /// From whole seconds.
+    /// An instant from seconds since 1970.
     pub const fn from_seconds(seconds: i64) -> Self {
         Instant(seconds.saturating_mul(MICROS))
     }
 
-    /// Whole seconds, rounded down.
+    /// Seconds since 1970, rounded down.
     pub const fn seconds(self) -> i64 {
         self.0.div_euclid(MICROS)
     }
 
-    /// As `metav1.Time` is printed: UTC, whole seconds.
+    /// The format of `metav1.Time`: UTC, whole seconds.
     pub fn to_rfc3339(self) -> String {
         Timestamp::from_second(self.seconds()).unwrap_or_default().to_string()
     }
 
-    /// As `metav1.MicroTime` is printed: UTC, always six digits of fraction.
+    /// The format of `metav1.MicroTime`: UTC, six decimals.
     pub fn to_rfc3339_micro(self) -> String {
         format!("{:.6}", Timestamp::from_microsecond(self.0).unwrap_or_default())
     }
 
-    /// Reads either form, with any offset.
+    /// Parses either format, with any offset.
     pub fn parse(text: &str) -> Option<Self> {
         if text.as_bytes().get(10).is_none_or(|b| *b != b'T') {
             return None;
@@ -38,18 +38,18 @@ impl Instant {
         text.parse::<Timestamp>().ok().map(|t| Instant(t.as_microsecond()))
     }
 
-    /// How long after `earlier`, in whole seconds; negative if before.
+    /// Seconds since `earlier`; negative if `self` is before it.
     pub const fn since(self, earlier: Instant) -> i64 {
         (self.0 - earlier.0) / MICROS
     }
 }
 
-/// The age of something that happened at `then` (as printed), as a table cell; `<unknown>` without a time.
+/// The age of a time stamp as a table cell; `<unknown>` without one.
 pub fn age(then: &str, now: Instant) -> String {
     Instant::parse(then).map_or_else(|| "<unknown>".to_owned(), |then| human_duration(now.since(then)))
 }
 
-/// Seconds as a short text whose precision falls with size: `5s`, `2m10s`, `15m`, `3h20m`, `2d4h`, `90d`, `2y30d`.
+/// A duration as a short text, less precise the longer it is: `5s`, `2m10s`, `15m`, `3h20m`, `2d4h`, `90d`, `2y30d`.
 pub fn human_duration(seconds: i64) -> String {
     const MINUTE: i64 = 60;
     const HOUR: i64 = 60 * MINUTE;

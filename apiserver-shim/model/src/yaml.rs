@@ -1,18 +1,18 @@
-//! Values as YAML in the manner of upstream's writer: texts that a reader of YAML 1.1 would take for something else are
-//! quoted, texts of many lines are blocks, members are in order with their numbers counted.
+//! Writes JSON values as YAML like upstream's encoder: strings that YAML 1.1 reads as another type are quoted, strings
+//! of several lines are block scalars, members are in natural order.
 
 use std::cmp::Ordering;
 use std::fmt::Write;
 
 use serde_json::Value;
 
-/// A value as a document.
+/// Writes a value as a document.
 pub fn to_string(value: &Value) -> String {
     let mut out = String::new();
     match value {
         Value::Object(members) if !members.is_empty() => mapping(&mut out, value, 0),
         Value::Array(items) if !items.is_empty() => sequence(&mut out, value, 0),
-        // A block that is the whole document stands in too: at the margin a reader may take its lines for the next.
+        // A block scalar at the top level is indented as well: an unindented line may read as a document marker.
         scalar => {
             plain(&mut out, scalar, 2);
             out.push('\n');
@@ -25,7 +25,7 @@ fn indent(out: &mut String, depth: usize) {
     out.extend(std::iter::repeat_n(' ', depth));
 }
 
-/// The members, the first of which is written where the line stands.
+/// Writes the members; the first one continues the current line.
 fn mapping(out: &mut String, value: &Value, depth: usize) {
     let mut members: Vec<_> = value.as_object().into_iter().flatten().collect();
     members.sort_by(|a, b| natural(a.0, b.0));
@@ -41,7 +41,7 @@ fn mapping(out: &mut String, value: &Value, depth: usize) {
                 indent(out, depth + 2);
                 mapping(out, member, depth + 2);
             }
-            // A list stands under its name, not further in.
+            // A list is not indented below its name.
             Value::Array(inner) if !inner.is_empty() => {
                 out.push('\n');
                 indent(out, depth);
@@ -82,7 +82,7 @@ fn plain(out: &mut String, scalar: &Value, depth: usize) {
     }
 }
 
-/// A text in the simplest style in which it stays one. `depth` is where its further lines begin.
+/// Writes a string in the simplest style that is read back as the same string. `depth` indents its further lines.
 fn text(out: &mut String, content: &str, depth: usize, block: bool) {
     let odd = content.chars().any(|c| (c.is_control() && c != '\n') || is_unprintable(c));
     if block
@@ -101,7 +101,7 @@ fn text(out: &mut String, content: &str, depth: usize, block: bool) {
     }
 }
 
-/// JSON's escapes are YAML's too, but JSON leaves bare what YAML forbids or takes for the end of a line.
+/// Writes a double-quoted string. JSON's escapes are valid in YAML, but YAML requires more characters to be escaped.
 fn quoted(out: &mut String, content: &str) {
     for c in Value::from(content).to_string().chars() {
         if is_unprintable(c) {
@@ -112,7 +112,7 @@ fn quoted(out: &mut String, content: &str) {
     }
 }
 
-/// Of the characters that JSON does not escape, those that YAML does.
+/// Characters that YAML requires to be escaped and JSON does not.
 fn is_unprintable(c: char) -> bool {
     matches!(c, '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}')
 }
@@ -124,7 +124,7 @@ fn literal(out: &mut String, content: &str, depth: usize) {
         1 => "|",
         _ => "|+",
     });
-    // The last line's end is the caller's to write.
+    // The caller writes the last line break.
     for line in content.strip_suffix('\n').unwrap_or(content).split('\n') {
         out.push('\n');
         if !line.is_empty() {
@@ -134,7 +134,7 @@ fn literal(out: &mut String, content: &str, depth: usize) {
     }
 }
 
-/// Whether a reader would take the bare text for null, a switch, a number or a time.
+/// Whether the unquoted string reads as null, a boolean, a number or a time.
 fn is_ambiguous(content: &str) -> bool {
     const WORDS: &[&str] = &["", "~", "null", "true", "false", "yes", "no", "on", "off", "y", "n", "<<", "="];
     let lower = content.to_ascii_lowercase();
@@ -155,7 +155,7 @@ fn is_ambiguous(content: &str) -> bool {
     WORDS.contains(&lower.as_str()) || number() || is_time(content)
 }
 
-/// `1:30`: a number to base sixty in YAML 1.1.
+/// `1:30` is a number to base sixty in YAML 1.1.
 fn is_sexagesimal(bare: &str) -> bool {
     let mut parts = bare.split(':');
     let whole = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit() || b == b'.');
@@ -172,7 +172,7 @@ fn is_time(content: &str) -> bool {
     date && (bytes.len() == 10 || matches!(bytes[10], b'T' | b't' | b' ') && bytes.len() >= 16)
 }
 
-/// Whether the bare text would not end where it ends, or would begin something else.
+/// Whether the unquoted string would be cut short or read as YAML syntax.
 fn needs_quotes(content: &str) -> bool {
     let mut chars = content.chars();
     let first = chars.next().unwrap_or(' ');
@@ -191,7 +191,7 @@ fn needs_quotes(content: &str) -> bool {
         || content.contains(" #")
 }
 
-/// Order of names in which letters come before everything else and digits count as numbers.
+/// Natural order of names: letters sort after other characters, digits compare as numbers.
 fn natural(a: &str, b: &str) -> Ordering {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let Some(i) = a.iter().zip(&b).position(|(x, y)| x != y) else { return a.len().cmp(&b.len()) };

@@ -1,5 +1,5 @@
-//! The certificate authority of a cluster and the certificates that it signs. Keys are ECDSA P-256: quick to make,
-//! quick to verify, and accepted by every client we know.
+//! The certificate authority of a cluster and the certificates that it signs. Keys are ECDSA P-256: fast to create and
+//! to verify, and supported by all clients.
 
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -12,21 +12,20 @@ use rcgen::{
 use crate::PkiError;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// Certificates start a day early, so that a machine whose clock is behind accepts them.
+/// Certificates are valid from a day earlier, so that machines whose clocks are behind accept them.
 const CLOCK_SKEW: Duration = DAY;
-/// The authority outlives any certificate that it signs (as with kubeadm: ten years).
+/// The authority is valid for longer than any certificate that it signs (ten years, as with kubeadm).
 const AUTHORITY_DAYS: u32 = 3650;
-/// The server's and the administrator's certificates are issued anew at every start, so a year is plenty.
+/// The server's and the administrator's certificates are issued at every start, so a year is enough.
 const LEAF_DAYS: u32 = 365;
-/// Nodes keep theirs until rotation exists; they must not fall out of the cluster on an anniversary.
+/// There is no rotation of node certificates yet, so they are valid for as long as the authority.
 const NODE_DAYS: u32 = 3649;
 
 /// A certificate with its private key, both PEM.
 #[derive(Clone)]
 pub struct Issued {
-    /// The certificate.
     pub certificate: String,
-    /// Its private key, PKCS#8.
+    /// Private key, PKCS#8.
     pub key: String,
 }
 
@@ -36,21 +35,21 @@ impl std::fmt::Debug for Issued {
     }
 }
 
-/// The names under which clients reach the API server.
+/// Additional names of a server certificate.
 #[derive(Clone, Debug, Default)]
 pub struct ServerNames {
-    /// DNS names besides the fixed ones (`kubernetes…`, `localhost`).
+    /// DNS names in addition to `kubernetes…` and `localhost`.
     pub dns: Vec<String>,
-    /// Addresses besides loopback and the `kubernetes` Service.
+    /// Addresses in addition to loopback and the `kubernetes` Service.
     pub addresses: Vec<IpAddr>,
 }
 
-/// What an agent sends to get its node certificate.
+/// A node's certificate signing request with its key.
 #[derive(Debug)]
 pub struct NodeRequest {
     /// The certificate signing request, PEM.
     pub csr: String,
-    /// The key that stays on the machine, PKCS#8 PEM.
+    /// The private key, which stays on the machine; PKCS#8 PEM.
     pub key: String,
 }
 
@@ -62,11 +61,11 @@ pub struct CertificateAuthority {
 }
 
 impl CertificateAuthority {
-    /// A new authority with a new key.
+    /// Creates an authority with a new key.
     pub fn create(now: SystemTime) -> Result<Self, PkiError> {
         let key = KeyPair::generate().map_err(PkiError::Make)?;
         let mut params = CertificateParams::default();
-        // Two clusters must have different subjects: a client that trusts both looks issuers up by subject.
+        // Each cluster needs a subject of its own: a client that trusts two authorities finds the issuer by subject.
         params.distinguished_name = name(&format!("catamaran-ca@{}", seconds(now)), None);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages =
@@ -76,7 +75,7 @@ impl CertificateAuthority {
         Self::load(certificate, key.serialize_pem())
     }
 
-    /// The authority of an existing cluster.
+    /// Loads the authority of an existing cluster.
     pub fn load(certificate: String, key_pem: String) -> Result<Self, PkiError> {
         let key = KeyPair::from_pem(&key_pem).map_err(|e| PkiError::malformed("authority key", e))?;
         let issuer = Issuer::from_ca_cert_pem(&certificate, key)
@@ -94,7 +93,7 @@ impl CertificateAuthority {
         &self.key_pem
     }
 
-    /// The API server's (and the master's) serving certificate.
+    /// Issues a serving certificate for the API server and the master.
     pub fn issue_server(&self, names: &ServerNames, now: SystemTime) -> Result<Issued, PkiError> {
         let mut params = CertificateParams::default();
         params.distinguished_name = name("kube-apiserver", None);
@@ -103,7 +102,7 @@ impl CertificateAuthority {
         self.issue(params, LEAF_DAYS, now)
     }
 
-    /// A client certificate for user `common_name` in `groups`.
+    /// Issues a client certificate for user `common_name` in `groups`.
     pub fn issue_client(
         &self,
         common_name: &str,
@@ -119,18 +118,18 @@ impl CertificateAuthority {
         self.issue(params, LEAF_DAYS, now)
     }
 
-    /// The administrator's certificate: a member of `system:masters`.
+    /// Issues the administrator's client certificate, in group `system:masters`.
     pub fn issue_admin(&self, now: SystemTime) -> Result<Issued, PkiError> {
         self.issue_client("kubernetes-admin", &["system:masters"], now)
     }
 
-    /// With this one the API server calls the executors' doors for logs, exec and port-forward.
+    /// Issues the certificate with which the API server calls the executors for logs, exec and port-forward.
     pub fn issue_kubelet_client(&self, now: SystemTime) -> Result<Issued, PkiError> {
         self.issue_client("kube-apiserver-kubelet-client", &["system:masters"], now)
     }
 
-    /// Signs a node's request. Of the request only the public key is taken: the subject is ours to decide, or a
-    /// joining machine could name itself an administrator. Names and addresses are what the join call said.
+    /// Signs a node's request. Only its public key is used; the subject is set here, or else a joining machine could
+    /// make itself an administrator. Names and addresses come from the join request.
     pub fn sign_node(
         &self,
         csr_pem: &str,
@@ -162,7 +161,7 @@ impl CertificateAuthority {
     }
 }
 
-/// Makes a node's key and its signing request.
+/// Creates a node's key and its signing request.
 pub fn node_request(node_name: &str) -> Result<NodeRequest, PkiError> {
     let key = KeyPair::generate().map_err(PkiError::Make)?;
     let mut params = CertificateParams::default();
@@ -171,24 +170,24 @@ pub fn node_request(node_name: &str) -> Result<NodeRequest, PkiError> {
     Ok(NodeRequest { csr: csr.pem().map_err(PkiError::Make)?, key: key.serialize_pem() })
 }
 
-/// A new key pair for signing service-account tokens (ES256): private PKCS#8 PEM.
+/// Creates a key for service account tokens (ES256), as private PKCS#8 PEM.
 pub fn service_account_key() -> Result<String, PkiError> {
     Ok(KeyPair::generate().map_err(PkiError::Make)?.serialize_pem())
 }
 
-/// A private key as PKCS#8 DER.
+/// Converts a private key to PKCS#8 DER.
 pub fn private_key_der(private_pem: &str) -> Result<Vec<u8>, PkiError> {
     let key = KeyPair::from_pem(private_pem).map_err(|e| PkiError::malformed("private key", e))?;
     Ok(key.serialize_der())
 }
 
-/// The public half of a private key, as SubjectPublicKeyInfo PEM.
+/// The public key of a private key, as SubjectPublicKeyInfo PEM.
 pub fn public_key_pem(private_pem: &str) -> Result<String, PkiError> {
     let key = KeyPair::from_pem(private_pem).map_err(|e| PkiError::malformed("private key", e))?;
     Ok(key.public_key_pem())
 }
 
-/// The uncompressed P-256 point (0x04, x, y) of a private key: what a JSON web key set publishes.
+/// The public key as uncompressed P-256 point (0x04, x, y), for a JSON web key set.
 pub fn public_point(private_pem: &str) -> Result<Vec<u8>, PkiError> {
     let key = KeyPair::from_pem(private_pem).map_err(|e| PkiError::malformed("private key", e))?;
     Ok(key.public_key_raw().to_vec())

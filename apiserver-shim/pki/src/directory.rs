@@ -1,5 +1,5 @@
-//! The PKI's files, `<data-dir>/pki/`: made at the first start, reused at every later one. The only file of this
-//! crate that touches the disk.
+//! The PKI's files in `<data-dir>/pki/`: created at the first start, read at later ones. The only module of this crate
+//! that accesses the file system.
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -9,27 +9,27 @@ use std::time::SystemTime;
 use crate::authority::service_account_key;
 use crate::{CertificateAuthority, Issued, JoinToken, PkiError, kubeconfig};
 
-/// Bytes of randomness in a join token's secret.
+/// Random bytes of a join token's secret.
 const SECRET_BYTES: usize = 16;
-/// Who may read private keys: the owner alone.
+/// Mode of private keys: readable by the owner only.
 const MODE_PRIVATE: u32 = 0o600;
-/// Certificates are public.
+/// Mode of certificates.
 const MODE_PUBLIC: u32 = 0o644;
 
-/// The keys of one cluster, as they lie on the disk.
+/// The keys of a cluster.
 pub struct Pki {
-    /// Where they lie.
+    /// Directory of the files.
     pub directory: PathBuf,
-    /// Signs certificates.
+    /// The certificate authority.
     pub authority: CertificateAuthority,
-    /// Signs service-account tokens: P-256, PKCS#8 PEM.
+    /// Key for service account tokens: P-256, PKCS#8 PEM.
     pub service_account_key: String,
-    /// Lets machines join.
+    /// The token with which machines join.
     pub join_token: JoinToken,
 }
 
 impl Pki {
-    /// Opens the PKI of a data directory, or makes it.
+    /// Opens the PKI of a data directory, or creates it.
     pub fn open_or_create(data_dir: &Path, now: SystemTime) -> Result<Self, PkiError> {
         let directory = data_dir.join("pki");
         create_directory(&directory)?;
@@ -55,7 +55,7 @@ impl Pki {
     }
 }
 
-/// Writes an administrator's kubeconfig for `server`, readable by its owner alone.
+/// Writes the administrator's kubeconfig for `server`, readable by the owner only.
 pub fn write_kubeconfig(path: &Path, server: &str, authority: &str, admin: &Issued) -> Result<(), PkiError> {
     if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
         std::fs::create_dir_all(parent).map_err(|e| file(parent, e))?;
@@ -63,19 +63,19 @@ pub fn write_kubeconfig(path: &Path, server: &str, authority: &str, admin: &Issu
     write(path, &kubeconfig::render(server, authority, admin), MODE_PRIVATE)
 }
 
-/// Writes a private file (a node's key) in one step: a reader sees the old or the new, never half.
+/// Writes a private file (a node's key) atomically.
 pub fn write_private(path: &Path, text: &str) -> Result<(), PkiError> {
     write(path, text, MODE_PRIVATE)
 }
 
-/// Writes a public file (a certificate) in one step.
+/// Writes a public file (a certificate) atomically.
 pub fn write_public(path: &Path, text: &str) -> Result<(), PkiError> {
     write(path, text, MODE_PUBLIC)
 }
 
 fn open_authority(directory: &Path, now: SystemTime) -> Result<CertificateAuthority, PkiError> {
     let (certificate_path, key_path) = (directory.join("ca.crt"), directory.join("ca.key"));
-    // The certificate is written last: if it is there, its key is.
+    // The certificate is written last, so its key exists if it does.
     match (read(&certificate_path)?, read(&key_path)?) {
         (Some(certificate), Some(key)) => CertificateAuthority::load(certificate, key),
         (Some(_), None) => Err(file(&key_path, ErrorKind::NotFound.into())),

@@ -1,21 +1,20 @@
-//! Whom a client certificate names, in the way of the Kubernetes API: the common name is the user, each
-//! organisation is a group.
+//! The user of a client certificate, as in the Kubernetes API: the common name is the user, each organization a group.
 
 use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::PkiError;
 
-/// A user and the groups it belongs to.
+/// A user and its groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// The certificate's common name.
+    /// The common name.
     pub user: String,
-    /// Its organisations.
+    /// The organizations.
     pub groups: Vec<String>,
 }
 
-/// Reads the identity out of a certificate that TLS has already verified.
+/// Reads the identity from a certificate that TLS has verified.
 pub fn of_certificate(der: &CertificateDer<'_>) -> Result<Identity, PkiError> {
     let (_, certificate) =
         X509Certificate::from_der(der).map_err(|e| PkiError::malformed("client certificate", e))?;
@@ -30,12 +29,12 @@ pub fn of_certificate(der: &CertificateDer<'_>) -> Result<Identity, PkiError> {
     Ok(Identity { user, groups })
 }
 
-/// The node that a user name stands for (`system:node:<name>`).
+/// The node of a user name `system:node:<name>`.
 pub fn node_name(user: &str) -> Option<&str> {
     user.strip_prefix("system:node:").filter(|n| !n.is_empty())
 }
 
-/// When a PEM certificate ends, in seconds since 1970.
+/// End of validity of a PEM certificate, in seconds since 1970.
 pub fn not_after(pem_text: &str) -> Result<i64, PkiError> {
     let block = pem::parse(pem_text).map_err(|e| PkiError::malformed("certificate", e))?;
     let (_, certificate) =

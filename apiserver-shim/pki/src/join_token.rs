@@ -1,6 +1,5 @@
-//! The token with which a machine joins: `K10<sha256 of the authority's certificate>::<secret>`. The first half
-//! lets the joining machine know the cluster before it trusts any certificate; the second lets the cluster know
-//! the machine.
+//! The token with which a machine joins: `K10<sha256 of the authority's certificate>::<secret>`. The machine verifies
+//! the cluster by the digest before it trusts any certificate; the cluster verifies the machine by the secret.
 
 use rustls::pki_types::CertificateDer;
 use sha2::{Digest, Sha256};
@@ -12,7 +11,7 @@ const SEPARATOR: &str = "::";
 /// A SHA-256 digest in hexadecimal.
 const DIGEST_LENGTH: usize = 64;
 
-/// A parsed join token. It never prints its secret by `Debug`.
+/// A parsed join token. `Debug` does not print the secret.
 #[derive(Clone, PartialEq, Eq)]
 pub struct JoinToken {
     digest: String,
@@ -49,18 +48,18 @@ impl std::str::FromStr for JoinToken {
 }
 
 impl JoinToken {
-    /// The token of the cluster whose authority has this certificate.
+    /// The token of the cluster with this authority certificate.
     pub fn new(authority_pem: &str, secret: &str) -> Result<Self, PkiError> {
         let block = pem::parse(authority_pem).map_err(|e| PkiError::malformed("authority certificate", e))?;
         Ok(JoinToken { digest: digest_of(block.contents()), secret: secret.to_owned() })
     }
 
-    /// Whether `authority` is the cluster that this token belongs to.
+    /// Whether `authority` is the certificate that the token's digest names.
     pub fn names(&self, authority: &CertificateDer<'_>) -> bool {
         digest_of(authority) == self.digest
     }
 
-    /// Whether what a joining machine presented is this very token; takes the same time wherever they differ.
+    /// Whether a presented token equals this one, in constant time.
     pub fn accepts(&self, presented: &str) -> bool {
         let Ok(presented) = presented.parse::<JoinToken>() else { return false };
         same(presented.digest.as_bytes(), self.digest.as_bytes())
@@ -71,7 +70,7 @@ impl JoinToken {
 fn digest_of(der: &[u8]) -> String {
     use std::fmt::Write;
     Sha256::digest(der).iter().fold(String::with_capacity(DIGEST_LENGTH), |mut out, byte| {
-        // Writing to a String cannot fail.
+        // Writing to a `String` cannot fail.
         let _ = write!(out, "{byte:02x}");
         out
     })

@@ -1,8 +1,8 @@
-//! The kubeconfig of a cluster's administrator, as text. Certificates are embedded, so that the file can be copied.
+//! The administrator's kubeconfig as text. Certificates are embedded, so that the file can be copied.
 
 use crate::Issued;
 
-/// Renders a kubeconfig with one cluster, one user and one context, all named `catamaran`.
+/// A kubeconfig with one cluster, user and context, all named `catamaran`.
 pub fn render(server: &str, authority_pem: &str, admin: &Issued) -> String {
     let ca = base64(authority_pem.as_bytes());
     let certificate = base64(admin.certificate.as_bytes());

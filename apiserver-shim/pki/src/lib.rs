@@ -1,9 +1,9 @@
-//! The cluster's keys and certificates: one authority, the certificates that it signs, the token with which a
-//! machine joins, the kubeconfig of the administrator and the TLS configurations of both ends.
+//! Keys and certificates of the cluster: the authority, the certificates that it signs, the join token, the
+//! administrator's kubeconfig, and the TLS configurations of servers and clients.
 //!
-//! Everything here is a plain function over PEM text; only [`directory`] touches the disk. It is a crate of its
-//! own because the kernel's shell, the executor and the facade all need TLS and none should know the others.
-//! It is not an authenticator: it says who a certificate names ([`identity`]), never what they may do.
+//! All functions work on PEM text; only [`directory`] accesses the file system. It is a crate of its own because CLI,
+//! API server and executor need TLS and none depends on the others. It names the user of a certificate ([`identity`])
+//! and does not authorize.
 
 pub mod authority;
 pub mod directory;
@@ -17,13 +17,13 @@ pub use directory::Pki;
 pub use identity::Identity;
 pub use join_token::JoinToken;
 
-/// What can go wrong with keys and certificates.
+/// Errors of keys and certificates.
 #[derive(Debug, thiserror::Error)]
 pub enum PkiError {
-    /// A certificate or key could not be made or signed.
+    /// A certificate or key could not be created or signed.
     #[error("certificate could not be made: {0}")]
     Make(#[source] rcgen::Error),
-    /// PEM or DER that is not what it should be.
+    /// Malformed PEM or DER.
     #[error("{what} is not valid: {reason}")]
     Malformed {
         /// Which input.
@@ -31,13 +31,12 @@ pub enum PkiError {
         /// Why it was refused.
         reason: String,
     },
-    /// TLS refused a configuration.
+    /// rustls refused a configuration.
     #[error("tls configuration was refused: {0}")]
     Tls(#[source] rustls::Error),
     /// A file of the PKI directory could not be read or written.
     #[error("{path}: {source}")]
     File {
-        /// The file.
         path: std::path::PathBuf,
         /// The reason.
         source: std::io::Error,

@@ -1,4 +1,4 @@
-//! What must hold of keys and certificates, by handshakes of real rustls connections in memory.
+//! Tests of keys and certificates, with handshakes of in-memory rustls connections.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -79,7 +79,7 @@ fn client_certificates_say_who_asks_and_strangers_are_refused() {
 }
 
 #[test]
-fn a_node_gets_the_name_that_the_cluster_gives_it() {
+fn a_node_certificate_has_the_name_that_the_server_sets() {
     let now = SystemTime::now();
     let authority = CertificateAuthority::create(now).unwrap();
     let request = node_request("liar").unwrap();
@@ -92,7 +92,7 @@ fn a_node_gets_the_name_that_the_cluster_gives_it() {
         shake(client, server_of(&authority, ClientCertificate::Optional), "localhost").unwrap().unwrap();
     assert_eq!((who.user.as_str(), who.groups), ("system:node:n1", vec!["system:nodes".to_string()]));
     assert_eq!(identity::node_name(&who.user), Some("n1"));
-    let door = server_config(
+    let server = server_config(
         &certificate,
         &request.key,
         authority.certificate(),
@@ -101,13 +101,13 @@ fn a_node_gets_the_name_that_the_cluster_gives_it() {
     )
     .unwrap();
     let client = client_config(authority.certificate(), None, ALPN_HTTP).unwrap();
-    assert!(shake(client, door, "127.0.0.2").is_ok());
+    assert!(shake(client, server, "127.0.0.2").is_ok());
     assert!(authority.sign_node("garbage", "n1", &names, now).is_err());
     assert!(authority.sign_node(&request.csr, "", &names, now).is_err());
 }
 
 #[test]
-fn a_join_token_knows_its_cluster_and_its_secret() {
+fn a_join_token_verifies_cluster_and_secret() {
     let now = SystemTime::now();
     let (ours, theirs) =
         (CertificateAuthority::create(now).unwrap(), CertificateAuthority::create(now).unwrap());
@@ -125,7 +125,7 @@ fn a_join_token_knows_its_cluster_and_its_secret() {
 }
 
 #[test]
-fn a_restart_finds_the_same_keys_and_strangers_cannot_read_them() {
+fn keys_are_kept_over_restarts_and_private() {
     use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::tempdir().unwrap();
     let first = Pki::open_or_create(dir.path(), SystemTime::now()).unwrap();

@@ -1,5 +1,5 @@
-//! rustls configurations of both ends. The cryptography provider is named here and nowhere else, so that a
-//! dependency that brings another one cannot change ours.
+//! rustls configurations of servers and clients. The cryptography provider is set here only, so that a dependency with
+//! another provider does not change it.
 
 use std::sync::Arc;
 
@@ -13,22 +13,22 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, S
 
 use crate::{JoinToken, PkiError};
 
-/// What a server asks of its clients.
+/// Whether clients need a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientCertificate {
-    /// A certificate of the cluster's authority is verified if one is presented.
+    /// Optional; verified against the cluster's authority if presented.
     Optional,
-    /// Without one the handshake fails.
+    /// Required; the handshake fails without.
     Required,
 }
 
-/// Both HTTP versions, the newer first: the API server's door.
+/// HTTP/2 preferred, and HTTP/1.1: for the API server.
 pub const ALPN_HTTP: &[&str] = &["h2", "http/1.1"];
-/// HTTP/1.1 alone: doors whose connections are upgraded.
+/// HTTP/1.1 only: for connections that are upgraded.
 pub const ALPN_HTTP1: &[&str] = &["http/1.1"];
 
-/// A server that presents `certificate` (PEM) and verifies its clients against `authority` (PEM). The authority's
-/// certificate is sent along, for a joining machine knows only its digest.
+/// A server that presents `certificate` (PEM) and verifies clients against `authority` (PEM). The chain includes the
+/// authority's certificate, because a joining machine knows its digest only.
 pub fn server_config(
     certificate: &str,
     key: &str,
@@ -75,8 +75,8 @@ pub fn client_config(
     Ok(Arc::new(config))
 }
 
-/// A client that has a join token and no certificate yet: it accepts exactly the servers whose chain ends in the
-/// authority that the token names.
+/// A client with a join token and no certificate yet. It accepts servers whose chain ends in the authority that the
+/// token names.
 pub fn joining_config(token: &JoinToken, alpn: &[&str]) -> Result<Arc<ClientConfig>, PkiError> {
     let verifier = Arc::new(TokenVerifier { token: token.clone(), provider: provider() });
     let mut config = ClientConfig::builder_with_provider(provider())
@@ -117,7 +117,7 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-/// Verifies a server by the digest of its authority.
+/// Verifies a server by the digest of its authority's certificate.
 #[derive(Debug)]
 struct TokenVerifier {
     token: JoinToken,

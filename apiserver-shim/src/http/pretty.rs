@@ -35,7 +35,7 @@ pub fn is_wanted(uri: &Uri, headers: &HeaderMap) -> bool {
 }
 
 /// Sets a whole JSON answer out; anything else goes on as it is.
-pub async fn set_out(response: Response) -> Response {
+pub async fn pretty_print(response: Response) -> Response {
     let json = HeaderValue::from_static("application/json");
     let typed =
         response.headers().get(CONTENT_TYPE).is_some_and(|v| v.as_bytes().starts_with(json.as_bytes()));

@@ -102,7 +102,7 @@ impl ApiService {
     /// Answers a request.
     pub async fn respond(&self, mut request: Request) -> Response {
         let headers = std::mem::take(request.headers_mut());
-        let set_out = pretty::is_wanted(request.uri(), &headers);
+        let pretty_print = pretty::is_wanted(request.uri(), &headers);
         let head = request.method() == Method::HEAD;
         let answered =
             AssertUnwindSafe(answer(&self.api, &self.caller, &headers, request)).catch_unwind().await;
@@ -114,8 +114,8 @@ impl ApiService {
                 reply::status(&status::internal("the request could not be handled"), Media::Json)
             }
         };
-        if set_out {
-            response = pretty::set_out(response).await;
+        if pretty_print {
+            response = pretty::pretty_print(response).await;
         }
         if head {
             *response.body_mut() = empty();

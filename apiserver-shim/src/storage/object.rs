@@ -240,7 +240,7 @@ fn write_value(out: &mut Vec<u8>, value: &Value) {
 }
 
 fn write_text(out: &mut Vec<u8>, text: &str) {
-    if is_odd(text.as_bytes()) {
+    if needs_escaping(text.as_bytes()) {
         return write_as_serde_does(out, text);
     }
     out.push(b'"');
@@ -250,7 +250,7 @@ fn write_text(out: &mut Vec<u8>, text: &str) {
 
 /// Whether something is to be escaped. Eight bytes are looked at at a time, the last eight perhaps twice: most texts are a
 /// dozen bytes long.
-fn is_odd(text: &[u8]) -> bool {
+fn needs_escaping(text: &[u8]) -> bool {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     const HIGHS: u64 = ONES << 7;
     // The high bit of a byte is set where `word` has one below `limit`; above such a byte there may be more.

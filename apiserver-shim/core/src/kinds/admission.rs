@@ -1,32 +1,32 @@
-//! What admission adds to a Pod, given what it depends on: the service account's token volume, tolerations for lost nodes,
-//! the priority of its class. The shell looks the other objects up.
+//! The changes of Pods by admission: service account and token volume, default tolerations, priority. The shell looks
+//! up the objects that these depend on.
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use shim_model::access::{self, set_default};
 use shim_model::status::{Status, forbidden};
 
-/// Where a service account's token is mounted.
+/// Mount path of the service account's token.
 pub const TOKEN_MOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
-/// A little more than an hour: tokens are renewed well before.
+/// Lifetime of a token in seconds: slightly more than an hour, as upstream; it is renewed earlier.
 const TOKEN_SECONDS: i64 = 3607;
-/// How long a Pod stays on a node that is not ready or unreachable.
+/// Seconds that a Pod tolerates a node that is not ready or unreachable.
 const LOST_NODE_SECONDS: i64 = 300;
 
-/// What a Pod takes over from its service account.
+/// The parts of a ServiceAccount that a Pod inherits.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ServiceAccount {
     /// Its name.
     #[serde(skip)]
     pub name: String,
-    /// With what its Pods' images are pulled.
+    /// Image pull secrets.
     pub image_pull_secrets: Vec<Value>,
-    /// Whether its Pods want a token, if it says so.
+    /// Whether its Pods get a token; `None` if unset.
     pub automount_service_account_token: Option<bool>,
 }
 
-/// What a Pod takes over from its PriorityClass.
+/// The parts of a PriorityClass that a Pod inherits.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PriorityClass {
@@ -35,14 +35,14 @@ pub struct PriorityClass {
     pub name: String,
     /// The priority.
     pub value: i64,
-    /// Whether it is that of Pods that name none.
+    /// Whether it is the global default.
     pub global_default: bool,
-    /// Whether Pods of it make room for themselves.
+    /// Preemption policy.
     pub preemption_policy: String,
 }
 
-/// Gives a Pod its service account: the name, pull secrets, and the volume with a token unless either side declines.
-/// `suffix` draws what makes the volume's name unique.
+/// Sets the Pod's service account: name, pull secrets, and the token volume unless the Pod or the account disables it.
+/// `suffix` generates the unique part of the volume's name.
 pub fn service_account(pod: &mut Value, account: &ServiceAccount, suffix: impl FnOnce() -> String) {
     let name = account.name.as_str();
     let spec = access::object_mut(pod, &["spec"]);
@@ -59,7 +59,7 @@ pub fn service_account(pod: &mut Value, account: &ServiceAccount, suffix: impl F
     }
 }
 
-/// Marks a Node that somebody creates as not ready, so that nothing is placed before it reports.
+/// Taints a Node that a client creates as not ready, until its agent reports.
 pub fn not_ready_yet(node: &mut Value) {
     let taint = json!({"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"});
     let spec = access::object_mut(node, &["spec"]);
@@ -71,7 +71,7 @@ pub fn not_ready_yet(node: &mut Value) {
     }
 }
 
-/// Refuses a Pod that names a RuntimeClass: there are none here, so none is found.
+/// Refuses a Pod with a RuntimeClass, since there are none.
 pub fn runtime_class(pod: &Value) -> Result<(), Status> {
     match access::text(pod, &["spec", "runtimeClassName"]) {
         "" => Ok(()),
@@ -119,7 +119,7 @@ fn token_volume(name: &str) -> Value {
     ]}})
 }
 
-/// Lets a Pod stay a while on a node that is lost, unless it says otherwise.
+/// Adds default tolerations for nodes that are not ready or unreachable.
 pub fn default_tolerations(pod: &mut Value) {
     let spec = access::object_mut(pod, &["spec"]);
     let Some(list) = spec.entry("tolerations").or_insert_with(|| json!([])).as_array_mut() else { return };
@@ -134,18 +134,18 @@ pub fn default_tolerations(pod: &mut Value) {
     }
 }
 
-/// The class that a Pod names, or `None` if it names none and takes the default.
+/// The class that a Pod names; `None` for the default.
 pub fn priority_class_name(pod: &Value) -> Option<&str> {
     Some(access::text(pod, &["spec", "priorityClassName"])).filter(|n| !n.is_empty())
 }
 
-/// Gives a Pod the priority and preemption policy of its class. `class` is what `priority_class_name` names, or the global
-/// default class if it names none and there is one. Must be called even without a class: it sets the defaults.
+/// Sets the Pod's priority and preemption policy. `class` is the named class, or the global default class, if any.
+/// Also call it without a class: it sets the defaults.
 pub fn priority(pod: &mut Value, class: Option<&PriorityClass>) -> Result<(), Status> {
     let refuse = |why: String| Err(forbidden("", "pods", access::text(pod, &["metadata", "name"]), why));
     let asked = priority_class_name(pod);
     let sent = &pod["spec"];
-    // The two system classes exist even before anybody has made them.
+    // The two system classes are valid even if their objects do not exist.
     let built_in = match asked {
         Some("system-node-critical") => Some(2_000_001_000),
         Some("system-cluster-critical") => Some(2_000_000_000),
@@ -184,7 +184,7 @@ pub fn priority(pod: &mut Value, class: Option<&PriorityClass>) -> Result<(), St
     Ok(())
 }
 
-/// An update that leaves out the priority that a Pod was created with leaves it as it is.
+/// An update without `priority` keeps the priority from the create.
 pub fn keep_priority(new: &mut Value, old: &Value) {
     for key in ["priority", "preemptionPolicy"] {
         if let Some(kept) = access::get(old, &["spec", key]) {

@@ -9,7 +9,7 @@ pub(super) fn name(object: &Value) -> Value {
     access::text(object, &["metadata", "name"]).into()
 }
 
-/// Time since the object was created.
+/// Age of the object.
 pub(super) fn age(object: &Value, now: Instant) -> Value {
     time::age(access::text(object, &["metadata", "creationTimestamp"]), now).into()
 }
@@ -36,19 +36,19 @@ pub(super) fn selector(selector: Option<&Value>) -> String {
     }
 }
 
-/// Names and images of a pod template's containers, each joined by commas.
+/// Names and images of a Pod template's containers, separated by commas.
 pub(super) fn containers(pod_spec: Option<&Value>) -> (String, String) {
     let list = pod_spec.map_or(&[][..], |s| access::list(s, &["containers"]));
     let join = |key: &str| list.iter().map(|c| access::text(c, &[key])).collect::<Vec<_>>().join(",");
     (join("name"), join("image"))
 }
 
-/// The text, or a stand-in for nothing.
+/// The text, or `<none>` if it is empty.
 pub(super) fn or<'a>(text: &'a str, instead: &'a str) -> &'a str {
     if text.is_empty() { instead } else { text }
 }
 
-/// How many members the maps at `keys` have together.
+/// Number of members of the maps at `keys`.
 pub(super) fn count(object: &Value, keys: &[&str]) -> Value {
     keys.iter().filter_map(|k| object.get(*k)?.as_object()).map(serde_json::Map::len).sum::<usize>().into()
 }

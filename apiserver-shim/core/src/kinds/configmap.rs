@@ -1,4 +1,4 @@
-//! ConfigMaps: plain and binary data, with an optional seal.
+//! ConfigMaps: text and binary data, optionally immutable.
 
 use super::{Strategy, cells};
 use serde_json::Value;
@@ -7,7 +7,7 @@ use shim_model::field::{FieldError, index};
 use shim_model::names;
 use shim_model::time::Instant;
 
-/// Bytes that all data of a ConfigMap or Secret together may have.
+/// Maximum size of a ConfigMap's or Secret's data, in bytes.
 pub(super) const DATA_MAX: usize = 1024 * 1024;
 
 pub(super) struct ConfigMap;
@@ -50,7 +50,7 @@ impl Strategy for ConfigMap {
     }
 }
 
-/// What an immutable object forbids.
+/// Validates that an immutable object does not change.
 pub(super) fn sealed(new: &Value, old: &Value, members: &[&str]) -> Vec<FieldError> {
     const DETAIL: &str = "field is immutable when `immutable` is set";
     if !access::flag(old, &["immutable"]) {

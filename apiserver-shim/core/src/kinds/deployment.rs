@@ -168,7 +168,7 @@ fn rolling_update(rolling: &Value) -> Vec<FieldError> {
     errors
 }
 
-/// Checks a number that may also be a percentage.
+/// Validates a number or percentage.
 fn count_or_percent(value: &Value, field: &str) -> Vec<FieldError> {
     match value {
         Value::Number(n) if n.as_i64().unwrap_or(0) < 0 => vec![super::workload::non_negative(field, value)],

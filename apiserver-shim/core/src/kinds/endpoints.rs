@@ -11,7 +11,7 @@ use std::net::IpAddr;
 pub(super) struct Endpoints;
 pub(super) struct EndpointSlice;
 
-/// Addresses shown in a table.
+/// Maximum number of addresses in a table cell.
 const SHOWN_MAX: usize = 3;
 
 impl Strategy for Endpoints {
@@ -187,7 +187,7 @@ fn slice_address(address: &str, family: &str, i: usize, j: usize, errors: &mut V
     }
 }
 
-/// Checks that an address is one that an endpoint may have.
+/// Validates an endpoint address.
 fn address_errors(address: &str, field: &str, errors: &mut Vec<FieldError>) {
     let Ok(ip) = address.parse::<IpAddr>() else {
         errors.extend(names::ip(address).into_iter().map(|d| FieldError::invalid(field, address, d)));
@@ -196,7 +196,7 @@ fn address_errors(address: &str, field: &str, errors: &mut Vec<FieldError>) {
     errors.extend(special(ip, true).map(|d| FieldError::invalid(field, address, d)));
 }
 
-/// Why an address is not one of a machine.
+/// The error for an address that no endpoint may have (loopback, multicast …).
 pub(super) fn special(ip: IpAddr, loopback: bool) -> Option<String> {
     let link_local = match ip {
         IpAddr::V4(v4) => v4.is_link_local(),

@@ -1,4 +1,4 @@
-//! Events in both their versions, which share storage: the old form's fields and the new form's names for them.
+//! Events of both API groups, which share storage: fields of the core version, and their names in `events.k8s.io`.
 
 use super::{Strategy, cells};
 use serde_json::Value;
@@ -10,7 +10,7 @@ use shim_model::time::{self, Instant};
 pub(super) struct CoreEvent;
 pub(super) struct NewEvent;
 
-/// Longest reason, action, controller and instance; longest note.
+/// Maximum length of reason, action, controller and instance; of the note.
 const WORD_MAX: usize = 128;
 const NOTE_MAX: usize = 1024;
 
@@ -23,7 +23,7 @@ impl Strategy for CoreEvent {
         let mut errors = Vec::new();
         let own = access::text(object, &["metadata", "namespace"]);
         let of = access::text(object, &["involvedObject", "namespace"]);
-        // Events about cluster-wide objects live in the default namespace.
+        // Events about cluster-scoped objects are in the default namespace.
         let fits = of == own || of.is_empty() && ["", "default", "kube-system"].contains(&own);
         if !fits {
             errors.push(FieldError::invalid(

@@ -1,4 +1,4 @@
-//! Leases, by which clients elect leaders: updates must carry the version they are based on.
+//! Leases, used for leader election. Updates must have a resourceVersion.
 
 use super::{Strategy, cells};
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! What all kinds share: names, identity, labels, owners, finalizers.
+//! Object metadata of all kinds: names, identity, labels, owners, finalizers.
 
 use super::{CreateContext, Strategy};
 use serde_json::{Map, Value};
@@ -8,18 +8,18 @@ use shim_model::names;
 use shim_model::resource::{Resource, split_api_version};
 use shim_model::status::{Status, bad_request};
 
-/// Longest name that `generateName` may lead to before the suffix.
+/// Longest `generateName` that is used; it is cut before the suffix is appended.
 const GENERATED_BASE_MAX: usize = 58;
-/// Bytes that all annotations together may have.
+/// Maximum size of all annotations, in bytes.
 const ANNOTATIONS_MAX: usize = 256 * 1024;
-/// Finalizers that need no domain.
+/// Finalizers that need no domain prefix.
 const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
 
 fn text<'a>(object: &'a Value, key: &str) -> &'a str {
     access::text(object, &["metadata", key])
 }
 
-/// Sets what the server sets on a new object.
+/// Sets the server's metadata of a new object.
 pub(super) fn prepare_create(
     resource: &Resource,
     object: &mut Value,
@@ -49,7 +49,7 @@ pub(super) fn prepare_create(
     Ok(())
 }
 
-/// Carries over what an update cannot change.
+/// Restores the metadata that an update cannot change.
 pub(super) fn prepare_update(new: &mut Value, old: &Value) {
     for key in ["deletionTimestamp", "deletionGracePeriodSeconds", "generation", "creationTimestamp"] {
         access::copy(old, new, &["metadata", key]);
@@ -106,7 +106,7 @@ pub(super) fn validate_create(
     let meta = &object["metadata"];
     let generate = access::text(meta, &["generateName"]);
     if !generate.is_empty() {
-        // A prefix may end in a dash, which the suffix will follow.
+        // A prefix may end in a dash, since a suffix follows.
         let checked = match generate.strip_suffix('-') {
             Some(head) if !head.is_empty() => format!("{head}a"),
             _ => generate.to_owned(),
@@ -132,8 +132,8 @@ pub(super) fn validate_create(
 
 pub(super) fn validate_update(resource: &Resource, new: &Value, old: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    // Upstream looks at the metadata once for all kinds and once more for the kind, each time as of a new object and as of
-    // an update. Messages say each complaint once, but causes list them all, and clients count.
+    // Upstream validates the metadata twice on create and on update. The message lists each error once,
+    // `details.causes` lists all of them, so the causes repeat here too.
     validate_common(&new["metadata"], &mut errors);
     validate_change(resource, new, old, &mut errors);
     if resource.kind != "PodTemplate" {
@@ -143,7 +143,7 @@ pub(super) fn validate_update(resource: &Resource, new: &Value, old: &Value) -> 
     errors
 }
 
-/// What an update may not do to metadata.
+/// Validates an update of the metadata.
 fn validate_change(resource: &Resource, new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
     if !text(old, "deletionTimestamp").is_empty() {
         let had = access::list(old, &["metadata", "finalizers"]);
@@ -183,7 +183,7 @@ fn validate_maps_and_owners(meta: &Value, errors: &mut Vec<FieldError>) {
     owners(access::list(meta, &["ownerReferences"]), errors);
 }
 
-/// Checks a map of labels.
+/// Validates labels.
 pub(super) fn labels(map: Option<&Value>, field: At<'_>, errors: &mut Vec<FieldError>) {
     for (key, value) in map.and_then(Value::as_object).into_iter().flatten() {
         errors.extend(names::qualified(key).into_iter().map(|d| FieldError::invalid(field, key.as_str(), d)));
@@ -192,7 +192,7 @@ pub(super) fn labels(map: Option<&Value>, field: At<'_>, errors: &mut Vec<FieldE
     }
 }
 
-/// Checks a map of annotations.
+/// Validates annotations.
 pub(super) fn annotations(map: Option<&Value>, field: At<'_>, errors: &mut Vec<FieldError>) {
     let mut size = 0;
     for (key, value) in map.and_then(Value::as_object).into_iter().flatten() {
@@ -244,7 +244,7 @@ fn owners(list: &[Value], errors: &mut Vec<FieldError>) {
     }
 }
 
-/// An owner reference with its members in the order in which upstream declares them.
+/// An owner reference with its members in upstream's declaration order.
 fn show_owner(owner: &Value) -> String {
     const ORDER: [&str; 6] = ["apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion"];
     let none = Map::new();
@@ -268,7 +268,7 @@ fn finalizers(list: &[Value], errors: &mut Vec<FieldError>) {
     }
 }
 
-/// What is wrong with the name of a finalizer.
+/// Validates the name of a finalizer.
 pub(super) fn finalizer_errors(field: At<'_>, name: &str) -> Vec<FieldError> {
     let mut errors: Vec<FieldError> =
         names::qualified(name).into_iter().map(|d| FieldError::invalid(field, name, d)).collect();

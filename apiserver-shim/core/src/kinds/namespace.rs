@@ -1,4 +1,4 @@
-//! Namespaces: a finalizer of their own, a phase, and a label with their name.
+//! Namespaces: the `kubernetes` finalizer, the phase, and the label with the name.
 
 use super::{CreateContext, Strategy, cells, metadata};
 use serde_json::{Value, json};
@@ -78,7 +78,7 @@ impl Strategy for Namespace {
     }
 }
 
-/// Labels that set the namespace's Pod security level must name one.
+/// Pod Security labels must have a valid level.
 fn pod_security_labels(object: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     for mode in ["enforce", "audit", "warn"] {
@@ -100,7 +100,7 @@ fn pod_security_labels(object: &Value) -> Vec<FieldError> {
     errors
 }
 
-/// `/finalize` changes nothing but the finalizers.
+/// `/finalize` changes the finalizers only.
 pub(super) fn prepare_finalize(new: &mut Value, old: &Value) {
     access::copy(old, new, &["status"]);
 }

@@ -1,4 +1,4 @@
-//! Nodes, which in this cluster are the kernel's agents.
+//! Nodes. Each represents an agent of the kernel.
 
 use super::{Strategy, cells};
 use serde_json::{Value, json};
@@ -35,7 +35,7 @@ impl Strategy for Node {
     }
 
     fn has_status(&self) -> bool {
-        false // A create may bring a status: agents do.
+        false // A create may set the status, as kubelets do.
     }
 
     fn prepare_update(&self, new: &mut Value, old: &Value) {
@@ -166,7 +166,7 @@ fn taints(taints: &[Value], errors: &mut Vec<FieldError>) {
     }
 }
 
-/// Whether the text is an address and a prefix length.
+/// Whether the text is a CIDR.
 pub(super) fn is_cidr(text: &str) -> bool {
     let Some((ip, length)) = text.split_once('/') else { return false };
     let most = match ip.parse::<std::net::IpAddr>() {

@@ -1,4 +1,4 @@
-//! Pods: what may be created, what little may change afterwards, how they are listed and deleted.
+//! Pods: validation of creates and updates, table columns, deletion.
 
 mod columns;
 mod dump;
@@ -16,10 +16,10 @@ use shim_model::access::{self, set_default};
 use shim_model::field::FieldError;
 use shim_model::time::Instant;
 
-/// Grace of a Pod that names none, as one that was not defaulted.
+/// Grace period in seconds of a Pod without `terminationGracePeriodSeconds`.
 const GRACE_SECONDS: i64 = 30;
 
-/// The rules of Pods.
+/// The strategy of Pods.
 pub(super) struct Pod;
 
 impl Strategy for Pod {
@@ -52,7 +52,7 @@ impl Strategy for Pod {
     }
 
     fn prepare_create(&self, object: &mut Value, context: &CreateContext<'_>) {
-        prepare::drop_what_is_off(object);
+        prepare::drop_disabled_fields(object);
         prepare::match_label_keys(object);
         let spec = access::object_mut(object, &["spec"]);
         set_default(spec, "priority", 0);
@@ -150,7 +150,7 @@ impl Strategy for Pod {
     }
 }
 
-/// A container's limits stand for requests that it does not make.
+/// Limits are the default of requests.
 fn default_requests(container: &mut Value) {
     let Some(limits) = access::get(container, &["resources", "limits"]).and_then(Value::as_object).cloned()
     else {
@@ -167,7 +167,7 @@ fn default_requests(container: &mut Value) {
     }
 }
 
-/// On the host's network a container's port is the host's.
+/// With `hostNetwork`, `hostPort` defaults to `containerPort`.
 fn host_ports(container: &mut Value) {
     for port in access::list_mut(container, &["ports"]).into_iter().flatten() {
         let number = port["containerPort"].clone();
@@ -175,7 +175,7 @@ fn host_ports(container: &mut Value) {
     }
 }
 
-/// Keeps a single address and the list of addresses in step.
+/// Synchronizes the single address with the list of addresses.
 fn same_addresses(status: &mut Map<String, Value>, one: &str, many: &str) {
     let single = status.get(one).and_then(Value::as_str).unwrap_or("");
     let list = status.get(many).and_then(Value::as_array);
@@ -188,12 +188,12 @@ fn same_addresses(status: &mut Map<String, Value>, one: &str, many: &str) {
     status.insert(key.to_owned(), value);
 }
 
-/// Carries over what an update through a subresource cannot change.
+/// Restores the fields that an update through a subresource cannot change.
 pub(super) fn prepare_subresource(subresource: &str, new: &mut Value, old: &Value) {
     update::prepare_subresource(subresource, new, old);
 }
 
-/// What is wrong with an update through a subresource.
+/// Validates an update through a subresource.
 pub(super) fn validate_subresource(subresource: &str, new: &Value, old: &Value) -> Vec<FieldError> {
     update::validate_subresource(subresource, new, old)
 }

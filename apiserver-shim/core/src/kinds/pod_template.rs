@@ -1,5 +1,5 @@
-//! Pod specs wherever they occur: in Pods and in the templates of workloads. Defaults are here; validation is in the files
-//! below, one per part of a spec.
+//! Pod specs, in Pods and in templates of workloads. Defaults and warnings are here; validation is in `pod_template/`,
+//! one file per part of a spec.
 
 mod affinity;
 mod containers;
@@ -19,7 +19,7 @@ use shim_model::field::{At, FieldError};
 use shim_model::quantity::Quantity;
 use shim_model::time::Instant;
 
-/// Bits 0644, which files from the API have by default.
+/// Default mode of files from the API: 0644.
 const FILE_MODE: i64 = 0o644;
 
 pub(super) struct PodTemplate;
@@ -79,7 +79,7 @@ pub(super) fn default_spec(spec: &mut Map<String, Value>) {
     objects(spec.get_mut("volumes")).for_each(default_volume);
 }
 
-/// The old name of the service account's field follows the new one, or gives it.
+/// Synchronizes `serviceAccount` (deprecated) with `serviceAccountName`.
 fn same_service_account(spec: &mut Map<String, Value>) {
     let named = |spec: &Map<String, Value>, key: &str| spec.get(key).filter(|v| !access::is_zero(v)).cloned();
     if let Some(name) = named(spec, "serviceAccountName").or_else(|| named(spec, "serviceAccount")) {
@@ -132,7 +132,7 @@ fn default_container(container: &mut Map<String, Value>, ephemeral: bool) {
     }
 }
 
-/// `Always` for images without a fixed tag, so that `latest` is what it says.
+/// The default pull policy: `Always` for `:latest` or no tag, otherwise `IfNotPresent`.
 fn pull_policy(image: &str) -> &'static str {
     if image.contains('@') {
         return "IfNotPresent";
@@ -224,7 +224,7 @@ fn default_rare_volume(volume: &mut Map<String, Value>) {
     }
 }
 
-/// What to warn of in a template that is new or has changed.
+/// Warnings for a template that is new or has changed.
 pub(super) fn warnings(template: Option<&Value>, old: Option<&Value>, field: &str) -> Vec<String> {
     if template == old {
         return Vec::new();
@@ -234,7 +234,7 @@ pub(super) fn warnings(template: Option<&Value>, old: Option<&Value>, field: &st
         .map_or_else(Vec::new, |spec| spec_warnings(spec, format_args!("{field}.spec")))
 }
 
-/// What to warn of in a pod spec.
+/// Warnings for a Pod spec.
 pub(super) fn spec_warnings(spec: &Value, field: At<'_>) -> Vec<String> {
     let mut out = Vec::new();
     if let Some(selector) = spec.get("nodeSelector") {
@@ -303,7 +303,7 @@ fn container_warnings(container: &Value, at: At<'_>, out: &mut Vec<String>) {
     }
 }
 
-/// Checks labels and annotations of a template's metadata.
+/// Validates labels and annotations of a template's metadata.
 fn validate_template_metadata(template: &Value, field: At<'_>, errors: &mut Vec<FieldError>) {
     let meta = &template["metadata"];
     metadata::labels(meta.get("labels"), format_args!("{field}.labels"), errors);

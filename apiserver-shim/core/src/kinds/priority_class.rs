@@ -1,4 +1,4 @@
-//! PriorityClasses: numbers with names, fixed once made.
+//! PriorityClasses; value and preemption policy are immutable.
 
 use super::{Strategy, cells};
 use serde_json::Value;
@@ -6,7 +6,7 @@ use shim_model::access;
 use shim_model::field::FieldError;
 use shim_model::time::Instant;
 
-/// Highest value outside the `system-` classes.
+/// Highest value of classes without the prefix `system-`.
 const USER_VALUE_MAX: i64 = 1_000_000_000;
 
 pub(super) struct PriorityClass;

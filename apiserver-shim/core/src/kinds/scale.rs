@@ -1,4 +1,4 @@
-//! The `/scale` door of workloads: a small object of its own, read from and written to the workload.
+//! The `/scale` subresource of workloads.
 
 use serde_json::{Value, json};
 use shim_model::access;
@@ -6,7 +6,7 @@ use shim_model::field::FieldError;
 use shim_model::selector::LabelSelector;
 use shim_model::status::{self, Status};
 
-/// The Scale of a workload (as served, with its resourceVersion).
+/// The Scale of a workload in served form (with resourceVersion).
 pub fn read(workload: &Value) -> Value {
     let mut meta = serde_json::Map::new();
     for key in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
@@ -29,7 +29,7 @@ pub fn read(workload: &Value) -> Value {
     json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": meta, "spec": spec, "status": status})
 }
 
-/// Sets the workload's replicas to what the Scale says.
+/// Sets the workload's replicas from the Scale.
 pub fn write(workload: &mut Value, scale: &Value) -> Result<(), Status> {
     let replicas = access::int(scale, &["spec", "replicas"]).unwrap_or(0);
     if replicas < 0 {

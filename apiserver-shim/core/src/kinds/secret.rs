@@ -1,4 +1,4 @@
-//! Secrets: `stringData` becomes `data`, and well-known types must have their keys.
+//! Secrets: `stringData` is merged into `data`, and well-known types require their keys.
 
 use super::configmap::{DATA_MAX, sealed};
 use super::{Strategy, cells};

@@ -1,5 +1,5 @@
-//! Services: kinds of exposure, ports, addresses. Which addresses are free is the shell's to know; which fields hold them
-//! and what may change is here.
+//! Services: types, ports, addresses. The shell allocates addresses; this file knows which fields hold them and what
+//! may change.
 
 mod validation;
 
@@ -12,7 +12,7 @@ use shim_model::time::Instant;
 
 pub(super) struct Service;
 
-/// How long a client sticks to an endpoint, by default.
+/// Default session affinity timeout, in seconds.
 const AFFINITY_SECONDS: i64 = 10_800;
 
 impl Strategy for Service {
@@ -140,7 +140,7 @@ fn default_port(port: &mut Map<String, Value>) {
     }
 }
 
-/// `clusterIP` and the first of `clusterIPs` say the same.
+/// Synchronizes `clusterIP` with the first of `clusterIPs`.
 fn same_address(spec: &mut Map<String, Value>) {
     let one = spec.get("clusterIP").and_then(Value::as_str).unwrap_or("").to_owned();
     let first = spec.get("clusterIPs").and_then(|l| l.get(0)).and_then(Value::as_str).map(str::to_owned);
@@ -155,7 +155,7 @@ fn same_address(spec: &mut Map<String, Value>) {
     }
 }
 
-/// Carries over addresses, families and node ports that the client left out, as long as the type still has them.
+/// Keeps addresses, families and node ports that the update omits, if the type still has them.
 fn keep_addresses(new: &mut Value, old: &Value) {
     let ty = |o: &Value| access::text(o, &["spec", "type"]).to_owned();
     let (was, is) = (ty(old), ty(new));
@@ -170,7 +170,7 @@ fn keep_addresses(new: &mut Value, old: &Value) {
         } else if one != access::text(old, &["spec", "clusterIP"])
             && access::list(new, &["spec", "clusterIPs"]) == access::list(old, &["spec", "clusterIPs"])
         {
-            // A client that knows only the old field changed it: the new one follows.
+            // A client that knows only `clusterIP` has changed it: `clusterIPs` follows.
             access::remove(new, &["spec", "clusterIPs"]);
         }
         for key in ["ipFamilies", "ipFamilyPolicy"] {
@@ -202,7 +202,7 @@ fn keep_node_ports(new: &mut Value, old: &Value) {
     }
 }
 
-/// Takes away what only the old type had, where the client just left it as it was.
+/// Removes fields that only the old type had, if the client has not changed them.
 fn drop_what_the_type_has_not(new: &mut Value, old: &Value) {
     let ty = access::text(new, &["spec", "type"]).to_owned();
     let was = access::text(old, &["spec", "type"]).to_owned();

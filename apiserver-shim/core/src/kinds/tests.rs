@@ -1,4 +1,4 @@
-//! The pipeline of creates and updates by examples: what is defaulted, refused, kept, shown.
+//! Tests of creates and updates by examples: defaults, errors, kept fields, table rows.
 
 use super::*;
 use expect_test::{Expect, expect};

@@ -1,4 +1,4 @@
-//! What Deployments and ReplicaSets share, and ControllerRevisions.
+//! Validation and columns that Deployments and ReplicaSets share.
 
 use super::pod_template::validate_template;
 use super::{Strategy, cells, metadata};
@@ -49,13 +49,13 @@ pub(super) fn non_negative(field: &str, value: &Value) -> FieldError {
     FieldError::invalid(field, value.clone(), "must be greater than or equal to 0")
 }
 
-/// Complains of each of the spec's numbers that is negative.
+/// Validates that these numbers of the spec are not negative.
 pub(super) fn validate_non_negative(spec: &Value, keys: &[&str]) -> Vec<FieldError> {
     let negative = keys.iter().filter(|k| access::int(spec, &[k]).unwrap_or(0) < 0);
     negative.map(|k| non_negative(&format!("spec.{k}"), &spec[*k])).collect()
 }
 
-/// Checks a workload's selector and that its template meets it. `noun` is how messages call the kind.
+/// Validates a workload's selector, and that its template matches. `noun` names the kind in messages.
 pub(super) fn validate_selector(spec: &Value, noun: &str) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let selector = spec.get("selector").filter(|s| !s.is_null());
@@ -94,7 +94,7 @@ pub(super) fn validate_selector(spec: &Value, noun: &str) -> Vec<FieldError> {
     errors
 }
 
-/// Checks a `metav1.LabelSelector` field by field.
+/// Validates a `metav1.LabelSelector`.
 pub(super) fn label_selector(selector: &Value, field: At<'_>) -> Vec<FieldError> {
     let mut errors = Vec::new();
     metadata::labels(selector.get("matchLabels"), format_args!("{field}.matchLabels"), &mut errors);
@@ -131,7 +131,7 @@ pub(super) fn label_selector(selector: &Value, field: At<'_>) -> Vec<FieldError>
     errors
 }
 
-/// Checks the template of a workload whose Pods must always restart.
+/// Validates the template of a workload whose Pods must have restart policy Always.
 pub(super) fn validate_always(spec: &Value) -> Vec<FieldError> {
     let Some(template) = spec.get("template") else {
         return vec![FieldError::required("spec.template", "")];
@@ -148,13 +148,13 @@ pub(super) fn validate_always(spec: &Value) -> Vec<FieldError> {
     errors
 }
 
-/// Name, counts, age and, for wide output, containers, images and selector.
+/// Cells: name, counts, age and, for wide output, containers, images and selector.
 pub(super) fn wide_cells(object: &Value) -> [Value; 3] {
     let (names, images) = cells::containers(access::get(object, &["spec", "template", "spec"]));
     [names.into(), images.into(), cells::selector(access::get(object, &["spec", "selector"])).into()]
 }
 
-/// A number of the object, 0 if it has none.
+/// A number of the object; 0 if absent.
 pub(super) fn number(object: &Value, path: &[&str]) -> i64 {
     access::int(object, path).unwrap_or(0)
 }

@@ -1,18 +1,18 @@
-//! Which fields differ between two objects of a type. Parts that every object of the type has (embedded structs) count as
-//! present on both sides, so that only what was said is booked.
+//! Which fields differ between two objects of a type. Embedded structs, which every object of the type has, count as
+//! present on both sides, so that only explicit fields are recorded.
 
+use super::created::{SYSTEM, SYSTEM_META};
 use super::field_set::FieldSet;
-use super::fresh::{SYSTEM, SYSTEM_META};
 use crate::schema::{Field, ItemId, ListKind, Schema, StructId, Type, Zero, schema};
 use serde_json::{Map, Value};
 use std::sync::LazyLock;
 
-/// What differs.
+/// The difference of two objects.
 #[derive(Debug, Default)]
 pub struct Changes {
-    /// Fields that are new or have another value.
+    /// Fields that were added or have another value.
     pub changed: FieldSet,
-    /// Fields that are gone.
+    /// Fields that were removed.
     pub removed: FieldSet,
 }
 
@@ -23,7 +23,7 @@ impl Changes {
         self.removed.remove(path);
     }
 
-    /// Drops the fields that nobody manages.
+    /// Drops the fields that are not managed.
     pub fn forget_system_fields(&mut self) {
         SYSTEM.iter().for_each(|field| self.forget(&[field]));
         SYSTEM_META.iter().for_each(|field| self.forget(&["metadata", field]));
@@ -152,18 +152,18 @@ fn union<'a>(old: Option<&'a Map<String, Value>>, new: Option<&'a Map<String, Va
     old.into_iter().flat_map(Map::keys).chain(fresh).collect()
 }
 
-/// The elements of a list with what tells them apart.
+/// The elements of a list by their keys.
 fn elements<'a>(side: Option<&'a Value>, key_of: &impl Fn(&Value) -> String) -> Vec<(String, &'a Value)> {
     let list = side.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     list.iter().map(|e| (key_of(e), e)).collect()
 }
 
 fn side<'a>(members: Option<&'a Map<String, Value>>, key: &str, field: &Field) -> Option<&'a Value> {
-    members?.get(key).or_else(|| unsaid(field))
+    members?.get(key).or_else(|| implicit_default(field))
 }
 
-/// What a member has where its object is there and says nothing of it.
-pub(super) fn unsaid(field: &Field) -> Option<&'static Value> {
+/// The value that an absent member has implicitly if its object is present.
+pub(super) fn implicit_default(field: &Field) -> Option<&'static Value> {
     match field.ty {
         Type::Struct(_) if field.embedded => Some(&EMPTY_OBJECT),
         Type::List(_) if field.embedded => Some(&EMPTY_LIST),
@@ -185,7 +185,7 @@ fn both_are(pair: Pair<'_>, shape: fn(&Value) -> bool) -> bool {
     pair.0.is_none_or(shape) && pair.1.is_none_or(shape)
 }
 
-/// Whether this is an empty object on the only side where it is: a leaf in effect.
+/// Whether the value exists on one side only and is an empty object there, which counts as a leaf.
 fn emptied(pair: Pair<'_>) -> bool {
     let empty = |v: &Value| v.as_object().is_some_and(Map::is_empty);
     matches!(pair, (None, Some(v)) | (Some(v), None) if empty(v))
@@ -220,7 +220,7 @@ pub(super) fn element_key(element: &Value, keys: &[String]) -> String {
         if !key.ends_with(b"{") {
             key.push(b',');
         }
-        // Names of keys are fields of the schema: nothing in them needs an escape.
+        // Names of keys are fields of the schema, so they need no escapes.
         key.push(b'"');
         key.extend_from_slice(name.as_bytes());
         key.extend_from_slice(b"\":");

@@ -1,27 +1,27 @@
-//! A set of field paths as a tree, in the notation of `fieldsV1`: `f:name` for members, `k:{…}` for elements told apart by
-//! keys, `v:…` for elements of sets, `.` for the path itself.
+//! A set of field paths as a tree, in the notation of `fieldsV1`: `f:name` for members, `k:{…}` for list elements by
+//! their keys, `v:…` for elements of sets, `.` for the path itself.
 
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
-/// Deepest path that is read: real ones stay below twenty.
+/// Maximum depth of a parsed path; real ones stay below 20.
 const DEPTH_MAX: usize = 64;
 
 /// A set of paths.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FieldSet {
-    /// Whether the path that leads here is in the set.
+    /// Whether this path itself is in the set.
     pub(super) own: bool,
     pub(super) members: BTreeMap<String, FieldSet>,
 }
 
 impl FieldSet {
-    /// Whether there is no path in it.
+    /// Whether the set has no path.
     pub fn is_empty(&self) -> bool {
         !self.own && self.members.values().all(FieldSet::is_empty)
     }
 
-    /// Reads `fieldsV1`.
+    /// Parses `fieldsV1`.
     pub fn parse(value: &Value) -> Option<Self> {
         Self::parse_at(value, 0).map(|mut set| {
             set.own = false;
@@ -42,12 +42,12 @@ impl FieldSet {
         Some(set)
     }
 
-    /// Writes `fieldsV1`.
+    /// Encodes as `fieldsV1`.
     pub fn into_value(self) -> Value {
         self.into_members().unwrap_or_else(|| Value::Object(Map::new()))
     }
 
-    /// The set written, unless there is no path in it.
+    /// The encoded set; `None` if it has no path.
     fn into_members(self) -> Option<Value> {
         let members =
             self.members.into_iter().filter_map(|(key, member)| Some((key, member.into_members()?)));
@@ -71,7 +71,7 @@ impl FieldSet {
         }
     }
 
-    /// Takes out every path of `other`.
+    /// Removes every path of `other`.
     pub fn subtract(&mut self, other: &FieldSet) {
         self.own &= !other.own;
         self.members.retain(|key, member| {
@@ -82,7 +82,7 @@ impl FieldSet {
         });
     }
 
-    /// Takes out the members at `path` with all below them.
+    /// Removes the path and all paths below it.
     pub fn remove(&mut self, path: &[&str]) {
         let Some((first, rest)) = path.split_first().filter(|_| !self.members.is_empty()) else { return };
         let key = format!("f:{first}");
@@ -93,7 +93,7 @@ impl FieldSet {
         }
     }
 
-    /// Hangs `set` below `key`, unless it is empty; the key is made only then.
+    /// Adds `set` below `key` unless it is empty; the key is built only when needed.
     pub(super) fn put(&mut self, key: impl FnOnce() -> String, set: FieldSet) {
         if set.own || !set.members.is_empty() {
             self.members.insert(key(), set);

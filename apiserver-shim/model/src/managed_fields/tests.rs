@@ -1,4 +1,4 @@
-//! Ownership after creates and updates.
+//! Tests of the managed fields after creates and updates.
 
 use super::*;
 use crate::resource::{KindRef, builtin};
@@ -56,7 +56,7 @@ fn create_update_and_status() {
     );
     let old = pod.clone();
     record_update(Some(&old), &mut pod, writer("three", "", 4));
-    assert_eq!(old, pod, "an update that changes nothing books nothing");
+    assert_eq!(old, pod, "an update that changes nothing records nothing");
     pod["metadata"]["managedFields"] = json!([]);
     record_update(Some(&old), &mut pod, writer("three", "", 5));
     check(&pod, expect![[""]]);
@@ -84,7 +84,7 @@ fn manager_names() {
     assert_eq!(manager_name("", &"u".repeat(300)).len(), MANAGER_NAME_MAX);
 }
 
-/// Something of the type, mostly: `choices` decide, and what they no longer decide is empty.
+/// A value that mostly fits the type, built from `choices`; when these are used up, values are empty.
 fn value_of(ty: Type, choices: &mut impl Iterator<Item = u8>, depth: usize) -> Value {
     let Some(choice) = choices.next().filter(|_| depth < 12) else { return Value::Null };
     let tree = schema();
@@ -116,7 +116,7 @@ fn value_of(ty: Type, choices: &mut impl Iterator<Item = u8>, depth: usize) -> V
 
 proptest! {
     #[test]
-    fn a_new_object_is_what_nothing_lacks(
+    fn created_fields_equal_the_difference_with_an_empty_object(
         resource in 0..builtin().len(),
         choices in proptest::collection::vec(any::<u8>(), 0..600),
         status in any::<bool>(),
@@ -129,7 +129,7 @@ proptest! {
         changes.forget_system_fields();
         reset.iter().for_each(|member| changes.forget(member));
         prop_assert!(changes.removed.is_empty());
-        let fields = fresh::fields(root, &object, reset);
+        let fields = created::fields(root, &object, reset);
         prop_assert_eq!(fields.is_none(), changes.changed.is_empty());
         prop_assert_eq!(fields.unwrap_or_else(|| json!({})), changes.changed.into_value());
     }

@@ -1,4 +1,4 @@
-//! Headers and parts.
+//! Tests of headers and member ranges.
 
 use proptest::prelude::*;
 use serde_json::json;
@@ -33,7 +33,7 @@ fn parts_are_of_the_outermost_object() {
     }
 }
 
-/// Versions of one object, some of which differ in the status alone, some elsewhere, some in the order of members.
+/// Versions of one object that differ in the status only, elsewhere, or in the order of members.
 fn versions() -> impl Strategy<Value = String> {
     let name = prop_oneof![Just("a"), Just("b")];
     let member = |key: &'static str| {

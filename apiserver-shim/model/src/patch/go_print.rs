@@ -1,4 +1,4 @@
-//! A JSON value as Go's `%v` prints it: some messages quote patches that way.
+//! Prints a JSON value like Go's `%v`, which some messages use to quote patches.
 
 use serde_json::Value;
 

@@ -1,17 +1,17 @@
-//! RFC 6902, with the liberties of the implementation that Kubernetes clients have come to rely on: `replace` of a missing
-//! member adds it, `copy` from a missing member gives null, and negative indexes count from the end.
+//! RFC 6902 with the deviations of upstream's implementation: `replace` of a missing member adds it, `copy` from a
+//! missing member gives null, and negative indexes count from the end.
 
 use serde_json::Value;
 
-/// The patch does not fit the object or is no patch.
+/// The patch is malformed or does not apply to the object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("json patch does not apply")]
 pub struct PatchError;
 
-/// Longest growth that copies may cause, in members and elements: a patch must not blow an object up.
+/// Most members and elements that `copy` operations may add, so that a small patch cannot create a huge object.
 const COPIES_MAX: usize = 10_000;
 
-/// Applies the operations in order. On failure the target is left half done: apply to a copy.
+/// Applies the operations in order. A failure leaves the target partly changed, so apply to a copy.
 pub fn apply(target: &mut Value, operations: &[Value]) -> Result<(), PatchError> {
     let mut copies = 0;
     for operation in operations {
@@ -51,7 +51,7 @@ fn size(value: &Value) -> usize {
     }
 }
 
-/// Steps of a pointer: whatever stands before the first slash is ignored.
+/// The steps of a JSON pointer. Text before the first slash is ignored.
 fn steps(path: &str) -> Vec<String> {
     path.split('/').skip(1).map(|step| step.replace("~1", "/").replace("~0", "~")).collect()
 }
@@ -107,7 +107,7 @@ fn add(target: &mut Value, path: &str, value: Value) -> Result<(), PatchError> {
         }
         Value::Array(items) if last == "-" => items.push(value),
         Value::Array(items) => {
-            // One past the end is a place to add at; a negative index counts back from there.
+            // `add` accepts the index behind the last element; a negative index counts from there.
             let i = position(&last, items.len() + 1).ok_or(PatchError)?;
             items.insert(i, value);
         }

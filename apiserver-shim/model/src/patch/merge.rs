@@ -1,4 +1,4 @@
-//! RFC 7386: members of the patch replace members of the object, objects merge, null removes.
+//! RFC 7386: members of the patch replace those of the object, objects are merged, null removes.
 
 use serde_json::{Map, Value};
 

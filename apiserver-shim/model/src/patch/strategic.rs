@@ -1,5 +1,6 @@
-//! Strategic merge: lists of objects merge by a key, and directives (`$patch`, `$retainKeys`, `$setElementOrder/…`,
-//! `$deleteFromPrimitiveList/…`) say what plain merging cannot. Which lists merge, and by what, is in the schema.
+//! Strategic merge: lists of objects are merged by a key, and directives (`$patch`, `$retainKeys`,
+//! `$setElementOrder/…`, `$deleteFromPrimitiveList/…`) express what a plain merge cannot. The schema has the merge key
+//! of each list.
 
 mod order;
 
@@ -43,7 +44,7 @@ pub fn apply(target: &mut Value, patch: Value, root: StructId) -> Done {
     Ok(())
 }
 
-/// The struct that members of `ty` have, if it is one.
+/// The struct of `ty`, if it is one.
 fn struct_of(ty: Option<Type>) -> Option<&'static Struct> {
     match ty? {
         Type::Struct(id) => Some(schema().at(id)),
@@ -110,7 +111,7 @@ fn retain_keys(original: &mut Members, patch: &mut Members) -> Done {
     Ok(())
 }
 
-/// Handles the lists whose order the patch gives, and takes them out of the patch.
+/// Merges the lists for which the patch has a `$setElementOrder` directive, and removes them from the patch.
 fn set_orders(original: &mut Members, patch: &mut Members, owner: Option<&'static Struct>) -> Done {
     let directives: Vec<String> = patch.keys().filter(|k| k.starts_with(SET_ORDER)).cloned().collect();
     for directive in directives {
@@ -165,13 +166,13 @@ fn list(value: Value) -> Done<Vec<Value>> {
 }
 
 fn delete_from(original: &mut Members, key: &str, deleted: Value) {
-    // What is no list deletes nothing.
+    // A value that is not a list deletes nothing.
     if let (Value::Array(deleted), Some(Value::Array(items))) = (deleted, original.get_mut(key)) {
         items.retain(|item| !deleted.contains(item));
     }
 }
 
-/// Merges two lists whose elements are told apart by the field's merge key, or are scalars.
+/// Merges two lists of objects by the field's merge key, or two lists of scalars.
 fn merge_lists(original: Vec<Value>, patch: Vec<Value>, field: &Field) -> Done<Vec<Value>> {
     let scalars = |items: &[Value]| items.iter().all(|i| !i.is_object());
     if field.patch.merge_key.is_empty() || scalars(&original) && scalars(&patch) {
@@ -234,7 +235,7 @@ fn key_of(element: &Value, key: &str) -> Done<Value> {
     found.ok_or_else(|| StrategicError::NoMergeKey(print(element), key.to_owned()))
 }
 
-/// A value that is new to the object: its directives and nulls mean nothing more.
+/// A value that the patch adds, without directives and nulls.
 fn clean(value: Value) -> Value {
     match value {
         Value::Object(members) => Value::Object(without_directives(members)),

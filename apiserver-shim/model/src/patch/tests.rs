@@ -1,4 +1,4 @@
-//! Each patch language by examples, and laws of the strategic one.
+//! Examples of each patch language, and properties of the strategic merge.
 
 use super::*;
 use crate::resource::KindRef;

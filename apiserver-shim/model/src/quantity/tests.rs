@@ -1,4 +1,4 @@
-//! Canonical forms, exact order, and laws over arbitrary amounts.
+//! Tests of canonical forms and exact order, and properties of arbitrary quantities.
 
 use super::*;
 use expect_test::expect;

@@ -2,7 +2,7 @@
 //! warned of) in the words that clients know.
 
 use super::{check, go_json, go_text, schema, scheme};
-use super::{strict_json, tangle};
+use super::{nesting_limit, strict_json};
 use crate::resource::{KindRef, split_api_version};
 use crate::status::{Status, bad_request, internal};
 use serde_json::{Map, Value};
@@ -149,7 +149,7 @@ pub(crate) fn parse_plain(body: &[u8], duplicates: &mut Vec<String>) -> Result<V
 
 /// Parses the first document of a YAML body; what follows it is not looked at, as upstream does not.
 fn yaml(body: &[u8], duplicates: &mut Vec<String>) -> Result<Value, String> {
-    if tangle::is_tangled(body) {
+    if nesting_limit::is_exceeded(body) {
         return Err("yaml: too many brackets for a body of this length; send it as JSON".to_owned());
     }
     strict_json::from_yaml(body, duplicates).map_err(|e| {

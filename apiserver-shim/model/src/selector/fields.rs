@@ -8,9 +8,8 @@ use std::fmt;
 pub struct FieldTerm {
     /// Path of the field, such as `status.phase`.
     pub field: String,
-    /// Whether the field must (rather than must not) have the value.
+    /// Whether the field must equal the value (otherwise it must differ).
     pub equal: bool,
-    /// The value.
     pub value: String,
 }
 
@@ -35,17 +34,17 @@ impl FieldSelector {
         Ok(FieldSelector { terms })
     }
 
-    /// Whether it asks nothing.
+    /// Whether it has no requirements.
     pub fn is_everything(&self) -> bool {
         self.terms.is_empty()
     }
 
-    /// Whether every term holds, given each field's value; a field that the object does not have reads as empty.
+    /// Whether every term holds, given each field's value. An absent field reads as empty.
     pub fn matches<'a>(&self, mut value_of: impl FnMut(&str) -> Option<&'a str>) -> bool {
         self.terms.iter().all(|t| (value_of(&t.field).unwrap_or("") == t.value) == t.equal)
     }
 
-    /// The value that `field` must have, if a term says so.
+    /// The value that `field` must equal, if a term requires one.
     pub fn exact(&self, field: &str) -> Option<&str> {
         self.terms.iter().find(|t| t.equal && t.field == field).map(|t| t.value.as_str())
     }
@@ -67,7 +66,7 @@ impl fmt::Display for FieldSelector {
     }
 }
 
-/// Cuts at commas that no backslash precedes.
+/// Splits at commas that are not escaped.
 fn split_terms(text: &str) -> Vec<&str> {
     let (mut out, mut start, mut escaped) = (Vec::new(), 0, false);
     for (i, c) in text.char_indices() {
@@ -85,7 +84,7 @@ fn split_terms(text: &str) -> Vec<&str> {
     out
 }
 
-/// Cuts at the first operator.
+/// Splits at the first operator.
 fn split_term(term: &str) -> Option<(&str, bool, &str)> {
     let at = (0..term.len()).find(|i| matches!(term.as_bytes()[*i..], [b'=', ..] | [b'!', b'=', ..]))?;
     let (field, rest) = term.split_at(at);

@@ -1,6 +1,6 @@
 //! Splits the text form of a label selector into tokens.
 
-/// What a piece of a selector is.
+/// A token of a selector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Token {
     Word,

@@ -1,4 +1,4 @@
-//! Grammar, complaints and laws of selectors.
+//! Tests of grammar, errors and properties of selectors.
 
 use super::*;
 use expect_test::expect;

@@ -1,4 +1,4 @@
-//! Columns as kubectl sees them.
+//! Tests of columns.
 
 use super::*;
 use crate::resource::builtin;

@@ -1,4 +1,4 @@
-//! Printed instants and ages.
+//! Tests of printed time stamps and ages.
 
 use super::*;
 use expect_test::expect;

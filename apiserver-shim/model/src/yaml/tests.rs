@@ -1,4 +1,4 @@
-//! How values look, and that they are read back as they were.
+//! Tests of the written form, and that it is read back unchanged.
 
 use super::*;
 use expect_test::expect;

@@ -5,7 +5,7 @@ use expect_test::expect;
 use super::*;
 
 #[test]
-fn json_is_set_out_as_it_stands() {
+fn json_is_indented_in_its_order() {
     let text = indent(br#"{"z":{},"a":[ ],"b":[1,{"c":"x\"{,}"},[true]],"d":null}"#);
     expect![[r#"
         {

@@ -66,10 +66,10 @@ fn what_is_to_be_escaped_is_found_wherever_it_is() {
         for odd in [0u8, 1, 0x1f, b'"', b'\\'] {
             for plain in [b' ', b'!', b'#', b'[', b']', 0x7f, 0x80, 0xff] {
                 let mut text = vec![plain; length];
-                assert!(!is_odd(&text), "{text:?}");
+                assert!(!needs_escaping(&text), "{text:?}");
                 for at in 0..length {
                     text[at] = odd;
-                    assert!(is_odd(&text), "{text:?}");
+                    assert!(needs_escaping(&text), "{text:?}");
                     text[at] = plain;
                 }
             }

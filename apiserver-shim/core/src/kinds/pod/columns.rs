@@ -1,4 +1,4 @@
-//! A Pod's row in a table: above all the one word that says how it is.
+//! A Pod's table row, with the STATUS column.
 
 use super::super::cells::{age, name, or};
 use serde_json::Value;
@@ -46,7 +46,7 @@ struct Summary {
     last_restart: Option<Instant>,
 }
 
-/// Restarts of a group of containers.
+/// Restarts of a list of container statuses.
 #[derive(Default, Clone, Copy)]
 struct Restarts {
     count: i64,

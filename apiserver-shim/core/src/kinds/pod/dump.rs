@@ -1,15 +1,15 @@
-//! A PodSpec in lines, every member named even if nothing was said of it: what the refusal of an update compares, so that
-//! the person at the other end sees what they changed.
+//! Prints a PodSpec one member per line, absent members included. The error for a refused update shows the difference
+//! of two of these.
 
 use serde_json::{Map, Value};
 use shim_model::access;
 
 const TABLE: &str = include_str!("../../../data/pod_spec.tsv");
 
-/// The lines of a spec.
+/// Prints a spec.
 pub(super) fn lines(spec: &Value) -> Vec<String> {
     let mut spec = spec.clone();
-    // Upstream keeps these beside the rest of what concerns the Pod's isolation.
+    // Upstream prints these with the security context.
     const MOVED: [&str; 5] = ["hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace", "hostUsers"];
     for key in MOVED {
         if let Some(value) = access::remove(&mut spec, &[key]) {
@@ -27,7 +27,7 @@ struct Printer {
 }
 
 impl Printer {
-    /// Adds to the line that is being written.
+    /// Appends to the current line.
     fn put(&mut self, text: &str) {
         if let Some(line) = self.out.last_mut() {
             line.push_str(text);
@@ -38,7 +38,7 @@ impl Printer {
         self.out.push(" ".repeat(self.depth));
     }
 
-    /// Something in brackets, an item a line.
+    /// Prints a bracketed list, one item per line.
     fn group<T>(
         &mut self,
         brackets: [&str; 2],
@@ -90,7 +90,7 @@ impl Printer {
         }
     }
 
-    /// An object of which only the members are known that it has.
+    /// Prints an object without a known type.
     fn named(&mut self, members: Option<&Map<String, Value>>) {
         self.group(["{", "}"], members.into_iter().flatten(), |printer, (key, value)| {
             let (first, rest) = key.split_at(key.chars().next().map_or(0, char::len_utf8));
@@ -111,7 +111,7 @@ impl Printer {
     }
 }
 
-/// The member's name in JSON: `DNSPolicy` is `dnsPolicy` there.
+/// The JSON name of a Go field: `DNSPolicy` is `dnsPolicy`.
 fn json_name(name: &str) -> String {
     match name {
         "CephFS" => return "cephfs".into(),

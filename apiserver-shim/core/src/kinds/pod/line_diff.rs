@@ -1,14 +1,14 @@
-//! What differs between two texts, in hunks with three lines around each change. The longest runs of equal lines are
-//! found first, so a change shows as few lines as possible.
+//! A line diff in hunks with three lines of context. The longest common runs of lines are matched first, as in
+//! upstream's diff.
 
 use std::collections::BTreeMap;
 
-/// Lines shown around a change.
+/// Lines of context around a change.
 const CONTEXT: usize = 3;
-/// In texts of at least this many lines, those that are everywhere are no landmarks.
+/// In texts of at least this many lines, very frequent lines do not start a match.
 const POPULAR_FROM: usize = 200;
 
-/// A stretch of both texts.
+/// A range of lines in both texts.
 #[derive(Clone, Copy)]
 struct Step {
     equal: bool,
@@ -16,7 +16,7 @@ struct Step {
     b: (usize, usize),
 }
 
-/// The hunks by which `b` differs from `a`, each line with its mark and a line's end.
+/// The hunks from `a` to `b`, each line with its mark and a line break.
 pub(super) fn hunks(a: &[String], b: &[String]) -> String {
     let mut out = String::new();
     for group in groups(steps(a, b)) {
@@ -46,7 +46,7 @@ fn range(from: usize, to: usize) -> String {
     }
 }
 
-/// Both texts as stretches that are equal and stretches that are not, in turn.
+/// Splits both texts into alternating equal and different ranges.
 fn steps(a: &[String], b: &[String]) -> Vec<Step> {
     let mut places: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (at, line) in b.iter().enumerate() {
@@ -83,7 +83,7 @@ fn steps(a: &[String], b: &[String]) -> Vec<Step> {
     out
 }
 
-/// The first of the longest runs of equal lines within bounds: where in either text, and how long.
+/// The first of the longest common runs of lines within bounds: its position in each text, and its length.
 fn longest(
     a: &[String],
     b: &[String],
@@ -103,7 +103,7 @@ fn longest(
         }
         ending = now;
     }
-    // Lines that are no landmarks belong to a run all the same.
+    // A run is extended by frequent lines.
     while x > a0 && y > b0 && a[x - 1] == b[y - 1] {
         (x, y, n) = (x - 1, y - 1, n + 1);
     }
@@ -113,7 +113,7 @@ fn longest(
     (n > 0).then_some((x, y, n))
 }
 
-/// Stretches that are shown together: changes with what is around them.
+/// Groups changes whose contexts touch into hunks.
 fn groups(mut steps: Vec<Step>) -> Vec<Vec<Step>> {
     if let Some(first) = steps.first_mut().filter(|s| s.equal) {
         first.a.0 = first.a.0.max(first.a.1.saturating_sub(CONTEXT));

@@ -1,12 +1,12 @@
-//! What happens to a Pod between admission and validation, and what its metadata deserves a warning for.
+//! Preparation of a Pod between admission and validation, and warnings for its metadata.
 
 use serde_json::{Value, json};
 use shim_model::access;
 use shim_model::names;
 use shim_model::time::Instant;
 
-/// Drops fields of features that are off: they are accepted and not kept.
-pub(super) fn drop_what_is_off(pod: &mut Value) {
+/// Drops fields of disabled features, as upstream does: they are accepted and not stored.
+pub(super) fn drop_disabled_fields(pod: &mut Value) {
     for list in ["containers", "initContainers"] {
         for container in access::list_mut(pod, &["spec", list]).into_iter().flatten() {
             if access::remove(container, &["lifecycle", "stopSignal"]).is_some()
@@ -18,7 +18,7 @@ pub(super) fn drop_what_is_off(pod: &mut Value) {
     }
 }
 
-/// Turns `matchLabelKeys` and `mismatchLabelKeys` of pod affinity into requirements on the Pod's own values.
+/// Turns `matchLabelKeys` and `mismatchLabelKeys` of Pod affinity into requirements with the Pod's own values.
 pub(super) fn match_label_keys(pod: &mut Value) {
     const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
     const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
@@ -55,7 +55,7 @@ fn one_term(term: &mut Value, labels: &Value) {
     }
 }
 
-/// A Pod with gates says in its conditions why it is not scheduled.
+/// Sets the `PodScheduled` condition of a Pod with scheduling gates.
 pub(super) fn gated_condition(pod: &mut Value, now: Instant) {
     if access::list(pod, &["spec", "schedulingGates"]).is_empty() {
         return;
@@ -71,7 +71,7 @@ pub(super) fn gated_condition(pod: &mut Value, now: Instant) {
     access::object_mut(pod, &["status"]).insert("conditions".into(), json!([condition]));
 }
 
-/// What the Pod's metadata deserves a warning for.
+/// Warnings for the Pod's metadata.
 pub(super) fn warnings(pod: &Value, create: bool) -> Vec<String> {
     let mut out = Vec::new();
     let wrong = names::dns_label(access::text(pod, &["metadata", "name"]));

@@ -1,4 +1,4 @@
-//! The quality of service that a Pod's requests and limits amount to.
+//! The quality-of-service class of a Pod.
 
 use serde_json::Value;
 use shim_model::access;

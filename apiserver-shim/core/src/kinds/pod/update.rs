@@ -1,4 +1,4 @@
-//! What may change of a Pod once it is there, door by door.
+//! Validation of Pod updates, per subresource.
 
 use super::qos::qos_class;
 use super::{dump, line_diff};
@@ -10,7 +10,7 @@ use shim_model::names;
 
 const ONLY: &str = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
 
-/// What is wrong with an update of the Pod itself.
+/// Validates an update of the main resource.
 pub(super) fn validate(new: &Value, old: &Value) -> Vec<FieldError> {
     let (new_spec, old_spec) = (&new["spec"], &old["spec"]);
     if new_spec == old_spec {
@@ -44,7 +44,7 @@ pub(super) fn validate(new: &Value, old: &Value) -> Vec<FieldError> {
     errors
 }
 
-/// The new spec with everything that may change put back as it was.
+/// The new spec with all mutable fields restored to the old values.
 fn mutable_parts_as_in(new: &Value, old: &Value, gated: bool) -> Value {
     let mut out = new.clone();
     for list in ["containers", "initContainers"] {
@@ -116,7 +116,7 @@ fn node_selector(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
     }
 }
 
-/// What is wrong with an update of the status.
+/// Validates an update of the status.
 pub(super) fn validate_status(new: &Value, old: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let (status, before) = (&new["status"], &old["status"]);
@@ -148,7 +148,7 @@ pub(super) fn validate_status(new: &Value, old: &Value) -> Vec<FieldError> {
     errors
 }
 
-/// A container that ended for good cannot run again.
+/// A container that has terminated for good must not run again.
 fn revived(status: &Value, before: &Value, list: &str, policy: &str, errors: &mut Vec<FieldError>) {
     let final_end = |old: &Value| match access::get(old, &["state", "terminated"]) {
         Some(t) => policy == "Never" || policy == "OnFailure" && access::int(t, &["exitCode"]) == Some(0),
@@ -164,20 +164,20 @@ fn revived(status: &Value, before: &Value, list: &str, policy: &str, errors: &mu
     }
 }
 
-/// Carries over everything that the door does not open.
+/// Restores everything that the subresource cannot change.
 pub(super) fn prepare_subresource(subresource: &str, new: &mut Value, old: &Value) {
     let mut out = old.clone();
     access::copy(new, &mut out, &["metadata", "managedFields"]);
     access::copy(new, &mut out, &["metadata", "resourceVersion"]);
     match subresource {
         "ephemeralcontainers" => access::copy(new, &mut out, &["spec", "ephemeralContainers"]),
-        // What else a resize would change is refused, not dropped: the client must learn of it.
+        // Other changes in a resize are refused, not dropped, so that the client notices.
         _ => access::copy(new, &mut out, &["spec"]),
     }
     *new = out;
 }
 
-/// What is wrong with an update through the door.
+/// Validates an update through the subresource.
 pub(super) fn validate_subresource(subresource: &str, new: &Value, old: &Value) -> Vec<FieldError> {
     let mut errors = validate_spec(&new["spec"], format_args!("spec"));
     match subresource {

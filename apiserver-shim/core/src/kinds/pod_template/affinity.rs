@@ -1,4 +1,4 @@
-//! Where a pod may go: affinity, tolerations, topology spread.
+//! Validation of affinity, tolerations and topology spread constraints.
 
 use super::super::workload::label_selector;
 use serde_json::Value;
@@ -6,7 +6,7 @@ use shim_model::access::{self, Members};
 use shim_model::field::{At, FieldError};
 use shim_model::names;
 
-/// Checks `spec.affinity`.
+/// Validates `spec.affinity`.
 pub(super) fn validate(affinity: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
     if let Some(node) = affinity.get("nodeAffinity") {
         node_affinity(node, format_args!("{at}.nodeAffinity"), errors);
@@ -116,7 +116,7 @@ fn pod_term(term: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
     );
 }
 
-/// Checks tolerations.
+/// Validates tolerations.
 pub(super) fn validate_tolerations(list: &[Value], field: At<'_>, errors: &mut Vec<FieldError>) {
     for (i, toleration) in list.iter().enumerate() {
         let at = format_args!("{field}[{i}]");
@@ -166,7 +166,7 @@ pub(super) fn validate_tolerations(list: &[Value], field: At<'_>, errors: &mut V
     }
 }
 
-/// Checks topology spread constraints.
+/// Validates topology spread constraints.
 pub(super) fn validate_spread(spec: &Members<'_>, field: At<'_>, errors: &mut Vec<FieldError>) {
     for (i, constraint) in spec.list("topologySpreadConstraints").iter().enumerate() {
         let at = format_args!("{field}.topologySpreadConstraints[{i}]");

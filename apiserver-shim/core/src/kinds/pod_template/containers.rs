@@ -1,4 +1,4 @@
-//! Containers of all three sorts: names, images, ports, environment, mounts, life cycle.
+//! Validation of containers, init containers and ephemeral containers.
 
 use super::{probes, resources, security};
 use serde_json::Value;
@@ -7,10 +7,10 @@ use shim_model::field::{At, FieldError};
 use shim_model::names;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Volumes of the pod by name, with what they are made from.
+/// The Pod's volumes by name.
 pub(super) type Volumes<'a> = BTreeMap<&'a str, &'a Value>;
 
-/// Checks all containers of a spec.
+/// Validates all containers of a spec.
 pub(super) fn validate(
     spec: &Members<'_>,
     field: At<'_>,
@@ -142,7 +142,7 @@ fn ephemeral(container: &Members<'_>, at: At<'_>, main: &[Value], errors: &mut V
     }
 }
 
-/// The container's own restart policy and rules.
+/// Validates the container's restart policy and rules.
 fn restart(container: &Members<'_>, at: At<'_>, errors: &mut Vec<FieldError>) {
     const POLICIES: &[&str] = &["Always", "Never", "OnFailure"];
     let policy = container.get("restartPolicy").and_then(Value::as_str);
@@ -215,7 +215,7 @@ fn ports(container: &Members<'_>, at: At<'_>, errors: &mut Vec<FieldError>) {
     }
 }
 
-/// Two containers of a pod cannot hold the same port of the host.
+/// Validates that no two containers have the same host port.
 fn host_ports(containers: &[Value], field: At<'_>, errors: &mut Vec<FieldError>) {
     let mut seen = BTreeSet::new();
     for (i, container) in containers.iter().enumerate() {
@@ -287,7 +287,7 @@ fn env(container: &Members<'_>, at: At<'_>, errors: &mut Vec<FieldError>) {
     }
 }
 
-/// Checks a reference to a field of the pod.
+/// Validates a reference to a field of the Pod.
 pub(super) fn field_ref(field: &Value, at: At<'_>, allowed: &[&str], errors: &mut Vec<FieldError>) {
     let (version, path) = (access::text(field, &["apiVersion"]), access::text(field, &["fieldPath"]));
     if version.is_empty() {
@@ -324,7 +324,7 @@ fn subscript(path: &str) -> Option<&str> {
     rest.strip_suffix("']")
 }
 
-/// Checks a reference to an amount of a container.
+/// Validates a reference to a resource of a container.
 pub(super) fn resource_ref(reference: &Value, at: At<'_>, volume: bool, errors: &mut Vec<FieldError>) {
     let resource = access::text(reference, &["resource"]);
     if volume && access::text(reference, &["containerName"]).is_empty() {

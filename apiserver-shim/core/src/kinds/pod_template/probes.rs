@@ -1,4 +1,4 @@
-//! Probes and life-cycle hooks.
+//! Validation of probes and life-cycle hooks.
 
 use serde_json::Value;
 use shim_model::access::{self, Members};
@@ -8,7 +8,7 @@ use shim_model::names;
 const HANDLERS: [&str; 4] = ["exec", "httpGet", "tcpSocket", "grpc"];
 const HOOKS: [&str; 4] = ["exec", "httpGet", "tcpSocket", "sleep"];
 
-/// Checks a container's three probes.
+/// Validates a container's probes.
 pub(super) fn validate(container: &Members<'_>, at: At<'_>, errors: &mut Vec<FieldError>) {
     for kind in ["livenessProbe", "readinessProbe", "startupProbe"] {
         let Some(probe) = container.get(kind) else { continue };
@@ -47,7 +47,7 @@ pub(super) fn validate(container: &Members<'_>, at: At<'_>, errors: &mut Vec<Fie
     }
 }
 
-/// Checks a container's hooks.
+/// Validates a container's hooks.
 pub(super) fn lifecycle(container: &Members<'_>, at: At<'_>, errors: &mut Vec<FieldError>) {
     let Some(hooks) = container.get("lifecycle") else { return };
     for hook in ["postStart", "preStop"] {
@@ -100,7 +100,7 @@ fn http_get(action: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
     }
 }
 
-/// Checks a port that may be a number or a name.
+/// Validates a port number or name.
 fn port(port: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
     match port {
         Value::String(name) => errors

@@ -1,4 +1,4 @@
-//! Requests and limits.
+//! Validation of requests and limits.
 
 use serde_json::Value;
 use shim_model::access::{self, Members};
@@ -8,7 +8,7 @@ use shim_model::quantity::Quantity;
 
 const STANDARD: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
 
-/// Whether a resource is one that nodes advertise under a name of their own.
+/// Whether a resource name is that of an extended resource.
 pub(in super::super) fn is_extended(name: &str) -> bool {
     let native = !name.contains('/') || name.contains("kubernetes.io/");
     !native && !name.starts_with("requests.")
@@ -18,7 +18,7 @@ fn amount(value: Option<&Value>) -> Option<Quantity> {
     value?.as_str()?.parse().ok()
 }
 
-/// Checks a container's resources.
+/// Validates a container's resources.
 pub(super) fn validate(resources: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
     let Some(members) = resources.as_object() else { return };
     let limits = members.get("limits");
@@ -68,7 +68,7 @@ fn one(name: &str, amount: Option<Quantity>, at: At<'_>, errors: &mut Vec<FieldE
     }
 }
 
-/// Checks a pod's own resources.
+/// Validates Pod-level resources.
 pub(super) fn validate_pod_level(resources: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
     for list in ["limits", "requests"] {
         for (name, _) in access::entries(resources, &[list]) {
@@ -92,7 +92,7 @@ pub(super) fn validate_pod_level(resources: &Value, at: At<'_>, errors: &mut Vec
     }
 }
 
-/// Checks what shall happen to a container when its resources change.
+/// Validates a container's resize policy.
 pub(super) fn validate_resize_policy(container: &Members<'_>, at: At<'_>, errors: &mut Vec<FieldError>) {
     let mut seen = Vec::new();
     for (i, policy) in container.list("resizePolicy").iter().enumerate() {

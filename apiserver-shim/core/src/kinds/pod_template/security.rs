@@ -1,10 +1,10 @@
-//! Security contexts of pods and containers, and what another operating system forbids.
+//! Validation of security contexts, and of fields that depend on the operating system.
 
 use serde_json::{Map, Value};
 use shim_model::access::{self, Members};
 use shim_model::field::{At, FieldError};
 
-/// Checks the pod's security context.
+/// Validates the Pod's security context.
 pub(super) fn validate_pod(spec: &Members<'_>, field: At<'_>, errors: &mut Vec<FieldError>) {
     let at = format_args!("{field}.securityContext");
     let Some(context) = spec.get("securityContext") else { return };
@@ -70,7 +70,7 @@ fn profiles(context: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
     }
 }
 
-/// Checks a container's security context.
+/// Validates a container's security context.
 pub(super) fn validate_container(container: &Members<'_>, at: At<'_>, errors: &mut Vec<FieldError>) {
     let at = format_args!("{at}.securityContext");
     let Some(context) = container.get("securityContext") else { return };
@@ -93,7 +93,7 @@ pub(super) fn validate_container(container: &Members<'_>, at: At<'_>, errors: &m
     }
 }
 
-/// A security context as upstream's own type is printed.
+/// Prints a security context like upstream's Go type.
 fn shown(context: &Value) -> String {
     const MEMBERS: [(&str, &str); 12] = [
         ("Capabilities", "capabilities"),
@@ -123,7 +123,7 @@ fn shown(context: &Value) -> String {
 
 const DETAIL: &str = "cannot be set for a windows pod";
 
-/// Checks that a pod for Windows uses nothing of Linux, and the other way round.
+/// Validates that a Pod for Windows sets no Linux fields, and vice versa.
 pub(super) fn validate_os(spec: &Members<'_>, field: At<'_>, errors: &mut Vec<FieldError>) {
     let os = spec.get("os").map_or("", |os| access::text(os, &["name"]));
     let at = format_args!("{field}.securityContext");

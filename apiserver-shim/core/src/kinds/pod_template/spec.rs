@@ -1,4 +1,4 @@
-//! A pod spec as a whole: policies, names, and the parts' checks in upstream's order.
+//! Validation of a Pod spec: policies, names, then the parts in upstream's order.
 
 use super::{affinity, containers, security, validate_template_metadata, volumes};
 use serde_json::Value;
@@ -6,7 +6,7 @@ use shim_model::access::{self, Members};
 use shim_model::field::{At, FieldError};
 use shim_model::names;
 
-/// Checks a template: metadata and spec.
+/// Validates a template: metadata and spec.
 pub(in super::super) fn validate_template(template: &Value, field: At<'_>) -> Vec<FieldError> {
     let mut errors = Vec::new();
     validate_template_metadata(template, field, &mut errors);
@@ -18,7 +18,7 @@ pub(in super::super) fn validate_template(template: &Value, field: At<'_>) -> Ve
     errors
 }
 
-/// Checks a pod spec.
+/// Validates a Pod spec.
 pub(in super::super) fn validate_spec(spec: &Value, field: At<'_>) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let spec = &Members::of(spec);
@@ -67,7 +67,7 @@ fn enums(spec: &Members<'_>, field: At<'_>, errors: &mut Vec<FieldError>) {
     }
 }
 
-/// Most name servers, search paths, and characters of all search paths in a pod's DNS configuration.
+/// Limits of a Pod's DNS configuration: name servers, search paths, characters of all search paths.
 const NAMESERVERS_MAX: usize = 3;
 const SEARCHES_MAX: usize = 32;
 const SEARCH_CHARS_MAX: usize = 2048;

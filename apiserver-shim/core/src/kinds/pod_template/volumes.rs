@@ -1,4 +1,4 @@
-//! Volumes: one source each, and what each common source needs.
+//! Validation of volumes: one source each, and the fields of each common source.
 
 use super::containers::{Volumes, field_ref, resource_ref};
 use serde_json::Value;
@@ -7,7 +7,7 @@ use shim_model::field::{At, FieldError};
 use shim_model::names;
 use std::collections::BTreeSet;
 
-/// Checks a spec's volumes and returns those with usable names.
+/// Validates a spec's volumes and returns those with valid names.
 pub(super) fn validate<'a>(spec: &Members<'a>, field: At<'_>, errors: &mut Vec<FieldError>) -> Volumes<'a> {
     let mut found = Volumes::new();
     for (i, volume) in spec.list("volumes").iter().enumerate() {
@@ -27,7 +27,7 @@ pub(super) fn validate<'a>(spec: &Members<'a>, field: At<'_>, errors: &mut Vec<F
 }
 
 fn source(volume: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
-    // Upstream looks at the sources in the order of their declaration; the first one is the volume's.
+    // Upstream checks the sources in the order of their declaration and takes the first one.
     const ORDER: [&str; 30] = [
         "emptyDir",
         "hostPath",
@@ -165,7 +165,7 @@ fn item_path(item: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
     local_path(path, format_args!("{at}.path"), errors);
 }
 
-/// A path that stays below the place where it is used.
+/// Validates a relative path without `..`.
 pub(super) fn local_path(path: &str, at: At<'_>, errors: &mut Vec<FieldError>) {
     if path.starts_with('/') {
         errors.push(FieldError::invalid(at, path, "must be a relative path"));
@@ -200,7 +200,7 @@ fn downward(source: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
     }
 }
 
-/// Shortest life of a projected token.
+/// Shortest lifetime of a projected token, in seconds.
 const TOKEN_SECONDS_MIN: i64 = 600;
 
 fn projected(source: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
@@ -214,7 +214,7 @@ fn projected(source: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
         } else if kinds > 1 {
             errors.push(FieldError::forbidden(part_at, "may not specify more than 1 volume type"));
         }
-        // A collision is shown with the name of the object that brings the second file, where there is one.
+        // A conflict is reported with the name of the object that has the second file, if any.
         let mut path = |path: &str, shown: &str, errors: &mut Vec<FieldError>| {
             if !path.is_empty() && !paths.insert(path.to_owned()) {
                 errors.push(FieldError::invalid(at, shown, "conflicting duplicate paths"));

@@ -1,4 +1,4 @@
-//! What a Service may say.
+//! Validation of Services.
 
 use super::super::endpoints::special;
 use super::super::metadata;
@@ -282,7 +282,7 @@ fn policies(spec: &Value, ty: &str, errors: &mut Vec<FieldError>) {
     }
 }
 
-/// Addresses once given stay, unless the Service becomes or was a mere name.
+/// Assigned addresses are immutable, except from or to type ExternalName.
 pub(super) fn validate_addresses_kept(new: &Value, old: &Value) -> Vec<FieldError> {
     let ty = |o: &Value| access::text(o, &["spec", "type"]) == "ExternalName";
     let (before, after) =

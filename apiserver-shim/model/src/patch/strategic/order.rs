@@ -1,5 +1,5 @@
-//! The order of merged lists: elements named by the patch keep its order, the server's others keep theirs, and the two are
-//! interleaved by where the server had them.
+//! The order of merged lists: elements of the patch keep the patch's order, all others keep the server's order, and
+//! both are interleaved by their positions on the server.
 
 use super::{Done, PATCH, StrategicError};
 use crate::patch::go_print::print;
@@ -13,12 +13,12 @@ fn position(items: &[Value], wanted: &Value, key: &str) -> Option<usize> {
     items.iter().position(|item| same(item, wanted, key))
 }
 
-/// Splits into elements that `named` has and the others.
+/// Splits the elements into those that `named` contains and the others.
 pub(super) fn partition(items: Vec<Value>, named: &[Value], key: &str) -> (Vec<Value>, Vec<Value>) {
     items.into_iter().partition(|item| position(named, item, key).is_some())
 }
 
-/// One list of both, in the order described above.
+/// Interleaves both lists, in the order described above.
 pub(super) fn normalise(
     mut mine: Vec<Value>,
     mut theirs: Vec<Value>,
@@ -44,7 +44,7 @@ pub(super) fn normalise(
     }
 }
 
-/// Whether the elements of the patch come in the given order and are all in it.
+/// Checks that `$setElementOrder` contains all elements of the patch, in the same order.
 pub(super) fn check(patch: &[Value], order: &[Value], key: &str) -> Done {
     let mut last = None;
     for element in patch.iter().filter(|e| e.get(PATCH).is_none_or(|d| d != "delete")) {

@@ -1,4 +1,4 @@
-//! Hunks of small texts.
+//! Tests of hunks.
 
 use expect_test::expect;
 

@@ -1,13 +1,13 @@
-//! The fields of a new object, all its maker's: what comparing it with nothing would find, written down as `fieldsV1` in
-//! one walk. Nearly every write that is no update is a create, so no set of paths is built in between.
+//! The fields of a created object, which all belong to its creator: the result of comparing it with an empty object,
+//! but written as `fieldsV1` in one walk without building a `FieldSet`, because creates are frequent.
 
-use super::compare::{element_key, unsaid};
+use super::compare::{element_key, implicit_default};
 use crate::schema::{Field, ItemId, ListKind, Schema, StructId, Type, schema};
 use serde_json::{Map, Value};
 
-/// Members of every object that nobody manages.
+/// Members of every object that are not managed.
 pub(super) const SYSTEM: [&str; 2] = ["apiVersion", "kind"];
-/// Members of its metadata that nobody manages: identity and what the server itself keeps.
+/// Members of the metadata that are not managed: identity, and what the server sets.
 pub(super) const SYSTEM_META: [&str; 8] = [
     "name",
     "namespace",
@@ -19,7 +19,7 @@ pub(super) const SYSTEM_META: [&str; 8] = [
     "resourceVersion",
 ];
 
-/// The fields of a new object of type `root`, without the members `reset`; nothing if there are none.
+/// The fields of a created object of type `root`, without the members `reset`; `None` if there are none.
 pub(super) fn fields(root: StructId, object: &Value, reset: &[&[&str]]) -> Option<Value> {
     let walk = Walk { schema: schema() };
     let mut out = Map::new();
@@ -35,7 +35,7 @@ pub(super) fn fields(root: StructId, object: &Value, reset: &[&[&str]]) -> Optio
     written(false, out)
 }
 
-/// A path that is in the set by itself or has paths below it; nothing otherwise.
+/// The encoding of a path that is in the set or has paths below it; `None` otherwise.
 fn written(own: bool, mut members: Map<String, Value>) -> Option<Value> {
     if own && !members.is_empty() {
         members.insert(".".to_owned(), Value::Object(Map::new()));
@@ -56,7 +56,8 @@ fn put(out: &mut Map<String, Value>, name: &str, fields: Option<Value>) {
     }
 }
 
-/// `stands` everywhere: whether the value's place is in every object of the type, so that it alone says nothing.
+/// Walks an object along the schema. `stands` in its methods: every object of the type has this value implicitly (an
+/// embedded struct), so its presence alone is not recorded.
 struct Walk {
     schema: &'static Schema,
 }
@@ -80,7 +81,7 @@ impl Walk {
     }
 
     fn member(&self, out: &mut Map<String, Value>, field: &Field, stands: bool, value: &Value) {
-        let before = unsaid(field).filter(|_| stands);
+        let before = implicit_default(field).filter(|_| stands);
         if before != Some(value) {
             put(out, &field.name, self.field(field, before.is_some(), value));
         }

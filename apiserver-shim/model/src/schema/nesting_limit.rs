@@ -1,20 +1,19 @@
-//! How long reading a YAML text may take, told before it is read. The parser looks at every flow collection that is open
-//! again for each token: a body of nothing but brackets would hold a processor for minutes before anybody counts how deep
-//! they are. JSON, which is what nearly all clients send, does not come here.
+//! Bounds the time to parse a YAML body, before it is parsed. For each token the parser visits every open flow collection,
+//! so that a body of brackets would take minutes before its depth is checked. JSON bodies do not come here.
 
-/// Most open collections times bytes: about a second of the parser's time.
+/// Most open collections times bytes: about a second of parsing.
 const WORK_MAX: usize = 1_000_000_000;
 
-/// Deeper than this in one line the parser refuses to follow anyway.
+/// The parser itself refuses more levels than this in one line.
 const DEPTH_MAX: usize = 100;
 
-/// Whether a text may take too long. Brackets inside of strings may count as well.
-pub(super) fn is_tangled(text: &[u8]) -> bool {
+/// Whether a text may take too long to parse. Brackets in strings may count as well.
+pub(super) fn is_exceeded(text: &[u8]) -> bool {
     let open: usize = text.split(|byte| matches!(byte, b'\n' | b'\r')).map(left_open).sum();
     open.saturating_mul(text.len()) > WORK_MAX
 }
 
-/// How many collections a line may leave open. Where something may hide what closes them, none counts as closed.
+/// How many flow collections a line may leave open. If quotes or comments may hide closing brackets, none counts as closed.
 fn left_open(line: &[u8]) -> usize {
     let hides = line.iter().any(|byte| matches!(byte, b'"' | b'\'' | b'#' | b'!' | b'&' | b'*' | b'%'));
     let (mut all, mut open, mut deepest) = (0usize, 0usize, 0usize);
@@ -37,8 +36,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_nests_without_end_is_told_from_what_is_only_long() {
-        let tangled = [
+    fn deep_nesting_is_told_from_long_texts() {
+        let nested = [
             "[".repeat(100_000),
             "{a: ".repeat(40_000),
             format!("{}{}", "[".repeat(50_000), "]".repeat(50_000)),
@@ -47,8 +46,8 @@ mod tests {
             "[ # ]\n".repeat(50_000),
             "[ !<]> x,\n".repeat(50_000),
         ];
-        for text in tangled {
-            assert!(is_tangled(text.as_bytes()), "{}", &text[..20]);
+        for text in nested {
+            assert!(is_exceeded(text.as_bytes()), "{}", &text[..20]);
         }
         let long = [
             "a: b\n".repeat(500_000),
@@ -57,7 +56,7 @@ mod tests {
             "x: |\n  {\n    \"a\": [1, 2]\n  }\n".repeat(2_000),
         ];
         for text in long {
-            assert!(!is_tangled(text.as_bytes()), "{}", &text[..20]);
+            assert!(!is_exceeded(text.as_bytes()), "{}", &text[..20]);
         }
     }
 }
