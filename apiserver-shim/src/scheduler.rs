@@ -39,6 +39,7 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::controllers::EventRecorder;
 use crate::node_endpoints::NodeEndpoints;
 use crate::scheduler::kernel_client::KernelClient;
+use crate::storage::pod_cidrs::PodCidrs;
 use crate::storage::pod_views::PodViews;
 use crate::storage::registry::Registry;
 use crate::storage::selection::Selection;
@@ -82,6 +83,8 @@ pub struct SchedulerOptions {
     pub client: KernelClient,
     /// Where executors can be reached.
     pub node_endpoints: NodeEndpoints,
+    /// Pod CIDRs of Nodes.
+    pub pod_cidrs: PodCidrs,
     /// Shared rows of Pods.
     pub pod_views: PodViews,
     /// Where to tell people.
@@ -93,6 +96,7 @@ pub(crate) struct Runner {
     pub(crate) registry: Registry,
     pub(crate) client: KernelClient,
     pub(crate) node_endpoints: NodeEndpoints,
+    pub(crate) pod_cidrs: PodCidrs,
     pub(crate) events: EventRecorder,
     pub(crate) framework_id: Option<FrameworkId>,
     pub(crate) pods: PodBook,
@@ -147,6 +151,7 @@ pub async fn run(options: SchedulerOptions) {
         registry: options.registry,
         client: options.client,
         node_endpoints: options.node_endpoints,
+        pod_cidrs: options.pod_cidrs,
         events: options.events,
         framework_id: None,
         pods: PodBook::new(options.pod_views),

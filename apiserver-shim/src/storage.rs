@@ -5,6 +5,7 @@ pub mod deletion;
 pub mod event_versions;
 pub mod fields;
 pub mod object;
+pub mod pod_cidrs;
 pub mod pod_views;
 pub mod registry;
 pub mod selection;

@@ -17,6 +17,7 @@ mod scheduling;
 
 use std::time::{Duration, Instant};
 
+use apiserver_shim::storage::pod_cidrs::ClusterCidr;
 use serde_json::{Value, json};
 use shim_core::controllers::{condition, served};
 
@@ -185,6 +186,29 @@ async fn a_pod_that_fits_nowhere_says_why_and_runs_when_it_can() {
     label.await.unwrap();
     cluster.until("picky runs", |c| c.running() == 1).await;
     cluster.audited().await;
+    cluster.hollow = None;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_without_a_pod_cidr_is_not_ready_and_an_event_says_so() {
+    trace();
+    let mut cluster = Cluster::start(0).await;
+    cluster.cluster_cidr = ClusterCidr::new("10.244.0.0/23".parse().unwrap(), 24).unwrap();
+    cluster.run();
+    cluster.hollow = Some(kernel::hollow::start(3, &cluster.master, hollow_options()));
+    let of_nodes = |c: &Cluster, ready: &str| -> Vec<String> {
+        let nodes = c.list("", "nodes");
+        let with =
+            nodes.iter().filter(|n| condition(&n["status"], "Ready").is_some_and(|r| r["status"] == ready));
+        let mut cidrs: Vec<String> =
+            with.map(|n| n["spec"]["podCIDR"].as_str().unwrap_or("none").to_owned()).collect();
+        cidrs.sort();
+        cidrs
+    };
+    cluster.until("two nodes are ready", |c| of_nodes(c, "True") == ["10.244.0.0/24", "10.244.1.0/24"]).await;
+    cluster.until("the third is not", |c| of_nodes(c, "False") == ["none"]).await;
+    let told = |c: &Cluster| c.list("", "events").iter().any(|e| e["reason"] == "CIDRNotAvailable");
+    cluster.until("the event", told).await;
     cluster.hollow = None;
 }
 

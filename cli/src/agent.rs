@@ -5,7 +5,7 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 use anyhow::{Context, bail};
 use kernel::{
     agent::{AgentHandle, ShutdownKind},
-    agent_link::{Dialer, TlsDialer},
+    agent_link::{AddressRange, Dialer, TlsDialer},
 };
 
 use crate::{
@@ -14,6 +14,7 @@ use crate::{
     data_directory::DataDirectory,
     images,
     node::{self, NodeFiles},
+    pod_network::Source,
     preflight,
     progress::Progress,
     runtime,
@@ -21,6 +22,8 @@ use crate::{
 
 /// How long admission may take before a line says that the agent is still waiting.
 const ADMISSION_NOTICE: Duration = Duration::from_secs(5);
+/// How often an executor without a Pod CIDR reads its configuration again.
+const CONFIG_READ_EVERY: Duration = Duration::from_secs(1);
 
 /// `catamaran agent`.
 pub fn run(arguments: Agent) -> anyhow::Result<()> {
@@ -36,8 +39,13 @@ pub fn run(arguments: Agent) -> anyhow::Result<()> {
             joined = join(&files, &arguments, &name, &progress) => joined?,
             () = signals.wait() => return clear(&files, &mut signals).await,
         }
-        let dialer = TlsDialer { master: arguments.master.clone(), tls: files.client_tls()? };
-        let mut agent = start(&data, &files, &arguments.agent, Arc::new(dialer), &progress).await?;
+        let tls = files.client_tls()?;
+        let source = Source::Remote(arguments.master.clone(), tls.clone());
+        let dialer = Arc::new(TlsDialer { master: arguments.master.clone(), tls });
+        let mut agent = tokio::select! {
+            agent = start(&data, &files, &arguments.agent, source, dialer, &progress) => agent?,
+            () = signals.wait() => return clear(&files, &mut signals).await,
+        };
         let ready = format!("ready: {name} runs Pods and tasks for {}", arguments.master);
         serve(&mut agent, progress, &ready, &mut signals, std::future::pending()).await?;
         stop(agent, &files, &mut signals).await
@@ -85,11 +93,23 @@ pub async fn start(
     data: &DataDirectory,
     files: &NodeFiles,
     arguments: &AgentArguments,
+    source: Source,
     dialer: Arc<dyn Dialer>,
     progress: &Progress,
 ) -> anyhow::Result<AgentHandle> {
     let name = node::name(arguments)?;
-    files.write_config(&name, node::advertised(arguments), arguments)?;
+    let previous = files.read_config().ok().and_then(|config| config.pod_cidr);
+    let pod_cidr = match source.obtain(arguments.pod_cidr, previous, progress).await? {
+        AddressRange::Assigned(cidr) => Some(cidr),
+        AddressRange::Exhausted(why) => {
+            progress.note(&format!("warning: no Pods run on this machine: {why}"));
+            None
+        }
+    };
+    files.write_config(&name, node::advertised(arguments), arguments, pod_cidr.as_deref())?;
+    if pod_cidr.is_none() {
+        configure_later(source, &name, files, arguments);
+    }
     if arguments.example_images {
         progress.doing("building the example's images");
         images::build_examples(&files.root.join("images"))?;
@@ -101,13 +121,12 @@ pub async fn start(
             "warning: Pods cannot run on this machine: packages are missing; on Debian: apt-get install {missing}"
         ));
     }
-    if arguments.cri_endpoint.is_none()
+    if let (None, Some(cidr)) = (&arguments.cri_endpoint, &pod_cidr)
         && let Some(interface) = kubelet_executor::pod_network_taken_by(&files.read_config()?)
     {
         progress.note(&format!(
-            "warning: {} is already routed to {interface}, so Pods on this machine will not be reachable; is another \
-             cluster running here? Set another --pod-cidr",
-            arguments.pod_cidr
+            "warning: {cidr} is already routed to {interface}, so Pods on this machine will not be reachable; is another \
+             cluster running here? Set another --pod-cidr"
         ));
     }
     if let Err(error) = cgroup_mounts::restore() {
@@ -115,8 +134,19 @@ pub async fn start(
             .note(&format!("warning: control groups are not available, so Pods will not start: {error:#}"));
     }
     progress.doing("starting the agent");
-    let options = node::agent_options(data.path(), files, arguments)?;
+    let options = node::agent_options(data.path(), files, arguments, pod_cidr.as_deref())?;
     Ok(kernel::agent::start(options, dialer).await?)
+}
+
+/// Writes the executor's configuration again once a Pod CIDR is free. The server has no Pods for this machine until then.
+fn configure_later(source: Source, name: &str, files: &NodeFiles, arguments: &AgentArguments) {
+    let (name, files, arguments) = (name.to_owned(), files.clone(), arguments.clone());
+    tokio::spawn(async move {
+        let cidr = source.wait_until_assigned().await;
+        if let Err(error) = files.write_config(&name, node::advertised(&arguments), &arguments, Some(&cidr)) {
+            tracing::error!(%error, cidr, "the assigned Pod CIDR cannot be stored");
+        }
+    });
 }
 
 /// Waits until the master has admitted the agent; `false` if the agent ends first.
@@ -186,8 +216,13 @@ pub async fn clear(files: &NodeFiles, signals: &mut runtime::Signals) -> anyhow:
 
 /// `catamaran executor`: runs the Pods of this machine.
 pub fn run_executor() -> anyhow::Result<()> {
-    let config = kubelet_executor::Config::from_environment()?;
+    let mut config = kubelet_executor::Config::from_environment()?;
     runtime::block_on(async move {
+        // No Pod is launched on a node without a Pod CIDR, so the agent is about to write one.
+        while config.pod_cidr.is_none() && config.cri_endpoint.is_none() {
+            tokio::time::sleep(CONFIG_READ_EVERY).await;
+            config = kubelet_executor::Config::from_environment()?;
+        }
         kubelet_executor::run(config).await.context("the executor failed")?;
         Ok(())
     })

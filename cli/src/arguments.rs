@@ -1,12 +1,8 @@
 //! The command line: verbs and flags.
 
-use std::{
-    net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
-    process::ExitCode,
-    time::Duration,
-};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
+use apiserver_shim::storage::pod_cidrs::{Cidr, NODE_BITS};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{agent, server, up};
@@ -84,12 +80,10 @@ fn listen_address(text: &str) -> Result<SocketAddr, String> {
     }
 }
 
-/// Checks a Pod CIDR: it must have room for the bridge's address and at least a few Pods.
-fn pod_network(text: &str) -> Result<String, String> {
-    let (address, bits) = text.split_once('/').unwrap_or((text, ""));
-    let bits: u8 = bits.parse().unwrap_or(0);
-    match address.parse::<Ipv4Addr>() {
-        Ok(_) if (8..=29).contains(&bits) => Ok(text.to_owned()),
+/// Parses a Pod CIDR: it must have room for the bridge's address and at least a few Pods.
+fn pod_cidr(text: &str) -> Result<Cidr, String> {
+    match text.parse::<Cidr>() {
+        Ok(cidr) if NODE_BITS.contains(&cidr.bits()) => Ok(cidr),
         _ => Err("expected an IPv4 CIDR between /8 and /29, for example 10.244.1.0/24".to_owned()),
     }
 }
@@ -129,6 +123,12 @@ pub struct ServerArguments {
     /// Store backend: embedded, memory, or etcd=http://HOST:PORT[,…]
     #[arg(long, value_name = "STORE", default_value = "embedded", value_parser = store_choice)]
     pub store: StoreChoice,
+    /// IPv4 range of the Pods' addresses; each Node is assigned a part of it
+    #[arg(long, value_name = "CIDR", default_value = "10.244.0.0/16")]
+    pub cluster_cidr: Cidr,
+    /// Prefix length of a Node's part of the cluster CIDR
+    #[arg(long, value_name = "BITS", default_value_t = 24)]
+    pub node_cidr_mask_size: u8,
     /// Number of simulated agents, which report tasks as running and run nothing, for load tests
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub hollow_nodes: u32,
@@ -180,9 +180,9 @@ pub struct AgentArguments {
     /// Attributes of the agent, as rack:r1;zone:a
     #[arg(long, value_name = "ATTRIBUTES")]
     pub attributes: Option<String>,
-    /// Network of the machine's Pods
-    #[arg(long, value_name = "CIDR", default_value = "10.244.0.0/24", value_parser = pod_network)]
-    pub pod_cidr: String,
+    /// Range of the Pods' addresses on this machine [default: assigned by the server from its --cluster-cidr]
+    #[arg(long, value_name = "CIDR", value_parser = pod_cidr)]
+    pub pod_cidr: Option<Cidr>,
     /// Build and import the images of manifests/examples
     #[arg(long)]
     pub example_images: bool,

@@ -18,6 +18,7 @@ const RUNTIME_ATTRIBUTE: &str = "catamaran.dev/runtime";
 const POD_CIDR_ATTRIBUTE: &str = "catamaran.dev/pod-cidr";
 
 /// The node's files in its data directory.
+#[derive(Clone)]
 pub struct NodeFiles {
     /// The executor's directory.
     pub root: PathBuf,
@@ -83,7 +84,13 @@ impl NodeFiles {
     }
 
     /// Writes the executor's configuration.
-    pub fn write_config(&self, name: &str, ip: IpAddr, arguments: &AgentArguments) -> anyhow::Result<()> {
+    pub fn write_config(
+        &self,
+        name: &str,
+        ip: IpAddr,
+        arguments: &AgentArguments,
+        pod_cidr: Option<&str>,
+    ) -> anyhow::Result<()> {
         let api_server = std::fs::read_to_string(self.api_server())
             .with_context(|| format!("cannot read {}", self.api_server().display()))?;
         let config = serde_json::json!({
@@ -95,7 +102,7 @@ impl NodeFiles {
             "cert_file": self.certificate(),
             "key_file": self.key(),
             "cri_endpoint": arguments.cri_endpoint,
-            "pod_cidr": arguments.pod_cidr,
+            "pod_cidr": pod_cidr,
         });
         directory::write_private(&self.config(), &format!("{config:#}\n"))?;
         Ok(())
@@ -148,6 +155,7 @@ pub fn agent_options(
     data_directory: &Path,
     files: &NodeFiles,
     arguments: &AgentArguments,
+    pod_cidr: Option<&str>,
 ) -> anyhow::Result<AgentOptions> {
     let binary = std::env::current_exe().context("cannot find the path of this program")?;
     let mut options = AgentOptions::new(data_directory.join("agent"), binary);
@@ -155,7 +163,7 @@ pub fn agent_options(
     options.listen = arguments.agent_listen;
     options.advertise_ip = advertised(arguments);
     options.resources = arguments.resources.clone();
-    options.attributes = attributes(arguments)?;
+    options.attributes = attributes(arguments, pod_cidr)?;
     options.executor_environment =
         vec![("CATAMARAN_KUBELET_CONFIG".to_owned(), files.config().to_string_lossy().into_owned())];
     if let Ok(filter) = std::env::var("CATAMARAN_LOG") {
@@ -170,7 +178,7 @@ pub fn advertised(arguments: &AgentArguments) -> IpAddr {
 }
 
 /// The agent's attributes: `--attributes`, the Pod CIDR, facts about the system, and what is missing to run Pods.
-fn attributes(arguments: &AgentArguments) -> anyhow::Result<Vec<Attribute>> {
+fn attributes(arguments: &AgentArguments, pod_cidr: Option<&str>) -> anyhow::Result<Vec<Attribute>> {
     let mut all = Vec::new();
     for part in arguments.attributes.iter().flat_map(|text| text.split(';')).filter(|part| !part.is_empty()) {
         let Some((key, value)) = part.split_once(':') else {
@@ -178,7 +186,7 @@ fn attributes(arguments: &AgentArguments) -> anyhow::Result<Vec<Attribute>> {
         };
         all.push(Attribute::text(key, value));
     }
-    all.push(Attribute::text(POD_CIDR_ATTRIBUTE, &arguments.pod_cidr));
+    all.extend(pod_cidr.map(|cidr| Attribute::text(POD_CIDR_ATTRIBUTE, cidr)));
     all.extend(preflight::system_facts().into_iter().map(|(name, value)| Attribute::text(name, value)));
     if arguments.cri_endpoint.is_none()
         && let Some(missing) = preflight::missing_packages()

@@ -3,12 +3,15 @@
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::SystemTime};
 
 use anyhow::{Context, bail};
-use apiserver_shim::server::{
-    ApiHandle, ApiOptions,
-    runners::{self, RunnersHandle, RunnersOptions},
+use apiserver_shim::{
+    server::{
+        ApiHandle, ApiOptions,
+        runners::{self, RunnersHandle, RunnersOptions},
+    },
+    storage::pod_cidrs::{ClusterCidr, InvalidCidr, PodCidrs},
 };
 use kernel::{
-    agent_link::{JoinAuthority, JoinRefusal, JoinRequest, Joined},
+    agent_link::{AddressRange, AddressRangeError, JoinAuthority, JoinRefusal, JoinRequest, Joined},
     driver::SchedulerDriver,
     hollow::HollowHandle,
     server::{AgentEndpoint, MasterHandle, MasterOptions},
@@ -19,7 +22,7 @@ use store::{EmbeddedStore, EtcdConfig, EtcdStore, MemoryStore, Store};
 use crate::{
     arguments::{Server, ServerArguments, StoreChoice},
     data_directory::DataDirectory,
-    hollow, preflight,
+    hollow, pod_network, preflight,
     progress::Progress,
     runtime,
 };
@@ -29,6 +32,7 @@ pub struct Running {
     pub(crate) master: MasterHandle,
     pub(crate) api: ApiHandle,
     pub(crate) pki: Arc<Pki>,
+    pub(crate) pod_cidrs: PodCidrs,
     /// Base URL of the Kubernetes API.
     pub api_url: String,
     pub(crate) kubeconfig: PathBuf,
@@ -78,7 +82,11 @@ pub async fn start(
     let api_url = format!("https://{}", SocketAddr::new(ip, arguments.api_listen.port()));
 
     progress.doing("starting the master");
-    let master = start_master(arguments, &store, &pki, &api_url).await?;
+    let cluster_cidr = ClusterCidr::new(arguments.cluster_cidr, arguments.node_cidr_mask_size)?;
+    let pod_cidrs = PodCidrs::new(Arc::clone(&store), cluster_cidr);
+    let authority =
+        Authority { pki: Arc::clone(&pki), api_url: api_url.clone(), pod_cidrs: pod_cidrs.clone() };
+    let master = start_master(arguments, &store, authority).await?;
     let driver: Arc<dyn SchedulerDriver> = Arc::new(master.in_process_driver());
     progress.doing("starting the API");
     let api = apiserver_shim::server::start(ApiOptions {
@@ -93,11 +101,12 @@ pub async fn start(
         pipeline: api.pipeline().clone(),
         driver,
         node_endpoints: api.node_endpoints().clone(),
+        pod_cidrs: pod_cidrs.clone(),
         ca_pem: pki.authority.certificate().to_owned(),
     });
     let hollow = hollow::start(&master, arguments.hollow_nodes, progress);
     let kubeconfig = write_kubeconfig(data, arguments, &pki, &api_url)?;
-    Ok(Running { master, api, pki, api_url, kubeconfig, runners, hollow })
+    Ok(Running { master, api, pki, pod_cidrs, api_url, kubeconfig, runners, hollow })
 }
 
 impl Running {
@@ -135,17 +144,16 @@ async fn open_store(data: &DataDirectory, choice: &StoreChoice) -> anyhow::Resul
 async fn start_master(
     arguments: &ServerArguments,
     store: &Arc<dyn Store>,
-    pki: &Arc<Pki>,
-    api_url: &str,
+    authority: Authority,
 ) -> anyhow::Result<MasterHandle> {
     let ip = preflight::advertised(arguments.mesos_listen);
     let names = ServerNames { dns: Vec::new(), addresses: vec![ip] };
-    let certificate = pki.authority.issue_server(&names, SystemTime::now())?;
-    let authority = pki.authority.certificate();
-    let door_tls = tls::server_config(
+    let signer = &authority.pki.authority;
+    let certificate = signer.issue_server(&names, SystemTime::now())?;
+    let agent_tls = tls::server_config(
         &certificate.certificate,
         &certificate.key,
-        authority,
+        signer.certificate(),
         tls::ClientCertificate::Optional,
         tls::ALPN_HTTP1,
     )?;
@@ -156,10 +164,7 @@ async fn start_master(
     options.agent_ping_interval = arguments.agent_ping_timeout;
     options.offer_timeout = Some(arguments.offer_timeout).filter(|timeout| !timeout.is_zero());
     options.flags = flags(arguments, &options);
-    options.agent_endpoint = Some(AgentEndpoint {
-        tls: door_tls,
-        authority: Arc::new(Authority { pki: Arc::clone(pki), api_url: api_url.to_owned() }),
-    });
+    options.agent_endpoint = Some(AgentEndpoint { tls: agent_tls, authority: Arc::new(authority) });
     let master = kernel::server::start(options).await?;
     if !arguments.weights.0.is_empty() {
         master.set_weights(&arguments.weights.0).await.context("--weights")?;
@@ -201,6 +206,7 @@ pub struct Authority {
     pub(crate) pki: Arc<Pki>,
     /// Base URL of the Kubernetes API, returned to joining machines.
     pub api_url: String,
+    pub(crate) pod_cidrs: PodCidrs,
 }
 
 impl Authority {
@@ -236,5 +242,16 @@ impl JoinAuthority for Authority {
 
     fn admits(&self, certificate: &[u8]) -> Result<String, JoinRefusal> {
         self.check(certificate).map_err(|error| JoinRefusal(format!("{error:#}")))
+    }
+
+    async fn address_range(
+        &self,
+        node_name: &str,
+        requested: Option<&str>,
+    ) -> Result<AddressRange, AddressRangeError> {
+        let requested = requested.map(str::parse).transpose();
+        let requested =
+            requested.map_err(|error: InvalidCidr| AddressRangeError::Refused(error.to_string()))?;
+        pod_network::assign(&self.pod_cidrs, node_name, requested).await
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     arguments::Up,
     data_directory::DataDirectory,
     node::{self, NodeFiles},
+    pod_network::Source,
     preflight,
     progress::Progress,
     runtime,
@@ -45,7 +46,8 @@ async fn start_and_serve(
     };
     admit(&running, &files, arguments)?;
     let dialer = Arc::new(running.master.attach_agent());
-    let mut agent = agent::start(data, &files, &arguments.agent, dialer, &progress).await?;
+    let source = Source::Local(running.pod_cidrs.clone(), node::name(&arguments.agent)?);
+    let mut agent = agent::start(data, &files, &arguments.agent, source, dialer, &progress).await?;
     let ready = server::ready_line(&running);
     agent::serve(&mut agent, progress, &ready, signals, running.failed()).await?;
     let stopped = agent::stop(agent, &files, signals).await;
@@ -59,6 +61,10 @@ fn admit(running: &Running, files: &NodeFiles, arguments: &Up) -> anyhow::Result
     let NodeRequest { csr, key } = authority::node_request(&name)?;
     let addresses = vec![node::advertised(&arguments.agent)];
     let request = JoinRequest { token: String::new(), node_name: name, addresses, csr };
-    let authority = Authority { pki: Arc::clone(&running.pki), api_url: running.api_url.clone() };
+    let authority = Authority {
+        pki: Arc::clone(&running.pki),
+        api_url: running.api_url.clone(),
+        pod_cidrs: running.pod_cidrs.clone(),
+    };
     files.write_joined(&authority.sign(&request)?, &key)
 }

@@ -134,7 +134,7 @@ impl Cluster {
         let images = "--example-images";
         let one = ["--hostname", "node-1", images];
         cluster.add_agent("agent-1", &format!("{first}:5051"), Some(&network.first), &one)?;
-        let two = ["--hostname", "node-2", "--pod-cidr", "10.244.1.0/24", images];
+        let two = ["--hostname", "node-2", images];
         cluster.add_agent("agent-2", &format!("{second}:5051"), Some(&network.second), &two)?;
         Ok(cluster)
     }

@@ -5,6 +5,7 @@
 //! of queues. Between machines it is TLS to the master's Mesos port, an HTTP/1.1 upgrade on [`LINK_PATH`], and
 //! length-delimited protobuf frames. A machine without a certificate requests one first, on [`JOIN_PATH`].
 
+mod address_range;
 mod dial;
 mod frames;
 mod join;
@@ -15,6 +16,8 @@ use async_trait::async_trait;
 use kernel_model::agent::{ToAgent, ToMaster};
 use tokio::sync::mpsc;
 
+pub use address_range::{AddressRange, AddressRangeError, request_address_range};
+pub(crate) use address_range::{answer_to_json, requested_from_json};
 pub use dial::TlsDialer;
 pub(crate) use frames::serve as serve_frames;
 pub use join::{JoinAuthority, JoinRefusal, JoinRequest, Joined, join};
@@ -27,6 +30,9 @@ pub const LINK_PATH: &str = "/api/v1/agent-link";
 
 /// The path that machines join at.
 pub const JOIN_PATH: &str = "/api/v1/join";
+
+/// Where machines ask for the address range of their tasks.
+pub const ADDRESS_RANGE_PATH: &str = "/api/v1/address-range";
 
 /// The `Upgrade` protocol.
 pub const LINK_PROTOCOL: &str = "catamaran-agent-link";

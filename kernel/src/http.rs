@@ -18,7 +18,7 @@ use hyper::{Method, Request, Response, StatusCode, body::Incoming};
 use kernel_model::{scheduler::MasterInfo, time::Time};
 
 use crate::{
-    agent_link::{JOIN_PATH, JoinAuthority, LINK_PATH},
+    agent_link::{ADDRESS_RANGE_PATH, JOIN_PATH, JoinAuthority, LINK_PATH},
     clock::Clock,
     master_driver::{Counters, MasterQueue},
 };
@@ -63,6 +63,7 @@ impl Handlers {
             "/api/v1" | "/api/v1/" => operator::serve(&self, request).await,
             LINK_PATH => links::upgrade(&self, &peer, request).await,
             JOIN_PATH => links::join(&self, &peer, request).await,
+            ADDRESS_RANGE_PATH => links::address_range(&self, &peer, request).await,
             "/teardown" => v0::teardown(&self, request).await,
             read => self.read(read, request).await,
         }

@@ -30,16 +30,12 @@ pub struct Config {
     /// The socket of a runtime that somebody else runs; without one a private containerd is started.
     #[serde(default)]
     pub cri_endpoint: Option<String>,
-    /// The addresses of this node's Pods.
-    #[serde(default = "default_pod_cidr")]
-    pub pod_cidr: String,
+    /// The range of this node's Pod addresses; absent until the server has assigned one.
+    #[serde(default)]
+    pub pod_cidr: Option<String>,
     /// The image that holds a sandbox's namespaces.
     #[serde(default = "default_sandbox_image")]
     pub sandbox_image: String,
-}
-
-fn default_pod_cidr() -> String {
-    "10.244.0.0/24".to_owned()
 }
 
 fn default_sandbox_image() -> String {

@@ -9,6 +9,7 @@ pub mod audit;
 pub mod controllers;
 pub mod definition;
 pub mod kinds;
+pub mod pod_cidrs;
 pub mod rows;
 pub mod scheduler;
 

@@ -8,6 +8,8 @@ use shim_model::object::StoredObject;
 use shim_model::status::Status;
 use tokio::task::JoinSet;
 
+use super::nodes::NodeWrite;
+
 /// What a job has done.
 pub(crate) enum Done {
     /// Nothing that anybody waits for.
@@ -24,7 +26,7 @@ pub(crate) enum Done {
     Bound(Vec<Bound>),
     /// A Node was brought in line.
     #[allow(missing_docs)]
-    NodeWritten { name: String, result: Result<(), Status> },
+    NodeWritten { name: String, result: Result<NodeWrite, Status> },
     /// Updates were dealt with; one with an error is not acknowledged and comes again.
     Settled(Vec<(Box<str>, Result<(), Status>)>),
 }

@@ -21,7 +21,7 @@ use shim_model::quantity::Quantity;
 pub const NODE_NAME_ATTRIBUTE: &str = "catamaran.dev/node-name";
 /// The attribute that says `missing` where nothing can run containers.
 pub const RUNTIME_ATTRIBUTE: &str = "catamaran.dev/runtime";
-/// The attribute that gives a Node's Pod network; without it one is allocated.
+/// The attribute with the Pod CIDR that the agent uses; for agents without it, the server assigns one.
 pub const POD_CIDR_ATTRIBUTE: &str = "catamaran.dev/pod-cidr";
 /// Pods that a Node may run.
 pub const PODS_MAX: usize = 110;
@@ -227,6 +227,10 @@ fn project_conditions(node: &mut Value, agent: &AgentSnapshot, up: bool, now: Se
             );
             ["Ready", "False", "ContainerRuntimeMissing", &install]
         }
+        (true, None) if access::text(node, &["spec", "podCIDR"]).is_empty() => {
+            let why = "container runtime network not ready: no Pod CIDR is assigned to this node";
+            ["Ready", "False", "KubeletNotReady", why]
+        }
         (true, None) => ["Ready", "True", "KubeletReady", "kubelet is posting ready status"],
     };
     set(node, ready, now);
@@ -259,32 +263,24 @@ fn set(node: &mut Value, [kind, status, reason, message]: [&str; 4], now: Second
 }
 
 /// A new Node, to be projected upon.
-pub fn new_node(agent: &AgentSnapshot, pod_cidr: Option<String>) -> Value {
-    let mut spec = json!({});
-    if let Some(cidr) = pod_cidr {
-        spec = json!({"podCIDR": cidr, "podCIDRs": [cidr]});
-    }
-    json!({
+pub fn new_node(agent: &AgentSnapshot, pod_cidr: Option<&str>) -> Value {
+    let mut node = json!({
         "apiVersion": "v1",
         "kind": "Node",
         "metadata": {"name": node_name(agent)},
-        "spec": spec,
-    })
+        "spec": {},
+    });
+    if let Some(cidr) = pod_cidr {
+        set_pod_cidr(&mut node, cidr);
+    }
+    node
 }
 
-/// The `n`-th Pod network: 10.244.0.0/24 and on to 10.255.255.0/24, then what 10/8 has below that down to 10.64; none after.
-pub fn pod_cidr(n: usize) -> Option<String> {
-    const HIGH: usize = 256 - 244;
-    const LOW: usize = 244 - 64;
-    let block = n / 256;
-    let second = if block < HIGH {
-        244 + block
-    } else if block < HIGH + LOW {
-        64 + block - HIGH
-    } else {
-        return None;
-    };
-    Some(format!("10.{second}.{}.0/24", n % 256))
+/// Sets the range of the Node's Pods.
+pub fn set_pod_cidr(node: &mut Value, cidr: &str) {
+    let spec = access::object_mut(node, &["spec"]);
+    spec.insert("podCIDR".into(), json!(cidr));
+    spec.insert("podCIDRs".into(), json!([cidr]));
 }
 
 #[cfg(test)]

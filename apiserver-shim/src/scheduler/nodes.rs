@@ -15,12 +15,13 @@ use serde_json::Value;
 use shim_core::controllers::{EventRecord, Target, served};
 use shim_core::rows::{Key, Node};
 use shim_model::access;
-use shim_model::status::Status;
+use shim_model::status::{self, Status};
 
 use super::jobs::Done;
-use super::node_projection::{self, POD_CIDR_ATTRIBUTE, attribute, new_node, node_name, pod_cidr};
+use super::node_projection::{self, POD_CIDR_ATTRIBUTE, attribute, new_node, node_name};
 use super::{Runner, now_seconds};
 use crate::storage::deletion::DeleteOptions;
+use crate::storage::pod_cidrs::{PodCidrError, PodCidrs};
 use crate::storage::registry::Registry;
 use crate::storage::watch_cache::ChangeKind;
 
@@ -40,9 +41,19 @@ pub(crate) struct NodeBook {
     dirty: BTreeSet<Box<str>>,
     writing: BTreeSet<Box<str>>,
     written_at: BTreeMap<Box<str>, Instant>,
-    /// Pod networks in use, by number, and whose.
-    networks: BTreeMap<String, Box<str>>,
-    next_network: usize,
+    /// Nodes for which no Pod CIDR is left: tried again when one is released.
+    without_cidr: BTreeSet<Box<str>>,
+}
+
+/// What a job did to a Node.
+#[derive(Debug)]
+pub(crate) enum NodeWrite {
+    /// It is stored as projected.
+    Written,
+    /// It is stored, without a Pod CIDR for this reason.
+    WithoutCidr(String),
+    /// It was removed and its Pod CIDR released.
+    Removed,
 }
 
 impl NodeBook {
@@ -62,22 +73,6 @@ impl NodeBook {
         self.node_of.clear();
         self.agent_of.clear();
     }
-
-    /// The lowest free Pod network, or the one that the agent has.
-    fn network(&mut self, agent: &AgentSnapshot, node: &str) -> Option<String> {
-        if let Some(own) = attribute(agent, POD_CIDR_ATTRIBUTE) {
-            self.networks.insert(own.to_owned(), node.into());
-            return Some(own.to_owned());
-        }
-        loop {
-            let cidr = pod_cidr(self.next_network)?;
-            if !self.networks.contains_key(&cidr) {
-                self.networks.insert(cidr.clone(), node.into());
-                return Some(cidr);
-            }
-            self.next_network += 1;
-        }
-    }
 }
 
 impl Runner {
@@ -87,19 +82,13 @@ impl Runner {
                 let name = delivery.object.name();
                 if delivery.kind == ChangeKind::Deleted {
                     self.machines.remove_node(name);
-                    self.nodes.networks.retain(|_, n| **n != *name);
-                    self.nodes.next_network = 0;
-                    // Deleted by hand while its agent is there: it comes back, as a kubelet would register again.
-                    if self.nodes.agent_of.contains_key(name) {
-                        self.nodes.dirty.insert(name.into());
-                    }
+                    self.nodes.without_cidr.remove(name);
+                    // Deleted by hand while its agent is there: created again, as a kubelet would register again, with the
+                    // same Pod CIDR. Without an agent it is gone, and `write_node` releases its Pod CIDR.
+                    self.nodes.dirty.insert(name.into());
                     continue;
                 }
                 let value: Value = serde_json::from_slice(delivery.object.bytes()).unwrap_or_default();
-                let cidr = access::text(&value, &["spec", "podCIDR"]);
-                if !cidr.is_empty() {
-                    self.nodes.networks.insert(cidr.to_owned(), name.into());
-                }
                 let node = Node::decode(delivery.object.stored().clone(), delivery.object.revision, &value);
                 let is_new = self.machines.put_node(Arc::new(node));
                 if is_new || delivery.change.is_some() {
@@ -190,33 +179,30 @@ impl Runner {
 
     fn write_node(&mut self, name: Box<str>, now: Instant) {
         let agent = self.nodes.agent_of.get(&name).and_then(|id| self.nodes.agents.get(id)).cloned();
-        let stored = self.registry.peek(served("", "nodes"), "", &name);
+        let stored = self.registry.peek(&served("", "nodes"), "", &name);
         let ours = self.framework_id.clone();
         let Some(agent) = agent else {
-            if stored.is_some() {
-                self.start_writing(name.clone(), now);
-                let registry = self.registry.clone();
-                self.jobs.start(async move {
-                    let result = remove_node(&registry, &name).await;
-                    Done::NodeWritten { name: name.into(), result }
-                });
-            }
+            self.start_writing(name.clone(), now);
+            let (registry, pod_cidrs) = (self.registry.clone(), self.pod_cidrs.clone());
+            self.jobs.start(async move {
+                let result = remove_node(&registry, &pod_cidrs, &name, stored.is_some()).await;
+                Done::NodeWritten { name: name.into(), result }
+            });
             return;
         };
         if let Some(stored) = &stored {
             let mut value: Value = serde_json::from_slice(stored.bytes()).unwrap_or_default();
-            if !node_projection::project(&mut value, &agent, ours.as_ref(), now_seconds()) {
+            let changes = node_projection::project(&mut value, &agent, ours.as_ref(), now_seconds());
+            if !changes && !wants_cidr(&value, &agent) {
                 return;
             }
-        }
-        let cidr = if stored.is_none() { self.nodes.network(&agent, &name) } else { None };
-        if stored.is_none() {
+        } else {
             self.events.record(registered(&name));
         }
         self.start_writing(name.clone(), now);
-        let registry = self.registry.clone();
+        let (registry, pod_cidrs) = (self.registry.clone(), self.pod_cidrs.clone());
         self.jobs.start(async move {
-            let result = put_node(&registry, &name, &agent, ours.as_ref(), cidr).await;
+            let result = put_node(&registry, &pod_cidrs, &name, &agent, ours.as_ref()).await;
             Done::NodeWritten { name: name.into(), result }
         });
     }
@@ -226,13 +212,33 @@ impl Runner {
         self.nodes.writing.insert(name);
     }
 
-    pub(crate) fn node_written(&mut self, name: &str, result: Result<(), Status>) {
+    pub(crate) fn node_written(&mut self, name: &str, result: Result<NodeWrite, Status>) {
         self.nodes.writing.remove(name);
-        if let Err(status) = result {
-            tracing::warn!(%status, name, "node not written yet");
-            self.nodes.dirty.insert(name.into());
+        match result {
+            Ok(NodeWrite::Written) => drop(self.nodes.without_cidr.remove(name)),
+            Ok(NodeWrite::WithoutCidr(why)) => {
+                if self.nodes.without_cidr.insert(name.into()) {
+                    tracing::warn!(node = name, why, "no Pod CIDR for this node");
+                    self.events.record(cidr_not_available(name, &why));
+                }
+            }
+            Ok(NodeWrite::Removed) => {
+                let waiting = std::mem::take(&mut self.nodes.without_cidr);
+                self.nodes.dirty.extend(waiting);
+            }
+            Err(status) => {
+                tracing::warn!(%status, name, "node not written yet");
+                self.nodes.dirty.insert(name.into());
+            }
         }
     }
+}
+
+/// Whether the Node has no Pod CIDR, or another one than its agent. One without is tried again when a range is released,
+/// so this is asked for Nodes that are to be brought in line anyway.
+fn wants_cidr(node: &Value, agent: &AgentSnapshot) -> bool {
+    let cidr = access::text(node, &["spec", "podCIDR"]);
+    cidr.is_empty() || attribute(agent, POD_CIDR_ATTRIBUTE).is_some_and(|own| own != cidr)
 }
 
 /// Whether all that changed is what our framework holds, or is offered.
@@ -256,34 +262,72 @@ fn registered(name: &str) -> EventRecord {
     }
 }
 
-async fn remove_node(registry: &Registry, name: &str) -> Result<(), Status> {
-    match registry.delete(served("", "nodes"), "", name, &DeleteOptions::default()).await {
-        Err(status) if status.code != 404 => Err(status),
-        _ => Ok(()),
+/// Upstream's reason and wording, with the cause.
+fn cidr_not_available(name: &str, why: &str) -> EventRecord {
+    EventRecord {
+        about: Target { resource: served("", "nodes"), key: Key::new("", name), uid: name.to_owned() },
+        warning: false,
+        reason: "CIDRNotAvailable",
+        message: format!("Node {name} status is now: CIDRNotAvailable: {why}"),
+        component: "cidrAllocator",
     }
+}
+
+/// Removes the Node of an agent that is gone for good, and releases its Pod CIDR.
+async fn remove_node(
+    registry: &Registry,
+    pod_cidrs: &PodCidrs,
+    name: &str,
+    stored: bool,
+) -> Result<NodeWrite, Status> {
+    if stored {
+        match registry.delete(&served("", "nodes"), "", name, &DeleteOptions::default()).await {
+            Err(status) if status.code != 404 => return Err(status),
+            _ => {}
+        }
+    }
+    pod_cidrs.release(name).await.map_err(|error| status::service_unavailable(error.to_string()))?;
+    Ok(NodeWrite::Removed)
 }
 
 async fn put_node(
     registry: &Registry,
+    pod_cidrs: &PodCidrs,
     name: &str,
     agent: &AgentSnapshot,
     ours: Option<&FrameworkId>,
-    cidr: Option<String>,
-) -> Result<(), Status> {
+) -> Result<NodeWrite, Status> {
     let resource = &served("", "nodes");
-    if registry.peek(resource, "", name).is_none() {
-        let mut node = new_node(agent, cidr);
+    let stored = registry.peek(resource, "", name);
+    let (mut cidr, mut refused) = (None, None);
+    if stored.as_ref().is_none_or(|stored| wants_cidr(&stored.value(), agent)) {
+        let requested = attribute(agent, POD_CIDR_ATTRIBUTE).and_then(|own| own.parse().ok());
+        match pod_cidrs.assign(name, requested).await {
+            Ok(assigned) => cidr = Some(assigned.to_string()),
+            Err(PodCidrError::Refused(why)) => refused = Some(why.to_string()),
+            Err(error) => return Err(status::service_unavailable(error.to_string())),
+        }
+    }
+    let written = match refused {
+        None => NodeWrite::Written,
+        Some(why) => NodeWrite::WithoutCidr(why),
+    };
+    if stored.is_none() {
+        let mut node = new_node(agent, cidr.as_deref());
         node_projection::project(&mut node, agent, ours, now_seconds());
         match registry.create_raw(resource, node).await {
             Err(status) if status.code == 409 => {}
-            other => return other.map(drop),
+            other => return other.map(|_| written),
         }
     }
     let projected = registry
         .update_with(resource, "", name, |node| {
+            if let Some(cidr) = &cidr {
+                node_projection::set_pod_cidr(node, cidr);
+            }
             node_projection::project(node, agent, ours, now_seconds());
             Ok(())
         })
         .await;
-    projected.map(drop)
+    projected.map(|_| written)
 }

@@ -10,6 +10,7 @@ use crate::node_endpoints::NodeEndpoints;
 use crate::pipeline::Pipeline;
 use crate::scheduler::kernel_client::KernelClient;
 use crate::scheduler::{self, SchedulerOptions};
+use crate::storage::pod_cidrs::PodCidrs;
 use crate::storage::pod_views::PodViews;
 
 /// What the runners need.
@@ -20,6 +21,8 @@ pub struct RunnersOptions {
     pub driver: Arc<dyn SchedulerDriver>,
     /// Where executors can be reached; filled in here.
     pub node_endpoints: NodeEndpoints,
+    /// Pod CIDRs of Nodes.
+    pub pod_cidrs: PodCidrs,
     /// The certificate authority of the API server, for `kube-root-ca.crt`.
     pub ca_pem: String,
 }
@@ -46,6 +49,7 @@ pub fn start(options: RunnersOptions) -> RunnersHandle {
         registry,
         client,
         node_endpoints: options.node_endpoints,
+        pod_cidrs: options.pod_cidrs,
         pod_views,
         events,
     });

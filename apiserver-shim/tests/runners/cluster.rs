@@ -9,6 +9,7 @@ use apiserver_shim::pipeline::{Call, Pipeline};
 use apiserver_shim::server::runners::{self, RunnersHandle, RunnersOptions};
 use apiserver_shim::storage::deletion::DeleteOptions;
 use apiserver_shim::storage::object::Object;
+use apiserver_shim::storage::pod_cidrs::{ClusterCidr, PodCidrs};
 use apiserver_shim::storage::registry::Registry;
 use kernel::driver::SchedulerDriver;
 use kernel::hollow::{HollowHandle, HollowOptions};
@@ -30,6 +31,7 @@ pub struct Cluster {
     pub endpoints: NodeEndpoints,
     pub runners: Option<RunnersHandle>,
     pub hollow: Option<HollowHandle>,
+    pub cluster_cidr: ClusterCidr,
     auditor: tokio::sync::Mutex<Auditor>,
 }
 
@@ -94,6 +96,7 @@ impl Cluster {
             endpoints: NodeEndpoints::default(),
             runners: None,
             hollow,
+            cluster_cidr: ClusterCidr::new("10.0.0.0/8".parse().unwrap(), 24).unwrap(),
             auditor: Default::default(),
         }
     }
@@ -109,6 +112,7 @@ impl Cluster {
             pipeline: self.pipeline.clone(),
             driver,
             node_endpoints: self.endpoints.clone(),
+            pod_cidrs: PodCidrs::new(self.registry().store().clone(), self.cluster_cidr),
             ca_pem: "certificate".to_owned(),
         }));
     }

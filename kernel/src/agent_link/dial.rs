@@ -8,6 +8,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Request, Response, body::Incoming, client::conn::http1::SendRequest, header};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
+use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -79,6 +80,28 @@ pub(super) async fn connect(
         }
     });
     Ok(sender)
+}
+
+/// Posts JSON to a path of the master, and returns the JSON of its answer.
+pub(super) async fn post_json(
+    master: &str,
+    tls: &Arc<rustls::ClientConfig>,
+    path: &str,
+    body: &Value,
+) -> Result<Value, LinkError> {
+    let mut sender = connect(master, tls).await?;
+    let request = Request::post(path)
+        .header(header::HOST, master)
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Full::new(Bytes::from(body.to_string())))
+        .map_err(unreachable)?;
+    let response = sender.send_request(request).await.map_err(unreachable)?;
+    let status = response.status();
+    let text = body_text(response).await?;
+    if status != http::StatusCode::OK {
+        return Err(LinkError::Refused { status: status.as_u16(), text });
+    }
+    serde_json::from_str(&text).map_err(unreachable)
 }
 
 pub(super) async fn body_text(response: Response<Incoming>) -> Result<String, LinkError> {

@@ -4,12 +4,9 @@
 use std::{net::IpAddr, sync::Arc};
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::{Request, StatusCode, header};
 use serde_json::{Value, json};
 
-use super::{JOIN_PATH, LinkError, dial};
+use super::{AddressRange, AddressRangeError, JOIN_PATH, LinkError, dial};
 
 /// A machine's request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +44,16 @@ pub trait JoinAuthority: Send + Sync {
 
     /// Whether the owner of this verified certificate (DER) may open an agent link. Returns its name for the log.
     fn admits(&self, certificate: &[u8]) -> Result<String, JoinRefusal>;
+
+    /// Assigns the range of addresses that a machine may give to its tasks; the requested one, if it is free.
+    async fn address_range(
+        &self,
+        node_name: &str,
+        requested: Option<&str>,
+    ) -> Result<AddressRange, AddressRangeError> {
+        let _ = (node_name, requested);
+        Err(AddressRangeError::Refused("this cluster assigns no address ranges".to_owned()))
+    }
 }
 
 /// Requests a certificate from a master. `tls` trusts the CA that the token names.
@@ -61,19 +68,7 @@ pub async fn join(
         "addresses": request.addresses.iter().map(IpAddr::to_string).collect::<Vec<_>>(),
         "csr": request.csr,
     });
-    let mut sender = dial::connect(master, tls).await?;
-    let request = Request::post(JOIN_PATH)
-        .header(header::HOST, master)
-        .header(header::CONTENT_TYPE, "application/json")
-        .body(Full::new(Bytes::from(body.to_string())))
-        .map_err(dial::unreachable)?;
-    let response = sender.send_request(request).await.map_err(dial::unreachable)?;
-    let status = response.status();
-    let text = dial::body_text(response).await?;
-    if status != StatusCode::OK {
-        return Err(LinkError::Refused { status: status.as_u16(), text });
-    }
-    let answer: Value = serde_json::from_str(&text).map_err(dial::unreachable)?;
+    let answer = dial::post_json(master, tls, JOIN_PATH, &body).await?;
     let field = |name: &str| match answer[name].as_str() {
         Some(text) => Ok(text.to_owned()),
         None => Err(LinkError::Unreachable(format!("the answer has no '{name}'"))),

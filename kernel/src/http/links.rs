@@ -1,4 +1,4 @@
-//! The endpoints of agents on other machines, over TLS only: the link's upgrade and joining.
+//! The endpoints of agents on other machines, over TLS only: the link's upgrade, joining, and the address range of a machine.
 
 use std::sync::Arc;
 
@@ -9,7 +9,10 @@ use super::{
     Answer, Handlers, Peer,
     negotiate::{self, full, text, with_header},
 };
-use crate::agent_link::{LINK_PROTOCOL, request_from_json, serve_frames, to_json};
+use crate::agent_link::{
+    AddressRangeError, LINK_PROTOCOL, answer_to_json, request_from_json, requested_from_json, serve_frames,
+    to_json,
+};
 
 /// Opens an agent's link.
 pub(super) async fn upgrade(handlers: &Arc<Handlers>, peer: &Peer, mut request: Request<Incoming>) -> Answer {
@@ -74,5 +77,38 @@ pub(super) async fn join(handlers: &Handlers, peer: &Peer, request: Request<Inco
             negotiate::ok("application/json", to_json(&joined).into(), &head.headers)
         }
         Err(refusal) => text(StatusCode::FORBIDDEN, refusal.to_string()),
+    }
+}
+
+/// Assigns the address range of the machine that the certificate names.
+pub(super) async fn address_range(handlers: &Handlers, peer: &Peer, request: Request<Incoming>) -> Answer {
+    let Some(authority) = &handlers.authority else {
+        return text(StatusCode::NOT_FOUND, "This master takes no agents from other machines");
+    };
+    if request.method() != Method::POST {
+        return negotiate::wrong_method(request.method(), &["POST"]);
+    }
+    let Some(certificate) = peer.certificate.as_deref().filter(|_| peer.tls) else {
+        return text(StatusCode::UNAUTHORIZED, "An address range needs TLS and a certificate of the cluster");
+    };
+    let name = match authority.admits(certificate) {
+        Ok(name) => name,
+        Err(refusal) => return text(StatusCode::FORBIDDEN, refusal.to_string()),
+    };
+    let (head, body) = request.into_parts();
+    let body = match negotiate::read_body(body).await {
+        Ok(body) => body,
+        Err(answer) => return answer,
+    };
+    let requested = match requested_from_json(&body) {
+        Ok(requested) => requested,
+        Err(refusal) => return text(StatusCode::BAD_REQUEST, refusal.to_string()),
+    };
+    match authority.address_range(&name, requested.as_deref()).await {
+        Ok(answer) => negotiate::ok("application/json", answer_to_json(&answer).into(), &head.headers),
+        Err(error @ AddressRangeError::Refused(_)) => text(StatusCode::CONFLICT, error.to_string()),
+        Err(error @ AddressRangeError::Unavailable(_)) => {
+            text(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+        }
     }
 }

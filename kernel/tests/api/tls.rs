@@ -4,7 +4,10 @@ use std::{net::SocketAddr, sync::Arc};
 
 use async_trait::async_trait;
 use kernel::{
-    agent_link::{Dialer, JoinAuthority, JoinRefusal, JoinRequest, Joined, LinkError, TlsDialer, join},
+    agent_link::{
+        AddressRange, AddressRangeError, Dialer, JoinAuthority, JoinRefusal, JoinRequest, Joined, LinkError,
+        TlsDialer, join, request_address_range,
+    },
     server::{AgentEndpoint, MasterHandle, MasterOptions, start},
 };
 use kernel_model::agent::{ToAgent, ToMaster};
@@ -83,6 +86,19 @@ impl JoinAuthority for TestJoinAuthority {
         assert!(!certificate.is_empty());
         Ok("node".into())
     }
+
+    async fn address_range(
+        &self,
+        node_name: &str,
+        requested: Option<&str>,
+    ) -> Result<AddressRange, AddressRangeError> {
+        assert_eq!(node_name, "node");
+        match requested {
+            None => Ok(AddressRange::Assigned("10.244.0.0/24".into())),
+            Some("full") => Ok(AddressRange::Exhausted("none is left".into())),
+            Some(taken) => Err(AddressRangeError::Refused(format!("{taken} is taken"))),
+        }
+    }
 }
 
 async fn master(authority: &Authority) -> MasterHandle {
@@ -133,4 +149,22 @@ async fn a_link_needs_a_certificate_and_joining_a_token() {
     assert_eq!((status, text.as_str()), (403, "the join token is not this cluster's"));
     let stranger = TlsDialer { master: address, tls: Authority::new().client(true) }.dial().await;
     assert!(matches!(stranger, Err(LinkError::Unreachable(_))));
+}
+
+#[tokio::test]
+async fn an_address_range_needs_a_certificate() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let authority = Authority::new();
+    let master = master(&authority).await;
+    let address = master.mesos_address().to_string();
+    let stranger = request_address_range(&address, &authority.client(false), None).await;
+    assert!(matches!(stranger, Err(LinkError::Refused { status: 401, .. })), "{stranger:?}");
+    let tls = authority.client(true);
+    let assigned = request_address_range(&address, &tls, None).await.expect("assigned");
+    assert_eq!(assigned, AddressRange::Assigned("10.244.0.0/24".into()));
+    let full = request_address_range(&address, &tls, Some("full")).await.expect("answered");
+    assert_eq!(full, AddressRange::Exhausted("none is left".into()));
+    let refused = request_address_range(&address, &tls, Some("10.0.0.0/24")).await;
+    let Err(LinkError::Refused { status, text }) = refused else { panic!("{refused:?}") };
+    assert_eq!((status, text.as_str()), (409, "10.0.0.0/24 is taken"));
 }

@@ -31,6 +31,9 @@ pub(crate) fn addresses_dir(config: &Config) -> PathBuf {
 
 /// Writes the network's configuration and lets the kernel forward. Answers the directory for containerd.
 pub(crate) fn prepare(config: &Config) -> std::io::Result<PathBuf> {
+    let Some(pod_cidr) = &config.pod_cidr else {
+        return Err(std::io::Error::other("no Pod CIDR is assigned to this node"));
+    };
     let dir = config.root_dir.join("cni/net.d");
     std::fs::create_dir_all(&dir)?;
     let network = json!({
@@ -46,7 +49,7 @@ pub(crate) fn prepare(config: &Config) -> std::io::Result<PathBuf> {
                 "ipam": {
                     "type": "host-local",
                     "dataDir": addresses_dir(config),
-                    "ranges": [[{ "subnet": config.pod_cidr }]],
+                    "ranges": [[{ "subnet": pod_cidr }]],
                     "routes": [{ "dst": "0.0.0.0/0" }],
                 },
             },
@@ -66,7 +69,7 @@ pub(crate) fn prepare(config: &Config) -> std::io::Result<PathBuf> {
 /// same machine, most often. Our Pods would not be reached, and no probe of theirs would succeed.
 pub fn taken_by(config: &Config) -> Option<String> {
     let routes = std::fs::read_to_string("/proc/net/route").ok()?;
-    route_within(&routes, &config.pod_cidr, &bridge_name(config))
+    route_within(&routes, config.pod_cidr.as_deref()?, &bridge_name(config))
 }
 
 /// Looks for a route that overlaps with a network (`a.b.c.d/n`) in the text of `/proc/net/route`: addresses are words in

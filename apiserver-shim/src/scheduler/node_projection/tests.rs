@@ -27,7 +27,7 @@ fn agent(attributes: &[(&str, &str)]) -> AgentSnapshot {
 }
 
 fn node(agent: &AgentSnapshot) -> Value {
-    let mut node = new_node(agent, pod_cidr(0));
+    let mut node = new_node(agent, Some("10.244.0.0/24"));
     project(&mut node, agent, Some(&FrameworkId::from("ours")), 100);
     node
 }
@@ -93,10 +93,14 @@ fn conditions_follow_the_agent() {
 }
 
 #[test]
-fn pod_networks_are_distinct() {
-    assert_eq!(pod_cidr(0).as_deref(), Some("10.244.0.0/24"));
-    assert_eq!(pod_cidr(257).as_deref(), Some("10.245.1.0/24"));
-    assert_eq!(pod_cidr(12 * 256).as_deref(), Some("10.64.0.0/24"));
-    let all: std::collections::BTreeSet<String> = (0..).map_while(pod_cidr).collect();
-    assert_eq!(all.len(), 192 * 256);
+fn a_node_without_a_pod_cidr_is_not_ready() {
+    let agent = agent(&[]);
+    let mut node = new_node(&agent, None);
+    project(&mut node, &agent, None, 100);
+    let ready = condition(&node["status"], "Ready").cloned().unwrap_or(Value::Null);
+    assert_eq!((&ready["status"], &ready["reason"]), (&json!("False"), &json!("KubeletNotReady")));
+    set_pod_cidr(&mut node, "10.244.0.0/24");
+    project(&mut node, &agent, None, 200);
+    let ready = condition(&node["status"], "Ready").cloned().unwrap_or(Value::Null);
+    assert_eq!((&ready["status"], &ready["reason"]), (&json!("True"), &json!("KubeletReady")));
 }

@@ -1,0 +1,210 @@
+//! Pod CIDRs in the store: which Node has which range. Agents and the scheduler's Node writer ask here; the table itself
+//! is `shim_core::pod_cidrs`.
+//!
+//! Each assignment is a key below [`NODES_PREFIX`], written in a transaction that also requires and rewrites one key, the
+//! generation. So every transaction that changes the table is based on the whole table, whichever process made the one
+//! before: two Nodes never get overlapping ranges. Requests that arrive together share one transaction.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use shim_core::pod_cidrs::PodCidrs as Table;
+pub use shim_core::pod_cidrs::{AssignError, Cidr, ClusterCidr, InvalidCidr, NODE_BITS};
+use store::{Condition, Key, ListRequest, Revision, Store, TXN_OPS_MAX, Txn, TxnOutcome};
+use tokio::sync::oneshot;
+
+/// One key per Node with a range; the value is the range.
+pub const NODES_PREFIX: &str = "/catamaran/pod-cidrs/nodes/";
+/// Rewritten by every transaction.
+const GENERATION: &str = "/catamaran/pod-cidrs/generation";
+/// Requests of one transaction: each writes one key and compares at most one; the generation takes one of each.
+const BATCH_MAX: usize = TXN_OPS_MAX - 1;
+/// How often a transaction that lost against another server is tried again. Each time another one has made progress.
+const CONFLICT_RETRIES_MAX: usize = 64;
+
+/// Why a Node gets no range now.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum PodCidrError {
+    /// The table has no range for it.
+    #[error(transparent)]
+    Refused(#[from] AssignError),
+    /// The store does not answer, or others write all the time.
+    #[error("Pod CIDRs cannot be read or written: {0}")]
+    Unavailable(String),
+}
+
+/// Assigns Pod CIDRs. Clones share the table.
+#[derive(Clone)]
+pub struct PodCidrs {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Arc<dyn Store>,
+    cluster: ClusterCidr,
+    waiting: Mutex<VecDeque<Waiting>>,
+    /// What the store holds, as of the last transaction; `None` before the first read and after a failed write.
+    state: tokio::sync::Mutex<Option<State>>,
+}
+
+struct State {
+    table: Table,
+    generation: Revision,
+}
+
+enum Request {
+    Assign(Option<Cidr>),
+    Release,
+}
+
+type Answer = Result<Option<Cidr>, PodCidrError>;
+
+struct Waiting {
+    node: Box<str>,
+    request: Request,
+    answer: oneshot::Sender<Answer>,
+}
+
+impl PodCidrs {
+    /// Assigns ranges of `cluster`. The table is read from the store with the first request.
+    pub fn new(store: Arc<dyn Store>, cluster: ClusterCidr) -> Self {
+        let (waiting, state) = (Mutex::default(), tokio::sync::Mutex::new(None));
+        Self { inner: Arc::new(Inner { store, cluster, waiting, state }) }
+    }
+
+    /// The range of a Node: the requested one, the one that it has, or a free one. It is durable when this returns.
+    pub async fn assign(&self, node: &str, requested: Option<Cidr>) -> Result<Cidr, PodCidrError> {
+        let assigned = self.request(node, Request::Assign(requested)).await?;
+        assigned.ok_or_else(|| PodCidrError::Unavailable("no range was assigned".to_owned()))
+    }
+
+    /// Frees the range of a Node that is gone; returns whether it had one.
+    pub async fn release(&self, node: &str) -> Result<bool, PodCidrError> {
+        Ok(self.request(node, Request::Release).await?.is_some())
+    }
+
+    async fn request(&self, node: &str, request: Request) -> Answer {
+        let (answer, mut answered) = oneshot::channel();
+        self.waiting().push_back(Waiting { node: node.into(), request, answer });
+        // Whoever has the lock carries out what waits, so that one transaction serves all who wait for the lock.
+        let mut state = self.inner.state.lock().await;
+        loop {
+            if let Ok(answer) = answered.try_recv() {
+                return answer;
+            }
+            let batch: Vec<Waiting> = {
+                let mut waiting = self.waiting();
+                let count = waiting.len().min(BATCH_MAX);
+                waiting.drain(..count).collect()
+            };
+            if batch.is_empty() {
+                return Err(PodCidrError::Unavailable("the request was dropped".to_owned()));
+            }
+            self.inner.carry_out(&mut state, batch).await;
+        }
+    }
+
+    fn waiting(&self) -> std::sync::MutexGuard<'_, VecDeque<Waiting>> {
+        // A panic elsewhere leaves the queue whole: it is only pushed to and drained.
+        self.inner.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    async fn carry_out(&self, state: &mut Option<State>, batch: Vec<Waiting>) {
+        let answers = match self.answers(state, &batch).await {
+            Ok(answers) => answers,
+            Err(error) => {
+                // What is in memory may not be what the store holds.
+                *state = None;
+                vec![Err(error); batch.len()]
+            }
+        };
+        for (waiting, answer) in batch.into_iter().zip(answers) {
+            // A caller that has gone needs no answer; the assignment stands and is found again by the Node's name.
+            let _ = waiting.answer.send(answer);
+        }
+    }
+
+    async fn answers(
+        &self,
+        state: &mut Option<State>,
+        batch: &[Waiting],
+    ) -> Result<Vec<Answer>, PodCidrError> {
+        for _ in 0..CONFLICT_RETRIES_MAX {
+            if state.is_none() {
+                *state = Some(self.read().await?);
+            }
+            let Some(current) = state else { continue };
+            let (txn, answers) = plan(current, batch);
+            if txn.ops.len() == 1 {
+                return Ok(answers);
+            }
+            match self.store.txn(txn).await.map_err(unavailable)? {
+                TxnOutcome::Committed { revision } => {
+                    current.generation = revision;
+                    return Ok(answers);
+                }
+                // Another server was faster: its assignments are in the store.
+                TxnOutcome::Conflict { .. } => *state = None,
+            }
+        }
+        Err(PodCidrError::Unavailable("other servers write all the time".to_owned()))
+    }
+
+    async fn read(&self) -> Result<State, PodCidrError> {
+        // The generation first: what is assigned after this read makes the transaction fail.
+        let generation = self.store.get(&Key::from(GENERATION)).await.map_err(unavailable)?.kv;
+        let listing = self.store.list(ListRequest::prefix(NODES_PREFIX)).await.map_err(unavailable)?;
+        let mut table = Table::new(self.cluster);
+        for kv in listing.kvs {
+            let node = kv.key.as_str().strip_prefix(NODES_PREFIX).unwrap_or_default();
+            let cidr = std::str::from_utf8(&kv.value).ok().and_then(|text| text.parse::<Cidr>().ok());
+            let assigned = cidr.map(|cidr| table.assign(node, Some(cidr)));
+            if !matches!(assigned, Some(Ok(_))) {
+                tracing::error!(node, value = ?kv.value, ?assigned, "a recorded Pod CIDR is damaged and not used");
+            }
+        }
+        Ok(State { table, generation: generation.map_or(Revision::ZERO, |kv| kv.mod_revision) })
+    }
+}
+
+/// Carries the requests out on the table. The transaction makes them durable; one operation, the generation, is always in it.
+fn plan(state: &mut State, batch: &[Waiting]) -> (Txn, Vec<Answer>) {
+    let generation = Key::from(GENERATION);
+    let mut txn = Txn::new()
+        .when(generation.clone(), Condition::ModRevision(state.generation))
+        .put(generation, Bytes::new());
+    let mut before: Vec<(&str, Option<Cidr>)> = Vec::new();
+    let mut answers = Vec::with_capacity(batch.len());
+    for Waiting { node, request, .. } in batch {
+        if !before.iter().any(|(other, _)| **other == **node) {
+            before.push((node, state.table.get(node)));
+        }
+        answers.push(match request {
+            Request::Assign(requested) => {
+                state.table.assign(node, *requested).map(Some).map_err(PodCidrError::from)
+            }
+            Request::Release => Ok(state.table.release(node)),
+        });
+    }
+    // Each key once, as it is after the whole batch.
+    for (node, old) in before {
+        let key = Key::from(format!("{NODES_PREFIX}{node}"));
+        txn = match (old, state.table.get(node)) {
+            (old, new) if old == new => txn,
+            (None, Some(new)) => txn.when(key.clone(), Condition::Absent).put(key, new.to_string().into()),
+            (_, Some(new)) => txn.put(key, new.to_string().into()),
+            (_, None) => txn.delete(key),
+        };
+    }
+    (txn, answers)
+}
+
+fn unavailable(error: store::Error) -> PodCidrError {
+    PodCidrError::Unavailable(error.to_string())
+}
+
+#[cfg(test)]
+mod tests;

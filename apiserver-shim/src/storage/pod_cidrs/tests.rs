@@ -1,0 +1,69 @@
+//! Tests of Pod CIDRs in a store that several servers share.
+
+use std::collections::BTreeSet;
+
+use store::MemoryStore;
+
+use super::*;
+
+fn server(store: &Arc<dyn Store>, cluster: &str) -> PodCidrs {
+    PodCidrs::new(store.clone(), ClusterCidr::new(cluster.parse().unwrap(), 24).unwrap())
+}
+
+fn memory() -> Arc<dyn Store> {
+    Arc::new(MemoryStore::new())
+}
+
+async fn assign(cidrs: &PodCidrs, node: &str) -> String {
+    cidrs.assign(node, None).await.map_or_else(|error| error.to_string(), |cidr| cidr.to_string())
+}
+
+#[tokio::test]
+async fn a_range_is_kept_over_restarts_and_freed_by_release() {
+    let store = memory();
+    let first = server(&store, "10.244.0.0/16");
+    assert_eq!(assign(&first, "a").await, "10.244.0.0/24");
+    assert_eq!(assign(&first, "b").await, "10.244.1.0/24");
+    let second = server(&store, "10.244.0.0/16");
+    assert_eq!(assign(&second, "b").await, "10.244.1.0/24");
+    assert!(second.release("a").await.unwrap());
+    assert!(!second.release("a").await.unwrap());
+    // The first server does not know of the release; its transaction fails and it reads the table again.
+    assert_eq!(assign(&first, "c").await, "10.244.0.0/24");
+}
+
+#[tokio::test]
+async fn a_requested_range_that_overlaps_is_refused() {
+    let store = memory();
+    let cidrs = server(&store, "10.244.0.0/16");
+    assert_eq!(assign(&cidrs, "a").await, "10.244.0.0/24");
+    let refused = cidrs.assign("b", Some("10.244.0.0/24".parse().unwrap())).await.unwrap_err();
+    assert_eq!(refused.to_string(), "the Pod CIDR 10.244.0.0/24 overlaps 10.244.0.0/24 of node a");
+    // An agent may move its own range.
+    let moved = cidrs.assign("a", Some("192.168.0.0/24".parse().unwrap())).await.unwrap();
+    assert_eq!(moved.to_string(), "192.168.0.0/24");
+    assert_eq!(assign(&cidrs, "b").await, "10.244.0.0/24");
+    assert_eq!(assign(&server(&store, "10.244.0.0/16"), "a").await, "192.168.0.0/24");
+}
+
+#[tokio::test]
+async fn servers_that_assign_at_the_same_time_never_give_out_a_range_twice() {
+    let store = memory();
+    let servers = [server(&store, "10.0.0.0/12"), server(&store, "10.0.0.0/12")];
+    let mut requests = tokio::task::JoinSet::new();
+    for number in 0..600 {
+        let cidrs = servers[number % 2].clone();
+        requests.spawn(async move { cidrs.assign(&format!("node-{number}"), None).await.unwrap() });
+    }
+    let assigned: BTreeSet<Cidr> = requests.join_all().await.into_iter().collect();
+    assert_eq!(assigned.len(), 600);
+}
+
+#[tokio::test]
+async fn an_exhausted_cluster_cidr_is_told_apart_from_a_failing_store() {
+    let store = memory();
+    let cidrs = server(&store, "10.244.0.0/24");
+    assert_eq!(assign(&cidrs, "a").await, "10.244.0.0/24");
+    let error = cidrs.assign("b", None).await.unwrap_err();
+    assert!(matches!(error, PodCidrError::Refused(AssignError::Exhausted(_))), "{error}");
+}
