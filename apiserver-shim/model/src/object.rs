@@ -14,6 +14,7 @@ use std::sync::Arc;
 /// One owner of an object.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
+#[allow(missing_docs)]
 pub struct Owner {
     pub api_version: String,
     pub kind: String,
@@ -29,6 +30,7 @@ pub struct Owner {
 
 /// The metadata that are available without decoding the object.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[allow(missing_docs)]
 pub struct Header {
     pub name: String,
     /// Namespace; empty for cluster-wide objects.
@@ -172,6 +174,7 @@ impl Parts {
 
 /// An encoded object with header and member ranges.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[allow(missing_docs)]
 pub struct StoredObject {
     /// Encoded JSON, without resourceVersion.
     pub bytes: Bytes,

@@ -27,6 +27,7 @@ pub enum Operator {
 
 /// A requirement on one label.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
 pub struct Requirement {
     pub key: String,
     pub operator: Operator,

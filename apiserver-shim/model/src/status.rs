@@ -9,6 +9,7 @@ use std::fmt;
 
 /// One cause in `details.causes`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[allow(missing_docs)]
 pub struct Cause {
     /// Machine-readable reason; empty where upstream has none.
     pub reason: String,
@@ -19,6 +20,7 @@ pub struct Cause {
 
 /// `details`: what the status is about.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[allow(missing_docs)]
 pub struct Details {
     pub name: String,
     pub group: String,

@@ -9,6 +9,7 @@ const COLUMNS: &str = include_str!("../data/columns.tsv");
 
 /// One column of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
 pub struct Column {
     pub name: &'static str,
     /// `string`, `integer`, `boolean` or `date`.

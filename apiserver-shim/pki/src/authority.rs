@@ -23,6 +23,7 @@ const NODE_DAYS: u32 = 3649;
 
 /// A certificate with its private key, both PEM.
 #[derive(Clone)]
+#[allow(missing_docs)]
 pub struct Issued {
     pub certificate: String,
     /// Private key, PKCS#8.

@@ -19,6 +19,7 @@ pub use join_token::JoinToken;
 
 /// Errors of keys and certificates.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
 pub enum PkiError {
     /// A certificate or key could not be created or signed.
     #[error("certificate could not be made: {0}")]

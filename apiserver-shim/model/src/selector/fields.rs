@@ -5,6 +5,7 @@ use std::fmt;
 
 /// One term of a field selector.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
 pub struct FieldTerm {
     /// Path of the field, such as `status.phase`.
     pub field: String,
