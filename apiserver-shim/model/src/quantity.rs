@@ -39,6 +39,7 @@ pub enum QuantityError {
 }
 
 impl Quantity {
+    /// No units.
     pub const ZERO: Quantity = Quantity { nano: 0, format: Format::DecimalSi };
 
     /// A quantity of whole units.

@@ -75,6 +75,7 @@ impl Status {
         })
     }
 
+    /// Whether the code is that of an error.
     pub fn is_failure(&self) -> bool {
         self.code >= 400
     }

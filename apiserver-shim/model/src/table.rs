@@ -59,6 +59,7 @@ pub fn columns(resource: &Resource) -> &'static [Column] {
 
 /// The part of the object that each row contains (`includeObject`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[allow(missing_docs)]
 pub enum IncludeObject {
     None,
     /// The metadata.
