@@ -1,4 +1,7 @@
-//! `/healthz`, `/livez`, `/readyz`, each with its checks by name, `?verbose` and `?exclude=`.
+//! `/healthz`, `/livez`, `/readyz`, their single checks (`/readyz/etcd`), `?verbose` and `?exclude=`.
+//!
+//! Each listed check is evaluated with each request. Upstream's other names (`poststarthook/…`) are 404 here, because
+//! nothing stands behind them.
 
 use std::time::Duration;
 
@@ -7,82 +10,97 @@ use super::query::Query;
 use super::{discovery, reply};
 use crate::storage::registry::Registry;
 
-/// How long the store may take to say where it is.
-const STORE_WAIT_MAX: Duration = Duration::from_secs(2);
+/// How long the store or a watch cache may take before its check fails.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Checks that answer for something of their own.
-const OWN: &[&str] = &[
-    "ping",
-    "log",
-    "loopback-serving-certificate",
-    "etcd",
-    "poststarthook/start-apiserver-admission-initializer",
-];
-/// Further names that probes ask upstream for, and that are true as soon as we serve.
-const HOOKS: &[&str] = &[
-    "poststarthook/generic-apiserver-start-informers",
-    "poststarthook/priority-and-fairness-config-consumer",
-    "poststarthook/priority-and-fairness-filter",
-    "poststarthook/storage-object-count-tracker-hook",
-    "poststarthook/start-apiextensions-informers",
-    "poststarthook/start-apiextensions-controllers",
-    "poststarthook/crd-informer-synced",
-    "poststarthook/start-system-namespaces-controller",
-    "poststarthook/rbac/bootstrap-roles",
-    "poststarthook/scheduling/bootstrap-system-priority-classes",
-    "poststarthook/bootstrap-controller",
-    "poststarthook/start-kubernetes-service-cidr-controller",
-    "autoregister-completion",
-    "poststarthook/apiservice-discovery-controller",
-];
+/// A check of this server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Check {
+    /// The process answers requests.
+    Ping,
+    /// The store answers; called `etcd` as upstream, whatever the backend.
+    Store,
+    /// The watch caches have reached the store's revision.
+    WatchCaches,
+}
 
-/// Serves a health path; `None` if the path is none.
+impl Check {
+    /// The checks of an endpoint, in the order in which they are printed.
+    fn of(endpoint: &str) -> &'static [Check] {
+        match endpoint {
+            "readyz" => &[Check::Ping, Check::Store, Check::WatchCaches],
+            _ => &[Check::Ping, Check::Store],
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Check::Ping => "ping",
+            Check::Store => "etcd",
+            Check::WatchCaches => "informer-sync",
+        }
+    }
+
+    async fn holds(self, registry: &Registry) -> bool {
+        match self {
+            Check::Ping => true,
+            Check::Store => {
+                let revision = tokio::time::timeout(CHECK_TIMEOUT, registry.store().current_revision()).await;
+                matches!(revision, Ok(Ok(_)))
+            }
+            Check::WatchCaches => {
+                matches!(tokio::time::timeout(CHECK_TIMEOUT, registry.fresh()).await, Ok(Ok(_)))
+            }
+        }
+    }
+}
+
+/// Serves a health path; `None` for any other path.
 pub async fn serve(registry: &Registry, path: &str, query: &Query) -> Option<Response> {
-    let (root, name) = ["healthz", "livez", "readyz"].iter().find_map(|root| {
-        let below = path.strip_prefix('/')?.strip_prefix(root)?;
-        match below {
-            "" | "/" => Some((*root, "")),
-            below => below.strip_prefix('/').map(|name| (*root, name)),
+    let (endpoint, name) = ["healthz", "livez", "readyz"].iter().find_map(|endpoint| {
+        match path.strip_prefix('/')?.strip_prefix(endpoint)? {
+            "" | "/" => Some((*endpoint, "")),
+            rest => rest.strip_prefix('/').map(|name| (*endpoint, name)),
         }
     })?;
-    let checks = || OWN.iter().chain(HOOKS).chain((root == "readyz").then_some(&"informer-sync"));
-    if !name.is_empty() {
-        if !checks().any(|c| *c == name) {
-            return Some(discovery::not_found());
-        }
-        return Some(match check(registry, name).await {
-            true => reply::text(200, "ok"),
-            false => reply::text(500, format!("internal server error: {name} check failed\n")),
-        });
+    let checks = Check::of(endpoint);
+    if name.is_empty() {
+        return Some(all(registry, endpoint, checks, query).await);
     }
-    let mut lines = String::new();
-    let mut failed = Vec::new();
-    for check_name in checks() {
-        if query.all("exclude").any(|e| e == *check_name) {
-            lines.push_str(&format!("[+]{check_name} excluded: ok\n"));
-        } else if check(registry, check_name).await {
-            lines.push_str(&format!("[+]{check_name} ok\n"));
-        } else {
-            lines.push_str(&format!("[-]{check_name} failed: reason withheld\n"));
-            failed.push(*check_name);
-        }
-    }
-    Some(match (failed.is_empty(), query.get("verbose").is_some()) {
-        (false, _) => reply::text(500, format!("{lines}{root} check failed\n")),
-        (true, true) => reply::text(200, format!("{lines}{root} check passed\n")),
-        (true, false) => reply::text(200, "ok"),
+    let Some(check) = checks.iter().find(|check| check.name() == name) else {
+        return Some(discovery::not_found());
+    };
+    Some(match check.holds(registry).await {
+        true => reply::text(200, "ok"),
+        false => reply::text(500, format!("internal server error: {name} check failed\n")),
     })
 }
 
-async fn check(registry: &Registry, name: &str) -> bool {
-    match name {
-        "etcd" => {
-            let asked = tokio::time::timeout(STORE_WAIT_MAX, registry.store().current_revision()).await;
-            matches!(asked, Ok(Ok(_)))
+/// All checks of an endpoint except the excluded ones.
+async fn all(registry: &Registry, endpoint: &str, checks: &[Check], query: &Query) -> Response {
+    let mut lines = String::new();
+    let mut failed = false;
+    for check in checks {
+        let name = check.name();
+        if query.all("exclude").any(|excluded| excluded == name) {
+            lines.push_str(&format!("[+]{name} excluded: ok\n"));
+        } else if check.holds(registry).await {
+            lines.push_str(&format!("[+]{name} ok\n"));
+        } else {
+            lines.push_str(&format!("[-]{name} failed: reason withheld\n"));
+            failed = true;
         }
-        "informer-sync" => {
-            matches!(tokio::time::timeout(STORE_WAIT_MAX, registry.fresh()).await, Ok(Ok(_)))
-        }
-        _ => true,
+    }
+    let known = |excluded: &&str| checks.iter().any(|check| check.name() == *excluded);
+    let unknown: Vec<String> =
+        query.all("exclude").filter(|e| !known(e)).map(|excluded| format!("{excluded:?}")).collect();
+    if !unknown.is_empty() {
+        let unknown = unknown.join(", ");
+        lines.push_str(&format!("warn: some health checks cannot be excluded: no matches for {unknown}\n"));
+    }
+    match (failed, query.get("verbose").is_some()) {
+        (true, _) => reply::text(500, format!("{lines}{endpoint} check failed\n")),
+        (false, true) => reply::text(200, format!("{lines}{endpoint} check passed\n")),
+        (false, false) => reply::text(200, "ok"),
     }
 }

@@ -15,6 +15,9 @@ async fn paths_beside_the_resources() {
         GET /readyz
         GET /readyz/etcd
         GET /livez?exclude=ping
+        GET /readyz?verbose
+        GET /livez?verbose&exclude=etcd&exclude=log
+        GET /readyz/poststarthook/rbac/bootstrap-roles
         GET /openapi/v3/apis/nope/v1
         "#;
     expect![[r#"
@@ -32,6 +35,20 @@ async fn paths_beside_the_resources() {
           200 ok
         GET /livez?exclude=ping
           200 ok
+        GET /readyz?verbose
+          200 [+]ping ok
+        [+]etcd ok
+        [+]informer-sync ok
+        readyz check passed
+
+        GET /livez?verbose&exclude=etcd&exclude=log
+          200 [+]ping ok
+        [+]etcd excluded: ok
+        warn: some health checks cannot be excluded: no matches for "log"
+        livez check passed
+
+        GET /readyz/poststarthook/rbac/bootstrap-roles
+          404 404 page not found
         GET /openapi/v3/apis/nope/v1
           404 404 page not found
     "#]].assert_eq(&server.play(script).await);
