@@ -5,7 +5,11 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 use apiserver_shim::storage::pod_cidrs::{Cidr, NODE_BITS};
 use clap::{Args, Parser, Subcommand};
 
-use crate::{agent, server, up};
+use crate::{
+    agent,
+    logging::{self, LogFormat},
+    server, up,
+};
 
 /// A Kubernetes API and the Apache Mesos v1 API on the same machines, with one resource ledger.
 #[derive(Debug, Parser)]
@@ -13,6 +17,9 @@ use crate::{agent, server, up};
 pub struct Arguments {
     #[command(subcommand)]
     verb: Verb,
+    /// Format of the log on standard error [default: text]
+    #[arg(long, global = true, value_name = "FORMAT", value_enum)]
+    log_format: Option<LogFormat>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -34,6 +41,7 @@ enum Verb {
 impl Arguments {
     /// Runs the chosen verb.
     pub fn run(self) -> anyhow::Result<ExitCode> {
+        logging::init(self.log_format);
         match self.verb {
             Verb::Up(arguments) => up::run(arguments),
             Verb::Server(arguments) => server::run(arguments),

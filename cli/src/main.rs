@@ -12,6 +12,7 @@ mod cgroup_mounts;
 mod data_directory;
 mod hollow;
 mod images;
+mod logging;
 mod node;
 mod pod_network;
 mod preflight;

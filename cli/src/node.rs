@@ -10,7 +10,7 @@ use kernel::{agent::AgentOptions, agent_link};
 use kernel_model::resources::Attribute;
 use shim_pki::{JoinToken, NodeRequest, authority, directory, tls};
 
-use crate::{arguments::AgentArguments, preflight};
+use crate::{arguments::AgentArguments, logging, preflight};
 
 /// The agent attribute that lists the packages missing to run Pods; the scheduler places no Pods on such a node.
 const RUNTIME_ATTRIBUTE: &str = "catamaran.dev/runtime";
@@ -166,9 +166,7 @@ pub fn agent_options(
     options.attributes = attributes(arguments, pod_cidr)?;
     options.executor_environment =
         vec![("CATAMARAN_KUBELET_CONFIG".to_owned(), files.config().to_string_lossy().into_owned())];
-    if let Ok(filter) = std::env::var("CATAMARAN_LOG") {
-        options.executor_environment.push(("CATAMARAN_LOG".to_owned(), filter));
-    }
+    options.executor_environment.extend(logging::environment());
     Ok(options)
 }
 
