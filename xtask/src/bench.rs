@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: what an operation costs, beside what the machine allows.
+//! `cargo xtask bench`: CPU per operation, rates and memory, beside the machine's limits.
 
 use crate::{command, prerequisites};
 

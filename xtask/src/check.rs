@@ -1,4 +1,4 @@
-//! `cargo xtask check`: does everything compile?
+//! `cargo xtask check`: type-checks the workspace.
 
 use crate::{command, prerequisites};
 

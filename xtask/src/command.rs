@@ -1,4 +1,4 @@
-//! Running other programs: say what runs, stop at the first failure, count tests on the way.
+//! Runs programs, fails at the first failure, and counts tests.
 
 use std::{
     io::{BufRead, BufReader},
@@ -14,7 +14,7 @@ pub fn workspace_root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies inside the workspace")
 }
 
-/// Where cargo puts what it builds: below the workspace, unless the environment or a configuration file says otherwise.
+/// Cargo's target directory, as configured by the environment or a configuration file.
 pub fn target_directory() -> anyhow::Result<PathBuf> {
     let metadata = cargo_metadata::MetadataCommand::new()
         .no_deps()
@@ -23,21 +23,20 @@ pub fn target_directory() -> anyhow::Result<PathBuf> {
     Ok(metadata.target_directory.into_std_path_buf())
 }
 
-/// The cargo that runs us.
+/// The cargo that runs this program.
 pub fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments);
     command
 }
 
-/// A program with arguments.
 pub fn program(name: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(name);
     command.args(arguments);
     command
 }
 
-/// Runs a command to its end, with its output on ours.
+/// Runs a command with inherited output; an error unless it succeeds.
 pub fn run(command: &mut Command) -> anyhow::Result<()> {
     let shown = shown(command);
     let status = command.status().with_context(|| format!("could not start `{shown}`"))?;
@@ -47,7 +46,7 @@ pub fn run(command: &mut Command) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A command line as one would type it.
+/// The command line for messages.
 fn shown(command: &Command) -> String {
     std::iter::once(command.get_program())
         .chain(command.get_args())
@@ -56,19 +55,19 @@ fn shown(command: &Command) -> String {
         .join(" ")
 }
 
-/// How many tests a run had.
+/// Test counts of a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Count {
-    /// Those that passed.
+    /// Passed tests.
     pub passed: u64,
-    /// Those that failed.
+    /// Failed tests.
     pub failed: u64,
-    /// Those that were left out.
+    /// Ignored tests.
     pub ignored: u64,
 }
 
 impl Count {
-    /// Adds what one of libtest's closing lines says (`test result: ok. 3 passed; 0 failed; 1 ignored; …`).
+    /// Adds the counts of libtest's summary line (`test result: ok. 3 passed; 0 failed; 1 ignored; …`).
     pub fn add_line(&mut self, line: &str) {
         let Some(rest) = line.trim().strip_prefix("test result: ") else { return };
         for part in rest.split([';', '.']) {
@@ -87,14 +86,14 @@ impl Count {
     }
 }
 
-/// Runs a test command, passes its standard output on, and counts. A non-zero end without a failed test counts as one.
+/// Runs a test command, forwards its standard output, and counts tests. A failure without a failed test counts as one.
 pub fn run_counting(command: &mut Command, count: &mut Count) -> anyhow::Result<()> {
     let shown = shown(command);
     let failed_before = count.failed;
     let mut child =
         command.stdout(Stdio::piped()).spawn().with_context(|| format!("could not start `{shown}`"))?;
     let output = child.stdout.take().expect("standard output is piped");
-    // Tests, and what they start, may print anything.
+    // Tests and their child processes may print any bytes.
     for line in BufReader::new(output).split(b'\n') {
         let line = line.context("could not read the output of the tests")?;
         let line = String::from_utf8_lossy(&line);
@@ -107,7 +106,7 @@ pub fn run_counting(command: &mut Command, count: &mut Count) -> anyhow::Result<
     Ok(())
 }
 
-/// Runs one named step and says how long it took.
+/// Runs a named step and prints its duration.
 pub fn step<T>(name: &str, body: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
     println!("== {name}");
     let start = Instant::now();

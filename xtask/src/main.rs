@@ -1,12 +1,13 @@
-//! `cargo xtask`: one verb for each thing that is done to this repository, the same here and in CI.
+//! `cargo xtask`: one verb per task of this repository, the same locally and in CI.
 //!
-//! Start reading at [`Verb`]; each verb is one file.
+//! Each verb is one file.
 
 use clap::{Parser, Subcommand};
 
 mod bench;
 mod check;
 mod command;
+mod fuzz;
 mod prerequisites;
 mod sim;
 mod test;
@@ -29,12 +30,14 @@ enum Verb {
     Test(test::Arguments),
     /// Type-check the whole workspace, tests included
     Check,
-    /// Check the habits of this repository that a program can check
+    /// Check the repository's rules: crate graph, file sizes, documents, vocabulary
     Tidy,
     /// Replay one seed of the simulator with its event log, or run a range of seeds
     Sim(sim::Arguments),
-    /// Measure: CPU per operation, wall rates and memory, beside what the machine allows
+    /// Measure CPU per operation, rates and memory
     Bench(bench::Arguments),
+    /// Fuzz one parser with cargo-fuzz (needs `cargo install cargo-fuzz`)
+    Fuzz(fuzz::Arguments),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -46,5 +49,6 @@ fn main() -> anyhow::Result<()> {
         Verb::Tidy => tidy::run(),
         Verb::Sim(arguments) => sim::run(&arguments),
         Verb::Bench(arguments) => bench::run(&arguments),
+        Verb::Fuzz(arguments) => fuzz::run(&arguments),
     }
 }

@@ -1,4 +1,4 @@
-//! What a fresh machine lacks: found by looking for the files, installed from Debian where that is possible.
+//! Packages that a new machine needs: detected by their files, installed with apt-get on Debian.
 
 use std::path::Path;
 
@@ -6,11 +6,11 @@ use anyhow::bail;
 
 use crate::command;
 
-/// Something that must be on the machine.
+/// A required package.
 struct Prerequisite {
-    /// Debian's package.
+    /// Name of the Debian package.
     package: &'static str,
-    /// Any of these files shows that it is there.
+    /// Any of these files shows that it is installed.
     files: &'static [&'static str],
 }
 
@@ -39,17 +39,17 @@ const TEST: &[Prerequisite] = &[
     Prerequisite { package: "curl", files: &["/usr/bin/curl"] },
 ];
 
-/// What building needs.
+/// Installs what building needs.
 pub fn for_building() -> anyhow::Result<()> {
     install(&[BUILD])
 }
 
-/// What building and running need.
+/// Installs what building and running need.
 pub fn for_running() -> anyhow::Result<()> {
     install(&[BUILD, RUN])
 }
 
-/// What the tests need on top, the clients included.
+/// Installs what the tests need in addition, including clients and frameworks.
 pub fn for_testing() -> anyhow::Result<()> {
     install(&[BUILD, RUN, TEST])?;
     let clients = clients_directory();
@@ -57,12 +57,12 @@ pub fn for_testing() -> anyhow::Result<()> {
     command::run(&mut command::program("bash", &["e2e/frameworks/install.sh", &frameworks_directory()]))
 }
 
-/// Where the tests' kubectl and helm lie.
+/// Directory of the tests' kubectl and helm.
 pub fn clients_directory() -> String {
     directory("clients")
 }
 
-/// Where the tests' Mesos frameworks lie.
+/// Directory of the tests' Mesos frameworks.
 pub fn frameworks_directory() -> String {
     directory("frameworks")
 }

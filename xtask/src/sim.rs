@@ -1,4 +1,4 @@
-//! `cargo xtask sim`: the whole cluster in one thread on a virtual clock.
+//! `cargo xtask sim`: simulates a whole cluster in one thread on a virtual clock.
 
 use crate::{command, prerequisites};
 

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: everything that CI runs, in the order in which it fails soonest.
+//! `cargo xtask test`: everything that CI runs, fast checks first.
 
 use anyhow::bail;
 
@@ -13,10 +13,10 @@ pub struct Arguments {
     /// Leave out the end-to-end tests (they need root, containers and a few minutes)
     #[arg(long)]
     fast: bool,
-    /// Only the end-to-end tests whose name contains this
+    /// Run only the end-to-end tests whose name contains this
     #[arg(long)]
     only: Option<String>,
-    /// What the property tests draw their cases from. One tree, one answer; a plain `cargo test` draws anew each time
+    /// Seed of the property tests; a plain `cargo test` uses a new one each time
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
@@ -35,9 +35,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         command::step("unit and integration tests", || {
             let tests = ["test", "--workspace", "--exclude", "e2e", "--no-fail-fast"];
             let mut tests = command::cargo(&tests);
-            // A failing property says which case of the seed it was, and the least case like it.
+            // A failing property prints the seed and the minimal failing case.
             tests.env("PROPTEST_RNG_SEED", arguments.seed.to_string());
-            println!("property tests draw from seed {0} (PROPTEST_RNG_SEED={0})", arguments.seed);
+            println!("seed of the property tests: {0} (PROPTEST_RNG_SEED={0})", arguments.seed);
             command::run_counting(&mut tests, &mut count)
         })?;
     }
@@ -56,7 +56,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
 fn end_to_end(only: Option<&str>, count: &mut Count) -> anyhow::Result<()> {
     let mut tests = command::cargo(&["test", "--package", "e2e", "--no-fail-fast", "--", "--test-threads=1"]);
-    // One cluster at a time: the tests share the machine's ports, bridges and two cores.
+    // One cluster at a time: the tests share ports, bridges and cores.
     tests.arg("--nocapture").args(only);
     tests.env("RUST_BACKTRACE", "0").env("CATAMARAN_CLIENTS", prerequisites::clients_directory());
     tests.env("CATAMARAN_FRAMEWORKS", prerequisites::frameworks_directory());

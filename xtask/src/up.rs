@@ -1,4 +1,4 @@
-//! `cargo xtask up`: from a fresh machine to a running cluster.
+//! `cargo xtask up`: from a new machine to a running cluster.
 
 use std::os::unix::process::CommandExt;
 
@@ -14,11 +14,11 @@ pub struct Arguments {
     rest: Vec<String>,
 }
 
-/// Installs what is missing, builds the binary, and becomes `catamaran up`.
+/// Installs what is missing, builds the binary, and executes `catamaran up`.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     prerequisites::for_building()?;
     if let Err(error) = prerequisites::for_running() {
-        // Without a container runtime the cluster starts all the same; Pods then wait with that reason.
+        // Without a container runtime the cluster starts too; Pods wait and their Events give the reason.
         eprintln!("warning: {error:#}");
     }
     command::run(&mut command::cargo(&["build", "--release", "--package", "catamaran"]))?;

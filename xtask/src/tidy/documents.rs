@@ -1,5 +1,5 @@
-//! Rules that hold documents to the truth: every invariant has a test, every crate is on the map, every decision page has
-//! its four parts, manifests inherit from the root.
+//! Rules for documents: every invariant names a test, every crate is on the code map, every decision page has its four
+//! parts, manifests inherit from the workspace.
 
 use std::{fs, path::Path};
 
@@ -17,7 +17,7 @@ pub fn check(sources: &[Source]) -> anyhow::Result<Vec<Finding>> {
     Ok(findings)
 }
 
-/// Each line of the map that opens with `- **INV-nn**` must name a test function that exists.
+/// Each line of ARCHITECTURE.md that begins with `- **INV-nn**` must name an existing test function.
 fn invariants(map: &str, sources: &[Source], findings: &mut Vec<Finding>) {
     for line in map.lines() {
         let Some(rest) = line.strip_prefix("- **INV-") else { continue };

@@ -1,4 +1,4 @@
-//! Crate edges: `model ← core ← shell ← cli`, and what must never reach a core, checked over the whole graph.
+//! Crate dependencies: `model ← core ← shell ← cli`, and crates that no core may reach.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -6,7 +6,8 @@ use cargo_metadata::{CargoOpt, DependencyKind, MetadataCommand};
 
 use super::Finding;
 
-/// Which crates of ours each crate of ours may name. A new edge is a design change: add it here with the change that needs it.
+/// The allowed dependencies between our crates. A new one is a design change: add it here with the change that needs
+/// it.
 const EDGES: &[(&str, &[&str])] = &[
     ("store", &[]),
     ("kernel-model", &[]),
@@ -29,16 +30,16 @@ const EDGES: &[(&str, &[&str])] = &[
     ("xtask", &[]),
 ];
 
-/// The pure crates, and what must not be reachable from them.
+/// The pure crates; none may reach the crates of [`IMPURE`].
 const PURE: &[&str] = &["kernel-model", "kernel-core", "executor-core", "shim-core", "sim"];
 const IMPURE: &[&str] =
     &["tokio", "hyper", "mio", "rand", "reqwest", "tonic", "rustls", "fjall", "kube-client", "async-std"];
 
-/// Crates that only some may link, because they cost compile time or belong to one door.
+/// Crates that only some crates may depend on, for compile time or separation.
 const QUARANTINED: &[(&str, &[&str])] =
     &[("tonic", &["cri", "store"]), ("fjall", &["store"]), ("rcgen", &["shim-pki"])];
 
-/// Checks every edge.
+/// Checks all dependencies.
 pub fn check() -> anyhow::Result<Vec<Finding>> {
     let metadata = MetadataCommand::new().features(CargoOpt::AllFeatures).exec()?;
     let ours: BTreeSet<&str> = metadata.workspace_packages().iter().map(|p| p.name.as_str()).collect();
@@ -68,7 +69,7 @@ pub fn check() -> anyhow::Result<Vec<Finding>> {
     Ok(findings)
 }
 
-/// Walks normal dependencies from each pure crate.
+/// Follows normal dependencies from each pure crate.
 fn purity(metadata: &cargo_metadata::Metadata) -> Vec<Finding> {
     let Some(resolve) = &metadata.resolve else { return Vec::new() };
     let names: BTreeMap<_, &str> = metadata.packages.iter().map(|p| (&p.id, p.name.as_str())).collect();

@@ -1,4 +1,4 @@
-//! Rules on single source files: a `//!` at the top, sizes, names, and words that mean unfinished work.
+//! Rules for source files: a `//!` at the top, sizes, names, and markers of unfinished work.
 
 use std::{collections::BTreeMap, fs, process::Command};
 
@@ -6,20 +6,19 @@ use anyhow::Context;
 
 use super::Finding;
 
-/// Lines of a file that we aim for; more needs a line in the ratchet.
+/// Maximum lines of a file; longer files are listed in the ratchet.
 const FILE_LINES_MAX: usize = 500;
-/// Lines of a function, from its `fn` to its closing brace.
+/// Maximum lines of a function, from `fn` to the closing brace.
 const FUNCTION_LINES_MAX: usize = 70;
-/// Names that say nothing.
+/// File names without meaning.
 const VAGUE_NAMES: &[&str] = &["util", "utils", "common", "helper", "helpers", "misc", "manager"];
-/// Known longer files and functions: `path lines` or `path::function lines`. May only shrink.
+/// Known longer files and functions: `path lines` or `path::function lines`. They may only shrink.
 const RATCHET: &str = "xtask/ratchet.txt";
 
-/// One Rust file of ours.
+/// A file of the repository.
 pub struct Source {
-    /// Relative to the root.
+    /// Path relative to the root.
     pub path: String,
-    /// Its text.
     pub text: String,
 }
 
@@ -29,7 +28,7 @@ impl Source {
     }
 }
 
-/// Every Rust file that git knows or would take.
+/// All Rust files that git tracks or would add.
 pub fn list() -> anyhow::Result<Vec<Source>> {
     let listed = Command::new("git")
         .args(["ls-files", "--cached", "--others", "--exclude-standard", "*.rs"])
@@ -37,7 +36,7 @@ pub fn list() -> anyhow::Result<Vec<Source>> {
         .context("could not ask git for the files")?;
     let mut sources = Vec::new();
     for path in String::from_utf8_lossy(&listed.stdout).lines() {
-        // A file that git knows and that is deleted in the work tree is none of ours any more.
+        // A tracked file may be deleted in the work tree.
         if let Ok(text) = fs::read_to_string(path) {
             sources.push(Source { path: path.to_owned(), text });
         }
@@ -45,7 +44,7 @@ pub fn list() -> anyhow::Result<Vec<Source>> {
     Ok(sources)
 }
 
-/// Checks every file.
+/// Checks all files.
 pub fn check(sources: &[Source]) -> anyhow::Result<Vec<Finding>> {
     let mut ratchet = Ratchet::read();
     let mut findings = Vec::new();
@@ -101,7 +100,8 @@ fn unfinished(source: &Source, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Functions of rustfmt-formatted source with their lengths: from the line of `fn` to the brace at the same indent.
+/// The functions of rustfmt-formatted source with their lengths: from the line with `fn` to the brace at the same
+/// indent.
 pub fn functions(text: &str) -> Vec<(String, usize)> {
     let lines: Vec<&str> = text.lines().collect();
     let mut found = Vec::new();
@@ -132,7 +132,7 @@ fn function_name(trimmed: &str) -> Option<&str> {
     name.split(['(', '<']).next()
 }
 
-/// The list of known longer things. Nothing on it may grow, and what shrank must be lowered there.
+/// The ratchet. Listed files and functions may not grow; entries that are no longer needed are findings.
 struct Ratchet {
     limits: BTreeMap<String, usize>,
     used: Vec<String>,
