@@ -23,6 +23,7 @@ use queue::{Input, Reply};
 use crate::{
     clock::Clock,
     runtime::{ContainerEvent, ProcessRuntime},
+    task_trace,
 };
 use checkpoint_log::CheckpointLog;
 
@@ -292,6 +293,7 @@ impl AgentDriver {
             Effect::Terminate { container_id } => self.runtime.terminate(&container_id),
             Effect::Destroy { container_id } => self.runtime.destroy(&container_id),
             Effect::ToExecutor { connection, event } => {
+                task_trace::to_executor(&event);
                 let stream = self.streams.get(&connection);
                 // A slow executor loses its stream and has to subscribe again.
                 if stream.is_some_and(|stream| stream.sender.try_send(event).is_err()) {
@@ -324,6 +326,7 @@ impl AgentDriver {
     /// The master's side never waits for an agent, so this wait cannot deadlock.
     async fn send_to_master(&mut self, message: ToMaster) {
         let Some(link) = &self.link else { return };
+        task_trace::to_master(&message);
         let sent = match link.to_master.try_send(message) {
             Ok(()) => true,
             Err(mpsc::error::TrySendError::Closed(_)) => false,

@@ -17,5 +17,6 @@ mod master_driver;
 mod registry_store;
 mod runtime;
 pub mod server;
+mod task_trace;
 
 pub use clock::Clock;

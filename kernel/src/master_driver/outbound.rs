@@ -17,6 +17,7 @@ use kernel_model::{agent::ToAgent, ids::StreamId, operator, scheduler, task::Tas
 use tokio::sync::mpsc;
 
 use super::queue::{LinkQueue, OperatorQueue, RepliesSender, ReplySender};
+use crate::task_trace;
 
 /// Most operator streams; a new one closes the oldest, as Mesos does by default.
 const OPERATOR_STREAMS_MAX: usize = 1000;
@@ -140,6 +141,7 @@ impl OutboundQueues {
             }
             Effect::ToScheduler { stream, event } => {
                 let Some(sender) = self.streams.get(&stream) else { return };
+                task_trace::to_scheduler(&event);
                 if let Err(error) = sender.try_send(event) {
                     tracing::warn!(%stream, %error, "a scheduler does not read its events: its stream is closed");
                     self.streams.remove(&stream);
@@ -152,6 +154,7 @@ impl OutboundQueues {
             Effect::ToAgent { link, message } => {
                 self.count_admission(&message);
                 let Some(sender) = self.links.get(&link) else { return };
+                task_trace::to_agent(&message);
                 if !sender.try_send(link, message) {
                     tracing::warn!(link = link.0, "an agent does not read: its link is closed");
                     self.links.remove(&link);

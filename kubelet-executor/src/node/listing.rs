@@ -130,7 +130,7 @@ impl Listing {
                 Err(error) if error.is_unavailable() => return Err(error),
                 Err(error) => {
                     // One Pod that the runtime cannot describe must not hide the others.
-                    tracing::warn!(pod = %listener.uid, %error, "the runtime does not describe a pod");
+                    tracing::warn!(pod_uid = %listener.uid, %error, "the runtime does not describe a pod");
                     continue;
                 }
             };
@@ -186,7 +186,7 @@ impl Listing {
         for (uid, group) in groups {
             let since = self.orphans.get(&uid).copied().unwrap_or_else(Instant::now);
             if subscribed && since.elapsed() >= ORPHAN_AFTER {
-                tracing::warn!(pod = %uid, "no task stands for this pod any more; it is removed");
+                tracing::warn!(pod_uid = %uid, "the pod has no task any more and is removed");
                 let (shared, ids) = (self.shared.clone(), group.sandboxes.into_iter().map(|s| s.id));
                 let ids: Vec<String> = ids.collect();
                 tokio::spawn(async move {

@@ -239,7 +239,7 @@ impl Node {
             let news = News { state: TaskState::Failed, message, data: Default::default() };
             return self.updates.tell(&uid, news);
         }
-        tracing::info!(pod = %spec::full_name(&pod), "launched");
+        tracing::info!(pod_uid = uid, pod = %spec::full_name(&pod), "pod launched");
         let handle = worker::start(self.shared.clone(), Arc::new(pod), self.reports.0.clone());
         self.pods.insert(uid, handle);
         self.shared.look_now.notify_one();

@@ -19,6 +19,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::Instrument;
 
 use super::{containers, hooks, places::Places, record, sandbox};
 use crate::{
@@ -103,7 +104,9 @@ pub(crate) fn start(shared: Arc<Shared>, pod: Arc<Pod>, reports: mpsc::Sender<Re
         work: TaskTracker::new(),
         reported: None,
     };
-    let done = tokio::spawn(worker.run(inbox));
+    // At level error, so that lines of every level tell which Pod they are about.
+    let span = tracing::error_span!("pod", pod_uid = worker.uid, pod = %spec::full_name(&pod));
+    let done = tokio::spawn(worker.run(inbox).instrument(span));
     Handle { events, expects_change, view, done }
 }
 
@@ -213,7 +216,7 @@ impl Worker {
         }
         let interrupted = record::Interrupted { sandbox, containers: instances.into_values().collect() };
         if let Err(error) = record::write_interrupted(&self.places.interrupted(), &interrupted) {
-            tracing::warn!(pod = %self.uid, %error, "how far the pod had come could not be written down");
+            tracing::warn!(%error, "the record of the pod's restarts cannot be written");
         }
     }
 
@@ -247,7 +250,7 @@ impl Worker {
         let written = tokio::task::spawn_blocking(move || record::write(&path, &finale)).await;
         if let Ok(Err(error)) | Err(error) = written.map_err(std::io::Error::other) {
             // Nothing better can be done: keeping the containers would not make the disk writable.
-            tracing::error!(pod = %self.uid, %error, "the pod's end could not be written down");
+            tracing::error!(%error, "the record of the pod's end cannot be written");
         }
     }
 
@@ -340,13 +343,14 @@ impl Worker {
             return;
         }
         let (shared, places, ips) = (self.shared.clone(), self.places.clone(), up.ips.clone());
-        self.work.spawn(async move {
+        let refresh = async move {
             let node = shared.node(ips);
             let maker = volumes::Maker { api: &*shared.api, node: &node };
             if let Err(error) = maker.make_all(&pod, &places).await {
                 tracing::debug!(%error, "volumes not refreshed");
             }
-        });
+        };
+        self.work.spawn(refresh.in_current_span());
     }
 
     /// Begins an action; its end comes back as an event.
@@ -445,10 +449,11 @@ impl Worker {
     /// Runs an action beside the machine; when it is over, a listing shows what it did.
     fn spawn(&self, action: impl Future<Output = ()> + Send + 'static) {
         let shared = self.shared.clone();
-        self.work.spawn(async move {
+        let action = async move {
             action.await;
             shared.look_now.notify_one();
-        });
+        };
+        self.work.spawn(action.in_current_span());
     }
 }
 
