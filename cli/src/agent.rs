@@ -14,7 +14,7 @@ use crate::{
     data_directory::DataDirectory,
     images,
     node::{self, NodeFiles},
-    pod_network::Source,
+    pod_network::{Network, Source},
     preflight,
     progress::Progress,
     runtime,
@@ -41,11 +41,12 @@ pub fn run(arguments: Agent) -> anyhow::Result<()> {
         }
         let tls = files.client_tls()?;
         let source = Source::Remote(arguments.master.clone(), tls.clone());
-        let dialer = Arc::new(TlsDialer { master: arguments.master.clone(), tls });
-        let mut agent = tokio::select! {
-            agent = start(&data, &files, &arguments.agent, source, dialer, &progress) => agent?,
+        let network = tokio::select! {
+            network = obtain_network(source, &files, &arguments.agent, &progress) => network?,
             () = signals.wait() => return clear(&files, &mut signals).await,
         };
+        let dialer = Arc::new(TlsDialer { master: arguments.master.clone(), tls });
+        let mut agent = start(&data, &files, &arguments.agent, network, dialer, &progress).await?;
         let ready = format!("ready: {name} runs Pods and tasks for {}", arguments.master);
         serve(&mut agent, progress, &ready, &mut signals, std::future::pending()).await?;
         stop(agent, &files, &mut signals).await
@@ -88,28 +89,37 @@ pub async fn serve(
     }
 }
 
+/// Requests this machine's Pod CIDR, for as long as the server does not answer.
+pub async fn obtain_network(
+    source: Source,
+    files: &NodeFiles,
+    arguments: &AgentArguments,
+    progress: &Progress,
+) -> anyhow::Result<Network> {
+    let previous = files.read_config().ok().and_then(|config| config.pod_cidr);
+    let range = source.obtain(arguments.pod_cidr, previous, progress).await?;
+    Ok(Network { source, range })
+}
+
 /// Starts the agent of this machine.
 pub async fn start(
     data: &DataDirectory,
     files: &NodeFiles,
     arguments: &AgentArguments,
-    source: Source,
+    network: Network,
     dialer: Arc<dyn Dialer>,
     progress: &Progress,
 ) -> anyhow::Result<AgentHandle> {
     let name = node::name(arguments)?;
-    let previous = files.read_config().ok().and_then(|config| config.pod_cidr);
-    let pod_cidr = match source.obtain(arguments.pod_cidr, previous, progress).await? {
+    let pod_cidr = match network.range {
         AddressRange::Assigned(cidr) => Some(cidr),
         AddressRange::Exhausted(why) => {
             progress.note(&format!("warning: no Pods run on this machine: {why}"));
+            configure_later(network.source, &name, files, arguments);
             None
         }
     };
     files.write_config(&name, node::advertised(arguments), arguments, pod_cidr.as_deref())?;
-    if pod_cidr.is_none() {
-        configure_later(source, &name, files, arguments);
-    }
     if arguments.example_images {
         progress.doing("building the example's images");
         images::build_examples(&files.root.join("images"))?;

@@ -25,6 +25,12 @@ pub enum Source {
     Local(PodCidrs, String),
 }
 
+/// The Pod CIDR of this machine, and where it came from.
+pub struct Network {
+    pub(crate) source: Source,
+    pub(crate) range: AddressRange,
+}
+
 impl Source {
     async fn request(&self, requested: Option<Cidr>) -> Result<AddressRange, LinkError> {
         match self {

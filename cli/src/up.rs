@@ -47,7 +47,11 @@ async fn start_and_serve(
     admit(&running, &files, arguments)?;
     let dialer = Arc::new(running.master.attach_agent());
     let source = Source::Local(running.pod_cidrs.clone(), node::name(&arguments.agent)?);
-    let mut agent = agent::start(data, &files, &arguments.agent, source, dialer, &progress).await?;
+    let network = tokio::select! {
+        network = agent::obtain_network(source, &files, &arguments.agent, &progress) => network?,
+        () = signals.wait() => return agent::clear(&files, signals).await,
+    };
+    let mut agent = agent::start(data, &files, &arguments.agent, network, dialer, &progress).await?;
     let ready = server::ready_line(&running);
     agent::serve(&mut agent, progress, &ready, signals, running.failed()).await?;
     let stopped = agent::stop(agent, &files, signals).await;
