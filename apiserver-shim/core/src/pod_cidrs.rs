@@ -21,8 +21,9 @@ pub struct Cidr {
 impl Cidr {
     /// The range of `address` with a prefix of `bits` (at most 32).
     pub fn new(address: Ipv4Addr, bits: u8) -> Option<Self> {
-        let mask = u32::MAX.checked_shl(32 - u32::from(bits)).unwrap_or(0);
-        (bits <= 32).then_some(Self { first: u32::from(address) & mask, bits })
+        let host_bits = 32u32.checked_sub(bits.into())?;
+        let mask = u32::MAX.checked_shl(host_bits).unwrap_or(0);
+        Some(Self { first: u32::from(address) & mask, bits })
     }
 
     /// Length of the prefix.
