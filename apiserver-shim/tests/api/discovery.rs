@@ -40,13 +40,11 @@ async fn paths_beside_the_resources() {
         [+]etcd ok
         [+]informer-sync ok
         readyz check passed
-
         GET /livez?verbose&exclude=etcd&exclude=log
           200 [+]ping ok
         [+]etcd excluded: ok
         warn: some health checks cannot be excluded: no matches for "log"
         livez check passed
-
         GET /readyz/poststarthook/rbac/bootstrap-roles
           404 404 page not found
         GET /openapi/v3/apis/nope/v1
