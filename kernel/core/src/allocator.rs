@@ -13,7 +13,6 @@ mod filters;
 mod preferences;
 mod run;
 mod shares;
-mod slab;
 
 #[cfg(test)]
 mod tests;
@@ -22,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kernel_model::{agent::AgentInfo, ids::FrameworkId, resources::Resources, roles::Role, time::Time};
+use slab::Slab;
 
 pub use explain::WaitReason;
 pub use preferences::{ClientPreferences, CompiledPreferences};
@@ -31,7 +31,6 @@ use amounts::{Amounts, ResourceNames};
 use filters::Filters;
 use preferences::AgentProperties;
 use shares::Shares;
-use slab::Slab;
 
 /// The index of an agent in the allocator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -110,7 +109,7 @@ impl Allocator {
         Self {
             policy,
             names: ResourceNames::default(),
-            agents: Slab::default(),
+            agents: Slab::new(),
             shares: Shares::default(),
             candidates: BTreeSet::new(),
             all_are_candidates: false,
@@ -136,14 +135,14 @@ impl Allocator {
             filters: Filters::default(),
             leftover_until: None,
         };
-        let slot = AgentSlot(self.agents.insert(row));
+        let slot = AgentSlot(slot_of(self.agents.insert(row)));
         self.set_total(slot, total);
         slot
     }
 
     /// Removes an agent. Everything charged on it must have been recovered.
     pub fn remove_agent(&mut self, agent: AgentSlot) {
-        if let Some(row) = self.agents.remove(agent.0) {
+        if let Some(row) = self.agents.try_remove(agent.0 as usize) {
             let amounts = self.names.amounts(&row.total);
             self.shares.change_pool(Amounts::default(), amounts);
         }
@@ -153,7 +152,7 @@ impl Allocator {
 
     /// Sets an agent's total resources.
     pub fn set_total(&mut self, agent: AgentSlot, total: &Resources) {
-        let Some(row) = self.agents.get_mut(agent.0) else { return };
+        let Some(row) = self.agents.get_mut(agent.0 as usize) else { return };
         let before = self.names.amounts(&row.total);
         let after = self.names.amounts(total);
         row.total = total.clone();
@@ -166,7 +165,7 @@ impl Allocator {
     pub fn set_agent_properties(&mut self, agent: AgentSlot, info: &AgentInfo) {
         let properties =
             AgentProperties { hostname: info.hostname.clone(), attributes: info.attributes.clone() };
-        if let Some(row) = self.agents.get_mut(agent.0)
+        if let Some(row) = self.agents.get_mut(agent.0 as usize)
             && row.properties != properties
         {
             row.properties = properties;
@@ -176,7 +175,7 @@ impl Allocator {
 
     /// Sets whether an agent may be offered.
     pub fn set_agent_active(&mut self, agent: AgentSlot, active: bool) {
-        if let Some(row) = self.agents.get_mut(agent.0)
+        if let Some(row) = self.agents.get_mut(agent.0 as usize)
             && row.active != active
         {
             row.active = active;
@@ -237,7 +236,7 @@ impl Allocator {
     pub fn charge(&mut self, agent: AgentSlot, client: ClientSlot, resources: &Resources) {
         let amounts = self.names.amounts(resources);
         self.shares.charge(client.0, amounts);
-        if let Some(row) = self.agents.get_mut(agent.0) {
+        if let Some(row) = self.agents.get_mut(agent.0 as usize) {
             row.used += &resources.unallocated();
         }
         self.refresh_available(agent);
@@ -247,7 +246,7 @@ impl Allocator {
     pub fn recover(&mut self, agent: AgentSlot, client: ClientSlot, resources: &Resources) {
         let amounts = self.names.amounts(resources);
         self.shares.discharge(client.0, amounts);
-        let Some(row) = self.agents.get_mut(agent.0) else { return };
+        let Some(row) = self.agents.get_mut(agent.0 as usize) else { return };
         let free = resources.unallocated();
         row.used.remove_all(&free);
         if row.overdrawn {
@@ -274,7 +273,7 @@ impl Allocator {
             _ => refuse.max(floor),
         };
         let Some(generation) = self.shares.generation(client.0) else { return };
-        let Some(row) = self.agents.get_mut(agent.0) else { return };
+        let Some(row) = self.agents.get_mut(agent.0 as usize) else { return };
         let until = filters::round_up(now + length, length);
         row.filters.add(now, client.0, generation, until, resources.unallocated());
         self.expiries.entry(until).or_default().insert(agent.0);
@@ -315,12 +314,12 @@ impl Allocator {
 
     /// The free resources of an agent.
     pub fn available(&self, agent: AgentSlot) -> Option<&Resources> {
-        self.agents.get(agent.0).map(|row| &row.available)
+        self.agents.get(agent.0 as usize).map(|row| &row.available)
     }
 
     /// The resources of an agent that are offered or in use.
     pub fn used(&self, agent: AgentSlot) -> Option<&Resources> {
-        self.agents.get(agent.0).map(|row| &row.used)
+        self.agents.get(agent.0 as usize).map(|row| &row.used)
     }
 
     fn mark_all_candidates(&mut self) {
@@ -328,18 +327,23 @@ impl Allocator {
     }
 
     fn refresh_available(&mut self, agent: AgentSlot) {
-        let Some(row) = self.agents.get_mut(agent.0) else { return };
+        let Some(row) = self.agents.get_mut(agent.0 as usize) else { return };
         row.overdrawn = !row.total.contains(&row.used);
         row.available = row.total.saturating_sub(&row.used);
         self.available_changed(agent);
     }
 
     fn available_changed(&mut self, agent: AgentSlot) {
-        let Some(row) = self.agents.get_mut(agent.0) else { return };
+        let Some(row) = self.agents.get_mut(agent.0 as usize) else { return };
         row.available_amounts = self.names.amounts(&row.available);
         row.plain = row.available.iter().all(|r| r.reservations.is_empty() && !r.revocable && !r.shared);
         self.version += 1;
         row.version = self.version;
         self.candidates.insert(agent.0);
     }
+}
+
+/// A slab's key as a slot: half the size, because slots are stored often.
+fn slot_of(key: usize) -> u32 {
+    u32::try_from(key).expect("invariant: fewer than 2^32 agents, clients and roles")
 }

@@ -11,6 +11,7 @@ pub mod labels;
 pub mod offer;
 pub mod offer_preferences;
 pub mod operator;
+pub mod random;
 pub mod resources;
 pub mod roles;
 pub mod scheduler;

@@ -1,28 +1,23 @@
 //! Deterministic id generator; the state machine has no other source of randomness.
 
-use kernel_model::ids::{ContainerId, UpdateId};
+use kernel_model::{
+    ids::{ContainerId, UpdateId},
+    random::SplitMix64,
+};
 
 /// Generates ids with SplitMix64: ids must differ, not be unpredictable.
-pub(super) struct IdGenerator(u64);
+pub(super) struct IdGenerator(SplitMix64);
 
 impl IdGenerator {
     pub(super) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        Self(SplitMix64::new(seed))
     }
 
     /// A version 4 UUID.
     fn uuid(&mut self) -> [u8; 16] {
         let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&self.next().to_be_bytes());
-        bytes[8..].copy_from_slice(&self.next().to_be_bytes());
+        bytes[..8].copy_from_slice(&self.0.next_u64().to_be_bytes());
+        bytes[8..].copy_from_slice(&self.0.next_u64().to_be_bytes());
         bytes[6] = bytes[6] & 0x0f | 0x40;
         bytes[8] = bytes[8] & 0x3f | 0x80;
         bytes
@@ -47,6 +42,6 @@ impl IdGenerator {
     /// A duration between half of `limit` and `limit`.
     pub(super) fn jittered(&mut self, limit: std::time::Duration) -> std::time::Duration {
         let half = limit / 2;
-        half + half.mul_f64((self.next() >> 11) as f64 / (1u64 << 53) as f64)
+        half + half.mul_f64((self.0.next_u64() >> 11) as f64 / (1u64 << 53) as f64)
     }
 }

@@ -12,7 +12,7 @@ use kernel_model::{resources::Resources, time::Time};
 const FILTERS_MAX: usize = 16;
 
 #[derive(Debug, Clone)]
-struct Filter {
+struct OfferFilter {
     client: u32,
     set: u32,
     generation: u64,
@@ -33,7 +33,7 @@ struct RefusedResources {
 /// The filters of one agent, sorted by client.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Filters {
-    list: Vec<Filter>,
+    list: Vec<OfferFilter>,
     sets: Vec<RefusedResources>,
 }
 
@@ -56,7 +56,7 @@ pub(super) struct CandidateOffer<'a> {
 impl Filters {
     pub(super) fn add(&mut self, now: Time, client: u32, generation: u64, until: Time, refused: Resources) {
         let sets = &self.sets;
-        let covered = |f: &Filter| {
+        let covered = |f: &OfferFilter| {
             f.generation != generation
                 || (f.until <= until && refused.contains(&sets[f.set as usize].resources))
         };
@@ -75,7 +75,7 @@ impl Filters {
             to -= 1;
         }
         let set = self.intern(refused);
-        self.list.insert(to, Filter { client, set, generation, until });
+        self.list.insert(to, OfferFilter { client, set, generation, until });
         dropped.into_iter().for_each(|set| self.release(set));
     }
 

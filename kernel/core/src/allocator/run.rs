@@ -12,7 +12,7 @@ use kernel_model::{
 use super::{
     AgentRow, AgentSlot, Allocator, Capabilities, ClientSlot, Policy,
     amounts::{Amounts, ResourceNames},
-    filters,
+    filters, slot_of,
 };
 
 /// How long a remainder is left for clients with pending offers: as long as the default minimum filter, after which
@@ -43,8 +43,9 @@ impl Allocator {
         // sharing.
         let some = std::mem::take(&mut self.candidates);
         if std::mem::take(&mut self.all_are_candidates) {
-            for agent in 0..self.agents.end() {
-                self.allocate_agent(now, AgentSlot(agent), &mut allocations);
+            let all: Vec<AgentSlot> = self.agents.iter().map(|(slot, _)| AgentSlot(slot_of(slot))).collect();
+            for agent in all {
+                self.allocate_agent(now, agent, &mut allocations);
             }
         } else {
             for agent in some {
@@ -60,7 +61,7 @@ impl Allocator {
                 break;
             }
             for slot in entry.remove() {
-                if let Some(row) = self.agents.get_mut(slot) {
+                if let Some(row) = self.agents.get_mut(slot as usize) {
                     let waited = row.leftover_until.is_some_and(|until| until <= now);
                     if row.filters.expire(now) || waited {
                         self.candidates.insert(slot);
@@ -122,7 +123,7 @@ impl Allocator {
         if self.shares.others_pending(client) == 0 {
             return false;
         }
-        let Some(row) = self.agents.get_mut(agent.0) else { return false };
+        let Some(row) = self.agents.get_mut(agent.0 as usize) else { return false };
         let until = *row.leftover_until.get_or_insert_with(|| {
             let until = now + LEFTOVER_WAIT_MAX;
             self.expiries.entry(until).or_default().insert(agent.0);
@@ -139,7 +140,7 @@ impl Allocator {
         let small = self.shares.accepts_small_offers();
         let enough =
             |row: &AgentRow| row.available_amounts.allocatable() || (small && !row.available.is_empty());
-        self.agents.get(agent.0).is_some_and(|row| row.active && enough(row))
+        self.agents.get(agent.0 as usize).is_some_and(|row| row.active && enough(row))
     }
 
     /// Allocates to a client what it gets in this stage. Sets `held_back` if the client could have had more.
@@ -151,7 +152,7 @@ impl Allocator {
         stage: AllocationStage,
         held_back: &mut bool,
     ) -> Option<(Resources, Amounts)> {
-        let row = self.agents.get_mut(agent.0)?;
+        let row = self.agents.get_mut(agent.0 as usize)?;
         let who = self.shares.client(client)?;
         if !admits(&self.policy, row, who.capabilities) || !who.preferences.admit(&row.properties) {
             return None;

@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 
 use kernel_model::{ids::FrameworkId, roles::Role};
 
-use super::{Capabilities, ClientPreferences, amounts::Amounts, slab::Slab};
+use slab::Slab;
+
+use super::{Capabilities, ClientPreferences, amounts::Amounts, slot_of};
 
 const ROOT: u32 = 0;
 
@@ -84,7 +86,7 @@ pub(super) struct Shares {
 
 impl Default for Shares {
     fn default() -> Self {
-        let mut nodes = Slab::default();
+        let mut nodes = Slab::new();
         nodes.insert(Node {
             path: String::new(),
             parent: ROOT,
@@ -97,7 +99,7 @@ impl Default for Shares {
         Self {
             pool: Amounts::default(),
             nodes,
-            clients: Slab::default(),
+            clients: Slab::new(),
             by_path: BTreeMap::new(),
             weights: BTreeMap::new(),
             generation: 0,
@@ -144,7 +146,7 @@ impl Shares {
     ) -> u32 {
         let leaf = self.leaf_of(role);
         self.generation += 1;
-        let client = self.clients.insert(Client {
+        let client = slot_of(self.clients.insert(Client {
             framework: framework.clone(),
             role: role.clone(),
             capabilities,
@@ -154,26 +156,26 @@ impl Shares {
             pending: 0,
             leaf,
             share_state: ShareState::default(),
-        });
+        }));
         self.node_mut(leaf).children.push(client);
         self.place_client(client);
         client
     }
 
     pub(super) fn remove_client(&mut self, slot: u32) {
-        let Some(client) = self.clients.get(slot) else { return };
+        let Some(client) = self.clients.get(slot as usize) else { return };
         let (leaf, charged) = (client.leaf, client.share_state.charged);
         self.pending -= client.pending;
         self.set_active(slot, false);
         self.set_preferences(slot, ClientPreferences::default());
         self.change_above(leaf, |share_state| share_state.charged.subtract(charged));
-        self.clients.remove(slot);
+        self.clients.remove(slot as usize);
         self.order = None;
         let mut node = leaf;
         self.node_mut(leaf).children.retain(|&c| c != slot);
         // Roles without clients are removed; their weights are kept.
         while node != ROOT && self.node(node).children.is_empty() {
-            let removed = self.nodes.remove(node).expect("invariant: nodes of the tree exist");
+            let removed = self.nodes.remove(node as usize);
             self.by_path.remove(&removed.path);
             self.node_mut(removed.parent).children.retain(|&c| c != node);
             node = removed.parent;
@@ -181,7 +183,8 @@ impl Shares {
     }
 
     pub(super) fn set_active(&mut self, slot: u32, active: bool) -> bool {
-        let Some(client) = self.clients.get_mut(slot).filter(|client| client.active != active) else {
+        let Some(client) = self.clients.get_mut(slot as usize).filter(|client| client.active != active)
+        else {
             return false;
         };
         client.active = active;
@@ -200,7 +203,7 @@ impl Shares {
     /// What the client can get before it, or an ancestor role, exceeds its fair share of any resource. The fair share
     /// is the weight's part, among the siblings with active clients, of what the other siblings do not hold.
     pub(super) fn headroom(&self, slot: u32) -> Headroom {
-        let Some(client) = self.clients.get(slot) else { return Headroom::default() };
+        let Some(client) = self.clients.get(slot as usize) else { return Headroom::default() };
         let mut path = vec![client.leaf];
         while let Some(&node) = path.last().filter(|&&node| node != ROOT) {
             path.push(self.node(node).parent);
@@ -220,7 +223,9 @@ impl Shares {
             headroom = headroom.least(part.without(below.share_state.charged));
         }
         let leaf = self.node(client.leaf);
-        for sibling in leaf.children.iter().filter_map(|&c| self.clients.get(c)).filter(|c| !c.active) {
+        for sibling in
+            leaf.children.iter().filter_map(|&c| self.clients.get(c as usize)).filter(|c| !c.active)
+        {
             part.subtract(sibling.share_state.charged);
         }
         part = part.scaled(1.0 / f64::from(leaf.active_clients.max(1)));
@@ -230,7 +235,7 @@ impl Shares {
     }
 
     pub(super) fn set_capabilities(&mut self, slot: u32, capabilities: Capabilities) -> bool {
-        match self.clients.get_mut(slot) {
+        match self.clients.get_mut(slot as usize) {
             Some(client) if client.capabilities != capabilities => {
                 client.capabilities = capabilities;
                 true
@@ -241,7 +246,7 @@ impl Shares {
 
     /// Returns whether offers may change.
     pub(super) fn set_preferences(&mut self, slot: u32, preferences: ClientPreferences) -> bool {
-        let Some(client) = self.clients.get_mut(slot) else { return false };
+        let Some(client) = self.clients.get_mut(slot as usize) else { return false };
         let before = std::mem::replace(&mut client.preferences, preferences);
         self.own_minimums -= u32::from(before.has_min_allocatable());
         self.own_minimums += u32::from(client.preferences.has_min_allocatable());
@@ -255,18 +260,18 @@ impl Shares {
 
     /// Voids the client's filters.
     pub(super) fn clear_filters(&mut self, slot: u32) -> bool {
-        let Some(client) = self.clients.get_mut(slot) else { return false };
+        let Some(client) = self.clients.get_mut(slot as usize) else { return false };
         self.generation += 1;
         client.generation = self.generation;
         true
     }
 
     pub(super) fn generation(&self, slot: u32) -> Option<u64> {
-        self.clients.get(slot).map(|c| c.generation)
+        self.clients.get(slot as usize).map(|c| c.generation)
     }
 
     pub(super) fn change_pending(&mut self, slot: u32, by: i64) {
-        if let Some(client) = self.clients.get_mut(slot) {
+        if let Some(client) = self.clients.get_mut(slot as usize) {
             client.pending += by;
             self.pending += by;
         }
@@ -274,7 +279,7 @@ impl Shares {
 
     /// Unanswered offers of other clients.
     pub(super) fn others_pending(&self, slot: u32) -> i64 {
-        self.pending - self.clients.get(slot).map_or(0, |c| c.pending)
+        self.pending - self.clients.get(slot as usize).map_or(0, |c| c.pending)
     }
 
     /// The number of active clients.
@@ -283,15 +288,15 @@ impl Shares {
     }
 
     pub(super) fn client(&self, slot: u32) -> Option<&Client> {
-        self.clients.get(slot)
+        self.clients.get(slot as usize)
     }
 
     pub(super) fn dominant_share(&self, slot: u32) -> f64 {
-        self.clients.get(slot).map_or(0.0, |c| c.share_state.charged.dominant_share_of(&self.pool))
+        self.clients.get(slot as usize).map_or(0.0, |c| c.share_state.charged.dominant_share_of(&self.pool))
     }
 
     pub(super) fn is_idle(&self, slot: u32) -> bool {
-        self.clients.get(slot).is_none_or(|c| c.share_state.charged == Amounts::default())
+        self.clients.get(slot as usize).is_none_or(|c| c.share_state.charged == Amounts::default())
     }
 
     pub(super) fn charge(&mut self, slot: u32, amounts: Amounts) {
@@ -326,18 +331,20 @@ impl Shares {
     fn list(&self, node: u32, order: &mut Vec<u32>) {
         let node = self.node(node);
         if node.is_leaf {
-            order.extend(node.children.iter().filter(|&&c| self.clients.get(c).is_some_and(|c| c.active)));
+            order.extend(
+                node.children.iter().filter(|&&c| self.clients.get(c as usize).is_some_and(|c| c.active)),
+            );
         } else {
             node.children.iter().for_each(|&child| self.list(child, order));
         }
     }
 
     fn node(&self, slot: u32) -> &Node {
-        self.nodes.get(slot).expect("invariant: nodes of the tree exist")
+        self.nodes.get(slot as usize).expect("invariant: nodes of the tree exist")
     }
 
     fn node_mut(&mut self, slot: u32) -> &mut Node {
-        self.nodes.get_mut(slot).expect("invariant: nodes of the tree exist")
+        self.nodes.get_mut(slot as usize).expect("invariant: nodes of the tree exist")
     }
 
     fn leaf_of(&mut self, role: &Role) -> u32 {
@@ -359,7 +366,7 @@ impl Shares {
             Ok(role) if !is_leaf => self.weights.get(&role).copied().unwrap_or(1.0),
             _ => 1.0,
         };
-        let node = self.nodes.insert(Node {
+        let node = slot_of(self.nodes.insert(Node {
             path: path.clone(),
             parent,
             weight,
@@ -367,7 +374,7 @@ impl Shares {
             children: Vec::new(),
             is_leaf,
             active_clients: 0,
-        });
+        }));
         self.by_path.insert(path, node);
         self.node_mut(parent).children.push(node);
         self.place_node(node);
@@ -376,7 +383,7 @@ impl Shares {
 
     fn change(&mut self, slot: u32, apply: impl Fn(&mut ShareState)) {
         let pool = self.pool;
-        let Some(client) = self.clients.get_mut(slot) else { return };
+        let Some(client) = self.clients.get_mut(slot as usize) else { return };
         apply(&mut client.share_state);
         client.share_state.refresh(&pool, 1.0);
         let leaf = client.leaf;
@@ -405,7 +412,7 @@ impl Shares {
     }
 
     fn place_client(&mut self, slot: u32) {
-        let leaf = self.clients.get(slot).expect("invariant: placed clients exist").leaf;
+        let leaf = self.clients.get(slot as usize).expect("invariant: placed clients exist").leaf;
         let mut order = std::mem::take(&mut self.node_mut(leaf).children);
         place(&mut order, slot, |a, b| self.cmp_clients(a, b));
         self.node_mut(leaf).children = order;
@@ -421,7 +428,7 @@ impl Shares {
     }
 
     fn cmp_clients(&self, a: u32, b: u32) -> std::cmp::Ordering {
-        let get = |slot| self.clients.get(slot).expect("invariant: clients of leaves exist");
+        let get = |slot| self.clients.get(slot as usize).expect("invariant: clients of leaves exist");
         let (a, b) = (get(a), get(b));
         a.share_state.cmp(&b.share_state).then_with(|| a.framework.cmp(&b.framework))
     }
@@ -440,7 +447,7 @@ impl Shares {
             let weight = node.weight;
             node.share_state.refresh(&pool, weight);
         }
-        let slots: Vec<u32> = self.nodes.iter().map(|(slot, _)| slot).collect();
+        let slots: Vec<u32> = self.nodes.iter().map(|(slot, _)| slot_of(slot)).collect();
         for slot in slots {
             let mut order = std::mem::take(&mut self.node_mut(slot).children);
             if self.node(slot).is_leaf {

@@ -115,10 +115,10 @@ fn reservations_go_to_their_roles() {
     client(&mut pool, "r", "r/sub");
     client(&mut pool, "s", "s");
     pool.add_agent(&resources("cpus(r):3;mem(r):64;cpus:1;mem(s):32"), true);
-    let given: Vec<String> =
+    let allocations: Vec<String> =
         pool.run(Time(0)).iter().map(|a| a.resources.unallocated().to_string()).collect();
     assert_eq!(
-        given,
+        allocations,
         [
             "cpus:1; cpus(reservations: [(STATIC,r)]):3; mem(reservations: [(STATIC,r)]):64",
             "mem(reservations: [(STATIC,s)]):32"
@@ -161,7 +161,7 @@ fn filters_are_bounded() {
         let part: Resources = resources(&format!("cpus:{};mem:{n}", 1000 - n)).allocated_to(&Role::any());
         pool.refuse(Time(n), agent, c, &part, Duration::from_secs(3600 * n), false);
     }
-    assert!(pool.agents.get(agent.0).unwrap().filters.len() <= 16);
+    assert!(pool.agents.get(agent.0 as usize).unwrap().filters.len() <= 16);
     assert!(pool.expiries.len() < 1000);
 }
 
@@ -200,7 +200,7 @@ proptest! {
         let clients: Vec<ClientSlot> =
             (0..6).map(|n| client(&mut pool, &format!("f{}", n / 2), roles[n % 4])).collect();
         let mut agents = Vec::new();
-        let mut given: Vec<Allocation> = Vec::new();
+        let mut allocations: Vec<Allocation> = Vec::new();
         let mut now = Time(0);
         for step in steps {
             match step {
@@ -211,8 +211,8 @@ proptest! {
                 PoolStep::SetActive(which, active) if !agents.is_empty() => {
                     pool.set_agent_active(agents[usize::from(which) % agents.len()], active);
                 }
-                PoolStep::Recover { part, refuse } if !given.is_empty() => {
-                    let back = given.swap_remove(usize::from(part) % given.len());
+                PoolStep::Recover { part, refuse } if !allocations.is_empty() => {
+                    let back = allocations.swap_remove(usize::from(part) % allocations.len());
                     pool.recover(back.agent, back.client, &back.resources);
                     if let Some(seconds) = refuse {
                         let length = Duration::from_secs(seconds.into());
@@ -224,18 +224,18 @@ proptest! {
                 PoolStep::Wait(seconds) => now = now + Duration::from_secs(seconds.into()),
                 PoolStep::SetActive(..) | PoolStep::Recover { .. } => {}
             }
-            given.extend(pool.run(now));
+            allocations.extend(pool.run(now));
             prop_assert_eq!(pool.run(now), vec![]);
             for &agent in &agents {
                 let mut leftovers = Resources::new();
-                for allocation in given.iter().filter(|a| a.agent == agent) {
+                for allocation in allocations.iter().filter(|a| a.agent == agent) {
                     leftovers += &allocation.resources.unallocated();
                 }
                 prop_assert_eq!(pool.used(agent), Some(&leftovers));
-                prop_assert!(pool.agents.get(agent.0).unwrap().total.contains(&leftovers));
+                prop_assert!(pool.agents.get(agent.0 as usize).unwrap().total.contains(&leftovers));
             }
         }
-        for back in given {
+        for back in allocations {
             pool.recover(back.agent, back.client, &back.resources);
         }
         for client in clients {
@@ -243,7 +243,7 @@ proptest! {
             prop_assert_eq!(pool.dominant_share(client), 0.0);
         }
         for agent in agents {
-            prop_assert_eq!(pool.available(agent), Some(&pool.agents.get(agent.0).unwrap().total));
+            prop_assert_eq!(pool.available(agent), Some(&pool.agents.get(agent.0 as usize).unwrap().total));
             prop_assert!(pool.used(agent).unwrap().scalar("cpus") == Scalar::ZERO);
         }
     }
@@ -257,11 +257,11 @@ fn freed_resources_lift_nobody_over_its_fair_share() {
     let light = client(&mut pool, "light", "light");
     pool.add_agent(&resources("cpus:6;mem:600;ports:[1-60]"), true);
     // Both want all of one free agent: the ratio is two to one.
-    let given = pool.run(Time(0));
-    assert_eq!(given.iter().map(|a| a.client).collect::<Vec<_>>(), [heavy, light]);
+    let allocations = pool.run(Time(0));
+    assert_eq!(allocations.iter().map(|a| a.client).collect::<Vec<_>>(), [heavy, light]);
     let amounts = |a: &Allocation| (a.resources.scalar("cpus"), a.resources.scalar("mem"));
-    assert_eq!(amounts(&given[0]), (Scalar::from_units(4), Scalar::from_units(400)));
-    assert_eq!(amounts(&given[1]), (Scalar::from_units(2), Scalar::from_units(200)));
+    assert_eq!(amounts(&allocations[0]), (Scalar::from_units(4), Scalar::from_units(400)));
+    assert_eq!(amounts(&allocations[1]), (Scalar::from_units(2), Scalar::from_units(200)));
 }
 
 #[test]
@@ -276,11 +276,11 @@ fn a_client_that_refuses_its_fair_share_is_offered_the_whole_agent() {
         pool.refuse(Time(0), agent, allocation.client, &refused, Duration::from_secs(5), false);
     }
     // Both declined their half; the first in order is now offered the whole agent.
-    let given = pool.run(Time(1));
-    assert_eq!(given.len(), 1);
-    assert_eq!(given[0].resources.scalar("cpus"), Scalar::from_units(4));
-    pool.recover(agent, given[0].client, &given[0].resources);
-    pool.set_client_active(if given[0].client == big { idle } else { big }, false);
+    let allocations = pool.run(Time(1));
+    assert_eq!(allocations.len(), 1);
+    assert_eq!(allocations[0].resources.scalar("cpus"), Scalar::from_units(4));
+    pool.recover(agent, allocations[0].client, &allocations[0].resources);
+    pool.set_client_active(if allocations[0].client == big { idle } else { big }, false);
     // The only active client may have everything.
     assert_eq!(pool.run(Time(2))[0].resources.scalar("cpus"), Scalar::from_units(4));
 }
@@ -296,8 +296,8 @@ fn leftovers_wait_for_clients_with_pending_offers() {
     pool.answered(quick);
     // A task of the slow client ends: the quick client has its share already, and the slow one may want it.
     pool.recover(agent, slow, &resources("cpus:1"));
-    let given = pool.run(Time(1));
-    assert_eq!(given.iter().map(|a| a.client).collect::<Vec<_>>(), [slow]);
+    let allocations = pool.run(Time(1));
+    assert_eq!(allocations.iter().map(|a| a.client).collect::<Vec<_>>(), [slow]);
     pool.recover(agent, slow, &resources("cpus:1"));
     pool.refuse(Time(1), agent, slow, &resources("cpus:1"), Duration::from_secs(9), false);
     assert_eq!(pool.run(Time(2)), []);
