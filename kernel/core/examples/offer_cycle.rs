@@ -5,6 +5,8 @@
 //! has refused every agent (the worst case of filters); `decline`: one framework declines all agents, and they are offered
 //! to all the others.
 
+#![allow(clippy::disallowed_methods)] // a benchmark reads the clock
+
 use std::time::{Duration, Instant};
 
 use kernel_core::{

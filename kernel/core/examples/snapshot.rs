@@ -3,6 +3,8 @@
 //!
 //! `cargo run --release -p kernel-core --example snapshot` prints both for 5,000 agents with 10,000 tasks.
 
+#![allow(clippy::disallowed_methods)] // a benchmark reads the clock
+
 use std::time::Instant;
 
 use bytes::Bytes;
