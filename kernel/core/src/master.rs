@@ -61,11 +61,11 @@ const EFFECTS_USUAL: usize = 6;
 
 /// A connection with an agent.
 #[derive(Debug, Default)]
-struct Link {
+struct AgentLink {
     /// `None` until the agent registers.
     agent: Option<AgentId>,
     /// Whether a message came since the last ping.
-    heard: bool,
+    message_since_ping: bool,
 }
 
 /// The master's state.
@@ -77,7 +77,7 @@ pub struct Master {
     agents: SnapshotMap<AgentId, Agent>,
     agents_by_slot: BTreeMap<AgentSlot, AgentId>,
     absent: SnapshotMap<AgentId, AbsentAgent>,
-    links: BTreeMap<LinkId, Link>,
+    links: BTreeMap<LinkId, AgentLink>,
     frameworks: BTreeMap<FrameworkId, Framework>,
     streams: BTreeMap<StreamId, FrameworkId>,
     completed: VecDeque<Arc<Framework>>,
@@ -149,7 +149,7 @@ impl Master {
             }
             Event::SchedulerClosed { stream } => self.scheduler_closed(&stream),
             Event::AgentConnected { link } => {
-                self.links.insert(link, Link::default());
+                self.links.insert(link, AgentLink::default());
             }
             Event::AgentMessage { link, message } => self.agent_message(link, message),
             Event::AgentDisconnected { link } => self.link_down(link),
@@ -192,9 +192,9 @@ impl Master {
             _ => {}
         }
         // Every other message needs a registered agent.
-        let Some(speaker) = self.links.get_mut(&link) else { return };
-        let Some(id) = speaker.agent.clone() else { return };
-        speaker.heard = true;
+        let Some(sender) = self.links.get_mut(&link) else { return };
+        let Some(id) = sender.agent.clone() else { return };
+        sender.message_since_ping = true;
         match message {
             ToMaster::Update { framework_id, status, latest_state } => {
                 self.status_update(&id, framework_id, status, latest_state);
@@ -260,14 +260,6 @@ impl Master {
 
     fn policy(&self) -> Policy {
         policy(&self.config)
-    }
-
-    /// For tests that break invariants on purpose.
-    #[cfg(test)]
-    pub(crate) fn tables_mut(
-        &mut self,
-    ) -> (&mut SnapshotMap<AgentId, Agent>, &mut BTreeMap<FrameworkId, Framework>) {
-        (&mut self.agents, &mut self.frameworks)
     }
 }
 

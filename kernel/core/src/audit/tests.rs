@@ -1,99 +1,182 @@
-//! Breaks each invariant on purpose and expects the auditor to report it.
+//! Breaks each part of each invariant on purpose, and expects the auditor to report that invariant.
 
 use std::sync::Arc;
 
-use kernel_model::{agent::AgentState, scheduler::Operation, task::TaskState};
+use kernel_model::{
+    agent::AgentState,
+    ids::UpdateId,
+    resources::Resources,
+    roles::Role,
+    scheduler::{Call, Operation},
+    task::TaskState,
+};
 
 use super::audit;
 use crate::{
     effect::LinkId,
-    master::{Agent, Framework, FrameworkState, tests::cluster::*},
+    master::{
+        AbsentAgent, FrameworkState, Op, Record, RecordKey,
+        tests::{cluster::*, tampering::Tables},
+    },
 };
 
 /// Tampers with a consistent master (task `t` with an executor on m-S0, the rest on offer) and returns the invariants
 /// that the auditor reports.
-fn broken(tamper: impl FnOnce(&mut Agent, &mut Framework)) -> Vec<&'static str> {
+fn broken(tamper: impl FnOnce(&mut Tables<'_>)) -> Vec<&'static str> {
     let mut c = Cluster::new();
     c.subscribe("s1", framework("f", &["*"]));
     c.agent(1, "cpus:4;mem:1024");
     let run = on_executor(task("t", "m-S0", "cpus:1"), executor("e", "cpus:0.5"));
     c.accept("m-0000", "s1", 0, vec![Operation::Launch { tasks: vec![run] }]);
-    c.call("m-0000", "s1", kernel_model::scheduler::Call::Revive { roles: vec![] });
+    c.call("m-0000", "s1", Call::Revive { roles: vec![] });
     assert_eq!(audit(&c.master), []);
-    let (agents, frameworks) = c.master.tables_mut();
-    tamper(agents.values_mut().next().unwrap(), frameworks.values_mut().next().unwrap());
+    tamper(&mut c.master.tables());
     let mut found: Vec<_> = audit(&c.master).into_iter().map(|violation| violation.invariant).collect();
+    found.sort_unstable();
     found.dedup();
     found
 }
 
+fn resources(text: &str) -> Resources {
+    text.parse().unwrap()
+}
+
 #[test]
 fn inv_01_capacity() {
-    let found =
-        broken(|agent, _| Arc::make_mut(&mut agent.info).resources = "cpus:3.9;mem:1024".parse().unwrap());
-    assert_eq!(found, ["INV-01"]);
+    let shrunk =
+        |t: &mut Tables<'_>| Arc::make_mut(&mut t.agent().info).resources = resources("cpus:3.9;mem:1024");
+    assert_eq!(broken(shrunk), ["INV-01"]);
+    assert!(
+        broken(|t| t.agent().offered += &resources("cpus:1").allocated_to(&Role::any())).contains(&"INV-01")
+    );
 }
 
 #[test]
 fn inv_02_usage() {
-    assert_eq!(broken(|agent, _| agent.executors.clear()), ["INV-02"]);
-    let found = broken(|_, framework| {
-        let task = framework.tasks.values_mut().next().unwrap();
+    assert_eq!(broken(|t| t.agent().executors.clear()), ["INV-02"]);
+    let found = broken(|t| {
+        let task = t.framework().tasks.values_mut().next().unwrap();
         task.state = TaskState::Finished;
-        task.unacknowledged = Some((TaskState::Finished, Some(kernel_model::ids::UpdateId([0; 16]))));
+        task.unacknowledged = Some((TaskState::Finished, Some(UpdateId([0; 16]))));
     });
-    assert_eq!(found, ["INV-02"]);
+    assert_eq!(found, ["INV-02"], "a terminal task holds nothing");
+    let found = broken(|t| {
+        let extra = resources("cpus:0.1").allocated_to(&Role::any());
+        *t.agent().allocated.values_mut().next().unwrap() += &extra;
+    });
+    assert!(found.contains(&"INV-02"), "more is allocated than tasks and executors hold");
 }
 
 #[test]
 fn inv_03_one_place() {
-    assert!(broken(|agent, _| agent.tasks.clear()).contains(&"INV-03"));
-    assert!(broken(|_, framework| framework.tasks.clear()).contains(&"INV-03"));
+    assert!(broken(|t| t.agent().tasks.clear()).contains(&"INV-03"), "the agent does not list it");
+    assert!(broken(|t| t.framework().tasks.clear()).contains(&"INV-03"), "the framework does not know it");
+    let found = broken(|t| {
+        let mut twin = t.agent().clone();
+        twin.id = "m-S9".into();
+        t.agents.insert(twin.id.clone(), twin);
+    });
+    assert!(found.contains(&"INV-03"), "two agents list it");
+    let found = broken(|t| {
+        let task = t.framework().tasks.values_mut().next().unwrap();
+        Arc::make_mut(&mut task.info).agent_id = "m-S9".into();
+    });
+    assert!(found.contains(&"INV-03"), "it is on another agent");
 }
 
 #[test]
 fn inv_04_offers() {
-    assert!(broken(|agent, _| agent.deactivated = true).contains(&"INV-04"));
-    assert!(broken(|_, framework| Arc::make_mut(&mut framework.info).roles.clear()).contains(&"INV-04"));
-    assert!(broken(|_, framework| framework.state = FrameworkState::Disconnected).contains(&"INV-04"));
+    assert_eq!(broken(|t| t.agent().deactivated = true), ["INV-04"]);
+    let found = broken(|t| Arc::make_mut(&mut t.framework().info).roles.clear());
+    assert_eq!(found, ["INV-04"], "the framework is not in the role");
+    let disconnected = broken(|t| {
+        t.framework().state = FrameworkState::Disconnected;
+        t.streams.clear();
+    });
+    assert_eq!(disconnected, ["INV-04"]);
+    let other_role = broken(|t| {
+        let role = Role::parse("other").unwrap();
+        t.offer.resources = t.offer.resources.allocated_to(&role);
+    });
+    assert!(other_role.contains(&"INV-04"), "the resources are allocated to another role");
 }
 
 #[test]
 fn inv_05_ended_tasks() {
-    let found = broken(|_, framework| {
-        framework.tasks.values_mut().next().unwrap().state = TaskState::Finished;
+    let found = broken(|t| t.framework().tasks.values_mut().next().unwrap().state = TaskState::Finished);
+    assert!(found.contains(&"INV-05"), "nothing is to be acknowledged");
+    let found = broken(|t| {
+        let task = t.framework().tasks.values_mut().next().unwrap();
+        (task.state, task.unacknowledged) = (TaskState::Finished, Some((TaskState::Finished, None)));
     });
-    assert!(found.contains(&"INV-05"));
+    assert!(found.contains(&"INV-05"), "an update without a uuid cannot be acknowledged");
 }
 
 #[test]
 fn inv_06_offered() {
-    assert!(broken(|agent, _| agent.offered = Default::default()).contains(&"INV-06"));
+    assert!(broken(|t| t.agent().offered = Resources::new()).contains(&"INV-06"));
+    assert!(
+        broken(|t| t.offer.resources = resources("cpus:1").allocated_to(&Role::any())).contains(&"INV-06")
+    );
 }
 
 #[test]
 fn inv_07_unreachable() {
-    let found = broken(|_, framework| {
-        let task = framework.tasks.values().next().unwrap().clone();
-        framework.unreachable_tasks.push_back(task.into());
+    let found = broken(|t| {
+        let task = t.framework().tasks.values().next().unwrap().clone();
+        t.framework().unreachable_tasks.push_back(task.into());
     });
     assert_eq!(found, ["INV-07"]);
 }
 
 #[test]
 fn inv_08_ledger() {
-    assert!(broken(|agent, _| agent.allocated.clear()).contains(&"INV-08"));
+    assert!(broken(|t| t.agent().allocated.clear()).contains(&"INV-08"), "the agent holds less");
+    let found = broken(|t| {
+        let (slot, client) = (t.agent().slot, *t.framework().clients.values().next().unwrap());
+        t.allocator.recover(slot, client, &resources("cpus:0.5").allocated_to(&Role::any()));
+    });
+    assert_eq!(found, ["INV-08"], "the allocator holds less");
+    let found = broken(|t| {
+        let slot = t.agent().slot;
+        t.allocator.set_total(slot, &resources("cpus:5;mem:1024"));
+    });
+    assert_eq!(found, ["INV-08"], "the allocator has more available");
 }
 
 #[test]
 fn inv_09_membership() {
-    assert_eq!(broken(|agent, _| agent.link = Some(LinkId(99))), ["INV-09"]);
-    assert!(broken(|agent, _| agent.state = AgentState::Disconnected).contains(&"INV-09"));
+    assert_eq!(broken(|t| t.agent().link = Some(LinkId(99))), ["INV-09"]);
+    assert!(broken(|t| t.agent().state = AgentState::Disconnected).contains(&"INV-09"));
+    let unregistered = broken(|t| {
+        t.registry.apply(&Op::Delete(RecordKey::Agent("m-S0".into())));
+    });
+    assert_eq!(unregistered, ["INV-09"]);
+    let gone = broken(|t| {
+        let since = kernel_model::time::Time(1);
+        t.registry.apply(&Op::Put(Record::GoneAgent { agent_id: "m-S0".into(), since }));
+    });
+    assert_eq!(gone, ["INV-09"]);
+    let absent = broken(|t| {
+        let info = t.agent().info.clone();
+        let absent = AbsentAgent { info, deactivated: false, unreachable_since: None };
+        t.absent.insert("m-S0".into(), absent);
+    });
+    assert_eq!(absent, ["INV-09"]);
+    assert!(broken(|t| t.frameworks.clear()).contains(&"INV-09"), "an ended framework holds resources");
 }
 
 #[test]
 fn inv_10_streams() {
-    assert!(
-        broken(|_, framework| framework.state = FrameworkState::Connected("x".into())).contains(&"INV-10")
-    );
+    let other = broken(|t| t.framework().state = FrameworkState::Connected("x".into()));
+    assert_eq!(other, ["INV-10"]);
+    assert_eq!(broken(|t| t.streams.clear()), ["INV-10"]);
+    let two = broken(|t| {
+        t.streams.insert("s2".into(), "m-0000".into());
+    });
+    assert_eq!(two, ["INV-10"]);
+    let ended = broken(|t| {
+        t.streams.insert("s2".into(), "m-0009".into());
+    });
+    assert_eq!(ended, ["INV-10"], "a stream of a framework that has ended");
 }

@@ -11,7 +11,7 @@ use kernel_model::{
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Link, Master,
+    AgentLink, Master,
     accept::lost_state,
     effect::{Effect, Op, Record, RecordKey},
     state::{AbsentAgent, Agent},
@@ -39,12 +39,14 @@ enum RemovalReason {
 
 impl Master {
     pub(super) fn link_down(&mut self, link: LinkId) {
-        let Some(Link { agent: Some(id), heard }) = self.links.remove(&link) else { return };
+        let Some(AgentLink { agent: Some(id), message_since_ping }) = self.links.remove(&link) else {
+            return;
+        };
         let Some(agent) = self.agents.get_mut(&id) else { return };
         if agent.link != Some(link) {
             return;
         }
-        if heard {
+        if message_since_ping {
             agent.missed_pings = 0;
         }
         agent.link = None;
@@ -99,7 +101,7 @@ impl Master {
             return;
         }
         let link = agent.link.and_then(|link| self.links.get_mut(&link));
-        if link.is_some_and(|link| std::mem::take(&mut link.heard)) {
+        if link.is_some_and(|link| std::mem::take(&mut link.message_since_ping)) {
             agent.missed_pings = 0;
         }
         if agent.missed_pings >= self.config.ping_timeouts {

@@ -15,7 +15,7 @@ use kernel_model::{
 };
 
 use super::{
-    Link, Master,
+    AgentLink, Master,
     accept::{lost_state, without_executor_data},
     effect::{Effect, Op, Record, RecordKey},
     state::{Agent, FrameworkState},
@@ -86,7 +86,7 @@ impl Master {
         let slot = self.allocator.add_agent(&info.resources, !deactivated);
         self.allocator.set_agent_properties(slot, &info);
         self.agents_by_slot.insert(slot, id.clone());
-        self.links.insert(link, Link { agent: Some(id.clone()), heard: false });
+        self.links.insert(link, AgentLink { agent: Some(id.clone()), message_since_ping: false });
         let agent = Agent {
             id: id.clone(),
             info,
@@ -180,7 +180,7 @@ impl Master {
                 unreachable_since: None,
             }));
         }
-        self.links.insert(link, Link { agent: Some(id.clone()), heard: false });
+        self.links.insert(link, AgentLink { agent: Some(id.clone()), message_since_ping: false });
         if let Some(old) = old.filter(|old| *old != link) {
             self.links.remove(&old);
             self.effect(Effect::CloseLink { link: old });

@@ -241,10 +241,10 @@ impl Master {
         let mut left = Vec::new();
         for (role, client) in &framework.clients {
             let subscribed = framework.info.roles.contains(role);
-            let asks = connected && subscribed && !framework.suppressed_roles.contains(role);
+            let wants_offers = connected && subscribed && !framework.suppressed_roles.contains(role);
             self.allocator.set_client_capabilities(*client, capabilities);
             self.allocator.set_client_preferences(*client, framework.compiled.of(role));
-            self.allocator.set_client_active(*client, asks);
+            self.allocator.set_client_active(*client, wants_offers);
             if !subscribed && self.allocator.is_idle(*client) {
                 left.push(role.clone());
             }
@@ -314,8 +314,8 @@ fn framework_error(info: &FrameworkInfo) -> Option<String> {
 }
 
 fn suppression_error(info: &FrameworkInfo, suppressed: &BTreeSet<Role>) -> Option<String> {
-    let stranger = suppressed.iter().find(|role| !info.roles.contains(role))?;
-    Some(format!("Suppressed role '{stranger}' is not contained in the list of roles"))
+    let unknown = suppressed.iter().find(|role| !info.roles.contains(role))?;
+    Some(format!("Suppressed role '{unknown}' is not contained in the list of roles"))
 }
 
 /// Takes over the new info; user and checkpoint cannot change.

@@ -4,4 +4,5 @@ mod agents;
 pub(crate) mod cluster;
 mod frameworks;
 mod offer_preferences;
+pub(crate) mod tampering;
 mod tasks;

@@ -49,14 +49,14 @@ impl Master {
         }
         let before = task.state;
         let kept = status.without_data();
-        let told = record(task, kept.clone(), latest);
+        let changed = record(task, kept.clone(), latest);
         let ended = task.state.is_terminal() && !before.is_terminal();
         let resources = ended.then(|| task.info.resources.clone());
         let done = ended && status.uuid.is_none();
         if let Some(resources) = resources {
             self.release(agent_id, &framework_id, &resources);
         }
-        if told {
+        if changed {
             let event =
                 operator::Event::TaskUpdated { framework_id: framework_id.clone(), status: kept, latest };
             self.operator_event(event);
@@ -103,10 +103,11 @@ impl Master {
 /// Whether an update repeats a terminal update that the framework acknowledged, because the agent did not receive the
 /// acknowledgement. If the id was reused, the update must not terminate the new task.
 fn is_acknowledged_end(framework: &Framework, status: &TaskStatus) -> bool {
-    let fresh = || framework.tasks.get(&status.task_id).is_none_or(|task| task.state == TaskState::Staging);
+    let is_new_task =
+        || framework.tasks.get(&status.task_id).is_none_or(|task| task.state == TaskState::Staging);
     status.state.is_terminal()
         && status.uuid.is_some()
-        && fresh()
+        && is_new_task()
         && framework
             .completed_tasks
             .iter()
