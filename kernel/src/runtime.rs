@@ -5,6 +5,7 @@
 
 pub(crate) mod cgroups;
 pub(crate) mod container;
+pub(crate) mod credentials;
 pub(crate) mod environment;
 pub(crate) mod fetch;
 pub(crate) mod launch;

@@ -47,7 +47,7 @@ impl Cgroups {
     pub(crate) fn detect() -> Option<Self> {
         match Self::detect_below(Path::new("/sys/fs/cgroup")) {
             Ok(found) => {
-                tracing::info!(layout = found.name(), "tasks get cgroups");
+                tracing::info!(layout = found.name(), "tasks run in cgroups");
                 Some(found)
             }
             Err(error) => {
@@ -92,9 +92,9 @@ impl Cgroups {
         }
         let Cgroups::V2 { root } = self else { return Ok(()) };
         for directory in root.parent().into_iter().chain([root.as_path()]) {
-            let given = fs::read_to_string(directory.join("cgroup.subtree_control")).unwrap_or_default();
-            let gives = |name: &str| given.split_whitespace().any(|controller| controller == name);
-            if !gives("cpu") || !gives("memory") {
+            let enabled = fs::read_to_string(directory.join("cgroup.subtree_control")).unwrap_or_default();
+            let has = |name: &str| enabled.split_whitespace().any(|controller| controller == name);
+            if !has("cpu") || !has("memory") {
                 fs::write(directory.join("cgroup.subtree_control"), "+cpu +memory")?;
             }
         }
@@ -124,7 +124,7 @@ impl Cgroups {
     /// Creates a container's cgroups and moves its first process into them. On failure it runs without limits.
     pub(crate) fn create(&self, container_id: &ContainerId, pid: i32, limits: Limits) {
         if let Err(error) = self.open() {
-            tracing::warn!(%error, "the cgroup of all containers cannot be made");
+            tracing::warn!(%error, "the parent cgroup cannot be created");
         }
         for directory in self.directories(container_id) {
             let made = fs::create_dir_all(&directory);

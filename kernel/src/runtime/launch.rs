@@ -5,16 +5,15 @@
 //! reads end-of-file and exits.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io,
-    os::unix::fs::chown,
     path::{Path, PathBuf},
     process::Stdio,
 };
 
 use kernel_core::agent::Start;
 use kernel_model::executor::{CommandInfo, ExecutorKind};
-use kernel_wire::{prost::Message, v1};
+use kernel_wire::{Invalid, extra, v1};
 use tokio::{
     io::AsyncWriteExt,
     process::{Child, Command},
@@ -22,6 +21,7 @@ use tokio::{
 
 use super::{
     RuntimeOptions,
+    credentials::{self, Credentials},
     environment::environment,
     fetch::{FetchError, fetch},
     process::Process,
@@ -39,16 +39,20 @@ const GATE_WITHOUT_SESSION: &str = "read -r _ || exit 111; exec </dev/null; exec
 pub(crate) enum LaunchError {
     #[error("ids of framework or executor cannot name a directory")]
     Ids,
-    #[error("cannot make the sandbox: {0}")]
+    #[error("cannot create the sandbox: {0}")]
     Sandbox(io::Error),
     #[error("{0}")]
     Fetch(#[from] FetchError),
     #[error("user '{0}' does not exist on this machine")]
     User(String),
+    #[error("cannot look up user '{0}': {1}")]
+    UserLookup(String, io::Error),
     #[error("executors of type DEFAULT are not supported yet: launch the group on a custom executor")]
     DefaultExecutor,
     #[error("{0} of framework tasks are not supported yet")]
     Unsupported(&'static str),
+    #[error("the launch is invalid: {0}")]
+    Invalid(String),
     #[error("the executor has no command")]
     NoCommand,
     #[error("cannot start the executor: {0}")]
@@ -57,6 +61,12 @@ pub(crate) enum LaunchError {
     Destroyed,
     #[error("preparing the executor failed unexpectedly")]
     Panicked,
+}
+
+impl From<Invalid> for LaunchError {
+    fn from(Invalid(why): Invalid) -> Self {
+        Self::Invalid(why)
+    }
 }
 
 impl LaunchError {
@@ -68,14 +78,14 @@ impl LaunchError {
 /// A sandbox, and the command to run in it.
 pub(crate) struct Prepared {
     pub(crate) sandbox: PathBuf,
-    pub(crate) plan: Plan,
+    pub(crate) plan: LaunchPlan,
 }
 
 /// The command to run.
-pub(crate) struct Plan {
+pub(crate) struct LaunchPlan {
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
-    user: Option<(u32, u32)>,
+    user: Option<Credentials>,
 }
 
 /// Prepares everything that needs no process. Blocks.
@@ -92,30 +102,29 @@ pub(crate) fn prepare(
     let arguments = arguments(options, start)?;
     let own = start.executor.command.as_ref();
     let command = start.task.as_ref().and_then(|task| task.command.as_ref()).or(own);
-    let user = user(command, start)?;
-    if let Some((uid, gid)) = user {
-        chown(&sandbox, Some(uid), Some(gid)).map_err(LaunchError::Sandbox)?;
+    let user = credentials::of_launch(command, start)?;
+    if let Some(user) = &user {
+        user.own(&sandbox).map_err(LaunchError::Sandbox)?;
     }
     if let Some(command) = command {
         fetch(&command.uris, &sandbox)?;
     }
     let environment = environment(options, start, &sandbox);
-    Ok(Prepared { sandbox, plan: Plan { arguments, environment, user } })
+    Ok(Prepared { sandbox, plan: LaunchPlan { arguments, environment, user } })
 }
 
 /// Refuses features that are not supported, instead of ignoring them. They are in the fields that the kernel does not
 /// interpret.
 fn refuse_unsupported(start: &Start) -> Result<(), LaunchError> {
-    let executor = v1::ExecutorInfo::decode(start.executor.extra.clone()).unwrap_or_default();
-    let task = start.task.as_ref().map(|task| v1::TaskInfo::decode(task.extra.clone()).unwrap_or_default());
-    let task = task.unwrap_or_default();
-    for container in [executor.container, task.container].into_iter().flatten() {
+    let executor: v1::ExecutorInfo = extra::decode(&start.executor.extra)?;
+    let task = start.task.as_ref().map(|task| extra::decode::<v1::TaskInfo>(&task.extra)).transpose()?;
+    for container in [executor.container, task.and_then(|task| task.container)].into_iter().flatten() {
         refuse_container(container)?;
     }
     let commands = [start.executor.command.as_ref(), start.task.as_ref().and_then(|t| t.command.as_ref())];
     for command in commands.into_iter().flatten() {
-        let extra = v1::CommandInfo::decode(command.extra.clone()).unwrap_or_default();
-        if extra.environment.is_some_and(|secrets| !secrets.variables.is_empty()) {
+        let info: v1::CommandInfo = extra::decode(&command.extra)?;
+        if info.environment.is_some_and(|secrets| !secrets.variables.is_empty()) {
             return Err(LaunchError::Unsupported("secrets in the environment"));
         }
     }
@@ -130,7 +139,7 @@ fn refuse_container(mut container: v1::ContainerInfo) -> Result<(), LaunchError>
     let image = container.docker.is_some()
         || container.r#type() == Type::Docker
         || container.mesos.as_ref().is_some_and(|mesos| mesos.image.is_some());
-    let asked = [
+    let requested = [
         (image, "container images"),
         (!container.volumes.is_empty(), "volumes"),
         (container.network_infos.iter().any(own_network), "networks"),
@@ -144,7 +153,7 @@ fn refuse_container(mut container: v1::ContainerInfo) -> Result<(), LaunchError>
         ),
         (linux.ipc_mode() == IpcMode::Private || linux.shm_size.is_some(), "private shared memory"),
     ];
-    match asked.into_iter().find(|(asked, _)| *asked) {
+    match requested.into_iter().find(|(requested, _)| *requested) {
         Some((_, what)) => Err(LaunchError::Unsupported(what)),
         None => Ok(()),
     }
@@ -174,36 +183,18 @@ pub(crate) fn command_line(command: &CommandInfo) -> Option<Vec<String>> {
     Some(std::iter::once(program).chain(rest).collect())
 }
 
-/// The user to run as: the command's, or the framework's. `None` if that is root, or if the agent cannot switch users.
-fn user(command: Option<&CommandInfo>, start: &Start) -> Result<Option<(u32, u32)>, LaunchError> {
-    if !rustix::process::geteuid().is_root() {
-        return Ok(None);
-    }
-    let named = command.and_then(|command| command.user.as_deref()).unwrap_or(&start.framework.user);
-    if named.is_empty() || named == "root" {
-        return Ok(None);
-    }
-    let passwords = fs::read_to_string("/etc/passwd").map_err(|_| LaunchError::User(named.to_owned()))?;
-    let found = passwords.lines().find_map(|line| {
-        let fields: Vec<&str> = line.split(':').collect();
-        (fields.first() == Some(&named)).then_some(())?;
-        Some((fields.get(2)?.parse().ok()?, fields.get(3)?.parse().ok()?))
-    });
-    found.map(Some).ok_or_else(|| LaunchError::User(named.to_owned()))
-}
-
 /// A process that waits for permission to exec.
 pub(crate) struct PendingExec {
     child: Child,
 }
 
 /// Starts the process; it waits until [`PendingExec::open`].
-pub(crate) fn spawn(sandbox: &Path, plan: Plan) -> Result<PendingExec, LaunchError> {
+pub(crate) fn spawn(sandbox: &Path, plan: LaunchPlan) -> Result<PendingExec, LaunchError> {
     let append = |name: &str| File::options().create(true).append(true).open(sandbox.join(name));
     let (output, errors) = (append("stdout")?, append("stderr")?);
-    if let Some((uid, gid)) = plan.user {
+    if let Some(user) = &plan.user {
         for name in ["stdout", "stderr"] {
-            chown(sandbox.join(name), Some(uid), Some(gid))?;
+            user.own(&sandbox.join(name))?;
         }
     }
     let has_setsid = Path::new("/usr/bin/setsid").exists();
@@ -223,10 +214,11 @@ pub(crate) fn spawn(sandbox: &Path, plan: Plan) -> Result<PendingExec, LaunchErr
     if !has_setsid {
         command.process_group(0);
     }
-    if let Some((uid, gid)) = plan.user {
-        command.uid(uid).gid(gid);
-    }
-    Ok(PendingExec { child: command.spawn()? })
+    let child = match &plan.user {
+        Some(user) => user.spawn(command)?,
+        None => command.spawn()?,
+    };
+    Ok(PendingExec { child })
 }
 
 impl PendingExec {

@@ -1,0 +1,32 @@
+//! Look-ups in the machine's user database, and a process with other credentials (as root only).
+
+use std::process::Stdio;
+
+use super::*;
+
+#[test]
+fn users_are_looked_up_with_their_groups() {
+    let root = Credentials::of("root").unwrap();
+    assert!(root.uid.is_root() && root.groups.contains(&root.gid));
+    assert!(matches!(Credentials::of("nobody-of-this-name"), Err(LaunchError::User(_))));
+    assert!(matches!(Credentials::of("no\0body"), Err(LaunchError::User(_))));
+}
+
+#[tokio::test]
+async fn a_process_has_the_supplementary_groups() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let nobody = Credentials::of("nobody").unwrap();
+    let user = Credentials { groups: vec![nobody.gid, Gid::from_raw(12345)], ..nobody.clone() };
+    let mut command = Command::new("id");
+    command.arg("-G").stdout(Stdio::piped());
+    let output = user.spawn(command).unwrap().wait_with_output().await.unwrap();
+    let mut groups: Vec<u32> =
+        String::from_utf8_lossy(&output.stdout).split_whitespace().map(|id| id.parse().unwrap()).collect();
+    groups.sort_unstable();
+    let mut expected = [nobody.gid.as_raw(), 12345];
+    expected.sort_unstable();
+    assert_eq!(groups, expected);
+    assert!(rustix::process::geteuid().is_root(), "the test's own thread keeps its credentials");
+}
