@@ -89,24 +89,27 @@ fn encode(record: &Record) -> Bytes {
 
 fn decode(path: &str, value: &Bytes) -> Result<Record, Invalid> {
     let parse = |e: kernel_wire::prost::DecodeError| Invalid(e.to_string());
-    let rest = path.strip_prefix(PREFIX).unwrap_or_default();
-    let (family, name) = rest.split_once('/').unwrap_or((rest, ""));
+    let name = path.strip_prefix(PREFIX).and_then(|rest| rest.split_once('/'));
+    let (family, name) = name.ok_or_else(|| Invalid("the key names no record".to_owned()))?;
+    let since = |record: proto::EndRecord| {
+        record.since.map(Time).ok_or_else(|| Invalid("the record has no time".to_owned()))
+    };
     Ok(match family {
         "agents" => {
             let record = proto::AgentRecord::decode(value.clone()).map_err(parse)?;
             Record::Agent {
                 info: record::agent_from_record(record.agent)?.into(),
-                deactivated: record.deactivated.unwrap_or(false),
+                deactivated: record.deactivated.unwrap_or(false), // proto2's default
                 unreachable_since: record.unreachable_since.map(Time),
             }
         }
         "gone" => {
             let record = proto::EndRecord::decode(value.clone()).map_err(parse)?;
-            Record::GoneAgent { agent_id: name.into(), since: Time(record.since.unwrap_or(0)) }
+            Record::GoneAgent { agent_id: name.into(), since: since(record)? }
         }
         "ended" => {
             let record = proto::EndRecord::decode(value.clone()).map_err(parse)?;
-            Record::EndedFramework { framework_id: name.into(), since: Time(record.since.unwrap_or(0)) }
+            Record::EndedFramework { framework_id: name.into(), since: since(record)? }
         }
         "weights" => {
             let record = proto::WeightRecord::decode(value.clone()).map_err(parse)?;

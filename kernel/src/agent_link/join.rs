@@ -88,12 +88,14 @@ pub(crate) fn request_from_json(body: &[u8]) -> Result<JoinRequest, JoinRefusal>
         Some(text) if !text.is_empty() => Ok(text.to_owned()),
         _ => Err(JoinRefusal(format!("'{name}' is missing"))),
     };
-    let addresses = value["addresses"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let missing = || JoinRefusal("'addresses' is no list of IP addresses".to_owned());
+    let addresses = value["addresses"].as_array().ok_or_else(missing)?;
+    let address = |value: &Value| value.as_str().and_then(|text| text.parse().ok()).ok_or_else(missing);
     Ok(JoinRequest {
         token: field("token")?,
         node_name: field("node_name")?,
         csr: field("csr")?,
-        addresses: addresses.iter().filter_map(|a| a.as_str()?.parse().ok()).collect(),
+        addresses: addresses.iter().map(address).collect::<Result<_, _>>()?,
     })
 }
 

@@ -18,7 +18,7 @@ use kernel_model::{
     task::{Reason, Source, TaskInfo, TaskState, TaskStatus},
     time::Time,
 };
-use kernel_wire::{prost::Message as _, v1};
+use kernel_wire::{Invalid, extra, prost::Message as _, v1};
 
 use super::{
     Settings,
@@ -193,11 +193,15 @@ impl CommandTask {
         let Some(command) = &task.command else {
             return self.finish(TaskState::Failed, None, "the task has no command".to_owned());
         };
+        let info: v1::TaskInfo = match extra::decode(&task.extra) {
+            Ok(info) => info,
+            Err(Invalid(why)) => return self.finish(TaskState::Failed, None, format!("the task {why}")),
+        };
         match Running::start(command, self.messages.clone()) {
             Ok(running) => {
                 self.running = Some(running);
                 self.complete_by = task.max_completion_time.map(|length| Instant::now() + length);
-                self.watch(&task);
+                self.watch(info, command.environment.clone());
                 self.update(self.status(TaskState::Running));
             }
             Err(error) => {
@@ -207,9 +211,7 @@ impl CommandTask {
     }
 
     /// Starts the task's health check and check, which are in the fields that the kernel does not interpret.
-    fn watch(&mut self, task: &TaskInfo) {
-        let info = v1::TaskInfo::decode(task.extra.clone()).unwrap_or_default();
-        let environment = task.command.as_ref().map(|c| c.environment.clone()).unwrap_or_default();
+    fn watch(&mut self, info: v1::TaskInfo, environment: Vec<(String, String)>) {
         if let Some(check) = info.health_check
             && let Some(probe) = Probe::of_health(&check)
         {
@@ -338,7 +340,7 @@ impl CommandTask {
         self.pending().unacknowledged.push(status.clone());
         let uuid = status.uuid;
         if let Err(error) = self.client.call(Call::Update { status: status.into() }) {
-            eprintln!("an update has to wait: {error}");
+            eprintln!("sending an update failed, it is resent: {error}");
         }
         uuid
     }
@@ -383,7 +385,7 @@ fn stay_subscribed(settings: &Settings, pending: &Mutex<Unacknowledged>, message
                 }
                 lost_at = Instant::now();
             }
-            Err(error) => eprintln!("no subscription: {error}"),
+            Err(error) => eprintln!("subscribing failed: {error}"),
         }
         if !settings.checkpoint || lost_at.elapsed() > settings.recovery_timeout {
             let _ = messages.send(Message::Abandoned);

@@ -50,7 +50,7 @@ impl HttpDriver {
         let body = encode(ContentType::Protobuf, &call);
         let answer = recordio_client::ask(&self.master, OPERATOR_PATH, None, body).await?;
         let response: master::Response = decode(ContentType::Protobuf, &answer).map_err(unreachable)?;
-        snapshots(response.get_agents.unwrap_or_default())
+        snapshots(response.get_agents.ok_or_else(|| unreachable("a response without agents"))?)
     }
 }
 
@@ -62,7 +62,9 @@ impl SchedulerDriver for HttpDriver {
     ) -> Result<mpsc::Receiver<scheduler::Event>, DriverError> {
         let body = encode(ContentType::Protobuf, &scheduler_call::subscribe_to_wire(&subscribe));
         let records = recordio_client::open(&self.master, SCHEDULER_PATH, body).await?;
-        let stream = records.header("Mesos-Stream-Id").unwrap_or_default().to_owned();
+        let stream = records.header("Mesos-Stream-Id");
+        let stream =
+            stream.ok_or_else(|| unreachable("a subscription without 'Mesos-Stream-Id'"))?.to_owned();
         let (deliver, events) = mpsc::channel(EVENTS_BOUND);
         tokio::spawn(read_events(records, stream, self.streams.clone(), deliver));
         Ok(events)
@@ -84,8 +86,8 @@ impl SchedulerDriver for HttpDriver {
         let mut records = recordio_client::open(&self.master, OPERATOR_PATH, body).await?;
         let first = records.next_record().await.ok_or_else(|| unreachable("the stream ended at once"))?;
         let first: master::Event = decode(ContentType::Protobuf, &first).map_err(unreachable)?;
-        let state = first.subscribed.and_then(|s| s.get_state).unwrap_or_default();
-        let agents = snapshots(state.get_agents.unwrap_or_default())?;
+        let agents = first.subscribed.and_then(|s| s.get_state).and_then(|state| state.get_agents);
+        let agents = snapshots(agents.ok_or_else(|| unreachable("a subscription without agents"))?)?;
         let (deliver, events) = mpsc::channel(EVENTS_BOUND);
         let known = agents.iter().map(|a| (a.info.id.clone(), a.clone())).collect();
         tokio::spawn(watch(self.clone(), records, known, deliver));
@@ -134,13 +136,13 @@ async fn watch(
     let mut poll = tokio::time::interval(AGENTS_POLL);
     poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        let mut news = Vec::new();
+        let mut pending = Vec::new();
         tokio::select! {
             record = records.next_record() => {
                 let Some(record) = record else { return };
                 let parsed = decode::<master::Event>(ContentType::Protobuf, &record).map_err(unreachable);
                 match parsed.and_then(|event| operator_wire::event_from_wire(event).map_err(unreachable)) {
-                    Ok(event) => news.extend(event),
+                    Ok(event) => pending.extend(event),
                     Err(error) => return tracing::warn!(%error, "an event of the master does not parse"),
                 }
             }
@@ -150,13 +152,13 @@ async fn watch(
                     let id = agent.info.id.clone();
                     if known.get(&id) != Some(&agent) {
                         known.insert(id, agent.clone());
-                        news.push(operator::Event::AgentUpdated { agent });
+                        pending.push(operator::Event::AgentUpdated { agent });
                     }
                 }
             }
             () = deliver.closed() => return,
         }
-        for event in news {
+        for event in pending {
             if deliver.send(event).await.is_err() {
                 return;
             }

@@ -75,7 +75,7 @@ async fn post(
     if status.is_success() {
         return Ok(response);
     }
-    let text = whole(response).await?;
+    let text = read_body(response).await?;
     let text = format!("{status}: {}", String::from_utf8_lossy(&text));
     Err(match status.is_client_error() {
         true if status != StatusCode::REQUEST_TIMEOUT => DriverError::Refused(text),
@@ -90,7 +90,7 @@ pub(super) async fn ask(
     stream: Option<&str>,
     body: Bytes,
 ) -> Result<Bytes, DriverError> {
-    whole(post(master, path, stream, body).await?).await
+    read_body(post(master, path, stream, body).await?).await
 }
 
 /// Posts and reads the response record by record.
@@ -99,7 +99,7 @@ pub(super) async fn open(master: &str, path: &str, body: Bytes) -> Result<Record
     Ok(Records { response, decoder: Decoder::new(ANSWER_BYTES_MAX) })
 }
 
-async fn whole(response: Response<Incoming>) -> Result<Bytes, DriverError> {
+async fn read_body(response: Response<Incoming>) -> Result<Bytes, DriverError> {
     let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
     Ok(body.map_err(unreachable)?.to_bytes())
 }

@@ -15,6 +15,10 @@ use kernel_model::{
     operator,
     scheduler::{self, Subscribe},
 };
+use kernel_wire::{
+    Invalid,
+    extra::{check_call, check_framework},
+};
 use tokio::sync::{mpsc, oneshot};
 
 /// Queued commands. Servers wait when the queue is full, and with them their clients.
@@ -206,6 +210,7 @@ impl MasterQueue {
         &self,
         subscribe: Subscribe,
     ) -> Result<mpsc::Receiver<scheduler::Event>, CallError> {
+        check_framework(&subscribe.framework).map_err(|Invalid(why)| Refusal::Invalid(why))?;
         let (sender, events) = mpsc::channel(SCHEDULER_QUEUE_BOUND);
         let (reply, answer) = oneshot::channel();
         let stream = StreamId::from(uuid::Uuid::new_v4().to_string());
@@ -226,15 +231,26 @@ impl MasterQueue {
         Ok(answer.await.map_err(|_| Stopped)??)
     }
 
-    /// Several calls of a scheduler in this process, dozens at most.
+    /// Several calls of a scheduler in this process, dozens at most. Values that do not decode are refused here, because
+    /// the master's conversions rely on it.
     pub(crate) async fn call_current(
         &self,
         framework_id: FrameworkId,
-        calls: Vec<scheduler::Call>,
+        mut calls: Vec<scheduler::Call>,
     ) -> Result<Vec<Result<Answer, Refusal>>, Stopped> {
+        let refusal = |Invalid(why)| Refusal::Invalid(why);
+        let refusals: Vec<Option<Refusal>> =
+            calls.iter_mut().map(|call| check_call(call).err().map(refusal)).collect();
+        let checked = calls.into_iter().zip(&refusals);
+        let calls = checked.filter_map(|(call, refusal)| refusal.is_none().then_some(call)).collect();
         let (replies, answers) = oneshot::channel();
         self.send(Command::Calls { framework_id, calls, replies }).await?;
-        answers.await.map_err(|_| Stopped)
+        let mut answers = answers.await.map_err(|_| Stopped)?.into_iter();
+        let answer = |refusal: Option<Refusal>| match refusal {
+            Some(refusal) => Err(refusal),
+            None => answers.next().expect("invariant: the master answers every call"),
+        };
+        Ok(refusals.into_iter().map(answer).collect())
     }
 
     pub(crate) async fn operator(&self, call: OperatorCall) -> Result<Answer, CallError> {

@@ -121,10 +121,11 @@ pub(crate) struct Framework {
 impl Framework {
     /// Subscribes; `info` is merged into a minimal description.
     pub(crate) async fn subscribe(address: SocketAddr, info: Value) -> Self {
-        let mut whole = serde_json::json!({"user": "root", "name": "test"});
-        let object = whole.as_object_mut().expect("an object");
+        let mut framework_info = serde_json::json!({"user": "root", "name": "test"});
+        let object = framework_info.as_object_mut().expect("an object");
         object.extend(info.as_object().expect("an object").clone());
-        let mut call = serde_json::json!({"type": "SUBSCRIBE", "subscribe": {"framework_info": whole}});
+        let mut call =
+            serde_json::json!({"type": "SUBSCRIBE", "subscribe": {"framework_info": framework_info}});
         if let Some(id) = info.get("id") {
             call["framework_id"] = id.clone();
         }

@@ -35,7 +35,7 @@ pub(crate) fn info(hostname: &str) -> AgentInfo {
 pub(crate) async fn start(dialer: InProcessDialer, hostname: &str) -> mpsc::Receiver<ToAgent> {
     let AgentLink { outgoing, mut incoming } = dialer.dial().await.expect("the master runs");
     outgoing.send(ToMaster::Register { info: info(hostname).into() }).await.expect("the master listens");
-    let (seen, told) = mpsc::channel(1024);
+    let (seen, messages) = mpsc::channel(1024);
     tokio::spawn(async move {
         let mut own: Option<AgentId> = None;
         let mut updates = 0u8;
@@ -81,11 +81,11 @@ pub(crate) async fn start(dialer: InProcessDialer, hostname: &str) -> mpsc::Rece
             }
         }
     });
-    told
+    messages
 }
 
 /// The next message from the master that `pick` selects.
-pub(crate) async fn told<T>(
+pub(crate) async fn next_message<T>(
     agent: &mut mpsc::Receiver<ToAgent>,
     mut pick: impl FnMut(ToAgent) -> Option<T>,
 ) -> T {

@@ -25,7 +25,7 @@ async fn every_read_answers() {
     let master = master().await;
     let address = master.mesos_address();
     let mut agent = fake_agent::start(master.attach_agent(), "one").await;
-    fake_agent::told(&mut agent, |m| {
+    fake_agent::next_message(&mut agent, |m| {
         matches!(m, kernel_model::agent::ToAgent::Registered { .. }).then_some(())
     })
     .await;
@@ -116,7 +116,7 @@ async fn weights_and_agents_survive_a_restart() {
     let store = Arc::new(MemoryStore::new());
     let first = master_on(store.clone()).await;
     let mut agent = fake_agent::start(first.attach_agent(), "one").await;
-    fake_agent::told(&mut agent, |m| {
+    fake_agent::next_message(&mut agent, |m| {
         matches!(m, kernel_model::agent::ToAgent::Registered { .. }).then_some(())
     })
     .await;

@@ -43,7 +43,7 @@ async fn a_task_runs_and_ends_in_json() {
     let operations = json!([{"type": "LAUNCH", "launch": {"task_infos": [task("t1", &offer["agent_id"])]}}]);
     let accept = json!({"accept": {"offer_ids": [offer["id"]], "operations": operations, "filters": {"refuse_seconds": 0}}});
     assert_eq!(framework.call("ACCEPT", accept).await, 202);
-    let launched = fake_agent::told(&mut agent, |m| match m {
+    let launched = fake_agent::next_message(&mut agent, |m| match m {
         ToAgent::RunTask { launch, .. } => Some(launch.tasks()[0].clone()),
         _ => None,
     });
@@ -55,7 +55,7 @@ async fn a_task_runs_and_ends_in_json() {
         "agent_id": status["agent_id"], "task_id": status["task_id"], "uuid": status["uuid"],
     }});
     assert_eq!(framework.call("ACKNOWLEDGE", acknowledge).await, 202);
-    fake_agent::told(&mut agent, |m| matches!(m, ToAgent::Acknowledge { .. }).then_some(())).await;
+    fake_agent::next_message(&mut agent, |m| matches!(m, ToAgent::Acknowledge { .. }).then_some(())).await;
 
     assert_eq!(framework.call("RECONCILE", json!({"reconcile": {"tasks": []}})).await, 202);
     let status = framework.events.event_of("UPDATE").await["update"]["status"].clone();
@@ -159,6 +159,43 @@ async fn the_http_driver_runs_a_task_in_protobuf() {
     let driver = HttpDriver::new(master.mesos_address().to_string());
     run_task(&driver).await;
     run_task(&master.in_process_driver()).await;
+}
+
+#[tokio::test]
+async fn a_task_whose_extra_does_not_decode_is_refused() {
+    let master = master().await;
+    let _agent = fake_agent::start(master.attach_agent(), "one").await;
+    let driver = master.in_process_driver();
+    let subscribe = Subscribe {
+        framework: framework_info(),
+        suppressed_roles: Default::default(),
+        preferences: Default::default(),
+    };
+    let mut events = driver.subscribe(subscribe).await.expect("subscribed");
+    let (mut framework_id, mut status) = (None, None);
+    while status.is_none() {
+        match events.recv().await.expect("the stream lives") {
+            Event::Subscribed { framework_id: id, .. } => framework_id = Some(id),
+            Event::Offers { offers } => {
+                let text = task("t1", &json!({"value": offers[0].agent_id.as_str()})).to_string();
+                let info: v1::TaskInfo = codec::decode(ContentType::Json, &text.into()).expect("parses");
+                let mut info = task::info_from_wire(info).expect("valid");
+                info.extra = Bytes::from_static(&[0xff]);
+                let accept = Call::Accept {
+                    offer_ids: vec![offers[0].id.clone()],
+                    operations: vec![Operation::Launch { tasks: vec![info] }],
+                    filters: Filters { refuse: Duration::from_secs(60) },
+                };
+                let id = framework_id.as_ref().expect("SUBSCRIBED comes first");
+                driver.call(id, accept).await.expect("accepted: the task is refused, not the call");
+            }
+            Event::Update { status: update } => status = Some(update),
+            _ => {}
+        }
+    }
+    let status = status.expect("the loop ends with it");
+    assert_eq!(status.state, TaskState::Error);
+    assert!(status.message.as_deref().is_some_and(|text| text.contains("does not decode")), "{status:?}");
 }
 
 fn framework_info() -> kernel_model::framework::FrameworkInfo {

@@ -50,7 +50,7 @@ pub enum DecodeError {
 pub fn descriptor<M: Name>() -> MessageDescriptor {
     DESCRIPTORS
         .get_message_by_name(&M::full_name())
-        .expect("every generated message is in the descriptor set")
+        .expect("invariant: every generated message is in the descriptor set")
 }
 
 /// Decodes a body.
@@ -83,6 +83,9 @@ pub fn encode<M: Message + Name>(content: ContentType, message: &M) -> Bytes {
     let bytes = message.encode_to_vec();
     match content {
         ContentType::Protobuf => bytes.into(),
-        ContentType::Json => json::print(&descriptor::<M>(), &bytes).into(),
+        ContentType::Json => {
+            let text = json::print(&descriptor::<M>(), &bytes);
+            text.expect("invariant: prost encoded this message").into()
+        }
     }
 }

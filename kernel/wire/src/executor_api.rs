@@ -179,9 +179,7 @@ pub fn event_from_wire(from: WireEvent) -> Result<Option<Event>, Invalid> {
                 executor: executor::from_wire(subscribed.executor_info)?.into(),
                 framework: framework::from_wire(subscribed.framework_info)?.into(),
                 agent: offer::agent_from_wire(subscribed.agent_info, String::new())?.into(),
-                container_id: ContainerId::from(
-                    subscribed.container_id.map(|id| id.value).unwrap_or_default(),
-                ),
+                container_id: ContainerId::from(present(subscribed.container_id, "container_id")?.value),
             }
         }
         event::Type::Launch => {

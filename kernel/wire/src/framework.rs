@@ -10,7 +10,7 @@ use kernel_model::{
 
 use crate::{
     Invalid, decode_extra, encode_extra, labels,
-    resources::{Form, Format},
+    resources::{Format, ResourceForm},
     v1::{self, framework_info},
 };
 
@@ -32,8 +32,8 @@ const CAPABILITIES: [FrameworkCapability; 8] = [
 pub fn format_for(framework: &FrameworkInfo) -> Format {
     Format {
         form: match framework.can(FrameworkCapability::ReservationRefinement) {
-            true => Form::Post,
-            false => Form::Pre,
+            true => ResourceForm::Post,
+            false => ResourceForm::Pre,
         },
         allocation: framework.can(FrameworkCapability::MultiRole),
     }

@@ -5,5 +5,6 @@
 mod parse;
 mod print;
 
+pub use crate::wirescan::Malformed;
 pub use parse::{JsonError, encode_value};
 pub use print::print;

@@ -3,12 +3,16 @@
 //!
 //! Pure: bytes in, values out. Sockets belong to the shell. Each family of values has a file. Fields that the kernel
 //! does not interpret stay encoded in the `extra` field of the value, so that nothing that a framework sent is lost.
+//!
+//! An absent optional field has its declared default: that is its meaning in proto2. A part that the message's type needs,
+//! and bytes that do not decode, are errors.
 
 pub mod codec;
-#[allow(deprecated)] // old forms of the wire are still spoken
+#[allow(deprecated)] // deprecated fields are still sent and read
 pub mod executor;
 pub mod executor_api;
-#[allow(deprecated)] // old forms of the wire are still spoken
+pub mod extra;
+#[allow(deprecated)] // deprecated fields are still sent and read
 pub mod framework;
 pub mod json;
 pub mod labels;
@@ -19,7 +23,7 @@ pub mod operator;
 pub mod record;
 pub mod recordio;
 pub mod required;
-#[allow(deprecated)] // old forms of the wire are still spoken
+#[allow(deprecated)] // deprecated fields are still sent and read
 pub mod resources;
 pub mod scheduler_call;
 pub mod scheduler_event;
@@ -55,12 +59,9 @@ pub(crate) fn encode_extra<M: Message + Default + PartialEq>(rest: &M) -> Bytes 
     if *rest == M::default() { Bytes::new() } else { rest.encode_to_vec().into() }
 }
 
-/// Decodes what [`encode_extra`] encoded.
+/// Decodes what [`encode_extra`] encoded. Values from elsewhere are validated before they are used: see [`extra`].
 pub(crate) fn decode_extra<M: Message + Default>(extra: &Bytes) -> M {
-    if extra.is_empty() {
-        return M::default();
-    }
-    M::decode(extra.clone()).unwrap_or_default()
+    extra::decode(extra).expect("invariant: `extra` comes from `encode_extra` or was validated")
 }
 
 #[cfg(test)]

@@ -126,7 +126,8 @@ pub fn agent_from_wire(from: v1::AgentInfo, ip: String) -> Result<AgentInfo, Inv
 
 /// Encodes the master.
 pub fn master_to_wire(from: &MasterInfo) -> v1::MasterInfo {
-    let octets = from.ip.parse::<std::net::Ipv4Addr>().map(|ip| ip.octets()).unwrap_or_default();
+    // The deprecated numeric `ip` holds IPv4 addresses only; `address` holds any.
+    let octets = from.ip.parse::<std::net::Ipv4Addr>().map_or([0; 4], |ip| ip.octets());
     let capability =
         |kind: v1::master_info::capability::Type| v1::master_info::Capability { r#type: Some(kind as i32) };
     v1::MasterInfo {

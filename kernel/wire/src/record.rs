@@ -12,12 +12,7 @@ use kernel_model::{
 };
 use prost::Message;
 
-use crate::{
-    Invalid, executor, framework, link_proto as link, offer,
-    resources::Format,
-    task,
-    v1::{self},
-};
+use crate::{Invalid, executor, framework, link_proto as link, offer, resources::Format, task};
 
 fn parse<M: Message + Default>(bytes: &Bytes) -> Result<M, Invalid> {
     M::decode(bytes.clone()).map_err(|e| Invalid::new(e.to_string()))
@@ -70,7 +65,8 @@ pub fn agent_to_record(from: &AgentInfo) -> link::Agent {
 
 /// Decodes an agent with the address of its HTTP server.
 pub fn agent_from_record(from: link::Agent) -> Result<AgentInfo, Invalid> {
-    offer::agent_from_wire(from.info, from.ip.unwrap_or_default())
+    let ip = from.ip.ok_or_else(|| Invalid::new("an agent without an address"))?;
+    offer::agent_from_wire(from.info, ip)
 }
 
 pub(crate) fn executor_to_record(from: &ExecutorInfo) -> link::Executor {
@@ -102,19 +98,22 @@ pub(crate) fn task_to_record(from: &Task) -> link::Task {
 }
 
 pub(crate) fn task_from_record(from: link::Task) -> Result<Task, Invalid> {
-    let state = from.state.unwrap_or(v1::TaskState::TaskStaging as i32);
-    let uuid = from.unacknowledged_uuid.as_ref().and_then(task::uuid_from_wire);
+    let state = |number| task::state_from_number(number).ok_or_else(|| Invalid::new("unknown task state"));
+    let missing = |field: &str| Invalid::new(format!("a task without {field}"));
+    let uuid = from.unacknowledged_uuid.as_ref();
+    let uuid = uuid.map(|bytes| task::uuid_from_wire(bytes).ok_or_else(|| Invalid::new("Not a valid UUID")));
+    let (uuid, unacknowledged) = (uuid.transpose()?, from.unacknowledged_state.map(state).transpose()?);
     Ok(Task {
         framework_id: from.framework_id.value.into(),
         info: task::info_from_wire(from.info)?.into(),
         executor_id: from.executor_id.map(|id| id.value.into()),
-        state: task::state_from_number(state).ok_or_else(|| Invalid::new("unknown task state"))?,
-        unacknowledged: from.unacknowledged_state.and_then(task::state_from_number).map(|s| (s, uuid)),
+        state: state(from.state.ok_or_else(|| missing("a state"))?)?,
+        unacknowledged: unacknowledged.map(|state| (state, uuid)),
         statuses: from
             .statuses
             .into_iter()
             .map(|status| task::status_from_wire(status).map(Arc::new))
             .collect::<Result<_, _>>()?,
-        launched_at: Time(from.launched_at.unwrap_or(0)),
+        launched_at: Time(from.launched_at.ok_or_else(|| missing("a launch time"))?),
     })
 }

@@ -3,7 +3,7 @@
 
 use prost_reflect::{Cardinality, Kind, MessageDescriptor};
 
-use crate::wirescan::{Malformed, Raw, scan};
+use crate::wirescan::{Malformed, RawValue, scan};
 
 /// How deep the check follows nested messages; deeper messages do not decode.
 const DEPTH_MAX: usize = 100;
@@ -31,7 +31,7 @@ fn walk(
         }
         let Kind::Message(inner) = field.kind() else { continue };
         for (index, raw) in fields.iter().filter(|f| f.number == number).enumerate() {
-            let Raw::Bytes(content) = raw.value else { return Err(Malformed) };
+            let RawValue::Bytes(content) = raw.value else { return Err(Malformed) };
             let prefix = match field.is_list() || field.is_map() {
                 true => format!("{prefix}{}[{index}].", field.name()),
                 false => format!("{prefix}{}.", field.name()),

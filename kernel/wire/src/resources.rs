@@ -9,10 +9,10 @@ use kernel_model::{
     },
     roles::Role,
 };
-use prost::Message;
+use prost::Message as _;
 
 use crate::{
-    Invalid, labels,
+    Invalid, decode_extra, labels,
     v1::{
         self,
         resource::{self, disk_info::source::Type as SourceType, reservation_info::Type as WireKind},
@@ -25,7 +25,7 @@ const SCALAR_MAX: f64 = 9.0e15;
 
 /// How reservations and allocations are encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
+pub enum ResourceForm {
     /// For frameworks with `RESERVATION_REFINEMENT`, and between our own components.
     Post,
     /// For other frameworks: `role` and `reservation`.
@@ -38,16 +38,16 @@ pub enum Form {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct Format {
-    pub form: Form,
+    pub form: ResourceForm,
     /// Whether `allocation_info` is sent (frameworks with `MULTI_ROLE`).
     pub allocation: bool,
 }
 
 impl Format {
     /// Everything, in the form after reservation refinement.
-    pub const FULL: Format = Format { form: Form::Post, allocation: true };
+    pub const FULL: Format = Format { form: ResourceForm::Post, allocation: true };
     /// For operators.
-    pub const ENDPOINT: Format = Format { form: Form::Endpoint, allocation: true };
+    pub const ENDPOINT: Format = Format { form: ResourceForm::Endpoint, allocation: true };
 }
 
 /// Encodes a collection.
@@ -81,14 +81,13 @@ pub fn resource_to_wire(from: &Resource, format: Format) -> v1::Resource {
         to.allocation_info =
             from.allocation_role.as_ref().map(|r| resource::AllocationInfo { role: Some(r.to_string()) });
     }
-    if format.form != Form::Pre {
+    if format.form != ResourceForm::Pre {
         to.reservations = from.reservations.iter().map(reservation_to_wire).collect();
     }
-    if format.form != Form::Post {
+    if format.form != ResourceForm::Post {
         put_old_form(&from.reservations, &mut to);
     }
-    to.disk =
-        from.disk.as_ref().map(|d| resource::DiskInfo::decode(d.definition.clone()).unwrap_or_default());
+    to.disk = from.disk.as_ref().map(|disk| decode_extra(&disk.definition));
     to.revocable = from.revocable.then(resource::RevocableInfo::default);
     to.shared = from.shared.then(resource::SharedInfo::default);
     to.provider_id = from.provider_id.as_ref().map(|id| v1::ResourceProviderId { value: id.clone() });

@@ -95,7 +95,7 @@ pub fn from_wire(from: WireEvent) -> Result<Option<Event>, Invalid> {
             Event::Subscribed {
                 framework_id: subscribed.framework_id.value.into(),
                 heartbeat_interval: Duration::try_from_secs_f64(seconds).unwrap_or(Duration::from_secs(15)),
-                master: offer::master_from_wire(subscribed.master_info.unwrap_or_default()).into(),
+                master: offer::master_from_wire(present(subscribed.master_info)?).into(),
             }
         }
         event::Type::Offers => {
@@ -111,7 +111,7 @@ pub fn from_wire(from: WireEvent) -> Result<Option<Event>, Invalid> {
             Event::UpdateOperationStatus {
                 operation_id: OperationId::from(present(status.operation_id)?.value),
                 state: operation_state(status.state)?,
-                message: status.message.unwrap_or_else(String::new),
+                message: status.message.unwrap_or_default(),
                 agent_id: status.agent_id.map(|id| AgentId::from(id.value)),
             }
         }

@@ -4,12 +4,12 @@
 /// A field as encoded.
 pub(crate) struct RawField<'a> {
     pub(crate) number: u32,
-    pub(crate) value: Raw<'a>,
+    pub(crate) value: RawValue<'a>,
 }
 
 /// The value of a field, by wire type.
 #[derive(Clone, Copy)]
-pub(crate) enum Raw<'a> {
+pub(crate) enum RawValue<'a> {
     Varint(u64),
     Fixed64(u64),
     Fixed32(u32),
@@ -32,18 +32,18 @@ pub(crate) fn scan(mut bytes: &[u8]) -> Result<Vec<RawField<'_>>, Malformed> {
         let key = varint(&mut bytes)?;
         let number = u32::try_from(key >> 3).map_err(|_| Malformed)?;
         let value = match key & 7 {
-            0 => Raw::Varint(varint(&mut bytes)?),
-            1 => Raw::Fixed64(u64::from_le_bytes(array(&mut bytes)?)),
+            0 => RawValue::Varint(varint(&mut bytes)?),
+            1 => RawValue::Fixed64(u64::from_le_bytes(array(&mut bytes)?)),
             2 => {
                 let length = usize::try_from(varint(&mut bytes)?).map_err(|_| Malformed)?;
-                Raw::Bytes(take(&mut bytes, length)?)
+                RawValue::Bytes(take(&mut bytes, length)?)
             }
             3 if groups.len() < GROUP_DEPTH_MAX => {
                 groups.push(number);
                 continue;
             }
             4 if groups.pop() == Some(number) => continue,
-            5 => Raw::Fixed32(u32::from_le_bytes(array(&mut bytes)?)),
+            5 => RawValue::Fixed32(u32::from_le_bytes(array(&mut bytes)?)),
             _ => return Err(Malformed),
         };
         if groups.is_empty() {

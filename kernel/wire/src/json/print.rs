@@ -3,17 +3,17 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor, Value};
 
-use crate::wirescan::{Raw, RawField, scan};
+use crate::wirescan::{Malformed, RawField, RawValue, scan};
 
-/// Prints a message that this crate encoded. The invariant is that it decodes.
-pub fn print(message: &MessageDescriptor, bytes: &[u8]) -> String {
+/// Prints an encoded message.
+pub fn print(message: &MessageDescriptor, bytes: &[u8]) -> Result<String, Malformed> {
     let mut out = String::with_capacity(bytes.len() * 3);
-    print_message(message, bytes, &mut out);
-    out
+    print_message(message, bytes, &mut out)?;
+    Ok(out)
 }
 
-fn print_message(message: &MessageDescriptor, bytes: &[u8], out: &mut String) {
-    let fields = scan(bytes).unwrap_or_default();
+fn print_message(message: &MessageDescriptor, bytes: &[u8], out: &mut String) -> Result<(), Malformed> {
+    let fields = scan(bytes)?;
     out.push('{');
     let mut first = true;
     for field in message.fields() {
@@ -28,19 +28,20 @@ fn print_message(message: &MessageDescriptor, bytes: &[u8], out: &mut String) {
         }
         if field.is_map() {
             print_key(field.name(), &mut first, out);
-            print_map(&field, present, out);
+            print_map(&field, present, out)?;
         } else if field.is_list() {
             print_key(field.name(), &mut first, out);
-            print_list(&field, present, out);
+            print_list(&field, present, out)?;
         } else if let Some(raw) = present.last() {
             let mut text = String::new();
-            if print_value(&field.kind(), raw.value, &mut text) {
+            if print_value(&field.kind(), raw.value, &mut text)? {
                 print_key(field.name(), &mut first, out);
                 out.push_str(&text);
             }
         }
     }
     out.push('}');
+    Ok(())
 }
 
 /// The printed default of an unset field: a declared one, unless the field is deprecated.
@@ -72,7 +73,7 @@ fn print_list<'a>(
     field: &FieldDescriptor,
     present: impl Iterator<Item = &'a RawField<'a>>,
     out: &mut String,
-) {
+) -> Result<(), Malformed> {
     out.push('[');
     let mut first = true;
     for raw in present {
@@ -80,37 +81,43 @@ fn print_list<'a>(
         if !first {
             out.push(',');
         }
-        match print_value(&field.kind(), raw.value, out) {
+        match print_value(&field.kind(), raw.value, out)? {
             true => first = false,
             false => out.truncate(start),
         }
     }
     out.push(']');
+    Ok(())
 }
 
-fn print_map<'a>(field: &FieldDescriptor, present: impl Iterator<Item = &'a RawField<'a>>, out: &mut String) {
-    let Kind::Message(entry) = field.kind() else { return out.push_str("{}") };
+fn print_map<'a>(
+    field: &FieldDescriptor,
+    present: impl Iterator<Item = &'a RawField<'a>>,
+    out: &mut String,
+) -> Result<(), Malformed> {
+    let Kind::Message(entry) = field.kind() else { return Err(Malformed) };
     let (key_field, value_field) = (entry.map_entry_key_field(), entry.map_entry_value_field());
     out.push('{');
     for (index, raw) in present.enumerate() {
         if index > 0 {
             out.push(',');
         }
-        let Raw::Bytes(bytes) = raw.value else { continue };
-        let fields = scan(bytes).unwrap_or_default();
+        let RawValue::Bytes(bytes) = raw.value else { return Err(Malformed) };
+        let fields = scan(bytes)?;
         let find = |number| fields.iter().rev().find(|f| f.number == number).map(|f| f.value);
         let mut key = String::new();
-        print_value(&key_field.kind(), find(1).unwrap_or(Raw::Bytes(b"")), &mut key);
+        print_value(&key_field.kind(), find(1).unwrap_or(RawValue::Bytes(b"")), &mut key)?;
         match key.starts_with('"') {
             true => out.push_str(&key),
             false => print_string(&key, out),
         }
         out.push(':');
-        if !print_value(&value_field.kind(), find(2).unwrap_or(Raw::Bytes(b"")), out) {
+        if !print_value(&value_field.kind(), find(2).unwrap_or(RawValue::Bytes(b"")), out)? {
             out.push_str("null");
         }
     }
     out.push('}');
+    Ok(())
 }
 
 fn print_key(name: &str, first: &mut bool, out: &mut String) {
@@ -124,34 +131,34 @@ fn print_key(name: &str, first: &mut bool, out: &mut String) {
 }
 
 /// Returns false if nothing was printed: the enum does not know the number.
-fn print_value(kind: &Kind, raw: Raw<'_>, out: &mut String) -> bool {
+fn print_value(kind: &Kind, raw: RawValue<'_>, out: &mut String) -> Result<bool, Malformed> {
     match (kind, raw) {
-        (Kind::Message(inner), Raw::Bytes(bytes)) => print_message(inner, bytes, out),
-        (Kind::String, Raw::Bytes(bytes)) => print_string(&String::from_utf8_lossy(bytes), out),
-        (Kind::Bytes, Raw::Bytes(bytes)) => {
+        (Kind::Message(inner), RawValue::Bytes(bytes)) => print_message(inner, bytes, out)?,
+        (Kind::String, RawValue::Bytes(bytes)) => print_string(&String::from_utf8_lossy(bytes), out),
+        (Kind::Bytes, RawValue::Bytes(bytes)) => {
             out.push('"');
             STANDARD.encode_string(bytes, out);
             out.push('"');
         }
-        (Kind::Bool, Raw::Varint(number)) => out.push_str(if number != 0 { "true" } else { "false" }),
-        (Kind::Enum(names), Raw::Varint(number)) => match names.get_value(number as i32) {
+        (Kind::Bool, RawValue::Varint(number)) => out.push_str(if number != 0 { "true" } else { "false" }),
+        (Kind::Enum(names), RawValue::Varint(number)) => match names.get_value(number as i32) {
             Some(value) => print_string(value.name(), out),
-            None => return false,
+            None => return Ok(false),
         },
-        (Kind::Int32 | Kind::Int64, Raw::Varint(number)) => out.push_str(&(number as i64).to_string()),
-        (Kind::Uint32 | Kind::Uint64, Raw::Varint(number)) => out.push_str(&number.to_string()),
-        (Kind::Sint32 | Kind::Sint64, Raw::Varint(number)) => {
+        (Kind::Int32 | Kind::Int64, RawValue::Varint(number)) => out.push_str(&(number as i64).to_string()),
+        (Kind::Uint32 | Kind::Uint64, RawValue::Varint(number)) => out.push_str(&number.to_string()),
+        (Kind::Sint32 | Kind::Sint64, RawValue::Varint(number)) => {
             out.push_str(&(((number >> 1) as i64) ^ -((number & 1) as i64)).to_string());
         }
-        (Kind::Double, Raw::Fixed64(bits)) => print_double(f64::from_bits(bits), out),
-        (Kind::Float, Raw::Fixed32(bits)) => print_double(f64::from(f32::from_bits(bits)), out),
-        (Kind::Fixed64, Raw::Fixed64(number)) => out.push_str(&number.to_string()),
-        (Kind::Sfixed64, Raw::Fixed64(number)) => out.push_str(&(number as i64).to_string()),
-        (Kind::Fixed32, Raw::Fixed32(number)) => out.push_str(&number.to_string()),
-        (Kind::Sfixed32, Raw::Fixed32(number)) => out.push_str(&(number as i32).to_string()),
-        _ => return false,
+        (Kind::Double, RawValue::Fixed64(bits)) => print_double(f64::from_bits(bits), out),
+        (Kind::Float, RawValue::Fixed32(bits)) => print_double(f64::from(f32::from_bits(bits)), out),
+        (Kind::Fixed64, RawValue::Fixed64(number)) => out.push_str(&number.to_string()),
+        (Kind::Sfixed64, RawValue::Fixed64(number)) => out.push_str(&(number as i64).to_string()),
+        (Kind::Fixed32, RawValue::Fixed32(number)) => out.push_str(&number.to_string()),
+        (Kind::Sfixed32, RawValue::Fixed32(number)) => out.push_str(&(number as i32).to_string()),
+        _ => return Ok(false),
     }
-    true
+    Ok(true)
 }
 
 fn print_double(number: f64, out: &mut String) {

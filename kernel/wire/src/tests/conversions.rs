@@ -22,8 +22,8 @@ use proptest::prelude::*;
 
 use crate::{
     codec::{ContentType, decode, encode},
-    framework, link, record,
-    resources::{self, Form, Format},
+    extra, framework, link, record,
+    resources::{self, Format, ResourceForm},
     scheduler_call::{self, ParsedCall},
     task,
     v1::{self, scheduler::Call},
@@ -162,12 +162,12 @@ fn resources_use_the_format_of_the_reader() {
     expect![[r#"
         {"name":"cpus","type":"SCALAR","scalar":{"value":1.5},"allocation_info":{"role":"eng"},"reservations":[{"principal":"p","labels":{"labels":[{"key":"k","value":"v"}]},"role":"eng","type":"DYNAMIC"}]}
         {"name":"ports","type":"RANGES","ranges":{"range":[{"begin":1,"end":5},{"begin":8,"end":9}]}}"#]]
-    .assert_eq(&show(Form::Post, true));
+    .assert_eq(&show(ResourceForm::Post, true));
     expect![[r#"
         {"name":"cpus","type":"SCALAR","scalar":{"value":1.5},"role":"eng","reservation":{"principal":"p","labels":{"labels":[{"key":"k","value":"v"}]}}}
         {"name":"ports","type":"RANGES","ranges":{"range":[{"begin":1,"end":5},{"begin":8,"end":9}]},"role":"*"}"#]]
-    .assert_eq(&show(Form::Pre, false));
-    for form in [Form::Post, Form::Pre, Form::Endpoint] {
+    .assert_eq(&show(ResourceForm::Pre, false));
+    for form in [ResourceForm::Post, ResourceForm::Pre, ResourceForm::Endpoint] {
         let there = resources::to_wire(&resources(), Format { form, allocation: true });
         assert_eq!(resources::from_wire(there), Ok(resources()), "{form:?}");
     }
@@ -245,7 +245,7 @@ fn calls_are_refused_with_mesos_texts() {
         Revive { roles: [] }
         Not a valid UUID
         Reconcile { tasks: [(TaskId(t), None)] }
-        Request
+        AcceptInverseOffers { offer_ids: [] }
         Unknown(Some(FrameworkId(f)))"#]]
     .assert_eq(&shown.join("\n"));
 }
@@ -259,4 +259,29 @@ proptest! {
         let _ = link::decode_to_master(body.clone());
         let _ = link::decode_to_agent(body);
     }
+}
+
+#[test]
+fn tasks_whose_extra_does_not_decode_are_malformed() {
+    use kernel_model::{
+        offer::Filters,
+        scheduler::{Call, Operation},
+    };
+    let broken = TaskInfo { extra: Bytes::from_static(&[0xff]), ..info() };
+    let launch = Operation::Launch { tasks: vec![info(), broken.clone()] };
+    let group = Operation::LaunchGroup { executor: executor(), tasks: vec![broken] };
+    let (operations, filters) = (vec![launch, group], Filters::default());
+    let mut call = Call::Accept { offer_ids: vec![], operations, filters };
+    extra::check_call(&mut call).unwrap();
+    let Call::Accept { operations, .. } = call else { panic!("the call keeps its type") };
+    let [
+        Operation::Launch { tasks },
+        Operation::Malformed { grouped: true, .. },
+        Operation::Malformed { tasks: malformed, grouped: false },
+    ] = &operations[..]
+    else {
+        panic!("{operations:?}")
+    };
+    assert_eq!((tasks.len(), malformed.len()), (1, 1));
+    assert!(malformed[0].why.starts_with("'TaskInfo' does not decode"), "{}", malformed[0].why);
 }

@@ -197,7 +197,7 @@ proptest! {
         let bytes = MessageGenerator(drawn.iter()).message(descriptor.clone(), 0).encode_to_vec();
         // Compared after decoding: an explicit zero is generated like an unset field.
         let message = DynamicMessage::decode(descriptor.clone(), &bytes[..]).expect("it was encoded");
-        let text = json::print(descriptor, &bytes);
+        let text = json::print(descriptor, &bytes).expect("encoded above");
         let value: Value = serde_json::from_str(&text).expect("we print JSON");
         let bytes = json::encode_value(descriptor, &value).expect("what is printed can be read");
         let again = DynamicMessage::decode(descriptor.clone(), bytes.as_slice()).expect("our own encoding");
