@@ -207,11 +207,11 @@ impl AgentHandle {
     /// Stops the agent. With [`ShutdownKind::StopTasks`] it returns when all executors have terminated, for which they
     /// have 40 seconds.
     pub async fn shutdown(mut self, kind: ShutdownKind) {
-        let told = match kind {
+        let sent = match kind {
             ShutdownKind::StopTasks => self.queue.event(Event::Stop).await,
             ShutdownKind::KeepTasks => self.queue.leave().await,
         };
-        if told.is_ok() {
+        if sent.is_ok() {
             let _ = (&mut self.driver).await;
         }
         self.others.shutdown().await;

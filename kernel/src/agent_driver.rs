@@ -50,14 +50,14 @@ pub(crate) enum AgentExit {
     Failed(String),
 }
 
-struct Stream {
+struct ExecutorConnection {
     framework_id: FrameworkId,
     executor_id: ExecutorId,
     sender: mpsc::Sender<ExecutorEvent>,
 }
 
 /// The driver's end of the link; dropping it closes the link.
-struct Link {
+struct MasterLink {
     to_master: mpsc::Sender<ToMaster>,
     _guard: oneshot::Sender<()>,
 }
@@ -79,8 +79,8 @@ pub(crate) struct AgentDriver {
     log: Option<CheckpointLog>,
     runtime: ProcessRuntime,
     inputs: mpsc::Receiver<Input>,
-    link: Option<Link>,
-    streams: BTreeMap<ConnectionId, Stream>,
+    link: Option<MasterLink>,
+    streams: BTreeMap<ConnectionId, ExecutorConnection>,
     replies: BTreeMap<RequestId, Reply>,
     next_number: u64,
     /// Streams whose reader is gone or too slow.
@@ -191,7 +191,7 @@ impl AgentDriver {
         let event = match input {
             Input::Event(event) => event,
             Input::LinkUp { to_master, guard } => {
-                self.link = Some(Link { to_master, _guard: guard });
+                self.link = Some(MasterLink { to_master, _guard: guard });
                 Event::LinkUp
             }
             Input::Leave => {
@@ -208,8 +208,10 @@ impl AgentDriver {
                 let Subscription { framework_id, executor_id, unacknowledged_tasks, unacknowledged_updates } =
                     subscription;
                 let (framework, executor) = (framework_id.clone(), executor_id.clone());
-                self.streams
-                    .insert(connection, Stream { framework_id: framework, executor_id: executor, sender });
+                self.streams.insert(
+                    connection,
+                    ExecutorConnection { framework_id: framework, executor_id: executor, sender },
+                );
                 Event::Subscribe {
                     request,
                     connection,
@@ -226,7 +228,7 @@ impl AgentDriver {
             }
             Input::StreamClosed { connection } => {
                 let Some(stream) = self.streams.remove(&connection) else { return };
-                let Stream { framework_id, executor_id, .. } = stream;
+                let ExecutorConnection { framework_id, executor_id, .. } = stream;
                 Event::Disconnected { framework_id, executor_id, connection }
             }
             Input::Read(read) => return batch.reads.push(read),
@@ -257,7 +259,7 @@ impl AgentDriver {
         if records.is_empty() {
             return Ok(());
         }
-        let mut log = self.log.take().expect("the log is away only while a write is under way");
+        let mut log = self.log.take().expect("invariant: the log is taken only during a write");
         // The compacted log includes the records of this batch.
         let snapshot = log.wants_compaction().then(|| self.agent.records());
         let write = move || {
@@ -335,7 +337,7 @@ impl AgentDriver {
             }
         };
         if !sent {
-            tracing::warn!("the link to the master takes nothing more: dialling again");
+            tracing::warn!("the link to the master is blocked: dialling again");
             self.link = None;
         }
     }

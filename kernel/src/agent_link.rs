@@ -84,9 +84,9 @@ pub async fn dial_until_up(dialer: &dyn Dialer) -> AgentLink {
         match dialer.dial().await {
             Ok(link) => return link,
             Err(error) if attempt % 10 == 0 => {
-                tracing::warn!(%error, attempt, "no link to the master, trying again")
+                tracing::warn!(%error, attempt, "dialling the master failed, retrying")
             }
-            Err(error) => tracing::debug!(%error, attempt, "no link to the master, trying again"),
+            Err(error) => tracing::debug!(%error, attempt, "dialling the master failed, retrying"),
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(BACKOFF_MAX);
@@ -110,9 +110,9 @@ impl InProcessDialer {
 impl Dialer for InProcessDialer {
     async fn dial(&self) -> Result<AgentLink, LinkError> {
         let (handle, incoming) = self.queue.link_up().await.map_err(|_| LinkError::Stopped)?;
-        let (outgoing, mut said) = mpsc::channel(OUTGOING_BOUND);
+        let (outgoing, mut from_agent) = mpsc::channel(OUTGOING_BOUND);
         tokio::spawn(async move {
-            while let Some(message) = said.recv().await {
+            while let Some(message) = from_agent.recv().await {
                 if handle.send(message).await.is_err() {
                     return;
                 }

@@ -256,7 +256,7 @@ impl MasterDriver {
             match self.store.txn(txn.clone()).await {
                 Ok(_) => break,
                 Err(store::Error::Unavailable { reason }) if attempt < WRITE_TRIES_MAX => {
-                    tracing::warn!(%reason, attempt, "the registry could not be written, trying again");
+                    tracing::warn!(%reason, attempt, "writing the registry failed, retrying");
                     tokio::time::sleep(pause).await;
                     pause *= 2;
                 }

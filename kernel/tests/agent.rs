@@ -179,8 +179,8 @@ async fn health_checks_are_reported_and_kill_unhealthy_tasks() {
     };
     let mut cluster = Cluster::start().await;
     cluster.launch_with("t1", |task| {
-        let asked = v1::TaskInfo { health_check: Some(health), check: Some(check), ..Default::default() };
-        task.extra = asked.encode_to_vec().into();
+        let requested = v1::TaskInfo { health_check: Some(health), check: Some(check), ..Default::default() };
+        task.extra = requested.encode_to_vec().into();
         let command = task.command.as_mut().unwrap();
         command.environment = vec![("A".into(), "b".into())];
         command.value = Some("touch ok passes; while :; do sleep 0.05; done".into());
@@ -189,10 +189,10 @@ async fn health_checks_are_reported_and_kill_unhealthy_tasks() {
     let (mut healthy, mut codes) = (Vec::new(), Vec::new());
     loop {
         let state = cluster.next_state("t1").await;
-        let told = v1::TaskStatus::decode(cluster.last.extra.clone()).unwrap();
+        let status = v1::TaskStatus::decode(cluster.last.extra.clone()).unwrap();
         healthy.push((state, cluster.last.healthy));
         if state == Running {
-            let checked = told.check_status.expect("there from the first");
+            let checked = status.check_status.expect("there from the first");
             codes.push(checked.command.unwrap().exit_code);
         }
         // One after the other: the kill after bad health would also end the checks.

@@ -110,7 +110,7 @@ impl Store for EmbeddedStore {
         if let Some(reason) = self.poison.get() {
             return Err(reason.clone());
         }
-        let queue = self.queue.as_ref().expect("the queue is taken by drop only");
+        let queue = self.queue.as_ref().expect("invariant: only drop takes the queue");
         let (answer, outcome) = oneshot::channel();
         queue.send(Request { txn, answer }).await.map_err(|_| Error::Closed)?;
         outcome.await.map_err(|_| Error::Closed)?

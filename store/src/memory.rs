@@ -86,7 +86,7 @@ impl Published {
     }
 
     pub(crate) fn read<T>(&self, body: impl FnOnce(&Index) -> T) -> T {
-        body(&self.index.read().expect("no panic happens under the index's lock"))
+        body(&self.index.read().expect("invariant: no panic under the index's lock"))
     }
 
     pub(crate) fn get(&self, key: &Key) -> GetResult {
@@ -102,7 +102,7 @@ impl Published {
     fn write<T>(&self, body: impl FnOnce(&Index) -> (Draft, T)) -> T {
         self.hub.with(|watchers| {
             let (batches, answer) = {
-                let mut index = self.index.write().expect("no panic happens under the index's lock");
+                let mut index = self.index.write().expect("invariant: no panic under the index's lock");
                 let (draft, answer) = body(&index);
                 (index.apply(draft, self.start.elapsed()), answer)
             };
@@ -125,6 +125,6 @@ impl Published {
     }
 
     pub(crate) fn compact(&self, revision: Revision) -> Result<(), Error> {
-        self.index.write().expect("no panic happens under the index's lock").compact(revision)
+        self.index.write().expect("invariant: no panic under the index's lock").compact(revision)
     }
 }

@@ -141,7 +141,7 @@ struct Watcher {
 impl Hub {
     /// Runs `body` with the hub's lock.
     pub(crate) fn with<T>(&self, body: impl FnOnce(&mut Watchers) -> T) -> T {
-        body(&mut self.watchers.lock().expect("no panic happens under the hub's lock"))
+        body(&mut self.watchers.lock().expect("invariant: no panic under the hub's lock"))
     }
 }
 

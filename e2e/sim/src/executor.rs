@@ -162,7 +162,8 @@ impl World {
     }
 
     fn launch(&mut self, node: usize, container: &ContainerId, task: TaskInfo) {
-        let process = self.nodes[node].containers.get_mut(container).expect("the caller found it");
+        let process =
+            self.nodes[node].containers.get_mut(container).expect("invariant: looked up by the caller");
         let id = task.task_id.clone();
         if process.ending || process.tasks.contains_key(&id) {
             return;
@@ -221,7 +222,8 @@ impl World {
         uuid[..8].copy_from_slice(&self.random.number().to_be_bytes());
         uuid[8..].copy_from_slice(&self.random.number().to_be_bytes());
         let now = self.now;
-        let process = self.nodes[node].containers.get_mut(container).expect("the caller found it");
+        let process =
+            self.nodes[node].containers.get_mut(container).expect("invariant: looked up by the caller");
         if state.is_terminal() {
             process.tasks.insert(id.clone(), true);
         }
@@ -285,7 +287,7 @@ impl World {
 
     fn acknowledged(&mut self, node: usize, container: &ContainerId, task: &TaskId, uuid: UpdateId) {
         let here = &mut self.nodes[node];
-        let process = here.containers.get_mut(container).expect("the caller found it");
+        let process = here.containers.get_mut(container).expect("invariant: looked up by the caller");
         let Some(at) = process.unacknowledged.iter().position(|s| s.uuid == Some(uuid)) else { return };
         let status = process.unacknowledged.remove(at);
         if !status.state.is_terminal() {
@@ -304,7 +306,8 @@ impl World {
     }
 
     fn shut_down(&mut self, node: usize, container: &ContainerId) {
-        let process = self.nodes[node].containers.get_mut(container).expect("the caller found it");
+        let process =
+            self.nodes[node].containers.get_mut(container).expect("invariant: looked up by the caller");
         if std::mem::replace(&mut process.ending, true) {
             return;
         }

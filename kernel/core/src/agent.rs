@@ -126,7 +126,7 @@ struct AgentTask {
 struct Executor {
     info: Arc<ExecutorInfo>,
     container_id: ContainerId,
-    phase: Phase,
+    phase: ExecutorPhase,
     connection: Option<ConnectionId>,
     /// Whether it has subscribed in this run, or is known to run since before the agent's restart.
     subscribed: bool,
@@ -141,7 +141,7 @@ struct Executor {
 
 /// The phase of an executor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+enum ExecutorPhase {
     /// Started, not subscribed yet.
     Starting,
     /// It survived a restart of the agent and has not subscribed again.
@@ -211,8 +211,8 @@ impl Agent {
                 unacknowledged_updates,
             } => {
                 let key = (framework_id, executor_id);
-                let said = (unacknowledged_tasks, unacknowledged_updates);
-                self.subscribe(now, request, connection, key, said, &mut out);
+                let unacknowledged = (unacknowledged_tasks, unacknowledged_updates);
+                self.subscribe(now, request, connection, key, unacknowledged, &mut out);
             }
             Event::Call { request, framework_id, executor_id, call } => {
                 self.executor_call(now, request, (framework_id, executor_id), call, &mut out);

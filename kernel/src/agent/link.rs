@@ -27,7 +27,7 @@ async fn use_link(queue: &AgentQueue, mut link: AgentLink) -> Result<(), AgentSt
     loop {
         tokio::select! {
             message = link.incoming.recv() => match message {
-                Some(message) => queue.from_master(message).await?,
+                Some(message) => queue.master_message(message).await?,
                 None => break,
             },
             // The driver dropped the link: the master is silent, or does not read.

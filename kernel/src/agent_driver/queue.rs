@@ -107,7 +107,7 @@ impl AgentQueue {
         self.send(Input::Leave).await
     }
 
-    pub(crate) async fn from_master(&self, message: ToAgent) -> Result<(), AgentStopped> {
+    pub(crate) async fn master_message(&self, message: ToAgent) -> Result<(), AgentStopped> {
         self.event(Event::FromMaster(message)).await
     }
 

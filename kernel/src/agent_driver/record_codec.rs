@@ -16,7 +16,7 @@ pub(crate) enum RecordError {
     Tag(u8),
     #[error("a record has no valid text")]
     Text,
-    #[error("a record's noun: {0}")]
+    #[error("a record's value: {0}")]
     Noun(#[from] kernel_wire::Invalid),
 }
 
@@ -126,7 +126,7 @@ pub(crate) fn decode(mut from: Bytes) -> Result<Record, RecordError> {
 }
 
 fn put(to: &mut BytesMut, bytes: &[u8]) {
-    to.put_u32(u32::try_from(bytes.len()).expect("invariant: a noun is far below 4 GiB"));
+    to.put_u32(u32::try_from(bytes.len()).expect("invariant: a value is far below 4 GiB"));
     to.put_slice(bytes);
 }
 

@@ -38,10 +38,10 @@ fn a_checkpoint_survives_and_its_torn_end_does_not() {
     log.append(&records()).unwrap();
     drop(log);
     let path = dir.path().join("checkpoint.log");
-    let whole = fs::read(&path).unwrap();
+    let bytes = fs::read(&path).unwrap();
     assert_eq!(CheckpointLog::open(dir.path()).unwrap().1, records());
     for cut in 1..30 {
-        fs::write(&path, &whole[..whole.len() - cut]).unwrap();
+        fs::write(&path, &bytes[..bytes.len() - cut]).unwrap();
         let (mut log, left) = CheckpointLog::open(dir.path()).unwrap();
         let most = records().len() - 1;
         assert!(left.len() <= most && left == records()[..left.len()], "cut {cut}");
@@ -56,7 +56,7 @@ fn a_checkpoint_survives_and_its_torn_end_does_not() {
 }
 
 #[test]
-fn a_stranger_s_file_is_left_alone() {
+fn a_foreign_file_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("checkpoint.log"), "something else entirely").unwrap();
     assert!(matches!(CheckpointLog::open(dir.path()), Err(LogError::Format(_))));

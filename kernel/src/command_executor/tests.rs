@@ -17,7 +17,7 @@ use super::{
 use crate::runtime::environment;
 
 #[test]
-fn ends_are_told_in_mesos_words() {
+fn exits_have_mesos_messages() {
     assert_eq!(describe(ExitStatus::from_raw(3 << 8)), "Command exited with status 3");
     assert_eq!(describe(ExitStatus::from_raw(9)), "Command terminated with signal Killed");
 }
@@ -61,7 +61,7 @@ fn health_follows_mesos_rules() {
 }
 
 #[test]
-fn probes_tell_answers_from_silence() {
+fn probes_distinguish_answers_from_timeouts() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = u32::from(listener.local_addr().unwrap().port());
     std::thread::spawn(move || {

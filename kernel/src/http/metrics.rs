@@ -44,12 +44,12 @@ pub(super) async fn snapshot(handlers: &Handlers) -> Result<Vec<(String, f64)>, 
     put("slave_removals", counters.removals.load(Ordering::Relaxed) as f64);
     put("operator_event_stream_subscribers", counters.operator_streams.load(Ordering::Relaxed) as f64);
     put("dropped_messages", counters.refused.load(Ordering::Relaxed) as f64);
-    let ended = counters.ended.lock().expect("invariant: counting does not panic");
+    let ended = counters.ended.lock().expect("invariant: no panic while counting");
     for state in ENDED {
         put(&gauge_name(state), ended.get(&state).copied().unwrap_or(0) as f64);
     }
     drop(ended);
-    let calls = counters.calls.lock().expect("invariant: counting does not panic");
+    let calls = counters.calls.lock().expect("invariant: no panic while counting");
     for (name, count) in calls.iter() {
         put(&format!("calls/{}", name.to_lowercase()), *count as f64);
     }

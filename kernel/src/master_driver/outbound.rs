@@ -41,7 +41,7 @@ pub(crate) struct Counters {
 impl Counters {
     /// Counts a call.
     pub(crate) fn called(&self, name: &'static str) {
-        *self.calls.lock().expect("invariant: counting does not panic").entry(name).or_default() += 1;
+        *self.calls.lock().expect("invariant: no panic while counting").entry(name).or_default() += 1;
     }
 
     fn see(&self, event: &operator::Event) {
@@ -50,7 +50,7 @@ impl Counters {
                 *self
                     .ended
                     .lock()
-                    .expect("invariant: counting does not panic")
+                    .expect("invariant: no panic while counting")
                     .entry(*latest)
                     .or_default() += 1;
             }

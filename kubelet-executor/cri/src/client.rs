@@ -55,7 +55,11 @@ impl Client {
     /// Creates a client of the runtime that listens on `socket`. Connects at the first call.
     pub fn new(socket: &Path) -> Result<Self, Error> {
         let endpoint = Endpoint::from_shared(format!("unix://{}", socket.display()))
-            .map_err(|e| Error { operation: "Connect", kind: crate::Kind::Other, message: e.to_string() })?
+            .map_err(|e| Error {
+                operation: "Connect",
+                kind: crate::ErrorKind::Other,
+                message: e.to_string(),
+            })?
             .connect_timeout(READ_TIMEOUT);
         let channel = endpoint.connect_lazy();
         Ok(Self {

@@ -10,14 +10,14 @@ use std::error::Error as _;
 pub struct Error {
     /// The call's name in the interface.
     pub operation: &'static str,
-    pub kind: Kind,
+    pub kind: ErrorKind,
     /// The runtime's message.
     pub message: String,
 }
 
 /// Kinds of failures, by what the caller does about them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ErrorKind {
     /// The runtime does not respond: wait for it.
     Unavailable,
     /// The deadline expired; it is unknown whether the call had an effect: list again.
@@ -31,23 +31,23 @@ pub enum Kind {
 impl Error {
     pub(crate) fn from_status(operation: &'static str, status: tonic::Status) -> Self {
         let kind = match status.code() {
-            tonic::Code::Unavailable => Kind::Unavailable,
-            tonic::Code::DeadlineExceeded | tonic::Code::Cancelled => Kind::DeadlineExceeded,
-            tonic::Code::NotFound => Kind::NotFound,
+            tonic::Code::Unavailable => ErrorKind::Unavailable,
+            tonic::Code::DeadlineExceeded | tonic::Code::Cancelled => ErrorKind::DeadlineExceeded,
+            tonic::Code::NotFound => ErrorKind::NotFound,
             // A transport that fails during a call returns Unknown with a source.
-            tonic::Code::Unknown if status.source().is_some() => Kind::Unavailable,
-            _ => Kind::Other,
+            tonic::Code::Unknown if status.source().is_some() => ErrorKind::Unavailable,
+            _ => ErrorKind::Other,
         };
         Self { operation, kind, message: status.message().to_owned() }
     }
 
     /// Whether the named object does not exist.
     pub fn is_not_found(&self) -> bool {
-        self.kind == Kind::NotFound
+        self.kind == ErrorKind::NotFound
     }
 
     /// Whether the runtime does not respond.
     pub fn is_unavailable(&self) -> bool {
-        self.kind == Kind::Unavailable
+        self.kind == ErrorKind::Unavailable
     }
 }

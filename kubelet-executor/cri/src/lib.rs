@@ -8,7 +8,7 @@ mod error;
 pub mod health;
 
 pub use client::Client;
-pub use error::{Error, Kind};
+pub use error::{Error, ErrorKind};
 
 /// The generated messages of `runtime.v1`.
 #[allow(missing_docs, clippy::all, clippy::unwrap_used)]

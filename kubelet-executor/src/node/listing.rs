@@ -96,7 +96,7 @@ impl Listing {
         if *self.shared.standing.borrow() != crate::runtime::containerd::Standing::Ready {
             return Err(cri::Error {
                 operation: "List",
-                kind: cri::Kind::Unavailable,
+                kind: cri::ErrorKind::Unavailable,
                 message: "the runtime is not ready".to_owned(),
             });
         }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use cri::{Error, Kind, v1};
+use cri::{Error, ErrorKind, v1};
 
 use super::Runtime;
 
@@ -56,11 +56,11 @@ impl Drop for Call<'_> {
 }
 
 fn other(operation: &'static str, message: &str) -> Error {
-    Error { operation, kind: Kind::Other, message: message.to_owned() }
+    Error { operation, kind: ErrorKind::Other, message: message.to_owned() }
 }
 
 fn not_found(operation: &'static str, id: &str) -> Error {
-    Error { operation, kind: Kind::NotFound, message: format!("{id} not found") }
+    Error { operation, kind: ErrorKind::NotFound, message: format!("{id} not found") }
 }
 
 fn now_ns() -> i64 {

@@ -43,7 +43,7 @@ impl Opener {
     /// Opens a watch of the changes after `after`.
     pub(super) fn open(&self, prefix: &str, after: Revision) -> Watch {
         let (feed, watch) = Feed::new(Default::default(), QUEUE_BATCHES_MAX);
-        let mut task = Task {
+        let mut task = WatchTask {
             client: self.client.clone(),
             full_prefix: self.namespace.full(prefix),
             namespace: self.namespace.clone(),
@@ -66,7 +66,7 @@ impl Opener {
 }
 
 /// The state of one watch.
-struct Task {
+struct WatchTask {
     client: Client,
     namespace: Namespace,
     /// The watch's prefix in etcd.
@@ -93,7 +93,7 @@ struct PendingBatch {
     has_progress_key: bool,
 }
 
-impl Task {
+impl WatchTask {
     /// Runs until the reader is gone, or the history that it needs is compacted.
     async fn run(&mut self, feed: &Feed) -> Option<Error> {
         let mut pause = RETRY_PAUSE;

@@ -13,7 +13,7 @@ use kernel_model::{
 };
 
 use super::{
-    Agent, AgentTask, Config, Effect, Effects, Executor, Framework, Phase, Record, Timer,
+    Agent, AgentTask, Config, Effect, Effects, Executor, ExecutorPhase, Framework, Record, Timer,
     executors::TerminalState, status_updates::UpdateStream,
 };
 
@@ -71,7 +71,7 @@ impl Agent {
                 let executor = Executor {
                     info: executor,
                     container_id,
-                    phase: Phase::Returning,
+                    phase: ExecutorPhase::Returning,
                     connection: None,
                     subscribed: false,
                     received_task: true,
@@ -143,8 +143,8 @@ impl Agent {
 
     /// The executor still runs: it has some time to subscribe again.
     fn await_reregistration(&mut self, now: Time, framework_id: &FrameworkId, executor_id: &ExecutorId) {
-        let framework = self.frameworks.get_mut(framework_id).expect("the caller listed it");
-        let executor = framework.executors.get_mut(executor_id).expect("the caller listed it");
+        let framework = self.frameworks.get_mut(framework_id).expect("invariant: listed by the caller");
+        let executor = framework.executors.get_mut(executor_id).expect("invariant: listed by the caller");
         let key = (framework_id.clone(), executor_id.clone());
         self.containers.insert(executor.container_id.clone(), key.clone());
         let deadline = now + self.config.executor_reregistration_timeout;
@@ -159,8 +159,8 @@ impl Agent {
         executor_id: &ExecutorId,
         out: &mut Effects,
     ) {
-        let framework = self.frameworks.get_mut(framework_id).expect("the caller listed it");
-        let executor = framework.executors.get_mut(executor_id).expect("the caller listed it");
+        let framework = self.frameworks.get_mut(framework_id).expect("invariant: listed by the caller");
+        let executor = framework.executors.get_mut(executor_id).expect("invariant: listed by the caller");
         // A respawned executor may have run before, and its tasks with it.
         if !executor.info.respawns() {
             executor.received_task = false;

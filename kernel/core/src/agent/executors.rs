@@ -10,7 +10,7 @@ use kernel_model::{
     time::Time,
 };
 
-use super::{Agent, Effect, Effects, Executor, Phase, Record, Timer};
+use super::{Agent, Effect, Effects, Executor, ExecutorPhase, Record, Timer};
 
 /// The back-off before an executor's next run; it doubles up to [`RESPAWN_MAX`].
 pub const RESPAWN_MIN: Duration = Duration::from_millis(250);
@@ -52,23 +52,23 @@ impl Agent {
         let Some(executor) = framework.executors.get_mut(executor_id) else { return };
         let respawn = executor.info.respawns();
         match executor.phase {
-            Phase::Starting => {
+            ExecutorPhase::Starting => {
                 let reason = Reason::ExecutorRegistrationTimeout;
                 executor.terminal_state =
                     Some(TerminalState::failed(reason, "Executor did not register within the timeout"));
-                executor.phase = Phase::Terminating { respawn };
+                executor.phase = ExecutorPhase::Terminating { respawn };
             }
-            Phase::Returning => {
+            ExecutorPhase::Returning => {
                 executor.terminal_state = Some(TerminalState {
                     state: gone,
                     reason: Reason::ExecutorReregistrationTimeout,
                     message: "Executor did not reregister within the timeout".to_owned(),
                 });
-                executor.phase = Phase::Terminating { respawn };
+                executor.phase = ExecutorPhase::Terminating { respawn };
             }
-            Phase::Terminating { .. } => {}
-            Phase::Running => return,
-            Phase::Waiting => return self.respawn(now, framework_id, executor_id, out),
+            ExecutorPhase::Terminating { .. } => {}
+            ExecutorPhase::Running => return,
+            ExecutorPhase::Waiting => return self.respawn(now, framework_id, executor_id, out),
         }
         self.destroy(now, framework_id, executor_id, out);
     }
@@ -95,10 +95,10 @@ impl Agent {
         out: &mut Effects,
     ) {
         let container_id = self.id_generator.container_id();
-        let framework = self.frameworks.get_mut(framework_id).expect("the caller found it");
-        let executor = framework.executors.get_mut(executor_id).expect("the caller found it");
+        let framework = self.frameworks.get_mut(framework_id).expect("invariant: looked up by the caller");
+        let executor = framework.executors.get_mut(executor_id).expect("invariant: looked up by the caller");
         executor.container_id = container_id.clone();
-        executor.phase = Phase::Starting;
+        executor.phase = ExecutorPhase::Starting;
         executor.subscribed = false;
         executor.started_at = now;
         executor.terminal_state = None;
@@ -157,7 +157,7 @@ impl Agent {
         // An idle executor that exits with 0 needs no further run.
         let wanted = busy || status != Some(0);
         if self.stopping.is_some() && executor.info.respawns() && !shutting_down {
-            executor.phase = Phase::Waiting;
+            executor.phase = ExecutorPhase::Waiting;
             executor.subscribed = false;
             return self.stop_if_done(out);
         }
@@ -176,11 +176,11 @@ impl Agent {
         framework_id: &FrameworkId,
         executor_id: &ExecutorId,
     ) {
-        let framework = self.frameworks.get_mut(framework_id).expect("the caller found it");
-        let executor = framework.executors.get_mut(executor_id).expect("the caller found it");
+        let framework = self.frameworks.get_mut(framework_id).expect("invariant: looked up by the caller");
+        let executor = framework.executors.get_mut(executor_id).expect("invariant: looked up by the caller");
         let sound = executor.subscribed && now.since(executor.started_at) >= SOUND_RUN;
         executor.failures = if sound { 0 } else { executor.failures.saturating_add(1) };
-        executor.phase = Phase::Waiting;
+        executor.phase = ExecutorPhase::Waiting;
         executor.subscribed = false;
         executor.terminal_state = None;
         let wait =
@@ -241,6 +241,6 @@ impl Agent {
 impl Executor {
     /// Whether another run follows the current one.
     fn respawns_now(&self) -> bool {
-        self.info.respawns() && self.phase != (Phase::Terminating { respawn: false })
+        self.info.respawns() && self.phase != (ExecutorPhase::Terminating { respawn: false })
     }
 }

@@ -9,7 +9,7 @@ use kernel_model::{
     time::Time,
 };
 
-use super::{Agent, Effects, Phase, Record, Timer, executors::TerminalState};
+use super::{Agent, Effects, ExecutorPhase, Record, Timer, executors::TerminalState};
 
 impl Agent {
     pub(super) fn kill_task(
@@ -111,13 +111,13 @@ impl Agent {
             executor.terminal_state.get_or_insert(terminal_state);
         }
         match executor.phase {
-            Phase::Terminating { respawn: false } => return,
-            Phase::Waiting => {
+            ExecutorPhase::Terminating { respawn: false } => return,
+            ExecutorPhase::Waiting => {
                 let terminal_state = executor.terminal_state.take();
                 self.timers.disarm(&Timer::Executor(framework_id.clone(), executor_id.clone()));
                 return self.remove_executor(now, framework_id, executor_id, 0, terminal_state, out);
             }
-            _ => executor.phase = Phase::Terminating { respawn: false },
+            _ => executor.phase = ExecutorPhase::Terminating { respawn: false },
         }
         match executor.connection {
             Some(connection) => {

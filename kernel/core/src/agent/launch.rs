@@ -14,7 +14,7 @@ use kernel_model::{
     time::Time,
 };
 
-use super::{Agent, AgentTask, Effect, Effects, Executor, Framework, Phase, Record, Start, Timer};
+use super::{Agent, AgentTask, Effect, Effects, Executor, ExecutorPhase, Framework, Record, Start, Timer};
 
 /// How many characters of the command the built-in executor's name shows.
 const COMMAND_SHOWN_MAX: usize = 12;
@@ -93,7 +93,7 @@ impl Agent {
                 reason: Reason::TaskInvalid,
                 message: "An executor of this id is already running",
             }),
-            Some(running) if running.phase == (Phase::Terminating { respawn: false }) => {
+            Some(running) if running.phase == (ExecutorPhase::Terminating { respawn: false }) => {
                 ended("The executor is terminating")
             }
             None if !launch_executor => ended("The executor is not running any more"),
@@ -137,7 +137,7 @@ impl Agent {
         if is_new {
             self.add_executor(now, framework_id, executor, out);
         }
-        let framework = self.frameworks.get_mut(framework_id).expect("the framework was admitted");
+        let framework = self.frameworks.get_mut(framework_id).expect("invariant: the framework was admitted");
         let command = framework.executors[&executor_id].info.kind == ExecutorKind::Command;
         let tasks = match launch {
             Launch::Task(task) => vec![*task],
@@ -176,11 +176,11 @@ impl Agent {
         info: Arc<ExecutorInfo>,
         out: &mut Effects,
     ) {
-        let framework = self.frameworks.get_mut(framework_id).expect("the framework was admitted");
+        let framework = self.frameworks.get_mut(framework_id).expect("invariant: the framework was admitted");
         let executor = Executor {
             container_id: self.id_generator.container_id(),
             info,
-            phase: Phase::Starting,
+            phase: ExecutorPhase::Starting,
             connection: None,
             subscribed: false,
             received_task: false,
@@ -207,7 +207,7 @@ impl Agent {
         executor_id: &ExecutorId,
         out: &mut Effects,
     ) {
-        let agent_id = self.config.info.id.clone().expect("an agent that is given tasks has an id");
+        let agent_id = self.config.info.id.clone().expect("invariant: an agent with tasks has an id");
         let framework = &self.frameworks[framework_id];
         let executor = &framework.executors[executor_id];
         let container_id = executor.container_id.clone();
@@ -235,9 +235,11 @@ impl Agent {
     ) {
         let Some(framework) = self.frameworks.get_mut(framework_id) else { return };
         let Some(executor) = framework.executors.get_mut(executor_id) else { return };
-        let (Phase::Running, Some(connection)) = (executor.phase, executor.connection) else { return };
+        let (ExecutorPhase::Running, Some(connection)) = (executor.phase, executor.connection) else {
+            return;
+        };
         let info = (executor.info.kind != ExecutorKind::Command).then(|| executor.info.clone());
-        let told =
+        let to_deliver =
             |entry: &AgentTask| TaskInfo { executor: info.clone(), ..TaskInfo::clone(&entry.task.info) };
         let mut waiting: Vec<&mut Box<AgentTask>> = framework
             .tasks
@@ -250,11 +252,11 @@ impl Agent {
         let mut rest = waiting.into_iter().peekable();
         while let Some(entry) = rest.next() {
             entry.delivered = true;
-            let mut tasks = vec![told(entry)];
+            let mut tasks = vec![to_deliver(entry)];
             let mut kills = vec![(entry.task.info.task_id.clone(), entry.kill)];
             while let Some(next) = rest.next_if(|next| next.launch == entry.launch) {
                 next.delivered = true;
-                tasks.push(told(next));
+                tasks.push(to_deliver(next));
                 kills.push((next.task.info.task_id.clone(), next.kill));
             }
             let event = match tasks.pop() {
@@ -279,7 +281,7 @@ impl Agent {
     ) {
         let Some(framework) = self.frameworks.get(framework_id) else { return };
         let Some(executor) = framework.executors.get(executor_id) else { return };
-        if executor.phase == Phase::Waiting || executor.info.kind == ExecutorKind::Command {
+        if executor.phase == ExecutorPhase::Waiting || executor.info.kind == ExecutorKind::Command {
             return;
         }
         let container_id = executor.container_id.clone();

@@ -26,7 +26,7 @@ pub(super) enum LinkState {
         /// The link is dropped after this time without a message; zero means never.
         silence_max: Duration,
         /// When the last message came.
-        heard: Time,
+        last_message_at: Time,
     },
 }
 
@@ -90,7 +90,7 @@ impl Agent {
             self.config.info.id = Some(agent_id.clone());
             out.persist(Record::Identity { agent_id });
         }
-        self.link = LinkState::Registered { silence_max, heard: now };
+        self.link = LinkState::Registered { silence_max, last_message_at: now };
         self.timers.disarm(&Timer::Register);
         self.flush_updates(now, None, out);
         for key in unknown_here {
@@ -116,16 +116,16 @@ impl Agent {
 
     /// A message came from the master.
     pub(super) fn master_heard(&mut self, now: Time) {
-        if let LinkState::Registered { heard, .. } = &mut self.link {
-            *heard = now;
+        if let LinkState::Registered { last_message_at, .. } = &mut self.link {
+            *last_message_at = now;
         }
     }
 
     /// When the link is dropped if no message comes before. Not a [`Timer`], which every message would have to reset.
     pub(super) fn silence_deadline(&self) -> Option<Time> {
         match self.link {
-            LinkState::Registered { silence_max, heard } if !silence_max.is_zero() => {
-                Some(heard + silence_max)
+            LinkState::Registered { silence_max, last_message_at } if !silence_max.is_zero() => {
+                Some(last_message_at + silence_max)
             }
             _ => None,
         }

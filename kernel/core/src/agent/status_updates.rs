@@ -62,7 +62,7 @@ impl UpdateStream {
     }
 
     fn take(&mut self, status: Arc<TaskStatus>) -> PushOutcome {
-        let uuid = status.uuid.expect("an update of a stream has a uuid");
+        let uuid = status.uuid.expect("invariant: an update of a stream has a uuid");
         if self.seen.contains(&uuid) {
             return PushOutcome::Duplicate;
         }

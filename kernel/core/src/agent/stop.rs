@@ -9,7 +9,7 @@ use kernel_model::{
     time::Time,
 };
 
-use super::{Agent, Effect, Effects, Phase, Timer, executors::TerminalState};
+use super::{Agent, Effect, Effects, ExecutorPhase, Timer, executors::TerminalState};
 
 /// How long executors have to terminate when the agent stops; kubelets grant Pods 30 s.
 pub const STOP_GRACE: Duration = Duration::from_secs(40);
@@ -75,7 +75,7 @@ impl Agent {
             return self.end_executor(now, framework_id, executor_id, Some(terminal_state), out);
         }
         self.timers.disarm(&Timer::Executor(framework_id.clone(), executor_id.clone()));
-        if executor.phase != Phase::Waiting {
+        if executor.phase != ExecutorPhase::Waiting {
             out.push(Effect::Terminate { container_id: executor.container_id.clone() });
         }
     }
@@ -101,7 +101,7 @@ impl Agent {
     /// How many executors an orderly stop waits for: built-in ones and others.
     pub fn still_running(&self) -> (usize, usize) {
         let executors = self.frameworks.values().flat_map(|framework| framework.executors.values());
-        let running = executors.filter(|executor| executor.phase != Phase::Waiting);
+        let running = executors.filter(|executor| executor.phase != ExecutorPhase::Waiting);
         running.fold((0, 0), |(command, custom), executor| match executor.info.kind {
             ExecutorKind::Command => (command + 1, custom),
             _ => (command, custom + 1),

@@ -12,7 +12,7 @@ use kernel_model::{
     time::Time,
 };
 
-use super::{Agent, ConnectionId, Effect, Effects, Phase, Refusal, RequestId, Timer};
+use super::{Agent, ConnectionId, Effect, Effects, ExecutorPhase, Refusal, RequestId, Timer};
 
 /// An executor's key on an agent.
 pub(super) type ExecutorKey = (FrameworkId, ExecutorId);
@@ -37,15 +37,17 @@ impl Agent {
         if let Some(former) = executor.connection.take() {
             out.push(Effect::Close { connection: former });
         }
-        if framework.shutting_down || matches!(executor.phase, Phase::Terminating { .. } | Phase::Waiting) {
+        if framework.shutting_down
+            || matches!(executor.phase, ExecutorPhase::Terminating { .. } | ExecutorPhase::Waiting)
+        {
             out.send_to_executor(connection, ExecutorEvent::Shutdown);
             return out.push(Effect::Close { connection });
         }
         let first = !executor.subscribed;
-        let again = executor.phase == Phase::Returning;
+        let again = executor.phase == ExecutorPhase::Returning;
         executor.connection = Some(connection);
         executor.subscribed = true;
-        executor.phase = Phase::Running;
+        executor.phase = ExecutorPhase::Running;
         let (info, respawns, container_id) =
             (executor.info.clone(), executor.info.respawns(), executor.container_id.clone());
         let framework_info = framework.info.clone();
@@ -80,7 +82,7 @@ impl Agent {
 
     /// The built-in executor reports every launch that it received: others can be sent again.
     fn redeliver_lost_launch(&mut self, key: &ExecutorKey, unacknowledged: &[TaskId]) {
-        let framework = self.frameworks.get_mut(&key.0).expect("the caller found it");
+        let framework = self.frameworks.get_mut(&key.0).expect("invariant: looked up by the caller");
         for entry in framework.tasks.values_mut().filter(|entry| entry.executor_id == key.1) {
             let task = &entry.task;
             if task.state == TaskState::Staging && !unacknowledged.contains(&task.info.task_id) {
@@ -128,7 +130,7 @@ impl Agent {
     }
 
     fn redeliver_all(&mut self, key: &ExecutorKey) {
-        let framework = self.frameworks.get_mut(&key.0).expect("the caller found it");
+        let framework = self.frameworks.get_mut(&key.0).expect("invariant: looked up by the caller");
         for entry in framework.tasks.values_mut().filter(|entry| entry.executor_id == key.1) {
             entry.delivered = false;
         }

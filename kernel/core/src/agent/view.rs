@@ -9,7 +9,7 @@ use kernel_model::{
     task::{Task, TaskStatus},
 };
 
-use super::{Agent, Phase};
+use super::{Agent, ExecutorPhase};
 
 /// A framework on this agent.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,7 +43,7 @@ impl Agent {
                 .map(|(executor_id, executor)| ExecutorView {
                     info: executor.info.clone(),
                     container_id: executor.container_id.clone(),
-                    running: executor.phase != Phase::Waiting,
+                    running: executor.phase != ExecutorPhase::Waiting,
                     tasks: framework
                         .tasks_of(executor_id)
                         .map(|entry| (entry.task.clone(), entry.delivered))

@@ -125,15 +125,15 @@ pub(super) fn slaves(master: &Master, only: Option<&str>) -> Value {
         let mut by_role: BTreeMap<String, Vec<Value>> = BTreeMap::new();
         for resource in reserved {
             let role = resource.reservations.last().map(|r| r.role.to_string()).unwrap_or_default();
-            by_role.entry(role).or_default().push(whole(resource));
+            by_role.entry(role).or_default().push(full_resource(resource));
         }
         shape.insert("reserved_resources_full".into(), json!(by_role));
-        shape.insert("unreserved_resources_full".into(), free.into_iter().map(whole).collect());
+        shape.insert("unreserved_resources_full".into(), free.into_iter().map(full_resource).collect());
         shape.insert(
             "used_resources_full".into(),
-            agent.allocated.values().flat_map(|r| r.iter()).map(whole).collect(),
+            agent.allocated.values().flat_map(|r| r.iter()).map(full_resource).collect(),
         );
-        shape.insert("offered_resources_full".into(), agent.offered.iter().map(whole).collect());
+        shape.insert("offered_resources_full".into(), agent.offered.iter().map(full_resource).collect());
         Value::Object(shape)
     });
     json!({ "slaves": shapes.collect::<Vec<_>>(), "recovered_slaves": recovered(master) })
@@ -152,7 +152,7 @@ fn recovered(master: &Master) -> Vec<Value> {
     master.recovered_agents().map(shape).collect()
 }
 
-fn whole(resource: &Resource) -> Value {
+fn full_resource(resource: &Resource) -> Value {
     as_json(&resource_to_wire(resource, Format::ENDPOINT))
 }
 

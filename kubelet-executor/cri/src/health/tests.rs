@@ -41,7 +41,7 @@ async fn server(message: &'static [u8], code: &'static str) -> String {
 const LIMIT: Duration = Duration::from_secs(5);
 
 #[tokio::test]
-async fn a_server_says_how_it_is() {
+async fn a_server_reports_its_health() {
     assert_eq!(check(&server(&[8, 1], "0").await, "", LIMIT).await, Ok(()));
     let sick = check(&server(&[8, 2], "0").await, "web", LIMIT).await.unwrap_err();
     assert_eq!(sick, "service unhealthy (responded with \"NOT_SERVING\")");

@@ -234,6 +234,7 @@ proptest! {
 }
 
 #[test]
+#[allow(clippy::disallowed_methods)] // it measures
 fn work_per_pod_does_not_grow_with_nodes() {
     let machines: Vec<Machine> = (0..5_000).map(|n| machine(n, 32_000, 64 * GIB)).collect();
     let shop = whole(&machines);

@@ -360,7 +360,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn updates_arrive_in_order_and_nothing_starts_twice(
+    fn updates_arrive_in_order_and_no_task_starts_twice(
         respawns in any::<bool>(),
         actions in prop::collection::vec(any_action(), 1..120),
     ) {

@@ -115,14 +115,14 @@ impl Script {
         std::mem::take(&mut self.log)
     }
 
-    fn step(&mut self, said: &str, event: Event) {
-        writeln!(self.log, "> {said}").unwrap();
+    fn step(&mut self, line: &str, event: Event) {
+        writeln!(self.log, "> {line}").unwrap();
         let effects = self.agent.step(self.now, event);
         self.add_line(effects);
         // At every point, the compacted checkpoint is equivalent to the whole log.
         let compact = self.agent.records();
         let (again, _) = Agent::recover(config(9), self.now, compact.clone(), &self.living(&self.containers));
-        assert_eq!(again.records(), compact, "after {said}");
+        assert_eq!(again.records(), compact, "after {line}");
     }
 
     fn living(&self, which: &[ContainerId]) -> BTreeSet<ContainerId> {
@@ -286,8 +286,8 @@ impl Script {
         self.step("tick", Event::Tick);
     }
 
-    fn registered_with(&mut self, said: &str, message: ToAgent) {
-        self.step(said, Event::FromMaster(message));
+    fn registered_with(&mut self, line: &str, message: ToAgent) {
+        self.step(line, Event::FromMaster(message));
     }
 
     pub fn registered(&mut self) {
