@@ -1,28 +1,24 @@
-//! The server: a TLS listener in front of the service, bounded in connections and patient only so long.
+//! The API server's process-level parts: the TLS listener in front of the service, the objects that every cluster starts
+//! with, and the controllers and scheduler that run beside it.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use hyper::service::{Service, service_fn};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
-use rustix::net::sockopt;
 use shim_model::status::Status;
-use shim_pki::tls::{ALPN_HTTP, ALPN_HTTP1, ClientCertificate, client_config, server_config};
 use shim_pki::{Pki, PkiError, ServerNames, identity};
 use store::Store;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio_rustls::TlsAcceptor;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use transport::BoxError;
+use transport::server::{Http2, KeepAlive, Peer, ServerOptions, Tls};
+use transport::tls::{ALPN_HTTP, ALPN_HTTP1, ClientCertificate, TlsError, client_config, server_config};
 
 use crate::auth::authentication::{Authenticator, DEFAULT_AUDIENCE, User};
 use crate::auth::authorization::FixedAuthorizer;
+use crate::http::node_proxy::node_client;
 use crate::http::service::{Api, ApiService, Caller};
 use crate::node_endpoints::NodeEndpoints;
 use crate::pipeline::Pipeline;
@@ -30,27 +26,18 @@ use crate::storage::registry::Registry;
 
 pub mod bootstrap;
 pub mod runners;
-mod write_batch;
-use write_batch::WriteBatch;
 
-/// Connections at once: each costs some 40 KiB, so that all of them stay below half a gigabyte.
+/// Concurrent connections: each costs some 40 KiB, so that all of them stay below half a gigabyte.
 pub const CONNECTIONS_MAX: usize = 10_000;
-/// How long a TLS handshake may take.
-const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
-/// How long a client may take to send a request's headers, and an HTTP/1 connection may stay idle between two: longer
-/// than clients keep idle connections, or a request would meet a door that is just closing.
+/// Time for the head of a request, and idle time of an HTTP/1.1 connection. Longer than clients keep idle connections,
+/// so that no request meets a connection that is just being closed.
 const HEADERS_MAX: Duration = Duration::from_secs(100);
-/// How long a connection may take to its first whole request: one on which nobody speaks must not hold a place for ever.
-const FIRST_REQUEST_MAX: Duration = Duration::from_secs(100);
-/// HTTP/2 connections that do not answer pings are closed after this.
-const KEEP_ALIVE_MAX: Duration = Duration::from_secs(30);
-/// A connection that is silent for this long is probed by the kernel, this often, and given up after so many probes: an
-/// `exec` or a watch over HTTP/1.1 whose client's machine has vanished ends within two minutes.
-const PROBE_AFTER: Duration = Duration::from_secs(60);
-const PROBE_EVERY: Duration = Duration::from_secs(10);
-const PROBES_MAX: u32 = 6;
-/// Requests at once on one HTTP/2 connection: informers of one client watch every resource over one.
-const STREAMS_MAX: u32 = 1000;
+/// Silence after which the kernel probes a connection, time between probes, and probes until it gives up: an `exec` or a
+/// watch over HTTP/1.1 whose client's machine has vanished ends within two minutes.
+const KEEP_ALIVE: KeepAlive =
+    KeepAlive { after: Duration::from_secs(60), every: Duration::from_secs(10), probes: 6 };
+/// HTTP/2: informers of one client watch every resource over one connection.
+const HTTP2: Http2 = Http2 { ping_every: Duration::from_secs(30), streams_max: 1000 };
 /// How long connections may take to end when the server stops.
 const DRAIN_MAX: Duration = Duration::from_secs(2);
 
@@ -85,6 +72,9 @@ pub enum StartError {
     /// A key or certificate is not right.
     #[error("keys cannot be used: {0}")]
     Pki(#[from] PkiError),
+    /// There is no usable TLS configuration.
+    #[error("keys cannot be used: {0}")]
+    Tls(#[from] TlsError),
     /// What every cluster has could not be written.
     #[error("first objects cannot be written: {0}")]
     Bootstrap(#[source] Status),
@@ -95,7 +85,7 @@ pub struct ApiHandle {
     service: ApiService,
     local: SocketAddr,
     stop: CancellationToken,
-    tasks: TaskTracker,
+    serving: TaskTracker,
 }
 
 /// Starts a server: it answers when this returns.
@@ -118,7 +108,7 @@ pub async fn start(options: ApiOptions) -> Result<ApiHandle, StartError> {
     )?;
     let kubelet = authority.issue_kubelet_client(now)?;
     let pair = Some((kubelet.certificate.as_str(), kubelet.key.as_str()));
-    let node_client = client_config(authority.certificate(), pair, ALPN_HTTP1)?;
+    let node_tls = client_config(authority.certificate(), pair, ALPN_HTTP1)?;
     let registry = Registry::open(options.store).await.map_err(StartError::Store)?;
     let authenticator =
         Authenticator::new(registry.clone(), &options.pki.service_account_key, DEFAULT_AUDIENCE)?;
@@ -127,14 +117,19 @@ pub async fn start(options: ApiOptions) -> Result<ApiHandle, StartError> {
         authenticator,
         Arc::new(FixedAuthorizer),
         NodeEndpoints::default(),
-        Some(node_client),
+        node_client(node_tls),
         SocketAddr::new(options.advertise, local.port()).to_string(),
     ));
     bootstrap::run(&api.pipeline, options.advertise, local.port()).await.map_err(StartError::Bootstrap)?;
     let service = ApiService::new(api, Caller::Unknown);
-    let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-    tasks.spawn(accept(listener, TlsAcceptor::from(tls), service.clone(), stop.clone(), tasks.clone()));
-    Ok(ApiHandle { service, local, stop, tasks })
+    let stop = CancellationToken::new();
+    let for_peers = service.clone();
+    let make_service = move |peer: &Peer| for_peer(&for_peers, peer);
+    let tls = Tls::Required(Arc::new(move || Ok(tls.clone())));
+    let serving = TaskTracker::new();
+    serving.spawn(transport::server::serve(listener, tls, server_options(), make_service, stop.clone()));
+    serving.close();
+    Ok(ApiHandle { service, local, stop, serving })
 }
 
 impl ApiHandle {
@@ -163,13 +158,10 @@ impl ApiHandle {
         self.local
     }
 
-    /// Stops listening and ends connections; what is under way gets a moment to finish.
+    /// Stops listening and ends connections; requests in flight get two seconds to finish.
     pub async fn shutdown(&self) {
         self.stop.cancel();
-        self.tasks.close();
-        if tokio::time::timeout(DRAIN_MAX, self.tasks.wait()).await.is_err() {
-            tracing::debug!("connections were cut off at shutdown");
-        }
+        self.serving.wait().await;
     }
 }
 
@@ -179,104 +171,22 @@ impl Drop for ApiHandle {
     }
 }
 
-async fn accept(
-    listener: TcpListener,
-    tls: TlsAcceptor,
-    service: ApiService,
-    stop: CancellationToken,
-    tasks: TaskTracker,
-) {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    loop {
-        let slot = tokio::select! {
-            slot = slots.clone().acquire_owned() => slot,
-            () = stop.cancelled() => return,
-        };
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = stop.cancelled() => return,
-        };
-        match accepted {
-            Ok((tcp, peer)) => {
-                let (tls, service, stop) = (tls.clone(), service.clone(), stop.clone());
-                tasks.spawn(async move {
-                    if let Err(error) = serve(tcp, tls, service, stop).await {
-                        tracing::debug!(%peer, %error, "connection ended");
-                    }
-                    drop(slot);
-                });
-            }
-            Err(error) => {
-                // Out of file descriptors, most likely: others must end first.
-                tracing::warn!(%error, "connection could not be accepted");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        }
+fn server_options() -> ServerOptions {
+    ServerOptions {
+        first_request_timeout: HEADERS_MAX,
+        header_timeout: Some(HEADERS_MAX),
+        keep_alive: Some(KEEP_ALIVE),
+        http2: Some(HTTP2),
+        drain_timeout: DRAIN_MAX,
+        ..ServerOptions::new("api", CONNECTIONS_MAX)
     }
 }
 
-async fn serve(
-    tcp: TcpStream,
-    tls: TlsAcceptor,
-    service: ApiService,
-    stop: CancellationToken,
-) -> Result<(), crate::http::body::BoxError> {
-    tcp.set_nodelay(true)?;
-    sockopt::set_socket_keepalive(&tcp, true)?;
-    sockopt::set_tcp_keepidle(&tcp, PROBE_AFTER)?;
-    sockopt::set_tcp_keepintvl(&tcp, PROBE_EVERY)?;
-    sockopt::set_tcp_keepcnt(&tcp, PROBES_MAX)?;
-    let stream = tokio::time::timeout(HANDSHAKE_MAX, tls.accept(tcp)).await??;
-    let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-    let caller = match certificate {
-        Some(certificate) => Caller::Known(Arc::new(User::certified(identity::of_certificate(certificate)?))),
+/// The service of one connection: a client certificate names its user, otherwise each request brings a token.
+fn for_peer(service: &ApiService, peer: &Peer) -> Result<TowerToHyperService<ApiService>, BoxError> {
+    let caller = match &peer.certificate {
+        Some(der) => Caller::Known(Arc::new(User::certified(identity::of_certificate(der)?))),
         None => Caller::Unknown,
     };
-    let service = service.for_caller(caller);
-    // Connections of HTTP/1.1 may be handed on after an upgrade, to tasks that only write.
-    let builder = auto::Builder::new(TokioExecutor::new());
-    match stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-        true => answer(builder.http2_only(), WriteBatch::new(stream), service, stop).await,
-        false => answer(builder.http1_only(), stream, service, stop).await,
-    }
-}
-
-async fn answer<S>(
-    mut builder: auto::Builder<TokioExecutor>,
-    stream: S,
-    service: ApiService,
-    stop: CancellationToken,
-) -> Result<(), crate::http::body::BoxError>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS_MAX);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(Some(KEEP_ALIVE_MAX))
-        .keep_alive_timeout(KEEP_ALIVE_MAX)
-        .max_concurrent_streams(STREAMS_MAX);
-    let asked = Arc::new(AtomicBool::new(false));
-    let (service, seen) = (TowerToHyperService::new(service), asked.clone());
-    let service = service_fn(move |request| {
-        seen.store(true, Ordering::Relaxed);
-        service.call(request)
-    });
-    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-    tokio::pin!(connection);
-    let silent = async {
-        tokio::time::sleep(FIRST_REQUEST_MAX).await;
-        if asked.load(Ordering::Relaxed) {
-            std::future::pending::<()>().await;
-        }
-    };
-    tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = silent => Err("no request came in time".into()),
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    }
+    Ok(TowerToHyperService::new(service.for_caller(caller)))
 }

@@ -8,7 +8,8 @@ use std::{
 use anyhow::{Context, bail};
 use kernel::{agent::AgentOptions, agent_link};
 use kernel_model::resources::Attribute;
-use shim_pki::{JoinToken, NodeRequest, authority, directory, tls};
+use shim_pki::{JoinToken, NodeRequest, authority, directory, tls::joining_config};
+use transport::tls;
 
 use crate::{arguments::AgentArguments, logging, preflight};
 
@@ -118,7 +119,7 @@ pub async fn join(
     ip: IpAddr,
 ) -> anyhow::Result<()> {
     let token: JoinToken = token.parse()?;
-    let tls = tls::joining_config(&token, tls::ALPN_HTTP1)?;
+    let tls = joining_config(&token, tls::ALPN_HTTP1)?;
     let NodeRequest { csr, key } = authority::node_request(name)?;
     let request = agent_link::JoinRequest {
         token: token.to_string(),

@@ -16,8 +16,9 @@ use kernel::{
     hollow::HollowHandle,
     server::{AgentEndpoint, MasterHandle, MasterOptions},
 };
-use shim_pki::{Pki, ServerNames, directory, identity, tls};
+use shim_pki::{Pki, ServerNames, directory, identity};
 use store::{EmbeddedStore, EtcdConfig, EtcdStore, MemoryStore, Store};
+use transport::tls;
 
 use crate::{
     arguments::{Server, ServerArguments, StoreChoice},
@@ -223,7 +224,7 @@ impl Authority {
     }
 
     fn check(&self, certificate: &[u8]) -> anyhow::Result<String> {
-        let identity = identity::of_certificate(&certificate.to_vec().into())?;
+        let identity = identity::of_certificate(certificate)?;
         match identity::node_name(&identity.user) {
             Some(name) if identity.groups.iter().any(|group| group == "system:nodes") => Ok(name.to_owned()),
             _ => bail!("{} is not a node of this cluster", identity.user),

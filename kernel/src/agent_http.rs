@@ -18,12 +18,10 @@ use std::{
 };
 
 use hyper::{Request, StatusCode, body::Incoming, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use kernel_model::ids::{ContainerId, ExecutorId, FrameworkId};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::Semaphore,
-};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use transport::server::{Peer, Tls};
 
 use crate::{
     agent::AgentOptions,
@@ -31,16 +29,11 @@ use crate::{
     clock::Clock,
     http::{Answer, negotiate::text},
     runtime::ProcessRuntime,
+    server::server_options,
 };
 
 /// Open connections: an executor has one or two, and a machine a few hundred executors.
 const CONNECTIONS_MAX: usize = 4096;
-
-/// How long a client has to send the head of a request.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// The pause after a failed accept.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// The state that all handlers share.
 pub(crate) struct Handlers {
@@ -105,39 +98,18 @@ fn secs(length: Duration) -> String {
     format!("{}secs", length.as_secs_f64())
 }
 
-/// Accepts connections until the future is dropped.
+/// Serves connections until the task is aborted.
 pub(crate) async fn serve(listener: TcpListener, handlers: Arc<Handlers>) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let mut connections = tokio::task::JoinSet::new();
-    loop {
-        let Ok(permit) = room.clone().acquire_owned().await else { return };
-        while connections.try_join_next().is_some() {}
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let handlers = handlers.clone();
-                connections.spawn(async move {
-                    connection(stream, handlers).await;
-                    drop(permit);
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the agent's HTTP server cannot accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-}
-
-async fn connection(stream: TcpStream, handlers: Arc<Handlers>) {
-    // One record per TCP segment: some clients wait for the end of a record.
-    let _ = stream.set_nodelay(true);
-    let service = service_fn(move |request| {
+    let make_service = move |_: &Peer| {
         let handlers = handlers.clone();
-        async move { Ok::<_, Infallible>(handlers.answer(request).await) }
-    });
-    let mut server = hyper::server::conn::http1::Builder::new();
-    server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-    if let Err(error) = server.serve_connection(TokioIo::new(stream), service).await {
-        tracing::debug!(%error, "a connection to the agent's HTTP server ended");
-    }
+        Ok(service_fn(move |request: Request<Incoming>| {
+            let handlers = handlers.clone();
+            async move { Ok::<_, Infallible>(handlers.answer(request).await) }
+        }))
+    };
+    let options = server_options("agent", CONNECTIONS_MAX);
+    // Dropped with this task, the token's guard closes the connections.
+    let stop = CancellationToken::new();
+    let _closes = stop.clone().drop_guard();
+    transport::server::serve(listener, Tls::Plain, options, make_service, stop).await;
 }

@@ -1,8 +1,8 @@
 //! The built-in executor: a process that runs one command task and uses the executor API like any other executor. So
 //! the task survives its agent, and its updates are delivered when the agent is back.
 //!
-//! Threads without an async runtime: one reads the agent's events, one waits for the command, one per check probes it,
-//! and [`run`] decides.
+//! Plain threads: one reads the agent's events, one waits for the command, one per check probes it, and [`run`] decides.
+//! Each thread that uses HTTP has a runtime of its own, which runs only while the thread waits for it.
 
 mod agent_client;
 mod command;
@@ -45,7 +45,13 @@ pub fn run() -> ExitCode {
         }
     };
     let (messages, inbox) = mpsc::sync_channel(MESSAGE_QUEUE_BOUND);
-    let client = AgentClient::new(settings.clone());
+    let client = match AgentClient::new(settings.clone()) {
+        Ok(client) => client,
+        Err(error) => {
+            eprintln!("command-executor cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     CommandTask::new(settings, client, messages).run(&inbox)
 }
 

@@ -10,7 +10,7 @@ mod scheduler;
 mod stream;
 mod v0;
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -23,6 +23,7 @@ use crate::{
     master_driver::{Counters, MasterQueue},
 };
 use negotiate::text;
+pub(crate) use transport::server::Peer;
 
 /// The body of every response.
 pub(crate) type Body = UnsyncBoxBody<Bytes, Infallible>;
@@ -39,15 +40,6 @@ pub(crate) struct Handlers {
     pub(crate) counters: Arc<Counters>,
     pub(crate) clock: Clock,
     pub(crate) authority: Option<Arc<dyn JoinAuthority>>,
-}
-
-/// The peer of a connection.
-#[derive(Clone)]
-pub(crate) struct Peer {
-    pub(crate) address: SocketAddr,
-    pub(crate) tls: bool,
-    /// The verified client certificate, DER.
-    pub(crate) certificate: Option<Arc<[u8]>>,
 }
 
 impl Handlers {

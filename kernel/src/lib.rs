@@ -12,7 +12,6 @@ pub mod command_executor;
 pub mod driver;
 pub mod hollow;
 mod http;
-mod listener;
 mod master_driver;
 mod registry_store;
 mod runtime;

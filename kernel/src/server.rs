@@ -1,24 +1,36 @@
 //! Starts and stops a master.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+
+use hyper::{Request, body::Incoming, service::service_fn};
 
 use kernel_core::master::{Master, MasterConfig, OperatorCall};
 use kernel_model::{ids::MasterId, roles::Role, scheduler::MasterInfo};
 use store::Store;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+use transport::server::{Peer, ServerOptions, Tls};
 
 use crate::{
     agent_link::{InProcessDialer, JoinAuthority},
     clock::Clock,
     driver::InProcessDriver,
     http::Handlers,
-    listener,
     master_driver::{MasterDriver, MasterQueue},
     registry_store::{self, RegistryError},
 };
 
 /// The Mesos version that the API implements, as told to clients.
 pub const MESOS_VERSION: &str = "1.11.0";
+
+/// Concurrent connections: each costs some ten KiB while idle.
+const CONNECTIONS_MAX: usize = 16 * 1024;
+
+/// How long a client may read nothing of what is sent to it.
+const WRITE_STALL_MAX: Duration = Duration::from_secs(60);
+
+/// How long sent bytes may stay unacknowledged: a vanished peer loses its connection after four heartbeats.
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(60);
 
 /// The master's options.
 #[derive(Clone)]
@@ -106,6 +118,7 @@ pub struct MasterHandle {
     /// `None` once it has been awaited.
     driver: Option<JoinHandle<Result<(), store::Error>>>,
     listener: JoinHandle<()>,
+    stop_listening: CancellationToken,
 }
 
 /// Loads the registry, starts the master and opens its port.
@@ -143,8 +156,30 @@ pub async fn start(options: MasterOptions) -> Result<MasterHandle, StartError> {
         authority,
     });
     let driver = Some(tokio::spawn(driver.run()));
-    let listener = tokio::spawn(listener::run(listener, handlers, tls, stopped));
-    Ok(MasterHandle { queue, address, info, stop, driver, listener })
+    let stop_listening = CancellationToken::new();
+    let make_service = move |peer: &Peer| {
+        let (handlers, peer) = (handlers.clone(), peer.clone());
+        Ok(service_fn(move |request: Request<Incoming>| {
+            let (handlers, peer) = (handlers.clone(), peer.clone());
+            async move { Ok::<_, Infallible>(handlers.serve(peer, request).await) }
+        }))
+    };
+    let tls = tls.map_or(Tls::Plain, Tls::Detected);
+    let options = server_options("master", CONNECTIONS_MAX);
+    let listener = transport::server::serve(listener, tls, options, make_service, stop_listening.clone());
+    let listener = tokio::spawn(listener);
+    Ok(MasterHandle { queue, address, info, stop, driver, listener, stop_listening })
+}
+
+/// How both Mesos servers, the master's and the agent's, treat their connections. Idle ones are kept: Mesos' client library
+/// takes the loss of a connection for the loss of the master.
+pub(crate) fn server_options(name: &'static str, connections_max: usize) -> ServerOptions {
+    ServerOptions {
+        write_stall_timeout: Some(WRITE_STALL_MAX),
+        unacknowledged_max: Some(UNACKNOWLEDGED_MAX),
+        title_case_headers: true,
+        ..ServerOptions::new(name, connections_max)
+    }
 }
 
 fn master_info(options: &MasterOptions, address: SocketAddr) -> MasterInfo {
@@ -213,7 +248,8 @@ impl MasterHandle {
         if let Some(driver) = self.driver.take() {
             log_panic(driver.await.map(drop));
         }
-        log_panic((&mut self.listener).await);
+        self.stop_listening.cancel();
+        report((&mut self.listener).await);
     }
 }
 
@@ -227,5 +263,6 @@ fn log_panic(ended: Result<(), tokio::task::JoinError>) {
 impl Drop for MasterHandle {
     fn drop(&mut self) {
         self.stop.send_replace(true);
+        self.stop_listening.cancel();
     }
 }

@@ -36,7 +36,6 @@ const TEST: &[Prerequisite] = &[
         files: &["/usr/lib/python3.11/ensurepip", "/usr/lib/python3/dist-packages/virtualenv"],
     },
     Prerequisite { package: "python3-pip", files: &["/usr/bin/pip3", "/usr/local/bin/pip3"] },
-    Prerequisite { package: "curl", files: &["/usr/bin/curl"] },
 ];
 
 /// Installs what building needs.

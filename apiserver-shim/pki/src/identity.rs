@@ -1,6 +1,5 @@
 //! The user of a client certificate, as in the Kubernetes API: the common name is the user, each organization a group.
 
-use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::PkiError;
@@ -14,8 +13,8 @@ pub struct Identity {
     pub groups: Vec<String>,
 }
 
-/// Reads the identity from a certificate that TLS has verified.
-pub fn of_certificate(der: &CertificateDer<'_>) -> Result<Identity, PkiError> {
+/// Reads the identity out of a certificate (DER) that TLS has already verified.
+pub fn of_certificate(der: &[u8]) -> Result<Identity, PkiError> {
     let (_, certificate) =
         X509Certificate::from_der(der).map_err(|e| PkiError::malformed("client certificate", e))?;
     let subject = certificate.subject();

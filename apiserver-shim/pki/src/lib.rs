@@ -1,5 +1,5 @@
-//! Keys and certificates of the cluster: the authority, the certificates that it signs, the join token, the
-//! administrator's kubeconfig, and the TLS configurations of servers and clients.
+//! The cluster's keys and certificates: one authority, the certificates that it signs, the token with which a
+//! machine joins, its TLS configuration, and the kubeconfig of the administrator.
 //!
 //! All functions work on PEM text; only [`directory`] accesses the file system. It is a crate of its own because CLI,
 //! API server and executor need TLS and none depends on the others. It names the user of a certificate ([`identity`])
@@ -32,9 +32,9 @@ pub enum PkiError {
         /// Why it was refused.
         reason: String,
     },
-    /// rustls refused a configuration.
-    #[error("tls configuration was refused: {0}")]
-    Tls(#[source] rustls::Error),
+    /// There is no usable TLS configuration.
+    #[error(transparent)]
+    Tls(#[from] transport::tls::TlsError),
     /// A file of the PKI directory could not be read or written.
     #[error("{path}: {source}")]
     File {

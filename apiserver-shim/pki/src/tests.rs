@@ -7,7 +7,9 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection};
 
 use crate::authority::{node_request, public_key_pem, public_point};
-use crate::tls::{ALPN_HTTP, ClientCertificate, client_config, joining_config, server_config};
+use transport::tls::{ALPN_HTTP, ClientCertificate, client_config, server_config};
+
+use crate::tls::joining_config;
 use crate::{CertificateAuthority, Identity, JoinToken, Pki, ServerNames, identity};
 
 fn shake(

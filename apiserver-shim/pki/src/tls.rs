@@ -1,120 +1,21 @@
-//! rustls configurations of servers and clients. The cryptography provider is set here only, so that a dependency with
-//! another provider does not change it.
+//! The TLS client of a machine that joins: it has a token and no certificate yet. All other configurations are
+//! `transport::tls`.
 
 use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use transport::tls::{client_config_with, provider};
 
 use crate::{JoinToken, PkiError};
 
-/// Whether clients need a certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientCertificate {
-    /// Optional; verified against the cluster's authority if presented.
-    Optional,
-    /// Required; the handshake fails without.
-    Required,
-}
-
-/// HTTP/2 preferred, and HTTP/1.1: for the API server.
-pub const ALPN_HTTP: &[&str] = &["h2", "http/1.1"];
-/// HTTP/1.1 only: for connections that are upgraded.
-pub const ALPN_HTTP1: &[&str] = &["http/1.1"];
-
-/// A server that presents `certificate` (PEM) and verifies clients against `authority` (PEM). The chain includes the
-/// authority's certificate, because a joining machine knows its digest only.
-pub fn server_config(
-    certificate: &str,
-    key: &str,
-    authority: &str,
-    clients: ClientCertificate,
-    alpn: &[&str],
-) -> Result<Arc<ServerConfig>, PkiError> {
-    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(authority)?), provider());
-    let verifier = match clients {
-        ClientCertificate::Optional => builder.allow_unauthenticated(),
-        ClientCertificate::Required => builder,
-    }
-    .build()
-    .map_err(|e| PkiError::malformed("authority certificate", e))?;
-    let mut chain = certificates(certificate)?;
-    chain.extend(certificates(authority)?);
-    let mut config = ServerConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .map_err(PkiError::Tls)?
-        .with_client_cert_verifier(verifier)
-        .with_single_cert(chain, private_key(key)?)
-        .map_err(PkiError::Tls)?;
-    config.alpn_protocols = alpn.iter().map(|p| p.as_bytes().to_vec()).collect();
-    Ok(Arc::new(config))
-}
-
-/// A client that trusts `authority` (PEM) and, if given, presents a certificate and its key (PEM).
-pub fn client_config(
-    authority: &str,
-    identity: Option<(&str, &str)>,
-    alpn: &[&str],
-) -> Result<Arc<ClientConfig>, PkiError> {
-    let builder = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .map_err(PkiError::Tls)?
-        .with_root_certificates(roots(authority)?);
-    let mut config = match identity {
-        Some((certificate, key)) => builder
-            .with_client_auth_cert(certificates(certificate)?, private_key(key)?)
-            .map_err(PkiError::Tls)?,
-        None => builder.with_no_client_auth(),
-    };
-    config.alpn_protocols = alpn.iter().map(|p| p.as_bytes().to_vec()).collect();
-    Ok(Arc::new(config))
-}
-
-/// A client with a join token and no certificate yet. It accepts servers whose chain ends in the authority that the
-/// token names.
+/// Accepts exactly the servers whose certificate chain ends in the authority that the token names.
 pub fn joining_config(token: &JoinToken, alpn: &[&str]) -> Result<Arc<ClientConfig>, PkiError> {
-    let verifier = Arc::new(TokenVerifier { token: token.clone(), provider: provider() });
-    let mut config = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .map_err(PkiError::Tls)?
-        .dangerous()
-        .with_custom_certificate_verifier(verifier)
-        .with_no_client_auth();
-    config.alpn_protocols = alpn.iter().map(|p| p.as_bytes().to_vec()).collect();
-    Ok(Arc::new(config))
-}
-
-/// The certificates of a PEM text.
-pub fn certificates(pem_text: &str) -> Result<Vec<CertificateDer<'static>>, PkiError> {
-    let all: Vec<_> = CertificateDer::pem_slice_iter(pem_text.as_bytes())
-        .collect::<Result<_, _>>()
-        .map_err(|e| PkiError::malformed("certificate", format!("{e:?}")))?;
-    if all.is_empty() {
-        return Err(PkiError::malformed("certificate", "there is none in the PEM text"));
-    }
-    Ok(all)
-}
-
-fn private_key(pem_text: &str) -> Result<PrivateKeyDer<'static>, PkiError> {
-    PrivateKeyDer::from_pem_slice(pem_text.as_bytes())
-        .map_err(|e| PkiError::malformed("private key", format!("{e:?}")))
-}
-
-fn roots(authority: &str) -> Result<RootCertStore, PkiError> {
-    let mut store = RootCertStore::empty();
-    for certificate in certificates(authority)? {
-        store.add(certificate).map_err(|e| PkiError::malformed("authority certificate", e))?;
-    }
-    Ok(store)
-}
-
-fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::ring::default_provider())
+    let verifier = TokenVerifier { token: token.clone(), provider: provider() };
+    Ok(client_config_with(Arc::new(verifier), alpn)?)
 }
 
 /// Verifies a server by the digest of its authority's certificate.

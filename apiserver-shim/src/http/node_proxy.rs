@@ -1,36 +1,33 @@
-//! Calls to a node's executor: one connection per call, TLS with the API server's client certificate, and the same
-//! bytes both ways once it is upgraded.
+//! Calls to a node's executor over TLS with the API server's client certificate. An upgraded connection is copied byte by
+//! byte in both directions.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
 use http::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderValue, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
 use http::{HeaderMap, StatusCode};
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
 use shim_model::status::{self, Status};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
+use transport::client::{Client, ClientError, ClientOptions};
 
 use crate::auth::authentication::WEBSOCKET_TOKEN;
 use crate::http::body::{BoxError, Request, Response, empty, stream};
 use crate::http::reply;
 use crate::node_endpoints::NodeEndpoints;
 
-/// How long connecting and shaking hands may take.
-const CONNECT_MAX: Duration = Duration::from_secs(5);
-/// How long a node may take to begin its answer.
-const ANSWER_MAX: Duration = Duration::from_secs(30);
 /// Most bytes of a node's refusal that are passed on.
 const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 
-/// The TLS configuration with which nodes are called; none if the API server runs without nodes.
-pub type NodeClient = Option<Arc<rustls::ClientConfig>>;
+/// Calls nodes; none if the API server runs without nodes.
+pub type NodeClient = Option<Client>;
+
+/// A client that presents the API server's certificate to nodes. Connections to different nodes are pooled apart.
+pub fn node_client(tls: Arc<rustls::ClientConfig>) -> NodeClient {
+    Some(Client::new(ClientOptions::with_tls(tls)))
+}
 
 /// Gets something from a node and passes it on as it comes.
 pub async fn fetch(
@@ -39,22 +36,16 @@ pub async fn fetch(
     node: &str,
     uri: &str,
 ) -> Result<Response, Status> {
-    let mut connection = connect(client, nodes, node).await?;
-    let request = http::Request::get(uri)
+    let request = http::Request::get(node_uri(nodes, node, uri)?)
         .header(HOST, node_host(node))
-        .body(Empty::<Bytes>::new())
+        .body(Full::<Bytes>::default())
         .map_err(status::internal)?;
-    let answer = send(&mut connection, request, node).await?;
+    let answer = send(client, request, node).await?;
     if !answer.status().is_success() {
         return Err(refusal(answer).await);
     }
     let media_type = answer.headers().get(CONTENT_TYPE).cloned();
-    // The sender must outlive the body, or hyper would close the connection under it.
     let body = answer.into_body().into_data_stream().map_err(|e| Box::new(e) as BoxError);
-    let body = futures::StreamExt::map(body, move |part| {
-        let _ = &connection;
-        part
-    });
     let mut response = reply::text(200, "");
     *response.body_mut() = stream(body);
     if let Some(media_type) = media_type {
@@ -74,14 +65,14 @@ pub async fn upgrade(
     if !request.headers().contains_key(UPGRADE) {
         return Err(status::bad_request("Upgrade request required"));
     }
-    let mut connection = connect(client, nodes, node).await?;
+    let uri = node_uri(nodes, node, uri)?;
     let mut onward = http::Request::builder().method(request.method().clone()).uri(uri);
     if let Some(headers) = onward.headers_mut() {
         copy_headers(request.headers(), headers);
         headers.insert(HOST, node_host(node));
     }
-    let onward = onward.body(Empty::<Bytes>::new()).map_err(status::internal)?;
-    let mut answer = send(&mut connection, onward, node).await?;
+    let onward = onward.body(Full::<Bytes>::default()).map_err(status::internal)?;
+    let mut answer = send(client, onward, node).await?;
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         return Err(refusal(answer).await);
     }
@@ -131,49 +122,33 @@ fn copy_headers(from: &HeaderMap, to: &mut HeaderMap) {
     }
 }
 
-async fn connect(
-    client: &NodeClient,
-    nodes: &NodeEndpoints,
-    node: &str,
-) -> Result<http1::SendRequest<Empty<Bytes>>, Status> {
-    let unreachable = |why: &dyn std::fmt::Display| {
-        status::service_unavailable(format!("node {node} cannot be reached: {why}"))
-    };
-    let Some(config) = client else { return Err(unreachable(&"this server has no way to nodes")) };
-    let Some(endpoint) = nodes.get(node) else {
-        return Err(unreachable(&"its executor has not reported an address"));
-    };
-    let address: std::net::SocketAddr = endpoint.parse().map_err(|e| unreachable(&e))?;
-    let connecting = async {
-        let tcp = TcpStream::connect(address).await?;
-        tcp.set_nodelay(true)?;
-        let name = ServerName::IpAddress(address.ip().into());
-        TlsConnector::from(config.clone()).connect(name, tcp).await
-    };
-    let tls = match tokio::time::timeout(CONNECT_MAX, connecting).await {
-        Ok(Ok(tls)) => tls,
-        Ok(Err(error)) => return Err(unreachable(&error)),
-        Err(_) => return Err(unreachable(&"it did not answer in time")),
-    };
-    let (sender, connection) = http1::handshake(TokioIo::new(tls)).await.map_err(|e| unreachable(&e))?;
-    tokio::spawn(async move {
-        if let Err(error) = connection.with_upgrades().await {
-            tracing::debug!(%error, "connection to a node ended");
-        }
-    });
-    Ok(sender)
+/// The request's URI on a node, whose address its executor has reported.
+fn node_uri(nodes: &NodeEndpoints, node: &str, path: &str) -> Result<String, Status> {
+    match nodes.get(node) {
+        Some(endpoint) => Ok(format!("https://{endpoint}{path}")),
+        None => Err(unreachable(node, &"its executor has not reported an address")),
+    }
 }
 
 async fn send(
-    connection: &mut http1::SendRequest<Empty<Bytes>>,
-    request: http::Request<Empty<Bytes>>,
+    client: &NodeClient,
+    request: http::Request<Full<Bytes>>,
     node: &str,
 ) -> Result<http::Response<Incoming>, Status> {
-    match tokio::time::timeout(ANSWER_MAX, connection.send_request(request)).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => Err(status::service_unavailable(format!("node {node} broke off: {error}"))),
-        Err(_) => Err(status::timeout(format!("node {node} did not answer in time"), 0)),
-    }
+    let Some(client) = client else { return Err(unreachable(node, &"this server has no way to nodes")) };
+    client.send(request).await.map_err(|error| match error {
+        ClientError::Connect(error) => unreachable(node, &error),
+        ClientError::Exchange { .. } => {
+            status::service_unavailable(format!("node {node} broke off: {error}"))
+        }
+        ClientError::ResponseTimeout { .. } => {
+            status::timeout(format!("node {node} did not answer in time"), 0)
+        }
+    })
+}
+
+fn unreachable(node: &str, reason: &dyn std::fmt::Display) -> Status {
+    status::service_unavailable(format!("node {node} cannot be reached: {reason}"))
 }
 
 /// A node's refusal as a Status: its own if it sent one, else its text.

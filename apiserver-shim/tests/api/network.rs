@@ -9,9 +9,9 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use shim_pki::ServerNames;
 use shim_pki::authority::node_request;
-use shim_pki::tls::{ALPN_HTTP1, ClientCertificate, client_config, server_config};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
+use transport::tls::{ALPN_HTTP1, ClientCertificate, client_config, server_config};
 
 use crate::harness::Server;
 

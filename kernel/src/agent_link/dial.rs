@@ -1,24 +1,22 @@
-//! Opens links to a master on another machine: TCP, TLS with the node's certificate, HTTP/1.1 upgrade.
+//! Connects an agent to a master on another machine: TLS with the node's certificate, then an HTTP/1.1 upgrade.
 
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::{Request, Response, body::Incoming, client::conn::http1::SendRequest, header};
+use hyper::{Request, Response, body::Incoming, header};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
 use serde_json::Value;
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
+use transport::client::{Client, ClientOptions};
 
 use super::{AgentLink, Dialer, LINK_PATH, LINK_PROTOCOL, LinkError, frames};
 
 /// The deadline of an attempt.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// TCP_USER_TIMEOUT; a silent master is noticed by its missing pings.
-const UNACKNOWLEDGED_MAX_MS: u32 = 60_000;
+/// How long sent bytes may stay unacknowledged; the master's pings notice the rest.
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(60);
 
 /// Most bytes of a refusal that are read.
 const REFUSAL_BYTES_MAX: usize = 64 * 1024;
@@ -43,14 +41,12 @@ impl Dialer for TlsDialer {
 
 impl TlsDialer {
     async fn open(&self) -> Result<AgentLink, LinkError> {
-        let mut sender = connect(&self.master, &self.tls).await?;
-        let request = Request::post(LINK_PATH)
-            .header(header::HOST, &self.master)
+        let request = post(&self.master, LINK_PATH)
             .header(header::CONNECTION, "upgrade")
             .header(header::UPGRADE, LINK_PROTOCOL)
             .body(Full::new(Bytes::new()))
             .map_err(unreachable)?;
-        let response = sender.send_request(request).await.map_err(unreachable)?;
+        let response = client(&self.tls).send(request).await.map_err(unreachable)?;
         if response.status() != http::StatusCode::SWITCHING_PROTOCOLS {
             let status = response.status().as_u16();
             let text = body_text(response).await?;
@@ -61,25 +57,19 @@ impl TlsDialer {
     }
 }
 
-/// Opens a TLS connection for HTTP/1.1.
-pub(super) async fn connect(
-    master: &str,
-    tls: &Arc<rustls::ClientConfig>,
-) -> Result<SendRequest<Full<Bytes>>, LinkError> {
-    let tcp = TcpStream::connect(master).await.map_err(unreachable)?;
-    tcp.set_nodelay(true).map_err(unreachable)?;
-    rustix::net::sockopt::set_tcp_user_timeout(&tcp, UNACKNOWLEDGED_MAX_MS).map_err(unreachable)?;
-    let host = master.rsplit_once(':').map_or(master, |(host, _)| host).trim_matches(['[', ']']);
-    let name = ServerName::try_from(host.to_owned()).map_err(unreachable)?;
-    let stream = TlsConnector::from(tls.clone()).connect(name, tcp).await.map_err(unreachable)?;
-    let (sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(unreachable)?;
-    tokio::spawn(async move {
-        if let Err(error) = connection.with_upgrades().await {
-            tracing::debug!(%error, "a connection to the master ended");
-        }
-    });
-    Ok(sender)
+/// A client for one request to a master: an agent opens a link and keeps it.
+fn client(tls: &Arc<rustls::ClientConfig>) -> Client {
+    Client::new(ClientOptions {
+        connect_timeout: DIAL_TIMEOUT,
+        response_timeout: DIAL_TIMEOUT,
+        unacknowledged_max: Some(UNACKNOWLEDGED_MAX),
+        ..ClientOptions::with_tls(tls.clone())
+    })
+}
+
+/// A POST to a path of the master at `host:port`.
+fn post(master: &str, path: &str) -> http::request::Builder {
+    Request::post(format!("https://{master}{path}"))
 }
 
 /// Posts JSON to a path of the master, and returns the JSON of its answer.
@@ -89,13 +79,11 @@ pub(super) async fn post_json(
     path: &str,
     body: &Value,
 ) -> Result<Value, LinkError> {
-    let mut sender = connect(master, tls).await?;
-    let request = Request::post(path)
-        .header(header::HOST, master)
+    let request = post(master, path)
         .header(header::CONTENT_TYPE, "application/json")
         .body(Full::new(Bytes::from(body.to_string())))
         .map_err(unreachable)?;
-    let response = sender.send_request(request).await.map_err(unreachable)?;
+    let response = client(tls).send(request).await.map_err(unreachable)?;
     let status = response.status();
     let text = body_text(response).await?;
     if status != http::StatusCode::OK {

@@ -366,7 +366,6 @@ impl CommandTask {
 
 /// Subscribes again whenever the stream breaks, until the recovery timeout.
 fn stay_subscribed(settings: &Settings, pending: &Mutex<Unacknowledged>, messages: &SyncSender<Message>) {
-    let client = AgentClient::new(settings.clone());
     let mut lost_at = Instant::now();
     loop {
         let call = {
@@ -376,7 +375,7 @@ fn stay_subscribed(settings: &Settings, pending: &Mutex<Unacknowledged>, message
                 unacknowledged_updates: pending.unacknowledged.clone(),
             }
         };
-        match client.subscribe(call) {
+        match AgentClient::new(settings.clone()).and_then(|client| client.subscribe(call)) {
             Ok(mut events) => {
                 while let Ok(event) = events.next() {
                     if messages.send(Message::Agent(event)).is_err() {

@@ -1,27 +1,31 @@
 //! Probes of a task: a command, an HTTP request or a TCP connection, at an interval, with a timeout.
 
 use std::{
-    io::{self, BufRead, BufReader, Read, Write},
+    io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
-    process::{Command, Stdio},
+    process::Stdio,
     thread,
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{Request, header};
 use kernel_model::executor::CommandInfo;
 use kernel_wire::{
     executor,
     v1::{self, CheckInfo, HealthCheck, check_info, health_check, network_info::Protocol},
 };
 use rustix::process::{Pid, Signal, kill_process_group};
+use transport::{
+    client::{Client, ClientOptions},
+    tls,
+};
 
-use super::command;
+use super::{agent_client::runtime, command};
 
 /// How often a probe's command is polled for its exit.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
-
-/// The longest status line of a response.
-const LINE_BYTES_MAX: u64 = 8 * 1024;
 
 /// What a probe does.
 #[derive(Debug, Clone)]
@@ -121,12 +125,9 @@ impl Probe {
                     Err(_) => ProbeResult::Connected(Some(false)),
                 }
             }
-            ProbeAction::Http { https: false, ip, port, path } => {
-                ProbeResult::Answered(request(SocketAddr::new(*ip, *port), path, deadline).ok())
-            }
-            ProbeAction::Http { ip, port, path, .. } => {
-                let url = format!("https://{}{path}", SocketAddr::new(*ip, *port));
-                ProbeResult::Answered(request_securely(&url, self.timeout))
+            ProbeAction::Http { https, ip, port, path } => {
+                let status = http_get(*https, SocketAddr::new(*ip, *port), path, self.timeout);
+                ProbeResult::Answered(status.ok())
             }
         }
     }
@@ -218,29 +219,19 @@ fn run(info: &CommandInfo, environment: &[(String, String)], deadline: Instant) 
     }
 }
 
-/// The status of a GET.
-fn request(address: SocketAddr, path: &str, deadline: Instant) -> io::Result<u32> {
-    let left = || deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-    let mut stream = TcpStream::connect_timeout(&address, left())?;
-    stream.set_write_timeout(Some(left()))?;
-    let path = if path.is_empty() { "/" } else { path };
-    // Sent in one write: a server that answers the first segment closes the connection before the others.
-    let head = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nAccept: */*\r\nConnection: close\r\n\r\n");
-    stream.write_all(head.as_bytes())?;
-    stream.set_read_timeout(Some(left()))?;
-    let mut line = String::new();
-    BufReader::new(stream).take(LINE_BYTES_MAX).read_line(&mut line)?;
-    let status = line.split(' ').nth(1).and_then(|code| code.trim().parse().ok());
-    status.ok_or_else(|| io::Error::other("no answer of HTTP"))
-}
-
-/// The status of a GET over TLS, with any certificate, by `curl`.
-fn request_securely(url: &str, timeout: Duration) -> Option<u32> {
-    let output = Command::new("curl")
-        .args(["--silent", "--insecure", "--globoff", "--output", "/dev/null", "--write-out", "%{http_code}"])
-        .args(["--max-time", &timeout.as_secs_f64().to_string(), "--url", url])
-        .stdin(Stdio::null())
-        .output()
-        .ok()?;
-    String::from_utf8_lossy(&output.stdout).trim().parse().ok().filter(|status| *status > 0)
+/// The status of the response to a GET. The server's certificate is not verified: a check asks whether the task answers,
+/// not who it is (as Mesos, which runs `curl --insecure`).
+fn http_get(https: bool, address: SocketAddr, path: &str, timeout: Duration) -> io::Result<u32> {
+    let scheme = if https { "https" } else { "http" };
+    let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+    let request = Request::get(format!("{scheme}://{address}{path}"))
+        .header(header::ACCEPT, "*/*")
+        .header(header::CONNECTION, "close")
+        .body(Full::<Bytes>::default())
+        .map_err(io::Error::other)?;
+    let tls = tls::unverified_client_config().map_err(io::Error::other)?;
+    let options =
+        ClientOptions { connect_timeout: timeout, response_timeout: timeout, ..ClientOptions::with_tls(tls) };
+    let response = runtime()?.block_on(async { Client::new(options).send(request).await });
+    Ok(response.map_err(io::Error::other)?.status().as_u16().into())
 }

@@ -18,7 +18,7 @@ use tokio::sync::{Mutex, mpsc};
 
 use super::{
     DriverError, SchedulerDriver,
-    recordio_client::{self, Records, unreachable},
+    recordio_client::{MasterClient, Records, unreachable},
 };
 
 /// Queued events before the stream waits for its reader.
@@ -34,7 +34,7 @@ const OPERATOR_PATH: &str = "/api/v1";
 /// A driver for a master at `host:port`.
 #[derive(Clone)]
 pub struct HttpDriver {
-    master: String,
+    master: MasterClient,
     /// The stream id of each framework. Locked during a call, so that calls arrive in order.
     streams: Arc<Mutex<HashMap<FrameworkId, String>>>,
 }
@@ -42,13 +42,13 @@ pub struct HttpDriver {
 impl HttpDriver {
     /// A driver for the master at `host:port`.
     pub fn new(master: impl Into<String>) -> Self {
-        Self { master: master.into(), streams: Arc::default() }
+        Self { master: MasterClient::new(master), streams: Arc::default() }
     }
 
     async fn agents(&self) -> Result<Vec<AgentSnapshot>, DriverError> {
         let call = master::Call { r#type: Some(master::call::Type::GetAgents as i32), ..Default::default() };
         let body = encode(ContentType::Protobuf, &call);
-        let answer = recordio_client::ask(&self.master, OPERATOR_PATH, None, body).await?;
+        let answer = self.master.call(OPERATOR_PATH, None, body).await?;
         let response: master::Response = decode(ContentType::Protobuf, &answer).map_err(unreachable)?;
         snapshots(response.get_agents.ok_or_else(|| unreachable("a response without agents"))?)
     }
@@ -61,7 +61,7 @@ impl SchedulerDriver for HttpDriver {
         subscribe: scheduler::Subscribe,
     ) -> Result<mpsc::Receiver<scheduler::Event>, DriverError> {
         let body = encode(ContentType::Protobuf, &scheduler_call::subscribe_to_wire(&subscribe));
-        let records = recordio_client::open(&self.master, SCHEDULER_PATH, body).await?;
+        let records = self.master.open(SCHEDULER_PATH, body).await?;
         let stream = records.header("Mesos-Stream-Id");
         let stream =
             stream.ok_or_else(|| unreachable("a subscription without 'Mesos-Stream-Id'"))?.to_owned();
@@ -74,7 +74,7 @@ impl SchedulerDriver for HttpDriver {
         let body = encode(ContentType::Protobuf, &scheduler_call::to_wire(framework_id, &call));
         let streams = self.streams.lock().await;
         let stream = streams.get(framework_id).map(String::as_str);
-        recordio_client::ask(&self.master, SCHEDULER_PATH, stream, body).await?;
+        self.master.call(SCHEDULER_PATH, stream, body).await?;
         Ok(())
     }
 
@@ -83,7 +83,7 @@ impl SchedulerDriver for HttpDriver {
     ) -> Result<(Vec<AgentSnapshot>, mpsc::Receiver<operator::Event>), DriverError> {
         let call = master::Call { r#type: Some(master::call::Type::Subscribe as i32), ..Default::default() };
         let body = encode(ContentType::Protobuf, &call);
-        let mut records = recordio_client::open(&self.master, OPERATOR_PATH, body).await?;
+        let mut records = self.master.open(OPERATOR_PATH, body).await?;
         let first = records.next_record().await.ok_or_else(|| unreachable("the stream ended at once"))?;
         let first: master::Event = decode(ContentType::Protobuf, &first).map_err(unreachable)?;
         let agents = first.subscribed.and_then(|s| s.get_state).and_then(|state| state.get_agents);

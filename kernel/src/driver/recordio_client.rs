@@ -1,18 +1,22 @@
-//! A client of the v1 API in protobuf: one connection per request, with whole or RecordIO responses.
+//! Client of a master's v1 API in protobuf: responses whole, or record by record.
+
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Request, Response, StatusCode, body::Incoming, header};
-use hyper_util::rt::TokioIo;
 use kernel_wire::{codec::ContentType, recordio::Decoder};
-use tokio::net::TcpStream;
+use transport::client::{Client, ClientOptions};
 
 use super::DriverError;
 
-/// The longest record and response: the state of a large cluster.
-const ANSWER_BYTES_MAX: usize = 512 << 20;
+/// How long a master may take to begin its response.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The records of a response.
+/// The longest record, and the longest whole response: the state of a large cluster.
+const RESPONSE_BYTES_MAX: usize = 512 << 20;
+
+/// The records of a streamed response.
 pub(super) struct Records {
     response: Response<Incoming>,
     decoder: Decoder,
@@ -46,61 +50,66 @@ impl Records {
     }
 }
 
-/// Posts a protobuf body and returns the response's head; any status but success is an error.
-async fn post(
-    master: &str,
-    path: &str,
-    stream: Option<&str>,
-    body: Bytes,
-) -> Result<Response<Incoming>, DriverError> {
-    let tcp = TcpStream::connect(master).await.map_err(unreachable)?;
-    tcp.set_nodelay(true).map_err(unreachable)?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(tcp)).await.map_err(unreachable)?;
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "a connection to the master ended");
+/// Posts to one master. Clones share connections.
+#[derive(Clone)]
+pub(super) struct MasterClient {
+    client: Client,
+    /// `host:port`.
+    master: Arc<str>,
+}
+
+impl MasterClient {
+    pub(super) fn new(master: impl Into<String>) -> Self {
+        let options = ClientOptions { response_timeout: RESPONSE_TIMEOUT, ..ClientOptions::default() };
+        Self { client: Client::new(options), master: master.into().into() }
+    }
+
+    /// Posts a protobuf body and returns the whole body of the response.
+    pub(super) async fn call(
+        &self,
+        path: &str,
+        stream: Option<&str>,
+        body: Bytes,
+    ) -> Result<Bytes, DriverError> {
+        whole(self.post(path, stream, body).await?).await
+    }
+
+    /// Posts a protobuf body and reads the response record by record.
+    pub(super) async fn open(&self, path: &str, body: Bytes) -> Result<Records, DriverError> {
+        let response = self.post(path, None, body).await?;
+        Ok(Records { response, decoder: Decoder::new(RESPONSE_BYTES_MAX) })
+    }
+
+    /// The head of a successful response.
+    async fn post(
+        &self,
+        path: &str,
+        stream: Option<&str>,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, DriverError> {
+        let mut request = Request::post(format!("http://{}{path}", self.master))
+            .header(header::CONTENT_TYPE, ContentType::Protobuf.as_str())
+            .header(header::ACCEPT, ContentType::Protobuf.as_str());
+        if let Some(stream) = stream {
+            request = request.header("Mesos-Stream-Id", stream);
         }
-    });
-    let mut request = Request::post(path)
-        .header(header::HOST, master)
-        .header(header::CONTENT_TYPE, ContentType::Protobuf.as_str())
-        .header(header::ACCEPT, ContentType::Protobuf.as_str());
-    if let Some(stream) = stream {
-        request = request.header("Mesos-Stream-Id", stream);
+        let request = request.body(Full::new(body)).map_err(unreachable)?;
+        let response = self.client.send(request).await.map_err(unreachable)?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let text = whole(response).await?;
+        let text = format!("{status}: {}", String::from_utf8_lossy(&text));
+        Err(match status.is_client_error() {
+            true if status != StatusCode::REQUEST_TIMEOUT => DriverError::Refused(text),
+            _ => DriverError::Unreachable(text),
+        })
     }
-    let request = request.body(Full::new(body)).map_err(unreachable)?;
-    let response = sender.send_request(request).await.map_err(unreachable)?;
-    let status = response.status();
-    if status.is_success() {
-        return Ok(response);
-    }
-    let text = read_body(response).await?;
-    let text = format!("{status}: {}", String::from_utf8_lossy(&text));
-    Err(match status.is_client_error() {
-        true if status != StatusCode::REQUEST_TIMEOUT => DriverError::Refused(text),
-        _ => DriverError::Unreachable(text),
-    })
 }
 
-/// Posts and reads the whole response.
-pub(super) async fn ask(
-    master: &str,
-    path: &str,
-    stream: Option<&str>,
-    body: Bytes,
-) -> Result<Bytes, DriverError> {
-    read_body(post(master, path, stream, body).await?).await
-}
-
-/// Posts and reads the response record by record.
-pub(super) async fn open(master: &str, path: &str, body: Bytes) -> Result<Records, DriverError> {
-    let response = post(master, path, None, body).await?;
-    Ok(Records { response, decoder: Decoder::new(ANSWER_BYTES_MAX) })
-}
-
-async fn read_body(response: Response<Incoming>) -> Result<Bytes, DriverError> {
-    let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+async fn whole(response: Response<Incoming>) -> Result<Bytes, DriverError> {
+    let body = Limited::new(response.into_body(), RESPONSE_BYTES_MAX).collect().await;
     Ok(body.map_err(unreachable)?.to_bytes())
 }
 

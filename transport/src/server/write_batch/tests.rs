@@ -1,4 +1,4 @@
-//! One write for what one turn and the next brought; nothing is left behind, nothing grows without bound.
+//! Writes of one poll and the next are one write; nothing is left unwritten, nothing grows without bound.
 
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex};

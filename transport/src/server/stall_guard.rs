@@ -1,5 +1,4 @@
-//! A stream whose writes must make progress: a client that reads nothing is disconnected after a minute, because its
-//! responses occupy memory.
+//! A stream whose writes must make progress: a client that reads nothing holds memory here for a bounded time.
 
 use std::{
     io,
@@ -13,36 +12,37 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-/// How long a write may block.
-const STUCK_MAX: Duration = Duration::from_secs(60);
-
-pub(super) struct Guarded<S> {
+/// A stream that fails with `TimedOut` when a write makes no progress for a given time.
+pub(super) struct StallGuard<S> {
     stream: S,
-    /// The deadline of a blocked write.
-    stuck: Option<Pin<Box<Sleep>>>,
+    /// How long a write may make no progress; `None` never fails.
+    limit: Option<Duration>,
+    /// Runs while a write makes no progress.
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S> Guarded<S> {
-    pub(super) fn new(stream: S) -> Self {
-        Self { stream, stuck: None }
+impl<S> StallGuard<S> {
+    pub(super) fn new(stream: S, limit: Option<Duration>) -> Self {
+        Self { stream, limit, timer: None }
     }
 
     fn watch<T>(&mut self, cx: &mut Context<'_>, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        let Some(limit) = self.limit else { return poll };
         if poll.is_ready() {
-            self.stuck = None;
+            self.timer = None;
             return poll;
         }
-        let timer = self.stuck.get_or_insert_with(|| Box::pin(sleep(STUCK_MAX)));
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(limit)));
         match timer.as_mut().poll(cx) {
             Poll::Ready(()) => {
-                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing")))
+                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client reads nothing")))
             }
             Poll::Pending => Poll::Pending,
         }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for StallGuard<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -52,7 +52,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for StallGuard<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let poll = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.watch(cx, poll)

@@ -1,7 +1,6 @@
-//! What an HTTP/2 connection writes, gathered: the protocol flushes after every frame, and no frame is larger than
-//! 16 KiB. Here the frames of one turn of the connection's task are one write; and if they are few, it waits for what
-//! the other tasks that are ready to run have for this connection, for ten watches on one are often served one right
-//! after the other. Nothing waits for a clock.
+//! Coalesces the writes of an HTTP/2 connection. hyper flushes after every frame of at most 16 KiB. Here the frames of one
+//! poll of the connection's task become one write. If they are few, the flush also waits until the tasks that are ready to
+//! run have run: ten watches on one connection are often served right after each other. No timer is involved.
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
@@ -10,44 +9,43 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// What is written on at once, however much more may come: the most that TLS takes and TCP sends in one go.
+/// Largest batch: what one call writes at most, whatever else waits.
 const BATCH_BYTES_MAX: usize = 64 * 1024;
-/// A batch that has this much at the end of a turn waits for nothing more: by then a write costs less than what it
-/// takes to bring the bytes back into the processor's cache.
+/// A batch of this size is written at the end of a poll without waiting for other tasks: a write then costs less than
+/// loading the bytes into the processor's cache again.
 const BATCH_BYTES_ENOUGH: usize = 16 * 1024;
-/// Bytes copied at once, here and by TLS, which is handed slices of this length. From some 2,100 bytes on the C library
-/// copies with `rep movsb`, which AMD's processors do at 2 to 3 GB/s instead of 60 where the target lies a little
-/// further into its page than the source: and that is where a record lies, behind its header of 5 bytes.
+/// Bytes per copy, here and in TLS, which gets slices of this length. From about 2,100 bytes on the C library copies with
+/// `rep movsb`. AMD's processors do that at 2 to 3 GB/s instead of 60 when the target's offset in its page is a little
+/// larger than the source's, as it is for a TLS record behind its header of 5 bytes.
 const COPY_BYTES: usize = 2048;
-/// Slices handed on at once.
+/// Slices per vectored write.
 const SLICES_MAX: usize = BATCH_BYTES_MAX / COPY_BYTES;
-/// Empty batches that a thread keeps: the next connection's is then in the processor's cache.
+/// Empty batches kept per thread, so that the next connection's batch is in the processor's cache.
 const SPARE_MAX: usize = 4;
 
 thread_local! {
     static SPARE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A connection whose writes are gathered. Its task must both read and write: a flush is finished when the task is
-/// polled next, for which it is woken.
-pub struct WriteBatch<S> {
+/// A connection whose writes are coalesced. One task must both read and write: a flush completes at the task's next poll,
+/// for which it is woken.
+pub(super) struct WriteBatch<S> {
     stream: S,
     batch: Vec<u8>,
-    /// How much of the batch has been written on.
+    /// Bytes of the batch that are written.
     written: usize,
-    /// Something was added in this turn of the task.
+    /// Something was added during this poll of the task.
     added: bool,
-    /// Something was added since the last flush: if not, a flush is the last of its turn.
+    /// Something was added since the last flush; if not, a flush is the last one of its poll.
     unflushed: bool,
 }
 
 impl<S: AsyncWrite + Unpin> WriteBatch<S> {
-    /// Gathers what is written to `stream`.
-    pub fn new(stream: S) -> Self {
+    pub(super) fn new(stream: S) -> Self {
         WriteBatch { stream, batch: Vec::new(), written: 0, added: false, unflushed: false }
     }
 
-    /// Writes on what has been gathered.
+    /// Writes the batch to the stream.
     fn drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.written < self.batch.len() {
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
@@ -61,13 +59,13 @@ impl<S: AsyncWrite + Unpin> WriteBatch<S> {
             }
             self.written += count;
         }
-        // Given back: most connections are idle most of the time.
+        // Most connections are idle most of the time: release the buffer.
         give_back(std::mem::take(&mut self.batch));
         (self.written, self.added) = (0, false);
         Poll::Ready(Ok(()))
     }
 
-    /// Makes room for something; what is larger than a batch then is one by itself.
+    /// Makes room for `bytes`; a write larger than a batch becomes a batch of its own.
     fn make_room(&mut self, cx: &mut Context<'_>, bytes: usize) -> Poll<io::Result<()>> {
         if !self.batch.is_empty() && self.batch.len() + bytes > BATCH_BYTES_MAX {
             ready!(self.drain(cx))?;
@@ -86,7 +84,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for WriteBatch<S> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        // A turn of the task begins by reading.
+        // Each poll of the connection's task begins by reading.
         self.added = false;
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
@@ -119,7 +117,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteBatch<S> {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let last = !std::mem::take(&mut self.unflushed);
         if self.added && !(last && self.batch.len() >= BATCH_BYTES_ENOUGH) {
-            // Behind every task that is ready now; each turn but the last adds something, and a batch is bounded.
+            // Queue behind every task that is ready now. This ends: each poll but the last adds something, and a batch is
+            // bounded.
             cx.waker().wake_by_ref();
             return Poll::Ready(Ok(()));
         }

@@ -1,0 +1,93 @@
+//! Unpacks archives. Entries that would lie outside the target directory are refused or left out by the libraries; links
+//! that an archive brings are not followed when later entries are written.
+
+use std::{
+    fs::File,
+    io::{self, BufReader, Read},
+    path::Path,
+};
+
+/// How a file is compressed, by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Compression {
+    None,
+    Gzip,
+    Bzip2,
+    Xz,
+    Lzma,
+    Zstd,
+}
+
+/// What a file is, by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Tar(Compression),
+    Zip,
+    /// A single compressed file.
+    Gzip,
+}
+
+/// Names that Mesos' fetcher recognises, longest first.
+const ENDINGS: [(&str, Kind); 12] = [
+    (".tar.lzma", Kind::Tar(Compression::Lzma)),
+    (".tar.bz2", Kind::Tar(Compression::Bzip2)),
+    (".tar.zst", Kind::Tar(Compression::Zstd)),
+    (".tar.gz", Kind::Tar(Compression::Gzip)),
+    (".tar.xz", Kind::Tar(Compression::Xz)),
+    (".tbz2", Kind::Tar(Compression::Bzip2)),
+    (".tar", Kind::Tar(Compression::None)),
+    (".tbz", Kind::Tar(Compression::Bzip2)),
+    (".tgz", Kind::Tar(Compression::Gzip)),
+    (".txz", Kind::Tar(Compression::Xz)),
+    (".zip", Kind::Zip),
+    (".gz", Kind::Gzip),
+];
+
+/// Unpacks `archive` into `sandbox` if its name says that it is an archive; other files stay as they are.
+pub(super) fn extract(archive: &Path, sandbox: &Path) -> io::Result<()> {
+    let name = archive.to_string_lossy();
+    let Some((ending, kind)) = ENDINGS.iter().find(|(ending, _)| name.ends_with(ending)) else {
+        return Ok(());
+    };
+    let file = BufReader::new(File::open(archive)?);
+    match kind {
+        Kind::Tar(compression) => untar(decompress(file, *compression)?, sandbox),
+        Kind::Zip => unzip(file, sandbox),
+        Kind::Gzip => {
+            let to = name.strip_suffix(ending).expect("invariant: the name has this ending");
+            let mut output = File::create(to)?;
+            io::copy(&mut flate2::read::MultiGzDecoder::new(file), &mut output)?;
+            Ok(())
+        }
+    }
+}
+
+fn decompress(file: BufReader<File>, compression: Compression) -> io::Result<Box<dyn Read>> {
+    Ok(match compression {
+        Compression::None => Box::new(file),
+        Compression::Gzip => Box::new(flate2::read::MultiGzDecoder::new(file)),
+        Compression::Bzip2 => Box::new(bzip2::read::MultiBzDecoder::new(file)),
+        Compression::Xz => Box::new(lzma_rust2::XzReader::new(file, true)),
+        Compression::Lzma => {
+            Box::new(lzma_rust2::LzmaReader::new_mem_limit(file, LZMA_MEMORY_MAX_KIB, None)?)
+        }
+        Compression::Zstd => {
+            Box::new(ruzstd::decoding::StreamingDecoder::new(file).map_err(io::Error::other)?)
+        }
+    })
+}
+
+/// Memory for the dictionary of an LZMA file: the format's largest preset takes 64 MiB.
+const LZMA_MEMORY_MAX_KIB: u32 = 128 * 1024;
+
+fn untar(archive: impl Read, sandbox: &Path) -> io::Result<()> {
+    let mut archive = tar::Archive::new(archive);
+    archive.set_preserve_permissions(true);
+    archive.set_preserve_mtime(true);
+    archive.unpack(sandbox)
+}
+
+fn unzip(archive: BufReader<File>, sandbox: &Path) -> io::Result<()> {
+    let mut archive = zip::ZipArchive::new(archive).map_err(io::Error::other)?;
+    archive.extract(sandbox).map_err(io::Error::other)
+}

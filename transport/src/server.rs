@@ -1,0 +1,330 @@
+//! The server loop of every HTTP server of ours: accepts TCP connections, bounds their number, shakes hands, and serves
+//! HTTP/1.1 or HTTP/2 until the client leaves or the server stops.
+//!
+//! A connection must finish its TLS handshake and send its first request in time; later it may stay idle, where the
+//! options allow that. A client that reads nothing, or whose machine has vanished, loses its connection.
+
+mod stall_guard;
+mod write_batch;
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use rustix::net::sockopt;
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::BoxError;
+use crate::tls::TlsError;
+use stall_guard::StallGuard;
+use write_batch::WriteBatch;
+
+/// Pause after a failed accept: most often the process is out of file descriptors, and other connections must end first.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// First byte of a TLS handshake record (RFC 8446, section 5.1).
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// Gives the TLS configuration of a new connection: certificates are renewed in place.
+pub type TlsSource = Arc<dyn Fn() -> Result<Arc<ServerConfig>, TlsError> + Send + Sync>;
+
+/// Which connections speak TLS.
+#[derive(Clone)]
+pub enum Tls {
+    /// None.
+    Plain,
+    /// Those whose first byte begins a TLS handshake; the others are plain HTTP on the same port.
+    Detected(Arc<ServerConfig>),
+    /// All.
+    Required(TlsSource),
+}
+
+/// TCP keep-alive probes (`tcp(7)`).
+#[derive(Clone, Copy, Debug)]
+pub struct KeepAlive {
+    /// Silence before the first probe.
+    pub after: Duration,
+    /// Time between two probes.
+    pub every: Duration,
+    /// Unanswered probes after which the connection is closed.
+    pub probes: u32,
+}
+
+/// HTTP/2 for clients that negotiate it.
+#[derive(Clone, Copy, Debug)]
+pub struct Http2 {
+    /// How often an idle connection is pinged, and how long the answer may take.
+    pub ping_every: Duration,
+    /// Concurrent requests of one connection.
+    pub streams_max: u32,
+}
+
+/// How a server treats its connections.
+#[derive(Clone, Debug)]
+pub struct ServerOptions {
+    /// Name in log lines.
+    pub name: &'static str,
+    /// Concurrent connections; further ones wait in the listener's backlog.
+    pub connections_max: usize,
+    /// Time for a TLS handshake.
+    pub handshake_timeout: Duration,
+    /// Time from accepting a connection to the head of its first request.
+    pub first_request_timeout: Duration,
+    /// Time for the head of each request of HTTP/1.1, which bounds how long a connection may be idle; `None` keeps idle
+    /// connections.
+    pub header_timeout: Option<Duration>,
+    /// How long a write may make no progress; `None` leaves it to TCP.
+    pub write_stall_timeout: Option<Duration>,
+    /// TCP keep-alive; `None` takes the kernel's defaults.
+    pub keep_alive: Option<KeepAlive>,
+    /// How long sent bytes may stay unacknowledged (`TCP_USER_TIMEOUT`).
+    pub unacknowledged_max: Option<Duration>,
+    /// HTTP/2; `None` serves HTTP/1.1 only.
+    pub http2: Option<Http2>,
+    /// How long connections may take to end once the server stops; then they are closed.
+    pub drain_timeout: Duration,
+    /// `Content-Type` rather than `content-type`, for HTTP/1.1 clients that compare case-sensitively.
+    pub title_case_headers: bool,
+}
+
+impl ServerOptions {
+    /// HTTP/1.1 with idle connections and no further limits.
+    pub fn new(name: &'static str, connections_max: usize) -> Self {
+        ServerOptions {
+            name,
+            connections_max,
+            handshake_timeout: Duration::from_secs(10),
+            first_request_timeout: Duration::from_secs(30),
+            header_timeout: None,
+            write_stall_timeout: None,
+            keep_alive: None,
+            unacknowledged_max: None,
+            http2: None,
+            drain_timeout: Duration::ZERO,
+            title_case_headers: false,
+        }
+    }
+}
+
+/// The other end of a connection.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Its address.
+    pub address: SocketAddr,
+    /// Whether the connection is encrypted.
+    pub tls: bool,
+    /// The verified client certificate (DER), if one was presented.
+    pub certificate: Option<Arc<[u8]>>,
+}
+
+/// Serves connections until `stop` is cancelled, and returns when those that were open have ended. `make_service` makes the
+/// service of one connection; its error closes the connection.
+pub async fn serve<M, S, B>(
+    listener: TcpListener,
+    tls: Tls,
+    options: ServerOptions,
+    make_service: M,
+    stop: CancellationToken,
+) where
+    M: Fn(&Peer) -> Result<S, BoxError> + Clone + Send + Sync + 'static,
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + 'static,
+    S::Future: Send + 'static,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let options = Arc::new(options);
+    let slots = Arc::new(Semaphore::new(options.connections_max));
+    let connections = TaskTracker::new();
+    loop {
+        let Some(slot) = stop.run_until_cancelled(slots.clone().acquire_owned()).await else { break };
+        let Some(accepted) = stop.run_until_cancelled(listener.accept()).await else { break };
+        let (tcp, address) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(server = options.name, %error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let connection = Connection { options: options.clone(), stop: stop.clone(), address };
+        let (tls, make_service) = (tls.clone(), make_service.clone());
+        connections.spawn(async move {
+            let server = connection.options.name;
+            if let Err(error) = connection.run(tcp, tls, make_service).await {
+                tracing::debug!(server, peer = %address, %error, "connection ended");
+            }
+            drop(slot);
+        });
+    }
+    connections.close();
+    connections.wait().await;
+}
+
+/// One accepted connection.
+struct Connection {
+    options: Arc<ServerOptions>,
+    stop: CancellationToken,
+    address: SocketAddr,
+}
+
+impl Connection {
+    async fn run<M, S, B>(self, tcp: TcpStream, tls: Tls, make_service: M) -> Result<(), BoxError>
+    where
+        M: Fn(&Peer) -> Result<S, BoxError>,
+        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + 'static,
+        S::Future: Send + 'static,
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        self.set_socket_options(&tcp)?;
+        let deadline = Instant::now() + self.options.first_request_timeout;
+        let config = match tls {
+            Tls::Plain => None,
+            Tls::Required(source) => Some(source()?),
+            Tls::Detected(config) => match self.first_byte(&tcp, deadline).await? {
+                None => return Ok(()),
+                Some(byte) => (byte == TLS_HANDSHAKE).then_some(config),
+            },
+        };
+        let mut peer = Peer { address: self.address, tls: config.is_some(), certificate: None };
+        let Some(config) = config else {
+            let service = make_service(&peer)?;
+            return self.serve_http1(tcp, service, deadline).await;
+        };
+        let handshake = TlsAcceptor::from(config).accept(tcp);
+        let stream = tokio::time::timeout(self.options.handshake_timeout, handshake).await??;
+        let session = stream.get_ref().1;
+        let certificate = session.peer_certificates().and_then(|chain| chain.first());
+        peer.certificate = certificate.map(|certificate| Arc::from(certificate.as_ref()));
+        let http2 = self.options.http2.filter(|_| session.alpn_protocol() == Some(b"h2"));
+        let service = make_service(&peer)?;
+        match http2 {
+            Some(http2) => self.serve_http2(stream, service, deadline, http2).await,
+            None => self.serve_http1(stream, service, deadline).await,
+        }
+    }
+
+    fn set_socket_options(&self, tcp: &TcpStream) -> io::Result<()> {
+        tcp.set_nodelay(true)?;
+        sockopt::set_socket_keepalive(tcp, true)?;
+        if let Some(KeepAlive { after, every, probes }) = self.options.keep_alive {
+            sockopt::set_tcp_keepidle(tcp, after)?;
+            sockopt::set_tcp_keepintvl(tcp, every)?;
+            sockopt::set_tcp_keepcnt(tcp, probes)?;
+        }
+        if let Some(limit) = self.options.unacknowledged_max {
+            let limit = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
+            sockopt::set_tcp_user_timeout(tcp, limit)?;
+        }
+        Ok(())
+    }
+
+    /// The first byte without consuming it; `None` if the client has closed the connection, or the server stops.
+    async fn first_byte(&self, tcp: &TcpStream, deadline: Instant) -> Result<Option<u8>, BoxError> {
+        let mut first = [0u8; 1];
+        let peeked = tokio::time::timeout_at(deadline, tcp.peek(&mut first));
+        match self.stop.run_until_cancelled(peeked).await {
+            None => Ok(None),
+            Some(read) => Ok((read?? > 0).then_some(first[0])),
+        }
+    }
+
+    async fn serve_http1<IO, S, B>(&self, stream: IO, service: S, deadline: Instant) -> Result<(), BoxError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + 'static,
+        S::Future: Send + 'static,
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let mut builder = auto::Builder::new(TokioExecutor::new()).http1_only();
+        builder.http1().timer(TokioTimer::new()).title_case_headers(self.options.title_case_headers);
+        builder.http1().header_read_timeout(self.options.header_timeout);
+        let stream = StallGuard::new(stream, self.options.write_stall_timeout);
+        self.drive(builder, stream, service, deadline).await
+    }
+
+    async fn serve_http2<IO, S, B>(
+        &self,
+        stream: IO,
+        service: S,
+        deadline: Instant,
+        http2: Http2,
+    ) -> Result<(), BoxError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + 'static,
+        S::Future: Send + 'static,
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let mut builder = auto::Builder::new(TokioExecutor::new()).http2_only();
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .keep_alive_interval(Some(http2.ping_every))
+            .keep_alive_timeout(http2.ping_every)
+            .max_concurrent_streams(http2.streams_max);
+        self.drive(builder, WriteBatch::new(stream), service, deadline).await
+    }
+
+    /// Runs a connection to its end: its own, the server's, or the deadline without a request.
+    async fn drive<IO, S, B>(
+        &self,
+        builder: auto::Builder<TokioExecutor>,
+        stream: IO,
+        service: S,
+        deadline: Instant,
+    ) -> Result<(), BoxError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + 'static,
+        S::Future: Send + 'static,
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let requested = Arc::new(AtomicBool::new(false));
+        let seen = requested.clone();
+        let service = service_fn(move |request| {
+            seen.store(true, Ordering::Relaxed);
+            service.call(request)
+        });
+        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+        tokio::pin!(connection);
+        let silent = async {
+            tokio::time::sleep_until(deadline).await;
+            if requested.load(Ordering::Relaxed) {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = silent => Err("no request came in time".into()),
+            () = self.stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                match tokio::time::timeout(self.options.drain_timeout, connection).await {
+                    Ok(ended) => ended,
+                    Err(_) => Err("closed because the server stops".into()),
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,215 @@
+//! rustls configurations for both ends of a connection. The cryptography provider is named here and nowhere else, so that
+//! a dependency that enables another one cannot change ours.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
+
+/// HTTP/2 and HTTP/1.1, in this order of preference.
+pub const ALPN_HTTP: &[&str] = &["h2", "http/1.1"];
+/// HTTP/1.1 alone, for servers whose connections are upgraded.
+pub const ALPN_HTTP1: &[&str] = &["http/1.1"];
+
+/// Why there is no TLS configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A PEM text does not hold what it should.
+    #[error("{what}: {reason}")]
+    Malformed {
+        /// What was read, e.g. `private key`.
+        what: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A file cannot be read.
+    #[error("reading {path}")]
+    Read {
+        /// Path of the file.
+        path: std::path::PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// rustls refuses the combination of certificates, keys and versions.
+    #[error("TLS configuration")]
+    Setup(#[from] rustls::Error),
+}
+
+impl TlsError {
+    fn malformed(what: &'static str, reason: impl fmt::Display) -> Self {
+        TlsError::Malformed { what, reason: reason.to_string() }
+    }
+}
+
+/// Whether a server needs a certificate of its clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientCertificate {
+    /// A client may present one, which is then verified against the certificate authority.
+    Optional,
+    /// Without one the handshake fails.
+    Required,
+}
+
+/// Server that presents `certificate` (PEM) and verifies its clients against `authority` (PEM). The authority's certificate
+/// is sent along: a joining machine knows only its digest.
+pub fn server_config(
+    certificate: &str,
+    key: &str,
+    authority: &str,
+    clients: ClientCertificate,
+    alpn: &[&str],
+) -> Result<Arc<ServerConfig>, TlsError> {
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(authority)?), provider());
+    let verifier = match clients {
+        ClientCertificate::Optional => builder.allow_unauthenticated(),
+        ClientCertificate::Required => builder,
+    }
+    .build()
+    .map_err(|e| TlsError::malformed("authority certificate", e))?;
+    let mut chain = certificates(certificate)?;
+    chain.extend(certificates(authority)?);
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(chain, private_key(key)?)?;
+    config.alpn_protocols = alpn.iter().map(|p| p.as_bytes().to_vec()).collect();
+    Ok(Arc::new(config))
+}
+
+/// Client that trusts `authority` (PEM) and, if given, presents a certificate and its key (PEM).
+pub fn client_config(
+    authority: &str,
+    identity: Option<(&str, &str)>,
+    alpn: &[&str],
+) -> Result<Arc<ClientConfig>, TlsError> {
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots(authority)?);
+    let mut config = match identity {
+        Some((certificate, key)) => {
+            builder.with_client_auth_cert(certificates(certificate)?, private_key(key)?)?
+        }
+        None => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = alpn.iter().map(|p| p.as_bytes().to_vec()).collect();
+    Ok(Arc::new(config))
+}
+
+/// Client that decides by `verifier` which servers it trusts, and presents no certificate.
+pub fn client_config_with(
+    verifier: Arc<dyn ServerCertVerifier>,
+    alpn: &[&str],
+) -> Result<Arc<ClientConfig>, TlsError> {
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|p| p.as_bytes().to_vec()).collect();
+    Ok(Arc::new(config))
+}
+
+/// Client that accepts any certificate: probes ask whether a container answers, not who it is.
+pub fn unverified_client_config() -> Result<Arc<ClientConfig>, TlsError> {
+    client_config_with(Arc::new(AnyCertificate(provider())), ALPN_HTTP1)
+}
+
+/// Client that trusts the certificate authorities of this machine, for servers of the world outside.
+pub fn public_client_config() -> Result<Arc<ClientConfig>, TlsError> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut store = RootCertStore::empty();
+    let (added, _) = store.add_parsable_certificates(found.certs);
+    if added == 0 {
+        let reason = match found.errors.first() {
+            Some(error) => error.to_string(),
+            None => "this machine has none (on Debian: apt-get install ca-certificates)".to_owned(),
+        };
+        tracing::warn!(%reason, "no certificate authority is trusted: https downloads will fail");
+    }
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(store)
+        .with_no_client_auth();
+    config.alpn_protocols = ALPN_HTTP.iter().map(|p| p.as_bytes().to_vec()).collect();
+    Ok(Arc::new(config))
+}
+
+/// The text of a PEM file.
+pub fn read_pem(path: &std::path::Path) -> Result<String, TlsError> {
+    std::fs::read_to_string(path).map_err(|source| TlsError::Read { path: path.to_owned(), source })
+}
+
+/// The certificates of a PEM text; at least one.
+pub fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let all: Vec<_> = CertificateDer::pem_slice_iter(pem.as_bytes())
+        .collect::<Result<_, _>>()
+        .map_err(|e| TlsError::malformed("certificate", format!("{e:?}")))?;
+    if all.is_empty() {
+        return Err(TlsError::malformed("certificate", "the PEM text holds none"));
+    }
+    Ok(all)
+}
+
+/// The provider of all our TLS.
+pub fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+fn private_key(pem: &str) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_slice(pem.as_bytes())
+        .map_err(|e| TlsError::malformed("private key", format!("{e:?}")))
+}
+
+fn roots(authority: &str) -> Result<RootCertStore, TlsError> {
+    let mut store = RootCertStore::empty();
+    for certificate in certificates(authority)? {
+        store.add(certificate).map_err(|e| TlsError::malformed("authority certificate", e))?;
+    }
+    Ok(store)
+}
+
+/// Accepts every certificate, but verifies the signatures made with it.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
