@@ -6,6 +6,7 @@ mod metrics;
 pub(crate) mod negotiate;
 mod operator;
 mod operator_view;
+pub(crate) mod prometheus;
 mod scheduler;
 mod stream;
 mod v0;

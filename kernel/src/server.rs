@@ -249,7 +249,7 @@ impl MasterHandle {
             log_panic(driver.await.map(drop));
         }
         self.stop_listening.cancel();
-        report((&mut self.listener).await);
+        log_panic((&mut self.listener).await);
     }
 }
 

@@ -17,6 +17,7 @@ use crate::{
     http::{
         Answer,
         negotiate::{ok, text, with_header, wrong_method},
+        prometheus,
     },
 };
 
@@ -24,12 +25,13 @@ pub(super) use crate::server::MESOS_VERSION as VERSION;
 
 pub(super) async fn serve(handlers: &Arc<Handlers>, path: &str, request: Request<Incoming>) -> Answer {
     let path = path.strip_suffix(".json").unwrap_or(path);
-    const PAGES: [&str; 10] = [
+    const PAGES: [&str; 11] = [
         "/health",
         "/version",
         "/flags",
         "/state",
         "/metrics/snapshot",
+        "/metrics",
         "/containers",
         "/monitor/statistics",
         "/files/browse",
@@ -45,6 +47,12 @@ pub(super) async fn serve(handlers: &Arc<Handlers>, path: &str, request: Request
     let query = query(request.uri().query().unwrap_or_default());
     let result = match path {
         "/health" => return text(StatusCode::OK, ""),
+        "/metrics" => {
+            return match metrics(handlers).await {
+                Ok(all) => prometheus::response(all, request.headers()),
+                Err(AgentStopped) => agent_stopped(),
+            };
+        }
         "/files/download" => {
             return download(handlers, &query, &request).await.unwrap_or_else(|refusal| refusal);
         }

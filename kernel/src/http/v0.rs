@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::{
     Answer, Handlers, metrics,
     negotiate::{self, text, with_header},
+    prometheus,
 };
 
 /// An endpoint.
@@ -19,6 +20,7 @@ pub(super) enum Page {
     Version,
     Flags,
     Metrics,
+    Prometheus,
     State,
     StateSummary,
     Slaves,
@@ -40,6 +42,7 @@ pub(super) fn page(path: &str) -> Option<Page> {
         "/version" => Page::Version,
         "/flags" => Page::Flags,
         "/metrics/snapshot" => Page::Metrics,
+        "/metrics" => Page::Prometheus,
         "/state" => Page::State,
         "/state-summary" => Page::StateSummary,
         "/slaves" => Page::Slaves,
@@ -114,6 +117,12 @@ pub(super) async fn serve(handlers: &Handlers, page: Page, request: &Request<Inc
             let location = format!("//{}:{}", handlers.info.hostname, handlers.info.port);
             return with_header(response, header::LOCATION, &location);
         }
+        Page::Prometheus => {
+            return match metrics::snapshot(handlers).await {
+                Ok(all) => prometheus::response(all, request.headers()),
+                Err(_) => negotiate::stopped(),
+            };
+        }
         _ => {}
     }
     let Ok(value) = value(handlers, page, &query).await else { return negotiate::stopped() };
@@ -179,7 +188,7 @@ async fn value(
         Page::MaintenanceStatus | Page::MaintenanceSchedule => json!({}),
         Page::SystemStatistics => metrics::system_statistics(),
         Page::Weights => handlers.queue.view(shapes::weights).await?,
-        Page::Health | Page::Redirect => Value::Null,
+        Page::Health | Page::Redirect | Page::Prometheus => Value::Null,
     })
 }
 

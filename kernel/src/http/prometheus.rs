@@ -1,0 +1,78 @@
+//! `/metrics` of master and agent: the metrics of `/metrics/snapshot` in Prometheus' text format. Names are Mesos' with `/`
+//! as `_`, since Prometheus allows no slash: `master/tasks_running` is `master_tasks_running`.
+
+use hyper::{HeaderMap, StatusCode};
+use prometheus::{Counter, Encoder, Gauge, Opts, Registry, TextEncoder};
+
+use super::{
+    Answer,
+    negotiate::{ok, text},
+};
+
+/// Ends of names whose metric only grows while the process lives.
+const COUNTERS: [&str; 11] = [
+    "_finished",
+    "_failed",
+    "_killed",
+    "_lost",
+    "_error",
+    "_dropped",
+    "_gone",
+    "_gone_by_operator",
+    "registrations",
+    "_removals",
+    "_messages",
+];
+
+/// The response with these metrics, which are named as Mesos names them.
+pub(crate) fn response(metrics: Vec<(String, f64)>, headers: &HeaderMap) -> Answer {
+    match encode(metrics) {
+        Ok(body) => ok(prometheus::TEXT_FORMAT, body.into(), headers),
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+    }
+}
+
+fn encode(metrics: Vec<(String, f64)>) -> Result<Vec<u8>, prometheus::Error> {
+    let registry = Registry::new();
+    for (name, value) in metrics {
+        let help = format!("{name} of /metrics/snapshot");
+        let options = Opts::new(name.replace(|c: char| !c.is_ascii_alphanumeric(), "_"), help);
+        let counts = name.contains("/calls/") || COUNTERS.iter().any(|end| name.ends_with(end));
+        if counts && value >= 0.0 {
+            let counter = Counter::with_opts(options)?;
+            counter.inc_by(value);
+            registry.register(Box::new(counter))?;
+        } else {
+            let gauge = Gauge::with_opts(options)?;
+            gauge.set(value);
+            registry.register(Box::new(gauge))?;
+        }
+    }
+    let mut body = Vec::new();
+    TextEncoder::new().encode(&registry.gather(), &mut body)?;
+    Ok(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mesos_names_become_prometheus_names() {
+        let metrics =
+            [("master/tasks_running", 3.0), ("master/tasks_finished", 7.0), ("master/calls/accept", 2.0)];
+        let body = encode(metrics.map(|(name, value)| (name.to_owned(), value)).into()).unwrap();
+        expect_test::expect![[r#"
+            # HELP master_calls_accept master/calls/accept of /metrics/snapshot
+            # TYPE master_calls_accept counter
+            master_calls_accept 2
+            # HELP master_tasks_finished master/tasks_finished of /metrics/snapshot
+            # TYPE master_tasks_finished counter
+            master_tasks_finished 7
+            # HELP master_tasks_running master/tasks_running of /metrics/snapshot
+            # TYPE master_tasks_running gauge
+            master_tasks_running 3
+        "#]]
+        .assert_eq(&String::from_utf8(body).unwrap());
+    }
+}
