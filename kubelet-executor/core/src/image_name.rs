@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_can_name_an_image() {
+    fn valid_image_names() {
         let digest = "sha256:d4fc04c338ed8a3b2ddf5b92bb5d0212adf6ea28c8c670959fd6ce277e8b43c8";
         for image in [
             "nginx",
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_cannot() {
+    fn invalid_image_names() {
         let lower =
             |name: &str| format!("invalid reference format: repository name ({name}) must be lowercase");
         for (image, said) in [

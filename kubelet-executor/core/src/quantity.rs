@@ -1,8 +1,5 @@
-//! Quantities as exact thousandths, rounded up as upstream does.
-
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-/// Thousandths of the quantity, rounded up; `None` if it is not one. Saturates far beyond what machines have.
 pub fn milli(quantity: &Quantity) -> Option<i128> {
     let text = quantity.0.trim();
     let end = text
@@ -27,14 +24,12 @@ pub fn milli(quantity: &Quantity) -> Option<i128> {
     Some(if negative { -value } else { value })
 }
 
-/// Whole units, rounded up.
 pub fn units(quantity: &Quantity) -> Option<i64> {
     let milli = milli(quantity)?;
     let up = if milli > 0 { (milli + 999) / 1000 } else { milli / 1000 };
     Some(i64::try_from(up).unwrap_or(if up > 0 { i64::MAX } else { i64::MIN }))
 }
 
-/// Factor and power of ten of a suffix.
 fn scale(suffix: &str) -> Option<(i128, i32)> {
     Some(match suffix {
         "" => (1, 0),

@@ -1,4 +1,4 @@
-//! The agent's executor API over HTTP: protobuf calls, events in RecordIO.
+//! The executor API over HTTP: calls in protobuf, events in RecordIO.
 
 use std::time::Duration;
 
@@ -22,14 +22,14 @@ use super::{AgentLink, LinkError};
 use crate::transport::http_client::HttpClient;
 
 const PATH: &str = "/api/v1/executor";
-/// Events that wait for the executor; beyond it the agent's stream stands still.
+/// Events in the queue of the executor; beyond it the stream applies back-pressure.
 const QUEUE_MAX: usize = 256;
-/// The largest event: a Pod is at most 1.5 MB in the store, and its task a little more.
+/// The largest event: a Pod has at most 1.5 MB in the store, its task a little more.
 const EVENT_BYTES_MAX: usize = 16 << 20;
-/// The part of a refusal that is shown.
+/// How much of a refusal's body is shown.
 const REFUSAL_BYTES_MAX: usize = 4096;
 
-/// What the agent's environment tells an executor.
+/// The variables that the agent sets for an executor.
 #[derive(Debug, Clone)]
 pub(crate) struct Environment {
     pub endpoint: String,
@@ -39,9 +39,10 @@ pub(crate) struct Environment {
     pub token: Option<String>,
 }
 
-/// A variable that an agent would have set.
+/// A missing environment variable.
 #[derive(Debug, thiserror::Error)]
 #[error("{0} is not set: the executor is started by an agent")]
+#[allow(missing_docs)]
 pub struct NotSet(&'static str);
 
 impl Environment {
@@ -58,7 +59,7 @@ impl Environment {
     }
 }
 
-/// `15mins`, as Mesos writes lengths of time.
+/// Parses a duration as Mesos writes it: `15mins`.
 fn duration(text: &str) -> Option<Duration> {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
     let number: f64 = text[..end].parse().ok()?;
@@ -99,8 +100,8 @@ impl HttpLink {
         if let Some(token) = &self.environment.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
-        let request = request.body(Full::new(body)).map_err(|e| LinkError::Away(e.to_string()))?;
-        let response = self.client.send(request).await.map_err(|e| LinkError::Away(e.to_string()))?;
+        let request = request.body(Full::new(body)).map_err(|e| LinkError::Unavailable(e.to_string()))?;
+        let response = self.client.send(request).await.map_err(|e| LinkError::Unavailable(e.to_string()))?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);
@@ -109,11 +110,11 @@ impl HttpLink {
         let text =
             body.map(|body| String::from_utf8_lossy(&body.to_bytes()).into_owned()).unwrap_or_default();
         let why = format!("{status}: {text}");
-        // 403: not subscribed yet, which the next SUBSCRIBE mends.
+        // 403: not subscribed yet; the next SUBSCRIBE resolves it.
         if status.is_client_error() && status != StatusCode::FORBIDDEN {
             Err(LinkError::Refused(why))
         } else {
-            Err(LinkError::Away(why))
+            Err(LinkError::Unavailable(why))
         }
     }
 }
@@ -133,7 +134,7 @@ impl AgentLink for HttpLink {
 
     async fn send(&self, call: Call) -> Result<(), LinkError> {
         let response = self.post(call).await?;
-        // Read to its end, so that the connection can be used again.
+        // Read to the end, so that the connection can be reused.
         let _ = Limited::new(response.into_body(), REFUSAL_BYTES_MAX).collect().await;
         Ok(())
     }
@@ -169,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mesos_lengths_of_time() {
+    fn mesos_durations() {
         assert_eq!(duration("15mins"), Some(Duration::from_secs(900)));
         assert_eq!(duration("0.5secs"), Some(Duration::from_millis(500)));
         assert_eq!(duration("soon"), None);

@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Event, Secret, Service};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::{Api, ApiError, Token, TokenWish};
+use super::{Api, ApiError, Token, TokenRequest};
 use crate::{
     config::Config,
     transport::{http_client::HttpClient, tls},
@@ -61,13 +61,13 @@ impl HttpsApi {
             BODY_TIMEOUT,
             Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect(),
         );
-        let body = body.await.map_err(|_| unavailable("the answer took too long".to_owned()))?;
+        let body = body.await.map_err(|_| unavailable("the response took too long".to_owned()))?;
         let body = body.map_err(|e| unavailable(e.to_string()))?.to_bytes();
         if status.is_success() {
             return Ok(body);
         }
-        let told: Value = serde_json::from_slice(&body).unwrap_or_default();
-        let message = told["message"].as_str().map_or_else(|| format!("status {status}"), str::to_owned);
+        let event: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let message = event["message"].as_str().map_or_else(|| format!("status {status}"), str::to_owned);
         Err(ApiError::Refused { code: status.as_u16(), message })
     }
 
@@ -86,7 +86,7 @@ impl HttpsApi {
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     serde_json::from_slice(bytes)
-        .map_err(|e| ApiError::Unavailable(format!("the answer is not understood: {e}")))
+        .map_err(|e| ApiError::Unavailable(format!("the response does not decode: {e}")))
 }
 
 #[async_trait]
@@ -104,25 +104,26 @@ impl Api for HttpsApi {
         Ok(list.items)
     }
 
-    async fn token(&self, wish: &TokenWish) -> Result<Token, ApiError> {
-        let audiences: Vec<&String> = wish.audience.iter().collect();
+    async fn token(&self, request: &TokenRequest) -> Result<Token, ApiError> {
+        let audiences: Vec<&String> = request.audience.iter().collect();
         let body = json!({
             "apiVersion": "authentication.k8s.io/v1",
             "kind": "TokenRequest",
             "spec": {
                 "audiences": audiences,
-                "expirationSeconds": wish.expiration_seconds,
-                "boundObjectRef": { "apiVersion": "v1", "kind": "Pod", "name": wish.pod.0, "uid": wish.pod.1 },
+                "expirationSeconds": request.expiration_seconds,
+                "boundObjectRef": { "apiVersion": "v1", "kind": "Pod", "name": request.pod.0, "uid": request.pod.1 },
             },
         });
-        let path = format!("/api/v1/namespaces/{}/serviceaccounts/{}/token", wish.namespace, wish.account);
+        let path =
+            format!("/api/v1/namespaces/{}/serviceaccounts/{}/token", request.namespace, request.account);
         let answer: Value = parse(&self.call(Method::POST, &path, Some(("application/json", body))).await?)?;
         let status = &answer["status"];
         let expires_at =
             status["expirationTimestamp"].as_str().and_then(|text| text.parse::<Timestamp>().ok());
         match (status["token"].as_str(), expires_at) {
             (Some(token), Some(expires_at)) => Ok(Token { token: token.to_owned(), expires_at }),
-            _ => Err(ApiError::Unavailable("the answer has no token".to_owned())),
+            _ => Err(ApiError::Unavailable("the response has no token".to_owned())),
         }
     }
 

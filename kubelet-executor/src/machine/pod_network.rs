@@ -1,4 +1,4 @@
-//! The Pod network of a private containerd: a bridge, addresses from the node's range, host ports.
+//! The Pod network of the private containerd: a CNI bridge, addresses from the Pod CIDR, host ports.
 
 use std::path::{Path, PathBuf};
 
@@ -6,30 +6,30 @@ use serde_json::json;
 
 use crate::config::Config;
 
-/// Where distributions put the reference plugins.
+/// Where distributions install the reference plugins.
 const PLUGIN_DIRS: [&str; 3] = ["/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni"];
 
-/// The directory that has the plugins, if any has.
+/// The directory with the plugins.
 pub(crate) fn plugin_dir() -> Option<PathBuf> {
     PLUGIN_DIRS.iter().map(Path::new).find(|dir| dir.join("bridge").exists()).map(Path::to_owned)
 }
 
-/// The bridge's name; an interface's name has at most 15 bytes.
+/// The bridge's name; interface names have at most 15 bytes.
 pub(crate) fn bridge_name(config: &Config) -> String {
     format!("cat{}", config.tag())
 }
 
-/// The network's name, which the plugins put into everything that they make for it.
+/// The CNI network's name, which the plugins write into everything that they create.
 pub(crate) fn network_name(config: &Config) -> String {
     format!("catamaran-{}", config.tag())
 }
 
-/// Where the plugins write down which addresses are given out.
+/// Where the host-local plugin records allocated addresses.
 pub(crate) fn addresses_dir(config: &Config) -> PathBuf {
     config.root_dir.join("cni/addresses")
 }
 
-/// Writes the network's configuration and lets the kernel forward. Answers the directory for containerd.
+/// Writes the CNI configuration and enables IP forwarding. Returns the configuration directory for containerd.
 pub(crate) fn prepare(config: &Config) -> std::io::Result<PathBuf> {
     let Some(pod_cidr) = &config.pod_cidr else {
         return Err(std::io::Error::other("no Pod CIDR is assigned to this node"));
@@ -98,9 +98,9 @@ pub(crate) async fn remove(config: &Config) {
     match removed {
         Ok(output) if output.status.success() => {}
         Ok(output) => {
-            tracing::warn!(%bridge, error = %String::from_utf8_lossy(&output.stderr).trim(), "bridge not removed");
+            tracing::warn!(%bridge, error = %String::from_utf8_lossy(&output.stderr).trim(), "cannot remove bridge");
         }
-        Err(error) => tracing::warn!(%bridge, %error, "bridge not removed"),
+        Err(error) => tracing::warn!(%bridge, %error, "cannot remove bridge"),
     }
 }
 
@@ -111,7 +111,7 @@ mod tests {
     use super::route_within;
 
     #[test]
-    fn somebody_elses_bridge_is_noticed() {
+    fn overlapping_routes_of_other_interfaces_are_found() {
         let head = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n";
         // The default route, and 10.244.0.0/24, as a little-endian machine prints them.
         let routes = format!(

@@ -1,4 +1,4 @@
-//! Making sure of a container's image: pull policy, credentials, what people are told meanwhile.
+//! Image pulls: pull policy, credentials, Events.
 
 use std::{collections::BTreeMap, time::Instant};
 
@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{Container, Secret};
 
 use crate::pod::containers::Start;
 
-/// The image of a container, on the machine when this returns.
+/// Makes sure that the container's image is on the node.
 pub(crate) async fn ensure(
     start: &Start,
     container: &Container,
@@ -20,12 +20,12 @@ pub(crate) async fn ensure(
         return Err((StartFailure::InvalidImageName, "the container has no image".to_owned()));
     }
     if let Some(problem) = image_name::problem(image) {
-        let told = format!(
+        let event = format!(
             "Failed to apply default image tag \"{image}\": couldn't parse image name \"{image}\": {problem}"
         );
-        return Err((StartFailure::InvalidImageName, told));
+        return Err((StartFailure::InvalidImageName, event));
     }
-    let runtime = &start.shared.runtime;
+    let runtime = &start.context.runtime;
     let failed = |error: cri::Error| {
         let reason = if error.message.contains("invalid reference format") {
             StartFailure::InvalidImageName
@@ -38,59 +38,59 @@ pub(crate) async fn ensure(
     let present = runtime.image(image).await.map_err(failed)?;
     match (policy, present) {
         ("Never" | "IfNotPresent", Some(present)) => {
-            let told = format!(
+            let event = format!(
                 "Container image \"{image}\" already present on machine and can be accessed by the pod"
             );
-            start.tell(false, "Pulled", told);
+            start.record(false, "Pulled", event);
             return Ok(present);
         }
         ("Never", None) => {
-            let told = format!("Container image \"{image}\" is not present with pull policy of Never");
-            return Err((StartFailure::ErrImageNeverPull, told));
+            let event = format!("Container image \"{image}\" is not present with pull policy of Never");
+            return Err((StartFailure::ErrImageNeverPull, event));
         }
-        // What was built on the spot has no registry to come from.
+        // Images that were built on this machine have no registry.
         (_, Some(present)) if image.starts_with("localhost/catamaran/") => return Ok(present),
         _ => {}
     }
-    start.tell(false, "Pulling", format!("Pulling image \"{image}\""));
+    start.record(false, "Pulling", format!("Pulling image \"{image}\""));
     let begun = Instant::now();
     let auth = credentials(start, image).await;
     runtime.pull(image, auth, sandbox.clone()).await.map_err(failed)?;
     let pulled = runtime.image(image).await.map_err(failed)?;
     let Some(pulled) = pulled else {
-        return Err((StartFailure::ErrImagePull, "the image was pulled and is not there".to_owned()));
+        return Err((StartFailure::ErrImagePull, "the pulled image does not exist".to_owned()));
     };
     let took = begun.elapsed();
-    let told = format!(
+    let event = format!(
         "Successfully pulled image \"{image}\" in {:.3}s ({:.3}s including waiting). Image size: {} bytes.",
         took.as_secs_f64(),
         took.as_secs_f64(),
         pulled.size
     );
-    start.tell(false, "Pulled", told);
+    start.record(false, "Pulled", event);
     Ok(pulled)
 }
 
-/// An image without a tag, or with `latest`, may change; others do not.
+/// The default policy: `Always` without a tag or with `latest`, else `IfNotPresent`.
 fn default_policy(image: &str) -> &'static str {
     let name = image.rsplit('/').next().unwrap_or(image);
     let fixed = image.contains('@') || name.split_once(':').is_some_and(|(_, tag)| tag != "latest");
     if fixed { "IfNotPresent" } else { "Always" }
 }
 
-/// Credentials for the image's registry from the Pod's pull secrets. A secret that is not there is passed over, as
-/// upstream does: the registry may not ask.
+/// Credentials for the image's registry from the Pod's pull secrets. Missing secrets are skipped, as upstream does:
+/// the registry may not require them.
 async fn credentials(start: &Start, image: &str) -> Option<v1::AuthConfig> {
     let namespace = start.pod.metadata.namespace.as_deref().unwrap_or("default");
     for reference in spec::spec(&start.pod).image_pull_secrets.iter().flatten() {
-        match start.shared.api.secret(namespace, &reference.name).await {
+        match start.context.api.secret(namespace, &reference.name).await {
             Ok(Some(secret)) => {
                 if let Some(auth) = from_secret(&secret, registry(image)) {
                     return Some(auth);
                 }
             }
             Ok(None) => tracing::debug!(name = reference.name, "pull secret not found"),
-            Err(error) => tracing::debug!(%error, "pull secret not read"),
+            Err(error) => tracing::debug!(%error, "cannot read pull secret"),
         }
     }
     None

@@ -1,29 +1,30 @@
-//! What must outlive a Pod's containers, written down before they are removed: its end, because after a crash nothing else
-//! tells that it must not run again; and, when the node stops, how far its containers had come, because their next instances
-//! count on from there.
+//! Records that outlive a Pod's containers, written before those are removed.
+//!
+//! The final status: after a crash nothing else tells that the Pod must not run again. And the containers at a node
+//! stop: their next instances continue the restart counts.
 
 use std::{io, path::Path};
 
 use executor_core::{
-    Outcome,
-    action::Final,
-    seen::{ContainerSeen, Exit, RunState, SandboxSeen},
+    PodOutcome,
+    action::FinalStatus,
+    observed::{Exit, ObservedContainer, ObservedSandbox, RunState},
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-fn name(outcome: Outcome) -> &'static str {
+fn name(outcome: PodOutcome) -> &'static str {
     match outcome {
-        Outcome::Finished => "finished",
-        Outcome::Failed => "failed",
-        Outcome::Killed => "killed",
+        PodOutcome::Finished => "finished",
+        PodOutcome::Failed => "failed",
+        PodOutcome::Killed => "killed",
     }
 }
 
-/// Writes an end; it is on disk when this returns.
-pub(crate) fn write(path: &Path, finale: &Final) -> io::Result<()> {
-    let status = serde_json::to_value(&finale.status).map_err(io::Error::other)?;
-    put(path, &json!({ "outcome": name(finale.outcome), "status": status }).to_string())
+/// Writes a final status durably.
+pub(crate) fn write(path: &Path, final_status: &FinalStatus) -> io::Result<()> {
+    let status = serde_json::to_value(&final_status.status).map_err(io::Error::other)?;
+    put(path, &json!({ "outcome": name(final_status.outcome), "status": status }).to_string())
 }
 
 fn put(path: &Path, text: &str) -> io::Result<()> {
@@ -36,28 +37,27 @@ fn put(path: &Path, text: &str) -> io::Result<()> {
     std::fs::rename(&partial, path)
 }
 
-/// Reads an end, if one was written.
-pub(crate) fn read(path: &Path) -> Option<Final> {
+/// Reads a final status. A record that exists and does not decode is an error: the Pod may have ended.
+pub(crate) fn read(path: &Path) -> Option<FinalStatus> {
     let mut value: Value = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
     let outcome = match value["outcome"].as_str()? {
-        "finished" => Outcome::Finished,
-        "failed" => Outcome::Failed,
-        _ => Outcome::Killed,
+        "finished" => PodOutcome::Finished,
+        "failed" => PodOutcome::Failed,
+        _ => PodOutcome::Killed,
     };
-    Some(Final { outcome, status: serde_json::from_value(value["status"].take()).ok()? })
+    Some(FinalStatus { outcome, status: serde_json::from_value(value["status"].take()).ok()? })
 }
 
-/// A Pod that its node's stop interrupted: the last sandbox and what had run there, all over.
+/// A Pod that was interrupted by the stop of its node: its last sandbox and the containers in it, all ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Interrupted {
-    pub sandbox: SandboxSeen,
-    pub containers: Vec<ContainerSeen>,
+    pub sandbox: ObservedSandbox,
+    pub containers: Vec<ObservedContainer>,
 }
 
-/// Writes an interrupted Pod.
 pub(crate) fn write_interrupted(path: &Path, interrupted: &Interrupted) -> io::Result<()> {
-    let SandboxSeen { id, attempt, created_at, .. } = &interrupted.sandbox;
-    let container = |c: &ContainerSeen| {
+    let ObservedSandbox { id, attempt, created_at, .. } = &interrupted.sandbox;
+    let container = |c: &ObservedContainer| {
         let exit = c.exit().map(|exit| {
             json!({
                 "code": exit.code, "reason": exit.reason, "message": exit.message,
@@ -75,13 +75,13 @@ pub(crate) fn write_interrupted(path: &Path, interrupted: &Interrupted) -> io::R
     put(path, &json!({ "sandbox": sandbox, "containers": containers }).to_string())
 }
 
-/// Reads an interrupted Pod, if one was written.
+/// Reads the record of an interrupted Pod.
 pub(crate) fn read_interrupted(path: &Path) -> Option<Interrupted> {
     let value: Value = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
     let moment = |value: &Value| value.as_str()?.parse::<Timestamp>().ok();
     let number = |value: &Value| u32::try_from(value.as_u64()?).ok();
     let text = |value: &Value| value.as_str().map(str::to_owned);
-    let sandbox = SandboxSeen {
+    let sandbox = ObservedSandbox {
         id: text(&value["sandbox"]["id"])?,
         attempt: number(&value["sandbox"]["attempt"])?,
         ready: false,
@@ -90,7 +90,7 @@ pub(crate) fn read_interrupted(path: &Path) -> Option<Interrupted> {
     };
     let container = |c: &Value| {
         let exit = &c["exit"];
-        Some(ContainerSeen {
+        Some(ObservedContainer {
             id: text(&c["id"])?,
             sandbox_id: sandbox.id.clone(),
             name: text(&c["name"])?,
@@ -109,24 +109,23 @@ pub(crate) fn read_interrupted(path: &Path) -> Option<Interrupted> {
             started_at: moment(&c["startedAt"]),
         })
     };
-    let containers: Option<Vec<ContainerSeen>> =
+    let containers: Option<Vec<ObservedContainer>> =
         value["containers"].as_array()?.iter().map(container).collect();
     Some(Interrupted { containers: containers?, sandbox })
 }
 
 #[cfg(test)]
 mod tests {
-    //! Tests of what is written down.
 
     use super::*;
 
     #[test]
-    fn an_interrupted_pod_is_read_as_it_was_written() {
+    fn an_interrupted_pod_round_trips() {
         let at = Timestamp::from_second(1_000_000).unwrap();
         let sandbox =
-            SandboxSeen { id: "s".into(), attempt: 3, ready: false, created_at: at, ips: Vec::new() };
+            ObservedSandbox { id: "s".into(), attempt: 3, ready: false, created_at: at, ips: Vec::new() };
         let exit = Exit { code: 143, reason: "Error".into(), message: Some("bye".into()), finished_at: at };
-        let container = ContainerSeen {
+        let container = ObservedContainer {
             id: "c".into(),
             sandbox_id: "s".into(),
             name: "web".into(),

@@ -1,6 +1,6 @@
-//! Images made on the spot, without a registry or a compiler: a layer of busybox, written as an OCI archive.
+//! Images built on this machine without a registry or a compiler: one layer with busybox, as an OCI archive.
 //!
-//! The sandbox image and the example's image come from here. busybox must be the static one (`busybox-static`).
+//! The sandbox image and the example image are built here. busybox must be static (Debian: `busybox-static`).
 
 mod tar;
 
@@ -14,29 +14,25 @@ use sha2::{Digest, Sha256};
 
 use self::tar::Tar;
 
-/// Where Debian's busybox-static lies.
 const BUSYBOX: &str = "/bin/busybox";
-/// The namespace that the runtime interface uses inside containerd.
+/// The containerd namespace of the CRI plugin.
 const CONTAINERD_NAMESPACE: &str = "k8s.io";
 
-/// Why an image cannot be made or imported.
+/// Why an image cannot be built or imported.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
 pub enum ImageError {
-    /// There is no busybox to make it of.
     #[error("reading {BUSYBOX} (Debian's package busybox-static has it)")]
     Busybox(#[source] std::io::Error),
-    /// The archive cannot be written.
     #[error("writing {0}")]
     Write(PathBuf, #[source] std::io::Error),
-    /// `ctr` cannot be run.
     #[error("running ctr (Debian's package containerd has it)")]
     Ctr(#[source] std::io::Error),
-    /// `ctr` refuses.
     #[error("importing {0}: {1}")]
     Import(PathBuf, String),
 }
 
-/// The archive of an image of busybox with all its applets, a few extra files (path without a leading slash, content,
+/// Builds the archive of an image with busybox, its applets, extra files (path without a leading slash, content,
 /// mode) and a command.
 pub fn build_busybox_image(
     name: &str,
@@ -72,7 +68,7 @@ pub fn build_busybox_image(
     Ok(archive(name, &layer.finish(), command))
 }
 
-/// The archive of the sandbox image: a shell that waits, reaps what falls to it and ends when it is asked to.
+/// Builds the archive of the sandbox image: a shell that waits, reaps zombies and ends on SIGTERM.
 pub fn build_pause_image(name: &str) -> Result<Vec<u8>, ImageError> {
     let busybox = std::fs::read(BUSYBOX).map_err(ImageError::Busybox)?;
     let mut layer = Tar::default();
@@ -81,12 +77,12 @@ pub fn build_pause_image(name: &str) -> Result<Vec<u8>, ImageError> {
     for applet in ["sh", "sleep"] {
         layer.symlink(&format!("bin/{applet}"), "busybox");
     }
-    // The first process of a PID namespace ignores signals that it has no handler for, hence the trap.
+    // PID 1 of a namespace ignores signals without a handler, hence the trap.
     let script = "trap 'exit 0' TERM INT; while :; do sleep 2147483647 & wait; done";
     Ok(archive(name, &layer.finish(), &["/bin/sh", "-c", script]))
 }
 
-/// The applets that a busybox has; it is asked once. Without an answer, the ones that shells cannot do without.
+/// The applets of this busybox. If it does not list them, the essential ones.
 fn applets() -> Vec<String> {
     let listed = std::process::Command::new(BUSYBOX).arg("--list").stdin(Stdio::null()).output();
     match listed {
@@ -101,7 +97,7 @@ fn applets() -> Vec<String> {
     }
 }
 
-/// An OCI archive of one layer.
+/// Builds an OCI archive with one layer.
 fn archive(name: &str, layer: &[u8], command: &[&str]) -> Vec<u8> {
     let layer_digest = digest(layer);
     let architecture = match std::env::consts::ARCH {
@@ -164,7 +160,7 @@ fn digest(bytes: &[u8]) -> String {
     out
 }
 
-/// Imports an archive into the containerd that listens on `socket`, where the runtime interface sees it.
+/// Imports an archive into the containerd at `socket`, into the namespace of the CRI plugin.
 pub async fn import(socket: &Path, tar: &Path) -> Result<(), ImageError> {
     let output = tokio::process::Command::new("ctr")
         .arg("--address")
@@ -183,7 +179,7 @@ pub async fn import(socket: &Path, tar: &Path) -> Result<(), ImageError> {
     Err(ImageError::Import(tar.to_owned(), text))
 }
 
-/// Writes an archive to a file.
+/// Writes an archive to a file atomically.
 pub fn write(path: &Path, archive: &[u8]) -> Result<(), ImageError> {
     let write = || -> std::io::Result<()> {
         if let Some(parent) = path.parent() {
@@ -201,7 +197,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_archive_says_the_same_of_itself_every_time() {
+    fn archives_are_reproducible() {
         let (first, second) = (archive("x:1", b"layer", &["a"]), archive("x:1", b"layer", &["a"]));
         assert_eq!(first, second);
         assert_eq!(first.len() % 512, 0);

@@ -17,7 +17,7 @@ use crate::{config::Config, machine::pod_network};
 /// Where the plugins' library keeps what they answered, by network and container.
 const RESULTS: &str = "/var/lib/cni/results";
 /// How long `iptables-restore` may wait for others that change rules.
-const RULES_PATIENCE: Duration = Duration::from_secs(5);
+const RULES_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Containers that addresses of ours were given to: the plugin writes a file an address, which holds the id first.
 pub(super) fn addressed(config: &Config) -> Vec<String> {
@@ -70,11 +70,11 @@ pub(super) async fn remove(config: &Config, ids: &BTreeSet<String>) {
     if let Some(script) = nat_removal(&nat_rules(), &pod_network::network_name(config), ids)
         && let Err(error) = restore(&script).await
     {
-        tracing::warn!(%error, "rules of address translation not removed");
+        tracing::warn!(%error, "cannot remove NAT rules");
     }
     for file in address_files(config).into_iter().chain(result_files(config, ids)) {
         if let Err(error) = std::fs::remove_file(&file) {
-            tracing::debug!(file = %file.display(), %error, "not removed");
+            tracing::debug!(file = %file.display(), %error, "cannot remove file");
         }
     }
 }
@@ -137,7 +137,7 @@ async fn restore(script: &str) -> std::io::Result<()> {
     if let Some(mut stdin) = child.stdin.take() {
         stdin.write_all(script.as_bytes()).await?;
     }
-    let output = tokio::time::timeout(RULES_PATIENCE * 2, child.wait_with_output()).await;
+    let output = tokio::time::timeout(RULES_TIMEOUT * 2, child.wait_with_output()).await;
     let output = output.map_err(std::io::Error::other)??;
     if output.status.success() {
         return Ok(());

@@ -1,13 +1,13 @@
-//! Tests of telling ours from others'.
+//! Ownership checks.
 
 use std::path::{Path, PathBuf};
 
 use expect_test::expect;
 
-use super::{Traces, mounts, network, processes};
+use super::{OrphanScan, mounts, network, processes};
 
 #[test]
-fn only_our_networks_rules_are_taken_out() {
+fn only_rules_of_this_network_are_removed() {
     let listing = r#"-P POSTROUTING ACCEPT
 -N CNI-9048fc14501e054dfe60235f
 -N CNI-HOSTPORT-DNAT
@@ -20,7 +20,7 @@ fn only_our_networks_rules_are_taken_out() {
 -A CNI-9048fc14501e054dfe60235f -d 10.244.0.0/24 -m comment --comment "name: \"catamaran-196b1e37\" id: \"x\"" -j ACCEPT
 -A CNI-HOSTPORT-DNAT -p tcp -m comment --comment "dnat name: \"catamaran-196b1e37\" id: \"x\"" -m multiport --dports 80 -j CNI-DN-1234567890abcdef12345
 "#;
-    // A chain whose rule was never made, known by the sandbox alone.
+    // A chain whose rule was never added is found by the sandbox id alone.
     let log = "msg=x path=/d/ad4b29773bb065de206d9d295d211ca088414b77894a6fde3d4acc110ae1bd04 pid=1 id=00ff";
     let ids = super::mentioned_containers(log.as_bytes());
     assert_eq!(ids.len(), 1);
@@ -41,13 +41,13 @@ fn only_our_networks_rules_are_taken_out() {
     assert_eq!(
         network::nat_removal(listing, "catamaran-196b1e3", &Default::default()),
         None,
-        "a name that merely begins alike"
+        "a name with the same prefix"
     );
 }
 
 #[test]
-fn a_runtime_is_known_by_program_and_argument() {
-    let traces = Traces {
+fn runtime_processes_are_identified_by_program_and_argument() {
+    let scan = OrphanScan {
         socket: "/d/node/containerd/containerd.sock".into(),
         config: "/d/node/containerd/config.toml".into(),
         state: "/d/node/containerd/state".into(),
@@ -70,12 +70,12 @@ fn a_runtime_is_known_by_program_and_argument() {
     ];
     for (line, ours) in table {
         let command = line.replace(' ', "\0");
-        assert_eq!(processes::is_of_runtime(command.as_bytes(), &traces), ours, "{line}");
+        assert_eq!(processes::is_of_runtime(command.as_bytes(), &scan), ours, "{line}");
     }
 }
 
 #[test]
-fn mount_points_are_read_as_they_are() {
+fn mount_points_are_unescaped() {
     let text =
         b"36 35 0:32 / /d/a\\040b rw - tmpfs shm rw\n37 35 0:3 / /run/netns/cni-1 rw - nsfs nsfs rw\nshort\n";
     let points: Vec<PathBuf> = mounts::points(text).collect();
@@ -83,8 +83,8 @@ fn mount_points_are_read_as_they_are() {
 }
 
 #[test]
-fn a_shims_socket_is_known_by_its_container() {
-    // As containerd 1.6 named it.
+fn shim_sockets_are_named_by_container() {
+    // Recorded from containerd 1.6.
     let socket = super::shim_socket(
         Path::new("/tmp/cm-a3/data/node/containerd/containerd.sock"),
         "795a9f33d56448336ba759db2c3d4f1cbcce9b20446aabdaa11b85749b6cbcf8",
