@@ -132,7 +132,7 @@ pub async fn start(
         ));
     }
     if let (None, Some(cidr)) = (&arguments.cri_endpoint, &pod_cidr)
-        && let Some(interface) = kubelet_executor::pod_network_taken_by(&files.read_config()?)
+        && let Some(interface) = kubelet_executor::conflicting_interface(&files.read_config()?).await
     {
         progress.note(&format!(
             "warning: {cidr} is already routed to {interface}, so Pods on this machine will not be reachable; is another \

@@ -2,7 +2,7 @@
 
 pub(crate) mod events;
 pub mod fake;
-pub(crate) mod https;
+pub(crate) mod kube_api;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -48,7 +48,8 @@ pub trait Api: Send + Sync + 'static {
     async fn config_map(&self, namespace: &str, name: &str) -> Result<Option<ConfigMap>, ApiError>;
     /// A Secret, `None` if it does not exist.
     async fn secret(&self, namespace: &str, name: &str) -> Result<Option<Secret>, ApiError>;
-    async fn services(&self) -> Result<Vec<Service>, ApiError>;
+    /// The Services of a namespace, and `kubernetes` in `default`.
+    async fn services(&self, namespace: &str) -> Result<Vec<Service>, ApiError>;
     /// Requests a token.
     async fn token(&self, request: &TokenRequest) -> Result<Token, ApiError>;
     /// The UIDs of the Pods that are bound to a node.

@@ -39,7 +39,7 @@ mod setup;
 mod transport;
 
 pub use config::{CONFIG_ENV, Config, ConfigError};
-pub use machine::pod_network::taken_by as pod_network_taken_by;
+pub use machine::pod_network::conflicting_interface;
 pub use node::{
     leftovers::{OrphanedResource, find as find_leftovers},
     task_loop::ExitReason,

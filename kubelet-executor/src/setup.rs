@@ -11,9 +11,9 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     agent::{
         AgentLink,
-        http::{Environment, HttpLink, NotSet},
+        http::{Environment, EnvironmentError, HttpLink},
     },
-    api::{Api, events::Recorder, https::HttpsApi},
+    api::{Api, events::Recorder, kube_api::KubeApi},
     config::Config,
     machine::lock,
     node::{
@@ -42,7 +42,7 @@ const EXTERNAL_LOOK_EVERY: Duration = Duration::from_secs(2);
 #[allow(missing_docs)]
 pub enum RunError {
     #[error(transparent)]
-    NotStartedByAgent(#[from] NotSet),
+    NotStartedByAgent(#[from] EnvironmentError),
     /// The node's directory cannot be used.
     #[error("preparing {0}: {1}")]
     Directory(PathBuf, std::io::Error),
@@ -58,6 +58,7 @@ pub enum RunError {
     Signal(std::io::Error),
 }
 
+/// The runtime of an executor.
 #[allow(missing_docs)]
 pub enum RuntimeChoice {
     /// From the configuration: an external endpoint, or a private containerd.
@@ -80,7 +81,7 @@ pub struct Setup {
 pub async fn run(config: Config) -> Result<ExitReason, RunError> {
     let environment = Environment::read()?;
     let recovery_timeout = environment.recovery_timeout;
-    let api = Arc::new(HttpsApi::new(&Arc::new(config.clone())));
+    let api = Arc::new(KubeApi::new(&Arc::new(config.clone())));
     let link = Arc::new(HttpLink::new(environment));
     let stop = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signal)?;

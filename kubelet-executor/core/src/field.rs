@@ -5,7 +5,7 @@ use k8s_openapi::{
     apimachinery::pkg::api::resource::Quantity,
 };
 
-use crate::quantity::milli;
+use crate::resources::milli;
 
 /// The node's values that downward API fields refer to.
 #[derive(Debug, Clone, Default)]

@@ -18,7 +18,6 @@ pub mod machine;
 pub mod observed;
 pub mod payload;
 pub mod probe;
-pub mod quantity;
 pub mod resources;
 pub mod spec;
 pub mod status;

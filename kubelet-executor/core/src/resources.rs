@@ -5,10 +5,7 @@ use k8s_openapi::{
     apimachinery::pkg::api::resource::Quantity,
 };
 
-use crate::{
-    quantity::{milli, units},
-    spec,
-};
+use crate::spec;
 
 /// The CFS period, in microseconds.
 pub const CPU_PERIOD_US: i64 = 100_000;
@@ -46,6 +43,16 @@ impl QosClass {
             Self::BestEffort => "BestEffort",
         }
     }
+}
+
+/// Thousandths of a quantity, rounded up; `None` if it is malformed.
+pub fn milli(quantity: &Quantity) -> Option<i128> {
+    quantity.0.parse::<quantity::Quantity>().ok().map(|quantity| quantity.milli().into())
+}
+
+/// Whole units of a quantity, rounded up; `None` if it is malformed.
+pub fn units(quantity: &Quantity) -> Option<i64> {
+    quantity.0.parse::<quantity::Quantity>().ok().map(quantity::Quantity::units)
 }
 
 fn amount(container: &Container, limits: bool, resource: &str) -> Option<Quantity> {

@@ -26,6 +26,8 @@ const PATH: &str = "/api/v1/executor";
 const QUEUE_MAX: usize = 256;
 /// The largest event: a Pod has at most 1.5 MB in the store, its task a little more.
 const EVENT_BYTES_MAX: usize = 16 << 20;
+/// Mesos' default of `--recovery_timeout`.
+const DEFAULT_RECOVERY_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 /// How much of a refusal's body is shown.
 const REFUSAL_BYTES_MAX: usize = 4096;
 
@@ -39,21 +41,29 @@ pub(crate) struct Environment {
     pub token: Option<String>,
 }
 
-/// A missing environment variable.
+/// An environment variable that the agent sets is missing or malformed.
 #[derive(Debug, thiserror::Error)]
-#[error("{0} is not set: the executor is started by an agent")]
 #[allow(missing_docs)]
-pub struct NotSet(&'static str);
+pub enum EnvironmentError {
+    #[error("{0} is not set: the executor is started by an agent")]
+    NotSet(&'static str),
+    #[error("{0} is not a duration: {1:?}")]
+    NotADuration(&'static str, String),
+}
 
 impl Environment {
-    pub fn read() -> Result<Self, NotSet> {
-        let var = |name: &'static str| std::env::var(name).map_err(|_| NotSet(name));
-        let recovery = std::env::var("MESOS_RECOVERY_TIMEOUT").ok().and_then(|text| duration(&text));
+    pub fn read() -> Result<Self, EnvironmentError> {
+        const RECOVERY_TIMEOUT: &str = "MESOS_RECOVERY_TIMEOUT";
+        let var = |name: &'static str| std::env::var(name).map_err(|_| EnvironmentError::NotSet(name));
+        let recovery_timeout = match std::env::var(RECOVERY_TIMEOUT) {
+            Ok(text) => duration(&text).ok_or(EnvironmentError::NotADuration(RECOVERY_TIMEOUT, text))?,
+            Err(_) => DEFAULT_RECOVERY_TIMEOUT,
+        };
         Ok(Self {
             endpoint: var("MESOS_AGENT_ENDPOINT")?,
             framework_id: var("MESOS_FRAMEWORK_ID")?.into(),
             executor_id: var("MESOS_EXECUTOR_ID")?.into(),
-            recovery_timeout: recovery.unwrap_or(Duration::from_secs(15 * 60)),
+            recovery_timeout,
             token: std::env::var("MESOS_EXECUTOR_AUTHENTICATION_TOKEN").ok(),
         })
     }

@@ -52,7 +52,7 @@ impl Api for FakeApi {
         Ok(self.state().secrets.get(&(namespace.to_owned(), name.to_owned())).cloned())
     }
 
-    async fn services(&self) -> Result<Vec<Service>, ApiError> {
+    async fn services(&self, _namespace: &str) -> Result<Vec<Service>, ApiError> {
         Ok(self.state().services.clone())
     }
 

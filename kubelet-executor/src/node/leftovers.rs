@@ -76,7 +76,8 @@ pub fn find(config: &Config) -> Vec<OrphanedResource> {
     let bridge =
         Path::new("/sys/class/net").join(&bridge).exists().then_some(OrphanedResource::Interface(bridge));
     let network = pod_network::network_name(config);
-    let ruled = network::nat_removal(&network::nat_rules(), &network, &BTreeSet::new()).is_some();
+    let (ids, _) = known_containers(config, &scan);
+    let ruled = network::has_nat_rules(&network, &ids);
     let mut found: Vec<OrphanedResource> = processes.map(process).collect();
     found.extend(mounts::below(&scan.mounts).into_iter().map(OrphanedResource::Mount));
     found.extend(bridge);
@@ -109,9 +110,7 @@ impl OrphanScan {
 /// could not be removed.
 pub(crate) async fn remove(config: &Config) {
     let scan = OrphanScan::of(config);
-    let runtime_state = standing_containers(config, &scan);
-    let mut ids = mentioned_containers(&std::fs::read(containerd::Paths::of(config).log).unwrap_or_default());
-    ids.extend(runtime_state.iter().cloned());
+    let (ids, has_state) = known_containers(config, &scan);
     let sandboxes = network::old_namespaces(config, &ids);
     if processes::kill_all(config, &scan).await > 0 {
         tracing::warn!("killed containers that outlived their runtime");
@@ -122,7 +121,7 @@ pub(crate) async fn remove(config: &Config) {
     }
     mounts::remove_below(&scan.mounts);
     mounts::remove_namespaces(&sandboxes);
-    if !runtime_state.is_empty() && mounts::below(&scan.mounts).is_empty() {
+    if has_state && mounts::below(&scan.mounts).is_empty() {
         remove_state(&scan);
     }
     for id in &ids {
@@ -142,8 +141,17 @@ pub(crate) async fn remove(config: &Config) {
     }
 }
 
+/// The ids of all containers that may have left something, and whether any has runtime state.
+fn known_containers(config: &Config, scan: &OrphanScan) -> (BTreeSet<String>, bool) {
+    let with_state = containers_with_state(config, scan);
+    let has_state = !with_state.is_empty();
+    let mut ids = mentioned_containers(&std::fs::read(containerd::Paths::of(config).log).unwrap_or_default());
+    ids.extend(with_state);
+    (ids, has_state)
+}
+
 /// Containers with runtime state: bundles, sandbox directories, allocated addresses.
-fn standing_containers(config: &Config, scan: &OrphanScan) -> BTreeSet<String> {
+fn containers_with_state(config: &Config, scan: &OrphanScan) -> BTreeSet<String> {
     let names = |dir: PathBuf| {
         let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
         entries.map(|entry| entry.file_name().to_string_lossy().into_owned())

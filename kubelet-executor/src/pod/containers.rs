@@ -135,7 +135,7 @@ impl Start {
             }
         }
         // Service variables are best effort: a container does not wait for them.
-        let services = self.context.api.services().await.unwrap_or_else(|error| {
+        let services = self.context.api.services(namespace).await.unwrap_or_else(|error| {
             tracing::debug!(%error, "cannot list services");
             Vec::new()
         });

@@ -9,7 +9,7 @@ use std::{
     path::Path,
 };
 
-use executor_core::{field, payload::PayloadError, quantity, spec};
+use executor_core::{field, payload::PayloadError, resources, spec};
 use k8s_openapi::api::core::v1::{Pod, Volume};
 use rustix::mount::{MountFlags, UnmountFlags};
 
@@ -66,7 +66,7 @@ impl VolumeBuilder<'_> {
         let group = fs_group.and_then(|group| u32::try_from(group).ok());
         if let Some(empty) = &volume.empty_dir {
             if empty.medium.as_deref() == Some("Memory") {
-                mount_tmpfs(dir, empty.size_limit.as_ref().and_then(quantity::units))?;
+                mount_tmpfs(dir, empty.size_limit.as_ref().and_then(resources::units))?;
             }
             return make_open_dir(dir, group);
         }

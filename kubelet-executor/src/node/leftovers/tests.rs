@@ -3,46 +3,53 @@
 use std::path::{Path, PathBuf};
 
 use expect_test::expect;
+use serde_json::json;
 
 use super::{OrphanScan, mounts, network, processes};
 
 #[test]
 fn only_rules_of_this_network_are_removed() {
-    let listing = r#"-P POSTROUTING ACCEPT
--N CNI-9048fc14501e054dfe60235f
--N CNI-HOSTPORT-DNAT
--N CNI-DN-1234567890abcdef12345
--N CNI-ffffffffffffffffffffffff
--N CNI-a05798abedcacfa74809f3f2
--A POSTROUTING -m comment --comment "CNI portfwd requiring masquerade" -j CNI-HOSTPORT-MASQ
--A POSTROUTING -s 10.244.0.5/32 -m comment --comment "name: \"catamaran-196b1e37\" id: \"x\"" -j CNI-9048fc14501e054dfe60235f
--A POSTROUTING -s 10.244.0.5/32 -m comment --comment "name: \"other\" id: \"x\"" -j CNI-ffffffffffffffffffffffff
--A CNI-9048fc14501e054dfe60235f -d 10.244.0.0/24 -m comment --comment "name: \"catamaran-196b1e37\" id: \"x\"" -j ACCEPT
--A CNI-HOSTPORT-DNAT -p tcp -m comment --comment "dnat name: \"catamaran-196b1e37\" id: \"x\"" -m multiport --dports 80 -j CNI-DN-1234567890abcdef12345
-"#;
-    // A chain whose rule was never added is found by the sandbox id alone.
-    let log = "msg=x path=/d/ad4b29773bb065de206d9d295d211ca088414b77894a6fde3d4acc110ae1bd04 pid=1 id=00ff";
+    // As nft 1.0.6 lists the rules of iptables-nft: masquerading of two networks, a host port, a chain without a rule.
+    let chain =
+        |table: &str, name: &str| json!({ "chain": { "family": "ip", "table": table, "name": name } });
+    let rule = |chain: &str, handle: u32, target: &str| {
+        json!({ "rule": { "family": "ip", "table": "nat", "chain": chain, "handle": handle, "expr": [
+            { "match": { "op": "==", "left": { "payload": { "protocol": "ip", "field": "saddr" } }, "right": "10.244.0.5" } },
+            { "xt": { "type": "match", "name": "comment" } },
+            { "counter": { "packets": 0, "bytes": 0 } },
+            { "jump": { "target": target } },
+        ] } })
+    };
+    let id = "ad4b29773bb065de206d9d295d211ca088414b77894a6fde3d4acc110ae1bd04";
+    let (masquerade, dnat) = ("CNI-a05798abedcacfa74809f3f2", "CNI-DN-a05798abedcacfa74809f");
+    let listing = json!({ "nftables": [
+        { "metainfo": { "version": "1.0.6" } },
+        { "table": { "family": "ip", "name": "nat", "handle": 1 } },
+        chain("nat", "POSTROUTING"), chain("nat", "CNI-HOSTPORT-DNAT"), chain("nat", "CNI-ffffffffffffffffffffffff"),
+        chain("nat", masquerade), chain("nat", dnat), chain("filter", "CNI-SN-a05798abedcacfa74809f"),
+        rule("POSTROUTING", 4, masquerade),
+        rule("POSTROUTING", 5, "CNI-ffffffffffffffffffffffff"),
+        rule(masquerade, 6, "CNI-HOSTPORT-DNAT"),
+        rule("CNI-HOSTPORT-DNAT", 7, dnat),
+    ] });
+    let ruleset: network::Ruleset = serde_json::from_value(listing).unwrap();
+    // Of a sandbox whose creation was interrupted, the log may be the only trace.
+    let log = format!("msg=x path=/d/{id} pid=1 id=00ff");
     let ids = super::mentioned_containers(log.as_bytes());
     assert_eq!(ids.len(), 1);
-    let script = network::nat_removal(listing, "catamaran-196b1e37", &ids).unwrap();
+    let transaction = network::nat_removal(&ruleset, "catamaran-196b1e37", &ids).unwrap();
+    let commands: Vec<String> =
+        transaction["nftables"].as_array().unwrap().iter().map(ToString::to_string).collect();
     expect![[r#"
-        *nat
-        -D POSTROUTING -s 10.244.0.5/32 -m comment --comment "name: \"catamaran-196b1e37\" id: \"x\"" -j CNI-9048fc14501e054dfe60235f
-        -D CNI-HOSTPORT-DNAT -p tcp -m comment --comment "dnat name: \"catamaran-196b1e37\" id: \"x\"" -m multiport --dports 80 -j CNI-DN-1234567890abcdef12345
-        -F CNI-9048fc14501e054dfe60235f
-        -F CNI-DN-1234567890abcdef12345
-        -F CNI-a05798abedcacfa74809f3f2
-        -X CNI-9048fc14501e054dfe60235f
-        -X CNI-DN-1234567890abcdef12345
-        -X CNI-a05798abedcacfa74809f3f2
-        COMMIT
-    "#]]
-    .assert_eq(&script);
-    assert_eq!(
-        network::nat_removal(listing, "catamaran-196b1e3", &Default::default()),
-        None,
-        "a name with the same prefix"
-    );
+        {"delete":{"rule":{"chain":"POSTROUTING","family":"ip","handle":4,"table":"nat"}}}
+        {"delete":{"rule":{"chain":"CNI-HOSTPORT-DNAT","family":"ip","handle":7,"table":"nat"}}}
+        {"flush":{"chain":{"family":"ip","name":"CNI-DN-a05798abedcacfa74809f","table":"nat"}}}
+        {"flush":{"chain":{"family":"ip","name":"CNI-a05798abedcacfa74809f3f2","table":"nat"}}}
+        {"delete":{"chain":{"family":"ip","name":"CNI-DN-a05798abedcacfa74809f","table":"nat"}}}
+        {"delete":{"chain":{"family":"ip","name":"CNI-a05798abedcacfa74809f3f2","table":"nat"}}}"#]]
+    .assert_eq(&commands.join("\n"));
+    let other = network::nat_removal(&ruleset, "catamaran-196b1e3", &ids);
+    assert_eq!(other, None, "a name with the same prefix");
 }
 
 #[test]
