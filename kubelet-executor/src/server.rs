@@ -226,7 +226,7 @@ fn pod_list(pods: &Pods) -> serde_json::Value {
         .map(|view| {
             let mut pod = (*view.pod).clone();
             pod.status = Some(view.status);
-            serde_json::to_value(pod).unwrap_or_default()
+            serde_json::to_value(pod).expect("a Pod has only string keys")
         })
         .collect();
     json!({ "kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items })

@@ -37,15 +37,29 @@ fn put(path: &Path, text: &str) -> io::Result<()> {
     std::fs::rename(&partial, path)
 }
 
-/// Reads a final status. A record that exists and does not decode is an error: the Pod may have ended.
-pub(crate) fn read(path: &Path) -> Option<FinalStatus> {
-    let mut value: Value = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
-    let outcome = match value["outcome"].as_str()? {
-        "finished" => PodOutcome::Finished,
-        "failed" => PodOutcome::Failed,
-        _ => PodOutcome::Killed,
+/// The content of a record, if it exists.
+fn content(path: &Path) -> io::Result<Option<Value>> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn malformed(path: &Path) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("malformed record {}", path.display()))
+}
+
+/// Reads a final status, if one was written. A record that does not decode is an error, since the Pod has ended.
+pub(crate) fn read(path: &Path) -> io::Result<Option<FinalStatus>> {
+    let Some(mut value) = content(path)? else { return Ok(None) };
+    let outcome = match value["outcome"].as_str() {
+        Some("finished") => PodOutcome::Finished,
+        Some("failed") => PodOutcome::Failed,
+        Some("killed") => PodOutcome::Killed,
+        _ => return Err(malformed(path)),
     };
-    Some(FinalStatus { outcome, status: serde_json::from_value(value["status"].take()).ok()? })
+    Ok(Some(FinalStatus { outcome, status: serde_json::from_value(value["status"].take())? }))
 }
 
 /// A Pod that was interrupted by the stop of its node: its last sandbox and the containers in it, all ended.
@@ -75,9 +89,15 @@ pub(crate) fn write_interrupted(path: &Path, interrupted: &Interrupted) -> io::R
     put(path, &json!({ "sandbox": sandbox, "containers": containers }).to_string())
 }
 
-/// Reads the record of an interrupted Pod.
-pub(crate) fn read_interrupted(path: &Path) -> Option<Interrupted> {
-    let value: Value = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+/// Reads the record of an interrupted Pod, if one was written.
+pub(crate) fn read_interrupted(path: &Path) -> io::Result<Option<Interrupted>> {
+    match content(path)? {
+        Some(value) => interrupted(&value).map(Some).ok_or_else(|| malformed(path)),
+        None => Ok(None),
+    }
+}
+
+fn interrupted(value: &Value) -> Option<Interrupted> {
     let moment = |value: &Value| value.as_str()?.parse::<Timestamp>().ok();
     let number = |value: &Value| u32::try_from(value.as_u64()?).ok();
     let text = |value: &Value| value.as_str().map(str::to_owned);
@@ -141,10 +161,11 @@ mod tests {
         let interrupted = Interrupted { sandbox, containers: vec![container] };
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("pod/.interrupted.json");
-        assert_eq!(read_interrupted(&path), None);
+        assert_eq!(read_interrupted(&path).unwrap(), None);
         write_interrupted(&path, &interrupted).unwrap();
-        assert_eq!(read_interrupted(&path), Some(interrupted));
+        assert_eq!(read_interrupted(&path).unwrap(), Some(interrupted));
         std::fs::write(&path, r#"{"sandbox":{"id":"s"},"containers":[{}]}"#).unwrap();
-        assert_eq!(read_interrupted(&path), None);
+        assert!(read_interrupted(&path).is_err(), "a malformed record is not an absent one");
+        assert!(read(&path).is_err());
     }
 }

@@ -36,9 +36,9 @@ struct Container<'a> {
 }
 
 impl<'a> SimulatedPod<'a> {
-    /// Decodes the Pod in a task's data; `None` if there is none.
-    pub fn read(pod: &'a [u8]) -> Option<Self> {
-        serde_json::from_slice(pod).ok()
+    /// Decodes the Pod in a task's data.
+    pub fn read(pod: &'a [u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(pod)
     }
 
     /// The data of a status update on a node with this address. `running` is false while the Pod starts.
@@ -59,7 +59,7 @@ impl<'a> SimulatedPod<'a> {
             pod_ips: address.map(|address| [ip(address)]),
             start_time: &now,
         };
-        serde_json::to_vec(&Data { status }).map(Bytes::from).unwrap_or_default()
+        serde_json::to_vec(&Data { status }).expect("a status has only string keys").into()
     }
 }
 
@@ -185,6 +185,6 @@ mod tests {
         assert_eq!(decoded["status"]["containerStatuses"][0]["ready"], true);
         assert!(decoded["status"]["containerStatuses"][0]["state"]["running"]["startedAt"].is_string());
         assert_eq!(decoded.to_string().as_bytes(), data, "members are in order");
-        assert!(SimulatedPod::read(b"no pod").is_none());
+        assert!(SimulatedPod::read(b"no pod").is_err());
     }
 }

@@ -129,8 +129,13 @@ struct Worker {
 
 impl Worker {
     async fn run(mut self, mut inbox: mpsc::Receiver<Event>) {
-        if let Some(final_status) = record::read(&self.paths.record()) {
-            return self.finish_recorded(final_status, inbox).await;
+        match record::read(&self.paths.record()) {
+            Ok(None) => {}
+            Ok(Some(final_status)) => return self.finish_recorded(final_status, inbox).await,
+            Err(error) => {
+                tracing::error!(pod = %self.uid, %error, "cannot read the pod's final status");
+                return self.finish_recorded(unknown_end(&error), inbox).await;
+            }
         }
         let mut runtime_state = self.context.runtime_state.clone();
         runtime_state.mark_changed();
@@ -188,9 +193,15 @@ impl Worker {
     fn restore_interrupted(&self, event: Event) -> Event {
         match event {
             Event::Observed(mut seen) if !self.machine.is_adopted() && seen.sandboxes.is_empty() => {
-                if let Some(restored) = record::read_interrupted(&self.paths.interrupted()) {
-                    seen.sandboxes.push(restored.sandbox);
-                    seen.containers = restored.containers;
+                match record::read_interrupted(&self.paths.interrupted()) {
+                    Ok(Some(restored)) => {
+                        seen.sandboxes.push(restored.sandbox);
+                        seen.containers = restored.containers;
+                    }
+                    Ok(None) => {}
+                    Err(error) => {
+                        tracing::warn!(pod = %self.uid, %error, "restart counts start over");
+                    }
                 }
                 Event::Observed(seen)
             }
@@ -457,6 +468,19 @@ impl Worker {
         };
         self.work.spawn(action.in_current_span());
     }
+}
+
+/// The end of a Pod whose record exists and cannot be read: it must not run again, and how it ended is unknown.
+fn unknown_end(error: &std::io::Error) -> FinalStatus {
+    let status = PodStatus {
+        phase: Some("Failed".to_owned()),
+        reason: Some("UnreadableRecord".to_owned()),
+        message: Some(format!(
+            "The pod has ended, and the record of its final status cannot be read: {error}"
+        )),
+        ..Default::default()
+    };
+    FinalStatus { outcome: PodOutcome::Failed, status }
 }
 
 async fn sleep_until(moment: Option<Timestamp>) {
