@@ -132,7 +132,7 @@ pub async fn start(
         ));
     }
     if let (None, Some(cidr)) = (&arguments.cri_endpoint, &pod_cidr)
-        && let Some(interface) = kubelet_executor::pod_network_taken_by(&files.read_config()?)
+        && let Some(interface) = kubelet_executor::conflicting_interface(&files.read_config()?).await
     {
         progress.note(&format!(
             "warning: {cidr} is already routed to {interface}, so Pods on this machine will not be reachable; is another \
@@ -209,14 +209,14 @@ pub async fn clear(files: &NodeFiles, signals: &mut runtime::Signals) -> anyhow:
     // Without a configuration no executor has ever run here.
     let Ok(config) = files.read_config() else { return Ok(()) };
     let left = tokio::select! {
-        left = kubelet_executor::clear_node(&config) => left,
-        () = signals.wait() => kubelet_executor::find_remains(&config),
+        left = kubelet_executor::teardown_node(&config) => left,
+        () = signals.wait() => kubelet_executor::find_leftovers(&config),
     };
     if left.is_empty() {
         return Ok(());
     }
-    for remnant in &left {
-        println!("not removed: {remnant}");
+    for resource in &left {
+        println!("not removed: {resource}");
     }
     bail!(
         "some resources could not be removed from this machine (listed above); starting and stopping again with the same \

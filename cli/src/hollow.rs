@@ -8,7 +8,7 @@ use kernel::{
     server::MasterHandle,
 };
 use kernel_model::task::TaskState;
-use kubelet_executor::pod::simulated::PaperPod;
+use kubelet_executor::pod::simulated::SimulatedPod;
 
 use crate::progress::Progress;
 
@@ -20,7 +20,8 @@ pub fn start(master: &MasterHandle, count: u32, progress: &Progress) -> Option<H
     progress.doing(&format!("adding {count} hollow nodes"));
     let mut options = HollowOptions::new();
     options.status_data = Arc::new(|agent, task, states| {
-        let pod = LazyCell::new(|| PaperPod::read(&task.data));
+        // Tasks of other frameworks carry other data.
+        let pod = LazyCell::new(|| SimulatedPod::read(&task.data).ok());
         let data = |state: &TaskState| {
             let running = match state {
                 TaskState::Starting => false,

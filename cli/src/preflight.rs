@@ -34,6 +34,7 @@ const RUNTIME: &[(&str, &[&str])] = &[
     ("runc", &["/usr/sbin/runc", "/usr/bin/runc", "/usr/local/sbin/runc", "/usr/local/bin/runc"]),
     ("containernetworking-plugins", &["/usr/lib/cni/bridge", "/opt/cni/bin/bridge"]),
     ("iptables", &["/usr/sbin/iptables", "/sbin/iptables"]),
+    ("nftables", &["/usr/sbin/nft", "/sbin/nft"]),
     ("busybox-static", &["/bin/busybox", "/usr/bin/busybox"]),
 ];
 

@@ -1,4 +1,5 @@
-//! The agent's side: subscribing, updates until they are acknowledged, coming back after the agent's restart.
+//! The Mesos executor API: subscribe, send status updates until they are acknowledged, resubscribe after an agent
+//! restart.
 
 pub mod fake;
 pub(crate) mod http;
@@ -8,21 +9,22 @@ use async_trait::async_trait;
 use kernel_model::executor::{Call, Event};
 use tokio::sync::mpsc;
 
-/// Why a call did not reach the agent.
+/// Why call to the agent failed.
 #[derive(Debug, Clone, thiserror::Error)]
+#[allow(missing_docs)]
 pub enum LinkError {
-    /// It does not answer, or not yet: try again.
+    /// The agent does not answer; retry.
     #[error("{0}")]
-    Away(String),
-    /// It does not know this executor, or does not want it: trying again is no use.
+    Unavailable(String),
+    /// The agent does not know this executor or refuses it; do not retry.
     #[error("the agent refuses this executor: {0}")]
     Refused(String),
 }
 
-/// The way to the agent; behind a trait, so that tests need none.
+/// The connection to the agent.
 #[async_trait]
 pub trait AgentLink: Send + Sync + 'static {
-    /// Sends SUBSCRIBE; the events come until the connection breaks.
+    /// Sends SUBSCRIBE and returns the event stream.
     async fn subscribe(&self, call: Call) -> Result<mpsc::Receiver<Event>, LinkError>;
     /// Sends any other call.
     async fn send(&self, call: Call) -> Result<(), LinkError>;

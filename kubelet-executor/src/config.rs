@@ -1,4 +1,4 @@
-//! The executor's configuration: one JSON file, written by the agent's side of the binary.
+//! The executor's configuration: a JSON file that `catamaran agent` writes.
 
 use std::{
     hash::Hasher,
@@ -7,33 +7,32 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-/// The variable that names the file.
+/// The environment variable with the file's path.
 pub const CONFIG_ENV: &str = "CATAMARAN_KUBELET_CONFIG";
 
-/// See the file's head.
+/// The node's configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
 pub struct Config {
-    /// The Node object's name.
     pub node_name: String,
-    /// The machine's address, and where the HTTPS door listens.
+    /// The node's address, where the HTTPS server listens.
     pub node_ip: String,
-    /// Everything of ours lies below it.
+    /// All files of the node are below it.
     pub root_dir: PathBuf,
     /// Base URL of the Kubernetes API.
     pub api_server: String,
-    /// The cluster's authority.
+    /// The cluster CA.
     pub ca_file: PathBuf,
     /// The node's certificate.
     pub cert_file: PathBuf,
-    /// Its key.
     pub key_file: PathBuf,
-    /// The socket of a runtime that somebody else runs; without one a private containerd is started.
+    /// The socket of an external runtime; without one, the executor starts a private containerd.
     #[serde(default)]
     pub cri_endpoint: Option<String>,
-    /// The range of this node's Pod addresses; absent until the server has assigned one.
+    /// The node's Pod CIDR; absent until the server has assigned one.
     #[serde(default)]
     pub pod_cidr: Option<String>,
-    /// The image that holds a sandbox's namespaces.
+    /// The image of sandbox containers.
     #[serde(default = "default_sandbox_image")]
     pub sandbox_image: String,
 }
@@ -42,22 +41,20 @@ fn default_sandbox_image() -> String {
     "localhost/catamaran/pause:1".to_owned()
 }
 
-/// Why there is no configuration.
+/// Why the configuration cannot be read.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
 pub enum ConfigError {
-    /// The variable is not set.
     #[error("{CONFIG_ENV} is not set")]
     NotSet,
-    /// The file cannot be read.
     #[error("reading {0}")]
     Read(PathBuf, #[source] std::io::Error),
-    /// The file is no configuration.
     #[error("parsing {0}")]
     Parse(PathBuf, #[source] serde_json::Error),
 }
 
 impl Config {
-    /// Reads the file that the environment names.
+    /// Reads the file named by [`CONFIG_ENV`].
     pub fn from_environment() -> Result<Self, ConfigError> {
         let path = PathBuf::from(std::env::var_os(CONFIG_ENV).ok_or(ConfigError::NotSet)?);
         Self::from_file(&path)
@@ -69,7 +66,8 @@ impl Config {
         serde_json::from_slice(&bytes).map_err(|e| ConfigError::Parse(path.to_owned(), e))
     }
 
-    /// A short name for this node's things on the machine, from its directory: two nodes on one machine do not collide.
+    /// A short, stable name for this node's resources on the machine, derived from its directory: two nodes on one
+    /// machine do not collide.
     pub fn tag(&self) -> String {
         let mut hasher = Fnv(0xcbf2_9ce4_8422_2325);
         let path = std::path::absolute(&self.root_dir).unwrap_or_else(|_| self.root_dir.clone());
@@ -77,23 +75,23 @@ impl Config {
         format!("{:08x}", (hasher.finish() ^ (hasher.finish() >> 32)) as u32)
     }
 
-    /// Where container logs lie.
+    /// The directory of container logs.
     pub fn pods_dir(&self) -> PathBuf {
         self.root_dir.join("pods")
     }
 
-    /// Where volumes lie.
+    /// The directory of volumes.
     pub fn volumes_dir(&self) -> PathBuf {
         self.root_dir.join("volumes")
     }
 
-    /// Image archives to import.
+    /// The directory of image archives to import.
     pub fn images_dir(&self) -> PathBuf {
         self.root_dir.join("images")
     }
 }
 
-/// FNV-1a: the same in every release, unlike the standard library's.
+/// FNV-1a: stable across releases, unlike the standard library's hasher.
 struct Fnv(u64);
 
 impl Hasher for Fnv {

@@ -1,4 +1,4 @@
-//! The host: control groups, the lock on the node's directory, and the Pod network.
+//! The host: cgroups, the lock on the node's directory, and the Pod network.
 
 pub(crate) mod cgroups;
 pub(crate) mod lock;

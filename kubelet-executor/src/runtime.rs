@@ -1,10 +1,11 @@
-//! The container runtime as the executor uses it: one trait, two implementations, one suite of tests.
+//! The container runtime behind one trait, with two implementations and one test suite.
 //!
-//! The messages are those of the runtime interface; the fake speaks them too, so that nothing is translated twice.
+//! The trait uses CRI messages; the fake does as well, so nothing is converted twice.
 
 pub(crate) mod containerd;
 pub mod fake;
 pub mod images;
+#[allow(missing_docs)]
 pub mod labels;
 
 use std::time::Duration;
@@ -12,65 +13,65 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cri::{Error, v1};
 
-/// What the executor asks of a runtime.
+/// The runtime calls that the executor makes.
 #[async_trait]
 pub trait Runtime: Send + Sync + 'static {
-    /// Sandboxes and containers that carry all of `labels`.
+    /// Lists sandboxes and containers that have all of `labels`.
     async fn list(
         &self,
         labels: &[(String, String)],
     ) -> Result<(Vec<v1::PodSandbox>, Vec<v1::Container>), Error>;
-    /// One sandbox with its addresses.
+    /// The status of a sandbox, with its addresses.
     async fn sandbox_status(&self, id: &str) -> Result<v1::PodSandboxStatus, Error>;
-    /// One container with its exit.
+    /// The status of a container, with its exit.
     async fn container_status(&self, id: &str) -> Result<v1::ContainerStatus, Error>;
-    /// Makes and starts a sandbox; answers its id.
+    /// Creates and starts a sandbox; returns its id.
     async fn run_sandbox(&self, config: v1::PodSandboxConfig) -> Result<String, Error>;
-    /// Stops and removes a sandbox with all in it; one that is not there is removed.
+    /// Stops and removes a sandbox with its containers; succeeds if it does not exist.
     async fn remove_sandbox(&self, id: &str) -> Result<(), Error>;
-    /// The image, if it is on the machine.
+    /// The image, if it is on the node.
     async fn image(&self, name: &str) -> Result<Option<v1::Image>, Error>;
-    /// Pulls an image; answers its reference.
+    /// Pulls an image; returns its reference.
     async fn pull(
         &self,
         name: &str,
         auth: Option<v1::AuthConfig>,
         sandbox: v1::PodSandboxConfig,
     ) -> Result<String, Error>;
-    /// Makes a container; answers its id.
+    /// Creates a container; returns its id.
     async fn create(
         &self,
         sandbox_id: &str,
         config: v1::ContainerConfig,
         sandbox: v1::PodSandboxConfig,
     ) -> Result<String, Error>;
-    /// Starts a made container.
+    /// Starts a created container.
     async fn start(&self, id: &str) -> Result<(), Error>;
-    /// Asks a container to end and kills it after `grace`; returns when it is over.
+    /// Stops a container and kills it after `grace`; returns when it has ended.
     async fn stop(&self, id: &str, grace: Duration) -> Result<(), Error>;
-    /// Removes a container; one that is not there is removed.
+    /// Removes a container; succeeds if it does not exist.
     async fn remove(&self, id: &str) -> Result<(), Error>;
-    /// Runs a command in a container: exit code and output.
+    /// Runs a command in a container and returns exit code and output.
     async fn exec(
         &self,
         id: &str,
         command: &[String],
         timeout: Duration,
     ) -> Result<v1::ExecSyncResponse, Error>;
-    /// Makes the runtime write to a new log file.
+    /// Makes the runtime reopen the log file.
     async fn reopen_log(&self, id: &str) -> Result<(), Error>;
-    /// The address of a stream for an exec.
+    /// The URL of an exec stream.
     async fn exec_url(&self, request: v1::ExecRequest) -> Result<String, Error>;
-    /// The address of a stream for an attach.
+    /// The URL of an attach stream.
     async fn attach_url(&self, request: v1::AttachRequest) -> Result<String, Error>;
-    /// The address of a stream for a port-forward.
+    /// The URL of a port-forward stream.
     async fn port_forward_url(&self, sandbox_id: &str) -> Result<String, Error>;
-    /// Usage of containers that carry all of `labels`.
+    /// Usage of the containers that have all of `labels`.
     async fn stats(&self, labels: &[(String, String)]) -> Result<Vec<v1::ContainerStats>, Error>;
 }
 
-/// Success for a removal of what is not there.
-fn gone_is_fine(result: Result<(), Error>) -> Result<(), Error> {
+/// Treats a missing object as success.
+fn ignore_not_found(result: Result<(), Error>) -> Result<(), Error> {
     match result {
         Err(error) if error.is_not_found() => Ok(()),
         other => other,
@@ -90,7 +91,7 @@ impl Runtime for cri::Client {
         let labels: std::collections::BTreeMap<_, _> = labels.iter().cloned().collect();
         let sandboxes = v1::PodSandboxFilter { label_selector: labels.clone(), ..Default::default() };
         let containers = v1::ContainerFilter { label_selector: labels, ..Default::default() };
-        // Containers first: a sandbox is made before what is in it, so no container of this listing lacks its sandbox.
+        // Containers first: a sandbox is created before its containers, so no listed container lacks its sandbox.
         let containers = self.list_containers(v1::ListContainersRequest { filter: Some(containers) }).await?;
         let sandboxes = self.list_pod_sandbox(v1::ListPodSandboxRequest { filter: Some(sandboxes) }).await?;
         Ok((sandboxes.items, containers.containers))
@@ -113,9 +114,9 @@ impl Runtime for cri::Client {
 
     async fn remove_sandbox(&self, id: &str) -> Result<(), Error> {
         let stop = v1::StopPodSandboxRequest { pod_sandbox_id: id.to_owned() };
-        gone_is_fine(self.stop_pod_sandbox(stop).await.map(drop))?;
+        ignore_not_found(self.stop_pod_sandbox(stop).await.map(drop))?;
         let remove = v1::RemovePodSandboxRequest { pod_sandbox_id: id.to_owned() };
-        gone_is_fine(self.remove_pod_sandbox(remove).await.map(drop))
+        ignore_not_found(self.remove_pod_sandbox(remove).await.map(drop))
     }
 
     async fn image(&self, name: &str) -> Result<Option<v1::Image>, Error> {
@@ -155,12 +156,12 @@ impl Runtime for cri::Client {
     async fn stop(&self, id: &str, grace: Duration) -> Result<(), Error> {
         let timeout = i64::try_from(grace.as_secs()).unwrap_or(i64::MAX / 2);
         let request = v1::StopContainerRequest { container_id: id.to_owned(), timeout };
-        gone_is_fine(self.stop_container(request).await.map(drop))
+        ignore_not_found(self.stop_container(request).await.map(drop))
     }
 
     async fn remove(&self, id: &str) -> Result<(), Error> {
         let request = v1::RemoveContainerRequest { container_id: id.to_owned() };
-        gone_is_fine(self.remove_container(request).await.map(drop))
+        ignore_not_found(self.remove_container(request).await.map(drop))
     }
 
     async fn exec(

@@ -1,7 +1,7 @@
-//! The node's HTTPS door: logs, exec, attach and port-forward for the API server, and a little about the node.
+//! The node's HTTPS server: logs, exec, attach and port-forward for the API server, and node status endpoints.
 //!
-//! Only the API server (and administrators) come in: a certificate of the cluster's authority is not enough, for Pods'
-//! owners may have one too, and what they may do is the API server's to judge.
+//! Only clients in the group `system:masters` are admitted: any certificate of the cluster CA is not enough, since
+//! authorization is the API server's task.
 
 mod logs;
 mod remote;
@@ -22,41 +22,39 @@ use tokio::{
 };
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::{node::pods::Pods, pod::shared::Shared, transport::tls};
+use crate::{node::pods::Pods, pod::context::NodeContext, transport::tls};
 pub(crate) use requests::Target;
 
-/// Connections at once: every `kubectl logs -f` and `exec` of this node's Pods is one.
+/// Concurrent connections: every `kubectl logs -f` and `exec` on this node is one.
 const CONNECTIONS_MAX: usize = 512;
-/// How long a client may take to shake hands, and to send the head of a request.
+/// Time limit of a TLS handshake and of a request head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// After the kernel refused a connection.
+/// Pause after a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The file that remembers the port.
-const PORT_FILE: &str = "door.port";
+const PORT_FILE: &str = "server.port";
 /// The group of administrators.
 const MASTERS: &str = "system:masters";
 
-/// Answers' bodies.
 pub(crate) type Body = BoxBody<Bytes, Infallible>;
 
-/// Why the door is not open.
+/// Why the server cannot start.
 #[derive(Debug, thiserror::Error)]
-pub enum DoorError {
-    /// No TLS.
+#[allow(missing_docs)]
+pub enum ServerError {
     #[error(transparent)]
     Tls(#[from] crate::transport::tls::TlsError),
-    /// No port.
     #[error("listening on {0}: {1}")]
     Listen(String, std::io::Error),
 }
 
-/// A refusal, in the form that the API's clients read.
-pub(crate) struct Refusal {
+/// An error that is answered with a `Status` object.
+pub(crate) struct StatusError {
     pub code: StatusCode,
     pub message: String,
 }
 
-impl Refusal {
+impl StatusError {
     pub fn new(code: StatusCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into() }
     }
@@ -94,46 +92,49 @@ pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).boxed()
 }
 
-/// Opens the door; answers its address. The port is the same as last time where it can be.
-pub(crate) async fn open(shared: Arc<Shared>, pods: Arc<Pods>) -> Result<String, DoorError> {
-    let ip = &shared.config.node_ip;
-    let file = shared.config.root_dir.join(PORT_FILE);
+/// Starts the server and returns its address. The port of the last start is reused if it is free.
+pub(crate) async fn start(context: Arc<NodeContext>, pods: Arc<Pods>) -> Result<String, ServerError> {
+    let ip = &context.config.node_ip;
+    let file = context.config.root_dir.join(PORT_FILE);
     let last: u16 =
         std::fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
     let listener = match TcpListener::bind((ip.as_str(), last)).await {
         Ok(listener) => listener,
-        Err(_) => TcpListener::bind((ip.as_str(), 0)).await.map_err(|e| DoorError::Listen(ip.clone(), e))?,
+        Err(_) => {
+            TcpListener::bind((ip.as_str(), 0)).await.map_err(|e| ServerError::Listen(ip.clone(), e))?
+        }
     };
-    let address = listener.local_addr().map_err(|e| DoorError::Listen(ip.clone(), e))?;
+    let address = listener.local_addr().map_err(|e| ServerError::Listen(ip.clone(), e))?;
     if let Err(error) = std::fs::write(&file, address.port().to_string()) {
-        tracing::warn!(%error, "the door's port is not remembered");
+        tracing::warn!(%error, "cannot write the server's port file");
     }
-    // Read now, so that a broken certificate is told at once, and again for every connection: it may be renewed.
-    tls::server(&shared.config)?;
-    tokio::spawn(serve(listener, shared, pods));
+    // Read now to report a broken certificate at start, and again for every connection, since certificates are
+    // renewed.
+    tls::server(&context.config)?;
+    tokio::spawn(serve(listener, context, pods));
     Ok(address.to_string())
 }
 
-async fn serve(listener: TcpListener, shared: Arc<Shared>, pods: Arc<Pods>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+async fn serve(listener: TcpListener, context: Arc<NodeContext>, pods: Arc<Pods>) {
+    let paths = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(%error, "a connection was not accepted");
+                tracing::warn!(%error, "accept failed");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        let Ok(place) = places.clone().try_acquire_owned() else {
-            tracing::warn!(%peer, "too many connections; one is refused");
+        let Ok(place) = paths.clone().try_acquire_owned() else {
+            tracing::warn!(%peer, "connection refused: too many connections");
             continue;
         };
-        let (shared, pods) = (shared.clone(), pods.clone());
+        let (context, pods) = (context.clone(), pods.clone());
         tokio::spawn(async move {
             let _place = place;
-            if let Err(error) = connection(stream, peer, shared, pods).await {
-                tracing::debug!(%peer, error, "a connection ended");
+            if let Err(error) = connection(stream, peer, context, pods).await {
+                tracing::debug!(%peer, error, "connection ended");
             }
         });
     }
@@ -142,26 +143,26 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>, pods: Arc<Pods>) {
 async fn connection(
     stream: TcpStream,
     peer: SocketAddr,
-    shared: Arc<Shared>,
+    context: Arc<NodeContext>,
     pods: Arc<Pods>,
 ) -> Result<(), String> {
     let _ = stream.set_nodelay(true);
-    let config = tls::server(&shared.config).map_err(|e| e.to_string())?;
+    let config = tls::server(&context.config).map_err(|e| e.to_string())?;
     let handshake = tokio_rustls::TlsAcceptor::from(config).accept(stream);
     let stream = tokio::time::timeout(HEAD_TIMEOUT, handshake).await.map_err(|_| "too slow a handshake")?;
     let stream = stream.map_err(|e| e.to_string())?;
     let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-    let allowed = certificate.is_some_and(|certificate| is_master(certificate));
+    let allowed = certificate.is_some_and(|certificate| is_administrator(certificate));
     let service = service_fn(move |request| {
-        let (shared, pods) = (shared.clone(), pods.clone());
+        let (context, pods) = (context.clone(), pods.clone());
         async move {
             tracing::debug!(%peer, method = %request.method(), path = request.uri().path(), "request");
             let answer = if allowed {
-                answer(request, shared, pods).await
+                answer(request, context, pods).await
             } else {
-                Err(Refusal::new(StatusCode::FORBIDDEN, "only the API server may come in here"))
+                Err(StatusError::new(StatusCode::FORBIDDEN, "only the API server may connect"))
             };
-            Ok::<_, Infallible>(answer.unwrap_or_else(Refusal::answer))
+            Ok::<_, Infallible>(answer.unwrap_or_else(StatusError::answer))
         }
     });
     hyper::server::conn::http1::Builder::new()
@@ -173,16 +174,16 @@ async fn connection(
         .map_err(|e| e.to_string())
 }
 
-fn is_master(der: &[u8]) -> bool {
+fn is_administrator(der: &[u8]) -> bool {
     let Ok((_, certificate)) = X509Certificate::from_der(der) else { return false };
     certificate.subject().iter_organization().any(|group| group.as_str().is_ok_and(|group| group == MASTERS))
 }
 
 async fn answer(
     request: Request<Incoming>,
-    shared: Arc<Shared>,
+    context: Arc<NodeContext>,
     pods: Arc<Pods>,
-) -> Result<Response<Body>, Refusal> {
+) -> Result<Response<Body>, StatusError> {
     let path = request.uri().path().to_owned();
     let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
     let query = requests::Query::parse(request.uri().query().unwrap_or_default());
@@ -194,21 +195,21 @@ async fn answer(
         ["containerLogs", namespace, pod, container] if get => {
             let target = Target::new(namespace, pod, Some(container))?;
             let wanted = requests::log_options(&query)?;
-            logs::answer(&shared, &pods, &target, wanted).await
+            logs::answer(&context, &pods, &target, wanted).await
         }
         ["exec", namespace, pod, container] => {
             let target = Target::new(namespace, pod, Some(container))?;
-            remote::exec(request, &shared, &pods, &target, &query).await
+            remote::exec(request, &context, &pods, &target, &query).await
         }
         ["attach", namespace, pod, container] => {
             let target = Target::new(namespace, pod, Some(container))?;
-            remote::attach(request, &shared, &pods, &target, &query).await
+            remote::attach(request, &context, &pods, &target, &query).await
         }
         ["portForward", namespace, pod] => {
             let target = Target::new(namespace, pod, None)?;
-            remote::port_forward(request, &shared, &pods, &target).await
+            remote::port_forward(request, &context, &pods, &target).await
         }
-        _ => Err(Refusal::not_found("404 page not found")),
+        _ => Err(StatusError::not_found("404 page not found")),
     }
 }
 
@@ -225,7 +226,7 @@ fn pod_list(pods: &Pods) -> serde_json::Value {
         .map(|view| {
             let mut pod = (*view.pod).clone();
             pod.status = Some(view.status);
-            serde_json::to_value(pod).unwrap_or_default()
+            serde_json::to_value(pod).expect("a Pod has only string keys")
         })
         .collect();
     json!({ "kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items })

@@ -24,7 +24,7 @@ const RUN: &[Prerequisite] = &[
         files: &["/usr/lib/cni/bridge", "/opt/cni/bin/bridge"],
     },
     Prerequisite { package: "iptables", files: &["/usr/sbin/iptables"] },
-    Prerequisite { package: "iproute2", files: &["/usr/sbin/ip", "/sbin/ip", "/bin/ip"] },
+    Prerequisite { package: "nftables", files: &["/usr/sbin/nft", "/sbin/nft"] },
     Prerequisite { package: "busybox-static", files: &["/bin/busybox", "/usr/bin/busybox"] },
 ];
 

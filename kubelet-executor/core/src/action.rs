@@ -1,4 +1,4 @@
-//! Every way into the Pod's machine and every way out of it, each on one screen.
+//! Inputs and outputs of the Pod state machine.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,71 +6,51 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 
 use crate::{
+    observed::{ObservedContainer, ObservedPod, ObservedSandbox},
     probe::ProbeKind,
-    seen::{ContainerSeen, SandboxSeen, Seen},
 };
 
-/// What a machine is told.
+/// An input of the state machine.
 #[derive(Debug, Clone)]
+#[allow(missing_docs)]
 pub enum Event {
-    /// What the runtime shows. The first one adopts; before it nothing is started.
-    Seen(Seen),
+    /// A listing of the runtime. The first one adopts what already runs; nothing is started before it.
+    Observed(ObservedPod),
     /// The Pod's object changed.
     Update(Arc<Pod>),
-    /// The Pod is to end within `grace`. May come again; a shorter grace shortens.
-    Kill {
-        /// Time that containers have for their own end.
-        grace: Duration,
-    },
+    /// Terminate the Pod within `grace`. A repeated event can only shorten the grace period.
+    Kill { grace: Duration },
     /// [`Action::StartSandbox`] succeeded.
-    SandboxStarted(SandboxSeen),
-    /// [`Action::StartSandbox`] failed; nothing of the attempt remains that could run.
+    SandboxStarted(ObservedSandbox),
+    /// [`Action::StartSandbox`] failed; nothing of the attempt is left that could run.
     SandboxFailed {
-        /// Short, in CamelCase.
+        /// In CamelCase.
         reason: &'static str,
-        /// For people.
         message: String,
     },
     /// [`Action::RemoveSandbox`] succeeded: the sandbox and all its containers are gone.
-    SandboxRemoved {
-        /// Which.
-        id: String,
-    },
+    SandboxRemoved { id: String },
     /// [`Action::StartContainer`] succeeded.
-    ContainerStarted(ContainerSeen),
+    ContainerStarted(ObservedContainer),
     /// [`Action::StartContainer`] failed.
-    ContainerFailed {
-        /// Which.
-        name: String,
-        /// Why.
-        failure: StartFailure,
-        /// For people.
-        message: String,
-    },
-    /// [`Action::StopContainer`] came back; what became of the container shows in the next listing.
-    StopReturned {
-        /// Which.
-        id: String,
-    },
-    /// [`Action::RunProbe`] came back.
+    ContainerFailed { name: String, failure: StartFailure, message: String },
+    /// [`Action::StopContainer`] returned. The container's new state appears in the next listing.
+    StopReturned { id: String },
+    /// [`Action::RunProbe`] returned.
     Probed {
         /// The instance that was probed.
         container_id: String,
-        /// Which of its probes.
         kind: ProbeKind,
-        /// `Err` carries what was wrong.
+        /// `Err` carries the reason of the failure.
         result: Result<(), String>,
     },
-    /// The runtime does not answer; nothing can be done for the Pod until it does.
-    RuntimeAway {
-        /// For people.
-        message: String,
-    },
-    /// The moment that [`Effects::wake_at`] asked for.
+    /// The runtime does not answer; no action can succeed until it does.
+    RuntimeUnavailable { message: String },
+    /// The time requested by [`Effects::wake_at`] has come.
     Tick,
 }
 
-/// Why a container could not be started, as kubectl names it.
+/// Why a container could not be started; the names are the reasons that kubectl shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum StartFailure {
@@ -81,7 +61,7 @@ pub enum StartFailure {
     CreateContainerError,
     RunContainerError,
     PostStartHookError,
-    /// The start was called off by [`Action::CancelStart`], or the runtime went away in the middle of it.
+    /// [`Action::CancelStart`] cancelled the start, or the runtime went away during it.
     Interrupted,
 }
 
@@ -101,107 +81,95 @@ impl StartFailure {
     }
 }
 
-/// What a machine asks for. At most one action per container, and one for the sandbox, is under way at a time, but for
-/// [`Action::StopContainer`] that shortens an earlier one.
+/// An output of the state machine. At most one action per container and one for the sandbox is in progress at a time.
+/// The exception is a [`Action::StopContainer`] that shortens an earlier one.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
 pub enum Action {
-    /// Prepare volumes, then make and start a sandbox.
+    /// Set up volumes, then create and start a sandbox.
     StartSandbox {
-        /// Unique per Pod, growing.
+        /// Unique per Pod, ascending.
         attempt: u32,
     },
     /// Stop and remove a sandbox with everything in it.
-    RemoveSandbox {
-        /// Which.
-        id: String,
-    },
-    /// Make sure of the image, make the container, start it, run its post-start hook.
+    RemoveSandbox { id: String },
+    /// Pull the image if needed, create the container, start it, run its post-start hook.
     StartContainer {
-        /// Its name in the spec.
         name: String,
-        /// The sandbox to make it in.
+        /// The sandbox to create it in.
         sandbox_id: String,
-        /// The runtime's attempt number.
+        /// The attempt number in the runtime.
         attempt: u32,
-        /// To be remembered with the instance.
+        /// Stored with the instance as an annotation.
         restart_count: u32,
     },
-    /// Give up a start that still waits for its image.
-    CancelStart {
-        /// Its name in the spec.
-        name: String,
-    },
-    /// Run the pre-stop hook, ask the process to end, kill it when `grace` is over.
+    /// Cancel a start that still waits for its image.
+    CancelStart { name: String },
+    /// Run the pre-stop hook, send the stop signal, kill the process when `grace` is over.
     StopContainer {
-        /// Its name in the spec.
         name: String,
         /// The instance.
         id: String,
-        /// From now.
+        /// Counted from now.
         grace: Duration,
-        /// False where the hook was begun before.
+        /// False if the hook has been started before.
         pre_stop: bool,
-        /// Why, for the event `Killing`.
+        /// The message of the Event `Killing`.
         why: String,
     },
-    /// Remove an instance that is over and superseded, or was made and never started.
-    RemoveContainer {
-        /// The instance.
-        id: String,
-    },
+    /// Remove an instance that has been superseded, or that was created and never started.
+    RemoveContainer { id: String },
     /// Run a probe once.
     RunProbe {
-        /// Its name in the spec.
         name: String,
         /// The instance.
         container_id: String,
-        /// Which of its probes.
         kind: ProbeKind,
     },
-    /// Tell people through a Kubernetes Event.
-    Tell(Told),
+    /// Record a Kubernetes Event.
+    RecordEvent(EventRecord),
 }
 
 /// A Kubernetes Event to record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Told {
-    /// The container that it is about, or the Pod.
+#[allow(missing_docs)]
+pub struct EventRecord {
+    /// The container that it is about; `None` for the Pod.
     pub container: Option<String>,
-    /// Whether it is a warning.
     pub warning: bool,
-    /// Short, in CamelCase.
+    /// In CamelCase.
     pub reason: &'static str,
-    /// For people.
     pub message: String,
 }
 
-/// What a step asks for.
+/// The outputs of one step.
 #[derive(Debug, Clone, Default, PartialEq)]
+#[allow(missing_docs)]
 pub struct Effects {
-    /// To be on disk before anything of `after_persist` is begun: the Pod's end, so that no crash can make it run again.
-    pub persist: Option<Final>,
-    /// To do.
+    /// Persist before the first action of `after_persist`: the decided end of the Pod. Without it, a crash could let
+    /// the Pod run again.
+    pub persist: Option<FinalStatus>,
     pub after_persist: Vec<Action>,
     /// When to send [`Event::Tick`], at the latest.
     pub wake_at: Option<Timestamp>,
 }
 
-/// The end of a Pod, decided.
+/// The decided end of a Pod.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Final {
-    /// How it ended.
-    pub outcome: Outcome,
+#[allow(missing_docs)]
+pub struct FinalStatus {
+    pub outcome: PodOutcome,
     /// The status to report.
     pub status: PodStatus,
 }
 
 /// How a Pod ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum PodOutcome {
     /// All containers succeeded.
     Finished,
-    /// A container failed for good, or the Pod took too long.
+    /// A container failed and is not restarted, or the Pod exceeded its deadline.
     Failed,
-    /// It was told to end.
+    /// The Pod was killed.
     Killed,
 }

@@ -1,28 +1,28 @@
-//! Back-off after failures: 10 s doubling to 5 min, forgotten after 10 min of good conduct.
+//! Exponential back-off after failures: 10 s, doubled up to 5 min, reset after 10 min without a failure.
 
 use std::time::Duration;
 
-/// First delay.
+/// First delay, as upstream.
 pub const BASE: Duration = Duration::from_secs(10);
-/// Longest delay.
+/// Longest delay, as upstream.
 pub const MAX: Duration = Duration::from_secs(300);
-/// A container that ran this long starts over at [`BASE`].
+/// A container that ran for this long starts again at [`BASE`].
 pub const RESET_AFTER: Duration = Duration::from_secs(600);
 
-/// How many failures in a row there were.
+/// The number of consecutive failures.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
-    /// The state after `failures` in a row, for adoption.
+    /// The state after `failures` consecutive failures, for adopted containers.
     pub fn after(failures: u32) -> Self {
         Self { failures: failures.min(16) }
     }
 
-    /// Notes a failure of something that had run for `ran`; answers how long to wait before the next try.
-    /// The first retry comes at once.
+    /// Counts the failure of a container that ran for `ran` and returns the delay of the next start. The first
+    /// restart has no delay.
     pub fn restart(&mut self, ran: Duration) -> Duration {
         if ran >= RESET_AFTER {
             self.failures = 0;
@@ -32,13 +32,13 @@ impl Backoff {
         delay
     }
 
-    /// Notes a failure before anything ran; answers how long to wait, at least [`BASE`].
+    /// Counts a failure before anything ran and returns the delay, at least [`BASE`].
     pub fn failed(&mut self) -> Duration {
         self.failures = (self.failures + 1).min(16);
         self.delay()
     }
 
-    /// Forgets the failures.
+    /// Starts over.
     pub fn reset(&mut self) {
         self.failures = 0;
     }
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn doubles_to_five_minutes_and_forgets_after_ten() {
+    fn delays_double_up_to_five_minutes_and_reset_after_ten() {
         let mut backoff = Backoff::default();
         let delays: Vec<_> = (0..8).map(|_| backoff.restart(Duration::from_secs(1)).as_secs()).collect();
         assert_eq!(delays, [0, 10, 20, 40, 80, 160, 300, 300]);

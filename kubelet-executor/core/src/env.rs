@@ -1,4 +1,4 @@
-//! A container's environment: services, `envFrom`, `env`, references to earlier variables.
+//! Builds a container's environment: Service variables, `envFrom`, `env`, and references to earlier variables.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::{
     spec,
 };
 
-/// What the API holds of what a container refers to. A name that is absent does not exist.
+/// The objects that a container's environment refers to. A missing name means that the object does not exist.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
     /// ConfigMaps of the Pod's namespace.
@@ -18,14 +18,14 @@ pub struct Sources {
     pub secrets: BTreeMap<String, Secret>,
 }
 
-/// Why an environment cannot be made yet.
+/// Why an environment cannot be built yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
 pub enum EnvError {
     /// A ConfigMap or Secret that is not optional does not exist.
     Missing {
         /// `configmap` or `secret`.
         kind: &'static str,
-        /// Its name.
         name: String,
     },
     /// A key that is not optional does not exist.
@@ -34,15 +34,14 @@ pub enum EnvError {
         kind: &'static str,
         /// `namespace/name`.
         object: String,
-        /// The key.
         key: String,
     },
-    /// A value is no text.
+    /// A value is not valid UTF-8.
     NotText {
         /// The variable.
         name: String,
     },
-    /// A downward API reference names nothing.
+    /// A downward API reference names no field.
     Field(FieldError),
 }
 
@@ -77,7 +76,7 @@ pub fn references(container: &Container) -> (Vec<String>, Vec<String>) {
     (config_maps, secrets)
 }
 
-/// The environment of a container, in order of first mention. `services` are defaults that anything overrides.
+/// Builds the environment of a container, ordered by first occurrence. Any other source overrides `services`.
 pub fn build(
     pod: &Pod,
     container: &Container,
@@ -190,7 +189,7 @@ fn secret_key(
     }
 }
 
-/// Variables in order of first mention.
+/// Variables ordered by first occurrence.
 #[derive(Default)]
 struct Vars {
     list: Vec<(String, String)>,
@@ -213,7 +212,7 @@ impl Vars {
     }
 }
 
-/// Replaces `$(NAME)` by what `lookup` knows; leaves unknown ones as they stand; `$$` is a dollar that begins nothing.
+/// Replaces `$(NAME)` with the result of `lookup`, keeps unknown references, and turns `$$` into a literal `$`.
 pub fn expand(text: &str, lookup: impl Fn(&str) -> Option<String>) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -242,8 +241,8 @@ pub fn expand(text: &str, lookup: impl Fn(&str) -> Option<String>) -> String {
     out
 }
 
-/// Variables that name the services of a namespace, and `kubernetes` of `default` whatever the namespace.
-/// `links` is the Pod's `enableServiceLinks`: without it only `kubernetes` is named.
+/// The Service variables of a namespace, and those of `kubernetes` in `default` for every namespace. `links` is the
+/// Pod's `enableServiceLinks`; without it only `kubernetes` is included.
 pub fn service_variables(services: &[Service], namespace: &str, links: bool) -> Vec<(String, String)> {
     let mut vars = Vars::default();
     for service in services {

@@ -1,35 +1,32 @@
-//! The downward API: fields of the Pod and amounts of its containers' resources, as text.
+//! The downward API: fields of the Pod and resource amounts of its containers, as text.
 
 use k8s_openapi::{
     api::core::v1::{Container, Pod},
     apimachinery::pkg::api::resource::Quantity,
 };
 
-use crate::quantity::milli;
+use crate::resources::milli;
 
-/// What the machine adds to what the Pod's object says.
+/// The node's values that downward API fields refer to.
 #[derive(Debug, Clone, Default)]
+#[allow(missing_docs)]
 pub struct Node {
-    /// Its name.
     pub name: String,
-    /// Its address.
     pub ip: String,
-    /// The Pod's addresses on it.
     pub pod_ips: Vec<String>,
-    /// Processors, in thousandths: the limit of containers without one.
+    /// Allocatable CPU in thousandths; the default of `limits.cpu`.
     pub cpu_milli: i64,
-    /// Memory: the limit of containers without one.
+    /// Memory; the default of `limits.memory`.
     pub memory_bytes: i64,
-    /// Disk: the limit of containers without one.
+    /// Disk; the default of `limits.ephemeral-storage`.
     pub disk_bytes: i64,
 }
 
-/// A reference to something that is not there.
+/// A reference to an unknown field or resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
 pub enum FieldError {
-    /// No such field.
     Field(String),
-    /// No such resource.
     Resource(String),
 }
 
@@ -44,7 +41,7 @@ impl std::fmt::Display for FieldError {
 
 impl std::error::Error for FieldError {}
 
-/// A field of the Pod by its path.
+/// Looks up a field of the Pod by its path.
 pub fn field(pod: &Pod, node: &Node, path: &str) -> Result<String, FieldError> {
     let metadata = &pod.metadata;
     let spec = crate::spec::spec(pod);
@@ -80,13 +77,14 @@ fn subscript<'a>(path: &'a str, base: &str) -> Option<&'a str> {
         .or_else(|| inner.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')))
 }
 
-/// One `key="value"` a line.
+/// Renders one `key="value"` per line.
 fn lines<'a>(pairs: impl Iterator<Item = (&'a String, &'a String)>) -> String {
     let lines: Vec<String> = pairs.map(|(key, value)| format!("{key}={value:?}")).collect();
     lines.join("\n")
 }
 
-/// A container's request or limit, divided and rounded up. Without a limit it is what the machine has.
+/// Looks up a container's request or limit, divided by `divisor` and rounded up. A missing limit is the node's
+/// capacity.
 pub fn resource(
     container: &Container,
     node: &Node,

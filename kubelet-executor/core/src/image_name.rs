@@ -1,29 +1,50 @@
-//! Whether an image's name can name an image at all: told before anybody is asked for it.
+//! Parses image names, so that a malformed one is refused before a registry is contacted.
 //!
 //! ```text
-//! [domain/]component[/component…][:tag][@digest]
+//! [registry/]component[/component…][:tag][@digest]
 //! ```
-//! A first part with a dot, a port or a capital, and `localhost`, is a domain; without one the registry is Docker's, whose
-//! short names live under `library/`. Components are of small letters and digits, joined by `.`, `_`, `__` or dashes.
+//!
+//! The first component is a registry if it has a dot, a port or an upper-case letter, or is `localhost`. The default is
+//! `docker.io`, whose short names are below `library/`. This is upstream's grammar (distribution/reference) with its
+//! messages, which appear in the Pod's status. `oci_spec::distribution::Reference` has neither these messages nor
+//! registries with IPv6 addresses.
 
-/// The longest name, with its domain, without tag and digest.
+/// The longest name with its registry, without tag and digest.
 const NAME_MAX: usize = 255;
 /// The longest tag.
 const TAG_MAX: usize = 128;
-/// The shortest digest that is long enough to be one, in hexadecimal digits.
+/// The shortest digest, in hexadecimal digits.
 const DIGEST_MIN: usize = 32;
 
-/// What is wrong with the name, if something is.
-pub fn problem(image: &str) -> Option<String> {
+/// A parsed image name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageName {
+    /// The registry, with its port.
+    pub registry: String,
+    /// The repository below the registry.
+    pub repository: String,
+    /// Without the colon.
+    pub tag: Option<String>,
+    /// `algorithm:hex`.
+    pub digest: Option<String>,
+}
+
+impl ImageName {
+    /// Whether the name may refer to another image later: without a digest, and without a tag other than `latest`.
+    pub fn is_mutable(&self) -> bool {
+        self.digest.is_none() && self.tag.as_deref().is_none_or(|tag| tag == "latest")
+    }
+}
+
+/// Parses an image name; the error is upstream's message.
+pub fn parse(image: &str) -> Result<ImageName, String> {
     if image.len() == 64 && image.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
-        return Some(format!(
-            "invalid repository name ({image}), cannot specify 64-byte hexadecimal strings"
-        ));
+        return Err(format!("invalid repository name ({image}), cannot specify 64-byte hexadecimal strings"));
     }
     let (domain, rest) = split_domain(image);
     let upper = rest.split(':').next().unwrap_or_default();
     if upper.bytes().any(|b| b.is_ascii_uppercase()) {
-        return Some(format!("invalid reference format: repository name ({upper}) must be lowercase"));
+        return Err(format!("invalid reference format: repository name ({upper}) must be lowercase"));
     }
     let (named, digest) = match rest.split_once('@') {
         Some((named, digest)) => (named, Some(digest)),
@@ -38,10 +59,17 @@ pub fn problem(image: &str) -> Option<String> {
         && tag.is_none_or(is_tag)
         && digest.is_none_or(is_digest);
     if !well_formed {
-        return Some("invalid reference format".to_owned());
+        return Err("invalid reference format".to_owned());
     }
-    (domain.len() + 1 + path.len() > NAME_MAX)
-        .then(|| format!("repository name must not be more than {NAME_MAX} characters"))
+    if domain.len() + 1 + path.len() > NAME_MAX {
+        return Err(format!("repository name must not be more than {NAME_MAX} characters"));
+    }
+    Ok(ImageName {
+        registry: domain.to_owned(),
+        repository: path.to_owned(),
+        tag: tag.map(str::to_owned),
+        digest: digest.map(str::to_owned),
+    })
 }
 
 fn split_domain(image: &str) -> (&str, String) {
@@ -111,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_can_name_an_image() {
+    fn valid_image_names() {
         let digest = "sha256:d4fc04c338ed8a3b2ddf5b92bb5d0212adf6ea28c8c670959fd6ce277e8b43c8";
         for image in [
             "nginx",
@@ -126,13 +154,13 @@ mod tests {
             "10.0.0.1:5000/x:y",
             "docker.io/nginx",
         ] {
-            assert_eq!(problem(image), None, "{image}");
-            assert_eq!(problem(&format!("{image}@{digest}")), None, "{image} with a digest");
+            assert!(parse(image).is_ok(), "{image}");
+            assert!(parse(&format!("{image}@{digest}")).is_ok(), "{image} with a digest");
         }
     }
 
     #[test]
-    fn names_that_cannot() {
+    fn invalid_image_names() {
         let lower =
             |name: &str| format!("invalid reference format: repository name ({name}) must be lowercase");
         for (image, said) in [
@@ -148,7 +176,7 @@ mod tests {
             ("a@sha256:00", "invalid reference format".to_owned()),
             (&"a".repeat(300), "repository name must not be more than 255 characters".to_owned()),
         ] {
-            assert_eq!(problem(image), Some(said), "{image}");
+            assert_eq!(parse(image), Err(said), "{image}");
         }
     }
 }

@@ -1,8 +1,9 @@
-//! What should happen to a Pod on its machine, decided without touching the machine.
+//! Decisions about a Pod on its node, without access to the node.
 //!
-//! [`PodMachine`] is the life of one Pod: it is told what was seen of its containers, what finished and what was asked,
-//! and answers with actions. Beside it stand the pure parts of a container's making: environment, downward API, files of
-//! volumes, cgroup values. No clock, no files, no runtime here; the shell (`kubelet-executor`) has those.
+//! [`PodMachine`] is the state machine of one Pod. Its inputs are listings of the runtime, results of actions and
+//! requests; its outputs are actions. The other modules compute container environments, downward API fields, files of
+//! volumes and cgroup values. There is no clock, file access or runtime in this crate; the shell (`kubelet-executor`)
+//! has those.
 //!
 //! Read [`machine`] first, then [`status`] (what kubectl shows) and [`probe`].
 
@@ -14,14 +15,13 @@ pub mod field;
 pub mod image_name;
 pub mod log_line;
 pub mod machine;
+pub mod observed;
 pub mod payload;
 pub mod probe;
-pub mod quantity;
 pub mod resources;
-pub mod seen;
 pub mod spec;
 pub mod status;
 pub mod time;
 
-pub use action::{Action, Effects, Event, Outcome};
+pub use action::{Action, Effects, Event, PodOutcome};
 pub use machine::PodMachine;

@@ -1,19 +1,19 @@
 //! Lines of container logs in the CRI format: `2026-11-22T03:05:00.123456789Z stdout F text`.
 
-/// A parsed line; everything borrows from the line.
+/// A parsed line that borrows from its input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogLine<'a> {
     /// RFC 3339 with nanoseconds.
     pub timestamp: &'a str,
     /// `stdout` or `stderr`.
     pub stream: &'a str,
-    /// Whether the line goes on in the next record of the same stream.
+    /// Whether the line continues in the next record of the same stream.
     pub partial: bool,
-    /// The text, without a line feed.
+    /// The text without its line feed.
     pub content: &'a [u8],
 }
 
-/// Parses a record, with or without its line feed. `None` if it is not one.
+/// Parses a record with or without its line feed; `None` if it is malformed.
 pub fn parse(record: &[u8]) -> Option<LogLine<'_>> {
     let record = record.strip_suffix(b"\n").unwrap_or(record);
     let (timestamp, rest) = split(record)?;
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whole_partial_empty_and_garbage() {
+    fn complete_partial_empty_and_malformed_lines() {
         let line = parse(b"2026-01-01T00:00:00.1Z stdout F hello world\n").unwrap();
         assert_eq!((line.stream, line.partial, line.content), ("stdout", false, &b"hello world"[..]));
         assert!(parse(b"2026-01-01T00:00:00Z stderr P part").unwrap().partial);

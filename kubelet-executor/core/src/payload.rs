@@ -1,28 +1,27 @@
-//! The files of a volume that is made of values: which, with what bytes and what mode.
+//! The files of ConfigMap, Secret, downward API and projected volumes: path, content and mode.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{ConfigMap, KeyToPath, Secret};
 
-/// The mode of files whose volume names none.
+/// The mode of files without a mode in the volume.
 pub const DEFAULT_MODE: u32 = 0o644;
 
-/// Relative path to bytes and mode.
+/// By relative path.
 pub type Files = BTreeMap<String, File>;
 
-/// One file.
+/// Content and mode of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
 pub struct File {
-    /// Content.
     pub bytes: Vec<u8>,
-    /// Permission bits.
     pub mode: u32,
 }
 
-/// Why the files cannot be made.
+/// Why the files cannot be selected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PayloadError {
-    /// An item names a key that is not there.
+    /// An item names a missing key.
     MissingKey(String),
     /// An item's path leaves the volume.
     UnsafePath(String),
@@ -39,7 +38,7 @@ impl std::fmt::Display for PayloadError {
 
 impl std::error::Error for PayloadError {}
 
-/// The values of a ConfigMap, text and binary together.
+/// The values of a ConfigMap, `data` and `binaryData` together.
 pub fn config_map_values(map: &ConfigMap) -> BTreeMap<String, Vec<u8>> {
     let text = map.data.iter().flatten().map(|(key, value)| (key.clone(), value.clone().into_bytes()));
     let binary = map.binary_data.iter().flatten().map(|(key, value)| (key.clone(), value.0.clone()));
@@ -51,7 +50,7 @@ pub fn secret_values(secret: &Secret) -> BTreeMap<String, Vec<u8>> {
     secret.data.iter().flatten().map(|(key, value)| (key.clone(), value.0.clone())).collect()
 }
 
-/// Adds the chosen values, or all, to `files`.
+/// Adds the selected values to `files`, or all of them.
 pub fn select(
     files: &mut Files,
     values: &BTreeMap<String, Vec<u8>>,
@@ -79,7 +78,7 @@ pub fn select(
     Ok(())
 }
 
-/// Adds one file whose path is checked.
+/// Adds one file after checking its path.
 pub fn add(files: &mut Files, path: &str, bytes: Vec<u8>, mode: u32) -> Result<(), PayloadError> {
     if !is_safe(path) {
         return Err(PayloadError::UnsafePath(path.to_owned()));
@@ -88,12 +87,12 @@ pub fn add(files: &mut Files, path: &str, bytes: Vec<u8>, mode: u32) -> Result<(
     Ok(())
 }
 
-/// Permission bits from the API's number.
+/// Permission bits from an API value.
 pub fn mode(given: Option<i32>, default: u32) -> u32 {
     given.and_then(|mode| u32::try_from(mode).ok()).map_or(default, |mode| mode & 0o777)
 }
 
-/// Whether a path stays below where it starts.
+/// Whether a relative path stays below its base directory.
 pub fn is_safe(path: &str) -> bool {
     !path.is_empty()
         && !path.starts_with('/')
@@ -107,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn items_choose_and_paths_are_checked() {
+    fn items_select_values_and_paths_are_checked() {
         let values = BTreeMap::from([("a".to_owned(), b"1".to_vec()), ("b".to_owned(), b"2".to_vec())]);
         let item = |key: &str, path: &str, mode| KeyToPath { key: key.into(), path: path.into(), mode };
         let mut files = Files::new();

@@ -1,4 +1,4 @@
-//! Probes as counters: when to run the next one, and what a row of results means. Running them is the shell's.
+//! Probe schedules and thresholds. The shell runs the probes.
 
 use std::time::Duration;
 
@@ -7,22 +7,22 @@ use k8s_openapi::api::core::v1::{Container, Probe};
 
 use crate::time::after;
 
-/// Which probe of a container.
+/// The probes that a container may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ProbeKind {
-    /// Gates the two others until it succeeds once; kills the container when it fails.
+    /// Blocks the other probes until it succeeds; its failure restarts the container.
     Startup,
-    /// Kills the container when it fails.
+    /// Its failure restarts the container.
     Liveness,
-    /// Says whether the container is ready.
+    /// Its result is the container's readiness.
     Readiness,
 }
 
 impl ProbeKind {
-    /// All kinds, in the order in which they are looked at.
+    /// In evaluation order.
     pub const ALL: [Self; 3] = [Self::Startup, Self::Liveness, Self::Readiness];
 
-    /// As events name it.
+    /// The name in Events.
     pub fn title(self) -> &'static str {
         match self {
             Self::Startup => "Startup",
@@ -60,17 +60,18 @@ struct Run {
     passed: bool,
 }
 
-/// What a result leads to.
+/// The consequence of a probe's result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// Go on.
+#[allow(missing_docs)]
+pub enum ProbeVerdict {
     None,
     /// The container must be restarted.
     Kill,
 }
 
 impl Probes {
-    /// The probes of an instance that was started at `started_at`. A restarted executor probes at once.
+    /// Creates the probes of an instance that was started at `started_at`. Probes of adopted instances are due at
+    /// once.
     pub fn new(container: &Container, started_at: Timestamp, now: Timestamp) -> Self {
         let runs = ProbeKind::ALL
             .into_iter()
@@ -79,17 +80,17 @@ impl Probes {
         Self { runs }
     }
 
-    /// Whether the container counts as started.
+    /// Whether the startup probe has succeeded.
     pub fn started(&self) -> bool {
         self.runs.iter().all(|run| run.kind != ProbeKind::Startup || run.passed)
     }
 
-    /// Whether the container counts as ready, as far as probes know.
+    /// Whether the probes allow the container to be ready.
     pub fn ready(&self) -> bool {
         self.started() && self.runs.iter().all(|run| run.kind != ProbeKind::Readiness || run.passed)
     }
 
-    /// The probes to run now; each is taken to be under way from here.
+    /// Takes the probes that are due; each counts as in progress from here on.
     pub fn take_due(&mut self, now: Timestamp) -> Vec<ProbeKind> {
         let started = self.started();
         let mut due = Vec::new();
@@ -102,15 +103,15 @@ impl Probes {
         due
     }
 
-    /// When [`Self::take_due`] next has something to say.
+    /// When [`Self::take_due`] next returns a probe.
     pub fn next_at(&self) -> Option<Timestamp> {
         let started = self.started();
         self.runs.iter().filter(|run| run.active(started) && !run.in_flight).map(|run| run.next_at).min()
     }
 
-    /// Takes a result in.
-    pub fn result(&mut self, kind: ProbeKind, ok: bool, now: Timestamp) -> Verdict {
-        let Some(run) = self.runs.iter_mut().find(|run| run.kind == kind) else { return Verdict::None };
+    /// Handles a result.
+    pub fn result(&mut self, kind: ProbeKind, ok: bool, now: Timestamp) -> ProbeVerdict {
+        let Some(run) = self.runs.iter_mut().find(|run| run.kind == kind) else { return ProbeVerdict::None };
         run.in_flight = false;
         run.next_at = after(now, run.period);
         if ok {
@@ -119,21 +120,21 @@ impl Probes {
             if run.successes >= run.success_threshold {
                 run.passed = true;
             }
-            return Verdict::None;
+            return ProbeVerdict::None;
         }
         run.successes = 0;
         run.failures = run.failures.saturating_add(1);
         if run.failures < run.failure_threshold {
-            return Verdict::None;
+            return ProbeVerdict::None;
         }
         match kind {
             ProbeKind::Readiness => {
                 run.passed = false;
-                Verdict::None
+                ProbeVerdict::None
             }
             ProbeKind::Startup | ProbeKind::Liveness => {
                 run.failures = 0;
-                Verdict::Kill
+                ProbeVerdict::Kill
             }
         }
     }
@@ -155,7 +156,7 @@ impl Run {
         }
     }
 
-    /// Startup probes end with their first success, the others begin there.
+    /// The startup probe stops at its first success; the others start there.
     fn active(&self, started: bool) -> bool {
         if self.kind == ProbeKind::Startup { !self.passed } else { started }
     }

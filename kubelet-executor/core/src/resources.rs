@@ -1,14 +1,11 @@
-//! Requests and limits as a kernel takes them, and the quality-of-service class that follows from them.
+//! Requests and limits as cgroup values, and the quality-of-service class of a Pod.
 
 use k8s_openapi::{
     api::core::v1::{Container, Pod},
     apimachinery::pkg::api::resource::Quantity,
 };
 
-use crate::{
-    quantity::{milli, units},
-    spec,
-};
+use crate::spec;
 
 /// The CFS period, in microseconds.
 pub const CPU_PERIOD_US: i64 = 100_000;
@@ -16,20 +13,19 @@ const CPU_QUOTA_US_MIN: i64 = 1_000;
 const CPU_SHARES_MIN: i64 = 2;
 const CPU_SHARES_MAX: i64 = 262_144;
 
-/// A container's limits as a kernel takes them; zero is "none".
+/// A container's limits as cgroup values; zero means unlimited.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
 pub struct Limits {
-    /// Relative weight.
+    /// Relative CPU weight.
     pub cpu_shares: i64,
     /// Microseconds per [`CPU_PERIOD_US`].
     pub cpu_quota_us: i64,
-    /// Bytes.
     pub memory_bytes: i64,
-    /// How soon the kernel takes it when memory runs out.
+    /// A higher score is killed earlier when memory runs out.
     pub oom_score_adj: i64,
 }
 
-/// The quality-of-service class of a Pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum QosClass {
@@ -39,7 +35,7 @@ pub enum QosClass {
 }
 
 impl QosClass {
-    /// As the API writes it.
+    /// The name in the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Guaranteed => "Guaranteed",
@@ -49,13 +45,23 @@ impl QosClass {
     }
 }
 
+/// Thousandths of a quantity, rounded up; `None` if it is malformed.
+pub fn milli(quantity: &Quantity) -> Option<i128> {
+    quantity.0.parse::<quantity::Quantity>().ok().map(|quantity| quantity.milli().into())
+}
+
+/// Whole units of a quantity, rounded up; `None` if it is malformed.
+pub fn units(quantity: &Quantity) -> Option<i64> {
+    quantity.0.parse::<quantity::Quantity>().ok().map(quantity::Quantity::units)
+}
+
 fn amount(container: &Container, limits: bool, resource: &str) -> Option<Quantity> {
     let resources = container.resources.as_ref()?;
     let list = if limits { &resources.limits } else { &resources.requests };
     list.as_ref()?.get(resource).filter(|quantity| milli(quantity).is_some_and(|m| m > 0)).cloned()
 }
 
-/// The class of a Pod.
+/// The quality-of-service class of a Pod.
 pub fn qos_class(pod: &Pod) -> QosClass {
     let mut any = false;
     let mut guaranteed = true;
@@ -63,7 +69,7 @@ pub fn qos_class(pod: &Pod) -> QosClass {
         for resource in ["cpu", "memory"] {
             let (request, limit) = (amount(container, false, resource), amount(container, true, resource));
             any |= request.is_some() || limit.is_some();
-            // A request that is not given is the limit.
+            // A missing request defaults to the limit.
             guaranteed &= limit.is_some()
                 && request.as_ref().or(limit.as_ref()).and_then(milli) == limit.as_ref().and_then(milli);
         }
@@ -75,7 +81,7 @@ pub fn qos_class(pod: &Pod) -> QosClass {
     }
 }
 
-/// A container's limits. `memory_capacity_bytes` is the machine's, for the score of burstable ones.
+/// A container's limits. `memory_capacity_bytes` is the node's memory, for the score of Burstable Pods.
 pub fn limits(pod: &Pod, container: &Container, memory_capacity_bytes: i64) -> Limits {
     let request_cpu = amount(container, false, "cpu").or_else(|| amount(container, true, "cpu"));
     let cpu_milli = request_cpu.as_ref().and_then(milli).unwrap_or(0);
@@ -88,7 +94,7 @@ pub fn limits(pod: &Pod, container: &Container, memory_capacity_bytes: i64) -> L
     }
 }
 
-/// The weight of so many thousandths of a processor.
+/// Converts thousandths of a CPU to CPU shares.
 pub fn cpu_shares(cpu_milli: i128) -> i64 {
     i64::try_from(cpu_milli * 1024 / 1000).unwrap_or(CPU_SHARES_MAX).clamp(CPU_SHARES_MIN, CPU_SHARES_MAX)
 }
@@ -112,7 +118,7 @@ fn oom_score_adj(pod: &Pod, container: &Container, capacity: i64) -> i64 {
     }
 }
 
-/// The Pod's own weight: the sum of its containers' requests.
+/// The Pod's CPU shares: the sum over its containers' requests.
 pub fn pod_cpu_shares(pod: &Pod) -> i64 {
     let sum: i128 = spec::spec(pod)
         .containers

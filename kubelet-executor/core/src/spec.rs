@@ -1,24 +1,23 @@
-//! Questions to a Pod's spec that many ask.
+//! Accessors for a Pod's spec.
 
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 
-/// The grace of a Pod that names none.
+/// The default of `terminationGracePeriodSeconds`.
 pub const DEFAULT_GRACE: Duration = Duration::from_secs(30);
 
-/// The part a container plays in its Pod.
+/// The role of a container in its Pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// Runs to its end before the next one starts.
+    /// Runs to completion before the next container starts.
     Init,
-    /// An init container that stays: runs beside everything that follows it.
+    /// An init container with `restartPolicy: Always`: runs beside all later containers.
     Sidecar,
-    /// What the Pod is for.
+    /// An entry of `spec.containers`.
     Main,
 }
 
-/// What to do when a container ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum RestartPolicy {
@@ -27,13 +26,13 @@ pub enum RestartPolicy {
     Never,
 }
 
-/// The Pod's spec; a Pod without one is empty.
+/// The Pod's spec, or an empty one.
 pub fn spec(pod: &Pod) -> &PodSpec {
     static EMPTY: std::sync::LazyLock<PodSpec> = std::sync::LazyLock::new(PodSpec::default);
     pod.spec.as_ref().unwrap_or(&EMPTY)
 }
 
-/// The Pod's restart policy.
+/// The restart policy; `Always` is the default.
 pub fn restart_policy(pod: &Pod) -> RestartPolicy {
     match spec(pod).restart_policy.as_deref() {
         Some("Never") => RestartPolicy::Never,
@@ -42,7 +41,7 @@ pub fn restart_policy(pod: &Pod) -> RestartPolicy {
     }
 }
 
-/// The Pod's own grace.
+/// The Pod's termination grace period.
 pub fn grace(pod: &Pod) -> Duration {
     match spec(pod).termination_grace_period_seconds {
         Some(seconds) => Duration::from_secs(u64::try_from(seconds).unwrap_or(0)),
@@ -50,7 +49,7 @@ pub fn grace(pod: &Pod) -> Duration {
     }
 }
 
-/// Init containers, then the others, each with its role.
+/// Init containers, then main containers, each with its role.
 pub fn containers(pod: &Pod) -> impl Iterator<Item = (Role, &Container)> {
     let spec = spec(pod);
     let init = spec.init_containers.iter().flatten().map(|container| {
@@ -60,14 +59,14 @@ pub fn containers(pod: &Pod) -> impl Iterator<Item = (Role, &Container)> {
     init.chain(spec.containers.iter().map(|container| (Role::Main, container)))
 }
 
-/// A container by name.
+/// Finds a container by name.
 pub fn container<'a>(pod: &'a Pod, name: &str) -> Option<&'a Container> {
     containers(pod).map(|(_, container)| container).find(|container| container.name == name)
 }
 
-/// What may not change under a running container: a change restarts it. Only the image is mutable in the API.
+/// Hash of the part of a container's spec whose change restarts the container. Only the image is mutable in the API.
 pub fn container_hash(container: &Container) -> String {
-    // FNV-1a: stable over releases, which std's hasher does not promise.
+    // FNV-1a: stable across releases, unlike the standard library's hasher.
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     for byte in
         container.name.bytes().chain([0]).chain(container.image.iter().flat_map(|image| image.bytes()))
@@ -77,7 +76,7 @@ pub fn container_hash(container: &Container) -> String {
     format!("{hash:016x}")
 }
 
-/// `name_namespace(uid)`, as upstream's messages name a Pod.
+/// `name_namespace(uid)`, as in upstream's messages.
 pub fn full_name(pod: &Pod) -> String {
     let metadata = &pod.metadata;
     format!(

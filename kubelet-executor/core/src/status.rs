@@ -1,9 +1,9 @@
-//! The Pod's status as kubectl shows it: phase, conditions, container states, addresses.
+//! Builds the Pod's status: phase, conditions, container states, addresses.
 
 use jiff::Timestamp;
 use k8s_openapi::{
     api::core::v1::{
-        Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
+        self, Container, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
         ContainerStatus, HostIP, PodCondition, PodIP, PodStatus, VolumeMountStatus,
     },
     apimachinery::pkg::apis::meta::v1::Time,
@@ -12,21 +12,21 @@ use k8s_openapi::{
 use crate::{
     machine::{
         PodMachine, Sandbox,
-        slot::{Slot, Waiting},
+        container::{ContainerState, Waiting},
     },
+    observed::{ObservedContainer, RunState},
     resources,
-    seen::{ContainerSeen, RunState},
     spec::{self, RestartPolicy, Role},
     time::whole_seconds,
 };
 
-/// The prefix of container ids: which runtime they are of.
+/// The scheme of container ids, which names the runtime.
 const RUNTIME_SCHEME: &str = "containerd://";
 
-/// Conditions that this machine owns, in upstream's order.
+/// The conditions that the node owns, in upstream's order.
 const OWNED: [&str; 4] = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady"];
 
-/// The status of a machine as it stands.
+/// The current status of a Pod.
 pub(crate) fn of(machine: &PodMachine) -> PodStatus {
     let pod = machine.pod();
     let host_network = spec::spec(pod).host_network.unwrap_or(false);
@@ -35,10 +35,10 @@ pub(crate) fn of(machine: &PodMachine) -> PodStatus {
         ips.push(machine.host_ip.clone());
     }
     let (inits, mains): (Vec<_>, Vec<_>) = machine
-        .slots
+        .containers
         .iter()
-        .filter_map(|slot| Some((slot, spec::container(pod, &slot.name)?)))
-        .map(|(slot, container)| (slot.role, container_status(machine, slot, container)))
+        .filter_map(|state| Some((state, spec::container(pod, &state.name)?)))
+        .map(|(state, container)| (state.role, container_status(machine, state, container)))
         .partition(|(role, _)| *role != Role::Main);
     let statuses = |list: Vec<(Role, ContainerStatus)>| {
         (!list.is_empty()).then(|| list.into_iter().map(|(_, status)| status).collect())
@@ -59,18 +59,18 @@ pub(crate) fn of(machine: &PodMachine) -> PodStatus {
     }
 }
 
-/// The phase before the end is decided.
+/// The phase before the outcome is decided.
 fn phase(machine: &PodMachine) -> &'static str {
     let policy = spec::restart_policy(machine.pod());
-    let mut mains = machine.slots.iter().filter(|slot| slot.role == Role::Main);
-    let never_ran = |slot: &Slot| slot.current.is_none() && slot.last.is_none();
+    let mut mains = machine.containers.iter().filter(|state| state.role == Role::Main);
+    let never_ran = |state: &ContainerState| state.current.is_none() && state.last.is_none();
     if !machine.initialized || mains.clone().any(never_ran) {
         return "Pending";
     }
-    if policy != RestartPolicy::Always && mains.clone().all(|slot| slot.is_over(policy)) {
-        let succeeded = mains.all(|slot| slot.exit().is_some_and(|exit| exit.code == 0));
-        // Sidecars are still being stopped; upstream reports the phase only when they are.
-        let settled = machine.slots.iter().all(|slot| !slot.is_running());
+    if policy != RestartPolicy::Always && mains.clone().all(|state| state.is_over(policy)) {
+        let succeeded = mains.all(|state| state.exit().is_some_and(|exit| exit.code == 0));
+        // Sidecars are still being stopped; upstream reports the final phase only afterwards.
+        let settled = machine.containers.iter().all(|state| !state.is_running());
         return match (settled, succeeded) {
             (false, _) => "Running",
             (true, true) => "Succeeded",
@@ -80,29 +80,29 @@ fn phase(machine: &PodMachine) -> &'static str {
     "Running"
 }
 
-fn container_status(machine: &PodMachine, slot: &Slot, container: &Container) -> ContainerStatus {
-    let current = slot.current.as_ref();
-    let started = current.is_some_and(|c| c.is_running()) && slot.probes.started();
-    let ready = match slot.role {
-        Role::Init => slot.exit().is_some_and(|exit| exit.code == 0),
-        Role::Sidecar | Role::Main => is_ready(machine, slot),
+fn container_status(machine: &PodMachine, state: &ContainerState, container: &Container) -> ContainerStatus {
+    let current = state.current.as_ref();
+    let started = current.is_some_and(|c| c.is_running()) && state.probes.started();
+    let ready = match state.role {
+        Role::Init => state.exit().is_some_and(|exit| exit.code == 0),
+        Role::Sidecar | Role::Main => is_ready(machine, state),
     };
-    // A container that waits for its restart shows its end as its last state.
-    let shown_as_last = match (&slot.waiting, current) {
+    // A container in back-off shows its exit as its last state.
+    let shown_as_last = match (&state.waiting, current) {
         (Some(_), Some(current)) if current.exit().is_some() => Some(current),
-        _ => slot.last.as_ref(),
+        _ => state.last.as_ref(),
     };
     ContainerStatus {
-        name: slot.name.clone(),
+        name: state.name.clone(),
         image: container.image.clone().unwrap_or_default(),
         image_id: current.map(|c| c.image_id.clone()).unwrap_or_default(),
         container_id: current.map(|c| format!("{RUNTIME_SCHEME}{}", c.id)),
         ready,
         started: Some(started),
-        restart_count: i32::try_from(slot.restarts).unwrap_or(i32::MAX),
-        state: Some(state(machine, slot)),
+        restart_count: i32::try_from(state.restarts).unwrap_or(i32::MAX),
+        state: Some(api_state(machine, state)),
         last_state: Some(shown_as_last.map(terminated_state).unwrap_or_default()),
-        // What the instance was made with; only its image may change meanwhile.
+        // The values that the instance was created with; only its image is mutable.
         resources: current.and_then(|_| container.resources.clone()),
         allocated_resources: current.and_then(|_| container.resources.as_ref()?.requests.clone()),
         volume_mounts: current.and_then(|_| volume_mounts(container)),
@@ -122,18 +122,18 @@ fn volume_mounts(container: &Container) -> Option<Vec<VolumeMountStatus>> {
     Some(shown.collect())
 }
 
-fn is_ready(machine: &PodMachine, slot: &Slot) -> bool {
+fn is_ready(machine: &PodMachine, state: &ContainerState) -> bool {
     let sandbox_ready = matches!(&machine.sandbox, Sandbox::Up(sandbox) if sandbox.ready);
-    sandbox_ready && slot.is_running() && slot.probes.ready()
+    sandbox_ready && state.is_running() && state.probes.ready()
 }
 
-fn state(machine: &PodMachine, slot: &Slot) -> ContainerState {
-    if let Some(waiting) = &slot.waiting {
+fn api_state(machine: &PodMachine, state: &ContainerState) -> v1::ContainerState {
+    if let Some(waiting) = &state.waiting {
         return waiting_state(waiting.reason, Some(waiting.message.clone()));
     }
-    match &slot.current {
+    match &state.current {
         Some(current) => match &current.state {
-            RunState::Running => ContainerState {
+            RunState::Running => v1::ContainerState {
                 running: Some(ContainerStateRunning { started_at: current.started_at.map(time) }),
                 ..Default::default()
             },
@@ -142,39 +142,39 @@ fn state(machine: &PodMachine, slot: &Slot) -> ContainerState {
         },
         None => {
             let inits_pending = !machine.initialized
-                && machine.slots.iter().any(|other| other.role != Role::Main)
-                && slot.role == Role::Main;
-            let later_init = slot.role != Role::Main
+                && machine.containers.iter().any(|other| other.role != Role::Main)
+                && state.role == Role::Main;
+            let later_init = state.role != Role::Main
                 && machine
-                    .slots
+                    .containers
                     .iter()
-                    .take_while(|other| other.name != slot.name)
+                    .take_while(|other| other.name != state.name)
                     .any(|other| !init_done(other));
-            let trouble: Option<&Waiting> = machine.sandbox_trouble.as_ref();
+            let failure: Option<&Waiting> = machine.sandbox_failure.as_ref();
             if inits_pending || later_init {
                 waiting_state("PodInitializing", None)
             } else {
-                waiting_state("ContainerCreating", trouble.map(|trouble| trouble.message.clone()))
+                waiting_state("ContainerCreating", failure.map(|failure| failure.message.clone()))
             }
         }
     }
 }
 
-fn init_done(slot: &Slot) -> bool {
-    match slot.role {
-        Role::Init => slot.exit().is_some_and(|exit| exit.code == 0),
-        Role::Sidecar => slot.is_running() && slot.probes.started(),
+fn init_done(state: &ContainerState) -> bool {
+    match state.role {
+        Role::Init => state.exit().is_some_and(|exit| exit.code == 0),
+        Role::Sidecar => state.is_running() && state.probes.started(),
         Role::Main => true,
     }
 }
 
-fn waiting_state(reason: &str, message: Option<String>) -> ContainerState {
+fn waiting_state(reason: &str, message: Option<String>) -> v1::ContainerState {
     let waiting = ContainerStateWaiting { reason: Some(reason.to_owned()), message };
-    ContainerState { waiting: Some(waiting), ..Default::default() }
+    v1::ContainerState { waiting: Some(waiting), ..Default::default() }
 }
 
-fn terminated_state(seen: &ContainerSeen) -> ContainerState {
-    let Some(exit) = seen.exit() else { return ContainerState::default() };
+fn terminated_state(seen: &ObservedContainer) -> v1::ContainerState {
+    let Some(exit) = seen.exit() else { return v1::ContainerState::default() };
     let reason = match exit.reason.as_str() {
         "" if exit.code == 0 => "Completed",
         "" => "Error",
@@ -189,30 +189,30 @@ fn terminated_state(seen: &ContainerSeen) -> ContainerState {
         container_id: Some(format!("{RUNTIME_SCHEME}{}", seen.id)),
         ..Default::default()
     };
-    ContainerState { terminated: Some(terminated), ..Default::default() }
+    v1::ContainerState { terminated: Some(terminated), ..Default::default() }
 }
 
-/// What a condition says, and why not.
-struct Verdict {
+/// A condition that the node owns.
+struct Condition {
     name: &'static str,
     holds: bool,
     reason: Option<&'static str>,
     message: Option<String>,
 }
 
-fn verdicts(machine: &PodMachine) -> Vec<Verdict> {
+fn owned_conditions(machine: &PodMachine) -> Vec<Condition> {
     let sandbox_up = matches!(&machine.sandbox, Sandbox::Up(sandbox) if sandbox.ready);
     let unready: Vec<&str> = machine
-        .slots
+        .containers
         .iter()
-        .filter(|slot| slot.role != Role::Init && !is_ready(machine, slot))
-        .map(|slot| slot.name.as_str())
+        .filter(|state| state.role != Role::Init && !is_ready(machine, state))
+        .map(|state| state.name.as_str())
         .collect();
     let uninitialized: Vec<&str> = machine
-        .slots
+        .containers
         .iter()
-        .filter(|slot| !machine.initialized && !init_done(slot))
-        .map(|slot| slot.name.as_str())
+        .filter(|state| !machine.initialized && !init_done(state))
+        .map(|state| state.name.as_str())
         .collect();
     let list =
         |what: &str, names: &[&str]| (!names.is_empty()).then(|| format!("{what}: [{}]", names.join(" ")));
@@ -220,20 +220,20 @@ fn verdicts(machine: &PodMachine) -> Vec<Verdict> {
     let containers_ready = unready.is_empty();
     let unready_message = list("containers with unready status", &unready);
     vec![
-        Verdict { name: OWNED[0], holds: sandbox_up, reason: None, message: None },
-        Verdict {
+        Condition { name: OWNED[0], holds: sandbox_up, reason: None, message: None },
+        Condition {
             name: OWNED[1],
             holds: uninitialized.is_empty(),
             reason: Some("ContainersNotInitialized"),
             message: list("containers with incomplete status", &uninitialized),
         },
-        Verdict {
+        Condition {
             name: OWNED[2],
             holds: containers_ready && gates.is_none(),
             reason: Some(if containers_ready { "ReadinessGatesNotReady" } else { "ContainersNotReady" }),
             message: unready_message.clone().or(gates),
         },
-        Verdict {
+        Condition {
             name: OWNED[3],
             holds: containers_ready,
             reason: Some("ContainersNotReady"),
@@ -242,7 +242,7 @@ fn verdicts(machine: &PodMachine) -> Vec<Verdict> {
     ]
 }
 
-/// Which readiness gates do not hold, as a sentence.
+/// The message about the first readiness gate that is not true.
 fn failing_gates(machine: &PodMachine) -> Option<String> {
     let pod = machine.pod();
     let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
@@ -261,14 +261,14 @@ fn failing_gates(machine: &PodMachine) -> Option<String> {
     })
 }
 
-/// Notes when each condition last changed; to be called after every step.
-pub(crate) fn note_transitions(machine: &mut PodMachine, now: Timestamp) {
-    for verdict in verdicts(machine) {
-        match machine.transitions.get_mut(verdict.name) {
-            Some((held, _)) if *held == verdict.holds => {}
-            Some(entry) => *entry = (verdict.holds, now),
+/// Records when each condition last changed; called after every step.
+pub(crate) fn record_transitions(machine: &mut PodMachine, now: Timestamp) {
+    for condition in owned_conditions(machine) {
+        match machine.transitions.get_mut(condition.name) {
+            Some((held, _)) if *held == condition.holds => {}
+            Some(entry) => *entry = (condition.holds, now),
             None => {
-                machine.transitions.insert(verdict.name.to_owned(), (verdict.holds, now));
+                machine.transitions.insert(condition.name.to_owned(), (condition.holds, now));
             }
         }
     }
@@ -276,16 +276,16 @@ pub(crate) fn note_transitions(machine: &mut PodMachine, now: Timestamp) {
 
 fn conditions(machine: &PodMachine) -> Vec<PodCondition> {
     let pod = machine.pod();
-    let mut conditions: Vec<PodCondition> = verdicts(machine)
+    let mut conditions: Vec<PodCondition> = owned_conditions(machine)
         .into_iter()
-        .map(|verdict| {
+        .map(|condition| {
             let since =
-                machine.transitions.get(verdict.name).map_or(machine.accepted_at, |(_, since)| *since);
+                machine.transitions.get(condition.name).map_or(machine.accepted_at, |(_, since)| *since);
             PodCondition {
-                type_: verdict.name.to_owned(),
-                status: if verdict.holds { "True" } else { "False" }.to_owned(),
-                reason: (!verdict.holds).then_some(verdict.reason).flatten().map(str::to_owned),
-                message: if verdict.holds { None } else { verdict.message },
+                type_: condition.name.to_owned(),
+                status: if condition.holds { "True" } else { "False" }.to_owned(),
+                reason: (!condition.holds).then_some(condition.reason).flatten().map(str::to_owned),
+                message: if condition.holds { None } else { condition.message },
                 last_transition_time: Some(time(since)),
                 observed_generation: pod.metadata.generation,
                 ..Default::default()
@@ -296,7 +296,7 @@ fn conditions(machine: &PodMachine) -> Vec<PodCondition> {
     let kept = others.iter().filter(|other| !OWNED.contains(&other.type_.as_str())).cloned();
     conditions.extend(kept.map(|mut other| {
         if other.type_ == "PodScheduled" {
-            // The node confirms what the scheduler said, of the Pod that it knows.
+            // The node confirms the scheduler's condition for its version of the Pod.
             other.observed_generation = pod.metadata.generation;
         }
         other
@@ -313,7 +313,7 @@ fn conditions(machine: &PodMachine) -> Vec<PodCondition> {
     conditions
 }
 
-/// Conditions of a Pod that has ended: nothing of it is ready, and why.
+/// Sets the conditions of a Pod that has ended: nothing is ready.
 pub(crate) fn settle_conditions(status: &mut PodStatus, now: Timestamp) {
     let succeeded = status.phase.as_deref() == Some("Succeeded");
     for condition in status.conditions.iter_mut().flatten() {

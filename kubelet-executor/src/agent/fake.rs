@@ -1,4 +1,4 @@
-//! An agent of channels: hands tasks out, acknowledges updates, remembers them.
+//! An in-memory agent: launches tasks, acknowledges updates, remembers them.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -16,7 +16,7 @@ use super::{AgentLink, LinkError};
 
 const QUEUE_MAX: usize = 256;
 
-/// See the file's head.
+/// An agent without a network.
 #[derive(Debug, Default)]
 pub struct FakeAgent {
     state: Mutex<State>,
@@ -27,8 +27,8 @@ struct State {
     stream: Option<mpsc::Sender<Event>>,
     updates: Vec<TaskStatus>,
     subscriptions: Vec<Call>,
-    deaf: bool,
-    swallowed: usize,
+    dropping_updates: bool,
+    dropped_updates: usize,
 }
 
 impl FakeAgent {
@@ -36,8 +36,8 @@ impl FakeAgent {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends an event to whoever is subscribed; answers whether somebody is.
-    pub async fn tell(&self, event: Event) -> bool {
+    /// Sends an event to the subscriber; returns whether there is one.
+    pub async fn send_event(&self, event: Event) -> bool {
         let stream = self.state().stream.clone();
         match stream {
             Some(stream) => stream.send(event).await.is_ok(),
@@ -45,29 +45,29 @@ impl FakeAgent {
         }
     }
 
-    /// Every update that came, in order; repetitions left out.
+    /// All updates in order, without repetitions.
     pub fn updates(&self) -> Vec<TaskStatus> {
         self.state().updates.clone()
     }
 
-    /// Every SUBSCRIBE that came.
+    /// All SUBSCRIBE calls.
     pub fn subscriptions(&self) -> Vec<Call> {
         self.state().subscriptions.clone()
     }
 
-    /// Breaks the connection, as an agent's end would.
-    pub fn hang_up(&self) {
+    /// Closes the event stream, as an agent that ends does.
+    pub fn disconnect(&self) {
         self.state().stream = None;
     }
 
-    /// How many updates were swallowed.
-    pub fn swallowed(&self) -> usize {
-        self.state().swallowed
+    /// How many updates were dropped.
+    pub fn dropped_updates(&self) -> usize {
+        self.state().dropped_updates
     }
 
-    /// Whether updates are swallowed without an acknowledgement.
-    pub fn set_deaf(&self, deaf: bool) {
-        self.state().deaf = deaf;
+    /// Whether updates are dropped without an acknowledgement.
+    pub fn set_dropping_updates(&self, dropping_updates: bool) {
+        self.state().dropping_updates = dropping_updates;
     }
 }
 
@@ -140,8 +140,8 @@ impl AgentLink for FakeAgent {
         let (task_id, uuid) = (status.task_id.clone(), status.uuid);
         let stream = {
             let mut state = self.state();
-            if state.deaf {
-                state.swallowed += 1;
+            if state.dropping_updates {
+                state.dropped_updates += 1;
                 return Ok(());
             }
             if !state.updates.iter().any(|known| known.uuid == uuid) {

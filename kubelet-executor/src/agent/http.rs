@@ -1,4 +1,4 @@
-//! The agent's executor API over HTTP: protobuf calls, events in RecordIO.
+//! The executor API over HTTP: calls in protobuf, events in RecordIO.
 
 use std::time::Duration;
 
@@ -22,14 +22,16 @@ use super::{AgentLink, LinkError};
 use crate::transport::http_client::HttpClient;
 
 const PATH: &str = "/api/v1/executor";
-/// Events that wait for the executor; beyond it the agent's stream stands still.
+/// Events in the queue of the executor; beyond it the stream applies back-pressure.
 const QUEUE_MAX: usize = 256;
-/// The largest event: a Pod is at most 1.5 MB in the store, and its task a little more.
+/// The largest event: a Pod has at most 1.5 MB in the store, its task a little more.
 const EVENT_BYTES_MAX: usize = 16 << 20;
-/// The part of a refusal that is shown.
+/// Mesos' default of `--recovery_timeout`.
+const DEFAULT_RECOVERY_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+/// How much of a refusal's body is shown.
 const REFUSAL_BYTES_MAX: usize = 4096;
 
-/// What the agent's environment tells an executor.
+/// The variables that the agent sets for an executor.
 #[derive(Debug, Clone)]
 pub(crate) struct Environment {
     pub endpoint: String,
@@ -39,26 +41,35 @@ pub(crate) struct Environment {
     pub token: Option<String>,
 }
 
-/// A variable that an agent would have set.
+/// An environment variable that the agent sets is missing or malformed.
 #[derive(Debug, thiserror::Error)]
-#[error("{0} is not set: the executor is started by an agent")]
-pub struct NotSet(&'static str);
+#[allow(missing_docs)]
+pub enum EnvironmentError {
+    #[error("{0} is not set: the executor is started by an agent")]
+    NotSet(&'static str),
+    #[error("{0} is not a duration: {1:?}")]
+    NotADuration(&'static str, String),
+}
 
 impl Environment {
-    pub fn read() -> Result<Self, NotSet> {
-        let var = |name: &'static str| std::env::var(name).map_err(|_| NotSet(name));
-        let recovery = std::env::var("MESOS_RECOVERY_TIMEOUT").ok().and_then(|text| duration(&text));
+    pub fn read() -> Result<Self, EnvironmentError> {
+        const RECOVERY_TIMEOUT: &str = "MESOS_RECOVERY_TIMEOUT";
+        let var = |name: &'static str| std::env::var(name).map_err(|_| EnvironmentError::NotSet(name));
+        let recovery_timeout = match std::env::var(RECOVERY_TIMEOUT) {
+            Ok(text) => duration(&text).ok_or(EnvironmentError::NotADuration(RECOVERY_TIMEOUT, text))?,
+            Err(_) => DEFAULT_RECOVERY_TIMEOUT,
+        };
         Ok(Self {
             endpoint: var("MESOS_AGENT_ENDPOINT")?,
             framework_id: var("MESOS_FRAMEWORK_ID")?.into(),
             executor_id: var("MESOS_EXECUTOR_ID")?.into(),
-            recovery_timeout: recovery.unwrap_or(Duration::from_secs(15 * 60)),
+            recovery_timeout,
             token: std::env::var("MESOS_EXECUTOR_AUTHENTICATION_TOKEN").ok(),
         })
     }
 }
 
-/// `15mins`, as Mesos writes lengths of time.
+/// Parses a duration as Mesos writes it: `15mins`.
 fn duration(text: &str) -> Option<Duration> {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
     let number: f64 = text[..end].parse().ok()?;
@@ -99,8 +110,8 @@ impl HttpLink {
         if let Some(token) = &self.environment.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
-        let request = request.body(Full::new(body)).map_err(|e| LinkError::Away(e.to_string()))?;
-        let response = self.client.send(request).await.map_err(|e| LinkError::Away(e.to_string()))?;
+        let request = request.body(Full::new(body)).map_err(|e| LinkError::Unavailable(e.to_string()))?;
+        let response = self.client.send(request).await.map_err(|e| LinkError::Unavailable(e.to_string()))?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);
@@ -109,11 +120,11 @@ impl HttpLink {
         let text =
             body.map(|body| String::from_utf8_lossy(&body.to_bytes()).into_owned()).unwrap_or_default();
         let why = format!("{status}: {text}");
-        // 403: not subscribed yet, which the next SUBSCRIBE mends.
+        // 403: not subscribed yet; the next SUBSCRIBE resolves it.
         if status.is_client_error() && status != StatusCode::FORBIDDEN {
             Err(LinkError::Refused(why))
         } else {
-            Err(LinkError::Away(why))
+            Err(LinkError::Unavailable(why))
         }
     }
 }
@@ -133,7 +144,7 @@ impl AgentLink for HttpLink {
 
     async fn send(&self, call: Call) -> Result<(), LinkError> {
         let response = self.post(call).await?;
-        // Read to its end, so that the connection can be used again.
+        // Read to the end, so that the connection can be reused.
         let _ = Limited::new(response.into_body(), REFUSAL_BYTES_MAX).collect().await;
         Ok(())
     }
@@ -169,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mesos_lengths_of_time() {
+    fn mesos_durations() {
         assert_eq!(duration("15mins"), Some(Duration::from_secs(900)));
         assert_eq!(duration("0.5secs"), Some(Duration::from_millis(500)));
         assert_eq!(duration("soon"), None);

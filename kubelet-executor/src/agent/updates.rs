@@ -1,4 +1,5 @@
-//! Updates of all tasks: the newest status of each, one at a time, again until the agent has it. Pure.
+//! Status updates of all tasks: the newest status of each task, one in flight at a time, retried until acknowledged.
+//! Pure.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -9,18 +10,18 @@ use kernel_model::{
     time::Time,
 };
 
-/// The least time between two updates of a task that has much to tell.
+/// Minimum interval between two updates of a task after a burst.
 const UPDATE_EVERY: Duration = Duration::from_millis(200);
-/// So many updates may follow each other at once: what it takes to start, and to be ready.
+/// Updates without a delay: those of a start and of becoming ready.
 const BURST_MAX: u8 = 3;
-/// A task that was silent for so long may burst again.
+/// A task without updates for this time may burst again.
 const BURST_AGAIN: Duration = Duration::from_secs(1);
-/// An update that the agent has not acknowledged is sent again after this time.
+/// An unacknowledged update is sent again after this time.
 const AGAIN_AFTER: Duration = Duration::from_secs(10);
 
-/// What is to be told of a task.
+/// The state of a task to report.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct News {
+pub(crate) struct StatusUpdate {
     pub state: TaskState,
     pub message: Option<String>,
     pub data: Bytes,
@@ -28,7 +29,7 @@ pub(crate) struct News {
 
 #[derive(Debug, Default)]
 struct Task {
-    next: Option<News>,
+    next: Option<StatusUpdate>,
     in_flight: Option<(TaskStatus, Time)>,
     sent_at: Time,
     burst: u8,
@@ -36,29 +37,28 @@ struct Task {
 }
 
 impl Task {
-    /// When its next update may go.
+    /// When the next update of the task may be sent.
     fn may_send_at(&self) -> Time {
         if self.burst < BURST_MAX { self.sent_at } else { self.sent_at + UPDATE_EVERY }
     }
 }
 
-/// See the file's head.
 #[derive(Debug, Default)]
 pub(crate) struct Updates {
     tasks: BTreeMap<String, Task>,
 }
 
 impl Updates {
-    /// A newer status replaces one that was not sent yet. Nothing follows the end.
-    pub fn tell(&mut self, task: &str, news: News) {
+    /// Queues an update. It replaces one that has not been sent yet; nothing follows a terminal state.
+    pub fn enqueue(&mut self, task: &str, update: StatusUpdate) {
         let entry = self.tasks.entry(task.to_owned()).or_default();
         if !entry.ended {
-            entry.ended = news.state.is_terminal();
-            entry.next = Some(news);
+            entry.ended = update.state.is_terminal();
+            entry.next = Some(update);
         }
     }
 
-    /// The agent has an update. Answers whether it was the last of its task.
+    /// Handles an acknowledgement; returns whether it was the last one of its task.
     pub fn acknowledged(&mut self, task: &str, uuid: UpdateId) -> bool {
         let Some(entry) = self.tasks.get_mut(task) else { return false };
         let state = match &entry.in_flight {
@@ -72,7 +72,7 @@ impl Updates {
         state.is_terminal()
     }
 
-    /// What to send now; `fresh` makes a new id each time it is called.
+    /// The updates to send now; `fresh` generates ids.
     pub fn due(&mut self, now: Time, mut fresh: impl FnMut() -> UpdateId) -> Vec<TaskStatus> {
         let mut due = Vec::new();
         for (id, task) in &mut self.tasks {
@@ -88,14 +88,15 @@ impl Updates {
                         task.burst = 0;
                     }
                     let waits = now < task.may_send_at();
-                    let Some(news) = task.next.take_if(|news| !waits || news.state.is_terminal()) else {
+                    let Some(update) = task.next.take_if(|update| !waits || update.state.is_terminal())
+                    else {
                         continue;
                     };
                     let id = TaskId::from(id.as_str());
-                    let mut status = TaskStatus::new(id, news.state, Source::Executor, now);
+                    let mut status = TaskStatus::new(id, update.state, Source::Executor, now);
                     status.uuid = Some(fresh());
-                    status.message = news.message;
-                    status.data = news.data;
+                    status.message = update.message;
+                    status.data = update.data;
                     task.sent_at = now;
                     task.burst = task.burst.saturating_add(1);
                     task.in_flight = Some((status.clone(), now));
@@ -106,7 +107,7 @@ impl Updates {
         due
     }
 
-    /// When [`Self::due`] next has something.
+    /// When [`Self::due`] next returns an update.
     pub fn next_at(&self) -> Option<Time> {
         let next = |task: &Task| match (&task.in_flight, &task.next) {
             (Some((_, sent_at)), _) => Some(*sent_at + AGAIN_AFTER),
@@ -116,7 +117,7 @@ impl Updates {
         self.tasks.values().filter_map(next).min()
     }
 
-    /// For SUBSCRIBE: tasks that are ours, and updates that the agent may not have.
+    /// For SUBSCRIBE: this executor's tasks, and the updates in flight.
     pub fn unacknowledged(&self) -> (Vec<TaskId>, Vec<TaskStatus>) {
         let tasks = self.tasks.keys().map(|id| TaskId::from(id.as_str())).collect();
         let updates =
@@ -124,7 +125,7 @@ impl Updates {
         (tasks, updates.collect())
     }
 
-    /// Whether every end has been acknowledged.
+    /// Whether every terminal update has been acknowledged.
     pub fn is_empty(&self) -> bool {
         self.tasks.is_empty()
     }
@@ -134,8 +135,8 @@ impl Updates {
 mod tests {
     use super::*;
 
-    fn news(state: TaskState, data: &'static str) -> News {
-        News { state, message: None, data: Bytes::from_static(data.as_bytes()) }
+    fn update(state: TaskState, data: &'static str) -> StatusUpdate {
+        StatusUpdate { state, message: None, data: Bytes::from_static(data.as_bytes()) }
     }
 
     fn at(ms: u64) -> Time {
@@ -148,19 +149,19 @@ mod tests {
     }
 
     #[test]
-    fn only_the_newest_follows_and_the_end_is_the_end() {
+    fn a_newer_update_replaces_a_queued_one_and_nothing_follows_the_last() {
         let mut updates = Updates::default();
-        updates.tell("u", news(TaskState::Starting, "a"));
+        updates.enqueue("u", update(TaskState::Starting, "a"));
         let first = sent(&mut updates, 1);
         assert_eq!(first[0].0, "a");
-        updates.tell("u", news(TaskState::Running, "b"));
-        updates.tell("u", news(TaskState::Running, "c"));
+        updates.enqueue("u", update(TaskState::Running, "b"));
+        updates.enqueue("u", update(TaskState::Running, "c"));
         assert_eq!(sent(&mut updates, 2), [], "one is in flight");
         assert!(!updates.acknowledged("u", first[0].1));
         let second = sent(&mut updates, 3);
         assert_eq!(second[0].0, "c");
-        updates.tell("u", news(TaskState::Killed, "d"));
-        updates.tell("u", news(TaskState::Running, "never"));
+        updates.enqueue("u", update(TaskState::Killed, "d"));
+        updates.enqueue("u", update(TaskState::Running, "never"));
         assert!(!updates.acknowledged("u", second[0].1));
         let last = sent(&mut updates, 202);
         assert_eq!(last[0].0, "d", "an end does not wait");
@@ -169,11 +170,11 @@ mod tests {
     }
 
     #[test]
-    fn a_few_go_at_once_and_more_wait() {
+    fn bursts_are_sent_at_once_and_then_rate_limited() {
         let mut updates = Updates::default();
         let mut sent_at = Vec::new();
         for ms in 1..=450 {
-            updates.tell("u", news(TaskState::Running, "x"));
+            updates.enqueue("u", update(TaskState::Running, "x"));
             for (_, uuid) in sent(&mut updates, ms) {
                 sent_at.push(ms);
                 updates.acknowledged("u", uuid);
@@ -183,9 +184,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_acknowledged_comes_again_with_the_same_id() {
+    fn unacknowledged_updates_are_retried_with_the_same_id() {
         let mut updates = Updates::default();
-        updates.tell("u", news(TaskState::Running, "a"));
+        updates.enqueue("u", update(TaskState::Running, "a"));
         let first = sent(&mut updates, 1);
         assert_eq!(updates.next_at(), Some(at(1) + AGAIN_AFTER));
         assert_eq!(sent(&mut updates, 10_001), first);

@@ -1,4 +1,4 @@
-//! An API of maps.
+//! An in-memory API.
 
 use std::{
     collections::BTreeMap,
@@ -10,33 +10,33 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Secret, Service};
 
-use super::{Api, ApiError, Token, TokenWish};
+use super::{Api, ApiError, Token, TokenRequest};
 
-/// See the file's head.
+/// An API without a server.
 #[derive(Debug, Default)]
 pub struct FakeApi {
     state: Mutex<State>,
 }
 
-/// What a [`FakeApi`] holds.
+/// The content of a [`FakeApi`].
 #[derive(Debug, Default)]
+#[allow(missing_docs)]
 pub struct State {
     /// By namespace and name.
     pub config_maps: BTreeMap<(String, String), ConfigMap>,
     /// By namespace and name.
     pub secrets: BTreeMap<(String, String), Secret>,
-    /// All.
     pub services: Vec<Service>,
     /// Of every node.
     pub pod_uids: Vec<String>,
-    /// As recorded, latest count last.
+    /// In recording order.
     pub events: Vec<Event>,
-    /// Tokens given so far.
+    /// Tokens issued so far.
     pub tokens: u64,
 }
 
 impl FakeApi {
-    /// What it holds, to change or to look at.
+    /// The content, to change or inspect.
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -52,14 +52,14 @@ impl Api for FakeApi {
         Ok(self.state().secrets.get(&(namespace.to_owned(), name.to_owned())).cloned())
     }
 
-    async fn services(&self) -> Result<Vec<Service>, ApiError> {
+    async fn services(&self, _namespace: &str) -> Result<Vec<Service>, ApiError> {
         Ok(self.state().services.clone())
     }
 
-    async fn token(&self, wish: &TokenWish) -> Result<Token, ApiError> {
+    async fn token(&self, request: &TokenRequest) -> Result<Token, ApiError> {
         let mut state = self.state();
         state.tokens += 1;
-        let life = Duration::from_secs(u64::try_from(wish.expiration_seconds).unwrap_or(600));
+        let life = Duration::from_secs(u64::try_from(request.expiration_seconds).unwrap_or(600));
         let expires_at = executor_core::time::after(Timestamp::now(), life);
         Ok(Token { token: format!("token-{}", state.tokens), expires_at })
     }

@@ -1,4 +1,4 @@
-//! Where Pods stand in the kernel's tree of control groups: one group a node, one a class, one a Pod.
+//! Cgroups: one per node, one per QoS class, one per Pod.
 //!
 //! ```text
 //! /catamaran-<tag>/[burstable|besteffort]/pod<uid>/<container>
@@ -15,23 +15,23 @@ use k8s_openapi::api::core::v1::Pod;
 
 const ROOT: &str = "/sys/fs/cgroup";
 
-/// Which kind of tree the kernel has mounted.
+/// The cgroup version of the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Version {
-    /// A hierarchy per controller.
+    /// One hierarchy per controller.
     V1,
-    /// One for all.
+    /// A single hierarchy.
     V2,
 }
 
 impl Version {
-    /// What this machine has. A v2 tree beside v1 controllers is v1: that is where limits work.
+    /// Detects the host's version. A v2 hierarchy beside v1 controllers counts as v1, since limits work there.
     pub fn of_machine() -> Self {
         if Path::new(ROOT).join("cgroup.controllers").exists() { Self::V2 } else { Self::V1 }
     }
 }
 
-/// The tops of all hierarchies.
+/// The root directories of all hierarchies.
 fn hierarchies() -> Vec<PathBuf> {
     match Version::of_machine() {
         Version::V2 => vec![PathBuf::from(ROOT)],
@@ -42,12 +42,12 @@ fn hierarchies() -> Vec<PathBuf> {
     }
 }
 
-/// The group of the node.
+/// The node's cgroup.
 pub(crate) fn node_group(tag: &str) -> String {
     format!("/catamaran-{tag}")
 }
 
-/// The group of a Pod.
+/// The Pod's cgroup.
 pub(crate) fn pod_group(tag: &str, pod: &Pod) -> String {
     let uid = pod.metadata.uid.as_deref().unwrap_or_default();
     let class = match resources::qos_class(pod) {
@@ -58,7 +58,7 @@ pub(crate) fn pod_group(tag: &str, pod: &Pod) -> String {
     format!("{}{class}/pod{uid}", node_group(tag))
 }
 
-/// Makes a Pod's group and gives it its weight. The weight is a refinement: without it limits hold all the same.
+/// Creates a Pod's cgroup and sets its CPU weight. Failures are tolerated: containers have their own limits.
 pub(crate) fn prepare(tag: &str, pod: &Pod) {
     let group = pod_group(tag, pod);
     let weigh = || -> io::Result<()> {
@@ -80,18 +80,18 @@ pub(crate) fn prepare(tag: &str, pod: &Pod) {
                 let dir = join(top, &group);
                 fs::create_dir_all(&dir)?;
                 delegate(top, &group)?;
-                // The kernel's own mapping of 2…262144 to 1…10000.
+                // The kernel's mapping of 2…262144 to 1…10000.
                 let weight = 1 + ((shares - 2) * 9999) / 262_142;
                 fs::write(dir.join("cpu.weight"), weight.to_string())
             }
         }
     };
     if let Err(error) = weigh() {
-        tracing::debug!(%group, %error, "pod's weight not set");
+        tracing::debug!(%group, %error, "cannot set a pod's CPU weight");
     }
 }
 
-/// Lets controllers reach down to a group, level by level.
+/// Enables controllers for a cgroup, level by level.
 fn delegate(top: &Path, group: &str) -> io::Result<()> {
     let mut dir = top.to_owned();
     for part in group.trim_start_matches('/').split('/') {
@@ -107,12 +107,12 @@ fn join(top: &Path, group: &str) -> PathBuf {
     top.join(group.trim_start_matches('/'))
 }
 
-/// A group's directories, one a hierarchy, where it exists.
+/// The directories of a cgroup that exist, one per hierarchy.
 pub(crate) fn existing(group: &str) -> Vec<PathBuf> {
     hierarchies().into_iter().map(|top| join(&top, group)).filter(|dir| dir.is_dir()).collect()
 }
 
-/// The processes in a group and all below it, in any hierarchy.
+/// The processes in a cgroup and its descendants, in any hierarchy.
 pub(crate) fn processes(group: &str) -> BTreeSet<u32> {
     let mut pids = BTreeSet::new();
     let mut dirs = existing(group);
@@ -129,7 +129,7 @@ pub(crate) fn processes(group: &str) -> BTreeSet<u32> {
     pids
 }
 
-/// Removes a group and all below it in every hierarchy. Groups with processes stay.
+/// Removes a cgroup and its descendants in every hierarchy. Cgroups with processes remain.
 pub(crate) fn remove(group: &str) {
     for top in hierarchies() {
         let dir = join(&top, group);
@@ -146,6 +146,6 @@ fn remove_tree(dir: &Path) {
         }
     }
     if let Err(error) = fs::remove_dir(dir) {
-        tracing::debug!(group = %dir.display(), %error, "control group not removed");
+        tracing::debug!(group = %dir.display(), %error, "cannot remove cgroup");
     }
 }

@@ -1,4 +1,4 @@
-//! One executor a directory: a lock that goes with its process, however that ends, and that names it.
+//! One executor per node directory: a file lock that ends with its process and names it.
 
 use std::{
     fs::File,
@@ -13,7 +13,7 @@ use rustix::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// How often a directory that another executor has is tried again.
+/// Polling interval.
 const EVERY: Duration = Duration::from_millis(100);
 
 fn open(root: &Path) -> std::io::Result<File> {
@@ -21,7 +21,7 @@ fn open(root: &Path) -> std::io::Result<File> {
     File::options().create(true).truncate(false).read(true).write(true).open(root.join("executor.lock"))
 }
 
-/// Takes the lock if nobody has it, and writes down who has it now.
+/// Takes the lock if it is free, and writes this process's pid into it.
 fn try_take(file: &mut File) -> std::io::Result<bool> {
     match flock(&*file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
@@ -33,13 +33,13 @@ fn try_take(file: &mut File) -> std::io::Result<bool> {
     Ok(true)
 }
 
-/// Takes the lock; a successor waits for the end of whoever has it. `None` if it was told to stop meanwhile.
+/// Waits for the lock. `None` if `stop` is cancelled meanwhile.
 pub(crate) async fn wait(root: &Path, stop: &CancellationToken) -> std::io::Result<Option<File>> {
     let mut file = open(root)?;
-    let mut told = false;
+    let mut event = false;
     while !try_take(&mut file)? {
-        if !std::mem::replace(&mut told, true) {
-            tracing::warn!(root = %root.display(), "another executor has this directory; waiting for its end");
+        if !std::mem::replace(&mut event, true) {
+            tracing::warn!(root = %root.display(), "another executor holds this directory; waiting for it to exit");
         }
         tokio::select! {
             () = stop.cancelled() => return Ok(None),
@@ -49,31 +49,27 @@ pub(crate) async fn wait(root: &Path, stop: &CancellationToken) -> std::io::Resu
     Ok(Some(file))
 }
 
-/// Takes the lock from whoever has it: asks it to stop the node, and kills it when `patience` is over. `None` where neither
-/// helps.
-pub(crate) async fn take_over(root: &Path, patience: Duration) -> std::io::Result<Option<File>> {
+/// Takes the lock over: terminates its holder with SIGTERM, then with SIGKILL when `timeout` is over. `None` if
+/// neither helps.
+pub(crate) async fn take_over(root: &Path, timeout: Duration) -> std::io::Result<Option<File>> {
     /// After SIGKILL.
     const DEATH: Duration = Duration::from_secs(2);
     let mut file = open(root)?;
-    for (signal, patience) in [(Signal::TERM, patience), (Signal::KILL, DEATH)] {
-        let deadline = tokio::time::Instant::now() + patience;
-        let mut told = None;
+    for (signal, timeout) in [(Signal::TERM, timeout), (Signal::KILL, DEATH)] {
+        let deadline = tokio::time::Instant::now() + timeout;
+        let mut event = None;
         while tokio::time::Instant::now() < deadline {
             if try_take(&mut file)? {
                 return Ok(Some(file));
             }
-            // Asked each time: it may have just taken the lock, and not said so yet.
+            // Read each time: the holder may have taken the lock just now, and not have written its pid yet.
             let holder = holder(root);
-            if holder != told
+            if holder != event
                 && let Some(pid) = holder
             {
-                tracing::info!(
-                    pid,
-                    ?signal,
-                    "an executor without its agent has this node; it is told to end"
-                );
+                tracing::info!(pid, ?signal, "terminating an executor that outlived its agent");
                 let _ = Pid::from_raw(pid).map(|pid| kill_process(pid, signal));
-                told = holder;
+                event = holder;
             }
             tokio::time::sleep(EVERY / 4).await;
         }
@@ -81,7 +77,7 @@ pub(crate) async fn take_over(root: &Path, patience: Duration) -> std::io::Resul
     Ok(None)
 }
 
-/// The process that wrote itself down, if it still is an executor: the number may be somebody else's by now.
+/// The pid in the lock file, if it still is an executor: pids are reused.
 fn holder(root: &Path) -> Option<i32> {
     let mut text = String::new();
     File::open(root.join("executor.lock")).ok()?.read_to_string(&mut text).ok()?;
@@ -92,16 +88,15 @@ fn holder(root: &Path) -> Option<i32> {
 
 #[cfg(test)]
 mod tests {
-    //! Tests of the lock.
 
     use super::*;
 
     #[tokio::test]
-    async fn one_has_it_and_the_next_waits() {
+    async fn one_process_holds_the_lock() {
         let dir = tempfile::tempdir().unwrap();
         let stop = CancellationToken::new();
         let first = wait(dir.path(), &stop).await.unwrap().unwrap();
-        assert_eq!(holder(dir.path()), None, "a test is no executor, and is not killed");
+        assert_eq!(holder(dir.path()), None, "a test process is not an executor");
         assert!(take_over(dir.path(), Duration::from_millis(1)).await.unwrap().is_none());
         drop(first);
         let second = take_over(dir.path(), Duration::from_millis(1)).await.unwrap().unwrap();

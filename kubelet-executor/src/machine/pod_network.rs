@@ -1,35 +1,46 @@
-//! The Pod network of a private containerd: a bridge, addresses from the node's range, host ports.
+//! The Pod network of the private containerd: a CNI bridge, addresses from the Pod CIDR, host ports.
 
-use std::path::{Path, PathBuf};
+use std::{
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+};
 
+use futures::TryStreamExt;
+use rtnetlink::{
+    RouteMessageBuilder,
+    packet_route::{
+        link::LinkAttribute,
+        route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage},
+    },
+};
 use serde_json::json;
 
 use crate::config::Config;
 
-/// Where distributions put the reference plugins.
+/// Where distributions install the reference plugins.
 const PLUGIN_DIRS: [&str; 3] = ["/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni"];
 
-/// The directory that has the plugins, if any has.
+/// The directory with the plugins.
 pub(crate) fn plugin_dir() -> Option<PathBuf> {
     PLUGIN_DIRS.iter().map(Path::new).find(|dir| dir.join("bridge").exists()).map(Path::to_owned)
 }
 
-/// The bridge's name; an interface's name has at most 15 bytes.
+/// The bridge's name; interface names have at most 15 bytes.
 pub(crate) fn bridge_name(config: &Config) -> String {
     format!("cat{}", config.tag())
 }
 
-/// The network's name, which the plugins put into everything that they make for it.
+/// The CNI network's name, which the plugins write into everything that they create.
 pub(crate) fn network_name(config: &Config) -> String {
     format!("catamaran-{}", config.tag())
 }
 
-/// Where the plugins write down which addresses are given out.
+/// Where the host-local plugin records allocated addresses.
 pub(crate) fn addresses_dir(config: &Config) -> PathBuf {
     config.root_dir.join("cni/addresses")
 }
 
-/// Writes the network's configuration and lets the kernel forward. Answers the directory for containerd.
+/// Writes the CNI configuration and enables IP forwarding. Returns the configuration directory for containerd.
 pub(crate) fn prepare(config: &Config) -> std::io::Result<PathBuf> {
     let Some(pod_cidr) = &config.pod_cidr else {
         return Err(std::io::Error::other("no Pod CIDR is assigned to this node"));
@@ -65,64 +76,151 @@ pub(crate) fn prepare(config: &Config) -> std::io::Result<PathBuf> {
     Ok(dir)
 }
 
-/// The interface, other than our bridge, that this machine sends the Pods' addresses to already: another cluster on the
-/// same machine, most often. Our Pods would not be reached, and no probe of theirs would succeed.
-pub fn taken_by(config: &Config) -> Option<String> {
-    let routes = std::fs::read_to_string("/proc/net/route").ok()?;
-    route_within(&routes, config.pod_cidr.as_deref()?, &bridge_name(config))
+/// The interface, other than our bridge, to which this machine already routes Pod addresses: most often the bridge of
+/// another cluster. The node's Pods would not be reachable, and their probes would fail.
+pub async fn conflicting_interface(config: &Config) -> Option<String> {
+    match find_conflict(config).await {
+        Ok(interface) => interface,
+        Err(error) => {
+            tracing::debug!(%error, "cannot read the routing table");
+            None
+        }
+    }
 }
 
-/// Looks for a route that overlaps with a network (`a.b.c.d/n`) in the text of `/proc/net/route`: addresses are words in
-/// the machine's order of bytes.
-fn route_within(routes: &str, network: &str, ours: &str) -> Option<String> {
-    let (address, length) = network.split_once('/')?;
-    let address = u32::from(address.parse::<std::net::Ipv4Addr>().ok()?);
-    let mask = u32::MAX.checked_shl(32 - length.parse::<u32>().ok().filter(|n| (1..=32).contains(n))?)?;
-    routes.lines().skip(1).find_map(|line| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        let word = |at: usize| u32::from_str_radix(fields.get(at)?, 16).ok().map(u32::from_be);
-        let (to, to_mask) = (word(1)?, word(7)?);
-        // A default route overlaps with everything and takes nothing away.
-        let both = mask & to_mask;
-        (to_mask != 0 && to & both == address & both && fields[0] != ours).then(|| fields[0].to_owned())
-    })
+async fn find_conflict(config: &Config) -> Result<Option<String>, rtnetlink::Error> {
+    let Some(network) = config.pod_cidr.as_deref().and_then(Network::parse) else { return Ok(None) };
+    let netlink = connect()?;
+    let mut routes = netlink.route().get(RouteMessageBuilder::<Ipv4Addr>::new().build()).execute();
+    let bridge = bridge_name(config);
+    while let Some(route) = routes.try_next().await? {
+        let Some((destination, interface)) = destination(&route) else { continue };
+        if !destination.overlaps(network) {
+            continue;
+        }
+        let mut links = netlink.link().get().match_index(interface).execute();
+        let name = links.try_next().await?.and_then(|link| {
+            link.attributes.into_iter().find_map(|attribute| match attribute {
+                LinkAttribute::IfName(name) => Some(name),
+                _ => None,
+            })
+        });
+        if let Some(name) = name.filter(|name| *name != bridge) {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
 }
 
-/// Removes the bridge; what is not there is no error.
+/// A netlink connection whose task ends with the handle.
+fn connect() -> Result<rtnetlink::Handle, rtnetlink::Error> {
+    let (connection, handle, _) = rtnetlink::new_connection().map_err(|_| rtnetlink::Error::RequestFailed)?;
+    tokio::spawn(connection);
+    Ok(handle)
+}
+
+/// Network and interface index of a route in the main table. The default route overlaps with every network without
+/// conflicting with it, so it is skipped.
+fn destination(route: &RouteMessage) -> Option<(Network, u32)> {
+    if route.header.table != RouteHeader::RT_TABLE_MAIN || route.header.destination_prefix_length == 0 {
+        return None;
+    }
+    let mut network = None;
+    let mut interface = None;
+    for attribute in &route.attributes {
+        match attribute {
+            RouteAttribute::Destination(RouteAddress::Inet(address)) => {
+                network = Some(Network::new(*address, route.header.destination_prefix_length));
+            }
+            RouteAttribute::Oif(index) => interface = Some(*index),
+            _ => {}
+        }
+    }
+    Some((network?, interface?))
+}
+
+/// An IPv4 network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Network {
+    address: u32,
+    mask: u32,
+}
+
+impl Network {
+    fn new(address: Ipv4Addr, prefix_length: u8) -> Self {
+        let mask = u32::MAX.checked_shl(32 - u32::from(prefix_length.min(32))).unwrap_or(0);
+        Self { address: u32::from(address), mask }
+    }
+
+    /// Parses `a.b.c.d/n`.
+    fn parse(cidr: &str) -> Option<Self> {
+        let (address, length) = cidr.split_once('/')?;
+        Some(Self::new(
+            address.parse().ok()?,
+            length.parse().ok().filter(|length| (1..=32).contains(length))?,
+        ))
+    }
+
+    fn overlaps(self, other: Self) -> bool {
+        let both = self.mask & other.mask;
+        self.address & both == other.address & both
+    }
+}
+
+/// Removes the bridge, if it exists.
 pub(crate) async fn remove(config: &Config) {
     let bridge = bridge_name(config);
     if !Path::new("/sys/class/net").join(&bridge).exists() {
         return;
     }
-    let removed = tokio::process::Command::new("ip").args(["link", "delete", &bridge]).output().await;
-    match removed {
-        Ok(output) if output.status.success() => {}
-        Ok(output) => {
-            tracing::warn!(%bridge, error = %String::from_utf8_lossy(&output.stderr).trim(), "bridge not removed");
-        }
-        Err(error) => tracing::warn!(%bridge, %error, "bridge not removed"),
+    if let Err(error) = delete_link(&bridge).await {
+        tracing::warn!(%bridge, %error, "cannot remove bridge");
+    }
+}
+
+async fn delete_link(name: &str) -> Result<(), rtnetlink::Error> {
+    let netlink = connect()?;
+    let mut links = netlink.link().get().match_name(name).execute();
+    match links.try_next().await? {
+        Some(link) => netlink.link().del(link.header.index).execute().await,
+        None => Ok(()),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    //! Tests of reading routes.
+    //! Routes of other interfaces are compared with the Pod network.
 
-    use super::route_within;
+    use super::*;
+
+    fn route(address: Ipv4Addr, prefix_length: u8, interface: u32) -> RouteMessage {
+        RouteMessageBuilder::<Ipv4Addr>::new()
+            .destination_prefix(address, prefix_length)
+            .output_interface(interface)
+            .build()
+    }
 
     #[test]
-    fn somebody_elses_bridge_is_noticed() {
-        let head = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n";
-        // The default route, and 10.244.0.0/24, as a little-endian machine prints them.
-        let routes = format!(
-            "{head}eth0\t00000000\t010200C0\t3\t0\t0\t0\t00000000\t0\t0\t0\n\
-             cm1\t0000F40A\t0\t1\t0\t0\t0\t00FFFFFF\t0\t0\t0\n"
-        );
-        let within = |network, ours| route_within(&routes, network, ours);
-        assert_eq!(within("10.244.0.0/24", "cm2").as_deref(), Some("cm1"));
-        assert_eq!(within("10.244.0.0/16", "cm2").as_deref(), Some("cm1"));
-        assert_eq!(within("10.244.0.0/24", "cm1"), None);
-        assert_eq!(within("10.244.1.0/24", "cm2"), None);
-        assert_eq!(within("no network", "cm2"), None);
+    fn overlapping_routes_of_other_interfaces_are_found() {
+        let routes = [route(Ipv4Addr::UNSPECIFIED, 0, 1), route(Ipv4Addr::new(10, 244, 0, 0), 24, 2)];
+        let overlapping = |cidr: &str| -> Vec<u32> {
+            let network = Network::parse(cidr).unwrap();
+            let routes = routes.iter().filter_map(destination);
+            routes.filter(|(route, _)| route.overlaps(network)).map(|(_, interface)| interface).collect()
+        };
+        assert_eq!(overlapping("10.244.0.0/24"), [2]);
+        assert_eq!(overlapping("10.244.0.0/16"), [2]);
+        assert_eq!(overlapping("10.244.1.0/24"), [0; 0]);
+        assert_eq!(Network::parse("no network"), None);
+    }
+
+    #[tokio::test]
+    async fn the_routing_table_can_be_read() {
+        let config = serde_json::from_value(serde_json::json!({
+            "node_name": "n", "node_ip": "127.0.0.1", "root_dir": "/nonexistent", "api_server": "https://127.0.0.1:1",
+            "pod_cidr": "198.51.100.0/24", "ca_file": "", "cert_file": "", "key_file": "",
+        }));
+        let conflict = find_conflict(&config.unwrap()).await;
+        assert!(matches!(conflict, Ok(None)), "TEST-NET-2 has no route: {conflict:?}");
     }
 }

@@ -1,26 +1,26 @@
-//! Log directories of Pods that do not exist any more.
+//! Removes log directories of Pods that no longer exist.
 
 use std::{sync::Arc, time::Duration};
 
-use crate::{node::pods::Pods, pod::shared::Shared};
+use crate::{node::pods::Pods, pod::context::NodeContext};
 
 const EVERY: Duration = Duration::from_secs(60);
-/// A directory is kept this long after its last change, whatever the API says: the Pod may be newer than the answer.
+/// A directory is kept for this long after its last change: the Pod may be newer than the API's answer.
 const KEEP: Duration = Duration::from_secs(120);
 
-/// Collects until the end of the executor.
-pub(crate) async fn collect(shared: Arc<Shared>, pods: Arc<Pods>) {
+/// Runs until the executor ends.
+pub(crate) async fn collect(context: Arc<NodeContext>, pods: Arc<Pods>) {
     loop {
         tokio::time::sleep(EVERY).await;
-        let existing = match shared.api.pod_uids(&shared.config.node_name).await {
+        let existing = match context.api.pod_uids(&context.config.node_name).await {
             Ok(existing) => existing,
             Err(error) => {
-                tracing::debug!(%error, "logs not collected");
+                tracing::debug!(%error, "log garbage collection failed");
                 continue;
             }
         };
         let here = pods.uids();
-        for entry in std::fs::read_dir(shared.config.pods_dir()).into_iter().flatten().flatten() {
+        for entry in std::fs::read_dir(context.config.pods_dir()).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             let Some(uid) = name.rsplit('_').next() else { continue };
             let old = entry
@@ -32,7 +32,7 @@ pub(crate) async fn collect(shared: Arc<Shared>, pods: Arc<Pods>) {
                 continue;
             }
             if let Err(error) = std::fs::remove_dir_all(entry.path()) {
-                tracing::warn!(%error, "logs not removed");
+                tracing::warn!(%error, "cannot remove logs");
             }
         }
     }

@@ -1,9 +1,8 @@
-//! What a private containerd and its containers left on the machine: found by what names this node alone (its directory,
-//! its socket, its tag), and removed by hand. The last resort of a stop: where every call to the runtime came back, nothing
-//! is here.
+//! Resources that a private containerd and its containers left on the machine. They are identified by names that
+//! belong to this node alone (its directory, socket and tag) and removed without the runtime.
 //!
-//! Nothing is told from another node's by its kind: a shim is ours because it was started with our socket, a process because
-//! it is in our control group, a rule because it bears our network's name.
+//! This is the last resort of a stop: if every call to the runtime succeeded, nothing is found. Each kind has a proof
+//! of ownership: a shim was started with our socket, a process is in our cgroup, a rule names our network.
 
 mod mounts;
 mod network;
@@ -26,31 +25,27 @@ use crate::{
     runtime::containerd,
 };
 
-/// Something of this node's that is on the machine.
+/// A resource of this node that is left on the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Remnant {
-    /// A containerd, a shim of it, or a process of a container.
-    Process {
-        /// Its number.
-        pid: u32,
-        /// Its program.
-        program: String,
-    },
+#[allow(missing_docs)]
+pub enum OrphanedResource {
+    /// containerd, one of its shims, or a process of a container.
+    Process { pid: u32, program: String },
     /// A mount of a container, a volume or a network namespace.
     Mount(PathBuf),
     /// The bridge.
     Interface(String),
-    /// Rules of address translation that bear this network's name.
+    /// NAT rules of this node's network.
     NatRules(String),
-    /// The node's control group.
+    /// The node's cgroup.
     ControlGroup(PathBuf),
 }
 
-impl fmt::Display for Remnant {
+impl fmt::Display for OrphanedResource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Process { pid, program } => {
-                write!(f, "process {pid} ({program}); end it with: kill -9 {pid}")
+                write!(f, "process {pid} ({program}); kill it with: kill -9 {pid}")
             }
             Self::Mount(path) => {
                 write!(f, "mount {0}; remove it with: umount -l '{0}'", path.display())
@@ -60,48 +55,47 @@ impl fmt::Display for Remnant {
                 write!(f, "rules of {network}; see them with: iptables -t nat -S | grep {network}")
             }
             Self::ControlGroup(path) => {
-                write!(
-                    f,
-                    "control group {0}; remove it with: find {0} -depth -type d -delete",
-                    path.display()
-                )
+                write!(f, "cgroup {0}; remove it with: find {0} -depth -type d -delete", path.display())
             }
         }
     }
 }
 
-/// Looks for what is left. With somebody else's runtime only the control group is ours to look for.
-pub fn find(config: &Config) -> Vec<Remnant> {
+/// Finds what is left. With an external runtime, only the cgroup belongs to this node.
+pub fn find(config: &Config) -> Vec<OrphanedResource> {
     let groups = cgroups::existing(&cgroups::node_group(&config.tag()));
-    let groups = groups.into_iter().map(Remnant::ControlGroup);
+    let groups = groups.into_iter().map(OrphanedResource::ControlGroup);
     if config.cri_endpoint.is_some() {
         return groups.collect();
     }
-    let traces = Traces::of(config);
-    let processes = processes::of_runtime(&traces).into_iter().chain(processes::of_containers(config));
-    let process = |pid| Remnant::Process { pid, program: processes::program(pid).unwrap_or_default() };
+    let scan = OrphanScan::of(config);
+    let processes = processes::of_runtime(&scan).into_iter().chain(processes::of_containers(config));
+    let process =
+        |pid| OrphanedResource::Process { pid, program: processes::program(pid).unwrap_or_default() };
     let bridge = pod_network::bridge_name(config);
-    let bridge = Path::new("/sys/class/net").join(&bridge).exists().then_some(Remnant::Interface(bridge));
+    let bridge =
+        Path::new("/sys/class/net").join(&bridge).exists().then_some(OrphanedResource::Interface(bridge));
     let network = pod_network::network_name(config);
-    let ruled = network::nat_removal(&network::nat_rules(), &network, &BTreeSet::new()).is_some();
-    let mut found: Vec<Remnant> = processes.map(process).collect();
-    found.extend(mounts::below(&traces.mounts).into_iter().map(Remnant::Mount));
+    let (ids, _) = known_containers(config, &scan);
+    let ruled = network::has_nat_rules(&network, &ids);
+    let mut found: Vec<OrphanedResource> = processes.map(process).collect();
+    found.extend(mounts::below(&scan.mounts).into_iter().map(OrphanedResource::Mount));
     found.extend(bridge);
-    found.extend(ruled.then_some(Remnant::NatRules(network)));
+    found.extend(ruled.then_some(OrphanedResource::NatRules(network)));
     found.extend(groups);
     found
 }
 
-/// Where traces of the private containerd are.
-pub(crate) struct Traces {
+/// Where to look for resources of the private containerd.
+pub(crate) struct OrphanScan {
     socket: PathBuf,
     config: PathBuf,
     state: PathBuf,
-    /// Directories strictly below which every mount is ours. What is mounted on one of them is the machine's owner's.
+    /// Every mount strictly below these directories is ours. A mount on one of them belongs to the machine's owner.
     mounts: [PathBuf; 3],
 }
 
-impl Traces {
+impl OrphanScan {
     fn of(config: &Config) -> Self {
         let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
         let paths = containerd::Paths::of(config);
@@ -112,32 +106,31 @@ impl Traces {
     }
 }
 
-/// Removes what is left of a node whose containerd has been stopped. Each step is bounded; [`find`] tells what withstood.
+/// Removes what is left of a node whose containerd has been stopped. Each step is bounded; [`find`] reports what
+/// could not be removed.
 pub(crate) async fn remove(config: &Config) {
-    let traces = Traces::of(config);
-    let standing = standing_containers(config, &traces);
-    let mut ids = mentioned_containers(&std::fs::read(containerd::Paths::of(config).log).unwrap_or_default());
-    ids.extend(standing.iter().cloned());
+    let scan = OrphanScan::of(config);
+    let (ids, has_state) = known_containers(config, &scan);
     let sandboxes = network::old_namespaces(config, &ids);
-    if processes::kill_all(config, &traces).await > 0 {
-        tracing::warn!("containers outlived their runtime's stop and were killed");
+    if processes::kill_all(config, &scan).await > 0 {
+        tracing::warn!("killed containers that outlived their runtime");
     }
-    let mounted = mounts::below(&traces.mounts);
+    let mounted = mounts::below(&scan.mounts);
     if !mounted.is_empty() {
-        tracing::warn!(count = mounted.len(), "mounts outlived their containers and are removed");
+        tracing::warn!(count = mounted.len(), "removing mounts that outlived their containers");
     }
-    mounts::remove_below(&traces.mounts);
+    mounts::remove_below(&scan.mounts);
     mounts::remove_namespaces(&sandboxes);
-    if !standing.is_empty() && mounts::below(&traces.mounts).is_empty() {
-        remove_state(&traces);
+    if has_state && mounts::below(&scan.mounts).is_empty() {
+        remove_state(&scan);
     }
     for id in &ids {
-        let _ = std::fs::remove_file(shim_socket(&traces.socket, id));
+        let _ = std::fs::remove_file(shim_socket(&scan.socket, id));
         let _ = std::fs::remove_dir_all(Path::new("/run/containerd/runc/k8s.io").join(id));
     }
     network::remove(config, &ids).await;
     pod_network::remove(config).await;
-    // Processes that were killed leave their groups a moment later.
+    // Killed processes leave their cgroups a moment later.
     let group = cgroups::node_group(&config.tag());
     for _ in 0..20 {
         cgroups::remove(&group);
@@ -148,42 +141,51 @@ pub(crate) async fn remove(config: &Config) {
     }
 }
 
-/// Every container that left more than words: the runtime's bundles, sandboxes' directories, addresses given out.
-fn standing_containers(config: &Config, traces: &Traces) -> BTreeSet<String> {
+/// The ids of all containers that may have left something, and whether any has runtime state.
+fn known_containers(config: &Config, scan: &OrphanScan) -> (BTreeSet<String>, bool) {
+    let with_state = containers_with_state(config, scan);
+    let has_state = !with_state.is_empty();
+    let mut ids = mentioned_containers(&std::fs::read(containerd::Paths::of(config).log).unwrap_or_default());
+    ids.extend(with_state);
+    (ids, has_state)
+}
+
+/// Containers with runtime state: bundles, sandbox directories, allocated addresses.
+fn containers_with_state(config: &Config, scan: &OrphanScan) -> BTreeSet<String> {
     let names = |dir: PathBuf| {
         let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
         entries.map(|entry| entry.file_name().to_string_lossy().into_owned())
     };
-    let bundles = names(traces.state.join("io.containerd.runtime.v2.task/k8s.io"));
-    let sandboxes = names(traces.state.join("io.containerd.grpc.v1.cri/sandboxes"));
+    let bundles = names(scan.state.join("io.containerd.runtime.v2.task/k8s.io"));
+    let sandboxes = names(scan.state.join("io.containerd.grpc.v1.cri/sandboxes"));
     let all = bundles.chain(sandboxes).chain(network::addressed(config));
     all.filter(|id| id.len() == ID_LENGTH && id.bytes().all(|byte| byte.is_ascii_hexdigit())).collect()
 }
 
-/// An id's digits.
+/// Length of a container id.
 const ID_LENGTH: usize = 64;
 
-/// Every id that containerd's log mentions. Of a sandbox whose making was cut off by a kill nothing else may tell; digests of
-/// images are among them, and name nothing that is looked for.
+/// Every id in containerd's log. A sandbox whose creation was killed may be named nowhere else. Image digests match
+/// too, and do no harm.
 fn mentioned_containers(log: &[u8]) -> BTreeSet<String> {
     let hexadecimal = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     let words = log.split(|byte| !hexadecimal(byte)).filter(|word| word.len() == ID_LENGTH);
     words.map(|word| String::from_utf8_lossy(word).into_owned()).collect()
 }
 
-/// Where a container's shim listens: containerd names the socket by a digest of its own, the namespace and the id.
+/// The socket of a container's shim: containerd names it by a digest of its own socket, the namespace and the id.
 fn shim_socket(socket: &Path, id: &str) -> PathBuf {
     let digest = Sha256::digest(socket.join("k8s.io").join(id).as_os_str().as_encoded_bytes());
     let name = digest.iter().fold(String::new(), |name, byte| format!("{name}{byte:02x}"));
     Path::new("/run/containerd/s").join(name)
 }
 
-/// Removes what containerd would take for living containers at its next start. As after a reboot of a machine that has this
-/// directory in memory.
-fn remove_state(traces: &Traces) {
-    if let Err(error) = std::fs::remove_dir_all(&traces.state)
+/// Removes what containerd would take for running containers at its next start, as a reboot with the state directory
+/// in tmpfs does.
+fn remove_state(scan: &OrphanScan) {
+    if let Err(error) = std::fs::remove_dir_all(&scan.state)
         && error.kind() != std::io::ErrorKind::NotFound
     {
-        tracing::warn!(%error, dir = %traces.state.display(), "containerd's state not removed");
+        tracing::warn!(%error, dir = %scan.state.display(), "cannot remove containerd's state");
     }
 }

@@ -1,23 +1,22 @@
-//! Keeping logs bounded: a file that grew too large is put aside, and the oldest of those put aside goes.
+//! Log rotation: renames files that are too large and removes the oldest.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
 use super::pods::Pods;
-use crate::pod::{logs::files, places, shared::Shared};
+use crate::pod::{context::NodeContext, logs::files, paths};
 
-/// How often logs are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
-/// A live file that is larger is put aside.
+/// A live file beyond this size is rotated.
 const FILE_BYTES_MAX: u64 = 10 << 20;
-/// Files of one instance: the live one and those put aside.
+/// Files per instance: the live one and the rotated ones.
 const FILES_MAX: usize = 5;
-/// Instances of a container whose logs are kept: the newest and the one before.
+/// Instances per container whose logs are kept: the newest and the one before.
 const ATTEMPTS_MAX: usize = 2;
 
-/// Rotates until the end of the executor.
-pub(crate) async fn rotate(shared: Arc<Shared>, pods: Arc<Pods>) {
+/// Runs until the executor ends.
+pub(crate) async fn rotate(context: Arc<NodeContext>, pods: Arc<Pods>) {
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         for view in pods.views() {
@@ -25,17 +24,17 @@ pub(crate) async fn rotate(shared: Arc<Shared>, pods: Arc<Pods>) {
             let text = |value: &Option<String>| value.clone().unwrap_or_default();
             let (namespace, name, uid) =
                 (text(&metadata.namespace), text(&metadata.name), text(&metadata.uid));
-            let dir = places::logs(&shared.config, &namespace, &name, &uid);
+            let dir = paths::logs(&context.config, &namespace, &name, &uid);
             for (container, id) in &view.running {
-                if let Err(error) = rotate_container(&shared, &dir.join(container), id).await {
-                    tracing::warn!(pod = name, container, %error, "log not rotated");
+                if let Err(error) = rotate_container(&context, &dir.join(container), id).await {
+                    tracing::warn!(pod = name, container, %error, "cannot rotate log");
                 }
             }
         }
     }
 }
 
-async fn rotate_container(shared: &Shared, dir: &Path, id: &str) -> std::io::Result<()> {
+async fn rotate_container(context: &NodeContext, dir: &Path, id: &str) -> std::io::Result<()> {
     let attempts = files::attempts(dir);
     let Some(newest) = attempts.last() else { return Ok(()) };
     for old in &attempts[..attempts.len().saturating_sub(ATTEMPTS_MAX)] {
@@ -50,8 +49,8 @@ async fn rotate_container(shared: &Shared, dir: &Path, id: &str) -> std::io::Res
     }
     let aside = dir.join(format!("{newest}.log.{}", Timestamp::now().strftime("%Y%m%d-%H%M%S%3f")));
     std::fs::rename(&live, &aside)?;
-    if let Err(error) = shared.runtime.reopen_log(id).await {
-        // The runtime goes on writing to the file that it has open: it gets its name back.
+    if let Err(error) = context.runtime.reopen_log(id).await {
+        // The runtime still writes to its open file, so restore the name.
         std::fs::rename(&aside, &live)?;
         return Err(std::io::Error::other(error));
     }

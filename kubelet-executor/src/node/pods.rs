@@ -9,9 +9,8 @@ use std::{
 use executor_core::Event as PodEvent;
 use tokio::sync::mpsc;
 
-use crate::pod::worker::{Handle, View};
+use crate::pod::worker::{PodHandle, PodView};
 
-/// The Pods of this node.
 #[derive(Default)]
 pub(crate) struct Pods {
     state: Mutex<PodsState>,
@@ -19,12 +18,12 @@ pub(crate) struct Pods {
 
 #[derive(Default)]
 pub(super) struct PodsState {
-    pub(super) by_uid: BTreeMap<String, (u64, Handle)>,
+    pub(super) by_uid: BTreeMap<String, (u64, PodHandle)>,
     serial: u64,
     pub(super) subscribed_since: Option<Instant>,
 }
 
-/// Somebody to tell what the runtime shows.
+/// A worker that receives listings.
 pub(crate) struct Listener {
     pub uid: String,
     pub serial: u64,
@@ -33,7 +32,7 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// Distinguishes a Pod's task from an earlier one of the same Pod.
+    /// Distinguishes the worker from an earlier one of the same Pod.
     pub fn serial_key(&self) -> String {
         format!("{}#{}", self.uid, self.serial)
     }
@@ -46,7 +45,7 @@ impl Pods {
 
     pub fn listeners(&self) -> Vec<Listener> {
         let state = self.state();
-        let listener = |(uid, (serial, handle)): (&String, &(u64, Handle))| Listener {
+        let listener = |(uid, (serial, handle)): (&String, &(u64, PodHandle))| Listener {
             uid: uid.clone(),
             serial: *serial,
             events: handle.events.clone(),
@@ -59,24 +58,25 @@ impl Pods {
         self.state().subscribed_since
     }
 
-    /// What is known of a Pod, by namespace and name.
-    pub fn find(&self, namespace: &str, name: &str) -> Option<View> {
-        self.ask(namespace, name, View::clone)
+    /// The view of a Pod, by namespace and name.
+    pub fn find(&self, namespace: &str, name: &str) -> Option<PodView> {
+        self.with_view(namespace, name, PodView::clone)
     }
 
-    /// Asks something of a Pod's view without copying it. Of two with one name (the elder was deleted by force and is not
-    /// over yet) the younger is meant.
-    pub fn ask<T>(&self, namespace: &str, name: &str, ask: impl Fn(&View) -> T) -> Option<T> {
+    /// Reads a Pod's view without copying it. If two Pods share a name (the older was force-deleted and still
+    /// terminates), the younger wins.
+    pub fn with_view<T>(&self, namespace: &str, name: &str, read: impl Fn(&PodView) -> T) -> Option<T> {
         let state = self.state();
-        let asked = |view: &View| {
-            let born = view.pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
-            view.is_of(namespace, name).then(|| (born, ask(view)))
+        let matching = |view: &PodView| {
+            let created = view.pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
+            view.is_of(namespace, name).then(|| (created, read(view)))
         };
-        let found = state.by_uid.values().filter_map(|(serial, handle)| Some((*serial, handle.look(asked)?)));
-        found.max_by_key(|(serial, (born, _))| (*born, *serial)).map(|(_, (_, answer))| answer)
+        let found =
+            state.by_uid.values().filter_map(|(serial, handle)| Some((*serial, handle.with_view(matching)?)));
+        found.max_by_key(|(serial, (created, _))| (*created, *serial)).map(|(_, (_, answer))| answer)
     }
 
-    pub fn views(&self) -> Vec<View> {
+    pub fn views(&self) -> Vec<PodView> {
         self.state().by_uid.values().map(|(_, handle)| handle.view()).collect()
     }
 
@@ -88,7 +88,7 @@ impl Pods {
         self.state().by_uid.get(uid).map(|(_, handle)| handle.events.clone())
     }
 
-    pub(super) fn insert(&self, uid: String, handle: Handle) {
+    pub(super) fn insert(&self, uid: String, handle: PodHandle) {
         let mut state = self.state();
         state.serial += 1;
         let serial = state.serial;
@@ -99,7 +99,7 @@ impl Pods {
         self.state().by_uid.remove(uid);
     }
 
-    pub(super) fn take_all(&self) -> Vec<Handle> {
+    pub(super) fn take_all(&self) -> Vec<PodHandle> {
         std::mem::take(&mut self.state().by_uid).into_values().map(|(_, handle)| handle).collect()
     }
 }

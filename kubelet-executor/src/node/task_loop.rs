@@ -1,4 +1,4 @@
-//! The executor as a whole: tasks from the agent to Pods, Pods' reports to the agent, and its own end.
+//! The loop between the agent and the Pods: launches tasks, reports status updates, ends the executor.
 
 use std::{
     collections::BTreeSet,
@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use executor_core::{Event as PodEvent, Outcome, spec};
+use executor_core::{Event as PodEvent, PodOutcome, spec};
 use k8s_openapi::api::core::v1::Pod;
 use kernel_model::{
     executor::{Call, Event},
@@ -22,50 +22,51 @@ use super::pods::Pods;
 use crate::{
     agent::{
         AgentLink, LinkError,
-        updates::{News, Updates},
+        updates::{StatusUpdate, Updates},
     },
     pod::{
-        shared::Shared,
-        worker::{self, Report},
+        context::NodeContext,
+        worker::{self, PodReport},
     },
 };
 
-/// Reports that wait for the loop below.
+/// Queued reports of workers.
 const REPORTS_MAX: usize = 1024;
-/// Calls that wait for the agent's door.
+/// Queued calls to the agent.
 const CALLS_MAX: usize = 1024;
-/// Between two tries to subscribe.
+/// Pause between two SUBSCRIBE calls.
 const RESUBSCRIBE: Duration = Duration::from_millis(500);
-/// Refusals in a row after which there is no agent for us any more.
+/// Consecutive refusals after which the executor gives up.
 const REFUSALS_MAX: u32 = 10;
-/// What SHUTDOWN leaves Pods, at most; the agent kills us soon after.
+/// Grace period after SHUTDOWN; the agent kills the executor soon afterwards.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(3);
-/// How long the end of all Pods, and of what their tasks are in the middle of, is waited for when the node stops: the
-/// longest grace (20 s) and some for the runtime. What comes after it has to fit into the agent's patience (40 s).
-pub(crate) const STOP_PATIENCE: Duration = Duration::from_secs(25);
+/// How long a node stop waits for the Pods and their operations in progress: the longest grace period (20 s) and some
+/// time for the runtime. The rest of the stop has to fit into the agent's limit (40 s).
+pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(25);
 
-/// Why the executor ends.
+/// Why the executor ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum End {
-    /// It was told to stop the node: all is stopped, to start again with the node.
+#[allow(missing_docs)]
+pub enum ExitReason {
+    /// It was told to stop the node; all Pods were stopped and start again with the node.
     Stopped,
-    /// The agent ended it and its Pods.
+    /// The agent sent SHUTDOWN.
     Shutdown,
-    /// There is no agent for it any more. Containers run on, for the next executor to adopt.
+    /// There is no agent for it any more. Containers keep running for the next executor to adopt.
     Abandoned(String),
 }
 
-/// The loop between agent and Pods.
+/// The loop's state.
 pub(crate) struct Node {
-    pub shared: Arc<Shared>,
+    pub context: Arc<NodeContext>,
     pub pods: Arc<Pods>,
     pub link: Arc<dyn AgentLink>,
-    /// `ip:port` of our door.
+    /// `ip:port` of the node's server.
     pub endpoint: String,
     pub recovery_timeout: Duration,
-    reports: (mpsc::Sender<Report>, mpsc::Receiver<Report>),
+    reports: (mpsc::Sender<PodReport>, mpsc::Receiver<PodReport>),
     updates: Updates,
-    /// Tasks that have been running: they do not go back to starting.
+    /// Tasks that have been running: they do not return to TASK_STARTING.
     running: BTreeSet<String>,
     shutting_down: bool,
 }
@@ -77,14 +78,14 @@ fn now() -> Time {
 
 impl Node {
     pub fn new(
-        shared: Arc<Shared>,
+        context: Arc<NodeContext>,
         pods: Arc<Pods>,
         link: Arc<dyn AgentLink>,
         endpoint: String,
         recovery_timeout: Duration,
     ) -> Self {
         Self {
-            shared,
+            context,
             pods,
             link,
             endpoint,
@@ -96,8 +97,8 @@ impl Node {
         }
     }
 
-    /// Runs to the executor's end.
-    pub async fn run(mut self, stop: CancellationToken) -> End {
+    /// Runs until the executor ends.
+    pub async fn run(mut self, stop: CancellationToken) -> ExitReason {
         let (calls, waiting) = mpsc::channel(CALLS_MAX);
         tokio::spawn(send_calls(self.link.clone(), waiting));
         let mut events: Option<mpsc::Receiver<Event>> = None;
@@ -107,22 +108,22 @@ impl Node {
         loop {
             self.flush(&calls);
             if self.shutting_down && self.updates.is_empty() && self.pods.uids().is_empty() {
-                return End::Shutdown;
+                return ExitReason::Shutdown;
             }
             let update_at = self.updates.next_at().filter(|_| events.is_some());
             tokio::select! {
                 () = stop.cancelled() => {
-                    // Nobody reads reports any more, so nobody may wait for a place among them.
+                    // Reports are no longer read, so no worker may block on the queue.
                     self.reports.1.close();
                     self.stop_pods().await;
-                    return End::Stopped;
+                    return ExitReason::Stopped;
                 }
                 Some(report) = self.reports.1.recv() => self.report(report),
                 event = next_event(&mut events), if events.is_some() => match event {
-                    Some(Event::Error { message }) => return End::Abandoned(message),
+                    Some(Event::Error { message }) => return ExitReason::Abandoned(message),
                     Some(event) => self.take(event),
                     None => {
-                        tracing::info!("the agent is gone; trying to come back to it");
+                        tracing::info!("lost the agent; resubscribing");
                         events = None;
                         lost_at = Instant::now();
                         resubscribe_at = tokio::time::Instant::now() + RESUBSCRIBE;
@@ -137,14 +138,14 @@ impl Node {
                         Err(LinkError::Refused(why)) => {
                             refusals += 1;
                             if refusals >= REFUSALS_MAX {
-                                return End::Abandoned(why);
+                                return ExitReason::Abandoned(why);
                             }
                         }
-                        Err(LinkError::Away(why)) => {
-                            tracing::debug!(why, "the agent is away");
+                        Err(LinkError::Unavailable(why)) => {
+                            tracing::debug!(why, "the agent does not answer");
                             refusals = 0;
                             if lost_at.elapsed() > self.recovery_timeout {
-                                return End::Abandoned("the agent did not come back in time".to_owned());
+                                return ExitReason::Abandoned("the agent did not come back in time".to_owned());
                             }
                         }
                     }
@@ -160,7 +161,7 @@ impl Node {
         self.link.subscribe(Call::Subscribe { unacknowledged_tasks, unacknowledged_updates }).await
     }
 
-    /// Hands due updates to the task that sends them; what does not fit comes again.
+    /// Queues due updates for the sending task. What does not fit is due again later.
     fn flush(&mut self, calls: &mpsc::Sender<Call>) {
         let fresh = || UpdateId(*uuid::Uuid::new_v4().as_bytes());
         for status in self.updates.due(now(), fresh) {
@@ -168,12 +169,12 @@ impl Node {
         }
     }
 
-    fn report(&mut self, report: Report) {
+    fn report(&mut self, report: PodReport) {
         let phase = report.status.phase.as_deref();
         let state = match report.outcome {
-            Some(Outcome::Finished) => TaskState::Finished,
-            Some(Outcome::Failed) => TaskState::Failed,
-            Some(Outcome::Killed) => TaskState::Killed,
+            Some(PodOutcome::Finished) => TaskState::Finished,
+            Some(PodOutcome::Failed) => TaskState::Failed,
+            Some(PodOutcome::Killed) => TaskState::Killed,
             None if phase == Some("Pending") && !self.running.contains(&report.uid) => TaskState::Starting,
             None => TaskState::Running,
         };
@@ -186,14 +187,14 @@ impl Node {
         }
         let mut data = json!({ "status": report.status, "endpoint": self.endpoint });
         for condition in data["status"]["conditions"].as_array_mut().into_iter().flatten() {
-            // Upstream's types print this field even where it is empty, and ours leave it out.
+            // Upstream prints this field even if it is null; k8s-openapi omits it.
             if let Some(condition) = condition.as_object_mut() {
                 condition.entry("lastProbeTime").or_insert(Value::Null);
             }
         }
         let data = data.to_string();
         let message = report.status.message.clone();
-        self.updates.tell(&report.uid, News { state, message, data: data.into() });
+        self.updates.enqueue(&report.uid, StatusUpdate { state, message, data: data.into() });
     }
 
     fn take(&mut self, event: Event) {
@@ -210,7 +211,7 @@ impl Node {
             }
             Event::Message { data } => self.message(&data),
             Event::Shutdown => {
-                tracing::info!("the agent ends this executor and its pods");
+                tracing::info!("the agent shuts this executor down");
                 self.shutting_down = true;
                 for uid in self.pods.uids() {
                     self.kill(&uid, Some(SHUTDOWN_GRACE));
@@ -220,44 +221,44 @@ impl Node {
         }
     }
 
-    /// Starts a Pod, once: a task that is known here stays as it is.
+    /// Launches a Pod, once: a known task is ignored.
     fn launch(&mut self, task: TaskInfo) {
         let uid = task.task_id.as_str().to_owned();
-        if self.pods.sender(&uid).is_some() || self.shared.stopping.is_cancelled() {
+        if self.pods.sender(&uid).is_some() || self.context.stopping.is_cancelled() {
             return;
         }
         let pod: Pod = match serde_json::from_slice(&task.data) {
             Ok(pod) => pod,
             Err(error) => {
-                let message = Some(format!("the task's data is no Pod: {error}"));
-                let news = News { state: TaskState::Failed, message, data: Default::default() };
-                return self.updates.tell(&uid, news);
+                let message = Some(format!("the task's data does not decode as a Pod: {error}"));
+                let update = StatusUpdate { state: TaskState::Failed, message, data: Default::default() };
+                return self.updates.enqueue(&uid, update);
             }
         };
-        if pod.metadata.uid.as_deref() != Some(&uid) || !plain(&pod) {
-            let message = Some("the task's data is a Pod without a proper name, or another one".to_owned());
-            let news = News { state: TaskState::Failed, message, data: Default::default() };
-            return self.updates.tell(&uid, news);
+        if pod.metadata.uid.as_deref() != Some(&uid) || !has_safe_names(&pod) {
+            let message = Some("the task's data is a Pod with an invalid name or another UID".to_owned());
+            let update = StatusUpdate { state: TaskState::Failed, message, data: Default::default() };
+            return self.updates.enqueue(&uid, update);
         }
         tracing::info!(pod_uid = uid, pod = %spec::full_name(&pod), "pod launched");
-        let handle = worker::start(self.shared.clone(), Arc::new(pod), self.reports.0.clone());
+        let handle = worker::start(self.context.clone(), Arc::new(pod), self.reports.0.clone());
         self.pods.insert(uid, handle);
-        self.shared.look_now.notify_one();
+        self.context.relist.notify_one();
     }
 
     fn kill(&mut self, uid: &str, grace: Option<Duration>) {
         let Some(events) = self.pods.sender(uid) else {
-            // Nothing of it is here, and nobody else could ever say so.
+            // Nothing of it is here, and nobody else could ever report it.
             let message = Some("the pod is not on this node".to_owned());
-            let news = News { state: TaskState::Killed, message, data: Default::default() };
-            return self.updates.tell(uid, news);
+            let update = StatusUpdate { state: TaskState::Killed, message, data: Default::default() };
+            return self.updates.enqueue(uid, update);
         };
         let view = self.pods.state().by_uid.get(uid).map(|(_, handle)| handle.view());
         let own = view.map_or(spec::DEFAULT_GRACE, |view| spec::grace(&view.pod));
-        hand_on(events, PodEvent::Kill { grace: grace.unwrap_or(own) });
+        forward(events, PodEvent::Kill { grace: grace.unwrap_or(own) });
     }
 
-    /// News of a Pod from the facade.
+    /// Handles a message from the scheduler: a new version of a Pod.
     fn message(&mut self, data: &[u8]) {
         #[derive(serde::Deserialize)]
         struct Message {
@@ -267,26 +268,26 @@ impl Node {
             Ok(Message { pod }) => {
                 let uid = pod.metadata.uid.clone().unwrap_or_default();
                 if let Some(events) = self.pods.sender(&uid) {
-                    hand_on(events, PodEvent::Update(Arc::new(pod)));
+                    forward(events, PodEvent::Update(Arc::new(pod)));
                 }
             }
-            Err(error) => tracing::warn!(%error, "a message from the scheduler is not understood"),
+            Err(error) => tracing::warn!(%error, "cannot decode a message from the scheduler"),
         }
     }
 
-    /// Stops every Pod without reporting it ended: each starts again with the node.
+    /// Stops every Pod without reporting an end: each starts again with the node.
     async fn stop_pods(&self) {
-        self.shared.stopping.cancel();
+        self.context.stopping.cancel();
         let handles = self.pods.take_all();
         let all = futures::future::join_all(handles.into_iter().map(|handle| handle.done));
-        if tokio::time::timeout(STOP_PATIENCE, all).await.is_err() {
-            tracing::warn!("some pods did not stop in time; they are killed");
+        if tokio::time::timeout(STOP_TIMEOUT, all).await.is_err() {
+            tracing::warn!("some pods did not stop in time and are killed");
         }
     }
 }
 
-/// Hands an event to a Pod's task without waiting for it: the task may be waiting for this loop.
-fn hand_on(events: mpsc::Sender<PodEvent>, event: PodEvent) {
+/// Sends an event to a worker without waiting: the worker may be waiting for this loop.
+fn forward(events: mpsc::Sender<PodEvent>, event: PodEvent) {
     if let Err(mpsc::error::TrySendError::Full(event)) = events.try_send(event) {
         tokio::spawn(async move {
             let _ = events.send(event).await;
@@ -294,8 +295,8 @@ fn hand_on(events: mpsc::Sender<PodEvent>, event: PodEvent) {
     }
 }
 
-/// Names become directories: nothing in them may lead elsewhere.
-fn plain(pod: &Pod) -> bool {
+/// Names become directory names, so they must not contain path syntax.
+fn has_safe_names(pod: &Pod) -> bool {
     let metadata = &pod.metadata;
     [&metadata.name, &metadata.namespace, &metadata.uid].into_iter().all(|text| {
         text.as_deref().is_some_and(|text| {
@@ -320,11 +321,11 @@ async fn sleep_until(moment: Option<Time>) {
     }
 }
 
-/// Sends calls in order. An update that fails is not lost: it comes again until it is acknowledged.
+/// Sends calls in order. A failed update is retried until it is acknowledged.
 async fn send_calls(link: Arc<dyn AgentLink>, mut waiting: mpsc::Receiver<Call>) {
     while let Some(call) = waiting.recv().await {
         if let Err(error) = link.send(call).await {
-            tracing::debug!(%error, "a call did not reach the agent");
+            tracing::debug!(%error, "call to the agent failed");
         }
     }
 }

@@ -1,35 +1,34 @@
-//! From a stop back to a clean machine: what workers left is removed through the runtime, the private containerd ends, and
-//! what is there all the same is taken away by hand.
+//! Teardown of a node: removes sandboxes through the runtime, stops the private containerd, and removes leftovers
+//! without it.
 
 use std::{path::PathBuf, time::Duration};
 
 use crate::{
     config::Config,
     machine::{cgroups, lock},
-    node::leftovers::{self, Remnant},
-    pod::{places::Places, volumes},
+    node::leftovers::{self, OrphanedResource},
+    pod::{paths::PodPaths, volumes},
     runtime::{Runtime, containerd, labels},
 };
 
-/// Between two looks at what is left.
+/// Pause between two listings.
 const SWEEP_EVERY: Duration = Duration::from_millis(100);
-/// How long a stop waits for the runtime to remove what workers left.
-const SWEEP_PATIENCE: Duration = Duration::from_secs(8);
-/// How long an executor that outlived its agent has to stop the node: what the agent would give it.
-const EXECUTOR_PATIENCE: Duration = Duration::from_secs(40);
+/// How long a stop waits for the runtime to remove sandboxes.
+const SWEEP_TIMEOUT: Duration = Duration::from_secs(8);
+/// How long an executor that outlived its agent may take to stop the node, as from the agent.
+const EXECUTOR_TIMEOUT: Duration = Duration::from_secs(40);
 
-/// Ends all of this node's that runs on the machine without an agent: after a crash of whoever started it, or where its
-/// executor was killed in the middle of a stop. Answers what could not be removed. Where nothing runs it is a matter of
-/// milliseconds.
-pub async fn clear_node(config: &Config) -> Vec<Remnant> {
+/// Stops everything of this node that runs without an agent: after a crash, or if the executor was killed during a
+/// stop. Returns what could not be removed. Takes milliseconds if nothing runs.
+pub async fn teardown_node(config: &Config) -> Vec<OrphanedResource> {
     if !config.root_dir.is_dir() {
         return Vec::new();
     }
-    let lock = match lock::take_over(&config.root_dir, EXECUTOR_PATIENCE).await {
+    let lock = match lock::take_over(&config.root_dir, EXECUTOR_TIMEOUT).await {
         Ok(Some(lock)) => lock,
         Ok(None) => return leftovers::find(config),
         Err(error) => {
-            tracing::warn!(%error, "the node's lock cannot be taken");
+            tracing::warn!(%error, "cannot take the node's lock");
             return leftovers::find(config);
         }
     };
@@ -38,9 +37,9 @@ pub async fn clear_node(config: &Config) -> Vec<Remnant> {
         None => containerd::Paths::of(config).socket,
     };
     let left = match cri::Client::new(&socket) {
-        Ok(client) => clear(config, &client, false).await,
+        Ok(client) => teardown(config, &client, false).await,
         Err(error) => {
-            tracing::warn!(%error, "the runtime cannot be asked to remove anything");
+            tracing::warn!(%error, "cannot connect to the runtime");
             leftovers::remove(config).await;
             leftovers::find(config)
         }
@@ -49,17 +48,17 @@ pub async fn clear_node(config: &Config) -> Vec<Remnant> {
     left
 }
 
-/// Removes whatever of ours is left on a runtime and on the machine. `given` is a runtime that has no process of ours.
-pub(crate) async fn clear(config: &Config, runtime: &dyn Runtime, given: bool) -> Vec<Remnant> {
+/// Removes what is left in the runtime and on the machine. `given` is a runtime without a process of ours.
+pub(crate) async fn teardown(config: &Config, runtime: &dyn Runtime, given: bool) -> Vec<OrphanedResource> {
     let private = config.cri_endpoint.is_none();
-    let there = || given || !private || containerd::runs(config);
-    if tokio::time::timeout(SWEEP_PATIENCE, sweep(config, runtime, there)).await.is_err() {
-        tracing::warn!("the runtime did not remove everything in time");
+    let is_running = || given || !private || containerd::runs(config);
+    if tokio::time::timeout(SWEEP_TIMEOUT, sweep(config, runtime, is_running)).await.is_err() {
+        tracing::warn!("the runtime did not remove all sandboxes in time");
     }
     for entry in std::fs::read_dir(config.volumes_dir()).into_iter().flatten().flatten() {
-        let places = Places { logs: PathBuf::new(), volumes: entry.path() };
-        if let Err(error) = volumes::remove(&places) {
-            tracing::warn!(%error, "volumes not removed");
+        let paths = PodPaths { logs: PathBuf::new(), volumes: entry.path() };
+        if let Err(error) = volumes::remove(&paths) {
+            tracing::warn!(%error, "cannot remove volumes");
         }
     }
     if private {
@@ -71,21 +70,21 @@ pub(crate) async fn clear(config: &Config, runtime: &dyn Runtime, given: bool) -
     if given { Vec::new() } else { leftovers::find(config) }
 }
 
-/// Removes sandboxes until none is listed, or nobody is there to list them: what refuses the first time goes the next.
-async fn sweep(config: &Config, runtime: &dyn Runtime, there: impl Fn() -> bool) {
+/// Removes sandboxes until none is listed or the runtime is gone; failed removals are retried.
+async fn sweep(config: &Config, runtime: &dyn Runtime, is_running: impl Fn() -> bool) {
     let own = [(labels::NODE_TAG.to_owned(), config.tag())];
-    while there() {
+    while is_running() {
         match runtime.list(&own).await {
             Ok((sandboxes, _)) if sandboxes.is_empty() => return,
             Ok((sandboxes, _)) => {
                 let remove = |id: String| async move {
                     if let Err(error) = runtime.remove_sandbox(&id).await {
-                        tracing::info!(%error, sandbox = id, "not removed yet");
+                        tracing::info!(%error, sandbox = id, "cannot remove sandbox yet");
                     }
                 };
                 futures::future::join_all(sandboxes.into_iter().map(|sandbox| remove(sandbox.id))).await;
             }
-            Err(error) => tracing::info!(%error, "the runtime lists nothing yet"),
+            Err(error) => tracing::info!(%error, "cannot list the runtime yet"),
         }
         tokio::time::sleep(SWEEP_EVERY).await;
     }

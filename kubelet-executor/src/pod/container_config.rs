@@ -1,37 +1,37 @@
-//! From a container's spec to the runtime's container configuration. Pure: what had to be asked for comes as arguments.
+//! Converts a container's spec to the CRI container configuration. Pure.
 
 use cri::v1;
 use executor_core::{env::expand, resources, spec};
 use k8s_openapi::api::core::v1::{Container, Pod, PodSecurityContext, SecurityContext};
 
-use super::{places::log_path, sandbox_config};
+use super::{paths::log_path, sandbox_config};
 use crate::{config::Config, runtime::labels};
 
-/// What a container's configuration is made of beside its spec.
+/// The inputs of a container's configuration besides its spec.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Ingredients {
-    /// The runtime's reference of the image.
+pub(crate) struct ContainerConfigInputs {
+    /// The image's id in the runtime.
     pub image_ref: String,
     pub attempt: u32,
     pub restart_count: u32,
     pub env: Vec<(String, String)>,
     pub mounts: Vec<v1::Mount>,
-    /// The machine's memory, for the score of burstable containers.
+    /// The node's memory, for the OOM score of Burstable Pods.
     pub memory_bytes: i64,
     pub cgroup_v2: bool,
 }
 
-/// The configuration of one container.
+/// Builds the configuration of one container.
 pub(crate) fn container_config(
     config: &Config,
     pod: &Pod,
     container: &Container,
-    ingredients: Ingredients,
+    inputs: ContainerConfigInputs,
 ) -> v1::ContainerConfig {
     let metadata = &pod.metadata;
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
     let lookup =
-        |name: &str| ingredients.env.iter().rev().find(|(n, _)| n == name).map(|(_, value)| value.clone());
+        |name: &str| inputs.env.iter().rev().find(|(n, _)| n == name).map(|(_, value)| value.clone());
     let expanded =
         |list: &Option<Vec<String>>| list.iter().flatten().map(|word| expand(word, lookup)).collect();
     let labels = [
@@ -42,7 +42,7 @@ pub(crate) fn container_config(
         (labels::NODE_TAG, config.tag()),
     ];
     let annotations = [
-        (labels::RESTART_COUNT, ingredients.restart_count.to_string()),
+        (labels::RESTART_COUNT, inputs.restart_count.to_string()),
         (labels::HASH, spec::container_hash(container)),
         (labels::TERMINATION_PATH, termination_path(container).to_owned()),
         (
@@ -52,28 +52,28 @@ pub(crate) fn container_config(
     ];
     let owned = |(key, value): (&str, String)| (key.to_owned(), value);
     v1::ContainerConfig {
-        metadata: Some(v1::ContainerMetadata { name: container.name.clone(), attempt: ingredients.attempt }),
+        metadata: Some(v1::ContainerMetadata { name: container.name.clone(), attempt: inputs.attempt }),
         image: Some(v1::ImageSpec {
-            image: ingredients.image_ref.clone(),
+            image: inputs.image_ref.clone(),
             user_specified_image: text(&container.image),
             ..Default::default()
         }),
         command: expanded(&container.command),
         args: expanded(&container.args),
         working_dir: text(&container.working_dir),
-        log_path: log_path(&container.name, ingredients.attempt),
+        log_path: log_path(&container.name, inputs.attempt),
         stdin: container.stdin == Some(true),
         stdin_once: container.stdin_once == Some(true),
         tty: container.tty == Some(true),
         labels: labels.into_iter().map(owned).collect(),
         annotations: annotations.into_iter().map(owned).collect(),
-        linux: Some(linux(pod, container, &ingredients)),
-        envs: ingredients.env.into_iter().map(|(key, value)| v1::KeyValue { key, value }).collect(),
-        mounts: ingredients.mounts,
+        linux: Some(linux(pod, container, &inputs)),
+        envs: inputs.env.into_iter().map(|(key, value)| v1::KeyValue { key, value }).collect(),
+        mounts: inputs.mounts,
     }
 }
 
-/// Where the container may leave its last word.
+/// The path of the termination message in the container.
 pub(crate) fn termination_path(container: &Container) -> &str {
     container
         .termination_message_path
@@ -82,11 +82,11 @@ pub(crate) fn termination_path(container: &Container) -> &str {
         .unwrap_or("/dev/termination-log")
 }
 
-fn linux(pod: &Pod, container: &Container, ingredients: &Ingredients) -> v1::LinuxContainerConfig {
-    let limits = resources::limits(pod, container, ingredients.memory_bytes);
+fn linux(pod: &Pod, container: &Container, inputs: &ContainerConfigInputs) -> v1::LinuxContainerConfig {
+    let limits = resources::limits(pod, container, inputs.memory_bytes);
     let mut unified = std::collections::BTreeMap::new();
-    if ingredients.cgroup_v2 && limits.memory_bytes > 0 {
-        // A container that exceeds its memory ends as a whole, not process by process.
+    if inputs.cgroup_v2 && limits.memory_bytes > 0 {
+        // A container that exceeds its memory limit is killed as a whole, not process by process.
         unified.insert("memory.oom.group".to_owned(), "1".to_owned());
     }
     v1::LinuxContainerConfig {
@@ -123,7 +123,7 @@ fn security(pod: &Pod, container: &Container) -> v1::LinuxContainerSecurityConte
         privileged,
         namespace_options: Some(sandbox_config::namespaces(pod_spec)),
         run_as_user: run_as_user.map(int),
-        // A group without a user is the group of root; the runtime wants both said.
+        // A group without a user is the group of root; the runtime needs both.
         run_as_group: run_as_user.and(run_as_group).map(int),
         readonly_rootfs: own.read_only_root_filesystem == Some(true),
         supplemental_groups: groups.collect(),
@@ -143,7 +143,7 @@ fn security(pod: &Pod, container: &Container) -> v1::LinuxContainerSecurityConte
     }
 }
 
-/// Kernel files that containers do not see.
+/// Kernel files that are hidden from containers.
 const MASKED: [&str; 9] = [
     "/proc/asound",
     "/proc/acpi",
@@ -155,5 +155,5 @@ const MASKED: [&str; 9] = [
     "/proc/sched_debug",
     "/sys/firmware",
 ];
-/// Kernel files that containers may not write.
+/// Kernel files that containers cannot write.
 const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];

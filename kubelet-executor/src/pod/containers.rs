@@ -7,9 +7,9 @@ use std::{
 
 use cri::v1;
 use executor_core::{
-    action::{StartFailure, Told},
+    action::{EventRecord, StartFailure},
     env,
-    seen::{ContainerSeen, Exit, RunState, SandboxSeen},
+    observed::{Exit, ObservedContainer, ObservedSandbox, RunState},
     spec,
 };
 use jiff::Timestamp;
@@ -17,28 +17,27 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    container_config::{Ingredients, container_config},
+    container_config::{ContainerConfigInputs, container_config},
     hooks,
-    places::Places,
+    paths::PodPaths,
     sandbox,
 };
 use crate::{
-    pod::{image_pull, shared::Shared, volumes},
+    pod::{context::NodeContext, image_pull, volumes},
     runtime::labels,
 };
 
-/// The longest last word that is taken from a container.
+/// Upstream's limit of a termination message.
 const TERMINATION_MESSAGE_BYTES_MAX: u64 = 4096;
-/// A post-start hook may take this long.
+/// Time limit of a post-start hook.
 const POST_START_MAX: Duration = Duration::from_secs(600);
-/// What remains of the grace for the process itself when its pre-stop hook used it up.
+/// Minimum grace period of the process after a slow pre-stop hook.
 const GRACE_AFTER_HOOK: Duration = Duration::from_secs(2);
 
-/// One start of one container.
 pub(crate) struct Start {
-    pub shared: Arc<Shared>,
+    pub context: Arc<NodeContext>,
     pub pod: Arc<Pod>,
-    pub sandbox: SandboxSeen,
+    pub sandbox: ObservedSandbox,
     pub name: String,
     pub attempt: u32,
     pub restart_count: u32,
@@ -48,70 +47,74 @@ pub(crate) struct Start {
 type Failed = (StartFailure, String);
 
 impl Start {
-    /// From image to post-start hook.
-    pub async fn run(&self) -> Result<ContainerSeen, Failed> {
+    /// Runs the start: image, container, post-start hook.
+    pub async fn run(&self) -> Result<ObservedContainer, Failed> {
         let container = spec::container(&self.pod, &self.name);
         let container = container.ok_or_else(|| config_error(format!("no container {}", self.name)))?;
-        if self.shared.stopping.is_cancelled() {
+        if self.context.stopping.is_cancelled() {
             return Err(interrupted());
         }
-        let sandbox_config = sandbox::config_of(&self.shared, &self.pod, self.sandbox.attempt);
-        let ingredients = async {
+        let sandbox_config = sandbox::config_of(&self.context, &self.pod, self.sandbox.attempt);
+        let inputs = async {
             let image = image_pull::ensure(self, container, &sandbox_config).await?;
-            refuse_root(&self.pod, container, &image)?;
-            self.ingredients(container, image.id).await
+            verify_run_as_non_root(&self.pod, container, &image)?;
+            self.inputs(container, image.id).await
         };
-        let ingredients = tokio::select! {
-            ingredients = ingredients => ingredients?,
+        let inputs = tokio::select! {
+            inputs = inputs => inputs?,
             () = self.cancel.cancelled() => return Err(interrupted()),
         };
         if self.cancel.is_cancelled() {
             return Err(interrupted());
         }
-        let config = container_config(&self.shared.config, &self.pod, container, ingredients);
-        let places = Places::of(&self.shared.config, &self.pod);
-        std::fs::create_dir_all(places.logs.join(&self.name))
+        let config = container_config(&self.context.config, &self.pod, container, inputs);
+        let paths = PodPaths::of(&self.context.config, &self.pod);
+        std::fs::create_dir_all(paths.logs.join(&self.name))
             .map_err(|e| (StartFailure::CreateContainerError, format!("making the log directory: {e}")))?;
-        let runtime = &self.shared.runtime;
+        let runtime = &self.context.runtime;
         let failed = |failure| move |error: cri::Error| (failure, error.message);
         let id = runtime
             .create(&self.sandbox.id, config, sandbox_config)
             .await
             .map_err(failed(StartFailure::CreateContainerError))?;
-        self.tell(false, "Created", "Container created".to_owned());
-        if self.shared.stopping.is_cancelled() {
-            // Made and never started: it goes with its sandbox.
+        self.record(false, "Created", "Container created".to_owned());
+        if self.context.stopping.is_cancelled() {
+            // Created and never started: removed with its sandbox.
             return Err(interrupted());
         }
         runtime.start(&id).await.map_err(failed(StartFailure::RunContainerError))?;
-        self.tell(false, "Started", "Container started".to_owned());
+        self.record(false, "Started", "Container started".to_owned());
         tokio::select! {
             hooked = self.post_start(container, &id) => hooked?,
-            // A hook may take minutes. The container is stopped with its grace, like those whose hook is over.
-            () = self.shared.stopping.cancelled() => {}
+            // A hook may take minutes. The container is stopped with its grace period like any other.
+            () = self.context.stopping.cancelled() => {}
         }
         let status = runtime.container_status(&id).await.map_err(failed(StartFailure::RunContainerError))?;
-        Ok(container_seen(status, &self.sandbox.id))
+        Ok(observe_container(status, &self.sandbox.id))
     }
 
-    pub fn tell(&self, warning: bool, reason: &'static str, message: String) {
-        let told = Told { container: Some(self.name.clone()), warning, reason, message };
-        self.shared.recorder.tell(&self.pod, told);
+    pub fn record(&self, warning: bool, reason: &'static str, message: String) {
+        let event = EventRecord { container: Some(self.name.clone()), warning, reason, message };
+        self.context.recorder.record(&self.pod, event);
     }
 
-    async fn ingredients(&self, container: &Container, image_ref: String) -> Result<Ingredients, Failed> {
-        let places = Places::of(&self.shared.config, &self.pod);
+    async fn inputs(
+        &self,
+        container: &Container,
+        image_ref: String,
+    ) -> Result<ContainerConfigInputs, Failed> {
+        let paths = PodPaths::of(&self.context.config, &self.pod);
         let env = self.environment(container).await?;
-        let mounts = volumes::mounts::mounts(&self.pod, container, self.attempt, &env, &places)
+        let mounts = volumes::mounts::mounts(&self.pod, container, self.attempt, &env, &paths)
             .map_err(|error| config_error(error.to_string()))?;
-        Ok(Ingredients {
+        Ok(ContainerConfigInputs {
             image_ref,
             attempt: self.attempt,
             restart_count: self.restart_count,
             env,
             mounts,
-            memory_bytes: self.shared.machine.memory_bytes,
-            cgroup_v2: self.shared.machine.cgroup_v2,
+            memory_bytes: self.context.capacity.memory_bytes,
+            cgroup_v2: self.context.capacity.cgroup_v2,
         })
     }
 
@@ -120,25 +123,25 @@ impl Start {
         let (config_maps, secrets) = env::references(container);
         let mut sources = env::Sources::default();
         for name in config_maps {
-            let found = self.shared.api.config_map(namespace, &name).await;
+            let found = self.context.api.config_map(namespace, &name).await;
             if let Some(found) = found.map_err(|e| config_error(e.to_string()))? {
                 sources.config_maps.insert(name, found);
             }
         }
         for name in secrets {
-            let found = self.shared.api.secret(namespace, &name).await;
+            let found = self.context.api.secret(namespace, &name).await;
             if let Some(found) = found.map_err(|e| config_error(e.to_string()))? {
                 sources.secrets.insert(name, found);
             }
         }
-        // Services are a convenience: a container does not wait for them.
-        let services = self.shared.api.services().await.unwrap_or_else(|error| {
-            tracing::debug!(%error, "services not read");
+        // Service variables are best effort: a container does not wait for them.
+        let services = self.context.api.services(namespace).await.unwrap_or_else(|error| {
+            tracing::debug!(%error, "cannot list services");
             Vec::new()
         });
         let links = spec::spec(&self.pod).enable_service_links.unwrap_or(true);
         let services = env::service_variables(&services, namespace, links);
-        let node = self.shared.node(self.sandbox.ips.clone());
+        let node = self.context.node(self.sandbox.ips.clone());
         let built = env::build(&self.pod, container, &sources, &services, &node);
         built.map_err(|error| config_error(error.to_string()))
     }
@@ -148,15 +151,15 @@ impl Start {
         else {
             return Ok(());
         };
-        let ip = hooks::address(&self.shared, &self.pod, &self.sandbox.ips);
-        let target = hooks::Target { shared: &self.shared, container, container_id: id, ip };
+        let ip = hooks::address(&self.context, &self.pod, &self.sandbox.ips);
+        let target = hooks::Target { context: &self.context, container, container_id: id, ip };
         if let Err(why) = hooks::hook(&target, handler, POST_START_MAX).await {
-            // What the hook said may be secret: Events are read by many.
-            self.tell(true, "FailedPostStartHook", "PostStartHook failed".to_owned());
-            self.tell(false, "Killing", "FailedPostStartHook".to_owned());
+            // The hook's output may be secret, and many can read Events.
+            self.record(true, "FailedPostStartHook", "PostStartHook failed".to_owned());
+            self.record(false, "Killing", "FailedPostStartHook".to_owned());
             let grace = spec::grace(&self.pod);
-            if let Err(error) = self.shared.runtime.stop(id, grace).await {
-                tracing::warn!(%error, "container not stopped after its failed hook");
+            if let Err(error) = self.context.runtime.stop(id, grace).await {
+                tracing::warn!(%error, "cannot stop a container after its failed hook");
             }
             return Err((StartFailure::PostStartHookError, why));
         }
@@ -165,15 +168,15 @@ impl Start {
 }
 
 fn interrupted() -> Failed {
-    (StartFailure::Interrupted, "called off".to_owned())
+    (StartFailure::Interrupted, "cancelled".to_owned())
 }
 
 fn config_error(message: String) -> Failed {
     (StartFailure::CreateContainerConfigError, message)
 }
 
-/// A Pod that must not run as root does not run as whoever the image says, if that is root.
-fn refuse_root(pod: &Pod, container: &Container, image: &v1::Image) -> Result<(), Failed> {
+/// Refuses a container with `runAsNonRoot` whose image runs as root.
+fn verify_run_as_non_root(pod: &Pod, container: &Container, image: &v1::Image) -> Result<(), Failed> {
     let of_pod = spec::spec(pod).security_context.as_ref();
     let own = container.security_context.as_ref();
     let must = own.and_then(|c| c.run_as_non_root).or(of_pod.and_then(|c| c.run_as_non_root)) == Some(true);
@@ -193,9 +196,9 @@ fn refuse_root(pod: &Pod, container: &Container, image: &v1::Image) -> Result<()
     Err(config_error(why.to_owned()))
 }
 
-/// Runs the pre-stop hook and stops the container; the hook's time is part of the grace.
+/// Runs the pre-stop hook and stops the container; the hook's time counts against the grace period.
 pub(crate) async fn stop(
-    shared: &Shared,
+    context: &NodeContext,
     pod: &Pod,
     sandbox_ips: &[String],
     name: &str,
@@ -208,20 +211,20 @@ pub(crate) async fn stop(
     let handler = container.and_then(|container| container.lifecycle.as_ref()?.pre_stop.as_ref());
     let mut left = grace;
     if let (true, Some(container), Some(handler), false) = (pre_stop, container, handler, grace.is_zero()) {
-        let ip = hooks::address(shared, pod, sandbox_ips);
-        let target = hooks::Target { shared, container, container_id: id, ip };
+        let ip = hooks::address(context, pod, sandbox_ips);
+        let target = hooks::Target { context, container, container_id: id, ip };
         if let Err(why) = hooks::hook(&target, handler, grace).await {
             tracing::info!(name, why, "pre-stop hook failed");
         }
         left = grace.saturating_sub(begun.elapsed()).max(GRACE_AFTER_HOOK);
     }
-    if let Err(error) = shared.runtime.stop(id, left).await {
-        tracing::warn!(name, id, %error, "container not stopped");
+    if let Err(error) = context.runtime.stop(id, left).await {
+        tracing::warn!(name, id, %error, "cannot stop container");
     }
 }
 
-/// A container as the core sees it, its last word read.
-pub(crate) fn container_seen(status: v1::ContainerStatus, sandbox_id: &str) -> ContainerSeen {
+/// Converts a CRI status, and reads the termination message.
+pub(crate) fn observe_container(status: v1::ContainerStatus, sandbox_id: &str) -> ObservedContainer {
     let moment = |ns: i64| Timestamp::from_nanosecond(ns.into()).unwrap_or_default();
     let annotation = |key: &str| status.annotations.get(key).cloned().unwrap_or_default();
     let state = match v1::ContainerState::try_from(status.state) {
@@ -230,12 +233,12 @@ pub(crate) fn container_seen(status: v1::ContainerStatus, sandbox_id: &str) -> C
         _ => RunState::Exited(Exit {
             code: status.exit_code,
             reason: status.reason.clone(),
-            message: last_word(&status),
+            message: termination_message(&status),
             finished_at: moment(status.finished_at),
         }),
     };
     let image = status.image.clone().unwrap_or_default();
-    ContainerSeen {
+    ObservedContainer {
         sandbox_id: sandbox_id.to_owned(),
         name: status.labels.get(labels::CONTAINER_NAME).cloned().unwrap_or_default(),
         attempt: status.metadata.as_ref().map_or(0, |metadata| metadata.attempt),
@@ -250,8 +253,8 @@ pub(crate) fn container_seen(status: v1::ContainerStatus, sandbox_id: &str) -> C
     }
 }
 
-/// The termination message: the file, or the end of the log where the container failed without one.
-fn last_word(status: &v1::ContainerStatus) -> Option<String> {
+/// The termination message: the file, or the end of the log if the policy says so.
+fn termination_message(status: &v1::ContainerStatus) -> Option<String> {
     use std::io::Read;
     let path = status.annotations.get(labels::TERMINATION_PATH)?;
     let mount = status.mounts.iter().find(|mount| mount.container_path == *path);

@@ -1,4 +1,4 @@
-//! Carrying out probes and lifecycle hooks: commands in the container, HTTP and TCP to the Pod, a pause.
+//! Runs probes and lifecycle hooks: exec, HTTP, TCP, gRPC, sleep.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,25 +12,24 @@ use k8s_openapi::{
 };
 
 use crate::{
-    pod::shared::Shared,
+    pod::context::NodeContext,
     transport::{
         http_client::{HttpClient, dial_error},
         tls,
     },
 };
 
-/// The part of a probe's output that is shown.
+/// How much of a probe's output is shown.
 const OUTPUT_BYTES_MAX: usize = 10 * 1024;
 
-/// How often a probe follows a redirect.
+/// Upstream's limit of redirects.
 const REDIRECTS_MAX: usize = 10;
 
-/// What a check is done against.
+/// The container that a probe or hook addresses.
 pub(crate) struct Target<'a> {
-    pub shared: &'a Shared,
+    pub context: &'a NodeContext,
     pub container: &'a Container,
     pub container_id: &'a str,
-    /// The Pod's address.
     pub ip: &'a str,
 }
 
@@ -59,7 +58,7 @@ pub(crate) async fn probe(target: &Target<'_>, kind: ProbeKind) -> Result<(), St
     }
 }
 
-/// Runs a hook to its end.
+/// Runs a hook to completion.
 pub(crate) async fn hook(
     target: &Target<'_>,
     handler: &LifecycleHandler,
@@ -84,7 +83,7 @@ pub(crate) async fn hook(
 
 async fn exec(target: &Target<'_>, action: &ExecAction, timeout: Duration) -> Result<(), String> {
     let command = action.command.as_deref().unwrap_or_default();
-    let answer = target.shared.runtime.exec(target.container_id, command, timeout).await;
+    let answer = target.context.runtime.exec(target.container_id, command, timeout).await;
     let answer = answer.map_err(|error| error.message)?;
     if answer.exit_code == 0 {
         return Ok(());
@@ -113,13 +112,13 @@ async fn http_get(container: &Container, ip: &str, action: &HTTPGetAction) -> Re
         }
         let request =
             request.header("connection", "close").body(Full::new(Bytes::new())).map_err(|e| e.to_string())?;
-        let asked = |e| format!("Get \"{scheme}://{authority}{path}\": {e}");
-        let response = client.send(request).await.map_err(asked)?;
+        let failed = |e| format!("Get \"{scheme}://{authority}{path}\": {e}");
+        let response = client.send(request).await.map_err(failed)?;
         let status = response.status().as_u16();
-        let onward = redirect(response.headers(), &authority);
+        let redirected = redirect(response.headers(), &authority);
         let _ = Limited::new(response.into_body(), OUTPUT_BYTES_MAX).collect().await;
-        match (status, onward) {
-            (301 | 302 | 303 | 307 | 308, Some(onward)) => path = onward,
+        match (status, redirected) {
+            (301 | 302 | 303 | 307 | 308, Some(redirected)) => path = redirected,
             (200..400, _) => return Ok(()),
             _ => return Err(format!("HTTP probe failed with statuscode: {status}")),
         }
@@ -127,7 +126,8 @@ async fn http_get(container: &Container, ip: &str, action: &HTTPGetAction) -> Re
     Err(format!("stopped after {REDIRECTS_MAX} redirects"))
 }
 
-/// Where an answer sends us on the same server. Elsewhere nobody is followed: that there is an answer is enough.
+/// The target of a redirect on the same server. Redirects to other servers are not followed; any answer of this one
+/// counts as success.
 fn redirect(headers: &http::HeaderMap, authority: &str) -> Option<String> {
     let location = headers.get(http::header::LOCATION)?.to_str().ok()?;
     let there: http::Uri = location.parse().ok()?;
@@ -152,7 +152,7 @@ async fn tcp_connect(host: &str, port: u16) -> Result<(), String> {
         .map_err(|e| format!("dial tcp {host}:{port}: {}", dial_error(&e)))
 }
 
-/// A port by number, or by the name that the container gives it.
+/// Resolves a port number or a named port.
 fn port(container: &Container, port: &IntOrString) -> Result<u16, String> {
     let number = match port {
         IntOrString::Int(number) => Some(*number),
@@ -165,12 +165,12 @@ fn port(container: &Container, port: &IntOrString) -> Result<u16, String> {
     number.ok_or_else(|| format!("no such port: {port:?}"))
 }
 
-/// The address at which a Pod's probes find it.
-pub(crate) fn address<'a>(shared: &'a Shared, pod: &Pod, ips: &'a [String]) -> &'a str {
+/// The address for the Pod's probes.
+pub(crate) fn address<'a>(context: &'a NodeContext, pod: &Pod, ips: &'a [String]) -> &'a str {
     if spec::spec(pod).host_network == Some(true) {
-        return &shared.config.node_ip;
+        return &context.config.node_ip;
     }
-    ips.first().map_or(&shared.config.node_ip, |ip| ip)
+    ips.first().map_or(&context.config.node_ip, |ip| ip)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
-//! Container logs on disk: which files an instance has, and how they are read.
+//! Container logs on disk.
 //!
-//! The runtime writes `<pod's directory>/<container>/<attempt>.log`; rotation renames it to `<attempt>.log.<timestamp>`.
+//! The runtime writes `<pod's directory>/<container>/<attempt>.log`; rotation renames it to
+//! `<attempt>.log.<timestamp>`.
 
 pub(crate) mod files;
 pub(crate) mod reader;
@@ -24,7 +25,7 @@ pub(crate) struct LogOptions {
     pub limit_bytes: Option<u64>,
 }
 
-/// The newest instance of a container that has a log in this directory.
+/// The newest attempt of a container with a log in this directory.
 pub(crate) fn newest_attempt(dir: &Path) -> Option<u32> {
     files::attempts(dir).last().copied()
 }

@@ -1,29 +1,30 @@
-//! What must outlive a Pod's containers, written down before they are removed: its end, because after a crash nothing else
-//! tells that it must not run again; and, when the node stops, how far its containers had come, because their next instances
-//! count on from there.
+//! Records that outlive a Pod's containers, written before those are removed.
+//!
+//! The final status: after a crash nothing else tells that the Pod must not run again. And the containers at a node
+//! stop: their next instances continue the restart counts.
 
 use std::{io, path::Path};
 
 use executor_core::{
-    Outcome,
-    action::Final,
-    seen::{ContainerSeen, Exit, RunState, SandboxSeen},
+    PodOutcome,
+    action::FinalStatus,
+    observed::{Exit, ObservedContainer, ObservedSandbox, RunState},
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-fn name(outcome: Outcome) -> &'static str {
+fn name(outcome: PodOutcome) -> &'static str {
     match outcome {
-        Outcome::Finished => "finished",
-        Outcome::Failed => "failed",
-        Outcome::Killed => "killed",
+        PodOutcome::Finished => "finished",
+        PodOutcome::Failed => "failed",
+        PodOutcome::Killed => "killed",
     }
 }
 
-/// Writes an end; it is on disk when this returns.
-pub(crate) fn write(path: &Path, finale: &Final) -> io::Result<()> {
-    let status = serde_json::to_value(&finale.status).map_err(io::Error::other)?;
-    put(path, &json!({ "outcome": name(finale.outcome), "status": status }).to_string())
+/// Writes a final status durably.
+pub(crate) fn write(path: &Path, final_status: &FinalStatus) -> io::Result<()> {
+    let status = serde_json::to_value(&final_status.status).map_err(io::Error::other)?;
+    put(path, &json!({ "outcome": name(final_status.outcome), "status": status }).to_string())
 }
 
 fn put(path: &Path, text: &str) -> io::Result<()> {
@@ -36,28 +37,41 @@ fn put(path: &Path, text: &str) -> io::Result<()> {
     std::fs::rename(&partial, path)
 }
 
-/// Reads an end, if one was written.
-pub(crate) fn read(path: &Path) -> Option<Final> {
-    let mut value: Value = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
-    let outcome = match value["outcome"].as_str()? {
-        "finished" => Outcome::Finished,
-        "failed" => Outcome::Failed,
-        _ => Outcome::Killed,
-    };
-    Some(Final { outcome, status: serde_json::from_value(value["status"].take()).ok()? })
+/// The content of a record, if it exists.
+fn content(path: &Path) -> io::Result<Option<Value>> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
-/// A Pod that its node's stop interrupted: the last sandbox and what had run there, all over.
+fn malformed(path: &Path) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("malformed record {}", path.display()))
+}
+
+/// Reads a final status, if one was written. A record that does not decode is an error, since the Pod has ended.
+pub(crate) fn read(path: &Path) -> io::Result<Option<FinalStatus>> {
+    let Some(mut value) = content(path)? else { return Ok(None) };
+    let outcome = match value["outcome"].as_str() {
+        Some("finished") => PodOutcome::Finished,
+        Some("failed") => PodOutcome::Failed,
+        Some("killed") => PodOutcome::Killed,
+        _ => return Err(malformed(path)),
+    };
+    Ok(Some(FinalStatus { outcome, status: serde_json::from_value(value["status"].take())? }))
+}
+
+/// A Pod that was interrupted by the stop of its node: its last sandbox and the containers in it, all ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Interrupted {
-    pub sandbox: SandboxSeen,
-    pub containers: Vec<ContainerSeen>,
+    pub sandbox: ObservedSandbox,
+    pub containers: Vec<ObservedContainer>,
 }
 
-/// Writes an interrupted Pod.
 pub(crate) fn write_interrupted(path: &Path, interrupted: &Interrupted) -> io::Result<()> {
-    let SandboxSeen { id, attempt, created_at, .. } = &interrupted.sandbox;
-    let container = |c: &ContainerSeen| {
+    let ObservedSandbox { id, attempt, created_at, .. } = &interrupted.sandbox;
+    let container = |c: &ObservedContainer| {
         let exit = c.exit().map(|exit| {
             json!({
                 "code": exit.code, "reason": exit.reason, "message": exit.message,
@@ -75,13 +89,19 @@ pub(crate) fn write_interrupted(path: &Path, interrupted: &Interrupted) -> io::R
     put(path, &json!({ "sandbox": sandbox, "containers": containers }).to_string())
 }
 
-/// Reads an interrupted Pod, if one was written.
-pub(crate) fn read_interrupted(path: &Path) -> Option<Interrupted> {
-    let value: Value = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+/// Reads the record of an interrupted Pod, if one was written.
+pub(crate) fn read_interrupted(path: &Path) -> io::Result<Option<Interrupted>> {
+    match content(path)? {
+        Some(value) => interrupted(&value).map(Some).ok_or_else(|| malformed(path)),
+        None => Ok(None),
+    }
+}
+
+fn interrupted(value: &Value) -> Option<Interrupted> {
     let moment = |value: &Value| value.as_str()?.parse::<Timestamp>().ok();
     let number = |value: &Value| u32::try_from(value.as_u64()?).ok();
     let text = |value: &Value| value.as_str().map(str::to_owned);
-    let sandbox = SandboxSeen {
+    let sandbox = ObservedSandbox {
         id: text(&value["sandbox"]["id"])?,
         attempt: number(&value["sandbox"]["attempt"])?,
         ready: false,
@@ -90,7 +110,7 @@ pub(crate) fn read_interrupted(path: &Path) -> Option<Interrupted> {
     };
     let container = |c: &Value| {
         let exit = &c["exit"];
-        Some(ContainerSeen {
+        Some(ObservedContainer {
             id: text(&c["id"])?,
             sandbox_id: sandbox.id.clone(),
             name: text(&c["name"])?,
@@ -109,24 +129,23 @@ pub(crate) fn read_interrupted(path: &Path) -> Option<Interrupted> {
             started_at: moment(&c["startedAt"]),
         })
     };
-    let containers: Option<Vec<ContainerSeen>> =
+    let containers: Option<Vec<ObservedContainer>> =
         value["containers"].as_array()?.iter().map(container).collect();
     Some(Interrupted { containers: containers?, sandbox })
 }
 
 #[cfg(test)]
 mod tests {
-    //! Tests of what is written down.
 
     use super::*;
 
     #[test]
-    fn an_interrupted_pod_is_read_as_it_was_written() {
+    fn an_interrupted_pod_round_trips() {
         let at = Timestamp::from_second(1_000_000).unwrap();
         let sandbox =
-            SandboxSeen { id: "s".into(), attempt: 3, ready: false, created_at: at, ips: Vec::new() };
+            ObservedSandbox { id: "s".into(), attempt: 3, ready: false, created_at: at, ips: Vec::new() };
         let exit = Exit { code: 143, reason: "Error".into(), message: Some("bye".into()), finished_at: at };
-        let container = ContainerSeen {
+        let container = ObservedContainer {
             id: "c".into(),
             sandbox_id: "s".into(),
             name: "web".into(),
@@ -142,10 +161,11 @@ mod tests {
         let interrupted = Interrupted { sandbox, containers: vec![container] };
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("pod/.interrupted.json");
-        assert_eq!(read_interrupted(&path), None);
+        assert_eq!(read_interrupted(&path).unwrap(), None);
         write_interrupted(&path, &interrupted).unwrap();
-        assert_eq!(read_interrupted(&path), Some(interrupted));
+        assert_eq!(read_interrupted(&path).unwrap(), Some(interrupted));
         std::fs::write(&path, r#"{"sandbox":{"id":"s"},"containers":[{}]}"#).unwrap();
-        assert_eq!(read_interrupted(&path), None);
+        assert!(read_interrupted(&path).is_err(), "a malformed record is not an absent one");
+        assert!(read(&path).is_err());
     }
 }

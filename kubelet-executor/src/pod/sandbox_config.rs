@@ -1,13 +1,13 @@
-//! From a Pod's spec to the runtime's sandbox configuration. Pure.
+//! Converts a Pod's spec to the CRI sandbox configuration. Pure.
 
 use cri::v1;
 use executor_core::spec;
 use k8s_openapi::api::core::v1::{Pod, PodSpec, SeccompProfile};
 
-use super::places::Places;
+use super::paths::PodPaths;
 use crate::{config::Config, runtime::labels};
 
-/// The machine's resolver configuration.
+/// The node's resolver configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Resolver {
     pub servers: Vec<String>,
@@ -16,7 +16,8 @@ pub(crate) struct Resolver {
 }
 
 impl Resolver {
-    /// What this machine has. A stub on the loopback address is of no use to Pods; behind systemd's lies the real one.
+    /// Reads it. A stub resolver on a loopback address is of no use to Pods; systemd-resolved keeps the upstream
+    /// configuration.
     pub fn of_machine() -> Self {
         let read = |path: &str| Self::parse(&std::fs::read_to_string(path).unwrap_or_default());
         let usable = |resolver: &Self| resolver.servers.iter().any(|s| !s.starts_with("127.") && s != "::1");
@@ -25,7 +26,7 @@ impl Resolver {
         if !usable(&own) && usable(&behind) { behind } else { own }
     }
 
-    /// Reads what `resolv.conf` says.
+    /// Parses `resolv.conf`.
     pub fn parse(text: &str) -> Self {
         let mut resolver = Self::default();
         for line in text.lines() {
@@ -41,7 +42,7 @@ impl Resolver {
     }
 }
 
-/// The sandbox of a Pod.
+/// Builds the configuration of a Pod's sandbox.
 pub(crate) fn sandbox_config(
     config: &Config,
     pod: &Pod,
@@ -66,7 +67,7 @@ pub(crate) fn sandbox_config(
             attempt,
         }),
         hostname: if host_network { String::new() } else { hostname(pod) },
-        log_directory: Places::of(config, pod).logs.display().to_string(),
+        log_directory: PodPaths::of(config, pod).logs.display().to_string(),
         dns_config: Some(dns(pod_spec, resolver)),
         port_mappings: if host_network { Vec::new() } else { port_mappings(pod) },
         labels: labels.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
@@ -93,7 +94,7 @@ fn linux(pod: &Pod, pod_spec: &PodSpec, cgroup_parent: &str) -> v1::LinuxPodSand
     }
 }
 
-/// Which namespaces the Pod's containers share, and with whom.
+/// The namespaces that the Pod's containers share.
 pub(crate) fn namespaces(pod_spec: &PodSpec) -> v1::NamespaceOption {
     use v1::NamespaceMode::{Container, Node, Pod};
     let host = |on: Option<bool>| if on == Some(true) { Node } else { Pod };
@@ -110,7 +111,7 @@ pub(crate) fn namespaces(pod_spec: &PodSpec) -> v1::NamespaceOption {
     }
 }
 
-/// A seccomp profile; without one, none.
+/// Converts a seccomp profile; none means unconfined.
 pub(crate) fn seccomp(profile: Option<&SeccompProfile>) -> v1::SecurityProfile {
     use v1::security_profile::ProfileType::{Localhost, RuntimeDefault, Unconfined};
     let (kind, localhost_ref) = match profile.map(|profile| (profile.type_.as_str(), profile)) {
@@ -124,7 +125,7 @@ pub(crate) fn seccomp(profile: Option<&SeccompProfile>) -> v1::SecurityProfile {
     v1::SecurityProfile { profile_type: kind as i32, localhost_ref }
 }
 
-/// The name that the Pod's containers see; at most 63 bytes, as the kernel has it.
+/// The hostname in the Pod's containers; at most 63 bytes, the kernel's limit.
 pub(crate) fn hostname(pod: &Pod) -> String {
     let pod_spec = spec::spec(pod);
     let given =
@@ -138,7 +139,8 @@ pub(crate) fn hostname(pod: &Pod) -> String {
 }
 
 fn dns(pod_spec: &PodSpec, resolver: &Resolver) -> v1::DnsConfig {
-    // There is no cluster DNS yet: "ClusterFirst" falls back to the machine's, as upstream does without a cluster DNS.
+    // There is no cluster DNS yet: `ClusterFirst` falls back to the node's resolver, as upstream does without a
+    // cluster DNS.
     let mut dns = match pod_spec.dns_policy.as_deref() {
         Some("None") => v1::DnsConfig::default(),
         _ => v1::DnsConfig {
@@ -163,7 +165,7 @@ fn dns(pod_spec: &PodSpec, resolver: &Resolver) -> v1::DnsConfig {
         let mut seen = std::collections::BTreeSet::new();
         list.retain(|entry| seen.insert(entry.clone()));
     }
-    // The resolver library reads no more than three servers.
+    // The resolver library reads at most three servers.
     dns.servers.truncate(3);
     dns
 }

@@ -1,4 +1,4 @@
-//! What a Pod's status would be on a machine that runs nothing: for load tests, whose machines report as real ones do.
+//! Simulated Pod statuses for load tests: nodes that run nothing report as real ones do.
 
 use std::borrow::Cow;
 
@@ -6,9 +6,9 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// What is read of a Pod.
+/// The fields of a Pod that a status needs.
 #[derive(Deserialize)]
-pub struct PaperPod<'a> {
+pub struct SimulatedPod<'a> {
     #[serde(borrow, default)]
     metadata: Metadata<'a>,
     #[serde(borrow)]
@@ -35,15 +35,15 @@ struct Container<'a> {
     image: Cow<'a, str>,
 }
 
-impl<'a> PaperPod<'a> {
-    /// Reads the Pod in a task's data; `None` where there is none.
-    pub fn read(pod: &'a [u8]) -> Option<Self> {
-        serde_json::from_slice(pod).ok()
+impl<'a> SimulatedPod<'a> {
+    /// Decodes the Pod in a task's data.
+    pub fn read(pod: &'a [u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(pod)
     }
 
-    /// The data of a status update for the Pod on a machine with this address. `running` is false while the Pod starts.
+    /// The data of a status update on a node with this address. `running` is false while the Pod starts.
     pub fn status_data(&self, host_ip: &str, running: bool) -> Bytes {
-        // Whole seconds are printed without a fraction, as Kubernetes' times are.
+        // Whole seconds are printed without a fraction, as in Kubernetes.
         let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default().to_string();
         let address = pod_address(&self.metadata.uid);
         let address = running.then_some(address.as_str());
@@ -59,7 +59,7 @@ impl<'a> PaperPod<'a> {
             pod_ips: address.map(|address| [ip(address)]),
             start_time: &now,
         };
-        serde_json::to_vec(&Data { status }).map(Bytes::from).unwrap_or_default()
+        serde_json::to_vec(&Data { status }).expect("a status has only string keys").into()
     }
 }
 
@@ -68,7 +68,7 @@ struct Data<'a> {
     status: Status<'a>,
 }
 
-/// A status, its members in the order in which everybody else writes them.
+/// A status with its members in alphabetical order.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Status<'a> {
@@ -163,7 +163,7 @@ fn conditions(running: bool, now: &str) -> [Condition<'_>; 4] {
     ]
 }
 
-/// An address that depends on the Pod alone; nothing answers there.
+/// A fake address that depends on the Pod's UID alone.
 fn pod_address(uid: &str) -> String {
     let digest =
         uid.bytes().fold(0x811c_9dc5u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
@@ -173,19 +173,18 @@ fn pod_address(uid: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    //! Tests of the made-up status.
 
-    use super::PaperPod;
+    use super::SimulatedPod;
 
     #[test]
-    fn a_pod_runs_on_paper() {
+    fn a_simulated_pod_runs() {
         let pod = br#"{"metadata":{"uid":"u"},"spec":{"containers":[{"name":"c","image":"i"}]}}"#;
-        let data = PaperPod::read(pod).unwrap().status_data("127.0.0.1", true);
+        let data = SimulatedPod::read(pod).unwrap().status_data("127.0.0.1", true);
         let decoded: serde_json::Value = serde_json::from_slice(&data).unwrap();
         assert_eq!(decoded["status"]["phase"], "Running");
         assert_eq!(decoded["status"]["containerStatuses"][0]["ready"], true);
         assert!(decoded["status"]["containerStatuses"][0]["state"]["running"]["startedAt"].is_string());
         assert_eq!(decoded.to_string().as_bytes(), data, "members are in order");
-        assert!(PaperPod::read(b"no pod").is_none());
+        assert!(SimulatedPod::read(b"no pod").is_err());
     }
 }

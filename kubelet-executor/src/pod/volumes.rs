@@ -1,4 +1,4 @@
-//! A Pod's volumes on this machine: made before its sandbox, refreshed while it lives, removed after it.
+//! A Pod's volumes: set up before the sandbox, refreshed while the Pod lives, removed afterwards.
 
 pub(crate) mod atomic;
 pub(crate) mod mounts;
@@ -9,23 +9,22 @@ use std::{
     path::Path,
 };
 
-use executor_core::{field, payload::PayloadError, quantity, spec};
+use executor_core::{field, payload::PayloadError, resources, spec};
 use k8s_openapi::api::core::v1::{Pod, Volume};
 use rustix::mount::{MountFlags, UnmountFlags};
 
 use crate::{
     api::{Api, ApiError},
-    pod::places::Places,
+    pod::paths::PodPaths,
 };
 
-/// Why a volume cannot be made yet.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum VolumeError {
     #[error("MountVolume.SetUp failed for volume \"{volume}\" : {why}")]
     SetUp { volume: String, why: String },
 }
 
-/// Why one volume cannot be made.
+/// Why one volume cannot be set up.
 #[derive(Debug, thiserror::Error)]
 enum Cause {
     #[error("{0} \"{1}\" not found")]
@@ -46,17 +45,17 @@ enum Cause {
     Unsupported,
 }
 
-/// What volumes are made of beside the Pod.
-pub(crate) struct Maker<'a> {
+/// Sets up volumes; has the inputs besides the Pod.
+pub(crate) struct VolumeBuilder<'a> {
     pub api: &'a dyn Api,
     pub node: &'a field::Node,
 }
 
-impl Maker<'_> {
-    /// Makes all volumes of a Pod, or brings those that follow the API up to date.
-    pub async fn make_all(&self, pod: &Pod, places: &Places) -> Result<(), VolumeError> {
+impl VolumeBuilder<'_> {
+    /// Sets up all volumes of a Pod, or refreshes those with content from the API.
+    pub async fn build_all(&self, pod: &Pod, paths: &PodPaths) -> Result<(), VolumeError> {
         for volume in spec::spec(pod).volumes.iter().flatten() {
-            let made = self.make(pod, volume, &places.volume(&volume.name)).await;
+            let made = self.make(pod, volume, &paths.volume(&volume.name)).await;
             made.map_err(|cause| VolumeError::SetUp { volume: volume.name.clone(), why: cause.to_string() })?;
         }
         Ok(())
@@ -67,7 +66,7 @@ impl Maker<'_> {
         let group = fs_group.and_then(|group| u32::try_from(group).ok());
         if let Some(empty) = &volume.empty_dir {
             if empty.medium.as_deref() == Some("Memory") {
-                mount_tmpfs(dir, empty.size_limit.as_ref().and_then(quantity::units))?;
+                mount_tmpfs(dir, empty.size_limit.as_ref().and_then(resources::units))?;
             }
             return make_open_dir(dir, group);
         }
@@ -75,7 +74,7 @@ impl Maker<'_> {
             return check_host_path(&host.path, host.type_.as_deref().unwrap_or_default());
         }
         if volume.secret.is_some() || volume.projected.is_some() {
-            // Secrets and tokens do not reach the disk.
+            // Secrets and tokens are kept in memory.
             mount_tmpfs(dir, None)?;
         }
         let Some(files) = payloads::files(self, pod, volume, dir).await? else {
@@ -85,7 +84,7 @@ impl Maker<'_> {
     }
 }
 
-/// Whether a Pod has volumes that follow the API.
+/// Whether a Pod has volumes with content from the API.
 pub(crate) fn follows_api(pod: &Pod) -> bool {
     spec::spec(pod).volumes.iter().flatten().any(|volume| {
         volume.config_map.is_some()
@@ -95,7 +94,7 @@ pub(crate) fn follows_api(pod: &Pod) -> bool {
     })
 }
 
-/// A directory that every user of the Pod may write to.
+/// Creates a directory that every user of the Pod may write to.
 fn make_open_dir(dir: &Path, group: Option<u32>) -> Result<(), Cause> {
     let make = || -> std::io::Result<()> {
         std::fs::create_dir_all(dir)?;
@@ -150,16 +149,16 @@ fn check_host_path(path: &str, kind: &str) -> Result<(), Cause> {
     }
 }
 
-/// Unmounts and removes all that a Pod had but its logs.
-pub(crate) fn remove(places: &Places) -> std::io::Result<()> {
-    if !places.volumes.exists() {
+/// Unmounts and removes everything of a Pod but its logs.
+pub(crate) fn remove(paths: &PodPaths) -> std::io::Result<()> {
+    if !paths.volumes.exists() {
         return Ok(());
     }
-    for entry in std::fs::read_dir(places.volumes.join("volumes")).into_iter().flatten().flatten() {
+    for entry in std::fs::read_dir(paths.volumes.join("volumes")).into_iter().flatten().flatten() {
         if is_mount_point(&entry.path()) {
-            // Detached, so that a straggler with an open file does not keep the Pod from ending.
+            // Lazy unmount, so that an open file does not keep the Pod from ending.
             rustix::mount::unmount(entry.path(), UnmountFlags::DETACH)?;
         }
     }
-    std::fs::remove_dir_all(&places.volumes)
+    std::fs::remove_dir_all(&paths.volumes)
 }

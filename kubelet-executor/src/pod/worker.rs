@@ -1,4 +1,4 @@
-//! The task that drives one Pod's machine: events in, actions out, statuses reported.
+//! The worker of one Pod: feeds events to its state machine, performs actions, reports statuses.
 
 use std::{
     collections::BTreeMap,
@@ -10,9 +10,9 @@ use std::{
 };
 
 use executor_core::{
-    Action, Event, Outcome, PodMachine,
-    action::{Final, StartFailure},
-    seen::{ContainerSeen, SandboxSeen, Seen},
+    Action, Event, PodMachine, PodOutcome,
+    action::{FinalStatus, StartFailure},
+    observed::{ObservedContainer, ObservedPod, ObservedSandbox},
     spec,
 };
 use jiff::Timestamp;
@@ -21,80 +21,81 @@ use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 
-use super::{containers, hooks, places::Places, record, sandbox};
+use super::{containers, hooks, paths::PodPaths, record, sandbox};
 use crate::{
-    pod::{shared::Shared, volumes},
-    runtime::containerd::Standing,
+    pod::{context::NodeContext, volumes},
+    runtime::containerd::RuntimeState,
 };
 
-/// Events that wait for a Pod's machine. A Pod has few containers, each with at most one action under way.
+/// Queued events. A Pod has few containers, each with at most one action in progress.
 const QUEUE_MAX: usize = 64;
-/// How often volumes that follow the API are brought up to date.
+/// How often volumes with content from the API are refreshed.
 const REFRESH_EVERY: Duration = Duration::from_secs(30);
-/// A runtime that is away for longer is shown in the Pod's status.
-const AWAY_PATIENCE: Duration = Duration::from_secs(5);
-/// The longest sleep of a Pod that waits for nothing.
+/// A runtime that is unavailable for longer is shown in the Pod's status.
+const UNAVAILABLE_GRACE: Duration = Duration::from_secs(5);
+/// The longest sleep without a deadline.
 const IDLE: Duration = Duration::from_secs(3600);
-/// What a Pod's containers get of their grace when the whole node stops.
+/// The longest grace period when the whole node stops.
 const NODE_STOP_GRACE_MAX: Duration = Duration::from_secs(20);
 
-/// What a Pod reports about itself.
+/// A worker's report.
 #[derive(Debug)]
-pub(crate) struct Report {
+pub(crate) struct PodReport {
     pub uid: String,
     pub status: PodStatus,
-    /// Set once, with the last report: nothing of the Pod is left.
-    pub outcome: Option<Outcome>,
+    /// Set in the last report: nothing of the Pod is left.
+    pub outcome: Option<PodOutcome>,
 }
 
-/// What others may know of a Pod without asking its task.
+/// A snapshot of the Pod for other tasks.
 #[derive(Debug, Clone)]
-pub(crate) struct View {
+pub(crate) struct PodView {
     pub pod: Arc<Pod>,
     pub status: PodStatus,
-    pub sandbox: Option<SandboxSeen>,
-    /// Running instances by container.
+    pub sandbox: Option<ObservedSandbox>,
+    /// Ids of running instances by container name.
     pub running: BTreeMap<String, String>,
 }
 
-impl View {
+impl PodView {
     pub fn is_of(&self, namespace: &str, name: &str) -> bool {
         let metadata = &self.pod.metadata;
         metadata.namespace.as_deref() == Some(namespace) && metadata.name.as_deref() == Some(name)
     }
 }
 
-/// A handle on a Pod's task.
+/// A handle to a worker.
 #[derive(Debug)]
-pub(crate) struct Handle {
+pub(crate) struct PodHandle {
     pub events: mpsc::Sender<Event>,
     pub expects_change: Arc<AtomicBool>,
-    view: Arc<Mutex<View>>,
+    view: Arc<Mutex<PodView>>,
     pub done: JoinHandle<()>,
 }
 
-impl Handle {
-    pub fn view(&self) -> View {
-        self.look(View::clone)
+impl PodHandle {
+    pub fn view(&self) -> PodView {
+        self.with_view(PodView::clone)
     }
 
-    /// Asks something of the view without copying it.
-    pub fn look<T>(&self, ask: impl FnOnce(&View) -> T) -> T {
-        ask(&self.view.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Reads the view without copying it.
+    pub fn with_view<T>(&self, read: impl FnOnce(&PodView) -> T) -> T {
+        read(&self.view.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-/// Starts the task of a Pod.
-pub(crate) fn start(shared: Arc<Shared>, pod: Arc<Pod>, reports: mpsc::Sender<Report>) -> Handle {
+/// Starts the worker of a Pod.
+pub(crate) fn start(context: Arc<NodeContext>, pod: Arc<Pod>, reports: mpsc::Sender<PodReport>) -> PodHandle {
     let (events, inbox) = mpsc::channel(QUEUE_MAX);
-    let machine = PodMachine::new(pod.clone(), &shared.config.node_ip, Timestamp::now());
-    let view = View { pod: pod.clone(), status: machine.status(), sandbox: None, running: BTreeMap::new() };
+    let machine = PodMachine::new(pod.clone(), &context.config.node_ip, Timestamp::now());
+    let view =
+        PodView { pod: pod.clone(), status: machine.status(), sandbox: None, running: BTreeMap::new() };
     let view = Arc::new(Mutex::new(view));
     let expects_change = Arc::new(AtomicBool::new(true));
     let worker = Worker {
-        places: Places::of(&shared.config, &pod),
+        paths: PodPaths::of(&context.config, &pod),
         uid: pod.metadata.uid.clone().unwrap_or_default(),
-        shared,
+        context,
         machine,
         events: events.clone(),
         reports,
@@ -107,55 +108,60 @@ pub(crate) fn start(shared: Arc<Shared>, pod: Arc<Pod>, reports: mpsc::Sender<Re
     // At level error, so that lines of every level tell which Pod they are about.
     let span = tracing::error_span!("pod", pod_uid = worker.uid, pod = %spec::full_name(&pod));
     let done = tokio::spawn(worker.run(inbox).instrument(span));
-    Handle { events, expects_change, view, done }
+    PodHandle { events, expects_change, view, done }
 }
 
 struct Worker {
-    shared: Arc<Shared>,
+    context: Arc<NodeContext>,
     machine: PodMachine,
-    places: Places,
+    paths: PodPaths,
     uid: String,
     events: mpsc::Sender<Event>,
-    reports: mpsc::Sender<Report>,
-    view: Arc<Mutex<View>>,
+    reports: mpsc::Sender<PodReport>,
+    view: Arc<Mutex<PodView>>,
     expects_change: Arc<AtomicBool>,
-    /// Starts under way, to be called off.
+    /// Starts in progress, for cancellation.
     starts: BTreeMap<String, CancellationToken>,
-    /// Actions under way: what the runtime is in the middle of shows in no listing, and is not to be cut off.
+    /// Actions in progress. The runtime does not list half-created resources, so actions are awaited, not aborted.
     work: TaskTracker,
     reported: Option<PodStatus>,
 }
 
 impl Worker {
     async fn run(mut self, mut inbox: mpsc::Receiver<Event>) {
-        if let Some(finale) = record::read(&self.places.record()) {
-            return self.finish_recorded(finale, inbox).await;
+        match record::read(&self.paths.record()) {
+            Ok(None) => {}
+            Ok(Some(final_status)) => return self.finish_recorded(final_status, inbox).await,
+            Err(error) => {
+                tracing::error!(pod = %self.uid, %error, "cannot read the pod's final status");
+                return self.finish_recorded(unknown_end(&error), inbox).await;
+            }
         }
-        let mut standing = self.shared.standing.clone();
-        standing.mark_changed();
-        let mut away_at: Option<Timestamp> = None;
+        let mut runtime_state = self.context.runtime_state.clone();
+        runtime_state.mark_changed();
+        let mut report_unavailable_at: Option<Timestamp> = None;
         let mut refresh = tokio::time::interval(REFRESH_EVERY);
         refresh.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let stopping = self.shared.stopping.clone();
+        let stopping = self.context.stopping.clone();
         let mut wake_at = None;
         loop {
             let event = tokio::select! {
-                // First of all: once the node stops, nothing new is begun.
+                // First: nothing new is started once the node stops.
                 biased;
                 () = stopping.cancelled() => return self.stop_with_node(inbox).await,
                 Some(event) = inbox.recv() => event,
                 () = sleep_until(wake_at) => Event::Tick,
-                Ok(()) = standing.changed() => {
-                    // A runtime that is merely starting is no news.
-                    let away = *standing.borrow_and_update() != Standing::Ready;
-                    away_at = away.then(|| executor_core::time::after(Timestamp::now(), AWAY_PATIENCE));
+                Ok(()) = runtime_state.changed() => {
+                    // A short unavailability, such as a restart of the runtime, is not reported.
+                    let unavailable = *runtime_state.borrow_and_update() != RuntimeState::Ready;
+                    report_unavailable_at = unavailable.then(|| executor_core::time::after(Timestamp::now(), UNAVAILABLE_GRACE));
                     continue;
                 }
-                () = sleep_until(away_at), if away_at.is_some() => {
-                    away_at = None;
-                    match &*standing.borrow() {
-                        Standing::Ready => continue,
-                        Standing::Away(message) => Event::RuntimeAway { message: message.clone() },
+                () = sleep_until(report_unavailable_at), if report_unavailable_at.is_some() => {
+                    report_unavailable_at = None;
+                    match &*runtime_state.borrow() {
+                        RuntimeState::Ready => continue,
+                        RuntimeState::Unavailable(message) => Event::RuntimeUnavailable { message: message.clone() },
                     }
                 }
                 _ = refresh.tick() => {
@@ -166,10 +172,10 @@ impl Worker {
             if matches!(event, Event::Update(_)) {
                 self.refresh_volumes();
             }
-            let event = self.recalling(event);
+            let event = self.restore_interrupted(event);
             let effects = self.machine.step(Timestamp::now(), event);
-            if let Some(finale) = effects.persist {
-                self.persist(finale).await;
+            if let Some(final_status) = effects.persist {
+                self.persist(final_status).await;
             }
             for action in effects.after_persist {
                 self.perform(action);
@@ -182,45 +188,52 @@ impl Worker {
         }
     }
 
-    /// Puts into the first listing what the node's last stop removed: like a machine that was restarted, whose runtime still
-    /// lists what had run. Where the runtime lists anything of the Pod, that is newer.
-    fn recalling(&self, event: Event) -> Event {
+    /// Adds the containers of before the last node stop to the first listing, as if the runtime still listed them.
+    /// What the runtime does list is newer.
+    fn restore_interrupted(&self, event: Event) -> Event {
         match event {
-            Event::Seen(mut seen) if !self.machine.is_adopted() && seen.sandboxes.is_empty() => {
-                if let Some(recalled) = record::read_interrupted(&self.places.interrupted()) {
-                    seen.sandboxes.push(recalled.sandbox);
-                    seen.containers = recalled.containers;
+            Event::Observed(mut seen) if !self.machine.is_adopted() && seen.sandboxes.is_empty() => {
+                match record::read_interrupted(&self.paths.interrupted()) {
+                    Ok(Some(restored)) => {
+                        seen.sandboxes.push(restored.sandbox);
+                        seen.containers = restored.containers;
+                    }
+                    Ok(None) => {}
+                    Err(error) => {
+                        tracing::warn!(pod = %self.uid, %error, "restart counts start over");
+                    }
                 }
-                Event::Seen(seen)
+                Event::Observed(seen)
             }
             other => other,
         }
     }
 
-    /// Writes down what [`Self::recalling`] reads. To be called when everything has stopped and nothing was removed yet.
-    async fn write_interrupted(&self, sandbox: Option<SandboxSeen>, late: Vec<ContainerSeen>) {
-        let mut instances: BTreeMap<String, ContainerSeen> =
+    /// Writes the record that [`Self::restore_interrupted`] reads. Called when everything has stopped and nothing is
+    /// removed yet.
+    async fn write_interrupted(&self, sandbox: Option<ObservedSandbox>, late: Vec<ObservedContainer>) {
+        let mut instances: BTreeMap<String, ObservedContainer> =
             self.machine.instances().chain(&late).map(|seen| (seen.name.clone(), seen.clone())).collect();
         for seen in instances.values_mut().filter(|seen| seen.exit().is_none()) {
-            match self.shared.runtime.container_status(&seen.id).await {
-                Ok(status) => *seen = containers::container_seen(status, &seen.sandbox_id),
-                Err(error) => tracing::debug!(id = seen.id, %error, "how a container ended is not known"),
+            match self.context.runtime.container_status(&seen.id).await {
+                Ok(status) => *seen = containers::observe_container(status, &seen.sandbox_id),
+                Err(error) => tracing::debug!(id = seen.id, %error, "cannot read a container's exit"),
             }
             seen.lose(Timestamp::now());
         }
-        // Without a sandbox of this run, what an earlier stop wrote down still holds.
+        // Without a sandbox of this run, the record of an earlier stop is still valid.
         let (Some(mut sandbox), false) = (sandbox, instances.is_empty()) else { return };
-        // The Pod is as old as its first sandbox: its start time and its deadline go on.
+        // The Pod's start time is that of its first sandbox: start time and deadline continue.
         if let Some(began) = self.machine.status().start_time {
             sandbox.created_at = sandbox.created_at.min(began.0);
         }
         let interrupted = record::Interrupted { sandbox, containers: instances.into_values().collect() };
-        if let Err(error) = record::write_interrupted(&self.places.interrupted(), &interrupted) {
-            tracing::warn!(%error, "the record of the pod's restarts cannot be written");
+        if let Err(error) = record::write_interrupted(&self.paths.interrupted(), &interrupted) {
+            tracing::warn!(%error, "cannot write the record of an interrupted pod");
         }
     }
 
-    /// Tells others how the Pod stands, and the agent if it is news.
+    /// Updates the view, and reports a changed status.
     async fn publish(&mut self) {
         let status = self.machine.status();
         self.expects_change.store(self.machine.expects_change(), Ordering::Relaxed);
@@ -230,73 +243,73 @@ impl Worker {
                 Some((container.name.clone(), id.to_owned()))
             })
             .collect();
-        *self.view.lock().unwrap_or_else(PoisonError::into_inner) = View {
+        *self.view.lock().unwrap_or_else(PoisonError::into_inner) = PodView {
             pod: self.machine.pod().clone(),
             status: status.clone(),
             sandbox: self.machine.sandbox().cloned(),
             running,
         };
-        // Before the first listing nothing is known: an adopted Pod must not seem to start anew.
+        // Nothing is known before the first listing: an adopted Pod must not look like a new one.
         if self.reported.as_ref() == Some(&status) || !self.machine.is_known() {
             return;
         }
         self.reported = Some(status.clone());
-        let report = Report { uid: self.uid.clone(), status, outcome: None };
+        let report = PodReport { uid: self.uid.clone(), status, outcome: None };
         let _ = self.reports.send(report).await;
     }
 
-    async fn persist(&self, finale: Final) {
-        let path = self.places.record();
-        let written = tokio::task::spawn_blocking(move || record::write(&path, &finale)).await;
+    async fn persist(&self, final_status: FinalStatus) {
+        let path = self.paths.record();
+        let written = tokio::task::spawn_blocking(move || record::write(&path, &final_status)).await;
         if let Ok(Err(error)) | Err(error) = written.map_err(std::io::Error::other) {
-            // Nothing better can be done: keeping the containers would not make the disk writable.
-            tracing::error!(%error, "the record of the pod's end cannot be written");
+            // There is no better option: keeping the containers would not make the disk writable.
+            tracing::error!(%error, "cannot persist the pod's final status");
         }
     }
 
-    async fn finish(&self, outcome: Outcome, status: PodStatus) {
-        sandbox::clean_up(&self.shared, self.machine.pod()).await;
-        let report = Report { uid: self.uid.clone(), status, outcome: Some(outcome) };
+    async fn finish(&self, outcome: PodOutcome, status: PodStatus) {
+        sandbox::clean_up(&self.context, self.machine.pod()).await;
+        let report = PodReport { uid: self.uid.clone(), status, outcome: Some(outcome) };
         let _ = self.reports.send(report).await;
     }
 
-    /// A Pod whose end was decided before a crash: what is left of it is removed, and its end reported.
-    async fn finish_recorded(self, finale: Final, mut inbox: mpsc::Receiver<Event>) {
-        let stopping = self.shared.stopping.clone();
-        let seen: Seen = loop {
+    /// Handles a Pod whose end was decided before a crash: removes what is left and reports the end.
+    async fn finish_recorded(self, final_status: FinalStatus, mut inbox: mpsc::Receiver<Event>) {
+        let stopping = self.context.stopping.clone();
+        let seen: ObservedPod = loop {
             let event = tokio::select! {
-                // Nothing is listed any more. The sweep removes what there is, and the record stays.
+                // No more listings: the teardown removes what is left, and the record stays.
                 () = stopping.cancelled() => return,
                 event = inbox.recv() => event,
             };
             match event {
-                Some(Event::Seen(seen)) => break seen,
+                Some(Event::Observed(seen)) => break seen,
                 Some(_) => {}
                 None => return,
             }
         };
         for leftover in seen.sandboxes {
-            sandbox::remove(&self.shared, &leftover.id).await;
+            sandbox::remove(&self.context, &leftover.id).await;
         }
-        self.finish(finale.outcome, finale.status).await;
+        self.finish(final_status.outcome, final_status.status).await;
     }
 
-    /// The node stops: containers end within their grace, nothing is reported, the Pod starts again with the node. What is
-    /// under way is not cut off but waited for, and taken down with the rest.
+    /// Stops the Pod with its node: containers get their grace period, nothing is reported, and the Pod starts again
+    /// with the node. Actions in progress are awaited, and their results removed.
     async fn stop_with_node(self, mut inbox: mpsc::Receiver<Event>) {
         for cancel in self.starts.values() {
             cancel.cancel();
         }
         let pod = self.machine.pod().clone();
         let ips = self.machine.sandbox().map(|sandbox| sandbox.ips.clone()).unwrap_or_default();
-        let mut sandboxes: BTreeMap<String, SandboxSeen> =
+        let mut sandboxes: BTreeMap<String, ObservedSandbox> =
             self.machine.sandbox().map(|up| (up.id.clone(), up.clone())).into_iter().collect();
         let running: Vec<(String, String)> = spec::containers(&pod)
             .filter_map(|(_, c)| Some((c.name.clone(), self.machine.running(&c.name)?.to_owned())))
             .collect();
         self.work.close();
         let late = async {
-            let mut late: Vec<ContainerSeen> = Vec::new();
+            let mut late: Vec<ObservedContainer> = Vec::new();
             let mut take = |event: Event| match event {
                 Event::SandboxStarted(made) => {
                     sandboxes.insert(made.id.clone(), made);
@@ -305,7 +318,7 @@ impl Worker {
                 _ => {}
             };
             loop {
-                // Read all the while, so that no action waits for a place in the queue.
+                // Keep reading, so that no action blocks on the queue.
                 tokio::select! {
                     () = self.work.wait() => break,
                     Some(event) = inbox.recv() => take(event),
@@ -322,17 +335,17 @@ impl Worker {
         let newest = sandboxes.values().max_by_key(|sandbox| sandbox.attempt).cloned();
         self.write_interrupted(newest, late).await;
         for id in sandboxes.keys() {
-            sandbox::remove(&self.shared, id).await;
+            sandbox::remove(&self.context, id).await;
         }
-        sandbox::clean_up(&self.shared, &pod).await;
+        sandbox::clean_up(&self.context, &pod).await;
     }
 
-    /// Stops containers, given by name and id, each within the Pod's grace or what a stopping node leaves of it.
+    /// Stops containers (name and id), each within the Pod's grace period or the limit of a node stop.
     async fn stop_containers(&self, pod: &Pod, ips: &[String], containers: Vec<(String, String)>) {
         let grace = spec::grace(pod).min(NODE_STOP_GRACE_MAX);
         let stops = containers
             .iter()
-            .map(|(name, id)| containers::stop(&self.shared, pod, ips, name, id, grace, true));
+            .map(|(name, id)| containers::stop(&self.context, pod, ips, name, id, grace, true));
         futures::future::join_all(stops).await;
     }
 
@@ -342,31 +355,31 @@ impl Worker {
         if !volumes::follows_api(&pod) {
             return;
         }
-        let (shared, places, ips) = (self.shared.clone(), self.places.clone(), up.ips.clone());
+        let (context, paths, ips) = (self.context.clone(), self.paths.clone(), up.ips.clone());
         let refresh = async move {
-            let node = shared.node(ips);
-            let maker = volumes::Maker { api: &*shared.api, node: &node };
-            if let Err(error) = maker.make_all(&pod, &places).await {
-                tracing::debug!(%error, "volumes not refreshed");
+            let node = context.node(ips);
+            let builder = volumes::VolumeBuilder { api: &*context.api, node: &node };
+            if let Err(error) = builder.build_all(&pod, &paths).await {
+                tracing::debug!(%error, "cannot refresh volumes");
             }
         };
         self.work.spawn(refresh.in_current_span());
     }
 
-    /// Begins an action; its end comes back as an event.
+    /// Starts an action; its result arrives as an event.
     fn perform(&mut self, action: Action) {
-        let (shared, pod, events) = (self.shared.clone(), self.machine.pod().clone(), self.events.clone());
+        let (context, pod, events) = (self.context.clone(), self.machine.pod().clone(), self.events.clone());
         match action {
-            Action::Tell(told) => self.shared.recorder.tell(&pod, told),
+            Action::RecordEvent(event) => self.context.recorder.record(&pod, event),
             Action::StartSandbox { attempt } => self.spawn(async move {
-                let event = match sandbox::start(&shared, &pod, attempt).await {
+                let event = match sandbox::start(&context, &pod, attempt).await {
                     Ok(sandbox) => Event::SandboxStarted(sandbox),
                     Err((reason, message)) => Event::SandboxFailed { reason, message },
                 };
                 let _ = events.send(event).await;
             }),
             Action::RemoveSandbox { id } => self.spawn(async move {
-                sandbox::remove(&shared, &id).await;
+                sandbox::remove(&context, &id).await;
                 let _ = events.send(Event::SandboxRemoved { id }).await;
             }),
             Action::StartContainer { name, sandbox_id, attempt, restart_count } => {
@@ -380,31 +393,31 @@ impl Worker {
             Action::StopContainer { name, id, grace, pre_stop, why } => {
                 let ips = self.machine.sandbox().map(|sandbox| sandbox.ips.clone()).unwrap_or_default();
                 if pre_stop {
-                    let told = executor_core::action::Told {
+                    let event = executor_core::action::EventRecord {
                         container: Some(name.clone()),
                         warning: false,
                         reason: "Killing",
                         message: why,
                     };
-                    self.shared.recorder.tell(&pod, told);
+                    self.context.recorder.record(&pod, event);
                 }
                 self.spawn(async move {
-                    containers::stop(&shared, &pod, &ips, &name, &id, grace, pre_stop).await;
+                    containers::stop(&context, &pod, &ips, &name, &id, grace, pre_stop).await;
                     let _ = events.send(Event::StopReturned { id }).await;
                 });
             }
             Action::RemoveContainer { id } => self.spawn(async move {
-                if let Err(error) = shared.runtime.remove(&id).await {
-                    tracing::debug!(id, %error, "container not removed; it goes with its sandbox");
+                if let Err(error) = context.runtime.remove(&id).await {
+                    tracing::debug!(id, %error, "cannot remove container; it is removed with its sandbox");
                 }
             }),
             Action::RunProbe { name, container_id, kind } => {
                 let ips = self.machine.sandbox().map(|sandbox| sandbox.ips.clone()).unwrap_or_default();
                 tokio::spawn(async move {
                     let Some(container) = spec::container(&pod, &name) else { return };
-                    let ip = hooks::address(&shared, &pod, &ips);
+                    let ip = hooks::address(&context, &pod, &ips);
                     let target =
-                        hooks::Target { shared: &shared, container, container_id: &container_id, ip };
+                        hooks::Target { context: &context, container, container_id: &container_id, ip };
                     let result = hooks::probe(&target, kind).await;
                     let _ = events.send(Event::Probed { container_id, kind, result }).await;
                 });
@@ -419,13 +432,13 @@ impl Worker {
         };
         let cancel = CancellationToken::new();
         self.starts.insert(name.clone(), cancel.clone());
-        // A node that was stopped took its containers with it; their logs tell that they were.
-        let (attempt, restart_count) = match crate::pod::logs::newest_attempt(&self.places.logs.join(&name)) {
+        // A node stop removes containers; their logs tell the attempt numbers.
+        let (attempt, restart_count) = match crate::pod::logs::newest_attempt(&self.paths.logs.join(&name)) {
             Some(newest) if newest >= attempt => (newest + 1, restart_count.max(newest + 1)),
             _ => (attempt, restart_count),
         };
         let start = containers::Start {
-            shared: self.shared.clone(),
+            context: self.context.clone(),
             pod: self.machine.pod().clone(),
             sandbox: up,
             name: name.clone(),
@@ -437,8 +450,8 @@ impl Worker {
             let event = match start.run().await {
                 Ok(seen) => Event::ContainerStarted(seen),
                 Err((failure, message)) => {
-                    let away = *start.shared.standing.borrow() != Standing::Ready;
-                    let failure = if away { StartFailure::Interrupted } else { failure };
+                    let unavailable = *start.context.runtime_state.borrow() != RuntimeState::Ready;
+                    let failure = if unavailable { StartFailure::Interrupted } else { failure };
                     Event::ContainerFailed { name, failure, message }
                 }
             };
@@ -446,15 +459,28 @@ impl Worker {
         });
     }
 
-    /// Runs an action beside the machine; when it is over, a listing shows what it did.
+    /// Spawns an action and triggers a listing when it is done.
     fn spawn(&self, action: impl Future<Output = ()> + Send + 'static) {
-        let shared = self.shared.clone();
+        let context = self.context.clone();
         let action = async move {
             action.await;
-            shared.look_now.notify_one();
+            context.relist.notify_one();
         };
         self.work.spawn(action.in_current_span());
     }
+}
+
+/// The end of a Pod whose record exists and cannot be read: it must not run again, and how it ended is unknown.
+fn unknown_end(error: &std::io::Error) -> FinalStatus {
+    let status = PodStatus {
+        phase: Some("Failed".to_owned()),
+        reason: Some("UnreadableRecord".to_owned()),
+        message: Some(format!(
+            "The pod has ended, and the record of its final status cannot be read: {error}"
+        )),
+        ..Default::default()
+    };
+    FinalStatus { outcome: PodOutcome::Failed, status }
 }
 
 async fn sleep_until(moment: Option<Timestamp>) {

@@ -1,6 +1,6 @@
-//! The private containerd: written, started, found again, restarted when it dies.
+//! The private containerd: configured, started, found again, restarted when it dies.
 //!
-//! It runs in a session of its own and outlives this process; its shims outlive it. A restarted executor finds it by pid
+//! It runs in its own session and outlives this process; its shims outlive it. A restarted executor finds it by pid
 //! file and socket. Only [`stop`] ends it.
 
 pub(crate) mod settings;
@@ -17,29 +17,29 @@ use tokio::sync::watch;
 
 use crate::{config::Config, runtime::images};
 
-/// How often a living containerd is looked at.
+/// How often the process is checked.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// How long a started containerd has until its socket answers.
+/// Time limit for its socket to answer.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
-/// Pause before the next try, doubling up to the second.
+/// First and longest pause between two starts.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
-/// A log larger than this is begun anew when containerd is started.
+/// A larger log is truncated at the next start.
 const LOG_BYTES_MAX: u64 = 16 << 20;
-/// How long a stopped containerd has until it is killed.
+/// Time limit between SIGTERM and SIGKILL.
 const STOP_TIMEOUT: Duration = Duration::from_secs(4);
-/// How long a killed one has until it is given up.
+/// Time limit after SIGKILL.
 const DEATH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What the rest of the executor knows of the runtime.
+/// The state of the runtime.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum RuntimeState {
     /// It answers and has its images.
     Ready,
-    /// It does not, and why.
-    Away(String),
+    /// With the reason.
+    Unavailable(String),
 }
 
-/// Where a private containerd keeps its things.
+/// The files of a private containerd.
 #[derive(Debug, Clone)]
 pub(crate) struct Paths {
     pub dir: PathBuf,
@@ -60,21 +60,21 @@ enum StartError {
     Prepare(&'static str, std::io::Error),
     #[error("containerd did not answer within {START_TIMEOUT:?}; see {0}")]
     NoAnswer(PathBuf),
-    #[error("containerd ended while starting; see {0}")]
+    #[error("containerd exited during its start; see {0}")]
     Ended(PathBuf),
     #[error(transparent)]
     Image(#[from] images::ImageError),
-    #[error("waiting for {0} to be known to the runtime")]
+    #[error("the runtime did not register the imported image {0}")]
     ImageUnknown(String),
 }
 
 impl Paths {
-    /// A Unix socket's path has at most 107 bytes: where the node's directory lies deep, the socket moves to `/run`.
+    /// A Unix socket path has at most 107 bytes. If the node's directory is nested deeply, the socket is in `/run`.
     pub fn of(config: &Config) -> Self {
         const SOCKET_PATH_MAX: usize = 100;
         let dir = config.root_dir.join("containerd");
         let mut socket = dir.join("containerd.sock");
-        // containerd puts a second socket beside the first, with a suffix.
+        // containerd creates a second socket beside the first, with a suffix.
         if socket.as_os_str().len() + ".ttrpc".len() > SOCKET_PATH_MAX {
             socket = PathBuf::from(format!("/run/catamaran-{}/containerd.sock", config.tag()));
         }
@@ -87,13 +87,13 @@ impl Paths {
         }
     }
 
-    /// The pid of our containerd, if one runs.
+    /// The pid of our containerd, if it runs.
     fn running(&self) -> Option<u32> {
         let pid: u32 = std::fs::read_to_string(&self.pid).ok()?.trim().parse().ok()?;
         self.is_ours(pid).then_some(pid)
     }
 
-    /// Whether a process is a containerd with our configuration; a number in a file may be somebody else's by now.
+    /// Whether a process is a containerd with our configuration: pids are reused.
     fn is_ours(&self, pid: u32) -> bool {
         let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let config = self.config.as_os_str().as_encoded_bytes();
@@ -103,7 +103,7 @@ impl Paths {
             && arguments.any(|argument| argument == config)
     }
 
-    /// Our containerd, were the executor killed before it could write the pid down.
+    /// Searches all processes, in case the executor was killed before it wrote the pid file.
     fn search(&self) -> Option<u32> {
         let entries = std::fs::read_dir("/proc").ok()?.flatten();
         let mut pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
@@ -111,27 +111,32 @@ impl Paths {
     }
 }
 
-/// Keeps a private containerd running and tells how it stands; ends when the receivers are gone.
-pub(crate) async fn supervise(config: Arc<Config>, standing: watch::Sender<Standing>, client: cri::Client) {
+/// Keeps a private containerd running and publishes its state; ends when the receivers are gone.
+pub(crate) async fn supervise(
+    config: Arc<Config>,
+    runtime_state: watch::Sender<RuntimeState>,
+    client: cri::Client,
+) {
     let paths = Paths::of(&config);
     let mut pause = RETRY.0;
     loop {
         match bring_up(&config, &paths, &client).await {
             Ok(()) => {
                 pause = RETRY.0;
-                if standing.send(Standing::Ready).is_err() {
+                if runtime_state.send(RuntimeState::Ready).is_err() {
                     return;
                 }
                 while paths.running().is_some() {
                     tokio::time::sleep(LOOK_EVERY).await;
                 }
-                tracing::warn!("containerd is gone; starting it again");
-                let _ = standing.send(Standing::Away("the container runtime is being restarted".to_owned()));
+                tracing::warn!("containerd exited; restarting it");
+                let _ = runtime_state
+                    .send(RuntimeState::Unavailable("the container runtime is being restarted".to_owned()));
             }
             Err(error) => {
                 let message = format!("container runtime is not ready: {error}");
                 tracing::warn!("{message}");
-                if standing.send(Standing::Away(message)).is_err() {
+                if runtime_state.send(RuntimeState::Unavailable(message)).is_err() {
                     return;
                 }
                 tokio::time::sleep(pause).await;
@@ -185,7 +190,7 @@ fn start(config: &Config, paths: &Paths) -> Result<(), StartError> {
     let log = log.map_err(prepare("its log"))?;
     let log_too = log.try_clone().map_err(prepare("its log"))?;
     let mut command = match find_binary("setsid") {
-        // In a session of its own, so that whoever ends our process group does not end the containers' keeper.
+        // In its own session, so that a signal to our process group does not end it.
         Some(setsid) => {
             let mut command = tokio::process::Command::new(setsid);
             command.arg(binary);
@@ -204,14 +209,14 @@ fn start(config: &Config, paths: &Paths) -> Result<(), StartError> {
         .stdout(log)
         .stderr(log_too)
         .kill_on_drop(false);
-    // Nothing of an executor's environment is containerd's business; a proxy for pulls is.
+    // containerd gets nothing of the executor's environment but the proxy for pulls.
     let proxies =
         ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "PATH", "HOME"];
     command.env_clear().envs(proxies.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
     let mut child = command.spawn().map_err(prepare("its process"))?;
     let pid = child.id().unwrap_or_default();
     std::fs::write(&paths.pid, pid.to_string()).map_err(prepare("its pid file"))?;
-    // `setsid` becomes containerd without a new process, but not at once: the pid is only ours when it has.
+    // `setsid` executes containerd in the same process, but not at once: the pid is ours only afterwards.
     for _ in 0..100 {
         if paths.running().is_some() {
             break;
@@ -225,7 +230,7 @@ fn start(config: &Config, paths: &Paths) -> Result<(), StartError> {
     Ok(())
 }
 
-/// A program on the PATH, or where administrators' programs lie.
+/// Finds a program on the PATH or in the usual directories.
 pub(crate) fn find_binary(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let usual =
@@ -252,7 +257,7 @@ async fn import_sandbox_image(
     let built = images::build_pause_image(name)?;
     images::write(&archive, &built)?;
     images::import(&paths.socket, &archive).await?;
-    // The runtime interface learns of imports by events.
+    // The CRI plugin learns of imports asynchronously.
     for _ in 0..250 {
         if knows(client, name).await {
             return Ok(());
@@ -262,7 +267,7 @@ async fn import_sandbox_image(
     Err(StartError::ImageUnknown(name.clone()))
 }
 
-/// Imports every archive of a directory that was not imported as it is now.
+/// Imports every archive of a directory that is new or changed.
 pub(crate) async fn import_archives(dir: &Path, socket: &Path) {
     let Ok(entries) = std::fs::read_dir(dir) else { return };
     let record = dir.join(".imported");
@@ -285,28 +290,27 @@ pub(crate) async fn import_archives(dir: &Path, socket: &Path) {
         }
         match images::import(socket, &path).await {
             Ok(()) => imported.push_str(&line),
-            // One broken archive must not keep the node from running everything else.
-            Err(error) => tracing::warn!(%error, "image archive not imported"),
+            // A broken archive must not keep the node from running everything else.
+            Err(error) => tracing::warn!(%error, "cannot import image archive"),
         }
     }
     if let Err(error) = std::fs::write(&record, imported) {
-        tracing::warn!(%error, "record of imported images not written");
+        tracing::warn!(%error, "cannot write the record of imported images");
     }
 }
 
-/// Whether the private containerd runs.
 pub(crate) fn runs(config: &Config) -> bool {
     let paths = Paths::of(config);
     paths.running().or_else(|| paths.search()).is_some()
 }
 
-/// Ends the private containerd. What its containers would leave on the machine is `remains`' business.
+/// Stops the private containerd. `node/leftovers.rs` handles what its containers leave on the machine.
 pub(crate) async fn stop(config: &Config) {
     let paths = Paths::of(config);
     if let Some(pid) = paths.running().or_else(|| paths.search()) {
-        for (how, patience) in [(Signal::TERM, STOP_TIMEOUT), (Signal::KILL, DEATH_TIMEOUT)] {
+        for (how, timeout) in [(Signal::TERM, STOP_TIMEOUT), (Signal::KILL, DEATH_TIMEOUT)] {
             signal(pid, how);
-            let deadline = tokio::time::Instant::now() + patience;
+            let deadline = tokio::time::Instant::now() + timeout;
             while paths.is_ours(pid) && tokio::time::Instant::now() < deadline {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }

@@ -1,4 +1,4 @@
-//! A runtime of maps: for tests of everything above, and for nodes that run nothing.
+//! An in-memory runtime for tests and for nodes that run nothing.
 
 use std::{
     collections::BTreeMap,
@@ -11,7 +11,7 @@ use cri::{Error, ErrorKind, v1};
 
 use super::Runtime;
 
-/// See the file's head. A container whose command is `["exit", "<code>"]` ends as soon as it is started; any other runs on.
+/// A container with the command `["exit", "<code>"]` ends as soon as it is started; any other keeps running.
 #[derive(Debug, Default)]
 pub struct FakeRuntime {
     state: Mutex<State>,
@@ -23,35 +23,35 @@ struct State {
     sandboxes: BTreeMap<String, v1::PodSandboxStatus>,
     containers: BTreeMap<String, (v1::Container, v1::ContainerStatus, Vec<String>)>,
     starts: Vec<String>,
-    /// How long making a sandbox or a container takes.
-    pace: Duration,
-    /// Calls under way.
-    begun: usize,
-    /// Calls whose caller did not wait for the end.
-    cut_off: usize,
+    /// How long the creation of a sandbox or a container takes.
+    delay: Duration,
+    /// Calls in progress.
+    in_flight: usize,
+    /// Calls whose future was dropped.
+    cancelled: usize,
 }
 
-/// A call that takes its time. As with a real runtime, a caller that goes away leaves it in the middle.
-struct Call<'a> {
+/// A slow call. As with a real runtime, a caller that is dropped leaves it unfinished.
+struct InFlightCall<'a> {
     runtime: &'a FakeRuntime,
     ended: bool,
 }
 
-impl Call<'_> {
+impl InFlightCall<'_> {
     async fn run(mut self) {
-        let pace = self.runtime.state().pace;
-        if !pace.is_zero() {
-            tokio::time::sleep(pace).await;
+        let delay = self.runtime.state().delay;
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
         }
         self.ended = true;
     }
 }
 
-impl Drop for Call<'_> {
+impl Drop for InFlightCall<'_> {
     fn drop(&mut self) {
         let mut state = self.runtime.state();
-        state.begun -= 1;
-        state.cut_off += usize::from(!self.ended);
+        state.in_flight -= 1;
+        state.cancelled += usize::from(!self.ended);
     }
 }
 
@@ -77,23 +77,23 @@ impl FakeRuntime {
         self.state().starts.clone()
     }
 
-    /// Makes sandboxes and containers slowly from now on.
-    pub fn set_pace(&self, pace: Duration) {
-        self.state().pace = pace;
+    /// Makes the creation of sandboxes and containers slow.
+    pub fn set_delay(&self, delay: Duration) {
+        self.state().delay = delay;
     }
 
-    /// How many calls are under way, and how many were left in the middle.
-    pub fn under_way_and_cut_off(&self) -> (usize, usize) {
+    /// Calls in progress, and calls whose future was dropped.
+    pub fn calls_in_flight_and_cancelled(&self) -> (usize, usize) {
         let state = self.state();
-        (state.begun, state.cut_off)
+        (state.in_flight, state.cancelled)
     }
 
-    fn call(&self) -> Call<'_> {
-        self.state().begun += 1;
-        Call { runtime: self, ended: false }
+    fn call(&self) -> InFlightCall<'_> {
+        self.state().in_flight += 1;
+        InFlightCall { runtime: self, ended: false }
     }
 
-    /// Ends a running container by its name.
+    /// Ends a running container by name.
     pub fn end(&self, name: &str, code: i32) {
         for (container, status, _) in self.state().containers.values_mut() {
             let named = container.metadata.as_ref().is_some_and(|metadata| metadata.name == name);
@@ -112,8 +112,8 @@ fn end(container: &mut v1::Container, status: &mut v1::ContainerStatus, code: i3
     status.reason = if code == 0 { "Completed" } else { "Error" }.to_owned();
 }
 
-fn matches(labels: &BTreeMap<String, String>, wanted: &[(String, String)]) -> bool {
-    wanted.iter().all(|(key, value)| labels.get(key) == Some(value))
+fn matches(labels: &BTreeMap<String, String>, required: &[(String, String)]) -> bool {
+    required.iter().all(|(key, value)| labels.get(key) == Some(value))
 }
 
 #[async_trait]

@@ -1,42 +1,45 @@
-//! Images made on the spot, without a registry or a compiler: a layer of busybox, written as an OCI archive.
+//! Images built on this machine without a registry or a compiler: one layer with busybox, as an OCI archive.
 //!
-//! The sandbox image and the example's image come from here. busybox must be the static one (`busybox-static`).
-
-mod tar;
+//! The sandbox image and the example image are built here. busybox must be static (Debian: `busybox-static`).
 
 use std::{
     path::{Path, PathBuf},
     process::Stdio,
 };
 
-use serde_json::json;
+use oci_spec::{
+    OciSpecError,
+    image::{
+        Arch, ConfigBuilder, Descriptor, HistoryBuilder, ImageConfigurationBuilder, ImageIndexBuilder,
+        ImageManifestBuilder, MediaType, OciLayoutBuilder, Os, PlatformBuilder, RootFsBuilder, Sha256Digest,
+    },
+};
 use sha2::{Digest, Sha256};
+use tar::{EntryType, Header};
 
-use self::tar::Tar;
-
-/// Where Debian's busybox-static lies.
 const BUSYBOX: &str = "/bin/busybox";
-/// The namespace that the runtime interface uses inside containerd.
+/// The containerd namespace of the CRI plugin.
 const CONTAINERD_NAMESPACE: &str = "k8s.io";
 
-/// Why an image cannot be made or imported.
+/// Why an image cannot be built or imported.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
 pub enum ImageError {
-    /// There is no busybox to make it of.
     #[error("reading {BUSYBOX} (Debian's package busybox-static has it)")]
     Busybox(#[source] std::io::Error),
-    /// The archive cannot be written.
+    #[error("building the archive")]
+    Tar(#[source] std::io::Error),
+    #[error("building the image's metadata")]
+    Metadata(#[from] OciSpecError),
     #[error("writing {0}")]
     Write(PathBuf, #[source] std::io::Error),
-    /// `ctr` cannot be run.
     #[error("running ctr (Debian's package containerd has it)")]
     Ctr(#[source] std::io::Error),
-    /// `ctr` refuses.
     #[error("importing {0}: {1}")]
     Import(PathBuf, String),
 }
 
-/// The archive of an image of busybox with all its applets, a few extra files (path without a leading slash, content,
+/// Builds the archive of an image with busybox, its applets, extra files (path without a leading slash, content,
 /// mode) and a command.
 pub fn build_busybox_image(
     name: &str,
@@ -44,49 +47,90 @@ pub fn build_busybox_image(
     command: &[&str],
 ) -> Result<Vec<u8>, ImageError> {
     let busybox = std::fs::read(BUSYBOX).map_err(ImageError::Busybox)?;
-    let mut layer = Tar::default();
+    let mut layer = Archive::default();
     for dir in ["bin", "dev", "etc", "proc", "root", "sys", "usr", "usr/bin", "var", "var/tmp"] {
-        layer.directory(dir, 0o755);
+        layer.directory(dir, 0o755)?;
     }
-    layer.directory("tmp", 0o1777);
-    layer.file("bin/busybox", &busybox, 0o755);
+    layer.directory("tmp", 0o1777)?;
+    layer.file("bin/busybox", &busybox, 0o755)?;
     for applet in applets() {
-        layer.symlink(&format!("bin/{applet}"), "busybox");
+        layer.symlink(&format!("bin/{applet}"), "busybox")?;
     }
-    layer.symlink("usr/bin/env", "../../bin/busybox");
+    layer.symlink("usr/bin/env", "../../bin/busybox")?;
     layer.file(
         "etc/passwd",
         b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
         0o644,
-    );
-    layer.file("etc/group", b"root:x:0:\nnogroup:x:65534:\n", 0o644);
+    )?;
+    layer.file("etc/group", b"root:x:0:\nnogroup:x:65534:\n", 0o644)?;
     let mut made = std::collections::BTreeSet::new();
     for (path, content, mode) in extra_files {
         for (slash, _) in path.match_indices('/') {
             if made.insert(path[..slash].to_owned()) {
-                layer.directory(&path[..slash], 0o755);
+                layer.directory(&path[..slash], 0o755)?;
             }
         }
-        layer.file(path, content, *mode);
+        layer.file(path, content, *mode)?;
     }
-    Ok(archive(name, &layer.finish(), command))
+    image_archive(name, &layer.finish()?, command)
 }
 
-/// The archive of the sandbox image: a shell that waits, reaps what falls to it and ends when it is asked to.
+/// Builds the archive of the sandbox image: a shell that waits, reaps zombies and ends on SIGTERM.
 pub fn build_pause_image(name: &str) -> Result<Vec<u8>, ImageError> {
     let busybox = std::fs::read(BUSYBOX).map_err(ImageError::Busybox)?;
-    let mut layer = Tar::default();
-    layer.directory("bin", 0o755);
-    layer.file("bin/busybox", &busybox, 0o755);
+    let mut layer = Archive::default();
+    layer.directory("bin", 0o755)?;
+    layer.file("bin/busybox", &busybox, 0o755)?;
     for applet in ["sh", "sleep"] {
-        layer.symlink(&format!("bin/{applet}"), "busybox");
+        layer.symlink(&format!("bin/{applet}"), "busybox")?;
     }
-    // The first process of a PID namespace ignores signals that it has no handler for, hence the trap.
+    // PID 1 of a namespace ignores signals without a handler, hence the trap.
     let script = "trap 'exit 0' TERM INT; while :; do sleep 2147483647 & wait; done";
-    Ok(archive(name, &layer.finish(), &["/bin/sh", "-c", script]))
+    image_archive(name, &layer.finish()?, &["/bin/sh", "-c", script])
 }
 
-/// The applets that a busybox has; it is asked once. Without an answer, the ones that shells cannot do without.
+/// A tar archive in memory. All entries belong to root and have the time 0, so that equal content gives equal bytes.
+struct Archive(tar::Builder<Vec<u8>>);
+
+impl Default for Archive {
+    fn default() -> Self {
+        Self(tar::Builder::new(Vec::new()))
+    }
+}
+
+impl Archive {
+    fn header(kind: EntryType, size: usize, mode: u32) -> Header {
+        let mut header = Header::new_ustar();
+        header.set_entry_type(kind);
+        header.set_size(size as u64);
+        header.set_mode(mode);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        header
+    }
+
+    fn file(&mut self, path: &str, content: &[u8], mode: u32) -> Result<(), ImageError> {
+        let mut header = Self::header(EntryType::Regular, content.len(), mode);
+        self.0.append_data(&mut header, path, content).map_err(ImageError::Tar)
+    }
+
+    fn directory(&mut self, path: &str, mode: u32) -> Result<(), ImageError> {
+        let mut header = Self::header(EntryType::Directory, 0, mode);
+        self.0.append_data(&mut header, format!("{path}/"), std::io::empty()).map_err(ImageError::Tar)
+    }
+
+    fn symlink(&mut self, path: &str, target: &str) -> Result<(), ImageError> {
+        let mut header = Self::header(EntryType::Symlink, 0, 0o777);
+        self.0.append_link(&mut header, path, target).map_err(ImageError::Tar)
+    }
+
+    fn finish(self) -> Result<Vec<u8>, ImageError> {
+        self.0.into_inner().map_err(ImageError::Tar)
+    }
+}
+
+/// The applets of this busybox. If it does not list them, the essential ones.
 fn applets() -> Vec<String> {
     let listed = std::process::Command::new(BUSYBOX).arg("--list").stdin(Stdio::null()).output();
     match listed {
@@ -101,70 +145,53 @@ fn applets() -> Vec<String> {
     }
 }
 
-/// An OCI archive of one layer.
-fn archive(name: &str, layer: &[u8], command: &[&str]) -> Vec<u8> {
-    let layer_digest = digest(layer);
-    let architecture = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    };
-    let config = json!({
-        "architecture": architecture,
-        "os": "linux",
-        "config": {
-            "Cmd": command,
-            "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
-            "WorkingDir": "/",
-        },
-        "rootfs": { "type": "layers", "diff_ids": [layer_digest] },
-        "history": [{ "created_by": "catamaran" }],
-    })
-    .to_string();
-    let manifest = json!({
-        "schemaVersion": 2,
-        "mediaType": "application/vnd.oci.image.manifest.v1+json",
-        "config": {
-            "mediaType": "application/vnd.oci.image.config.v1+json",
-            "digest": digest(config.as_bytes()),
-            "size": config.len(),
-        },
-        "layers": [{
-            "mediaType": "application/vnd.oci.image.layer.v1.tar",
-            "digest": layer_digest,
-            "size": layer.len(),
-        }],
-    })
-    .to_string();
-    let index = json!({
-        "schemaVersion": 2,
-        "manifests": [{
-            "mediaType": "application/vnd.oci.image.manifest.v1+json",
-            "digest": digest(manifest.as_bytes()),
-            "size": manifest.len(),
-            "platform": { "architecture": architecture, "os": "linux" },
-            "annotations": { "io.containerd.image.name": name, "org.opencontainers.image.ref.name": name },
-        }],
-    })
-    .to_string();
-    let mut out = Tar::default();
-    out.file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#, 0o644);
-    out.file("index.json", index.as_bytes(), 0o644);
+/// Builds an OCI archive with one layer.
+fn image_archive(name: &str, layer: &[u8], command: &[&str]) -> Result<Vec<u8>, ImageError> {
+    let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<String>>();
+    let process = ConfigBuilder::default()
+        .cmd(owned(command))
+        .env(owned(&["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]))
+        .working_dir("/")
+        .build()?;
+    let config = ImageConfigurationBuilder::default()
+        .architecture(Arch::default())
+        .os(Os::Linux)
+        .config(process)
+        .rootfs(RootFsBuilder::default().diff_ids([format!("sha256:{}", sha256(layer))]).build()?)
+        .history([HistoryBuilder::default().created_by("catamaran").build()?])
+        .build()?
+        .to_string()?;
+    let manifest = ImageManifestBuilder::default()
+        .schema_version(2_u32)
+        .media_type(MediaType::ImageManifest)
+        .config(descriptor(MediaType::ImageConfig, config.as_bytes())?)
+        .layers([descriptor(MediaType::ImageLayer, layer)?])
+        .build()?
+        .to_string()?;
+    let mut image = descriptor(MediaType::ImageManifest, manifest.as_bytes())?;
+    image.set_platform(Some(PlatformBuilder::default().architecture(Arch::default()).os(Os::Linux).build()?));
+    image.set_annotations(Some([("io.containerd.image.name".to_owned(), name.to_owned())].into()));
+    let index = ImageIndexBuilder::default().schema_version(2_u32).manifests([image]).build()?.to_string()?;
+    let layout = OciLayoutBuilder::default().image_layout_version("1.0.0").build()?.to_string()?;
+    let mut archive = Archive::default();
+    archive.file("oci-layout", layout.as_bytes(), 0o644)?;
+    archive.file("index.json", index.as_bytes(), 0o644)?;
     for blob in [layer, config.as_bytes(), manifest.as_bytes()] {
-        out.file(&format!("blobs/sha256/{}", &digest(blob)["sha256:".len()..]), blob, 0o644);
+        archive.file(&format!("blobs/sha256/{}", sha256(blob)), blob, 0o644)?;
     }
-    out.finish()
+    archive.finish()
 }
 
-fn digest(bytes: &[u8]) -> String {
-    let mut out = "sha256:".to_owned();
-    for byte in Sha256::digest(bytes) {
-        out.push_str(&format!("{byte:02x}"));
-    }
-    out
+fn descriptor(media_type: MediaType, blob: &[u8]) -> Result<Descriptor, ImageError> {
+    Ok(Descriptor::new(media_type, blob.len() as u64, sha256(blob).parse::<Sha256Digest>()?))
 }
 
-/// Imports an archive into the containerd that listens on `socket`, where the runtime interface sees it.
+/// The SHA-256 digest in hexadecimal.
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+}
+
+/// Imports an archive into the containerd at `socket`, into the namespace of the CRI plugin.
 pub async fn import(socket: &Path, tar: &Path) -> Result<(), ImageError> {
     let output = tokio::process::Command::new("ctr")
         .arg("--address")
@@ -183,7 +210,7 @@ pub async fn import(socket: &Path, tar: &Path) -> Result<(), ImageError> {
     Err(ImageError::Import(tar.to_owned(), text))
 }
 
-/// Writes an archive to a file.
+/// Writes an archive to a file atomically.
 pub fn write(path: &Path, archive: &[u8]) -> Result<(), ImageError> {
     let write = || -> std::io::Result<()> {
         if let Some(parent) = path.parent() {
@@ -201,9 +228,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_archive_says_the_same_of_itself_every_time() {
-        let (first, second) = (archive("x:1", b"layer", &["a"]), archive("x:1", b"layer", &["a"]));
-        assert_eq!(first, second);
-        assert_eq!(first.len() % 512, 0);
+    fn archives_are_reproducible() {
+        let build = || image_archive("x:1", b"layer", &["a"]).unwrap();
+        let archive = build();
+        assert_eq!(archive, build());
+        assert_eq!(archive.len() % 512, 0);
+        let mut read = tar::Archive::new(&archive[..]);
+        let paths = read.entries().unwrap().map(|entry| entry.unwrap().path().unwrap().display().to_string());
+        let paths: Vec<String> = paths.collect();
+        assert_eq!(paths[..2], ["oci-layout", "index.json"]);
+        assert_eq!(paths[2], format!("blobs/sha256/{}", sha256(b"layer")));
     }
 }

@@ -8,43 +8,42 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use tokio::sync::mpsc;
 
-use super::{Body, Refusal, Target};
+use super::{Body, StatusError, Target};
 use crate::{
     node::pods::Pods,
     pod::{
+        context::NodeContext,
         logs::{LogOptions, files, reader},
-        places,
-        shared::Shared,
-        worker::View,
+        paths,
+        worker::PodView,
     },
 };
 
-/// Pieces of a log that wait for their reader.
+/// Queued pieces of a log.
 const PIECES_MAX: usize = 16;
-/// Answers a request for a log.
 pub(crate) async fn answer(
-    shared: &Arc<Shared>,
+    context: &Arc<NodeContext>,
     pods: &Arc<Pods>,
     target: &Target,
-    wanted: LogOptions,
-) -> Result<Response<Body>, Refusal> {
+    options: LogOptions,
+) -> Result<Response<Body>, StatusError> {
     let view = pods.find(&target.namespace, &target.pod);
     let dir = match &view {
         Some(view) => {
             if executor_core::spec::container(&view.pod, &target.container).is_none() {
                 let place = format!("container {} is not valid for pod {}", target.container, target.pod);
-                return Err(Refusal::bad_request(place));
+                return Err(StatusError::bad_request(place));
             }
             let uid = view.pod.metadata.uid.as_deref().unwrap_or_default();
-            places::logs(&shared.config, &target.namespace, &target.pod, uid)
+            paths::logs(&context.config, &target.namespace, &target.pod, uid)
         }
-        None => files::newest_of(&shared.config, &target.namespace, &target.pod).ok_or_else(|| {
-            Refusal::not_found(format!("pod {}/{} is not on this node", target.namespace, target.pod))
+        None => files::newest_of(&context.config, &target.namespace, &target.pod).ok_or_else(|| {
+            StatusError::not_found(format!("pod {}/{} is not on this node", target.namespace, target.pod))
         })?,
     };
     let dir = dir.join(&target.container);
     let attempts = files::attempts(&dir);
-    let attempt = match (wanted.previous, &attempts[..]) {
+    let attempt = match (options.previous, &attempts[..]) {
         (false, [.., newest]) => *newest,
         (true, [.., before, _]) => *before,
         (true, _) => {
@@ -52,7 +51,7 @@ pub(crate) async fn answer(
                 "previous terminated container \"{}\" in pod \"{}\" not found",
                 target.container, target.pod
             );
-            return Err(Refusal::bad_request(message));
+            return Err(StatusError::bad_request(message));
         }
         (false, []) => {
             let reason = view.map_or("ContainerCreating".to_owned(), |view| {
@@ -67,7 +66,7 @@ pub(crate) async fn answer(
                 "container \"{}\" in pod \"{}\" is waiting to start: {why}",
                 target.container, target.pod
             );
-            return Err(Refusal::new(StatusCode::BAD_REQUEST, message));
+            return Err(StatusError::new(StatusCode::BAD_REQUEST, message));
         }
     };
     let (pieces, receiver) = mpsc::channel(PIECES_MAX);
@@ -75,12 +74,12 @@ pub(crate) async fn answer(
     let (pods, namespace, pod, container) =
         (pods.clone(), target.namespace.clone(), target.pod.clone(), target.container.clone());
     let runs = move || {
-        let same = |view: &View| view.running.get(&container) == instance.as_ref();
-        instance.is_some() && pods.ask(&namespace, &pod, same) == Some(true)
+        let same = |view: &PodView| view.running.get(&container) == instance.as_ref();
+        instance.is_some() && pods.with_view(&namespace, &pod, same) == Some(true)
     };
     tokio::spawn(async move {
-        if let Err(error) = reader::read(&dir, attempt, &wanted, runs, &pieces).await {
-            tracing::debug!(%error, "a log was not read to its end");
+        if let Err(error) = reader::read(&dir, attempt, &options, runs, &pieces).await {
+            tracing::debug!(%error, "reading a log failed");
         }
     });
     let stream = futures::stream::unfold(receiver, |mut receiver: mpsc::Receiver<Bytes>| async move {

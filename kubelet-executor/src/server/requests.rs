@@ -1,13 +1,13 @@
-//! What requests at the door say, parsed and checked.
+//! Parses requests to the node's server.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::Refusal;
+use super::StatusError;
 use crate::pod::logs::LogOptions;
 
-/// A query string, taken apart; a name may come several times.
+/// A parsed query string; names may repeat.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Query(Vec<(String, String)>);
 
@@ -32,13 +32,15 @@ impl Query {
         self.first(name).is_some_and(|value| matches!(value, "1" | "true" | "True" | "TRUE" | "t" | "T"))
     }
 
-    fn number(&self, name: &str) -> Result<Option<u64>, Refusal> {
+    fn number(&self, name: &str) -> Result<Option<u64>, StatusError> {
         let Some(text) = self.first(name).filter(|text| !text.is_empty()) else { return Ok(None) };
-        text.parse().map(Some).map_err(|_| Refusal::bad_request(format!("{name} is no number: {text:?}")))
+        text.parse()
+            .map(Some)
+            .map_err(|_| StatusError::bad_request(format!("{name} is not a number: {text:?}")))
     }
 }
 
-/// `%41` and `+`, as forms write them; what is broken stays as it stands.
+/// Decodes percent escapes and `+`; malformed escapes stay as they are.
 fn decode(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
@@ -59,7 +61,7 @@ fn decode(text: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// A Pod, perhaps a container of it.
+/// A Pod, with a container where the request names one.
 #[derive(Debug)]
 pub(crate) struct Target {
     pub namespace: String,
@@ -68,28 +70,32 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// Names come from a path and become paths: nothing but names is taken.
-    pub fn new(namespace: &str, pod: &str, container: Option<&str>) -> Result<Self, Refusal> {
+    /// Names come from a URL and become file paths, so anything else is refused.
+    pub fn new(namespace: &str, pod: &str, container: Option<&str>) -> Result<Self, StatusError> {
         let container = container.unwrap_or_default();
-        let plain = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.'));
-        if [namespace, pod, container].into_iter().any(|text| !plain(text) || text.starts_with('.')) {
-            return Err(Refusal::bad_request("these are no names"));
+        let is_name =
+            |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.'));
+        if [namespace, pod, container].into_iter().any(|text| !is_name(text) || text.starts_with('.')) {
+            return Err(StatusError::bad_request("invalid namespace, pod or container name"));
         }
         Ok(Self { namespace: namespace.to_owned(), pod: pod.to_owned(), container: container.to_owned() })
     }
 }
 
 /// Reads the options of a log request from its query.
-pub(crate) fn log_options(query: &Query) -> Result<LogOptions, Refusal> {
+pub(crate) fn log_options(query: &Query) -> Result<LogOptions, StatusError> {
     let seconds = query.number("sinceSeconds")?;
-    let since = match (seconds, query.first("sinceTime").filter(|text| !text.is_empty())) {
-        (Some(seconds), _) => Timestamp::now().checked_sub(Duration::from_secs(seconds)).ok(),
-        (None, Some(text)) => {
-            let parsed: Result<Timestamp, _> = text.parse();
-            Some(parsed.map_err(|_| Refusal::bad_request(format!("sinceTime is no time: {text:?}")))?)
-        }
-        (None, None) => None,
-    };
+    let since =
+        match (seconds, query.first("sinceTime").filter(|text| !text.is_empty())) {
+            (Some(seconds), _) => Timestamp::now().checked_sub(Duration::from_secs(seconds)).ok(),
+            (None, Some(text)) => {
+                let parsed: Result<Timestamp, _> = text.parse();
+                Some(parsed.map_err(|_| {
+                    StatusError::bad_request(format!("sinceTime is not a timestamp: {text:?}"))
+                })?)
+            }
+            (None, None) => None,
+        };
     Ok(LogOptions {
         follow: query.is_set("follow"),
         previous: query.is_set("previous"),

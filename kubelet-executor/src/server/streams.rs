@@ -1,7 +1,7 @@
-//! exec, attach and port-forward: between the client's protocol and the runtime's streaming server.
+//! Streams of exec, attach and port-forward, between the client's protocol and the runtime's streaming server.
 //!
-//! The runtime's server speaks SPDY/3.1. A client that speaks it too is joined to the runtime byte by byte; a WebSocket
-//! client's channels are carried over SPDY streams that we open; SPDY tunnelled in a WebSocket is unwrapped.
+//! The runtime's server uses SPDY/3.1. SPDY clients are proxied byte by byte; the channels of WebSocket clients are
+//! bridged to SPDY streams; SPDY that is tunnelled in a WebSocket is unwrapped.
 
 pub(crate) mod bridge;
 mod dictionary;

@@ -1,4 +1,4 @@
-//! A small HTTP/1.1 client for one server: connections are kept and used again, every request has a deadline.
+//! An HTTP/1.1 client for one server, with connection reuse and time limits.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -16,35 +16,31 @@ use tokio::{
     net::TcpStream,
 };
 
-/// How long a connection may take to stand.
+/// Time limit of a connect with its TLS handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long an answer's head may take.
+/// Time limit of a response head.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-/// Idle connections that are kept: the executor rarely asks for more at once.
+/// Idle connections that are kept; the executor rarely needs more at once.
 const IDLE_MAX: usize = 8;
 
-/// Makes a TLS configuration for a new connection.
+/// Creates the TLS configuration of a new connection.
 pub(crate) type TlsSource =
     Arc<dyn Fn() -> Result<Arc<rustls::ClientConfig>, crate::transport::tls::TlsError> + Send + Sync>;
 
-/// Why there is no answer.
+/// Why there is no response.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
 pub enum HttpError {
-    /// No connection.
     #[error("dial tcp {0}: {1}")]
     Connect(String, String),
-    /// A connection without an answer.
-    #[error("asking {0}: {1}")]
+    #[error("request to {0} failed: {1}")]
     Exchange(String, String),
-    /// It took too long.
     #[error("{0} did not answer in time")]
     Timeout(String),
 }
 
-/// A client of one server.
 #[derive(Clone)]
 pub(crate) struct HttpClient {
-    /// `host:port`.
     authority: Arc<str>,
     tls: Option<TlsSource>,
     idle: Arc<Mutex<Vec<SendRequest<Full<Bytes>>>>>,
@@ -55,8 +51,8 @@ impl HttpClient {
         Self { authority: authority.into(), tls, idle: Arc::default() }
     }
 
-    /// Sends a request whose URI is a path; `Host` is filled in. A connection that the server had closed meanwhile is
-    /// replaced once: nothing was sent on it.
+    /// Sends a request whose URI is a path, and sets `Host`. If the server has closed a reused connection meanwhile,
+    /// the request is sent on another one: nothing was sent on the first.
     pub async fn send(&self, mut request: Request<Full<Bytes>>) -> Result<Response<Incoming>, HttpError> {
         if let Ok(host) = http::HeaderValue::from_str(&self.authority) {
             request.headers_mut().insert(http::header::HOST, host);
@@ -87,8 +83,8 @@ impl HttpClient {
         HttpError::Exchange(self.authority.to_string(), error.to_string())
     }
 
-    /// A connection whose last answer has been read to its end. One that carries an endless answer (SUBSCRIBE's) never
-    /// is; those that ended are dropped here.
+    /// Takes an idle connection. One with an endless response (SUBSCRIBE) is never idle; closed ones are dropped
+    /// here.
     fn take_idle(&self) -> Option<SendRequest<Full<Bytes>>> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.retain(|sender| !sender.is_closed());
@@ -122,7 +118,7 @@ impl HttpClient {
     }
 }
 
-/// A refused connection in the words that people look for in a probe's message.
+/// Formats connection errors as Go does, since people search for these texts.
 pub(crate) fn dial_error(error: &std::io::Error) -> String {
     match error.kind() {
         std::io::ErrorKind::ConnectionRefused => "connect: connection refused".to_owned(),

@@ -1,4 +1,4 @@
-//! The node's certificate for both directions: to the API server as a client, at our own door as a server.
+//! TLS with the node's certificate: as a client of the API server, and as the node's server.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -12,16 +12,14 @@ use rustls::{
 
 use crate::config::Config;
 
-/// Why there is no TLS.
+/// Why a TLS configuration cannot be created.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
 pub enum TlsError {
-    /// A file cannot be read as PEM.
     #[error("reading {0}: {1}")]
     Pem(PathBuf, String),
-    /// Certificate and key do not make an end.
     #[error("setting up TLS")]
     Setup(#[from] rustls::Error),
-    /// The authority's certificate cannot verify clients.
     #[error("setting up the verification of clients: {0}")]
     Verifier(String),
 }
@@ -43,7 +41,7 @@ fn key(path: &PathBuf) -> Result<PrivateKeyDer<'static>, TlsError> {
     PrivateKeyDer::from_pem_file(path).map_err(|e| TlsError::Pem(path.clone(), e.to_string()))
 }
 
-/// The client's end, read from the files as they are now: certificates are renewed in place.
+/// The client configuration. The files are read each time, since certificates are renewed in place.
 pub(crate) fn client(config: &Config) -> Result<Arc<ClientConfig>, TlsError> {
     let client = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()?
@@ -52,7 +50,7 @@ pub(crate) fn client(config: &Config) -> Result<Arc<ClientConfig>, TlsError> {
     Ok(Arc::new(client))
 }
 
-/// A client that takes any certificate: probes ask whether a container answers, not who it is.
+/// A client configuration that accepts any certificate: probes test whether a container answers, not its identity.
 pub(crate) fn unverified() -> Result<Arc<ClientConfig>, TlsError> {
     let provider = Arc::new(ring::default_provider());
     let client = ClientConfig::builder_with_provider(provider.clone())
@@ -63,7 +61,7 @@ pub(crate) fn unverified() -> Result<Arc<ClientConfig>, TlsError> {
     Ok(Arc::new(client))
 }
 
-/// Believes every certificate, but not every signature made with it.
+/// Accepts every certificate, but verifies signatures.
 #[derive(Debug)]
 struct AnyCertificate(Arc<CryptoProvider>);
 
@@ -102,7 +100,7 @@ impl ServerCertVerifier for AnyCertificate {
     }
 }
 
-/// The server's end: only clients with a certificate of the cluster's authority come in.
+/// The server configuration: clients need a certificate of the cluster CA.
 pub(crate) fn server(config: &Config) -> Result<Arc<ServerConfig>, TlsError> {
     let provider = Arc::new(ring::default_provider());
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(config)?), provider.clone())

@@ -1,4 +1,4 @@
-//! A client of the node's door, as the API server is one: mutual TLS, WebSockets, SPDY in a tunnel.
+//! A client of the node's server, as the API server is: mutual TLS, WebSockets, tunnelled SPDY.
 
 use std::{path::Path, sync::Arc};
 
@@ -18,13 +18,12 @@ use tokio_tungstenite::{
     tungstenite::{Message, client::IntoClientRequest},
 };
 
-/// See the file's head.
-pub struct Door {
+pub struct NodeClient {
     config: Arc<rustls::ClientConfig>,
     endpoint: String,
 }
 
-/// What an exec gave.
+/// The output of an exec.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Exec {
     pub stdout: String,
@@ -32,7 +31,7 @@ pub struct Exec {
     pub status: String,
 }
 
-impl Door {
+impl NodeClient {
     pub fn new(dir: &Path, endpoint: &str) -> Self {
         Self::with("client", dir, endpoint)
     }
@@ -75,7 +74,7 @@ impl Door {
         tokio_tungstenite::client_async(request, self.connect().await).await.unwrap().0
     }
 
-    /// Runs a command; after its input, stdin is closed and nothing else. The first messages resize the terminal.
+    /// Runs a command, and closes stdin after the input. With a terminal, the first message resizes it.
     pub async fn exec(&self, path: &str, stdin: &[&[u8]]) -> Exec {
         let mut socket = self.socket(path, "v5.channel.k8s.io").await;
         if path.contains("tty=1") {
@@ -148,7 +147,7 @@ impl Door {
         }
     }
 
-    /// Sends bytes to a port of the Pod and collects the answer, over SPDY in a WebSocket as kubectl does.
+    /// Sends bytes to a port of the Pod and returns the answer, over SPDY in a WebSocket as kubectl does.
     pub async fn forward(&self, path: &str, port: u16, bytes: &[u8]) -> String {
         let mut socket = self.socket(path, "SPDY/3.1+portforward.k8s.io").await;
         let (mut encoder, mut decoder) = (Encoder::default(), Decoder::default());

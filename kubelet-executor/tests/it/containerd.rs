@@ -1,4 +1,4 @@
-//! Against a real private containerd. Where the machine has none, or we are not root, there is nothing to test.
+//! Tests with a real private containerd. Skipped without root or containerd.
 
 use std::{path::Path, process::Command, sync::Arc, time::Instant};
 
@@ -7,43 +7,43 @@ use kubelet_executor::runtime::images;
 use serde_json::json;
 
 use crate::{
-    client::{Door, Exec},
+    client::{Exec, NodeClient},
+    fixture::{Fixture, pod, wait},
     runtimes,
-    stage::{Stage, pod, wait},
 };
 
 const IMAGE: &str = "localhost/catamaran/test:1";
 
-fn possible() -> bool {
+fn can_run_containerd() -> bool {
     let has =
         |name: &str| Path::new("/usr/bin").join(name).exists() || Path::new("/usr/sbin").join(name).exists();
-    let possible = rustix::process::geteuid().is_root()
+    let can_run_containerd = rustix::process::geteuid().is_root()
         && has("containerd")
         && has("runc")
         && Path::new("/usr/lib/cni/bridge").exists()
         && Path::new("/bin/busybox").exists();
-    if !possible {
+    if !can_run_containerd {
         eprintln!("skipped: no root, containerd, runc, CNI plugins or busybox here");
     }
-    possible
+    can_run_containerd
 }
 
-fn stage() -> Stage {
+fn fixture() -> Fixture {
     let _ = tracing_subscriber::fmt().with_env_filter("kubelet_executor=debug").with_test_writer().try_init();
-    let mut stage = Stage::new(None);
+    let mut fixture = Fixture::new(None);
     let archive =
         images::build_busybox_image(IMAGE, &[("www/index.html", b"hello\n", 0o644)], &["sleep", "1000"]);
-    images::write(&stage.node_dir().join("images/test.tar"), &archive.unwrap()).unwrap();
-    stage.raise();
-    stage
+    images::write(&fixture.node_dir().join("images/test.tar"), &archive.unwrap()).unwrap();
+    fixture.start();
+    fixture
 }
 
 #[test]
-fn a_pod_from_start_to_end() {
-    if !possible() {
+fn a_pod_lifecycle() {
+    if !can_run_containerd() {
         return;
     }
-    let mut stage = stage();
+    let mut fixture = fixture();
     let script = "echo out; echo err >&2; echo bye > /dev/termination-log; trap 'exit 0' TERM; while :; do sleep 0.1; done";
     let web = pod(
         "web",
@@ -62,84 +62,88 @@ fn a_pod_from_start_to_end() {
         }),
     );
     let config_map = serde_json::from_value(json!({ "data": { "key": "value" } })).unwrap();
-    stage.api.state().config_maps.insert(("ns".into(), "cm".into()), config_map);
-    stage.launch(&web);
+    fixture.api.state().config_maps.insert(("ns".into(), "cm".into()), config_map);
+    fixture.launch(&web);
     let ready = |status: &serde_json::Value| status["containerStatuses"][0]["ready"] == true;
-    let status = stage.await_status("uid-web", "ready", ready);
+    let status = fixture.wait_for_status("uid-web", "ready", ready);
     let id = status["containerStatuses"][0]["containerID"].as_str().unwrap().to_owned();
     assert!(
-        status["podIP"].as_str().unwrap().starts_with(&format!("10.244.{}.", stage.subnet)),
+        status["podIP"].as_str().unwrap().starts_with(&format!("10.244.{}.", fixture.subnet)),
         "{status:#}"
     );
-    let log = stage.node_dir().join("pods/ns_web_uid-web/c/0.log");
+    let log = fixture.node_dir().join("pods/ns_web_uid-web/c/0.log");
     wait("the log", || std::fs::read_to_string(&log).is_ok_and(|text| text.contains("stderr F err")));
 
-    stage.kill();
-    stage.raise();
-    stage.launch(&web);
-    let before = stage.agent.updates().len();
-    wait("a report after the restart", || stage.agent.updates().len() > before);
-    let status = stage.await_status("uid-web", "ready again", ready);
+    fixture.kill();
+    fixture.start();
+    fixture.launch(&web);
+    let before = fixture.agent.updates().len();
+    wait("a report after the restart", || fixture.agent.updates().len() > before);
+    let status = fixture.wait_for_status("uid-web", "ready again", ready);
     assert_eq!(status["containerStatuses"][0]["containerID"], *id, "the container runs on");
     assert_eq!(status["containerStatuses"][0]["restartCount"], 0);
 
-    let pid = std::fs::read_to_string(stage.node_dir().join("containerd/containerd.pid")).unwrap();
+    let pid = std::fs::read_to_string(fixture.node_dir().join("containerd/containerd.pid")).unwrap();
     assert!(Command::new("kill").args(["-9", pid.trim()]).status().unwrap().success());
     let job = json!({ "restartPolicy": "Never", "containers": [{ "name": "j", "image": IMAGE, "command": ["sh", "-c", "exit 7"] }] });
-    stage.launch(&pod("job", job));
-    stage.await_state("uid-job", TaskState::Failed);
-    assert_eq!(stage.status("uid-job")["containerStatuses"][0]["state"]["terminated"]["exitCode"], 7);
-    assert_eq!(stage.status("uid-web")["containerStatuses"][0]["containerID"], *id, "it outlives containerd");
+    fixture.launch(&pod("job", job));
+    fixture.wait_for_state("uid-job", TaskState::Failed);
+    assert_eq!(fixture.status("uid-job")["containerStatuses"][0]["state"]["terminated"]["exitCode"], 7);
+    assert_eq!(
+        fixture.status("uid-web")["containerStatuses"][0]["containerID"],
+        *id,
+        "it outlives containerd"
+    );
 
-    stage.kill_pod("uid-web", 5);
-    stage.await_state("uid-web", TaskState::Killed);
-    let ended = &stage.status("uid-web")["containerStatuses"][0]["state"]["terminated"];
+    fixture.kill_pod("uid-web", 5);
+    fixture.wait_for_state("uid-web", TaskState::Killed);
+    let ended = &fixture.status("uid-web")["containerStatuses"][0]["state"]["terminated"];
     assert_eq!((&ended["exitCode"], &ended["message"]), (&json!(0), &json!("bye\n")), "{ended:#}");
-    assert!(!stage.node_dir().join("volumes/uid-web").exists());
+    assert!(!fixture.node_dir().join("volumes/uid-web").exists());
 
-    stage.launch(&pod(
+    fixture.launch(&pod(
         "stays",
         json!({ "terminationGracePeriodSeconds": 1, "containers": [{ "name": "c", "image": IMAGE }] }),
     ));
-    stage.await_status("uid-stays", "ready", ready);
-    stage.stop();
-    assert_eq!(stage.update("uid-stays").unwrap().state, TaskState::Running, "its task is not over");
-    no_leftovers(&stage);
+    fixture.wait_for_status("uid-stays", "ready", ready);
+    fixture.stop();
+    assert_eq!(fixture.update("uid-stays").unwrap().state, TaskState::Running, "its task is not over");
+    no_leftovers(&fixture);
 }
 
 #[test]
 fn the_real_runtime() {
-    if !possible() {
+    if !can_run_containerd() {
         return;
     }
-    let mut stage = stage();
-    let socket = stage.node_dir().join("containerd/containerd.sock");
-    let client = stage.block_on(async { cri::Client::new(&socket).unwrap() });
+    let mut fixture = fixture();
+    let socket = fixture.node_dir().join("containerd/containerd.sock");
+    let client = fixture.block_on(async { cri::Client::new(&socket).unwrap() });
     let spec = cri::v1::ImageSpec { image: IMAGE.to_owned(), ..Default::default() };
     let ask = || cri::v1::ImageStatusRequest { image: Some(spec.clone()), verbose: false };
     wait("the image", || {
-        stage.block_on(client.image_status(ask())).is_ok_and(|answer| answer.image.is_some())
+        fixture.block_on(client.image_status(ask())).is_ok_and(|answer| answer.image.is_some())
     });
-    let group = format!("/catamaran-{}/suite", stage.config().tag());
-    stage.block_on(runtimes::suite(Arc::new(client.clone()), IMAGE, &group));
-    stage.stop();
-    no_leftovers(&stage);
+    let group = format!("/catamaran-{}/suite", fixture.config().tag());
+    fixture.block_on(runtimes::suite(Arc::new(client.clone()), IMAGE, &group));
+    fixture.stop();
+    no_leftovers(&fixture);
 }
 
 #[test]
-fn logs_and_streams_at_the_door() {
-    if !possible() {
+fn logs_and_streams_of_the_node_server() {
+    if !can_run_containerd() {
         return;
     }
-    let mut stage = stage();
+    let mut fixture = fixture();
     let script = "for i in 1 2 3; do echo line $i; done; trap 'exit 0' TERM; httpd -p 8080 -h /www; while :; do sleep 0.1; done";
     let container = json!({ "name": "c", "image": IMAGE, "command": ["sh", "-c", script] });
-    stage.launch(&pod("web", json!({ "containers": [container] })));
+    fixture.launch(&pod("web", json!({ "containers": [container] })));
     let status =
-        stage.await_status("uid-web", "ready", |status| status["containerStatuses"][0]["ready"] == true);
-    let update: serde_json::Value = serde_json::from_slice(&stage.update("uid-web").unwrap().data).unwrap();
-    let door = Door::new(stage.dir.path(), update["endpoint"].as_str().unwrap());
-    let get = |path: &str| stage.block_on(door.get(path));
+        fixture.wait_for_status("uid-web", "ready", |status| status["containerStatuses"][0]["ready"] == true);
+    let update: serde_json::Value = serde_json::from_slice(&fixture.update("uid-web").unwrap().data).unwrap();
+    let client = NodeClient::new(fixture.dir.path(), update["endpoint"].as_str().unwrap());
+    let get = |path: &str| fixture.block_on(client.get(path));
 
     let logs = "/containerLogs/ns/web/c";
     wait("the log", || get(logs).1 == "line 1\nline 2\nline 3\n");
@@ -148,11 +152,12 @@ fn logs_and_streams_at_the_door() {
     assert_eq!(get("/containerLogs/ns/nobody/c").0, 404);
     assert_eq!(get("/healthz"), (200, "ok".to_owned()));
     assert!(get("/pods").1.contains("uid-web"));
-    let node = Door::with("node", stage.dir.path(), update["endpoint"].as_str().unwrap());
-    assert_eq!(stage.block_on(node.get("/pods")).0, 403, "another node may not look in");
+    let node = NodeClient::with("node", fixture.dir.path(), update["endpoint"].as_str().unwrap());
+    assert_eq!(fixture.block_on(node.get("/pods")).0, 403, "other nodes are refused");
 
-    let exec =
-        |query: &str, stdin: &[&[u8]]| stage.block_on(door.exec(&format!("/exec/ns/web/c?{query}"), stdin));
+    let exec = |query: &str, stdin: &[&[u8]]| {
+        fixture.block_on(client.exec(&format!("/exec/ns/web/c?{query}"), stdin))
+    };
     let sh = |script: &str| format!("command=sh&command=-c&command={}", script.replace(' ', "+"));
     let ran = exec(&format!("{}&stdout=1&stderr=1", sh("echo out; echo err %3E%262; exit 3")), &[]);
     assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), ("out\n", "err\n"));
@@ -165,27 +170,27 @@ fn logs_and_streams_at_the_door() {
         "half-close ends cat: {ran:?}"
     );
     let ran = exec(&format!("{}&stdout=1&tty=1&stdin=1", sh("sleep 1; stty size")), &[]);
-    assert_eq!(ran.stdout.trim(), "40 100", "the terminal has the size that was asked for");
+    assert_eq!(ran.stdout.trim(), "40 100", "the terminal has the requested size");
     let big = exec(&format!("{}&stdout=1", sh("head -c 3000000 /dev/zero")), &[]);
     assert_eq!(big.stdout.len(), 3_000_000);
-    let spdy = stage.block_on(door.exec_spdy("/exec/ns/web/c?command=cat&stdin=1&stdout=1", b"ahoy"));
+    let spdy = fixture.block_on(client.exec_spdy("/exec/ns/web/c?command=cat&stdin=1&stdout=1", b"ahoy"));
     assert_eq!((spdy.stdout.as_str(), spdy.status.contains("Success")), ("ahoy", true), "{spdy:?}");
     assert!(exec("command=nothing-like-it&stdout=1&stderr=1", &[]).status.contains("Failure"));
 
-    let page = stage.block_on(door.forward("/portForward/ns/web", 8080, b"GET / HTTP/1.0\r\n\r\n"));
+    let page = fixture.block_on(client.forward("/portForward/ns/web", 8080, b"GET / HTTP/1.0\r\n\r\n"));
     assert!(page.ends_with("hello\n"), "{page}");
 
-    stage.kill_pod("uid-web", 5);
-    stage.await_state("uid-web", TaskState::Killed);
+    fixture.kill_pod("uid-web", 5);
+    fixture.wait_for_state("uid-web", TaskState::Killed);
     assert_eq!(get(&format!("{logs}?tailLines=1")), (200, "line 3\n".to_owned()), "logs outlive containers");
     drop(status);
     let begun = Instant::now();
-    stage.stop();
-    assert!(begun.elapsed().as_secs() < 30, "nothing ran any more");
-    no_leftovers(&stage);
+    fixture.stop();
+    assert!(begun.elapsed().as_secs() < 30, "nothing was running");
+    no_leftovers(&fixture);
 }
 
-/// A registry of Debian's on loopback, without TLS.
+/// Debian's registry on loopback, without TLS.
 struct Registry {
     process: std::process::Child,
     address: String,
@@ -223,13 +228,13 @@ impl Drop for Registry {
 
 #[test]
 fn images_are_pulled_from_a_registry_on_loopback() {
-    if !possible() || !Path::new("/usr/bin/docker-registry").exists() {
+    if !can_run_containerd() || !Path::new("/usr/bin/docker-registry").exists() {
         return;
     }
-    let mut stage = stage();
-    let registry = Registry::start(stage.dir.path());
+    let mut fixture = fixture();
+    let registry = Registry::start(fixture.dir.path());
     let image = format!("{}/team/test:1", registry.address);
-    let socket = stage.node_dir().join("containerd/containerd.sock");
+    let socket = fixture.node_dir().join("containerd/containerd.sock");
     let ctr = |arguments: &[&str]| {
         let mut ctr = Command::new("ctr");
         ctr.arg("--address").arg(&socket).args(["-n", "k8s.io", "images"]).args(arguments);
@@ -239,21 +244,21 @@ fn images_are_pulled_from_a_registry_on_loopback() {
     assert!(ctr(&["push", "--plain-http", &image]));
     assert!(ctr(&["rm", &image]));
     let container = |name: &str, image: &str| json!({ "containers": [{ "name": name, "image": image }], "terminationGracePeriodSeconds": 0 });
-    stage.launch(&pod("pulled", container("c", &image)));
-    stage.await_status("uid-pulled", "ready", |status| status["containerStatuses"][0]["ready"] == true);
-    stage.await_event("Pulled", "Successfully pulled image");
-    stage.launch(&pod("absent", container("c", &format!("{}/team/absent:1", registry.address))));
-    let status = stage.await_status("uid-absent", "refused", |status| {
+    fixture.launch(&pod("pulled", container("c", &image)));
+    fixture.wait_for_status("uid-pulled", "ready", |status| status["containerStatuses"][0]["ready"] == true);
+    fixture.wait_for_event("Pulled", "Successfully pulled image");
+    fixture.launch(&pod("absent", container("c", &format!("{}/team/absent:1", registry.address))));
+    let status = fixture.wait_for_status("uid-absent", "refused", |status| {
         status["containerStatuses"][0]["state"]["waiting"]["reason"] == "ErrImagePull"
     });
     let message = status["containerStatuses"][0]["state"]["waiting"]["message"].as_str().unwrap();
     assert!(message.contains("not found"), "{message}");
-    stage.stop();
-    no_leftovers(&stage);
+    fixture.stop();
+    no_leftovers(&fixture);
 }
 
-fn no_leftovers(stage: &Stage) {
-    let root = stage.node_dir();
+fn no_leftovers(fixture: &Fixture) {
+    let root = fixture.node_dir();
     let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
     let ours: Vec<&str> = mounts.lines().filter(|line| line.contains(root.to_str().unwrap())).collect();
     assert!(ours.is_empty(), "mounts: {ours:#?}");
@@ -262,7 +267,7 @@ fn no_leftovers(stage: &Stage) {
         let command = String::from_utf8_lossy(&command).replace('\0', " ");
         assert!(!command.contains(root.to_str().unwrap()), "process: {command}");
     }
-    let tag = stage.config().tag();
+    let tag = fixture.config().tag();
     assert!(!Path::new("/sys/class/net").join(format!("cat{tag}")).exists(), "the bridge");
     for hierarchy in ["memory", "cpu", "pids", "freezer"] {
         let group = Path::new("/sys/fs/cgroup").join(hierarchy).join(format!("catamaran-{tag}"));

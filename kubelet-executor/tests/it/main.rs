@@ -1,10 +1,10 @@
-//! The executor as a whole: against fakes, and against a real private containerd where this machine can run one.
+//! The whole executor: with fakes, and with a real private containerd where the machine can run one.
 
-// Everything here is a test, whatever clippy takes for one.
+// Clippy does not recognize helper functions of tests.
 #![allow(clippy::unwrap_used)]
 
 mod client;
 mod containerd;
 mod fakes;
+mod fixture;
 mod runtimes;
-mod stage;

@@ -1,11 +1,11 @@
-//! What a runtime must do, whichever it is: one suite for all.
+//! The test suite of the runtime trait.
 
 use std::{sync::Arc, time::Duration};
 
 use cri::v1;
 use kubelet_executor::runtime::{Runtime, fake::FakeRuntime};
 
-/// The suite. `image` is on the machine and has a shell; the sandbox's control group lies below `cgroup_parent`.
+/// Runs the suite. `image` is on the node and has a shell; the sandbox's cgroup is below `cgroup_parent`.
 pub async fn suite(runtime: Arc<dyn Runtime>, image: &str, cgroup_parent: &str) {
     let labels = vec![("suite".to_owned(), "yes".to_owned())];
     let own: std::collections::BTreeMap<String, String> = labels.iter().cloned().collect();

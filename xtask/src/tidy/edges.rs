@@ -11,18 +11,19 @@ use super::Finding;
 const EDGES: &[(&str, &[&str])] = &[
     ("store", &[]),
     ("transport", &[]),
+    ("quantity", &[]),
     ("kernel-model", &[]),
     ("kernel-wire", &["kernel-model"]),
     ("kernel-core", &["kernel-model"]),
     ("kernel", &["transport", "kernel-model", "kernel-wire", "kernel-core", "store"]),
-    ("shim-model", &[]),
+    ("shim-model", &["quantity"]),
     ("shim-core", &["shim-model"]),
     ("shim-pki", &["transport"]),
     (
         "apiserver-shim",
         &["transport", "shim-model", "shim-core", "shim-pki", "store", "kernel", "kernel-model"],
     ),
-    ("executor-core", &[]),
+    ("executor-core", &["quantity"]),
     ("cri", &[]),
     ("kubelet-executor", &["transport", "executor-core", "cri", "kernel-model", "kernel-wire"]),
     (
@@ -44,7 +45,7 @@ const EDGES: &[(&str, &[&str])] = &[
 ];
 
 /// The pure crates; none may reach the crates of [`IMPURE`].
-const PURE: &[&str] = &["kernel-model", "kernel-core", "executor-core", "shim-core", "sim"];
+const PURE: &[&str] = &["quantity", "kernel-model", "kernel-core", "executor-core", "shim-core", "sim"];
 const IMPURE: &[&str] =
     &["tokio", "hyper", "mio", "rand", "reqwest", "tonic", "rustls", "fjall", "kube-client", "async-std"];
 

@@ -1,60 +1,70 @@
-//! Each invariant, broken on purpose. That the machine keeps them whatever happens is `machine::tests::any_fate_ends_well`.
+//! Violates each invariant on purpose. `any_fault_sequence_ends_cleanly` shows that the state machine keeps them.
 
 use std::time::Duration;
 
-use crate::{action::Event, machine::tests::World};
+use crate::{action::Event, machine::tests::Harness};
 
 use super::*;
 
-fn broken(world: &World) -> Vec<&'static str> {
-    let sandboxes: Vec<_> = world.sandboxes.values().cloned().collect();
-    let containers: Vec<_> = world.containers.values().cloned().collect();
-    audit(&world.machine, &sandboxes, &containers).into_iter().map(|note| note.invariant).collect()
+fn broken(harness: &Harness) -> Vec<&'static str> {
+    let sandboxes: Vec<_> = harness.sandboxes.values().cloned().collect();
+    let containers: Vec<_> = harness.containers.values().cloned().collect();
+    audit(&harness.machine, &sandboxes, &containers)
+        .into_iter()
+        .map(|violation| violation.invariant)
+        .collect()
 }
 
-fn running() -> World {
-    let mut world = World::new(serde_json::json!({ "containers": [{ "name": "web", "image": "w" }] }));
-    world.settle();
-    world
+fn running() -> Harness {
+    let mut harness = Harness::new(serde_json::json!({ "containers": [{ "name": "web", "image": "w" }] }));
+    harness.settle();
+    harness
 }
 
-/// INV-40: no two instances of a container run at once. INV-41: no two sandboxes of a Pod stand at once.
+/// INV-40: at most one instance of a container runs. INV-41: at most one sandbox of a Pod is ready.
 #[test]
-fn doubles_are_found() {
-    let mut world = running();
-    assert_eq!(broken(&world), [""; 0]);
-    let mut twin = world.containers["web-0"].clone();
+fn duplicates_are_found() {
+    let mut harness = running();
+    assert_eq!(broken(&harness), [""; 0]);
+    let mut twin = harness.containers["web-0"].clone();
     twin.id = "twin".to_owned();
-    world.containers.insert("twin".to_owned(), twin);
-    assert_eq!(broken(&world), ["INV-40"]);
-    let mut twin = world.sandboxes["s0"].clone();
+    harness.containers.insert("twin".to_owned(), twin);
+    assert_eq!(broken(&harness), ["INV-40"]);
+    let mut twin = harness.sandboxes["s0"].clone();
     twin.id = "twin".to_owned();
-    world.sandboxes.insert("twin".to_owned(), twin);
-    assert_eq!(broken(&world), ["INV-40", "INV-41"]);
+    harness.sandboxes.insert("twin".to_owned(), twin);
+    assert_eq!(broken(&harness), ["INV-40", "INV-41"]);
 }
 
-/// INV-42: when a Pod's end is reported, nothing of it is left.
+/// INV-42: nothing is left in the runtime when the end of a Pod is reported.
 #[test]
 fn leftovers_are_found() {
-    let mut world = running();
-    let (sandboxes, containers) = (world.sandboxes.clone(), world.containers.clone());
-    world.send(Event::Kill { grace: Duration::ZERO });
-    world.settle();
-    assert_eq!(broken(&world), [""; 0]);
-    world.sandboxes = sandboxes;
-    world.containers = containers;
-    assert_eq!(broken(&world), ["INV-42", "INV-42"]);
+    let mut harness = running();
+    let (sandboxes, containers) = (harness.sandboxes.clone(), harness.containers.clone());
+    harness.send(Event::Kill { grace: Duration::ZERO });
+    harness.settle();
+    assert_eq!(broken(&harness), [""; 0]);
+    harness.sandboxes = sandboxes;
+    harness.containers = containers;
+    assert_eq!(broken(&harness), ["INV-42", "INV-42"]);
 }
 
 /// INV-43: a status does not contradict itself.
 #[test]
-fn a_status_agrees_with_itself() {
-    let mut world = running();
-    assert_eq!(broken(&world), [""; 0]);
-    world.send(Event::Kill { grace: Duration::ZERO });
-    world.settle();
-    let status = world.machine.status();
-    let ready = status.conditions.iter().flatten().find(|condition| condition.type_ == "Ready").unwrap();
+fn a_contradictory_status_is_found() {
+    let mut harness = running();
+    harness.send(Event::Kill { grace: Duration::ZERO });
+    harness.settle();
+    assert_eq!(broken(&harness), [""; 0]);
+    let status = &mut harness.machine.final_status.as_mut().unwrap().status;
+    let ready = status.conditions.iter_mut().flatten().find(|condition| condition.type_ == "Ready").unwrap();
     assert_eq!((status.phase.as_deref(), ready.status.as_str()), (Some("Failed"), "False"));
-    assert_eq!(broken(&world), [""; 0]);
+    ready.status = "True".to_owned();
+    assert_eq!(broken(&harness), ["INV-43", "INV-43"], "an ended Pod is ready, and its container is not");
+    let status = &mut harness.machine.final_status.as_mut().unwrap().status;
+    status.phase = Some("Running".to_owned());
+    assert_eq!(broken(&harness), ["INV-43"], "the container is not ready");
+    let status = &mut harness.machine.final_status.as_mut().unwrap().status;
+    status.container_statuses.as_mut().unwrap()[0].ready = true;
+    assert_eq!(broken(&harness), [""; 0]);
 }

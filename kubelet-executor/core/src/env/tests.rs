@@ -1,4 +1,4 @@
-//! Environments as text.
+//! Environments rendered as text.
 
 use expect_test::{Expect, expect};
 use serde_json::json;
@@ -64,7 +64,7 @@ fn sources_fields_and_references() {
 }
 
 #[test]
-fn what_is_missing_is_named() {
+fn missing_sources_are_named() {
     let env = |from: serde_json::Value| json!({ "name": "c", "env": [{ "name": "X", "valueFrom": from }] });
     check(
         env(json!({ "configMapKeyRef": { "name": "gone", "key": "k" } })),
@@ -87,7 +87,7 @@ fn what_is_missing_is_named() {
 }
 
 #[test]
-fn services_are_named_as_docker_links_were() {
+fn service_variables_have_the_docker_link_format() {
     let services: Vec<Service> = serde_json::from_value(json!([
         { "metadata": { "name": "my-db", "namespace": "shop" },
           "spec": { "clusterIP": "10.96.0.7", "ports": [{ "name": "sql", "port": 5432 }] } },

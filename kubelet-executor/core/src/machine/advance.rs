@@ -1,35 +1,35 @@
-//! The walk from the sandbox over init containers to main ones.
+//! Walks from the sandbox over the init containers to the main ones.
 
 use jiff::Timestamp;
 
 use super::{
     PodMachine, Sandbox,
-    ending::{Cause, DEADLINE_MESSAGE, DEADLINE_REASON},
-    slot::Op,
+    container::Operation,
+    ending::{DEADLINE_MESSAGE, DEADLINE_REASON, EndCause},
 };
 use crate::{
-    action::{Action, Told},
+    action::{Action, EventRecord},
     spec::{self, RestartPolicy, Role},
     time::after,
 };
 
 impl PodMachine {
-    /// Asks for the next step of whatever is not where it should be.
+    /// Requests the next action for whatever differs from its desired state.
     pub(super) fn advance(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
-        if self.finale.is_some() {
+        if self.final_status.is_some() {
             return;
         }
         if self.ending.is_none() {
-            self.look_for_the_end(now, actions);
+            self.check_completion(now, actions);
         }
         if self.ending.is_some() {
             return self.advance_ending(now, actions);
         }
         match &self.sandbox {
             Sandbox::None => {
-                if self.sandbox_not_before.is_none_or(|at| at <= now) {
+                if self.sandbox_retry_at.is_none_or(|at| at <= now) {
                     self.sandbox = Sandbox::Starting;
-                    self.sandbox_not_before = None;
+                    self.sandbox_retry_at = None;
                     actions.push(Action::StartSandbox { attempt: self.next_sandbox_attempt });
                     self.next_sandbox_attempt += 1;
                 }
@@ -46,15 +46,15 @@ impl PodMachine {
         }
     }
 
-    /// A sandbox whose namespaces are gone (the machine was restarted): it and what lies in it is replaced.
+    /// Replaces a sandbox whose namespaces are gone (the machine was rebooted), with its containers.
     fn replace_sandbox(&mut self, id: String, actions: &mut Vec<Action>) {
         let mut starting = false;
-        for slot in &mut self.slots {
-            slot.cancel_start(actions);
-            starting |= slot.op == Op::Starting;
+        for state in &mut self.containers {
+            state.cancel_start(actions);
+            starting |= state.operation == Operation::Starting;
         }
         if !starting {
-            actions.push(Action::Tell(Told {
+            actions.push(Action::RecordEvent(EventRecord {
                 container: None,
                 warning: false,
                 reason: "SandboxChanged",
@@ -68,76 +68,76 @@ impl PodMachine {
     fn advance_containers(&mut self, sandbox_id: &str, now: Timestamp, actions: &mut Vec<Action>) {
         let policy = spec::restart_policy(&self.pod);
         let pod = self.pod.clone();
-        for slot in &mut self.slots {
-            match slot.role {
+        for state in &mut self.containers {
+            match state.role {
                 Role::Init if self.initialized => {}
                 Role::Init => {
-                    if slot.op == Op::None && slot.exit().is_some_and(|exit| exit.code == 0) {
+                    if state.operation == Operation::None && state.exit().is_some_and(|exit| exit.code == 0) {
                         continue;
                     }
-                    slot.start_when_due(&pod, sandbox_id, now, actions);
+                    state.start_when_due(&pod, sandbox_id, now, actions);
                     return;
                 }
                 Role::Sidecar => {
-                    slot.start_when_due(&pod, sandbox_id, now, actions);
-                    let up = slot.is_running() && slot.probes.started();
+                    state.start_when_due(&pod, sandbox_id, now, actions);
+                    let up = state.is_running() && state.probes.started();
                     if !self.initialized && !up {
                         return;
                     }
                 }
                 Role::Main => {
                     self.initialized = true;
-                    if slot.is_over(policy) {
+                    if state.is_over(policy) {
                         continue;
                     }
-                    if slot.is_running() {
-                        let changed = spec::container(&pod, &slot.name).is_some_and(|container| {
-                            slot.current.as_ref().is_some_and(|c| c.hash != spec::container_hash(container))
+                    if state.is_running() {
+                        let changed = spec::container(&pod, &state.name).is_some_and(|container| {
+                            state.current.as_ref().is_some_and(|c| c.hash != spec::container_hash(container))
                         });
-                        if changed && slot.op == Op::None {
-                            slot.replace = true;
+                        if changed && state.operation == Operation::None {
+                            state.replace = true;
                             let why =
-                                format!("Container {} definition changed, will be restarted", slot.name);
-                            slot.stop(spec::grace(&pod), why, now, actions);
+                                format!("Container {} definition changed, will be restarted", state.name);
+                            state.stop(spec::grace(&pod), why, now, actions);
                         }
                         continue;
                     }
-                    slot.start_when_due(&pod, sandbox_id, now, actions);
+                    state.start_when_due(&pod, sandbox_id, now, actions);
                 }
             }
         }
     }
 
-    /// When the Pod has been active for as long as it may.
+    /// When `activeDeadlineSeconds` is over.
     pub(super) fn deadline(&self) -> Option<Timestamp> {
         let seconds = spec::spec(&self.pod).active_deadline_seconds?;
         let length = std::time::Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
         Some(after(self.accepted_at, length))
     }
 
-    fn look_for_the_end(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
+    fn check_completion(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
         let policy = spec::restart_policy(&self.pod);
         let failed_init = !self.initialized
             && policy == RestartPolicy::Never
-            && self.slots.iter().any(|slot| {
-                slot.role == Role::Init
-                    && slot.is_over(policy)
-                    && slot.exit().is_some_and(|exit| exit.code != 0)
+            && self.containers.iter().any(|state| {
+                state.role == Role::Init
+                    && state.is_over(policy)
+                    && state.exit().is_some_and(|exit| exit.code != 0)
             });
-        let mut mains = self.slots.iter().filter(|slot| slot.role == Role::Main).peekable();
-        let completed = mains.peek().is_some() && mains.all(|slot| slot.is_over(policy));
+        let mut mains = self.containers.iter().filter(|state| state.role == Role::Main).peekable();
+        let completed = mains.peek().is_some() && mains.all(|state| state.is_over(policy));
         let grace_ends = after(now, spec::grace(&self.pod));
         if failed_init || completed {
-            self.end(Cause::Completed, grace_ends);
+            self.end(EndCause::Completed, grace_ends);
         } else if self.deadline().is_some_and(|deadline| deadline <= now) {
             let message = DEADLINE_MESSAGE.to_owned();
-            actions.push(Action::Tell(Told {
+            actions.push(Action::RecordEvent(EventRecord {
                 container: None,
                 warning: false,
                 reason: DEADLINE_REASON,
                 message,
             }));
-            self.end(Cause::DeadlineExceeded, grace_ends);
+            self.end(EndCause::DeadlineExceeded, grace_ends);
         }
     }
 }

@@ -1,43 +1,42 @@
-//! The Pod's end: stop what runs, sidecars last; decide and persist how it ended; remove what is left.
+//! Terminates the Pod: stops containers (sidecars last), decides and persists the outcome, removes the sandbox.
 
 use jiff::Timestamp;
 
-use super::{PodMachine, Sandbox, slot::Op};
+use super::{PodMachine, Sandbox, container::Operation};
 use crate::{
-    action::{Action, Final, Outcome},
+    action::{Action, FinalStatus, PodOutcome},
     spec::Role,
     status,
     time::since,
 };
 
-/// Why a Pod ended that was active for too long, in its status and in the Event.
+/// The reason in the status and in the Event of a Pod that exceeded its deadline.
 pub(super) const DEADLINE_REASON: &str = "DeadlineExceeded";
 pub(super) const DEADLINE_MESSAGE: &str = "Pod was active on the node longer than the specified deadline";
 
-/// An end under way.
+/// A termination in progress.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Ending {
-    pub cause: Cause,
-    /// When whatever still runs is killed.
+    pub cause: EndCause,
+    /// When containers that still run are killed.
     pub deadline: Timestamp,
 }
 
-/// Why the Pod ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Cause {
+pub(crate) enum EndCause {
     Completed,
     DeadlineExceeded,
     Killed,
 }
 
 impl PodMachine {
-    /// Begins the end, or shortens it.
-    pub(super) fn end(&mut self, cause: Cause, deadline: Timestamp) {
+    /// Begins the termination or shortens it.
+    pub(super) fn end(&mut self, cause: EndCause, deadline: Timestamp) {
         match &mut self.ending {
             None => self.ending = Some(Ending { cause, deadline }),
             Some(ending) => {
                 ending.deadline = ending.deadline.min(deadline);
-                if cause == Cause::Killed && self.finale.is_none() {
+                if cause == EndCause::Killed && self.final_status.is_none() {
                     ending.cause = cause;
                 }
             }
@@ -47,40 +46,44 @@ impl PodMachine {
     pub(super) fn advance_ending(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
         let Some(ending) = self.ending.clone() else { return };
         let grace = since(ending.deadline, now);
-        for slot in &mut self.slots {
-            slot.cancel_start(actions);
+        for state in &mut self.containers {
+            state.cancel_start(actions);
         }
-        let busy = |slot: &super::Slot| slot.is_running() || slot.op == Op::Starting;
-        let others_run = self.slots.iter().any(|slot| slot.role != Role::Sidecar && busy(slot));
-        for slot in self.slots.iter_mut().rev() {
-            // Sidecars serve the others to the last; at the deadline nothing is spared.
-            if slot.role == Role::Sidecar && others_run && ending.deadline > now {
+        let busy =
+            |state: &super::ContainerState| state.is_running() || state.operation == Operation::Starting;
+        let others_run = self.containers.iter().any(|state| state.role != Role::Sidecar && busy(state));
+        for state in self.containers.iter_mut().rev() {
+            // Sidecars are stopped after the others; at the deadline everything is stopped.
+            if state.role == Role::Sidecar && others_run && ending.deadline > now {
                 continue;
             }
-            let shorter = match &slot.op {
-                Op::Stopping { deadline, .. } => ending.deadline < *deadline,
-                Op::None => true,
-                Op::Starting => false,
+            let shorter = match &state.operation {
+                Operation::Stopping { deadline, .. } => ending.deadline < *deadline,
+                Operation::None => true,
+                Operation::Starting => false,
             };
             if shorter {
-                slot.stop(grace, format!("Stopping container {}", slot.name), now, actions);
+                state.stop(grace, format!("Stopping container {}", state.name), now, actions);
             }
         }
     }
 
-    /// Once nothing runs and nothing is under way: how it ended, and the removal of what is left.
-    pub(super) fn conclude(&mut self, now: Timestamp, actions: &mut Vec<Action>) -> Option<Final> {
+    /// Decides the outcome once nothing runs and no operation is in progress, and removes the sandbox.
+    pub(super) fn finish(&mut self, now: Timestamp, actions: &mut Vec<Action>) -> Option<FinalStatus> {
         let ending = self.ending.clone()?;
         let mut decided = None;
-        if self.finale.is_none() {
+        if self.final_status.is_none() {
             let quiet = self.sandbox != Sandbox::Starting
-                && self.slots.iter().all(|slot| !slot.is_running() && slot.op == Op::None);
+                && self
+                    .containers
+                    .iter()
+                    .all(|state| !state.is_running() && state.operation == Operation::None);
             if !quiet {
                 return None;
             }
-            let finale = self.judge(ending.cause, now);
-            decided = Some(finale.clone());
-            self.finale = Some(finale);
+            let final_status = self.decide_outcome(ending.cause, now);
+            decided = Some(final_status.clone());
+            self.final_status = Some(final_status);
         }
         match &self.sandbox {
             Sandbox::Up(sandbox) => {
@@ -94,27 +97,28 @@ impl PodMachine {
         decided
     }
 
-    fn judge(&mut self, cause: Cause, now: Timestamp) -> Final {
+    fn decide_outcome(&mut self, cause: EndCause, now: Timestamp) -> FinalStatus {
         let succeeded = self.initialized
             && self
-                .slots
+                .containers
                 .iter()
-                .filter(|slot| slot.role == Role::Main)
-                .all(|slot| slot.exit().is_some_and(|exit| exit.code == 0));
-        status::note_transitions(self, now);
+                .filter(|state| state.role == Role::Main)
+                .all(|state| state.exit().is_some_and(|exit| exit.code == 0));
+        status::record_transitions(self, now);
         let mut status = status::of(self);
-        status.phase =
-            Some(if succeeded && cause != Cause::DeadlineExceeded { "Succeeded" } else { "Failed" }.into());
-        if cause == Cause::DeadlineExceeded {
+        status.phase = Some(
+            if succeeded && cause != EndCause::DeadlineExceeded { "Succeeded" } else { "Failed" }.into(),
+        );
+        if cause == EndCause::DeadlineExceeded {
             status.reason = Some(DEADLINE_REASON.to_owned());
             status.message = Some(DEADLINE_MESSAGE.to_owned());
         }
         status::settle_conditions(&mut status, now);
         let outcome = match cause {
-            Cause::Killed => Outcome::Killed,
-            Cause::Completed if succeeded => Outcome::Finished,
-            Cause::Completed | Cause::DeadlineExceeded => Outcome::Failed,
+            EndCause::Killed => PodOutcome::Killed,
+            EndCause::Completed if succeeded => PodOutcome::Finished,
+            EndCause::Completed | EndCause::DeadlineExceeded => PodOutcome::Failed,
         };
-        Final { outcome, status }
+        FinalStatus { outcome, status }
     }
 }

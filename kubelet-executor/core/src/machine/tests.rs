@@ -1,39 +1,39 @@
-//! A runtime made of two maps, and the machine driven against it by hand; `fates` does so at random.
+//! An in-memory runtime that drives the state machine by hand; `faults` does so at random.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ContainerState, Pod};
+use k8s_openapi::api::core::v1::{self, Pod};
 use serde_json::json;
 
 use super::*;
 use crate::{
     action::StartFailure,
     audit::audit,
-    seen::{ContainerSeen, Exit, RunState, Seen},
+    observed::{Exit, ObservedContainer, ObservedPod, RunState},
     time::after,
 };
 
-mod fates;
+mod faults;
 
-/// A machine and the world that it acts on.
-pub(crate) struct World {
+/// A state machine and the runtime that it acts on.
+pub(crate) struct Harness {
     pub machine: PodMachine,
     pub now: Timestamp,
-    pub sandboxes: BTreeMap<String, SandboxSeen>,
-    pub containers: BTreeMap<String, ContainerSeen>,
+    pub sandboxes: BTreeMap<String, ObservedSandbox>,
+    pub containers: BTreeMap<String, ObservedContainer>,
     pub pending: Vec<Action>,
-    pub told: Vec<String>,
+    pub events: Vec<String>,
     pub fail_starts: Option<(StartFailure, String)>,
-    pub finals: Vec<Final>,
+    pub final_statuses: Vec<FinalStatus>,
     pod: Arc<Pod>,
-    /// Every start that happened, by container name and attempt.
+    /// Every start, by container name and attempt.
     pub starts: Vec<(String, u32)>,
-    /// The same, by instance and sandbox.
+    /// Every start, by instance and sandbox.
     ran: Vec<(String, String)>,
 }
 
-impl World {
+impl Harness {
     pub fn new(spec: serde_json::Value) -> Self {
         let pod: Pod = serde_json::from_value(json!({
             "metadata": { "name": "p", "namespace": "ns", "uid": "u" }, "spec": spec
@@ -47,25 +47,27 @@ impl World {
             sandboxes: BTreeMap::new(),
             containers: BTreeMap::new(),
             pending: Vec::new(),
-            told: Vec::new(),
+            events: Vec::new(),
             fail_starts: None,
-            finals: Vec::new(),
+            final_statuses: Vec::new(),
             pod,
             starts: Vec::new(),
             ran: Vec::new(),
         }
     }
 
-    pub fn pass(&mut self, seconds: u64) {
+    pub fn advance_clock(&mut self, seconds: u64) {
         self.now = after(self.now, Duration::from_secs(seconds));
     }
 
     pub fn send(&mut self, event: Event) {
         let effects = self.machine.step(self.now, event);
-        self.finals.extend(effects.persist);
+        self.final_statuses.extend(effects.persist);
         for action in effects.after_persist {
             match action {
-                Action::Tell(told) => self.told.push(format!("{} {}", told.reason, told.message)),
+                Action::RecordEvent(record) => {
+                    self.events.push(format!("{} {}", record.reason, record.message))
+                }
                 other => self.pending.push(other),
             }
         }
@@ -74,22 +76,22 @@ impl World {
         assert_eq!(audit(&self.machine, &sandboxes, &containers), []);
     }
 
-    pub fn look(&mut self) {
-        let seen = Seen {
+    pub fn list(&mut self) {
+        let seen = ObservedPod {
             at: self.now,
             sandboxes: self.sandboxes.values().cloned().collect(),
             containers: self.containers.values().cloned().collect(),
         };
-        self.send(Event::Seen(seen));
+        self.send(Event::Observed(seen));
     }
 
-    /// Does one pending action and tells the machine.
+    /// Performs one pending action and sends the result to the machine.
     pub fn perform(&mut self, index: usize) {
         self.now = after(self.now, Duration::from_millis(1));
         match self.pending.remove(index) {
             Action::StartSandbox { attempt } => {
                 let id = format!("s{attempt}");
-                let seen = SandboxSeen {
+                let seen = ObservedSandbox {
                     id: id.clone(),
                     attempt,
                     ready: true,
@@ -119,7 +121,7 @@ impl World {
             Action::RunProbe { container_id, kind, .. } => {
                 self.send(Event::Probed { container_id, kind, result: Ok(()) });
             }
-            Action::Tell(_) => {}
+            Action::RecordEvent(_) => {}
         }
     }
 
@@ -138,7 +140,7 @@ impl World {
         self.starts.push((name.clone(), attempt));
         self.ran.push((format!("{name}-{attempt}"), self.sandboxes[&sandbox_id].created_at.to_string()));
         let container = spec::container(&self.pod, &name).unwrap();
-        let seen = ContainerSeen {
+        let seen = ObservedContainer {
             id: format!("{name}-{attempt}"),
             sandbox_id,
             name,
@@ -163,9 +165,9 @@ impl World {
         }
     }
 
-    /// The running instance of a container ends by itself.
+    /// Ends the running instance of a container by itself.
     pub fn exit(&mut self, name: &str, code: i32) {
-        self.pass(1);
+        self.advance_clock(1);
         let running =
             self.containers.values().find(|c| c.name == name && c.is_running()).map(|c| c.id.clone());
         if let Some(id) = running {
@@ -173,10 +175,10 @@ impl World {
         }
     }
 
-    /// Looks and performs until nothing is left to do.
+    /// Lists and performs actions until none is pending.
     pub fn settle(&mut self) {
         for _ in 0..100 {
-            self.look();
+            self.list();
             if self.pending.is_empty() {
                 return;
             }
@@ -187,7 +189,7 @@ impl World {
         panic!("does not settle: {:?}", self.pending);
     }
 
-    /// The executor is killed and comes back: all that was under way is lost.
+    /// Kills the executor and restarts it: all operations in progress are lost.
     pub fn restart_executor(&mut self) {
         self.pending.clear();
         self.machine = PodMachine::new(self.pod.clone(), "192.0.2.1", self.now);
@@ -204,7 +206,7 @@ impl World {
         let mut out = format!("{} {}\n", status.phase.as_deref().unwrap_or("-"), conditions.join(" "));
         let containers = status.init_container_statuses.iter().flatten();
         for container in containers.chain(status.container_statuses.iter().flatten()) {
-            let state = |state: &ContainerState| {
+            let describe = |state: &v1::ContainerState| {
                 if let Some(waiting) = &state.waiting {
                     waiting.reason.clone().unwrap_or_default()
                 } else if let Some(t) = &state.terminated {
@@ -218,9 +220,9 @@ impl World {
                 .last_state
                 .as_ref()
                 .filter(|last| last.terminated.is_some())
-                .map(|last| format!(" last={}", state(last)))
+                .map(|last| format!(" last={}", describe(last)))
                 .unwrap_or_default();
-            let now = container.state.as_ref().map(state).unwrap_or_default();
+            let now = container.state.as_ref().map(describe).unwrap_or_default();
             out.push_str(&format!(
                 "{} {now}{ready} restarts={}{last}\n",
                 container.name, container.restart_count
@@ -233,83 +235,83 @@ impl World {
     }
 }
 
-fn one() -> World {
-    World::new(json!({ "containers": [{ "name": "web", "image": "w" }] }))
+fn one() -> Harness {
+    Harness::new(json!({ "containers": [{ "name": "web", "image": "w" }] }))
 }
 
 #[test]
-fn nothing_is_started_before_the_first_look() {
-    let mut world = one();
-    world.send(Event::Tick);
-    assert_eq!(world.pending, []);
-    world.look();
-    assert_eq!(world.pending, [Action::StartSandbox { attempt: 0 }]);
+fn nothing_is_started_before_the_first_listing() {
+    let mut harness = one();
+    harness.send(Event::Tick);
+    assert_eq!(harness.pending, []);
+    harness.list();
+    assert_eq!(harness.pending, [Action::StartSandbox { attempt: 0 }]);
 }
 
 #[test]
 fn a_restarted_executor_adopts_and_starts_nothing() {
-    let mut world = World::new(json!({
+    let mut harness = Harness::new(json!({
         "initContainers": [{ "name": "prepare", "image": "i" }],
         "containers": [{ "name": "web", "image": "w" }, { "name": "log", "image": "l" }]
     }));
-    world.settle();
-    world.exit("prepare", 0);
-    world.settle();
-    world.exit("log", 1);
-    world.settle();
-    let starts = world.starts.clone();
-    let before = world.describe();
-    world.pass(5);
-    world.restart_executor();
-    world.settle();
-    assert_eq!(world.starts, starts);
-    assert_eq!(world.describe(), before);
+    harness.settle();
+    harness.exit("prepare", 0);
+    harness.settle();
+    harness.exit("log", 1);
+    harness.settle();
+    let starts = harness.starts.clone();
+    let before = harness.describe();
+    harness.advance_clock(5);
+    harness.restart_executor();
+    harness.settle();
+    assert_eq!(harness.starts, starts);
+    assert_eq!(harness.describe(), before);
 }
 
 #[test]
-fn after_the_machines_restart_containers_count_on() {
-    let mut world = World::new(json!({
+fn restart_counts_continue_after_a_reboot() {
+    let mut harness = Harness::new(json!({
         "initContainers": [{ "name": "prepare", "image": "i" }],
         "containers": [{ "name": "web", "image": "w" }]
     }));
-    world.settle();
-    world.exit("prepare", 0);
-    world.settle();
+    harness.settle();
+    harness.exit("prepare", 0);
+    harness.settle();
     for boot in 1..=5 {
-        world.pass(60);
-        world.exit("web", 255);
-        world.sandboxes.values_mut().for_each(|sandbox| sandbox.ready = false);
-        world.told.clear();
-        world.restart_executor();
-        world.settle();
-        world.exit("prepare", 0);
-        world.settle();
-        assert_eq!(world.told, ["SandboxChanged Pod sandbox changed, it will be killed and re-created."]);
+        harness.advance_clock(60);
+        harness.exit("web", 255);
+        harness.sandboxes.values_mut().for_each(|sandbox| sandbox.ready = false);
+        harness.events.clear();
+        harness.restart_executor();
+        harness.settle();
+        harness.exit("prepare", 0);
+        harness.settle();
+        assert_eq!(harness.events, ["SandboxChanged Pod sandbox changed, it will be killed and re-created."]);
         let expected = format!("web Running ready restarts={boot} last=Error(255)\n");
-        assert!(world.describe().ends_with(&expected), "{}", world.describe());
+        assert!(harness.describe().ends_with(&expected), "{}", harness.describe());
     }
-    // What the machine's restarts ended was no failure of the container's: its first one is not punished.
-    world.exit("web", 1);
-    world.settle();
-    assert!(world.describe().contains("web Running ready restarts=6"), "{}", world.describe());
+    // A reboot is not a failure of the container: its first failure has no delay.
+    harness.exit("web", 1);
+    harness.settle();
+    assert!(harness.describe().contains("web Running ready restarts=6"), "{}", harness.describe());
 }
 
 #[test]
-fn what_may_not_run_again_does_not_after_the_machines_restart() {
-    let mut world = World::new(json!({
+fn restart_policy_never_holds_after_a_reboot() {
+    let mut harness = Harness::new(json!({
         "restartPolicy": "Never", "containers": [{ "name": "job", "image": "w" }]
     }));
-    world.settle();
-    world.exit("job", 143);
-    world.sandboxes.values_mut().for_each(|sandbox| sandbox.ready = false);
-    world.restart_executor();
-    world.settle();
-    assert_eq!((world.machine.outcome(), world.starts.len()), (Some(Outcome::Failed), 1));
+    harness.settle();
+    harness.exit("job", 143);
+    harness.sandboxes.values_mut().for_each(|sandbox| sandbox.ready = false);
+    harness.restart_executor();
+    harness.settle();
+    assert_eq!((harness.machine.outcome(), harness.starts.len()), (Some(PodOutcome::Failed), 1));
 }
 
 #[test]
-fn init_containers_run_in_order_and_sidecars_stay() {
-    let mut world = World::new(json!({
+fn init_containers_run_in_order_and_sidecars_keep_running() {
+    let mut harness = Harness::new(json!({
         "restartPolicy": "Never",
         "initContainers": [
             { "name": "a", "image": "i" },
@@ -318,43 +320,43 @@ fn init_containers_run_in_order_and_sidecars_stay() {
         ],
         "containers": [{ "name": "job", "image": "w" }]
     }));
-    world.settle();
-    assert_eq!(world.starts, [("a".to_owned(), 0)]);
-    world.exit("a", 0);
-    world.settle();
-    world.exit("b", 0);
-    world.settle();
-    let names: Vec<&str> = world.starts.iter().map(|(name, _)| name.as_str()).collect();
+    harness.settle();
+    assert_eq!(harness.starts, [("a".to_owned(), 0)]);
+    harness.exit("a", 0);
+    harness.settle();
+    harness.exit("b", 0);
+    harness.settle();
+    let names: Vec<&str> = harness.starts.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["a", "proxy", "b", "job"]);
-    world.exit("job", 0);
-    world.settle();
-    assert_eq!(world.machine.outcome(), Some(Outcome::Finished));
-    assert!(world.sandboxes.is_empty() && world.containers.is_empty());
+    harness.exit("job", 0);
+    harness.settle();
+    assert_eq!(harness.machine.outcome(), Some(PodOutcome::Finished));
+    assert!(harness.sandboxes.is_empty() && harness.containers.is_empty());
 }
 
 #[test]
-fn an_init_container_that_fails_for_good_fails_the_pod() {
-    let mut world = World::new(json!({
+fn a_failed_init_container_fails_the_pod() {
+    let mut harness = Harness::new(json!({
         "restartPolicy": "Never",
         "initContainers": [{ "name": "a", "image": "i" }],
         "containers": [{ "name": "job", "image": "w" }]
     }));
-    world.settle();
-    world.exit("a", 3);
-    world.settle();
-    assert_eq!(world.machine.outcome(), Some(Outcome::Failed));
-    assert_eq!(world.starts.len(), 1);
+    harness.settle();
+    harness.exit("a", 3);
+    harness.settle();
+    assert_eq!(harness.machine.outcome(), Some(PodOutcome::Failed));
+    assert_eq!(harness.starts.len(), 1);
 }
 
 #[test]
-fn a_kill_stops_and_a_second_one_shortens() {
-    let mut world = one();
-    world.settle();
-    world.send(Event::Kill { grace: Duration::from_secs(30) });
-    world.pass(2);
-    world.send(Event::Kill { grace: Duration::from_secs(60) });
-    world.send(Event::Kill { grace: Duration::from_secs(1) });
-    let stops: Vec<(u64, bool)> = world
+fn a_second_kill_only_shortens_the_grace_period() {
+    let mut harness = one();
+    harness.settle();
+    harness.send(Event::Kill { grace: Duration::from_secs(30) });
+    harness.advance_clock(2);
+    harness.send(Event::Kill { grace: Duration::from_secs(60) });
+    harness.send(Event::Kill { grace: Duration::from_secs(1) });
+    let stops: Vec<(u64, bool)> = harness
         .pending
         .iter()
         .filter_map(|action| match action {
@@ -363,86 +365,86 @@ fn a_kill_stops_and_a_second_one_shortens() {
         })
         .collect();
     assert_eq!(stops, [(30, true), (1, false)]);
-    assert_eq!(world.machine.outcome(), None);
-    world.settle();
-    assert_eq!(world.machine.outcome(), Some(Outcome::Killed));
-    assert_eq!(world.finals.len(), 1, "decided once, before anything was removed");
-    assert!(world.sandboxes.is_empty());
+    assert_eq!(harness.machine.outcome(), None);
+    harness.settle();
+    assert_eq!(harness.machine.outcome(), Some(PodOutcome::Killed));
+    assert_eq!(harness.final_statuses.len(), 1, "persisted once, before anything was removed");
+    assert!(harness.sandboxes.is_empty());
 }
 
 #[test]
 fn a_kill_while_an_image_is_pulled_cancels_the_start() {
-    let mut world = one();
-    world.look();
-    world.perform(0);
-    assert!(matches!(&world.pending[0], Action::StartContainer { .. }));
-    world.send(Event::Kill { grace: Duration::from_secs(30) });
-    assert!(world.pending.contains(&Action::CancelStart { name: "web".to_owned() }));
-    world.pending.clear();
+    let mut harness = one();
+    harness.list();
+    harness.perform(0);
+    assert!(matches!(&harness.pending[0], Action::StartContainer { .. }));
+    harness.send(Event::Kill { grace: Duration::from_secs(30) });
+    assert!(harness.pending.contains(&Action::CancelStart { name: "web".to_owned() }));
+    harness.pending.clear();
     let message = String::new();
-    world.send(Event::ContainerFailed {
+    harness.send(Event::ContainerFailed {
         name: "web".to_owned(),
         failure: StartFailure::Interrupted,
         message,
     });
-    world.settle();
-    assert_eq!(world.machine.outcome(), Some(Outcome::Killed));
+    harness.settle();
+    assert_eq!(harness.machine.outcome(), Some(PodOutcome::Killed));
 }
 
 #[test]
-fn a_sandbox_lost_with_the_machines_restart_is_replaced() {
-    let mut world = one();
-    world.settle();
-    world.sandboxes.get_mut("s0").unwrap().ready = false;
-    world.exit("web", 137);
-    world.settle();
-    assert_eq!(world.starts, [("web".to_owned(), 0), ("web".to_owned(), 1)]);
-    assert_eq!(world.sandboxes.keys().collect::<Vec<_>>(), ["s1"]);
-    assert!(world.describe().contains("web Running ready restarts=1"), "{}", world.describe());
+fn a_sandbox_lost_in_a_reboot_is_replaced() {
+    let mut harness = one();
+    harness.settle();
+    harness.sandboxes.get_mut("s0").unwrap().ready = false;
+    harness.exit("web", 137);
+    harness.settle();
+    assert_eq!(harness.starts, [("web".to_owned(), 0), ("web".to_owned(), 1)]);
+    assert_eq!(harness.sandboxes.keys().collect::<Vec<_>>(), ["s1"]);
+    assert!(harness.describe().contains("web Running ready restarts=1"), "{}", harness.describe());
 }
 
 #[test]
 fn a_failing_liveness_probe_restarts_the_container() {
-    let mut world = World::new(json!({ "containers": [{ "name": "web", "image": "w",
+    let mut harness = Harness::new(json!({ "containers": [{ "name": "web", "image": "w",
         "livenessProbe": { "exec": { "command": ["x"] }, "failureThreshold": 1 } }] }));
-    world.settle();
-    world.pass(10);
-    world.send(Event::Tick);
+    harness.settle();
+    harness.advance_clock(10);
+    harness.send(Event::Tick);
     let result = Err("exit code 1".to_owned());
-    world.send(Event::Probed { container_id: "web-0".to_owned(), kind: ProbeKind::Liveness, result });
-    world.pending.retain(|action| !matches!(action, Action::RunProbe { .. }));
-    assert!(matches!(&world.pending[..], [Action::StopContainer { id, .. }] if id == "web-0"));
-    world.settle();
-    assert_eq!(world.starts.len(), 2);
-    assert!(world.told.contains(&"Unhealthy Liveness probe failed: exit code 1".to_owned()));
+    harness.send(Event::Probed { container_id: "web-0".to_owned(), kind: ProbeKind::Liveness, result });
+    harness.pending.retain(|action| !matches!(action, Action::RunProbe { .. }));
+    assert!(matches!(&harness.pending[..], [Action::StopContainer { id, .. }] if id == "web-0"));
+    harness.settle();
+    assert_eq!(harness.starts.len(), 2);
+    assert!(harness.events.contains(&"Unhealthy Liveness probe failed: exit code 1".to_owned()));
 }
 
 #[test]
 fn a_changed_image_restarts_only_its_container() {
-    let mut world =
-        World::new(json!({ "containers": [{ "name": "a", "image": "1" }, { "name": "b", "image": "1" }] }));
-    world.settle();
-    let mut pod = (*world.pod).clone();
+    let mut harness =
+        Harness::new(json!({ "containers": [{ "name": "a", "image": "1" }, { "name": "b", "image": "1" }] }));
+    harness.settle();
+    let mut pod = (*harness.pod).clone();
     pod.spec.as_mut().unwrap().containers[0].image = Some("2".to_owned());
-    world.pod = Arc::new(pod);
-    world.send(Event::Update(world.pod.clone()));
-    world.settle();
-    let names: Vec<&str> = world.starts.iter().map(|(name, _)| name.as_str()).collect();
+    harness.pod = Arc::new(pod);
+    harness.send(Event::Update(harness.pod.clone()));
+    harness.settle();
+    let names: Vec<&str> = harness.starts.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["a", "b", "a"]);
 }
 
 #[test]
-fn an_active_deadline_ends_the_pod() {
-    let mut world =
-        World::new(json!({ "activeDeadlineSeconds": 5, "containers": [{ "name": "a", "image": "1" }] }));
-    world.settle();
-    world.pass(6);
-    world.send(Event::Tick);
-    world.settle();
-    assert_eq!(world.machine.outcome(), Some(Outcome::Failed));
-    assert_eq!(world.machine.status().reason.as_deref(), Some("DeadlineExceeded"));
+fn active_deadline_seconds_ends_the_pod() {
+    let mut harness =
+        Harness::new(json!({ "activeDeadlineSeconds": 5, "containers": [{ "name": "a", "image": "1" }] }));
+    harness.settle();
+    harness.advance_clock(6);
+    harness.send(Event::Tick);
+    harness.settle();
+    assert_eq!(harness.machine.outcome(), Some(PodOutcome::Failed));
+    assert_eq!(harness.machine.status().reason.as_deref(), Some("DeadlineExceeded"));
     assert_eq!(
-        world.told,
+        harness.events,
         ["DeadlineExceeded Pod was active on the node longer than the specified deadline"]
     );
 }

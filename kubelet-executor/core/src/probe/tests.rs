@@ -1,4 +1,4 @@
-//! Rows of results and what they mean.
+//! Sequences of results.
 
 use super::*;
 
@@ -29,15 +29,15 @@ fn startup_gates_the_others() {
     assert_eq!(probes.next_at(), Some(at(103)));
     assert_eq!(probes.take_due(at(103)), [ProbeKind::Startup]);
     assert_eq!(probes.next_at(), None, "one at a time");
-    assert_eq!(probes.result(ProbeKind::Startup, false, at(103)), Verdict::None);
+    assert_eq!(probes.result(ProbeKind::Startup, false, at(103)), ProbeVerdict::None);
     assert_eq!(probes.take_due(at(108)), [ProbeKind::Startup]);
-    assert_eq!(probes.result(ProbeKind::Startup, true, at(108)), Verdict::None);
+    assert_eq!(probes.result(ProbeKind::Startup, true, at(108)), ProbeVerdict::None);
     assert!(probes.started() && !probes.ready());
     assert_eq!(probes.take_due(at(108)), [ProbeKind::Liveness, ProbeKind::Readiness]);
 }
 
 #[test]
-fn readiness_needs_its_threshold_both_ways() {
+fn readiness_has_thresholds_in_both_directions() {
     let mut probes = Probes::new(&container(false), at(0), at(0));
     let ready: Vec<bool> = [true, true, false, true, false, false]
         .into_iter()
@@ -50,10 +50,10 @@ fn readiness_needs_its_threshold_both_ways() {
 }
 
 #[test]
-fn liveness_kills_at_its_threshold() {
+fn liveness_restarts_at_its_threshold() {
     let mut probes = Probes::new(&container(false), at(0), at(0));
-    assert_eq!(probes.result(ProbeKind::Liveness, false, at(10)), Verdict::None);
-    assert_eq!(probes.result(ProbeKind::Liveness, true, at(15)), Verdict::None);
-    assert_eq!(probes.result(ProbeKind::Liveness, false, at(20)), Verdict::None);
-    assert_eq!(probes.result(ProbeKind::Liveness, false, at(25)), Verdict::Kill);
+    assert_eq!(probes.result(ProbeKind::Liveness, false, at(10)), ProbeVerdict::None);
+    assert_eq!(probes.result(ProbeKind::Liveness, true, at(15)), ProbeVerdict::None);
+    assert_eq!(probes.result(ProbeKind::Liveness, false, at(20)), ProbeVerdict::None);
+    assert_eq!(probes.result(ProbeKind::Liveness, false, at(25)), ProbeVerdict::Kill);
 }

@@ -1,35 +1,35 @@
-//! Statuses of Pods in the situations that kubectl's users know.
+//! Statuses in situations that kubectl users know.
 
 use expect_test::{Expect, expect};
 
 use crate::{
     action::{Event, StartFailure},
-    machine::tests::World,
+    machine::tests::Harness,
 };
 
-fn check(world: &World, expected: Expect) {
-    expected.assert_eq(&world.describe());
+fn check(harness: &Harness, expected: Expect) {
+    expected.assert_eq(&harness.describe());
 }
 
 #[test]
-fn a_pod_on_its_way_up() {
-    let mut world = World::new(serde_json::json!({
+fn a_starting_pod() {
+    let mut harness = Harness::new(serde_json::json!({
         "initContainers": [{ "name": "prepare", "image": "i" }],
         "containers": [{ "name": "web", "image": "w" }]
     }));
     check(
-        &world,
+        &harness,
         expect![[r#"
         Pending PodReadyToStartContainers=False Initialized=False Ready=False ContainersReady=False PodScheduled=True
         prepare ContainerCreating restarts=0
         web PodInitializing restarts=0
     "#]],
     );
-    world.settle();
-    world.exit("prepare", 0);
-    world.settle();
+    harness.settle();
+    harness.exit("prepare", 0);
+    harness.settle();
     check(
-        &world,
+        &harness,
         expect![[r#"
         Running PodReadyToStartContainers=True Initialized=True Ready=True ContainersReady=True PodScheduled=True
         prepare Completed(0) ready restarts=0
@@ -39,28 +39,28 @@ fn a_pod_on_its_way_up() {
 }
 
 #[test]
-fn a_pull_that_fails() {
-    let mut world =
-        World::new(serde_json::json!({ "containers": [{ "name": "web", "image": "nowhere/no" }] }));
-    world.fail_starts = Some((StartFailure::ErrImagePull, "no such host".to_owned()));
-    world.settle();
+fn a_failed_pull() {
+    let mut harness =
+        Harness::new(serde_json::json!({ "containers": [{ "name": "web", "image": "nowhere/no" }] }));
+    harness.fail_starts = Some((StartFailure::ErrImagePull, "no such host".to_owned()));
+    harness.settle();
     check(
-        &world,
+        &harness,
         expect![[r#"
         Pending PodReadyToStartContainers=True Initialized=True Ready=False ContainersReady=False PodScheduled=True
         web ErrImagePull restarts=0
     "#]],
     );
-    world.pass(3);
-    world.send(Event::Tick);
+    harness.advance_clock(3);
+    harness.send(Event::Tick);
     check(
-        &world,
+        &harness,
         expect![[r#"
         Pending PodReadyToStartContainers=True Initialized=True Ready=False ContainersReady=False PodScheduled=True
         web ImagePullBackOff restarts=0
     "#]],
     );
-    let waiting = world.machine.status().container_statuses.unwrap_or_default()[0].state.clone();
+    let waiting = harness.machine.status().container_statuses.unwrap_or_default()[0].state.clone();
     expect![[r#"Back-off pulling image "nowhere/no": ErrImagePull: no such host"#]]
         .assert_eq(&waiting.and_then(|state| state.waiting?.message).unwrap_or_default());
     expect![[r#"
@@ -68,13 +68,13 @@ fn a_pull_that_fails() {
         Failed Error: ErrImagePull
         BackOff Back-off pulling image "nowhere/no"
         Failed Error: ImagePullBackOff"#]]
-    .assert_eq(&world.told.join("\n"));
-    world.fail_starts = None;
-    world.pass(10);
-    world.send(Event::Tick);
-    world.settle();
+    .assert_eq(&harness.events.join("\n"));
+    harness.fail_starts = None;
+    harness.advance_clock(10);
+    harness.send(Event::Tick);
+    harness.settle();
     check(
-        &world,
+        &harness,
         expect![[r#"
         Running PodReadyToStartContainers=True Initialized=True Ready=True ContainersReady=True PodScheduled=True
         web Running ready restarts=0
@@ -84,24 +84,24 @@ fn a_pull_that_fails() {
 
 #[test]
 fn crash_loop() {
-    let mut world = World::new(serde_json::json!({ "containers": [{ "name": "web", "image": "w" }] }));
-    world.settle();
-    world.exit("web", 1);
-    world.settle();
-    world.exit("web", 137);
-    world.settle();
+    let mut harness = Harness::new(serde_json::json!({ "containers": [{ "name": "web", "image": "w" }] }));
+    harness.settle();
+    harness.exit("web", 1);
+    harness.settle();
+    harness.exit("web", 137);
+    harness.settle();
     check(
-        &world,
+        &harness,
         expect![[r#"
         Running PodReadyToStartContainers=True Initialized=True Ready=False ContainersReady=False PodScheduled=True
         web CrashLoopBackOff restarts=1 last=Error(137)
     "#]],
     );
-    world.pass(11);
-    world.send(Event::Tick);
-    world.settle();
+    harness.advance_clock(11);
+    harness.send(Event::Tick);
+    harness.settle();
     check(
-        &world,
+        &harness,
         expect![[r#"
         Running PodReadyToStartContainers=True Initialized=True Ready=True ContainersReady=True PodScheduled=True
         web Running ready restarts=2 last=Error(137)
@@ -111,14 +111,14 @@ fn crash_loop() {
 
 #[test]
 fn a_pod_that_completes() {
-    let mut world = World::new(serde_json::json!({
+    let mut harness = Harness::new(serde_json::json!({
         "restartPolicy": "Never", "containers": [{ "name": "job", "image": "w" }]
     }));
-    world.settle();
-    world.exit("job", 0);
-    world.settle();
+    harness.settle();
+    harness.exit("job", 0);
+    harness.settle();
     check(
-        &world,
+        &harness,
         expect![[r#"
         Succeeded PodReadyToStartContainers=False Initialized=True Ready=False ContainersReady=False PodScheduled=True
         job Completed(0) restarts=0
@@ -128,12 +128,13 @@ fn a_pod_that_completes() {
 }
 
 #[test]
-fn what_is_told_of_other_failed_starts() {
-    let told = |failure: StartFailure| {
-        let mut world = World::new(serde_json::json!({ "containers": [{ "name": "web", "image": "w" }] }));
-        world.fail_starts = Some((failure, "why".to_owned()));
-        world.settle();
-        world.told.join("; ")
+fn events_of_failed_starts() {
+    let record = |failure: StartFailure| {
+        let mut harness =
+            Harness::new(serde_json::json!({ "containers": [{ "name": "web", "image": "w" }] }));
+        harness.fail_starts = Some((failure, "why".to_owned()));
+        harness.settle();
+        harness.events.join("; ")
     };
     let failures = [
         StartFailure::ErrImageNeverPull,
@@ -142,7 +143,7 @@ fn what_is_told_of_other_failed_starts() {
         StartFailure::RunContainerError,
         StartFailure::PostStartHookError,
     ];
-    let table: Vec<String> = failures.into_iter().map(told).collect();
+    let table: Vec<String> = failures.into_iter().map(record).collect();
     expect![[r#"
         ErrImageNeverPull why; Failed Error: ErrImageNeverPull
         InspectFailed why; Failed Error: InvalidImageName
@@ -153,13 +154,13 @@ fn what_is_told_of_other_failed_starts() {
 }
 
 #[test]
-fn an_ephemeral_container_is_refused_aloud_and_once() {
-    let mut world = World::new(serde_json::json!({ "containers": [{ "name": "web", "image": "w" }] }));
-    world.settle();
-    let mut pod = (**world.machine.pod()).clone();
+fn an_ephemeral_container_is_refused_with_one_event() {
+    let mut harness = Harness::new(serde_json::json!({ "containers": [{ "name": "web", "image": "w" }] }));
+    harness.settle();
+    let mut pod = (**harness.machine.pod()).clone();
     pod.spec.as_mut().unwrap().ephemeral_containers = Some(vec![Default::default()]);
     for _ in 0..2 {
-        world.send(Event::Update(std::sync::Arc::new(pod.clone())));
+        harness.send(Event::Update(std::sync::Arc::new(pod.clone())));
     }
-    assert_eq!(world.told, ["Failed this node does not run ephemeral containers yet"]);
+    assert_eq!(harness.events, ["Failed this node does not run ephemeral containers yet"]);
 }

@@ -1,4 +1,4 @@
-//! Mounts below directories of ours, network namespaces among them.
+//! Mounts below the node's directories, including network namespaces.
 
 use std::{
     os::unix::ffi::OsStringExt,
@@ -7,10 +7,10 @@ use std::{
 
 use rustix::mount::{UnmountFlags, unmount};
 
-/// A mount may uncover another one.
+/// An unmount may uncover another mount.
 const PASSES_MAX: u32 = 8;
 
-/// Mount points strictly below any of some directories, in the order in which they were mounted.
+/// Mount points strictly below the directories, in mount order.
 pub(super) fn below(directories: &[PathBuf]) -> Vec<PathBuf> {
     let text = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
     points(&text).filter(|point| is_below(point, directories)).collect()
@@ -20,33 +20,33 @@ fn is_below(point: &Path, directories: &[PathBuf]) -> bool {
     directories.iter().any(|directory| point != directory && point.starts_with(directory))
 }
 
-/// The mount points of a `mountinfo`: its fifth field, with spaces and the like as octal numbers.
+/// The mount points of a `mountinfo` file: its fifth field, with octal escapes decoded.
 pub(super) fn points(mountinfo: &[u8]) -> impl Iterator<Item = PathBuf> {
     let lines = mountinfo.split(|byte| *byte == b'\n');
     lines.filter_map(|line| Some(unescaped(line.split(|byte| *byte == b' ').nth(4)?)))
 }
 
 fn unescaped(field: &[u8]) -> PathBuf {
-    let mut plain = Vec::with_capacity(field.len());
+    let mut path = Vec::with_capacity(field.len());
     let mut rest = field;
     while let Some((first, after)) = rest.split_first() {
         let digits =
             after.get(..3).filter(|_| *first == b'\\').and_then(|digits| std::str::from_utf8(digits).ok());
         match digits.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
             Some(byte) => {
-                plain.push(byte);
+                path.push(byte);
                 rest = &after[3..];
             }
             None => {
-                plain.push(*first);
+                path.push(*first);
                 rest = after;
             }
         }
     }
-    PathBuf::from(std::ffi::OsString::from_vec(plain))
+    PathBuf::from(std::ffi::OsString::from_vec(path))
 }
 
-/// Unmounts all below some directories, the latest first.
+/// Unmounts everything below the directories, newest first.
 pub(super) fn remove_below(directories: &[PathBuf]) {
     for _ in 0..PASSES_MAX {
         let left = below(directories);
@@ -59,7 +59,7 @@ pub(super) fn remove_below(directories: &[PathBuf]) {
     }
 }
 
-/// Removes network namespaces by the files that hold them.
+/// Removes network namespaces by their files.
 pub(super) fn remove_namespaces(files: &[PathBuf]) {
     for file in files {
         detach(file);
@@ -67,11 +67,11 @@ pub(super) fn remove_namespaces(files: &[PathBuf]) {
     }
 }
 
-/// Detached, so that a straggler with an open file does not hold it.
+/// Unmounts lazily, so that an open file does not block it.
 fn detach(point: &Path) {
     if let Err(error) = unmount(point, UnmountFlags::DETACH)
         && !matches!(error, rustix::io::Errno::NOENT | rustix::io::Errno::INVAL)
     {
-        tracing::warn!(point = %point.display(), %error, "not unmounted");
+        tracing::warn!(point = %point.display(), %error, "cannot unmount");
     }
 }

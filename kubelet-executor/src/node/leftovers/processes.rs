@@ -1,13 +1,13 @@
-//! Processes of a private containerd: itself, its shims and helpers by their arguments, containers by their control group.
+//! Processes of a private containerd: itself, its shims and tools by their arguments, containers by their cgroup.
 
 use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::Traces;
+use super::OrphanScan;
 use crate::{config::Config, machine::cgroups};
 
-/// How long killed processes are waited for, a look at a time.
+/// How long to wait for killed processes.
 const LOOKS_MAX: u32 = 100;
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -19,19 +19,17 @@ pub(super) fn program(pid: u32) -> Option<String> {
     Some(String::from_utf8_lossy(name).into_owned())
 }
 
-/// containerd, shims, and the tools that they call, where an argument leads to our directory or socket.
-pub(super) fn of_runtime(traces: &Traces) -> BTreeSet<u32> {
+/// containerd, its shims and tools with an argument that names our directory or socket.
+pub(super) fn of_runtime(scan: &OrphanScan) -> BTreeSet<u32> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.filter(|pid| {
-        is_of_runtime(&std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default(), traces)
-    })
-    .collect()
+    pids.filter(|pid| is_of_runtime(&std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default(), scan))
+        .collect()
 }
 
-/// Whether a command line (as the kernel gives it, a zero byte after each argument) is of our runtime. The program counts
-/// too: somebody may just look at our files.
-pub(super) fn is_of_runtime(command: &[u8], traces: &Traces) -> bool {
+/// Whether a command line (NUL-terminated arguments) belongs to our runtime. The program counts as well: somebody may
+/// just read our files.
+pub(super) fn is_of_runtime(command: &[u8], scan: &OrphanScan) -> bool {
     let mut arguments = command.split(|byte| *byte == 0);
     let program =
         arguments.next().and_then(|first| first.rsplit(|byte| *byte == b'/').next()).unwrap_or_default();
@@ -39,27 +37,27 @@ pub(super) fn is_of_runtime(command: &[u8], traces: &Traces) -> bool {
         || program.starts_with(b"containerd-shim");
     ours && arguments.any(|argument| {
         let argument = Path::new(std::str::from_utf8(argument).unwrap_or_default());
-        argument == traces.socket || argument == traces.config || argument.starts_with(&traces.state)
+        argument == scan.socket || argument == scan.config || argument.starts_with(&scan.state)
     })
 }
 
-/// Processes of containers, in all of the node's groups.
+/// Processes in the node's cgroups.
 pub(super) fn of_containers(config: &Config) -> BTreeSet<u32> {
     let mut pids = cgroups::processes(&cgroups::node_group(&config.tag()));
     pids.remove(&std::process::id());
     pids
 }
 
-/// Kills all, containers first: a shim that lives reaps its own. Answers how many there were.
-pub(super) async fn kill_all(config: &Config, traces: &Traces) -> usize {
+/// Kills all processes, containers first, since a living shim reaps its own. Returns their number.
+pub(super) async fn kill_all(config: &Config, scan: &OrphanScan) -> usize {
     let contained = kill(|| of_containers(config)).await;
-    contained + kill(|| of_runtime(traces)).await
+    contained + kill(|| of_runtime(scan)).await
 }
 
 async fn kill(find: impl Fn() -> BTreeSet<u32>) -> usize {
     let mut killed = BTreeSet::new();
     for _ in 0..LOOKS_MAX {
-        // Zombies have no command line any more, and wait for somebody else.
+        // Zombies have no command line, and wait for another parent.
         let alive: BTreeSet<u32> = find().into_iter().filter(|pid| program(*pid).is_some()).collect();
         if alive.is_empty() {
             break;

@@ -1,4 +1,4 @@
-//! HTTP probes against servers that answer what they are told to.
+//! HTTP probes against local servers.
 
 use http::Response;
 use hyper::{body::Incoming, service::service_fn};
@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 
 use super::*;
 
-/// `/ok` is well, `/here` and `/away` lead on, `/round` in a circle; all else is missing.
+/// `/ok` succeeds, `/here` and `/away` redirect, `/round` redirects to itself; everything else is 404.
 fn answer(request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let (status, location) = match request.uri().path() {
         "/ok" => (200, ""),
@@ -64,7 +64,7 @@ async fn redirects_are_followed_on_the_same_server() {
 }
 
 #[tokio::test]
-async fn a_probe_over_tls_asks_whatever_the_certificate() {
+async fn a_tls_probe_accepts_any_certificate() {
     let signed = rcgen::generate_simple_self_signed(vec!["elsewhere".to_owned()]).unwrap();
     let key = rustls::pki_types::PrivateKeyDer::try_from(signed.signing_key.serialize_der()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());

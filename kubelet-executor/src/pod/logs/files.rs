@@ -1,10 +1,10 @@
-//! Finding a container's log files.
+//! Finds a container's log files.
 
 use std::path::{Path, PathBuf};
 
 use crate::config::Config;
 
-/// The log directory of a Pod that is over: of those with its name, the newest.
+/// The newest log directory of a deleted Pod, by namespace and name.
 pub(crate) fn newest_of(config: &Config, namespace: &str, pod: &str) -> Option<PathBuf> {
     let prefix = format!("{namespace}_{pod}_");
     let entries = std::fs::read_dir(config.pods_dir()).ok()?.flatten();
@@ -14,7 +14,7 @@ pub(crate) fn newest_of(config: &Config, namespace: &str, pod: &str) -> Option<P
         .map(|entry| entry.path())
 }
 
-/// The attempts that left a log, ascending.
+/// The attempts with a log, ascending.
 pub(crate) fn attempts(dir: &Path) -> Vec<u32> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     let mut attempts: Vec<u32> =
@@ -23,7 +23,7 @@ pub(crate) fn attempts(dir: &Path) -> Vec<u32> {
     attempts
 }
 
-/// An attempt's files that rotation put aside, oldest first.
+/// The rotated files of an attempt, oldest first.
 pub(crate) fn rotated(dir: &Path, attempt: u32) -> Vec<PathBuf> {
     let prefix = format!("{attempt}.log.");
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
@@ -35,7 +35,7 @@ pub(crate) fn rotated(dir: &Path, attempt: u32) -> Vec<PathBuf> {
     files
 }
 
-/// An attempt's live file.
+/// The live file of an attempt.
 pub(crate) fn live(dir: &Path, attempt: u32) -> PathBuf {
     dir.join(format!("{attempt}.log"))
 }

@@ -1,4 +1,4 @@
-//! Reading: from the right line on, rendered as wanted, following the file as it grows.
+//! Reads logs: tail, filters, and following a growing file.
 
 use std::{
     fs::File,
@@ -15,37 +15,37 @@ use tokio::sync::mpsc;
 
 use super::{LogOptions, files};
 
-/// How often a followed file is looked at.
+/// Polling interval while following.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// What is handed on at once.
+/// Size of the pieces sent to the client.
 const PIECE_BYTES: usize = 32 << 10;
-/// What is read backwards at once.
+/// Size of the blocks read backwards.
 const BLOCK_BYTES: u64 = 64 << 10;
-/// A record longer than this is no record of the runtime, which splits lines at 16 KiB.
+/// Limit of a record; the runtime splits lines at 16 KiB.
 const RECORD_BYTES_MAX: u64 = 1 << 20;
 
-/// Turns records into what the client wants to see.
+/// Renders records for the client.
 struct Renderer<'a> {
-    wanted: &'a LogOptions,
+    options: &'a LogOptions,
     out: BytesMut,
     left: u64,
-    /// The stream's line goes on: no new timestamp.
+    /// Within a line that spans records: no new timestamp.
     within: bool,
 }
 
 impl<'a> Renderer<'a> {
-    fn new(wanted: &'a LogOptions) -> Self {
-        Self { wanted, out: BytesMut::new(), left: wanted.limit_bytes.unwrap_or(u64::MAX), within: false }
+    fn new(options: &'a LogOptions) -> Self {
+        Self { options, out: BytesMut::new(), left: options.limit_bytes.unwrap_or(u64::MAX), within: false }
     }
 
     fn take(&mut self, record: &[u8]) {
         let Some(line) = log_line::parse(record) else { return };
-        if let Some(since) = self.wanted.since
+        if let Some(since) = self.options.since
             && line.timestamp.parse::<Timestamp>().is_ok_and(|at| at < since)
         {
             return;
         }
-        if self.wanted.timestamps && !self.within {
+        if self.options.timestamps && !self.within {
             self.put(line.timestamp.as_bytes());
             self.put(b" ");
         }
@@ -67,13 +67,13 @@ impl<'a> Renderer<'a> {
     }
 }
 
-/// A whole file, for those who need no stream.
-pub(crate) fn read_file(path: &Path, wanted: &LogOptions) -> io::Result<Bytes> {
+/// Reads a whole file.
+pub(crate) fn read_file(path: &Path, options: &LogOptions) -> io::Result<Bytes> {
     let mut file = File::open(path)?;
-    let lines = wanted.tail_lines.unwrap_or(u64::MAX);
+    let lines = options.tail_lines.unwrap_or(u64::MAX);
     let (start, _) = tail_start(&mut file, lines)?;
     file.seek(SeekFrom::Start(start))?;
-    let mut renderer = Renderer::new(wanted);
+    let mut renderer = Renderer::new(options);
     let mut reader = BufReader::new(file);
     while let Some(record) = next_record(&mut reader)? {
         renderer.take(&record);
@@ -81,18 +81,18 @@ pub(crate) fn read_file(path: &Path, wanted: &LogOptions) -> io::Result<Bytes> {
     Ok(renderer.out.freeze())
 }
 
-/// Reads an attempt's log into `pieces`; with `follow`, for as long as `runs` says that its container does.
+/// Reads the log of an attempt into `pieces`. With `follow`, it continues while `runs` returns true.
 pub(crate) async fn read(
     dir: &Path,
     attempt: u32,
-    wanted: &LogOptions,
+    options: &LogOptions,
     runs: impl Fn() -> bool,
     pieces: &mpsc::Sender<Bytes>,
 ) -> io::Result<()> {
     let live = files::live(dir, attempt);
-    let mut renderer = Renderer::new(wanted);
+    let mut renderer = Renderer::new(options);
     let mut file = File::open(&live)?;
-    let (start, missing) = tail_start(&mut file, wanted.tail_lines.unwrap_or(u64::MAX))?;
+    let (start, missing) = tail_start(&mut file, options.tail_lines.unwrap_or(u64::MAX))?;
     for (older, start) in older_files(dir, attempt, missing)? {
         let mut older = File::open(older)?;
         older.seek(SeekFrom::Start(start))?;
@@ -104,13 +104,13 @@ pub(crate) async fn read(
     let mut inode = file.metadata()?.ino();
     let mut reader = BufReader::new(file);
     loop {
-        // Asked before reading: what the container wrote before its end is in the file by then.
+        // Checked before reading: everything the container wrote before its end is in the file by then.
         let last = !runs();
-        if !drain(&mut reader, &mut renderer, pieces).await? || !wanted.follow {
+        if !drain(&mut reader, &mut renderer, pieces).await? || !options.follow {
             return Ok(());
         }
         match live.metadata() {
-            // Before the end is believed: the last lines may be in a file that was begun since the last look.
+            // Checked before the end: the last lines may be in a file that was created since the last check.
             Ok(now) if now.ino() != inode => {
                 drain(&mut reader, &mut renderer, pieces).await?;
                 inode = now.ino();
@@ -131,7 +131,7 @@ pub(crate) async fn read(
     }
 }
 
-/// Renders all whole records up to the end. False when nobody listens, or all that may be sent is sent.
+/// Renders all complete records. Returns false if the client is gone or the byte limit is reached.
 async fn drain(
     reader: &mut BufReader<File>,
     renderer: &mut Renderer<'_>,
@@ -158,7 +158,7 @@ async fn drain(
     }
 }
 
-/// A record with its line feed. One that is still being written is left for the next time.
+/// Reads a record with its line feed. An incomplete record is left for the next call.
 fn next_record(reader: &mut BufReader<File>) -> io::Result<Option<Vec<u8>>> {
     let mut record = Vec::new();
     let read = reader.by_ref().take(RECORD_BYTES_MAX).read_until(b'\n', &mut record)?;
@@ -172,7 +172,7 @@ fn next_record(reader: &mut BufReader<File>) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(record))
 }
 
-/// Where the last `lines` lines of a file begin, and how many it lacks.
+/// The offset of the last `lines` lines, and how many lines the file lacks.
 fn tail_start(file: &mut File, lines: u64) -> io::Result<(u64, u64)> {
     if lines == u64::MAX {
         return Ok((0, u64::MAX));
@@ -198,12 +198,12 @@ fn tail_start(file: &mut File, lines: u64) -> io::Result<(u64, u64)> {
             }
         }
     }
-    // The file's first line has no line feed before it.
+    // The first line has no line feed before it.
     let has = if end == 0 { 0 } else { found + 1 };
     Ok((0, lines - has.min(lines)))
 }
 
-/// The rotated files that hold the lines which the live file lacks, oldest first, and where in them to begin.
+/// The rotated files with the missing lines, oldest first, and the start offset in each.
 fn older_files(dir: &Path, attempt: u32, mut missing: u64) -> io::Result<Vec<(std::path::PathBuf, u64)>> {
     let mut chosen = Vec::new();
     for path in files::rotated(dir, attempt).into_iter().rev() {

@@ -1,9 +1,9 @@
-//! A directory of files that changes as a whole: readers see the old set or the new one.
+//! Atomically replaced directories: readers see the old set of files or the new one.
 //!
 //! ```text
 //! key        -> ..data/key          (what containers open)
-//! ..data     -> ..2026_11_22_1      (replaced by a rename)
-//! ..2026_11_22_1/key
+//! ..data     -> ..set_1             (replaced by a rename)
+//! ..set_1/key
 //! ```
 
 use std::{
@@ -18,7 +18,7 @@ use executor_core::payload::Files;
 
 const DATA: &str = "..data";
 
-/// Makes `dir` show exactly `files`; does nothing where it does.
+/// Makes `dir` contain exactly `files`; does nothing if it already does.
 pub(crate) fn write(dir: &Path, files: &Files, group: Option<u32>) -> io::Result<()> {
     fs::create_dir_all(dir)?;
     if !shows(dir, files, group) {
@@ -46,12 +46,12 @@ pub(crate) fn write(dir: &Path, files: &Files, group: Option<u32>) -> io::Result
     link(dir, files)
 }
 
-/// A group may read what its owner may.
+/// With an fsGroup, the group may read what the owner may.
 fn mode(mode: u32, group: Option<u32>) -> u32 {
     if group.is_some() { mode | ((mode & 0o400) >> 3) } else { mode }
 }
 
-/// A directory that was not there.
+/// Creates a directory with an unused name.
 fn fresh_dir(dir: &Path) -> io::Result<OsString> {
     for n in 0..u32::MAX {
         let name = OsString::from(format!("..set_{n}"));
@@ -80,7 +80,7 @@ fn count(dir: &Path) -> usize {
     entries.map(|entry| if entry.path().is_dir() { count(&entry.path()) } else { 1 }).sum()
 }
 
-/// The names that containers open, one for each first component.
+/// Creates the links that containers open, one per first path component.
 fn link(dir: &Path, files: &Files) -> io::Result<()> {
     let wanted: BTreeSet<OsString> =
         files.keys().filter_map(|path| path.split('/').next()).map(OsString::from).collect();
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_set_is_replaced_as_a_whole_and_left_alone_when_it_is_right() {
+    fn a_set_of_files_is_replaced_atomically() {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path();
         write(dir, &files(&[("a", "1"), ("d/b", "2")]), None).unwrap();

@@ -1,4 +1,4 @@
-//! What a container sees of its Pod's volumes, and the files that every container gets.
+//! Mounts of a container: its volumes, `/etc/hosts`, the termination message.
 
 use std::path::{Path, PathBuf};
 
@@ -6,9 +6,8 @@ use cri::v1;
 use executor_core::{env::expand, payload, spec};
 use k8s_openapi::api::core::v1::{Container, Pod, VolumeMount};
 
-use crate::pod::{container_config::termination_path, places::Places, sandbox_config};
+use crate::pod::{container_config::termination_path, paths::PodPaths, sandbox_config};
 
-/// Why a mount cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum MountError {
     #[error("volume \"{0}\" is not in the pod")]
@@ -19,32 +18,32 @@ pub(crate) enum MountError {
     Prepare(PathBuf, std::io::Error),
 }
 
-/// All mounts of a container.
+/// Builds all mounts of a container.
 pub(crate) fn mounts(
     pod: &Pod,
     container: &Container,
     attempt: u32,
     env: &[(String, String)],
-    places: &Places,
+    paths: &PodPaths,
 ) -> Result<Vec<v1::Mount>, MountError> {
     let mut mounts = Vec::new();
     for mount in container.volume_mounts.iter().flatten() {
-        mounts.push(volume_mount(pod, mount, env, places)?);
+        mounts.push(volume_mount(pod, mount, env, paths)?);
     }
     let taken = |path: &str, mounts: &[v1::Mount]| mounts.iter().any(|mount| mount.container_path == path);
     if spec::spec(pod).host_network != Some(true) && !taken("/etc/hosts", &mounts) {
-        mounts.push(plain("/etc/hosts", &places.hosts()));
+        mounts.push(bind_mount("/etc/hosts", &paths.hosts()));
     }
     let message = termination_path(container);
     if !taken(message, &mounts) {
-        let file = places.termination(&container.name, attempt);
+        let file = paths.termination(&container.name, attempt);
         touch(&file).map_err(|e| MountError::Prepare(file.clone(), e))?;
-        mounts.push(plain(message, &file));
+        mounts.push(bind_mount(message, &file));
     }
     Ok(mounts)
 }
 
-fn plain(container_path: &str, host_path: &Path) -> v1::Mount {
+fn bind_mount(container_path: &str, host_path: &Path) -> v1::Mount {
     v1::Mount {
         container_path: container_path.to_owned(),
         host_path: host_path.display().to_string(),
@@ -52,7 +51,7 @@ fn plain(container_path: &str, host_path: &Path) -> v1::Mount {
     }
 }
 
-/// Any user of the container may write to it.
+/// Creates a file that any user of the container may write to.
 fn touch(file: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     if let Some(parent) = file.parent() {
@@ -66,14 +65,14 @@ fn volume_mount(
     pod: &Pod,
     mount: &VolumeMount,
     env: &[(String, String)],
-    places: &Places,
+    paths: &PodPaths,
 ) -> Result<v1::Mount, MountError> {
     let volumes = spec::spec(pod).volumes.as_deref().unwrap_or_default();
     let volume = volumes.iter().find(|volume| volume.name == mount.name);
     let volume = volume.ok_or_else(|| MountError::NoVolume(mount.name.clone()))?;
     let root = match &volume.host_path {
         Some(host) => PathBuf::from(&host.path),
-        None => places.volume(&mount.name),
+        None => paths.volume(&mount.name),
     };
     let lookup = |name: &str| env.iter().rev().find(|(n, _)| n == name).map(|(_, value)| value.clone());
     let sub_path = match (&mount.sub_path_expr, &mount.sub_path) {
@@ -107,7 +106,7 @@ fn volume_mount(
     })
 }
 
-/// A path below a volume, links resolved, so that a container cannot lead the next one out of it.
+/// Resolves a subPath, including symbolic links, so that a container cannot leave the volume.
 fn below(root: &Path, sub_path: &str) -> Result<PathBuf, MountError> {
     let sub_path = sub_path.trim_end_matches('/');
     let refused = || MountError::SubPath(sub_path.to_owned());
@@ -116,7 +115,7 @@ fn below(root: &Path, sub_path: &str) -> Result<PathBuf, MountError> {
     }
     let prepare = |path: &Path, e| MountError::Prepare(path.to_owned(), e);
     let root = root.canonicalize().map_err(|e| prepare(root, e))?;
-    // Component by component: what exists must stay below the root before anything is made beneath it.
+    // Component by component: an existing component must stay below the root before anything is created beneath it.
     let mut path = root.clone();
     for part in sub_path.split('/') {
         path.push(part);
@@ -131,8 +130,8 @@ fn below(root: &Path, sub_path: &str) -> Result<PathBuf, MountError> {
     Ok(path)
 }
 
-/// Writes the file that is `/etc/hosts` in the Pod's containers.
-pub(crate) fn write_hosts(pod: &Pod, ips: &[String], places: &Places) -> std::io::Result<()> {
+/// Writes the Pod's `/etc/hosts`.
+pub(crate) fn write_hosts(pod: &Pod, ips: &[String], paths: &PodPaths) -> std::io::Result<()> {
     let pod_spec = spec::spec(pod);
     let hostname = sandbox_config::hostname(pod);
     let mut text = "# Kubernetes-managed hosts file.\n\
@@ -163,6 +162,6 @@ pub(crate) fn write_hosts(pod: &Pod, ips: &[String], places: &Places) -> std::io
             ));
         }
     }
-    std::fs::create_dir_all(&places.volumes)?;
-    std::fs::write(places.hosts(), text)
+    std::fs::create_dir_all(&paths.volumes)?;
+    std::fs::write(paths.hosts(), text)
 }

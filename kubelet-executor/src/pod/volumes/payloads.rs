@@ -1,4 +1,4 @@
-//! Which files a volume of values has: asked of the API, chosen by the pure core.
+//! Collects the files of ConfigMap, Secret, downward API and projected volumes.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -12,21 +12,21 @@ use k8s_openapi::api::core::v1::{
     DownwardAPIVolumeFile, KeyToPath, Pod, ServiceAccountTokenProjection, Volume,
 };
 
-use super::{Cause, Maker};
-use crate::api::TokenWish;
+use super::{Cause, VolumeBuilder};
+use crate::api::TokenRequest;
 
-/// The lifetime of a token whose projection names none.
+/// The default lifetime of a projected token.
 const TOKEN_SECONDS: i64 = 3600;
-/// A token is replaced when this share of its life is over, in percent.
+/// A token is renewed when this percentage of its lifetime is over, as upstream.
 const TOKEN_RENEW_PERCENT: i64 = 80;
-/// Begins the names of the files that remember when tokens end, beside the volumes: containers do not see them.
+/// Prefix of the files that record token expiry. They are beside the volumes, where containers do not see them.
 const TOKEN_RECORD: &str = ".token-expiry";
 
 type Values = BTreeMap<String, Vec<u8>>;
 
-/// The files, or `None` if the volume is of another kind.
+/// The files of a volume; `None` if it is of another kind.
 pub(super) async fn files(
-    maker: &Maker<'_>,
+    builder: &VolumeBuilder<'_>,
     pod: &Pod,
     volume: &Volume,
     dir: &Path,
@@ -34,30 +34,30 @@ pub(super) async fn files(
     let mut files = Files::new();
     if let Some(source) = &volume.config_map {
         let optional = source.optional == Some(true);
-        let values = config_map(maker, pod, &source.name, optional).await?;
+        let values = config_map(builder, pod, &source.name, optional).await?;
         payload::select(&mut files, &values, items(&source.items), source.default_mode, optional)?;
     } else if let Some(source) = &volume.secret {
         let optional = source.optional == Some(true);
         let name = source.secret_name.as_deref().unwrap_or_default();
-        let values = secret(maker, pod, name, optional).await?;
+        let values = secret(builder, pod, name, optional).await?;
         payload::select(&mut files, &values, items(&source.items), source.default_mode, optional)?;
     } else if let Some(source) = &volume.downward_api {
-        downward(maker, pod, &mut files, source.items.as_deref().unwrap_or_default(), source.default_mode)?;
+        downward(builder, pod, &mut files, source.items.as_deref().unwrap_or_default(), source.default_mode)?;
     } else if let Some(source) = &volume.projected {
         let mode = source.default_mode;
         for part in source.sources.iter().flatten() {
             if let Some(part) = &part.config_map {
                 let optional = part.optional == Some(true);
-                let values = config_map(maker, pod, &part.name, optional).await?;
+                let values = config_map(builder, pod, &part.name, optional).await?;
                 payload::select(&mut files, &values, items(&part.items), mode, optional)?;
             } else if let Some(part) = &part.secret {
                 let optional = part.optional == Some(true);
-                let values = secret(maker, pod, &part.name, optional).await?;
+                let values = secret(builder, pod, &part.name, optional).await?;
                 payload::select(&mut files, &values, items(&part.items), mode, optional)?;
             } else if let Some(part) = &part.downward_api {
-                downward(maker, pod, &mut files, part.items.as_deref().unwrap_or_default(), mode)?;
+                downward(builder, pod, &mut files, part.items.as_deref().unwrap_or_default(), mode)?;
             } else if let Some(part) = &part.service_account_token {
-                let token = token(maker, pod, part, dir).await?;
+                let token = token(builder, pod, part, dir).await?;
                 payload::add(&mut files, &part.path, token, payload::mode(mode, payload::DEFAULT_MODE))?;
             } else {
                 return Err(Cause::Unsupported);
@@ -77,16 +77,21 @@ fn namespace(pod: &Pod) -> &str {
     pod.metadata.namespace.as_deref().unwrap_or("default")
 }
 
-async fn config_map(maker: &Maker<'_>, pod: &Pod, name: &str, optional: bool) -> Result<Values, Cause> {
-    match maker.api.config_map(namespace(pod), name).await? {
+async fn config_map(
+    builder: &VolumeBuilder<'_>,
+    pod: &Pod,
+    name: &str,
+    optional: bool,
+) -> Result<Values, Cause> {
+    match builder.api.config_map(namespace(pod), name).await? {
         Some(map) => Ok(payload::config_map_values(&map)),
         None if optional => Ok(Values::new()),
         None => Err(Cause::Missing("configmap", name.to_owned())),
     }
 }
 
-async fn secret(maker: &Maker<'_>, pod: &Pod, name: &str, optional: bool) -> Result<Values, Cause> {
-    match maker.api.secret(namespace(pod), name).await? {
+async fn secret(builder: &VolumeBuilder<'_>, pod: &Pod, name: &str, optional: bool) -> Result<Values, Cause> {
+    match builder.api.secret(namespace(pod), name).await? {
         Some(secret) => Ok(payload::secret_values(&secret)),
         None if optional => Ok(Values::new()),
         None => Err(Cause::Missing("secret", name.to_owned())),
@@ -94,7 +99,7 @@ async fn secret(maker: &Maker<'_>, pod: &Pod, name: &str, optional: bool) -> Res
 }
 
 fn downward(
-    maker: &Maker<'_>,
+    builder: &VolumeBuilder<'_>,
     pod: &Pod,
     files: &mut Files,
     items: &[DownwardAPIVolumeFile],
@@ -103,12 +108,12 @@ fn downward(
     let default = payload::mode(default_mode, payload::DEFAULT_MODE);
     for item in items {
         let text = if let Some(reference) = &item.field_ref {
-            field::field(pod, maker.node, &reference.field_path)?
+            field::field(pod, builder.node, &reference.field_path)?
         } else if let Some(reference) = &item.resource_field_ref {
             let name = reference.container_name.as_deref().unwrap_or_default();
             let container =
                 spec::container(pod, name).ok_or_else(|| Cause::Missing("container", name.to_owned()))?;
-            field::resource(container, maker.node, &reference.resource, reference.divisor.as_ref())?
+            field::resource(container, builder.node, &reference.resource, reference.divisor.as_ref())?
         } else {
             String::new()
         };
@@ -117,33 +122,33 @@ fn downward(
     Ok(())
 }
 
-/// The token that the volume has, or a new one when its time comes. What it ends with is written beside it, so that a
-/// restarted executor does not ask again.
+/// The volume's token, or a new one if it expires soon. The expiry is recorded, so that a restarted executor does not
+/// request a new token.
 async fn token(
-    maker: &Maker<'_>,
+    builder: &VolumeBuilder<'_>,
     pod: &Pod,
-    wish: &ServiceAccountTokenProjection,
+    request: &ServiceAccountTokenProjection,
     dir: &Path,
 ) -> Result<Vec<u8>, Cause> {
-    let seconds = wish.expiration_seconds.unwrap_or(TOKEN_SECONDS);
+    let seconds = request.expiration_seconds.unwrap_or(TOKEN_SECONDS);
     let volume = dir.file_name().unwrap_or_default().to_string_lossy();
-    let record = dir.with_file_name(format!("{TOKEN_RECORD}-{volume}-{}", wish.path.replace('/', "_")));
-    if let Some(token) = current_token(&record, &dir.join(&wish.path), seconds) {
+    let record = dir.with_file_name(format!("{TOKEN_RECORD}-{volume}-{}", request.path.replace('/', "_")));
+    if let Some(token) = current_token(&record, &dir.join(&request.path), seconds) {
         return Ok(token);
     }
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
     let account = spec::spec(pod).service_account_name.clone().filter(|name| !name.is_empty());
-    let fresh = maker
+    let fresh = builder
         .api
-        .token(&TokenWish {
+        .token(&TokenRequest {
             namespace: namespace(pod).to_owned(),
             account: account.unwrap_or_else(|| "default".to_owned()),
-            audience: wish.audience.clone().filter(|audience| !audience.is_empty()),
+            audience: request.audience.clone().filter(|audience| !audience.is_empty()),
             expiration_seconds: seconds,
             pod: (text(&pod.metadata.name), text(&pod.metadata.uid)),
         })
         .await?;
-    // Should it not be written, the token is renewed too early, which harms nobody.
+    // If this fails, the token is renewed too early, which is harmless.
     let _ = std::fs::write(&record, fresh.expires_at.to_string());
     Ok(fresh.token.into_bytes())
 }

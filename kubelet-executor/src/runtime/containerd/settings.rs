@@ -5,10 +5,10 @@ use std::path::Path;
 use super::Paths;
 use crate::config::Config;
 
-/// CAP_SYS_RESOURCE's place in a capability set.
+/// The bit of CAP_SYS_RESOURCE in a capability set.
 const CAP_SYS_RESOURCE: u32 = 24;
 
-/// The file's text. Written in version 2, which 1.6 has and later ones translate.
+/// Renders the file in version 2, which 1.6 reads and later releases migrate.
 pub(crate) fn render(config: &Config, paths: &Paths, plugins: &Path, networks: &Path) -> String {
     format!(
         r#"# Written by catamaran at every start.
@@ -45,7 +45,7 @@ disabled_plugins = [
       [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
         SystemdCgroup = false
 
-  # A directory per registry host may be put here; loopback hosts are spoken to in plain HTTP without one.
+  # A directory per registry host may be put here; loopback hosts are contacted over plain HTTP without one.
   [plugins."io.containerd.grpc.v1.cri".registry]
     config_path = {registries:?}
 "#,
@@ -58,8 +58,7 @@ disabled_plugins = [
     )
 }
 
-/// Whether this process may make others less likely to be killed when memory runs out. Inside containers often not, and
-/// then every sandbox would fail.
+/// Whether this process may lower OOM scores. In containers it often may not, and then every sandbox would fail.
 pub(crate) fn may_lower_oom_score() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));

@@ -1,4 +1,4 @@
-//! Carrying a client's streams to the runtime and back.
+//! Bridges a client's streams to the runtime.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::{SinkExt, StreamExt};
@@ -16,9 +16,9 @@ use super::{
     websocket::Socket,
 };
 
-/// What is read from a connection at once.
+/// Read size.
 const READ_BYTES: usize = 32 << 10;
-/// The sub-protocol in which the runtime reports exit codes as a Status.
+/// The subprotocol in which the runtime reports exit codes as a Status.
 const REMOTE_COMMAND: &str = "v4.channel.k8s.io";
 
 /// Channels of the WebSocket protocol.
@@ -28,20 +28,20 @@ mod channel {
     pub const STDERR: u8 = 2;
     pub const ERROR: u8 = 3;
     pub const RESIZE: u8 = 4;
-    /// Version 5: the sender closes the channel that the next byte names.
+    /// Version 5: closes the channel in the next byte.
     pub const CLOSE: u8 = 255;
 }
 
-/// Which streams an exec or attach has.
+/// The streams of an exec or attach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Wanted {
+pub(crate) struct StreamOptions {
     pub stdin: bool,
     pub stdout: bool,
     pub stderr: bool,
     pub tty: bool,
 }
 
-/// Joins two connections byte by byte until either ends.
+/// Proxies bytes until either side closes.
 pub(crate) async fn join(client: hyper::upgrade::Upgraded, mut upstream: Upstream) {
     let mut client = TokioIo::new(client);
     let _ = tokio::io::copy_bidirectional(&mut client, &mut upstream.stream).await;
@@ -77,7 +77,7 @@ pub(crate) async fn untunnel(socket: Socket, upstream: Upstream) {
     }
 }
 
-/// The runtime's streams of an exec or attach, each a number of ours.
+/// The SPDY stream ids of an exec or attach.
 struct Streams {
     error: u32,
     stdin: Option<u32>,
@@ -86,7 +86,7 @@ struct Streams {
     resize: Option<u32>,
 }
 
-/// An open connection to the runtime with all its streams asked for.
+/// A connection to the runtime with its streams open.
 pub(crate) struct Session {
     read: ReadHalf<TokioIo<hyper::upgrade::Upgraded>>,
     write: WriteHalf<TokioIo<hyper::upgrade::Upgraded>>,
@@ -95,8 +95,8 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Connects and opens the streams that are wanted.
-    pub async fn open(url: &str, wanted: Wanted) -> Result<Self, UpstreamError> {
+    /// Connects and opens the requested streams.
+    pub async fn open(url: &str, options: StreamOptions) -> Result<Self, UpstreamError> {
         let upstream = upstream::connect(url, &[HeaderValue::from_static(REMOTE_COMMAND)]).await?;
         let (read, mut write) = tokio::io::split(upstream.stream);
         let mut encoder = Encoder::default();
@@ -113,20 +113,20 @@ impl Session {
         };
         let streams = Streams {
             error: open("error", true).unwrap_or_default(),
-            stdin: open("stdin", wanted.stdin),
-            stdout: open("stdout", wanted.stdout),
-            stderr: open("stderr", wanted.stderr && !wanted.tty),
-            resize: open("resize", wanted.tty),
+            stdin: open("stdin", options.stdin),
+            stdout: open("stdout", options.stdout),
+            stderr: open("stderr", options.stderr && !options.tty),
+            resize: open("resize", options.tty),
         };
         write.write_all(&bytes).await.map_err(|e| UpstreamError::Connect(e.to_string()))?;
         Ok(Self { read, write, encoder, streams })
     }
 
-    /// Carries channels of a WebSocket until the runtime is done or the client is gone.
+    /// Bridges WebSocket channels until the runtime is done or the client is gone.
     pub async fn carry(self, socket: Socket) {
         let Session { read, write, encoder, streams } = self;
         let (mut to_client, from_client) = socket.split();
-        // The client takes the first message for the sign that all is open.
+        // Clients take the first message as the sign that all streams are open.
         let first = [(streams.stdout, channel::STDOUT), (streams.stderr, channel::STDERR)];
         let lowest = first.into_iter().find_map(|(stream, channel)| stream.map(|_| channel));
         let greeting = Bytes::copy_from_slice(&[lowest.unwrap_or(channel::ERROR)]);
@@ -144,7 +144,7 @@ impl Session {
     }
 }
 
-/// From the client to the runtime.
+/// Client to runtime.
 async fn inward(
     mut from_client: impl futures::Stream<Item = Result<Message, tungstenite::Error>> + Unpin,
     mut write: impl tokio::io::AsyncWrite + Unpin,
@@ -152,14 +152,14 @@ async fn inward(
     streams: &Streams,
     mut pings: tokio::sync::mpsc::Receiver<u32>,
 ) {
-    // What the runtime does not take any more is dropped: its last words may still be on their way to the client.
+    // Input is dropped once the runtime no longer reads it; its output may still be in flight to the client.
     let mut taken = true;
     loop {
         let frame = tokio::select! {
             Some(id) = pings.recv() => Some(Frame::Ping { id }),
             message = from_client.next() => match message {
                 Some(Ok(Message::Binary(bytes))) => to_frame(bytes, streams),
-                // Text is what old browsers' clients send; the bytes are the same.
+                // Older browser clients send text; the bytes are the same.
                 Some(Ok(Message::Text(text))) => to_frame(Bytes::from(text), streams),
                 Some(Ok(Message::Close(_)) | Err(_)) | None => return,
                 Some(Ok(_)) => None,
@@ -171,7 +171,7 @@ async fn inward(
     }
 }
 
-/// A client's message as a frame of the runtime's stream; what names no stream of ours is dropped.
+/// Converts a client's message to an SPDY frame; unknown channels are dropped.
 fn to_frame(message: Bytes, streams: &Streams) -> Option<Frame> {
     let (channel, bytes) = (*message.first()?, message.slice(1..));
     match channel {
@@ -184,7 +184,7 @@ fn to_frame(message: Bytes, streams: &Streams) -> Option<Frame> {
     }
 }
 
-/// From the runtime to the client, until the runtime closed all its streams or the connection.
+/// Runtime to client, until the runtime has closed all its streams or the connection.
 async fn outward(
     mut read: impl tokio::io::AsyncRead + Unpin,
     to_client: &mut (impl futures::Sink<Message, Error = tungstenite::Error> + Unpin),
@@ -207,7 +207,7 @@ async fn outward(
             }
             Ok(Some(Frame::RstStream { stream, .. })) => open.retain(|other| *other != stream),
             Ok(Some(Frame::SynReply { stream, fin: true, .. })) => open.retain(|other| *other != stream),
-            // A peer's ping has an even number; an odd one would answer ours, and we send none.
+            // A server's ping has an even id; an odd one would answer ours, and we send none.
             Ok(Some(Frame::Ping { id })) if id % 2 == 0 => {
                 let _ = pongs.try_send(id);
             }
@@ -225,7 +225,7 @@ async fn outward(
                 }
             }
             Err(error) => {
-                tracing::warn!(%error, "the runtime's stream is broken");
+                tracing::warn!(%error, "protocol error on the runtime's stream");
                 return;
             }
         }

@@ -1,5 +1,5 @@
-//! The text against which SPDY/3 compresses headers, built from its parts; a test holds its checksum against the one
-//! that peers send.
+//! The SPDY/3 header compression dictionary, built from its parts; a test compares its checksum with the
+//! specification's.
 
 use std::sync::LazyLock;
 
@@ -12,7 +12,7 @@ const WORDS: &str = "options head post put delete trace accept accept-charset ac
     user-agent vary via warning www-authenticate method get status 200_OK version HTTP/1.1 url public set-cookie \
     keep-alive origin";
 
-/// What follows without lengths: frequent status lines and values.
+/// The rest, without lengths: frequent status lines and values.
 const TAIL: [&str; 4] = [
     "100101201202205206300302303304305306307402405406407408409410411412413414415416417502504505",
     "203 Non-Authoritative Information204 No Content301 Moved Permanently400 Bad Request401 Unauthorized403 Forbidden\
@@ -22,7 +22,6 @@ const TAIL: [&str; 4] = [
      publicprivatemax-age=gzip,deflate,sdchcharset=utf-8charset=iso-8859-1,utf-,*,enq=0.",
 ];
 
-/// The dictionary.
 pub(super) static DICTIONARY: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let mut bytes = Vec::new();
     for word in WORDS.split_whitespace().map(|word| word.replace('_', " ")) {
@@ -38,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_the_one_that_everybody_has() {
+    fn the_dictionary_has_the_expected_checksum() {
         let (mut a, mut b) = (1_u32, 0_u32);
         for byte in DICTIONARY.iter() {
             a = (a + u32::from(*byte)) % 65_521;

@@ -1,4 +1,4 @@
-//! SPDY/3.1 frames, both directions: bytes in, frames out, and back. Pure; connections are in `upstream.rs`.
+//! SPDY/3.1 frames: an encoder and a decoder. Pure; `upstream.rs` has the connections.
 //!
 //! ```text
 //! control: 1 | version(15) | type(16) | flags(8) | length(24) | payload
@@ -10,21 +10,19 @@ use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, 
 
 use super::dictionary::DICTIONARY;
 
-/// The one version.
 const VERSION: u16 = 3;
-/// The sender sends no more on this stream.
+/// The sender closes its side of the stream.
 const FLAG_FIN: u8 = 1;
-/// The largest frame that is taken. Peers send pieces of 32 KiB.
+/// Limit of a received frame; peers send pieces of 32 KiB.
 const FRAME_BYTES_MAX: usize = 1 << 20;
-/// The largest header block, uncompressed.
+/// Limit of an uncompressed header block.
 const HEADER_BYTES_MAX: usize = 64 << 10;
-/// The most headers in a block.
+/// Limit of headers in a block.
 const HEADERS_MAX: usize = 128;
 
-/// Names (lower case) and values.
+/// Lower-case names and values.
 pub type Headers = Vec<(String, String)>;
 
-/// One frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Frame {
@@ -64,30 +62,27 @@ pub enum Frame {
         stream: u32,
         delta: u32,
     },
-    /// A control frame of a type that we do not know; to be ignored.
+    /// A control frame of an unknown type; ignored.
     Unknown {
         kind: u16,
     },
 }
 
-/// Bytes that are no SPDY; the connection is of no use any more.
+/// A protocol error; the connection cannot be used any more.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)]
 pub enum SpdyError {
-    /// Another version.
     #[error("a frame of SPDY version {0}")]
     Version(u16),
-    /// Longer than we take.
     #[error("a frame of {0} bytes")]
     TooLong(usize),
-    /// Shorter than its type.
     #[error("a frame is too short for its type")]
     Short,
-    /// Headers that cannot be decompressed or parsed.
     #[error("a header block is broken")]
     HeaderBlock,
 }
 
-/// Makes frames of bytes.
+/// Decodes frames.
 pub struct Decoder {
     buffer: BytesMut,
     inflate: Decompress,
@@ -100,12 +95,12 @@ impl Default for Decoder {
 }
 
 impl Decoder {
-    /// Appends what came.
+    /// Appends received bytes.
     pub fn push(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next whole frame, `None` while it is incomplete.
+    /// The next complete frame; `None` while it is incomplete.
     pub fn next_frame(&mut self) -> Result<Option<Frame>, SpdyError> {
         if self.buffer.len() < 8 {
             return Ok(None);
@@ -158,7 +153,7 @@ impl Decoder {
         })
     }
 
-    /// All header blocks of a direction are one compressed stream.
+    /// All header blocks of a direction share one compression stream.
     fn headers(&mut self, block: &[u8]) -> Result<Headers, SpdyError> {
         let mut plain = Vec::with_capacity(block.len() * 4 + 64);
         let mut rest = block;
@@ -214,7 +209,7 @@ fn parse_headers(mut block: &[u8]) -> Result<Headers, SpdyError> {
     Ok(headers)
 }
 
-/// Makes bytes of frames.
+/// Encodes frames.
 pub struct Encoder {
     deflate: Compress,
     primed: bool,
@@ -227,7 +222,7 @@ impl Default for Encoder {
 }
 
 impl Encoder {
-    /// The bytes of a frame.
+    /// Encodes a frame.
     pub fn encode(&mut self, frame: &Frame) -> Bytes {
         let mut payload = BytesMut::new();
         let flags = |fin: &bool| if *fin { FLAG_FIN } else { 0 };
@@ -319,7 +314,7 @@ impl Encoder {
     }
 }
 
-/// A frame's length has 24 bits; ours are far shorter.
+/// The frame length has 24 bits; ours are far shorter.
 fn length(bytes: usize) -> u32 {
     let length = u32::try_from(bytes).unwrap_or(u32::MAX);
     assert!(length < 1 << 24, "our own frames are short");

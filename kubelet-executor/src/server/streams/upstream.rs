@@ -1,4 +1,4 @@
-//! Connections to the runtime's streaming server: the upgrade, and nothing after it.
+//! Connections to the runtime's streaming server.
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, StatusCode, header};
@@ -7,27 +7,27 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-/// The header that names sub-protocols.
+/// The header with subprotocols.
 pub(crate) const STREAM_PROTOCOL: &str = "x-stream-protocol-version";
 
 /// Why there is no stream.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UpstreamError {
-    #[error("the runtime's streaming address is not understood: {0}")]
+    #[error("malformed streaming URL from the runtime: {0}")]
     Url(String),
-    #[error("connecting to the runtime's streaming server: {0}")]
+    #[error("cannot connect to the runtime's streaming server: {0}")]
     Connect(String),
-    #[error("the runtime's streaming server refuses: {0}")]
+    #[error("the runtime's streaming server refused: {0}")]
     Refused(String),
 }
 
-/// An upgraded connection and the sub-protocol that the server chose.
+/// An upgraded connection and the negotiated subprotocol.
 pub(crate) struct Upstream {
     pub stream: TokioIo<Upgraded>,
     pub protocol: Option<HeaderValue>,
 }
 
-/// Upgrades to SPDY/3.1, offering sub-protocols.
+/// Upgrades to SPDY/3.1 and offers subprotocols.
 pub(crate) async fn connect(url: &str, protocols: &[HeaderValue]) -> Result<Upstream, UpstreamError> {
     let bad = || UpstreamError::Url(url.to_owned());
     let rest = url.strip_prefix("http://").ok_or_else(bad)?;

@@ -1,4 +1,4 @@
-//! The server's end of a WebSocket handshake.
+//! The server side of a WebSocket handshake.
 
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use hyper::upgrade::Upgraded;
@@ -11,35 +11,35 @@ use tokio_tungstenite::{
     },
 };
 
-/// The largest message of a client; kubectl's have 32 KiB.
+/// Limit of a client's message; kubectl's have 32 KiB.
 const MESSAGE_BYTES_MAX: usize = 4 << 20;
 
 /// A WebSocket over an upgraded connection.
 pub(crate) type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
 /// Whether a request asks for a WebSocket.
-pub(crate) fn is_asked_for(headers: &HeaderMap) -> bool {
+pub(crate) fn is_requested(headers: &HeaderMap) -> bool {
     has_token(headers, header::UPGRADE, "websocket") && headers.contains_key(header::SEC_WEBSOCKET_KEY)
 }
 
-/// Whether a header's list has a word, whatever its case.
+/// Whether a header's list has a token, ignoring case.
 pub(crate) fn has_token(headers: &HeaderMap, name: header::HeaderName, token: &str) -> bool {
     list(headers, name).any(|word| word.eq_ignore_ascii_case(token))
 }
 
-/// The words of a header that is a list, in order.
+/// The elements of a list header, in order.
 pub(crate) fn list(headers: &HeaderMap, name: header::HeaderName) -> impl Iterator<Item = &str> {
     let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).map(str::trim)
 }
 
-/// The first of the client's sub-protocols that is ours.
+/// The client's first subprotocol that is supported.
 pub(crate) fn choose<'a>(headers: &HeaderMap, ours: &[&'a str]) -> Option<&'a str> {
     list(headers, header::SEC_WEBSOCKET_PROTOCOL)
         .find_map(|offered| ours.iter().find(|our| **our == offered).copied())
 }
 
-/// The answer that opens the WebSocket.
+/// The response that completes the handshake.
 pub(crate) fn accept<B: Default>(headers: &HeaderMap, protocol: &'static str) -> Response<B> {
     let key = headers.get(header::SEC_WEBSOCKET_KEY).map(HeaderValue::as_bytes).unwrap_or_default();
     let mut response = Response::new(B::default());
@@ -54,7 +54,7 @@ pub(crate) fn accept<B: Default>(headers: &HeaderMap, protocol: &'static str) ->
     response
 }
 
-/// The WebSocket, once the answer is sent.
+/// The WebSocket, once the response is sent.
 pub(crate) async fn open(upgraded: Upgraded) -> Socket {
     let config = WebSocketConfig::default()
         .max_message_size(Some(MESSAGE_BYTES_MAX))

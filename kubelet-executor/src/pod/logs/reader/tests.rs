@@ -1,4 +1,4 @@
-//! Logs of a few lines, read in every way.
+//! Small logs, read with all options.
 
 use std::{
     io::Write,
@@ -14,7 +14,7 @@ const LINES: &str = "2026-01-01T00:00:01Z stdout F one\n\
     2026-01-01T00:00:02Z stderr F o\n\
     2026-01-01T00:00:03Z stdout F three\n";
 
-async fn collect(dir: &Path, wanted: &LogOptions, runs: impl Fn() -> bool) -> String {
+async fn collect(dir: &Path, options: &LogOptions, runs: impl Fn() -> bool) -> String {
     let (pieces, mut receiver) = mpsc::channel::<Bytes>(4);
     let collect = async {
         let mut text = Vec::new();
@@ -24,22 +24,22 @@ async fn collect(dir: &Path, wanted: &LogOptions, runs: impl Fn() -> bool) -> St
         String::from_utf8(text).unwrap()
     };
     let read = async {
-        read(dir, 0, wanted, runs, &pieces).await.unwrap();
+        read(dir, 0, options, runs, &pieces).await.unwrap();
         drop(pieces);
     };
     tokio::join!(collect, read).0
 }
 
-fn check(wanted: LogOptions, expected: Expect) {
+fn check(options: LogOptions, expected: Expect) {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("0.log"), LINES).unwrap();
     std::fs::write(dir.path().join("0.log.1"), "2026-01-01T00:00:00Z stdout F zero\n").unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    expected.assert_eq(&runtime.block_on(collect(dir.path(), &wanted, || false)));
+    expected.assert_eq(&runtime.block_on(collect(dir.path(), &options, || false)));
 }
 
 #[test]
-fn every_way_to_read() {
+fn all_log_options() {
     check(
         LogOptions::default(),
         expect![[r#"
@@ -88,12 +88,12 @@ fn every_way_to_read() {
 }
 
 #[test]
-fn following_goes_on_over_rotation_to_the_containers_end() {
+fn following_continues_across_a_rotation() {
     rotated_and_ended_after(LOOK_EVERY * 3);
 }
 
 #[test]
-fn what_was_written_between_a_rotation_and_the_end_is_read() {
+fn lines_between_a_rotation_and_the_end_are_read() {
     rotated_and_ended_after(Duration::ZERO);
 }
 
@@ -102,7 +102,7 @@ fn rotated_and_ended_after(pause: Duration) {
     let live = dir.path().join("0.log");
     std::fs::write(&live, "2026-01-01T00:00:01Z stdout F one\n2026-01-01T00:00:02Z std").unwrap();
     let runs = AtomicBool::new(true);
-    let wanted = LogOptions { follow: true, ..Default::default() };
+    let options = LogOptions { follow: true, ..Default::default() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let text = runtime.block_on(async {
         let act = async {
@@ -113,7 +113,7 @@ fn rotated_and_ended_after(pause: Duration) {
             tokio::time::sleep(pause).await;
             runs.store(false, Ordering::Relaxed);
         };
-        tokio::join!(collect(dir.path(), &wanted, || runs.load(Ordering::Relaxed)), act).0
+        tokio::join!(collect(dir.path(), &options, || runs.load(Ordering::Relaxed)), act).0
     });
     assert_eq!(text, "one\ntwo\nthree\n");
 }

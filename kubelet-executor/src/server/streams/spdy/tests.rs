@@ -1,4 +1,4 @@
-//! Round trips in pieces of any size; garbage is refused and never panics.
+//! Round trips in pieces of any size; malformed input is refused without a panic.
 
 use proptest::prelude::*;
 
@@ -39,7 +39,7 @@ fn frame() -> impl Strategy<Value = Frame> {
 
 proptest! {
     #[test]
-    fn what_is_encoded_is_decoded(frames in proptest::collection::vec(frame(), 0..20), piece in 1_usize..64) {
+    fn frames_round_trip(frames in proptest::collection::vec(frame(), 0..20), piece in 1_usize..64) {
         let mut encoder = Encoder::default();
         let bytes: Vec<u8> = frames.iter().flat_map(|frame| encoder.encode(frame)).collect();
         let mut decoder = Decoder::default();
@@ -74,7 +74,7 @@ proptest! {
 }
 
 #[test]
-fn a_long_frame_is_refused_before_it_is_there() {
+fn a_long_frame_is_refused_by_its_header() {
     let mut decoder = Decoder::default();
     decoder.push(&[0, 0, 0, 1, 0, 0xff, 0xff, 0xff]);
     assert_eq!(decoder.next_frame(), Err(SpdyError::TooLong(0xff_ffff)));

@@ -1,5 +1,6 @@
-//! Quantities such as `500m`, `1.5Gi` or `2e3`: parsed and compared exactly, printed in canonical form. The value is
-//! an integer of nano-units in 128 bits, which represents every quantity that the API accepts without rounding.
+//! Kubernetes resource quantities such as `500m`, `1.5Gi` or `2e3`: parsed and compared exactly, printed in canonical
+//! form. The value is an integer of nano-units in 128 bits, which represents every quantity that the API accepts without
+//! rounding. A crate of its own, since both the API server and the node's executor parse quantities.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -258,5 +259,4 @@ fn fmt_decimal(f: &mut fmt::Formatter<'_>, nano: i128, exponent: bool) -> fmt::R
 }
 
 #[cfg(test)]
-#[path = "quantity/tests.rs"]
 mod tests;

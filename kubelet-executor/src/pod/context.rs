@@ -1,4 +1,4 @@
-//! What every part of the executor holds in common, made once.
+//! State shared by all parts of the executor.
 
 use std::sync::Arc;
 
@@ -9,37 +9,36 @@ use crate::{
     api::{Api, events::Recorder},
     config::Config,
     pod::sandbox_config::Resolver,
-    runtime::{Runtime, containerd::Standing},
+    runtime::{Runtime, containerd::RuntimeState},
 };
 
-/// See the file's head.
-pub(crate) struct Shared {
+pub(crate) struct NodeContext {
     pub config: Arc<Config>,
     pub tag: String,
     pub runtime: Arc<dyn Runtime>,
-    pub standing: watch::Receiver<Standing>,
+    pub runtime_state: watch::Receiver<RuntimeState>,
     pub api: Arc<dyn Api>,
     pub recorder: Recorder,
     pub resolver: Resolver,
-    pub machine: Machine,
-    /// Wakes the listing early.
-    pub look_now: Notify,
-    /// Set once, when all is to be stopped: nothing is started from then on.
+    pub capacity: MachineCapacity,
+    /// Triggers a listing.
+    pub relist: Notify,
+    /// Cancelled once when the node stops: nothing is started from then on.
     pub stopping: tokio_util::sync::CancellationToken,
 }
 
-/// What the machine has.
+/// The capacity of the machine.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Machine {
+pub(crate) struct MachineCapacity {
     pub cpu_milli: i64,
     pub memory_bytes: i64,
-    /// Of the file system that volumes, logs and images lie on.
+    /// Of the file system with volumes, logs and images.
     pub disk_bytes: i64,
     pub cgroup_v2: bool,
 }
 
-impl Machine {
-    /// Asks the kernel.
+impl MachineCapacity {
+    /// Reads it from the kernel.
     pub fn measure(root_dir: &std::path::Path) -> Self {
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
@@ -57,20 +56,20 @@ impl Machine {
     }
 }
 
-impl Shared {
-    /// The node as the downward API sees it from a Pod.
+impl NodeContext {
+    /// The node's values for the downward API.
     pub fn node(&self, pod_ips: Vec<String>) -> field::Node {
         field::Node {
             name: self.config.node_name.clone(),
             ip: self.config.node_ip.clone(),
             pod_ips,
-            cpu_milli: self.machine.cpu_milli,
-            memory_bytes: self.machine.memory_bytes,
-            disk_bytes: self.machine.disk_bytes,
+            cpu_milli: self.capacity.cpu_milli,
+            memory_bytes: self.capacity.memory_bytes,
+            disk_bytes: self.capacity.disk_bytes,
         }
     }
 
-    /// The labels of everything on the runtime that is this node's.
+    /// The labels of everything of this node in the runtime.
     pub fn own_labels(&self) -> Vec<(String, String)> {
         vec![(crate::runtime::labels::NODE_TAG.to_owned(), self.tag.clone())]
     }

@@ -2,85 +2,80 @@
 
 use jiff::Timestamp;
 
-/// One look at the runtime.
+/// The part of a listing that belongs to one Pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
-    /// When the listing was begun: what finished later is not in it.
+pub struct ObservedPod {
+    /// When the listing began: later changes are not in it.
     pub at: Timestamp,
     /// The Pod's sandboxes, in any order.
-    pub sandboxes: Vec<SandboxSeen>,
+    pub sandboxes: Vec<ObservedSandbox>,
     /// The Pod's containers, in any order.
-    pub containers: Vec<ContainerSeen>,
+    pub containers: Vec<ObservedContainer>,
 }
 
-/// A sandbox in a listing.
+/// A sandbox in the runtime.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SandboxSeen {
+#[allow(missing_docs)]
+pub struct ObservedSandbox {
     /// The runtime's id.
     pub id: String,
-    /// Which attempt of the Pod's it is.
+    /// The attempt number of the Pod's sandboxes.
     pub attempt: u32,
-    /// Whether its namespaces stand.
+    /// Whether its namespaces exist.
     pub ready: bool,
-    /// When it was made.
     pub created_at: Timestamp,
-    /// Its addresses; empty on the host's network.
+    /// Its addresses; empty with host networking.
     pub ips: Vec<String>,
 }
 
-/// A container in a listing.
+/// A container in the runtime.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ContainerSeen {
+#[allow(missing_docs)]
+pub struct ObservedContainer {
     /// The runtime's id.
     pub id: String,
-    /// The sandbox that it is in.
     pub sandbox_id: String,
-    /// The name in the Pod's spec.
+    /// The container's name in the Pod's spec.
     pub name: String,
-    /// The runtime's attempt number: unique per name and Pod, growing.
+    /// The attempt number in the runtime: unique per container and Pod, ascending.
     pub attempt: u32,
-    /// How often the container had been restarted when this instance was made.
+    /// The restart count when this instance was created.
     pub restart_count: u32,
-    /// Hash of what may not change while it runs; see [`crate::spec::container_hash`].
+    /// Hash of the immutable part of the container's spec; see [`crate::spec::container_hash`].
     pub hash: String,
-    /// The image as the spec names it.
+    /// The image name in the spec.
     pub image: String,
-    /// The image as the runtime identified it.
+    /// The image id in the runtime.
     pub image_id: String,
-    /// Where it stands.
     pub state: RunState,
-    /// When it was made.
     pub created_at: Timestamp,
-    /// When it was started.
     pub started_at: Option<Timestamp>,
 }
 
-/// Where a container stands.
+/// The state of a container in the runtime.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
 pub enum RunState {
-    /// Made, never started.
+    /// Created, never started.
     Created,
-    /// Its process runs.
     Running,
-    /// Its process ended.
     Exited(Exit),
 }
 
 /// How a container ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
 pub struct Exit {
-    /// Exit code, 128 + signal for a signal.
+    /// The exit code; 128 + n for signal n.
     pub code: i32,
-    /// The runtime's word for it, or ours.
+    /// The runtime's reason, or ours.
     pub reason: String,
-    /// The termination message.
     pub message: Option<String>,
-    /// When.
     pub finished_at: Timestamp,
 }
 
-impl ContainerSeen {
-    /// The exit, if it ended.
+impl ObservedContainer {
+    /// The exit of an instance that has ended.
     pub fn exit(&self) -> Option<&Exit> {
         match &self.state {
             RunState::Exited(exit) => Some(exit),
@@ -88,15 +83,15 @@ impl ContainerSeen {
         }
     }
 
-    /// Whether its process runs.
+    /// Whether the process runs.
     pub fn is_running(&self) -> bool {
         self.state == RunState::Running
     }
 
-    /// An instance that cannot run any more, and of whose end nothing is known.
+    /// Marks an instance as ended whose exit is unknown.
     pub fn lose(&mut self, now: Timestamp) {
         if self.exit().is_none() {
-            self.state = RunState::Exited(crate::machine::slot::vanished(now));
+            self.state = RunState::Exited(crate::machine::container::lost_exit(now));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Where a Pod's things lie on this machine.
+//! Paths of a Pod's files on the node.
 
 use std::path::PathBuf;
 
@@ -6,16 +6,15 @@ use k8s_openapi::api::core::v1::Pod;
 
 use crate::config::Config;
 
-/// The paths of one Pod.
 #[derive(Debug, Clone)]
-pub(crate) struct Places {
-    /// Its logs: what outlives the Pod's containers.
+pub(crate) struct PodPaths {
+    /// The log directory, which outlives the Pod's containers.
     pub logs: PathBuf,
-    /// Its volumes and what belongs to its containers.
+    /// The directory of volumes and container files.
     pub volumes: PathBuf,
 }
 
-impl Places {
+impl PodPaths {
     pub fn of(config: &Config, pod: &Pod) -> Self {
         let metadata = &pod.metadata;
         let (namespace, name) = (metadata.namespace.as_deref(), metadata.name.as_deref());
@@ -26,38 +25,36 @@ impl Places {
         }
     }
 
-    /// A volume's directory.
     pub fn volume(&self, name: &str) -> PathBuf {
         self.volumes.join("volumes").join(name)
     }
 
-    /// The file that is `/etc/hosts` in the Pod's containers.
+    /// The file mounted as `/etc/hosts`.
     pub fn hosts(&self) -> PathBuf {
         self.volumes.join("etc-hosts")
     }
 
-    /// The file that is a container's termination message.
+    /// The file of a container's termination message.
     pub fn termination(&self, container: &str, attempt: u32) -> PathBuf {
         self.volumes.join("containers").join(container).join(attempt.to_string())
     }
 
-    /// Where the Pod's end is written down.
+    /// The record of the Pod's final status.
     pub fn record(&self) -> PathBuf {
         self.logs.join(".ended.json")
     }
 
-    /// Where it is written down how far the Pod had come when its node stopped.
+    /// The record of the Pod's progress when its node stopped.
     pub fn interrupted(&self) -> PathBuf {
         self.logs.join(".interrupted.json")
     }
 }
 
-/// A Pod's log directory.
 pub(crate) fn logs(config: &Config, namespace: &str, name: &str, uid: &str) -> PathBuf {
     config.pods_dir().join(format!("{namespace}_{name}_{uid}"))
 }
 
-/// The path of an instance's log below the Pod's log directory.
+/// The path of an instance's log, relative to the Pod's log directory.
 pub(crate) fn log_path(container: &str, attempt: u32) -> String {
     format!("{container}/{attempt}.log")
 }

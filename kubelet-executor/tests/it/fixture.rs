@@ -1,4 +1,4 @@
-//! A stage for an executor: a directory, an agent and an API of channels and maps, and a way to kill it.
+//! A fixture for the executor: a directory, an in-memory agent and API, and a way to kill the executor.
 
 use std::{
     path::{Path, PathBuf},
@@ -15,32 +15,33 @@ use kernel_model::{
     task::{TaskInfo, TaskState, TaskStatus},
 };
 use kubelet_executor::{
-    Config, End, RunError, RuntimeChoice, Setup, agent::fake::FakeAgent, api::fake::FakeApi, runtime::Runtime,
+    Config, ExitReason, RunError, RuntimeChoice, Setup, agent::fake::FakeAgent, api::fake::FakeApi,
+    runtime::Runtime,
 };
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-/// How long anything may take here.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// Time limit of every wait.
+pub const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// One executor and its surroundings.
-pub struct Stage {
+/// One executor and its environment.
+pub struct Fixture {
     pub dir: tempfile::TempDir,
     pub agent: Arc<FakeAgent>,
     pub api: Arc<FakeApi>,
     fake: Option<Arc<dyn Runtime>>,
     life: Option<Life>,
-    /// Of the Pods' addresses, the third byte: tests run side by side.
+    /// The third byte of the Pod CIDR: tests run in parallel.
     pub subnet: u8,
 }
 
 struct Life {
     runtime: tokio::runtime::Runtime,
     stop: CancellationToken,
-    end: tokio::task::JoinHandle<Result<End, RunError>>,
+    end: tokio::task::JoinHandle<Result<ExitReason, RunError>>,
 }
 
-impl Stage {
+impl Fixture {
     pub fn new(fake: Option<Arc<dyn Runtime>>) -> Self {
         let dir = tempfile::Builder::new().prefix("cat").tempdir().unwrap();
         write_certificates(dir.path());
@@ -63,8 +64,8 @@ impl Stage {
         self.dir.path().join("node")
     }
 
-    /// Starts the executor; its agent is the same one every time.
-    pub fn raise(&mut self) {
+    /// Starts the executor; its agent is the same every time.
+    pub fn start(&mut self) {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let stop = CancellationToken::new();
@@ -76,23 +77,23 @@ impl Stage {
                 Some(fake) => RuntimeChoice::Given(fake.clone()),
                 None => RuntimeChoice::Configured,
             },
-            recovery_timeout: PATIENCE,
+            recovery_timeout: TIMEOUT,
         };
         let end = runtime.spawn(kubelet_executor::start(setup, stop.clone()));
         self.life = Some(Life { runtime, stop, end });
-        wait("the executor to subscribe", || self.tell(Event::Heartbeat));
+        wait("the executor to subscribe", || self.send_event(Event::Heartbeat));
     }
 
-    /// Ends the executor as SIGKILL would: whatever it was doing stops in the middle.
+    /// Ends the executor as SIGKILL would: operations in progress stop in the middle.
     pub fn kill(&mut self) {
-        self.agent.hang_up();
+        self.agent.disconnect();
         if let Some(life) = self.life.take() {
             life.runtime.shutdown_timeout(Duration::from_secs(1));
         }
     }
 
     /// Stops the node, as SIGTERM does.
-    pub fn stop(&mut self) -> End {
+    pub fn stop(&mut self) -> ExitReason {
         let life = self.life.take().expect("it was raised");
         life.stop.cancel();
         let end = life.runtime.block_on(life.end).unwrap().unwrap();
@@ -100,8 +101,8 @@ impl Stage {
         end
     }
 
-    pub fn tell(&self, event: Event) -> bool {
-        self.block_on(self.agent.tell(event))
+    pub fn send_event(&self, event: Event) -> bool {
+        self.block_on(self.agent.send_event(event))
     }
 
     pub fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
@@ -123,45 +124,45 @@ impl Stage {
             labels: Default::default(),
             extra: Default::default(),
         };
-        assert!(self.tell(Event::Launch { task: task.into() }));
+        assert!(self.send_event(Event::Launch { task: task.into() }));
     }
 
     pub fn kill_pod(&self, uid: &str, grace_s: u64) {
-        assert!(self.tell(Event::Kill { task_id: uid.into(), grace: Some(Duration::from_secs(grace_s)) }));
+        assert!(
+            self.send_event(Event::Kill { task_id: uid.into(), grace: Some(Duration::from_secs(grace_s)) })
+        );
     }
 
-    /// The newest update of a task.
     pub fn update(&self, uid: &str) -> Option<TaskStatus> {
         self.agent.updates().into_iter().rev().find(|update| update.task_id.as_str() == uid)
     }
 
-    /// The newest Pod status of a task.
     pub fn status(&self, uid: &str) -> Value {
         let update = self.update(uid);
         let data = update.map(|update| serde_json::from_slice::<Value>(&update.data).unwrap_or_default());
         data.unwrap_or_default()["status"].clone()
     }
 
-    pub fn await_status(&self, uid: &str, what: &str, test: impl Fn(&Value) -> bool) -> Value {
+    pub fn wait_for_status(&self, uid: &str, what: &str, test: impl Fn(&Value) -> bool) -> Value {
         let begun = Instant::now();
         loop {
             let status = self.status(uid);
             if test(&status) {
                 return status;
             }
-            assert!(begun.elapsed() < PATIENCE, "{what}: {status:#}\n{}", self.containerd_log());
+            assert!(begun.elapsed() < TIMEOUT, "{what}: {status:#}\n{}", self.containerd_log());
             std::thread::sleep(Duration::from_millis(20));
         }
     }
 
-    pub fn await_state(&self, uid: &str, state: TaskState) {
+    pub fn wait_for_state(&self, uid: &str, state: TaskState) {
         wait(&format!("{uid} to be {state:?}"), || {
             self.update(uid).is_some_and(|update| update.state == state)
         });
     }
 
-    /// Waits for an Event; they are recorded behind the updates' back.
-    pub fn await_event(&self, reason: &str, message: &str) {
+    /// Waits for an Event; Events are recorded asynchronously.
+    pub fn wait_for_event(&self, reason: &str, message: &str) {
         wait(&format!("the event {reason} {message}"), || {
             self.api.state().events.iter().any(|event| {
                 event.reason.as_deref() == Some(reason)
@@ -178,22 +179,22 @@ impl Stage {
     }
 }
 
-impl Drop for Stage {
-    /// Nothing stays on the machine, however the test went.
+impl Drop for Fixture {
+    /// Leaves nothing on the machine, even if the test failed.
     fn drop(&mut self) {
         if self.life.is_none() {
             if self.fake.is_some() || !self.node_dir().join("containerd/containerd.pid").exists() {
                 return;
             }
             if std::thread::panicking() {
-                self.raise();
+                self.start();
             } else {
                 return;
             }
         }
         let life = self.life.take().expect("checked above");
         life.stop.cancel();
-        let _ = life.runtime.block_on(async { tokio::time::timeout(PATIENCE, life.end).await });
+        let _ = life.runtime.block_on(async { tokio::time::timeout(TIMEOUT, life.end).await });
         life.runtime.shutdown_timeout(Duration::from_secs(1));
     }
 }
@@ -201,7 +202,7 @@ impl Drop for Stage {
 pub fn wait(what: &str, test: impl Fn() -> bool) {
     let begun = Instant::now();
     while !test() {
-        assert!(begun.elapsed() < PATIENCE, "waited for {what}");
+        assert!(begun.elapsed() < TIMEOUT, "waited for {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -1,4 +1,4 @@
-//! One container's place in the Pod's machine: what was last seen of it, what is under way, when to try again.
+//! The state of one container: its observed instances, the operation in progress, the time of the next retry.
 
 use std::time::Duration;
 
@@ -6,48 +6,48 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod};
 
 use crate::{
-    action::{Action, StartFailure, Told},
+    action::{Action, EventRecord, StartFailure},
     backoff::Backoff,
+    observed::{Exit, ObservedContainer, RunState},
     probe::Probes,
-    seen::{ContainerSeen, Exit, RunState},
     spec::{self, RestartPolicy, Role},
     time::{after, since},
 };
 
-/// How long a failed pull is shown as such before it is shown as waiting for the next try.
+/// How long a failed pull is shown as `ErrImagePull` before it becomes `ImagePullBackOff`.
 const PULL_ERROR_SHOWN: Duration = Duration::from_secs(2);
-/// Pause before a start that was interrupted is tried again.
+/// Pause before an interrupted start is retried.
 const INTERRUPTED_PAUSE: Duration = Duration::from_secs(1);
-/// Back-off of configuration errors is a fifth of the ordinary one: what is missing is often about to be created.
+/// The back-off of configuration errors is a fifth of the ordinary one: the missing object is often created soon.
 const CONFIG_ERROR_DIVISOR: u32 = 5;
 
-/// See the file's head.
+/// The state of one container of the Pod.
 #[derive(Debug, Clone)]
-pub(crate) struct Slot {
+pub(crate) struct ContainerState {
     pub name: String,
     pub role: Role,
     /// The newest instance.
-    pub current: Option<ContainerSeen>,
-    /// The one before it.
-    pub last: Option<ContainerSeen>,
-    pub op: Op,
+    pub current: Option<ObservedContainer>,
+    /// The instance before it.
+    pub last: Option<ObservedContainer>,
+    pub operation: Operation,
     pub restarts: u32,
     pub next_attempt: u32,
     pub waiting: Option<Waiting>,
     pub probes: Probes,
-    /// Its end leads to a new start whatever the policy: its spec changed.
+    /// The container is restarted regardless of the policy: its spec changed.
     pub replace: bool,
-    pub not_before: Option<Timestamp>,
-    /// Listings begun before this moment say nothing about the slot.
+    pub retry_at: Option<Timestamp>,
+    /// Listings that began before this time are ignored for this container.
     pub settled_at: Timestamp,
     cancelled: bool,
     crashes: Backoff,
     failures: Backoff,
 }
 
-/// What is under way for a slot.
+/// The operation in progress for a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Op {
+pub(crate) enum Operation {
     None,
     Starting,
     Stopping { deadline: Timestamp, returned_at: Option<Timestamp> },
@@ -61,24 +61,24 @@ pub(crate) struct Waiting {
     pub since: Timestamp,
 }
 
-pub(crate) fn find<'a>(slots: &'a mut [Slot], name: &str) -> Option<&'a mut Slot> {
-    slots.iter_mut().find(|slot| slot.name == name)
+pub(crate) fn find<'a>(states: &'a mut [ContainerState], name: &str) -> Option<&'a mut ContainerState> {
+    states.iter_mut().find(|state| state.name == name)
 }
 
-impl Slot {
+impl ContainerState {
     pub fn new(role: Role, name: &str) -> Self {
         Self {
             name: name.to_owned(),
             role,
             current: None,
             last: None,
-            op: Op::None,
+            operation: Operation::None,
             restarts: 0,
             next_attempt: 0,
             waiting: None,
             probes: Probes::default(),
             replace: false,
-            not_before: None,
+            retry_at: None,
             settled_at: Timestamp::MIN,
             cancelled: false,
             crashes: Backoff::default(),
@@ -94,7 +94,7 @@ impl Slot {
         self.current.as_ref().and_then(|current| current.exit())
     }
 
-    /// Whether an end of this container is not the end of it.
+    /// Whether the container is restarted when its current instance has ended.
     pub fn will_restart(&self, policy: RestartPolicy) -> bool {
         let failed = self.exit().is_none_or(|exit| exit.code != 0);
         match self.role {
@@ -109,24 +109,24 @@ impl Slot {
         }
     }
 
-    /// Whether it ended and will not run again.
+    /// Whether it has ended and is not restarted.
     pub fn is_over(&self, policy: RestartPolicy) -> bool {
-        self.op == Op::None && self.exit().is_some() && !self.will_restart(policy)
+        self.operation == Operation::None && self.exit().is_some() && !self.will_restart(policy)
     }
 
-    /// Asks for a start if nothing is under way and the time has come.
+    /// Requests a start if no operation is in progress and the back-off is over.
     pub fn start_when_due(&mut self, pod: &Pod, sandbox_id: &str, now: Timestamp, actions: &mut Vec<Action>) {
-        if self.op != Op::None || self.is_running() {
+        if self.operation != Operation::None || self.is_running() {
             return;
         }
-        if self.not_before.is_some_and(|at| at > now) {
+        if self.retry_at.is_some_and(|at| at > now) {
             self.settle_pull_error(pod, now, actions);
             return;
         }
         let ran_before = self.current.is_some() || self.last.is_some();
-        self.op = Op::Starting;
+        self.operation = Operation::Starting;
         self.cancelled = false;
-        self.not_before = None;
+        self.retry_at = None;
         if self.waiting.as_ref().is_some_and(|waiting| waiting.reason == "CrashLoopBackOff") {
             self.waiting = None;
         }
@@ -139,31 +139,30 @@ impl Slot {
         self.next_attempt += 1;
     }
 
-    /// A failed pull turns into waiting for the next one.
+    /// Turns `ErrImagePull` into `ImagePullBackOff` after a while.
     fn settle_pull_error(&mut self, pod: &Pod, now: Timestamp, actions: &mut Vec<Action>) {
         let Some(waiting) = &mut self.waiting else { return };
         if waiting.reason == "ErrImagePull" && now >= after(waiting.since, PULL_ERROR_SHOWN) {
-            let told = format!("Back-off pulling image \"{}\"", image_of(pod, &self.name));
-            waiting.message = format!("{told}: {}: {}", waiting.reason, waiting.message);
+            let record = format!("Back-off pulling image \"{}\"", image_of(pod, &self.name));
+            waiting.message = format!("{record}: {}: {}", waiting.reason, waiting.message);
             waiting.reason = "ImagePullBackOff";
             let reason = waiting.reason;
-            actions.push(self.tell(false, "BackOff", told));
-            actions.push(self.tell(true, "Failed", format!("Error: {reason}")));
+            actions.push(self.event(false, "BackOff", record));
+            actions.push(self.event(true, "Failed", format!("Error: {reason}")));
         }
     }
 
-    /// The instance runs.
-    pub fn started(&mut self, seen: ContainerSeen, container: Option<&Container>, now: Timestamp) {
+    pub fn started(&mut self, seen: ObservedContainer, container: Option<&Container>, now: Timestamp) {
         self.settled_at = now;
         self.adopt(seen, container, now);
     }
 
-    /// Takes an instance as the current one.
-    pub fn adopt(&mut self, seen: ContainerSeen, container: Option<&Container>, now: Timestamp) {
-        self.op = Op::None;
+    /// Makes an instance the current one.
+    pub fn adopt(&mut self, seen: ObservedContainer, container: Option<&Container>, now: Timestamp) {
+        self.operation = Operation::None;
         self.waiting = None;
         self.replace = false;
-        self.not_before = None;
+        self.retry_at = None;
         self.failures.reset();
         self.restarts = seen.restart_count;
         self.next_attempt = self.next_attempt.max(seen.attempt + 1);
@@ -179,7 +178,6 @@ impl Slot {
         self.current = Some(seen);
     }
 
-    /// The start failed.
     pub fn start_failed(
         &mut self,
         pod: &Pod,
@@ -188,17 +186,17 @@ impl Slot {
         now: Timestamp,
         actions: &mut Vec<Action>,
     ) {
-        if self.op != Op::Starting {
+        if self.operation != Operation::Starting {
             return;
         }
-        self.op = Op::None;
+        self.operation = Operation::None;
         self.settled_at = now;
         let delay = match failure {
             StartFailure::Interrupted => {
-                self.not_before = Some(after(now, INTERRUPTED_PAUSE));
+                self.retry_at = Some(after(now, INTERRUPTED_PAUSE));
                 return;
             }
-            // The instance may exist and be over already; the next listing shows it and counts the back-off.
+            // The instance may exist and have ended already; the next listing shows it and counts the back-off.
             StartFailure::RunContainerError | StartFailure::PostStartHookError => INTERRUPTED_PAUSE,
             StartFailure::CreateContainerConfigError | StartFailure::CreateContainerError => {
                 self.failures.failed() / CONFIG_ERROR_DIVISOR
@@ -208,34 +206,34 @@ impl Slot {
             }
         };
         let reason = failure.reason();
-        actions.extend(self.told_of(failure, &image_of(pod, &self.name), &message));
+        actions.extend(self.start_failure_events(failure, &image_of(pod, &self.name), &message));
         self.waiting = Some(Waiting { reason, message, since: now });
-        self.not_before = Some(after(now, delay));
+        self.retry_at = Some(after(now, delay));
     }
 
-    /// What people are told of a failed start: of the image first, then of the container.
-    fn told_of(&self, failure: StartFailure, image: &str, message: &str) -> Vec<Action> {
+    /// The Events of a failed start: about the image first, then about the container.
+    fn start_failure_events(&self, failure: StartFailure, image: &str, message: &str) -> Vec<Action> {
         let reason = failure.reason();
         let of_image = match failure {
             StartFailure::ErrImagePull => ("Failed", format!("Failed to pull image \"{image}\": {message}")),
             StartFailure::ErrImageNeverPull => (reason, message.to_owned()),
             StartFailure::InvalidImageName => ("InspectFailed", message.to_owned()),
-            // Told where it happened, and without the hook's words: they may be somebody's secret.
+            // Recorded where it happened, and without the hook's output: that may be secret.
             StartFailure::PostStartHookError => return Vec::new(),
-            _ => return vec![self.tell(true, "Failed", format!("Error: {message}"))],
+            _ => return vec![self.event(true, "Failed", format!("Error: {message}"))],
         };
-        vec![self.tell(true, of_image.0, of_image.1), self.tell(true, "Failed", format!("Error: {reason}"))]
+        vec![self.event(true, of_image.0, of_image.1), self.event(true, "Failed", format!("Error: {reason}"))]
     }
 
-    /// Asks for the end of the running instance.
+    /// Requests the stop of the running instance.
     pub fn stop(&mut self, grace: Duration, why: String, now: Timestamp, actions: &mut Vec<Action>) {
         let Some(current) = self.current.as_ref().filter(|current| current.is_running()) else { return };
         let deadline = after(now, grace);
-        let pre_stop = match &self.op {
-            Op::None => true,
-            // Shortens what is under way; a longer grace changes nothing.
-            Op::Stopping { deadline: earlier, .. } if deadline < *earlier => false,
-            Op::Starting | Op::Stopping { .. } => return,
+        let pre_stop = match &self.operation {
+            Operation::None => true,
+            // Shortens a stop in progress; a longer grace period changes nothing.
+            Operation::Stopping { deadline: earlier, .. } if deadline < *earlier => false,
+            Operation::Starting | Operation::Stopping { .. } => return,
         };
         actions.push(Action::StopContainer {
             name: self.name.clone(),
@@ -244,29 +242,29 @@ impl Slot {
             pre_stop,
             why,
         });
-        self.op = Op::Stopping { deadline, returned_at: None };
+        self.operation = Operation::Stopping { deadline, returned_at: None };
     }
 
     pub fn stop_returned(&mut self, id: &str, now: Timestamp) {
         if self.current.as_ref().is_none_or(|current| current.id != id) {
             return;
         }
-        if let Op::Stopping { returned_at, .. } = &mut self.op {
+        if let Operation::Stopping { returned_at, .. } = &mut self.operation {
             *returned_at = Some(now);
         }
     }
 
-    /// Gives up a start that still waits for its image.
+    /// Cancels a start that still waits for its image.
     pub fn cancel_start(&mut self, actions: &mut Vec<Action>) {
-        if self.op == Op::Starting && !self.cancelled {
+        if self.operation == Operation::Starting && !self.cancelled {
             self.cancelled = true;
             actions.push(Action::CancelStart { name: self.name.clone() });
         }
     }
 
-    /// The current instance is seen to be over.
+    /// Handles the observed end of the current instance.
     pub fn ended(&mut self, pod: &Pod, restarting: bool, actions: &mut Vec<Action>) {
-        self.op = Op::None;
+        self.operation = Operation::None;
         self.probes = Probes::default();
         let Some(current) = &self.current else { return };
         let Some(exit) = current.exit() else { return };
@@ -276,34 +274,34 @@ impl Slot {
         let finished_at = exit.finished_at;
         let ran = since(finished_at, current.started_at.unwrap_or(finished_at));
         let delay = if self.replace { Duration::ZERO } else { self.crashes.restart(ran) };
-        self.not_before = Some(after(finished_at, delay));
+        self.retry_at = Some(after(finished_at, delay));
         if delay.is_zero() {
             return;
         }
         let place = format!("failed container={} pod={}", self.name, spec::full_name(pod));
         let message = format!("back-off {} restarting {place}", go_duration(delay));
         self.waiting = Some(Waiting { reason: "CrashLoopBackOff", message, since: finished_at });
-        let told =
+        let record =
             format!("Back-off restarting failed container {} in pod {}", self.name, spec::full_name(pod));
-        actions.push(self.tell(true, "BackOff", told));
+        actions.push(self.event(true, "BackOff", record));
     }
 
-    /// An instance found at adoption: as often as it was restarted, it had failed.
-    pub fn recall_crashes(&mut self) {
+    /// Sets the back-off of an adopted instance: each of its restarts counts as a failure.
+    pub fn restore_backoff(&mut self) {
         self.crashes = Backoff::after(self.restarts);
     }
 
-    /// Its sandbox went away, and with it what ran there.
+    /// Handles the removal of the sandbox and of everything that ran in it.
     pub fn sandbox_removed(&mut self, policy: RestartPolicy, now: Timestamp) {
         self.settled_at = now;
-        self.op = Op::None;
+        self.operation = Operation::None;
         self.waiting = None;
-        self.not_before = None;
+        self.retry_at = None;
         self.probes = Probes::default();
         if let Some(current) = &mut self.current
             && current.exit().is_none()
         {
-            current.state = RunState::Exited(vanished(now));
+            current.state = RunState::Exited(lost_exit(now));
         }
         if self.role == Role::Main && self.is_over(policy) {
             return;
@@ -314,18 +312,20 @@ impl Slot {
     }
 
     pub fn wake_at(&self) -> Option<Timestamp> {
-        let start = if self.op == Op::None && !self.is_running() { self.not_before } else { None };
+        let start =
+            if self.operation == Operation::None && !self.is_running() { self.retry_at } else { None };
         let shown = self
             .waiting
             .as_ref()
             .filter(|waiting| waiting.reason == "ErrImagePull")
             .map(|waiting| after(waiting.since, PULL_ERROR_SHOWN));
-        let probes = if self.is_running() && self.op == Op::None { self.probes.next_at() } else { None };
+        let probes =
+            if self.is_running() && self.operation == Operation::None { self.probes.next_at() } else { None };
         [start, shown, probes].into_iter().flatten().min()
     }
 
-    pub fn tell(&self, warning: bool, reason: &'static str, message: String) -> Action {
-        Action::Tell(Told { container: Some(self.name.clone()), warning, reason, message })
+    pub fn event(&self, warning: bool, reason: &'static str, message: String) -> Action {
+        Action::RecordEvent(EventRecord { container: Some(self.name.clone()), warning, reason, message })
     }
 }
 
@@ -333,8 +333,8 @@ fn image_of(pod: &Pod, container: &str) -> String {
     spec::container(pod, container).and_then(|container| container.image.clone()).unwrap_or_default()
 }
 
-/// The exit of something that is simply not there any more.
-pub(crate) fn vanished(now: Timestamp) -> Exit {
+/// The exit of an instance that has disappeared from the runtime.
+pub(crate) fn lost_exit(now: Timestamp) -> Exit {
     Exit {
         code: 137,
         reason: "ContainerStatusUnknown".to_owned(),
@@ -343,7 +343,7 @@ pub(crate) fn vanished(now: Timestamp) -> Exit {
     }
 }
 
-/// `1m20s`, as Go prints whole seconds.
+/// Formats whole seconds as Go does: `1m20s`.
 fn go_duration(length: Duration) -> String {
     let seconds = length.as_secs();
     if seconds < 60 { format!("{seconds}s") } else { format!("{}m{}s", seconds / 60, seconds % 60) }

@@ -1,7 +1,7 @@
-//! Looking at the runtime: one listing for all Pods, handed to those for whom it is news.
+//! The Pod lifecycle event generator (PLEG): lists the runtime for all Pods and sends each worker its changes.
 //!
-//! The interface of containerd 1.6 has no events, so it is asked: once a second while nothing is expected, ten times a
-//! second at first while something is, at once after an action.
+//! The CRI of containerd 1.6 has no event stream, so the runtime is polled: once a second while no change is
+//! expected, ten times a second at first while one is, and at once after an action.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,41 +12,41 @@ use std::{
 use cri::v1;
 use executor_core::{
     Event,
-    seen::{ContainerSeen, SandboxSeen, Seen},
+    observed::{ObservedContainer, ObservedPod, ObservedSandbox},
 };
 use jiff::Timestamp;
 
 use crate::{
     node::pods::Pods,
     pod::{
-        containers::container_seen,
-        sandbox::{self, sandbox_seen},
-        shared::Shared,
+        containers::observe_container,
+        context::NodeContext,
+        sandbox::{self, observe_sandbox},
     },
     runtime::labels,
 };
 
-/// Between two listings while nothing is expected.
-const CALM: Duration = Duration::from_secs(1);
-/// Between two listings right after a change.
-const EAGER: Duration = Duration::from_millis(100);
-/// Between two listings at least, whatever asks for them.
-const GAP_MIN: Duration = Duration::from_millis(25);
-/// After a failed listing.
-const FAILED: Duration = Duration::from_millis(500);
-/// A sandbox of ours that no task stands for is removed after this time: long enough for an agent to hand its tasks out.
+/// Period while no change is expected.
+const RELIST_PERIOD: Duration = Duration::from_secs(1);
+/// Period right after a change.
+const RELIST_PERIOD_MIN: Duration = Duration::from_millis(100);
+/// Minimum gap between two listings, whatever triggers them.
+const RELIST_GAP_MIN: Duration = Duration::from_millis(25);
+/// Period after a failed listing.
+const RETRY_PERIOD: Duration = Duration::from_millis(500);
+/// A sandbox without a task is removed after this time, which is long enough for an agent to launch its tasks again.
 const ORPHAN_AFTER: Duration = Duration::from_secs(60);
 
 type Fingerprint = Vec<(String, i32)>;
 
-pub(crate) struct Listing {
-    shared: Arc<Shared>,
+pub(crate) struct Pleg {
+    context: Arc<NodeContext>,
     pods: Arc<Pods>,
-    sandboxes: BTreeMap<String, (i32, SandboxSeen)>,
-    containers: BTreeMap<String, (i32, ContainerSeen)>,
+    sandboxes: BTreeMap<String, (i32, ObservedSandbox)>,
+    containers: BTreeMap<String, (i32, ObservedContainer)>,
     delivered: BTreeMap<String, Fingerprint>,
     orphans: BTreeMap<String, Instant>,
-    pace: Duration,
+    period: Duration,
 }
 
 #[derive(Default)]
@@ -55,45 +55,45 @@ struct Group {
     containers: Vec<v1::Container>,
 }
 
-impl Listing {
-    pub fn new(shared: Arc<Shared>, pods: Arc<Pods>) -> Self {
+impl Pleg {
+    pub fn new(context: Arc<NodeContext>, pods: Arc<Pods>) -> Self {
         Self {
-            shared,
+            context,
             pods,
             sandboxes: BTreeMap::new(),
             containers: BTreeMap::new(),
             delivered: BTreeMap::new(),
             orphans: BTreeMap::new(),
-            pace: EAGER,
+            period: RELIST_PERIOD_MIN,
         }
     }
 
-    /// Looks until the node stops.
+    /// Runs until the node stops.
     pub async fn run(mut self) {
-        while !self.shared.stopping.is_cancelled() {
+        while !self.context.stopping.is_cancelled() {
             let begun = Instant::now();
-            let wait = match self.look().await {
-                Ok(true) => self.pace,
-                Ok(false) => CALM,
+            let wait = match self.relist().await {
+                Ok(true) => self.period,
+                Ok(false) => RELIST_PERIOD,
                 Err(error) => {
                     if !error.is_unavailable() {
-                        tracing::warn!(%error, "the runtime does not list");
+                        tracing::warn!(%error, "cannot list the runtime");
                     }
-                    FAILED
+                    RETRY_PERIOD
                 }
             };
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
-                () = self.shared.look_now.notified() => {
-                    tokio::time::sleep(GAP_MIN.saturating_sub(begun.elapsed())).await;
+                () = self.context.relist.notified() => {
+                    tokio::time::sleep(RELIST_GAP_MIN.saturating_sub(begun.elapsed())).await;
                 }
             }
         }
     }
 
-    /// One look; answers whether somebody expects a change.
-    async fn look(&mut self) -> Result<bool, cri::Error> {
-        if *self.shared.standing.borrow() != crate::runtime::containerd::Standing::Ready {
+    /// Lists once; returns whether a Pod expects a change.
+    async fn relist(&mut self) -> Result<bool, cri::Error> {
+        if *self.context.runtime_state.borrow() != crate::runtime::containerd::RuntimeState::Ready {
             return Err(cri::Error {
                 operation: "List",
                 kind: cri::ErrorKind::Unavailable,
@@ -101,7 +101,7 @@ impl Listing {
             });
         }
         let at = Timestamp::now();
-        let (sandboxes, containers) = self.shared.runtime.list(&self.shared.own_labels()).await?;
+        let (sandboxes, containers) = self.context.runtime.list(&self.context.own_labels()).await?;
         let known: BTreeSet<String> =
             sandboxes.iter().map(|s| s.id.clone()).chain(containers.iter().map(|c| c.id.clone())).collect();
         let mut groups: BTreeMap<String, Group> = BTreeMap::new();
@@ -120,9 +120,9 @@ impl Listing {
             expected |= expects;
             let group = groups.remove(&listener.uid).unwrap_or_default();
             let print = fingerprint(&group);
-            let news = self.delivered.get(&listener.serial_key()) != Some(&print);
-            changed |= news;
-            if !news && !expects {
+            let changed_now = self.delivered.get(&listener.serial_key()) != Some(&print);
+            changed |= changed_now;
+            if !changed_now && !expects {
                 continue;
             }
             let seen = match self.seen(at, group).await {
@@ -130,11 +130,11 @@ impl Listing {
                 Err(error) if error.is_unavailable() => return Err(error),
                 Err(error) => {
                     // One Pod that the runtime cannot describe must not hide the others.
-                    tracing::warn!(pod_uid = %listener.uid, %error, "the runtime does not describe a pod");
+                    tracing::warn!(pod_uid = %listener.uid, %error, "cannot read a pod's status from the runtime");
                     continue;
                 }
             };
-            if listener.events.try_send(Event::Seen(seen)).is_ok() {
+            if listener.events.try_send(Event::Observed(seen)).is_ok() {
                 self.delivered.insert(listener.serial_key(), print);
             }
         }
@@ -143,19 +143,19 @@ impl Listing {
         self.sandboxes.retain(|id, _| known.contains(id));
         self.containers.retain(|id, _| known.contains(id));
         self.remove_orphans(groups);
-        // Eager after a change, slower and slower while what is expected does not come.
-        self.pace = if changed { EAGER } else { (self.pace * 5 / 4).min(CALM) };
+        // Poll fast after a change, then back off while the expected change does not come.
+        self.period = if changed { RELIST_PERIOD_MIN } else { (self.period * 5 / 4).min(RELIST_PERIOD) };
         Ok(expected)
     }
 
-    async fn seen(&mut self, at: Timestamp, group: Group) -> Result<Seen, cri::Error> {
-        let mut seen = Seen { at, sandboxes: Vec::new(), containers: Vec::new() };
+    async fn seen(&mut self, at: Timestamp, group: Group) -> Result<ObservedPod, cri::Error> {
+        let mut seen = ObservedPod { at, sandboxes: Vec::new(), containers: Vec::new() };
         for sandbox in group.sandboxes {
             let known = self.sandboxes.get(&sandbox.id).filter(|(state, _)| *state == sandbox.state);
             let sandbox_now = match known {
                 Some((_, known)) => known.clone(),
-                None => match self.shared.runtime.sandbox_status(&sandbox.id).await {
-                    Ok(status) => sandbox_seen(status),
+                None => match self.context.runtime.sandbox_status(&sandbox.id).await {
+                    Ok(status) => observe_sandbox(status),
                     Err(error) if error.is_not_found() => continue,
                     Err(error) => return Err(error),
                 },
@@ -167,8 +167,8 @@ impl Listing {
             let known = self.containers.get(&container.id).filter(|(state, _)| *state == container.state);
             let container_now = match known {
                 Some((_, known)) => known.clone(),
-                None => match self.shared.runtime.container_status(&container.id).await {
-                    Ok(status) => container_seen(status, &container.pod_sandbox_id),
+                None => match self.context.runtime.container_status(&container.id).await {
+                    Ok(status) => observe_container(status, &container.pod_sandbox_id),
                     Err(error) if error.is_not_found() => continue,
                     Err(error) => return Err(error),
                 },
@@ -179,19 +179,19 @@ impl Listing {
         Ok(seen)
     }
 
-    /// Sandboxes that no task stands for: removed when the agent had time to hand its tasks out.
+    /// Removes sandboxes without a task, once the agent has had time to launch its tasks again.
     fn remove_orphans(&mut self, groups: BTreeMap<String, Group>) {
         let subscribed = self.pods.subscribed_since().is_some_and(|since| since.elapsed() >= ORPHAN_AFTER);
         let mut orphans = BTreeMap::new();
         for (uid, group) in groups {
             let since = self.orphans.get(&uid).copied().unwrap_or_else(Instant::now);
             if subscribed && since.elapsed() >= ORPHAN_AFTER {
-                tracing::warn!(pod_uid = %uid, "the pod has no task any more and is removed");
-                let (shared, ids) = (self.shared.clone(), group.sandboxes.into_iter().map(|s| s.id));
+                tracing::warn!(pod_uid = %uid, "removing a pod without a task");
+                let (context, ids) = (self.context.clone(), group.sandboxes.into_iter().map(|s| s.id));
                 let ids: Vec<String> = ids.collect();
                 tokio::spawn(async move {
                     for id in ids {
-                        sandbox::remove(&shared, &id).await;
+                        sandbox::remove(&context, &id).await;
                     }
                 });
             } else {
