@@ -1,4 +1,4 @@
-//! A little cluster of values for tests: objects by resource and key, changed by plans as the shell would change them.
+//! A cluster of values for tests: objects by resource and key, changed by plans as the shell would change them.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -6,14 +6,17 @@ use serde_json::{Value, json};
 use shim_model::{
     access,
     object::{Header, StoredObject},
-    pod_status::PodStatus,
-    resource::GroupResource,
+    resource::{self, GroupResource},
 };
 
 use crate::{
-    controllers::{Action, Plan, Target, deployment, endpoints, replica_set, served},
-    rows::{Deployment, Key, Pod, PodParts, ReplicaSet, Seconds, rfc3339},
-    scheduler::PodShape,
+    controllers::{
+        Action, Controller, ControllerCache, ControllerConfig, Keys, NewObject, ObjectName, Plan, Refusal,
+        Registration, Target, View, all, deployment::DeploymentController,
+        endpoint_slices::EndpointSliceController, endpoints::EndpointsController,
+        replica_set::ReplicaSetController, served,
+    },
+    rows::{Key, ObjectView, Pod, ReplicaSet, Seconds, rfc3339},
 };
 
 /// Objects and a clock.
@@ -22,6 +25,8 @@ pub struct TestCluster {
     pub objects: BTreeMap<(String, Key), Value>,
     pub now: Seconds,
     pub made: u64,
+    /// The refusal of the last plan, as the next reconcile sees it.
+    pub refusal: Option<Refusal>,
 }
 
 fn place_of(target: &Target) -> (String, Key) {
@@ -29,14 +34,11 @@ fn place_of(target: &Target) -> (String, Key) {
 }
 
 pub fn stored(value: &Value) -> Arc<StoredObject> {
-    Arc::new(StoredObject::bare(Header::of(value)))
+    Arc::new(StoredObject::parse(value.to_string().into()).unwrap())
 }
 
 pub fn pod(value: &Value) -> Pod {
-    let status = PodStatus::of(&value["status"]);
-    let parts =
-        PodParts { annotations: &value["metadata"]["annotations"], spec: &value["spec"], status: &status };
-    Pod::decode(stored(value), 1, parts, Arc::new(PodShape::decode(&value["spec"])))
+    Pod::parse(&stored(value), 1).unwrap()
 }
 
 impl TestCluster {
@@ -119,53 +121,71 @@ impl TestCluster {
     }
 
     pub fn sets(&self) -> Vec<ReplicaSet> {
-        self.all("replicasets").into_iter().map(|v| ReplicaSet::decode(stored(v), v)).collect()
+        self.all("replicasets").into_iter().map(|v| ReplicaSet::parse(&stored(v), 1).unwrap()).collect()
+    }
+
+    /// The objects as controllers see them.
+    pub fn cache(&self) -> ControllerCache {
+        let controllers = all(&ControllerConfig { ca_pem: "certificate".to_owned() });
+        let mut cache = ControllerCache::new(controllers.iter().flat_map(|c| &c.inputs));
+        let decoder = cache.decoder();
+        let resources = resource::builtin();
+        resources.iter().for_each(|resource| cache.add_resource(resource));
+        for ((plural, _), value) in &self.objects {
+            let stored_here = |r: &&resource::Resource| r.plural == *plural && r.storage_group == r.group;
+            let resource = resources.iter().find(stored_here).unwrap().group_resource();
+            let object = stored(value);
+            let view = decoder.decode(&resource, &object, 1).unwrap();
+            cache.put(&resource, NewObject { object, revision: 1, view }, self.now);
+        }
+        cache
+    }
+
+    /// What a controller plans for an object.
+    pub fn reconcile(&self, controller: &impl Controller, name: &ObjectName) -> Plan {
+        let cache = self.cache();
+        controller.reconcile(&View::new(&cache, self.now, self.refusal.as_ref()), name)
+    }
+
+    /// Passes every object to these controllers as if it were new, and applies their plans, until they plan nothing.
+    pub fn run(&mut self, controllers: &[Registration]) {
+        for _ in 0..50 {
+            let mut idle = true;
+            for controller in controllers {
+                let cache = self.cache();
+                let view = View::new(&cache, self.now, None);
+                let keys: Keys =
+                    cache.all_as_added().flat_map(|change| controller.keys(&change, &view)).collect();
+                let plans: Vec<Plan> = keys.iter().map(|key| controller.reconcile(&view, key)).collect();
+                for plan in plans.iter().filter(|plan| !plan.is_empty()) {
+                    idle = false;
+                    self.apply(plan);
+                }
+            }
+            if idle {
+                return;
+            }
+        }
+        panic!("the controllers do not settle");
     }
 
     pub fn reconcile_deployment(&self, name: &str) -> Plan {
-        let value = self.get("deployments", name);
-        let deployment = Deployment::decode(stored(value), value);
-        let (sets, pods) = (self.sets(), self.pods());
-        deployment::reconcile(&deployment::Snapshot {
-            deployment: &deployment,
-            replica_sets: sets.iter().collect(),
-            pods: pods.iter().collect(),
-            refused: None,
-            now: self.now,
-        })
+        self.reconcile(&DeploymentController, &ObjectName::new(served("apps", "deployments"), "ns", name))
     }
 
     pub fn reconcile_replica_set(&self, name: &str) -> Plan {
-        let value = self.get("replicasets", name);
-        let set = ReplicaSet::decode(stored(value), value);
-        let pods = self.pods();
-        replica_set::reconcile(&replica_set::Snapshot {
-            set: &set,
-            pods: pods.iter().collect(),
-            related_on_node: Vec::new(),
-            refused: None,
-            now: self.now,
-        })
+        self.reconcile(&ReplicaSetController, &ObjectName::new(served("apps", "replicasets"), "ns", name))
     }
 
+    /// What the two endpoint controllers plan for a Service.
     pub fn reconcile_service(&self, name: &str) -> Plan {
-        let value = self.get("services", name);
-        let header = Header::of(value);
-        let pods = self.pods();
-        let with_headers =
-            |plural| self.all(plural).into_iter().map(|v| (Header::of(v), v)).collect::<Vec<_>>();
-        let (slices, endpoints) = (with_headers("endpointslices"), with_headers("endpoints"));
-        endpoints::reconcile(&endpoints::Snapshot {
-            header: &header,
-            value,
-            pods: pods.iter().collect(),
-            slices: slices.iter().map(|(h, v)| (h, *v)).collect(),
-            endpoints: endpoints.first().map(|(h, v)| (h, *v)),
-            now: self.now,
-        })
+        let name = ObjectName::new(served("", "services"), "ns", name);
+        let mut plan = self.reconcile(&EndpointSliceController, &name);
+        plan.actions.extend(self.reconcile(&EndpointsController, &name).actions);
+        plan
     }
 
-    /// Looks at everything until nothing is planned any more.
+    /// Reconciles everything until nothing is planned any more.
     pub fn settle(&mut self, deployment: &str) {
         for _ in 0..50 {
             let plan = self.reconcile_deployment(deployment);

@@ -199,6 +199,11 @@ impl Schema {
         &self.structs[id.0 as usize]
     }
 
+    /// Every struct with its index.
+    pub fn structs(&self) -> impl Iterator<Item = (StructId, &Struct)> {
+        self.structs.iter().enumerate().map(|(at, s)| (StructId(at as u32), s))
+    }
+
     /// The element type with this index.
     pub fn item(&self, id: ItemId) -> Type {
         self.items[id.0 as usize]

@@ -1,5 +1,5 @@
-//! Events: told to people, best effort. The recorder has a queue of its own, so that nobody waits for it; what does not fit
-//! is dropped, as upstream's broadcaster does. The same thing said again is counted on the Event that is there.
+//! The event recorder: writes Events in the background, best effort. Callers never wait for its queue; what does not fit is
+//! dropped, as in upstream's broadcaster. Repeated Events are aggregated: the existing Event's `count` grows.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,38 +16,38 @@ use tokio::task::JoinSet;
 
 use crate::storage::registry::{Registry, now as wall_clock};
 
-/// Notes that wait to be written. A burst of 10,000 bindings fits.
+/// Events that wait to be written. A burst of 10,000 bindings fits.
 pub const QUEUE_BOUND: usize = 16 * 1024;
 /// Writes in flight; they share the store's group commits.
 const WRITES_MAX: usize = 64;
-/// Events remembered to be counted up instead of written anew.
+/// Events that are remembered for aggregation.
 const REMEMBERED_MAX: usize = 4096;
-/// An Event older than this is not counted up any more: it is about to be forgotten.
-const COUNT_UP_SECONDS: i64 = 1800;
+/// An Event older than this is not aggregated any more, because its time to live is about to end.
+const AGGREGATE_SECONDS: i64 = 1800;
 
 /// Writes Events in the background. Clones share.
 #[derive(Clone, Debug)]
 pub struct EventRecorder {
-    notes: mpsc::Sender<EventRecord>,
+    queue: mpsc::Sender<EventRecord>,
 }
 
 impl EventRecorder {
-    /// Starts a recorder; it ends when every clone is gone.
+    /// Starts a recorder. It ends when every clone is dropped.
     pub fn start(registry: Registry) -> EventRecorder {
-        let (notes, queue) = mpsc::channel(QUEUE_BOUND);
+        let (sender, queue) = mpsc::channel(QUEUE_BOUND);
         tokio::spawn(Writer { registry, known: BTreeMap::new() }.run(queue));
-        EventRecorder { notes }
+        EventRecorder { queue: sender }
     }
 
-    /// Tells something. Never waits.
-    pub fn record(&self, note: EventRecord) {
-        if self.notes.try_send(note).is_err() {
-            tracing::debug!("event dropped: too many at once");
+    /// Queues an Event. Never waits.
+    pub fn record(&self, event: EventRecord) {
+        if self.queue.try_send(event).is_err() {
+            tracing::debug!("event dropped: the queue is full");
         }
     }
 }
 
-/// What makes two notes the same.
+/// Events with an equal key are aggregated: UID and name of the object, reason, message.
 type AggregationKey = (String, Key, &'static str, String);
 
 struct KnownEvent {
@@ -64,34 +64,35 @@ struct Writer {
 impl Writer {
     async fn run(mut self, mut queue: mpsc::Receiver<EventRecord>) {
         let mut writes = JoinSet::new();
-        while let Some(note) = queue.recv().await {
+        while let Some(record) = queue.recv().await {
             while writes.len() >= WRITES_MAX {
                 writes.join_next().await;
             }
             while writes.try_join_next().is_some() {}
-            self.write(note, &mut writes);
+            self.write(record, &mut writes);
         }
         while writes.join_next().await.is_some() {}
     }
 
-    fn write(&mut self, note: EventRecord, writes: &mut JoinSet<()>) {
+    fn write(&mut self, record: EventRecord, writes: &mut JoinSet<()>) {
         let now = wall_clock();
         let registry = self.registry.clone();
-        // An object whose resource is no longer served is gone.
-        let Some(resource) = registry.catalog().named(&note.about.resource).cloned() else { return };
-        let same = (note.about.uid.clone(), note.about.key.clone(), note.reason, note.message.clone());
-        if let Some(known) = self.known.get_mut(&same).filter(|k| now.since(k.first) < COUNT_UP_SECONDS) {
+        // An object whose resource is no longer served has no Events.
+        let Some(resource) = registry.catalog().named(&record.about.resource).cloned() else { return };
+        let same =
+            (record.about.uid.clone(), record.about.key.clone(), record.reason, record.message.clone());
+        if let Some(known) = self.known.get_mut(&same).filter(|k| now.since(k.first) < AGGREGATE_SECONDS) {
             known.count += 1;
             let (name, count) = (known.name.clone(), known.count);
-            let namespace = namespace_of(&note.about).to_owned();
-            let anew = event(&resource, &note, now, count).0;
-            writes.spawn(async move { count_up(&registry, &namespace, &name, count, now, anew).await });
+            let namespace = namespace_of(&record.about).to_owned();
+            let fresh = event(&resource, &record, now, count).0;
+            writes.spawn(async move { aggregate(&registry, &namespace, &name, count, now, fresh).await });
             return;
         }
         if self.known.len() >= REMEMBERED_MAX {
             self.known.clear();
         }
-        let (event, name) = event(&resource, &note, now, 1);
+        let (event, name) = event(&resource, &record, now, 1);
         self.known.insert(same, KnownEvent { name, count: 1, first: now });
         writes.spawn(async move { create(&registry, event).await });
     }
@@ -103,13 +104,14 @@ async fn create(registry: &Registry, event: StoredObject) {
     }
 }
 
-async fn count_up(
+/// Raises the count of an Event; if it was deleted, `fresh` takes its place.
+async fn aggregate(
     registry: &Registry,
     namespace: &str,
     name: &str,
     count: i64,
     now: Instant,
-    anew: StoredObject,
+    fresh: StoredObject,
 ) {
     let counted = registry
         .update_with(&served("", "events"), namespace, name, |event| {
@@ -121,9 +123,9 @@ async fn count_up(
     match counted {
         Ok(_) => {}
         Err(status) if status.code == 404 => {
-            create(registry, anew).await;
+            create(registry, fresh).await;
         }
-        Err(status) => tracing::debug!(%status, "event not counted up"),
+        Err(status) => tracing::debug!(%status, "event not aggregated"),
     }
 }
 
@@ -131,17 +133,20 @@ fn namespace_of(about: &Target) -> &str {
     if about.key.namespace.is_empty() { "default" } else { &about.key.namespace }
 }
 
-/// The Event of a note as it is stored, for whoever writes it together with what it tells of.
-/// Nothing for an object of a resource that is no longer served.
-pub(crate) fn event_to_store(registry: &Registry, note: &EventRecord) -> Option<(store::Key, StoredObject)> {
-    let (event, name) = event(registry.catalog().named(&note.about.resource)?, note, wall_clock(), 1);
+/// The Event as it is stored, for a writer that puts it into the same transaction as the object. `None` for an object whose
+/// resource is no longer served.
+pub(crate) fn event_to_store(
+    registry: &Registry,
+    record: &EventRecord,
+) -> Option<(store::Key, StoredObject)> {
+    let (event, name) = event(registry.catalog().named(&record.about.resource)?, record, wall_clock(), 1);
     let events = registry.builtin(&served("", "events"));
-    Some((events.key(namespace_of(&note.about), &name), event))
+    Some((events.key(namespace_of(&record.about), &name), event))
 }
 
-/// The Event of a note, and its name: the object's with the time in hexadecimal, as upstream names them.
-fn event(resource: &Resource, note: &EventRecord, now: Instant, count: i64) -> (StoredObject, String) {
-    let about = &note.about;
+/// The Event and its name: the object's name and the time in hexadecimal, as upstream.
+fn event(resource: &Resource, record: &EventRecord, now: Instant, count: i64) -> (StoredObject, String) {
+    let about = &record.about;
     let time = now.to_rfc3339();
     let header = Header {
         name: format!("{}.{:x}", about.key.name, unique_nanos(now)),
@@ -168,19 +173,19 @@ fn event(resource: &Resource, note: &EventRecord, now: Instant, count: i64) -> (
             uid: &about.uid,
         },
         last_timestamp: &time,
-        message: &note.message,
-        reason: note.reason,
-        reporting_component: note.component,
+        message: &record.message,
+        reason: record.reason,
+        reporting_component: record.component,
         reporting_instance: "",
-        source: Source { component: note.component },
-        kind_of_event: if note.warning { "Warning" } else { "Normal" },
+        source: Source { component: record.component },
+        kind_of_event: if record.warning { "Warning" } else { "Normal" },
     };
     let mut bytes = BEFORE_METADATA.to_vec();
     let mut parts = Parts { metadata: bytes.len()..0, ..Parts::default() };
     write(&mut bytes, &metadata);
     parts.metadata.end = bytes.len();
     write(&mut bytes, &rest);
-    // Its members go on where those before them ended.
+    // `rest` starts with a brace; its members continue the object.
     bytes[parts.metadata.end] = b',';
     let name = header.name.clone();
     (StoredObject { bytes: bytes.into_boxed_slice().into(), header: Arc::new(header), parts }, name)
@@ -190,16 +195,16 @@ fn write(into: &mut Vec<u8>, value: &impl Serialize) {
     serde_json::to_writer(into, value).expect("invariant: text always encodes into memory");
 }
 
-/// How an Event begins. Its members are in the order of [`crate::storage::object::encoded`]; none of this is a tree, for there is an
-/// Event for every Pod at least.
+/// The members before `metadata`. The order is that of [`crate::storage::object::encoded`]. Events are encoded without a
+/// `Value`, because every Pod causes at least one.
 const BEFORE_METADATA: &[u8] = br#"{"apiVersion":"v1","kind":"Event","metadata":"#;
 
-/// What follows the metadata.
+/// The members after `metadata`.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Rest<'a> {
     count: i64,
-    /// Null, as upstream's recorder leaves it.
+    /// `null`, as upstream's recorder writes it.
     event_time: (),
     first_timestamp: &'a str,
     involved_object: Involved<'a>,
@@ -238,7 +243,7 @@ struct Source<'a> {
     component: &'a str,
 }
 
-/// Nanoseconds since the epoch, never the same twice in this process.
+/// Nanoseconds since the epoch, unique in this process.
 fn unique_nanos(now: Instant) -> u64 {
     use std::sync::atomic::{AtomicU64, Ordering};
     static LAST: AtomicU64 = AtomicU64::new(0);

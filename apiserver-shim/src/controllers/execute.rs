@@ -1,7 +1,9 @@
-//! Carrying out plans. Nothing is decided here: each action is one write, done or refused.
+//! Executes plans. Nothing is decided here: each action is one write, which succeeds or is refused.
 
 use serde_json::Value;
-use shim_core::controllers::{Action, Change, CreationEvents, EventRecord, Plan, Propagation, Target};
+use shim_core::controllers::{
+    Action, Change, CreationEvents, EventRecord, Plan, Propagation, Refusal, Target,
+};
 use shim_core::kinds::Subresource;
 use shim_core::rows::Key;
 use shim_model::status::Status;
@@ -15,57 +17,72 @@ use crate::storage::registry::{Deleted, Registry};
 /// Creations and deletions of one plan in flight at once: they share the store's group commits.
 const AT_ONCE_MAX: usize = 64;
 
-/// Under which name the controllers own fields.
+/// The manager of the fields that controllers set, as upstream: one for all of them.
 const MANAGER: &str = "kube-controller-manager";
 
-/// How a plan went.
+/// Who writes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Identity {
+    /// A controller, with its service account in `kube-system`.
+    Controller(&'static str),
+    /// The API server itself.
+    ApiServer,
+}
+
+impl std::fmt::Display for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Identity::Controller(account) => write!(f, "system:serviceaccount:kube-system:{account}"),
+            Identity::ApiServer => f.write_str("system:apiserver"),
+        }
+    }
+}
+
+/// The result of executing a plan.
 #[derive(Debug, Default)]
-pub struct Outcome {
-    /// The highest revision that it wrote: the next look must have seen it.
+pub(super) struct Outcome {
+    /// The highest revision that it wrote: the next reconcile of the key must have seen it.
     pub revision: u64,
     /// The refusal that ended it.
-    pub refused: Option<Refused>,
+    pub refused: Option<Refusal>,
 }
 
-/// A refused write.
-#[derive(Clone, Debug)]
-pub struct Refused {
-    /// Whether it was a creation.
-    pub creating: bool,
-    /// As a client would be told.
-    pub status: Status,
-}
-
-/// Carries out a plan.
-pub async fn execute(pipeline: &Pipeline, events: &EventRecorder, plan: Plan) -> Outcome {
+/// Executes a plan.
+pub(super) async fn execute(
+    pipeline: &Pipeline,
+    events: &EventRecorder,
+    identity: Identity,
+    plan: Plan,
+) -> Outcome {
     let mut outcome = Outcome::default();
     let mut actions = plan.actions.into_iter().peekable();
     while let Some(action) = actions.next() {
         let like = std::mem::discriminant(&action);
         let mut run = vec![action];
-        // Changes have an order; creations next to each other, and deletions, do not.
+        // Changes keep their order; successive creations run in parallel, and so do successive deletions.
         if !matches!(run[0], Action::Change { .. }) {
             while let Some(next) = actions.next_if(|a| std::mem::discriminant(a) == like) {
                 run.push(next);
             }
         }
-        all_at_once(pipeline, events, run, plan.creation_events.as_ref(), &mut outcome).await;
-        if outcome.refused.is_some() {
+        execute_in_parallel(pipeline, events, run, plan.creation_events.as_ref(), &mut outcome).await;
+        if let Some(refusal) = &outcome.refused {
+            tracing::debug!(user = %identity, code = refusal.code, "write refused");
             return outcome;
         }
     }
-    for note in plan.events {
-        events.record(note);
+    for event in plan.events {
+        events.record(event);
     }
     outcome
 }
 
-/// Slow start: one, then two, then four… so that what is refused is refused once and not five hundred times.
-async fn all_at_once(
+/// Slow start, as upstream: one write, then two, then four, so that a refused plan of 500 writes causes one refusal.
+async fn execute_in_parallel(
     pipeline: &Pipeline,
     events: &EventRecorder,
     run: Vec<Action>,
-    notes: Option<&CreationEvents>,
+    about: Option<&CreationEvents>,
     outcome: &mut Outcome,
 ) {
     let mut left = run.into_iter();
@@ -76,18 +93,25 @@ async fn all_at_once(
             let pipeline = pipeline.clone();
             flying.spawn(async move {
                 let creating = matches!(action, Action::Create { .. });
-                (creating, one(&pipeline, action).await)
+                (creating, write(&pipeline, action).await)
             });
         }
         if flying.is_empty() {
             return;
         }
         while let Some(done) = flying.join_next().await {
-            let Ok((creating, done)) = done else { continue };
-            note(events, notes, creating, &done);
+            let (creating, done) = match done {
+                Ok(done) => done,
+                // The worker contains the panic and retries the key.
+                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                Err(_) => continue,
+            };
+            record_creation(events, about, creating, &done);
             match done {
                 Ok(written) => outcome.revision = outcome.revision.max(written.map_or(0, |w| w.1)),
-                Err(status) => outcome.refused = Some(Refused { creating, status }),
+                Err(Status { code, message, .. }) => {
+                    outcome.refused = Some(Refusal { creating, code, message })
+                }
             }
         }
         if outcome.refused.is_some() {
@@ -97,32 +121,25 @@ async fn all_at_once(
     }
 }
 
-fn note(
+fn record_creation(
     events: &EventRecorder,
-    notes: Option<&CreationEvents>,
+    about: Option<&CreationEvents>,
     creating: bool,
     done: &Result<Option<(String, u64)>, Status>,
 ) {
-    let Some(notes) = notes.filter(|_| creating) else { return };
+    let Some(CreationEvents { about, component }) = about.filter(|_| creating) else { return };
     let (warning, reason, message) = match done {
         Ok(Some((name, _))) => (false, "SuccessfulCreate", format!("Created pod: {name}")),
         Ok(None) => return,
         Err(status) => (true, "FailedCreate", format!("Error creating: {}", status.message)),
     };
-    events.record(EventRecord {
-        about: notes.about.clone(),
-        warning,
-        reason,
-        message,
-        component: notes.component,
-    });
+    events.record(EventRecord { about: about.clone(), warning, reason, message, component: *component });
 }
 
-/// One write: the name and revision of what was written, or nothing if there was nothing to do.
-async fn one(pipeline: &Pipeline, action: Action) -> Result<Option<(String, u64)>, Status> {
+/// One write: the name and revision of the written object, or nothing if nothing was written.
+async fn write(pipeline: &Pipeline, action: Action) -> Result<Option<(String, u64)>, Status> {
     match action {
         Action::Create { resource, namespace, object } => {
-            // As a client would: defaulted, admitted, validated.
             let Some(resource) = pipeline.registry().catalog().named(&resource).cloned() else {
                 return Err(shim_model::status::unknown_path());
             };
@@ -132,7 +149,7 @@ async fn one(pipeline: &Pipeline, action: Action) -> Result<Option<(String, u64)
         Action::Change { target, subresource, changes } => {
             let changed = change(pipeline, &target, subresource, &changes).await;
             match changed {
-                // What is stored breaks a rule that came later, say: that must not keep it from being scaled or let go.
+                // The stored object may violate a newer validation rule; still allow scaling and release.
                 Err(status) if matches!(status.code, 403 | 422) => {
                     change_unchecked(pipeline.registry(), &target, &changes).await
                 }
@@ -145,7 +162,7 @@ async fn one(pipeline: &Pipeline, action: Action) -> Result<Option<(String, u64)
     }
 }
 
-/// Changes an object as a client would, so that fields have their owners.
+/// Changes an object through the pipeline, so that managed fields are kept.
 async fn change(
     pipeline: &Pipeline,
     target: &Target,
@@ -181,7 +198,7 @@ async fn change(
 }
 
 fn apply(target: &Target, changes: &[Change], object: &mut Value) {
-    // Another object of the same name is none of this plan's business.
+    // The plan is for this UID, not for a newer object of the same name.
     if object["metadata"]["uid"].as_str() == Some(target.uid.as_str()) {
         for change in changes {
             change.apply(object);
@@ -230,7 +247,7 @@ async fn delete(
         Ok(Deleted::Gone(value) | Deleted::Marked(value)) => {
             Ok(Some((name.to_string(), revision_of(&value))))
         }
-        // Gone already, or another object of the same name by now.
+        // Deleted already, or a newer object of the same name.
         Err(status) if matches!(status.code, 404 | 409) => Ok(None),
         Err(status) => Err(status),
     }

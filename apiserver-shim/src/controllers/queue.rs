@@ -1,21 +1,32 @@
-//! A work queue: each key once, with back-off after failures, and never two looks at one key at a time.
+//! A work queue like client-go's: each key once, no key twice at a time, exponential back-off after failures, and an overall
+//! rate limit on retries. In addition, a key can wait until the cache has seen a revision.
 
-use std::collections::{BTreeMap, VecDeque};
+mod stats;
+
+pub use stats::{Durations, QueueStats};
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
-/// The first rest after a failure; doubles with each.
+/// The back-off after the first failure; it doubles with each further one. As client-go.
 const BACKOFF_FIRST: Duration = Duration::from_millis(5);
-/// The longest rest.
-const BACKOFF_MAX: Duration = Duration::from_secs(60);
+/// The longest back-off. As client-go.
+const BACKOFF_MAX: Duration = Duration::from_secs(1000);
+/// The time that one retry takes from the budget of all keys: 10 retries per second. As client-go.
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
+/// The budget that an idle queue has saved: 100 retries. As client-go.
+const RETRY_BURST: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default)]
 struct Entry {
-    queued: bool,
-    busy: bool,
-    /// Asked for again while busy.
-    again: bool,
+    /// In `ready` or `waiting`, since then.
+    queued: Option<Instant>,
+    /// Taken, since then.
+    busy: Option<Instant>,
+    /// Added again while busy.
+    dirty: bool,
     failures: u32,
-    /// It must not be looked at before this revision has been seen.
+    /// The key must not be taken before this revision has been seen.
     needs: u64,
     due: Option<Instant>,
 }
@@ -25,29 +36,47 @@ struct Entry {
 pub struct WorkQueue<K> {
     entries: BTreeMap<K, Entry>,
     ready: VecDeque<K>,
-    delayed: BTreeMap<(Instant, K), ()>,
+    /// Keys that need a revision which has not been seen.
+    waiting: BTreeSet<(u64, K)>,
+    delayed: BTreeSet<(Instant, K)>,
+    seen: u64,
+    /// When the retry budget is used up to the last retry (generic cell rate algorithm).
+    retry_budget: Option<Instant>,
+    stats: QueueStats,
 }
 
 impl<K> Default for WorkQueue<K> {
     fn default() -> Self {
-        WorkQueue { entries: BTreeMap::new(), ready: VecDeque::new(), delayed: BTreeMap::new() }
+        WorkQueue {
+            entries: BTreeMap::new(),
+            ready: VecDeque::new(),
+            waiting: BTreeSet::new(),
+            delayed: BTreeSet::new(),
+            seen: 0,
+            retry_budget: None,
+            stats: QueueStats::default(),
+        }
     }
 }
 
 impl<K: Ord + Clone> WorkQueue<K> {
-    /// Asks for a look at a key, once everything up to revision `needs` has been seen.
-    pub fn add(&mut self, key: K, needs: u64) {
+    /// Adds a key, to be taken once everything up to revision `needs` has been seen.
+    pub fn add(&mut self, key: K, needs: u64, now: Instant) {
         let entry = self.entries.entry(key.clone()).or_default();
         entry.needs = entry.needs.max(needs);
-        if entry.busy {
-            entry.again = true;
-        } else if !entry.queued {
-            entry.queued = true;
+        if entry.busy.is_some() {
+            if !entry.dirty {
+                entry.dirty = true;
+                self.stats.adds += 1;
+            }
+        } else if entry.queued.is_none() {
+            entry.queued = Some(now);
+            self.stats.adds += 1;
             self.ready.push_back(key);
         }
     }
 
-    /// Asks for a look at a time; the earliest counts.
+    /// Adds a key at a time; of several times the earliest counts.
     pub fn add_at(&mut self, key: K, at: Instant) {
         let entry = self.entries.entry(key.clone()).or_default();
         if let Some(due) = entry.due {
@@ -57,72 +86,106 @@ impl<K: Ord + Clone> WorkQueue<K> {
             self.delayed.remove(&(due, key.clone()));
         }
         entry.due = Some(at);
-        self.delayed.insert((at, key), ());
+        self.delayed.insert((at, key));
     }
 
-    /// Makes ready what is due.
+    /// Adds the keys that are due.
     pub fn wake(&mut self, now: Instant) {
-        while let Some(entry) = self.delayed.first_entry().filter(|e| e.key().0 <= now) {
-            let ((_, key), ()) = entry.remove_entry();
+        while self.delayed.first().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, key)) = self.delayed.pop_first() else { return };
             if let Some(entry) = self.entries.get_mut(&key) {
                 entry.due = None;
             }
-            self.add(key, 0);
+            self.add(key, 0, now);
         }
     }
 
     /// When the next key is due.
     pub fn next_due(&self) -> Option<Instant> {
-        self.delayed.keys().next().map(|(at, _)| *at)
+        self.delayed.first().map(|(at, _)| *at)
     }
 
-    /// The next key whose needs are met; it is busy until [`WorkQueue::done`].
-    pub fn take(&mut self, seen: u64) -> Option<K> {
-        for _ in 0..self.ready.len() {
-            let key = self.ready.pop_front()?;
+    /// The next key whose revision has been seen. It is busy until [`WorkQueue::done`].
+    pub fn take(&mut self, seen: u64, now: Instant) -> Option<K> {
+        self.seen = self.seen.max(seen);
+        while self.waiting.first().is_some_and(|(needs, _)| *needs <= self.seen) {
+            let Some((_, key)) = self.waiting.pop_first() else { break };
+            self.ready.push_back(key);
+        }
+        while let Some(key) = self.ready.pop_front() {
             let entry = self.entries.entry(key.clone()).or_default();
-            if entry.needs > seen {
-                self.ready.push_back(key);
+            if entry.needs > self.seen {
+                self.waiting.insert((entry.needs, key));
                 continue;
             }
-            entry.queued = false;
-            entry.busy = true;
+            if let Some(since) = entry.queued.take() {
+                self.stats.queue_duration.observe(now.saturating_duration_since(since));
+            }
+            entry.busy = Some(now);
             return Some(key);
         }
         None
     }
 
-    /// The least revision that a waiting key needs beyond `seen`.
-    pub fn waits_for(&self, seen: u64) -> Option<u64> {
-        let needs = self.ready.iter().filter_map(|k| self.entries.get(k)).map(|e| e.needs);
-        needs.filter(|n| *n > seen).min()
+    /// The least revision that a key waits for.
+    pub fn waits_for(&self) -> Option<u64> {
+        self.waiting.first().map(|(needs, _)| *needs)
     }
 
-    /// The look is over; the next one needs revision `needs`. After a failure the key is tried again with back-off.
+    /// Ends the work on a key. The next work on it needs revision `needs`. After a failure the key is retried with back-off.
     pub fn done(&mut self, key: &K, needs: u64, failed: bool, now: Instant) {
         let Some(entry) = self.entries.get_mut(key) else { return };
-        entry.busy = false;
-        entry.needs = entry.needs.max(needs);
-        let again = std::mem::take(&mut entry.again);
-        if failed {
-            let rest = BACKOFF_FIRST.saturating_mul(1 << entry.failures.min(20)).min(BACKOFF_MAX);
-            entry.failures += 1;
-            self.add_at(key.clone(), now + rest);
-            return;
+        if let Some(since) = entry.busy.take() {
+            self.stats.work_duration.observe(now.saturating_duration_since(since));
         }
-        entry.failures = 0;
-        if again {
-            self.add(key.clone(), 0);
-        } else if entry.due.is_none() {
-            // Needs outlive the entry only as long as somebody may ask too early; the caches have them by then.
-            if needs == 0 {
-                self.entries.remove(key);
-            }
+        entry.needs = entry.needs.max(needs);
+        let dirty = std::mem::take(&mut entry.dirty);
+        if failed {
+            let backoff = BACKOFF_FIRST.saturating_mul(1 << entry.failures.min(20)).min(BACKOFF_MAX);
+            entry.failures += 1;
+            self.stats.retries += 1;
+            let delay = backoff.max(self.reserve_retry(now));
+            self.add_at(key.clone(), now + delay);
+        } else {
+            entry.failures = 0;
+        }
+        // A change since then is not delayed by the back-off.
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        if dirty {
+            entry.queued = Some(now);
+            self.ready.push_back(key.clone());
+        } else if entry.due.is_none() && entry.needs <= self.seen {
+            self.entries.remove(key);
         }
     }
 
-    /// Forgets keys that nobody waits for and whose needs are met.
-    pub fn trim(&mut self, seen: u64) {
-        self.entries.retain(|_, e| e.queued || e.busy || e.due.is_some() || e.needs > seen || e.failures > 0);
+    /// Takes one retry from the budget of all keys, and says how long it has to wait.
+    fn reserve_retry(&mut self, now: Instant) -> Duration {
+        let used_up = self.retry_budget.map_or(now, |at| at.max(now)) + RETRY_INTERVAL;
+        self.retry_budget = Some(used_up);
+        used_up.saturating_duration_since(now).saturating_sub(RETRY_BURST)
+    }
+
+    /// Removes entries that only held a revision which has been seen by now.
+    pub fn trim(&mut self) {
+        let seen = self.seen;
+        self.entries.retain(|_, e| {
+            e.queued.is_some() || e.busy.is_some() || e.due.is_some() || e.needs > seen || e.failures > 0
+        });
+    }
+
+    /// The numbers of the `workqueue_*` metrics.
+    pub fn stats(&self, now: Instant) -> QueueStats {
+        let busy =
+            || self.entries.values().filter_map(|e| e.busy).map(|at| now.saturating_duration_since(at));
+        QueueStats {
+            depth: self.ready.len() + self.waiting.len(),
+            unfinished: busy().sum(),
+            longest_running: busy().max().unwrap_or_default(),
+            ..self.stats.clone()
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

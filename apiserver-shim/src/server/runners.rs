@@ -1,11 +1,12 @@
-//! Starts what runs beside the API: the controllers and the scheduler framework.
+//! Starts the controllers and the scheduler framework, which run beside the API.
 
 use std::sync::Arc;
 
 use kernel::driver::SchedulerDriver;
+use shim_core::controllers::{self, ControllerConfig};
 use tokio::task::JoinHandle;
 
-use crate::controllers::{self, ControllerOptions, EventRecorder};
+use crate::controllers::{ControllerOptions, Controllers, EventRecorder, QueueMetrics};
 use crate::node_endpoints::NodeEndpoints;
 use crate::pipeline::Pipeline;
 use crate::scheduler::kernel_client::KernelClient;
@@ -15,11 +16,11 @@ use crate::storage::pod_views::PodViews;
 
 /// What the runners need.
 pub struct RunnersOptions {
-    /// The objects, and the way in for new ones.
+    /// Reads and writes objects.
     pub pipeline: Pipeline,
     /// The kernel.
     pub driver: Arc<dyn SchedulerDriver>,
-    /// Where executors can be reached; filled in here.
+    /// Addresses of the executors; the scheduler fills them in.
     pub node_endpoints: NodeEndpoints,
     /// Pod CIDRs of Nodes.
     pub pod_cidrs: PodCidrs,
@@ -27,10 +28,11 @@ pub struct RunnersOptions {
     pub ca_pem: String,
 }
 
-/// The runners. Dropping it stops them; nothing is lost by that, for all that they know is in the store and in the kernel.
+/// The runners. Dropping the handle stops them. Nothing is lost by that: their state is in the store and in the kernel.
 #[derive(Debug)]
 pub struct RunnersHandle {
-    tasks: Vec<JoinHandle<()>>,
+    tasks: Vec<JoinHandle<String>>,
+    queues: QueueMetrics,
 }
 
 /// Starts the controllers and the scheduler framework. Needs a tokio runtime.
@@ -38,12 +40,13 @@ pub fn start(options: RunnersOptions) -> RunnersHandle {
     let registry = options.pipeline.registry().clone();
     let events = EventRecorder::start(registry.clone());
     let pod_views = PodViews::default();
-    let controllers = controllers::run(ControllerOptions {
+    let controllers = Controllers::new(ControllerOptions {
         pipeline: options.pipeline,
         pod_views: pod_views.clone(),
-        ca_pem: options.ca_pem,
+        controllers: controllers::all(&ControllerConfig { ca_pem: options.ca_pem }),
         events: events.clone(),
     });
+    let queues = controllers.metrics();
     let client = KernelClient::new(options.driver, registry.store().clone());
     let scheduler = scheduler::run(SchedulerOptions {
         registry,
@@ -53,19 +56,29 @@ pub fn start(options: RunnersOptions) -> RunnersHandle {
         pod_views,
         events,
     });
-    RunnersHandle { tasks: vec![tokio::spawn(controllers), tokio::spawn(scheduler)] }
+    let controllers = tokio::spawn(controllers.run());
+    let scheduler = tokio::spawn(async move {
+        scheduler.await;
+        "the scheduler ended".to_owned()
+    });
+    RunnersHandle { tasks: vec![controllers, scheduler], queues }
 }
 
 impl RunnersHandle {
-    /// Waits until one of them ends by itself, which is a defect of ours: the cluster would stand still without a word. The
-    /// text says which. To be asked once.
+    /// Waits until one of them ends by itself, which is a defect: the cluster would stop without notice. The text says which
+    /// one. To be called once.
     pub async fn ended(&mut self) -> String {
         let (ended, at, _) = futures::future::select_all(&mut self.tasks).await;
         let name = ["the controllers", "the scheduler"][at];
         match ended {
-            Ok(()) => format!("{name} ended"),
+            Ok(reason) => reason,
             Err(error) => format!("{name} failed: {error}"),
         }
+    }
+
+    /// The numbers of the controllers' queues.
+    pub fn controller_queues(&self) -> &QueueMetrics {
+        &self.queues
     }
 
     /// Stops them.

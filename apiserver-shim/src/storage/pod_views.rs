@@ -1,5 +1,5 @@
-//! Rows of Pods, decoded once for everybody who runs in this process: the scheduler and the controllers hold the same
-//! `Arc`. A change of status alone decodes the status alone.
+//! Typed views of Pods, decoded once per version in this process: the scheduler and the controllers share the same `Arc`. A
+//! change of the status decodes the status only.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -15,7 +15,7 @@ use shim_model::pod_status::PodStatus;
 
 use crate::storage::object::Object;
 
-/// The decoder and what it has decoded. Clones share.
+/// The decoder and the views that it has decoded. Clones share.
 #[derive(Clone, Debug, Default)]
 pub struct PodViews {
     state: Arc<Mutex<State>>,
@@ -23,15 +23,15 @@ pub struct PodViews {
 
 #[derive(Debug, Default)]
 struct State {
-    /// The newest row of each Pod that was decoded, by UID.
+    /// The newest view of each Pod, by UID.
     rows: HashMap<Box<str>, Arc<Pod>>,
     shapes: Shapes,
-    /// The spec that was decoded last, as [`trimmed_spec`] has it, and its row: Pods of a template come one after the other.
+    /// The last decoded spec, from [`trimmed_spec`], and its view: Pods of one template often arrive in sequence.
     last: Option<(Vec<u8>, Arc<Pod>)>,
 }
 
 impl PodViews {
-    /// The row of an object.
+    /// The view of an object.
     pub fn of(&self, object: &Object) -> Arc<Pod> {
         let uid = object.header().uid.as_str();
         let known = self.lock().rows.get(uid).cloned();
@@ -42,7 +42,7 @@ impl PodViews {
         }
     }
 
-    /// Forgets a Pod that is gone.
+    /// Drops the view of a deleted Pod.
     pub fn forget(&self, uid: &str) {
         self.lock().rows.remove(uid);
     }
@@ -50,7 +50,7 @@ impl PodViews {
     fn decode(&self, object: &Object) -> Arc<Pod> {
         let stored = object.stored();
         let lean = trimmed_spec(stored.spec());
-        // Few Pods have any, and most of the metadata is of no use here.
+        // Few Pods have annotations, and the rest of the metadata is not needed.
         let annotated = memmem::find(stored.metadata(), b"\"annotations\"").is_some();
         let metadata = annotated.then(|| serde_json::from_slice(stored.metadata()).ok()).flatten();
         let metadata: Metadata = metadata.unwrap_or_default();
@@ -83,18 +83,18 @@ impl PodViews {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("invariant: no holder of the rows panics")
+        self.state.lock().expect("invariant: no holder of the views panics")
     }
 }
 
-/// What a row takes of the metadata beside the header.
+/// The members of the metadata that a view reads beside the header.
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Metadata {
     annotations: Value,
 }
 
-/// What a row takes of the spec, encoded. The rest is left out; where the form is not the usual one, all of it is here.
+/// The members of the spec that a view reads, encoded. A spec of an unexpected form is kept whole.
 fn trimmed_spec(bytes: &[u8]) -> Vec<u8> {
     let lean = serde_json::from_slice::<Spec<'_>>(bytes).ok().and_then(|spec| serde_json::to_vec(&spec).ok());
     lean.unwrap_or_else(|| bytes.to_vec())
@@ -144,7 +144,7 @@ struct Container<'a> {
     restart_policy: Option<&'a RawValue>,
 }
 
-/// Whether at most the header, the binding and the status differ: every other change of a spec moves the generation.
+/// Whether only header, binding and status differ: every other change of the spec changes the generation.
 fn same_spec(row: &Pod, object: &Object) -> bool {
     row.header().generation == object.header().generation && object.header().generation > 0
 }
@@ -160,7 +160,7 @@ fn again(row: &Pod, object: &Object) -> Pod {
     next
 }
 
-/// What a binding changes.
+/// The member that a binding changes.
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
 struct Binding<'a> {

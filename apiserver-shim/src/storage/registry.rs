@@ -153,6 +153,11 @@ impl Registry {
         *self.inner.progress.borrow()
     }
 
+    /// Follows [`Registry::progress`]. The caches contain a revision before its progress is announced.
+    pub fn subscribe_progress(&self) -> watch::Receiver<u64> {
+        self.inner.progress.subscribe()
+    }
+
     /// Waits until the caches have seen everything that is acknowledged by now, and says up to which revision that is.
     pub async fn fresh(&self) -> Result<u64, Status> {
         let revision = self.inner.store.current_revision().await.map_err(of_store)?;

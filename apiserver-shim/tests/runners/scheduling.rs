@@ -1,7 +1,5 @@
 //! Whose turn it is to find a node, and what becomes of Pods whose node was chosen by somebody else.
 
-use std::time::Duration;
-
 use apiserver_shim::http::subresources::bind;
 use apiserver_shim::storage::selection::Selection;
 use apiserver_shim::storage::watch_cache::WatchFrom;
@@ -39,8 +37,9 @@ async fn gated_pods_and_those_of_other_schedulers_are_left_alone() {
     let gated = (Value::Null, json!("SchedulingGated"));
     cluster.until("ours runs", |c| c.running() == 1).await;
     cluster.until("the gated one is told why", |c| scheduled(c, "gated") == gated).await;
-    // Time for what must not happen.
-    tokio::time::sleep(Duration::from_millis(600)).await;
+    // A barrier: the scheduler takes Pods in order, so it has passed over the others when this one runs.
+    cluster.create("", "pods", "ns", pod("barrier", "1", json!({}))).await;
+    cluster.until("the barrier runs", |c| c.running() == 2).await;
     assert_eq!(scheduled(&cluster, "gated"), gated);
     assert_eq!(scheduled(&cluster, "theirs"), (Value::Null, Value::Null));
     let ungate = |p: &mut Value| {
@@ -50,7 +49,7 @@ async fn gated_pods_and_those_of_other_schedulers_are_left_alone() {
     cluster.edit("", "pods", "gated", ungate).await;
     let binding = json!({"target": {"kind": "Node", "name": "hollow-00000"}});
     bind(cluster.registry(), "ns", "theirs", &binding).await.unwrap();
-    cluster.until("all run", |c| c.running() == 3).await;
+    cluster.until("all run", |c| c.running() == 4).await;
     cluster.audited().await;
 }
 

@@ -71,8 +71,17 @@ fn a_pod_of_another_scheduler_is_bound_by_hand() -> anyhow::Result<()> {
         }),
     )?;
     cluster.kubectl(&["apply", "-f", &pod])?;
-    // Time for our scheduler to bind the Pod, which it must not do.
-    std::thread::sleep(Duration::from_secs(1));
+    // A barrier: our scheduler takes Pods in order, so it has passed over the other one when this one is ready.
+    let barrier = body(
+        &cluster,
+        "barrier.json",
+        &json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "barrier" },
+            "spec": { "terminationGracePeriodSeconds": 0, "containers": [container] },
+        }),
+    )?;
+    cluster.kubectl(&["apply", "-f", &barrier])?;
+    cluster.kubectl(&["wait", "pod/barrier", "--for=condition=Ready", "--timeout=60s"])?;
     let waiting =
         cluster.kubectl(&["get", "pod", "theirs", "-o", "jsonpath={.status.phase} {.spec.nodeName}"])?;
     assert_eq!(waiting, "Pending ");
@@ -83,7 +92,7 @@ fn a_pod_of_another_scheduler_is_bound_by_hand() -> anyhow::Result<()> {
     assert_eq!(said.trim(), "theirs");
     let again = cluster.try_kubectl(&["create", "--raw", path, "-f", &binding])?;
     assert!(again.stderr.contains("pod theirs is already assigned to node"), "{again:?}");
-    cluster.kubectl(&["delete", "pod", "theirs", "--timeout=60s"])?;
+    cluster.kubectl(&["delete", "pod", "theirs", "barrier", "--timeout=60s"])?;
     wait_for("its task to be gone", Duration::from_secs(30), || {
         let tasks = cluster.operator(r#"{"type":"GET_TASKS"}"#)?;
         Ok(tasks["get_tasks"]["tasks"].as_array().is_none_or(Vec::is_empty).then_some(()))

@@ -1,116 +1,137 @@
-//! Services with a selector: which Pods stand behind them, as EndpointSlices and as (older clients') Endpoints.
+//! The endpoints controller: one Endpoints object per Service with a selector. EndpointSlices are its successor; Endpoints
+//! remain for older clients and leave out Pods that are being deleted.
 
-mod legacy;
-mod slices;
-
-pub use slices::MANAGED_BY;
+use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use shim_model::{access, object::Header};
+use shim_model::access;
 
-use super::Plan;
-use crate::rows::{LabelSelector, Pod, Seconds};
+use super::{
+    Action, CachedObject, Change, Controller, Input, Keys, ObjectChange, ObjectName, Plan, Target, View,
+    served,
+    service_backends::{Backend, TRIGGER_TIME_ANNOTATION, backends, keys_of_pod},
+};
+use crate::rows::{Pod, Seconds, Service, rfc3339};
 
-/// All that one look at a Service sees.
-#[derive(Debug)]
-pub struct Snapshot<'a> {
-    /// The Service's header.
-    pub header: &'a Header,
-    /// The Service.
-    pub value: &'a Value,
-    /// Every Pod of its namespace that its selector matches.
-    pub pods: Vec<&'a Pod>,
-    /// Every EndpointSlice that is ours and labelled with its name.
-    pub slices: Vec<(&'a Header, &'a Value)>,
-    /// The Endpoints of its name.
-    pub endpoints: Option<(&'a Header, &'a Value)>,
-    /// The time.
-    pub now: Seconds,
-}
+/// Addresses of one Endpoints object at most, as upstream.
+const ADDRESSES_MAX: usize = 1000;
 
-/// The selector of a Service; `None` if its endpoints are somebody else's business.
-pub fn selector(service: &Value) -> Option<LabelSelector> {
-    let external = access::text(service, &["spec", "type"]) == "ExternalName";
-    let selector = LabelSelector::equalities(access::entries(service, &["spec", "selector"]));
-    (!external && !selector.is_empty()).then_some(selector)
-}
+/// Keeps Endpoints. Its keys are Services.
+pub struct EndpointsController;
 
-/// What to do next about a Service's endpoints.
-pub fn reconcile(snapshot: &Snapshot<'_>) -> Plan {
-    let mut plan = Plan::default();
-    if snapshot.header.deletion_timestamp.is_some() || selector(snapshot.value).is_none() {
-        return plan;
+impl Controller for EndpointsController {
+    const NAME: &'static str = "endpoints-controller";
+    const SERVICE_ACCOUNT: &'static str = "endpoint-controller";
+
+    fn inputs(&self) -> Vec<Input> {
+        vec![Input::views::<Service>(), Input::views::<Pod>(), Input::headers("", "endpoints")]
     }
-    let behind = behind(snapshot);
-    slices::plan(snapshot, &behind, &mut plan);
-    legacy::plan(snapshot, &behind, &mut plan);
+
+    fn keys(&self, change: &ObjectChange, view: &View<'_>, keys: &mut Keys) {
+        match change.resource.resource() {
+            "pods" => keys_of_pod(change, view, keys),
+            _ => {
+                let header = change.header();
+                keys.insert(ObjectName::new(served("", "services"), &header.namespace, &header.name));
+            }
+        }
+    }
+
+    fn reconcile(&self, view: &View<'_>, key: &ObjectName) -> Plan {
+        let Some(service) = view.get::<Service>(&key.key) else { return Plan::default() };
+        let Some(backends) = backends(view, service) else { return Plan::default() };
+        let found = view.object(&served("", "endpoints"), &key.key.namespace, &key.key.name);
+        plan(service, &backends, found, view.now)
+    }
+}
+
+/// Brings the Endpoints of a Service up to date.
+fn plan(service: &Service, backends: &[Backend<'_>], found: Option<&CachedObject>, now: Seconds) -> Plan {
+    let mut plan = Plan::default();
+    let header = service.header();
+    let subsets = subsets(backends);
+    let mut labels = json!(header.labels);
+    labels["endpoints.kubernetes.io/managed-by"] = Value::from("endpoint-controller");
+    if service.is_headless() {
+        labels["service.kubernetes.io/headless"] = Value::from("");
+    }
+    let resource = served("", "endpoints");
+    let Some(found) = found else {
+        let mut object = json!({
+            "apiVersion": "v1",
+            "kind": "Endpoints",
+            "metadata": {
+                "name": header.name,
+                "namespace": header.namespace,
+                "labels": labels,
+                "annotations": {TRIGGER_TIME_ANNOTATION: rfc3339(now)},
+            },
+        });
+        if !subsets.is_empty() {
+            object["subsets"] = Value::from(subsets);
+        }
+        let namespace = header.namespace.clone();
+        plan.actions.push(Action::Create { resource, namespace, object });
+        return plan;
+    };
+    let value = found.value();
+    let mut changes = Vec::new();
+    if access::list(&value, &["subsets"]) != subsets {
+        if subsets.is_empty() {
+            changes.push(Change::Merge(json!({"subsets": null})));
+        } else {
+            changes.push(Change::Put(&["subsets"], Value::from(subsets)));
+        }
+        changes.push(Change::Merge(
+            json!({"metadata": {"annotations": {TRIGGER_TIME_ANNOTATION: rfc3339(now)}}}),
+        ));
+    }
+    if value["metadata"]["labels"] != labels {
+        changes.push(Change::Put(&["metadata", "labels"], labels));
+    }
+    if !changes.is_empty() {
+        plan.actions.push(Action::Change {
+            target: Target::of(resource, found.header()),
+            subresource: None,
+            changes,
+        });
+    }
     plan
 }
 
-/// A Pod behind a Service.
-pub(super) struct Endpoint<'a> {
-    pub pod: &'a Pod,
-    pub ip: &'a str,
-    pub ports: Value,
-    pub publish_not_ready: bool,
-}
-
-impl Endpoint<'_> {
-    fn terminating(&self) -> bool {
-        self.pod.deletion.is_some()
-    }
-
-    fn ready(&self) -> bool {
-        self.publish_not_ready || (self.pod.is_ready() && !self.terminating())
-    }
-
-    fn reference(&self) -> Value {
-        let header = self.pod.header();
-        json!({"kind": "Pod", "namespace": header.namespace, "name": header.name, "uid": header.uid})
-    }
-}
-
-fn behind<'a>(snapshot: &Snapshot<'a>) -> Vec<Endpoint<'a>> {
-    let publish_not_ready = access::flag(snapshot.value, &["spec", "publishNotReadyAddresses"]);
-    let mut behind: Vec<Endpoint<'a>> = snapshot
-        .pods
-        .iter()
-        .filter(|pod| !pod.phase.is_terminal())
-        .filter_map(|pod| {
-            let ip = pod.ips.first()?;
-            Some(Endpoint { pod, ip, ports: ports(snapshot.value, pod), publish_not_ready })
-        })
-        .collect();
-    behind.sort_by(|a, b| a.pod.header().name.cmp(&b.pod.header().name));
-    behind
-}
-
-/// The Service's ports as this Pod has them: a `targetPort` may be the name of a container's port.
-fn ports(service: &Value, pod: &Pod) -> Value {
-    let of = |port: &Value| {
-        let protocol = match access::text(port, &["protocol"]) {
-            "" => "TCP",
-            protocol => protocol,
-        };
-        let number = match port.get("targetPort") {
-            Some(Value::String(name)) => {
-                let named = pod.shape.ports.iter().find(|p| *p.name == **name && *p.protocol == *protocol);
-                i64::from(named?.port)
-            }
-            Some(number) if number.as_i64().is_some_and(|n| n != 0) => number.as_i64()?,
-            _ => access::int(port, &["port"])?,
-        };
-        let mut value = json!({"name": access::text(port, &["name"]), "port": number, "protocol": protocol});
-        if let Some(application) = port.get("appProtocol").filter(|v| !v.is_null()) {
-            value["appProtocol"] = application.clone();
+fn subsets(backends: &[Backend<'_>]) -> Vec<Value> {
+    type Group = (Value, Vec<Value>, Vec<Value>);
+    let mut groups: BTreeMap<String, Group> = BTreeMap::new();
+    let included = backends.iter().filter(|e| e.publish_not_ready || !e.terminating());
+    for endpoint in included.take(ADDRESSES_MAX) {
+        let group = groups
+            .entry(endpoint.ports.to_string())
+            .or_insert_with(|| (endpoint.ports.clone(), Vec::new(), Vec::new()));
+        let mut address = json!({"ip": endpoint.ip, "targetRef": endpoint.reference()});
+        if let Some(node) = &endpoint.pod.node {
+            address["nodeName"] = Value::from(&**node);
         }
-        Some(value)
+        if endpoint.ready() { &mut group.1 } else { &mut group.2 }.push(address);
+    }
+    let subset = |(mut ports, ready, not_ready): Group| {
+        for port in ports.as_array_mut().into_iter().flatten() {
+            if port["name"] == "" {
+                port.as_object_mut().map(|p| p.remove("name"));
+            }
+        }
+        let mut subset = json!({});
+        if !ready.is_empty() {
+            subset["addresses"] = Value::from(ready);
+        }
+        if !not_ready.is_empty() {
+            subset["notReadyAddresses"] = Value::from(not_ready);
+        }
+        if ports.as_array().is_some_and(|p| !p.is_empty()) {
+            subset["ports"] = ports;
+        }
+        subset
     };
-    access::list(service, &["spec", "ports"]).iter().filter_map(of).collect()
-}
-
-fn is_headless(service: &Value) -> bool {
-    access::text(service, &["spec", "clusterIP"]) == "None"
+    groups.into_values().map(subset).collect()
 }
 
 #[cfg(test)]

@@ -1,18 +1,18 @@
-//! Events are forgotten an hour after they were last seen.
+//! The time to live of Events. Upstream uses etcd leases.
 
 use shim_model::object::Header;
 
 use super::{Action, Propagation, Target, served};
 use crate::rows::{Seconds, seconds};
 
-/// How long an Event is kept after it was written first. An Event that is counted up is written anew by the recorder once
-/// its first hour is over.
+/// How long an Event is kept after its creation, as upstream's `--event-ttl`. The recorder creates a new Event if one that is
+/// repeated has been deleted.
 pub const TTL: Seconds = 3600;
 
-/// Deletions by one sweep at most, so that a sweep never holds up other writes for long.
+/// Deletions of one sweep at most, so that a sweep does not delay other writes.
 pub const SWEEP_MAX: usize = 1000;
 
-/// The deletions of one sweep.
+/// The deletions of the Events whose time to live has passed.
 pub fn sweep<'a>(events: impl Iterator<Item = &'a Header>, now: Seconds) -> Vec<Action> {
     events
         .filter(|header| seconds(&header.creation_timestamp).is_some_and(|at| at + TTL <= now))

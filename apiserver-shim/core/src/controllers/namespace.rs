@@ -1,44 +1,87 @@
-//! Namespaces that are being deleted: empty them, Pods first, say what remains, and let them go.
+//! The namespace controller: deletes the content of namespaces that are being deleted, Pods first, reports what remains in
+//! the status, and removes the finalizer when nothing does.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use shim_model::{access, object::Header, resource::GroupResource};
 
-use super::{Action, Change, Condition, Plan, Propagation, Target, served, set_condition};
+use super::{
+    Action, Change, Condition, Controller, Input, Keys, ObjectChange, ObjectName, Plan, Propagation, Target,
+    View, served, set_condition,
+};
 use crate::rows::Seconds;
 
-/// The finalizer in `spec.finalizers` that this controller holds.
+/// The finalizer in `spec.finalizers` that this controller removes.
 pub const FINALIZER: &str = "kubernetes";
 
-/// In how many seconds to look again at a namespace that still has something in it, beside every change in it.
+/// Seconds until a namespace with remaining content is reconciled again, which refreshes its status. Apart from that it is
+/// reconciled when its last Pod is gone and when its last object is gone.
 const REQUEUE_AFTER: i64 = 5;
 
-/// All that one look at a namespace sees.
-#[derive(Debug)]
-pub struct Snapshot<'a> {
-    /// Its header.
-    pub header: &'a Header,
-    /// The whole object.
-    pub value: &'a Value,
-    /// What is in it.
-    pub content: Vec<(GroupResource, &'a Header)>,
-    /// The time.
-    pub now: Seconds,
+/// Empties namespaces.
+pub struct NamespaceController;
+
+impl Controller for NamespaceController {
+    const NAME: &'static str = "namespace-controller";
+    const SERVICE_ACCOUNT: &'static str = "namespace-controller";
+
+    fn inputs(&self) -> Vec<Input> {
+        vec![Input::every_resource()]
+    }
+
+    fn keys(&self, change: &ObjectChange, view: &View<'_>, keys: &mut Keys) {
+        if change.is_of("", "namespaces") {
+            if change.header().deletion_timestamp.is_some() {
+                keys.insert(change.name());
+            }
+            return;
+        }
+        let namespace = change.header().namespace.as_str();
+        if !change.is_deletion() || namespace.is_empty() {
+            return;
+        }
+        let mut left = view.counts(namespace);
+        let last_of_its_kind = left.all(|(resource, _)| *resource != change.resource);
+        if last_of_its_kind {
+            let resource = served("", "namespaces");
+            let deleting = view.object(&resource, "", namespace);
+            if deleting.is_some_and(|n| n.header().deletion_timestamp.is_some()) {
+                keys.insert(ObjectName::new(resource, "", namespace));
+            }
+        }
+    }
+
+    fn reconcile(&self, view: &View<'_>, key: &ObjectName) -> Plan {
+        let Some(namespace) = view.named(key) else { return Plan::default() };
+        let header = namespace.header();
+        if header.deletion_timestamp.is_none() {
+            return Plan::default();
+        }
+        let content = view.counts(&header.name).flat_map(|(resource, _)| {
+            view.in_namespace(resource, &header.name).map(move |object| (resource, object.header()))
+        });
+        let value = namespace.value();
+        plan(&Snapshot { header, value: &value, content: content.collect(), now: view.now })
+    }
 }
 
-/// What to do next about a namespace.
-pub fn reconcile(snapshot: &Snapshot<'_>) -> Plan {
+/// A namespace that is being deleted, and what it contains.
+struct Snapshot<'a> {
+    header: &'a Header,
+    value: &'a Value,
+    content: Vec<(&'a GroupResource, &'a Header)>,
+    now: Seconds,
+}
+
+fn plan(snapshot: &Snapshot<'_>) -> Plan {
     let mut plan = Plan::default();
-    if snapshot.header.deletion_timestamp.is_none() {
-        return plan;
-    }
     let target = Target::of(served("", "namespaces"), snapshot.header);
-    let pods_first = snapshot.content.iter().any(|(r, _)| r.parts() == ("", "pods"));
+    let is_pod = |resource: &GroupResource| resource.parts() == ("", "pods");
+    let pods_first = snapshot.content.iter().any(|(resource, _)| is_pod(resource));
     for (resource, header) in &snapshot.content {
-        let is_pod = resource.parts() == ("", "pods");
-        if header.deletion_timestamp.is_none() && (is_pod || !pods_first) {
-            let target = Target::of(resource.clone(), header);
+        if header.deletion_timestamp.is_none() && (is_pod(resource) || !pods_first) {
+            let target = Target::of((*resource).clone(), header);
             plan.actions.push(Action::Delete {
                 target,
                 propagation: Propagation::Background,

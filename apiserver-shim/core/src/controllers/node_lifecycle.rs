@@ -1,23 +1,66 @@
-//! Nodes that do not answer: taints that keep Pods away, Pods that are marked, and after their patience are evicted.
+//! The node lifecycle controller: a Node's taints follow its `Ready` condition, and the Pods of a Node that is not ready are
+//! marked not ready.
 
 use serde_json::{Value, json};
 use shim_model::access;
 
-use super::{Action, Change, EventRecord, Plan, Propagation, Target, condition, served};
-use crate::{
-    rows::{Node, Pod, Seconds, Taint, TaintEffect, rfc3339, seconds},
-    scheduler::Toleration,
+use super::{
+    Action, Change, Controller, EventRecord, Input, Keys, ObjectChange, ObjectName, Plan, Target, View,
+    condition, served,
 };
+use crate::rows::{Key, Node, ObjectView, Pod, Seconds, Taint, TaintEffect, rfc3339};
 
-/// The controller's name in Events.
+/// The source of its Events.
 pub const COMPONENT: &str = "node-controller";
 
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 
-/// What to do next about a Node: its taints follow its condition.
-pub fn reconcile(node: &Node, now: Seconds) -> Plan {
+/// Taints Nodes by their conditions and marks their Pods. Its keys are Nodes and Pods.
+pub struct NodeLifecycleController;
+
+impl Controller for NodeLifecycleController {
+    const NAME: &'static str = "node-lifecycle-controller";
+    const SERVICE_ACCOUNT: &'static str = "node-controller";
+
+    fn inputs(&self) -> Vec<Input> {
+        vec![Input::views::<Node>(), Input::views::<Pod>()]
+    }
+
+    fn keys(&self, change: &ObjectChange, view: &View<'_>, keys: &mut Keys) {
+        if change.is_deletion() {
+            return;
+        }
+        if let Some(node) = change.object.view::<Node>() {
+            keys.insert(change.name());
+            if !node.is_ready() {
+                let pods = view.on_node::<Pod>(node.name());
+                keys.extend(pods.map(|pod| ObjectName::of(served("", "pods"), pod.header())));
+            }
+        }
+        let node = change.object.view::<Pod>().and_then(Pod::node);
+        let node = node.and_then(|node| view.get::<Node>(&Key::new("", node)));
+        if node.is_some_and(|node| !node.is_ready()) {
+            keys.insert(change.name());
+        }
+    }
+
+    fn reconcile(&self, view: &View<'_>, key: &ObjectName) -> Plan {
+        if key.resource.resource() == "nodes" {
+            return view.get::<Node>(&key.key).map_or_else(Plan::default, |node| taint(node, view.now));
+        }
+        let Some(pod) = view.get::<Pod>(&key.key) else { return Plan::default() };
+        let node = pod.node().and_then(|node| view.get::<Node>(&Key::new("", node)));
+        match node {
+            Some(node) if !node.is_ready() && !pod.phase.is_terminal() => mark_not_ready(pod, view.now),
+            _ => Plan::default(),
+        }
+    }
+}
+
+/// Brings the taints of a Node up to date with its condition.
+fn taint(node: &Node, now: Seconds) -> Plan {
     let mut plan = Plan::default();
     let wanted = wanted_taints(node, now);
     if wanted != node.taints {
@@ -35,7 +78,7 @@ pub fn reconcile(node: &Node, now: Seconds) -> Plan {
 
 fn wanted_taints(node: &Node, now: Seconds) -> Vec<Taint> {
     let down = match node.ready {
-        // Nobody has reported for it yet: it is neither up nor down.
+        // No status has been reported yet.
         Some(Some(true)) | None => None,
         Some(Some(false)) => Some(NOT_READY),
         Some(None) => Some(UNREACHABLE),
@@ -60,87 +103,36 @@ fn wanted_taints(node: &Node, now: Seconds) -> Vec<Taint> {
             taints.push(Taint { key: key.into(), value: "".into(), effect, added: Some(now) });
         }
     }
-    // Others' taints do not say since when, and the patience of Pods is counted from there.
+    // `kubectl taint` sets no time, and `tolerationSeconds` counts from there.
     for taint in taints.iter_mut().filter(|t| t.effect == TaintEffect::NoExecute) {
         taint.added.get_or_insert(now);
     }
     taints
 }
 
-/// What to do next about a Pod on a Node, whose `NoExecute` taints it may not tolerate for ever. `status` is the Pod's.
-pub fn reconcile_pod(pod: &Pod, status: &Value, node: &Node, now: Seconds) -> Plan {
+/// Sets the `Ready` condition of a Pod to false.
+fn mark_not_ready(pod: &Pod, now: Seconds) -> Plan {
     let mut plan = Plan::default();
-    let target = Target::of(served("", "pods"), pod.header());
-    if node.ready != Some(Some(true)) && !pod.phase.is_terminal() {
-        mark_not_ready(&target, status, now, &mut plan);
-    }
-    if pod.deletion.is_some() {
+    let status = pod.status_value();
+    if condition(&status, "Ready").is_none_or(|ready| access::text(ready, &["status"]) != "True") {
         return plan;
     }
-    match toleration_deadline(pod, status, node, now) {
-        TolerationDeadline::Endless => {}
-        TolerationDeadline::Until(at) if at > now => plan.requeue_after(at - now),
-        TolerationDeadline::Until(_) => {
-            plan.events.push(EventRecord {
-                about: target.clone(),
-                warning: false,
-                reason: "TaintManagerEviction",
-                message: format!("Marking for deletion Pod {}", target.key),
-                component: "taint-eviction-controller",
-            });
-            let action = Action::Delete { target, propagation: Propagation::Background, grace_seconds: None };
-            plan.actions.push(action);
-        }
-    }
-    plan
-}
-
-fn mark_not_ready(target: &Target, status: &Value, now: Seconds, plan: &mut Plan) {
-    let Some(ready) = condition(status, "Ready") else { return };
-    if access::text(ready, &["status"]) != "True" {
-        return;
-    }
-    let mut conditions = access::list(status, &["conditions"]).to_vec();
+    let mut conditions = access::list(&status, &["conditions"]).to_vec();
     for ready in conditions.iter_mut().filter(|c| access::text(c, &["type"]) == "Ready") {
         ready["status"] = Value::from("False");
         ready["lastTransitionTime"] = Value::from(rfc3339(now));
     }
+    let target = Target::of(served("", "pods"), pod.header());
     let changes = vec![Change::Put(&["status", "conditions"], Value::from(conditions))];
     plan.actions.push(Action::Change { target: target.clone(), subresource: Some("status"), changes });
     plan.events.push(EventRecord {
-        about: target.clone(),
+        about: target,
         warning: true,
         reason: "NodeNotReady",
         message: "Node is not ready".to_owned(),
         component: COMPONENT,
     });
-}
-
-enum TolerationDeadline {
-    Endless,
-    Until(Seconds),
-}
-
-/// How long the Pod may stay: until the first of the node's `NoExecute` taints that it does not tolerate any longer. One
-/// that came to a tainted node has its full patience from then on.
-fn toleration_deadline(pod: &Pod, status: &Value, node: &Node, now: Seconds) -> TolerationDeadline {
-    let scheduled = condition(status, "PodScheduled").map(|c| access::text(c, &["lastTransitionTime"]));
-    let came = scheduled.and_then(seconds).unwrap_or(pod.created);
-    let mut until: Option<Seconds> = None;
-    for taint in node.taints.iter().filter(|t| t.effect == TaintEffect::NoExecute) {
-        let tolerating: Vec<&Toleration> =
-            pod.shape.tolerations.iter().filter(|t| t.tolerates(taint)).collect();
-        let since = taint.added.unwrap_or(now).max(came);
-        let limit = if tolerating.is_empty() {
-            Some(since)
-        } else {
-            tolerating.iter().filter_map(|t| t.seconds).min().map(|s| since + s.max(0))
-        };
-        if let Some(limit) = limit {
-            until = Some(until.map_or(limit, |u| u.min(limit)));
-        }
-    }
-    until.map_or(TolerationDeadline::Endless, TolerationDeadline::Until)
+    plan
 }
 
 #[cfg(test)]

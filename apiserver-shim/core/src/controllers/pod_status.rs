@@ -1,5 +1,5 @@
-//! What the node says of a Pod, put into what is stored: the node owns most of `status`, the scheduler and the
-//! controllers own some conditions, and a Pod that has ended stays ended.
+//! Merges the status that a node reports into the stored one: the node owns most of `status`, the scheduler and the
+//! controllers own some conditions, and a terminal phase is final.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use shim_model::access;
 
 /// Conditions that the node does not own.
-const NOT_THE_NODES: [&str; 2] = ["PodScheduled", "DisruptionTarget"];
+const OTHERS_CONDITIONS: [&str; 2] = ["PodScheduled", "DisruptionTarget"];
 /// Members of `status` that the node does not own.
 const KEPT_MEMBERS: [&str; 4] = ["qosClass", "nominatedNodeName", "resourceClaimStatuses", "resize"];
 
@@ -28,10 +28,10 @@ pub fn merge(stored: &Value, from_node: &Value) -> Value {
     }
     let kept = access::list(stored, &["conditions"])
         .iter()
-        .filter(|c| NOT_THE_NODES.contains(&access::text(c, &["type"])));
+        .filter(|c| OTHERS_CONDITIONS.contains(&access::text(c, &["type"])));
     let theirs = access::list(from_node, &["conditions"])
         .iter()
-        .filter(|c| !NOT_THE_NODES.contains(&access::text(c, &["type"])));
+        .filter(|c| !OTHERS_CONDITIONS.contains(&access::text(c, &["type"])));
     let mut conditions: Vec<Value> = theirs.cloned().collect();
     conditions.extend(kept.cloned());
     if !conditions.is_empty() {
@@ -40,18 +40,18 @@ pub fn merge(stored: &Value, from_node: &Value) -> Value {
     merged
 }
 
-/// Members of an encoded object. Keys with escapes do not fit, so that they can be written as they are.
+/// Members of an encoded object. Keys with escapes fail to parse, so that every key can be written without escaping.
 type Members<'a> = BTreeMap<&'a str, &'a RawValue>;
 
-/// What tells whose a condition is. One with escapes does not fit.
+/// The member that tells who owns a condition. A type with escapes fails to parse.
 #[derive(Deserialize)]
 struct Condition<'a> {
     #[serde(rename = "type", default)]
     kind: &'a str,
 }
 
-/// The same as [`merge`] on encoded statuses, without building what is only passed on. Nothing where a status is not of
-/// the usual form: then the caller decodes.
+/// [`merge`] on encoded statuses, without decoding the members that are copied. `None` if a status has an unexpected form;
+/// the caller then decodes it.
 pub fn merge_encoded(stored: &[u8], from_node: &[u8]) -> Option<Vec<u8>> {
     let old: Members<'_> = serde_json::from_slice(stored).ok()?;
     let mut merged: Members<'_> = serde_json::from_slice(from_node).ok()?;
@@ -71,7 +71,7 @@ pub fn merge_encoded(stored: &[u8], from_node: &[u8]) -> Option<Vec<u8>> {
         for condition in list {
             let condition = condition.get();
             let Condition { kind } = serde_json::from_str(condition).ok()?;
-            if NOT_THE_NODES.contains(&kind) != by_the_node {
+            if OTHERS_CONDITIONS.contains(&kind) != by_the_node {
                 conditions.push(condition);
             }
         }
@@ -96,14 +96,14 @@ pub fn merge_encoded(stored: &[u8], from_node: &[u8]) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// A member that is a text without escapes; empty if there is none.
+/// A member that is a string without escapes; empty if absent.
 fn plain_text<'a>(members: &Members<'a>, key: &str) -> Option<&'a str> {
     let Some(value) = members.get(key) else { return Some("") };
     let text = value.get().strip_prefix('"')?.strip_suffix('"')?;
     (!text.contains('\\')).then_some(text)
 }
 
-/// The status of a Pod whose task ended without a word from its node.
+/// The status of a Pod whose task ended without a status from its node.
 pub fn ended(stored: &Value, phase: &str, reason: &str, message: &str, now: &str) -> Value {
     let mut status = stored.clone();
     let members = access::object_mut(&mut status, &[]);

@@ -1,50 +1,104 @@
-//! ReplicaSets: keep a number of Pods of one template.
+//! The ReplicaSet controller: keeps a number of Pods of one template.
 //!
-//! There are no expectations here: the shell lets a ReplicaSet be looked at only once the rows hold every write that its
-//! last plan made, so what is counted is never older than what was done.
+//! Unlike upstream it needs no expectations: a key is reconciled again only when the cache contains every write of its last
+//! plan, so that the counted Pods are never older than the created ones.
 
 mod ranking;
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
-use shim_model::access;
+use shim_model::{access, object::Header};
 
 use super::{
-    Action, Change, Condition, CreationEvents, EventRecord, Plan, Propagation, Target, condition,
-    remove_condition, served, set_condition,
+    Action, Change, Condition, Controller, CreationEvents, EventRecord, Input, Keys, ObjectChange,
+    ObjectName, Plan, Propagation, Refusal, Target, View, condition, remove_condition, served, set_condition,
 };
 use crate::rows::{Pod, ReplicaSet, Seconds, controller_reference};
 
-/// The controller's name in Events.
+/// The source of its Events.
 pub const COMPONENT: &str = "replicaset-controller";
 
-/// Pods made or deleted by one plan at most; the rest waits for the next look.
+/// Pods created or deleted by one plan at most, as upstream's burst. The rest follows in the next reconcile.
 pub const BURST_MAX: usize = 500;
 
-/// All that one look at a ReplicaSet sees.
-#[derive(Debug)]
-pub struct Snapshot<'a> {
-    /// The ReplicaSet.
-    pub set: &'a ReplicaSet,
-    /// Every Pod of its namespace that it controls, or that has no controller and that its selector matches.
-    pub pods: Vec<&'a Pod>,
-    /// For each node, how many active Pods all ReplicaSets of the same controller have there; sorted by node.
-    pub related_on_node: Vec<(&'a str, usize)>,
-    /// Why the last attempt to create or delete a Pod was refused, if it was.
-    pub refused: Option<Refusal<'a>>,
-    /// The time.
-    pub now: Seconds,
+/// Scales ReplicaSets.
+pub struct ReplicaSetController;
+
+impl Controller for ReplicaSetController {
+    const NAME: &'static str = "replicaset-controller";
+    const SERVICE_ACCOUNT: &'static str = "replicaset-controller";
+
+    fn inputs(&self) -> Vec<Input> {
+        vec![Input::views::<ReplicaSet>(), Input::views::<Pod>()]
+    }
+
+    fn keys(&self, change: &ObjectChange, view: &View<'_>, keys: &mut Keys) {
+        if change.is_of("apps", "replicasets") {
+            keys.insert(change.name());
+            return;
+        }
+        change.headers().for_each(|pod| keys_of_pod(pod, view, keys));
+    }
+
+    fn reconcile(&self, view: &View<'_>, key: &ObjectName) -> Plan {
+        let Some(set) = view.get::<ReplicaSet>(&key.key) else { return Plan::default() };
+        let header = set.header();
+        let mut pods: Vec<&Pod> = view.controlled::<Pod>(&header.uid).collect();
+        let matching = view.matching::<Pod>(&header.namespace, &set.selector);
+        pods.extend(matching.into_iter().filter(|pod| pod.header().controller().is_none()));
+        let crowded = pods.iter().filter(|p| p.is_active()).count() as i64 > set.replicas;
+        let related_on_node = if crowded { related_on_node(view, set) } else { Vec::new() };
+        plan(&Snapshot { set, pods, related_on_node, refused: view.refusal, now: view.now })
+    }
 }
 
-/// A refused write.
-#[derive(Debug, Clone, Copy)]
-#[allow(missing_docs)]
-pub struct Refusal<'a> {
-    pub creating: bool,
-    pub message: &'a str,
+/// The ReplicaSet that controls a Pod; for a Pod without a controller, every ReplicaSet that selects it.
+fn keys_of_pod(pod: &Header, view: &View<'_>, keys: &mut Keys) {
+    let resource = served("apps", "replicasets");
+    match pod.controller() {
+        Some(owner) if owner.kind == "ReplicaSet" => {
+            keys.insert(ObjectName::new(resource, &pod.namespace, &owner.name));
+        }
+        Some(_) => {}
+        None => {
+            let adopters = view.selecting::<ReplicaSet>(&pod.namespace, &pod.labels);
+            keys.extend(adopters.into_iter().map(|set| ObjectName::of(resource.clone(), set.header())));
+        }
+    }
 }
 
-/// What to do next about a ReplicaSet.
-pub fn reconcile(snapshot: &Snapshot<'_>) -> Plan {
+/// The number of active Pods per node, of every ReplicaSet with the same controller; sorted by node.
+fn related_on_node<'a>(view: &View<'a>, set: &'a ReplicaSet) -> Vec<(&'a str, usize)> {
+    let mut related = vec![set];
+    if let Some(owner) = set.header().controller() {
+        let siblings = view.controlled::<ReplicaSet>(&owner.uid);
+        related.extend(siblings.filter(|other| other.header().uid != set.header().uid));
+    }
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for set in related {
+        for pod in view.controlled::<Pod>(&set.header().uid).filter(|pod| pod.is_active()) {
+            if let Some(node) = pod.node.as_deref() {
+                *counts.entry(node).or_default() += 1;
+            }
+        }
+    }
+    counts.into_iter().collect()
+}
+
+/// What one reconcile of a ReplicaSet reads.
+struct Snapshot<'a> {
+    set: &'a ReplicaSet,
+    /// Every Pod that the set controls, or that it selects and that has no controller.
+    pods: Vec<&'a Pod>,
+    /// Empty unless Pods have to be deleted.
+    related_on_node: Vec<(&'a str, usize)>,
+    /// Why the last creation or deletion of a Pod was refused, if it was.
+    refused: Option<&'a Refusal>,
+    now: Seconds,
+}
+
+fn plan(snapshot: &Snapshot<'_>) -> Plan {
     let set = snapshot.set;
     let mut plan = Plan::default();
     let deleted = set.header().deletion_timestamp.is_some();
@@ -60,7 +114,7 @@ pub fn reconcile(snapshot: &Snapshot<'_>) -> Plan {
     }
     let terminating = pods.iter().filter(|p| p.deletion.is_some() && !p.phase.is_terminal()).count();
     let status = status(snapshot, &active, terminating, wanted);
-    // While Pods come and go the next look counts them anyway; a write in between would only be one more.
+    // The reconcile after these writes counts the Pods again; a status in between would be one write more.
     let moving = !deleted && active.len() != wanted && snapshot.refused.is_none();
     if !moving && status != set.status {
         let target = Target::of(served("apps", "replicasets"), set.header());
@@ -73,7 +127,7 @@ pub fn reconcile(snapshot: &Snapshot<'_>) -> Plan {
     plan
 }
 
-/// The Pods that are ours: adopts orphans that match, lets go of what no longer matches.
+/// The Pods of the set: adopts orphans that match and releases Pods that no longer match.
 fn claim<'a>(snapshot: &Snapshot<'a>, deleted: bool, plan: &mut Plan) -> Vec<&'a Pod> {
     let set = snapshot.set;
     let mut ours = Vec::with_capacity(snapshot.pods.len());
@@ -184,7 +238,7 @@ fn note_failure(snapshot: &Snapshot<'_>, status: &mut Value, unfinished: bool) {
             if condition(status, "ReplicaFailure").is_none() {
                 let reason = if refusal.creating { "FailedCreate" } else { "FailedDelete" };
                 let new =
-                    Condition { kind: "ReplicaFailure", status: "True", reason, message: refusal.message };
+                    Condition { kind: "ReplicaFailure", status: "True", reason, message: &refusal.message };
                 set_condition(status, &new, snapshot.now, false);
             }
         }

@@ -1,6 +1,6 @@
-//! INV-52 for every controller: from whatever state, the state that its plan leads to plans nothing. Where a plan is a step
-//! of many (deletions that wait for others), nothing is planned twice in a row, and the steps come to an end. Deployments
-//! with their ReplicaSets have theirs in `deployment/tests.rs` (`settles_from_anywhere`), the garbage collector in
+//! INV-52 for every controller: reconciling the state that a plan leads to plans nothing. Where a plan is one step of several
+//! (deletions that wait for others), no action is planned twice in a row, and the steps end. Deployments with their
+//! ReplicaSets have their test in `deployment/tests.rs` (`settles_from_anywhere`), the garbage collector in
 //! `garbage_collector/tests.rs`.
 
 use std::collections::BTreeSet;
@@ -11,13 +11,16 @@ use shim_model::{access, object::Header};
 
 use super::*;
 use crate::{
-    rows::{Node, rfc3339},
-    testing::{TestCluster, pod, stored},
+    rows::{Seconds, rfc3339},
+    testing::{TestCluster, pod},
 };
+
+#[path = "tests/pod_counter.rs"]
+mod pod_counter;
 
 pub(super) const NOW: Seconds = 10_000;
 
-/// Deletion as the registry does it: finalizers and grace hold what is only marked.
+/// Deletes as the registry does: finalizers and grace keep an object that is marked as deleted.
 fn apply(cluster: &mut TestCluster, plan: &Plan) {
     for action in &plan.actions {
         match action {
@@ -27,7 +30,6 @@ fn apply(cluster: &mut TestCluster, plan: &Plan) {
             other => cluster.apply(&Plan { actions: vec![other.clone()], ..Plan::default() }),
         }
     }
-    // What lost its last finalizer goes.
     let over = |object: &Value| {
         access::get(object, &["metadata", "deletionTimestamp"]).is_some()
             && access::list(object, &["metadata", "finalizers"]).is_empty()
@@ -71,23 +73,28 @@ fn texts(plan: &Plan) -> BTreeSet<String> {
     plan.actions.iter().map(text).collect()
 }
 
-/// The strict form: one look does it all.
-fn once(cluster: &mut TestCluster, look: impl Fn(&TestCluster) -> Plan) -> Result<(), TestCaseError> {
-    let first = look(cluster);
+/// One plan does everything.
+fn once(cluster: &mut TestCluster, reconcile: impl Fn(&TestCluster) -> Plan) -> Result<(), TestCaseError> {
+    let first = reconcile(cluster);
     apply(cluster, &first);
-    let second = look(cluster);
-    prop_assert!(second.is_empty(), "after {:#?} a second look plans {:#?}", texts(&first), texts(&second));
+    let second = reconcile(cluster);
+    prop_assert!(
+        second.is_empty(),
+        "after {:#?} a second reconcile plans {:#?}",
+        texts(&first),
+        texts(&second)
+    );
     Ok(())
 }
 
-/// For one of many steps: the same is not planned again at once.
+/// One plan of several: the next one has none of its actions.
 pub(super) fn advances(
     cluster: &mut TestCluster,
-    look: impl Fn(&TestCluster) -> Plan,
+    reconcile: impl Fn(&TestCluster) -> Plan,
 ) -> Result<bool, TestCaseError> {
-    let first = look(cluster);
+    let first = reconcile(cluster);
     apply(cluster, &first);
-    let second = look(cluster);
+    let second = reconcile(cluster);
     let again: Vec<String> = texts(&first).intersection(&texts(&second)).cloned().collect();
     prop_assert!(again.is_empty(), "planned twice: {again:#?}");
     Ok(!first.is_empty())
@@ -167,15 +174,12 @@ fn add_before(cluster: &mut TestCluster, slices: &Before) {
 
 // === Namespaces, Pods, Nodes ===
 
+fn name(group: &'static str, plural: &'static str, namespace: &str, name: &str) -> ObjectName {
+    ObjectName::new(served(group, plural), namespace, name)
+}
+
 fn reconcile_namespace(cluster: &TestCluster) -> Plan {
-    let Some(value) = cluster.all("namespaces").first().copied() else { return Plan::default() };
-    let header = Header::of(value);
-    let content: Vec<(GroupResource, Header)> = ["pods", "configmaps"]
-        .into_iter()
-        .flat_map(|plural| cluster.all(plural).into_iter().map(move |o| (served("", plural), Header::of(o))))
-        .collect();
-    let content = content.iter().map(|(r, h)| (r.clone(), h)).collect();
-    namespace::reconcile(&namespace::Snapshot { header: &header, value, content, now: NOW })
+    cluster.reconcile(&namespace::NamespaceController, &name("", "namespaces", "", "ns"))
 }
 
 fn some_pod(node: bool, phase: &str, deleting: Option<i64>, held: bool) -> Value {
@@ -232,19 +236,16 @@ fn ready() -> impl Strategy<Value = Option<&'static str>> {
     prop_oneof![Just(None), Just(Some("True")), Just(Some("False")), Just(Some("Unknown"))]
 }
 
-fn the_node(cluster: &TestCluster) -> Node {
-    let value = cluster.all("nodes")[0];
-    Node::decode(stored(value), 1, value)
-}
-
 fn reconcile_pod(cluster: &TestCluster) -> Plan {
-    let Some(value) = cluster.all("pods").first().copied() else { return Plan::default() };
-    node_lifecycle::reconcile_pod(&pod(value), &value["status"], &the_node(cluster), NOW)
+    let name = name("", "pods", "ns", "p");
+    let mut plan = cluster.reconcile(&node_lifecycle::NodeLifecycleController, &name);
+    plan.actions.extend(cluster.reconcile(&taint_eviction::TaintEvictionController, &name).actions);
+    plan
 }
 
-fn reconcile_lost(cluster: &TestCluster, gone_since: Option<Seconds>) -> Plan {
+fn reconcile_lost(cluster: &TestCluster, missing_since: Option<Seconds>) -> Plan {
     let Some(value) = cluster.all("pods").first().copied() else { return Plan::default() };
-    pod_gc::reconcile(&pod(value), gone_since, NOW)
+    pod_gc::plan(&pod(value), missing_since, NOW)
 }
 
 /// A status as the node or a client may have left it.
@@ -264,6 +265,28 @@ fn status() -> impl Strategy<Value = Value> {
         }
         status
     })
+}
+
+/// Adding a controller is one file (`tests/pod_counter.rs`) and one line in a list such as [`all`].
+#[test]
+fn a_made_up_controller_is_one_file_and_one_line() {
+    let mut controllers = all(&ControllerConfig { ca_pem: String::new() });
+    controllers.push(Registration::new(pod_counter::PodCounter));
+    let mut cluster = TestCluster { now: NOW, ..TestCluster::default() };
+    cluster.add(served("", "namespaces"), json!({"metadata": {"name": "ns"}}));
+    for expected in ["0", "1", "2"] {
+        cluster.run(&controllers);
+        assert_eq!(cluster.get("configmaps", "pod-count")["data"]["pods"], expected);
+        cluster.add(served("", "pods"), some_pod(false, "Pending", None, false));
+        let key = crate::rows::Key::new("ns", "p");
+        let mut pod = cluster.objects.remove(&("pods".to_owned(), key)).unwrap();
+        pod["metadata"]["name"] = json!(format!("p{expected}"));
+        cluster
+            .objects
+            .insert(("pods".to_owned(), crate::rows::Key::new("ns", &format!("p{expected}"))), pod);
+    }
+    let names: BTreeSet<&str> = controllers.iter().map(|controller| controller.name).collect();
+    assert_eq!(names.len(), controllers.len(), "names of controllers are distinct");
 }
 
 proptest! {
@@ -330,7 +353,8 @@ proptest! {
     ) {
         let mut cluster = TestCluster { now: NOW, ..TestCluster::default() };
         cluster.add(served("", "nodes"), node(ready, cordoned, &taints));
-        once(&mut cluster, |cluster| node_lifecycle::reconcile(&the_node(cluster), NOW))?;
+        let name = name("", "nodes", "", "n");
+        once(&mut cluster, |cluster| cluster.reconcile(&node_lifecycle::NodeLifecycleController, &name))?;
     }
 
     #[test]
@@ -369,7 +393,7 @@ proptest! {
         if deleting {
             namespace["metadata"]["deletionTimestamp"] = json!(rfc3339(NOW));
         }
-        let header = Header::of(&namespace);
+        cluster.add(served("", "namespaces"), namespace);
         if account {
             cluster.add(served("", "serviceaccounts"), json!({"metadata": {"name": "default", "namespace": "ns"}}));
         }
@@ -377,11 +401,10 @@ proptest! {
             cluster.add(served("", "configmaps"),
                 json!({"metadata": {"name": root_ca::NAME, "namespace": "ns"}, "data": {"ca.crt": data, "own": "x"}}));
         }
-        once(&mut cluster, |cluster| service_account::reconcile(&header, !cluster.all("serviceaccounts").is_empty()))?;
-        once(&mut cluster, |cluster| {
-            let found = cluster.all("configmaps").first().map(|v| (Header::of(v), *v));
-            root_ca::reconcile(&header, found.as_ref().map(|(h, v)| (h, *v)), "certificate")
-        })?;
+        let key = name("", "namespaces", "", "ns");
+        once(&mut cluster, |cluster| cluster.reconcile(&service_account::ServiceAccountController, &key))?;
+        let publisher = root_ca::RootCaPublisher { ca_pem: "certificate".to_owned() };
+        once(&mut cluster, |cluster| cluster.reconcile(&publisher, &key))?;
     }
 
     #[test]
@@ -397,7 +420,7 @@ proptest! {
         })?;
     }
 
-    /// What a node says twice changes nothing the second time, and both ways of merging agree.
+    /// Merging the same status twice changes nothing, and both ways of merging agree.
     #[test]
     fn second_status_of_a_node(stored in status(), said in status()) {
         let once = pod_status::merge(&stored, &said);

@@ -8,9 +8,9 @@ use shim_model::{
     object::{Header, StoredObject},
 };
 
-use super::{Seconds, seconds};
+use super::{ObjectView, Seconds, seconds};
 
-/// What a taint does to Pods that do not tolerate it.
+/// The effect of a taint on Pods that do not tolerate it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs)]
 pub enum TaintEffect {
@@ -20,7 +20,7 @@ pub enum TaintEffect {
 }
 
 impl TaintEffect {
-    /// Reads an effect.
+    /// Parses `effect`.
     pub fn parse(text: &str) -> Option<Self> {
         match text {
             "NoSchedule" => Some(Self::NoSchedule),
@@ -30,7 +30,7 @@ impl TaintEffect {
         }
     }
 
-    /// Prints it.
+    /// As in `effect`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::NoSchedule => "NoSchedule",
@@ -118,6 +118,19 @@ impl Node {
     /// Whether its `Ready` condition is true.
     pub fn is_ready(&self) -> bool {
         self.ready == Some(Some(true))
+    }
+}
+
+impl ObjectView for Node {
+    const GROUP: &'static str = "";
+    const PLURAL: &'static str = "nodes";
+
+    fn parse(object: &Arc<StoredObject>, revision: u64) -> Result<Self, serde_json::Error> {
+        Ok(Node::decode(object.clone(), revision, &serde_json::from_slice(&object.bytes)?))
+    }
+
+    fn object(&self) -> &Arc<StoredObject> {
+        &self.object
     }
 }
 

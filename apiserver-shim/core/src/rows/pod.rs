@@ -9,10 +9,10 @@ use shim_model::{
     pod_status::PodStatus,
 };
 
-use super::{Seconds, seconds};
+use super::{ObjectView, Seconds, decode_part, seconds};
 use crate::scheduler::{NAME, PodShape};
 
-/// The annotation that says how dear a Pod is to delete.
+/// The annotation by which ReplicaSets rank Pods for deletion.
 const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
 /// A Pod's phase.
@@ -28,7 +28,7 @@ pub enum Phase {
 }
 
 impl Phase {
-    /// Reads `status.phase`; anything else is `Unknown`, nothing is `Pending`.
+    /// Parses `status.phase`: empty is `Pending`, an unknown value is `Unknown`.
     pub fn parse(text: &str) -> Phase {
         match text {
             "" | "Pending" => Phase::Pending,
@@ -39,7 +39,7 @@ impl Phase {
         }
     }
 
-    /// Whether all containers have ended for good.
+    /// Whether the phase is `Succeeded` or `Failed`.
     pub fn is_terminal(self) -> bool {
         matches!(self, Phase::Succeeded | Phase::Failed)
     }
@@ -61,19 +61,19 @@ pub struct Pod {
     pub object: Arc<StoredObject>,
     /// The store revision of the object.
     pub revision: u64,
-    /// What the scheduler matches: shared by all Pods that ask for the same.
+    /// What the scheduler matches; shared by all Pods with equal requests and constraints.
     pub shape: Arc<PodShape>,
     /// `spec.nodeName`, if bound.
     pub node: Option<Box<str>>,
-    /// Whether ours is the scheduler it names.
+    /// Whether `spec.schedulerName` names our scheduler.
     pub scheduled_by_us: bool,
-    /// Whether `spec.schedulingGates` holds it back.
+    /// Whether `spec.schedulingGates` is not empty.
     pub gated: bool,
     /// `status.phase`.
     pub phase: Phase,
-    /// Whether the `Ready` condition is true, and since when.
+    /// Since when the `Ready` condition is true.
     pub ready_since: Option<Seconds>,
-    /// Whether the `PodScheduled` condition is present and what it says.
+    /// The status of the `PodScheduled` condition.
     pub scheduled: Option<bool>,
     /// The highest restart count of its containers.
     pub restarts: i64,
@@ -85,14 +85,13 @@ pub struct Pod {
     pub subdomain: Option<Box<str>>,
     /// `metadata.annotations["controller.kubernetes.io/pod-deletion-cost"]`, 0 if none.
     pub deletion_cost: i32,
-    /// When it was created.
+    /// `metadata.creationTimestamp`.
     pub created: Seconds,
-    /// When it is to be gone, if deleted.
+    /// `metadata.deletionTimestamp`.
     pub deletion: Option<Seconds>,
 }
 
-/// The parts of a Pod that a row is made of, beside its header: what else there is (managed fields most of all) need not
-/// be decoded.
+/// The parts of a Pod that a row is decoded from, beside its header. The rest, such as managed fields, is not decoded.
 #[derive(Debug, Clone, Copy)]
 pub struct PodParts<'a> {
     /// `metadata.annotations`.
@@ -104,7 +103,7 @@ pub struct PodParts<'a> {
 }
 
 impl Pod {
-    /// Makes the row of a Pod. Its shape comes from `spec`, shared with the Pods that have the same.
+    /// Decodes a Pod. `shape` is decoded from the same `spec`, and may be shared.
     pub fn decode(
         object: Arc<StoredObject>,
         revision: u64,
@@ -134,7 +133,7 @@ impl Pod {
         pod.like(object, revision, parts.annotations, parts.status)
     }
 
-    /// The row of another Pod that has the same spec.
+    /// A copy for another Pod with an equal spec.
     pub fn like(
         mut self,
         object: Arc<StoredObject>,
@@ -147,7 +146,7 @@ impl Pod {
         self.with_status(object, revision, status)
     }
 
-    /// The same Pod after a change of its header and its status alone.
+    /// The same Pod after a change of its header and status only.
     pub fn with_status(mut self, object: Arc<StoredObject>, revision: u64, status: &PodStatus) -> Pod {
         self.deletion = object.header.deletion_timestamp.as_deref().and_then(seconds);
         self.object = object;
@@ -169,22 +168,22 @@ impl Pod {
         self
     }
 
-    /// Its header.
+    /// The header of the object.
     pub fn header(&self) -> &Header {
         &self.object.header
     }
 
-    /// Its UID: the id of its task.
+    /// The UID, which is also the id of the Pod's task.
     pub fn uid(&self) -> &str {
         &self.object.header.uid
     }
 
-    /// Neither ended nor being deleted.
+    /// Whether it has neither ended nor a deletion timestamp.
     pub fn is_active(&self) -> bool {
         !self.phase.is_terminal() && self.deletion.is_none()
     }
 
-    /// Whether it is ready.
+    /// Whether the `Ready` condition is true.
     pub fn is_ready(&self) -> bool {
         self.ready_since.is_some()
     }
@@ -199,8 +198,36 @@ impl Pod {
         self.object.header.controller().map(|o| o.uid.as_str())
     }
 
-    /// Whether the scheduler has to find it a node.
+    /// `status`, decoded anew.
+    pub fn status_value(&self) -> Value {
+        decode_part(self.object.status()).expect("invariant: StoredObject::parse has checked the bytes")
+    }
+
+    /// Whether the scheduler has to bind it.
     pub fn wants_node(&self) -> bool {
         self.node.is_none() && self.scheduled_by_us && !self.gated && self.is_active()
+    }
+}
+
+impl ObjectView for Pod {
+    const GROUP: &'static str = "";
+    const PLURAL: &'static str = "pods";
+    const INDEXED_BY_LABELS: bool = true;
+
+    /// Decodes a Pod by itself. The shell shares shapes and rows instead (`PodViews`).
+    fn parse(object: &Arc<StoredObject>, revision: u64) -> Result<Self, serde_json::Error> {
+        let (metadata, spec) = (decode_part(object.metadata())?, decode_part(object.spec())?);
+        let status = PodStatus::parse(object.status());
+        let annotations = access::get(&metadata, &["annotations"]).unwrap_or(&Value::Null);
+        let parts = PodParts { annotations, spec: &spec, status: &status };
+        Ok(Pod::decode(object.clone(), revision, parts, Arc::new(PodShape::decode(&spec))))
+    }
+
+    fn object(&self) -> &Arc<StoredObject> {
+        &self.object
+    }
+
+    fn node(&self) -> Option<&str> {
+        self.node.as_deref()
     }
 }

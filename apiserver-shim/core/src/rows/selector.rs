@@ -49,10 +49,29 @@ impl LabelSelector {
         selector
     }
 
+    /// A selector that requires these labels.
+    pub fn labels<const N: usize>(labels: [(&str, &str); N]) -> Self {
+        let tests = labels.map(|(key, value)| (key.to_owned(), Test::In(vec![value.to_owned()])));
+        Self { tests: tests.into(), never: false }
+    }
+
     /// A plain map, as in a Service's `spec.selector`.
     pub fn equalities<'a>(entries: impl Iterator<Item = (&'a str, &'a Value)>) -> Self {
         let tests = entries.filter_map(|(k, v)| Some((k.to_owned(), Test::In(vec![v.as_str()?.to_owned()]))));
         Self { tests: tests.collect(), never: false }
+    }
+
+    /// The tests that require one of some values: `(key, values)`. An index looks objects up by them.
+    pub fn required_values(&self) -> impl Iterator<Item = (&str, &[String])> {
+        self.tests.iter().filter_map(|(key, test)| match test {
+            Test::In(values) => Some((key.as_str(), values.as_slice())),
+            Test::NotIn(_) | Test::Exists | Test::DoesNotExist => None,
+        })
+    }
+
+    /// Whether it matches no object, whatever its labels.
+    pub fn matches_nothing(&self) -> bool {
+        self.never
     }
 
     /// Whether it has no test at all.

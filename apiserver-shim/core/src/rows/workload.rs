@@ -8,14 +8,14 @@ use shim_model::{
     object::{Header, StoredObject, string_map},
 };
 
-use super::{LabelSelector, Seconds, seconds};
+use super::{LabelSelector, ObjectView, Seconds, seconds};
 
-/// How a Deployment replaces its Pods.
+/// `spec.strategy` of a Deployment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Strategy {
-    /// All old ones end before any new one starts.
+    /// The old Pods end before new ones start.
     Recreate,
-    /// Gradually, within these bounds (`intstr` values).
+    /// Pods are replaced gradually within these bounds (`intstr` values).
     #[allow(missing_docs)]
     RollingUpdate { max_surge: Value, max_unavailable: Value },
 }
@@ -116,5 +116,40 @@ impl ReplicaSet {
     /// A count in its status, 0 if absent.
     pub fn counted(&self, field: &str) -> i64 {
         access::int(&self.status, &[field]).unwrap_or(0)
+    }
+}
+
+impl ObjectView for Deployment {
+    const GROUP: &'static str = "apps";
+    const PLURAL: &'static str = "deployments";
+
+    fn parse(object: &Arc<StoredObject>, _: u64) -> Result<Self, serde_json::Error> {
+        Ok(Deployment::decode(object.clone(), &serde_json::from_slice(&object.bytes)?))
+    }
+
+    fn object(&self) -> &Arc<StoredObject> {
+        &self.object
+    }
+
+    fn selector(&self) -> Option<&LabelSelector> {
+        Some(&self.selector)
+    }
+}
+
+impl ObjectView for ReplicaSet {
+    const GROUP: &'static str = "apps";
+    const PLURAL: &'static str = "replicasets";
+    const INDEXED_BY_LABELS: bool = true;
+
+    fn parse(object: &Arc<StoredObject>, _: u64) -> Result<Self, serde_json::Error> {
+        Ok(ReplicaSet::decode(object.clone(), &serde_json::from_slice(&object.bytes)?))
+    }
+
+    fn object(&self) -> &Arc<StoredObject> {
+        &self.object
+    }
+
+    fn selector(&self) -> Option<&LabelSelector> {
+        Some(&self.selector)
     }
 }

@@ -1,4 +1,4 @@
-//! An Event that is written without a tree is what reading it gives.
+//! An Event that is encoded without a `Value` equals the one that is parsed.
 
 use shim_core::rows::Key;
 
@@ -7,17 +7,17 @@ use crate::storage::catalog::testing::definition;
 use crate::storage::object::encoded;
 
 #[test]
-fn an_event_is_known_as_it_reads() {
+fn an_encoded_event_equals_the_parsed_one() {
     let key = Key { namespace: "shop".into(), name: "web-\"1\"".into() };
     let about = Target { resource: served("", "pods"), key, uid: "u-1".into() };
-    let note = EventRecord {
+    let record = EventRecord {
         about,
         warning: true,
         reason: "Scheduled",
         message: "a \"message\"\n".into(),
         component: "default-scheduler",
     };
-    let (event, name) = event(&definition("", "pods"), &note, Instant(1_700_000_000_000_000), 3);
+    let (event, name) = event(&definition("", "pods"), &record, Instant(1_700_000_000_000_000), 3);
     assert_eq!(StoredObject::parse(event.bytes.clone()).unwrap(), event);
     assert_eq!(event.header.name, name);
     let value: serde_json::Value = serde_json::from_slice(&event.bytes).unwrap();

@@ -1,4 +1,4 @@
-//! The rows of the lean spec and of the whole one are the same.
+//! The trimmed spec yields the same view as the whole one.
 
 use serde_json::json;
 use shim_model::object::StoredObject;
@@ -12,18 +12,18 @@ fn spec_of(bytes: &[u8]) -> Value {
 
 fn check(spec: Value) {
     let bytes = spec.to_string();
-    let lean = spec_of(bytes.as_bytes());
-    assert_eq!(PodShape::decode(&lean), PodShape::decode(&spec), "{bytes}");
+    let trimmed = spec_of(bytes.as_bytes());
+    assert_eq!(PodShape::decode(&trimmed), PodShape::decode(&spec), "{bytes}");
     let (header, status) = (Arc::default(), PodStatus::default());
     let row = |spec: &Value| {
         let parts = PodParts { annotations: &Value::Null, spec, status: &status };
         format!("{:?}", Pod::decode(Arc::clone(&header), 1, parts, Arc::default()))
     };
-    assert_eq!(row(&lean), row(&spec), "{bytes}");
+    assert_eq!(row(&trimmed), row(&spec), "{bytes}");
 }
 
 #[test]
-fn a_lean_spec_tells_as_much() {
+fn a_trimmed_spec_yields_the_same_view() {
     check(json!({}));
     check(json!({
         "nodeName": "n", "schedulerName": "s", "hostname": "h", "subdomain": "d", "priority": 7,
@@ -45,9 +45,9 @@ fn a_lean_spec_tells_as_much() {
     assert_eq!(spec_of(b"nonsense"), Value::Null);
 }
 
-/// Pods of one template share what was decoded of the first, and nothing that is their own.
+/// Pods of one template share the decoded shape, and nothing else.
 #[test]
-fn pods_alike_have_rows_of_their_own() {
+fn pods_of_one_template_have_views_of_their_own() {
     let pod = |n: u64, cost: &str, node: Value| {
         let pod = json!({
             "metadata": {

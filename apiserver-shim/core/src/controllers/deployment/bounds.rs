@@ -1,11 +1,10 @@
-//! How far a rolling update may go above and below the wanted size.
+//! `maxSurge` and `maxUnavailable` in Pods.
 
 use serde_json::Value;
 
 use crate::rows::{Deployment, Strategy};
 
-/// An `intstr`: a number, or a percentage of `total`, rounded as told. What is neither counts as zero; validation has
-/// refused it.
+/// Resolves an `intstr`: a number, or a percentage of `total`. Anything else is refused by validation and counts as zero.
 fn resolve(bound: &Value, total: i64, round_up: bool) -> i64 {
     if let Some(number) = bound.as_i64() {
         return number.max(0);
@@ -20,16 +19,16 @@ fn both(deployment: &Deployment) -> (i64, i64) {
     let Strategy::RollingUpdate { max_surge, max_unavailable } = &deployment.strategy else { return (0, 0) };
     let surge = resolve(max_surge, deployment.replicas, true);
     let unavailable = resolve(max_unavailable, deployment.replicas, false);
-    // Both zero would never move: then one may be missing.
+    // With both zero a rollout could not move; upstream then allows one unavailable Pod.
     if surge == 0 && unavailable == 0 { (0, 1) } else { (surge, unavailable) }
 }
 
-/// Pods above the wanted size that an update may have.
+/// The number of Pods above `spec.replicas` during an update.
 pub fn max_surge(deployment: &Deployment) -> i64 {
     both(deployment).0
 }
 
-/// Pods below the wanted size that an update may have.
+/// The number of Pods below `spec.replicas` during an update.
 pub fn max_unavailable(deployment: &Deployment) -> i64 {
     match deployment.strategy {
         Strategy::Recreate => 0,

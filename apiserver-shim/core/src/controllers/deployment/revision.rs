@@ -1,4 +1,4 @@
-//! Which ReplicaSet has the Deployment's template: found, or made; and the revisions that `kubectl rollout` reads.
+//! Finds or creates the ReplicaSet with the Deployment's template, and keeps the revisions that `kubectl rollout` reads.
 
 use std::collections::BTreeMap;
 
@@ -8,15 +8,15 @@ use shim_model::{access, object::string_map};
 use super::{
     max_surge,
     status::progress,
-    working::{DESIRED_ANNOTATION, MAX_ANNOTATION, NewReplicaSet, Set, Working, name},
+    working::{DESIRED_ANNOTATION, MAX_ANNOTATION, NewReplicaSet, Set, Working},
 };
-use crate::controllers::{condition, same_but_for_absence};
+use crate::controllers::{condition, equal_ignoring_empty};
 
-/// The revision of a Deployment, and of each of its ReplicaSets.
+/// The annotation with the revision of a Deployment or ReplicaSet.
 pub const REVISION_ANNOTATION: &str = "deployment.kubernetes.io/revision";
-/// Revisions that a ReplicaSet had before it became current again.
+/// The annotation with the earlier revisions of a ReplicaSet.
 const HISTORY_ANNOTATION: &str = "deployment.kubernetes.io/revision-history";
-/// The label that keeps Pods of different templates apart.
+/// The label with the hash of the Pod template.
 pub const TEMPLATE_HASH_LABEL: &str = "pod-template-hash";
 /// Annotations of a Deployment that its ReplicaSets do not inherit.
 const NOT_INHERITED: [&str; 6] = [
@@ -30,12 +30,11 @@ const NOT_INHERITED: [&str; 6] = [
 /// The longest revision history kept on a ReplicaSet, in bytes.
 const HISTORY_MAX: usize = 2000;
 
-/// Finds the ReplicaSet with the Deployment's template (the oldest, if there are several) and brings its annotations and
-/// the Deployment's revision up to date.
+/// Finds the oldest ReplicaSet with the Deployment's template, and updates its annotations and the Deployment's revision.
 pub(super) fn find_new(work: &mut Working<'_>) {
     let template = without_hash(&work.deployment.template);
     work.new = work.sets.iter().position(|s| {
-        s.found.is_some_and(|f| same_but_for_absence(&without_hash(&f.template), &template)) && !s.delete
+        s.found.is_some_and(|f| equal_ignoring_empty(&without_hash(&f.template), &template)) && !s.delete
     });
     let Some(new) = work.new else { return };
     let revision = next_revision(work);
@@ -49,7 +48,7 @@ pub(super) fn find_new(work: &mut Working<'_>) {
     }
 }
 
-/// Makes the new ReplicaSet, if there is none yet.
+/// Adds the new ReplicaSet if none was found.
 pub(super) fn ensure_new(work: &mut Working<'_>) {
     if work.new.is_some() {
         return;
@@ -58,7 +57,7 @@ pub(super) fn ensure_new(work: &mut Working<'_>) {
     let mut collisions = access::int(&work.status, &["collisionCount"]).unwrap_or(0);
     let (hash, set_name) = loop {
         let hash = template_hash(&deployment.template, collisions);
-        let set_name = format!("{}-{hash}", name(deployment.header()));
+        let set_name = format!("{}-{hash}", deployment.header().name);
         let taken =
             work.taken_names.contains(&set_name.as_str()) || work.sets.iter().any(|s| s.name == set_name);
         if !taken {
@@ -96,7 +95,7 @@ pub(super) fn ensure_new(work: &mut Working<'_>) {
     progress(work, "True", "NewReplicaSetCreated", &message);
 }
 
-/// A revision as recorded on a ReplicaSet; 0 if it has none.
+/// The revision in the annotations; 0 if absent.
 pub(super) fn revision_of(annotations: &BTreeMap<String, String>) -> i64 {
     annotations.get(REVISION_ANNOTATION).and_then(|v| v.parse().ok()).unwrap_or(0)
 }
@@ -119,7 +118,7 @@ fn inherit(from: &BTreeMap<String, String>, to: &mut BTreeMap<String, String>) {
     }
 }
 
-/// Gives a ReplicaSet the newest revision; the one that it had goes into its history.
+/// Sets the newest revision on a ReplicaSet and moves the previous one to its history.
 fn raise_revision(annotations: &mut BTreeMap<String, String>, revision: i64) {
     let before = annotations.get(REVISION_ANNOTATION).cloned();
     if revision_of(annotations) >= revision {
@@ -145,7 +144,7 @@ fn without_hash(template: &Value) -> Value {
     template
 }
 
-/// A short name for a template: FNV-1a over its JSON, spelled with letters that make no words.
+/// A short hash of a template: FNV-1a over its JSON, spelled with consonants and digits so that it forms no words.
 fn template_hash(template: &Value, collisions: i64) -> String {
     const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
     let mut hash: u32 = 0x811c_9dc5;

@@ -1,4 +1,4 @@
-//! Moving replicas from the old ReplicaSets to the new one, and clearing away old revisions.
+//! Moves replicas from the old ReplicaSets to the new one, and deletes old revisions.
 
 use super::{
     Snapshot, max_surge, max_unavailable,
@@ -7,8 +7,8 @@ use super::{
 };
 use crate::rows::Strategy;
 
-/// One step of a rolling update: the new one up as far as the surge allows, then the old ones down as far as
-/// availability allows. Returns whether anything moved.
+/// One step of a rolling update: scales the new ReplicaSet up as far as `maxSurge` allows, then the old ones down as far as
+/// `maxUnavailable` allows. Returns whether anything changed.
 pub(super) fn step(work: &mut Working<'_>) -> bool {
     grow_new(work) || shrink_old(work)
 }
@@ -23,7 +23,7 @@ fn grow_new(work: &mut Working<'_>) -> bool {
     let room = match work.deployment.strategy {
         Strategy::Recreate => wanted,
         Strategy::RollingUpdate { .. } => {
-            // Pods that the old ones have not let go of yet count as well: the surge is a bound on Pods, not on wishes.
+            // Pods that are still being deleted count as well: `maxSurge` is a bound on Pods, not on `spec.replicas`.
             let old = work.old();
             let held: i64 =
                 old.iter().map(|i| work.sets[*i].replicas.max(work.sets[*i].counted("replicas"))).sum();
@@ -40,8 +40,7 @@ fn shrink_old(work: &mut Working<'_>) -> bool {
     }
     let must_stay = work.deployment.replicas - max_unavailable(work.deployment);
     let new_missing = work.new.map_or(0, |n| work.sets[n].replicas - work.sets[n].available());
-    // Counted in wanted replicas, which this copy already has up to date, so that counts in the status that lag behind
-    // never let too many go.
+    // Counts `spec.replicas`, which the working copy has up to date: counts in the status may lag and allow too much.
     let may_go = work.wanted() - must_stay - new_missing;
     if may_go <= 0 {
         return false;
@@ -51,7 +50,7 @@ fn shrink_old(work: &mut Working<'_>) -> bool {
     broken || healthy
 }
 
-/// Replicas that are not available are no loss: they go first.
+/// Removes unavailable replicas first.
 fn shrink_broken(work: &mut Working<'_>, old: &[usize], may_go: i64) -> bool {
     let mut left = may_go;
     for &index in old {
@@ -68,7 +67,7 @@ fn shrink_broken(work: &mut Working<'_>, old: &[usize], may_go: i64) -> bool {
 }
 
 fn shrink_healthy(work: &mut Working<'_>, old: &[usize], must_stay: i64) -> bool {
-    // What this copy took away already is not available any more, whatever the status still says.
+    // Replicas that this plan removes count as unavailable, whatever the status says.
     let available: i64 = work.sets.iter().map(|s| s.available().min(s.replicas)).sum();
     let may_go = available - must_stay;
     let mut left = may_go;
@@ -83,7 +82,7 @@ fn shrink_healthy(work: &mut Working<'_>, old: &[usize], must_stay: i64) -> bool
     may_go > 0 && left < may_go
 }
 
-/// All old Pods end before the first new one starts.
+/// The strategy Recreate: all old Pods end before the first new one starts.
 pub(super) fn recreate(work: &mut Working<'_>, snapshot: &Snapshot<'_>) {
     let old = work.old();
     let mut shrunk = false;

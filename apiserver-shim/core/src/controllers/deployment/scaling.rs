@@ -1,4 +1,4 @@
-//! Following a changed size: all in one ReplicaSet if only one is active, else in proportion.
+//! Follows a changed size: in the one active ReplicaSet, or in proportion if several are active.
 
 use super::{
     max_surge,
@@ -6,7 +6,7 @@ use super::{
 };
 use crate::rows::Strategy;
 
-/// Whether the Deployment's size differs from the one that its active ReplicaSets were scaled for.
+/// Whether `spec.replicas` differs from the size that the active ReplicaSets were scaled for.
 pub(super) fn size_changed(work: &Working<'_>) -> bool {
     let wanted = work.deployment.replicas;
     work.sets
@@ -15,7 +15,7 @@ pub(super) fn size_changed(work: &Working<'_>) -> bool {
         .any(|s| s.number(DESIRED_ANNOTATION).is_some_and(|desired| desired != wanted))
 }
 
-/// One step towards the wanted size. Returns whether it changed anything.
+/// One step towards `spec.replicas`. Returns whether it changed anything.
 pub(super) fn scale(work: &mut Working<'_>) -> bool {
     let wanted = work.deployment.replicas;
     if let Some(only) = active_or_latest(work) {
@@ -36,7 +36,7 @@ pub(super) fn scale(work: &mut Working<'_>) -> bool {
     }
 }
 
-/// The one active ReplicaSet, or with none the new one or the youngest; nothing if several are active.
+/// The one active ReplicaSet; without an active one, the new or the youngest; `None` if several are active.
 fn active_or_latest(work: &Working<'_>) -> Option<usize> {
     let mut active = (0..work.sets.len()).filter(|i| work.sets[*i].replicas > 0);
     match (active.next(), active.next()) {
@@ -59,7 +59,7 @@ fn in_proportion(work: &mut Working<'_>) -> bool {
     let allowed = if wanted > 0 { wanted + max_surge(work.deployment) } else { 0 };
     let mut active: Vec<usize> = (0..work.sets.len()).filter(|i| work.sets[*i].replicas > 0).collect();
     let to_add = allowed - active.iter().map(|i| work.sets[*i].replicas).sum::<i64>();
-    // The largest bear most; among equals the youngest grow first and the oldest shrink first.
+    // Largest first; among equals the youngest grow first and the oldest shrink first.
     active.sort_by_key(|i| {
         let age = i64::try_from(*i).unwrap_or(i64::MAX);
         (-work.sets[*i].replicas, if to_add > 0 { -age } else { age })
@@ -87,7 +87,7 @@ fn in_proportion(work: &mut Working<'_>) -> bool {
     changed
 }
 
-/// What one ReplicaSet gets of the replicas to add (or loses, if negative).
+/// The share of one ReplicaSet in the replicas to add, or to remove if negative.
 fn share(work: &Working<'_>, index: usize, to_add: i64, added: i64) -> i64 {
     let allowed = to_add - added;
     let set = &work.sets[index];

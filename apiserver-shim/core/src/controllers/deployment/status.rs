@@ -1,4 +1,4 @@
-//! How far a Deployment is: counts, and the conditions that `kubectl rollout status` reads.
+//! The status of a Deployment: counts, and the conditions that `kubectl rollout status` reads.
 
 use serde_json::{Value, json};
 use shim_model::access;
@@ -14,7 +14,7 @@ const TIMED_OUT: &str = "ProgressDeadlineExceeded";
 const PAUSED: &str = "DeploymentPaused";
 const NEW_AVAILABLE: &str = "NewReplicaSetAvailable";
 
-/// Sets the `Progressing` condition, if progress is watched at all.
+/// Sets the `Progressing` condition if there is a progress deadline.
 pub(super) fn progress(work: &mut Working<'_>, status: &str, reason: &str, message: &str) {
     if deadline(work).is_some() {
         let new = Condition { kind: PROGRESSING, status, reason, message };
@@ -30,7 +30,7 @@ fn progressing_reason(status: &Value) -> Option<&str> {
     condition(status, PROGRESSING).map(|c| access::text(c, &["reason"]))
 }
 
-/// Says that a rollout was paused or resumed, so that the deadline does not run meanwhile.
+/// Records that a rollout was paused or resumed, so that the deadline does not run while it is paused.
 pub(super) fn note_pause(work: &mut Working<'_>) {
     let reason = progressing_reason(&work.status).map(str::to_owned);
     if deadline(work).is_none() || reason.as_deref() == Some(TIMED_OUT) {
@@ -43,14 +43,14 @@ pub(super) fn note_pause(work: &mut Working<'_>) {
     }
 }
 
-/// Whether every replica is of the new template, and available.
+/// Whether every replica has the new template and is available.
 pub(super) fn is_complete(work: &Working<'_>) -> bool {
     let wanted = work.deployment.replicas;
     let updated = work.new.map_or(0, |n| work.sets[n].counted("replicas"));
     updated == wanted && work.counted("replicas") == wanted && work.counted("availableReplicas") == wanted
 }
 
-/// Counts and availability.
+/// Updates counts and availability.
 pub(super) fn sync(work: &mut Working<'_>) {
     let updated = work.new.map_or(0, |n| work.sets[n].counted("replicas"));
     let available = work.counted("availableReplicas");
@@ -91,7 +91,7 @@ pub(super) fn sync(work: &mut Working<'_>) {
     set_condition(&mut work.status, &new, work.now, true);
 }
 
-/// Counts, availability and progress.
+/// Updates counts, availability and progress.
 pub(super) fn sync_rollout(work: &mut Working<'_>, snapshot: &Snapshot<'_>) {
     sync(work);
     let Some(deadline) = deadline(work) else {
@@ -120,7 +120,7 @@ pub(super) fn sync_rollout(work: &mut Working<'_>, snapshot: &Snapshot<'_>) {
     requeue_at_deadline(work, deadline);
 }
 
-/// Whether anything got further since the status was last written.
+/// Whether the rollout progressed since the status was last written.
 fn advanced(old: &Value, new: &Value) -> bool {
     let count = |status: &Value, field: &str| access::int(status, &[field]).unwrap_or(0);
     let old_ones = |status: &Value| count(status, "replicas") - count(status, "updatedReplicas");
@@ -131,7 +131,7 @@ fn advanced(old: &Value, new: &Value) -> bool {
         || grew("availableReplicas")
 }
 
-/// Progress was made: the deadline counts from now, while the transition stays where it was if it was true already.
+/// Records progress: the deadline restarts, and a true condition keeps its `lastTransitionTime`.
 fn restart_clock(work: &mut Working<'_>, message: &str) {
     let now = rfc3339(work.now);
     let since = condition(&work.status, PROGRESSING)
@@ -169,7 +169,7 @@ fn requeue_at_deadline(work: &mut Working<'_>, deadline: i64) {
     }
 }
 
-/// Refusals to create Pods (told by the ReplicaSets) or ReplicaSets (told by the last attempt).
+/// Reports refused creations: of Pods, from the ReplicaSets' conditions; of a ReplicaSet, from the last plan.
 fn sync_failure(work: &mut Working<'_>, snapshot: &Snapshot<'_>) {
     if let Some(refusal) = snapshot.refused {
         progress(

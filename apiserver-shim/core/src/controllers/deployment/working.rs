@@ -1,10 +1,9 @@
-//! The working copy: a Deployment's ReplicaSets as the steps of one look change them. It ends as a plan, which is the
-//! difference to what was found.
+//! The working copy of a Deployment's ReplicaSets, which the steps of one reconcile change. The plan is its difference to the
+//! cache.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use shim_model::object::Header;
 
 use super::{COMPONENT, Snapshot, max_surge, target};
 use crate::{
@@ -15,21 +14,21 @@ use crate::{
 pub(super) const DESIRED_ANNOTATION: &str = "deployment.kubernetes.io/desired-replicas";
 pub(super) const MAX_ANNOTATION: &str = "deployment.kubernetes.io/max-replicas";
 
-/// One ReplicaSet, as found and as it shall be.
+/// One ReplicaSet: as found and as desired.
 #[derive(Debug)]
 pub(super) struct Set<'a> {
-    /// As found; `None` is one that this look makes.
+    /// As found; `None` if this plan creates it.
     pub found: Option<&'a ReplicaSet>,
     pub name: String,
     pub replicas: i64,
     pub annotations: BTreeMap<String, String>,
     pub min_ready_seconds: i64,
-    /// It has to be adopted first.
+    /// The plan adds the owner reference.
     pub adopt: bool,
-    /// It shall be deleted.
+    /// The plan deletes it.
     pub delete: bool,
     pub created: Seconds,
-    /// For one that this look makes: its labels, selector and template.
+    /// The parts of a ReplicaSet that this plan creates.
     pub new_replica_set: Option<NewReplicaSet>,
 }
 
@@ -62,11 +61,11 @@ impl Set<'_> {
 pub(super) struct Working<'a> {
     pub deployment: &'a Deployment,
     pub now: Seconds,
-    /// All that the Deployment controls, oldest first.
+    /// The ReplicaSets that the Deployment controls, oldest first.
     pub sets: Vec<Set<'a>>,
-    /// The index in `sets` of the one with the Deployment's template.
+    /// The index in `sets` of the ReplicaSet with the Deployment's template.
     pub new: Option<usize>,
-    /// Names of ReplicaSets in the namespace that are not ours.
+    /// Names of other ReplicaSets in the namespace.
     pub taken_names: Vec<&'a str>,
     pub annotations: BTreeMap<String, String>,
     pub status: Value,
@@ -92,7 +91,7 @@ impl<'a> Working<'a> {
         }
     }
 
-    /// Takes what is ours, adopts what has no controller and matches, lets go of what no longer matches.
+    /// Collects the controlled ReplicaSets, adopts matching ones without a controller, releases those that no longer match.
     pub fn claim(&mut self, snapshot: &Snapshot<'a>) {
         let deleted = self.deployment.header().deletion_timestamp.is_some();
         let uid = &self.deployment.header().uid;
@@ -123,22 +122,22 @@ impl<'a> Working<'a> {
         self.sets.sort_by(|a, b| (a.created, &a.name).cmp(&(b.created, &b.name)));
     }
 
-    /// The indices of all but the new one, oldest first.
+    /// The indices of the old ReplicaSets, oldest first.
     pub fn old(&self) -> Vec<usize> {
         (0..self.sets.len()).filter(|i| Some(*i) != self.new).collect()
     }
 
-    /// Wanted replicas of all.
+    /// The sum of `spec.replicas`.
     pub fn wanted(&self) -> i64 {
         self.sets.iter().map(|s| s.replicas).sum()
     }
 
-    /// The sum of a status count over all.
+    /// The sum of a count in the status.
     pub fn counted(&self, field: &str) -> i64 {
         self.sets.iter().map(|s| s.counted(field)).sum()
     }
 
-    /// Gives a ReplicaSet a size. Returns whether that changed anything.
+    /// Scales a ReplicaSet. Returns whether that changed anything.
     pub fn scale(&mut self, index: usize, replicas: i64) -> bool {
         let (desired, max) =
             (self.deployment.replicas, self.deployment.replicas + max_surge(self.deployment));
@@ -171,7 +170,7 @@ impl<'a> Working<'a> {
         self.requeue_after = Some(seconds.max(1));
     }
 
-    /// The difference between this copy and what was found.
+    /// The difference between this copy and the cache.
     pub fn into_plan(self) -> Plan {
         let mut plan = Plan { events: self.events, requeue_after: self.requeue_after, ..Plan::default() };
         for target in self.releases {
@@ -179,7 +178,7 @@ impl<'a> Working<'a> {
             plan.actions.push(Action::Change { target, subresource: None, changes });
         }
         let owner = controller_reference("apps/v1", "Deployment", self.deployment.header());
-        // Down before up: nothing that a crash between two writes leaves behind exceeds the bounds of the rollout.
+        // Scale down before up, so that a crash between two writes never exceeds the bounds of the rollout.
         let mut ups = Vec::new();
         for set in &self.sets {
             match set_action(set, self.deployment, &owner) {
@@ -203,7 +202,7 @@ fn put(annotations: &mut BTreeMap<String, String>, key: &str, number: i64) -> bo
     true
 }
 
-/// The write that makes one ReplicaSet what it shall be, and whether it adds Pods.
+/// The write for one ReplicaSet, and whether it adds Pods.
 fn set_action(set: &Set<'_>, deployment: &Deployment, owner: &Value) -> Option<(Action, bool)> {
     let resource = served("apps", "replicasets");
     let Some(found) = set.found else {
@@ -255,7 +254,7 @@ fn set_action(set: &Set<'_>, deployment: &Deployment, owner: &Value) -> Option<(
     (!changes.is_empty()).then_some((Action::Change { target, subresource: None, changes }, grows))
 }
 
-/// Status and annotations in one write through `/status`, which leaves the generation alone.
+/// Status and annotations in one write to `/status`, which does not change the generation.
 fn status_action(
     deployment: &Deployment,
     annotations: &BTreeMap<String, String>,
@@ -276,9 +275,4 @@ fn status_action(
     }
     let action = Action::Change { target: target(deployment), subresource: Some("status"), changes };
     matches!(&action, Action::Change { changes, .. } if !changes.is_empty()).then_some(action)
-}
-
-/// The header of the Deployment, for those who only need its name.
-pub(super) fn name(header: &Header) -> &str {
-    &header.name
 }

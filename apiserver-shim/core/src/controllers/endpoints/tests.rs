@@ -1,4 +1,4 @@
-//! Pods behind a Service.
+//! Both endpoint controllers follow the Pods of a Service.
 
 use expect_test::expect;
 use serde_json::json;

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use shim_model::object::Header;
 
 use super::*;
 use crate::{
@@ -37,11 +36,9 @@ fn check(
             target: target("dep"),
             blocks: *blocks,
             deleting_dependents: *deleting,
-            deleting: *deleting,
         })
         .collect();
-    let plan =
-        reconcile(&Snapshot { target: target("o"), deleting, finalizers: &finalizers, owners, dependents });
+    let plan = plan(&Snapshot { target: target("o"), deleting, finalizers: &finalizers, owners, dependents });
     let text: Vec<String> = plan
         .actions
         .iter()
@@ -115,44 +112,7 @@ fn add_owned(cluster: &mut TestCluster, at: usize, (owners, blocks, held, deleti
 }
 
 fn reconcile_owned(cluster: &TestCluster, name: &str) -> Plan {
-    let all = cluster.all("configmaps");
-    let by_name = |name: &str| all.iter().copied().find(|o| o["metadata"]["name"] == name);
-    let Some(object) = by_name(name) else { return Plan::default() };
-    let header = Header::of(object);
-    let waits = |o: &Header| o.deletion_timestamp.is_some() && o.finalizers.iter().any(|f| f == FOREGROUND);
-    let owners: Vec<Owner<'_>> = header
-        .owners
-        .iter()
-        .map(|owner| {
-            let found = by_name(&owner.name).map(Header::of).filter(|h| h.uid == owner.uid);
-            let state = match found {
-                None => OwnerState::Absent,
-                Some(found) if waits(&found) => OwnerState::Waiting,
-                Some(_) => OwnerState::Solid,
-            };
-            Owner { uid: &owner.uid, state }
-        })
-        .collect();
-    let dependents = all
-        .iter()
-        .filter_map(|o| {
-            let there = Header::of(o);
-            let reference = there.owners.iter().find(|r| r.uid == header.uid)?;
-            Some(Dependent {
-                target: Target::of(served("", "configmaps"), &there),
-                blocks: reference.block_owner_deletion,
-                deleting_dependents: waits(&there),
-                deleting: there.deletion_timestamp.is_some(),
-            })
-        })
-        .collect();
-    reconcile(&Snapshot {
-        target: Target::of(served("", "configmaps"), &header),
-        deleting: header.deletion_timestamp.is_some(),
-        finalizers: &header.finalizers,
-        owners,
-        dependents,
-    })
+    cluster.reconcile(&GarbageCollector, &ObjectName::new(served("", "configmaps"), "ns", name))
 }
 
 proptest! {

@@ -15,8 +15,8 @@ fn pods_first_then_the_rest_then_itself() {
     let header = Header::of(&value);
     let in_it = |name: &str| Header::of(&json!({"metadata": {"name": name, "namespace": "n", "uid": name}}));
     let (pod, map) = (in_it("p"), in_it("m"));
-    let look = |value: &Value, content| {
-        let plan = reconcile(&Snapshot { header: &header, value, content, now: 0 });
+    let planned = |value: &Value, content| {
+        let plan = plan(&Snapshot { header: &header, value, content, now: 0 });
         let text = |a: &Action| match a {
             Action::Delete { target, .. } => format!("delete {}", target.key),
             Action::Change { subresource, .. } => format!("write {}", subresource.unwrap_or("object")),
@@ -24,8 +24,9 @@ fn pods_first_then_the_rest_then_itself() {
         };
         plan.actions.iter().map(text).collect::<Vec<_>>().join(", ")
     };
-    let both = vec![(served("", "pods"), &pod), (served("", "configmaps"), &map)];
-    expect!["delete n/p, write status"].assert_eq(&look(&value, both));
-    expect!["delete n/m, write status"].assert_eq(&look(&value, vec![(served("", "configmaps"), &map)]));
-    expect!["write status, write finalize"].assert_eq(&look(&value, vec![]));
+    let (pods, maps) = (served("", "pods"), served("", "configmaps"));
+    let both = vec![(&pods, &pod), (&maps, &map)];
+    expect!["delete n/p, write status"].assert_eq(&planned(&value, both));
+    expect!["delete n/m, write status"].assert_eq(&planned(&value, vec![(&maps, &map)]));
+    expect!["write status, write finalize"].assert_eq(&planned(&value, vec![]));
 }

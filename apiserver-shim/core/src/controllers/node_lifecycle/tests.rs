@@ -1,4 +1,4 @@
-//! Taints follow conditions; Pods leave when their patience ends.
+//! Taints follow the Ready condition; Pods are marked not ready.
 
 use expect_test::expect;
 use serde_json::json;
@@ -30,56 +30,30 @@ fn taints_follow_the_ready_condition() {
         "own:NoSchedule node.kubernetes.io/unreachable:NoSchedule node.kubernetes.io/unreachable:NoExecute"
     ]
     .assert_eq(&wanted("Unknown", 5));
-    assert!(reconcile(&node("True", own), 5).is_empty());
+    assert!(taint(&node("True", own), 5).is_empty());
 }
 
 #[test]
-fn pods_leave_when_their_patience_ends() {
-    let taint = json!([{"key": UNREACHABLE, "effect": "NoExecute", "timeAdded": "1970-01-01T00:01:40Z"}]);
-    let node = node("Unknown", taint);
-    let look = |tolerations: Value, now| {
+fn pods_are_marked_not_ready_once() {
+    let marked = |ready: &str| {
         let value = json!({
             "metadata": {"name": "p", "namespace": "ns", "uid": "p"},
-            "spec": {"nodeName": "n", "tolerations": tolerations},
-            "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
+            "spec": {"nodeName": "n"},
+            "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": ready}]},
         });
-        let plan = reconcile_pod(&pod(&value), &value["status"], &node, now);
-        let deletes = plan.actions.iter().any(|a| matches!(a, Action::Delete { .. }));
-        format!("deletes {deletes}, again {:?}, actions {}", plan.requeue_after, plan.actions.len())
+        mark_not_ready(&pod(&value), 101).actions.len()
     };
-    let usual =
-        json!([{"key": UNREACHABLE, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}]);
-    expect!["deletes false, again Some(299), actions 1"].assert_eq(&look(usual.clone(), 101));
-    expect!["deletes true, again None, actions 2"].assert_eq(&look(usual, 400));
-    expect!["deletes true, again None, actions 2"].assert_eq(&look(json!([]), 101));
-    let for_ever = json!([{"operator": "Exists"}]);
-    expect!["deletes false, again None, actions 1"].assert_eq(&look(for_ever, 9_999));
+    assert_eq!((marked("True"), marked("False")), (1, 0));
 }
 
-/// `kubectl taint` says no time: it is written down when it is seen, and Pods that come later have their full patience.
+/// `kubectl taint` sets no time, so the controller does.
 #[test]
-fn patience_begins_when_both_are_there() {
+fn taints_get_a_time() {
     let undated = json!([{"key": "own", "effect": "NoExecute"}]);
-    let plan = reconcile(&node("True", undated.clone()), 50);
+    let plan = taint(&node("True", undated), 50);
     let Some(Action::Change { changes, .. }) = plan.actions.first() else {
         panic!("the time is written down")
     };
     expect![[r#"[Put(["spec", "taints"], Array [Object {"effect": String("NoExecute"), "key": String("own"), "timeAdded": String("1970-01-01T00:00:50Z")}])]"#]]
         .assert_eq(&format!("{changes:?}"));
-    let look = |taints: Value, scheduled: &str, now| {
-        let value = json!({
-            "metadata": {"name": "p", "namespace": "ns", "uid": "p"},
-            "spec": {"nodeName": "n", "tolerations": [{"key": "own", "operator": "Exists", "tolerationSeconds": 60}]},
-            "status": {"phase": "Running", "conditions": [
-                {"type": "PodScheduled", "status": "True", "lastTransitionTime": scheduled},
-            ]},
-        });
-        let plan = reconcile_pod(&pod(&value), &value["status"], &node("True", taints), now);
-        format!("deletes {}, again {:?}", !plan.actions.is_empty(), plan.requeue_after)
-    };
-    expect!["deletes false, again Some(60)"].assert_eq(&look(undated, "1970-01-01T00:00:10Z", 100));
-    let dated = || json!([{"key": "own", "effect": "NoExecute", "timeAdded": "1970-01-01T00:00:50Z"}]);
-    expect!["deletes false, again Some(10)"].assert_eq(&look(dated(), "1970-01-01T00:00:10Z", 100));
-    expect!["deletes false, again Some(50)"].assert_eq(&look(dated(), "1970-01-01T00:01:30Z", 100));
-    expect!["deletes true, again None"].assert_eq(&look(dated(), "1970-01-01T00:00:10Z", 110));
 }

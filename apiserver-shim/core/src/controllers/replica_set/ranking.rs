@@ -1,12 +1,12 @@
-//! Which Pods go first when there are too many: those whose loss costs least.
+//! The order in which Pods are deleted when there are too many, as upstream's.
 
 use std::cmp::{Ordering, Reverse};
 
 use crate::rows::{Phase, Pod, Seconds};
 
-/// Sorts the Pods so that the first is the first to go: unscheduled before scheduled, pending before running, not ready
-/// before ready, cheaper to delete before dearer, on a crowded node before alone, ready for a shorter time, restarted more
-/// often, younger. Ages count by their order of magnitude, so that nearly equal ones are decided by UID, that is by chance.
+/// Sorts the Pods so that the first is deleted first: unscheduled, pending, not ready, low deletion cost, on a node with more
+/// related Pods, ready for a shorter time, more restarts, younger. Ages are compared by order of magnitude, so that the UID
+/// decides between nearly equal ones.
 pub fn order(pods: &mut [&Pod], related_on_node: &[(&str, usize)], now: Seconds) {
     let crowd = |pod: &Pod| {
         let Some(node) = pod.node.as_deref() else { return 0 };

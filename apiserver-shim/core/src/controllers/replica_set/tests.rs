@@ -90,11 +90,8 @@ fn the_least_valuable_go_first() {
 fn a_refusal_becomes_a_condition_and_goes_with_its_cause() {
     let mut cluster = TestCluster { now: 100, ..TestCluster::default() };
     cluster.add(served("apps", "replicasets"), set(1));
-    let value = cluster.get("replicasets", "r").clone();
-    let row = ReplicaSet::decode(stored(&value), &value);
-    let refused = Some(Refusal { creating: true, message: "quota" });
-    let snapshot = Snapshot { set: &row, pods: vec![], related_on_node: vec![], refused, now: 100 };
-    let plan = reconcile(&snapshot);
+    cluster.refusal = Some(Refusal { creating: true, code: 403, message: "quota".to_owned() });
+    let plan = cluster.reconcile_replica_set("r");
     let Some(Action::Change { changes, .. }) = plan.actions.last() else { panic!("no status") };
     let Change::Put(_, status) = &changes[0] else { panic!("no status") };
     assert_eq!(condition(status, "ReplicaFailure").unwrap()["reason"], "FailedCreate");

@@ -1,33 +1,87 @@
-//! EndpointSlices: at most a hundred endpoints each; one that stays keeps its slice, so that a change touches few objects.
+//! The EndpointSlice controller: at most 100 endpoints per slice. An endpoint stays in its slice, so that a change of one Pod
+//! rewrites one slice.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use shim_model::{access, object::Header};
 
-use super::{Endpoint, Snapshot, is_headless};
-use crate::{
-    controllers::{Action, Change, Plan, Propagation, Target, served},
-    rows::{controller_reference, rfc3339},
+use super::{
+    Action, Change, Controller, Input, Keys, ObjectChange, ObjectName, Plan, Propagation, Target, View,
+    served,
+    service_backends::{Backend, TRIGGER_TIME_ANNOTATION, backends, keys_of_pod},
 };
+use crate::rows::{LabelSelector, Pod, Seconds, Service, controller_reference, rfc3339};
 
-/// Endpoints in one slice at most.
+/// Endpoints of one slice at most, as upstream's default.
 pub const SLICE_MAX: usize = 100;
-/// The value of the label that marks a slice as ours.
+/// The value of [`MANAGED_BY_LABEL`] on the slices of this controller.
 pub const MANAGED_BY: &str = "endpointslice-controller.k8s.io";
+const MANAGED_BY_LABEL: &str = "endpointslice.kubernetes.io/managed-by";
+const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 
-const TRIGGER: &str = "endpoints.kubernetes.io/last-change-trigger-time";
+/// Keeps EndpointSlices. Its keys are Services.
+pub struct EndpointSliceController;
 
+impl Controller for EndpointSliceController {
+    const NAME: &'static str = "endpointslice-controller";
+    const SERVICE_ACCOUNT: &'static str = "endpointslice-controller";
+
+    fn inputs(&self) -> Vec<Input> {
+        let slices = Input::headers_by_labels("discovery.k8s.io", "endpointslices");
+        vec![Input::views::<Service>(), Input::views::<Pod>(), slices]
+    }
+
+    fn keys(&self, change: &ObjectChange, view: &View<'_>, keys: &mut Keys) {
+        match change.resource.resource() {
+            "pods" => keys_of_pod(change, view, keys),
+            "services" => {
+                keys.insert(change.name());
+            }
+            _ => {
+                let services = served("", "services");
+                for slice in change.headers() {
+                    let service = slice.labels.get(SERVICE_NAME_LABEL);
+                    keys.extend(
+                        service.map(|name| ObjectName::new(services.clone(), &slice.namespace, name)),
+                    );
+                }
+            }
+        }
+    }
+
+    fn reconcile(&self, view: &View<'_>, key: &ObjectName) -> Plan {
+        let Some(service) = view.get::<Service>(&key.key) else { return Plan::default() };
+        let Some(backends) = backends(view, service) else { return Plan::default() };
+        let ours =
+            LabelSelector::labels([(SERVICE_NAME_LABEL, &*key.key.name), (MANAGED_BY_LABEL, MANAGED_BY)]);
+        let resource = served("discovery.k8s.io", "endpointslices");
+        let slices = view.matching_objects(&resource, &key.key.namespace, &ours).into_iter();
+        let slices = slices.map(|slice| (slice.header(), slice.value())).collect();
+        plan(&Snapshot { service, slices, now: view.now }, &backends)
+    }
+}
+
+/// A Service and its slices.
+struct Snapshot<'a> {
+    service: &'a Service,
+    slices: Vec<(&'a Header, Value)>,
+    now: Seconds,
+}
+
+/// A slice, as found and as it shall be.
 struct Slice<'a> {
     found: Option<(&'a Header, &'a Value)>,
     endpoints: Vec<Value>,
-    /// Nothing is in it, and another says so.
+    /// It is empty and another slice of the Service remains.
     superfluous: bool,
 }
 
-pub(super) fn plan(snapshot: &Snapshot<'_>, behind: &[Endpoint<'_>], plan: &mut Plan) {
-    let mut groups: BTreeMap<String, (Value, Vec<&Endpoint<'_>>)> = BTreeMap::new();
-    for endpoint in behind {
+/// Brings the EndpointSlices of a Service up to date.
+fn plan(snapshot: &Snapshot<'_>, backends: &[Backend<'_>]) -> Plan {
+    let mut plan = Plan::default();
+    let mut groups: BTreeMap<String, (Value, Vec<&Backend<'_>>)> = BTreeMap::new();
+    for endpoint in backends {
         groups
             .entry(endpoint.ports.to_string())
             .or_insert_with(|| (endpoint.ports.clone(), Vec::new()))
@@ -35,10 +89,11 @@ pub(super) fn plan(snapshot: &Snapshot<'_>, behind: &[Endpoint<'_>], plan: &mut 
             .push(endpoint);
     }
     if groups.is_empty() {
-        // One empty slice says that nothing stands behind the Service.
+        // A Service without backends has one empty slice.
         groups.insert(String::new(), (Value::Null, Vec::new()));
     }
-    let mut unused: Vec<(&Header, &Value)> = snapshot.slices.clone();
+    let mut unused: Vec<(&Header, &Value)> =
+        snapshot.slices.iter().map(|(header, value)| (*header, value)).collect();
     unused.sort_by(|a, b| a.0.name.cmp(&b.0.name));
     unused.retain(|(header, _)| header.deletion_timestamp.is_none());
     for (ports, endpoints) in groups.into_values() {
@@ -46,17 +101,18 @@ pub(super) fn plan(snapshot: &Snapshot<'_>, behind: &[Endpoint<'_>], plan: &mut 
         let (same, rest): (Vec<_>, Vec<_>) = unused.into_iter().partition(|(_, v)| ports_of(v) == ports);
         unused = rest;
         for slice in distribute(snapshot, &endpoints, same) {
-            emit(snapshot, &ports, slice, plan);
+            emit(snapshot, &ports, slice, &mut plan);
         }
     }
     for (header, _) in unused {
         plan.actions.push(delete(header));
     }
+    plan
 }
 
 fn distribute<'a>(
     snapshot: &Snapshot<'_>,
-    endpoints: &[&Endpoint<'_>],
+    endpoints: &[&Backend<'_>],
     found: Vec<(&'a Header, &'a Value)>,
 ) -> Vec<Slice<'a>> {
     let mut wanted: BTreeMap<&str, Value> =
@@ -84,13 +140,13 @@ fn distribute<'a>(
     if slices.is_empty() {
         slices.push(Slice { found: None, endpoints: Vec::new(), superfluous: false });
     }
-    // Empty ones go, but for the first of a Service behind which nothing stands.
+    // Delete empty slices, but keep one for a Service without backends.
     let spare = usize::from(endpoints.is_empty());
     slices.iter_mut().filter(|s| s.endpoints.is_empty()).skip(spare).for_each(|s| s.superfluous = true);
     slices
 }
 
-fn endpoint(snapshot: &Snapshot<'_>, endpoint: &Endpoint<'_>) -> Value {
+fn endpoint(snapshot: &Snapshot<'_>, endpoint: &Backend<'_>) -> Value {
     let mut value = json!({
         "addresses": [endpoint.ip],
         "conditions": {
@@ -104,7 +160,7 @@ fn endpoint(snapshot: &Snapshot<'_>, endpoint: &Endpoint<'_>) -> Value {
         value["nodeName"] = Value::from(&**node);
     }
     if let (Some(hostname), Some(subdomain)) = (&endpoint.pod.hostname, &endpoint.pod.subdomain)
-        && **subdomain == *snapshot.header.name
+        && **subdomain == *snapshot.service.header().name
     {
         value["hostname"] = Value::from(&**hostname);
     }
@@ -116,16 +172,16 @@ fn emit(snapshot: &Snapshot<'_>, ports: &Value, slice: Slice<'_>, plan: &mut Pla
     let labels = labels(snapshot);
     let now = rfc3339(snapshot.now);
     let Some((header, value)) = slice.found else {
-        let namespace = snapshot.header.namespace.clone();
+        let namespace = snapshot.service.header().namespace.clone();
         let mut object = json!({
             "apiVersion": "discovery.k8s.io/v1",
             "kind": "EndpointSlice",
             "metadata": {
-                "generateName": format!("{}-", snapshot.header.name),
+                "generateName": format!("{}-", snapshot.service.header().name),
                 "namespace": namespace,
                 "labels": labels,
-                "annotations": {TRIGGER: now},
-                "ownerReferences": [controller_reference("v1", "Service", snapshot.header)],
+                "annotations": {TRIGGER_TIME_ANNOTATION: now},
+                "ownerReferences": [controller_reference("v1", "Service", snapshot.service.header())],
             },
             "addressType": "IPv4",
             "endpoints": slice.endpoints,
@@ -143,7 +199,7 @@ fn emit(snapshot: &Snapshot<'_>, ports: &Value, slice: Slice<'_>, plan: &mut Pla
     let mut changes = Vec::new();
     if access::list(value, &["endpoints"]) != slice.endpoints {
         changes.push(Change::Put(&["endpoints"], Value::from(slice.endpoints)));
-        changes.push(Change::Merge(json!({"metadata": {"annotations": {TRIGGER: now}}})));
+        changes.push(Change::Merge(json!({"metadata": {"annotations": {TRIGGER_TIME_ANNOTATION: now}}})));
     }
     if value["metadata"]["labels"] != labels {
         changes.push(Change::Put(&["metadata", "labels"], labels));
@@ -163,10 +219,10 @@ fn delete(header: &Header) -> Action {
 }
 
 fn labels(snapshot: &Snapshot<'_>) -> Value {
-    let mut labels = json!(snapshot.header.labels);
-    labels["kubernetes.io/service-name"] = Value::from(snapshot.header.name.as_str());
-    labels["endpointslice.kubernetes.io/managed-by"] = Value::from(MANAGED_BY);
-    if is_headless(snapshot.value) {
+    let mut labels = json!(snapshot.service.header().labels);
+    labels[SERVICE_NAME_LABEL] = Value::from(snapshot.service.header().name.as_str());
+    labels[MANAGED_BY_LABEL] = Value::from(MANAGED_BY);
+    if snapshot.service.is_headless() {
         labels["service.kubernetes.io/headless"] = Value::from("");
     }
     labels

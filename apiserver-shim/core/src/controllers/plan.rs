@@ -1,0 +1,206 @@
+//! Plans: the writes that a controller wants, as values. A plan leaves no choice to the shell that executes it.
+
+use serde_json::{Map, Value};
+use shim_model::{access, object::Header, resource::GroupResource};
+
+use crate::rows::Key;
+
+/// The result of one reconcile.
+#[derive(Debug, Clone, Default)]
+pub struct Plan {
+    /// Writes in order. A failure ends the plan, and the key is retried with back-off.
+    pub actions: Vec<Action>,
+    /// Events to record after the writes have succeeded.
+    pub events: Vec<EventRecord>,
+    /// Reconcile the key again after this many seconds, even if nothing changes.
+    pub requeue_after: Option<i64>,
+    /// Record an Event for each creation, whose name is not known in advance.
+    pub creation_events: Option<CreationEvents>,
+}
+
+/// The object that the `SuccessfulCreate` and `FailedCreate` Events of a plan refer to.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)]
+pub struct CreationEvents {
+    pub about: Target,
+    pub component: &'static str,
+}
+
+impl Plan {
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.actions.is_empty()
+    }
+
+    /// Requeues the key after `seconds`, or earlier if an earlier time is set already.
+    pub fn requeue_after(&mut self, seconds: i64) {
+        let seconds = seconds.max(1);
+        self.requeue_after = Some(self.requeue_after.map_or(seconds, |s| s.min(seconds)));
+    }
+}
+
+/// One write.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)]
+pub enum Action {
+    Create {
+        resource: GroupResource,
+        namespace: String,
+        object: Value,
+    },
+    /// Changes an object if it still has this UID. Changes are idempotent edits that apply to the newest version of the
+    /// object, so that a write conflict only costs a retry.
+    Change {
+        target: Target,
+        subresource: Option<&'static str>,
+        changes: Vec<Change>,
+    },
+    /// Deletes an object if it still has this UID.
+    Delete {
+        target: Target,
+        propagation: Propagation,
+        grace_seconds: Option<i64>,
+    },
+}
+
+/// The object that an action applies to.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
+pub struct Target {
+    pub resource: GroupResource,
+    pub key: Key,
+    pub uid: String,
+}
+
+impl Target {
+    /// The object with this header.
+    pub fn of(resource: GroupResource, header: &Header) -> Self {
+        Target { resource, key: Key::of(header), uid: header.uid.clone() }
+    }
+}
+
+/// What happens to the dependents of a deleted object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Propagation {
+    Background,
+    Foreground,
+    Orphan,
+}
+
+/// Something to report about an object. The recorder turns it into an Event.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
+pub struct EventRecord {
+    pub about: Target,
+    pub warning: bool,
+    pub reason: &'static str,
+    pub message: String,
+    pub component: &'static str,
+}
+
+/// An idempotent edit.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    /// JSON merge patch.
+    Merge(Value),
+    /// Replaces the member at a path.
+    Put(&'static [&'static str], Value),
+    /// Adds an owner reference, or replaces the one with the same UID.
+    AddOwner(Value),
+    /// Removes the owner references with these UIDs.
+    RemoveOwners(Vec<String>),
+    /// Clears `blockOwnerDeletion` in every owner reference.
+    UnblockOwners,
+    /// Removes a name from `metadata.finalizers`.
+    RemoveFinalizer(&'static str),
+}
+
+impl Change {
+    /// Applies the edit. Returns whether anything changed.
+    pub fn apply(&self, object: &mut Value) -> bool {
+        match self {
+            Change::Merge(patch) => merge(object, patch),
+            Change::Put(path, value) => {
+                let (last, parents) = path.split_last().expect("invariant: paths are not empty");
+                let parent = access::object_mut(object, parents);
+                if parent.get(*last) == Some(value) {
+                    return false;
+                }
+                parent.insert((*last).to_owned(), value.clone());
+                true
+            }
+            Change::AddOwner(owner) => add_owner(object, owner),
+            Change::RemoveOwners(uids) => edit_list(object, "ownerReferences", |list| {
+                list.retain(|o| !uids.iter().any(|u| u == access::text(o, &["uid"])));
+            }),
+            Change::UnblockOwners => edit_list(object, "ownerReferences", |list| {
+                for owner in list.iter_mut().filter_map(Value::as_object_mut) {
+                    owner.remove("blockOwnerDeletion");
+                }
+            }),
+            Change::RemoveFinalizer(name) => edit_list(object, "finalizers", |list| {
+                list.retain(|f| f.as_str() != Some(name));
+            }),
+        }
+    }
+}
+
+fn edit_list(object: &mut Value, name: &str, edit: impl FnOnce(&mut Vec<Value>)) -> bool {
+    let Some(list) = access::list_mut(object, &["metadata", name]) else { return false };
+    let before = list.clone();
+    edit(list);
+    let changed = *list != before;
+    if list.is_empty() {
+        access::object_mut(object, &["metadata"]).remove(name);
+    }
+    changed
+}
+
+fn add_owner(object: &mut Value, owner: &Value) -> bool {
+    let uid = access::text(owner, &["uid"]);
+    let meta = access::object_mut(object, &["metadata"]);
+    let list = meta.entry("ownerReferences").or_insert_with(|| Value::Array(Vec::new()));
+    if !list.is_array() {
+        *list = Value::Array(Vec::new());
+    }
+    let list = list.as_array_mut().expect("invariant: the line above made it a list");
+    match list.iter_mut().find(|o| access::text(o, &["uid"]) == uid) {
+        Some(same) if same == owner => false,
+        Some(same) => {
+            *same = owner.clone();
+            true
+        }
+        None => {
+            list.push(owner.clone());
+            true
+        }
+    }
+}
+
+/// JSON merge patch (RFC 7396). Returns whether anything changed.
+fn merge(target: &mut Value, patch: &Value) -> bool {
+    let Some(patch) = patch.as_object() else {
+        let changed = target != patch;
+        *target = patch.clone();
+        return changed;
+    };
+    let mut changed = !target.is_object();
+    if changed {
+        *target = Value::Object(Map::new());
+    }
+    let members = target.as_object_mut().expect("invariant: the line above made it an object");
+    for (key, value) in patch {
+        if value.is_null() {
+            changed |= members.remove(key).is_some();
+        } else if let Some(old) = members.get_mut(key) {
+            changed |= merge(old, value);
+        } else {
+            let mut fresh = Value::Null;
+            merge(&mut fresh, value);
+            members.insert(key.clone(), fresh);
+            changed = true;
+        }
+    }
+    changed
+}

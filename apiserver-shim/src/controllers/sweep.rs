@@ -1,0 +1,29 @@
+//! Deletes Events when their time to live has passed. Upstream leaves that to etcd leases.
+
+use std::time::Duration;
+
+use shim_core::controllers::{Plan, event_ttl, served};
+
+use super::events::EventRecorder;
+use super::execute::{Identity, execute};
+use crate::pipeline::Pipeline;
+
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// Sweeps until the task is aborted.
+pub(super) async fn run(pipeline: Pipeline, events: EventRecorder) {
+    let mut interval = tokio::time::interval(SWEEP_EVERY);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        let now = crate::storage::registry::now().seconds();
+        let actions = {
+            let cache = pipeline.registry().cache(served("", "events"));
+            let view = cache.view();
+            event_ttl::sweep(view.iter(None).map(|object| object.header()), now)
+        };
+        if !actions.is_empty() {
+            execute(&pipeline, &events, Identity::ApiServer, Plan { actions, ..Plan::default() }).await;
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! The worker of one controller: takes keys from its queue, reconciles them, and executes the plans.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use futures::FutureExt;
+use shim_core::controllers::{ObjectName, Plan, Refusal, Registration, View};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use super::cache::SharedCache;
+use super::events::EventRecorder;
+use super::execute::{Identity, Outcome, execute};
+use super::queue::WorkQueue;
+use crate::pipeline::Pipeline;
+
+/// Plans of one controller that are executed at once. They share the store's group commits.
+const PLANS_MAX: usize = 64;
+/// Reconciles before other tasks get their turn.
+const RECONCILES_MAX: usize = 64;
+
+/// A queue that the informers fill and a worker empties.
+#[derive(Default)]
+pub(super) struct Queue {
+    queue: Mutex<WorkQueue<ObjectName>>,
+    added: Notify,
+}
+
+impl Queue {
+    pub fn lock(&self) -> MutexGuard<'_, WorkQueue<ObjectName>> {
+        self.queue.lock().expect("invariant: no holder of the queue panics")
+    }
+
+    /// Adds keys, each with the revision that it needs.
+    pub fn add(&self, keys: Vec<(ObjectName, u64)>, now: Instant) {
+        let mut queue = self.lock();
+        keys.into_iter().for_each(|(key, needs)| queue.add(key, needs, now));
+        drop(queue);
+        self.added.notify_one();
+    }
+}
+
+pub(super) struct Worker {
+    controller: Arc<Registration>,
+    queue: Arc<Queue>,
+    cache: SharedCache,
+    pipeline: Pipeline,
+    events: EventRecorder,
+    plans: JoinSet<(ObjectName, Option<Outcome>)>,
+    /// Refusals that the next reconcile of the key is told.
+    refusals: BTreeMap<ObjectName, Refusal>,
+}
+
+impl Worker {
+    pub fn new(
+        controller: Arc<Registration>,
+        queue: Arc<Queue>,
+        cache: SharedCache,
+        pipeline: Pipeline,
+        events: EventRecorder,
+    ) -> Worker {
+        let (plans, refusals) = (JoinSet::new(), BTreeMap::new());
+        Worker { controller, queue, cache, pipeline, events, plans, refusals }
+    }
+
+    /// Runs until the informers are gone.
+    pub async fn run(mut self) {
+        let mut seen = self.cache.seen();
+        loop {
+            let revision = *seen.borrow_and_update();
+            let more = self.start_plans(revision);
+            while let Some(Ok(done)) = self.plans.try_join_next() {
+                self.finish(done);
+            }
+            if more {
+                tokio::task::yield_now().await;
+                continue;
+            }
+            let (due, waits_for) = {
+                let queue = self.queue.lock();
+                (queue.next_due(), queue.waits_for())
+            };
+            // A store whose progress is not told by itself is asked.
+            let registry = self.pipeline.registry();
+            let lacks = waits_for.filter(|revision| registry.progress() < *revision);
+            tokio::select! {
+                () = self.queue.added.notified() => {}
+                Some(done) = self.plans.join_next() => if let Ok(done) = done { self.finish(done) },
+                changed = seen.changed(), if waits_for.is_some() => if changed.is_err() { return },
+                _ = registry.wait_for(lacks.unwrap_or(0)), if lacks.is_some() => {}
+                () = sleep_until(due), if due.is_some() => {}
+            }
+        }
+    }
+
+    /// Reconciles queued keys; says whether more are queued.
+    fn start_plans(&mut self, seen: u64) -> bool {
+        self.queue.lock().wake(Instant::now());
+        for _ in 0..RECONCILES_MAX {
+            if self.plans.len() >= PLANS_MAX {
+                return false;
+            }
+            let Some(key) = self.queue.lock().take(seen, Instant::now()) else { return false };
+            self.reconcile(key);
+        }
+        true
+    }
+
+    fn reconcile(&mut self, key: ObjectName) {
+        let plan = {
+            let cache = self.cache.read();
+            let now = crate::storage::registry::now().seconds();
+            let view = View::new(&cache, now, self.refusals.get(&key));
+            catch_unwind(AssertUnwindSafe(|| self.controller.reconcile(&view, &key)))
+        };
+        let Ok(plan) = plan else {
+            tracing::error!(controller = self.controller.name, %key, "reconcile panicked");
+            self.queue.lock().done(&key, 0, true, Instant::now());
+            return;
+        };
+        if let Some(seconds) = plan.requeue_after {
+            let after = Duration::from_secs(u64::try_from(seconds).unwrap_or(1));
+            self.queue.lock().add_at(key.clone(), Instant::now() + after);
+        }
+        if plan.is_empty() {
+            self.refusals.remove(&key);
+            self.queue.lock().done(&key, 0, false, Instant::now());
+            return;
+        }
+        self.execute(key, plan);
+    }
+
+    fn execute(&mut self, key: ObjectName, plan: Plan) {
+        let (pipeline, events) = (self.pipeline.clone(), self.events.clone());
+        let identity = Identity::Controller(self.controller.service_account);
+        self.plans.spawn(async move {
+            let outcome = AssertUnwindSafe(execute(&pipeline, &events, identity, plan)).catch_unwind().await;
+            (key, outcome.ok())
+        });
+    }
+
+    /// `outcome` is missing if the execution panicked.
+    fn finish(&mut self, (key, outcome): (ObjectName, Option<Outcome>)) {
+        let controller = self.controller.name;
+        let (revision, failed) = match outcome {
+            None => {
+                tracing::error!(controller, %key, "executing a plan panicked");
+                (0, true)
+            }
+            Some(Outcome { revision, refused: Some(refusal) }) => {
+                tracing::debug!(controller, %key, code = refusal.code, message = refusal.message, "write refused");
+                self.refusals.insert(key.clone(), refusal);
+                (revision, true)
+            }
+            Some(Outcome { revision, refused: None }) => {
+                self.refusals.remove(&key);
+                (revision, false)
+            }
+        };
+        self.queue.lock().done(&key, revision, failed, Instant::now());
+    }
+}
+
+async fn sleep_until(due: Option<Instant>) {
+    if let Some(due) = due {
+        tokio::time::sleep_until(due.into()).await;
+    }
+}
