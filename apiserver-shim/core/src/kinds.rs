@@ -1,10 +1,10 @@
-//! What is peculiar to each kind: defaults, preparation, validation, warnings, table cells, selectable fields. One file per
-//! kind below `kinds/`, each implementing [`Strategy`]; the generic registry in the shell calls them in upstream's order:
+//! The strategies of the kinds: defaults, preparation, validation, warnings, table cells, selectable fields. One file
+//! per kind in `kinds/` implements [`Strategy`]; the request pipeline calls it in upstream's order:
 //!
 //! create: decode → `default` → managed fields → admission → [`begin_create`] → write.
 //! update: decode → `default` → managed fields → admission → [`begin_update`] → write.
 //!
-//! Everything here is pure: time, UIDs and random suffixes come in with [`CreateContext`].
+//! Everything here is pure: time, UIDs and random suffixes are in [`CreateContext`].
 
 pub mod admission;
 mod cells;
@@ -37,16 +37,16 @@ use shim_model::time::Instant;
 
 use crate::definition::ResourceDefinition;
 
-/// What a create needs from outside.
+/// The inputs of a create that are not in the object.
 #[derive(Debug, Clone, Copy)]
 pub struct CreateContext<'a> {
-    /// Namespace of the request; empty for cluster-wide kinds.
+    /// Namespace of the request; empty for cluster-scoped kinds.
     pub namespace: &'a str,
-    /// A fresh UID.
+    /// A new UID.
     pub uid: &'a str,
     /// Now.
     pub now: Instant,
-    /// A fresh random suffix of five characters out of `bcdfghjklmnpqrstvwxz2456789`, for `generateName`.
+    /// A new random suffix for `generateName`: five characters out of `bcdfghjklmnpqrstvwxz2456789`.
     pub suffix: &'a str,
 }
 
@@ -61,16 +61,16 @@ pub enum Subresource<'a> {
     Other(&'a str),
 }
 
-/// How a deletion begins.
+/// The grace period of a deletion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Grace {
-    /// Seconds until the object is to be gone; 0 removes it at once.
+    /// Grace period in seconds; 0 removes the object immediately.
     pub seconds: i64,
 }
 
-/// The rules of one kind. Every method has the usual answer as its default.
+/// The rules of a kind. Each method has the usual behaviour as default.
 pub trait Strategy: Send + Sync {
-    /// Sets what the client left out. Runs on every decoded object, new or updated, and must change nothing the second time.
+    /// Sets defaults. It runs on every decoded object, created or updated, and is idempotent.
     fn default(&self, _object: &mut Value) {}
 
     /// Whether the kind has `metadata.generation`, which grows when its spec changes.
@@ -83,43 +83,44 @@ pub trait Strategy: Send + Sync {
         false
     }
 
-    /// Sets what a fresh object has and a client cannot choose. Status has been cleared already if the kind has one.
+    /// Sets the fields of a new object that a client cannot choose. The status is already cleared if the kind has one.
     fn prepare_create(&self, _object: &mut Value, _context: &CreateContext<'_>) {}
 
-    /// Carries over what an update of the main object cannot change. Status has been carried over already.
+    /// Restores the fields that an update of the main resource cannot change. The status is already restored.
     fn prepare_update(&self, _new: &mut Value, _old: &Value) {}
 
-    /// Carries over what an update of the status cannot change; by default everything but status and metadata.
+    /// Restores the fields that an update of the status cannot change; by default everything except status and
+    /// metadata.
     fn prepare_status_update(&self, new: &mut Value, old: &Value) {
         access::copy(old, new, &["spec"]);
     }
 
-    /// Whether an update changes what `generation` counts: by default the spec.
+    /// Whether an update increments `metadata.generation`; by default, if it changes the spec.
     fn changes_generation(&self, new: &Value, old: &Value) -> bool {
         new.get("spec") != old.get("spec")
     }
 
-    /// How names of this kind must look.
+    /// Validates a name of this kind.
     fn validate_name(&self, name: &str) -> Vec<String> {
         shim_model::names::dns_subdomain(name)
     }
 
-    /// What is wrong with a new object, metadata aside.
+    /// Validates a new object, except its metadata.
     fn validate_create(&self, _object: &Value) -> Vec<FieldError> {
         Vec::new()
     }
 
-    /// What is wrong with an update of the main object, metadata aside.
+    /// Validates an update of the main resource, except its metadata.
     fn validate_update(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
         self.validate_create(new)
     }
 
-    /// What is wrong with an update of the status.
+    /// Validates an update of the status.
     fn validate_status_update(&self, _new: &Value, _old: &Value) -> Vec<FieldError> {
         Vec::new()
     }
 
-    /// What to warn the client of. `old` is the object before an update.
+    /// Warnings for the client. `old` is the object before an update.
     fn warnings(&self, _new: &Value, _old: Option<&Value>) -> Vec<String> {
         Vec::new()
     }
@@ -129,7 +130,7 @@ pub trait Strategy: Send + Sync {
         vec![cells::name(object), cells::age(object, now)]
     }
 
-    /// Values of the fields that field selectors may name, beside `metadata.name` and `metadata.namespace`.
+    /// Values of the fields for field selectors, in addition to `metadata.name` and `metadata.namespace`.
     fn selectable(&self, _object: &Value) -> Vec<(&'static str, String)> {
         Vec::new()
     }
@@ -139,7 +140,7 @@ pub trait Strategy: Send + Sync {
         &[]
     }
 
-    /// The grace of a deletion: `requested` as the client had it; `None` for kinds that are removed at once.
+    /// The grace period of a deletion; `requested` is the client's. `None` for kinds that are removed immediately.
     fn grace(&self, _object: &Value, _requested: Option<i64>) -> Option<Grace> {
         None
     }
@@ -179,13 +180,13 @@ pub(crate) fn builtin(resource: &Resource) -> Arc<dyn Strategy> {
     }
 }
 
-/// The strategy of a kind without peculiarities.
+/// The strategy with all defaults.
 #[derive(Debug, Default)]
 pub struct DefaultStrategy;
 
 impl Strategy for DefaultStrategy {}
 
-/// Turns a decoded, defaulted and admitted object into one that may be written: system metadata, preparation, validation.
+/// Prepares and validates a decoded, defaulted and admitted object for its create.
 pub fn begin_create(
     resource: &ResourceDefinition,
     object: &mut Value,
@@ -205,8 +206,8 @@ pub fn begin_create(
     refuse(resource, object, errors)
 }
 
-/// Turns a decoded, defaulted and admitted update into what may be written in place of `old`. The caller has checked name,
-/// namespace, UID precondition and resourceVersion (see [`check_identity`]).
+/// Prepares and validates a decoded, defaulted and admitted update of `old`. The caller has checked name, namespace,
+/// UID precondition and resourceVersion (see [`check_identity`]).
 pub fn begin_update(
     resource: &ResourceDefinition,
     subresource: Subresource<'_>,
@@ -241,7 +242,7 @@ pub fn begin_update(
     refuse(resource, new, errors)
 }
 
-/// Checks that the body names the object of the path, and puts in a namespace that was left out.
+/// Checks that the body names the object of the path, and sets an omitted namespace.
 pub fn check_identity(
     resource: &Resource,
     namespace: &str,
@@ -251,7 +252,7 @@ pub fn check_identity(
     metadata::check_identity(resource, namespace, name, object)
 }
 
-/// Fields of `/<resource>` that field selectors may name, with upstream's complaint about any other.
+/// Validates the fields of a field selector, with upstream's error for unknown ones.
 pub fn check_field_selector(
     resource: &ResourceDefinition,
     selector: &shim_model::selector::FieldSelector,
@@ -261,7 +262,7 @@ pub fn check_field_selector(
         let always =
             term.field == "metadata.name" || term.field == "metadata.namespace" && resource.namespaced;
         if !always && !known.contains(&term.field.as_str()) {
-            // Kinds with fields of their own word it one way, all others another.
+            // Upstream's wording differs between kinds with and without fields of their own.
             let message = match known {
                 [] => format!(
                     "\"{}\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
@@ -280,7 +281,7 @@ fn refuse(resource: &Resource, object: &Value, errors: Vec<FieldError>) -> Resul
         return Ok(());
     }
     let name = access::text(object, &["metadata", "name"]);
-    // Events of both groups are validated, and complained of, as those of the core group.
+    // Events of both groups are validated as core Events, and errors name the core group.
     let group = if resource.kind == "Event" { "" } else { resource.group.as_str() };
     Err(status::invalid(group, &resource.kind, name, &errors))
 }

@@ -1,9 +1,9 @@
-//! What the facade decides, purely: no clock, no store, no socket. Everything here is a function from what is known to what
-//! shall be done; the shell (`apiserver-shim`) looks, asks, and carries out.
+//! The decisions of the API server, controllers and scheduler, without clock, store or sockets: pure functions and
+//! state machines. The shell (`apiserver-shim`) reads, calls and writes.
 //!
-//! Where to look: `controllers` (what the cluster should do next, one noun a file), `scheduler` (which Pod goes on which
-//! offer, and why others wait), `audit` (whether the state that results keeps its invariants); `rows` is the vocabulary of
-//! all three.
+//! Where to look: `kinds` (strategies), `controllers` (one file per noun), `scheduler` (which Pod goes to which offer,
+//! and why others wait), `pod_cidrs` (address ranges of Nodes), `audit` (invariants). `rows` has the values that they
+//! share.
 
 pub mod audit;
 pub mod controllers;

@@ -1,5 +1,5 @@
-//! OpenAPI v3 documents, one per group-version, made when asked for and cached as bytes by the caller: component schemas
-//! with descriptions and Kubernetes' extensions, and the paths with what kubectl looks for in them.
+//! OpenAPI v3 documents, one per group-version: component schemas with descriptions and Kubernetes' extensions, and
+//! the paths with what kubectl needs. They are built on request; the caller caches the bytes.
 
 mod paths;
 pub mod version_2;
@@ -11,7 +11,7 @@ use crate::schema::roots::{ROOTS, definitions};
 use crate::schema::{ListKind, Schema, Struct, schema};
 use serde_json::{Map, Value, json};
 
-/// The group-versions that have a document: `api/v1`, `apis/apps/v1`, …
+/// The group-versions with a document: `api/v1`, `apis/apps/v1`, …
 pub fn document_paths<'a>(resources: impl IntoIterator<Item = &'a Resource>) -> Vec<String> {
     let paths = resources.into_iter().map(|r| document_path(&r.group, &r.version));
     let mut out: Vec<String> = paths.collect();
@@ -84,7 +84,7 @@ fn annotate(name: &str, component: &mut Value) {
         component["x-kubernetes-group-version-kind"] = json!([group_version_kind(root.kind)]);
     }
     let Some(ty) = schema.named(name).map(|id| schema.at(id)) else {
-        // Quantities and ints-or-strings are either; times and the like are as they are.
+        // Quantities and int-or-string values have two types; times have one.
         if component.get("x-kubernetes-int-or-string").is_some() {
             let alternatives = json!([{"type": "integer"}, {"type": "string"}]);
             component["oneOf"] = if name.ends_with("Quantity") {
@@ -106,7 +106,7 @@ fn annotate_fields(ty: &Struct, component: &mut Value) {
     let Some(properties) = component.get_mut("properties").and_then(Value::as_object_mut) else { return };
     for (name, property) in properties {
         let (Some(field), Some(property)) = (ty.field(name), property.as_object_mut()) else { continue };
-        // A reference with a sibling is written as allOf, which every reader understands.
+        // A reference with sibling keywords is written as allOf, which every client understands.
         if let Some(target) = property.remove("$ref") {
             property.insert("allOf".to_owned(), json!([{"$ref": target}]));
         }

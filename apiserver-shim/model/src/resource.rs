@@ -1,4 +1,4 @@
-//! What is served: one row per resource. Discovery, routing, decoding and printing read it.
+//! The served resources, one row each; used by discovery, routing, decoding and printing.
 
 mod group_resource;
 
@@ -6,7 +6,7 @@ pub use group_resource::GroupResource;
 
 use std::fmt;
 
-/// What a client may do with a resource.
+/// A verb of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs)]
 pub enum Verb {
@@ -21,7 +21,7 @@ pub enum Verb {
 }
 
 impl Verb {
-    /// The word used in discovery and in authorisation.
+    /// The name in discovery and authorization.
     pub const fn as_str(self) -> &'static str {
         match self {
             Verb::Create => "create",
@@ -53,7 +53,7 @@ impl KindRef<'_> {
         api_version(self.group, self.version)
     }
 
-    /// The same with strings of its own.
+    /// The owned form.
     pub fn to_owned(&self) -> GroupVersionKind {
         GroupVersionKind {
             group: self.group.to_owned(),
@@ -63,7 +63,7 @@ impl KindRef<'_> {
     }
 }
 
-/// Group, version and kind with strings of its own; [`KindRef`] borrows them.
+/// Owned group, version and kind; [`KindRef`] is the borrowed form.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GroupVersionKind {
     /// API group; empty for the core group.
@@ -92,7 +92,7 @@ pub struct ServedSubresource {
     pub verbs: Vec<Verb>,
 }
 
-/// One served resource: its names and what clients can do with it.
+/// A served resource: names, verbs, subresources.
 #[derive(Debug, Clone)]
 pub struct Resource {
     /// API group; empty for the core group.
@@ -107,7 +107,7 @@ pub struct Resource {
     pub kind: String,
     /// Whether objects live in a namespace.
     pub namespaced: bool,
-    /// kubectl's abbreviations.
+    /// Short names for kubectl.
     pub short_names: Vec<String>,
     /// Categories such as `all`.
     pub categories: Vec<String>,
@@ -115,8 +115,8 @@ pub struct Resource {
     pub verbs: Vec<Verb>,
     /// Subresources of its objects.
     pub subresources: Vec<ServedSubresource>,
-    /// The group in whose storage its objects are kept; its own except for `events.k8s.io`, which shares the core
-    /// group's Events.
+    /// The group whose storage has the objects: its own, except for `events.k8s.io`, which shares the core group's
+    /// Events.
     pub storage_group: String,
 }
 
@@ -126,7 +126,7 @@ impl Resource {
         api_version(&self.group, &self.version)
     }
 
-    /// `plural.group`, or `plural` alone in the core group: how errors name a resource.
+    /// `plural.group`, or `plural` alone in the core group, as in error messages.
     pub fn qualified(&self) -> String {
         if self.group.is_empty() { self.plural.clone() } else { format!("{}.{}", self.plural, self.group) }
     }
@@ -156,7 +156,7 @@ impl Resource {
         self.verbs.contains(&verb)
     }
 
-    /// The store key prefix below which all its objects are: `/registry/<group or core>/<plural>/`.
+    /// The store key prefix of its objects: `/registry/<group or core>/<plural>/`.
     pub fn storage_prefix(&self) -> String {
         let group = if self.storage_group.is_empty() { "core" } else { &self.storage_group };
         ["/registry/", group, "/", &self.plural, "/"].concat()

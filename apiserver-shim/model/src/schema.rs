@@ -1,6 +1,6 @@
-//! Every field of every served kind as one compact tree of types, built once from `k8s-openapi`'s JSON schemas and our
-//! tables of merge rules (`data/merge.tsv`) and encoding rules (`data/zero.tsv`). Decoding, pruning, strategic merge and
-//! field ownership all walk this tree; descriptions are left to `openapi`, which needs them rarely.
+//! The schema of all kinds as one compact tree of types, built from `k8s-openapi`'s JSON schemas, merge rules
+//! (`data/merge.tsv`) and encoding rules (`data/zero.tsv`). Decoding, pruning, strategic merge and managed fields walk
+//! this tree. It has no descriptions; only `openapi` needs them.
 
 mod build;
 mod check;
@@ -27,7 +27,7 @@ pub struct StructId(pub(crate) u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ItemId(pub(crate) u32);
 
-/// What a value may be.
+/// The type of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Type {
@@ -49,15 +49,15 @@ pub enum Type {
     Any,
 }
 
-/// How the elements of a list are told apart by ownership and apply.
+/// How managed fields and apply identify the elements of a list (`x-kubernetes-list-type`).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum ListKind {
-    /// One value, replaced as a whole.
+    /// Atomic: replaced as a whole.
     #[default]
     Atomic,
-    /// Scalars, each on its own.
+    /// A set of scalars.
     Set,
-    /// Objects told apart by these members.
+    /// A map: objects with these members as keys.
     Map(Vec<String>),
 }
 
@@ -66,18 +66,18 @@ pub enum ListKind {
 pub struct PatchRule {
     /// Lists merge instead of being replaced.
     pub merge: bool,
-    /// The member that identifies an element; empty for lists of scalars.
+    /// The merge key; empty for lists of scalars.
     pub merge_key: String,
-    /// The patch may say which members to keep.
+    /// The patch may have `$retainKeys`.
     pub retain_keys: bool,
     /// Objects are replaced instead of merged.
     pub replace: bool,
 }
 
-/// What a typed encoding writes for a member that nobody set.
+/// The value that upstream's typed encoding writes for an unset member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
-pub enum Zero {
+pub enum DefaultValue {
     Null,
     Text,
     Number,
@@ -85,15 +85,15 @@ pub enum Zero {
     Object,
 }
 
-impl Zero {
-    /// As a value.
+impl DefaultValue {
+    /// The JSON value.
     pub fn to_value(self) -> serde_json::Value {
         match self {
-            Zero::Null => serde_json::Value::Null,
-            Zero::Text => "".into(),
-            Zero::Number => 0.into(),
-            Zero::False => false.into(),
-            Zero::Object => serde_json::Value::Object(serde_json::Map::new()),
+            DefaultValue::Null => serde_json::Value::Null,
+            DefaultValue::Text => "".into(),
+            DefaultValue::Number => 0.into(),
+            DefaultValue::False => false.into(),
+            DefaultValue::Object => serde_json::Value::Object(serde_json::Map::new()),
         }
     }
 }
@@ -105,19 +105,19 @@ pub struct Field {
     pub name: String,
     /// Type of its value.
     pub ty: Type,
-    /// Must be written even when zero.
+    /// Required: written even if unset.
     pub required: bool,
-    /// A zero number or `false` is left out when written.
+    /// 0 and `false` are omitted (`omitempty`).
     pub omit_zero: bool,
-    /// An empty text is written.
+    /// An empty string is written.
     pub keep_empty: bool,
-    /// Present in every value of the parent, even if nothing was said.
+    /// An embedded struct: implicitly present in every value of the parent.
     pub embedded: bool,
-    /// Written with this value when nothing was said.
-    pub written_zero: Option<Zero>,
-    /// How ownership treats a list here.
+    /// The value that is written if the member is unset.
+    pub written_default: Option<DefaultValue>,
+    /// How managed fields treat a list here.
     pub list: ListKind,
-    /// A map or object here is owned as a whole.
+    /// A map or object here is atomic for managed fields.
     pub atomic: bool,
     /// How a strategic merge patch treats it.
     pub patch: PatchRule,
@@ -128,17 +128,18 @@ pub struct Field {
 pub struct Struct {
     /// Full name, such as `io.k8s.api.core.v1.PodSpec`.
     pub name: String,
-    /// Owned as a whole wherever it occurs.
+    /// Atomic for managed fields wherever it occurs.
     pub atomic: bool,
     /// Members, sorted by name.
     pub fields: Vec<Field>,
-    /// The head of each one's name, in the same order: looked through in their stead, for they lie side by side.
+    /// The prefix of each member's name, in the same order: scanned instead of the names, because the prefixes are
+    /// adjacent in memory.
     heads: Vec<u64>,
-    /// Which of them are written even when nobody set them: few, in few structs.
-    zeroes: Vec<(usize, Zero)>,
+    /// Indexes of the members that are written even if unset.
+    defaults: Vec<(usize, DefaultValue)>,
 }
 
-/// The first eight bytes of a name as a number: ordered as names are.
+/// The first eight bytes of a name as a number, which sorts as the names do.
 fn head(name: &str) -> u64 {
     let name = name.as_bytes();
     match name.first_chunk() {
@@ -154,14 +155,15 @@ impl Struct {
             atomic: false,
             fields: Vec::new(),
             heads: Vec::new(),
-            zeroes: Vec::new(),
+            defaults: Vec::new(),
         }
     }
 
     fn set_fields(&mut self, mut fields: Vec<Field>) {
         fields.sort_by(|a, b| a.name.cmp(&b.name));
         self.heads = fields.iter().map(|f| head(&f.name)).collect();
-        self.zeroes = fields.iter().enumerate().filter_map(|(i, f)| Some((i, f.written_zero?))).collect();
+        self.defaults =
+            fields.iter().enumerate().filter_map(|(i, f)| Some((i, f.written_default?))).collect();
         self.fields = fields;
     }
 
@@ -173,9 +175,9 @@ impl Struct {
         self.fields[from..].iter().zip(alike).map(|(field, _)| field).find(|field| field.name == name)
     }
 
-    /// Members that are written even when nobody set them.
-    pub fn zeroes(&self) -> impl Iterator<Item = (&Field, Zero)> {
-        self.zeroes.iter().map(|(at, zero)| (&self.fields[*at], *zero))
+    /// The members that are written even if unset.
+    pub fn defaults(&self) -> impl Iterator<Item = (&Field, DefaultValue)> {
+        self.defaults.iter().map(|(at, zero)| (&self.fields[*at], *zero))
     }
 
     /// The last part of the full name: `PodSpec`.
@@ -220,7 +222,7 @@ impl Schema {
     }
 }
 
-/// The tree of everything served, built at the first call (a few milliseconds) and shared from then on.
+/// The schema of the built-in kinds, built with the first call (a few milliseconds).
 pub fn schema() -> &'static Schema {
     static SCHEMA: OnceLock<Schema> = OnceLock::new();
     SCHEMA.get_or_init(build::build)

@@ -3,7 +3,7 @@
 
 use super::created::{SYSTEM, SYSTEM_META};
 use super::field_set::FieldSet;
-use crate::schema::{Field, ItemId, ListKind, Schema, StructId, Type, Zero, schema};
+use crate::schema::{DefaultValue, Field, ItemId, ListKind, Schema, StructId, Type, schema};
 use serde_json::{Map, Value};
 use std::sync::LazyLock;
 
@@ -167,12 +167,12 @@ pub(super) fn implicit_default(field: &Field) -> Option<&'static Value> {
     match field.ty {
         Type::Struct(_) if field.embedded => Some(&EMPTY_OBJECT),
         Type::List(_) if field.embedded => Some(&EMPTY_LIST),
-        _ => match field.written_zero? {
-            Zero::Null => Some(&Value::Null),
-            Zero::Text => Some(&EMPTY_TEXT),
-            Zero::Number => Some(&ZERO),
-            Zero::False => Some(&Value::Bool(false)),
-            Zero::Object => Some(&EMPTY_OBJECT),
+        _ => match field.written_default? {
+            DefaultValue::Null => Some(&Value::Null),
+            DefaultValue::Text => Some(&EMPTY_TEXT),
+            DefaultValue::Number => Some(&ZERO),
+            DefaultValue::False => Some(&Value::Bool(false)),
+            DefaultValue::Object => Some(&EMPTY_OBJECT),
         },
     }
 }

@@ -1,4 +1,4 @@
-//! The paths of one resource: operations with the parameters and kinds by which kubectl decides what the server can do.
+//! The paths of a resource: operations with the parameters and kinds from which kubectl derives the server's features.
 
 use super::{DELETE_OPTIONS, PATCH, STATUS, document_path, group_version_kind, reference, type_name};
 use crate::resource::{KindRef, Resource, Verb};

@@ -1,4 +1,4 @@
-//! What kubectl looks for in the documents.
+//! Tests of what kubectl needs from the documents.
 
 use super::*;
 use crate::resource::builtin;

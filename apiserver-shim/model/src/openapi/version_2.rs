@@ -1,4 +1,4 @@
-//! The older form of the same documents, all in one: what clients without OpenAPI v3 look types and operations up in.
+//! OpenAPI v2: all documents in one, for clients without OpenAPI v3.
 
 pub mod protobuf;
 
@@ -6,7 +6,7 @@ use super::{document, document_paths};
 use crate::resource::{Resource, split_api_version};
 use serde_json::{Map, Value, json};
 
-/// One document for all `resources`, in OpenAPI v2.
+/// The OpenAPI v2 document of all `resources`.
 pub fn document_2(resources: &[&Resource], server_version: &str) -> Value {
     let mut definitions = Map::new();
     let mut paths = Map::new();
@@ -32,12 +32,12 @@ pub fn document_2(resources: &[&Resource], server_version: &str) -> Value {
     })
 }
 
-/// The same in protobuf.
+/// The OpenAPI v2 document in protobuf.
 pub fn document_2_protobuf(resources: &[&Resource], server_version: &str) -> Vec<u8> {
     protobuf::encode(&document_2(resources, server_version))
 }
 
-/// A schema as v2 writes it: references by their older place and without a wrapper, no alternatives.
+/// Converts a schema to v2: references to `definitions`, no allOf around them, no alternatives.
 fn older(schema: Value) -> Value {
     match schema {
         Value::Object(mut members) => {
@@ -123,7 +123,7 @@ fn path_item(item: Value) -> Value {
     Value::Object(members.collect())
 }
 
-/// Parameters with their types beside their names.
+/// Converts parameters to v2, where the type is beside the name.
 fn parameters(list: Value) -> Value {
     let Value::Array(list) = list else { return json!([]) };
     let flat = list.into_iter().map(|mut parameter| {

@@ -147,7 +147,7 @@ fn plain(field: Option<&Field>) -> Field {
         omit_zero: false,
         keep_empty: false,
         embedded: false,
-        written_zero: None,
+        written_default: None,
         list: crate::schema::ListKind::Atomic,
         atomic: false,
         patch: PatchRule::default(),

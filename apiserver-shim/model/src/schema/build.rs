@@ -1,7 +1,7 @@
-//! Turns JSON schemas into the compact tree.
+//! Builds the compact tree from JSON schemas.
 
 use super::rules::Rules;
-use super::{Field, ItemId, ListKind, Schema, Struct, StructId, Type, Zero, roots};
+use super::{DefaultValue, Field, ItemId, ListKind, Schema, Struct, StructId, Type, roots};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
@@ -65,7 +65,7 @@ impl Builder {
             omit_zero: rule.omit_zero,
             keep_empty: rule.keep_empty,
             embedded: rule.embedded || struct_meta || (required && !matches!(ty, Type::String)),
-            written_zero: written_zero(ty, required, rule.always, rule.embedded),
+            written_default: written_default(ty, required, rule.always, rule.embedded),
             list: rule.list.unwrap_or(ListKind::Atomic),
             atomic: rule.atomic,
             patch: rule.patch,
@@ -110,13 +110,13 @@ impl Builder {
     }
 }
 
-fn written_zero(ty: Type, required: bool, always: bool, embedded: bool) -> Option<Zero> {
+fn written_default(ty: Type, required: bool, always: bool, embedded: bool) -> Option<DefaultValue> {
     match ty {
-        Type::Struct(_) if embedded => Some(Zero::Object),
-        Type::Time | Type::MicroTime if always => Some(Zero::Null),
-        Type::String if always || required => Some(Zero::Text),
-        Type::Bool if required => Some(Zero::False),
-        Type::Int32 | Type::Int64 if always || required => Some(Zero::Number),
+        Type::Struct(_) if embedded => Some(DefaultValue::Object),
+        Type::Time | Type::MicroTime if always => Some(DefaultValue::Null),
+        Type::String if always || required => Some(DefaultValue::Text),
+        Type::Bool if required => Some(DefaultValue::False),
+        Type::Int32 | Type::Int64 if always || required => Some(DefaultValue::Number),
         _ => None,
     }
 }

@@ -1,6 +1,5 @@
-//! Holds a decoded value against its type, in one walk: unknown members are noted and dropped, members that a typed
-//! encoding would leave out are dropped, amounts and times become canonical, and the first mismatch of types is worded as
-//! Go's JSON package words it.
+//! Checks a decoded value against its type in one walk: records and drops unknown members, drops members that a typed
+//! encoding omits, makes quantities and times canonical, and words the first type mismatch like Go's JSON package.
 
 use super::strict_json::Path;
 use super::{Field, Schema, Struct, StructId, Type, schema};
@@ -8,16 +7,16 @@ use crate::quantity::Quantity;
 use crate::time::Instant;
 use serde_json::{Map, Value};
 
-/// What the walk found.
+/// The findings of the walk.
 #[derive(Debug, Default)]
 pub struct Issues {
-    /// Paths of members that the type does not have.
+    /// Paths of unknown members.
     pub unknown: Vec<String>,
-    /// The first value of a wrong type.
+    /// The message for the first value of a wrong type.
     pub mismatch: Option<String>,
 }
 
-/// Checks and normalises `value` as an object of type `root`.
+/// Checks and normalizes `value` as an object of type `root`.
 pub fn check(root: StructId, value: &mut Value) -> Issues {
     let mut walk = Walk { schema: schema(), issues: Issues::default() };
     let kind = walk.schema.at(root);
@@ -40,7 +39,7 @@ struct Walk {
     issues: Issues,
 }
 
-/// Where in which struct: what a mismatch is reported against.
+/// The struct and field for the message of a type mismatch.
 #[derive(Clone, Copy)]
 struct Place<'a> {
     owner: &'a Struct,
@@ -66,7 +65,7 @@ impl Walk {
             }
         }
         dropped.iter().for_each(|name| drop(members.remove(name)));
-        for (field, zero) in owner.zeroes() {
+        for (field, zero) in owner.defaults() {
             if !members.contains_key(&field.name) {
                 let mut value = zero.to_value();
                 if let (Type::Struct(id), Value::Object(inner)) = (field.ty, &mut value) {
@@ -77,7 +76,7 @@ impl Walk {
         }
     }
 
-    /// Whether the member stays.
+    /// Whether the member is kept.
     fn field(&mut self, field: &Field, value: &mut Value, place: Place<'_>) -> bool {
         if value.is_null() {
             return false;
@@ -89,7 +88,7 @@ impl Walk {
             }
             Value::Bool(false) => !field.omit_zero,
             Value::Number(n) => !(field.omit_zero && n.as_i64() == Some(0)),
-            // An empty list of managed fields is an order to forget them, not nothing.
+            // An empty list of managed fields is a request to reset them, so it is kept.
             Value::Array(items) => !items.is_empty() || field.required || field.name == "managedFields",
             Value::Object(o) if o.is_empty() => field.required || !matches!(field.ty, Type::Map(_)),
             _ => true,
@@ -179,7 +178,7 @@ impl Walk {
 
     fn mismatch(&mut self, ty: Type, found: &Value, place: Place<'_>) {
         if self.issues.mismatch.is_none() {
-            // A number is shown only where it was its size or fraction that did not fit.
+            // The number is printed only if its size or fraction is the reason.
             let number = matches!(ty, Type::Int32 | Type::Int64 | Type::IntOrString) && found.is_number();
             let kind = if number { format!("number {found}") } else { go_kind(found) };
             let ty = go_type(self.schema, ty);
@@ -195,7 +194,7 @@ impl Walk {
     }
 }
 
-/// What Go has in place of a null element.
+/// The value that Go has in place of a null element.
 fn zero(ty: Type) -> Value {
     match ty {
         Type::Struct(_) | Type::Map(_) => Value::Object(Map::new()),

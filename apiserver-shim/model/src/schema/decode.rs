@@ -1,5 +1,5 @@
-//! From the bytes of a body to a checked value: syntax, kind, types, unknown and repeated members, each refused (or only
-//! warned of) in the words that clients know.
+//! Decodes a request body to a checked value: syntax, kind, types, unknown and duplicate members. Errors and warnings
+//! have upstream's wording.
 
 use super::{check, go_json, go_text, schema, scheme};
 use super::{nesting_limit, strict_json};
@@ -7,15 +7,15 @@ use crate::resource::{KindRef, split_api_version};
 use crate::status::{Status, bad_request, internal};
 use serde_json::{Map, Value};
 
-/// What to do about members that are unknown or given twice.
+/// What to do about unknown and duplicate members (`fieldValidation`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Strictness {
-    /// Drop them in silence.
+    /// Drop them silently.
     Ignore,
-    /// Drop them and say so in a warning.
+    /// Drop them with a warning.
     #[default]
     Warn,
-    /// Refuse the body.
+    /// Refuse the request.
     Strict,
 }
 
@@ -31,7 +31,7 @@ impl Strictness {
     }
 }
 
-/// How a body is written.
+/// The encoding of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[allow(missing_docs)]
 pub enum Media {
@@ -40,12 +40,12 @@ pub enum Media {
     Yaml,
 }
 
-/// A body that passed.
+/// A decoded body.
 #[derive(Debug)]
 pub struct Decoded {
-    /// The object, with `apiVersion` and `kind` set, unknown members dropped and amounts canonical.
+    /// The object, with `apiVersion` and `kind` set, without unknown members, with canonical quantities.
     pub value: Value,
-    /// For `Warning` headers.
+    /// Texts for `Warning` headers.
     pub warnings: Vec<String>,
 }
 
@@ -72,8 +72,8 @@ pub fn decode(
     finish(value, expected, duplicates, strictness).map_err(|why| cannot_be_handled(expected, &why))
 }
 
-/// Checks an object that came out of a patch. The error is the bare reason: the caller knows what to wrap it in.
-/// `duplicates` are the members that the patch itself gave twice.
+/// Checks the result of a patch. The error is the bare reason, which the caller wraps. `duplicates` are the duplicate
+/// members of the patch.
 pub fn check_patched(
     value: Value,
     expected: KindRef<'_>,
@@ -108,7 +108,7 @@ fn finish(
     Ok(Decoded { value, warnings: complaints })
 }
 
-/// Parses a body of either form. The error reads on after "the object provided is unrecognized".
+/// Parses a body of either encoding. The error continues "the object provided is unrecognized".
 pub(crate) fn parse(body: &[u8], media: Media, duplicates: &mut Vec<String>) -> Result<Value, String> {
     let json = media == Media::Json || body.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'{');
     let parsed = if json { parse_plain(body, duplicates) } else { Err(String::new()) };
@@ -122,17 +122,17 @@ pub(crate) fn parse(body: &[u8], media: Media, duplicates: &mut Vec<String>) -> 
     }
 }
 
-/// Parses JSON of any shape; the error is Go's wording.
+/// Parses any JSON; errors have Go's wording.
 pub fn plain_json(body: &[u8]) -> Result<Value, String> {
     parse_plain(body, &mut Vec::new())
 }
 
-/// Parses YAML of any shape likewise.
+/// Parses any YAML; errors have Go's wording.
 pub fn plain_yaml(body: &[u8]) -> Result<Value, String> {
     yaml(body, &mut Vec::new())
 }
 
-/// The same as [`plain_json`]; `duplicates` receives the members that are given twice.
+/// Like [`plain_json`]; `duplicates` receives duplicate members.
 pub(crate) fn parse_plain(body: &[u8], duplicates: &mut Vec<String>) -> Result<Value, String> {
     let refused = match strict_json::from_json(body, duplicates) {
         Ok(value) => return Ok(value),
@@ -147,7 +147,7 @@ pub(crate) fn parse_plain(body: &[u8], duplicates: &mut Vec<String>) -> Result<V
     }
 }
 
-/// Parses the first document of a YAML body; what follows it is not looked at, as upstream does not.
+/// Parses the first document of a YAML body and ignores further ones, as upstream does.
 fn yaml(body: &[u8], duplicates: &mut Vec<String>) -> Result<Value, String> {
     if nesting_limit::is_exceeded(body) {
         return Err("yaml: too many brackets for a body of this length; send it as JSON".to_owned());
@@ -155,7 +155,7 @@ fn yaml(body: &[u8], duplicates: &mut Vec<String>) -> Result<Value, String> {
     strict_json::from_yaml(body, duplicates).map_err(|e| {
         let text = e.to_string();
         let why = text.split_once(" at line ").map_or(text.as_str(), |(why, _)| why);
-        // Upstream leaves the first line's number out.
+        // Upstream omits the line number for the first line.
         match e.location().map_or(0, |l| l.line()) {
             0 | 1 => format!("yaml: {why}"),
             line => format!("yaml: line {line}: {why}"),
@@ -163,7 +163,7 @@ fn yaml(body: &[u8], duplicates: &mut Vec<String>) -> Result<Value, String> {
     })
 }
 
-/// The text of a JSON syntax error as Go would have it.
+/// A JSON syntax error in Go's wording.
 pub(crate) fn json_error(body: &[u8], error: &serde_json::Error) -> String {
     if let Some(complaint) = go_json::complaint(body) {
         return complaint;
@@ -249,7 +249,7 @@ fn unrecognized(expected: KindRef<'_>, why: &str, body: &[u8]) -> Status {
     bad_request(message)
 }
 
-/// The beginning of a body: as text if it looks like JSON, in hexadecimal otherwise.
+/// The beginning of a body for messages: as text if it looks like JSON, otherwise in hexadecimal.
 fn summary(body: &[u8]) -> String {
     const SHOWN: usize = 30;
     let head = &body[..body.len().min(SHOWN)];

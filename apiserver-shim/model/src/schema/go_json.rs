@@ -1,7 +1,7 @@
-//! What Go's JSON package would say about a text that is no JSON. Runs only after the real parser has refused, so it may
-//! be slow; it never recurses, so depth cannot hurt it.
+//! The error message of Go's JSON package for invalid JSON. It runs only after the parser has refused the text, so it
+//! may be slow. It does not recurse, so deep nesting is harmless.
 
-/// The complaint, or `None` if the text is well-formed after all (too deep, or numbers out of range).
+/// The message, or `None` if Go accepts the text (too deep for our parser, or numbers out of range).
 pub(crate) fn complaint(text: &[u8]) -> Option<String> {
     Scanner { text, at: 0, open: Vec::new() }.document().err()
 }
@@ -9,11 +9,11 @@ pub(crate) fn complaint(text: &[u8]) -> Option<String> {
 struct Scanner<'a> {
     text: &'a [u8],
     at: usize,
-    /// Closing brackets awaited.
+    /// Expected closing brackets.
     open: Vec<u8>,
 }
 
-/// What may come next.
+/// The expected next token.
 enum Next {
     Value,
     /// A value or the end of an empty list.

@@ -1,7 +1,7 @@
-//! Texts as Go's JSON package reads them: bytes that are no UTF-8 and halves of surrogate pairs become U+FFFD, where the
-//! parser used here would refuse the body. Runs only after that refusal.
+//! Reads texts like Go's JSON package: invalid UTF-8 and lone surrogates become U+FFFD. serde_json refuses them; this
+//! runs only after such a refusal.
 
-/// The body with every such place replaced, or `None` if there is none.
+/// The body with all replacements, or `None` if there is nothing to replace.
 pub(crate) fn lenient(body: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(body.len());
     let mut changed = false;
@@ -15,7 +15,7 @@ pub(crate) fn lenient(body: &[u8]) -> Option<Vec<u8>> {
             Err(e) => {
                 let (valid, broken) = rest.split_at(e.valid_up_to());
                 escapes(valid, &mut out);
-                // One replacement for each byte, as Go steps over what it cannot read.
+                // One replacement per invalid byte, as in Go.
                 let width = e.error_len().unwrap_or(broken.len());
                 out.extend("\u{fffd}".bytes().cycle().take(3 * width));
                 changed = true;
@@ -25,7 +25,7 @@ pub(crate) fn lenient(body: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
-/// Copies a text, lone halves of surrogate pairs replaced; says whether there were any.
+/// Copies a text with lone surrogates replaced; returns whether there were any.
 fn escapes(text: &[u8], out: &mut Vec<u8>) -> bool {
     const REPLACEMENT: &[u8] = b"\\ufffd";
     let mut changed = false;
@@ -55,7 +55,7 @@ fn escapes(text: &[u8], out: &mut Vec<u8>) -> bool {
     changed
 }
 
-/// The code unit that the escape of six characters at the beginning stands for.
+/// The UTF-16 code unit of a `\uXXXX` escape at the beginning.
 fn unit(text: &[u8]) -> Option<u32> {
     let digits = text.strip_prefix(b"\\u")?.get(..4)?;
     std::str::from_utf8(digits).ok().and_then(|d| u32::from_str_radix(d, 16).ok())

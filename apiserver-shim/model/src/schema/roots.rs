@@ -1,4 +1,4 @@
-//! The kinds whose bodies are read or written, each tied to its `k8s-openapi` type: the one place that names those types.
+//! The kinds with a schema, each with its `k8s-openapi` type. No other file names those types.
 
 use crate::resource::KindRef;
 use k8s_openapi::api::{
@@ -11,9 +11,9 @@ use schemars::generate::{SchemaGenerator, SchemaSettings};
 use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value};
 
-/// A kind and how to get its schema.
+/// A kind and the function that returns its schema.
 pub struct Root {
-    /// Group, version, kind.
+    /// Group, version and kind.
     pub kind: KindRef<'static>,
     /// Full name of its type.
     pub name: fn() -> String,
@@ -28,7 +28,7 @@ const fn root<T: JsonSchema>(group: &'static str, version: &'static str, kind: &
     }
 }
 
-/// Every kind with a schema. Order does not matter.
+/// All kinds with a schema, in any order.
 pub static ROOTS: &[Root] = &[
     root::<core::Binding>("", "v1", "Binding"),
     root::<core::ConfigMap>("", "v1", "ConfigMap"),
@@ -60,7 +60,7 @@ pub static ROOTS: &[Root] = &[
     root::<meta::DeleteOptions>("meta.k8s.io", "v1", "DeleteOptions"),
 ];
 
-/// The JSON schemas of the roots that `wanted` picks and of all that they use, by full name.
+/// The JSON schemas of the roots that `wanted` selects and of all types that they use, by full name.
 pub fn definitions(wanted: impl Fn(&Root) -> bool, openapi: bool) -> Map<String, Value> {
     let mut generator = SchemaSettings::openapi3().into_generator();
     for root in ROOTS.iter().filter(|r| wanted(r)) {

@@ -1,5 +1,5 @@
-//! Reads the embedded tables of merge and encoding rules. Both are ours, are checked by a test against the tree, and name
-//! types without the common prefix.
+//! Reads the embedded tables of merge and encoding rules. A test checks both against the schema. They name types
+//! without the common prefix.
 
 use super::{ListKind, PatchRule};
 use std::collections::BTreeMap;
@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 const MERGE: &str = include_str!("../../data/merge.tsv");
 const ZERO: &str = include_str!("../../data/zero.tsv");
 
-/// What the tables say of one field, or of a type as a whole.
+/// The rules of a field, or of a type.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Rule {
     pub patch: PatchRule,
@@ -19,7 +19,7 @@ pub(crate) struct Rule {
     pub always: bool,
 }
 
-/// Rules by short type name and field; `-` stands for the type itself.
+/// Rules by short type name and field; `-` is the type itself.
 #[derive(Debug, Default)]
 pub(crate) struct Rules(pub BTreeMap<(String, String), Rule>);
 
@@ -49,7 +49,7 @@ impl Rules {
     }
 }
 
-/// The type's name as the tables write it.
+/// The type's name in the tables.
 pub(crate) fn short(full: &str) -> String {
     let short =
         full.strip_prefix("io.k8s.api.").or_else(|| full.strip_prefix("io.k8s.apimachinery.pkg.apis."));

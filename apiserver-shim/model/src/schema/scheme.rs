@@ -1,5 +1,5 @@
-//! The kinds that upstream's decoder knows beside those served here: whether a body's kind is merely the wrong one or
-//! unknown altogether is told in different words.
+//! The kinds that upstream's decoder knows in addition to those served here. Its error for a wrong kind differs from
+//! that for an unknown kind.
 
 use super::roots;
 

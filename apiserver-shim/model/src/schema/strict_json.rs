@@ -1,12 +1,12 @@
-//! JSON (or YAML) into a `Value`, noting every member that is given twice: serde keeps the last in silence, strict field
-//! validation must name them.
+//! Parses JSON or YAML into a `Value` and records duplicate members: serde silently keeps the last one, but strict
+//! field validation must name them.
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::map::Entry;
 use serde_json::{Map, Number, Value};
 use std::fmt;
 
-/// Where a value is, as a list through the stack: nothing is allocated until somebody prints it.
+/// The path of a value as a linked list on the stack; nothing is allocated until it is printed.
 #[derive(Clone, Copy)]
 pub(crate) struct Path<'a> {
     parent: Option<&'a Path<'a>>,
@@ -38,7 +38,7 @@ impl<'a> Path<'a> {
         Path { parent: Some(self), step: Step::Index(index) }
     }
 
-    /// Only the struct members, dotted: how Go's JSON package names a place.
+    /// The struct members only, separated by dots, as Go's JSON package prints paths.
     pub(crate) fn go(&self) -> String {
         let mut out = self.parent.map(Path::go).unwrap_or_default();
         if let Step::Field(name) = self.step {
@@ -64,9 +64,9 @@ impl fmt::Display for Path<'_> {
     }
 }
 
-/// Parses JSON; `duplicates` receives the path of each member given again.
+/// Parses JSON; `duplicates` receives the path of each duplicate member.
 pub(crate) fn from_json(bytes: &[u8], duplicates: &mut Vec<String>) -> Result<Value, serde_json::Error> {
-    // What is text as a whole need not be looked at string by string; what is none is refused where it is none.
+    // If the whole body is UTF-8, its strings need no checks of their own; otherwise the invalid string is refused.
     match std::str::from_utf8(bytes) {
         Ok(text) => whole(serde_json::Deserializer::from_str(text), duplicates),
         Err(_) => whole(serde_json::Deserializer::from_slice(bytes), duplicates),
@@ -82,7 +82,7 @@ fn whole<'de, R: serde_json::de::Read<'de>>(
     Ok(value)
 }
 
-/// Parses the first document of a YAML text likewise.
+/// Parses the first document of a YAML text in the same way.
 pub(crate) fn from_yaml(bytes: &[u8], duplicates: &mut Vec<String>) -> Result<Value, serde_yaml_ng::Error> {
     match serde_yaml_ng::Deserializer::from_slice(bytes).next() {
         Some(document) => Seed { path: &Path::ROOT, duplicates }.deserialize(document),
@@ -176,7 +176,7 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
     }
 }
 
-/// A member's name; YAML also has numbers and booleans there.
+/// A member's name, which in YAML may be a number or a boolean.
 struct Key(String);
 
 impl<'de> serde::Deserialize<'de> for Key {

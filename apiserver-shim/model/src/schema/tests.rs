@@ -1,4 +1,4 @@
-//! The tree against the tables, and decoding against upstream's words.
+//! Tests of the schema against the tables, and of decoding against upstream's messages.
 
 use super::*;
 use crate::resource::{KindRef, builtin};
@@ -147,7 +147,7 @@ proptest! {
     fn go_agrees_with_serde_on_what_is_json(body in "[\\[\\]{}\",:a-e0-9. \\-]{0,24}|true|nulll|\\{\"a\":[0-9.eE+-]{1,6}\\}") {
         let serde = serde_json::from_str::<serde_json::Value>(&body).is_ok();
         let go = go_json::complaint(body.as_bytes()).is_none();
-        // Numbers that do not fit are well-formed to Go.
+        // Go accepts numbers that are out of range as well-formed.
         prop_assert!(serde == go || go && body.contains(['e', 'E']), "{body}");
     }
 }
@@ -161,7 +161,7 @@ fn texts_are_read_as_go_reads_them() {
             Err(status) => format!("{} {}", status.code, status.message),
         }
     };
-    // What is no UTF-8, and half of a pair, become replacement characters; whole pairs and escapes stay.
+    // Invalid UTF-8 and lone surrogates become replacement characters; pairs and escapes are kept.
     assert_eq!(read(b"{\"data\":{\"a\":\"x\xff\xc3\"}}", Media::Json), "{\"a\":\"x\u{fffd}\u{fffd}\"}");
     let pairs = br#"{"data":{"a":"\ud800 \ud83d\ude00 \\ud800 \udc00\n"}}"#;
     assert_eq!(read(pairs, Media::Json), "{\"a\":\"\u{fffd} \u{1f600} \\\\ud800 \u{fffd}\\n\"}");

@@ -1,12 +1,12 @@
-//! The v2 document in the protobuf form that kubectl before 1.29 asks for: the messages of gnostic's OpenAPIv2.proto,
-//! written by hand, since only this one document is ever written and nothing is read.
+//! The v2 document in protobuf, for kubectl before 1.29: the messages of gnostic's OpenAPIv2.proto. The encoder is
+//! written by hand, because it writes this one document only and nothing is decoded.
 
 use serde_json::{Map, Value};
 
 /// The media type.
 pub const MEDIA_TYPE: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
-/// A message that is being written.
+/// A message in encoding.
 #[derive(Default)]
 struct Message(Vec<u8>);
 
@@ -25,7 +25,7 @@ impl Message {
         self.0.extend_from_slice(bytes);
     }
 
-    /// A text; an empty one is left out.
+    /// Writes a string; an empty one is omitted.
     fn text(&mut self, field: u32, text: &Value) {
         if let Some(text) = text.as_str().filter(|t| !t.is_empty()) {
             self.bytes(field, text.as_bytes());
@@ -49,7 +49,7 @@ impl Message {
         self.bytes(field, &inner.0);
     }
 
-    /// A map as upstream's messages have it: a list of names with their values.
+    /// Writes a map as in upstream's messages: a list of named values.
     fn named(&mut self, field: u32, map: &Map<String, Value>, write: impl Fn(&mut Message, &Value)) {
         for (name, value) in map {
             self.message(field, |pair| {
@@ -59,7 +59,7 @@ impl Message {
         }
     }
 
-    /// Members whose names begin with `x-`, each as a line of YAML, which JSON is.
+    /// Writes the members with names `x-…`, each as YAML (which JSON is).
     fn extensions(&mut self, field: u32, of: &Value) {
         let all = of.as_object().into_iter().flatten().filter(|(name, _)| name.starts_with("x-"));
         let all: Map<String, Value> = all.map(|(name, value)| (name.clone(), value.clone())).collect();
@@ -67,7 +67,7 @@ impl Message {
     }
 }
 
-/// Writes a document that is in its JSON form.
+/// Encodes a document given as JSON.
 pub(super) fn encode(document: &Value) -> Vec<u8> {
     let mut out = Message::default();
     out.text(1, &document["swagger"]);
@@ -152,7 +152,7 @@ fn write_parameter(out: &mut Message, value: &Value) {
         });
         return;
     }
-    // Both have the same members; a query's type is one number further on.
+    // Both have the same members; the numbers of the query's members are higher by one.
     let (field, ty, unique) = if place == "query" { (3, 6, 20) } else { (4, 5, 19) };
     out.message(2, |item| {
         item.message(field, |inner| {
