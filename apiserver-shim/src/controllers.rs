@@ -26,7 +26,7 @@ use crate::pipeline::Pipeline;
 use crate::storage::pod_views::PodViews;
 use crate::storage::registry::Registry;
 use crate::storage::selection::Selection;
-use crate::storage::watch_cache::{ChangeKind, Delivery, WatchFrom, Watcher};
+use crate::storage::watch_cache::{ChangeKind, Delivery, WatchEnd, WatchFrom, Watcher};
 use execute::{Outcome, Refused, execute};
 use queue::WorkQueue;
 use world::{ObjectName, World};
@@ -117,11 +117,14 @@ pub async fn run(options: ControllerOptions) {
 }
 
 impl Runner {
+    /// Watches every resource of the catalog that is not watched yet.
     fn start_watching(&mut self) {
         let catalog = self.registry.catalog();
-        for resource in catalog.iter().filter(|r| r.allows(Verb::Watch) && r.storage_group == r.group) {
-            // Nobody owns Events, and nobody decides anything by them.
-            if resource.plural == "events" {
+        for resource in catalog.iter().filter(|r| r.allows(Verb::Watch) && r.is_stored_version()) {
+            // No controller reads Events, and they own nothing.
+            let is_watched =
+                |(name, _): &(GroupResource, Watcher)| resource.is(name.group(), name.resource());
+            if resource.plural == "events" || self.watchers.iter().any(is_watched) {
                 continue;
             }
             if let Ok(watcher) = self.registry.watch(resource, WatchFrom::Start, Selection::everything()) {
@@ -133,6 +136,7 @@ impl Runner {
     async fn run(&mut self) {
         let mut sweep = tokio::time::interval(SWEEP_EVERY);
         let mut resync = tokio::time::interval(RESYNC_EVERY);
+        let mut generations = self.registry.generations();
         resync.reset();
         loop {
             // Read before the watchers: what they deliver now is at least that new.
@@ -155,6 +159,7 @@ impl Runner {
                 () = sleep_until(due), if due.is_some() => {}
                 _ = sweep.tick() => self.sweep(),
                 _ = resync.tick() => self.resync(),
+                Ok(()) = generations.changed() => self.start_watching(),
             }
             self.finish_jobs();
         }
@@ -162,12 +167,17 @@ impl Runner {
 
     fn drain(&mut self) {
         let mut watchers = std::mem::take(&mut self.watchers);
+        let mut closed = Vec::new();
         for (resource, watcher) in &mut watchers {
             loop {
                 match watcher.poll(DELIVERIES_MAX) {
                     Ok(batch) if batch.deliveries.is_empty() => break,
                     Ok(batch) => batch.deliveries.iter().for_each(|d| self.take(resource, d)),
-                    Err(_) => {
+                    Err(WatchEnd::Closed) => {
+                        closed.push(resource.clone());
+                        break;
+                    }
+                    Err(WatchEnd::Lagged { .. }) => {
                         // The window passed us by: everything is delivered anew. What went meanwhile is found gone when
                         // it is looked at, and the rows of it are dropped here.
                         self.forget_gone(resource);
@@ -179,6 +189,7 @@ impl Runner {
                 }
             }
         }
+        watchers.retain(|(resource, _)| !closed.contains(resource));
         self.watchers = watchers;
     }
 
