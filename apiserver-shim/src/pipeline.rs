@@ -11,14 +11,12 @@ use shim_model::access;
 use shim_model::field::FieldError;
 use shim_model::managed_fields::{self, Writer};
 use shim_model::patch::{self, PatchKind};
-use shim_model::resource::{KindRef, Resource};
-use shim_model::schema::Strictness;
+use shim_model::resource::Resource;
+use shim_model::schema::{ObjectType, Strictness};
 use shim_model::status::{self, Status};
 
 use crate::http::query::quote;
-use crate::http::shapes::{is_native, value_of};
 use crate::storage::catalog::ServedResource;
-use crate::storage::event_versions;
 use crate::storage::object::{Object, set_resource_version};
 use crate::storage::registry::{
     CONFLICT_RETRIES_MAX, Claims, Expect, Registry, WriteError, generate_name, is_released, now, release_all,
@@ -63,11 +61,11 @@ pub struct Outcome {
 
 impl Outcome {
     /// The object as `resource` serves it, decoded.
-    pub fn value(&self, resource: &Resource) -> Value {
+    pub async fn value(&self, resource: &ServedResource) -> Result<Value, Status> {
         match (&self.stored, &self.unstored) {
-            (Some(object), _) => value_of(resource, object),
-            (None, Some(value)) => value.clone(),
-            (None, None) => Value::Null,
+            (Some(object), _) => resource.decode(object).await,
+            (None, Some(value)) => Ok(value.clone()),
+            (None, None) => Ok(Value::Null),
         }
     }
 }
@@ -98,11 +96,6 @@ impl<'a> Place<'a> {
             Subresource::Status => "status",
             Subresource::Other(name) => name,
         }
-    }
-
-    /// The kind that owns the fields: the object's, whatever the subresource.
-    fn kind(&self) -> KindRef<'a> {
-        self.resource.kind_ref()
     }
 }
 
@@ -167,7 +160,7 @@ impl Pipeline {
     ) -> Result<Option<Outcome>, Status> {
         let kind = resource.strategy();
         kind.default(&mut object);
-        self.record(resource.kind_ref(), "", None, &mut object, call);
+        self.record(&resource.object_type, "", None, &mut object, call);
         let guard = admission::create(&self.registry, resource, namespace, &mut object).await?;
         if service_addresses::concerns(resource) {
             // An address that was given back a moment ago must read as free.
@@ -198,7 +191,7 @@ impl Pipeline {
                 }
                 return Ok(Some(Outcome { unstored: Some(object), stored: None, created: true, warnings }));
             }
-            let stored = if is_native(resource) { object } else { event_versions::to_core(object) };
+            let stored = resource.to_stored(object).await?;
             let mut claims = lease.claims();
             claims.hold.extend(guard.clone());
             match self.registry.write(resource, &stored, Expect::Absent, &claims).await {
@@ -259,7 +252,8 @@ impl Pipeline {
         call: &Call,
     ) -> Result<Outcome, Status> {
         self.apply(place, call, |current| {
-            let mut decoded = patch::apply(kind, current, body, place.resource.kind_ref(), call.strictness)?;
+            let mut decoded =
+                patch::apply(kind, current, body, &place.resource.object_type, call.strictness)?;
             kinds::check_identity(place.resource, place.namespace, place.name, &mut decoded.value)?;
             check_uid_kept(place.resource, current, &decoded.value)?;
             Ok((decoded.value, decoded.warnings))
@@ -278,7 +272,7 @@ impl Pipeline {
         let mut current = self.registry.get(resource, namespace, name).await?;
         let mut refused = None;
         for _ in 0..CONFLICT_RETRIES_MAX {
-            let old = value_of(resource, &current);
+            let old = resource.decode(&current).await?;
             let (new, mut warnings) = change(&old)?;
             check_versions(resource, &old, &new, current.revision)?;
             let (new, lease) = self.prepare(place, &old, new, call, &refused)?;
@@ -317,7 +311,7 @@ impl Pipeline {
     ) -> Result<(Value, service_addresses::Lease), Status> {
         let resource = place.resource;
         resource.strategy().default(&mut new);
-        self.record(place.kind(), place.subresource_name(), Some(old), &mut new, call);
+        self.record(&resource.object_type, place.subresource_name(), Some(old), &mut new, call);
         admission::update(resource, place.subresource, &mut new, old);
         // Addresses that the old object has stay its own; the new one may need more.
         let lease = match place.subresource {
@@ -339,7 +333,7 @@ impl Pipeline {
         current: &Object,
         claims: Claims,
     ) -> Result<(Option<Value>, Option<Arc<Object>>), WriteError> {
-        let stored = if is_native(resource) { new } else { event_versions::to_core(new) };
+        let stored = resource.to_stored(new).await?;
         if is_released(resource, &stored) {
             let claims = release_all(resource, &stored);
             let (namespace, name) = (current.namespace(), current.name());
@@ -366,7 +360,7 @@ impl Pipeline {
             "status" => &[&["spec"]],
             _ => &[],
         };
-        let writer = Writer { manager: &call.manager, kind, subresource, now: now(), reset };
+        let writer = Writer { manager: &call.manager, ty, subresource, now: now(), reset };
         managed_fields::record_update(old, new, writer);
     }
 }

@@ -2,8 +2,6 @@
 
 pub mod catalog;
 pub mod deletion;
-pub mod event_versions;
-pub mod fields;
 pub mod object;
 pub mod pod_cidrs;
 pub mod pod_views;

@@ -7,10 +7,14 @@ mod harness;
 
 #[path = "api/access.rs"]
 mod access;
+#[path = "api/catalog.rs"]
+mod catalog;
 #[path = "api/delete.rs"]
 mod delete;
 #[path = "api/discovery.rs"]
 mod discovery;
+#[path = "api/gadget.rs"]
+mod gadget;
 #[path = "api/list_and_watch.rs"]
 mod list_and_watch;
 #[path = "api/network.rs"]

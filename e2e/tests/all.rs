@@ -2,6 +2,8 @@
 
 #[path = "all/access.rs"]
 mod access;
+#[path = "all/catalog.rs"]
+mod catalog;
 #[path = "all/kills.rs"]
 mod kills;
 #[path = "all/machines.rs"]

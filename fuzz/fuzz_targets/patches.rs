@@ -7,14 +7,14 @@ use libfuzzer_sys::fuzz_target;
 use serde_json::json;
 use shim_model::{
     patch::{PatchKind, apply},
-    resource::{Resource, builtin},
-    schema::Strictness,
+    resource::KindRef,
+    schema::{ObjectType, Schema, Strictness},
 };
 
-/// The resource whose objects are decoded.
-static PODS: LazyLock<Resource> = LazyLock::new(|| {
-    let pods = builtin().into_iter().find(|resource| resource.group.is_empty() && resource.plural == "pods");
-    pods.expect("Pods are built in")
+/// The type of the objects that are decoded.
+static POD: LazyLock<ObjectType> = LazyLock::new(|| {
+    let pod = Schema::builtin().object_type(KindRef { group: "", version: "v1", kind: "Pod" });
+    pod.expect("Pods are built in")
 });
 
 fuzz_target!(|input: &[u8]| {
@@ -24,5 +24,5 @@ fuzz_target!(|input: &[u8]| {
         "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "labels": {"a": "b"}, "finalizers": ["x/a"]},
         "spec": {"containers": [{"name": "c", "image": "i", "ports": [{"containerPort": 1, "protocol": "TCP"}]}]},
     });
-    let _ = apply(kind, &pod, body, PODS.kind_ref(), Strictness::Warn);
+    let _ = apply(kind, &pod, body, &POD, Strictness::Warn);
 });

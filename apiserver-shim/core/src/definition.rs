@@ -5,7 +5,9 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use shim_model::resource::Resource;
+use shim_model::schema::Schema;
 
+use crate::converter::{Converter, Identity};
 use crate::kinds::{self, Strategy};
 
 /// Everything that the API server needs to serve a resource, except the objects themselves.
@@ -13,17 +15,28 @@ use crate::kinds::{self, Strategy};
 pub struct ResourceDefinition {
     resource: Resource,
     strategy: Arc<dyn Strategy>,
+    converter: Arc<dyn Converter>,
 }
 
 impl ResourceDefinition {
     /// A resource whose objects follow `strategy`.
     pub fn new(resource: Resource, strategy: Arc<dyn Strategy>) -> Self {
-        ResourceDefinition { resource, strategy }
+        ResourceDefinition { resource, strategy, converter: Arc::new(Identity) }
+    }
+
+    /// The same with a converter, for a resource that is stored in another version than its own.
+    pub fn converted_by(self, converter: Arc<dyn Converter>) -> Self {
+        ResourceDefinition { converter, ..self }
     }
 
     /// The rules of its kind.
     pub fn strategy(&self) -> &dyn Strategy {
         &*self.strategy
+    }
+
+    /// Converts objects between this version and the stored one.
+    pub fn converter(&self) -> &dyn Converter {
+        &*self.converter
     }
 }
 
@@ -47,8 +60,13 @@ impl fmt::Debug for ResourceDefinition {
     }
 }
 
-/// The definitions of the built-in resources.
+/// The definitions of the built-in resources, which share one schema.
 pub fn builtin() -> Vec<ResourceDefinition> {
-    let rows = shim_model::resource::builtin().into_iter();
-    rows.map(|row| ResourceDefinition { strategy: kinds::builtin(&row), resource: row }).collect()
+    let rows = shim_model::resource::builtin(&Schema::builtin()).into_iter();
+    let define = |row: Resource| {
+        let converted = row.is("events.k8s.io", "events");
+        let definition = ResourceDefinition::new(row.clone(), kinds::builtin(&row));
+        if converted { definition.converted_by(Arc::new(kinds::event::EventConverter)) } else { definition }
+    };
+    rows.map(define).collect()
 }

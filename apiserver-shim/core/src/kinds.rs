@@ -11,7 +11,7 @@ mod cells;
 mod configmap;
 mod deployment;
 mod endpoints;
-mod event;
+pub(crate) mod event;
 mod lease;
 mod metadata;
 mod namespace;
@@ -31,6 +31,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use shim_model::access;
 use shim_model::field::FieldError;
+use shim_model::object::StoredObject;
 use shim_model::resource::Resource;
 use shim_model::status::{self, Status};
 use shim_model::time::Instant;
@@ -154,9 +155,80 @@ pub trait Strategy: Send + Sync {
     fn unconditional_update(&self) -> bool {
         true
     }
+
+    /// The rules of updates through a subresource other than `status`. Every subresource that is a view of the object
+    /// and is in the definition's list has some.
+    fn subresource(&self, _name: &str) -> Option<&dyn SubresourceStrategy> {
+        None
+    }
+
+    /// Whether the answer to a completed delete is the object itself rather than a `Status`.
+    fn returns_deleted_object(&self) -> bool {
+        false
+    }
+
+    /// Whether something other than `metadata.finalizers` holds an object that is being deleted.
+    fn is_held(&self, _object: &Value) -> bool {
+        false
+    }
+
+    /// Changes an object whose deletion has begun and that finalizers hold.
+    fn begin_deletion(&self, _object: &mut Value) {}
+
+    /// The refusal of a delete whose precondition `what` (`UID` or `ResourceVersion`) does not hold.
+    fn precondition_failed(
+        &self,
+        resource: &Resource,
+        name: &str,
+        what: &str,
+        wanted: &str,
+        found: &str,
+    ) -> Status {
+        status::precondition_failed(resource, name, what, wanted, found)
+    }
+
+    /// The group that validation errors name; none means the resource's own.
+    fn error_group(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Whether the kind validates an update's metadata once more, which shows in the number of causes.
+    fn validates_metadata_again(&self) -> bool {
+        true
+    }
+
+    /// Conditions of the object's table row.
+    fn row_conditions(&self, _object: &Value) -> Option<Value> {
+        None
+    }
+
+    /// The same as [`Strategy::selectable`] out of the stored bytes, for kinds whose objects change often. None if a
+    /// member does not have the expected type: then the object is decoded.
+    fn selectable_stored(&self, _object: &StoredObject) -> Option<Vec<(&'static str, String)>> {
+        None
+    }
 }
 
-/// The strategy of a built-in resource.
+/// The rules of updates through one subresource that is a view of the object.
+pub trait SubresourceStrategy: Send + Sync {
+    /// Carries over what an update through the subresource cannot change.
+    fn prepare_update(&self, new: &mut Value, old: &Value);
+
+    /// What is wrong with such an update, metadata aside.
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError>;
+}
+
+/// The fields that field selectors may name, out of a stored object.
+pub fn selectable_fields(strategy: &dyn Strategy, object: &StoredObject) -> Vec<(&'static str, String)> {
+    if strategy.selectable_fields().is_empty() {
+        return Vec::new();
+    }
+    let decoded = || strategy.selectable(&serde_json::from_slice(&object.bytes).unwrap_or_default());
+    strategy.selectable_stored(object).unwrap_or_else(decoded)
+}
+
+/// The strategy of a built-in resource. Resources that only answer questions have nothing peculiar; any other resource
+/// without a strategy is a mistake of ours.
 pub(crate) fn builtin(resource: &Resource) -> Arc<dyn Strategy> {
     match (resource.group.as_str(), resource.kind.as_str()) {
         ("", "ConfigMap") => Arc::new(configmap::ConfigMap),
@@ -176,7 +248,8 @@ pub(crate) fn builtin(resource: &Resource) -> Arc<dyn Strategy> {
         ("coordination.k8s.io", "Lease") => Arc::new(lease::Lease),
         ("discovery.k8s.io", "EndpointSlice") => Arc::new(endpoints::EndpointSlice),
         ("scheduling.k8s.io", "PriorityClass") => Arc::new(priority_class::PriorityClass),
-        _ => Arc::new(DefaultStrategy),
+        ("authentication.k8s.io" | "authorization.k8s.io", _) | ("", "Binding") => Arc::new(DefaultStrategy),
+        (group, kind) => unreachable!("invariant: {kind} of group {group:?} has a strategy"),
     }
 }
 
@@ -224,22 +297,24 @@ pub fn begin_update(
             kind.prepare_update(new, old);
         }
         Subresource::Status => kind.prepare_status_update(new, old),
-        Subresource::Other("finalize") => namespace::prepare_finalize(new, old),
-        Subresource::Other(name) => pod::prepare_subresource(name, new, old),
+        Subresource::Other(name) => of_subresource(kind, name)?.prepare_update(new, old),
     }
     // A status update never changes the generation, not even when it sets the revision annotation of a Deployment.
     if subresource != Subresource::Status && kind.has_generation() && kind.changes_generation(new, old) {
         let generation = access::int(old, &["metadata", "generation"]).unwrap_or(0) + 1;
         access::object_mut(new, &["metadata"]).insert("generation".to_owned(), generation.into());
     }
-    let mut errors = metadata::validate_update(resource, new, old);
+    let mut errors = metadata::validate_update(resource, kind, new, old);
     errors.extend(match subresource {
         Subresource::Main => kind.validate_update(new, old),
         Subresource::Status => kind.validate_status_update(new, old),
-        Subresource::Other("finalize") => namespace::validate_finalize(new),
-        Subresource::Other(name) => pod::validate_subresource(name, new, old),
+        Subresource::Other(name) => of_subresource(kind, name)?.validate_update(new, old),
     });
     refuse(resource, new, errors)
+}
+
+fn of_subresource<'a>(strategy: &'a dyn Strategy, name: &str) -> Result<&'a dyn SubresourceStrategy, Status> {
+    strategy.subresource(name).ok_or_else(status::unknown_path)
 }
 
 /// Checks that the body names the object of the path, and sets an omitted namespace.
@@ -276,13 +351,12 @@ pub fn check_field_selector(
     Ok(())
 }
 
-fn refuse(resource: &Resource, object: &Value, errors: Vec<FieldError>) -> Result<(), Status> {
+fn refuse(resource: &ResourceDefinition, object: &Value, errors: Vec<FieldError>) -> Result<(), Status> {
     if errors.is_empty() {
         return Ok(());
     }
     let name = access::text(object, &["metadata", "name"]);
-    // Events of both groups are validated as core Events, and errors name the core group.
-    let group = if resource.kind == "Event" { "" } else { resource.group.as_str() };
+    let group = resource.strategy().error_group().map_or(resource.group.as_str(), |group| group);
     Err(status::invalid(group, &resource.kind, name, &errors))
 }
 

@@ -7,6 +7,7 @@
 
 pub mod audit;
 pub mod controllers;
+pub mod converter;
 pub mod definition;
 pub mod kinds;
 pub mod pod_cidrs;

@@ -11,8 +11,7 @@ pub use compare::{Changes, compare};
 pub use field_set::FieldSet;
 
 use crate::access;
-use crate::resource::KindRef;
-use crate::schema::schema;
+use crate::schema::ObjectType;
 use crate::time::Instant;
 use serde_json::{Map, Value, json};
 
@@ -27,7 +26,7 @@ pub struct Writer<'a> {
     /// Name of the manager; see [`manager_name`].
     pub manager: &'a str,
     /// The kind in the version that the request addresses.
-    pub kind: KindRef<'a>,
+    pub ty: &'a ObjectType,
     /// Subresource, or empty.
     pub subresource: &'a str,
     /// The time of the write.
@@ -54,12 +53,11 @@ pub fn manager_name(parameter: &str, user_agent: &str) -> String {
 
 /// Sets `new`'s managed fields after a create (`old` is `None`), update or patch by `writer`.
 pub fn record_update(old: Option<&Value>, new: &mut Value, writer: Writer<'_>) {
-    let Some(root) = schema().root(writer.kind) else { return };
     let sent = access::remove(new, &["metadata", "managedFields"]);
     let entries = starting_entries(old, sent, writer.subresource);
     let list: Vec<Value> = match old {
         None => {
-            let fields = created::fields(root, new, writer.reset);
+            let fields = created::fields(writer.ty, new, writer.reset);
             if entries.is_empty() {
                 fields.into_iter().map(|fields| Entry::new(&writer).written(fields)).collect()
             } else {
@@ -69,7 +67,7 @@ pub fn record_update(old: Option<&Value>, new: &mut Value, writer: Writer<'_>) {
         }
         Some(_) if entries.is_empty() => return, // An object without managed fields stays without.
         Some(old) => {
-            let mut changes = compare(root, old, new);
+            let mut changes = compare(writer.ty, old, new);
             changes.forget_system_fields();
             writer.reset.iter().for_each(|member| changes.forget(member));
             record(entries, changes, &writer)
@@ -142,7 +140,7 @@ impl Entry {
         Entry {
             manager: writer.manager.to_owned(),
             operation: "Update".to_owned(),
-            api_version: writer.kind.api_version(),
+            api_version: writer.ty.kind().api_version(),
             subresource: writer.subresource.to_owned(),
             time: writer.now.to_rfc3339(),
             fields: FieldSet::default(),
@@ -153,7 +151,7 @@ impl Entry {
         self.operation == "Update"
             && self.manager == writer.manager
             && self.subresource == writer.subresource
-            && self.api_version == writer.kind.api_version()
+            && self.api_version == writer.ty.kind().api_version()
     }
 
     fn parse(value: &Value) -> Option<Self> {

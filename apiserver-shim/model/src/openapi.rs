@@ -7,8 +7,7 @@ pub mod version_2;
 pub use version_2::{document_2, document_2_protobuf};
 
 use crate::resource::{KindRef, Resource};
-use crate::schema::roots::{ROOTS, definitions};
-use crate::schema::{ListKind, Schema, Struct, schema};
+use crate::schema::{ListKind, ObjectType, Schema, Struct};
 use serde_json::{Map, Value, json};
 
 /// The group-versions with a document: `api/v1`, `apis/apps/v1`, …
@@ -36,17 +35,13 @@ pub fn document<'a>(
     if resources.is_empty() {
         return None;
     }
-    let subresource_kinds: Vec<KindRef<'_>> =
-        resources.iter().flat_map(|r| &r.subresources).map(|s| s.kind.as_ref()).collect();
-    let mut components = definitions(
-        |root| {
-            let own = root.kind.group == group && root.kind.version == version;
-            own || subresource_kinds.contains(&root.kind) || root.kind.kind == "DeleteOptions"
-        },
-        true,
-    );
-    for (name, component) in &mut components {
-        annotate(name, component);
+    let mut components = Map::new();
+    for types in by_schema(&resources) {
+        let kinds: Vec<KindRef<'_>> = types.iter().map(|ty| ty.kind()).collect();
+        let schema = types[0].schema();
+        let mut own = schema.components(&kinds);
+        own.iter_mut().for_each(|(name, component)| annotate(schema, name, component));
+        components.extend(own);
     }
     for resource in &resources {
         add_list(resource, &mut components);
@@ -64,9 +59,17 @@ pub fn document<'a>(
     }))
 }
 
-/// The full type name of a kind.
-fn type_name(kind: KindRef<'_>) -> Option<String> {
-    ROOTS.iter().find(|r| r.kind == kind).map(|r| (r.name)())
+/// The types that the resources need, those of one schema together.
+fn by_schema<'a>(resources: &[&'a Resource]) -> Vec<Vec<&'a ObjectType>> {
+    let subresources = resources.iter().flat_map(|r| &r.subresources).filter_map(|s| s.object_type.as_ref());
+    let mut sorted: Vec<Vec<&ObjectType>> = Vec::new();
+    for ty in resources.iter().map(|r| &r.object_type).chain(subresources) {
+        match sorted.iter_mut().find(|types| types[0].shares_schema(ty)) {
+            Some(types) => types.push(ty),
+            None => sorted.push(vec![ty]),
+        }
+    }
+    sorted
 }
 
 fn reference(name: &str) -> Value {
@@ -78,10 +81,14 @@ fn group_version_kind(kind: KindRef<'_>) -> Value {
 }
 
 /// Adds Kubernetes' extensions to a component.
-fn annotate(name: &str, component: &mut Value) {
-    let schema: &Schema = schema();
-    if let Some(root) = ROOTS.iter().find(|r| (r.name)() == name) {
-        component["x-kubernetes-group-version-kind"] = json!([group_version_kind(root.kind)]);
+fn annotate(schema: &Schema, name: &str, component: &mut Value) {
+    let kind = match name {
+        DELETE_OPTIONS => Some(KindRef { group: "meta.k8s.io", version: "v1", kind: "DeleteOptions" }),
+        OBJECT_META => None,
+        other => schema.kind_of(other),
+    };
+    if let Some(kind) = kind {
+        component["x-kubernetes-group-version-kind"] = json!([group_version_kind(kind)]);
     }
     let Some(ty) = schema.named(name).map(|id| schema.at(id)) else {
         // Quantities and int-or-string values have two types; times have one.
@@ -145,7 +152,7 @@ fn annotate_fields(ty: &Struct, component: &mut Value) {
 }
 
 fn add_list(resource: &Resource, components: &mut Map<String, Value>) {
-    let Some(item) = type_name(resource.kind_ref()) else { return };
+    let item = resource.object_type.name();
     let kind = format!("{}List", resource.kind);
     let list = json!({
         "description": format!("{kind} is a list of {}.", resource.plural),
@@ -155,7 +162,7 @@ fn add_list(resource: &Resource, components: &mut Map<String, Value>) {
             "apiVersion": {"type": "string", "description": "Version of the schema of this object."},
             "kind": {"type": "string", "description": "Kind of this object."},
             "metadata": {"allOf": [reference(LIST_META)], "description": "Metadata of the list."},
-            "items": {"type": "array", "items": reference(&item), "description": format!("The {}.", resource.plural)},
+            "items": {"type": "array", "items": reference(item), "description": format!("The {}.", resource.plural)},
         },
         "x-kubernetes-group-version-kind": [{"group": resource.group, "version": resource.version, "kind": kind}],
     });
@@ -165,6 +172,7 @@ fn add_list(resource: &Resource, components: &mut Map<String, Value>) {
 pub(crate) const LIST_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta";
 pub(crate) const STATUS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
 pub(crate) const PATCH: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Patch";
+pub(crate) const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 pub(crate) const DELETE_OPTIONS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
 
 fn add_shared(components: &mut Map<String, Value>) {

@@ -8,7 +8,7 @@ pub mod strategic;
 
 use crate::field::FieldError;
 use crate::resource::KindRef;
-use crate::schema::{Decoded, Strictness, decode, schema};
+use crate::schema::{Decoded, ObjectType, Strictness, decode};
 use crate::status::{Status, bad_request, invalid, too_large, unclassified, unprocessable};
 use serde_json::Value;
 
@@ -33,20 +33,25 @@ impl PatchKind {
     }
 }
 
-/// The media types that `PatchKind` knows, for 415 answers.
+/// The media types that `PatchKind` knows.
 pub const MEDIA_TYPES: [&str; 3] =
     ["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"];
+
+/// The media types of patches of a type, for 415 answers: custom resources have no strategic merge.
+pub fn media_types(ty: &ObjectType) -> &'static [&'static str] {
+    if ty.schema().is_structural() { &MEDIA_TYPES[..2] } else { &MEDIA_TYPES }
+}
 
 /// Most operations in one JSON patch.
 pub const OPERATIONS_MAX: usize = 10_000;
 
-/// Applies a patch to an object of kind `expected` and decodes the result as a request body is decoded. `current` must
+/// Applies a patch to an object of type `expected` and decodes the result as a request body is decoded. `current` must
 /// be in served form (with apiVersion, kind and resourceVersion).
 pub fn apply(
     kind: PatchKind,
     current: &Value,
     body: &[u8],
-    expected: KindRef<'_>,
+    expected: &ObjectType,
     strictness: Strictness,
 ) -> Result<Decoded, Status> {
     let mut duplicates = Vec::new();
@@ -68,10 +73,8 @@ pub fn apply(
         }
         (_, patch) => {
             let shown = go_print::print(&patch);
-            let root =
-                schema().root(expected).ok_or_else(|| unclassified("no type is known for this kind"))?;
             let mut value = current.clone();
-            strategic::apply(&mut value, patch, root).map_err(|e| match e {
+            strategic::apply(&mut value, patch, expected).map_err(|e| match e {
                 strategic::StrategicError::RetainKeys => bad_request(e.to_string()),
                 e => unclassified(e.to_string()),
             })?;
@@ -79,8 +82,8 @@ pub fn apply(
         }
     };
     if let Some(object) = value.as_object_mut() {
-        object.entry("apiVersion").or_insert_with(|| expected.api_version().into());
-        object.entry("kind").or_insert_with(|| expected.kind.into());
+        object.entry("apiVersion").or_insert_with(|| expected.kind().api_version().into());
+        object.entry("kind").or_insert_with(|| expected.kind().kind.into());
     }
     finish(value, shown, expected, duplicates, strictness)
 }
@@ -88,7 +91,7 @@ pub fn apply(
 fn finish(
     value: Value,
     shown: Option<String>,
-    expected: KindRef<'_>,
+    expected: &ObjectType,
     duplicates: Vec<String>,
     strictness: Strictness,
 ) -> Result<Decoded, Status> {
@@ -96,8 +99,8 @@ fn finish(
         |shown: String, why: String| Err(invalid("", "", "", &[FieldError::invalid("patch", shown, why)]));
     let text = |v: &Value, key: &str| v.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
     let (api_version, kind) = (text(&value, "apiVersion"), text(&value, "kind"));
-    if api_version != expected.api_version() || kind != expected.kind {
-        let why = foreign(&value, &api_version, &kind);
+    if api_version != expected.kind().api_version() || kind != expected.kind().kind {
+        let why = foreign(expected, &value, &api_version, &kind);
         return refuse(shown.unwrap_or_else(|| show(&value)), why);
     }
     // Errors print the object, and decoding may change it first, so the text is built from a copy only on failure.
@@ -111,23 +114,21 @@ fn finish(
 }
 
 /// The error for a patch that changes the object's kind: the result is decoded as the kind that it names.
-fn foreign(value: &Value, api_version: &str, kind: &str) -> String {
+fn foreign(expected: &ObjectType, value: &Value, api_version: &str, kind: &str) -> String {
     let (group, version) = crate::resource::split_api_version(api_version);
-    let same = |k: &KindRef<'_>| k.group == group && k.version == version && k.kind == kind;
-    let known = crate::schema::roots::ROOTS.iter().map(|r| r.kind).find(same);
-    let Some(root) = known.and_then(|k| schema().root(k)) else {
+    let Some(found) = expected.of_kind(KindRef { group, version, kind }) else {
         return format!(
             "no kind \"{kind}\" is registered for version \"{api_version}\" in scheme \"k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30\""
         );
     };
-    let mismatch = crate::schema::check(root, &mut value.clone()).mismatch;
+    let mismatch = crate::schema::check(&found, &mut value.clone()).mismatch;
     mismatch.unwrap_or_else(|| format!("converting ({version}.{kind}): unknown conversion"))
 }
 
 /// Whether the first decoding error is a map in the place of a list.
-fn map_for_list(value: &Value, expected: KindRef<'_>) -> bool {
+fn map_for_list(value: &Value, expected: &ObjectType) -> bool {
     let mut copy = value.clone();
-    let mismatch = schema().root(expected).and_then(|root| crate::schema::check(root, &mut copy).mismatch);
+    let mismatch = crate::schema::check(expected, &mut copy).mismatch;
     mismatch.is_some_and(|m| m.starts_with("json: cannot unmarshal object into") && m.contains(" of type []"))
 }
 

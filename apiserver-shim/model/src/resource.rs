@@ -5,6 +5,11 @@ mod group_resource;
 pub use group_resource::GroupResource;
 
 use std::fmt;
+use std::sync::Arc;
+
+use crate::schema::roots::{Root, root};
+use crate::schema::{ObjectType, Schema};
+use crate::table::{self, Column};
 
 /// A verb of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,6 +26,18 @@ pub enum Verb {
 }
 
 impl Verb {
+    /// Every verb.
+    pub const ALL: [Verb; 8] = [
+        Verb::Create,
+        Verb::Delete,
+        Verb::DeleteCollection,
+        Verb::Get,
+        Verb::List,
+        Verb::Patch,
+        Verb::Update,
+        Verb::Watch,
+    ];
+
     /// The name in discovery and authorization.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -88,6 +105,8 @@ pub struct ServedSubresource {
     pub name: String,
     /// The kind of its request and response bodies.
     pub kind: GroupVersionKind,
+    /// The type of those bodies; none where there is no body, as for `log` and `exec`.
+    pub object_type: Option<ObjectType>,
     /// Supported verbs.
     pub verbs: Vec<Verb>,
 }
@@ -118,6 +137,12 @@ pub struct Resource {
     /// The group whose storage has the objects: its own, except for `events.k8s.io`, which shares the core group's
     /// Events.
     pub storage_group: String,
+    /// The version that its objects are stored in.
+    pub storage_version: String,
+    /// The type of its objects.
+    pub object_type: ObjectType,
+    /// The columns of its tables.
+    pub columns: Vec<Column>,
 }
 
 impl Resource {
@@ -144,6 +169,11 @@ impl Resource {
     /// The kind of its objects.
     pub fn kind_ref(&self) -> KindRef<'_> {
         KindRef { group: &self.group, version: &self.version, kind: &self.kind }
+    }
+
+    /// Whether its objects are served as they are stored.
+    pub fn is_stored_version(&self) -> bool {
+        self.group == self.storage_group && self.version == self.storage_version
     }
 
     /// The subresource called `name`.
@@ -185,14 +215,24 @@ pub fn split_api_version(api_version: &str) -> (&str, &str) {
     api_version.split_once('/').unwrap_or(("", api_version))
 }
 
-/// The built-in resources, group by group.
-pub fn builtin() -> Vec<Resource> {
-    TABLE.iter().map(Row::to_resource).collect()
+/// The built-in resources, group by group; `schema` is that of the built-in kinds.
+pub fn builtin(schema: &Arc<Schema>) -> Vec<Resource> {
+    TABLE.iter().map(|row| row.to_resource(schema)).collect()
+}
+
+/// The kinds of the built-in resources with their types.
+pub(crate) fn builtin_roots() -> impl Iterator<Item = &'static Root> {
+    TABLE.iter().map(|row| &row.root)
 }
 
 use Verb::*;
+use k8s_openapi::api::{
+    apps::v1 as apps, authentication::v1 as authentication, authorization::v1 as authorization,
+    coordination::v1 as coordination, core::v1 as core, discovery::v1 as discovery, events::v1 as events,
+    scheduling::v1 as scheduling,
+};
 
-const FULL: &[Verb] = &[Create, Delete, DeleteCollection, Get, List, Patch, Update, Watch];
+const FULL: &[Verb] = &Verb::ALL;
 const NO_COLLECTION_DELETE: &[Verb] = &[Create, Delete, Get, List, Patch, Update, Watch];
 const CREATE: &[Verb] = &[Create];
 const GET: &[Verb] = &[Get];
@@ -200,21 +240,20 @@ const STREAM: &[Verb] = &[Create, Get];
 const PROXY: &[Verb] = &[Create, Delete, Get, Patch, Update];
 const WRITE: &[Verb] = &[Get, Patch, Update];
 
-const fn core(kind: &'static str) -> KindRef<'static> {
+const fn core_kind(kind: &'static str) -> KindRef<'static> {
     KindRef { group: "", version: "v1", kind }
 }
-const fn apps(kind: &'static str) -> KindRef<'static> {
+const fn apps_kind(kind: &'static str) -> KindRef<'static> {
     KindRef { group: "apps", version: "v1", kind }
 }
 const SCALE: KindRef<'static> = KindRef { group: "autoscaling", version: "v1", kind: "Scale" };
 
 /// A row of the table of built-in resources.
 struct Row {
-    group: &'static str,
-    version: &'static str,
+    /// The kind of its objects and their type.
+    root: Root,
     plural: &'static str,
     singular: &'static str,
-    kind: &'static str,
     namespaced: bool,
     short_names: &'static [&'static str],
     categories: &'static [&'static str],
@@ -230,49 +269,45 @@ const fn sub(name: &'static str, kind: KindRef<'static>, verbs: &'static [Verb])
 }
 
 impl Row {
-    fn to_resource(&self) -> Resource {
+    fn to_resource(&self, schema: &Arc<Schema>) -> Resource {
         let owned = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect();
         let subresource = |(name, kind, verbs): &SubresourceRow| ServedSubresource {
             name: (*name).to_owned(),
             kind: kind.to_owned(),
+            object_type: schema.object_type(*kind),
             verbs: verbs.to_vec(),
         };
+        let kind = self.root.kind;
         Resource {
-            group: self.group.to_owned(),
-            version: self.version.to_owned(),
+            group: kind.group.to_owned(),
+            version: kind.version.to_owned(),
             plural: self.plural.to_owned(),
             singular: self.singular.to_owned(),
-            kind: self.kind.to_owned(),
+            kind: kind.kind.to_owned(),
             namespaced: self.namespaced,
             short_names: owned(self.short_names),
             categories: owned(self.categories),
             verbs: self.verbs.to_vec(),
             subresources: self.subresources.iter().map(subresource).collect(),
             storage_group: self.storage_group.to_owned(),
+            storage_version: kind.version.to_owned(),
+            object_type: schema.object_type(kind).expect("invariant: every built-in kind has a root"),
+            columns: table::builtin_columns(&kind.api_version(), self.plural),
         }
     }
 }
 
-const fn row(
-    group: &'static str,
-    version: &'static str,
-    plural: &'static str,
-    singular: &'static str,
-    kind: &'static str,
-    namespaced: bool,
-) -> Row {
+const fn row(root: Root, plural: &'static str, singular: &'static str, namespaced: bool) -> Row {
     Row {
-        group,
-        version,
+        storage_group: root.kind.group,
+        root,
         plural,
         singular,
-        kind,
         namespaced,
         short_names: &[],
         categories: &[],
         verbs: FULL,
         subresources: &[],
-        storage_group: group,
     }
 }
 
@@ -300,89 +335,126 @@ impl Row {
 }
 
 static TABLE: &[Row] = &[
-    row("", "v1", "bindings", "binding", "Binding", true).verbs(CREATE),
-    row("", "v1", "configmaps", "configmap", "ConfigMap", true).short(&["cm"]),
-    row("", "v1", "endpoints", "endpoints", "Endpoints", true).short(&["ep"]),
-    row("", "v1", "events", "event", "Event", true).short(&["ev"]),
-    row("", "v1", "namespaces", "namespace", "Namespace", false)
+    row(root::<core::Binding>("", "v1", "Binding"), "bindings", "binding", true).verbs(CREATE),
+    row(root::<core::ConfigMap>("", "v1", "ConfigMap"), "configmaps", "configmap", true).short(&["cm"]),
+    row(root::<core::Endpoints>("", "v1", "Endpoints"), "endpoints", "endpoints", true).short(&["ep"]),
+    row(root::<core::Event>("", "v1", "Event"), "events", "event", true).short(&["ev"]),
+    row(root::<core::Namespace>("", "v1", "Namespace"), "namespaces", "namespace", false)
         .short(&["ns"])
         .verbs(NO_COLLECTION_DELETE)
-        .with(&[sub("finalize", core("Namespace"), &[Update]), sub("status", core("Namespace"), WRITE)]),
-    row("", "v1", "nodes", "node", "Node", false)
+        .with(&[
+            sub("finalize", core_kind("Namespace"), &[Update]),
+            sub("status", core_kind("Namespace"), WRITE),
+        ]),
+    row(root::<core::Node>("", "v1", "Node"), "nodes", "node", false)
         .short(&["no"])
-        .with(&[sub("proxy", core("NodeProxyOptions"), PROXY), sub("status", core("Node"), WRITE)]),
-    row("", "v1", "pods", "pod", "Pod", true).short(&["po"]).in_all().with(&[
-        sub("attach", core("PodAttachOptions"), STREAM),
-        sub("binding", core("Binding"), CREATE),
-        sub("ephemeralcontainers", core("Pod"), WRITE),
+        .with(&[sub("proxy", core_kind("NodeProxyOptions"), PROXY), sub("status", core_kind("Node"), WRITE)]),
+    row(root::<core::Pod>("", "v1", "Pod"), "pods", "pod", true).short(&["po"]).in_all().with(&[
+        sub("attach", core_kind("PodAttachOptions"), STREAM),
+        sub("binding", core_kind("Binding"), CREATE),
+        sub("ephemeralcontainers", core_kind("Pod"), WRITE),
         sub("eviction", KindRef { group: "policy", version: "v1", kind: "Eviction" }, CREATE),
-        sub("exec", core("PodExecOptions"), STREAM),
-        sub("log", core("Pod"), GET),
-        sub("portforward", core("PodPortForwardOptions"), STREAM),
-        sub("proxy", core("PodProxyOptions"), PROXY),
-        sub("resize", core("Pod"), WRITE),
-        sub("status", core("Pod"), WRITE),
+        sub("exec", core_kind("PodExecOptions"), STREAM),
+        sub("log", core_kind("Pod"), GET),
+        sub("portforward", core_kind("PodPortForwardOptions"), STREAM),
+        sub("proxy", core_kind("PodProxyOptions"), PROXY),
+        sub("resize", core_kind("Pod"), WRITE),
+        sub("status", core_kind("Pod"), WRITE),
     ]),
-    row("", "v1", "podtemplates", "podtemplate", "PodTemplate", true),
-    row("", "v1", "secrets", "secret", "Secret", true),
-    row("", "v1", "serviceaccounts", "serviceaccount", "ServiceAccount", true).short(&["sa"]).with(&[sub(
-        "token",
-        KindRef { group: "authentication.k8s.io", version: "v1", kind: "TokenRequest" },
-        CREATE,
-    )]),
-    row("", "v1", "services", "service", "Service", true)
+    row(root::<core::PodTemplate>("", "v1", "PodTemplate"), "podtemplates", "podtemplate", true),
+    row(root::<core::Secret>("", "v1", "Secret"), "secrets", "secret", true),
+    row(root::<core::ServiceAccount>("", "v1", "ServiceAccount"), "serviceaccounts", "serviceaccount", true)
+        .short(&["sa"])
+        .with(&[sub(
+            "token",
+            KindRef { group: "authentication.k8s.io", version: "v1", kind: "TokenRequest" },
+            CREATE,
+        )]),
+    row(root::<core::Service>("", "v1", "Service"), "services", "service", true)
         .short(&["svc"])
         .in_all()
-        .with(&[sub("proxy", core("ServiceProxyOptions"), PROXY), sub("status", core("Service"), WRITE)]),
-    row("apps", "v1", "controllerrevisions", "controllerrevision", "ControllerRevision", true),
-    row("apps", "v1", "deployments", "deployment", "Deployment", true)
+        .with(&[
+            sub("proxy", core_kind("ServiceProxyOptions"), PROXY),
+            sub("status", core_kind("Service"), WRITE),
+        ]),
+    row(
+        root::<apps::ControllerRevision>("apps", "v1", "ControllerRevision"),
+        "controllerrevisions",
+        "controllerrevision",
+        true,
+    ),
+    row(root::<apps::Deployment>("apps", "v1", "Deployment"), "deployments", "deployment", true)
         .short(&["deploy"])
         .in_all()
-        .with(&[sub("scale", SCALE, WRITE), sub("status", apps("Deployment"), WRITE)]),
-    row("apps", "v1", "replicasets", "replicaset", "ReplicaSet", true)
+        .with(&[sub("scale", SCALE, WRITE), sub("status", apps_kind("Deployment"), WRITE)]),
+    row(root::<apps::ReplicaSet>("apps", "v1", "ReplicaSet"), "replicasets", "replicaset", true)
         .short(&["rs"])
         .in_all()
-        .with(&[sub("scale", SCALE, WRITE), sub("status", apps("ReplicaSet"), WRITE)]),
-    row("events.k8s.io", "v1", "events", "event", "Event", true).short(&["ev"]).stored_in(""),
-    row("scheduling.k8s.io", "v1", "priorityclasses", "priorityclass", "PriorityClass", false).short(&["pc"]),
-    row("coordination.k8s.io", "v1", "leases", "lease", "Lease", true),
-    row("discovery.k8s.io", "v1", "endpointslices", "endpointslice", "EndpointSlice", true),
-    row("authentication.k8s.io", "v1", "selfsubjectreviews", "selfsubjectreview", "SelfSubjectReview", false)
-        .verbs(CREATE),
-    row("authentication.k8s.io", "v1", "tokenreviews", "tokenreview", "TokenReview", false).verbs(CREATE),
+        .with(&[sub("scale", SCALE, WRITE), sub("status", apps_kind("ReplicaSet"), WRITE)]),
+    row(root::<events::Event>("events.k8s.io", "v1", "Event"), "events", "event", true)
+        .short(&["ev"])
+        .stored_in(""),
     row(
-        "authorization.k8s.io",
-        "v1",
+        root::<scheduling::PriorityClass>("scheduling.k8s.io", "v1", "PriorityClass"),
+        "priorityclasses",
+        "priorityclass",
+        false,
+    )
+    .short(&["pc"]),
+    row(root::<coordination::Lease>("coordination.k8s.io", "v1", "Lease"), "leases", "lease", true),
+    row(
+        root::<discovery::EndpointSlice>("discovery.k8s.io", "v1", "EndpointSlice"),
+        "endpointslices",
+        "endpointslice",
+        true,
+    ),
+    row(
+        root::<authentication::SelfSubjectReview>("authentication.k8s.io", "v1", "SelfSubjectReview"),
+        "selfsubjectreviews",
+        "selfsubjectreview",
+        false,
+    )
+    .verbs(CREATE),
+    row(
+        root::<authentication::TokenReview>("authentication.k8s.io", "v1", "TokenReview"),
+        "tokenreviews",
+        "tokenreview",
+        false,
+    )
+    .verbs(CREATE),
+    row(
+        root::<authorization::LocalSubjectAccessReview>(
+            "authorization.k8s.io",
+            "v1",
+            "LocalSubjectAccessReview",
+        ),
         "localsubjectaccessreviews",
         "localsubjectaccessreview",
-        "LocalSubjectAccessReview",
         true,
     )
     .verbs(CREATE),
     row(
-        "authorization.k8s.io",
-        "v1",
+        root::<authorization::SelfSubjectAccessReview>(
+            "authorization.k8s.io",
+            "v1",
+            "SelfSubjectAccessReview",
+        ),
         "selfsubjectaccessreviews",
         "selfsubjectaccessreview",
-        "SelfSubjectAccessReview",
         false,
     )
     .verbs(CREATE),
     row(
-        "authorization.k8s.io",
-        "v1",
+        root::<authorization::SelfSubjectRulesReview>("authorization.k8s.io", "v1", "SelfSubjectRulesReview"),
         "selfsubjectrulesreviews",
         "selfsubjectrulesreview",
-        "SelfSubjectRulesReview",
         false,
     )
     .verbs(CREATE),
     row(
-        "authorization.k8s.io",
-        "v1",
+        root::<authorization::SubjectAccessReview>("authorization.k8s.io", "v1", "SubjectAccessReview"),
         "subjectaccessreviews",
         "subjectaccessreview",
-        "SubjectAccessReview",
         false,
     )
     .verbs(CREATE),

@@ -1,6 +1,9 @@
-//! The schema of all kinds as one compact tree of types, built from `k8s-openapi`'s JSON schemas, merge rules
-//! (`data/merge.tsv`) and encoding rules (`data/zero.tsv`). Decoding, pruning, strategic merge and managed fields walk
-//! this tree. It has no descriptions; only `openapi` needs them.
+//! The types of kinds as a compact tree. Decoding, pruning, strategic merge and managed fields walk it.
+//!
+//! A [`Schema`] is a value with two sources. The schema of the built-in kinds is built once from `k8s-openapi`'s JSON
+//! schemas, merge rules (`data/merge.tsv`) and encoding rules (`data/zero.tsv`); all built-in rows share it. A custom
+//! resource has its own, built from its structural schema. The tree has no descriptions: `openapi` asks the source for
+//! them ([`Schema::components`]).
 
 mod build;
 mod check;
@@ -13,11 +16,14 @@ mod rules;
 mod scheme;
 mod strict_json;
 
+pub use build::SchemaError;
 pub use check::{Issues, check};
-pub use decode::{Decoded, Media, Strictness, decode, plain_json, plain_yaml};
+pub use decode::{Decoded, Media, Strictness, decode, decode_untyped, plain_json, plain_yaml};
 
-use crate::resource::KindRef;
-use std::sync::OnceLock;
+use crate::resource::{GroupVersionKind, KindRef};
+use serde_json::{Map, Value};
+use std::fmt;
+use std::sync::Arc;
 
 /// Index of a struct in the tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -191,8 +197,19 @@ impl Struct {
 pub struct Schema {
     structs: Vec<Struct>,
     items: Vec<Type>,
-    /// Group, version, kind of each root, sorted.
-    roots: Vec<(KindRef<'static>, StructId)>,
+    /// The kinds whose objects have a type here, sorted.
+    roots: Vec<(GroupVersionKind, StructId)>,
+    source: Source,
+}
+
+/// Where the JSON schemas come from that a tree was built of.
+#[derive(Debug, Default)]
+enum Source {
+    /// `k8s-openapi`: they are generated anew when asked for, since they are large and asked for rarely.
+    #[default]
+    BuiltIn,
+    /// The components of one custom resource, by full name.
+    Structural(Map<String, Value>),
 }
 
 impl Schema {
@@ -213,7 +230,47 @@ impl Schema {
 
     /// The type of objects of a kind.
     pub fn root(&self, kind: KindRef<'_>) -> Option<StructId> {
-        self.roots.binary_search_by(|(k, _)| k.cmp(&kind)).ok().map(|i| self.roots[i].1)
+        self.roots.binary_search_by(|(k, _)| k.as_ref().cmp(&kind)).ok().map(|i| self.roots[i].1)
+    }
+
+    /// The kind whose objects are structs of this name.
+    pub fn kind_of(&self, name: &str) -> Option<KindRef<'_>> {
+        let found = self.roots.iter().find(|(_, id)| self.at(*id).name == name);
+        found.map(|(kind, _)| kind.as_ref())
+    }
+
+    /// The type of the objects of a kind.
+    pub fn object_type(self: &Arc<Self>, kind: KindRef<'_>) -> Option<ObjectType> {
+        Some(ObjectType { schema: self.clone(), root: self.root(kind)?, kind: kind.to_owned() })
+    }
+
+    /// The schema of the built-in kinds. Building it takes some milliseconds.
+    pub fn builtin() -> Arc<Schema> {
+        Arc::new(build::builtin())
+    }
+
+    /// The schema of a custom resource: `definition` is the OpenAPI v3 schema of its objects, in the structural form that
+    /// CustomResourceDefinitions have. `metadata` gets the type that all objects have.
+    pub fn structural(kind: KindRef<'_>, definition: Value) -> Result<Arc<Schema>, SchemaError> {
+        build::structural(kind, definition).map(Arc::new)
+    }
+
+    /// Whether this is the schema of a custom resource.
+    pub fn is_structural(&self) -> bool {
+        matches!(self.source, Source::Structural(_))
+    }
+
+    /// The JSON schemas of these kinds, of all that they refer to, and of DeleteOptions, by full name.
+    pub fn components(&self, kinds: &[KindRef<'_>]) -> Map<String, Value> {
+        let options = |kind: &KindRef<'_>| kind.kind == "DeleteOptions";
+        match &self.source {
+            Source::BuiltIn => roots::definitions(|r| kinds.contains(&r.kind) || options(&r.kind), true),
+            Source::Structural(components) => {
+                let mut all = roots::definitions(|r| options(&r.kind), true);
+                all.extend(components.iter().map(|(name, schema)| (name.clone(), schema.clone())));
+                all
+            }
+        }
     }
 
     /// A struct by its full name.
@@ -222,10 +279,67 @@ impl Schema {
     }
 }
 
-/// The schema of the built-in kinds, built with the first call (a few milliseconds).
-pub fn schema() -> &'static Schema {
-    static SCHEMA: OnceLock<Schema> = OnceLock::new();
-    SCHEMA.get_or_init(build::build)
+/// The type of the objects of one kind: a schema and the kind's root in it. Clones share the schema.
+#[derive(Clone)]
+pub struct ObjectType {
+    schema: Arc<Schema>,
+    root: StructId,
+    kind: GroupVersionKind,
+}
+
+impl ObjectType {
+    /// The schema that the type is part of.
+    pub fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
+    /// Whether two types are part of the same schema.
+    pub fn shares_schema(&self, other: &ObjectType) -> bool {
+        Arc::ptr_eq(&self.schema, &other.schema)
+    }
+
+    /// The type of the objects of another kind in the same schema.
+    pub fn of_kind(&self, kind: KindRef<'_>) -> Option<ObjectType> {
+        self.schema.object_type(kind)
+    }
+
+    /// Where the type is in its schema.
+    pub fn root(&self) -> StructId {
+        self.root
+    }
+
+    /// Group, version and kind.
+    pub fn kind(&self) -> KindRef<'_> {
+        self.kind.as_ref()
+    }
+
+    /// The full name of the type, such as `io.k8s.api.core.v1.Pod`.
+    pub fn name(&self) -> &str {
+        &self.schema.at(self.root).name
+    }
+}
+
+impl fmt::Debug for ObjectType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Built-in types for tests, built once.
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+    use std::sync::LazyLock;
+
+    static BUILTIN: LazyLock<Arc<Schema>> = LazyLock::new(Schema::builtin);
+
+    pub(crate) fn schema() -> &'static Arc<Schema> {
+        &BUILTIN
+    }
+
+    pub(crate) fn object_type(group: &str, version: &str, kind: &str) -> ObjectType {
+        BUILTIN.object_type(KindRef { group, version, kind }).expect("the kind has a type")
+    }
 }
 
 #[cfg(test)]

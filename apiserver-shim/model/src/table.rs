@@ -1,9 +1,7 @@
 //! The `meta.k8s.io/v1` Table and PartialObjectMetadata representations. Columns come from `data/columns.tsv`, cells
 //! from the kinds' strategies.
 
-use crate::resource::Resource;
 use serde_json::{Value, json};
-use std::sync::OnceLock;
 
 const COLUMNS: &str = include_str!("../data/columns.tsv");
 
@@ -11,20 +9,22 @@ const COLUMNS: &str = include_str!("../data/columns.tsv");
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct Column {
-    pub name: &'static str,
+    pub name: String,
     /// `string`, `integer`, `boolean` or `date`.
-    pub ty: &'static str,
+    pub ty: String,
     /// `name` for the column of names, otherwise empty.
-    pub format: &'static str,
+    pub format: String,
     /// 0: always printed; 1: in wide output only.
     pub priority: u8,
 }
 
 impl Column {
-    fn parse(text: &'static str) -> Option<Self> {
+    /// A column of the table: `name:type[:format][*]`.
+    fn parse(text: &str) -> Option<Self> {
         let (text, priority) = text.strip_suffix('*').map_or((text, 0), |t| (t, 1));
         let mut parts = text.split(':');
-        Some(Column { name: parts.next()?, ty: parts.next()?, format: parts.next().unwrap_or(""), priority })
+        let mut part = || parts.next().map(str::to_owned);
+        Some(Column { name: part()?, ty: part()?, format: part().unwrap_or_default(), priority })
     }
 
     fn to_value(&self) -> Value {
@@ -32,7 +32,7 @@ impl Column {
     }
 
     fn description(&self) -> String {
-        match self.name {
+        match self.name.as_str() {
             "Name" => "Name of the object, unique among its kind in the namespace.".to_owned(),
             "Age" => "Time since the object was created.".to_owned(),
             other => format!("{other} of the object."),
@@ -40,21 +40,23 @@ impl Column {
     }
 }
 
-/// The columns of a resource; by default name and creation time.
-pub fn columns(resource: &Resource) -> &'static [Column] {
-    type Row = (&'static str, &'static str, Vec<Column>);
-    static TABLE: OnceLock<(Vec<Row>, Vec<Column>)> = OnceLock::new();
-    let (rows, fallback) = TABLE.get_or_init(|| {
-        let parse = |columns: &'static str| columns.split(" | ").filter_map(Column::parse).collect();
-        let rows = COLUMNS.lines().filter(|l| !l.starts_with('#')).filter_map(|line| {
-            let mut cells = line.split('\t');
-            Some((cells.next()?, cells.next()?, parse(cells.next()?)))
-        });
-        (rows.collect(), parse("Name:string:name | Created At:date"))
+/// The columns of a resource without columns of its own: name and creation time.
+pub fn default_columns() -> Vec<Column> {
+    parse("Name:string:name | Created At:date")
+}
+
+/// The columns of a built-in resource.
+pub fn builtin_columns(api_version: &str, plural: &str) -> Vec<Column> {
+    let rows = COLUMNS.lines().filter(|l| !l.starts_with('#')).filter_map(|line| {
+        let mut cells = line.split('\t');
+        Some((cells.next()?, cells.next()?, cells.next()?))
     });
-    let api_version = resource.api_version();
-    let row = rows.iter().find(|(version, plural, _)| *version == api_version && *plural == resource.plural);
-    row.map_or(fallback, |(_, _, columns)| columns)
+    let mut rows = rows.filter(|(version, resource, _)| (*version, *resource) == (api_version, plural));
+    rows.next().map_or_else(default_columns, |(_, _, columns)| parse(columns))
+}
+
+fn parse(columns: &str) -> Vec<Column> {
+    columns.split(" | ").filter_map(Column::parse).collect()
 }
 
 /// The part of the object that each row contains (`includeObject`).

@@ -51,6 +51,7 @@ impl Informers {
     /// Runs until the registry is gone.
     pub async fn run(mut self) {
         let mut progress = self.registry.subscribe_progress();
+        let mut generations = self.registry.generations();
         let mut resync = tokio::time::interval(RESYNC_EVERY);
         resync.reset();
         loop {
@@ -64,6 +65,7 @@ impl Informers {
             self.cache.set_seen(seen);
             tokio::select! {
                 changed = progress.changed() => if changed.is_err() { return },
+                _ = generations.changed() => {}
                 _ = resync.tick() => self.resync().await,
             }
         }

@@ -1,8 +1,5 @@
-//! Discovery: what is served, in the legacy form (one document per group-version) and in the aggregated one (all at
-//! once, with an ETag). Both are made from the model's table of resources at the first request and kept as bytes.
-
-use std::collections::BTreeMap;
-use std::sync::OnceLock;
+//! Discovery: what is served, in the legacy form (one document per group-version) and in the aggregated one (one document
+//! with an ETag). Both are derived from the request's catalog; the aggregated one is kept with it as bytes.
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -17,7 +14,7 @@ use shim_model::status::{self, Status};
 use super::body::Response;
 use super::negotiation::{self, Clause};
 use super::reply;
-use crate::storage::catalog::Catalog;
+use crate::storage::catalog::{Catalog, Document, DocumentKey};
 
 /// Serves `/api`, `/apis` and what is directly below; `None` if the path is none of these.
 pub fn serve(
@@ -90,30 +87,21 @@ fn aggregated_version(clause: &Clause) -> Option<&'static str> {
 }
 
 fn aggregated(catalog: &Catalog, headers: &HeaderMap, core: bool, version: &'static str) -> Response {
-    // Whether it is the core group's, and the version; the bytes and their ETag.
-    type Documents = BTreeMap<(bool, &'static str), (Bytes, String)>;
-    static DOCUMENTS: OnceLock<Documents> = OnceLock::new();
-    let documents = DOCUMENTS.get_or_init(|| {
-        let keys = [(true, "v2"), (false, "v2"), (true, "v2beta1"), (false, "v2beta1")];
-        keys.into_iter()
-            .map(|(core, version)| {
-                let bytes = Bytes::from(aggregated_value(catalog, core, version).to_string());
-                let etag = format!("\"{}\"", hex(&Sha256::digest(&bytes)));
-                ((core, version), (bytes, etag))
-            })
-            .collect()
+    let Document { bytes, hash } = catalog.documents().get(DocumentKey::Discovery { core, version }, || {
+        let bytes = Bytes::from(aggregated_value(catalog, core, version).to_string());
+        let hash = hex(&Sha256::digest(&bytes));
+        Document { bytes, hash }
     });
-    let (bytes, etag) = &documents[&(core, version)];
+    let etag = format!("\"{hash}\"");
     let unchanged = headers.get(IF_NONE_MATCH).is_some_and(|v| v.as_bytes() == etag.as_bytes());
-    let mut response =
-        if unchanged { reply::json(304, Bytes::new()) } else { reply::json(200, bytes.clone()) };
+    let mut response = if unchanged { reply::json(304, Bytes::new()) } else { reply::json(200, bytes) };
     let media_type = match version {
         "v2" => "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
         _ => "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList",
     };
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
-    if let Ok(etag) = HeaderValue::from_str(etag) {
+    if let Ok(etag) = HeaderValue::from_str(&etag) {
         headers.insert(ETAG, etag);
     }
     vary(response)
@@ -196,8 +184,11 @@ fn resource_list(catalog: &Catalog, group: &str, version: &str) -> Option<Value>
 /// Identifies the version in which objects are stored, computed as upstream does.
 fn storage_version_hash(r: &Resource) -> String {
     use base64::Engine;
-    let group =
-        if r.storage_group.is_empty() { "/v1".to_owned() } else { api_version(&r.storage_group, &r.version) };
+    let group = if r.storage_group.is_empty() {
+        "/v1".to_owned()
+    } else {
+        api_version(&r.storage_group, &r.storage_version)
+    };
     let group = group.trim_start_matches('/');
     let text = match r.storage_group.as_str() {
         "" => format!("/{group}/{}", r.kind),

@@ -17,7 +17,6 @@ use super::negotiation::{Accepted, Shape};
 use super::query::{Query, quote};
 use super::shapes::{self, ListMeta};
 use crate::storage::catalog::ServedResource;
-use crate::storage::fields;
 use crate::storage::object::Object;
 use crate::storage::registry::{Registry, of_store, parse};
 use crate::storage::selection::Selection;
@@ -90,7 +89,7 @@ pub fn selection(
     let mut fields = FieldSelector::parse(query.text("fieldSelector")).map_err(refuse)?;
     kinds::check_field_selector(resource, &fields)?;
     for term in &mut fields.terms {
-        term.field = fields::stored_name(resource, &term.field);
+        term.field = resource.converter().stored_field(&term.field).into_owned();
     }
     if !name.is_empty() {
         let exact = FieldSelector::parse(&format!("metadata.name={name}")).map_err(refuse)?;
@@ -144,10 +143,10 @@ pub async fn list(
     query: &Query,
 ) -> Result<Response, Status> {
     if accepted.shape == Shape::Metadata {
-        return shapes::many(resource, accepted, query, Vec::new(), &ListMeta::default());
+        return shapes::many(resource, accepted, query, Vec::new(), &ListMeta::default()).await;
     }
     let (items, meta) = read(registry, resource, options).await?;
-    shapes::many(resource, accepted, query, items, &meta)
+    shapes::many(resource, accepted, query, items, &meta).await
 }
 
 /// Reads what a LIST shows.

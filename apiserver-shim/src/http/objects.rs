@@ -7,9 +7,9 @@ use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::Value;
 use shim_core::kinds::Subresource;
-use shim_model::patch::PatchKind;
+use shim_model::patch::{self, PatchKind};
 use shim_model::resource::{KindRef, Resource, Verb};
-use shim_model::schema::{self, Media, Strictness};
+use shim_model::schema::{self, Media, ObjectType, Strictness};
 use shim_model::status::{self, Status};
 
 use super::body::{self, Body, Response};
@@ -21,7 +21,7 @@ use crate::auth::authentication::User;
 use crate::http::service::Api;
 use crate::pipeline::{Call, Outcome, Place};
 use crate::storage::catalog::{Catalog, ServedResource};
-use crate::storage::deletion::{DeleteOptions, Propagation, returns_object};
+use crate::storage::deletion::{DeleteOptions, Propagation};
 use crate::storage::registry::Deleted;
 
 /// A request for a resource.
@@ -80,16 +80,22 @@ impl ResourceRequest<'_> {
         })
     }
 
-    /// Decodes a body of the resource's kind, or of another.
-    pub fn decode(&self, bytes: &[u8], kind: KindRef<'_>, call: &Call) -> Result<schema::Decoded, Status> {
+    /// Decodes a body of the type of the resource's objects, or of another.
+    pub fn decode(&self, bytes: &[u8], ty: &ObjectType, call: &Call) -> Result<schema::Decoded, Status> {
         let media = negotiation::body_media(self.headers)?;
-        schema::decode(bytes, media, kind, call.strictness)
+        schema::decode(bytes, media, ty, call.strictness)
+    }
+
+    /// The type of the bodies of the request's subresource.
+    pub fn subresource_type(&self) -> Result<&ObjectType, Status> {
+        let subresource = self.resource.subresource(&self.target.subresource);
+        subresource.and_then(|s| s.object_type.as_ref()).ok_or_else(status::unknown_path)
     }
 
     /// Answers with what a write gave.
-    pub fn answer(&self, code: u16, accepted: Accepted, outcome: Outcome) -> Result<Response, Status> {
+    pub async fn answer(&self, code: u16, accepted: Accepted, outcome: Outcome) -> Result<Response, Status> {
         let mut response = match &outcome.stored {
-            Some(object) => shapes::one(code, self.resource, accepted, self.query, object)?,
+            Some(object) => shapes::one(code, self.resource, accepted, self.query, object).await?,
             None => {
                 let object = outcome.unstored.unwrap_or_default();
                 shapes::one_value(code, self.resource, accepted, self.query, object)?
@@ -152,7 +158,7 @@ pub async fn get(api: &Api, request: &ResourceRequest<'_>) -> Result<Response, S
         Some(oldest) => api.registry.wait_for(oldest).await?,
     }
     let object = api.registry.get(request.resource, namespace, name).await?;
-    shapes::one(200, request.resource, accepted, request.query, &object)
+    shapes::one(200, request.resource, accepted, request.query, &object).await
 }
 
 async fn collection(api: &Api, request: &ResourceRequest<'_>) -> Result<Response, Status> {
@@ -171,13 +177,13 @@ async fn create(api: &Api, request: &ResourceRequest<'_>, body: Body) -> Result<
     let call = request.call("CreateOptions")?;
     negotiation::body_media(request.headers)?;
     let bytes = body::read(body).await?;
-    let decode = || request.decode(&bytes, request.resource.kind_ref(), &call);
+    let decode = || request.decode(&bytes, &request.resource.object_type, &call);
     let (decoded, namespace) = (decode()?, &request.target.namespace);
     let again = || decode().map(|decoded| decoded.value);
     let created = api.pipeline.create_from(request.resource, namespace, decoded.value, again, &call);
     let mut outcome = created.await?;
     outcome.warnings.splice(0..0, decoded.warnings);
-    request.answer(201, accepted, outcome)
+    request.answer(201, accepted, outcome).await
 }
 
 /// PUT.
@@ -191,10 +197,10 @@ pub async fn update(
     let call = request.call("UpdateOptions")?;
     negotiation::body_media(request.headers)?;
     let bytes = body::read(body).await?;
-    let decoded = request.decode(&bytes, request.resource.kind_ref(), &call)?;
+    let decoded = request.decode(&bytes, &request.resource.object_type, &call)?;
     let mut outcome = api.pipeline.update(request.place(subresource), decoded.value, &call).await?;
     outcome.warnings.splice(0..0, decoded.warnings);
-    request.answer(if outcome.created { 201 } else { 200 }, accepted, outcome)
+    request.answer(if outcome.created { 201 } else { 200 }, accepted, outcome).await
 }
 
 /// PATCH.
@@ -205,7 +211,7 @@ pub async fn patch(
     body: Body,
 ) -> Result<Response, Status> {
     let accepted = request.accepted()?;
-    let kind = patch_kind(request.headers)?;
+    let kind = patch_kind(request.headers, &request.resource.object_type)?;
     let call = request.call("PatchOptions")?;
     if !request.query.text("force").is_empty() {
         let error =
@@ -214,16 +220,21 @@ pub async fn patch(
     }
     let bytes = body::read(body).await?;
     let outcome = api.pipeline.patch(request.place(subresource), kind, &bytes, &call).await?;
-    request.answer(200, accepted, outcome)
+    request.answer(200, accepted, outcome).await
 }
 
 /// The kind of patch that a Content-Type names. Server-side apply has its place here once it is there.
-pub fn patch_kind(headers: &HeaderMap) -> Result<PatchKind, Status> {
+pub fn patch_kind(headers: &HeaderMap, ty: &ObjectType) -> Result<PatchKind, Status> {
     let media_type = negotiation::content_type(headers);
-    PatchKind::from_media_type(&media_type).ok_or_else(|| {
+    let supported = patch::media_types(ty);
+    let kind = PatchKind::from_media_type(&media_type).filter(|_| supported.contains(&media_type.as_ref()));
+    kind.ok_or_else(|| {
         let mut status = Status::failure(415, "UnsupportedMediaType", "415: Unsupported Media Type");
-        if media_type == "application/apply-patch+yaml" {
-            status.message = "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json".into();
+        if media_type == "application/apply-patch+yaml" || PatchKind::from_media_type(&media_type).is_some() {
+            status.message = format!(
+                "the body of the request was in an unknown format - accepted media types include: {}",
+                supported.join(", ")
+            );
         }
         status.details = Some(Box::default());
         status
@@ -238,17 +249,13 @@ async fn delete(api: &Api, request: &ResourceRequest<'_>, body: Body) -> Result<
     let resource = request.resource;
     protect(resource, name)?;
     match api.registry.delete(resource, namespace, name, &options).await? {
-        Deleted::Gone(last) if !returns_object(resource) => {
+        Deleted::Gone(last) if !resource.strategy().returns_deleted_object() => {
             let uid = last["metadata"]["uid"].as_str().unwrap_or("");
             let done = status::success(resource, name, uid);
             Ok(reply::value(200, accepted.media, &done.to_value()))
         }
         Deleted::Gone(object) | Deleted::Marked(object) => {
-            let object = if shapes::is_native(resource) {
-                object
-            } else {
-                crate::storage::event_versions::to_events_group(object)
-            };
+            let object = resource.to_served(object).await?;
             shapes::one_value(200, resource, accepted, request.query, object)
         }
     }
@@ -278,7 +285,7 @@ async fn delete_collection(api: &Api, request: &ResourceRequest<'_>, body: Body)
             Err(status) => return Err(status),
         }
     }
-    shapes::many(resource, accepted, request.query, items, &meta)
+    shapes::many(resource, accepted, request.query, items, &meta).await
 }
 
 /// Reads DeleteOptions: from the body if there is one, else from the query.
@@ -340,8 +347,8 @@ fn parse_options(request: &ResourceRequest<'_>, bytes: &Bytes) -> Result<Value, 
         return Ok(value);
     }
     // The model words the complaint; only its frame differs here.
-    match schema::decode(bytes, media, OPTIONS, Strictness::Ignore) {
-        Ok(decoded) => Ok(decoded.value),
+    match schema::decode_untyped(bytes, media, OPTIONS) {
+        Ok(value) => Ok(value),
         Err(status) => {
             let message = status.message.split_once("): ").map_or(status.message.as_str(), |(_, rest)| rest);
             let message = message.rsplit_once(" (").map_or(message, |(head, _)| head);

@@ -1,8 +1,7 @@
-//! OpenAPI v3: the index with a hash for each document, and the documents. They are made when first asked for (a
-//! start must not wait for them) and kept as bytes.
+//! OpenAPI: the v3 index with a hash for each document, the v3 documents, and the v2 document. They are made when first
+//! asked for, since a start must not wait for them, and are kept with the catalog of their generation.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -17,32 +16,27 @@ use super::body::Response;
 use super::discovery::{hex, not_found};
 use super::negotiation;
 use super::reply;
-use crate::storage::catalog::Catalog;
+use crate::storage::catalog::{Catalog, Document, DocumentKey};
 
-struct Documents(Mutex<BTreeMap<String, (Bytes, String)>>);
-
-fn documents() -> &'static Documents {
-    static DOCUMENTS: OnceLock<Documents> = OnceLock::new();
-    DOCUMENTS.get_or_init(|| Documents(Mutex::new(BTreeMap::new())))
+/// The v3 document at a path such as `apis/apps/v1`.
+fn document_3(catalog: &Catalog, path: &str) -> Option<Document> {
+    let api_version = path.strip_prefix("apis/").or_else(|| path.strip_prefix("api/"))?;
+    let (group, version) = split_api_version(api_version);
+    let is_served = catalog.group(group).is_some_and(|g| g.versions.iter().any(|v| v == version));
+    if !is_served || openapi::document_path(group, version) != path {
+        return None;
+    }
+    let key = DocumentKey::OpenApi3 { group: group.to_owned(), version: version.to_owned() };
+    Some(catalog.documents().get(key, || {
+        let document = openapi::document(catalog.resources(), group, version)
+            .expect("invariant: a group-version of the catalog has resources");
+        hashed(Bytes::from(document.to_string()))
+    }))
 }
 
-impl Documents {
-    /// A document and its hash.
-    fn get(&self, catalog: &Catalog, path: &str) -> Option<(Bytes, String)> {
-        let mut made = self.0.lock().expect("invariant: no holder of the documents panics");
-        if let Some(found) = made.get(path) {
-            return Some(found.clone());
-        }
-        let api_version = path.strip_prefix("apis/").or_else(|| path.strip_prefix("api/"))?;
-        let (group, version) = split_api_version(api_version);
-        if openapi::document_path(group, version) != path {
-            return None;
-        }
-        let bytes = Bytes::from(openapi::document(catalog.resources(), group, version)?.to_string());
-        let hash = hex(&Sha512::digest(&bytes));
-        made.insert(path.to_owned(), (bytes.clone(), hash.clone()));
-        Some((bytes, hash))
-    }
+fn hashed(bytes: Bytes) -> Document {
+    let hash = hex(&Sha512::digest(&bytes));
+    Document { bytes, hash }
 }
 
 /// Serves `/openapi/…`; `None` if the path is none of these.
@@ -69,7 +63,7 @@ pub async fn serve(
 fn index(catalog: &Catalog) -> Response {
     let mut paths = Map::new();
     for path in openapi::document_paths(catalog.resources()) {
-        if let Some((_, hash)) = documents().get(catalog, &path) {
+        if let Some(Document { hash, .. }) = document_3(catalog, &path) {
             let url = format!("/openapi/v3/{path}?hash={hash}");
             paths.insert(path, json!({"serverRelativeURL": url}));
         }
@@ -78,7 +72,7 @@ fn index(catalog: &Catalog) -> Response {
 }
 
 fn document(catalog: &Catalog, path: &str, headers: &HeaderMap, asked: &str) -> Response {
-    let Some((bytes, hash)) = documents().get(catalog, path) else { return not_found() };
+    let Some(Document { bytes, hash }) = document_3(catalog, path) else { return not_found() };
     let mut response = tagged(headers, bytes, &hash);
     let headers = response.headers_mut();
     if asked == hash {
@@ -116,22 +110,20 @@ async fn version_2(catalog: &Arc<Catalog>, headers: &HeaderMap) -> Result<Respon
         refused.headers_mut().remove(http::header::CONTENT_TYPE);
         return Ok(refused);
     }
-    static DOCUMENTS: [OnceLock<(Bytes, String)>; 2] = [OnceLock::new(), OnceLock::new()];
     let catalog = catalog.clone();
     let made = tokio::task::spawn_blocking(move || {
-        DOCUMENTS[usize::from(protobuf)].get_or_init(|| {
+        let key = if protobuf { DocumentKey::OpenApi2Protobuf } else { DocumentKey::OpenApi2 };
+        catalog.documents().get(key, || {
             let version = super::version::git_version();
             let resources: Vec<_> = catalog.resources().collect();
-            let bytes = match protobuf {
+            hashed(match protobuf {
                 true => Bytes::from(openapi::document_2_protobuf(&resources, &version)),
                 false => Bytes::from(openapi::document_2(&resources, &version).to_string()),
-            };
-            let hash = hex(&Sha512::digest(&bytes));
-            (bytes, hash)
+            })
         })
     });
-    let (bytes, hash) = made.await.map_err(status::internal)?;
-    let mut response = tagged(headers, bytes.clone(), hash);
+    let Document { bytes, hash } = made.await.map_err(status::internal)?;
+    let mut response = tagged(headers, bytes, &hash);
     if protobuf && response.status() == http::StatusCode::OK {
         let media = HeaderValue::from_static(openapi::version_2::protobuf::MEDIA_TYPE);
         response.headers_mut().insert(http::header::CONTENT_TYPE, media);

@@ -18,21 +18,9 @@ use super::list_body::ListBody;
 use super::negotiation::{Accepted, Shape};
 use super::query::Query;
 use super::reply;
-use crate::storage::event_versions;
-
+use crate::storage::catalog::ServedResource;
 use crate::storage::object::{Object, write_resource_version};
 use crate::storage::registry::now;
-
-/// Whether a resource is served as it is stored. `events.k8s.io` shares the core group's events and is converted.
-pub fn is_native(resource: &Resource) -> bool {
-    resource.group == resource.storage_group
-}
-
-/// An object as a resource serves it, decoded.
-pub fn value_of(resource: &Resource, object: &Object) -> Value {
-    let value = object.value();
-    if is_native(resource) { value } else { event_versions::to_events_group(value) }
-}
 
 /// What of an object goes into a Table's row.
 pub fn include_object(query: &Query) -> Result<IncludeObject, Status> {
@@ -43,17 +31,17 @@ pub fn include_object(query: &Query) -> Result<IncludeObject, Status> {
 }
 
 /// Answers with one object.
-pub fn one(
+pub async fn one(
     code: u16,
-    resource: &ResourceDefinition,
+    resource: &ServedResource,
     accepted: Accepted,
     query: &Query,
     object: &Arc<Object>,
 ) -> Result<Response, Status> {
-    if accepted.shape == Shape::Object && accepted.media == Media::Json && is_native(resource) {
+    if accepted.shape == Shape::Object && accepted.media == Media::Json && resource.is_stored_version() {
         return Ok(reply::json(code, object.served()));
     }
-    one_value(code, resource, accepted, query, value_of(resource, object))
+    one_value(code, resource, accepted, query, resource.decode(object).await?)
 }
 
 /// Answers with one decoded object, which has its resourceVersion.
@@ -70,8 +58,8 @@ pub fn one_value(
         Shape::Table => {
             let include = include_object(query)?;
             let metadata = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
-            let row = row_value(resource, object, include);
-            table::table(Some(table::columns(resource)), vec![row], metadata)
+            let row = row_of(resource, object, include);
+            table::table(Some(&resource.columns), vec![row], metadata)
         }
         Shape::MetadataList => {
             let message = format!(
@@ -109,15 +97,15 @@ impl ListMeta {
 }
 
 /// Answers with a list.
-pub fn many(
-    resource: &ResourceDefinition,
+pub async fn many(
+    resource: &ServedResource,
     accepted: Accepted,
     query: &Query,
     items: Vec<Arc<Object>>,
     meta: &ListMeta,
 ) -> Result<Response, Status> {
     let list = match accepted.shape {
-        Shape::Object if is_native(resource) => {
+        Shape::Object if resource.is_stored_version() => {
             let list = list_body(resource, items, meta);
             return Ok(match accepted.media {
                 Media::Json => {
@@ -129,14 +117,16 @@ pub fn many(
             });
         }
         Shape::Object => {
-            let items: Vec<Value> = items.iter().map(|o| without_type(value_of(resource, o))).collect();
+            let items = resource.decode_all(&items).await?;
+            let items: Vec<Value> = items.into_iter().map(without_type).collect();
             let kind = format!("{}List", resource.kind);
             json!({"kind": kind, "apiVersion": resource.api_version(), "metadata": meta.to_value(), "items": items})
         }
         Shape::Table => {
             let include = include_object(query)?;
-            let rows = items.iter().map(|o| row_of(resource, o, include)).collect();
-            table::table(Some(table::columns(resource)), rows, meta.to_value())
+            let items = resource.decode_all(&items).await?;
+            let rows = items.into_iter().map(|object| row_of(resource, object, include)).collect();
+            table::table(Some(&resource.columns), rows, meta.to_value())
         }
         Shape::MetadataList => {
             let items: Vec<Value> = items
@@ -159,24 +149,13 @@ pub fn many(
     Ok(reply::value(200, accepted.media, &list))
 }
 
-/// A row of a Table.
-pub fn row_of(resource: &ResourceDefinition, object: &Object, include: IncludeObject) -> Value {
-    row_value(resource, value_of(resource, object), include)
-}
-
-fn row_value(resource: &ResourceDefinition, object: Value, include: IncludeObject) -> Value {
+/// The row of a Table for an object in the resource's version.
+pub fn row_of(resource: &ResourceDefinition, object: Value, include: IncludeObject) -> Value {
     let cells = resource.strategy().cells(&object, now());
-    let phase = if resource.kind == "Pod" { object["status"]["phase"].as_str() } else { None };
-    // A Pod that has ended says so beside its cells, so that kubectl can leave it out or grey it.
-    let ended = match phase {
-        Some("Succeeded") => Some(("Succeeded", "The pod has completed successfully.")),
-        Some("Failed") => Some(("Failed", "The pod failed.")),
-        _ => None,
-    };
+    let conditions = resource.strategy().row_conditions(&object);
     let mut row = table::row(cells, object, include);
-    if let Some((reason, message)) = ended {
-        row["conditions"] =
-            json!([{"type": "Completed", "status": "True", "reason": reason, "message": message}]);
+    if let Some(conditions) = conditions {
+        row["conditions"] = conditions;
     }
     row
 }

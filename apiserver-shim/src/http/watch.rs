@@ -17,9 +17,9 @@ use super::negotiation::{Accepted, Shape};
 use super::query::Query;
 use super::{reply, shapes};
 use crate::storage::catalog::ServedResource;
-use crate::storage::object::write_resource_version;
+use crate::storage::object::{set_resource_version, write_resource_version};
 use crate::storage::registry::Registry;
-use crate::storage::watch_cache::{Audience, Delivery, Lagged, WatchFrom, Watcher};
+use crate::storage::watch_cache::{BroadcastGroup, Delivery, WatchEnd, WatchFrom, Watcher};
 
 /// Most events in one frame: with small objects a frame is then some 256 KiB, which is what bounds it with large ones.
 const FRAME_EVENTS_MAX: usize = 256;
@@ -43,7 +43,7 @@ struct Codec {
 struct State {
     registry: Registry,
     watcher: Watcher,
-    audience: Arc<Audience>,
+    group: Arc<BroadcastGroup>,
     codec: Codec,
     bookmarks: bool,
     /// The initial events are not yet closed by their bookmark.
@@ -89,9 +89,10 @@ pub async fn watch(
     };
     let codec = Codec { resource: resource.clone(), shape: accepted.shape, include, headed: false };
     let now = Instant::now();
-    let parts = match resource.cache().watch_paced(from, options.selection.clone()) {
-        Err(lagged) => {
-            let status = too_old(options.revision.unwrap_or(0), lagged);
+    let parts = match resource.cache().watch_debounced(from, options.selection.clone()) {
+        Err(WatchEnd::Closed) => return Err(status::unknown_path()),
+        Err(WatchEnd::Lagged { oldest }) => {
+            let status = status::too_old(options.revision.unwrap_or(0), oldest);
             let frame = error_frame(&status);
             stream(futures::stream::iter([Ok(frame)]))
         }
@@ -99,7 +100,7 @@ pub async fn watch(
             let state = State {
                 registry: registry.clone(),
                 watcher,
-                audience: resource.cache().audience(&options.selection, codec.form()),
+                group: resource.cache().broadcast_group(&options.selection, codec.form()),
                 codec,
                 bookmarks: query.flag("allowWatchBookmarks"),
                 initial_open: initial == Some(true),
@@ -132,12 +133,18 @@ impl State {
             if self.look || mark || self.initial_open || self.watcher.is_due() {
                 // What was known before looking: if nothing is found, everything up to here has been seen.
                 let known = self.registry.progress();
-                match self.frame() {
+                match self.frame().await {
                     Ok(frame) if !frame.is_empty() => return Some(frame),
                     Ok(_) => {}
-                    Err(lagged) => {
+                    // The resource is no longer served: the watch ends without an error, as upstream's do.
+                    Err(FrameError::End(WatchEnd::Closed)) => return None,
+                    Err(FrameError::End(WatchEnd::Lagged { oldest })) => {
                         self.done = true;
-                        return Some(error_frame(&too_old(self.watcher.seen(), lagged)));
+                        return Some(error_frame(&status::too_old(self.watcher.seen(), oldest)));
+                    }
+                    Err(FrameError::Conversion(status)) => {
+                        self.done = true;
+                        return Some(error_frame(&status));
                     }
                 }
                 let known = known.max(self.watcher.seen());
@@ -157,16 +164,19 @@ impl State {
     }
 
     /// The next frame; an empty one if nothing is left that concerns this watcher.
-    fn frame(&mut self) -> Result<Bytes, Lagged> {
+    async fn frame(&mut self) -> Result<Bytes, FrameError> {
         loop {
             let codec = &mut self.codec;
-            // The first frame of Tables is nobody else's: it names the columns.
-            let (bytes, cut) = if codec.is_settled() {
-                let write = |deliveries: &[Delivery]| codec.write_all(deliveries);
-                self.watcher.poll_written(&self.audience, FRAME_EVENTS_MAX, write)?
-            } else {
+            let (bytes, cut) = if !codec.resource.is_stored_version() {
                 let batch = self.watcher.poll(FRAME_EVENTS_MAX)?;
-                (codec.write_all(&batch.deliveries), batch.cut)
+                (codec.convert_all(&batch.deliveries).await?, batch.cut)
+            } else if codec.is_settled() {
+                let write = |deliveries: &[Delivery]| codec.write_all(deliveries, None);
+                self.watcher.poll_written(&self.group, FRAME_EVENTS_MAX, write)?
+            } else {
+                // The first frame of Tables is nobody else's: it names the columns.
+                let batch = self.watcher.poll(FRAME_EVENTS_MAX)?;
+                (codec.write_all(&batch.deliveries, None), batch.cut)
             };
             self.look = cut;
             if !bytes.is_empty() || !cut {
@@ -188,10 +198,28 @@ impl State {
     }
 }
 
+/// Why there is no further frame.
+enum FrameError {
+    End(WatchEnd),
+    Conversion(Status),
+}
+
+impl From<WatchEnd> for FrameError {
+    fn from(end: WatchEnd) -> Self {
+        FrameError::End(end)
+    }
+}
+
+impl From<Status> for FrameError {
+    fn from(status: Status) -> Self {
+        FrameError::Conversion(status)
+    }
+}
+
 impl Codec {
     /// What tells this way of writing from others; bookmarks do not count.
     fn form(&self) -> String {
-        format!("{} {:?} {:?}", self.resource.group, self.shape, self.include)
+        format!("{} {:?} {:?}", self.resource.api_version(), self.shape, self.include)
     }
 
     /// Whether the same events are written the same way from now on.
@@ -199,25 +227,42 @@ impl Codec {
         self.headed || self.shape != Shape::Table
     }
 
-    fn write_all(&mut self, deliveries: &[Delivery]) -> Bytes {
+    /// Writes events of a resource that is stored in another version.
+    async fn convert_all(&mut self, deliveries: &[Delivery]) -> Result<Bytes, Status> {
+        if deliveries.is_empty() {
+            return Ok(Bytes::new());
+        }
+        let objects: Vec<_> = deliveries.iter().map(|d| d.object.clone()).collect();
+        let mut values = self.resource.decode_all(&objects).await?;
+        if self.shape == Shape::Object {
+            let revisions = deliveries.iter().map(|d| d.revision);
+            values.iter_mut().zip(revisions).for_each(|(value, at)| set_resource_version(value, at));
+        }
+        Ok(self.write_all(deliveries, Some(values)))
+    }
+
+    /// Writes events; `converted` are their objects in the served version if that is not the stored one.
+    fn write_all(&mut self, deliveries: &[Delivery], converted: Option<Vec<Value>>) -> Bytes {
         // Room at once, instead of by doubling.
         let size: usize = deliveries.iter().map(|d| d.object.bytes().len() + EVENT_FRAME).sum();
         let mut out = BytesMut::with_capacity(size);
+        let mut converted = converted.map(Vec::into_iter);
         for delivery in deliveries {
-            self.write(delivery, &mut out);
+            let value = converted.as_mut().and_then(Iterator::next);
+            self.write(delivery, value, &mut out);
         }
         out.freeze()
     }
 
-    fn write(&mut self, delivery: &Delivery, out: &mut BytesMut) {
+    fn write(&mut self, delivery: &Delivery, converted: Option<Value>, out: &mut BytesMut) {
         out.extend_from_slice(b"{\"type\":\"");
         out.extend_from_slice(delivery.kind.as_str().as_bytes());
         out.extend_from_slice(b"\",\"object\":");
         match self.shape {
-            Shape::Object if shapes::is_native(&self.resource) => {
-                delivery.object.write(delivery.revision, out)
-            }
-            Shape::Object => out.extend_from_slice(&self.converted(delivery)),
+            Shape::Object => match converted {
+                None => delivery.object.write(delivery.revision, out),
+                Some(value) => out.extend_from_slice(value.to_string().as_bytes()),
+            },
             Shape::Metadata | Shape::MetadataList => match delivery.shared() {
                 Some(change) => {
                     let made = || shapes::partial(&delivery.object, delivery.revision);
@@ -225,27 +270,25 @@ impl Codec {
                 }
                 None => out.extend_from_slice(&shapes::partial(&delivery.object, delivery.revision)),
             },
-            Shape::Table => self.write_table(delivery, out),
+            Shape::Table => self.write_table(delivery, converted, out),
         }
         out.extend_from_slice(b"}\n");
     }
 
-    fn converted(&self, delivery: &Delivery) -> Vec<u8> {
-        let mut value = shapes::value_of(&self.resource, &delivery.object);
-        value["metadata"]["resourceVersion"] = delivery.revision.to_string().into();
-        value.to_string().into_bytes()
-    }
-
     /// The first event carries the columns' definitions, later ones do not.
-    fn write_table(&mut self, delivery: &Delivery, out: &mut BytesMut) {
-        let columns = (!std::mem::replace(&mut self.headed, true)).then(|| table::columns(&self.resource));
+    fn write_table(&mut self, delivery: &Delivery, converted: Option<Value>, out: &mut BytesMut) {
+        let columns = (!std::mem::replace(&mut self.headed, true)).then(|| self.resource.columns.as_slice());
         let metadata = json!({"resourceVersion": delivery.revision.to_string()});
         let mut frame = table::table(columns, Vec::new(), metadata);
         frame["rows"] = json!([]);
         let text = frame.to_string();
         // The row is shared between watchers that include the same; most include metadata.
-        let row = || Bytes::from(shapes::row_of(&self.resource, &delivery.object, self.include).to_string());
-        let row = match delivery.shared().filter(|_| self.include == IncludeObject::Metadata) {
+        let may_share = self.include == IncludeObject::Metadata && converted.is_none();
+        let row = || {
+            let object = converted.unwrap_or_else(|| delivery.object.value());
+            Bytes::from(shapes::row_of(&self.resource, object, self.include).to_string())
+        };
+        let row = match delivery.shared().filter(|_| may_share) {
             Some(change) => change.shapes.table_row.get_or_init(row).clone(),
             None => row(),
         };
@@ -279,10 +322,6 @@ impl Codec {
         out.extend_from_slice(format!("{mark}}}{rest}}}}}\n").as_bytes());
         out.freeze()
     }
-}
-
-fn too_old(requested: u64, lagged: Lagged) -> Status {
-    status::too_old(requested, lagged.oldest)
 }
 
 fn error_frame(status: &Status) -> Bytes {

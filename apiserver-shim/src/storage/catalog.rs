@@ -1,18 +1,65 @@
 //! The catalog of this server: definitions of resources together with the stores of their objects.
 
-use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use ::store::Key;
+use serde_json::Value;
 use shim_core::definition::ResourceDefinition;
 use shim_model::resource::{GroupResource, Resource};
-use store::Key;
+use shim_model::status::{self, Status};
 
+use super::object::Object;
 use super::registry::Registry;
-use super::watch_cache::{WatchCache, push_key};
+use super::watch_cache::WatchCache;
 
-/// The catalog of one generation.
-pub type Catalog = shim_model::catalog::Catalog<ServedResource>;
+mod documents;
+mod store;
+
+pub use documents::{Document, DocumentKey, Documents};
+pub use store::ResourceStore;
+
+/// The rows of a catalog.
+pub type Rows = shim_model::catalog::Catalog<ServedResource>;
+
+/// The catalog of one generation, with the documents that tell clients about it.
+#[derive(Debug)]
+pub struct Catalog {
+    rows: Rows,
+    documents: Documents,
+}
+
+impl Catalog {
+    /// The first catalog of a server.
+    pub fn new(rows: Rows) -> Self {
+        Catalog { rows, documents: Documents::default() }
+    }
+
+    /// The catalog that comes after `old`. Documents about what has not changed are taken over.
+    pub fn after(old: &Catalog, rows: Rows) -> Self {
+        fn rows_of<'a>(rows: &'a Rows, group: &'a str, version: &'a str) -> Vec<*const ServedResource> {
+            let of_version = rows.iter().filter(|r| r.group == group && r.version == version);
+            of_version.map(Arc::as_ptr).collect()
+        }
+        let is_changed =
+            |group: &str, version: &str| rows_of(&old.rows, group, version) != rows_of(&rows, group, version);
+        let documents = old.documents.next(is_changed);
+        Catalog { rows, documents }
+    }
+
+    /// Discovery and OpenAPI documents of this generation.
+    pub fn documents(&self) -> &Documents {
+        &self.documents
+    }
+}
+
+impl Deref for Catalog {
+    type Target = Rows;
+
+    fn deref(&self) -> &Rows {
+        &self.rows
+    }
+}
 
 /// A row of the catalog.
 #[derive(Debug)]
@@ -47,9 +94,47 @@ impl ServedResource {
         self.stored().cache()
     }
 
+    /// An object in this version, decoded, with its resourceVersion.
+    pub async fn decode(&self, object: &Object) -> Result<Value, Status> {
+        if self.is_stored_version() {
+            return Ok(object.value());
+        }
+        self.converter().to_served(vec![object.value()]).await.and_then(only)
+    }
+
+    /// Objects in this version, decoded, with their resourceVersions.
+    pub async fn decode_all(&self, objects: &[Arc<Object>]) -> Result<Vec<Value>, Status> {
+        let values = objects.iter().map(|object| object.value()).collect();
+        if self.is_stored_version() { Ok(values) } else { self.converter().to_served(values).await }
+    }
+
+    /// A stored object in this version.
+    pub async fn to_served(&self, stored: Value) -> Result<Value, Status> {
+        match self.is_stored_version() {
+            true => Ok(stored),
+            false => self.converter().to_served(vec![stored]).await.and_then(only),
+        }
+    }
+
+    /// An object of this version as it is stored.
+    pub async fn to_stored(&self, served: Value) -> Result<Value, Status> {
+        match self.is_stored_version() {
+            true => Ok(served),
+            false => self.converter().to_stored(vec![served]).await.and_then(only),
+        }
+    }
+
     /// The store key of an object.
     pub fn key(&self, namespace: &str, name: &str) -> Key {
         self.stored().key(namespace, name)
+    }
+}
+
+/// The one object that a conversion of one object gives.
+fn only(mut converted: Vec<Value>) -> Result<Value, Status> {
+    match (converted.pop(), converted.is_empty()) {
+        (Some(value), true) => Ok(value),
+        _ => Err(status::internal("conversion did not give as many objects as it was given")),
     }
 }
 
@@ -64,49 +149,6 @@ impl Deref for ServedResource {
 impl AsRef<Resource> for ServedResource {
     fn as_ref(&self) -> &Resource {
         &self.definition
-    }
-}
-
-/// The objects below one prefix of the store. Resources that share storage share it.
-pub struct ResourceStore {
-    prefix: String,
-    definition: Arc<ResourceDefinition>,
-    cache: Arc<WatchCache>,
-}
-
-impl fmt::Debug for ResourceStore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResourceStore").field("prefix", &self.prefix).finish_non_exhaustive()
-    }
-}
-
-impl ResourceStore {
-    /// The store of the objects of `definition`, which is the version that they are stored in.
-    pub(crate) fn new(definition: Arc<ResourceDefinition>, cache: Arc<WatchCache>) -> Self {
-        ResourceStore { prefix: definition.storage_prefix(), definition, cache }
-    }
-
-    /// The prefix of its keys.
-    pub fn prefix(&self) -> &str {
-        &self.prefix
-    }
-
-    /// The version that objects are stored in.
-    pub fn definition(&self) -> &Arc<ResourceDefinition> {
-        &self.definition
-    }
-
-    /// Its objects in memory.
-    pub fn cache(&self) -> &Arc<WatchCache> {
-        &self.cache
-    }
-
-    /// The store key of an object.
-    pub fn key(&self, namespace: &str, name: &str) -> Key {
-        let mut key = String::with_capacity(self.prefix.len() + namespace.len() + name.len() + 1);
-        key.push_str(&self.prefix);
-        push_key(&mut key, namespace, name);
-        Key::from(key)
     }
 }
 
@@ -138,10 +180,12 @@ impl<T: ResourceName> ResourceName for &T {
 #[cfg(test)]
 pub(crate) mod testing {
     use super::*;
+    use std::sync::LazyLock;
 
     /// The definition of a built-in resource.
     pub(crate) fn definition(group: &str, plural: &str) -> Arc<ResourceDefinition> {
-        let found = shim_core::definition::builtin().into_iter().find(|d| d.is(group, plural));
+        static BUILTIN: LazyLock<Vec<ResourceDefinition>> = LazyLock::new(shim_core::definition::builtin);
+        let found = BUILTIN.iter().find(|d| d.is(group, plural)).cloned();
         Arc::new(found.expect("the resource is served"))
     }
 }

@@ -4,8 +4,7 @@
 use serde_json::{Map, Value, json};
 use shim_core::definition::ResourceDefinition;
 use shim_model::access;
-use shim_model::resource::Resource;
-use shim_model::status::{self, Status};
+use shim_model::status::Status;
 use shim_model::time::Instant;
 
 /// Waits for dependents before it goes.
@@ -62,15 +61,9 @@ pub enum Decision {
     Nothing,
 }
 
-/// Whether the answer to a completed delete is the object itself rather than a `Status`.
-pub fn returns_object(resource: &Resource) -> bool {
-    const KINDS: &[&str] = &["Pod", "Service", "ServiceAccount", "PodTemplate", "ResourceQuota"];
-    resource.group.is_empty() && KINDS.contains(&resource.kind.as_str())
-}
-
 /// Checks UID and resourceVersion.
 pub fn check_preconditions(
-    resource: &Resource,
+    resource: &ResourceDefinition,
     object: &Value,
     options: &DeleteOptions,
     revision: u64,
@@ -78,14 +71,7 @@ pub fn check_preconditions(
     let name = access::text(object, &["metadata", "name"]);
     let uid = access::text(object, &["metadata", "uid"]);
     let refuse = |what: &str, wanted: &str, found: &str| {
-        // Namespaces have a rule of their own upstream, with its own words.
-        if resource.kind == "Namespace" {
-            let why = format!(
-                "Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}"
-            );
-            return Err(status::conflict(resource, name, why));
-        }
-        Err(status::precondition_failed(resource, name, what, wanted, found))
+        Err(resource.strategy().precondition_failed(resource, name, what, wanted, found))
     };
     if let Some(wanted) = options.uid.as_deref().filter(|wanted| *wanted != uid) {
         return refuse("UID", wanted, uid);
@@ -111,9 +97,7 @@ pub fn decide(
     let changed_grace = given.is_some_and(|g| give_grace(&mut after, g.seconds, asked.is_some(), now));
     let changed_finalizers = set_finalizers(&mut after, options);
     let held = access::list(&after, &["metadata", "finalizers"]).iter().any(Value::is_string)
-        || (resource.kind == "Namespace"
-            && resource.group.is_empty()
-            && !access::list(&after, &["spec", "finalizers"]).is_empty());
+        || resource.strategy().is_held(&after);
     let grace = access::int(&after, &["metadata", "deletionGracePeriodSeconds"]).unwrap_or(0);
     if given.is_some() && was_marked && !changed_grace && grace > 0 {
         return Decision::Nothing;
@@ -121,9 +105,7 @@ pub fn decide(
     if held || grace > 0 {
         if !was_marked && given.is_none() {
             mark(&mut after, 0, now);
-            if resource.kind == "Namespace" && resource.group.is_empty() {
-                access::object_mut(&mut after, &["status"]).insert("phase".into(), "Terminating".into());
-            }
+            resource.strategy().begin_deletion(&mut after);
         }
         return if was_marked && !changed_grace && !changed_finalizers {
             Decision::Nothing

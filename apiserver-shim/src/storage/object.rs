@@ -7,9 +7,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::Serialize;
 use serde_json::Value;
 use shim_core::definition::ResourceDefinition;
+use shim_core::kinds;
 use shim_model::object::{Header, Parts, StoredObject};
-
-use crate::storage::fields;
 
 /// Room for most objects while they are being encoded.
 const SCRATCH_BYTES: usize = 4096;
@@ -64,7 +63,8 @@ impl Object {
 
     /// The value of a selectable field.
     pub fn field(&self, name: &str) -> Option<&str> {
-        let fields = self.fields.get_or_init(|| fields::of(&self.definition, &self.stored));
+        let fields =
+            self.fields.get_or_init(|| kinds::selectable_fields(self.definition.strategy(), &self.stored));
         fields.iter().find(|(n, _)| *n == name).map(|(_, v)| v.as_str())
     }
 
@@ -256,12 +256,12 @@ fn needs_escaping(text: &[u8]) -> bool {
     // The high bit of a byte is set where `word` has one below `limit`; above such a byte there may be more.
     let below = |word: u64, limit: u8| word.wrapping_sub(ONES * u64::from(limit)) & !word;
     let has = |word: u64, byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
-    let odd = |eight: &[u8; 8]| {
+    let escaped = |eight: &[u8; 8]| {
         let word = u64::from_ne_bytes(*eight);
         (below(word, b' ') | has(word, b'"') | has(word, b'\\')) & HIGHS
     };
     match text.last_chunk() {
-        Some(last) => text.as_chunks().0.iter().fold(odd(last), |all, eight| all | odd(eight)) != 0,
+        Some(last) => text.as_chunks().0.iter().fold(escaped(last), |all, eight| all | escaped(eight)) != 0,
         None => text.iter().any(|b| *b < b' ' || matches!(b, b'"' | b'\\')),
     }
 }

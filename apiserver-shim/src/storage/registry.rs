@@ -11,21 +11,24 @@ use arc_swap::ArcSwap;
 use serde_json::Value;
 use shim_core::definition::ResourceDefinition;
 use shim_model::object::StoredObject;
-use shim_model::resource::{GroupResource, Resource, Verb};
+use shim_model::resource::{GroupResource, Resource};
 use shim_model::status::{self, Status};
 use store::{Condition, Key, KeyValue, Revision, Store, Txn, TxnOutcome};
 use tokio::sync::watch;
 
-use crate::storage::catalog::{Catalog, ResourceName, ResourceStore, ServedResource};
+use crate::storage::catalog::{Catalog, ResourceName, ResourceStore, Rows, ServedResource};
 use crate::storage::object::{Object, encoded};
 use crate::storage::selection::Selection;
-use crate::storage::watch_cache::{Lagged, WatchCache, WatchFrom, Watcher};
+use crate::storage::watch_cache::{WatchCache, WatchEnd, WatchFrom, Watcher};
 
 mod feed;
+mod inflight_writes;
+mod install;
 mod lifecycle;
-mod on_the_way;
+use inflight_writes::{InflightGuard, InflightWrites};
+pub use install::InstallError;
+use install::Routes;
 pub use lifecycle::{Deleted, generate_name, now, stamp};
-use on_the_way::{Noted, OnTheWay};
 
 /// How long a read waits for its cache to be as new as the store (as upstream's `blockTimeout`).
 pub const FRESH_WAIT_MAX: Duration = Duration::from_secs(3);
@@ -96,8 +99,13 @@ pub struct Registry {
 struct Inner {
     store: Arc<dyn Store>,
     catalog: ArcSwap<Catalog>,
-    stores: Vec<Arc<ResourceStore>>,
-    on_the_way: OnTheWay,
+    /// Tells of changes of the catalog.
+    generation: watch::Sender<u64>,
+    /// The stores that the feed keeps up to date: those of the catalog and those that are being opened.
+    routes: ArcSwap<Routes>,
+    /// Held while the catalog changes.
+    changing: tokio::sync::Mutex<()>,
+    inflight: InflightWrites,
     /// Up to which revision every cache has seen everything.
     progress: watch::Sender<u64>,
 }
@@ -105,23 +113,24 @@ struct Inner {
 impl Registry {
     /// Reads all objects of the built-in resources and begins to follow the store. Needs a tokio runtime.
     pub async fn open(store: Arc<dyn Store>) -> Result<Registry, store::Error> {
-        let (listing, revision) = feed::read_all(&*store).await?;
+        let (listing, revision) = feed::read_all(&*store, feed::PREFIX).await?;
         let definitions: Vec<_> = shim_core::definition::builtin().into_iter().map(Arc::new).collect();
-        let mut stores: Vec<Arc<ResourceStore>> = Vec::new();
-        // The resource in whose version objects are stored opens the store.
-        for definition in definitions.iter().filter(|d| is_stored(d) && d.storage_group == d.group) {
+        let stored = definitions.iter().filter(|d| install::is_stored(d) && d.is_stored_version());
+        let stores = stored.map(|definition| {
             let objects = feed::parse_prefix(definition, &definition.storage_prefix(), &listing);
-            let cache = WatchCache::new(objects, revision);
-            stores.push(Arc::new(ResourceStore::new(definition.clone(), cache)));
-        }
-        let rows = definitions.iter().map(|definition| {
-            let prefix = definition.storage_prefix();
-            let store = stores.iter().find(|s| is_stored(definition) && s.prefix() == prefix);
-            Arc::new(ServedResource::new(definition.clone(), store.cloned()))
+            Arc::new(ResourceStore::new(definition.clone(), WatchCache::new(objects, revision)))
         });
-        let catalog = ArcSwap::from_pointee(Catalog::new(1, rows));
-        let (on_the_way, progress) = (OnTheWay::default(), watch::Sender::new(revision));
-        let inner = Arc::new(Inner { store, catalog, stores, on_the_way, progress });
+        let routes = Routes::new(stores.collect());
+        let catalog = Catalog::new(Rows::new(1, install::rows(&definitions, &routes)));
+        let inner = Arc::new(Inner {
+            store,
+            generation: watch::Sender::new(catalog.generation()),
+            catalog: ArcSwap::from_pointee(catalog),
+            routes: ArcSwap::from_pointee(routes),
+            changing: tokio::sync::Mutex::new(()),
+            inflight: InflightWrites::default(),
+            progress: watch::Sender::new(revision),
+        });
         tokio::spawn(feed::follow(Arc::downgrade(&inner), revision));
         Ok(Registry { inner })
     }
@@ -215,14 +224,16 @@ impl Registry {
         Ok(resource.cache().list(namespace))
     }
 
-    /// Watches a resource.
+    /// Watches a resource; one that is not served is like one whose watches have ended.
     pub fn watch(
         &self,
         resource: impl ResourceName,
         from: WatchFrom,
         selection: Selection,
-    ) -> Result<Watcher, Lagged> {
-        self.cache(resource).watch(from, selection)
+    ) -> Result<Watcher, WatchEnd> {
+        let row = resource.resolve(self);
+        let store = row.as_ref().and_then(|row| row.store()).ok_or(WatchEnd::Closed)?;
+        store.cache().watch(from, selection)
     }
 
     /// Reads, changes and writes an object, again from the newest state when somebody else was faster. `change`
@@ -325,14 +336,14 @@ impl Registry {
         mut txn: Txn,
         objects: &[(&Key, &Arc<StoredObject>)],
     ) -> Result<TxnOutcome, store::Error> {
-        let mut noted = Vec::with_capacity(objects.len());
+        let mut guards = Vec::with_capacity(objects.len());
         for (key, stored) in objects.iter().copied() {
             txn = txn.put(key.clone(), stored.bytes.clone());
-            noted.push(self.inner.on_the_way.note(key, stored));
+            guards.push(self.inner.inflight.register(key, stored));
         }
         let outcome = self.inner.store.txn(txn).await;
         if let Ok(TxnOutcome::Committed { .. }) = outcome {
-            noted.into_iter().for_each(Noted::written);
+            guards.into_iter().for_each(InflightGuard::commit);
         }
         outcome
     }
@@ -360,11 +371,6 @@ fn committed(
             ))
         }
     }
-}
-
-/// Whether objects of a resource are stored; reviews and bindings are not.
-fn is_stored(resource: &Resource) -> bool {
-    resource.allows(Verb::Get) && resource.allows(Verb::List)
 }
 
 /// Reads an object out of the store's bytes; damaged ones are reported and left out. What it has in common with an older
@@ -412,14 +418,11 @@ pub(crate) fn of_store(error: store::Error) -> Status {
 
 /// Whether an object is on its way out and nothing holds it any longer: what is written then is its removal. Pods
 /// with grace left wait for their executor.
-pub(crate) fn is_released(resource: &Resource, value: &Value) -> bool {
+pub(crate) fn is_released(resource: &ResourceDefinition, value: &Value) -> bool {
     let metadata = &value["metadata"];
     let held = metadata["finalizers"].as_array().is_some_and(|f| !f.is_empty());
     let graceful = metadata["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) > 0;
-    let namespace_held = resource.kind == "Namespace"
-        && resource.group.is_empty()
-        && value["spec"]["finalizers"].as_array().is_some_and(|f| !f.is_empty());
-    metadata["deletionTimestamp"].is_string() && !held && !graceful && !namespace_held
+    metadata["deletionTimestamp"].is_string() && !held && !graceful && !resource.strategy().is_held(value)
 }
 
 /// The claims that go with an object.

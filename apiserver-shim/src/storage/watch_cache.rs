@@ -1,10 +1,9 @@
-//! The watch cache: every object of one resource in memory, and the window of its last changes.
+//! The watch cache: all objects of one resource in memory, and the window of its last changes.
 //!
-//! It is fed by one store watch (see `registry`), read by every LIST, GET and WATCH. A watcher keeps a cursor into the
-//! window and reads it in batches when it is woken: a change is stored once however many watch, a slow watcher delays
-//! nobody, and one that falls out of the window is told so and must list again. Clients' watchers are woken together
-//! and at most every few milliseconds (`pace`), and those that see the same share what is written for one of them
-//! (`audience`).
+//! It is filled from one watch of the store (see `registry`) and read by every LIST, GET and WATCH. A watcher has a cursor
+//! into the window and reads batches when it is woken. A change is stored once however many watch it, a slow watcher delays
+//! nobody, and a watcher that falls out of the window is told to list again. Wake-ups of clients' watchers are debounced
+//! (`debouncer`), and watchers with the same selection and encoding share the encoded frames (`broadcast`).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
@@ -16,14 +15,14 @@ use tokio::sync::watch;
 
 use crate::storage::object::Object;
 
-mod audience;
-mod pace;
+mod broadcast;
+mod debouncer;
 mod watcher;
 
-pub use audience::Audience;
-use audience::Audiences;
-use pace::Pace;
-pub use watcher::{Batch, Delivery, Lagged, WatchFrom, Watcher};
+pub use broadcast::BroadcastGroup;
+use broadcast::BroadcastGroups;
+use debouncer::Debouncer;
+pub use watcher::{Batch, Delivery, WatchEnd, WatchFrom, Watcher};
 
 /// Changes kept in a window. A watcher that is this far behind would rather list again.
 pub const WINDOW_CHANGES_MAX: usize = 16_384;
@@ -106,6 +105,8 @@ struct State {
     base: u64,
     /// The last change's revision.
     last: u64,
+    /// The resource is no longer served.
+    closed: bool,
 }
 
 /// The objects of one resource.
@@ -113,9 +114,9 @@ pub struct WatchCache {
     state: RwLock<State>,
     /// Holds the sequence number after the last change; watchers of this process sleep on it.
     changed: watch::Sender<u64>,
-    /// The same at a measured pace: watchers of clients sleep on it.
-    pace: Arc<Pace>,
-    audiences: Audiences,
+    /// The same debounced: watchers of clients sleep on it.
+    debouncer: Arc<Debouncer>,
+    groups: BroadcastGroups,
 }
 
 impl WatchCache {
@@ -129,9 +130,10 @@ impl WatchCache {
             first: 0,
             base: revision,
             last: revision,
+            closed: false,
         };
-        let (changed, audiences) = (watch::Sender::new(0), Audiences::default());
-        Arc::new(WatchCache { state: RwLock::new(state), changed, pace: Pace::new(), audiences })
+        let (changed, groups) = (watch::Sender::new(0), BroadcastGroups::default());
+        Arc::new(WatchCache { state: RwLock::new(state), changed, debouncer: Debouncer::new(), groups })
     }
 
     /// Takes changes in the order of their revisions, then wakes the watchers once.
@@ -145,7 +147,7 @@ impl WatchCache {
             state.next()
         };
         self.changed.send_replace(next);
-        self.pace.announce(next);
+        self.debouncer.notify(next);
     }
 
     /// Drops changes that are too old to keep.
@@ -168,7 +170,19 @@ impl WatchCache {
             state.next()
         };
         self.changed.send_replace(next);
-        self.pace.announce(next);
+        self.debouncer.notify(next);
+    }
+
+    /// Ends all watches, and lets none begin: the resource is no longer served.
+    pub fn close(&self) {
+        let next = {
+            let mut state = self.state.write().expect("invariant: no reader or writer of the cache panics");
+            state.closed = true;
+            // One beyond any cursor, so that every watcher looks.
+            state.next() + 1
+        };
+        self.changed.send_replace(next);
+        self.debouncer.notify(next);
     }
 
     /// A view of the present state. Hold it briefly and never across an await: writers wait for it.

@@ -1,10 +1,16 @@
 //! Events of both API groups, which share storage: fields of the core version, and their names in `events.k8s.io`.
 
+mod convert;
+mod fields;
+
+pub(crate) use convert::EventConverter;
+
 use super::{Strategy, cells};
 use serde_json::Value;
 use shim_model::access;
 use shim_model::field::FieldError;
 use shim_model::names;
+use shim_model::object::StoredObject;
 use shim_model::time::{self, Instant};
 
 pub(super) struct CoreEvent;
@@ -15,6 +21,10 @@ const WORD_MAX: usize = 128;
 const NOTE_MAX: usize = 1024;
 
 impl Strategy for CoreEvent {
+    fn selectable_stored(&self, object: &StoredObject) -> Option<Vec<(&'static str, String)>> {
+        fields::of(&object.bytes)
+    }
+
     fn validate_name(&self, name: &str) -> Vec<String> {
         names::path_segment(name)
     }
@@ -84,6 +94,11 @@ impl Strategy for CoreEvent {
 }
 
 impl Strategy for NewEvent {
+    /// Events of both groups are validated as those of the core group.
+    fn error_group(&self) -> Option<&'static str> {
+        Some("")
+    }
+
     fn validate_name(&self, name: &str) -> Vec<String> {
         names::path_segment(name)
     }

@@ -130,13 +130,18 @@ pub(super) fn validate_create(
     errors
 }
 
-pub(super) fn validate_update(resource: &Resource, new: &Value, old: &Value) -> Vec<FieldError> {
+pub(super) fn validate_update(
+    resource: &Resource,
+    strategy: &dyn Strategy,
+    new: &Value,
+    old: &Value,
+) -> Vec<FieldError> {
     let mut errors = Vec::new();
     // Upstream validates the metadata twice on create and on update. The message lists each error once,
     // `details.causes` lists all of them, so the causes repeat here too.
     validate_common(&new["metadata"], &mut errors);
     validate_change(resource, new, old, &mut errors);
-    if resource.kind != "PodTemplate" {
+    if strategy.validates_metadata_again() {
         validate_change(resource, new, old, &mut errors);
     }
     validate_common(&new["metadata"], &mut errors);

@@ -1,10 +1,12 @@
 //! Namespaces: the `kubernetes` finalizer, the phase, and the label with the name.
 
-use super::{CreateContext, Strategy, cells, metadata};
+use super::{CreateContext, Strategy, SubresourceStrategy, cells, metadata};
 use serde_json::{Value, json};
 use shim_model::access;
 use shim_model::field::FieldError;
 use shim_model::names;
+use shim_model::resource::Resource;
+use shim_model::status::{self, Status};
 use shim_model::time::Instant;
 
 pub(super) struct Namespace;
@@ -64,6 +66,34 @@ impl Strategy for Namespace {
         }
     }
 
+    fn subresource(&self, name: &str) -> Option<&dyn SubresourceStrategy> {
+        match name {
+            "finalize" => Some(&Finalize),
+            _ => None,
+        }
+    }
+
+    fn is_held(&self, object: &Value) -> bool {
+        !access::list(object, &["spec", "finalizers"]).is_empty()
+    }
+
+    fn begin_deletion(&self, object: &mut Value) {
+        access::object_mut(object, &["status"]).insert("phase".into(), "Terminating".into());
+    }
+
+    fn precondition_failed(
+        &self,
+        resource: &Resource,
+        name: &str,
+        what: &str,
+        wanted: &str,
+        found: &str,
+    ) -> Status {
+        let why =
+            format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}");
+        status::conflict(resource, name, why)
+    }
+
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {
         vec![cells::name(object), access::text(object, &["status", "phase"]).into(), cells::age(object, now)]
     }
@@ -101,11 +131,19 @@ fn pod_security_labels(object: &Value) -> Vec<FieldError> {
 }
 
 /// `/finalize` changes the finalizers only.
-pub(super) fn prepare_finalize(new: &mut Value, old: &Value) {
-    access::copy(old, new, &["status"]);
+struct Finalize;
+
+impl SubresourceStrategy for Finalize {
+    fn prepare_update(&self, new: &mut Value, old: &Value) {
+        access::copy(old, new, &["status"]);
+    }
+
+    fn validate_update(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
+        validate_finalize(new)
+    }
 }
 
-pub(super) fn validate_finalize(new: &Value) -> Vec<FieldError> {
+fn validate_finalize(new: &Value) -> Vec<FieldError> {
     let finalizers = access::list(new, &["spec", "finalizers"]).iter().enumerate();
     let check = |(i, f): (usize, &Value)| {
         metadata::finalizer_errors(format_args!("spec.finalizers[{i}]"), f.as_str().unwrap_or(""))

@@ -2,6 +2,7 @@
 
 mod columns;
 mod dump;
+mod fields;
 mod line_diff;
 mod prepare;
 mod qos;
@@ -10,10 +11,11 @@ mod update;
 pub use qos::qos_class;
 
 use super::pod_template::{default_spec, spec_warnings, validate_spec};
-use super::{CreateContext, Grace, Strategy};
+use super::{CreateContext, Grace, Strategy, SubresourceStrategy};
 use serde_json::{Map, Value, json};
 use shim_model::access::{self, set_default};
 use shim_model::field::FieldError;
+use shim_model::object::StoredObject;
 use shim_model::time::Instant;
 
 /// Grace period in seconds of a Pod without `terminationGracePeriodSeconds`.
@@ -137,6 +139,32 @@ impl Strategy for Pod {
         ]
     }
 
+    fn selectable_stored(&self, object: &StoredObject) -> Option<Vec<(&'static str, String)>> {
+        fields::of(object)
+    }
+
+    fn subresource(&self, name: &str) -> Option<&dyn SubresourceStrategy> {
+        match name {
+            "ephemeralcontainers" => Some(&update::EphemeralContainers),
+            "resize" => Some(&update::Resize),
+            _ => None,
+        }
+    }
+
+    fn returns_deleted_object(&self) -> bool {
+        true
+    }
+
+    /// A Pod that has ended says so beside its cells, so that kubectl can leave it out or grey it.
+    fn row_conditions(&self, object: &Value) -> Option<Value> {
+        let (reason, message) = match access::text(object, &["status", "phase"]) {
+            "Succeeded" => ("Succeeded", "The pod has completed successfully."),
+            "Failed" => ("Failed", "The pod failed."),
+            _ => return None,
+        };
+        Some(json!([{"type": "Completed", "status": "True", "reason": reason, "message": message}]))
+    }
+
     fn grace(&self, object: &Value, requested: Option<i64>) -> Option<Grace> {
         let own = access::int(object, &["spec", "terminationGracePeriodSeconds"]);
         let ended = matches!(access::text(object, &["status", "phase"]), "Succeeded" | "Failed");
@@ -186,14 +214,4 @@ fn same_addresses(status: &mut Map<String, Value>, one: &str, many: &str) {
         _ => return,
     };
     status.insert(key.to_owned(), value);
-}
-
-/// Restores the fields that an update through a subresource cannot change.
-pub(super) fn prepare_subresource(subresource: &str, new: &mut Value, old: &Value) {
-    update::prepare_subresource(subresource, new, old);
-}
-
-/// Validates an update through a subresource.
-pub(super) fn validate_subresource(subresource: &str, new: &Value, old: &Value) -> Vec<FieldError> {
-    update::validate_subresource(subresource, new, old)
 }

@@ -25,6 +25,14 @@ const FILE_MODE: i64 = 0o644;
 pub(super) struct PodTemplate;
 
 impl Strategy for PodTemplate {
+    fn returns_deleted_object(&self) -> bool {
+        true
+    }
+
+    fn validates_metadata_again(&self) -> bool {
+        false
+    }
+
     fn default(&self, object: &mut Value) {
         default_template(access::object_mut(object, &["template"]));
     }

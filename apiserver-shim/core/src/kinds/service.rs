@@ -16,6 +16,10 @@ pub(super) struct Service;
 const AFFINITY_SECONDS: i64 = 10_800;
 
 impl Strategy for Service {
+    fn returns_deleted_object(&self) -> bool {
+        true
+    }
+
     fn default(&self, object: &mut Value) {
         let spec = access::object_mut(object, &["spec"]);
         set_if_zero(spec, "sessionAffinity", "None");

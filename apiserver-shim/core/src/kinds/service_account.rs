@@ -8,6 +8,10 @@ use shim_model::time::Instant;
 pub(super) struct ServiceAccount;
 
 impl Strategy for ServiceAccount {
+    fn returns_deleted_object(&self) -> bool {
+        true
+    }
+
     fn warnings(&self, new: &Value, _old: Option<&Value>) -> Vec<String> {
         const ANNOTATION: &str = "kubernetes.io/enforce-mountable-secrets";
         let set = access::get(new, &["metadata", "annotations", ANNOTATION]).is_some();

@@ -4,11 +4,14 @@ use super::*;
 use expect_test::{Expect, expect};
 use serde_json::json;
 use shim_model::schema::{Media, Strictness, decode};
+use std::sync::LazyLock;
 
 const NOW: Instant = Instant::from_seconds(1_000_000);
 
-fn resource(plural: &str) -> ResourceDefinition {
-    crate::definition::builtin().into_iter().find(|r| r.plural == plural).unwrap()
+static BUILTIN: LazyLock<Vec<ResourceDefinition>> = LazyLock::new(crate::definition::builtin);
+
+fn resource(plural: &str) -> &'static ResourceDefinition {
+    BUILTIN.iter().find(|r| r.plural == plural).unwrap()
 }
 
 fn context() -> CreateContext<'static> {
@@ -18,12 +21,12 @@ fn context() -> CreateContext<'static> {
 fn create(plural: &str, body: Value) -> Result<Value, Status> {
     let resource = resource(plural);
     let mut object =
-        decode(body.to_string().as_bytes(), Media::Json, resource.kind_ref(), Strictness::Strict)?.value;
+        decode(body.to_string().as_bytes(), Media::Json, &resource.object_type, Strictness::Strict)?.value;
     resource.strategy().default(&mut object);
     if plural == "pods" {
         admission::default_tolerations(&mut object);
     }
-    begin_create(&resource, &mut object, &context())?;
+    begin_create(resource, &mut object, &context())?;
     Ok(object)
 }
 
@@ -46,7 +49,7 @@ fn check_update(
     let mut new = old.clone();
     change(&mut new);
     resource(plural).strategy().default(&mut new);
-    let text = match begin_update(&resource(plural), subresource, &mut new, old) {
+    let text = match begin_update(resource(plural), subresource, &mut new, old) {
         Ok(()) => format!("generation {} {} {}", new["metadata"]["generation"], new["spec"], new["status"]),
         Err(status) => status.message,
     };
@@ -146,7 +149,7 @@ fn little_of_a_pod_may_change() {
     };
     let mut new = old.clone();
     image(&mut new);
-    begin_update(&resource("pods"), Subresource::Main, &mut new, &old).unwrap();
+    begin_update(resource("pods"), Subresource::Main, &mut new, &old).unwrap();
     assert_eq!((&new["metadata"]["generation"], &new["status"]["phase"]), (&json!(2), &json!("Pending")));
     check_update(
         "pods",
@@ -177,7 +180,7 @@ fn little_of_a_pod_may_change() {
     );
     let mut status = old.clone();
     image(&mut status);
-    begin_update(&resource("pods"), Subresource::Status, &mut status, &old).unwrap();
+    begin_update(resource("pods"), Subresource::Status, &mut status, &old).unwrap();
     assert_eq!(
         (&status["spec"], &status["status"]["phase"], &status["metadata"]["generation"]),
         (&old["spec"], &json!("Running"), &json!(1))
@@ -224,7 +227,7 @@ fn services_keep_their_addresses() {
         json!({"metadata": {"name": "s"}, "spec": {"type": "NodePort", "ports": [{"port": 80}]}}),
     )
     .unwrap();
-    begin_update(&resource("services"), Subresource::Main, &mut new, &old).unwrap();
+    begin_update(resource("services"), Subresource::Main, &mut new, &old).unwrap();
     assert_eq!(new["spec"], old["spec"]);
     check_update(
         "services",
@@ -322,7 +325,7 @@ fn generations_count_intents_only() {
     let generation = |subresource: Subresource<'_>, change: fn(&mut Value)| {
         let mut new = old.clone();
         change(&mut new);
-        begin_update(&resource("deployments"), subresource, &mut new, &old).unwrap();
+        begin_update(resource("deployments"), subresource, &mut new, &old).unwrap();
         new["metadata"]["generation"].as_i64().unwrap()
     };
     let annotate = |o: &mut Value| o["metadata"]["annotations"] = json!({"x": "y"});
@@ -337,22 +340,18 @@ fn generations_count_intents_only() {
 fn field_selectors_name_known_fields() {
     let check = |plural: &str, text: &str| {
         let selector = shim_model::selector::FieldSelector::parse(text).unwrap();
-        check_field_selector(&resource(plural), &selector).map_err(|s| s.message)
+        check_field_selector(resource(plural), &selector).map_err(|s| s.message)
     };
     assert_eq!(check("pods", "spec.nodeName=a,metadata.name=b"), Ok(()));
     assert_eq!(check("secrets", "data.x=1"), Err("field label not supported: data.x".to_owned()));
     let unknown = "\"data.x\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"";
     assert_eq!(check("configmaps", "data.x=1"), Err(unknown.to_owned()));
-    for resource in crate::definition::builtin() {
+    for resource in BUILTIN.iter() {
         let kind = resource.strategy();
         for (field, _) in kind.selectable(&json!({})) {
             assert!(kind.selectable_fields().contains(&field), "{resource} {field}");
         }
-        assert_eq!(
-            kind.cells(&json!({}), NOW).len(),
-            shim_model::table::columns(&resource).len(),
-            "{resource}"
-        );
+        assert_eq!(kind.cells(&json!({}), NOW).len(), resource.columns.len(), "{resource}");
         let mut garbage = json!({"metadata": [], "spec": 1, "status": "x"});
         kind.default(&mut garbage);
         kind.validate_create(&garbage);

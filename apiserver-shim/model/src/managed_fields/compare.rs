@@ -3,7 +3,7 @@
 
 use super::created::{SYSTEM, SYSTEM_META};
 use super::field_set::FieldSet;
-use crate::schema::{DefaultValue, Field, ItemId, ListKind, Schema, StructId, Type, schema};
+use crate::schema::{DefaultValue, Field, ItemId, ListKind, ObjectType, Schema, StructId, Type};
 use serde_json::{Map, Value};
 use std::sync::LazyLock;
 
@@ -40,22 +40,22 @@ static EMPTY_TEXT: LazyLock<Value> = LazyLock::new(|| Value::String(String::new(
 static ZERO: LazyLock<Value> = LazyLock::new(|| 0.into());
 static EMPTY_LIST: LazyLock<Value> = LazyLock::new(|| Value::Array(Vec::new()));
 
-/// Compares two objects of type `root`.
-pub fn compare(root: StructId, old: &Value, new: &Value) -> Changes {
+/// Compares two objects of a type.
+pub fn compare(ty: &ObjectType, old: &Value, new: &Value) -> Changes {
     let mut changes = Changes::default();
-    let walk = Walk { schema: schema() };
-    walk.members(root, (Some(old), Some(new)), &mut changes.changed, &mut changes.removed);
+    let walk = Walk { schema: ty.schema() };
+    walk.members(ty.root(), (Some(old), Some(new)), &mut changes.changed, &mut changes.removed);
     changes
 }
 
 /// A value before and after.
 type Pair<'a> = (Option<&'a Value>, Option<&'a Value>);
 
-struct Walk {
-    schema: &'static Schema,
+struct Walk<'s> {
+    schema: &'s Schema,
 }
 
-impl Walk {
+impl Walk<'_> {
     fn members(&self, id: StructId, pair: Pair<'_>, changed: &mut FieldSet, removed: &mut FieldSet) {
         let (old, new) = (object(pair.0), object(pair.1));
         let keys = union(old, new);

@@ -2,7 +2,7 @@
 //! but written as `fieldsV1` in one walk without building a `FieldSet`, because creates are frequent.
 
 use super::compare::{element_key, implicit_default};
-use crate::schema::{Field, ItemId, ListKind, Schema, StructId, Type, schema};
+use crate::schema::{Field, ItemId, ListKind, ObjectType, Schema, StructId, Type};
 use serde_json::{Map, Value};
 
 /// Members of every object that are not managed.
@@ -19,13 +19,13 @@ pub(super) const SYSTEM_META: [&str; 8] = [
     "resourceVersion",
 ];
 
-/// The fields of a created object of type `root`, without the members `reset`; `None` if there are none.
-pub(super) fn fields(root: StructId, object: &Value, reset: &[&[&str]]) -> Option<Value> {
-    let walk = Walk { schema: schema() };
+/// The fields of a created object of type `ty`, without the members `reset`; `None` if there are none.
+pub(super) fn fields(ty: &ObjectType, object: &Value, reset: &[&[&str]]) -> Option<Value> {
+    let walk = Walk { schema: ty.schema() };
     let mut out = Map::new();
     for (name, value) in object.as_object().into_iter().flatten() {
         let hidden = SYSTEM.contains(&name.as_str()) || reset.iter().any(|path| *path == [name.as_str()]);
-        let Some(field) = walk.schema.at(root).field(name).filter(|_| !hidden) else { continue };
+        let Some(field) = walk.schema.at(ty.root()).field(name).filter(|_| !hidden) else { continue };
         if name != "metadata" {
             walk.member(&mut out, field, true, value);
         } else if let (Type::Struct(id), Some(members)) = (field.ty, value.as_object()) {
@@ -58,11 +58,11 @@ fn put(out: &mut Map<String, Value>, name: &str, fields: Option<Value>) {
 
 /// Walks an object along the schema. `stands` in its methods: every object of the type has this value implicitly (an
 /// embedded struct), so its presence alone is not recorded.
-struct Walk {
-    schema: &'static Schema,
+struct Walk<'s> {
+    schema: &'s Schema,
 }
 
-impl Walk {
+impl Walk<'_> {
     fn members(
         &self,
         id: StructId,

@@ -1,15 +1,17 @@
 //! Tests of the managed fields after creates and updates.
 
 use super::*;
-use crate::resource::{KindRef, builtin};
+use crate::resource::builtin;
 use crate::schema::Type;
+use crate::schema::testing::{object_type, schema};
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
+use std::sync::LazyLock;
 
 fn writer<'a>(manager: &'a str, subresource: &'a str, seconds: i64) -> Writer<'a> {
-    let kind = KindRef { group: "", version: "v1", kind: "Pod" };
+    static POD: LazyLock<ObjectType> = LazyLock::new(|| object_type("", "v1", "Pod"));
     let reset: &[&[&str]] = if subresource == "status" { &[&["spec"]] } else { &[&["status"]] };
-    Writer { manager, kind, subresource, now: Instant::from_seconds(seconds), reset }
+    Writer { manager, ty: &POD, subresource, now: Instant::from_seconds(seconds), reset }
 }
 
 fn check(object: &Value, expect: Expect) {
@@ -117,19 +119,19 @@ fn value_of(ty: Type, choices: &mut impl Iterator<Item = u8>, depth: usize) -> V
 proptest! {
     #[test]
     fn created_fields_equal_the_difference_with_an_empty_object(
-        resource in 0..builtin().len(),
+        resource in 0..builtin(schema()).len(),
         choices in proptest::collection::vec(any::<u8>(), 0..600),
         status in any::<bool>(),
     ) {
-        let root = schema().root(builtin()[resource].kind_ref()).unwrap();
-        let object = value_of(Type::Struct(root), &mut choices.into_iter(), 0);
+        let ty = &builtin(schema())[resource].object_type.clone();
+        let object = value_of(Type::Struct(ty.root()), &mut choices.into_iter(), 0);
         let object = if object.is_object() { object } else { json!({}) };
         let reset: &[&[&str]] = if status { &[&["spec"]] } else { &[] };
-        let mut changes = compare(root, &json!({}), &object);
+        let mut changes = compare(ty, &json!({}), &object);
         changes.forget_system_fields();
         reset.iter().for_each(|member| changes.forget(member));
         prop_assert!(changes.removed.is_empty());
-        let fields = created::fields(root, &object, reset);
+        let fields = created::fields(ty, &object, reset);
         prop_assert_eq!(fields.is_none(), changes.changed.is_empty());
         prop_assert_eq!(fields.unwrap_or_else(|| json!({})), changes.changed.into_value());
     }

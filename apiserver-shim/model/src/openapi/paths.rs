@@ -1,7 +1,8 @@
 //! The paths of a resource: operations with the parameters and kinds from which kubectl derives the server's features.
 
-use super::{DELETE_OPTIONS, PATCH, STATUS, document_path, group_version_kind, reference, type_name};
-use crate::resource::{KindRef, Resource, Verb};
+use super::{DELETE_OPTIONS, PATCH, STATUS, document_path, group_version_kind, reference};
+use crate::resource::{Resource, Verb};
+use crate::schema::ObjectType;
 use serde_json::{Map, Value, json};
 
 /// Adds the resource's paths.
@@ -13,36 +14,31 @@ pub(super) fn add(resource: &Resource, paths: &mut Map<String, Value>) {
         format!("{root}/{}", resource.plural)
     };
     let scope: Vec<Value> = if resource.namespaced { vec![path_parameter("namespace")] } else { Vec::new() };
-    let kind = resource.kind_ref();
+    let ty = &resource.object_type;
+    let list = format!("{}List", ty.name());
     let mut collection = Map::new();
     let mut object = Map::new();
     for verb in &resource.verbs {
         match verb {
-            Verb::List => put(
-                &mut collection,
-                "get",
-                operation("list", kind, &format!("{}List", type_name(kind).unwrap_or_default()), LIST),
-            ),
-            Verb::Create => put(
-                &mut collection,
-                "post",
-                with_body(operation("post", kind, &own(kind), WRITE), &own(kind)),
-            ),
+            Verb::List => put(&mut collection, "get", operation("list", ty, &list, LIST)),
+            Verb::Create => {
+                put(&mut collection, "post", with_body(operation("post", ty, ty.name(), WRITE), ty.name()))
+            }
             Verb::DeleteCollection => put(
                 &mut collection,
                 "delete",
-                with_body(operation("deletecollection", kind, STATUS, LIST), DELETE_OPTIONS),
+                with_body(operation("deletecollection", ty, STATUS, LIST), DELETE_OPTIONS),
             ),
-            Verb::Get => put(&mut object, "get", operation("get", kind, &own(kind), &[])),
+            Verb::Get => put(&mut object, "get", operation("get", ty, ty.name(), &[])),
             Verb::Update => {
-                put(&mut object, "put", with_body(operation("put", kind, &own(kind), WRITE), &own(kind)))
+                put(&mut object, "put", with_body(operation("put", ty, ty.name(), WRITE), ty.name()))
             }
-            Verb::Patch => put(&mut object, "patch", patch(kind)),
+            Verb::Patch => put(&mut object, "patch", patch(ty)),
             Verb::Delete => put(
                 &mut object,
                 "delete",
                 with_body(
-                    operation("delete", kind, STATUS, &["dryRun", "gracePeriodSeconds", "propagationPolicy"]),
+                    operation("delete", ty, STATUS, &["dryRun", "gracePeriodSeconds", "propagationPolicy"]),
                     DELETE_OPTIONS,
                 ),
             ),
@@ -52,11 +48,7 @@ pub(super) fn add(resource: &Resource, paths: &mut Map<String, Value>) {
     insert(paths, base.clone(), collection, &scope);
     if resource.namespaced && resource.allows(Verb::List) {
         let mut all = Map::new();
-        put(
-            &mut all,
-            "get",
-            operation("list", kind, &format!("{}List", type_name(kind).unwrap_or_default()), LIST),
-        );
+        put(&mut all, "get", operation("list", ty, &list, LIST));
         insert(paths, format!("{root}/{}", resource.plural), all, &[]);
     }
     let named: Vec<Value> = scope.iter().cloned().chain([path_parameter("name")]).collect();
@@ -65,22 +57,20 @@ pub(super) fn add(resource: &Resource, paths: &mut Map<String, Value>) {
 }
 
 fn add_subresources(resource: &Resource, base: &str, named: &[Value], paths: &mut Map<String, Value>) {
-    for sub in resource.subresources.iter().filter(|s| type_name(s.kind.as_ref()).is_some()) {
-        let kind = sub.kind.as_ref();
+    for sub in &resource.subresources {
+        let Some(ty) = &sub.object_type else { continue };
         let mut operations = Map::new();
         for verb in &sub.verbs {
             match verb {
-                Verb::Get => put(&mut operations, "get", operation("get", kind, &own(kind), &[])),
-                Verb::Update => put(
-                    &mut operations,
-                    "put",
-                    with_body(operation("put", kind, &own(kind), WRITE), &own(kind)),
-                ),
-                Verb::Patch => put(&mut operations, "patch", patch(kind)),
+                Verb::Get => put(&mut operations, "get", operation("get", ty, ty.name(), &[])),
+                Verb::Update => {
+                    put(&mut operations, "put", with_body(operation("put", ty, ty.name(), WRITE), ty.name()))
+                }
+                Verb::Patch => put(&mut operations, "patch", patch(ty)),
                 Verb::Create => put(
                     &mut operations,
                     "post",
-                    with_body(operation("post", kind, &own(kind), WRITE), &own(kind)),
+                    with_body(operation("post", ty, ty.name(), WRITE), ty.name()),
                 ),
                 _ => {}
             }
@@ -102,10 +92,6 @@ const LIST: &[&str] = &[
     "timeoutSeconds",
     "watch",
 ];
-
-fn own(kind: KindRef<'_>) -> String {
-    type_name(kind).unwrap_or_default()
-}
 
 fn put(operations: &mut Map<String, Value>, method: &str, operation: Value) {
     operations.insert(method.to_owned(), operation);
@@ -139,7 +125,8 @@ fn query_parameter(name: &&str) -> Value {
     json!({"name": name, "in": "query", "schema": {"type": ty, "uniqueItems": true}})
 }
 
-fn operation(action: &str, kind: KindRef<'_>, answer: &str, parameters: &[&str]) -> Value {
+fn operation(action: &str, ty: &ObjectType, answer: &str, parameters: &[&str]) -> Value {
+    let kind = ty.kind();
     let content = json!({"schema": reference(answer)});
     json!({
         "operationId": format!("{action}{}{}", kind.version, kind.kind),
@@ -158,12 +145,12 @@ fn with_body(mut operation: Value, body: &str) -> Value {
     operation
 }
 
-fn patch(kind: KindRef<'_>) -> Value {
+fn patch(ty: &ObjectType) -> Value {
     let mut operation =
-        operation("patch", kind, &own(kind), &["dryRun", "fieldManager", "fieldValidation", "force"]);
+        operation("patch", ty, ty.name(), &["dryRun", "fieldManager", "fieldValidation", "force"]);
     let schema = json!({"schema": reference(PATCH)});
-    let content: Map<String, Value> =
-        crate::patch::MEDIA_TYPES.iter().map(|m| ((*m).to_owned(), schema.clone())).collect();
+    let media_types = crate::patch::media_types(ty).iter();
+    let content: Map<String, Value> = media_types.map(|m| ((*m).to_owned(), schema.clone())).collect();
     operation["requestBody"] = json!({"content": content, "required": true});
     operation
 }

@@ -2,10 +2,11 @@
 
 use super::*;
 use crate::resource::builtin;
+use crate::schema::testing::schema;
 
 #[test]
 fn documents_have_what_kubectl_asks() {
-    let resources = builtin();
+    let resources = builtin(schema());
     for path in document_paths(&resources) {
         let mut parts = path.split('/').skip(1);
         let (first, second) = (parts.next().unwrap(), parts.next());

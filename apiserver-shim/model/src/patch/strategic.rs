@@ -5,7 +5,7 @@
 mod order;
 
 use super::go_print::print;
-use crate::schema::{Field, PatchRule, Struct, StructId, Type, schema};
+use crate::schema::{Field, ObjectType, PatchRule, Schema, Struct, Type};
 use serde_json::{Map, Value};
 
 const PATCH: &str = "$patch";
@@ -36,30 +36,46 @@ pub enum StrategicError {
 type Members = Map<String, Value>;
 type Done<T = ()> = Result<T, StrategicError>;
 
-/// Applies `patch` (an object) to `target`, an object of type `root`.
-pub fn apply(target: &mut Value, patch: Value, root: StructId) -> Done {
+/// Applies `patch` (an object) to `target`, an object of type `ty`.
+pub fn apply(target: &mut Value, patch: Value, ty: &ObjectType) -> Done {
     let Value::Object(patch) = patch else { return Ok(()) };
     let original = std::mem::take(crate::access::as_object(target));
-    *target = Value::Object(merge_members(original, patch, Some(schema().at(root)))?);
+    let owner = Owner { schema: ty.schema(), ty: Some(ty.schema().at(ty.root())) };
+    *target = Value::Object(merge_members(original, patch, owner)?);
     Ok(())
 }
 
-/// The struct of `ty`, if it is one.
-fn struct_of(ty: Option<Type>) -> Option<&'static Struct> {
-    match ty? {
-        Type::Struct(id) => Some(schema().at(id)),
-        _ => None,
+/// The struct whose members are merged, if the schema knows it.
+#[derive(Clone, Copy)]
+struct Owner<'s> {
+    schema: &'s Schema,
+    ty: Option<&'s Struct>,
+}
+
+impl<'s> Owner<'s> {
+    fn field(self, name: &str) -> Option<&'s Field> {
+        self.ty?.field(name)
+    }
+
+    /// The owner of the members of a value of type `ty`.
+    fn below(self, ty: Option<Type>) -> Owner<'s> {
+        let ty = match ty {
+            Some(Type::Struct(id)) => Some(self.schema.at(id)),
+            _ => None,
+        };
+        Owner { ty, ..self }
+    }
+
+    /// The owner of the members of the elements of a list of type `ty`.
+    fn below_item(self, ty: Type) -> Owner<'s> {
+        match ty {
+            Type::List(item) => self.below(Some(self.schema.item(item))),
+            _ => Owner { ty: None, ..self },
+        }
     }
 }
 
-fn item_struct(ty: Type) -> Option<&'static Struct> {
-    match ty {
-        Type::List(item) => struct_of(Some(schema().item(item))),
-        _ => None,
-    }
-}
-
-fn merge_members(mut original: Members, mut patch: Members, owner: Option<&'static Struct>) -> Done<Members> {
+fn merge_members(mut original: Members, mut patch: Members, owner: Owner<'_>) -> Done<Members> {
     if let Some(directive) = patch.remove(PATCH) {
         return match directive.as_str() {
             Some("replace") => Ok(without_directives(patch)),
@@ -78,7 +94,7 @@ fn merge_members(mut original: Members, mut patch: Members, owner: Option<&'stat
             delete_from(&mut original, list, value);
             continue;
         }
-        let field = owner.and_then(|o| o.field(&key));
+        let field = owner.field(&key);
         match (value, original.remove(&key)) {
             (Value::Null, _) => {}
             (value, None) => {
@@ -86,11 +102,11 @@ fn merge_members(mut original: Members, mut patch: Members, owner: Option<&'stat
             }
             (Value::Object(patch), Some(Value::Object(old))) if !field.is_some_and(|f| f.patch.replace) => {
                 original
-                    .insert(key, Value::Object(merge_members(old, patch, struct_of(field.map(|f| f.ty)))?));
+                    .insert(key, Value::Object(merge_members(old, patch, owner.below(field.map(|f| f.ty)))?));
             }
             (Value::Array(patch), Some(Value::Array(old))) if field.is_some_and(|f| f.patch.merge) => {
                 let field = field.expect("the guard has seen the field");
-                original.insert(key, Value::Array(merge_lists(old, patch, field)?));
+                original.insert(key, Value::Array(merge_lists(old, patch, field, owner)?));
             }
             (value, Some(_)) => {
                 original.insert(key, clean(value));
@@ -111,13 +127,13 @@ fn retain_keys(original: &mut Members, patch: &mut Members) -> Done {
     Ok(())
 }
 
-/// Merges the lists for which the patch has a `$setElementOrder` directive, and removes them from the patch.
-fn set_orders(original: &mut Members, patch: &mut Members, owner: Option<&'static Struct>) -> Done {
+/// Handles the lists whose order the patch gives, and takes them out of the patch.
+fn set_orders(original: &mut Members, patch: &mut Members, owner: Owner<'_>) -> Done {
     let directives: Vec<String> = patch.keys().filter(|k| k.starts_with(SET_ORDER)).cloned().collect();
     for directive in directives {
         let order = list(patch.remove(&directive).unwrap_or(Value::Null))?;
         let key = &directive[SET_ORDER.len()..];
-        let field = owner.and_then(|o| o.field(key));
+        let field = owner.field(key);
         let merge_key = field.map_or("", |f| f.patch.merge_key.as_str());
         if let Some(deleted) = patch.remove(&format!("{DELETE_FROM}{key}")) {
             delete_from(original, key, deleted);
@@ -129,7 +145,7 @@ fn set_orders(original: &mut Members, patch: &mut Members, owner: Option<&'stati
             patch: PatchRule { merge: true, ..field.map(|f| f.patch.clone()).unwrap_or_default() },
             ..plain(field)
         };
-        let merged = merge_lists(old.clone(), new, &rule)?;
+        let merged = merge_lists(old.clone(), new, &rule, owner)?;
         let (mine, theirs) = order::partition(merged, &order, merge_key);
         let merged = order::normalise(mine, theirs, &order, &old, merge_key);
         if !merged.is_empty() {
@@ -172,8 +188,8 @@ fn delete_from(original: &mut Members, key: &str, deleted: Value) {
     }
 }
 
-/// Merges two lists of objects by the field's merge key, or two lists of scalars.
-fn merge_lists(original: Vec<Value>, patch: Vec<Value>, field: &Field) -> Done<Vec<Value>> {
+/// Merges two lists whose elements are told apart by the field's merge key, or are scalars.
+fn merge_lists(original: Vec<Value>, patch: Vec<Value>, field: &Field, owner: Owner<'_>) -> Done<Vec<Value>> {
     let scalars = |items: &[Value]| items.iter().all(|i| !i.is_object());
     if field.patch.merge_key.is_empty() || scalars(&original) && scalars(&patch) {
         if patch.iter().chain(&original).any(Value::is_object) && field.patch.merge_key.is_empty() {
@@ -192,10 +208,15 @@ fn merge_lists(original: Vec<Value>, patch: Vec<Value>, field: &Field) -> Done<V
         let shown = |items: Vec<Value>| print(&Value::Array(items));
         return Err(StrategicError::MixedTypes(shown(original), shown(patch)));
     }
-    merge_objects(original, patch, field)
+    merge_objects(original, patch, field, owner)
 }
 
-fn merge_objects(original: Vec<Value>, patch: Vec<Value>, field: &Field) -> Done<Vec<Value>> {
+fn merge_objects(
+    original: Vec<Value>,
+    patch: Vec<Value>,
+    field: &Field,
+    owner: Owner<'_>,
+) -> Done<Vec<Value>> {
     let key = field.patch.merge_key.as_str();
     let (server_order, mut merged) = (original.clone(), original);
     let mut plain = Vec::with_capacity(patch.len());
@@ -221,7 +242,7 @@ fn merge_objects(original: Vec<Value>, patch: Vec<Value>, field: &Field) -> Done
         match merged.iter_mut().find(|item| item.get(key) == Some(&wanted)) {
             Some(found) => {
                 let old = std::mem::take(crate::access::as_object(found));
-                *found = Value::Object(merge_members(old, patch, item_struct(field.ty))?);
+                *found = Value::Object(merge_members(old, patch, owner.below_item(field.ty))?);
             }
             None => merged.push(Value::Object(without_directives(patch))),
         }

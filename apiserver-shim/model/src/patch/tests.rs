@@ -1,7 +1,7 @@
 //! Examples of each patch language, and properties of the strategic merge.
 
 use super::*;
-use crate::resource::KindRef;
+use crate::schema::testing::object_type;
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
 use serde_json::json;
@@ -13,7 +13,7 @@ fn template() -> Value {
 }
 
 fn check(kind: PatchKind, patch: Value, expect: Expect) {
-    let expected = KindRef { group: "", version: "v1", kind: "PodTemplate" };
+    let expected = &object_type("", "v1", "PodTemplate");
     let text = match apply(kind, &template(), patch.to_string().as_bytes(), expected, Strictness::Strict) {
         Ok(done) => {
             let mut spec = done.value["template"]["spec"].clone();
@@ -136,22 +136,22 @@ fn containers() -> impl Strategy<Value = Value> {
 proptest! {
     #[test]
     fn strategic_merge_is_idempotent_and_keeps_every_element(original in containers(), patch in containers()) {
-        let root = schema().root(KindRef { group: "", version: "v1", kind: "PodTemplate" }).unwrap();
+        let ty = &object_type("", "v1", "PodTemplate");
         let mut once = original.clone();
-        strategic::apply(&mut once, patch.clone(), root).unwrap();
+        strategic::apply(&mut once, patch.clone(), ty).unwrap();
         let mut twice = once.clone();
-        strategic::apply(&mut twice, patch.clone(), root).unwrap();
+        strategic::apply(&mut twice, patch.clone(), ty).unwrap();
         prop_assert_eq!(&once, &twice);
         let names = |v: &Value| v["template"]["spec"]["containers"].as_array().unwrap().iter().map(|c| c["name"].to_string()).collect::<std::collections::BTreeSet<_>>();
         prop_assert_eq!(names(&once), names(&original).union(&names(&patch)).cloned().collect());
         let mut empty = original.clone();
-        strategic::apply(&mut empty, json!({}), root).unwrap();
+        strategic::apply(&mut empty, json!({}), ty).unwrap();
         prop_assert_eq!(empty, original);
     }
 
     #[test]
     fn garbage_patches_never_panic(body in "[\\[\\]{}\",:a-z0-9$/ ]{0,60}") {
-        let expected = KindRef { group: "", version: "v1", kind: "PodTemplate" };
+        let expected = &object_type("", "v1", "PodTemplate");
         for kind in [PatchKind::Json, PatchKind::Merge, PatchKind::Strategic] {
             let _ = apply(kind, &template(), body.as_bytes(), expected, Strictness::Warn);
         }

@@ -1,28 +1,86 @@
 //! Builds the compact tree from JSON schemas.
 
 use super::rules::Rules;
-use super::{DefaultValue, Field, ItemId, ListKind, Schema, Struct, StructId, Type, roots};
-use serde_json::{Map, Value};
+use super::{
+    DefaultValue, Field, ItemId, ListKind, PatchRule, Schema, Source, Struct, StructId, Type, roots,
+};
+use crate::resource::KindRef;
+use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+
+/// Why a structural schema is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SchemaError {
+    /// The schema does not describe objects.
+    #[error("the schema of a kind must have the type \"object\"")]
+    NotAnObject,
+}
+
+/// The full name of the type of every object's metadata.
+const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 
 struct Builder {
     definitions: Map<String, Value>,
     rules: Rules,
     schema: Schema,
     known: BTreeMap<String, StructId>,
+    /// The definition whose rules are in its own `x-kubernetes-` extensions, and not in our tables.
+    structural: String,
 }
 
-pub(super) fn build() -> Schema {
-    let definitions = roots::definitions(|_| true, false);
-    let mut builder =
-        Builder { definitions, rules: Rules::embedded(), schema: Schema::default(), known: BTreeMap::new() };
-    for root in roots::ROOTS {
-        if let Type::Struct(id) = builder.named((root.name)().as_str()) {
-            builder.schema.roots.push((root.kind, id));
+impl Builder {
+    fn new(definitions: Map<String, Value>) -> Self {
+        Builder {
+            definitions,
+            rules: Rules::embedded(),
+            schema: Schema::default(),
+            known: BTreeMap::new(),
+            structural: String::new(),
         }
     }
-    builder.schema.roots.sort_by_key(|(kind, _)| *kind);
+}
+
+pub(super) fn builtin() -> Schema {
+    let mut builder = Builder::new(roots::definitions(|_| true, false));
+    for root in roots::all() {
+        if let Type::Struct(id) = builder.named((root.name)().as_str()) {
+            builder.schema.roots.push((root.kind.to_owned(), id));
+        }
+    }
+    builder.schema.roots.sort_by(|(a, _), (b, _)| a.cmp(b));
     builder.schema
+}
+
+pub(super) fn structural(kind: KindRef<'_>, mut definition: Value) -> Result<Schema, SchemaError> {
+    if definition["type"] != "object" {
+        return Err(SchemaError::NotAnObject);
+    }
+    let name = full_name(kind);
+    let properties = crate::access::object_mut(&mut definition, &["properties"]);
+    for text in ["apiVersion", "kind"] {
+        properties.entry(text).or_insert_with(|| json!({"type": "string"}));
+    }
+    let reference = format!("#/components/schemas/{OBJECT_META}");
+    properties.insert(
+        "metadata".to_owned(),
+        json!({"$ref": reference, "description": "Standard object metadata."}),
+    );
+    let metadata = |root: &roots::Root| root.kind.kind == "ObjectMeta";
+    let mut components = roots::definitions(metadata, true);
+    components.insert(name.clone(), definition.clone());
+    let mut definitions = roots::definitions(metadata, false);
+    definitions.insert(name.clone(), definition);
+    let mut builder = Builder { structural: name.clone(), ..Builder::new(definitions) };
+    let Type::Struct(id) = builder.named(&name) else { return Err(SchemaError::NotAnObject) };
+    builder.schema.roots.push((kind.to_owned(), id));
+    builder.schema.source = Source::Structural(components);
+    Ok(builder.schema)
+}
+
+/// The full name of a custom resource's type, as upstream forms it: the group's labels in reverse, version, kind.
+fn full_name(kind: KindRef<'_>) -> String {
+    let labels: Vec<&str> = kind.group.split('.').rev().collect();
+    format!("{}.{}.{}", labels.join("."), kind.version, kind.kind)
 }
 
 impl Builder {
@@ -41,17 +99,30 @@ impl Builder {
         let Some(definition) = self.definitions.remove(name) else { return Type::Any };
         let id = StructId(self.schema.structs.len() as u32);
         self.known.insert(name.to_owned(), id);
+        self.fill(name, &definition, name == self.structural)
+    }
+
+    /// Adds the struct of a definition.
+    fn fill(&mut self, name: &str, definition: &Value, structural: bool) -> Type {
+        let id = StructId(self.schema.structs.len() as u32);
         self.schema.structs.push(Struct::empty(name));
         let required: Vec<&str> =
             definition["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         let mut fields = Vec::new();
         for (field, schema) in definition["properties"].as_object().into_iter().flatten() {
-            let ty = self.of(schema);
-            fields.push(self.field(name, field, ty, required.contains(&field.as_str())));
+            let inline = if structural { format!("{name}.{field}") } else { String::new() };
+            let ty = self.of(schema, &inline);
+            fields.push(match structural {
+                true => structural_field(field, ty, schema),
+                false => self.field(name, field, ty, required.contains(&field.as_str())),
+            });
         }
         let at = &mut self.schema.structs[id.0 as usize];
         at.set_fields(fields);
-        at.atomic = self.rules.of(name, "-").atomic;
+        at.atomic = match structural {
+            true => definition["x-kubernetes-map-type"] == "atomic",
+            false => self.rules.of(name, "-").atomic,
+        };
         Type::Struct(id)
     }
 
@@ -72,7 +143,9 @@ impl Builder {
         }
     }
 
-    fn of(&mut self, schema: &Value) -> Type {
+    /// The type of a schema. `inline` is the name of the struct that it becomes if it lists properties of its own, which
+    /// only structural schemas do; it is empty elsewhere.
+    fn of(&mut self, schema: &Value, inline: &str) -> Type {
         if let Some(reference) = schema["$ref"].as_str() {
             let name = reference.rsplit('/').next().unwrap_or(reference).to_owned();
             return self.named(&name);
@@ -85,15 +158,19 @@ impl Builder {
             "string" if format == "byte" => Type::Bytes,
             "string" => Type::String,
             "boolean" => Type::Bool,
-            "integer" if format == "int64" => Type::Int64,
+            "integer" if format == "int64" || (!inline.is_empty() && format != "int32") => Type::Int64,
             "integer" => Type::Int32,
             "number" => Type::Float,
             "array" => {
-                let item = self.of(&schema["items"]);
+                let item = self.of(&schema["items"], inline);
                 Type::List(self.item(item))
             }
+            _ if schema["x-kubernetes-preserve-unknown-fields"] == true => Type::Any,
+            "object" if !inline.is_empty() && schema["properties"].is_object() => {
+                self.fill(inline, schema, true)
+            }
             "object" if schema["additionalProperties"].is_object() => {
-                let item = self.of(&schema["additionalProperties"]);
+                let item = self.of(&schema["additionalProperties"], inline);
                 Type::Map(self.item(item))
             }
             _ => Type::Any,
@@ -107,6 +184,29 @@ impl Builder {
             items.len() - 1
         });
         ItemId(at as u32)
+    }
+}
+
+/// A field of a structural schema. Custom resources keep what was sent: empty values stay, and none is added.
+fn structural_field(name: &str, ty: Type, schema: &Value) -> Field {
+    let keys = schema["x-kubernetes-list-map-keys"].as_array().into_iter().flatten();
+    let list = match schema["x-kubernetes-list-type"].as_str() {
+        Some("map") => ListKind::Map(keys.filter_map(|k| k.as_str().map(str::to_owned)).collect()),
+        Some("set") => ListKind::Set,
+        Some(_) | None => ListKind::Atomic,
+    };
+    let metadata = name == "metadata";
+    Field {
+        name: name.to_owned(),
+        ty,
+        required: true,
+        omit_zero: false,
+        keep_empty: true,
+        embedded: metadata,
+        written_default: metadata.then_some(DefaultValue::Object),
+        list,
+        atomic: schema["x-kubernetes-map-type"] == "atomic",
+        patch: PatchRule::default(),
     }
 }
 

@@ -2,7 +2,7 @@
 //! encoding omits, makes quantities and times canonical, and words the first type mismatch like Go's JSON package.
 
 use super::strict_json::Path;
-use super::{Field, Schema, Struct, StructId, Type, schema};
+use super::{Field, ObjectType, Schema, Struct, Type};
 use crate::quantity::Quantity;
 use crate::time::Instant;
 use serde_json::{Map, Value};
@@ -16,10 +16,10 @@ pub struct Issues {
     pub mismatch: Option<String>,
 }
 
-/// Checks and normalizes `value` as an object of type `root`.
-pub fn check(root: StructId, value: &mut Value) -> Issues {
-    let mut walk = Walk { schema: schema(), issues: Issues::default() };
-    let kind = walk.schema.at(root);
+/// Checks and normalizes `value` as an object of a type.
+pub fn check(ty: &ObjectType, value: &mut Value) -> Issues {
+    let mut walk = Walk { schema: ty.schema(), issues: Issues::default() };
+    let kind = walk.schema.at(ty.root());
     match value {
         Value::Object(members) => walk.members(kind, members, &Path::ROOT),
         Value::Null => *value = Value::Object(Map::new()),
@@ -34,8 +34,8 @@ pub fn check(root: StructId, value: &mut Value) -> Issues {
     walk.issues
 }
 
-struct Walk {
-    schema: &'static Schema,
+struct Walk<'s> {
+    schema: &'s Schema,
     issues: Issues,
 }
 
@@ -46,8 +46,8 @@ struct Place<'a> {
     path: &'a Path<'a>,
 }
 
-impl Walk {
-    fn members(&mut self, owner: &'static Struct, members: &mut Map<String, Value>, path: &Path<'_>) {
+impl<'s> Walk<'s> {
+    fn members(&mut self, owner: &'s Struct, members: &mut Map<String, Value>, path: &Path<'_>) {
         let mut dropped = Vec::new();
         for (name, value) in members.iter_mut() {
             let stays = match owner.field(name) {

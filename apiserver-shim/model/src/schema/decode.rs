@@ -1,10 +1,10 @@
 //! Decodes a request body to a checked value: syntax, kind, types, unknown and duplicate members. Errors and warnings
 //! have upstream's wording.
 
-use super::{check, go_json, go_text, schema, scheme};
+use super::{ObjectType, Schema, check, go_json, go_text, scheme};
 use super::{nesting_limit, strict_json};
 use crate::resource::{KindRef, split_api_version};
-use crate::status::{Status, bad_request, internal};
+use crate::status::{Status, bad_request};
 use serde_json::{Map, Value};
 
 /// What to do about unknown and duplicate members (`fieldValidation`).
@@ -49,34 +49,52 @@ pub struct Decoded {
     pub warnings: Vec<String>,
 }
 
-/// Decodes an object of kind `expected`.
+/// Decodes an object of type `expected`.
 pub fn decode(
     body: &[u8],
     media: Media,
-    expected: KindRef<'_>,
+    expected: &ObjectType,
     strictness: Strictness,
 ) -> Result<Decoded, Status> {
+    let kind = expected.kind();
     let mut duplicates = Vec::new();
-    let mut value = parse(body, media, &mut duplicates).map_err(|why| unrecognized(expected, &why, body))?;
-    if value.is_null() {
-        value = Value::Object(Map::new());
+    let mut object = parse_object(body, media, kind, &mut duplicates)?;
+    check_kind(&mut object, kind, expected.schema())?;
+    finish(Value::Object(object), expected, duplicates, strictness).map_err(|why| {
+        let KindRef { version, kind, .. } = kind;
+        bad_request(format!("{kind} in version \"{version}\" cannot be handled as a {kind}: {why}"))
+    })
+}
+
+/// Decodes an object without looking into it; `expected` is the kind that refusals name.
+pub fn decode_untyped(body: &[u8], media: Media, expected: KindRef<'_>) -> Result<Value, Status> {
+    parse_object(body, media, expected, &mut Vec::new()).map(Value::Object)
+}
+
+fn parse_object(
+    body: &[u8],
+    media: Media,
+    expected: KindRef<'_>,
+    duplicates: &mut Vec<String>,
+) -> Result<Map<String, Value>, Status> {
+    match parse(body, media, duplicates).map_err(|why| unrecognized(expected, &why, body))? {
+        Value::Object(object) => Ok(object),
+        Value::Null => Ok(Map::new()),
+        other => {
+            let why = format!(
+                "couldn't get version/kind; json parse error: json: cannot unmarshal {} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}",
+                kind_word(&other)
+            );
+            Err(unrecognized(expected, &why, body))
+        }
     }
-    let Some(object) = value.as_object_mut() else {
-        let why = format!(
-            "couldn't get version/kind; json parse error: json: cannot unmarshal {} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}",
-            kind_word(&value)
-        );
-        return Err(unrecognized(expected, &why, body));
-    };
-    check_kind(object, expected)?;
-    finish(value, expected, duplicates, strictness).map_err(|why| cannot_be_handled(expected, &why))
 }
 
 /// Checks the result of a patch. The error is the bare reason, which the caller wraps. `duplicates` are the duplicate
 /// members of the patch.
 pub fn check_patched(
     value: Value,
-    expected: KindRef<'_>,
+    expected: &ObjectType,
     duplicates: Vec<String>,
     strictness: Strictness,
 ) -> Result<Decoded, String> {
@@ -85,14 +103,11 @@ pub fn check_patched(
 
 fn finish(
     mut value: Value,
-    expected: KindRef<'_>,
+    expected: &ObjectType,
     duplicates: Vec<String>,
     strictness: Strictness,
 ) -> Result<Decoded, String> {
-    let Some(root) = schema().root(expected) else {
-        return Err(format!("no type is known for kind \"{}\"", expected.kind));
-    };
-    let issues = check(root, &mut value);
+    let issues = check(expected, &mut value);
     if let Some(mismatch) = issues.mismatch {
         return Err(mismatch);
     }
@@ -185,7 +200,7 @@ pub(crate) fn kind_word(value: &Value) -> &'static str {
     }
 }
 
-fn check_kind(object: &mut Map<String, Value>, expected: KindRef<'_>) -> Result<(), Status> {
+fn check_kind(object: &mut Map<String, Value>, expected: KindRef<'_>, schema: &Schema) -> Result<(), Status> {
     let text = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
     let (api_version, kind) = (text("apiVersion"), text("kind"));
     let wanted = expected.api_version();
@@ -203,7 +218,7 @@ fn check_kind(object: &mut Map<String, Value>, expected: KindRef<'_>) -> Result<
     };
     let kind = if kind.is_empty() { expected.kind } else { kind.as_str() };
     let found = crate::resource::api_version(group, version);
-    let why = if !scheme::knows(group, version, kind) {
+    let why = if !scheme::knows(schema, group, version, kind) {
         format!(
             "no kind \"{kind}\" is registered for version \"{found}\" in scheme \"k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30\""
         )
@@ -230,14 +245,6 @@ fn internal_package(group: &str) -> &str {
         "" | "events.k8s.io" => "core",
         other => other.split('.').next().unwrap_or(other),
     }
-}
-
-fn cannot_be_handled(expected: KindRef<'_>, why: &str) -> Status {
-    if schema().root(expected).is_none() {
-        return internal(why);
-    }
-    let KindRef { version, kind, .. } = expected;
-    bad_request(format!("{kind} in version \"{version}\" cannot be handled as a {kind}: {why}"))
 }
 
 fn unrecognized(expected: KindRef<'_>, why: &str, body: &[u8]) -> Status {

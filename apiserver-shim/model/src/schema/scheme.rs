@@ -1,14 +1,14 @@
 //! The kinds that upstream's decoder knows in addition to those served here. Its error for a wrong kind differs from
 //! that for an unknown kind.
 
-use super::roots;
+use super::Schema;
+use crate::resource::KindRef;
 
 const TABLE: &str = include_str!("../../data/scheme.tsv");
 
 /// Whether upstream has a type for this kind.
-pub(crate) fn knows(group: &str, version: &str, kind: &str) -> bool {
-    let served = |k: crate::resource::KindRef<'_>| (k.group, k.version, k.kind) == (group, version, kind);
-    if roots::ROOTS.iter().any(|r| served(r.kind)) {
+pub(crate) fn knows(schema: &Schema, group: &str, version: &str, kind: &str) -> bool {
+    if schema.root(KindRef { group, version, kind }).is_some() {
         return true;
     }
     let group = if group.is_empty() { "core" } else { group };

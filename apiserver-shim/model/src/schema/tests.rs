@@ -1,13 +1,14 @@
 //! Tests of the schema against the tables, and of decoding against upstream's messages.
 
+use super::testing::{object_type, schema};
 use super::*;
-use crate::resource::{KindRef, builtin};
+use crate::resource::builtin;
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
 
 #[test]
 fn every_resource_and_rule_has_its_type() {
-    for resource in builtin() {
+    for resource in builtin(schema()) {
         assert!(schema().root(resource.kind_ref()).is_some(), "{resource}");
     }
     for (ty, field) in rules::Rules::embedded().0.keys() {
@@ -40,7 +41,7 @@ fn members_are_found_by_their_whole_names() {
 }
 
 fn check(body: &str, strictness: Strictness, expect: Expect) {
-    let kind = KindRef { group: "", version: "v1", kind: "Pod" };
+    let kind = &object_type("", "v1", "Pod");
     let media = if body.starts_with("yaml") { Media::Yaml } else { Media::Json };
     let text = match decode(body.trim_start_matches("yaml\n").as_bytes(), media, kind, strictness) {
         Ok(d) => format!("{} {:?}", d.value, d.warnings),
@@ -139,7 +140,7 @@ fn decoding_complains_as_upstream_does() {
 proptest! {
     #[test]
     fn garbage_never_panics(body in "[\\[\\]{}\",:a-z0-9\\\\ .-]{0,80}", yaml in any::<bool>()) {
-        let kind = KindRef { group: "", version: "v1", kind: "Pod" };
+        let kind = &object_type("", "v1", "Pod");
         let _ = decode(body.as_bytes(), if yaml { Media::Yaml } else { Media::Json }, kind, Strictness::Strict);
     }
 
@@ -155,7 +156,7 @@ proptest! {
 #[test]
 fn texts_are_read_as_go_reads_them() {
     let read = |body: &[u8], media| {
-        let kind = KindRef { group: "", version: "v1", kind: "ConfigMap" };
+        let kind = &object_type("", "v1", "ConfigMap");
         match decode(body, media, kind, Strictness::Strict) {
             Ok(d) => d.value["data"].to_string(),
             Err(status) => format!("{} {}", status.code, status.message),
@@ -174,7 +175,7 @@ fn texts_are_read_as_go_reads_them() {
 
 #[test]
 fn a_wrong_kind_is_told_from_an_unknown_one() {
-    let kind = KindRef { group: "apps", version: "v1", kind: "Deployment" };
+    let kind = &object_type("apps", "v1", "Deployment");
     let complaint =
         |body: &str| decode(body.as_bytes(), Media::Json, kind, Strictness::Warn).unwrap_err().message;
     expect!["the API version in the data (apps/v1beta1) does not match the expected API version (apps/v1)"]

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use shim_core::controllers::served;
 use shim_model::access;
 use shim_model::field::FieldError;
-use shim_model::resource::{KindRef, Resource};
+use shim_model::resource::Resource;
 use shim_model::status::{self, Status};
 
 use crate::http::body::{self, Body, Response};
@@ -13,15 +13,18 @@ use crate::http::service::Api;
 use crate::http::{negotiation, reply};
 use crate::storage::registry::{Registry, now};
 
-const BINDING: KindRef<'_> = KindRef { group: "", version: "v1", kind: "Binding" };
-
 /// `pods/NAME/binding`, or `bindings` with the Pod's name in the Binding.
 pub(super) async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) -> Result<Response, Status> {
     let accepted = asked.accepted()?;
     let call = asked.call("CreateOptions")?;
     negotiation::body_media(asked.headers)?;
     let bytes = body::read(body).await?;
-    let binding = asked.decode(&bytes, BINDING, &call)?.value;
+    // `bindings` is a resource by itself, `pods/binding` a subresource.
+    let binding_type = match asked.target.subresource.is_empty() {
+        true => &asked.resource.object_type,
+        false => asked.subresource_type()?,
+    };
+    let binding = asked.decode(&bytes, binding_type, &call)?.value;
     let namespace = asked.target.namespace.as_str();
     let said = access::text(&binding, &["metadata", "name"]);
     let name = if asked.target.name.is_empty() { said } else { asked.target.name.as_str() };

@@ -1,7 +1,6 @@
 //! `pods/eviction`: a delete that budgets may forbid. Disruption budgets are not served yet, so none does.
 
 use serde_json::Value;
-use shim_model::resource::KindRef;
 use shim_model::status::{self, Status};
 
 use crate::http::body::{self, Body, Response};
@@ -11,14 +10,12 @@ use crate::http::service::Api;
 use crate::http::{negotiation, reply};
 use crate::storage::deletion::DeleteOptions;
 
-const EVICTION: KindRef<'_> = KindRef { group: "policy", version: "v1", kind: "Eviction" };
-
 pub(super) async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) -> Result<Response, Status> {
     let accepted = asked.accepted()?;
     let call = asked.call("CreateOptions")?;
     negotiation::body_media(asked.headers)?;
     let bytes = body::read(body).await?;
-    let eviction = asked.decode(&bytes, EVICTION, &call)?.value;
+    let eviction = asked.decode(&bytes, asked.subresource_type()?, &call)?.value;
     let name = &asked.target.name;
     let said = eviction["metadata"]["name"].as_str().unwrap_or("");
     if !said.is_empty() && said != name {

@@ -28,10 +28,10 @@ pub async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) -> Result
     let accepted = asked.accepted()?;
     let call = asked.call("CreateOptions")?;
     let resource = asked.resource;
-    let (kind, metadata) = (resource.kind_ref(), &["metadata"]);
+    let (ty, metadata) = (&resource.object_type, &["metadata"]);
     negotiation::body_media(asked.headers)?;
     let bytes = body::read(body).await?;
-    let decoded = asked.decode(&bytes, kind, &call)?;
+    let decoded = asked.decode(&bytes, ty, &call)?;
     let mut review = decoded.value;
     let now = now();
     if resource.namespaced && access::text(&review, &["metadata", "namespace"]).is_empty() {
@@ -41,7 +41,7 @@ pub async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) -> Result
     if resource.plural == "selfsubjectreviews" {
         access::object_mut(&mut review, metadata).insert("creationTimestamp".into(), now.to_rfc3339().into());
     } else {
-        let writer = Writer { manager: &call.manager, kind, subresource: "", now, reset: &[&["status"]] };
+        let writer = Writer { manager: &call.manager, ty, subresource: "", now, reset: &[&["status"]] };
         managed_fields::record_update(None, &mut review, writer);
     }
     let answer = match resource.plural.as_str() {

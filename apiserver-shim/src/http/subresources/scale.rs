@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 use shim_core::kinds::{Subresource, scale};
 use shim_model::access;
 use shim_model::patch;
-use shim_model::resource::KindRef;
 use shim_model::status::{self, Status};
 use shim_model::{table, time};
 
@@ -14,8 +13,6 @@ use crate::http::objects::{ResourceRequest, patch_kind};
 use crate::http::reply;
 use crate::http::service::Api;
 use crate::storage::registry::now;
-
-const SCALE: KindRef<'_> = KindRef { group: "autoscaling", version: "v1", kind: "Scale" };
 
 pub(super) async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) -> Result<Response, Status> {
     let accepted = asked.accepted()?;
@@ -29,7 +26,7 @@ pub(super) async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) ->
             let call = asked.call("UpdateOptions")?;
             negotiation::body_media(asked.headers)?;
             let bytes = body::read(body).await?;
-            let wanted = asked.decode(&bytes, SCALE, &call)?.value;
+            let wanted = asked.decode(&bytes, asked.subresource_type()?, &call)?.value;
             let said = access::text(&wanted, &["metadata", "name"]);
             if !said.is_empty() && said != name {
                 return Err(status::bad_request(format!(
@@ -38,18 +35,19 @@ pub(super) async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) ->
             }
             let change = |current: &Value| Ok((scaled(current, &wanted)?, Vec::new()));
             let outcome = api.pipeline.apply(asked.place(Subresource::Main), &call, change).await?;
-            answer(accepted, &scale::read(&outcome.value(resource)))
+            answer(accepted, &scale::read(&outcome.value(resource).await?))
         }
         _ => {
-            let kind = patch_kind(asked.headers)?;
+            let scale_type = asked.subresource_type()?;
+            let kind = patch_kind(asked.headers, scale_type)?;
             let call = asked.call("PatchOptions")?;
             let bytes = body::read(body).await?;
             let change = |current: &Value| {
-                let patched = patch::apply(kind, &scale::read(current), &bytes, SCALE, call.strictness)?;
+                let patched = patch::apply(kind, &scale::read(current), &bytes, scale_type, call.strictness)?;
                 Ok((scaled(current, &patched.value)?, patched.warnings))
             };
             let outcome = api.pipeline.apply(asked.place(Subresource::Main), &call, change).await?;
-            let mut response = answer(accepted, &scale::read(&outcome.value(resource)))?;
+            let mut response = answer(accepted, &scale::read(&outcome.value(resource).await?))?;
             reply::add_warnings(&mut response, &outcome.warnings);
             Ok(response)
         }

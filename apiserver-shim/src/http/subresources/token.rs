@@ -30,7 +30,7 @@ pub(super) async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) ->
     let call = asked.call("CreateOptions")?;
     negotiation::body_media(asked.headers)?;
     let bytes = body::read(body).await?;
-    let mut request = asked.decode(&bytes, TOKEN_REQUEST, &call)?.value;
+    let mut request = asked.decode(&bytes, asked.subresource_type()?, &call)?.value;
     let (namespace, name) = (&asked.target.namespace, &asked.target.name);
     let account = api.registry.get(asked.resource, namespace, name).await?;
     let seconds = seconds(&request)?;
@@ -47,8 +47,13 @@ pub(super) async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) ->
     let token = api.authenticator.issue(subject, audiences.clone(), issued, seconds)?;
     access::object_mut(&mut request, &["spec"]).insert("expirationSeconds".into(), seconds.into());
     let at = Instant::from_seconds(issued);
-    let writer =
-        Writer { manager: &call.manager, kind: TOKEN_REQUEST, subresource: "token", now: at, reset: &[] };
+    let writer = Writer {
+        manager: &call.manager,
+        ty: asked.subresource_type()?,
+        subresource: "token",
+        now: at,
+        reset: &[],
+    };
     managed_fields::record_update(None, &mut request, writer);
     let spec = access::object_mut(&mut request, &["spec"]);
     spec.insert("audiences".into(), json!(audiences));

@@ -13,7 +13,7 @@ use crate::storage::object::Object;
 use crate::storage::watch_cache::Written;
 
 /// Where objects are.
-const PREFIX: &str = "/registry/";
+pub(super) const PREFIX: &str = "/registry/";
 /// Batches taken at once before watchers are woken: bounds how long a reader waits for the lock.
 const BATCHES_MAX: usize = 256;
 /// How long to wait before the store is asked again after it failed.
@@ -24,9 +24,9 @@ const EXPIRE_EVERY: Duration = Duration::from_secs(30);
 const PAGE: usize = 10_000;
 
 /// Every key and value below the prefix, at one revision.
-pub(super) async fn read_all(store: &dyn Store) -> Result<(Vec<KeyValue>, u64), store::Error> {
+pub(super) async fn read_all(store: &dyn Store, prefix: &str) -> Result<(Vec<KeyValue>, u64), store::Error> {
     let mut all = Vec::new();
-    let mut request = ListRequest { prefix: PREFIX.into(), limit: PAGE, ..ListRequest::default() };
+    let mut request = ListRequest { prefix: prefix.into(), limit: PAGE, ..ListRequest::default() };
     loop {
         let page = store.list(request.clone()).await?;
         request.at = Some(page.revision);
@@ -83,7 +83,7 @@ async fn follow_once(inner: &Weak<Inner>, store: &dyn Store, revision: &mut u64)
             batch = watch.next_batch() => batch,
             _ = expire.tick() => {
                 let Some(inner) = inner.upgrade() else { return Ok(()) };
-                inner.stores.iter().for_each(|store| store.cache().expire(Instant::now()));
+                inner.routes.load().stores.iter().for_each(|s| s.cache().expire(Instant::now()));
                 continue;
             }
         };
@@ -112,25 +112,33 @@ async fn follow_once(inner: &Weak<Inner>, store: &dyn Store, revision: &mut u64)
 }
 
 async fn reset(inner: &Weak<Inner>, store: &dyn Store, revision: &mut u64) -> Result<(), store::Error> {
-    let (listing, at) = read_all(store).await?;
+    let (listing, at) = read_all(store, PREFIX).await?;
     let Some(inner) = inner.upgrade() else { return Ok(()) };
-    for store in &inner.stores {
+    for store in &inner.routes.load().stores {
+        if store.is_opening() {
+            store.lose_events();
+            continue;
+        }
         store.cache().reset(parse_prefix(store.definition(), store.prefix(), &listing), at);
     }
-    inner.on_the_way.clear();
+    inner.inflight.clear();
     *revision = at;
     inner.progress.send_replace(at);
     Ok(())
 }
 
 impl Inner {
-    /// Sorts changes to their caches, in order.
+    /// Sorts changes to their caches, in order: each finds its store by one look-up of its key's prefix.
     fn take<'a>(&self, events: impl Iterator<Item = &'a Event>) {
-        let mut sorted: Vec<Vec<(String, Written)>> = self.stores.iter().map(|_| Vec::new()).collect();
+        let routes = self.routes.load();
+        let mut sorted: Vec<Vec<(String, Written)>> = routes.stores.iter().map(|_| Vec::new()).collect();
         for event in events {
             let Some((prefix, rest)) = split(event.key().as_str()) else { continue };
-            let found = self.stores.iter().zip(&mut sorted).find(|(store, _)| store.prefix() == prefix);
-            let Some((store, changes)) = found else { continue };
+            let Some(at) = routes.find(prefix) else { continue };
+            let store = &routes.stores[at];
+            if store.absorbs(event) {
+                continue;
+            }
             let written = match event {
                 Event::Put { kv, prev } => match self.read(store, rest, kv, prev.is_some()) {
                     Some(object) => Written::Put(object),
@@ -138,9 +146,9 @@ impl Inner {
                 },
                 Event::Delete { revision, .. } => Written::Removed { revision: revision.0 },
             };
-            changes.push((rest.to_owned(), written));
+            sorted[at].push((rest.to_owned(), written));
         }
-        for (store, changes) in self.stores.iter().zip(sorted).filter(|(_, changes)| !changes.is_empty()) {
+        for (store, changes) in routes.stores.iter().zip(sorted).filter(|(_, changes)| !changes.is_empty()) {
             store.cache().apply(changes, Instant::now());
         }
     }
@@ -148,10 +156,10 @@ impl Inner {
     /// The object that has arrived: as its writer knew it, if that is here, else read.
     fn read(&self, store: &ResourceStore, key: &str, kv: &KeyValue, older: bool) -> Option<Arc<Object>> {
         let older = if older { store.cache().get_by_key(key) } else { None };
-        match (self.on_the_way.take(kv), &older) {
-            (Some(noted), None) => Object::new(noted, store.definition(), kv.mod_revision.0),
-            (Some(noted), Some(older)) => {
-                Object::new(noted.sharing(older.stored()), store.definition(), kv.mod_revision.0)
+        match (self.inflight.take(kv), &older) {
+            (Some(written), None) => Object::new(written, store.definition(), kv.mod_revision.0),
+            (Some(written), Some(older)) => {
+                Object::new(written.sharing(older.stored()), store.definition(), kv.mod_revision.0)
             }
             (None, older) => parse(store.definition(), kv, older.as_deref()),
         }

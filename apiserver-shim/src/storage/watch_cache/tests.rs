@@ -40,7 +40,7 @@ fn listed(cache: &WatchCache, selection: &Selection) -> Listed {
         .collect()
 }
 
-/// One event as text: what a form of writing is to an audience.
+/// One event as text: stands for an encoding.
 fn write(deliveries: &[Delivery]) -> Bytes {
     let lines = deliveries.iter().map(|event| {
         let key = key_of(event.object.namespace(), event.object.name());
@@ -49,16 +49,16 @@ fn write(deliveries: &[Delivery]) -> Bytes {
     Bytes::from(lines.collect::<String>())
 }
 
-/// Reads all there is, as one of an audience or alone, and plays it over what was listed.
+/// Reads all there is, as one of an group or alone, and plays it over what was listed.
 fn replay(
     watcher: &mut Watcher,
-    audience: Option<&Arc<Audience>>,
+    group: Option<&Arc<BroadcastGroup>>,
     state: &mut Listed,
     limit: usize,
-) -> Result<(), Lagged> {
+) -> Result<(), WatchEnd> {
     loop {
-        let (bytes, cut) = match audience {
-            Some(audience) => watcher.poll_written(audience, limit, write)?,
+        let (bytes, cut) = match group {
+            Some(group) => watcher.poll_written(group, limit, write)?,
             None => watcher.poll(limit).map(|batch| (write(&batch.deliveries), batch.cut))?,
         };
         for line in std::str::from_utf8(&bytes).unwrap().lines() {
@@ -100,7 +100,7 @@ proptest! {
     fn every_watcher_ends_where_a_list_would(steps in steps()) {
         let cache = WatchCache::new([], 1);
         let mut revision = 1;
-        let mut open: Vec<(Watcher, Option<Arc<Audience>>, Selection, Listed)> = Vec::new();
+        let mut open: Vec<(Watcher, Option<Arc<BroadcastGroup>>, Selection, Listed)> = Vec::new();
         let names = |n: bool, x: bool| (if n { "a" } else { "b" }, if x { "x" } else { "y" });
         for step in steps {
             match step {
@@ -121,19 +121,19 @@ proptest! {
                     } else {
                         (WatchFrom::After(revision), listed(&cache, &selection))
                     };
-                    let audience = shared.then(|| cache.audience(&selection, "text".to_owned()));
-                    open.push((cache.watch_paced(from, selection.clone()).unwrap(), audience, selection, state));
+                    let group = shared.then(|| cache.broadcast_group(&selection, "text".to_owned()));
+                    open.push((cache.watch_debounced(from, selection.clone()).unwrap(), group, selection, state));
                 }
                 Step::Poll(limit, who) => {
                     let some = open.iter_mut().enumerate().filter(|(at, _)| who >> (at % 8) & 1 == 1);
-                    for (_, (watcher, audience, _, state)) in some {
-                        replay(watcher, audience.as_ref(), state, limit).unwrap();
+                    for (_, (watcher, group, _, state)) in some {
+                        replay(watcher, group.as_ref(), state, limit).unwrap();
                     }
                 }
             }
         }
-        for (watcher, audience, selection, state) in &mut open {
-            replay(watcher, audience.as_ref(), state, 2).unwrap();
+        for (watcher, group, selection, state) in &mut open {
+            replay(watcher, group.as_ref(), state, 2).unwrap();
             prop_assert_eq!(&*state, &listed(&cache, selection));
         }
     }
@@ -147,8 +147,11 @@ fn one_who_falls_out_of_the_window_is_told() {
         let put = Written::Put(object("a", "x", 0, revision));
         cache.apply([(key_of("a", "x"), put)], Instant::now());
     }
-    assert_eq!(watcher.poll(10).unwrap_err(), Lagged { oldest: 3 });
-    assert_eq!(cache.watch(WatchFrom::After(2), Selection::everything()).err(), Some(Lagged { oldest: 3 }));
+    assert_eq!(watcher.poll(10).unwrap_err(), WatchEnd::Lagged { oldest: 3 });
+    assert_eq!(
+        cache.watch(WatchFrom::After(2), Selection::everything()).err(),
+        Some(WatchEnd::Lagged { oldest: 3 })
+    );
     let mut behind = cache.watch(WatchFrom::After(3), Selection::everything()).unwrap();
     assert_eq!(behind.poll(1).unwrap().deliveries[0].revision, 4);
     cache.reset([], 90_000);
@@ -189,22 +192,22 @@ async fn a_sleeping_watcher_is_woken() {
 }
 
 #[test]
-fn an_audience_is_written_to_once() {
+fn a_group_shares_its_frames() {
     let cache = WatchCache::new([], 1);
     let selection = Selection::namespace_of("a");
     let open = || {
-        let watcher = cache.watch_paced(WatchFrom::After(1), selection.clone()).unwrap();
-        (watcher, cache.audience(&selection, "text".to_owned()))
+        let watcher = cache.watch_debounced(WatchFrom::After(1), selection.clone()).unwrap();
+        (watcher, cache.broadcast_group(&selection, "text".to_owned()))
     };
     let mut all = [open(), open(), open()];
     let written = std::cell::Cell::new(0);
     let mut turn = |who: usize| {
-        let (watcher, audience) = &mut all[who];
+        let (watcher, group) = &mut all[who];
         let write = |deliveries: &[Delivery]| {
             written.set(written.get() + deliveries.len());
             write(deliveries)
         };
-        let (bytes, _) = watcher.poll_written(audience, 100, write).unwrap();
+        let (bytes, _) = watcher.poll_written(group, 100, write).unwrap();
         bytes.iter().filter(|byte| **byte == b'\n').count()
     };
     let put = |revision| {

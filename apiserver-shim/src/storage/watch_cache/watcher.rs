@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use super::audience::{Audience, Frame};
+use super::broadcast::{BroadcastGroup, Frame};
 use super::{Change, ChangeKind, State, WatchCache};
 use crate::storage::object::Object;
 use crate::storage::selection::Selection;
@@ -24,11 +24,16 @@ pub enum WatchFrom {
     Now,
 }
 
-/// The changes that were asked for are no longer in the window; `oldest` still is.
+/// Why a watch has ended or cannot begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lagged {
-    /// The revision after which everything is known.
-    pub oldest: u64,
+pub enum WatchEnd {
+    /// The changes that were asked for are no longer in the window.
+    Lagged {
+        /// The revision after which every change is in the window.
+        oldest: u64,
+    },
+    /// The resource is no longer served.
+    Closed,
 }
 
 /// One event of one watcher.
@@ -76,21 +81,25 @@ pub struct Watcher {
 
 impl WatchCache {
     /// Begins a watch.
-    pub fn watch(self: &Arc<Self>, from: WatchFrom, selection: Selection) -> Result<Watcher, Lagged> {
+    pub fn watch(self: &Arc<Self>, from: WatchFrom, selection: Selection) -> Result<Watcher, WatchEnd> {
         // Subscribed before looking: a change in between wakes once too often, never once too few.
         let wake = self.changed.subscribe();
         self.watch_by(from, selection, wake)
     }
 
-    /// Begins a watch that is woken at a pace which many like it can be woken at. It must look once before it sleeps.
-    pub fn watch_paced(self: &Arc<Self>, from: WatchFrom, selection: Selection) -> Result<Watcher, Lagged> {
-        let wake = self.pace.subscribe();
+    /// Begins a watch whose wake-ups are debounced. It must poll once before it sleeps.
+    pub fn watch_debounced(
+        self: &Arc<Self>,
+        from: WatchFrom,
+        selection: Selection,
+    ) -> Result<Watcher, WatchEnd> {
+        let wake = self.debouncer.subscribe();
         self.watch_by(from, selection, wake)
     }
 
-    /// Those watchers that see the same as one with this selection whose events are written in this form.
-    pub fn audience(&self, selection: &Selection, form: String) -> Arc<Audience> {
-        self.audiences.join(selection, form)
+    /// The broadcast group of watchers with this selection and encoding.
+    pub fn broadcast_group(&self, selection: &Selection, form: String) -> Arc<BroadcastGroup> {
+        self.groups.join(selection, form)
     }
 
     fn watch_by(
@@ -98,9 +107,12 @@ impl WatchCache {
         from: WatchFrom,
         selection: Selection,
         wake: watch::Receiver<u64>,
-    ) -> Result<Watcher, Lagged> {
+    ) -> Result<Watcher, WatchEnd> {
         let view = self.view();
         let state = &*view.state;
+        if state.closed {
+            return Err(WatchEnd::Closed);
+        }
         let (next, initial) = match from {
             WatchFrom::Now => (state.next(), Vec::new()),
             WatchFrom::Start => {
@@ -109,7 +121,9 @@ impl WatchCache {
                 all.reverse();
                 (state.next(), all)
             }
-            WatchFrom::After(revision) if revision < state.base => return Err(Lagged { oldest: state.base }),
+            WatchFrom::After(revision) if revision < state.base => {
+                return Err(WatchEnd::Lagged { oldest: state.base });
+            }
             WatchFrom::After(revision) => {
                 let skip = state.window.partition_point(|c| c.revision <= revision);
                 (state.first + skip as u64, Vec::new())
@@ -126,7 +140,7 @@ impl WatchCache {
 
 impl Watcher {
     /// What there is to deliver now, at most `limit` events; an empty batch means that nothing is left.
-    pub fn poll(&mut self, limit: usize) -> Result<Batch, Lagged> {
+    pub fn poll(&mut self, limit: usize) -> Result<Batch, WatchEnd> {
         let (mut deliveries, mut bytes) = (Vec::new(), 0);
         while deliveries.len() < limit && bytes < BATCH_BYTES_MAX {
             let Some(object) = self.initial.pop() else { break };
@@ -148,24 +162,24 @@ impl Watcher {
         Ok(Batch { deliveries, revision: self.seen, cut })
     }
 
-    /// The same, written, and whether there is more to be read at once. What another of the audience has read from
-    /// the same place on is not written again.
+    /// Like [`Watcher::poll`], encoded, and whether there is more to read at once. A frame that another watcher of the
+    /// group encoded from the same place is reused.
     pub fn poll_written(
         &mut self,
-        audience: &Arc<Audience>,
+        group: &Arc<BroadcastGroup>,
         limit: usize,
         write: impl FnOnce(&[Delivery]) -> Bytes,
-    ) -> Result<(Bytes, bool), Lagged> {
+    ) -> Result<(Bytes, bool), WatchEnd> {
         if self.has_initial() {
             let batch = self.poll(limit)?;
             return Ok((write(&batch.deliveries), batch.cut));
         }
         let from = self.next;
-        let mut frames = audience.frames();
+        let mut frames = group.frames();
         if let Some(frame) = frames.find(from).filter(|frame| frame.oldest > self.after) {
             self.next = frame.to;
             self.seen = frame.revision;
-            // Nothing for this audience is not the end: more may have happened since.
+            // An empty frame is not the end: more may have happened since.
             return Ok((frame.bytes.clone(), frame.cut || frame.bytes.is_empty()));
         }
         let first = self.cache.view().state.revision_at(from);
@@ -184,7 +198,7 @@ impl Watcher {
     }
 
     /// Waits until there is something to deliver.
-    pub async fn next(&mut self, limit: usize) -> Result<Batch, Lagged> {
+    pub async fn next(&mut self, limit: usize) -> Result<Batch, WatchEnd> {
         loop {
             self.wake.borrow_and_update();
             let next = self.next;
@@ -220,11 +234,15 @@ impl Watcher {
     }
 
     /// The changes from the cursor on, and whether there are more than the limits allow for.
-    fn take(&mut self, limit: usize) -> Result<(Vec<Arc<Change>>, bool), Lagged> {
+    fn take(&mut self, limit: usize) -> Result<(Vec<Arc<Change>>, bool), WatchEnd> {
         let view = self.cache.view();
         let state: &State = &view.state;
+        // Changes from before the end are still delivered.
+        if state.closed && self.next >= state.next() {
+            return Err(WatchEnd::Closed);
+        }
         if self.next < state.first {
-            return Err(Lagged { oldest: state.base });
+            return Err(WatchEnd::Lagged { oldest: state.base });
         }
         let from = (self.next - state.first) as usize;
         let (mut changes, mut bytes) = (Vec::new(), 0);

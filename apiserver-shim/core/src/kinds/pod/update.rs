@@ -1,7 +1,8 @@
-//! Validation of Pod updates, per subresource.
+//! What may change of a stored Pod, subresource by subresource.
 
 use super::qos::qos_class;
 use super::{dump, line_diff};
+use crate::kinds::SubresourceStrategy;
 use crate::kinds::pod_template::{is_extended, validate_spec};
 use serde_json::{Map, Value};
 use shim_model::access;
@@ -164,27 +165,44 @@ fn revived(status: &Value, before: &Value, list: &str, policy: &str, errors: &mu
     }
 }
 
-/// Restores everything that the subresource cannot change.
-pub(super) fn prepare_subresource(subresource: &str, new: &mut Value, old: &Value) {
-    let mut out = old.clone();
-    access::copy(new, &mut out, &["metadata", "managedFields"]);
-    access::copy(new, &mut out, &["metadata", "resourceVersion"]);
-    match subresource {
-        "ephemeralcontainers" => access::copy(new, &mut out, &["spec", "ephemeralContainers"]),
-        // Other changes in a resize are refused, not dropped, so that the client notices.
-        _ => access::copy(new, &mut out, &["spec"]),
+/// `pods/ephemeralcontainers` adds ephemeral containers and changes nothing else.
+pub(super) struct EphemeralContainers;
+
+impl SubresourceStrategy for EphemeralContainers {
+    fn prepare_update(&self, new: &mut Value, old: &Value) {
+        keep_all_but(&["spec", "ephemeralContainers"], new, old);
     }
-    *new = out;
+
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = validate_spec(&new["spec"], format_args!("spec"));
+        ephemeral(new, old, &mut errors);
+        errors
+    }
 }
 
-/// Validates an update through the subresource.
-pub(super) fn validate_subresource(subresource: &str, new: &Value, old: &Value) -> Vec<FieldError> {
-    let mut errors = validate_spec(&new["spec"], format_args!("spec"));
-    match subresource {
-        "ephemeralcontainers" => ephemeral(new, old, &mut errors),
-        _ => resize(new, old, &mut errors),
+/// `pods/resize` changes CPU and memory of containers. What else a resize would change is refused and not dropped, so
+/// that the client learns of it.
+pub(super) struct Resize;
+
+impl SubresourceStrategy for Resize {
+    fn prepare_update(&self, new: &mut Value, old: &Value) {
+        keep_all_but(&["spec"], new, old);
     }
-    errors
+
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = validate_spec(&new["spec"], format_args!("spec"));
+        resize(new, old, &mut errors);
+        errors
+    }
+}
+
+/// Takes over the old Pod except for the member at `path` and what every update changes.
+fn keep_all_but(path: &[&str], new: &mut Value, old: &Value) {
+    let mut out = old.clone();
+    for changed in [&["metadata", "managedFields"][..], &["metadata", "resourceVersion"], path] {
+        access::copy(new, &mut out, changed);
+    }
+    *new = out;
 }
 
 fn ephemeral(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {

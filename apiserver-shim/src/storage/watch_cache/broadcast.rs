@@ -1,0 +1,102 @@
+//! Broadcast groups: watchers with the same selection and encoding. The frame that one of them reads and encodes from a
+//! place in the window is kept for a moment, and the others that reach the same place send the same bytes. Selecting and
+//! encoding then cost once per group, and the bytes are still in the processor's cache.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+
+use bytes::Bytes;
+
+use crate::storage::selection::Selection;
+
+/// Frames kept: the newest, and some for watchers that are a few ticks behind.
+const FRAMES_MAX: usize = 4;
+/// Groups known before the first search for abandoned ones.
+const SWEEP_MIN: usize = 64;
+
+/// The bytes that all watchers of a group are sent from one sequence number to another.
+#[derive(Debug)]
+pub(super) struct Frame {
+    /// The first change's number.
+    pub(super) from: u64,
+    /// The number after the last change.
+    pub(super) to: u64,
+    /// The first change's revision: a watcher that began after it must not send the frame.
+    pub(super) oldest: u64,
+    /// The last change's revision.
+    pub(super) revision: u64,
+    /// Whether a limit ended the frame.
+    pub(super) cut: bool,
+    /// Empty if none of the changes matches the selection.
+    pub(super) bytes: Bytes,
+}
+
+/// Watchers with the same selection and encoding.
+#[derive(Debug, Default)]
+pub struct BroadcastGroup {
+    frames: Mutex<VecDeque<Frame>>,
+}
+
+/// The frames of a group, locked.
+pub(super) struct Frames<'a> {
+    recent: MutexGuard<'a, VecDeque<Frame>>,
+    shared: bool,
+}
+
+impl BroadcastGroup {
+    pub(super) fn frames(self: &Arc<Self>) -> Frames<'_> {
+        let recent = self.frames.lock().expect("invariant: nobody panics who encodes a frame");
+        Frames { recent, shared: Arc::strong_count(self) > 1 }
+    }
+}
+
+impl Frames<'_> {
+    pub(super) fn find(&self, from: u64) -> Option<&Frame> {
+        self.recent.iter().rev().find(|frame| frame.from == from)
+    }
+
+    /// Keeps a frame for the other watchers, if there are any.
+    pub(super) fn keep(&mut self, frame: Frame) {
+        if !self.shared {
+            self.recent.clear();
+            return;
+        }
+        // A watcher that is far behind does not evict the frames that the others are about to send.
+        if self.recent.back().is_some_and(|newest| newest.from > frame.from) {
+            return;
+        }
+        if self.recent.len() >= FRAMES_MAX {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(frame);
+    }
+}
+
+/// The groups of one cache.
+#[derive(Default)]
+pub(super) struct BroadcastGroups {
+    groups: Mutex<Groups>,
+}
+
+#[derive(Default)]
+struct Groups {
+    by_key: HashMap<(Selection, String), Weak<BroadcastGroup>>,
+    sweep_at: usize,
+}
+
+impl BroadcastGroups {
+    pub(super) fn join(&self, selection: &Selection, encoding: String) -> Arc<BroadcastGroup> {
+        let mut groups = self.groups.lock().expect("invariant: nobody panics who joins a group");
+        if groups.by_key.len() >= groups.sweep_at.max(SWEEP_MIN) {
+            groups.by_key.retain(|_, group| group.strong_count() > 0);
+            groups.sweep_at = groups.by_key.len() * 2;
+        }
+        let entry = groups.by_key.entry((selection.clone(), encoding)).or_default();
+        if let Some(group) = entry.upgrade() {
+            return group;
+        }
+        let group = Arc::new(BroadcastGroup::default());
+        *entry = Arc::downgrade(&group);
+        group
+    }
+}

@@ -1,0 +1,97 @@
+//! The real kubectl uses a resource that is installed while the server runs. The API server runs in this process, without
+//! nodes.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use apiserver_shim::server::{ApiOptions, start};
+use e2e::{
+    cluster::client,
+    program::{self, Output, wait_for},
+};
+use serde_json::json;
+use shim_pki::{Pki, ServerNames, directory};
+
+#[path = "../../../apiserver-shim/tests/api/gadget.rs"]
+mod gadget;
+
+struct Kubectl<'a>(&'a Path);
+
+impl Kubectl<'_> {
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(client("kubectl"));
+        command.arg("--kubeconfig").arg(self.0.join("kubeconfig"));
+        command.arg("--cache-dir").arg(self.0.join("cache")).args(arguments);
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> anyhow::Result<Output> {
+        program::run(&mut self.command(arguments), Duration::from_secs(60))
+    }
+
+    fn ok(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        self.run(arguments)?.ok()
+    }
+}
+
+#[test]
+fn kubectl_uses_a_resource_that_is_installed_meanwhile() -> anyhow::Result<()> {
+    let data = tempfile::tempdir()?;
+    let runtime = tokio::runtime::Runtime::new()?;
+    let pki = Arc::new(Pki::open_or_create(data.path(), SystemTime::now())?);
+    let server = runtime.block_on(start(ApiOptions {
+        store: Arc::new(store::MemoryStore::new()),
+        pki: pki.clone(),
+        listen: "127.0.0.1:0".parse()?,
+        advertise: [127, 0, 0, 1].into(),
+        names: ServerNames::default(),
+    }))?;
+    let admin = pki.authority.issue_admin(SystemTime::now())?;
+    let url = format!("https://{}", server.local_addr());
+    let kubeconfig = data.path().join("kubeconfig");
+    directory::write_kubeconfig(&kubeconfig, &url, pki.authority.certificate(), &admin)?;
+    let kubectl = Kubectl(data.path());
+
+    assert!(!kubectl.run(&["get", "gadgets"])?.status.success(), "gadgets are not served yet");
+    runtime.block_on(server.registry().install(gadget::definitions()))?;
+    let resources = kubectl.ok(&["api-resources", "--api-group=example.com", "--no-headers"])?;
+    let words: Vec<&str> = resources.split_whitespace().collect();
+    assert_eq!(words, ["gadgets", "gd", "example.com/v1", "true", "Gadget"]);
+    let explained = kubectl.ok(&["explain", "gadgets.spec.size"])?;
+    assert!(explained.contains("How large the gadget is."), "{explained}");
+
+    let object = json!({"apiVersion": "example.com/v1", "kind": "Gadget", "metadata": {"name": "one"}, "spec": {"size": 2}});
+    let file = data.path().join("gadget.json");
+    fs::write(&file, object.to_string())?;
+    kubectl.ok(&["create", "-f", &file.to_string_lossy()])?;
+    let mut watch =
+        kubectl.command(&["get", "gadgets", "--watch", "--output=name"]).stdout(Stdio::piped()).spawn()?;
+    let mut wait = kubectl
+        .command(&["wait", "--for=jsonpath={.status.phase}=Ready", "gadget/one", "--timeout=60s"])
+        .stdout(Stdio::null())
+        .spawn()?;
+    let ready = r#"{"status":{"phase":"Ready"}}"#;
+    kubectl.ok(&["patch", "gd", "one", "--type=merge", "--subresource=status", "--patch", ready])?;
+    assert!(wait.wait()?.success(), "kubectl wait sees the status");
+    kubectl.ok(&["patch", "gd", "one", "--type=merge", "--patch", r#"{"spec":{"size":5}}"#])?;
+    let table = kubectl.ok(&["get", "gd"])?;
+    let rows: Vec<Vec<&str>> = table.lines().map(|l| l.split_whitespace().collect()).collect();
+    assert_eq!(rows[0], ["NAME", "SIZE", "PHASE", "AGE"]);
+    assert_eq!(rows[1][..3], ["one", "5", "Ready"]);
+    kubectl.ok(&["delete", "gadget", "one"])?;
+
+    assert!(runtime.block_on(server.registry().uninstall(&gadget::GADGETS)));
+    // Its watches end.
+    wait_for("the end of the watch", Duration::from_secs(30), || Ok(watch.try_wait()?))?;
+    let gone = kubectl.run(&["get", "gadgets"])?;
+    assert!(!gone.status.success(), "{gone:?}");
+    let resources = kubectl.ok(&["api-resources", "--no-headers"])?;
+    assert!(!resources.contains("gadgets") && resources.contains("deployments"), "{resources}");
+    runtime.block_on(server.shutdown());
+    Ok(())
+}
