@@ -4,16 +4,16 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use indexmap::IndexMap;
-
-use super::framework::EXECUTOR_ID;
-use super::node_projection::{amounts, executor_share};
-use crate::scheduler::Amounts;
 use kernel_model::{
     ids::{AgentId, OfferId},
     offer::Offer,
     resources::Resources,
     time::Time,
 };
+
+use super::framework::EXECUTOR_ID;
+use super::node_projection::{amounts, executor_share};
+use crate::scheduler::Amounts;
 
 /// Role and agent.
 pub(super) type GroupKey = (Arc<str>, AgentId);
