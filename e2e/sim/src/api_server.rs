@@ -226,8 +226,9 @@ impl ApiServer {
         self.revision += 1;
         match write {
             NodeWrite::Remove { name, .. } => {
-                self.nodes.remove(name);
-                self.changes.push(Event::NodeGone(name.clone()));
+                if self.nodes.remove(name).is_some() {
+                    self.changes.push(Event::NodeGone(name.clone()));
+                }
             }
             NodeWrite::Put { name, agent, ours } => {
                 let mut node = match self.nodes.get(name) {
