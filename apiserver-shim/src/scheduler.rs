@@ -1,81 +1,57 @@
-//! Runs the scheduler framework: pending Pods become demand, demand revives roles, roles bring offers, offers and Pods go
-//! through a cycle (`shim-core`), decisions become launches, and launches that the kernel accepted become bindings. Status
-//! updates flow back into the store and are acknowledged once they are there. See `docs/decisions/0005`.
+//! Drives the scheduler machine (`shim_core::scheduler::machine`) against the store and the kernel: what happens becomes
+//! events, what the machine asks for is carried out, and the outcomes of writes and launches become events again.
 //!
-//! One task owns the state; calls to the kernel and writes to the store run beside it as jobs and report back. The state
-//! can be lost at any time: the next subscription reconciles tasks with Pods and goes on.
+//! Nothing is decided here. What is here is what makes it fast: events are taken in batches, calls travel together, writes
+//! run side by side and share the store's group commits, and scheduling cycles are paced by what they cost.
 
 mod caller;
+mod feeds;
 mod jobs;
+mod journal;
 pub mod kernel_client;
-mod machines;
-mod node_projection;
-mod nodes;
-mod offers;
-mod placing;
-mod pods;
-mod promises;
-mod rejecting;
-mod roles;
-mod updates;
 mod writes;
 
-pub use node_projection::{NODE_NAME_ATTRIBUTE, POD_CIDR_ATTRIBUTE, RUNTIME_ATTRIBUTE};
-pub use promises::PROMISES_PREFIX;
+pub use journal::LAUNCH_JOURNAL_PREFIX;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use kernel_model::{
-    agent::AgentSnapshot,
-    ids::FrameworkId,
     operator,
-    scheduler::{Call, Event},
+    scheduler::{Call, Event as KernelEvent},
+    time::Time,
 };
-use shim_core::controllers::served;
-use shim_core::scheduler::PromiseBook;
+use shim_core::scheduler::machine::{
+    BindWrite, Effects, Event, SchedulerMachine, Send, StatusWrite, Subscribed, Write,
+};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::controllers::EventRecorder;
 use crate::node_endpoints::NodeEndpoints;
-use crate::scheduler::kernel_client::KernelClient;
+use crate::scheduler::kernel_client::{KernelClient, SubscribeError};
 use crate::storage::pod_cidrs::PodCidrs;
 use crate::storage::pod_views::PodViews;
 use crate::storage::registry::Registry;
-use crate::storage::selection::Selection;
-use crate::storage::watch_cache::{WatchFrom, Watcher};
 use caller::Caller;
-use jobs::{Jobs, Launched};
-use machines::Machines;
-use nodes::NodeBook;
-use offers::OfferBook;
-use pods::PodBook;
-use roles::RoleBook;
-use updates::Settling;
+use feeds::Watches;
+use jobs::Jobs;
 
-/// Changes read from one watcher at once.
-const DELIVERIES_MAX: usize = 1024;
 /// Kernel events taken at once before anything else has a turn.
 const EVENTS_MAX: usize = 1024;
-/// Updates being stored at once: they share the store's group commits. Those that wait are one a task at most, for the
-/// kernel sends the next only after an acknowledgement.
-const SETTLING_MAX: usize = 256;
-/// How often what has no signal of its own is looked at: rests and lingering that end, Nodes to write.
-const TICK: Duration = Duration::from_millis(100);
-/// How often every Pod is looked at: kills to repeat, questions without an answer.
-const SLOW_TICK: Duration = Duration::from_secs(1);
-/// The least time between two rounds of demand and placing.
-const ROUND_EVERY: Duration = Duration::from_millis(5);
-/// The longest that rounds are put off because they take long.
-const ROUND_EVERY_MAX: Duration = Duration::from_millis(100);
-/// Rounds take at most one part in so many of the time: each counts the demand and looks at every waiting Pod.
-const ROUND_SHARE: u32 = 40;
+/// Statuses being written at once: they share the store's group commits. Those that wait are one a Pod at most.
+const STATUS_WRITES_MAX: usize = 256;
+/// The least time between two scheduling cycles.
+const CYCLE_EVERY: Duration = Duration::from_millis(5);
+/// The longest that cycles are put off because they take long.
+const CYCLE_EVERY_MAX: Duration = Duration::from_millis(100);
+/// Cycles take at most one part in so many of the time: each counts the demand and looks at every waiting Pod.
+const CYCLE_SHARE: u32 = 40;
 /// The first wait before a lost subscription is made again; doubles up to [`RESUBSCRIBE_MAX`].
 const RESUBSCRIBE_FIRST: Duration = Duration::from_millis(50);
 /// The longest wait between two attempts to subscribe.
 const RESUBSCRIBE_MAX: Duration = Duration::from_secs(5);
 
-/// What the scheduler framework needs.
+/// What the scheduler needs.
 pub struct SchedulerOptions {
     /// The objects.
     pub registry: Registry,
@@ -87,98 +63,84 @@ pub struct SchedulerOptions {
     pub pod_cidrs: PodCidrs,
     /// Shared rows of Pods.
     pub pod_views: PodViews,
-    /// Where to tell people.
+    /// Where Events for people go.
     pub events: EventRecorder,
 }
 
-/// The one task.
-pub(crate) struct Runner {
-    pub(crate) registry: Registry,
-    pub(crate) client: KernelClient,
-    pub(crate) node_endpoints: NodeEndpoints,
-    pub(crate) pod_cidrs: PodCidrs,
-    pub(crate) events: EventRecorder,
-    pub(crate) framework_id: Option<FrameworkId>,
-    pub(crate) pods: PodBook,
-    pub(crate) machines: Machines,
-    pub(crate) nodes: NodeBook,
-    pub(crate) offers: OfferBook,
-    pub(crate) roles: RoleBook,
-    pub(crate) promises: PromiseBook,
-    pub(crate) jobs: Jobs,
-    last_round: Option<Instant>,
-    /// The time between two rounds, by what the last one took.
-    round_every: Duration,
-    /// When a round is due that came too soon after the last.
-    next_round: Option<Instant>,
-    /// Updates being stored at once; see [`SETTLING_MAX`].
-    pub(crate) settling: Arc<Semaphore>,
-    /// Updates that came since the last job was started.
-    pub(crate) to_settle: Vec<Settling>,
-    /// Acknowledgements that were not sent yet.
-    pub(crate) acknowledgements: Vec<Call>,
-    /// Launches that were sent and whose bindings are not being written yet; each waits for its node's word until then.
-    pub(crate) bindings: Vec<(Instant, Launched)>,
-    /// When they are to be looked through.
-    pub(crate) bindings_due: Option<Instant>,
-    /// The way to the kernel while there is a subscription.
-    pub(crate) caller: Option<Caller>,
-    watch: Watches,
+/// Wall-clock time that never goes back: read once, and counted on by the monotonic clock.
+#[derive(Debug, Clone, Copy)]
+struct Clock {
+    wall: Duration,
+    read: Instant,
 }
 
-pub(crate) struct Watches {
-    pods: Watcher,
-    nodes: Watcher,
-    namespaces: Watcher,
+impl Clock {
+    fn start() -> Self {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        Clock { wall, read: Instant::now() }
+    }
+
+    fn now(&self) -> Time {
+        Time(0) + (self.wall + self.read.elapsed())
+    }
+}
+
+/// The driver: one task owns the machine.
+struct Driver {
+    machine: SchedulerMachine,
+    clock: Clock,
+    options: SchedulerOptions,
+    jobs: Jobs,
+    /// See [`STATUS_WRITES_MAX`].
+    status_permits: Arc<Semaphore>,
+    /// The way to the kernel while there is a subscription.
+    caller: Option<Caller>,
+    watches: Watches,
+    /// The kernel said that the subscription is over.
+    ended: bool,
+    last_cycle: Option<Instant>,
+    /// The time between two cycles, by what the last one took.
+    cycle_every: Duration,
+    /// When a cycle is due that came too soon after the last.
+    next_cycle: Option<Instant>,
+    /// What this turn asked for, and is started at its end.
+    calls: Vec<Call>,
+    statuses: Vec<StatusWrite>,
+    bindings: Vec<BindWrite>,
 }
 
 /// The streams of one subscription.
 struct Streams {
-    events: mpsc::Receiver<Event>,
+    events: mpsc::Receiver<KernelEvent>,
     cluster: mpsc::Receiver<operator::Event>,
 }
 
-/// Runs the scheduler framework until the task is aborted.
+/// Runs the scheduler until the task is aborted.
 pub async fn run(options: SchedulerOptions) {
-    let registry = options.registry.clone();
-    let watch = |plural| {
-        registry
-            .watch(served("", plural), WatchFrom::Start, Selection::everything())
-            .unwrap_or_else(|_| panic!("invariant: a watch from the start never lags"))
-    };
-    let watch = Watches { pods: watch("pods"), nodes: watch("nodes"), namespaces: watch("namespaces") };
-    let mut runner = Runner {
-        registry: options.registry,
-        client: options.client,
-        node_endpoints: options.node_endpoints,
-        pod_cidrs: options.pod_cidrs,
-        events: options.events,
-        framework_id: None,
-        pods: PodBook::new(options.pod_views),
-        machines: Machines::default(),
-        nodes: NodeBook::default(),
-        offers: OfferBook::default(),
-        roles: RoleBook::default(),
-        promises: PromiseBook::default(),
+    let watches = Watches::start(&options.registry);
+    let mut driver = Driver {
+        machine: SchedulerMachine::default(),
+        clock: Clock::start(),
+        options,
         jobs: Jobs::default(),
-        last_round: None,
-        round_every: ROUND_EVERY,
-        next_round: None,
-        settling: Arc::new(Semaphore::new(SETTLING_MAX)),
-        to_settle: Vec::new(),
-        acknowledgements: Vec::new(),
-        bindings: Vec::new(),
-        bindings_due: None,
+        status_permits: Arc::new(Semaphore::new(STATUS_WRITES_MAX)),
         caller: None,
-        watch,
+        watches,
+        ended: false,
+        last_cycle: None,
+        cycle_every: CYCLE_EVERY,
+        next_cycle: None,
+        calls: Vec::new(),
+        statuses: Vec::new(),
+        bindings: Vec::new(),
     };
-    runner.drain_watches();
+    driver.drain_watches();
     let mut pause = RESUBSCRIBE_FIRST;
     loop {
-        match runner.subscribe().await {
+        match driver.subscribe().await {
             Ok(streams) => {
                 pause = RESUBSCRIBE_FIRST;
-                runner.serve(streams).await;
+                driver.serve(streams).await;
                 tracing::warn!("the subscription to the kernel ended");
             }
             Err(error) => {
@@ -187,92 +149,81 @@ pub async fn run(options: SchedulerOptions) {
                 pause = (pause * 2).min(RESUBSCRIBE_MAX);
             }
         }
-        runner.wait_unsubscribed(pause).await;
+        driver.wait_unsubscribed(pause).await;
     }
 }
 
-impl Runner {
-    async fn subscribe(&mut self) -> Result<Streams, crate::scheduler::kernel_client::SubscribeError> {
+impl Driver {
+    async fn subscribe(&mut self) -> Result<Streams, SubscribeError> {
         self.drain_watches();
-        let roles = self.roles.all();
-        let session = self.client.subscribe(&roles).await?;
-        let (agents, cluster) = self.client.driver().watch_cluster().await?;
-        self.caller = Some(Caller::start(self.client.clone(), session.framework_id.clone()));
-        self.framework_id = Some(session.framework_id);
-        self.offers.clear();
-        self.machines.rankings.clear();
-        self.roles.subscribed(&roles);
-        self.take_agents(agents);
-        self.read_promises().await?;
-        self.reconcile_everything();
+        let client = self.options.client.clone();
+        let roles = self.machine.roles();
+        let session = client.subscribe(&roles).await?;
+        let (agents, cluster) = client.driver().watch_cluster().await?;
+        let (journal, revision) = journal::read(self.options.registry.store()).await?;
+        // A Pod that an earlier scheduler launched must be seen before its task is: else it would pass for one that is gone.
+        self.options.registry.wait_for(revision).await.map_err(SubscribeError::Caches)?;
+        self.drain_watches();
+        let framework_id = session.framework_id;
+        if !journal.is_empty() {
+            tracing::info!(records = journal.len(), "launches of before are asked about");
+        }
+        self.caller = Some(Caller::start(client, framework_id.clone()));
+        self.ended = false;
+        let subscribed = Subscribed { framework_id, roles, agents, journal };
+        self.step(Event::Subscribed(Box::new(subscribed)));
+        self.flush();
         Ok(Streams { events: session.events, cluster })
     }
 
     /// Keeps up with the store while there is no kernel to talk to.
     async fn wait_unsubscribed(&mut self, pause: Duration) {
-        self.framework_id = None;
+        self.step(Event::Unsubscribed);
         self.caller = None;
-        self.offers.clear();
         tokio::time::sleep(pause).await;
         self.drain_watches();
-        while let Some(done) = self.jobs.try_next() {
-            // The next subscription asks for everything else.
-            if let jobs::Done::Settled(all) = done {
-                all.iter().for_each(|(uid, _)| self.no_longer_settling(uid));
-            }
+        while let Some(events) = self.jobs.try_next() {
+            events.into_iter().for_each(|event| self.step(event));
         }
-    }
-
-    fn take_agents(&mut self, agents: Vec<AgentSnapshot>) {
-        self.nodes.forget_agents();
-        for agent in agents {
-            self.agent_changed(agent);
-        }
+        self.flush();
     }
 
     async fn serve(&mut self, mut streams: Streams) {
-        let mut tick = tokio::time::interval(TICK);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut slow_tick = tokio::time::interval(SLOW_TICK);
-        slow_tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
+            let deadline = self.machine.next_deadline().map(|at| Instant::now() + at.since(self.clock.now()));
             tokio::select! {
                 biased;
                 event = streams.events.recv() => match event {
-                    Some(event) => self.take_events(event, &mut streams.events),
+                    Some(event) => {
+                        self.take_event(event);
+                        self.drain_events(&mut streams.events);
+                    }
                     None => return,
                 },
                 event = streams.cluster.recv() => match event {
                     Some(event) => self.take_cluster(event, &mut streams.cluster),
                     None => return,
                 },
-                Some(done) = self.jobs.next(), if !self.jobs.is_empty() => {
-                    // What the kernel said before the job was done comes first: a refused launch is not bound.
+                Some(outcomes) = self.jobs.next(), if !self.jobs.is_empty() => {
+                    // What the kernel said before the job was done comes first: a refused launch is not bound. And what was
+                    // written is in the caches by now.
                     self.drain_events(&mut streams.events);
-                    self.finish(done);
+                    self.drain_watches();
+                    outcomes.into_iter().for_each(|event| self.step(event));
                 }
-                () = self.watch.pods.changed() => {}
-                () = self.watch.nodes.changed() => {}
-                () = self.watch.namespaces.changed() => {}
-                () = sleep_until(self.next_round), if self.next_round.is_some() => self.next_round = None,
-                () = sleep_until(self.bindings_due), if self.bindings_due.is_some() => {}
-                _ = tick.tick() => self.end_linger(Instant::now()),
-                _ = slow_tick.tick() => self.tick(),
+                () = self.watches.changed() => {}
+                () = sleep_until(self.next_cycle), if self.next_cycle.is_some() => self.next_cycle = None,
+                () = sleep_until(deadline), if deadline.is_some() => {}
             }
             self.drain_watches();
-            if self.offers.ended() {
+            if self.ended {
                 return;
             }
             self.advance();
         }
     }
 
-    fn take_events(&mut self, first: Event, events: &mut mpsc::Receiver<Event>) {
-        self.take_event(first);
-        self.drain_events(events);
-    }
-
-    fn drain_events(&mut self, events: &mut mpsc::Receiver<Event>) {
+    fn drain_events(&mut self, events: &mut mpsc::Receiver<KernelEvent>) {
         for _ in 0..EVENTS_MAX {
             match events.try_recv() {
                 Ok(event) => self.take_event(event),
@@ -282,74 +233,115 @@ impl Runner {
     }
 
     fn take_cluster(&mut self, first: operator::Event, events: &mut mpsc::Receiver<operator::Event>) {
-        self.take_cluster_event(first);
+        self.step(Event::Cluster(first));
         for _ in 0..EVENTS_MAX {
             match events.try_recv() {
-                Ok(event) => self.take_cluster_event(event),
+                Ok(event) => self.step(Event::Cluster(event)),
                 Err(_) => return,
             }
         }
     }
 
-    fn take_event(&mut self, event: Event) {
+    fn take_event(&mut self, event: KernelEvent) {
         match event {
-            Event::Offers { offers } => offers.iter().for_each(|offer| self.offers.put(offer)),
-            Event::Rescind { offer_id } => self.offers.remove(&offer_id),
-            Event::Update { status } => self.take_update(status),
-            Event::Error { message } => {
+            KernelEvent::Offers { offers } => self.step(Event::Offers(offers)),
+            KernelEvent::Rescind { offer_id } => self.step(Event::Rescind(offer_id)),
+            KernelEvent::Update { status } => self.step(Event::Update(status)),
+            KernelEvent::Error { message, .. } => {
                 tracing::warn!(%message, "the kernel ended the subscription");
-                self.offers.end();
+                self.ended = true;
             }
-            // Failures of executors and agents are told task by task as well.
-            Event::Failure { .. }
-            | Event::Message { .. }
-            | Event::UpdateOperationStatus { .. }
-            | Event::Heartbeat
-            | Event::Subscribed { .. } => {}
+            // Failures of executors and agents are reported task by task as well.
+            KernelEvent::Failure { .. }
+            | KernelEvent::Message { .. }
+            | KernelEvent::UpdateOperationStatus { .. }
+            | KernelEvent::Heartbeat
+            | KernelEvent::Subscribed { .. } => {}
         }
     }
 
-    fn drain_watches(&mut self) {
-        self.drain_namespaces();
-        self.drain_nodes();
-        self.drain_pods();
-    }
-
-    /// Everything that the state as it is now calls for.
+    /// Runs a cycle and timers where they are due, and starts what this turn asked for.
     fn advance(&mut self) {
         let now = Instant::now();
-        // Rounds look at every waiting Pod: what comes shortly after one shares the next.
-        match self.last_round.map(|at| at + self.round_every).filter(|due| now < *due) {
-            Some(due) => self.next_round = Some(due),
+        // Cycles look at every waiting Pod: what comes shortly after one shares the next.
+        match self.last_cycle.map(|at| at + self.cycle_every).filter(|due| now < *due) {
+            Some(due) => self.next_cycle = Some(due),
             None => {
-                self.last_round = Some(now);
-                self.wake_resting();
-                self.count_demand(now);
-                self.follow_roles(now);
-                self.note_offers();
-                self.place(now);
-                self.round_every = (now.elapsed() * ROUND_SHARE).clamp(ROUND_EVERY, ROUND_EVERY_MAX);
+                self.last_cycle = Some(now);
+                self.step(Event::Cycle);
+                self.cycle_every = (now.elapsed() * CYCLE_SHARE).clamp(CYCLE_EVERY, CYCLE_EVERY_MAX);
             }
         }
-        self.write_bindings(now);
-        self.settle_queued();
-        self.send_acknowledgements();
-        self.write_nodes(now);
-    }
-
-    fn tick(&mut self) {
-        let now = Instant::now();
-        self.repeat_kills(now);
-        self.repeat_questions(now);
-        self.tell_of_promises(now);
-        self.remove_spent_promises();
-    }
-
-    /// Makes a call, after all those before it; what comes of it comes as events.
-    pub(crate) fn call(&mut self, call: Call) {
-        if let Some(caller) = &self.caller {
-            caller.call(call);
+        if self.machine.next_deadline().is_some_and(|at| at <= self.clock.now()) {
+            self.step(Event::Tick);
         }
+        self.flush();
+    }
+
+    fn step(&mut self, event: Event) {
+        let Effects { persist, send } = self.machine.step(self.clock.now(), event);
+        persist.into_iter().for_each(|write| self.write(write));
+        send.into_iter().for_each(|send| self.send(send));
+    }
+
+    fn write(&mut self, write: Write) {
+        let registry = self.options.registry.clone();
+        match write {
+            Write::Bind(write) => self.bindings.push(*write),
+            Write::Status(write) => self.statuses.push(*write),
+            Write::Intent(write) => self.jobs.start(async move { journal::record(&registry, write).await }),
+            Write::RemoveIntents(numbers) => {
+                self.jobs.start(async move { journal::remove(&registry, numbers).await });
+            }
+            Write::Condition { key, message } => self.jobs.start(async move {
+                writes::set_unschedulable(&registry, &key, &message).await;
+                Vec::new()
+            }),
+            Write::Node(write) => {
+                let pod_cidrs = self.options.pod_cidrs.clone();
+                self.jobs.start(async move { writes::node(&registry, &pod_cidrs, write).await });
+            }
+        }
+    }
+
+    fn send(&mut self, send: Send) {
+        match send {
+            Send::Call(call) => self.calls.push(call),
+            Send::Launch { launch, calls } => self.launch(launch, calls),
+            Send::Report(note) => self.options.events.record(note),
+            Send::UnreadableStatus { uid } => {
+                tracing::warn!(uid = &*uid, "an executor's status cannot be read");
+            }
+            Send::Endpoint { node, address: Some(address) } => {
+                self.options.node_endpoints.set(&node, &address);
+            }
+            Send::Endpoint { node, address: None } => self.options.node_endpoints.remove(&node),
+        }
+    }
+
+    fn launch(&mut self, launch: u64, calls: Vec<Call>) {
+        self.send_calls();
+        let Some(caller) = &self.caller else { return };
+        let outcomes = caller.call_all(calls);
+        self.jobs.start(async move {
+            let outcomes = outcomes.await.unwrap_or_default();
+            vec![Event::LaunchAnswered { launch, outcomes }]
+        });
+    }
+
+    fn send_calls(&mut self) {
+        let calls = std::mem::take(&mut self.calls);
+        if let Some(caller) = self.caller.as_ref().filter(|_| !calls.is_empty()) {
+            caller.call(calls);
+        }
+    }
+
+    /// Starts what this turn asked for.
+    fn flush(&mut self) {
+        self.send_calls();
+        let registry = &self.options.registry;
+        self.jobs.bind(registry, std::mem::take(&mut self.bindings));
+        self.jobs.write_statuses(registry, &self.status_permits, std::mem::take(&mut self.statuses));
     }
 }
 

@@ -1,5 +1,5 @@
-//! The runners against a real master with simulated machines, over a store in memory: no HTTP, no processes. The auditor
-//! looks on while a test waits, and once more when it ends.
+//! Controllers and scheduler against a real master with simulated agents, over a store in memory: no HTTP, no processes.
+//! The auditor is asked while a test waits, and once more when it ends.
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
@@ -256,7 +256,7 @@ async fn a_machine_that_is_cut_off_loses_its_pods_when_their_patience_ends() {
         c.pods().iter().filter(waits).count() == 2
     };
     cluster.until("replacements say why they wait", replacement).await;
-    // Machines come (with new ids, for these have no memory): the replacements run there.
+    // NodeInfos come (with new ids, for these have no memory): the replacements run there.
     cluster.hollow = Some(kernel::hollow::start(2, &cluster.master, hollow_options()));
     cluster
         .until("replacements run", |c| {

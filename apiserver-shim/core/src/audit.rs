@@ -1,7 +1,10 @@
-//! The facade's invariants as numbered notes. The auditor judges finished states; it knows none of the code that makes
+//! The API server's invariants as numbered notes. The auditor judges finished states; it knows none of the code that makes
 //! them, so that the two can disagree.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use crate::{
     rows::{Node, Pod},
@@ -13,9 +16,9 @@ use crate::{
 pub struct State<'a> {
     /// Every Pod.
     pub pods: Vec<&'a Pod>,
-    /// Every Node.
+    /// Every Node. Of one that is not ready nobody knows what runs there.
     pub nodes: Vec<&'a Node>,
-    /// Every task of the facade that is not terminal: its id and the node it is on.
+    /// Every task of a Pod that is not terminal: its ID and the node it is on.
     pub tasks: Vec<(&'a str, &'a str)>,
     /// What each node's agent has in all, by node name.
     pub totals: BTreeMap<&'a str, Amounts>,
@@ -32,12 +35,12 @@ pub struct Note {
     pub detail: String,
 }
 
-/// The facade's invariants.
+/// The API server's invariants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Invariant {
     /// A Pod has one task at most.
     OneTask,
-    /// A Pod that is bound has its task where it is bound.
+    /// A Pod that is bound has its task, and where it is bound.
     TaskWhereBound,
     /// A task has its Pod.
     NoOrphanTask,
@@ -73,6 +76,7 @@ impl fmt::Display for Note {
 pub fn audit(state: &State<'_>) -> Vec<Note> {
     let mut notes = Vec::new();
     tasks(state, &mut notes);
+    missing_tasks(state, &mut notes);
     capacity(state, &mut notes);
     twins(state, &mut notes);
     notes.sort();
@@ -95,6 +99,21 @@ fn tasks(state: &State<'_>, notes: &mut Vec<Note>) {
                 }
                 _ => {}
             },
+        }
+    }
+}
+
+/// Bound Pods without a task. There is none yet, or none any more, in these windows: the Pod has ended; it is being deleted
+/// and its task ended first; its node is not ready. A Pod that was just bound by hand waits for its launch, and one whose
+/// task was lost for the news of that: objects and tasks are never of the same moment, so a note counts if it stands.
+fn missing_tasks(state: &State<'_>, notes: &mut Vec<Note>) {
+    let tasks: BTreeSet<&str> = state.tasks.iter().map(|(task, _)| *task).collect();
+    let ready: BTreeSet<&str> =
+        state.nodes.iter().filter(|node| node.is_ready()).map(|node| node.name()).collect();
+    for pod in state.pods.iter().filter(|pod| pod.is_active() && !tasks.contains(pod.uid())) {
+        if let Some(node) = pod.node.as_deref().filter(|node| ready.contains(node)) {
+            let detail = format!("is bound to {node}, where it has no task");
+            notes.push(Note { invariant: Invariant::TaskWhereBound, about: pod.uid().to_owned(), detail });
         }
     }
 }

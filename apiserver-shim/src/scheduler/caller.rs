@@ -3,89 +3,90 @@
 
 use kernel::driver::DriverError;
 use kernel_model::{ids::FrameworkId, scheduler::Call};
+use shim_core::scheduler::machine::CallOutcome;
 use tokio::sync::{mpsc, oneshot};
 
-use super::jobs::Taken;
 use crate::scheduler::kernel_client::KernelClient;
 
-/// Calls that wait. A burst of launches on every agent of a large cluster fits; what does not fit is dropped, and made
+/// Batches that wait. A burst of launches on every agent of a large cluster fits; what does not fit is dropped, and made
 /// good by what repeats (kills, questions, pending Pods).
 const QUEUE_BOUND: usize = 16 * 1024;
 /// Calls that the kernel is asked to take together: few enough that its other clients come in between.
 const AT_ONCE_MAX: usize = 64;
 
-enum Item {
-    One(Call),
-    /// Calls among which there is no order; answers what became of each.
-    All(Vec<Call>, oneshot::Sender<Vec<Taken>>),
-}
+/// Calls, and who wants to know what became of them.
+type Batch = (Vec<Call>, Option<oneshot::Sender<Vec<CallOutcome>>>);
 
 /// The queue of one subscription.
 #[derive(Debug, Clone)]
-pub(crate) struct Caller {
-    items: mpsc::Sender<Item>,
+pub(super) struct Caller {
+    batches: mpsc::Sender<Batch>,
 }
 
 impl Caller {
     /// A queue whose calls are made as this framework.
     pub fn start(client: KernelClient, framework_id: FrameworkId) -> Caller {
-        let (items, queue) = mpsc::channel(QUEUE_BOUND);
+        let (batches, queue) = mpsc::channel(QUEUE_BOUND);
         tokio::spawn(work(client, framework_id, queue));
-        Caller { items }
+        Caller { batches }
     }
 
-    /// Queues a call.
-    pub fn call(&self, call: Call) {
-        if self.items.try_send(Item::One(call)).is_err() {
-            tracing::warn!("call to the kernel dropped: too many wait");
-        }
-    }
-
-    /// Queues calls; the answer says which were taken. No answer: nobody knows.
-    pub fn call_all(&self, calls: Vec<Call>) -> oneshot::Receiver<Vec<Taken>> {
-        let (answer, taken) = oneshot::channel();
-        if self.items.try_send(Item::All(calls, answer)).is_err() {
+    /// Queues calls.
+    pub fn call(&self, calls: Vec<Call>) {
+        if self.batches.try_send((calls, None)).is_err() {
             tracing::warn!("calls to the kernel dropped: too many wait");
         }
-        taken
     }
-}
 
-async fn work(client: KernelClient, framework_id: FrameworkId, mut queue: mpsc::Receiver<Item>) {
-    let mut items = Vec::with_capacity(AT_ONCE_MAX);
-    while queue.recv_many(&mut items, AT_ONCE_MAX).await > 0 {
-        let mut single = Vec::new();
-        for item in items.drain(..) {
-            match item {
-                Item::One(call) => single.push(call),
-                Item::All(calls, answer) => {
-                    taken(&client, &framework_id, std::mem::take(&mut single)).await;
-                    // Nobody waits for it when the subscription is over.
-                    let _ = answer.send(taken(&client, &framework_id, calls).await);
-                }
-            }
+    /// Queues calls; the answer says what became of each. No answer: nobody knows.
+    pub fn call_all(&self, calls: Vec<Call>) -> oneshot::Receiver<Vec<CallOutcome>> {
+        let (answer, outcomes) = oneshot::channel();
+        if self.batches.try_send((calls, Some(answer))).is_err() {
+            tracing::warn!("calls to the kernel dropped: too many wait");
         }
-        taken(&client, &framework_id, single).await;
+        outcomes
     }
 }
 
-async fn taken(client: &KernelClient, framework_id: &FrameworkId, calls: Vec<Call>) -> Vec<Taken> {
-    let mut results = Vec::with_capacity(calls.len());
+async fn work(client: KernelClient, framework_id: FrameworkId, mut queue: mpsc::Receiver<Batch>) {
+    while let Some((mut calls, mut answer)) = queue.recv().await {
+        // Batches that nobody asks about travel together.
+        while answer.is_none()
+            && calls.len() < AT_ONCE_MAX
+            && let Ok((more, wanted)) = queue.try_recv()
+        {
+            if wanted.is_some() {
+                outcomes(&client, &framework_id, std::mem::replace(&mut calls, more)).await;
+            } else {
+                calls.extend(more);
+            }
+            answer = wanted;
+        }
+        let outcomes = outcomes(&client, &framework_id, calls).await;
+        if let Some(answer) = answer {
+            // Nobody waits for it when the subscription is over.
+            let _ = answer.send(outcomes);
+        }
+    }
+}
+
+async fn outcomes(client: &KernelClient, framework_id: &FrameworkId, calls: Vec<Call>) -> Vec<CallOutcome> {
+    let mut outcomes = Vec::with_capacity(calls.len());
     let mut calls = calls.into_iter().peekable();
     while calls.peek().is_some() {
         let together = calls.by_ref().take(AT_ONCE_MAX).collect();
-        results.extend(client.call_all(framework_id, together).await.into_iter().map(
+        outcomes.extend(client.call_all(framework_id, together).await.into_iter().map(
             |result| match result {
-                Ok(()) => Taken::Yes,
+                Ok(()) => CallOutcome::Accepted,
                 Err(error) => {
                     tracing::debug!(%error, "call not taken");
                     match error {
-                        DriverError::Refused(_) => Taken::No,
-                        DriverError::Unreachable(_) => Taken::Unsure,
+                        DriverError::Refused(_) => CallOutcome::Refused,
+                        DriverError::Unreachable(_) => CallOutcome::Unanswered,
                     }
                 }
             },
         ));
     }
-    results
+    outcomes
 }

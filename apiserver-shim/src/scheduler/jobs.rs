@@ -1,102 +1,30 @@
-//! Work beside the one task: calls to the kernel and writes to the store. Each job reports what it did.
+//! Work beside the machine: writes to the store, and launches that wait for their outcome. Each job reports events.
 
 use std::future::Future;
 use std::sync::Arc;
 
-use kernel_model::{ids::AgentId, task::TaskStatus};
-use shim_model::object::StoredObject;
-use shim_model::status::Status;
+use futures::future::join_all;
+use shim_core::scheduler::machine::{BindWrite, Event, StatusWrite};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::nodes::NodeWrite;
+use super::writes;
+use crate::storage::registry::Registry;
 
-/// What a job has done.
-pub(crate) enum Done {
-    /// Nothing that anybody waits for.
-    Nothing,
-    /// The kernel took these launches (or not): Pod by Pod.
-    #[allow(missing_docs)]
-    Launched { launched: Vec<Launched>, not_removed: Vec<u64> },
-    /// A Pod was marked as failed that its node cannot take (or not yet).
-    #[allow(missing_docs)]
-    Rejected { uid: Box<str>, written: bool },
-    /// These records of promises are still there.
-    NotRemoved(Vec<u64>),
-    /// Bindings were written (or not).
-    Bound(Vec<Bound>),
-    /// A Node was brought in line.
-    #[allow(missing_docs)]
-    NodeWritten { name: String, result: Result<NodeWrite, Status> },
-    /// Updates were dealt with; one with an error is not acknowledged and comes again.
-    Settled(Vec<(Box<str>, Result<(), Status>)>),
-}
-
-/// What became of a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Taken {
-    /// The kernel has it.
-    Yes,
-    /// It was not sent, or the kernel refused it.
-    No,
-    /// There was no answer: it may have arrived.
-    Unsure,
-}
-
-/// A launch that was sent.
-pub(crate) struct Launched {
-    pub uid: Box<str>,
-    pub agent_id: AgentId,
-    pub node: Box<str>,
-    /// Whether the kernel took the call.
-    pub taken: Taken,
-    /// The Pod as bound: what was launched and what is to be written.
-    pub pod: StoredObject,
-    /// The revision that it was made from.
-    pub revision: u64,
-    /// It was bound before (a relaunch).
-    pub was_bound: bool,
-    /// The Pod as bound and with what its node said first of it: written instead.
-    pub with_status: Option<StoredObject>,
-    /// The update that said it.
-    pub first_word: Option<Arc<TaskStatus>>,
-}
-
-/// A binding that was tried.
-pub(crate) struct Bound {
-    pub uid: Box<str>,
-    pub node: Box<str>,
-    pub result: Result<Binding, BindError>,
-    /// The update of which the status was to go into the same write.
-    pub first_word: Option<Arc<TaskStatus>>,
-}
-
-/// A binding that was written.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Binding {
-    pub revision: u64,
-    /// Whether the node's first word was written with it.
-    pub with_status: bool,
-    /// Whether the Event that tells of it was.
-    pub with_event: bool,
-}
-
-/// Why a Pod was not bound.
-pub(crate) enum BindError {
-    /// It is gone, or being deleted, or bound elsewhere: its task must end.
-    Obsolete,
-    /// The store has no answer: try again.
-    Later(Status),
-}
+/// Bindings in one job: as many as share a group commit well.
+const BINDINGS_MAX: usize = 128;
+/// Statuses written by one job: they share the store's group commits, and one wait for the caches.
+const STATUSES_MAX: usize = 64;
 
 /// Jobs in flight.
 #[derive(Default)]
-pub(crate) struct Jobs {
-    set: JoinSet<Done>,
+pub(super) struct Jobs {
+    set: JoinSet<Vec<Event>>,
 }
 
 impl Jobs {
     /// Starts a job.
-    pub fn start(&mut self, job: impl Future<Output = Done> + Send + 'static) {
+    pub fn start(&mut self, job: impl Future<Output = Vec<Event>> + Send + 'static) {
         self.set.spawn(job);
     }
 
@@ -105,19 +33,61 @@ impl Jobs {
     }
 
     /// The next that is done.
-    pub async fn next(&mut self) -> Option<Done> {
+    pub async fn next(&mut self) -> Option<Vec<Event>> {
         self.set.join_next().await.map(flatten)
     }
 
     /// One that is done already.
-    pub fn try_next(&mut self) -> Option<Done> {
+    pub fn try_next(&mut self) -> Option<Vec<Event>> {
         self.set.try_join_next().map(flatten)
+    }
+
+    /// Writes bindings, many in one job.
+    pub fn bind(&mut self, registry: &Registry, bindings: Vec<BindWrite>) {
+        for chunk in chunks(bindings, BINDINGS_MAX) {
+            let registry = registry.clone();
+            self.start(async move {
+                let written = join_all(chunk.iter().map(|write| writes::bind(&registry, write))).await;
+                seen(&registry, written).await
+            });
+        }
+    }
+
+    /// Writes statuses, many in one job, and so many at once as there are permits.
+    pub fn write_statuses(&mut self, registry: &Registry, permits: &Arc<Semaphore>, all: Vec<StatusWrite>) {
+        for chunk in chunks(all, STATUSES_MAX) {
+            let (registry, permits) = (registry.clone(), permits.clone());
+            self.start(async move {
+                let count = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
+                let _permits =
+                    permits.acquire_many_owned(count).await.expect("invariant: nobody closes the semaphore");
+                let written = join_all(chunk.iter().map(|write| writes::status(&registry, write))).await;
+                seen(&registry, written).await
+            });
+        }
     }
 }
 
-fn flatten(done: Result<Done, tokio::task::JoinError>) -> Done {
+fn chunks<T>(all: Vec<T>, size: usize) -> impl Iterator<Item = Vec<T>> {
+    let mut all = all.into_iter();
+    std::iter::from_fn(move || {
+        let chunk: Vec<T> = all.by_ref().take(size).collect();
+        (!chunk.is_empty()).then_some(chunk)
+    })
+}
+
+/// Waits until the caches have what was written, for the next write begins with it.
+async fn seen(registry: &Registry, written: Vec<(Event, u64)>) -> Vec<Event> {
+    if let Some(newest) = written.iter().map(|(_, revision)| *revision).max() {
+        // If they do not catch up, the next write conflicts and reads anew.
+        let _ = registry.wait_for(newest).await;
+    }
+    written.into_iter().map(|(event, _)| event).collect()
+}
+
+fn flatten(done: Result<Vec<Event>, tokio::task::JoinError>) -> Vec<Event> {
     done.unwrap_or_else(|error| {
         tracing::error!(%error, "a job of the scheduler panicked");
-        Done::Nothing
+        Vec::new()
     })
 }

@@ -1,5 +1,5 @@
-//! The facade's subscription to the kernel: a framework among frameworks. Its id is kept in the store, so that whoever
-//! holds the store is the same framework and its tasks go on.
+//! The scheduler's subscription to the kernel: a framework among frameworks. Its ID is in the store, so that whoever holds
+//! the store is the same framework and its tasks go on.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,20 +8,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use kernel::driver::{DriverError, SchedulerDriver};
 use kernel_model::{
-    framework::{FrameworkCapability, FrameworkInfo},
     ids::FrameworkId,
-    labels::Labels,
     roles::Role,
-    scheduler::{Call, Event, Subscribe},
+    scheduler::{Call, ErrorReason, Event, Subscribe},
 };
+use shim_core::scheduler::machine::framework_info;
 use store::Store;
 use tokio::sync::mpsc;
 
 /// Where the framework's id is kept.
 pub const FRAMEWORK_ID_KEY: &str = "/catamaran/framework-id";
-/// How long the kernel keeps the tasks of a facade that is away: as long as Mesos allows, for Pods end when they are
-/// deleted and not because the API server was down.
-const FAILOVER_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
 /// How long to wait for the first event of a subscription.
 const SUBSCRIBED_WITHIN: Duration = Duration::from_secs(15);
 
@@ -34,9 +30,15 @@ pub enum SubscribeError {
     /// The id cannot be read or kept.
     #[error("the framework id cannot be kept")]
     Store(#[from] store::Error),
+    /// The watch caches do not catch up.
+    #[error("the caches lag behind the launch journal: {0}")]
+    Caches(shim_model::status::Status),
     /// The kernel says no.
     #[error("the kernel refuses the framework: {0}")]
     Refused(String),
+    /// The kernel has ended this framework for good.
+    #[error("the kernel has removed the framework: {0}")]
+    Removed(String),
     /// The stream ended or was silent.
     #[error("the kernel ended the subscription before it began")]
     Ended,
@@ -73,7 +75,7 @@ impl KernelClient {
     pub async fn subscribe(&self, roles: &[Role]) -> Result<Session, SubscribeError> {
         let known = self.framework_id().await?;
         match self.subscribe_as(known.clone(), roles).await {
-            Err(SubscribeError::Refused(why)) if known.is_some() && was_removed(&why) => {
+            Err(SubscribeError::Removed(why)) if known.is_some() => {
                 tracing::warn!(%why, "the kernel has forgotten this framework: subscribing as a new one");
                 self.subscribe_as(None, roles).await
             }
@@ -91,7 +93,10 @@ impl KernelClient {
         let first = tokio::time::timeout(SUBSCRIBED_WITHIN, events.recv()).await.ok().flatten();
         let framework_id = match first {
             Some(Event::Subscribed { framework_id, .. }) => framework_id,
-            Some(Event::Error { message }) => return Err(SubscribeError::Refused(message)),
+            Some(Event::Error { reason: ErrorReason::FrameworkRemoved, message }) => {
+                return Err(SubscribeError::Removed(message));
+            }
+            Some(Event::Error { message, .. }) => return Err(SubscribeError::Refused(message)),
             _ => return Err(SubscribeError::Ended),
         };
         if id.as_ref() != Some(&framework_id) {
@@ -119,28 +124,5 @@ impl KernelClient {
         calls: Vec<Call>,
     ) -> Vec<Result<(), DriverError>> {
         self.driver.call_all(framework_id, calls).await
-    }
-}
-
-fn was_removed(why: &str) -> bool {
-    why.contains("removed") || why.contains("Completed") || why.contains("completed")
-}
-
-/// What we say of ourselves.
-pub fn framework_info(id: Option<FrameworkId>, roles: &[Role]) -> FrameworkInfo {
-    use FrameworkCapability::*;
-    FrameworkInfo {
-        user: "root".to_owned(),
-        name: "kubernetes".to_owned(),
-        id,
-        failover_timeout: FAILOVER_TIMEOUT,
-        checkpoint: true,
-        roles: roles.to_vec(),
-        hostname: String::new(),
-        principal: None,
-        webui_url: String::new(),
-        capabilities: [MultiRole, PartitionAware, TaskKillingState, ReservationRefinement].into(),
-        labels: Labels::default(),
-        extra: Bytes::new(),
     }
 }

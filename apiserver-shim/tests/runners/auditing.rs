@@ -1,5 +1,5 @@
-//! The facade's auditor over a running cluster. What it says of one source alone (objects, or tasks) must never be said;
-//! what compares objects with tasks reads two that are never of the same moment, and must not be said for long.
+//! The API server's auditor over a running cluster. A note about one source alone (objects, or tasks) is a failure. A note
+//! that compares objects with tasks reads two sources that are never of the same moment: it is a failure if it stands.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ const SETTLES_WITHIN: Duration = Duration::from_secs(10);
 pub struct Auditor {
     rows: PodViews,
     last: Option<Instant>,
-    /// Since when each note has been said.
+    /// Since when each note has stood.
     standing: BTreeMap<Note, Instant>,
     /// Somebody binds Pods without asking the ledger.
     pub binds_by_hand: bool,
@@ -112,7 +112,7 @@ impl Auditor {
     }
 }
 
-/// What an agent has, counted apart from the facade's own way of counting.
+/// What an agent has, counted apart from the scheduler's own way of counting.
 fn total(agent: &kernel_model::agent::AgentSnapshot) -> Amounts {
     let mut amounts = Amounts { ephemeral: i64::MAX, ..Amounts::default() };
     for (name, scalar) in agent.total.scalars() {

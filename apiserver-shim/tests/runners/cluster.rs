@@ -1,4 +1,4 @@
-//! A whole facade in one process: a real master, simulated machines, a store in memory; and the auditor, asked as things go.
+//! A whole API server in one process: a real master, simulated agents, a store in memory, and the auditor, asked as things go.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

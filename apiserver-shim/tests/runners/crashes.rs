@@ -1,4 +1,4 @@
-//! A facade that dies between what it tells the kernel and what it writes down.
+//! An API server that dies between what it sends to the kernel and what it writes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,12 +76,12 @@ fn node(pods: &[Value], name: &str) -> String {
     pod.and_then(|p| p["spec"]["nodeName"].as_str()).unwrap_or("").to_owned()
 }
 
-async fn promises(store: &Arc<dyn Store>) -> usize {
-    let prefix = apiserver_shim::scheduler::PROMISES_PREFIX;
+async fn open_intents(store: &Arc<dyn Store>) -> usize {
+    let prefix = apiserver_shim::scheduler::LAUNCH_JOURNAL_PREFIX;
     store.list(ListRequest::prefix(prefix)).await.unwrap().kvs.len()
 }
 
-/// INV-37: facade and master die after the ACCEPT and before the binding, and the machine stays away.
+/// INV-37: API server and master die after the ACCEPT and before the binding, and the node's agent stays away.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_launch_of_before_a_crash_is_not_made_elsewhere() {
     trace();
@@ -94,7 +94,7 @@ async fn a_launch_of_before_a_crash_is_not_made_elsewhere() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert_eq!(node(&cluster.pods(), "torn"), "", "the binding was not written");
-    assert_eq!(promises(&store).await, 1);
+    assert_eq!(open_intents(&store).await, 1);
     // All who know of it are gone, its machine first; there is another machine with plenty of room.
     (cluster.hollow, cluster.runners) = (None, None);
     let Cluster { master, .. } = cluster;
@@ -116,7 +116,7 @@ async fn a_launch_of_before_a_crash_is_not_made_elsewhere() {
     assert!(told(&cluster).unwrap().starts_with("waiting for node hollow-00000"), "{:?}", told(&cluster));
     assert_eq!(node(&cluster.pods(), "torn"), "", "nobody knows whether it runs");
     // The machine is given up as unreachable: there it was, and there it stays until somebody evicts it.
-    cluster.until("bound where it was promised", |c| node(&c.pods(), "torn") == "hollow-00000").await;
+    cluster.until("bound where it was launched", |c| node(&c.pods(), "torn") == "hollow-00000").await;
     assert_eq!(cluster.tasks().await, 1);
 }
 
@@ -135,13 +135,13 @@ async fn a_launch_without_an_answer_is_found() {
     cluster.run();
     cluster.until("it runs", |c| c.running() == 1).await;
     assert_eq!(cluster.tasks().await, 1);
-    // Nothing is left of the promise.
+    // Nothing is left of the intent.
     for _ in 0..500 {
-        if promises(&store).await == 0 {
+        if open_intents(&store).await == 0 {
             break;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    assert_eq!(promises(&store).await, 0);
+    assert_eq!(open_intents(&store).await, 0);
     cluster.audited().await;
 }

@@ -1,4 +1,4 @@
-//! What a node says of a Pod is stored in the order in which it was said, however long a write or a call takes.
+//! Statuses of a Pod are stored in the order in which its node reported them, however long a write or a call takes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -59,7 +59,7 @@ impl Store for SlowStore {
     }
 }
 
-/// A way to the master on which acknowledgements take a while, and so what nodes say next.
+/// A driver on which acknowledgements take a while, and so the next updates of nodes.
 struct SlowAnswers(InProcessDriver, Waits);
 
 #[async_trait]
@@ -86,7 +86,7 @@ impl SchedulerDriver for SlowAnswers {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_last_word_on_a_pod_is_the_last_to_be_written() {
+async fn the_last_status_of_a_pod_is_the_last_to_be_written() {
     const ROUNDS: usize = 40;
     const AT_ONCE: usize = 3;
     trace();

@@ -1,31 +1,29 @@
-//! The facade's auditor over a play: the bindings that the facade has written against what really runs on the machines,
-//! which is more than the facade or the master may know.
+//! The API server's auditor over a play: what the store says of Pods against what really runs on the machines, which is
+//! more than the scheduler or the master may know.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use shim_core::{
-    audit::{State, audit},
-    rows::{Phase, Pod},
-    scheduler::{Amounts, PodShape},
-};
-use shim_model::object::{Header, StoredObject};
-
-use crate::{
-    framework::{Item, ItemState},
-    world::World,
+    audit::{Invariant, Note, State, audit},
+    rows::{Node, Pod},
+    scheduler::Amounts,
 };
 
-/// What every pod requests, as `framework::needs` has it for the kernel.
-const REQUESTS: Amounts = Amounts { cpu_milli: 700, memory: 32 << 20, ephemeral: 0, others: Vec::new() };
+use crate::world::World;
+
 /// What every machine has, as `node::RESOURCES` has it for the kernel.
-const TOTAL: Amounts = Amounts { cpu_milli: 4000, memory: 1024 << 20, ephemeral: 0, others: Vec::new() };
+const TOTAL: Amounts =
+    Amounts { cpu_milli: 4000, memory: 1024 << 20, ephemeral: i64::MAX, others: Vec::new() };
+/// How long objects and tasks may disagree: a crash, the restart of a master, and an agent that stays away until it is
+/// unreachable.
+const SETTLES_WITHIN: Duration = Duration::from_secs(400);
 
 impl World {
-    /// Asks about the pods of one framework.
-    pub(crate) fn audit_facade(&mut self, index: usize) {
-        let shape = Arc::new(PodShape { requests: REQUESTS, ..PodShape::default() });
-        let items = &self.frameworks[index].items;
-        let pods: Vec<Pod> = items.iter().map(|(id, item)| row(id.as_str(), item, shape.clone())).collect();
+    /// Asks about the Pods of one framework.
+    pub(crate) fn audit_api_server(&mut self, index: usize) {
+        let now = self.now;
+        let pods: Vec<Arc<Pod>> = self.frameworks[index].scheduler.api.rows();
+        let nodes: Vec<Arc<Node>> = self.frameworks[index].scheduler.api.node_rows();
         let names: Vec<String> = self.nodes.iter().map(|node| format!("node{}", node.index)).collect();
         let running = |(node, name)| {
             let node: &crate::node::Node = node;
@@ -34,35 +32,27 @@ impl World {
             alive.map(move |(id, _)| (id.as_str(), name.as_str()))
         };
         let state = State {
-            pods: pods.iter().collect(),
-            nodes: Vec::new(),
+            pods: pods.iter().map(|pod| &**pod).collect(),
+            nodes: nodes.iter().map(|node| &**node).collect(),
             tasks: self.nodes.iter().zip(&names).flat_map(running).collect(),
             totals: names.iter().map(|name| (name.as_str(), TOTAL)).collect::<BTreeMap<_, _>>(),
         };
         let notes = audit(&state);
-        notes.into_iter().for_each(|note| self.fail(note.to_string()));
+        let standing = &mut self.frameworks[index].scheduler.standing;
+        standing.retain(|note, _| notes.contains(note));
+        for note in &notes {
+            standing.entry(note.clone()).or_insert(now);
+        }
+        let broken: Vec<Note> = standing
+            .iter()
+            .filter(|(note, since)| !may_pass(note) || now.since(**since) > SETTLES_WITHIN)
+            .map(|(note, _)| note.clone())
+            .collect();
+        broken.into_iter().for_each(|note| self.fail(note.to_string()));
     }
 }
 
-fn row(id: &str, item: &Item, shape: Arc<PodShape>) -> Pod {
-    let header =
-        Header { name: id.to_owned(), namespace: "ns".to_owned(), uid: id.to_owned(), ..Header::default() };
-    Pod {
-        object: Arc::new(StoredObject::bare(header)),
-        revision: 0,
-        shape,
-        node: item.pod.bound_to().map(Box::from),
-        scheduled_by_us: true,
-        gated: false,
-        phase: if matches!(item.state, ItemState::Done(_)) { Phase::Succeeded } else { Phase::Pending },
-        ready_since: None,
-        scheduled: None,
-        restarts: 0,
-        ips: Vec::new(),
-        hostname: None,
-        subdomain: None,
-        deletion_cost: 0,
-        created: 0,
-        deletion: None,
-    }
+/// Whether a note compares objects with tasks, which are never of the same moment.
+fn may_pass(note: &Note) -> bool {
+    matches!(note.invariant, Invariant::NoOrphanTask | Invariant::TaskWhereBound)
 }

@@ -1,4 +1,4 @@
-//! When the cluster is at rest, and what must hold then: everything wanted was done, what was promised was told, and
+//! When the cluster is at rest, and what must hold then: everything wanted was done, what was confirmed_ends was told, and
 //! nothing is left behind anywhere.
 
 use std::collections::BTreeSet;
@@ -11,8 +11,9 @@ impl World {
     /// Everybody is there, all work is done, and every end is acknowledged.
     pub(crate) fn is_at_rest(&self) -> bool {
         let Some(master) = &self.control.master else { return false };
-        self.frameworks.iter().all(|framework| framework.is_done() && framework.stream.is_some())
-            && master.frameworks().all(|framework| framework.tasks.is_empty())
+        self.frameworks.iter().all(|framework| {
+            framework.is_done() && framework.stream.is_some() && framework.scheduler.api.journal.is_empty()
+        }) && master.frameworks().all(|framework| framework.tasks.is_empty())
             && self.nodes.iter().all(|node| {
                 let whole = |id| self.links.get(&id).is_some_and(|link| link.at_master && !link.cut);
                 node.link.is_some_and(whole)
@@ -34,6 +35,9 @@ impl World {
                 if !matches!(item.state, ItemState::Done(_)) {
                     text.push(format!("framework {index} waits for {id}, {:?}", item.state));
                 }
+            }
+            if !framework.scheduler.api.journal.is_empty() {
+                text.push(format!("framework {index} keeps {:?}", framework.scheduler.api.journal));
             }
             if framework.stream.is_none() {
                 text.push(format!("framework {index} has no stream"));
@@ -84,15 +88,18 @@ impl World {
     fn check_promises(&self, failures: &mut Vec<String>) {
         for framework in &self.frameworks {
             for (id, item) in &framework.items {
-                let (Some(promised), ItemState::Done(known)) = (self.promised.get(id), item.state) else {
+                let (Some(confirmed_ends), ItemState::Done(known)) =
+                    (self.confirmed_ends.get(id), item.state)
+                else {
                     continue;
                 };
                 let given_up = matches!(known, TaskState::Lost | TaskState::Gone | TaskState::Unknown);
-                if known != *promised && !given_up {
-                    failures.push(format!("{id} ended as {promised:?}, its framework knows {known:?}"));
+                if known != *confirmed_ends && !given_up {
+                    failures.push(format!("{id} ended as {confirmed_ends:?}, its framework knows {known:?}"));
                 }
                 if given_up && framework.has_pods() {
-                    failures.push(format!("pod {id} ended as {promised:?}, and was given up as {known:?}"));
+                    failures
+                        .push(format!("pod {id} ended as {confirmed_ends:?}, and was given up as {known:?}"));
                 }
             }
         }

@@ -7,15 +7,14 @@ use kernel_core::{
 };
 use kernel_model::{
     agent::{ToAgent, ToMaster},
-    ids::{AgentId, StreamId, TaskId},
+    ids::{AgentId, StreamId},
     scheduler::{Call, MasterInfo, Operation, Subscribe},
 };
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::{
-    framework::Kind,
-    world::{Action, World},
-};
+use shim_core::scheduler::machine::CallOutcome;
+
+use crate::world::{Action, World};
 
 /// The master and its disk.
 #[derive(Default)]
@@ -89,7 +88,7 @@ impl World {
         let quiet = idle && effects.persist.is_empty() && effects.after_persist.iter().all(pings);
         let notes = if quiet { Vec::new() } else { audit::audit(master) };
         let writes = !effects.persist.is_empty();
-        let hit = self.turmoil && self.random.permille(if writes { 20 } else { 1 });
+        let hit = self.faults_enabled && self.random.permille(if writes { 20 } else { 1 });
         let before = hit && self.random.permille(500);
         if !before {
             for op in &effects.persist {
@@ -127,7 +126,8 @@ impl World {
             Effect::CloseStream { stream } => self.master_closes_stream(&stream),
             Effect::ToAgent { link, message } => self.send_to_agent(link, message),
             Effect::CloseLink { link } => self.master_closes(link),
-            Effect::Operator(_) | Effect::Dropped { .. } => {}
+            Effect::Operator(event) => self.tell_schedulers(&event),
+            Effect::Dropped { .. } => {}
         }
     }
 
@@ -144,31 +144,37 @@ impl World {
         self.master_step(Event::Subscribe { request, stream, principal: None, subscribe: subscribe.into() });
     }
 
-    pub(crate) fn call_arrives(&mut self, framework: usize, stream: StreamId, call: Call) {
-        let launches = launches(&call);
+    pub(crate) fn call_arrives(
+        &mut self,
+        framework: usize,
+        stream: StreamId,
+        call: Call,
+        launch: Option<(u64, usize)>,
+    ) {
         let agent = agent_of(&call);
-        if self.control.master.is_none() {
-            return self.tell_of_launches(framework, launches, false);
-        }
-        let Some(framework_id) = self.frameworks[framework].id.clone() else { return };
+        let id = self.frameworks[framework].id.clone();
+        let Some(framework_id) = id.filter(|_| self.control.master.is_some()) else {
+            if let Some(launch) = launch {
+                self.launch_call_answered(framework, launch, CallOutcome::Unanswered);
+            }
+            return;
+        };
         let request = self.request(framework, &stream);
         self.note(format_args!("master gets from framework {framework}: {}", brief(&call)));
         let stream = Some(stream);
         self.master_step(Event::SchedulerCall { request, framework_id, stream, principal: None, call });
-        let taken = self.control.accepted == Some(request);
-        self.tell_of_launches(framework, launches, taken);
-        if let Some(agent) = agent.filter(|_| taken && self.frameworks[framework].kind == Kind::Facade) {
+        let accepted = self.control.accepted == Some(request);
+        if let Some(launch) = launch {
+            let outcome = match (accepted, self.control.master.is_some()) {
+                (true, _) => CallOutcome::Accepted,
+                (false, true) => CallOutcome::Refused,
+                (false, false) => CallOutcome::Unanswered,
+            };
+            self.launch_call_answered(framework, launch, outcome);
+        }
+        if let Some(agent) = self.launches_pods(framework, agent).filter(|_| accepted) {
             self.plan_blackout(framework, &agent);
         }
-    }
-
-    fn tell_of_launches(&mut self, framework: usize, tasks: Vec<TaskId>, taken: bool) {
-        if tasks.is_empty() || self.frameworks[framework].kind != Kind::Facade {
-            return;
-        }
-        let life = self.frameworks[framework].life;
-        let delay = self.random.millis(1, 60);
-        self.after(delay, Action::Launched { framework, life, tasks, taken });
     }
 }
 
@@ -181,15 +187,6 @@ fn agent_of(call: &Call) -> Option<AgentId> {
         }
         Operation::Malformed { .. } | Operation::Unsupported { .. } => None,
     })
-}
-
-fn launches(call: &Call) -> Vec<TaskId> {
-    let Call::Accept { operations, .. } = call else { return Vec::new() };
-    let of = |operation: &Operation| match operation {
-        Operation::Launch { tasks } | Operation::LaunchGroup { tasks, .. } => tasks.clone(),
-        Operation::Malformed { .. } | Operation::Unsupported { .. } => Vec::new(),
-    };
-    operations.iter().flat_map(of).map(|task| task.task_id).collect()
 }
 
 fn brief(call: &Call) -> String {

@@ -188,6 +188,9 @@ impl World {
         let state = outcome.flatten().unwrap_or(TaskState::Running);
         if outcome.is_none() {
             self.count_start(id, node);
+            if self.random.permille(500) {
+                self.report(node, container, id, TaskState::Starting);
+            }
             self.nodes[node].pods.insert(id.clone(), Pod { outcome: None });
             let boot = self.nodes[node].boot;
             if task.name.starts_with("job") {
@@ -229,7 +232,7 @@ impl World {
         }
         let status = TaskStatus {
             uuid: Some(UpdateId(uuid)),
-            data: Bytes::from_static(b"status"),
+            data: data(state),
             ..TaskStatus::new(id.clone(), state, Source::Executor, now)
         };
         process.unacknowledged.push(status.clone());
@@ -294,7 +297,7 @@ impl World {
             return;
         }
         // The agent has it on disk: the framework will hear of it, whatever happens.
-        self.promised.insert(task.clone(), status.state);
+        self.confirmed_ends.insert(task.clone(), status.state);
         if process.respawns {
             here.pods.remove(task);
         }
@@ -324,4 +327,15 @@ impl World {
         let delay = self.random.millis(20, 300);
         self.after(delay, Action::Die(node, container.clone(), 0));
     }
+}
+
+/// The Pod's status as its node reports it.
+fn data(state: TaskState) -> Bytes {
+    Bytes::from_static(match state {
+        TaskState::Running | TaskState::Killing => br#"{"status":{"phase":"Running"}}"#,
+        TaskState::Finished => br#"{"status":{"phase":"Succeeded"}}"#,
+        TaskState::Killed => br#"{"status":{"phase":"Failed","reason":"TaskKilled"}}"#,
+        TaskState::Failed => br#"{"status":{"phase":"Failed","reason":"Error"}}"#,
+        _ => br#"{"status":{"phase":"Pending"}}"#,
+    })
 }

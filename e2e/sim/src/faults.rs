@@ -21,7 +21,7 @@ pub(crate) enum Fault {
     CrashMaster,
     CutStream(usize),
     CrashFramework(usize),
-    /// Master and facade, which are one process in `catamaran server`, die at once; and this machine, which has just been
+    /// Master and scheduler, which are one process in `catamaran server`, die at once; and this machine, which has just been
     /// told to start something, cannot reach the next master for so many milliseconds.
     Blackout {
         framework: usize,
@@ -32,7 +32,7 @@ pub(crate) enum Fault {
 
 /// At most so many planned faults a play.
 const FAULTS_MAX: u64 = 12;
-/// So many launches of the facade in a thousand are followed by a blackout.
+/// So many launches of Pods in a thousand are followed by a blackout.
 const BLACKOUTS: u64 = 60;
 /// The longest that a machine stays away after one: longer than the master waits for it.
 const BLACKOUT_MAX: u64 = 60_000;
@@ -62,10 +62,10 @@ impl World {
         }
     }
 
-    /// The facade's launches have just been taken: the worst moment to lose everybody who knows of them. Luck of its own, so
+    /// Launches of Pods have just been accepted: the worst moment to lose everybody who knows of them. Randomness of its own, so
     /// that plays without a blackout are what they were.
     pub(crate) fn plan_blackout(&mut self, framework: usize, agent: &AgentId) {
-        if !self.turmoil || !self.blackouts.permille(BLACKOUTS) {
+        if !self.faults_enabled || !self.blackouts.permille(BLACKOUTS) {
             return;
         }
         let Some(node) = self.nodes.iter().position(|node| node.ids.contains(agent)) else { return };
@@ -76,15 +76,15 @@ impl World {
     fn black_out(&mut self, framework: usize, node: usize, length: u64) {
         self.crash_master();
         self.crash_framework(framework);
-        self.strike(Fault::Isolate(node, length));
+        self.inject(Fault::Isolate(node, length));
     }
 
-    pub(crate) fn strike(&mut self, fault: Fault) {
+    pub(crate) fn inject(&mut self, fault: Fault) {
         if let Fault::Rejoin(node) = fault {
             self.nodes[node].isolated = false;
             return;
         }
-        if !self.turmoil {
+        if !self.faults_enabled {
             return;
         }
         self.faults += 1;
@@ -126,7 +126,7 @@ impl World {
     /// From now on nothing goes wrong any more.
     pub(crate) fn calm_down(&mut self) {
         self.note(format_args!("no more faults"));
-        self.turmoil = false;
+        self.faults_enabled = false;
         for node in &mut self.nodes {
             node.isolated = false;
         }

@@ -1,12 +1,8 @@
-//! Scripted frameworks. One behaves as the Kubernetes facade does: roles by namespace, task ids that are pods' own, one
-//! respawned executor a machine, what it promised written down before it accepts, and relaunch under the same id where the
-//! kernel says that a promised task never came to be. The others are ordinary: fresh ids, command or custom executors.
+//! Frameworks. One is the Kubernetes scheduler (`scheduler`). The others are scripted: one writes down what it intends before
+//! it accepts, and relaunches under the same id where the kernel says that a task never came to be; the rest are ordinary,
+//! with fresh ids, command or custom executors.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use kernel_model::{
@@ -17,25 +13,24 @@ use kernel_model::{
     offer::{Filters, Offer},
     resources::Resources,
     roles::Role,
-    scheduler::{Call, Event, Operation, Subscribe},
+    scheduler::{Call, ErrorReason, Event, Operation},
     task::{TaskInfo, TaskState, TaskStatus},
     time::Time,
 };
 
 use crate::{
-    Options,
-    facade::{PodRecord, Promises},
     random::Random,
+    scheduler::{Scheduler, to_machine},
     world::{Action, World},
 };
 
 /// How it runs its tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Writes down what it promises before it accepts.
+    /// Writes down what it intends before it accepts.
     Pods,
-    /// As the facade does it: accepts first, then binds; see `facade`.
-    Facade,
+    /// The Kubernetes scheduler; see `scheduler`.
+    Kubernetes,
     Command,
     Custom,
 }
@@ -46,17 +41,19 @@ pub(crate) struct Framework {
     pub(crate) alive: bool,
     /// How many times it was started.
     pub(crate) life: u64,
-    checkpoint: bool,
-    roles: Vec<Role>,
+    pub(crate) checkpoint: bool,
+    pub(crate) roles: Vec<Role>,
     pub(crate) id: Option<FrameworkId>,
     pub(crate) stream: Option<StreamId>,
     pub(crate) subscribed: bool,
-    streams: u64,
+    pub(crate) streams: u64,
     pub(crate) last_call: Time,
     pub(crate) items: BTreeMap<TaskId, Item>,
     next_item: u64,
     pub(crate) revived: Time,
-    pub(crate) promises: Promises,
+    /// Whether it hears of agents and frameworks.
+    pub(crate) watches_cluster: bool,
+    pub(crate) scheduler: Scheduler,
 }
 
 /// A task that a framework wants.
@@ -64,7 +61,7 @@ pub(crate) struct Framework {
 pub(crate) struct Item {
     pub(crate) state: ItemState,
     pub(crate) role: Role,
-    /// Where it was promised to.
+    /// Where it was confirmed_ends to.
     pub(crate) agent: Option<AgentId>,
     /// It was seen on a machine.
     seen: bool,
@@ -74,37 +71,30 @@ pub(crate) struct Item {
     pub(crate) asked: Time,
     /// The latest update that was taken in: it may come again.
     pub(crate) latest: Option<UpdateId>,
-    /// What the facade keeps of it.
-    pub(crate) pod: PodRecord,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ItemState {
     Pending,
     /// Accepted, as far as the framework knows.
-    Promised,
+    Intended,
     Running,
     Done(TaskState),
 }
 
-const WAKE: Duration = Duration::from_secs(3);
+pub(crate) const WAKE: Duration = Duration::from_secs(3);
 
 impl Framework {
     /// The frameworks of one play.
-    pub(crate) fn cast(random: &mut Random, options: &Options) -> Vec<Framework> {
+    pub(crate) fn cast(random: &mut Random) -> Vec<Framework> {
         let role = |name: &str| Role::parse(name).expect("a valid role");
-        let pods = if random.permille(500) { Kind::Pods } else { Kind::Facade };
+        let pods = if random.permille(500) { Kind::Pods } else { Kind::Kubernetes };
         let mut all = vec![
             Framework::new(pods, true, vec![role("k8s/a"), role("k8s/b")]),
             Framework::new(Kind::Command, random.permille(800), vec![Role::any()]),
         ];
         if random.permille(500) {
             all.push(Framework::new(Kind::Custom, random.permille(800), vec![role("batch")]));
-        }
-        for framework in &mut all {
-            for _ in 0..1 + random.index(options.work) {
-                framework.want(random);
-            }
         }
         all
     }
@@ -124,16 +114,17 @@ impl Framework {
             items: BTreeMap::new(),
             next_item: 0,
             revived: Time::default(),
-            promises: Promises::default(),
+            watches_cluster: false,
+            scheduler: Scheduler::default(),
         }
     }
 
     /// One task more.
-    pub(crate) fn want(&mut self, random: &mut Random) {
+    fn want(&mut self, random: &mut Random, now: Time) -> (TaskId, Role) {
         let service = self.has_pods() && random.permille(500);
         let prefix = match self.kind {
-            Kind::Pods | Kind::Facade if service => "service",
-            Kind::Pods | Kind::Facade => "job",
+            Kind::Pods | Kind::Kubernetes if service => "service",
+            Kind::Pods | Kind::Kubernetes => "job",
             Kind::Command => "command",
             Kind::Custom => "custom",
         };
@@ -145,20 +136,21 @@ impl Framework {
             agent: None,
             seen: false,
             kill_after: (service || random.permille(100)).then(|| random.millis(1000, 30_000)),
-            since: Time::default(),
+            since: now,
             asked: Time::default(),
             latest: None,
-            pod: PodRecord::default(),
         };
-        self.items.insert(id, item);
+        let role = item.role.clone();
+        self.items.insert(id.clone(), item);
+        (id, role)
     }
 
     /// Whether its tasks outlive its executors.
     pub(crate) fn has_pods(&self) -> bool {
-        matches!(self.kind, Kind::Pods | Kind::Facade)
+        matches!(self.kind, Kind::Pods | Kind::Kubernetes)
     }
 
-    fn info(&self, index: usize) -> FrameworkInfo {
+    pub(crate) fn info(&self, index: usize) -> FrameworkInfo {
         use FrameworkCapability::*;
         FrameworkInfo {
             user: "root".into(),
@@ -179,7 +171,7 @@ impl Framework {
     pub(crate) fn executor(&self) -> Option<ExecutorInfo> {
         let (id, resources, labels) = match self.kind {
             Kind::Command => return None,
-            Kind::Pods | Kind::Facade => {
+            Kind::Pods | Kind::Kubernetes => {
                 ("kubelet", "cpus:0.1;mem:64", Labels::default().with(RESPAWN_LABEL, "true"))
             }
             Kind::Custom => ("custom", "cpus:0.1;mem:32;disk:1", Labels::default()),
@@ -227,102 +219,50 @@ pub(crate) fn needs() -> Resources {
 }
 
 impl World {
-    pub(crate) fn start_framework(&mut self, index: usize) {
-        let framework = &mut self.frameworks[index];
-        if std::mem::replace(&mut framework.alive, true) {
-            return;
+    /// One task more for a framework; a Pod, if it is Kubernetes.
+    pub(crate) fn want(&mut self, index: usize) {
+        let (now, seconds) = (self.now, self.seconds());
+        let (id, role) = self.frameworks[index].want(&mut self.random, now);
+        if self.frameworks[index].kind == Kind::Kubernetes {
+            let namespace = role.as_str().rsplit('/').next().unwrap_or_default().to_owned();
+            self.frameworks[index].scheduler.api.create_pod(id.as_str(), &namespace, seconds);
+            self.store_changed(index);
         }
-        framework.life += 1;
-        let life = framework.life;
-        self.note(format_args!("framework {index} starts"));
-        self.subscribe_later(index, 0, 100);
-        self.after(WAKE, Action::Wake { framework: index, life });
-    }
-
-    /// The process dies; what it has written down stays.
-    pub(crate) fn crash_framework(&mut self, index: usize) {
-        let framework = &mut self.frameworks[index];
-        if !std::mem::take(&mut framework.alive) {
-            return;
-        }
-        framework.subscribed = false;
-        framework.facade_forgets();
-        let stream = framework.stream.take();
-        self.note(format_args!("framework {index} crashes"));
-        if let Some(id) = stream {
-            self.streams.get_mut(&id).expect("streams are kept").at_framework = false;
-            let delay = self.random.millis(0, 1000);
-            self.after(delay, Action::MasterNoticesStream(id));
-        }
-        let wait = self.random.millis(50, 5000);
-        self.after(wait, Action::StartFramework(index));
-    }
-
-    pub(crate) fn subscribe(&mut self, index: usize, life: u64) {
-        let framework = &mut self.frameworks[index];
-        if framework.life != life || !framework.alive || framework.stream.is_some() {
-            return;
-        }
-        if self.control.master.is_none() {
-            return self.subscribe_later(index, 300, 1500);
-        }
-        framework.streams += 1;
-        let stream = StreamId::new(format!("stream-{index}-{}", framework.streams));
-        framework.stream = Some(stream.clone());
-        let (framework, suppressed_roles) = (framework.info(index), BTreeSet::new());
-        let subscribe = Subscribe { framework, suppressed_roles, preferences: Default::default() };
-        self.note(format_args!("framework {index} subscribes on {stream}"));
-        self.subscription_arrives(index, stream, subscribe);
-    }
-
-    /// A framework's own end of its stream is closed.
-    pub(crate) fn stream_ended(&mut self, index: usize, stream: &StreamId) {
-        let framework = &mut self.frameworks[index];
-        if framework.stream.as_ref() == Some(stream) {
-            framework.stream = None;
-            framework.subscribed = false;
-            self.note(format_args!("framework {index} notices the end of {stream}"));
-            self.subscribe_later(index, 50, 1500);
-        }
-    }
-
-    /// A call was refused, mostly because the master does not take the stream for the framework's any more.
-    pub(crate) fn call_refused(&mut self, index: usize, stream: &StreamId) {
-        if self.frameworks[index].stream.as_ref() != Some(stream) {
-            return;
-        }
-        if let Some(held) = self.streams.get_mut(stream) {
-            held.at_framework = false;
-            self.after(Duration::ZERO, Action::MasterNoticesStream(stream.clone()));
-        }
-        self.stream_ended(index, stream);
     }
 
     pub(crate) fn framework_hears(&mut self, index: usize, stream: &StreamId, event: Event) {
         if self.frameworks[index].stream.as_ref() != Some(stream) {
             return;
         }
+        if let Event::Update { status } = &event {
+            self.note(format_args!(
+                "framework {index} hears of {}: {:?} by {:?} {:?}",
+                status.task_id, status.state, status.source, status.reason
+            ));
+        }
+        if self.frameworks[index].watches_cluster
+            && let Some(event) = to_machine(event.clone())
+        {
+            return self.scheduler_step(index, event);
+        }
         match event {
             Event::Subscribed { framework_id, .. } => {
                 self.note(format_args!("framework {index} is subscribed as {framework_id}"));
                 let framework = &mut self.frameworks[index];
-                framework.id = Some(framework_id);
+                framework.id = Some(framework_id.clone());
                 framework.subscribed = true;
                 match framework.kind {
-                    Kind::Facade => self.facade_subscribed(index),
+                    Kind::Kubernetes => self.scheduler_subscribed(index, framework_id),
                     _ => self.ask_about_all(index),
                 }
-            }
-            Event::Offers { offers } if self.frameworks[index].kind == Kind::Facade => {
-                offers.iter().for_each(|offer| self.facade_offer(index, offer));
             }
             Event::Offers { offers } => {
                 offers.iter().for_each(|offer| self.answer_offer(index, offer));
             }
             Event::Update { status } => self.status_arrives(index, Arc::unwrap_or_clone(status)),
-            Event::Error { message } => {
+            Event::Error { reason, message } => {
                 self.note(format_args!("framework {index} is told: {message}"));
-                if message != "Framework failed over" {
+                if reason != ErrorReason::FailedOver {
                     self.fail(format!("framework {index} is refused: {message}"));
                 }
             }
@@ -336,7 +276,7 @@ impl World {
 
     fn ask_about_all(&mut self, index: usize) {
         let now = self.now;
-        let open = |item: &&mut Item| matches!(item.state, ItemState::Promised | ItemState::Running);
+        let open = |item: &&mut Item| matches!(item.state, ItemState::Intended | ItemState::Running);
         let mut tasks = Vec::new();
         for (id, item) in &mut self.frameworks[index].items {
             if let Some(item) = Some(item).filter(open) {
@@ -345,7 +285,7 @@ impl World {
             }
         }
         if !tasks.is_empty() {
-            self.send_call(index, Call::Reconcile { tasks });
+            self.send_call(index, Call::Reconcile { tasks }, None);
         }
     }
 
@@ -371,7 +311,7 @@ impl World {
         let filters = Filters { refuse: Duration::from_millis(refuse) };
         let offer_ids = vec![offer.id.clone()];
         if tasks.is_empty() {
-            self.send_call(index, Call::Decline { offer_ids, filters });
+            self.send_call(index, Call::Decline { offer_ids, filters }, None);
             return;
         }
         let ids: Vec<&str> = tasks.iter().map(|t| t.task_id.as_str()).collect();
@@ -379,7 +319,7 @@ impl World {
         // Written down before it is sent, so that after a crash there is something to ask about.
         for task in &tasks {
             let item = self.frameworks[index].items.get_mut(&task.task_id).expect("made of its items");
-            item.state = ItemState::Promised;
+            item.state = ItemState::Intended;
             item.agent = Some(offer.agent_id.clone());
             (item.since, item.asked) = (self.now, self.now);
         }
@@ -388,22 +328,15 @@ impl World {
             Some(executor) if grouped => Operation::LaunchGroup { executor, tasks },
             _ => Operation::Launch { tasks },
         };
-        self.send_call(index, Call::Accept { offer_ids, operations: vec![operation], filters });
+        self.send_call(index, Call::Accept { offer_ids, operations: vec![operation], filters }, None);
     }
 
     fn status_arrives(&mut self, index: usize, status: TaskStatus) {
-        self.note(format_args!(
-            "framework {index} hears of {}: {:?} by {:?} {:?}",
-            status.task_id, status.state, status.source, status.reason
-        ));
-        if self.frameworks[index].kind == Kind::Facade {
-            return self.facade_update(index, status);
-        }
         let known = self.frameworks[index].items.get(&status.task_id).and_then(|item| item.agent.clone());
         let agent = status.agent_id.clone();
         self.apply(index, &status);
         if let (Some(uuid), Some(agent_id)) = (status.uuid, agent.or(known)) {
-            self.send_call(index, Call::Acknowledge { agent_id, task_id: status.task_id, uuid });
+            self.send_call(index, Call::Acknowledge { agent_id, task_id: status.task_id, uuid }, None);
         }
     }
 
@@ -412,6 +345,7 @@ impl World {
         let now = self.now;
         let framework = &mut self.frameworks[index];
         let pods = framework.kind == Kind::Pods;
+        let mut another = false;
         let Some(item) = framework.items.get_mut(&status.task_id) else { return };
         if matches!(item.state, ItemState::Done(_)) || (status.uuid.is_some() && item.latest == status.uuid) {
             return;
@@ -433,7 +367,7 @@ impl World {
             Unreachable => {}
             Finished | Failed | Killed => item.state = ItemState::Done(status.state),
             // Mostly a duplicate: the master has it, the framework does not know where. It asks.
-            Error if item.state == ItemState::Promised => {
+            Error if item.state == ItemState::Intended => {
                 (item.agent, item.asked) = (None, now);
             }
             Error => {}
@@ -444,11 +378,12 @@ impl World {
                     item.agent = None;
                 } else {
                     item.state = ItemState::Done(status.state);
-                    if item.kill_after.is_none() {
-                        framework.want(&mut self.random);
-                    }
+                    another = item.kill_after.is_none();
                 }
             }
+        }
+        if another {
+            self.want(index);
         }
     }
 
@@ -458,41 +393,41 @@ impl World {
             return;
         }
         self.after(WAKE, Action::Wake { framework: index, life });
+        if self.frameworks[index].kind == Kind::Kubernetes {
+            return self.clients_act(index);
+        }
         if !self.frameworks[index].subscribed {
             return;
-        }
-        if self.frameworks[index].kind == Kind::Facade {
-            return self.facade_wakes(index);
         }
         let now = self.now;
         let mut pending = false;
         let mut ask = Vec::new();
         let mut kill = Vec::new();
         for (id, item) in &mut self.frameworks[index].items {
-            let promised_long = item.state == ItemState::Promised && now.since(item.asked).as_secs() >= 4;
+            let intended_long = item.state == ItemState::Intended && now.since(item.asked).as_secs() >= 4;
             let running_long = item.state == ItemState::Running && now.since(item.asked).as_secs() >= 15;
-            if promised_long || running_long {
+            if intended_long || running_long {
                 item.asked = now;
                 ask.push((id.clone(), item.agent.clone()));
             }
             let due = item.kill_after.is_some_and(|age| now.since(item.since) >= age);
             match item.state {
                 ItemState::Pending => pending = true,
-                ItemState::Promised | ItemState::Running if due => {
+                ItemState::Intended | ItemState::Running if due => {
                     kill.push((id.clone(), item.agent.clone()))
                 }
                 _ => {}
             }
         }
         if !ask.is_empty() {
-            self.send_call(index, Call::Reconcile { tasks: ask });
+            self.send_call(index, Call::Reconcile { tasks: ask }, None);
         }
         for (task_id, agent_id) in kill {
-            self.send_call(index, Call::Kill { task_id, agent_id, grace: None });
+            self.send_call(index, Call::Kill { task_id, agent_id, grace: None }, None);
         }
         if pending && now.since(self.frameworks[index].revived).as_secs() >= 6 {
             self.frameworks[index].revived = now;
-            self.send_call(index, Call::Revive { roles: vec![] });
+            self.send_call(index, Call::Revive { roles: vec![] }, None);
         }
     }
 }

@@ -2,22 +2,26 @@
 //! over a network that delays, cuts and loses, in processes that crash, also between a write and what depends on it.
 //!
 //! [`run`] plays one seed. The same seed gives the same events in the same order, and hence the same [`Report::hash`]. The
-//! kernel's auditor looks at the master after every step, the facade's at bindings and at what really runs; what else must hold while the cluster runs, and when it has come to rest
-//! after the last fault, is in `checks`.
+//! kernel's auditor looks at the master after every step, the API server's after every write of the scheduler, at objects
+//! and at what really runs. What else must hold while the cluster runs, and when it has come to rest after the last fault,
+//! is in `checks`.
 //!
 //! Read in this order: `world` (clock, queue, log), `network`, `control` (the master's process), `node` (the agents'
-//! processes and their containers), `executor`, `framework`, `facade`, `faults`, `checks`.
+//! processes and their containers), `executor`, `framework`, `api_server` and `scheduler`
+//! (the Kubernetes side: a store that survives, and the scheduler machine of `shim_core`, which does not), `faults`, `checks`.
 
+mod api_server;
 mod audit;
 mod checks;
 mod control;
 mod executor;
-mod facade;
 mod faults;
 mod framework;
 mod network;
 mod node;
+mod process;
 mod random;
+mod scheduler;
 mod world;
 
 use std::time::Duration;

@@ -36,7 +36,7 @@ pub(crate) struct Stream {
 
 impl World {
     /// When something sent now arrives, after what was sent before.
-    fn arrival(&mut self, last: Time) -> Time {
+    pub(crate) fn arrival(&mut self, last: Time) -> Time {
         let delay = if self.random.permille(20) { (20, 400) } else { (0, 8) };
         let at = self.now + self.random.millis(delay.0, delay.1);
         at.max(Time(last.0 + 1))
@@ -193,16 +193,21 @@ impl World {
     }
 
     /// Sends a call: in order, or not at all. Whether it was not, the caller learns at once if it asks.
-    pub(crate) fn send_call(&mut self, framework: usize, call: scheduler::Call) -> bool {
+    pub(crate) fn send_call(
+        &mut self,
+        framework: usize,
+        call: scheduler::Call,
+        launch: Option<(u64, usize)>,
+    ) -> bool {
         let Some(stream) = self.frameworks[framework].stream.clone() else { return false };
-        if self.turmoil && self.random.permille(15) {
+        if self.faults_enabled && self.random.permille(15) {
             self.note(format_args!("framework {framework} loses a call"));
             return false;
         }
         let last = self.frameworks[framework].last_call;
         let at = self.arrival(last);
         self.frameworks[framework].last_call = at;
-        self.at(at, Action::Call { framework, stream, call });
+        self.at(at, Action::Call { framework, stream, call, launch });
         true
     }
 

@@ -146,7 +146,7 @@ impl World {
 
     fn agent_effects(&mut self, index: usize, effects: kernel_core::agent::Effects) {
         let writes = !effects.persist.is_empty();
-        let hit = self.turmoil && self.random.permille(if writes { 8 } else { 1 });
+        let hit = self.faults_enabled && self.random.permille(if writes { 8 } else { 1 });
         let before = hit && self.random.permille(500);
         if !before {
             self.nodes[index].disk.extend(effects.persist);
@@ -223,7 +223,7 @@ impl World {
         if node.doomed.remove(&id) {
             return self.agent_step(index, Event::Exited { container_id: id, status: 9, limitation: None });
         }
-        if self.turmoil && self.random.permille(10) {
+        if self.faults_enabled && self.random.permille(10) {
             self.note(format_args!("container {id} of node {index} does not start"));
             let message = "no luck".to_owned();
             return self.agent_step(index, Event::StartFailed { container_id: id, message });

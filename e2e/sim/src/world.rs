@@ -6,9 +6,11 @@ use kernel_core::{agent, effect::LinkId, master};
 use kernel_model::{
     agent::{ToAgent, ToMaster},
     ids::{ContainerId, StreamId, TaskId},
-    scheduler,
+    operator, scheduler,
     time::Time,
 };
+
+use shim_core::scheduler::machine;
 
 use crate::{
     Options, Report,
@@ -42,6 +44,8 @@ pub(crate) enum Action {
         framework: usize,
         stream: StreamId,
         call: scheduler::Call,
+        /// The launch that it belongs to, and its place in it.
+        launch: Option<(u64, usize)>,
     },
     ToFramework(StreamId, Box<scheduler::Event>),
     MasterNoticesStream(StreamId),
@@ -51,12 +55,23 @@ pub(crate) enum Action {
         framework: usize,
         stream: StreamId,
     },
-    /// The facade learns whether its launches were taken, and binds those that were.
-    Launched {
+    /// The scheduler's process of this life learns of something; of the store, through its watch of this number.
+    ToScheduler {
         framework: usize,
         life: u64,
-        tasks: Vec<TaskId>,
-        taken: bool,
+        watch: Option<u64>,
+        event: Box<machine::Event>,
+    },
+    ClusterEvent {
+        framework: usize,
+        stream: StreamId,
+        event: Box<operator::Event>,
+    },
+    /// A write of the scheduler reaches the store.
+    StoreWrite {
+        framework: usize,
+        life: u64,
+        write: Box<machine::Write>,
     },
     Wake {
         framework: usize,
@@ -109,7 +124,7 @@ pub(crate) struct World {
     pub(crate) options: Options,
     pub(crate) now: Time,
     pub(crate) random: Random,
-    /// The luck of blackouts.
+    /// Randomness of its own for blackouts.
     pub(crate) blackouts: Random,
     queue: BTreeMap<(Time, u64), Action>,
     sequence: u64,
@@ -119,11 +134,11 @@ pub(crate) struct World {
     pub(crate) nodes: Vec<Node>,
     pub(crate) frameworks: Vec<Framework>,
     /// Whether faults still happen.
-    pub(crate) turmoil: bool,
+    pub(crate) faults_enabled: bool,
     pub(crate) faults: u64,
     pub(crate) starts: BTreeMap<(TaskId, usize, u32), u32>,
     /// Ends that an executor was told are written down.
-    pub(crate) promised: BTreeMap<TaskId, kernel_model::task::TaskState>,
+    pub(crate) confirmed_ends: BTreeMap<TaskId, kernel_model::task::TaskState>,
     pub(crate) failures: Vec<String>,
     events: u64,
     hash: u64,
@@ -149,17 +164,22 @@ impl World {
             streams: BTreeMap::new(),
             nodes: (0..options.nodes).map(Node::new).collect(),
             frameworks: Vec::new(),
-            turmoil: true,
+            faults_enabled: true,
             faults: 0,
             starts: BTreeMap::new(),
-            promised: BTreeMap::new(),
+            confirmed_ends: BTreeMap::new(),
             failures: Vec::new(),
             events: 0,
             hash: 0xcbf2_9ce4_8422_2325,
             log: String::new(),
             line: String::new(),
         };
-        world.frameworks = Framework::cast(&mut world.random, options);
+        world.frameworks = Framework::cast(&mut world.random);
+        for index in 0..world.frameworks.len() {
+            for _ in 0..1 + world.random.index(options.work) {
+                world.want(index);
+            }
+        }
         world.after(Duration::ZERO, Action::StartMaster);
         for node in 0..options.nodes {
             let delay = world.random.millis(0, 500);
@@ -210,7 +230,7 @@ impl World {
                 self.fail("nothing is left to happen, and the work is not done".to_owned());
                 break;
             };
-            if time >= calm && self.turmoil {
+            if time >= calm && self.faults_enabled {
                 self.now = calm;
                 self.calm_down();
                 continue;
@@ -222,7 +242,7 @@ impl World {
             self.now = time.max(self.now);
             self.events += 1;
             self.next();
-            if !self.turmoil && self.is_at_rest() {
+            if !self.faults_enabled && self.is_at_rest() {
                 self.check_rest();
                 break;
             }
@@ -242,7 +262,8 @@ impl World {
         let queued = self.queue.first_key_value().map(|((time, _), _)| *time);
         let master = self.control.master.as_ref().and_then(master::Master::next_deadline);
         let agents = self.nodes.iter().filter_map(|node| node.agent.as_ref()?.next_deadline());
-        agents.chain(queued).chain(master).min()
+        let schedulers = self.frameworks.iter().filter_map(|framework| framework.scheduler.next_deadline());
+        agents.chain(schedulers).chain(queued).chain(master).min()
     }
 
     /// The earliest thing: deadlines of machines before what is queued for the same moment.
@@ -255,6 +276,10 @@ impl World {
             |node: &Node| node.agent.as_ref().and_then(|a| a.next_deadline()).is_some_and(|at| at <= now);
         if let Some(node) = self.nodes.iter().position(due) {
             return self.agent_step(node, agent::Event::Tick);
+        }
+        let due = |framework: &Framework| framework.scheduler.next_deadline().is_some_and(|at| at <= now);
+        if let Some(index) = self.frameworks.iter().position(due) {
+            return self.wake_scheduler(index);
         }
         if let Some(entry) = self.queue.first_entry()
             && entry.key().0 <= now
@@ -272,14 +297,22 @@ impl World {
             Action::AgentNotices(link) => self.agent_notices(link),
             Action::Dial(node, life) => self.dial(node, life),
             Action::Subscribe { framework, life } => self.subscribe(framework, life),
-            Action::Call { framework, stream, call } => self.call_arrives(framework, stream, call),
+            Action::Call { framework, stream, call, launch } => {
+                self.call_arrives(framework, stream, call, launch);
+            }
             Action::ToFramework(stream, event) => self.deliver_to_framework(&stream, *event),
             Action::MasterNoticesStream(stream) => self.master_notices_stream(&stream),
             Action::FrameworkNotices(stream) => self.framework_notices(&stream),
             Action::Refused { framework, stream } => self.call_refused(framework, &stream),
-            Action::Launched { framework, life, tasks, taken } => {
-                self.facade_launched(framework, life, &tasks, taken);
+            Action::ToScheduler { framework, life, watch, event } => {
+                self.deliver_to_scheduler(framework, life, watch, *event);
             }
+            Action::ClusterEvent { framework, stream, event } => {
+                if self.frameworks[framework].stream.as_ref() == Some(&stream) {
+                    self.scheduler_step(framework, machine::Event::Cluster(*event));
+                }
+            }
+            Action::StoreWrite { framework, life, write } => self.store_write(framework, life, &write),
             Action::Wake { framework, life } => self.wake(framework, life),
             Action::Start { node, life, start } => self.start_container(node, life, *start),
             Action::Die(node, container, status) => self.container_dies(node, &container, status),
@@ -295,7 +328,7 @@ impl World {
                 self.task_ends(node, &container, &task, killed);
             }
             Action::PodEnds { node, boot, task, killed } => self.pod_ends(node, boot, &task, killed),
-            Action::Fault(fault) => self.strike(fault),
+            Action::Fault(fault) => self.inject(fault),
             Action::StartMaster => self.start_master(),
             Action::StartAgent(node) => self.start_agent(node),
             Action::StartFramework(framework) => self.start_framework(framework),

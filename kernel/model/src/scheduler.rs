@@ -173,6 +173,7 @@ pub enum Event {
     },
     /// The last event: the stream is closed afterwards.
     Error {
+        reason: ErrorReason,
         message: String,
     },
     Heartbeat,
@@ -192,6 +193,17 @@ pub enum OperationState {
     GoneByOperator = 7,
     Recovering = 8,
     Unknown = 9,
+}
+
+/// Why a subscription was refused or ended. On the wire Mesos has the message only: what came over HTTP is `Other`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorReason {
+    /// The master has ended this framework for good: its ID is of no use any more.
+    FrameworkRemoved,
+    /// A later subscription of the same framework has taken over.
+    FailedOver,
+    /// Anything else: the subscription itself is at fault, or the reason is not known.
+    Other,
 }
 
 /// The master's description for frameworks (Mesos `MasterInfo`).

@@ -10,7 +10,7 @@ use hyper::{HeaderMap, Request, Response, StatusCode, body::Incoming, header::He
 use kernel_core::master;
 use kernel_model::{
     ids::{FrameworkId, StreamId},
-    scheduler::{Call, Event, Subscribe},
+    scheduler::{Call, ErrorReason, Event, Subscribe},
 };
 use kernel_wire::{
     Invalid,
@@ -105,7 +105,7 @@ fn streaming(content: ContentType, id: &StreamId, body: super::Body) -> Answer {
 
 /// A stream with only an ERROR event.
 fn refusal(content: ContentType, message: String) -> Answer {
-    let event = scheduler_event::to_wire(&Event::Error { message }, Format::FULL);
+    let event = scheduler_event::to_wire(&Event::Error { reason: ErrorReason::Other, message }, Format::FULL);
     let id = StreamId::from(uuid::Uuid::new_v4().to_string());
     let source = SingleFrameBody(Some(encode(content, &event)));
     streaming(content, &id, stream::body(source, std::time::Duration::MAX))

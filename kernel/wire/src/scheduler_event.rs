@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use kernel_model::{
     ids::{AgentId, ExecutorId, OperationId},
-    scheduler::{Event, OperationState},
+    scheduler::{ErrorReason, Event, OperationState},
 };
 
 use crate::{
@@ -75,7 +75,7 @@ pub fn to_wire(from: &Event, format: Format) -> WireEvent {
             });
             event::Type::Failure
         }
-        Event::Error { message } => {
+        Event::Error { message, .. } => {
             to.error = Some(event::Error { message: message.clone() });
             event::Type::Error
         }
@@ -131,7 +131,9 @@ pub fn from_wire(from: WireEvent) -> Result<Option<Event>, Invalid> {
                 status: failure.status,
             }
         }
-        event::Type::Error => Event::Error { message: present(from.error)?.message },
+        event::Type::Error => {
+            Event::Error { reason: ErrorReason::Other, message: present(from.error)?.message }
+        }
         event::Type::Heartbeat => Event::Heartbeat,
         event::Type::Unknown | event::Type::InverseOffers | event::Type::RescindInverseOffer => {
             return Ok(None);

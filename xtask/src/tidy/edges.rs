@@ -17,7 +17,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("kernel-core", &["kernel-model"]),
     ("kernel", &["transport", "kernel-model", "kernel-wire", "kernel-core", "store"]),
     ("shim-model", &["quantity"]),
-    ("shim-core", &["shim-model"]),
+    ("shim-core", &["shim-model", "kernel-model"]),
     ("shim-pki", &["transport"]),
     (
         "apiserver-shim",

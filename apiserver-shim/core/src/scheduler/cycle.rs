@@ -8,7 +8,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    Amounts, Board, HostPort, Machine, PendingPod, Report,
+    Amounts, HostPort, NodeInfo, PendingPod, Report, SharedLister,
     plugins::{self, node_ports, node_resources_fit, taint_toleration},
     rankings::{Candidate, ChangeLog, ClassKey, Ranking, Rankings},
     reasons::{Preemption, Reason},
@@ -38,8 +38,8 @@ pub enum Outcome {
 /// Decides about every pending Pod, in their order.
 pub fn schedule(
     pending: &[PendingPod],
-    machines: &[Machine],
-    board: &impl Board,
+    machines: &[NodeInfo],
+    board: &impl SharedLister,
     rankings: &mut Rankings,
 ) -> Vec<Decision> {
     rankings.begin_cycle(machines.len());
@@ -73,7 +73,7 @@ struct Touched {
 }
 
 struct Cycle<'a, B> {
-    machines: &'a [Machine],
+    machines: &'a [NodeInfo],
     board: &'a B,
     changes: &'a mut ChangeLog,
     /// The machines that something was put on; few, while machines are many.
@@ -83,7 +83,7 @@ struct Cycle<'a, B> {
 /// A machine that this cycle has put nothing on.
 static UNTOUCHED: Touched = Touched { pods: 0, host_ports: Vec::new(), used: None, left: Vec::new() };
 
-impl<B: Board> Cycle<'_, B> {
+impl<B: SharedLister> Cycle<'_, B> {
     fn touched(&self, machine: usize) -> &Touched {
         self.touched.get(&machine).unwrap_or(&UNTOUCHED)
     }
@@ -143,13 +143,14 @@ impl<B: Board> Cycle<'_, B> {
         if pod.bound_to.is_none() && !machine.total.has_room(&machine.used, lately, charge) {
             return None;
         }
-        let siblings = pod
-            .owner
-            .as_deref()
-            .map_or(0, |owner| self.board.siblings(at, owner) + class.placed.get(&at).copied().unwrap_or(0));
+        let same_owner_pods = pod.owner.as_deref().map_or(0, |owner| {
+            self.board.same_owner_pods(at, owner) + class.placed.get(&at).copied().unwrap_or(0)
+        });
         Some(Candidate {
-            least_disliked: std::cmp::Reverse(taint_toleration::disliked(pod, machine)),
-            fewest_siblings: std::cmp::Reverse(siblings),
+            fewest_untolerated: std::cmp::Reverse(taint_toleration::untolerated_prefer_no_schedule(
+                pod, machine,
+            )),
+            fewest_same_owner: std::cmp::Reverse(same_owner_pods),
             free_share: free_share(free, charge, &machine.total),
             first: std::cmp::Reverse(at),
             as_of: self.changes.last_of(at),

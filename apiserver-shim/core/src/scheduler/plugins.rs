@@ -10,10 +10,10 @@ pub mod node_unschedulable;
 pub mod runtime;
 pub mod taint_toleration;
 
-use super::{Machine, PendingPod, Reason};
+use super::{NodeInfo, PendingPod, Reason};
 
 /// The rules that do not depend on what is free. Only the name counts for a Pod that is bound already: its node was chosen.
-pub fn filter(pod: &PendingPod, machine: &Machine) -> Option<Reason> {
+pub fn filter(pod: &PendingPod, machine: &NodeInfo) -> Option<Reason> {
     if pod.bound_to.is_some() {
         return node_name::filter(pod, machine);
     }

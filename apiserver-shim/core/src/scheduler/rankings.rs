@@ -122,15 +122,15 @@ impl Ranking {
 /// A machine as one class sees it; the largest is the best.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Candidate {
-    pub least_disliked: Reverse<u32>,
-    pub fewest_siblings: Reverse<u32>,
+    pub fewest_untolerated: Reverse<u32>,
+    pub fewest_same_owner: Reverse<u32>,
     pub free_share: i64,
     pub first: Reverse<usize>,
     /// The machine's last change that the score knows of.
     pub as_of: usize,
 }
 
-/// Machines that have changed, in the order in which they did. Changes are counted from 1.
+/// NodeInfos that have changed, in the order in which they did. Changes are counted from 1.
 #[derive(Debug, Default)]
 pub(super) struct ChangeLog {
     machines: Vec<usize>,

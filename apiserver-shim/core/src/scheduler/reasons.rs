@@ -80,8 +80,8 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Why a Pod waits that was promised to a node before a crash, when nobody knows yet whether it runs there.
-pub fn held_by_promise(node: &str) -> String {
+/// Why a Pod waits that was launched on a node before a crash, when nobody knows yet whether it runs there.
+pub fn held_by_intent(node: &str) -> String {
     format!(
         "waiting for node {node}, which may have started this pod before a restart and has not come back yet"
     )

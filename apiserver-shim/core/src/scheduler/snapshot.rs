@@ -8,7 +8,7 @@ use super::{Amounts, HostPort};
 
 /// A Node and what is taken of it.
 #[derive(Debug, Clone)]
-pub struct Machine {
+pub struct NodeInfo {
     /// The Node.
     pub node: Arc<Node>,
     /// All that the agent has for tasks of anybody.
@@ -36,7 +36,7 @@ pub struct Held {
     pub by: Vec<Box<str>>,
 }
 
-impl Machine {
+impl NodeInfo {
     /// What is left for Pods, given what both hulls run there.
     pub fn left(&self) -> Amounts {
         let mut left = self.total.clone();
@@ -47,11 +47,11 @@ impl Machine {
 }
 
 /// What is known of machines beside themselves, asked for where a class of Pods looks at one.
-pub trait Board {
+pub trait SharedLister {
     /// What is free of the kernel's offers of a machine in a role, if there is one; the executor's own share is taken off
     /// already where it has to be started first.
     fn free(&self, machine: usize, role: &str) -> Option<&Amounts>;
 
     /// How many Pods of a controller run on a machine.
-    fn siblings(&self, machine: usize, owner: &str) -> u32;
+    fn same_owner_pods(&self, machine: usize, owner: &str) -> u32;
 }

@@ -1,7 +1,8 @@
 //! `pods/binding`: puts a Pod on a node.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use shim_core::controllers::served;
+use shim_core::scheduler::{BindRefusal, BindRequest};
 use shim_model::access;
 use shim_model::field::FieldError;
 use shim_model::resource::Resource;
@@ -72,44 +73,25 @@ fn assign(pods: &Resource, pod: &mut Value, name: &str, binding: &Value) -> Resu
         }
         Err(status)
     };
-    let (wanted_uid, uid) =
-        (access::text(binding, &["metadata", "uid"]), access::text(pod, &["metadata", "uid"]));
-    if !wanted_uid.is_empty() && wanted_uid != uid {
-        return refuse(format!(
-            "Precondition failed: UID in precondition: {wanted_uid}, UID in object meta: {uid}"
-        ));
-    }
-    if pod["metadata"]["deletionTimestamp"].is_string() {
-        return refuse(format!("pod {name} is being deleted, cannot be assigned to a host"));
-    }
-    let bound = access::text(pod, &["spec", "nodeName"]);
-    if !bound.is_empty() {
-        return refuse(format!("pod {name} is already assigned to node \"{bound}\""));
-    }
-    if !access::list(pod, &["spec", "schedulingGates"]).is_empty() {
-        return refuse(format!("pod {name} has non-empty .spec.schedulingGates"));
-    }
-    put_on(pod, access::text(binding, &["target", "name"]), binding);
-    Ok(())
-}
-
-fn put_on(pod: &mut Value, node: &str, binding: &Value) {
-    for member in ["annotations", "labels"] {
-        let given: Vec<(String, Value)> =
-            access::entries(binding, &["metadata", member]).map(|(k, v)| (k.to_owned(), v.clone())).collect();
-        if !given.is_empty() {
-            access::object_mut(pod, &["metadata", member]).extend(given);
+    let request = BindRequest {
+        node: access::text(binding, &["target", "name"]),
+        uid: access::text(binding, &["metadata", "uid"]),
+        metadata: &binding["metadata"],
+        observed_generation: false,
+        now: now().seconds(),
+    };
+    match shim_core::scheduler::bind(pod, &request) {
+        Ok(()) => Ok(()),
+        Err(BindRefusal::OtherUid { found }) => refuse(format!(
+            "Precondition failed: UID in precondition: {}, UID in object meta: {found}",
+            request.uid
+        )),
+        Err(BindRefusal::BeingDeleted) => {
+            refuse(format!("pod {name} is being deleted, cannot be assigned to a host"))
         }
-    }
-    access::object_mut(pod, &["spec"]).insert("nodeName".into(), node.into());
-    let condition = json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null,
-        "lastTransitionTime": now().to_rfc3339()});
-    let status = access::object_mut(pod, &["status"]);
-    let conditions = status.entry("conditions").or_insert_with(|| json!([]));
-    let Some(conditions) = conditions.as_array_mut() else { return };
-    match conditions.iter_mut().find(|c| c["type"] == "PodScheduled") {
-        Some(old) if old["status"] == "True" => {}
-        Some(old) => *old = condition,
-        None => conditions.push(condition),
+        Err(BindRefusal::AlreadyBound { node }) => {
+            refuse(format!("pod {name} is already assigned to node \"{node}\""))
+        }
+        Err(BindRefusal::Gated) => refuse(format!("pod {name} has non-empty .spec.schedulingGates")),
     }
 }

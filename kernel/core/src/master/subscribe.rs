@@ -9,7 +9,7 @@ use kernel_model::{
     offer_preferences::OfferPreferences,
     operator,
     roles::Role,
-    scheduler::{self, Subscribe},
+    scheduler::{self, ErrorReason, Subscribe},
 };
 
 use super::{
@@ -46,12 +46,12 @@ impl Master {
             subscribe.framework.id = None;
         }
         self.reply(request, Ok(Answer::Stream));
-        if let Some(message) = self.subscription_error(&subscribe) {
-            return self.close_with_error(stream, message);
+        if let Some((reason, message)) = self.subscription_error(&subscribe) {
+            return self.close_with_error(stream, reason, message);
         }
         let compiled = match CompiledPreferences::new(&subscribe.preferences) {
             Ok(compiled) => compiled,
-            Err(message) => return self.close_with_error(stream, message),
+            Err(message) => return self.close_with_error(stream, ErrorReason::Other, message),
         };
         match subscribe.framework.id.clone() {
             Some(id) if self.frameworks.contains_key(&id) => {
@@ -61,27 +61,27 @@ impl Master {
         }
     }
 
-    fn subscription_error(&self, subscribe: &Subscribe) -> Option<String> {
+    fn subscription_error(&self, subscribe: &Subscribe) -> Option<(ErrorReason, String)> {
         let info = &subscribe.framework;
         if let Some(defect) = framework_error(info) {
-            return Some(defect);
+            return Some((ErrorReason::Other, defect));
         }
         if let Some(defect) = suppression_error(info, &subscribe.suppressed_roles) {
-            return Some(defect);
+            return Some((ErrorReason::Other, defect));
         }
         let id = info.id.as_ref()?;
         if self.registry.get(&RecordKey::EndedFramework(id.clone())).is_some() {
-            return Some("Framework has been removed".to_owned());
+            return Some((ErrorReason::FrameworkRemoved, "Framework has been removed".to_owned()));
         }
         let known = self.frameworks.get(id)?;
         (known.info.principal != info.principal)
-            .then(|| "Changing framework's principal is not allowed.".to_owned())
+            .then(|| (ErrorReason::Other, "Changing framework's principal is not allowed.".to_owned()))
     }
 
-    fn close_with_error(&mut self, stream: StreamId, message: String) {
+    fn close_with_error(&mut self, stream: StreamId, reason: ErrorReason, message: String) {
         self.effect(Effect::ToScheduler {
             stream: stream.clone(),
-            event: scheduler::Event::Error { message },
+            event: scheduler::Event::Error { reason, message },
         });
         self.effect(Effect::CloseStream { stream });
     }
@@ -149,7 +149,7 @@ impl Master {
         let info = framework.info.clone();
         if let FrameworkState::Connected(old) = before {
             self.streams.remove(&old);
-            self.close_with_error(old, "Framework failed over".to_owned());
+            self.close_with_error(old, ErrorReason::FailedOver, "Framework failed over".to_owned());
         }
         self.streams.insert(stream, id.clone());
         self.operator_event(operator::Event::FrameworkUpdated { framework: info });

@@ -12,9 +12,9 @@ use crate::{
 
 const GIB: i64 = 1 << 30;
 
-fn machine(n: usize, cpu_milli: i64, memory: i64) -> Machine {
+fn machine(n: usize, cpu_milli: i64, memory: i64) -> NodeInfo {
     let value = json!({"metadata": {"name": format!("n{n:05}")}});
-    Machine {
+    NodeInfo {
         node: Arc::new(Node::decode(stored(&value), 1, &value)),
         total: Amounts { cpu_milli, memory, ..Amounts::default() },
         pods_max: 110,
@@ -49,16 +49,16 @@ fn pod(n: usize, shape: &Arc<PodShape>, owner: Option<&str>) -> PendingPod {
 #[derive(Default)]
 struct Shop {
     free: BTreeMap<(usize, String), Amounts>,
-    siblings: BTreeMap<(usize, String), u32>,
+    same_owner_pods: BTreeMap<(usize, String), u32>,
 }
 
-impl Board for Shop {
+impl SharedLister for Shop {
     fn free(&self, machine: usize, role: &str) -> Option<&Amounts> {
         self.free.get(&(machine, role.to_owned()))
     }
 
-    fn siblings(&self, machine: usize, owner: &str) -> u32 {
-        self.siblings.get(&(machine, owner.to_owned())).copied().unwrap_or(0)
+    fn same_owner_pods(&self, machine: usize, owner: &str) -> u32 {
+        self.same_owner_pods.get(&(machine, owner.to_owned())).copied().unwrap_or(0)
     }
 }
 
@@ -68,13 +68,13 @@ fn offer(machine: usize) -> (usize, String) {
 }
 
 /// All of all machines, in one role.
-fn whole(machines: &[Machine]) -> Shop {
+fn whole(machines: &[NodeInfo]) -> Shop {
     let free = machines.iter().enumerate().map(|(at, machine)| (offer(at), machine.total.clone()));
     Shop { free: free.collect(), ..Shop::default() }
 }
 
 /// A first cycle.
-fn decide(pods: &[PendingPod], machines: &[Machine], shop: &Shop) -> Vec<Decision> {
+fn decide(pods: &[PendingPod], machines: &[NodeInfo], shop: &Shop) -> Vec<Decision> {
     schedule(pods, machines, shop, &mut Rankings::default())
 }
 
@@ -117,17 +117,18 @@ fn a_bound_pod_goes_to_its_node_only() {
 }
 
 /// The same by the book: every machine scored for every Pod.
-fn full_scan(pending: &[PendingPod], machines: &[Machine]) -> Vec<Option<usize>> {
+fn full_scan(pending: &[PendingPod], machines: &[NodeInfo]) -> Vec<Option<usize>> {
     let mut free: Vec<Amounts> = machines.iter().map(|machine| machine.total.clone()).collect();
     let mut count = vec![0; machines.len()];
-    let mut siblings: BTreeMap<(&str, usize, &PodShape), u32> = BTreeMap::new();
+    let mut same_owner_pods: BTreeMap<(&str, usize, &PodShape), u32> = BTreeMap::new();
     let mut placed = Vec::new();
     for pod in pending {
         let charge = pod.shape.charge();
         let best =
             (0..machines.len()).filter(|at| free[*at].holds(&charge) && count[*at] < 110).max_by_key(|at| {
                 let key = |owner| (owner, *at, &*pod.shape);
-                let near = pod.owner.as_deref().map_or(0, |o| siblings.get(&key(o)).copied().unwrap_or(0));
+                let near =
+                    pod.owner.as_deref().map_or(0, |o| same_owner_pods.get(&key(o)).copied().unwrap_or(0));
                 let share = free_share(&free[*at], &charge, &machines[*at].total);
                 (std::cmp::Reverse(near), share, std::cmp::Reverse(*at))
             });
@@ -135,7 +136,7 @@ fn full_scan(pending: &[PendingPod], machines: &[Machine]) -> Vec<Option<usize>>
             free[at].subtract(&charge);
             count[at] += 1;
             if let Some(owner) = pod.owner.as_deref() {
-                *siblings.entry((owner, at, &*pod.shape)).or_default() += 1;
+                *same_owner_pods.entry((owner, at, &*pod.shape)).or_default() += 1;
             }
         }
         placed.push(best);
@@ -144,7 +145,7 @@ fn full_scan(pending: &[PendingPod], machines: &[Machine]) -> Vec<Option<usize>>
 }
 
 /// Something happens to a machine between two cycles.
-fn change(machine: &mut Machine, shop: &mut Shop, at: usize, what: u8) {
+fn change(machine: &mut NodeInfo, shop: &mut Shop, at: usize, what: u8) {
     let spec = match what {
         0 => {
             let mut free = machine.total.clone();
@@ -155,7 +156,7 @@ fn change(machine: &mut Machine, shop: &mut Shop, at: usize, what: u8) {
         1 => return drop(shop.free.remove(&offer(at))),
         2 => {
             (machine.pods, machine.used) = (0, Amounts::default());
-            return shop.siblings.retain(|(of, _), _| *of != at);
+            return shop.same_owner_pods.retain(|(of, _), _| *of != at);
         }
         3 => return machine.total.cpu_milli += 300,
         4 => json!({"unschedulable": true}),
@@ -175,7 +176,7 @@ proptest! {
         sizes in proptest::collection::vec((1i64..9, 1i64..9), 1..12),
         asks in proptest::collection::vec((0usize..3, 0usize..3), 0..60),
     ) {
-        let machines: Vec<Machine> =
+        let machines: Vec<NodeInfo> =
             sizes.iter().enumerate().map(|(n, (c, m))| machine(n, c * 500, m * GIB / 2)).collect();
             let shop = whole(&machines);
         let shapes = [shape(100, GIB / 16), shape(700, 0), shape(0, GIB)];
@@ -199,7 +200,7 @@ proptest! {
             proptest::collection::vec((0usize..3, 0usize..3, 0usize..6), 0..12),
         ), 1..12),
     ) {
-        let mut machines: Vec<Machine> =
+        let mut machines: Vec<NodeInfo> =
             sizes.iter().enumerate().map(|(n, (c, m))| machine(n, c * 500, m * GIB / 2)).collect();
         let mut shop = whole(&machines);
         let shapes = [shape(100, GIB / 16), shape(700, 0), shape(0, GIB)];
@@ -225,7 +226,7 @@ proptest! {
                 machines[at].pods += 1;
                 shop.free.remove(&offer(at));
                 if let Some(owner) = &pod.owner {
-                    *shop.siblings.entry((at, owner.to_string())).or_default() += 1;
+                    *shop.same_owner_pods.entry((at, owner.to_string())).or_default() += 1;
                 }
                 kept.changed(at);
             }
@@ -236,7 +237,7 @@ proptest! {
 #[test]
 #[allow(clippy::disallowed_methods)] // it measures
 fn work_per_pod_does_not_grow_with_nodes() {
-    let machines: Vec<Machine> = (0..5_000).map(|n| machine(n, 32_000, 64 * GIB)).collect();
+    let machines: Vec<NodeInfo> = (0..5_000).map(|n| machine(n, 32_000, 64 * GIB)).collect();
     let shop = whole(&machines);
     let small = shape(100, GIB / 10);
     let pods: Vec<PendingPod> = (0..10_000).map(|n| pod(n, &small, Some("rs"))).collect();

@@ -2,7 +2,7 @@
 //! the Pod away. Upstream it is the kubelet that refuses; the words are its.
 
 use super::{node_affinity, node_ports};
-use crate::scheduler::{Amounts, Machine, PendingPod, Reason};
+use crate::scheduler::{Amounts, NodeInfo, PendingPod, Reason};
 
 /// Why a node does not take a Pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct Refusal {
 /// them are counted among those that use the machine. What other frameworks hold is no reason: it may be given back.
 pub fn refuse<'a>(
     pod: &'a PendingPod,
-    machine: &Machine,
+    machine: &NodeInfo,
     aside: impl Iterator<Item = &'a PendingPod>,
 ) -> Option<Refusal> {
     if !machine.node.is_ready() || machine.total.cpu_milli <= 0 {
@@ -64,7 +64,7 @@ pub fn refuse<'a>(
 }
 
 /// The first resource of which a Pod asks more than there is beside the others.
-fn insufficient(charge: &Amounts, machine: &Machine) -> Option<String> {
+fn insufficient(charge: &Amounts, machine: &NodeInfo) -> Option<String> {
     let mut left = machine.total.clone();
     left.subtract(&machine.used);
     left.lacking(charge).first().map(|resource| (*resource).to_owned())

@@ -1,9 +1,9 @@
 //! `nodeSelector` and required node affinity.
 
-use crate::scheduler::{Machine, PendingPod, Reason};
+use crate::scheduler::{NodeInfo, PendingPod, Reason};
 
 /// Refuses nodes that do not match.
-pub fn filter(pod: &PendingPod, machine: &Machine) -> Option<Reason> {
+pub fn filter(pod: &PendingPod, machine: &NodeInfo) -> Option<Reason> {
     let header = machine.node.header();
     let selected = pod
         .shape

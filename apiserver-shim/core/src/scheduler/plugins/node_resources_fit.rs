@@ -1,6 +1,6 @@
 //! Enough of every resource, and room for one more Pod.
 
-use crate::scheduler::{Amounts, Machine, PendingPod, Reason};
+use crate::scheduler::{Amounts, NodeInfo, PendingPod, Reason};
 
 /// Whether an offer with `free` left, on a machine that runs `pods`, has room.
 pub fn fits(charge: &Amounts, free: &Amounts, pods: usize, pods_max: usize) -> bool {
@@ -8,7 +8,7 @@ pub fn fits(charge: &Amounts, free: &Amounts, pods: usize, pods_max: usize) -> b
 }
 
 /// Why a machine as a whole has no room, whatever is offered: too small or too full of Pods, or held by others.
-pub fn explain(pod: &PendingPod, charge: &Amounts, machine: &Machine) -> Vec<Reason> {
+pub fn explain(pod: &PendingPod, charge: &Amounts, machine: &NodeInfo) -> Vec<Reason> {
     let mut reasons = Vec::new();
     if machine.pods >= machine.pods_max && pod.bound_to.is_none() {
         reasons.push(Reason::TooManyPods);

@@ -2,11 +2,11 @@
 
 use crate::{
     rows::{Taint, TaintEffect},
-    scheduler::{Machine, PendingPod, Reason},
+    scheduler::{NodeInfo, PendingPod, Reason},
 };
 
 /// Refuses cordoned nodes.
-pub fn filter(pod: &PendingPod, machine: &Machine) -> Option<Reason> {
+pub fn filter(pod: &PendingPod, machine: &NodeInfo) -> Option<Reason> {
     if !machine.node.unschedulable {
         return None;
     }

@@ -2,18 +2,19 @@
 
 use crate::{
     rows::TaintEffect,
-    scheduler::{Machine, PendingPod, Reason},
+    scheduler::{NodeInfo, PendingPod, Reason},
 };
 
 /// How many taints would rather not have the Pod (`PreferNoSchedule`).
-pub fn disliked(pod: &PendingPod, machine: &Machine) -> u32 {
+pub fn untolerated_prefer_no_schedule(pod: &PendingPod, machine: &NodeInfo) -> u32 {
     let soft = machine.node.taints.iter().filter(|taint| taint.effect == TaintEffect::PreferNoSchedule);
-    let disliked = soft.filter(|taint| !pod.shape.tolerations.iter().any(|t| t.tolerates(taint))).count();
-    u32::try_from(disliked).unwrap_or(u32::MAX)
+    let untolerated_prefer_no_schedule =
+        soft.filter(|taint| !pod.shape.tolerations.iter().any(|t| t.tolerates(taint))).count();
+    u32::try_from(untolerated_prefer_no_schedule).unwrap_or(u32::MAX)
 }
 
 /// Refuses nodes with a taint that the Pod does not tolerate.
-pub fn filter(pod: &PendingPod, machine: &Machine) -> Option<Reason> {
+pub fn filter(pod: &PendingPod, machine: &NodeInfo) -> Option<Reason> {
     let taint = machine
         .node
         .taints

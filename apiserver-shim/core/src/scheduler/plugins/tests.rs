@@ -12,10 +12,10 @@ use crate::{
     testing::stored,
 };
 
-fn machine(node: Value) -> Machine {
+fn machine(node: Value) -> NodeInfo {
     let mut value = json!({"metadata": {"name": "n1", "labels": {"zone": "a", "size": "7"}}});
     value.as_object_mut().unwrap().extend(node.as_object().unwrap().clone());
-    Machine {
+    NodeInfo {
         node: Arc::new(Node::decode(stored(&value), 1, &value)),
         total: Amounts { cpu_milli: 2000, memory: 1 << 30, ephemeral: 0, others: vec![] },
         pods_max: 110,
@@ -94,7 +94,7 @@ fn taints_and_cordons() {
 #[test]
 fn room() {
     let asks = |cpu: &str| pod(json!({"containers": [{"resources": {"requests": {"cpu": cpu}}}]}));
-    let explain = |cpu: &str, machine: &Machine| {
+    let explain = |cpu: &str, machine: &NodeInfo| {
         let pod = asks(cpu);
         let reasons = node_resources_fit::explain(&pod, &pod.shape.charge(), machine);
         reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
@@ -124,7 +124,7 @@ fn what_a_node_refuses_that_was_chosen_by_hand() {
         }
         machine
     };
-    let words = |pod: &PendingPod, machine: &Machine, aside: &[&PendingPod]| {
+    let words = |pod: &PendingPod, machine: &NodeInfo, aside: &[&PendingPod]| {
         admission::refuse(pod, machine, aside.iter().copied())
             .map_or_else(|| "taken".to_owned(), |r| format!("{}: {}", r.reason, r.message))
     };

@@ -50,7 +50,7 @@ fn subscribing_again_takes_over() {
         l1 <- Ping
         s1 <- Offers [m-O0 of m-S0 for *: cpus:4; mem:1024]
         reply Stream
-        s1 <- Error { message: "Framework failed over" }
+        s1 <- Error { reason: FailedOver, message: "Framework failed over" }
         s1 closed
         operators <- framework updated renamed
         s2 <- Subscribed m-0000
@@ -69,7 +69,7 @@ fn subscribing_again_takes_over() {
         put EndedFramework(FrameworkId(m-0000))
         operators <- framework removed renamed
         reply Stream
-        s4 <- Error { message: "Framework has been removed" }
+        s4 <- Error { reason: FrameworkRemoved, message: "Framework has been removed" }
         s4 closed
     "#]],
     );
@@ -130,24 +130,24 @@ fn refusals_of_subscriptions() {
         &mut c,
         expect![[r#"
         reply Stream
-        s1 <- Error { message: "'FrameworkInfo.roles' contains duplicate items: { a }" }
+        s1 <- Error { reason: Other, message: "'FrameworkInfo.roles' contains duplicate items: { a }" }
         s1 closed
         reply Stream
-        s2 <- Error { message: "'FrameworkInfo.roles' must not be set when the framework is not MULTI_ROLE capable" }
+        s2 <- Error { reason: Other, message: "'FrameworkInfo.roles' must not be set when the framework is not MULTI_ROLE capable" }
         s2 closed
         reply Stream
-        s3 <- Error { message: "'a/b' is not a valid framework ID" }
+        s3 <- Error { reason: Other, message: "'a/b' is not a valid framework ID" }
         s3 closed
         reply Stream
         s4 <- Subscribed known
         reply Stream
-        s5 <- Error { message: "Changing framework's principal is not allowed." }
+        s5 <- Error { reason: Other, message: "Changing framework's principal is not allowed." }
         s5 closed
         put EndedFramework(FrameworkId(known))
         s4 closed
         reply Done
         reply Stream
-        s6 <- Error { message: "Framework has been removed" }
+        s6 <- Error { reason: FrameworkRemoved, message: "Framework has been removed" }
         s6 closed
     "#]],
     );

@@ -11,11 +11,12 @@ use kernel_model::{
     resources::{AttributeValue, Resources},
 };
 use serde_json::{Value, json};
-use shim_core::controllers::condition;
-use shim_core::rows::{Seconds, rfc3339};
-use shim_core::scheduler::Amounts;
 use shim_model::access;
 use shim_model::quantity::Quantity;
+
+use crate::controllers::condition;
+use crate::rows::{Seconds, rfc3339};
+use crate::scheduler::Amounts;
 
 /// The attribute that overrides the host name as the Node's name.
 pub const NODE_NAME_ATTRIBUTE: &str = "catamaran.dev/node-name";
@@ -283,5 +284,13 @@ pub fn set_pod_cidr(node: &mut Value, cidr: &str) {
     spec.insert("podCIDRs".into(), json!([cidr]));
 }
 
+/// Whether the Node has no Pod CIDR, or another one than its agent. One without is tried again when a range is released,
+/// so this is asked for Nodes that are to be brought in line anyway.
+pub fn wants_cidr(node: &Value, agent: &AgentSnapshot) -> bool {
+    let cidr = access::text(node, &["spec", "podCIDR"]);
+    cidr.is_empty() || attribute(agent, POD_CIDR_ATTRIBUTE).is_some_and(|own| own != cidr)
+}
+
 #[cfg(test)]
+#[path = "node_projection/tests.rs"]
 mod tests;

@@ -1,18 +1,17 @@
-//! Pods whose node was chosen by hand, and that can never run there: they end, as they would by a kubelet's word.
+//! Pods whose node was chosen by hand, and that can never run there: they end, as they would by a kubelet's decision.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use shim_core::controllers::{EventRecord, Target, served};
-use shim_core::rows::Phase;
-use shim_core::scheduler::{PendingPod, plugins::admission};
+use super::status_updates::InflightWrite;
+use super::{PodEdit, SchedulerMachine, Send, StatusWrite, Write};
+use crate::controllers::{EventRecord, Target, served};
+use crate::rows::Phase;
+use crate::scheduler::{PendingPod, TaskPhase, plugins::admission};
 
-use super::jobs::Done;
-use super::{Runner, writes};
-
-impl Runner {
+impl SchedulerMachine {
     /// The Pods to decide about, without those that this ends. Of several that wait for one node the later do not count
     /// against the earlier, and those that end count no more.
-    pub(crate) fn without_rejected(&mut self, mut pending: Vec<PendingPod>) -> Vec<PendingPod> {
+    pub(super) fn without_rejected(&mut self, mut pending: Vec<PendingPod>) -> Vec<PendingPod> {
         let mut by_node: BTreeMap<&str, Vec<&PendingPod>> = BTreeMap::new();
         for pod in &pending {
             if let Some(node) = &pod.bound_to {
@@ -39,31 +38,35 @@ impl Runner {
     /// Ends a Pod whose node was chosen by hand and can never take it, as a kubelet would.
     fn reject(&mut self, pod: &PendingPod, aside: &[&PendingPod]) -> bool {
         let Some(node) = &pod.bound_to else { return false };
-        let Some(machine) = self.machines.index(node).map(|i| &self.machines.all[i]) else {
+        let Some(node_info) = self.node_infos.index(node).map(|i| &self.node_infos.all[i]) else {
             return false;
         };
         let Some(state) = self.pods.by_uid.get(&pod.uid) else { return false };
         if state.row.phase != Phase::Pending {
             return false;
         }
-        let Some(refusal) = admission::refuse(pod, machine, aside.iter().copied()) else { return false };
+        let Some(refusal) = admission::refuse(pod, node_info, aside.iter().copied()) else { return false };
         let about = Target::of(served("", "pods"), state.row.header());
-        let (registry, key, uid) = (self.registry.clone(), pod.key.clone(), pod.uid.clone());
         // It waits no more; what the store says of it comes back as a change.
-        self.pods.waiting.remove(&pod.uid);
-        let (reason, message) = (refusal.reason, refusal.message);
-        self.events.record(EventRecord {
+        self.pods.waiting.swap_remove(&pod.uid);
+        self.out.send.push(Send::Report(EventRecord {
             about,
             warning: true,
-            reason: event_reason(&reason),
-            message: message.clone(),
+            reason: event_reason(&refusal.reason),
+            message: refusal.message.clone(),
             component: "kubelet",
-        });
-        self.jobs.start(async move {
-            let message = format!("Pod was rejected: {message}");
-            let result = writes::end(&registry, &key, &uid, false, &reason, &message).await;
-            Done::Rejected { uid, written: result.is_ok() }
-        });
+        }));
+        let end = PodEdit::End {
+            succeeded: false,
+            reason: refusal.reason.into(),
+            message: format!("Pod was rejected: {}", refusal.message).into(),
+        };
+        let uid = pod.uid.clone();
+        let write = StatusWrite { key: pod.key.clone(), uid: uid.clone(), edits: vec![end], remove: false };
+        let then = Some(TaskPhase::Ended);
+        let inflight = InflightWrite::Status { acknowledgement: None, binds: None, removes: false, then };
+        self.start_write(uid, inflight);
+        self.out.persist.push(Write::Status(Box::new(write)));
         true
     }
 }

@@ -1,44 +1,47 @@
-//! Promises that outlive the one who made them. Before a launch leaves for the kernel, the store holds a record of it:
-//! which Pod, to which agent. Many launches share a record, a record is one write, and it is removed with a later one, so
-//! that a promise costs a Pod a small part of a write.
+//! Launch intents that outlive the process. Before a launch leaves for the kernel, the store holds a record of it: which Pod
+//! goes to which agent. Many launches share a record, a record is one write, and it is removed with a later one, so that an
+//! intent costs a Pod a small part of a write.
 //!
-//! Whoever comes after a crash reads the records and asks the kernel about just these Pods at just these agents, before
-//! one of them is launched anywhere else. The book is pure: what is to be written comes out as values, and goes back in
-//! when it is read.
+//! After a crash the next scheduler reads the records, and asks the kernel about just these Pods at just these agents,
+//! before one of them is launched anywhere else. The journal is pure: what is to be written comes out as values, and goes
+//! back in when it is read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// One write's worth of promises.
+/// The intents of one write.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PromiseRecord {
-    /// Which; later records have larger numbers.
+pub struct IntentRecord {
+    /// Later records have larger numbers.
     pub number: u64,
     /// The Pods (by UID) that each agent was to get.
     pub agents: BTreeMap<Arc<str>, Vec<Box<str>>>,
 }
 
-/// The newest promise of one Pod.
+/// The newest intent for one Pod.
 #[derive(Debug, Clone)]
-struct Promise {
+struct Intent {
     record: u64,
     agent: Arc<str>,
 }
 
-/// All promises that are open, and the records that hold them.
+/// All open intents, and the records that hold them.
 #[derive(Debug, Clone, Default)]
-pub struct PromiseBook {
+pub struct LaunchJournal {
     next: u64,
-    of: BTreeMap<Box<str>, Promise>,
-    /// How many open promises each record holds.
+    of: BTreeMap<Box<str>, Intent>,
+    /// How many open intents each record holds.
     open: BTreeMap<u64, usize>,
-    /// Records without an open promise, which may be removed.
+    /// Records without an open intent, which may be removed.
     spent: BTreeSet<u64>,
 }
 
-impl PromiseBook {
+impl LaunchJournal {
     /// A record for these launches. They may leave once it is written.
-    pub fn make<'a>(&mut self, launches: impl IntoIterator<Item = (&'a str, &'a str)>) -> PromiseRecord {
+    pub fn record_intent<'a>(
+        &mut self,
+        launches: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> IntentRecord {
         let number = self.next;
         self.next += 1;
         let mut agents: BTreeMap<Arc<str>, Vec<Box<str>>> = BTreeMap::new();
@@ -48,35 +51,35 @@ impl PromiseBook {
                 None => drop(agents.insert(agent.into(), vec![uid.into()])),
             }
         }
-        let record = PromiseRecord { number, agents };
+        let record = IntentRecord { number, agents };
         self.enter(&record);
         record
     }
 
-    /// Forgets all promises, to read them from the store. Numbers that were given are not given again: a write that is
-    /// under way may still arrive.
-    pub fn begin_anew(&mut self) {
-        *self = PromiseBook { next: self.next, ..PromiseBook::default() };
+    /// Forgets all intents, to read them from the store. No number is used again: a write that is under way may still
+    /// arrive.
+    pub fn restart(&mut self) {
+        *self = LaunchJournal { next: self.next, ..LaunchJournal::default() };
     }
 
-    /// A record that the store holds, of whoever was here before.
-    pub fn load(&mut self, record: &PromiseRecord) {
+    /// Takes in a record that the store holds, of an earlier scheduler.
+    pub fn load(&mut self, record: &IntentRecord) {
         self.enter(record);
         self.next = self.next.max(record.number.saturating_add(1));
     }
 
-    fn enter(&mut self, record: &PromiseRecord) {
+    fn enter(&mut self, record: &IntentRecord) {
         let number = record.number;
         let mut held = 0;
         for (agent, pods) in &record.agents {
             for uid in pods {
-                // A later promise was made only when this one had come to nothing.
+                // A later intent was recorded only when this one had come to nothing.
                 if self.of.get(uid).is_some_and(|known| known.record >= number) {
                     continue;
                 }
                 held += 1;
-                let promise = Promise { record: number, agent: agent.clone() };
-                if let Some(older) = self.of.insert(uid.clone(), promise) {
+                let intent = Intent { record: number, agent: agent.clone() };
+                if let Some(older) = self.of.insert(uid.clone(), intent) {
                     self.release(older.record);
                 }
             }
@@ -88,27 +91,27 @@ impl PromiseBook {
         }
     }
 
-    /// The agent that was promised a Pod.
+    /// The agent that a Pod is to go to.
     pub fn agent_of(&self, uid: &str) -> Option<&str> {
-        self.of.get(uid).map(|promise| &*promise.agent)
+        self.of.get(uid).map(|intent| &*intent.agent)
     }
 
-    /// A promise is over: bound, refused, or its Pod is gone.
-    pub fn end(&mut self, uid: &str) {
-        if let Some(promise) = self.of.remove(uid) {
-            self.release(promise.record);
+    /// An intent is over: its Pod is bound, refused, or gone.
+    pub fn clear_intent(&mut self, uid: &str) {
+        if let Some(intent) = self.of.remove(uid) {
+            self.release(intent.record);
         }
     }
 
-    /// The Pods (by UID) with a promise.
+    /// The Pods (by UID) with an open intent.
     pub fn pods(&self) -> impl Iterator<Item = &str> {
         self.of.keys().map(|uid| &**uid)
     }
 
-    /// Ends the promises of all Pods but those for which `keep` holds.
+    /// Clears the intents of all Pods but those for which `keep` holds.
     pub fn retain(&mut self, keep: impl Fn(&str) -> bool) {
         let over: Vec<Box<str>> = self.of.keys().filter(|uid| !keep(uid)).cloned().collect();
-        over.iter().for_each(|uid| self.end(uid));
+        over.iter().for_each(|uid| self.clear_intent(uid));
     }
 
     fn release(&mut self, record: u64) {
@@ -139,5 +142,5 @@ impl PromiseBook {
 }
 
 #[cfg(test)]
-#[path = "promise_book/tests.rs"]
+#[path = "launch_journal/tests.rs"]
 mod tests;

@@ -14,13 +14,13 @@ fn every_case() {
         ("ended", Some(PodView { node: Some("n"), ended: true, started: true, deleting: false })),
         ("deleting", Some(PodView { node: Some("n"), ended: false, started: true, deleting: true })),
     ];
-    use Known::*;
+    use ObservedTaskState::*;
     let mut out = String::new();
     for (name, pod) in pods {
         for known in [Alive, Unreachable, Finished, Failed, Killed, Invalid, NeverStarted, Gone, Unknown] {
             let by_node = matches!(known, Alive | Finished | Failed | Killed);
-            let task = TaskView { known, node: Some("n"), has_status: by_node };
-            out += &format!("{name:8} {:12} {:?}\n", format!("{known:?}"), settle(task, pod));
+            let task = TaskView { observed: known, node: Some("n"), has_status: by_node };
+            out += &format!("{name:8} {:12} {:?}\n", format!("{known:?}"), resolve_task_status(task, pod));
         }
     }
     expect![[r#"
@@ -84,16 +84,22 @@ fn every_case() {
 
 #[test]
 fn what_the_api_says_of_the_place_holds() {
-    let task = TaskView { known: Known::Alive, node: Some("m"), has_status: true };
+    let task = TaskView { observed: ObservedTaskState::Alive, node: Some("m"), has_status: true };
     let pod = PodView { node: Some("n"), ended: false, started: false, deleting: false };
-    assert_eq!(settle(task, Some(pod)), [Step::Kill]);
+    assert_eq!(resolve_task_status(task, Some(pod)), [Step::Kill]);
 }
 
 #[test]
-fn news_of_an_earlier_promise_changes_nothing() {
+fn news_of_an_earlier_launch_changes_nothing() {
     let pod = PodView { node: Some("n"), ended: false, started: true, deleting: false };
-    for known in [Known::NeverStarted, Known::Unknown, Known::Gone, Known::Killed, Known::Invalid] {
-        let task = TaskView { known, node: Some("another"), has_status: false };
-        assert_eq!(settle(task, Some(pod)), [], "{known:?}");
+    for known in [
+        ObservedTaskState::NeverStarted,
+        ObservedTaskState::Unknown,
+        ObservedTaskState::Gone,
+        ObservedTaskState::Killed,
+        ObservedTaskState::Invalid,
+    ] {
+        let task = TaskView { observed: known, node: Some("another"), has_status: false };
+        assert_eq!(resolve_task_status(task, Some(pod)), [], "{known:?}");
     }
 }

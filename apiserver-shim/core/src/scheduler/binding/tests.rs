@@ -5,17 +5,17 @@ use serde_json::{Value, json};
 use super::*;
 
 fn check(pod: Value, splices: bool) {
-    let stored = encoded(&pod);
-    let spliced = spliced_bound_pod(&stored, "node-1", 5);
+    let stored = StoredObject::parse(serde_json::to_vec(&pod).unwrap().into()).unwrap();
+    let spliced = spliced_binding(&stored, "node-1", 5);
     assert_eq!(spliced.is_some(), splices, "{pod}");
-    let bound = bound_pod(&stored, "node-1", 5).unwrap();
+    let bound = bind_encoded(&stored, "node-1", 5).unwrap();
     assert_eq!(StoredObject::parse(bound.bytes.clone()).unwrap(), bound);
     let running = with_status(&bound, br#"{"phase":"Running","podIP":"10.0.0.1"}"#).unwrap();
     assert_eq!(StoredObject::parse(running.bytes.clone()).unwrap(), running);
     assert_eq!(serde_json::from_slice::<Value>(running.status()).unwrap()["phase"], "Running");
     let bound: Value = serde_json::from_slice(&bound.bytes).unwrap();
     let mut by_the_book: Value = serde_json::from_slice(&stored.bytes).unwrap();
-    set_bound(&mut by_the_book, "node-1", 5);
+    bind(&mut by_the_book, &scheduler_request("", "node-1", 5)).unwrap();
     assert_eq!(bound, by_the_book);
     assert_eq!(bound["spec"]["nodeName"], "node-1");
     assert_eq!(bound["status"]["conditions"].as_array().unwrap().len(), 1);

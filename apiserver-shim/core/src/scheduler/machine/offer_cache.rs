@@ -1,25 +1,26 @@
-//! Offers that are ours for the moment, joined by role and agent as they come: a round finds them added up.
+//! Offers that are ours for the moment, joined by role and agent as they come: a cycle finds them added up.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Instant;
 
+use indexmap::IndexMap;
 use kernel_model::{
     ids::{AgentId, OfferId},
     offer::Offer,
     resources::Resources,
+    time::Time,
 };
-use shim_core::scheduler::Amounts;
 
+use super::framework::EXECUTOR_ID;
 use super::node_projection::{amounts, executor_share};
-use super::pods::EXECUTOR_ID;
+use crate::scheduler::Amounts;
 
 /// Role and agent.
-pub(crate) type GroupKey = (Arc<str>, AgentId);
+pub(super) type GroupKey = (Arc<str>, AgentId);
 
 /// Offers of one agent in one role, joined.
 #[derive(Debug)]
-pub(crate) struct Group {
+pub(super) struct Group {
     offers: Vec<(OfferId, Resources)>,
     pub resources: Resources,
     pub executor_runs: bool,
@@ -47,16 +48,15 @@ impl Group {
 
 /// All offers.
 #[derive(Debug, Default)]
-pub(crate) struct OfferBook {
-    groups: BTreeMap<Arc<str>, HashMap<AgentId, Group>>,
+pub(super) struct OfferCache {
+    groups: BTreeMap<Arc<str>, IndexMap<AgentId, Group>>,
     key_of: HashMap<OfferId, GroupKey>,
     /// Agents of which the offers are not what they were.
     changed: Vec<AgentId>,
-    ended: bool,
-    asked_at: Option<Instant>,
+    asked_at: Option<Time>,
 }
 
-impl OfferBook {
+impl OfferCache {
     /// An offer has come.
     pub fn put(&mut self, offer: &Offer) {
         let runs = offer.executor_ids.iter().any(|id| id.as_str() == EXECUTOR_ID);
@@ -95,7 +95,7 @@ impl OfferBook {
     /// Takes them out.
     pub fn take(&mut self, (role, agent): &GroupKey) -> Option<Group> {
         let groups = self.groups.get_mut(role)?;
-        let group = groups.remove(agent)?;
+        let group = groups.swap_remove(agent)?;
         if groups.is_empty() {
             self.groups.remove(role);
         }
@@ -139,26 +139,16 @@ impl OfferBook {
 
     /// Forgets everything: the subscription is another one.
     pub fn clear(&mut self) {
-        *self = OfferBook::default();
-    }
-
-    /// The subscription is over.
-    pub fn end(&mut self) {
-        self.ended = true;
-    }
-
-    /// Whether it is.
-    pub fn ended(&self) -> bool {
-        self.ended
+        *self = OfferCache::default();
     }
 
     /// Offers were asked for.
-    pub fn asked(&mut self, now: Instant) {
+    pub fn asked(&mut self, now: Time) {
         self.asked_at = Some(now);
     }
 
     /// When they were asked for last.
-    pub fn asked_at(&self) -> Option<Instant> {
+    pub fn asked_at(&self) -> Option<Time> {
         self.asked_at
     }
 }

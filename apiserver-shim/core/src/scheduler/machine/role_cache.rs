@@ -2,18 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use kernel_model::{offer::Filters, roles::Role, scheduler::Call};
-use serde_json::Value;
-use shim_model::access;
+use kernel_model::{offer::Filters, roles::Role, scheduler::Call, time::Time};
 
-use super::Runner;
-use crate::scheduler::kernel_client::framework_info;
-use crate::storage::watch_cache::ChangeKind;
+use super::SchedulerMachine;
+use super::framework::framework_info;
 
-/// The annotation of a namespace that names its role.
-pub const ROLE_ANNOTATION: &str = "catamaran.dev/role";
 /// How long offers are kept after the last pending Pod has gone: Pods come in bursts, and asking anew for each would cost a
 /// round of the whole cluster. Short beside any lease and any person's patience.
 const LINGER: Duration = Duration::from_millis(250);
@@ -26,22 +21,27 @@ struct Entry {
     /// Whether the kernel sends offers.
     revived: bool,
     /// When the last pending Pod went.
-    idle_since: Option<Instant>,
+    idle_since: Option<Time>,
 }
 
 /// All roles.
 #[derive(Debug, Default)]
-pub(crate) struct RoleBook {
+pub(super) struct RoleCache {
     by_namespace: BTreeMap<Box<str>, Arc<str>>,
     roles: BTreeMap<Arc<str>, Entry>,
     /// The kernel does not know the present set of roles yet.
     changed: bool,
 }
 
-impl RoleBook {
+impl RoleCache {
     /// Every role, for SUBSCRIBE.
     pub fn all(&self) -> Vec<Role> {
         self.roles.values().map(|e| e.role.clone()).collect()
+    }
+
+    /// Whether some role keeps its offers for a moment after its last pending Pod.
+    pub fn is_lingering(&self) -> bool {
+        self.roles.values().any(|entry| entry.idle_since.is_some())
     }
 
     /// The role of a namespace.
@@ -58,7 +58,9 @@ impl RoleBook {
         }
     }
 
-    fn put(&mut self, namespace: &str, role: Role) {
+    /// A Namespace names a role, or is to have its own.
+    pub fn put(&mut self, namespace: &str, role: Option<Role>) {
+        let role = role.unwrap_or_else(|| default_role(namespace));
         let name: Arc<str> = role.as_str().into();
         if self.by_namespace.get(namespace) == Some(&name) {
             return;
@@ -71,7 +73,7 @@ impl RoleBook {
         self.changed |= !known;
     }
 
-    fn remove(&mut self, namespace: &str) {
+    pub fn remove(&mut self, namespace: &str) {
         let Some(name) = self.by_namespace.remove(namespace) else { return };
         if let Some(entry) = self.roles.get_mut(&name) {
             entry.namespaces -= 1;
@@ -89,30 +91,11 @@ fn default_role(namespace: &str) -> Role {
     Role::parse(&format!("k8s/{namespace}")).unwrap_or_else(|_| Role::any())
 }
 
-impl Runner {
-    pub(crate) fn drain_namespaces(&mut self) {
-        while let Some(deliveries) = self.next_deliveries(|w| &mut w.namespaces, "namespaces") {
-            for delivery in deliveries {
-                let name = delivery.object.name();
-                if delivery.kind == ChangeKind::Deleted {
-                    self.roles.remove(name);
-                    continue;
-                }
-                let value: Value = serde_json::from_slice(delivery.object.bytes()).unwrap_or_default();
-                let named = access::text(&value, &["metadata", "annotations", ROLE_ANNOTATION]);
-                let role = match Role::parse(named) {
-                    Ok(role) if !named.is_empty() => role,
-                    _ => default_role(name),
-                };
-                self.roles.put(name, role);
-            }
-        }
-    }
-
+impl SchedulerMachine {
     /// Tells the kernel of new roles, and revives and suppresses by demand.
-    pub(crate) fn follow_roles(&mut self, now: Instant) {
+    pub(super) fn follow_roles(&mut self) {
         let Some(id) = self.framework_id.clone() else { return };
-        let demand = self.pods.demand().clone();
+        let (now, demand) = (self.now, self.pods.roles_waiting.clone());
         if std::mem::take(&mut self.roles.changed) {
             let roles = self.roles.all();
             let suppressed: BTreeSet<Role> =
@@ -143,7 +126,8 @@ impl Runner {
     }
 
     /// Lets go of the offers of roles that have had no demand for a while.
-    pub(crate) fn end_linger(&mut self, now: Instant) {
+    pub(super) fn end_linger(&mut self) {
+        let now = self.now;
         let over = |e: &Entry| e.revived && e.idle_since.is_some_and(|since| now >= since + LINGER);
         let mut suppress = Vec::new();
         let mut names = BTreeSet::new();

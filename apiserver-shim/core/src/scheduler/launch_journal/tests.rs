@@ -1,4 +1,4 @@
-//! A facade that dies at any point, beside a kernel and a store that remember.
+//! A scheduler that dies at any point, beside a kernel and a store that remember.
 
 use proptest::prelude::*;
 
@@ -6,7 +6,7 @@ use super::*;
 
 #[derive(Debug, Clone)]
 enum Happening {
-    /// Launches of these Pods to an agent; how far it gets before the facade dies, if it does.
+    /// Launches of these Pods to an agent; how far it gets before the scheduler dies, if it does.
     Launch {
         pods: Vec<u8>,
         agent: u8,
@@ -36,7 +36,7 @@ enum Reach {
     /// Lives, and the kernel refuses.
     Refused,
     /// Lives, and the kernel takes it.
-    Taken,
+    CallOutcome,
 }
 
 fn happening() -> impl Strategy<Value = Happening> {
@@ -45,8 +45,8 @@ fn happening() -> impl Strategy<Value = Happening> {
         Just(Reach::Store),
         Just(Reach::Kernel),
         Just(Reach::Refused),
-        Just(Reach::Taken),
-        Just(Reach::Taken),
+        Just(Reach::CallOutcome),
+        Just(Reach::CallOutcome),
     ];
     prop_oneof![
         4 => (proptest::collection::vec(0u8..8, 1..4), 0u8..3, reach)
@@ -61,9 +61,9 @@ fn happening() -> impl Strategy<Value = Happening> {
 
 #[derive(Default)]
 struct World {
-    book: PromiseBook,
+    book: LaunchJournal,
     /// In the store.
-    records: BTreeMap<u64, PromiseRecord>,
+    records: BTreeMap<u64, IntentRecord>,
     bound: Vec<String>,
     /// In the kernel: Pod and agent.
     tasks: BTreeMap<String, String>,
@@ -71,7 +71,7 @@ struct World {
 
 impl World {
     fn crash(&mut self) {
-        self.book = PromiseBook::default();
+        self.book = LaunchJournal::default();
         self.read();
     }
 
@@ -89,13 +89,13 @@ impl World {
                 let uid = n.to_string();
                 if self.tasks.contains_key(&uid) && !self.bound.contains(&uid) {
                     self.bound.push(uid.clone());
-                    self.book.end(&uid);
+                    self.book.clear_intent(&uid);
                 }
             }
             Happening::Answer(n) => {
                 let uid = n.to_string();
                 if !self.tasks.contains_key(&uid) {
-                    self.book.end(&uid);
+                    self.book.clear_intent(&uid);
                 }
             }
             Happening::Remove(written) => {
@@ -109,7 +109,7 @@ impl World {
             Happening::Crash => self.crash(),
             Happening::Subscribe { anew } => {
                 if *anew {
-                    self.book.begin_anew();
+                    self.book.restart();
                 }
                 self.read();
             }
@@ -121,19 +121,19 @@ impl World {
         free.sort();
         free.dedup();
         free.retain(|uid| self.book.agent_of(uid).is_none() && !self.bound.contains(uid));
-        let record = self.book.make(free.iter().map(|uid| (uid.as_str(), agent)));
+        let record = self.book.record_intent(free.iter().map(|uid| (uid.as_str(), agent)));
         if reaches != Reach::Nothing {
             assert!(self.records.insert(record.number, record).is_none(), "a number is used once");
         }
-        if matches!(reaches, Reach::Kernel | Reach::Taken) {
+        if matches!(reaches, Reach::Kernel | Reach::CallOutcome) {
             for uid in &free {
                 let other = self.tasks.insert(uid.clone(), agent.to_owned());
                 assert_eq!(other, None, "{uid} is launched twice");
             }
         }
         match reaches {
-            Reach::Refused => free.iter().for_each(|uid| self.book.end(uid)),
-            Reach::Taken => {}
+            Reach::Refused => free.iter().for_each(|uid| self.book.clear_intent(uid)),
+            Reach::CallOutcome => {}
             Reach::Nothing | Reach::Store | Reach::Kernel => self.crash(),
         }
     }

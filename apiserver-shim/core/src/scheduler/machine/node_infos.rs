@@ -1,11 +1,11 @@
-//! Machines as the cycle sees them, kept up to date change by change: Nodes, what our Pods use of them, what others hold.
+//! NodeInfos as the cycle sees them, kept up to date change by change: Nodes, what our Pods use of them, what others hold.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use crate::rows::{Node, Pod};
+use crate::scheduler::{Amounts, Held, HostPort, NodeInfo, Rankings};
 use kernel_model::{agent::AgentSnapshot, ids::FrameworkId};
-use shim_core::rows::{Node, Pod};
-use shim_core::scheduler::{Amounts, Held, HostPort, Machine, Rankings};
 
 use super::node_projection::{
     PODS_MAX, RUNTIME_ATTRIBUTE, amounts, attribute, executor_share, held_by_others,
@@ -27,19 +27,19 @@ struct Agent {
     lacking: Option<Box<str>>,
 }
 
-/// All machines.
+/// Every node.
 #[derive(Debug, Default)]
-pub(crate) struct Machines {
+pub(super) struct NodeInfos {
     /// Every Node, in the order of names.
-    pub all: Vec<Machine>,
-    /// What classes of Pods have found of them.
-    pub rankings: Rankings,
+    pub all: Vec<NodeInfo>,
+    /// What equivalence classes of Pods have found of them.
+    pub scores: Rankings,
     index: HashMap<Box<str>, usize>,
     usage: HashMap<Box<str>, Usage>,
     agents: HashMap<Box<str>, Agent>,
 }
 
-impl Machines {
+impl NodeInfos {
     /// The index of a node.
     pub fn index(&self, name: &str) -> Option<usize> {
         self.index.get(name).copied()
@@ -50,11 +50,11 @@ impl Machines {
         let name = node.name().to_owned();
         if let Some(at) = self.index(&name) {
             self.all[at].node = node;
-            self.rankings.changed(at);
+            self.scores.changed(at);
             return false;
         }
         let at = self.all.partition_point(|m| m.node.name() < name.as_str());
-        let machine = Machine {
+        let info = NodeInfo {
             node,
             total: Amounts::default(),
             pods_max: PODS_MAX,
@@ -64,8 +64,8 @@ impl Machines {
             held: Held::default(),
             lacking: None,
         };
-        self.all.insert(at, machine);
-        self.rankings.clear();
+        self.all.insert(at, info);
+        self.scores.clear();
         // Nodes come in the order of names at the start, so that this is short then.
         for later in &self.all[at..] {
             let position = self.index.entry(later.node.name().into()).or_default();
@@ -80,7 +80,7 @@ impl Machines {
     pub fn remove_node(&mut self, name: &str) {
         let Some(at) = self.index.remove(name) else { return };
         self.all.remove(at);
-        self.rankings.clear();
+        self.scores.clear();
         self.index.values_mut().filter(|i| **i > at).for_each(|i| *i -= 1);
     }
 
@@ -137,21 +137,21 @@ impl Machines {
         self.refresh_usage(node);
     }
 
-    /// Brings what is known of a machine in line with what its Pods use.
+    /// Brings what is known of a node in line with what its Pods use.
     fn refresh_usage(&mut self, name: &str) {
         let Some(at) = self.index(name) else { return };
-        self.rankings.changed(at);
-        let machine = &mut self.all[at];
+        self.scores.changed(at);
+        let info = &mut self.all[at];
         match self.usage.get(name) {
             Some(usage) => {
-                machine.used.clone_from(&usage.amounts);
-                machine.pods = usage.pods;
-                machine.host_ports.clone_from(&usage.host_ports);
+                info.used.clone_from(&usage.amounts);
+                info.pods = usage.pods;
+                info.host_ports.clone_from(&usage.host_ports);
             }
             None => {
-                machine.used = Amounts::default();
-                machine.pods = 0;
-                machine.host_ports.clear();
+                info.used = Amounts::default();
+                info.pods = 0;
+                info.host_ports.clear();
             }
         }
     }
@@ -159,11 +159,11 @@ impl Machines {
     /// The same with what its agent is.
     fn refresh_agent(&mut self, name: &str) {
         let Some(at) = self.index(name) else { return };
-        self.rankings.changed(at);
-        let machine = &mut self.all[at];
+        self.scores.changed(at);
+        let info = &mut self.all[at];
         let agent = self.agents.get(name);
-        machine.total = agent.map(|a| a.total.clone()).unwrap_or_default();
-        machine.held = agent.map(|a| a.held.clone()).unwrap_or_default();
-        machine.lacking = agent.and_then(|a| a.lacking.clone());
+        info.total = agent.map(|a| a.total.clone()).unwrap_or_default();
+        info.held = agent.map(|a| a.held.clone()).unwrap_or_default();
+        info.lacking = agent.and_then(|a| a.lacking.clone());
     }
 }

@@ -1,0 +1,182 @@
+//! The kernel first, then the binding: a launch that the kernel accepted, and did not refuse since, is bound. Under load
+//! a binding waits a moment for what the node reports first, so that both are one write.
+
+use std::time::Duration;
+
+use kernel_model::{task::TaskState, time::Time};
+
+use super::launching::Launched;
+use super::status_updates::InflightWrite;
+use super::{BindOutcome, BindWrite, CallOutcome, SchedulerMachine, Send, Write, WriteFailure};
+use crate::controllers::{EventRecord, Target, served};
+use crate::rows::Pod;
+use crate::scheduler::{TaskPhase, with_status};
+
+/// Fewer bindings than these are written at once: nothing is gained by waiting.
+const BINDINGS_FEW: usize = 8;
+/// How often many bindings are looked through for those of which the node has said enough.
+const BINDINGS_EVERY: Duration = Duration::from_millis(4);
+/// How long one of many bindings waits for the node's first status, to be written together with it: what simulated machines
+/// take for their two updates under load, about what a sync of the store takes, and less than a container takes to start.
+const FIRST_STATUS_WAIT_MAX: Duration = Duration::from_millis(20);
+
+/// A launch with an outcome, whose binding is not being written yet.
+#[derive(Debug)]
+pub(super) struct WaitingBinding {
+    /// Until when it waits for the node.
+    until: Time,
+    /// The launch that the Pod is in.
+    launch: u64,
+    pod: Launched,
+    outcome: CallOutcome,
+}
+
+impl SchedulerMachine {
+    /// Launches were answered: their bindings follow, at once if they are few, or together with the nodes' first statuses.
+    pub(super) fn await_bindings(&mut self, launch: u64, launched: Vec<(Launched, CallOutcome)>) {
+        let few = self.bindings.len() + launched.len() < BINDINGS_FEW;
+        let until = if few { self.now } else { self.now + FIRST_STATUS_WAIT_MAX };
+        let waiting =
+            launched.into_iter().map(|(pod, outcome)| WaitingBinding { until, launch, pod, outcome });
+        self.bindings.extend(waiting);
+        if few {
+            self.bindings_due = Some(self.now);
+        } else {
+            self.bindings_due.get_or_insert(self.now + BINDINGS_EVERY);
+        }
+        self.write_due_bindings();
+    }
+
+    /// Whether the node of a launched Pod may still report what is worth waiting for.
+    fn awaits_first_status(&self, waiting: &WaitingBinding) -> bool {
+        waiting.outcome == CallOutcome::Accepted
+            && !waiting.pod.was_bound
+            && self.is_in_launch(&waiting.pod.uid, waiting.launch)
+            && self.pods.by_uid.get(&waiting.pod.uid).is_some_and(|state| {
+                state.deferred.first().is_none_or(|first| first.state == TaskState::Starting)
+            })
+    }
+
+    pub(super) fn write_due_bindings(&mut self) {
+        if self.bindings_due.is_none_or(|due| self.now < due) {
+            return;
+        }
+        self.bindings_due = None;
+        for waiting in std::mem::take(&mut self.bindings) {
+            if self.now < waiting.until && self.awaits_first_status(&waiting) {
+                self.bindings.push(waiting);
+                self.bindings_due = Some(self.now + BINDINGS_EVERY);
+            } else {
+                self.launch_known(waiting);
+            }
+        }
+    }
+
+    /// The outcome of a Pod's launch counts now.
+    fn launch_known(&mut self, WaitingBinding { launch, pod, outcome, .. }: WaitingBinding) {
+        let Some(state) = self.pods.by_uid.get_mut(&pod.uid) else {
+            // Removed meanwhile. The kill of then may have come before the launch.
+            return self.kill(&pod.uid, Some(pod.agent_id), 0);
+        };
+        if state.launch != Some(launch) || state.phase != TaskPhase::Launched {
+            // It was refused meanwhile, or is asked about in a new subscription.
+            return;
+        }
+        match outcome {
+            CallOutcome::Refused => self.launch_failed(&pod.uid),
+            // The intent stands until the kernel says more.
+            CallOutcome::Unanswered => self.ask_about(&pod.uid),
+            CallOutcome::Accepted if pod.was_bound => {
+                state.set_phase(TaskPhase::Bound);
+                self.kill_if_deleted(&pod.uid);
+            }
+            CallOutcome::Accepted => return self.write_binding(pod),
+        }
+        self.take_deferred(&pod.uid);
+    }
+
+    fn write_binding(&mut self, pod: Launched) {
+        let first = self.take_first_status(&pod.uid, &pod.node);
+        let Some(state) = self.pods.by_uid.get_mut(&pod.uid) else { return };
+        state.set_phase(TaskPhase::Binding);
+        let row = state.row.clone();
+        let merged = first.as_ref().and_then(|(_, status)| with_status(&pod.bound, status));
+        let first_status = match (&merged, first) {
+            (Some(_), Some((update, _))) => Some(update),
+            (_, first) => {
+                // To be dealt with after the binding.
+                state.deferred.splice(0..0, first.map(|(update, _)| update));
+                None
+            }
+        };
+        let write = BindWrite {
+            event: scheduled(&row, &pod.node),
+            pod: row,
+            with_status: merged.is_some(),
+            bound: merged.unwrap_or(pod.bound),
+            node: pod.node.clone(),
+        };
+        self.start_write(pod.uid, InflightWrite::Binding { node: pod.node, first_status });
+        self.out.persist.push(Write::Bind(Box::new(write)));
+    }
+
+    pub(super) fn binding_written(&mut self, uid: &str, result: Result<BindOutcome, WriteFailure>) {
+        let Some(InflightWrite::Binding { node, first_status }) = self.end_write(uid) else { return };
+        let Some(state) = self.pods.by_uid.get_mut(uid) else { return };
+        let with_status = result.as_ref().is_ok_and(|outcome| outcome.with_status);
+        let acknowledged = match first_status {
+            Some(update) if with_status => {
+                state.started |= update.state == TaskState::Running;
+                Some(update)
+            }
+            update => {
+                state.deferred.splice(0..0, update);
+                None
+            }
+        };
+        match result {
+            Ok(BindOutcome { with_event, .. }) => {
+                if state.row.node.is_none() {
+                    state.bound_to = Some(node.clone());
+                }
+                if state.phase == TaskPhase::Binding {
+                    state.set_phase(TaskPhase::Bound);
+                }
+                state.reported_reason = None;
+                state.retry = Default::default();
+                if !with_event {
+                    let event = scheduled(&state.row, &node);
+                    self.out.send.push(Send::Report(event));
+                }
+                self.journal.clear_intent(uid);
+                if let Some(update) = acknowledged {
+                    self.acknowledge(&update);
+                }
+                self.occupy(uid);
+                self.kill_if_deleted(uid);
+            }
+            // The intent stands: the kernel runs the task. Its answer makes the binding again.
+            Err(WriteFailure::Unavailable) => state.set_phase(TaskPhase::Requested),
+            Err(WriteFailure::Gone | WriteFailure::Refused(_)) => self.binding_refused(uid),
+        }
+        self.take_deferred(uid);
+    }
+
+    /// The Pod cannot be on the node where its task is: the task must end before anything else of the Pod begins.
+    pub(super) fn binding_refused(&mut self, uid: &str) {
+        let Some(state) = self.pods.by_uid.get_mut(uid) else { return };
+        let agent = state.agent_id.take();
+        state.set_phase(TaskPhase::Requested);
+        self.kill(uid, agent, 0);
+        self.occupy(uid);
+        self.pods.sort_in(uid);
+    }
+}
+
+/// The Event that reports a binding.
+fn scheduled(row: &Pod, node: &str) -> EventRecord {
+    let about = Target::of(served("", "pods"), row.header());
+    let message = format!("Successfully assigned {} to {node}", about.key);
+    let component = crate::scheduler::NAME;
+    EventRecord { about, warning: false, reason: "Scheduled", message, component }
+}

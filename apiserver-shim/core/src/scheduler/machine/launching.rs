@@ -1,0 +1,378 @@
+//! One scheduling cycle carried out: offers and pending Pods go in; launches, and reasons why others wait, come out. The
+//! intent of a launch is durable before its ACCEPT leaves.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use kernel_model::{
+    executor::ExecutorInfo,
+    ids::{AgentId, OfferId, TaskId},
+    labels::Labels,
+    offer::Filters,
+    resources::{Resource, Resources, Scalar},
+    scheduler::{Call, Operation},
+    task::TaskInfo,
+};
+use shim_model::object::StoredObject;
+
+use super::framework::executor_info;
+use super::node_cache::NodeCache;
+use super::node_infos::NodeInfos;
+use super::offer_cache::{Group, OfferCache};
+use super::pods::PodCache;
+use super::subscription::REMOVED_MAX;
+use super::{CallOutcome, IntentWrite, SchedulerMachine, Send, Write};
+use crate::scheduler::{
+    Amounts, NodeInfo, Outcome, PendingPod, SharedLister, TaskPhase, bind_encoded, schedule,
+};
+
+/// How long offers are waited for before Pods are told that there are none.
+pub(super) const NO_OFFER_AFTER: Duration = Duration::from_millis(500);
+/// How long offers that no waiting Pod can use are refused: short, for the next Pod may be smaller.
+const REFUSE_UNFIT: Duration = Duration::from_secs(1);
+
+/// The caches, as a cycle asks for what it needs of them.
+struct CycleLister<'a> {
+    all: &'a [NodeInfo],
+    nodes: &'a NodeCache,
+    offers: &'a OfferCache,
+    pods: &'a PodCache,
+}
+
+impl SharedLister for CycleLister<'_> {
+    fn free(&self, machine: usize, role: &str) -> Option<&Amounts> {
+        let agent = self.nodes.agent_of(self.all[machine].node.name())?;
+        Some(&self.offers.group(role, agent)?.free)
+    }
+
+    fn same_owner_pods(&self, machine: usize, owner: &str) -> u32 {
+        self.pods.same_owner_pods(owner, self.all[machine].node.name())
+    }
+}
+
+/// One Pod of a launch.
+#[derive(Debug)]
+pub(super) struct Launched {
+    pub uid: Box<str>,
+    pub agent_id: AgentId,
+    pub node: Box<str>,
+    /// The Pod as bound: what is launched and what is to be written.
+    pub bound: StoredObject,
+    /// It was bound before (a relaunch).
+    pub was_bound: bool,
+}
+
+/// One ACCEPT of a launch, and the Pods in it.
+#[derive(Debug)]
+struct Accept {
+    offer_ids: Vec<OfferId>,
+    tasks: Vec<TaskInfo>,
+    pods: Vec<Launched>,
+}
+
+/// The launches of one cycle.
+#[derive(Debug)]
+pub(super) struct PendingLaunch {
+    number: u64,
+    accepts: Vec<Accept>,
+}
+
+/// Where the Pods of one group of offers go.
+struct Destination<'a> {
+    launch: u64,
+    agent_id: &'a AgentId,
+    node: &'a str,
+    /// What carries them there.
+    executor: &'a Arc<ExecutorInfo>,
+}
+
+impl SchedulerMachine {
+    /// Everything that the caches call for: demand, roles, placement.
+    pub(super) fn cycle(&mut self) {
+        self.wake_resting();
+        self.count_demand();
+        self.follow_roles();
+        self.note_changed_offers();
+        self.place();
+        self.write_nodes();
+    }
+
+    /// Tells the score cache of nodes on which something else is offered than in the last cycle.
+    fn note_changed_offers(&mut self) {
+        for agent in self.offers.take_changed() {
+            if let Some(at) = self.nodes.node_of(&agent).and_then(|node| self.node_infos.index(node)) {
+                self.node_infos.scores.changed(at);
+            }
+        }
+    }
+
+    fn place(&mut self) {
+        if self.framework_id.is_none() || self.pods.waiting.is_empty() {
+            return;
+        }
+        let none_came = self.offers.asked_at().is_none_or(|at| self.now >= at + NO_OFFER_AFTER);
+        if self.offers.is_empty() && !none_came {
+            return;
+        }
+        let pending = self.pending();
+        let pending = self.without_rejected(pending);
+        if pending.is_empty() {
+            return;
+        }
+        let NodeInfos { all, scores, .. } = &mut self.node_infos;
+        let lister = CycleLister { all, nodes: &self.nodes, offers: &self.offers, pods: &self.pods };
+        let mut placed: BTreeMap<(usize, Arc<str>), Vec<usize>> = BTreeMap::new();
+        let mut waiting = Vec::new();
+        for decision in schedule(&pending, all, &lister, scores) {
+            match decision.outcome {
+                Outcome::Place { machine } => {
+                    let role = pending[decision.pod].role.clone();
+                    placed.entry((machine, role)).or_default().push(decision.pod);
+                }
+                Outcome::Wait(report) => waiting.push((decision.pod, report)),
+            }
+        }
+        let mut unfit_roles: BTreeSet<Arc<str>> = BTreeSet::new();
+        for (pod, report) in waiting {
+            unfit_roles.insert(pending[pod].role.clone());
+            self.back_off(&pending[pod], &report);
+        }
+        self.launch(&pending, placed);
+        self.decline_unfit(&unfit_roles);
+    }
+
+    /// Offers that are left over although Pods of their role wait are of no use to them.
+    fn decline_unfit(&mut self, roles: &BTreeSet<Arc<str>>) {
+        if !roles.is_empty() {
+            let offer_ids = self.offers.take_of_roles(roles);
+            self.decline(offer_ids);
+        }
+    }
+
+    fn decline(&mut self, offer_ids: Vec<OfferId>) {
+        if !offer_ids.is_empty() {
+            self.call(Call::Decline { offer_ids, filters: Filters { refuse: REFUSE_UNFIT } });
+        }
+    }
+
+    /// Turns placements into launches, out of what each Pod's role is offered on its node.
+    fn launch(&mut self, pending: &[PendingPod], placed: BTreeMap<(usize, Arc<str>), Vec<usize>>) {
+        let number = self.next_launch;
+        self.next_launch += 1;
+        let mut accepts = Vec::new();
+        let mut executors: BTreeMap<Arc<str>, Arc<ExecutorInfo>> = BTreeMap::new();
+        for ((machine, role), pods) in placed {
+            let node: Box<str> = self.node_infos.all[machine].node.name().into();
+            let Some(agent_id) = self.nodes.agent_of(&node).cloned() else { continue };
+            let key = (role, agent_id);
+            let Some(group) = self.offers.take(&key) else { continue };
+            let ours = self.framework_id.as_ref();
+            let executor =
+                executors.entry(key.0.clone()).or_insert_with(|| executor_info(ours, &key.0).into());
+            let target = Destination { launch: number, agent_id: &key.1, node: &node, executor };
+            let (tasks, launched) = self.tasks(&target, &group, pods.iter().map(|p| &pending[*p]));
+            if tasks.is_empty() {
+                self.offers.put_back(key, group);
+                continue;
+            }
+            accepts.push(Accept { offer_ids: group.into_ids(), tasks, pods: launched });
+        }
+        if !accepts.is_empty() {
+            self.record_intent(PendingLaunch { number, accepts });
+        }
+    }
+
+    /// The tasks for one group of offers. A Pod whose resources cannot be found after all (of odd sizes, or reserved in
+    /// ways that do not fit) goes on waiting.
+    fn tasks<'p>(
+        &mut self,
+        target: &Destination<'_>,
+        group: &Group,
+        pods: impl Iterator<Item = &'p PendingPod>,
+    ) -> (Vec<TaskInfo>, Vec<Launched>) {
+        let &Destination { launch, agent_id, node, executor } = target;
+        let (mut tasks, mut launched) = (Vec::new(), Vec::new());
+        let mut left = group.resources.clone();
+        if !group.executor_runs {
+            let Some(share) = left.find(&executor.resources) else { return (tasks, launched) };
+            left.remove_all(&share);
+        }
+        let time = self.seconds();
+        for pod in pods {
+            let Some(resources) = left.find(&kernel_resources(&pod.shape.charge())) else { continue };
+            let Some(state) = self.pods.by_uid.get_mut(&pod.uid) else { continue };
+            let was_bound = state.node().is_some();
+            let bound = match was_bound {
+                true => Some(StoredObject::clone(&state.row.object)),
+                false => bind_encoded(&state.row.object, node, time),
+            };
+            let Some(bound) = bound else { continue };
+            left.remove_all(&resources);
+            state.set_phase(TaskPhase::Intended);
+            state.launch = Some(launch);
+            state.agent_id = Some(agent_id.clone());
+            if state.occupies.is_none() {
+                self.occupy_node(&pod.uid, Some(node.into()));
+            }
+            self.pods.waiting.swap_remove(&pod.uid);
+            tasks.push(task(pod, agent_id, resources, executor, bound.bytes.clone()));
+            let (uid, agent_id) = (pod.uid.clone(), agent_id.clone());
+            launched.push(Launched { uid, agent_id, node: node.into(), bound, was_bound });
+        }
+        (tasks, launched)
+    }
+
+    /// Asks for the record that must be durable before the launch leaves. Pods that are bound already need none: they go
+    /// to their node or nowhere.
+    fn record_intent(&mut self, launch: PendingLaunch) {
+        let pods = launch.accepts.iter().flat_map(|accept| &accept.pods).filter(|pod| !pod.was_bound);
+        let mut fresh = pods.map(|pod| (&*pod.uid, pod.agent_id.as_str())).peekable();
+        if fresh.peek().is_none() {
+            drop(fresh);
+            return self.send_launch(launch);
+        }
+        let record = self.journal.record_intent(fresh);
+        let remove = self.journal.take_spent(REMOVED_MAX);
+        self.intended.insert(record.number, launch);
+        self.out.persist.push(Write::Intent(IntentWrite { record, remove }));
+    }
+
+    pub(super) fn intent_written(&mut self, number: u64, written: bool) {
+        let Some(launch) = self.intended.remove(&number) else { return };
+        if written {
+            return self.send_launch(launch);
+        }
+        let offer_ids = launch.accepts.iter().flat_map(|accept| accept.offer_ids.iter().cloned()).collect();
+        self.decline(offer_ids);
+        for pod in launch.accepts.iter().flat_map(|accept| &accept.pods) {
+            if self.is_in_launch(&pod.uid, launch.number) {
+                self.launch_failed(&pod.uid);
+            }
+        }
+    }
+
+    /// Whether a Pod is still in this launch: it may have gone, or be asked about, or be in a later one.
+    pub(super) fn is_in_launch(&self, uid: &str, launch: u64) -> bool {
+        let state = self.pods.by_uid.get(uid);
+        state.is_some_and(|state| state.launch == Some(launch) && state.phase.is_launching())
+    }
+
+    /// Sends a launch, without the Pods that must not be launched any more.
+    fn send_launch(&mut self, mut launch: PendingLaunch) {
+        let mut unused = Vec::new();
+        for accept in &mut launch.accepts {
+            let mut kept = Vec::with_capacity(accept.pods.len());
+            for (pod, task) in
+                std::mem::take(&mut accept.pods).into_iter().zip(std::mem::take(&mut accept.tasks))
+            {
+                if self.is_in_launch(&pod.uid, launch.number) && self.goes_to(&pod) {
+                    if let Some(state) = self.pods.by_uid.get_mut(&pod.uid) {
+                        state.set_phase(TaskPhase::Launched);
+                    }
+                    kept.push((pod, task));
+                } else if self.is_in_launch(&pod.uid, launch.number) {
+                    self.forget_launch(&pod.uid);
+                }
+            }
+            (accept.pods, accept.tasks) = kept.into_iter().unzip();
+            if accept.tasks.is_empty() {
+                unused.append(&mut accept.offer_ids);
+            }
+        }
+        self.decline(unused);
+        launch.accepts.retain(|accept| !accept.tasks.is_empty());
+        if launch.accepts.is_empty() {
+            return;
+        }
+        let calls = launch.accepts.iter_mut().map(|accept| Call::Accept {
+            offer_ids: std::mem::take(&mut accept.offer_ids),
+            operations: vec![Operation::Launch { tasks: std::mem::take(&mut accept.tasks) }],
+            filters: Filters { refuse: Duration::ZERO },
+        });
+        self.out.send.push(Send::Launch { launch: launch.number, calls: calls.collect() });
+        self.launched.insert(launch.number, launch);
+    }
+
+    /// Whether a Pod is still to be launched on this node: it may be deleted by now, or bound to another.
+    fn goes_to(&self, pod: &Launched) -> bool {
+        let state = self.pods.by_uid.get(&pod.uid);
+        state.is_some_and(|state| state.may_launch() && state.node().is_none_or(|node| *node == *pod.node))
+    }
+
+    pub(super) fn launch_answered(&mut self, number: u64, outcomes: &[CallOutcome]) {
+        let Some(launch) = self.launched.remove(&number) else { return };
+        let mut launched = Vec::new();
+        for (at, accept) in launch.accepts.into_iter().enumerate() {
+            let outcome = outcomes.get(at).copied().unwrap_or(CallOutcome::Unanswered);
+            launched.extend(accept.pods.into_iter().map(|pod| (pod, outcome)));
+        }
+        self.await_bindings(number, launched);
+    }
+
+    /// A launch came to nothing: the Pod is pending again, after a rest, for the same may happen again.
+    pub(super) fn launch_failed(&mut self, uid: &str) {
+        let now = self.now;
+        if let Some(state) = self.pods.by_uid.get_mut(uid) {
+            let rest = Duration::from_secs(u64::try_from(state.retry.failed()).unwrap_or(1));
+            state.rest_until = Some(now + rest);
+        }
+        self.forget_launch(uid);
+    }
+
+    /// There is no task of the Pod: it is pending again, if it is to run at all.
+    pub(super) fn forget_launch(&mut self, uid: &str) {
+        let Some(state) = self.pods.by_uid.get_mut(uid) else { return };
+        state.set_phase(TaskPhase::Unscheduled);
+        state.agent_id = None;
+        self.journal.clear_intent(uid);
+        self.occupy(uid);
+        self.pods.sort_in(uid);
+    }
+}
+
+fn task(
+    pod: &PendingPod,
+    agent_id: &AgentId,
+    resources: Resources,
+    executor: &Arc<ExecutorInfo>,
+    data: Bytes,
+) -> TaskInfo {
+    TaskInfo {
+        name: pod.key.name.to_string(),
+        task_id: TaskId::from(&*pod.uid),
+        agent_id: agent_id.clone(),
+        resources,
+        executor: Some(executor.clone()),
+        command: None,
+        kill_grace: None,
+        max_completion_time: None,
+        data,
+        labels: Labels::default()
+            .with("io.kubernetes.pod.namespace", &pod.key.namespace)
+            .with("io.kubernetes.pod.name", &pod.key.name),
+        extra: Bytes::new(),
+    }
+}
+
+/// Amounts as the kernel counts them: memory and storage in MiB, rounded up to what it can express.
+fn kernel_resources(charge: &Amounts) -> Resources {
+    let mib = |bytes: i64| {
+        let thousandths = (i128::from(bytes) * 1000 + (1 << 20) - 1) >> 20;
+        Scalar(i64::try_from(thousandths).unwrap_or(i64::MAX))
+    };
+    let mut all = vec![
+        Resource::scalar("cpus", Scalar(charge.cpu_milli)),
+        Resource::scalar("mem", mib(charge.memory)),
+        Resource::scalar("disk", mib(charge.ephemeral)),
+    ];
+    for (name, amount) in &charge.others {
+        let name = match &**name {
+            "catamaran.dev/gpu" => "gpus",
+            other => other.strip_prefix("catamaran.dev/").unwrap_or(other),
+        };
+        all.push(Resource::scalar(name, Scalar::from_units(*amount)));
+    }
+    all.into_iter().filter(|r| !r.value.is_zero()).collect()
+}

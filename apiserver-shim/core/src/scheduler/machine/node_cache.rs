@@ -1,0 +1,236 @@
+//! Agents and their Nodes: a Node exists as soon as its agent has registered and goes when the agent is gone for good.
+//! Written only when it changes, at most once a second each, and never many at once.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use kernel_model::{
+    agent::{AgentSnapshot, AgentState},
+    ids::{AgentId, FrameworkId},
+    operator::Event,
+    resources::Resources,
+    time::Time,
+};
+use serde_json::Value;
+
+use super::node_projection::{self, node_name};
+use super::{NodeOutcome, NodeWrite, SchedulerMachine, Send, Write};
+use crate::controllers::{EventRecord, Target, served};
+use crate::rows::{Key, Node};
+
+/// The least time between two writes of one Node.
+const WRITE_EVERY: Duration = Duration::from_secs(1);
+/// Nodes written at once; they share the store's group commits.
+const WRITES_MAX: usize = 128;
+
+/// Agents and Nodes.
+#[derive(Debug, Default)]
+pub(super) struct NodeCache {
+    agents: HashMap<AgentId, Arc<AgentSnapshot>>,
+    node_of: HashMap<AgentId, Box<str>>,
+    agent_of: HashMap<Box<str>, AgentId>,
+    frameworks: BTreeMap<FrameworkId, String>,
+    /// Nodes to bring in line.
+    dirty: BTreeSet<Box<str>>,
+    writing: BTreeSet<Box<str>>,
+    written_at: BTreeMap<Box<str>, Time>,
+    /// Nodes for which no Pod CIDR is left: tried again when one is released.
+    without_cidr: BTreeSet<Box<str>>,
+}
+
+impl NodeCache {
+    /// The Node of an agent.
+    pub fn node_of(&self, id: &AgentId) -> Option<&str> {
+        self.node_of.get(id).map(|n| &**n)
+    }
+
+    /// The agent of a Node.
+    pub fn agent_of(&self, node: &str) -> Option<&AgentId> {
+        self.agent_of.get(node)
+    }
+
+    /// Whether some Node is to be written.
+    pub fn is_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// A new subscription names all agents anew.
+    pub fn forget_agents(&mut self) {
+        self.agents.clear();
+        self.node_of.clear();
+        self.agent_of.clear();
+    }
+}
+
+impl SchedulerMachine {
+    pub(super) fn node_changed(&mut self, node: Arc<Node>) {
+        // Whatever has changed, Pods that rest may fit now.
+        self.node_infos.put_node(node);
+        self.pods.room_was_made = true;
+    }
+
+    pub(super) fn node_gone(&mut self, name: &str) {
+        self.node_infos.remove_node(name);
+        self.nodes.without_cidr.remove(name);
+        // Deleted by hand while its agent is there: created again, as a kubelet would register again, with the same Pod
+        // CIDR. Without an agent it is gone, and `write_node` releases its Pod CIDR.
+        self.nodes.dirty.insert(name.into());
+    }
+
+    pub(super) fn take_cluster_event(&mut self, event: Event) {
+        match event {
+            Event::AgentAdded { agent } | Event::AgentUpdated { agent } => self.agent_changed(agent),
+            Event::AgentRemoved { agent_id } => self.agent_removed(&agent_id),
+            Event::FrameworkAdded { framework } | Event::FrameworkUpdated { framework } => {
+                if let Some(id) = &framework.id {
+                    self.nodes.frameworks.insert(id.clone(), framework.name.clone());
+                }
+            }
+            Event::FrameworkRemoved { framework } => {
+                if let Some(id) = &framework.id {
+                    self.nodes.frameworks.remove(id);
+                }
+            }
+            Event::TaskAdded { .. } | Event::TaskUpdated { .. } => {}
+        }
+    }
+
+    pub(super) fn agent_changed(&mut self, agent: AgentSnapshot) {
+        let Some(id) = agent.info.id.clone() else { return };
+        if matches!(agent.state, AgentState::Removed | AgentState::Gone) {
+            return self.agent_removed(&id);
+        }
+        let name: Box<str> = node_name(&agent).into();
+        // A machine that registered anew has a new id: the newest that is there counts.
+        if let Some(other) = self.nodes.agent_of.get(&name).filter(|other| **other != id) {
+            let other_up = self.nodes.agents.get(other).is_some_and(|a| a.state == AgentState::Connected);
+            if other_up && agent.state != AgentState::Connected {
+                return;
+            }
+        }
+        let ours = self.framework_id.clone();
+        let known = self.nodes.agents.get(&id);
+        if known.is_some_and(|known| differ_in_our_tasks_only(known, &agent, ours.as_ref())) {
+            // Our own launches: neither the Node nor what others hold of it has changed.
+            self.nodes.agents.insert(id, Arc::new(agent));
+            return;
+        }
+        self.nodes.agent_of.insert(name.clone(), id.clone());
+        self.nodes.node_of.insert(id.clone(), name.clone());
+        let agent = Arc::new(agent);
+        self.nodes.agents.insert(id, agent.clone());
+        if self.node_infos.put_agent(&name, &agent, ours.as_ref(), &self.nodes.frameworks) {
+            self.pods.room_was_made = true;
+        }
+        self.nodes.dirty.insert(name);
+    }
+
+    fn agent_removed(&mut self, id: &AgentId) {
+        self.nodes.agents.remove(id);
+        let Some(name) = self.nodes.node_of.remove(id) else { return };
+        if self.nodes.agent_of.get(&name) == Some(id) {
+            self.nodes.agent_of.remove(&name);
+            self.node_infos.remove_agent(&name);
+            self.out.send.push(Send::Endpoint { node: name.clone(), address: None });
+            self.nodes.dirty.insert(name);
+        }
+    }
+
+    /// Writes Nodes that may have changed.
+    pub(super) fn write_nodes(&mut self) {
+        if self.nodes.dirty.is_empty() || self.framework_id.is_none() {
+            return;
+        }
+        let now = self.now;
+        let ready: Vec<Box<str>> = self
+            .nodes
+            .dirty
+            .iter()
+            .filter(|n| !self.nodes.writing.contains(*n))
+            .filter(|n| self.nodes.written_at.get(*n).is_none_or(|at| now >= *at + WRITE_EVERY))
+            .take(WRITES_MAX.saturating_sub(self.nodes.writing.len()))
+            .cloned()
+            .collect();
+        for name in ready {
+            self.nodes.dirty.remove(&name);
+            self.write_node(name);
+        }
+    }
+
+    fn write_node(&mut self, name: Box<str>) {
+        let agent = self.nodes.agent_of.get(&name).and_then(|id| self.nodes.agents.get(id)).cloned();
+        let stored = self.node_infos.index(&name).map(|at| self.node_infos.all[at].node.clone());
+        let ours = self.framework_id.clone();
+        let write = match (agent, stored) {
+            (None, stored) => NodeWrite::Remove { name: name.clone(), stored: stored.is_some() },
+            (Some(agent), Some(stored)) => {
+                let mut value: Value =
+                    serde_json::from_slice(&stored.object.bytes).expect("invariant: a stored object is JSON");
+                let changes = node_projection::project(&mut value, &agent, ours.as_ref(), self.seconds());
+                if !changes && !node_projection::wants_cidr(&value, &agent) {
+                    return;
+                }
+                NodeWrite::Put { name: name.clone(), agent, ours }
+            }
+            (Some(agent), None) => {
+                self.out.send.push(Send::Report(registered(&name)));
+                NodeWrite::Put { name: name.clone(), agent, ours }
+            }
+        };
+        self.nodes.written_at.insert(name.clone(), self.now);
+        self.nodes.writing.insert(name);
+        self.out.persist.push(Write::Node(write));
+    }
+}
+
+impl SchedulerMachine {
+    pub(super) fn node_written(&mut self, name: Box<str>, outcome: NodeOutcome) {
+        self.nodes.writing.remove(&name);
+        match outcome {
+            NodeOutcome::Written => drop(self.nodes.without_cidr.remove(&name)),
+            NodeOutcome::WithoutCidr(why) => {
+                if self.nodes.without_cidr.insert(name.clone()) {
+                    self.out.send.push(Send::Report(cidr_not_available(&name, &why)));
+                }
+            }
+            NodeOutcome::Removed => {
+                let waiting = std::mem::take(&mut self.nodes.without_cidr);
+                self.nodes.dirty.extend(waiting);
+            }
+            NodeOutcome::Failed => drop(self.nodes.dirty.insert(name)),
+        }
+    }
+}
+
+/// Whether all that changed is what our framework holds, or is offered.
+fn differ_in_our_tasks_only(a: &AgentSnapshot, b: &AgentSnapshot, ours: Option<&FrameworkId>) -> bool {
+    fn others<'a>(
+        agent: &'a AgentSnapshot,
+        ours: Option<&FrameworkId>,
+    ) -> impl Iterator<Item = &'a (FrameworkId, Resources)> {
+        agent.allocated.iter().filter(move |(framework, _)| Some(framework) != ours)
+    }
+    a.state == b.state && a.info == b.info && a.total == b.total && others(a, ours).eq(others(b, ours))
+}
+
+fn registered(name: &str) -> EventRecord {
+    EventRecord {
+        about: Target { resource: served("", "nodes"), key: Key::new("", name), uid: name.to_owned() },
+        warning: false,
+        reason: "RegisteredNode",
+        message: format!("Node {name} event: the kernel has an agent for it"),
+        component: "node-controller",
+    }
+}
+
+/// Upstream's reason and wording, with the cause.
+fn cidr_not_available(name: &str, why: &str) -> EventRecord {
+    EventRecord {
+        about: Target { resource: served("", "nodes"), key: Key::new("", name), uid: name.to_owned() },
+        warning: false,
+        reason: "CIDRNotAvailable",
+        message: format!("Node {name} status is now: CIDRNotAvailable: {why}"),
+        component: "cidrAllocator",
+    }
+}

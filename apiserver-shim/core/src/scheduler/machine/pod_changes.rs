@@ -1,0 +1,108 @@
+//! Pods come, change and go.
+
+use std::sync::Arc;
+
+use kernel_model::{
+    ids::{AgentId, ExecutorId},
+    scheduler::Call,
+};
+
+use super::SchedulerMachine;
+use super::framework::EXECUTOR_ID;
+use super::pods::PodState;
+use crate::rows::Pod;
+use crate::scheduler::TaskPhase;
+
+impl SchedulerMachine {
+    pub(super) fn pod_changed(&mut self, row: Arc<Pod>) {
+        let Some(state) = self.pods.by_uid.get_mut(row.uid()) else {
+            return self.pod_came(row);
+        };
+        if row.revision < state.row.revision {
+            return;
+        }
+        let uid: Box<str> = row.uid().into();
+        let before = std::mem::replace(&mut state.row, row.clone());
+        if row.node.is_some() {
+            state.bound_to = None;
+        }
+        let bound_now = row.node.is_some() && before.node.is_none();
+        // Bound without a task of ours: by somebody else, so that it may have one that is not known yet, or its launch came
+        // to nothing and it is deleted before the next. What the kernel answers decides.
+        let unsure = row.node.is_some()
+            && state.phase == TaskPhase::Unscheduled
+            && !row.phase.is_terminal()
+            && (bound_now || row.deletion.is_some());
+        if unsure {
+            state.set_phase(TaskPhase::Requested);
+        }
+        if bound_now || row.phase.is_terminal() {
+            self.journal.clear_intent(&uid);
+        }
+        self.occupy(&uid);
+        self.pods.sort_in(&uid);
+        if unsure {
+            self.ask(&uid);
+        }
+        let spec_changed = before.header().generation != row.header().generation
+            || before.header().labels != row.header().labels;
+        if spec_changed && row.node.is_some() && row.deletion.is_none() {
+            self.send_to_executor(&uid, &row);
+        }
+        self.kill_if_deleted(&uid);
+        if row.deletion.is_some() && before.deletion.is_none() {
+            self.remove_if_ended(&uid);
+        }
+    }
+
+    fn pod_came(&mut self, row: Arc<Pod>) {
+        let uid: Box<str> = row.uid().into();
+        // Of one that was deleted while it ended, the kernel's answer decides whether it can be removed.
+        let bound = row.node.is_some() && (!row.phase.is_terminal() || row.deletion.is_some());
+        let mut state = PodState::new(row, self.now);
+        if bound {
+            state.set_phase(TaskPhase::Requested);
+        }
+        self.pods.by_uid.insert(uid.clone(), state);
+        self.occupy(&uid);
+        self.pods.sort_in(&uid);
+        if bound {
+            self.ask(&uid);
+        } else {
+            self.hold_for_intent(&uid);
+        }
+    }
+
+    pub(super) fn pod_gone(&mut self, uid: &str) {
+        let Some(mut state) = self.pods.by_uid.swap_remove(uid) else { return };
+        self.journal.clear_intent(uid);
+        self.pods.waiting.swap_remove(uid);
+        if let Some(node) = state.occupies.take() {
+            self.vacate(&node, &state.row);
+        }
+        let launched = matches!(state.phase, TaskPhase::Launched | TaskPhase::Binding);
+        if (launched || state.phase.has_task()) && !state.row.phase.is_terminal() {
+            // Removed by force, or its node reported its end in the update that removed it: then this does nothing.
+            self.kill(uid, state.agent_id, 0);
+        }
+    }
+
+    /// Sends the Pod as it is now to the executor that runs it.
+    fn send_to_executor(&mut self, uid: &str, row: &Pod) {
+        let Some(agent_id) = self.agent_of_pod(uid) else { return };
+        let object = &row.object.bytes;
+        let mut data = Vec::with_capacity(object.len() + 10);
+        data.extend_from_slice(b"{\"pod\":");
+        data.extend_from_slice(object);
+        data.push(b'}');
+        let executor_id = ExecutorId::from(EXECUTOR_ID);
+        self.call(Call::Message { agent_id, executor_id, data: data.into() });
+    }
+
+    /// Where its task is, or the agent of the node that it is bound to.
+    pub(super) fn agent_of_pod(&self, uid: &str) -> Option<AgentId> {
+        let state = self.pods.by_uid.get(uid)?;
+        let agent = state.agent_id.as_ref();
+        agent.or_else(|| self.nodes.agent_of(state.node()?)).cloned()
+    }
+}

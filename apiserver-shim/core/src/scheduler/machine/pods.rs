@@ -1,0 +1,219 @@
+//! Pods as the scheduler keeps them: which wait, which have a task, what each occupies.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use indexmap::{IndexMap, IndexSet};
+use kernel_model::{ids::AgentId, task::TaskStatus, time::Time};
+
+use super::SchedulerMachine;
+use crate::rows::{Key, Phase, Pod};
+use crate::scheduler::{PendingPod, PodView, Retry, TaskPhase, in_order};
+
+/// One Pod.
+#[derive(Debug)]
+pub(super) struct PodState {
+    pub row: Arc<Pod>,
+    pub phase: TaskPhase,
+    /// The launch that is under way.
+    pub launch: Option<u64>,
+    /// Where the task is, if that is known.
+    pub agent_id: Option<AgentId>,
+    /// The node that a binding of ours was written for: the row may not show it yet.
+    pub bound_to: Option<Box<str>>,
+    /// A status that says that it was started has been stored: the row may not show it yet.
+    pub started: bool,
+    /// The node on which it is counted.
+    pub occupies: Option<Box<str>>,
+    pub retry: Retry,
+    pub rest_until: Option<Time>,
+    pub waiting_since: Time,
+    /// The reason that was reported last.
+    pub reported_reason: Option<String>,
+    /// Updates that came while its binding or an earlier status was being written: they wait for that.
+    pub deferred: Vec<Arc<TaskStatus>>,
+    /// The master refused a launch as invalid, with this message. The kernel is asked whether it has the task already; if it
+    /// has not, the launch itself is at fault.
+    pub refused: Option<Box<str>>,
+    /// When a kill was sent, and the grace that it gave.
+    pub killed: Option<(Time, i64)>,
+    pub asked_at: Option<Time>,
+}
+
+impl PodState {
+    pub fn new(row: Arc<Pod>, now: Time) -> Self {
+        PodState {
+            row,
+            phase: TaskPhase::Unscheduled,
+            launch: None,
+            agent_id: None,
+            bound_to: None,
+            started: false,
+            occupies: None,
+            retry: Retry::default(),
+            rest_until: None,
+            waiting_since: now,
+            reported_reason: None,
+            deferred: Vec::new(),
+            refused: None,
+            killed: None,
+            asked_at: None,
+        }
+    }
+
+    /// The node that it is bound to.
+    pub fn node(&self) -> Option<&str> {
+        self.row.node.as_deref().or(self.bound_to.as_deref())
+    }
+
+    /// Whether its task matters: it has not ended, or waits for its removal.
+    pub fn is_unsettled(&self) -> bool {
+        !self.row.phase.is_terminal() || self.row.deletion.is_some()
+    }
+
+    /// Whether it needs a launch.
+    pub fn needs_launch(&self) -> bool {
+        self.phase == TaskPhase::Unscheduled && self.may_launch()
+    }
+
+    /// Whether a launch makes sense: it is bound and not started, or it waits for a node.
+    pub fn may_launch(&self) -> bool {
+        !self.row.phase.is_terminal()
+            && self.row.deletion.is_none()
+            && (self.node().is_some() || self.row.wants_node())
+    }
+
+    pub fn set_phase(&mut self, next: TaskPhase) {
+        debug_assert!(
+            self.phase.may_become(next),
+            "{:?} cannot become {next:?}: {:?}",
+            self.phase,
+            self.row.uid()
+        );
+        self.phase = next;
+        if !next.is_launching() {
+            self.launch = None;
+        }
+        if next != TaskPhase::Requested {
+            self.refused = None;
+        }
+    }
+
+    /// As the table of task statuses sees it.
+    pub fn view(&self) -> PodView<'_> {
+        PodView {
+            node: self.node(),
+            ended: self.row.phase.is_terminal() || self.phase == TaskPhase::Ended,
+            started: self.started || self.row.phase != Phase::Pending,
+            deleting: self.row.deletion.is_some(),
+        }
+    }
+}
+
+/// All Pods.
+#[derive(Debug, Default)]
+pub(super) struct PodCache {
+    /// By UID. Looked up by hash; its order is that of arrival and removal, never that of a hash.
+    pub by_uid: IndexMap<Box<str>, PodState>,
+    /// Those that need a launch.
+    pub waiting: IndexSet<Box<str>>,
+    /// How many Pods of a controller are on each node.
+    same_owner: BTreeMap<Box<str>, BTreeMap<Box<str>, u32>>,
+    /// Roles that have a Pod which needs a launch and is not backing off.
+    pub roles_waiting: BTreeSet<Arc<str>>,
+    pub room_was_made: bool,
+}
+
+impl PodCache {
+    /// Puts a Pod into the set of those that need a launch, or takes it out.
+    pub fn sort_in(&mut self, uid: &str) {
+        if self.by_uid.get(uid).is_some_and(PodState::needs_launch) {
+            self.waiting.insert(uid.into());
+        } else {
+            self.waiting.swap_remove(uid);
+        }
+    }
+
+    /// How many Pods of a controller are on a node.
+    pub fn same_owner_pods(&self, owner: &str, node: &str) -> u32 {
+        self.same_owner.get(owner).and_then(|nodes| nodes.get(node)).copied().unwrap_or(0)
+    }
+
+    fn count_same_owner(&mut self, row: &Pod, node: &str, here: bool) {
+        let Some(owner) = row.controller_uid() else { return };
+        let nodes = self.same_owner.entry(owner.into()).or_default();
+        let count = nodes.entry(node.into()).or_default();
+        *count = if here { *count + 1 } else { count.saturating_sub(1) };
+        if *count == 0 {
+            nodes.remove(node);
+            if nodes.is_empty() {
+                self.same_owner.remove(owner);
+            }
+        }
+    }
+}
+
+impl SchedulerMachine {
+    /// Brings what the Pod occupies in line with its row and its phase.
+    pub(super) fn occupy(&mut self, uid: &str) {
+        let Some(state) = self.pods.by_uid.get(uid) else { return };
+        // A launch occupies its node before the binding is written.
+        let launched = match state.phase {
+            phase if phase.is_launching() => state.occupies.clone(),
+            TaskPhase::Requested if self.journal.agent_of(uid).is_some() => state.occupies.clone(),
+            _ => None,
+        };
+        let wanted = match state.row.phase.is_terminal() {
+            true => None,
+            false => state.node().map(Box::from).or(launched),
+        };
+        self.occupy_node(uid, wanted);
+    }
+
+    /// Counts the Pod on this node and on no other.
+    pub(super) fn occupy_node(&mut self, uid: &str, wanted: Option<Box<str>>) {
+        let Some(state) = self.pods.by_uid.get_mut(uid) else { return };
+        if state.occupies == wanted {
+            return;
+        }
+        let before = std::mem::replace(&mut state.occupies, wanted.clone());
+        let row = state.row.clone();
+        if let Some(node) = before {
+            self.vacate(&node, &row);
+        }
+        if let Some(node) = wanted {
+            self.node_infos.occupy(&node, &row);
+            self.pods.count_same_owner(&row, &node, true);
+        }
+    }
+
+    pub(super) fn vacate(&mut self, node: &str, row: &Pod) {
+        self.node_infos.vacate(node, row);
+        self.pods.count_same_owner(row, node, false);
+        self.pods.room_was_made = true;
+    }
+
+    /// The Pods to decide about, in order.
+    pub(super) fn pending(&self) -> Vec<PendingPod> {
+        let mut pending: Vec<PendingPod> = self
+            .pods
+            .waiting
+            .iter()
+            .filter_map(|uid| Some((uid, self.pods.by_uid.get(uid)?)))
+            .filter(|(_, pod)| pod.rest_until.is_none_or(|until| until <= self.now))
+            // What is being written may say that it has ended.
+            .filter(|(uid, _)| !self.inflight.contains_key(*uid))
+            .map(|(uid, pod)| PendingPod {
+                key: Key::of(pod.row.header()),
+                uid: uid.clone(),
+                shape: pod.row.shape.clone(),
+                role: self.roles.of(&pod.row.header().namespace),
+                owner: pod.row.controller_uid().map(Arc::from),
+                bound_to: pod.node().map(Box::from),
+                created: pod.row.created,
+            })
+            .collect();
+        in_order(&mut pending);
+        pending
+    }
+}

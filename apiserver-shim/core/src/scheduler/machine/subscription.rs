@@ -1,0 +1,101 @@
+//! A subscription begins: what an earlier scheduler intended is read, and the kernel is asked about everything.
+
+use kernel_model::{ids::AgentId, scheduler::Call};
+
+use super::{SchedulerMachine, Send, Subscribed, Write};
+use crate::scheduler::TaskPhase;
+
+/// Records removed with one write. One record is made a write, so that they cannot pile up.
+pub(super) const REMOVED_MAX: usize = 64;
+
+impl SchedulerMachine {
+    pub(super) fn subscribed(&mut self, subscribed: Subscribed) {
+        let Subscribed { framework_id, roles, agents, journal } = subscribed;
+        self.framework_id = Some(framework_id);
+        self.forget_launches();
+        self.node_infos.scores.clear();
+        self.roles.subscribed(&roles);
+        self.nodes.forget_agents();
+        agents.into_iter().for_each(|agent| self.agent_changed(agent));
+        self.journal.restart();
+        journal.iter().for_each(|record| self.journal.load(record));
+        let pods = &self.pods.by_uid;
+        self.journal.retain(|uid| {
+            pods.get(uid).is_some_and(|pod| pod.node().is_none() && !pod.row.phase.is_terminal())
+        });
+        let open: Vec<Box<str>> = self.journal.pods().map(Box::from).collect();
+        open.iter().for_each(|uid| self.hold_for_intent(uid));
+        self.reconcile_everything();
+    }
+
+    pub(super) fn unsubscribed(&mut self) {
+        self.framework_id = None;
+        self.forget_launches();
+    }
+
+    /// Nothing that an earlier subscription sent is waited for any more: the next one asks.
+    fn forget_launches(&mut self) {
+        self.offers.clear();
+        self.intended.clear();
+        self.launched.clear();
+        self.bindings.clear();
+        self.bindings_due = None;
+        let launching: Vec<Box<str>> = self
+            .pods
+            .by_uid
+            .iter_mut()
+            .filter(|(_, pod)| matches!(pod.phase, TaskPhase::Intended | TaskPhase::Launched))
+            .map(|(uid, pod)| {
+                pod.set_phase(TaskPhase::Requested);
+                uid.clone()
+            })
+            .collect();
+        launching.iter().for_each(|uid| self.occupy(uid));
+    }
+
+    /// A Pod that may have been launched on an agent waits for the kernel's answer, and has its place there meanwhile.
+    pub(super) fn hold_for_intent(&mut self, uid: &str) {
+        let Some(agent) = self.journal.agent_of(uid).map(AgentId::from) else { return };
+        let node = self.nodes.node_of(&agent).map(Box::<str>::from);
+        let Some(state) = self.pods.by_uid.get_mut(uid) else { return };
+        state.set_phase(TaskPhase::Requested);
+        state.agent_id = Some(agent);
+        if node.is_some() && state.occupies.is_none() {
+            self.occupy_node(uid, node);
+        }
+        self.pods.sort_in(uid);
+    }
+
+    /// Asks for everything that the kernel has, and for every Pod that may have a task.
+    fn reconcile_everything(&mut self) {
+        self.call(Call::Reconcile { tasks: Vec::new() });
+        let mut open = Vec::new();
+        for (uid, pod) in &mut self.pods.by_uid {
+            let may_have = pod.node().is_some() || pod.phase != TaskPhase::Unscheduled;
+            if may_have && pod.is_unsettled() {
+                pod.set_phase(TaskPhase::Requested);
+                // What was not acknowledged comes again.
+                pod.deferred.clear();
+                // Another master may not have heard of every task yet.
+                pod.refused = None;
+                open.push(uid.clone());
+            }
+        }
+        for write in self.inflight.values_mut() {
+            write.forget_updates();
+        }
+        open.iter().for_each(|uid| self.pods.sort_in(uid));
+        let questions: Vec<_> = open.iter().filter_map(|uid| self.question(uid)).collect();
+        if !questions.is_empty() {
+            self.out.send.push(Send::Call(Call::Reconcile { tasks: questions }));
+        }
+    }
+
+    /// Removes records that nobody needs, when no launch takes them along.
+    pub(super) fn remove_spent_intents(&mut self) {
+        if self.journal.has_spent() {
+            let numbers = self.journal.take_spent(REMOVED_MAX);
+            self.out.persist.push(Write::RemoveIntents(numbers));
+        }
+    }
+}

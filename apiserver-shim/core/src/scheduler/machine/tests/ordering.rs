@@ -1,0 +1,93 @@
+//! What is durable before what is visible, and which write is the last.
+
+use super::*;
+
+#[test]
+fn nothing_leaves_before_its_intent_is_durable() {
+    let mut f = Fixture::new();
+    f.place();
+    assert_eq!(f.phase(), TaskPhase::Intended);
+    assert!(matches!(f.writes[..], [Write::Intent(_)]) && f.launches.is_empty());
+    f.finish_write();
+    assert_eq!((f.phase(), f.launched_tasks()), (TaskPhase::Launched, 1));
+    assert!(f.writes.is_empty());
+    f.answer(CallOutcome::Accepted);
+    assert_eq!(f.phase(), TaskPhase::Binding);
+    f.finish_write();
+    assert_eq!(f.phase(), TaskPhase::Bound);
+    assert_eq!(f.pod["spec"]["nodeName"], "n0");
+}
+
+#[test]
+fn an_intent_that_is_not_durable_launches_nothing() {
+    let mut f = Fixture::new();
+    f.place();
+    let Write::Intent(write) = f.writes.remove(0) else { panic!("an intent") };
+    f.step(Event::IntentWritten { number: write.record.number, written: false });
+    assert_eq!((f.phase(), f.launches.len()), (TaskPhase::Unscheduled, 0));
+    assert!(f.calls.iter().any(|call| matches!(call, Call::Decline { .. })));
+}
+
+#[test]
+fn a_pod_that_is_deleted_before_its_intent_is_durable_is_not_launched() {
+    let mut f = Fixture::new();
+    f.place();
+    f.step(Event::PodGone(UID.into()));
+    f.finish_write();
+    assert!(f.launches.is_empty());
+    assert_eq!(f.kills(), 0);
+}
+
+/// The defect of commit a84895e. A start is acknowledged before it is stored, so that the next update can come while the
+/// start is being written. Of two writes at once the older could be the last: the Pod stayed Pending for good.
+#[test]
+fn an_older_status_never_overwrites_a_newer_one() {
+    let mut f = Fixture::new();
+    f.launch();
+    f.answer(CallOutcome::Accepted);
+    f.report(TaskState::Starting, "Pending");
+    assert_eq!(f.acknowledged(), [1], "the start is acknowledged while the binding is being written");
+    f.finish_write();
+    assert!(matches!(f.writes[..], [Write::Status(_)]), "the start is being written");
+    f.report(TaskState::Running, "Running");
+    // Whatever is under way is carried out in the worst order: the newest first.
+    while let Some(newest) = f.writes.pop() {
+        f.finish(newest);
+    }
+    assert_eq!(f.pod["status"]["phase"], "Running");
+    assert_eq!(f.acknowledged(), [1, 2]);
+    assert_eq!(f.phase(), TaskPhase::Known);
+}
+
+/// A new subscription asks about a Pod whose binding is still being written: the answer waits for that write.
+#[test]
+fn a_binding_of_before_a_subscription_is_waited_for() {
+    let mut f = Fixture::new();
+    f.launch();
+    f.report(TaskState::Starting, "Pending");
+    f.answer(CallOutcome::Accepted);
+    assert!(matches!(f.writes[..], [Write::Bind(_)]));
+    f.subscribe();
+    f.report(TaskState::Running, "Running");
+    assert_eq!(f.writes.len(), 1);
+    while let Some(newest) = f.writes.pop() {
+        f.finish(newest);
+    }
+    assert_eq!(f.pod["status"]["phase"], "Running");
+    assert_eq!(f.phase(), TaskPhase::Known);
+}
+
+#[test]
+fn an_update_is_acknowledged_after_it_is_stored() {
+    let mut f = Fixture::new();
+    f.launch();
+    f.answer(CallOutcome::Accepted);
+    f.finish_write();
+    f.report(TaskState::Running, "Running");
+    assert!(f.acknowledged().is_empty());
+    f.finish_write();
+    assert_eq!(f.acknowledged(), [1]);
+    f.report(TaskState::Finished, "Succeeded");
+    f.finish_write();
+    assert_eq!((f.acknowledged(), f.phase()), (vec![1, 2], TaskPhase::Ended));
+}

@@ -1,0 +1,81 @@
+//! What is known after a crash: the store and the kernel, and nothing else.
+
+use super::*;
+
+/// INV-37 at every point of a launch: a Pod that may have been launched is asked about, and not launched anew before the
+/// kernel has answered.
+#[test]
+fn no_crash_point_launches_twice() {
+    for crash_after in 0..4 {
+        let mut f = Fixture::new();
+        f.place();
+        if crash_after > 0 {
+            f.finish_write();
+        }
+        if crash_after > 1 {
+            f.answer(CallOutcome::Accepted);
+        }
+        if crash_after > 2 {
+            f.finish_write();
+        }
+        f.crash();
+        if crash_after == 0 {
+            assert_eq!(f.phase(), TaskPhase::Unscheduled, "nothing was durable, nothing was sent");
+            continue;
+        }
+        f.place();
+        assert_eq!((f.phase(), f.launches.len()), (TaskPhase::Requested, 0), "crash after {crash_after}");
+        assert!(f.questions() > 0);
+        f.report(TaskState::Running, "Running");
+        f.finish_write();
+        assert_eq!((f.phase(), f.launches.len()), (TaskPhase::Known, 0));
+        assert_eq!(f.pod["spec"]["nodeName"], "n0");
+        assert_eq!(f.pod["status"]["phase"], "Running");
+    }
+}
+
+#[test]
+fn a_launch_that_never_left_is_made_again_when_the_kernel_has_answered() {
+    let mut f = Fixture::new();
+    f.place();
+    f.finish_write();
+    f.crash();
+    f.master_says(TaskState::Gone, Reason::Reconciliation, Some(AGENT));
+    assert_eq!(f.phase(), TaskPhase::Unscheduled);
+    f.launch();
+}
+
+#[test]
+fn a_launch_without_an_answer_is_asked_about() {
+    let mut f = Fixture::new();
+    f.launch();
+    f.answer(CallOutcome::Unanswered);
+    assert_eq!(f.phase(), TaskPhase::Requested);
+    f.place();
+    assert!(f.launches.is_empty());
+}
+
+#[test]
+fn a_pod_that_was_bound_elsewhere_meanwhile_runs_there_after_its_task_has_ended() {
+    let mut f = Fixture::new();
+    f.launch();
+    f.pod["spec"]["nodeName"] = json!("n1");
+    f.revision += 1;
+    f.answer(CallOutcome::Accepted);
+    f.finish_write();
+    assert_eq!((f.phase(), f.kills()), (TaskPhase::Requested, 1));
+    f.show_pod();
+    f.report(TaskState::Killed, "Failed");
+    assert_eq!(f.phase(), TaskPhase::Requested, "news of the other node changes nothing");
+    assert_eq!(f.pod["status"]["phase"], "Pending");
+    f.master_says(TaskState::Gone, Reason::Reconciliation, Some("S1"));
+    assert_eq!(f.phase(), TaskPhase::Unscheduled, "it is to be launched where it is bound");
+}
+
+#[test]
+fn a_task_without_a_pod_is_killed() {
+    let mut f = Fixture::new();
+    f.step(Event::PodGone(UID.into()));
+    f.report(TaskState::Running, "Running");
+    assert_eq!((f.kills(), f.acknowledged()), (1, vec![1]));
+}

@@ -1,0 +1,95 @@
+//! Pods that wait: how long they rest, what wakes them, what people are told.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use kernel_model::ids::AgentId;
+
+use super::launching::NO_OFFER_AFTER;
+use super::{SchedulerMachine, Send, Write};
+use crate::controllers::{EventRecord, Target, served};
+use crate::rows::Key;
+use crate::scheduler::{PendingPod, Report, TaskPhase, held_by_intent};
+
+/// How long a Pod that would fit, if only the kernel offered it, waits before that is reported.
+const REPORT_NO_OFFER_AFTER: Duration = Duration::from_secs(3);
+/// How long a Pod waits for the kernel's answer on a launch of before a crash before that is reported.
+const REPORT_INTENT_AFTER: Duration = Duration::from_secs(3);
+
+impl SchedulerMachine {
+    /// Wakes Pods that rest, if something has changed for them.
+    pub(super) fn wake_resting(&mut self) {
+        if !std::mem::take(&mut self.pods.room_was_made) {
+            return;
+        }
+        for uid in &self.pods.waiting {
+            if let Some(pod) = self.pods.by_uid.get_mut(uid) {
+                pod.rest_until = None;
+            }
+        }
+    }
+
+    /// Finds the roles in which Pods wait.
+    pub(super) fn count_demand(&mut self) {
+        let mut waiting = BTreeSet::new();
+        for uid in &self.pods.waiting {
+            let Some(pod) = self.pods.by_uid.get(uid) else { continue };
+            if pod.rest_until.is_none_or(|until| until <= self.now) {
+                waiting.insert(self.roles.of(&pod.row.header().namespace));
+            }
+        }
+        self.pods.roles_waiting = waiting;
+    }
+
+    /// A Pod found no place: it rests, and the reason is reported.
+    pub(super) fn back_off(&mut self, pod: &PendingPod, report: &Report) {
+        let now = self.now;
+        let Some(state) = self.pods.by_uid.get_mut(&pod.uid) else { return };
+        if report.waits_for_offer() && now < state.waiting_since + REPORT_NO_OFFER_AFTER {
+            state.rest_until = Some(now + NO_OFFER_AFTER);
+            return;
+        }
+        let rest = state.retry.failed();
+        state.rest_until = Some(now + Duration::from_secs(u64::try_from(rest).unwrap_or(1)));
+        let message = report.to_string();
+        if state.reported_reason.as_deref() != Some(message.as_str()) {
+            self.report_waiting(&pod.uid, message);
+        }
+    }
+
+    /// Reports why a Pod waits: in an Event, and in its conditions if it has no node yet.
+    fn report_waiting(&mut self, uid: &str, message: String) {
+        let Some(state) = self.pods.by_uid.get_mut(uid) else { return };
+        state.reported_reason = Some(message.clone());
+        let bound = state.node().is_some();
+        let header = state.row.header();
+        let key = Key::of(header);
+        self.out.send.push(Send::Report(EventRecord {
+            about: Target::of(served("", "pods"), header),
+            warning: true,
+            reason: if bound { "FailedLaunch" } else { "FailedScheduling" },
+            message: message.clone(),
+            component: crate::scheduler::NAME,
+        }));
+        if !bound {
+            self.out.persist.push(Write::Condition { key, message });
+        }
+    }
+
+    /// Reports why a Pod waits of which nobody knows yet whether it was started before a crash.
+    pub(super) fn report_held_pods(&mut self) {
+        let waits = |uid: &&str| {
+            self.pods.by_uid.get(*uid).is_some_and(|pod| {
+                pod.phase == TaskPhase::Requested
+                    && pod.reported_reason.is_none()
+                    && self.now >= pod.waiting_since + REPORT_INTENT_AFTER
+            })
+        };
+        let uids: Vec<Box<str>> = self.journal.pods().filter(waits).map(Box::from).collect();
+        for uid in uids {
+            let Some(agent) = self.journal.agent_of(&uid).map(AgentId::from) else { continue };
+            let message = held_by_intent(self.nodes.node_of(&agent).unwrap_or(agent.as_str()));
+            self.report_waiting(&uid, message);
+        }
+    }
+}

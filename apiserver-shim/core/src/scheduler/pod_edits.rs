@@ -1,0 +1,46 @@
+//! Changes of a Pod's status by the scheduler, on the decoded object.
+
+use serde_json::{Value, json};
+use shim_model::access;
+
+use crate::controllers::{Condition, pod_status, set_condition};
+use crate::rows::Seconds;
+
+/// Merges the node's status into the stored one.
+pub(crate) fn merge_status(pod: &mut Value, from_node: &[u8]) {
+    // Who made the edit has seen that it is an object; what is none changes nothing.
+    let Ok(from_node) = serde_json::from_slice::<Value>(from_node) else { return };
+    let merged = pod_status::merge(&pod["status"], &from_node);
+    pod["status"] = merged;
+}
+
+/// Marks a Pod as ended, unless it has ended.
+pub(crate) fn end(pod: &mut Value, succeeded: bool, reason: &str, message: &str, now: &str) {
+    let phase = if succeeded { "Succeeded" } else { "Failed" };
+    if !matches!(access::text(pod, &["status", "phase"]), "Succeeded" | "Failed") {
+        pod["status"] = pod_status::ended(&pod["status"], phase, reason, message, now);
+    }
+}
+
+/// Says in a Pod's conditions why it waits, unless it has found a node meanwhile.
+pub fn set_unschedulable(pod: &mut Value, message: &str, now: Seconds) {
+    if !access::text(pod, &["spec", "nodeName"]).is_empty() {
+        return;
+    }
+    let generation = pod["metadata"]["generation"].clone();
+    let status = &mut pod["status"];
+    let new = Condition { kind: "PodScheduled", status: "False", reason: "Unschedulable", message };
+    set_condition(status, &new, now, false);
+    // The message may change while the verdict stays.
+    for condition in access::list_mut(status, &["conditions"]).into_iter().flatten() {
+        if access::text(condition, &["type"]) == "PodScheduled" {
+            condition["message"] = json!(message);
+            // A member that upstream always prints.
+            let condition = access::as_object(condition);
+            condition.entry("lastProbeTime").or_insert(Value::Null);
+            if generation.is_number() {
+                condition.insert("observedGeneration".to_owned(), generation.clone());
+            }
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! The processes of frameworks: they start, subscribe, lose their streams, and crash.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use kernel_model::{ids::StreamId, scheduler::Subscribe};
+use shim_core::scheduler::machine;
+
+use crate::{
+    framework::{Kind, WAKE},
+    world::{Action, World},
+};
+
+impl World {
+    pub(crate) fn start_framework(&mut self, index: usize) {
+        let framework = &mut self.frameworks[index];
+        if std::mem::replace(&mut framework.alive, true) {
+            return;
+        }
+        framework.life += 1;
+        let life = framework.life;
+        self.note(format_args!("framework {index} starts"));
+        if self.frameworks[index].kind == Kind::Kubernetes {
+            self.start_scheduler(index);
+        }
+        self.subscribe_later(index, 0, 100);
+        self.after(WAKE, Action::Wake { framework: index, life });
+    }
+
+    /// The process dies; what it has written down stays.
+    pub(crate) fn crash_framework(&mut self, index: usize) {
+        let framework = &mut self.frameworks[index];
+        if !std::mem::take(&mut framework.alive) {
+            return;
+        }
+        framework.subscribed = false;
+        framework.watches_cluster = false;
+        framework.scheduler.crash();
+        let stream = framework.stream.take();
+        self.note(format_args!("framework {index} crashes"));
+        if let Some(id) = stream {
+            self.streams.get_mut(&id).expect("streams are kept").at_framework = false;
+            let delay = self.random.millis(0, 1000);
+            self.after(delay, Action::MasterNoticesStream(id));
+        }
+        let wait = self.random.millis(50, 5000);
+        self.after(wait, Action::StartFramework(index));
+    }
+
+    pub(crate) fn subscribe(&mut self, index: usize, life: u64) {
+        let framework = &mut self.frameworks[index];
+        if framework.life != life || !framework.alive || framework.stream.is_some() {
+            return;
+        }
+        if self.control.master.is_none() {
+            return self.subscribe_later(index, 300, 1500);
+        }
+        framework.streams += 1;
+        let stream = StreamId::new(format!("stream-{index}-{}", framework.streams));
+        framework.stream = Some(stream.clone());
+        let (framework, suppressed_roles) = match &framework.scheduler.machine {
+            Some(machine) => {
+                framework.roles = machine.roles();
+                let info = machine::framework_info(framework.id.clone(), &framework.roles);
+                (info, framework.roles.iter().cloned().collect())
+            }
+            None => (framework.info(index), BTreeSet::new()),
+        };
+        let subscribe = Subscribe { framework, suppressed_roles, preferences: Default::default() };
+        self.note(format_args!("framework {index} subscribes on {stream}"));
+        self.subscription_arrives(index, stream, subscribe);
+    }
+
+    /// A framework's own end of its stream is closed.
+    pub(crate) fn stream_ended(&mut self, index: usize, stream: &StreamId) {
+        let framework = &mut self.frameworks[index];
+        if framework.stream.as_ref() == Some(stream) {
+            framework.stream = None;
+            framework.subscribed = false;
+            framework.watches_cluster = false;
+            self.note(format_args!("framework {index} notices the end of {stream}"));
+            self.scheduler_step(index, machine::Event::Unsubscribed);
+            self.subscribe_later(index, 50, 1500);
+        }
+    }
+
+    /// A call was refused, mostly because the master does not take the stream for the framework's any more.
+    pub(crate) fn call_refused(&mut self, index: usize, stream: &StreamId) {
+        if self.frameworks[index].stream.as_ref() != Some(stream) {
+            return;
+        }
+        if let Some(held) = self.streams.get_mut(stream) {
+            held.at_framework = false;
+            self.after(Duration::ZERO, Action::MasterNoticesStream(stream.clone()));
+        }
+        self.stream_ended(index, stream);
+    }
+}

@@ -1,0 +1,374 @@
+//! The Kubernetes scheduler: the machine of `shim_core` in a process that dies, between a store whose writes complete late,
+//! fail, or conflict, and a kernel whose answers are lost. It can die between any write and what depends on it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kernel_model::{
+    ids::{AgentId, FrameworkId, TaskId},
+    operator, scheduler,
+    task::TaskState,
+    time::Time,
+};
+use serde_json::Value;
+use shim_core::scheduler::machine::{
+    CallOutcome, Effects, Event, NodeOutcome, SchedulerMachine, Send, Subscribed, Write, WriteFailure,
+};
+use shim_model::access;
+
+use crate::{
+    api_server::ApiServer,
+    framework::{ItemState, Kind},
+    world::{Action, World},
+};
+
+/// How soon after an event a scheduling cycle runs: what comes together shares one.
+const CYCLE_AFTER: Duration = Duration::from_millis(5);
+/// So many writes in a thousand are not carried out, and so many are carried out without an answer.
+const LOST_WRITES: u64 = 30;
+const UNANSWERED_WRITES: u64 = 15;
+/// So many launches in a thousand have no answer although they arrived.
+const UNANSWERED_LAUNCHES: u64 = 40;
+/// So many steps in a thousand that ask for a write are the process's last.
+const CRASHES: u64 = 6;
+
+/// A scheduler's process and the store beside it.
+#[derive(Debug, Default)]
+pub(crate) struct Scheduler {
+    /// What survives.
+    pub(crate) api: ApiServer,
+    /// What does not.
+    pub(crate) machine: Option<SchedulerMachine>,
+    /// Watches of before are not listened to any more.
+    watch: u64,
+    last_change: Time,
+    last_cluster_event: Time,
+    cycle_at: Option<Time>,
+    /// Launches, and what is known of each of their calls.
+    launches: BTreeMap<u64, Vec<Option<CallOutcome>>>,
+    /// Since when the auditor has said what may be of two moments.
+    pub(crate) standing: BTreeMap<shim_core::audit::Note, Time>,
+}
+
+impl Scheduler {
+    /// When it wants to be asked again.
+    pub(crate) fn next_deadline(&self) -> Option<Time> {
+        let deadline = self.machine.as_ref().and_then(SchedulerMachine::next_deadline);
+        [deadline, self.cycle_at].into_iter().flatten().min()
+    }
+
+    /// The process dies.
+    pub(crate) fn crash(&mut self) {
+        self.machine = None;
+        self.cycle_at = None;
+        self.launches.clear();
+        self.watch += 1;
+    }
+}
+
+impl World {
+    /// The process starts, and lists what there is.
+    pub(crate) fn start_scheduler(&mut self, index: usize) {
+        self.frameworks[index].scheduler.machine = Some(SchedulerMachine::default());
+        self.list_for_scheduler(index);
+    }
+
+    /// The machine sees everything that is in the store now.
+    fn list_for_scheduler(&mut self, index: usize) {
+        let scheduler = &mut self.frameworks[index].scheduler;
+        scheduler.watch += 1;
+        let events = scheduler.api.list();
+        drop(scheduler.api.take_changes());
+        let Some(machine) = &scheduler.machine else { return };
+        let known: Vec<Box<str>> = machine.pods().map(|(uid, _)| uid.into()).collect();
+        let gone = known.into_iter().filter(|uid| self.frameworks[index].scheduler.api.pod(uid).is_none());
+        let gone: Vec<Event> = gone.map(Event::PodGone).collect();
+        for event in events.into_iter().chain(gone) {
+            self.scheduler_step(index, event);
+        }
+    }
+
+    /// SUBSCRIBED has arrived: the journal and everything up to it are read before anything else.
+    pub(crate) fn scheduler_subscribed(&mut self, index: usize, framework_id: FrameworkId) {
+        let Some(master) = &self.control.master else { return };
+        let agents = master.agent_snapshots();
+        self.list_for_scheduler(index);
+        let framework = &mut self.frameworks[index];
+        framework.watches_cluster = true;
+        let scheduler = &mut framework.scheduler;
+        scheduler.last_cluster_event = self.now;
+        scheduler.launches.clear();
+        let journal = scheduler.api.journal.values().cloned().collect();
+        let roles = framework.roles.clone();
+        let subscribed = Subscribed { framework_id, roles, agents, journal };
+        self.scheduler_step(index, Event::Subscribed(Box::new(subscribed)));
+    }
+
+    /// The kernel's operator stream, as long as the subscription lasts.
+    pub(crate) fn tell_schedulers(&mut self, event: &operator::Event) {
+        for index in 0..self.frameworks.len() {
+            let framework = &self.frameworks[index];
+            let Some(stream) = framework.stream.clone().filter(|_| framework.watches_cluster) else {
+                continue;
+            };
+            let at = self.arrival(framework.scheduler.last_cluster_event);
+            self.frameworks[index].scheduler.last_cluster_event = at;
+            let event = Box::new(event.clone());
+            self.at(at, Action::ClusterEvent { framework: index, stream, event });
+        }
+    }
+
+    /// A timer of the machine, or a scheduling cycle.
+    pub(crate) fn wake_scheduler(&mut self, index: usize) {
+        let now = self.now;
+        let scheduler = &mut self.frameworks[index].scheduler;
+        if scheduler.cycle_at.is_some_and(|at| at <= now) {
+            scheduler.cycle_at = None;
+            return self.scheduler_step(index, Event::Cycle);
+        }
+        self.scheduler_step(index, Event::Tick);
+        self.frameworks[index].scheduler.cycle_at = Some(now);
+    }
+
+    pub(crate) fn scheduler_step(&mut self, index: usize, event: Event) {
+        let now = self.now;
+        let is_cycle = matches!(event, Event::Cycle | Event::Tick);
+        let scheduler = &mut self.frameworks[index].scheduler;
+        let Some(machine) = &mut scheduler.machine else { return };
+        let Effects { persist, send } = machine.step(now, event);
+        if !is_cycle {
+            scheduler.cycle_at.get_or_insert(now + CYCLE_AFTER);
+        }
+        if self.faults_enabled && !persist.is_empty() && self.random.permille(CRASHES) {
+            // The writes of this step may be on their way; nothing else of it leaves.
+            self.faults += 1;
+            self.note(format_args!("the scheduler {index} is hit at a write"));
+            self.start_writes(index, persist);
+            return self.crash_framework(index);
+        }
+        self.start_writes(index, persist);
+        for effect in send {
+            self.scheduler_sends(index, effect);
+        }
+    }
+
+    fn scheduler_sends(&mut self, index: usize, effect: Send) {
+        match effect {
+            Send::Call(call) => {
+                self.send_call(index, call, None);
+            }
+            Send::Launch { launch, calls } => {
+                let outcomes = vec![None; calls.len()];
+                self.frameworks[index].scheduler.launches.insert(launch, outcomes);
+                for (at, call) in calls.into_iter().enumerate() {
+                    if !self.send_call(index, call, Some((launch, at))) {
+                        self.launch_call_answered(index, (launch, at), CallOutcome::Refused);
+                    }
+                }
+            }
+            Send::UnreadableStatus { uid } => self.fail(format!("the status of {uid} cannot be read")),
+            Send::Report(_) | Send::Endpoint { .. } => {}
+        }
+    }
+
+    /// What became of one call of a launch.
+    pub(crate) fn launch_call_answered(
+        &mut self,
+        index: usize,
+        (launch, at): (u64, usize),
+        outcome: CallOutcome,
+    ) {
+        let life = self.frameworks[index].life;
+        let lost = self.faults_enabled && self.random.permille(UNANSWERED_LAUNCHES);
+        let outcome = if lost { CallOutcome::Unanswered } else { outcome };
+        let launches = &mut self.frameworks[index].scheduler.launches;
+        let Some(outcomes) = launches.get_mut(&launch) else { return };
+        outcomes[at] = Some(outcome);
+        if outcomes.iter().any(Option::is_none) {
+            return;
+        }
+        let outcomes: Vec<CallOutcome> = launches.remove(&launch).into_iter().flatten().flatten().collect();
+        let delay = self.random.millis(1, 60);
+        let event = Box::new(Event::LaunchAnswered { launch, outcomes });
+        self.after(delay, Action::ToScheduler { framework: index, life, watch: None, event });
+    }
+
+    fn start_writes(&mut self, index: usize, writes: Vec<Write>) {
+        let life = self.frameworks[index].life;
+        for write in writes {
+            let slow = if self.random.permille(30) { 3_000 } else { 30 };
+            let delay = self.random.millis(0, slow);
+            self.after(delay, Action::StoreWrite { framework: index, life, write: Box::new(write) });
+        }
+    }
+
+    /// A write reaches the store, also that of a process that has died since.
+    pub(crate) fn store_write(&mut self, index: usize, life: u64, write: &Write) {
+        let now = self.seconds();
+        let lost = self.faults_enabled && self.random.permille(LOST_WRITES);
+        let of_the_dead =
+            self.frameworks[index].life != life || self.frameworks[index].scheduler.machine.is_none();
+        if of_the_dead && self.random.permille(500) {
+            return;
+        }
+        let events = match lost {
+            true => failed(write),
+            false => self.frameworks[index].scheduler.api.write(write, now),
+        };
+        self.store_changed(index);
+        let unanswered = self.faults_enabled && self.random.permille(UNANSWERED_WRITES);
+        let events = if unanswered { failed(write) } else { events };
+        self.note(format_args!("store: {} lost {lost} unanswered {unanswered}", brief(write)));
+        for event in events {
+            let delay = self.random.millis(0, 12);
+            let action = Action::ToScheduler { framework: index, life, watch: None, event: Box::new(event) };
+            self.after(delay, action);
+        }
+        self.audit_api_server(index);
+    }
+
+    /// Tells the watch what has changed, and the play's books what has ended.
+    pub(crate) fn store_changed(&mut self, index: usize) {
+        let life = self.frameworks[index].life;
+        let scheduler = &mut self.frameworks[index].scheduler;
+        let watch = Some(scheduler.watch);
+        let (changes, ended) = (scheduler.api.take_changes(), scheduler.api.take_ended());
+        for event in changes {
+            let at = self.arrival(self.frameworks[index].scheduler.last_change);
+            self.frameworks[index].scheduler.last_change = at;
+            let action = Action::ToScheduler { framework: index, life, watch, event: Box::new(event) };
+            self.at(at, action);
+        }
+        for (uid, status) in ended {
+            self.pod_ended(index, &uid, &status);
+        }
+    }
+
+    pub(crate) fn deliver_to_scheduler(&mut self, index: usize, life: u64, watch: Option<u64>, event: Event) {
+        let framework = &self.frameworks[index];
+        let stale = watch.is_some_and(|watch| watch != framework.scheduler.watch);
+        if framework.life == life && framework.alive && !stale {
+            self.scheduler_step(index, event);
+        }
+    }
+
+    /// A Pod's end is in the store, or it is gone.
+    fn pod_ended(&mut self, index: usize, uid: &str, status: &Value) {
+        let id = TaskId::from(uid);
+        let removed = self.frameworks[index].scheduler.api.pod(uid).is_none();
+        let confirmed = self.confirmed_ends.get(&id).copied();
+        let reason = access::text(status, &["reason"]);
+        let state = match (access::text(status, &["phase"]), reason) {
+            ("Succeeded", _) => TaskState::Finished,
+            ("Failed", "NodeLost") => TaskState::Lost,
+            ("Failed", "TaskKilled") => TaskState::Killed,
+            ("Failed", "TaskInvalid") => {
+                return self.fail(format!("pod {uid} failed as invalid: {status}"));
+            }
+            ("Failed", _) => TaskState::Failed,
+            // Removed as its client wanted; how it ended is not in the store.
+            _ if removed => confirmed.unwrap_or(TaskState::Killed),
+            _ => return,
+        };
+        let framework = &mut self.frameworks[index];
+        let Some(item) = framework.items.get_mut(&id) else { return };
+        if matches!(item.state, ItemState::Done(_)) {
+            return;
+        }
+        item.state = ItemState::Done(state);
+        // Its controller makes another.
+        if state == TaskState::Lost && item.kill_after.is_none() {
+            self.want(index);
+        }
+    }
+
+    /// Clients of the API: they delete Pods, and bind some by hand.
+    pub(crate) fn clients_act(&mut self, index: usize) {
+        let (now, seconds) = (self.now, self.seconds());
+        let due: Vec<TaskId> = self.frameworks[index]
+            .items
+            .iter()
+            .filter(|(_, item)| !matches!(item.state, ItemState::Done(_)))
+            .filter(|(_, item)| item.kill_after.is_some_and(|age| now.since(item.since) >= age))
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in due {
+            self.frameworks[index].scheduler.api.delete_pod(id.as_str(), seconds);
+        }
+        if self.faults_enabled && self.random.permille(40) {
+            self.bind_some_pod(index);
+        }
+        self.store_changed(index);
+    }
+
+    fn bind_some_pod(&mut self, index: usize) {
+        let seconds = self.seconds();
+        let nodes = self.frameworks[index].scheduler.api.node_names();
+        let open: Vec<TaskId> = self.frameworks[index]
+            .items
+            .iter()
+            .filter(|(_, item)| !matches!(item.state, ItemState::Done(_)))
+            .map(|(id, _)| id.clone())
+            .collect();
+        if nodes.is_empty() || open.is_empty() {
+            return;
+        }
+        let (id, node) = (&open[self.random.index(open.len())], &nodes[self.random.index(nodes.len())]);
+        if self.frameworks[index].scheduler.api.bind_by_hand(id.as_str(), node, seconds) {
+            self.note(format_args!("a client binds {id} to {node}"));
+        }
+    }
+
+    pub(crate) fn seconds(&self) -> i64 {
+        i64::try_from(self.now.0 / 1_000_000_000).expect("the clock is of this age")
+    }
+
+    /// The agent that a launch goes to, for faults that follow it.
+    pub(crate) fn launches_pods(&self, index: usize, agent: Option<AgentId>) -> Option<AgentId> {
+        agent.filter(|_| self.frameworks[index].kind == Kind::Kubernetes)
+    }
+}
+
+/// What is reported of a write that the store does not answer.
+fn failed(write: &Write) -> Vec<Event> {
+    match write {
+        Write::Intent(write) => vec![
+            Event::IntentsRemoved { numbers: write.remove.clone(), removed: false },
+            Event::IntentWritten { number: write.record.number, written: false },
+        ],
+        Write::RemoveIntents(numbers) => {
+            vec![Event::IntentsRemoved { numbers: numbers.clone(), removed: false }]
+        }
+        Write::Bind(write) => {
+            vec![Event::Bound { uid: write.pod.uid().into(), result: Err(WriteFailure::Unavailable) }]
+        }
+        Write::Status(write) => {
+            vec![Event::StatusWritten { uid: write.uid.clone(), result: Err(WriteFailure::Unavailable) }]
+        }
+        Write::Condition { .. } => Vec::new(),
+        Write::Node(write) => {
+            vec![Event::NodeWritten { name: write.name().into(), outcome: NodeOutcome::Failed }]
+        }
+    }
+}
+
+fn brief(write: &Write) -> String {
+    match write {
+        Write::Intent(write) => format!("intent {:?}", write.record.agents),
+        Write::RemoveIntents(numbers) => format!("remove intents {numbers:?}"),
+        Write::Bind(write) => format!("bind {} to {}", write.pod.uid(), write.node),
+        Write::Status(write) => format!("{} {:?} remove {}", write.uid, write.edits, write.remove),
+        Write::Condition { key, .. } => format!("condition of {key}"),
+        Write::Node(write) => format!("node {}", write.name()),
+    }
+}
+
+/// Brings a kernel event to the machine.
+pub(crate) fn to_machine(event: scheduler::Event) -> Option<Event> {
+    match event {
+        scheduler::Event::Offers { offers } => Some(Event::Offers(offers)),
+        scheduler::Event::Rescind { offer_id } => Some(Event::Rescind(offer_id)),
+        scheduler::Event::Update { status } => Some(Event::Update(status)),
+        _ => None,
+    }
+}
