@@ -349,7 +349,7 @@ impl Pipeline {
 
     fn record(
         &self,
-        kind: KindRef<'_>,
+        ty: &ObjectType,
         subresource: &str,
         old: Option<&Value>,
         new: &mut Value,
