@@ -1,4 +1,4 @@
-//! The door itself: TLS, both HTTP versions, bodies that are too large, and streams that reach a node.
+//! The HTTPS server: TLS, both HTTP versions, bodies that are too large, and streams that reach a node.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -42,7 +42,7 @@ async fn an_administrator_is_known_by_certificate_and_large_bodies_are_refused()
 }
 
 #[tokio::test]
-async fn garbage_on_the_door_hurts_nobody() {
+async fn garbage_on_one_connection_does_not_affect_others() {
     let server = Server::start().await;
     let mut tcp = tokio::net::TcpStream::connect(server.handle.local_addr()).await.unwrap();
     tcp.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
@@ -64,7 +64,7 @@ async fn the_in_process_client_is_ordinary_kube() {
     assert!(all.items.iter().any(|n| n.metadata.name.as_deref() == Some("kube-system")));
 }
 
-/// An executor's door that answers logs and turns what it is sent around after an upgrade.
+/// A fake executor server that answers logs and echoes after an upgrade.
 async fn fake_node(server: &Server) -> String {
     let authority = &server.pki.authority;
     let request = node_request("n1").unwrap();

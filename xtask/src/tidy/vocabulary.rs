@@ -82,7 +82,6 @@ const BANNED: &[Banned] = &[
     name("taken_and_ignored", "carry the call out or refuse it"),
     name("look_again", "requeue_after"),
     name("why_not", "launch_refusal"),
-    name("remains", "leftovers (in prose: stays)"),
     name("find_remains", "find_leftovers"),
     Banned {
         word: "Audience",

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Sizes of the ReplicaSets by image, ready Pods, and the conditions of the Deployment.
-fn picture(cluster: &TestCluster) -> String {
+fn summary(cluster: &TestCluster) -> String {
     let mut out = String::new();
     for set in cluster.all("replicasets") {
         out += &format!(
@@ -32,7 +32,7 @@ fn picture(cluster: &TestCluster) -> String {
 }
 
 fn check(cluster: &TestCluster, expected: Expect) {
-    let mut lines: Vec<String> = picture(cluster).lines().map(str::to_owned).collect();
+    let mut lines: Vec<String> = summary(cluster).lines().map(str::to_owned).collect();
     lines.sort();
     expected.assert_eq(&(lines.join("\n") + "\n"));
 }
