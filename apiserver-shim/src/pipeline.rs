@@ -347,14 +347,7 @@ impl Pipeline {
         Ok((None, Some(object)))
     }
 
-    fn record(
-        &self,
-        ty: &ObjectType,
-        subresource: &str,
-        old: Option<&Value>,
-        new: &mut Value,
-        call: &Call,
-    ) {
+    fn record(&self, ty: &ObjectType, subresource: &str, old: Option<&Value>, new: &mut Value, call: &Call) {
         let reset: &[&[&str]] = match subresource {
             "" => &[&["status"]],
             "status" => &[&["spec"]],

@@ -77,7 +77,7 @@ impl World {
 
     pub(crate) fn check_rest(&mut self) {
         let mut failures = Vec::new();
-        self.check_promises(&mut failures);
+        self.check_reported_ends(&mut failures);
         self.check_leftovers(&mut failures);
         self.note(format_args!("at rest"));
         failures.into_iter().for_each(|failure| self.fail(failure));
@@ -85,7 +85,7 @@ impl World {
 
     /// An end that the agent has confirmed to its executor is the end that the framework knows, unless it was told before
     /// that the task is lost to it.
-    fn check_promises(&self, failures: &mut Vec<String>) {
+    fn check_reported_ends(&self, failures: &mut Vec<String>) {
         for framework in &self.frameworks {
             for (id, item) in &framework.items {
                 let (Some(confirmed_ends), ItemState::Done(known)) =

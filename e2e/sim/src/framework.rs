@@ -350,14 +350,14 @@ impl World {
         if matches!(item.state, ItemState::Done(_)) || (status.uuid.is_some() && item.latest == status.uuid) {
             return;
         }
-        // News of an earlier promise to another machine, which may be told again at any time.
+        // A status of an earlier launch on another machine, which may be repeated at any time.
         if item.agent.is_some() && status.agent_id.is_some() && item.agent != status.agent_id {
             return;
         }
         item.latest = status.uuid.or(item.latest);
         match status.state {
             Staging | Starting | Running | Killing => {
-                // A pod that is pending again may still be on its way under an earlier promise.
+                // A Pod that is pending again may still be in flight from an earlier launch.
                 item.state = ItemState::Running;
                 item.seen |= status.state != Staging;
                 if let Some(agent) = &status.agent_id {

@@ -225,7 +225,7 @@ impl World {
         }
         if self.faults_enabled && self.random.permille(10) {
             self.note(format_args!("container {id} of node {index} does not start"));
-            let message = "no luck".to_owned();
+            let message = "injected fault".to_owned();
             return self.agent_step(index, Event::StartFailed { container_id: id, message });
         }
         self.note(format_args!("node {index} starts {} in {id}", start.executor.executor_id));

@@ -48,20 +48,20 @@ fn seed_1637_told_twice() {
     assert_eq!(run(1637, &Options::default()).failures, [""; 0]);
 }
 
-/// An agent comes back with news of a pod that runs elsewhere by now.
+/// An agent returns with a status of a Pod that runs elsewhere by now.
 #[test]
-fn seed_1238_news_of_an_earlier_promise() {
+fn seed_1238_status_of_an_earlier_intent() {
     assert_eq!(run(1238, &Options::default()).failures, [""; 0]);
 }
 
-/// Master and facade die after an ACCEPT, and the machine that took it stays away.
+/// Master and API server stop after an ACCEPT, and the machine that has the task stays away.
 #[test]
 fn seed_520_blackout_before_the_binding() {
     assert_eq!(run(520, &Options::default()).failures, [""; 0]);
 }
 
-/// A promise that is read again by the one who made it.
+/// A launch intent that its writer reads again.
 #[test]
-fn seed_2408_promises_read_twice() {
+fn seed_2408_intents_read_twice() {
     assert_eq!(run(2408, &Options::default()).failures, [""; 0]);
 }
