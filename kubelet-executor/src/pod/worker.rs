@@ -133,7 +133,7 @@ impl Worker {
             Ok(None) => {}
             Ok(Some(final_status)) => return self.finish_recorded(final_status, inbox).await,
             Err(error) => {
-                tracing::error!(pod = %self.uid, %error, "cannot read the pod's final status");
+                tracing::error!(%error, "cannot read the pod's final status");
                 return self.finish_recorded(unknown_end(&error), inbox).await;
             }
         }
@@ -200,7 +200,7 @@ impl Worker {
                     }
                     Ok(None) => {}
                     Err(error) => {
-                        tracing::warn!(pod = %self.uid, %error, "restart counts start over");
+                        tracing::warn!(%error, "restart counts start over");
                     }
                 }
                 Event::Observed(seen)
