@@ -8,5 +8,5 @@ fuzz_target!(|text: &str| {
     if let Ok(token) = text.parse::<JoinToken>() {
         assert!(token.accepts(&token.to_string()));
     }
-    let _ = executor_core::image_name::problem(text);
+    let _ = executor_core::image_name::parse(text);
 });
