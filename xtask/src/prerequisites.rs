@@ -29,6 +29,7 @@ const RUN: &[Prerequisite] = &[
 ];
 
 const TEST: &[Prerequisite] = &[
+    Prerequisite { package: "iproute2", files: &["/usr/sbin/ip", "/sbin/ip", "/bin/ip"] },
     Prerequisite { package: "etcd-server", files: &["/usr/bin/etcd", "/usr/local/bin/etcd"] },
     Prerequisite { package: "docker-registry", files: &["/usr/bin/docker-registry"] },
     Prerequisite {
