@@ -1,12 +1,16 @@
 //! A cluster of values for tests: objects by resource and key, changed by plans as the shell would change them.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+};
 
 use serde_json::{Value, json};
 use shim_model::{
     access,
     object::{Header, StoredObject},
     resource::{self, GroupResource},
+    schema::Schema,
 };
 
 use crate::{
@@ -129,7 +133,7 @@ impl TestCluster {
         let controllers = all(&ControllerConfig { ca_pem: "certificate".to_owned() });
         let mut cache = ControllerCache::new(controllers.iter().flat_map(|c| &c.inputs));
         let decoder = cache.decoder();
-        let resources = resource::builtin();
+        let resources = builtin_resources();
         resources.iter().for_each(|resource| cache.add_resource(resource));
         for ((plural, _), value) in &self.objects {
             let stored_here = |r: &&resource::Resource| r.plural == *plural && r.storage_group == r.group;
@@ -214,6 +218,12 @@ impl TestCluster {
             });
         });
     }
+}
+
+/// The built-in resources, made once.
+pub fn builtin_resources() -> &'static [resource::Resource] {
+    static ALL: LazyLock<Vec<resource::Resource>> = LazyLock::new(|| resource::builtin(&Schema::builtin()));
+    &ALL
 }
 
 /// A Deployment of `web`.

@@ -1,11 +1,17 @@
 //! Resolves paths in the schema tree.
 
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
+use std::sync::{Arc, LazyLock, OnceLock};
 
-use shim_model::schema::{Schema, StructId, Type, schema};
+use shim_model::schema::{Schema, StructId, Type};
 
 use super::lookups::{Lookup, Segment};
+
+/// The schema of the built-in kinds.
+fn schema() -> &'static Schema {
+    static SCHEMA: LazyLock<Arc<Schema>> = LazyLock::new(Schema::builtin);
+    &SCHEMA
+}
 
 /// The short names of all types with members.
 pub fn types() -> Vec<String> {

@@ -4,9 +4,10 @@ use expect_test::expect;
 
 use super::*;
 use shim_model::resource::builtin;
+use shim_model::schema::Schema;
 
 fn show(method: Method, path: &str) -> String {
-    let catalog = Catalog::new(1, builtin().into_iter().map(Arc::new));
+    let catalog = Catalog::new(1, builtin(&Schema::builtin()).into_iter().map(Arc::new));
     let info = RequestInfo::new(&method, &path.parse().unwrap());
     match info.target {
         None => format!("{method} {path} -> {} path {}", info.verb, info.path),

@@ -15,7 +15,7 @@ use crate::{
 fn empty() -> ControllerCache {
     let controllers = all(&ControllerConfig { ca_pem: String::new() });
     let mut cache = ControllerCache::new(controllers.iter().flat_map(|controller| &controller.inputs));
-    shim_model::resource::builtin().iter().for_each(|resource| cache.add_resource(resource));
+    crate::testing::builtin_resources().iter().for_each(|resource| cache.add_resource(resource));
     cache
 }
 
