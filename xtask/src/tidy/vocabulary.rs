@@ -1,8 +1,8 @@
 //! Refuses words of the project's former private vocabulary: names are the field's terms (`docs/glossary.md`).
 //!
 //! A [`Form::Part`] is compared with each part of an identifier (`OfferWishes` and `offer_wishes` have the parts `offer`
-//! and `wishes`) and with each word of a text. A [`Form::Name`] is compared with whole identifiers, where the word itself
-//! is ordinary English.
+//! and `wishes`) and with each word of a text. A [`Form::Name`] is compared with whole identifiers of code, where the word
+//! itself is ordinary English; comments and documents may have it.
 
 use std::{collections::BTreeMap, fs};
 
@@ -15,7 +15,7 @@ use super::{Finding, sources::Source};
 enum Form {
     /// Parts of identifiers and words of texts, in any case.
     Part,
-    /// Whole identifiers, in this case.
+    /// Whole identifiers outside comments, in this case.
     Name,
 }
 
@@ -148,10 +148,11 @@ fn collect(source: &Source, uses: &mut BTreeMap<&'static str, Vec<String>>) {
     // The README's first paragraph may have its one joke.
     let skipped = if source.path == "README.md" { first_paragraph(&source.text) } else { 0 };
     for (index, line) in source.text.lines().enumerate().skip(skipped) {
+        let is_prose = !source.path.ends_with(".rs") || line.trim_start().starts_with("//");
         for token in line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|t| !t.is_empty()) {
             let parts = parts(token);
             let of_token = BANNED.iter().filter(|banned| match banned.form {
-                Form::Name => banned.word == token,
+                Form::Name => !is_prose && banned.word == token,
                 Form::Part => parts.iter().any(|part| part == banned.word),
             });
             for banned in of_token.filter(|b| !b.allowed.iter().any(|path| source.path.contains(path))) {

@@ -23,6 +23,8 @@ fn parts_match_in_any_case_and_names_only_whole() {
     assert_eq!(found("a.rs", "struct AgentDoor; // The DOOR"), [("door", 2)]);
     assert_eq!(found("a.rs", "indoors, doorway"), []);
     assert_eq!(found("a.rs", "struct Kept; // is kept, KeptAlive"), [("Kept", 1)]);
+    assert_eq!(found("a.rs", "    /// Kept sorted."), []);
+    assert_eq!(found("README.md", "#\n\n\nKept sorted."), []);
     assert_eq!(found("src/authentication.rs", "struct Claims;"), []);
     assert_eq!(found("src/registry.rs", "struct Claims;"), [("Claims", 1)]);
 }
