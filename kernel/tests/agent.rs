@@ -252,7 +252,7 @@ async fn uris_are_downloaded() {
     for (id, value, why) in [
         ("t2", format!("http://{address}/nothing"), "404"),
         ("t3", "hdfs://x/y".to_owned(), "only absolute paths"),
-        ("t4", format!("http://{address}/"), "is no file name"),
+        ("t4", format!("http://{address}/"), "is not a file name"),
     ] {
         cluster.launch_with(id, |task| task.command.as_mut().unwrap().uris = vec![uri(value)]);
         cluster.flush().await;
