@@ -19,6 +19,7 @@ mod node;
 pub mod pod;
 pub mod pod_template;
 mod priority_class;
+mod ratchet;
 mod replica_set;
 pub mod scale;
 mod secret;
@@ -310,14 +311,24 @@ pub fn begin_update(
         Subresource::Status => kind.validate_status_update(new, old),
         Subresource::Other(name) => of_subresource(kind, name)?.validate_update(new, old),
     });
+    ratchet::drop_unchanged(&mut errors, new, old, || stored_errors(resource, door, old));
     refuse(resource, new, errors)
 }
 
-fn of_subresource<'a>(strategy: &'a dyn Strategy, name: &str) -> Result<&'a dyn SubresourceStrategy, Status> {
-    strategy.subresource(name).ok_or_else(status::unknown_path)
+/// What the rules of today say of a stored object: errors that an update through `door` does not bring.
+fn stored_errors(resource: &Resource, door: Door, old: &Value) -> Vec<FieldError> {
+    let kind = of(resource);
+    let mut errors = metadata::validate_stored(old);
+    errors.extend(match door {
+        Door::Main => kind.validate_create(old),
+        Door::Status => kind.validate_status_update(old, old),
+        Door::Other("finalize") => namespace::validate_finalize(old),
+        Door::Other(subresource) => pod::validate_subresource(subresource, old, old),
+    });
+    errors
 }
 
-/// Checks that the body names the object of the path, and sets an omitted namespace.
+/// Checks that the body names the object of the path, and puts in a namespace that was left out.
 pub fn check_identity(
     resource: &Resource,
     namespace: &str,
