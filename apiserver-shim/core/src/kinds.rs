@@ -311,24 +311,28 @@ pub fn begin_update(
         Subresource::Status => kind.validate_status_update(new, old),
         Subresource::Other(name) => of_subresource(kind, name)?.validate_update(new, old),
     });
-    ratchet::drop_unchanged(&mut errors, new, old, || stored_errors(resource, door, old));
+    ratchet::drop_unchanged(&mut errors, new, old, || stored_errors(kind, subresource, old));
     refuse(resource, new, errors)
 }
 
-/// What the rules of today say of a stored object: errors that an update through `door` does not bring.
-fn stored_errors(resource: &Resource, door: Door, old: &Value) -> Vec<FieldError> {
-    let kind = of(resource);
+/// The errors of a stored object by the rules of today: an update of the same part does not cause them.
+fn stored_errors(kind: &dyn Strategy, subresource: Subresource<'_>, old: &Value) -> Vec<FieldError> {
     let mut errors = metadata::validate_stored(old);
-    errors.extend(match door {
-        Door::Main => kind.validate_create(old),
-        Door::Status => kind.validate_status_update(old, old),
-        Door::Other("finalize") => namespace::validate_finalize(old),
-        Door::Other(subresource) => pod::validate_subresource(subresource, old, old),
+    errors.extend(match subresource {
+        Subresource::Main => kind.validate_create(old),
+        Subresource::Status => kind.validate_status_update(old, old),
+        Subresource::Other(name) => {
+            kind.subresource(name).map(|rules| rules.validate_update(old, old)).unwrap_or_default()
+        }
     });
     errors
 }
 
-/// Checks that the body names the object of the path, and puts in a namespace that was left out.
+fn of_subresource<'a>(strategy: &'a dyn Strategy, name: &str) -> Result<&'a dyn SubresourceStrategy, Status> {
+    strategy.subresource(name).ok_or_else(status::unknown_path)
+}
+
+/// Checks that the body names the object of the path, and sets an omitted namespace.
 pub fn check_identity(
     resource: &Resource,
     namespace: &str,

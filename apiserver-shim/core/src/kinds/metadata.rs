@@ -148,14 +148,14 @@ pub(super) fn validate_update(
     errors
 }
 
-/// What is wrong with the metadata of a stored object, whatever an update does to it.
+/// Validates the metadata of a stored object by the rules of today.
 pub(super) fn validate_stored(old: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     validate_common(&old["metadata"], &mut errors);
     errors
 }
 
-/// What an update may not do to metadata.
+/// Validates an update of the metadata.
 fn validate_change(resource: &Resource, new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
     if !text(old, "deletionTimestamp").is_empty() {
         let had = access::list(old, &["metadata", "finalizers"]);

@@ -11,6 +11,7 @@ use crate::http::node_proxy;
 use crate::http::objects::ResourceRequest;
 use crate::http::query::Query;
 use crate::http::service::Api;
+use crate::pipeline::{Attributes, Operation, Preconditions};
 
 pub(super) async fn serve(
     api: &Api,
@@ -21,6 +22,9 @@ pub(super) async fn serve(
     let door = asked.target.subresource.as_str();
     if door == "log" {
         check_log_options(name, asked.query)?;
+    }
+    if door != "log" {
+        admit_connect(api, asked).await?;
     }
     let pod = api.registry.get(asked.resource, namespace, name).await?.value();
     let container = match door {
@@ -59,6 +63,15 @@ pub(super) async fn serve(
         "log" => node_proxy::fetch(&api.node_client, &api.nodes, node, &uri).await,
         _ => node_proxy::upgrade(&api.node_client, &api.nodes, node, &uri, request).await,
     }
+}
+
+/// Admits a connection to an object.
+pub(super) async fn admit_connect(api: &Api, asked: &ResourceRequest<'_>) -> Result<(), Status> {
+    let target = asked.target;
+    let mut attributes = Attributes::new(Operation::Connect, asked.resource, &target.namespace);
+    (attributes.name, attributes.subresource) = (&target.name, &target.subresource);
+    // There is no transaction for what plugins require of it.
+    api.pipeline.admit_only(asked.context, attributes, &mut Preconditions::default()).await.map(drop)
 }
 
 /// A container that had not begun when its Pod ended never will; its node may have forgotten the Pod.

@@ -40,9 +40,10 @@ fn an_error_that_is_stored_is_not_held_against_an_update() {
     scaled["spec"]["replicas"] = json!(3);
     assert!(held(&old, &scaled).is_empty());
     // Another wrong value is a new error, and so is a new item that breaks the rule.
-    assert_eq!(held(&old, &object(json!([{"name": "a", "image": "z y"}]), json!({}))), [
-        "spec.containers[0].image"
-    ]);
+    assert_eq!(
+        held(&old, &object(json!([{"name": "a", "image": "z y"}]), json!({}))),
+        ["spec.containers[0].image"]
+    );
     let more = json!([{"name": "a", "image": "x y"}, {"name": "b", "image": "x y", "command": []}]);
     assert_eq!(held(&old, &object(more, json!({}))), ["spec.containers[1].image"]);
 }
@@ -50,7 +51,8 @@ fn an_error_that_is_stored_is_not_held_against_an_update() {
 #[test]
 fn an_item_of_a_list_is_known_by_its_key() {
     let old = object(json!([{"name": "a", "image": "x y", "command": []}]), json!({}));
-    let moved = json!([{"name": "b", "image": "z", "command": []}, {"name": "a", "image": "x y", "command": []}]);
+    let moved =
+        json!([{"name": "b", "image": "z", "command": []}, {"name": "a", "image": "x y", "command": []}]);
     assert!(held(&old, &object(moved, json!({}))).is_empty());
 }
 
@@ -58,7 +60,10 @@ fn an_item_of_a_list_is_known_by_its_key() {
 fn an_error_that_shows_no_value_is_compared_by_the_value() {
     let old = object(json!([]), json!({"a": "1", "b": "2", "c": "3"}));
     assert!(held(&old, &old).is_empty());
-    assert_eq!(held(&old, &object(json!([]), json!({"a": "1", "b": "2", "c": "4"}))), ["metadata.annotations"]);
+    assert_eq!(
+        held(&old, &object(json!([]), json!({"a": "1", "b": "2", "c": "4"}))),
+        ["metadata.annotations"]
+    );
 }
 
 #[test]
