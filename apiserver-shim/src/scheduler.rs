@@ -18,7 +18,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use kernel_model::{
     operator,
-    scheduler::{Call, Event as KernelEvent},
+    scheduler::{Call, Event as KernelEvent, Operation},
     time::Time,
 };
 use shim_core::scheduler::machine::{
@@ -324,6 +324,7 @@ impl Driver {
     fn launch(&mut self, launch: u64, calls: Vec<Call>) {
         self.send_calls();
         let Some(caller) = &self.caller else { return };
+        trace_launches(&calls);
         let outcomes = caller.call_all(calls);
         self.jobs.start(async move {
             let outcomes = outcomes.await.unwrap_or_default();
@@ -356,4 +357,20 @@ async fn sleep_until(due: Option<Instant>) {
 /// The present second.
 pub(crate) fn now_seconds() -> i64 {
     crate::storage::registry::now().seconds()
+}
+
+/// Logs each launch at level `debug`; the kernel logs the next hops with the Pod's UID as `task_id`.
+fn trace_launches(calls: &[Call]) {
+    if !tracing::enabled!(tracing::Level::DEBUG) {
+        return;
+    }
+    for call in calls {
+        let Call::Accept { operations, .. } = call else { continue };
+        for operation in operations {
+            let Operation::Launch { tasks } = operation else { continue };
+            for task in tasks {
+                tracing::debug!(pod_uid = %task.task_id, agent_id = %task.agent_id, "scheduler launches the pod");
+            }
+        }
+    }
 }
