@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use apiserver_shim::pipeline::{Call, Pipeline};
+use apiserver_shim::pipeline::{Identity, ObjectRef, Pipeline};
 use apiserver_shim::server::{ApiOptions, start};
 use apiserver_shim::storage::selection::Selection;
 use apiserver_shim::storage::watch_cache::WatchFrom;
@@ -27,6 +27,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         listen: address.parse()?,
         advertise: [127, 0, 0, 1].into(),
         names: ServerNames::default(),
+        audit: None,
     };
     let server = start(options).await?;
     let admin = pki.authority.issue_admin(SystemTime::now())?;
@@ -51,9 +52,10 @@ async fn service_accounts(pipeline: Pipeline) {
         for namespace in batch.deliveries.iter().map(|d| d.object.name().to_owned()) {
             let object =
                 json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
-            let call = Call::internal("catamaran-controllers");
+            let context = Identity::controller("service-account-controller").context("create");
+            let accounts = kind("serviceaccounts");
             // It may be there already, or the namespace gone: either is fine.
-            let _ = pipeline.create(&kind("serviceaccounts"), &namespace, object, &call).await;
+            let _ = pipeline.create(&context, ObjectRef::new(&accounts, &namespace, ""), object).await;
         }
     }
 }

@@ -1,4 +1,5 @@
 //! Who sends a request, and whether they may.
 
+pub mod audit;
 pub mod authentication;
 pub mod authorization;

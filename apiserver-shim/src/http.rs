@@ -2,6 +2,7 @@
 //! [`negotiation`] in which form the answer goes out, [`objects`] carries out the verbs, [`list`] and [`watch`] show
 //! collections, [`shapes`] and [`reply`] write the answer.
 
+pub mod audit;
 pub mod body;
 pub mod discovery;
 pub mod health;

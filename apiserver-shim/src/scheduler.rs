@@ -18,7 +18,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use kernel_model::{
     operator,
-    scheduler::{Call, Event as KernelEvent},
+    scheduler::{Call, Event as KernelEvent, Operation},
     time::Time,
 };
 use shim_core::scheduler::machine::{
@@ -28,10 +28,10 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::controllers::EventRecorder;
 use crate::node_endpoints::NodeEndpoints;
+use crate::pipeline::Pipeline;
 use crate::scheduler::kernel_client::{KernelClient, SubscribeError};
 use crate::storage::pod_cidrs::PodCidrs;
 use crate::storage::pod_views::PodViews;
-use crate::storage::registry::Registry;
 use caller::Caller;
 use feeds::Watches;
 use jobs::Jobs;
@@ -53,8 +53,8 @@ const RESUBSCRIBE_MAX: Duration = Duration::from_secs(5);
 
 /// What the scheduler needs.
 pub struct SchedulerOptions {
-    /// The objects.
-    pub registry: Registry,
+    /// The objects, and the way in for bindings, statuses and Nodes.
+    pub pipeline: Pipeline,
     /// The kernel.
     pub client: KernelClient,
     /// Where executors can be reached.
@@ -117,7 +117,7 @@ struct Streams {
 
 /// Runs the scheduler until the task is aborted.
 pub async fn run(options: SchedulerOptions) {
-    let watches = Watches::start(&options.registry);
+    let watches = Watches::start(options.pipeline.registry());
     let mut driver = Driver {
         machine: SchedulerMachine::default(),
         clock: Clock::start(),
@@ -160,9 +160,9 @@ impl Driver {
         let roles = self.machine.roles();
         let session = client.subscribe(&roles).await?;
         let (agents, cluster) = client.driver().watch_cluster().await?;
-        let (journal, revision) = journal::read(self.options.registry.store()).await?;
+        let (journal, revision) = journal::read(self.options.pipeline.registry().store()).await?;
         // A Pod that an earlier scheduler launched must be seen before its task is: else it would pass for one that is gone.
-        self.options.registry.wait_for(revision).await.map_err(SubscribeError::Caches)?;
+        self.options.pipeline.registry().wait_for(revision).await.map_err(SubscribeError::Caches)?;
         self.drain_watches();
         let framework_id = session.framework_id;
         if !journal.is_empty() {
@@ -285,21 +285,23 @@ impl Driver {
     }
 
     fn write(&mut self, write: Write) {
-        let registry = self.options.registry.clone();
+        let pipeline = self.options.pipeline.clone();
         match write {
             Write::Bind(write) => self.bindings.push(*write),
             Write::Status(write) => self.statuses.push(*write),
-            Write::Intent(write) => self.jobs.start(async move { journal::record(&registry, write).await }),
+            Write::Intent(write) => {
+                self.jobs.start(async move { journal::record(pipeline.registry(), write).await })
+            }
             Write::RemoveIntents(numbers) => {
-                self.jobs.start(async move { journal::remove(&registry, numbers).await });
+                self.jobs.start(async move { journal::remove(pipeline.registry(), numbers).await });
             }
             Write::Condition { key, message } => self.jobs.start(async move {
-                writes::set_unschedulable(&registry, &key, &message).await;
+                writes::set_unschedulable(&pipeline, &key, &message).await;
                 Vec::new()
             }),
             Write::Node(write) => {
                 let pod_cidrs = self.options.pod_cidrs.clone();
-                self.jobs.start(async move { writes::node(&registry, &pod_cidrs, write).await });
+                self.jobs.start(async move { writes::node(&pipeline, &pod_cidrs, write).await });
             }
         }
     }
@@ -322,6 +324,7 @@ impl Driver {
     fn launch(&mut self, launch: u64, calls: Vec<Call>) {
         self.send_calls();
         let Some(caller) = &self.caller else { return };
+        trace_launches(&calls);
         let outcomes = caller.call_all(calls);
         self.jobs.start(async move {
             let outcomes = outcomes.await.unwrap_or_default();
@@ -339,9 +342,9 @@ impl Driver {
     /// Starts what this turn asked for.
     fn flush(&mut self) {
         self.send_calls();
-        let registry = &self.options.registry;
-        self.jobs.bind(registry, std::mem::take(&mut self.bindings));
-        self.jobs.write_statuses(registry, &self.status_permits, std::mem::take(&mut self.statuses));
+        let pipeline = &self.options.pipeline;
+        self.jobs.bind(pipeline, std::mem::take(&mut self.bindings));
+        self.jobs.write_statuses(pipeline, &self.status_permits, std::mem::take(&mut self.statuses));
     }
 }
 
@@ -354,4 +357,20 @@ async fn sleep_until(due: Option<Instant>) {
 /// The present second.
 pub(crate) fn now_seconds() -> i64 {
     crate::storage::registry::now().seconds()
+}
+
+/// Logs each launch at level `debug`; the kernel logs the next hops with the Pod's UID as `task_id`.
+fn trace_launches(calls: &[Call]) {
+    if !tracing::enabled!(tracing::Level::DEBUG) {
+        return;
+    }
+    for call in calls {
+        let Call::Accept { operations, .. } = call else { continue };
+        for operation in operations {
+            let Operation::Launch { tasks } = operation else { continue };
+            for task in tasks {
+                tracing::debug!(pod_uid = %task.task_id, agent_id = %task.agent_id, "scheduler launches the pod");
+            }
+        }
+    }
 }

@@ -2,6 +2,7 @@
 //! with, and the controllers and scheduler that run beside it.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -16,6 +17,7 @@ use transport::BoxError;
 use transport::server::{Http2, KeepAlive, Peer, ServerOptions, Tls};
 use transport::tls::{ALPN_HTTP, ALPN_HTTP1, ClientCertificate, TlsError, client_config, server_config};
 
+use crate::auth::audit::{AuditLog, AuditOptions};
 use crate::auth::authentication::{Authenticator, DEFAULT_AUDIENCE, User};
 use crate::auth::authorization::FixedAuthorizer;
 use crate::http::node_proxy::node_client;
@@ -53,6 +55,8 @@ pub struct ApiOptions {
     pub advertise: IpAddr,
     /// Further names and addresses of this server, for its certificate.
     pub names: ServerNames,
+    /// What is recorded in the audit log, and where; nothing if not given.
+    pub audit: Option<AuditOptions>,
 }
 
 /// Why a server did not start.
@@ -69,6 +73,14 @@ pub enum StartError {
     /// The store does not answer.
     #[error("objects cannot be read: {0}")]
     Store(#[source] store::Error),
+    /// The audit log cannot be opened.
+    #[error("audit log {} cannot be opened: {source}", path.display())]
+    AuditLog {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: std::io::Error,
+    },
     /// A key or certificate is not right.
     #[error("keys cannot be used: {0}")]
     Pki(#[from] PkiError),
@@ -110,6 +122,13 @@ pub async fn start(options: ApiOptions) -> Result<ApiHandle, StartError> {
     let pair = Some((kubelet.certificate.as_str(), kubelet.key.as_str()));
     let node_tls = client_config(authority.certificate(), pair, ALPN_HTTP1)?;
     let registry = Registry::open(options.store).await.map_err(StartError::Store)?;
+    let audit = match options.audit {
+        None => None,
+        Some(audit) => {
+            let path = audit.path.clone();
+            Some(AuditLog::start(audit).map_err(|source| StartError::AuditLog { path, source })?)
+        }
+    };
     let authenticator =
         Authenticator::new(registry.clone(), &options.pki.service_account_key, DEFAULT_AUDIENCE)?;
     let api = Arc::new(Api::new(
@@ -119,6 +138,7 @@ pub async fn start(options: ApiOptions) -> Result<ApiHandle, StartError> {
         NodeEndpoints::default(),
         node_client(node_tls),
         SocketAddr::new(options.advertise, local.port()).to_string(),
+        audit,
     ));
     bootstrap::run(&api.pipeline, options.advertise, local.port()).await.map_err(StartError::Bootstrap)?;
     let service = ApiService::new(api, Caller::Unknown);
@@ -162,6 +182,9 @@ impl ApiHandle {
     pub async fn shutdown(&self) {
         self.stop.cancel();
         self.serving.wait().await;
+        if let Some(audit) = &self.service.api().audit {
+            audit.flush().await;
+        }
     }
 }
 
@@ -188,5 +211,5 @@ fn for_peer(service: &ApiService, peer: &Peer) -> Result<TowerToHyperService<Api
         Some(der) => Caller::Known(Arc::new(User::certified(identity::of_certificate(der)?))),
         None => Caller::Unknown,
     };
-    Ok(TowerToHyperService::new(service.for_caller(caller)))
+    Ok(TowerToHyperService::new(service.for_connection(caller, peer.address.ip())))
 }

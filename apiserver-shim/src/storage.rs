@@ -5,6 +5,7 @@ pub mod deletion;
 pub mod object;
 pub mod pod_cidrs;
 pub mod pod_views;
+pub mod preconditions;
 pub mod registry;
 pub mod selection;
 pub mod service_addresses;

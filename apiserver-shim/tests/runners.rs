@@ -17,11 +17,12 @@ mod scheduling;
 
 use std::time::{Duration, Instant};
 
+use apiserver_shim::pipeline::ObjectRef;
 use apiserver_shim::storage::pod_cidrs::ClusterCidr;
 use serde_json::{Value, json};
 use shim_core::controllers::{condition, served};
 
-use cluster::{Cluster, deployment, hollow_options, trace};
+use cluster::{Cluster, context, deployment, hollow_options, trace};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deployment_lives_and_dies() {
@@ -179,9 +180,12 @@ async fn a_pod_that_fits_nowhere_says_why_and_runs_when_it_can() {
         "0/2 nodes are available: 2 Insufficient cpu. \
          preemption: 0/2 nodes are available: 2 No preemption victims found for incoming pod."
     );
-    let label = cluster.registry().update_with(served("", "nodes"), "", "hollow-00001", |node| {
+    let nodes = cluster.registry().builtin(&served("", "nodes"));
+    let (context, target) = (context("patch"), ObjectRef::new(&nodes, "", "hollow-00001"));
+    let label = cluster.pipeline.update_with(&context, target, |node| {
+        let mut node = node.clone();
         node["metadata"]["labels"]["disk"] = json!("ssd");
-        Ok(())
+        Ok(node)
     });
     label.await.unwrap();
     cluster.until("picky runs", |c| c.running() == 1).await;

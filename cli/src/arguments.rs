@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
-use apiserver_shim::storage::pod_cidrs::{Cidr, NODE_BITS};
+use apiserver_shim::auth::audit::AuditMode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
@@ -152,6 +152,24 @@ pub struct ServerArguments {
     /// Seconds between pings of an agent; after five missed pings it is unreachable
     #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = seconds)]
     pub agent_ping_timeout: Duration,
+    /// File to append audit events to; '-' is standard output [default: no audit log]
+    #[arg(long, value_name = "FILE", requires = "audit_policy_file")]
+    pub audit_log_path: Option<PathBuf>,
+    /// Policy of audit.k8s.io/v1 that says which requests are recorded
+    #[arg(long, value_name = "FILE", requires = "audit_log_path")]
+    pub audit_policy_file: Option<PathBuf>,
+    /// What happens when the audit log cannot keep up: 'blocking' makes requests wait, 'batch' drops events
+    #[arg(long, value_name = "MODE", default_value = "blocking", value_parser = audit_mode)]
+    pub audit_log_mode: AuditMode,
+}
+
+/// Parses a mode of the audit log.
+fn audit_mode(text: &str) -> Result<AuditMode, String> {
+    match text {
+        "blocking" => Ok(AuditMode::Blocking),
+        "batch" => Ok(AuditMode::Batch),
+        _ => Err("give 'blocking' or 'batch'".to_owned()),
+    }
 }
 
 /// Weights by role.

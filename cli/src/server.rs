@@ -74,6 +74,7 @@ pub async fn start(
     arguments: &ServerArguments,
     progress: &Progress,
 ) -> anyhow::Result<Running> {
+    let audit = audit(arguments)?;
     progress.doing("opening the store");
     let store = open_store(data, &arguments.store).await?;
     progress.doing("reading the cluster's keys");
@@ -96,6 +97,7 @@ pub async fn start(
         listen: arguments.api_listen,
         advertise: ip,
         names: ServerNames { dns: Vec::new(), addresses: Vec::new() },
+        audit,
     })
     .await?;
     let runners = runners::start(RunnersOptions {
@@ -108,6 +110,15 @@ pub async fn start(
     let hollow = hollow::start(&master, arguments.hollow_nodes, progress);
     let kubeconfig = write_kubeconfig(data, arguments, &pki, &api_url)?;
     Ok(Running { master, api, pki, pod_cidrs, api_url, kubeconfig, runners, hollow })
+}
+
+/// The audit log that was asked for.
+fn audit(arguments: &ServerArguments) -> Result<Option<AuditOptions>, PolicyError> {
+    let (Some(path), Some(policy)) = (&arguments.audit_log_path, &arguments.audit_policy_file) else {
+        return Ok(None);
+    };
+    let policy = Policy::read(policy)?;
+    Ok(Some(AuditOptions { policy, path: path.clone(), mode: arguments.audit_log_mode }))
 }
 
 impl Running {

@@ -19,6 +19,7 @@ mod node;
 pub mod pod;
 pub mod pod_template;
 mod priority_class;
+mod ratchet;
 mod replica_set;
 pub mod scale;
 mod secret;
@@ -310,7 +311,21 @@ pub fn begin_update(
         Subresource::Status => kind.validate_status_update(new, old),
         Subresource::Other(name) => of_subresource(kind, name)?.validate_update(new, old),
     });
+    ratchet::drop_unchanged(&mut errors, new, old, || stored_errors(kind, subresource, old));
     refuse(resource, new, errors)
+}
+
+/// The errors of a stored object by the rules of today: an update of the same part does not cause them.
+fn stored_errors(kind: &dyn Strategy, subresource: Subresource<'_>, old: &Value) -> Vec<FieldError> {
+    let mut errors = metadata::validate_stored(old);
+    errors.extend(match subresource {
+        Subresource::Main => kind.validate_create(old),
+        Subresource::Status => kind.validate_status_update(old, old),
+        Subresource::Other(name) => {
+            kind.subresource(name).map(|rules| rules.validate_update(old, old)).unwrap_or_default()
+        }
+    });
+    errors
 }
 
 fn of_subresource<'a>(strategy: &'a dyn Strategy, name: &str) -> Result<&'a dyn SubresourceStrategy, Status> {

@@ -30,8 +30,8 @@ const ROOTS: [&str; 6] = [
     "cli/src",
 ];
 
-/// Lookups found at least: a scanner that finds nothing must not pass.
-const LOOKUPS_MIN: usize = 1000;
+/// Distinct paths per file, summed, at least (911 as of this writing): a scanner that finds nothing must not pass.
+const LOOKUPS_MIN: usize = 800;
 
 /// What a file declares: the types at which its paths begin, and names that are no members of objects (labels, headers,
 /// members of other documents).

@@ -49,6 +49,18 @@ impl User {
         User { name: name.to_owned(), groups, ..User::default() }
     }
 
+    /// A component of this process, such as `system:kube-scheduler`.
+    pub fn component(name: &str, groups: &[&str]) -> User {
+        let groups = groups.iter().chain(&[AUTHENTICATED]).map(|group| (*group).to_owned()).collect();
+        User { name: name.to_owned(), groups, ..User::default() }
+    }
+
+    /// A service account, for a component that writes as one.
+    pub fn service_account(namespace: &str, name: &str) -> User {
+        let groups = service_account_groups(namespace);
+        User { name: format!("{SERVICE_ACCOUNT}{namespace}:{name}"), groups, ..User::default() }
+    }
+
     /// Whom a certificate of the cluster's authority names.
     pub fn certified(identity: Identity) -> User {
         let mut groups = identity.groups;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::json;
 use shim_core::controllers::{EventRecord, Target, served};
+use shim_core::kinds::Subresource;
 use shim_core::rows::Key;
 use shim_model::object::{Header, Parts, StoredObject};
 use shim_model::resource::Resource;
@@ -14,6 +15,7 @@ use shim_model::time::Instant;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::pipeline::{Identity, ObjectRef, Pipeline, RequestContext};
 use crate::storage::registry::{Registry, now as wall_clock};
 
 /// Events that wait to be written. A burst of 10,000 bindings fits.
@@ -33,9 +35,9 @@ pub struct EventRecorder {
 
 impl EventRecorder {
     /// Starts a recorder. It ends when every clone is dropped.
-    pub fn start(registry: Registry) -> EventRecorder {
+    pub fn start(pipeline: Pipeline) -> EventRecorder {
         let (sender, queue) = mpsc::channel(QUEUE_BOUND);
-        tokio::spawn(Writer { registry, known: BTreeMap::new() }.run(queue));
+        tokio::spawn(Writer { pipeline, known: BTreeMap::new() }.run(queue));
         EventRecorder { queue: sender }
     }
 
@@ -57,7 +59,7 @@ struct KnownEvent {
 }
 
 struct Writer {
-    registry: Registry,
+    pipeline: Pipeline,
     known: BTreeMap<AggregationKey, KnownEvent>,
 }
 
@@ -76,9 +78,10 @@ impl Writer {
 
     fn write(&mut self, record: EventRecord, writes: &mut JoinSet<()>) {
         let now = wall_clock();
-        let registry = self.registry.clone();
+        let (pipeline, context) = (self.pipeline.clone(), context(record.component));
         // An object whose resource is no longer served has no Events.
-        let Some(resource) = registry.catalog().named(&record.about.resource).cloned() else { return };
+        let catalog = pipeline.registry().catalog();
+        let Some(resource) = catalog.named(&record.about.resource).cloned() else { return };
         let same =
             (record.about.uid.clone(), record.about.key.clone(), record.reason, record.message.clone());
         if let Some(known) = self.known.get_mut(&same).filter(|k| now.since(k.first) < AGGREGATE_SECONDS) {
@@ -86,7 +89,9 @@ impl Writer {
             let (name, count) = (known.name.clone(), known.count);
             let namespace = namespace_of(&record.about).to_owned();
             let fresh = event(&resource, &record, now, count).0;
-            writes.spawn(async move { aggregate(&registry, &namespace, &name, count, now, fresh).await });
+            writes.spawn(async move {
+                aggregate(&pipeline, &context, (&namespace, &name), (count, now), fresh).await
+            });
             return;
         }
         if self.known.len() >= REMEMBERED_MAX {
@@ -94,36 +99,47 @@ impl Writer {
         }
         let (event, name) = event(&resource, &record, now, 1);
         self.known.insert(same, KnownEvent { name, count: 1, first: now });
-        writes.spawn(async move { create(&registry, event).await });
+        writes.spawn(async move { create(&pipeline, &context, event).await });
     }
 }
 
-async fn create(registry: &Registry, event: StoredObject) {
-    if let Err(status) = registry.create_encoded(&served("", "events"), event).await {
+/// Each component records its Events as itself. The scheduler finds out which Pods a node must refuse.
+fn context(component: &str) -> RequestContext {
+    let identity = match component {
+        shim_core::scheduler::NAME | "kubelet" => Identity::scheduler(),
+        controller => Identity::controller(controller).untracked(),
+    };
+    identity.context("create")
+}
+
+async fn create(pipeline: &Pipeline, context: &RequestContext, event: StoredObject) {
+    if let Err(status) = pipeline.record_event(context, event).await {
         tracing::debug!(%status, "event not written");
     }
 }
 
 /// Raises the count of an Event; if it was deleted, `fresh` takes its place.
 async fn aggregate(
-    registry: &Registry,
-    namespace: &str,
-    name: &str,
-    count: i64,
-    now: Instant,
+    pipeline: &Pipeline,
+    context: &RequestContext,
+    (namespace, name): (&str, &str),
+    (count, now): (i64, Instant),
     fresh: StoredObject,
 ) {
-    let counted = registry
-        .update_with(&served("", "events"), namespace, name, |event| {
+    let events = pipeline.registry().builtin(&served("", "events"));
+    let target = ObjectRef::new(&events, namespace, name);
+    let counted = pipeline
+        .update_parts(context, target, &[Subresource::Main], |event| {
+            let mut event = event.clone();
             event["count"] = json!(count);
             event["lastTimestamp"] = json!(now.to_rfc3339());
-            Ok(())
+            Ok(event)
         })
         .await;
     match counted {
         Ok(_) => {}
         Err(status) if status.code == 404 => {
-            create(registry, fresh).await;
+            create(pipeline, context, fresh).await;
         }
         Err(status) => tracing::debug!(%status, "event not aggregated"),
     }
@@ -135,13 +151,8 @@ fn namespace_of(about: &Target) -> &str {
 
 /// The Event as it is stored, for a writer that puts it into the same transaction as the object. `None` for an object whose
 /// resource is no longer served.
-pub(crate) fn event_to_store(
-    registry: &Registry,
-    record: &EventRecord,
-) -> Option<(store::Key, StoredObject)> {
-    let (event, name) = event(registry.catalog().named(&record.about.resource)?, record, wall_clock(), 1);
-    let events = registry.builtin(&served("", "events"));
-    Some((events.key(namespace_of(&record.about), &name), event))
+pub(crate) fn event_to_store(registry: &Registry, record: &EventRecord) -> Option<StoredObject> {
+    Some(event(registry.catalog().named(&record.about.resource)?, record, wall_clock(), 1).0)
 }
 
 /// The Event and its name: the object's name and the time in hexadecimal, as upstream.

@@ -10,33 +10,11 @@ use shim_model::status::Status;
 use tokio::task::JoinSet;
 
 use super::events::EventRecorder;
-use crate::pipeline::{Call, Pipeline, Place};
+use crate::pipeline::{Identity, ObjectRef, Pipeline};
 use crate::storage::deletion::{self, DeleteOptions};
-use crate::storage::registry::{Deleted, Registry};
 
 /// Creations and deletions of one plan in flight at once: they share the store's group commits.
 const AT_ONCE_MAX: usize = 64;
-
-/// The manager of the fields that controllers set, as upstream: one for all of them.
-const MANAGER: &str = "kube-controller-manager";
-
-/// Who writes.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Identity {
-    /// A controller, with its service account in `kube-system`.
-    Controller(&'static str),
-    /// The API server itself.
-    ApiServer,
-}
-
-impl std::fmt::Display for Identity {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Identity::Controller(account) => write!(f, "system:serviceaccount:kube-system:{account}"),
-            Identity::ApiServer => f.write_str("system:apiserver"),
-        }
-    }
-}
 
 /// The result of executing a plan.
 #[derive(Debug, Default)]
@@ -47,11 +25,11 @@ pub(super) struct Outcome {
     pub refused: Option<Refusal>,
 }
 
-/// Executes a plan.
+/// Executes a plan as the controller that made it.
 pub(super) async fn execute(
     pipeline: &Pipeline,
     events: &EventRecorder,
-    identity: Identity,
+    identity: &Identity,
     plan: Plan,
 ) -> Outcome {
     let mut outcome = Outcome::default();
@@ -65,9 +43,10 @@ pub(super) async fn execute(
                 run.push(next);
             }
         }
-        execute_in_parallel(pipeline, events, run, plan.creation_events.as_ref(), &mut outcome).await;
+        let about = plan.creation_events.as_ref();
+        execute_in_parallel((pipeline, identity), events, run, about, &mut outcome).await;
         if let Some(refusal) = &outcome.refused {
-            tracing::debug!(user = %identity, code = refusal.code, "write refused");
+            tracing::debug!(user = identity.user().name, code = refusal.code, "write refused");
             return outcome;
         }
     }
@@ -79,7 +58,7 @@ pub(super) async fn execute(
 
 /// Slow start, as upstream: one write, then two, then four, so that a refused plan of 500 writes causes one refusal.
 async fn execute_in_parallel(
-    pipeline: &Pipeline,
+    (pipeline, identity): (&Pipeline, &Identity),
     events: &EventRecorder,
     run: Vec<Action>,
     about: Option<&CreationEvents>,
@@ -90,10 +69,10 @@ async fn execute_in_parallel(
     loop {
         let mut flying = JoinSet::new();
         for action in left.by_ref().take(size) {
-            let pipeline = pipeline.clone();
+            let (pipeline, identity) = (pipeline.clone(), identity.clone());
             flying.spawn(async move {
                 let creating = matches!(action, Action::Create { .. });
-                (creating, write(&pipeline, action).await)
+                (creating, write(&pipeline, &identity, action).await)
             });
         }
         if flying.is_empty() {
@@ -137,27 +116,25 @@ fn record_creation(
 }
 
 /// One write: the name and revision of the written object, or nothing if nothing was written.
-async fn write(pipeline: &Pipeline, action: Action) -> Result<Option<(String, u64)>, Status> {
+async fn write(
+    pipeline: &Pipeline,
+    identity: &Identity,
+    action: Action,
+) -> Result<Option<(String, u64)>, Status> {
     match action {
         Action::Create { resource, namespace, object } => {
             let Some(resource) = pipeline.registry().catalog().named(&resource).cloned() else {
                 return Err(shim_model::status::unknown_path());
             };
-            let made = pipeline.create(&resource, &namespace, object, &Call::internal(MANAGER)).await?;
+            let context = identity.context("create");
+            let made = pipeline.create(&context, ObjectRef::new(&resource, &namespace, ""), object).await?;
             Ok(made.stored.map(|object| (object.name().to_owned(), object.revision)))
         }
         Action::Change { target, subresource, changes } => {
-            let changed = change(pipeline, &target, subresource, &changes).await;
-            match changed {
-                // The stored object may violate a newer validation rule; still allow scaling and release.
-                Err(status) if matches!(status.code, 403 | 422) => {
-                    change_unchecked(pipeline.registry(), &target, &changes).await
-                }
-                other => other,
-            }
+            change(pipeline, identity, &target, subresource, &changes).await
         }
         Action::Delete { target, propagation, grace_seconds } => {
-            delete(pipeline.registry(), &target, propagation, grace_seconds).await
+            delete(pipeline, identity, &target, propagation, grace_seconds).await
         }
     }
 }
@@ -165,6 +142,7 @@ async fn write(pipeline: &Pipeline, action: Action) -> Result<Option<(String, u6
 /// Changes an object through the pipeline, so that managed fields are kept.
 async fn change(
     pipeline: &Pipeline,
+    identity: &Identity,
     target: &Target,
     subresource: Option<&'static str>,
     changes: &[Change],
@@ -178,20 +156,15 @@ async fn change(
     let Some(resource) = pipeline.registry().catalog().named(&target.resource).cloned() else {
         return Ok(None);
     };
-    let place = Place { resource: &resource, subresource, namespace, name };
-    let changed = pipeline
-        .apply(place, &Call::internal(MANAGER), |current| {
-            let mut object = current.clone();
-            apply(target, changes, &mut object);
-            Ok((object, Vec::new()))
-        })
-        .await;
-    match changed {
-        Ok(outcome) => {
-            let gone = || outcome.unstored.as_ref().map_or(0, revision_of);
-            let revision = outcome.stored.as_ref().map_or_else(gone, |object| object.revision);
-            Ok(Some((name.to_string(), revision)))
-        }
+    let object = ObjectRef { resource: &resource, subresource, namespace, name };
+    let context = identity.context("patch");
+    let changed = pipeline.update_with(&context, object, |current| {
+        let mut object = current.clone();
+        apply(target, changes, &mut object);
+        Ok(object)
+    });
+    match changed.await {
+        Ok(outcome) => Ok(Some((name.to_string(), outcome.revision()))),
         Err(status) if status.code == 404 => Ok(None),
         Err(status) => Err(status),
     }
@@ -206,27 +179,9 @@ fn apply(target: &Target, changes: &[Change], object: &mut Value) {
     }
 }
 
-async fn change_unchecked(
-    registry: &Registry,
-    target: &Target,
-    changes: &[Change],
-) -> Result<Option<(String, u64)>, Status> {
-    let Key { namespace, name } = &target.key;
-    let changed = registry
-        .update_with(&target.resource, namespace, name, |object| {
-            apply(target, changes, object);
-            Ok(())
-        })
-        .await;
-    match changed {
-        Ok(object) => Ok(Some((name.to_string(), object.revision))),
-        Err(status) if status.code == 404 => Ok(None),
-        Err(status) => Err(status),
-    }
-}
-
 async fn delete(
-    registry: &Registry,
+    pipeline: &Pipeline,
+    identity: &Identity,
     target: &Target,
     propagation: Propagation,
     grace_seconds: Option<i64>,
@@ -243,16 +198,14 @@ async fn delete(
         uid: Some(target.uid.clone()),
         ..DeleteOptions::default()
     };
-    match registry.delete(&target.resource, namespace, name, &options).await {
-        Ok(Deleted::Gone(value) | Deleted::Marked(value)) => {
-            Ok(Some((name.to_string(), revision_of(&value))))
-        }
+    let Some(resource) = pipeline.registry().catalog().named(&target.resource).cloned() else {
+        return Ok(None);
+    };
+    let object = ObjectRef::new(&resource, namespace, name);
+    match pipeline.delete(&identity.context("delete"), object, &options).await {
+        Ok(outcome) => Ok(Some((name.to_string(), outcome.revision()))),
         // Deleted already, or a newer object of the same name.
         Err(status) if matches!(status.code, 404 | 409) => Ok(None),
         Err(status) => Err(status),
     }
-}
-
-fn revision_of(value: &Value) -> u64 {
-    value["metadata"]["resourceVersion"].as_str().and_then(|v| v.parse().ok()).unwrap_or(0)
 }

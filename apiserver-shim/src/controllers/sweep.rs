@@ -5,8 +5,8 @@ use std::time::Duration;
 use shim_core::controllers::{Plan, event_ttl, served};
 
 use super::events::EventRecorder;
-use super::execute::{Identity, execute};
-use crate::pipeline::Pipeline;
+use super::execute::execute;
+use crate::pipeline::{Identity, Pipeline};
 
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
@@ -23,7 +23,7 @@ pub(super) async fn run(pipeline: Pipeline, events: EventRecorder) {
             event_ttl::sweep(view.iter(None).map(|object| object.header()), now)
         };
         if !actions.is_empty() {
-            execute(&pipeline, &events, Identity::ApiServer, Plan { actions, ..Plan::default() }).await;
+            execute(&pipeline, &events, &Identity::apiserver(), Plan { actions, ..Plan::default() }).await;
         }
     }
 }

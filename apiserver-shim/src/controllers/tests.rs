@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::pipeline::Call;
+use crate::pipeline::{Identity, ObjectRef};
 use crate::storage::registry::Registry;
 
 /// Creates a ConfigMap `<name>-<suffix>` for each ConfigMap without a label.
@@ -149,7 +149,7 @@ impl Running {
             pipeline: pipeline.clone(),
             pod_views: PodViews::default(),
             controllers,
-            events: EventRecorder::start(registry),
+            events: EventRecorder::start(pipeline.clone()),
         });
         let (metrics, task) = (running.metrics(), tokio::spawn(running.run()));
         let running = Running { pipeline, store, metrics, task };
@@ -160,7 +160,8 @@ impl Running {
 
     async fn create(&self, plural: &'static str, namespace: &str, object: serde_json::Value) {
         let resource = self.pipeline.registry().builtin(&served("", plural));
-        self.pipeline.create(&resource, namespace, object, &Call::internal("test")).await.unwrap();
+        let context = Identity::apiserver().context("create");
+        self.pipeline.create(&context, ObjectRef::new(&resource, namespace, ""), object).await.unwrap();
     }
 
     async fn create_map(&self, name: &str) {

@@ -12,9 +12,9 @@ use tokio::task::JoinSet;
 
 use super::cache::SharedCache;
 use super::events::EventRecorder;
-use super::execute::{Identity, Outcome, execute};
+use super::execute::{Outcome, execute};
 use super::queue::WorkQueue;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Identity, Pipeline};
 
 /// Plans of one controller that are executed at once. They share the store's group commits.
 const PLANS_MAX: usize = 64;
@@ -134,9 +134,9 @@ impl Worker {
 
     fn execute(&mut self, key: ObjectName, plan: Plan) {
         let (pipeline, events) = (self.pipeline.clone(), self.events.clone());
-        let identity = Identity::Controller(self.controller.service_account);
+        let identity = Identity::controller(self.controller.service_account);
         self.plans.spawn(async move {
-            let outcome = AssertUnwindSafe(execute(&pipeline, &events, identity, plan)).catch_unwind().await;
+            let outcome = AssertUnwindSafe(execute(&pipeline, &events, &identity, plan)).catch_unwind().await;
             (key, outcome.ok())
         });
     }

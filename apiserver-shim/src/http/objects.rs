@@ -8,7 +8,7 @@ use http::HeaderMap;
 use serde_json::Value;
 use shim_core::kinds::Subresource;
 use shim_model::patch::{self, PatchKind};
-use shim_model::resource::{KindRef, Resource, Verb};
+use shim_model::resource::{KindRef, Verb};
 use shim_model::schema::{self, Media, ObjectType, Strictness};
 use shim_model::status::{self, Status};
 
@@ -17,12 +17,10 @@ use super::negotiation::{self, Accepted};
 use super::query::{Query, dry_run};
 use super::request_info::Target;
 use super::{list, reply, shapes, watch};
-use crate::auth::authentication::User;
 use crate::http::service::Api;
-use crate::pipeline::{Call, Outcome, Place};
+use crate::pipeline::{DeletionOutcome, ObjectRef, RequestContext, WriteOutcome};
 use crate::storage::catalog::{Catalog, ServedResource};
 use crate::storage::deletion::{DeleteOptions, Propagation};
-use crate::storage::registry::Deleted;
 
 /// A request for a resource.
 pub struct ResourceRequest<'a> {
@@ -36,8 +34,8 @@ pub struct ResourceRequest<'a> {
     pub query: &'a Query,
     /// Headers.
     pub headers: &'a HeaderMap,
-    /// Who asks.
-    pub user: &'a User,
+    /// Who asks, and what is known of the request so far.
+    pub context: &'a RequestContext,
     /// The verb.
     pub verb: &'static str,
 }
@@ -51,8 +49,8 @@ impl ResourceRequest<'_> {
         negotiation::accept(self.headers, matches!(self.verb, "list" | "watch"))
     }
 
-    /// How the pipeline is called; `options` names the options' kind in complaints.
-    pub fn call(&self, options: &str) -> Result<Call, Status> {
+    /// The request with the options of its write; `options` names their kind in errors.
+    pub fn write_context(&self, options: &str) -> Result<RequestContext, Status> {
         let text = self.query.text("fieldValidation");
         let strictness = Strictness::parse(text).ok_or_else(|| {
             let error = shim_model::field::FieldError::not_supported(
@@ -73,17 +71,19 @@ impl ResourceRequest<'_> {
             return Err(status::invalid("meta.k8s.io", options, "", &[error]));
         }
         let agent = self.headers.get(http::header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or("");
-        Ok(Call {
-            manager: shim_model::managed_fields::manager_name(parameter, agent),
-            dry_run: self.query.dry_run(options)?,
-            strictness,
-        })
+        let manager = shim_model::managed_fields::manager_name(parameter, agent);
+        Ok(self.context.with_options(manager, strictness, self.query.dry_run(options)?))
     }
 
     /// Decodes a body of the type of the resource's objects, or of another.
-    pub fn decode(&self, bytes: &[u8], ty: &ObjectType, call: &Call) -> Result<schema::Decoded, Status> {
+    pub fn decode(
+        &self,
+        bytes: &[u8],
+        ty: &ObjectType,
+        context: &RequestContext,
+    ) -> Result<schema::Decoded, Status> {
         let media = negotiation::body_media(self.headers)?;
-        schema::decode(bytes, media, ty, call.strictness)
+        schema::decode(bytes, media, ty, context.strictness)
     }
 
     /// The type of the bodies of the request's subresource.
@@ -92,8 +92,14 @@ impl ResourceRequest<'_> {
         subresource.and_then(|s| s.object_type.as_ref()).ok_or_else(status::unknown_path)
     }
 
-    /// Answers with what a write gave.
-    pub async fn answer(&self, code: u16, accepted: Accepted, outcome: Outcome) -> Result<Response, Status> {
+    /// Answers with what a write gave, and the warnings that came up on the way.
+    pub async fn answer(
+        &self,
+        code: u16,
+        accepted: Accepted,
+        context: &RequestContext,
+        outcome: WriteOutcome,
+    ) -> Result<Response, Status> {
         let mut response = match &outcome.stored {
             Some(object) => shapes::one(code, self.resource, accepted, self.query, object).await?,
             None => {
@@ -101,13 +107,13 @@ impl ResourceRequest<'_> {
                 shapes::one_value(code, self.resource, accepted, self.query, object)?
             }
         };
-        reply::add_warnings(&mut response, &outcome.warnings);
+        reply::add_warnings(&mut response, &context.take_warnings());
         Ok(response)
     }
 
-    /// The place that a write goes to.
-    pub fn place<'b>(&'b self, subresource: Subresource<'b>) -> Place<'b> {
-        Place {
+    /// The object, or the part of it, that a write is for.
+    pub fn object<'b>(&'b self, subresource: Subresource<'b>) -> ObjectRef<'b> {
+        ObjectRef {
             resource: self.resource,
             subresource,
             namespace: &self.target.namespace,
@@ -174,16 +180,19 @@ async fn collection(api: &Api, request: &ResourceRequest<'_>) -> Result<Response
 
 async fn create(api: &Api, request: &ResourceRequest<'_>, body: Body) -> Result<Response, Status> {
     let accepted = request.accepted()?;
-    let call = request.call("CreateOptions")?;
+    let context = request.write_context("CreateOptions")?;
     negotiation::body_media(request.headers)?;
     let bytes = body::read(body).await?;
-    let decode = || request.decode(&bytes, &request.resource.object_type, &call);
-    let (decoded, namespace) = (decode()?, &request.target.namespace);
+    let decode = || request.decode(&bytes, &request.resource.object_type, &context);
+    let decoded = decode()?;
+    if let Some(audit) = &context.audit {
+        audit.complete_object(&decoded.value);
+    }
+    decoded.warnings.into_iter().for_each(|warning| context.warn(warning));
     let again = || decode().map(|decoded| decoded.value);
-    let created = api.pipeline.create_from(request.resource, namespace, decoded.value, again, &call);
-    let mut outcome = created.await?;
-    outcome.warnings.splice(0..0, decoded.warnings);
-    request.answer(201, accepted, outcome).await
+    let target = request.object(Subresource::Main);
+    let outcome = api.pipeline.create_from(&context, target, decoded.value, again).await?;
+    request.answer(201, accepted, &context, outcome).await
 }
 
 /// PUT.
@@ -194,13 +203,13 @@ pub async fn update(
     body: Body,
 ) -> Result<Response, Status> {
     let accepted = request.accepted()?;
-    let call = request.call("UpdateOptions")?;
+    let context = request.write_context("UpdateOptions")?;
     negotiation::body_media(request.headers)?;
     let bytes = body::read(body).await?;
-    let decoded = request.decode(&bytes, &request.resource.object_type, &call)?;
-    let mut outcome = api.pipeline.update(request.place(subresource), decoded.value, &call).await?;
-    outcome.warnings.splice(0..0, decoded.warnings);
-    request.answer(if outcome.created { 201 } else { 200 }, accepted, outcome).await
+    let decoded = request.decode(&bytes, &request.resource.object_type, &context)?;
+    decoded.warnings.into_iter().for_each(|warning| context.warn(warning));
+    let outcome = api.pipeline.update(&context, request.object(subresource), decoded.value).await?;
+    request.answer(if outcome.created { 201 } else { 200 }, accepted, &context, outcome).await
 }
 
 /// PATCH.
@@ -212,15 +221,15 @@ pub async fn patch(
 ) -> Result<Response, Status> {
     let accepted = request.accepted()?;
     let kind = patch_kind(request.headers, &request.resource.object_type)?;
-    let call = request.call("PatchOptions")?;
+    let context = request.write_context("PatchOptions")?;
     if !request.query.text("force").is_empty() {
         let error =
             shim_model::field::FieldError::forbidden("force", "may not be specified for non-apply patch");
         return Err(status::invalid("meta.k8s.io", "PatchOptions", "", &[error]));
     }
     let bytes = body::read(body).await?;
-    let outcome = api.pipeline.patch(request.place(subresource), kind, &bytes, &call).await?;
-    request.answer(200, accepted, outcome).await
+    let outcome = api.pipeline.patch(&context, request.object(subresource), kind, &bytes).await?;
+    request.answer(200, accepted, &context, outcome).await
 }
 
 /// The kind of patch that a Content-Type names. Server-side apply has its place here once it is there.
@@ -245,29 +254,17 @@ async fn delete(api: &Api, request: &ResourceRequest<'_>, body: Body) -> Result<
     let accepted = request.accepted()?;
     let bytes = body::read(body).await?;
     let options = delete_options(request, &bytes)?;
-    let Target { namespace, name, .. } = request.target;
-    let resource = request.resource;
-    protect(resource, name)?;
-    match api.registry.delete(resource, namespace, name, &options).await? {
-        Deleted::Gone(last) if !resource.strategy().returns_deleted_object() => {
+    let (resource, name) = (request.resource, &request.target.name);
+    match api.pipeline.delete(request.context, request.object(Subresource::Main), &options).await? {
+        DeletionOutcome::Deleted(last) if !resource.strategy().returns_deleted_object() => {
             let uid = last["metadata"]["uid"].as_str().unwrap_or("");
             let done = status::success(resource, name, uid);
             Ok(reply::value(200, accepted.media, &done.to_value()))
         }
-        Deleted::Gone(object) | Deleted::Marked(object) => {
-            let object = resource.to_served(object).await?;
+        DeletionOutcome::Deleted(object) | DeletionOutcome::Terminating(object) => {
             shapes::one_value(200, resource, accepted, request.query, object)
         }
     }
-}
-
-/// Namespaces that the system stands on stay.
-fn protect(resource: &Resource, name: &str) -> Result<(), Status> {
-    let namespace = resource.group.is_empty() && resource.kind == "Namespace";
-    if namespace && matches!(name, "default" | "kube-system" | "kube-public") {
-        return Err(status::forbidden("", "namespaces", name, "this namespace may not be deleted"));
-    }
-    Ok(())
 }
 
 async fn delete_collection(api: &Api, request: &ResourceRequest<'_>, body: Body) -> Result<Response, Status> {
@@ -277,14 +274,8 @@ async fn delete_collection(api: &Api, request: &ResourceRequest<'_>, body: Body)
     let resource = request.resource;
     let wanted = list::options(resource, &request.target.namespace, "", request.query, false)?;
     let (items, meta) = list::read(&api.registry, resource, &wanted).await?;
-    for item in &items {
-        // An object that somebody else removed meanwhile is as good as deleted.
-        match api.registry.delete(resource, item.namespace(), item.name(), &options).await {
-            Ok(_) => {}
-            Err(gone) if gone.code == 404 => {}
-            Err(status) => return Err(status),
-        }
-    }
+    let target = request.object(Subresource::Main);
+    api.pipeline.delete_collection(request.context, target, &items, &options).await?;
     shapes::many(resource, accepted, request.query, items, &meta).await
 }
 

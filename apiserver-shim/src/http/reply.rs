@@ -1,13 +1,10 @@
 //! Answers: a status, an object or a list in the form that was negotiated, with warnings and compression.
 
 use std::io::Write;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
-    VARY, WARNING,
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER, VARY, WARNING,
 };
 use http::{HeaderMap, StatusCode};
 use http_body::Body as _;
@@ -15,7 +12,6 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use shim_model::schema::Media;
 use shim_model::status::Status;
-use uuid::{Builder, Uuid, Variant, Version};
 
 use super::body::{Response, full};
 
@@ -25,11 +21,6 @@ const GZIP_BYTES_MIN: u64 = 128 * 1024;
 const WARNING_BYTES_MAX: usize = 256;
 /// Most bytes of all warnings' texts.
 const WARNINGS_BYTES_MAX: usize = 4 * 1024;
-
-/// Longest name of a request that is given back.
-const AUDIT_ID_BYTES_MAX: usize = 256;
-/// Odd, so that every count has a number of its own, and large, so that neighbours do not look alike.
-const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// JSON bytes as they are.
 pub fn json(code: u16, bytes: impl Into<Bytes>) -> Response {
@@ -105,28 +96,6 @@ pub fn add_warnings(response: &mut Response, warnings: &[String]) {
         if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
             response.headers_mut().append(WARNING, value);
         }
-    }
-}
-
-/// Names the request, so that it can be found again: by the client's name for it, if it gave one.
-pub fn add_audit_id(request: &HeaderMap, response: &mut Response) {
-    const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
-    static NEXT: OnceLock<AtomicU64> = OnceLock::new();
-    static RUN: OnceLock<u64> = OnceLock::new();
-    let given = request.get(AUDIT_ID).filter(|v| v.len() <= AUDIT_ID_BYTES_MAX).cloned();
-    let id = given.or_else(|| {
-        // Drawn once a run and counted on from there: a request must not cost a call for luck.
-        let run = *RUN.get_or_init(|| Uuid::new_v4().as_u64_pair().0);
-        let next = NEXT.get_or_init(|| AtomicU64::new(Uuid::new_v4().as_u64_pair().1));
-        let count = next.fetch_add(1, Ordering::Relaxed).wrapping_mul(SPREAD);
-        let id =
-            Builder::from_u128((u128::from(run) << 64) | u128::from(count)).with_version(Version::Random);
-        HeaderValue::from_str(&id.with_variant(Variant::RFC4122).into_uuid().to_string()).ok()
-    });
-    if let Some(mut id) = id {
-        // No name comes twice: it is to take no place in the table of headers that an HTTP/2 connection remembers.
-        id.set_sensitive(true);
-        response.headers_mut().insert(AUDIT_ID, id);
     }
 }
 

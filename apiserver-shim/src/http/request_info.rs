@@ -79,6 +79,13 @@ impl RequestInfo {
         };
         RequestInfo { path, verb, target, query, raw_query }
     }
+
+    /// Whether the answer is a stream that may last: a watch, or a connection to a Pod or Service.
+    pub fn is_long_running(&self) -> bool {
+        const STREAMS: &[&str] = &["attach", "exec", "log", "portforward", "proxy"];
+        let streams = |target: &Target| STREAMS.contains(&target.subresource.as_str());
+        self.verb == "watch" || self.target.as_ref().is_some_and(streams)
+    }
 }
 
 fn path_verb(method: &Method) -> &'static str {

@@ -1,10 +1,10 @@
-//! The facade as one tower service: every request comes through [`ApiService`], whether from a socket or from inside
-//! the process. The chain is upstream's: panic → request info → authentication → impersonation → authorisation → route.
+//! The API server as one tower service: every request comes through [`ApiService`], whether from a socket or from inside
+//! the process. The chain is upstream's: audit → panic → request info → authentication → audit policy → impersonation →
+//! authorization → route.
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -16,9 +16,15 @@ use serde_json::json;
 use shim_model::schema::Media;
 use shim_model::status::{self, Status};
 use tokio::sync::Semaphore;
+use tower::{Layer, Service};
+use tracing::Instrument;
+use tracing::field::Empty;
 
+use crate::auth::audit::record::{DECISION, REASON};
+use crate::auth::audit::{AuditId, AuditLog, AuditRequest};
 use crate::auth::authentication::{Authenticator, MASTERS, User, impersonated};
 use crate::auth::authorization::{Attributes, Authorizer, refusal};
+use crate::http::audit::{self, Answering, AuditLayer};
 use crate::http::body::{BoxError, Request, Response, empty};
 use crate::http::node_proxy::NodeClient;
 use crate::http::objects::{self, ResourceRequest};
@@ -26,7 +32,7 @@ use crate::http::request_info::{RequestInfo, Target};
 use crate::http::subresources::{self, reviews};
 use crate::http::{discovery, health, negotiation, openapi, pretty, reply, version, websocket};
 use crate::node_endpoints::NodeEndpoints;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, RequestContext};
 use crate::storage::registry::Registry;
 
 /// Requests that are worked on at once, watches and streams aside; more wait. Bounds memory at some 3 MiB each.
@@ -48,6 +54,8 @@ pub struct Api {
     pub node_client: NodeClient,
     /// Where clients reach this server, `host:port`.
     pub address: String,
+    /// The audit log, if there is a policy.
+    pub audit: Option<Arc<AuditLog>>,
     slots: Semaphore,
 }
 
@@ -60,10 +68,11 @@ impl Api {
         nodes: NodeEndpoints,
         node_client: NodeClient,
         address: String,
+        audit: Option<Arc<AuditLog>>,
     ) -> Api {
-        let pipeline = Pipeline::new(registry.clone());
+        let pipeline = Pipeline::new(registry.clone()).with_audit(audit.clone());
         let slots = Semaphore::new(REQUESTS_MAX);
-        Api { registry, pipeline, authenticator, authorizer, nodes, node_client, address, slots }
+        Api { registry, pipeline, authenticator, authorizer, nodes, node_client, address, audit, slots }
     }
 }
 
@@ -76,52 +85,41 @@ pub enum Caller {
     Unknown,
 }
 
-/// The facade for one caller. Clones share.
+/// The API server for one caller: [`Handlers`] inside the audit layer. Clones share.
 #[derive(Clone)]
 pub struct ApiService {
-    api: Arc<Api>,
-    caller: Caller,
+    handlers: Handlers,
+    audit: AuditLayer,
 }
 
 impl ApiService {
-    /// The facade for a caller.
+    /// The service for a caller inside this process, or one whose address is not known.
     pub fn new(api: Arc<Api>, caller: Caller) -> Self {
-        ApiService { api, caller }
+        let audit = AuditLayer { log: api.audit.clone(), peer: None };
+        ApiService { handlers: Handlers { api, caller }, audit }
     }
 
-    /// The same facade for another caller.
+    /// The same service for another caller.
     pub fn for_caller(&self, caller: Caller) -> Self {
-        ApiService { api: self.api.clone(), caller }
+        ApiService::new(self.handlers.api.clone(), caller)
+    }
+
+    /// The same service for the other end of a connection.
+    pub fn for_connection(&self, caller: Caller, peer: IpAddr) -> Self {
+        let mut service = self.for_caller(caller);
+        service.audit.peer = Some(peer);
+        service
     }
 
     /// What it serves from.
     pub fn api(&self) -> &Arc<Api> {
-        &self.api
+        &self.handlers.api
     }
 
     /// Answers a request.
-    pub async fn respond(&self, mut request: Request) -> Response {
-        let headers = std::mem::take(request.headers_mut());
-        let pretty_print = pretty::is_wanted(request.uri(), &headers);
-        let head = request.method() == Method::HEAD;
-        let answered =
-            AssertUnwindSafe(answer(&self.api, &self.caller, &headers, request)).catch_unwind().await;
-        let mut response = match answered {
-            Ok(Ok(response)) => response,
-            Ok(Err(status)) => reply::status(&status, negotiation::accept_for_errors(&headers)),
-            Err(_) => {
-                tracing::error!("request handler panicked");
-                reply::status(&status::internal("the request could not be handled"), Media::Json)
-            }
-        };
-        if pretty_print {
-            response = pretty::pretty_print(response).await;
-        }
-        if head {
-            *response.body_mut() = empty();
-        }
-        reply::add_audit_id(&headers, &mut response);
-        reply::compress(&headers, response).await
+    pub async fn respond(&self, request: Request) -> Response {
+        let answered = self.audit.layer(self.handlers.clone()).call(request).await;
+        answered.unwrap_or_else(|never| match never {})
     }
 }
 
@@ -132,52 +130,161 @@ where
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+    type Future = Answering;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: http::Request<B>) -> Self::Future {
-        let service = self.clone();
         let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
-        Box::pin(async move { Ok(service.respond(request).await) })
+        self.audit.layer(self.handlers.clone()).call(request)
+    }
+}
+
+/// What answers requests, from panics inwards.
+#[derive(Clone)]
+pub struct Handlers {
+    api: Arc<Api>,
+    caller: Caller,
+}
+
+impl tower::Service<Request> for Handlers {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Answering;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let handlers = self.clone();
+        Box::pin(async move { Ok(handlers.respond(request).await) })
+    }
+}
+
+impl Handlers {
+    async fn respond(&self, mut request: Request) -> Response {
+        let headers = std::mem::take(request.headers_mut());
+        let pretty_print = pretty::is_wanted(request.uri(), &headers);
+        let head = request.method() == Method::HEAD;
+        let audit_id: AuditId = request.extensions_mut().remove().unwrap_or_default();
+        let audit: Option<Arc<AuditRequest>> = request.extensions_mut().remove();
+        let span = tracing::info_span!(
+            "request",
+            %audit_id,
+            verb = Empty,
+            resource = Empty,
+            namespace = Empty,
+            name = Empty,
+        );
+        let answering = answer(self, &headers, request, (audit_id, audit.as_deref()));
+        let answered = AssertUnwindSafe(answering.instrument(span)).catch_unwind().await;
+        let mut response = match answered {
+            Ok(Ok(response)) => response,
+            Ok(Err(status)) => {
+                let mut response = reply::status(&status, negotiation::accept_for_errors(&headers));
+                if audit.is_some() {
+                    response.extensions_mut().insert(Arc::new(status));
+                }
+                response
+            }
+            Err(_) => {
+                tracing::error!("request handler panicked");
+                let status = status::internal("the request could not be handled");
+                let mut response = reply::status(&status, Media::Json);
+                response.extensions_mut().insert(audit::Panicked);
+                response
+            }
+        };
+        if let Some(record) = audit.as_ref().and_then(|audit| audit.record()) {
+            response = audit::keep_response(record, response).await;
+        }
+        if pretty_print {
+            response = pretty::pretty_print(response).await;
+        }
+        if head {
+            *response.body_mut() = empty();
+        }
+        reply::compress(&headers, response).await
     }
 }
 
 /// `headers` are the request's, taken out of it.
 async fn answer(
-    api: &Api,
-    caller: &Caller,
+    handlers: &Handlers,
     headers: &HeaderMap,
-    request: Request,
+    mut request: Request,
+    (audit_id, audit): (AuditId, Option<&AuditRequest>),
 ) -> Result<Response, Status> {
+    let Handlers { api, caller } = handlers;
     let info = RequestInfo::new(request.method(), request.uri());
-    let user = identify(api, caller, headers)?;
+    record_span(&info);
+    let authenticated = match caller {
+        // A certificate counts before a token, as upstream has it.
+        Caller::Known(user) => user.clone(),
+        Caller::Unknown => match api.authenticator.authenticate(headers) {
+            Ok(user) => Arc::new(user),
+            Err(status) => {
+                if let Some(audit) = audit {
+                    audit.unauthenticated(&info, &status).await;
+                }
+                return Err(status);
+            }
+        },
+    };
+    let record = match audit {
+        Some(audit) => audit.begin(&authenticated, &info).await,
+        None => None,
+    };
+    let (user, impersonator) = impersonate(authenticated, headers)?;
+    if let (Some(record), Some(_)) = (&record, &impersonator) {
+        record.impersonate(&user);
+    }
     let attributes = Attributes::of(&info);
     let (allowed, reason) = api.authorizer.authorize(&user, &attributes);
+    if let Some(record) = &record {
+        record.annotate(DECISION, if allowed { "allow" } else { "forbid" }.to_owned());
+        record.annotate(REASON, reason.clone());
+    }
     if !allowed {
         return Err(refusal(&user, &attributes, &reason));
     }
+    if let Some(record) = &record {
+        request = audit::keep_request(record, request).await?;
+    }
+    let mut context = RequestContext::new(user, info.verb, audit_id);
+    (context.impersonator, context.audit) = (impersonator, record);
     match &info.target {
         Some(target) => {
-            let asked = Asked { user: &user, info: &info, target, headers };
+            context.subresource.clone_from(&target.subresource);
+            let asked = Asked { context: &context, info: &info, target, headers };
             to_resource(api, asked, request).await
         }
         None => to_path(api, &info, request.method(), headers).await,
     }
 }
 
-/// Who the request is carried out as.
-fn identify(api: &Api, caller: &Caller, headers: &HeaderMap) -> Result<Arc<User>, Status> {
-    let user = match caller {
-        // A certificate counts before a token, as upstream has it.
-        Caller::Known(user) => user.clone(),
-        Caller::Unknown => Arc::new(api.authenticator.authenticate(headers)?),
-    };
+/// Completes the span of a request. Nothing is formatted unless somebody listens.
+fn record_span(info: &RequestInfo) {
+    let span = tracing::Span::current();
+    if span.is_disabled() {
+        return;
+    }
+    span.record("verb", info.verb);
+    if let Some(target) = &info.target {
+        span.record("resource", target.plural.as_str());
+        span.record("namespace", target.namespace.as_str());
+        span.record("name", target.name.as_str());
+    }
+}
+
+/// Whom the request is carried out as, and who asks for it if that is somebody else.
+fn impersonate(user: Arc<User>, headers: &HeaderMap) -> Result<(Arc<User>, Option<Arc<User>>), Status> {
     match impersonated(headers)? {
-        None => Ok(user),
-        Some(other) if user.is_in(MASTERS) => Ok(Arc::new(other)),
+        None => Ok((user, None)),
+        Some(other) if user.is_in(MASTERS) => Ok((Arc::new(other), Some(user))),
         Some(other) => {
             let target = Target { plural: "users".into(), name: other.name, ..Target::default() };
             let attributes = Attributes { verb: "impersonate", target: Some(&target), path: "" };
@@ -188,14 +295,14 @@ fn identify(api: &Api, caller: &Caller, headers: &HeaderMap) -> Result<Arc<User>
 
 /// What is known of a request for a resource before it is looked up.
 struct Asked<'a> {
-    user: &'a User,
+    context: &'a RequestContext,
     info: &'a RequestInfo,
     target: &'a Target,
     headers: &'a HeaderMap,
 }
 
 async fn to_resource(api: &Api, asked: Asked<'_>, mut request: Request) -> Result<Response, Status> {
-    let Asked { user, info, target, headers } = asked;
+    let Asked { context, info, target, headers } = asked;
     let catalog = &api.registry.catalog();
     if catalog.group(&target.group).is_none() {
         return Ok(discovery::not_found());
@@ -204,8 +311,8 @@ async fn to_resource(api: &Api, asked: Asked<'_>, mut request: Request) -> Resul
     if request.method() == Method::HEAD || info.verb.is_empty() {
         return Err(status::method_not_allowed());
     }
-    let asked =
-        ResourceRequest { catalog, resource, target, query: &info.query, headers, user, verb: info.verb };
+    let query = &info.query;
+    let asked = ResourceRequest { catalog, resource, target, query, headers, context, verb: info.verb };
     let streams = matches!(target.subresource.as_str(), "log" | "exec" | "attach" | "portforward" | "proxy");
     let _slot = match info.verb == "watch" || streams {
         true => None,

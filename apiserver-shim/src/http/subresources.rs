@@ -18,8 +18,6 @@ mod scale;
 mod streams;
 mod token;
 
-pub use binding::bind;
-
 /// Carries out a verb on a subresource. `request` is the HTTP request, for those that take the connection over.
 pub async fn serve(api: &Api, asked: &ResourceRequest<'_>, request: Request) -> Result<Response, Status> {
     let Some(subresource) = asked.resource.subresource(&asked.target.subresource) else {
@@ -77,6 +75,7 @@ async fn view(
 
 /// Proxying into Pods, Services and nodes comes with the facade's next issue; what can be said without it is said.
 async fn proxy(api: &Api, asked: &ResourceRequest<'_>) -> Result<Response, Status> {
+    streams::admit_connect(api, asked).await?;
     let (kind, place) = (&asked.resource.singular, asked.target.name.as_str());
     let name = proxied_name(place)
         .ok_or_else(|| status::bad_request(format!("invalid {kind} request \"{place}\"")))?;

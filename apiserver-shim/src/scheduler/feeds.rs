@@ -65,7 +65,7 @@ fn next(registry: &Registry, watcher: &mut Watcher, plural: &'static str) -> Opt
 
 impl Driver {
     pub(super) fn drain_watches(&mut self) {
-        let registry = self.options.registry.clone();
+        let registry = self.options.pipeline.registry().clone();
         loop {
             let Some(deliveries) = next(&registry, &mut self.watches.namespaces, "namespaces") else {
                 continue;
@@ -124,7 +124,7 @@ impl Driver {
 
     /// After a lag: Pods whose removal went unseen.
     fn forget_gone_pods(&mut self) {
-        let cache = self.options.registry.cache(served("", "pods"));
+        let cache = self.options.pipeline.registry().cache(served("", "pods"));
         let is_gone = |pod: &shim_core::rows::Pod| {
             let header = pod.header();
             cache.get(&header.namespace, &header.name).is_none_or(|o| o.header().uid != header.uid)

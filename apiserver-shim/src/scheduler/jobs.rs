@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::writes;
-use crate::storage::registry::Registry;
+use crate::pipeline::Pipeline;
 
 /// Bindings in one job: as many as share a group commit well.
 const BINDINGS_MAX: usize = 128;
@@ -43,26 +43,26 @@ impl Jobs {
     }
 
     /// Writes bindings, many in one job.
-    pub fn bind(&mut self, registry: &Registry, bindings: Vec<BindWrite>) {
+    pub fn bind(&mut self, pipeline: &Pipeline, bindings: Vec<BindWrite>) {
         for chunk in chunks(bindings, BINDINGS_MAX) {
-            let registry = registry.clone();
+            let pipeline = pipeline.clone();
             self.start(async move {
-                let written = join_all(chunk.iter().map(|write| writes::bind(&registry, write))).await;
-                seen(&registry, written).await
+                let written = join_all(chunk.iter().map(|write| writes::bind(&pipeline, write))).await;
+                seen(&pipeline, written).await
             });
         }
     }
 
     /// Writes statuses, many in one job, and so many at once as there are permits.
-    pub fn write_statuses(&mut self, registry: &Registry, permits: &Arc<Semaphore>, all: Vec<StatusWrite>) {
+    pub fn write_statuses(&mut self, pipeline: &Pipeline, permits: &Arc<Semaphore>, all: Vec<StatusWrite>) {
         for chunk in chunks(all, STATUSES_MAX) {
-            let (registry, permits) = (registry.clone(), permits.clone());
+            let (pipeline, permits) = (pipeline.clone(), permits.clone());
             self.start(async move {
                 let count = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
                 let _permits =
                     permits.acquire_many_owned(count).await.expect("invariant: nobody closes the semaphore");
-                let written = join_all(chunk.iter().map(|write| writes::status(&registry, write))).await;
-                seen(&registry, written).await
+                let written = join_all(chunk.iter().map(|write| writes::status(&pipeline, write))).await;
+                seen(&pipeline, written).await
             });
         }
     }
@@ -77,10 +77,10 @@ fn chunks<T>(all: Vec<T>, size: usize) -> impl Iterator<Item = Vec<T>> {
 }
 
 /// Waits until the caches have what was written, for the next write begins with it.
-async fn seen(registry: &Registry, written: Vec<(Event, u64)>) -> Vec<Event> {
+async fn seen(pipeline: &Pipeline, written: Vec<(Event, u64)>) -> Vec<Event> {
     if let Some(newest) = written.iter().map(|(_, revision)| *revision).max() {
         // If they do not catch up, the next write conflicts and reads anew.
-        let _ = registry.wait_for(newest).await;
+        let _ = pipeline.registry().wait_for(newest).await;
     }
     written.into_iter().map(|(event, _)| event).collect()
 }

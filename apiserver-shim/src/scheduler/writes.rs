@@ -1,11 +1,11 @@
-//! Writes of the scheduler: bindings, statuses, removals, Nodes. Hot paths compare and swap on the revision at hand, and
-//! read anew only when somebody was faster. What a write makes of an object is decided in `shim_core::scheduler`.
+//! Writes of the scheduler: bindings, statuses, removals, Nodes. All go through the pipeline: bindings and conditions as the
+//! scheduler, statuses and Nodes as the node. What a write makes of an object is decided in `shim_core::scheduler`.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 use kernel_model::{agent::AgentSnapshot, ids::FrameworkId};
-use serde_json::Value;
 use shim_core::controllers::served;
+use shim_core::kinds::Subresource;
 use shim_core::rows::Key;
 use shim_core::scheduler::machine::node_projection::{
     POD_CIDR_ATTRIBUTE, attribute, new_node, project, set_pod_cidr, wants_cidr,
@@ -13,15 +13,14 @@ use shim_core::scheduler::machine::node_projection::{
 use shim_core::scheduler::machine::{
     BindOutcome, BindWrite, Event, NodeOutcome, NodeWrite, PodEdit, StatusWrite, WriteFailure,
 };
-use shim_core::scheduler::{BindRefusal, set_unschedulable as mark_unschedulable, with_status};
+use shim_core::scheduler::{BindRefusal, set_unschedulable as mark_unschedulable};
 use shim_model::access;
 use shim_model::status::{self, Status};
-use store::{Condition as Precondition, Revision, Txn, TxnOutcome};
 
 use crate::controllers::event_to_store;
+use crate::pipeline::{BINDING, BoundPod, Identity, ObjectRef, Pipeline, PreparedOutcome};
 use crate::storage::deletion::DeleteOptions;
 use crate::storage::pod_cidrs::{PodCidrError, PodCidrs};
-use crate::storage::registry::Registry;
 
 /// How often a write that the store could not take is tried again before it is left to whoever asks next.
 const TRIES_MAX: u32 = 5;
@@ -30,9 +29,9 @@ const REST: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// Writes a binding, with the node's first status if there is one, and the Event that reports it. The revision, where it
 /// is known.
-pub(super) async fn bind(registry: &Registry, write: &BindWrite) -> (Event, u64) {
+pub(super) async fn bind(pipeline: &Pipeline, write: &BindWrite) -> (Event, u64) {
     let header = write.pod.header();
-    let (result, revision) = match try_bind(registry, write).await {
+    let (result, revision) = match try_bind(pipeline, write).await {
         Ok((outcome, revision)) => (Ok(outcome), revision),
         Err(failure) => {
             tracing::debug!(?failure, uid = header.uid, "binding not written");
@@ -42,29 +41,31 @@ pub(super) async fn bind(registry: &Registry, write: &BindWrite) -> (Event, u64)
     (Event::Bound { uid: header.uid.as_str().into(), result }, revision)
 }
 
-async fn try_bind(registry: &Registry, write: &BindWrite) -> Result<(BindOutcome, u64), WriteFailure> {
+async fn try_bind(pipeline: &Pipeline, write: &BindWrite) -> Result<(BindOutcome, u64), WriteFailure> {
     let header = write.pod.header();
-    let key = registry.builtin(&served("", "pods")).key(&header.namespace, &header.name);
-    let pod = Arc::new(write.bound.clone());
-    let txn = Txn::new().when(key.clone(), Precondition::ModRevision(Revision(write.pod.revision)));
-    let (event_key, event) = event_to_store(registry, &write.event)
+    let event = event_to_store(pipeline.registry(), &write.event)
         .expect("invariant: the Event is about a Pod, and Pods are always served");
-    match registry.transact(txn, &[(&key, &pod), (&event_key, &Arc::new(event))]).await {
-        Ok(TxnOutcome::Committed { revision }) => {
-            Ok((BindOutcome { with_status: write.with_status, with_event: true }, revision.0))
+    let prepared = BoundPod { pod: write.bound.clone(), revision: write.pod.revision, event };
+    let identity = Identity::scheduler();
+    match pipeline.bind_prepared(&identity.context("create"), prepared).await {
+        Ok(Some(PreparedOutcome { revision, with_event })) => {
+            Ok((BindOutcome { with_status: write.with_status, with_event }, revision))
         }
-        Ok(TxnOutcome::Conflict { .. }) => {
+        Ok(None) => {
             let edits = [PodEdit::Bind { node: write.node.clone() }];
-            let revision = edit(registry, &Key::of(header), &header.uid, &edits).await?;
+            let revision = edit(pipeline, &identity, &Key::of(header), &header.uid, &edits).await?;
             Ok((BindOutcome { with_status: false, with_event: false }, revision))
         }
-        Err(_) => Err(WriteFailure::Unavailable),
+        Err(status) => {
+            tracing::debug!(%status, uid = header.uid, "binding refused");
+            Err(WriteFailure::Unavailable)
+        }
     }
 }
 
 /// Writes what the kernel and the node say of a Pod. The revision, where it is known.
-pub(super) async fn status(registry: &Registry, write: &StatusWrite) -> (Event, u64) {
-    let (result, revision) = match try_status(registry, write).await {
+pub(super) async fn status(pipeline: &Pipeline, write: &StatusWrite) -> (Event, u64) {
+    let (result, revision) = match try_status(pipeline, write).await {
         Ok(revision) => (Ok(()), revision),
         Err(failure) => {
             tracing::debug!(?failure, uid = &*write.uid, "status not written");
@@ -74,60 +75,67 @@ pub(super) async fn status(registry: &Registry, write: &StatusWrite) -> (Event, 
     (Event::StatusWritten { uid: write.uid.clone(), result }, revision)
 }
 
-async fn try_status(registry: &Registry, write: &StatusWrite) -> Result<u64, WriteFailure> {
+async fn try_status(pipeline: &Pipeline, write: &StatusWrite) -> Result<u64, WriteFailure> {
     let mut revision = 0;
+    let key = (&*write.key.namespace, &*write.key.name);
+    let identity = author(pipeline, write);
     if let [PodEdit::MergeStatus(from_node)] = &write.edits[..]
-        && let Some(written) = swap_status(registry, write, from_node).await
+        && let Ok(Some(written)) =
+            pipeline.swap_pod_status(&identity.context("patch"), key, &write.uid, from_node).await
     {
         revision = written;
     } else if !write.edits.is_empty() {
-        match edit(registry, &write.key, &write.uid, &write.edits).await {
-            Ok(written) => revision = written,
-            // What is gone needs no status, and is removed already.
-            Err(WriteFailure::Gone) => return Err(WriteFailure::Gone),
-            Err(failure) => return Err(failure),
-        }
+        revision = edit(pipeline, &identity, &write.key, &write.uid, &write.edits).await?;
     }
     if write.remove {
-        remove(registry, &write.key, &write.uid).await?;
+        remove(pipeline, &write.key, &write.uid).await?;
     }
     Ok(revision)
 }
 
-/// One comparison instead of a read-modify-write, as long as nobody else writes to the Pod.
-async fn swap_status(registry: &Registry, write: &StatusWrite, from_node: &[u8]) -> Option<u64> {
-    let (pods, Key { namespace, name }) = (registry.builtin(&served("", "pods")), &write.key);
-    let current = registry.peek(&pods, namespace, name).filter(|o| *o.header().uid == *write.uid)?;
-    let pod = with_status(current.stored(), from_node)?;
-    if pod.bytes == current.bytes() {
-        return Some(0);
-    }
-    let key = pods.key(namespace, name);
-    let txn = Txn::new().when(key.clone(), Precondition::ModRevision(Revision(current.revision)));
-    match registry.transact(txn, &[(&key, &Arc::new(pod))]).await {
-        Ok(TxnOutcome::Committed { revision }) => Some(revision.0),
-        _ => None,
+/// Who a status is from: the node that reports it, else the scheduler.
+fn author(pipeline: &Pipeline, write: &StatusWrite) -> Identity {
+    let reported = matches!(write.edits[..], [PodEdit::MergeStatus(_)]);
+    let pod = pipeline.registry().peek(served("", "pods"), &write.key.namespace, &write.key.name);
+    match pod.as_ref().and_then(|pod| pod.field("spec.nodeName")).filter(|node| reported && !node.is_empty())
+    {
+        Some(node) => Identity::node(node),
+        None => Identity::scheduler(),
     }
 }
 
 /// Edits the Pod with this UID.
-async fn edit(registry: &Registry, key: &Key, uid: &str, edits: &[PodEdit]) -> Result<u64, WriteFailure> {
+async fn edit(
+    pipeline: &Pipeline,
+    identity: &Identity,
+    key: &Key,
+    uid: &str,
+    edits: &[PodEdit],
+) -> Result<u64, WriteFailure> {
     let refusal: Mutex<Option<BindRefusal>> = Mutex::new(None);
     let now = super::now_seconds();
-    let pods = registry.builtin(&served("", "pods"));
-    let apply = |pod: &mut Value| {
-        if access::text(pod, &["metadata", "uid"]) != uid {
-            // Another Pod has the name.
-            return Err(status::not_found(&pods, &key.name));
-        }
-        edits.iter().try_for_each(|edit| edit.apply(pod, uid, now)).map_err(|refused| {
-            *refusal.lock().expect("invariant: no holder panics") = Some(refused);
-            status::conflict(&pods, &key.name, "")
+    let pods = pipeline.registry().builtin(&served("", "pods"));
+    let (refused, context) = (&refusal, &identity.context("patch"));
+    let target = ObjectRef::new(&pods, &key.namespace, &key.name);
+    let written = retried(|| {
+        pipeline.update_parts(context, target, &[BINDING, Subresource::Status], move |pod| {
+            let mut pod = pod.clone();
+            if access::text(&pod, &["metadata", "uid"]) != uid {
+                // Another Pod has the name.
+                return Err(status::not_found(target.resource, target.name));
+            }
+            for edit in edits {
+                edit.apply(&mut pod, uid, now).map_err(|why| {
+                    *refused.lock().expect("invariant: no holder panics") = Some(why);
+                    status::conflict(target.resource, target.name, "")
+                })?;
+            }
+            Ok(pod)
         })
-    };
-    let written = retried(|| registry.update_with(&pods, &key.namespace, &key.name, &apply)).await;
+    })
+    .await;
     match written {
-        Ok(object) => Ok(object.revision),
+        Ok(outcome) => Ok(outcome.revision()),
         Err(status) if status.code == 404 => Err(WriteFailure::Gone),
         Err(status) => match refusal.into_inner().expect("invariant: no holder panics") {
             Some(refused) => Err(WriteFailure::Refused(refused)),
@@ -158,13 +166,16 @@ where
 }
 
 /// Removes a Pod that is being deleted and has ended; its finalizers may hold it longer.
-async fn remove(registry: &Registry, key: &Key, uid: &str) -> Result<(), WriteFailure> {
+async fn remove(pipeline: &Pipeline, key: &Key, uid: &str) -> Result<(), WriteFailure> {
     let options = DeleteOptions {
         grace_period_seconds: Some(0),
         uid: Some(uid.to_owned()),
         ..DeleteOptions::default()
     };
-    let removed = retried(|| registry.delete(served("", "pods"), &key.namespace, &key.name, &options)).await;
+    let pods = pipeline.registry().builtin(&served("", "pods"));
+    let target = ObjectRef::new(&pods, &key.namespace, &key.name);
+    let context = &Identity::scheduler().context("delete");
+    let removed = retried(|| pipeline.delete(context, target, &options)).await;
     match removed {
         Err(status) if matches!(status.code, 404 | 409) => Ok(()),
         Err(_) => Err(WriteFailure::Unavailable),
@@ -173,26 +184,28 @@ async fn remove(registry: &Registry, key: &Key, uid: &str) -> Result<(), WriteFa
 }
 
 /// Says in a Pod's conditions why it waits.
-pub(super) async fn set_unschedulable(registry: &Registry, key: &Key, message: &str) {
+pub(super) async fn set_unschedulable(pipeline: &Pipeline, key: &Key, message: &str) {
     let now = super::now_seconds();
-    let written = registry
-        .update_with(served("", "pods"), &key.namespace, &key.name, |pod| {
-            mark_unschedulable(pod, message, now);
-            Ok(())
-        })
-        .await;
-    if let Err(status) = written {
+    let pods = pipeline.registry().builtin(&served("", "pods"));
+    let target = ObjectRef::new(&pods, &key.namespace, &key.name).status();
+    let context = Identity::scheduler().context("patch");
+    let written = pipeline.update_parts(&context, target, &[Subresource::Status], |pod| {
+        let mut pod = pod.clone();
+        mark_unschedulable(&mut pod, message, now);
+        Ok(pod)
+    });
+    if let Err(status) = written.await {
         tracing::debug!(%status, %key, "reason not written");
     }
 }
 
 /// Brings a Node in line with its agent, or removes it.
-pub(super) async fn node(registry: &Registry, pod_cidrs: &PodCidrs, write: NodeWrite) -> Vec<Event> {
+pub(super) async fn node(pipeline: &Pipeline, pod_cidrs: &PodCidrs, write: NodeWrite) -> Vec<Event> {
     let name: Box<str> = write.name().into();
     let result = match write {
-        NodeWrite::Remove { name, stored } => remove_node(registry, pod_cidrs, &name, stored).await,
+        NodeWrite::Remove { name, stored } => remove_node(pipeline, pod_cidrs, &name, stored).await,
         NodeWrite::Put { name, agent, ours } => {
-            put_node(registry, pod_cidrs, &name, &agent, ours.as_ref()).await
+            put_node(pipeline, pod_cidrs, &name, &agent, ours.as_ref()).await
         }
     };
     let outcome = result.unwrap_or_else(|status| {
@@ -207,13 +220,16 @@ pub(super) async fn node(registry: &Registry, pod_cidrs: &PodCidrs, write: NodeW
 
 /// Removes the Node of an agent that is gone for good, and releases its Pod CIDR.
 async fn remove_node(
-    registry: &Registry,
+    pipeline: &Pipeline,
     pod_cidrs: &PodCidrs,
     name: &str,
     stored: bool,
 ) -> Result<NodeOutcome, Status> {
     if stored {
-        match registry.delete(&served("", "nodes"), "", name, &DeleteOptions::default()).await {
+        let context = Identity::controller("node-controller").context("delete");
+        let nodes = pipeline.registry().builtin(&served("", "nodes"));
+        let node = ObjectRef::new(&nodes, "", name);
+        match pipeline.delete(&context, node, &DeleteOptions::default()).await {
             Err(status) if status.code != 404 => return Err(status),
             _ => {}
         }
@@ -223,15 +239,16 @@ async fn remove_node(
 }
 
 async fn put_node(
-    registry: &Registry,
+    pipeline: &Pipeline,
     pod_cidrs: &PodCidrs,
     name: &str,
     agent: &AgentSnapshot,
     ours: Option<&FrameworkId>,
 ) -> Result<NodeOutcome, Status> {
-    let resource = &served("", "nodes");
+    let nodes = pipeline.registry().builtin(&served("", "nodes"));
+    let (identity, target) = (Identity::node(name), ObjectRef::new(&nodes, "", name));
     let now = super::now_seconds();
-    let stored = registry.peek(resource, "", name);
+    let stored = pipeline.registry().peek(&nodes, "", name);
     let (mut cidr, mut refused) = (None, None);
     if stored.as_ref().is_none_or(|stored| wants_cidr(&stored.value(), agent)) {
         let requested = attribute(agent, POD_CIDR_ATTRIBUTE).and_then(|own| own.parse().ok());
@@ -245,19 +262,20 @@ async fn put_node(
     if stored.is_none() {
         let mut node = new_node(agent, cidr.as_deref());
         project(&mut node, agent, ours, now);
-        match registry.create_raw(resource, node).await {
+        match pipeline.create(&identity.context("create"), target, node).await {
             Err(status) if status.code == 409 => {}
             other => return other.map(|_| written),
         }
     }
-    let projected = registry
-        .update_with(resource, "", name, |node| {
-            if let Some(cidr) = &cidr {
-                set_pod_cidr(node, cidr);
-            }
-            project(node, agent, ours, now);
-            Ok(())
-        })
-        .await;
-    projected.map(|_| written)
+    let context = identity.context("patch");
+    let parts = [Subresource::Main, Subresource::Status];
+    let projected = pipeline.update_parts(&context, target, &parts, |node| {
+        let mut node = node.clone();
+        if let Some(cidr) = &cidr {
+            set_pod_cidr(&mut node, cidr);
+        }
+        project(&mut node, agent, ours, now);
+        Ok(node)
+    });
+    projected.await.map(|_| written)
 }

@@ -8,8 +8,7 @@ use shim_core::controllers::served;
 use shim_model::resource::GroupResource;
 use shim_model::status::Status;
 
-use crate::pipeline::{Call, Pipeline};
-use crate::storage::registry::Registry;
+use crate::pipeline::{Identity, ObjectRef, Pipeline, RequestContext};
 
 const NAMESPACES: &[&str] = &["default", "kube-system", "kube-public", "kube-node-lease"];
 /// The first address of the Service network is the API server's.
@@ -17,10 +16,10 @@ const API_SERVER_IP: &str = "10.96.0.1";
 
 /// Writes the first objects.
 pub async fn run(pipeline: &Pipeline, advertise: IpAddr, port: u16) -> Result<(), Status> {
-    let registry = pipeline.registry();
+    let identity = Identity::apiserver();
     for name in NAMESPACES {
         let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-        ensure(pipeline, served("", "namespaces"), "", object).await?;
+        ensure(pipeline, &identity.context("create"), served("", "namespaces"), "", object).await?;
     }
     for (name, value, what) in [
         ("system-cluster-critical", 2_000_000_000, "a cluster"),
@@ -31,21 +30,20 @@ pub async fn run(pipeline: &Pipeline, advertise: IpAddr, port: u16) -> Result<()
         let object = json!({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass",
             "metadata": {"name": name, "generation": 1}, "value": value, "description": description,
             "preemptionPolicy": "PreemptLowerPriority"});
-        if registry.peek(&classes, "", name).is_none() {
-            registry.create_raw(&classes, object).await?;
-        }
+        ensure(pipeline, &identity.clone().untracked().context("create"), classes, "", object).await?;
     }
     let service = json!({"apiVersion": "v1", "kind": "Service",
         "metadata": {"name": "kubernetes", "namespace": "default",
             "labels": {"component": "apiserver", "provider": "kubernetes"}},
         "spec": {"clusterIP": API_SERVER_IP, "type": "ClusterIP", "sessionAffinity": "None",
             "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": port}]}});
-    ensure(pipeline, served("", "services"), "default", service).await?;
-    endpoints(registry, advertise, port).await
+    ensure(pipeline, &identity.context("create"), served("", "services"), "default", service).await?;
+    endpoints(pipeline, &identity.untracked(), advertise, port).await
 }
 
 async fn ensure(
     pipeline: &Pipeline,
+    context: &RequestContext,
     resource: GroupResource,
     namespace: &str,
     object: Value,
@@ -54,17 +52,21 @@ async fn ensure(
     if pipeline.registry().peek(&resource, namespace, name).is_some() {
         return Ok(());
     }
-    match pipeline
-        .create(&pipeline.registry().builtin(&resource), namespace, object, &Call::internal("kube-apiserver"))
-        .await
-    {
+    let resource = pipeline.registry().builtin(&resource);
+    let target = ObjectRef::new(&resource, namespace, "");
+    match pipeline.create(context, target, object).await {
         Err(status) if status.reason != "AlreadyExists" => Err(status),
         _ => Ok(()),
     }
 }
 
 /// Points the `kubernetes` Service at this server.
-async fn endpoints(registry: &Registry, advertise: IpAddr, port: u16) -> Result<(), Status> {
+async fn endpoints(
+    pipeline: &Pipeline,
+    identity: &Identity,
+    advertise: IpAddr,
+    port: u16,
+) -> Result<(), Status> {
     let family = if advertise.is_ipv6() { "IPv6" } else { "IPv4" };
     let (slices, legacy) = (served("discovery.k8s.io", "endpointslices"), served("", "endpoints"));
     let slice = json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": family,
@@ -80,18 +82,20 @@ async fn endpoints(registry: &Registry, advertise: IpAddr, port: u16) -> Result<
     for (resource, object, members) in
         [(slices, slice, &["addressType", "endpoints", "ports"][..]), (legacy, classic, &["subsets"][..])]
     {
-        if registry.peek(&resource, "default", "kubernetes").is_none() {
-            registry.create_raw(&resource, object).await?;
-            continue;
-        }
-        registry
-            .update_with(&resource, "default", "kubernetes", |found| {
-                for member in members {
-                    found[*member] = object[*member].clone();
-                }
-                Ok(())
-            })
-            .await?;
+        // A server that listens on loopback has endpoints that are valid nowhere else.
+        let context = |verb| identity.context(verb).tolerate_invalid();
+        ensure(pipeline, &context("create"), resource.clone(), "default", object.clone()).await?;
+        let resource = pipeline.registry().builtin(&resource);
+        let target = ObjectRef::new(&resource, "default", "kubernetes");
+        let context = context("update");
+        let updated = pipeline.update_with(&context, target, |found| {
+            let mut found = found.clone();
+            for member in members {
+                found[*member] = object[*member].clone();
+            }
+            Ok(found)
+        });
+        updated.await?;
     }
     Ok(())
 }

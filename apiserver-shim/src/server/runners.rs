@@ -38,10 +38,10 @@ pub struct RunnersHandle {
 /// Starts the controllers and the scheduler framework. Needs a tokio runtime.
 pub fn start(options: RunnersOptions) -> RunnersHandle {
     let registry = options.pipeline.registry().clone();
-    let events = EventRecorder::start(registry.clone());
+    let events = EventRecorder::start(options.pipeline.clone());
     let pod_views = PodViews::default();
     let controllers = Controllers::new(ControllerOptions {
-        pipeline: options.pipeline,
+        pipeline: options.pipeline.clone(),
         pod_views: pod_views.clone(),
         controllers: controllers::all(&ControllerConfig { ca_pem: options.ca_pem }),
         events: events.clone(),
@@ -49,7 +49,7 @@ pub fn start(options: RunnersOptions) -> RunnersHandle {
     let queues = controllers.metrics();
     let client = KernelClient::new(options.driver, registry.store().clone());
     let scheduler = scheduler::run(SchedulerOptions {
-        registry,
+        pipeline: options.pipeline,
         client,
         node_endpoints: options.node_endpoints,
         pod_cidrs: options.pod_cidrs,

@@ -11,7 +11,8 @@ use shim_model::resource::Resource;
 use shim_model::status::{self, Status};
 use store::Key;
 
-use crate::storage::registry::{Claims, Registry};
+use crate::storage::preconditions::Preconditions;
+use crate::storage::registry::Registry;
 
 const CLUSTER_IP_PREFIX: &str = "/catamaran/claims/cluster-ip/";
 const NODE_PORT_PREFIX: &str = "/catamaran/claims/node-port/";
@@ -44,6 +45,16 @@ pub fn claims_of(resource: &Resource, value: &Value) -> Vec<Key> {
     out
 }
 
+/// Adds the release of everything that an object claims, for the transaction that removes it.
+pub fn release_all(resource: &Resource, value: &Value, preconditions: &mut Preconditions) {
+    claims_of(resource, value).into_iter().for_each(|key| preconditions.release(key));
+}
+
+/// Whether a key is the claim on an address or a port.
+pub fn is_claim(key: &Key) -> bool {
+    [CLUSTER_IP_PREFIX, NODE_PORT_PREFIX].iter().any(|prefix| key.as_str().starts_with(prefix))
+}
+
 /// The claim on a cluster address.
 pub fn cluster_ip_key(ip: &str) -> Key {
     Key::from(format!("{CLUSTER_IP_PREFIX}{ip}"))
@@ -63,31 +74,19 @@ pub const NODE_PORTS: std::ops::RangeInclusive<i64> = 30_000..=32_767;
 /// How many candidates are tried before the range is called full.
 const TRIES_MAX: usize = 4096;
 
-/// What an object's write takes and gives back.
-#[derive(Clone, Debug, Default)]
-pub struct Lease {
-    take: Vec<Key>,
-    release: Vec<Key>,
-}
-
-impl Lease {
-    /// As claims of a transaction.
-    pub fn claims(&self) -> Claims {
-        Claims { take: self.take.clone(), release: self.release.clone(), hold: Vec::new() }
-    }
-}
-
-/// Gives a Service free addresses and ports. This only proposes: the claim in the transaction decides. `old` is what it
-/// had; `refused` is a claim that somebody else turned out to hold.
+/// Allocates cluster addresses and node ports for a Service. This only proposes: the claims in the transaction decide. `old`
+/// is the Service as it is stored; `broken` is the precondition that did not hold in the attempt before, which may be a claim
+/// of somebody else's.
 pub fn allocate(
     registry: &Registry,
     resource: &Resource,
     service: &mut Value,
     old: Option<&Value>,
-    refused: &Option<Key>,
-) -> Result<Lease, Status> {
+    broken: Option<&Key>,
+) -> Result<Preconditions, Status> {
+    let mut preconditions = Preconditions::default();
     if !concerns(resource) {
-        return Ok(Lease::default());
+        return Ok(preconditions);
     }
     let had = old.map(|o| claims_of(resource, o)).unwrap_or_default();
     let mut taken: BTreeSet<Key> = BTreeSet::new();
@@ -95,7 +94,7 @@ pub fn allocate(
         let value = other.value();
         taken.extend(claims_of(resource, &value).into_iter().filter(|k| !had.contains(k)));
     }
-    taken.extend(refused.clone());
+    taken.extend(broken.cloned());
     if old.is_none() {
         check_families(service)?;
     }
@@ -105,10 +104,10 @@ pub fn allocate(
     }
     node_ports(service, &taken)?;
     let wants = claims_of(resource, service);
-    Ok(Lease {
-        take: wants.iter().filter(|k| !had.contains(k)).cloned().collect(),
-        release: had.into_iter().filter(|k| !wants.contains(k)).collect(),
-    })
+    let (kept, given_back): (Vec<Key>, Vec<Key>) = had.into_iter().partition(|key| wants.contains(key));
+    given_back.into_iter().for_each(|key| preconditions.release(key));
+    wants.into_iter().filter(|key| !kept.contains(key)).for_each(|key| preconditions.claim(key));
+    Ok(preconditions)
 }
 
 fn service_type(service: &Value) -> &str {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use apiserver_shim::auth::audit::AuditOptions;
 use apiserver_shim::http::body::{Body, Response, full};
 use apiserver_shim::http::service::ApiService;
 use apiserver_shim::server::{ApiHandle, ApiOptions, start};
@@ -22,6 +23,11 @@ pub struct Server {
 impl Server {
     /// Starts one, with the default service account that a controller would make.
     pub async fn start() -> Server {
+        Server::start_with(None).await
+    }
+
+    /// The same with an audit log.
+    pub async fn start_with(audit: Option<AuditOptions>) -> Server {
         let data = tempfile::tempdir().unwrap();
         let pki = Arc::new(Pki::open_or_create(data.path(), SystemTime::now()).unwrap());
         let handle = start(ApiOptions {
@@ -30,6 +36,7 @@ impl Server {
             listen: "127.0.0.1:0".parse().unwrap(),
             advertise: [127, 0, 0, 1].into(),
             names: ServerNames::default(),
+            audit,
         })
         .await
         .unwrap();

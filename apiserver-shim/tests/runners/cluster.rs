@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use apiserver_shim::node_endpoints::NodeEndpoints;
-use apiserver_shim::pipeline::{Call, Pipeline};
+use apiserver_shim::pipeline::{Identity, ObjectRef, Pipeline, RequestContext};
 use apiserver_shim::server::runners::{self, RunnersHandle, RunnersOptions};
 use apiserver_shim::storage::deletion::DeleteOptions;
 use apiserver_shim::storage::object::Object;
@@ -125,7 +125,8 @@ impl Cluster {
         let catalog = self.registry().catalog();
         let resource = catalog.iter().find(|r| r.is(group, plural)).expect("it is served");
         object["apiVersion"] = json!(resource.api_version());
-        let made = self.pipeline.create(resource, namespace, object, &Call::internal("test")).await;
+        let target = ObjectRef::new(resource, namespace, "");
+        let made = self.pipeline.create(&context("create"), target, object).await;
         made.unwrap_or_else(|status| panic!("{status:?}"));
     }
 
@@ -142,10 +143,13 @@ impl Cluster {
         self.list("", "pods")
     }
 
-    pub async fn edit(&self, group: &str, plural: &str, name: &str, edit: impl Fn(&mut Value)) {
-        let edited = self.registry().update_with(GroupResource::new(group, plural), "ns", name, |object| {
-            edit(object);
-            Ok(())
+    pub async fn edit(&self, group: &str, plural: &str, name: &str, edit: impl Fn(&mut Value) + Send) {
+        let resource = self.registry().builtin(&GroupResource::new(group, plural));
+        let (context, target) = (context("update"), ObjectRef::new(&resource, "ns", name));
+        let edited = self.pipeline.update_with(&context, target, |object| {
+            let mut object = object.clone();
+            edit(&mut object);
+            Ok(object)
         });
         edited.await.unwrap();
     }
@@ -155,7 +159,9 @@ impl Cluster {
             propagation: Some(apiserver_shim::storage::deletion::Propagation::Background),
             ..DeleteOptions::default()
         };
-        self.registry().delete(GroupResource::new(group, plural), namespace, name, &options).await.unwrap();
+        let resource = self.registry().builtin(&GroupResource::new(group, plural));
+        let target = ObjectRef::new(&resource, namespace, name);
+        self.pipeline.delete(&context("delete"), target, &options).await.unwrap();
     }
 
     pub async fn until(&self, what: &str, done: impl Fn(&Cluster) -> bool) {
@@ -198,6 +204,11 @@ impl Cluster {
         };
         body["tasks"].as_array().map_or(0, |t| t.iter().filter(alive).count())
     }
+}
+
+/// A write of the test's.
+pub fn context(verb: &'static str) -> RequestContext {
+    Identity::apiserver().context(verb)
 }
 
 /// A GET as plain as can be.

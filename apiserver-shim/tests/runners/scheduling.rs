@@ -1,12 +1,11 @@
 //! Whose turn it is to find a node, and what becomes of Pods whose node was chosen by somebody else.
 
-use apiserver_shim::http::subresources::bind;
 use apiserver_shim::storage::selection::Selection;
 use apiserver_shim::storage::watch_cache::WatchFrom;
 use serde_json::{Value, json};
 use shim_core::controllers::{condition, served};
 
-use crate::cluster::{Cluster, deployment, trace};
+use crate::cluster::{Cluster, context, deployment, trace};
 
 fn pod(name: &str, cpu: &str, spec: Value) -> Value {
     let mut all =
@@ -48,7 +47,7 @@ async fn gated_pods_and_those_of_other_schedulers_are_left_alone() {
     };
     cluster.edit("", "pods", "gated", ungate).await;
     let binding = json!({"target": {"kind": "Node", "name": "hollow-00000"}});
-    bind(cluster.registry(), "ns", "theirs", &binding).await.unwrap();
+    cluster.pipeline.bind(&context("create"), "ns", "theirs", binding).await.unwrap();
     cluster.until("all run", |c| c.running() == 4).await;
     cluster.audited().await;
 }

@@ -148,6 +148,13 @@ pub(super) fn validate_update(
     errors
 }
 
+/// Validates the metadata of a stored object by the rules of today.
+pub(super) fn validate_stored(old: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    validate_common(&old["metadata"], &mut errors);
+    errors
+}
+
 /// Validates an update of the metadata.
 fn validate_change(resource: &Resource, new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
     if !text(old, "deletionTimestamp").is_empty() {

@@ -357,3 +357,22 @@ fn field_selectors_name_known_fields() {
         kind.validate_create(&garbage);
     }
 }
+
+#[test]
+fn an_error_of_the_stored_object_is_not_held_against_an_update() {
+    let mut old = create("pods", pod(json!({"containers": [{"name": "c", "image": "a"}]}))).unwrap();
+    old["spec"]["containers"][0]["ports"] = json!([{"containerPort": 70_000, "protocol": "TCP"}]);
+    let resource = &resource("pods");
+    let update = |change: fn(&mut Value)| {
+        let mut new = old.clone();
+        change(&mut new);
+        begin_update(resource, Subresource::Main, &mut new, &old).map_err(|status| status.message)
+    };
+    update(|pod| pod["metadata"]["labels"] = json!({"x": "y"})).unwrap();
+    update(|pod| pod["spec"]["containers"][0]["image"] = json!("b")).unwrap();
+    // What may not change may not change either in a Pod that breaks a newer rule.
+    let refused = update(|pod| pod["spec"]["nodeName"] = json!("n")).unwrap_err();
+    assert!(refused.contains("pod updates may not change fields other than"), "{refused}");
+    let refused = update(|pod| pod["spec"]["containers"][0]["ports"][0]["containerPort"] = json!(80_000));
+    assert!(refused.unwrap_err().contains("spec.containers[0].ports[0].containerPort: Invalid value: 80000"));
+}

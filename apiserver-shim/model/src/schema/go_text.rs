@@ -55,7 +55,7 @@ fn escapes(text: &[u8], out: &mut Vec<u8>) -> bool {
     changed
 }
 
-/// The UTF-16 code unit of a `\uXXXX` escape at the beginning.
+/// The UTF-16 code unit of a `\u` escape at the beginning.
 fn unit(text: &[u8]) -> Option<u32> {
     let digits = text.strip_prefix(b"\\u")?.get(..4)?;
     std::str::from_utf8(digits).ok().and_then(|d| u32::from_str_radix(d, 16).ok())

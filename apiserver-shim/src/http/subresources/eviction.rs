@@ -1,6 +1,7 @@
 //! `pods/eviction`: a delete that budgets may forbid. Disruption budgets are not served yet, so none does.
 
 use serde_json::Value;
+use shim_core::kinds::Subresource;
 use shim_model::status::{self, Status};
 
 use crate::http::body::{self, Body, Response};
@@ -12,10 +13,10 @@ use crate::storage::deletion::DeleteOptions;
 
 pub(super) async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) -> Result<Response, Status> {
     let accepted = asked.accepted()?;
-    let call = asked.call("CreateOptions")?;
+    let context = asked.write_context("CreateOptions")?;
     negotiation::body_media(asked.headers)?;
     let bytes = body::read(body).await?;
-    let eviction = asked.decode(&bytes, asked.subresource_type()?, &call)?.value;
+    let eviction = asked.decode(&bytes, asked.subresource_type()?, &context)?.value;
     let name = &asked.target.name;
     let said = eviction["metadata"]["name"].as_str().unwrap_or("");
     if !said.is_empty() && said != name {
@@ -31,9 +32,9 @@ pub(super) async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) ->
         grace_period_seconds: wanted["gracePeriodSeconds"].as_i64(),
         uid: text(&wanted["preconditions"]["uid"]),
         resource_version: text(&wanted["preconditions"]["resourceVersion"]),
-        dry_run: call.dry_run || dry_run(asked_dry.into_iter(), "DeleteOptions")?,
+        dry_run: context.dry_run || dry_run(asked_dry.into_iter(), "DeleteOptions")?,
         ..DeleteOptions::default()
     };
-    api.registry.delete(asked.resource, &asked.target.namespace, name, &options).await?;
+    api.pipeline.evict(&context, asked.object(Subresource::Main), eviction, &options).await?;
     Ok(reply::value(201, accepted.media, &status::created().to_value()))
 }

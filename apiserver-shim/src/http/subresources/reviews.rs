@@ -13,6 +13,7 @@ use crate::http::objects::ResourceRequest;
 use crate::http::request_info::Target;
 use crate::http::service::Api;
 use crate::http::{negotiation, reply};
+use crate::pipeline::{self, Operation, Preconditions};
 use crate::storage::registry::now;
 
 /// Whether a resource is a review.
@@ -26,12 +27,12 @@ pub async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) -> Result
         return Err(status::method_not_allowed());
     }
     let accepted = asked.accepted()?;
-    let call = asked.call("CreateOptions")?;
+    let context = asked.write_context("CreateOptions")?;
     let resource = asked.resource;
     let (ty, metadata) = (&resource.object_type, &["metadata"]);
     negotiation::body_media(asked.headers)?;
     let bytes = body::read(body).await?;
-    let decoded = asked.decode(&bytes, ty, &call)?;
+    let decoded = asked.decode(&bytes, ty, &context)?;
     let mut review = decoded.value;
     let now = now();
     if resource.namespaced && access::text(&review, &["metadata", "namespace"]).is_empty() {
@@ -41,21 +42,27 @@ pub async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) -> Result
     if resource.plural == "selfsubjectreviews" {
         access::object_mut(&mut review, metadata).insert("creationTimestamp".into(), now.to_rfc3339().into());
     } else {
-        let writer = Writer { manager: &call.manager, ty, subresource: "", now, reset: &[&["status"]] };
+        let writer =
+            Writer { manager: &context.field_manager, ty, subresource: "", now, reset: &[&["status"]] };
         managed_fields::record_update(None, &mut review, writer);
     }
+    let mut attributes = pipeline::Attributes::new(Operation::Create, resource, &asked.target.namespace);
+    attributes.object = Some(review);
+    // A review is answered and not stored: there is no transaction for what plugins require of it.
+    let admitted = api.pipeline.admit_only(&context, attributes, &mut Preconditions::default()).await?;
+    let mut review = admitted.unwrap_or_default();
     let answer = match resource.plural.as_str() {
-        "selfsubjectreviews" => json!({"userInfo": asked.user.to_value()}),
+        "selfsubjectreviews" => json!({"userInfo": asked.context.user.to_value()}),
         "tokenreviews" => token_review(api, &review)?,
         "selfsubjectaccessreviews" | "subjectaccessreviews" | "localsubjectaccessreviews" => {
             check_access_review(&resource.plural, &review)?;
             let user = match resource.plural.as_str() {
-                "selfsubjectaccessreviews" => asked.user.clone(),
+                "selfsubjectaccessreviews" => User::clone(&asked.context.user),
                 _ => subject(&review),
             };
             access_review(api, &user, &review)
         }
-        "selfsubjectrulesreviews" => rules_review(api, asked.user, &review)?,
+        "selfsubjectrulesreviews" => rules_review(api, &asked.context.user, &review)?,
         _ => return Err(status::unknown_path()),
     };
     access::as_object(&mut review).insert("status".into(), answer);

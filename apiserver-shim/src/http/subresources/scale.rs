@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use shim_core::kinds::{Subresource, scale};
 use shim_model::access;
 use shim_model::patch;
+use shim_model::resource::KindRef;
 use shim_model::status::{self, Status};
 use shim_model::{table, time};
 
@@ -12,7 +13,16 @@ use crate::http::negotiation::{self, Accepted, Shape};
 use crate::http::objects::{ResourceRequest, patch_kind};
 use crate::http::reply;
 use crate::http::service::Api;
+use crate::pipeline::View;
 use crate::storage::registry::now;
+
+/// What admission sees of a workload that is scaled.
+const VIEW: View = View {
+    subresource: "scale",
+    kind: KindRef { group: "autoscaling", version: "v1", kind: "Scale" },
+    read: scale::read,
+    write: scale::write,
+};
 
 pub(super) async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) -> Result<Response, Status> {
     let accepted = asked.accepted()?;
@@ -23,32 +33,36 @@ pub(super) async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) ->
             answer(accepted, &scale::read(&object.value()))
         }
         "update" => {
-            let call = asked.call("UpdateOptions")?;
+            let context = asked.write_context("UpdateOptions")?;
             negotiation::body_media(asked.headers)?;
             let bytes = body::read(body).await?;
-            let wanted = asked.decode(&bytes, asked.subresource_type()?, &call)?.value;
+            let wanted = asked.decode(&bytes, asked.subresource_type()?, &context)?.value;
             let said = access::text(&wanted, &["metadata", "name"]);
             if !said.is_empty() && said != name {
                 return Err(status::bad_request(format!(
                     "the name of the object ({said}) does not match the name on the URL ({name})"
                 )));
             }
-            let change = |current: &Value| Ok((scaled(current, &wanted)?, Vec::new()));
-            let outcome = api.pipeline.apply(asked.place(Subresource::Main), &call, change).await?;
+            let change = |current: &Value| scaled(current, &wanted);
+            let target = asked.object(Subresource::Main);
+            let outcome = api.pipeline.update_view(&context, target, &VIEW, change).await?;
             answer(accepted, &scale::read(&outcome.value(resource).await?))
         }
         _ => {
             let scale_type = asked.subresource_type()?;
             let kind = patch_kind(asked.headers, scale_type)?;
-            let call = asked.call("PatchOptions")?;
+            let context = asked.write_context("PatchOptions")?;
             let bytes = body::read(body).await?;
             let change = |current: &Value| {
-                let patched = patch::apply(kind, &scale::read(current), &bytes, scale_type, call.strictness)?;
-                Ok((scaled(current, &patched.value)?, patched.warnings))
+                let patched =
+                    patch::apply(kind, &scale::read(current), &bytes, scale_type, context.strictness)?;
+                patched.warnings.into_iter().for_each(|warning| context.warn(warning));
+                scaled(current, &patched.value)
             };
-            let outcome = api.pipeline.apply(asked.place(Subresource::Main), &call, change).await?;
+            let target = asked.object(Subresource::Main);
+            let outcome = api.pipeline.update_view(&context, target, &VIEW, change).await?;
             let mut response = answer(accepted, &scale::read(&outcome.value(resource).await?))?;
-            reply::add_warnings(&mut response, &outcome.warnings);
+            reply::add_warnings(&mut response, &context.take_warnings());
             Ok(response)
         }
     }

@@ -11,6 +11,7 @@ use crate::http::node_proxy;
 use crate::http::objects::ResourceRequest;
 use crate::http::query::Query;
 use crate::http::service::Api;
+use crate::pipeline::{Attributes, Operation, Preconditions};
 
 pub(super) async fn serve(
     api: &Api,
@@ -18,27 +19,30 @@ pub(super) async fn serve(
     request: Request,
 ) -> Result<Response, Status> {
     let (namespace, name) = (&asked.target.namespace, &asked.target.name);
-    let door = asked.target.subresource.as_str();
-    if door == "log" {
+    let subresource = asked.target.subresource.as_str();
+    if subresource == "log" {
         check_log_options(name, asked.query)?;
     }
+    if subresource != "log" {
+        admit_connect(api, asked).await?;
+    }
     let pod = api.registry.get(asked.resource, namespace, name).await?.value();
-    let container = match door {
+    let container = match subresource {
         "portforward" => String::new(),
         _ => container(&pod, name, asked.query.text("container"))?,
     };
     let node = access::text(&pod, &["spec", "nodeName"]);
     if node.is_empty() {
         // There is nothing to show yet, which is no error for logs.
-        return match door {
+        return match subresource {
             "log" => Ok(crate::http::reply::text(200, "")),
             _ => Err(status::bad_request(format!("pod {name} does not have a host assigned"))),
         };
     }
-    if door == "log" && asked.query.get("previous").is_none() {
+    if subresource == "log" && asked.query.get("previous").is_none() {
         refuse_unstarted(&pod, name, &container)?;
     }
-    if door == "portforward" {
+    if subresource == "portforward" {
         for port in asked.query.all("ports").flat_map(|p| p.split(',')) {
             if port.parse::<u64>().is_err() {
                 let shown = crate::http::query::quote(port);
@@ -48,17 +52,26 @@ pub(super) async fn serve(
             }
         }
     }
-    let path = match door {
+    let path = match subresource {
         "log" => format!("/containerLogs/{namespace}/{name}/{container}"),
         "portforward" => format!("/portForward/{namespace}/{name}"),
-        door => format!("/{door}/{namespace}/{name}/{container}"),
+        subresource => format!("/{subresource}/{namespace}/{name}/{container}"),
     };
     let raw_query = request.uri().query().unwrap_or("").to_owned();
     let uri = if raw_query.is_empty() { path } else { format!("{path}?{raw_query}") };
-    match door {
+    match subresource {
         "log" => node_proxy::fetch(&api.node_client, &api.nodes, node, &uri).await,
         _ => node_proxy::upgrade(&api.node_client, &api.nodes, node, &uri, request).await,
     }
+}
+
+/// Admits a connection to an object.
+pub(super) async fn admit_connect(api: &Api, asked: &ResourceRequest<'_>) -> Result<(), Status> {
+    let target = asked.target;
+    let mut attributes = Attributes::new(Operation::Connect, asked.resource, &target.namespace);
+    (attributes.name, attributes.subresource) = (&target.name, &target.subresource);
+    // There is no transaction for what plugins require of it.
+    api.pipeline.admit_only(asked.context, attributes, &mut Preconditions::default()).await.map(drop)
 }
 
 /// A container that had not begun when its Pod ended never will; its node may have forgotten the Pod.

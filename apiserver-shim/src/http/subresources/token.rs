@@ -14,6 +14,7 @@ use crate::http::body::{self, Body, Response};
 use crate::http::objects::ResourceRequest;
 use crate::http::service::Api;
 use crate::http::{negotiation, reply};
+use crate::pipeline::{Attributes, Operation, Preconditions};
 use crate::storage::registry::now;
 
 const TOKEN_REQUEST: KindRef<'_> =
@@ -27,12 +28,18 @@ const SECONDS_MAX: i64 = 1 << 32;
 
 pub(super) async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) -> Result<Response, Status> {
     let accepted = asked.accepted()?;
-    let call = asked.call("CreateOptions")?;
+    let context = asked.write_context("CreateOptions")?;
     negotiation::body_media(asked.headers)?;
     let bytes = body::read(body).await?;
-    let mut request = asked.decode(&bytes, asked.subresource_type()?, &call)?.value;
+    let mut request = asked.decode(&bytes, asked.subresource_type()?, &context)?.value;
     let (namespace, name) = (&asked.target.namespace, &asked.target.name);
     let account = api.registry.get(asked.resource, namespace, name).await?;
+    let mut attributes = Attributes::new(Operation::Create, asked.resource, namespace);
+    (attributes.name, attributes.subresource, attributes.kind) = (name, "token", TOKEN_REQUEST);
+    attributes.object = Some(request);
+    // A token is not stored: there is no transaction for what plugins require of it.
+    let admitted = api.pipeline.admit_only(&context, attributes, &mut Preconditions::default()).await?;
+    request = admitted.unwrap_or_default();
     let seconds = seconds(&request)?;
     let audiences = audiences(&request);
     let uid = account.header().uid.clone();
@@ -48,7 +55,7 @@ pub(super) async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) ->
     access::object_mut(&mut request, &["spec"]).insert("expirationSeconds".into(), seconds.into());
     let at = Instant::from_seconds(issued);
     let writer = Writer {
-        manager: &call.manager,
+        manager: &context.field_manager,
         ty: asked.subresource_type()?,
         subresource: "token",
         now: at,

@@ -38,7 +38,7 @@ impl InflightWrites {
 }
 
 /// A write in flight.
-pub(super) struct InflightGuard<'a> {
+pub(crate) struct InflightGuard<'a> {
     inflight: &'a InflightWrites,
     key: Key,
     stored: Arc<StoredObject>,
@@ -47,7 +47,7 @@ pub(super) struct InflightGuard<'a> {
 
 impl InflightGuard<'_> {
     /// The write happened: its event will come, or has.
-    pub(super) fn commit(mut self) {
+    pub(crate) fn commit(mut self) {
         self.written = true;
     }
 }

@@ -20,6 +20,7 @@ fn planned(pod: Value, node: &Value, now: Seconds) -> Plan {
     let mut cluster = TestCluster { now, ..TestCluster::default() };
     cluster.add(served("", "nodes"), node.clone());
     cluster.add(served("", "pods"), pod);
+    cluster.edit("pods", "p", |pod| pod["metadata"]["creationTimestamp"] = json!("1970-01-01T00:00:00Z"));
     cluster.reconcile(&TaintEvictionController, &ObjectName::new(served("", "pods"), "ns", "p"))
 }
 

@@ -4,6 +4,7 @@ use super::qos::qos_class;
 use super::{dump, line_diff};
 use crate::kinds::SubresourceStrategy;
 use crate::kinds::pod_template::{is_extended, validate_spec};
+use crate::kinds::ratchet;
 use serde_json::{Map, Value};
 use shim_model::access;
 use shim_model::field::FieldError;
@@ -18,6 +19,8 @@ pub(super) fn validate(new: &Value, old: &Value) -> Vec<FieldError> {
         return Vec::new();
     }
     let mut errors = validate_spec(new_spec, format_args!("spec"));
+    // Dropped here and not only at the end: what is left decides whether the rules about the change are looked at.
+    ratchet::drop_unchanged(&mut errors, new, old, || validate_spec(old_spec, format_args!("spec")));
     for list in ["containers", "initContainers"] {
         if access::list(new_spec, &[list]).len() != access::list(old_spec, &[list]).len() {
             errors.push(FieldError::forbidden(

@@ -1,0 +1,164 @@
+//! The audit log: one JSON event a line, written to a file or to standard output by a thread of its own.
+
+use std::fs::OpenOptions;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::policy::Policy;
+
+/// Events that wait to be written: upstream's buffer of the batch mode, some 20 MiB at 2 KiB an event.
+const QUEUE_BOUND: usize = 10_000;
+
+/// What happens when the log cannot keep up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum AuditMode {
+    /// Requests wait for a place in the queue: no event is lost while the process lives. Upstream's default for log files.
+    #[default]
+    Blocking,
+    /// Requests never wait: events that find the queue full are dropped and counted.
+    Batch,
+}
+
+/// How audit is set up.
+#[derive(Clone, Debug)]
+pub struct AuditOptions {
+    /// What is recorded.
+    pub policy: Policy,
+    /// The file to append to; `-` is standard output.
+    pub path: PathBuf,
+    /// What happens when the log cannot keep up.
+    pub mode: AuditMode,
+}
+
+/// A running log. It ends when the last reference is gone and everything queued is written.
+#[derive(Debug)]
+pub struct AuditLog {
+    pub(super) policy: Policy,
+    mode: AuditMode,
+    queue: mpsc::Sender<Item>,
+    dropped: AtomicU64,
+}
+
+#[derive(Debug)]
+enum Item {
+    Line(String),
+    Flush(oneshot::Sender<()>),
+}
+
+/// A place in the queue that was waited for.
+pub(super) struct Reserved(mpsc::OwnedPermit<Item>);
+
+impl Reserved {
+    pub(super) fn send(self, line: String) {
+        self.0.send(Item::Line(line));
+    }
+}
+
+impl AuditLog {
+    /// Opens the log.
+    pub fn start(options: AuditOptions) -> io::Result<Arc<AuditLog>> {
+        let out = open(&options.path)?;
+        let (queue, items) = mpsc::channel(QUEUE_BOUND);
+        std::thread::Builder::new().name("audit-log".to_owned()).spawn(move || write_all(items, out))?;
+        let AuditOptions { policy, mode, .. } = options;
+        Ok(Arc::new(AuditLog { policy, mode, queue, dropped: AtomicU64::new(0) }))
+    }
+
+    /// Queues an event; in blocking mode waits for a place.
+    pub(super) async fn write(&self, line: String) {
+        match self.mode {
+            // The writer ends with the last sender only.
+            AuditMode::Blocking => drop(self.queue.send(Item::Line(line)).await),
+            AuditMode::Batch => self.write_now(line),
+        }
+    }
+
+    /// Waits for a place in blocking mode, for an event that comes where nothing can be waited for.
+    pub(super) async fn reserve(&self) -> Option<Reserved> {
+        match self.mode {
+            AuditMode::Blocking => self.queue.clone().reserve_owned().await.ok().map(Reserved),
+            AuditMode::Batch => None,
+        }
+    }
+
+    /// Queues an event without waiting. A watch that ends while the queue is full in blocking mode hands its event to a
+    /// task that waits.
+    pub(super) fn write_now(&self, line: String) {
+        let Err(mpsc::error::TrySendError::Full(item)) = self.queue.try_send(Item::Line(line)) else {
+            return;
+        };
+        match (self.mode, tokio::runtime::Handle::try_current()) {
+            (AuditMode::Blocking, Ok(runtime)) => {
+                let queue = self.queue.clone();
+                runtime.spawn(async move { drop(queue.send(item).await) });
+            }
+            _ => {
+                if self.dropped.fetch_add(1, Ordering::Relaxed) == 0 {
+                    tracing::error!("audit events are dropped: the audit log cannot keep up");
+                }
+            }
+        }
+    }
+
+    /// Events that were dropped so far.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Waits until everything queued before is written.
+    pub async fn flush(&self) {
+        let (done, written) = oneshot::channel();
+        if self.queue.send(Item::Flush(done)).await.is_ok() {
+            let _ = written.await;
+        }
+    }
+}
+
+fn open(path: &Path) -> io::Result<Box<dyn Write + Send>> {
+    if path == Path::new("-") {
+        return Ok(Box::new(io::stdout()));
+    }
+    let mut options = OpenOptions::new();
+    options.create(true).append(true);
+    // Objects of requests may be secret.
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    Ok(Box::new(options.open(path)?))
+}
+
+fn write_all(mut items: mpsc::Receiver<Item>, out: Box<dyn Write + Send>) {
+    let mut out = BufWriter::new(out);
+    let mut failing = false;
+    let mut next = items.blocking_recv();
+    while let Some(item) = next {
+        let written = match item {
+            Item::Line(line) => out.write_all(line.as_bytes()).and_then(|()| out.write_all(b"\n")),
+            Item::Flush(done) => {
+                let flushed = out.flush();
+                let _ = done.send(());
+                flushed
+            }
+        };
+        // What is there together is written together.
+        let (more, flushed) = match items.try_recv() {
+            Ok(item) => (Some(item), Ok(())),
+            Err(_) => {
+                let flushed = out.flush();
+                (items.blocking_recv(), flushed)
+            }
+        };
+        match written.and(flushed) {
+            Ok(()) => failing = false,
+            Err(error) if !failing => {
+                failing = true;
+                tracing::error!(%error, "the audit log cannot be written");
+            }
+            Err(_) => {}
+        }
+        next = more;
+    }
+}

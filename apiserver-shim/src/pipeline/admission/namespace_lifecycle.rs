@@ -1,0 +1,98 @@
+//! NamespaceLifecycle: nothing is created in a namespace that is missing or terminating, and the namespaces that the system
+//! needs are not deleted.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use shim_core::controllers::served;
+use shim_model::status::{self, Cause, Status};
+
+use super::{AdmissionPlugin, Attributes, Operation, Preconditions, RequestContext};
+use crate::storage::catalog::ServedResource;
+use crate::storage::registry::Registry;
+
+/// Namespaces that cannot be deleted.
+const IMMORTAL: &[&str] = &["default", "kube-system", "kube-public"];
+
+pub(super) struct NamespaceLifecycle {
+    registry: Registry,
+    namespaces: Arc<ServedResource>,
+}
+
+impl NamespaceLifecycle {
+    pub(super) fn new(registry: Registry) -> NamespaceLifecycle {
+        let namespaces = registry.builtin(&served("", "namespaces"));
+        NamespaceLifecycle { registry, namespaces }
+    }
+
+    /// The namespace must exist and stay as it is until the object is written: else an object could appear in a namespace
+    /// whose content has been removed already.
+    async fn check_namespace(
+        &self,
+        attributes: &Attributes<'_>,
+        preconditions: &mut Preconditions,
+    ) -> Result<(), Status> {
+        let namespace = attributes.namespace;
+        let found = match self.registry.peek(&self.namespaces, "", namespace) {
+            Some(found) => found,
+            None => self.registry.get(&self.namespaces, "", namespace).await?,
+        };
+        if found.header().deletion_timestamp.is_some() {
+            return Err(terminating(attributes));
+        }
+        preconditions.require_unchanged(&self.namespaces, &found);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl AdmissionPlugin for NamespaceLifecycle {
+    fn name(&self) -> &'static str {
+        "NamespaceLifecycle"
+    }
+
+    fn handles(&self, attributes: &Attributes<'_>) -> bool {
+        match attributes.operation {
+            // Reviews say nothing about the namespace, or they would tell whether it exists.
+            Operation::Create => {
+                attributes.resource.namespaced && attributes.resource.group != "authorization.k8s.io"
+            }
+            Operation::Delete => attributes.is_core("namespaces"),
+            Operation::Update | Operation::Connect => false,
+        }
+    }
+
+    fn needs_object(&self) -> bool {
+        false
+    }
+
+    async fn admit(
+        &self,
+        _context: &RequestContext,
+        attributes: &mut Attributes<'_>,
+        preconditions: &mut Preconditions,
+    ) -> Result<(), Status> {
+        if attributes.operation == Operation::Create {
+            return self.check_namespace(attributes, preconditions).await;
+        }
+        if IMMORTAL.contains(&attributes.name) {
+            let why = "this namespace may not be deleted";
+            return Err(status::forbidden("", "namespaces", attributes.name, why));
+        }
+        Ok(())
+    }
+}
+
+fn terminating(attributes: &Attributes<'_>) -> Status {
+    let (resource, namespace) = (attributes.resource, attributes.namespace);
+    let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
+    let mut status = status::forbidden(&resource.group, &resource.plural, attributes.object_name(), why);
+    if let Some(details) = &mut status.details {
+        details.causes = vec![Cause {
+            reason: "NamespaceTerminating".into(),
+            message: format!("namespace {namespace} is being terminated"),
+            field: "metadata.namespace".into(),
+        }];
+    }
+    status
+}

@@ -1,0 +1,70 @@
+//! Priority: a Pod gets the priority of the PriorityClass that it names, or of the global default class.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde_json::Value;
+use shim_core::controllers::served;
+use shim_core::kinds::admission as rules;
+use shim_model::status::Status;
+
+use super::{AdmissionPlugin, Attributes, Operation, Preconditions, RequestContext};
+use crate::storage::catalog::ServedResource;
+use crate::storage::object::Object;
+use crate::storage::registry::Registry;
+
+pub(super) struct Priority {
+    registry: Registry,
+    classes: Arc<ServedResource>,
+}
+
+impl Priority {
+    pub(super) fn new(registry: Registry) -> Priority {
+        let classes = registry.builtin(&served("scheduling.k8s.io", "priorityclasses"));
+        Priority { registry, classes }
+    }
+
+    fn class_for(&self, pod: &Value) -> Option<rules::PriorityClass> {
+        if let Some(name) = rules::priority_class_name(pod) {
+            return self.registry.peek(&self.classes, "", name).map(|found| class_of(&found));
+        }
+        // Looked for in the bytes first: most classes are not the default one and need no decoding.
+        const MARK: &[u8] = b"\"globalDefault\":true";
+        let view = self.classes.cache().view();
+        let marked = view.iter(None).filter(|o| memchr::memmem::find(o.tail(), MARK).is_some());
+        marked.map(|o| class_of(o)).filter(|class| class.global_default).min_by_key(|class| class.value)
+    }
+}
+
+#[async_trait]
+impl AdmissionPlugin for Priority {
+    fn name(&self) -> &'static str {
+        "Priority"
+    }
+
+    fn handles(&self, attributes: &Attributes<'_>) -> bool {
+        matches!(attributes.operation, Operation::Create | Operation::Update) && attributes.is_core("pods")
+    }
+
+    async fn admit(
+        &self,
+        _context: &RequestContext,
+        attributes: &mut Attributes<'_>,
+        _preconditions: &mut Preconditions,
+    ) -> Result<(), Status> {
+        let Some(pod) = &mut attributes.object else { return Ok(()) };
+        match attributes.old_object {
+            // An update that leaves the priority out keeps it.
+            Some(old) => rules::keep_priority(pod, old),
+            None => {
+                let class = self.class_for(pod);
+                rules::priority(pod, class.as_ref())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn class_of(object: &Object) -> rules::PriorityClass {
+    rules::PriorityClass { name: object.name().to_owned(), ..object.decode().unwrap_or_default() }
+}

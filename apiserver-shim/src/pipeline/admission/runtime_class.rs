@@ -1,0 +1,30 @@
+//! RuntimeClass: a Pod that names a RuntimeClass is refused unless the class exists.
+
+use async_trait::async_trait;
+use shim_core::kinds::admission as rules;
+use shim_model::status::Status;
+
+use super::{AdmissionPlugin, Attributes, Operation, Preconditions, RequestContext};
+
+/// RuntimeClasses are not served yet, so none exists.
+pub(super) struct RuntimeClass;
+
+#[async_trait]
+impl AdmissionPlugin for RuntimeClass {
+    fn name(&self) -> &'static str {
+        "RuntimeClass"
+    }
+
+    fn handles(&self, attributes: &Attributes<'_>) -> bool {
+        attributes.operation == Operation::Create && attributes.is_core("pods")
+    }
+
+    async fn admit(
+        &self,
+        _context: &RequestContext,
+        attributes: &mut Attributes<'_>,
+        _preconditions: &mut Preconditions,
+    ) -> Result<(), Status> {
+        attributes.object.as_ref().map_or(Ok(()), rules::runtime_class)
+    }
+}

@@ -1,0 +1,115 @@
+//! Transactions of the pipeline: the only place that writes objects to the store.
+
+use std::sync::Arc;
+
+use shim_model::object::StoredObject;
+use shim_model::status::{self, Status};
+use store::{Condition, Key, Revision, Txn, TxnOutcome};
+
+use crate::storage::catalog::ServedResource;
+use crate::storage::object::Object;
+use crate::storage::preconditions::Preconditions;
+use crate::storage::registry::{Registry, of_store, parse};
+
+/// What a write must find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expect {
+    /// No object of that name.
+    Absent,
+    /// The object as of this revision.
+    Revision(u64),
+}
+
+impl Expect {
+    fn condition(self) -> Condition {
+        match self {
+            Expect::Absent => Condition::Absent,
+            Expect::Revision(revision) => Condition::ModRevision(Revision(revision)),
+        }
+    }
+}
+
+/// Why a transaction wrote nothing.
+#[derive(Debug)]
+pub(super) enum CommitError {
+    /// The object is not as expected; this is what is there now.
+    Conflict(Option<Arc<Object>>),
+    /// A precondition does not hold: the key that it is about.
+    Precondition(Key),
+    /// Anything else, as the client is told.
+    Status(Status),
+}
+
+/// Writes an encoded object if what is there is as expected.
+pub(super) async fn put(
+    registry: &Registry,
+    resource: &ServedResource,
+    stored: StoredObject,
+    expect: Expect,
+    preconditions: &Preconditions,
+) -> Result<Arc<Object>, CommitError> {
+    let key = resource.key(&stored.header.namespace, &stored.header.name);
+    let stored = Arc::new(stored);
+    let txn = preconditions.add_to(Txn::new().when(key.clone(), expect.condition()), &key);
+    let outcome = transact(registry, txn, Some((&key, &stored)), preconditions).await;
+    let revision = committed(resource, &key, outcome, preconditions)?;
+    tracing::debug!(%key, uid = stored.header.uid, revision, "object written");
+    Object::new(stored, resource.stored().definition(), revision)
+        .ok_or_else(|| CommitError::Status(status::internal("object could not be encoded")))
+}
+
+/// Removes an object if it is still as of `revision`; the revision at which it went.
+pub(super) async fn remove(
+    registry: &Registry,
+    resource: &ServedResource,
+    current: &Object,
+    preconditions: &Preconditions,
+) -> Result<u64, CommitError> {
+    let key = resource.key(current.namespace(), current.name());
+    let condition = Condition::ModRevision(Revision(current.revision));
+    let txn = preconditions.add_to(Txn::new().when(key.clone(), condition).delete(key.clone()), &key);
+    let outcome = transact(registry, txn, None, preconditions).await;
+    committed(resource, &key, outcome, preconditions)
+}
+
+/// Carries out a transaction that puts these objects too. They are announced before, so that the caches need not parse
+/// again what was known here when it comes back from the store.
+async fn transact(
+    registry: &Registry,
+    mut txn: Txn,
+    object: Option<(&Key, &Arc<StoredObject>)>,
+    preconditions: &Preconditions,
+) -> Result<TxnOutcome, store::Error> {
+    let mut inflight = Vec::new();
+    for (key, stored) in object.into_iter().chain(preconditions.objects()) {
+        txn = txn.put(key.clone(), stored.bytes.clone());
+        inflight.push(registry.announce(key, stored));
+    }
+    let outcome = registry.store().txn(txn).await;
+    if let Ok(TxnOutcome::Committed { .. }) = outcome {
+        inflight.into_iter().for_each(|guard| guard.commit());
+    }
+    outcome
+}
+
+/// The revision of a write, or why it did not happen.
+fn committed(
+    resource: &ServedResource,
+    key: &Key,
+    outcome: Result<TxnOutcome, store::Error>,
+    preconditions: &Preconditions,
+) -> Result<u64, CommitError> {
+    match outcome.map_err(|error| CommitError::Status(of_store(error)))? {
+        TxnOutcome::Committed { revision } => Ok(revision.0),
+        TxnOutcome::Conflict { current, .. } => {
+            let found = |key: &Key| current.iter().find(|(k, _)| k == key).and_then(|(_, kv)| kv.as_ref());
+            if let Some(broken) = preconditions.broken(|key| found(key).map(|kv| kv.mod_revision.0)) {
+                return Err(CommitError::Precondition(broken));
+            }
+            tracing::debug!(%key, "write lost a race");
+            Err(CommitError::Conflict(
+                found(key).and_then(|kv| parse(resource.stored().definition(), kv, None)),
+            ))
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Creating objects.
+
+use serde_json::Value;
+use shim_core::kinds::{self, CreateContext};
+use shim_model::access;
+use shim_model::status::{self, Status};
+use store::Key;
+
+use super::commit::{self, CommitError, Expect};
+use super::component_audit::close_audit;
+use super::{
+    Attributes, CONFLICT_RETRIES_MAX, ObjectRef, Operation, Pipeline, Preconditions, RequestContext,
+    WriteOutcome, gave_up,
+};
+use crate::storage::object::encoded;
+use crate::storage::registry::{generate_name, now};
+use crate::storage::service_addresses;
+
+/// How often a generated name that is taken is drawn anew (as upstream).
+const GENERATE_NAME_TRIES: usize = 8;
+
+impl Pipeline {
+    /// Creates an object that was decoded.
+    pub async fn create(
+        &self,
+        context: &RequestContext,
+        target: ObjectRef<'_>,
+        decoded: Value,
+    ) -> Result<WriteOutcome, Status> {
+        let audit = self.open_audit(context, &target, "").await;
+        if let Some(audit) = &audit {
+            audit.complete_object(&decoded);
+        }
+        let created = self.create_from(context, target, decoded.clone(), || Ok(decoded.clone())).await;
+        close_audit(audit, 201, created.as_ref()).await;
+        created
+    }
+
+    /// Creates an object that can be decoded once more. That is seldom needed: if a drawn name is taken, or if something
+    /// that the write depends on changes meanwhile.
+    #[tracing::instrument(name = "write", skip_all, fields(audit_id = %context.audit_id, verb = context.verb, resource = target.resource.plural, namespace = target.namespace, name = target.name))]
+    pub async fn create_from(
+        &self,
+        context: &RequestContext,
+        target: ObjectRef<'_>,
+        mut decoded: Value,
+        again: impl Fn() -> Result<Value, Status> + Send,
+    ) -> Result<WriteOutcome, Status> {
+        let generated = access::text(&decoded, &["metadata", "name"]).is_empty();
+        let (mut names, mut broken) = (0, None);
+        for _ in 0..CONFLICT_RETRIES_MAX {
+            match self.create_once(context, &target, decoded, broken.as_ref()).await {
+                Ok(outcome) => return Ok(outcome),
+                Err(CommitError::Precondition(key)) => {
+                    self.catch_up(&key).await?;
+                    broken = Some(key);
+                }
+                Err(CommitError::Status(taken))
+                    if generated && taken.reason == "AlreadyExists" && names < GENERATE_NAME_TRIES =>
+                {
+                    names += 1;
+                }
+                Err(CommitError::Status(status)) => return Err(status),
+                Err(CommitError::Conflict(_)) => return Err(status::modified(target.resource, target.name)),
+            }
+            decoded = again()?;
+        }
+        Err(gave_up(&target, broken.as_ref()))
+    }
+
+    /// One attempt. `broken` is the precondition that did not hold in the attempt before.
+    async fn create_once(
+        &self,
+        context: &RequestContext,
+        target: &ObjectRef<'_>,
+        mut object: Value,
+        broken: Option<&Key>,
+    ) -> Result<WriteOutcome, CommitError> {
+        let ObjectRef { resource, namespace, .. } = *target;
+        let strategy = resource.strategy();
+        strategy.default(&mut object);
+        self.record_fields(context, (&resource.object_type, ""), None, &mut object);
+        let mut preconditions = Preconditions::default();
+        let mut attributes = Attributes::new(Operation::Create, resource, namespace);
+        attributes.object = Some(object);
+        self.admission.admit(context, &mut attributes, &mut preconditions).await?;
+        let mut object = attributes.object.take().unwrap_or_default();
+        if service_addresses::concerns(resource) {
+            // An address that was given back a moment ago must read as free.
+            self.registry.fresh().await?;
+        }
+        let suffix = match access::text(&object, &["metadata", "name"]) {
+            "" => generate_name(""),
+            _ => String::new(), // Not needed: drawing one costs a system call.
+        };
+        let uid = uuid::Uuid::new_v4().to_string();
+        let create = CreateContext { namespace, uid: &uid, now: now(), suffix: &suffix };
+        strategy.warnings(&object, None).into_iter().for_each(|warning| context.warn(warning));
+        // A dry run must find the addresses free too, but takes none.
+        let addresses = service_addresses::allocate(&self.registry, resource, &mut object, None, broken)?;
+        preconditions.extend(addresses);
+        context.judge(kinds::begin_create(resource, &mut object, &create))?;
+        attributes.object = Some(object);
+        self.admission.validate(context, &attributes, &mut preconditions).await?;
+        let object = attributes.object.take().unwrap_or_default();
+        let name = access::text(&object, &["metadata", "name"]).to_owned();
+        if context.dry_run {
+            return match self.registry.get(resource, namespace, &name).await {
+                Ok(_) => Err(self.exists(target, &name).into()),
+                Err(_) => Ok(WriteOutcome { unstored: Some(object), stored: None, created: true }),
+            };
+        }
+        let stored = encoded(&resource.to_stored(object).await?);
+        match commit::put(&self.registry, resource, stored, Expect::Absent, &preconditions).await {
+            Ok(object) => Ok(WriteOutcome { unstored: None, stored: Some(object), created: true }),
+            Err(CommitError::Conflict(found)) => {
+                let terminating = found.is_some_and(|o| o.header().deletion_timestamp.is_some());
+                Err(already_exists(target, &name, terminating).into())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn exists(&self, target: &ObjectRef<'_>, name: &str) -> Status {
+        let found = self.registry.peek(target.resource, target.namespace, name);
+        already_exists(target, name, found.is_some_and(|o| o.header().deletion_timestamp.is_some()))
+    }
+}
+
+fn already_exists(target: &ObjectRef<'_>, name: &str, terminating: bool) -> Status {
+    match terminating {
+        true => status::already_exists_terminating(target.resource, name),
+        false => status::already_exists(target.resource, name),
+    }
+}
+
+impl From<Status> for CommitError {
+    fn from(status: Status) -> Self {
+        CommitError::Status(status)
+    }
+}

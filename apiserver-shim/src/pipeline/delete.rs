@@ -1,0 +1,176 @@
+//! Deleting objects: admission sees DELETE with the stored object; grace, finalizers and preconditions decide whether the
+//! object goes at once or is only marked (`crate::storage::deletion`).
+
+use serde_json::Value;
+use shim_model::status::{self, Status};
+
+use super::commit::{self, CommitError, Expect};
+use super::component_audit::close_audit;
+use super::{
+    Attributes, CONFLICT_RETRIES_MAX, ObjectRef, Operation, Pipeline, Preconditions, RequestContext, gave_up,
+    revision_of,
+};
+use crate::storage::deletion::{Decision, DeleteOptions, check_preconditions, decide};
+use crate::storage::object::{Object, encoded, set_resource_version};
+use crate::storage::registry::now;
+use crate::storage::service_addresses;
+
+/// How a deletion ended. The object is as its resource serves it.
+#[derive(Clone, Debug)]
+pub enum DeletionOutcome {
+    /// The object is gone; this is how it looked last.
+    Deleted(Value),
+    /// The object is marked: it goes when its grace has passed and its finalizers are gone.
+    Terminating(Value),
+}
+
+impl DeletionOutcome {
+    /// The object, gone or going.
+    pub fn object(&self) -> &Value {
+        match self {
+            DeletionOutcome::Deleted(object) | DeletionOutcome::Terminating(object) => object,
+        }
+    }
+
+    /// The revision of the removal or of the mark.
+    pub fn revision(&self) -> u64 {
+        revision_of(self.object())
+    }
+}
+
+/// Whether the plugins are asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Admission {
+    Asked,
+    /// They have been asked about what the deletion is a consequence of.
+    Done,
+}
+
+impl Pipeline {
+    /// Deletes an object.
+    pub async fn delete(
+        &self,
+        context: &RequestContext,
+        target: ObjectRef<'_>,
+        options: &DeleteOptions,
+    ) -> Result<DeletionOutcome, Status> {
+        let audit = self.open_audit(context, &target, "").await;
+        let deleted = self.run_delete(context, target, options, Admission::Asked).await;
+        close_audit(audit, 200, deleted.as_ref()).await;
+        deleted
+    }
+
+    /// Deletes these objects one by one. One that somebody else removed meanwhile is as good as deleted.
+    pub async fn delete_collection(
+        &self,
+        context: &RequestContext,
+        target: ObjectRef<'_>,
+        items: &[std::sync::Arc<Object>],
+        options: &DeleteOptions,
+    ) -> Result<(), Status> {
+        for item in items {
+            let each = ObjectRef { namespace: item.namespace(), name: item.name(), ..target };
+            match self.delete(context, each, options).await {
+                Ok(_) => {}
+                Err(gone) if gone.code == 404 => {}
+                Err(status) => return Err(status),
+            }
+        }
+        Ok(())
+    }
+
+    /// Evicts a Pod: plugins see the creation of the Eviction, as upstream, and not the deletion that follows from it.
+    /// Disruption budgets are not served yet, so none forbids it.
+    pub async fn evict(
+        &self,
+        context: &RequestContext,
+        target: ObjectRef<'_>,
+        eviction: Value,
+        options: &DeleteOptions,
+    ) -> Result<DeletionOutcome, Status> {
+        let mut attributes = Attributes::new(Operation::Create, target.resource, target.namespace);
+        (attributes.name, attributes.subresource) = (target.name, "eviction");
+        attributes.kind = shim_model::resource::KindRef { group: "policy", version: "v1", kind: "Eviction" };
+        attributes.object = Some(eviction);
+        self.admit_only(context, attributes, &mut Preconditions::default()).await?;
+        self.run_delete(context, target, options, Admission::Done).await
+    }
+
+    #[tracing::instrument(name = "write", skip_all, fields(audit_id = %context.audit_id, verb = context.verb, resource = target.resource.plural, namespace = target.namespace, name = target.name))]
+    async fn run_delete(
+        &self,
+        context: &RequestContext,
+        target: ObjectRef<'_>,
+        options: &DeleteOptions,
+        admission: Admission,
+    ) -> Result<DeletionOutcome, Status> {
+        let ObjectRef { resource, namespace, name, .. } = target;
+        let dry_run = options.dry_run || context.dry_run;
+        let mut current = self.registry.get(resource, namespace, name).await?;
+        let mut broken = None;
+        for _ in 0..CONFLICT_RETRIES_MAX {
+            let before = current.value();
+            check_preconditions(resource, &before, options, current.revision)?;
+            let decision = decide(resource, &before, options, now());
+            if decision == Decision::Nothing {
+                return Ok(DeletionOutcome::Terminating(resource.to_served(before).await?));
+            }
+            let mut preconditions = Preconditions::default();
+            if admission == Admission::Asked {
+                self.admit_delete(context, &target, &current, (options, &mut preconditions)).await?;
+            }
+            let outcome = match decision {
+                Decision::Nothing => Ok(DeletionOutcome::Terminating(before)),
+                Decision::Remove(last) if dry_run => Ok(DeletionOutcome::Deleted(last)),
+                Decision::Mark(marked) if dry_run => Ok(DeletionOutcome::Terminating(marked)),
+                Decision::Remove(mut last) => {
+                    service_addresses::release_all(resource, &last, &mut preconditions);
+                    let removed = commit::remove(&self.registry, resource, &current, &preconditions).await;
+                    removed.map(|revision| {
+                        set_resource_version(&mut last, revision);
+                        DeletionOutcome::Deleted(last)
+                    })
+                }
+                Decision::Mark(marked) => {
+                    let expect = Expect::Revision(current.revision);
+                    let stored = encoded(&marked);
+                    let written = commit::put(&self.registry, resource, stored, expect, &preconditions).await;
+                    written.map(|object| DeletionOutcome::Terminating(object.value()))
+                }
+            };
+            match outcome {
+                Ok(DeletionOutcome::Deleted(object)) => {
+                    return Ok(DeletionOutcome::Deleted(resource.to_served(object).await?));
+                }
+                Ok(DeletionOutcome::Terminating(object)) => {
+                    return Ok(DeletionOutcome::Terminating(resource.to_served(object).await?));
+                }
+                Err(CommitError::Conflict(Some(newer))) => (current, broken) = (newer, None),
+                Err(CommitError::Conflict(None)) => return Err(status::not_found(resource, name)),
+                Err(CommitError::Precondition(key)) => {
+                    self.catch_up(&key).await?;
+                    current = self.registry.get(resource, namespace, name).await?;
+                    broken = Some(key);
+                }
+                Err(CommitError::Status(status)) => return Err(status),
+            }
+        }
+        Err(gave_up(&target, broken.as_ref()))
+    }
+
+    async fn admit_delete(
+        &self,
+        context: &RequestContext,
+        target: &ObjectRef<'_>,
+        current: &Object,
+        (options, preconditions): (&DeleteOptions, &mut Preconditions),
+    ) -> Result<(), Status> {
+        let old = target.resource.decode(current).await?;
+        let mut attributes = Attributes::new(Operation::Delete, target.resource, target.namespace);
+        attributes.name = target.name;
+        attributes.old_object = Some(&old);
+        attributes.delete_options = Some(options);
+        self.admission.admit(context, &mut attributes, preconditions).await?;
+        self.admission.validate(context, &attributes, preconditions).await
+    }
+}
