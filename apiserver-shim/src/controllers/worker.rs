@@ -70,11 +70,11 @@ impl Worker {
         let mut seen = self.cache.seen();
         loop {
             let revision = *seen.borrow_and_update();
-            let more = self.start_plans(revision);
+            // Before keys are taken: a finished key that changed meanwhile is ready again, and nothing else signals that.
             while let Some(Ok(done)) = self.plans.try_join_next() {
                 self.finish(done);
             }
-            if more {
+            if self.start_plans(revision) {
                 tokio::task::yield_now().await;
                 continue;
             }
