@@ -311,7 +311,7 @@ async fn events_are_the_same_on_both_paths() {
 async fn edit(
     pipeline: &Pipeline,
     context: &RequestContext,
-    change: impl Fn(&mut Value) + Send,
+    change: impl Fn(&mut Value) + Send + Sync,
 ) -> Result<u64, Status> {
     let pods = pipeline.registry().builtin(&served("", "pods"));
     let target = ObjectRef::new(&pods, "ns", "p");
