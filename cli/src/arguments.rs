@@ -2,7 +2,10 @@
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
-use apiserver_shim::auth::audit::AuditMode;
+use apiserver_shim::{
+    auth::audit::AuditMode,
+    storage::pod_cidrs::{Cidr, NODE_BITS},
+};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{

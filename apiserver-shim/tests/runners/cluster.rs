@@ -143,7 +143,7 @@ impl Cluster {
         self.list("", "pods")
     }
 
-    pub async fn edit(&self, group: &str, plural: &str, name: &str, edit: impl Fn(&mut Value) + Send) {
+    pub async fn edit(&self, group: &str, plural: &str, name: &str, edit: impl Fn(&mut Value) + Send + Sync) {
         let resource = self.registry().builtin(&GroupResource::new(group, plural));
         let (context, target) = (context("update"), ObjectRef::new(&resource, "ns", name));
         let edited = self.pipeline.update_with(&context, target, |object| {
