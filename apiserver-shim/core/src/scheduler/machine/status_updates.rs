@@ -141,7 +141,7 @@ impl SchedulerMachine {
             state.agent_id = Some(agent_id.clone());
         }
         let binds = steps.contains(&Step::Bind).then(|| node.clone()).flatten();
-        state.started |= from_node.is_some() && may_show_start(status.state);
+        state.started |= is_here && from_node.is_some() && may_show_start(status.state);
         let then = match observed {
             // It may come back without the task: the question stays open.
             ObservedTaskState::Unreachable => Some(TaskPhase::Requested),
