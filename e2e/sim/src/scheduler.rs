@@ -106,6 +106,10 @@ impl World {
 
     /// The kernel's operator stream, as long as the subscription lasts.
     pub(crate) fn tell_schedulers(&mut self, event: &operator::Event) {
+        if matches!(event, operator::Event::TaskAdded { .. } | operator::Event::TaskUpdated { .. }) {
+            // Of tasks, each framework hears in its own stream.
+            return;
+        }
         for index in 0..self.frameworks.len() {
             let framework = &self.frameworks[index];
             let Some(stream) = framework.stream.clone().filter(|_| framework.watches_cluster) else {

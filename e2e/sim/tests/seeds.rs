@@ -65,3 +65,9 @@ fn seed_520_blackout_before_the_binding() {
 fn seed_2408_intents_read_twice() {
     assert_eq!(run(2408, &Options::default()).failures, [""; 0]);
 }
+
+/// A client binds a pod to another node while the agent that took its launch is away.
+#[test]
+fn seed_402_bound_elsewhere_while_its_agent_is_away() {
+    assert_eq!(run(402, &Options::default()).failures, [""; 0]);
+}

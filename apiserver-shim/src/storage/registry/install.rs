@@ -111,6 +111,10 @@ impl Registry {
             return false;
         }
         self.change_catalog(|all| all.retain(|row| !is_named(row)));
+        // The watches still get the changes that were acknowledged before.
+        if let Err(status) = self.fresh().await {
+            tracing::warn!(resource = %name, %status, "last changes of a removed resource may not reach its watches");
+        }
         let catalog = self.catalog();
         let used: Vec<&Arc<ResourceStore>> = catalog.iter().filter_map(|row| row.store()).collect();
         let unused = |store: &Arc<ResourceStore>| !used.iter().any(|u| Arc::ptr_eq(u, store));

@@ -36,7 +36,7 @@ impl SchedulerMachine {
         if unsure {
             state.set_phase(TaskPhase::Requested);
         }
-        if bound_now || row.phase.is_terminal() {
+        if row.phase.is_terminal() || (bound_now && self.is_intended_for(&uid, row.node.as_deref())) {
             self.journal.clear_intent(&uid);
         }
         self.occupy(&uid);
@@ -99,10 +99,20 @@ impl SchedulerMachine {
         self.call(Call::Message { agent_id, executor_id, data: data.into() });
     }
 
-    /// Where its task is, or the agent of the node that it is bound to.
+    /// Where its task is, or the agent of the node that it is bound to: a task elsewhere does not count.
     pub(super) fn agent_of_pod(&self, uid: &str) -> Option<AgentId> {
         let state = self.pods.by_uid.get(uid)?;
-        let agent = state.agent_id.as_ref();
-        agent.or_else(|| self.nodes.agent_of(state.node()?)).cloned()
+        let here = |agent: &&AgentId| {
+            let (at, node) = (self.nodes.node_of(agent), state.node());
+            at.is_none() || node.is_none() || at == node
+        };
+        state.agent_id.as_ref().filter(here).or_else(|| self.nodes.agent_of(state.node()?)).cloned()
+    }
+
+    /// Whether the open intent of a Pod, if there is one, is for the agent of this node. Of a Pod that is bound to another
+    /// node by hand the intent stands: it may run where it was launched.
+    pub(super) fn is_intended_for(&self, uid: &str, node: Option<&str>) -> bool {
+        let agent = self.journal.agent_of(uid).map(AgentId::from);
+        agent.is_none_or(|agent| self.nodes.node_of(&agent) == node)
     }
 }

@@ -84,7 +84,8 @@ impl SchedulerMachine {
         self.framework_id.as_ref()?;
         // A launch that was refused says nothing of where the task is.
         let refused = self.pods.by_uid.get(uid)?.refused.is_some();
-        let agent = if refused { None } else { self.agent_of_pod(uid) };
+        let intended = || self.journal.agent_of(uid).map(AgentId::from);
+        let agent = if refused { None } else { intended().or_else(|| self.agent_of_pod(uid)) };
         self.pods.by_uid.get_mut(uid)?.asked_at = Some(self.now);
         Some((TaskId::from(uid), agent))
     }

@@ -141,7 +141,7 @@ impl SchedulerMachine {
             state.agent_id = Some(agent_id.clone());
         }
         let binds = steps.contains(&Step::Bind).then(|| node.clone()).flatten();
-        state.started |= from_node.is_some() && may_show_start(status.state);
+        state.started |= is_here && from_node.is_some() && may_show_start(status.state);
         let then = match observed {
             // It may come back without the task: the question stays open.
             ObservedTaskState::Unreachable => Some(TaskPhase::Requested),
@@ -162,6 +162,9 @@ impl SchedulerMachine {
         if steps.contains(&Step::Kill) {
             self.kill_task(uid, status.agent_id.clone());
         }
+        if !is_here && observed.is_terminal() {
+            self.ended_elsewhere(uid, status);
+        }
         if !writes {
             return self.acknowledge(status);
         }
@@ -171,6 +174,15 @@ impl SchedulerMachine {
         let inflight = InflightWrite::Status { acknowledgement, binds, removes: remove, then };
         self.start_write(uid.into(), inflight);
         self.out.persist.push(Write::Status(Box::new(write)));
+    }
+
+    /// The task of a launch that was overtaken by a binding to another node is over: that node's agent counts now.
+    fn ended_elsewhere(&mut self, uid: &str, status: &TaskStatus) {
+        let intended = self.journal.agent_of(uid);
+        if intended.is_some() && intended == status.agent_id.as_ref().map(AgentId::as_str) {
+            self.journal.clear_intent(uid);
+            self.ask(uid);
+        }
     }
 
     /// The phase that follows from an update or from its write.

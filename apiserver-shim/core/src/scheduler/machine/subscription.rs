@@ -19,13 +19,22 @@ impl SchedulerMachine {
         agents.into_iter().for_each(|agent| self.agent_changed(agent));
         self.journal.restart();
         journal.iter().for_each(|record| self.journal.load(record));
-        let pods = &self.pods.by_uid;
-        self.journal.retain(|uid| {
-            pods.get(uid).is_some_and(|pod| pod.node().is_none() && !pod.row.phase.is_terminal())
-        });
+        self.clear_settled_intents();
         let open: Vec<Box<str>> = self.journal.pods().map(Box::from).collect();
         open.iter().for_each(|uid| self.hold_for_intent(uid));
         self.reconcile_everything();
+    }
+
+    /// Clears the intents of Pods that are bound as intended, have ended, or are gone.
+    fn clear_settled_intents(&mut self) {
+        let is_over = |uid: &&str| {
+            self.pods.by_uid.get(*uid).is_none_or(|pod| {
+                let bound = pod.node().is_some() && self.is_intended_for(uid, pod.node());
+                bound || pod.row.phase.is_terminal()
+            })
+        };
+        let over: Vec<Box<str>> = self.journal.pods().filter(is_over).map(Box::from).collect();
+        over.iter().for_each(|uid| self.journal.clear_intent(uid));
     }
 
     pub(super) fn unsubscribed(&mut self) {

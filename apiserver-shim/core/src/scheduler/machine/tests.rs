@@ -150,10 +150,9 @@ impl Fixture {
         self.machine.phase_of(UID).unwrap()
     }
 
-    /// An offer of the agent, and the cycle that uses it, up to the record of the intent.
+    /// An offer of the agent, and the cycle that uses it, up to the record of the intent. Later than any back-off.
     fn place(&mut self) {
         self.now = self.now + Duration::from_secs(20);
-        self.step(Event::Cycle);
         let role: Role = Role::parse("k8s/ns").unwrap();
         let resources: Resources = "cpus:4;mem:4096;disk:1024".parse().unwrap();
         let offer = Offer {

@@ -103,3 +103,32 @@ fn news_of_an_earlier_launch_changes_nothing() {
         assert_eq!(resolve_task_status(task, Some(pod)), [], "{known:?}");
     }
 }
+
+#[test]
+fn a_pod_that_is_deleted_before_it_is_bound_runs_nowhere() {
+    use ObservedTaskState::*;
+    let pod = PodView { node: None, ended: false, started: false, deleting: true };
+    for (observed, steps) in [
+        (Alive, vec![Step::Kill]),
+        (Unreachable, vec![]),
+        (Killed, vec![Step::Remove]),
+        (Unknown, vec![Step::Remove]),
+        (Invalid, vec![Step::Remove]),
+    ] {
+        let task = TaskView { observed, node: Some("n"), has_status: false };
+        assert_eq!(resolve_task_status(task, Some(pod)), steps, "{observed:?}");
+    }
+}
+
+/// An agent is known before its Node is: nothing is launched elsewhere because of that.
+#[test]
+fn a_task_on_an_unknown_node_is_asked_about_again() {
+    use ObservedTaskState::*;
+    let pod = PodView { node: None, ended: false, started: false, deleting: false };
+    let resolve =
+        |observed| resolve_task_status(TaskView { observed, node: None, has_status: false }, Some(pod));
+    assert_eq!(resolve(Alive), []);
+    assert_eq!(resolve(Unreachable), []);
+    assert_eq!(resolve(Finished), [Step::End { succeeded: true, reason: "Completed" }]);
+    assert_eq!(resolve(Unknown), [Step::Forget]);
+}

@@ -65,11 +65,38 @@ fn a_pod_that_was_bound_elsewhere_meanwhile_runs_there_after_its_task_has_ended(
     f.finish_write();
     assert_eq!((f.phase(), f.kills()), (TaskPhase::Requested, 1));
     f.show_pod();
+    let asked = f.questions();
     f.report(TaskState::Killed, "Failed");
-    assert_eq!(f.phase(), TaskPhase::Requested, "news of the other node changes nothing");
-    assert_eq!(f.pod["status"]["phase"], "Pending");
+    assert_eq!(f.phase(), TaskPhase::Requested, "an end on the other node is not the Pod's");
+    assert_eq!((f.questions(), &f.pod["status"]["phase"]), (asked + 1, &json!("Pending")));
     f.master_says(TaskState::Gone, Reason::Reconciliation, Some("S1"));
     assert_eq!(f.phase(), TaskPhase::Unscheduled, "it is to be launched where it is bound");
+}
+
+/// Seeds 402, 663 and 884. The agent that took the launch is away when a client binds the Pod to another node: nobody knows
+/// whether it runs there, also not after a crash, so the intent stands until that agent has answered.
+#[test]
+fn a_pod_that_may_run_on_another_node_is_not_launched_where_it_is_bound() {
+    let mut f = Fixture::new();
+    f.launch();
+    f.answer(CallOutcome::Unanswered);
+    f.pod["spec"]["nodeName"] = json!("n1");
+    f.revision += 1;
+    f.show_pod();
+    f.crash();
+    assert_eq!(f.phase(), TaskPhase::Requested);
+    let agents = |f: &Fixture| {
+        let asked = |call: &Call| match call {
+            Call::Reconcile { tasks } => tasks.first().and_then(|(_, agent)| agent.clone()),
+            _ => None,
+        };
+        f.calls.iter().filter_map(asked).map(|agent| agent.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(agents(&f), [AGENT]);
+    f.master_says(TaskState::Gone, Reason::Reconciliation, Some(AGENT));
+    assert_eq!((f.phase(), agents(&f)), (TaskPhase::Requested, vec![AGENT.to_owned(), "S1".to_owned()]));
+    f.master_says(TaskState::Gone, Reason::Reconciliation, Some("S1"));
+    assert_eq!(f.phase(), TaskPhase::Unscheduled);
 }
 
 #[test]
