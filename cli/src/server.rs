@@ -4,6 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::SystemTime};
 
 use anyhow::{Context, bail};
 use apiserver_shim::{
+    auth::audit::{AuditOptions, Policy, PolicyError},
     server::{
         ApiHandle, ApiOptions,
         runners::{self, RunnersHandle, RunnersOptions},

@@ -47,8 +47,9 @@ async fn a_request_is_recorded_stage_by_stage() {
     let answer = server.service().respond(request(&line, r#"{"metadata":{"name":"a"}}"#)).await;
     assert_eq!(answer.headers()["audit-id"], "my-id");
     assert!(show(answer).await.starts_with("201 "));
-    let refused = server.ask(&format!("POST {CM} | Impersonate-User: bob"), r#"{"metadata":{"name":"b"}}"#);
-    assert!(refused.await.starts_with("403 "));
+    let request = format!("POST {CM} | Impersonate-User: bob");
+    let refused = server.ask(&request, r#"{"metadata":{"name":"b"}}"#).await;
+    assert!(refused.starts_with("403 "));
     let event = |stage: &str| {
         json!({
             "kind": "Event", "apiVersion": "audit.k8s.io/v1", "level": "Metadata", "auditID": "my-id",

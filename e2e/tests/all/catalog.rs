@@ -50,6 +50,7 @@ fn kubectl_uses_a_resource_that_is_installed_meanwhile() -> anyhow::Result<()> {
         listen: "127.0.0.1:0".parse()?,
         advertise: [127, 0, 0, 1].into(),
         names: ServerNames::default(),
+        audit: None,
     }))?;
     let admin = pki.authority.issue_admin(SystemTime::now())?;
     let url = format!("https://{}", server.local_addr());
