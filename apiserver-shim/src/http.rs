@@ -1,6 +1,6 @@
-//! Everything that is HTTP, one file per concern. Reading order: [`request_info`] says what a request is about,
-//! [`negotiation`] in which form the answer goes out, [`objects`] carries out the verbs, [`list`] and [`watch`] show
-//! collections, [`shapes`] and [`reply`] write the answer.
+//! HTTP handling, one file per concern. Reading order: [`crate::request::info`] reads what a request is about, [`negotiation`]
+//! chooses the encoding of the response, [`objects`] carries out the verbs, [`list`] and [`watch`] show collections, [`shapes`]
+//! and [`reply`] write the response.
 
 pub mod audit;
 pub mod body;
@@ -13,9 +13,7 @@ pub mod node_proxy;
 pub mod objects;
 pub mod openapi;
 pub mod pretty;
-pub mod query;
 pub mod reply;
-pub mod request_info;
 pub mod service;
 pub mod shapes;
 pub mod subresources;

@@ -3,6 +3,7 @@
 //! Rooms, lowest first; a module imports from its own room and from rooms above it in this list:
 //! - [`storage`]: objects, the registry over the store, watch caches;
 //! - [`node_endpoints`]: where the nodes' executors listen;
+//! - [`request`]: what a request asks for;
 //! - [`auth`]: authentication and authorization;
 //! - [`pipeline`]: the request pipeline, the only writer of user intent;
 //! - [`controllers`]: runs the controllers of `shim-core`;
@@ -17,6 +18,7 @@ pub mod controllers;
 pub mod http;
 pub mod node_endpoints;
 pub mod pipeline;
+pub mod request;
 pub mod scheduler;
 pub mod server;
 pub mod storage;

@@ -319,7 +319,7 @@ pub fn impersonated(headers: &HeaderMap) -> Result<Option<User>, Status> {
     let mut extra: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (name, value) in headers {
         if let (Some(key), Ok(value)) = (name.as_str().strip_prefix("impersonate-extra-"), value.to_str()) {
-            let key = crate::http::query::percent_decode(key, false);
+            let key = crate::request::query::percent_decode(key, false);
             extra.entry(key).or_default().push(value.to_owned());
         }
     }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use shim_model::status::{self, Status};
 
 use crate::auth::authentication::{AUTHENTICATED, MASTERS, User};
-use crate::http::request_info::{RequestInfo, Target};
+use crate::request::info::{RequestInfo, Target};
 
 /// A question: may this user do this?
 #[derive(Clone, Copy, Debug, Default)]

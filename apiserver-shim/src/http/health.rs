@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use super::body::Response;
-use super::query::Query;
 use super::{discovery, reply};
+use crate::request::query::Query;
 use crate::storage::registry::Registry;
 
 /// How long the store or a watch cache may take before its check fails.

@@ -14,8 +14,8 @@ use store::{ListRequest, Revision};
 
 use super::body::Response;
 use super::negotiation::{Accepted, Shape};
-use super::query::{Query, quote};
 use super::shapes::{self, ListMeta};
+use crate::request::query::{Query, quote};
 use crate::storage::catalog::ServedResource;
 use crate::storage::object::Object;
 use crate::storage::registry::{Registry, of_store, parse};

@@ -14,11 +14,11 @@ use shim_model::status::{self, Status};
 
 use super::body::{self, Body, Response};
 use super::negotiation::{self, Accepted};
-use super::query::{Query, dry_run};
-use super::request_info::Target;
 use super::{list, reply, shapes, watch};
 use crate::http::service::Api;
 use crate::pipeline::{DeletionOutcome, ObjectRef, RequestContext, WriteOutcome};
+use crate::request::info::Target;
+use crate::request::query::{Query, dry_run};
 use crate::storage::catalog::{Catalog, ServedResource};
 use crate::storage::deletion::{DeleteOptions, Propagation};
 

@@ -7,7 +7,7 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 
 use super::body::{Response, full};
-use super::query::Query;
+use crate::request::query::Query;
 
 /// Programs by which people look at answers.
 const VIEWERS: [&str; 3] = ["curl", "Wget", "Mozilla/5.0"];

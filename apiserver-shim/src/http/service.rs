@@ -28,11 +28,11 @@ use crate::http::audit::{self, Answering, AuditLayer};
 use crate::http::body::{BoxError, Request, Response, empty};
 use crate::http::node_proxy::NodeClient;
 use crate::http::objects::{self, ResourceRequest};
-use crate::http::request_info::{RequestInfo, Target};
 use crate::http::subresources::{self, reviews};
 use crate::http::{discovery, health, negotiation, openapi, pretty, reply, version, websocket};
 use crate::node_endpoints::NodeEndpoints;
 use crate::pipeline::{Pipeline, RequestContext};
+use crate::request::info::{RequestInfo, Target};
 use crate::storage::registry::Registry;
 
 /// Requests that are worked on at once, watches and streams aside; more wait. Bounds memory at some 3 MiB each.

@@ -16,8 +16,8 @@ use shim_model::table::{self, IncludeObject};
 use super::body::Response;
 use super::list_body::ListBody;
 use super::negotiation::{Accepted, Shape};
-use super::query::Query;
 use super::reply;
+use crate::request::query::Query;
 use crate::storage::catalog::ServedResource;
 use crate::storage::object::{Object, write_resource_version};
 use crate::storage::registry::now;
@@ -26,7 +26,10 @@ use crate::storage::registry::now;
 pub fn include_object(query: &Query) -> Result<IncludeObject, Status> {
     let text = query.text("includeObject");
     IncludeObject::parse(text).ok_or_else(|| {
-        status::bad_request(format!("unrecognized includeObject value: {}", super::query::quote(text)))
+        status::bad_request(format!(
+            "unrecognized includeObject value: {}",
+            crate::request::query::quote(text)
+        ))
     })
 }
 

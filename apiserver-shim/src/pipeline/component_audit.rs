@@ -7,8 +7,8 @@ use shim_model::status::Status;
 
 use super::{ObjectRef, Pipeline, RequestContext, subresource_name};
 use crate::auth::audit::{AuditLog, AuditRecord, AuditRequest, Stage};
-use crate::http::query::Query;
-use crate::http::request_info::{RequestInfo, Target};
+use crate::request::info::{RequestInfo, Target};
+use crate::request::query::Query;
 
 impl Pipeline {
     /// The same pipeline, which records components' writes in a log.

@@ -18,7 +18,7 @@ use super::{
     Attributes, CONFLICT_RETRIES_MAX, ObjectRef, Operation, Pipeline, Preconditions, RequestContext,
     WriteOutcome, gave_up, subresource_name,
 };
-use crate::http::query::quote;
+use crate::request::query::quote;
 use crate::storage::catalog::ServedResource;
 use crate::storage::object::{Object, encoded, set_resource_version};
 use crate::storage::registry::is_released;

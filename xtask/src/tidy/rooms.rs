@@ -37,6 +37,7 @@ const ROOMS: &[Rooms] = &[
         layers: &[
             &["storage"],
             &["node_endpoints"],
+            &["request"],
             &["auth"],
             &["pipeline"],
             &["controllers"],

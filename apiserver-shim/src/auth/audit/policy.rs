@@ -9,7 +9,7 @@ use shim_model::schema;
 
 use crate::auth::authentication::User;
 use crate::auth::authorization::Attributes;
-use crate::http::request_info::Target;
+use crate::request::info::Target;
 
 /// How much of a request is recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]

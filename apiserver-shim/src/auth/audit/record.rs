@@ -15,7 +15,7 @@ use super::log::AuditLog;
 use super::policy::{Level, Stage, Verdict};
 use crate::auth::authentication::User;
 use crate::auth::authorization::Attributes;
-use crate::http::request_info::RequestInfo;
+use crate::request::info::RequestInfo;
 
 /// Annotation: whether the request was authorized.
 pub const DECISION: &str = "authorization.k8s.io/decision";

@@ -6,9 +6,9 @@ use shim_model::status::{self, Status};
 
 use crate::http::body::{self, Body, Response};
 use crate::http::objects::ResourceRequest;
-use crate::http::query::dry_run;
 use crate::http::service::Api;
 use crate::http::{negotiation, reply};
+use crate::request::query::dry_run;
 use crate::storage::deletion::DeleteOptions;
 
 pub(super) async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) -> Result<Response, Status> {

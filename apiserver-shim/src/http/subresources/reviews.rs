@@ -10,10 +10,10 @@ use crate::auth::authentication::User;
 use crate::auth::authorization::Attributes;
 use crate::http::body::{self, Body, Response};
 use crate::http::objects::ResourceRequest;
-use crate::http::request_info::Target;
 use crate::http::service::Api;
 use crate::http::{negotiation, reply};
 use crate::pipeline::{self, Operation, Preconditions};
+use crate::request::info::Target;
 use crate::storage::registry::now;
 
 /// Whether a resource is a review.

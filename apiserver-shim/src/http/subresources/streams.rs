@@ -9,9 +9,9 @@ use shim_model::status::{self, Status};
 use crate::http::body::{Request, Response};
 use crate::http::node_proxy;
 use crate::http::objects::ResourceRequest;
-use crate::http::query::Query;
 use crate::http::service::Api;
 use crate::pipeline::{Attributes, Operation, Preconditions};
+use crate::request::query::Query;
 
 pub(super) async fn serve(
     api: &Api,
@@ -45,7 +45,7 @@ pub(super) async fn serve(
     if subresource == "portforward" {
         for port in asked.query.all("ports").flat_map(|p| p.split(',')) {
             if port.parse::<u64>().is_err() {
-                let shown = crate::http::query::quote(port);
+                let shown = crate::request::query::quote(port);
                 return Err(status::bad_request(format!(
                     "cannot convert to []int32: strconv.ParseUint: parsing {shown}: invalid syntax"
                 )));
