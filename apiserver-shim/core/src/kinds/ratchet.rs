@@ -40,13 +40,12 @@ fn is_same(error: &FieldError, new: &Value, known: &FieldError, old: &Value) -> 
 struct Place<'a> {
     /// The path with list items named by their key, so that an item that moved is still the same.
     path: String,
-    /// The value there, or at the last step that exists: errors name absent members too.
+    /// The value there; null for an absent member, which errors name too.
     value: &'a Value,
 }
 
 fn resolve<'a>(object: &'a Value, field: &str) -> Place<'a> {
     let mut place = Place { path: String::new(), value: object };
-    let mut lost = false;
     for step in steps(field) {
         let next = match step {
             Step::Member(name) => place.value.get(name),
@@ -59,10 +58,7 @@ fn resolve<'a>(object: &'a Value, field: &str) -> Place<'a> {
             (Step::Index(_), Some(item)) if !item_key(item).is_empty() => place.path.push_str(item_key(item)),
             (Step::Index(text) | Step::Member(text), _) => place.path.push_str(text),
         }
-        match next {
-            Some(next) if !lost => place.value = next,
-            _ => lost = true,
-        }
+        place.value = next.unwrap_or(&Value::Null);
     }
     place
 }
