@@ -1,44 +1,63 @@
-//! The scheduler: which pending Pod becomes a task on which offer, and why the others wait.
+//! The scheduler: which pending Pod becomes a task on which node, and why the others wait.
 //!
 //! ```text
-//! pending Pods ──queue──▶ classes ──plugins (filters)──▶ candidates ──score──▶ Decision::Place
-//! offers ─────────────────────────────┘                     └─ none ─▶ Decision::Wait with typed reasons
+//! pending Pods ──queue──▶ classes ──Filter──▶ candidates ──Score──▶ Reserve, Permit, PreBind ──▶ Outcome::Place
+//! offers, nodes ────────────┘                     └─ none ─▶ Outcome::Wait with typed reasons ──▶ queue
 //! ```
 //!
-//! One `schedule` call is one cycle: many Pods against many offers. Pods that ask for the same are one class; a class looks
-//! at each machine once, keeps what it found in a heap from cycle to cycle (`rankings`), and looks again only at what has
-//! changed, so that a Pod costs a few heap steps however many nodes there are. `launch_journal` records launch
-//! intents before launches leave, `task_status` decides what becomes of a Pod and its task; `reasons` is the one place that words why a
-//! Pod waits.
+//! `machine` is the scheduler as a state machine; everything else here is what it is made of. `framework` has the extension
+//! points and the profiles, `plugins` the rules, one a file. `Scheduler::schedule` is one cycle: many Pods against many
+//! offers. Pods that ask for the same are one equivalence class. A class looks at each node once, keeps what it found in a
+//! heap from cycle to cycle (`score_cache`), and looks again only at what has changed, so that a Pod costs a few heap steps
+//! however many nodes there are. `queue` holds Pods until an event can help them. `launch_journal` records launch intents
+//! before launches leave, `task_status` decides what becomes of a Pod and its task; `reasons` is the one place that words
+//! why a Pod waits. See `docs/decisions/0011`.
 
 mod amounts;
 mod binding;
+mod change_log;
+mod configuration;
 mod cycle;
+mod domain_counts;
+mod domain_ranking;
+pub mod framework;
 mod launch_journal;
 pub mod machine;
 mod node_affinity;
+mod node_info;
+mod node_infos;
 pub mod plugins;
 mod pod_edits;
 mod queue;
-mod rankings;
 mod reasons;
+mod reports;
+mod score_cache;
 mod shape;
-mod snapshot;
 mod task_phase;
 mod task_status;
+#[cfg(test)]
+mod testing;
 mod toleration;
 
 pub use amounts::Amounts;
 pub use binding::{BindRefusal, BindRequest, bind, bind_encoded, with_status};
-pub use cycle::{Decision, Outcome, schedule};
+pub use configuration::{ConfigurationError, SchedulerConfiguration};
+pub use cycle::{Decision, Outcome, Scheduler};
+pub use domain_counts::{DomainCount, DomainCounts, DomainQuery};
+pub use framework::{
+    ClusterEvent, EventSet, ExtensionPoint, PluginSet, Profile, Profiles, QueueingHint, Refusal,
+};
 pub use launch_journal::{IntentRecord, LaunchJournal};
 pub use node_affinity::{NodeAffinity, Requirement, Term, Test};
+pub use node_info::{Held, NodeCapacity, NodeInfo, SharedLister};
+pub use node_infos::NodeInfos;
 pub use pod_edits::set_unschedulable;
-pub use queue::{BACKOFF_FIRST, BACKOFF_MAX, PendingPod, Retry, in_order};
-pub use rankings::Rankings;
+pub use queue::{
+    BACKOFF_FIRST, BACKOFF_MAX, Backoff, FLUSH_AFTER, PendingPod, QueueLengths, SchedulingQueue,
+};
 pub use reasons::{Preemption, Reason, Report, held_by_intent};
-pub use shape::{HostPort, PodShape, Shapes};
-pub use snapshot::{Held, NodeInfo, SharedLister};
+pub use reports::{AttemptResult, SchedulerStats};
+pub use shape::{HostPort, PodShape, Shapes, UnsupportedConstraint};
 pub use task_phase::TaskPhase;
 pub use task_status::{
     LaunchRefusal, Observation, ObservedTaskState, PodView, Step, TaskView, observe, resolve_task_status,

@@ -130,6 +130,8 @@ struct Spec<'a> {
     subdomain: Option<&'a RawValue>,
     #[serde(borrow)]
     tolerations: Option<&'a RawValue>,
+    #[serde(borrow)]
+    topology_spread_constraints: Option<&'a RawValue>,
 }
 
 /// The members of a container that they read.

@@ -67,7 +67,7 @@ pub(super) fn plan(pod: &Pod, node_missing_since: Option<Seconds>, now: Seconds)
             });
         }
         plan.actions.extend(force_delete(pod, target));
-    } else if pod.node.is_none() && pod.deletion.is_some() && pod.scheduled_by_us {
+    } else if pod.node.is_none() && pod.deletion.is_some() && pod.scheduler_name.is_none() {
         plan.actions.extend(force_delete(pod, target));
     }
     plan

@@ -65,8 +65,8 @@ pub struct Pod {
     pub shape: Arc<PodShape>,
     /// `spec.nodeName`, if bound.
     pub node: Option<Box<str>>,
-    /// Whether `spec.schedulerName` names our scheduler.
-    pub scheduled_by_us: bool,
+    /// `spec.schedulerName`; nothing for the default scheduler.
+    pub scheduler_name: Option<Box<str>>,
     /// Whether `spec.schedulingGates` is not empty.
     pub gated: bool,
     /// `status.phase`.
@@ -118,7 +118,7 @@ impl Pod {
             revision,
             shape,
             node: some(spec("nodeName")),
-            scheduled_by_us: matches!(spec("schedulerName"), "" | NAME),
+            scheduler_name: some(spec("schedulerName")).filter(|name| **name != *NAME),
             gated: !access::list(parts.spec, &["schedulingGates"]).is_empty(),
             phase: Phase::Pending,
             ready_since: None,
@@ -203,9 +203,14 @@ impl Pod {
         decode_part(self.object.status()).expect("invariant: StoredObject::parse has checked the bytes")
     }
 
-    /// Whether the scheduler has to bind it.
+    /// The scheduler that has to bind it.
+    pub fn scheduler_name(&self) -> &str {
+        self.scheduler_name.as_deref().unwrap_or(NAME)
+    }
+
+    /// Whether a scheduler has to bind it. Plugins may keep it out of the queue.
     pub fn wants_node(&self) -> bool {
-        self.node.is_none() && self.scheduled_by_us && !self.gated && self.is_active()
+        self.node.is_none() && self.is_active()
     }
 }
 

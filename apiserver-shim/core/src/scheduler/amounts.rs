@@ -1,4 +1,4 @@
-//! Amounts of the resources that Pods request, in the units that both hulls can compare exactly.
+//! Amounts of the resources that Pods request, in units that the Kubernetes and the Mesos side compare exactly.
 
 use serde_json::Value;
 use shim_model::quantity::Quantity;

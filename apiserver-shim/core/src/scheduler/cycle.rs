@@ -1,18 +1,25 @@
-//! One cycle. Deterministic: equal inputs give equal decisions.
+//! One scheduling cycle: many Pods against all nodes. Deterministic: equal inputs give equal decisions.
 //!
-//! Score of an offer for a class of Pods, best first: fewest taints that would rather not have the Pod, then fewest Pods of
-//! the same controller on the machine (spread), then the largest share of the machine's CPU and memory left free afterwards
-//! (least allocated), then the first machine. What a class has found is kept in a heap, from cycle to cycle, and only
-//! machines of which something has changed since are looked at again (`rankings`).
+//! A class of Pods looks at each node once and keeps the nodes that fit in a heap, by the weighted sum of their scores; of
+//! equal ones the first node wins. In later cycles it looks only at what has changed (`score_cache`, `domain_ranking`).
 
-use std::{collections::BTreeMap, sync::Arc};
+mod class;
+mod reserving;
+
+use std::{cell::Cell, collections::BTreeMap, sync::Arc};
+
+use kernel_model::time::Time;
 
 use super::{
-    Amounts, HostPort, NodeInfo, PendingPod, Report, SharedLister,
-    plugins::{self, node_ports, node_resources_fit, taint_toleration},
-    rankings::{Candidate, ChangeLog, ClassKey, Ranking, Rankings},
-    reasons::{Preemption, Reason},
+    DomainCount, DomainCounts, NodeInfo, NodeInfos, PendingPod, Report, SharedLister,
+    change_log::ChangeLog,
+    framework::{ExtensionPoint, NodeSet, NodeView, Placed, Plugin, PodContext, Profile, Profiles, Refusal},
+    reports::{AttemptResult, SchedulerStats},
+    score_cache::{Candidate, ClassRanking, EquivalenceClass, ScoreCache},
 };
+use crate::rows::Pod;
+use class::domain_classes;
+pub use reserving::PermitWait;
 
 /// What becomes of one Pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,219 +33,242 @@ pub struct Decision {
 /// Where a Pod goes, or why it waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// Launch it on what its role is offered of this machine.
+    /// Launch it on what its role is offered of this node.
     Place {
-        /// The index of the machine.
-        machine: usize,
+        /// The index of the node.
+        node: usize,
     },
-    /// No offer will do.
+    /// A Permit plugin delays it. It keeps its node, and must be among the pending Pods of the next cycles.
+    Permit {
+        /// The index of the node.
+        node: usize,
+    },
+    /// No node will do.
     Wait(Arc<Report>),
 }
 
-/// Decides about every pending Pod, in their order.
-pub fn schedule(
-    pending: &[PendingPod],
-    machines: &[NodeInfo],
-    board: &impl SharedLister,
-    rankings: &mut Rankings,
-) -> Vec<Decision> {
-    rankings.begin_cycle(machines.len());
-    let (classes, changes) = rankings.parts();
-    let mut cycle = Cycle { machines, board, changes, touched: BTreeMap::new() };
-    let mut decisions = Vec::with_capacity(pending.len());
-    for (index, pod) in pending.iter().enumerate() {
-        let class = classes.entry(ClassKey::of(pod)).or_insert_with(|| cycle.rank(pod));
-        let outcome = match cycle.place(pod, class) {
-            Some(machine) => Outcome::Place { machine },
-            None => Outcome::Wait(
-                class.report.get_or_insert_with(|| Arc::new(cycle.explain(pod, &class.charge))).clone(),
-            ),
-        };
-        decisions.push(Decision { pod: index, outcome });
+/// The scheduler: its profiles, and what it remembers from cycle to cycle.
+#[derive(Debug, Default)]
+pub struct Scheduler {
+    profiles: Profiles,
+    cache: ScoreCache,
+    /// Pods that wait for a Permit plugin, by UID.
+    permit_waits: BTreeMap<Box<str>, PermitWait>,
+    stats: SchedulerStats,
+}
+
+impl Scheduler {
+    /// A scheduler with these profiles.
+    pub fn new(profiles: Profiles) -> Scheduler {
+        Scheduler { profiles, ..Scheduler::default() }
     }
-    // Not all of it may come true: what was reckoned with is looked at again.
-    cycle.touched.keys().for_each(|machine| cycle.changes.note(*machine));
-    rankings.end_cycle();
-    decisions
+
+    /// The profiles.
+    pub fn profiles(&self) -> &Profiles {
+        &self.profiles
+    }
+
+    /// What was done so far, for metrics.
+    pub fn stats(&self) -> &SchedulerStats {
+        &self.stats
+    }
+
+    /// Forgets what was found of nodes: the caller's lister may answer differently for any of them.
+    pub fn clear_cache(&mut self) {
+        self.cache = ScoreCache::default();
+    }
+
+    /// Decides about every pending Pod, in their order.
+    pub fn schedule(
+        &mut self,
+        now: Time,
+        pending: &[PendingPod],
+        nodes: &mut NodeInfos,
+        lister: &dyn SharedLister,
+    ) -> Vec<Decision> {
+        self.cache.begin_cycle(nodes);
+        let mut cycle = Cycle {
+            now,
+            nodes: &nodes.all,
+            lister,
+            changes: &mut nodes.changes,
+            domains: &mut nodes.domains,
+            profiles: &mut self.profiles,
+            permit_waits: &mut self.permit_waits,
+            stats: &mut self.stats,
+            placed: BTreeMap::new(),
+            placed_pods: Vec::new(),
+            filter_runs: Cell::new(0),
+            score_runs: Cell::new(0),
+        };
+        cycle.take_room_of_permit_waits();
+        let mut decisions = Vec::with_capacity(pending.len());
+        for (index, pod) in pending.iter().enumerate() {
+            let outcome = match cycle.permit_waits.get(pod.uid()).cloned() {
+                Some(wait) => cycle.ask_permit_again(pod, &wait),
+                None => {
+                    let key = EquivalenceClass::of(pod, domain_classes(cycle.profiles.get(pod.profile), pod));
+                    let class = self.cache.classes.entry(key).or_insert_with(|| cycle.new_class(pod));
+                    cycle.decide(pod, class)
+                }
+            };
+            decisions.push(Decision { pod: index, outcome });
+        }
+        cycle.ask_permits_at_end(pending, &mut decisions);
+        for decision in &decisions {
+            let result = match decision.outcome {
+                Outcome::Place { .. } => AttemptResult::Scheduled,
+                Outcome::Permit { .. } => continue,
+                Outcome::Wait(_) => AttemptResult::Unschedulable,
+            };
+            cycle.stats.count_attempt(pending[decision.pod].profile, result);
+        }
+        cycle.stats.cycles += 1;
+        cycle.end();
+        self.cache.end_cycle(nodes);
+        decisions
+    }
 }
 
-/// What this cycle did to a machine.
-#[derive(Default)]
-struct Touched {
-    pods: usize,
-    host_ports: Vec<HostPort>,
-    used: Option<Box<Amounts>>,
-    /// What is left of offers, by role: one or two.
-    left: Vec<(Arc<str>, Amounts)>,
-}
-
-struct Cycle<'a, B> {
-    machines: &'a [NodeInfo],
-    board: &'a B,
+struct Cycle<'a> {
+    now: Time,
+    nodes: &'a [NodeInfo],
+    lister: &'a dyn SharedLister,
     changes: &'a mut ChangeLog,
-    /// The machines that something was put on; few, while machines are many.
-    touched: BTreeMap<usize, Touched>,
+    domains: &'a mut DomainCounts,
+    profiles: &'a mut Profiles,
+    permit_waits: &'a mut BTreeMap<Box<str>, PermitWait>,
+    stats: &'a mut SchedulerStats,
+    /// What was placed, by node; few, while nodes are many.
+    placed: BTreeMap<usize, Placed>,
+    /// What was placed, with the index of the node, as long as counts of domains include it.
+    placed_pods: Vec<(usize, Arc<Pod>)>,
+    filter_runs: Cell<u64>,
+    score_runs: Cell<u64>,
 }
 
-/// A machine that this cycle has put nothing on.
-static UNTOUCHED: Touched = Touched { pods: 0, host_ports: Vec::new(), used: None, left: Vec::new() };
-
-impl<B: SharedLister> Cycle<'_, B> {
-    fn touched(&self, machine: usize) -> &Touched {
-        self.touched.get(&machine).unwrap_or(&UNTOUCHED)
-    }
-
-    /// The candidates of a Pod's class: every machine is looked at.
-    fn rank(&self, pod: &PendingPod) -> Ranking {
-        let mut class = Ranking::of(pod);
-        self.rank_anew(pod, &mut class);
-        class
-    }
-
-    fn rank_anew(&self, pod: &PendingPod, class: &mut Ranking) {
-        let all = match &pod.bound_to {
-            None => 0..self.machines.len(),
-            // It goes there or nowhere.
-            Some(node) => match self.machines.binary_search_by(|machine| machine.node.name().cmp(node)) {
-                Ok(at) => at..at + 1,
-                Err(_) => 0..0,
-            },
-        };
-        class.candidates = all.filter_map(|machine| self.candidate(pod, class, machine)).collect();
-        class.seen = self.changes.end();
-    }
-
-    /// Looks again at the machines that have changed since the class has last been asked for.
-    fn catch_up(&self, pod: &PendingPod, class: &mut Ranking) {
-        let end = self.changes.end();
-        // More outdated entries than machines: it is cheaper to begin anew.
-        if class.candidates.len() + (end - class.seen) > 2 * self.machines.len() + 1 {
-            return self.rank_anew(pod, class);
-        }
-        for machine in self.changes.since(class.seen) {
-            if let Some(candidate) = self.candidate(pod, class, machine) {
-                class.candidates.push(candidate);
+impl Cycle<'_> {
+    fn decide(&mut self, pod: &PendingPod, class: &mut ClassRanking) -> Outcome {
+        let Some(top) = self.best(pod, class) else {
+            if class.report.is_none() {
+                class.report = Some(Arc::new(self.explain(pod, class)));
             }
-        }
-        class.seen = end;
-    }
-
-    /// A machine with its score of now, if the Pod fits on what is offered of it.
-    fn candidate(&self, pod: &PendingPod, class: &Ranking, at: usize) -> Option<Candidate> {
-        let (machine, touched, charge) = (&self.machines[at], self.touched(at), &class.charge);
-        let left = touched.left.iter().find(|(role, _)| *role == pod.role).map(|(_, left)| left);
-        let free = left.or_else(|| self.board.free(at, &pod.role))?;
-        // A Pod that is bound is among the machine's already.
-        let pods = (machine.pods + touched.pods).saturating_sub(usize::from(pod.bound_to.is_some()));
-        if !node_resources_fit::fits(charge, free, pods, machine.pods_max)
-            || plugins::filter(pod, machine).is_some()
-        {
-            return None;
-        }
-        if pod.bound_to.is_none() && node_ports::filter(pod, machine, &touched.host_ports).is_some() {
-            return None;
-        }
-        // Pods that were bound by hand may have no task yet: their place is not to be had either.
-        let lately = touched.used.as_deref();
-        if pod.bound_to.is_none() && !machine.total.has_room(&machine.used, lately, charge) {
-            return None;
-        }
-        let same_owner_pods = pod.owner.as_deref().map_or(0, |owner| {
-            self.board.same_owner_pods(at, owner) + class.placed.get(&at).copied().unwrap_or(0)
-        });
-        Some(Candidate {
-            fewest_untolerated: std::cmp::Reverse(taint_toleration::untolerated_prefer_no_schedule(
-                pod, machine,
-            )),
-            fewest_same_owner: std::cmp::Reverse(same_owner_pods),
-            free_share: free_share(free, charge, &machine.total),
-            first: std::cmp::Reverse(at),
-            as_of: self.changes.last_of(at),
-        })
-    }
-
-    fn place(&mut self, pod: &PendingPod, class: &mut Ranking) -> Option<usize> {
-        self.catch_up(pod, class);
-        let at = loop {
-            let top = class.candidates.pop()?;
-            // What has changed since was looked at again, and is in the heap once more if it will still do.
-            if top.as_of == self.changes.last_of(top.first.0) {
-                break top.first.0;
-            }
+            let report = class.report.clone();
+            return Outcome::Wait(report.expect("invariant: the report was just made"));
         };
-        self.take(pod, &class.charge, at);
+        let at = top.first.0;
+        let outcome = self.reserve(pod, at);
+        if let Outcome::Wait(_) = outcome {
+            // The node is as good for the next Pod of the class.
+            class.push(top, self.domains);
+            return outcome;
+        }
+        self.take_room(&pod.pod, pod.bound_to().is_some(), at, &class.charge);
+        if let Outcome::Place { .. } = outcome {
+            self.take_offer(pod, at, &class.charge);
+        }
         if pod.owner.is_some() {
             *class.placed.entry(at).or_default() += 1;
         }
-        Some(at)
+        outcome
     }
 
-    fn take(&mut self, pod: &PendingPod, charge: &Amounts, at: usize) {
+    /// Takes the best node out of a class's ranking.
+    fn best(&mut self, pod: &PendingPod, class: &mut ClassRanking) -> Option<Candidate> {
+        self.catch_up(pod, class);
+        let profile = self.profiles.get(pod.profile);
+        if let Some(ranking) = &mut class.domains {
+            let rules = &class.rules;
+            return ranking.pop(self.changes, self.domains, &|counts| {
+                rules.iter().try_fold(0, |sum, rule| Some(sum + rule.verdict(profile, pod, counts)?))
+            });
+        }
+        loop {
+            let top = class.candidates.pop()?;
+            // A node that has changed since was looked at again, and is in the heap once more if it still fits.
+            if top.as_of == self.changes.last_of(top.first.0) {
+                return Some(top);
+            }
+        }
+    }
+
+    /// Takes what a Pod requests off a node, for the rest of the cycle.
+    fn take_room(&mut self, pod: &Arc<Pod>, bound: bool, at: usize, charge: &super::Amounts) {
         self.changes.note(at);
-        let touched = self.touched.entry(at).or_default();
-        let known = touched.left.iter().position(|(role, _)| *role == pod.role);
+        let placed = self.placed.entry(at).or_default();
+        if bound {
+            // It is among the node's Pods.
+            return;
+        }
+        placed.pods += 1;
+        placed.requested.get_or_insert_default().add(charge);
+        placed.host_ports.extend(pod.shape.host_ports.iter().cloned());
+        self.domains.add_pod(at, pod);
+        self.placed_pods.push((at, pod.clone()));
+    }
+
+    /// Takes what a Pod requests off what its role is offered of a node.
+    fn take_offer(&mut self, pod: &PendingPod, at: usize, charge: &super::Amounts) {
+        let placed = self.placed.entry(at).or_default();
+        let known = placed.left.iter().position(|(role, _)| *role == pod.role);
         let left = known.unwrap_or_else(|| {
-            let offered = self.board.free(at, &pod.role).cloned().unwrap_or_default();
-            touched.left.push((pod.role.clone(), offered));
-            touched.left.len() - 1
+            let offered = self.lister.free(&self.nodes[at], &pod.role).cloned().unwrap_or_default();
+            placed.left.push((pod.role.clone(), offered));
+            placed.left.len() - 1
         });
-        touched.left[left].1.subtract(charge);
-        if pod.bound_to.is_none() {
-            touched.pods += 1;
-            touched.used.get_or_insert_default().add(charge);
-            touched.host_ports.extend(pod.shape.host_ports.iter().cloned());
+        placed.left[left].1.subtract(charge);
+    }
+
+    /// Some placements may fail: the cycle's nodes and domains are looked at again in the next.
+    fn end(self) {
+        for (at, pod) in &self.placed_pods {
+            self.domains.remove_pod(*at, pod);
+        }
+        self.stats.count_runs(ExtensionPoint::Filter, self.filter_runs.get());
+        self.stats.count_runs(ExtensionPoint::Score, self.score_runs.get());
+        self.placed.keys().for_each(|at| self.changes.note(*at));
+    }
+
+    fn view<'v>(&'v self, pod: &PendingPod, class_placed: &BTreeMap<usize, u32>, at: usize) -> NodeView<'v> {
+        let info = &self.nodes[at];
+        let placed = self.placed.get(&at);
+        let left = placed.and_then(|placed| placed.left(&pod.role));
+        NodeView {
+            info,
+            placed: placed.unwrap_or(&super::framework::NOTHING_PLACED),
+            offered: left.or_else(|| self.lister.free(info, &pod.role)),
+            class_pods: if class_placed.is_empty() { 0 } else { class_placed.get(&at).copied().unwrap_or(0) },
+            lister: self.lister,
         }
     }
 
-    /// Why no machine takes the Pod, machine by machine.
-    fn explain(&self, pod: &PendingPod, charge: &Amounts) -> Report {
-        let mut report = Report { nodes: self.machines.len(), ..Report::default() };
-        let mut helpless = 0;
-        let mut count = |reason: Reason| *report.reasons.entry(reason).or_default() += 1;
-        for (at, machine) in self.machines.iter().enumerate() {
-            let touched = self.touched(at);
-            if let Some(reason) = plugins::filter(pod, machine) {
-                count(reason);
-                helpless += 1;
-                continue;
-            }
-            if pod.bound_to.is_none()
-                && let Some(reason) = node_ports::filter(pod, machine, &touched.host_ports)
-            {
-                count(reason);
-                continue;
-            }
-            let reasons = match &touched.used {
-                None => node_resources_fit::explain(pod, charge, machine),
-                Some(used) => {
-                    let mut fuller = machine.clone();
-                    fuller.used.add(used);
-                    fuller.pods += touched.pods;
-                    node_resources_fit::explain(pod, charge, &fuller)
+    /// Why no node takes the Pod, node by node.
+    fn explain(&mut self, pod: &PendingPod, class: &ClassRanking) -> Report {
+        let mut report = Report { nodes: self.nodes.len(), ..Report::default() };
+        if let Err((plugin, refusal)) = &class.nodes {
+            report.unresolvable = self.nodes.len();
+            report.add_for_pod(*plugin, refusal);
+        } else {
+            for at in 0..self.nodes.len() {
+                if let Some((plugin, refusal)) = self.refusal(pod, class, at) {
+                    report.add(plugin, refusal);
                 }
-            };
-            if reasons.is_empty() {
-                count(Reason::NoOffer { role: (*pod.role).into() });
-            } else {
-                helpless += usize::from(reasons.iter().all(|reason| matches!(reason, Reason::HeldBy { .. })));
-                reasons.into_iter().for_each(&mut count);
             }
         }
-        report.preemption = Some(Preemption { helpless, wanted: pod.shape.priority > 0 });
+        self.run_post_filters(pod, &mut report);
         report
     }
-}
 
-/// The share of the machine's CPU and memory that is free once `charge` is taken from `free`, in ten thousandths.
-fn free_share(free: &Amounts, charge: &Amounts, total: &Amounts) -> i64 {
-    let share = |free: i64, charge: i64, total: i64| {
-        if total <= 0 {
-            0
-        } else {
-            i64::try_from(i128::from(free - charge) * 10_000 / i128::from(total)).unwrap_or(0)
+    fn run_post_filters(&mut self, pod: &PendingPod, report: &mut Report) {
+        let profile = self.profiles.get(pod.profile);
+        for plugin in profile.at(ExtensionPoint::PostFilter) {
+            self.stats.count_run(ExtensionPoint::PostFilter);
+            let plugin = profile.plugin(*plugin).post_filter();
+            if let Some(preemption) = plugin.and_then(|plugin| plugin.post_filter(pod, report)) {
+                report.preemption = Some(preemption);
+            }
         }
-    };
-    share(free.cpu_milli, charge.cpu_milli, total.cpu_milli) + share(free.memory, charge.memory, total.memory)
+    }
 }
 
 #[cfg(test)]

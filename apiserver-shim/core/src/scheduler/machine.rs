@@ -14,7 +14,6 @@ mod event;
 mod framework;
 mod launching;
 mod node_cache;
-mod node_infos;
 pub mod node_projection;
 mod offer_cache;
 mod pod_changes;
@@ -35,12 +34,14 @@ pub use effect::{BindWrite, Effects, IntentWrite, NodeWrite, PodEdit, Send, Stat
 pub use event::{BindOutcome, CallOutcome, Event, NodeOutcome, Subscribed, WriteFailure};
 pub use framework::{EXECUTOR_ID, framework_info};
 
-use super::{LaunchJournal, TaskPhase};
+use super::{
+    ClusterEvent, EventSet, LaunchJournal, NodeInfos, QueueLengths, Scheduler, SchedulerConfiguration,
+    SchedulerStats, SchedulingQueue, TaskPhase,
+};
 use crate::rows::Seconds;
 use binding_cycle::WaitingBinding;
 use launching::PendingLaunch;
 use node_cache::NodeCache;
-use node_infos::NodeInfos;
 use offer_cache::OfferCache;
 use pods::PodCache;
 use role_cache::RoleCache;
@@ -59,6 +60,8 @@ pub struct SchedulerMachine {
     framework_id: Option<FrameworkId>,
     pods: PodCache,
     node_infos: NodeInfos,
+    queue: SchedulingQueue,
+    scheduler: Scheduler,
     nodes: NodeCache,
     offers: OfferCache,
     roles: RoleCache,
@@ -81,11 +84,20 @@ pub struct SchedulerMachine {
 
 impl Default for SchedulerMachine {
     fn default() -> Self {
+        SchedulerMachine::new(SchedulerConfiguration::default())
+    }
+}
+
+impl SchedulerMachine {
+    /// A machine that knows nothing yet.
+    pub fn new(configuration: SchedulerConfiguration) -> Self {
         SchedulerMachine {
             now: Time::default(),
             framework_id: None,
             pods: PodCache::default(),
             node_infos: NodeInfos::default(),
+            queue: SchedulingQueue::new(configuration.backoff),
+            scheduler: Scheduler::new(configuration.profiles),
             nodes: NodeCache::default(),
             offers: OfferCache::default(),
             roles: RoleCache::default(),
@@ -101,9 +113,7 @@ impl Default for SchedulerMachine {
             out: Effects::default(),
         }
     }
-}
 
-impl SchedulerMachine {
     /// Takes one event. `now` never goes back.
     pub fn step(&mut self, now: Time, event: Event) -> Effects {
         self.now = self.now.max(now);
@@ -116,7 +126,7 @@ impl SchedulerMachine {
             Event::NodeGone(name) => self.node_gone(&name),
             Event::Namespace { name, role } => self.roles.put(&name, role),
             Event::NamespaceGone(name) => self.roles.remove(&name),
-            Event::Offers(offers) => offers.iter().for_each(|offer| self.offers.put(offer)),
+            Event::Offers(offers) => offers.iter().for_each(|offer| self.offer_came(offer)),
             Event::Rescind(id) => self.offers.remove(&id),
             Event::Update(status) => self.take_update(status),
             Event::Cluster(event) => self.take_cluster_event(event),
@@ -139,7 +149,9 @@ impl SchedulerMachine {
     /// When it wants a [`Event::Tick`] at the latest.
     pub fn next_deadline(&self) -> Option<Time> {
         self.framework_id.as_ref()?;
-        let timers = !self.pods.waiting.is_empty() || self.roles.is_lingering() || self.nodes.is_dirty();
+        let lengths = self.queue.lengths();
+        let timers =
+            lengths.active + lengths.backoff > 0 || self.roles.is_lingering() || self.nodes.is_dirty();
         let tick = self.ticked + if timers { TICK } else { SLOW_TICK };
         Some(self.bindings_due.map_or(tick, |due| due.min(tick)))
     }
@@ -157,6 +169,25 @@ impl SchedulerMachine {
     /// The Pods that it knows, by UID: what became of some while nobody watched is to be told as [`Event::PodGone`].
     pub fn pods(&self) -> impl Iterator<Item = (&str, &crate::rows::Pod)> {
         self.pods.by_uid.iter().map(|(uid, pod)| (&**uid, &*pod.row))
+    }
+
+    /// How many Pods wait, and for what.
+    pub fn queue_lengths(&self) -> QueueLengths {
+        self.queue.lengths()
+    }
+
+    /// What the scheduling cycles have done so far.
+    pub fn scheduler_stats(&self) -> &SchedulerStats {
+        self.scheduler.stats()
+    }
+
+    /// Something has happened on a node: Pods that it may help are tried again.
+    fn node_event(&mut self, kinds: EventSet, node: &str, role: Option<&str>) {
+        if !self.queue.has_refused() {
+            return;
+        }
+        let event = ClusterEvent { kinds, node: self.node_infos.get(node), role };
+        self.queue.on_event(self.scheduler.profiles(), self.now, &event);
     }
 
     fn tick(&mut self) {

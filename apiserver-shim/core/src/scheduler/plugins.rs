@@ -1,27 +1,23 @@
-//! The rules, one a file, named as upstream names them. Each says whether a machine is a place for a Pod, and if not, why.
-//! `filter` is their order: the first that refuses is the reason that is reported.
+//! The plugins, one a file, named as upstream names them. `framework::DEFAULT_PLUGINS` has their order and weights: the
+//! first that refuses a node is the reason that is reported.
+//!
+//! Ours are `NodeRuntime`, `KernelOffers` (facts that the kernel knows) and `UnsupportedConstraints`. `node_admission` is
+//! no plugin: it is what upstream's kubelet checks.
 
-pub mod admission;
+pub mod default_preemption;
+pub mod kernel_offers;
+pub mod node_admission;
 pub mod node_affinity;
 pub mod node_name;
 pub mod node_ports;
 pub mod node_resources_fit;
+pub mod node_runtime;
 pub mod node_unschedulable;
-pub mod runtime;
+pub mod priority_sort;
+pub mod scheduling_gates;
+pub mod selector_spread;
 pub mod taint_toleration;
-
-use super::{NodeInfo, PendingPod, Reason};
-
-/// The rules that do not depend on what is free. Only the name counts for a Pod that is bound already: its node was chosen.
-pub fn filter(pod: &PendingPod, machine: &NodeInfo) -> Option<Reason> {
-    if pod.bound_to.is_some() {
-        return node_name::filter(pod, machine);
-    }
-    node_unschedulable::filter(pod, machine)
-        .or_else(|| runtime::filter(machine))
-        .or_else(|| taint_toleration::filter(pod, machine))
-        .or_else(|| node_affinity::filter(pod, machine))
-}
+pub mod unsupported_constraints;
 
 #[cfg(test)]
 #[path = "plugins/tests.rs"]

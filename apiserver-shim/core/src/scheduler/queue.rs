@@ -1,48 +1,413 @@
-//! The order in which pending Pods are tried, and how long one that found nothing rests.
+//! The scheduling queue: which Pods need a launch, and when each is tried (again).
+//!
+//! ```text
+//!            ┌────────────── event that can help, back-off over ──────────────┐
+//!  gated ─▶ active ─▶ (cycle) ─▶ unschedulable ─ event, back-off not over ─▶ backoff ─▶ active
+//!              │         └─▶ backoff (an offer, or a failed launch, needs time only)
+//!              └─▶ in flight (being launched) ─▶ gone, or backoff
+//! ```
+//!
+//! An unschedulable Pod waits for an event that one of the plugins that refused it has registered for, and is tried all the
+//! same after [`FLUSH_AFTER`], as upstream does. Pods in back-off that an event may have helped are tried early when
+//! nothing else is active, as upstream does since 1.33.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
-use crate::rows::{Key, Seconds};
+use indexmap::{IndexMap, IndexSet};
+use kernel_model::time::Time;
 
-use super::PodShape;
+use super::{ClusterEvent, ExtensionPoint, PluginSet, Profiles, QueueingHint};
+use crate::rows::{Key, Pod};
 
-/// How long a Pod rests after its first failure; doubles with each.
-pub const BACKOFF_FIRST: Seconds = 1;
-/// The longest rest.
-pub const BACKOFF_MAX: Seconds = 10;
+/// The first back-off after a failed attempt; doubles with each (upstream's default).
+pub const BACKOFF_FIRST: Duration = Duration::from_secs(1);
+/// The longest back-off (upstream's default).
+pub const BACKOFF_MAX: Duration = Duration::from_secs(10);
+/// How long a Pod stays unschedulable without any event (upstream's default).
+pub const FLUSH_AFTER: Duration = Duration::from_secs(300);
 
-/// A Pod that needs a task.
+/// A Pod that is to be launched.
 #[derive(Debug, Clone)]
-#[allow(missing_docs)]
 pub struct PendingPod {
-    pub key: Key,
-    pub uid: Box<str>,
-    pub shape: Arc<PodShape>,
+    /// The Pod.
+    pub pod: Arc<Pod>,
+    /// It is bound to this node and has no task (yet, or no more): it goes there or nowhere. The Pod may not show a binding
+    /// that was just written.
+    pub bound_to: Option<Box<str>>,
     /// The role of its namespace.
     pub role: Arc<str>,
-    /// Its controller: Pods of one are spread over the nodes.
+    /// The UID of its controller: Pods of one are spread over the nodes.
     pub owner: Option<Arc<str>>,
-    /// It is bound to this node already and has no task (yet, or no more): it goes there or nowhere.
-    pub bound_to: Option<Box<str>>,
-    pub created: Seconds,
+    /// The index of its profile.
+    pub profile: usize,
 }
 
-/// Sorts: the more important first, then the older.
-pub fn in_order(pods: &mut [PendingPod]) {
-    pods.sort_by(|a, b| (b.shape.priority, a.created, &a.key).cmp(&(a.shape.priority, b.created, &b.key)));
-}
+impl PendingPod {
+    /// A Pod of a role.
+    pub fn new(pod: Arc<Pod>, role: Arc<str>, profile: usize) -> PendingPod {
+        let owner = pod.controller_uid().map(Arc::from);
+        PendingPod { bound_to: pod.node.clone(), pod, role, owner, profile }
+    }
 
-/// When a Pod that found no node is tried again without anything having changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Retry {
-    failures: u32,
-}
+    /// The Pod's UID.
+    pub fn uid(&self) -> &str {
+        self.pod.uid()
+    }
 
-impl Retry {
-    /// Notes a failure; says how long to rest.
-    pub fn failed(&mut self) -> Seconds {
-        let rest = BACKOFF_FIRST.checked_shl(self.failures).unwrap_or(BACKOFF_MAX);
-        self.failures = (self.failures + 1).min(16);
-        rest.min(BACKOFF_MAX)
+    /// The Pod's namespace and name.
+    pub fn key(&self) -> Key {
+        Key::of(self.pod.header())
+    }
+
+    /// The node that it is bound to.
+    pub fn bound_to(&self) -> Option<&str> {
+        self.bound_to.as_deref()
     }
 }
+
+/// How long Pods rest after failed attempts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backoff {
+    /// After the first failure; doubles with each.
+    pub first: Duration,
+    /// The limit.
+    pub max: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Backoff {
+        Backoff { first: BACKOFF_FIRST, max: BACKOFF_MAX }
+    }
+}
+
+impl Backoff {
+    fn after(self, attempts: u32) -> Duration {
+        let doublings = attempts.saturating_sub(1).min(31);
+        self.first.saturating_mul(1 << doublings).min(self.max)
+    }
+}
+
+/// How many Pods are where, for metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct QueueLengths {
+    /// To be tried in the next cycle.
+    pub active: usize,
+    /// Resting after a failure.
+    pub backoff: usize,
+    /// Waiting for an event.
+    pub unschedulable: usize,
+    /// Kept out by a PreEnqueue plugin.
+    pub gated: usize,
+}
+
+/// The queue.
+#[derive(Debug, Default)]
+pub struct SchedulingQueue {
+    backoff_times: Backoff,
+    /// Looked up by hash; the order is that of arrival and removal.
+    entries: IndexMap<Box<str>, Entry>,
+    active: IndexSet<Box<str>>,
+    /// By the end of the back-off.
+    backoff: BTreeSet<(Time, Box<str>)>,
+    /// By the time of the failure.
+    unschedulable: BTreeSet<(Time, Box<str>)>,
+    /// Pods in `backoff` and `unschedulable` that events treat alike.
+    refused: BTreeMap<RefusedClass, BTreeSet<Box<str>>>,
+    /// Pods in `backoff` that an event may have helped.
+    helped: BTreeSet<Box<str>>,
+    gated: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    pending: PendingPod,
+    attempts: u32,
+    place: Place,
+}
+
+#[derive(Debug, Clone)]
+enum Place {
+    Gated,
+    Active,
+    InFlight,
+    Backoff { until: Time, class: RefusedClass },
+    Unschedulable { since: Time, class: RefusedClass },
+}
+
+/// Pods of one shape that the same plugins have refused: a queueing hint is the same for all of them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct RefusedClass {
+    profile: usize,
+    by: PluginSet,
+    shape: usize,
+    role: Arc<str>,
+    bound_to: Option<Box<str>>,
+}
+
+impl SchedulingQueue {
+    /// A queue with these back-off times.
+    pub fn new(backoff_times: Backoff) -> SchedulingQueue {
+        SchedulingQueue { backoff_times, ..SchedulingQueue::default() }
+    }
+
+    /// A Pod needs a launch, or one that does has changed. Changes of its specification or labels make it active again;
+    /// a change of its status does not.
+    pub fn put(&mut self, profiles: &Profiles, pending: PendingPod) {
+        let gated = is_gated(profiles, &pending);
+        let uid: Box<str> = pending.uid().into();
+        let Some(entry) = self.entries.get_mut(&uid) else {
+            let place = if gated { Place::Gated } else { Place::Active };
+            self.gated += usize::from(gated);
+            if !gated {
+                self.active.insert(uid.clone());
+            }
+            self.entries.insert(uid, Entry { pending, attempts: 0, place });
+            return;
+        };
+        let before = std::mem::replace(&mut entry.pending, pending);
+        match (&entry.place, gated) {
+            (Place::Gated, true) | (Place::Active, false) => {}
+            (_, true) => self.move_to(&uid, Place::Gated),
+            // In flight: the launch came to nothing.
+            (Place::Gated | Place::InFlight, false) => self.move_to(&uid, Place::Active),
+            (Place::Backoff { .. } | Place::Unschedulable { .. }, false) => {
+                if is_other_request(&before, &entry.pending) {
+                    self.move_to(&uid, Place::Active);
+                }
+            }
+        }
+    }
+
+    /// A Pod needs no launch any more.
+    pub fn remove(&mut self, uid: &str) {
+        if self.entries.contains_key(uid) {
+            self.move_to(uid, Place::InFlight);
+            self.entries.swap_remove(uid);
+        }
+    }
+
+    /// A Pod is being launched. It keeps its number of attempts in case that the launch fails.
+    pub fn launched(&mut self, uid: &str) {
+        self.move_to(uid, Place::InFlight);
+    }
+
+    /// An attempt has failed, and the same may succeed later: a launch that came to nothing, or a missing offer. Events for
+    /// these plugins (for none: any event) end the back-off early.
+    pub fn back_off(&mut self, uid: &str, now: Time, refused_by: PluginSet) {
+        let times = self.backoff_times;
+        let Some(entry) = self.entries.get_mut(uid) else { return };
+        entry.attempts = entry.attempts.saturating_add(1);
+        let until = now + times.after(entry.attempts);
+        let class = RefusedClass::of(entry, refused_by);
+        self.move_to(uid, Place::Backoff { until, class });
+    }
+
+    /// A Pod is to be tried again at a moment; this is no failure.
+    pub fn retry_at(&mut self, uid: &str, until: Time, refused_by: PluginSet) {
+        let Some(entry) = self.entries.get(uid) else { return };
+        let class = RefusedClass::of(entry, refused_by);
+        self.move_to(uid, Place::Backoff { until, class });
+    }
+
+    /// An attempt has failed, and only an event can help.
+    pub fn unschedulable(&mut self, uid: &str, now: Time, refused_by: PluginSet) {
+        let Some(entry) = self.entries.get_mut(uid) else { return };
+        entry.attempts = entry.attempts.saturating_add(1);
+        let class = RefusedClass::of(entry, refused_by);
+        self.move_to(uid, Place::Unschedulable { since: now, class });
+    }
+
+    /// Something has happened: Pods that it may help are tried again, once their back-off is over.
+    pub fn on_event(&mut self, profiles: &Profiles, now: Time, event: &ClusterEvent<'_>) {
+        if event.kinds.is_empty() || self.refused.is_empty() {
+            return;
+        }
+        let helps = |(class, pods): &(&RefusedClass, &BTreeSet<Box<str>>)| {
+            let pod = pods.first().and_then(|uid| self.entries.get(uid));
+            pod.is_some_and(|entry| class.is_helped_by(profiles, &entry.pending, event))
+        };
+        let helped: Vec<RefusedClass> =
+            self.refused.iter().filter(helps).map(|(class, _)| class.clone()).collect();
+        for class in helped {
+            for uid in self.refused.get(&class).cloned().unwrap_or_default() {
+                self.help(&uid, now);
+            }
+        }
+    }
+
+    fn help(&mut self, uid: &str, now: Time) {
+        let Some(entry) = self.entries.get(uid) else { return };
+        match entry.place.clone() {
+            Place::Unschedulable { since, class } => {
+                let until = since + self.backoff_times.after(entry.attempts);
+                if until <= now {
+                    self.move_to(uid, Place::Active);
+                } else {
+                    self.move_to(uid, Place::Backoff { until, class });
+                    self.helped.insert(uid.into());
+                }
+            }
+            Place::Backoff { .. } => drop(self.helped.insert(uid.into())),
+            Place::Gated | Place::Active | Place::InFlight => {}
+        }
+    }
+
+    /// Makes the Pods active whose time has come. To be called before each cycle.
+    pub fn advance(&mut self, now: Time) {
+        while let Some((until, uid)) = self.backoff.first()
+            && *until <= now
+        {
+            let uid = uid.clone();
+            self.move_to(&uid, Place::Active);
+        }
+        while let Some((since, uid)) = self.unschedulable.first()
+            && *since + FLUSH_AFTER <= now
+        {
+            let uid = uid.clone();
+            self.move_to(&uid, Place::Active);
+        }
+        if self.active.is_empty() {
+            for uid in std::mem::take(&mut self.helped) {
+                self.move_to(&uid, Place::Active);
+            }
+        }
+    }
+
+    /// When [`SchedulingQueue::advance`] has something to do next, if nothing happens before.
+    pub fn next_deadline(&self) -> Option<Time> {
+        let backoff = self.backoff.first().map(|(until, _)| *until);
+        let flush = self.unschedulable.first().map(|(since, _)| *since + FLUSH_AFTER);
+        backoff.into_iter().chain(flush).min()
+    }
+
+    /// The Pods to try, in no particular order.
+    pub fn active(&self) -> impl Iterator<Item = &PendingPod> {
+        self.active.iter().filter_map(|uid| self.entries.get(uid)).map(|entry| &entry.pending)
+    }
+
+    /// Whether a Pod is to be tried in the next cycle.
+    pub fn is_active(&self, uid: &str) -> bool {
+        self.active.contains(uid)
+    }
+
+    /// Whether some Pod waits for an event or for the end of its back-off.
+    pub fn has_refused(&self) -> bool {
+        !self.refused.is_empty()
+    }
+
+    /// Whether no Pod is to be tried.
+    pub fn is_idle(&self) -> bool {
+        self.active.is_empty()
+    }
+
+    /// How many attempts of a Pod have failed.
+    pub fn attempts(&self, uid: &str) -> u32 {
+        self.entries.get(uid).map_or(0, |entry| entry.attempts)
+    }
+
+    /// How many Pods are where.
+    pub fn lengths(&self) -> QueueLengths {
+        QueueLengths {
+            active: self.active.len(),
+            backoff: self.backoff.len(),
+            unschedulable: self.unschedulable.len(),
+            gated: self.gated,
+        }
+    }
+
+    fn move_to(&mut self, uid: &str, place: Place) {
+        let Some(entry) = self.entries.get_mut(uid) else { return };
+        let before = std::mem::replace(&mut entry.place, place.clone());
+        match before {
+            Place::Gated => self.gated -= 1,
+            Place::Active => drop(self.active.swap_remove(uid)),
+            Place::InFlight => {}
+            Place::Backoff { until, class } => {
+                self.backoff.remove(&(until, uid.into()));
+                self.helped.remove(uid);
+                self.remove_refused(&class, uid);
+            }
+            Place::Unschedulable { since, class } => {
+                self.unschedulable.remove(&(since, uid.into()));
+                self.remove_refused(&class, uid);
+            }
+        }
+        match place {
+            Place::Gated => self.gated += 1,
+            Place::Active => drop(self.active.insert(uid.into())),
+            Place::InFlight => {}
+            Place::Backoff { until, class } => {
+                self.backoff.insert((until, uid.into()));
+                self.refused.entry(class).or_default().insert(uid.into());
+            }
+            Place::Unschedulable { since, class } => {
+                self.unschedulable.insert((since, uid.into()));
+                self.refused.entry(class).or_default().insert(uid.into());
+            }
+        }
+    }
+
+    fn remove_refused(&mut self, class: &RefusedClass, uid: &str) {
+        if let Some(pods) = self.refused.get_mut(class) {
+            pods.remove(uid);
+            if pods.is_empty() {
+                self.refused.remove(class);
+            }
+        }
+    }
+}
+
+impl RefusedClass {
+    fn of(entry: &Entry, by: PluginSet) -> RefusedClass {
+        let pending = &entry.pending;
+        RefusedClass {
+            profile: pending.profile,
+            by,
+            shape: Arc::as_ptr(&pending.pod.shape).addr(),
+            role: pending.role.clone(),
+            bound_to: pending.bound_to.clone(),
+        }
+    }
+
+    /// Whether one of the plugins that refused the Pods registered for the event, and does not rule it out. If no plugin
+    /// refused them, any event may help, as upstream has it.
+    fn is_helped_by(&self, profiles: &Profiles, pod: &PendingPod, event: &ClusterEvent<'_>) -> bool {
+        let profile = profiles.get(self.profile);
+        self.by.is_empty()
+            || self.by.iter().any(|plugin| {
+                let plugin = profile.plugin(plugin);
+                plugin.events().intersects(event.kinds)
+                    && plugin.queueing_hint(pod, event) == QueueingHint::Queue
+            })
+    }
+}
+
+fn is_gated(profiles: &Profiles, pending: &PendingPod) -> bool {
+    if pending.bound_to.is_some() {
+        return false;
+    }
+    let profile = profiles.get(pending.profile);
+    let mut plugins = profile.at(ExtensionPoint::PreEnqueue).iter();
+    plugins.any(|plugin| {
+        let plugin = profile.plugin(*plugin).pre_enqueue();
+        plugin.is_some_and(|plugin| plugin.pre_enqueue(&pending.pod).is_err())
+    })
+}
+
+/// Whether a Pod asks for something else than before, so that another attempt makes sense.
+fn is_other_request(before: &PendingPod, now: &PendingPod) -> bool {
+    let (before_header, header) = (before.pod.header(), now.pod.header());
+    before.bound_to != now.bound_to
+        || before.role != now.role
+        || before_header.generation != header.generation
+        || before_header.labels != header.labels
+        || before.pod.shape != now.pod.shape
+}
+
+#[cfg(test)]
+#[path = "queue/tests.rs"]
+mod tests;

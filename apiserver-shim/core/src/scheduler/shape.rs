@@ -1,4 +1,4 @@
-//! What a Pod asks of a node: everything that the scheduler matches, and nothing that tells two Pods of one template apart.
+//! What a Pod asks of a node: everything that node rules read, and nothing that tells two Pods of one template apart.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -8,7 +8,7 @@ use shim_model::access;
 use super::{Amounts, NodeAffinity, Toleration};
 use crate::rows::PodPort;
 
-/// A port of the machine that a Pod wants for itself.
+/// A port of the node that a Pod uses.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs)]
 pub struct HostPort {
@@ -19,12 +19,54 @@ pub struct HostPort {
 }
 
 impl HostPort {
-    /// Whether both cannot be on one machine.
+    /// Whether both cannot be in use on one node.
     pub fn conflicts_with(&self, other: &HostPort) -> bool {
         let any = |ip: &str| ip.is_empty() || ip == "0.0.0.0" || ip == "::";
         self.port == other.port
             && self.protocol == other.protocol
             && (self.ip == other.ip || any(&self.ip) || any(&other.ip))
+    }
+}
+
+/// A hard constraint that no plugin implements yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum UnsupportedConstraint {
+    /// `podAffinity.requiredDuringSchedulingIgnoredDuringExecution`
+    PodAffinity,
+    /// `podAntiAffinity.requiredDuringSchedulingIgnoredDuringExecution`
+    PodAntiAffinity,
+    /// `topologySpreadConstraints` with `whenUnsatisfiable: DoNotSchedule`
+    TopologySpread,
+}
+
+impl UnsupportedConstraint {
+    /// The first that a Pod has.
+    fn find(spec: &Value) -> Option<UnsupportedConstraint> {
+        let required = |kind| {
+            let path = ["affinity", kind, "requiredDuringSchedulingIgnoredDuringExecution"];
+            !access::list(spec, &path).is_empty()
+        };
+        let hard = |constraint| access::text(constraint, &["whenUnsatisfiable"]) != "ScheduleAnyway";
+        if required("podAffinity") {
+            Some(UnsupportedConstraint::PodAffinity)
+        } else if required("podAntiAffinity") {
+            Some(UnsupportedConstraint::PodAntiAffinity)
+        } else if access::list(spec, &["topologySpreadConstraints"]).iter().any(hard) {
+            Some(UnsupportedConstraint::TopologySpread)
+        } else {
+            None
+        }
+    }
+
+    /// What people read.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            UnsupportedConstraint::PodAffinity => "required pod affinity",
+            UnsupportedConstraint::PodAntiAffinity => "required pod anti-affinity",
+            UnsupportedConstraint::TopologySpread => {
+                "a topology spread constraint with whenUnsatisfiable DoNotSchedule"
+            }
+        }
     }
 }
 
@@ -40,6 +82,8 @@ pub struct PodShape {
     pub priority: i32,
     /// Named ports of containers: for Services, not for scheduling, but shared by Pods of a template all the same.
     pub ports: Vec<PodPort>,
+    /// A hard constraint that keeps the Pod from being placed.
+    pub unsupported: Option<UnsupportedConstraint>,
 }
 
 impl PodShape {
@@ -74,6 +118,7 @@ impl PodShape {
             tolerations: access::list(spec, &["tolerations"]).iter().filter_map(Toleration::decode).collect(),
             priority: access::int(spec, &["priority"]).and_then(|p| i32::try_from(p).ok()).unwrap_or(0),
             ports: ports().filter_map(named).collect(),
+            unsupported: UnsupportedConstraint::find(spec),
         }
     }
 

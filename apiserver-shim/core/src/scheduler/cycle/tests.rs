@@ -1,142 +1,66 @@
 //! Whole cycles: right, as good as a full scan, and fast enough.
 
+#[path = "tests/full_scan.rs"]
+mod full_scan;
+
 use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::{
-    rows::{Key, Node},
-    scheduler::{Held, PodShape},
-    testing::stored,
+use crate::scheduler::{
+    Amounts, PodShape,
+    plugins::node_resources_fit::free_share,
+    testing::{Cluster, GIB, ROLE, bound_pod, name, node, pending, places, pod, pod_with, report, shape},
 };
-
-const GIB: i64 = 1 << 30;
-
-fn machine(n: usize, cpu_milli: i64, memory: i64) -> NodeInfo {
-    let value = json!({"metadata": {"name": format!("n{n:05}")}});
-    NodeInfo {
-        node: Arc::new(Node::decode(stored(&value), 1, &value)),
-        total: Amounts { cpu_milli, memory, ..Amounts::default() },
-        pods_max: 110,
-        pods: 0,
-        used: Amounts::default(),
-        host_ports: vec![],
-        held: Held::default(),
-        lacking: None,
-    }
-}
-
-fn shape(cpu_milli: i64, memory: i64) -> Arc<PodShape> {
-    Arc::new(PodShape {
-        requests: Amounts { cpu_milli, memory, ..Amounts::default() },
-        ..PodShape::default()
-    })
-}
-
-fn pod(n: usize, shape: &Arc<PodShape>, owner: Option<&str>) -> PendingPod {
-    PendingPod {
-        key: Key::new("ns", &format!("p{n:05}")),
-        uid: format!("u{n}").into(),
-        shape: shape.clone(),
-        role: "r".into(),
-        owner: owner.map(Arc::from),
-        bound_to: None,
-        created: 0,
-    }
-}
-
-/// What is offered, and who runs where.
-#[derive(Default)]
-struct Shop {
-    free: BTreeMap<(usize, String), Amounts>,
-    same_owner_pods: BTreeMap<(usize, String), u32>,
-}
-
-impl SharedLister for Shop {
-    fn free(&self, machine: usize, role: &str) -> Option<&Amounts> {
-        self.free.get(&(machine, role.to_owned()))
-    }
-
-    fn same_owner_pods(&self, machine: usize, owner: &str) -> u32 {
-        self.same_owner_pods.get(&(machine, owner.to_owned())).copied().unwrap_or(0)
-    }
-}
-
-/// Where the offer of a machine is.
-fn offer(machine: usize) -> (usize, String) {
-    (machine, "r".to_owned())
-}
-
-/// All of all machines, in one role.
-fn whole(machines: &[NodeInfo]) -> Shop {
-    let free = machines.iter().enumerate().map(|(at, machine)| (offer(at), machine.total.clone()));
-    Shop { free: free.collect(), ..Shop::default() }
-}
-
-/// A first cycle.
-fn decide(pods: &[PendingPod], machines: &[NodeInfo], shop: &Shop) -> Vec<Decision> {
-    schedule(pods, machines, shop, &mut Rankings::default())
-}
-
-fn places(decisions: &[Decision]) -> Vec<Option<usize>> {
-    let place = |d: &Decision| match d.outcome {
-        Outcome::Place { machine } => Some(machine),
-        Outcome::Wait(_) => None,
-    };
-    decisions.iter().map(place).collect()
-}
 
 #[test]
 fn spreads_pods_of_one_controller_then_fills_the_emptiest() {
-    let machines = vec![machine(0, 4000, 4 * GIB), machine(1, 2000, 2 * GIB), machine(2, 8000, 8 * GIB)];
+    let mut cluster = Cluster::of([(4000, 4 * GIB), (2000, 2 * GIB), (8000, 8 * GIB)]);
     let small = shape(100, GIB / 10);
     let pods: Vec<PendingPod> = (0..6).map(|n| pod(n, &small, Some("rs"))).collect();
-    let shop = whole(&machines);
-    let decisions = decide(&pods, &machines, &shop);
+    let decisions = cluster.decide(&pods);
     assert_eq!(places(&decisions), [Some(2), Some(0), Some(1), Some(2), Some(0), Some(1)]);
 }
 
 #[test]
 fn a_role_gets_its_own_offers_only() {
-    let machines = [machine(0, 1000, GIB)];
-    let shop =
-        Shop { free: [((0, "other".to_owned()), machines[0].total.clone())].into(), ..Shop::default() };
-    let pods = [pod(0, &shape(100, 0), None)];
-    let decisions = decide(&pods, &machines, &shop);
+    let mut cluster = Cluster::of([(1000, GIB)]);
+    let free = cluster.offers.free.remove(&(name(0), ROLE.to_owned())).unwrap();
+    cluster.offers.free.insert((name(0), "other".to_owned()), free);
+    let decisions = cluster.decide(&[pod(0, &shape(100, 0), None)]);
     let Outcome::Wait(report) = &decisions[0].outcome else { panic!("placed") };
     assert!(report.waits_for_offer());
 }
 
 #[test]
 fn a_bound_pod_goes_to_its_node_only() {
-    let machines = [machine(0, 1000, GIB), machine(1, 1000, GIB)];
-    let mut bound = pod(0, &shape(100, 0), None);
-    bound.bound_to = Some("n00001".into());
-    let decisions = decide(&[bound], &machines, &whole(&machines));
-    assert_eq!(places(&decisions), [Some(1)]);
+    let mut cluster = Cluster::of([(1000, GIB), (1000, GIB)]);
+    let bound = bound_pod(0, &shape(100, 0), 1);
+    cluster.add_pod(1, &bound.pod);
+    assert_eq!(places(&cluster.decide(&[bound])), [Some(1)]);
 }
 
-/// The same by the book: every machine scored for every Pod.
-fn full_scan(pending: &[PendingPod], machines: &[NodeInfo]) -> Vec<Option<usize>> {
-    let mut free: Vec<Amounts> = machines.iter().map(|machine| machine.total.clone()).collect();
-    let mut count = vec![0; machines.len()];
-    let mut same_owner_pods: BTreeMap<(&str, usize, &PodShape), u32> = BTreeMap::new();
+/// The default rules written down once more: every node scored for every Pod.
+fn full_scan(pending: &[PendingPod], sizes: &[(i64, i64)]) -> Vec<Option<usize>> {
+    let total = |at: usize| Amounts { cpu_milli: sizes[at].0, memory: sizes[at].1, ..Amounts::default() };
+    let mut free: Vec<Amounts> = (0..sizes.len()).map(total).collect();
+    let mut count = vec![0; sizes.len()];
+    let mut same_owner: BTreeMap<(&str, usize, &PodShape), u32> = BTreeMap::new();
     let mut placed = Vec::new();
     for pod in pending {
-        let charge = pod.shape.charge();
+        let charge = pod.pod.shape.charge();
         let best =
-            (0..machines.len()).filter(|at| free[*at].holds(&charge) && count[*at] < 110).max_by_key(|at| {
-                let key = |owner| (owner, *at, &*pod.shape);
-                let near =
-                    pod.owner.as_deref().map_or(0, |o| same_owner_pods.get(&key(o)).copied().unwrap_or(0));
-                let share = free_share(&free[*at], &charge, &machines[*at].total);
+            (0..sizes.len()).filter(|at| free[*at].holds(&charge) && count[*at] < 110).max_by_key(|at| {
+                let key = |owner| (owner, *at, &*pod.pod.shape);
+                let near = pod.owner.as_deref().map_or(0, |o| same_owner.get(&key(o)).copied().unwrap_or(0));
+                let share = free_share(&free[*at], &charge, &total(*at));
                 (std::cmp::Reverse(near), share, std::cmp::Reverse(*at))
             });
         if let Some(at) = best {
             free[at].subtract(&charge);
             count[at] += 1;
             if let Some(owner) = pod.owner.as_deref() {
-                *same_owner_pods.entry((owner, at, &*pod.shape)).or_default() += 1;
+                *same_owner.entry((owner, at, &*pod.pod.shape)).or_default() += 1;
             }
         }
         placed.push(best);
@@ -144,27 +68,27 @@ fn full_scan(pending: &[PendingPod], machines: &[NodeInfo]) -> Vec<Option<usize>
     placed
 }
 
-/// Something happens to a machine between two cycles.
-fn change(machine: &mut NodeInfo, shop: &mut Shop, at: usize, what: u8) {
+/// Something happens to a node between two cycles.
+fn change(cluster: &mut Cluster, n: usize, what: u8) {
     let spec = match what {
-        0 => {
-            let mut free = machine.total.clone();
-            free.subtract(&machine.used);
-            shop.free.insert(offer(at), free);
+        0 => return cluster.offer_all(n),
+        1 => return cluster.offer_nothing(n),
+        2 => {
+            let pods = cluster.nodes.get(&name(n)).unwrap().pods().to_vec();
+            return pods.iter().for_each(|pod| cluster.remove_pod(&name(n), pod));
+        }
+        3 => {
+            let mut allocatable = cluster.nodes.get(&name(n)).unwrap().allocatable.clone();
+            allocatable.cpu_milli += 300;
+            let capacity = crate::scheduler::NodeCapacity { allocatable, ..Default::default() };
+            cluster.nodes.put_capacity(&name(n), capacity);
             return;
         }
-        1 => return drop(shop.free.remove(&offer(at))),
-        2 => {
-            (machine.pods, machine.used) = (0, Amounts::default());
-            return shop.same_owner_pods.retain(|(of, _), _| *of != at);
-        }
-        3 => return machine.total.cpu_milli += 300,
         4 => json!({"unschedulable": true}),
         5 => json!({"taints": [{"key": "k", "effect": "PreferNoSchedule"}]}),
         _ => json!({}),
     };
-    let value = json!({"metadata": {"name": machine.node.name()}, "spec": spec});
-    machine.node = Arc::new(Node::decode(stored(&value), 1, &value));
+    cluster.nodes.put_node(node(n, json!({}), spec), 110);
 }
 
 proptest! {
@@ -176,15 +100,13 @@ proptest! {
         sizes in proptest::collection::vec((1i64..9, 1i64..9), 1..12),
         asks in proptest::collection::vec((0usize..3, 0usize..3), 0..60),
     ) {
-        let machines: Vec<NodeInfo> =
-            sizes.iter().enumerate().map(|(n, (c, m))| machine(n, c * 500, m * GIB / 2)).collect();
-            let shop = whole(&machines);
+        let sizes: Vec<(i64, i64)> = sizes.iter().map(|(c, m)| (c * 500, m * GIB / 2)).collect();
+        let mut cluster = Cluster::of(sizes.clone());
         let shapes = [shape(100, GIB / 16), shape(700, 0), shape(0, GIB)];
         let owners = [None, Some("a"), Some("b")];
         let pods: Vec<PendingPod> =
             asks.iter().enumerate().map(|(n, (s, o))| pod(n, &shapes[*s], owners[*o])).collect();
-        let decisions = decide(&pods, &machines, &shop);
-        prop_assert_eq!(places(&decisions), full_scan(&pods, &machines));
+        prop_assert_eq!(places(&cluster.decide(&pods)), full_scan(&pods, &sizes));
     }
 }
 
@@ -200,35 +122,28 @@ proptest! {
             proptest::collection::vec((0usize..3, 0usize..3, 0usize..6), 0..12),
         ), 1..12),
     ) {
-        let mut machines: Vec<NodeInfo> =
-            sizes.iter().enumerate().map(|(n, (c, m))| machine(n, c * 500, m * GIB / 2)).collect();
-        let mut shop = whole(&machines);
+        let nodes = sizes.len();
+        let mut cluster = Cluster::of(sizes.iter().map(|(c, m)| (c * 500, m * GIB / 2)));
         let shapes = [shape(100, GIB / 16), shape(700, 0), shape(0, GIB)];
         let owners = [None, Some("a"), Some("b")];
-        let mut kept = Rankings::default();
-        for (changes, asks) in cycles {
+        let mut kept = Scheduler::default();
+        for (cycle, (changes, asks)) in cycles.into_iter().enumerate() {
             for (at, what) in changes {
-                let at = at % machines.len();
-                change(&mut machines[at], &mut shop, at, what);
-                kept.changed(at);
+                change(&mut cluster, at % nodes, what);
             }
-            let ask = |(n, (s, o, fate)): (usize, &(usize, usize, usize))| {
-                let bound_to = (*fate == 5).then(|| format!("n{n:05}").into());
-                PendingPod { bound_to, ..pod(n, &shapes[*s], owners[*o]) }
+            let ask = |(n, (s, o, outcome)): (usize, &(usize, usize, usize))| {
+                let id = cycle * 100 + n;
+                if *outcome == 5 { bound_pod(id, &shapes[*s], n) } else { pod(id, &shapes[*s], owners[*o]) }
             };
             let pods: Vec<PendingPod> = asks.iter().enumerate().map(ask).collect();
-            let decisions = schedule(&pods, &machines, &shop, &mut kept);
-            prop_assert_eq!(&decisions, &decide(&pods, &machines, &shop));
-            for (pod, at) in pods.iter().zip(places(&decisions)) {
-                // Some come to nothing, and nobody says so.
-                let Some(at) = at.filter(|_| asks[pod.uid[1..].parse::<usize>().unwrap()].2 != 0) else { continue };
-                machines[at].used.add(&pod.shape.charge());
-                machines[at].pods += 1;
-                shop.free.remove(&offer(at));
-                if let Some(owner) = &pod.owner {
-                    *shop.same_owner_pods.entry((at, owner.to_string())).or_default() += 1;
-                }
-                kept.changed(at);
+            let decisions = cluster.decide_with(&mut kept, &pods);
+            let fresh = cluster.decide(&pods);
+            prop_assert_eq!(&decisions, &fresh);
+            for ((pod, at), (_, _, outcome)) in pods.iter().zip(places(&decisions)).zip(&asks) {
+                // Some launches fail, and nobody says so.
+                let Some(at) = at.filter(|_| *outcome != 0) else { continue };
+                cluster.add_pod(at, &pod.pod);
+                cluster.offer_nothing(at);
             }
         }
     }
@@ -237,43 +152,64 @@ proptest! {
 #[test]
 #[allow(clippy::disallowed_methods)] // it measures
 fn work_per_pod_does_not_grow_with_nodes() {
-    let machines: Vec<NodeInfo> = (0..5_000).map(|n| machine(n, 32_000, 64 * GIB)).collect();
-    let shop = whole(&machines);
+    let mut cluster = Cluster::of((0..5_000).map(|_| (32_000, 64 * GIB)));
     let small = shape(100, GIB / 10);
     let pods: Vec<PendingPod> = (0..10_000).map(|n| pod(n, &small, Some("rs"))).collect();
-    let started = std::time::Instant::now();
-    let decisions = decide(&pods, &machines, &shop);
-    // Unoptimised; a scan of every offer for every Pod would take minutes.
-    assert!(started.elapsed().as_secs() < 10, "{:?}", started.elapsed());
-    eprintln!("{:?}", started.elapsed());
+    let mut scheduler = Scheduler::default();
+    let decisions = cluster.decide_with(&mut scheduler, &pods);
     assert!(places(&decisions).iter().all(Option::is_some));
     let mut per_node = vec![0; 5_000];
     places(&decisions).into_iter().flatten().for_each(|o| per_node[o] += 1);
     assert!(per_node.iter().all(|n| *n == 2));
+    // Each node is scored once at the start, and once for each Pod that was put on it.
+    let runs = scheduler.stats().plugin_runs(ExtensionPoint::Score);
+    assert!(runs <= 3 * (5_000 + 10_000), "{runs}");
+    assert_eq!(scheduler.stats().attempts(0, AttemptResult::Scheduled), 10_000);
 }
 
 /// A Pod that somebody bound by hand has no task yet: its room is on offer, and is not to be had.
 #[test]
 fn what_is_bound_by_hand_keeps_its_room() {
-    let mut machines = vec![machine(0, 4000, GIB)];
-    machines[0].used = Amounts { cpu_milli: 3000, ..Amounts::default() };
-    machines[0].pods = 1;
+    let mut cluster = Cluster::of([(4000, GIB)]);
     let (big, small) = (shape(3000, 0), shape(500, 0));
-    let shop = whole(&machines);
-    let by_hand = PendingPod { bound_to: Some("n00000".into()), ..pod(0, &big, None) };
+    let by_hand = bound_pod(0, &big, 0);
+    cluster.add_pod(0, &by_hand.pod);
     let pods =
         [pod(1, &big, None), pod(2, &small, None), pod(3, &small, None), pod(4, &small, None), by_hand];
-    let decisions = decide(&pods, &machines, &shop);
-    assert_eq!(places(&decisions), [None, Some(0), Some(0), None, Some(0)]);
+    assert_eq!(places(&cluster.decide(&pods)), [None, Some(0), Some(0), None, Some(0)]);
 }
 
 #[test]
 fn a_soft_taint_is_avoided_as_long_as_there_is_another_place() {
-    let mut machines = vec![machine(0, 8000, GIB), machine(1, 1000, GIB)];
-    let value = json!({"metadata": {"name": "n00000"}, "spec": {"taints": [{"key": "k", "effect": "PreferNoSchedule"}]}});
-    machines[0].node = Arc::new(Node::decode(stored(&value), 1, &value));
+    let mut cluster = Cluster::of([(8000, GIB), (1000, GIB)]);
+    let taints = json!({"taints": [{"key": "k", "effect": "PreferNoSchedule"}]});
+    cluster.nodes.put_node(node(0, json!({}), taints), 110);
     let asks = shape(600, 0);
-    let shop = whole(&machines);
     let pods = [pod(0, &asks, None), pod(1, &asks, None)];
-    assert_eq!(places(&decide(&pods, &machines, &shop)), [Some(1), Some(0)]);
+    assert_eq!(places(&cluster.decide(&pods)), [Some(1), Some(0)]);
+}
+
+#[test]
+fn constraints_that_no_plugin_implements_are_refused() {
+    let mut cluster = Cluster::of([(8000, GIB), (1000, GIB)]);
+    let term = json!([{"topologyKey": "zone", "labelSelector": {"matchLabels": {"a": "b"}}}]);
+    let required = json!({"requiredDuringSchedulingIgnoredDuringExecution": term});
+    let preferred = json!({"preferredDuringSchedulingIgnoredDuringExecution": []});
+    let spread = |when: &str| json!({"topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": when}]});
+    let mut check = |spec: serde_json::Value, expected: &str| {
+        let shape = Arc::new(PodShape::decode(&spec));
+        let decisions = cluster.decide(&[pending(pod_with(0, &shape, json!({}), spec))]);
+        assert_eq!(report(&decisions[0]), expected);
+    };
+    let refused = |what: &str| {
+        format!(
+            "0/2 nodes are available: pod has {what}, which this scheduler does not support yet. preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling."
+        )
+    };
+    check(json!({"affinity": {"podAffinity": required}}), &refused("required pod affinity"));
+    check(json!({"affinity": {"podAntiAffinity": required}}), &refused("required pod anti-affinity"));
+    check(json!({"affinity": {"podAntiAffinity": preferred}}), "placed on 0");
+    let hard = "a topology spread constraint with whenUnsatisfiable DoNotSchedule";
+    check(spread("DoNotSchedule"), &refused(hard));
+    check(spread("ScheduleAnyway"), "placed on 0");
 }

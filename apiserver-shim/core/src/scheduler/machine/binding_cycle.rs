@@ -143,7 +143,7 @@ impl SchedulerMachine {
                     state.set_phase(TaskPhase::Bound);
                 }
                 state.reported_reason = None;
-                state.retry = Default::default();
+                self.queue.remove(uid);
                 if !with_event {
                     let event = scheduled(&state.row, &node);
                     self.out.send.push(Send::Report(event));
@@ -169,7 +169,7 @@ impl SchedulerMachine {
         state.set_phase(TaskPhase::Requested);
         self.kill(uid, agent, 0);
         self.occupy(uid);
-        self.pods.sort_in(uid);
+        self.sort_in(uid);
     }
 }
 

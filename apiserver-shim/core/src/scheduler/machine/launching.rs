@@ -10,7 +10,7 @@ use kernel_model::{
     executor::ExecutorInfo,
     ids::{AgentId, OfferId, TaskId},
     labels::Labels,
-    offer::Filters,
+    offer::{Filters, Offer},
     resources::{Resource, Resources, Scalar},
     scheduler::{Call, Operation},
     task::TaskInfo,
@@ -19,13 +19,12 @@ use shim_model::object::StoredObject;
 
 use super::framework::executor_info;
 use super::node_cache::NodeCache;
-use super::node_infos::NodeInfos;
 use super::offer_cache::{Group, OfferCache};
 use super::pods::PodCache;
 use super::subscription::REMOVED_MAX;
 use super::{CallOutcome, IntentWrite, SchedulerMachine, Send, Write};
 use crate::scheduler::{
-    Amounts, NodeInfo, Outcome, PendingPod, SharedLister, TaskPhase, bind_encoded, schedule,
+    Amounts, EventSet, NodeInfo, Outcome, PendingPod, PluginSet, SharedLister, TaskPhase, bind_encoded,
 };
 
 /// How long offers are waited for before Pods are told that there are none.
@@ -35,20 +34,19 @@ const REFUSE_UNFIT: Duration = Duration::from_secs(1);
 
 /// The caches, as a cycle asks for what it needs of them.
 struct CycleLister<'a> {
-    all: &'a [NodeInfo],
     nodes: &'a NodeCache,
     offers: &'a OfferCache,
     pods: &'a PodCache,
 }
 
 impl SharedLister for CycleLister<'_> {
-    fn free(&self, machine: usize, role: &str) -> Option<&Amounts> {
-        let agent = self.nodes.agent_of(self.all[machine].node.name())?;
+    fn free(&self, node: &NodeInfo, role: &str) -> Option<&Amounts> {
+        let agent = self.nodes.agent_of(node.name())?;
         Some(&self.offers.group(role, agent)?.free)
     }
 
-    fn same_owner_pods(&self, machine: usize, owner: &str) -> u32 {
-        self.pods.same_owner_pods(owner, self.all[machine].node.name())
+    fn same_owner_pods(&self, node: &NodeInfo, owner: &str) -> u32 {
+        self.pods.same_owner_pods(owner, node.name())
     }
 }
 
@@ -91,7 +89,7 @@ struct Destination<'a> {
 impl SchedulerMachine {
     /// Everything that the caches call for: demand, roles, placement.
     pub(super) fn cycle(&mut self) {
-        self.wake_resting();
+        self.queue.advance(self.now);
         self.count_demand();
         self.follow_roles();
         self.note_changed_offers();
@@ -102,14 +100,23 @@ impl SchedulerMachine {
     /// Tells the score cache of nodes on which something else is offered than in the last cycle.
     fn note_changed_offers(&mut self) {
         for agent in self.offers.take_changed() {
-            if let Some(at) = self.nodes.node_of(&agent).and_then(|node| self.node_infos.index(node)) {
-                self.node_infos.scores.changed(at);
+            if let Some(node) = self.nodes.node_of(&agent) {
+                self.node_infos.touch(node);
             }
         }
     }
 
+    /// An offer has come: Pods that wait for one in its role may go there.
+    pub(super) fn offer_came(&mut self, offer: &Offer) {
+        self.offers.put(offer);
+        let node = self.nodes.node_of(&offer.agent_id).map(Box::<str>::from);
+        if let Some(node) = node {
+            self.node_event(EventSet::OFFER, &node, Some(offer.role.as_str()));
+        }
+    }
+
     fn place(&mut self) {
-        if self.framework_id.is_none() || self.pods.waiting.is_empty() {
+        if self.framework_id.is_none() || self.queue.is_idle() {
             return;
         }
         let none_came = self.offers.asked_at().is_none_or(|at| self.now >= at + NO_OFFER_AFTER);
@@ -121,23 +128,25 @@ impl SchedulerMachine {
         if pending.is_empty() {
             return;
         }
-        let NodeInfos { all, scores, .. } = &mut self.node_infos;
-        let lister = CycleLister { all, nodes: &self.nodes, offers: &self.offers, pods: &self.pods };
+        let lister = CycleLister { nodes: &self.nodes, offers: &self.offers, pods: &self.pods };
+        let decisions = self.scheduler.schedule(self.now, &pending, &mut self.node_infos, &lister);
         let mut placed: BTreeMap<(usize, Arc<str>), Vec<usize>> = BTreeMap::new();
         let mut waiting = Vec::new();
-        for decision in schedule(&pending, all, &lister, scores) {
+        for decision in decisions {
             match decision.outcome {
-                Outcome::Place { machine } => {
+                Outcome::Place { node } => {
                     let role = pending[decision.pod].role.clone();
-                    placed.entry((machine, role)).or_default().push(decision.pod);
+                    placed.entry((node, role)).or_default().push(decision.pod);
                 }
+                // It stays active, and is asked about in each cycle.
+                Outcome::Permit { .. } => {}
                 Outcome::Wait(report) => waiting.push((decision.pod, report)),
             }
         }
         let mut unfit_roles: BTreeSet<Arc<str>> = BTreeSet::new();
         for (pod, report) in waiting {
             unfit_roles.insert(pending[pod].role.clone());
-            self.back_off(&pending[pod], &report);
+            self.found_no_node(&pending[pod], &report);
         }
         self.launch(&pending, placed);
         self.decline_unfit(&unfit_roles);
@@ -163,16 +172,26 @@ impl SchedulerMachine {
         self.next_launch += 1;
         let mut accepts = Vec::new();
         let mut executors: BTreeMap<Arc<str>, Arc<ExecutorInfo>> = BTreeMap::new();
-        for ((machine, role), pods) in placed {
-            let node: Box<str> = self.node_infos.all[machine].node.name().into();
-            let Some(agent_id) = self.nodes.agent_of(&node).cloned() else { continue };
-            let key = (role, agent_id);
-            let Some(group) = self.offers.take(&key) else { continue };
+        for ((node, role), pods) in placed {
+            let node: Box<str> = self.node_infos.all()[node].name().into();
+            let agent_id = self.nodes.agent_of(&node).cloned();
+            let taken = agent_id
+                .map(|agent_id| (role, agent_id))
+                .and_then(|key| Some((self.offers.take(&key)?, key)));
+            let Some((group, key)) = taken else {
+                pods.iter().for_each(|pod| self.not_launched(&pending[*pod], &node));
+                continue;
+            };
             let ours = self.framework_id.as_ref();
             let executor =
                 executors.entry(key.0.clone()).or_insert_with(|| executor_info(ours, &key.0).into());
             let target = Destination { launch: number, agent_id: &key.1, node: &node, executor };
             let (tasks, launched) = self.tasks(&target, &group, pods.iter().map(|p| &pending[*p]));
+            for pod in pods.iter().map(|pod| &pending[*pod]) {
+                if self.queue.is_active(pod.uid()) {
+                    self.not_launched(pod, &node);
+                }
+            }
             if tasks.is_empty() {
                 self.offers.put_back(key, group);
                 continue;
@@ -182,6 +201,12 @@ impl SchedulerMachine {
         if !accepts.is_empty() {
             self.record_intent(PendingLaunch { number, accepts });
         }
+    }
+
+    /// A Pod was placed and is not launched after all: it goes on waiting, and others may have its room.
+    fn not_launched(&mut self, pod: &PendingPod, node: &str) {
+        self.scheduler.unreserve(pod.profile, &pod.pod, node);
+        self.node_event(EventSet::POD_DELETE, node, None);
     }
 
     /// The tasks for one group of offers. A Pod whose resources cannot be found after all (of odd sizes, or reserved in
@@ -201,8 +226,8 @@ impl SchedulerMachine {
         }
         let time = self.seconds();
         for pod in pods {
-            let Some(resources) = left.find(&kernel_resources(&pod.shape.charge())) else { continue };
-            let Some(state) = self.pods.by_uid.get_mut(&pod.uid) else { continue };
+            let Some(resources) = left.find(&kernel_resources(&pod.pod.shape.charge())) else { continue };
+            let Some(state) = self.pods.by_uid.get_mut(pod.uid()) else { continue };
             let was_bound = state.node().is_some();
             let bound = match was_bound {
                 true => Some(StoredObject::clone(&state.row.object)),
@@ -214,11 +239,11 @@ impl SchedulerMachine {
             state.launch = Some(launch);
             state.agent_id = Some(agent_id.clone());
             if state.occupies.is_none() {
-                self.occupy_node(&pod.uid, Some(node.into()));
+                self.occupy_node(pod.uid(), Some(node.into()));
             }
-            self.pods.waiting.swap_remove(&pod.uid);
+            self.queue.launched(pod.uid());
             tasks.push(task(pod, agent_id, resources, executor, bound.bytes.clone()));
-            let (uid, agent_id) = (pod.uid.clone(), agent_id.clone());
+            let (uid, agent_id) = (pod.uid().into(), agent_id.clone());
             launched.push(Launched { uid, agent_id, node: node.into(), bound, was_bound });
         }
         (tasks, launched)
@@ -313,12 +338,17 @@ impl SchedulerMachine {
 
     /// A launch came to nothing: the Pod is pending again, after a rest, for the same may happen again.
     pub(super) fn launch_failed(&mut self, uid: &str) {
-        let now = self.now;
-        if let Some(state) = self.pods.by_uid.get_mut(uid) {
-            let rest = Duration::from_secs(u64::try_from(state.retry.failed()).unwrap_or(1));
-            state.rest_until = Some(now + rest);
-        }
         self.forget_launch(uid);
+        self.queue.back_off(uid, self.now, PluginSet::default());
+    }
+
+    /// Releases what plugins reserved for a Pod on its node.
+    pub(super) fn unreserve(&mut self, uid: &str) {
+        let Some(state) = self.pods.by_uid.get(uid) else { return };
+        let profile = self.scheduler.profiles().find(state.row.scheduler_name());
+        if let (Some(profile), Some(node)) = (profile, &state.occupies) {
+            self.scheduler.unreserve(profile, &state.row, node);
+        }
     }
 
     /// There is no task of the Pod: it is pending again, if it is to run at all.
@@ -326,9 +356,10 @@ impl SchedulerMachine {
         let Some(state) = self.pods.by_uid.get_mut(uid) else { return };
         state.set_phase(TaskPhase::Unscheduled);
         state.agent_id = None;
+        self.unreserve(uid);
         self.journal.clear_intent(uid);
         self.occupy(uid);
-        self.pods.sort_in(uid);
+        self.sort_in(uid);
     }
 }
 
@@ -339,9 +370,10 @@ fn task(
     executor: &Arc<ExecutorInfo>,
     data: Bytes,
 ) -> TaskInfo {
+    let header = pod.pod.header();
     TaskInfo {
-        name: pod.key.name.to_string(),
-        task_id: TaskId::from(&*pod.uid),
+        name: header.name.clone(),
+        task_id: TaskId::from(pod.uid()),
         agent_id: agent_id.clone(),
         resources,
         executor: Some(executor.clone()),
@@ -350,8 +382,8 @@ fn task(
         max_completion_time: None,
         data,
         labels: Labels::default()
-            .with("io.kubernetes.pod.namespace", &pod.key.namespace)
-            .with("io.kubernetes.pod.name", &pod.key.name),
+            .with("io.kubernetes.pod.namespace", &header.namespace)
+            .with("io.kubernetes.pod.name", &header.name),
         extra: Bytes::new(),
     }
 }

@@ -14,10 +14,13 @@ use kernel_model::{
 };
 use serde_json::Value;
 
-use super::node_projection::{self, node_name};
+use super::node_projection::{
+    self, PODS_MAX, RUNTIME_ATTRIBUTE, amounts, attribute, executor_share, held_by_others, node_name,
+};
 use super::{NodeOutcome, NodeWrite, SchedulerMachine, Send, Write};
 use crate::controllers::{EventRecord, Target, served};
 use crate::rows::{Key, Node};
+use crate::scheduler::{Held, NodeCapacity};
 
 /// The least time between two writes of one Node.
 const WRITE_EVERY: Duration = Duration::from_secs(1);
@@ -65,9 +68,9 @@ impl NodeCache {
 
 impl SchedulerMachine {
     pub(super) fn node_changed(&mut self, node: Arc<Node>) {
-        // Whatever has changed, Pods that rest may fit now.
-        self.node_infos.put_node(node);
-        self.pods.room_was_made = true;
+        let name: Box<str> = node.name().into();
+        let kinds = self.node_infos.put_node(node, PODS_MAX);
+        self.node_event(kinds, &name, None);
     }
 
     pub(super) fn node_gone(&mut self, name: &str) {
@@ -120,9 +123,9 @@ impl SchedulerMachine {
         self.nodes.node_of.insert(id.clone(), name.clone());
         let agent = Arc::new(agent);
         self.nodes.agents.insert(id, agent.clone());
-        if self.node_infos.put_agent(&name, &agent, ours.as_ref(), &self.nodes.frameworks) {
-            self.pods.room_was_made = true;
-        }
+        let capacity = capacity(&agent, ours.as_ref(), &self.nodes.frameworks);
+        let kinds = self.node_infos.put_capacity(&name, capacity);
+        self.node_event(kinds, &name, None);
         self.nodes.dirty.insert(name);
     }
 
@@ -131,7 +134,7 @@ impl SchedulerMachine {
         let Some(name) = self.nodes.node_of.remove(id) else { return };
         if self.nodes.agent_of.get(&name) == Some(id) {
             self.nodes.agent_of.remove(&name);
-            self.node_infos.remove_agent(&name);
+            self.node_infos.remove_capacity(&name);
             self.out.send.push(Send::Endpoint { node: name.clone(), address: None });
             self.nodes.dirty.insert(name);
         }
@@ -160,7 +163,7 @@ impl SchedulerMachine {
 
     fn write_node(&mut self, name: Box<str>) {
         let agent = self.nodes.agent_of.get(&name).and_then(|id| self.nodes.agents.get(id)).cloned();
-        let stored = self.node_infos.index(&name).map(|at| self.node_infos.all[at].node.clone());
+        let stored = self.node_infos.get(&name).map(|info| info.node.clone());
         let ours = self.framework_id.clone();
         let write = match (agent, stored) {
             (None, stored) => NodeWrite::Remove { name: name.clone(), stored: stored.is_some() },
@@ -201,6 +204,23 @@ impl SchedulerMachine {
             NodeOutcome::Failed => drop(self.nodes.dirty.insert(name)),
         }
     }
+}
+
+/// What an agent has for Pods, and what others hold of it; `names` are those of frameworks.
+fn capacity(
+    snapshot: &AgentSnapshot,
+    ours: Option<&FrameworkId>,
+    names: &BTreeMap<FrameworkId, String>,
+) -> NodeCapacity {
+    let mut allocatable = amounts(&snapshot.total);
+    allocatable.subtract(&executor_share());
+    let (held, by) = held_by_others(snapshot, ours);
+    let mut by: Vec<Box<str>> =
+        by.iter().map(|id| names.get(id).map_or(id.as_str(), String::as_str).into()).collect();
+    by.sort_unstable();
+    by.dedup();
+    let lacking = attribute(snapshot, RUNTIME_ATTRIBUTE).map(Box::from);
+    NodeCapacity { allocatable, held: Held { amounts: held, by }, lacking }
 }
 
 /// Whether all that changed is what our framework holds, or is offered.

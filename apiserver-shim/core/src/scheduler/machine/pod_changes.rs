@@ -39,8 +39,9 @@ impl SchedulerMachine {
         if row.phase.is_terminal() || (bound_now && self.is_intended_for(&uid, row.node.as_deref())) {
             self.journal.clear_intent(&uid);
         }
+        self.update_on_node(&before, &row);
         self.occupy(&uid);
-        self.pods.sort_in(&uid);
+        self.sort_in(&uid);
         if unsure {
             self.ask(&uid);
         }
@@ -65,7 +66,7 @@ impl SchedulerMachine {
         }
         self.pods.by_uid.insert(uid.clone(), state);
         self.occupy(&uid);
-        self.pods.sort_in(&uid);
+        self.sort_in(&uid);
         if bound {
             self.ask(&uid);
         } else {
@@ -73,10 +74,21 @@ impl SchedulerMachine {
         }
     }
 
+    /// The node's books follow the Pod's labels and requests.
+    fn update_on_node(&mut self, before: &Pod, row: &Arc<Pod>) {
+        let node = self.pods.by_uid.get(row.uid()).and_then(|state| state.occupies.clone());
+        if let Some(node) = node {
+            let kinds = self.node_infos.update_pod(&node, before, row);
+            self.node_event(kinds, &node, None);
+        }
+    }
+
     pub(super) fn pod_gone(&mut self, uid: &str) {
+        self.scheduler.forget_pod(uid);
+        self.unreserve(uid);
         let Some(mut state) = self.pods.by_uid.swap_remove(uid) else { return };
         self.journal.clear_intent(uid);
-        self.pods.waiting.swap_remove(uid);
+        self.queue.remove(uid);
         if let Some(node) = state.occupies.take() {
             self.vacate(&node, &state.row);
         }

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use indexmap::{IndexMap, IndexSet};
+use indexmap::IndexMap;
 use kernel_model::{ids::AgentId, task::TaskStatus, time::Time};
 
 use super::SchedulerMachine;
-use crate::rows::{Key, Phase, Pod};
-use crate::scheduler::{PendingPod, PodView, Retry, TaskPhase, in_order};
+use crate::rows::{Phase, Pod};
+use crate::scheduler::{EventSet, PendingPod, PodView, TaskPhase};
 
 /// One Pod.
 #[derive(Debug)]
@@ -25,8 +25,6 @@ pub(super) struct PodState {
     pub started: bool,
     /// The node on which it is counted.
     pub occupies: Option<Box<str>>,
-    pub retry: Retry,
-    pub rest_until: Option<Time>,
     pub waiting_since: Time,
     /// The reason that was reported last.
     pub reported_reason: Option<String>,
@@ -50,8 +48,6 @@ impl PodState {
             bound_to: None,
             started: false,
             occupies: None,
-            retry: Retry::default(),
-            rest_until: None,
             waiting_since: now,
             reported_reason: None,
             deferred: Vec::new(),
@@ -115,25 +111,13 @@ impl PodState {
 pub(super) struct PodCache {
     /// By UID. Looked up by hash; its order is that of arrival and removal, never that of a hash.
     pub by_uid: IndexMap<Box<str>, PodState>,
-    /// Those that need a launch.
-    pub waiting: IndexSet<Box<str>>,
     /// How many Pods of a controller are on each node.
     same_owner: BTreeMap<Box<str>, BTreeMap<Box<str>, u32>>,
-    /// Roles that have a Pod which needs a launch and is not backing off.
+    /// Roles that have a Pod which is to be tried.
     pub roles_waiting: BTreeSet<Arc<str>>,
-    pub room_was_made: bool,
 }
 
 impl PodCache {
-    /// Puts a Pod into the set of those that need a launch, or takes it out.
-    pub fn sort_in(&mut self, uid: &str) {
-        if self.by_uid.get(uid).is_some_and(PodState::needs_launch) {
-            self.waiting.insert(uid.into());
-        } else {
-            self.waiting.swap_remove(uid);
-        }
-    }
-
     /// How many Pods of a controller are on a node.
     pub fn same_owner_pods(&self, owner: &str, node: &str) -> u32 {
         self.same_owner.get(owner).and_then(|nodes| nodes.get(node)).copied().unwrap_or(0)
@@ -154,6 +138,26 @@ impl PodCache {
 }
 
 impl SchedulerMachine {
+    /// Puts a Pod into the scheduling queue, or takes it out.
+    pub(super) fn sort_in(&mut self, uid: &str) {
+        let Some(state) = self.pods.by_uid.get(uid) else { return self.queue.remove(uid) };
+        if state.phase.is_launching() {
+            return self.queue.launched(uid);
+        }
+        // A Pod of no profile is left to its own scheduler. One that is bound needs a launch, whoever bound it.
+        let profiles = self.scheduler.profiles();
+        let profile = profiles.find(state.row.scheduler_name()).or(state.node().map(|_| 0));
+        match profile.filter(|_| state.needs_launch()) {
+            Some(profile) => {
+                let role = self.roles.of(&state.row.header().namespace);
+                let mut pending = PendingPod::new(state.row.clone(), role, profile);
+                pending.bound_to = state.node().map(Box::from);
+                self.queue.put(profiles, pending);
+            }
+            None => self.queue.remove(uid),
+        }
+    }
+
     /// Brings what the Pod occupies in line with its row and its phase.
     pub(super) fn occupy(&mut self, uid: &str) {
         let Some(state) = self.pods.by_uid.get(uid) else { return };
@@ -182,38 +186,31 @@ impl SchedulerMachine {
             self.vacate(&node, &row);
         }
         if let Some(node) = wanted {
-            self.node_infos.occupy(&node, &row);
+            self.node_infos.add_pod(&node, &row);
             self.pods.count_same_owner(&row, &node, true);
+            self.node_event(EventSet::POD_ADD, &node, None);
         }
     }
 
     pub(super) fn vacate(&mut self, node: &str, row: &Pod) {
-        self.node_infos.vacate(node, row);
+        self.node_infos.remove_pod(node, row.uid());
         self.pods.count_same_owner(row, node, false);
-        self.pods.room_was_made = true;
+        self.node_event(EventSet::POD_DELETE, node, None);
     }
 
     /// The Pods to decide about, in order.
     pub(super) fn pending(&self) -> Vec<PendingPod> {
         let mut pending: Vec<PendingPod> = self
-            .pods
-            .waiting
-            .iter()
-            .filter_map(|uid| Some((uid, self.pods.by_uid.get(uid)?)))
-            .filter(|(_, pod)| pod.rest_until.is_none_or(|until| until <= self.now))
+            .queue
+            .active()
             // What is being written may say that it has ended.
-            .filter(|(uid, _)| !self.inflight.contains_key(*uid))
-            .map(|(uid, pod)| PendingPod {
-                key: Key::of(pod.row.header()),
-                uid: uid.clone(),
-                shape: pod.row.shape.clone(),
-                role: self.roles.of(&pod.row.header().namespace),
-                owner: pod.row.controller_uid().map(Arc::from),
-                bound_to: pod.node().map(Box::from),
-                created: pod.row.created,
+            .filter(|pending| !self.inflight.contains_key(pending.uid()))
+            .map(|pending| {
+                let role = self.roles.of(&pending.pod.header().namespace);
+                PendingPod { role, ..pending.clone() }
             })
             .collect();
-        in_order(&mut pending);
+        self.scheduler.profiles().sort(&mut pending);
         pending
     }
 }

@@ -68,7 +68,7 @@ impl SchedulerMachine {
         }
         state.set_phase(TaskPhase::Requested);
         self.occupy(uid);
-        self.pods.sort_in(uid);
+        self.sort_in(uid);
         self.ask(uid);
     }
 

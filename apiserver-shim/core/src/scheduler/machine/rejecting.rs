@@ -6,7 +6,7 @@ use super::status_updates::InflightWrite;
 use super::{PodEdit, SchedulerMachine, Send, StatusWrite, Write};
 use crate::controllers::{EventRecord, Target, served};
 use crate::rows::Phase;
-use crate::scheduler::{PendingPod, TaskPhase, plugins::admission};
+use crate::scheduler::{PendingPod, TaskPhase, plugins::node_admission};
 
 impl SchedulerMachine {
     /// The Pods to decide about, without those that this ends. Of several that wait for one node the later do not count
@@ -14,7 +14,7 @@ impl SchedulerMachine {
     pub(super) fn without_rejected(&mut self, mut pending: Vec<PendingPod>) -> Vec<PendingPod> {
         let mut by_node: BTreeMap<&str, Vec<&PendingPod>> = BTreeMap::new();
         for pod in &pending {
-            if let Some(node) = &pod.bound_to {
+            if let Some(node) = pod.bound_to() {
                 by_node.entry(node).or_default().push(pod);
             }
         }
@@ -22,33 +22,33 @@ impl SchedulerMachine {
         for pods in by_node.values() {
             for (at, pod) in pods.iter().enumerate() {
                 let (earlier, later) = (&pods[..at], &pods[at + 1..]);
-                let ended = earlier.iter().filter(|other| over.contains(&other.uid));
+                let ended = earlier.iter().filter(|other| over.contains(other.uid()));
                 let aside: Vec<&PendingPod> = ended.chain(later).copied().collect();
                 if self.reject(pod, &aside) {
-                    over.insert(pod.uid.clone());
+                    over.insert(pod.uid().into());
                 }
             }
         }
         if !over.is_empty() {
-            pending.retain(|pod| !over.contains(&pod.uid));
+            pending.retain(|pod| !over.contains(pod.uid()));
         }
         pending
     }
 
     /// Ends a Pod whose node was chosen by hand and can never take it, as a kubelet would.
     fn reject(&mut self, pod: &PendingPod, aside: &[&PendingPod]) -> bool {
-        let Some(node) = &pod.bound_to else { return false };
-        let Some(node_info) = self.node_infos.index(node).map(|i| &self.node_infos.all[i]) else {
-            return false;
-        };
-        let Some(state) = self.pods.by_uid.get(&pod.uid) else { return false };
+        let Some(node) = pod.bound_to() else { return false };
+        let Some(node_info) = self.node_infos.get(node) else { return false };
+        let Some(state) = self.pods.by_uid.get(pod.uid()) else { return false };
         if state.row.phase != Phase::Pending {
             return false;
         }
-        let Some(refusal) = admission::refuse(pod, node_info, aside.iter().copied()) else { return false };
+        let Some(refusal) = node_admission::refuse(pod, node_info, aside.iter().copied()) else {
+            return false;
+        };
         let about = Target::of(served("", "pods"), state.row.header());
         // It waits no more; what the store says of it comes back as a change.
-        self.pods.waiting.swap_remove(&pod.uid);
+        self.queue.remove(pod.uid());
         self.out.send.push(Send::Report(EventRecord {
             about,
             warning: true,
@@ -61,8 +61,8 @@ impl SchedulerMachine {
             reason: refusal.reason.into(),
             message: format!("Pod was rejected: {}", refusal.message).into(),
         };
-        let uid = pod.uid.clone();
-        let write = StatusWrite { key: pod.key.clone(), uid: uid.clone(), edits: vec![end], remove: false };
+        let uid: Box<str> = pod.uid().into();
+        let write = StatusWrite { key: pod.key(), uid: uid.clone(), edits: vec![end], remove: false };
         let then = Some(TaskPhase::Ended);
         let inflight = InflightWrite::Status { acknowledgement: None, binds: None, removes: false, then };
         self.start_write(uid, inflight);

@@ -199,7 +199,7 @@ impl SchedulerMachine {
             state.set_phase(next);
         }
         self.occupy(uid);
-        self.pods.sort_in(uid);
+        self.sort_in(uid);
         self.kill_if_deleted(uid);
     }
 

@@ -13,7 +13,7 @@ impl SchedulerMachine {
         let Subscribed { framework_id, roles, agents, journal } = subscribed;
         self.framework_id = Some(framework_id);
         self.forget_launches();
-        self.node_infos.scores.clear();
+        self.scheduler.clear_cache();
         self.roles.subscribed(&roles);
         self.nodes.forget_agents();
         agents.into_iter().for_each(|agent| self.agent_changed(agent));
@@ -72,7 +72,7 @@ impl SchedulerMachine {
         if node.is_some() && state.occupies.is_none() {
             self.occupy_node(uid, node);
         }
-        self.pods.sort_in(uid);
+        self.sort_in(uid);
     }
 
     /// Asks for everything that the kernel has, and for every Pod that may have a task.
@@ -93,7 +93,7 @@ impl SchedulerMachine {
         for write in self.inflight.values_mut() {
             write.forget_updates();
         }
-        open.iter().for_each(|uid| self.pods.sort_in(uid));
+        open.iter().for_each(|uid| self.sort_in(uid));
         let questions: Vec<_> = open.iter().filter_map(|uid| self.question(uid)).collect();
         if !questions.is_empty() {
             self.out.send.push(Send::Call(Call::Reconcile { tasks: questions }));

@@ -24,6 +24,8 @@ mod ordering;
 mod recovery;
 #[path = "tests/refusals.rs"]
 mod refusals;
+#[path = "tests/waiting.rs"]
+mod waiting;
 
 /// A machine, one agent with its Node, one Pod, and what is under way.
 struct Fixture {

@@ -17,43 +17,28 @@ const REPORT_NO_OFFER_AFTER: Duration = Duration::from_secs(3);
 const REPORT_INTENT_AFTER: Duration = Duration::from_secs(3);
 
 impl SchedulerMachine {
-    /// Wakes Pods that rest, if something has changed for them.
-    pub(super) fn wake_resting(&mut self) {
-        if !std::mem::take(&mut self.pods.room_was_made) {
-            return;
-        }
-        for uid in &self.pods.waiting {
-            if let Some(pod) = self.pods.by_uid.get_mut(uid) {
-                pod.rest_until = None;
-            }
-        }
-    }
-
-    /// Finds the roles in which Pods wait.
+    /// Finds the roles in which Pods are to be tried.
     pub(super) fn count_demand(&mut self) {
-        let mut waiting = BTreeSet::new();
-        for uid in &self.pods.waiting {
-            let Some(pod) = self.pods.by_uid.get(uid) else { continue };
-            if pod.rest_until.is_none_or(|until| until <= self.now) {
-                waiting.insert(self.roles.of(&pod.row.header().namespace));
-            }
-        }
-        self.pods.roles_waiting = waiting;
+        let namespaces: BTreeSet<&str> =
+            self.queue.active().map(|pending| pending.pod.header().namespace.as_str()).collect();
+        self.pods.roles_waiting = namespaces.into_iter().map(|namespace| self.roles.of(namespace)).collect();
     }
 
-    /// A Pod found no place: it rests, and the reason is reported.
-    pub(super) fn back_off(&mut self, pod: &PendingPod, report: &Report) {
+    /// A Pod found no node: it waits for an event, or for an offer, and the reason is reported. Offers come only while a
+    /// role asks for them, so that waiting for one is a matter of time.
+    pub(super) fn found_no_node(&mut self, pod: &PendingPod, report: &Report) {
         let now = self.now;
-        let Some(state) = self.pods.by_uid.get_mut(&pod.uid) else { return };
-        if report.waits_for_offer() && now < state.waiting_since + REPORT_NO_OFFER_AFTER {
-            state.rest_until = Some(now + NO_OFFER_AFTER);
-            return;
+        let Some(state) = self.pods.by_uid.get_mut(pod.uid()) else { return };
+        if !report.waits_for_offer() {
+            self.queue.unschedulable(pod.uid(), now, report.refused_by);
+        } else if now < state.waiting_since + REPORT_NO_OFFER_AFTER {
+            return self.queue.retry_at(pod.uid(), now + NO_OFFER_AFTER, report.refused_by);
+        } else {
+            self.queue.back_off(pod.uid(), now, report.refused_by);
         }
-        let rest = state.retry.failed();
-        state.rest_until = Some(now + Duration::from_secs(u64::try_from(rest).unwrap_or(1)));
         let message = report.to_string();
         if state.reported_reason.as_deref() != Some(message.as_str()) {
-            self.report_waiting(&pod.uid, message);
+            self.report_waiting(pod.uid(), message);
         }
     }
 

@@ -1,10 +1,44 @@
-//! Host ports are had by one Pod of a machine only.
+//! A host port belongs to one Pod of a node.
 
-use crate::scheduler::{HostPort, NodeInfo, PendingPod, Reason};
+use crate::scheduler::{
+    HostPort, PendingPod, PodShape, Reason,
+    framework::{ClusterEvent, EventSet, Filter, NodeView, Plugin, PodContext, QueueingHint, Refusal},
+};
 
-/// Refuses machines where a port is taken, by a Pod that is bound or by one `placed` in this cycle.
-pub fn filter(pod: &PendingPod, machine: &NodeInfo, placed: &[HostPort]) -> Option<Reason> {
-    let taken =
-        |wanted: &HostPort| machine.host_ports.iter().chain(placed).any(|port| port.conflicts_with(wanted));
-    pod.shape.host_ports.iter().any(taken).then_some(Reason::HostPorts)
+/// The plugin.
+#[derive(Debug)]
+pub struct NodePorts;
+
+impl Plugin for NodePorts {
+    fn name(&self) -> &'static str {
+        "NodePorts"
+    }
+
+    fn events(&self) -> EventSet {
+        EventSet::NODE_ADD | EventSet::POD_DELETE
+    }
+
+    fn queueing_hint(&self, pod: &PendingPod, event: &ClusterEvent<'_>) -> QueueingHint {
+        let free = event.node.is_none_or(|node| !conflicts(&pod.pod.shape, node.used_ports.iter()));
+        QueueingHint::queue_if(free)
+    }
+
+    fn filter(&self) -> Option<&dyn Filter> {
+        Some(self)
+    }
+}
+
+impl Filter for NodePorts {
+    fn filter(&self, pod: &PodContext<'_>, node: &NodeView<'_>) -> Result<(), Refusal> {
+        match conflicts(pod.shape(), node.used_ports()) {
+            true => Err(Refusal::resolvable(Reason::HostPorts)),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Whether a port that a Pod wants is in use.
+pub fn conflicts<'a>(shape: &PodShape, mut used: impl Iterator<Item = &'a HostPort>) -> bool {
+    !shape.host_ports.is_empty()
+        && used.any(|port| shape.host_ports.iter().any(|wanted| port.conflicts_with(wanted)))
 }

@@ -1,25 +1,75 @@
-//! Taints keep Pods away that do not tolerate them.
+//! Taints keep Pods away that do not tolerate them. Taints with `PreferNoSchedule` lower the score.
 
 use crate::{
-    rows::TaintEffect,
-    scheduler::{NodeInfo, PendingPod, Reason},
+    rows::{Taint, TaintEffect},
+    scheduler::{
+        PendingPod, PodShape, Reason,
+        framework::{
+            ClusterEvent, EventSet, Filter, MAX_SCORE, NodeView, POINT, Plugin, PodContext, QueueingHint,
+            Refusal, Score,
+        },
+    },
 };
 
-/// How many taints would rather not have the Pod (`PreferNoSchedule`).
-pub fn untolerated_prefer_no_schedule(pod: &PendingPod, machine: &NodeInfo) -> u32 {
-    let soft = machine.node.taints.iter().filter(|taint| taint.effect == TaintEffect::PreferNoSchedule);
-    let untolerated_prefer_no_schedule =
-        soft.filter(|taint| !pod.shape.tolerations.iter().any(|t| t.tolerates(taint))).count();
-    u32::try_from(untolerated_prefer_no_schedule).unwrap_or(u32::MAX)
+/// The plugin.
+#[derive(Debug)]
+pub struct TaintToleration;
+
+impl Plugin for TaintToleration {
+    fn name(&self) -> &'static str {
+        "TaintToleration"
+    }
+
+    fn events(&self) -> EventSet {
+        EventSet::NODE_ADD | EventSet::NODE_TAINTS
+    }
+
+    fn queueing_hint(&self, pod: &PendingPod, event: &ClusterEvent<'_>) -> QueueingHint {
+        let tolerated =
+            event.node.is_none_or(|node| untolerated(&pod.pod.shape, &node.node.taints).is_none());
+        QueueingHint::queue_if(tolerated)
+    }
+
+    fn filter(&self) -> Option<&dyn Filter> {
+        Some(self)
+    }
+
+    fn score(&self) -> Option<&dyn Score> {
+        Some(self)
+    }
 }
 
-/// Refuses nodes with a taint that the Pod does not tolerate.
-pub fn filter(pod: &PendingPod, machine: &NodeInfo) -> Option<Reason> {
-    let taint = machine
-        .node
-        .taints
-        .iter()
-        .filter(|taint| taint.effect != TaintEffect::PreferNoSchedule)
-        .find(|taint| !pod.shape.tolerations.iter().any(|t| t.tolerates(taint)))?;
-    Some(Reason::Taint { key: taint.key.clone(), value: taint.value.clone() })
+impl Filter for TaintToleration {
+    fn filter(&self, pod: &PodContext<'_>, node: &NodeView<'_>) -> Result<(), Refusal> {
+        match untolerated(pod.shape(), &node.info.node.taints) {
+            Some(taint) => {
+                let reason = Reason::Taint { key: taint.key.clone(), value: taint.value.clone() };
+                Err(Refusal::unresolvable(reason))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl Score for TaintToleration {
+    /// The number of untolerated `PreferNoSchedule` taints, negative.
+    fn score(&self, pod: &PodContext<'_>, node: &NodeView<'_>) -> i64 {
+        let taints = node.info.node.taints.iter();
+        let soft = taints.filter(|taint| taint.effect == TaintEffect::PreferNoSchedule);
+        -(soft.filter(|taint| !tolerates(pod.shape(), taint)).count() as i64)
+    }
+
+    fn normalize(&self, score: i64) -> i64 {
+        MAX_SCORE + score.max(-100) * POINT
+    }
+}
+
+fn tolerates(shape: &PodShape, taint: &Taint) -> bool {
+    shape.tolerations.iter().any(|toleration| toleration.tolerates(taint))
+}
+
+/// The first taint that keeps a Pod away.
+fn untolerated<'a>(shape: &PodShape, taints: &'a [Taint]) -> Option<&'a Taint> {
+    let hard = taints.iter().filter(|taint| taint.effect != TaintEffect::PreferNoSchedule);
+    hard.into_iter().find(|taint| !tolerates(shape, taint))
 }

@@ -1,4 +1,4 @@
-//! Each rule by itself, and the words for each reason.
+//! Each rule by itself, and the text of each reason.
 
 use std::sync::Arc;
 
@@ -7,41 +7,53 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    rows::{Key, Node},
-    scheduler::{Amounts, Held, HostPort, PodShape, Preemption, Report},
-    testing::stored,
+    rows::{Node, Pod},
+    scheduler::{
+        Amounts, Held, HostPort, NodeInfo, Outcome, PendingPod, PodShape, Preemption, Reason, Report,
+        Scheduler,
+        framework::{NOTHING_PLACED, NodeView, PodContext},
+        testing::{Cluster, Offers},
+    },
+    testing::{self, stored},
 };
 
-fn machine(node: Value) -> NodeInfo {
+fn node_of(node: Value) -> Arc<Node> {
     let mut value = json!({"metadata": {"name": "n1", "labels": {"zone": "a", "size": "7"}}});
     value.as_object_mut().unwrap().extend(node.as_object().unwrap().clone());
-    NodeInfo {
-        node: Arc::new(Node::decode(stored(&value), 1, &value)),
-        total: Amounts { cpu_milli: 2000, memory: 1 << 30, ephemeral: 0, others: vec![] },
-        pods_max: 110,
-        pods: 0,
-        used: Amounts::default(),
-        host_ports: vec![],
-        held: Held::default(),
-        lacking: None,
-    }
+    Arc::new(Node::decode(stored(&value), 1, &value))
+}
+
+fn total() -> Amounts {
+    Amounts { cpu_milli: 2000, memory: 1 << 30, ..Amounts::default() }
+}
+
+fn node(value: Value) -> NodeInfo {
+    let mut info = NodeInfo::new(node_of(value), 110);
+    info.allocatable = total();
+    info
+}
+
+fn pod_named(name: &str, spec: &Value) -> PendingPod {
+    let value = json!({"metadata": {"namespace": "ns", "name": name, "uid": name}, "spec": spec});
+    PendingPod::new(Arc::new(testing::pod(&value)), "k8s/ns".into(), 0)
 }
 
 fn pod(spec: Value) -> PendingPod {
-    PendingPod {
-        key: Key::new("ns", "p"),
-        uid: "p".into(),
-        shape: Arc::new(PodShape::decode(&spec)),
-        role: "k8s/ns".into(),
-        owner: None,
-        bound_to: None,
-        created: 0,
-    }
+    pod_named("p", &spec)
 }
 
 fn check(spec: Value, node: Value, expected: Expect) {
-    let verdict = filter(&pod(spec), &machine(node));
-    expected.assert_eq(&verdict.map_or_else(|| "fits".to_owned(), |r| r.to_string()));
+    let mut cluster = Cluster::default();
+    cluster.nodes.put_node(node_of(node), 110);
+    let capacity = crate::scheduler::NodeCapacity { allocatable: total(), ..Default::default() };
+    cluster.nodes.put_capacity("n1", capacity);
+    cluster.offers.free.insert(("n1".to_owned(), "k8s/ns".to_owned()), total());
+    let decisions = cluster.decide_with(&mut Scheduler::default(), &[pod(spec)]);
+    let verdict = match &decisions[0].outcome {
+        Outcome::Wait(report) => report.reasons.keys().next().unwrap().to_string(),
+        _ => "fits".to_owned(),
+    };
+    expected.assert_eq(&verdict);
 }
 
 #[test]
@@ -94,59 +106,67 @@ fn taints_and_cordons() {
 #[test]
 fn room() {
     let asks = |cpu: &str| pod(json!({"containers": [{"resources": {"requests": {"cpu": cpu}}}]}));
-    let explain = |cpu: &str, machine: &NodeInfo| {
-        let pod = asks(cpu);
-        let reasons = node_resources_fit::explain(&pod, &pod.shape.charge(), machine);
-        reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    let explain = |cpu: &str, info: &NodeInfo| {
+        let (pod, lister) = (asks(cpu), Offers::default());
+        let context = PodContext { pod: &pod, charge: &pod.pod.shape.charge() };
+        let view = NodeView { info, placed: &NOTHING_PLACED, offered: None, class_pods: 0, lister: &lister };
+        let refusal = node_resources_fit::refusal(&context, &view);
+        let reasons =
+            refusal.into_iter().flat_map(|refusal| [refusal.reason].into_iter().chain(refusal.more));
+        reasons.map(|reason| reason.to_string()).collect::<Vec<_>>().join(", ")
     };
-    let mut busy = machine(json!({}));
+    let mut busy = node(json!({}));
     expect!["Insufficient cpu"].assert_eq(&explain("3", &busy));
     expect![""].assert_eq(&explain("2", &busy));
     busy.held = Held { amounts: Amounts { cpu_milli: 1500, ..Amounts::default() }, by: vec!["spark".into()] };
     expect!["node(s) had cpu held by spark"].assert_eq(&explain("1", &busy));
     expect!["Insufficient cpu"].assert_eq(&explain("3", &busy));
-    busy.pods = 110;
+    busy.pods_max = 0;
     expect!["Too many pods"].assert_eq(&explain("100m", &busy));
 }
 
 #[test]
 fn what_a_node_refuses_that_was_chosen_by_hand() {
     let ready = json!({"status": {"conditions": [{"type": "Ready", "status": "True"}]}});
-    let bound = |spec: Value| PendingPod { bound_to: Some("n1".into()), ..pod(spec) };
-    let asks = |cpu: &str| json!({"containers": [{"resources": {"requests": {"cpu": cpu}}}]});
-    // It is counted among those that use the machine, as are those aside.
-    let full = |pods: &[&PendingPod]| {
-        let mut machine = machine(ready.clone());
-        for pod in pods {
-            machine.used.add(&pod.shape.charge());
-            machine.pods += 1;
-            machine.host_ports.extend(pod.shape.host_ports.iter().cloned());
-        }
-        machine
+    let bound = |name: &str, mut spec: Value| {
+        spec["nodeName"] = json!("n1");
+        pod_named(name, &spec)
     };
-    let words = |pod: &PendingPod, machine: &NodeInfo, aside: &[&PendingPod]| {
-        admission::refuse(pod, machine, aside.iter().copied())
+    let asks = |cpu: &str| json!({"containers": [{"resources": {"requests": {"cpu": cpu}}}]});
+    // It is among the node's Pods, as are those aside.
+    let full = |pods: &[&PendingPod]| {
+        let mut info = node(ready.clone());
+        pods.iter().for_each(|pod| info.add_pod(pod.pod.clone()));
+        info
+    };
+    let refused = |pod: &PendingPod, info: &NodeInfo, aside: &[&PendingPod]| {
+        node_admission::refuse(pod, info, aside.iter().copied())
             .map_or_else(|| "taken".to_owned(), |r| format!("{}: {}", r.reason, r.message))
     };
-    let (one, two) = (bound(asks("1500m")), bound(asks("1")));
-    expect!["taken"].assert_eq(&words(&one, &full(&[&one]), &[]));
+    let (one, two) = (bound("one", asks("1500m")), bound("two", asks("1")));
+    expect!["taken"].assert_eq(&refused(&one, &full(&[&one]), &[]));
     expect!["OutOfcpu: Node didn't have enough resource: cpu, requested: 1000, used: 1500, capacity: 2000"]
-        .assert_eq(&words(&two, &full(&[&one, &two]), &[]));
-    expect!["taken"].assert_eq(&words(&one, &full(&[&one, &two]), &[&two]));
+        .assert_eq(&refused(&two, &full(&[&one, &two]), &[]));
+    expect!["taken"].assert_eq(&refused(&one, &full(&[&one, &two]), &[&two]));
     let mut crowded = full(&[&two]);
-    crowded.pods += 110;
+    for n in 0..110 {
+        let none: Arc<Pod> = pod_named(&format!("other-{n}"), &json!({})).pod;
+        crowded.add_pod(none);
+    }
     expect!["OutOfpods: Node didn't have enough resource: pods, requested: 1, used: 110, capacity: 110"]
-        .assert_eq(&words(&two, &crowded, &[]));
-    let elsewhere = bound(json!({"nodeSelector": {"zone": "b"}}));
+        .assert_eq(&refused(&two, &crowded, &[]));
+    let elsewhere = bound("elsewhere", json!({"nodeSelector": {"zone": "b"}}));
     expect!["NodeAffinity: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"]
-        .assert_eq(&words(&elsewhere, &full(&[&elsewhere]), &[]));
-    let port = bound(json!({"containers": [{"ports": [{"containerPort": 80, "hostPort": 80}]}]}));
-    expect!["taken"].assert_eq(&words(&port, &full(&[&port]), &[]));
+        .assert_eq(&refused(&elsewhere, &full(&[&elsewhere]), &[]));
+    let port =
+        |name| bound(name, json!({"containers": [{"ports": [{"containerPort": 80, "hostPort": 80}]}]}));
+    let (first, second) = (port("first"), port("second"));
+    expect!["taken"].assert_eq(&refused(&first, &full(&[&first]), &[]));
     expect![
         "NodePorts: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"
     ]
-    .assert_eq(&words(&port, &full(&[&port, &port]), &[]));
-    expect!["taken"].assert_eq(&words(&two, &machine(json!({})), &[]));
+    .assert_eq(&refused(&first, &full(&[&first, &second]), &[]));
+    expect!["taken"].assert_eq(&refused(&two, &node(json!({})), &[]));
 }
 
 #[test]
@@ -154,9 +174,9 @@ fn what_preemption_would_do_is_said_as_upstream_says_it() {
     let mut report = Report { nodes: 3, ..Report::default() };
     report.reasons.insert(Reason::Insufficient("cpu".into()), 2);
     report.reasons.insert(Reason::NodeSelector, 1);
-    report.preemption = Some(Preemption { helpless: 1, wanted: false });
+    report.preemption = Some(Preemption { not_helpful: 1, wanted: false });
     expect!["0/3 nodes are available: 1 node(s) didn't match Pod's node affinity/selector, 2 Insufficient cpu. preemption: 0/3 nodes are available: 1 Preemption is not helpful for scheduling, 2 No preemption victims found for incoming pod."].assert_eq(&report.to_string());
-    report.preemption = Some(Preemption { helpless: 1, wanted: true });
+    report.preemption = Some(Preemption { not_helpful: 1, wanted: true });
     expect!["0/3 nodes are available: 1 node(s) didn't match Pod's node affinity/selector, 2 Insufficient cpu. preemption: not attempted: this scheduler does not evict pods of lower priority yet."].assert_eq(&report.to_string());
 }
 
@@ -180,7 +200,7 @@ fn host_ports_conflict_by_address_and_protocol() {
 }
 
 #[test]
-fn every_reason_has_its_words() {
+fn every_reason_has_its_text() {
     let mut report = Report { nodes: 9, ..Report::default() };
     let reasons = [
         Reason::Unschedulable,

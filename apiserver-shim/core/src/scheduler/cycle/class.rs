@@ -1,0 +1,229 @@
+//! How a class of Pods looks at nodes: what is computed once for the class, node by node, and what is brought up to date.
+
+use super::*;
+use crate::scheduler::{domain_ranking::DomainRanking, framework::MAX_SCORE, score_cache::AppliedRule};
+
+/// What the domain rules of a profile tell Pods apart by.
+pub(super) fn domain_classes(profile: &Profile, pod: &PendingPod) -> Vec<Box<str>> {
+    let rules = profile.domain_rules().iter().filter_map(|plugin| profile.plugin(*plugin).domain_rule());
+    rules.filter_map(|rule| rule.class(pod)).collect()
+}
+
+impl AppliedRule {
+    /// What the rule says of one combination of domains: nothing if it refuses it, else its weighted score.
+    pub(super) fn verdict(&self, profile: &Profile, pod: &PendingPod, counts: &[DomainCount]) -> Option<i64> {
+        let rule = profile.plugin(self.plugin).domain_rule()?;
+        let counts = &counts[self.queries.clone()];
+        if self.filters && rule.filter(pod, counts).is_err() {
+            return None;
+        }
+        match self.weight {
+            0 => Some(0),
+            weight => Some(rule.score(pod, counts).clamp(0, MAX_SCORE) * weight),
+        }
+    }
+}
+
+impl Cycle<'_> {
+    /// Computes what a class needs once, and looks at every node.
+    pub(super) fn new_class(&mut self, pod: &PendingPod) -> ClassRanking {
+        let mut class = ClassRanking::of(pod);
+        let profile = self.profiles.get(pod.profile);
+        class.nodes = pre_filter(profile, pod, self.stats);
+        for plugin in profile.at(ExtensionPoint::Score) {
+            let named = profile.plugin(*plugin);
+            let pre_scores = profile.at(ExtensionPoint::PreScore).contains(plugin);
+            let applies = match named.pre_score().filter(|_| pre_scores) {
+                Some(pre_score) => {
+                    self.stats.count_run(ExtensionPoint::PreScore);
+                    pre_score.applies(pod)
+                }
+                None => true,
+            };
+            if applies && named.score().is_some() {
+                class.scores.push((*plugin, profile.weight(*plugin)));
+            }
+        }
+        if pod.bound_to().is_none() {
+            self.apply_domain_rules(pod, &mut class);
+        }
+        self.look_at_all(pod, &mut class);
+        class
+    }
+
+    fn apply_domain_rules(&mut self, pod: &PendingPod, class: &mut ClassRanking) {
+        let profile = self.profiles.get(pod.profile);
+        let mut tables = Vec::new();
+        for plugin in profile.domain_rules() {
+            let queries = profile.plugin(*plugin).domain_rule().map(|rule| rule.queries(pod));
+            let queries = queries.unwrap_or_default();
+            if queries.is_empty() {
+                continue;
+            }
+            let first = tables.len();
+            tables
+                .extend(queries.iter().map(|query| self.domains.table(query, self.nodes, &self.placed_pods)));
+            let scores = profile.at(ExtensionPoint::Score).contains(plugin);
+            class.rules.push(AppliedRule {
+                plugin: *plugin,
+                queries: first..tables.len(),
+                filters: profile.at(ExtensionPoint::Filter).contains(plugin),
+                weight: if scores { profile.weight(*plugin) } else { 0 },
+            });
+        }
+        class.domains = (!tables.is_empty()).then(|| Box::new(DomainRanking::new(tables)));
+    }
+
+    fn look_at_all(&self, pod: &PendingPod, class: &mut ClassRanking) {
+        class.candidates.clear();
+        if let Some(domains) = &mut class.domains {
+            domains.clear();
+        }
+        let nodes = match &class.nodes {
+            Ok(NodeSet::All) => 0..self.nodes.len(),
+            Ok(NodeSet::Named(name)) => match self.nodes.binary_search_by(|node| node.name().cmp(name)) {
+                Ok(at) => at..at + 1,
+                Err(_) => 0..0,
+            },
+            Err(_) => 0..0,
+        };
+        match &mut class.domains {
+            Some(_) => {
+                for at in nodes {
+                    if let Some(candidate) = self.candidate(pod, class, at) {
+                        class.push(candidate, self.domains);
+                    }
+                }
+            }
+            None => {
+                let mut found = Vec::with_capacity(nodes.len());
+                for at in nodes {
+                    found.extend(self.candidate(pod, class, at));
+                }
+                class.candidates = found.into();
+            }
+        }
+        class.seen = self.changes.end();
+    }
+
+    /// Looks again at the nodes that have changed since the class was last asked for.
+    pub(super) fn catch_up(&self, pod: &PendingPod, class: &mut ClassRanking) {
+        let end = self.changes.end();
+        if class.seen == end || class.nodes.is_err() {
+            class.seen = end;
+            return;
+        }
+        // With more outdated entries than nodes it is cheaper to begin anew.
+        let outdated = class.len() + (end - class.seen) > 2 * self.nodes.len() + 1;
+        let Some(changed) = self.changes.since(class.seen).filter(|_| !outdated) else {
+            return self.look_at_all(pod, class);
+        };
+        let named = match &class.nodes {
+            Ok(NodeSet::Named(name)) => self.index(name),
+            _ => None,
+        };
+        for at in changed {
+            if named.is_some_and(|named| named != at) {
+                continue;
+            }
+            if let Some(candidate) = self.candidate(pod, class, at) {
+                class.push(candidate, self.domains);
+            }
+        }
+        class.seen = end;
+    }
+
+    /// A node with its score of now, if it fits by itself.
+    fn candidate(&self, pod: &PendingPod, class: &ClassRanking, at: usize) -> Option<Candidate> {
+        let profile = self.profiles.get(pod.profile);
+        let view = self.view(pod, &class.placed, at);
+        let context = PodContext { pod, charge: &class.charge };
+        let bound = context.is_bound();
+        // The last filters, offers and resources, refuse most often; the order does not change the result.
+        let mut runs = 0;
+        let fits = profile.filters().rev().all(|(_, filter)| {
+            runs += 1;
+            (bound && !filter.concerns_bound_pods()) || filter.filter(&context, &view).is_ok()
+        });
+        let score = fits.then(|| {
+            let scores = class.scores.iter().filter_map(|(plugin, weight)| {
+                let plugin = profile.plugin(*plugin).score()?;
+                let score = plugin.normalize(plugin.score(&context, &view));
+                Some(score.clamp(0, MAX_SCORE) * weight)
+            });
+            scores.sum()
+        });
+        self.filter_runs.set(self.filter_runs.get() + runs);
+        if fits {
+            self.score_runs.set(self.score_runs.get() + class.scores.len() as u64);
+        }
+        Some(Candidate { score: score?, first: std::cmp::Reverse(at), as_of: self.changes.last_of(at) })
+    }
+
+    /// The first plugin that refuses a node, in the order of the profile.
+    pub(super) fn refusal(
+        &self,
+        pod: &PendingPod,
+        class: &ClassRanking,
+        at: usize,
+    ) -> Option<(usize, Refusal)> {
+        let profile = self.profiles.get(pod.profile);
+        let view = self.view(pod, &class.placed, at);
+        let context = PodContext { pod, charge: &class.charge };
+        for plugin in profile.at(ExtensionPoint::Filter) {
+            let named = profile.plugin(*plugin);
+            if let Some(filter) = named.filter()
+                && (!context.is_bound() || filter.concerns_bound_pods())
+                && let Err(refusal) = filter.filter(&context, &view)
+            {
+                return Some((*plugin, refusal));
+            }
+            let rule = class.rules.iter().find(|rule| rule.plugin == *plugin && rule.filters);
+            if let Some(applied) = rule
+                && let Some(rule) = named.domain_rule()
+                && let Err(refusal) = rule.filter(pod, &self.counts(class, applied, at))
+            {
+                return Some((*plugin, refusal));
+            }
+        }
+        None
+    }
+
+    fn counts(&self, class: &ClassRanking, rule: &AppliedRule, at: usize) -> Vec<DomainCount> {
+        let tables = class.domains.as_ref().map(|domains| &domains.tables[rule.queries.clone()]);
+        let count = |table: &u64| self.domains.count(*table, self.domains.domain_of(*table, at));
+        tables.into_iter().flatten().map(count).collect()
+    }
+}
+
+impl ClassRanking {
+    pub(super) fn push(&mut self, candidate: Candidate, counts: &DomainCounts) {
+        match &mut self.domains {
+            Some(domains) => domains.push(candidate, counts),
+            None => self.candidates.push(candidate),
+        }
+    }
+}
+
+/// Runs the PreFilter plugins: which nodes need a look, or which plugin refuses the Pod on all of them.
+fn pre_filter(
+    profile: &Profile,
+    pod: &PendingPod,
+    stats: &mut SchedulerStats,
+) -> Result<NodeSet, (usize, Refusal)> {
+    let mut nodes = NodeSet::All;
+    for index in profile.at(ExtensionPoint::PreFilter) {
+        stats.count_run(ExtensionPoint::PreFilter);
+        let Some(plugin) = profile.plugin(*index).pre_filter() else { continue };
+        match plugin.pre_filter(pod) {
+            Ok(NodeSet::All) => {}
+            Ok(NodeSet::Named(name)) => match &nodes {
+                // Two plugins that name different nodes leave none; each filter gives the reason.
+                NodeSet::Named(other) if *other != name => nodes = NodeSet::Named("".into()),
+                _ => nodes = NodeSet::Named(name),
+            },
+            Err(refusal) => return Err((*index, refusal)),
+        }
+    }
+    Ok(nodes)
+}

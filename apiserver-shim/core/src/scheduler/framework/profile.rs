@@ -1,0 +1,407 @@
+//! Profiles: the plugins that a scheduler name stands for, in order, by extension point.
+
+use std::fmt;
+
+use super::{Filter, MAX_SCORE, Plugin};
+use crate::scheduler::plugins::{
+    default_preemption::DefaultPreemption, kernel_offers::KernelOffers, node_affinity::NodeAffinity,
+    node_name::NodeName, node_ports::NodePorts, node_resources_fit::NodeResourcesFit,
+    node_runtime::NodeRuntime, node_unschedulable::NodeUnschedulable, priority_sort::PrioritySort,
+    scheduling_gates::SchedulingGates, selector_spread::SelectorSpread, taint_toleration::TaintToleration,
+    unsupported_constraints::UnsupportedConstraints,
+};
+
+/// Every plugin, in the order in which they run at each extension point; the default profile has all of them. Adding a
+/// plugin is its file and a line here.
+///
+/// The default weights make the sum of scores compare like the list (TaintToleration, SelectorSpread, NodeResourcesFit):
+/// one untolerated taint outweighs any number of Pods of the same controller, and one such Pod any difference in free
+/// resources. 1001 times SelectorSpread's step of a tenth of a point is more than NodeResourcesFit's 100 points, and 100,202
+/// times TaintToleration's step of a point is more than both at their highest.
+pub const DEFAULT_PLUGINS: &[PluginEntry] = &[
+    entry("SchedulingGates", 1, || Box::new(SchedulingGates)),
+    entry("PrioritySort", 1, || Box::new(PrioritySort)),
+    entry("UnsupportedConstraints", 1, || Box::new(UnsupportedConstraints)),
+    entry("NodeName", 1, || Box::new(NodeName)),
+    entry("NodeUnschedulable", 1, || Box::new(NodeUnschedulable)),
+    entry("NodeRuntime", 1, || Box::new(NodeRuntime)),
+    entry("TaintToleration", 100_202, || Box::new(TaintToleration)),
+    entry("NodeAffinity", 1, || Box::new(NodeAffinity)),
+    entry("NodePorts", 1, || Box::new(NodePorts)),
+    entry("SelectorSpread", 1001, || Box::new(SelectorSpread)),
+    entry("NodeResourcesFit", 1, || Box::new(NodeResourcesFit)),
+    entry("DefaultPreemption", 1, || Box::new(DefaultPreemption)),
+    entry("KernelOffers", 1, || Box::new(KernelOffers)),
+];
+
+/// Without these a Pod would be launched on what is not offered, or a bound Pod elsewhere.
+const REQUIRED: [&str; 2] = ["NodeName", "KernelOffers"];
+
+/// The most plugins of a profile: [`PluginSet`] has a bit for each.
+const PLUGINS_MAX: usize = 64;
+
+/// The highest weight: the sum of [`PLUGINS_MAX`] scores still fits into 64 bits.
+const WEIGHT_MAX: i64 = i64::MAX / MAX_SCORE / 64;
+
+/// A plugin that profiles can have.
+#[derive(Debug, Clone, Copy)]
+pub struct PluginEntry {
+    /// Its name.
+    pub name: &'static str,
+    /// The weight of its score unless a configuration has another.
+    pub weight: i64,
+    /// Makes one for a profile.
+    pub make: fn() -> Box<dyn Plugin>,
+}
+
+/// An entry of a list of plugins.
+pub const fn entry(name: &'static str, weight: i64, make: fn() -> Box<dyn Plugin>) -> PluginEntry {
+    PluginEntry { name, weight, make }
+}
+
+/// Where a profile calls its plugins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ExtensionPoint {
+    /// Before a Pod enters the queue.
+    PreEnqueue,
+    /// The order of the queue.
+    QueueSort,
+    /// Once for each class of Pods.
+    PreFilter,
+    /// For each node.
+    Filter,
+    /// When no node fits.
+    PostFilter,
+    /// Before nodes are scored.
+    PreScore,
+    /// For each node that fits.
+    Score,
+    /// When a node is chosen.
+    Reserve,
+    /// Before the Pod goes on to the launch.
+    Permit,
+    /// Right before the launch.
+    PreBind,
+}
+
+impl ExtensionPoint {
+    /// Every point, in order.
+    pub const ALL: [ExtensionPoint; 10] = [
+        ExtensionPoint::PreEnqueue,
+        ExtensionPoint::QueueSort,
+        ExtensionPoint::PreFilter,
+        ExtensionPoint::Filter,
+        ExtensionPoint::PostFilter,
+        ExtensionPoint::PreScore,
+        ExtensionPoint::Score,
+        ExtensionPoint::Reserve,
+        ExtensionPoint::Permit,
+        ExtensionPoint::PreBind,
+    ];
+
+    /// The member of `plugins` in a configuration, and the label of metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ExtensionPoint::PreEnqueue => "preEnqueue",
+            ExtensionPoint::QueueSort => "queueSort",
+            ExtensionPoint::PreFilter => "preFilter",
+            ExtensionPoint::Filter => "filter",
+            ExtensionPoint::PostFilter => "postFilter",
+            ExtensionPoint::PreScore => "preScore",
+            ExtensionPoint::Score => "score",
+            ExtensionPoint::Reserve => "reserve",
+            ExtensionPoint::Permit => "permit",
+            ExtensionPoint::PreBind => "preBind",
+        }
+    }
+
+    fn is_implemented_by(self, plugin: &mut dyn Plugin) -> bool {
+        match self {
+            ExtensionPoint::PreEnqueue => plugin.pre_enqueue().is_some(),
+            ExtensionPoint::QueueSort => plugin.queue_sort().is_some(),
+            ExtensionPoint::PreFilter => plugin.pre_filter().is_some(),
+            ExtensionPoint::Filter => plugin.filter().is_some() || plugin.domain_rule().is_some(),
+            ExtensionPoint::PostFilter => plugin.post_filter().is_some(),
+            ExtensionPoint::PreScore => plugin.pre_score().is_some(),
+            ExtensionPoint::Score => plugin.score().is_some() || plugin.domain_rule().is_some(),
+            ExtensionPoint::Reserve => plugin.reserve().is_some(),
+            ExtensionPoint::Permit => plugin.permit().is_some(),
+            ExtensionPoint::PreBind => plugin.pre_bind().is_some(),
+        }
+    }
+}
+
+/// Some of a profile's plugins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct PluginSet(u64);
+
+impl PluginSet {
+    /// Adds the plugin with this index.
+    pub fn insert(&mut self, plugin: usize) {
+        self.0 |= 1 << plugin;
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The indices.
+    pub fn iter(self) -> impl Iterator<Item = usize> {
+        (0..PLUGINS_MAX).filter(move |plugin| self.0 >> plugin & 1 == 1)
+    }
+}
+
+/// What a configuration says of the plugins at one extension point, or at all of them (`multiPoint`).
+#[derive(Debug, Clone, Default)]
+pub struct PluginChoice {
+    /// Nothing is every point that the plugin implements.
+    pub point: Option<ExtensionPoint>,
+    /// Switched on, after those that are on already; or given another weight.
+    pub enabled: Vec<(String, Option<i64>)>,
+    /// Switched off; `*` is every plugin.
+    pub disabled: Vec<String>,
+}
+
+/// Why a profile cannot be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProfileError {
+    /// There is no such plugin.
+    UnknownPlugin(String),
+    /// The plugin has nothing to do at this extension point.
+    NotImplemented {
+        /// The plugin.
+        plugin: String,
+        /// The point.
+        point: ExtensionPoint,
+    },
+    /// The plugin cannot be switched off.
+    Required(&'static str),
+    /// A weight is not positive, or too large.
+    Weight {
+        /// The plugin.
+        plugin: String,
+        /// Its weight.
+        weight: i64,
+    },
+    /// There must be one QueueSort plugin, the same in all profiles.
+    QueueSort,
+    /// Two profiles have the same scheduler name.
+    SameName(String),
+    /// There is no profile, or one without a name.
+    NoName,
+}
+
+impl fmt::Display for ProfileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ProfileError::UnknownPlugin(name) => {
+                let known: Vec<&str> = DEFAULT_PLUGINS.iter().map(|entry| entry.name).collect();
+                write!(f, "unknown plugin \"{name}\"; known are {}", known.join(", "))
+            }
+            ProfileError::NotImplemented { plugin, point } => {
+                write!(f, "plugin \"{plugin}\" does not implement {}", point.as_str())
+            }
+            ProfileError::Required(plugin) => write!(f, "plugin \"{plugin}\" cannot be disabled"),
+            ProfileError::Weight { plugin, weight } => {
+                write!(f, "weight {weight} of plugin \"{plugin}\" is not between 1 and {WEIGHT_MAX}")
+            }
+            ProfileError::QueueSort => {
+                f.write_str("exactly one queueSort plugin must be enabled, the same in all profiles")
+            }
+            ProfileError::SameName(name) => write!(f, "two profiles have schedulerName \"{name}\""),
+            ProfileError::NoName => f.write_str("there must be a profile, and each needs a schedulerName"),
+        }
+    }
+}
+
+impl std::error::Error for ProfileError {}
+
+/// The plugins of one scheduler name.
+#[derive(Debug)]
+pub struct Profile {
+    name: Box<str>,
+    plugins: Vec<Box<dyn Plugin>>,
+    weights: Vec<i64>,
+    /// By extension point: indices into `plugins`, in order.
+    points: [Vec<usize>; ExtensionPoint::ALL.len()],
+    /// The plugins that have domain rules.
+    domain_rules: Vec<usize>,
+}
+
+impl Profile {
+    /// A profile with every plugin of `entries`, changed by `choices` in their order.
+    pub fn new(
+        name: &str,
+        entries: &[PluginEntry],
+        choices: &[PluginChoice],
+    ) -> Result<Profile, ProfileError> {
+        assert!(entries.len() <= PLUGINS_MAX, "invariant: plugin lists are static and short");
+        let mut profile = Profile {
+            name: name.into(),
+            plugins: entries.iter().map(|entry| (entry.make)()).collect(),
+            weights: entries.iter().map(|entry| entry.weight).collect(),
+            points: Default::default(),
+            domain_rules: Vec::new(),
+        };
+        for plugin in 0..entries.len() {
+            profile.enable_everywhere(plugin);
+        }
+        choices.iter().try_for_each(|choice| profile.apply(choice))?;
+        for name in REQUIRED {
+            let on = profile.points[ExtensionPoint::Filter as usize].iter();
+            if !on.clone().any(|plugin| profile.plugins[*plugin].name() == name) {
+                return Err(ProfileError::Required(name));
+            }
+        }
+        if profile.points[ExtensionPoint::QueueSort as usize].len() != 1 {
+            return Err(ProfileError::QueueSort);
+        }
+        let on = |point: ExtensionPoint, plugin: usize| profile.points[point as usize].contains(&plugin);
+        profile.domain_rules = (0..profile.plugins.len())
+            .filter(|plugin| profile.plugins[*plugin].domain_rule().is_some())
+            .filter(|plugin| on(ExtensionPoint::Filter, *plugin) || on(ExtensionPoint::Score, *plugin))
+            .collect();
+        Ok(profile)
+    }
+
+    fn enable_everywhere(&mut self, plugin: usize) {
+        for point in ExtensionPoint::ALL {
+            let at = &mut self.points[point as usize];
+            if point.is_implemented_by(&mut *self.plugins[plugin]) && !at.contains(&plugin) {
+                at.push(plugin);
+            }
+        }
+    }
+
+    fn apply(&mut self, choice: &PluginChoice) -> Result<(), ProfileError> {
+        let points = match choice.point {
+            Some(point) => vec![point],
+            None => ExtensionPoint::ALL.to_vec(),
+        };
+        for name in &choice.disabled {
+            let which = if name == "*" { None } else { Some(self.find(name)?) };
+            for point in &points {
+                self.points[*point as usize].retain(|plugin| which.is_some_and(|which| which != *plugin));
+            }
+        }
+        for (name, weight) in &choice.enabled {
+            let plugin = self.find(name)?;
+            match choice.point {
+                None => self.enable_everywhere(plugin),
+                Some(point) if point.is_implemented_by(&mut *self.plugins[plugin]) => {
+                    let at = &mut self.points[point as usize];
+                    if !at.contains(&plugin) {
+                        at.push(plugin);
+                    }
+                }
+                Some(point) => return Err(ProfileError::NotImplemented { plugin: name.clone(), point }),
+            }
+            match weight {
+                Some(weight) if (1..=WEIGHT_MAX).contains(weight) => self.weights[plugin] = *weight,
+                Some(weight) => {
+                    return Err(ProfileError::Weight { plugin: name.clone(), weight: *weight });
+                }
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn find(&self, name: &str) -> Result<usize, ProfileError> {
+        let at = self.plugins.iter().position(|plugin| plugin.name() == name);
+        at.ok_or_else(|| ProfileError::UnknownPlugin(name.to_owned()))
+    }
+
+    /// The scheduler name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A plugin.
+    pub fn plugin(&self, index: usize) -> &dyn Plugin {
+        &*self.plugins[index]
+    }
+
+    /// A plugin with state to change.
+    pub fn plugin_mut(&mut self, index: usize) -> &mut dyn Plugin {
+        &mut *self.plugins[index]
+    }
+
+    /// The plugins at an extension point.
+    pub fn at(&self, point: ExtensionPoint) -> &[usize] {
+        &self.points[point as usize]
+    }
+
+    /// The weight of a plugin's score.
+    pub fn weight(&self, plugin: usize) -> i64 {
+        self.weights[plugin]
+    }
+
+    /// The plugins with domain rules.
+    pub fn domain_rules(&self) -> &[usize] {
+        &self.domain_rules
+    }
+
+    /// The filters in order, with their plugins.
+    pub fn filters(&self) -> impl DoubleEndedIterator<Item = (usize, &dyn Filter)> {
+        let plugins = self.at(ExtensionPoint::Filter).iter();
+        plugins.filter_map(|plugin| Some((*plugin, self.plugins[*plugin].filter()?)))
+    }
+}
+
+/// All profiles.
+#[derive(Debug)]
+pub struct Profiles {
+    all: Vec<Profile>,
+}
+
+impl Default for Profiles {
+    fn default() -> Profiles {
+        let profile = Profile::new(crate::scheduler::NAME, DEFAULT_PLUGINS, &[]);
+        Profiles { all: vec![profile.expect("invariant: the default plugins make a profile")] }
+    }
+}
+
+impl Profiles {
+    /// Checks what concerns all of them.
+    pub fn new(all: Vec<Profile>) -> Result<Profiles, ProfileError> {
+        if all.is_empty() || all.iter().any(|profile| profile.name.is_empty()) {
+            return Err(ProfileError::NoName);
+        }
+        for (at, profile) in all.iter().enumerate() {
+            if all[..at].iter().any(|other| other.name == profile.name) {
+                return Err(ProfileError::SameName(profile.name.to_string()));
+            }
+            let sort = |profile: &Profile| profile.plugins[profile.at(ExtensionPoint::QueueSort)[0]].name();
+            if sort(profile) != sort(&all[0]) {
+                return Err(ProfileError::QueueSort);
+            }
+        }
+        Ok(Profiles { all })
+    }
+
+    /// The profile of a scheduler name.
+    pub fn find(&self, scheduler_name: &str) -> Option<usize> {
+        self.all.iter().position(|profile| *profile.name == *scheduler_name)
+    }
+
+    /// A profile.
+    pub fn get(&self, index: usize) -> &Profile {
+        &self.all[index]
+    }
+
+    /// A profile with state to change.
+    pub fn get_mut(&mut self, index: usize) -> &mut Profile {
+        &mut self.all[index]
+    }
+
+    /// Sorts Pods by the QueueSort plugin.
+    pub fn sort(&self, pods: &mut [crate::scheduler::PendingPod]) {
+        let profile = &self.all[0];
+        let plugin = profile.plugin(profile.at(ExtensionPoint::QueueSort)[0]);
+        if let Some(sort) = plugin.queue_sort() {
+            pods.sort_by(|a, b| sort.compare(a, b));
+        }
+    }
+}

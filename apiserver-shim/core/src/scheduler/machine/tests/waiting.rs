@@ -1,0 +1,52 @@
+//! When Pods that found no node are tried again.
+
+use super::*;
+use crate::scheduler::AttemptResult;
+
+#[test]
+fn a_pod_that_fits_nowhere_is_tried_again_when_it_can_help_and_not_before() {
+    let mut fixture = Fixture::new();
+    fixture.pod["spec"]["containers"][0]["resources"]["requests"]["cpu"] = json!("6");
+    fixture.pod["metadata"]["generation"] = json!(2);
+    fixture.revision += 1;
+    fixture.show_pod();
+    let attempts =
+        |fixture: &Fixture| fixture.machine.scheduler_stats().attempts(0, AttemptResult::Unschedulable);
+    // Offers are waited for a moment.
+    fixture.step(Event::Cycle);
+    assert_eq!(attempts(&fixture), 0);
+    fixture.now = fixture.now + Duration::from_secs(1);
+    fixture.step(Event::Cycle);
+    assert_eq!((attempts(&fixture), fixture.machine.queue_lengths().unschedulable), (1, 1));
+    let told = |write: &Write| matches!(write, Write::Condition { message, .. } if message.starts_with("0/2 nodes are available: 2 Insufficient cpu."));
+    assert!(fixture.writes.iter().any(told), "{:?}", fixture.writes);
+    for _ in 0..60 {
+        fixture.now = fixture.now + Duration::from_secs(1);
+        fixture.step(Event::Cycle);
+    }
+    // A machine that is too small all the same changes nothing.
+    let grow = |fixture: &mut Fixture, total: &str| {
+        let mut agent = agent(AGENT, "n0");
+        agent.total = total.parse().unwrap();
+        fixture.step(Event::Cluster(kernel_model::operator::Event::AgentUpdated { agent }));
+        fixture.step(Event::Cycle);
+        fixture.now = fixture.now + Duration::from_secs(1);
+        fixture.step(Event::Cycle);
+    };
+    grow(&mut fixture, "cpus:5;mem:4096;disk:1024");
+    assert_eq!(attempts(&fixture), 1);
+    // One that is large enough does; what is missing now is an offer.
+    grow(&mut fixture, "cpus:8;mem:4096;disk:1024");
+    assert_eq!((attempts(&fixture), fixture.machine.queue_lengths().backoff), (2, 1));
+}
+
+#[test]
+fn a_pod_of_another_scheduler_is_left_alone() {
+    let mut fixture = Fixture::new();
+    fixture.pod["metadata"]["uid"] = json!("uid-2");
+    fixture.pod["spec"]["schedulerName"] = json!("theirs");
+    fixture.show_pod();
+    fixture.step(Event::PodGone(UID.into()));
+    fixture.step(Event::Cycle);
+    assert_eq!(fixture.machine.queue_lengths(), QueueLengths::default());
+}

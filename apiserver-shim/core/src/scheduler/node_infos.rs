@@ -1,0 +1,182 @@
+//! All nodes, kept up to date change by change. Each change has a number (upstream's generation), and is in a log, so that
+//! a cycle looks again only at what has changed. Counts per topology domain are kept here as well: they change with the
+//! same Pods.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use indexmap::IndexMap;
+
+use crate::rows::{Node, Pod};
+
+use super::{DomainCounts, EventSet, NodeCapacity, NodeInfo, change_log::ChangeLog};
+
+/// All nodes.
+#[derive(Debug, Default)]
+pub struct NodeInfos {
+    /// In the order of names.
+    pub(super) all: Vec<NodeInfo>,
+    pub(super) changes: ChangeLog,
+    pub(super) domains: DomainCounts,
+    /// Grows when nodes get other indices: nothing that was cached by index holds any more.
+    pub(super) numbering: u64,
+    /// By name. Looked up by hash; its order does not matter.
+    index: IndexMap<Box<str>, usize>,
+    /// Pods of nodes whose Node object is not there (yet, or no more).
+    nodeless_pods: BTreeMap<Box<str>, Vec<Arc<Pod>>>,
+    capacities: BTreeMap<Box<str>, NodeCapacity>,
+}
+
+impl NodeInfos {
+    /// Every node, in the order of names.
+    pub fn all(&self) -> &[NodeInfo] {
+        &self.all
+    }
+
+    /// The index of a node.
+    pub fn index(&self, name: &str) -> Option<usize> {
+        self.index.get(name).copied()
+    }
+
+    /// A node.
+    pub fn get(&self, name: &str) -> Option<&NodeInfo> {
+        self.index(name).map(|at| &self.all[at])
+    }
+
+    /// A Node is new or has changed. Returns what that may mean for Pods that wait.
+    pub fn put_node(&mut self, node: Arc<Node>, pods_max: usize) -> EventSet {
+        let Some(at) = self.index(node.name()) else {
+            self.add_node(node, pods_max);
+            return EventSet::NODE_ADD;
+        };
+        let before = std::mem::replace(&mut self.all[at].node, node);
+        let now = &self.all[at].node;
+        let mut kinds = EventSet::NONE;
+        if before.header().labels != now.header().labels {
+            kinds |= EventSet::NODE_LABELS;
+            self.domains.node_changed(at, &self.all[at]);
+        }
+        if before.unschedulable != now.unschedulable || before.taints != now.taints {
+            kinds |= EventSet::NODE_TAINTS;
+        }
+        self.changed(at);
+        kinds
+    }
+
+    fn add_node(&mut self, node: Arc<Node>, pods_max: usize) {
+        let name: Box<str> = node.name().into();
+        let mut info = NodeInfo::new(node, pods_max);
+        self.nodeless_pods.remove(&name).into_iter().flatten().for_each(|pod| info.add_pod(pod));
+        info.set_capacity(self.capacities.get(&name).cloned().unwrap_or_default());
+        let at = self.all.partition_point(|other| *other.name() < *name);
+        self.all.insert(at, info);
+        // Nodes come in the order of names at the start, so that this is short then.
+        for later in &self.all[at..] {
+            let position = self.index.entry(later.name().into()).or_default();
+            *position = if *later.name() == *name { at } else { *position + 1 };
+        }
+        self.renumbered();
+        self.changed(at);
+    }
+
+    /// A Node is gone. Its Pods are remembered.
+    pub fn remove_node(&mut self, name: &str) {
+        let Some(at) = self.index.swap_remove(name) else { return };
+        let info = self.all.remove(at);
+        if !info.pods().is_empty() {
+            self.nodeless_pods.insert(name.into(), info.pods().to_vec());
+        }
+        self.index.values_mut().filter(|i| **i > at).for_each(|i| *i -= 1);
+        self.renumbered();
+    }
+
+    /// What the kernel says of a node has changed. Returns what that may mean for Pods that wait.
+    pub fn put_capacity(&mut self, name: &str, capacity: NodeCapacity) -> EventSet {
+        let mut kinds = EventSet::NONE;
+        let before = self.capacities.insert(name.into(), capacity.clone()).unwrap_or_default();
+        if before.allocatable != capacity.allocatable {
+            kinds |= EventSet::NODE_ALLOCATABLE;
+        }
+        if before.held != capacity.held {
+            kinds |= EventSet::NODE_HELD;
+        }
+        if before.lacking != capacity.lacking {
+            kinds |= EventSet::NODE_RUNTIME;
+        }
+        self.set_capacity(name, capacity);
+        kinds
+    }
+
+    /// A node's agent is gone.
+    pub fn remove_capacity(&mut self, name: &str) {
+        self.capacities.remove(name);
+        self.set_capacity(name, NodeCapacity::default());
+    }
+
+    fn set_capacity(&mut self, name: &str, capacity: NodeCapacity) {
+        let Some(at) = self.index(name) else { return };
+        self.all[at].set_capacity(capacity);
+        self.changed(at);
+    }
+
+    /// A Pod was put on a node.
+    pub fn add_pod(&mut self, node: &str, pod: &Arc<Pod>) {
+        match self.index(node) {
+            Some(at) => {
+                self.all[at].add_pod(pod.clone());
+                self.domains.add_pod(at, pod);
+                self.changed(at);
+            }
+            None => self.nodeless_pods.entry(node.into()).or_default().push(pod.clone()),
+        }
+    }
+
+    /// A Pod has left a node.
+    pub fn remove_pod(&mut self, node: &str, uid: &str) {
+        if let Some(at) = self.index(node) {
+            if let Some(pod) = self.all[at].remove_pod(uid) {
+                self.domains.remove_pod(at, &pod);
+            }
+            self.changed(at);
+        } else if let Some(pods) = self.nodeless_pods.get_mut(node) {
+            pods.retain(|pod| pod.uid() != uid);
+            if pods.is_empty() {
+                self.nodeless_pods.remove(node);
+            }
+        }
+    }
+
+    /// A Pod on a node has other labels or requests. Returns what that may mean for Pods that wait. Other changes of a Pod
+    /// do not matter here.
+    pub fn update_pod(&mut self, node: &str, before: &Pod, pod: &Arc<Pod>) -> EventSet {
+        let mut kinds = EventSet::NONE;
+        if before.header().labels != pod.header().labels {
+            kinds |= EventSet::POD_LABELS;
+        }
+        if !Arc::ptr_eq(&before.shape, &pod.shape) && before.shape != pod.shape {
+            kinds |= EventSet::POD_DELETE;
+        }
+        if !kinds.is_empty() {
+            self.remove_pod(node, pod.uid());
+            self.add_pod(node, pod);
+        }
+        kinds
+    }
+
+    /// What is offered of a node has changed, or something else that a `SharedLister` knows.
+    pub fn touch(&mut self, name: &str) {
+        if let Some(at) = self.index(name) {
+            self.changed(at);
+        }
+    }
+
+    fn changed(&mut self, at: usize) {
+        self.changes.note(at);
+        self.all[at].generation = self.changes.end();
+        self.changes.limit_to(2 * self.all.len());
+    }
+
+    fn renumbered(&mut self) {
+        self.numbering += 1;
+        self.domains.clear();
+    }
+}

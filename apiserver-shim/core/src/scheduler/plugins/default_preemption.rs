@@ -1,0 +1,26 @@
+//! What preemption would do for a Pod that fits nowhere. Pods of lower priority are not evicted yet; the report says so.
+
+use crate::scheduler::{
+    PendingPod, Preemption, Report,
+    framework::{Plugin, PostFilter},
+};
+
+/// The plugin.
+#[derive(Debug)]
+pub struct DefaultPreemption;
+
+impl Plugin for DefaultPreemption {
+    fn name(&self) -> &'static str {
+        "DefaultPreemption"
+    }
+
+    fn post_filter(&self) -> Option<&dyn PostFilter> {
+        Some(self)
+    }
+}
+
+impl PostFilter for DefaultPreemption {
+    fn post_filter(&self, pod: &PendingPod, report: &Report) -> Option<Preemption> {
+        Some(Preemption { not_helpful: report.unresolvable, wanted: pod.pod.shape.priority > 0 })
+    }
+}

@@ -1,0 +1,50 @@
+//! A Pod goes where the kernel offers its role enough. Upstream has no such rule: its scheduler owns the nodes.
+
+use crate::scheduler::{
+    PendingPod, Reason,
+    framework::{ClusterEvent, EventSet, Filter, NodeView, Plugin, PodContext, QueueingHint, Refusal},
+    plugins::node_resources_fit,
+};
+
+/// The plugin.
+#[derive(Debug)]
+pub struct KernelOffers;
+
+impl Plugin for KernelOffers {
+    fn name(&self) -> &'static str {
+        "KernelOffers"
+    }
+
+    fn events(&self) -> EventSet {
+        EventSet::OFFER
+            | EventSet::NODE_ADD
+            | EventSet::NODE_HELD
+            | EventSet::NODE_ALLOCATABLE
+            | EventSet::POD_DELETE
+    }
+
+    fn queueing_hint(&self, pod: &PendingPod, event: &ClusterEvent<'_>) -> QueueingHint {
+        let own_role = event.role.is_none_or(|role| *role == *pod.role);
+        let has_room = event.node.is_none_or(|node| node.left().holds(&pod.pod.shape.charge()));
+        QueueingHint::queue_if(own_role && has_room)
+    }
+
+    fn filter(&self) -> Option<&dyn Filter> {
+        Some(self)
+    }
+}
+
+impl Filter for KernelOffers {
+    fn filter(&self, pod: &PodContext<'_>, node: &NodeView<'_>) -> Result<(), Refusal> {
+        if node.offered().is_some_and(|offered| offered.holds(pod.charge)) {
+            return Ok(());
+        }
+        // What the node has is enough for the Pod beside our other Pods: others have it, or it is not offered.
+        Err(node_resources_fit::refusal(pod, node)
+            .unwrap_or_else(|| Refusal::resolvable(Reason::NoOffer { role: pod.pod.role.clone() })))
+    }
+
+    fn concerns_bound_pods(&self) -> bool {
+        true
+    }
+}

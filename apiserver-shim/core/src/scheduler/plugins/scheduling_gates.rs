@@ -1,0 +1,29 @@
+//! `spec.schedulingGates` keep a Pod out of the queue until they are removed.
+
+use crate::{
+    rows::Pod,
+    scheduler::{
+        Reason,
+        framework::{Plugin, PreEnqueue},
+    },
+};
+
+/// The plugin.
+#[derive(Debug)]
+pub struct SchedulingGates;
+
+impl Plugin for SchedulingGates {
+    fn name(&self) -> &'static str {
+        "SchedulingGates"
+    }
+
+    fn pre_enqueue(&self) -> Option<&dyn PreEnqueue> {
+        Some(self)
+    }
+}
+
+impl PreEnqueue for SchedulingGates {
+    fn pre_enqueue(&self, pod: &Pod) -> Result<(), Reason> {
+        if pod.gated { Err(Reason::Gated) } else { Ok(()) }
+    }
+}
