@@ -5,13 +5,16 @@
 //! run side by side and share the store's group commits, and scheduling cycles are paced by what they cost.
 
 mod caller;
+mod configuration;
 mod feeds;
 mod jobs;
 mod journal;
 pub mod kernel_client;
 mod writes;
 
+pub use configuration::{ConfigurationFileError, read_configuration};
 pub use journal::LAUNCH_JOURNAL_PREFIX;
+pub use shim_core::scheduler::SchedulerConfiguration;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -65,6 +68,8 @@ pub struct SchedulerOptions {
     pub pod_views: PodViews,
     /// Where Events for people go.
     pub events: EventRecorder,
+    /// Profiles and back-off times.
+    pub configuration: SchedulerConfiguration,
 }
 
 /// Wall-clock time that never goes back: read once, and counted on by the monotonic clock.
@@ -116,10 +121,10 @@ struct Streams {
 }
 
 /// Runs the scheduler until the task is aborted.
-pub async fn run(options: SchedulerOptions) {
+pub async fn run(mut options: SchedulerOptions) {
     let watches = Watches::start(options.pipeline.registry());
     let mut driver = Driver {
-        machine: SchedulerMachine::default(),
+        machine: SchedulerMachine::new(std::mem::take(&mut options.configuration)),
         clock: Clock::start(),
         options,
         jobs: Jobs::default(),

@@ -12,6 +12,8 @@ mod cluster;
 mod crashes;
 #[path = "runners/ordering.rs"]
 mod ordering;
+#[path = "runners/profiles.rs"]
+mod profiles;
 #[path = "runners/scheduling.rs"]
 mod scheduling;
 

@@ -146,6 +146,9 @@ pub struct ServerArguments {
     /// Weights of roles for fair sharing: ROLE=WEIGHT[,…]
     #[arg(long, value_name = "WEIGHTS", default_value = "", value_parser = weights)]
     pub weights: Weights,
+    /// File with a KubeSchedulerConfiguration: profiles and their plugins [default: one profile, default-scheduler]
+    #[arg(long, value_name = "PATH")]
+    pub scheduler_config: Option<PathBuf>,
     /// Seconds between heartbeats on Mesos streams
     #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = seconds)]
     pub heartbeat_interval: Duration,

@@ -5,6 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::SystemTime};
 use anyhow::{Context, bail};
 use apiserver_shim::{
     auth::audit::{AuditOptions, Policy, PolicyError},
+    scheduler::{SchedulerConfiguration, read_configuration},
     server::{
         ApiHandle, ApiOptions,
         runners::{self, RunnersHandle, RunnersOptions},
@@ -76,6 +77,10 @@ pub async fn start(
     progress: &Progress,
 ) -> anyhow::Result<Running> {
     let audit = audit(arguments)?;
+    let scheduler_configuration = match &arguments.scheduler_config {
+        Some(path) => read_configuration(path).context("--scheduler-config")?,
+        None => SchedulerConfiguration::default(),
+    };
     progress.doing("opening the store");
     let store = open_store(data, &arguments.store).await?;
     progress.doing("reading the cluster's keys");
@@ -106,6 +111,7 @@ pub async fn start(
         driver,
         node_endpoints: api.node_endpoints().clone(),
         pod_cidrs: pod_cidrs.clone(),
+        scheduler_configuration,
         ca_pem: pki.authority.certificate().to_owned(),
     });
     let hollow = hollow::start(&master, arguments.hollow_nodes, progress);

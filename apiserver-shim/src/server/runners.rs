@@ -10,7 +10,7 @@ use crate::controllers::{ControllerOptions, Controllers, EventRecorder, QueueMet
 use crate::node_endpoints::NodeEndpoints;
 use crate::pipeline::Pipeline;
 use crate::scheduler::kernel_client::KernelClient;
-use crate::scheduler::{self, SchedulerOptions};
+use crate::scheduler::{self, SchedulerConfiguration, SchedulerOptions};
 use crate::storage::pod_cidrs::PodCidrs;
 use crate::storage::pod_views::PodViews;
 
@@ -24,6 +24,8 @@ pub struct RunnersOptions {
     pub node_endpoints: NodeEndpoints,
     /// Pod CIDRs of Nodes.
     pub pod_cidrs: PodCidrs,
+    /// The scheduler's profiles and back-off times.
+    pub scheduler_configuration: SchedulerConfiguration,
     /// The certificate authority of the API server, for `kube-root-ca.crt`.
     pub ca_pem: String,
 }
@@ -55,6 +57,7 @@ pub fn start(options: RunnersOptions) -> RunnersHandle {
         pod_cidrs: options.pod_cidrs,
         pod_views,
         events,
+        configuration: options.scheduler_configuration,
     });
     let controllers = tokio::spawn(controllers.run());
     let scheduler = tokio::spawn(async move {

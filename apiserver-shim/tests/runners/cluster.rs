@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use apiserver_shim::node_endpoints::NodeEndpoints;
 use apiserver_shim::pipeline::{Identity, ObjectRef, Pipeline, RequestContext};
+use apiserver_shim::scheduler::SchedulerConfiguration;
 use apiserver_shim::server::runners::{self, RunnersHandle, RunnersOptions};
 use apiserver_shim::storage::deletion::DeleteOptions;
 use apiserver_shim::storage::object::Object;
@@ -111,12 +112,22 @@ impl Cluster {
 
     /// Runs the runners with another way to the master.
     pub fn run_with(&mut self, driver: Arc<dyn SchedulerDriver>) {
+        self.run_configured(driver, SchedulerConfiguration::default());
+    }
+
+    /// The same with a configuration of the scheduler.
+    pub fn run_configured(
+        &mut self,
+        driver: Arc<dyn SchedulerDriver>,
+        configuration: SchedulerConfiguration,
+    ) {
         self.runners = None;
         self.runners = Some(runners::start(RunnersOptions {
             pipeline: self.pipeline.clone(),
             driver,
             node_endpoints: self.endpoints.clone(),
             pod_cidrs: PodCidrs::new(self.registry().store().clone(), self.cluster_cidr),
+            scheduler_configuration: configuration,
             ca_pem: "certificate".to_owned(),
         }));
     }

@@ -44,6 +44,19 @@ fn a_newer_data_directory_is_refused() -> anyhow::Result<()> {
 }
 
 #[test]
+fn a_scheduler_configuration_with_an_unknown_plugin_is_refused() -> anyhow::Result<()> {
+    let scratch = tempfile::tempdir()?;
+    let file = scratch.path().join("scheduler.yaml");
+    let text = "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\nprofiles:\n- plugins: {filter: {enabled: [{name: Nonsense}]}}\n";
+    fs::write(&file, text)?;
+    let mut command = up(&scratch.path().join("data"), &free_address()?)?;
+    command.arg("--scheduler-config").arg(&file);
+    let output = program::run(&mut command, Duration::from_secs(20))?;
+    refused(&output, "unknown plugin \"Nonsense\"");
+    Ok(())
+}
+
+#[test]
 fn without_root_it_is_refused() -> anyhow::Result<()> {
     let scratch = tempfile::tempdir()?;
     let data = scratch.path().join("data");
