@@ -199,6 +199,9 @@ async fn a_pod_that_fits_nowhere_says_why_and_runs_when_it_can() {
 async fn a_node_without_a_pod_cidr_is_not_ready_and_an_event_says_so() {
     trace();
     let mut cluster = Cluster::start(0).await;
+    // Events about Nodes are in `default`.
+    let namespace = json!({"kind": "Namespace", "metadata": {"name": "default"}});
+    cluster.create("", "namespaces", "", namespace).await;
     cluster.cluster_cidr = ClusterCidr::new("10.244.0.0/23".parse().unwrap(), 24).unwrap();
     cluster.run();
     cluster.hollow = Some(kernel::hollow::start(3, &cluster.master, hollow_options()));

@@ -84,11 +84,7 @@ impl Cluster {
         let registry = Registry::open(store.clone()).await.unwrap();
         let hollow = kernel::hollow::start(machines, &master, hollow_options());
         let mut cluster = Cluster::of(master, registry, Some(hollow));
-        // Events about Nodes are in `default`.
-        for name in ["default", "ns"] {
-            let namespace = json!({"kind": "Namespace", "metadata": {"name": name}});
-            cluster.create("", "namespaces", "", namespace).await;
-        }
+        cluster.create("", "namespaces", "", json!({"kind": "Namespace", "metadata": {"name": "ns"}})).await;
         cluster.run();
         cluster
     }
