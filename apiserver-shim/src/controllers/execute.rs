@@ -112,7 +112,7 @@ fn record_creation(
         Ok(None) => return,
         Err(status) => (true, "FailedCreate", format!("Error creating: {}", status.message)),
     };
-    events.record(EventRecord { about: about.clone(), warning, reason, message, component: *component });
+    events.record(EventRecord { about: about.clone(), warning, reason, message, component });
 }
 
 /// One write: the name and revision of the written object, or nothing if nothing was written.

@@ -4,10 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::rows::LabelSelector;
 
+/// Names by the value of one label key.
+type NamesByValue = BTreeMap<Box<str>, BTreeSet<Box<str>>>;
+
 /// Names by `key=value`.
 #[derive(Debug, Default)]
 pub(super) struct PairIndex {
-    pairs: BTreeMap<Box<str>, BTreeMap<Box<str>, BTreeSet<Box<str>>>>,
+    pairs: BTreeMap<Box<str>, NamesByValue>,
 }
 
 impl PairIndex {

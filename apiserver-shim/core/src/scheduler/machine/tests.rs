@@ -204,8 +204,7 @@ impl Fixture {
                 self.step(Event::Bound { uid: UID.into(), result });
             }
             Write::Status(write) => {
-                let edits = write.edits.iter();
-                let result = edits.map(|edit| edit.apply(&mut self.pod, UID, now)).collect::<Result<(), _>>();
+                let result = write.edits.iter().try_for_each(|edit| edit.apply(&mut self.pod, UID, now));
                 self.revision += 1;
                 let result = result.map_err(WriteFailure::Refused);
                 self.step(Event::StatusWritten { uid: UID.into(), result });

@@ -22,10 +22,10 @@ fn count(query: &DomainQuery, nodes: &[NodeInfo], placed: &[(usize, Arc<Pod>)], 
         inside && query.selector.matches(&header.labels)
     };
     let mut domains: BTreeMap<&String, u32> = BTreeMap::new();
-    for node in 0..nodes.len() {
-        let Some(value) = value(node) else { continue };
-        let here = placed.iter().filter(|(on, _)| *on == node).map(|(_, pod)| pod);
-        let pods = nodes[node].pods().iter().chain(here).filter(matches).count();
+    for (at, node) in nodes.iter().enumerate() {
+        let Some(value) = value(at) else { continue };
+        let here = placed.iter().filter(|(on, _)| *on == at).map(|(_, pod)| pod);
+        let pods = node.pods().iter().chain(here).filter(matches).count();
         *domains.entry(value).or_default() += u32::try_from(pods).unwrap();
     }
     DomainCount {
@@ -36,6 +36,9 @@ fn count(query: &DomainQuery, nodes: &[NodeInfo], placed: &[(usize, Arc<Pod>)], 
     }
 }
 
+/// Shape, owner, value of the label `app`, and node.
+type Class = (usize, Option<Arc<str>>, String, usize);
+
 struct Scan<'a> {
     profile: &'a Profile,
     nodes: &'a [NodeInfo],
@@ -43,11 +46,11 @@ struct Scan<'a> {
     placed: BTreeMap<usize, Placed>,
     placed_pods: Vec<(usize, Arc<Pod>)>,
     /// By class (shape, owner, labels) and node.
-    class_pods: BTreeMap<(usize, Option<Arc<str>>, String, usize), u32>,
+    class_pods: BTreeMap<Class, u32>,
 }
 
 impl Scan<'_> {
-    fn class(pod: &PendingPod, at: usize) -> (usize, Option<Arc<str>>, String, usize) {
+    fn class(pod: &PendingPod, at: usize) -> Class {
         // What the domain rules of the examples tell Pods apart by.
         let app = pod.pod.header().labels.get("app").cloned().unwrap_or_default();
         let app = if app.starts_with("one-per") || app == "spread" { app } else { String::new() };
