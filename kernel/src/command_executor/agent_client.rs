@@ -51,19 +51,27 @@ impl AgentClient {
         Ok(Self { settings, client: Client::new(options), runtime: runtime()? })
     }
 
-    /// Sends a call whose response has a status and nothing more.
+    /// Sends a call whose response has a status and nothing more. A call that fails is sent once more: the pooled
+    /// connection may be one to an agent that has been restarted since. The agent acknowledges a repeated update again.
     pub(super) fn call(&self, call: Call) -> io::Result<()> {
         let status = self.runtime.block_on(async {
-            let response = self.post(call).await?;
-            let status = response.status();
-            // Read to its end, so that the connection can be used again.
-            response.into_body().collect().await.map_err(io::Error::other)?;
-            Ok::<_, io::Error>(status)
+            match self.exchange(call.clone()).await {
+                Err(_) => self.exchange(call).await,
+                sent => sent,
+            }
         })?;
         match status {
             StatusCode::ACCEPTED => Ok(()),
             other => Err(io::Error::other(format!("the agent refuses the call with {other}"))),
         }
+    }
+
+    async fn exchange(&self, call: Call) -> io::Result<StatusCode> {
+        let response = self.post(call).await?;
+        let status = response.status();
+        // Read to its end, so that the connection can be used again.
+        response.into_body().collect().await.map_err(io::Error::other)?;
+        Ok(status)
     }
 
     /// Subscribes. The subscription takes the client with it, as it has the runtime that drives the connection.
