@@ -69,6 +69,11 @@ async fn a_deployment_lives_and_dies() {
         })
         .await;
     assert_eq!(cluster.endpoints.get("hollow-00000").as_deref(), Some("127.0.0.1:10250"));
+    let port = |c: &Cluster| {
+        let nodes = c.list("", "nodes");
+        nodes.iter().any(|n| n["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"] == 10250)
+    };
+    cluster.until("the reported port", port).await;
 
     cluster
         .edit("apps", "deployments", "web", |d| {

@@ -230,12 +230,12 @@ impl ApiServer {
                     self.changes.push(Event::NodeGone(name.clone()));
                 }
             }
-            NodeWrite::Put { name, agent, ours } => {
+            NodeWrite::Put { name, agent, ours, kubelet_port } => {
                 let mut node = match self.nodes.get(name) {
                     Some(stored) => decode(&stored.object),
                     None => node_projection::new_node(agent, Some("10.244.0.0/24")),
                 };
-                node_projection::project(&mut node, agent, ours.as_ref(), now);
+                node_projection::project(&mut node, agent, ours.as_ref(), *kubelet_port, now);
                 let stored = Stored { object: Arc::new(encode(&node)), revision: self.revision };
                 self.changes.push(node_event(&stored));
                 self.nodes.insert(name.clone(), stored);

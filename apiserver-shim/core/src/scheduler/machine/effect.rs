@@ -166,6 +166,8 @@ pub enum NodeWrite {
         agent: Arc<AgentSnapshot>,
         /// Our framework: what others hold is not allocatable.
         ours: Option<FrameworkId>,
+        /// The port on which its executor listens, if it has reported one.
+        kubelet_port: Option<u16>,
     },
     /// Remove it, and release its Pod CIDR.
     Remove {

@@ -33,6 +33,8 @@ pub(super) struct NodeCache {
     agents: HashMap<AgentId, Arc<AgentSnapshot>>,
     node_of: HashMap<AgentId, Box<str>>,
     agent_of: HashMap<Box<str>, AgentId>,
+    /// Where each Node's executor listens, `ip:port`, as it has reported itself.
+    endpoints: HashMap<Box<str>, Box<str>>,
     frameworks: BTreeMap<FrameworkId, String>,
     /// Nodes to bring in line.
     dirty: BTreeSet<Box<str>>,
@@ -135,9 +137,20 @@ impl SchedulerMachine {
         if self.nodes.agent_of.get(&name) == Some(id) {
             self.nodes.agent_of.remove(&name);
             self.node_infos.remove_capacity(&name);
+            self.nodes.endpoints.remove(&name);
             self.out.send.push(Send::Endpoint { node: name.clone(), address: None });
             self.nodes.dirty.insert(name);
         }
+    }
+
+    /// An executor has told where it listens. The Node's `daemonEndpoints` shows the port.
+    pub(super) fn endpoint_reported(&mut self, node: &str, address: &str) {
+        if self.nodes.endpoints.get(node).is_some_and(|known| **known == *address) {
+            return;
+        }
+        self.nodes.endpoints.insert(node.into(), address.into());
+        self.nodes.dirty.insert(node.into());
+        self.out.send.push(Send::Endpoint { node: node.into(), address: Some(address.to_owned()) });
     }
 
     /// Writes Nodes that may have changed.
@@ -165,20 +178,22 @@ impl SchedulerMachine {
         let agent = self.nodes.agent_of.get(&name).and_then(|id| self.nodes.agents.get(id)).cloned();
         let stored = self.node_infos.get(&name).map(|info| info.node.clone());
         let ours = self.framework_id.clone();
+        let kubelet_port = self.nodes.endpoints.get(&name).and_then(|address| port_of(address));
         let write = match (agent, stored) {
             (None, stored) => NodeWrite::Remove { name: name.clone(), stored: stored.is_some() },
             (Some(agent), Some(stored)) => {
                 let mut value: Value =
                     serde_json::from_slice(&stored.object.bytes).expect("invariant: a stored object is JSON");
-                let changes = node_projection::project(&mut value, &agent, ours.as_ref(), self.seconds());
+                let now = self.seconds();
+                let changes = node_projection::project(&mut value, &agent, ours.as_ref(), kubelet_port, now);
                 if !changes && !node_projection::wants_cidr(&value, &agent) {
                     return;
                 }
-                NodeWrite::Put { name: name.clone(), agent, ours }
+                NodeWrite::Put { name: name.clone(), agent, ours, kubelet_port }
             }
             (Some(agent), None) => {
                 self.out.send.push(Send::Report(registered(&name)));
-                NodeWrite::Put { name: name.clone(), agent, ours }
+                NodeWrite::Put { name: name.clone(), agent, ours, kubelet_port }
             }
         };
         self.nodes.written_at.insert(name.clone(), self.now);
@@ -204,6 +219,11 @@ impl SchedulerMachine {
             NodeOutcome::Failed => drop(self.nodes.dirty.insert(name)),
         }
     }
+}
+
+/// The port of `ip:port`. An IPv6 address is in brackets.
+fn port_of(address: &str) -> Option<u16> {
+    address.rsplit_once(':').and_then(|(_, port)| port.parse().ok())
 }
 
 /// What an agent has for Pods, and what others hold of it; `names` are those of frameworks.

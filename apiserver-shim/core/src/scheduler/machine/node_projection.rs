@@ -141,8 +141,15 @@ pub fn is_up(agent: &AgentSnapshot) -> Option<bool> {
     }
 }
 
-/// Brings a Node in line with its agent; `node` is what is stored, or a new object. Returns whether it changed.
-pub fn project(node: &mut Value, agent: &AgentSnapshot, ours: Option<&FrameworkId>, now: Seconds) -> bool {
+/// Updates a Node from its agent and returns whether it changed. `node` is the stored object or a new one. The kubelet port
+/// is that of the agent's executor; while it is unknown, the Node keeps what it says.
+pub fn project(
+    node: &mut Value,
+    agent: &AgentSnapshot,
+    ours: Option<&FrameworkId>,
+    kubelet_port: Option<u16>,
+    now: Seconds,
+) -> bool {
     let before = node.clone();
     for (key, value) in labels(agent) {
         access::object_mut(node, &["metadata", "labels"]).insert(key, json!(value));
@@ -158,8 +165,8 @@ pub fn project(node: &mut Value, agent: &AgentSnapshot, ours: Option<&FrameworkI
     status.insert("allocatable".into(), resource_list(&allocatable));
     status.insert("addresses".into(), addresses(agent));
     status.insert("nodeInfo".into(), node_info(agent));
-    if agent.info.port != 0 {
-        status.entry("daemonEndpoints").or_insert_with(|| json!({"kubeletEndpoint": {"Port": 10250}}));
+    if let Some(port) = kubelet_port {
+        status.insert("daemonEndpoints".into(), json!({"kubeletEndpoint": {"Port": port}}));
     }
     if let Some(up) = is_up(agent) {
         project_conditions(node, agent, up, now);

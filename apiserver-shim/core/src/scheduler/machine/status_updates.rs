@@ -324,8 +324,7 @@ impl SchedulerMachine {
             return None;
         };
         if let (Some(node), Some(endpoint)) = (node, from_node.endpoint) {
-            let address = Some(endpoint.into_owned());
-            self.out.send.push(Send::Endpoint { node: node.into(), address });
+            self.endpoint_reported(node, &endpoint);
         }
         let status = from_node.status.map(RawValue::get).filter(|status| status.starts_with('{'))?;
         Some(data.slice_ref(status.as_bytes()))
