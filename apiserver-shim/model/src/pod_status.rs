@@ -43,10 +43,12 @@ pub struct Address {
 }
 
 impl PodStatus {
-    /// Parses an encoded status. One that does not decode reads as empty; decoding of requests refuses it before it is
-    /// stored.
-    pub fn parse(bytes: &[u8]) -> PodStatus {
-        serde_json::from_slice(bytes).unwrap_or_default()
+    /// Parses an encoded status; an absent one has no bytes.
+    ///
+    /// # Errors
+    /// Members of another type than the schema's, which only another writer of the store can have put there.
+    pub fn parse(bytes: &[u8]) -> Result<PodStatus, serde_json::Error> {
+        if bytes.is_empty() { Ok(PodStatus::default()) } else { serde_json::from_slice(bytes) }
     }
 
     /// Reads from a decoded status.

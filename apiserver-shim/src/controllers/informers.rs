@@ -160,11 +160,11 @@ impl Informers {
 
     fn decode(&self, resource: &GroupResource, object: &Object) -> NewObject {
         let (stored, revision) = (object.stored().clone(), object.revision);
-        if resource.parts() == (Pod::GROUP, Pod::PLURAL) {
-            let view = self.pod_views.of(object);
-            return NewObject { object: stored, revision, view: Some(view) };
-        }
-        let view = self.decoder.decode(resource, &stored, revision).unwrap_or_else(|error| {
+        let view = match resource.parts() == (Pod::GROUP, Pod::PLURAL) {
+            true => self.pod_views.of(object).map(|view| Some(view as Arc<dyn std::any::Any + Send + Sync>)),
+            false => self.decoder.decode(resource, &stored, revision),
+        };
+        let view = view.unwrap_or_else(|error| {
             tracing::error!(%resource, name = object.name(), %error, "stored object cannot be decoded; no controller acts on it");
             None
         });

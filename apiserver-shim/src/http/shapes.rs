@@ -134,7 +134,10 @@ pub async fn many(
         Shape::MetadataList => {
             let items: Vec<Value> = items
                 .iter()
-                .map(|o| serde_json::from_slice(&partial(o, o.revision)).unwrap_or_default())
+                .map(|o| {
+                    serde_json::from_slice(&partial(o, o.revision))
+                        .expect("invariant: what this server encodes is JSON")
+                })
                 .collect();
             let mut out = json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
                 "metadata": meta.to_value(), "items": items});

@@ -117,8 +117,14 @@ impl Driver {
             self.step(Event::PodGone(uid.as_str().into()));
             self.options.pod_views.forget(uid);
         } else {
-            let row = self.options.pod_views.of(&delivery.object);
-            self.step(Event::Pod(row));
+            match self.options.pod_views.of(&delivery.object) {
+                Ok(row) => self.step(Event::Pod(row)),
+                Err(error) => {
+                    let header = delivery.object.header();
+                    let (namespace, name) = (&header.namespace, &header.name);
+                    tracing::error!(pod_uid = header.uid, namespace, name, %error, "stored pod cannot be decoded; it is not scheduled");
+                }
+            }
         }
     }
 

@@ -85,7 +85,8 @@ impl Object {
 
     /// Decodes the object, with its resourceVersion.
     pub fn value(&self) -> Value {
-        let mut value: Value = serde_json::from_slice(&self.stored.bytes).unwrap_or_default();
+        let mut value: Value =
+            serde_json::from_slice(&self.stored.bytes).expect("invariant: a stored object is JSON");
         set_resource_version(&mut value, self.revision);
         value
     }

@@ -159,7 +159,8 @@ impl Inner {
         let listing = self.store.list(ListRequest::prefix(NODES_PREFIX)).await.map_err(unavailable)?;
         let mut table = Table::new(self.cluster);
         for kv in listing.kvs {
-            let node = kv.key.as_str().strip_prefix(NODES_PREFIX).unwrap_or_default();
+            let node = kv.key.as_str().strip_prefix(NODES_PREFIX);
+            let node = node.expect("invariant: the listed keys have the prefix");
             let cidr = std::str::from_utf8(&kv.value).ok().and_then(|text| text.parse::<Cidr>().ok());
             let assigned = cidr.map(|cidr| table.assign(node, Some(cidr)));
             if !matches!(assigned, Some(Ok(_))) {

@@ -32,12 +32,15 @@ struct State {
 
 impl PodViews {
     /// The view of an object.
-    pub fn of(&self, object: &Object) -> Arc<Pod> {
+    ///
+    /// # Errors
+    /// Members of another type than the schema's. The pipeline stores none; another writer of the store may.
+    pub fn of(&self, object: &Object) -> Result<Arc<Pod>, serde_json::Error> {
         let uid = object.header().uid.as_str();
         let known = self.lock().rows.get(uid).cloned();
         match known {
-            Some(row) if row.revision == object.revision => row,
-            Some(row) if same_spec(&row, object) => self.keep(again(&row, object)),
+            Some(row) if row.revision == object.revision => Ok(row),
+            Some(row) if same_spec(&row, object) => Ok(self.keep(again(&row, object)?)),
             _ => self.decode(object),
         }
     }
@@ -47,26 +50,28 @@ impl PodViews {
         self.lock().rows.remove(uid);
     }
 
-    fn decode(&self, object: &Object) -> Arc<Pod> {
+    fn decode(&self, object: &Object) -> Result<Arc<Pod>, serde_json::Error> {
         let stored = object.stored();
         let lean = trimmed_spec(stored.spec());
         // Few Pods have annotations, and the rest of the metadata is not needed.
         let annotated = memmem::find(stored.metadata(), b"\"annotations\"").is_some();
-        let metadata = annotated.then(|| serde_json::from_slice(stored.metadata()).ok()).flatten();
-        let metadata: Metadata = metadata.unwrap_or_default();
-        let status = PodStatus::parse(stored.status());
+        let metadata = match annotated {
+            true => serde_json::from_slice(stored.metadata())?,
+            false => Metadata::default(),
+        };
+        let status = PodStatus::parse(stored.status())?;
         let last = self.lock().last.as_ref().filter(|(spec, _)| *spec == lean).map(|(_, row)| row.clone());
         if let Some(alike) = last {
             let alike = Pod::clone(&alike);
             let row = alike.like(stored.clone(), object.revision, &metadata.annotations, &status);
-            return self.keep(row);
+            return Ok(self.keep(row));
         }
-        let spec = serde_json::from_slice(&lean).unwrap_or_default();
+        let spec = if lean.is_empty() { Value::Null } else { serde_json::from_slice(&lean)? };
         let shape = self.lock().shapes.share(PodShape::decode(&spec));
         let parts = PodParts { annotations: &metadata.annotations, spec: &spec, status: &status };
         let row = self.keep(Pod::decode(stored.clone(), object.revision, parts, shape));
         self.lock().last = Some((lean, row.clone()));
-        row
+        Ok(row)
     }
 
     fn keep(&self, row: Pod) -> Arc<Pod> {
@@ -151,15 +156,15 @@ fn same_spec(row: &Pod, object: &Object) -> bool {
     row.header().generation == object.header().generation && object.header().generation > 0
 }
 
-fn again(row: &Pod, object: &Object) -> Pod {
+fn again(row: &Pod, object: &Object) -> Result<Pod, serde_json::Error> {
     let stored = object.stored();
-    let mut next =
-        row.clone().with_status(stored.clone(), object.revision, &PodStatus::parse(stored.status()));
+    let status = PodStatus::parse(stored.status())?;
+    let mut next = row.clone().with_status(stored.clone(), object.revision, &status);
     if row.object.spec() != stored.spec() {
-        let spec: Binding = serde_json::from_slice(stored.spec()).unwrap_or_default();
+        let spec: Binding<'_> = serde_json::from_slice(stored.spec())?;
         next.node = spec.node_name.filter(|node| !node.is_empty()).map(Cow::into_owned).map(Box::from);
     }
-    next
+    Ok(next)
 }
 
 /// The member that a binding changes.

@@ -90,7 +90,7 @@ impl Auditor {
             .collect();
         let registry = cluster.registry();
         let pods = registry.cache(served("", "pods")).list(None);
-        let rows: Vec<Arc<Pod>> = pods.iter().map(|object| self.rows.of(object)).collect();
+        let rows: Vec<Arc<Pod>> = pods.iter().map(|object| self.rows.of(object).unwrap()).collect();
         let nodes: Vec<Node> = registry
             .cache(served("", "nodes"))
             .list(None)

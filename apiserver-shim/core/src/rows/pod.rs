@@ -222,7 +222,7 @@ impl ObjectView for Pod {
     /// Decodes a Pod by itself. The shell shares shapes and rows instead (`PodViews`).
     fn parse(object: &Arc<StoredObject>, revision: u64) -> Result<Self, serde_json::Error> {
         let (metadata, spec) = (decode_part(object.metadata())?, decode_part(object.spec())?);
-        let status = PodStatus::parse(object.status());
+        let status = PodStatus::parse(object.status())?;
         let annotations = access::get(&metadata, &["annotations"]).unwrap_or(&Value::Null);
         let parts = PodParts { annotations, spec: &spec, status: &status };
         Ok(Pod::decode(object.clone(), revision, parts, Arc::new(PodShape::decode(&spec))))

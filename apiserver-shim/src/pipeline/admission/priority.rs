@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 use shim_core::controllers::served;
 use shim_core::kinds::admission as rules;
-use shim_model::status::Status;
+use shim_model::status::{self, Status};
 
 use super::{AdmissionPlugin, Attributes, Operation, Preconditions, RequestContext};
 use crate::storage::catalog::ServedResource;
@@ -24,15 +24,18 @@ impl Priority {
         Priority { registry, classes }
     }
 
-    fn class_for(&self, pod: &Value) -> Option<rules::PriorityClass> {
+    fn class_for(&self, pod: &Value) -> Result<Option<rules::PriorityClass>, Status> {
         if let Some(name) = rules::priority_class_name(pod) {
-            return self.registry.peek(&self.classes, "", name).map(|found| class_of(&found));
+            let found = self.registry.peek(&self.classes, "", name);
+            return found.map(|found| class_of(&found)).transpose();
         }
         // Looked for in the bytes first: most classes are not the default one and need no decoding.
         const MARK: &[u8] = b"\"globalDefault\":true";
         let view = self.classes.cache().view();
         let marked = view.iter(None).filter(|o| memchr::memmem::find(o.tail(), MARK).is_some());
-        marked.map(|o| class_of(o)).filter(|class| class.global_default).min_by_key(|class| class.value)
+        let classes: Vec<_> = marked.map(|o| class_of(o)).collect::<Result<_, _>>()?;
+        let defaults = classes.into_iter().filter(|class| class.global_default);
+        Ok(defaults.min_by_key(|class| class.value))
     }
 }
 
@@ -57,7 +60,7 @@ impl AdmissionPlugin for Priority {
             // An update that leaves the priority out keeps it.
             Some(old) => rules::keep_priority(pod, old),
             None => {
-                let class = self.class_for(pod);
+                let class = self.class_for(pod)?;
                 rules::priority(pod, class.as_ref())?;
             }
         }
@@ -65,6 +68,7 @@ impl AdmissionPlugin for Priority {
     }
 }
 
-fn class_of(object: &Object) -> rules::PriorityClass {
-    rules::PriorityClass { name: object.name().to_owned(), ..object.decode().unwrap_or_default() }
+fn class_of(object: &Object) -> Result<rules::PriorityClass, Status> {
+    let class: rules::PriorityClass = object.decode().map_err(status::internal)?;
+    Ok(rules::PriorityClass { name: object.name().to_owned(), ..class })
 }

@@ -56,7 +56,7 @@ impl AdmissionPlugin for ServiceAccount {
         let deadline = tokio::time::Instant::now() + DEFAULT_ACCOUNT_WAIT_MAX;
         let account = loop {
             if let Some(found) = self.registry.peek(&self.accounts, namespace, &name) {
-                break account_of(&found);
+                break account_of(&found)?;
             }
             if name != "default" || tokio::time::Instant::now() >= deadline {
                 let why = format!(
@@ -71,11 +71,11 @@ impl AdmissionPlugin for ServiceAccount {
     }
 }
 
-fn account_of(object: &Object) -> rules::ServiceAccount {
+fn account_of(object: &Object) -> Result<rules::ServiceAccount, Status> {
     // Most accounts are a name and nothing more.
     let more = match object.tail() {
         b"}" => rules::ServiceAccount::default(),
-        _ => object.decode().unwrap_or_default(),
+        _ => object.decode().map_err(status::internal)?,
     };
-    rules::ServiceAccount { name: object.name().to_owned(), ..more }
+    Ok(rules::ServiceAccount { name: object.name().to_owned(), ..more })
 }

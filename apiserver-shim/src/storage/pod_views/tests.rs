@@ -67,7 +67,24 @@ fn pods_of_one_template_have_views_of_their_own() {
     let all =
         [pod(1, "1", Value::Null), pod(2, "2", Value::Null), pod(3, "3", json!("n")), pod(4, "", json!("n"))];
     for object in &all {
-        assert_eq!(format!("{:?}", rows.of(object)), format!("{:?}", PodViews::default().of(object)));
+        let (shared, alone) = (rows.of(object).unwrap(), PodViews::default().of(object).unwrap());
+        assert_eq!(format!("{shared:?}"), format!("{alone:?}"));
     }
-    assert!(Arc::ptr_eq(&rows.of(&all[0]).shape, &rows.of(&all[3]).shape));
+    let shape = |object: &Object| rows.of(object).unwrap().shape.clone();
+    assert!(Arc::ptr_eq(&shape(&all[0]), &shape(&all[3])));
+}
+
+/// Another writer of the store may have put them there.
+#[test]
+fn members_of_a_wrong_type_are_an_error() {
+    let pod = |revision: u64, spec: Value, status: Value| {
+        let pod = json!({"metadata": {"uid": "u", "generation": 1}, "spec": spec, "status": status});
+        let stored = StoredObject::parse(pod.to_string().into()).unwrap();
+        Object::new(Arc::new(stored), &definition("", "pods"), revision).unwrap()
+    };
+    let views = PodViews::default();
+    assert!(views.of(&pod(1, json!({}), json!({"phase": 7}))).is_err());
+    assert!(views.of(&pod(2, json!({}), json!({}))).is_ok());
+    assert!(views.of(&pod(3, json!({"nodeName": 7}), json!({}))).is_err());
+    assert!(views.of(&pod(4, json!({"nodeName": "n"}), json!({}))).is_ok());
 }
