@@ -25,6 +25,7 @@ pub mod scale;
 mod secret;
 pub mod service;
 mod service_account;
+mod virtual_resource;
 mod workload;
 
 use std::sync::Arc;
@@ -63,6 +64,15 @@ pub enum Subresource<'a> {
     Other(&'a str),
 }
 
+/// What a create of a resource does whose objects are not stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VirtualResource {
+    /// It answers a question in the status of the object.
+    Review,
+    /// It binds the Pod that the object names.
+    Binding,
+}
+
 /// The grace period of a deletion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Grace {
@@ -72,6 +82,16 @@ pub struct Grace {
 
 /// The rules of a kind. Each method has the usual behaviour as default.
 pub trait Strategy: Send + Sync {
+    /// What a create does if the objects are not stored; none for stored ones.
+    fn virtual_resource(&self) -> Option<VirtualResource> {
+        None
+    }
+
+    /// Why the object of this name is never deleted, in the words of the refusal; none for other objects.
+    fn deletion_refusal(&self, _name: &str) -> Option<&'static str> {
+        None
+    }
+
     /// Sets defaults. It runs on every decoded object, created or updated, and is idempotent.
     fn default(&self, _object: &mut Value) {}
 
@@ -224,12 +244,14 @@ pub fn selectable_fields(strategy: &dyn Strategy, object: &StoredObject) -> Vec<
     if strategy.selectable_fields().is_empty() {
         return Vec::new();
     }
-    let decoded = || strategy.selectable(&serde_json::from_slice(&object.bytes).unwrap_or_default());
+    let decoded = || {
+        let value = serde_json::from_slice(&object.bytes).expect("invariant: a stored object is JSON");
+        strategy.selectable(&value)
+    };
     strategy.selectable_stored(object).unwrap_or_else(decoded)
 }
 
-/// The strategy of a built-in resource. Resources that only answer questions have nothing peculiar; any other resource
-/// without a strategy is a mistake of ours.
+/// The strategy of a built-in resource. Each has one.
 pub(crate) fn builtin(resource: &Resource) -> Arc<dyn Strategy> {
     match (resource.group.as_str(), resource.kind.as_str()) {
         ("", "ConfigMap") => Arc::new(configmap::ConfigMap),
@@ -249,7 +271,8 @@ pub(crate) fn builtin(resource: &Resource) -> Arc<dyn Strategy> {
         ("coordination.k8s.io", "Lease") => Arc::new(lease::Lease),
         ("discovery.k8s.io", "EndpointSlice") => Arc::new(endpoints::EndpointSlice),
         ("scheduling.k8s.io", "PriorityClass") => Arc::new(priority_class::PriorityClass),
-        ("authentication.k8s.io" | "authorization.k8s.io", _) | ("", "Binding") => Arc::new(DefaultStrategy),
+        ("authentication.k8s.io" | "authorization.k8s.io", _) => Arc::new(virtual_resource::Review),
+        ("", "Binding") => Arc::new(virtual_resource::Binding),
         (group, kind) => unreachable!("invariant: {kind} of group {group:?} has a strategy"),
     }
 }

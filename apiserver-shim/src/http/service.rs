@@ -13,6 +13,7 @@ use futures::FutureExt;
 use http::{HeaderMap, Method};
 use http_body_util::BodyExt;
 use serde_json::json;
+use shim_core::kinds::VirtualResource;
 use shim_model::schema::Media;
 use shim_model::status::{self, Status};
 use tokio::sync::Semaphore;
@@ -325,11 +326,12 @@ async fn to_resource(api: &Api, asked: Asked<'_>, mut request: Request) -> Resul
         }
         return subresources::serve(api, &asked, request).await;
     }
-    if reviews::is_review(&resource.group) {
-        return reviews::serve(api, &asked, request.into_body()).await;
-    }
-    if resource.is("", "bindings") {
-        return subresources::serve_binding(api, &asked, request.into_body()).await;
+    match resource.strategy().virtual_resource() {
+        Some(VirtualResource::Review) => return reviews::serve(api, &asked, request.into_body()).await,
+        Some(VirtualResource::Binding) => {
+            return subresources::serve_binding(api, &asked, request.into_body()).await;
+        }
+        None => {}
     }
     if resource.store().is_none() {
         return Err(status::method_not_allowed());

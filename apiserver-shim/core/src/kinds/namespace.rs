@@ -9,9 +9,16 @@ use shim_model::resource::Resource;
 use shim_model::status::{self, Status};
 use shim_model::time::Instant;
 
+/// Namespaces that the system needs.
+const PROTECTED: &[&str] = &["default", "kube-system", "kube-public"];
+
 pub(super) struct Namespace;
 
 impl Strategy for Namespace {
+    fn deletion_refusal(&self, name: &str) -> Option<&'static str> {
+        PROTECTED.contains(&name).then_some("this namespace may not be deleted")
+    }
+
     fn default(&self, object: &mut Value) {
         let name = access::text(object, &["metadata", "name"]).to_owned();
         if !name.is_empty() {

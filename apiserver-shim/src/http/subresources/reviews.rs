@@ -16,11 +16,6 @@ use crate::pipeline::{self, Operation, Preconditions};
 use crate::request::info::Target;
 use crate::storage::registry::now;
 
-/// Whether a resource is a review.
-pub fn is_review(group: &str) -> bool {
-    matches!(group, "authentication.k8s.io" | "authorization.k8s.io")
-}
-
 /// Answers a review.
 pub async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) -> Result<Response, Status> {
     if asked.verb != "create" {

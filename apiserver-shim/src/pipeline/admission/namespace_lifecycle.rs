@@ -1,5 +1,5 @@
 //! NamespaceLifecycle: nothing is created in a namespace that is missing or terminating, and the namespaces that the system
-//! needs are not deleted.
+//! needs are not deleted. Which ones those are says the strategy of Namespaces.
 
 use std::sync::Arc;
 
@@ -10,9 +10,6 @@ use shim_model::status::{self, Cause, Status};
 use super::{AdmissionPlugin, Attributes, Operation, Preconditions, RequestContext};
 use crate::storage::catalog::ServedResource;
 use crate::storage::registry::Registry;
-
-/// Namespaces that cannot be deleted.
-const IMMORTAL: &[&str] = &["default", "kube-system", "kube-public"];
 
 pub(super) struct NamespaceLifecycle {
     registry: Registry,
@@ -57,7 +54,7 @@ impl AdmissionPlugin for NamespaceLifecycle {
             Operation::Create => {
                 attributes.resource.namespaced && attributes.resource.group != "authorization.k8s.io"
             }
-            Operation::Delete => attributes.is_core("namespaces"),
+            Operation::Delete => true,
             Operation::Update | Operation::Connect => false,
         }
     }
@@ -75,9 +72,9 @@ impl AdmissionPlugin for NamespaceLifecycle {
         if attributes.operation == Operation::Create {
             return self.check_namespace(attributes, preconditions).await;
         }
-        if IMMORTAL.contains(&attributes.name) {
-            let why = "this namespace may not be deleted";
-            return Err(status::forbidden("", "namespaces", attributes.name, why));
+        let resource = attributes.resource;
+        if let Some(why) = resource.strategy().deletion_refusal(attributes.name) {
+            return Err(status::forbidden(&resource.group, &resource.plural, attributes.name, why));
         }
         Ok(())
     }

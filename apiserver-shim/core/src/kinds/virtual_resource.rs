@@ -1,0 +1,21 @@
+//! Resources whose objects are not stored: a create is answered or carried out at once.
+
+use super::{Strategy, VirtualResource};
+
+/// SubjectAccessReview, TokenReview and their kin.
+pub(super) struct Review;
+
+impl Strategy for Review {
+    fn virtual_resource(&self) -> Option<VirtualResource> {
+        Some(VirtualResource::Review)
+    }
+}
+
+/// `bindings`, the older form of `pods/binding`.
+pub(super) struct Binding;
+
+impl Strategy for Binding {
+    fn virtual_resource(&self) -> Option<VirtualResource> {
+        Some(VirtualResource::Binding)
+    }
+}
