@@ -227,8 +227,8 @@ async fn a_plan_sees_what_the_last_one_wrote() {
     };
     running.until("all are there", |r| filled(r) >= 40 && r.is_idle()).await;
     // The change of a further object, and the end of the work on it, follow everything before.
-    running.create_map("barrier").await;
     let adds = running.metrics.stats()[0].1.adds;
+    running.create_map("barrier").await;
     running.until("the barrier is reached", |r| r.metrics.stats()[0].1.adds > adds).await;
     running.until("the work on it is done", Running::is_idle).await;
     assert_eq!(filled(&running), 40);

@@ -108,6 +108,8 @@ async fn a_quota_plugin_never_exceeds_its_limit() {
     .await;
     let quota = json!({"metadata": {"name": "quota", "namespace": "ns"}, "data": {"used": "0"}});
     create(&pipeline, "", "configmaps", quota).await.unwrap();
+    // The plugin reads the cache, which must have the quota.
+    pipeline.registry().fresh().await.unwrap();
     let creations = (0..24).map(|i| {
         let pipeline = pipeline.clone();
         tokio::spawn(async move {
