@@ -3,6 +3,10 @@
 //!
 //! Ranges never overlap. Without a request the lowest free block is assigned.
 
+mod unused;
+
+pub use unused::{UNUSED_AFTER, UnusedCidrs};
+
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::net::Ipv4Addr;

@@ -1,4 +1,4 @@
-//! Starts the controllers and the scheduler framework, which run beside the API.
+//! Starts the controllers, the scheduler framework and the sweep of unused Pod CIDRs, which run beside the API.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::node_endpoints::NodeEndpoints;
 use crate::pipeline::Pipeline;
 use crate::scheduler::kernel_client::KernelClient;
 use crate::scheduler::{self, SchedulerConfiguration, SchedulerOptions};
-use crate::storage::pod_cidrs::PodCidrs;
+use crate::storage::pod_cidrs::{PodCidrs, sweep};
 use crate::storage::pod_views::PodViews;
 
 /// What the runners need.
@@ -48,6 +48,7 @@ pub fn start(options: RunnersOptions) -> RunnersHandle {
         controllers: controllers::all(&ControllerConfig { ca_pem: options.ca_pem }),
         events: events.clone(),
     });
+    let (swept, objects) = (options.pod_cidrs.clone(), registry.clone());
     let queues = controllers.metrics();
     let client = KernelClient::new(options.driver, registry.store().clone());
     let scheduler = scheduler::run(SchedulerOptions {
@@ -64,7 +65,11 @@ pub fn start(options: RunnersOptions) -> RunnersHandle {
         scheduler.await;
         "the scheduler ended".to_owned()
     });
-    RunnersHandle { tasks: vec![controllers, scheduler], queues }
+    let sweep = tokio::spawn(async move {
+        sweep::run(swept, objects).await;
+        "the sweep of Pod CIDRs ended".to_owned()
+    });
+    RunnersHandle { tasks: vec![controllers, scheduler, sweep], queues }
 }
 
 impl RunnersHandle {
@@ -72,7 +77,7 @@ impl RunnersHandle {
     /// one. To be called once.
     pub async fn ended(&mut self) -> String {
         let (ended, at, _) = futures::future::select_all(&mut self.tasks).await;
-        let name = ["the controllers", "the scheduler"][at];
+        let name = ["the controllers", "the scheduler", "the sweep of Pod CIDRs"][at];
         match ended {
             Ok(reason) => reason,
             Err(error) => format!("{name} failed: {error}"),

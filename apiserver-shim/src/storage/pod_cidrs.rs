@@ -1,11 +1,15 @@
 //! Pod CIDRs in the store: which Node has which range. Agents and the scheduler's Node writer ask here; the table itself
 //! is `shim_core::pod_cidrs`.
 //!
+//! A range whose agent never registers is freed by [`sweep`].
+//!
 //! Each assignment is a key below [`NODES_PREFIX`], written in a transaction that also requires and rewrites one key, the
 //! generation. So every transaction that changes the table is based on the whole table, whichever process made the one
 //! before: two Nodes never get overlapping ranges. Requests that arrive together share one transaction.
 
-use std::collections::VecDeque;
+pub mod sweep;
+
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -51,11 +55,15 @@ struct Inner {
 struct State {
     table: Table,
     generation: Revision,
+    /// At which revision the range of each Node was written last.
+    written: HashMap<Box<str>, Revision>,
 }
 
 enum Request {
     Assign(Option<Cidr>),
     Release,
+    /// Release it if it has not been written since.
+    ReleaseUnused(Revision),
 }
 
 type Answer = Result<Option<Cidr>, PodCidrError>;
@@ -82,6 +90,18 @@ impl PodCidrs {
     /// Frees the range of a Node that is gone; returns whether it had one.
     pub async fn release(&self, node: &str) -> Result<bool, PodCidrError> {
         Ok(self.request(node, Request::Release).await?.is_some())
+    }
+
+    /// Frees a range that was written at `written`, unless it has been requested again since; returns whether it was freed.
+    pub async fn release_unused(&self, node: &str, written: Revision) -> Result<bool, PodCidrError> {
+        Ok(self.request(node, Request::ReleaseUnused(written)).await?.is_some())
+    }
+
+    /// The Nodes with a range, and at which revision each was written last.
+    pub async fn assigned(&self) -> Result<Vec<(Box<str>, Revision)>, PodCidrError> {
+        let listing = self.inner.store.list(ListRequest::prefix(NODES_PREFIX)).await.map_err(unavailable)?;
+        let node = |kv: &store::KeyValue| (node_of(&kv.key).into(), kv.mod_revision);
+        Ok(listing.kvs.iter().map(node).collect())
     }
 
     async fn request(&self, node: &str, request: Request) -> Answer {
@@ -137,13 +157,19 @@ impl Inner {
                 *state = Some(self.read().await?);
             }
             let Some(current) = state else { continue };
-            let (txn, answers) = plan(current, batch);
-            if txn.ops.len() == 1 {
+            let Planned { txn, written, answers } = plan(current, batch);
+            if written.is_empty() {
                 return Ok(answers);
             }
             match self.store.txn(txn).await.map_err(unavailable)? {
                 TxnOutcome::Committed { revision } => {
                     current.generation = revision;
+                    for node in written {
+                        match current.table.get(node) {
+                            Some(_) => drop(current.written.insert(node.into(), revision)),
+                            None => drop(current.written.remove(node)),
+                        }
+                    }
                     return Ok(answers);
                 }
                 // Another server was faster: its assignments are in the store.
@@ -158,26 +184,42 @@ impl Inner {
         let generation = self.store.get(&Key::from(GENERATION)).await.map_err(unavailable)?.kv;
         let listing = self.store.list(ListRequest::prefix(NODES_PREFIX)).await.map_err(unavailable)?;
         let mut table = Table::new(self.cluster);
+        let mut written = HashMap::new();
         for kv in listing.kvs {
-            let node = kv.key.as_str().strip_prefix(NODES_PREFIX);
-            let node = node.expect("invariant: the listed keys have the prefix");
+            let node = node_of(&kv.key);
+            written.insert(node.into(), kv.mod_revision);
             let cidr = std::str::from_utf8(&kv.value).ok().and_then(|text| text.parse::<Cidr>().ok());
             let assigned = cidr.map(|cidr| table.assign(node, Some(cidr)));
             if !matches!(assigned, Some(Ok(_))) {
                 tracing::error!(node, value = ?kv.value, ?assigned, "a recorded Pod CIDR is damaged and not used");
             }
         }
-        Ok(State { table, generation: generation.map_or(Revision::ZERO, |kv| kv.mod_revision) })
+        let generation = generation.map_or(Revision::ZERO, |kv| kv.mod_revision);
+        Ok(State { table, generation, written })
     }
 }
 
-/// Carries the requests out on the table. The transaction makes them durable; one operation, the generation, is always in it.
-fn plan(state: &mut State, batch: &[Waiting]) -> (Txn, Vec<Answer>) {
+/// The transaction that makes a batch durable.
+struct Planned<'a> {
+    txn: Txn,
+    /// The Nodes whose keys it writes or deletes.
+    written: Vec<&'a str>,
+    answers: Vec<Answer>,
+}
+
+/// The Node whose range a key below [`NODES_PREFIX`] holds.
+fn node_of(key: &Key) -> &str {
+    key.as_str().strip_prefix(NODES_PREFIX).expect("invariant: the listed keys have the prefix")
+}
+
+/// Carries the requests out on the table. A range that is requested again is written again, so that it is known to be in use.
+fn plan<'a>(state: &mut State, batch: &'a [Waiting]) -> Planned<'a> {
     let generation = Key::from(GENERATION);
     let mut txn = Txn::new()
         .when(generation.clone(), Condition::ModRevision(state.generation))
         .put(generation, Bytes::new());
     let mut before: Vec<(&str, Option<Cidr>)> = Vec::new();
+    let mut requested_again: Vec<&str> = Vec::new();
     let mut answers = Vec::with_capacity(batch.len());
     for Waiting { node, request, .. } in batch {
         if !before.iter().any(|(other, _)| **other == **node) {
@@ -185,22 +227,36 @@ fn plan(state: &mut State, batch: &[Waiting]) -> (Txn, Vec<Answer>) {
         }
         answers.push(match request {
             Request::Assign(requested) => {
-                state.table.assign(node, *requested).map(Some).map_err(PodCidrError::from)
+                let assigned = state.table.assign(node, *requested);
+                if assigned.is_ok() {
+                    requested_again.push(node);
+                }
+                assigned.map(Some).map_err(PodCidrError::from)
             }
             Request::Release => Ok(state.table.release(node)),
+            Request::ReleaseUnused(written) => {
+                let is_unused =
+                    state.written.get(node) == Some(written) && !requested_again.contains(&&**node);
+                Ok(if is_unused { state.table.release(node) } else { None })
+            }
         });
     }
     // Each key once, as it is after the whole batch.
+    let mut written = Vec::new();
     for (node, old) in before {
         let key = Key::from(format!("{NODES_PREFIX}{node}"));
-        txn = match (old, state.table.get(node)) {
-            (old, new) if old == new => txn,
+        let new = state.table.get(node);
+        if old == new && !(new.is_some() && requested_again.contains(&node)) {
+            continue;
+        }
+        written.push(node);
+        txn = match (old, new) {
             (None, Some(new)) => txn.when(key.clone(), Condition::Absent).put(key, new.to_string().into()),
             (_, Some(new)) => txn.put(key, new.to_string().into()),
             (_, None) => txn.delete(key),
         };
     }
-    (txn, answers)
+    Planned { txn, written, answers }
 }
 
 fn unavailable(error: store::Error) -> PodCidrError {

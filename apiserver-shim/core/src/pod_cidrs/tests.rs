@@ -1,5 +1,8 @@
 //! Tests of the Pod CIDR allocator, with a property test against all pairs of ranges.
 
+use std::time::Duration;
+
+use kernel_model::time::Time;
 use proptest::prelude::*;
 
 use super::*;
@@ -120,4 +123,25 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_range_is_unused_after_a_time_without_a_node() {
+    let at = |minutes: u64| Time(0) + Duration::from_secs(60 * minutes);
+    let mut unused = UnusedCidrs::default();
+    let mut observe = |minutes, assigned: &[(&str, u64)], nodes: &[&str]| -> String {
+        let due = unused.observe(at(minutes), assigned.iter().copied(), |node| nodes.contains(&node));
+        due.into_iter().map(|(node, revision)| format!("{node}@{revision} ")).collect()
+    };
+    let all = [("a", 1), ("b", 2), ("c", 3)];
+    assert_eq!(observe(0, &all, &["a"]), "");
+    assert_eq!(observe(14, &all, &["a"]), "");
+    // The agent of `c` has requested its range again.
+    let renewed = [("a", 1), ("b", 2), ("c", 4)];
+    assert_eq!(observe(15, &renewed, &["a"]), "b@2 ");
+    // The Node of `b` has come after all, and goes again.
+    assert_eq!(observe(16, &renewed, &["a", "b"]), "");
+    assert_eq!(observe(29, &renewed, &["a"]), "");
+    assert_eq!(observe(30, &renewed, &["a"]), "c@4 ");
+    assert_eq!(observe(44, &renewed[..2], &["a"]), "b@2 ");
 }

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use kernel_model::time::Time;
+use shim_core::pod_cidrs::{UNUSED_AFTER, UnusedCidrs};
 use store::MemoryStore;
 
 use super::*;
+use crate::storage::registry::Registry;
 
 fn server(store: &Arc<dyn Store>, cluster: &str) -> PodCidrs {
     PodCidrs::new(store.clone(), ClusterCidr::new(cluster.parse().unwrap(), 24).unwrap())
@@ -66,4 +69,42 @@ async fn an_exhausted_cluster_cidr_is_told_apart_from_a_failing_store() {
     assert_eq!(assign(&cidrs, "a").await, "10.244.0.0/24");
     let error = cidrs.assign("b", None).await.unwrap_err();
     assert!(matches!(error, PodCidrError::Refused(AssignError::Exhausted(_))), "{error}");
+}
+
+#[tokio::test]
+async fn a_range_whose_agent_never_registers_is_freed() {
+    let store = memory();
+    let (first, second) = (server(&store, "10.244.0.0/16"), server(&store, "10.244.0.0/16"));
+    for node in ["registered", "renewed", "lost"] {
+        assign(&first, node).await;
+    }
+    let node = r#"{"apiVersion":"v1","kind":"Node","metadata":{"name":"registered"}}"#;
+    store.put(Key::from("/registry/core/nodes/registered"), node.into()).await.unwrap();
+    let registry = Registry::open(store.clone()).await.unwrap();
+    let mut unused = UnusedCidrs::default();
+    let begin = Time(0);
+    sweep::sweep(&first, &registry, &mut unused, begin).await.unwrap();
+    // An agent that starts again asks another server.
+    assert_eq!(assign(&second, "renewed").await, "10.244.1.0/24");
+    sweep::sweep(&first, &registry, &mut unused, begin + UNUSED_AFTER).await.unwrap();
+    let left = async || -> Vec<String> {
+        first.assigned().await.unwrap().into_iter().map(|(node, _)| node.into()).collect()
+    };
+    assert_eq!(left().await, ["registered", "renewed"]);
+    assert_eq!(assign(&second, "new").await, "10.244.2.0/24");
+}
+
+#[tokio::test]
+async fn a_range_that_is_requested_again_is_not_freed_as_unused() {
+    let store = memory();
+    let (first, second) = (server(&store, "10.244.0.0/16"), server(&store, "10.244.0.0/16"));
+    assign(&first, "a").await;
+    let seen = first.assigned().await.unwrap()[0].1;
+    assign(&second, "a").await;
+    // The first server does not know of the request; its transaction would fail, and it reads the table again.
+    assert!(!first.release_unused("a", seen).await.unwrap());
+    let seen = second.assigned().await.unwrap()[0].1;
+    assert!(first.release_unused("a", seen).await.unwrap());
+    assert!(!first.release_unused("a", seen).await.unwrap());
+    assert!(first.assigned().await.unwrap().is_empty());
 }

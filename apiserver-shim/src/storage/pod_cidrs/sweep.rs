@@ -1,0 +1,46 @@
+//! Frees Pod CIDRs whose agents have never registered. Each is freed in a transaction that requires it to be as it was seen,
+//! so that an agent that requests it meanwhile keeps it, whichever server it asks.
+
+use std::time::{Duration, Instant};
+
+use kernel_model::time::Time;
+use shim_core::controllers::served;
+use shim_core::pod_cidrs::UnusedCidrs;
+use store::Revision;
+
+use super::{PodCidrError, PodCidrs};
+use crate::storage::registry::Registry;
+
+/// How often assigned ranges are looked at: a fraction of the time after which one counts as unused.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// Sweeps until the task is aborted.
+pub async fn run(cidrs: PodCidrs, registry: Registry) {
+    let start = Instant::now();
+    let mut unused = UnusedCidrs::default();
+    let mut period = tokio::time::interval(SWEEP_EVERY);
+    loop {
+        period.tick().await;
+        if let Err(error) = sweep(&cidrs, &registry, &mut unused, Time(0) + start.elapsed()).await {
+            tracing::debug!(%error, "unused Pod CIDRs were not looked for");
+        }
+    }
+}
+
+/// Looks once.
+pub(super) async fn sweep(
+    cidrs: &PodCidrs,
+    registry: &Registry,
+    unused: &mut UnusedCidrs,
+    now: Time,
+) -> Result<(), PodCidrError> {
+    let assigned = cidrs.assigned().await?;
+    let assigned = assigned.iter().map(|(node, written)| (&**node, written.0));
+    let has_node = |node: &str| registry.peek(served("", "nodes"), "", node).is_some();
+    for (node, written) in unused.observe(now, assigned, has_node) {
+        if cidrs.release_unused(&node, Revision(written)).await? {
+            tracing::info!(node = &*node, "the Pod CIDR of a node that never registered is free again");
+        }
+    }
+    Ok(())
+}
