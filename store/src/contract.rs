@@ -68,6 +68,11 @@ pub trait Store: Send + Sync {
     /// [`Error::FutureRevision`]. Backends also compact on their own, so the history is always bounded.
     async fn compact(&self, revision: Revision) -> Result<(), Error>;
 
+    /// Metrics of this backend, for the server that runs it to register.
+    fn collectors(&self) -> Vec<Box<dyn prometheus::core::Collector>> {
+        Vec::new()
+    }
+
     /// Creates a key; a conflict if it exists.
     async fn create(&self, key: Key, value: Bytes) -> Result<TxnOutcome, Error> {
         self.txn(Txn::new().when(key.clone(), Condition::Absent).put(key, value)).await

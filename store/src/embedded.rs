@@ -12,6 +12,7 @@
 mod committer;
 mod directory;
 mod log;
+mod metrics;
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +31,7 @@ use crate::{Error, GetResult, Key, ListRequest, Listing, Revision, Store, Txn, T
 use committer::{Committer, QUEUE_MAX, Request};
 use directory::Directory;
 use log::{FjallLog, Log};
+use metrics::CommitMetrics;
 
 pub use directory::DATA_FORMAT_VERSION;
 
@@ -42,6 +44,7 @@ pub struct EmbeddedStore {
     /// The error that refuses writes, once a write could not be made durable.
     poison: Arc<OnceLock<Error>>,
     committer: Option<JoinHandle<()>>,
+    metrics: CommitMetrics,
     /// Holds the directory's lock; dropped last.
     _directory: Option<Directory>,
 }
@@ -65,7 +68,8 @@ impl EmbeddedStore {
         let published = Arc::new(Published::new(index));
         let poison = Arc::new(OnceLock::new());
         let (queue, requests) = mpsc::channel(QUEUE_MAX);
-        let committer = Committer::new(Arc::clone(&published), Arc::clone(&poison), log);
+        let metrics = CommitMetrics::new();
+        let committer = Committer::new(Arc::clone(&published), Arc::clone(&poison), log, metrics.clone());
         let committer = std::thread::Builder::new()
             .name("store-committer".to_owned())
             .spawn(move || committer.run(requests))
@@ -75,6 +79,7 @@ impl EmbeddedStore {
             queue: Some(queue),
             poison,
             committer: Some(committer),
+            metrics,
             _directory: directory,
         }
     }
@@ -127,5 +132,9 @@ impl Store for EmbeddedStore {
 
     async fn compact(&self, revision: Revision) -> Result<(), Error> {
         self.published.compact(revision)
+    }
+
+    fn collectors(&self) -> Vec<Box<dyn prometheus::core::Collector>> {
+        self.metrics.collectors()
     }
 }

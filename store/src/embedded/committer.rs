@@ -1,11 +1,12 @@
 //! The committer thread: the only writer of the log and of the published index.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::log::Log;
+use super::metrics::CommitMetrics;
 use crate::memory::Published;
 use crate::mvcc::Draft;
 use crate::{Error, Txn, TxnOutcome};
@@ -36,6 +37,7 @@ pub(super) struct Committer {
     published: Arc<Published>,
     poison: Arc<OnceLock<Error>>,
     log: Box<dyn Log>,
+    metrics: CommitMetrics,
 }
 
 impl Committer {
@@ -43,8 +45,9 @@ impl Committer {
         published: Arc<Published>,
         poison: Arc<OnceLock<Error>>,
         log: Box<dyn Log>,
+        metrics: CommitMetrics,
     ) -> Committer {
-        Committer { published, poison, log }
+        Committer { published, poison, log, metrics }
     }
 
     /// Commits groups until every sender is gone.
@@ -78,7 +81,11 @@ impl Committer {
             (draft, outcomes)
         });
         if !draft.is_empty() {
-            if let Err(reason) = self.log.append(&draft) {
+            let start = Instant::now();
+            let appended = self.log.append(&draft);
+            self.metrics.fsyncs.observe(start.elapsed().as_secs_f64());
+            self.metrics.transactions.inc_by(outcomes.len() as u64);
+            if let Err(reason) = appended {
                 let reason = self.poisoned(reason);
                 // Conflicts too: they may have been evaluated against writes that are now undone.
                 outcomes.into_iter().for_each(|(answer, _)| refuse(answer, &reason));

@@ -1,4 +1,4 @@
-//! A failing disk: the store refuses all writes afterwards.
+//! A failing disk, after which the store refuses all writes; and the metrics of commits.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -40,4 +40,24 @@ async fn a_failed_sync_poisons_the_store() {
     drop(store);
     let ending = watch.next_batch().await.expect("the watch says why it ends");
     assert!(matches!(ending, Err(Error::Closed)), "no watcher saw the failed writes: {ending:?}");
+}
+
+#[tokio::test]
+async fn each_sync_and_its_transactions_are_counted() {
+    let log = Box::new(FailingLog(Arc::default()));
+    let store = EmbeddedStore::start(Index::new(), log, None);
+    for key in ["/a", "/b"] {
+        store.put(Key::new(key), "1".into()).await.unwrap();
+    }
+    // A conflict writes nothing, so that there is nothing to sync.
+    store.create(Key::new("/a"), "2".into()).await.unwrap();
+    let registry = prometheus::Registry::new();
+    for collector in store.collectors() {
+        registry.register(collector).unwrap();
+    }
+    let families = registry.gather();
+    let names: Vec<&str> = families.iter().map(|family| family.name()).collect();
+    assert_eq!(names, ["catamaran_store_fsync_duration_seconds", "catamaran_store_transactions_total"]);
+    assert_eq!(families[0].get_metric()[0].get_histogram().get_sample_count(), 2);
+    assert_eq!(families[1].get_metric()[0].get_counter().get_value(), 2.0);
 }
