@@ -16,7 +16,7 @@ mod worker;
 
 pub use events::EventRecorder;
 pub(crate) use events::event_to_store;
-pub use queue::{Durations, QueueStats};
+pub use queue::{Durations, QueueStats, workqueue_collector};
 
 use std::collections::HashMap;
 use std::sync::Arc;

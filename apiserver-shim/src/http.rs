@@ -8,6 +8,7 @@ pub mod discovery;
 pub mod health;
 pub mod list;
 mod list_body;
+mod measure;
 pub mod negotiation;
 pub mod node_proxy;
 pub mod objects;

@@ -1,6 +1,7 @@
 //! The Kubernetes API server over the store, as one tower service, with the controllers and the scheduler that run beside it.
 //!
 //! Rooms, lowest first; a module imports from its own room and from rooms above it in this list:
+//! - [`metrics`]: what `/metrics` shows, and the handles by which the other rooms count;
 //! - [`storage`]: objects, the registry over the store, watch caches;
 //! - [`node_endpoints`]: where the nodes' executors listen;
 //! - [`request`]: what a request asks for;
@@ -16,6 +17,7 @@
 pub mod auth;
 pub mod controllers;
 pub mod http;
+pub mod metrics;
 pub mod node_endpoints;
 pub mod pipeline;
 pub mod request;

@@ -10,6 +10,7 @@ mod feeds;
 mod jobs;
 mod journal;
 pub mod kernel_client;
+mod metrics;
 mod writes;
 
 pub use configuration::{ConfigurationFileError, read_configuration};
@@ -30,6 +31,7 @@ use shim_core::scheduler::machine::{
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::controllers::EventRecorder;
+use crate::metrics::Registry;
 use crate::node_endpoints::NodeEndpoints;
 use crate::pipeline::Pipeline;
 use crate::scheduler::kernel_client::{KernelClient, SubscribeError};
@@ -38,6 +40,7 @@ use crate::storage::pod_views::PodViews;
 use caller::Caller;
 use feeds::Watches;
 use jobs::Jobs;
+use metrics::SchedulerMetrics;
 
 /// Kernel events taken at once before anything else has a turn.
 const EVENTS_MAX: usize = 1024;
@@ -70,6 +73,8 @@ pub struct SchedulerOptions {
     pub events: EventRecorder,
     /// Profiles and back-off times.
     pub configuration: SchedulerConfiguration,
+    /// Where its metrics go.
+    pub metrics: Registry,
 }
 
 /// Wall-clock time that never goes back: read once, and counted on by the monotonic clock.
@@ -93,6 +98,7 @@ impl Clock {
 /// The driver: one task owns the machine.
 struct Driver {
     machine: SchedulerMachine,
+    metrics: SchedulerMetrics,
     clock: Clock,
     options: SchedulerOptions,
     jobs: Jobs,
@@ -123,8 +129,10 @@ struct Streams {
 /// Runs the scheduler until the task is aborted.
 pub async fn run(mut options: SchedulerOptions) {
     let watches = Watches::start(options.pipeline.registry());
+    let machine = SchedulerMachine::new(std::mem::take(&mut options.configuration));
     let mut driver = Driver {
-        machine: SchedulerMachine::new(std::mem::take(&mut options.configuration)),
+        metrics: SchedulerMetrics::new(&options.metrics, &machine),
+        machine,
         clock: Clock::start(),
         options,
         jobs: Jobs::default(),
@@ -190,6 +198,7 @@ impl Driver {
         while let Some(events) = self.jobs.try_next() {
             events.into_iter().for_each(|event| self.step(event));
         }
+        self.metrics.queues(&self.machine);
         self.flush();
     }
 
@@ -274,12 +283,15 @@ impl Driver {
             None => {
                 self.last_cycle = Some(now);
                 self.step(Event::Cycle);
-                self.cycle_every = (now.elapsed() * CYCLE_SHARE).clamp(CYCLE_EVERY, CYCLE_EVERY_MAX);
+                let duration = now.elapsed();
+                self.metrics.cycle(&self.machine, duration);
+                self.cycle_every = (duration * CYCLE_SHARE).clamp(CYCLE_EVERY, CYCLE_EVERY_MAX);
             }
         }
         if self.machine.next_deadline().is_some_and(|at| at <= self.clock.now()) {
             self.step(Event::Tick);
         }
+        self.metrics.queues(&self.machine);
         self.flush();
     }
 

@@ -22,6 +22,8 @@ use crate::auth::authentication::{Authenticator, DEFAULT_AUDIENCE, User};
 use crate::auth::authorization::FixedAuthorizer;
 use crate::http::node_proxy::node_client;
 use crate::http::service::{Api, ApiService, Caller};
+use crate::metrics::Registry as Metrics;
+use crate::metrics::requests::{INFLIGHT_PERIOD, RequestMetrics};
 use crate::node_endpoints::NodeEndpoints;
 use crate::pipeline::Pipeline;
 use crate::storage::registry::Registry;
@@ -148,6 +150,7 @@ pub async fn start(options: ApiOptions) -> Result<ApiHandle, StartError> {
     let tls = Tls::Required(Arc::new(move || Ok(tls.clone())));
     let serving = TaskTracker::new();
     serving.spawn(transport::server::serve(listener, tls, server_options(), make_service, stop.clone()));
+    serving.spawn(publish_inflight(service.api().requests.clone(), stop.clone()));
     serving.close();
     Ok(ApiHandle { service, local, stop, serving })
 }
@@ -166,6 +169,11 @@ impl ApiHandle {
     /// The service, for a part of this process that goes by `user`.
     pub fn service(&self, user: &str) -> ApiService {
         self.service.for_caller(Caller::Known(Arc::new(User::system(user))))
+    }
+
+    /// Everything that `/metrics` shows. Parts that run beside the API add theirs.
+    pub fn metrics(&self) -> &Metrics {
+        &self.service.api().metrics
     }
 
     /// Where executors are; whoever learns it writes it here.
@@ -191,6 +199,17 @@ impl ApiHandle {
 impl Drop for ApiHandle {
     fn drop(&mut self) {
         self.stop.cancel();
+    }
+}
+
+/// Publishes the number of requests in flight until the server stops.
+async fn publish_inflight(requests: Arc<RequestMetrics>, stop: CancellationToken) {
+    let mut period = tokio::time::interval(INFLIGHT_PERIOD);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = period.tick() => requests.publish_inflight(),
+        }
     }
 }
 

@@ -19,9 +19,13 @@ mod discovery;
 mod gadget;
 #[path = "api/list_and_watch.rs"]
 mod list_and_watch;
+#[path = "api/metrics.rs"]
+mod metrics;
 #[path = "api/network.rs"]
 mod network;
 #[path = "api/protocol.rs"]
 mod protocol;
+#[path = "api/scrape.rs"]
+mod scrape;
 #[path = "api/write.rs"]
 mod write;

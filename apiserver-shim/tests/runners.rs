@@ -10,12 +10,16 @@ mod cluster;
 
 #[path = "runners/crashes.rs"]
 mod crashes;
+#[path = "runners/metrics.rs"]
+mod metrics;
 #[path = "runners/ordering.rs"]
 mod ordering;
 #[path = "runners/profiles.rs"]
 mod profiles;
 #[path = "runners/scheduling.rs"]
 mod scheduling;
+#[path = "api/scrape.rs"]
+mod scrape;
 
 use std::time::{Duration, Instant};
 

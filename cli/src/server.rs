@@ -112,6 +112,7 @@ pub async fn start(
         node_endpoints: api.node_endpoints().clone(),
         pod_cidrs: pod_cidrs.clone(),
         scheduler_configuration,
+        metrics: api.metrics().clone(),
         ca_pem: pki.authority.certificate().to_owned(),
     });
     let hollow = hollow::start(&master, arguments.hollow_nodes, progress);

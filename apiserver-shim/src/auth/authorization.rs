@@ -55,6 +55,8 @@ struct Rule {
 const READ: &[&str] = &["get", "list", "watch"];
 const PUBLIC_PATHS: &[&str] = &["/healthz", "/livez", "/readyz", "/version", "/version/"];
 const DISCOVERY_PATHS: &[&str] = &["/api", "/api/*", "/apis", "/apis/*", "/openapi", "/openapi/*"];
+/// What upstream's role `system:monitoring` allows beside the public paths.
+const MONITORING_PATHS: &[&str] = &["/healthz/*", "/livez/*", "/readyz/*", "/metrics"];
 const ISSUER_PATHS: &[&str] = &["/.well-known/openid-configuration", "/openid/v1/jwks"];
 
 const BASIC: &[Rule] = &[
@@ -105,7 +107,8 @@ fn rules_of(user: &User) -> impl Iterator<Item = &'static Rule> {
 fn paths_of(user: &User) -> impl Iterator<Item = &'static &'static str> {
     let discovery: &[&str] = if user.is_in(AUTHENTICATED) { DISCOVERY_PATHS } else { &[] };
     let issuer: &[&str] = if user.is_in("system:serviceaccounts") { ISSUER_PATHS } else { &[] };
-    PUBLIC_PATHS.iter().chain(discovery).chain(issuer)
+    let monitoring: &[&str] = if user.is_in("system:monitoring") { MONITORING_PATHS } else { &[] };
+    PUBLIC_PATHS.iter().chain(discovery).chain(issuer).chain(monitoring)
 }
 
 impl Authorizer for FixedAuthorizer {

@@ -1,8 +1,10 @@
 //! A work queue like client-go's: each key once, no key twice at a time, exponential back-off after failures, and an overall
 //! rate limit on retries. In addition, a key can wait until the cache has seen a revision.
 
+mod metrics;
 mod stats;
 
+pub use metrics::workqueue_collector;
 pub use stats::{Durations, QueueStats};
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

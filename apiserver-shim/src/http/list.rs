@@ -262,7 +262,10 @@ async fn read_history(
     }
     let mut items = Vec::new();
     loop {
-        let page = registry.store().list(request.clone()).await.map_err(of_store)?;
+        let start = std::time::Instant::now();
+        let page = registry.store().list(request.clone()).await;
+        registry.store_requests(resource).list.observe(start, &page);
+        let page = page.map_err(of_store)?;
         let count = page.kvs.len();
         for (i, kv) in page.kvs.iter().enumerate() {
             if let Some(object) =

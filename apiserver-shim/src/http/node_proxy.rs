@@ -15,6 +15,7 @@ use transport::client::{Client, ClientError, ClientOptions};
 
 use crate::auth::authentication::WEBSOCKET_TOKEN;
 use crate::http::body::{BoxError, Request, Response, empty, stream};
+use crate::http::measure::Measurement;
 use crate::http::reply;
 use crate::node_endpoints::NodeEndpoints;
 
@@ -76,6 +77,7 @@ pub async fn upgrade(
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         return Err(refusal(answer).await);
     }
+    let measurement: Option<Arc<Measurement>> = request.extensions_mut().remove();
     let ours = hyper::upgrade::on(&mut request);
     let theirs = hyper::upgrade::on(&mut answer);
     tokio::spawn(async move {
@@ -85,6 +87,8 @@ pub async fn upgrade(
         if let Err(error) = tokio::io::copy_bidirectional(&mut ours, &mut theirs).await {
             tracing::debug!(%error, "stream to a node ended");
         }
+        // The request ends with the connection.
+        drop(measurement);
     });
     let mut response = http::Response::new(empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;

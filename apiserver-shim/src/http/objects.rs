@@ -14,7 +14,7 @@ use shim_model::status::{self, Status};
 
 use super::body::{self, Body, Response};
 use super::negotiation::{self, Accepted};
-use super::{list, reply, shapes, watch};
+use super::{list, measure, reply, shapes, watch};
 use crate::http::service::Api;
 use crate::pipeline::{DeletionOutcome, ObjectRef, RequestContext, WriteOutcome};
 use crate::request::info::Target;
@@ -173,7 +173,11 @@ async fn collection(api: &Api, request: &ResourceRequest<'_>) -> Result<Response
     let Target { namespace, name, .. } = request.target;
     let options = list::options(request.resource, namespace, name, request.query, watching)?;
     match watching {
-        true => watch::watch(&api.registry, request.resource, &options, accepted, request.query).await,
+        true => {
+            let resource = request.resource;
+            let events = measure::watch_events(&api.requests, resource);
+            watch::watch((&api.registry, events), resource, &options, accepted, request.query).await
+        }
         false => list::list(&api.registry, request.resource, &options, accepted, request.query).await,
     }
 }

@@ -1,6 +1,6 @@
 //! The API server as one tower service: every request comes through [`ApiService`], whether from a socket or from inside
-//! the process. The chain is upstream's: audit → panic → request info → authentication → audit policy → impersonation →
-//! authorization → route.
+//! the process. The chain is upstream's: audit → request info → metrics → panic → authentication → audit policy →
+//! impersonation → authorization → route.
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -27,13 +27,16 @@ use crate::auth::authentication::{Authenticator, MASTERS, User, impersonated};
 use crate::auth::authorization::{Attributes, Authorizer, refusal};
 use crate::http::audit::{self, Answering, AuditLayer};
 use crate::http::body::{BoxError, Request, Response, empty};
+use crate::http::measure::{self, Measurement};
 use crate::http::node_proxy::NodeClient;
 use crate::http::objects::{self, ResourceRequest};
 use crate::http::subresources::{self, reviews};
 use crate::http::{discovery, health, negotiation, openapi, pretty, reply, version, websocket};
+use crate::metrics::{self, requests::RequestMetrics};
 use crate::node_endpoints::NodeEndpoints;
 use crate::pipeline::{Pipeline, RequestContext};
 use crate::request::info::{RequestInfo, Target};
+use crate::storage::catalog::{Catalog, ServedResource};
 use crate::storage::registry::Registry;
 
 /// Requests that are worked on at once, watches and streams aside; more wait. Bounds memory at some 3 MiB each.
@@ -57,6 +60,10 @@ pub struct Api {
     pub address: String,
     /// The audit log, if there is a policy.
     pub audit: Option<Arc<AuditLog>>,
+    /// Everything that `/metrics` shows.
+    pub metrics: metrics::Registry,
+    /// The metrics of requests.
+    pub requests: Arc<RequestMetrics>,
     slots: Semaphore,
 }
 
@@ -73,7 +80,27 @@ impl Api {
     ) -> Api {
         let pipeline = Pipeline::new(registry.clone()).with_audit(audit.clone());
         let slots = Semaphore::new(REQUESTS_MAX);
-        Api { registry, pipeline, authenticator, authorizer, nodes, node_client, address, audit, slots }
+        let requests = Arc::new(RequestMetrics::new());
+        let metrics = metrics::Registry::new();
+        requests.register(&metrics);
+        registry.register_metrics(&metrics);
+        metrics::register(&metrics, metrics::process::collector());
+        if let Some(audit) = &audit {
+            audit.register_metrics(&metrics);
+        }
+        Api {
+            registry,
+            pipeline,
+            authenticator,
+            authorizer,
+            nodes,
+            node_client,
+            address,
+            audit,
+            metrics,
+            requests,
+            slots,
+        }
     }
 }
 
@@ -180,7 +207,20 @@ impl Handlers {
             namespace = Empty,
             name = Empty,
         );
-        let answering = answer(self, &headers, request, (audit_id, audit.as_deref()));
+        let info = RequestInfo::new(request.method(), request.uri());
+        let catalog = self.api.registry.catalog();
+        let resource = info.target.as_ref().and_then(|target| target.resource(&catalog));
+        let measurement =
+            Measurement::begin(&self.api.requests, (request.method(), &headers), &info, resource);
+        let inflight = match measurement.is_long_running() {
+            true => {
+                request.extensions_mut().insert(measurement.clone());
+                None
+            }
+            false => Some(self.api.requests.begin(!matches!(info.verb, "get" | "list" | "watch"))),
+        };
+        let arrived = Arrived { info: &info, catalog: &catalog, resource, headers: &headers };
+        let answering = answer(self, arrived, request, (audit_id, audit.as_deref()));
         let answered = AssertUnwindSafe(answering.instrument(span)).catch_unwind().await;
         let mut response = match answered {
             Ok(Ok(response)) => response,
@@ -208,20 +248,33 @@ impl Handlers {
         if head {
             *response.body_mut() = empty();
         }
-        reply::compress(&headers, response).await
+        let response = reply::compress(&headers, response).await;
+        drop(inflight);
+        measure::end(measurement, response)
     }
 }
 
-/// `headers` are the request's, taken out of it.
+/// A request before it is known who sent it.
+#[derive(Clone, Copy)]
+struct Arrived<'a> {
+    info: &'a RequestInfo,
+    /// The catalog as of the request's arrival.
+    catalog: &'a Arc<Catalog>,
+    /// The resource that is served at the request's path.
+    resource: Option<&'a Arc<ServedResource>>,
+    /// The request's headers, taken out of it.
+    headers: &'a HeaderMap,
+}
+
 async fn answer(
     handlers: &Handlers,
-    headers: &HeaderMap,
+    arrived: Arrived<'_>,
     mut request: Request,
     (audit_id, audit): (AuditId, Option<&AuditRequest>),
 ) -> Result<Response, Status> {
     let Handlers { api, caller } = handlers;
-    let info = RequestInfo::new(request.method(), request.uri());
-    record_span(&info);
+    let Arrived { info, headers, .. } = arrived;
+    record_span(info);
     let authenticated = match caller {
         // A certificate counts before a token, as upstream has it.
         Caller::Known(user) => user.clone(),
@@ -229,21 +282,21 @@ async fn answer(
             Ok(user) => Arc::new(user),
             Err(status) => {
                 if let Some(audit) = audit {
-                    audit.unauthenticated(&info, &status).await;
+                    audit.unauthenticated(info, &status).await;
                 }
                 return Err(status);
             }
         },
     };
     let record = match audit {
-        Some(audit) => audit.begin(&authenticated, &info).await,
+        Some(audit) => audit.begin(&authenticated, info).await,
         None => None,
     };
     let (user, impersonator) = impersonate(authenticated, headers)?;
     if let (Some(record), Some(_)) = (&record, &impersonator) {
         record.impersonate(&user);
     }
-    let attributes = Attributes::of(&info);
+    let attributes = Attributes::of(info);
     let (allowed, reason) = api.authorizer.authorize(&user, &attributes);
     if let Some(record) = &record {
         record.annotate(DECISION, if allowed { "allow" } else { "forbid" }.to_owned());
@@ -260,10 +313,10 @@ async fn answer(
     match &info.target {
         Some(target) => {
             context.subresource.clone_from(&target.subresource);
-            let asked = Asked { context: &context, info: &info, target, headers };
+            let asked = Asked { context: &context, target, arrived };
             to_resource(api, asked, request).await
         }
-        None => to_path(api, &info, request.method(), headers).await,
+        None => to_path(api, info, request.method(), headers).await,
     }
 }
 
@@ -297,18 +350,17 @@ fn impersonate(user: Arc<User>, headers: &HeaderMap) -> Result<(Arc<User>, Optio
 /// What is known of a request for a resource before it is looked up.
 struct Asked<'a> {
     context: &'a RequestContext,
-    info: &'a RequestInfo,
     target: &'a Target,
-    headers: &'a HeaderMap,
+    arrived: Arrived<'a>,
 }
 
 async fn to_resource(api: &Api, asked: Asked<'_>, mut request: Request) -> Result<Response, Status> {
-    let Asked { context, info, target, headers } = asked;
-    let catalog = &api.registry.catalog();
+    let Asked { context, target, arrived } = asked;
+    let Arrived { info, catalog, resource, headers } = arrived;
     if catalog.group(&target.group).is_none() {
         return Ok(discovery::not_found());
     }
-    let Some(resource) = target.resource(catalog) else { return Err(status::unknown_path()) };
+    let Some(resource) = resource else { return Err(status::unknown_path()) };
     if request.method() == Method::HEAD || info.verb.is_empty() {
         return Err(status::method_not_allowed());
     }
@@ -338,8 +390,9 @@ async fn to_resource(api: &Api, asked: Asked<'_>, mut request: Request) -> Resul
     }
     if info.verb == "watch" && websocket::is_wanted(headers) {
         let upgrade = request.extensions_mut().remove();
+        let measurement: Option<Arc<Measurement>> = request.extensions_mut().remove();
         let answer = objects::serve(api, &asked, request.into_body()).await?;
-        return websocket::carry(headers, upgrade, answer);
+        return websocket::carry(headers, upgrade, answer, measurement);
     }
     objects::serve(api, &asked, request.into_body()).await
 }
@@ -365,6 +418,13 @@ async fn to_path(
         return response;
     }
     match path.trim_end_matches('/') {
+        "/metrics" if path == "/metrics" => match *method {
+            Method::GET | Method::HEAD => {
+                let text = metrics::print(&api.metrics).map_err(status::internal)?;
+                Ok(reply::typed(200, metrics::TEXT_FORMAT, text))
+            }
+            _ => Err(status::method_not_allowed()),
+        },
         "/version" if !readable => Err(status::method_not_allowed()),
         "/version" => Ok(reply::value(200, Media::Json, &version::value())),
         "/.well-known/openid-configuration" => {
@@ -385,7 +445,8 @@ async fn to_path(
             let mut paths: Vec<String> = shim_model::openapi::document_paths(catalog.resources());
             paths.iter_mut().for_each(|p| p.insert(0, '/'));
             paths.extend(
-                ["/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"].map(String::from),
+                ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]
+                    .map(String::from),
             );
             paths.sort();
             Ok(reply::json(200, json!({"paths": paths}).to_string()))

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use prometheus::IntCounter;
 use serde_json::{Value, json};
 use shim_model::status::{self, Status};
 use shim_model::table::{self, IncludeObject};
@@ -19,7 +20,7 @@ use crate::request::query::Query;
 use crate::storage::catalog::ServedResource;
 use crate::storage::object::{set_resource_version, write_resource_version};
 use crate::storage::registry::Registry;
-use crate::storage::watch_cache::{BroadcastGroup, Delivery, WatchEnd, WatchFrom, Watcher};
+use crate::storage::watch_cache::{BroadcastGroup, Delivery, EncodedBatch, WatchEnd, WatchFrom, Watcher};
 
 /// Most events in one frame: with small objects a frame is then some 256 KiB, which is what bounds it with large ones.
 const FRAME_EVENTS_MAX: usize = 256;
@@ -55,11 +56,13 @@ struct State {
     /// Rings at the next bookmark or at the deadline. It is kept between frames: to set one costs more than a look.
     alarm: Pin<Box<Sleep>>,
     done: bool,
+    /// Counts what is sent.
+    events: IntCounter,
 }
 
-/// Answers a WATCH.
+/// Answers a WATCH, and counts the events that are sent.
 pub async fn watch(
-    registry: &Registry,
+    (registry, events): (&Registry, IntCounter),
     resource: &Arc<ServedResource>,
     options: &ListOptions,
     accepted: Accepted,
@@ -94,6 +97,7 @@ pub async fn watch(
         Err(WatchEnd::Lagged { oldest }) => {
             let status = status::too_old(options.revision.unwrap_or(0), oldest);
             let frame = error_frame(&status);
+            events.inc();
             stream(futures::stream::iter([Ok(frame)]))
         }
         Ok(watcher) => {
@@ -109,6 +113,7 @@ pub async fn watch(
                 deadline: now + Duration::from_secs(seconds),
                 alarm: Box::pin(sleep_until(now)),
                 done: false,
+                events,
             };
             stream(futures::stream::unfold(state, |mut state| async move {
                 let frame = state.next().await?;
@@ -139,20 +144,21 @@ impl State {
                     // The resource is no longer served: the watch ends without an error, as upstream's do.
                     Err(FrameError::End(WatchEnd::Closed)) => return None,
                     Err(FrameError::End(WatchEnd::Lagged { oldest })) => {
-                        self.done = true;
-                        return Some(error_frame(&status::too_old(self.watcher.seen(), oldest)));
+                        let status = status::too_old(self.watcher.seen(), oldest);
+                        return Some(self.last(&status));
                     }
                     Err(FrameError::Conversion(status)) => {
-                        self.done = true;
-                        return Some(error_frame(&status));
+                        return Some(self.last(&status));
                     }
                 }
                 let known = known.max(self.watcher.seen());
                 if std::mem::take(&mut self.initial_open) {
+                    self.events.inc();
                     return Some(self.codec.bookmark(known, true));
                 }
                 if mark {
                     self.next_bookmark = now + BOOKMARK_EVERY;
+                    self.events.inc();
                     return Some(self.codec.bookmark(known, false));
                 }
             }
@@ -167,22 +173,32 @@ impl State {
     async fn frame(&mut self) -> Result<Bytes, FrameError> {
         loop {
             let codec = &mut self.codec;
-            let (bytes, cut) = if !codec.resource.is_stored_version() {
+            let EncodedBatch { bytes, events, cut } = if !codec.resource.is_stored_version() {
                 let batch = self.watcher.poll(FRAME_EVENTS_MAX)?;
-                (codec.convert_all(&batch.deliveries).await?, batch.cut)
+                let bytes = codec.convert_all(&batch.deliveries).await?;
+                EncodedBatch { bytes, events: batch.deliveries.len(), cut: batch.cut }
             } else if codec.is_settled() {
                 let write = |deliveries: &[Delivery]| codec.write_all(deliveries, None);
                 self.watcher.poll_written(&self.group, FRAME_EVENTS_MAX, write)?
             } else {
                 // The first frame of Tables is nobody else's: it names the columns.
                 let batch = self.watcher.poll(FRAME_EVENTS_MAX)?;
-                (codec.write_all(&batch.deliveries, None), batch.cut)
+                let bytes = codec.write_all(&batch.deliveries, None);
+                EncodedBatch { bytes, events: batch.deliveries.len(), cut: batch.cut }
             };
             self.look = cut;
+            self.events.inc_by(events as u64);
             if !bytes.is_empty() || !cut {
                 return Ok(bytes);
             }
         }
+    }
+
+    /// The frame that ends the watch with an error.
+    fn last(&mut self, status: &Status) -> Bytes {
+        self.done = true;
+        self.events.inc();
+        error_frame(status)
     }
 
     /// Sleeps until there may be something to say.

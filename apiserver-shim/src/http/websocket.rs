@@ -1,6 +1,8 @@
 //! WATCH over a WebSocket, as browsers do it: the events of an ordinary watch, each as one text message. (exec and its
 //! kin are the executor's; their bytes pass through `node_proxy` untouched.)
 
+use std::sync::Arc;
+
 use futures::{SinkExt, StreamExt};
 use http::header::{
     CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, UPGRADE,
@@ -16,6 +18,7 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::body::{Body, Response, empty};
+use super::measure::Measurement;
 use crate::auth::authentication::WEBSOCKET_TOKEN;
 
 /// A client of a watch has nothing to say: anything longer ends the connection.
@@ -26,8 +29,13 @@ pub fn is_wanted(headers: &HeaderMap) -> bool {
     headers.get(UPGRADE).is_some_and(|u| u.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
-/// Turns the answer to a WATCH into a WebSocket's.
-pub fn carry(headers: &HeaderMap, upgrade: Option<OnUpgrade>, watch: Response) -> Result<Response, Status> {
+/// Turns the answer to a WATCH into a WebSocket's. The request ends with the connection.
+pub(super) fn carry(
+    headers: &HeaderMap,
+    upgrade: Option<OnUpgrade>,
+    watch: Response,
+    measurement: Option<Arc<Measurement>>,
+) -> Result<Response, Status> {
     let (Some(key), Some(upgrade)) = (headers.get(SEC_WEBSOCKET_KEY), upgrade) else {
         return Err(status::bad_request("the WebSocket handshake is not complete"));
     };
@@ -50,6 +58,7 @@ pub fn carry(headers: &HeaderMap, upgrade: Option<OnUpgrade>, watch: Response) -
         if let Err(error) = run(upgraded, body).await {
             tracing::debug!(%error, "websocket watch ended");
         }
+        drop(measurement);
     });
     Ok(response)
 }

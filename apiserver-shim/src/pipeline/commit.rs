@@ -1,6 +1,7 @@
 //! Transactions of the pipeline: the only place that writes objects to the store.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use shim_model::object::StoredObject;
 use shim_model::status::{self, Status};
@@ -51,7 +52,11 @@ pub(super) async fn put(
     let key = resource.key(&stored.header.namespace, &stored.header.name);
     let stored = Arc::new(stored);
     let txn = preconditions.add_to(Txn::new().when(key.clone(), expect.condition()), &key);
+    let start = Instant::now();
     let outcome = transact(registry, txn, Some((&key, &stored)), preconditions).await;
+    let requests = registry.store_requests(resource);
+    let operation = if expect == Expect::Absent { &requests.create } else { &requests.update };
+    operation.observe(start, &outcome);
     let revision = committed(resource, &key, outcome, preconditions)?;
     tracing::debug!(%key, uid = stored.header.uid, revision, "object written");
     Object::new(stored, resource.stored().definition(), revision)
@@ -68,7 +73,9 @@ pub(super) async fn remove(
     let key = resource.key(current.namespace(), current.name());
     let condition = Condition::ModRevision(Revision(current.revision));
     let txn = preconditions.add_to(Txn::new().when(key.clone(), condition).delete(key.clone()), &key);
+    let start = Instant::now();
     let outcome = transact(registry, txn, None, preconditions).await;
+    registry.store_requests(resource).delete.observe(start, &outcome);
     committed(resource, &key, outcome, preconditions)
 }
 

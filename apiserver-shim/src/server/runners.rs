@@ -6,7 +6,8 @@ use kernel::driver::SchedulerDriver;
 use shim_core::controllers::{self, ControllerConfig};
 use tokio::task::JoinHandle;
 
-use crate::controllers::{ControllerOptions, Controllers, EventRecorder, QueueMetrics};
+use crate::controllers::{ControllerOptions, Controllers, EventRecorder, QueueMetrics, workqueue_collector};
+use crate::metrics::{Registry, register};
 use crate::node_endpoints::NodeEndpoints;
 use crate::pipeline::Pipeline;
 use crate::scheduler::kernel_client::KernelClient;
@@ -26,6 +27,8 @@ pub struct RunnersOptions {
     pub pod_cidrs: PodCidrs,
     /// The scheduler's profiles and back-off times.
     pub scheduler_configuration: SchedulerConfiguration,
+    /// Where the metrics of controllers and scheduler go.
+    pub metrics: Registry,
     /// The certificate authority of the API server, for `kube-root-ca.crt`.
     pub ca_pem: String,
 }
@@ -50,6 +53,7 @@ pub fn start(options: RunnersOptions) -> RunnersHandle {
     });
     let (swept, objects) = (options.pod_cidrs.clone(), registry.clone());
     let queues = controllers.metrics();
+    register(&options.metrics, workqueue_collector(queues.clone()));
     let client = KernelClient::new(options.driver, registry.store().clone());
     let scheduler = scheduler::run(SchedulerOptions {
         pipeline: options.pipeline,
@@ -59,6 +63,7 @@ pub fn start(options: RunnersOptions) -> RunnersHandle {
         pod_views,
         events,
         configuration: options.scheduler_configuration,
+        metrics: options.metrics,
     });
     let controllers = tokio::spawn(controllers.run());
     let scheduler = tokio::spawn(async move {

@@ -12,6 +12,7 @@ use shim_model::status::{self, Status};
 use super::object::Object;
 use super::registry::Registry;
 use super::watch_cache::WatchCache;
+use crate::metrics::requests::ResourceSeries;
 
 mod documents;
 mod store;
@@ -66,17 +67,23 @@ impl Deref for Catalog {
 pub struct ServedResource {
     definition: Arc<ResourceDefinition>,
     store: Option<Arc<ResourceStore>>,
+    series: ResourceSeries,
 }
 
 impl ServedResource {
     /// A resource whose objects are in `store`; none for resources that are only asked, such as reviews.
     pub fn new(definition: Arc<ResourceDefinition>, store: Option<Arc<ResourceStore>>) -> Self {
-        ServedResource { definition, store }
+        ServedResource { definition, store, series: ResourceSeries::default() }
     }
 
     /// What is known of the resource.
     pub fn definition(&self) -> &Arc<ResourceDefinition> {
         &self.definition
+    }
+
+    /// The metrics of requests for it.
+    pub fn series(&self) -> &ResourceSeries {
+        &self.series
     }
 
     /// Where its objects are; none for resources that are only asked, such as reviews.

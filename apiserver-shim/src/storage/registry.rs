@@ -14,6 +14,8 @@ use shim_model::status::{self, Status};
 use store::{Key, KeyValue, Store};
 use tokio::sync::watch;
 
+use crate::metrics;
+use crate::metrics::store_requests::{StoreMetrics, StoreRequests};
 use crate::storage::catalog::{Catalog, ResourceName, ResourceStore, Rows, ServedResource};
 use crate::storage::object::Object;
 use crate::storage::selection::Selection;
@@ -23,6 +25,7 @@ mod feed;
 mod inflight_writes;
 mod install;
 mod names;
+mod object_counts;
 pub(crate) use inflight_writes::InflightGuard;
 use inflight_writes::InflightWrites;
 pub use install::InstallError;
@@ -52,6 +55,8 @@ struct Inner {
     inflight: InflightWrites,
     /// Up to which revision every cache has seen everything.
     progress: watch::Sender<u64>,
+    /// Of requests to the store.
+    store_metrics: StoreMetrics,
 }
 
 impl Registry {
@@ -74,6 +79,7 @@ impl Registry {
             changing: tokio::sync::Mutex::new(()),
             inflight: InflightWrites::default(),
             progress: watch::Sender::new(revision),
+            store_metrics: StoreMetrics::new(),
         });
         tokio::spawn(feed::follow(Arc::downgrade(&inner), revision));
         Ok(Registry { inner })
@@ -92,6 +98,20 @@ impl Registry {
     /// The store below, for what is not an object.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.inner.store
+    }
+
+    /// Adds the metrics of the objects and the store.
+    pub fn register_metrics(&self, metrics: &metrics::Registry) {
+        self.inner.store_metrics.register(metrics);
+        metrics::register(metrics, object_counts::collector(self));
+        for collector in self.inner.store.collectors() {
+            metrics.register(collector).expect("invariant: the store's metrics have names of their own");
+        }
+    }
+
+    /// The metrics of requests for objects of a resource that has a store.
+    pub(crate) fn store_requests<'a>(&self, resource: &'a ServedResource) -> &'a StoreRequests {
+        resource.stored().requests(&self.inner.store_metrics)
     }
 
     /// The cache of a resource that has a store.

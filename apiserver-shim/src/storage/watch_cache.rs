@@ -22,7 +22,7 @@ mod watcher;
 pub use broadcast::BroadcastGroup;
 use broadcast::BroadcastGroups;
 use debouncer::Debouncer;
-pub use watcher::{Batch, Delivery, WatchEnd, WatchFrom, Watcher};
+pub use watcher::{Batch, Delivery, EncodedBatch, WatchEnd, WatchFrom, Watcher};
 
 /// Changes kept in a window. A watcher that is this far behind would rather list again.
 pub const WINDOW_CHANGES_MAX: usize = 16_384;

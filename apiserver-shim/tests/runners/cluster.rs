@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use apiserver_shim::metrics;
 use apiserver_shim::node_endpoints::NodeEndpoints;
 use apiserver_shim::pipeline::{Identity, ObjectRef, Pipeline, RequestContext};
 use apiserver_shim::scheduler::SchedulerConfiguration;
@@ -33,6 +34,8 @@ pub struct Cluster {
     pub runners: Option<RunnersHandle>,
     pub hollow: Option<HollowHandle>,
     pub cluster_cidr: ClusterCidr,
+    /// Of the last runners.
+    pub metrics: metrics::Registry,
     auditor: tokio::sync::Mutex<Auditor>,
 }
 
@@ -98,6 +101,7 @@ impl Cluster {
             runners: None,
             hollow,
             cluster_cidr: ClusterCidr::new("10.0.0.0/8".parse().unwrap(), 24).unwrap(),
+            metrics: metrics::Registry::default(),
             auditor: Default::default(),
         }
     }
@@ -118,12 +122,14 @@ impl Cluster {
         configuration: SchedulerConfiguration,
     ) {
         self.runners = None;
+        self.metrics = metrics::Registry::default();
         self.runners = Some(runners::start(RunnersOptions {
             pipeline: self.pipeline.clone(),
             driver,
             node_endpoints: self.endpoints.clone(),
             pod_cidrs: PodCidrs::new(self.registry().store().clone(), self.cluster_cidr),
             scheduler_configuration: configuration,
+            metrics: self.metrics.clone(),
             ca_pem: "certificate".to_owned(),
         }));
     }

@@ -39,6 +39,17 @@ fn tokens_are_valid_until_their_account_is_deleted() -> anyhow::Result<()> {
     let forbidden = with_token(&cluster, token, &["get", "pods"])?;
     let why = "Error from server (Forbidden): pods is forbidden: User \"system:serviceaccount:default:sailor\" cannot list resource \"pods\" in API group \"\" in the namespace \"default\"";
     assert_eq!(forbidden.stderr.trim(), why);
+    let metrics = cluster.kubectl(&["get", "--raw", "/metrics"])?;
+    for sample in [
+        "apiserver_request_total{code=\"201\",component=\"apiserver\",dry_run=\"\",group=\"\",resource=\"serviceaccounts\",",
+        "workqueue_adds_total{name=\"serviceaccount-controller\"}",
+        "scheduler_pending_pods{queue=\"active\"}",
+        "catamaran_store_fsync_duration_seconds_count",
+    ] {
+        assert!(metrics.lines().any(|line| line.starts_with(sample)), "{sample} is not in {metrics}");
+    }
+    let forbidden = with_token(&cluster, token, &["get", "--raw", "/metrics"])?;
+    assert!(forbidden.stderr.contains("cannot get path \"/metrics\""), "{forbidden:?}");
     let unknown = "error: You must be logged in to the server (Unauthorized)";
     let garbage = with_token(&cluster, "garbage", &["get", "pods"])?;
     assert_eq!(garbage.stderr.trim().lines().last(), Some(unknown), "{garbage:?}");

@@ -35,6 +35,7 @@ const ROOMS: &[Rooms] = &[
     Rooms {
         folder: "apiserver-shim/src",
         layers: &[
+            &["metrics"],
             &["storage"],
             &["node_endpoints"],
             &["request"],

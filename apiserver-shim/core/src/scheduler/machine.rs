@@ -176,6 +176,11 @@ impl SchedulerMachine {
         self.queue.lengths()
     }
 
+    /// The names of the profiles, in the order of their indices.
+    pub fn profile_names(&self) -> impl Iterator<Item = &str> {
+        self.scheduler.profiles().names()
+    }
+
     /// What the scheduling cycles have done so far.
     pub fn scheduler_stats(&self) -> &SchedulerStats {
         self.scheduler.stats()

@@ -4,11 +4,12 @@ use std::fs::OpenOptions;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
+use prometheus::{IntCounter, IntCounterVec, Opts};
 use tokio::sync::{mpsc, oneshot};
 
 use super::policy::Policy;
+use crate::metrics::{self, Registry, sound};
 
 /// Events that wait to be written: upstream's buffer of the batch mode, some 20 MiB at 2 KiB an event.
 const QUEUE_BOUND: usize = 10_000;
@@ -40,7 +41,10 @@ pub struct AuditLog {
     pub(super) policy: Policy,
     mode: AuditMode,
     queue: mpsc::Sender<Item>,
-    dropped: AtomicU64,
+    events: IntCounter,
+    errors: IntCounterVec,
+    /// Events that found the queue full, as upstream's plugin `buffered` counts them.
+    dropped: IntCounter,
 }
 
 #[derive(Debug)]
@@ -50,11 +54,15 @@ enum Item {
 }
 
 /// A place in the queue that was waited for.
-pub(super) struct Reserved(mpsc::OwnedPermit<Item>);
+pub(super) struct Reserved {
+    permit: mpsc::OwnedPermit<Item>,
+    events: IntCounter,
+}
 
 impl Reserved {
     pub(super) fn send(self, line: String) {
-        self.0.send(Item::Line(line));
+        self.events.inc();
+        self.permit.send(Item::Line(line));
     }
 }
 
@@ -63,24 +71,46 @@ impl AuditLog {
     pub fn start(options: AuditOptions) -> io::Result<Arc<AuditLog>> {
         let out = open(&options.path)?;
         let (queue, items) = mpsc::channel(QUEUE_BOUND);
-        std::thread::Builder::new().name("audit-log".to_owned()).spawn(move || write_all(items, out))?;
+        let events = sound(IntCounter::new(
+            "apiserver_audit_event_total",
+            "Counter of audit events generated and sent to the audit backend.",
+        ));
+        let errors = Opts::new(
+            "apiserver_audit_error_total",
+            "Counter of audit events that failed to be audited properly. Plugin identifies the plugin affected by the error.",
+        );
+        let errors = sound(IntCounterVec::new(errors, &["plugin"]));
+        let (dropped, failed) = (errors.with_label_values(&["buffered"]), errors.with_label_values(&["log"]));
+        std::thread::Builder::new()
+            .name("audit-log".to_owned())
+            .spawn(move || write_all(items, out, &failed))?;
         let AuditOptions { policy, mode, .. } = options;
-        Ok(Arc::new(AuditLog { policy, mode, queue, dropped: AtomicU64::new(0) }))
+        Ok(Arc::new(AuditLog { policy, mode, queue, events, errors, dropped }))
+    }
+
+    /// Adds the metrics of the log.
+    pub fn register_metrics(&self, registry: &Registry) {
+        metrics::register(registry, self.events.clone());
+        metrics::register(registry, self.errors.clone());
     }
 
     /// Queues an event; in blocking mode waits for a place.
     pub(super) async fn write(&self, line: String) {
+        self.events.inc();
         match self.mode {
             // The writer ends with the last sender only.
             AuditMode::Blocking => drop(self.queue.send(Item::Line(line)).await),
-            AuditMode::Batch => self.write_now(line),
+            AuditMode::Batch => self.queue_now(line),
         }
     }
 
     /// Waits for a place in blocking mode, for an event that comes where nothing can be waited for.
     pub(super) async fn reserve(&self) -> Option<Reserved> {
         match self.mode {
-            AuditMode::Blocking => self.queue.clone().reserve_owned().await.ok().map(Reserved),
+            AuditMode::Blocking => {
+                let place = self.queue.clone().reserve_owned().await.ok();
+                place.map(|permit| Reserved { permit, events: self.events.clone() })
+            }
             AuditMode::Batch => None,
         }
     }
@@ -88,6 +118,11 @@ impl AuditLog {
     /// Queues an event without waiting. A watch that ends while the queue is full in blocking mode hands its event to a
     /// task that waits.
     pub(super) fn write_now(&self, line: String) {
+        self.events.inc();
+        self.queue_now(line);
+    }
+
+    fn queue_now(&self, line: String) {
         let Err(mpsc::error::TrySendError::Full(item)) = self.queue.try_send(Item::Line(line)) else {
             return;
         };
@@ -97,16 +132,12 @@ impl AuditLog {
                 runtime.spawn(async move { drop(queue.send(item).await) });
             }
             _ => {
-                if self.dropped.fetch_add(1, Ordering::Relaxed) == 0 {
+                self.dropped.inc();
+                if self.dropped.get() == 1 {
                     tracing::error!("audit events are dropped: the audit log cannot keep up");
                 }
             }
         }
-    }
-
-    /// Events that were dropped so far.
-    pub fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
     }
 
     /// Waits until everything queued before is written.
@@ -130,13 +161,18 @@ fn open(path: &Path) -> io::Result<Box<dyn Write + Send>> {
     Ok(Box::new(options.open(path)?))
 }
 
-fn write_all(mut items: mpsc::Receiver<Item>, out: Box<dyn Write + Send>) {
+fn write_all(mut items: mpsc::Receiver<Item>, out: Box<dyn Write + Send>, failed: &IntCounter) {
     let mut out = BufWriter::new(out);
     let mut failing = false;
+    // Events that may be in the buffer.
+    let mut unsynced = 0;
     let mut next = items.blocking_recv();
     while let Some(item) = next {
         let written = match item {
-            Item::Line(line) => out.write_all(line.as_bytes()).and_then(|()| out.write_all(b"\n")),
+            Item::Line(line) => {
+                unsynced += 1;
+                out.write_all(line.as_bytes()).and_then(|()| out.write_all(b"\n"))
+            }
             Item::Flush(done) => {
                 let flushed = out.flush();
                 let _ = done.send(());
@@ -152,12 +188,18 @@ fn write_all(mut items: mpsc::Receiver<Item>, out: Box<dyn Write + Send>) {
             }
         };
         match written.and(flushed) {
-            Ok(()) => failing = false,
-            Err(error) if !failing => {
-                failing = true;
-                tracing::error!(%error, "the audit log cannot be written");
+            Ok(()) => {
+                failing = false;
+                if out.buffer().is_empty() {
+                    unsynced = 0;
+                }
             }
-            Err(_) => {}
+            Err(error) => {
+                failed.inc_by(std::mem::take(&mut unsynced));
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::error!(%error, "the audit log cannot be written");
+                }
+            }
         }
         next = more;
     }

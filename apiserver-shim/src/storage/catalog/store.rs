@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Instant;
 
 use shim_core::definition::ResourceDefinition;
 use store::{Event, Key};
 
+use crate::metrics::store_requests::{StoreMetrics, StoreRequests};
 use crate::storage::object::Object;
 use crate::storage::registry::parse;
 use crate::storage::watch_cache::{WatchCache, Written, push_key};
@@ -24,6 +25,7 @@ pub struct ResourceStore {
     listed: AtomicU64,
     is_opening: AtomicBool,
     opening: Mutex<Buffer>,
+    requests: OnceLock<StoreRequests>,
 }
 
 /// Events that arrive before the listing.
@@ -49,6 +51,7 @@ impl ResourceStore {
             listed: AtomicU64::new(0),
             is_opening: AtomicBool::new(false),
             opening: Mutex::default(),
+            requests: OnceLock::new(),
         }
     }
 
@@ -71,6 +74,11 @@ impl ResourceStore {
     /// Its objects in memory.
     pub fn cache(&self) -> &Arc<WatchCache> {
         &self.cache
+    }
+
+    /// The metrics of requests to the store for its objects.
+    pub(crate) fn requests(&self, metrics: &StoreMetrics) -> &StoreRequests {
+        self.requests.get_or_init(|| metrics.of(&self.definition.group, &self.definition.plural))
     }
 
     /// The store key of an object.

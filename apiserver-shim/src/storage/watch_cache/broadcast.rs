@@ -27,6 +27,8 @@ pub(super) struct Frame {
     pub(super) revision: u64,
     /// Whether a limit ended the frame.
     pub(super) cut: bool,
+    /// How many events the bytes are.
+    pub(super) events: usize,
     /// Empty if none of the changes matches the selection.
     pub(super) bytes: Bytes,
 }

@@ -58,7 +58,11 @@ fn replay(
 ) -> Result<(), WatchEnd> {
     loop {
         let (bytes, cut) = match group {
-            Some(group) => watcher.poll_written(group, limit, write)?,
+            Some(group) => {
+                let batch = watcher.poll_written(group, limit, write)?;
+                assert_eq!(batch.events, batch.bytes.split(|b| *b == b'\n').count() - 1);
+                (batch.bytes, batch.cut)
+            }
             None => watcher.poll(limit).map(|batch| (write(&batch.deliveries), batch.cut))?,
         };
         for line in std::str::from_utf8(&bytes).unwrap().lines() {
@@ -207,7 +211,7 @@ fn a_group_shares_its_frames() {
             written.set(written.get() + deliveries.len());
             write(deliveries)
         };
-        let (bytes, _) = watcher.poll_written(group, 100, write).unwrap();
+        let bytes = watcher.poll_written(group, 100, write).unwrap().bytes;
         bytes.iter().filter(|byte| **byte == b'\n').count()
     };
     let put = |revision| {

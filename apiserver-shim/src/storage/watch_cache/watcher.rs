@@ -67,6 +67,17 @@ pub struct Batch {
     pub cut: bool,
 }
 
+/// What a watcher reads at once, encoded.
+#[derive(Clone, Debug)]
+pub struct EncodedBatch {
+    /// The events; empty if there is none.
+    pub bytes: Bytes,
+    /// How many they are.
+    pub events: usize,
+    /// Whether there is more to be read at once.
+    pub cut: bool,
+}
+
 /// A cursor into a cache's window.
 pub struct Watcher {
     cache: Arc<WatchCache>,
@@ -162,17 +173,17 @@ impl Watcher {
         Ok(Batch { deliveries, revision: self.seen, cut })
     }
 
-    /// Like [`Watcher::poll`], encoded, and whether there is more to read at once. A frame that another watcher of the
-    /// group encoded from the same place is reused.
+    /// Like [`Watcher::poll`], encoded. A frame that another watcher of the group encoded from the same place is reused.
     pub fn poll_written(
         &mut self,
         group: &Arc<BroadcastGroup>,
         limit: usize,
         write: impl FnOnce(&[Delivery]) -> Bytes,
-    ) -> Result<(Bytes, bool), WatchEnd> {
+    ) -> Result<EncodedBatch, WatchEnd> {
         if self.has_initial() {
             let batch = self.poll(limit)?;
-            return Ok((write(&batch.deliveries), batch.cut));
+            let (bytes, events) = (write(&batch.deliveries), batch.deliveries.len());
+            return Ok(EncodedBatch { bytes, events, cut: batch.cut });
         }
         let from = self.next;
         let mut frames = group.frames();
@@ -180,16 +191,17 @@ impl Watcher {
             self.next = frame.to;
             self.seen = frame.revision;
             // An empty frame is not the end: more may have happened since.
-            return Ok((frame.bytes.clone(), frame.cut || frame.bytes.is_empty()));
+            let cut = frame.cut || frame.bytes.is_empty();
+            return Ok(EncodedBatch { bytes: frame.bytes.clone(), events: frame.events, cut });
         }
         let first = self.cache.view().state.revision_at(from);
         let batch = self.poll(limit)?;
-        let bytes = write(&batch.deliveries);
+        let (bytes, events) = (write(&batch.deliveries), batch.deliveries.len());
         if let Some(oldest) = first.filter(|oldest| *oldest > self.after && self.next > from) {
             let (to, revision, cut) = (self.next, batch.revision, batch.cut);
-            frames.keep(Frame { from, to, oldest, revision, cut, bytes: bytes.clone() });
+            frames.keep(Frame { from, to, oldest, revision, cut, events, bytes: bytes.clone() });
         }
-        Ok((bytes, batch.cut))
+        Ok(EncodedBatch { bytes, events, cut: batch.cut })
     }
 
     /// Whether a wake-up is due for changes that have not been read.

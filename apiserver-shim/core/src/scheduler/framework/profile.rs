@@ -386,6 +386,11 @@ impl Profiles {
         self.all.iter().position(|profile| *profile.name == *scheduler_name)
     }
 
+    /// The scheduler names, in the order of the profiles' indices.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.all.iter().map(Profile::name)
+    }
+
     /// A profile.
     pub fn get(&self, index: usize) -> &Profile {
         &self.all[index]

@@ -1,0 +1,42 @@
+//! Metrics of the API server under upstream's names, in Prometheus' form. Each part makes its own metrics and counts them
+//! through handles; the server registers all of them in one [`Registry`], which `/metrics` prints.
+//!
+//! Labels are bounded: no value comes from a client unless it is one of a fixed set or names something that is served.
+
+pub mod families;
+pub mod process;
+pub mod requests;
+pub mod store_requests;
+
+pub use prometheus::Registry;
+use prometheus::core::Collector;
+use prometheus::{Encoder, TextEncoder};
+
+/// The `Content-Type` of [`print`]'s text.
+pub const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Buckets of request durations, as upstream has them for requests to the API server and to etcd.
+const REQUEST_SECONDS: &[f64] = &[
+    0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0,
+    20.0, 30.0, 45.0, 60.0,
+];
+
+/// The metric of these options.
+pub(crate) fn sound<M>(metric: prometheus::Result<M>) -> M {
+    metric.expect("invariant: names and labels are constants that Prometheus allows")
+}
+
+/// Adds a metric, or several, to a registry.
+pub(crate) fn register(registry: &Registry, metrics: impl Collector + 'static) {
+    registry.register(Box::new(metrics)).expect("invariant: a server registers each metric once");
+}
+
+/// All metrics as text.
+///
+/// # Errors
+/// Metrics that contradict each other.
+pub fn print(registry: &Registry) -> prometheus::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    TextEncoder::new().encode(&registry.gather(), &mut text)?;
+    Ok(text)
+}
