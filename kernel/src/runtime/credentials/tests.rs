@@ -1,6 +1,6 @@
 //! Look-ups in the machine's user database, and a process with other credentials (as root only).
 
-use std::process::Stdio;
+use std::{collections::BTreeSet, process::Stdio};
 
 use super::*;
 
@@ -19,14 +19,14 @@ async fn a_process_has_the_supplementary_groups() {
     }
     let nobody = Credentials::of("nobody").unwrap();
     let user = Credentials { groups: vec![nobody.gid, Gid::from_raw(12345)], ..nobody.clone() };
-    let mut command = Command::new("id");
-    command.arg("-G").stdout(Stdio::piped());
+    let mut command = Command::new("sh");
+    command.args(["-c", "id -u; id -G"]).stdout(Stdio::piped());
     let output = user.spawn(command).unwrap().wait_with_output().await.unwrap();
-    let mut groups: Vec<u32> =
-        String::from_utf8_lossy(&output.stdout).split_whitespace().map(|id| id.parse().unwrap()).collect();
-    groups.sort_unstable();
-    let mut expected = [nobody.gid.as_raw(), 12345];
-    expected.sort_unstable();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let mut ids = text.split_whitespace().map(|id| id.parse::<u32>().unwrap());
+    assert_eq!(ids.next(), Some(nobody.uid.as_raw()));
+    let (groups, expected): (BTreeSet<u32>, _) =
+        (ids.collect(), BTreeSet::from([nobody.gid.as_raw(), 12345]));
     assert_eq!(groups, expected);
     assert!(rustix::process::geteuid().is_root(), "the test's own thread keeps its credentials");
 }
