@@ -1,8 +1,8 @@
 //! The agent: [`start`] connects the state machine of `kernel-core` to a master, the process runtime, the checkpoint on
 //! disk and the HTTP server.
 
+mod detection;
 mod link;
-mod machine;
 
 use std::{
     fs::{self, File},
@@ -18,7 +18,7 @@ use kernel_model::{agent::AgentInfo, ids::AgentId, resources::Attribute};
 use tokio::{net::TcpListener, sync::mpsc};
 
 pub use crate::agent_driver::checkpoint_log::LogError;
-pub use machine::detect_resources;
+pub use detection::detect_resources;
 
 use crate::{
     agent_driver::{AgentDriver, AgentExit, AgentQueue, checkpoint_log::CheckpointLog},
@@ -73,7 +73,7 @@ impl AgentOptions {
     /// Defaults: everything detected, the HTTP server on loopback.
     pub fn new(work_dir: impl Into<PathBuf>, binary: impl Into<PathBuf>) -> Self {
         Self {
-            hostname: machine::hostname(),
+            hostname: detection::hostname(),
             advertise_ip: Ipv4Addr::LOCALHOST.into(),
             listen: (Ipv4Addr::LOCALHOST, 5051).into(),
             work_dir: work_dir.into(),
@@ -133,7 +133,7 @@ pub async fn start(options: AgentOptions, dialer: Arc<dyn Dialer>) -> Result<Age
     // Executors are local: they can use the listening address.
     let reachable = Some(options.listen.ip()).filter(|ip| !ip.is_unspecified());
     let endpoint = SocketAddr::new(reachable.unwrap_or(options.advertise_ip), local_addr.port());
-    let resources = machine::resources(options.resources.as_deref(), &options.work_dir)?;
+    let resources = detection::resources(options.resources.as_deref(), &options.work_dir)?;
     let info = AgentInfo {
         id: None,
         hostname: options.hostname.clone(),

@@ -7,8 +7,8 @@
 mod agent_client;
 mod command;
 mod health;
-mod life;
 mod probe;
+mod task;
 #[cfg(test)]
 mod tests;
 
@@ -17,7 +17,7 @@ use std::{env, process::ExitCode, sync::mpsc, time::Duration};
 use kernel_model::ids::{ExecutorId, FrameworkId};
 
 use agent_client::AgentClient;
-use life::CommandTask;
+use task::CommandTask;
 
 /// Queued messages between the threads; senders wait when the queue is full.
 const MESSAGE_QUEUE_BOUND: usize = 64;

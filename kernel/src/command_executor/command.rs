@@ -11,7 +11,7 @@ use std::{
 use kernel_model::executor::CommandInfo;
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use super::life::Message;
+use super::task::Message;
 
 pub(super) struct Running {
     group: Pid,
