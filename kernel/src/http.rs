@@ -71,13 +71,13 @@ impl Handlers {
         if path == "/weights" && request.method() == Method::PUT {
             return v0::put_weights(self, request).await;
         }
-        let Some(page) = v0::page(path) else {
+        let Some(endpoint) = v0::endpoint(path) else {
             return text(StatusCode::NOT_FOUND, "");
         };
         if !matches!(*request.method(), Method::GET | Method::HEAD | Method::POST | Method::DELETE) {
             return negotiate::wrong_method(request.method(), &["GET"]);
         }
-        v0::serve(self, page, &request).await
+        v0::serve(self, endpoint, &request).await
     }
 }
 

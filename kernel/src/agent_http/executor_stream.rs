@@ -30,7 +30,7 @@ use crate::{agent_driver::ExecutorStream, http::Body};
 /// Mesos' `DEFAULT_EXECUTOR_HEARTBEAT_INTERVAL`.
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(30 * 60);
 
-struct Events {
+struct SubscriptionBody {
     handlers: Arc<Handlers>,
     who: (FrameworkId, ExecutorId),
     stream: ExecutorStream,
@@ -48,10 +48,10 @@ pub(super) fn body(
     content: ContentType,
 ) -> Body {
     let heartbeat = tokio::time::interval_at(Instant::now() + HEARTBEAT_EVERY, HEARTBEAT_EVERY);
-    Events { handlers, who, stream, content, format: Format::FULL, heartbeat }.boxed_unsync()
+    SubscriptionBody { handlers, who, stream, content, format: Format::FULL, heartbeat }.boxed_unsync()
 }
 
-impl Events {
+impl SubscriptionBody {
     fn record(&mut self, event: &Event) -> Frame<Bytes> {
         if let Event::Subscribed { framework, container_id, .. } = event {
             self.format = format_for(framework);
@@ -62,7 +62,7 @@ impl Events {
     }
 }
 
-impl hyper::body::Body for Events {
+impl hyper::body::Body for SubscriptionBody {
     type Data = Bytes;
     type Error = Infallible;
 

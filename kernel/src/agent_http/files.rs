@@ -31,7 +31,7 @@ pub(super) struct DirectoryEntry {
 }
 
 /// A part of a file.
-pub(super) struct Part {
+pub(super) struct FileRange {
     pub(super) size: u64,
     pub(super) data: Vec<u8>,
 }
@@ -80,22 +80,22 @@ pub(super) async fn browse(handlers: &Handlers, requested: &str) -> Result<Vec<D
 }
 
 /// A part of a file of at most `length` bytes.
-pub(super) async fn part(
+pub(super) async fn range(
     handlers: &Handlers,
     requested: &str,
     offset: u64,
     length: u64,
-) -> Result<Part, Answer> {
+) -> Result<FileRange, Answer> {
     let path = resolve(handlers, requested).await?;
-    let read = move || read_part(&path, offset, length);
+    let read = move || read_range(&path, offset, length);
     match tokio::task::spawn_blocking(read).await {
-        Ok(Ok(Some(part))) => Ok(part),
+        Ok(Ok(Some(range))) => Ok(range),
         Ok(Ok(None)) => Err(text(StatusCode::BAD_REQUEST, "Cannot read from a directory")),
         _ => Err(text(StatusCode::INTERNAL_SERVER_ERROR, "The file cannot be read")),
     }
 }
 
-fn read_part(path: &Path, offset: u64, length: u64) -> std::io::Result<Option<Part>> {
+fn read_range(path: &Path, offset: u64, length: u64) -> std::io::Result<Option<FileRange>> {
     let mut file = fs::File::open(path)?;
     let metadata = file.metadata()?;
     if !metadata.is_file() {
@@ -106,16 +106,16 @@ fn read_part(path: &Path, offset: u64, length: u64) -> std::io::Result<Option<Pa
         file.seek(SeekFrom::Start(offset))?;
         file.take(length).read_to_end(&mut data)?;
     }
-    Ok(Some(Part { size: metadata.len(), data }))
+    Ok(Some(FileRange { size: metadata.len(), data }))
 }
 
 pub(super) async fn download(handlers: &Handlers, requested: &str) -> Result<Bytes, Answer> {
-    let part = part(handlers, requested, 0, DOWNLOAD_MAX).await?;
-    if part.size > DOWNLOAD_MAX {
+    let range = range(handlers, requested, 0, DOWNLOAD_MAX).await?;
+    if range.size > DOWNLOAD_MAX {
         let sentence = format!("The file is longer than {DOWNLOAD_MAX} bytes; read it in parts");
         return Err(text(StatusCode::PAYLOAD_TOO_LARGE, sentence));
     }
-    Ok(part.data.into())
+    Ok(range.data.into())
 }
 
 /// LIST_FILES.
@@ -140,10 +140,10 @@ pub(super) async fn list(handlers: &Handlers, requested: &str) -> Result<Respons
 /// READ_FILE.
 pub(super) async fn read(handlers: &Handlers, requested: &call::ReadFile) -> Result<Response, Answer> {
     let length = requested.length.unwrap_or(READ_MAX).min(DOWNLOAD_MAX);
-    let part = part(handlers, &requested.path, requested.offset, length).await?;
+    let range = range(handlers, &requested.path, requested.offset, length).await?;
     Ok(Response {
         r#type: Some(response::Type::ReadFile as i32),
-        read_file: Some(response::ReadFile { size: part.size, data: part.data.into() }),
+        read_file: Some(response::ReadFile { size: range.size, data: range.data.into() }),
         ..Default::default()
     })
 }

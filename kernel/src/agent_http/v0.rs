@@ -306,9 +306,9 @@ async fn read(handlers: &Handlers, query: &BTreeMap<String, String>) -> Result<J
     // Without an offset only the file's size is returned.
     let limit =
         if offset < 0 { 0 } else { u64::try_from(length).unwrap_or(files::READ_MAX).min(files::READ_MAX) };
-    let part = files::part(handlers, path, u64::try_from(offset).unwrap_or(0), limit).await?;
-    let at = u64::try_from(offset).unwrap_or(part.size);
-    Ok(json!({"offset": at, "data": String::from_utf8_lossy(&part.data)}))
+    let range = files::range(handlers, path, u64::try_from(offset).unwrap_or(0), limit).await?;
+    let at = u64::try_from(offset).unwrap_or(range.size);
+    Ok(json!({"offset": at, "data": String::from_utf8_lossy(&range.data)}))
 }
 
 async fn download(

@@ -35,7 +35,7 @@ pub(super) struct AgentClient {
 }
 
 /// The events of a subscription.
-pub(super) struct Events {
+pub(super) struct EventStream {
     body: Incoming,
     records: Decoder,
     runtime: Runtime,
@@ -75,14 +75,14 @@ impl AgentClient {
     }
 
     /// Subscribes. The subscription takes the client with it, as it has the runtime that drives the connection.
-    pub(super) fn subscribe(self, call: Call) -> io::Result<Events> {
+    pub(super) fn subscribe(self, call: Call) -> io::Result<EventStream> {
         let response = self.runtime.block_on(self.post(call))?;
         if response.status() != StatusCode::OK {
             let status = response.status();
             return Err(io::Error::other(format!("the agent refuses the subscription with {status}")));
         }
         let (body, records) = (response.into_body(), Decoder::new(EVENT_BYTES_MAX));
-        Ok(Events { body, records, runtime: self.runtime })
+        Ok(EventStream { body, records, runtime: self.runtime })
     }
 
     async fn post(&self, call: Call) -> io::Result<Response<Incoming>> {
@@ -106,7 +106,7 @@ pub(super) fn runtime() -> io::Result<Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
-impl Events {
+impl EventStream {
     /// The next event; an error ends the stream.
     pub(super) fn next(&mut self) -> io::Result<Event> {
         loop {

@@ -18,7 +18,7 @@ use tokio::sync::{Mutex, mpsc};
 
 use super::{
     DriverError, SchedulerDriver,
-    recordio_client::{MasterClient, Records, unreachable},
+    recordio_client::{MasterClient, RecordStream, unreachable},
 };
 
 /// Queued events before the stream waits for its reader.
@@ -96,7 +96,7 @@ impl SchedulerDriver for HttpDriver {
 }
 
 async fn read_events(
-    mut records: Records,
+    mut records: RecordStream,
     stream: String,
     streams: Arc<Mutex<HashMap<FrameworkId, String>>>,
     deliver: mpsc::Sender<scheduler::Event>,
@@ -129,7 +129,7 @@ fn parse_event(record: &Bytes) -> Result<Option<scheduler::Event>, DriverError> 
 /// Forwards events, and generates `AgentUpdated` from polling, because Mesos has no such event.
 async fn watch(
     driver: HttpDriver,
-    mut records: Records,
+    mut records: RecordStream,
     mut known: HashMap<Option<AgentId>, AgentSnapshot>,
     deliver: mpsc::Sender<operator::Event>,
 ) {

@@ -17,12 +17,12 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
 const RESPONSE_BYTES_MAX: usize = 512 << 20;
 
 /// The records of a streamed response.
-pub(super) struct Records {
+pub(super) struct RecordStream {
     response: Response<Incoming>,
     decoder: Decoder,
 }
 
-impl Records {
+impl RecordStream {
     /// The next record; `None` at the end of the stream, clean or not.
     pub(super) async fn next_record(&mut self) -> Option<Bytes> {
         loop {
@@ -75,9 +75,9 @@ impl MasterClient {
     }
 
     /// Posts a protobuf body and reads the response record by record.
-    pub(super) async fn open(&self, path: &str, body: Bytes) -> Result<Records, DriverError> {
+    pub(super) async fn open(&self, path: &str, body: Bytes) -> Result<RecordStream, DriverError> {
         let response = self.post(path, None, body).await?;
-        Ok(Records { response, decoder: Decoder::new(RESPONSE_BYTES_MAX) })
+        Ok(RecordStream { response, decoder: Decoder::new(RESPONSE_BYTES_MAX) })
     }
 
     /// The head of a successful response.

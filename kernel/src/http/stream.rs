@@ -28,11 +28,11 @@ pub(super) trait Source: Send + Unpin + 'static {
 enum Phase {
     New,
     /// The first record was sent; a heartbeat follows unless the stream has ended.
-    Greeted,
+    FirstSent,
     Open(Interval),
 }
 
-struct Records<S> {
+struct RecordBody<S> {
     source: S,
     interval: Duration,
     phase: Phase,
@@ -42,10 +42,10 @@ struct Records<S> {
 
 /// The body of a stream. Every record has its own chunk: some clients require that.
 pub(super) fn body(source: impl Source, interval: Duration) -> Body {
-    Records { source, interval, phase: Phase::New, held: None }.boxed_unsync()
+    RecordBody { source, interval, phase: Phase::New, held: None }.boxed_unsync()
 }
 
-impl<S: Source> Records<S> {
+impl<S: Source> RecordBody<S> {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         if let Some(held) = self.held.take() {
             return Poll::Ready(Some(held));
@@ -54,10 +54,10 @@ impl<S: Source> Records<S> {
         match &mut self.phase {
             Phase::New => {
                 let record = ready!(next);
-                self.phase = Phase::Greeted;
+                self.phase = Phase::FirstSent;
                 Poll::Ready(record)
             }
-            Phase::Greeted => {
+            Phase::FirstSent => {
                 match next {
                     Poll::Ready(None) => return Poll::Ready(None),
                     Poll::Ready(Some(record)) => self.held = Some(record),
@@ -79,7 +79,7 @@ impl<S: Source> Records<S> {
     }
 }
 
-impl<S: Source> hyper::body::Body for Records<S> {
+impl<S: Source> hyper::body::Body for RecordBody<S> {
     type Data = Bytes;
     type Error = Infallible;
 

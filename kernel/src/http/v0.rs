@@ -13,9 +13,9 @@ use super::{
     prometheus,
 };
 
-/// An endpoint.
+/// An unversioned endpoint of the master.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Page {
+pub(super) enum V0Endpoint {
     Health,
     Version,
     Flags,
@@ -36,25 +36,25 @@ pub(super) enum Page {
 }
 
 /// The endpoint of a path without prefix.
-pub(super) fn page(path: &str) -> Option<Page> {
+pub(super) fn endpoint(path: &str) -> Option<V0Endpoint> {
     Some(match path {
-        "/health" => Page::Health,
-        "/version" => Page::Version,
-        "/flags" => Page::Flags,
-        "/metrics/snapshot" => Page::Metrics,
-        "/metrics" => Page::Prometheus,
-        "/state" => Page::State,
-        "/state-summary" => Page::StateSummary,
-        "/slaves" => Page::Slaves,
-        "/frameworks" => Page::Frameworks,
-        "/tasks" => Page::Tasks,
-        "/roles" => Page::Roles,
-        "/weights" => Page::Weights,
-        "/quota" => Page::Quota,
-        "/maintenance/status" => Page::MaintenanceStatus,
-        "/maintenance/schedule" => Page::MaintenanceSchedule,
-        "/system/stats" => Page::SystemStatistics,
-        "/redirect" => Page::Redirect,
+        "/health" => V0Endpoint::Health,
+        "/version" => V0Endpoint::Version,
+        "/flags" => V0Endpoint::Flags,
+        "/metrics/snapshot" => V0Endpoint::Metrics,
+        "/metrics" => V0Endpoint::Prometheus,
+        "/state" => V0Endpoint::State,
+        "/state-summary" => V0Endpoint::StateSummary,
+        "/slaves" => V0Endpoint::Slaves,
+        "/frameworks" => V0Endpoint::Frameworks,
+        "/tasks" => V0Endpoint::Tasks,
+        "/roles" => V0Endpoint::Roles,
+        "/weights" => V0Endpoint::Weights,
+        "/quota" => V0Endpoint::Quota,
+        "/maintenance/status" => V0Endpoint::MaintenanceStatus,
+        "/maintenance/schedule" => V0Endpoint::MaintenanceSchedule,
+        "/system/stats" => V0Endpoint::SystemStatistics,
+        "/redirect" => V0Endpoint::Redirect,
         _ => return None,
     })
 }
@@ -107,17 +107,17 @@ pub(super) async fn put_weights(handlers: &Handlers, request: Request<Incoming>)
 }
 
 /// Handles a read.
-pub(super) async fn serve(handlers: &Handlers, page: Page, request: &Request<Incoming>) -> Answer {
+pub(super) async fn serve(handlers: &Handlers, endpoint: V0Endpoint, request: &Request<Incoming>) -> Answer {
     let query = Query::parse(request.uri().query().unwrap_or_default());
-    match page {
-        Page::Health => return text(StatusCode::OK, ""),
-        Page::Redirect => {
+    match endpoint {
+        V0Endpoint::Health => return text(StatusCode::OK, ""),
+        V0Endpoint::Redirect => {
             let mut response = Response::new(negotiate::full(""));
             *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
             let location = format!("//{}:{}", handlers.info.hostname, handlers.info.port);
             return with_header(response, header::LOCATION, &location);
         }
-        Page::Prometheus => {
+        V0Endpoint::Prometheus => {
             return match metrics::snapshot(handlers).await {
                 Ok(all) => prometheus::response(all, request.headers()),
                 Err(_) => negotiate::stopped(),
@@ -125,7 +125,7 @@ pub(super) async fn serve(handlers: &Handlers, page: Page, request: &Request<Inc
         }
         _ => {}
     }
-    let Ok(value) = value(handlers, page, &query).await else { return negotiate::stopped() };
+    let Ok(value) = value(handlers, endpoint, &query).await else { return negotiate::stopped() };
     let Ok(body) = tokio::task::spawn_blocking(move || value.to_string()).await else {
         return negotiate::stopped();
     };
@@ -158,37 +158,37 @@ pub(super) async fn teardown(handlers: &Handlers, request: Request<Incoming>) ->
 
 async fn value(
     handlers: &Handlers,
-    page: Page,
+    endpoint: V0Endpoint,
     query: &Query,
 ) -> Result<Value, crate::master_driver::Stopped> {
     let query = query.clone();
-    Ok(match page {
-        Page::Version => {
+    Ok(match endpoint {
+        V0Endpoint::Version => {
             json!({ "version": handlers.info.version, "build_date": "", "build_time": 0.0, "build_user": "" })
         }
-        Page::Flags => json!({ "flags": shapes::flags(&handlers.flags) }),
-        Page::Metrics => {
+        V0Endpoint::Flags => json!({ "flags": shapes::flags(&handlers.flags) }),
+        V0Endpoint::Metrics => {
             let all = metrics::snapshot(handlers).await?;
             Value::Object(all.into_iter().map(|(name, value)| (name, json!(value))).collect::<Map<_, _>>())
         }
-        Page::State => {
+        V0Endpoint::State => {
             let (flags, started) = (shapes::flags(&handlers.flags), handlers.started_at());
             handlers.queue.view(move |master| shapes::state(master, flags, started)).await?
         }
-        Page::StateSummary => handlers.queue.view(shapes::state_summary).await?,
-        Page::Slaves => {
+        V0Endpoint::StateSummary => handlers.queue.view(shapes::state_summary).await?,
+        V0Endpoint::Slaves => {
             handlers.queue.view(move |master| shapes::slaves(master, query.get("slave_id"))).await?
         }
-        Page::Frameworks => {
+        V0Endpoint::Frameworks => {
             handlers.queue.view(move |master| shapes::frameworks(master, query.get("framework_id"))).await?
         }
-        Page::Tasks => handlers.queue.view(move |master| shapes::tasks(master, &query)).await?,
-        Page::Roles => handlers.queue.view(shapes::roles).await?,
-        Page::Quota => json!({}),
-        Page::MaintenanceStatus | Page::MaintenanceSchedule => json!({}),
-        Page::SystemStatistics => metrics::system_statistics(),
-        Page::Weights => handlers.queue.view(shapes::weights).await?,
-        Page::Health | Page::Redirect | Page::Prometheus => Value::Null,
+        V0Endpoint::Tasks => handlers.queue.view(move |master| shapes::tasks(master, &query)).await?,
+        V0Endpoint::Roles => handlers.queue.view(shapes::roles).await?,
+        V0Endpoint::Quota => json!({}),
+        V0Endpoint::MaintenanceStatus | V0Endpoint::MaintenanceSchedule => json!({}),
+        V0Endpoint::SystemStatistics => metrics::system_statistics(),
+        V0Endpoint::Weights => handlers.queue.view(shapes::weights).await?,
+        V0Endpoint::Health | V0Endpoint::Redirect | V0Endpoint::Prometheus => Value::Null,
     })
 }
 
