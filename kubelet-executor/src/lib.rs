@@ -16,7 +16,7 @@
 //! | module | content |
 //! |---|---|
 //! | `config` | the node's configuration file |
-//! | `transport` | the HTTP client and TLS configurations |
+//! | `tls` | TLS configurations with the node's certificate |
 //! | `machine` | the host: cgroups, the node's lock, the Pod network |
 //! | `api` | access to the Kubernetes API, the Event recorder |
 //! | `agent` | the Mesos executor API |
@@ -36,7 +36,7 @@ mod config;
 mod machine;
 mod node;
 mod setup;
-mod transport;
+mod tls;
 
 pub use config::{CONFIG_ENV, Config, ConfigError};
 pub use machine::pod_network::conflicting_interface;

@@ -14,23 +14,28 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, combinators::BoxBody};
 use hyper::{body::Incoming, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::Semaphore,
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+use transport::{
+    server::{KeepAlive, Peer, ServerOptions, Tls},
+    tls::TlsError,
 };
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::{node::pods::Pods, pod::context::NodeContext, transport::tls};
+use crate::{node::pods::Pods, pod::context::NodeContext, tls};
 pub(crate) use requests::Target;
 
 /// Concurrent connections: every `kubectl logs -f` and `exec` on this node is one.
 const CONNECTIONS_MAX: usize = 512;
 /// Time limit of a TLS handshake and of a request head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// Pause after a failed accept.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Silence before the first TCP keep-alive probe, time between probes, and probes before the connection is closed: a log
+/// stream or an exec whose client's machine has vanished ends within two minutes.
+const KEEP_ALIVE: KeepAlive =
+    KeepAlive { after: Duration::from_secs(60), every: Duration::from_secs(10), probes: 6 };
+/// How long responses in progress may take to end when the node stops.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// The file that remembers the port.
 const PORT_FILE: &str = "server.port";
 /// The group of administrators.
@@ -43,7 +48,7 @@ pub(crate) type Body = BoxBody<Bytes, Infallible>;
 #[allow(missing_docs)]
 pub enum ServerError {
     #[error(transparent)]
-    Tls(#[from] crate::transport::tls::TlsError),
+    Tls(#[from] TlsError),
     #[error("listening on {0}: {1}")]
     Listen(String, std::io::Error),
 }
@@ -92,8 +97,26 @@ pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).boxed()
 }
 
-/// Starts the server and returns its address. The port of the last start is reused if it is free.
-pub(crate) async fn start(context: Arc<NodeContext>, pods: Arc<Pods>) -> Result<String, ServerError> {
+/// A running server.
+pub(crate) struct NodeServer {
+    /// Where it listens, `ip:port`.
+    pub endpoint: String,
+    /// Ends it: no further connections, and [`DRAIN_TIMEOUT`] for the open ones.
+    pub stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl NodeServer {
+    /// Waits for the end of its connections.
+    pub async fn wait(self) {
+        if let Err(error) = self.task.await {
+            tracing::warn!(%error, "the node's server failed");
+        }
+    }
+}
+
+/// Starts the server. The port of the last start is reused if it is free.
+pub(crate) async fn start(context: Arc<NodeContext>, pods: Arc<Pods>) -> Result<NodeServer, ServerError> {
     let ip = &context.config.node_ip;
     let file = context.config.root_dir.join(PORT_FILE);
     let last: u16 =
@@ -108,70 +131,41 @@ pub(crate) async fn start(context: Arc<NodeContext>, pods: Arc<Pods>) -> Result<
     if let Err(error) = std::fs::write(&file, address.port().to_string()) {
         tracing::warn!(%error, "cannot write the server's port file");
     }
-    // Read now to report a broken certificate at start, and again for every connection, since certificates are
-    // renewed.
-    tls::server(&context.config)?;
-    tokio::spawn(serve(listener, context, pods));
-    Ok(address.to_string())
+    let tls = tls::server(&context.config);
+    // Reports an unusable certificate at start and not at the first connection.
+    tls()?;
+    let options = ServerOptions {
+        handshake_timeout: HEAD_TIMEOUT,
+        first_request_timeout: HEAD_TIMEOUT,
+        header_timeout: Some(HEAD_TIMEOUT),
+        keep_alive: Some(KEEP_ALIVE),
+        drain_timeout: DRAIN_TIMEOUT,
+        ..ServerOptions::new("node", CONNECTIONS_MAX)
+    };
+    let make_service = move |peer: &Peer| {
+        let allowed = peer.certificate.as_deref().is_some_and(is_administrator);
+        let (context, pods, peer) = (context.clone(), pods.clone(), peer.address);
+        Ok(service_fn(move |request| serve(request, peer, allowed, context.clone(), pods.clone())))
+    };
+    let stop = CancellationToken::new();
+    let serving = transport::server::serve(listener, Tls::Required(tls), options, make_service, stop.clone());
+    Ok(NodeServer { endpoint: address.to_string(), stop, task: tokio::spawn(serving) })
 }
 
-async fn serve(listener: TcpListener, context: Arc<NodeContext>, pods: Arc<Pods>) {
-    let paths = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    loop {
-        let (stream, peer) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(%error, "accept failed");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        let Ok(place) = paths.clone().try_acquire_owned() else {
-            tracing::warn!(%peer, "connection refused: too many connections");
-            continue;
-        };
-        let (context, pods) = (context.clone(), pods.clone());
-        tokio::spawn(async move {
-            let _place = place;
-            if let Err(error) = connection(stream, peer, context, pods).await {
-                tracing::debug!(%peer, error, "connection ended");
-            }
-        });
-    }
-}
-
-async fn connection(
-    stream: TcpStream,
+async fn serve(
+    request: Request<Incoming>,
     peer: SocketAddr,
+    allowed: bool,
     context: Arc<NodeContext>,
     pods: Arc<Pods>,
-) -> Result<(), String> {
-    let _ = stream.set_nodelay(true);
-    let config = tls::server(&context.config).map_err(|e| e.to_string())?;
-    let handshake = tokio_rustls::TlsAcceptor::from(config).accept(stream);
-    let stream = tokio::time::timeout(HEAD_TIMEOUT, handshake).await.map_err(|_| "too slow a handshake")?;
-    let stream = stream.map_err(|e| e.to_string())?;
-    let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-    let allowed = certificate.is_some_and(|certificate| is_administrator(certificate));
-    let service = service_fn(move |request| {
-        let (context, pods) = (context.clone(), pods.clone());
-        async move {
-            tracing::debug!(%peer, method = %request.method(), path = request.uri().path(), "request");
-            let answer = if allowed {
-                answer(request, context, pods).await
-            } else {
-                Err(StatusError::new(StatusCode::FORBIDDEN, "only the API server may connect"))
-            };
-            Ok::<_, Infallible>(answer.unwrap_or_else(StatusError::answer))
-        }
-    });
-    hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades()
-        .await
-        .map_err(|e| e.to_string())
+) -> Result<Response<Body>, Infallible> {
+    tracing::debug!(%peer, method = %request.method(), path = request.uri().path(), "request");
+    let answer = if allowed {
+        answer(request, context, pods).await
+    } else {
+        Err(StatusError::new(StatusCode::FORBIDDEN, "only the API server may connect"))
+    };
+    Ok(answer.unwrap_or_else(StatusError::answer))
 }
 
 fn is_administrator(der: &[u8]) -> bool {
@@ -194,8 +188,8 @@ async fn answer(
         ["metrics"] if get => Ok(Response::new(full(metrics(&pods)))),
         ["containerLogs", namespace, pod, container] if get => {
             let target = Target::new(namespace, pod, Some(container))?;
-            let wanted = requests::log_options(&query)?;
-            logs::answer(&context, &pods, &target, wanted).await
+            let options = requests::log_options(&query)?;
+            logs::answer(&context, &pods, &target, options).await
         }
         ["exec", namespace, pod, container] => {
             let target = Target::new(namespace, pod, Some(container))?;

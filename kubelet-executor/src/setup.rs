@@ -51,6 +51,8 @@ pub enum RunError {
     Endpoint(#[from] cri::Error),
     #[error("cannot start the node's server")]
     Server(#[from] server::ServerError),
+    #[error("malformed URL of the API server")]
+    ApiServer(#[from] http::uri::InvalidUri),
     /// There is no agent for it any more; containers keep running for a successor to adopt.
     #[error("the agent abandoned this executor: {0}")]
     Abandoned(String),
@@ -81,7 +83,7 @@ pub struct Setup {
 pub async fn run(config: Config) -> Result<ExitReason, RunError> {
     let environment = Environment::read()?;
     let recovery_timeout = environment.recovery_timeout;
-    let api = Arc::new(KubeApi::new(&Arc::new(config.clone())));
+    let api = Arc::new(KubeApi::new(&Arc::new(config.clone()))?);
     let link = Arc::new(HttpLink::new(environment));
     let stop = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signal)?;
@@ -146,12 +148,14 @@ pub async fn start(setup: Setup, stop: CancellationToken) -> Result<ExitReason, 
         runtime_state,
     });
     let pods = Arc::new(Pods::default());
-    let endpoint = server::start(context.clone(), pods.clone()).await?;
+    let server = server::start(context.clone(), pods.clone()).await?;
     tokio::spawn(Pleg::new(context.clone(), pods.clone()).run());
     tokio::spawn(garbage::collect(context.clone(), pods.clone()));
     tokio::spawn(log_rotation::rotate(context.clone(), pods.clone()));
+    let endpoint = server.endpoint.clone();
     let node = Node::new(context.clone(), pods, setup.link, endpoint, setup.recovery_timeout);
     let end = node.run(stop).await;
+    server.stop.cancel();
     if !matches!(end, ExitReason::Abandoned(_)) {
         if let Some(supervisor) = supervisor {
             // From here on nothing restarts containerd.
@@ -162,6 +166,7 @@ pub async fn start(setup: Setup, stop: CancellationToken) -> Result<ExitReason, 
             tracing::warn!("left on the machine: {resource}");
         }
     }
+    server.wait().await;
     Ok(end)
 }
 

@@ -17,9 +17,9 @@ use kernel_wire::{
     recordio,
 };
 use tokio::sync::mpsc;
+use transport::client::{Client, ClientOptions};
 
 use super::{AgentLink, LinkError};
-use crate::transport::http_client::HttpClient;
 
 const PATH: &str = "/api/v1/executor";
 /// Events in the queue of the executor; beyond it the stream applies back-pressure.
@@ -88,13 +88,13 @@ fn duration(text: &str) -> Option<Duration> {
 }
 
 pub(crate) struct HttpLink {
-    client: HttpClient,
+    client: Client,
     environment: Environment,
 }
 
 impl HttpLink {
     pub fn new(environment: Environment) -> Self {
-        Self { client: HttpClient::new(&environment.endpoint, None), environment }
+        Self { client: Client::new(ClientOptions::default()), environment }
     }
 
     async fn post(&self, call: Call) -> Result<::http::Response<Incoming>, LinkError> {
@@ -105,8 +105,9 @@ impl HttpLink {
         };
         let body = codec::encode(ContentType::Protobuf, &executor_api::call_to_wire(&parsed));
         let protobuf = ContentType::Protobuf.as_str();
-        let mut request =
-            Request::post(PATH).header(header::CONTENT_TYPE, protobuf).header(header::ACCEPT, protobuf);
+        let mut request = Request::post(format!("http://{}{PATH}", self.environment.endpoint))
+            .header(header::CONTENT_TYPE, protobuf)
+            .header(header::ACCEPT, protobuf);
         if let Some(token) = &self.environment.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }

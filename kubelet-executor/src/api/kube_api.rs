@@ -1,10 +1,10 @@
-//! The API server over HTTPS with the node's certificate: `kube` builds the requests and reads errors, [`HttpClient`] has
-//! the connections. Nothing is cached, so the executor's memory does not grow with the cluster.
+//! The API server over HTTPS with the node's certificate: `kube` builds the requests and reads errors, `transport` has the
+//! connections. Nothing is cached, so the executor's memory does not grow with the cluster.
 
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use http::{Request, StatusCode};
+use http::{Request, StatusCode, Uri, uri::InvalidUri};
 use http_body_util::{BodyExt, Full};
 use k8s_openapi::api::{
     authentication::v1 as authentication,
@@ -13,17 +13,16 @@ use k8s_openapi::api::{
 use kube::{
     Resource,
     api::{GetParams, ListParams, Patch, PatchParams, PostParams},
+    client::middleware::BaseUriLayer,
     core::{ObjectList, PartialObjectMeta, request},
 };
 use serde::de::DeserializeOwned;
 use serde_json::json;
-use tower::BoxError;
+use tower::{BoxError, Layer};
+use transport::client::{Client, ClientOptions};
 
 use super::{Api, ApiError, Token, TokenRequest};
-use crate::{
-    config::Config,
-    transport::{http_client::HttpClient, tls},
-};
+use crate::{config::Config, tls};
 
 /// Time limit of a request with its response body.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -34,22 +33,11 @@ pub(crate) struct KubeApi {
 
 impl KubeApi {
     /// Needs a tokio runtime.
-    pub fn new(config: &Arc<Config>) -> Self {
+    pub fn new(config: &Arc<Config>) -> Result<Self, InvalidUri> {
         let url = config.api_server.as_str();
-        let (secure, rest) = match url.strip_prefix("http://") {
-            Some(rest) => (false, rest),
-            None => (true, url.strip_prefix("https://").unwrap_or(url)),
-        };
-        let authority = rest.split('/').next().unwrap_or(rest);
-        let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-        let authority = if has_port {
-            authority.to_owned()
-        } else {
-            format!("{authority}:{}", if secure { 443 } else { 80 })
-        };
-        let config = config.clone();
-        let source: crate::transport::http_client::TlsSource = Arc::new(move || tls::client(&config));
-        let http = HttpClient::new(&authority, secure.then_some(source));
+        let base: Uri = if url.contains("://") { url.parse()? } else { format!("https://{url}").parse()? };
+        let options = ClientOptions { tls: Some(tls::client(config)), ..ClientOptions::default() };
+        let http = Client::new(options);
         let service = tower::service_fn(move |request: Request<kube::client::Body>| {
             let http = http.clone();
             async move {
@@ -58,7 +46,8 @@ impl KubeApi {
                 http.send(Request::from_parts(head, Full::new(body))).await.map_err(BoxError::from)
             }
         });
-        Self { client: kube::Client::new(service, "default") }
+        let service = BaseUriLayer::new(base).layer(service);
+        Ok(Self { client: kube::Client::new(service, "default") })
     }
 
     /// Sends a request and decodes the response. The response is not logged if it does not decode: it may be a Secret.

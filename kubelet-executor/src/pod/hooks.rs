@@ -10,14 +10,12 @@ use k8s_openapi::{
     api::core::v1::{Container, ExecAction, HTTPGetAction, LifecycleHandler, Pod, TCPSocketAction},
     apimachinery::pkg::util::intstr::IntOrString,
 };
-
-use crate::{
-    pod::context::NodeContext,
-    transport::{
-        http_client::{HttpClient, dial_error},
-        tls,
-    },
+use transport::{
+    client::{Client, ClientOptions, dial},
+    tls::unverified_client_config,
 };
+
+use crate::pod::context::NodeContext;
 
 /// How much of a probe's output is shown.
 const OUTPUT_BYTES_MAX: usize = 10 * 1024;
@@ -98,21 +96,25 @@ async fn exec(target: &Target<'_>, action: &ExecAction, timeout: Duration) -> Re
 async fn http_get(container: &Container, ip: &str, action: &HTTPGetAction) -> Result<(), String> {
     let host = action.host.as_deref().filter(|host| !host.is_empty()).unwrap_or(ip);
     let authority = authority(host, port(container, &action.port)?);
-    let (scheme, client) = match action.scheme.as_deref() {
-        Some("HTTPS") => ("https", HttpClient::new(&authority, Some(Arc::new(tls::unverified)))),
-        _ => ("http", HttpClient::new(&authority, None)),
-    };
+    let scheme = if action.scheme.as_deref() == Some("HTTPS") { "https" } else { "http" };
+    // A client of its own: like upstream's, a probe never reuses a connection.
+    let options = ClientOptions { tls: Some(Arc::new(unverified_client_config)), ..ClientOptions::default() };
+    let client = Client::new(options);
     let path = action.path.as_deref().filter(|path| !path.is_empty()).unwrap_or("/");
     let mut path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
     for _ in 0..=REDIRECTS_MAX {
-        let mut request =
-            Request::builder().uri(&path).header("user-agent", "kube-probe/1.36").header("accept", "*/*");
-        for header in action.http_headers.iter().flatten() {
+        let url = format!("{scheme}://{authority}{path}");
+        let mut request = Request::get(&url).header("user-agent", "kube-probe/1.36").header("accept", "*/*");
+        let headers = || action.http_headers.iter().flatten();
+        if !headers().any(|header| header.name.eq_ignore_ascii_case("host")) {
+            request = request.header("host", &authority);
+        }
+        for header in headers() {
             request = request.header(&header.name, &header.value);
         }
         let request =
             request.header("connection", "close").body(Full::new(Bytes::new())).map_err(|e| e.to_string())?;
-        let failed = |e| format!("Get \"{scheme}://{authority}{path}\": {e}");
+        let failed = |e| format!("Get \"{url}\": {e}");
         let response = client.send(request).await.map_err(failed)?;
         let status = response.status().as_u16();
         let redirected = redirect(response.headers(), &authority);
@@ -146,10 +148,7 @@ async fn tcp(target: &Target<'_>, action: &TCPSocketAction) -> Result<(), String
 }
 
 async fn tcp_connect(host: &str, port: u16) -> Result<(), String> {
-    tokio::net::TcpStream::connect((host, port))
-        .await
-        .map(drop)
-        .map_err(|e| format!("dial tcp {host}:{port}: {}", dial_error(&e)))
+    dial(host, port).await.map(drop).map_err(|error| error.to_string())
 }
 
 /// Resolves a port number or a named port.

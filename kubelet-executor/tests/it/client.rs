@@ -7,7 +7,7 @@ use futures::{SinkExt, StreamExt};
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::TokioIo;
 use kubelet_executor::spdy::{Decoder, Encoder, Frame};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
+use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -17,6 +17,7 @@ use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{Message, client::IntoClientRequest},
 };
+use transport::tls::{ALPN_HTTP1, client_config};
 
 pub struct NodeClient {
     config: Arc<rustls::ClientConfig>,
@@ -37,18 +38,10 @@ impl NodeClient {
     }
 
     pub fn with(certificate: &str, dir: &Path, endpoint: &str) -> Self {
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(dir.join("ca.crt")).unwrap()).unwrap();
-        let own = CertificateDer::from_pem_file(dir.join(format!("{certificate}.crt"))).unwrap();
-        let key = PrivateKeyDer::from_pem_file(dir.join(format!("{certificate}.key"))).unwrap();
-        let config =
-            rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-                .with_safe_default_protocol_versions()
-                .unwrap()
-                .with_root_certificates(roots)
-                .with_client_auth_cert(vec![own], key)
-                .unwrap();
-        Self { config: Arc::new(config), endpoint: endpoint.to_owned() }
+        let read = |file: &str| std::fs::read_to_string(dir.join(file)).unwrap();
+        let (own, key) = (read(&format!("{certificate}.crt")), read(&format!("{certificate}.key")));
+        let config = client_config(&read("ca.crt"), Some((&own, &key)), ALPN_HTTP1).unwrap();
+        Self { config, endpoint: endpoint.to_owned() }
     }
 
     async fn connect(&self) -> TlsStream<TcpStream> {

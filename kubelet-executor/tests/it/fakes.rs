@@ -185,3 +185,22 @@ fn restart_counts_continue_after_a_stop() {
     assert_eq!(fake.starts().iter().filter(|start| *start == "job/j").count(), 1);
     fixture.wait_for_event("SandboxChanged", "");
 }
+
+#[test]
+fn the_nodes_server_admits_administrators_only() {
+    let (fixture, _fake) = fixture();
+    let get = |certificate: &str, path: &str| fixture.block_on(fixture.node_client(certificate).get(path));
+    assert_eq!(get("client", "/healthz"), (200, "ok".to_owned()));
+    assert_eq!(get("client", "/nothing").0, 404);
+    let (status, text) = get("node", "/healthz");
+    assert_eq!(status, 403);
+    assert!(text.contains("only the API server may connect"), "{text}");
+}
+
+#[test]
+fn the_nodes_server_uses_renewed_certificates() {
+    let (fixture, _fake) = fixture();
+    fixture.renew_certificates();
+    // This client trusts only the new authority.
+    assert_eq!(fixture.block_on(fixture.node_client("client").get("/healthz")).0, 200);
+}

@@ -21,6 +21,8 @@ use kubelet_executor::{
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use crate::client::NodeClient;
+
 /// Time limit of every wait.
 pub const TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -30,12 +32,12 @@ pub struct Fixture {
     pub agent: Arc<FakeAgent>,
     pub api: Arc<FakeApi>,
     fake: Option<Arc<dyn Runtime>>,
-    life: Option<Life>,
+    running: Option<RunningExecutor>,
     /// The third byte of the Pod CIDR: tests run in parallel.
     pub subnet: u8,
 }
 
-struct Life {
+struct RunningExecutor {
     runtime: tokio::runtime::Runtime,
     stop: CancellationToken,
     end: tokio::task::JoinHandle<Result<ExitReason, RunError>>,
@@ -47,7 +49,7 @@ impl Fixture {
         write_certificates(dir.path());
         static NEXT: AtomicU8 = AtomicU8::new(77);
         let subnet = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self { dir, agent: Arc::default(), api: Arc::default(), fake, life: None, subnet }
+        Self { dir, agent: Arc::default(), api: Arc::default(), fake, running: None, subnet }
     }
 
     pub fn config(&self) -> Config {
@@ -62,6 +64,17 @@ impl Fixture {
 
     pub fn node_dir(&self) -> PathBuf {
         self.dir.path().join("node")
+    }
+
+    /// Replaces the cluster CA and every certificate in place.
+    pub fn renew_certificates(&self) {
+        write_certificates(self.dir.path());
+    }
+
+    /// A client of the node's server that presents one of the fixture's certificates.
+    pub fn node_client(&self, certificate: &str) -> NodeClient {
+        let port = std::fs::read_to_string(self.node_dir().join("server.port")).unwrap();
+        NodeClient::with(certificate, self.dir.path(), &format!("127.0.0.1:{}", port.trim()))
     }
 
     /// Starts the executor; its agent is the same every time.
@@ -80,24 +93,24 @@ impl Fixture {
             recovery_timeout: TIMEOUT,
         };
         let end = runtime.spawn(kubelet_executor::start(setup, stop.clone()));
-        self.life = Some(Life { runtime, stop, end });
+        self.running = Some(RunningExecutor { runtime, stop, end });
         wait("the executor to subscribe", || self.send_event(Event::Heartbeat));
     }
 
     /// Ends the executor as SIGKILL would: operations in progress stop in the middle.
     pub fn kill(&mut self) {
         self.agent.disconnect();
-        if let Some(life) = self.life.take() {
-            life.runtime.shutdown_timeout(Duration::from_secs(1));
+        if let Some(running) = self.running.take() {
+            running.runtime.shutdown_timeout(Duration::from_secs(1));
         }
     }
 
     /// Stops the node, as SIGTERM does.
     pub fn stop(&mut self) -> ExitReason {
-        let life = self.life.take().expect("it was raised");
-        life.stop.cancel();
-        let end = life.runtime.block_on(life.end).unwrap().unwrap();
-        life.runtime.shutdown_timeout(Duration::from_secs(1));
+        let running = self.running.take().expect("it was started");
+        running.stop.cancel();
+        let end = running.runtime.block_on(running.end).unwrap().unwrap();
+        running.runtime.shutdown_timeout(Duration::from_secs(1));
         end
     }
 
@@ -106,7 +119,7 @@ impl Fixture {
     }
 
     pub fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
-        self.life.as_ref().expect("it was raised").runtime.block_on(future)
+        self.running.as_ref().expect("it was started").runtime.block_on(future)
     }
 
     pub fn launch(&self, pod: &Value) {
@@ -182,7 +195,7 @@ impl Fixture {
 impl Drop for Fixture {
     /// Leaves nothing on the machine, even if the test failed.
     fn drop(&mut self) {
-        if self.life.is_none() {
+        if self.running.is_none() {
             if self.fake.is_some() || !self.node_dir().join("containerd/containerd.pid").exists() {
                 return;
             }
@@ -192,10 +205,10 @@ impl Drop for Fixture {
                 return;
             }
         }
-        let life = self.life.take().expect("checked above");
-        life.stop.cancel();
-        let _ = life.runtime.block_on(async { tokio::time::timeout(TIMEOUT, life.end).await });
-        life.runtime.shutdown_timeout(Duration::from_secs(1));
+        let running = self.running.take().expect("checked above");
+        running.stop.cancel();
+        let _ = running.runtime.block_on(async { tokio::time::timeout(TIMEOUT, running.end).await });
+        running.runtime.shutdown_timeout(Duration::from_secs(1));
     }
 }
 

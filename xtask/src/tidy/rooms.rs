@@ -21,7 +21,7 @@ const ROOMS: &[Rooms] = &[
         folder: "kubelet-executor/src",
         layers: &[
             &["config"],
-            &["transport"],
+            &["tls"],
             &["machine"],
             &["api"],
             &["agent"],

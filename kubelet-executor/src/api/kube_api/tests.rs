@@ -80,7 +80,7 @@ async fn api() -> (KubeApi, Requests) {
     });
     let requests = Requests::default();
     tokio::spawn(serve(requests.clone(), listener));
-    (KubeApi::new(&Arc::new(serde_json::from_value(config).unwrap())), requests)
+    (KubeApi::new(&Arc::new(serde_json::from_value(config).unwrap())).unwrap(), requests)
 }
 
 #[tokio::test]

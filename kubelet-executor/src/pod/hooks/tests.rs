@@ -1,9 +1,15 @@
 //! HTTP probes against local servers.
 
+use std::convert::Infallible;
+
 use http::Response;
 use hyper::{body::Incoming, service::service_fn};
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use transport::{
+    server::{Peer, ServerOptions, Tls, serve},
+    tls::{ALPN_HTTP1, ClientCertificate, server_config},
+};
 
 use super::*;
 
@@ -21,24 +27,13 @@ fn answer(request: &Request<Incoming>) -> Response<Full<Bytes>> {
     head.body(Full::new(Bytes::new())).unwrap()
 }
 
-async fn server(tls: Option<Arc<rustls::ServerConfig>>) -> i32 {
+async fn server(tls: Tls) -> i32 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let tls = tls.clone();
-            tokio::spawn(async move {
-                let service =
-                    service_fn(|request| async move { Ok::<_, std::convert::Infallible>(answer(&request)) });
-                let http = hyper::server::conn::http1::Builder::new();
-                let Some(tls) = tls else {
-                    return http.serve_connection(TokioIo::new(stream), service).await.unwrap_or(());
-                };
-                let stream = tokio_rustls::TlsAcceptor::from(tls).accept(stream).await.unwrap();
-                http.serve_connection(TokioIo::new(stream), service).await.unwrap_or(());
-            });
-        }
-    });
+    let make_service =
+        |_: &Peer| Ok(service_fn(|request| async move { Ok::<_, Infallible>(answer(&request)) }));
+    let options = ServerOptions::new("test", 8);
+    tokio::spawn(serve(listener, tls, options, make_service, CancellationToken::new()));
     port.into()
 }
 
@@ -54,7 +49,7 @@ async fn get(port: i32, scheme: &str, path: &str) -> Result<(), String> {
 
 #[tokio::test]
 async fn redirects_are_followed_on_the_same_server() {
-    let port = server(None).await;
+    let port = server(Tls::Plain).await;
     assert_eq!(get(port, "HTTP", "/ok").await, Ok(()));
     assert_eq!(get(port, "HTTP", "/here").await, Ok(()));
     assert_eq!(get(port, "HTTP", "/away").await, Ok(()), "somebody answers");
@@ -66,15 +61,10 @@ async fn redirects_are_followed_on_the_same_server() {
 #[tokio::test]
 async fn a_tls_probe_accepts_any_certificate() {
     let signed = rcgen::generate_simple_self_signed(vec!["elsewhere".to_owned()]).unwrap();
-    let key = rustls::pki_types::PrivateKeyDer::try_from(signed.signing_key.serialize_der()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![signed.cert.der().clone()], key)
-        .unwrap();
-    let port = server(Some(Arc::new(config))).await;
+    let (certificate, key) = (signed.cert.pem(), signed.signing_key.serialize_pem());
+    let config = server_config(&certificate, &key, &certificate, ClientCertificate::Optional, ALPN_HTTP1);
+    let config = config.unwrap();
+    let port = server(Tls::Required(Arc::new(move || Ok(config.clone())))).await;
     assert_eq!(get(port, "HTTPS", "/ok").await, Ok(()));
     assert_eq!(get(port, "HTTPS", "/no").await, Err("HTTP probe failed with statuscode: 404".to_owned()));
 }

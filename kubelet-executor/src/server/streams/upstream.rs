@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, StatusCode, header};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use transport::client::{Client, ClientOptions};
 
 /// The header with subprotocols.
 pub(crate) const STREAM_PROTOCOL: &str = "x-stream-protocol-version";
@@ -30,25 +30,18 @@ pub(crate) struct Upstream {
 /// Upgrades to SPDY/3.1 and offers subprotocols.
 pub(crate) async fn connect(url: &str, protocols: &[HeaderValue]) -> Result<Upstream, UpstreamError> {
     let bad = || UpstreamError::Url(url.to_owned());
-    let rest = url.strip_prefix("http://").ok_or_else(bad)?;
-    let (authority, path) = rest.find('/').map(|slash| rest.split_at(slash)).ok_or_else(bad)?;
+    if !url.starts_with("http://") {
+        return Err(bad());
+    }
     let failed = |error: String| UpstreamError::Connect(error);
-    let stream = TcpStream::connect(authority).await.map_err(|e| failed(e.to_string()))?;
-    let _ = stream.set_nodelay(true);
-    let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
-    let (mut sender, connection) = handshake.map_err(|e| failed(e.to_string()))?;
-    tokio::spawn(async move {
-        let _ = connection.with_upgrades().await;
-    });
-    let mut request = Request::post(path)
-        .header(header::HOST, authority)
-        .header(header::CONNECTION, "Upgrade")
-        .header(header::UPGRADE, "SPDY/3.1");
+    let mut request =
+        Request::post(url).header(header::CONNECTION, "Upgrade").header(header::UPGRADE, "SPDY/3.1");
     for protocol in protocols {
         request = request.header(STREAM_PROTOCOL, protocol);
     }
-    let request = request.body(Empty::<Bytes>::new()).map_err(|e| failed(e.to_string()))?;
-    let response = sender.send_request(request).await.map_err(|e| failed(e.to_string()))?;
+    let request = request.body(Full::<Bytes>::default()).map_err(|_| bad())?;
+    let response = Client::new(ClientOptions::default()).send(request).await;
+    let response = response.map_err(|error| failed(error.to_string()))?;
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         let status = response.status();
         let body = http_body_util::Limited::new(response.into_body(), 4096).collect().await;

@@ -1,4 +1,0 @@
-//! Connections to other processes: the HTTP client and the TLS configurations.
-
-pub(crate) mod http_client;
-pub(crate) mod tls;
