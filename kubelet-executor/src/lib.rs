@@ -17,6 +17,7 @@
 //! |---|---|
 //! | `config` | the node's configuration file |
 //! | `tls` | TLS configurations with the node's certificate |
+//! | `metrics` | the metrics of `/metrics` |
 //! | `machine` | the host: cgroups, the node's lock, the Pod network |
 //! | `api` | access to the Kubernetes API, the Event recorder |
 //! | `agent` | the Mesos executor API |
@@ -34,6 +35,7 @@ pub mod server;
 
 mod config;
 mod machine;
+mod metrics;
 mod node;
 mod setup;
 mod tls;

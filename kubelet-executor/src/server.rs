@@ -160,6 +160,8 @@ async fn serve(
     pods: Arc<Pods>,
 ) -> Result<Response<Body>, Infallible> {
     tracing::debug!(%peer, method = %request.method(), path = request.uri().path(), "request");
+    let first = request.uri().path().trim_start_matches('/').split('/').next().unwrap_or_default();
+    context.metrics.count_request(request.method().as_str(), first);
     let answer = if allowed {
         answer(request, context, pods).await
     } else {
@@ -185,7 +187,7 @@ async fn answer(
     match &parts[..] {
         ["healthz"] if get => Ok(Response::new(full("ok"))),
         ["pods"] if get => Ok(json_answer(pod_list(&pods))),
-        ["metrics"] if get => Ok(Response::new(full(metrics(&pods)))),
+        ["metrics"] if get => metrics(&context),
         ["containerLogs", namespace, pod, container] if get => {
             let target = Target::new(namespace, pod, Some(container))?;
             let options = requests::log_options(&query)?;
@@ -226,16 +228,12 @@ fn pod_list(pods: &Pods) -> serde_json::Value {
     json!({ "kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items })
 }
 
-fn metrics(pods: &Pods) -> String {
-    let views = pods.views();
-    let containers: usize = views.iter().map(|view| view.running.len()).sum();
-    let sandboxes = views.iter().filter(|view| view.sandbox.is_some()).count();
-    format!(
-        "# HELP kubelet_running_pods Number of pods that have a running pod sandbox\n\
-         # TYPE kubelet_running_pods gauge\n\
-         kubelet_running_pods {sandboxes}\n\
-         # HELP kubelet_running_containers Number of containers currently running\n\
-         # TYPE kubelet_running_containers gauge\n\
-         kubelet_running_containers{{container_state=\"running\"}} {containers}\n"
-    )
+fn metrics(context: &NodeContext) -> Result<Response<Body>, StatusError> {
+    let text = context.metrics.encode();
+    let text =
+        text.map_err(|error| StatusError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+    let mut response = Response::new(full(text));
+    let media_type = header::HeaderValue::from_static(prometheus::TEXT_FORMAT);
+    response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+    Ok(response)
 }

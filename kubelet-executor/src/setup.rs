@@ -16,6 +16,7 @@ use crate::{
     api::{Api, events::Recorder, kube_api::KubeApi},
     config::Config,
     machine::lock,
+    metrics::Metrics,
     node::{
         garbage, log_rotation,
         pleg::Pleg,
@@ -113,6 +114,7 @@ pub async fn start(setup: Setup, stop: CancellationToken) -> Result<ExitReason, 
     };
     let (state_sender, runtime_state) =
         watch::channel(RuntimeState::Unavailable("the container runtime is starting".to_owned()));
+    let metrics = Arc::new(Metrics::new(&config.node_name));
     let given = matches!(setup.runtime, RuntimeChoice::Given(_));
     let mut supervisor = None;
     let runtime: Arc<dyn Runtime> = match (setup.runtime, &config.cri_endpoint) {
@@ -123,13 +125,14 @@ pub async fn start(setup: Setup, stop: CancellationToken) -> Result<ExitReason, 
         }
         (RuntimeChoice::Configured, Some(endpoint)) => {
             let socket = PathBuf::from(endpoint.strip_prefix("unix://").unwrap_or(endpoint));
-            let client = cri::Client::new(&socket)?;
+            let client = cri::Client::new(&socket)?.observed_by(metrics.call_observer());
             let images = config.images_dir();
             tokio::spawn(watch_external(client.clone(), socket, images, state_sender));
             Arc::new(client)
         }
         (RuntimeChoice::Configured, None) => {
             let client = cri::Client::new(&containerd::Paths::of(&config).socket)?;
+            let client = client.observed_by(metrics.call_observer());
             let supervise = containerd::supervise(config.clone(), state_sender, client.clone());
             supervisor = Some(tokio::spawn(supervise));
             Arc::new(client)
@@ -139,6 +142,7 @@ pub async fn start(setup: Setup, stop: CancellationToken) -> Result<ExitReason, 
         tag: config.tag(),
         recorder: Recorder::start(setup.api.clone(), config.node_name.clone()),
         api: setup.api,
+        metrics,
         resolver: Resolver::of_machine(),
         capacity: MachineCapacity::measure(&config.root_dir),
         relist: Notify::new(),

@@ -1,6 +1,10 @@
 //! The client: one lazily connected channel, one method per call.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tonic::{
     Request,
@@ -24,11 +28,15 @@ const ANSWER_MARGIN: Duration = Duration::from_secs(15);
 /// The largest response: a listing of a node full of annotated containers is far smaller.
 const MESSAGE_BYTES_MAX: usize = 32 << 20;
 
+/// Is called after each call with the name of its method, its duration, and whether it failed.
+pub type CallObserver = Arc<dyn Fn(&'static str, Duration, bool) + Send + Sync>;
+
 /// A client of a runtime; cheap to clone, reconnects by itself.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Client {
     runtime: RuntimeServiceClient<Channel>,
     image: ImageServiceClient<Channel>,
+    observer: Option<CallObserver>,
 }
 
 macro_rules! calls {
@@ -41,7 +49,12 @@ macro_rules! calls {
                     let timeout = timeout_of(&message);
                     let mut request = Request::new(message);
                     request.set_timeout(timeout);
-                    match self.$service.clone().$name(request).await {
+                    let begun = Instant::now();
+                    let result = self.$service.clone().$name(request).await;
+                    if let Some(observer) = &self.observer {
+                        observer(stringify!($name), begun.elapsed(), result.is_err());
+                    }
+                    match result {
                         Ok(response) => Ok(response.into_inner()),
                         Err(status) => Err(Error::from_status($operation, status)),
                     }
@@ -65,7 +78,13 @@ impl Client {
         Ok(Self {
             runtime: RuntimeServiceClient::new(channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX),
             image: ImageServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX),
+            observer: None,
         })
+    }
+
+    /// The same client with an observer of its calls, for metrics.
+    pub fn observed_by(self, observer: CallObserver) -> Self {
+        Self { observer: Some(observer), ..self }
     }
 }
 

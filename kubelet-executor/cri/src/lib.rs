@@ -7,7 +7,7 @@ mod client;
 mod error;
 pub mod health;
 
-pub use client::Client;
+pub use client::{CallObserver, Client};
 pub use error::{Error, ErrorKind};
 
 /// The generated messages of `runtime.v1`.

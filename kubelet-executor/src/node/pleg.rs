@@ -47,6 +47,8 @@ pub(crate) struct Pleg {
     delivered: BTreeMap<String, Fingerprint>,
     orphans: BTreeMap<String, Instant>,
     period: Duration,
+    /// Start of the last listing.
+    listed_at: Option<Instant>,
 }
 
 #[derive(Default)]
@@ -65,6 +67,7 @@ impl Pleg {
             delivered: BTreeMap::new(),
             orphans: BTreeMap::new(),
             period: RELIST_PERIOD_MIN,
+            listed_at: None,
         }
     }
 
@@ -100,8 +103,22 @@ impl Pleg {
                 message: "the runtime is not ready".to_owned(),
             });
         }
+        let metrics = self.context.metrics.clone();
+        let begun = Instant::now();
+        if let Some(last) = self.listed_at.replace(begun) {
+            metrics.pleg_relist_interval.observe((begun - last).as_secs_f64());
+        }
+        let result = self.list().await;
+        metrics.pleg_relist_duration.observe(begun.elapsed().as_secs_f64());
+        result
+    }
+
+    /// Lists the runtime and sends each worker what has changed.
+    async fn list(&mut self) -> Result<bool, cri::Error> {
         let at = Timestamp::now();
         let (sandboxes, containers) = self.context.runtime.list(&self.context.own_labels()).await?;
+        self.context.metrics.pleg_last_seen.set(at.as_second() as f64);
+        self.context.metrics.observe_listing(running_pods(&sandboxes), &containers);
         let known: BTreeSet<String> =
             sandboxes.iter().map(|s| s.id.clone()).chain(containers.iter().map(|c| c.id.clone())).collect();
         let mut groups: BTreeMap<String, Group> = BTreeMap::new();
@@ -125,8 +142,8 @@ impl Pleg {
             if !changed_now && !expects {
                 continue;
             }
-            let seen = match self.seen(at, group).await {
-                Ok(seen) => seen,
+            let observed = match self.observe(at, group).await {
+                Ok(observed) => observed,
                 Err(error) if error.is_unavailable() => return Err(error),
                 Err(error) => {
                     // One Pod that the runtime cannot describe must not hide the others.
@@ -134,7 +151,7 @@ impl Pleg {
                     continue;
                 }
             };
-            if listener.events.try_send(Event::Observed(seen)).is_ok() {
+            if listener.events.try_send(Event::Observed(observed)).is_ok() {
                 self.delivered.insert(listener.serial_key(), print);
             }
         }
@@ -148,8 +165,9 @@ impl Pleg {
         Ok(expected)
     }
 
-    async fn seen(&mut self, at: Timestamp, group: Group) -> Result<ObservedPod, cri::Error> {
-        let mut seen = ObservedPod { at, sandboxes: Vec::new(), containers: Vec::new() };
+    /// Reads the status of what has changed in one Pod.
+    async fn observe(&mut self, at: Timestamp, group: Group) -> Result<ObservedPod, cri::Error> {
+        let mut observed = ObservedPod { at, sandboxes: Vec::new(), containers: Vec::new() };
         for sandbox in group.sandboxes {
             let known = self.sandboxes.get(&sandbox.id).filter(|(state, _)| *state == sandbox.state);
             let sandbox_now = match known {
@@ -161,7 +179,7 @@ impl Pleg {
                 },
             };
             self.sandboxes.insert(sandbox.id, (sandbox.state, sandbox_now.clone()));
-            seen.sandboxes.push(sandbox_now);
+            observed.sandboxes.push(sandbox_now);
         }
         for container in group.containers {
             let known = self.containers.get(&container.id).filter(|(state, _)| *state == container.state);
@@ -174,9 +192,9 @@ impl Pleg {
                 },
             };
             self.containers.insert(container.id, (container.state, container_now.clone()));
-            seen.containers.push(container_now);
+            observed.containers.push(container_now);
         }
-        Ok(seen)
+        Ok(observed)
     }
 
     /// Removes sandboxes without a task, once the agent has had time to launch its tasks again.
@@ -200,6 +218,12 @@ impl Pleg {
         }
         self.orphans = orphans;
     }
+}
+
+/// The number of Pods with a ready sandbox.
+fn running_pods(sandboxes: &[v1::PodSandbox]) -> usize {
+    let ready = sandboxes.iter().filter(|sandbox| sandbox.state == v1::PodSandboxState::SandboxReady as i32);
+    ready.filter_map(|sandbox| sandbox.labels.get(labels::POD_UID)).collect::<BTreeSet<_>>().len()
 }
 
 fn fingerprint(group: &Group) -> Fingerprint {

@@ -47,13 +47,31 @@ pub(crate) struct Start {
 type Failed = (StartFailure, String);
 
 impl Start {
-    /// Runs the start: image, container, post-start hook.
+    /// Runs the start and counts it.
     pub async fn run(&self) -> Result<ObservedContainer, Failed> {
-        let container = spec::container(&self.pod, &self.name);
-        let container = container.ok_or_else(|| config_error(format!("no container {}", self.name)))?;
         if self.context.stopping.is_cancelled() {
             return Err(interrupted());
         }
+        let role = spec::containers(&self.pod).find(|(_, container)| container.name == self.name);
+        let container_type = match role {
+            Some((spec::Role::Init | spec::Role::Sidecar, _)) => "init_container",
+            Some((spec::Role::Main, _)) | None => "container",
+        };
+        let metrics = &self.context.metrics;
+        metrics.started_containers.with_label_values(&[container_type]).inc();
+        let result = self.start().await;
+        if let Err((failure, _)) = &result
+            && *failure != StartFailure::Interrupted
+        {
+            metrics.started_containers_errors.with_label_values(&[container_type, failure.reason()]).inc();
+        }
+        result
+    }
+
+    /// Image, container, post-start hook.
+    async fn start(&self) -> Result<ObservedContainer, Failed> {
+        let container = spec::container(&self.pod, &self.name);
+        let container = container.ok_or_else(|| config_error(format!("no container {}", self.name)))?;
         let sandbox_config = sandbox::config_of(&self.context, &self.pod, self.sandbox.attempt);
         let inputs = async {
             let image = image_pull::ensure(self, container, &sandbox_config).await?;

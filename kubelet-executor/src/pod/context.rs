@@ -8,6 +8,7 @@ use tokio::sync::{Notify, watch};
 use crate::{
     api::{Api, events::Recorder},
     config::Config,
+    metrics::Metrics,
     pod::sandbox_config::Resolver,
     runtime::{Runtime, containerd::RuntimeState},
 };
@@ -19,6 +20,7 @@ pub(crate) struct NodeContext {
     pub runtime_state: watch::Receiver<RuntimeState>,
     pub api: Arc<dyn Api>,
     pub recorder: Recorder,
+    pub metrics: Arc<Metrics>,
     pub resolver: Resolver,
     pub capacity: MachineCapacity,
     /// Triggers a listing.

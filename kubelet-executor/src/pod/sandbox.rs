@@ -48,7 +48,11 @@ pub(crate) async fn start(
     if context.stopping.is_cancelled() {
         return Err(stopping());
     }
-    let id = context.runtime.run_sandbox(config).await.map_err(|e| failed(e.message))?;
+    context.metrics.started_pods.inc();
+    let id = context.runtime.run_sandbox(config).await.map_err(|e| {
+        context.metrics.started_pods_errors.inc();
+        failed(e.message)
+    })?;
     let seen =
         context.runtime.sandbox_status(&id).await.map(observe_sandbox).map_err(|e| failed(e.message))?;
     volumes::mounts::write_hosts(pod, &seen.ips, &paths)

@@ -6,7 +6,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use executor_core::{
@@ -104,6 +104,7 @@ pub(crate) fn start(context: Arc<NodeContext>, pod: Arc<Pod>, reports: mpsc::Sen
         starts: BTreeMap::new(),
         work: TaskTracker::new(),
         reported: None,
+        launched_at: Instant::now(),
     };
     // At level error, so that lines of every level tell which Pod they are about.
     let span = tracing::error_span!("pod", pod_uid = worker.uid, pod = %spec::full_name(&pod));
@@ -125,6 +126,7 @@ struct Worker {
     /// Actions in progress. The runtime does not list half-created resources, so actions are awaited, not aborted.
     work: TaskTracker,
     reported: Option<PodStatus>,
+    launched_at: Instant,
 }
 
 impl Worker {
@@ -252,6 +254,11 @@ impl Worker {
         // Nothing is known before the first listing: an adopted Pod must not look like a new one.
         if self.reported.as_ref() == Some(&status) || !self.machine.is_known() {
             return;
+        }
+        let phase = |status: &PodStatus| status.phase.clone().unwrap_or_default();
+        if self.reported.as_ref().is_some_and(|last| phase(last) == "Pending") && phase(&status) == "Running"
+        {
+            self.context.metrics.pod_start_duration.observe(self.launched_at.elapsed().as_secs_f64());
         }
         self.reported = Some(status.clone());
         let report = PodReport { uid: self.uid.clone(), status, outcome: None };

@@ -204,3 +204,25 @@ fn the_nodes_server_uses_renewed_certificates() {
     // This client trusts only the new authority.
     assert_eq!(fixture.block_on(fixture.node_client("client").get("/healthz")).0, 200);
 }
+
+#[test]
+fn metrics_tell_what_runs() {
+    let (fixture, _fake) = fixture();
+    fixture.launch(&pod("web", json!({ "containers": [{ "name": "c", "image": "i:1" }] })));
+    fixture.wait_for_status("uid-web", "running", |status| status["phase"] == "Running");
+    let client = fixture.node_client("client");
+    let has = |line: &str| fixture.block_on(client.get("/metrics")).1.lines().any(|found| found == line);
+    for line in [
+        "kubelet_node_name{node=\"n1\"} 1",
+        "kubelet_running_pods 1",
+        "kubelet_running_containers{container_state=\"running\"} 1",
+        "kubelet_pod_start_duration_seconds_count 1",
+        "kubelet_started_pods_total 1",
+        "kubelet_started_containers_total{container_type=\"container\"} 1",
+    ] {
+        wait(line, || has(line));
+    }
+    fixture.kill_pod("uid-web", 0);
+    fixture.wait_for_state("uid-web", TaskState::Killed);
+    wait("no running pod", || has("kubelet_running_pods 0"));
+}

@@ -22,6 +22,7 @@ const ROOMS: &[Rooms] = &[
         layers: &[
             &["config"],
             &["tls"],
+            &["metrics"],
             &["machine"],
             &["api"],
             &["agent"],
