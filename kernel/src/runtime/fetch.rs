@@ -16,7 +16,7 @@ use kernel_model::{executor::Uri, ids::is_legal};
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FetchError {
     #[error(
-        "failed to fetch '{0}': only absolute paths, file://, http://, https:// and ftp:// can be fetched"
+        "failed to fetch '{0}': only absolute paths, file://, http://, https://, ftp:// and ftps:// can be fetched"
     )]
     Scheme(String),
     #[error("failed to fetch '{0}': {1}")]

@@ -6,8 +6,7 @@
 //!
 //! The first component is a registry if it has a dot, a port or an upper-case letter, or is `localhost`. The default is
 //! `docker.io`, whose short names are below `library/`. This is upstream's grammar (distribution/reference) with its
-//! messages, which appear in the Pod's status. `oci_spec::distribution::Reference` has neither these messages nor
-//! registries with IPv6 addresses.
+//! messages, which appear in the Pod's status. `docs/decisions/0016-image-references-and-ftps.md` says why no crate does it.
 
 /// The longest name with its registry, without tag and digest.
 const NAME_MAX: usize = 255;

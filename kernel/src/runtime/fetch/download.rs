@@ -1,18 +1,29 @@
-//! Downloads over HTTP, HTTPS and FTP.
+//! Downloads over HTTP, HTTPS, FTP and implicit FTPS.
 
-use std::{fs::File, io, io::Write, path::Path, time::Duration};
+use std::{
+    fs::File,
+    io::{self, Write},
+    net::{SocketAddr, TcpStream, ToSocketAddrs},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, Response, StatusCode, Uri, body::Incoming, header};
-use suppaftp::{FtpError, FtpStream, types::FileType};
+use rustls::ClientConfig;
+use suppaftp::{
+    FtpError, FtpResult, FtpStream, ImplFtpStream, RustlsConnector, RustlsFtpStream, Status, TlsConnector,
+    TlsStream, types::FileType,
+};
 use transport::{
     client::{Client, ClientError, ClientOptions},
     tls::{self, TlsError},
 };
 
 /// Schemes that can be downloaded.
-const SCHEMES: [&str; 3] = ["http://", "https://", "ftp://"];
+const SCHEMES: [&str; 4] = ["http://", "https://", "ftp://", "ftps://"];
 
 /// Redirects that are followed.
 const REDIRECTS_MAX: usize = 10;
@@ -25,6 +36,9 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// FTP's port.
 const FTP_PORT: u16 = 21;
+
+/// The port of implicit FTPS.
+const FTPS_PORT: u16 = 990;
 
 /// Why a download failed.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +73,7 @@ pub(super) fn download(uri: &str, to: &Path) -> Result<(), DownloadError> {
     let parsed: Uri = uri.parse().map_err(|_| DownloadError::Url(uri.to_owned()))?;
     match parsed.scheme_str() {
         Some("ftp") => over_ftp(&parsed, to),
+        Some("ftps") => over_ftps(&parsed, to, ftps_client_config()?),
         _ => tokio::runtime::Handle::current().block_on(over_http(parsed, to)),
     }
 }
@@ -120,22 +135,85 @@ fn redirect(from: &Uri, location: &str) -> Result<Uri, DownloadError> {
     Uri::builder().scheme(scheme).authority(authority).path_and_query(path).build().map_err(|_| invalid())
 }
 
+/// A server of FTP, the login and the path, from a URL.
+struct FtpSource<'a> {
+    host: &'a str,
+    address: SocketAddr,
+    user: &'a str,
+    password: &'a str,
+    path: &'a str,
+}
+
+impl<'a> FtpSource<'a> {
+    fn of(uri: &'a Uri, default_port: u16) -> Result<Self, DownloadError> {
+        let invalid = || DownloadError::Url(uri.to_string());
+        let authority = uri.authority().ok_or_else(invalid)?;
+        let (user, password) = match authority.as_str().rsplit_once('@') {
+            Some((login, _)) => login.split_once(':').unwrap_or((login, "")),
+            None => ("anonymous", "anonymous@"),
+        };
+        let host = authority.host().trim_matches(['[', ']']);
+        let mut addresses = (host, authority.port_u16().unwrap_or(default_port)).to_socket_addrs()?;
+        let address = addresses.next().ok_or_else(invalid)?;
+        Ok(FtpSource { host, address, user, password, path: uri.path().trim_start_matches('/') })
+    }
+}
+
 fn over_ftp(uri: &Uri, to: &Path) -> Result<(), DownloadError> {
-    let invalid = || DownloadError::Url(uri.to_string());
-    let authority = uri.authority().ok_or_else(invalid)?;
-    let (user, password) = match authority.as_str().rsplit_once('@') {
-        Some((login, _)) => login.split_once(':').unwrap_or((login, "")),
-        None => ("anonymous", "anonymous@"),
-    };
-    let host = authority.host().trim_matches(['[', ']']);
-    let address = (host, authority.port_u16().unwrap_or(FTP_PORT));
-    let address = std::net::ToSocketAddrs::to_socket_addrs(&address)?.next().ok_or_else(invalid)?;
-    let mut ftp = FtpStream::connect_timeout(address, CONNECT_TIMEOUT)?;
+    let source = FtpSource::of(uri, FTP_PORT)?;
+    let mut ftp = FtpStream::connect_timeout(source.address, CONNECT_TIMEOUT)?;
     ftp.get_ref().set_read_timeout(Some(STALL_TIMEOUT))?;
-    ftp.login(user, password)?;
+    ftp.login(source.user, source.password)?;
+    retrieve(ftp, source.path, to)
+}
+
+/// `ftps://` is implicit FTPS, as in curl: TLS from the first byte on. Control and data connections are both encrypted.
+fn over_ftps(uri: &Uri, to: &Path, tls: Arc<ClientConfig>) -> Result<(), DownloadError> {
+    let source = FtpSource::of(uri, FTPS_PORT)?;
+    let connector = StallLimited(RustlsConnector::from(tls));
+    let mut ftp = RustlsFtpStream::connect_secure_implicit(source.address, connector, source.host)?;
+    ftp.login(source.user, source.password)?;
+    // RFC 4217, section 9: without these, data connections are not encrypted.
+    ftp.custom_command("PBSZ 0", &[Status::CommandOk])?;
+    ftp.custom_command("PROT P", &[Status::CommandOk])?;
+    retrieve(ftp, source.path, to)
+}
+
+/// The trusted certificate authorities of this machine. No ALPN: FTP servers may refuse HTTP's protocols.
+fn ftps_client_config() -> Result<Arc<ClientConfig>, TlsError> {
+    let mut config = ClientConfig::clone(&*tls::public_client_config()?);
+    config.alpn_protocols.clear();
+    Ok(Arc::new(config))
+}
+
+fn retrieve<T: TlsStream>(ftp: ImplFtpStream<T>, path: &str, to: &Path) -> Result<(), DownloadError> {
+    let mut ftp = ftp.passive_stream_builder(|address| {
+        let stream =
+            TcpStream::connect_timeout(&address, CONNECT_TIMEOUT).map_err(FtpError::ConnectionError)?;
+        stream.set_read_timeout(Some(STALL_TIMEOUT)).map_err(FtpError::ConnectionError)?;
+        Ok(stream)
+    });
+    // The server's own address is used even if its reply names another one, as in curl.
+    ftp.set_passive_nat_workaround(true);
     ftp.transfer_type(FileType::Binary)?;
     let mut file = File::create(to)?;
-    let mut data = ftp.retr_as_stream(uri.path().trim_start_matches('/'))?;
+    let mut data = ftp.retr_as_stream(path)?;
     io::copy(&mut data, &mut file)?;
     Ok(data.finish()?)
 }
+
+/// Connects TLS over a socket whose reads end after [`STALL_TIMEOUT`].
+#[derive(Debug)]
+struct StallLimited(RustlsConnector);
+
+impl TlsConnector for StallLimited {
+    type Stream = <RustlsConnector as TlsConnector>::Stream;
+
+    fn connect(&self, domain: &str, stream: TcpStream) -> FtpResult<Self::Stream> {
+        stream.set_read_timeout(Some(STALL_TIMEOUT)).map_err(FtpError::ConnectionError)?;
+        self.0.connect(domain, stream)
+    }
+}
+
+#[cfg(test)]
+mod tests;
