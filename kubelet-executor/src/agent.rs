@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use kernel_model::executor::{Call, Event};
 use tokio::sync::mpsc;
 
-/// Why call to the agent failed.
+/// Why a call to the agent failed.
 #[derive(Debug, Clone, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum LinkError {

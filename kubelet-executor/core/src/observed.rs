@@ -89,7 +89,7 @@ impl ObservedContainer {
     }
 
     /// Marks an instance as ended whose exit is unknown.
-    pub fn lose(&mut self, now: Timestamp) {
+    pub fn mark_lost(&mut self, now: Timestamp) {
         if self.exit().is_none() {
             self.state = RunState::Exited(crate::machine::container::lost_exit(now));
         }

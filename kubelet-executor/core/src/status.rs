@@ -314,7 +314,7 @@ fn conditions(machine: &PodMachine) -> Vec<PodCondition> {
 }
 
 /// Sets the conditions of a Pod that has ended: nothing is ready.
-pub(crate) fn settle_conditions(status: &mut PodStatus, now: Timestamp) {
+pub(crate) fn end_conditions(status: &mut PodStatus, now: Timestamp) {
     let succeeded = status.phase.as_deref() == Some("Succeeded");
     for condition in status.conditions.iter_mut().flatten() {
         let ready = matches!(condition.type_.as_str(), "Ready" | "ContainersReady");

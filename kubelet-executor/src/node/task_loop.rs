@@ -248,7 +248,7 @@ impl Node {
 
     fn kill(&mut self, uid: &str, grace: Option<Duration>) {
         let Some(events) = self.pods.sender(uid) else {
-            // Nothing of it is here, and nobody else could ever report it.
+            // Only this executor can report the task's end, so it does even though the Pod is not here.
             let message = Some("the pod is not on this node".to_owned());
             let update = StatusUpdate { state: TaskState::Killed, message, data: Default::default() };
             return self.updates.enqueue(uid, update);

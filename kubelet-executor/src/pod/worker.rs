@@ -221,7 +221,7 @@ impl Worker {
                 Ok(status) => *seen = containers::observe_container(status, &seen.sandbox_id),
                 Err(error) => tracing::debug!(id = seen.id, %error, "cannot read a container's exit"),
             }
-            seen.lose(Timestamp::now());
+            seen.mark_lost(Timestamp::now());
         }
         // Without a sandbox of this run, the record of an earlier stop is still valid.
         let (Some(mut sandbox), false) = (sandbox, instances.is_empty()) else { return };

@@ -21,6 +21,7 @@ use crate::{
 
 /// Queued pieces of a log.
 const PIECES_MAX: usize = 16;
+
 pub(crate) async fn answer(
     context: &Arc<NodeContext>,
     pods: &Arc<Pods>,
@@ -31,8 +32,8 @@ pub(crate) async fn answer(
     let dir = match &view {
         Some(view) => {
             if executor_core::spec::container(&view.pod, &target.container).is_none() {
-                let place = format!("container {} is not valid for pod {}", target.container, target.pod);
-                return Err(StatusError::bad_request(place));
+                let message = format!("container {} is not valid for pod {}", target.container, target.pod);
+                return Err(StatusError::bad_request(message));
             }
             let uid = view.pod.metadata.uid.as_deref().unwrap_or_default();
             paths::logs(&context.config, &target.namespace, &target.pod, uid)

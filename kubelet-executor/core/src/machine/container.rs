@@ -120,7 +120,7 @@ impl ContainerState {
             return;
         }
         if self.retry_at.is_some_and(|at| at > now) {
-            self.settle_pull_error(pod, now, actions);
+            self.back_off_failed_pull(pod, now, actions);
             return;
         }
         let ran_before = self.current.is_some() || self.last.is_some();
@@ -140,7 +140,7 @@ impl ContainerState {
     }
 
     /// Turns `ErrImagePull` into `ImagePullBackOff` after a while.
-    fn settle_pull_error(&mut self, pod: &Pod, now: Timestamp, actions: &mut Vec<Action>) {
+    fn back_off_failed_pull(&mut self, pod: &Pod, now: Timestamp, actions: &mut Vec<Action>) {
         let Some(waiting) = &mut self.waiting else { return };
         if waiting.reason == "ErrImagePull" && now >= after(waiting.since, PULL_ERROR_SHOWN) {
             let record = format!("Back-off pulling image \"{}\"", image_of(pod, &self.name));

@@ -113,7 +113,7 @@ impl PodMachine {
             status.reason = Some(DEADLINE_REASON.to_owned());
             status.message = Some(DEADLINE_MESSAGE.to_owned());
         }
-        status::settle_conditions(&mut status, now);
+        status::end_conditions(&mut status, now);
         let outcome = match cause {
             EndCause::Killed => PodOutcome::Killed,
             EndCause::Completed if succeeded => PodOutcome::Finished,
