@@ -125,7 +125,7 @@ pub fn end(measurement: Arc<Measurement>, response: Response) -> Response {
     if response.body().size_hint().exact().is_some() {
         return response;
     }
-    response.map(|inner| MeasuredBody { inner, measurement }.boxed_unsync())
+    response.map(|inner| MeasuredBody { inner, _measurement: measurement }.boxed_unsync())
 }
 
 /// The number of events that watches of a resource have been sent.
@@ -191,8 +191,8 @@ fn dry_run(info: &RequestInfo) -> &'static str {
 /// A body whose end is the end of the request.
 struct MeasuredBody {
     inner: Body,
-    #[allow(dead_code, reason = "dropped with the body")]
-    measurement: Arc<Measurement>,
+    /// Dropped with the body.
+    _measurement: Arc<Measurement>,
 }
 
 impl http_body::Body for MeasuredBody {

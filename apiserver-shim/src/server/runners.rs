@@ -6,7 +6,7 @@ use kernel::driver::SchedulerDriver;
 use shim_core::controllers::{self, ControllerConfig};
 use tokio::task::JoinHandle;
 
-use crate::controllers::{ControllerOptions, Controllers, EventRecorder, QueueMetrics, workqueue_collector};
+use crate::controllers::{ControllerOptions, Controllers, EventRecorder, workqueue_collector};
 use crate::metrics::{Registry, register};
 use crate::node_endpoints::NodeEndpoints;
 use crate::pipeline::Pipeline;
@@ -37,10 +37,9 @@ pub struct RunnersOptions {
 #[derive(Debug)]
 pub struct RunnersHandle {
     tasks: Vec<JoinHandle<String>>,
-    queues: QueueMetrics,
 }
 
-/// Starts the controllers and the scheduler framework. Needs a tokio runtime.
+/// Starts the controllers, the scheduler framework and the sweep of Pod CIDRs. Needs a tokio runtime.
 pub fn start(options: RunnersOptions) -> RunnersHandle {
     let registry = options.pipeline.registry().clone();
     let events = EventRecorder::start(options.pipeline.clone());
@@ -52,8 +51,7 @@ pub fn start(options: RunnersOptions) -> RunnersHandle {
         events: events.clone(),
     });
     let (swept, objects) = (options.pod_cidrs.clone(), registry.clone());
-    let queues = controllers.metrics();
-    register(&options.metrics, workqueue_collector(queues.clone()));
+    register(&options.metrics, workqueue_collector(controllers.metrics()));
     let client = KernelClient::new(options.driver, registry.store().clone());
     let scheduler = scheduler::run(SchedulerOptions {
         pipeline: options.pipeline,
@@ -74,7 +72,7 @@ pub fn start(options: RunnersOptions) -> RunnersHandle {
         sweep::run(swept, objects).await;
         "the sweep of Pod CIDRs ended".to_owned()
     });
-    RunnersHandle { tasks: vec![controllers, scheduler, sweep], queues }
+    RunnersHandle { tasks: vec![controllers, scheduler, sweep] }
 }
 
 impl RunnersHandle {
@@ -87,11 +85,6 @@ impl RunnersHandle {
             Ok(reason) => reason,
             Err(error) => format!("{name} failed: {error}"),
         }
-    }
-
-    /// The numbers of the controllers' queues.
-    pub fn controller_queues(&self) -> &QueueMetrics {
-        &self.queues
     }
 
     /// Stops them.
