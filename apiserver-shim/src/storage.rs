@@ -1,4 +1,5 @@
-//! Objects in memory and in the store: the registry, its watch caches, and what is derived from stored objects.
+//! Storage of API objects: the catalog of resources, the registry with its watch caches, and state derived from
+//! stored objects.
 
 pub mod catalog;
 pub mod deletion;

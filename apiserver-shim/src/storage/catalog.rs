@@ -1,4 +1,4 @@
-//! The catalog of this server: definitions of resources together with the stores of their objects.
+//! The catalog of resources that this server serves: each resource's definition together with its store.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub use store::ResourceStore;
 /// The rows of a catalog.
 pub type Rows = shim_model::catalog::Catalog<ServedResource>;
 
-/// The catalog of one generation, with the documents that tell clients about it.
+/// One generation of the catalog, with the discovery and OpenAPI documents derived from it.
 #[derive(Debug)]
 pub struct Catalog {
     rows: Rows,
@@ -36,7 +36,7 @@ impl Catalog {
         Catalog { rows, documents: Documents::default() }
     }
 
-    /// The catalog that comes after `old`. Documents about what has not changed are taken over.
+    /// The catalog that succeeds `old`. Documents of group-versions that have not changed are reused.
     pub fn after(old: &Catalog, rows: Rows) -> Self {
         fn rows_of<'a>(rows: &'a Rows, group: &'a str, version: &'a str) -> Vec<*const ServedResource> {
             let of_version = rows.iter().filter(|r| r.group == group && r.version == version);
@@ -62,7 +62,7 @@ impl Deref for Catalog {
     }
 }
 
-/// A row of the catalog.
+/// A row of the catalog: one resource in one version.
 #[derive(Debug)]
 pub struct ServedResource {
     definition: Arc<ResourceDefinition>,
@@ -71,12 +71,12 @@ pub struct ServedResource {
 }
 
 impl ServedResource {
-    /// A resource whose objects are in `store`; none for resources that are only asked, such as reviews.
+    /// `store` is `None` for virtual resources, whose objects are never stored, such as reviews.
     pub fn new(definition: Arc<ResourceDefinition>, store: Option<Arc<ResourceStore>>) -> Self {
         ServedResource { definition, store, series: ResourceSeries::default() }
     }
 
-    /// What is known of the resource.
+    /// The resource's static definition: names, strategy and converter.
     pub fn definition(&self) -> &Arc<ResourceDefinition> {
         &self.definition
     }
@@ -91,17 +91,17 @@ impl ServedResource {
         self.store.as_ref()
     }
 
-    /// The same where the caller knows that there is one.
+    /// Like [`ServedResource::store`], for callers that know that the resource is stored.
     pub(crate) fn stored(&self) -> &Arc<ResourceStore> {
         self.store.as_ref().expect("invariant: only resources with a store are read and written")
     }
 
-    /// Its objects in memory.
+    /// The watch cache of the resource.
     pub fn cache(&self) -> &Arc<WatchCache> {
         self.stored().cache()
     }
 
-    /// An object in this version, decoded, with its resourceVersion.
+    /// Decodes an object and converts it to this version. The resourceVersion is set.
     pub async fn decode(&self, object: &Object) -> Result<Value, Status> {
         if self.is_stored_version() {
             return Ok(object.value());
@@ -109,13 +109,13 @@ impl ServedResource {
         self.converter().to_served(vec![object.value()]).await.and_then(only)
     }
 
-    /// Objects in this version, decoded, with their resourceVersions.
+    /// Decodes objects and converts them to this version. The resourceVersions are set.
     pub async fn decode_all(&self, objects: &[Arc<Object>]) -> Result<Vec<Value>, Status> {
         let values = objects.iter().map(|object| object.value()).collect();
         if self.is_stored_version() { Ok(values) } else { self.converter().to_served(values).await }
     }
 
-    /// A stored object in this version.
+    /// Converts a decoded object from the storage version to this version.
     pub async fn to_served(&self, stored: Value) -> Result<Value, Status> {
         match self.is_stored_version() {
             true => Ok(stored),
@@ -123,7 +123,7 @@ impl ServedResource {
         }
     }
 
-    /// An object of this version as it is stored.
+    /// Converts an object of this version to the storage version.
     pub async fn to_stored(&self, served: Value) -> Result<Value, Status> {
         match self.is_stored_version() {
             true => Ok(served),
@@ -137,11 +137,11 @@ impl ServedResource {
     }
 }
 
-/// The one object that a conversion of one object gives.
+/// Extracts the single result of converting a single object.
 fn only(mut converted: Vec<Value>) -> Result<Value, Status> {
     match (converted.pop(), converted.is_empty()) {
         (Some(value), true) => Ok(value),
-        _ => Err(status::internal("conversion did not give as many objects as it was given")),
+        _ => Err(status::internal("the converter returned a different number of objects than it was given")),
     }
 }
 
@@ -159,9 +159,9 @@ impl AsRef<Resource> for ServedResource {
     }
 }
 
-/// How callers name a resource: by a row of the catalog, or by the name of a resource, which is looked up.
+/// A way to name a resource: a catalog row, or a group and resource name that is looked up in the catalog.
 pub trait ResourceName {
-    /// The row; none if the resource is not served.
+    /// Returns the catalog row, or `None` if the resource is not served.
     fn resolve(&self, registry: &Registry) -> Option<Arc<ServedResource>>;
 }
 

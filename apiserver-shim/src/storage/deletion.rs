@@ -1,5 +1,5 @@
-//! What a DELETE means: which object is removed at once, which is only marked and why. Pure: the pipeline and the
-//! registry carry it out.
+//! Decides what a DELETE does to an object: remove it at once, mark it as terminating, or nothing. Pure functions;
+//! the pipeline carries the decision out.
 
 use serde_json::{Map, Value, json};
 use shim_core::definition::ResourceDefinition;
@@ -7,24 +7,24 @@ use shim_model::access;
 use shim_model::status::Status;
 use shim_model::time::Instant;
 
-/// Waits for dependents before it goes.
+/// Set while a foreground deletion waits for the dependents to be deleted.
 pub const FINALIZER_FOREGROUND: &str = "foregroundDeletion";
-/// Waits until dependents have forgotten it.
+/// Set until the garbage collector has removed the owner references of the dependents.
 pub const FINALIZER_ORPHAN: &str = "orphan";
 
-/// What becomes of an object's dependents.
+/// What happens to the dependents of a deleted object (`propagationPolicy`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Propagation {
-    /// They are removed after it.
+    /// The garbage collector deletes the dependents after the owner.
     Background,
-    /// They are removed before it.
+    /// The dependents are deleted before the owner.
     Foreground,
-    /// They stay.
+    /// The dependents stay, without the owner reference.
     Orphan,
 }
 
 impl Propagation {
-    /// Reads a `propagationPolicy`.
+    /// Parses a `propagationPolicy`.
     pub fn parse(text: &str) -> Option<Self> {
         match text {
             "Background" => Some(Propagation::Background),
@@ -35,33 +35,33 @@ impl Propagation {
     }
 }
 
-/// `metav1.DeleteOptions`, as far as they are obeyed.
+/// The supported fields of `metav1.DeleteOptions`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeleteOptions {
-    /// Seconds until the object goes by force.
+    /// Seconds before the object may be removed forcibly; `None` for the resource's default.
     pub grace_period_seconds: Option<i64>,
-    /// What becomes of dependents.
+    /// What happens to the dependents; `None` for the resource's default.
     pub propagation: Option<Propagation>,
-    /// Delete only the object with this UID.
+    /// Precondition: the object must have this UID.
     pub uid: Option<String>,
-    /// Delete only the object as of this resourceVersion.
+    /// Precondition: the object must be at this resourceVersion.
     pub resource_version: Option<String>,
-    /// Only say what would be done.
+    /// Report the result without storing it.
     pub dry_run: bool,
 }
 
-/// What is to be done with the stored object.
+/// What a DELETE does to the stored object.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Decision {
-    /// It is removed; this is how it looked last.
+    /// Remove it. The value is its last state, which the DELETED event carries.
     Remove(Value),
-    /// It is marked and written back.
+    /// Mark it as terminating and write it back.
     Mark(Value),
-    /// It is on its way already.
+    /// Leave it: it is terminating already.
     Nothing,
 }
 
-/// Checks UID and resourceVersion.
+/// Checks the UID and resourceVersion preconditions.
 pub fn check_preconditions(
     resource: &ResourceDefinition,
     object: &Value,
@@ -83,7 +83,7 @@ pub fn check_preconditions(
     Ok(())
 }
 
-/// Decides about `object`.
+/// Decides what deleting `object` with `options` does.
 pub fn decide(
     resource: &ResourceDefinition,
     object: &Value,
@@ -116,10 +116,10 @@ pub fn decide(
     Decision::Remove(after)
 }
 
-/// Marks an object with the grace that it gets; says whether anything changed.
+/// Sets the grace period and deletion timestamp; returns whether anything changed.
 fn give_grace(object: &mut Value, grace: i64, asked: bool, now: Instant) -> bool {
     match access::int(object, &["metadata", "deletionGracePeriodSeconds"]) {
-        // On its way already: the time left may only become shorter, and only if somebody says so.
+        // It is terminating already: a grace period can only be shortened, and only by an explicit request.
         Some(left) if object["metadata"]["deletionTimestamp"].is_string() => {
             if (!asked && grace != 0) || grace >= left {
                 return false;
@@ -136,7 +136,7 @@ fn give_grace(object: &mut Value, grace: i64, asked: bool, now: Instant) -> bool
     }
 }
 
-/// Marks an object as being deleted.
+/// Sets `deletionTimestamp` and `deletionGracePeriodSeconds`.
 fn mark(object: &mut Value, grace: i64, now: Instant) {
     set_deletion(object, now.seconds() + grace, grace);
     let metadata = access::object_mut(object, &["metadata"]);
@@ -151,14 +151,14 @@ fn set_deletion(object: &mut Value, at: i64, grace: i64) {
     metadata.insert("deletionGracePeriodSeconds".into(), grace.into());
 }
 
-/// Puts the finalizers of the propagation policy in place; says whether anything changed.
+/// Sets the finalizers that the propagation policy implies; returns whether anything changed.
 fn set_finalizers(object: &mut Value, options: &DeleteOptions) -> bool {
     let before: Vec<Value> = access::list(object, &["metadata", "finalizers"]).to_vec();
     let wanted = match options.propagation {
         Some(Propagation::Foreground) => Some(FINALIZER_FOREGROUND),
         Some(Propagation::Orphan) => Some(FINALIZER_ORPHAN),
         Some(Propagation::Background) => None,
-        // Nothing said: what is there stays.
+        // No policy was given: the finalizers stay as they are.
         None => return false,
     };
     let ours = |f: &Value| matches!(f.as_str(), Some(FINALIZER_FOREGROUND | FINALIZER_ORPHAN));

@@ -1,5 +1,5 @@
-//! An object as the watch cache and every reader share it: encoded once when it was written, its header parsed once
-//! when it arrived, served by copying slices. Serving never decodes and never encodes.
+//! A cached object. It is encoded once when it is written and its header is parsed once when it is read from the
+//! store. Responses are assembled by copying slices of the encoding; nothing is decoded or encoded again.
 
 use std::sync::{Arc, OnceLock};
 
@@ -10,25 +10,25 @@ use shim_core::definition::ResourceDefinition;
 use shim_core::kinds;
 use shim_model::object::{Header, Parts, StoredObject};
 
-/// Room for most objects while they are being encoded.
+/// Initial capacity of the encoding buffer; enough for most objects.
 const SCRATCH_BYTES: usize = 4096;
 
 /// A cached object at one revision.
 #[derive(Debug)]
 pub struct Object {
-    /// The store revision that wrote it: its resourceVersion.
+    /// The store revision of the last write, served as resourceVersion.
     pub revision: u64,
     stored: Arc<StoredObject>,
     definition: Arc<ResourceDefinition>,
-    /// What field selectors ask for, read when one asks.
+    /// Values of the selectable fields, extracted on first use.
     fields: OnceLock<Vec<(&'static str, String)>>,
-    /// Where the members after `apiVersion` and `kind` begin; items of lists are served from here.
+    /// Offset of the members after `apiVersion` and `kind`; list items are served from here.
     body: usize,
 }
 
 impl Object {
-    /// Wraps what the store holds for a resource. Bytes that [`encoded`] did not write are written anew, so that slices can be
-    /// served.
+    /// Wraps an object read from the store. Bytes that do not have the layout of [`encoded`] are encoded again, so
+    /// that slices can be served. Returns `None` if they are not an object.
     pub fn new(
         mut stored: Arc<StoredObject>,
         definition: &Arc<ResourceDefinition>,
@@ -68,7 +68,7 @@ impl Object {
         fields.iter().find(|(n, _)| *n == name).map(|(_, v)| v.as_str())
     }
 
-    /// The encoded object without resourceVersion, as the store has it.
+    /// The encoded object as it is stored, without resourceVersion.
     pub fn bytes(&self) -> &Bytes {
         &self.stored.bytes
     }
@@ -78,12 +78,12 @@ impl Object {
         &self.stored
     }
 
-    /// What follows the metadata, with the brace at the end: often short, and sometimes nothing but that brace.
+    /// The members after `metadata`, including the closing brace.
     pub fn tail(&self) -> &[u8] {
         &self.stored.bytes[self.stored.parts.metadata.end..]
     }
 
-    /// Decodes the object, with its resourceVersion.
+    /// Decodes the object and sets its resourceVersion.
     pub fn value(&self) -> Value {
         let mut value: Value =
             serde_json::from_slice(&self.stored.bytes).expect("invariant: a stored object is JSON");
@@ -91,27 +91,28 @@ impl Object {
         value
     }
 
-    /// Decodes into a typed value; the resourceVersion is not part of it.
+    /// Decodes the object into a typed value, without the resourceVersion.
     pub fn decode<T: serde::de::DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_slice(&self.stored.bytes)
     }
 
-    /// Appends the object as a GET serves it, with `revision` as resourceVersion (a deletion has its own).
+    /// Appends the object as a GET returns it. `revision` is the resourceVersion to show; a DELETED event has its
+    /// own.
     pub fn write(&self, revision: u64, out: &mut BytesMut) {
         self.write_from(0, revision, out);
     }
 
-    /// Appends the object as an item of a list: without apiVersion and kind.
+    /// Appends the object as an item of a list, without `apiVersion` and `kind`.
     pub fn write_item(&self, out: &mut BytesMut) {
         out.put_u8(b'{');
         self.write_from(self.body, self.revision, out);
     }
 
-    /// How long the object is as an item of a list.
+    /// The length of the object as an item of a list, in bytes.
     pub fn item_length(&self) -> usize {
         let comma = usize::from(self.stored.bytes[self.members()] != b'}');
         let digits = self.revision.checked_ilog10().unwrap_or(0) as usize + 1;
-        // The brace, `"resourceVersion":"` and the quote behind the number.
+        // The opening brace (1) and `"resourceVersion":"` with the closing quote (19) are added around the digits.
         1 + self.stored.bytes.len() - self.body + 19 + digits + 1 + comma
     }
 
@@ -125,12 +126,12 @@ impl Object {
         out.extend_from_slice(&bytes[members..]);
     }
 
-    /// Where the members of `metadata` begin; resourceVersion is put in here.
+    /// Offset of the first member of `metadata`; the resourceVersion is inserted here.
     fn members(&self) -> usize {
         self.stored.parts.metadata.start + 1
     }
 
-    /// The object as a GET serves it.
+    /// The object as a GET returns it.
     pub fn served(&self) -> Bytes {
         let mut out = BytesMut::with_capacity(self.stored.bytes.len() + 48);
         self.write(self.revision, &mut out);
@@ -138,8 +139,8 @@ impl Object {
     }
 }
 
-/// Encodes an object for the store: `apiVersion`, `kind` and `metadata` come first, so that readers can serve slices;
-/// resourceVersion is left out, for the store's revision says it.
+/// Encodes an object for the store. `apiVersion`, `kind` and `metadata` come first, so that slices can be served. The
+/// resourceVersion is left out because the store's revision is its source.
 pub fn encoded(value: &Value) -> StoredObject {
     let mut out = Vec::with_capacity(SCRATCH_BYTES);
     let mut parts = Parts::default();
@@ -178,11 +179,11 @@ pub fn encoded(value: &Value) -> StoredObject {
         }
     }
     out.push(b'}');
-    // A copy of the right size: objects are kept for long.
+    // Copy into a buffer of exact size, because objects are kept for long.
     StoredObject { bytes: Bytes::copy_from_slice(&out), header: Arc::new(Header::of(value)), parts }
 }
 
-/// Puts a resourceVersion into a decoded object.
+/// Sets the resourceVersion of a decoded object.
 pub fn set_resource_version(value: &mut Value, revision: u64) {
     if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.insert("resourceVersion".into(), revision.to_string().into());
@@ -210,7 +211,7 @@ fn write_decimal(mut number: u64, out: &mut BytesMut) {
     out.extend_from_slice(&digits[at..]);
 }
 
-/// Appends a value. Objects are mostly texts, and texts mostly have nothing to escape: those are copied whole.
+/// Appends a JSON value. Most strings have nothing to escape and are copied in one piece.
 fn write_value(out: &mut Vec<u8>, value: &Value) {
     match value {
         Value::String(text) => write_text(out, text),
@@ -249,12 +250,11 @@ fn write_text(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
 }
 
-/// Whether something is to be escaped. Eight bytes are looked at at a time, the last eight perhaps twice: most texts are a
-/// dozen bytes long.
+/// Whether a string needs escaping. Tests eight bytes at a time; the last word may overlap the one before it.
 fn needs_escaping(text: &[u8]) -> bool {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     const HIGHS: u64 = ONES << 7;
-    // The high bit of a byte is set where `word` has one below `limit`; above such a byte there may be more.
+    // Sets the high bit of each byte of `word` below `limit`. Bytes above such a byte may be false positives.
     let below = |word: u64, limit: u8| word.wrapping_sub(ONES * u64::from(limit)) & !word;
     let has = |word: u64, byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
     let escaped = |eight: &[u8; 8]| {
@@ -271,7 +271,7 @@ fn write_as_serde_does<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
     serde_json::to_writer(out, value).expect("invariant: a JSON value always encodes into memory");
 }
 
-/// Where the body begins, if the bytes have [`encoded`]'s layout.
+/// The offset of the body if the bytes have the layout of [`encoded`].
 fn body_of(stored: &StoredObject) -> Option<usize> {
     let rest = stored.bytes.strip_prefix(b"{\"apiVersion\":\"")?;
     let quote = rest.iter().position(|b| *b == b'"')?;

@@ -1,5 +1,5 @@
-//! Pod CIDRs in the store: which Node has which range. Agents and the scheduler's Node writer ask here; the table itself
-//! is `shim_core::pod_cidrs`.
+//! Pod CIDRs in the store: which Node has which range. Agents and the scheduler's Node writer call this; the
+//! allocation table itself is `shim_core::pod_cidrs`.
 //!
 //! A range whose agent never registers is freed by [`sweep`].
 //!
@@ -20,25 +20,25 @@ use tokio::sync::oneshot;
 
 /// One key per Node with a range; the value is the range.
 pub const NODES_PREFIX: &str = "/catamaran/pod-cidrs/nodes/";
-/// Rewritten by every transaction.
+/// Compared and rewritten by every transaction.
 const GENERATION: &str = "/catamaran/pod-cidrs/generation";
-/// Requests of one transaction: each writes one key and compares at most one; the generation takes one of each.
+/// Requests per transaction. Each needs at most one write and one condition; the generation needs one of each.
 const BATCH_MAX: usize = TXN_OPS_MAX - 1;
-/// How often a transaction that lost against another server is tried again. Each time another one has made progress.
+/// Attempts after a conflict. Each conflict means that another server made progress.
 const CONFLICT_RETRIES_MAX: usize = 64;
 
-/// Why a Node gets no range now.
+/// Why no Pod CIDR was assigned.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum PodCidrError {
-    /// The table has no range for it.
+    /// The allocation table refuses the request.
     #[error(transparent)]
     Refused(#[from] AssignError),
-    /// The store does not answer, or others write all the time.
+    /// The store is unavailable, or every attempt ended in a conflict.
     #[error("Pod CIDRs cannot be read or written: {0}")]
     Unavailable(String),
 }
 
-/// Assigns Pod CIDRs. Clones share the table.
+/// Assigns Pod CIDRs to Nodes. Clones share one table.
 #[derive(Clone)]
 pub struct PodCidrs {
     inner: Arc<Inner>,
@@ -48,7 +48,7 @@ struct Inner {
     store: Arc<dyn Store>,
     cluster: ClusterCidr,
     waiting: Mutex<VecDeque<Waiting>>,
-    /// What the store holds, as of the last transaction; `None` before the first read and after a failed write.
+    /// The table as of the last transaction; `None` before the first read and after a failed write.
     state: tokio::sync::Mutex<Option<State>>,
 }
 
@@ -75,19 +75,20 @@ struct Waiting {
 }
 
 impl PodCidrs {
-    /// Assigns ranges of `cluster`. The table is read from the store with the first request.
+    /// Assigns ranges of `cluster`. The table is read from the store on the first request.
     pub fn new(store: Arc<dyn Store>, cluster: ClusterCidr) -> Self {
         let (waiting, state) = (Mutex::default(), tokio::sync::Mutex::new(None));
         Self { inner: Arc::new(Inner { store, cluster, waiting, state }) }
     }
 
-    /// The range of a Node: the requested one, the one that it has, or a free one. It is durable when this returns.
+    /// Returns the range of a Node: the requested one, its present one, or a free one. The assignment is durable on
+    /// return.
     pub async fn assign(&self, node: &str, requested: Option<Cidr>) -> Result<Cidr, PodCidrError> {
         let assigned = self.request(node, Request::Assign(requested)).await?;
         assigned.ok_or_else(|| PodCidrError::Unavailable("no range was assigned".to_owned()))
     }
 
-    /// Frees the range of a Node that is gone; returns whether it had one.
+    /// Frees the range of a deleted Node; returns whether it had one.
     pub async fn release(&self, node: &str) -> Result<bool, PodCidrError> {
         Ok(self.request(node, Request::Release).await?.is_some())
     }
@@ -107,7 +108,7 @@ impl PodCidrs {
     async fn request(&self, node: &str, request: Request) -> Answer {
         let (answer, mut answered) = oneshot::channel();
         self.waiting().push_back(Waiting { node: node.into(), request, answer });
-        // Whoever has the lock carries out what waits, so that one transaction serves all who wait for the lock.
+        // The lock holder carries out all waiting requests in one transaction.
         let mut state = self.inner.state.lock().await;
         loop {
             if let Ok(answer) = answered.try_recv() {
@@ -126,7 +127,7 @@ impl PodCidrs {
     }
 
     fn waiting(&self) -> std::sync::MutexGuard<'_, VecDeque<Waiting>> {
-        // A panic elsewhere leaves the queue whole: it is only pushed to and drained.
+        // A panic elsewhere cannot corrupt the queue: it is only pushed to and drained.
         self.inner.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -136,13 +137,13 @@ impl Inner {
         let answers = match self.answers(state, &batch).await {
             Ok(answers) => answers,
             Err(error) => {
-                // What is in memory may not be what the store holds.
+                // The write may or may not have been applied, so the table must be read again.
                 *state = None;
                 vec![Err(error); batch.len()]
             }
         };
         for (waiting, answer) in batch.into_iter().zip(answers) {
-            // A caller that has gone needs no answer; the assignment stands and is found again by the Node's name.
+            // If the caller has gone, the assignment stays valid: the next request for this Node returns it.
             let _ = waiting.answer.send(answer);
         }
     }
@@ -172,15 +173,15 @@ impl Inner {
                     }
                     return Ok(answers);
                 }
-                // Another server was faster: its assignments are in the store.
+                // Another server won; read its assignments.
                 TxnOutcome::Conflict { .. } => *state = None,
             }
         }
-        Err(PodCidrError::Unavailable("other servers write all the time".to_owned()))
+        Err(PodCidrError::Unavailable("too many conflicts with other servers".to_owned()))
     }
 
     async fn read(&self) -> Result<State, PodCidrError> {
-        // The generation first: what is assigned after this read makes the transaction fail.
+        // Read the generation first: an assignment after this read makes our transaction fail.
         let generation = self.store.get(&Key::from(GENERATION)).await.map_err(unavailable)?.kv;
         let listing = self.store.list(ListRequest::prefix(NODES_PREFIX)).await.map_err(unavailable)?;
         let mut table = Table::new(self.cluster);

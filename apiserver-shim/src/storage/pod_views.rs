@@ -1,5 +1,5 @@
-//! Typed views of Pods, decoded once per version in this process: the scheduler and the controllers share the same `Arc`. A
-//! change of the status decodes the status only.
+//! Typed views of Pods. Each version of a Pod is decoded once per process; scheduler and controllers share the `Arc`.
+//! A change of the status decodes the status only.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -15,7 +15,7 @@ use shim_model::pod_status::PodStatus;
 
 use crate::storage::object::Object;
 
-/// The decoder and the views that it has decoded. Clones share.
+/// Decodes Pods and caches the newest view of each. Clones share the cache.
 #[derive(Clone, Debug, Default)]
 pub struct PodViews {
     state: Arc<Mutex<State>>,
@@ -26,7 +26,8 @@ struct State {
     /// The newest view of each Pod, by UID.
     rows: HashMap<Box<str>, Arc<Pod>>,
     shapes: Shapes,
-    /// The last decoded spec, from [`trimmed_spec`], and its view: Pods of one template often arrive in sequence.
+    /// The last spec that was decoded, as trimmed by [`trimmed_spec`], and its view. Pods of one template often
+    /// arrive in sequence.
     last: Option<(Vec<u8>, Arc<Pod>)>,
 }
 
@@ -52,8 +53,8 @@ impl PodViews {
 
     fn decode(&self, object: &Object) -> Result<Arc<Pod>, serde_json::Error> {
         let stored = object.stored();
-        let lean = trimmed_spec(stored.spec());
-        // Few Pods have annotations, and the rest of the metadata is not needed.
+        let trimmed = trimmed_spec(stored.spec());
+        // Few Pods have annotations, and views read nothing else of the metadata beside the header.
         let annotated = memmem::find(stored.metadata(), b"\"annotations\"").is_some();
         let metadata = match annotated {
             true => serde_json::from_slice(stored.metadata())?,
@@ -88,21 +89,22 @@ impl PodViews {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("invariant: no holder of the views panics")
+        self.state.lock().expect("invariant: no holder of the lock panics")
     }
 }
 
-/// The members of the metadata that a view reads beside the header.
+/// The metadata that a view reads beside the header.
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Metadata {
     annotations: Value,
 }
 
-/// The members of the spec that a view reads, encoded. A spec of an unexpected form is kept whole.
+/// Re-encodes the spec with the members that a view reads. A spec that does not parse is kept whole.
 fn trimmed_spec(bytes: &[u8]) -> Vec<u8> {
-    let lean = serde_json::from_slice::<Spec<'_>>(bytes).ok().and_then(|spec| serde_json::to_vec(&spec).ok());
-    lean.unwrap_or_else(|| bytes.to_vec())
+    let trimmed =
+        serde_json::from_slice::<Spec<'_>>(bytes).ok().and_then(|spec| serde_json::to_vec(&spec).ok());
+    trimmed.unwrap_or_else(|| bytes.to_vec())
 }
 
 /// The members of a spec that [`Pod::decode`] and [`PodShape::decode`] read.
@@ -139,7 +141,7 @@ struct Spec<'a> {
     topology_spread_constraints: Option<&'a RawValue>,
 }
 
-/// The members of a container that they read.
+/// The members of a container that a view reads.
 #[derive(Deserialize, Serialize, Default)]
 #[serde(rename_all = "camelCase", default)]
 struct Container<'a> {
@@ -151,7 +153,7 @@ struct Container<'a> {
     restart_policy: Option<&'a RawValue>,
 }
 
-/// Whether only header, binding and status differ: every other change of the spec changes the generation.
+/// Whether at most header, binding and status differ: any other change of the spec increments `metadata.generation`.
 fn same_spec(row: &Pod, object: &Object) -> bool {
     row.header().generation == object.header().generation && object.header().generation > 0
 }
@@ -167,7 +169,7 @@ fn again(row: &Pod, object: &Object) -> Result<Pod, serde_json::Error> {
     Ok(next)
 }
 
-/// The member that a binding changes.
+/// The member of the spec that a binding sets.
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
 struct Binding<'a> {

@@ -1,4 +1,4 @@
-//! What a write's transaction must find, and what it writes beside its object.
+//! Preconditions of a write's transaction, and the additional writes that commit with it.
 
 use std::sync::Arc;
 
@@ -10,42 +10,42 @@ use store::{Condition, Key, Revision, Txn};
 use crate::storage::catalog::ServedResource;
 use crate::storage::object::{Object, encoded};
 
-/// Conditions and further writes of one transaction. If a condition does not hold nothing is written, and the request is
-/// carried out again from its beginning, admission included.
+/// Conditions and additional writes of one transaction. If a condition fails, nothing is written and the request is
+/// retried from the start, admission included.
 #[derive(Clone, Debug, Default)]
 pub struct Preconditions {
-    /// Keys that must not exist and are created with the store key of the object as their value.
+    /// Keys to create, which must not exist. Their value is the store key of the object.
     claims: Vec<Key>,
-    /// Keys that are removed.
+    /// Keys to delete.
     releases: Vec<Key>,
-    /// Keys that must not have been written since the revision they were read at; 0: that must not exist.
+    /// Keys with the revision that they must still have; 0 means that the key must not exist.
     unchanged: Vec<(Key, u64)>,
-    /// Further objects, each with its own condition among `unchanged`.
+    /// Additional objects to write; the condition of each is in `unchanged`.
     objects: Vec<(Key, Arc<StoredObject>)>,
 }
 
 impl Preconditions {
-    /// Claims a key, such as an address: it must be free, and is the object's from the write on.
+    /// Claims a key, such as an IP address, for the object. The key must be free.
     pub fn claim(&mut self, key: Key) {
         if !self.claims.contains(&key) {
             self.claims.push(key);
         }
     }
 
-    /// Gives a claimed key back.
+    /// Releases a claimed key.
     pub fn release(&mut self, key: Key) {
         if !self.releases.contains(&key) {
             self.releases.push(key);
         }
     }
 
-    /// The object must still be as it was read.
+    /// Requires that the object has not changed since it was read.
     pub fn require_unchanged(&mut self, resource: &ServedResource, object: &Object) {
         let key = resource.key(object.namespace(), object.name());
         self.require_revision(key, object.revision);
     }
 
-    /// The key must still be at this revision.
+    /// Requires that the key still has this revision.
     pub fn require_revision(&mut self, key: Key, revision: u64) {
         match self.unchanged.iter_mut().find(|(known, _)| *known == key) {
             Some((_, known)) => *known = revision,
@@ -53,8 +53,8 @@ impl Preconditions {
         }
     }
 
-    /// Writes `value` in place of another object, which must still be as it was read. The last value for an object counts,
-    /// so that a plugin that runs twice replaces what it wanted first.
+    /// Replaces another object, which must not have changed since it was read. The last value wins, so that a plugin
+    /// that is reinvoked can replace its own change.
     pub fn update(&mut self, resource: &ServedResource, read: &Object, value: &Value) {
         let key = resource.key(read.namespace(), read.name());
         self.put(key, read.revision, encoded(value));
@@ -67,7 +67,7 @@ impl Preconditions {
         self.put(key, 0, stored);
     }
 
-    /// Adds an encoded object under a key whose condition is `revision` (0: it must not exist).
+    /// Writes an encoded object, provided that the key is at `revision` (0: does not exist).
     pub(crate) fn put(&mut self, key: Key, revision: u64, stored: StoredObject) {
         let stored = Arc::new(stored);
         match self.objects.iter_mut().find(|(known, _)| *known == key) {
@@ -77,7 +77,7 @@ impl Preconditions {
         self.require_revision(key, revision);
     }
 
-    /// Takes over all of another's.
+    /// Adds the conditions and writes of `other`.
     pub fn extend(&mut self, other: Preconditions) {
         other.claims.into_iter().for_each(|key| self.claim(key));
         other.releases.into_iter().for_each(|key| self.release(key));
@@ -85,7 +85,7 @@ impl Preconditions {
         self.objects.extend(other.objects);
     }
 
-    /// Puts conditions, claims and releases into a transaction; the objects are [`Preconditions::objects`].
+    /// Adds conditions, claims and releases to a transaction. The caller adds the [`Preconditions::objects`].
     pub(crate) fn add_to(&self, mut txn: Txn, owner: &Key) -> Txn {
         for key in &self.claims {
             let value = Bytes::copy_from_slice(owner.as_str().as_bytes());
@@ -100,12 +100,12 @@ impl Preconditions {
         txn
     }
 
-    /// The further objects of the transaction.
+    /// The additional objects of the transaction.
     pub(crate) fn objects(&self) -> impl Iterator<Item = (&Key, &Arc<StoredObject>)> {
         self.objects.iter().map(|(key, stored)| (key, stored))
     }
 
-    /// The first condition that does not hold, given what the store has under the compared keys.
+    /// The first condition that fails, given the store's revisions of the compared keys.
     pub(crate) fn broken<'s>(&self, revision_of: impl Fn(&Key) -> Option<u64> + 's) -> Option<Key> {
         let taken = self.claims.iter().find(|key| revision_of(key).is_some());
         let moved = || {

@@ -1,6 +1,6 @@
-//! The registry: every object of the API server, to be read. Reads come from the watch caches, which follow the store.
+//! The registry: read access to all API objects. Reads are served from watch caches, which follow the store.
 //!
-//! The registry writes nothing: objects are written by the request pipeline alone (`crate::pipeline`).
+//! The registry never writes: all writes go through the request pipeline (`crate::pipeline`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,12 +32,12 @@ pub use install::InstallError;
 use install::Routes;
 pub use names::{generate_name, now};
 
-/// How long a read waits for its cache to be as new as the store (as upstream's `blockTimeout`).
+/// How long a consistent read waits for its cache to catch up with the store (upstream's `blockTimeout`).
 pub const FRESH_WAIT_MAX: Duration = Duration::from_secs(3);
-/// How long it waits before it asks the store for progress.
+/// How long it waits before it requests a progress notification from the store.
 const PROGRESS_ASK_AFTER: Duration = Duration::from_millis(20);
 
-/// Every object of the API server. Clones share.
+/// Read access to all API objects. Clones share.
 #[derive(Clone)]
 pub struct Registry {
     inner: Arc<Inner>,
@@ -46,21 +46,22 @@ pub struct Registry {
 struct Inner {
     store: Arc<dyn Store>,
     catalog: ArcSwap<Catalog>,
-    /// Tells of changes of the catalog.
+    /// Notifies about catalog changes.
     generation: watch::Sender<u64>,
-    /// The stores that the feed keeps up to date: those of the catalog and those that are being opened.
+    /// The stores that the feed updates: those of the catalog and those being opened.
     routes: ArcSwap<Routes>,
-    /// Held while the catalog changes.
+    /// Held while the catalog is being changed.
     changing: tokio::sync::Mutex<()>,
     inflight: InflightWrites,
-    /// Up to which revision every cache has seen everything.
+    /// The revision up to which all caches are complete.
     progress: watch::Sender<u64>,
     /// Of requests to the store.
     store_metrics: StoreMetrics,
 }
 
 impl Registry {
-    /// Reads all objects of the built-in resources and begins to follow the store. Needs a tokio runtime.
+    /// Lists all objects of the built-in resources and starts to follow the store. Must be called within a tokio
+    /// runtime.
     pub async fn open(store: Arc<dyn Store>) -> Result<Registry, store::Error> {
         let (listing, revision) = feed::read_all(&*store, feed::PREFIX).await?;
         let definitions: Vec<_> = shim_core::definition::builtin().into_iter().map(Arc::new).collect();
@@ -85,17 +86,17 @@ impl Registry {
         Ok(Registry { inner })
     }
 
-    /// The catalog as it is now. A request loads it once and keeps it.
+    /// The current catalog. A request loads it once and uses it to its end.
     pub fn catalog(&self) -> Arc<Catalog> {
         self.inner.catalog.load_full()
     }
 
-    /// The row of a built-in resource.
+    /// The catalog row of a built-in resource.
     pub fn builtin(&self, name: &GroupResource) -> Arc<ServedResource> {
         self.catalog().named(name).cloned().expect("invariant: built-in resources are always served")
     }
 
-    /// The store below, for what is not an object.
+    /// The underlying store, for data other than API objects.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.inner.store
     }
@@ -116,29 +117,29 @@ impl Registry {
 
     /// The cache of a resource that has a store.
     pub fn cache(&self, resource: impl ResourceName) -> Arc<WatchCache> {
-        let resource =
-            resource.resolve(self).expect("invariant: the caches asked for are of served resources");
+        let resource = resource.resolve(self).expect("invariant: callers name served resources only");
         resource.cache().clone()
     }
 
-    /// Up to which revision the caches have seen everything.
+    /// The revision up to which all caches are complete.
     pub fn progress(&self) -> u64 {
         *self.inner.progress.borrow()
     }
 
-    /// Follows [`Registry::progress`]. The caches contain a revision before its progress is announced.
+    /// Subscribes to [`Registry::progress`]. Caches are updated before the revision is published.
     pub fn subscribe_progress(&self) -> watch::Receiver<u64> {
         self.inner.progress.subscribe()
     }
 
-    /// Waits until the caches have seen everything that is acknowledged by now, and says up to which revision that is.
+    /// Waits until the caches contain all writes acknowledged before the call; returns the revision that they have
+    /// reached.
     pub async fn fresh(&self) -> Result<u64, Status> {
         let revision = self.inner.store.current_revision().await.map_err(of_store)?;
         self.wait_for(revision.0).await?;
         Ok(self.progress())
     }
 
-    /// Waits until the caches have seen everything up to `revision`.
+    /// Waits until the caches are complete up to `revision`.
     pub async fn wait_for(&self, revision: u64) -> Result<(), Status> {
         if self.progress() >= revision {
             return Ok(());
@@ -156,7 +157,7 @@ impl Registry {
         }
     }
 
-    /// Reads an object, as new as everything acknowledged before the call.
+    /// Consistent read of one object: at least as new as all writes acknowledged before the call.
     pub async fn get(
         &self,
         resource: impl ResourceName,
@@ -172,12 +173,12 @@ impl Registry {
         resource.resolve(self).ok_or_else(status::unknown_path)
     }
 
-    /// Reads an object from the cache, which may be a moment behind.
+    /// Reads an object from the cache without waiting; the result may be stale.
     pub fn peek(&self, resource: impl ResourceName, namespace: &str, name: &str) -> Option<Arc<Object>> {
         resource.resolve(self)?.store()?.cache().get(namespace, name)
     }
 
-    /// Lists a resource, as new as everything acknowledged before the call.
+    /// Consistent list of a resource: at least as new as all writes acknowledged before the call.
     pub async fn list(
         &self,
         resource: impl ResourceName,
@@ -188,7 +189,7 @@ impl Registry {
         Ok(resource.cache().list(namespace))
     }
 
-    /// Watches a resource; one that is not served is like one whose watches have ended.
+    /// Watches a resource. For a resource that is not served the result is [`WatchEnd::Closed`].
     pub fn watch(
         &self,
         resource: impl ResourceName,
@@ -200,15 +201,15 @@ impl Registry {
         store.cache().watch(from, selection)
     }
 
-    /// Announces an object that is about to be written: when it comes back from the store, what is known of it here is not
-    /// parsed again. Dropping the guard takes the announcement back, unless it was told that the write has happened.
+    /// Registers an object that is about to be written, so that the feed can reuse the parsed header when the write
+    /// arrives from the store. Dropping the guard removes it again unless the write was committed.
     pub(crate) fn announce(&self, key: &Key, stored: &Arc<StoredObject>) -> InflightGuard<'_> {
         self.inner.inflight.register(key, stored)
     }
 }
 
-/// Reads an object out of the store's bytes; damaged ones are reported and left out. What it has in common with an older
-/// version of it is not read again.
+/// Parses an object from the store. Damaged objects are logged and skipped. Parts that equal those of `older` are
+/// reused.
 pub(crate) fn parse(
     definition: &Arc<ResourceDefinition>,
     kv: &KeyValue,
@@ -232,7 +233,7 @@ pub(crate) fn parse(
     }
 }
 
-/// The store's troubles as a client is told.
+/// Translates a store error into the API status that clients get.
 pub(crate) fn of_store(error: store::Error) -> Status {
     match error {
         store::Error::Compacted { .. } => status::list_expired(),
@@ -250,8 +251,8 @@ pub(crate) fn of_store(error: store::Error) -> Status {
     }
 }
 
-/// Whether an object is on its way out and nothing holds it any longer: what is written then is its removal. Pods
-/// with grace left wait for their executor.
+/// Whether a terminating object has no finalizers left and no grace period, so that the next write removes it. Pods
+/// with a grace period wait for their executor.
 pub(crate) fn is_released(resource: &ResourceDefinition, value: &Value) -> bool {
     let metadata = &value["metadata"];
     let held = metadata["finalizers"].as_array().is_some_and(|f| !f.is_empty());

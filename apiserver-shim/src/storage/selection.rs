@@ -1,11 +1,11 @@
-//! Which objects of a resource a LIST, WATCH or DELETECOLLECTION is about: a namespace, a label selector and a field
-//! selector, matched against headers without decoding.
+//! Selects the objects of a LIST, WATCH or DELETECOLLECTION by namespace, label selector and field selector. Matches
+//! against headers, without decoding.
 
 use shim_model::selector::{FieldSelector, LabelSelector};
 
 use crate::storage::object::Object;
 
-/// A choice of objects. The default one is everything.
+/// A selection of objects; the default selects all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Selection {
     namespace: Option<String>,
@@ -14,39 +14,39 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// Every object.
+    /// Selects all objects.
     pub fn everything() -> Self {
         Selection::default()
     }
 
-    /// Every object of a namespace.
+    /// Selects all objects of a namespace.
     pub fn namespace_of(namespace: &str) -> Self {
         Selection { namespace: Some(namespace.to_owned()), ..Selection::default() }
     }
 
-    /// The objects that both selectors let through, in one namespace or in all.
+    /// Selects objects that match both selectors, in one namespace or in all.
     pub fn new(namespace: Option<&str>, labels: LabelSelector, fields: FieldSelector) -> Self {
-        // A field selector that names the namespace narrows what is walked through.
+        // `metadata.namespace=X` as a field selector limits the scan to that namespace.
         let namespace = namespace.or_else(|| fields.exact("metadata.namespace").filter(|n| !n.is_empty()));
         Selection { namespace: namespace.map(str::to_owned), labels, fields }
     }
 
-    /// The namespace, if there is only one.
+    /// The namespace, if the selection is limited to one.
     pub fn namespace(&self) -> Option<&str> {
         self.namespace.as_deref()
     }
 
-    /// The one name that can match, if the field selector says so.
+    /// The name, if a field selector requires one.
     pub fn exact_name(&self) -> Option<&str> {
         self.fields.exact("metadata.name")
     }
 
-    /// Whether objects are left out by something else than their namespace.
+    /// Whether a selector may exclude objects of the namespace.
     pub fn is_selective(&self) -> bool {
         !self.labels.is_everything() || !self.fields.is_everything()
     }
 
-    /// Whether the object is chosen.
+    /// Whether the object is selected.
     pub fn matches(&self, object: &Object) -> bool {
         if self.namespace.as_deref().is_some_and(|n| n != object.namespace()) {
             return false;

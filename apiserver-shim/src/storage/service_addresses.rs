@@ -1,5 +1,5 @@
-//! Cluster addresses and node ports of Services. Each is a key in the store, written in the same transaction as the
-//! Service that claims it, so that two Services can never have the same.
+//! Allocation of cluster IPs and node ports. Each allocation is a key, written in the Service's own transaction, so
+//! that two Services never get the same one.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -17,12 +17,12 @@ use crate::storage::registry::Registry;
 const CLUSTER_IP_PREFIX: &str = "/catamaran/claims/cluster-ip/";
 const NODE_PORT_PREFIX: &str = "/catamaran/claims/node-port/";
 
-/// Whether objects of a resource claim addresses.
+/// Whether objects of a resource have cluster IPs or node ports.
 pub fn concerns(resource: &Resource) -> bool {
     resource.group.is_empty() && resource.plural == "services"
 }
 
-/// The claims that an object holds.
+/// The allocation keys that an object holds.
 pub fn claims_of(resource: &Resource, value: &Value) -> Vec<Key> {
     if !concerns(resource) {
         return Vec::new();
@@ -38,45 +38,45 @@ pub fn claims_of(resource: &Resource, value: &Value) -> Vec<Key> {
         .chain(access::int(value, &["spec", "healthCheckNodePort"]))
         .filter(|p| *p > 0)
         .collect();
-    // The same node port may serve TCP and UDP of one Service.
+    // TCP and UDP ports of one Service may share a node port.
     ports.sort_unstable();
     ports.dedup();
     out.extend(ports.into_iter().map(node_port_key));
     out
 }
 
-/// Adds the release of everything that an object claims, for the transaction that removes it.
+/// Releases all allocations of an object in the transaction that removes it.
 pub fn release_all(resource: &Resource, value: &Value, preconditions: &mut Preconditions) {
     claims_of(resource, value).into_iter().for_each(|key| preconditions.release(key));
 }
 
-/// Whether a key is the claim on an address or a port.
+/// Whether a key is an allocation of a cluster IP or node port.
 pub fn is_claim(key: &Key) -> bool {
     [CLUSTER_IP_PREFIX, NODE_PORT_PREFIX].iter().any(|prefix| key.as_str().starts_with(prefix))
 }
 
-/// The claim on a cluster address.
+/// The key of a cluster IP.
 pub fn cluster_ip_key(ip: &str) -> Key {
     Key::from(format!("{CLUSTER_IP_PREFIX}{ip}"))
 }
 
-/// The claim on a node port.
+/// The key of a node port.
 pub fn node_port_key(port: i64) -> Key {
     Key::from(format!("{NODE_PORT_PREFIX}{port}"))
 }
 
-/// Where Services get their cluster addresses: 10.96.0.0/12, the first of which is the API server's own.
+/// The Service CIDR: 10.96.0.0/12. Its first address belongs to the API server's own Service.
 pub const CLUSTER_NETWORK: (Ipv4Addr, u8) = (Ipv4Addr::new(10, 96, 0, 0), 12);
-/// Dynamic addresses come from above this offset first, so that people can choose low ones by hand.
+/// Dynamic allocation starts above this offset, which leaves the low addresses for static assignment.
 const DYNAMIC_OFFSET: u32 = 256;
-/// Node ports.
+/// The node port range (upstream's default).
 pub const NODE_PORTS: std::ops::RangeInclusive<i64> = 30_000..=32_767;
-/// How many candidates are tried before the range is called full.
+/// Candidates tried before the range counts as full.
 const TRIES_MAX: usize = 4096;
 
-/// Allocates cluster addresses and node ports for a Service. This only proposes: the claims in the transaction decide. `old`
-/// is the Service as it is stored; `broken` is the precondition that did not hold in the attempt before, which may be a claim
-/// of somebody else's.
+/// Allocates cluster IP and node ports of a Service. The result is only a proposal: the conditions of the transaction
+/// decide. `old` is the stored Service. `broken` is the condition that failed in the previous attempt, possibly
+/// because another Service holds the key.
 pub fn allocate(
     registry: &Registry,
     resource: &Resource,
@@ -117,14 +117,14 @@ fn service_type(service: &Value) -> &str {
     }
 }
 
-/// Whether an update asks for another address than the Service has: validation refuses that.
+/// Whether an update changes the cluster IP; validation refuses that.
 fn changes_cluster_ip(service: &Value, old: Option<&Value>) -> bool {
     let had = old.map_or("", |o| access::text(o, &["spec", "clusterIP"]));
     let external = old.is_some_and(|o| service_type(o) == "ExternalName");
     !had.is_empty() && !external && access::text(service, &["spec", "clusterIP"]) != had
 }
 
-/// Carries over what an update left out, and drops what no longer fits the type.
+/// Copies allocated values that the update omits, and removes those that the Service type does not use.
 fn keep_old(service: &mut Value, old: Option<&Value>) {
     let Some(old) = old else { return };
     let external = service_type(service) == "ExternalName";
@@ -177,7 +177,7 @@ fn cluster_ip(service: &mut Value, taken: &BTreeSet<Key>) -> Result<(), Status> 
     }
     let spec = access::object_mut(service, &["spec"]);
     if ip == "None" && spec.get("selector").is_none_or(access::is_zero) {
-        // Nobody but its author knows what is behind a headless Service without a selector.
+        // The backends of a headless Service without a selector are unknown, so both families are allowed.
         access::set_if_zero(spec, "ipFamilies", json!(["IPv4", "IPv6"]));
         access::set_if_zero(spec, "ipFamilyPolicy", "RequireDualStack");
     }
@@ -188,7 +188,8 @@ fn cluster_ip(service: &mut Value, taken: &BTreeSet<Key>) -> Result<(), Status> 
     Ok(())
 }
 
-/// There is one family of addresses here. A headless Service without a selector may name any: its author sees to it.
+/// Only IPv4 is supported. A headless Service without a selector may name any family, because the user manages its
+/// endpoints.
 fn check_families(service: &Value) -> Result<(), Status> {
     let spec = &service["spec"];
     if service_type(service) == "ExternalName" {

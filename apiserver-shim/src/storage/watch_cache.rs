@@ -1,9 +1,10 @@
-//! The watch cache: all objects of one resource in memory, and the window of its last changes.
+//! The watch cache: all objects of one resource in memory and a window of its recent changes.
 //!
-//! It is filled from one watch of the store (see `registry`) and read by every LIST, GET and WATCH. A watcher has a cursor
-//! into the window and reads batches when it is woken. A change is stored once however many watch it, a slow watcher delays
-//! nobody, and a watcher that falls out of the window is told to list again. Wake-ups of clients' watchers are debounced
-//! (`debouncer`), and watchers with the same selection and encoding share the encoded frames (`broadcast`).
+//! One watch of the store fills it (see `registry`); every LIST, GET and WATCH reads it. A watcher is a cursor into
+//! the window and reads batches when it is notified. Each change is stored once regardless of the number of watchers,
+//! and a slow watcher delays no other. A watcher that falls out of the window must list again. Notifications to
+//! clients' watchers are debounced (`debouncer`), and watchers with the same selection and encoding share the encoded
+//! frames (`broadcast`).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
@@ -24,21 +25,21 @@ use broadcast::BroadcastGroups;
 use debouncer::Debouncer;
 pub use watcher::{Batch, Delivery, EncodedBatch, WatchEnd, WatchFrom, Watcher};
 
-/// Changes kept in a window. A watcher that is this far behind would rather list again.
+/// Changes kept in a window. Listing again is cheaper for a watcher that is further behind.
 pub const WINDOW_CHANGES_MAX: usize = 16_384;
-/// Bytes of superseded objects that a window may keep alive: bounds memory when objects are large.
+/// Bytes of superseded objects that a window may retain; bounds memory for large objects.
 pub const WINDOW_BYTES_MAX: usize = 32 << 20;
-/// Changes older than this are dropped: clients refresh their position by bookmarks once a minute.
+/// Maximum age of a change in the window. Clients refresh their resourceVersion by bookmarks once a minute.
 pub const WINDOW_AGE_MAX: Duration = Duration::from_secs(300);
 
-/// What happened to an object.
+/// The type of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChangeKind {
-    /// It is new.
+    /// The object was created.
     Added,
-    /// It was replaced.
+    /// The object was updated.
     Modified,
-    /// It is gone.
+    /// The object was deleted.
     Deleted,
 }
 
@@ -60,21 +61,21 @@ pub struct Change {
     pub kind: ChangeKind,
     /// The store revision at which it happened.
     pub revision: u64,
-    /// The object after the change; before it, if it was deleted.
+    /// The object after the change, or its last state if it was deleted.
     pub object: Arc<Object>,
     /// The object before the change.
     pub previous: Option<Arc<Object>>,
-    /// The object in other shapes than its own, made by the first watcher that asks for one.
+    /// Other representations of the object, encoded by the first watcher that needs them.
     pub shapes: Shapes,
     at: Instant,
 }
 
-/// Encodings of a change's object that are made at most once.
+/// Representations of a change's object, each encoded at most once.
 #[derive(Debug, Default)]
 pub struct Shapes {
-    /// As the row of a Table.
+    /// A row of a `Table`.
     pub table_row: OnceLock<Bytes>,
-    /// As PartialObjectMetadata.
+    /// A `PartialObjectMetadata`.
     pub partial: OnceLock<Bytes>,
 }
 
@@ -85,12 +86,12 @@ pub enum Written {
     Put(Arc<Object>),
     /// The object was removed at `revision`.
     Removed {
-        /// When.
+        /// The revision of the removal.
         revision: u64,
     },
 }
 
-/// A consistent view of a resource at one revision.
+/// A consistent snapshot of a resource at one revision.
 pub struct View<'a> {
     state: RwLockReadGuard<'a, State>,
 }
@@ -99,11 +100,12 @@ struct State {
     objects: BTreeMap<Box<str>, Arc<Object>>,
     window: VecDeque<Arc<Change>>,
     window_bytes: usize,
-    /// Sequence number of the window's first change; cursors count in these, for one revision may hold many changes.
+    /// Sequence number of the window's first change. Cursors are sequence numbers because one revision may hold
+    /// several changes.
     first: u64,
-    /// Every change after this revision is in the window.
+    /// All changes after this revision are in the window.
     base: u64,
-    /// The last change's revision.
+    /// The revision of the last change.
     last: u64,
     /// The resource is no longer served.
     closed: bool,
@@ -112,15 +114,15 @@ struct State {
 /// The objects of one resource.
 pub struct WatchCache {
     state: RwLock<State>,
-    /// Holds the sequence number after the last change; watchers of this process sleep on it.
+    /// The sequence number after the last change. Watchers of this process wait on it.
     changed: watch::Sender<u64>,
-    /// The same debounced: watchers of clients sleep on it.
+    /// Debounced copy of `changed`. Watchers of clients wait on it.
     debouncer: Arc<Debouncer>,
     groups: BroadcastGroups,
 }
 
 impl WatchCache {
-    /// A cache that holds `objects` (`(key, object)`, the key as in [`key_of`]) as of `revision`.
+    /// A cache of `objects` at `revision`. Keys have the form of [`key_of`].
     pub fn new(objects: impl IntoIterator<Item = (String, Arc<Object>)>, revision: u64) -> Arc<Self> {
         let objects = objects.into_iter().map(|(k, o)| (k.into_boxed_str(), o)).collect();
         let state = State {
@@ -136,7 +138,7 @@ impl WatchCache {
         Arc::new(WatchCache { state: RwLock::new(state), changed, debouncer: Debouncer::new(), groups })
     }
 
-    /// Takes changes in the order of their revisions, then wakes the watchers once.
+    /// Applies changes in the order of their revisions and notifies the watchers once.
     pub fn apply(&self, changes: impl IntoIterator<Item = (String, Written)>, now: Instant) {
         let next = {
             let mut state = self.state.write().expect("invariant: no reader or writer of the cache panics");
@@ -150,18 +152,18 @@ impl WatchCache {
         self.debouncer.notify(next);
     }
 
-    /// Drops changes that are too old to keep.
+    /// Drops changes older than [`WINDOW_AGE_MAX`].
     pub fn expire(&self, now: Instant) {
         self.state.write().expect("invariant: no reader or writer of the cache panics").trim(now);
     }
 
-    /// Forgets the window and takes a new state: the store could not tell what happened in between. Every watcher
-    /// is told that it lags.
+    /// Replaces the objects and empties the window, because changes were missed. All watchers end with
+    /// [`WatchEnd::Lagged`].
     pub fn reset(&self, objects: impl IntoIterator<Item = (String, Arc<Object>)>, revision: u64) {
         let next = {
             let mut state = self.state.write().expect("invariant: no reader or writer of the cache panics");
             state.objects = objects.into_iter().map(|(k, o)| (k.into_boxed_str(), o)).collect();
-            // One beyond any cursor, so that no watcher believes to be up to date.
+            // One beyond any cursor, so that every watcher notices that it lags.
             state.first = state.next() + 1;
             state.window.clear();
             state.window_bytes = 0;
@@ -173,44 +175,44 @@ impl WatchCache {
         self.debouncer.notify(next);
     }
 
-    /// Ends all watches, and lets none begin: the resource is no longer served.
+    /// Ends all watches and refuses new ones: the resource is no longer served.
     pub fn close(&self) {
         let next = {
             let mut state = self.state.write().expect("invariant: no reader or writer of the cache panics");
             state.closed = true;
-            // One beyond any cursor, so that every watcher looks.
+            // One beyond any cursor, so that every watcher wakes up.
             state.next() + 1
         };
         self.changed.send_replace(next);
         self.debouncer.notify(next);
     }
 
-    /// A view of the present state. Hold it briefly and never across an await: writers wait for it.
+    /// A snapshot under the read lock. Hold it briefly and never across an await, because it blocks writers.
     pub fn view(&self) -> View<'_> {
         View { state: self.state.read().expect("invariant: no reader or writer of the cache panics") }
     }
 
-    /// One object.
+    /// Returns the object with this name.
     pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<Object>> {
         self.view().get(namespace, name)
     }
 
-    /// One object by its key.
+    /// Returns the object with this key.
     pub fn get_by_key(&self, key: &str) -> Option<Arc<Object>> {
         self.view().by_key(key)
     }
 
-    /// Every object, or those of one namespace, in the order of their keys.
+    /// Lists all objects, or those of one namespace, sorted by key.
     pub fn list(&self, namespace: Option<&str>) -> Vec<Arc<Object>> {
         self.view().iter(namespace).cloned().collect()
     }
 
-    /// How many objects there are.
+    /// The number of objects.
     pub fn len(&self) -> usize {
         self.view().state.objects.len()
     }
 
-    /// Whether there is none.
+    /// Whether the cache has no objects.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -261,7 +263,7 @@ impl State {
 }
 
 impl View<'_> {
-    /// One object.
+    /// Returns the object with this name.
     pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<Object>> {
         self.by_key(&key_of(namespace, name))
     }
@@ -270,13 +272,13 @@ impl View<'_> {
         self.state.objects.get(key).cloned()
     }
 
-    /// Every object, or those of one namespace, in the order of their keys.
+    /// Iterates over all objects, or those of one namespace, sorted by key.
     pub fn iter(&self, namespace: Option<&str>) -> impl Iterator<Item = &Arc<Object>> {
         let prefix = namespace.map(|n| format!("{n}/")).unwrap_or_default();
         self.range(prefix, "").map(|(_, o)| o)
     }
 
-    /// Objects whose key begins with `prefix`, from the key `start` on.
+    /// Iterates over objects whose key begins with `prefix`, starting at the key `start`.
     pub fn range(&self, prefix: String, start: &str) -> impl Iterator<Item = (&str, &Arc<Object>)> {
         let from = if start > prefix.as_str() { start } else { prefix.as_str() };
         let range = (Bound::Included(from), Bound::Unbounded);
@@ -290,14 +292,14 @@ impl View<'_> {
     }
 }
 
-/// The key of an object in its cache and, after the resource's prefix, in the store: `namespace/name` or `name`.
+/// The key of an object below its resource's prefix: `namespace/name`, or `name` for cluster-scoped objects.
 pub fn key_of(namespace: &str, name: &str) -> String {
     let mut key = String::new();
     push_key(&mut key, namespace, name);
     key
 }
 
-/// Appends what [`key_of`] gives.
+/// Appends the key that [`key_of`] returns.
 pub(crate) fn push_key(to: &mut String, namespace: &str, name: &str) {
     if !namespace.is_empty() {
         to.push_str(namespace);

@@ -1,12 +1,12 @@
-//! What clients are told about the catalog, as bytes: discovery and OpenAPI documents. They belong to one generation, are
-//! made when first asked for, and are kept with their hashes.
+//! Discovery and OpenAPI documents of one catalog generation. Each is built on first use and cached, encoded,
+//! together with its hash.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::Bytes;
 
-/// Which document.
+/// Identifies a document.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum DocumentKey {
     /// OpenAPI v3 of one group-version.
@@ -20,21 +20,21 @@ pub enum DocumentKey {
     OpenApi2,
     /// OpenAPI v2 as protobuf.
     OpenApi2Protobuf,
-    /// Aggregated discovery of the core group or of all others, in one version of its format.
+    /// Aggregated discovery of the core group (`/api`) or of all named groups (`/apis`).
     Discovery {
-        /// Whether it is the core group's.
+        /// Whether the document is the core group's.
         core: bool,
-        /// `v2` or `v2beta1`.
+        /// The version of the discovery format: `v2` or `v2beta1`.
         version: &'static str,
     },
 }
 
-/// A document with its hash.
+/// An encoded document with its hash.
 #[derive(Clone, Debug)]
 pub struct Document {
     /// The encoded document.
     pub bytes: Bytes,
-    /// The hash in upper-case hexadecimal, without quotes.
+    /// The hash in upper-case hexadecimal, without quotes; clients see it as the ETag.
     pub hash: String,
 }
 
@@ -47,13 +47,14 @@ pub struct Documents {
 }
 
 impl Documents {
-    /// A document, made by `make` if nobody has asked for it before. Others who ask meanwhile wait for it.
+    /// Returns a document; the first caller builds it with `make`, and concurrent callers wait for the result.
     pub fn get(&self, key: DocumentKey, make: impl FnOnce() -> Document) -> Document {
         let slot = self.lock().entry(key).or_default().clone();
         slot.get_or_init(make).clone()
     }
 
-    /// Documents for the next generation: OpenAPI v3 documents are taken over, except for those that `is_changed`.
+    /// Documents for the next generation. OpenAPI v3 documents of unchanged group-versions are reused; all others are
+    /// rebuilt.
     pub fn next(&self, is_changed: impl Fn(&str, &str) -> bool) -> Documents {
         let kept = |key: &DocumentKey| match key {
             DocumentKey::OpenApi3 { group, version } => !is_changed(group, version),

@@ -1,4 +1,4 @@
-//! Where the objects of a resource are: the keys below one prefix of the store and the watch cache over them.
+//! The store of one resource: the keys below one prefix and the watch cache over them.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,22 +13,24 @@ use crate::storage::object::Object;
 use crate::storage::registry::parse;
 use crate::storage::watch_cache::{WatchCache, Written, push_key};
 
-/// Events kept while a store is being opened. A listing takes milliseconds; with more changes meanwhile it is repeated.
+/// Events buffered while a store is being opened. A listing takes milliseconds; if more events arrive meanwhile, it
+/// is repeated.
 pub(crate) const OPENING_EVENTS_MAX: usize = 16_384;
 
-/// The objects below one prefix of the store. Resources that share storage share it.
+/// The objects below one key prefix. Versions of a resource, and resources that share storage, use the same
+/// `ResourceStore`.
 pub struct ResourceStore {
     prefix: String,
     definition: Arc<ResourceDefinition>,
     cache: Arc<WatchCache>,
-    /// Events up to this revision are in the listing that the cache began with.
+    /// The revision of the initial listing: events up to it are already in the cache.
     listed: AtomicU64,
     is_opening: AtomicBool,
     opening: Mutex<Buffer>,
     requests: OnceLock<StoreRequests>,
 }
 
-/// Events that arrive before the listing.
+/// Events that arrive before the initial listing is loaded.
 #[derive(Default)]
 struct Buffer {
     events: Vec<Event>,
@@ -42,7 +44,7 @@ impl fmt::Debug for ResourceStore {
 }
 
 impl ResourceStore {
-    /// A store with the objects of a listing. `definition` is the version that objects are stored in.
+    /// A store whose cache is already filled. `definition` is the resource in its storage version.
     pub(crate) fn new(definition: Arc<ResourceDefinition>, cache: Arc<WatchCache>) -> Self {
         ResourceStore {
             prefix: definition.storage_prefix(),
@@ -55,23 +57,23 @@ impl ResourceStore {
         }
     }
 
-    /// A store whose objects are still to be listed: until [`ResourceStore::open`] it keeps the events that arrive.
+    /// A store that is still to be listed. Until [`ResourceStore::open`] succeeds, arriving events are buffered.
     pub(crate) fn opening(definition: Arc<ResourceDefinition>) -> Self {
         let cache = WatchCache::new(Vec::new(), 0);
         ResourceStore { is_opening: AtomicBool::new(true), ..ResourceStore::new(definition, cache) }
     }
 
-    /// The prefix of its keys.
+    /// The prefix of its keys, with a trailing slash.
     pub fn prefix(&self) -> &str {
         &self.prefix
     }
 
-    /// The version that objects are stored in.
+    /// The resource in its storage version.
     pub fn definition(&self) -> &Arc<ResourceDefinition> {
         &self.definition
     }
 
-    /// Its objects in memory.
+    /// The watch cache over the objects.
     pub fn cache(&self) -> &Arc<WatchCache> {
         &self.cache
     }
@@ -89,11 +91,12 @@ impl ResourceStore {
         Key::from(key)
     }
 
-    /// Whether the event needs no further attention: the listing has it, or it is kept for [`ResourceStore::open`].
+    /// Whether the event is handled already: it is buffered for [`ResourceStore::open`], or the initial listing
+    /// contains it.
     pub(crate) fn absorbs(&self, event: &Event) -> bool {
         if self.is_opening.load(Ordering::Acquire) {
             let mut buffer = self.lock();
-            // It may have been opened since.
+            // Check again under the lock: `open` may have finished in the meantime.
             if self.is_opening.load(Ordering::Acquire) {
                 match buffer.events.len() < OPENING_EVENTS_MAX {
                     true => buffer.events.push(event.clone()),
@@ -105,13 +108,13 @@ impl ResourceStore {
         revision_of(event) <= self.listed.load(Ordering::Acquire)
     }
 
-    /// Events were missed while the store was being opened: the listing must be repeated.
+    /// Records that events were missed while the store was being opened, so that the listing must be repeated.
     pub(crate) fn lose_events(&self) {
         self.lock().overflowed = true;
     }
 
-    /// Takes the listing of the prefix as of `revision` and the events that arrived meanwhile. False if some of them
-    /// were lost, so that the prefix must be listed again.
+    /// Loads the listing of the prefix at `revision`, then applies the buffered events. Returns false if events were
+    /// lost; the prefix must then be listed again.
     pub(crate) fn open(&self, objects: Vec<(String, Arc<Object>)>, revision: u64) -> bool {
         let mut buffer = self.lock();
         let Buffer { events, overflowed } = std::mem::take(&mut *buffer);
@@ -140,7 +143,7 @@ impl ResourceStore {
     }
 
     fn lock(&self) -> MutexGuard<'_, Buffer> {
-        self.opening.lock().expect("invariant: nobody panics who keeps an event")
+        self.opening.lock().expect("invariant: no holder of the buffer's lock panics")
     }
 }
 

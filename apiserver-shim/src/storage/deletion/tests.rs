@@ -1,4 +1,4 @@
-//! Deletion as a table: object and options in, decision out.
+//! Table-driven tests: object and delete options in, decision out.
 
 use expect_test::expect;
 use serde_json::json;
@@ -24,7 +24,7 @@ fn propagate(propagation: Propagation) -> DeleteOptions {
 }
 
 #[test]
-fn pods_are_given_their_grace() {
+fn pods_get_a_grace_period() {
     let pod = |node: &str, meta: Value| json!({"metadata": meta, "spec": {"nodeName": node, "terminationGracePeriodSeconds": 20}});
     let fresh = || json!({"generation": 1});
     let dying = || json!({"deletionTimestamp": "1970-01-01T00:02:00Z", "deletionGracePeriodSeconds": 20});
@@ -54,7 +54,7 @@ fn pods_are_given_their_grace() {
 }
 
 #[test]
-fn finalizers_hold_objects() {
+fn finalizers_block_removal() {
     let cm = |meta: Value| json!({"metadata": meta});
     let ns = json!({"metadata": {}, "spec": {"finalizers": ["kubernetes"]}});
     let cases = [

@@ -1,4 +1,4 @@
-//! Encoding and serving by slices.
+//! Encoding of objects, and serving them from slices.
 
 use bytes::BytesMut;
 use expect_test::expect;
@@ -13,7 +13,7 @@ fn object(value: &Value, revision: u64) -> Arc<Object> {
 }
 
 #[test]
-fn an_object_is_served_by_slices() {
+fn responses_are_assembled_from_slices() {
     let value = json!({"apiVersion": "v1", "data": {"a": "\"metadata\":{"}, "kind": "ConfigMap",
         "metadata": {"name": "c", "resourceVersion": "3"}});
     let it = object(&value, 17);
@@ -28,7 +28,7 @@ fn an_object_is_served_by_slices() {
 }
 
 #[test]
-fn foreign_bytes_are_written_anew() {
+fn bytes_of_another_layout_are_encoded_again() {
     let text = br#"{ "kind":"X", "metadata":{}, "apiVersion":"v1" }"#;
     let stored = StoredObject::parse(Bytes::from_static(text)).unwrap();
     let it = Object::new(Arc::new(stored), &definition("", "pods"), 0).unwrap();
@@ -38,7 +38,7 @@ fn foreign_bytes_are_written_anew() {
 }
 
 #[test]
-fn what_is_encoded_is_what_is_read() {
+fn encoding_round_trips() {
     for value in [
         json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "labels": {"spec": "{"}}, "spec": {"a": 1}, "status": {}}),
         json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"x": "y"}, "metadata": {"resourceVersion": "1"}}),
@@ -50,7 +50,7 @@ fn what_is_encoded_is_what_is_read() {
 }
 
 #[test]
-fn values_are_written_as_serde_writes_them() {
+fn values_encode_as_serde_json_encodes_them() {
     let value = json!({
         "a\"b": ["", "plain", "é", "tab\t", "back\\slash", "\u{1}", "\u{7f}", "a long text of more than sixteen bytes"],
         "numbers": [0, -7, 1.5, u64::MAX, 1e300], "others": [null, true, false, [], {}, [[]], {"": {}}],
@@ -61,7 +61,7 @@ fn values_are_written_as_serde_writes_them() {
 }
 
 #[test]
-fn what_is_to_be_escaped_is_found_wherever_it_is() {
+fn characters_to_escape_are_found_at_every_offset() {
     for length in 0..40usize {
         for odd in [0u8, 1, 0x1f, b'"', b'\\'] {
             for plain in [b' ', b'!', b'#', b'[', b']', 0x7f, 0x80, 0xff] {

@@ -1,4 +1,4 @@
-//! Tests of Pod CIDRs in a store that several servers share.
+//! Assignment of Pod CIDRs by servers that share one store.
 
 use std::collections::BTreeSet;
 
@@ -31,7 +31,7 @@ async fn a_range_is_kept_over_restarts_and_freed_by_release() {
     assert_eq!(assign(&second, "b").await, "10.244.1.0/24");
     assert!(second.release("a").await.unwrap());
     assert!(!second.release("a").await.unwrap());
-    // The first server does not know of the release; its transaction fails and it reads the table again.
+    // The first server has not seen the release: its transaction fails, and it reads the table again.
     assert_eq!(assign(&first, "c").await, "10.244.0.0/24");
 }
 
@@ -42,7 +42,7 @@ async fn a_requested_range_that_overlaps_is_refused() {
     assert_eq!(assign(&cidrs, "a").await, "10.244.0.0/24");
     let refused = cidrs.assign("b", Some("10.244.0.0/24".parse().unwrap())).await.unwrap_err();
     assert_eq!(refused.to_string(), "the Pod CIDR 10.244.0.0/24 overlaps 10.244.0.0/24 of node a");
-    // An agent may move its own range.
+    // An agent may change its own range.
     let moved = cidrs.assign("a", Some("192.168.0.0/24".parse().unwrap())).await.unwrap();
     assert_eq!(moved.to_string(), "192.168.0.0/24");
     assert_eq!(assign(&cidrs, "b").await, "10.244.0.0/24");
@@ -50,7 +50,7 @@ async fn a_requested_range_that_overlaps_is_refused() {
 }
 
 #[tokio::test]
-async fn servers_that_assign_at_the_same_time_never_give_out_a_range_twice() {
+async fn concurrent_servers_never_assign_a_range_twice() {
     let store = memory();
     let servers = [server(&store, "10.0.0.0/12"), server(&store, "10.0.0.0/12")];
     let mut requests = tokio::task::JoinSet::new();
@@ -63,7 +63,7 @@ async fn servers_that_assign_at_the_same_time_never_give_out_a_range_twice() {
 }
 
 #[tokio::test]
-async fn an_exhausted_cluster_cidr_is_told_apart_from_a_failing_store() {
+async fn an_exhausted_cluster_cidr_is_distinguished_from_a_failing_store() {
     let store = memory();
     let cidrs = server(&store, "10.244.0.0/24");
     assert_eq!(assign(&cidrs, "a").await, "10.244.0.0/24");

@@ -1,4 +1,4 @@
-//! The trimmed spec yields the same view as the whole one.
+//! A view decoded from the trimmed spec equals one decoded from the whole spec.
 
 use serde_json::json;
 use shim_model::object::StoredObject;
@@ -45,7 +45,7 @@ fn a_trimmed_spec_yields_the_same_view() {
     assert_eq!(spec_of(b"nonsense"), Value::Null);
 }
 
-/// Pods of one template share the decoded shape, and nothing else.
+/// Pods of one template share the decoded shape and nothing else.
 #[test]
 fn pods_of_one_template_have_views_of_their_own() {
     let pod = |n: u64, cost: &str, node: Value| {

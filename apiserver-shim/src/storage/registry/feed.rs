@@ -1,5 +1,5 @@
-//! Follows the store: one watch over all keys feeds every cache, so that one revision says how far all of them are.
-//! The kernel's own keys pass by unread; their revisions count as progress.
+//! Follows the store: a single watch over all keys feeds every cache, so one revision describes the progress of all
+//! of them. Keys of the Mesos master are ignored; their revisions count as progress.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -12,18 +12,18 @@ use crate::storage::catalog::ResourceStore;
 use crate::storage::object::Object;
 use crate::storage::watch_cache::Written;
 
-/// Where objects are.
+/// The key prefix of API objects.
 pub(super) const PREFIX: &str = "/registry/";
-/// Batches taken at once before watchers are woken: bounds how long a reader waits for the lock.
+/// Batches applied under one lock before watchers are notified; bounds how long readers wait for the lock.
 const BATCHES_MAX: usize = 256;
-/// How long to wait before the store is asked again after it failed.
+/// Delay before the store is retried after an error.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
-/// How often windows are looked through for changes that are too old.
+/// How often expired changes are dropped from the windows.
 const EXPIRE_EVERY: Duration = Duration::from_secs(30);
-/// Objects read at once at the start: bounds the memory of one page.
+/// Objects per page of the initial listing; bounds the memory of one page.
 const PAGE: usize = 10_000;
 
-/// Every key and value below the prefix, at one revision.
+/// Lists all keys and values below the prefix at one revision.
 pub(super) async fn read_all(store: &dyn Store, prefix: &str) -> Result<(Vec<KeyValue>, u64), store::Error> {
     let mut all = Vec::new();
     let mut request = ListRequest { prefix: prefix.into(), limit: PAGE, ..ListRequest::default() };
@@ -38,7 +38,7 @@ pub(super) async fn read_all(store: &dyn Store, prefix: &str) -> Result<(Vec<Key
     }
 }
 
-/// The objects of a resource out of a listing in the order of keys.
+/// Parses the objects of one resource from a listing that is sorted by key.
 pub(super) fn parse_prefix(
     definition: &Arc<ResourceDefinition>,
     prefix: &str,
@@ -52,7 +52,7 @@ pub(super) fn parse_prefix(
         .collect()
 }
 
-/// Runs until the registry is gone.
+/// Runs until the registry is dropped.
 pub(super) async fn follow(inner: Weak<Inner>, mut revision: u64) {
     loop {
         let Some(strong) = inner.upgrade() else { return };
@@ -61,14 +61,14 @@ pub(super) async fn follow(inner: Weak<Inner>, mut revision: u64) {
         match follow_once(&inner, &*store, &mut revision).await {
             Ok(()) | Err(store::Error::Closed) => return,
             Err(error @ (store::Error::Compacted { .. } | store::Error::WatcherTooSlow)) => {
-                tracing::warn!(%error, "watch caches fell behind the store and are read anew");
+                tracing::warn!(%error, "watch caches fell behind the store; listing again");
                 if let Err(error) = reset(&inner, &*store, &mut revision).await {
-                    tracing::warn!(%error, "store could not be read");
+                    tracing::warn!(%error, "failed to list the store");
                     tokio::time::sleep(RETRY_AFTER).await;
                 }
             }
             Err(error) => {
-                tracing::warn!(%error, "watch on the store broke");
+                tracing::warn!(%error, "watch on the store failed");
                 tokio::time::sleep(RETRY_AFTER).await;
             }
         }
@@ -88,7 +88,7 @@ async fn follow_once(inner: &Weak<Inner>, store: &dyn Store, revision: &mut u64)
             }
         };
         let mut batches = vec![first.unwrap_or(Err(store::Error::Closed))?];
-        // What is there already is taken along: one wake-up of each watcher for many changes.
+        // Take batches that are already available, so that watchers are notified once for all of them.
         let mut failed = None;
         while batches.len() < BATCHES_MAX {
             match futures::FutureExt::now_or_never(watch.next_batch()) {
@@ -128,7 +128,7 @@ async fn reset(inner: &Weak<Inner>, store: &dyn Store, revision: &mut u64) -> Re
 }
 
 impl Inner {
-    /// Sorts changes to their caches, in order: each finds its store by one look-up of its key's prefix.
+    /// Applies events to their caches in order. One look-up of the key's prefix finds the store.
     fn take<'a>(&self, events: impl Iterator<Item = &'a Event>) {
         let routes = self.routes.load();
         let mut sorted: Vec<Vec<(String, Written)>> = routes.stores.iter().map(|_| Vec::new()).collect();
@@ -153,7 +153,7 @@ impl Inner {
         }
     }
 
-    /// The object that has arrived: as its writer knew it, if that is here, else read.
+    /// The arrived object: from the in-flight writes if this process wrote it, else parsed.
     fn read(&self, store: &ResourceStore, key: &str, kv: &KeyValue, older: bool) -> Option<Arc<Object>> {
         let older = if older { store.cache().get_by_key(key) } else { None };
         match (self.inflight.take(kv), &older) {

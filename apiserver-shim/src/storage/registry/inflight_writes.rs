@@ -1,5 +1,5 @@
-//! Objects that this process is writing. They come back from the store and go into the caches; until then, what the writer
-//! knows of an object waits here, so that its bytes are not parsed again.
+//! Writes in flight. Objects that this process writes arrive again through the watch of the store; until then their
+//! parsed headers are kept here, so that they are not parsed twice.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -7,27 +7,27 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use shim_model::object::StoredObject;
 use store::{Key, KeyValue};
 
-/// Objects that are being written, by key: at most as many as there are writes in flight.
+/// Objects being written, by key. Bounded by the number of concurrent writes.
 #[derive(Default)]
 pub(super) struct InflightWrites {
     objects: Mutex<HashMap<Key, Arc<StoredObject>>>,
 }
 
 impl InflightWrites {
-    /// Registers an object before its write. It is forgotten again unless the guard is told that the write happened.
+    /// Registers an object before its write. It is removed again unless the guard is committed.
     pub(super) fn register(&self, key: &Key, stored: &Arc<StoredObject>) -> InflightGuard<'_> {
         self.lock().insert(key.clone(), stored.clone());
         InflightGuard { inflight: self, key: key.clone(), stored: stored.clone(), written: false }
     }
 
-    /// The registered object with exactly these bytes, which came back from the store.
+    /// Takes the registered object whose bytes equal those that arrived from the store.
     pub(super) fn take(&self, arrived: &KeyValue) -> Option<Arc<StoredObject>> {
         let mut objects = self.lock();
         let same = objects.get(&arrived.key).is_some_and(|object| object.bytes == arrived.value);
         if same { objects.remove(&arrived.key) } else { None }
     }
 
-    /// Forgets all objects: the caches were read anew, so the events will not come.
+    /// Removes all objects: the caches were listed again, so the events will not arrive.
     pub(super) fn clear(&self) {
         self.lock().clear();
     }
@@ -37,7 +37,7 @@ impl InflightWrites {
     }
 }
 
-/// A write in flight.
+/// Guard of a write in flight.
 pub(crate) struct InflightGuard<'a> {
     inflight: &'a InflightWrites,
     key: Key,
@@ -46,7 +46,7 @@ pub(crate) struct InflightGuard<'a> {
 }
 
 impl InflightGuard<'_> {
-    /// The write happened: its event will come, or has.
+    /// Marks the write as done: its event will arrive or has arrived.
     pub(crate) fn commit(mut self) {
         self.written = true;
     }

@@ -1,5 +1,5 @@
-//! Resources come and go while the server runs. A change makes the catalog of the next generation; requests that began
-//! before it keep theirs.
+//! Installs and uninstalls resources at run time. Each change publishes a new catalog generation; requests in
+//! progress keep the generation that they loaded.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,22 +11,22 @@ use tokio::sync::watch;
 use super::{Registry, feed};
 use crate::storage::catalog::{Catalog, ResourceStore, Rows, ServedResource};
 
-/// How often a prefix is listed that changes faster than it can be listed.
+/// Attempts to list a prefix whose events overflow the buffer.
 const LISTINGS_MAX: usize = 4;
 
 /// Why a resource could not be installed.
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
-    /// Another resource has the name.
+    /// The name is taken by another resource.
     #[error("{0} is served already")]
     Taken(String),
-    /// Another resource of the group and version has the kind.
+    /// The kind is taken by another resource of the group-version.
     #[error("the kind {0} is served already")]
     KindTaken(String),
-    /// None of the versions is the one that objects are stored in.
+    /// None of the versions is the storage version.
     #[error("{0} has no version that its objects are stored in")]
     NotStored(String),
-    /// The objects change faster than they can be listed.
+    /// The objects changed faster than they could be listed.
     #[error("the objects of {0} change too fast to be listed")]
     TooBusy(String),
     /// The store failed.
@@ -34,7 +34,7 @@ pub enum InstallError {
     Store(#[from] store::Error),
 }
 
-/// Where the feed finds a resource's store by the prefix of a key.
+/// Finds a resource's store by key prefix.
 #[derive(Default)]
 pub(super) struct Routes {
     pub(super) stores: Vec<Arc<ResourceStore>>,
@@ -47,7 +47,7 @@ impl Routes {
         Routes { stores, by_prefix }
     }
 
-    /// The place of a store.
+    /// The index of a store.
     pub(super) fn find(&self, prefix: &str) -> Option<usize> {
         self.by_prefix.get(prefix).copied()
     }
@@ -57,12 +57,12 @@ impl Routes {
     }
 }
 
-/// Whether objects of a resource are stored; reviews and bindings are not.
+/// Whether objects of the resource are stored. Virtual resources, such as reviews and bindings, are not.
 pub(super) fn is_stored(resource: &Resource) -> bool {
     resource.allows(Verb::Get) && resource.allows(Verb::List)
 }
 
-/// The rows of definitions whose stores are open.
+/// The catalog rows of definitions whose stores are open.
 pub(super) fn rows<'a>(
     definitions: impl IntoIterator<Item = &'a Arc<ResourceDefinition>>,
     routes: &Routes,
@@ -75,8 +75,8 @@ pub(super) fn rows<'a>(
 }
 
 impl Registry {
-    /// Serves further resources: all versions of each, the preferred one first. Their objects are read from the store,
-    /// and from then on the feed keeps them up to date.
+    /// Installs resources: all versions of each, the preferred version first. Lists their objects from the store;
+    /// from then on the feed updates them.
     pub async fn install(&self, definitions: Vec<ResourceDefinition>) -> Result<(), InstallError> {
         let _one_at_a_time = self.inner.changing.lock().await;
         let definitions: Vec<Arc<ResourceDefinition>> = definitions.into_iter().map(Arc::new).collect();
@@ -102,8 +102,8 @@ impl Registry {
         Ok(())
     }
 
-    /// Stops serving a resource in all its versions. Its watches end; its objects stay in the store, and whoever wants
-    /// them gone deletes them before. False if it is not served.
+    /// Uninstalls a resource in all versions and ends its watches. Its objects stay in the store; delete them first
+    /// if they are not wanted. Returns false if the resource is not served.
     pub async fn uninstall(&self, name: &GroupResource) -> bool {
         let _one_at_a_time = self.inner.changing.lock().await;
         let is_named = |row: &Arc<ServedResource>| row.is(name.group(), name.resource());
@@ -111,9 +111,9 @@ impl Registry {
             return false;
         }
         self.change_catalog(|all| all.retain(|row| !is_named(row)));
-        // The watches still get the changes that were acknowledged before.
+        // Let the watches deliver all changes that are acknowledged so far.
         if let Err(status) = self.fresh().await {
-            tracing::warn!(resource = %name, %status, "last changes of a removed resource may not reach its watches");
+            tracing::warn!(resource = %name, %status, "watches of an uninstalled resource may miss its last changes");
         }
         let catalog = self.catalog();
         let used: Vec<&Arc<ResourceStore>> = catalog.iter().filter_map(|row| row.store()).collect();
@@ -124,13 +124,13 @@ impl Registry {
         true
     }
 
-    /// The generation of the catalog; it changes with every change.
+    /// Subscribes to the catalog's generation number.
     pub fn generations(&self) -> watch::Receiver<u64> {
         self.inner.generation.subscribe()
     }
 
-    /// Lists the objects of a store that the feed knows already, so that no event is lost: the feed keeps those that
-    /// arrive meanwhile, and those that it passed over before are older than the listing.
+    /// Lists the objects of a store that is already in the routes, so that no event is lost: the store buffers events
+    /// that arrive meanwhile, and earlier ones are in the listing.
     async fn open_store(&self, store: &ResourceStore) -> Result<(), InstallError> {
         for _ in 0..LISTINGS_MAX {
             let (listing, revision) = feed::read_all(&**self.store(), store.prefix()).await?;
@@ -159,7 +159,7 @@ impl Registry {
     }
 }
 
-/// Whether nobody else has the names.
+/// Checks that no served resource has one of the names.
 fn check(catalog: &Catalog, definitions: &[Arc<ResourceDefinition>]) -> Result<(), InstallError> {
     for new in definitions {
         if catalog.named(&new.group_resource()).is_some() {

@@ -1,9 +1,9 @@
-//! Generated names, and the clock that stamps objects.
+//! `generateName`, and the clock for timestamps of objects.
 
 use shim_model::time::Instant;
 
-/// A name that begins with `base`, as upstream generates them: five random characters at the end, 63 in all. The alphabet has
-/// no vowels, so that no words come out.
+/// Generates a name as upstream does: `base`, shortened so that the result has at most 63 characters, and five random
+/// ones. The alphabet has no vowels, so that no words appear.
 pub fn generate_name(base: &str) -> String {
     const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
     const SUFFIX: usize = 5;
@@ -21,7 +21,7 @@ pub fn generate_name(base: &str) -> String {
     name
 }
 
-/// The time now, to the microsecond.
+/// The current time, truncated to microseconds.
 pub fn now() -> Instant {
     Instant(jiff::Timestamp::now().as_microsecond())
 }

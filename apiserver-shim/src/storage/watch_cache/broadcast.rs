@@ -1,6 +1,6 @@
-//! Broadcast groups: watchers with the same selection and encoding. The frame that one of them reads and encodes from a
-//! place in the window is kept for a moment, and the others that reach the same place send the same bytes. Selecting and
-//! encoding then cost once per group, and the bytes are still in the processor's cache.
+//! Broadcast groups: watchers with the same selection and encoding. A frame that one watcher encodes is kept briefly,
+//! and the others at the same position in the window send the same bytes. So filtering and encoding cost once per
+//! group, and the bytes are still in the CPU's cache.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
@@ -9,23 +9,23 @@ use bytes::Bytes;
 
 use crate::storage::selection::Selection;
 
-/// Frames kept: the newest, and some for watchers that are a few ticks behind.
+/// Frames kept: the newest, and a few for watchers that are some ticks behind.
 const FRAMES_MAX: usize = 4;
-/// Groups known before the first search for abandoned ones.
+/// Number of groups above which abandoned ones are swept.
 const SWEEP_MIN: usize = 64;
 
-/// The bytes that all watchers of a group are sent from one sequence number to another.
+/// Encoded events between two sequence numbers.
 #[derive(Debug)]
 pub(super) struct Frame {
-    /// The first change's number.
+    /// Sequence number of the first change.
     pub(super) from: u64,
-    /// The number after the last change.
+    /// Sequence number after the last change.
     pub(super) to: u64,
-    /// The first change's revision: a watcher that began after it must not send the frame.
+    /// Revision of the first change. A watcher that began after it must not send the frame.
     pub(super) oldest: u64,
-    /// The last change's revision.
+    /// Revision of the last change.
     pub(super) revision: u64,
-    /// Whether a limit ended the frame.
+    /// Whether the batch limit ended the frame.
     pub(super) cut: bool,
     /// How many events the bytes are.
     pub(super) events: usize,
@@ -47,7 +47,7 @@ pub(super) struct Frames<'a> {
 
 impl BroadcastGroup {
     pub(super) fn frames(self: &Arc<Self>) -> Frames<'_> {
-        let recent = self.frames.lock().expect("invariant: nobody panics who encodes a frame");
+        let recent = self.frames.lock().expect("invariant: no holder of the frames' lock panics");
         Frames { recent, shared: Arc::strong_count(self) > 1 }
     }
 }
@@ -57,13 +57,13 @@ impl Frames<'_> {
         self.recent.iter().rev().find(|frame| frame.from == from)
     }
 
-    /// Keeps a frame for the other watchers, if there are any.
+    /// Keeps a frame if the group has other watchers.
     pub(super) fn keep(&mut self, frame: Frame) {
         if !self.shared {
             self.recent.clear();
             return;
         }
-        // A watcher that is far behind does not evict the frames that the others are about to send.
+        // A watcher that is far behind must not evict the frames that the others need next.
         if self.recent.back().is_some_and(|newest| newest.from > frame.from) {
             return;
         }
@@ -74,7 +74,7 @@ impl Frames<'_> {
     }
 }
 
-/// The groups of one cache.
+/// The broadcast groups of one cache.
 #[derive(Default)]
 pub(super) struct BroadcastGroups {
     groups: Mutex<Groups>,
@@ -88,7 +88,7 @@ struct Groups {
 
 impl BroadcastGroups {
     pub(super) fn join(&self, selection: &Selection, encoding: String) -> Arc<BroadcastGroup> {
-        let mut groups = self.groups.lock().expect("invariant: nobody panics who joins a group");
+        let mut groups = self.groups.lock().expect("invariant: no holder of the groups' lock panics");
         if groups.by_key.len() >= groups.sweep_at.max(SWEEP_MIN) {
             groups.by_key.retain(|_, group| group.strong_count() > 0);
             groups.sweep_at = groups.by_key.len() * 2;

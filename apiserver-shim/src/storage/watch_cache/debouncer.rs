@@ -1,6 +1,6 @@
-//! Debounces the wake-ups of clients' watchers: the first change after a quiet period wakes them at once, further changes
-//! are coalesced, and all watchers wake together. Waking a watcher costs more than delivering an event, so under load
-//! frames grow instead of wake-ups; and watchers that wake together read the same, which is then encoded once.
+//! Debounces notifications to clients' watchers. The first change after a quiet period is passed on at once; later
+//! ones are coalesced, and all watchers wake up together. A wake-up costs more than delivering an event, so under
+//! load batches grow instead of wake-ups. Watchers that wake up together read the same batch, which is encoded once.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,12 +9,12 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-/// The interval per watcher. With about 15 µs per wake-up, those of one resource cost at most a sixth of a core, up to the
-/// 1,000 watchers at which [`INTERVAL_MAX`] is reached.
+/// The interval per watcher. A wake-up costs about 15 µs, so the watchers of one resource use at most a sixth of a
+/// core, up to the 1,000 watchers at which [`INTERVAL_MAX`] is reached.
 const INTERVAL_PER_WATCHER: Duration = Duration::from_micros(100);
-/// Least time between two ticks: the resolution of timers.
+/// Minimum interval: the resolution of tokio's timers allows no less.
 pub const INTERVAL_MIN: Duration = Duration::from_millis(2);
-/// Most time between two ticks: a delay that a person does not notice.
+/// Maximum interval: a delay that people do not notice.
 pub const INTERVAL_MAX: Duration = Duration::from_millis(100);
 
 /// Passes on sequence numbers, at most one per interval.
@@ -25,11 +25,11 @@ pub(super) struct Debouncer {
 
 #[derive(Default)]
 struct State {
-    /// The newest number.
+    /// The newest sequence number.
     number: u64,
     /// The time of the last tick.
     last: Option<Instant>,
-    /// A task waits for the next tick and will pass on the number that is the newest then.
+    /// Whether a task is scheduled to pass on the newest number at the next tick.
     armed: bool,
 }
 
@@ -38,23 +38,23 @@ impl Debouncer {
         Arc::new(Debouncer { passed_on: watch::Sender::new(0), state: Mutex::default() })
     }
 
-    /// The numbers as they are passed on; the first one may be an old one.
+    /// Subscribes to the debounced numbers. The initial value may be stale.
     pub(super) fn subscribe(&self) -> watch::Receiver<u64> {
         self.passed_on.subscribe()
     }
 
-    /// Takes the newest number, and passes it on now or at the next tick.
+    /// Takes a newer number and passes it on, now or at the next tick.
     pub(super) fn notify(self: &Arc<Self>, number: u64) {
         let mut state = self.state.lock().expect("invariant: no holder of a debouncer's lock panics");
         state.number = number;
-        // A later subscriber reads the cache after this number was set.
+        // Subscribers that join later read the cache after this number was set.
         let watchers = self.passed_on.receiver_count();
         if state.armed || watchers == 0 {
             return;
         }
         let now = Instant::now();
         let later = state.last.map(|last| last + interval(watchers)).filter(|next| now < *next);
-        // Without a runtime no task can sleep, here or at the receivers.
+        // Without a runtime no task can sleep, neither this one nor a receiver.
         let Some((next, runtime)) = later.zip(Handle::try_current().ok()) else {
             state.last = Some(now);
             self.passed_on.send_replace(number);

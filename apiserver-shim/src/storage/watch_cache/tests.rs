@@ -1,5 +1,5 @@
-//! The cache against a model: whatever is written and wherever a watcher begins, replaying its events over the list
-//! that it began with gives what it would list now.
+//! The cache against a model: for any writes and any start of a watch, replaying the watch's events over its initial
+//! list yields the current list.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -40,7 +40,7 @@ fn listed(cache: &WatchCache, selection: &Selection) -> Listed {
         .collect()
 }
 
-/// One event as text: stands for an encoding.
+/// Writes events as text, in place of an encoding.
 fn write(deliveries: &[Delivery]) -> Bytes {
     let lines = deliveries.iter().map(|event| {
         let key = key_of(event.object.namespace(), event.object.name());
@@ -49,7 +49,7 @@ fn write(deliveries: &[Delivery]) -> Bytes {
     Bytes::from(lines.collect::<String>())
 }
 
-/// Reads all there is, as one of an group or alone, and plays it over what was listed.
+/// Reads all pending events, as a member of a group or alone, and applies them to the initial list.
 fn replay(
     watcher: &mut Watcher,
     group: Option<&Arc<BroadcastGroup>>,
@@ -101,7 +101,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
     #[test]
-    fn every_watcher_ends_where_a_list_would(steps in steps()) {
+    fn replaying_a_watch_yields_the_current_list(steps in steps()) {
         let cache = WatchCache::new([], 1);
         let mut revision = 1;
         let mut open: Vec<(Watcher, Option<Arc<BroadcastGroup>>, Selection, Listed)> = Vec::new();
@@ -144,7 +144,7 @@ proptest! {
 }
 
 #[test]
-fn one_who_falls_out_of_the_window_is_told() {
+fn a_watcher_that_falls_out_of_the_window_lags() {
     let cache = WatchCache::new([], 1);
     let mut watcher = cache.watch(WatchFrom::After(1), Selection::everything()).unwrap();
     for revision in 2..WINDOW_CHANGES_MAX as u64 + 4 {
@@ -163,7 +163,7 @@ fn one_who_falls_out_of_the_window_is_told() {
 }
 
 #[test]
-fn old_changes_are_forgotten_and_new_watches_still_begin() {
+fn expired_changes_are_dropped_and_new_watches_still_start() {
     let cache = WatchCache::new([], 1);
     let then = Instant::now();
     cache.apply([(key_of("a", "x"), Written::Put(object("a", "x", 0, 5)))], then);
@@ -173,7 +173,7 @@ fn old_changes_are_forgotten_and_new_watches_still_begin() {
 }
 
 #[test]
-fn a_watch_may_begin_before_the_cache_is_there() {
+fn a_watch_may_start_ahead_of_the_cache() {
     let cache = WatchCache::new([], 1);
     let mut watcher = cache.watch(WatchFrom::After(5), Selection::everything()).unwrap();
     for revision in [4, 5, 6] {
@@ -185,7 +185,7 @@ fn a_watch_may_begin_before_the_cache_is_there() {
 }
 
 #[tokio::test]
-async fn a_sleeping_watcher_is_woken() {
+async fn a_waiting_watcher_is_notified() {
     let cache = WatchCache::new([], 1);
     let mut watcher = cache.watch(WatchFrom::Start, Selection::namespace_of("b")).unwrap();
     let waiting = tokio::spawn(async move { watcher.next(10).await.unwrap() });
@@ -205,7 +205,7 @@ fn a_group_shares_its_frames() {
     };
     let mut all = [open(), open(), open()];
     let written = std::cell::Cell::new(0);
-    let mut turn = |who: usize| {
+    let mut poll = |who: usize| {
         let (watcher, group) = &mut all[who];
         let write = |deliveries: &[Delivery]| {
             written.set(written.get() + deliveries.len());
@@ -220,9 +220,9 @@ fn a_group_shares_its_frames() {
     };
     put(2);
     put(3);
-    // What comes in the middle of a turn is everybody's next turn.
-    let first = [turn(0), turn(1)];
+    // A change in the middle of a tick is delivered to all at the next tick.
+    let first = [poll(0), poll(1)];
     put(4);
-    let second = [turn(2), turn(0), turn(1), turn(2)];
+    let second = [poll(2), poll(0), poll(1), poll(2)];
     assert_eq!((first, second, written.get()), ([2, 2], [2, 1, 1, 1], 3));
 }

@@ -1,4 +1,4 @@
-//! A watcher's side of the cache: where to begin, what to let through, and the batches that it reads.
+//! Watchers: where a watch starts, which changes it delivers, and in which batches it reads them.
 
 use std::sync::Arc;
 
@@ -10,60 +10,60 @@ use super::{Change, ChangeKind, State, WatchCache};
 use crate::storage::object::Object;
 use crate::storage::selection::Selection;
 
-/// Most bytes of objects in one batch, give or take one object: bounds what one slow client makes the server hold.
+/// Approximate limit on the object bytes of one batch; bounds what a slow client makes the server hold.
 const BATCH_BYTES_MAX: usize = 256 * 1024;
 
-/// Where a watch begins.
+/// Where a watch starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WatchFrom {
-    /// With every object there is, then its changes.
+    /// With an ADDED event for every present object, then all later changes.
     Start,
-    /// With the changes after a revision.
+    /// With the changes after this resourceVersion.
     After(u64),
-    /// With changes from now on.
+    /// With the changes after the call.
     Now,
 }
 
-/// Why a watch has ended or cannot begin.
+/// Why a watch has ended or cannot start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WatchEnd {
-    /// The changes that were asked for are no longer in the window.
+    /// The requested changes are no longer in the window.
     Lagged {
-        /// The revision after which every change is in the window.
+        /// The oldest resourceVersion at which a watch can start.
         oldest: u64,
     },
     /// The resource is no longer served.
     Closed,
 }
 
-/// One event of one watcher.
+/// One event for one watcher.
 #[derive(Clone, Debug)]
 pub struct Delivery {
-    /// What it is to this watcher: an object that leaves its selection is deleted to it.
+    /// The event's type for this watcher: an object that leaves the selection is DELETED.
     pub kind: ChangeKind,
-    /// Its resourceVersion.
+    /// The resourceVersion of the event.
     pub revision: u64,
-    /// The object to show.
+    /// The object that the event carries.
     pub object: Arc<Object>,
-    /// The change that caused it; none for the objects that were there at the start.
+    /// The underlying change; `None` for the initial objects.
     pub change: Option<Arc<Change>>,
 }
 
 impl Delivery {
-    /// The shared change, if the object to show is the change's own (so that encodings can be shared).
+    /// The underlying change if the event carries its object, so that shared encodings can be used.
     pub fn shared(&self) -> Option<&Change> {
         self.change.as_deref().filter(|c| Arc::ptr_eq(&c.object, &self.object))
     }
 }
 
-/// What a watcher reads at once.
+/// The result of one poll.
 #[derive(Debug)]
 pub struct Batch {
     /// The events, in order.
     pub deliveries: Vec<Delivery>,
-    /// Up to which revision of this resource the watcher has now seen everything.
+    /// The watcher has now seen all changes up to this revision.
     pub revision: u64,
-    /// Whether a limit has cut it: there is more to be read at once.
+    /// Whether a limit ended the batch, so that more can be read at once.
     pub cut: bool,
 }
 
@@ -84,21 +84,21 @@ pub struct Watcher {
     selection: Selection,
     pub(super) next: u64,
     initial: Vec<Arc<Object>>,
-    /// Changes up to here are known to the watcher already, even if the cache learns of them only later.
+    /// Changes up to this revision are skipped: the client has them, even if the cache has yet to receive them.
     after: u64,
     seen: u64,
     wake: watch::Receiver<u64>,
 }
 
 impl WatchCache {
-    /// Begins a watch.
+    /// Starts a watch.
     pub fn watch(self: &Arc<Self>, from: WatchFrom, selection: Selection) -> Result<Watcher, WatchEnd> {
-        // Subscribed before looking: a change in between wakes once too often, never once too few.
+        // Subscribe before reading: a change in between causes a spurious wake-up instead of a lost one.
         let wake = self.changed.subscribe();
         self.watch_by(from, selection, wake)
     }
 
-    /// Begins a watch whose wake-ups are debounced. It must poll once before it sleeps.
+    /// Starts a watch with debounced notifications. The caller must poll once before it waits.
     pub fn watch_debounced(
         self: &Arc<Self>,
         from: WatchFrom,
@@ -150,7 +150,7 @@ impl WatchCache {
 }
 
 impl Watcher {
-    /// What there is to deliver now, at most `limit` events; an empty batch means that nothing is left.
+    /// Reads at most `limit` events without waiting. An empty batch means that the watcher is up to date.
     pub fn poll(&mut self, limit: usize) -> Result<Batch, WatchEnd> {
         let (mut deliveries, mut bytes) = (Vec::new(), 0);
         while deliveries.len() < limit && bytes < BATCH_BYTES_MAX {
@@ -204,12 +204,12 @@ impl Watcher {
         Ok(EncodedBatch { bytes, events, cut: batch.cut })
     }
 
-    /// Whether a wake-up is due for changes that have not been read.
+    /// Whether there are unread changes that the watcher has been notified of.
     pub fn is_due(&self) -> bool {
         self.has_initial() || *self.wake.borrow() > self.next
     }
 
-    /// Waits until there is something to deliver.
+    /// Waits for events and reads them.
     pub async fn next(&mut self, limit: usize) -> Result<Batch, WatchEnd> {
         loop {
             self.wake.borrow_and_update();
@@ -218,14 +218,14 @@ impl Watcher {
             if !batch.deliveries.is_empty() {
                 return Ok(batch);
             }
-            // Changes that concern others were read: there may be more behind them.
+            // Changes outside the selection were skipped; there may be more after them.
             if self.next == next && self.wake.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
         }
     }
 
-    /// Waits until something has changed since the last look (or might have).
+    /// Waits until there may be unread changes.
     pub async fn changed(&mut self) {
         if *self.wake.borrow_and_update() > self.next || self.has_initial() {
             return;
@@ -235,21 +235,21 @@ impl Watcher {
         }
     }
 
-    /// Whether objects that were there at the start are still to be delivered.
+    /// Whether initial objects are still to be delivered.
     pub fn has_initial(&self) -> bool {
         !self.initial.is_empty()
     }
 
-    /// The revision up to which this watcher has seen every change of its resource.
+    /// The revision up to which this watcher has seen all changes of its resource.
     pub fn seen(&self) -> u64 {
         self.seen
     }
 
-    /// The changes from the cursor on, and whether there are more than the limits allow for.
+    /// Advances the cursor; returns the changes and whether a limit ended the batch.
     fn take(&mut self, limit: usize) -> Result<(Vec<Arc<Change>>, bool), WatchEnd> {
         let view = self.cache.view();
         let state: &State = &view.state;
-        // Changes from before the end are still delivered.
+        // Changes before the end are still delivered.
         if state.closed && self.next >= state.next() {
             return Err(WatchEnd::Closed);
         }
@@ -270,7 +270,7 @@ impl Watcher {
     }
 }
 
-/// What a change is to a watcher: objects come into its selection and leave it.
+/// Translates a change into an event for this selection: objects enter and leave it.
 fn deliver(selection: &Selection, change: Arc<Change>) -> Option<Delivery> {
     let before = change.previous.as_ref().is_some_and(|p| selection.matches(p));
     let after = change.kind != ChangeKind::Deleted && selection.matches(&change.object);

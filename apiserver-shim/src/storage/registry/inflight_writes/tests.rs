@@ -1,4 +1,4 @@
-//! A registered object is taken once, for the same bytes, and only if it was written.
+//! A registered object is taken once, only for equal bytes, and only if it was written.
 
 use store::Revision;
 
@@ -19,7 +19,7 @@ fn arrived(key: &Key, text: &str) -> KeyValue {
 }
 
 #[test]
-fn exactly_what_was_written_is_taken_once() {
+fn a_committed_object_is_taken_once_for_equal_bytes() {
     let (inflight, key) = (InflightWrites::default(), Key::new("/registry/core/pods/a/b"));
     let (one, other) = (r#"{"metadata":{"name":"b"}}"#, r#"{"metadata":{"name":"b","uid":"1"}}"#);
     let object = stored(one);
@@ -31,12 +31,12 @@ fn exactly_what_was_written_is_taken_once() {
 }
 
 #[test]
-fn what_was_not_written_is_forgotten() {
+fn an_uncommitted_object_is_removed() {
     let (inflight, key) = (InflightWrites::default(), Key::new("/registry/core/pods/a/b"));
     let text = r#"{"metadata":{"name":"b"}}"#;
     drop(inflight.register(&key, &stored(text)));
     assert!(inflight.take(&arrived(&key, text)).is_none());
-    // One writer loses a race against another one that wrote the same.
+    // Two writers race with equal bytes, and one of them loses.
     let (loser, winner) = (stored(text), stored(text));
     let lost = inflight.register(&key, &loser);
     inflight.register(&key, &winner).commit();
