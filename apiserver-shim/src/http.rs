@@ -1,6 +1,6 @@
-//! HTTP handling, one file per concern. Reading order: [`crate::request::info`] reads what a request is about, [`negotiation`]
-//! chooses the encoding of the response, [`objects`] carries out the verbs, [`list`] and [`watch`] show collections, [`shapes`]
-//! and [`reply`] write the response.
+//! HTTP handling, one file per concern. Reading order: [`crate::request::info`] parses the request, [`negotiation`]
+//! chooses the encoding of the response, [`objects`] implements the verbs, [`list`] and [`watch`] serve collections,
+//! and [`shapes`] and [`reply`] write the response.
 
 pub mod audit;
 pub mod body;

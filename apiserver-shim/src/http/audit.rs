@@ -1,5 +1,5 @@
-//! The audit layer: gives every request its id, opens its audit before it is authenticated, and closes it when the body of
-//! the answer is sent or given up.
+//! The audit layer. It assigns the request id, opens the audit record before authentication, and closes it when the
+//! response body is sent or dropped.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -18,12 +18,12 @@ use super::body::{self, Body, BoxError, Request, Response};
 use crate::auth::audit::record::Ending;
 use crate::auth::audit::{AUDIT_ID, AuditId, AuditLog, AuditRecord, AuditRequest, Level, Stage};
 
-/// Puts [`Audited`] around a service.
+/// Wraps a service in [`Audited`].
 #[derive(Clone, Debug, Default)]
 pub struct AuditLayer {
-    /// The log, if there is a policy.
+    /// The audit log; `None` if audit is disabled.
     pub log: Option<Arc<AuditLog>>,
-    /// The other end of the connection.
+    /// The client's address.
     pub peer: Option<IpAddr>,
 }
 
@@ -35,19 +35,19 @@ impl<S> Layer<S> for AuditLayer {
     }
 }
 
-/// A service whose requests are audited. The inner one finds the [`AuditId`] and, if there is a log, an
-/// `Arc<AuditRequest>` among the request's extensions.
+/// A service whose requests are audited. The inner service finds the [`AuditId`] in the request's extensions and, if
+/// audit is enabled, an `Arc<AuditRequest>`.
 #[derive(Clone, Debug)]
 pub struct Audited<S> {
     inner: S,
     layer: AuditLayer,
 }
 
-/// Marks the answer to a request whose handler panicked.
+/// Response extension: the handler panicked.
 #[derive(Clone, Copy, Debug)]
 pub struct Panicked;
 
-/// An answer that is being made.
+/// The future of a response.
 pub type Answering = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
 
 impl<S> Service<Request> for Audited<S>
@@ -91,7 +91,7 @@ async fn close(record: &Arc<AuditRecord>, mut response: Response) -> Response {
         record.write(Stage::Panic).await;
         return response;
     }
-    // One that was not authenticated has been recorded as started already.
+    // The `ResponseStarted` event of a failed authentication has been written already.
     if code == http::StatusCode::UNAUTHORIZED.as_u16() {
         return response;
     }
@@ -102,7 +102,7 @@ async fn close(record: &Arc<AuditRecord>, mut response: Response) -> Response {
     response.map(|inner| AuditedBody { inner, ending: Some(ending) }.boxed_unsync())
 }
 
-/// Keeps the object of an answer, if the policy wants it. Streams are not kept, as upstream.
+/// Records the response object if the policy asks for it. As upstream, streams are not recorded.
 pub async fn keep_response(record: &AuditRecord, response: Response) -> Response {
     if record.level() < Level::RequestResponse || record.is_long_running() {
         return response;
@@ -115,7 +115,7 @@ pub async fn keep_response(record: &AuditRecord, response: Response) -> Response
     http::Response::from_parts(parts, body::full(bytes))
 }
 
-/// Keeps the object of a request, if the policy wants it.
+/// Records the request object if the policy asks for it.
 pub async fn keep_request(record: &AuditRecord, request: Request) -> Result<Request, Status> {
     if record.level() < Level::Request || record.is_long_running() {
         return Ok(request);
@@ -131,7 +131,7 @@ pub async fn keep_request(record: &AuditRecord, request: Request) -> Result<Requ
     Ok(http::Request::from_parts(parts, body::full(bytes)))
 }
 
-/// A body whose end is the end of the request.
+/// A response body that writes the final event when it ends.
 struct AuditedBody {
     inner: Body,
     ending: Option<Ending>,

@@ -1,4 +1,4 @@
-//! Bodies: what a request carries, read up to a limit, and what a response sends, whole or as a stream.
+//! Request and response bodies: reading with a size limit, and sending in one piece or as a stream.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -9,31 +9,31 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use shim_model::status::{self, Status};
 
-/// An error of a transport, whatever it is.
+/// A boxed error of any transport.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
-/// A request's or response's body.
+/// A request or response body.
 pub type Body = UnsyncBoxBody<Bytes, BoxError>;
-/// A response of the facade.
+/// A response of the API server.
 pub type Response = http::Response<Body>;
-/// A request to the facade.
+/// A request to the API server.
 pub type Request = http::Request<Body>;
 
-/// Most bytes of a request's body (upstream's default, 3 MiB).
+/// Maximum size of a request body (upstream's default, 3 MiB).
 pub const BODY_BYTES_MAX: usize = 3 << 20;
-/// How long a client may take to send its body: slow ones must not hold memory for ever.
+/// Time limit for receiving a request body; slow clients must not hold memory forever.
 pub const BODY_WAIT_MAX: Duration = Duration::from_secs(30);
 
-/// A body of these bytes.
+/// A body of the given bytes.
 pub fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never: Infallible| match never {}).boxed_unsync()
 }
 
-/// No body.
+/// An empty body.
 pub fn empty() -> Body {
     full(Bytes::new())
 }
 
-/// A body that is sent as its parts come.
+/// A body that streams its parts.
 pub fn stream<S>(parts: S) -> Body
 where
     S: futures::Stream<Item = Result<Bytes, BoxError>> + Send + 'static,

@@ -1,5 +1,5 @@
-//! Discovery: what is served, in the legacy form (one document per group-version) and in the aggregated one (one document
-//! with an ETag). Both are derived from the request's catalog; the aggregated one is kept with it as bytes.
+//! Discovery, in the legacy form (one document per group-version) and the aggregated form (one document with an
+//! ETag). Both derive from the request's catalog; the encoded aggregated document is cached with it.
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -16,7 +16,7 @@ use super::negotiation::{self, Clause};
 use super::reply;
 use crate::storage::catalog::{Catalog, Document, DocumentKey};
 
-/// Serves `/api`, `/apis` and what is directly below; `None` if the path is none of these.
+/// Serves `/api`, `/apis` and the paths directly below; returns `None` for any other path.
 pub fn serve(
     catalog: &Catalog,
     path: &str,
@@ -47,7 +47,7 @@ pub fn serve(
     }))
 }
 
-/// What upstream's mux says to a path that nobody has registered.
+/// The response of upstream's mux to an unregistered path.
 pub fn not_found() -> Response {
     reply::text(404, "404 page not found\n")
 }
@@ -181,7 +181,7 @@ fn resource_list(catalog: &Catalog, group: &str, version: &str) -> Option<Value>
         .then(|| json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": out}))
 }
 
-/// Identifies the version in which objects are stored, computed as upstream does.
+/// The `storageVersionHash` of a resource, computed as upstream does.
 fn storage_version_hash(r: &Resource) -> String {
     use base64::Engine;
     let group = if r.storage_group.is_empty() {
@@ -221,7 +221,7 @@ fn aggregated_value(catalog: &Catalog, core: bool, version: &str) -> Value {
 
 fn aggregated_resource(r: &Resource) -> Value {
     let kind = |k: shim_model::resource::KindRef<'_>, own: bool| match own {
-        // Upstream leaves group and version out where they are the document's own.
+        // Upstream omits group and version where they equal the document's own.
         true => json!({"group": "", "version": "", "kind": k.kind}),
         false => json!({"group": k.group, "version": k.version, "kind": k.kind}),
     };

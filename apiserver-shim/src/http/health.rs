@@ -1,7 +1,7 @@
-//! `/healthz`, `/livez`, `/readyz`, their single checks (`/readyz/etcd`), `?verbose` and `?exclude=`.
+//! `/healthz`, `/livez`, `/readyz`, their individual checks (`/readyz/etcd`), `?verbose` and `?exclude=`.
 //!
-//! Each listed check is evaluated with each request. Upstream's other names (`poststarthook/…`) are 404 here, because
-//! nothing stands behind them.
+//! Each listed check is evaluated on each request. Upstream's other names (`poststarthook/…`) return 404, because
+//! nothing implements them.
 
 use std::time::Duration;
 
@@ -10,22 +10,22 @@ use super::{discovery, reply};
 use crate::request::query::Query;
 use crate::storage::registry::Registry;
 
-/// How long the store or a watch cache may take before its check fails.
+/// Timeout of the store and watch cache checks.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A check of this server.
+/// A health check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Check {
-    /// The process answers requests.
+    /// The process serves requests.
     Ping,
-    /// The store answers; called `etcd` as upstream, whatever the backend.
+    /// The store answers. As upstream, the check is called `etcd`, whatever the backend.
     Store,
     /// The watch caches have reached the store's revision.
     WatchCaches,
 }
 
 impl Check {
-    /// The checks of an endpoint, in the order in which they are printed.
+    /// The checks of an endpoint, in output order.
     fn of(endpoint: &str) -> &'static [Check] {
         match endpoint {
             "readyz" => &[Check::Ping, Check::Store, Check::WatchCaches],

@@ -1,5 +1,5 @@
-//! LIST: from the cache wherever it shows the revision that was asked for, from the store's history where an older one
-//! is needed (continue tokens, exact matches).
+//! LIST. Served from the watch cache if it can provide the requested revision, else from the store's history
+//! (continue tokens and `resourceVersionMatch=Exact`).
 
 use std::sync::Arc;
 
@@ -22,25 +22,25 @@ use crate::storage::registry::{Registry, of_store, parse};
 use crate::storage::selection::Selection;
 use crate::storage::watch_cache::{View, push_key};
 
-/// Most keys read from the store at once.
+/// Maximum number of keys per read of the store.
 const STORE_PAGE: usize = 1000;
 
-/// What a LIST or WATCH asks for.
+/// Options of a LIST or WATCH.
 #[derive(Clone, Debug)]
 pub struct ListOptions {
-    /// Which objects.
+    /// The selected objects.
     pub selection: Selection,
-    /// Most objects in the answer; 0 for all.
+    /// Maximum number of objects in the response; 0 means unlimited.
     pub limit: usize,
-    /// Where a former page ended.
+    /// The `continue` parameter: where the previous page ended.
     pub continue_token: String,
-    /// `resourceVersion`, if given.
+    /// The `resourceVersion` parameter, if present.
     pub revision: Option<u64>,
-    /// Whether exactly that version is wanted rather than one not older.
+    /// Whether exactly that revision is required; otherwise any that is not older.
     pub exact: bool,
 }
 
-/// Reads the options of a LIST.
+/// Parses the options of a LIST.
 pub fn options(
     resource: &ResourceDefinition,
     namespace: &str,
@@ -58,14 +58,14 @@ pub fn options(
     if !continue_token.is_empty() && revision.is_some_and(|r| r > 0) {
         return Err(status::bad_request("specifying resource version is not allowed when using continue"));
     }
-    // Any version will do for the rest of a list: upstream then gives all of it.
+    // A continuation with resourceVersion 0 accepts any version; as upstream, the rest of the list is returned.
     let limit = if !continue_token.is_empty() && revision == Some(0) { 0 } else { limit };
-    // With a limit and no match, a version means exactly that one: what upstream did before there was a match.
+    // With a limit and no `resourceVersionMatch`, a resourceVersion is exact. This is upstream's legacy behaviour.
     let exact = matching == "Exact" || (matching.is_empty() && limit > 0 && revision.is_some_and(|r| r > 0));
     Ok(ListOptions { selection, limit, continue_token, revision, exact })
 }
 
-/// Reads `resourceVersion`.
+/// Parses `resourceVersion`.
 pub fn revision(query: &Query) -> Result<Option<u64>, Status> {
     match query.text("resourceVersion") {
         "" => Ok(None),
@@ -77,7 +77,7 @@ pub fn revision(query: &Query) -> Result<Option<u64>, Status> {
     }
 }
 
-/// Reads the selectors.
+/// Parses the label and field selectors.
 pub fn selection(
     resource: &ResourceDefinition,
     namespace: &str,
@@ -98,7 +98,7 @@ pub fn selection(
     Ok(Selection::new(Some(namespace).filter(|n| !n.is_empty()), labels, fields))
 }
 
-/// Checks how the options go together.
+/// Validates combinations of options.
 fn check(query: &Query, watch: bool) -> Result<(), Status> {
     const FIELD: &str = "resourceVersionMatch";
     let matching = query.text(FIELD);
@@ -134,7 +134,7 @@ fn check(query: &Query, watch: bool) -> Result<(), Status> {
     if errors.is_empty() { Ok(()) } else { Err(status::invalid("meta.k8s.io", "ListOptions", "", &errors)) }
 }
 
-/// Answers a LIST.
+/// Serves a LIST.
 pub async fn list(
     registry: &Registry,
     resource: &ServedResource,
@@ -149,7 +149,7 @@ pub async fn list(
     shapes::many(resource, accepted, query, items, &meta).await
 }
 
-/// Reads what a LIST shows.
+/// Reads the objects of a LIST.
 pub async fn read(
     registry: &Registry,
     resource: &ServedResource,
@@ -182,7 +182,7 @@ pub async fn read(
     }
 }
 
-/// Reads what the cache can show; `None` if an older version is wanted than it has.
+/// Reads from the cache; `None` if the requested revision is older than the cache's.
 fn read_cache(
     registry: &Registry,
     resource: &ServedResource,
@@ -190,12 +190,12 @@ fn read_cache(
     at: Option<u64>,
     start: &str,
 ) -> Option<(Vec<Arc<Object>>, ListMeta)> {
-    // Read before the view is taken: the view may be newer than this, never older.
+    // Read the progress before taking the snapshot: the snapshot may be newer, but never older.
     let progress = registry.progress();
     let view = resource.cache().view();
     let shown = match at {
         None => progress.max(view.last_change()),
-        // Nothing of this resource has changed since: the cache still shows that version.
+        // The resource has not changed since that revision, so the cache still represents it.
         Some(exact) if view.last_change() <= exact => exact,
         Some(_) => return None,
     };
@@ -240,7 +240,7 @@ fn meta_of(selection: &Selection, revision: u64, last: &str, left: u64) -> ListM
     ListMeta { revision, continue_token: encode_token(revision, last), remaining }
 }
 
-/// Reads an older version out of the store.
+/// Reads a past revision from the store's history.
 async fn read_history(
     registry: &Registry,
     resource: &ServedResource,
@@ -257,7 +257,7 @@ async fn read_history(
     let mut request =
         ListRequest { prefix, limit: STORE_PAGE, at: Some(Revision(revision)), start_after: None };
     if !start.is_empty() {
-        // Tokens name the first key that is wanted: the last one seen and a NUL behind it.
+        // Tokens name the first key of the next page: the last key seen, followed by NUL.
         request.start_after = Some(resource.key("", start.trim_end_matches('\0')));
     }
     let mut items = Vec::new();
@@ -287,7 +287,7 @@ async fn read_history(
 
 const TOKEN: base64::engine::GeneralPurpose = base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-/// What a token says that reads on at whatever is newest.
+/// The revision of a continue token that continues at the latest revision.
 const ANY_REVISION: i64 = -1;
 
 fn encode_token(revision: impl Into<Value>, last: &str) -> String {
@@ -296,7 +296,7 @@ fn encode_token(revision: impl Into<Value>, last: &str) -> String {
     )
 }
 
-/// The revision that a token is pinned to (none: any) and the key that it begins with.
+/// Decodes a continue token into its revision (`None`: latest) and first key.
 fn decode_token(token: &str) -> Result<(Option<u64>, String), Status> {
     fn refuse<T>(why: &str) -> Result<T, Status> {
         Err(status::bad_request(format!("invalid continue token: continue key is not valid: {why}")))

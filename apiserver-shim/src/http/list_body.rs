@@ -1,6 +1,6 @@
-//! The body of a list: items are copied out of the cache as the client takes them, some 60 KiB at a time, rather than
-//! all of them into one buffer first. A listing of 20,000 Pods then holds references and not 27 MB, and what is sent
-//! was written a moment ago and lies in the processor's cache. The length is known beforehand.
+//! The body of a list. Items are copied from the cache in parts of about 60 KiB as the client reads them, instead of
+//! into one buffer. So a list of 20,000 Pods holds references instead of 27 MB, and each part is still in the CPU's
+//! cache when it is sent. The content length is known in advance.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,22 +12,22 @@ use http_body::{Body, Frame, SizeHint};
 use super::body::BoxError;
 use crate::storage::object::Object;
 
-/// Where a part ends that is not the last: with its frames' headers it is one write of a connection.
+/// Size of a part; with the frame headers it fits into one write of a connection.
 const PART_BYTES: usize = 60 * 1024;
 const TAIL: &[u8] = b"]}\n";
 
-/// A list that is written as it is sent.
+/// A list that is encoded while it is sent.
 pub struct ListBody {
-    /// What comes before the items, up to the bracket; empty once it is written.
+    /// The bytes before the items, up to and including the bracket; emptied when written.
     head: String,
     items: std::vec::IntoIter<Arc<Object>>,
-    /// The next item is not the first.
+    /// Whether an item has been written, so that a comma is needed.
     begun: bool,
     left: usize,
 }
 
 impl ListBody {
-    /// `head` begins a JSON object and ends with the bracket that opens the items.
+    /// `head` starts a JSON object and ends with the opening bracket of `items`.
     pub fn new(head: String, items: Vec<Arc<Object>>) -> Self {
         let commas = items.len().saturating_sub(1);
         let length: usize = items.iter().map(|object| object.item_length()).sum();
@@ -35,14 +35,14 @@ impl ListBody {
         ListBody { head, items: items.into_iter(), begun: false, left }
     }
 
-    /// All of it at once.
+    /// Encodes the whole list at once.
     pub fn into_bytes(mut self) -> Bytes {
         self.part(usize::MAX)
     }
 
-    /// The next part, at least so long if there is so much.
+    /// Encodes the next part, of at least `length` bytes unless the list ends.
     fn part(&mut self, length: usize) -> Bytes {
-        // The last item may go beyond the mark.
+        // The last item may exceed `length`.
         let mut out = BytesMut::with_capacity(self.left.min(length.saturating_add(PART_BYTES / 8)));
         out.extend_from_slice(std::mem::take(&mut self.head).as_bytes());
         while out.len() < length {

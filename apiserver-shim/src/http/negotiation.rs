@@ -1,5 +1,5 @@
-//! Content negotiation: in which form an answer goes out (JSON or YAML; as itself, as a Table, as bare metadata) and
-//! in which form a body came in. Pure; the words of refusals are the model's.
+//! Content negotiation: the encoding of the response (JSON or YAML), its shape (object, Table or metadata only), and
+//! the encoding of request bodies. Pure; the texts of errors are in the model.
 
 use std::borrow::Cow;
 
@@ -8,21 +8,21 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use shim_model::schema::Media;
 use shim_model::status::{self, Status};
 
-/// How an object is to be shown.
+/// The shape of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Shape {
-    /// As itself.
+    /// The object itself.
     #[default]
     Object,
-    /// As a Table.
+    /// A `Table`.
     Table,
-    /// As PartialObjectMetadata.
+    /// A `PartialObjectMetadata`.
     Metadata,
-    /// As PartialObjectMetadataList.
+    /// A `PartialObjectMetadataList`.
     MetadataList,
 }
 
-/// What the client will take.
+/// The negotiated response format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Accepted {
     /// JSON or YAML.
@@ -48,10 +48,10 @@ impl Clause {
 }
 
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
-/// Most clauses that are looked at.
+/// Maximum number of clauses considered.
 const CLAUSES_MAX: usize = 32;
 
-/// The clauses of the Accept headers, best first. No header reads as `*/*`.
+/// The clauses of the Accept headers in order of preference. A missing header counts as `*/*`.
 pub fn clauses(headers: &HeaderMap) -> Vec<Clause> {
     let texts = headers.get_all(ACCEPT).iter().filter_map(|v| v.to_str().ok());
     let mut out: Vec<(f32, Clause)> = Vec::new();
@@ -76,7 +76,7 @@ pub fn clauses(headers: &HeaderMap) -> Vec<Clause> {
     out.into_iter().map(|(_, clause)| clause).collect()
 }
 
-/// How to answer. `watchable` adds the stream forms to the refusal's list.
+/// Negotiates the response format. `watchable` adds the stream types to the list in the error.
 pub fn accept(headers: &HeaderMap, watchable: bool) -> Result<Accepted, Status> {
     let clauses = clauses(headers);
     let known = |c: &&Clause| media_of(c).is_some() || c.media == PROTOBUF;
@@ -92,7 +92,7 @@ pub fn accept(headers: &HeaderMap, watchable: bool) -> Result<Accepted, Status> 
     Err(only_these())
 }
 
-/// 406 for forms that are known but not to be had in this combination.
+/// 406 for media types that are known but not available in this combination.
 pub fn only_these() -> Status {
     let message = format!(
         "only the following media types are accepted: application/json, application/yaml, {PROTOBUF}"
@@ -100,13 +100,13 @@ pub fn only_these() -> Status {
     Status::failure(406, "NotAcceptable", message)
 }
 
-/// In which form errors go out when nothing has been negotiated yet.
+/// The encoding of an error that occurs before negotiation.
 pub fn accept_for_errors(headers: &HeaderMap) -> Media {
-    // A Status has no other shape than its own: what was asked for in one goes out as JSON.
+    // A Status is never converted: clauses that ask for another shape are ignored.
     clauses(headers).iter().filter(|c| c.parameter("as").is_empty()).find_map(media_of).unwrap_or_default()
 }
 
-/// JSON or YAML, if the clause allows one of them.
+/// JSON or YAML, if the clause accepts either.
 pub fn media_of(clause: &Clause) -> Option<Media> {
     match clause.media.as_str() {
         "*/*" | "application/json" => Some(Media::Json),
@@ -127,7 +127,7 @@ fn shape_of(clause: &Clause) -> Option<Shape> {
     }
 }
 
-/// The Content-Type without its parameters, lower case; `""` if none was sent.
+/// The Content-Type in lower case without parameters; `""` if absent.
 pub fn content_type(headers: &HeaderMap) -> Cow<'_, str> {
     let text = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
     let media = text.split(';').next().unwrap_or("").trim();
@@ -139,7 +139,7 @@ pub fn content_type(headers: &HeaderMap) -> Cow<'_, str> {
 
 const ACCEPTED: &[&str] = &["application/json", "application/yaml"];
 
-/// Whoever sends protobuf has mostly not chosen to: what helps is said.
+/// Clients often send protobuf by default; the message says how to switch to JSON.
 fn protobuf_not_read() -> Status {
     let mut status = status::unsupported_media_type(ACCEPTED);
     status.message.push_str(
@@ -149,7 +149,7 @@ fn protobuf_not_read() -> Status {
     status
 }
 
-/// The form of an object's body. Protobuf has its place here once it can be decoded.
+/// The encoding of a request body. Protobuf is not supported yet.
 pub fn body_media(headers: &HeaderMap) -> Result<Media, Status> {
     match &*content_type(headers) {
         "" | "application/json" => Ok(Media::Json),

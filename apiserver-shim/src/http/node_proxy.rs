@@ -1,5 +1,5 @@
-//! Calls to a node's executor over TLS with the API server's client certificate. An upgraded connection is copied byte by
-//! byte in both directions.
+//! Calls a node's executor over TLS with the API server's client certificate. Upgraded connections are copied in both
+//! directions.
 
 use std::sync::Arc;
 
@@ -19,18 +19,18 @@ use crate::http::measure::Measurement;
 use crate::http::reply;
 use crate::node_endpoints::NodeEndpoints;
 
-/// Most bytes of a node's refusal that are passed on.
+/// Maximum size of an executor's error response that is passed on.
 const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 
-/// Calls nodes; none if the API server runs without nodes.
+/// The client for executors; `None` if the API server runs without nodes.
 pub type NodeClient = Option<Client>;
 
-/// A client that presents the API server's certificate to nodes. Connections to different nodes are pooled apart.
+/// A client that authenticates with the API server's certificate. Connections are pooled per node.
 pub fn node_client(tls: Arc<rustls::ClientConfig>) -> NodeClient {
     Some(Client::new(ClientOptions::with_tls(tls)))
 }
 
-/// Gets something from a node and passes it on as it comes.
+/// Sends a GET to a node and streams the response.
 pub async fn fetch(
     client: &NodeClient,
     nodes: &NodeEndpoints,
@@ -55,7 +55,7 @@ pub async fn fetch(
     Ok(response)
 }
 
-/// Passes an upgrade on to a node, and the connections' bytes between the two.
+/// Forwards an upgrade request to a node and copies between the two connections.
 pub async fn upgrade(
     client: &NodeClient,
     nodes: &NodeEndpoints,
@@ -83,7 +83,7 @@ pub async fn upgrade(
     tokio::spawn(async move {
         let (Ok(ours), Ok(theirs)) = tokio::join!(ours, theirs) else { return };
         let (mut ours, mut theirs) = (TokioIo::new(ours), TokioIo::new(theirs));
-        // Either side's end is the end; what went wrong on the way, both sides have noticed.
+        // The stream ends when either side closes it; both sides see errors themselves.
         if let Err(error) = tokio::io::copy_bidirectional(&mut ours, &mut theirs).await {
             tracing::debug!(%error, "stream to a node ended");
         }
@@ -100,7 +100,7 @@ fn node_host(node: &str) -> HeaderValue {
     HeaderValue::from_str(node).unwrap_or_else(|_| HeaderValue::from_static("node"))
 }
 
-/// Headers of an upgrade: the handshake's own, nothing that speaks of the client.
+/// Copies the headers of the handshake, but none that identify the client.
 fn copy_headers(from: &HeaderMap, to: &mut HeaderMap) {
     for (name, value) in from {
         let handshake = name == CONNECTION
@@ -112,7 +112,7 @@ fn copy_headers(from: &HeaderMap, to: &mut HeaderMap) {
             continue;
         }
         match value.to_str() {
-            // A token among the sub-protocols is for us alone.
+            // A bearer token among the sub-protocols is meant for the API server only.
             Ok(text) if name == SEC_WEBSOCKET_PROTOCOL => {
                 let rest = text.split(',').map(str::trim).filter(|p| !p.starts_with(WEBSOCKET_TOKEN));
                 if let Ok(rest) = HeaderValue::from_str(&rest.collect::<Vec<_>>().join(", ")) {
@@ -126,7 +126,7 @@ fn copy_headers(from: &HeaderMap, to: &mut HeaderMap) {
     }
 }
 
-/// The request's URI on a node, whose address its executor has reported.
+/// The request's URI on a node; the executor has reported the address.
 fn node_uri(nodes: &NodeEndpoints, node: &str, path: &str) -> Result<String, Status> {
     match nodes.get(node) {
         Some(endpoint) => Ok(format!("https://{endpoint}{path}")),
@@ -139,11 +139,11 @@ async fn send(
     request: http::Request<Full<Bytes>>,
     node: &str,
 ) -> Result<http::Response<Incoming>, Status> {
-    let Some(client) = client else { return Err(unreachable(node, &"this server has no way to nodes")) };
+    let Some(client) = client else { return Err(unreachable(node, &"this server has no client for nodes")) };
     client.send(request).await.map_err(|error| match error {
         ClientError::Connect(error) => unreachable(node, &error),
         ClientError::Exchange { .. } => {
-            status::service_unavailable(format!("node {node} broke off: {error}"))
+            status::service_unavailable(format!("node {node} closed the connection: {error}"))
         }
         ClientError::ResponseTimeout { .. } => {
             status::timeout(format!("node {node} did not answer in time"), 0)
@@ -155,7 +155,7 @@ fn unreachable(node: &str, reason: &dyn std::fmt::Display) -> Status {
     status::service_unavailable(format!("node {node} cannot be reached: {reason}"))
 }
 
-/// A node's refusal as a Status: its own if it sent one, else its text.
+/// Converts an error response of a node into a Status: its own if it sent one, else its text.
 async fn refusal(answer: http::Response<Incoming>) -> Status {
     let code = answer.status().as_u16();
     let body = Limited::new(answer.into_body(), REFUSAL_BYTES_MAX).collect().await;

@@ -1,5 +1,5 @@
-//! The verbs on resources: one function each, from a request that is authorised to the pipeline or the cache and back
-//! to an answer.
+//! The verbs on resources. One function per verb takes an authorized request to the pipeline or the cache and builds
+//! the response.
 
 use std::sync::Arc;
 
@@ -24,32 +24,32 @@ use crate::storage::deletion::{DeleteOptions, Propagation};
 
 /// A request for a resource.
 pub struct ResourceRequest<'a> {
-    /// The catalog that the request is served from.
+    /// The catalog snapshot that serves the request.
     pub catalog: &'a Arc<Catalog>,
     /// The resource.
     pub resource: &'a Arc<ServedResource>,
-    /// Where the path leads.
+    /// The parsed path.
     pub target: &'a Target,
-    /// Parameters.
+    /// The query parameters.
     pub query: &'a Query,
     /// Headers.
     pub headers: &'a HeaderMap,
-    /// Who asks, and what is known of the request so far.
+    /// User, request id and other attributes of the request.
     pub context: &'a RequestContext,
     /// The verb.
     pub verb: &'static str,
 }
 
-/// Most bytes of a manager's name.
+/// Maximum length of a field manager's name, in bytes.
 const MANAGER_MAX: usize = 128;
 
 impl ResourceRequest<'_> {
-    /// How the answer goes out.
+    /// Negotiates the response format.
     pub fn accepted(&self) -> Result<Accepted, Status> {
         negotiation::accept(self.headers, matches!(self.verb, "list" | "watch"))
     }
 
-    /// The request with the options of its write; `options` names their kind in errors.
+    /// The request context with the options of the write. `options` names the options object in errors.
     pub fn write_context(&self, options: &str) -> Result<RequestContext, Status> {
         let text = self.query.text("fieldValidation");
         let strictness = Strictness::parse(text).ok_or_else(|| {
@@ -75,7 +75,7 @@ impl ResourceRequest<'_> {
         Ok(self.context.with_options(manager, strictness, self.query.dry_run(options)?))
     }
 
-    /// Decodes a body of the type of the resource's objects, or of another.
+    /// Decodes a request body of type `ty`.
     pub fn decode(
         &self,
         bytes: &[u8],
@@ -86,13 +86,13 @@ impl ResourceRequest<'_> {
         schema::decode(bytes, media, ty, context.strictness)
     }
 
-    /// The type of the bodies of the request's subresource.
+    /// The body type of the request's subresource.
     pub fn subresource_type(&self) -> Result<&ObjectType, Status> {
         let subresource = self.resource.subresource(&self.target.subresource);
         subresource.and_then(|s| s.object_type.as_ref()).ok_or_else(status::unknown_path)
     }
 
-    /// Answers with what a write gave, and the warnings that came up on the way.
+    /// Responds with the result of a write and its warnings.
     pub async fn answer(
         &self,
         code: u16,
@@ -111,7 +111,7 @@ impl ResourceRequest<'_> {
         Ok(response)
     }
 
-    /// The object, or the part of it, that a write is for.
+    /// The object, or the part of it, that a write addresses.
     pub fn object<'b>(&'b self, subresource: Subresource<'b>) -> ObjectRef<'b> {
         ObjectRef {
             resource: self.resource,
@@ -122,12 +122,12 @@ impl ResourceRequest<'_> {
     }
 }
 
-/// Whether a character can be shown: no control, and of the spaces only the common one.
+/// Whether a character is printable: no control character, and no space but U+0020.
 fn is_printable(c: char) -> bool {
     c == ' ' || !c.is_control() && !c.is_whitespace()
 }
 
-/// Carries out a verb on a resource without subresource.
+/// Carries out a verb on a resource.
 pub async fn serve(api: &Api, request: &ResourceRequest<'_>, body: Body) -> Result<Response, Status> {
     let allowed = |verb: Verb| match request.resource.allows(verb) {
         true => Ok(()),
@@ -155,7 +155,7 @@ pub async fn serve(api: &Api, request: &ResourceRequest<'_>, body: Body) -> Resu
     }
 }
 
-/// GET of one object.
+/// Serves a GET of one object.
 pub async fn get(api: &Api, request: &ResourceRequest<'_>) -> Result<Response, Status> {
     let accepted = request.accepted()?;
     let Target { namespace, name, .. } = request.target;
@@ -236,7 +236,7 @@ pub async fn patch(
     request.answer(200, accepted, &context, outcome).await
 }
 
-/// The kind of patch that a Content-Type names. Server-side apply has its place here once it is there.
+/// The patch type that a Content-Type names. Server-side apply is not supported yet.
 pub fn patch_kind(headers: &HeaderMap, ty: &ObjectType) -> Result<PatchKind, Status> {
     let media_type = negotiation::content_type(headers);
     let supported = patch::media_types(ty);
@@ -283,7 +283,7 @@ async fn delete_collection(api: &Api, request: &ResourceRequest<'_>, body: Body)
     shapes::many(resource, accepted, request.query, items, &meta).await
 }
 
-/// Reads DeleteOptions: from the body if there is one, else from the query.
+/// Reads DeleteOptions from the body, or from the query if the body is empty.
 pub fn delete_options(request: &ResourceRequest<'_>, bytes: &Bytes) -> Result<DeleteOptions, Status> {
     const KIND: &str = "DeleteOptions";
     let query = request.query;
@@ -341,7 +341,7 @@ fn parse_options(request: &ResourceRequest<'_>, bytes: &Bytes) -> Result<Value, 
     if let Some(value) = value.filter(|v| v.is_object() || v.is_null()) {
         return Ok(value);
     }
-    // The model words the complaint; only its frame differs here.
+    // The model provides the message; only the frame around it differs here.
     match schema::decode_untyped(bytes, media, OPTIONS) {
         Ok(value) => Ok(value),
         Err(status) => {

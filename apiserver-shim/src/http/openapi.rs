@@ -1,5 +1,5 @@
-//! OpenAPI: the v3 index with a hash for each document, the v3 documents, and the v2 document. They are made when first
-//! asked for, since a start must not wait for them, and are kept with the catalog of their generation.
+//! OpenAPI: the v3 index with a hash per document, the v3 documents, and the v2 document. They are built on first
+//! use, so that they do not delay the start, and cached with the catalog of their generation.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use super::negotiation;
 use super::reply;
 use crate::storage::catalog::{Catalog, Document, DocumentKey};
 
-/// The v3 document at a path such as `apis/apps/v1`.
+/// The v3 document of a path such as `apis/apps/v1`.
 fn document_3(catalog: &Catalog, path: &str) -> Option<Document> {
     let api_version = path.strip_prefix("apis/").or_else(|| path.strip_prefix("api/"))?;
     let (group, version) = split_api_version(api_version);
@@ -39,7 +39,7 @@ fn hashed(bytes: Bytes) -> Document {
     Document { bytes, hash }
 }
 
-/// Serves `/openapi/…`; `None` if the path is none of these.
+/// Serves `/openapi/…`; returns `None` for any other path.
 pub async fn serve(
     catalog: &Arc<Catalog>,
     path: &str,
@@ -52,7 +52,7 @@ pub async fn serve(
     let below = path.strip_prefix("/openapi/v3")?;
     let wanted = below.trim_matches('/').to_owned();
     let (catalog, headers, hash) = (catalog.clone(), headers.clone(), hash.to_owned());
-    // Making a document takes milliseconds: not on a thread that others wait for.
+    // Building a document takes milliseconds, so it must not block a worker thread.
     let made = tokio::task::spawn_blocking(move || match wanted.is_empty() {
         true => index(&catalog),
         false => document(&catalog, &wanted, &headers, &hash),
@@ -83,7 +83,7 @@ fn document(catalog: &Catalog, path: &str, headers: &HeaderMap, asked: &str) -> 
     response
 }
 
-/// A document with its ETag, or 304 for who has it already.
+/// A document with its ETag, or 304 if the client has it.
 fn tagged(headers: &HeaderMap, bytes: Bytes, hash: &str) -> Response {
     let etag = format!("\"{hash}\"");
     let unchanged = headers.get(IF_NONE_MATCH).is_some_and(|v| v.as_bytes() == etag.as_bytes());
@@ -95,9 +95,9 @@ fn tagged(headers: &HeaderMap, bytes: Bytes, hash: &str) -> Response {
     response
 }
 
-/// The older form, everything in one document, in JSON or in protobuf.
+/// The v2 document, in JSON or protobuf.
 async fn version_2(catalog: &Arc<Catalog>, headers: &HeaderMap) -> Result<Response, Status> {
-    // Clients name the protobuf with an `@`, answers with a dot, as upstream's do.
+    // As upstream: requests name protobuf with an `@`, responses with a dot.
     const ASKED: [&str; 2] = [
         "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
         openapi::version_2::protobuf::MEDIA_TYPE,

@@ -1,4 +1,4 @@
-//! Answers set out in lines, for people: when `?pretty` asks for it, or when the client is a browser, curl or Wget.
+//! Pretty-printing of responses: if `?pretty` asks for it, or if the client is a browser, curl or Wget.
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, USER_AGENT};
@@ -9,12 +9,12 @@ use http_body_util::BodyExt;
 use super::body::{Response, full};
 use crate::request::query::Query;
 
-/// Programs by which people look at answers.
+/// User agents of interactive clients.
 const VIEWERS: [&str; 3] = ["curl", "Wget", "Mozilla/5.0"];
-/// Answers that are larger stay as they are: nobody reads them, and a setting out would cost megabytes.
+/// Larger responses are not pretty-printed: nobody reads them, and it would cost megabytes.
 const PRETTY_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
-/// Whether the answer to a request is to be set out.
+/// Whether the response to a request is pretty-printed.
 pub fn is_wanted(uri: &Uri, headers: &HeaderMap) -> bool {
     if uri.path().trim_end_matches('/') == "/version" || uri.path() == "/" {
         return true;
@@ -34,7 +34,7 @@ pub fn is_wanted(uri: &Uri, headers: &HeaderMap) -> bool {
     VIEWERS.iter().any(|viewer| agent.starts_with(viewer))
 }
 
-/// Sets a whole JSON answer out; anything else goes on as it is.
+/// Pretty-prints a JSON response; any other response is returned unchanged.
 pub async fn pretty_print(response: Response) -> Response {
     let json = HeaderValue::from_static("application/json");
     let typed =
@@ -52,7 +52,7 @@ pub async fn pretty_print(response: Response) -> Response {
     http::Response::from_parts(parts, full(indent(&bytes)))
 }
 
-/// JSON in lines, two spaces a level, members in the order in which they are.
+/// Indents JSON by two spaces per level and keeps the order of members.
 fn indent(json: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(json.len() * 2);
     let mut depth = 0usize;
@@ -75,7 +75,7 @@ fn indent(json: &[u8]) -> Vec<u8> {
         if closing {
             depth = depth.saturating_sub(1);
         }
-        // An empty object or list stays in its line.
+        // Empty objects and lists stay on one line.
         if std::mem::take(&mut empty) != closing {
             line(&mut out, depth);
         }

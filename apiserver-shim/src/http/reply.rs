@@ -1,4 +1,4 @@
-//! Answers: a status, an object or a list in the form that was negotiated, with warnings and compression.
+//! Responses: a status, an object or a list in the negotiated encoding, with warnings and compression.
 
 use std::io::Write;
 
@@ -15,24 +15,24 @@ use shim_model::status::Status;
 
 use super::body::{Response, full};
 
-/// Answers smaller than this are not worth compressing (upstream's threshold).
+/// Minimum size of a compressed response (upstream's threshold).
 const GZIP_BYTES_MIN: u64 = 128 * 1024;
-/// Most bytes of one warning's text.
+/// Maximum length of one warning, in bytes.
 const WARNING_BYTES_MAX: usize = 256;
-/// Most bytes of all warnings' texts.
+/// Maximum length of all warnings together, in bytes.
 const WARNINGS_BYTES_MAX: usize = 4 * 1024;
 
-/// JSON bytes as they are.
+/// A response of encoded JSON.
 pub fn json(code: u16, bytes: impl Into<Bytes>) -> Response {
     typed(code, "application/json", bytes)
 }
 
-/// Plain text.
+/// A plain text response.
 pub fn text(code: u16, text: impl Into<String>) -> Response {
     typed(code, "text/plain; charset=utf-8", text.into())
 }
 
-/// Bytes of a media type.
+/// A response with this Content-Type.
 pub fn typed(code: u16, media_type: &'static str, bytes: impl Into<Bytes>) -> Response {
     let mut response = http::Response::new(full(bytes));
     *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -42,7 +42,7 @@ pub fn typed(code: u16, media_type: &'static str, bytes: impl Into<Bytes>) -> Re
     response
 }
 
-/// A decoded value in the form asked for.
+/// Encodes a decoded value.
 pub fn value(code: u16, media: Media, value: &Value) -> Response {
     match media {
         Media::Json => json(code, value.to_string() + "\n"),
@@ -50,7 +50,7 @@ pub fn value(code: u16, media: Media, value: &Value) -> Response {
     }
 }
 
-/// JSON bytes in the form asked for.
+/// Converts encoded JSON to the negotiated encoding.
 pub fn bytes(code: u16, media: Media, bytes: Bytes) -> Response {
     match media {
         Media::Json => json(code, bytes),
@@ -61,7 +61,7 @@ pub fn bytes(code: u16, media: Media, bytes: Bytes) -> Response {
     }
 }
 
-/// A `Status` in the form asked for.
+/// Encodes a `Status`.
 pub fn status(status: &Status, media: Media) -> Response {
     let mut response = value(status.code, media, &status.to_value());
     let seconds = status.details.as_ref().map_or(0, |d| d.retry_after_seconds);
@@ -71,7 +71,7 @@ pub fn status(status: &Status, media: Media) -> Response {
     response
 }
 
-/// Adds `Warning` headers, bounded in number and length.
+/// Adds `Warning` headers, limited in length and number.
 pub fn add_warnings(response: &mut Response, warnings: &[String]) {
     let mut left = WARNINGS_BYTES_MAX;
     let mut said: Vec<&str> = Vec::new();
@@ -99,7 +99,7 @@ pub fn add_warnings(response: &mut Response, warnings: &[String]) {
     }
 }
 
-/// Compresses a large answer if the client takes gzip.
+/// Compresses a large response if the client accepts gzip.
 pub async fn compress(request: &HeaderMap, response: Response) -> Response {
     let size = response.body().size_hint();
     let whole = size.exact().is_some_and(|n| n >= GZIP_BYTES_MIN);
@@ -111,7 +111,7 @@ pub async fn compress(request: &HeaderMap, response: Response) -> Response {
         Ok(collected) => collected.to_bytes(),
         Err(_) => Bytes::new(),
     };
-    // Level 1: on a local network the time matters more than the last bytes.
+    // Level 1: on a local network latency matters more than size.
     let mut encoder =
         flate2::write::GzEncoder::new(Vec::with_capacity(bytes.len() / 4), flate2::Compression::fast());
     match encoder.write_all(&bytes).and_then(|()| encoder.finish()) {

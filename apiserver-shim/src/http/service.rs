@@ -39,26 +39,27 @@ use crate::request::info::{RequestInfo, Target};
 use crate::storage::catalog::{Catalog, ServedResource};
 use crate::storage::registry::Registry;
 
-/// Requests that are worked on at once, watches and streams aside; more wait. Bounds memory at some 3 MiB each.
+/// Concurrent requests, except watches and streams; further requests wait. Bounds the memory of bodies, up to 3 MiB
+/// each.
 pub const REQUESTS_MAX: usize = 1024;
 
-/// Everything that answering needs.
+/// The shared state of all request handlers.
 pub struct Api {
-    /// Objects.
+    /// Read access to objects.
     pub registry: Registry,
-    /// Writes of users' intent.
+    /// Writes objects.
     pub pipeline: Pipeline,
-    /// Who asks.
+    /// Authenticates requests.
     pub authenticator: Authenticator,
-    /// Who may.
+    /// Authorizes requests.
     pub authorizer: Arc<dyn Authorizer>,
-    /// Where executors are.
+    /// The addresses of the executors.
     pub nodes: NodeEndpoints,
-    /// How executors are called.
+    /// The client for executors.
     pub node_client: NodeClient,
-    /// Where clients reach this server, `host:port`.
+    /// The address that clients use, `host:port`.
     pub address: String,
-    /// The audit log, if there is a policy.
+    /// The audit log; `None` if audit is disabled.
     pub audit: Option<Arc<AuditLog>>,
     /// Everything that `/metrics` shows.
     pub metrics: metrics::Registry,
@@ -68,7 +69,7 @@ pub struct Api {
 }
 
 impl Api {
-    /// Puts the parts together.
+    /// Creates the state shared by all request handlers.
     pub fn new(
         registry: Registry,
         authenticator: Authenticator,
@@ -104,16 +105,16 @@ impl Api {
     }
 }
 
-/// Who is at the other end of a connection.
+/// The peer of a connection.
 #[derive(Clone, Debug)]
 pub enum Caller {
-    /// Known already: a client by its certificate, or a part of this process.
+    /// An authenticated peer: a client with a certificate, or a component of this process.
     Known(Arc<User>),
-    /// A client without a certificate: each of its requests says by a token who asks.
+    /// A client without a certificate; its requests are authenticated by token.
     Unknown,
 }
 
-/// The API server for one caller: [`Handlers`] inside the audit layer. Clones share.
+/// The API server for one caller: [`Handlers`] wrapped in the audit layer. Clones share.
 #[derive(Clone)]
 pub struct ApiService {
     handlers: Handlers,
@@ -121,7 +122,7 @@ pub struct ApiService {
 }
 
 impl ApiService {
-    /// The service for a caller inside this process, or one whose address is not known.
+    /// The service for a caller inside this process, or one whose address is unknown.
     pub fn new(api: Arc<Api>, caller: Caller) -> Self {
         let audit = AuditLayer { log: api.audit.clone(), peer: None };
         ApiService { handlers: Handlers { api, caller }, audit }
@@ -132,19 +133,19 @@ impl ApiService {
         ApiService::new(self.handlers.api.clone(), caller)
     }
 
-    /// The same service for the other end of a connection.
+    /// The service for a connection from `peer`.
     pub fn for_connection(&self, caller: Caller, peer: IpAddr) -> Self {
         let mut service = self.for_caller(caller);
         service.audit.peer = Some(peer);
         service
     }
 
-    /// What it serves from.
+    /// The shared state.
     pub fn api(&self) -> &Arc<Api> {
         &self.handlers.api
     }
 
-    /// Answers a request.
+    /// Handles a request.
     pub async fn respond(&self, request: Request) -> Response {
         let answered = self.audit.layer(self.handlers.clone()).call(request).await;
         answered.unwrap_or_else(|never| match never {})
@@ -170,7 +171,7 @@ where
     }
 }
 
-/// What answers requests, from panics inwards.
+/// Handles requests; the panic handler is the outermost part.
 #[derive(Clone)]
 pub struct Handlers {
     api: Arc<Api>,
@@ -233,7 +234,7 @@ impl Handlers {
             }
             Err(_) => {
                 tracing::error!("request handler panicked");
-                let status = status::internal("the request could not be handled");
+                let status = status::internal("the request handler panicked");
                 let mut response = reply::status(&status, Media::Json);
                 response.extensions_mut().insert(audit::Panicked);
                 response
@@ -276,7 +277,7 @@ async fn answer(
     let Arrived { info, headers, .. } = arrived;
     record_span(info);
     let authenticated = match caller {
-        // A certificate counts before a token, as upstream has it.
+        // As upstream, a certificate takes precedence over a token.
         Caller::Known(user) => user.clone(),
         Caller::Unknown => match api.authenticator.authenticate(headers) {
             Ok(user) => Arc::new(user),
@@ -320,7 +321,7 @@ async fn answer(
     }
 }
 
-/// Completes the span of a request. Nothing is formatted unless somebody listens.
+/// Fills in the fields of the request's span. Nothing is formatted unless a subscriber is enabled.
 fn record_span(info: &RequestInfo) {
     let span = tracing::Span::current();
     if span.is_disabled() {
@@ -334,7 +335,7 @@ fn record_span(info: &RequestInfo) {
     }
 }
 
-/// Whom the request is carried out as, and who asks for it if that is somebody else.
+/// The user to act as and, if the request impersonates, the user who sent it.
 fn impersonate(user: Arc<User>, headers: &HeaderMap) -> Result<(Arc<User>, Option<Arc<User>>), Status> {
     match impersonated(headers)? {
         None => Ok((user, None)),
@@ -347,7 +348,7 @@ fn impersonate(user: Arc<User>, headers: &HeaderMap) -> Result<(Arc<User>, Optio
     }
 }
 
-/// What is known of a request for a resource before it is looked up.
+/// A request for a resource before the resource is looked up.
 struct Asked<'a> {
     context: &'a RequestContext,
     target: &'a Target,
@@ -373,7 +374,7 @@ async fn to_resource(api: &Api, asked: Asked<'_>, mut request: Request) -> Resul
     };
     if !target.subresource.is_empty() {
         if streams {
-            // These are passed on as they came.
+            // The headers are forwarded unchanged.
             request.headers_mut().clone_from(headers);
         }
         return subresources::serve(api, &asked, request).await;
@@ -410,7 +411,7 @@ async fn to_path(
     }
     let readable = matches!(*method, Method::GET);
     if let Some(response) = discovery::serve(&catalog, path, headers, &api.address) {
-        // The lists of groups answer to any method, as upstream's do.
+        // As upstream, the group lists accept any method.
         let any = path.starts_with("/apis") && path.trim_matches('/').split('/').count() <= 2;
         return if readable || any { response } else { Err(status::method_not_allowed()) };
     }

@@ -1,4 +1,4 @@
-//! One object or many in the shape that was asked for: as it is (copied slices), as a Table, as bare metadata.
+//! Writes one or many objects in the negotiated shape: as they are (copied slices), as a Table, or as metadata only.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ use crate::storage::catalog::ServedResource;
 use crate::storage::object::{Object, write_resource_version};
 use crate::storage::registry::now;
 
-/// What of an object goes into a Table's row.
+/// The `includeObject` parameter: what of the object a table row contains.
 pub fn include_object(query: &Query) -> Result<IncludeObject, Status> {
     let text = query.text("includeObject");
     IncludeObject::parse(text).ok_or_else(|| {
@@ -33,7 +33,7 @@ pub fn include_object(query: &Query) -> Result<IncludeObject, Status> {
     })
 }
 
-/// Answers with one object.
+/// Responds with one object.
 pub async fn one(
     code: u16,
     resource: &ServedResource,
@@ -47,7 +47,7 @@ pub async fn one(
     one_value(code, resource, accepted, query, resource.decode(object).await?)
 }
 
-/// Answers with one decoded object, which has its resourceVersion.
+/// Responds with one decoded object, whose resourceVersion is set.
 pub fn one_value(
     code: u16,
     resource: &ResourceDefinition,
@@ -78,11 +78,11 @@ pub fn one_value(
 /// The metadata of a list.
 #[derive(Clone, Debug, Default)]
 pub struct ListMeta {
-    /// The revision that the list shows.
+    /// The revision of the list.
     pub revision: u64,
-    /// How to ask for the next page.
+    /// The continue token of the next page; empty on the last page.
     pub continue_token: String,
-    /// How many objects are left, if that is known.
+    /// The number of remaining objects, if known.
     pub remaining: Option<u64>,
 }
 
@@ -99,7 +99,7 @@ impl ListMeta {
     }
 }
 
-/// Answers with a list.
+/// Responds with a list.
 pub async fn many(
     resource: &ServedResource,
     accepted: Accepted,
@@ -155,7 +155,7 @@ pub async fn many(
     Ok(reply::value(200, accepted.media, &list))
 }
 
-/// The row of a Table for an object in the resource's version.
+/// The table row of an object in the served version.
 pub fn row_of(resource: &ResourceDefinition, object: Value, include: IncludeObject) -> Value {
     let cells = resource.strategy().cells(&object, now());
     let conditions = resource.strategy().row_conditions(&object);
@@ -166,7 +166,7 @@ pub fn row_of(resource: &ResourceDefinition, object: Value, include: IncludeObje
     row
 }
 
-/// PartialObjectMetadata of an object at a revision: the metadata is copied, the rest is skipped.
+/// The PartialObjectMetadata of an object: copies the metadata and skips the rest.
 pub fn partial(object: &Object, revision: u64) -> Bytes {
     #[derive(Deserialize)]
     struct Outer<'a> {
@@ -212,7 +212,7 @@ fn null_if_empty(list: &mut Value, member: &str) {
     }
 }
 
-/// How upstream calls the type inside: `core.Secret`.
+/// Upstream's internal type name, such as `core.Secret`.
 fn internal_type(resource: &Resource) -> String {
     let package = match resource.group.split('.').next() {
         None | Some("" | "events") => "core",

@@ -1,5 +1,4 @@
-//! What hangs below objects, by name. Subresources that are a view of the object share the pipeline; the others have a
-//! file each.
+//! Routes subresources. Those that are a part of the object use the pipeline directly; the others have a file each.
 
 use shim_core::controllers::served;
 use shim_core::kinds::Subresource;
@@ -18,7 +17,7 @@ mod scale;
 mod streams;
 mod token;
 
-/// Carries out a verb on a subresource. `request` is the HTTP request, for those that take the connection over.
+/// Carries out a verb on a subresource. `request` is the HTTP request, for subresources that upgrade the connection.
 pub async fn serve(api: &Api, asked: &ResourceRequest<'_>, request: Request) -> Result<Response, Status> {
     let Some(subresource) = asked.resource.subresource(&asked.target.subresource) else {
         return Err(status::unknown_path());
@@ -51,7 +50,7 @@ pub async fn serve(api: &Api, asked: &ResourceRequest<'_>, request: Request) -> 
     }
 }
 
-/// `bindings`: the older way to what `pods/binding` does.
+/// Serves the resource `bindings`, the older form of `pods/binding`.
 pub async fn serve_binding(api: &Api, asked: &ResourceRequest<'_>, body: Body) -> Result<Response, Status> {
     match asked.verb {
         "create" => binding::serve(api, asked, body).await,
@@ -59,7 +58,7 @@ pub async fn serve_binding(api: &Api, asked: &ResourceRequest<'_>, body: Body) -
     }
 }
 
-/// A subresource that is the object itself, of which only a part can be written.
+/// A subresource that has the object's own type and writes a part of it, such as `status`.
 async fn view(
     api: &Api,
     asked: &ResourceRequest<'_>,
@@ -73,7 +72,7 @@ async fn view(
     }
 }
 
-/// Proxying into Pods, Services and nodes comes with the facade's next issue; what can be said without it is said.
+/// Proxying to Pods, Services and nodes is not supported yet. Invalid requests get upstream's errors.
 async fn proxy(api: &Api, asked: &ResourceRequest<'_>) -> Result<Response, Status> {
     streams::admit_connect(api, asked).await?;
     let (kind, place) = (&asked.resource.singular, asked.target.name.as_str());
@@ -101,7 +100,7 @@ async fn proxy(api: &Api, asked: &ResourceRequest<'_>) -> Result<Response, Statu
     )))
 }
 
-/// The name in `name`, `name:port` or `scheme:name:port`.
+/// The name part of `name`, `name:port` or `scheme:name:port`.
 fn proxied_name(place: &str) -> Option<&str> {
     let parts: Vec<&str> = place.split(':').collect();
     let name = match parts[..] {

@@ -1,18 +1,18 @@
-//! `/version`: which Kubernetes this is compatible with, and which build of ours it is.
+//! `/version`: the compatible Kubernetes version and the build of this server.
 
 use serde_json::{Value, json};
 
-/// The Kubernetes minor version whose API is served.
+/// The minor version of the Kubernetes API that is served.
 pub const MINOR: &str = "36";
-/// The patch level that clients are told.
+/// The patch version reported to clients.
 const PATCH: &str = "0";
 
-/// `v1.36.0+catamaran-0.1.0`.
+/// The version string, `v1.36.0+catamaran-0.1.0`.
 pub fn git_version() -> String {
     format!("v1.{MINOR}.{PATCH}+catamaran-{}", env!("CARGO_PKG_VERSION"))
 }
 
-/// The answer to `/version`.
+/// The response of `/version`.
 pub fn value() -> Value {
     json!({
         "major": "1",

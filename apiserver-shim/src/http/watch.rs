@@ -1,5 +1,5 @@
-//! WATCH: frames of events, each event written by copying what the cache holds, once for all who see the same. What
-//! has happened between two wake-ups of the cache is one frame.
+//! WATCH. Events are written in frames by copying the cached encoding; watchers of the same selection and encoding
+//! share frames. All changes between two wake-ups of the cache form one frame.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,18 +22,19 @@ use crate::storage::object::{set_resource_version, write_resource_version};
 use crate::storage::registry::Registry;
 use crate::storage::watch_cache::{BroadcastGroup, Delivery, EncodedBatch, WatchEnd, WatchFrom, Watcher};
 
-/// Most events in one frame: with small objects a frame is then some 256 KiB, which is what bounds it with large ones.
+/// Maximum number of events in a frame. Small objects then make about 256 KiB, which is also the limit for large
+/// ones.
 const FRAME_EVENTS_MAX: usize = 256;
-/// What an event is longer than its object: type, resourceVersion, braces.
+/// Bytes that an event adds to its object: type, resourceVersion and braces.
 const EVENT_FRAME: usize = 96;
-/// How often bookmarks are sent, as upstream does.
+/// Interval of bookmarks, as upstream.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
-/// How long a watch lasts if the client does not say: between this and twice this, as upstream does.
+/// Minimum of the default watch duration, which is random up to twice this value, as upstream.
 const WATCH_SECONDS_MIN: u64 = 1800;
-/// Longest watch that a client may ask for.
+/// Maximum watch duration that a client may request.
 const WATCH_SECONDS_MAX: i64 = 24 * 3600;
 
-/// How one watcher's events are written.
+/// Encodes the events of one watcher.
 struct Codec {
     resource: Arc<ServedResource>,
     shape: Shape,
@@ -47,14 +48,15 @@ struct State {
     group: Arc<BroadcastGroup>,
     codec: Codec,
     bookmarks: bool,
-    /// The initial events are not yet closed by their bookmark.
+    /// The bookmark that ends the initial events is still to be sent.
     initial_open: bool,
-    /// There may be something to read that no wake-up tells of.
-    look: bool,
+    /// There may be unread events that no wake-up announces.
+    poll_due: bool,
     next_bookmark: Instant,
     deadline: Instant,
-    /// Rings at the next bookmark or at the deadline. It is kept between frames: to set one costs more than a look.
-    alarm: Pin<Box<Sleep>>,
+    /// Fires at the next bookmark or at the deadline. Reused across frames, because creating a timer costs more than
+    /// a poll.
+    timer: Pin<Box<Sleep>>,
     done: bool,
     /// Counts what is sent.
     events: IntCounter,
@@ -108,10 +110,10 @@ pub async fn watch(
                 codec,
                 bookmarks: query.flag("allowWatchBookmarks"),
                 initial_open: initial == Some(true),
-                look: true,
+                poll_due: true,
                 next_bookmark: now + BOOKMARK_EVERY,
                 deadline: now + Duration::from_secs(seconds),
-                alarm: Box::pin(sleep_until(now)),
+                timer: Box::pin(sleep_until(now)),
                 done: false,
                 events,
             };
@@ -127,7 +129,7 @@ pub async fn watch(
 }
 
 impl State {
-    /// The next frame; none when the watch is over.
+    /// The next frame; `None` when the watch ends.
     async fn next(&mut self) -> Option<Bytes> {
         if self.done {
             return None;
@@ -135,13 +137,13 @@ impl State {
         loop {
             let now = Instant::now();
             let mark = self.bookmarks && now >= self.next_bookmark;
-            if self.look || mark || self.initial_open || self.watcher.is_due() {
-                // What was known before looking: if nothing is found, everything up to here has been seen.
+            if self.poll_due || mark || self.initial_open || self.watcher.is_due() {
+                // Read the progress before polling: if the poll finds nothing, everything up to it has been seen.
                 let known = self.registry.progress();
                 match self.frame().await {
                     Ok(frame) if !frame.is_empty() => return Some(frame),
                     Ok(_) => {}
-                    // The resource is no longer served: the watch ends without an error, as upstream's do.
+                    // As upstream, the watch of a resource that is no longer served ends without an error.
                     Err(FrameError::End(WatchEnd::Closed)) => return None,
                     Err(FrameError::End(WatchEnd::Lagged { oldest })) => {
                         let status = status::too_old(self.watcher.seen(), oldest);
@@ -169,7 +171,7 @@ impl State {
         }
     }
 
-    /// The next frame; an empty one if nothing is left that concerns this watcher.
+    /// The next frame; empty if no further event matches.
     async fn frame(&mut self) -> Result<Bytes, FrameError> {
         loop {
             let codec = &mut self.codec;
@@ -181,7 +183,7 @@ impl State {
                 let write = |deliveries: &[Delivery]| codec.write_all(deliveries, None);
                 self.watcher.poll_written(&self.group, FRAME_EVENTS_MAX, write)?
             } else {
-                // The first frame of Tables is nobody else's: it names the columns.
+                // The first frame of a Table is never shared, because it contains the column definitions.
                 let batch = self.watcher.poll(FRAME_EVENTS_MAX)?;
                 let bytes = codec.write_all(&batch.deliveries, None);
                 EncodedBatch { bytes, events: batch.deliveries.len(), cut: batch.cut }
@@ -204,12 +206,12 @@ impl State {
     /// Sleeps until there may be something to say.
     async fn wait(&mut self) {
         let until = if self.bookmarks { self.deadline.min(self.next_bookmark) } else { self.deadline };
-        if self.alarm.deadline() != until {
-            self.alarm.as_mut().reset(until);
+        if self.timer.deadline() != until {
+            self.timer.as_mut().reset(until);
         }
         tokio::select! {
             () = self.watcher.changed() => {}
-            () = self.alarm.as_mut() => {}
+            () = self.timer.as_mut() => {}
         }
     }
 }
@@ -233,17 +235,17 @@ impl From<Status> for FrameError {
 }
 
 impl Codec {
-    /// What tells this way of writing from others; bookmarks do not count.
+    /// Identifies the encoding. Bookmarks do not matter, because they are not part of shared frames.
     fn form(&self) -> String {
         format!("{} {:?} {:?}", self.resource.api_version(), self.shape, self.include)
     }
 
-    /// Whether the same events are written the same way from now on.
-    fn is_settled(&self) -> bool {
+    /// Whether the same events have the same encoding from now on.
+    fn is_shareable(&self) -> bool {
         self.headed || self.shape != Shape::Table
     }
 
-    /// Writes events of a resource that is stored in another version.
+    /// Writes events of a resource whose storage version differs from the served one.
     async fn convert_all(&mut self, deliveries: &[Delivery]) -> Result<Bytes, Status> {
         if deliveries.is_empty() {
             return Ok(Bytes::new());
@@ -257,9 +259,9 @@ impl Codec {
         Ok(self.write_all(deliveries, Some(values)))
     }
 
-    /// Writes events; `converted` are their objects in the served version if that is not the stored one.
+    /// Writes events. `converted` holds the objects in the served version if it differs from the storage version.
     fn write_all(&mut self, deliveries: &[Delivery], converted: Option<Vec<Value>>) -> Bytes {
-        // Room at once, instead of by doubling.
+        // Reserve the whole size at once instead of growing.
         let size: usize = deliveries.iter().map(|d| d.object.bytes().len() + EVENT_FRAME).sum();
         let mut out = BytesMut::with_capacity(size);
         let mut converted = converted.map(Vec::into_iter);
@@ -291,14 +293,14 @@ impl Codec {
         out.extend_from_slice(b"}\n");
     }
 
-    /// The first event carries the columns' definitions, later ones do not.
+    /// Writes an event whose object is a Table. Only the first carries column definitions.
     fn write_table(&mut self, delivery: &Delivery, converted: Option<Value>, out: &mut BytesMut) {
         let columns = (!std::mem::replace(&mut self.headed, true)).then(|| self.resource.columns.as_slice());
         let metadata = json!({"resourceVersion": delivery.revision.to_string()});
         let mut frame = table::table(columns, Vec::new(), metadata);
         frame["rows"] = json!([]);
         let text = frame.to_string();
-        // The row is shared between watchers that include the same; most include metadata.
+        // Rows are shared between watchers with the default `includeObject`, which is metadata.
         let may_share = self.include == IncludeObject::Metadata && converted.is_none();
         let row = || {
             let object = converted.unwrap_or_else(|| delivery.object.value());

@@ -1,5 +1,5 @@
-//! WATCH over a WebSocket, as browsers do it: the events of an ordinary watch, each as one text message. (exec and its
-//! kin are the executor's; their bytes pass through `node_proxy` untouched.)
+//! WATCH over a WebSocket, as browsers use it: the events of an ordinary watch, one text message each. (WebSockets of
+//! exec and similar subresources are the executor's; `node_proxy` copies their bytes.)
 
 use std::sync::Arc;
 
@@ -21,10 +21,11 @@ use super::body::{Body, Response, empty};
 use super::measure::Measurement;
 use crate::auth::authentication::WEBSOCKET_TOKEN;
 
-/// A client of a watch has nothing to say: anything longer ends the connection.
+/// Maximum message size from the client. Clients of a watch have nothing to send; a longer message ends the
+/// connection.
 const CLIENT_BYTES_MAX: usize = 1024;
 
-/// Whether a request wants to become a WebSocket.
+/// Whether a request asks for a WebSocket.
 pub fn is_wanted(headers: &HeaderMap) -> bool {
     headers.get(UPGRADE).is_some_and(|u| u.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
@@ -82,7 +83,7 @@ async fn run(upgraded: Upgraded, mut events: Body) -> Result<(), Error> {
                 let Some(Ok(frame)) = frame else { break };
                 let data = frame.into_data().unwrap_or_default();
                 for line in data.split(|b| *b == b'\n').filter(|l| !l.is_empty()) {
-                    // The facade writes nothing but JSON, which is UTF-8.
+                    // Events are JSON, which is always UTF-8.
                     send.feed(Message::text(String::from_utf8_lossy(line).into_owned())).await?;
                 }
                 send.flush().await?;

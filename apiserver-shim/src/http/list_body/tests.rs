@@ -1,4 +1,4 @@
-//! In parts or at once, it is the same list, and as long as was said.
+//! In parts or at once, the list has the same bytes and the announced length.
 
 use crate::storage::catalog::testing::definition;
 use http_body_util::BodyExt;

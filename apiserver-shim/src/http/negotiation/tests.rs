@@ -1,11 +1,11 @@
-//! Accept headers in, forms out.
+//! Table-driven: Accept headers and the formats negotiated from them.
 
 use expect_test::expect;
 
 use super::*;
 
 #[test]
-fn accept_headers_are_read_as_upstream_does() {
+fn accept_headers_are_parsed_as_upstream_does() {
     let mut out = String::new();
     for text in [
         "",

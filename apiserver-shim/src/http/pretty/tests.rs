@@ -1,11 +1,11 @@
-//! What is set out, and how.
+//! Which responses are pretty-printed, and how.
 
 use expect_test::expect;
 
 use super::*;
 
 #[test]
-fn json_is_indented_in_its_order() {
+fn indentation_keeps_the_order_of_members() {
     let text = indent(br#"{"z":{},"a":[ ],"b":[1,{"c":"x\"{,}"},[true]],"d":null}"#);
     expect![[r#"
         {
@@ -26,7 +26,7 @@ fn json_is_indented_in_its_order() {
 }
 
 #[test]
-fn it_is_wanted_by_parameter_or_by_people() {
+fn the_parameter_or_an_interactive_client_asks_for_it() {
     let wanted = |uri: &str, agent: &'static str| {
         let mut headers = HeaderMap::new();
         headers.insert(USER_AGENT, HeaderValue::from_static(agent));

@@ -1,4 +1,4 @@
-//! `pods/NAME/binding`, and `bindings` with the Pod's name in the Binding: puts a Pod on a node.
+//! `pods/binding`, and `bindings` with the Pod's name in the object: binds a Pod to a node.
 
 use shim_model::access;
 use shim_model::status::{self, Status};
@@ -13,7 +13,7 @@ pub(super) async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) ->
     let context = asked.write_context("CreateOptions")?;
     negotiation::body_media(asked.headers)?;
     let bytes = body::read(body).await?;
-    // `bindings` is a resource by itself, `pods/binding` a subresource.
+    // `bindings` is a resource, `pods/binding` a subresource.
     let binding_type = match asked.target.subresource.is_empty() {
         true => &asked.resource.object_type,
         false => asked.subresource_type()?,

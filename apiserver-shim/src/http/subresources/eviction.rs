@@ -1,4 +1,4 @@
-//! `pods/eviction`: a delete that budgets may forbid. Disruption budgets are not served yet, so none does.
+//! `pods/eviction`: a deletion that disruption budgets may refuse. PodDisruptionBudgets are not supported yet.
 
 use serde_json::Value;
 use shim_core::kinds::Subresource;

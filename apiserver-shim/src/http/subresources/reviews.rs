@@ -1,4 +1,5 @@
-//! Reviews: questions that are asked by creating an object, and answered in its status. Nothing is stored.
+//! Reviews, such as SubjectAccessReview and TokenReview: virtual resources that answer a create request in their
+//! status. Nothing is stored.
 
 use serde_json::{Value, json};
 use shim_model::access;
@@ -43,7 +44,7 @@ pub async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) -> Result
     }
     let mut attributes = pipeline::Attributes::new(Operation::Create, resource, &asked.target.namespace);
     attributes.object = Some(review);
-    // A review is answered and not stored: there is no transaction for what plugins require of it.
+    // Reviews are not stored, so preconditions that plugins add have no effect.
     let admitted = api.pipeline.admit_only(&context, attributes, &mut Preconditions::default()).await?;
     let mut review = admitted.unwrap_or_default();
     let answer = match resource.plural.as_str() {
@@ -66,7 +67,7 @@ pub async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) -> Result
     Ok(response)
 }
 
-/// What a question about access must say: about what, and of whom.
+/// Validates the spec of an access review.
 fn check_access_review(plural: &str, review: &Value) -> Result<(), Status> {
     let spec = &review["spec"];
     let (resource, path) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
@@ -103,7 +104,7 @@ fn check_access_review(plural: &str, review: &Value) -> Result<(), Status> {
     if errors.is_empty() { Ok(()) } else { Err(status::invalid("authorization.k8s.io", "", "", &errors)) }
 }
 
-/// A path's attributes as upstream prints them: by the names of the members inside.
+/// Non-resource attributes as upstream prints them, with Go's member names.
 fn shown_path(path: &Value) -> String {
     let (at, verb) = (access::text(path, &["path"]), access::text(path, &["verb"]));
     json!({"Path": at, "Verb": verb}).to_string()

@@ -1,4 +1,4 @@
-//! `scale`: the replicas of a workload as an object of their own.
+//! `scale`: the replicas of a workload as a Scale object.
 
 use serde_json::{Value, json};
 use shim_core::kinds::{Subresource, scale};
@@ -16,7 +16,7 @@ use crate::http::service::Api;
 use crate::pipeline::View;
 use crate::storage::registry::now;
 
-/// What admission sees of a workload that is scaled.
+/// The view of the workload that admission sees.
 const VIEW: View = View {
     subresource: "scale",
     kind: KindRef { group: "autoscaling", version: "v1", kind: "Scale" },
@@ -99,11 +99,11 @@ fn as_table(shown: &Value) -> Value {
     out
 }
 
-/// The workload with the replicas that a Scale asks for.
+/// The workload with the replicas of a Scale.
 fn scaled(current: &Value, wanted: &Value) -> Result<Value, Status> {
     let mut out = current.clone();
     scale::write(&mut out, wanted)?;
-    // What the Scale says of identity are preconditions of the write.
+    // UID and resourceVersion of the Scale are preconditions of the write.
     for member in ["uid", "resourceVersion"] {
         let said = access::text(wanted, &["metadata", member]);
         if !said.is_empty() {

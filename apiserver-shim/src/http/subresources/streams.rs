@@ -1,5 +1,5 @@
-//! `pods/log`, `exec`, `attach` and `portforward`: checked here, carried out by the node's executor. Once a connection
-//! is upgraded its bytes pass untouched.
+//! `pods/log`, `exec`, `attach` and `portforward`. Requests are checked here and carried out by the node's executor;
+//! upgraded connections are copied unchanged.
 
 use serde_json::Value;
 use shim_model::access;
@@ -33,7 +33,7 @@ pub(super) async fn serve(
     };
     let node = access::text(&pod, &["spec", "nodeName"]);
     if node.is_empty() {
-        // There is nothing to show yet, which is no error for logs.
+        // As upstream, logs of a Pod without a node are empty and not an error.
         return match subresource {
             "log" => Ok(crate::http::reply::text(200, "")),
             _ => Err(status::bad_request(format!("pod {name} does not have a host assigned"))),
@@ -65,16 +65,17 @@ pub(super) async fn serve(
     }
 }
 
-/// Admits a connection to an object.
+/// Runs admission for a connection to an object.
 pub(super) async fn admit_connect(api: &Api, asked: &ResourceRequest<'_>) -> Result<(), Status> {
     let target = asked.target;
     let mut attributes = Attributes::new(Operation::Connect, asked.resource, &target.namespace);
     (attributes.name, attributes.subresource) = (&target.name, &target.subresource);
-    // There is no transaction for what plugins require of it.
+    // A connection has no transaction, so preconditions that plugins add have no effect.
     api.pipeline.admit_only(asked.context, attributes, &mut Preconditions::default()).await.map(drop)
 }
 
-/// A container that had not begun when its Pod ended never will; its node may have forgotten the Pod.
+/// Refuses a container that had not started when its Pod ended. It never will, and the node may not know the Pod any
+/// more.
 fn refuse_unstarted(pod: &Value, name: &str, container: &str) -> Result<(), Status> {
     if !matches!(access::text(pod, &["status", "phase"]), "Succeeded" | "Failed") {
         return Ok(());
@@ -91,7 +92,7 @@ fn refuse_unstarted(pod: &Value, name: &str, container: &str) -> Result<(), Stat
     }
 }
 
-/// The container that is meant.
+/// The container to use: the requested one, or the default.
 fn container(pod: &Value, name: &str, asked: &str) -> Result<String, Status> {
     let names = |member: &str| -> Vec<String> {
         let list = access::list(pod, &["spec", member]).iter();
@@ -150,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_never_began_is_told_by_its_reason_once_the_pod_has_ended() {
+    fn a_container_that_never_started_is_refused_with_its_waiting_reason() {
         let pod = |phase: &str, last: Value| {
             json!({ "status": { "phase": phase, "containerStatuses": [
                 { "name": "m", "state": { "waiting": { "reason": "PodInitializing" } }, "lastState": last },

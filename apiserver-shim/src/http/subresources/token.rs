@@ -1,4 +1,4 @@
-//! `serviceaccounts/token`: makes a token, bound to the account and, if asked, to a Pod.
+//! `serviceaccounts/token`: issues a token that is bound to the account and optionally to a Pod.
 
 use serde_json::{Value, json};
 use shim_core::controllers::served;
@@ -19,11 +19,11 @@ use crate::storage::registry::now;
 
 const TOKEN_REQUEST: KindRef<'_> =
     KindRef { group: "authentication.k8s.io", version: "v1", kind: "TokenRequest" };
-/// How long a token is good for if the client does not say.
+/// The default lifetime.
 const SECONDS_DEFAULT: i64 = 3600;
-/// The shortest that may be asked for.
+/// The minimum lifetime that may be requested.
 const SECONDS_MIN: i64 = 600;
-/// The longest that may be asked for.
+/// The maximum lifetime that may be requested.
 const SECONDS_MAX: i64 = 1 << 32;
 
 pub(super) async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) -> Result<Response, Status> {
@@ -37,7 +37,7 @@ pub(super) async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) ->
     let mut attributes = Attributes::new(Operation::Create, asked.resource, namespace);
     (attributes.name, attributes.subresource, attributes.kind) = (name, "token", TOKEN_REQUEST);
     attributes.object = Some(request);
-    // A token is not stored: there is no transaction for what plugins require of it.
+    // Tokens are not stored, so preconditions that plugins add have no effect.
     let admitted = api.pipeline.admit_only(&context, attributes, &mut Preconditions::default()).await?;
     request = admitted.unwrap_or_default();
     let seconds = seconds(&request)?;
@@ -99,7 +99,7 @@ fn audiences(request: &Value) -> Vec<String> {
     if asked.is_empty() { vec![crate::auth::authentication::DEFAULT_AUDIENCE.to_owned()] } else { asked }
 }
 
-/// Finds the object that the token is to die with.
+/// Looks up the object that the token is to be bound to.
 async fn bind(api: &Api, request: &Value, subject: &mut TokenSubject) -> Result<(), Status> {
     let reference = &request["spec"]["boundObjectRef"];
     if reference.is_null() {
