@@ -1,4 +1,4 @@
-//! Who sends a request, and whether they may.
+//! Authentication, authorization and audit.
 
 pub mod audit;
 pub mod authentication;

@@ -1,4 +1,4 @@
-//! What a request asks for, read once from its method, path and query.
+//! Parsing of requests: the verb, resource and options that method, path and query name.
 
 pub mod info;
 pub mod query;

@@ -1,5 +1,5 @@
-//! The API server's process-level parts: the TLS listener in front of the service, the objects that every cluster starts
-//! with, and the controllers and scheduler that run beside it.
+//! The API server process: the TLS listener in front of the service, the bootstrap objects, and the controllers and
+//! scheduler that run beside it.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -31,40 +31,40 @@ use crate::storage::registry::Registry;
 pub mod bootstrap;
 pub mod runners;
 
-/// Concurrent connections: each costs some 40 KiB, so that all of them stay below half a gigabyte.
+/// Concurrent connections. Each costs about 40 KiB, so that together they stay below 400 MiB.
 pub const CONNECTIONS_MAX: usize = 10_000;
-/// Time for the head of a request, and idle time of an HTTP/1.1 connection. Longer than clients keep idle connections,
-/// so that no request meets a connection that is just being closed.
+/// Timeout for the head of a request, and idle timeout of HTTP/1.1 connections. Longer than clients keep idle
+/// connections, so that no request is sent on a connection that is being closed.
 const HEADERS_MAX: Duration = Duration::from_secs(100);
-/// Silence after which the kernel probes a connection, time between probes, and probes until it gives up: an `exec` or a
-/// watch over HTTP/1.1 whose client's machine has vanished ends within two minutes.
+/// TCP keep-alive: idle time before the first probe, interval, and number of probes. Detects a vanished peer of an
+/// `exec` or HTTP/1.1 watch within two minutes.
 const KEEP_ALIVE: KeepAlive =
     KeepAlive { after: Duration::from_secs(60), every: Duration::from_secs(10), probes: 6 };
-/// HTTP/2: informers of one client watch every resource over one connection.
+/// HTTP/2 settings. The informers of one client watch all resources over one connection.
 const HTTP2: Http2 = Http2 { ping_every: Duration::from_secs(30), streams_max: 1000 };
-/// How long connections may take to end when the server stops.
+/// Time for connections to finish when the server stops.
 const DRAIN_MAX: Duration = Duration::from_secs(2);
 
-/// What a server is started with.
+/// Options of an API server.
 pub struct ApiOptions {
-    /// Where objects are kept.
+    /// The store of all objects.
     pub store: Arc<dyn Store>,
-    /// The cluster's keys.
+    /// The cluster's keys and certificates.
     pub pki: Arc<Pki>,
-    /// Where to listen; port 0 picks one.
+    /// The address to listen on; port 0 picks a free port.
     pub listen: SocketAddr,
-    /// The address that others reach this machine by.
+    /// The address under which other machines reach this server.
     pub advertise: IpAddr,
-    /// Further names and addresses of this server, for its certificate.
+    /// Further host names and addresses for the serving certificate.
     pub names: ServerNames,
-    /// What is recorded in the audit log, and where; nothing if not given.
+    /// The audit log and policy; `None` disables audit.
     pub audit: Option<AuditOptions>,
 }
 
-/// Why a server did not start.
+/// Why a server could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The address cannot be listened on.
+    /// The listener could not be bound.
     #[error("cannot listen on {address}: {source}")]
     Listen {
         /// The address.
@@ -72,8 +72,8 @@ pub enum StartError {
         /// The reason.
         source: std::io::Error,
     },
-    /// The store does not answer.
-    #[error("objects cannot be read: {0}")]
+    /// The store is unavailable.
+    #[error("cannot list objects: {0}")]
     Store(#[source] store::Error),
     /// The audit log cannot be opened.
     #[error("audit log {} cannot be opened: {source}", path.display())]
@@ -83,14 +83,14 @@ pub enum StartError {
         /// The reason.
         source: std::io::Error,
     },
-    /// A key or certificate is not right.
-    #[error("keys cannot be used: {0}")]
+    /// A key or certificate is invalid.
+    #[error("invalid key or certificate: {0}")]
     Pki(#[from] PkiError),
-    /// There is no usable TLS configuration.
-    #[error("keys cannot be used: {0}")]
+    /// The TLS configuration is invalid.
+    #[error("invalid TLS configuration: {0}")]
     Tls(#[from] TlsError),
-    /// What every cluster has could not be written.
-    #[error("first objects cannot be written: {0}")]
+    /// A bootstrap object could not be written.
+    #[error("cannot write bootstrap objects: {0}")]
     Bootstrap(#[source] Status),
 }
 
@@ -102,7 +102,7 @@ pub struct ApiHandle {
     serving: TaskTracker,
 }
 
-/// Starts a server: it answers when this returns.
+/// Starts a server. It accepts requests when this returns.
 pub async fn start(options: ApiOptions) -> Result<ApiHandle, StartError> {
     let address = options.listen;
     let listen = |source| StartError::Listen { address, source };
@@ -156,17 +156,17 @@ pub async fn start(options: ApiOptions) -> Result<ApiHandle, StartError> {
 }
 
 impl ApiHandle {
-    /// The objects.
+    /// Read access to the objects.
     pub fn registry(&self) -> &Registry {
         &self.service.api().registry
     }
 
-    /// Writes as users' requests are written.
+    /// The write pipeline, the same that serves users' requests.
     pub fn pipeline(&self) -> &Pipeline {
         &self.service.api().pipeline
     }
 
-    /// The service, for a part of this process that goes by `user`.
+    /// The service for a component of this process that acts as `user`.
     pub fn service(&self, user: &str) -> ApiService {
         self.service.for_caller(Caller::Known(Arc::new(User::system(user))))
     }
@@ -181,12 +181,12 @@ impl ApiHandle {
         &self.service.api().nodes
     }
 
-    /// Where the server listens.
+    /// The address of the listener.
     pub fn local_addr(&self) -> SocketAddr {
         self.local
     }
 
-    /// Stops listening and ends connections; requests in flight get two seconds to finish.
+    /// Stops the listener and closes connections; requests in flight have two seconds to finish.
     pub async fn shutdown(&self) {
         self.stop.cancel();
         self.serving.wait().await;
@@ -224,7 +224,7 @@ fn server_options() -> ServerOptions {
     }
 }
 
-/// The service of one connection: a client certificate names its user, otherwise each request brings a token.
+/// The service for one connection. A client certificate identifies the user; otherwise each request carries a token.
 fn for_peer(service: &ApiService, peer: &Peer) -> Result<TowerToHyperService<ApiService>, BoxError> {
     let caller = match &peer.certificate {
         Some(der) => Caller::Known(Arc::new(User::certified(identity::of_certificate(der)?))),

@@ -1,8 +1,8 @@
-//! Audit: the id of every request, and a log of who did what in the form of `audit.k8s.io/v1`.
+//! Audit: the id of every request, and a log of events in the format of `audit.k8s.io/v1`.
 //!
-//! [`policy`] decides per request how much is recorded, [`record`] is one request's event while it is carried out, [`log`]
-//! writes events to a file off the request's path. The tower layer that opens and closes records is `http::audit`. Without
-//! a policy a request costs its id and nothing else.
+//! [`policy`] decides per request what is recorded. [`record`] builds the event of a request in progress. [`log`]
+//! writes events to a file in the background. The tower layer that opens and closes records is `http::audit`. Without
+//! a policy a request gets an id and nothing else.
 
 pub mod log;
 pub mod policy;
@@ -19,12 +19,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use uuid::{Builder, Uuid, Variant, Version};
 
-/// The header that carries a request's id, both ways.
+/// The header of a request's id, in requests and responses.
 pub const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
-/// Longest id that is accepted from a client.
+/// Maximum length of an id that a client sends.
 const AUDIT_ID_BYTES_MAX: usize = 256;
 
-/// The id of a request: sent back as `Audit-Id`, the `auditID` of audit events, `audit_id` in spans.
+/// The id of a request: the `Audit-Id` header, `auditID` of audit events and `audit_id` of spans.
 #[derive(Clone)]
 pub struct AuditId(Id);
 
@@ -34,12 +34,13 @@ enum Id {
     Drawn(Uuid),
 }
 
-/// Odd, so that every count maps to another number, and large, so that neighbours do not look alike.
+/// An odd factor, so that each counter value maps to a distinct number; a large one, so that successive ids differ
+/// visibly.
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl AuditId {
-    /// A fresh id. A random number is drawn once per process and counted on from there, which saves a system call per
-    /// request.
+    /// Generates an id. One random number is drawn per process and incremented per request, which saves a system
+    /// call.
     pub fn new() -> AuditId {
         static NEXT: OnceLock<(u64, AtomicU64)> = OnceLock::new();
         let (run, next) = NEXT.get_or_init(|| {
@@ -51,7 +52,7 @@ impl AuditId {
         AuditId(Id::Drawn(id.with_version(Version::Random).with_variant(Variant::RFC4122).into_uuid()))
     }
 
-    /// The id that a client gave its request, or a fresh one.
+    /// The id that the client sent, or a new one.
     pub fn of_request(headers: &HeaderMap) -> AuditId {
         match headers.get(AUDIT_ID).filter(|value| value.len() <= AUDIT_ID_BYTES_MAX) {
             Some(given) => AuditId(Id::Given(given.clone())),
@@ -59,8 +60,8 @@ impl AuditId {
         }
     }
 
-    /// As a header. It is marked as sensitive: no id comes twice, so it must not fill the table of headers that an HTTP/2
-    /// connection remembers.
+    /// The id as a header value. It is marked sensitive to keep it out of HTTP/2's header compression table, because
+    /// ids never repeat.
     pub fn to_header(&self) -> HeaderValue {
         let mut value = match &self.0 {
             Id::Given(value) => value.clone(),

@@ -1,7 +1,8 @@
-//! Who asks: client certificates, service-account tokens, or nobody. Impersonation by those who may do anything.
+//! Authentication by client certificate or service account token, else as anonymous; and impersonation, which
+//! requires `system:masters`.
 //!
-//! Tokens are JWTs signed with the cluster's service-account key (ES256). A token is only as good as the objects that
-//! it is bound to: its service account, and its Pod if it names one, must still be there with the same UID.
+//! Tokens are JWTs signed with the cluster's service account key (ES256). A token is valid only while the objects
+//! that it is bound to exist with the same UID: its service account, and its Pod if it names one.
 
 use std::collections::BTreeMap;
 
@@ -16,17 +17,17 @@ use shim_pki::Identity;
 
 use crate::storage::registry::Registry;
 
-/// Whom tokens are for if they name nobody: this API server.
+/// The default audience of tokens: this API server.
 pub const DEFAULT_AUDIENCE: &str = "https://kubernetes.default.svc.cluster.local";
-/// The group of those who may do anything.
+/// The group that may do anything.
 pub const MASTERS: &str = "system:masters";
-/// The group of everybody who is known.
+/// The group of all authenticated users.
 pub const AUTHENTICATED: &str = "system:authenticated";
-/// The group of everybody who is not.
+/// The group of all anonymous requests.
 pub const UNAUTHENTICATED: &str = "system:unauthenticated";
-/// Prefix of the WebSocket sub-protocol that is a token.
+/// Prefix of the WebSocket sub-protocol that carries a token.
 pub const WEBSOCKET_TOKEN: &str = "base64url.bearer.authorization.k8s.io.";
-/// Prefix of service accounts' user names.
+/// Prefix of service account user names.
 pub const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
 
 /// A user.
@@ -38,12 +39,12 @@ pub struct User {
     pub uid: String,
     /// Groups.
     pub groups: Vec<String>,
-    /// Whatever else is known.
+    /// Additional attributes of the user.
     pub extra: BTreeMap<String, Vec<String>>,
 }
 
 impl User {
-    /// The facade itself: what calls from inside the process run as.
+    /// A user in `system:masters`, for calls from inside the API server.
     pub fn system(name: &str) -> User {
         let groups = vec![MASTERS.to_owned(), AUTHENTICATED.to_owned()];
         User { name: name.to_owned(), groups, ..User::default() }
@@ -61,14 +62,14 @@ impl User {
         User { name: format!("{SERVICE_ACCOUNT}{namespace}:{name}"), groups, ..User::default() }
     }
 
-    /// Whom a certificate of the cluster's authority names.
+    /// The user that a verified client certificate names.
     pub fn certified(identity: Identity) -> User {
         let mut groups = identity.groups;
         groups.push(AUTHENTICATED.to_owned());
         User { name: identity.user, groups, ..User::default() }
     }
 
-    /// Nobody in particular.
+    /// The anonymous user.
     pub fn anonymous() -> User {
         let groups = vec![UNAUTHENTICATED.to_owned()];
         User { name: "system:anonymous".to_owned(), groups, ..User::default() }
@@ -79,7 +80,7 @@ impl User {
         self.groups.iter().any(|g| g == group)
     }
 
-    /// As reviews show it.
+    /// The user as a `UserInfo` object.
     pub fn to_value(&self) -> Value {
         let mut out = json!({"username": self.name, "groups": self.groups});
         if !self.uid.is_empty() {
@@ -92,7 +93,7 @@ impl User {
     }
 }
 
-/// Signs and checks tokens, reads certificates.
+/// Issues and verifies tokens and authenticates requests.
 pub struct Authenticator {
     registry: Registry,
     issuer: String,
@@ -102,7 +103,7 @@ pub struct Authenticator {
     web_key: Value,
 }
 
-/// What a token is bound to.
+/// An object that a token is bound to.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct BoundObject {
     /// Name.
@@ -111,14 +112,14 @@ pub struct BoundObject {
     pub uid: String,
 }
 
-/// What goes into a token besides times and identifiers.
+/// The subject of a token to be issued.
 #[derive(Clone, Debug)]
 pub struct TokenSubject {
     /// Namespace of the service account.
     pub namespace: String,
     /// The service account.
     pub service_account: BoundObject,
-    /// The Pod that the token dies with.
+    /// The Pod that the token is bound to.
     pub pod: Option<BoundObject>,
     /// The node of that Pod.
     pub node: Option<BoundObject>,
@@ -148,7 +149,8 @@ struct KubernetesClaims {
 }
 
 impl Authenticator {
-    /// With the cluster's service-account key (PKCS#8 PEM). `issuer` is what tokens name as theirs.
+    /// Creates an authenticator from the cluster's service account key (PKCS#8 PEM). `issuer` is the `iss` claim of
+    /// tokens.
     pub fn new(registry: Registry, key_pem: &str, issuer: &str) -> Result<Authenticator, shim_pki::PkiError> {
         use base64::Engine;
         use sha2::Digest;
@@ -169,17 +171,17 @@ impl Authenticator {
         })
     }
 
-    /// Who tokens say has made them.
+    /// The `iss` claim of tokens.
     pub fn issuer(&self) -> &str {
         &self.issuer
     }
 
-    /// The key that others check tokens with.
+    /// The public key as a JSON Web Key, for others that verify tokens.
     pub fn web_key(&self) -> &Value {
         &self.web_key
     }
 
-    /// Says who asks, if no certificate has said it.
+    /// Authenticates a request without a client certificate.
     pub fn authenticate(&self, headers: &HeaderMap) -> Result<User, Status> {
         match bearer(headers)? {
             None => Ok(User::anonymous()),
@@ -189,14 +191,14 @@ impl Authenticator {
         }
     }
 
-    /// Checks a token for one of `audiences` (none: this server); says whose it is and which audiences it serves.
+    /// Verifies a token for one of `audiences` (empty: this server). Returns the user and the audiences that match.
     pub fn check_token(&self, token: &str, audiences: &[String]) -> Result<(User, Vec<String>), String> {
         let mut own = vec![DEFAULT_AUDIENCE.to_owned(), self.issuer.clone()];
         own.dedup();
         let wanted = if audiences.is_empty() { &own[..] } else { audiences };
         let mut validation = Validation::new(Algorithm::ES256);
         validation.set_issuer(&[&self.issuer]);
-        // Looked at below, for the complaint names what is wanted.
+        // Verified below, because the error message lists the audiences.
         validation.validate_aud = false;
         validation.validate_nbf = true;
         let claims = jsonwebtoken::decode::<Claims>(token, &self.checking, &validation)
@@ -217,7 +219,7 @@ impl Authenticator {
         Ok((user_of(claims), served))
     }
 
-    /// Makes a token that is good for `seconds` from `now` (seconds since 1970).
+    /// Issues a token that is valid for `seconds` from `now` (Unix time).
     pub fn issue(
         &self,
         subject: TokenSubject,
@@ -258,8 +260,8 @@ impl Authenticator {
     }
 }
 
-/// The token of a request: in its Authorization header or, for browsers that open a WebSocket and cannot set one, among
-/// the sub-protocols that it offers.
+/// The token of a request: from the Authorization header or, because browsers cannot set headers of a WebSocket
+/// handshake, from an offered sub-protocol.
 fn bearer(headers: &HeaderMap) -> Result<Option<String>, Status> {
     if let Some(header) = headers.get(AUTHORIZATION) {
         let text = header.to_str().map_err(|_| status::unauthorized())?;
@@ -306,7 +308,7 @@ fn service_account_groups(namespace: &str) -> Vec<String> {
     ]
 }
 
-/// Whom the request is to be carried out as, if it says so by `Impersonate-*` headers.
+/// The user to impersonate, if the request has `Impersonate-*` headers.
 pub fn impersonated(headers: &HeaderMap) -> Result<Option<User>, Status> {
     if !headers.keys().any(|name| name.as_str().starts_with("impersonate-")) {
         return Ok(None);

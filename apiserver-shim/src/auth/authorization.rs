@@ -1,5 +1,5 @@
-//! Who may do what. The rules here are fixed (RBAC objects come with a later issue and will be one more
-//! [`Authorizer`]): masters may do anything, nodes what their executors need, everybody may discover.
+//! Authorization. The rules are fixed: `system:masters` may do anything, nodes what their executors need, and
+//! everybody may use discovery. RBAC is not supported yet; it will be another [`Authorizer`].
 
 use serde_json::{Value, json};
 use shim_model::status::{self, Status};
@@ -7,42 +7,42 @@ use shim_model::status::{self, Status};
 use crate::auth::authentication::{AUTHENTICATED, MASTERS, User};
 use crate::request::info::{RequestInfo, Target};
 
-/// A question: may this user do this?
+/// The attributes of a request to be authorized.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Attributes<'a> {
-    /// The verb.
+    /// The verb in lower case.
     pub verb: &'a str,
-    /// The resource asked about; none for plain paths.
+    /// The resource; `None` for non-resource paths.
     pub target: Option<&'a Target>,
-    /// The path, if it is no resource.
+    /// The path of a non-resource request.
     pub path: &'a str,
 }
 
 impl<'a> Attributes<'a> {
-    /// What a request asks for.
+    /// The attributes of a request.
     pub fn of(info: &'a RequestInfo) -> Attributes<'a> {
         Attributes { verb: info.verb, target: info.target.as_ref(), path: &info.path }
     }
 }
 
-/// A user's rules, as SelfSubjectRulesReview shows them.
+/// The rules that apply to a user, as in SelfSubjectRulesReview.
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
-    /// For resources.
+    /// Rules for resources.
     pub resource_rules: Vec<Value>,
-    /// For paths.
+    /// Rules for non-resource paths.
     pub path_rules: Vec<Value>,
 }
 
-/// Decides who may do what.
+/// Decides whether a user may carry out a request.
 pub trait Authorizer: Send + Sync {
-    /// Whether the user may, and why if there is something to say.
+    /// Returns whether the request is allowed, and a reason, which may be empty.
     fn authorize(&self, user: &User, attributes: &Attributes<'_>) -> (bool, String);
-    /// What the user may do in a namespace.
+    /// The rules that apply to the user in a namespace.
     fn rules(&self, user: &User, namespace: &str) -> Rules;
 }
 
-/// The fixed rules.
+/// The authorizer with fixed rules.
 pub struct FixedAuthorizer;
 
 struct Rule {
@@ -156,7 +156,7 @@ fn qualified_resource(target: &Target) -> String {
     }
 }
 
-/// The refusal of what `attributes` ask for.
+/// The 403 response for a request that is not allowed.
 pub fn refusal(user: &User, attributes: &Attributes<'_>, reason: &str) -> Status {
     let Some(target) = attributes.target else {
         return status::forbidden_path(&user.name, attributes.verb, attributes.path);

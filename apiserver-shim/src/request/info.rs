@@ -1,5 +1,5 @@
-//! What a request is about: its path and method read as verb, resource, name and subresource. Pure; everything
-//! behind it (authorisation, routing) reads this and never the path again.
+//! Parses method and path into verb, resource, name and subresource. Pure; authorization and routing use the result
+//! and never parse the path again.
 
 use std::sync::Arc;
 
@@ -9,31 +9,31 @@ use shim_model::resource::Resource;
 
 use super::query::{Query, percent_decode};
 
-/// A path that leads to a resource.
+/// The resource that a path names.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Target {
     /// API group; empty for the core group.
     pub group: String,
     /// Version.
     pub version: String,
-    /// Namespace, if the path names one.
+    /// Namespace; empty if the path has none.
     pub namespace: String,
-    /// Plural.
+    /// Plural name of the resource.
     pub plural: String,
-    /// Name, if the path names one.
+    /// Name; empty if the path has none.
     pub name: String,
-    /// Subresource, if the path names one.
+    /// Subresource; empty if the path has none.
     pub subresource: String,
-    /// What follows a subresource (`proxy` alone has more).
+    /// The path after the subresource; only `proxy` has one.
     pub rest: Option<String>,
 }
 
 impl Target {
-    /// The resource, if it is served at this path's scope.
+    /// Looks the resource up in the catalog; `None` if it is not served at this scope.
     pub fn resource<'a, R: AsRef<Resource>>(&self, catalog: &'a Catalog<R>) -> Option<&'a Arc<R>> {
         let found = catalog.find(&self.group, &self.version, &self.plural)?;
         let whole = self.name.is_empty() && self.namespace.is_empty();
-        // A namespaced resource can be listed over all namespaces; a cluster-wide one is never in a namespace.
+        // Namespaced resources can be listed across namespaces; cluster-scoped ones never have a namespace.
         let scoped = match ((**found).as_ref().namespaced, self.namespace.is_empty()) {
             (true, false) | (false, true) => true,
             (true, true) => whole,
@@ -43,23 +43,23 @@ impl Target {
     }
 }
 
-/// A request's meaning.
+/// What a request is about.
 #[derive(Clone, Debug)]
 pub struct RequestInfo {
-    /// The decoded path.
+    /// The percent-decoded path.
     pub path: String,
-    /// The verb as authorisation knows it: `get`, `list`, `watch`, `create`…
+    /// The verb as authorization sees it: `get`, `list`, `watch`, `create` …
     pub verb: &'static str,
-    /// The resource, if the path leads to one.
+    /// The resource; `None` for non-resource paths.
     pub target: Option<Target>,
-    /// Decoded parameters.
+    /// The decoded query parameters.
     pub query: Query,
-    /// The undecoded query, to be passed on to a node.
+    /// The undecoded query, which is forwarded to nodes.
     pub raw_query: String,
 }
 
 impl RequestInfo {
-    /// Reads a request line.
+    /// Parses method and URI.
     pub fn new(method: &Method, uri: &http::Uri) -> RequestInfo {
         let path = percent_decode(uri.path(), false);
         let raw_query = uri.query().unwrap_or("").to_owned();
@@ -71,7 +71,7 @@ impl RequestInfo {
         }
         let verb = match &target {
             None => path_verb(method),
-            // The old form also watches one object by its name.
+            // The deprecated `/watch/` form also watches a single object by name.
             Some(target) if deprecated_watch && method == Method::GET && target.subresource.is_empty() => {
                 "watch"
             }
@@ -80,7 +80,7 @@ impl RequestInfo {
         RequestInfo { path, verb, target, query, raw_query }
     }
 
-    /// Whether the answer is a stream that may last: a watch, or a connection to a Pod or Service.
+    /// Whether the response is long-running: a watch, or a stream to a Pod or Service.
     pub fn is_long_running(&self) -> bool {
         const STREAMS: &[&str] = &["attach", "exec", "log", "portforward", "proxy"];
         let streams = |target: &Target| STREAMS.contains(&target.subresource.as_str());
@@ -116,7 +116,7 @@ fn resource_verb(method: &Method, target: &Target, watch: bool) -> &'static str 
     }
 }
 
-/// Reads `/api/v1/…` and `/apis/<group>/<version>/…`.
+/// Parses `/api/v1/…` and `/apis/<group>/<version>/…`.
 fn target_of(path: &str) -> Option<Target> {
     let mut parts = path.split('/').skip(1);
     let (group, version) = match parts.next()? {
@@ -132,7 +132,7 @@ fn target_of(path: &str) -> Option<Target> {
     let mut target = Target { group: group.into(), version: version.into(), ..Target::default() };
     let below = match trimmed {
         [] | [""] => return None,
-        // Below a namespace, unless it is a subresource of the namespace itself.
+        // A resource in a namespace, or a subresource of the namespace itself.
         ["namespaces", namespace, plural, ..]
             if !(group.is_empty() && matches!(*plural, "status" | "finalize")) =>
         {

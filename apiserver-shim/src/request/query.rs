@@ -3,7 +3,7 @@
 use shim_model::field::FieldError;
 use shim_model::status::{self, Status};
 
-/// Decoded query parameters, in order.
+/// Decoded query parameters, in order of appearance.
 #[derive(Clone, Debug, Default)]
 pub struct Query(Vec<(String, String)>);
 
@@ -32,12 +32,12 @@ impl Query {
         self.0.iter().filter(move |(k, _)| k == key).map(|(_, v)| v.as_str())
     }
 
-    /// A switch: present and not `0` or `false`, as upstream reads booleans of query strings.
+    /// A boolean parameter: true if present and neither `0` nor `false`, as upstream parses query strings.
     pub fn flag(&self, key: &str) -> bool {
         self.get(key).is_some_and(|v| v != "0" && !v.eq_ignore_ascii_case("false"))
     }
 
-    /// A whole number, if given.
+    /// An integer parameter, if present.
     pub fn number(&self, key: &str) -> Result<Option<i64>, Status> {
         match self.get(key).filter(|v| !v.is_empty()) {
             None => Ok(None),
@@ -51,13 +51,13 @@ impl Query {
         }
     }
 
-    /// Whether nothing is to be written. The only value is `All`; `kind` names the options in complaints.
+    /// Whether `dryRun` is set; its only valid value is `All`. `kind` names the options object in errors.
     pub fn dry_run(&self, kind: &str) -> Result<bool, Status> {
         dry_run(self.all("dryRun"), kind)
     }
 }
 
-/// Reads the values of a `dryRun` option.
+/// Parses the values of a `dryRun` option.
 pub fn dry_run<'a>(values: impl Iterator<Item = &'a str>, kind: &str) -> Result<bool, Status> {
     let values: Vec<&str> = values.filter(|v| !v.is_empty()).collect();
     if values.iter().any(|v| *v != "All") {
@@ -68,7 +68,7 @@ pub fn dry_run<'a>(values: impl Iterator<Item = &'a str>, kind: &str) -> Result<
     Ok(!values.is_empty())
 }
 
-/// Decodes `%xx` (and `+`, in queries). What is no escape stays; what is no UTF-8 is replaced.
+/// Decodes `%xx`, and `+` as a space if `plus` is set. Invalid escapes are kept; invalid UTF-8 is replaced.
 pub fn percent_decode(text: &str, plus: bool) -> String {
     if !text.contains(|c| c == '%' || plus && c == '+') {
         return text.to_owned();
@@ -96,7 +96,7 @@ pub fn percent_decode(text: &str, plus: bool) -> String {
     String::from_utf8(out).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
 }
 
-/// A text in double quotes, as Go prints it.
+/// Quotes a string as Go's `%q` does.
 pub fn quote(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }

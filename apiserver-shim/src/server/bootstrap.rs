@@ -1,5 +1,5 @@
-//! What every cluster has from its first moment: the system's namespaces, its priority classes, and the Service by
-//! which Pods reach this API server. Run at every start; writes only what is not there or no longer true.
+//! Bootstrap objects: system namespaces, system priority classes, and the `kubernetes` Service through which Pods
+//! reach this API server. Runs at every start and writes only what is missing or outdated.
 
 use std::net::IpAddr;
 
@@ -11,10 +11,10 @@ use shim_model::status::Status;
 use crate::pipeline::{Identity, ObjectRef, Pipeline, RequestContext};
 
 const NAMESPACES: &[&str] = &["default", "kube-system", "kube-public", "kube-node-lease"];
-/// The first address of the Service network is the API server's.
+/// The first address of the Service CIDR belongs to the API server.
 const API_SERVER_IP: &str = "10.96.0.1";
 
-/// Writes the first objects.
+/// Writes the bootstrap objects.
 pub async fn run(pipeline: &Pipeline, advertise: IpAddr, port: u16) -> Result<(), Status> {
     let identity = Identity::apiserver();
     for name in NAMESPACES {
@@ -82,7 +82,7 @@ async fn endpoints(
     for (resource, object, members) in
         [(slices, slice, &["addressType", "endpoints", "ports"][..]), (legacy, classic, &["subsets"][..])]
     {
-        // A server that listens on loopback has endpoints that are valid nowhere else.
+        // On loopback the server has endpoints that validation forbids for all others.
         let context = |verb| identity.context(verb).tolerate_invalid();
         ensure(pipeline, &context("create"), resource.clone(), "default", object.clone()).await?;
         let resource = pipeline.registry().builtin(&resource);

@@ -15,13 +15,13 @@ use crate::scheduler::{self, SchedulerConfiguration, SchedulerOptions};
 use crate::storage::pod_cidrs::{PodCidrs, sweep};
 use crate::storage::pod_views::PodViews;
 
-/// What the runners need.
+/// Options of the controllers and the scheduler.
 pub struct RunnersOptions {
     /// Reads and writes objects.
     pub pipeline: Pipeline,
     /// The kernel.
     pub driver: Arc<dyn SchedulerDriver>,
-    /// Addresses of the executors; the scheduler fills them in.
+    /// The addresses of the executors; the scheduler driver updates them.
     pub node_endpoints: NodeEndpoints,
     /// Pod CIDRs of Nodes.
     pub pod_cidrs: PodCidrs,
@@ -33,7 +33,8 @@ pub struct RunnersOptions {
     pub ca_pem: String,
 }
 
-/// The runners. Dropping the handle stops them. Nothing is lost by that: their state is in the store and in the kernel.
+/// Handle of the controllers and the scheduler. Dropping it stops them; their state is in the store and in the
+/// kernel.
 #[derive(Debug)]
 pub struct RunnersHandle {
     tasks: Vec<JoinHandle<String>>,
@@ -66,7 +67,7 @@ pub fn start(options: RunnersOptions) -> RunnersHandle {
     let controllers = tokio::spawn(controllers.run());
     let scheduler = tokio::spawn(async move {
         scheduler.await;
-        "the scheduler ended".to_owned()
+        "the scheduler exited".to_owned()
     });
     let sweep = tokio::spawn(async move {
         sweep::run(swept, objects).await;
@@ -76,8 +77,8 @@ pub fn start(options: RunnersOptions) -> RunnersHandle {
 }
 
 impl RunnersHandle {
-    /// Waits until one of them ends by itself, which is a defect: the cluster would stop without notice. The text says which
-    /// one. To be called once.
+    /// Waits until one of them exits, which is always a defect, and says which one. The process should exit then,
+    /// because the cluster would stop without notice. Call this only once.
     pub async fn ended(&mut self) -> String {
         let (ended, at, _) = futures::future::select_all(&mut self.tasks).await;
         let name = ["the controllers", "the scheduler", "the sweep of Pod CIDRs"][at];

@@ -1,4 +1,4 @@
-//! The audit log: one JSON event a line, written to a file or to standard output by a thread of its own.
+//! The audit log: one JSON event per line, written to a file or to standard output by a dedicated thread.
 
 use std::fs::OpenOptions;
 use std::io::{self, BufWriter, Write};
@@ -11,31 +11,31 @@ use tokio::sync::{mpsc, oneshot};
 use super::policy::Policy;
 use crate::metrics::{self, Registry, sound};
 
-/// Events that wait to be written: upstream's buffer of the batch mode, some 20 MiB at 2 KiB an event.
+/// Queue capacity: the size of upstream's batch buffer, about 20 MiB at 2 KiB per event.
 const QUEUE_BOUND: usize = 10_000;
 
-/// What happens when the log cannot keep up.
+/// What happens when the queue is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum AuditMode {
-    /// Requests wait for a place in the queue: no event is lost while the process lives. Upstream's default for log files.
+    /// Requests wait for queue space, so no event is lost while the process runs. Upstream's default for log files.
     #[default]
     Blocking,
-    /// Requests never wait: events that find the queue full are dropped and counted.
+    /// Requests never wait: events are dropped and counted.
     Batch,
 }
 
-/// How audit is set up.
+/// Options of the audit log.
 #[derive(Clone, Debug)]
 pub struct AuditOptions {
-    /// What is recorded.
+    /// The policy that selects what is recorded.
     pub policy: Policy,
     /// The file to append to; `-` is standard output.
     pub path: PathBuf,
-    /// What happens when the log cannot keep up.
+    /// What happens when the queue is full.
     pub mode: AuditMode,
 }
 
-/// A running log. It ends when the last reference is gone and everything queued is written.
+/// A running log. The writer thread ends when the last reference is dropped and the queue is empty.
 #[derive(Debug)]
 pub struct AuditLog {
     pub(super) policy: Policy,
@@ -67,7 +67,7 @@ impl Reserved {
 }
 
 impl AuditLog {
-    /// Opens the log.
+    /// Opens the file and starts the writer thread.
     pub fn start(options: AuditOptions) -> io::Result<Arc<AuditLog>> {
         let out = open(&options.path)?;
         let (queue, items) = mpsc::channel(QUEUE_BOUND);
@@ -94,17 +94,17 @@ impl AuditLog {
         metrics::register(registry, self.errors.clone());
     }
 
-    /// Queues an event; in blocking mode waits for a place.
+    /// Queues an event; waits for queue space in blocking mode.
     pub(super) async fn write(&self, line: String) {
         self.events.inc();
         match self.mode {
-            // The writer ends with the last sender only.
+            // A send fails only if the writer has ended, and it ends after the last sender.
             AuditMode::Blocking => drop(self.queue.send(Item::Line(line)).await),
             AuditMode::Batch => self.queue_now(line),
         }
     }
 
-    /// Waits for a place in blocking mode, for an event that comes where nothing can be waited for.
+    /// Reserves queue space in blocking mode, for an event that is completed where code cannot wait.
     pub(super) async fn reserve(&self) -> Option<Reserved> {
         match self.mode {
             AuditMode::Blocking => {
@@ -115,8 +115,7 @@ impl AuditLog {
         }
     }
 
-    /// Queues an event without waiting. A watch that ends while the queue is full in blocking mode hands its event to a
-    /// task that waits.
+    /// Queues an event without waiting. In blocking mode with a full queue, a task waits in place of the caller.
     pub(super) fn write_now(&self, line: String) {
         self.events.inc();
         self.queue_now(line);
@@ -155,7 +154,7 @@ fn open(path: &Path) -> io::Result<Box<dyn Write + Send>> {
     }
     let mut options = OpenOptions::new();
     options.create(true).append(true);
-    // Objects of requests may be secret.
+    // Objects in the log may contain secrets.
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     Ok(Box::new(options.open(path)?))
@@ -179,7 +178,7 @@ fn write_all(mut items: mpsc::Receiver<Item>, out: Box<dyn Write + Send>, failed
                 flushed
             }
         };
-        // What is there together is written together.
+        // Write all queued events before flushing.
         let (more, flushed) = match items.try_recv() {
             Ok(item) => (Some(item), Ok(())),
             Err(_) => {

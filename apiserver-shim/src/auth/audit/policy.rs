@@ -1,5 +1,5 @@
-//! `audit.k8s.io/v1` Policy: which requests are recorded, and how much of them. The first rule that matches counts; a
-//! request that none matches is not recorded.
+//! `audit.k8s.io/v1` Policy: which requests are recorded at which level. The first matching rule applies; a request
+//! without a matching rule is not recorded.
 
 use std::path::{Path, PathBuf};
 
@@ -14,18 +14,18 @@ use crate::request::info::Target;
 /// How much of a request is recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 pub enum Level {
-    /// Nothing.
+    /// The request is not recorded.
     None,
-    /// Who asked for what, and the status of the answer.
+    /// User, request attributes and response status.
     Metadata,
-    /// The object of the request too.
+    /// Metadata and the request object.
     Request,
-    /// The object of the answer too.
+    /// Metadata, the request object and the response object.
     RequestResponse,
 }
 
 impl Level {
-    /// The name in events.
+    /// The level's name in events.
     pub fn name(self) -> &'static str {
         match self {
             Level::None => "None",
@@ -36,21 +36,21 @@ impl Level {
     }
 }
 
-/// When in a request's life an event is written.
+/// The stage of a request at which an event is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub enum Stage {
-    /// It was authenticated, and nothing is done yet.
+    /// The request is authenticated; handling has not begun.
     RequestReceived,
-    /// The headers of the answer are sent; for watches and streams alone.
+    /// The response headers are sent; only for watches and streams.
     ResponseStarted,
-    /// The body of the answer is sent.
+    /// The response body is sent.
     ResponseComplete,
     /// The server panicked.
     Panic,
 }
 
 impl Stage {
-    /// The name in events.
+    /// The stage's name in events.
     pub fn name(self) -> &'static str {
         match self {
             Stage::RequestReceived => "RequestReceived",
@@ -61,7 +61,7 @@ impl Stage {
     }
 }
 
-/// Why a policy file cannot be used.
+/// Why a policy file is rejected.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum PolicyError {
@@ -71,7 +71,7 @@ pub enum PolicyError {
     Invalid { path: PathBuf, reason: String },
 }
 
-/// A policy.
+/// An audit policy.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Policy {
@@ -120,20 +120,19 @@ struct GroupResources {
     resource_names: Vec<String>,
 }
 
-/// What a policy says of one request.
+/// The policy's decision about one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
     /// How much is recorded.
     pub level: Level,
-    /// The stages of which no event is written.
+    /// The stages that produce no event.
     pub omit_stages: Vec<Stage>,
-    /// Whether `metadata.managedFields` is left out of objects.
+    /// Whether `metadata.managedFields` is removed from recorded objects.
     pub omit_managed_fields: bool,
 }
 
 impl Policy {
-    /// Reads a policy file, YAML or JSON. Unknown members are errors: a rule that means something else than it says must not
-    /// go unnoticed.
+    /// Reads a policy file, YAML or JSON. Unknown members are errors, so that a misspelt rule does not go unnoticed.
     pub fn read(path: &Path) -> Result<Policy, PolicyError> {
         let invalid = |reason: String| PolicyError::Invalid { path: path.to_owned(), reason };
         let bytes =
@@ -147,10 +146,10 @@ impl Policy {
         let policy: Policy = serde_json::from_value(value).map_err(|error| error.to_string())?;
         if (policy.api_version.as_str(), policy.kind.as_str()) != ("audit.k8s.io/v1", "Policy") {
             let (version, kind) = (&policy.api_version, &policy.kind);
-            return Err(format!("it is {kind} of {version}, not Policy of audit.k8s.io/v1"));
+            return Err(format!("expected Policy of audit.k8s.io/v1, found {kind} of {version}"));
         }
         if policy.rules.is_empty() {
-            return Err("it has no rules".to_owned());
+            return Err("the policy has no rules".to_owned());
         }
         for (i, rule) in policy.rules.iter().enumerate() {
             rule.check().map_err(|reason| format!("rules[{i}]: {reason}"))?;
@@ -158,7 +157,7 @@ impl Policy {
         Ok(policy)
     }
 
-    /// What is recorded of a request.
+    /// Decides what is recorded of a request.
     pub fn verdict(&self, user: &User, attributes: &Attributes<'_>) -> Verdict {
         let rule = self.rules.iter().find(|rule| rule.matches(user, attributes));
         let mut omit_stages = self.omit_stages.clone();

@@ -1,4 +1,4 @@
-//! One request's audit event while the request is carried out.
+//! The audit event of a request in progress.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -17,12 +17,12 @@ use crate::auth::authentication::User;
 use crate::auth::authorization::Attributes;
 use crate::request::info::RequestInfo;
 
-/// Annotation: whether the request was authorized.
+/// Audit annotation: the authorization decision.
 pub const DECISION: &str = "authorization.k8s.io/decision";
-/// Annotation: why.
+/// Audit annotation: the reason of the authorization decision.
 pub const REASON: &str = "authorization.k8s.io/reason";
 
-/// A request of which it is not known yet who sent it: opened before authentication.
+/// The audit state of a request before its user is authenticated.
 #[derive(Debug)]
 pub struct AuditRequest {
     log: Arc<AuditLog>,
@@ -34,14 +34,14 @@ pub struct AuditRequest {
     record: OnceLock<Arc<AuditRecord>>,
 }
 
-/// A request that the policy wants to be recorded.
+/// The audit event of a request that the policy records.
 #[derive(Debug)]
 pub struct AuditRecord {
     log: Arc<AuditLog>,
     verdict: Verdict,
     received: Timestamp,
     long_running: bool,
-    /// What all events of the request have.
+    /// The members that are equal in all events of the request.
     fixed: Map<String, Value>,
     state: Mutex<State>,
 }
@@ -57,7 +57,7 @@ struct State {
 }
 
 impl AuditRequest {
-    /// Opens the audit of a request.
+    /// Opens the audit of an HTTP request.
     pub fn open(
         log: &Arc<AuditLog>,
         id: AuditId,
@@ -98,22 +98,22 @@ impl AuditRequest {
         }
     }
 
-    /// Begins the record once it is known who sent the request, and writes `RequestReceived`; none if the policy does not
-    /// want the request.
+    /// Creates the record of an authenticated request and writes its `RequestReceived` event. Returns `None` if the
+    /// policy does not record the request.
     pub async fn begin(&self, user: &User, info: &RequestInfo) -> Option<Arc<AuditRecord>> {
         let record = self.start(user, info)?;
         record.write(Stage::RequestReceived).await;
         Some(record)
     }
 
-    /// Records a request whose sender could not be authenticated, as upstream does: as started and nothing more.
+    /// Records a request whose authentication failed. As upstream, only the `ResponseStarted` event is written.
     pub async fn unauthenticated(&self, info: &RequestInfo, status: &Status) {
         let Some(record) = self.start(&User::default(), info) else { return };
         record.respond(status.code, Some(status));
         record.write(Stage::ResponseStarted).await;
     }
 
-    /// The record, once the request is authenticated and if the policy wants it.
+    /// The record; `None` before authentication and if the policy does not record the request.
     pub fn record(&self) -> Option<&Arc<AuditRecord>> {
         self.record.get()
     }
@@ -174,22 +174,22 @@ impl AuditRecord {
         self.verdict.level
     }
 
-    /// Whether the answer is a stream: then its start is recorded too.
+    /// Whether the response is a stream, whose start is recorded too.
     pub fn is_long_running(&self) -> bool {
         self.long_running
     }
 
-    /// Adds an annotation. The first value of a key counts, as upstream.
+    /// Adds an annotation. As upstream, the first value of a key wins.
     pub fn annotate(&self, key: &str, value: String) {
         self.lock().annotations.entry(key.to_owned()).or_insert(value);
     }
 
-    /// Sets whom the request is carried out as.
+    /// Sets the impersonated user.
     pub fn impersonate(&self, user: &User) {
         self.lock().impersonated = Some(user.to_value());
     }
 
-    /// Completes the reference to the object by what the object says of itself: the path of a creation has no name.
+    /// Fills gaps of the object reference from the object: the path of a create request has no name.
     pub fn complete_object(&self, object: &Value) {
         let mut state = self.lock();
         let Some(Value::Object(reference)) = &mut state.object_ref else { return };
@@ -201,17 +201,17 @@ impl AuditRecord {
         }
     }
 
-    /// Sets the object of the request, as it was sent.
+    /// Sets the request object, as the client sent it.
     pub fn set_request_object(&self, object: Value) {
         self.lock().request_object = Some(self.trimmed(object));
     }
 
-    /// Sets the object of the answer.
+    /// Sets the response object.
     pub fn set_response_object(&self, object: Value) {
         self.lock().response_object = Some(self.trimmed(object));
     }
 
-    /// Sets the status of the answer.
+    /// Sets the response status.
     pub fn respond(&self, code: u16, status: Option<&Status>) {
         let mut value = match status {
             Some(status) => {
@@ -234,10 +234,10 @@ impl AuditRecord {
         }
     }
 
-    /// Prepares the event that ends the request, for where nothing can be waited for.
+    /// Prepares the final event, which is written where code cannot wait.
     pub async fn ending(self: &Arc<Self>) -> Ending {
         let omitted = self.verdict.omit_stages.contains(&Stage::ResponseComplete);
-        // A watch would hold its place for hours, and some thousand of them all places.
+        // A watch would hold its queue space for hours, and a few thousand watches would hold all of it.
         let reserved = if self.long_running || omitted { None } else { self.log.reserve().await };
         Ending { record: self.clone(), reserved }
     }
@@ -279,16 +279,16 @@ impl AuditRecord {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().expect("invariant: nobody panics who holds an audit record")
+        self.state.lock().expect("invariant: no holder of the lock panics")
     }
 }
 
-/// With six digits after the second, as upstream's `MicroTime`.
+/// Formats with microseconds, as upstream's `MicroTime`.
 fn micros(time: Timestamp) -> String {
     format!("{time:.6}")
 }
 
-/// Writes `ResponseComplete` when it is dropped: with the body of the answer.
+/// Writes the `ResponseComplete` event when it is dropped together with the response body.
 pub struct Ending {
     record: Arc<AuditRecord>,
     reserved: Option<super::log::Reserved>,

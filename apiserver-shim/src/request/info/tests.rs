@@ -1,4 +1,4 @@
-//! Paths in, meanings out.
+//! Table-driven: request lines and the attributes parsed from them.
 
 use expect_test::expect;
 
@@ -27,7 +27,7 @@ fn show(method: Method, path: &str) -> String {
 }
 
 #[test]
-fn paths_are_read_as_upstream_does() {
+fn paths_are_parsed_as_upstream_does() {
     let mut out = String::new();
     for (method, path) in [
         (Method::GET, "/api"),

@@ -1,4 +1,4 @@
-//! Policies by examples.
+//! Audit policies by example.
 
 use super::*;
 
@@ -45,7 +45,7 @@ fn verdict(user: &str, groups: &[&str], verb: &str, path: &str) -> Verdict {
 }
 
 #[test]
-fn the_first_rule_that_matches_counts() {
+fn the_first_matching_rule_applies() {
     let level = |user: &str, groups: &[&str], verb: &str, path: &str| verdict(user, groups, verb, path).level;
     assert_eq!(level("system:kube-scheduler", &[], "patch", ":prod/secrets/a"), Level::None);
     assert_eq!(level("a", &[], "get", "/healthz/ping"), Level::None);
@@ -63,19 +63,19 @@ fn the_first_rule_that_matches_counts() {
 }
 
 #[test]
-fn stages_and_managed_fields_are_left_out() {
+fn stages_and_managed_fields_can_be_omitted() {
     let verdict = verdict("a", &["system:masters"], "create", "apps:prod/deployments/a");
     assert_eq!(verdict.omit_stages, [Stage::RequestReceived, Stage::ResponseStarted]);
     assert!(verdict.omit_managed_fields);
 }
 
 #[test]
-fn a_policy_that_is_not_valid_says_why() {
+fn an_invalid_policy_is_rejected_with_a_reason() {
     let check = |text: &str| {
         let head = "apiVersion: audit.k8s.io/v1\nkind: Policy\n";
         Policy::parse(format!("{head}{text}").as_bytes()).map(drop).unwrap_err()
     };
-    assert_eq!(check("rules: []"), "it has no rules");
+    assert_eq!(check("rules: []"), "the policy has no rules");
     assert!(check("rules: [{level: All}]").contains("unknown variant `All`"));
     assert!(check("rules: [{level: None, user: [a]}]").contains("unknown field `user`"));
     let both = check("rules: [{level: None, namespaces: [a], nonResourceURLs: [/x]}]");
@@ -84,5 +84,5 @@ fn a_policy_that_is_not_valid_says_why() {
     let names = check("rules: [{level: None, resources: [{group: '', resourceNames: [a]}]}]");
     assert!(names.contains("need at least one resource"));
     let kind = Policy::parse(b"apiVersion: v1\nkind: Pod\nrules: []").map(drop).unwrap_err();
-    assert_eq!(kind, "it is Pod of v1, not Policy of audit.k8s.io/v1");
+    assert_eq!(kind, "expected Policy of audit.k8s.io/v1, found Pod of v1");
 }
