@@ -1,12 +1,12 @@
-//! The only way to write objects. Users' requests, controllers, the scheduler and what nodes report all come through here,
-//! each as itself ([`RequestContext`]).
+//! The only way to write objects. Users' requests, controllers, the scheduler and the reports of nodes use the same
+//! pipeline, each with its own identity ([`RequestContext`]).
 //!
 //! read → change → default → mutating admission → prepare → validate → validating admission → write
 //!
-//! If the write loses a race (the object, or anything that its [`Preconditions`] name, has changed meanwhile), all of it
-//! happens again on the newest state. One file per kind of write: [`create`](self), `update`, `delete`, `binding`, and two
-//! fast paths on encoded objects, `pod_status` and `event`, which do the same without decoding; `commit` makes the
-//! transaction, and nothing else does.
+//! If the write conflicts, because the object or anything in its [`Preconditions`] has changed, the whole sequence is
+//! retried on the newest state. There is one file per kind of write: [`create`](self), `update`, `delete`, `binding`,
+//! and two fast paths for encoded objects, `pod_status` and `event`, which avoid decoding. Only `commit` builds
+//! transactions.
 
 use std::sync::Arc;
 
@@ -40,22 +40,23 @@ pub use context::{Identity, Operation, RequestContext};
 pub use delete::DeletionOutcome;
 pub use update::View;
 
-/// How often a write that lost a race is tried again. Each try sees newer state, so that somebody made progress.
+/// Attempts after a conflict. Each conflict means that another writer made progress.
 const CONFLICT_RETRIES_MAX: usize = 64;
 
-/// What a create or update gave.
+/// The result of a create or update.
 #[derive(Clone, Debug, Default)]
 pub struct WriteOutcome {
-    /// The object as it would be (a dry run) or as it last was (its last finalizer went), decoded.
+    /// The decoded object if it is not in the store: the result of a dry run, or the last state of an object whose
+    /// last finalizer was removed.
     pub unstored: Option<Value>,
-    /// The object as it is stored now.
+    /// The object as stored.
     pub stored: Option<Arc<Object>>,
-    /// Whether it is new.
+    /// Whether the object was created.
     pub created: bool,
 }
 
 impl WriteOutcome {
-    /// The object as `resource` serves it, decoded.
+    /// Decodes the object in the version of `resource`.
     pub async fn value(&self, resource: &ServedResource) -> Result<Value, Status> {
         match (&self.stored, &self.unstored) {
             (Some(object), _) => resource.decode(object).await,
@@ -64,28 +65,28 @@ impl WriteOutcome {
         }
     }
 
-    /// The revision that was written, or at which the object is unchanged; 0 for a dry run.
+    /// The revision of the write, or of the unchanged object; 0 for a dry run.
     pub fn revision(&self) -> u64 {
         let unstored = || self.unstored.as_ref().map_or(0, revision_of);
         self.stored.as_ref().map_or_else(unstored, |object| object.revision)
     }
 }
 
-/// The resourceVersion of a decoded object as a number; 0 without one.
+/// Parses the resourceVersion of a decoded object; 0 if absent.
 fn revision_of(object: &Value) -> u64 {
     object["metadata"]["resourceVersion"].as_str().and_then(|v| v.parse().ok()).unwrap_or(0)
 }
 
-/// Which object a write is for, and which part of it.
+/// Identifies the object, and the part of it, that a write addresses.
 #[derive(Clone, Copy, Debug)]
 pub struct ObjectRef<'a> {
     /// The resource.
     pub resource: &'a Arc<ServedResource>,
-    /// The object itself, or one of its subresources.
+    /// The object itself or one of its subresources.
     pub subresource: Subresource<'a>,
-    /// Namespace; empty for cluster-wide resources.
+    /// Namespace; empty for cluster-scoped resources.
     pub namespace: &'a str,
-    /// Name; empty for objects to be created.
+    /// Name; empty for objects to be created with `generateName`.
     pub name: &'a str,
 }
 
@@ -111,34 +112,34 @@ fn subresource_name(subresource: Subresource<'_>) -> &str {
     }
 }
 
-/// Writes objects. Clones share.
+/// Writes objects through admission and validation. Clones share.
 #[derive(Clone)]
 pub struct Pipeline {
     registry: Registry,
     admission: AdmissionChain,
-    /// Where components' writes are recorded.
+    /// The audit log for writes of components.
     audit: Option<Arc<AuditLog>>,
 }
 
 impl Pipeline {
-    /// A pipeline with the built-in admission plugins.
+    /// Creates a pipeline with the built-in admission plugins.
     pub fn new(registry: Registry) -> Pipeline {
         let plugins = admission::built_in(&registry);
         Pipeline::with_plugins(registry, plugins)
     }
 
-    /// A pipeline with these admission plugins.
+    /// Creates a pipeline with the given admission plugins.
     pub fn with_plugins(registry: Registry, plugins: Vec<Arc<dyn AdmissionPlugin>>) -> Pipeline {
         Pipeline { registry, admission: AdmissionChain::new(plugins), audit: None }
     }
 
-    /// The objects, to be read.
+    /// Read access to objects.
     pub fn registry(&self) -> &Registry {
         &self.registry
     }
 
-    /// Admits what is asked for by a request that writes no object of its own: `binding`, `eviction`, `token`, reviews,
-    /// connections. Mutating plugins may change the object, which is given back.
+    /// Runs admission for a request that stores no object of its own: `binding`, `eviction`, `token`, reviews and
+    /// connections. Returns the object, which mutating plugins may have changed.
     pub async fn admit_only(
         &self,
         context: &RequestContext,
@@ -169,14 +170,14 @@ impl Pipeline {
         managed_fields::record_update(old, new, writer);
     }
 
-    /// Waits until the caches have what broke a precondition, so that the next attempt reads it.
+    /// Waits until the caches contain the write that broke a precondition, so that the next attempt reads it.
     async fn catch_up(&self, broken: &Key) -> Result<(), Status> {
-        tracing::debug!(key = %broken, "a precondition of a write did not hold");
+        tracing::debug!(key = %broken, "precondition of a write failed");
         self.registry.fresh().await.map(drop)
     }
 }
 
-/// The refusal of a write that lost every race. `broken` is the precondition that did not hold last.
+/// The error of a write whose last attempt conflicted. `broken` is the precondition that failed.
 fn gave_up(target: &ObjectRef<'_>, broken: Option<&Key>) -> Status {
     match broken {
         None => status::modified(target.resource, target.name),

@@ -1,9 +1,10 @@
-//! Admission: plugins that see what a request writes, may change it, may refuse it, and may add conditions and writes to
-//! its transaction.
+//! Admission: plugins that see the object of a request, may change it, may refuse the request, and may add conditions
+//! and writes to its transaction.
 //!
-//! A plugin is one file below `admission/` and one line in [`built_in`], which is in upstream's order and under upstream's
-//! names. The pipeline runs the chain twice per attempt: [`AdmissionChain::admit`] before the object is prepared and
-//! validated, [`AdmissionChain::validate`] after. If the write loses a race, both run again on the newer object.
+//! A plugin is one file in `admission/` and one line in [`built_in`], which lists plugins under upstream's names and
+//! in upstream's order. The pipeline runs the chain twice per attempt: [`AdmissionChain::admit`] before the object is
+//! prepared and validated, [`AdmissionChain::validate`] after. If the write conflicts, both run again on the newer
+//! object.
 
 use std::sync::Arc;
 
@@ -25,24 +26,24 @@ mod runtime_class;
 mod service_account;
 mod taint_nodes_by_condition;
 
-/// What a request does to one object, as plugins see it.
+/// The attributes of a request that plugins see.
 #[derive(Debug)]
 pub struct Attributes<'a> {
-    /// What is done.
+    /// The operation.
     pub operation: Operation,
-    /// The resource that is addressed.
+    /// The requested resource.
     pub resource: &'a ServedResource,
-    /// The subresource that is addressed; empty for the object itself.
+    /// The requested subresource; empty for the object itself.
     pub subresource: &'a str,
     /// The kind of `object` and `old_object`: the resource's, or `Scale`, `Binding`, `Eviction`, `TokenRequest`.
     pub kind: KindRef<'a>,
-    /// Namespace; empty for cluster-wide resources.
+    /// Namespace; empty for cluster-scoped resources.
     pub namespace: &'a str,
     /// Name; empty for a new object whose name is generated.
     pub name: &'a str,
-    /// The object as it is to be. None for deletions, connections, and on fast paths, where it is not decoded.
+    /// The new object. `None` for deletions, connections, and on fast paths, where it is not decoded.
     pub object: Option<Value>,
-    /// The object as it is stored. None for creations.
+    /// The stored object. `None` for creations.
     pub old_object: Option<&'a Value>,
     /// The options of a deletion.
     pub delete_options: Option<&'a DeleteOptions>,
@@ -50,7 +51,7 @@ pub struct Attributes<'a> {
 }
 
 impl<'a> Attributes<'a> {
-    /// What is done to a resource's object; the object itself is set by the caller.
+    /// Creates attributes without an object, which the caller sets.
     pub fn new(operation: Operation, resource: &'a ServedResource, namespace: &'a str) -> Attributes<'a> {
         Attributes {
             operation,
@@ -66,14 +67,14 @@ impl<'a> Attributes<'a> {
         }
     }
 
-    /// Whether the request is for a resource of the core group, itself and not a subresource.
+    /// Whether the request addresses this resource of the core group, and no subresource.
     pub fn is_core(&self, plural: &str) -> bool {
         self.subresource.is_empty() && self.resource.is("", plural)
     }
 
-    /// Tells the chain that the object was changed in a way that plugins before this one may have to see: those whose
-    /// policy is [`ReinvocationPolicy::IfNeeded`] run once more. Webhooks and policies call it when they changed something;
-    /// built-in plugins, whose changes concern none of the others, do not.
+    /// Reports a change of the object that earlier plugins may need to see: those with
+    /// [`ReinvocationPolicy::IfNeeded`] run once more. Webhooks and policies must call this after a change. Built-in
+    /// plugins do not, because their changes do not concern other plugins.
     pub fn note_change(&mut self) {
         self.changes += 1;
     }
@@ -95,27 +96,27 @@ pub enum ReinvocationPolicy {
     IfNeeded,
 }
 
-/// A rule about writes that looks at more than the object: other objects, the user, somebody outside.
+/// A rule that needs more than the object: other objects, the user, or an external service.
 #[async_trait]
 pub trait AdmissionPlugin: Send + Sync {
     /// Upstream's name of the plugin.
     fn name(&self) -> &'static str;
 
-    /// Whether the plugin has anything to do with the request. Called for every write: cheap, without looking things up.
+    /// Whether the plugin applies to the request. Called for every write, so it must be cheap and look nothing up.
     fn handles(&self, attributes: &Attributes<'_>) -> bool;
 
-    /// Whether the plugin needs the object. One that does not runs on fast paths too, where objects are not decoded; one
-    /// that does sends the request to the general path.
+    /// Whether the plugin needs the object. Fast paths, which do not decode objects, run only plugins that do not; a
+    /// plugin that does sends the request to the general path.
     fn needs_object(&self) -> bool {
         true
     }
 
-    /// Whether [`AdmissionPlugin::admit`] runs again after a later plugin.
+    /// Whether [`AdmissionPlugin::admit`] runs again after a later plugin's change.
     fn reinvocation_policy(&self) -> ReinvocationPolicy {
         ReinvocationPolicy::IfNeeded
     }
 
-    /// Changes the object, or refuses the request early. What is added to `preconditions` becomes part of the transaction.
+    /// Changes the object or refuses the request. Additions to `preconditions` become part of the transaction.
     async fn admit(
         &self,
         _context: &RequestContext,
@@ -125,7 +126,7 @@ pub trait AdmissionPlugin: Send + Sync {
         Ok(())
     }
 
-    /// Refuses the request, or adds to its transaction. The object is final.
+    /// Refuses the request or adds to its transaction. The object is final.
     async fn validate(
         &self,
         _context: &RequestContext,
@@ -148,33 +149,32 @@ pub fn built_in(registry: &Registry) -> Vec<Arc<dyn AdmissionPlugin>> {
     ]
 }
 
-/// The plugins in their order.
+/// An ordered list of plugins.
 #[derive(Clone)]
 pub struct AdmissionChain {
     plugins: Arc<[Arc<dyn AdmissionPlugin>]>,
 }
 
 impl AdmissionChain {
-    /// A chain of these plugins.
+    /// Creates a chain of the given plugins.
     pub fn new(plugins: Vec<Arc<dyn AdmissionPlugin>>) -> AdmissionChain {
         AdmissionChain { plugins: plugins.into() }
     }
 
-    /// Whether every plugin that handles the request does without the object: then a fast path may run the chain with
-    /// attributes that carry none.
+    /// Whether no plugin that applies needs the object, so that a fast path may run the chain without one.
     pub fn does_without_object(&self, attributes: &Attributes<'_>) -> bool {
         self.plugins.iter().all(|plugin| !plugin.needs_object() || !plugin.handles(attributes))
     }
 
-    /// Runs the mutating side: every plugin that handles the request, in order, and those that want it once more if a
-    /// later one changed the object.
+    /// Runs the mutating phase: all plugins that apply, in order, then those to be reinvoked after a later plugin's
+    /// change.
     pub async fn admit(
         &self,
         context: &RequestContext,
         attributes: &mut Attributes<'_>,
         preconditions: &mut Preconditions,
     ) -> Result<(), Status> {
-        // How many changes had been made when each plugin was done; `None` for those that do not run again.
+        // The number of changes reported when each plugin finished; `None` for plugins that are never reinvoked.
         let mut ran: Vec<(usize, u32)> = Vec::new();
         for (at, plugin) in self.plugins.iter().enumerate() {
             if plugin.handles(attributes) {
@@ -190,14 +190,14 @@ impl AdmissionChain {
         for (at, seen) in ran {
             let plugin = &self.plugins[at];
             if attributes.changes > seen && plugin.handles(attributes) {
-                tracing::debug!(plugin = plugin.name(), audit_id = %context.audit_id, "plugin runs again");
+                tracing::debug!(plugin = plugin.name(), audit_id = %context.audit_id, "reinvoking admission plugin");
                 plugin.admit(context, attributes, preconditions).await?;
             }
         }
         Ok(())
     }
 
-    /// Runs the validating side.
+    /// Runs the validating phase.
     pub async fn validate(
         &self,
         context: &RequestContext,

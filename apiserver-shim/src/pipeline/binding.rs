@@ -1,6 +1,6 @@
-//! Binding: how a Pod gets its node. What that means is defined once, in `shim_core::scheduler::bind`. Here are the ways to
-//! it: a Binding that a client creates, and the scheduler's bindings, which are prepared on the encoded Pod before the
-//! launch and written together with the Event that tells of them.
+//! Binding of Pods to nodes. `shim_core::scheduler::bind` defines what it does to a Pod; this file has the two
+//! callers. One is the Binding that a client creates. The other is the scheduler, whose bindings are prepared on the
+//! encoded Pod before the launch and written together with their Event.
 
 use std::sync::Arc;
 
@@ -26,31 +26,31 @@ use crate::storage::registry::now;
 /// The part of a Pod that a binding writes, for [`Pipeline::update_parts`].
 pub const BINDING: Subresource<'static> = Subresource::Other("binding");
 
-/// The kind that admission sees.
+/// The kind that admission plugins see.
 const KIND: KindRef<'static> = KindRef { group: "", version: "v1", kind: "Binding" };
 
-/// A Pod as it is to be stored when it is bound, made from one revision of it.
+/// A bound Pod, prepared from one revision of the Pod.
 #[derive(Clone, Debug)]
 pub struct BoundPod {
-    /// The Pod with its node, and perhaps with what the node has reported already.
+    /// The Pod with its node, and with the node's first status if there is one.
     pub pod: StoredObject,
-    /// The revision that it was made from.
+    /// The revision that it was prepared from.
     pub revision: u64,
-    /// The Event that tells of the binding, to be written in the same transaction.
+    /// The Event that reports the binding, written in the same transaction.
     pub event: StoredObject,
 }
 
-/// A prepared binding that was written.
+/// The result of writing a prepared binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PreparedOutcome {
     /// The revision of the Pod.
     pub revision: u64,
-    /// Whether the Event was written with it.
+    /// Whether the transaction wrote the Event.
     pub with_event: bool,
 }
 
 impl Pipeline {
-    /// Binds a Pod as a Binding says: node, labels and annotations.
+    /// Binds a Pod as a Binding object specifies: node, labels and annotations.
     pub async fn bind(
         &self,
         context: &RequestContext,
@@ -90,8 +90,8 @@ impl Pipeline {
         Err(gave_up(&target, broken.as_ref()))
     }
 
-    /// Fast path for a binding of the scheduler: written as prepared if the Pod is still as it was. None: the general path
-    /// ([`Pipeline::update_parts`] with [`BINDING`]) is to be taken.
+    /// Fast path for the scheduler: writes the prepared Pod if the stored one has not changed. `None` means that the
+    /// caller must use the general path ([`Pipeline::update_parts`] with [`BINDING`]).
     #[tracing::instrument(name = "write", skip_all, fields(audit_id = %context.audit_id, uid = prepared.pod.header.uid))]
     pub async fn bind_prepared(
         &self,
@@ -123,7 +123,7 @@ impl Pipeline {
         let mut preconditions = Preconditions::default();
         self.admission.admit(context, &mut attributes, &mut preconditions).await?;
         self.admission.validate(context, &attributes, &mut preconditions).await?;
-        // Whoever may not write the Event may still bind the Pod, as upstream.
+        // As upstream, a refused Event does not prevent the binding.
         let event = self.admit_encoded_event(context, &prepared.event).await.ok().flatten();
         let with_event = event.is_some();
         if let Some(more) = event {
@@ -141,7 +141,7 @@ impl Pipeline {
         }
     }
 
-    /// The part of an update that binds a Pod: admission sees the Binding. Nothing if the Pod's node stays as it is.
+    /// The pass of an update that binds a Pod; admission sees a Binding. `None` if the Pod's node does not change.
     pub(super) async fn binding_pass(
         &self,
         context: &RequestContext,
@@ -197,11 +197,11 @@ fn check_target(binding: &Value) -> Result<(), Status> {
     if node.is_empty() {
         errors.push(FieldError::required("target.name", ""));
     }
-    // Upstream has no reason for this one.
+    // As upstream, this error has no reason.
     if errors.is_empty() { Ok(()) } else { Err(status::unclassified(status::aggregate(&errors))) }
 }
 
-/// The refusal of a binding as a client is told.
+/// Translates a refused binding into the API status that clients get.
 fn refused(pods: &Resource, name: &str, uid: &str, refusal: BindRefusal) -> Status {
     let why = match refusal {
         BindRefusal::OtherUid { found } => {

@@ -1,4 +1,4 @@
-//! Transactions of the pipeline: the only place that writes objects to the store.
+//! Transactions of the pipeline. Objects are written to the store only here.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,12 +12,12 @@ use crate::storage::object::Object;
 use crate::storage::preconditions::Preconditions;
 use crate::storage::registry::{Registry, of_store, parse};
 
-/// What a write must find.
+/// The required state of the object before a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Expect {
-    /// No object of that name.
+    /// The object does not exist.
     Absent,
-    /// The object as of this revision.
+    /// The object is at this revision.
     Revision(u64),
 }
 
@@ -30,18 +30,18 @@ impl Expect {
     }
 }
 
-/// Why a transaction wrote nothing.
+/// Why a transaction was not committed.
 #[derive(Debug)]
 pub(super) enum CommitError {
-    /// The object is not as expected; this is what is there now.
+    /// The object is not in the required state; its present state.
     Conflict(Option<Arc<Object>>),
-    /// A precondition does not hold: the key that it is about.
+    /// A precondition on this key failed.
     Precondition(Key),
-    /// Anything else, as the client is told.
+    /// Any other error, as the API status that clients get.
     Status(Status),
 }
 
-/// Writes an encoded object if what is there is as expected.
+/// Writes an encoded object if it is in the required state.
 pub(super) async fn put(
     registry: &Registry,
     resource: &ServedResource,
@@ -63,7 +63,7 @@ pub(super) async fn put(
         .ok_or_else(|| CommitError::Status(status::internal("object could not be encoded")))
 }
 
-/// Removes an object if it is still as of `revision`; the revision at which it went.
+/// Removes an object that is still at `revision`; returns the revision of the removal.
 pub(super) async fn remove(
     registry: &Registry,
     resource: &ServedResource,
@@ -79,8 +79,8 @@ pub(super) async fn remove(
     committed(resource, &key, outcome, preconditions)
 }
 
-/// Carries out a transaction that puts these objects too. They are announced before, so that the caches need not parse
-/// again what was known here when it comes back from the store.
+/// Commits a transaction with these objects added. They are registered as in-flight writes, so that the caches do not
+/// parse them again.
 async fn transact(
     registry: &Registry,
     mut txn: Txn,
@@ -99,7 +99,7 @@ async fn transact(
     outcome
 }
 
-/// The revision of a write, or why it did not happen.
+/// The revision of a committed transaction, or why it was not committed.
 fn committed(
     resource: &ServedResource,
     key: &Key,
@@ -113,7 +113,7 @@ fn committed(
             if let Some(broken) = preconditions.broken(|key| found(key).map(|kv| kv.mod_revision.0)) {
                 return Err(CommitError::Precondition(broken));
             }
-            tracing::debug!(%key, "write lost a race");
+            tracing::debug!(%key, "write conflicted");
             Err(CommitError::Conflict(
                 found(key).and_then(|kv| parse(resource.stored().definition(), kv, None)),
             ))

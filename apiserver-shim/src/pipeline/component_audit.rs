@@ -1,5 +1,5 @@
-//! Audit of writes by components of this process. They pass no HTTP layer, and are recorded as the requests that the same
-//! components make upstream.
+//! Audit of writes by components of this process. They do not pass the HTTP layer; their events look like the
+//! requests that the same components send upstream.
 
 use std::sync::Arc;
 
@@ -11,14 +11,15 @@ use crate::request::info::{RequestInfo, Target};
 use crate::request::query::Query;
 
 impl Pipeline {
-    /// The same pipeline, which records components' writes in a log.
+    /// Sets the audit log for writes of components.
     #[must_use]
     pub fn with_audit(mut self, log: Option<Arc<AuditLog>>) -> Pipeline {
         self.audit = log;
         self
     }
 
-    /// Opens the record of a component's write; none for HTTP requests, which have theirs, and if nothing is audited.
+    /// Opens the record of a component's write. `None` if audit is disabled, and for HTTP requests, which have a
+    /// record.
     pub(super) async fn open_audit(
         &self,
         context: &RequestContext,
@@ -32,7 +33,7 @@ impl Pipeline {
     }
 }
 
-/// Closes the record of a component's write. `code` is what a client would be answered.
+/// Closes the record of a component's write. `code` is the HTTP status that a client would get.
 pub(super) async fn close_audit<T>(record: Option<Arc<AuditRecord>>, code: u16, result: Result<T, &Status>) {
     let Some(record) = record else { return };
     match result {
@@ -42,7 +43,7 @@ pub(super) async fn close_audit<T>(record: Option<Arc<AuditRecord>>, code: u16, 
     record.write(Stage::ResponseComplete).await;
 }
 
-/// The request that a client would send.
+/// The attributes of the equivalent HTTP request.
 fn request_info(verb: &'static str, target: &ObjectRef<'_>, subresource: &str) -> RequestInfo {
     let ObjectRef { resource, namespace, name, .. } = *target;
     let subresource = if subresource.is_empty() { subresource_name(target.subresource) } else { subresource };

@@ -1,5 +1,5 @@
-//! What is known of a request while it is carried out: made once, by the HTTP service or by the component that writes, and
-//! passed with every write.
+//! The context of a request. The HTTP service, or the component that writes, creates it once and passes it with every
+//! write.
 
 use std::sync::{Arc, LazyLock, Mutex};
 
@@ -9,21 +9,21 @@ use shim_model::status::Status;
 use crate::auth::audit::{AuditId, AuditRecord};
 use crate::auth::authentication::User;
 
-/// What a write does to an object, as admission sees it.
+/// The admission operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// A new object, or an action that is asked for by creating one (binding, eviction, token, review).
+    /// Creation of an object, or an action requested by creating one (binding, eviction, token, review).
     Create,
-    /// A change of an object: PUT, PATCH, or a component's read-modify-write.
+    /// Change of an object: PUT, PATCH, or a component's read-modify-write.
     Update,
-    /// A deletion, also of one object out of a collection.
+    /// Deletion of an object, also as part of a collection.
     Delete,
-    /// A connection to what an object stands for: `exec`, `attach`, `portforward`, `proxy`.
+    /// Connection to an object: `exec`, `attach`, `portforward` or `proxy`.
     Connect,
 }
 
 impl Operation {
-    /// The name in admission reviews.
+    /// The operation's name in AdmissionReviews.
     pub fn name(self) -> &'static str {
         match self {
             Operation::Create => "CREATE",
@@ -33,7 +33,7 @@ impl Operation {
         }
     }
 
-    /// The operation that a request's verb begins with; reads have none.
+    /// The operation of a verb; `None` for reads.
     pub fn of_verb(verb: &str) -> Option<Operation> {
         match verb {
             "create" => Some(Operation::Create),
@@ -44,30 +44,30 @@ impl Operation {
     }
 }
 
-/// Who asks for what, and how.
+/// Who sends a request, what it does, and with which options.
 #[derive(Debug)]
 pub struct RequestContext {
-    /// Whom the request is carried out as.
+    /// The user whose permissions apply.
     pub user: Arc<User>,
-    /// Who asked, if the request is carried out as somebody else.
+    /// The authenticated user, if the request impersonates another one.
     pub impersonator: Option<Arc<User>>,
-    /// The verb as authorization knows it: `create`, `update`, `patch`, `delete`, `deletecollection` …
+    /// The verb as authorization sees it: `create`, `update`, `patch`, `delete`, `deletecollection` …
     pub verb: &'static str,
-    /// What the verb means for admission; none for reads.
+    /// The admission operation; `None` for reads.
     pub operation: Option<Operation>,
-    /// The subresource of the request; empty for the object itself.
+    /// The requested subresource; empty for the object itself.
     pub subresource: String,
     /// The request's id.
     pub audit_id: AuditId,
-    /// Whether the request is carried out up to the write and no further.
+    /// Whether to stop before the write.
     pub dry_run: bool,
-    /// Under which name fields are owned (`metadata.managedFields`). Empty: the write is not tracked there.
+    /// The owner of changed fields in `metadata.managedFields`. Empty: the write is not tracked.
     pub field_manager: String,
-    /// What is done about members that the schema does not know.
+    /// How unknown and duplicate fields are handled (`fieldValidation`).
     pub strictness: Strictness,
-    /// The audit event of the request, if the policy wants one.
+    /// The audit record, if the policy records the request.
     pub audit: Option<Arc<AuditRecord>>,
-    /// Whether an object that breaks a rule of its kind is written all the same; see [`RequestContext::tolerate_invalid`].
+    /// Whether validation errors are logged instead of returned; see [`RequestContext::tolerate_invalid`].
     tolerates_invalid: bool,
     /// Whether a component of this process writes, without an HTTP request.
     internal: bool,
@@ -75,7 +75,7 @@ pub struct RequestContext {
 }
 
 impl RequestContext {
-    /// The context of a request that writes nothing yet: options are set where the verb's are read.
+    /// Creates a context without write options; see [`RequestContext::with_options`].
     pub fn new(user: Arc<User>, verb: &'static str, audit_id: AuditId) -> RequestContext {
         RequestContext {
             user,
@@ -94,15 +94,15 @@ impl RequestContext {
         }
     }
 
-    /// The context of a write by a component of this process.
+    /// Creates the context of a write by a component of this process.
     pub fn internal(user: Arc<User>, verb: &'static str, field_manager: &str) -> RequestContext {
         let mut context = RequestContext::new(user, verb, AuditId::new());
         (context.field_manager, context.internal) = (field_manager.to_owned(), true);
         context
     }
 
-    /// The same write, whose object may break rules of its kind. For one thing alone: the endpoints of the API server itself
-    /// when it listens on loopback, which the rules for everybody else's endpoints forbid.
+    /// Disables validation errors. Only for the API server's own endpoints on loopback, which validation forbids for
+    /// all others.
     #[must_use]
     pub(crate) fn tolerate_invalid(mut self) -> RequestContext {
         self.tolerates_invalid = true;
@@ -114,11 +114,11 @@ impl RequestContext {
         self.internal
     }
 
-    /// What validation says, as it is held against this write.
+    /// Applies `tolerates_invalid` to the result of validation.
     pub(super) fn judge(&self, validated: Result<(), Status>) -> Result<(), Status> {
         match validated {
             Err(status) if self.tolerates_invalid && status.reason == "Invalid" => {
-                tracing::debug!(%status, "written although it breaks a rule");
+                tracing::debug!(%status, "writing an invalid object");
                 Ok(())
             }
             validated => validated,
@@ -150,12 +150,12 @@ impl RequestContext {
         }
     }
 
-    /// Adds a warning that the answer will carry in a `Warning` header. What is said twice is sent once.
+    /// Adds a warning to the response's `Warning` headers. Duplicates are dropped.
     pub fn warn(&self, warning: impl Into<String>) {
         self.lock_warnings().push(warning.into());
     }
 
-    /// Takes the warnings so far.
+    /// Takes the warnings added so far.
     pub fn take_warnings(&self) -> Vec<String> {
         std::mem::take(&mut *self.lock_warnings())
     }
@@ -168,11 +168,11 @@ impl RequestContext {
     }
 
     fn lock_warnings(&self) -> std::sync::MutexGuard<'_, Vec<String>> {
-        self.warnings.lock().expect("invariant: nobody panics who holds the warnings")
+        self.warnings.lock().expect("invariant: no holder of the lock panics")
     }
 }
 
-/// A component of this process that writes objects under a name of its own.
+/// A component of this process that writes objects under its own identity.
 #[derive(Clone, Debug)]
 pub struct Identity {
     user: Arc<User>,
@@ -180,32 +180,33 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// A controller, under the service account that upstream's controller manager uses for it, such as
+    /// A controller, with the service account that upstream's controller manager uses for it, such as
     /// `deployment-controller`.
     pub fn controller(name: &str) -> Identity {
         let user = User::service_account("kube-system", name);
         Identity { user: Arc::new(user), field_manager: "kube-controller-manager" }
     }
 
-    /// The scheduler. Its writes are bindings and conditions, which have no field manager.
+    /// The scheduler. It writes bindings and conditions, which have no field manager.
     pub fn scheduler() -> Identity {
         static SCHEDULER: LazyLock<Arc<User>> =
             LazyLock::new(|| Arc::new(User::component("system:kube-scheduler", &[])));
         Identity { user: SCHEDULER.clone(), field_manager: "" }
     }
 
-    /// The node `name`, for what its agent and executor report. As with kubelets' heartbeats nobody manages the fields.
+    /// The node `name`, for reports of its agent and executor. As for the kubelet's status updates, fields are not
+    /// tracked.
     pub fn node(name: &str) -> Identity {
         let user = User::component(&format!("system:node:{name}"), &["system:nodes"]);
         Identity { user: Arc::new(user), field_manager: "" }
     }
 
-    /// This API server itself, for the objects that every cluster has.
+    /// This API server, for bootstrap objects.
     pub fn apiserver() -> Identity {
         Identity { user: Arc::new(User::system("system:apiserver")), field_manager: "kube-apiserver" }
     }
 
-    /// The same component, whose writes do not show in `metadata.managedFields`.
+    /// The same component without tracking in `metadata.managedFields`.
     #[must_use]
     pub fn untracked(mut self) -> Identity {
         self.field_manager = "";
@@ -217,7 +218,7 @@ impl Identity {
         &self.user
     }
 
-    /// The context of one write.
+    /// Creates the context of one write.
     pub fn context(&self, verb: &'static str) -> RequestContext {
         RequestContext::internal(self.user.clone(), verb, self.field_manager)
     }

@@ -1,4 +1,4 @@
-//! Creating objects.
+//! Creation of objects.
 
 use serde_json::Value;
 use shim_core::kinds::{self, CreateContext};
@@ -16,11 +16,11 @@ use crate::storage::object::encoded;
 use crate::storage::registry::{generate_name, now};
 use crate::storage::service_addresses;
 
-/// How often a generated name that is taken is drawn anew (as upstream).
+/// Attempts to generate a free name (as upstream).
 const GENERATE_NAME_TRIES: usize = 8;
 
 impl Pipeline {
-    /// Creates an object that was decoded.
+    /// Creates a decoded object.
     pub async fn create(
         &self,
         context: &RequestContext,
@@ -36,8 +36,8 @@ impl Pipeline {
         created
     }
 
-    /// Creates an object that can be decoded once more. That is seldom needed: if a drawn name is taken, or if something
-    /// that the write depends on changes meanwhile.
+    /// Creates an object from a function that decodes it. It is decoded again for each further attempt: when the
+    /// generated name is taken or a precondition failed.
     #[tracing::instrument(name = "write", skip_all, fields(audit_id = %context.audit_id, verb = context.verb, resource = target.resource.plural, namespace = target.namespace, name = target.name))]
     pub async fn create_from(
         &self,
@@ -68,7 +68,7 @@ impl Pipeline {
         Err(gave_up(&target, broken.as_ref()))
     }
 
-    /// One attempt. `broken` is the precondition that did not hold in the attempt before.
+    /// One attempt. `broken` is the precondition that failed in the previous one.
     async fn create_once(
         &self,
         context: &RequestContext,
@@ -86,7 +86,7 @@ impl Pipeline {
         self.admission.admit(context, &mut attributes, &mut preconditions).await?;
         let mut object = attributes.object.take().unwrap_or_default();
         if service_addresses::concerns(resource) {
-            // An address that was given back a moment ago must read as free.
+            // Addresses that were just released must be seen as free.
             self.registry.fresh().await?;
         }
         let suffix = match access::text(&object, &["metadata", "name"]) {
@@ -96,7 +96,7 @@ impl Pipeline {
         let uid = uuid::Uuid::new_v4().to_string();
         let create = CreateContext { namespace, uid: &uid, now: now(), suffix: &suffix };
         strategy.warnings(&object, None).into_iter().for_each(|warning| context.warn(warning));
-        // A dry run must find the addresses free too, but takes none.
+        // A dry run also allocates addresses, but does not claim them.
         let addresses = service_addresses::allocate(&self.registry, resource, &mut object, None, broken)?;
         preconditions.extend(addresses);
         context.judge(kinds::begin_create(resource, &mut object, &create))?;

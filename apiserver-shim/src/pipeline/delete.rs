@@ -1,5 +1,5 @@
-//! Deleting objects: admission sees DELETE with the stored object; grace, finalizers and preconditions decide whether the
-//! object goes at once or is only marked (`crate::storage::deletion`).
+//! Deletion of objects. Admission sees DELETE with the stored object. Grace period, finalizers and preconditions
+//! decide whether the object is removed or only marked (`crate::storage::deletion`).
 
 use serde_json::Value;
 use shim_model::status::{self, Status};
@@ -15,17 +15,17 @@ use crate::storage::object::{Object, encoded, set_resource_version};
 use crate::storage::registry::now;
 use crate::storage::service_addresses;
 
-/// How a deletion ended. The object is as its resource serves it.
+/// The result of a deletion. The object is in the served version.
 #[derive(Clone, Debug)]
 pub enum DeletionOutcome {
-    /// The object is gone; this is how it looked last.
+    /// The object was removed; the value is its last state.
     Deleted(Value),
-    /// The object is marked: it goes when its grace has passed and its finalizers are gone.
+    /// The object is terminating: it is removed when its grace period has passed and its finalizers are gone.
     Terminating(Value),
 }
 
 impl DeletionOutcome {
-    /// The object, gone or going.
+    /// The object's last state.
     pub fn object(&self) -> &Value {
         match self {
             DeletionOutcome::Deleted(object) | DeletionOutcome::Terminating(object) => object,
@@ -38,11 +38,11 @@ impl DeletionOutcome {
     }
 }
 
-/// Whether the plugins are asked.
+/// Whether admission plugins run.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Admission {
     Asked,
-    /// They have been asked about what the deletion is a consequence of.
+    /// They have run for the request that implies the deletion.
     Done,
 }
 
@@ -60,7 +60,7 @@ impl Pipeline {
         deleted
     }
 
-    /// Deletes these objects one by one. One that somebody else removed meanwhile is as good as deleted.
+    /// Deletes objects one by one. An object that another request removed meanwhile counts as deleted.
     pub async fn delete_collection(
         &self,
         context: &RequestContext,
@@ -79,8 +79,8 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Evicts a Pod: plugins see the creation of the Eviction, as upstream, and not the deletion that follows from it.
-    /// Disruption budgets are not served yet, so none forbids it.
+    /// Evicts a Pod. As upstream, plugins see the creation of the Eviction, and not the deletion that follows.
+    /// PodDisruptionBudgets are not supported yet.
     pub async fn evict(
         &self,
         context: &RequestContext,

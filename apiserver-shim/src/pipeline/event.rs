@@ -1,6 +1,6 @@
-//! Fast path for Events that components of this process record: they are encoded already, and nearly all of them are
-//! written once and never read. What a create does beyond that (stamps, defaults, validation) has been done by whoever
-//! encoded them, which a test compares with the general path.
+//! Fast path for Events of this process's components. They arrive encoded, because nearly all are written once and
+//! never read. Stamps, defaults and validation of a create are already applied; a test compares the result with the
+//! general path.
 
 use serde_json::Value;
 use shim_core::controllers::served;
@@ -12,7 +12,7 @@ use super::component_audit::close_audit;
 use super::{Attributes, ObjectRef, Operation, Pipeline, Preconditions, RequestContext};
 
 impl Pipeline {
-    /// Creates an Event that is encoded and stamped with its name, UID and creation time; the revision it got.
+    /// Creates an encoded Event that has a name, UID and creation timestamp. Returns its revision.
     pub async fn record_event(&self, context: &RequestContext, event: StoredObject) -> Result<u64, Status> {
         let (events, header) = (self.registry.builtin(&served("", "events")), event.header.clone());
         let target = ObjectRef::new(&events, &header.namespace, "");
@@ -29,7 +29,7 @@ impl Pipeline {
             match commit::put(&self.registry, resource, event.clone(), Expect::Absent, &preconditions).await {
                 Ok(object) => return Ok(object.revision),
                 Err(CommitError::Conflict(_)) => return Err(status::already_exists(resource, &header.name)),
-                // The namespace has changed: the general path looks again.
+                // The namespace has changed: the general path checks it again.
                 Err(CommitError::Precondition(_)) => {}
                 Err(CommitError::Status(status)) => return Err(status),
             }
@@ -41,7 +41,7 @@ impl Pipeline {
         created.map(|outcome| outcome.revision())
     }
 
-    /// What the transaction of an Event must find; none if a plugin wants to see the Event itself.
+    /// The preconditions of an Event's transaction; `None` if a plugin needs the decoded Event.
     pub(super) async fn admit_encoded_event(
         &self,
         context: &RequestContext,

@@ -1,7 +1,7 @@
-//! Fast path for what nodes report of their Pods: the status is replaced in the encoded Pod, without decoding the rest.
+//! Fast path for Pod status reports of nodes: replaces the status in the encoded Pod without decoding the rest.
 //!
-//! It is taken where the general path would store the same bytes: no plugin wants to see the Pod, the status needs no
-//! defaults, and it passes validation. [`is_plain`] tells that by one pass over the report. A test compares both paths.
+//! It applies where the general path would store the same bytes: no plugin needs the Pod, no defaults apply to the
+//! status, and the status is valid. [`is_plain`] checks this in one pass over the report. A test compares both paths.
 
 use memchr::memmem;
 use serde::Deserialize;
@@ -17,8 +17,8 @@ use super::{Attributes, ObjectRef, Operation, Pipeline, Preconditions, RequestCo
 use crate::storage::object::Object;
 
 impl Pipeline {
-    /// Stores what a node reports of the Pod with this UID: the revision, or 0 if there was nothing to write. None: the
-    /// general path ([`Pipeline::update_parts`]) is to be taken.
+    /// Stores a node's status report for the Pod with this UID. Returns the revision, or 0 if nothing changed. `None`
+    /// means that the caller must use the general path ([`Pipeline::update_parts`]).
     #[tracing::instrument(name = "write", skip_all, fields(audit_id = %context.audit_id, namespace, name, uid))]
     pub async fn swap_pod_status(
         &self,
@@ -45,7 +45,7 @@ impl Pipeline {
         written
     }
 
-    /// Writes a Pod of which only the status has changed; none if that is for the general path.
+    /// Writes a Pod with a new status; `None` if the general path must be used.
     async fn put_status(
         &self,
         context: &RequestContext,
@@ -55,7 +55,7 @@ impl Pipeline {
         let pods = &self.registry.builtin(&served("", "pods"));
         let mut attributes = Attributes::new(Operation::Update, pods, current.namespace());
         (attributes.name, attributes.subresource) = (current.name(), "status");
-        // The next write of a Pod that nothing holds any longer is its removal.
+        // The next write of a released Pod removes it, which is left to the general path.
         let header = current.header();
         let held = !header.finalizers.is_empty() || header.deletion_grace_period_seconds.unwrap_or(0) > 0;
         let released = header.deletion_timestamp.is_some() && !held;
@@ -71,7 +71,7 @@ impl Pipeline {
     }
 }
 
-/// The members of a reported status that defaults and validation look at.
+/// The members of a reported status that defaults and validation read.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Reported<'a> {
@@ -102,9 +102,9 @@ struct Condition<'a> {
     kind: &'a str,
 }
 
-/// Whether the general path would leave the merged status as it is, and find nothing wrong with it.
+/// Whether the general path would neither change nor reject the merged status.
 pub(super) fn is_plain(stored: &[u8], reported: &[u8]) -> bool {
-    // A container that has ended for good must not be reported as running: the general path compares them.
+    // The general path checks that a terminated container is not reported as running again.
     if memmem::find(stored, b"\"terminated\"").is_some() {
         return false;
     }

@@ -1,4 +1,5 @@
-//! The pipeline over a store in memory: plugins that add to transactions, ratcheting, and fast paths beside the general one.
+//! The pipeline over an in-memory store: plugins that add to transactions, ratcheting validation, and fast paths
+//! compared with the general path.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -38,7 +39,7 @@ async fn create(
     pipeline.create(&admin("create"), ObjectRef::new(&resource, &namespace, ""), object).await
 }
 
-/// A pipeline with namespace `ns` and its default service account.
+/// A pipeline with the namespace `ns` and its default service account.
 async fn with_namespace(
     more: impl FnOnce(&Registry) -> Vec<Arc<dyn AdmissionPlugin>>,
 ) -> (Arc<dyn Store>, Pipeline) {
@@ -134,7 +135,7 @@ async fn a_quota_plugin_never_exceeds_its_limit() {
         )
     };
     assert_eq!(used().await, (LIMIT.to_string(), LIMIT + 1));
-    // A deletion gives back what it used, in its transaction.
+    // A deletion releases quota in its transaction.
     let name = made[0].as_ref().unwrap().stored.as_ref().unwrap().name().to_owned();
     let target = ObjectRef::new(maps, "ns", &name);
     pipeline.delete(&admin("delete"), target, &DeleteOptions::default()).await.unwrap();
@@ -189,7 +190,7 @@ async fn admission_sees_deletions_with_the_stored_object() {
 
 // === Ratcheting ===
 
-/// A ReplicaSet that was stored before its image was required to be without spaces, say.
+/// A stored ReplicaSet that violates a newer rule: its image name contains a space.
 async fn invalid_replica_set(store: &Arc<dyn Store>, pipeline: &Pipeline) -> Value {
     let sets = &pipeline.registry().builtin(&served("apps", "replicasets"));
     let set = json!({
@@ -206,7 +207,7 @@ async fn invalid_replica_set(store: &Arc<dyn Store>, pipeline: &Pipeline) -> Val
 }
 
 #[tokio::test]
-async fn an_object_that_breaks_a_newer_rule_can_be_scaled_and_deleted() {
+async fn an_object_that_violates_a_newer_rule_can_be_scaled_and_deleted() {
     let (store, pipeline) = with_namespace(|_| Vec::new()).await;
     let sets = &pipeline.registry().builtin(&served("apps", "replicasets"));
     let stored = invalid_replica_set(&store, &pipeline).await;
@@ -233,14 +234,18 @@ async fn an_object_that_breaks_a_newer_rule_can_be_scaled_and_deleted() {
     let refused = update(port, json!(80_000)).await.unwrap_err();
     assert_eq!(refused.code, 422, "another wrong value is an error of the update");
     update(port, json!(80)).await.unwrap();
-    assert_eq!(update(port, json!(70_000)).await.unwrap_err().code, 422, "what was mended stays so");
+    assert_eq!(
+        update(port, json!(70_000)).await.unwrap_err().code,
+        422,
+        "a corrected field cannot become invalid again"
+    );
     let deleted = pipeline.delete(&admin("delete"), target, &DeleteOptions::default()).await.unwrap();
     assert!(matches!(deleted, DeletionOutcome::Deleted(_)));
 }
 
 // === Fast paths ===
 
-/// A plugin that wants to see everything, so that no fast path is taken.
+/// A plugin that needs every object, so that no fast path applies.
 struct SeesEverything;
 
 impl AdmissionPlugin for SeesEverything {
@@ -252,8 +257,8 @@ impl AdmissionPlugin for SeesEverything {
     }
 }
 
-/// Runs a write on a pipeline that takes its fast paths and on one that does not; both Pods and Events must be the same,
-/// but for what each write draws or stamps anew.
+/// Runs a write with and without fast paths. Both must store the same Pods and Events, apart from generated names and
+/// timestamps.
 async fn on_both_paths<F: Future<Output = ()>>(write: impl Fn(Pipeline, Arc<Object>) -> F) -> Vec<Value> {
     let mut results = Vec::new();
     for general in [false, true] {
@@ -281,7 +286,7 @@ fn comparable(mut object: Value) -> Value {
         access::remove(condition, &["lastTransitionTime"]);
     }
     let text = object.to_string();
-    // The token volume's name is drawn.
+    // The token volume's name is generated.
     let drawn = text.find("kube-api-access-").map(|at| text[at..at + 21].to_owned());
     serde_json::from_str(&drawn.map_or(text.clone(), |drawn| text.replace(&drawn, "kube-api-access-xxxxx")))
         .unwrap()
@@ -309,7 +314,7 @@ async fn events_are_the_same_on_both_paths() {
     assert_eq!(results[0][1].as_array().unwrap().len(), 1);
 }
 
-/// What the scheduler does when a fast path is not to be taken.
+/// The scheduler's write when a fast path does not apply.
 async fn edit(
     pipeline: &Pipeline,
     context: &RequestContext,
@@ -343,7 +348,7 @@ async fn bindings_are_the_same_on_both_paths() {
                 false
             }
         };
-        // The Event is in the transaction on the fast path; otherwise the scheduler records it afterwards.
+        // On the fast path the Event is in the transaction; otherwise the scheduler records it afterwards.
         if !with_event {
             pipeline.record_event(&context, event(&pod)).await.unwrap();
         }
@@ -359,10 +364,10 @@ async fn statuses_are_the_same_on_both_paths() {
         json!({"phase": "Pending", "hostIP": "10.0.0.1", "hostIPs": [{"ip": "10.0.0.1"}]}),
         json!({"phase": "Running", "podIP": "10.1.0.1", "podIPs": [{"ip": "10.1.0.1"}], "qosClass": "BestEffort",
             "conditions": [{"type": "Ready", "status": "True"}], "containerStatuses": [{"name": "c"}]}),
-        // Not plain: an address without the list of addresses, which defaults add.
+        // Not plain: it has an IP but no list of IPs, which defaults add.
         json!({"phase": "Running", "podIP": "10.1.0.2"}),
         json!({"phase": "Succeeded"}),
-        // A Pod that has ended stays so.
+        // A Pod that has finished keeps its phase.
         json!({"phase": "Running"}),
     ];
     let results = on_both_paths(|pipeline, pod| {
@@ -388,7 +393,7 @@ async fn statuses_are_the_same_on_both_paths() {
 }
 
 #[tokio::test]
-async fn a_status_that_breaks_a_rule_is_refused_on_both_paths() {
+async fn an_invalid_status_is_refused_on_both_paths() {
     on_both_paths(|pipeline, pod| async move {
         let context = Identity::node("node-1").context("patch");
         let report = json!({"phase": "Running", "podIP": "nonsense", "podIPs": [{"ip": "nonsense"}]});

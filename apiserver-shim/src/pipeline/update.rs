@@ -1,4 +1,4 @@
-//! Changing objects: PUT, PATCH, subresources, and the read-modify-writes of components.
+//! Updates of objects: PUT, PATCH, subresources, and read-modify-write by components.
 
 use std::sync::Arc;
 
@@ -24,16 +24,17 @@ use crate::storage::object::{Object, encoded, set_resource_version};
 use crate::storage::registry::is_released;
 use crate::storage::service_addresses;
 
-/// A subresource whose object is not the resource's but a view of it, such as `scale`. Admission sees the view.
+/// A subresource with an object type of its own, such as `scale`, which is a view of the object. Admission sees the
+/// view.
 #[derive(Clone, Copy, Debug)]
 pub struct View {
     /// The subresource.
     pub subresource: &'static str,
     /// The kind of the view.
     pub kind: KindRef<'static>,
-    /// Makes the view.
+    /// Builds the view from the object.
     pub read: fn(&Value) -> Value,
-    /// Writes what the view says into the object.
+    /// Applies the view to the object.
     pub write: fn(&mut Value, &Value) -> Result<(), Status>,
 }
 
@@ -41,13 +42,13 @@ pub struct View {
 #[derive(Clone, Copy)]
 struct Scope<'a> {
     target: ObjectRef<'a>,
-    /// The parts of the object, one pass of the pipeline each, all in one transaction.
+    /// The parts of the object. Each is one pass of the pipeline; all are in one transaction.
     parts: &'a [Subresource<'a>],
     view: Option<&'a View>,
 }
 
 impl Pipeline {
-    /// Replaces an object by one that was decoded.
+    /// Replaces an object with a decoded one.
     pub async fn update(
         &self,
         context: &RequestContext,
@@ -85,7 +86,7 @@ impl Pipeline {
         .await
     }
 
-    /// Reads, changes and writes until nobody was faster. `change` makes the wanted object of the current one.
+    /// Read-modify-write with retries on conflict. `change` computes the new object from the current one.
     pub async fn update_with(
         &self,
         context: &RequestContext,
@@ -103,7 +104,7 @@ impl Pipeline {
         updated
     }
 
-    /// Changes an object through a view of it.
+    /// Updates an object through a view of it.
     pub async fn update_view(
         &self,
         context: &RequestContext,
@@ -116,9 +117,10 @@ impl Pipeline {
         self.run_update(context, Scope { target, parts: &parts, view: Some(view) }, current, change).await
     }
 
-    /// Changes several parts of an object, such as the object itself and its status, in one transaction. Each part is a
-    /// pass of its own through defaults, admission and validation, as it would be in consecutive requests. The first
-    /// attempt reads the cache, which may be a moment behind: if it is, the transaction fails and brings the newest state.
+    /// Updates several parts of an object, such as the object itself and its status, in one transaction. Each part
+    /// has its own pass through defaults, admission and validation, as in consecutive requests. The first attempt
+    /// reads the cache without waiting; if the cache is stale, the transaction fails and the next attempt reads the
+    /// newest state.
     pub async fn update_parts(
         &self,
         context: &RequestContext,
@@ -187,7 +189,7 @@ impl Pipeline {
         Err(gave_up(&scope.target, broken.as_ref()))
     }
 
-    /// Everything between a wanted object and its write.
+    /// Prepares a new object for its write.
     async fn prepare_update(
         &self,
         context: &RequestContext,
@@ -248,7 +250,7 @@ impl Pipeline {
             }
         }
         if part == Subresource::Main {
-            // Addresses that the old object has stay its own; the new one may need more.
+            // The object keeps its allocated addresses; the update may need more.
             let addresses =
                 service_addresses::allocate(&self.registry, resource, &mut new, Some(old), broken)?;
             preconditions.extend(addresses);
@@ -273,7 +275,7 @@ impl Pipeline {
     ) -> Result<WriteOutcome, CommitError> {
         let mut stored = resource.to_stored(new).await?;
         if is_released(resource, &stored) {
-            // Nothing holds the object any longer: what is written is its removal.
+            // The object is released: the write removes it.
             service_addresses::release_all(resource, &stored, &mut preconditions);
             let revision = commit::remove(&self.registry, resource, current, &preconditions).await?;
             set_resource_version(&mut stored, revision);
@@ -295,19 +297,19 @@ struct Pass<'a> {
     broken: Option<&'a Key>,
 }
 
-/// In a patch a UID is not a precondition but a field, which is immutable.
+/// In a patch the UID is not a precondition but an immutable field.
 fn check_uid_kept(resource: &Resource, old: &Value, new: &Value) -> Result<(), Status> {
     let (uid, found) = (access::text(new, &["metadata", "uid"]), access::text(old, &["metadata", "uid"]));
     if uid.is_empty() || uid == found {
         return Ok(());
     }
-    // Two rules of upstream report it, and both are counted among the causes.
+    // Upstream reports this by two rules, and both are listed as causes.
     let error = FieldError::invalid("metadata.uid", uid, "field is immutable");
     let name = access::text(old, &["metadata", "name"]);
     Err(status::invalid(&resource.group, &resource.kind, name, &[error.clone(), error]))
 }
 
-/// UID and resourceVersion of a body are preconditions.
+/// The UID and resourceVersion of a request body are preconditions.
 fn check_versions(resource: &ServedResource, old: &Value, new: &Value, revision: u64) -> Result<(), Status> {
     let name = access::text(old, &["metadata", "name"]);
     let (uid, found) = (access::text(new, &["metadata", "uid"]), access::text(old, &["metadata", "uid"]));

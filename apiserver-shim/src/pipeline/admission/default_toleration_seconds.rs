@@ -1,4 +1,5 @@
-//! DefaultTolerationSeconds: a Pod stays five minutes on a node that is not ready or unreachable, unless it says otherwise.
+//! DefaultTolerationSeconds: Pods tolerate a not-ready or unreachable node for five minutes, unless they specify
+//! otherwise.
 
 use async_trait::async_trait;
 use shim_core::kinds::admission as rules;

@@ -22,8 +22,8 @@ impl NamespaceLifecycle {
         NamespaceLifecycle { registry, namespaces }
     }
 
-    /// The namespace must exist and stay as it is until the object is written: else an object could appear in a namespace
-    /// whose content has been removed already.
+    /// Requires that the namespace exists and does not change until the object is written. Otherwise an object could
+    /// be created after the content of its namespace was deleted.
     async fn check_namespace(
         &self,
         attributes: &Attributes<'_>,
@@ -50,7 +50,7 @@ impl AdmissionPlugin for NamespaceLifecycle {
 
     fn handles(&self, attributes: &Attributes<'_>) -> bool {
         match attributes.operation {
-            // Reviews say nothing about the namespace, or they would tell whether it exists.
+            // Reviews are exempt, because an error would reveal whether the namespace exists.
             Operation::Create => {
                 attributes.resource.namespaced && attributes.resource.group != "authorization.k8s.io"
             }

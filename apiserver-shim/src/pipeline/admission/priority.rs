@@ -1,4 +1,4 @@
-//! Priority: a Pod gets the priority of the PriorityClass that it names, or of the global default class.
+//! Priority: sets a Pod's priority from its PriorityClass, or from the global default class.
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ impl Priority {
             let found = self.registry.peek(&self.classes, "", name);
             return found.map(|found| class_of(&found)).transpose();
         }
-        // Looked for in the bytes first: most classes are not the default one and need no decoding.
+        // Search the bytes first: most classes are not the default and need no decoding.
         const MARK: &[u8] = b"\"globalDefault\":true";
         let view = self.classes.cache().view();
         let marked = view.iter(None).filter(|o| memchr::memmem::find(o.tail(), MARK).is_some());
@@ -57,7 +57,7 @@ impl AdmissionPlugin for Priority {
     ) -> Result<(), Status> {
         let Some(pod) = &mut attributes.object else { return Ok(()) };
         match attributes.old_object {
-            // An update that leaves the priority out keeps it.
+            // An update that omits the priority keeps it.
             Some(old) => rules::keep_priority(pod, old),
             None => {
                 let class = self.class_for(pod)?;

@@ -1,4 +1,4 @@
-//! RuntimeClass: a Pod that names a RuntimeClass is refused unless the class exists.
+//! RuntimeClass: refuses Pods whose RuntimeClass does not exist.
 
 use async_trait::async_trait;
 use shim_core::kinds::admission as rules;
@@ -6,7 +6,7 @@ use shim_model::status::Status;
 
 use super::{AdmissionPlugin, Attributes, Operation, Preconditions, RequestContext};
 
-/// RuntimeClasses are not served yet, so none exists.
+/// RuntimeClasses are not supported yet, so none exists.
 pub(super) struct RuntimeClass;
 
 #[async_trait]

@@ -1,4 +1,4 @@
-//! ServiceAccount: a new Pod gets its service account, that account's pull secrets, and a volume with a token.
+//! ServiceAccount: sets a new Pod's service account, its image pull secrets, and a token volume.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,9 +14,9 @@ use crate::storage::catalog::ServedResource;
 use crate::storage::object::Object;
 use crate::storage::registry::{Registry, generate_name};
 
-/// How long a Pod waits for its namespace's default service account, which a controller creates.
+/// How long to wait for the default service account of a new namespace, which a controller creates.
 const DEFAULT_ACCOUNT_WAIT_MAX: Duration = Duration::from_secs(2);
-/// How often it is looked for meanwhile.
+/// Polling interval during that wait.
 const DEFAULT_ACCOUNT_POLL: Duration = Duration::from_millis(20);
 
 pub(super) struct ServiceAccount {

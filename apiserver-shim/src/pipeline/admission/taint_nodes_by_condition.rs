@@ -1,4 +1,4 @@
-//! TaintNodesByCondition: a new Node is tainted as not ready, so that nothing is placed on it before it reports.
+//! TaintNodesByCondition: taints a new Node as not ready, so that no Pod is scheduled to it before it reports.
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -35,8 +35,8 @@ impl AdmissionPlugin for TaintNodesByCondition {
     }
 }
 
-/// Whether a node registers itself together with a status that says that it is ready. An agent that has registered with the
-/// kernel has reported already: the taint would only last until the node lifecycle controller's next look.
+/// Whether a node creates its own Node object with a ready status. Its agent has registered and reported already, so
+/// the taint would only last until the node lifecycle controller's next reconcile.
 fn registers_itself_as_ready(context: &RequestContext, node: &Value) -> bool {
     let name = access::text(node, &["metadata", "name"]);
     let ready = |c: &Value| access::text(c, &["type"]) == "Ready" && access::text(c, &["status"]) == "True";

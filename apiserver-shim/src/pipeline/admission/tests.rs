@@ -1,4 +1,4 @@
-//! The chain: order, reinvocation, refusals.
+//! The admission chain: order, reinvocation and refusals.
 
 use std::sync::Mutex;
 
@@ -8,10 +8,10 @@ use shim_core::controllers::served;
 use super::*;
 use crate::pipeline::Identity;
 
-/// What the plugins of a test did, in order.
+/// The calls of a test's plugins, in order.
 type Calls = Arc<Mutex<Vec<String>>>;
 
-/// Appends its name to the object's list; may tell that it changed the object.
+/// Appends its name to the object's list; reports the change if configured to.
 struct Append {
     name: &'static str,
     calls: Calls,
@@ -41,7 +41,7 @@ impl AdmissionPlugin for Append {
     ) -> Result<(), Status> {
         self.calls.lock().unwrap().push(self.name.to_owned());
         let object = attributes.object.as_mut().unwrap();
-        // Idempotent, as a plugin that may run again must be.
+        // Idempotent, as reinvocation requires.
         if object["data"].get(self.name).is_none() {
             object["data"][self.name] = json!("seen");
             if self.tells {
@@ -82,7 +82,7 @@ async fn run(plugins: &[(&'static str, ReinvocationPolicy, bool)]) -> Vec<String
 }
 
 #[tokio::test]
-async fn a_mutating_plugin_runs_again_after_a_later_change() {
+async fn a_plugin_is_reinvoked_after_a_later_change() {
     use ReinvocationPolicy::{IfNeeded, Never};
     let order =
         run(&[("a", IfNeeded, false), ("b", Never, false), ("c", IfNeeded, true), ("d", IfNeeded, false)]);
@@ -94,14 +94,14 @@ async fn a_mutating_plugin_runs_again_after_a_later_change() {
 }
 
 #[tokio::test]
-async fn nothing_runs_again_without_a_change_that_was_told() {
+async fn no_plugin_is_reinvoked_without_a_reported_change() {
     use ReinvocationPolicy::IfNeeded;
     let order = run(&[("a", IfNeeded, false), ("b", IfNeeded, false)]).await;
     assert_eq!(order, ["a", "b", "a validates 2", "b validates 2"]);
 }
 
 #[tokio::test]
-async fn two_plugins_that_tell_see_each_other_once() {
+async fn two_plugins_that_report_changes_are_reinvoked_once() {
     use ReinvocationPolicy::IfNeeded;
     let order = run(&[("a", IfNeeded, true), ("b", IfNeeded, true)]).await;
     assert_eq!(order, ["a", "b", "a", "a validates 2", "b validates 2"]);
