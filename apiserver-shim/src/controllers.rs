@@ -1,10 +1,10 @@
-//! Runs the controllers of `shim-core`. One task, the informers, feeds [`cache::SharedCache`] from the watch caches and
-//! queues the keys that each change concerns. Every controller has a worker with its own task and queue, so that a slow one
-//! delays no other: it reconciles a key, which yields a plan, and executes the plan.
+//! Runs the controllers of `shim-core`. The informers, one task, update [`cache::SharedCache`] from the watch caches
+//! and enqueue the keys that each change affects. Every controller has a worker with its own task and queue, so that
+//! a slow controller delays no other. A worker reconciles a key, which yields a plan, and executes the plan.
 //!
-//! A reconcile never sees objects that are older than what the last plan for the same key wrote: a key whose plan wrote
-//! revision `r` waits until the cache contains everything up to `r`. So no controller needs expectations, and nothing is
-//! created twice.
+//! A reconcile always sees the writes of the previous plan for its key: after a plan that wrote revision `r`, the key
+//! waits until the cache contains everything up to `r`. So controllers need no expectations, and nothing is created
+//! twice.
 
 mod cache;
 mod events;
@@ -31,7 +31,7 @@ use cache::SharedCache;
 use informers::Informers;
 use worker::{Queue, Worker};
 
-/// What the controllers need.
+/// Options of the controllers.
 pub struct ControllerOptions {
     /// Reads and writes objects.
     pub pipeline: Pipeline,
@@ -49,14 +49,14 @@ pub struct Controllers {
     queues: Vec<Arc<Queue>>,
 }
 
-/// Reads the numbers of the controllers' queues. Clones share.
+/// Statistics of the controllers' work queues. Clones share.
 #[derive(Clone)]
 pub struct QueueMetrics {
     queues: Arc<[(&'static str, Arc<Queue>)]>,
 }
 
 impl QueueMetrics {
-    /// The numbers of each queue, by the name of its controller.
+    /// The statistics of each queue with the name of its controller.
     pub fn stats(&self) -> Vec<(&'static str, QueueStats)> {
         let now = Instant::now();
         self.queues.iter().map(|(name, queue)| (*name, queue.lock().stats(now))).collect()
@@ -76,13 +76,13 @@ impl Controllers {
         Controllers { options, queues }
     }
 
-    /// The numbers of the queues.
+    /// Access to the queues' statistics.
     pub fn metrics(&self) -> QueueMetrics {
         let names = self.options.controllers.iter().map(|controller| controller.name);
         QueueMetrics { queues: names.zip(self.queues.iter().cloned()).collect() }
     }
 
-    /// Runs until the task is aborted. Returns only if one of its tasks has failed; the text says which.
+    /// Runs until the task is aborted. Returns only if one of the tasks has failed, and says which one.
     pub async fn run(self) -> String {
         let ControllerOptions { pipeline, pod_views, controllers, events } = self.options;
         let registry = pipeline.registry().clone();

@@ -1,8 +1,9 @@
-//! Drives the scheduler machine (`shim_core::scheduler::machine`) against the store and the kernel: what happens becomes
-//! events, what the machine asks for is carried out, and the outcomes of writes and launches become events again.
+//! Drives the scheduler machine (`shim_core::scheduler::machine`) against the store and the kernel. Inputs become
+//! events; the machine's effects are executed; and their outcomes become events again.
 //!
-//! Nothing is decided here. What is here is what makes it fast: events are taken in batches, calls travel together, writes
-//! run side by side and share the store's group commits, and scheduling cycles are paced by what they cost.
+//! No scheduling decisions are made here. This module batches: events are taken in batches, calls to the kernel are
+//! sent together, writes run concurrently and share the store's group commits, and scheduling cycles are paced by
+//! their cost.
 
 mod caller;
 mod configuration;
@@ -42,42 +43,42 @@ use feeds::Watches;
 use jobs::Jobs;
 use metrics::SchedulerMetrics;
 
-/// Kernel events taken at once before anything else has a turn.
+/// Kernel events processed before other inputs are polled.
 const EVENTS_MAX: usize = 1024;
-/// Statuses being written at once: they share the store's group commits. Those that wait are one a Pod at most.
+/// Concurrent status writes, which share the store's group commits. At most one per Pod waits.
 const STATUS_WRITES_MAX: usize = 256;
-/// The least time between two scheduling cycles.
+/// Minimum interval between scheduling cycles.
 const CYCLE_EVERY: Duration = Duration::from_millis(5);
-/// The longest that cycles are put off because they take long.
+/// Maximum interval that the cost of cycles can cause.
 const CYCLE_EVERY_MAX: Duration = Duration::from_millis(100);
-/// Cycles take at most one part in so many of the time: each counts the demand and looks at every waiting Pod.
+/// Cycles use at most 1/40 of the time, because each cycle counts the demand and visits every pending Pod.
 const CYCLE_SHARE: u32 = 40;
-/// The first wait before a lost subscription is made again; doubles up to [`RESUBSCRIBE_MAX`].
+/// Delay before the first attempt to resubscribe; doubles up to [`RESUBSCRIBE_MAX`].
 const RESUBSCRIBE_FIRST: Duration = Duration::from_millis(50);
-/// The longest wait between two attempts to subscribe.
+/// Maximum delay between attempts to subscribe.
 const RESUBSCRIBE_MAX: Duration = Duration::from_secs(5);
 
-/// What the scheduler needs.
+/// Options of the scheduler.
 pub struct SchedulerOptions {
-    /// The objects, and the way in for bindings, statuses and Nodes.
+    /// Reads objects and writes bindings, statuses and Nodes.
     pub pipeline: Pipeline,
-    /// The kernel.
+    /// The kernel client.
     pub client: KernelClient,
-    /// Where executors can be reached.
+    /// The addresses of the executors, updated from task statuses.
     pub node_endpoints: NodeEndpoints,
     /// Pod CIDRs of Nodes.
     pub pod_cidrs: PodCidrs,
-    /// Shared rows of Pods.
+    /// Typed views of Pods, shared with the controllers.
     pub pod_views: PodViews,
-    /// Where Events for people go.
+    /// Records Events.
     pub events: EventRecorder,
-    /// Profiles and back-off times.
+    /// Profiles and back-off durations.
     pub configuration: SchedulerConfiguration,
     /// Where its metrics go.
     pub metrics: Registry,
 }
 
-/// Wall-clock time that never goes back: read once, and counted on by the monotonic clock.
+/// A monotonic wall clock: read once, then advanced by the monotonic clock.
 #[derive(Debug, Clone, Copy)]
 struct Clock {
     wall: Duration,
@@ -95,7 +96,7 @@ impl Clock {
     }
 }
 
-/// The driver: one task owns the machine.
+/// The driver: one task that owns the machine.
 struct Driver {
     machine: SchedulerMachine,
     metrics: SchedulerMetrics,
@@ -104,23 +105,23 @@ struct Driver {
     jobs: Jobs,
     /// See [`STATUS_WRITES_MAX`].
     status_permits: Arc<Semaphore>,
-    /// The way to the kernel while there is a subscription.
+    /// Sends calls to the kernel while subscribed.
     caller: Option<Caller>,
     watches: Watches,
-    /// The kernel said that the subscription is over.
+    /// Whether the kernel has ended the subscription.
     ended: bool,
     last_cycle: Option<Instant>,
-    /// The time between two cycles, by what the last one took.
+    /// The present interval between cycles, derived from the cost of the last one.
     cycle_every: Duration,
-    /// When a cycle is due that came too soon after the last.
+    /// When the next cycle is due, if it was requested too soon after the last one.
     next_cycle: Option<Instant>,
-    /// What this turn asked for, and is started at its end.
+    /// Calls collected in this iteration; sent at its end.
     calls: Vec<Call>,
     statuses: Vec<StatusWrite>,
     bindings: Vec<BindWrite>,
 }
 
-/// The streams of one subscription.
+/// The event streams of one subscription.
 struct Streams {
     events: mpsc::Receiver<KernelEvent>,
     cluster: mpsc::Receiver<operator::Event>,
@@ -158,7 +159,7 @@ pub async fn run(mut options: SchedulerOptions) {
             }
             Err(error) => {
                 let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-                tracing::warn!(%error, cause, "no subscription to the kernel");
+                tracing::warn!(%error, cause, "failed to subscribe to the kernel");
                 pause = (pause * 2).min(RESUBSCRIBE_MAX);
             }
         }
@@ -174,12 +175,13 @@ impl Driver {
         let session = client.subscribe(&roles).await?;
         let (agents, cluster) = client.driver().watch_cluster().await?;
         let (journal, revision) = journal::read(self.options.pipeline.registry().store()).await?;
-        // A Pod that an earlier scheduler launched must be seen before its task is: else it would pass for one that is gone.
+        // The machine must see Pods that a previous scheduler launched before it sees their tasks; otherwise they
+        // would count as deleted.
         self.options.pipeline.registry().wait_for(revision).await.map_err(SubscribeError::Caches)?;
         self.drain_watches();
         let framework_id = session.framework_id;
         if !journal.is_empty() {
-            tracing::info!(records = journal.len(), "launches of before are asked about");
+            tracing::info!(records = journal.len(), "reconciling launches of the previous scheduler");
         }
         self.caller = Some(Caller::start(client, framework_id.clone()));
         self.ended = false;
@@ -189,7 +191,7 @@ impl Driver {
         Ok(Streams { events: session.events, cluster })
     }
 
-    /// Keeps up with the store while there is no kernel to talk to.
+    /// Processes changes of the store while there is no subscription.
     async fn wait_unsubscribed(&mut self, pause: Duration) {
         self.step(Event::Unsubscribed);
         self.caller = None;
@@ -219,8 +221,8 @@ impl Driver {
                     None => return,
                 },
                 Some(outcomes) = self.jobs.next(), if !self.jobs.is_empty() => {
-                    // What the kernel said before the job was done comes first: a refused launch is not bound. And what was
-                    // written is in the caches by now.
+                    // Process kernel events that precede the job's outcome first: a refused launch must not be bound.
+                    // The written objects are in the caches by now.
                     self.drain_events(&mut streams.events);
                     self.drain_watches();
                     outcomes.into_iter().for_each(|event| self.step(event));
@@ -265,7 +267,7 @@ impl Driver {
                 tracing::warn!(%message, "the kernel ended the subscription");
                 self.ended = true;
             }
-            // Failures of executors and agents are reported task by task as well.
+            // Failures of executors and agents are also reported per task.
             KernelEvent::Failure { .. }
             | KernelEvent::Message { .. }
             | KernelEvent::UpdateOperationStatus { .. }
@@ -274,10 +276,10 @@ impl Driver {
         }
     }
 
-    /// Runs a cycle and timers where they are due, and starts what this turn asked for.
+    /// Runs a due cycle and due timers, and sends the calls of this iteration.
     fn advance(&mut self) {
         let now = Instant::now();
-        // Cycles look at every waiting Pod: what comes shortly after one shares the next.
+        // A cycle visits every pending Pod, so requests shortly after a cycle share the next one.
         match self.last_cycle.map(|at| at + self.cycle_every).filter(|due| now < *due) {
             Some(due) => self.next_cycle = Some(due),
             None => {
@@ -329,7 +331,7 @@ impl Driver {
             Send::Launch { launch, calls } => self.launch(launch, calls),
             Send::Report(note) => self.options.events.record(note),
             Send::UnreadableStatus { uid } => {
-                tracing::warn!(uid = &*uid, "an executor's status cannot be read");
+                tracing::warn!(uid = &*uid, "invalid status from an executor");
             }
             Send::Endpoint { node, address: Some(address) } => {
                 self.options.node_endpoints.set(&node, &address);
@@ -356,7 +358,7 @@ impl Driver {
         }
     }
 
-    /// Starts what this turn asked for.
+    /// Sends the calls of this iteration.
     fn flush(&mut self) {
         self.send_calls();
         let pipeline = &self.options.pipeline;
@@ -371,12 +373,12 @@ async fn sleep_until(due: Option<Instant>) {
     }
 }
 
-/// The present second.
+/// The current Unix time in seconds.
 pub(crate) fn now_seconds() -> i64 {
     crate::storage::registry::now().seconds()
 }
 
-/// Logs each launch at level `debug`; the kernel logs the next hops with the Pod's UID as `task_id`.
+/// Logs each launch at level `debug`. The kernel logs the later steps with the Pod's UID as `task_id`.
 fn trace_launches(calls: &[Call]) {
     if !tracing::enabled!(tracing::Level::DEBUG) {
         return;

@@ -1,12 +1,12 @@
-//! The controllers' cache, shared: the informers write it in short batches, the workers read it during a reconcile. Nobody
-//! holds the lock across an await.
+//! The controllers' cache, shared between tasks: informers write it in short batches, workers read it during a
+//! reconcile. The lock is never held across an await.
 
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use shim_core::controllers::ControllerCache;
 use tokio::sync::watch;
 
-/// A cache and how far it is. Clones share.
+/// A cache and the revision up to which it is complete. Clones share.
 #[derive(Clone)]
 pub(super) struct SharedCache {
     cache: Arc<RwLock<ControllerCache>>,
@@ -26,7 +26,7 @@ impl SharedCache {
         self.cache.write().expect("invariant: no writer of the cache panics")
     }
 
-    /// The revision up to which the cache contains everything.
+    /// The revision up to which the cache is complete.
     pub fn seen(&self) -> watch::Receiver<u64> {
         self.seen.subscribe()
     }

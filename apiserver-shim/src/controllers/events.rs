@@ -1,5 +1,6 @@
-//! The event recorder: writes Events in the background, best effort. Callers never wait for its queue; what does not fit is
-//! dropped, as in upstream's broadcaster. Repeated Events are aggregated: the existing Event's `count` grows.
+//! The event recorder: writes Events in the background, best effort. Callers never wait; Events that exceed the queue
+//! are dropped, as in upstream's broadcaster. Repeated Events are aggregated by incrementing the existing Event's
+//! `count`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,13 +19,13 @@ use tokio::task::JoinSet;
 use crate::pipeline::{Identity, ObjectRef, Pipeline, RequestContext};
 use crate::storage::registry::{Registry, now as wall_clock};
 
-/// Events that wait to be written. A burst of 10,000 bindings fits.
+/// Capacity of the queue; enough for a burst of 10,000 bindings.
 pub const QUEUE_BOUND: usize = 16 * 1024;
 /// Writes in flight; they share the store's group commits.
 const WRITES_MAX: usize = 64;
-/// Events that are remembered for aggregation.
+/// Number of Events remembered for aggregation.
 const REMEMBERED_MAX: usize = 4096;
-/// An Event older than this is not aggregated any more, because its time to live is about to end.
+/// Maximum age of an Event that is aggregated; older ones are close to the end of their TTL.
 const AGGREGATE_SECONDS: i64 = 1800;
 
 /// Writes Events in the background. Clones share.
@@ -79,7 +80,7 @@ impl Writer {
     fn write(&mut self, record: EventRecord, writes: &mut JoinSet<()>) {
         let now = wall_clock();
         let (pipeline, context) = (self.pipeline.clone(), context(record.component));
-        // An object whose resource is no longer served has no Events.
+        // Resources that are no longer served get no Events.
         let catalog = pipeline.registry().catalog();
         let Some(resource) = catalog.named(&record.about.resource).cloned() else { return };
         let same =
@@ -103,7 +104,8 @@ impl Writer {
     }
 }
 
-/// Each component records its Events as itself. The scheduler finds out which Pods a node must refuse.
+/// Each component records Events under its own identity. Events of component `kubelet` are the scheduler's: it emits them
+/// for Pods that a node must refuse.
 fn context(component: &str) -> RequestContext {
     let identity = match component {
         shim_core::scheduler::NAME | "kubelet" => Identity::scheduler(),
@@ -118,7 +120,7 @@ async fn create(pipeline: &Pipeline, context: &RequestContext, event: StoredObje
     }
 }
 
-/// Raises the count of an Event; if it was deleted, `fresh` takes its place.
+/// Increments the count of an Event; if it was deleted, `fresh` is created instead.
 async fn aggregate(
     pipeline: &Pipeline,
     context: &RequestContext,
@@ -149,13 +151,13 @@ fn namespace_of(about: &Target) -> &str {
     if about.key.namespace.is_empty() { "default" } else { &about.key.namespace }
 }
 
-/// The Event as it is stored, for a writer that puts it into the same transaction as the object. `None` for an object whose
-/// resource is no longer served.
+/// Encodes an Event that is written in the same transaction as its object. `None` if the object's resource is no
+/// longer served.
 pub(crate) fn event_to_store(registry: &Registry, record: &EventRecord) -> Option<StoredObject> {
     Some(event(registry.catalog().named(&record.about.resource)?, record, wall_clock(), 1).0)
 }
 
-/// The Event and its name: the object's name and the time in hexadecimal, as upstream.
+/// Builds the Event. As upstream, its name is the object's name and the time in hexadecimal.
 fn event(resource: &Resource, record: &EventRecord, now: Instant, count: i64) -> (StoredObject, String) {
     let about = &record.about;
     let time = now.to_rfc3339();

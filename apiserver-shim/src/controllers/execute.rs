@@ -1,4 +1,4 @@
-//! Executes plans. Nothing is decided here: each action is one write, which succeeds or is refused.
+//! Executes plans. Each action is one write; no decisions are made here.
 
 use serde_json::Value;
 use shim_core::controllers::{
@@ -13,19 +13,19 @@ use super::events::EventRecorder;
 use crate::pipeline::{Identity, ObjectRef, Pipeline};
 use crate::storage::deletion::{self, DeleteOptions};
 
-/// Creations and deletions of one plan in flight at once: they share the store's group commits.
+/// Concurrent creations and deletions of one plan; they share the store's group commits.
 const AT_ONCE_MAX: usize = 64;
 
 /// The result of executing a plan.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
-    /// The highest revision that it wrote: the next reconcile of the key must have seen it.
+    /// The highest revision written; the key's next reconcile must see it.
     pub revision: u64,
-    /// The refusal that ended it.
+    /// The error that stopped the plan.
     pub refused: Option<Refusal>,
 }
 
-/// Executes a plan as the controller that made it.
+/// Executes a plan as its controller.
 pub(super) async fn execute(
     pipeline: &Pipeline,
     events: &EventRecorder,
@@ -37,7 +37,7 @@ pub(super) async fn execute(
     while let Some(action) = actions.next() {
         let like = std::mem::discriminant(&action);
         let mut run = vec![action];
-        // Changes keep their order; successive creations run in parallel, and so do successive deletions.
+        // Changes run in order; successive creations run in parallel, and so do successive deletions.
         if !matches!(run[0], Action::Change { .. }) {
             while let Some(next) = actions.next_if(|a| std::mem::discriminant(a) == like) {
                 run.push(next);
@@ -115,7 +115,7 @@ fn record_creation(
     events.record(EventRecord { about: about.clone(), warning, reason, message, component });
 }
 
-/// One write: the name and revision of the written object, or nothing if nothing was written.
+/// Carries out one action. Returns the name and revision of the written object, or `None` if nothing was written.
 async fn write(
     pipeline: &Pipeline,
     identity: &Identity,
@@ -171,7 +171,7 @@ async fn change(
 }
 
 fn apply(target: &Target, changes: &[Change], object: &mut Value) {
-    // The plan is for this UID, not for a newer object of the same name.
+    // The plan is for this UID, not for a newer object with the same name.
     if object["metadata"]["uid"].as_str() == Some(target.uid.as_str()) {
         for change in changes {
             change.apply(object);
@@ -204,7 +204,7 @@ async fn delete(
     let object = ObjectRef::new(&resource, namespace, name);
     match pipeline.delete(&identity.context("delete"), object, &options).await {
         Ok(outcome) => Ok(Some((name.to_string(), outcome.revision()))),
-        // Deleted already, or a newer object of the same name.
+        // Already deleted, or replaced by a newer object with the same name.
         Err(status) if matches!(status.code, 404 | 409) => Ok(None),
         Err(status) => Err(status),
     }

@@ -1,5 +1,5 @@
-//! The informers: read the watch caches of all resources, keep the controllers' cache up to date, and queue the keys that
-//! each change concerns.
+//! The informers: read the watch caches of all resources, update the controllers' cache, and enqueue the keys that
+//! each change affects.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use crate::storage::registry::Registry;
 use crate::storage::selection::Selection;
 use crate::storage::watch_cache::{self, Delivery, WatchCache, WatchFrom, Watcher};
 
-/// Deliveries of one watcher that are put into the cache under one lock: some 100 µs.
+/// Changes applied to the cache under one lock, which takes about 100 µs.
 const BATCH_MAX: usize = 256;
-/// How often every object is passed to the controllers again although it has not changed. Repairs what a defect in `keys`
-/// or a lost signal has left behind.
+/// Resync period: how often unchanged objects are passed to the controllers again. Recovers from defects in `keys`
+/// and from lost wake-ups.
 const RESYNC_EVERY: Duration = Duration::from_secs(600);
 
 /// The changes of one resource.
@@ -33,7 +33,7 @@ pub(super) struct Informers {
     decoder: Decoder,
     controllers: Vec<(Arc<Registration>, Arc<Queue>)>,
     watchers: Vec<(GroupResource, Watcher)>,
-    /// The generation of the catalog whose resources are watched.
+    /// The catalog generation whose resources are watched.
     generation: Option<u64>,
 }
 
@@ -48,14 +48,14 @@ impl Informers {
         Informers { registry, pod_views, cache, decoder, controllers, watchers: Vec::new(), generation: None }
     }
 
-    /// Runs until the registry is gone.
+    /// Runs until the registry is dropped.
     pub async fn run(mut self) {
         let mut progress = self.registry.subscribe_progress();
         let mut generations = self.registry.generations();
         let mut resync = tokio::time::interval(RESYNC_EVERY);
         resync.reset();
         loop {
-            // Read before the watchers: what they deliver now is at least that new.
+            // Read before polling the watchers: their changes are at least as new.
             let seen = *progress.borrow_and_update();
             let mut changes = self.follow_catalog();
             changes.extend(self.drain());
@@ -71,7 +71,7 @@ impl Informers {
         }
     }
 
-    /// Watches the resources that are new in the catalog, and removes the objects of those that are gone.
+    /// Starts watches of newly installed resources and removes the objects of uninstalled ones.
     fn follow_catalog(&mut self) -> Vec<Changes> {
         let catalog = self.registry.catalog();
         if self.generation.replace(catalog.generation()) == Some(catalog.generation()) {
@@ -108,7 +108,7 @@ impl Informers {
         (resource, changes)
     }
 
-    /// Puts everything that the watchers have into the cache.
+    /// Applies all pending changes of the watchers to the cache.
     fn drain(&mut self) -> Vec<Changes> {
         let mut all = Vec::new();
         let mut watchers = std::mem::take(&mut self.watchers);
@@ -137,7 +137,7 @@ impl Informers {
 
     fn put(&self, resource: &GroupResource, deliveries: &[Delivery], changes: &mut Vec<ObjectChange>) {
         let now = crate::storage::registry::now().seconds();
-        // Decoded before the lock is taken.
+        // Decode before taking the lock.
         let decoded: Vec<(&Delivery, Option<NewObject>)> = deliveries
             .iter()
             .map(|delivery| {
@@ -171,7 +171,7 @@ impl Informers {
         NewObject { object: stored, revision, view }
     }
 
-    /// A new watch of a resource whose watcher lagged behind the window; `None` if it is no longer served.
+    /// Watches a resource again after its watcher lagged; `None` if it is no longer served.
     fn watch_again(&self, resource: &GroupResource) -> Option<(Watcher, Arc<WatchCache>)> {
         let cache = self.registry.catalog().named(resource)?.store()?.cache().clone();
         Some((cache.watch(WatchFrom::Start, Selection::everything()).ok()?, cache))
@@ -199,7 +199,7 @@ impl Informers {
         }
     }
 
-    /// Queues the keys that these changes concern.
+    /// Enqueues the keys that these changes affect.
     fn dispatch(&self, resource: &GroupResource, changes: &[ObjectChange]) {
         let now = crate::storage::registry::now().seconds();
         for (controller, queue) in &self.controllers {
@@ -213,7 +213,7 @@ impl Informers {
                 match catch_unwind(AssertUnwindSafe(|| controller.keys(change, &view))) {
                     Ok(concerned) => keys.extend(concerned.into_iter().map(|key| (key, change.revision))),
                     Err(_) => {
-                        tracing::error!(controller = controller.name, object = %change.name(), "finding keys panicked");
+                        tracing::error!(controller = controller.name, object = %change.name(), "controller panicked while computing keys");
                     }
                 }
             }
@@ -224,7 +224,7 @@ impl Informers {
         }
     }
 
-    /// Passes every object to the controllers that read its resource, as if it had been modified.
+    /// Passes every object to the controllers that read its resource, as a modification.
     async fn resync(&self) {
         for (resource, _) in &self.watchers {
             let interested = self.controllers.iter().any(|(controller, _)| {

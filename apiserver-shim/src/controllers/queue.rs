@@ -1,5 +1,6 @@
-//! A work queue like client-go's: each key once, no key twice at a time, exponential back-off after failures, and an overall
-//! rate limit on retries. In addition, a key can wait until the cache has seen a revision.
+//! A work queue like client-go's: keys are deduplicated, no key is processed concurrently, failures back off
+//! exponentially, and retries have an overall rate limit. In addition, a key can wait until the cache has reached a
+//! revision.
 
 mod metrics;
 mod stats;
@@ -14,21 +15,21 @@ use std::time::{Duration, Instant};
 const BACKOFF_FIRST: Duration = Duration::from_millis(5);
 /// The longest back-off. As client-go.
 const BACKOFF_MAX: Duration = Duration::from_secs(1000);
-/// The time that one retry takes from the budget of all keys: 10 retries per second. As client-go.
+/// The rate limit of retries over all keys: 10 per second. As client-go.
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
-/// The budget that an idle queue has saved: 100 retries. As client-go.
+/// The burst of that rate limit: 100 retries. As client-go.
 const RETRY_BURST: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default)]
 struct Entry {
-    /// In `ready` or `waiting`, since then.
+    /// When the key was added to `ready` or `waiting`.
     queued: Option<Instant>,
-    /// Taken, since then.
+    /// When the key was taken.
     busy: Option<Instant>,
     /// Added again while busy.
     dirty: bool,
     failures: u32,
-    /// The key must not be taken before this revision has been seen.
+    /// The key must not be taken before the cache has reached this revision.
     needs: u64,
     due: Option<Instant>,
 }
@@ -38,11 +39,11 @@ struct Entry {
 pub struct WorkQueue<K> {
     entries: BTreeMap<K, Entry>,
     ready: VecDeque<K>,
-    /// Keys that need a revision which has not been seen.
+    /// Keys that wait for a revision.
     waiting: BTreeSet<(u64, K)>,
     delayed: BTreeSet<(Instant, K)>,
     seen: u64,
-    /// When the retry budget is used up to the last retry (generic cell rate algorithm).
+    /// When the rate limit permits the next retry without burst (generic cell rate algorithm).
     retry_budget: Option<Instant>,
     stats: QueueStats,
 }
@@ -62,7 +63,7 @@ impl<K> Default for WorkQueue<K> {
 }
 
 impl<K: Ord + Clone> WorkQueue<K> {
-    /// Adds a key, to be taken once everything up to revision `needs` has been seen.
+    /// Adds a key that may be taken once the cache has reached revision `needs`.
     pub fn add(&mut self, key: K, needs: u64, now: Instant) {
         let entry = self.entries.entry(key.clone()).or_default();
         entry.needs = entry.needs.max(needs);
@@ -78,7 +79,7 @@ impl<K: Ord + Clone> WorkQueue<K> {
         }
     }
 
-    /// Adds a key at a time; of several times the earliest counts.
+    /// Adds a key after a delay; the earliest of several times applies.
     pub fn add_at(&mut self, key: K, at: Instant) {
         let entry = self.entries.entry(key.clone()).or_default();
         if let Some(due) = entry.due {
@@ -107,7 +108,7 @@ impl<K: Ord + Clone> WorkQueue<K> {
         self.delayed.first().map(|(at, _)| *at)
     }
 
-    /// The next key whose revision has been seen. It is busy until [`WorkQueue::done`].
+    /// Takes the next key whose revision has been reached. It is busy until [`WorkQueue::done`].
     pub fn take(&mut self, seen: u64, now: Instant) -> Option<K> {
         self.seen = self.seen.max(seen);
         while self.waiting.first().is_some_and(|(needs, _)| *needs <= self.seen) {
@@ -129,12 +130,13 @@ impl<K: Ord + Clone> WorkQueue<K> {
         None
     }
 
-    /// The least revision that a key waits for.
+    /// The lowest revision that a key waits for.
     pub fn waits_for(&self) -> Option<u64> {
         self.waiting.first().map(|(needs, _)| *needs)
     }
 
-    /// Ends the work on a key. The next work on it needs revision `needs`. After a failure the key is retried with back-off.
+    /// Marks a key as processed. The next reconcile of it needs revision `needs`. After a failure it is retried with
+    /// back-off.
     pub fn done(&mut self, key: &K, needs: u64, failed: bool, now: Instant) {
         let Some(entry) = self.entries.get_mut(key) else { return };
         if let Some(since) = entry.busy.take() {
@@ -151,7 +153,7 @@ impl<K: Ord + Clone> WorkQueue<K> {
         } else {
             entry.failures = 0;
         }
-        // A change since then is not delayed by the back-off.
+        // A change that arrived meanwhile is not delayed by the back-off.
         let Some(entry) = self.entries.get_mut(key) else { return };
         if dirty {
             entry.queued = Some(now);
@@ -161,14 +163,14 @@ impl<K: Ord + Clone> WorkQueue<K> {
         }
     }
 
-    /// Takes one retry from the budget of all keys, and says how long it has to wait.
+    /// Reserves a retry and returns its delay by the rate limit.
     fn reserve_retry(&mut self, now: Instant) -> Duration {
         let used_up = self.retry_budget.map_or(now, |at| at.max(now)) + RETRY_INTERVAL;
         self.retry_budget = Some(used_up);
         used_up.saturating_duration_since(now).saturating_sub(RETRY_BURST)
     }
 
-    /// Removes entries that only held a revision which has been seen by now.
+    /// Removes entries that only hold a revision which has been reached.
     pub fn trim(&mut self) {
         let seen = self.seen;
         self.entries.retain(|_, e| {
@@ -176,7 +178,7 @@ impl<K: Ord + Clone> WorkQueue<K> {
         });
     }
 
-    /// The numbers of the `workqueue_*` metrics.
+    /// The statistics behind the `workqueue_*` metrics.
     pub fn stats(&self, now: Instant) -> QueueStats {
         let busy =
             || self.entries.values().filter_map(|e| e.busy).map(|at| now.saturating_duration_since(at));

@@ -1,4 +1,4 @@
-//! Deletes Events when their time to live has passed. Upstream leaves that to etcd leases.
+//! Deletes Events after their TTL. Upstream uses etcd leases for this.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! The workers: a made-up controller runs beside the others, panics are contained, a slow controller delays no other, and no
-//! plan is computed from a cache that lacks the last plan's writes.
+//! The workers: an additional controller runs beside the built-in ones, panics are contained, a slow controller
+//! delays no other, and every plan sees the writes of the previous one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,7 +23,7 @@ use crate::storage::registry::Registry;
 /// Creates a ConfigMap `<name>-<suffix>` for each ConfigMap without a label.
 struct Copier {
     suffix: &'static str,
-    /// How many reconciles panic first.
+    /// The number of reconciles that panic first.
     panics: AtomicUsize,
 }
 
@@ -44,7 +44,7 @@ impl Controller for Copier {
     fn reconcile(&self, view: &View<'_>, key: &ObjectName) -> Plan {
         let one_less = |left: usize| left.checked_sub(1);
         if self.panics.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok() {
-            panic!("as the test wants it");
+            panic!("injected by the test");
         }
         let (namespace, name) = (&*key.key.namespace, format!("{}-{}", key.key.name, self.suffix));
         let mut plan = Plan::default();
@@ -56,7 +56,7 @@ impl Controller for Copier {
     }
 }
 
-/// Keeps `wanted` ConfigMaps with generated names, and creates one per plan.
+/// Maintains `wanted` ConfigMaps with generated names; each plan creates one.
 struct Filler {
     wanted: usize,
 }
@@ -218,7 +218,7 @@ async fn a_slow_controller_delays_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_plan_sees_what_the_last_one_wrote() {
+async fn a_plan_sees_the_writes_of_the_previous_plan() {
     let running = Running::start(vec![Registration::new(Filler { wanted: 40 })]).await;
     running.create_map("m").await;
     let filled = |r: &Running| {

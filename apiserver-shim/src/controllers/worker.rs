@@ -1,4 +1,4 @@
-//! The worker of one controller: takes keys from its queue, reconciles them, and executes the plans.
+//! The worker of one controller: takes keys from the queue, reconciles them, and executes the plans.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,12 +16,12 @@ use super::execute::{Outcome, execute};
 use super::queue::WorkQueue;
 use crate::pipeline::{Identity, Pipeline};
 
-/// Plans of one controller that are executed at once. They share the store's group commits.
+/// Concurrent plans of one controller; they share the store's group commits.
 const PLANS_MAX: usize = 64;
-/// Reconciles before other tasks get their turn.
+/// Reconciles before yielding to other tasks.
 const RECONCILES_MAX: usize = 64;
 
-/// A queue that the informers fill and a worker empties.
+/// The queue between the informers and a worker.
 #[derive(Default)]
 pub(super) struct Queue {
     queue: Mutex<WorkQueue<ObjectName>>,
@@ -33,7 +33,7 @@ impl Queue {
         self.queue.lock().expect("invariant: no holder of the queue panics")
     }
 
-    /// Adds keys, each with the revision that it needs.
+    /// Adds keys, each with the revision that its reconcile needs.
     pub fn add(&self, keys: Vec<(ObjectName, u64)>, now: Instant) {
         let mut queue = self.lock();
         keys.into_iter().for_each(|(key, needs)| queue.add(key, needs, now));
@@ -49,7 +49,7 @@ pub(super) struct Worker {
     pipeline: Pipeline,
     events: EventRecorder,
     plans: JoinSet<(ObjectName, Option<Outcome>)>,
-    /// Refusals that the next reconcile of the key is told.
+    /// Refused writes, passed to the next reconcile of their key.
     refusals: BTreeMap<ObjectName, Refusal>,
 }
 
@@ -65,12 +65,13 @@ impl Worker {
         Worker { controller, queue, cache, pipeline, events, plans, refusals }
     }
 
-    /// Runs until the informers are gone.
+    /// Runs until the informers are dropped.
     pub async fn run(mut self) {
         let mut seen = self.cache.seen();
         loop {
             let revision = *seen.borrow_and_update();
-            // Before keys are taken: a finished key that changed meanwhile is ready again, and nothing else signals that.
+            // Before taking keys: a finished key that changed meanwhile is ready again, and nothing else signals
+            // that.
             while let Some(Ok(done)) = self.plans.try_join_next() {
                 self.finish(done);
             }
@@ -82,7 +83,7 @@ impl Worker {
                 let queue = self.queue.lock();
                 (queue.next_due(), queue.waits_for())
             };
-            // A store whose progress is not told by itself is asked.
+            // Some stores send progress notifications only on request.
             let registry = self.pipeline.registry();
             let lacks = waits_for.filter(|revision| registry.progress() < *revision);
             tokio::select! {
@@ -95,7 +96,7 @@ impl Worker {
         }
     }
 
-    /// Reconciles queued keys; says whether more are queued.
+    /// Reconciles queued keys; returns whether more are queued.
     fn start_plans(&mut self, seen: u64) -> bool {
         self.queue.lock().wake(Instant::now());
         for _ in 0..RECONCILES_MAX {
@@ -141,7 +142,7 @@ impl Worker {
         });
     }
 
-    /// `outcome` is missing if the execution panicked.
+    /// `outcome` is `None` if executing the plan panicked.
     fn finish(&mut self, (key, outcome): (ObjectName, Option<Outcome>)) {
         let controller = self.controller.name;
         let (revision, failed) = match outcome {

@@ -1,5 +1,5 @@
-//! Calls to the kernel in the order in which they were decided: a role must be known before it is revived, a suppression
-//! must not be overtaken by the decline that follows it.
+//! Sends calls to the kernel in order: a role must be added before it is revived, and a suppression must not overtake
+//! the decline before it.
 
 use kernel::driver::DriverError;
 use kernel_model::{ids::FrameworkId, scheduler::Call};
@@ -8,41 +8,41 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::scheduler::kernel_client::KernelClient;
 
-/// Batches that wait. A burst of launches on every agent of a large cluster fits; what does not fit is dropped, and made
-/// good by what repeats (kills, questions, pending Pods).
+/// Capacity of the queue, in batches. A burst of launches on all agents of a large cluster fits. Calls that exceed it
+/// are dropped and repeated later (kills, reconciliation, pending Pods).
 const QUEUE_BOUND: usize = 16 * 1024;
-/// Calls that the kernel is asked to take together: few enough that its other clients come in between.
+/// Calls sent to the kernel together; few enough that its other clients are served in between.
 const AT_ONCE_MAX: usize = 64;
 
-/// Calls, and who wants to know what became of them.
+/// A batch of calls, and the receiver of their outcomes, if any.
 type Batch = (Vec<Call>, Option<oneshot::Sender<Vec<CallOutcome>>>);
 
-/// The queue of one subscription.
+/// The outbound queue of one subscription.
 #[derive(Debug, Clone)]
 pub(super) struct Caller {
     batches: mpsc::Sender<Batch>,
 }
 
 impl Caller {
-    /// A queue whose calls are made as this framework.
+    /// Starts a queue that sends calls as this framework.
     pub fn start(client: KernelClient, framework_id: FrameworkId) -> Caller {
         let (batches, queue) = mpsc::channel(QUEUE_BOUND);
         tokio::spawn(work(client, framework_id, queue));
         Caller { batches }
     }
 
-    /// Queues calls.
+    /// Queues calls without waiting for outcomes.
     pub fn call(&self, calls: Vec<Call>) {
         if self.batches.try_send((calls, None)).is_err() {
-            tracing::warn!("calls to the kernel dropped: too many wait");
+            tracing::warn!("outbound queue is full; dropping calls to the kernel");
         }
     }
 
-    /// Queues calls; the answer says what became of each. No answer: nobody knows.
+    /// Queues calls; the receiver gets their outcomes. A closed channel means that the outcomes are unknown.
     pub fn call_all(&self, calls: Vec<Call>) -> oneshot::Receiver<Vec<CallOutcome>> {
         let (answer, outcomes) = oneshot::channel();
         if self.batches.try_send((calls, Some(answer))).is_err() {
-            tracing::warn!("calls to the kernel dropped: too many wait");
+            tracing::warn!("outbound queue is full; dropping calls to the kernel");
         }
         outcomes
     }
@@ -50,7 +50,7 @@ impl Caller {
 
 async fn work(client: KernelClient, framework_id: FrameworkId, mut queue: mpsc::Receiver<Batch>) {
     while let Some((mut calls, mut answer)) = queue.recv().await {
-        // Batches that nobody asks about travel together.
+        // Batches without a receiver are sent together.
         while answer.is_none()
             && calls.len() < AT_ONCE_MAX
             && let Ok((more, wanted)) = queue.try_recv()
@@ -64,7 +64,7 @@ async fn work(client: KernelClient, framework_id: FrameworkId, mut queue: mpsc::
         }
         let outcomes = outcomes(&client, &framework_id, calls).await;
         if let Some(answer) = answer {
-            // Nobody waits for it when the subscription is over.
+            // Nobody receives it after the subscription has ended.
             let _ = answer.send(outcomes);
         }
     }
@@ -79,7 +79,7 @@ async fn outcomes(client: &KernelClient, framework_id: &FrameworkId, calls: Vec<
             |result| match result {
                 Ok(()) => CallOutcome::Accepted,
                 Err(error) => {
-                    tracing::debug!(%error, "call not taken");
+                    tracing::debug!(%error, "call refused");
                     match error {
                         DriverError::Refused(_) => CallOutcome::Refused,
                         DriverError::Unreachable(_) => CallOutcome::Unanswered,

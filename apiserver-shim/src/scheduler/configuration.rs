@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use shim_core::scheduler::{ConfigurationError, SchedulerConfiguration};
 use shim_model::schema::plain_yaml;
 
-/// Why a configuration file is refused.
+/// Why a configuration file is rejected.
 #[derive(Debug, thiserror::Error)]
 #[error("scheduler configuration {}", path.display())]
 pub struct ConfigurationFileError {
@@ -16,9 +16,9 @@ pub struct ConfigurationFileError {
 
 #[derive(Debug, thiserror::Error)]
 enum Cause {
-    #[error("cannot be read")]
+    #[error("cannot read the file")]
     Read(#[from] std::io::Error),
-    #[error("is no YAML: {0}")]
+    #[error("invalid YAML: {0}")]
     Yaml(String),
     #[error(transparent)]
     Content(#[from] ConfigurationError),
@@ -47,13 +47,13 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_read_or_the_error_says_what_is_wrong() {
+    fn a_valid_file_is_read_and_an_invalid_one_explained() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let text = "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\nprofiles:\n- schedulerName: batch\n";
         std::fs::write(file.path(), text).unwrap();
         let configuration = read_configuration(file.path()).unwrap();
         assert_eq!(configuration.profiles.find("batch"), Some(0));
-        assert!(error("a: [").starts_with("is no YAML"));
+        assert!(error("a: [").starts_with("invalid YAML"));
         assert!(error("kind: Pod").starts_with("expected KubeSchedulerConfiguration"));
     }
 }

@@ -1,4 +1,4 @@
-//! What the machine sees of the store: Pods, Nodes and Namespaces, change by change.
+//! Feeds the machine with changes of Pods, Nodes and Namespaces.
 
 use std::sync::Arc;
 
@@ -15,9 +15,9 @@ use crate::storage::registry::Registry;
 use crate::storage::selection::Selection;
 use crate::storage::watch_cache::{ChangeKind, Delivery, WatchFrom, Watcher};
 
-/// The annotation of a Namespace that names its role.
+/// The annotation of a Namespace that sets the Mesos role of its Pods.
 pub const ROLE_ANNOTATION: &str = "catamaran.dev/role";
-/// Changes read from one watcher at once.
+/// Changes read from one watcher per batch.
 const DELIVERIES_MAX: usize = 1024;
 
 /// The watchers.
@@ -42,7 +42,7 @@ impl Watches {
         }
     }
 
-    /// Waits until one of them has something.
+    /// Waits until one of the watchers has changes.
     pub async fn changed(&mut self) {
         tokio::select! {
             () = self.pods.changed() => {}
@@ -52,7 +52,7 @@ impl Watches {
     }
 }
 
-/// The next batch of a watcher, empty if there is nothing; `None` if the watcher lagged and began anew.
+/// The next batch of a watcher; empty if it is up to date. `None` if the watcher lagged and was restarted.
 fn next(registry: &Registry, watcher: &mut Watcher, plural: &'static str) -> Option<Vec<Delivery>> {
     match watcher.poll(DELIVERIES_MAX) {
         Ok(batch) => Some(batch.deliveries),
@@ -128,7 +128,7 @@ impl Driver {
         }
     }
 
-    /// After a lag: Pods whose removal went unseen.
+    /// Handles Pods that were deleted while the watcher lagged.
     fn forget_gone_pods(&mut self) {
         let cache = self.options.pipeline.registry().cache(served("", "pods"));
         let is_gone = |pod: &shim_core::rows::Pod| {
@@ -141,7 +141,7 @@ impl Driver {
     }
 }
 
-/// What the store holds was encoded by this API server.
+/// Stored objects were encoded by this API server.
 fn decoded(object: &Object) -> Value {
     serde_json::from_slice(object.bytes()).expect("invariant: a stored object is JSON")
 }

@@ -1,4 +1,4 @@
-//! Work beside the machine: writes to the store, and launches that wait for their outcome. Each job reports events.
+//! Background jobs of the driver: writes to the store, and launches that await their outcome. Each job yields events.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -11,12 +11,12 @@ use tokio::task::JoinSet;
 use super::writes;
 use crate::pipeline::Pipeline;
 
-/// Bindings in one job: as many as share a group commit well.
+/// Bindings per job; enough to fill a group commit.
 const BINDINGS_MAX: usize = 128;
-/// Statuses written by one job: they share the store's group commits, and one wait for the caches.
+/// Statuses per job; they share group commits and one wait for the caches.
 const STATUSES_MAX: usize = 64;
 
-/// Jobs in flight.
+/// The jobs in progress.
 #[derive(Default)]
 pub(super) struct Jobs {
     set: JoinSet<Vec<Event>>,
@@ -32,12 +32,12 @@ impl Jobs {
         self.set.is_empty()
     }
 
-    /// The next that is done.
+    /// Waits for a job to finish.
     pub async fn next(&mut self) -> Option<Vec<Event>> {
         self.set.join_next().await.map(flatten)
     }
 
-    /// One that is done already.
+    /// Returns a finished job's events without waiting.
     pub fn try_next(&mut self) -> Option<Vec<Event>> {
         self.set.try_join_next().map(flatten)
     }
@@ -53,7 +53,7 @@ impl Jobs {
         }
     }
 
-    /// Writes statuses, many in one job, and so many at once as there are permits.
+    /// Writes statuses in batches, with as many concurrent writes as there are permits.
     pub fn write_statuses(&mut self, pipeline: &Pipeline, permits: &Arc<Semaphore>, all: Vec<StatusWrite>) {
         for chunk in chunks(all, STATUSES_MAX) {
             let (pipeline, permits) = (pipeline.clone(), permits.clone());
@@ -76,10 +76,10 @@ fn chunks<T>(all: Vec<T>, size: usize) -> impl Iterator<Item = Vec<T>> {
     })
 }
 
-/// Waits until the caches have what was written, for the next write begins with it.
+/// Waits until the caches contain the writes, because the next write starts from the cache.
 async fn seen(pipeline: &Pipeline, written: Vec<(Event, u64)>) -> Vec<Event> {
     if let Some(newest) = written.iter().map(|(_, revision)| *revision).max() {
-        // If they do not catch up, the next write conflicts and reads anew.
+        // If the caches do not catch up, the next write conflicts and retries.
         let _ = pipeline.registry().wait_for(newest).await;
     }
     written.into_iter().map(|(event, _)| event).collect()

@@ -1,5 +1,5 @@
-//! The launch journal in the store: before launches leave for the kernel, one write says which Pods go to which agents, and
-//! removes records that nobody needs any more. Whoever subscribes next reads what is there. See `docs/decisions/0007`.
+//! The launch journal in the store. Before launches are sent to the kernel, one write records which Pods go to which
+//! agents and removes obsolete records. The next subscription reads the journal. See `docs/decisions/0007`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use store::{Condition, Key, ListRequest, Store, Txn, TxnOutcome};
 
 use crate::storage::registry::Registry;
 
-/// Where the records are; what follows is their number.
+/// Key prefix of the records; the record's number follows.
 pub const LAUNCH_JOURNAL_PREFIX: &str = "/catamaran/launch-intents/";
 
 fn key(number: u64) -> Key {
@@ -29,14 +29,14 @@ fn decode(key: &Key, value: &[u8]) -> Option<IntentRecord> {
     Some(IntentRecord { number, agents: agents.into_iter().map(|(a, pods)| (a.into(), pods)).collect() })
 }
 
-/// Every record, and the revision as of which there is no other.
+/// Reads all records; returns also the revision of the read.
 pub(super) async fn read(store: &Arc<dyn Store>) -> Result<(Vec<IntentRecord>, u64), store::Error> {
     let listing = store.list(ListRequest::prefix(LAUNCH_JOURNAL_PREFIX)).await?;
     let mut records = Vec::with_capacity(listing.kvs.len());
     for kv in &listing.kvs {
         match decode(&kv.key, &kv.value) {
             Some(record) => records.push(record),
-            None => tracing::error!(key = %kv.key, "a record of launch intents cannot be read"),
+            None => tracing::error!(key = %kv.key, "damaged record of launch intents"),
         }
     }
     Ok((records, listing.revision.0))
@@ -51,11 +51,11 @@ pub(super) async fn record(registry: &Registry, write: IntentWrite) -> Vec<Event
     let written = match registry.store().txn(txn).await {
         Ok(TxnOutcome::Committed { .. }) => true,
         Ok(TxnOutcome::Conflict { .. }) => {
-            tracing::warn!("another scheduler records launch intents in the same store");
+            tracing::warn!("another scheduler writes launch intents to the same store");
             false
         }
         Err(error) => {
-            tracing::warn!(%error, "launch intents cannot be recorded: nothing is launched");
+            tracing::warn!(%error, "failed to record launch intents; nothing is launched");
             false
         }
     };
@@ -70,7 +70,7 @@ pub(super) async fn remove(registry: &Registry, numbers: Vec<u64>) -> Vec<Event>
     let txn = numbers.iter().fold(Txn::new(), |txn, number| txn.delete(key(*number)));
     let removed = registry.store().txn(txn).await;
     if let Err(error) = &removed {
-        tracing::debug!(%error, "records of launch intents not removed yet");
+        tracing::debug!(%error, "failed to remove launch intents; will retry");
     }
     vec![Event::IntentsRemoved { numbers, removed: removed.is_ok() }]
 }

@@ -1,5 +1,5 @@
-//! The scheduler's subscription to the kernel: a framework among frameworks. Its ID is in the store, so that whoever holds
-//! the store is the same framework and its tasks go on.
+//! The scheduler's subscription to the kernel as an ordinary framework. Its framework ID is in the store, so that a
+//! new process with the same store resumes as the same framework and keeps its tasks.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,43 +16,43 @@ use shim_core::scheduler::machine::framework_info;
 use store::Store;
 use tokio::sync::mpsc;
 
-/// Where the framework's id is kept.
+/// The store key of the framework ID.
 pub const FRAMEWORK_ID_KEY: &str = "/catamaran/framework-id";
-/// How long to wait for the first event of a subscription.
+/// Time limit for the SUBSCRIBED event.
 const SUBSCRIBED_WITHIN: Duration = Duration::from_secs(15);
 
-/// Why there is no subscription.
+/// Why the subscription failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SubscribeError {
-    /// The driver has no answer.
-    #[error("the kernel cannot be subscribed to")]
+    /// The connection to the kernel failed.
+    #[error("cannot subscribe to the kernel")]
     Driver(#[from] DriverError),
-    /// The id cannot be read or kept.
-    #[error("the framework id cannot be kept")]
+    /// The framework ID could not be read or stored.
+    #[error("cannot read or store the framework ID")]
     Store(#[from] store::Error),
-    /// The watch caches do not catch up.
+    /// The watch caches did not catch up with the launch journal.
     #[error("the caches lag behind the launch journal: {0}")]
     Caches(shim_model::status::Status),
-    /// The kernel says no.
+    /// The kernel refused the subscription.
     #[error("the kernel refuses the framework: {0}")]
     Refused(String),
-    /// The kernel has ended this framework for good.
+    /// The kernel has removed the framework.
     #[error("the kernel has removed the framework: {0}")]
     Removed(String),
-    /// The stream ended or was silent.
+    /// The stream ended, or SUBSCRIBED did not arrive in time.
     #[error("the kernel ended the subscription before it began")]
     Ended,
 }
 
 /// A subscription.
 pub struct Session {
-    /// Our id.
+    /// The assigned framework ID.
     pub framework_id: FrameworkId,
-    /// What the kernel says, after SUBSCRIBED.
+    /// The events after SUBSCRIBED.
     pub events: mpsc::Receiver<Event>,
 }
 
-/// The way to the kernel. Clones share.
+/// A client of the kernel. Clones share.
 #[derive(Clone)]
 pub struct KernelClient {
     driver: Arc<dyn SchedulerDriver>,
@@ -60,7 +60,7 @@ pub struct KernelClient {
 }
 
 impl KernelClient {
-    /// A client over a driver; the id is kept in `store`.
+    /// Creates a client; the framework ID is stored in `store`.
     pub fn new(driver: Arc<dyn SchedulerDriver>, store: Arc<dyn Store>) -> Self {
         KernelClient { driver, store }
     }
@@ -70,13 +70,13 @@ impl KernelClient {
         &self.driver
     }
 
-    /// Subscribes in these roles, all of them suppressed: demand revives them. A framework that the kernel has removed
-    /// (its store was lost, say) begins anew.
+    /// Subscribes with all roles suppressed; pending Pods revive them. A framework that the kernel has removed, for
+    /// instance because its store was lost, subscribes with a new ID.
     pub async fn subscribe(&self, roles: &[Role]) -> Result<Session, SubscribeError> {
         let known = self.framework_id().await?;
         match self.subscribe_as(known.clone(), roles).await {
             Err(SubscribeError::Removed(why)) if known.is_some() => {
-                tracing::warn!(%why, "the kernel has forgotten this framework: subscribing as a new one");
+                tracing::warn!(%why, "the kernel does not know this framework; subscribing with a new ID");
                 self.subscribe_as(None, roles).await
             }
             other => other,
@@ -100,7 +100,7 @@ impl KernelClient {
             _ => return Err(SubscribeError::Ended),
         };
         if id.as_ref() != Some(&framework_id) {
-            // Before anything is launched: a framework that does not know its id would lose its tasks.
+            // Store the ID before anything is launched: a framework that does not know its ID would lose its tasks.
             let value = Bytes::copy_from_slice(framework_id.as_str().as_bytes());
             self.store.put(FRAMEWORK_ID_KEY.into(), value).await?;
         }
@@ -117,7 +117,7 @@ impl KernelClient {
         self.driver.call(framework_id, call).await
     }
 
-    /// Makes some calls, in this order; what became of each.
+    /// Makes calls in order and returns their outcomes.
     pub async fn call_all(
         &self,
         framework_id: &FrameworkId,

@@ -1,5 +1,5 @@
-//! Writes of the scheduler: bindings, statuses, removals, Nodes. All go through the pipeline: bindings and conditions as the
-//! scheduler, statuses and Nodes as the node. What a write makes of an object is decided in `shim_core::scheduler`.
+//! The scheduler's writes: bindings, statuses, removals and Nodes. All use the pipeline: bindings and conditions as
+//! the scheduler, statuses and Nodes as the node. `shim_core::scheduler` decides what a write changes.
 
 use std::sync::Mutex;
 
@@ -22,12 +22,12 @@ use crate::pipeline::{BINDING, BoundPod, Identity, ObjectRef, Pipeline, Prepared
 use crate::storage::deletion::DeleteOptions;
 use crate::storage::pod_cidrs::{PodCidrError, PodCidrs};
 
-/// How often a write that the store could not take is tried again before it is left to whoever asks next.
+/// Attempts while the store is unavailable; after that, reconciliation repeats the write.
 const TRIES_MAX: u32 = 5;
-/// The rest between two tries.
+/// Delay between attempts.
 const REST: std::time::Duration = std::time::Duration::from_millis(100);
 
-/// Writes a binding, with the node's first status if there is one, and the Event that reports it. The revision, where it
+/// Writes a binding together with its Event and the node's first status, if there is one. Returns the revision if it
 /// is known.
 pub(super) async fn bind(pipeline: &Pipeline, write: &BindWrite) -> (Event, u64) {
     let header = write.pod.header();
@@ -63,7 +63,7 @@ async fn try_bind(pipeline: &Pipeline, write: &BindWrite) -> Result<(BindOutcome
     }
 }
 
-/// Writes what the kernel and the node say of a Pod. The revision, where it is known.
+/// Writes the status that the kernel and the node report for a Pod. Returns the revision if it is known.
 pub(super) async fn status(pipeline: &Pipeline, write: &StatusWrite) -> (Event, u64) {
     let (result, revision) = match try_status(pipeline, write).await {
         Ok(revision) => (Ok(()), revision),
@@ -93,7 +93,7 @@ async fn try_status(pipeline: &Pipeline, write: &StatusWrite) -> Result<u64, Wri
     Ok(revision)
 }
 
-/// Who a status is from: the node that reports it, else the scheduler.
+/// The identity that writes a status: the node that reported it, else the scheduler.
 fn author(pipeline: &Pipeline, write: &StatusWrite) -> Identity {
     let reported = matches!(write.edits[..], [PodEdit::MergeStatus(_)]);
     let pod = pipeline.registry().peek(served("", "pods"), &write.key.namespace, &write.key.name);
@@ -140,14 +140,14 @@ async fn edit(
         Err(status) => match refusal.into_inner().expect("invariant: no holder panics") {
             Some(refused) => Err(WriteFailure::Refused(refused)),
             None => {
-                tracing::warn!(%status, uid, "a Pod could not be written: the kernel is asked again");
+                tracing::warn!(%status, uid, "failed to write a Pod; reconciling its task with the kernel");
                 Err(WriteFailure::Unavailable)
             }
         },
     }
 }
 
-/// Tries a write again while the store has no answer.
+/// Retries a write while the store is unavailable.
 async fn retried<T, F>(mut write: impl FnMut() -> F) -> Result<T, Status>
 where
     F: Future<Output = Result<T, Status>>,
@@ -165,7 +165,7 @@ where
     }
 }
 
-/// Removes a Pod that is being deleted and has ended; its finalizers may hold it longer.
+/// Removes a terminating Pod that has finished; finalizers may keep it longer.
 async fn remove(pipeline: &Pipeline, key: &Key, uid: &str) -> Result<(), WriteFailure> {
     let options = DeleteOptions {
         grace_period_seconds: Some(0),
@@ -183,7 +183,7 @@ async fn remove(pipeline: &Pipeline, key: &Key, uid: &str) -> Result<(), WriteFa
     }
 }
 
-/// Says in a Pod's conditions why it waits.
+/// Sets the `PodScheduled` condition with the reason why the Pod is pending.
 pub(super) async fn set_unschedulable(pipeline: &Pipeline, key: &Key, message: &str) {
     let now = super::now_seconds();
     let pods = pipeline.registry().builtin(&served("", "pods"));
@@ -195,11 +195,11 @@ pub(super) async fn set_unschedulable(pipeline: &Pipeline, key: &Key, message: &
         Ok(pod)
     });
     if let Err(status) = written.await {
-        tracing::debug!(%status, %key, "reason not written");
+        tracing::debug!(%status, %key, "failed to write the PodScheduled condition");
     }
 }
 
-/// Brings a Node in line with its agent, or removes it.
+/// Updates a Node from its agent, or removes it.
 pub(super) async fn node(pipeline: &Pipeline, pod_cidrs: &PodCidrs, write: NodeWrite) -> Vec<Event> {
     let name: Box<str> = write.name().into();
     let result = match write {
@@ -209,7 +209,7 @@ pub(super) async fn node(pipeline: &Pipeline, pod_cidrs: &PodCidrs, write: NodeW
         }
     };
     let outcome = result.unwrap_or_else(|status| {
-        tracing::warn!(%status, node = &*name, "node not written yet");
+        tracing::warn!(%status, node = &*name, "failed to write a Node; will retry");
         NodeOutcome::Failed
     });
     if let NodeOutcome::WithoutCidr(why) = &outcome {
@@ -218,7 +218,7 @@ pub(super) async fn node(pipeline: &Pipeline, pod_cidrs: &PodCidrs, write: NodeW
     vec![Event::NodeWritten { name, outcome }]
 }
 
-/// Removes the Node of an agent that is gone for good, and releases its Pod CIDR.
+/// Removes the Node of an agent that was removed, and releases its Pod CIDR.
 async fn remove_node(
     pipeline: &Pipeline,
     pod_cidrs: &PodCidrs,

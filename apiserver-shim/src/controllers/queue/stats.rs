@@ -1,11 +1,11 @@
-//! The numbers of a queue, for the `workqueue_*` metrics. Names and buckets are client-go's.
+//! Statistics of a work queue for the `workqueue_*` metrics. Names and buckets are client-go's.
 
 use std::time::Duration;
 
-/// What a queue has counted.
+/// The statistics of a queue.
 #[derive(Clone, Debug, Default)]
 pub struct QueueStats {
-    /// `workqueue_depth`: keys that are queued.
+    /// `workqueue_depth`: queued keys.
     pub depth: usize,
     /// `workqueue_adds_total`.
     pub adds: u64,
@@ -15,7 +15,7 @@ pub struct QueueStats {
     pub queue_duration: Durations,
     /// `workqueue_work_duration_seconds`: from taking a key to the end of its writes.
     pub work_duration: Durations,
-    /// `workqueue_unfinished_work_seconds`: the sum over the keys that are busy.
+    /// `workqueue_unfinished_work_seconds`: the sum over all busy keys.
     pub unfinished: Duration,
     /// `workqueue_longest_running_processor_seconds`.
     pub longest_running: Duration,
@@ -33,7 +33,7 @@ impl Durations {
     /// The upper bounds of the buckets, in seconds.
     pub const BOUNDS: [f64; 12] = [1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0, 1000.0];
 
-    /// Counts one duration.
+    /// Adds one duration.
     pub fn observe(&mut self, duration: Duration) {
         let seconds = duration.as_secs_f64();
         if let Some(at) = Self::BOUNDS.iter().position(|bound| seconds <= *bound) {
@@ -51,12 +51,12 @@ impl Durations {
         })
     }
 
-    /// How many durations were counted.
+    /// The number of durations.
     pub fn count(&self) -> u64 {
         self.count
     }
 
-    /// Their sum.
+    /// The sum of all durations.
     pub fn sum(&self) -> Duration {
         self.sum
     }

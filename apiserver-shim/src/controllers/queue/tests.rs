@@ -1,11 +1,11 @@
-//! Each key once, never twice at a time, back-off, the overall rate of retries, and revisions that must have been seen.
+//! Deduplication, exclusive processing, back-off, the rate limit of retries, and required revisions.
 
 use std::time::{Duration, Instant};
 
 use super::WorkQueue;
 
 #[test]
-fn a_key_is_taken_once_and_again_if_added_meanwhile() {
+fn a_key_is_deduplicated_and_requeued_if_added_while_busy() {
     let mut queue = WorkQueue::default();
     let now = Instant::now();
     queue.add("a", 0, now);
@@ -20,7 +20,7 @@ fn a_key_is_taken_once_and_again_if_added_meanwhile() {
 }
 
 #[test]
-fn a_key_waits_for_what_it_wrote() {
+fn a_key_waits_for_its_own_writes() {
     let mut queue = WorkQueue::default();
     let now = Instant::now();
     queue.add("a", 0, now);
@@ -56,7 +56,7 @@ fn failures_back_off_exponentially() {
 }
 
 #[test]
-fn many_failing_keys_share_a_budget_of_retries() {
+fn retries_of_many_keys_share_a_rate_limit() {
     let mut queue = WorkQueue::default();
     let now = Instant::now();
     let mut delays = Vec::new();
@@ -72,7 +72,7 @@ fn many_failing_keys_share_a_budget_of_retries() {
 }
 
 #[test]
-fn the_numbers_of_the_metrics() {
+fn statistics_count_queued_and_processed_keys() {
     let mut queue = WorkQueue::default();
     let begin = Instant::now();
     let at = |seconds| begin + Duration::from_secs(seconds);
