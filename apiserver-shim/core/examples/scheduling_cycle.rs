@@ -80,7 +80,11 @@ fn main() {
         in_books += started.elapsed();
     }
     let pods = (CYCLES * PODS_PER_CYCLE) as u32;
-    println!("{placed} Pods: {:?} a Pod in cycles, {:?} in books", in_cycles / pods, in_books / pods);
+    println!(
+        "{placed} Pods: {:?} a Pod in cycles, {:?} updating NodeInfos",
+        in_cycles / pods,
+        in_books / pods
+    );
 }
 
 fn pod(cycle: usize, n: usize, shape: Arc<PodShape>) -> PendingPod {

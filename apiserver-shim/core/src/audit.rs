@@ -1,5 +1,5 @@
-//! The API server's invariants as numbered notes. The auditor judges finished states; it knows none of the code that makes
-//! them, so that the two can disagree.
+//! The API server's invariants as numbered checks. The auditor examines finished states and shares no code with their
+//! producers, so that both can disagree.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,23 +11,23 @@ use crate::{
     scheduler::{Amounts, HostPort},
 };
 
-/// All that the auditor looks at.
+/// The state to audit.
 #[derive(Debug, Default)]
 pub struct State<'a> {
     /// Every Pod.
     pub pods: Vec<&'a Pod>,
-    /// Every Node. Of one that is not ready nobody knows what runs there.
+    /// All Nodes. What runs on a Node that is not ready is unknown.
     pub nodes: Vec<&'a Node>,
-    /// Every task of a Pod that is not terminal: its ID and the node it is on.
+    /// The tasks of Pods that are not terminal: ID and node.
     pub tasks: Vec<(&'a str, &'a str)>,
-    /// What each node's agent has in all, by node name.
+    /// The total resources of each node's agent, by node name.
     pub totals: BTreeMap<&'a str, Amounts>,
 }
 
-/// A broken invariant.
+/// A violated invariant.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Note {
-    /// Its number, as in ARCHITECTURE.md.
+    /// The invariant, as numbered in ARCHITECTURE.md.
     pub invariant: Invariant,
     /// The object or task concerned.
     pub about: String,
@@ -38,22 +38,22 @@ pub struct Note {
 /// The API server's invariants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Invariant {
-    /// A Pod has one task at most.
+    /// A Pod has at most one task.
     OneTask,
-    /// A Pod that is bound has its task, and where it is bound.
+    /// A bound Pod has a task, and it is on the node that the Pod is bound to.
     TaskWhereBound,
-    /// A task has its Pod.
+    /// Every task has a Pod.
     NoOrphanTask,
-    /// Bound Pods that have not ended request no more than their node's agent has.
+    /// The unfinished Pods bound to a node request no more than its agent has.
     WithinCapacity,
-    /// No two Pods of a node want the same host port.
+    /// No two Pods on a node use the same host port.
     HostPortsOnce,
-    /// No two Pods that live have the same UID or the same IP.
-    NoTwins,
+    /// No two active Pods have the same UID or IP address.
+    UniqueIdentity,
 }
 
 impl Invariant {
-    /// How it is called in ARCHITECTURE.md.
+    /// The invariant's number in ARCHITECTURE.md.
     pub fn code(self) -> &'static str {
         match self {
             Invariant::OneTask => "INV-31",
@@ -61,7 +61,7 @@ impl Invariant {
             Invariant::NoOrphanTask => "INV-33",
             Invariant::WithinCapacity => "INV-34",
             Invariant::HostPortsOnce => "INV-35",
-            Invariant::NoTwins => "INV-36",
+            Invariant::UniqueIdentity => "INV-36",
         }
     }
 }
@@ -72,13 +72,13 @@ impl fmt::Display for Note {
     }
 }
 
-/// Every broken invariant, in order.
+/// All violations, in order.
 pub fn audit(state: &State<'_>) -> Vec<Note> {
     let mut notes = Vec::new();
     tasks(state, &mut notes);
     missing_tasks(state, &mut notes);
     capacity(state, &mut notes);
-    twins(state, &mut notes);
+    unique(state, &mut notes);
     notes.sort();
     notes
 }
@@ -103,9 +103,10 @@ fn tasks(state: &State<'_>, notes: &mut Vec<Note>) {
     }
 }
 
-/// Bound Pods without a task. There is none yet, or none any more, in these windows: the Pod has ended; it is being deleted
-/// and its task ended first; its node is not ready. A Pod that was just bound by hand waits for its launch, and one whose
-/// task was lost for the news of that: objects and tasks are never of the same moment, so a note counts if it stands.
+/// Bound Pods without a task. This is legitimate if the Pod has finished, if it is being deleted and its task ended
+/// first, or if its node is not ready. It is also legitimate for a while after a client bound the Pod, or when the
+/// loss of its task has yet to be reported. Objects and tasks are never read at the same moment, so only a violation
+/// that persists counts.
 fn missing_tasks(state: &State<'_>, notes: &mut Vec<Note>) {
     let tasks: BTreeSet<&str> = state.tasks.iter().map(|(task, _)| *task).collect();
     let ready: BTreeSet<&str> =
@@ -141,14 +142,14 @@ fn capacity(state: &State<'_>, notes: &mut Vec<Note>) {
     }
 }
 
-fn twins(state: &State<'_>, notes: &mut Vec<Note>) {
+fn unique(state: &State<'_>, notes: &mut Vec<Note>) {
     let mut uids: BTreeMap<&str, &Pod> = BTreeMap::new();
     let mut ips: BTreeMap<&str, &Pod> = BTreeMap::new();
     for pod in &state.pods {
         let about = || crate::rows::Key::of(pod.header()).to_string();
         if uids.insert(pod.uid(), pod).is_some() {
             notes.push(Note {
-                invariant: Invariant::NoTwins,
+                invariant: Invariant::UniqueIdentity,
                 about: about(),
                 detail: "uid is not unique".to_owned(),
             });
@@ -159,7 +160,7 @@ fn twins(state: &State<'_>, notes: &mut Vec<Note>) {
             && other.node != pod.node
         {
             let detail = format!("has {ip}, as {} on another node has", other.header().name);
-            notes.push(Note { invariant: Invariant::NoTwins, about: about(), detail });
+            notes.push(Note { invariant: Invariant::UniqueIdentity, about: about(), detail });
         }
     }
 }

@@ -5,13 +5,13 @@
 //! offers, nodes ────────────┘                     └─ none ─▶ Outcome::Wait with typed reasons ──▶ queue
 //! ```
 //!
-//! `machine` is the scheduler as a state machine; everything else here is what it is made of. `framework` has the extension
-//! points and the profiles, `plugins` the rules, one a file. `Scheduler::schedule` is one cycle: many Pods against many
-//! offers. Pods that ask for the same are one equivalence class. A class looks at each node once, keeps what it found in a
-//! heap from cycle to cycle (`score_cache`), and looks again only at what has changed, so that a Pod costs a few heap steps
-//! however many nodes there are. `queue` holds Pods until an event can help them. `launch_journal` records launch intents
-//! before launches leave, `task_status` decides what becomes of a Pod and its task; `reasons` is the one place that words
-//! why a Pod waits. See `docs/decisions/0011`.
+//! `machine` is the scheduler as a state machine; the other modules are its parts. `framework` has the extension points and
+//! profiles, `plugins` the rules, one file each. `Scheduler::schedule` runs one cycle: many Pods against many offers. Pods
+//! with equal requirements form an equivalence class. A class evaluates each node once, keeps the results in a heap across
+//! cycles (`score_cache`), and evaluates only changed nodes again. So scheduling a Pod takes a few heap operations,
+//! regardless of the number of nodes. `queue` holds Pods until an event can help them. `launch_journal` records launch
+//! intents before launches are sent, `task_status` decides what follows for a Pod and its task, and `reasons` has the texts
+//! of all reasons. See `docs/decisions/0011`.
 
 mod amounts;
 mod binding;
@@ -64,5 +64,5 @@ pub use task_status::{
 };
 pub use toleration::Toleration;
 
-/// The name that Pods ask for in `spec.schedulerName`.
+/// The default of `spec.schedulerName`.
 pub const NAME: &str = "default-scheduler";

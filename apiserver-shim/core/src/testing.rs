@@ -1,4 +1,5 @@
-//! A cluster of values for tests: objects by resource and key, changed by plans as the shell would change them.
+//! An in-memory cluster for tests of controllers: objects by resource and key, to which plans are applied as the
+//! shell would.
 
 use std::{
     collections::BTreeMap,
@@ -29,7 +30,7 @@ pub struct TestCluster {
     pub objects: BTreeMap<(String, Key), Value>,
     pub now: Seconds,
     pub made: u64,
-    /// The refusal of the last plan, as the next reconcile sees it.
+    /// The refusal of the last plan, passed to the next reconcile.
     pub refusal: Option<Refusal>,
 }
 
@@ -60,7 +61,7 @@ impl TestCluster {
         let key = Key::of(&Header::of(&value));
         assert!(
             self.objects.insert((resource.resource().to_owned(), key.clone()), value).is_none(),
-            "{} {key} made twice",
+            "{} {key} created twice",
             resource
         );
         key
@@ -97,7 +98,7 @@ impl TestCluster {
         object
     }
 
-    /// The object of an action, whatever its UID.
+    /// The object that an action targets, regardless of its UID.
     pub fn find(&mut self, target: &Target) -> Option<&mut Value> {
         self.objects.get_mut(&place_of(target))
     }
@@ -128,7 +129,7 @@ impl TestCluster {
         self.all("replicasets").into_iter().map(|v| ReplicaSet::parse(&stored(v), 1).unwrap()).collect()
     }
 
-    /// The objects as controllers see them.
+    /// A controllers' cache with all objects.
     pub fn cache(&self) -> ControllerCache {
         let controllers = all(&ControllerConfig { ca_pem: "certificate".to_owned() });
         let mut cache = ControllerCache::new(controllers.iter().flat_map(|c| &c.inputs));
@@ -145,13 +146,13 @@ impl TestCluster {
         cache
     }
 
-    /// What a controller plans for an object.
+    /// Runs one reconcile.
     pub fn reconcile(&self, controller: &impl Controller, name: &ObjectName) -> Plan {
         let cache = self.cache();
         controller.reconcile(&View::new(&cache, self.now, self.refusal.as_ref()), name)
     }
 
-    /// Passes every object to these controllers as if it were new, and applies their plans, until they plan nothing.
+    /// Passes every object to these controllers as added and applies their plans, until they plan nothing.
     pub fn run(&mut self, controllers: &[Registration]) {
         for _ in 0..50 {
             let mut idle = true;
@@ -170,7 +171,7 @@ impl TestCluster {
                 return;
             }
         }
-        panic!("the controllers do not settle");
+        panic!("the controllers do not converge");
     }
 
     pub fn reconcile_deployment(&self, name: &str) -> Plan {
@@ -181,7 +182,7 @@ impl TestCluster {
         self.reconcile(&ReplicaSetController, &ObjectName::new(served("apps", "replicasets"), "ns", name))
     }
 
-    /// What the two endpoint controllers plan for a Service.
+    /// The combined plan of both endpoint controllers for a Service.
     pub fn reconcile_service(&self, name: &str) -> Plan {
         let name = ObjectName::new(served("", "services"), "ns", name);
         let mut plan = self.reconcile(&EndpointSliceController, &name);
@@ -189,8 +190,8 @@ impl TestCluster {
         plan
     }
 
-    /// Reconciles everything until nothing is planned any more.
-    pub fn settle(&mut self, deployment: &str) {
+    /// Reconciles a Deployment and its ReplicaSets until nothing is planned.
+    pub fn converge(&mut self, deployment: &str) {
         for _ in 0..50 {
             let plan = self.reconcile_deployment(deployment);
             let mut idle = plan.is_empty();
@@ -204,10 +205,10 @@ impl TestCluster {
                 return;
             }
         }
-        panic!("does not settle");
+        panic!("does not converge");
     }
 
-    /// Makes one Pod run and be ready.
+    /// Makes a Pod running and ready.
     pub fn make_ready(&mut self, name: &str) {
         let now = rfc3339(self.now);
         self.edit("pods", name, |pod| {
@@ -220,13 +221,13 @@ impl TestCluster {
     }
 }
 
-/// The built-in resources, made once.
+/// The built-in resources, created once.
 pub fn builtin_resources() -> &'static [resource::Resource] {
     static ALL: LazyLock<Vec<resource::Resource>> = LazyLock::new(|| resource::builtin(&Schema::builtin()));
     &ALL
 }
 
-/// A Deployment of `web`.
+/// A Deployment named `web`.
 pub fn deployment(replicas: i64, surge: Value, unavailable: Value) -> Value {
     json!({
         "apiVersion": "apps/v1", "kind": "Deployment",

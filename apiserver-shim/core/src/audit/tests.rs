@@ -1,4 +1,4 @@
-//! Each invariant, broken once.
+//! Each invariant, violated once.
 
 use serde_json::{Value, json};
 
@@ -91,7 +91,7 @@ fn inv_35_host_ports_once() {
 }
 
 #[test]
-fn inv_36_no_twins() {
+fn inv_36_unique_identity() {
     let pods = [running("a", "n", "10.0.0.1"), running("b", "m", "10.0.0.1")];
     let state = State { pods: pods.iter().collect(), ..State::default() };
     assert_eq!(notes(&state), ["INV-36 ns/b: has 10.0.0.1, as a on another node has"]);

@@ -132,7 +132,7 @@ fn plan(snapshot: &Snapshot<'_>) -> Plan {
     status::note_pause(&mut work);
     if deployment.paused {
         revision::find_new(&mut work);
-        settle(&mut work, scaling::scale);
+        repeat(&mut work, scaling::scale);
         rollout::clean_up(&mut work);
         status::sync(&mut work);
         return work.into_plan();
@@ -145,13 +145,13 @@ fn plan(snapshot: &Snapshot<'_>) -> Plan {
 fn roll(work: &mut Working<'_>, snapshot: &Snapshot<'_>) {
     revision::find_new(work);
     if scaling::size_changed(work) {
-        settle(work, scaling::scale);
+        repeat(work, scaling::scale);
     }
     match work.deployment.strategy {
         crate::rows::Strategy::Recreate => rollout::recreate(work, snapshot),
         crate::rows::Strategy::RollingUpdate { .. } => {
             revision::ensure_new(work);
-            settle(work, rollout::step);
+            repeat(work, rollout::step);
         }
     }
     if status::is_complete(work) {
@@ -160,7 +160,7 @@ fn roll(work: &mut Working<'_>, snapshot: &Snapshot<'_>) {
 }
 
 /// Repeats a step until it changes nothing.
-fn settle(work: &mut Working<'_>, step: fn(&mut Working<'_>) -> bool) {
+fn repeat(work: &mut Working<'_>, step: fn(&mut Working<'_>) -> bool) {
     for _ in 0..ROUNDS_MAX {
         if !step(work) {
             return;

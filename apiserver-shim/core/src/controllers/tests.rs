@@ -1,6 +1,6 @@
 //! INV-52 for every controller: reconciling the state that a plan leads to plans nothing. Where a plan is one step of several
 //! (deletions that wait for others), no action is planned twice in a row, and the steps end. Deployments with their
-//! ReplicaSets have their test in `deployment/tests.rs` (`settles_from_anywhere`), the garbage collector in
+//! ReplicaSets have their test in `deployment/tests.rs` (`converges_from_any_state`), the garbage collector in
 //! `garbage_collector/tests.rs`.
 
 use std::collections::BTreeSet;

@@ -1,21 +1,22 @@
-//! Amounts of the resources that Pods request, in units that the Kubernetes and the Mesos side compare exactly.
+//! Amounts of the resources that Pods request, in integer units in which Kubernetes and Mesos quantities compare
+//! exactly.
 
 use serde_json::Value;
 use shim_model::quantity::Quantity;
 
-/// Amounts. CPU in thousandths, memory and storage in bytes, all others in units.
+/// Resource amounts: CPU in millicores, memory and storage in bytes, all others in units.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[allow(missing_docs)]
 pub struct Amounts {
     pub cpu_milli: i64,
     pub memory: i64,
     pub ephemeral: i64,
-    /// Extended resources, by name, ascending.
+    /// Extended resources, sorted by name.
     pub others: Vec<(Box<str>, i64)>,
 }
 
 impl Amounts {
-    /// Reads a resource list such as `{"cpu": "100m", "memory": "64Mi"}`; what is no amount counts as none.
+    /// Parses a resource list such as `{"cpu": "100m", "memory": "64Mi"}`. Invalid quantities count as zero.
     pub fn decode(list: Option<&Value>) -> Amounts {
         let mut amounts = Amounts::default();
         for (name, value) in list.and_then(Value::as_object).into_iter().flatten() {
@@ -34,7 +35,7 @@ impl Amounts {
         amounts
     }
 
-    /// The amount of an extended resource, made zero if it is not there.
+    /// The amount of an extended resource, for changing; inserted as zero if absent.
     pub fn other_mut(&mut self, name: &str) -> &mut i64 {
         let at = match self.others.binary_search_by(|(n, _)| (**n).cmp(name)) {
             Ok(at) => at,
@@ -51,7 +52,7 @@ impl Amounts {
         self.others.binary_search_by(|(n, _)| (**n).cmp(name)).map_or(0, |at| self.others[at].1)
     }
 
-    /// Adds.
+    /// Adds `more` to each amount.
     pub fn add(&mut self, more: &Amounts) {
         self.cpu_milli = self.cpu_milli.saturating_add(more.cpu_milli);
         self.memory = self.memory.saturating_add(more.memory);
@@ -62,7 +63,7 @@ impl Amounts {
         }
     }
 
-    /// Subtracts; may become negative.
+    /// Subtracts `less` from each amount; results may be negative.
     pub fn subtract(&mut self, less: &Amounts) {
         self.cpu_milli = self.cpu_milli.saturating_sub(less.cpu_milli);
         self.memory = self.memory.saturating_sub(less.memory);
@@ -73,7 +74,7 @@ impl Amounts {
         }
     }
 
-    /// The larger of each.
+    /// Raises each amount to the maximum of both.
     pub fn raise_to(&mut self, other: &Amounts) {
         self.cpu_milli = self.cpu_milli.max(other.cpu_milli);
         self.memory = self.memory.max(other.memory);
@@ -84,7 +85,7 @@ impl Amounts {
         }
     }
 
-    /// Whether all of `wanted` is here.
+    /// Whether every amount is at least that of `wanted`.
     pub fn holds(&self, wanted: &Amounts) -> bool {
         let enough = |have: i64, want: i64| want <= 0 || want <= have;
         enough(self.cpu_milli, wanted.cpu_milli)
@@ -93,7 +94,7 @@ impl Amounts {
             && wanted.others.iter().all(|(name, want)| enough(self.other(name), *want))
     }
 
-    /// Whether `wanted` fits beside what is `taken` of this, and what was taken `lately`.
+    /// Whether `wanted` fits into this capacity in addition to `taken` and `lately`.
     pub fn has_room(&self, taken: &Amounts, lately: Option<&Amounts>, wanted: &Amounts) -> bool {
         let fits = |have: i64, of: &dyn Fn(&Amounts) -> i64| {
             let want = of(wanted);
@@ -106,7 +107,7 @@ impl Amounts {
             && wanted.others.iter().all(|(name, _)| fits(self.other(name), &|a| a.other(name)))
     }
 
-    /// The names of the resources of which `wanted` asks more than is here.
+    /// The names of the resources of which `wanted` exceeds this.
     pub fn lacking<'a>(&self, wanted: &'a Amounts) -> Vec<&'a str> {
         let lacks = |have: i64, want: i64| want > 0 && want > have;
         let mut names = Vec::new();
@@ -123,7 +124,7 @@ impl Amounts {
         names
     }
 
-    /// Whether nothing is asked for.
+    /// Whether all amounts are zero.
     pub fn is_zero(&self) -> bool {
         self.cpu_milli <= 0
             && self.memory <= 0

@@ -1,5 +1,5 @@
-//! The one definition of "bind": what a Pod becomes when it is put on a node, and when that is refused. The scheduler's
-//! writes and the API's `pods/binding` call the same function.
+//! The single definition of binding: how it changes a Pod, and when it is refused. The scheduler and the API's
+//! `pods/binding` call the same function.
 
 use std::ops::Range;
 
@@ -12,42 +12,42 @@ use shim_model::object::{Parts, StoredObject};
 use crate::controllers::pod_status;
 use crate::rows::{Seconds, rfc3339};
 
-/// A Pod is to be put on a node.
+/// A request to bind a Pod to a node.
 #[derive(Debug, Clone, Copy)]
 pub struct BindRequest<'a> {
     /// The node.
     pub node: &'a str,
-    /// The UID of the Pod that is meant; empty for whichever has the name.
+    /// The UID that the Pod must have; empty accepts any.
     pub uid: &'a str,
-    /// A Binding's labels and annotations, which go to the Pod; `null` for none.
+    /// The Binding's metadata, whose labels and annotations are copied to the Pod; `null` for none.
     pub metadata: &'a Value,
-    /// Whether the condition carries `observedGeneration`, as it does once a kubelet has reported the Pod. The scheduler
-    /// writes it, since its binding and the first status may be one write.
+    /// Whether the condition carries `observedGeneration`, as it does once a kubelet has reported the Pod. The
+    /// scheduler sets it, because its binding and the first status may be one write.
     pub observed_generation: bool,
-    /// The time of the condition.
+    /// The `lastTransitionTime` of the condition.
     pub now: Seconds,
 }
 
-/// Why a Pod cannot be put on a node.
+/// Why a Pod cannot be bound.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BindRefusal {
-    /// Another Pod has the name by now.
+    /// The Pod of this name has another UID.
     OtherUid {
         /// Its UID.
         found: Box<str>,
     },
-    /// It is being deleted.
+    /// The Pod is being deleted.
     BeingDeleted,
-    /// It has a node already, perhaps this one.
+    /// The Pod is bound, possibly to the same node.
     AlreadyBound {
-        /// Which.
+        /// The node that it is bound to.
         node: Box<str>,
     },
-    /// Its `schedulingGates` hold it back.
+    /// The Pod has `schedulingGates`.
     Gated,
 }
 
-/// Puts a Pod on a node: `spec.nodeName`, the condition `PodScheduled`, and what a Binding adds.
+/// Binds a Pod: sets `spec.nodeName` and the `PodScheduled` condition, and copies the Binding's metadata.
 pub fn bind(pod: &mut Value, request: &BindRequest<'_>) -> Result<(), BindRefusal> {
     let uid = access::text(pod, &["metadata", "uid"]);
     if !request.uid.is_empty() && request.uid != uid {
@@ -95,8 +95,8 @@ fn set_scheduled(status: &mut Value, generation: Option<u64>, now: Seconds) {
     }
 }
 
-/// An encoded Pod after [`bind`] by the scheduler: what is launched and what is stored. `None` where `bind` refuses, or
-/// where the Pod cannot be decoded.
+/// The encoded Pod after [`bind`] by the scheduler, used for the launch and the write. `None` if `bind` refuses or
+/// the Pod cannot be decoded.
 pub fn bind_encoded(pod: &StoredObject, node: &str, now: Seconds) -> Option<StoredObject> {
     spliced_binding(pod, node, now).or_else(|| {
         let mut value: Value = serde_json::from_slice(&pod.bytes).ok()?;
@@ -105,13 +105,13 @@ pub fn bind_encoded(pod: &StoredObject, node: &str, now: Seconds) -> Option<Stor
     })
 }
 
-/// The scheduler's own request.
+/// The request of the scheduler.
 pub fn scheduler_request<'a>(uid: &'a str, node: &'a str, now: Seconds) -> BindRequest<'a> {
     BindRequest { node, uid, metadata: &Value::Null, observed_generation: true, now }
 }
 
-/// The same without decoding more than the status, for Pods of the usual form. Who calls has seen that the Pod is neither
-/// gated nor being deleted; one with `nodeName` is not of the usual form.
+/// Like [`bind_encoded`], but decodes the status only. Requires the usual layout and no `nodeName`. The caller has
+/// checked that the Pod is neither gated nor being deleted.
 fn spliced_binding(pod: &StoredObject, node: &str, now: Seconds) -> Option<StoredObject> {
     let Parts { metadata, spec, status } = &pod.parts;
     // An empty object needs no comma.
@@ -136,7 +136,7 @@ fn spliced_binding(pod: &StoredObject, node: &str, now: Seconds) -> Option<Store
     Some(StoredObject { bytes, header: pod.header.clone(), parts })
 }
 
-/// An encoded Pod with its node's status merged in; `None` if the Pod has not the usual form.
+/// The encoded Pod with its node's status merged in; `None` if it does not have the usual layout.
 pub fn with_status(pod: &StoredObject, from_node: &[u8]) -> Option<StoredObject> {
     let Parts { metadata, spec, status } = &pod.parts;
     if metadata.end > status.start || spec.end > status.start {
@@ -148,7 +148,7 @@ pub fn with_status(pod: &StoredObject, from_node: &[u8]) -> Option<StoredObject>
     Some(StoredObject { bytes, header: pod.header.clone(), parts })
 }
 
-/// The bytes with some ranges replaced, in their order.
+/// Copies `bytes` with some ranges replaced, which are given in order.
 fn replaced(bytes: &[u8], by: &[(Range<usize>, &[u8])]) -> Bytes {
     let gone: usize = by.iter().map(|(range, _)| range.len()).sum();
     let new: usize = by.iter().map(|(_, new)| new.len()).sum();

@@ -1,12 +1,12 @@
-//! A log of what has changed, by index, and the last change of each.
+//! A log of changed indices, with the last change of each index.
 
-/// Indices that have changed, in the order in which they did. Changes are counted from 1.
+/// The changed indices in order. Changes are numbered from 1.
 #[derive(Debug, Default)]
 pub(super) struct ChangeLog {
     indices: Vec<usize>,
-    /// How many changes there were before these.
+    /// The number of changes that were dropped from the front of the log.
     forgotten: usize,
-    /// By index: its last change, 0 for none.
+    /// The number of the last change of each index; 0 for none.
     last_of: Vec<usize>,
 }
 
@@ -19,7 +19,7 @@ impl ChangeLog {
         self.last_of[index] = self.end();
     }
 
-    /// How many changes there have been.
+    /// The number of changes so far.
     pub fn end(&self) -> usize {
         self.forgotten + self.indices.len()
     }
@@ -28,14 +28,15 @@ impl ChangeLog {
         self.last_of.get(index).copied().unwrap_or(0)
     }
 
-    /// The indices that have changed after the first `seen` changes, each once. Nothing if the log does not reach back.
+    /// The indices that changed after the first `seen` changes, without duplicates. `None` if those changes have been
+    /// dropped.
     pub fn since(&self, seen: usize) -> Option<impl Iterator<Item = usize>> {
         let unseen = self.indices.get(seen.checked_sub(self.forgotten)?..)?;
         let last = |(index, change): &(&usize, usize)| self.last_of(**index) == *change;
         Some(unseen.iter().zip(seen + 1..).filter(last).map(|(index, _)| *index))
     }
 
-    /// Forgets the older half once the log is longer than this: whoever has read less begins anew.
+    /// Drops the older half if the log exceeds `length`. Readers that have not read that far must start over.
     pub fn limit_to(&mut self, length: usize) {
         let length = length.max(LENGTH_MIN);
         if self.indices.len() > length {
@@ -46,5 +47,5 @@ impl ChangeLog {
     }
 }
 
-/// Below this length nothing is forgotten: beginning anew after few changes costs more than 16 bytes a change.
+/// Minimum length kept: starting over after few changes costs more than 16 bytes per change.
 const LENGTH_MIN: usize = 256;

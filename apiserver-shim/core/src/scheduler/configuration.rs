@@ -1,6 +1,6 @@
-//! The scheduler's configuration, in the shape of `KubeSchedulerConfiguration` (`kubescheduler.config.k8s.io/v1`): profiles,
-//! their plugins with weights, and back-off times. Members that are known upstream and not supported here are refused, and
-//! so are unknown ones: a setting that has no effect would be worse than an error.
+//! The scheduler's configuration in the format of `KubeSchedulerConfiguration` (`kubescheduler.config.k8s.io/v1`):
+//! profiles, their plugins with weights, and back-off durations. Members that this scheduler does not support are
+//! errors, as are unknown ones, so that no setting is silently ignored.
 
 use std::{fmt, time::Duration};
 
@@ -17,45 +17,45 @@ use super::{
 const API_VERSION: &str = "kubescheduler.config.k8s.io/v1";
 const KIND: &str = "KubeSchedulerConfiguration";
 
-/// Profiles and times.
+/// Profiles and back-off durations.
 #[derive(Debug, Default)]
 pub struct SchedulerConfiguration {
-    /// By scheduler name.
+    /// The profiles, by scheduler name.
     pub profiles: Profiles,
-    /// How long Pods rest after failed attempts.
+    /// Back-off of Pods after failed attempts.
     pub backoff: Backoff,
 }
 
-/// Why a configuration is refused.
+/// Why a configuration is rejected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConfigurationError {
-    /// `apiVersion` or `kind` is another.
+    /// `apiVersion` or `kind` is wrong.
     Kind {
         /// What was found.
         found: String,
     },
-    /// A member has another type.
+    /// A member has the wrong type.
     Type {
         /// Its path.
         path: String,
         /// What it must be.
         expected: &'static str,
     },
-    /// There is no such member, or it is not supported.
+    /// A member is unknown or not supported.
     Unsupported {
         /// Its path.
         path: String,
     },
-    /// A back-off is not positive, or the first is longer than the longest.
+    /// The back-off durations are not positive or not ascending.
     Backoff,
-    /// A profile cannot be made.
+    /// A profile is invalid.
     Profile {
-        /// Its scheduler name.
+        /// The scheduler name of the profile.
         name: String,
-        /// Why.
+        /// What is wrong with it.
         error: ProfileError,
     },
-    /// The profiles do not fit together.
+    /// The profiles are not consistent with each other.
     Profiles(ProfileError),
 }
 
@@ -81,12 +81,12 @@ impl fmt::Display for ConfigurationError {
 impl std::error::Error for ConfigurationError {}
 
 impl SchedulerConfiguration {
-    /// Reads a configuration.
+    /// Decodes a configuration.
     pub fn decode(value: &Value) -> Result<SchedulerConfiguration, ConfigurationError> {
         Self::decode_with(value, DEFAULT_PLUGINS)
     }
 
-    /// The same for another list of plugins.
+    /// Decodes a configuration for another list of plugins.
     pub fn decode_with(
         value: &Value,
         plugins: &[PluginEntry],
@@ -146,7 +146,7 @@ fn profile(
         .map_err(|error| ConfigurationError::Profile { name: name.to_owned(), error })
 }
 
-/// What is said of all extension points counts first, then what is said of each.
+/// Decodes the plugin choices: `multiPoint` applies first, then the individual extension points.
 fn decode_choices(value: &Value, path: &str) -> Result<Vec<PluginChoice>, ConfigurationError> {
     let mut choices = Vec::new();
     for (member, value) in object(value, path)? {

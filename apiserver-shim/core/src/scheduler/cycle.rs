@@ -1,7 +1,8 @@
-//! One scheduling cycle: many Pods against all nodes. Deterministic: equal inputs give equal decisions.
+//! One scheduling cycle: many Pods against all nodes. Deterministic: equal inputs yield equal decisions.
 //!
-//! A class of Pods looks at each node once and keeps the nodes that fit in a heap, by the weighted sum of their scores; of
-//! equal ones the first node wins. In later cycles it looks only at what has changed (`score_cache`, `domain_ranking`).
+//! An equivalence class of Pods evaluates each node once and keeps the feasible nodes in a heap, ordered by the
+//! weighted sum of scores; ties go to the first node. Later cycles evaluate only changed nodes (`score_cache`,
+//! `domain_ranking`).
 
 mod class;
 mod reserving;
@@ -21,44 +22,44 @@ use crate::rows::Pod;
 use class::domain_classes;
 pub use reserving::PermitWait;
 
-/// What becomes of one Pod.
+/// The decision about one Pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
-    /// Index in the pending Pods.
+    /// The index of the Pod in the list of pending Pods.
     pub pod: usize,
-    /// Where it goes, or why it waits.
+    /// What was decided.
     pub outcome: Outcome,
 }
 
-/// Where a Pod goes, or why it waits.
+/// The result of scheduling a Pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// Launch it on what its role is offered of this node.
+    /// Launch the Pod on this node with the resources offered to its role.
     Place {
         /// The index of the node.
         node: usize,
     },
-    /// A Permit plugin delays it. It keeps its node, and must be among the pending Pods of the next cycles.
+    /// A Permit plugin delays the Pod. It keeps its node and must be among the pending Pods of the next cycles.
     Permit {
         /// The index of the node.
         node: usize,
     },
-    /// No node will do.
+    /// No node is feasible.
     Wait(Arc<Report>),
 }
 
-/// The scheduler: its profiles, and what it remembers from cycle to cycle.
+/// The scheduler: its profiles, and state cached across cycles.
 #[derive(Debug, Default)]
 pub struct Scheduler {
     profiles: Profiles,
     cache: ScoreCache,
-    /// Pods that wait for a Permit plugin, by UID.
+    /// Pods delayed by a Permit plugin, by UID.
     permit_waits: BTreeMap<Box<str>, PermitWait>,
     stats: SchedulerStats,
 }
 
 impl Scheduler {
-    /// A scheduler with these profiles.
+    /// Creates a scheduler with these profiles.
     pub fn new(profiles: Profiles) -> Scheduler {
         Scheduler { profiles, ..Scheduler::default() }
     }
@@ -68,17 +69,17 @@ impl Scheduler {
         &self.profiles
     }
 
-    /// What was done so far, for metrics.
+    /// Counters for metrics.
     pub fn stats(&self) -> &SchedulerStats {
         &self.stats
     }
 
-    /// Forgets what was found of nodes: the caller's lister may answer differently for any of them.
+    /// Clears the cached evaluations of all nodes; needed if the caller's lister may answer differently for any node.
     pub fn clear_cache(&mut self) {
         self.cache = ScoreCache::default();
     }
 
-    /// Decides about every pending Pod, in their order.
+    /// Decides about every pending Pod, in order.
     pub fn schedule(
         &mut self,
         now: Time,
@@ -139,9 +140,9 @@ struct Cycle<'a> {
     profiles: &'a mut Profiles,
     permit_waits: &'a mut BTreeMap<Box<str>, PermitWait>,
     stats: &'a mut SchedulerStats,
-    /// What was placed, by node; few, while nodes are many.
+    /// Placements of this cycle by node; sparse, because nodes are many.
     placed: BTreeMap<usize, Placed>,
-    /// What was placed, with the index of the node, as long as counts of domains include it.
+    /// Pods placed in this cycle with the index of their node; needed while domain counts include them.
     placed_pods: Vec<(usize, Arc<Pod>)>,
     filter_runs: Cell<u64>,
     score_runs: Cell<u64>,
@@ -154,12 +155,12 @@ impl Cycle<'_> {
                 class.report = Some(Arc::new(self.explain(pod, class)));
             }
             let report = class.report.clone();
-            return Outcome::Wait(report.expect("invariant: the report was just made"));
+            return Outcome::Wait(report.expect("invariant: explain sets the report"));
         };
         let at = top.first.0;
         let outcome = self.reserve(pod, at);
         if let Outcome::Wait(_) = outcome {
-            // The node is as good for the next Pod of the class.
+            // The node remains a candidate for the next Pod of the class.
             class.push(top, self.domains);
             return outcome;
         }
@@ -173,7 +174,7 @@ impl Cycle<'_> {
         outcome
     }
 
-    /// Takes the best node out of a class's ranking.
+    /// Takes the best node from a class's ranking.
     fn best(&mut self, pod: &PendingPod, class: &mut ClassRanking) -> Option<Candidate> {
         self.catch_up(pod, class);
         let profile = self.profiles.get(pod.profile);
@@ -185,19 +186,20 @@ impl Cycle<'_> {
         }
         loop {
             let top = class.candidates.pop()?;
-            // A node that has changed since was looked at again, and is in the heap once more if it still fits.
+            // An entry older than the node's last change is outdated; the node was evaluated again and pushed if
+            // still feasible.
             if top.as_of == self.changes.last_of(top.first.0) {
                 return Some(top);
             }
         }
     }
 
-    /// Takes what a Pod requests off a node, for the rest of the cycle.
+    /// Subtracts a Pod's requests from a node for the rest of the cycle.
     fn take_room(&mut self, pod: &Arc<Pod>, bound: bool, at: usize, charge: &super::Amounts) {
         self.changes.note(at);
         let placed = self.placed.entry(at).or_default();
         if bound {
-            // It is among the node's Pods.
+            // A bound Pod is already counted on its node.
             return;
         }
         placed.pods += 1;
@@ -207,7 +209,7 @@ impl Cycle<'_> {
         self.placed_pods.push((at, pod.clone()));
     }
 
-    /// Takes what a Pod requests off what its role is offered of a node.
+    /// Subtracts a Pod's requests from the offers of a node to its role.
     fn take_offer(&mut self, pod: &PendingPod, at: usize, charge: &super::Amounts) {
         let placed = self.placed.entry(at).or_default();
         let known = placed.left.iter().position(|(role, _)| *role == pod.role);
@@ -219,7 +221,7 @@ impl Cycle<'_> {
         placed.left[left].1.subtract(charge);
     }
 
-    /// Some placements may fail: the cycle's nodes and domains are looked at again in the next.
+    /// Some placements may fail; mark the touched nodes and domains for re-evaluation in the next cycle.
     fn end(self) {
         for (at, pod) in &self.placed_pods {
             self.domains.remove_pod(*at, pod);
@@ -242,7 +244,7 @@ impl Cycle<'_> {
         }
     }
 
-    /// Why no node takes the Pod, node by node.
+    /// Collects the reasons of all nodes that cannot take the Pod.
     fn explain(&mut self, pod: &PendingPod, class: &ClassRanking) -> Report {
         let mut report = Report { nodes: self.nodes.len(), ..Report::default() };
         if let Err((plugin, refusal)) = &class.nodes {

@@ -1,26 +1,26 @@
-//! Counts of Pods per topology domain: for a topology key and a selector, how many matching Pods run in each domain, that
-//! is, on the nodes with the same value of the key.
+//! Pod counts per topology domain. For a topology key and a selector, the matching Pods are counted in each domain,
+//! that is, on the nodes with the same value of the key.
 //!
-//! A table is made from all Pods when a rule first asks for it, and then kept up to date Pod by Pod. Each table has a change
-//! log of its own. A class of Pods thus learns in which domains the counts have changed, and its node ranking stays valid.
+//! A table is built from all Pods when a rule first needs it, and then updated per Pod. Each table has a change log,
+//! from which a class of Pods learns which counts changed while its node ranking stays valid.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{NodeInfo, change_log::ChangeLog};
 use crate::rows::{LabelSelector, Pod};
 
-/// Tables kept although no class uses them: making one again costs a look at every Pod, keeping one a test of its selector
-/// for each Pod that comes or goes.
+/// Unused tables that are kept. Rebuilding one costs a scan of all Pods; keeping one costs a selector match for each
+/// added or removed Pod.
 const UNUSED_TABLES_MAX: usize = 16;
 
-/// What is to be counted.
+/// Which Pods to count, and by which domains.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DomainQuery {
-    /// The label of nodes whose values make the domains.
+    /// The node label whose values define the domains.
     pub topology_key: Box<str>,
-    /// The namespaces of the Pods; none is every namespace.
+    /// The namespaces of the Pods; empty means all namespaces.
     pub namespaces: Vec<Box<str>>,
-    /// The labels of the Pods.
+    /// The label selector of the Pods.
     pub selector: LabelSelector,
 }
 
@@ -33,25 +33,25 @@ impl DomainQuery {
     }
 }
 
-/// The answer for one domain.
+/// The count of one domain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DomainCount {
-    /// Whether the node is in a domain: it has a label with the topology key.
+    /// Whether the node is in a domain, that is, has the topology key.
     pub in_domain: bool,
-    /// How many matching Pods the domain has.
+    /// The number of matching Pods in the domain.
     pub pods: u32,
-    /// How many the domain with the fewest has.
+    /// The lowest count of any domain.
     pub fewest: u32,
-    /// Whether any domain has one.
+    /// Whether any domain has a matching Pod.
     pub any: bool,
 }
 
-/// The number of a table. Numbers are not used again.
+/// Identifies a table; never reused.
 pub(super) type TableId = u64;
-/// The number of a domain in its table.
+/// Identifies a domain within its table.
 pub(super) type DomainId = usize;
 
-/// All tables.
+/// All tables of counts.
 #[derive(Debug, Default)]
 pub struct DomainCounts {
     tables: BTreeMap<TableId, Table>,
@@ -63,14 +63,14 @@ struct Table {
     query: Arc<DomainQuery>,
     domain_ids: BTreeMap<Box<str>, DomainId>,
     domains: Vec<Domain>,
-    /// By index of the node.
+    /// The domain of each node, by node index.
     domain_of: Vec<Option<DomainId>>,
-    /// How many matching Pods a node has, by index.
+    /// The matching Pods of each node, by node index.
     pods_on: Vec<u32>,
-    /// How many domains (with nodes) have so many Pods.
+    /// The number of domains with nodes, by their count of Pods.
     by_pods: BTreeMap<u32, usize>,
     changes: ChangeLog,
-    /// Grows when `fewest` or `any` changes, which concerns every domain.
+    /// Incremented when `fewest` or `any` changes, which affects all domains.
     aggregate: u64,
 }
 
@@ -81,7 +81,7 @@ struct Domain {
 }
 
 impl DomainCounts {
-    /// The table for a query; made if there is none yet, from the Pods of the nodes and those that a cycle has placed.
+    /// The table of a query. A missing one is built from the nodes' Pods and those placed in the present cycle.
     pub(super) fn table(
         &mut self,
         query: &DomainQuery,
@@ -103,7 +103,7 @@ impl DomainCounts {
         self.tables.get(&table)?.domain_of.get(node).copied().flatten()
     }
 
-    /// The count of a domain; of none for a node without the key.
+    /// The count of a domain; zero for a node without the key.
     pub(super) fn count(&self, table: TableId, domain: Option<DomainId>) -> DomainCount {
         let Some(table) = self.tables.get(&table) else {
             return DomainCount { in_domain: false, pods: 0, fewest: 0, any: false };
@@ -113,31 +113,31 @@ impl DomainCounts {
         DomainCount { in_domain: domain.is_some(), pods, fewest, any }
     }
 
-    /// The domains that have changed after the first `seen` changes; nothing if that is not known any more.
+    /// The domains whose count changed after the first `seen` changes; `None` if the log does not reach back.
     pub(super) fn since(&self, table: TableId, seen: usize) -> Option<impl Iterator<Item = DomainId>> {
         self.tables.get(&table)?.changes.since(seen)
     }
 
-    /// How many changes of counts, and of what concerns every domain, there have been.
+    /// The number of count changes and of aggregate changes so far.
     pub(super) fn end(&self, table: TableId) -> (usize, u64) {
         self.tables.get(&table).map_or((0, 0), |table| (table.changes.end(), table.aggregate))
     }
 
-    /// A Pod was put on a node.
+    /// Counts a Pod that was placed on a node.
     pub(super) fn add_pod(&mut self, node: usize, pod: &Pod) {
         for table in self.tables.values_mut().filter(|table| table.query.counts(pod)) {
             table.add(node, 1);
         }
     }
 
-    /// A Pod has left a node.
+    /// Stops counting a Pod that left a node.
     pub(super) fn remove_pod(&mut self, node: usize, pod: &Pod) {
         for table in self.tables.values_mut().filter(|table| table.query.counts(pod)) {
             table.add(node, -1);
         }
     }
 
-    /// A Node has other labels.
+    /// Updates the domains after a change of a Node's labels.
     pub(super) fn node_changed(&mut self, at: usize, node: &NodeInfo) {
         for table in self.tables.values_mut() {
             table.take_node_out(at);
@@ -145,14 +145,14 @@ impl DomainCounts {
         }
     }
 
-    /// Drops the tables that nobody uses, if there are many.
+    /// Drops unused tables beyond [`UNUSED_TABLES_MAX`].
     pub(super) fn drop_unused(&mut self, used: impl Fn(TableId) -> bool) {
         if self.tables.keys().filter(|id| !used(**id)).count() > UNUSED_TABLES_MAX {
             self.tables.retain(|id, _| used(*id));
         }
     }
 
-    /// Drops everything: nodes have other indices.
+    /// Drops all tables, because node indices have changed.
     pub(super) fn clear(&mut self) {
         self.tables.clear();
     }
@@ -174,7 +174,7 @@ impl Table {
         table
     }
 
-    /// The smallest count of a domain, and whether any domain has a Pod.
+    /// The lowest count of a domain, and whether any domain has a Pod.
     fn aggregates(&self) -> (u32, bool) {
         let fewest = self.by_pods.first_key_value().map_or(0, |(pods, _)| *pods);
         let most = self.by_pods.last_key_value().map_or(0, |(pods, _)| *pods);

@@ -1,10 +1,10 @@
-//! The node ranking of a class of Pods that a domain rule concerns.
+//! The node ranking of a class to which domain rules apply.
 //!
-//! Nodes that are in the same domains for every query of the class make a group. A group ranks its nodes by what belongs
-//! to the nodes alone; what the domain rules say is the same for all of them. So a change of counts moves whole groups, of
-//! which one entry each stands in a heap, and a Pod costs a few heap steps however many nodes and domains there are. When
-//! what concerns every domain changes (the smallest count, say), all groups are looked at again; the smallest of n counts
-//! grows after n Pods, so that this costs each of them one step.
+//! Nodes that are in the same domains for all queries of the class form a group. Within a group nodes are ranked by
+//! their own scores, because the domain rules' verdict is the same for all of them. A second heap ranks the groups,
+//! one entry each. So a changed count moves whole groups, and scheduling a Pod takes a few heap operations regardless
+//! of the number of nodes and domains. A change that affects all domains, such as the lowest count, re-evaluates all
+//! groups. The lowest of n counts grows once per n Pods, so this amortizes to one step per Pod.
 
 use std::{
     cmp::Reverse,
@@ -18,26 +18,26 @@ use super::{
     score_cache::Candidate,
 };
 
-/// What the rules of the profile say of one combination of domains: nothing if they refuse it, else its score.
+/// Evaluates the domain rules for a combination of domains: their score, or `None` if one refuses.
 pub(super) type DomainVerdict<'a> = dyn Fn(&[DomainCount]) -> Option<i64> + 'a;
 
-/// Outdated entries of `best` that are not worth making it anew.
+/// Outdated entries in `best` before it is rebuilt.
 const BEST_SLACK: usize = 64;
 
-/// The nodes of a class by group.
+/// The nodes of a class, by group.
 #[derive(Debug)]
 pub(super) struct DomainRanking {
-    /// One for each query of the class.
+    /// The table of each query of the class.
     pub tables: Vec<TableId>,
-    /// How far each table was read.
+    /// How far the change log of each table has been read.
     seen: Vec<(usize, u64)>,
     groups: Vec<Group>,
     group_ids: BTreeMap<Vec<Option<DomainId>>, usize>,
-    /// By query and domain: the groups in it.
+    /// The groups of each domain, by query and domain.
     groups_in: BTreeMap<(usize, DomainId), Vec<usize>>,
-    /// The best node of each group; entries with an old stamp do not count.
+    /// The best node of each group. Entries with an old stamp are outdated.
     best: BinaryHeap<BestOfGroup>,
-    /// Groups whose entry in `best` is not up to date.
+    /// Groups whose entry in `best` is outdated.
     dirty: BTreeSet<usize>,
     nodes: usize,
 }
@@ -71,17 +71,17 @@ impl DomainRanking {
         }
     }
 
-    /// Forgets every node.
+    /// Removes all nodes.
     pub fn clear(&mut self) {
         *self = DomainRanking::new(std::mem::take(&mut self.tables));
     }
 
-    /// How many entries there are, outdated ones included.
+    /// The number of entries, including outdated ones.
     pub fn len(&self) -> usize {
         self.nodes
     }
 
-    /// Adds a node with its score of now.
+    /// Adds a node with its present score.
     pub fn push(&mut self, candidate: Candidate, counts: &DomainCounts) {
         let domains: Vec<_> =
             self.tables.iter().map(|table| counts.domain_of(*table, candidate.first.0)).collect();
@@ -106,7 +106,7 @@ impl DomainRanking {
         group
     }
 
-    /// Takes out the best node that the rules allow.
+    /// Takes the best node that the rules allow.
     pub fn pop(
         &mut self,
         changes: &ChangeLog,
@@ -152,7 +152,7 @@ impl DomainRanking {
         }
     }
 
-    /// Puts the best node of a group where it belongs among the groups.
+    /// Updates a group's entry in `best`.
     fn rank_group(
         &mut self,
         at: usize,

@@ -6,11 +6,11 @@
 //!                                └─ none fits ─▶ PostFilter
 //! ```
 //!
-//! A plugin is one value that implements [`Plugin`] and says which extension points it has. There are two kinds of rules:
-//! [`Filter`] and [`Score`] look at one node, and [`DomainRule`] looks at counts of Pods per topology domain. Their results
-//! are cached differently (`score_cache`, `domain_ranking`), so neither may look at what belongs to the other kind.
+//! A plugin implements [`Plugin`], which returns the extension points that it implements. There are two kinds of rules:
+//! [`Filter`] and [`Score`] evaluate one node, and [`DomainRule`] evaluates Pod counts per topology domain. Their results
+//! are cached separately (`score_cache`, `domain_ranking`), so neither kind may read the inputs of the other.
 //!
-//! A `profile` is the static list of plugins that a scheduler name stands for.
+//! A `profile` is the static list of plugins of a scheduler name.
 
 mod events;
 mod node_view;
@@ -28,150 +28,150 @@ use std::{cmp::Ordering, fmt::Debug, time::Duration};
 use super::{Amounts, DomainCount, DomainQuery, NodeInfo, PendingPod, PodShape, Preemption, Reason, Report};
 use crate::rows::Pod;
 
-/// The highest score that a plugin gives one node: 100 points, counted in thousandths.
+/// The highest score of a plugin for a node: 100 points, in thousandths.
 pub const MAX_SCORE: i64 = 100 * POINT;
 /// One of the 100 points of a score.
 pub const POINT: i64 = 1000;
 
-/// A plugin. It implements the extension points for which it returns itself.
+/// A plugin. It implements the extension points for which it returns `Some`.
 pub trait Plugin: Debug + Send + Sync {
-    /// Upstream's name where upstream has the plugin.
+    /// The plugin's name; upstream's if upstream has the plugin.
     fn name(&self) -> &'static str;
 
-    /// The events after which a Pod that the plugin refused may succeed. Without one, only the flush of the queue and
-    /// changes of the Pod itself lead to another attempt.
+    /// The events after which a Pod that the plugin refused may be schedulable. Without any, only a change of the Pod
+    /// or the periodic flush of the queue leads to another attempt.
     fn events(&self) -> EventSet {
         EventSet::NONE
     }
 
-    /// Whether one of these events can help a Pod that the plugin refused. It may read what Pods of one class share: the
-    /// shape, the role and the node. `Queue` when in doubt.
+    /// Whether an event may help a Pod that the plugin refused. May read only what Pods of one class share: shape,
+    /// role and node. Returns `Queue` when in doubt.
     fn queueing_hint(&self, _pod: &PendingPod, _event: &ClusterEvent<'_>) -> QueueingHint {
         QueueingHint::Queue
     }
 
-    /// Whether a Pod may enter the queue.
+    /// PreEnqueue: whether a Pod may enter the queue.
     fn pre_enqueue(&self) -> Option<&dyn PreEnqueue> {
         None
     }
-    /// The order of the queue.
+    /// QueueSort: the order of the queue.
     fn queue_sort(&self) -> Option<&dyn QueueSort> {
         None
     }
-    /// What a Pod alone decides.
+    /// PreFilter: checks that need the Pod only.
     fn pre_filter(&self) -> Option<&dyn PreFilter> {
         None
     }
-    /// Whether a node can take a Pod.
+    /// Filter: whether a node can take a Pod.
     fn filter(&self) -> Option<&dyn Filter> {
         None
     }
-    /// What can be done for a Pod that fits nowhere.
+    /// PostFilter: what can be done for an unschedulable Pod.
     fn post_filter(&self) -> Option<&dyn PostFilter> {
         None
     }
-    /// Whether the plugin scores nodes for a Pod.
+    /// PreScore: whether the plugin scores nodes for a Pod.
     fn pre_score(&self) -> Option<&dyn PreScore> {
         None
     }
-    /// How well a node suits a Pod.
+    /// Score: how well a node suits a Pod.
     fn score(&self) -> Option<&dyn Score> {
         None
     }
-    /// Filter and score by counts per topology domain.
+    /// Filter and score by Pod counts per topology domain.
     fn domain_rule(&self) -> Option<&dyn DomainRule> {
         None
     }
-    /// Bookkeeping for a chosen node.
+    /// Reserve: accounting of chosen nodes.
     fn reserve(&mut self) -> Option<&mut dyn Reserve> {
         None
     }
-    /// Whether a Pod with a chosen node may go on.
+    /// Permit: whether a Pod with a chosen node may be launched.
     fn permit(&mut self) -> Option<&mut dyn Permit> {
         None
     }
-    /// The last step before the launch.
+    /// PreBind: the last step before the launch.
     fn pre_bind(&mut self) -> Option<&mut dyn PreBind> {
         None
     }
 }
 
-/// Keeps a Pod out of the queue until its own specification allows it.
+/// Keeps a Pod out of the queue until its specification allows it.
 pub trait PreEnqueue {
-    /// Refuses a Pod that must not be tried. Asked again at each change of the Pod.
+    /// Refuses a Pod that must not be tried. Called again after each change of the Pod.
     fn pre_enqueue(&self, pod: &Pod) -> Result<(), Reason>;
 }
 
-/// Orders the pending Pods. All profiles share one.
+/// Orders the pending Pods. All profiles must use the same plugin.
 pub trait QueueSort {
     /// `Less` if `a` is tried before `b`.
     fn compare(&self, a: &PendingPod, b: &PendingPod) -> Ordering;
 }
 
-/// Which nodes need a look at all.
+/// The nodes that need to be evaluated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NodeSet {
     /// Every node.
     All,
-    /// The node of this name, if it exists.
+    /// The node with this name, if it exists.
     Named(Box<str>),
 }
 
-/// Looks at a Pod alone, once for each equivalence class.
+/// Checks a Pod without a node, once per equivalence class.
 pub trait PreFilter {
-    /// Narrows the nodes, or refuses the Pod on all of them.
+    /// Limits the nodes, or refuses the Pod.
     fn pre_filter(&self, pod: &PendingPod) -> Result<NodeSet, Refusal>;
 }
 
-/// Looks at a Pod and one node. The result is cached until the node changes, so it must not depend on other nodes.
+/// Checks a Pod against one node. The result is cached until the node changes, so it must not depend on other nodes.
 pub trait Filter {
     /// Refuses a node.
     fn filter(&self, pod: &PodContext<'_>, node: &NodeView<'_>) -> Result<(), Refusal>;
 
-    /// Whether the filter concerns Pods that are bound already and only need a launch. Their node was chosen by others.
+    /// Whether the filter applies to bound Pods, which only need a launch. Their node was chosen by others.
     fn concerns_bound_pods(&self) -> bool {
         false
     }
 }
 
-/// Looks at a Pod that fits on no node.
+/// Handles a Pod for which no node is feasible.
 pub trait PostFilter {
-    /// What preemption would do for the Pod.
+    /// What preemption would achieve for the Pod.
     fn post_filter(&self, pod: &PendingPod, report: &Report) -> Option<Preemption>;
 }
 
-/// Looks at a Pod before nodes are scored, once for each equivalence class.
+/// Prepares scoring, once per equivalence class.
 pub trait PreScore {
-    /// Whether the score plugin of the same name has an opinion about this Pod.
+    /// Whether the score plugin of the same name applies to this Pod.
     fn applies(&self, pod: &PendingPod) -> bool;
 }
 
 /// Scores one node for a Pod. The result is cached until the node changes, so it must not depend on other nodes.
 pub trait Score {
-    /// The score in the plugin's own unit; more is better.
+    /// The score in the plugin's own unit; higher is better.
     fn score(&self, pod: &PodContext<'_>, node: &NodeView<'_>) -> i64;
 
-    /// Brings a score to 0..=[`MAX_SCORE`]. Unlike upstream it sees one score: a scale that depends on other nodes would
-    /// change all cached scores with each of them. Values outside of the range are clamped.
+    /// Maps a score to 0..=[`MAX_SCORE`]. Unlike upstream's it sees a single score, because a scale that depends on
+    /// other nodes would invalidate all cached scores. Results outside of the range are clamped.
     fn normalize(&self, score: i64) -> i64 {
         score
     }
 }
 
-/// A rule on counts of Pods per topology domain: affinity between Pods, topology spread. The counts are kept up to date
-/// Pod by Pod. A change concerns the nodes of its domain, and the node ranking of a class stays as it is.
+/// A rule based on Pod counts per topology domain, such as inter-pod affinity or topology spread. Counts are updated
+/// per Pod. A change affects the nodes of its domain only, and the node ranking of a class stays valid.
 pub trait DomainRule {
-    /// What is to be counted for a Pod; nothing if the rule does not concern it. Once for each equivalence class: Pods that
-    /// are counted differently must differ in [`DomainRule::class`].
+    /// The queries for a Pod, once per equivalence class; empty if the rule does not apply. Pods with different
+    /// queries must differ in [`DomainRule::class`].
     fn queries(&self, pod: &PendingPod) -> Vec<DomainQuery>;
 
-    /// What tells two Pods of one template apart for this rule, such as their labels. Part of the equivalence class of
-    /// Pods that the rule concerns.
+    /// The value by which this rule distinguishes Pods of one template, such as their labels. Part of the equivalence
+    /// class of Pods that the rule applies to.
     fn class(&self, _pod: &PendingPod) -> Option<Box<str>> {
         None
     }
 
-    /// Refuses the nodes of a domain. `counts` has an element for each query.
+    /// Refuses the nodes of a domain. `counts` has one element per query.
     fn filter(&self, _pod: &PendingPod, _counts: &[DomainCount]) -> Result<(), Refusal> {
         Ok(())
     }
@@ -182,77 +182,78 @@ pub trait DomainRule {
     }
 }
 
-/// Keeps books on chosen nodes.
+/// Accounts for resources of chosen nodes.
 pub trait Reserve {
-    /// Reserves what the plugin keeps books on. A refusal ends the attempt; what others reserved is released.
+    /// Reserves the plugin's resources. A refusal ends the attempt and releases the reservations of other plugins.
     fn reserve(&mut self, pod: &PendingPod, node: &NodeInfo) -> Result<(), Refusal>;
 
-    /// Releases it: the Pod does not go there after all. Must be idempotent, and is called for all plugins of the profile.
+    /// Releases the reservation, because the Pod is not launched on the node. Must be idempotent; called for all
+    /// plugins of the profile.
     fn unreserve(&mut self, pod: &Pod, node: &str);
 }
 
-/// What a [`Permit`] plugin says of a Pod with a chosen node.
+/// The result of a [`Permit`] plugin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PermitVerdict {
-    /// It may be launched.
+    /// The Pod may be launched.
     Allow,
-    /// It keeps its node and is asked about in each cycle, at most for this long after the first time.
+    /// The Pod keeps its node and the plugin runs again in each cycle, until this timeout after its first call.
     Wait(Duration),
-    /// It goes back to the queue.
+    /// The Pod returns to the queue.
     Refuse(Refusal),
 }
 
-/// Delays Pods whose node is chosen.
+/// Delays Pods after their node was chosen.
 pub trait Permit {
-    /// Asked after [`Reserve`], and again in each cycle (at its end as well) for Pods that wait.
+    /// Called after [`Reserve`], and for delayed Pods again at the start and end of each cycle.
     fn permit(&mut self, pod: &PendingPod, node: &NodeInfo) -> PermitVerdict;
 }
 
 /// The last step before the kernel launch.
 pub trait PreBind {
-    /// A refusal ends the attempt like one of [`Reserve`].
+    /// A refusal ends the attempt as a refusal of [`Reserve`] does.
     fn pre_bind(&mut self, pod: &PendingPod, node: &NodeInfo) -> Result<(), Refusal>;
 }
 
-/// Why a plugin refuses a Pod, or a node for a Pod.
+/// Why a plugin refuses a Pod or a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// The first reason.
     pub reason: Reason,
-    /// Further ones.
+    /// Further reasons.
     pub more: Vec<Reason>,
-    /// Whether the node would stay refused if Pods were evicted from it.
+    /// Whether the node would remain refused if Pods were evicted from it.
     pub unresolvable: bool,
 }
 
 impl Refusal {
-    /// A refusal that evicting Pods from the node may resolve.
+    /// A refusal that eviction of Pods may resolve.
     pub fn resolvable(reason: Reason) -> Refusal {
         Refusal { reason, more: Vec::new(), unresolvable: false }
     }
 
-    /// A refusal that evicting Pods does not resolve.
+    /// A refusal that eviction of Pods cannot resolve.
     pub fn unresolvable(reason: Reason) -> Refusal {
         Refusal { reason, more: Vec::new(), unresolvable: true }
     }
 }
 
-/// A Pod with what its class precomputes.
+/// A Pod with values precomputed for its class.
 #[derive(Debug, Clone, Copy)]
 pub struct PodContext<'a> {
     /// The Pod.
     pub pod: &'a PendingPod,
-    /// What its task takes.
+    /// The resources of the Pod's task.
     pub charge: &'a Amounts,
 }
 
 impl PodContext<'_> {
-    /// What the Pod asks of a node.
+    /// The Pod's scheduling requirements.
     pub fn shape(&self) -> &PodShape {
         &self.pod.pod.shape
     }
 
-    /// Whether it has a node and only needs a launch.
+    /// Whether it is bound and only needs a launch.
     pub fn is_bound(&self) -> bool {
         self.pod.bound_to().is_some()
     }

@@ -1,10 +1,10 @@
-//! Launch intents that outlive the process. Before a launch leaves for the kernel, the store holds a record of it: which Pod
-//! goes to which agent. Many launches share a record, a record is one write, and it is removed with a later one, so that an
-//! intent costs a Pod a small part of a write.
+//! Durable launch intents. Before a launch is sent to the kernel, the store holds a record of which Pod goes to which
+//! agent. Many launches share one record, a record is one write, and it is removed together with a later write. So an
+//! intent costs a fraction of a write per Pod.
 //!
-//! After a crash the next scheduler reads the records, and asks the kernel about just these Pods at just these agents,
-//! before one of them is launched anywhere else. The journal is pure: what is to be written comes out as values, and goes
-//! back in when it is read.
+//! After a crash the next scheduler reads the records. It asks the kernel about these Pods on these agents before it
+//! launches any of them elsewhere. The journal is pure: it returns records to write, and loads records that were
+//! read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,32 +12,32 @@ use std::sync::Arc;
 /// The intents of one write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IntentRecord {
-    /// Later records have larger numbers.
+    /// Later records have higher numbers.
     pub number: u64,
-    /// The Pods (by UID) that each agent was to get.
+    /// The UIDs of the Pods that each agent was to receive.
     pub agents: BTreeMap<Arc<str>, Vec<Box<str>>>,
 }
 
-/// The newest intent for one Pod.
+/// The newest intent of one Pod.
 #[derive(Debug, Clone)]
 struct Intent {
     record: u64,
     agent: Arc<str>,
 }
 
-/// All open intents, and the records that hold them.
+/// All open intents and the records that contain them.
 #[derive(Debug, Clone, Default)]
 pub struct LaunchJournal {
     next: u64,
     of: BTreeMap<Box<str>, Intent>,
-    /// How many open intents each record holds.
+    /// The number of open intents in each record.
     open: BTreeMap<u64, usize>,
-    /// Records without an open intent, which may be removed.
+    /// Records without open intents, which may be removed.
     spent: BTreeSet<u64>,
 }
 
 impl LaunchJournal {
-    /// A record for these launches. They may leave once it is written.
+    /// Creates a record for these launches. They may be sent once it is written.
     pub fn record_intent<'a>(
         &mut self,
         launches: impl IntoIterator<Item = (&'a str, &'a str)>,
@@ -56,13 +56,13 @@ impl LaunchJournal {
         record
     }
 
-    /// Forgets all intents, to read them from the store. No number is used again: a write that is under way may still
-    /// arrive.
+    /// Clears all intents before they are read from the store. Record numbers are never reused, because a write in
+    /// flight may still arrive.
     pub fn restart(&mut self) {
         *self = LaunchJournal { next: self.next, ..LaunchJournal::default() };
     }
 
-    /// Takes in a record that the store holds, of an earlier scheduler.
+    /// Loads a record of a previous scheduler.
     pub fn load(&mut self, record: &IntentRecord) {
         self.enter(record);
         self.next = self.next.max(record.number.saturating_add(1));
@@ -73,7 +73,7 @@ impl LaunchJournal {
         let mut held = 0;
         for (agent, pods) in &record.agents {
             for uid in pods {
-                // A later intent was recorded only when this one had come to nothing.
+                // A later intent means that this one had failed.
                 if self.of.get(uid).is_some_and(|known| known.record >= number) {
                     continue;
                 }
@@ -91,24 +91,24 @@ impl LaunchJournal {
         }
     }
 
-    /// The agent that a Pod is to go to.
+    /// The agent of a Pod's open intent.
     pub fn agent_of(&self, uid: &str) -> Option<&str> {
         self.of.get(uid).map(|intent| &*intent.agent)
     }
 
-    /// An intent is over: its Pod is bound, refused, or gone.
+    /// Closes an intent: its Pod is bound, refused or deleted.
     pub fn clear_intent(&mut self, uid: &str) {
         if let Some(intent) = self.of.remove(uid) {
             self.release(intent.record);
         }
     }
 
-    /// The Pods (by UID) with an open intent.
+    /// The UIDs of Pods with an open intent.
     pub fn pods(&self) -> impl Iterator<Item = &str> {
         self.of.keys().map(|uid| &**uid)
     }
 
-    /// Clears the intents of all Pods but those for which `keep` holds.
+    /// Closes the intents of all Pods for which `keep` returns false.
     pub fn retain(&mut self, keep: impl Fn(&str) -> bool) {
         let over: Vec<Box<str>> = self.of.keys().filter(|uid| !keep(uid)).cloned().collect();
         over.iter().for_each(|uid| self.clear_intent(uid));
@@ -123,19 +123,19 @@ impl LaunchJournal {
         }
     }
 
-    /// Records to remove: at most `max`, with the next write.
+    /// Takes at most `max` records to remove with the next write.
     pub fn take_spent(&mut self, max: usize) -> Vec<u64> {
         let some: Vec<u64> = self.spent.iter().copied().take(max).collect();
         self.spent.retain(|number| !some.contains(number));
         some
     }
 
-    /// The removal of these was not written.
+    /// Returns records whose removal failed.
     pub fn not_removed(&mut self, records: Vec<u64>) {
         self.spent.extend(records);
     }
 
-    /// Whether a record could be removed.
+    /// Whether any record can be removed.
     pub fn has_spent(&self) -> bool {
         !self.spent.is_empty()
     }

@@ -1,11 +1,12 @@
-//! The scheduler as a state machine: pending Pods become demand, demand revives roles, roles bring offers, offers and Pods
-//! go through a scheduling cycle, decisions become launches, and launches that the kernel accepted become bindings. Status
-//! updates go into the store and are acknowledged once they are there. See `docs/decisions/0010`.
+//! The scheduler as a state machine. Pending Pods are demand, demand revives roles, and roles bring offers. Offers
+//! and Pods go through a scheduling cycle, whose decisions become launches; launches that the kernel accepts become
+//! bindings. Status updates are stored and then acknowledged. See `docs/decisions/0010`.
 //!
 //! [`SchedulerMachine::step`] is total and synchronous: time is an argument, and calls, writes and their outcomes are
-//! values. `apiserver-shim` drives it against a store and a kernel, `sim` against models of both with crashes in between.
+//! values. `apiserver-shim` drives it against a store and a kernel; `sim` drives it against models of both and
+//! crashes it in between.
 //!
-//! Read in this order: `event`, `effect`, `pods` (what is known of a Pod), `launching` (cycle, intent, ACCEPT),
+//! Reading order: `event`, `effect`, `pods` (the state of a Pod), `launching` (cycle, intent, ACCEPT),
 //! `binding_cycle` (from an accepted launch to a binding), `status_updates`, `subscription` (recovery).
 
 mod binding_cycle;
@@ -47,13 +48,13 @@ use pods::PodCache;
 use role_cache::RoleCache;
 use status_updates::InflightWrite;
 
-/// How often timers without a moment of their own are looked at while some may be running: back-offs, roles whose last
-/// Pod has gone, Nodes to write.
+/// Interval of timers without a deadline of their own, while any is active: back-offs, idle roles, Nodes to write.
 const TICK: Duration = Duration::from_millis(100);
-/// How often every Pod is looked at: kills to repeat, questions without an answer.
+/// Interval of the scan over all Pods: kills to repeat, and unanswered reconciliations.
 const SLOW_TICK: Duration = Duration::from_secs(1);
 
-/// The machine. Its state can be lost at any time: the next subscription reads the journal, asks the kernel, and goes on.
+/// The state machine. Its state may be lost at any time: the next subscription recovers it from the journal, the
+/// store and the kernel.
 #[derive(Debug)]
 pub struct SchedulerMachine {
     now: Time,
@@ -66,16 +67,17 @@ pub struct SchedulerMachine {
     offers: OfferCache,
     roles: RoleCache,
     journal: LaunchJournal,
-    /// Launches whose intent is being written, by record.
+    /// Launches whose intent is being written, by record number.
     intended: BTreeMap<u64, PendingLaunch>,
-    /// Launches that were sent and not answered, by number.
+    /// Launches that were sent and not answered, by launch number.
     launched: BTreeMap<u64, PendingLaunch>,
     next_launch: u64,
-    /// Accepted launches that are to be bound.
+    /// Accepted launches whose binding is still to be written.
     bindings: Vec<WaitingBinding>,
-    /// When they are to be looked through.
+    /// When they are checked next.
     bindings_due: Option<Time>,
-    /// Bindings and statuses that are being written: one a Pod at most, so that an older status never overwrites a newer.
+    /// Bindings and statuses being written. At most one per Pod, so that an older status never overwrites a newer
+    /// one.
     inflight: BTreeMap<Box<str>, InflightWrite>,
     ticked: Time,
     ticked_slowly: Time,
@@ -89,7 +91,7 @@ impl Default for SchedulerMachine {
 }
 
 impl SchedulerMachine {
-    /// A machine that knows nothing yet.
+    /// Creates a machine without state.
     pub fn new(configuration: SchedulerConfiguration) -> Self {
         SchedulerMachine {
             now: Time::default(),
@@ -114,7 +116,7 @@ impl SchedulerMachine {
         }
     }
 
-    /// Takes one event. `now` never goes back.
+    /// Processes one event. `now` must not decrease.
     pub fn step(&mut self, now: Time, event: Event) -> Effects {
         self.now = self.now.max(now);
         match event {
@@ -146,7 +148,7 @@ impl SchedulerMachine {
         std::mem::take(&mut self.out)
     }
 
-    /// When it wants a [`Event::Tick`] at the latest.
+    /// The latest time of the next [`Event::Tick`].
     pub fn next_deadline(&self) -> Option<Time> {
         self.framework_id.as_ref()?;
         let lengths = self.queue.lengths();
@@ -156,22 +158,22 @@ impl SchedulerMachine {
         Some(self.bindings_due.map_or(tick, |due| due.min(tick)))
     }
 
-    /// The roles to subscribe in, all suppressed.
+    /// The roles to subscribe with, all suppressed.
     pub fn roles(&self) -> Vec<Role> {
         self.roles.all()
     }
 
-    /// How far the task of a Pod is.
+    /// The phase of a Pod's task.
     pub fn phase_of(&self, uid: &str) -> Option<TaskPhase> {
         self.pods.by_uid.get(uid).map(|pod| pod.phase)
     }
 
-    /// The Pods that it knows, by UID: what became of some while nobody watched is to be told as [`Event::PodGone`].
+    /// The known Pods by UID. After a lag the driver sends [`Event::PodGone`] for those that no longer exist.
     pub fn pods(&self) -> impl Iterator<Item = (&str, &crate::rows::Pod)> {
         self.pods.by_uid.iter().map(|(uid, pod)| (&**uid, &*pod.row))
     }
 
-    /// How many Pods wait, and for what.
+    /// The number of Pods in each part of the queue.
     pub fn queue_lengths(&self) -> QueueLengths {
         self.queue.lengths()
     }
@@ -186,7 +188,7 @@ impl SchedulerMachine {
         self.scheduler.stats()
     }
 
-    /// Something has happened on a node: Pods that it may help are tried again.
+    /// Handles an event on a node: requeues Pods that it may help.
     fn node_event(&mut self, kinds: EventSet, node: &str, role: Option<&str>) {
         if !self.queue.has_refused() {
             return;
@@ -212,8 +214,8 @@ impl SchedulerMachine {
         }
     }
 
-    /// Makes a call, after all those before it; what comes of it comes as events. Without a subscription there is nobody
-    /// to call: the next one asks about everything.
+    /// Sends a call after all earlier ones; its result arrives as an event. Without a subscription the call is
+    /// dropped, because the next subscription reconciles everything.
     fn call(&mut self, call: Call) {
         if self.framework_id.is_some() {
             self.out.send.push(Send::Call(call));

@@ -1,25 +1,25 @@
-//! Required node affinity: alternatives of tests on a Node's labels and name.
+//! Required node affinity: node selector terms over labels and `metadata.name`.
 
 use serde_json::Value;
 use shim_model::{access, object::Header};
 
-/// Alternatives: one term must hold.
+/// A node selector: one of the terms must match.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct NodeAffinity {
-    /// The terms; none matches nothing.
+    /// The terms; an empty list matches nothing.
     pub terms: Vec<Term>,
 }
 
-/// All of these must hold. An empty term matches nothing.
+/// A node selector term: all requirements must hold. An empty term matches nothing.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[allow(missing_docs)]
 pub struct Term {
     pub labels: Vec<Requirement>,
-    /// Tests of `metadata.name`.
+    /// Requirements on `metadata.name`.
     pub fields: Vec<Requirement>,
 }
 
-/// A test of one label or field.
+/// A requirement on one label or field.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs)]
 pub struct Requirement {
@@ -27,7 +27,7 @@ pub struct Requirement {
     pub test: Test,
 }
 
-/// How a value is tested.
+/// The operator with its values.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs)]
 pub enum Test {
@@ -37,12 +37,12 @@ pub enum Test {
     DoesNotExist,
     Above(i64),
     Below(i64),
-    /// Of a form that nothing satisfies.
+    /// An invalid requirement, which nothing satisfies.
     Never,
 }
 
 impl NodeAffinity {
-    /// Reads `requiredDuringSchedulingIgnoredDuringExecution`.
+    /// Decodes `requiredDuringSchedulingIgnoredDuringExecution`.
     pub fn decode(value: &Value) -> NodeAffinity {
         let requirements = |term: &Value, member: &str| {
             access::list(term, &[member]).iter().map(Requirement::decode).collect::<Vec<_>>()
@@ -55,7 +55,7 @@ impl NodeAffinity {
         NodeAffinity { terms: terms.iter().map(term).collect() }
     }
 
-    /// Whether a Node passes.
+    /// Whether a Node matches.
     pub fn matches(&self, node: &Header) -> bool {
         self.terms.iter().any(|term| {
             let label = |r: &Requirement| r.holds(node.labels.get(&*r.key).map(String::as_str));

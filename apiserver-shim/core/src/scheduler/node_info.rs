@@ -1,4 +1,5 @@
-//! One node as the scheduler keeps it: the Node, its Pods and what they use, and what the kernel says of its agent.
+//! The scheduler's aggregated information about one node: the Node, its Pods and their requests, and its agent's
+//! resources.
 
 use std::sync::Arc;
 
@@ -11,45 +12,45 @@ use super::{Amounts, HostPort};
 pub struct NodeInfo {
     /// The Node.
     pub node: Arc<Node>,
-    /// What the agent has for tasks of any framework.
+    /// The agent's resources for tasks of any framework.
     pub allocatable: Amounts,
-    /// How many Pods it may run.
+    /// The maximum number of Pods.
     pub pods_max: usize,
-    /// What its Pods request.
+    /// The sum of its Pods' requests.
     pub requested: Amounts,
     /// Host ports of its Pods.
     pub used_ports: Vec<HostPort>,
-    /// What tasks of other frameworks have of it.
+    /// Resources that tasks of other frameworks hold.
     pub held: Held,
-    /// Packages without which nothing there can run containers.
+    /// Missing packages without which the node cannot run containers.
     pub lacking: Option<Box<str>>,
     pods: Vec<Arc<Pod>>,
-    /// Grows with each change; see `NodeInfos`.
+    /// Increases with each change; see `NodeInfos`.
     pub(crate) generation: usize,
 }
 
-/// What other frameworks have of a node.
+/// Resources that other frameworks hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Held {
-    /// How much.
+    /// The amounts.
     pub amounts: Amounts,
-    /// Their names, ascending.
+    /// The frameworks' names, sorted.
     pub by: Vec<Box<str>>,
 }
 
-/// What the kernel says of a node's agent.
+/// The kernel's information about a node's agent.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct NodeCapacity {
-    /// All that the agent has for tasks of any framework.
+    /// The agent's resources for tasks of any framework.
     pub allocatable: Amounts,
-    /// What other frameworks have of it.
+    /// Resources that tasks of other frameworks hold.
     pub held: Held,
-    /// Packages without which nothing there can run containers.
+    /// Missing packages without which the node cannot run containers.
     pub lacking: Option<Box<str>>,
 }
 
 impl NodeInfo {
-    /// A Node without Pods.
+    /// Creates a node without Pods.
     pub fn new(node: Arc<Node>, pods_max: usize) -> NodeInfo {
         NodeInfo {
             node,
@@ -69,25 +70,25 @@ impl NodeInfo {
         self.node.name()
     }
 
-    /// The Pods that are bound to it, or whose launch is under way. Their metadata and specs are current, their statuses
-    /// are not.
+    /// The Pods that are bound to the node or being launched on it. Their metadata and specs are current; their
+    /// statuses are not.
     pub fn pods(&self) -> &[Arc<Pod>] {
         &self.pods
     }
 
-    /// Changes with everything that is known of the node.
+    /// Changes whenever information about the node changes.
     pub fn generation(&self) -> usize {
         self.generation
     }
 
-    /// A Pod was put here.
+    /// Adds a Pod.
     pub fn add_pod(&mut self, pod: Arc<Pod>) {
         self.requested.add(&pod.shape.charge());
         self.used_ports.extend(pod.shape.host_ports.iter().cloned());
         self.pods.push(pod);
     }
 
-    /// Takes a Pod away, as it was when it was added.
+    /// Removes a Pod and returns it as it was added.
     pub fn remove_pod(&mut self, uid: &str) -> Option<Arc<Pod>> {
         let at = self.pods.iter().position(|pod| pod.uid() == uid)?;
         let pod = self.pods.swap_remove(at);
@@ -100,7 +101,7 @@ impl NodeInfo {
         Some(pod)
     }
 
-    /// What is left for Pods beside its Pods and other frameworks.
+    /// The resources that neither its Pods nor other frameworks use.
     pub fn left(&self) -> Amounts {
         let mut left = self.allocatable.clone();
         left.subtract(&self.requested);
@@ -115,13 +116,13 @@ impl NodeInfo {
     }
 }
 
-/// What is known of a node beside its books. Asked for where an equivalence class looks at a node: the caller says which
-/// nodes have changed.
+/// Information about a node beyond its `NodeInfo`. Read when an equivalence class evaluates a node; the caller must
+/// report changes with [`super::NodeInfos::touch`].
 pub trait SharedLister {
-    /// What is free of the kernel's offers of a node in a role, if there is one. The executor's own share is taken off
-    /// where it has to be started first.
+    /// The unused part of the kernel's offers of a node to a role, if there are any; without the executor's share if
+    /// it must be started first.
     fn free(&self, node: &NodeInfo, role: &str) -> Option<&Amounts>;
 
-    /// How many Pods of a controller are on a node.
+    /// The number of a controller's Pods on a node.
     fn same_owner_pods(&self, node: &NodeInfo, owner: &str) -> u32;
 }

@@ -1,6 +1,6 @@
-//! All nodes, kept up to date change by change. Each change has a number (upstream's generation), and is in a log, so that
-//! a cycle looks again only at what has changed. Counts per topology domain are kept here as well: they change with the
-//! same Pods.
+//! All nodes, updated incrementally. Each change gets a number (upstream's generation) and is logged, so that a cycle
+//! evaluates only changed nodes. Pod counts per topology domain are kept here too, because they change with the same
+//! Pods.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -13,21 +13,21 @@ use super::{DomainCounts, EventSet, NodeCapacity, NodeInfo, change_log::ChangeLo
 /// All nodes.
 #[derive(Debug, Default)]
 pub struct NodeInfos {
-    /// In the order of names.
+    /// The nodes, sorted by name.
     pub(super) all: Vec<NodeInfo>,
     pub(super) changes: ChangeLog,
     pub(super) domains: DomainCounts,
-    /// Grows when nodes get other indices: nothing that was cached by index holds any more.
+    /// Increases when node indices change, which invalidates everything cached by index.
     pub(super) numbering: u64,
-    /// By name. Looked up by hash; its order does not matter.
+    /// Indices by name. Hashed look-up; never iterated.
     index: IndexMap<Box<str>, usize>,
-    /// Pods of nodes whose Node object is not there (yet, or no more).
+    /// Pods bound to nodes without a Node object.
     nodeless_pods: BTreeMap<Box<str>, Vec<Arc<Pod>>>,
     capacities: BTreeMap<Box<str>, NodeCapacity>,
 }
 
 impl NodeInfos {
-    /// Every node, in the order of names.
+    /// All nodes, sorted by name.
     pub fn all(&self) -> &[NodeInfo] {
         &self.all
     }
@@ -42,7 +42,7 @@ impl NodeInfos {
         self.index(name).map(|at| &self.all[at])
     }
 
-    /// A Node is new or has changed. Returns what that may mean for Pods that wait.
+    /// Adds or updates a Node. Returns the events that this may be for pending Pods.
     pub fn put_node(&mut self, node: Arc<Node>, pods_max: usize) -> EventSet {
         let Some(at) = self.index(node.name()) else {
             self.add_node(node, pods_max);
@@ -69,7 +69,7 @@ impl NodeInfos {
         info.set_capacity(self.capacities.get(&name).cloned().unwrap_or_default());
         let at = self.all.partition_point(|other| *other.name() < *name);
         self.all.insert(at, info);
-        // Nodes come in the order of names at the start, so that this is short then.
+        // At startup nodes arrive sorted by name, so that this loop is short.
         for later in &self.all[at..] {
             let position = self.index.entry(later.name().into()).or_default();
             *position = if *later.name() == *name { at } else { *position + 1 };
@@ -78,7 +78,7 @@ impl NodeInfos {
         self.changed(at);
     }
 
-    /// A Node is gone. Its Pods are remembered.
+    /// Removes a Node; its Pods are kept.
     pub fn remove_node(&mut self, name: &str) {
         let Some(at) = self.index.swap_remove(name) else { return };
         let info = self.all.remove(at);
@@ -89,7 +89,7 @@ impl NodeInfos {
         self.renumbered();
     }
 
-    /// What the kernel says of a node has changed. Returns what that may mean for Pods that wait.
+    /// Updates the kernel's information about a node. Returns the events that this may be for pending Pods.
     pub fn put_capacity(&mut self, name: &str, capacity: NodeCapacity) -> EventSet {
         let mut kinds = EventSet::NONE;
         let before = self.capacities.insert(name.into(), capacity.clone()).unwrap_or_default();
@@ -106,7 +106,7 @@ impl NodeInfos {
         kinds
     }
 
-    /// A node's agent is gone.
+    /// Removes the information about a node's agent.
     pub fn remove_capacity(&mut self, name: &str) {
         self.capacities.remove(name);
         self.set_capacity(name, NodeCapacity::default());
@@ -118,7 +118,7 @@ impl NodeInfos {
         self.changed(at);
     }
 
-    /// A Pod was put on a node.
+    /// Adds a Pod to a node.
     pub fn add_pod(&mut self, node: &str, pod: &Arc<Pod>) {
         match self.index(node) {
             Some(at) => {
@@ -130,7 +130,7 @@ impl NodeInfos {
         }
     }
 
-    /// A Pod has left a node.
+    /// Removes a Pod from a node.
     pub fn remove_pod(&mut self, node: &str, uid: &str) {
         if let Some(at) = self.index(node) {
             if let Some(pod) = self.all[at].remove_pod(uid) {
@@ -145,8 +145,8 @@ impl NodeInfos {
         }
     }
 
-    /// A Pod on a node has other labels or requests. Returns what that may mean for Pods that wait. Other changes of a Pod
-    /// do not matter here.
+    /// Updates a Pod whose labels or requests changed. Returns the events that this may be for pending Pods. Other
+    /// changes are irrelevant here.
     pub fn update_pod(&mut self, node: &str, before: &Pod, pod: &Arc<Pod>) -> EventSet {
         let mut kinds = EventSet::NONE;
         if before.header().labels != pod.header().labels {
@@ -162,7 +162,7 @@ impl NodeInfos {
         kinds
     }
 
-    /// What is offered of a node has changed, or something else that a `SharedLister` knows.
+    /// Marks a node as changed because its offers, or other information of a `SharedLister`, changed.
     pub fn touch(&mut self, name: &str) {
         if let Some(at) = self.index(name) {
             self.changed(at);

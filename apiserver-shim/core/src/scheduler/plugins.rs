@@ -1,8 +1,8 @@
-//! The plugins, one a file, named as upstream names them. `framework::DEFAULT_PLUGINS` has their order and weights: the
-//! first that refuses a node is the reason that is reported.
+//! The plugins, one file each, under upstream's names. `framework::DEFAULT_PLUGINS` defines their order and weights;
+//! the reason of the first plugin that refuses a node is reported.
 //!
-//! Ours are `NodeRuntime`, `KernelOffers` (facts that the kernel knows) and `UnsupportedConstraints`. `node_admission` is
-//! no plugin: it is what upstream's kubelet checks.
+//! `NodeRuntime`, `KernelOffers` and `UnsupportedConstraints` have no upstream counterpart. `node_admission` is not a
+//! plugin: it implements the checks of upstream's kubelet.
 
 pub mod default_preemption;
 pub mod kernel_offers;

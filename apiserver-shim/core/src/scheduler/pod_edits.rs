@@ -1,4 +1,4 @@
-//! Changes of a Pod's status by the scheduler, on the decoded object.
+//! The scheduler's edits of a decoded Pod's status.
 
 use serde_json::{Value, json};
 use shim_model::access;
@@ -8,13 +8,13 @@ use crate::rows::Seconds;
 
 /// Merges the node's status into the stored one.
 pub(crate) fn merge_status(pod: &mut Value, from_node: &[u8]) {
-    // Who made the edit has seen that it is an object; what is none changes nothing.
+    // The caller has checked that the status is an object; anything else changes nothing.
     let Ok(from_node) = serde_json::from_slice::<Value>(from_node) else { return };
     let merged = pod_status::merge(&pod["status"], &from_node);
     pod["status"] = merged;
 }
 
-/// Marks a Pod as ended, unless it has ended.
+/// Marks a Pod as finished, unless it has finished.
 pub(crate) fn end(pod: &mut Value, succeeded: bool, reason: &str, message: &str, now: &str) {
     let phase = if succeeded { "Succeeded" } else { "Failed" };
     if !matches!(access::text(pod, &["status", "phase"]), "Succeeded" | "Failed") {
@@ -22,7 +22,7 @@ pub(crate) fn end(pod: &mut Value, succeeded: bool, reason: &str, message: &str,
     }
 }
 
-/// Says in a Pod's conditions why it waits, unless it has found a node meanwhile.
+/// Sets the `PodScheduled` condition to the reason why the Pod is pending, unless it has been bound meanwhile.
 pub fn set_unschedulable(pod: &mut Value, message: &str, now: Seconds) {
     if !access::text(pod, &["spec", "nodeName"]).is_empty() {
         return;
@@ -31,11 +31,11 @@ pub fn set_unschedulable(pod: &mut Value, message: &str, now: Seconds) {
     let status = &mut pod["status"];
     let new = Condition { kind: "PodScheduled", status: "False", reason: "Unschedulable", message };
     set_condition(status, &new, now, false);
-    // The message may change while the verdict stays.
+    // The message may change while the reason stays the same.
     for condition in access::list_mut(status, &["conditions"]).into_iter().flatten() {
         if access::text(condition, &["type"]) == "PodScheduled" {
             condition["message"] = json!(message);
-            // A member that upstream always prints.
+            // Upstream always prints this member.
             let condition = access::as_object(condition);
             condition.entry("lastProbeTime").or_insert(Value::Null);
             if generation.is_number() {

@@ -1,15 +1,15 @@
-//! The scheduling queue: which Pods need a launch, and when each is tried (again).
+//! The scheduling queue: the Pods that need a launch, and when each is tried next.
 //!
 //! ```text
 //!            ┌────────────── event that can help, back-off over ──────────────┐
 //!  gated ─▶ active ─▶ (cycle) ─▶ unschedulable ─ event, back-off not over ─▶ backoff ─▶ active
 //!              │         └─▶ backoff (an offer, or a failed launch, needs time only)
-//!              └─▶ in flight (being launched) ─▶ gone, or backoff
+//!              └─▶ in flight (being launched) ─▶ removed, or backoff
 //! ```
 //!
-//! An unschedulable Pod waits for an event that one of the plugins that refused it has registered for, and is tried all the
-//! same after [`FLUSH_AFTER`], as upstream does. Pods in back-off that an event may have helped are tried early when
-//! nothing else is active, as upstream does since 1.33.
+//! An unschedulable Pod waits for an event that one of the plugins which refused it registered for. As upstream, it is tried
+//! after [`FLUSH_AFTER`] without an event. As upstream since 1.33, Pods in back-off that an event may have helped are tried
+//! early when no other Pod is active.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,31 +23,31 @@ use kernel_model::time::Time;
 use super::{ClusterEvent, ExtensionPoint, PluginSet, Profiles, QueueingHint};
 use crate::rows::{Key, Pod};
 
-/// The first back-off after a failed attempt; doubles with each (upstream's default).
+/// The back-off after the first failed attempt; doubles with each further one (upstream's default).
 pub const BACKOFF_FIRST: Duration = Duration::from_secs(1);
 /// The longest back-off (upstream's default).
 pub const BACKOFF_MAX: Duration = Duration::from_secs(10);
 /// How long a Pod stays unschedulable without any event (upstream's default).
 pub const FLUSH_AFTER: Duration = Duration::from_secs(300);
 
-/// A Pod that is to be launched.
+/// A Pod that needs a launch.
 #[derive(Debug, Clone)]
 pub struct PendingPod {
     /// The Pod.
     pub pod: Arc<Pod>,
-    /// It is bound to this node and has no task (yet, or no more): it goes there or nowhere. The Pod may not show a binding
-    /// that was just written.
+    /// The node that the Pod is bound to without having a task. Set before `pod` shows a binding that was just
+    /// written.
     pub bound_to: Option<Box<str>>,
     /// The role of its namespace.
     pub role: Arc<str>,
-    /// The UID of its controller: Pods of one are spread over the nodes.
+    /// The UID of its controller, whose Pods are spread over nodes.
     pub owner: Option<Arc<str>>,
     /// The index of its profile.
     pub profile: usize,
 }
 
 impl PendingPod {
-    /// A Pod of a role.
+    /// Creates an unbound pending Pod.
     pub fn new(pod: Arc<Pod>, role: Arc<str>, profile: usize) -> PendingPod {
         let owner = pod.controller_uid().map(Arc::from);
         PendingPod { bound_to: pod.node.clone(), pod, role, owner, profile }
@@ -69,12 +69,12 @@ impl PendingPod {
     }
 }
 
-/// How long Pods rest after failed attempts.
+/// Back-off durations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
-    /// After the first failure; doubles with each.
+    /// After the first failure; doubles with each further one.
     pub first: Duration,
-    /// The limit.
+    /// The maximum.
     pub max: Duration,
 }
 
@@ -91,12 +91,12 @@ impl Backoff {
     }
 }
 
-/// How many Pods are where, for metrics.
+/// The number of Pods in each part of the queue, for metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct QueueLengths {
     /// To be tried in the next cycle.
     pub active: usize,
-    /// Resting after a failure.
+    /// In back-off after a failure.
     pub backoff: usize,
     /// Waiting for an event.
     pub unschedulable: usize,
@@ -104,20 +104,20 @@ pub struct QueueLengths {
     pub gated: usize,
 }
 
-/// The queue.
+/// The scheduling queue.
 #[derive(Debug, Default)]
 pub struct SchedulingQueue {
     backoff_times: Backoff,
-    /// Looked up by hash; the order is that of arrival and removal.
+    /// Hashed look-up; iteration follows insertion and removal.
     entries: IndexMap<Box<str>, Entry>,
     active: IndexSet<Box<str>>,
     /// By the end of the back-off.
     backoff: BTreeSet<(Time, Box<str>)>,
     /// By the time of the failure.
     unschedulable: BTreeSet<(Time, Box<str>)>,
-    /// Pods in `backoff` and `unschedulable` that events treat alike.
+    /// Pods in `backoff` and `unschedulable`, grouped by what events mean to them.
     refused: BTreeMap<RefusedClass, BTreeSet<Box<str>>>,
-    /// Pods in `backoff` that an event may have helped.
+    /// Pods in `backoff` that an event may have made schedulable.
     helped: BTreeSet<Box<str>>,
     gated: usize,
 }
@@ -138,7 +138,7 @@ enum Place {
     Unschedulable { since: Time, class: RefusedClass },
 }
 
-/// Pods of one shape that the same plugins have refused: a queueing hint is the same for all of them.
+/// Pods of one shape that were refused by the same plugins, so that queueing hints are the same for all of them.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct RefusedClass {
     profile: usize,
@@ -149,13 +149,13 @@ struct RefusedClass {
 }
 
 impl SchedulingQueue {
-    /// A queue with these back-off times.
+    /// Creates a queue with these back-off durations.
     pub fn new(backoff_times: Backoff) -> SchedulingQueue {
         SchedulingQueue { backoff_times, ..SchedulingQueue::default() }
     }
 
-    /// A Pod needs a launch, or one that does has changed. Changes of its specification or labels make it active again;
-    /// a change of its status does not.
+    /// Adds a Pod or updates it. A change of its specification or labels makes it active again; a change of its
+    /// status does not.
     pub fn put(&mut self, profiles: &Profiles, pending: PendingPod) {
         let gated = is_gated(profiles, &pending);
         let uid: Box<str> = pending.uid().into();
@@ -172,7 +172,7 @@ impl SchedulingQueue {
         match (&entry.place, gated) {
             (Place::Gated, true) | (Place::Active, false) => {}
             (_, true) => self.move_to(&uid, Place::Gated),
-            // In flight: the launch came to nothing.
+            // In flight: the launch failed.
             (Place::Gated | Place::InFlight, false) => self.move_to(&uid, Place::Active),
             (Place::Backoff { .. } | Place::Unschedulable { .. }, false) => {
                 if is_other_request(&before, &entry.pending) {
@@ -182,7 +182,7 @@ impl SchedulingQueue {
         }
     }
 
-    /// A Pod needs no launch any more.
+    /// Removes a Pod that needs no launch any more.
     pub fn remove(&mut self, uid: &str) {
         if self.entries.contains_key(uid) {
             self.move_to(uid, Place::InFlight);
@@ -190,13 +190,13 @@ impl SchedulingQueue {
         }
     }
 
-    /// A Pod is being launched. It keeps its number of attempts in case that the launch fails.
+    /// Marks a Pod as being launched. It keeps its number of attempts in case the launch fails.
     pub fn launched(&mut self, uid: &str) {
         self.move_to(uid, Place::InFlight);
     }
 
-    /// An attempt has failed, and the same may succeed later: a launch that came to nothing, or a missing offer. Events for
-    /// these plugins (for none: any event) end the back-off early.
+    /// Handles an attempt that may succeed later without an event: a failed launch, or a missing offer. Events that
+    /// concern `refused_by` (if empty: all events) end the back-off early.
     pub fn back_off(&mut self, uid: &str, now: Time, refused_by: PluginSet) {
         let times = self.backoff_times;
         let Some(entry) = self.entries.get_mut(uid) else { return };
@@ -206,14 +206,14 @@ impl SchedulingQueue {
         self.move_to(uid, Place::Backoff { until, class });
     }
 
-    /// A Pod is to be tried again at a moment; this is no failure.
+    /// Schedules the next attempt of a Pod for `until`; does not count as a failure.
     pub fn retry_at(&mut self, uid: &str, until: Time, refused_by: PluginSet) {
         let Some(entry) = self.entries.get(uid) else { return };
         let class = RefusedClass::of(entry, refused_by);
         self.move_to(uid, Place::Backoff { until, class });
     }
 
-    /// An attempt has failed, and only an event can help.
+    /// Handles a failed attempt after which only an event can help.
     pub fn unschedulable(&mut self, uid: &str, now: Time, refused_by: PluginSet) {
         let Some(entry) = self.entries.get_mut(uid) else { return };
         entry.attempts = entry.attempts.saturating_add(1);
@@ -221,7 +221,7 @@ impl SchedulingQueue {
         self.move_to(uid, Place::Unschedulable { since: now, class });
     }
 
-    /// Something has happened: Pods that it may help are tried again, once their back-off is over.
+    /// Requeues the Pods that an event may help, once their back-off is over.
     pub fn on_event(&mut self, profiles: &Profiles, now: Time, event: &ClusterEvent<'_>) {
         if event.kinds.is_empty() || self.refused.is_empty() {
             return;
@@ -256,7 +256,7 @@ impl SchedulingQueue {
         }
     }
 
-    /// Makes the Pods active whose time has come. To be called before each cycle.
+    /// Activates Pods whose back-off or maximum wait is over. Call before each cycle.
     pub fn advance(&mut self, now: Time) {
         while let Some((until, uid)) = self.backoff.first()
             && *until <= now
@@ -277,39 +277,39 @@ impl SchedulingQueue {
         }
     }
 
-    /// When [`SchedulingQueue::advance`] has something to do next, if nothing happens before.
+    /// When [`SchedulingQueue::advance`] next has work, if no event arrives before.
     pub fn next_deadline(&self) -> Option<Time> {
         let backoff = self.backoff.first().map(|(until, _)| *until);
         let flush = self.unschedulable.first().map(|(since, _)| *since + FLUSH_AFTER);
         backoff.into_iter().chain(flush).min()
     }
 
-    /// The Pods to try, in no particular order.
+    /// The Pods to try, in unspecified order.
     pub fn active(&self) -> impl Iterator<Item = &PendingPod> {
         self.active.iter().filter_map(|uid| self.entries.get(uid)).map(|entry| &entry.pending)
     }
 
-    /// Whether a Pod is to be tried in the next cycle.
+    /// Whether a Pod will be tried in the next cycle.
     pub fn is_active(&self, uid: &str) -> bool {
         self.active.contains(uid)
     }
 
-    /// Whether some Pod waits for an event or for the end of its back-off.
+    /// Whether any Pod waits for an event or for the end of its back-off.
     pub fn has_refused(&self) -> bool {
         !self.refused.is_empty()
     }
 
-    /// Whether no Pod is to be tried.
+    /// Whether there is no Pod to try.
     pub fn is_idle(&self) -> bool {
         self.active.is_empty()
     }
 
-    /// How many attempts of a Pod have failed.
+    /// The number of failed attempts of a Pod.
     pub fn attempts(&self, uid: &str) -> u32 {
         self.entries.get(uid).map_or(0, |entry| entry.attempts)
     }
 
-    /// How many Pods are where.
+    /// The number of Pods in each part of the queue.
     pub fn lengths(&self) -> QueueLengths {
         QueueLengths {
             active: self.active.len(),
@@ -373,8 +373,8 @@ impl RefusedClass {
         }
     }
 
-    /// Whether one of the plugins that refused the Pods registered for the event, and does not rule it out. If no plugin
-    /// refused them, any event may help, as upstream has it.
+    /// Whether one of the plugins that refused the Pods registered for the event and does not rule it out. As
+    /// upstream, any event may help if no plugin refused them.
     fn is_helped_by(&self, profiles: &Profiles, pod: &PendingPod, event: &ClusterEvent<'_>) -> bool {
         let profile = profiles.get(self.profile);
         self.by.is_empty()
@@ -398,7 +398,7 @@ fn is_gated(profiles: &Profiles, pending: &PendingPod) -> bool {
     })
 }
 
-/// Whether a Pod asks for something else than before, so that another attempt makes sense.
+/// Whether a Pod's requirements have changed, so that another attempt makes sense.
 fn is_other_request(before: &PendingPod, now: &PendingPod) -> bool {
     let (before_header, header) = (before.pod.header(), now.pod.header());
     before.bound_to != now.bound_to

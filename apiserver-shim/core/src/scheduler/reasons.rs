@@ -1,66 +1,66 @@
-//! Why a Pod waits: typed, counted by node, and worded here only. The texts are upstream's where upstream has the case:
-//! people and programs read them.
+//! Why a Pod is pending: typed reasons, counted by node. Their texts are defined only here and follow upstream's,
+//! because people and programs read them.
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use super::{PluginSet, Refusal, shape::UnsupportedConstraint};
 
-/// Why one node does not take a Pod, or why a Pod is not tried on any.
+/// Why a node cannot take a Pod, or why a Pod is not tried at all.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
-    /// Cordoned.
+    /// The node is cordoned.
     Unschedulable,
     /// The Pod is bound to another node.
     OtherNode,
-    /// A taint that the Pod does not tolerate.
+    /// The node has a taint that the Pod does not tolerate.
     Taint {
         /// Its key.
         key: Box<str>,
         /// Its value.
         value: Box<str>,
     },
-    /// `nodeSelector` or required node affinity.
+    /// The node does not match `nodeSelector` or required node affinity.
     NodeSelector,
-    /// A host port is taken.
+    /// A host port is in use.
     HostPorts,
-    /// Too little of a resource beside our other Pods, or altogether.
+    /// The node has too little of a resource, in total or besides our other Pods.
     Insufficient(Box<str>),
-    /// As many Pods as the node may run.
+    /// The node runs its maximum number of Pods.
     TooManyPods,
-    /// Enough of a resource, but other frameworks have it.
+    /// Other frameworks hold the resource.
     HeldBy {
         /// Which resource.
         resource: Box<str>,
         /// The names of the frameworks.
         frameworks: Vec<Box<str>>,
     },
-    /// Nothing there can run containers without these packages.
+    /// The node cannot run containers without these packages.
     RuntimeMissing {
         /// The packages.
         lacking: Box<str>,
     },
-    /// It would fit, but the kernel offers it to others: fair share, quota, or a filter.
+    /// The Pod would fit, but the kernel offers nothing to its role: fair share, quota or a filter.
     NoOffer {
         /// The role of the Pod's namespace.
         role: Arc<str>,
     },
-    /// `spec.schedulingGates`.
+    /// The Pod has `spec.schedulingGates`.
     Gated,
-    /// A hard constraint that no plugin implements yet.
+    /// The Pod has a hard constraint that no plugin implements yet.
     Unsupported(UnsupportedConstraint),
     /// A Permit plugin delayed the Pod for too long.
     PermitTimeout,
-    /// The reason of a plugin that has no variant of its own.
+    /// A reason of a plugin without a variant of its own.
     Plugin {
         /// The plugin.
         plugin: &'static str,
-        /// What people read.
+        /// The text for users.
         text: &'static str,
     },
 }
 
 impl Reason {
-    /// A stable code, for metrics and programs.
+    /// A stable code for metrics and programs.
     pub fn code(&self) -> &'static str {
         match self {
             Reason::Unschedulable => "NodeUnschedulable",
@@ -79,7 +79,7 @@ impl Reason {
         }
     }
 
-    /// Whether waiting for an offer is all that is needed.
+    /// Whether the Pod only needs to wait for an offer.
     pub fn may_pass_by_itself(&self) -> bool {
         matches!(self, Reason::NoOffer { .. })
     }
@@ -115,41 +115,41 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Why a Pod waits whose launch on a node was intended before a crash, while it is not known whether it runs there.
+/// The message of a Pod whose launch on a node was intended before a crash and may have happened.
 pub fn held_by_intent(node: &str) -> String {
     format!(
         "waiting for node {node}, which may have started this pod before a restart and has not come back yet"
     )
 }
 
-/// Why no node takes a Pod.
+/// Why no node can take the Pod.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Report {
-    /// How many nodes there are.
+    /// The number of nodes.
     pub nodes: usize,
-    /// How many nodes have each reason.
+    /// The number of nodes per reason.
     pub reasons: BTreeMap<Reason, usize>,
-    /// Why the Pod is refused whatever the nodes are.
+    /// Why the Pod is refused independent of nodes.
     pub of_pod: Option<Reason>,
-    /// Nodes that would stay refused if Pods were evicted from them.
+    /// The number of nodes on which eviction of Pods would not help.
     pub unresolvable: usize,
-    /// What preemption would do.
+    /// What preemption would achieve.
     pub preemption: Option<Preemption>,
-    /// The plugins that refused, by their index in the Pod's profile.
+    /// The plugins that refused, by their index in the profile.
     pub refused_by: PluginSet,
 }
 
-/// What evicting other Pods would do for a Pod. Nothing is evicted yet.
+/// What preemption would achieve for a Pod. Nothing is evicted yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Preemption {
-    /// Nodes on which it would not help.
+    /// The number of nodes on which it would not help.
     pub not_helpful: usize,
-    /// There may be Pods of lower priority.
+    /// Whether there may be Pods of lower priority.
     pub wanted: bool,
 }
 
 impl Report {
-    /// A plugin refuses a node.
+    /// Adds a plugin's refusal of a node.
     pub(super) fn add(&mut self, plugin: usize, refusal: Refusal) {
         self.refused_by.insert(plugin);
         self.unresolvable += usize::from(refusal.unresolvable);
@@ -158,13 +158,13 @@ impl Report {
         }
     }
 
-    /// A plugin refuses the Pod.
+    /// Adds a plugin's refusal of the Pod.
     pub(super) fn add_for_pod(&mut self, plugin: usize, refusal: &Refusal) {
         self.refused_by.insert(plugin);
         self.of_pod = Some(refusal.reason.clone());
     }
 
-    /// Whether some node would do as soon as the kernel offers it.
+    /// Whether some node only lacks an offer.
     pub fn waits_for_offer(&self) -> bool {
         self.reasons.keys().any(Reason::may_pass_by_itself)
     }

@@ -1,14 +1,14 @@
-//! What the scheduler has done, in numbers, for `scheduler_*` metrics. The core has no clock: it counts, and whoever calls a
-//! cycle measures how long it took.
+//! Counters of the scheduler for the `scheduler_*` metrics. The core has no clock; callers measure the duration of a
+//! cycle.
 
 use super::ExtensionPoint;
 
-/// What became of one attempt to schedule a Pod: the label `result` of `scheduler_schedule_attempts_total`.
+/// The result of an attempt to schedule a Pod: the label `result` of `scheduler_schedule_attempts_total`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AttemptResult {
-    /// It has a node.
+    /// A node was found.
     Scheduled,
-    /// No node will do.
+    /// No node is feasible.
     Unschedulable,
 }
 
@@ -22,22 +22,22 @@ impl AttemptResult {
     }
 }
 
-/// Counters. They only grow.
+/// Monotonic counters.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SchedulerStats {
-    /// Cycles so far.
+    /// The number of cycles.
     pub cycles: u64,
     attempts: Vec<[u64; 2]>,
     runs: [u64; ExtensionPoint::ALL.len()],
 }
 
 impl SchedulerStats {
-    /// Attempts of Pods of a profile, by its index, that ended so.
+    /// The number of attempts with this result, by the index of the profile.
     pub fn attempts(&self, profile: usize, result: AttemptResult) -> u64 {
         self.attempts.get(profile).map_or(0, |results| results[result as usize])
     }
 
-    /// How often plugins were called at an extension point. Cached results need no call.
+    /// The number of plugin calls at an extension point. Cached results need no call.
     pub fn plugin_runs(&self, point: ExtensionPoint) -> u64 {
         self.runs[point as usize]
     }

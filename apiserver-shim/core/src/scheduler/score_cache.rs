@@ -1,7 +1,7 @@
-//! What equivalence classes of Pods have found of the nodes, kept from cycle to cycle: a load of Pods comes in many cycles,
-//! and in between only those nodes change that Pods came to or went from.
+//! Evaluated nodes per equivalence class of Pods, cached across cycles: a burst of Pods takes many cycles, and
+//! between them only the nodes change that Pods were added to or removed from.
 //!
-//! A class knows up to where it has read the log of changed nodes. An entry of its heap counts as long as its node has not
+//! A class remembers its position in the log of changed nodes. An entry of its heap is valid while its node has not
 //! changed since.
 
 use std::{
@@ -15,14 +15,14 @@ use super::{
     framework::NodeSet,
 };
 
-/// Classes kept at most: a ranking takes some 40 bytes a node.
+/// Maximum number of cached classes; a ranking takes about 40 bytes per node.
 const CLASSES_MAX: usize = 32;
 
-/// The rankings of classes.
+/// The node rankings of all classes.
 #[derive(Debug, Default)]
 pub(super) struct ScoreCache {
     pub classes: BTreeMap<EquivalenceClass, ClassRanking>,
-    /// The numbering of nodes that the rankings follow.
+    /// The node numbering that the rankings are based on.
     numbering: u64,
 }
 
@@ -38,7 +38,7 @@ impl ScoreCache {
         }
     }
 
-    /// Drops the rankings that would be made anew if they were asked for.
+    /// Drops rankings that would be rebuilt at their next use.
     pub fn end_cycle(&mut self, nodes: &mut NodeInfos) {
         let (end, nodes_all) = (nodes.changes.end(), nodes.all.len());
         self.classes.retain(|class, ranking| class.bound_to.is_none() && end - ranking.seen <= nodes_all);
@@ -53,8 +53,8 @@ impl ScoreCache {
     }
 }
 
-/// Pods that can stand for each other. Shapes are shared, so that their address tells them apart (the class holds on to its
-/// shape); two shapes that are equal but not shared merely make two classes.
+/// Pods that are interchangeable for the scheduler. Shapes are shared, so they are compared by address (the class
+/// holds a reference to its shape); equal shapes that are not shared only cause a second class.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct EquivalenceClass {
     shape: usize,
@@ -62,7 +62,7 @@ pub(super) struct EquivalenceClass {
     owner: Option<Arc<str>>,
     bound_to: Option<Box<str>>,
     profile: usize,
-    /// What domain rules tell Pods apart by.
+    /// The values by which domain rules distinguish Pods.
     domain_classes: Vec<Box<str>>,
 }
 
@@ -79,30 +79,30 @@ impl EquivalenceClass {
     }
 }
 
-/// The nodes as one class sees them.
+/// The ranked nodes of one class.
 #[derive(Debug)]
 pub(super) struct ClassRanking {
-    /// Held so that no other shape has its address.
+    /// Held so that no other shape can have its address.
     _shape: Arc<PodShape>,
     pub charge: Amounts,
-    /// Which nodes need a look, or why none does.
+    /// The nodes to evaluate, or the refusal of the Pod.
     pub nodes: Result<NodeSet, (usize, Refusal)>,
-    /// The score plugins that apply, by their index, with their weights.
+    /// The applicable score plugins by index, with their weights.
     pub scores: Vec<(usize, i64)>,
     pub candidates: BinaryHeap<Candidate>,
-    /// In place of `candidates` where domain rules apply.
+    /// Used in place of `candidates` if domain rules apply.
     pub domains: Option<Box<DomainRanking>>,
-    /// The domain rules that apply, by the index of their plugin, each with its part of the queries and its weight.
+    /// The applicable domain rules with the plugin's index, their part of the queries, and their weight.
     pub rules: Vec<AppliedRule>,
-    /// How many changes it has seen.
+    /// The number of log entries that it has processed.
     pub seen: usize,
-    /// Why its Pods wait in this cycle.
+    /// Why its Pods are pending in this cycle.
     pub report: Option<Arc<Report>>,
-    /// How many of its Pods this cycle has put on nodes.
+    /// The number of its Pods placed in this cycle, by node.
     pub placed: BTreeMap<usize, u32>,
 }
 
-/// A domain rule that concerns a class.
+/// A domain rule that applies to a class.
 #[derive(Debug, Clone)]
 pub(super) struct AppliedRule {
     pub plugin: usize,
@@ -127,17 +127,17 @@ impl ClassRanking {
         }
     }
 
-    /// How many entries it has, outdated ones included.
+    /// The number of entries, including outdated ones.
     pub fn len(&self) -> usize {
         self.candidates.len() + self.domains.as_ref().map_or(0, |domains| domains.len())
     }
 }
 
-/// A node as one class sees it; the largest is the best.
+/// A ranked node; the greatest is the best.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Candidate {
     pub score: i64,
     pub first: Reverse<usize>,
-    /// The node's last change that the score knows of.
+    /// The node's last change when the score was computed.
     pub as_of: usize,
 }

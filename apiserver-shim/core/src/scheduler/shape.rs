@@ -1,4 +1,4 @@
-//! What a Pod asks of a node: everything that node rules read, and nothing that tells two Pods of one template apart.
+//! A Pod's scheduling requirements: everything that per-node plugins read. Equal for all Pods of one template.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -8,18 +8,18 @@ use shim_model::access;
 use super::{Amounts, NodeAffinity, Toleration};
 use crate::rows::PodPort;
 
-/// A port of the node that a Pod uses.
+/// A host port that a Pod uses.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs)]
 pub struct HostPort {
     pub port: u16,
     pub protocol: Box<str>,
-    /// Empty is every address.
+    /// The address; empty means all addresses.
     pub ip: Box<str>,
 }
 
 impl HostPort {
-    /// Whether both cannot be in use on one node.
+    /// Whether both cannot be used on one node.
     pub fn conflicts_with(&self, other: &HostPort) -> bool {
         let any = |ip: &str| ip.is_empty() || ip == "0.0.0.0" || ip == "::";
         self.port == other.port
@@ -40,7 +40,7 @@ pub enum UnsupportedConstraint {
 }
 
 impl UnsupportedConstraint {
-    /// The first that a Pod has.
+    /// The first unsupported constraint of a Pod.
     fn find(spec: &Value) -> Option<UnsupportedConstraint> {
         let required = |kind| {
             let path = ["affinity", kind, "requiredDuringSchedulingIgnoredDuringExecution"];
@@ -58,7 +58,7 @@ impl UnsupportedConstraint {
         }
     }
 
-    /// What people read.
+    /// The text for users.
     pub fn as_str(self) -> &'static str {
         match self {
             UnsupportedConstraint::PodAffinity => "required pod affinity",
@@ -70,7 +70,7 @@ impl UnsupportedConstraint {
     }
 }
 
-/// What a Pod asks for. Equal shapes are one class to the scheduler.
+/// The scheduling requirements of a Pod.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[allow(missing_docs)]
 pub struct PodShape {
@@ -80,14 +80,14 @@ pub struct PodShape {
     pub affinity: Option<NodeAffinity>,
     pub tolerations: Vec<Toleration>,
     pub priority: i32,
-    /// Named ports of containers: for Services, not for scheduling, but shared by Pods of a template all the same.
+    /// Named container ports. Services need them, not the scheduler, but Pods of a template share them too.
     pub ports: Vec<PodPort>,
-    /// A hard constraint that keeps the Pod from being placed.
+    /// An unsupported hard constraint, which prevents placement.
     pub unsupported: Option<UnsupportedConstraint>,
 }
 
 impl PodShape {
-    /// Reads `spec`.
+    /// Decodes the relevant members of `spec`.
     pub fn decode(spec: &Value) -> PodShape {
         let required = ["affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution"];
         let containers = || access::list(spec, &["containers"]).iter();
@@ -122,7 +122,8 @@ impl PodShape {
         }
     }
 
-    /// What its task takes: what it requests, or the smallest amount that there is, since a task cannot take nothing.
+    /// The resources of the Pod's task: its requests, or the smallest possible amount, because a task needs some
+    /// resource.
     pub fn charge(&self) -> Amounts {
         if self.requests.is_zero() {
             return Amounts { cpu_milli: 1, ..Amounts::default() };
@@ -131,8 +132,8 @@ impl PodShape {
     }
 }
 
-/// What a Pod requests: its containers together, or its most demanding moment of initialisation, whichever is more.
-/// Init containers that go on running (`restartPolicy: Always`) count with everything that starts after them.
+/// The Pod's requests: the sum of its containers, or the peak during initialization if that is higher. Sidecar init
+/// containers (`restartPolicy: Always`) count together with everything that starts after them.
 fn requests(spec: &Value) -> Amounts {
     let of = |container: &Value| Amounts::decode(access::get(container, &["resources", "requests"]));
     let mut sidecars = Amounts::default();
@@ -151,7 +152,7 @@ fn requests(spec: &Value) -> Amounts {
     for container in access::list(spec, &["containers"]) {
         total.add(&of(container));
     }
-    // Requests of the Pod as a whole stand in place of its containers'.
+    // Pod-level requests replace those of the containers.
     let whole = Amounts::decode(access::get(spec, &["resources", "requests"]));
     if whole.cpu_milli > 0 {
         total.cpu_milli = whole.cpu_milli;
@@ -164,19 +165,19 @@ fn requests(spec: &Value) -> Amounts {
     total
 }
 
-/// Shapes, each kept once.
+/// Interned shapes.
 #[derive(Debug, Default)]
 pub struct Shapes {
     known: BTreeSet<Arc<PodShape>>,
-    /// The size at which shapes that nobody uses any more are dropped.
+    /// The number of shapes at which unused ones are dropped.
     sweep_at: usize,
 }
 
-/// Shapes kept before the first sweep.
+/// The number of shapes before the first sweep.
 const SWEEP_FIRST: usize = 1024;
 
 impl Shapes {
-    /// The shared form of a shape.
+    /// Returns the interned shape.
     pub fn share(&mut self, shape: PodShape) -> Arc<PodShape> {
         if let Some(known) = self.known.get(&shape) {
             return known.clone();

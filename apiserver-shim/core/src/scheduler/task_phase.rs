@@ -1,5 +1,5 @@
-//! The life of a Pod's task, as the scheduler knows it. The API server's Pod phase says what containers do; this says how
-//! far the launch is and what the scheduler may do next.
+//! The life cycle of a Pod's task from the scheduler's view. The Pod phase describes its containers; the task phase describes
+//! the progress of the launch and what the scheduler may do next.
 //!
 //! ```text
 //!                 ┌────────── refused, intent not written ──────────┐
@@ -14,31 +14,31 @@
 //!                                                                          Ended ◀── Ending ◀── kill ──┘
 //! ```
 
-/// How far the task of one Pod is.
+/// The phase of a Pod's task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TaskPhase {
     /// There is no task. A Pod that needs one is in the scheduling queue.
     Unscheduled,
-    /// The kernel has been asked whether it has a task. Nothing is launched before the answer.
+    /// The kernel was asked whether it has a task. Nothing is launched before the answer.
     Requested,
-    /// A cycle chose an agent, and the launch intent is being written to the journal. Nothing has been sent.
+    /// A cycle chose an agent and the launch intent is being written to the journal. Nothing has been sent.
     Intended,
-    /// The ACCEPT was sent; its outcome, or the turn of the binding, is open.
+    /// The ACCEPT was sent; it is unanswered, or the binding has not started.
     Launched,
-    /// The kernel accepted the launch, and the binding is being written.
+    /// The kernel accepted the launch and the binding is being written.
     Binding,
-    /// The binding is written, and the kernel has said nothing of the task since.
+    /// The binding is written; the kernel has not reported the task since.
     Bound,
     /// The Pod is bound, and the kernel has reported the task.
     Known,
     /// A kill was sent for the task of a Pod that is being deleted.
     Ending,
-    /// The end of the task is in the store.
+    /// The end of the task is stored.
     Ended,
 }
 
 impl TaskPhase {
-    /// Every phase, in order.
+    /// All phases, in order.
     pub const ALL: [TaskPhase; 9] = [
         TaskPhase::Unscheduled,
         TaskPhase::Requested,
@@ -51,8 +51,8 @@ impl TaskPhase {
         TaskPhase::Ended,
     ];
 
-    /// The phases that may follow this one. Whatever is not `Unscheduled` may become `Requested`: a new subscription asks
-    /// about everything, and so does a write that failed.
+    /// The phases that may follow. All but `Unscheduled` may become `Requested`, because a new subscription or a
+    /// failed write leads to reconciliation.
     pub fn successors(self) -> &'static [TaskPhase] {
         use TaskPhase::*;
         match self {
@@ -68,17 +68,17 @@ impl TaskPhase {
         }
     }
 
-    /// Whether `next` may follow. Staying is no transition.
+    /// Whether `next` may follow. Staying in a phase is not a transition.
     pub fn may_become(self, next: TaskPhase) -> bool {
         self == next || self.successors().contains(&next)
     }
 
-    /// Whether a launch is under way whose agent is chosen: only that agent's updates concern it.
+    /// Whether a launch on a chosen agent is in progress, so that only that agent's updates count.
     pub fn is_launching(self) -> bool {
         matches!(self, TaskPhase::Intended | TaskPhase::Launched | TaskPhase::Binding)
     }
 
-    /// Whether a task of the Pod runs, as far as the scheduler knows, and a kill would reach it.
+    /// Whether the Pod has a task that a kill would reach, as far as the scheduler knows.
     pub fn has_task(self) -> bool {
         matches!(self, TaskPhase::Bound | TaskPhase::Known | TaskPhase::Ending)
     }

@@ -1,60 +1,60 @@
-//! What becomes of a task and its Pod. The kernel comes first, then the binding: so after a crash, a lost write or a
-//! returning agent the two may disagree, and this table decides. It is asked for every status update and for every answer
-//! of a reconciliation.
+//! Decides what follows for a task and its Pod. Launches precede bindings, so the kernel and the store may disagree
+//! after a crash, a lost write or the return of an agent; this table resolves it. It is used for every status update
+//! and every answer to reconciliation.
 
 use kernel_model::task::{Reason, Source, TaskState, TaskStatus};
 
-/// What the kernel knows of a task.
+/// The state of a task as the kernel reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ObservedTaskState {
     /// Staging, starting, running or being killed.
     Alive,
-    /// Its agent does not answer; it may be running.
+    /// The agent is unreachable; the task may be running.
     Unreachable,
-    /// Ended by itself, successfully.
+    /// Terminated successfully.
     Finished,
-    /// Ended by itself, with a failure.
+    /// Terminated with a failure.
     Failed,
-    /// Ended because somebody killed it.
+    /// Terminated by a kill.
     Killed,
-    /// Refused for what it asks.
+    /// Refused as invalid.
     Invalid,
-    /// Accepted, but its agent never started it.
+    /// Accepted, but never started by its agent.
     NeverStarted,
-    /// Ended with its agent or executor, unreported.
+    /// Lost together with its agent or executor.
     Gone,
     /// The kernel has no such task.
     Unknown,
 }
 
 impl ObservedTaskState {
-    /// Whether nothing can follow.
+    /// Whether the state is terminal.
     pub fn is_terminal(self) -> bool {
         !matches!(self, ObservedTaskState::Alive | ObservedTaskState::Unreachable)
     }
 }
 
-/// Why the master refused a launch. It says nothing of a task of the same ID that is there already.
+/// Why the master refused a launch. This says nothing about an existing task with the same ID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LaunchRefusal {
-    /// The offers are not valid any more.
+    /// The offers are no longer valid.
     InvalidOffers,
-    /// The task is invalid, or its ID is taken. Mesos has one reason for both; only the message tells them apart, and no
-    /// decision depends on a message. So the kernel is asked whether it has the task.
+    /// The task is invalid, or its ID is in use. Mesos has one reason for both and only the message differs, on which
+    /// no decision depends. So the kernel is asked whether it has the task.
     InvalidTask,
 }
 
-/// What a status update says.
+/// The meaning of a status update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Observation {
-    /// Something of the task.
+    /// It reports the state of the task.
     State(ObservedTaskState),
-    /// Something of a launch.
+    /// It refuses a launch.
     Refused(LaunchRefusal),
 }
 
 impl Observation {
-    /// What it says of the task.
+    /// The task state that it implies.
     pub fn state(self) -> Option<ObservedTaskState> {
         match self {
             Observation::State(state) => Some(state),
@@ -62,14 +62,14 @@ impl Observation {
         }
     }
 
-    /// Whether the task may have run, or may be running.
+    /// Whether the task may have run or may be running.
     pub fn may_have_run(self) -> bool {
         use ObservedTaskState::*;
         self.state().is_some_and(|state| !matches!(state, Invalid | NeverStarted | Unknown))
     }
 }
 
-/// Reads a status update.
+/// Interprets a status update.
 pub fn observe(status: &TaskStatus) -> Observation {
     use ObservedTaskState::*;
     let by_master = status.source == Source::Master;
@@ -82,7 +82,7 @@ pub fn observe(status: &TaskStatus) -> Observation {
         TaskState::Error if by_master => return Observation::Refused(LaunchRefusal::InvalidTask),
         TaskState::Error => Invalid,
         TaskState::Unknown => Unknown,
-        // Answers to our questions: the kernel has no such task.
+        // Answers to reconciliation: the kernel has no such task.
         TaskState::Gone | TaskState::Lost if status.reason == Some(Reason::Reconciliation) => Unknown,
         TaskState::Dropped | TaskState::Lost if by_master && status.reason == Some(Reason::InvalidOffers) => {
             return Observation::Refused(LaunchRefusal::InvalidOffers);
@@ -93,14 +93,14 @@ pub fn observe(status: &TaskStatus) -> Observation {
     Observation::State(state)
 }
 
-/// The task of a Pod.
+/// The observed task of a Pod.
 #[derive(Debug, Clone, Copy)]
 pub struct TaskView<'a> {
     /// Its state.
     pub observed: ObservedTaskState,
-    /// The node where it is, if that is known.
+    /// The node of the task, if known.
     pub node: Option<&'a str>,
-    /// The update carries the Pod's status as its node reports it.
+    /// Whether the update contains a Pod status from the node.
     pub has_status: bool,
 }
 
@@ -109,39 +109,39 @@ pub struct TaskView<'a> {
 pub struct PodView<'a> {
     /// The node that it is bound to.
     pub node: Option<&'a str>,
-    /// It has ended.
+    /// Whether it has finished.
     pub ended: bool,
-    /// Its containers may have been started.
+    /// Whether its containers may have been started.
     pub started: bool,
     /// It is being deleted.
     pub deleting: bool,
 }
 
-/// What to do, in this order; the update is acknowledged once all is done.
+/// A step to take, in order. The update is acknowledged once all steps are done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// Write the binding that the crash cut off.
+    /// Write the binding that a crash prevented.
     Bind,
-    /// Store the Pod's status as the node reports it.
+    /// Store the Pod status that the node reports.
     WriteStatus,
-    /// Mark the Pod as ended: its node has reported nothing.
+    /// Mark the Pod as finished, because its node has not reported the end.
     End {
-        /// Whether successfully.
+        /// Whether it succeeded.
         succeeded: bool,
         /// `status.reason`.
         reason: &'static str,
     },
-    /// Launch it again, under the same ID, where it is bound.
+    /// Launch it again with the same ID on the node that it is bound to.
     Relaunch,
-    /// There is no task: it is pending again.
+    /// There is no task: the Pod is pending again.
     Forget,
     /// Kill the task.
     Kill,
-    /// Remove the object, finalizers permitting.
+    /// Remove the object if it has no finalizers.
     Remove,
 }
 
-/// What becomes of a task and its Pod (`None`: there is no such Pod).
+/// Decides what follows for a task and its Pod (`None`: there is no such Pod).
 pub fn resolve_task_status(task: TaskView<'_>, pod: Option<PodView<'_>>) -> Vec<Step> {
     use ObservedTaskState::*;
     let kill_if_alive = || if task.observed == Alive { vec![Step::Kill] } else { Vec::new() };
@@ -149,21 +149,21 @@ pub fn resolve_task_status(task: TaskView<'_>, pod: Option<PodView<'_>>) -> Vec<
     let mut steps = Vec::new();
     if pod.node.is_none() {
         match (task.observed, task.node) {
-            // Nothing runs that a client wants: it is not bound any more.
+            // A deleted Pod is not bound any more.
             (Alive, _) if pod.deleting => return vec![Step::Kill],
             (Unreachable, _) if pod.deleting => return Vec::new(),
             (_, _) if pod.deleting => return vec![Step::Remove],
-            // Nothing ran: the Pod is as good as never scheduled.
+            // The task never ran: the Pod is treated as never scheduled.
             (Unknown | NeverStarted, _) => return vec![Step::Forget],
             (Invalid, _) => return vec![Step::End { succeeded: false, reason: "TaskInvalid" }],
-            // It may be running on an agent whose node is not known yet: the question stays open.
+            // The task may run on an agent whose Node is not known yet: keep reconciling.
             (Alive | Unreachable, None) => return Vec::new(),
             (_, None) => {}
             (_, Some(_)) => steps.push(Step::Bind),
         }
     } else if task.node.is_some() && task.node != pod.node {
-        // Somebody bound it elsewhere by hand: what the API says holds. Or it is news of an earlier launch on another node,
-        // whose agent may repeat it at any time.
+        // A client bound it elsewhere, and the API's state prevails. Or the report is about an earlier launch on
+        // another node, which that agent may repeat at any time.
         return kill_if_alive();
     }
     if task.observed.is_terminal() {

@@ -1,4 +1,4 @@
-//! A cluster for the tests of the scheduler: nodes, what is offered of them, and Pods.
+//! A cluster for tests of the scheduler: nodes, offers and Pods.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -18,7 +18,7 @@ pub const GIB: i64 = 1 << 30;
 pub const ROLE: &str = "r";
 pub const PODS_MAX: usize = 110;
 
-/// What is offered, and how many Pods of a controller are where. By node and role, or node and controller.
+/// Offers by node and role, and Pod counts by node and controller.
 #[derive(Debug, Default, Clone)]
 pub struct Offers {
     pub free: BTreeMap<(String, String), Amounts>,
@@ -50,7 +50,7 @@ pub fn shape(cpu_milli: i64, memory: i64) -> Arc<PodShape> {
     Arc::new(PodShape { requests, ..PodShape::default() })
 }
 
-/// A Pod of this shape; more members of `metadata` and `spec` as given.
+/// A Pod of this shape, with further members of `metadata` and `spec`.
 pub fn pod_with(n: usize, shape: &Arc<PodShape>, metadata: Value, spec: Value) -> Arc<Pod> {
     let mut value = json!({
         "metadata": {"namespace": "ns", "name": format!("p{n:05}"), "uid": format!("u{n:05}")},
@@ -87,7 +87,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Nodes of these sizes (CPU, memory), all of each offered.
+    /// Nodes with this CPU and memory, all of it offered.
     pub fn of(sizes: impl IntoIterator<Item = (i64, i64)>) -> Cluster {
         let mut cluster = Cluster::default();
         for (n, (cpu_milli, memory)) in sizes.into_iter().enumerate() {
@@ -103,7 +103,7 @@ impl Cluster {
         self.offer_all(n);
     }
 
-    /// Offers what our Pods leave of a node.
+    /// Offers the part of a node that our Pods do not use.
     pub fn offer_all(&mut self, n: usize) {
         let Some(info) = self.nodes.get(&name(n)) else { return };
         self.offers.free.insert((name(n), ROLE.to_owned()), info.left());
@@ -132,7 +132,7 @@ impl Cluster {
         self.nodes.remove_pod(node, pod.uid());
     }
 
-    /// A first cycle.
+    /// Runs a cycle of a new scheduler.
     pub fn decide(&mut self, pods: &[PendingPod]) -> Vec<Decision> {
         self.decide_with(&mut Scheduler::default(), pods)
     }

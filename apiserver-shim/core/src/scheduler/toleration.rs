@@ -1,4 +1,4 @@
-//! Tolerations: which taints a Pod can live with.
+//! Tolerations of Pods.
 
 use serde_json::Value;
 use shim_model::access;
@@ -9,18 +9,18 @@ use crate::rows::{Taint, TaintEffect};
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs)]
 pub struct Toleration {
-    /// Empty tolerates every key.
+    /// The key; empty matches every key.
     pub key: Box<str>,
-    /// `None` is `Exists`: every value.
+    /// The value; `None` means operator `Exists`, which matches every value.
     pub value: Option<Box<str>>,
-    /// `None` is every effect.
+    /// The effect; `None` matches every effect.
     pub effect: Option<TaintEffect>,
-    /// For `NoExecute`: how long; `None` is for ever.
+    /// `tolerationSeconds` of a `NoExecute` toleration; `None` means forever.
     pub seconds: Option<i64>,
 }
 
 impl Toleration {
-    /// Reads an element of `spec.tolerations`.
+    /// Decodes an element of `spec.tolerations`.
     pub fn decode(value: &Value) -> Option<Toleration> {
         let effect = match access::text(value, &["effect"]) {
             "" => None,

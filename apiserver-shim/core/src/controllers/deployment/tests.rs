@@ -54,7 +54,7 @@ fn set_image(cluster: &mut TestCluster, image: &str) {
 fn started(replicas: i64) -> TestCluster {
     let mut cluster = TestCluster { now: 1_000, ..TestCluster::default() };
     cluster.add(deployments(), deployment(replicas, json!(1), json!(0)));
-    cluster.settle("web");
+    cluster.converge("web");
     cluster
 }
 
@@ -70,7 +70,7 @@ fn rolls_out_and_undoes() {
     "#]],
     );
     ready_all(&mut cluster);
-    cluster.settle("web");
+    cluster.converge("web");
     check(
         &cluster,
         expect![[r#"
@@ -80,7 +80,7 @@ fn rolls_out_and_undoes() {
     "#]],
     );
     set_image(&mut cluster, "web:2");
-    cluster.settle("web");
+    cluster.converge("web");
     check(
         &cluster,
         expect![[r#"
@@ -92,7 +92,7 @@ fn rolls_out_and_undoes() {
     );
     for _ in 0..3 {
         ready_all(&mut cluster);
-        cluster.settle("web");
+        cluster.converge("web");
     }
     check(
         &cluster,
@@ -106,10 +106,10 @@ fn rolls_out_and_undoes() {
     // What `kubectl rollout undo` does: the old template comes back, and its ReplicaSet with a new revision.
     set_image(&mut cluster, "web:1");
     for _ in 0..4 {
-        cluster.settle("web");
+        cluster.converge("web");
         ready_all(&mut cluster);
     }
-    cluster.settle("web");
+    cluster.converge("web");
     check(
         &cluster,
         expect![[r#"
@@ -128,11 +128,11 @@ fn keeps_as_many_revisions_as_told() {
     let mut cluster = started(1);
     for n in 2..7 {
         ready_all(&mut cluster);
-        cluster.settle("web");
+        cluster.converge("web");
         set_image(&mut cluster, &format!("web:{n}"));
-        cluster.settle("web");
+        cluster.converge("web");
         ready_all(&mut cluster);
-        cluster.settle("web");
+        cluster.converge("web");
     }
     check(
         &cluster,
@@ -152,7 +152,7 @@ fn says_when_it_takes_too_long() {
     let plan = cluster.reconcile_deployment("web");
     assert_eq!(plan.requeue_after, Some(601));
     cluster.now += 602;
-    cluster.settle("web");
+    cluster.converge("web");
     check(
         &cluster,
         expect![[r#"
@@ -169,7 +169,7 @@ fn pauses_and_resumes() {
     ready_all(&mut cluster);
     cluster.edit("deployments", "web", |d| d["spec"]["paused"] = json!(true));
     set_image(&mut cluster, "web:2");
-    cluster.settle("web");
+    cluster.converge("web");
     check(
         &cluster,
         expect![[r#"
@@ -179,7 +179,7 @@ fn pauses_and_resumes() {
     "#]],
     );
     cluster.edit("deployments", "web", |d| d["spec"]["paused"] = json!(false));
-    cluster.settle("web");
+    cluster.converge("web");
     check(
         &cluster,
         expect![[r#"
@@ -197,9 +197,9 @@ fn recreates_only_when_the_old_ones_are_gone() {
     let mut value = deployment(2, json!(1), json!(0));
     value["spec"]["strategy"] = json!({"type": "Recreate"});
     cluster.add(deployments(), value);
-    cluster.settle("web");
+    cluster.converge("web");
     ready_all(&mut cluster);
-    cluster.settle("web");
+    cluster.converge("web");
     set_image(&mut cluster, "web:2");
     let plan = cluster.reconcile_deployment("web");
     cluster.apply(&plan);
@@ -211,7 +211,7 @@ fn recreates_only_when_the_old_ones_are_gone() {
         web:1 r1 2/0
     "#]],
     );
-    cluster.settle("web");
+    cluster.converge("web");
     check(
         &cluster,
         expect![[r#"
@@ -227,13 +227,13 @@ fn recreates_only_when_the_old_ones_are_gone() {
 fn scales_in_proportion_while_it_rolls() {
     let mut cluster = TestCluster { now: 1_000, ..TestCluster::default() };
     cluster.add(deployments(), deployment(10, json!(3), json!(2)));
-    cluster.settle("web");
+    cluster.converge("web");
     ready_all(&mut cluster);
-    cluster.settle("web");
+    cluster.converge("web");
     set_image(&mut cluster, "web:2");
-    cluster.settle("web");
+    cluster.converge("web");
     cluster.edit("deployments", "web", |d| d["spec"]["replicas"] = json!(15));
-    cluster.settle("web");
+    cluster.converge("web");
     check(
         &cluster,
         expect![[r#"
@@ -294,7 +294,7 @@ fn happen(cluster: &mut TestCluster, what: &Happening) {
             let plan = cluster.reconcile_deployment("web");
             cluster.apply(&plan);
             let again = cluster.reconcile_deployment("web");
-            assert!(again.is_empty(), "second look plans {:#?}", again.actions);
+            assert!(again.is_empty(), "second reconcile plans {:#?}", again.actions);
         }
         Happening::LookAtSet(n) => {
             let sets = cluster.sets();
@@ -321,9 +321,9 @@ fn happen(cluster: &mut TestCluster, what: &Happening) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
-    /// Whatever happens in whatever order: a second look plans nothing, and all ends as wanted.
+    /// After any sequence of changes: a second reconcile plans nothing, and the rollout ends as specified.
     #[test]
-    fn settles_from_anywhere(
+    fn converges_from_any_state(
         happenings in proptest::collection::vec(happening(), 0..60), surge in 0i64..3, missing in 0i64..3,
     ) {
         let mut cluster = TestCluster { now: 1_000, ..TestCluster::default() };
@@ -332,10 +332,10 @@ proptest! {
             happen(&mut cluster, what);
         }
         for _ in 0..40 {
-            cluster.settle("web");
+            cluster.converge("web");
             ready_all(&mut cluster);
         }
-        cluster.settle("web");
+        cluster.converge("web");
         let wanted = cluster.get("deployments", "web")["spec"]["replicas"].as_u64().unwrap();
         prop_assert_eq!(cluster.pods().len() as u64, wanted);
         let status = &cluster.get("deployments", "web")["status"];
@@ -343,8 +343,8 @@ proptest! {
         prop_assert_eq!(status["updatedReplicas"].as_u64().unwrap_or(0), wanted);
     }
 
-    /// While it rolls and nothing breaks, no more Pods than wanted plus surge and no fewer available than wanted less
-    /// unavailable.
+    /// During a rollout without failures there are at most `replicas + maxSurge` Pods, and at least
+    /// `replicas - maxUnavailable` of them are available.
     #[test]
     fn never_leaves_its_bounds(
         steps in proptest::collection::vec((0u8..4, any::<usize>()), 1..120),
@@ -352,9 +352,9 @@ proptest! {
     ) {
         let mut cluster = TestCluster { now: 1_000, ..TestCluster::default() };
         cluster.add(deployments(), deployment(size, json!(surge), json!(missing)));
-        cluster.settle("web");
+        cluster.converge("web");
         ready_all(&mut cluster);
-        cluster.settle("web");
+        cluster.converge("web");
         set_image(&mut cluster, "web:2");
         let missing = if surge == 0 && missing == 0 { 1 } else { missing.min(size) };
         for (kind, n) in steps {

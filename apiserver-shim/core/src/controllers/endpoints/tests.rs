@@ -22,23 +22,23 @@ fn add_pod(cluster: &mut TestCluster, n: usize) {
     cluster.add(served("", "pods"), value);
 }
 
-fn settle(cluster: &mut TestCluster) {
+fn converge(cluster: &mut TestCluster) {
     let plan = cluster.reconcile_service("s");
     cluster.apply(&plan);
     let again = cluster.reconcile_service("s");
-    assert!(again.is_empty(), "second look plans {:#?}", again.actions);
+    assert!(again.is_empty(), "second reconcile plans {:#?}", again.actions);
 }
 
 #[test]
 fn slices_and_endpoints_follow_the_pods() {
     let mut cluster = TestCluster::default();
     cluster.add(served("", "services"), service());
-    settle(&mut cluster);
+    converge(&mut cluster);
     assert_eq!(cluster.all("endpointslices").len(), 1);
     for n in 0..150 {
         add_pod(&mut cluster, n);
     }
-    settle(&mut cluster);
+    converge(&mut cluster);
     let sizes = |cluster: &TestCluster| {
         let count = |v: &&Value| v["endpoints"].as_array().unwrap().len();
         let mut sizes: Vec<usize> = cluster.all("endpointslices").iter().map(count).collect();
@@ -50,8 +50,8 @@ fn slices_and_endpoints_follow_the_pods() {
     for n in 1..150 {
         cluster.objects.remove(&("pods".to_owned(), crate::rows::Key::new("ns", &format!("p{n:03}"))));
     }
-    settle(&mut cluster);
-    settle(&mut cluster);
+    converge(&mut cluster);
+    converge(&mut cluster);
     assert_eq!(sizes(&cluster), [1]);
     expect![[r#"[{"addresses":[{"ip":"10.0.0.0","nodeName":"n1","targetRef":{"kind":"Pod","name":"p000","namespace":"ns","uid":"uid-0004"}}],"ports":[{"port":8080,"protocol":"TCP"}]}]"#]]
         .assert_eq(&cluster.get("endpoints", "s")["subsets"].to_string());

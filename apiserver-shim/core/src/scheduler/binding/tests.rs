@@ -1,4 +1,4 @@
-//! Both ways of making a bound Pod make the same.
+//! The fast path and the general path produce the same bound Pod.
 
 use serde_json::{Value, json};
 
@@ -23,7 +23,7 @@ fn check(pod: Value, splices: bool) {
 }
 
 #[test]
-fn a_bound_pod_is_the_same_either_way() {
+fn both_paths_bind_a_pod_alike() {
     let pod = |spec: Value, status: Value| json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "generation": 3}, "spec": spec, "status": status});
     let pending = json!({"phase": "Pending"});
     check(pod(json!({"containers": []}), pending.clone()), true);

@@ -1,4 +1,4 @@
-//! What a configuration file can say, and what is refused.
+//! Configurations that are accepted, and those that are rejected.
 
 use expect_test::{Expect, expect};
 use serde_json::json;
@@ -52,7 +52,7 @@ fn profiles_choose_plugins_and_weights() {
 }
 
 #[test]
-fn nothing_but_the_header_is_the_default() {
+fn an_empty_configuration_is_the_default() {
     let value = json!({"apiVersion": API_VERSION, "kind": KIND, "podMaxBackoffSeconds": 20});
     let configuration = SchedulerConfiguration::decode(&value).unwrap();
     assert_eq!(configuration.profiles.find("default-scheduler"), Some(0));
@@ -61,7 +61,7 @@ fn nothing_but_the_header_is_the_default() {
 }
 
 #[test]
-fn what_is_wrong_is_named() {
+fn errors_name_the_invalid_member() {
     refused(json!([]), expect!["the configuration: expected an object"]);
     refused(
         json!({"apiVersion": "v1", "kind": "Pod"}),

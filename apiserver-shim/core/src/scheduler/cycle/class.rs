@@ -1,16 +1,17 @@
-//! How a class of Pods looks at nodes: what is computed once for the class, node by node, and what is brought up to date.
+//! How an equivalence class evaluates nodes: what is computed once per class and per node, and how it is kept up to
+//! date.
 
 use super::*;
 use crate::scheduler::{domain_ranking::DomainRanking, framework::MAX_SCORE, score_cache::AppliedRule};
 
-/// What the domain rules of a profile tell Pods apart by.
+/// The values by which a profile's domain rules distinguish Pods.
 pub(super) fn domain_classes(profile: &Profile, pod: &PendingPod) -> Vec<Box<str>> {
     let rules = profile.domain_rules().iter().filter_map(|plugin| profile.plugin(*plugin).domain_rule());
     rules.filter_map(|rule| rule.class(pod)).collect()
 }
 
 impl AppliedRule {
-    /// What the rule says of one combination of domains: nothing if it refuses it, else its weighted score.
+    /// A domain rule's verdict on a combination of domains: its weighted score, or `None` if it refuses.
     pub(super) fn verdict(&self, profile: &Profile, pod: &PendingPod, counts: &[DomainCount]) -> Option<i64> {
         let rule = profile.plugin(self.plugin).domain_rule()?;
         let counts = &counts[self.queries.clone()];
@@ -25,7 +26,7 @@ impl AppliedRule {
 }
 
 impl Cycle<'_> {
-    /// Computes what a class needs once, and looks at every node.
+    /// Creates a class: runs the per-class plugins and evaluates every node.
     pub(super) fn new_class(&mut self, pod: &PendingPod) -> ClassRanking {
         let mut class = ClassRanking::of(pod);
         let profile = self.profiles.get(pod.profile);
@@ -106,14 +107,14 @@ impl Cycle<'_> {
         class.seen = self.changes.end();
     }
 
-    /// Looks again at the nodes that have changed since the class was last asked for.
+    /// Evaluates the nodes that changed since the class was last used.
     pub(super) fn catch_up(&self, pod: &PendingPod, class: &mut ClassRanking) {
         let end = self.changes.end();
         if class.seen == end || class.nodes.is_err() {
             class.seen = end;
             return;
         }
-        // With more outdated entries than nodes it is cheaper to begin anew.
+        // With more outdated entries than nodes it is cheaper to start over.
         let outdated = class.len() + (end - class.seen) > 2 * self.nodes.len() + 1;
         let Some(changed) = self.changes.since(class.seen).filter(|_| !outdated) else {
             return self.look_at_all(pod, class);
@@ -133,13 +134,14 @@ impl Cycle<'_> {
         class.seen = end;
     }
 
-    /// A node with its score of now, if it fits by itself.
+    /// Evaluates a node; `None` if a filter refuses it.
     fn candidate(&self, pod: &PendingPod, class: &ClassRanking, at: usize) -> Option<Candidate> {
         let profile = self.profiles.get(pod.profile);
         let view = self.view(pod, &class.placed, at);
         let context = PodContext { pod, charge: &class.charge };
         let bound = context.is_bound();
-        // The last filters, offers and resources, refuse most often; the order does not change the result.
+        // Run the filters in reverse: the last ones, resources and offers, refuse most often. The result does not
+        // depend on the order.
         let mut runs = 0;
         let fits = profile.filters().rev().all(|(_, filter)| {
             runs += 1;
@@ -160,7 +162,7 @@ impl Cycle<'_> {
         Some(Candidate { score: score?, first: std::cmp::Reverse(at), as_of: self.changes.last_of(at) })
     }
 
-    /// The first plugin that refuses a node, in the order of the profile.
+    /// The first plugin that refuses a node, in the profile's order.
     pub(super) fn refusal(
         &self,
         pod: &PendingPod,
@@ -205,7 +207,7 @@ impl ClassRanking {
     }
 }
 
-/// Runs the PreFilter plugins: which nodes need a look, or which plugin refuses the Pod on all of them.
+/// Runs the PreFilter plugins. Returns the nodes to evaluate, or the plugin that refuses the Pod.
 fn pre_filter(
     profile: &Profile,
     pod: &PendingPod,
@@ -218,7 +220,7 @@ fn pre_filter(
         match plugin.pre_filter(pod) {
             Ok(NodeSet::All) => {}
             Ok(NodeSet::Named(name)) => match &nodes {
-                // Two plugins that name different nodes leave none; each filter gives the reason.
+                // Two plugins with different node names leave no node; the filters give the reasons.
                 NodeSet::Named(other) if *other != name => nodes = NodeSet::Named("".into()),
                 _ => nodes = NodeSet::Named(name),
             },

@@ -1,42 +1,42 @@
-//! What happens between the choice of a node and the launch: Reserve, Permit, PreBind, and the way back.
+//! The steps between the choice of a node and the launch: Reserve, Permit, PreBind, and their rollback.
 
 use std::time::Duration;
 
 use super::*;
 use crate::scheduler::{Reason, framework::PermitVerdict};
 
-/// A Pod with a chosen node that a Permit plugin delays. Its room stays taken in each cycle.
+/// A Pod that a Permit plugin delays after its node was chosen. It occupies the node's resources in every cycle.
 #[derive(Debug, Clone)]
 pub struct PermitWait {
     pod: Arc<Pod>,
     profile: usize,
     node: Box<str>,
-    /// The Permit plugin that delays it.
+    /// The index of the Permit plugin.
     plugin: usize,
-    /// When the Pod goes back to the queue.
+    /// When the Pod returns to the queue.
     until: Time,
 }
 
 impl Scheduler {
-    /// The launch of a Pod came to nothing: what its plugins reserved on the node is released.
+    /// Releases the plugins' reservations for a Pod whose launch failed.
     pub fn unreserve(&mut self, profile: usize, pod: &Pod, node: &str) {
         unreserve(self.profiles.get_mut(profile), pod, node);
     }
 
-    /// A Pod is gone or was changed: it waits no longer for a Permit plugin.
+    /// Ends the wait of a Pod that was deleted or changed.
     pub fn forget_pod(&mut self, uid: &str) {
         if let Some(wait) = self.permit_waits.remove(uid) {
             unreserve(self.profiles.get_mut(wait.profile), &wait.pod, &wait.node);
         }
     }
 
-    /// Whether a Pod waits for a Permit plugin.
+    /// Whether a Permit plugin delays the Pod.
     pub fn waits_on_permit(&self, uid: &str) -> bool {
         self.permit_waits.contains_key(uid)
     }
 }
 
-/// Releases what any plugin reserved, the last first.
+/// Calls `unreserve` of all plugins in reverse order.
 fn unreserve(profile: &mut Profile, pod: &Pod, node: &str) {
     for at in (0..profile.at(ExtensionPoint::Reserve).len()).rev() {
         let plugin = profile.at(ExtensionPoint::Reserve)[at];
@@ -46,14 +46,14 @@ fn unreserve(profile: &mut Profile, pod: &Pod, node: &str) {
     }
 }
 
-/// What the Permit plugins say together.
+/// The combined result of the Permit plugins.
 enum Permission {
     Granted,
     Wait { at_most: Duration, plugin: usize },
 }
 
 impl Cycle<'_> {
-    /// Runs the plugins between the choice of a node and the launch.
+    /// Runs Reserve, Permit and PreBind.
     pub(super) fn reserve(&mut self, pod: &PendingPod, at: usize) -> Outcome {
         let profile = self.profiles.get(pod.profile);
         let runs = |point| !profile.at(point).is_empty();
@@ -104,7 +104,7 @@ impl Cycle<'_> {
             match plugin.permit().map(|plugin| plugin.permit(pod, node)) {
                 Some(PermitVerdict::Refuse(refusal)) => return Err(refusal),
                 Some(PermitVerdict::Wait(length)) => match &permission {
-                    // The shortest wait counts.
+                    // The shortest timeout applies.
                     Permission::Wait { at_most, .. } if *at_most <= length => {}
                     _ => permission = Permission::Wait { at_most: length, plugin: index },
                 },
@@ -141,7 +141,7 @@ impl Cycle<'_> {
         Outcome::Wait(Arc::new(report))
     }
 
-    /// Pods that wait for a Permit plugin keep their room.
+    /// Subtracts the requests of delayed Pods from their nodes.
     pub(super) fn take_room_of_permit_waits(&mut self) {
         let waits: Vec<(Arc<Pod>, Option<usize>)> =
             self.permit_waits.values().map(|wait| (wait.pod.clone(), self.index(&wait.node))).collect();
@@ -156,7 +156,7 @@ impl Cycle<'_> {
         self.nodes.binary_search_by(|node| node.name().cmp(name)).ok()
     }
 
-    /// Asks the Permit plugins about a Pod that has waited for them.
+    /// Runs the Permit plugins again for a delayed Pod.
     pub(super) fn ask_permit_again(&mut self, pod: &PendingPod, wait: &PermitWait) -> Outcome {
         let Some(at) = self.index(&wait.node) else {
             return self.end_permit_wait(pod, wait, (wait.plugin, Refusal::unresolvable(Reason::OtherNode)));
@@ -170,7 +170,7 @@ impl Cycle<'_> {
             Ok(Permission::Wait { .. }) => return Outcome::Permit { node: at },
             Ok(Permission::Granted) => {}
         }
-        // The offers of the cycle in which the node was chosen may be gone: then it waits for new ones.
+        // The offers of the cycle that chose the node may be gone; then the Pod waits for new ones.
         let charge = pod.pod.shape.charge();
         let offered = self.view(pod, &BTreeMap::new(), at).offered();
         if !offered.is_some_and(|free| free.holds(&charge)) {
@@ -191,7 +191,8 @@ impl Cycle<'_> {
         self.refused(refused.0, &refused.1)
     }
 
-    /// What the later Pods of the cycle did may be what a Permit plugin waited for.
+    /// Runs the Permit plugins of delayed Pods again, because later Pods of the cycle may have fulfilled the
+    /// condition.
     pub(super) fn ask_permits_at_end(&mut self, pending: &[PendingPod], decisions: &mut [Decision]) {
         for decision in decisions {
             if let Outcome::Permit { .. } = decision.outcome

@@ -1,4 +1,4 @@
-//! Whole cycles: right, as good as a full scan, and fast enough.
+//! Whole cycles: correct, equal to a full scan, and fast enough.
 
 #[path = "tests/full_scan.rs"]
 mod full_scan;
@@ -40,7 +40,7 @@ fn a_bound_pod_goes_to_its_node_only() {
     assert_eq!(places(&cluster.decide(&[bound])), [Some(1)]);
 }
 
-/// The default rules written down once more: every node scored for every Pod.
+/// Reference implementation of the default rules: scores every node for every Pod.
 fn full_scan(pending: &[PendingPod], sizes: &[(i64, i64)]) -> Vec<Option<usize>> {
     let total = |at: usize| Amounts { cpu_milli: sizes[at].0, memory: sizes[at].1, ..Amounts::default() };
     let mut free: Vec<Amounts> = (0..sizes.len()).map(total).collect();
@@ -68,7 +68,7 @@ fn full_scan(pending: &[PendingPod], sizes: &[(i64, i64)]) -> Vec<Option<usize>>
     placed
 }
 
-/// Something happens to a node between two cycles.
+/// Changes a node between two cycles.
 fn change(cluster: &mut Cluster, n: usize, what: u8) {
     let spec = match what {
         0 => return cluster.offer_all(n),
@@ -94,9 +94,9 @@ fn change(cluster: &mut Cluster, n: usize, what: u8) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
-    /// The heaps find what a full scan finds.
+    /// The heaps find the same node as a full scan.
     #[test]
-    fn as_good_as_a_full_scan(
+    fn heaps_find_the_same_node_as_a_full_scan(
         sizes in proptest::collection::vec((1i64..9, 1i64..9), 1..12),
         asks in proptest::collection::vec((0usize..3, 0usize..3), 0..60),
     ) {
@@ -113,9 +113,9 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
 
-    /// What is kept from cycle to cycle decides as a look at everything does.
+    /// Cached rankings decide as fresh ones do.
     #[test]
-    fn kept_rankings_decide_as_fresh_ones_do(
+    fn cached_rankings_decide_as_fresh_ones_do(
         sizes in proptest::collection::vec((1i64..9, 1i64..9), 1..12),
         cycles in proptest::collection::vec((
             proptest::collection::vec((0usize..12, 0u8..7), 0..8),
@@ -140,7 +140,7 @@ proptest! {
             let fresh = cluster.decide(&pods);
             prop_assert_eq!(&decisions, &fresh);
             for ((pod, at), (_, _, outcome)) in pods.iter().zip(places(&decisions)).zip(&asks) {
-                // Some launches fail, and nobody says so.
+                // Some launches fail without notice.
                 let Some(at) = at.filter(|_| *outcome != 0) else { continue };
                 cluster.add_pod(at, &pod.pod);
                 cluster.offer_nothing(at);
@@ -161,15 +161,15 @@ fn work_per_pod_does_not_grow_with_nodes() {
     let mut per_node = vec![0; 5_000];
     places(&decisions).into_iter().flatten().for_each(|o| per_node[o] += 1);
     assert!(per_node.iter().all(|n| *n == 2));
-    // Each node is scored once at the start, and once for each Pod that was put on it.
+    // Each node is scored once at the start and once per Pod placed on it.
     let runs = scheduler.stats().plugin_runs(ExtensionPoint::Score);
     assert!(runs <= 3 * (5_000 + 10_000), "{runs}");
     assert_eq!(scheduler.stats().attempts(0, AttemptResult::Scheduled), 10_000);
 }
 
-/// A Pod that somebody bound by hand has no task yet: its room is on offer, and is not to be had.
+/// A Pod bound by a client has no task yet: its resources are still offered, but must not be used.
 #[test]
-fn what_is_bound_by_hand_keeps_its_room() {
+fn a_pod_bound_by_a_client_keeps_its_resources() {
     let mut cluster = Cluster::of([(4000, GIB)]);
     let (big, small) = (shape(3000, 0), shape(500, 0));
     let by_hand = bound_pod(0, &big, 0);
@@ -180,7 +180,7 @@ fn what_is_bound_by_hand_keeps_its_room() {
 }
 
 #[test]
-fn a_soft_taint_is_avoided_as_long_as_there_is_another_place() {
+fn a_prefer_no_schedule_taint_is_avoided_if_possible() {
     let mut cluster = Cluster::of([(8000, GIB), (1000, GIB)]);
     let taints = json!({"taints": [{"key": "k", "effect": "PreferNoSchedule"}]});
     cluster.nodes.put_node(node(0, json!({}), taints), 110);

@@ -1,4 +1,4 @@
-//! Counts and their change log.
+//! Counts, and their change log.
 
 use serde_json::json;
 
@@ -13,7 +13,7 @@ fn query() -> DomainQuery {
     }
 }
 
-/// For each node: whether it is in a domain, how many matching Pods that has, and the fewest that a domain has.
+/// For each node: whether it is in a domain, the domain's count, and the lowest count.
 fn counts(cluster: &mut Cluster) -> Vec<(bool, u32, u32)> {
     let NodeInfosParts { all, domains } = parts(cluster);
     let table = domains.table(&query(), all, &[]);
@@ -49,17 +49,17 @@ fn counts_follow_pods_and_nodes() {
     assert_eq!(cluster.nodes.domains.end(table).1, aggregate + 1, "some domain has a Pod now");
     cluster.add_pod(2, &labelled(2, "a"));
     assert_eq!(counts(&mut cluster), [(true, 1, 1), (true, 1, 1), (true, 1, 1), (false, 0, 1)]);
-    // A Pod and a node change their labels.
+    // Change the labels of a Pod and of a node.
     cluster.nodes.update_pod(&name(1), &labelled(1, "b"), &labelled(1, "a"));
     assert_eq!(counts(&mut cluster)[0], (true, 2, 1));
     cluster.nodes.put_node(node(0, json!({"zone": "z"}), json!({})), 110);
     assert_eq!(counts(&mut cluster), [(true, 1, 1), (true, 1, 1), (true, 1, 1), (false, 0, 1)]);
-    // The last node of a domain goes to another: the domain is no more, and does not count as the one with the fewest.
+    // The last node of a domain moves to another: the domain disappears and does not count as the lowest.
     cluster.nodes.put_node(node(2, json!({"zone": "x"}), json!({})), 110);
     assert_eq!(counts(&mut cluster), [(true, 1, 1), (true, 2, 1), (true, 2, 1), (false, 0, 1)]);
     cluster.remove_pod(&name(0), &labelled(0, "a"));
     assert_eq!(counts(&mut cluster)[1], (true, 2, 0));
-    // Nodes get other indices: counted anew.
+    // Node indices change, so tables are rebuilt.
     cluster.nodes.remove_node(&name(0));
     assert_eq!(counts(&mut cluster), [(true, 2, 2), (true, 2, 2), (false, 0, 2)]);
 }

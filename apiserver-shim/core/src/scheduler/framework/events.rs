@@ -1,44 +1,44 @@
-//! What happens in the cluster, as far as it can make a refused Pod fit. Upstream calls these cluster events; the plugins
-//! that refused a Pod register for them.
+//! Cluster events that may make a refused Pod schedulable. The plugins that refused a Pod register for them, as
+//! upstream.
 
 use std::ops::{BitOr, BitOrAssign};
 
 use crate::scheduler::NodeInfo;
 
-/// A set of kinds of events.
+/// A set of event kinds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct EventSet(u16);
 
 impl EventSet {
     /// No event.
     pub const NONE: EventSet = EventSet(0);
-    /// A Node is new.
+    /// A Node was added.
     pub const NODE_ADD: EventSet = EventSet(1);
-    /// What a node has for Pods has changed.
+    /// A node's allocatable resources changed.
     pub const NODE_ALLOCATABLE: EventSet = EventSet(1 << 1);
-    /// A Node's labels have changed.
+    /// A Node's labels changed.
     pub const NODE_LABELS: EventSet = EventSet(1 << 2);
-    /// A Node's taints have changed, or whether it is cordoned.
+    /// A Node's taints or `spec.unschedulable` changed.
     pub const NODE_TAINTS: EventSet = EventSet(1 << 3);
-    /// Whether a node can run containers has changed.
+    /// A node's ability to run containers changed.
     pub const NODE_RUNTIME: EventSet = EventSet(1 << 4);
-    /// What other frameworks hold of a node has changed.
+    /// The resources that other frameworks hold on a node changed.
     pub const NODE_HELD: EventSet = EventSet(1 << 5);
-    /// A Pod has left a node, has ended, or requests less.
+    /// A Pod left a node, finished, or requests less.
     pub const POD_DELETE: EventSet = EventSet(1 << 6);
-    /// A Pod was put on a node.
+    /// A Pod was placed on a node.
     pub const POD_ADD: EventSet = EventSet(1 << 7);
-    /// The labels of a Pod on a node have changed.
+    /// The labels of a Pod on a node changed.
     pub const POD_LABELS: EventSet = EventSet(1 << 8);
     /// The kernel offers resources.
     pub const OFFER: EventSet = EventSet(1 << 9);
 
-    /// Whether an event is in both.
+    /// Whether the sets have a common event.
     pub fn intersects(self, other: EventSet) -> bool {
         self.0 & other.0 != 0
     }
 
-    /// Whether there is none.
+    /// Whether the set is empty.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
@@ -57,28 +57,28 @@ impl BitOrAssign for EventSet {
     }
 }
 
-/// Something has happened to one node.
+/// An event that concerns one node.
 #[derive(Debug, Clone, Copy)]
 pub struct ClusterEvent<'a> {
-    /// What.
+    /// The kinds of the event.
     pub kinds: EventSet,
-    /// The node as it is now; absent while the Node object is.
+    /// The present state of the node; `None` if it has no Node object.
     pub node: Option<&'a NodeInfo>,
-    /// The role that an offer is in.
+    /// The role of an offer.
     pub role: Option<&'a str>,
 }
 
-/// What a plugin makes of an event for a Pod that it refused.
+/// A plugin's hint whether an event can help a Pod that it refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum QueueingHint {
-    /// Try the Pod again.
+    /// Retry the Pod.
     Queue,
-    /// The event does not help it.
+    /// The event does not help.
     Skip,
 }
 
 impl QueueingHint {
-    /// `Queue` if `helps`.
+    /// `Queue` if `helps`, else `Skip`.
     pub fn queue_if(helps: bool) -> QueueingHint {
         if helps { QueueingHint::Queue } else { QueueingHint::Skip }
     }

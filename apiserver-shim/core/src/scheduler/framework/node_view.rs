@@ -1,21 +1,21 @@
-//! One node as a plugin sees it for one Pod: the node's books, what the cycle has placed there, and what is offered of it.
+//! A node as a plugin sees it for one Pod: its `NodeInfo`, the placements of the present cycle, and its offers.
 
 use std::sync::Arc;
 
 use super::PodContext;
 use crate::scheduler::{Amounts, HostPort, NodeInfo, SharedLister};
 
-/// What a cycle has placed on a node. It is not in the node's books: some of it may fail.
+/// The Pods that a cycle placed on a node. They are not in the `NodeInfo`, because some launches may fail.
 #[derive(Debug, Default)]
 pub struct Placed {
     pub(crate) pods: usize,
     pub(crate) host_ports: Vec<HostPort>,
     pub(crate) requested: Option<Box<Amounts>>,
-    /// What is left of offers, by role. A node has offers in one or two roles.
+    /// The unused offers by role. A node has offers to one or two roles.
     pub(crate) left: Vec<(Arc<str>, Amounts)>,
 }
 
-/// A node on which nothing was placed.
+/// The value for a node without placements.
 pub(crate) static NOTHING_PLACED: Placed =
     Placed { pods: 0, host_ports: Vec::new(), requested: None, left: Vec::new() };
 
@@ -25,10 +25,10 @@ impl Placed {
     }
 }
 
-/// A node for one Pod.
+/// A node as seen for one Pod.
 #[derive(Clone, Copy)]
 pub struct NodeView<'a> {
-    /// The node's books.
+    /// The node without the present cycle's placements.
     pub info: &'a NodeInfo,
     pub(crate) placed: &'a Placed,
     pub(crate) offered: Option<&'a Amounts>,
@@ -37,22 +37,22 @@ pub struct NodeView<'a> {
 }
 
 impl<'a> NodeView<'a> {
-    /// What the kernel offers of the node to the Pod's role, less what the cycle has used of it.
+    /// The kernel's offers of the node to the Pod's role, without what the cycle has used.
     pub fn offered(&self) -> Option<&'a Amounts> {
         self.offered
     }
 
-    /// How many other Pods the node has. A bound Pod is among the node's.
+    /// The number of other Pods on the node. A bound Pod is among the node's Pods.
     pub fn other_pods(&self, pod: &PodContext<'_>) -> usize {
         (self.info.pods().len() + self.placed.pods).saturating_sub(usize::from(pod.is_bound()))
     }
 
-    /// What the node's Pods request.
+    /// The requests of the node's Pods.
     pub fn requested(&self) -> &'a Amounts {
         &self.info.requested
     }
 
-    /// What the Pods that this cycle has placed here request.
+    /// The requests of the Pods that this cycle placed on the node.
     pub fn requested_in_cycle(&self) -> Option<&'a Amounts> {
         self.placed.requested.as_deref()
     }
@@ -62,7 +62,7 @@ impl<'a> NodeView<'a> {
         self.info.used_ports.iter().chain(&self.placed.host_ports)
     }
 
-    /// How many Pods of the Pod's controller the node has.
+    /// The number of Pods on the node with the same controller.
     pub fn same_owner_pods(&self, pod: &PodContext<'_>) -> u32 {
         let owner = pod.pod.owner.as_deref();
         owner.map_or(0, |owner| self.lister.same_owner_pods(self.info, owner) + self.class_pods)

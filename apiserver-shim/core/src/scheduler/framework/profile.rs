@@ -1,4 +1,4 @@
-//! Profiles: the plugins that a scheduler name stands for, in order, by extension point.
+//! Profiles: the ordered plugins of a scheduler name, by extension point.
 
 use std::fmt;
 
@@ -11,13 +11,13 @@ use crate::scheduler::plugins::{
     unsupported_constraints::UnsupportedConstraints,
 };
 
-/// Every plugin, in the order in which they run at each extension point; the default profile has all of them. Adding a
-/// plugin is its file and a line here.
+/// All plugins, in the order in which they run at each extension point; the default profile contains all of them. To add a
+/// plugin, write its file and add a line here.
 ///
-/// The default weights make the sum of scores compare like the list (TaintToleration, SelectorSpread, NodeResourcesFit):
-/// one untolerated taint outweighs any number of Pods of the same controller, and one such Pod any difference in free
-/// resources. 1001 times SelectorSpread's step of a tenth of a point is more than NodeResourcesFit's 100 points, and 100,202
-/// times TaintToleration's step of a point is more than both at their highest.
+/// With the default weights, sums of scores compare lexicographically by (TaintToleration, SelectorSpread,
+/// NodeResourcesFit). One untolerated taint outweighs any number of Pods of the same controller, and one such Pod outweighs
+/// any difference in free resources. 1001 times SelectorSpread's step of 0.1 points exceeds NodeResourcesFit's 100 points,
+/// and 100,202 times TaintToleration's step of one point exceeds the maximum of both.
 pub const DEFAULT_PLUGINS: &[PluginEntry] = &[
     entry("SchedulingGates", 1, || Box::new(SchedulingGates)),
     entry("PrioritySort", 1, || Box::new(PrioritySort)),
@@ -34,58 +34,58 @@ pub const DEFAULT_PLUGINS: &[PluginEntry] = &[
     entry("KernelOffers", 1, || Box::new(KernelOffers)),
 ];
 
-/// Without these a Pod would be launched on what is not offered, or a bound Pod elsewhere.
+/// Without these a Pod would be launched on resources that are not offered, or a bound Pod on another node.
 const REQUIRED: [&str; 2] = ["NodeName", "KernelOffers"];
 
-/// The most plugins of a profile: [`PluginSet`] has a bit for each.
+/// Maximum number of plugins in a profile: [`PluginSet`] has one bit each.
 const PLUGINS_MAX: usize = 64;
 
-/// The highest weight: the sum of [`PLUGINS_MAX`] scores still fits into 64 bits.
+/// Maximum weight: the weighted sum of [`PLUGINS_MAX`] scores must fit into 64 bits.
 const WEIGHT_MAX: i64 = i64::MAX / MAX_SCORE / 64;
 
-/// A plugin that profiles can have.
+/// A plugin that profiles can contain.
 #[derive(Debug, Clone, Copy)]
 pub struct PluginEntry {
     /// Its name.
     pub name: &'static str,
-    /// The weight of its score unless a configuration has another.
+    /// The default weight of its score.
     pub weight: i64,
-    /// Makes one for a profile.
+    /// Creates an instance for a profile.
     pub make: fn() -> Box<dyn Plugin>,
 }
 
-/// An entry of a list of plugins.
+/// Creates an entry of a plugin list.
 pub const fn entry(name: &'static str, weight: i64, make: fn() -> Box<dyn Plugin>) -> PluginEntry {
     PluginEntry { name, weight, make }
 }
 
-/// Where a profile calls its plugins.
+/// The extension points of the framework.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ExtensionPoint {
     /// Before a Pod enters the queue.
     PreEnqueue,
-    /// The order of the queue.
+    /// Orders the queue.
     QueueSort,
-    /// Once for each class of Pods.
+    /// Once per equivalence class.
     PreFilter,
-    /// For each node.
+    /// Per node.
     Filter,
-    /// When no node fits.
+    /// When no node is feasible.
     PostFilter,
     /// Before nodes are scored.
     PreScore,
-    /// For each node that fits.
+    /// Per feasible node.
     Score,
-    /// When a node is chosen.
+    /// After a node was chosen.
     Reserve,
-    /// Before the Pod goes on to the launch.
+    /// Before the launch; may delay it.
     Permit,
-    /// Right before the launch.
+    /// Immediately before the launch.
     PreBind,
 }
 
 impl ExtensionPoint {
-    /// Every point, in order.
+    /// All extension points, in order.
     pub const ALL: [ExtensionPoint; 10] = [
         ExtensionPoint::PreEnqueue,
         ExtensionPoint::QueueSort,
@@ -99,7 +99,7 @@ impl ExtensionPoint {
         ExtensionPoint::PreBind,
     ];
 
-    /// The member of `plugins` in a configuration, and the label of metrics.
+    /// The name in a configuration's `plugins`, and the label of metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             ExtensionPoint::PreEnqueue => "preEnqueue",
@@ -131,7 +131,7 @@ impl ExtensionPoint {
     }
 }
 
-/// Some of a profile's plugins.
+/// A set of a profile's plugins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct PluginSet(u64);
 
@@ -141,7 +141,7 @@ impl PluginSet {
         self.0 |= 1 << plugin;
     }
 
-    /// Whether there is none.
+    /// Whether the set is empty.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
@@ -152,43 +152,43 @@ impl PluginSet {
     }
 }
 
-/// What a configuration says of the plugins at one extension point, or at all of them (`multiPoint`).
+/// A configuration of plugins at one extension point, or at all of them (`multiPoint`).
 #[derive(Debug, Clone, Default)]
 pub struct PluginChoice {
-    /// Nothing is every point that the plugin implements.
+    /// The extension point; `None` means all that the plugin implements.
     pub point: Option<ExtensionPoint>,
-    /// Switched on, after those that are on already; or given another weight.
+    /// Plugins to append or whose weight to change.
     pub enabled: Vec<(String, Option<i64>)>,
-    /// Switched off; `*` is every plugin.
+    /// Plugins to remove; `*` means all.
     pub disabled: Vec<String>,
 }
 
-/// Why a profile cannot be made.
+/// Why a profile is invalid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProfileError {
-    /// There is no such plugin.
+    /// The plugin does not exist.
     UnknownPlugin(String),
-    /// The plugin has nothing to do at this extension point.
+    /// The plugin does not implement the extension point.
     NotImplemented {
         /// The plugin.
         plugin: String,
         /// The point.
         point: ExtensionPoint,
     },
-    /// The plugin cannot be switched off.
+    /// The plugin cannot be disabled.
     Required(&'static str),
-    /// A weight is not positive, or too large.
+    /// A weight is out of range.
     Weight {
         /// The plugin.
         plugin: String,
         /// Its weight.
         weight: i64,
     },
-    /// There must be one QueueSort plugin, the same in all profiles.
+    /// All profiles must have the same single QueueSort plugin.
     QueueSort,
     /// Two profiles have the same scheduler name.
     SameName(String),
-    /// There is no profile, or one without a name.
+    /// There is no profile, or one has no name.
     NoName,
 }
 
@@ -223,14 +223,14 @@ pub struct Profile {
     name: Box<str>,
     plugins: Vec<Box<dyn Plugin>>,
     weights: Vec<i64>,
-    /// By extension point: indices into `plugins`, in order.
+    /// Indices into `plugins` by extension point, in order.
     points: [Vec<usize>; ExtensionPoint::ALL.len()],
-    /// The plugins that have domain rules.
+    /// Indices of the plugins with domain rules.
     domain_rules: Vec<usize>,
 }
 
 impl Profile {
-    /// A profile with every plugin of `entries`, changed by `choices` in their order.
+    /// Creates a profile with all plugins of `entries`, changed by `choices` in order.
     pub fn new(
         name: &str,
         entries: &[PluginEntry],
@@ -323,7 +323,7 @@ impl Profile {
         &*self.plugins[index]
     }
 
-    /// A plugin with state to change.
+    /// A plugin, mutable because it may have state.
     pub fn plugin_mut(&mut self, index: usize) -> &mut dyn Plugin {
         &mut *self.plugins[index]
     }
@@ -343,7 +343,7 @@ impl Profile {
         &self.domain_rules
     }
 
-    /// The filters in order, with their plugins.
+    /// The filters in order, with the indices of their plugins.
     pub fn filters(&self) -> impl DoubleEndedIterator<Item = (usize, &dyn Filter)> {
         let plugins = self.at(ExtensionPoint::Filter).iter();
         plugins.filter_map(|plugin| Some((*plugin, self.plugins[*plugin].filter()?)))
@@ -364,7 +364,7 @@ impl Default for Profiles {
 }
 
 impl Profiles {
-    /// Checks what concerns all of them.
+    /// Checks rules that concern all profiles together.
     pub fn new(all: Vec<Profile>) -> Result<Profiles, ProfileError> {
         if all.is_empty() || all.iter().any(|profile| profile.name.is_empty()) {
             return Err(ProfileError::NoName);
@@ -381,7 +381,7 @@ impl Profiles {
         Ok(Profiles { all })
     }
 
-    /// The profile of a scheduler name.
+    /// The index of a scheduler name's profile.
     pub fn find(&self, scheduler_name: &str) -> Option<usize> {
         self.all.iter().position(|profile| *profile.name == *scheduler_name)
     }
@@ -396,12 +396,12 @@ impl Profiles {
         &self.all[index]
     }
 
-    /// A profile with state to change.
+    /// A profile, mutable because its plugins may have state.
     pub fn get_mut(&mut self, index: usize) -> &mut Profile {
         &mut self.all[index]
     }
 
-    /// Sorts Pods by the QueueSort plugin.
+    /// Sorts Pods with the QueueSort plugin.
     pub fn sort(&self, pods: &mut [crate::scheduler::PendingPod]) {
         let profile = &self.all[0];
         let plugin = profile.plugin(profile.at(ExtensionPoint::QueueSort)[0]);

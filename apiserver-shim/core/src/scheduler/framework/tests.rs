@@ -1,5 +1,5 @@
-//! Plugins that exist in tests only, to show what adding one takes: its file (`tests/license_seats.rs`,
-//! `tests/one_per_domain.rs`, `tests/app_spread.rs`), and its line in a list of plugins.
+//! Example plugins that exist in tests only. They show what adding one takes: its file (`tests/license_seats.rs`,
+//! `tests/one_per_domain.rs`, `tests/app_spread.rs`) and its line in a plugin list.
 
 mod app_spread;
 mod license_seats;
@@ -16,7 +16,7 @@ use crate::scheduler::{
     testing::{Cluster, GIB, name, pending, places, pod_with, report, shape},
 };
 
-/// The default plugins with the examples before the last.
+/// The default plugins, with the examples before the last one.
 pub fn entries() -> Vec<PluginEntry> {
     let mut entries = DEFAULT_PLUGINS.to_vec();
     let offers = entries.pop().expect("there are plugins");
@@ -34,7 +34,7 @@ pub fn profiles_with_examples() -> Profiles {
     Profiles::new(vec![profile]).expect("one profile is enough")
 }
 
-/// The shape of all Pods here: Pods of different shapes are different classes.
+/// The shape of all Pods here, because different shapes are different classes.
 static SHAPE: LazyLock<Arc<PodShape>> = LazyLock::new(|| shape(100, 0));
 
 fn app(n: usize, app: &str) -> PendingPod {
@@ -42,7 +42,7 @@ fn app(n: usize, app: &str) -> PendingPod {
     pending(pod_with(n, &SHAPE, metadata, json!({})))
 }
 
-/// Three zones with two nodes each; the even nodes are licensed.
+/// Three zones with two nodes each; even nodes are licensed.
 fn zones() -> Cluster {
     let mut cluster = Cluster::default();
     for n in 0..6 {
@@ -77,7 +77,7 @@ fn a_domain_rule_allows_one_pod_per_zone() {
     cluster.remove_pod(&name(3), &pods[1].pod);
     let decisions = cluster.decide_with(&mut scheduler, &pods[3..]);
     assert_eq!(places(&decisions), [Some(3)]);
-    // Only the three nodes that changed were looked at again.
+    // Only the three changed nodes were evaluated again.
     let runs = scheduler.stats().plugin_runs(ExtensionPoint::Filter) - runs;
     let filters = scheduler.profiles().get(0).filters().count() as u64;
     assert!(runs <= 3 * filters, "{runs}");
@@ -92,7 +92,7 @@ fn a_domain_rule_scores_by_zone() {
 }
 
 #[test]
-fn a_change_of_counts_costs_no_look_at_nodes() {
+fn a_change_of_counts_evaluates_no_node() {
     let mut cluster = Cluster::default();
     for n in 0..2000 {
         cluster.add_node(n, 32_000, GIB, json!({"zone": format!("z{}", n % 3), "host": name(n)}));
@@ -103,7 +103,7 @@ fn a_change_of_counts_costs_no_look_at_nodes() {
     assert!(places(&decisions).iter().all(Option::is_some));
     let filters = scheduler.profiles().get(0).filters().count() as u64;
     let looks = scheduler.stats().plugin_runs(ExtensionPoint::Filter) / filters;
-    // Each class looks at every node once, and again at each node that got a Pod.
+    // Each class evaluates every node once, and again each node that got a Pod.
     assert!(looks <= 2 * (2000 + 600), "{looks}");
 }
 
@@ -112,22 +112,22 @@ fn a_plugin_filters_scores_reserves_and_delays() {
     let mut cluster = zones();
     let mut scheduler = Scheduler::new(profiles_with_examples());
     let pods: Vec<_> = (0..3).map(|n| app(n, "licensed")).collect();
-    // One alone waits for a second: it keeps its node and its seat.
+    // A single Pod waits: it keeps its node and its seat.
     let decisions = cluster.decide_with(&mut scheduler, &pods[..1]);
     assert_eq!(decisions[0].outcome, Outcome::Permit { node: 4 });
     assert!(scheduler.waits_on_permit("u00000"));
-    // The second makes both go; there is no seat for a third.
+    // The second Pod releases both; there is no seat for a third.
     let decisions = cluster.decide_with(&mut scheduler, &pods);
     assert_eq!(places(&decisions), [Some(4), Some(4), None]);
     assert_eq!(report(&decisions[2]), "0/6 nodes are available: all license seats are taken.");
-    // A launch that fails gives its seat back.
+    // A failed launch releases its seat.
     scheduler.unreserve(0, &pods[1].pod, &name(4));
     let decisions = cluster.decide_with(&mut scheduler, &pods[2..]);
     assert_eq!(places(&decisions), [Some(4)]);
 }
 
 #[test]
-fn a_pod_that_waits_for_a_permit_too_long_goes_back_to_the_queue() {
+fn a_pod_delayed_by_permit_returns_to_the_queue_after_the_timeout() {
     let mut cluster = zones();
     let mut scheduler = Scheduler::new(profiles_with_examples());
     let pods = [app(0, "licensed")];
@@ -136,15 +136,15 @@ fn a_pod_that_waits_for_a_permit_too_long_goes_back_to_the_queue() {
     let decisions = scheduler.schedule(later, &pods, &mut cluster.nodes, &cluster.offers);
     assert_eq!(report(&decisions[0]), "0/6 nodes are available: timed out waiting on permit.");
     assert!(!scheduler.waits_on_permit("u00000"));
-    // It gave its seat back: two others get both.
+    // Its seat was released: two others get both.
     let others = [app(1, "licensed"), app(2, "licensed")];
     assert!(places(&cluster.decide_with(&mut scheduler, &others)).iter().all(Option::is_some));
-    // One that is deleted while it waits gives its back as well.
+    // Deletion of a waiting Pod releases its seat too.
     scheduler.forget_pod("u00000");
 }
 
 #[test]
-fn a_pod_that_waits_for_a_permit_keeps_its_room() {
+fn a_pod_delayed_by_permit_keeps_its_resources() {
     let mut cluster = Cluster::default();
     cluster.add_node(0, 150, GIB, json!({"licensed": "yes", "zone": "a"}));
     let mut scheduler = Scheduler::new(profiles_with_examples());

@@ -1,4 +1,4 @@
-//! A scheduler that dies at any point, beside a kernel and a store that remember.
+//! A scheduler that crashes at any point, against a durable store and kernel.
 
 use proptest::prelude::*;
 
@@ -6,20 +6,20 @@ use super::*;
 
 #[derive(Debug, Clone)]
 enum Happening {
-    /// Launches of these Pods to an agent; how far it gets before the scheduler dies, if it does.
+    /// Launch these Pods on an agent; `how_far` says at which point the scheduler crashes, if it does.
     Launch {
         pods: Vec<u8>,
         agent: u8,
         reaches: Reach,
     },
-    /// A binding is written.
+    /// Write a binding.
     Bind(u8),
-    /// What the kernel does not have is answered as unknown.
+    /// The kernel answers that it does not have the task.
     Answer(u8),
-    /// Spent records are removed, or the store has no answer.
+    /// Remove unused records; the store may fail.
     Remove(bool),
     Crash,
-    /// Subscribes again without having died.
+    /// Subscribe again without a crash.
     Subscribe {
         anew: bool,
     },
@@ -27,15 +27,15 @@ enum Happening {
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Reach {
-    /// Dies before the record is written.
+    /// Crash before the record is written.
     Nothing,
-    /// Dies before the kernel has it.
+    /// Crash before the kernel receives the launch.
     Store,
-    /// Dies after the kernel has it.
+    /// Crash after the kernel received the launch.
     Kernel,
-    /// Lives, and the kernel refuses.
+    /// No crash; the kernel refuses.
     Refused,
-    /// Lives, and the kernel takes it.
+    /// No crash; the kernel accepts.
     CallOutcome,
 }
 
@@ -62,10 +62,10 @@ fn happening() -> impl Strategy<Value = Happening> {
 #[derive(Default)]
 struct World {
     book: LaunchJournal,
-    /// In the store.
+    /// The records in the store.
     records: BTreeMap<u64, IntentRecord>,
     bound: Vec<String>,
-    /// In the kernel: Pod and agent.
+    /// The tasks of the kernel: Pod and agent.
     tasks: BTreeMap<String, String>,
 }
 
@@ -140,10 +140,10 @@ impl World {
 }
 
 proptest! {
-    /// Whenever it dies: a Pod that the kernel has and the store does not show as bound is known with its agent, so that
-    /// nobody launches it elsewhere. And when all is settled, no record is left.
+    /// Wherever it crashes: a Pod that the kernel has and the store does not show as bound has an intent with its
+    /// agent, so it is not launched elsewhere. When everything is bound, no record is left.
     #[test]
-    fn no_launch_is_forgotten(happenings in proptest::collection::vec(happening(), 0..80)) {
+    fn no_launch_is_lost(happenings in proptest::collection::vec(happening(), 0..80)) {
         let mut world = World::default();
         for what in &happenings {
             world.happen(what);

@@ -1,5 +1,5 @@
-//! The kernel first, then the binding: a launch that the kernel accepted, and did not refuse since, is bound. Under load
-//! a binding waits a moment for what the node reports first, so that both are one write.
+//! Kernel first, then bind: a launch that the kernel accepted, and has not refused since, is bound. Under load a
+//! binding waits briefly for the node's first status, so that both are one write.
 
 use std::time::Duration;
 
@@ -12,27 +12,28 @@ use crate::controllers::{EventRecord, Target, served};
 use crate::rows::Pod;
 use crate::scheduler::{TaskPhase, with_status};
 
-/// Fewer bindings than these are written at once: nothing is gained by waiting.
+/// Up to this number bindings are written immediately; waiting would gain nothing.
 const BINDINGS_FEW: usize = 8;
-/// How often many bindings are looked through for those of which the node has said enough.
+/// Interval at which waiting bindings are checked for a sufficient first status.
 const BINDINGS_EVERY: Duration = Duration::from_millis(4);
-/// How long one of many bindings waits for the node's first status, to be written together with it: what simulated machines
-/// take for their two updates under load, about what a sync of the store takes, and less than a container takes to start.
+/// How long a binding waits for the node's first status. Under load, simulated nodes need this long for their two
+/// updates. It is about the duration of a store sync, and less than a container needs to start.
 const FIRST_STATUS_WAIT_MAX: Duration = Duration::from_millis(20);
 
-/// A launch with an outcome, whose binding is not being written yet.
+/// An answered launch whose binding is not being written yet.
 #[derive(Debug)]
 pub(super) struct WaitingBinding {
-    /// Until when it waits for the node.
+    /// When the wait for the node's status ends.
     until: Time,
-    /// The launch that the Pod is in.
+    /// The launch that the Pod is part of.
     launch: u64,
     pod: Launched,
     outcome: CallOutcome,
 }
 
 impl SchedulerMachine {
-    /// Launches were answered: their bindings follow, at once if they are few, or together with the nodes' first statuses.
+    /// Handles answered launches: binds them immediately if they are few, else together with the nodes' first
+    /// statuses.
     pub(super) fn await_bindings(&mut self, launch: u64, launched: Vec<(Launched, CallOutcome)>) {
         let few = self.bindings.len() + launched.len() < BINDINGS_FEW;
         let until = if few { self.now } else { self.now + FIRST_STATUS_WAIT_MAX };
@@ -47,7 +48,7 @@ impl SchedulerMachine {
         self.write_due_bindings();
     }
 
-    /// Whether the node of a launched Pod may still report what is worth waiting for.
+    /// Whether waiting for a status of the launched Pod may still pay off.
     fn awaits_first_status(&self, waiting: &WaitingBinding) -> bool {
         waiting.outcome == CallOutcome::Accepted
             && !waiting.pod.was_bound
@@ -72,19 +73,19 @@ impl SchedulerMachine {
         }
     }
 
-    /// The outcome of a Pod's launch counts now.
+    /// Handles the outcome of a Pod's launch.
     fn launch_known(&mut self, WaitingBinding { launch, pod, outcome, .. }: WaitingBinding) {
         let Some(state) = self.pods.by_uid.get_mut(&pod.uid) else {
-            // Removed meanwhile. The kill of then may have come before the launch.
+            // Deleted meanwhile. The kill that was sent then may have arrived before the launch.
             return self.kill(&pod.uid, Some(pod.agent_id), 0);
         };
         if state.launch != Some(launch) || state.phase != TaskPhase::Launched {
-            // It was refused meanwhile, or is asked about in a new subscription.
+            // It was refused meanwhile, or a new subscription is reconciling it.
             return;
         }
         match outcome {
             CallOutcome::Refused => self.launch_failed(&pod.uid),
-            // The intent stands until the kernel says more.
+            // The intent stays open until the kernel reports the task.
             CallOutcome::Unanswered => self.ask_about(&pod.uid),
             CallOutcome::Accepted if pod.was_bound => {
                 state.set_phase(TaskPhase::Bound);
@@ -104,7 +105,7 @@ impl SchedulerMachine {
         let first_status = match (&merged, first) {
             (Some(_), Some((update, _))) => Some(update),
             (_, first) => {
-                // To be dealt with after the binding.
+                // To be processed after the binding.
                 state.deferred.splice(0..0, first.map(|(update, _)| update));
                 None
             }
@@ -155,14 +156,15 @@ impl SchedulerMachine {
                 self.occupy(uid);
                 self.kill_if_deleted(uid);
             }
-            // The intent stands: the kernel runs the task. Its answer makes the binding again.
+            // The intent stays open, because the kernel runs the task. Its answer triggers the binding again.
             Err(WriteFailure::Unavailable) => state.set_phase(TaskPhase::Requested),
             Err(WriteFailure::Gone | WriteFailure::Refused(_)) => self.binding_refused(uid),
         }
         self.take_deferred(uid);
     }
 
-    /// The Pod cannot be on the node where its task is: the task must end before anything else of the Pod begins.
+    /// The Pod cannot be bound to the node where its task runs: the task must end before the Pod is launched
+    /// elsewhere.
     pub(super) fn binding_refused(&mut self, uid: &str) {
         let Some(state) = self.pods.by_uid.get_mut(uid) else { return };
         let agent = state.agent_id.take();
@@ -173,7 +175,7 @@ impl SchedulerMachine {
     }
 }
 
-/// The Event that reports a binding.
+/// The Event for a binding.
 fn scheduled(row: &Pod, node: &str) -> EventRecord {
     let about = Target::of(served("", "pods"), row.header());
     let message = format!("Successfully assigned {} to {node}", about.key);

@@ -1,4 +1,4 @@
-//! What the scheduler machine asks for.
+//! The outputs of the scheduler machine.
 
 use std::sync::Arc;
 
@@ -12,121 +12,121 @@ use crate::rows::{Key, Pod, Seconds, rfc3339};
 use crate::scheduler::binding::{BindRefusal, bind, scheduler_request};
 use crate::scheduler::{IntentRecord, pod_edits};
 
-/// What one step asks of its driver.
+/// The effects that a driver carries out after a step.
 ///
-/// Durable before visible: whatever depends on a write is not among the effects of the step that asks for the write. It
-/// follows in the step that takes the write's outcome. So writes may run side by side with each other and with everything
-/// in `send`, and a crash at any point leaves writes without what depends on them, never the reverse.
+/// Persist before send: an effect that depends on a write is never part of the step that requests the write. It
+/// follows in the step that processes the write's outcome. So writes may run concurrently with each other and with
+/// `send`, and a crash at any point leaves writes without their consequences, never the reverse.
 #[derive(Debug, Default)]
 #[must_use]
 pub struct Effects {
-    /// Writes to start. Each reports what became of it as an event.
+    /// Writes to start. The outcome of each is reported as an event.
     pub persist: Vec<Write>,
-    /// To be carried out in this order, after what earlier steps sent.
+    /// To be carried out in order, after what earlier steps sent.
     pub send: Vec<Send>,
 }
 
 /// A write to the store.
 #[derive(Debug)]
 pub enum Write {
-    /// Records a launch intent, and removes records that nobody needs. Answered by `IntentWritten`.
+    /// Records a launch intent and removes obsolete records. Answered by `IntentWritten`.
     Intent(IntentWrite),
     /// Removes records of launch intents. Answered by `IntentsRemoved`.
     RemoveIntents(Vec<u64>),
     /// Binds a Pod. Answered by `Bound`.
     Bind(Box<BindWrite>),
-    /// Writes what the kernel and the node say of a Pod. Answered by `StatusWritten`.
+    /// Writes a Pod's status as reported by the kernel and the node. Answered by `StatusWritten`.
     Status(Box<StatusWrite>),
-    /// Says in a Pod's conditions why it waits. Not answered: it is said again.
+    /// Sets the Pod's `PodScheduled` condition to the reason why it is pending. Not answered, because it is repeated.
     Condition {
         /// The Pod.
         key: Key,
-        /// The whole reason.
+        /// The message of the condition.
         message: String,
     },
     /// Writes or removes a Node. Answered by `NodeWritten`.
     Node(NodeWrite),
 }
 
-/// Something that leaves for others.
+/// A message to another component.
 #[derive(Debug)]
 pub enum Send {
     /// A call to the kernel.
     Call(Call),
     /// Calls that launch tasks. Answered by `LaunchAnswered`.
     Launch {
-        /// Its number.
+        /// The number of the launch.
         launch: u64,
-        /// One ACCEPT for each agent and role.
+        /// One ACCEPT per agent and role.
         calls: Vec<Call>,
     },
-    /// An Event for people.
+    /// An Event to record.
     Report(EventRecord),
-    /// The data of a status update could not be decoded: the Pod keeps the status that it has.
+    /// The data of a status update could not be decoded; the Pod keeps its status.
     UnreadableStatus {
         /// The Pod.
         uid: Box<str>,
     },
-    /// Where a node's executor can be reached.
+    /// The address of a node's executor.
     Endpoint {
         /// The node.
         node: Box<str>,
-        /// Its address; none where its agent is gone.
+        /// The address; `None` if the agent was removed.
         address: Option<String>,
     },
 }
 
-/// A record that must be durable before its launches leave.
+/// A record that must be durable before its launches are sent.
 #[derive(Debug, Clone)]
 pub struct IntentWrite {
-    /// To add. Its number is not in use.
+    /// The record to add. Its number is unused.
     pub record: IntentRecord,
-    /// To remove in the same transaction.
+    /// Records to remove in the same transaction.
     pub remove: Vec<u64>,
 }
 
 /// A binding to write.
 #[derive(Debug)]
 pub struct BindWrite {
-    /// The Pod as it was when it was launched.
+    /// The Pod as it was launched.
     pub pod: Arc<Pod>,
     /// The node.
     pub node: Box<str>,
-    /// The Pod bound (and with its first status, if it has one): written if the revision is still that of `pod`, else
-    /// [`PodEdit::Bind`] is applied to what is there.
+    /// The bound Pod, with its first status if there is one. It is written if the revision is still that of `pod`;
+    /// otherwise [`PodEdit::Bind`] is applied to the stored Pod.
     pub bound: StoredObject,
-    /// Whether `bound` carries the first status.
+    /// Whether `bound` contains the first status.
     pub with_status: bool,
-    /// The Event that reports it, to be written in the same transaction.
+    /// The Event, written in the same transaction.
     pub event: EventRecord,
 }
 
-/// Changes of one Pod, in this order.
+/// Edits of one Pod, applied in order.
 #[derive(Debug, Clone)]
 pub struct StatusWrite {
     /// The Pod.
     pub key: Key,
-    /// Its UID: another Pod of the name is left alone.
+    /// The required UID; a different Pod of the same name is not changed.
     pub uid: Box<str>,
-    /// The changes.
+    /// The edits.
     pub edits: Vec<PodEdit>,
-    /// Remove the object afterwards, finalizers permitting.
+    /// Whether to remove the object afterwards, if it has no finalizers.
     pub remove: bool,
 }
 
-/// A change of a Pod.
+/// An edit of a Pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PodEdit {
-    /// Bind it.
+    /// Binds it.
     Bind {
         /// The node.
         node: Box<str>,
     },
-    /// Merge the node's status into its own.
+    /// Merges the node's status into the stored one.
     MergeStatus(Bytes),
-    /// Mark it as ended, if it has not ended.
+    /// Marks it as finished unless it has finished.
     End {
-        /// Whether well.
+        /// Whether it succeeded.
         succeeded: bool,
         /// `status.reason`.
         reason: Box<str>,
@@ -136,7 +136,7 @@ pub enum PodEdit {
 }
 
 impl PodEdit {
-    /// Applies the change to a Pod of this UID. Repeating it changes nothing.
+    /// Applies the edit to a Pod with this UID. Idempotent.
     pub fn apply(&self, pod: &mut Value, uid: &str, now: Seconds) -> Result<(), BindRefusal> {
         match self {
             PodEdit::Bind { node } => match bind(pod, &scheduler_request(uid, node, now)) {
@@ -155,25 +155,25 @@ impl PodEdit {
     }
 }
 
-/// A Node to write.
+/// A write of a Node.
 #[derive(Debug)]
 pub enum NodeWrite {
-    /// Create it, or bring it in line with its agent, with a Pod CIDR.
+    /// Creates the Node or updates it from its agent, with a Pod CIDR.
     Put {
         /// Its name.
         name: Box<str>,
         /// Its agent.
         agent: Arc<AgentSnapshot>,
-        /// Our framework: what others hold is not allocatable.
+        /// Our framework; resources that other frameworks hold are not allocatable.
         ours: Option<FrameworkId>,
         /// The port on which its executor listens, if it has reported one.
         kubelet_port: Option<u16>,
     },
-    /// Remove it, and release its Pod CIDR.
+    /// Removes the Node and releases its Pod CIDR.
     Remove {
         /// Its name.
         name: Box<str>,
-        /// Whether there is an object to remove.
+        /// Whether the store has the object.
         stored: bool,
     },
 }

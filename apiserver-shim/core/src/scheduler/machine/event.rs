@@ -1,4 +1,4 @@
-//! What the scheduler machine takes in.
+//! The inputs of the scheduler machine.
 
 use std::sync::Arc;
 
@@ -14,74 +14,74 @@ use kernel_model::{
 use crate::rows::{Node, Pod};
 use crate::scheduler::{BindRefusal, IntentRecord};
 
-/// Something has happened.
+/// An input.
 #[derive(Debug, Clone)]
 pub enum Event {
-    /// The kernel has accepted the subscription. The machine has seen every object up to the journal's revision.
+    /// The kernel accepted the subscription. The machine has processed all objects up to the journal's revision.
     Subscribed(Box<Subscribed>),
-    /// The subscription has ended: nothing can be sent.
+    /// The subscription has ended; nothing can be sent.
     Unsubscribed,
-    /// A Pod is new or has changed.
+    /// A Pod was added or modified.
     Pod(Arc<Pod>),
-    /// A Pod is gone, by its UID.
+    /// A Pod was deleted; its UID.
     PodGone(Box<str>),
-    /// A Node is new or has changed.
+    /// A Node was added or modified.
     Node(Arc<Node>),
-    /// A Node is gone, by its name.
+    /// A Node was deleted; its name.
     NodeGone(Box<str>),
-    /// A Namespace is there; the role that it names, if it names one.
+    /// A Namespace was added or modified.
     Namespace {
         /// Its name.
         name: Box<str>,
-        /// From its annotation.
+        /// The role in its annotation, if it has one.
         role: Option<Role>,
     },
-    /// A Namespace is gone.
+    /// A Namespace was deleted.
     NamespaceGone(Box<str>),
-    /// Offers that are ours from now on.
+    /// New offers.
     Offers(Vec<Arc<Offer>>),
-    /// An offer that is no longer ours.
+    /// An offer was rescinded.
     Rescind(OfferId),
     /// A status update of a task.
     Update(Arc<TaskStatus>),
     /// A change of agents or frameworks.
     Cluster(operator::Event),
-    /// What became of a launch intent that was to be written.
+    /// The outcome of writing a launch intent.
     IntentWritten {
         /// The record.
         number: u64,
         /// Whether it is durable.
         written: bool,
     },
-    /// Records of launch intents were removed, or are still there.
+    /// The outcome of removing records of launch intents.
     IntentsRemoved {
         /// The records.
         numbers: Vec<u64>,
-        /// Whether they are gone.
+        /// Whether they were removed.
         removed: bool,
     },
-    /// What became of the calls of a launch, in their order.
+    /// The outcomes of a launch's calls, in order.
     LaunchAnswered {
         /// The launch.
         launch: u64,
-        /// Call by call; a missing one has no answer.
+        /// One outcome per call; missing ones are unanswered.
         outcomes: Vec<CallOutcome>,
     },
-    /// What became of a binding.
+    /// The outcome of a binding.
     Bound {
         /// The Pod.
         uid: Box<str>,
         /// What was written, or why not.
         result: Result<BindOutcome, WriteFailure>,
     },
-    /// What became of a write of a Pod's status (with all that belongs to it).
+    /// The outcome of a status write, including its further edits.
     StatusWritten {
         /// The Pod.
         uid: Box<str>,
-        /// The Pod may be gone by now: that is no failure.
+        /// `Ok` also if the Pod no longer exists.
         result: Result<(), WriteFailure>,
     },
-    /// What became of a write of a Node.
+    /// The outcome of a Node write.
     NodeWritten {
         /// The Node.
         name: Box<str>,
@@ -90,63 +90,63 @@ pub enum Event {
     },
     /// Time has passed, at least up to [`super::SchedulerMachine::next_deadline`].
     Tick,
-    /// Run a scheduling cycle. The driver paces them: one looks at every waiting Pod.
+    /// Run a scheduling cycle. The driver limits their rate, because a cycle visits every pending Pod.
     Cycle,
 }
 
-/// A subscription that has just begun, in roles that are all suppressed.
+/// A new subscription, with all roles suppressed.
 #[derive(Debug, Clone)]
 pub struct Subscribed {
-    /// Ours.
+    /// The ID of our framework.
     pub framework_id: FrameworkId,
     /// The roles that the subscription named.
     pub roles: Vec<Role>,
-    /// Every agent that the kernel knows.
+    /// All agents of the kernel.
     pub agents: Vec<AgentSnapshot>,
-    /// The launch intents in the store, read after the subscription began: nobody can add to them any more.
+    /// The launch intents in the store, read after the subscription began, when no other scheduler can add any.
     pub journal: Vec<IntentRecord>,
 }
 
-/// What became of a call.
+/// The outcome of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallOutcome {
-    /// The kernel has it.
+    /// The kernel accepted it.
     Accepted,
     /// It was not sent, or the kernel refused it.
     Refused,
-    /// There was no answer: it may have arrived.
+    /// There was no answer; it may have arrived.
     Unanswered,
 }
 
-/// A binding that is in the store.
+/// A binding that was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BindOutcome {
-    /// Whether the node's first status was written with it.
+    /// Whether it included the node's first status.
     pub with_status: bool,
-    /// Whether the Event that reports it was.
+    /// Whether it included the Event.
     pub with_event: bool,
 }
 
-/// What became of a write of a Node.
+/// The outcome of a Node write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NodeOutcome {
-    /// It is stored as projected.
+    /// The Node is stored as projected from its agent.
     Written,
-    /// It is stored, without a Pod CIDR for this reason.
+    /// The Node is stored without a Pod CIDR, for this reason.
     WithoutCidr(String),
-    /// It was removed and its Pod CIDR released.
+    /// The Node was removed and its Pod CIDR released.
     Removed,
-    /// The store has no answer.
+    /// The store is unavailable.
     Failed,
 }
 
-/// Why a write did not happen.
+/// Why a write failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WriteFailure {
-    /// There is no such Pod any more.
+    /// The Pod no longer exists.
     Gone,
-    /// The Pod is as it is, and cannot be bound to this node.
+    /// The Pod cannot be bound to this node.
     Refused(BindRefusal),
-    /// The store has no answer, or too many others write.
+    /// The store is unavailable, or there were too many conflicts.
     Unavailable,
 }

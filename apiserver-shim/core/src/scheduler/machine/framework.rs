@@ -1,4 +1,4 @@
-//! The scheduler as a framework of the kernel, and the executor that it launches.
+//! The scheduler's FrameworkInfo, and the ExecutorInfo that it launches.
 
 use std::time::Duration;
 
@@ -14,11 +14,11 @@ use kernel_model::{
 
 use super::node_projection::{EXECUTOR_CPU_MILLI, EXECUTOR_MEM_MIB};
 
-/// How long the kernel keeps the tasks of an API server that is away: as long as Mesos allows, for Pods end when they are
-/// deleted and not because the API server was down.
+/// How long the kernel keeps the tasks while the API server is away. It is the longest time that Mesos allows,
+/// because Pods end when they are deleted and not when the API server is down.
 const FAILOVER_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// The framework as it subscribes in these roles.
+/// The FrameworkInfo for a subscription with these roles.
 pub fn framework_info(id: Option<FrameworkId>, roles: &[Role]) -> FrameworkInfo {
     use FrameworkCapability::*;
     FrameworkInfo {
@@ -37,13 +37,13 @@ pub fn framework_info(id: Option<FrameworkId>, roles: &[Role]) -> FrameworkInfo 
     }
 }
 
-/// The executor that carries the Pods of an agent.
+/// The ID of the executor that runs an agent's Pods.
 pub const EXECUTOR_ID: &str = "kubelet";
 
-/// Its description: nothing in it depends on configuration, so that an upgrade is no other executor.
+/// The ExecutorInfo. It does not depend on configuration, so that an upgrade does not change the executor.
 ///
-/// It is whole, so that the kernel has nothing to fill in and all tasks of a cycle share it: which framework it belongs to,
-/// and in which role its share is allocated.
+/// It is complete, including the framework and the role of its resources, so that the kernel adds nothing and all
+/// tasks of a cluster share it.
 pub(super) fn executor_info(framework_id: Option<&FrameworkId>, role: &str) -> ExecutorInfo {
     let resources: Resources = [
         Resource::scalar("cpus", Scalar(EXECUTOR_CPU_MILLI)),

@@ -1,5 +1,5 @@
-//! One scheduling cycle carried out: offers and pending Pods go in; launches, and reasons why others wait, come out. The
-//! intent of a launch is durable before its ACCEPT leaves.
+//! Executes scheduling cycles: turns offers and pending Pods into launches, and into reasons why Pods stay pending. A
+//! launch's intent is durable before its ACCEPT is sent.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -27,12 +27,12 @@ use crate::scheduler::{
     Amounts, EventSet, NodeInfo, Outcome, PendingPod, PluginSet, SharedLister, TaskPhase, bind_encoded,
 };
 
-/// How long offers are waited for before Pods are told that there are none.
+/// How long offers are awaited before Pods are reported as waiting for an offer.
 pub(super) const NO_OFFER_AFTER: Duration = Duration::from_millis(500);
-/// How long offers that no waiting Pod can use are refused: short, for the next Pod may be smaller.
+/// Refuse time of offers that no pending Pod can use; short, because the next Pod may be smaller.
 const REFUSE_UNFIT: Duration = Duration::from_secs(1);
 
-/// The caches, as a cycle asks for what it needs of them.
+/// A cycle's view of the caches.
 struct CycleLister<'a> {
     nodes: &'a NodeCache,
     offers: &'a OfferCache,
@@ -56,13 +56,13 @@ pub(super) struct Launched {
     pub uid: Box<str>,
     pub agent_id: AgentId,
     pub node: Box<str>,
-    /// The Pod as bound: what is launched and what is to be written.
+    /// The bound Pod, both for the launch and for the write.
     pub bound: StoredObject,
-    /// It was bound before (a relaunch).
+    /// Whether the Pod was bound before, so that this is a relaunch.
     pub was_bound: bool,
 }
 
-/// One ACCEPT of a launch, and the Pods in it.
+/// One ACCEPT of a launch and its Pods.
 #[derive(Debug)]
 struct Accept {
     offer_ids: Vec<OfferId>,
@@ -77,17 +77,17 @@ pub(super) struct PendingLaunch {
     accepts: Vec<Accept>,
 }
 
-/// Where the Pods of one group of offers go.
+/// A group of offers and the Pods to launch on it.
 struct Destination<'a> {
     launch: u64,
     agent_id: &'a AgentId,
     node: &'a str,
-    /// What carries them there.
+    /// The executor that runs the Pods.
     executor: &'a Arc<ExecutorInfo>,
 }
 
 impl SchedulerMachine {
-    /// Everything that the caches call for: demand, roles, placement.
+    /// Runs a cycle: demand, roles, scheduling, launches.
     pub(super) fn cycle(&mut self) {
         self.queue.advance(self.now);
         self.count_demand();
@@ -97,7 +97,7 @@ impl SchedulerMachine {
         self.write_nodes();
     }
 
-    /// Tells the score cache of nodes on which something else is offered than in the last cycle.
+    /// Marks the nodes whose offers have changed since the last cycle.
     fn note_changed_offers(&mut self) {
         for agent in self.offers.take_changed() {
             if let Some(node) = self.nodes.node_of(&agent) {
@@ -106,7 +106,7 @@ impl SchedulerMachine {
         }
     }
 
-    /// An offer has come: Pods that wait for one in its role may go there.
+    /// Handles an offer: requeues Pods that wait for one in its role.
     pub(super) fn offer_came(&mut self, offer: &Offer) {
         self.offers.put(offer);
         let node = self.nodes.node_of(&offer.agent_id).map(Box::<str>::from);
@@ -138,7 +138,7 @@ impl SchedulerMachine {
                     let role = pending[decision.pod].role.clone();
                     placed.entry((node, role)).or_default().push(decision.pod);
                 }
-                // It stays active, and is asked about in each cycle.
+                // It stays active, and its Permit plugins run again in each cycle.
                 Outcome::Permit { .. } => {}
                 Outcome::Wait(report) => waiting.push((decision.pod, report)),
             }
@@ -152,7 +152,7 @@ impl SchedulerMachine {
         self.decline_unfit(&unfit_roles);
     }
 
-    /// Offers that are left over although Pods of their role wait are of no use to them.
+    /// Declines offers that are left although Pods of their role are pending.
     fn decline_unfit(&mut self, roles: &BTreeSet<Arc<str>>) {
         if !roles.is_empty() {
             let offer_ids = self.offers.take_of_roles(roles);
@@ -166,7 +166,7 @@ impl SchedulerMachine {
         }
     }
 
-    /// Turns placements into launches, out of what each Pod's role is offered on its node.
+    /// Turns placements into launches from the offers to each Pod's role.
     fn launch(&mut self, pending: &[PendingPod], placed: BTreeMap<(usize, Arc<str>), Vec<usize>>) {
         let number = self.next_launch;
         self.next_launch += 1;
@@ -203,14 +203,14 @@ impl SchedulerMachine {
         }
     }
 
-    /// A Pod was placed and is not launched after all: it goes on waiting, and others may have its room.
+    /// Returns a Pod that was placed and not launched to the queue and frees the node's resources.
     fn not_launched(&mut self, pod: &PendingPod, node: &str) {
         self.scheduler.unreserve(pod.profile, &pod.pod, node);
         self.node_event(EventSet::POD_DELETE, node, None);
     }
 
-    /// The tasks for one group of offers. A Pod whose resources cannot be found after all (of odd sizes, or reserved in
-    /// ways that do not fit) goes on waiting.
+    /// The tasks for one group of offers. A Pod whose resources cannot be allocated from it, because of rounding or
+    /// reservations, stays pending.
     fn tasks<'p>(
         &mut self,
         target: &Destination<'_>,
@@ -249,8 +249,8 @@ impl SchedulerMachine {
         (tasks, launched)
     }
 
-    /// Asks for the record that must be durable before the launch leaves. Pods that are bound already need none: they go
-    /// to their node or nowhere.
+    /// Requests the record that must be durable before the launch is sent. Bound Pods need none, because they can
+    /// only run on their node.
     fn record_intent(&mut self, launch: PendingLaunch) {
         let pods = launch.accepts.iter().flat_map(|accept| &accept.pods).filter(|pod| !pod.was_bound);
         let mut fresh = pods.map(|pod| (&*pod.uid, pod.agent_id.as_str())).peekable();
@@ -278,13 +278,13 @@ impl SchedulerMachine {
         }
     }
 
-    /// Whether a Pod is still in this launch: it may have gone, or be asked about, or be in a later one.
+    /// Whether a Pod is still part of this launch: it may have been deleted, be reconciled, or be in a later launch.
     pub(super) fn is_in_launch(&self, uid: &str, launch: u64) -> bool {
         let state = self.pods.by_uid.get(uid);
         state.is_some_and(|state| state.launch == Some(launch) && state.phase.is_launching())
     }
 
-    /// Sends a launch, without the Pods that must not be launched any more.
+    /// Sends a launch without Pods that must no longer be launched.
     fn send_launch(&mut self, mut launch: PendingLaunch) {
         let mut unused = Vec::new();
         for accept in &mut launch.accepts {
@@ -320,7 +320,7 @@ impl SchedulerMachine {
         self.launched.insert(launch.number, launch);
     }
 
-    /// Whether a Pod is still to be launched on this node: it may be deleted by now, or bound to another.
+    /// Whether a Pod is still to be launched on this node: it may have been deleted or bound to another one.
     fn goes_to(&self, pod: &Launched) -> bool {
         let state = self.pods.by_uid.get(&pod.uid);
         state.is_some_and(|state| state.may_launch() && state.node().is_none_or(|node| *node == *pod.node))
@@ -336,13 +336,13 @@ impl SchedulerMachine {
         self.await_bindings(number, launched);
     }
 
-    /// A launch came to nothing: the Pod is pending again, after a rest, for the same may happen again.
+    /// Handles a failed launch: the Pod is pending again, with back-off.
     pub(super) fn launch_failed(&mut self, uid: &str) {
         self.forget_launch(uid);
         self.queue.back_off(uid, self.now, PluginSet::default());
     }
 
-    /// Releases what plugins reserved for a Pod on its node.
+    /// Releases the plugins' reservations for a Pod.
     pub(super) fn unreserve(&mut self, uid: &str) {
         let Some(state) = self.pods.by_uid.get(uid) else { return };
         let profile = self.scheduler.profiles().find(state.row.scheduler_name());
@@ -351,7 +351,7 @@ impl SchedulerMachine {
         }
     }
 
-    /// There is no task of the Pod: it is pending again, if it is to run at all.
+    /// Handles that a Pod has no task: it is pending again if it should run at all.
     pub(super) fn forget_launch(&mut self, uid: &str) {
         let Some(state) = self.pods.by_uid.get_mut(uid) else { return };
         state.set_phase(TaskPhase::Unscheduled);
@@ -388,7 +388,7 @@ fn task(
     }
 }
 
-/// Amounts as the kernel counts them: memory and storage in MiB, rounded up to what it can express.
+/// Converts amounts to the kernel's units: memory and storage in MiB, rounded up.
 fn kernel_resources(charge: &Amounts) -> Resources {
     let mib = |bytes: i64| {
         let thousandths = (i128::from(bytes) * 1000 + (1 << 20) - 1) >> 20;

@@ -1,5 +1,5 @@
-//! Agents and their Nodes: a Node exists as soon as its agent has registered and goes when the agent is gone for good.
-//! Written only when it changes, at most once a second each, and never many at once.
+//! Agents and their Nodes. A Node is created when its agent registers and removed when the agent is removed. Each is
+//! written only on change, at most once per second, with a limit on concurrent writes.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -22,12 +22,12 @@ use crate::controllers::{EventRecord, Target, served};
 use crate::rows::{Key, Node};
 use crate::scheduler::{Held, NodeCapacity};
 
-/// The least time between two writes of one Node.
+/// Minimum interval between two writes of one Node.
 const WRITE_EVERY: Duration = Duration::from_secs(1);
-/// Nodes written at once; they share the store's group commits.
+/// Concurrent Node writes; they share the store's group commits.
 const WRITES_MAX: usize = 128;
 
-/// Agents and Nodes.
+/// The known agents and Nodes.
 #[derive(Debug, Default)]
 pub(super) struct NodeCache {
     agents: HashMap<AgentId, Arc<AgentSnapshot>>,
@@ -36,11 +36,11 @@ pub(super) struct NodeCache {
     /// Where each Node's executor listens, `ip:port`, as it has reported itself.
     endpoints: HashMap<Box<str>, Box<str>>,
     frameworks: BTreeMap<FrameworkId, String>,
-    /// Nodes to bring in line.
+    /// Nodes to be updated from their agents.
     dirty: BTreeSet<Box<str>>,
     writing: BTreeSet<Box<str>>,
     written_at: BTreeMap<Box<str>, Time>,
-    /// Nodes for which no Pod CIDR is left: tried again when one is released.
+    /// Nodes without a Pod CIDR because none is free; retried when one is released.
     without_cidr: BTreeSet<Box<str>>,
 }
 
@@ -55,12 +55,12 @@ impl NodeCache {
         self.agent_of.get(node)
     }
 
-    /// Whether some Node is to be written.
+    /// Whether any Node is to be written.
     pub fn is_dirty(&self) -> bool {
         !self.dirty.is_empty()
     }
 
-    /// A new subscription names all agents anew.
+    /// Clears the agents: a new subscription lists all of them.
     pub fn forget_agents(&mut self) {
         self.agents.clear();
         self.node_of.clear();
@@ -78,8 +78,8 @@ impl SchedulerMachine {
     pub(super) fn node_gone(&mut self, name: &str) {
         self.node_infos.remove_node(name);
         self.nodes.without_cidr.remove(name);
-        // Deleted by hand while its agent is there: created again, as a kubelet would register again, with the same Pod
-        // CIDR. Without an agent it is gone, and `write_node` releases its Pod CIDR.
+        // Deleted by a client while its agent is registered: create it again with the same Pod CIDR, as a kubelet
+        // would register again. Without an agent `write_node` releases its Pod CIDR.
         self.nodes.dirty.insert(name.into());
     }
 
@@ -107,7 +107,7 @@ impl SchedulerMachine {
             return self.agent_removed(&id);
         }
         let name: Box<str> = node_name(&agent).into();
-        // A machine that registered anew has a new id: the newest that is there counts.
+        // A machine that registered anew has a new agent ID; the newest registered agent wins.
         if let Some(other) = self.nodes.agent_of.get(&name).filter(|other| **other != id) {
             let other_up = self.nodes.agents.get(other).is_some_and(|a| a.state == AgentState::Connected);
             if other_up && agent.state != AgentState::Connected {
@@ -117,7 +117,7 @@ impl SchedulerMachine {
         let ours = self.framework_id.clone();
         let known = self.nodes.agents.get(&id);
         if known.is_some_and(|known| differ_in_our_tasks_only(known, &agent, ours.as_ref())) {
-            // Our own launches: neither the Node nor what others hold of it has changed.
+            // Only our own tasks changed, which affects neither the Node nor what others hold of it.
             self.nodes.agents.insert(id, Arc::new(agent));
             return;
         }
@@ -243,7 +243,7 @@ fn capacity(
     NodeCapacity { allocatable, held: Held { amounts: held, by }, lacking }
 }
 
-/// Whether all that changed is what our framework holds, or is offered.
+/// Whether the snapshots differ only in our framework's resources or in offers.
 fn differ_in_our_tasks_only(a: &AgentSnapshot, b: &AgentSnapshot, ours: Option<&FrameworkId>) -> bool {
     fn others<'a>(
         agent: &'a AgentSnapshot,
@@ -264,7 +264,7 @@ fn registered(name: &str) -> EventRecord {
     }
 }
 
-/// Upstream's reason and wording, with the cause.
+/// The Event with upstream's reason and wording, and the cause.
 fn cidr_not_available(name: &str, why: &str) -> EventRecord {
     EventRecord {
         about: Target { resource: served("", "nodes"), key: Key::new("", name), uid: name.to_owned() },

@@ -1,7 +1,7 @@
-//! Nodes are the kernel's agents: what a Node object says, given what the kernel knows of its agent. Pure.
+//! Projects the kernel's agents to Node objects. Pure.
 //!
-//! Capacity is all that the agent has; allocatable is what it has for Pods: without what tasks of other frameworks hold, and
-//! without the executor's own share. Attributes that are named like labels become labels.
+//! Capacity is all resources of the agent. Allocatable is what it has for Pods: without resources that other
+//! frameworks' tasks hold, and without the executor's share. Attributes with valid label names become labels.
 
 use std::collections::BTreeMap;
 
@@ -20,13 +20,13 @@ use crate::scheduler::Amounts;
 
 /// The attribute that overrides the host name as the Node's name.
 pub const NODE_NAME_ATTRIBUTE: &str = "catamaran.dev/node-name";
-/// The attribute that says `missing` where nothing can run containers.
+/// The attribute that is `missing` if the agent cannot run containers.
 pub const RUNTIME_ATTRIBUTE: &str = "catamaran.dev/runtime";
-/// The attribute with the Pod CIDR that the agent uses; for agents without it, the server assigns one.
+/// The attribute with the Pod CIDR of an agent. For agents without it, the server assigns one.
 pub const POD_CIDR_ATTRIBUTE: &str = "catamaran.dev/pod-cidr";
-/// Pods that a Node may run.
+/// Maximum number of Pods per Node.
 pub const PODS_MAX: usize = 110;
-/// The executor's own share of an agent: CPUs in thousandths, memory in MiB.
+/// The executor's share of an agent: CPU in millicores, memory in MiB.
 pub const EXECUTOR_CPU_MILLI: i64 = 100;
 /// See [`EXECUTOR_CPU_MILLI`].
 pub const EXECUTOR_MEM_MIB: i64 = 64;
@@ -46,7 +46,7 @@ pub fn attribute<'a>(agent: &'a AgentSnapshot, name: &str) -> Option<&'a str> {
     })
 }
 
-/// Kernel resources in the units of Pods: `cpus`, `mem` and `disk` (MiB), every other scalar in whole units.
+/// Converts kernel resources to Pod units: `cpus`, `mem` and `disk` (MiB), other scalars in whole units.
 pub fn amounts(resources: &Resources) -> Amounts {
     let mut amounts = Amounts::default();
     for (name, amount) in resources.scalars() {
@@ -62,17 +62,17 @@ pub fn amounts(resources: &Resources) -> Amounts {
     amounts
 }
 
-/// How Pods ask for another scalar of the kernel's.
+/// The extended resource name of another scalar resource.
 fn extended(name: &str) -> String {
     if name.contains('/') { name.to_owned() } else { format!("catamaran.dev/{name}") }
 }
 
-/// The executor's own share.
+/// The executor's share of an agent.
 pub fn executor_share() -> Amounts {
     Amounts { cpu_milli: EXECUTOR_CPU_MILLI, memory: EXECUTOR_MEM_MIB * MIB, ..Amounts::default() }
 }
 
-/// What tasks of other frameworks than ours hold.
+/// The resources that tasks of other frameworks hold.
 pub fn held_by_others(agent: &AgentSnapshot, ours: Option<&FrameworkId>) -> (Amounts, Vec<FrameworkId>) {
     let mut held = Amounts::default();
     let mut by = Vec::new();
@@ -85,7 +85,7 @@ pub fn held_by_others(agent: &AgentSnapshot, ours: Option<&FrameworkId>) -> (Amo
     (held, by)
 }
 
-/// Labels that follow from the agent.
+/// The labels derived from the agent.
 pub fn labels(agent: &AgentSnapshot) -> BTreeMap<String, String> {
     let mut labels = BTreeMap::new();
     let mut put = |key: &str, value: &str| labels.insert(key.to_owned(), value.to_owned());
@@ -102,7 +102,7 @@ pub fn labels(agent: &AgentSnapshot) -> BTreeMap<String, String> {
             continue;
         }
         match attribute.name.as_str() {
-            // What `nodeInfo` shows is no label.
+            // Attributes that `nodeInfo` shows are not labels.
             "machine-id" | "boot-id" | "kernel-version" | "os-image" | "container-runtime" => {}
             "os" | "arch" | NODE_NAME_ATTRIBUTE | RUNTIME_ATTRIBUTE | POD_CIDR_ATTRIBUTE => {}
             "zone" => drop(put("topology.kubernetes.io/zone", value)),
@@ -114,7 +114,7 @@ pub fn labels(agent: &AgentSnapshot) -> BTreeMap<String, String> {
     labels
 }
 
-/// The architecture of agents that do not tell theirs: ours, in Kubernetes' words.
+/// The architecture of agents that do not report theirs: that of this server, in Kubernetes' terms.
 const HOST_ARCH: &str = if cfg!(target_arch = "x86_64") {
     "amd64"
 } else if cfg!(target_arch = "aarch64") {
@@ -131,11 +131,11 @@ fn is_label_value(text: &str) -> bool {
         && edge(text.bytes().last())
 }
 
-/// Whether the agent says that it is there; `None` while that is open.
+/// Whether the agent is reachable; `None` if that is unknown.
 pub fn is_up(agent: &AgentSnapshot) -> Option<bool> {
     match agent.state {
         AgentState::Connected => Some(true),
-        // Away for a moment, or not back yet after a restart of the master: no reason to drive Pods away.
+        // Disconnected, or not yet registered after a restart of the master: no reason to evict Pods.
         AgentState::Recovered | AgentState::Disconnected => None,
         AgentState::Unreachable | AgentState::Removed | AgentState::Gone => Some(false),
     }
@@ -270,7 +270,7 @@ fn set(node: &mut Value, [kind, status, reason, message]: [&str; 4], now: Second
     }
 }
 
-/// A new Node, to be projected upon.
+/// Creates a Node to be passed to [`project`].
 pub fn new_node(agent: &AgentSnapshot, pod_cidr: Option<&str>) -> Value {
     let mut node = json!({
         "apiVersion": "v1",
@@ -284,15 +284,15 @@ pub fn new_node(agent: &AgentSnapshot, pod_cidr: Option<&str>) -> Value {
     node
 }
 
-/// Sets the range of the Node's Pods.
+/// Sets the Node's Pod CIDR.
 pub fn set_pod_cidr(node: &mut Value, cidr: &str) {
     let spec = access::object_mut(node, &["spec"]);
     spec.insert("podCIDR".into(), json!(cidr));
     spec.insert("podCIDRs".into(), json!([cidr]));
 }
 
-/// Whether the Node has no Pod CIDR, or another one than its agent. One without is tried again when a range is released,
-/// so this is asked for Nodes that are to be brought in line anyway.
+/// Whether the Node has no Pod CIDR, or a different one than its agent. Nodes without one are retried when a range is
+/// released.
 pub fn wants_cidr(node: &Value, agent: &AgentSnapshot) -> bool {
     let cidr = access::text(node, &["spec", "podCIDR"]);
     cidr.is_empty() || attribute(agent, POD_CIDR_ATTRIBUTE).is_some_and(|own| own != cidr)

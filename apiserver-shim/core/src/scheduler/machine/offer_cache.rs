@@ -1,4 +1,4 @@
-//! Offers that are ours for the moment, joined by role and agent as they come: a cycle finds them added up.
+//! The offers that we hold, summed by role and agent as they arrive.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -18,18 +18,18 @@ use crate::scheduler::Amounts;
 /// Role and agent.
 pub(super) type GroupKey = (Arc<str>, AgentId);
 
-/// Offers of one agent in one role, joined.
+/// The offers of one agent to one role, summed.
 #[derive(Debug)]
 pub(super) struct Group {
     offers: Vec<(OfferId, Resources)>,
     pub resources: Resources,
     pub executor_runs: bool,
-    /// What Pods can have of it; the executor's share is taken off where it does not run yet.
+    /// The resources available to Pods, without the executor's share if it is not running yet.
     pub free: Amounts,
 }
 
 impl Group {
-    /// The offers in it.
+    /// The IDs of the offers in the group.
     pub fn into_ids(self) -> Vec<OfferId> {
         self.offers.into_iter().map(|(id, _)| id).collect()
     }
@@ -46,18 +46,18 @@ impl Group {
     }
 }
 
-/// All offers.
+/// All offers that we hold.
 #[derive(Debug, Default)]
 pub(super) struct OfferCache {
     groups: BTreeMap<Arc<str>, IndexMap<AgentId, Group>>,
     key_of: HashMap<OfferId, GroupKey>,
-    /// Agents of which the offers are not what they were.
+    /// Agents whose offers have changed.
     changed: Vec<AgentId>,
     asked_at: Option<Time>,
 }
 
 impl OfferCache {
-    /// An offer has come.
+    /// Adds an offer.
     pub fn put(&mut self, offer: &Offer) {
         let runs = offer.executor_ids.iter().any(|id| id.as_str() == EXECUTOR_ID);
         let known = self.groups.get_key_value(offer.role.as_str());
@@ -76,7 +76,7 @@ impl OfferCache {
         self.changed.push(offer.agent_id.clone());
     }
 
-    /// An offer is no longer ours.
+    /// Removes an offer that we no longer hold.
     pub fn remove(&mut self, id: &OfferId) {
         let Some(key) = self.key_of.remove(id) else { return };
         let Some(mut group) = self.take(&key) else { return };
@@ -87,12 +87,12 @@ impl OfferCache {
         }
     }
 
-    /// The offers of one agent in one role.
+    /// The offers of one agent to one role.
     pub fn group(&self, role: &str, agent: &AgentId) -> Option<&Group> {
         self.groups.get(role)?.get(agent)
     }
 
-    /// Takes them out.
+    /// Removes and returns a group.
     pub fn take(&mut self, (role, agent): &GroupKey) -> Option<Group> {
         let groups = self.groups.get_mut(role)?;
         let group = groups.swap_remove(agent)?;
@@ -106,7 +106,7 @@ impl OfferCache {
         Some(group)
     }
 
-    /// Puts back what was taken out.
+    /// Puts a removed group back.
     pub fn put_back(&mut self, (role, agent): GroupKey, group: Group) {
         for (id, _) in &group.offers {
             self.key_of.insert(id.clone(), (role.clone(), agent.clone()));
@@ -115,7 +115,7 @@ impl OfferCache {
         self.groups.entry(role).or_default().insert(agent, group);
     }
 
-    /// Takes out the offers of these roles.
+    /// Removes and returns the offers to these roles.
     pub fn take_of_roles(&mut self, roles: &BTreeSet<Arc<str>>) -> Vec<OfferId> {
         let groups = roles.iter().filter_map(|role| self.groups.remove(role)).flatten();
         let mut ids = Vec::new();
@@ -127,27 +127,27 @@ impl OfferCache {
         ids
     }
 
-    /// The agents of which the offers have changed since this was asked last.
+    /// The agents whose offers have changed since the last call.
     pub fn take_changed(&mut self) -> Vec<AgentId> {
         std::mem::take(&mut self.changed)
     }
 
-    /// Whether there is no offer.
+    /// Whether there are no offers.
     pub fn is_empty(&self) -> bool {
         self.groups.is_empty()
     }
 
-    /// Forgets everything: the subscription is another one.
+    /// Removes all offers: a new subscription has begun.
     pub fn clear(&mut self) {
         *self = OfferCache::default();
     }
 
-    /// Offers were asked for.
+    /// Records that offers were requested.
     pub fn asked(&mut self, now: Time) {
         self.asked_at = Some(now);
     }
 
-    /// When they were asked for last.
+    /// When offers were last requested.
     pub fn asked_at(&self) -> Option<Time> {
         self.asked_at
     }

@@ -1,4 +1,4 @@
-//! Pods come, change and go.
+//! Handles added, modified and deleted Pods.
 
 use std::sync::Arc;
 
@@ -27,8 +27,8 @@ impl SchedulerMachine {
             state.bound_to = None;
         }
         let bound_now = row.node.is_some() && before.node.is_none();
-        // Bound without a task of ours: by somebody else, so that it may have one that is not known yet, or its launch came
-        // to nothing and it is deleted before the next. What the kernel answers decides.
+        // Bound without a task of ours. Either a client bound it and its task is not known yet, or its launch failed
+        // and it was deleted before the next. The kernel's answer decides.
         let unsure = row.node.is_some()
             && state.phase == TaskPhase::Unscheduled
             && !row.phase.is_terminal()
@@ -58,7 +58,7 @@ impl SchedulerMachine {
 
     fn pod_came(&mut self, row: Arc<Pod>) {
         let uid: Box<str> = row.uid().into();
-        // Of one that was deleted while it ended, the kernel's answer decides whether it can be removed.
+        // If it was deleted while it finished, the kernel's answer decides whether it can be removed.
         let bound = row.node.is_some() && (!row.phase.is_terminal() || row.deletion.is_some());
         let mut state = PodState::new(row, self.now);
         if bound {
@@ -74,7 +74,7 @@ impl SchedulerMachine {
         }
     }
 
-    /// The node's books follow the Pod's labels and requests.
+    /// Updates the node's accounting after a change of the Pod's labels or requests.
     fn update_on_node(&mut self, before: &Pod, row: &Arc<Pod>) {
         let node = self.pods.by_uid.get(row.uid()).and_then(|state| state.occupies.clone());
         if let Some(node) = node {
@@ -94,12 +94,13 @@ impl SchedulerMachine {
         }
         let launched = matches!(state.phase, TaskPhase::Launched | TaskPhase::Binding);
         if (launched || state.phase.has_task()) && !state.row.phase.is_terminal() {
-            // Removed by force, or its node reported its end in the update that removed it: then this does nothing.
+            // Removed by force, or its node reported the end in the update that removed it; then the kill has no
+            // effect.
             self.kill(uid, state.agent_id, 0);
         }
     }
 
-    /// Sends the Pod as it is now to the executor that runs it.
+    /// Sends the present Pod to the executor that runs it.
     fn send_to_executor(&mut self, uid: &str, row: &Pod) {
         let Some(agent_id) = self.agent_of_pod(uid) else { return };
         let object = &row.object.bytes;
@@ -111,7 +112,8 @@ impl SchedulerMachine {
         self.call(Call::Message { agent_id, executor_id, data: data.into() });
     }
 
-    /// Where its task is, or the agent of the node that it is bound to: a task elsewhere does not count.
+    /// The agent of the Pod's task, or else of the node that it is bound to. A task on any other agent does not
+    /// count.
     pub(super) fn agent_of_pod(&self, uid: &str) -> Option<AgentId> {
         let state = self.pods.by_uid.get(uid)?;
         let here = |agent: &&AgentId| {
@@ -121,8 +123,8 @@ impl SchedulerMachine {
         state.agent_id.as_ref().filter(here).or_else(|| self.nodes.agent_of(state.node()?)).cloned()
     }
 
-    /// Whether the open intent of a Pod, if there is one, is for the agent of this node. Of a Pod that is bound to another
-    /// node by hand the intent stands: it may run where it was launched.
+    /// Whether the Pod's open intent, if any, is for the agent of this node. The intent of a Pod that a client bound
+    /// to another node stays open, because the task may run where it was launched.
     pub(super) fn is_intended_for(&self, uid: &str, node: Option<&str>) -> bool {
         let agent = self.journal.agent_of(uid).map(AgentId::from);
         agent.is_none_or(|agent| self.nodes.node_of(&agent) == node)

@@ -1,4 +1,4 @@
-//! Pods as the scheduler keeps them: which wait, which have a task, what each occupies.
+//! The scheduler's state per Pod: whether it is pending, has a task, and which node it occupies.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,30 +10,30 @@ use super::SchedulerMachine;
 use crate::rows::{Phase, Pod};
 use crate::scheduler::{EventSet, PendingPod, PodView, TaskPhase};
 
-/// One Pod.
+/// The state of one Pod.
 #[derive(Debug)]
 pub(super) struct PodState {
     pub row: Arc<Pod>,
     pub phase: TaskPhase,
-    /// The launch that is under way.
+    /// The launch in progress.
     pub launch: Option<u64>,
-    /// Where the task is, if that is known.
+    /// The agent of the task, if known.
     pub agent_id: Option<AgentId>,
-    /// The node that a binding of ours was written for: the row may not show it yet.
+    /// The node of a binding that we wrote; `row` may not show it yet.
     pub bound_to: Option<Box<str>>,
-    /// A status that says that it was started has been stored: the row may not show it yet.
+    /// Whether a status was stored which says that the Pod was started; `row` may not show it yet.
     pub started: bool,
-    /// The node on which it is counted.
+    /// The node on which the Pod's resources are counted.
     pub occupies: Option<Box<str>>,
     pub waiting_since: Time,
-    /// The reason that was reported last.
+    /// The reason that was last reported.
     pub reported_reason: Option<String>,
-    /// Updates that came while its binding or an earlier status was being written: they wait for that.
+    /// Updates that arrived while the Pod was being written, and that wait for the write.
     pub deferred: Vec<Arc<TaskStatus>>,
-    /// The master refused a launch as invalid, with this message. The kernel is asked whether it has the task already; if it
-    /// has not, the launch itself is at fault.
+    /// The message of the master's refusal of a launch as invalid. The kernel is asked whether it has the task; if it
+    /// does not, the launch itself was invalid.
     pub refused: Option<Box<str>>,
-    /// When a kill was sent, and the grace that it gave.
+    /// When a kill was sent, and its grace period.
     pub killed: Option<(Time, i64)>,
     pub asked_at: Option<Time>,
 }
@@ -57,12 +57,12 @@ impl PodState {
         }
     }
 
-    /// The node that it is bound to.
+    /// The node that the Pod is bound to.
     pub fn node(&self) -> Option<&str> {
         self.row.node.as_deref().or(self.bound_to.as_deref())
     }
 
-    /// Whether its task matters: it has not ended, or waits for its removal.
+    /// Whether the state of its task matters: it has not finished, or waits for its removal.
     pub fn is_unsettled(&self) -> bool {
         !self.row.phase.is_terminal() || self.row.deletion.is_some()
     }
@@ -72,7 +72,7 @@ impl PodState {
         self.phase == TaskPhase::Unscheduled && self.may_launch()
     }
 
-    /// Whether a launch makes sense: it is bound and not started, or it waits for a node.
+    /// Whether it may be launched: it is bound and not started, or pending.
     pub fn may_launch(&self) -> bool {
         !self.row.phase.is_terminal()
             && self.row.deletion.is_none()
@@ -95,7 +95,7 @@ impl PodState {
         }
     }
 
-    /// As the table of task statuses sees it.
+    /// The Pod as `task_status` sees it.
     pub fn view(&self) -> PodView<'_> {
         PodView {
             node: self.node(),
@@ -109,16 +109,16 @@ impl PodState {
 /// All Pods.
 #[derive(Debug, Default)]
 pub(super) struct PodCache {
-    /// By UID. Looked up by hash; its order is that of arrival and removal, never that of a hash.
+    /// By UID. Hashed look-up; iteration follows insertion and removal, never the hash.
     pub by_uid: IndexMap<Box<str>, PodState>,
-    /// How many Pods of a controller are on each node.
+    /// The number of Pods per controller and node.
     same_owner: BTreeMap<Box<str>, BTreeMap<Box<str>, u32>>,
-    /// Roles that have a Pod which is to be tried.
+    /// Roles with a Pod that is to be tried.
     pub roles_waiting: BTreeSet<Arc<str>>,
 }
 
 impl PodCache {
-    /// How many Pods of a controller are on a node.
+    /// The number of a controller's Pods on a node.
     pub fn same_owner_pods(&self, owner: &str, node: &str) -> u32 {
         self.same_owner.get(owner).and_then(|nodes| nodes.get(node)).copied().unwrap_or(0)
     }
@@ -138,13 +138,14 @@ impl PodCache {
 }
 
 impl SchedulerMachine {
-    /// Puts a Pod into the scheduling queue, or takes it out.
+    /// Adds a Pod to the scheduling queue or removes it.
     pub(super) fn sort_in(&mut self, uid: &str) {
         let Some(state) = self.pods.by_uid.get(uid) else { return self.queue.remove(uid) };
         if state.phase.is_launching() {
             return self.queue.launched(uid);
         }
-        // A Pod of no profile is left to its own scheduler. One that is bound needs a launch, whoever bound it.
+        // A Pod without a matching profile belongs to another scheduler. A bound Pod needs a launch, whoever bound
+        // it.
         let profiles = self.scheduler.profiles();
         let profile = profiles.find(state.row.scheduler_name()).or(state.node().map(|_| 0));
         match profile.filter(|_| state.needs_launch()) {
@@ -158,7 +159,7 @@ impl SchedulerMachine {
         }
     }
 
-    /// Brings what the Pod occupies in line with its row and its phase.
+    /// Updates the resources that the Pod occupies from its row and phase.
     pub(super) fn occupy(&mut self, uid: &str) {
         let Some(state) = self.pods.by_uid.get(uid) else { return };
         // A launch occupies its node before the binding is written.
@@ -174,7 +175,7 @@ impl SchedulerMachine {
         self.occupy_node(uid, wanted);
     }
 
-    /// Counts the Pod on this node and on no other.
+    /// Counts the Pod on this node only.
     pub(super) fn occupy_node(&mut self, uid: &str, wanted: Option<Box<str>>) {
         let Some(state) = self.pods.by_uid.get_mut(uid) else { return };
         if state.occupies == wanted {
@@ -198,12 +199,12 @@ impl SchedulerMachine {
         self.node_event(EventSet::POD_DELETE, node, None);
     }
 
-    /// The Pods to decide about, in order.
+    /// The Pods to schedule, in order.
     pub(super) fn pending(&self) -> Vec<PendingPod> {
         let mut pending: Vec<PendingPod> = self
             .queue
             .active()
-            // What is being written may say that it has ended.
+            // The write in progress may say that the Pod has finished.
             .filter(|pending| !self.inflight.contains_key(pending.uid()))
             .map(|pending| {
                 let role = self.roles.of(&pending.pod.header().namespace);

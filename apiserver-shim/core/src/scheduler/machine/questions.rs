@@ -1,4 +1,4 @@
-//! Kills and questions, repeated until they are answered.
+//! Kills and reconciliation requests, repeated until they take effect.
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use kernel_model::{
 use super::SchedulerMachine;
 use crate::scheduler::TaskPhase;
 
-/// How long after a kill without effect it is sent again, beside the grace that it gives.
+/// How long after its grace period a kill without effect is repeated.
 const KILL_AGAIN: Duration = Duration::from_secs(15);
-/// How long after a question about a task without an answer it is asked again.
+/// How long after an unanswered reconciliation request it is repeated.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
-/// The grace of a Pod that names none, as upstream's default has it.
+/// Upstream's default grace period, in seconds.
 const GRACE_DEFAULT: i64 = 30;
 
 fn seconds(grace: i64) -> Duration {
@@ -22,7 +22,7 @@ fn seconds(grace: i64) -> Duration {
 }
 
 impl SchedulerMachine {
-    /// Kills the task of a Pod that is being deleted, once for each shortening of its grace.
+    /// Kills the task of a Pod that is being deleted, and again whenever its grace period is shortened.
     pub(super) fn kill_if_deleted(&mut self, uid: &str) {
         let Some(state) = self.pods.by_uid.get_mut(uid) else { return };
         if state.row.deletion.is_none() || !state.phase.has_task() || state.row.phase.is_terminal() {
@@ -60,7 +60,7 @@ impl SchedulerMachine {
         }
     }
 
-    /// Leaves it to the kernel to say whether it has the task. Where it was intended to be is asked first.
+    /// Asks the kernel whether it has the task, first at the agent where it was intended to run.
     pub(super) fn ask_about(&mut self, uid: &str) {
         let Some(state) = self.pods.by_uid.get_mut(uid) else { return };
         if state.phase == TaskPhase::Unscheduled && state.row.phase.is_terminal() {
@@ -72,7 +72,7 @@ impl SchedulerMachine {
         self.ask(uid);
     }
 
-    /// Asks the kernel what it knows of a Pod's task.
+    /// Requests reconciliation of a Pod's task.
     pub(super) fn ask(&mut self, uid: &str) {
         let questions: Vec<_> = self.question(uid).into_iter().collect();
         if !questions.is_empty() {
@@ -82,7 +82,7 @@ impl SchedulerMachine {
 
     pub(super) fn question(&mut self, uid: &str) -> Option<(TaskId, Option<AgentId>)> {
         self.framework_id.as_ref()?;
-        // A launch that was refused says nothing of where the task is.
+        // A refused launch does not tell which agent has the task.
         let refused = self.pods.by_uid.get(uid)?.refused.is_some();
         let intended = || self.journal.agent_of(uid).map(AgentId::from);
         let agent = if refused { None } else { intended().or_else(|| self.agent_of_pod(uid)) };
@@ -90,7 +90,7 @@ impl SchedulerMachine {
         Some((TaskId::from(uid), agent))
     }
 
-    /// Asks again for what was not answered.
+    /// Repeats unanswered reconciliation requests and kills.
     pub(super) fn repeat_questions(&mut self) {
         let now = self.now;
         let again: Vec<Box<str>> = self

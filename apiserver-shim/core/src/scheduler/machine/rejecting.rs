@@ -1,4 +1,5 @@
-//! Pods whose node was chosen by hand, and that can never run there: they end, as they would by a kubelet's decision.
+//! Rejects Pods that a client bound to a node which can never run them. They fail as if the kubelet had rejected
+//! them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,8 +10,8 @@ use crate::rows::Phase;
 use crate::scheduler::{PendingPod, TaskPhase, plugins::node_admission};
 
 impl SchedulerMachine {
-    /// The Pods to decide about, without those that this ends. Of several that wait for one node the later do not count
-    /// against the earlier, and those that end count no more.
+    /// Removes the Pods that are rejected from the pending ones. Of several Pods for one node, later ones do not
+    /// count against earlier ones, and rejected ones do not count at all.
     pub(super) fn without_rejected(&mut self, mut pending: Vec<PendingPod>) -> Vec<PendingPod> {
         let mut by_node: BTreeMap<&str, Vec<&PendingPod>> = BTreeMap::new();
         for pod in &pending {
@@ -35,7 +36,7 @@ impl SchedulerMachine {
         pending
     }
 
-    /// Ends a Pod whose node was chosen by hand and can never take it, as a kubelet would.
+    /// Rejects a Pod that was bound by a client if its node can never run it.
     fn reject(&mut self, pod: &PendingPod, aside: &[&PendingPod]) -> bool {
         let Some(node) = pod.bound_to() else { return false };
         let Some(node_info) = self.node_infos.get(node) else { return false };
@@ -47,7 +48,7 @@ impl SchedulerMachine {
             return false;
         };
         let about = Target::of(served("", "pods"), state.row.header());
-        // It waits no more; what the store says of it comes back as a change.
+        // It is no longer pending; its stored status arrives as a change.
         self.queue.remove(pod.uid());
         self.out.send.push(Send::Report(EventRecord {
             about,
@@ -71,7 +72,7 @@ impl SchedulerMachine {
     }
 }
 
-/// The Event's reason for a refusal: of extended resources there are too many to have one each.
+/// The Event reason of a refusal. All extended resources share one, because their names are unbounded.
 fn event_reason(reason: &str) -> &'static str {
     match reason {
         "OutOfpods" => "OutOfpods",

@@ -1,4 +1,4 @@
-//! Roles: one a namespace, and whether it asks for offers. No pending Pod, role suppressed; pending Pod, revived.
+//! Roles, one per namespace. A role without pending Pods is suppressed; a pending Pod revives it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,18 +9,18 @@ use kernel_model::{offer::Filters, roles::Role, scheduler::Call, time::Time};
 use super::SchedulerMachine;
 use super::framework::framework_info;
 
-/// How long offers are kept after the last pending Pod has gone: Pods come in bursts, and asking anew for each would cost a
-/// round of the whole cluster. Short beside any lease and any person's patience.
+/// How long offers are kept after the last pending Pod. Pods arrive in bursts, and reviving the role for each would
+/// cost an allocation cycle. The delay is short compared to any offer timeout.
 const LINGER: Duration = Duration::from_millis(250);
 
-/// One role.
+/// The state of one role.
 #[derive(Debug)]
 struct Entry {
     role: Role,
     namespaces: usize,
-    /// Whether the kernel sends offers.
+    /// Whether the kernel sends offers to it.
     revived: bool,
-    /// When the last pending Pod went.
+    /// When the last pending Pod left.
     idle_since: Option<Time>,
 }
 
@@ -29,17 +29,17 @@ struct Entry {
 pub(super) struct RoleCache {
     by_namespace: BTreeMap<Box<str>, Arc<str>>,
     roles: BTreeMap<Arc<str>, Entry>,
-    /// The kernel does not know the present set of roles yet.
+    /// Whether the kernel has to be sent the present set of roles.
     changed: bool,
 }
 
 impl RoleCache {
-    /// Every role, for SUBSCRIBE.
+    /// All roles, for SUBSCRIBE.
     pub fn all(&self) -> Vec<Role> {
         self.roles.values().map(|e| e.role.clone()).collect()
     }
 
-    /// Whether some role keeps its offers for a moment after its last pending Pod.
+    /// Whether any role keeps its offers without pending Pods.
     pub fn is_lingering(&self) -> bool {
         self.roles.values().any(|entry| entry.idle_since.is_some())
     }
@@ -49,7 +49,7 @@ impl RoleCache {
         self.by_namespace.get(namespace).cloned().unwrap_or_else(|| default_role(namespace).as_str().into())
     }
 
-    /// A subscription in these roles, all suppressed, has begun.
+    /// Handles a new subscription with these roles, all suppressed.
     pub fn subscribed(&mut self, roles: &[Role]) {
         self.changed = self.roles.values().any(|e| !roles.contains(&e.role));
         for entry in self.roles.values_mut() {
@@ -58,7 +58,7 @@ impl RoleCache {
         }
     }
 
-    /// A Namespace names a role, or is to have its own.
+    /// Sets the role of a Namespace; `None` means its default role.
     pub fn put(&mut self, namespace: &str, role: Option<Role>) {
         let role = role.unwrap_or_else(|| default_role(namespace));
         let name: Arc<str> = role.as_str().into();
@@ -78,7 +78,8 @@ impl RoleCache {
         if let Some(entry) = self.roles.get_mut(&name) {
             entry.namespaces -= 1;
             if entry.namespaces == 0 {
-                // Tasks of the last Pods may still run in it, which does no harm: a role is needed for offers only.
+                // Tasks of the namespace may still run in the role, which is harmless: a role is only needed for
+                // offers.
                 self.roles.remove(&name);
                 self.changed = true;
             }
@@ -86,13 +87,13 @@ impl RoleCache {
     }
 }
 
-/// The role of a namespace that names none.
+/// The role of a namespace without the annotation.
 fn default_role(namespace: &str) -> Role {
     Role::parse(&format!("k8s/{namespace}")).unwrap_or_else(|_| Role::any())
 }
 
 impl SchedulerMachine {
-    /// Tells the kernel of new roles, and revives and suppresses by demand.
+    /// Sends new roles to the kernel, and revives and suppresses roles by demand.
     pub(super) fn follow_roles(&mut self) {
         let Some(id) = self.framework_id.clone() else { return };
         let (now, demand) = (self.now, self.pods.roles_waiting.clone());
@@ -125,7 +126,7 @@ impl SchedulerMachine {
         }
     }
 
-    /// Lets go of the offers of roles that have had no demand for a while.
+    /// Declines the offers of roles that have been idle for [`LINGER`].
     pub(super) fn end_linger(&mut self) {
         let now = self.now;
         let over = |e: &Entry| e.revived && e.idle_since.is_some_and(|since| now >= since + LINGER);

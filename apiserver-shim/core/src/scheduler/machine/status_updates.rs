@@ -1,5 +1,5 @@
-//! Status updates: what the kernel says of a task becomes what the store says of its Pod, and is acknowledged after that.
-//! What concerns one Pod is written one after the other.
+//! Status updates. What the kernel reports of a task is stored in its Pod and then acknowledged. Writes of one Pod
+//! are sequential.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -19,11 +19,11 @@ use crate::scheduler::{
     LaunchRefusal, Observation, ObservedTaskState, Step, TaskPhase, TaskView, observe, resolve_task_status,
 };
 
-/// Updates kept for a Pod of which something is being written. The kernel sends the next only after an acknowledgement;
-/// beside that there are answers to our own questions. What does not fit comes again, or is asked for again.
+/// Updates buffered for a Pod that is being written. The kernel sends the next update only after an acknowledgement,
+/// so the others are answers to reconciliation. Updates that exceed the limit are sent again.
 const DEFERRED_MAX: usize = 8;
 
-/// What the executor sends in `TaskStatus.data`.
+/// The payload of an executor in `TaskStatus.data`.
 #[derive(Deserialize)]
 struct FromNode<'a> {
     #[serde(borrow, default)]
@@ -32,27 +32,27 @@ struct FromNode<'a> {
     endpoint: Option<Cow<'a, str>>,
 }
 
-/// A write of a Pod that is under way.
+/// A write of a Pod in progress.
 #[derive(Debug)]
 pub(super) enum InflightWrite {
     Binding {
         node: Box<str>,
-        /// The update whose status is written with it.
+        /// The update whose status is part of the write.
         first_status: Option<Arc<TaskStatus>>,
     },
     Status {
         acknowledgement: Option<Call>,
-        /// The node that it binds the Pod to.
+        /// The node that the write binds the Pod to.
         binds: Option<Box<str>>,
-        /// Whether it removes the Pod.
+        /// Whether the write removes the Pod.
         removes: bool,
-        /// The task's phase once it is written.
+        /// The phase of the task after the write.
         then: Option<TaskPhase>,
     },
 }
 
 impl InflightWrite {
-    /// What was not acknowledged comes again with a new subscription.
+    /// Clears buffered updates; a new subscription gets unacknowledged ones again.
     pub fn forget_updates(&mut self) {
         match self {
             InflightWrite::Binding { first_status, .. } => *first_status = None,
@@ -65,7 +65,7 @@ impl SchedulerMachine {
     pub(super) fn take_update(&mut self, status: Arc<TaskStatus>) {
         let uid: Box<str> = status.task_id.as_str().into();
         let Some(state) = self.pods.by_uid.get(&uid) else {
-            // The Pods of all tasks were seen before the subscription began: this one is gone.
+            // All Pods with tasks were seen before the subscription began, so this one was deleted.
             if observe(&status).state() == Some(ObservedTaskState::Alive) {
                 self.kill(&uid, status.agent_id.clone(), 0);
             }
@@ -73,7 +73,7 @@ impl SchedulerMachine {
         };
         let observation = observe(&status);
         if state.phase.is_launching() && observation == Observation::State(ObservedTaskState::Unknown) {
-            // The answer to a question from before the launch.
+            // The answer to a reconciliation request from before the launch.
             return;
         }
         if self.inflight.contains_key(&uid) {
@@ -81,17 +81,17 @@ impl SchedulerMachine {
         }
         let elsewhere = status.agent_id.is_some() && status.agent_id != state.agent_id;
         match (state.phase, observation) {
-            // Nothing is known of a task, and nothing is: no news.
+            // No task is known and none is reported: nothing to do.
             (TaskPhase::Unscheduled | TaskPhase::Intended, _) if !observation.may_have_run() => {
                 self.acknowledge(&status);
             }
             (TaskPhase::Intended, Observation::State(observed)) => {
-                // A question was answered too early. The launch does not leave.
+                // Reconciliation was answered too early: do not send the launch.
                 self.ask_about(&uid);
                 self.resolve(&uid, &status, observed);
             }
             (TaskPhase::Launched, _) if elsewhere => {
-                // News of an earlier launch, which that agent may repeat at any time.
+                // A report about an earlier launch, which that agent may repeat at any time.
                 self.acknowledge(&status);
             }
             (TaskPhase::Launched, Observation::State(ObservedTaskState::NeverStarted))
@@ -105,8 +105,8 @@ impl SchedulerMachine {
         }
     }
 
-    /// The master refused a launch of a task that may be there all the same: a question was answered too early, or the ID
-    /// is taken for that reason. Only an answer of now decides whether the launch itself is at fault.
+    /// Handles a refused launch of a task that may exist: reconciliation was answered too early, or the ID is in use
+    /// for that reason. Only a new answer shows whether the launch itself was invalid.
     fn launch_refused(&mut self, uid: &str, status: &TaskStatus, refusal: LaunchRefusal) {
         if let Some(state) = self.pods.by_uid.get_mut(uid)
             && refusal == LaunchRefusal::InvalidTask
@@ -118,7 +118,7 @@ impl SchedulerMachine {
         self.take_deferred(uid);
     }
 
-    /// Decides about a Pod and its task, and starts what follows.
+    /// Decides about a Pod and its task, and starts the resulting steps.
     fn resolve(&mut self, uid: &str, status: &TaskStatus, mut observed: ObservedTaskState) {
         let node = status.agent_id.as_ref().and_then(|id| self.nodes.node_of(id)).map(Box::<str>::from);
         let from_node = self.read_data(uid, &status.data, node.as_deref());
@@ -143,7 +143,7 @@ impl SchedulerMachine {
         let binds = steps.contains(&Step::Bind).then(|| node.clone()).flatten();
         state.started |= is_here && from_node.is_some() && may_show_start(status.state);
         let then = match observed {
-            // It may come back without the task: the question stays open.
+            // The agent may return without the task, so reconciliation stays open.
             ObservedTaskState::Unreachable => Some(TaskPhase::Requested),
             ObservedTaskState::Alive if bound_here || binds.is_some() => Some(TaskPhase::Known),
             ObservedTaskState::Alive => None,
@@ -176,7 +176,8 @@ impl SchedulerMachine {
         self.out.persist.push(Write::Status(Box::new(write)));
     }
 
-    /// The task of a launch that was overtaken by a binding to another node is over: that node's agent counts now.
+    /// The task of a launch has ended whose Pod was meanwhile bound to another node; from now on that node's agent
+    /// counts.
     fn ended_elsewhere(&mut self, uid: &str, status: &TaskStatus) {
         let intended = self.journal.agent_of(uid);
         if intended.is_some() && intended == status.agent_id.as_ref().map(AgentId::as_str) {
@@ -185,15 +186,15 @@ impl SchedulerMachine {
         }
     }
 
-    /// The phase that follows from an update or from its write.
+    /// Enters the phase that follows from an update or from its write.
     fn enter(&mut self, uid: &str, then: Option<TaskPhase>) {
         let Some(state) = self.pods.by_uid.get_mut(uid) else { return };
         let Some(next) = then else { return };
-        // A kill is under way as long as the task is, and an end is final.
+        // A kill lasts until the task has ended, and an end is final.
         let stays = matches!(state.phase, TaskPhase::Ending | TaskPhase::Ended) && next == TaskPhase::Known;
         if !stays {
             if !state.phase.may_become(next) {
-                // The update answers a question that was not asked yet.
+                // The update answers a request that has not been sent yet.
                 state.set_phase(TaskPhase::Requested);
             }
             state.set_phase(next);
@@ -210,14 +211,14 @@ impl SchedulerMachine {
             .get(uid)
             .is_some_and(|state| state.row.deletion.is_some() && state.phase.has_task());
         if graceful {
-            // With its grace, and only once.
+            // Sends the kill with the Pod's grace period, and only once.
             self.kill_if_deleted(uid);
         } else {
             self.kill(uid, agent_id, 0);
         }
     }
 
-    /// One write a Pod: the older status could be the last to be written.
+    /// Starts a write. Only one per Pod: otherwise an older status could be written last.
     pub(super) fn start_write(&mut self, uid: Box<str>, write: InflightWrite) {
         debug_assert!(!self.inflight.contains_key(&uid), "two writes of {uid} at once");
         self.inflight.insert(uid, write);
@@ -235,7 +236,8 @@ impl SchedulerMachine {
         let refused = matches!(result, Err(WriteFailure::Refused(_)));
         match result {
             Err(WriteFailure::Unavailable) => {
-                // It is not acknowledged and comes again. Where no update comes again by itself, the question brings it.
+                // The update is not acknowledged and will be sent again. Other updates are requested by
+                // reconciliation.
                 self.ask_about(uid);
             }
             result => {
@@ -277,10 +279,11 @@ impl SchedulerMachine {
         self.out.persist.push(Write::Status(Box::new(write)));
     }
 
-    /// Keeps an update until what is being written of its Pod is in the store.
+    /// Buffers an update until the Pod's write in progress has finished.
     ///
-    /// The kernel may go on after a start: each update carries the full status, so the next one replaces it, and after a
-    /// crash the intent brings the question up. The binding is then written with the newest.
+    /// An update that reports a start is acknowledged at once, so that the kernel can send the next: each update
+    /// carries the full status and replaces the one before, and after a crash the intent leads to reconciliation. The
+    /// binding is then written with the newest status.
     fn defer(&mut self, uid: &str, mut status: Arc<TaskStatus>) {
         let Some(state) = self.pods.by_uid.get(uid) else { return };
         if state.deferred.len() >= DEFERRED_MAX {
@@ -297,14 +300,14 @@ impl SchedulerMachine {
         state.deferred.push(status);
     }
 
-    /// Takes the updates that waited for a write.
+    /// Processes the updates that waited for a write.
     pub(super) fn take_deferred(&mut self, uid: &str) {
         let deferred = self.pods.by_uid.get_mut(uid).map(|state| std::mem::take(&mut state.deferred));
         deferred.into_iter().flatten().for_each(|status| self.take_update(status));
     }
 
-    /// What the node reported first of a launched Pod, to go into the write that binds it: one or two writes and watch
-    /// events less for every Pod. Anything but a start is left to be dealt with after the binding.
+    /// Takes the node's first status of a launched Pod, so that it is written together with the binding. This saves
+    /// one or two writes and watch events per Pod. Updates other than a start are left for later.
     pub(super) fn take_first_status(&mut self, uid: &str, node: &str) -> Option<(Arc<TaskStatus>, Bytes)> {
         let first = self.pods.by_uid.get(uid)?.deferred.first()?.clone();
         if !matches!(first.state, TaskState::Starting | TaskState::Running) {

@@ -1,11 +1,11 @@
-//! A subscription begins: what an earlier scheduler intended is read, and the kernel is asked about everything.
+//! Handles a new subscription: loads the previous scheduler's intents and reconciles all tasks with the kernel.
 
 use kernel_model::{ids::AgentId, scheduler::Call};
 
 use super::{SchedulerMachine, Send, Subscribed, Write};
 use crate::scheduler::TaskPhase;
 
-/// Records removed with one write. One record is made a write, so that they cannot pile up.
+/// Records removed with one write. Each write adds one record at most, so that records cannot accumulate.
 pub(super) const REMOVED_MAX: usize = 64;
 
 impl SchedulerMachine {
@@ -25,7 +25,7 @@ impl SchedulerMachine {
         self.reconcile_everything();
     }
 
-    /// Clears the intents of Pods that are bound as intended, have ended, or are gone.
+    /// Closes the intents of Pods that are bound as intended, have finished, or were deleted.
     fn clear_settled_intents(&mut self) {
         let is_over = |uid: &&str| {
             self.pods.by_uid.get(*uid).is_none_or(|pod| {
@@ -42,7 +42,7 @@ impl SchedulerMachine {
         self.forget_launches();
     }
 
-    /// Nothing that an earlier subscription sent is waited for any more: the next one asks.
+    /// Drops the launches of an earlier subscription; reconciliation replaces their answers.
     fn forget_launches(&mut self) {
         self.offers.clear();
         self.intended.clear();
@@ -62,7 +62,7 @@ impl SchedulerMachine {
         launching.iter().for_each(|uid| self.occupy(uid));
     }
 
-    /// A Pod that may have been launched on an agent waits for the kernel's answer, and has its place there meanwhile.
+    /// A Pod that may have been launched waits for the kernel's answer and occupies its node meanwhile.
     pub(super) fn hold_for_intent(&mut self, uid: &str) {
         let Some(agent) = self.journal.agent_of(uid).map(AgentId::from) else { return };
         let node = self.nodes.node_of(&agent).map(Box::<str>::from);
@@ -75,7 +75,7 @@ impl SchedulerMachine {
         self.sort_in(uid);
     }
 
-    /// Asks for everything that the kernel has, and for every Pod that may have a task.
+    /// Requests reconciliation of all tasks, and of every Pod that may have one.
     fn reconcile_everything(&mut self) {
         self.call(Call::Reconcile { tasks: Vec::new() });
         let mut open = Vec::new();
@@ -83,9 +83,9 @@ impl SchedulerMachine {
             let may_have = pod.node().is_some() || pod.phase != TaskPhase::Unscheduled;
             if may_have && pod.is_unsettled() {
                 pod.set_phase(TaskPhase::Requested);
-                // What was not acknowledged comes again.
+                // Unacknowledged updates are sent again.
                 pod.deferred.clear();
-                // Another master may not have heard of every task yet.
+                // A new master may not know all tasks yet.
                 pod.refused = None;
                 open.push(uid.clone());
             }
@@ -100,7 +100,7 @@ impl SchedulerMachine {
         }
     }
 
-    /// Removes records that nobody needs, when no launch takes them along.
+    /// Removes obsolete records if no launch can take their removal along.
     pub(super) fn remove_spent_intents(&mut self) {
         if self.journal.has_spent() {
             let numbers = self.journal.take_spent(REMOVED_MAX);

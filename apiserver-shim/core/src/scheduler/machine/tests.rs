@@ -1,4 +1,4 @@
-//! The machine against a store and a kernel that a test plays by hand.
+//! The machine against a store and a kernel that the test controls.
 
 use std::sync::Arc;
 
@@ -27,11 +27,11 @@ mod refusals;
 #[path = "tests/waiting.rs"]
 mod waiting;
 
-/// A machine, one agent with its Node, one Pod, and what is under way.
+/// A machine, one agent with its Node, one Pod, and the effects in progress.
 struct Fixture {
     machine: SchedulerMachine,
     now: Time,
-    /// The Pod in the store, and its revision.
+    /// The stored Pod and its revision.
     pod: Value,
     revision: u64,
     journal: Vec<crate::scheduler::IntentRecord>,
@@ -73,7 +73,7 @@ fn row(value: &Value, revision: u64) -> Arc<Pod> {
 }
 
 impl Fixture {
-    /// A subscribed machine that knows the agent and the Pod.
+    /// A subscribed machine that has seen the agent and the Pod.
     fn new() -> Self {
         let mut fixture = Fixture {
             machine: SchedulerMachine::default(),
@@ -119,7 +119,7 @@ impl Fixture {
         self.step(Event::Subscribed(Box::new(subscribed)));
     }
 
-    /// The process dies, and another one subscribes.
+    /// Restarts the process, which subscribes again.
     fn crash(&mut self) {
         self.machine = SchedulerMachine::default();
         self.writes.clear();
@@ -142,7 +142,7 @@ impl Fixture {
         }
     }
 
-    /// The watch shows the Pod as it is.
+    /// Delivers the stored Pod as a watch event.
     fn show_pod(&mut self) {
         let row = row(&self.pod, self.revision);
         self.step(Event::Pod(row));
@@ -152,7 +152,7 @@ impl Fixture {
         self.machine.phase_of(UID).unwrap()
     }
 
-    /// An offer of the agent, and the cycle that uses it, up to the record of the intent. Later than any back-off.
+    /// Offers the agent and runs a cycle, up to the record of the intent. The time is later than any back-off.
     fn place(&mut self) {
         self.now = self.now + Duration::from_secs(20);
         let role: Role = Role::parse("k8s/ns").unwrap();
@@ -170,7 +170,7 @@ impl Fixture {
         self.step(Event::Cycle);
     }
 
-    /// Carries out the oldest write of the store that is under way, and reports it.
+    /// Carries out the oldest pending write and reports its outcome.
     fn finish_write(&mut self) {
         let write = self.writes.remove(0);
         self.finish(write);
@@ -213,20 +213,20 @@ impl Fixture {
         }
     }
 
-    /// The kernel answers the launch that is under way.
+    /// Answers the launch in progress.
     fn answer(&mut self, outcome: CallOutcome) {
         let (launch, calls) = self.launches.remove(0);
         self.step(Event::LaunchAnswered { launch, outcomes: vec![outcome; calls.len()] });
     }
 
-    /// Up to the phase `Launched`.
+    /// Proceeds to phase `Launched`.
     fn launch(&mut self) {
         self.place();
         self.finish_write();
         assert_eq!((self.phase(), self.launches.len()), (TaskPhase::Launched, 1));
     }
 
-    /// A status update of the executor, with its Pod's phase.
+    /// Sends a status update of the executor with the Pod's phase.
     fn report(&mut self, state: TaskState, phase: &str) {
         self.updates += 1;
         let data = serde_json::to_vec(&json!({"status": {"phase": phase}})).unwrap();
@@ -239,7 +239,7 @@ impl Fixture {
         self.step(Event::Update(status.into()));
     }
 
-    /// A status update of the master, which is not acknowledged.
+    /// Sends a status update of the master, which needs no acknowledgement.
     fn master_says(&mut self, state: TaskState, reason: Reason, agent: Option<&str>) {
         let status = TaskStatus {
             agent_id: agent.map(AgentId::from),
@@ -250,7 +250,7 @@ impl Fixture {
         self.step(Event::Update(status.into()));
     }
 
-    /// How often each update was acknowledged, by its number.
+    /// The number of acknowledgements of each update.
     fn acknowledged(&self) -> Vec<u8> {
         let uuid = |call: &Call| match call {
             Call::Acknowledge { uuid, .. } => Some(uuid.0[0]),

@@ -1,4 +1,4 @@
-//! Pods that wait: how long they rest, what wakes them, what people are told.
+//! Pending Pods: their back-off, the events that requeue them, and the reasons that are reported.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,21 +11,21 @@ use crate::controllers::{EventRecord, Target, served};
 use crate::rows::Key;
 use crate::scheduler::{PendingPod, Report, TaskPhase, held_by_intent};
 
-/// How long a Pod that would fit, if only the kernel offered it, waits before that is reported.
+/// How long a Pod that only lacks an offer waits before this is reported.
 const REPORT_NO_OFFER_AFTER: Duration = Duration::from_secs(3);
-/// How long a Pod waits for the kernel's answer on a launch of before a crash before that is reported.
+/// How long a Pod waits for the kernel's answer about an earlier launch before this is reported.
 const REPORT_INTENT_AFTER: Duration = Duration::from_secs(3);
 
 impl SchedulerMachine {
-    /// Finds the roles in which Pods are to be tried.
+    /// Collects the roles with Pods to be tried.
     pub(super) fn count_demand(&mut self) {
         let namespaces: BTreeSet<&str> =
             self.queue.active().map(|pending| pending.pod.header().namespace.as_str()).collect();
         self.pods.roles_waiting = namespaces.into_iter().map(|namespace| self.roles.of(namespace)).collect();
     }
 
-    /// A Pod found no node: it waits for an event, or for an offer, and the reason is reported. Offers come only while a
-    /// role asks for them, so that waiting for one is a matter of time.
+    /// Handles a Pod for which no node was found: it waits for an event or an offer, and the reason is reported.
+    /// Offers arrive only while a role is revived, so a Pod that waits for one is retried after a delay.
     pub(super) fn found_no_node(&mut self, pod: &PendingPod, report: &Report) {
         let now = self.now;
         let Some(state) = self.pods.by_uid.get_mut(pod.uid()) else { return };
@@ -42,7 +42,7 @@ impl SchedulerMachine {
         }
     }
 
-    /// Reports why a Pod waits: in an Event, and in its conditions if it has no node yet.
+    /// Reports why a Pod is pending: as an Event, and in its conditions if it is not bound.
     fn report_waiting(&mut self, uid: &str, message: String) {
         let Some(state) = self.pods.by_uid.get_mut(uid) else { return };
         state.reported_reason = Some(message.clone());
@@ -61,7 +61,7 @@ impl SchedulerMachine {
         }
     }
 
-    /// Reports why a Pod waits of which nobody knows yet whether it was started before a crash.
+    /// Reports Pods that may have been started before a crash and wait for the kernel's answer.
     pub(super) fn report_held_pods(&mut self) {
         let waits = |uid: &&str| {
             self.pods.by_uid.get(*uid).is_some_and(|pod| {

@@ -1,4 +1,5 @@
-//! What preemption would do for a Pod that fits nowhere. Pods of lower priority are not evicted yet; the report says so.
+//! Reports whether preemption would help an unschedulable Pod. Evicting Pods of lower priority is not supported yet;
+//! the report says so.
 
 use crate::scheduler::{
     PendingPod, Preemption, Report,

@@ -1,4 +1,5 @@
-//! A Pod goes where the kernel offers its role enough. Upstream has no such rule: its scheduler owns the nodes.
+//! Requires that the kernel offers the Pod's role sufficient resources of the node. Upstream has no such rule,
+//! because its scheduler owns the nodes.
 
 use crate::scheduler::{
     PendingPod, Reason,
@@ -39,7 +40,7 @@ impl Filter for KernelOffers {
         if node.offered().is_some_and(|offered| offered.holds(pod.charge)) {
             return Ok(());
         }
-        // What the node has is enough for the Pod beside our other Pods: others have it, or it is not offered.
+        // The node has enough besides our other Pods, so others hold the resources or they are not offered.
         Err(node_resources_fit::refusal(pod, node)
             .unwrap_or_else(|| Refusal::resolvable(Reason::NoOffer { role: pod.pod.role.clone() })))
     }

@@ -1,20 +1,20 @@
-//! Admission by the node itself, for Pods whose node was not chosen here (`spec.nodeName`, or the Binding of another
-//! scheduler): no filter kept the Pod away. Upstream's kubelet does this check, and the texts are its.
+//! Admission by the node, for Pods whose node was not chosen by this scheduler (`spec.nodeName`, or another
+//! scheduler's Binding). Upstream's kubelet makes these checks; the texts are its own.
 
 use super::{node_affinity, node_ports};
 use crate::scheduler::{Amounts, HostPort, NodeInfo, PendingPod, Reason};
 
-/// Why a node does not take a Pod.
+/// Why a node rejects a Pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdmissionRefusal {
     /// `status.reason`.
     pub reason: String,
-    /// The end of `status.message`.
+    /// The last part of `status.message`.
     pub message: String,
 }
 
-/// Whether the node of a bound Pod can never take it beside the Pods that are bound to it, some left `aside`. All of
-/// them are among the node's Pods. What other frameworks hold is no reason: it may be given back.
+/// Whether the node of a bound Pod can never run it together with its other Pods, except for those in `aside`.
+/// Resources that other frameworks hold are no reason, because they may be released.
 pub fn refuse<'a>(
     pod: &'a PendingPod,
     node: &NodeInfo,
@@ -58,7 +58,7 @@ pub fn refuse<'a>(
         .then(|| predicate("NodePorts", Reason::HostPorts))
 }
 
-/// What the Pods of a node use, without some of them.
+/// The resources that a node's Pods use, with some Pods excluded.
 struct Others {
     pods: usize,
     requested: Amounts,

@@ -39,7 +39,7 @@ impl Filter for NodeAffinity {
     }
 }
 
-/// Whether a Node matches what a Pod requires of it.
+/// Whether a Node matches the Pod's node selector and affinity.
 pub fn matches(shape: &PodShape, node: &Node) -> bool {
     let header = node.header();
     let selected = |(key, value): &(Box<str>, Box<str>)| {

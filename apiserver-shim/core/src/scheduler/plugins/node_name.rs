@@ -1,4 +1,4 @@
-//! A Pod that is bound goes to its node or nowhere.
+//! A bound Pod fits only on its node.
 
 use crate::scheduler::{
     PendingPod, Reason,

@@ -1,4 +1,4 @@
-//! A host port belongs to one Pod of a node.
+//! Two Pods on one node cannot use the same host port.
 
 use crate::scheduler::{
     HostPort, PendingPod, PodShape, Reason,
@@ -37,7 +37,7 @@ impl Filter for NodePorts {
     }
 }
 
-/// Whether a port that a Pod wants is in use.
+/// Whether a requested host port is in use.
 pub fn conflicts<'a>(shape: &PodShape, mut used: impl Iterator<Item = &'a HostPort>) -> bool {
     !shape.host_ports.is_empty()
         && used.any(|port| shape.host_ports.iter().any(|wanted| port.conflicts_with(wanted)))

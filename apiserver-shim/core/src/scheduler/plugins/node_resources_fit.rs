@@ -1,5 +1,5 @@
-//! Enough of every resource beside our other Pods, and room for one more Pod. Scores the share of CPU and memory that
-//! stays free (upstream's LeastAllocated).
+//! Requires sufficient resources besides our other Pods, and a free slot for one more Pod. Scores the free share of
+//! CPU and memory (upstream's LeastAllocated).
 
 use crate::scheduler::{
     Amounts, PendingPod, Reason,
@@ -39,7 +39,7 @@ impl Plugin for NodeResourcesFit {
 
 impl Filter for NodeResourcesFit {
     fn filter(&self, pod: &PodContext<'_>, node: &NodeView<'_>) -> Result<(), Refusal> {
-        // Pods that were bound by hand may have no task yet: their room is on offer, and belongs to them.
+        // Pods bound by clients may have no task yet: their resources are still offered, but belong to them.
         let (info, in_cycle) = (node.info, node.requested_in_cycle());
         if node.other_pods(pod) < info.pods_max
             && (pod.is_bound() || info.allocatable.has_room(node.requested(), in_cycle, pod.charge))
@@ -65,11 +65,10 @@ impl Score for NodeResourcesFit {
     }
 }
 
-/// The whole of one resource, in the unit of [`free_share`].
+/// The whole of one resource in the unit of [`free_share`].
 const WHOLE: i64 = 10_000;
 
-/// The share of a node's CPU and memory that is free once `charge` is taken from `free`: ten thousandths of the CPU and
-/// of the memory, added up.
+/// The share of a node's CPU and memory that remains free after `charge`: the sum of both, each in ten thousandths.
 pub fn free_share(free: &Amounts, charge: &Amounts, total: &Amounts) -> i64 {
     let share = |free: i64, charge: i64, total: i64| {
         if total <= 0 {
@@ -84,7 +83,8 @@ pub fn free_share(free: &Amounts, charge: &Amounts, total: &Amounts) -> i64 {
     share(free.cpu_milli, charge.cpu_milli, total.cpu_milli) + share(free.memory, charge.memory, total.memory)
 }
 
-/// Why a node as a whole has no room, whatever is offered of it: too small or too full of Pods, or held by others.
+/// Why the node as a whole cannot take the Pod, independent of offers: too small, too many Pods, or resources held by
+/// others.
 pub fn refusal(pod: &PodContext<'_>, node: &NodeView<'_>) -> Option<Refusal> {
     let info = node.info;
     let mut reasons = Vec::new();
@@ -97,7 +97,7 @@ pub fn refusal(pod: &PodContext<'_>, node: &NodeView<'_>) -> Option<Refusal> {
         ours.subtract(in_cycle);
     }
     if pod.is_bound() {
-        // It is among the Pods of the node.
+        // A bound Pod is already counted on the node.
         ours.add(pod.charge);
     }
     let lacking = ours.lacking(pod.charge);

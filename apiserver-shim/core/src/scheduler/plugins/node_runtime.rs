@@ -1,4 +1,4 @@
-//! A node needs a container runtime. Upstream's nodes have one, or are not ready.
+//! Requires a container runtime. Upstream's nodes have one or are not ready.
 
 use crate::scheduler::{
     Reason,

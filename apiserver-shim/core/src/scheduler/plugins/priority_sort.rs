@@ -1,4 +1,4 @@
-//! Pods of higher priority are tried first, then those that are older.
+//! Orders the queue by priority, then by age.
 
 use std::cmp::Ordering;
 

@@ -1,4 +1,4 @@
-//! `spec.schedulingGates` keep a Pod out of the queue until they are removed.
+//! Keeps a Pod out of the queue until its `spec.schedulingGates` are removed.
 
 use crate::{
     rows::Pod,

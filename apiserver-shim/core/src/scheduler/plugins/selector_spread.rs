@@ -1,5 +1,5 @@
-//! Pods of one controller are spread over the nodes. Upstream had a plugin of this name; since then PodTopologySpread does
-//! the same with default constraints.
+//! Spreads Pods of one controller over nodes. Upstream replaced its plugin of this name by PodTopologySpread with
+//! default constraints.
 
 use crate::scheduler::{
     PendingPod,
@@ -10,7 +10,7 @@ use crate::scheduler::{
 #[derive(Debug)]
 pub struct SelectorSpread;
 
-/// The most Pods of one controller that are told apart on one node; a node runs 110 Pods.
+/// Counts above this are treated alike; a node runs at most 110 Pods.
 const PODS_MAX: i64 = 1000;
 
 impl Plugin for SelectorSpread {
@@ -34,7 +34,7 @@ impl PreScore for SelectorSpread {
 }
 
 impl Score for SelectorSpread {
-    /// The number of Pods of the controller, negative.
+    /// The negated number of the controller's Pods.
     fn score(&self, pod: &PodContext<'_>, node: &NodeView<'_>) -> i64 {
         -i64::from(node.same_owner_pods(pod))
     }

@@ -1,4 +1,4 @@
-//! Taints keep Pods away that do not tolerate them. Taints with `PreferNoSchedule` lower the score.
+//! Refuses nodes with taints that the Pod does not tolerate; `PreferNoSchedule` taints lower the score.
 
 use crate::{
     rows::{Taint, TaintEffect},
@@ -52,7 +52,7 @@ impl Filter for TaintToleration {
 }
 
 impl Score for TaintToleration {
-    /// The number of untolerated `PreferNoSchedule` taints, negative.
+    /// The negated number of untolerated `PreferNoSchedule` taints.
     fn score(&self, pod: &PodContext<'_>, node: &NodeView<'_>) -> i64 {
         let taints = node.info.node.taints.iter();
         let soft = taints.filter(|taint| taint.effect == TaintEffect::PreferNoSchedule);
@@ -68,7 +68,7 @@ fn tolerates(shape: &PodShape, taint: &Taint) -> bool {
     shape.tolerations.iter().any(|toleration| toleration.tolerates(taint))
 }
 
-/// The first taint that keeps a Pod away.
+/// The first untolerated taint that forbids scheduling.
 fn untolerated<'a>(shape: &PodShape, taints: &'a [Taint]) -> Option<&'a Taint> {
     let hard = taints.iter().filter(|taint| taint.effect != TaintEffect::PreferNoSchedule);
     hard.into_iter().find(|taint| !tolerates(shape, taint))

@@ -126,14 +126,14 @@ fn room() {
 }
 
 #[test]
-fn what_a_node_refuses_that_was_chosen_by_hand() {
+fn node_admission_rejects_pods_bound_by_clients() {
     let ready = json!({"status": {"conditions": [{"type": "Ready", "status": "True"}]}});
     let bound = |name: &str, mut spec: Value| {
         spec["nodeName"] = json!("n1");
         pod_named(name, &spec)
     };
     let asks = |cpu: &str| json!({"containers": [{"resources": {"requests": {"cpu": cpu}}}]});
-    // It is among the node's Pods, as are those aside.
+    // The Pod is among the node's Pods, as are those in `aside`.
     let full = |pods: &[&PendingPod]| {
         let mut info = node(ready.clone());
         pods.iter().for_each(|pod| info.add_pod(pod.pod.clone()));
@@ -170,7 +170,7 @@ fn what_a_node_refuses_that_was_chosen_by_hand() {
 }
 
 #[test]
-fn what_preemption_would_do_is_said_as_upstream_says_it() {
+fn preemption_is_reported_in_upstreams_words() {
     let mut report = Report { nodes: 3, ..Report::default() };
     report.reasons.insert(Reason::Insufficient("cpu".into()), 2);
     report.reasons.insert(Reason::NodeSelector, 1);

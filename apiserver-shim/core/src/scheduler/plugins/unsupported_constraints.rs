@@ -1,5 +1,5 @@
-//! Pods with hard constraints that no plugin implements yet wait, with a reason, and are not placed as if they had none:
-//! required affinity between Pods, and topology spread with `DoNotSchedule`.
+//! Refuses Pods with hard constraints that no plugin implements yet, instead of ignoring the constraint: required
+//! inter-pod affinity, and topology spread with `DoNotSchedule`.
 
 use crate::scheduler::{
     PendingPod, Reason,

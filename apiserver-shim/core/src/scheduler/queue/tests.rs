@@ -1,4 +1,4 @@
-//! When Pods are tried again.
+//! When Pods are retried.
 
 use serde_json::json;
 
@@ -16,7 +16,7 @@ fn active(queue: &SchedulingQueue) -> Vec<&str> {
     queue.active().map(PendingPod::uid).collect()
 }
 
-/// Tries a Pod, and puts it where its report says.
+/// Tries a Pod and moves it within the queue according to its report.
 fn attempt(queue: &mut SchedulingQueue, cluster: &mut Cluster, pod: &PendingPod, now: Time) -> bool {
     let mut scheduler = Scheduler::default();
     match &cluster.decide_with(&mut scheduler, std::slice::from_ref(pod))[0].outcome {
@@ -33,7 +33,7 @@ fn attempt(queue: &mut SchedulingQueue, cluster: &mut Cluster, pod: &PendingPod,
 }
 
 #[test]
-fn an_unschedulable_pod_waits_for_what_can_help() {
+fn an_unschedulable_pod_waits_for_an_event_that_can_help() {
     let profiles = Profiles::default();
     let mut cluster = Cluster::of([(1000, GIB), (1000, GIB)]);
     let running = bound_pod(1, &shape(800, 0), 0);
@@ -44,7 +44,7 @@ fn an_unschedulable_pod_waits_for_what_can_help() {
     assert_eq!(active(&queue), ["u00000"]);
     assert!(!attempt(&mut queue, &mut cluster, &waits, at(0)));
     assert_eq!(queue.lengths(), QueueLengths { unschedulable: 1, ..QueueLengths::default() });
-    // Room for other Pods, but not for this one.
+    // Frees resources for other Pods, but not enough for this one.
     cluster.remove_pod(&name(0), &running.pod);
     let event = |cluster: &Cluster, kinds, queue: &mut SchedulingQueue, now| {
         queue.on_event(
@@ -56,7 +56,7 @@ fn an_unschedulable_pod_waits_for_what_can_help() {
     };
     event(&cluster, crate::scheduler::EventSet::POD_DELETE, &mut queue, at(20));
     assert!(queue.is_idle());
-    // Not what the plugin asked for.
+    // An event that the plugin did not register for.
     event(&cluster, crate::scheduler::EventSet::NODE_TAINTS, &mut queue, at(21));
     assert!(queue.is_idle());
     let allocatable = Amounts { cpu_milli: 2000, memory: GIB, ..Amounts::default() };
@@ -69,7 +69,7 @@ fn an_unschedulable_pod_waits_for_what_can_help() {
 }
 
 #[test]
-fn a_pod_is_tried_again_after_five_minutes_whatever_happens() {
+fn a_pod_is_retried_after_five_minutes_without_an_event() {
     let profiles = Profiles::default();
     let mut cluster = Cluster::of([(1000, GIB)]);
     let waits = pod(0, &shape(1500, 0), None);
@@ -84,7 +84,7 @@ fn a_pod_is_tried_again_after_five_minutes_whatever_happens() {
 }
 
 #[test]
-fn back_off_doubles_and_ends_early_when_nothing_else_is_to_do() {
+fn back_off_doubles_and_ends_early_when_no_other_pod_is_active() {
     let profiles = Profiles::default();
     let mut queue = SchedulingQueue::default();
     let (first, second) = (pod(0, &shape(1, 0), None), pod(1, &shape(1, 0), None));
@@ -110,7 +110,7 @@ fn back_off_doubles_and_ends_early_when_nothing_else_is_to_do() {
 }
 
 #[test]
-fn gated_pods_are_kept_out_until_their_gates_are_gone() {
+fn gated_pods_wait_until_their_gates_are_removed() {
     let profiles = Profiles::default();
     let mut queue = SchedulingQueue::default();
     let gated = pod_with(0, &shape(1, 0), json!({}), json!({"schedulingGates": [{"name": "g"}]}));
@@ -134,7 +134,7 @@ fn a_change_of_status_does_not_make_a_pod_active_and_one_of_labels_does() {
     assert!(queue.is_active("u00000"));
 }
 
-/// For each plugin that refuses: the event that cures, and one that does not.
+/// For each plugin that refuses: the event that helps, and one that does not.
 #[test]
 fn each_plugin_has_events_that_cure() {
     use crate::scheduler::{EventSet, PodShape};

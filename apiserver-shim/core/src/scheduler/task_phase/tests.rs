@@ -21,7 +21,7 @@ fn legal_transitions() {
     .assert_eq(&table.join("\n"));
 }
 
-/// Nothing is sent before its intent is durable or the Pod is bound, and nothing is launched while a question is open.
+/// Nothing is sent before its intent is durable or the Pod is bound, and nothing is launched during reconciliation.
 #[test]
 fn a_launch_needs_an_intent_or_a_binding() {
     for from in TaskPhase::ALL {

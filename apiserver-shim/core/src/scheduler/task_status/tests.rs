@@ -1,4 +1,4 @@
-//! The whole table.
+//! The whole decision table.
 
 use expect_test::expect;
 
@@ -83,14 +83,14 @@ fn every_case() {
 }
 
 #[test]
-fn what_the_api_says_of_the_place_holds() {
+fn the_node_in_the_api_prevails() {
     let task = TaskView { observed: ObservedTaskState::Alive, node: Some("m"), has_status: true };
     let pod = PodView { node: Some("n"), ended: false, started: false, deleting: false };
     assert_eq!(resolve_task_status(task, Some(pod)), [Step::Kill]);
 }
 
 #[test]
-fn news_of_an_earlier_launch_changes_nothing() {
+fn a_report_of_an_earlier_launch_changes_nothing() {
     let pod = PodView { node: Some("n"), ended: false, started: true, deleting: false };
     for known in [
         ObservedTaskState::NeverStarted,
@@ -120,9 +120,9 @@ fn a_pod_that_is_deleted_before_it_is_bound_runs_nowhere() {
     }
 }
 
-/// An agent is known before its Node is: nothing is launched elsewhere because of that.
+/// The agent is known before its Node: this does not cause a launch elsewhere.
 #[test]
-fn a_task_on_an_unknown_node_is_asked_about_again() {
+fn a_task_on_an_unknown_node_is_reconciled_again() {
     use ObservedTaskState::*;
     let pod = PodView { node: None, ended: false, started: false, deleting: false };
     let resolve =

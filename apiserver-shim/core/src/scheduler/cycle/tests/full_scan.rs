@@ -1,5 +1,5 @@
-//! Cached decisions against a full scan that knows no cache: every Pod asks every plugin about every node, and counts per
-//! domain are made from the Pods of all nodes each time.
+//! Cached decisions against a full scan without caches: every Pod runs every plugin on every node, and domain counts
+//! are computed from all Pods each time.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use crate::scheduler::{
     testing::{Offers, owned_by},
 };
 
-/// Counts of one query, from scratch.
+/// Computes the counts of a query from scratch.
 fn count(query: &DomainQuery, nodes: &[NodeInfo], placed: &[(usize, Arc<Pod>)], at: usize) -> DomainCount {
     let value = |at: usize| nodes[at].node.header().labels.get(&*query.topology_key);
     let matches = |pod: &&Arc<Pod>| {
@@ -51,7 +51,7 @@ struct Scan<'a> {
 
 impl Scan<'_> {
     fn class(pod: &PendingPod, at: usize) -> Class {
-        // What the domain rules of the examples tell Pods apart by.
+        // The value by which the example domain rules distinguish Pods.
         let app = pod.pod.header().labels.get("app").cloned().unwrap_or_default();
         let app = if app.starts_with("one-per") || app == "spread" { app } else { String::new() };
         (Arc::as_ptr(&pod.pod.shape).addr(), pod.owner.clone(), app, at)
@@ -126,7 +126,7 @@ impl Scan<'_> {
     }
 }
 
-/// What happens between two cycles.
+/// A change between two cycles.
 #[derive(Debug, Clone)]
 enum Step {
     Relabel(usize, usize),
@@ -153,7 +153,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// No zone for the last: such a node is in no domain.
+/// The last node has no zone, so it is in no domain.
 fn labels(n: usize, zone: usize) -> serde_json::Value {
     match zone {
         3 => json!({"host": name(n)}),
@@ -195,7 +195,7 @@ fn apply(cluster: &mut Cluster, step: &Step) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
-    /// Whatever happens in whatever order: cached decisions equal those of a full scan.
+    /// After any sequence of changes, cached decisions equal those of a full scan.
     #[test]
     fn cached_decisions_equal_a_full_scan(
         nodes in 1usize..9,
@@ -207,7 +207,7 @@ proptest! {
         let mut cluster = Cluster::default();
         (0..nodes).for_each(|n| cluster.add_node(n, 500 * (1 + n as i64), GIB, labels(n, n % 4)));
         let shapes = [shape(100, GIB / 16), shape(400, 0)];
-        // Labels that concern the domain rules of the examples (see there), and some that do not.
+        // Labels that the example domain rules select, and some that they do not.
         let apps = ["", "plain", "one-per-zone-a", "one-per-zone-b", "one-per-host", "spread"];
         let mut kept = Scheduler::new(profiles_with_examples());
         let reference = profiles_with_examples();

@@ -1,4 +1,4 @@
-//! An example of a domain rule that scores: Pods of the app "spread" go where fewest of them are, by zone, then by host.
+//! Example of a domain rule that scores: Pods of the app "spread" prefer zones, then hosts, with the fewest of them.
 
 use serde_json::json;
 
@@ -40,7 +40,7 @@ impl DomainRule for AppSpread {
         (!self.queries(pod).is_empty()).then(|| "spread".into())
     }
 
-    /// A Pod more than the fewest in the zone weighs ten times as much as one on the host.
+    /// One Pod more than the lowest count weighs ten times as much for a zone as for a host.
     fn score(&self, _pod: &PendingPod, counts: &[DomainCount]) -> i64 {
         let above = |count: &DomainCount| match count.in_domain {
             true => i64::from(count.pods - count.fewest),

@@ -1,5 +1,5 @@
-//! An example of a plugin with state: Pods of the app "licensed" go to licensed nodes, take one of a number of seats, and
-//! start in twos.
+//! Example of a stateful plugin: Pods of the app "licensed" run on licensed nodes, take one of a limited number of
+//! seats, and start in pairs.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// How long one Pod waits for the second.
+/// How long a Pod waits for the second one.
 pub const QUORUM_WAIT: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]

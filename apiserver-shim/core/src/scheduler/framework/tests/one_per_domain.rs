@@ -1,4 +1,4 @@
-//! An example of a domain rule that filters: at most one Pod of an app per zone, or per host.
+//! Example of a domain rule that filters: at most one Pod of an app per zone or host.
 
 use serde_json::json;
 
@@ -13,7 +13,7 @@ use crate::{
 #[derive(Debug)]
 pub struct OnePerDomain;
 
-/// The app of a Pod that the rule concerns, and the key of its domains.
+/// The app of a Pod that the rule applies to, and the topology key.
 fn concerned(pod: &PendingPod) -> Option<(&str, &'static str)> {
     let app = pod.pod.header().labels.get("app")?;
     if app.starts_with("one-per-zone") {

@@ -1,4 +1,4 @@
-//! What a Node says of its agent.
+//! Nodes projected from agents.
 
 use expect_test::expect;
 use kernel_model::{agent::AgentInfo, ids::AgentId, resources::Attribute, time::Time};
@@ -33,7 +33,7 @@ fn node(agent: &AgentSnapshot) -> Value {
 }
 
 #[test]
-fn capacity_is_all_and_allocatable_what_others_leave() {
+fn allocatable_is_capacity_without_what_others_hold() {
     let mut agent = agent(&[]);
     agent.allocated = vec![
         (FrameworkId::from("ours"), "cpus:1;mem:1024".parse().unwrap()),
@@ -68,7 +68,7 @@ fn attributes_become_labels() {
 }
 
 #[test]
-fn a_second_look_changes_nothing_and_time_alone_neither() {
+fn projection_is_idempotent_and_independent_of_time() {
     let agent = agent(&[]);
     let mut node = node(&agent);
     assert!(!project(&mut node, &agent, Some(&FrameworkId::from("ours")), None, 5_000));

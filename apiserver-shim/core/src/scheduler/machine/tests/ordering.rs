@@ -1,9 +1,9 @@
-//! What is durable before what is visible, and which write is the last.
+//! What must be durable before it is visible, and which write comes last.
 
 use super::*;
 
 #[test]
-fn nothing_leaves_before_its_intent_is_durable() {
+fn nothing_is_sent_before_its_intent_is_durable() {
     let mut f = Fixture::new();
     f.place();
     assert_eq!(f.phase(), TaskPhase::Intended);
@@ -38,8 +38,8 @@ fn a_pod_that_is_deleted_before_its_intent_is_durable_is_not_launched() {
     assert_eq!(f.kills(), 0);
 }
 
-/// The defect of commit a84895e. A start is acknowledged before it is stored, so that the next update can come while the
-/// start is being written. Of two writes at once the older could be the last: the Pod stayed Pending for good.
+/// The defect of commit a84895e. A start is acknowledged before it is stored, so the next update can arrive while it
+/// is being written. Of two concurrent writes the older could come last, and the Pod stayed Pending forever.
 #[test]
 fn an_older_status_never_overwrites_a_newer_one() {
     let mut f = Fixture::new();
@@ -50,7 +50,7 @@ fn an_older_status_never_overwrites_a_newer_one() {
     f.finish_write();
     assert!(matches!(f.writes[..], [Write::Status(_)]), "the start is being written");
     f.report(TaskState::Running, "Running");
-    // Whatever is under way is carried out in the worst order: the newest first.
+    // Complete the writes in the worst order, newest first.
     while let Some(newest) = f.writes.pop() {
         f.finish(newest);
     }
@@ -59,9 +59,9 @@ fn an_older_status_never_overwrites_a_newer_one() {
     assert_eq!(f.phase(), TaskPhase::Known);
 }
 
-/// A new subscription asks about a Pod whose binding is still being written: the answer waits for that write.
+/// A new subscription reconciles a Pod whose binding is still being written: the answer waits for that write.
 #[test]
-fn a_binding_of_before_a_subscription_is_waited_for() {
+fn an_answer_waits_for_a_binding_of_the_previous_subscription() {
     let mut f = Fixture::new();
     f.launch();
     f.report(TaskState::Starting, "Pending");

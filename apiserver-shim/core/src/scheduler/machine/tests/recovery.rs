@@ -1,9 +1,9 @@
-//! What is known after a crash: the store and the kernel, and nothing else.
+//! Recovery after a crash from the store and the kernel alone.
 
 use super::*;
 
-/// INV-37 at every point of a launch: a Pod that may have been launched is asked about, and not launched anew before the
-/// kernel has answered.
+/// INV-37 at every point of a launch: a Pod that may have been launched is reconciled, and not launched again before
+/// the kernel has answered.
 #[test]
 fn no_crash_point_launches_twice() {
     for crash_after in 0..4 {
@@ -35,7 +35,7 @@ fn no_crash_point_launches_twice() {
 }
 
 #[test]
-fn a_launch_that_never_left_is_made_again_when_the_kernel_has_answered() {
+fn a_launch_that_was_never_sent_is_repeated_after_reconciliation() {
     let mut f = Fixture::new();
     f.place();
     f.finish_write();
@@ -46,7 +46,7 @@ fn a_launch_that_never_left_is_made_again_when_the_kernel_has_answered() {
 }
 
 #[test]
-fn a_launch_without_an_answer_is_asked_about() {
+fn an_unanswered_launch_is_reconciled() {
     let mut f = Fixture::new();
     f.launch();
     f.answer(CallOutcome::Unanswered);
@@ -73,8 +73,8 @@ fn a_pod_that_was_bound_elsewhere_meanwhile_runs_there_after_its_task_has_ended(
     assert_eq!(f.phase(), TaskPhase::Unscheduled, "it is to be launched where it is bound");
 }
 
-/// Seeds 402, 663 and 884. The agent that took the launch is away when a client binds the Pod to another node: nobody knows
-/// whether it runs there, also not after a crash, so the intent stands until that agent has answered.
+/// Seeds 402, 663 and 884. The agent that accepted the launch is away when a client binds the Pod to another node.
+/// The task may run there, also after a crash, so the intent stays open until that agent has answered.
 #[test]
 fn a_pod_that_may_run_on_another_node_is_not_launched_where_it_is_bound() {
     let mut f = Fixture::new();

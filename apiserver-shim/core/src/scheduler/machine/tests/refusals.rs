@@ -1,11 +1,11 @@
-//! Launches that the kernel refuses. The wording of a refusal decides nothing.
+//! Launches that the kernel refuses. No decision depends on the wording of a refusal.
 
 use super::*;
 
-/// The master refuses an ID that it has already, for instance because an agent came back after a question was answered.
-/// Only the answer of now tells a duplicate from an invalid task.
+/// The master refuses an ID that it has already, for instance because an agent returned after reconciliation was
+/// answered. Only a new answer distinguishes a duplicate from an invalid task.
 #[test]
-fn a_duplicate_is_found_by_asking() {
+fn a_duplicate_is_found_by_reconciliation() {
     let mut f = Fixture::new();
     f.launch();
     let before = f.questions();
@@ -28,7 +28,7 @@ fn a_task_that_the_kernel_refuses_and_does_not_have_is_invalid() {
     assert_eq!(f.pod["status"]["message"], "whatever it says");
 }
 
-/// A refusal that comes when the task is known concerns a launch, not the task: the Pod goes on.
+/// A refusal that arrives when the task is known concerns the launch and not the task: the Pod continues.
 #[test]
 fn a_refusal_does_not_end_a_task_that_is_known() {
     for (state, reason) in
@@ -51,7 +51,7 @@ fn a_refusal_does_not_end_a_task_that_is_known() {
 }
 
 #[test]
-fn a_launch_on_offers_that_are_gone_is_made_again() {
+fn a_launch_on_invalid_offers_is_repeated() {
     let mut f = Fixture::new();
     f.launch();
     f.master_says(TaskState::Dropped, Reason::InvalidOffers, Some(AGENT));
@@ -62,7 +62,7 @@ fn a_launch_on_offers_that_are_gone_is_made_again() {
 }
 
 #[test]
-fn news_of_an_earlier_launch_does_not_end_this_one() {
+fn an_update_of_an_earlier_launch_does_not_end_this_one() {
     let mut f = Fixture::new();
     f.launch();
     f.master_says(TaskState::Unknown, Reason::Reconciliation, Some(AGENT));

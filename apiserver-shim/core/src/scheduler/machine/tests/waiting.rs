@@ -1,10 +1,10 @@
-//! When Pods that found no node are tried again.
+//! When unschedulable Pods are tried again.
 
 use super::*;
 use crate::scheduler::AttemptResult;
 
 #[test]
-fn a_pod_that_fits_nowhere_is_tried_again_when_it_can_help_and_not_before() {
+fn an_unschedulable_pod_is_retried_only_when_an_event_can_help() {
     let mut fixture = Fixture::new();
     fixture.pod["spec"]["containers"][0]["resources"]["requests"]["cpu"] = json!("6");
     fixture.pod["metadata"]["generation"] = json!(2);
@@ -12,19 +12,19 @@ fn a_pod_that_fits_nowhere_is_tried_again_when_it_can_help_and_not_before() {
     fixture.show_pod();
     let attempts =
         |fixture: &Fixture| fixture.machine.scheduler_stats().attempts(0, AttemptResult::Unschedulable);
-    // Offers are waited for a moment.
+    // The machine first waits for offers.
     fixture.step(Event::Cycle);
     assert_eq!(attempts(&fixture), 0);
     fixture.now = fixture.now + Duration::from_secs(1);
     fixture.step(Event::Cycle);
     assert_eq!((attempts(&fixture), fixture.machine.queue_lengths().unschedulable), (1, 1));
-    let told = |write: &Write| matches!(write, Write::Condition { message, .. } if message.starts_with("0/2 nodes are available: 2 Insufficient cpu."));
-    assert!(fixture.writes.iter().any(told), "{:?}", fixture.writes);
+    let reported = |write: &Write| matches!(write, Write::Condition { message, .. } if message.starts_with("0/2 nodes are available: 2 Insufficient cpu."));
+    assert!(fixture.writes.iter().any(reported), "{:?}", fixture.writes);
     for _ in 0..60 {
         fixture.now = fixture.now + Duration::from_secs(1);
         fixture.step(Event::Cycle);
     }
-    // A machine that is too small all the same changes nothing.
+    // A node that grows and is still too small changes nothing.
     let grow = |fixture: &mut Fixture, total: &str| {
         let mut agent = agent(AGENT, "n0");
         agent.total = total.parse().unwrap();
@@ -35,13 +35,13 @@ fn a_pod_that_fits_nowhere_is_tried_again_when_it_can_help_and_not_before() {
     };
     grow(&mut fixture, "cpus:5;mem:4096;disk:1024");
     assert_eq!(attempts(&fixture), 1);
-    // One that is large enough does; what is missing now is an offer.
+    // A node that is large enough helps; what is missing now is an offer.
     grow(&mut fixture, "cpus:8;mem:4096;disk:1024");
     assert_eq!((attempts(&fixture), fixture.machine.queue_lengths().backoff), (2, 1));
 }
 
 #[test]
-fn a_pod_of_another_scheduler_is_left_alone() {
+fn a_pod_of_another_scheduler_is_ignored() {
     let mut fixture = Fixture::new();
     fixture.pod["metadata"]["uid"] = json!("uid-2");
     fixture.pod["spec"]["schedulerName"] = json!("theirs");
