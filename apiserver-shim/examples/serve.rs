@@ -1,4 +1,5 @@
-//! Starts the API server alone, with a store in memory and no nodes, and writes a kubeconfig: a place to try requests.
+//! Starts an API server with an in-memory store and without nodes, and writes a kubeconfig. Useful for trying
+//! requests.
 //!
 //! `cargo run -p apiserver-shim --example serve -- [KUBECONFIG] [ADDRESS]`
 
@@ -40,7 +41,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// There are no controllers here; this stands in for the one that Pods cannot be created without.
+/// Stands in for the ServiceAccount controller, because no controllers run here and Pods need an account.
 async fn service_accounts(pipeline: Pipeline) {
     let kind = |plural| pipeline.registry().builtin(&served("", plural));
     let Ok(mut watch) =
@@ -54,7 +55,7 @@ async fn service_accounts(pipeline: Pipeline) {
                 json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
             let context = Identity::controller("service-account-controller").context("create");
             let accounts = kind("serviceaccounts");
-            // It may be there already, or the namespace gone: either is fine.
+            // An existing account or a deleted namespace is fine.
             let _ = pipeline.create(&context, ObjectRef::new(&accounts, &namespace, ""), object).await;
         }
     }

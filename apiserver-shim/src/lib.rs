@@ -8,9 +8,9 @@
 //! - [`auth`]: authentication and authorization;
 //! - [`pipeline`]: the request pipeline, the only writer of user intent;
 //! - [`controllers`]: runs the controllers of `shim-core`;
-//! - [`scheduler`]: runs the Pod scheduler, a framework of the kernel;
-//! - [`http`]: one file per HTTP concern, and the service that routes requests;
-//! - [`server`]: sockets, TLS, bootstrap objects, start and stop.
+//! - [`scheduler`]: drives the scheduler machine against the store and the kernel;
+//! - [`http`]: request handlers, one file per HTTP concern;
+//! - [`server`]: listener, TLS, bootstrap objects, startup and shutdown.
 //!
 //! Decisions are in `shim-core`, values in `shim-model`.
 

@@ -1,4 +1,4 @@
-//! The facade from outside: requests in, transcripts out, over a store in memory. One binary for all of them.
+//! API tests over an in-memory store: requests in, transcripts out. One test binary for all of them.
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 

@@ -1,5 +1,5 @@
-//! Controllers and scheduler against a real master with simulated agents, over a store in memory: no HTTP, no processes.
-//! The auditor is asked while a test waits, and once more when it ends.
+//! Controllers and scheduler against a real master with simulated agents and an in-memory store: no HTTP, no
+//! processes. The auditor runs while a test waits, and once more at its end.
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
@@ -31,7 +31,7 @@ use shim_core::controllers::{condition, served};
 use cluster::{Cluster, context, deployment, hollow_options, trace};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deployment_lives_and_dies() {
+async fn a_deployment_is_created_scaled_and_deleted() {
     trace();
     let cluster = Cluster::start(3).await;
     cluster.until("nodes", |c| c.list("", "nodes").len() == 3).await;
@@ -133,7 +133,7 @@ async fn a_restart_starts_nothing_twice_and_loses_nothing() {
     let after = uids(&cluster);
     assert!(before.iter().all(|uid| after.contains(uid)));
     assert_eq!(cluster.tasks().await, 9);
-    // Deleted while nobody looks: killed by the one who comes next.
+    // Deleted while the scheduler is down: the next one kills it.
     cluster.runners = None;
     cluster.delete("apps", "deployments", "ns", "web").await;
     cluster.delete("", "pods", "ns", "extra-0").await;
@@ -144,7 +144,7 @@ async fn a_restart_starts_nothing_twice_and_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pod_that_fits_nowhere_says_why_and_runs_when_it_can() {
+async fn an_unschedulable_pod_reports_why_and_runs_once_it_fits() {
     trace();
     let mut cluster = Cluster::start(2).await;
     cluster.until("nodes", |c| c.list("", "nodes").len() == 2).await;
@@ -205,10 +205,10 @@ async fn a_pod_that_fits_nowhere_says_why_and_runs_when_it_can() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_without_a_pod_cidr_is_not_ready_and_an_event_says_so() {
+async fn a_node_without_a_pod_cidr_is_not_ready_and_gets_an_event() {
     trace();
     let mut cluster = Cluster::start(0).await;
-    // Events about Nodes are in `default`.
+    // Events about Nodes are in the namespace `default`.
     let namespace = json!({"kind": "Namespace", "metadata": {"name": "default"}});
     cluster.create("", "namespaces", "", namespace).await;
     cluster.cluster_cidr = ClusterCidr::new("10.244.0.0/23".parse().unwrap(), 24).unwrap();
@@ -225,16 +225,16 @@ async fn a_node_without_a_pod_cidr_is_not_ready_and_an_event_says_so() {
     };
     cluster.until("two nodes are ready", |c| of_nodes(c, "True") == ["10.244.0.0/24", "10.244.1.0/24"]).await;
     cluster.until("the third is not", |c| of_nodes(c, "False") == ["none"]).await;
-    let told = |c: &Cluster| c.list("", "events").iter().any(|e| e["reason"] == "CIDRNotAvailable");
-    cluster.until("the event", told).await;
+    let reported = |c: &Cluster| c.list("", "events").iter().any(|e| e["reason"] == "CIDRNotAvailable");
+    cluster.until("the event", reported).await;
     cluster.hollow = None;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_machine_that_is_cut_off_loses_its_pods_when_their_patience_ends() {
+async fn pods_of_a_partitioned_node_are_evicted_after_their_toleration_seconds() {
     trace();
     let mut cluster = Cluster::start_with(2, |options| {
-        // Soon, but not so soon that a busy machine looks like one that is cut off.
+        // Short, but long enough that a busy machine is not taken for a partitioned one.
         options.agent_ping_interval = Duration::from_millis(250);
         options.agent_ping_timeouts = 6;
         options.agent_reregister_timeout = Duration::from_millis(300);
@@ -260,7 +260,7 @@ async fn a_machine_that_is_cut_off_loses_its_pods_when_their_patience_ends() {
         !c.pods().iter().any(ready)
     };
     cluster.until("pods not ready", not_ready).await;
-    // Evicted after a second: marked, replaced, but not forgotten while nobody knows whether they run.
+    // Evicted after a second: marked and replaced, but kept while it is unknown whether they run.
     cluster
         .until("evicted and replaced", |c| {
             let pods = c.pods();
@@ -274,7 +274,7 @@ async fn a_machine_that_is_cut_off_loses_its_pods_when_their_patience_ends() {
         c.pods().iter().filter(waits).count() == 2
     };
     cluster.until("replacements say why they wait", replacement).await;
-    // NodeInfos come (with new ids, for these have no memory): the replacements run there.
+    // Nodes return with new IDs, because these agents keep no state: the replacements run there.
     cluster.hollow = Some(kernel::hollow::start(2, &cluster.master, hollow_options()));
     cluster
         .until("replacements run", |c| {
@@ -288,7 +288,7 @@ async fn a_machine_that_is_cut_off_loses_its_pods_when_their_patience_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_pods_find_their_nodes() {
+async fn many_pods_are_scheduled() {
     trace();
     let (machines, pods) = match std::env::var("RUNNERS_LOAD").ok().as_deref() {
         Some("full") => (5_000, 10_000),

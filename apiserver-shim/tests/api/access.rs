@@ -1,4 +1,4 @@
-//! Who may ask for what: certificates, tokens, impersonation, reviews.
+//! Authentication and authorization: certificates, tokens, impersonation and reviews.
 
 use expect_test::expect;
 
@@ -7,7 +7,7 @@ use apiserver_shim::auth::authentication::{BoundObject, DEFAULT_AUDIENCE, TokenS
 use apiserver_shim::http::service::Caller;
 
 #[tokio::test]
-async fn strangers_and_nodes_get_what_is_theirs() {
+async fn anonymous_users_and_nodes_have_limited_access() {
     let server = Server::start().await;
     let mut out = String::new();
     let node = shim_pki::Identity { user: "system:node:n1".into(), groups: vec!["system:nodes".into()] };
@@ -51,7 +51,7 @@ async fn strangers_and_nodes_get_what_is_theirs() {
 }
 
 #[tokio::test]
-async fn a_token_names_its_account_until_the_account_is_gone() {
+async fn a_token_is_valid_until_its_account_is_deleted() {
     let server = Server::start().await;
     let path = "/api/v1/namespaces/default/serviceaccounts/default";
     let made = server.json(&format!("POST {path}/token"), r#"{"spec":{"expirationSeconds":600}}"#).await;
@@ -64,7 +64,7 @@ async fn a_token_names_its_account_until_the_account_is_gone() {
     };
     let known = who().await;
     assert!(known.starts_with("201 ") && known.contains("system:serviceaccount:default:default"), "{known}");
-    // A browser offers it as a sub-protocol.
+    // Browsers send the token as a WebSocket sub-protocol.
     use base64::Engine;
     let offered = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(&token);
     let line = format!(
@@ -80,7 +80,7 @@ async fn a_token_names_its_account_until_the_account_is_gone() {
 }
 
 #[tokio::test]
-async fn tokens_that_are_not_good_are_nobodys() {
+async fn invalid_tokens_are_unauthenticated() {
     let server = Server::start().await;
     let api = server.service().api().clone();
     let authenticator = &api.authenticator;

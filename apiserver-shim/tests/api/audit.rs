@@ -1,4 +1,4 @@
-//! The audit log: one event a stage, in upstream's form.
+//! The audit log: one event per stage in upstream's format.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ async fn server(rules: &str, file: &tempfile::TempDir) -> Server {
     Server::start_with(Some(AuditOptions { policy, path, mode: AuditMode::Blocking })).await
 }
 
-/// The events in the log, without what differs from run to run.
+/// The logged events, without values that differ between runs.
 async fn events(server: &Server, file: &tempfile::TempDir) -> Vec<Value> {
     server.handle.shutdown().await;
     let text = std::fs::read_to_string(file.path().join("audit.log")).unwrap();
@@ -96,14 +96,14 @@ async fn objects_are_recorded_where_the_policy_asks_for_them() {
 }
 
 #[tokio::test]
-async fn watches_and_strangers_are_recorded() {
+async fn watches_and_failed_authentications_are_recorded() {
     let file = tempfile::tempdir().unwrap();
     let server = server("- {level: Metadata}", &file).await;
     let watch = server.service().respond(request(&format!("GET {CM}?watch=1"), "")).await;
     assert_eq!(watch.status(), 200);
     tokio::time::timeout(Duration::from_secs(5), async { drop(watch) }).await.unwrap();
-    let stranger = server.service().for_caller(Caller::Unknown);
-    let refused = stranger.respond(request(&format!("GET {CM} | Authorization: Bearer x"), "")).await;
+    let anonymous = server.service().for_caller(Caller::Unknown);
+    let refused = anonymous.respond(request(&format!("GET {CM} | Authorization: Bearer x"), "")).await;
     assert_eq!(refused.status(), 401);
     let all = events(&server, &file).await;
     let stages = |verb: &str, code: u64| -> Vec<&str> {
@@ -115,7 +115,7 @@ async fn watches_and_strangers_are_recorded() {
 }
 
 #[tokio::test]
-async fn components_are_recorded_as_themselves() {
+async fn components_are_recorded_under_their_own_identity() {
     let file = tempfile::tempdir().unwrap();
     let rules = "- {level: Metadata, omitStages: [RequestReceived], users: [\"system:serviceaccount:kube-system:x\"]}";
     let server = server(rules, &file).await;

@@ -1,4 +1,4 @@
-//! A resource that is installed while the server runs is served like any other, and gone once it is removed.
+//! A resource installed at run time is served like a built-in one, and no longer once it is uninstalled.
 
 use http::StatusCode;
 use http_body_util::BodyExt;
@@ -29,7 +29,7 @@ async fn code(server: &Server, line: &str) -> StatusCode {
 }
 
 #[tokio::test]
-async fn a_resource_is_installed_used_and_removed() {
+async fn a_resource_is_installed_used_and_uninstalled() {
     let server = Server::start().await;
     let registry = server.handle.registry().clone();
     let (before, document) = discovery(&server).await;
@@ -55,7 +55,7 @@ async fn a_resource_is_installed_used_and_removed() {
     assert_eq!((&deleted["kind"], &deleted["status"]), (&json!("Status"), &json!("Success")));
     assert!(registry.uninstall(&GADGETS).await);
     assert!(!registry.uninstall(&GADGETS).await);
-    // The watch ends by itself, after everything that happened before.
+    // The watch ends after it has delivered all changes.
     let seen = watch.into_body().collect().await.unwrap().to_bytes();
     let events: Vec<Value> =
         seen.split(|b| *b == b'\n').filter_map(|l| serde_json::from_slice(l).ok()).collect();
@@ -67,7 +67,7 @@ async fn a_resource_is_installed_used_and_removed() {
     assert_eq!(before, removed);
 }
 
-/// Create, read, patch, status.
+/// Creates, reads, patches, and updates the status.
 async fn used(server: &Server) {
     let body =
         r#"{"metadata":{"name":"one"},"spec":{"parts":[{"name":"a"}],"notes":{"any":[""]},"bogus":1}}"#;
@@ -99,7 +99,7 @@ async fn used(server: &Server) {
     assert_eq!(table["rows"][0]["cells"].as_array().unwrap()[..3], [json!("one"), json!(3), json!("Ready")]);
 }
 
-/// The same object in another version than the stored one.
+/// Reads the object in a version other than the storage version.
 async fn converted(server: &Server) {
     let older = server.json(&format!("GET {OLDER}/one"), "").await;
     assert_eq!((&older["apiVersion"], &older["spec"]["count"]), (&json!("example.com/v1beta1"), &json!(3)));
@@ -115,7 +115,7 @@ async fn converted(server: &Server) {
 }
 
 #[tokio::test]
-async fn objects_written_while_a_resource_is_opened_are_all_there() {
+async fn no_object_written_during_installation_is_lost() {
     let server = Server::start().await;
     let registry = server.handle.registry().clone();
     let store = registry.store().clone();
@@ -139,7 +139,7 @@ async fn objects_written_while_a_resource_is_opened_are_all_there() {
     installed.unwrap();
     let list = server.json(&format!("GET {PATH}"), "").await;
     assert_eq!(list["items"].as_array().map(Vec::len), Some(OBJECTS));
-    // Removed and installed again, the objects are still there.
+    // After reinstallation the objects are still there.
     assert!(registry.uninstall(&GADGETS).await);
     registry.install(gadget::definitions()).await.unwrap();
     let list = server.json(&format!("GET {PATH}"), "").await;

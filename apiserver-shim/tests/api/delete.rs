@@ -1,4 +1,4 @@
-//! Deletion: finalizers, grace, preconditions, collections, namespaces.
+//! Deletion: finalizers, grace periods, preconditions, collections and namespaces.
 
 use expect_test::expect;
 
@@ -7,7 +7,7 @@ use crate::harness::Server;
 const CM: &str = "/api/v1/namespaces/default/configmaps";
 
 #[tokio::test]
-async fn deletes_end_as_upstream_ends_them() {
+async fn deletion_follows_upstream() {
     let server = Server::start().await;
     let script = format!(
         r#"
@@ -86,7 +86,7 @@ async fn bound_pods_wait_for_their_executor() {
     assert_eq!(again["metadata"]["deletionGracePeriodSeconds"], 2);
     assert!(server.ask(&format!("DELETE {P}/p?gracePeriodSeconds=0"), "").await.starts_with("200 "));
     assert!(server.ask(&format!("GET {P}/p"), "").await.starts_with("404 "));
-    // One that was never bound goes at once.
+    // A Pod that was never bound is removed at once.
     assert!(server.ask(&format!("POST {P}"), pod).await.starts_with("201 "));
     let evicted = server.ask(&format!("POST {P}/p/eviction"), r#"{"metadata":{"name":"p"}}"#).await;
     assert!(evicted.starts_with("201 "), "{evicted}");
@@ -94,7 +94,7 @@ async fn bound_pods_wait_for_their_executor() {
 }
 
 #[tokio::test]
-async fn a_namespace_goes_when_it_is_finalized() {
+async fn a_namespace_is_removed_when_it_is_finalized() {
     let server = Server::start().await;
     let script = r#"
         POST /api/v1/namespaces <- {"metadata":{"name":"n"}}

@@ -1,11 +1,11 @@
-//! What clients read before they ask for anything.
+//! Discovery, OpenAPI, version and health endpoints.
 
 use expect_test::expect;
 
 use crate::harness::{Server, request};
 
 #[tokio::test]
-async fn paths_beside_the_resources() {
+async fn non_resource_paths() {
     let server = Server::start().await;
     let script = r#"
         GET /apis/apps
@@ -69,7 +69,7 @@ async fn aggregated_discovery_has_an_etag() {
 }
 
 #[tokio::test]
-async fn every_openapi_document_is_there_under_its_hash() {
+async fn every_openapi_document_is_served_under_its_hash() {
     let server = Server::start().await;
     let index = server.service().respond(request("GET /openapi/v3", "")).await;
     let bytes = http_body_util::BodyExt::collect(index.into_body()).await.unwrap().to_bytes();

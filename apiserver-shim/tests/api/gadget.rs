@@ -1,5 +1,5 @@
-//! A made-up resource: what a future CustomResourceDefinition turns into. Its objects are stored as `example.com/v1`
-//! and are also served as `example.com/v1beta1`, where `spec.size` is called `spec.count`.
+//! A resource for tests, as a CustomResourceDefinition would define it. Its objects are stored as `example.com/v1`
+//! and also served as `example.com/v1beta1`, where `spec.size` is named `spec.count`.
 
 use std::sync::Arc;
 
@@ -89,7 +89,7 @@ fn schema(size: &str) -> Value {
     })
 }
 
-/// The rules of gadgets.
+/// The strategy of gadgets.
 struct Gadget;
 
 impl Strategy for Gadget {
@@ -127,7 +127,7 @@ impl Strategy for Gadget {
     }
 }
 
-/// Converts between the versions, later: as a webhook would.
+/// Converts between the versions asynchronously, as a webhook would.
 struct Renamed;
 
 impl Converter for Renamed {

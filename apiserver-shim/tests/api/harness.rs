@@ -1,4 +1,4 @@
-//! A server over a store in memory, asked in process, and its answers as text that does not change from run to run.
+//! A server over an in-memory store that is called in-process, and its responses as reproducible text.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -21,12 +21,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts one, with the default service account that a controller would make.
+    /// Starts a server and creates the default service account, as a controller would.
     pub async fn start() -> Server {
         Server::start_with(None).await
     }
 
-    /// The same with an audit log.
+    /// Starts a server with an audit log.
     pub async fn start_with(audit: Option<AuditOptions>) -> Server {
         let data = tempfile::tempdir().unwrap();
         let pki = Arc::new(Pki::open_or_create(data.path(), SystemTime::now()).unwrap());
@@ -46,25 +46,26 @@ impl Server {
         server
     }
 
-    /// The service as a master.
+    /// The service for a user in `system:masters`.
     pub fn service(&self) -> ApiService {
         self.handle.service("test")
     }
 
-    /// Sends `line` (method, path, then `Header: value` parts after ` | `) and a body; gives code and body.
+    /// Sends a request and returns status code and body. `line` is method and path, then `Header: value` parts after
+    /// ` | `.
     pub async fn ask(&self, line: &str, body: &str) -> String {
         let response = self.service().respond(request(line, body)).await;
         show(response).await
     }
 
-    /// Like [`Server::ask`], decoded.
+    /// Like [`Server::ask`], but decodes the body.
     pub async fn json(&self, line: &str, body: &str) -> Value {
         let response = self.service().respond(request(line, body)).await;
         let bytes = response.into_body().collect().await.unwrap().to_bytes();
         serde_json::from_slice(&bytes).unwrap()
     }
 
-    /// Asks line by line, as a transcript. A line is `REQUEST LINE` or `REQUEST LINE <- BODY`.
+    /// Sends one request per line and returns a transcript. A line is `REQUEST LINE` or `REQUEST LINE <- BODY`.
     pub async fn play(&self, script: &str) -> String {
         let mut out = String::new();
         for line in script.lines().map(str::trim).filter(|l| !l.is_empty()) {
@@ -75,7 +76,7 @@ impl Server {
     }
 }
 
-/// A request out of a line.
+/// Parses a request line.
 pub fn request(line: &str, body: &str) -> http::Request<Body> {
     let mut parts = line.split(" | ");
     let (method, path) = parts.next().unwrap().split_once(' ').unwrap();
@@ -92,32 +93,32 @@ pub fn request(line: &str, body: &str) -> http::Request<Body> {
     builder.body(full(body.to_owned())).unwrap()
 }
 
-/// An answer as text: code, warnings, and the body without what differs from run to run.
+/// Formats a response: code, warnings, and the body without values that differ between runs.
 pub async fn show(response: Response) -> String {
     let code = response.status().as_u16();
     let warnings: Vec<String> =
         response.headers().get_all("warning").iter().map(|w| format!(" {}", w.to_str().unwrap())).collect();
     let bytes = response.into_body().collect().await.unwrap().to_bytes();
     let text = match serde_json::from_slice::<Value>(&bytes) {
-        Ok(value) => settle(value).to_string(),
+        Ok(value) => normalize(value).to_string(),
         Err(_) => String::from_utf8_lossy(&bytes).trim_end().to_owned(),
     };
     format!("{code}{} {text}", warnings.concat())
 }
 
-/// Hides what differs from run to run, and what other tests look at.
-pub fn settle(value: Value) -> Value {
+/// Replaces values that differ between runs or that other tests check.
+pub fn normalize(value: Value) -> Value {
     match value {
         Value::Object(members) => {
             let hidden = ["uid", "resourceVersion", "creationTimestamp", "managedFields", "time"];
             let members = members.into_iter().filter(|(k, _)| !hidden.contains(&k.as_str()));
-            Value::Object(members.map(|(k, v)| (k, settle(v))).collect())
+            Value::Object(members.map(|(k, v)| (k, normalize(v))).collect())
         }
-        Value::Array(items) => Value::Array(items.into_iter().map(settle).collect()),
+        Value::Array(items) => Value::Array(items.into_iter().map(normalize).collect()),
         Value::String(text) => {
             let bytes = text.as_bytes();
             let time = bytes.len() == 20 && bytes[4] == b'-' && bytes[10] == b'T' && bytes[19] == b'Z';
-            // A second may begin between an object's creation and its row.
+            // The age may be a second or more if time has passed since the creation.
             let age = text.strip_suffix('s').is_some_and(|seconds| seconds.parse::<u8>().is_ok());
             Value::String(match (time, age) {
                 (true, _) => "<time>".to_owned(),

@@ -1,10 +1,10 @@
-//! LIST by selectors, pages and versions; WATCH with transitions, bookmarks and initial events.
+//! LIST with selectors, pages and versions; WATCH with selection changes, bookmarks and initial events.
 
 use expect_test::expect;
 use http_body_util::BodyExt;
 use serde_json::Value;
 
-use crate::harness::{Server, request, settle};
+use crate::harness::{Server, normalize, request};
 
 const CM: &str = "/api/v1/namespaces/default/configmaps";
 
@@ -21,7 +21,7 @@ fn names(list: &Value) -> String {
 }
 
 #[tokio::test]
-async fn lists_choose_and_page() {
+async fn lists_select_and_paginate() {
     let server = Server::start().await;
     three(&server).await;
     let list = |query: String| {
@@ -32,7 +32,7 @@ async fn lists_choose_and_page() {
     assert_eq!(names(&list("fieldSelector=metadata.name%3Db".into()).await), "b");
     let first = list("limit=2".into()).await;
     assert_eq!((names(&first).as_str(), &first["metadata"]["remainingItemCount"]), ("a b", &1.into()));
-    // A page belongs to the version that it began with, whatever happens meanwhile.
+    // All pages belong to the version of the first one.
     server.ask(&format!("DELETE {CM}/c"), "").await;
     server.ask(&format!("POST {CM}"), r#"{"metadata":{"name":"d"}}"#).await;
     let token = first["metadata"]["continue"].as_str().unwrap();
@@ -47,7 +47,7 @@ async fn lists_choose_and_page() {
 }
 
 #[tokio::test]
-async fn refusals_of_lists() {
+async fn invalid_list_options() {
     let server = Server::start().await;
     let script = format!(
         r#"
@@ -85,7 +85,7 @@ async fn refusals_of_lists() {
 }
 
 #[tokio::test]
-async fn tables_and_bare_metadata() {
+async fn tables_and_partial_object_metadata() {
     let server = Server::start().await;
     server.ask(&format!("POST {CM}"), r#"{"metadata":{"name":"a"},"data":{"x":"1"}}"#).await;
     let script = format!(
@@ -119,14 +119,14 @@ async fn events(server: &Server, query: &str, count: usize, meanwhile: &[(&str, 
     }
     let lines = String::from_utf8(buffer).unwrap();
     let shown = lines.lines().map(|line| {
-        let event = settle(serde_json::from_str(line).unwrap());
+        let event = normalize(serde_json::from_str(line).unwrap());
         format!("{} {}\n", event["type"].as_str().unwrap(), event["object"])
     });
     shown.collect()
 }
 
 #[tokio::test]
-async fn watches_follow_what_enters_and_leaves_their_selection() {
+async fn watches_report_objects_that_enter_and_leave_the_selection() {
     let server = Server::start().await;
     three(&server).await;
     let relabel = format!("PATCH {CM}/a | Content-Type: application/merge-patch+json");
@@ -159,7 +159,7 @@ async fn watch_lists_end_with_a_bookmark() {
 }
 
 #[tokio::test]
-async fn a_watch_from_before_the_window_is_told_to_list_anew() {
+async fn a_watch_before_the_window_expires() {
     let server = Server::start().await;
     three(&server).await;
     let registry = server.handle.registry();
@@ -167,8 +167,8 @@ async fn a_watch_from_before_the_window_is_told_to_list_anew() {
     let configmaps = shim_core::controllers::served("", "configmaps");
     let later = std::time::Instant::now() + apiserver_shim::storage::watch_cache::WINDOW_AGE_MAX;
     registry.cache(configmaps).expire(later);
-    let told = events(&server, "resourceVersion=1", 1, &[]).await;
-    assert!(told.starts_with("ERROR") && told.contains("\"reason\":\"Expired\""), "{told}");
+    let event = events(&server, "resourceVersion=1", 1, &[]).await;
+    assert!(event.starts_with("ERROR") && event.contains("\"reason\":\"Expired\""), "{event}");
 }
 
 #[tokio::test]
@@ -182,7 +182,7 @@ async fn a_watch_resumes_where_it_ended() {
 }
 
 #[tokio::test]
-async fn a_table_watch_says_its_columns_once() {
+async fn a_table_watch_sends_its_columns_once() {
     let server = Server::start().await;
     let accept = "Accept: application/json;as=Table;v=v1;g=meta.k8s.io";
     let response = server.service().respond(request(&format!("GET {CM}?watch=1 | {accept}"), "")).await;
@@ -193,7 +193,7 @@ async fn a_table_watch_says_its_columns_once() {
         let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
         let event: Value = serde_json::from_slice(&frame).unwrap();
         let columns = event["object"]["columnDefinitions"].as_array().map_or(0, Vec::len);
-        shown.push_str(&format!("{columns} {}\n", settle(event["object"]["rows"][0]["cells"].clone())));
+        shown.push_str(&format!("{columns} {}\n", normalize(event["object"]["rows"][0]["cells"].clone())));
     }
     assert_eq!(shown, "3 [\"a\",0,\"<age>\"]\n0 [\"b\",0,\"<age>\"]\n");
 }

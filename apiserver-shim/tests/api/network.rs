@@ -1,4 +1,4 @@
-//! The HTTPS server: TLS, both HTTP versions, bodies that are too large, and streams that reach a node.
+//! The HTTPS server: TLS, HTTP/1.1 and HTTP/2, oversized bodies, and streams to a node.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -24,7 +24,7 @@ async fn connect(server: &Server) -> tokio_rustls::client::TlsStream<tokio::net:
 }
 
 #[tokio::test]
-async fn an_administrator_is_known_by_certificate_and_large_bodies_are_refused() {
+async fn client_certificates_authenticate_and_large_bodies_are_refused() {
     let server = Server::start().await;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(connect(&server).await)).await.unwrap();
@@ -49,13 +49,13 @@ async fn garbage_on_one_connection_does_not_affect_others() {
     let mut tls = connect(&server).await;
     tls.write_all(b"\x00\xffnot http at all\r\n\r\n").await.unwrap();
     let mut left = Vec::new();
-    // Closed or answered with 400: either is fine.
+    // Closing the connection and responding with 400 are both fine.
     let _ = tls.read_to_end(&mut left).await;
     assert!(server.ask("GET /readyz", "").await.starts_with("200 "));
 }
 
 #[tokio::test]
-async fn the_in_process_client_is_ordinary_kube() {
+async fn the_in_process_client_is_a_kube_client() {
     use k8s_openapi::api::core::v1::Namespace;
     let server = Server::start().await;
     let api: kube::Api<Namespace> =

@@ -1,4 +1,4 @@
-//! What a request may look like and what an answer carries, whatever it is about.
+//! General properties of requests and responses, independent of the resource.
 
 use expect_test::expect;
 use http_body_util::BodyExt;
@@ -18,7 +18,7 @@ async fn text(server: &Server, line: &str) -> String {
 }
 
 #[tokio::test]
-async fn parameters_are_checked_before_anything_is_done() {
+async fn parameters_are_validated_first() {
     let server = Server::start().await;
     let script = format!(
         r#"
@@ -62,7 +62,7 @@ async fn parameters_are_checked_before_anything_is_done() {
 }
 
 #[tokio::test]
-async fn every_answer_names_its_request() {
+async fn every_response_has_an_audit_id() {
     let server = Server::start().await;
     let given = headers(&server, &format!("GET {CM} | Audit-ID: mine")).await;
     assert_eq!(given["audit-id"], "mine");
@@ -76,7 +76,7 @@ async fn every_answer_names_its_request() {
 }
 
 #[tokio::test]
-async fn people_get_lines() {
+async fn interactive_clients_get_pretty_printed_json() {
     let server = Server::start().await;
     expect![[r#"
         {
@@ -98,7 +98,7 @@ async fn people_get_lines() {
 }
 
 #[tokio::test]
-async fn one_object_is_watched_by_the_old_path() {
+async fn a_single_object_is_watched_through_the_deprecated_path() {
     let server = Server::start().await;
     server.ask(&format!("POST {CM}"), r#"{"metadata":{"name":"a"}}"#).await;
     server.ask(&format!("POST {CM}"), r#"{"metadata":{"name":"b"}}"#).await;
@@ -112,7 +112,7 @@ async fn one_object_is_watched_by_the_old_path() {
 }
 
 #[tokio::test]
-async fn admission_looks_at_what_is_not_there() {
+async fn admission_applies_to_absent_objects() {
     let server = Server::start().await;
     let script = r#"
         POST /api/v1/nodes <- {"metadata":{"name":"n"}}
@@ -133,7 +133,7 @@ async fn admission_looks_at_what_is_not_there() {
 }
 
 #[tokio::test]
-async fn the_older_openapi_has_every_type_and_no_dangling_reference() {
+async fn openapi_v2_has_every_type_and_no_dangling_reference() {
     let server = Server::start().await;
     let document: Value = serde_json::from_str(&text(&server, "GET /openapi/v2").await).unwrap();
     let definitions = document["definitions"].as_object().unwrap();
@@ -159,7 +159,7 @@ async fn the_older_openapi_has_every_type_and_no_dangling_reference() {
 }
 
 #[tokio::test]
-async fn an_expired_list_says_how_to_read_on() {
+async fn an_expired_list_has_a_token_to_continue() {
     let server = Server::start().await;
     for name in ["a", "b", "c"] {
         server.ask(&format!("POST {CM}"), &format!(r#"{{"metadata":{{"name":"{name}"}}}}"#)).await;
@@ -168,7 +168,7 @@ async fn an_expired_list_says_how_to_read_on() {
     let token = page["metadata"]["continue"].as_str().unwrap().to_owned();
     let seen = page["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
     server.ask(&format!("DELETE {CM}/b"), "").await;
-    // Until the cache has seen the deletion it still shows that version, and nothing has expired.
+    // Until the cache has seen the deletion, it still represents that version and nothing has expired.
     server.ask(&format!("GET {CM}"), "").await;
     let store = server.service().api().registry.store().clone();
     let newest = store.current_revision().await.unwrap();

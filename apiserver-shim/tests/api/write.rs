@@ -1,4 +1,4 @@
-//! Create, read, update, patch; dry runs, warnings and refusals.
+//! Create, read, update and patch; dry runs, warnings and errors.
 
 use expect_test::expect;
 
@@ -66,7 +66,7 @@ async fn objects_are_created_read_updated_and_patched() {
 }
 
 #[tokio::test]
-async fn dry_runs_write_nothing_and_complaints_are_told() {
+async fn dry_runs_write_nothing_and_warnings_are_sent() {
     let server = Server::start().await;
     let script = format!(
         r#"
@@ -181,7 +181,7 @@ async fn services_never_share_an_address() {
         format!(r#"{{"metadata":{{"name":"t"}},"spec":{{"clusterIP":"{taken}","ports":[{{"port":80}}]}}}}"#);
     let refused = server.json(&format!("POST {S}"), &body).await;
     assert!(refused["message"].as_str().unwrap().ends_with("provided IP is already allocated"), "{refused}");
-    // A deleted Service gives its address back.
+    // Deleting a Service releases its address.
     let owner = (0..8).map(|i| format!("{S}/s{i}"));
     for path in owner {
         server.ask(&format!("DELETE {path}"), "").await;
@@ -191,7 +191,7 @@ async fn services_never_share_an_address() {
 }
 
 #[tokio::test]
-async fn racing_patches_all_arrive() {
+async fn concurrent_patches_are_all_applied() {
     let server = std::sync::Arc::new(Server::start().await);
     server.ask(&format!("POST {CM}"), r#"{"metadata":{"name":"c"},"data":{}}"#).await;
     let tasks: Vec<_> = (0..16)
@@ -211,7 +211,7 @@ async fn racing_patches_all_arrive() {
 }
 
 #[tokio::test]
-async fn what_admission_has_added_to_a_pod_need_not_be_sent_again() {
+async fn an_update_may_omit_what_admission_added_to_a_pod() {
     let server = Server::start().await;
     let pods = "/api/v1/namespaces/default/pods";
     let body = r#"{"metadata":{"name":"p"},"spec":{"serviceAccountName":"default","automountServiceAccountToken":false,"containers":[{"name":"c","image":"i:1"}]}}"#;

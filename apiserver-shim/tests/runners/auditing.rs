@@ -1,5 +1,6 @@
-//! The API server's auditor over a running cluster. A note about one source alone (objects, or tasks) is a failure. A note
-//! that compares objects with tasks reads two sources that are never of the same moment: it is a failure if it stands.
+//! The API server's auditor on a running cluster. A violation that concerns one source only, objects or tasks, is a
+//! failure at once. One that compares both is a failure only if it persists, because the two are never read at the
+//! same moment.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,24 +16,24 @@ use shim_core::scheduler::Amounts;
 
 use crate::cluster::{Cluster, http_get};
 
-/// The least time between two looks.
+/// Minimum interval between two audits.
 const EVERY: Duration = Duration::from_millis(100);
-/// How long objects and tasks may disagree: a kill, a retry, a reconciliation.
-const SETTLES_WITHIN: Duration = Duration::from_secs(10);
+/// How long objects and tasks may disagree: the duration of a kill, a retry or a reconciliation.
+const CONVERGES_WITHIN: Duration = Duration::from_secs(10);
 
-/// What it remembers between two looks.
+/// The auditor's state between audits.
 #[derive(Default)]
 pub struct Auditor {
     rows: PodViews,
     last: Option<Instant>,
-    /// Since when each note has stood.
+    /// Since when each violation has persisted.
     standing: BTreeMap<Note, Instant>,
-    /// Somebody binds Pods without asking the ledger.
+    /// Whether the test binds Pods itself, without an offer.
     pub binds_by_hand: bool,
 }
 
 impl Auditor {
-    /// A look, unless the last was just now. Panics on what must not be.
+    /// Audits unless the last audit was just now. Panics on a violation.
     pub async fn look(&mut self, cluster: &Cluster) {
         if self.last.is_some_and(|at| at.elapsed() < EVERY) {
             return;
@@ -40,13 +41,13 @@ impl Auditor {
         self.standing = self.notes(cluster).await;
         self.last = Some(Instant::now());
         let fatal =
-            |(note, since): &(&Note, &Instant)| !self.may_pass(note) || since.elapsed() > SETTLES_WITHIN;
+            |(note, since): &(&Note, &Instant)| !self.may_pass(note) || since.elapsed() > CONVERGES_WITHIN;
         let broken: Vec<String> =
             self.standing.iter().filter(fatal).map(|(note, _)| note.to_string()).collect();
         assert!(broken.is_empty(), "{broken:#?}");
     }
 
-    /// Waits until there is nothing to say.
+    /// Waits until there is no violation.
     pub async fn rest(&mut self, cluster: &Cluster) {
         loop {
             self.last = None;
@@ -58,17 +59,18 @@ impl Auditor {
         }
     }
 
-    /// Whether a note may be of two moments, or be answered by a refusal.
+    /// Whether a violation may be due to reading two sources, or be resolved by a rejection.
     fn may_pass(&self, note: &Note) -> bool {
         match note.invariant {
             Invariant::NoOrphanTask | Invariant::TaskWhereBound => true,
             Invariant::WithinCapacity | Invariant::HostPortsOnce => self.binds_by_hand,
-            Invariant::OneTask | Invariant::NoTwins => false,
+            Invariant::OneTask | Invariant::UniqueIdentity => false,
         }
     }
 
     async fn notes(&self, cluster: &Cluster) -> BTreeMap<Note, Instant> {
-        // Tasks first: one that begins afterwards is not missed, one that has ended is only seen once more.
+        // Read tasks first: a task that starts afterwards is not missed, and one that has ended is reported once
+        // more.
         let agents = cluster.master.in_process_driver().watch_cluster().await.unwrap().0;
         let names: BTreeMap<&str, &str> = agents
             .iter()
@@ -112,7 +114,7 @@ impl Auditor {
     }
 }
 
-/// What an agent has, counted apart from the scheduler's own way of counting.
+/// The total resources of an agent, computed independently of the scheduler.
 fn total(agent: &kernel_model::agent::AgentSnapshot) -> Amounts {
     let mut amounts = Amounts { ephemeral: i64::MAX, ..Amounts::default() };
     for (name, scalar) in agent.total.scalars() {

@@ -1,4 +1,5 @@
-//! A whole API server in one process: a real master, simulated agents, a store in memory, and the auditor, asked as things go.
+//! An API server in one process: a real master, simulated agents, an in-memory store, and the auditor, which runs
+//! while tests wait.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -24,8 +25,8 @@ use store::{MemoryStore, Store};
 
 use crate::auditing::Auditor;
 
-/// How long anything may take here.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Timeout of every wait in these tests.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 pub struct Cluster {
     pub master: MasterHandle,
@@ -39,10 +40,10 @@ pub struct Cluster {
     auditor: tokio::sync::Mutex<Auditor>,
 }
 
-/// What a simulated executor says of a Pod.
+/// What a simulated executor reports for a Pod.
 pub fn hollow_options() -> HollowOptions {
     let mut options = HollowOptions::new();
-    // An address for each Pod, and no two the same: the auditor minds.
+    // Each Pod needs its own address, which the auditor checks.
     let addresses = Mutex::new(BTreeMap::<String, usize>::new());
     let data = move |task: &TaskInfo, state: TaskState| -> bytes::Bytes {
         let pod: Value = serde_json::from_slice(&task.data).unwrap_or_default();
@@ -81,7 +82,7 @@ impl Cluster {
         Cluster::start_on(&store, machines, options).await
     }
 
-    /// A fresh cluster on a store that outlives it.
+    /// Starts a cluster on an existing store.
     pub async fn start_on(store: &Arc<dyn Store>, machines: u32, options: MasterOptions) -> Cluster {
         let master = kernel::server::start(options).await.unwrap();
         let registry = Registry::open(store.clone()).await.unwrap();
@@ -92,7 +93,7 @@ impl Cluster {
         cluster
     }
 
-    /// These parts, and no runners yet.
+    /// A cluster of these parts, without controllers and scheduler.
     pub fn of(master: MasterHandle, registry: Registry, hollow: Option<HollowHandle>) -> Cluster {
         Cluster {
             master,
@@ -110,12 +111,12 @@ impl Cluster {
         self.run_with(Arc::new(self.master.in_process_driver()));
     }
 
-    /// Runs the runners with another way to the master.
+    /// Starts controllers and scheduler with this driver for the master.
     pub fn run_with(&mut self, driver: Arc<dyn SchedulerDriver>) {
         self.run_configured(driver, SchedulerConfiguration::default());
     }
 
-    /// The same with a configuration of the scheduler.
+    /// Like [`Cluster::run_with`], with a scheduler configuration.
     pub fn run_configured(
         &mut self,
         driver: Arc<dyn SchedulerDriver>,
@@ -184,9 +185,9 @@ impl Cluster {
     pub async fn until(&self, what: &str, done: impl Fn(&Cluster) -> bool) {
         let begun = Instant::now();
         while !done(self) {
-            if begun.elapsed() > PATIENCE {
+            if begun.elapsed() > TIMEOUT {
                 let pods: Vec<String> = self.pods().iter().map(Value::to_string).collect();
-                panic!("not in time: {what}; pods: {pods:#?}");
+                panic!("timed out: {what}; pods: {pods:#?}");
             }
             self.auditor.lock().await.look(self).await;
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -194,12 +195,12 @@ impl Cluster {
         self.auditor.lock().await.look(self).await;
     }
 
-    /// Pods are bound by hand: the auditor sees them before their node has refused them.
+    /// Tells the auditor that the test binds Pods itself, so that violations may exist until the node rejects them.
     pub async fn binds_by_hand(&self) {
         self.auditor.lock().await.binds_by_hand = true;
     }
 
-    /// Objects and tasks agree, or will in a moment.
+    /// Waits until objects and tasks agree.
     pub async fn audited(&self) {
         self.auditor.lock().await.rest(self).await;
     }
@@ -223,12 +224,12 @@ impl Cluster {
     }
 }
 
-/// A write of the test's.
+/// The context of a test's write.
 pub fn context(verb: &'static str) -> RequestContext {
     Identity::apiserver().context(verb)
 }
 
-/// A GET as plain as can be.
+/// Sends a minimal HTTP GET.
 pub async fn http_get(address: std::net::SocketAddr, path: &str) -> String {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();

@@ -1,4 +1,4 @@
-//! An API server that dies between what it sends to the kernel and what it writes.
+//! Crashes of the API server between a call to the kernel and the write that depends on it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 use crate::cluster::{Cluster, hollow_options, trace};
 
-/// A way to the master on which launches arrive and their answers do not.
+/// A driver that delivers launches and loses their answers.
 struct NoAnswer(InProcessDriver);
 
 #[async_trait]
@@ -81,9 +81,9 @@ async fn open_intents(store: &Arc<dyn Store>) -> usize {
     store.list(ListRequest::prefix(prefix)).await.unwrap().kvs.len()
 }
 
-/// INV-37: API server and master die after the ACCEPT and before the binding, and the node's agent stays away.
+/// INV-37: API server and master crash after the ACCEPT and before the binding, and the node's agent stays away.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_launch_of_before_a_crash_is_not_made_elsewhere() {
+async fn a_launch_before_a_crash_is_not_repeated_elsewhere() {
     trace();
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let mut cluster = Cluster::start_on(&store, 1, options(&store, Duration::from_secs(60))).await;
@@ -95,7 +95,7 @@ async fn a_launch_of_before_a_crash_is_not_made_elsewhere() {
     }
     assert_eq!(node(&cluster.pods(), "torn"), "", "the binding was not written");
     assert_eq!(open_intents(&store).await, 1);
-    // All who know of it are gone, its machine first; there is another machine with plenty of room.
+    // Stop everything that knows of the launch, the node first. Another node has free resources.
     (cluster.hollow, cluster.runners) = (None, None);
     let Cluster { master, .. } = cluster;
     master.shutdown().await;
@@ -107,22 +107,26 @@ async fn a_launch_of_before_a_crash_is_not_made_elsewhere() {
     cluster.run();
     cluster.create("", "pods", "ns", pod("whole")).await;
     cluster.until("others are placed", |c| node(&c.pods(), "whole") == "other-00000").await;
-    let told = |c: &Cluster| {
+    let reported = |c: &Cluster| {
         let pods = c.pods();
         let torn = pods.iter().find(|p| p["metadata"]["name"] == "torn")?;
         condition(&torn["status"], "PodScheduled").map(|c| c["message"].as_str().unwrap_or("").to_owned())
     };
-    cluster.until("people are told", |c| told(c).is_some()).await;
-    assert!(told(&cluster).unwrap().starts_with("waiting for node hollow-00000"), "{:?}", told(&cluster));
+    cluster.until("the wait is reported", |c| reported(c).is_some()).await;
+    assert!(
+        reported(&cluster).unwrap().starts_with("waiting for node hollow-00000"),
+        "{:?}",
+        reported(&cluster)
+    );
     assert_eq!(node(&cluster.pods(), "torn"), "", "nobody knows whether it runs");
-    // The machine is given up as unreachable: there it was, and there it stays until somebody evicts it.
+    // The agent is marked unreachable: the Pod is bound there and stays until it is evicted.
     cluster.until("bound where it was launched", |c| node(&c.pods(), "torn") == "hollow-00000").await;
     assert_eq!(cluster.tasks().await, 1);
 }
 
-/// The same without any loss of the master: the answer is lost, and the next to subscribe finds the task.
+/// The same without a crash of the master: the answer is lost, and the next subscription finds the task.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_launch_without_an_answer_is_found() {
+async fn an_unanswered_launch_is_found_by_reconciliation() {
     trace();
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let mut cluster = Cluster::start_on(&store, 2, options(&store, Duration::from_secs(60))).await;
@@ -135,7 +139,7 @@ async fn a_launch_without_an_answer_is_found() {
     cluster.run();
     cluster.until("it runs", |c| c.running() == 1).await;
     assert_eq!(cluster.tasks().await, 1);
-    // Nothing is left of the intent.
+    // The intent has been removed.
     for _ in 0..500 {
         if open_intents(&store).await == 0 {
             break;

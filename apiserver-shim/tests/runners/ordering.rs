@@ -1,4 +1,5 @@
-//! Statuses of a Pod are stored in the order in which its node reported them, however long a write or a call takes.
+//! Statuses of a Pod are stored in the order in which its node reported them, regardless of the duration of writes
+//! and calls.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +19,7 @@ use tokio::sync::mpsc;
 
 use crate::cluster::{Cluster, trace};
 
-/// Waits that differ from one to the next, 0 to 9 ms.
+/// Varying delays of 0 to 9 ms.
 #[derive(Default)]
 struct Waits(AtomicU64);
 
@@ -29,7 +30,7 @@ impl Waits {
     }
 }
 
-/// A store whose writes take a while.
+/// A store with slow writes.
 #[derive(Default)]
 struct SlowStore(MemoryStore, Waits);
 
@@ -59,7 +60,7 @@ impl Store for SlowStore {
     }
 }
 
-/// A driver on which acknowledgements take a while, and so the next updates of nodes.
+/// A driver with slow acknowledgements, which delay the nodes' next updates.
 struct SlowAnswers(InProcessDriver, Waits);
 
 #[async_trait]
@@ -86,7 +87,7 @@ impl SchedulerDriver for SlowAnswers {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_last_status_of_a_pod_is_the_last_to_be_written() {
+async fn the_last_status_of_a_pod_is_written_last() {
     const ROUNDS: usize = 40;
     const AT_ONCE: usize = 3;
     trace();

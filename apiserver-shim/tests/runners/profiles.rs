@@ -1,4 +1,4 @@
-//! Profiles of the scheduler, and Pods that it does not place.
+//! Scheduler profiles, and Pods that the scheduler does not place.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ async fn create(cluster: &Cluster, name: &str, spec: Value) {
     cluster.create("", "pods", "ns", pod).await;
 }
 
-/// Why a Pod waits, as its condition says.
+/// The message of the Pod's `PodScheduled` condition.
 fn waits(cluster: &Cluster, name: &str) -> String {
     let pods = cluster.pods();
     let pod = pods.iter().find(|pod| pod["metadata"]["name"] == name);
@@ -25,7 +25,7 @@ fn waits(cluster: &Cluster, name: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_profile_places_the_pods_of_its_name() {
+async fn each_profile_schedules_the_pods_of_its_name() {
     trace();
     let mut cluster = Cluster::start(1).await;
     let configuration = json!({
@@ -48,7 +48,7 @@ async fn each_profile_places_the_pods_of_its_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pod_with_a_constraint_that_is_not_supported_waits() {
+async fn a_pod_with_an_unsupported_constraint_stays_pending() {
     trace();
     let cluster = Cluster::start(1).await;
     cluster.until("a node", |c| c.list("", "nodes").len() == 1).await;

@@ -1,4 +1,4 @@
-//! Whose turn it is to find a node, and what becomes of Pods whose node was chosen by somebody else.
+//! Which Pods the scheduler places, and what happens to Pods that were bound by others.
 
 use apiserver_shim::storage::selection::Selection;
 use apiserver_shim::storage::watch_cache::WatchFrom;
@@ -19,7 +19,7 @@ fn find(cluster: &Cluster, name: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn gated_pods_and_those_of_other_schedulers_are_left_alone() {
+async fn gated_pods_and_those_of_other_schedulers_are_ignored() {
     trace();
     let cluster = Cluster::start(1).await;
     cluster.until("a node", |c| c.list("", "nodes").len() == 1).await;
@@ -35,8 +35,8 @@ async fn gated_pods_and_those_of_other_schedulers_are_left_alone() {
     };
     let gated = (Value::Null, json!("SchedulingGated"));
     cluster.until("ours runs", |c| c.running() == 1).await;
-    cluster.until("the gated one is told why", |c| scheduled(c, "gated") == gated).await;
-    // A barrier: the scheduler takes Pods in order, so it has passed over the others when this one runs.
+    cluster.until("the gated Pod has a reason", |c| scheduled(c, "gated") == gated).await;
+    // A barrier: the scheduler processes Pods in order, so it has skipped the others when this one runs.
     cluster.create("", "pods", "ns", pod("barrier", "1", json!({}))).await;
     cluster.until("the barrier runs", |c| c.running() == 2).await;
     assert_eq!(scheduled(&cluster, "gated"), gated);
@@ -53,11 +53,12 @@ async fn gated_pods_and_those_of_other_schedulers_are_left_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_refuses_what_was_bound_to_it_by_hand_beyond_its_means() {
+async fn a_node_rejects_pods_bound_by_clients_beyond_its_resources() {
     trace();
     let cluster = Cluster::start(1).await;
     cluster.until("a node", |c| c.list("", "nodes").len() == 1).await;
-    // Bound beyond its means until it is refused. Of 32 CPUs the executor has a tenth.
+    // Bound although it exceeds the node's resources, until it is rejected. The executor uses a tenth of a CPU of the
+    // 32.
     cluster.binds_by_hand().await;
     cluster.create("", "pods", "ns", pod("first", "20", json!({"nodeName": "hollow-00000"}))).await;
     cluster.until("the first runs", |c| c.running() == 1).await;
@@ -89,7 +90,7 @@ async fn a_node_refuses_what_was_bound_to_it_by_hand_beyond_its_means() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pods_of_one_controller_spread_whatever_else_runs() {
+async fn pods_of_one_controller_spread_regardless_of_other_pods() {
     trace();
     let cluster = Cluster::start(2).await;
     cluster.until("nodes", |c| c.list("", "nodes").len() == 2).await;
@@ -97,7 +98,7 @@ async fn pods_of_one_controller_spread_whatever_else_runs() {
     cluster.until("the big one runs", |c| c.running() == 1).await;
     cluster.create("apps", "deployments", "ns", deployment(1)).await;
     cluster.until("its first runs", |c| c.running() == 2).await;
-    // In a later cycle: the emptier node has one of them already.
+    // In a later cycle: the emptier node already has one of them.
     cluster.edit("apps", "deployments", "web", |d| d["spec"]["replicas"] = json!(2)).await;
     cluster.until("its second runs", |c| c.running() == 3).await;
     let pods = cluster.pods();
@@ -109,7 +110,7 @@ async fn pods_of_one_controller_spread_whatever_else_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_burst_of_pods_is_told_of_once_each() {
+async fn each_pod_of_a_burst_is_reported_once() {
     const PODS: usize = 40;
     trace();
     let cluster = Cluster::start(4).await;
@@ -135,10 +136,10 @@ async fn a_burst_of_pods_is_told_of_once_each() {
         let events = c.list("", "events").into_iter().filter(|e| e["reason"] == "Scheduled");
         events.map(|e| e["involvedObject"]["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
-    cluster.until("all are told of", |c| scheduled(c).len() >= PODS).await;
-    let mut told = scheduled(&cluster);
-    told.sort_unstable();
-    told.dedup();
-    assert_eq!((told.len(), scheduled(&cluster).len()), (PODS, PODS));
+    cluster.until("all are scheduled", |c| scheduled(c).len() >= PODS).await;
+    let mut reported = scheduled(&cluster);
+    reported.sort_unstable();
+    reported.dedup();
+    assert_eq!((reported.len(), scheduled(&cluster).len()), (PODS, PODS));
     cluster.audited().await;
 }

@@ -154,9 +154,9 @@ pub(crate) fn parse_plain(body: &[u8], duplicates: &mut Vec<String>) -> Result<V
         Err(e) => e,
     };
     match go_text::lenient(body) {
-        Some(mended) => {
+        Some(repaired) => {
             duplicates.clear();
-            strict_json::from_json(&mended, duplicates).map_err(|e| json_error(&mended, &e))
+            strict_json::from_json(&repaired, duplicates).map_err(|e| json_error(&repaired, &e))
         }
         None => Err(json_error(body, &refused)),
     }
