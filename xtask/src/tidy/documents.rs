@@ -1,5 +1,5 @@
-//! Rules for documents: every invariant names a test, every crate is on the code map, every decision page has its four
-//! parts, manifests inherit from the workspace.
+//! Rules for documents: every invariant names a test, every path exists, every crate is on the code map, every decision page
+//! has its four parts, manifests inherit from the workspace.
 
 use std::{fs, path::Path};
 
@@ -12,8 +12,9 @@ pub fn check(sources: &[Source]) -> anyhow::Result<Vec<Finding>> {
     let map = fs::read_to_string("ARCHITECTURE.md").context("ARCHITECTURE.md is missing")?;
     let mut findings = Vec::new();
     invariants(&map, sources, &mut findings);
+    paths("ARCHITECTURE.md", &map, sources, &mut findings);
     manifests(&map, &mut findings)?;
-    decisions(&mut findings)?;
+    decisions(sources, &mut findings)?;
     Ok(findings)
 }
 
@@ -29,6 +30,23 @@ fn invariants(map: &str, sources: &[Source], findings: &mut Vec<Finding>) {
             findings.push(Finding(format!(
                 "ARCHITECTURE.md: INV-{number} names no test that exists (as `test_name`)"
             )));
+        }
+    }
+}
+
+/// Each path in backticks must exist: one that ends in `.rs` as the end of a source file's path, one that begins with a
+/// folder of the workspace as it is.
+fn paths(document: &str, text: &str, sources: &[Source], findings: &mut Vec<Finding>) {
+    for token in text.lines().flat_map(|line| line.split('`').skip(1).step_by(2)) {
+        let is_source = token.ends_with(".rs") && token.contains('/') && !token.contains("NAME");
+        let exists = if is_source {
+            sources.iter().any(|s| s.path == token || s.path.ends_with(&format!("/{token}")))
+        } else {
+            let first = token.split('/').next().unwrap_or_default();
+            first == token || !Path::new(first).is_dir() || Path::new(token).exists()
+        };
+        if !exists {
+            findings.push(Finding(format!("{document}: the path `{token}` does not exist")));
         }
     }
 }
@@ -61,10 +79,11 @@ fn manifests(map: &str, findings: &mut Vec<Finding>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn decisions(findings: &mut Vec<Finding>) -> anyhow::Result<()> {
+fn decisions(sources: &[Source], findings: &mut Vec<Finding>) -> anyhow::Result<()> {
     for entry in fs::read_dir(Path::new("docs/decisions")).context("docs/decisions is missing")? {
         let path = entry?.path();
         let text = fs::read_to_string(&path)?;
+        paths(&path.display().to_string(), &text, sources, findings);
         for part in ["## Context", "## Choice", "## Consequence", "## What would change it"] {
             if !text.contains(part) {
                 findings.push(Finding(format!("{}: has no '{part}'", path.display())));
@@ -72,4 +91,21 @@ fn decisions(findings: &mut Vec<Finding>) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_that_do_not_exist_are_found() {
+        let sources = [Source { path: "a/src/b.rs".to_owned(), text: String::new() }];
+        let mut findings = Vec::new();
+        paths("X.md", "`src/b.rs` `src/c.rs` `pods/binding` `src/tidy` `src/gone`", &sources, &mut findings);
+        let found: Vec<&str> = findings.iter().map(|finding| finding.0.as_str()).collect();
+        assert_eq!(
+            found,
+            ["X.md: the path `src/c.rs` does not exist", "X.md: the path `src/gone` does not exist"]
+        );
+    }
 }
