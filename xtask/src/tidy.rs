@@ -5,7 +5,7 @@ use anyhow::bail;
 
 mod documents;
 mod edges;
-mod rooms;
+mod layers;
 mod sources;
 mod vocabulary;
 
@@ -19,7 +19,7 @@ pub fn run() -> anyhow::Result<()> {
     let mut findings = Vec::new();
     findings.extend(edges::check()?);
     findings.extend(sources::check(&files)?);
-    findings.extend(rooms::check(&files));
+    findings.extend(layers::check(&files));
     findings.extend(documents::check(&files)?);
     findings.extend(vocabulary::check(&files)?);
     findings.sort();

@@ -36,7 +36,7 @@ pub struct Options {
     /// How long faults happen.
     pub faults: Duration,
     /// How long the cluster may take to come to rest after the last one.
-    pub patience: Duration,
+    pub converge_within: Duration,
     /// Whether to keep the text of the event log.
     pub log: bool,
 }
@@ -47,7 +47,7 @@ impl Default for Options {
             nodes: 3,
             work: 5,
             faults: Duration::from_secs(40),
-            patience: Duration::from_secs(1800),
+            converge_within: Duration::from_secs(1800),
             log: false,
         }
     }

@@ -224,7 +224,7 @@ impl World {
 
     pub(crate) fn play(mut self) -> Report {
         let calm = BEGIN + self.options.faults;
-        let end = calm + self.options.patience;
+        let end = calm + self.options.converge_within;
         while self.failures.is_empty() {
             let Some(time) = self.next_time() else {
                 self.fail("nothing is left to happen, and the work is not done".to_owned());

@@ -29,7 +29,7 @@ use kernel_model::{
 use tokio::sync::mpsc;
 
 /// The timeout of every wait in these tests.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 pub struct Cluster {
     _master: MasterHandle,
@@ -186,7 +186,7 @@ impl Cluster {
     }
 
     async fn event(&mut self) {
-        let event = tokio::time::timeout(PATIENCE, self.events.recv()).await.expect("an event in time");
+        let event = tokio::time::timeout(TIMEOUT, self.events.recv()).await.expect("an event in time");
         match event.expect("the stream lives") {
             Event::Offers { offers } => self.offers.extend(offers.into_iter().map(Arc::unwrap_or_clone)),
             Event::Rescind { offer_id } => self.offers.retain(|offer| offer.id != offer_id),
@@ -308,7 +308,7 @@ pub fn custom_executor(id: &str, line: &str) -> ExecutorInfo {
 }
 
 pub async fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let deadline = tokio::time::Instant::now() + TIMEOUT;
     while !condition() {
         assert!(tokio::time::Instant::now() < deadline, "waited too long for {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;

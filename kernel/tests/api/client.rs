@@ -10,7 +10,7 @@ use tokio::{
 };
 
 /// The timeout of every wait in these tests.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A response whose body has not been read.
 pub(crate) struct Answer {
@@ -27,7 +27,7 @@ impl Answer {
     /// The next chunk; `None` at the end.
     pub(crate) async fn chunk(&mut self) -> Option<Vec<u8>> {
         let mut line = String::new();
-        timeout(PATIENCE, self.reader.read_line(&mut line)).await.expect("a chunk in time").ok()?;
+        timeout(TIMEOUT, self.reader.read_line(&mut line)).await.expect("a chunk in time").ok()?;
         let length = usize::from_str_radix(line.trim(), 16).ok()?;
         let mut chunk = vec![0; length + 2];
         self.reader.read_exact(&mut chunk).await.ok()?;
@@ -87,7 +87,7 @@ pub(crate) async fn send(address: SocketAddr, head: &str, body: &[u8]) -> Answer
     let mut lines = Vec::new();
     loop {
         let mut line = String::new();
-        timeout(PATIENCE, reader.read_line(&mut line)).await.expect("an answer in time").expect("readable");
+        timeout(TIMEOUT, reader.read_line(&mut line)).await.expect("an answer in time").expect("readable");
         let line = line.trim_end().to_owned();
         if line.is_empty() {
             break;

@@ -8,7 +8,7 @@ use store::{
 };
 use tokio::time::timeout;
 
-use crate::{client::PATIENCE, fake_agent, master_on};
+use crate::{client::TIMEOUT, fake_agent, master_on};
 
 /// A store that reads but does not write, like a full disk.
 struct ReadOnly(MemoryStore);
@@ -49,7 +49,7 @@ async fn a_master_that_cannot_write_reports_it_and_ends() {
     let mut master = master_on(Arc::new(ReadOnly(MemoryStore::new()))).await;
     // Registering an agent is a write.
     let _told = fake_agent::start(master.attach_agent(), "one").await;
-    let why = timeout(PATIENCE, master.failed()).await.expect("the master ends");
+    let why = timeout(TIMEOUT, master.failed()).await.expect("the master ends");
     assert!(why.contains("the disk is full"), "{why}");
-    timeout(PATIENCE, master.shutdown()).await.expect("there is nothing to wait for");
+    timeout(TIMEOUT, master.shutdown()).await.expect("there is nothing to wait for");
 }

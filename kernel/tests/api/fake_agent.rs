@@ -10,7 +10,7 @@ use kernel_model::{
 };
 use tokio::{sync::mpsc, time::timeout};
 
-use crate::client::PATIENCE;
+use crate::client::TIMEOUT;
 
 /// The description of an agent with four CPUs.
 pub(crate) fn info(hostname: &str) -> AgentInfo {
@@ -90,7 +90,7 @@ pub(crate) async fn next_message<T>(
     mut pick: impl FnMut(ToAgent) -> Option<T>,
 ) -> T {
     loop {
-        let message = timeout(PATIENCE, agent.recv()).await.expect("in time").expect("the agent lives");
+        let message = timeout(TIMEOUT, agent.recv()).await.expect("in time").expect("the agent lives");
         if let Some(picked) = pick(message) {
             return picked;
         }

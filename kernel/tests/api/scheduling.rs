@@ -15,7 +15,7 @@ use kernel_wire::{codec, codec::ContentType, framework, task, v1};
 use serde_json::{Value, json};
 
 use crate::{
-    client::{Framework, PATIENCE, post_json, send},
+    client::{Framework, TIMEOUT, post_json, send},
     fake_agent, master,
 };
 
@@ -129,7 +129,7 @@ async fn a_framework_that_disconnects_is_noticed() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, noticed).await.expect("it is not taken for connected any more");
+    tokio::time::timeout(TIMEOUT, noticed).await.expect("it is not taken for connected any more");
 }
 
 #[tokio::test]

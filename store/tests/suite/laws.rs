@@ -13,7 +13,7 @@ use store::{
 type AnyStore = Arc<dyn Store>;
 
 /// The timeout of every wait in these tests.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const TIMEOUT: Duration = Duration::from_secs(60);
 
 fn key(name: &str) -> Key {
     Key::new(name)
@@ -39,7 +39,7 @@ fn names(kvs: &[KeyValue]) -> Vec<&str> {
 /// The next batch with events; fails if none comes.
 async fn next(watch: &mut Watch) -> WatchBatch {
     loop {
-        let next = tokio::time::timeout(PATIENCE, watch.next_batch()).await;
+        let next = tokio::time::timeout(TIMEOUT, watch.next_batch()).await;
         let batch = next.expect("the watch is silent").expect("the watch ended").expect("the watch failed");
         if !batch.is_progress() {
             return batch;
@@ -298,9 +298,9 @@ pub async fn progress_comes_after_everything_before_it(store: AnyStore) {
     let mut idle = store.watch("/idle/", start).await.unwrap();
     let written = put(&store, "/busy/a", "1").await;
     store.request_progress().await.unwrap();
-    let first = tokio::time::timeout(PATIENCE, busy.next_batch()).await.unwrap().unwrap().unwrap();
+    let first = tokio::time::timeout(TIMEOUT, busy.next_batch()).await.unwrap().unwrap().unwrap();
     assert!(!first.is_progress() && first.revision == written);
-    let mark = tokio::time::timeout(PATIENCE, idle.next_batch()).await.unwrap().unwrap().unwrap();
+    let mark = tokio::time::timeout(TIMEOUT, idle.next_batch()).await.unwrap().unwrap().unwrap();
     assert!(mark.is_progress() && mark.revision >= written);
     assert_eq!(
         names(&store.list(ListRequest::default()).await.unwrap().kvs),

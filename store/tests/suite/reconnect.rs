@@ -3,7 +3,7 @@
 use store::{Error, EtcdConfig, EtcdStore, Key, Store};
 
 use crate::etcd_process::EtcdProcess;
-use crate::laws::PATIENCE;
+use crate::laws::TIMEOUT;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_watch_survives_the_restart_of_etcd() {
@@ -22,11 +22,11 @@ async fn a_watch_survives_the_restart_of_etcd() {
         }
     }
     for revision in revisions {
-        let next = tokio::time::timeout(PATIENCE, watch.next_batch()).await;
+        let next = tokio::time::timeout(TIMEOUT, watch.next_batch()).await;
         assert_eq!(next.expect("the watch comes back").unwrap().unwrap().revision, revision);
     }
     drop(store);
-    let ending = tokio::time::timeout(PATIENCE, watch.next_batch()).await;
+    let ending = tokio::time::timeout(TIMEOUT, watch.next_batch()).await;
     assert!(matches!(ending.unwrap(), Some(Err(Error::Closed))), "the watch ends with the store");
 }
 

@@ -11,13 +11,13 @@ use std::{
 use super::{Finding, sources::Source};
 
 /// A source folder and its layers, lowest first. A layer names the top-level modules that it consists of.
-struct Rooms {
+struct LayeredSources {
     folder: &'static str,
     layers: &'static [&'static [&'static str]],
 }
 
-const ROOMS: &[Rooms] = &[
-    Rooms {
+const LAYERED: &[LayeredSources] = &[
+    LayeredSources {
         folder: "kubelet-executor/src",
         layers: &[
             &["config"],
@@ -33,7 +33,7 @@ const ROOMS: &[Rooms] = &[
             &["setup"],
         ],
     },
-    Rooms {
+    LayeredSources {
         folder: "apiserver-shim/src",
         layers: &[
             &["metrics"],
@@ -57,9 +57,10 @@ const RATCHET: &str = "xtask/upward-imports.txt";
 pub fn check(sources: &[Source]) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut upward: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-    for rooms in ROOMS {
+    for layered in LAYERED {
         for source in sources {
-            let Some(path) = source.path.strip_prefix(rooms.folder).map(|path| path.trim_start_matches('/'))
+            let Some(path) =
+                source.path.strip_prefix(layered.folder).map(|path| path.trim_start_matches('/'))
             else {
                 continue;
             };
@@ -67,16 +68,16 @@ pub fn check(sources: &[Source]) -> Vec<Finding> {
             if matches!(module, "lib" | "main") {
                 continue;
             }
-            let Some(from) = layer(rooms, module) else {
+            let Some(from) = layer(layered, module) else {
                 findings.push(Finding(format!(
-                    "{}: module {module} is in no layer of xtask/src/tidy/rooms.rs",
+                    "{}: module {module} is in no layer of xtask/src/tidy/layers.rs",
                     source.path
                 )));
                 continue;
             };
             for to in imported_modules(&source.text) {
-                if layer(rooms, &to).is_some_and(|to| to > from) {
-                    let key = format!("{} {module} {to}", rooms.folder);
+                if layer(layered, &to).is_some_and(|to| to > from) {
+                    let key = format!("{} {module} {to}", layered.folder);
                     upward.entry(key).or_default().push(&source.path);
                 }
             }
@@ -86,8 +87,8 @@ pub fn check(sources: &[Source]) -> Vec<Finding> {
     findings
 }
 
-fn layer(rooms: &Rooms, module: &str) -> Option<usize> {
-    rooms.layers.iter().position(|layer| layer.contains(&module))
+fn layer(layered: &LayeredSources, module: &str) -> Option<usize> {
+    layered.layers.iter().position(|layer| layer.contains(&module))
 }
 
 /// Compares upward imports (a list of files for each pair of modules) with the ratchet's text.

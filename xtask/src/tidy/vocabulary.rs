@@ -65,6 +65,14 @@ const BANNED: &[Banned] = &[
     part("sameness", "AggregationKey"),
     part("hungry", "below_fair_share"),
     part("disliked", "untolerated_prefer_no_schedule"),
+    part("facade", "API server"),
+    part("twin", "duplicate"),
+    part("twins", "duplicates"),
+    part("ripe", "due, ready"),
+    part("gist", "summary"),
+    part("mend", "fix, repair"),
+    part("mended", "fixed, repaired"),
+    part("patience", "timeout"),
     part("outlets", "OutboundQueues"),
     part("hurry", "shutdown_now"),
     name("OnTheWay", "InflightWrites"),
@@ -82,11 +90,12 @@ const BANNED: &[Banned] = &[
     name("taken_and_ignored", "carry the call out or refuse it"),
     name("look_again", "requeue_after"),
     name("why_not", "launch_refusal"),
+    name("second_look", "second_reconcile"),
     name("find_remains", "find_leftovers"),
     Banned {
         word: "Audience",
         form: Form::Name,
-        instead: "SharedStream",
+        instead: "BroadcastGroup",
         allowed: &["authentication", "token", "reviews"],
     },
     Banned {
@@ -100,9 +109,6 @@ const BANNED: &[Banned] = &[
 /// This list and its tests, which name what is refused.
 const OWN_FILES: &[&str] = &["xtask/src/tidy/vocabulary.rs", "xtask/src/tidy/vocabulary/tests.rs"];
 
-/// Uses that are still to be renamed: `word count`. A count may only fall.
-const RATCHET: &str = "xtask/vocabulary.txt";
-
 /// Checks every Rust file, and the documents that git knows.
 pub fn check(sources: &[Source]) -> anyhow::Result<Vec<Finding>> {
     let mut uses: BTreeMap<&str, Vec<String>> = BTreeMap::new();
@@ -112,22 +118,11 @@ pub fn check(sources: &[Source]) -> anyhow::Result<Vec<Finding>> {
             collect(source, &mut uses);
         }
     }
-    let limits = ratchet();
     let mut findings = Vec::new();
     for banned in BANNED {
-        let (used, limit) = (uses.remove(banned.word).unwrap_or_default(), limits.get(banned.word).copied());
-        match limit {
-            Some(limit) if used.len() <= limit => {}
-            Some(limit) => findings.push(Finding(format!(
-                "'{}' is used {} times, at most {limit} ({RATCHET}); say {}",
-                banned.word,
-                used.len(),
-                banned.instead
-            ))),
-            None => findings.extend(used.into_iter().map(|at| {
-                Finding(format!("{at}: '{}' is private vocabulary; say {}", banned.word, banned.instead))
-            })),
-        }
+        findings.extend(uses.remove(banned.word).unwrap_or_default().into_iter().map(|at| {
+            Finding(format!("{at}: '{}' is private vocabulary; say {}", banned.word, banned.instead))
+        }));
     }
     Ok(findings)
 }
@@ -186,15 +181,6 @@ fn parts(token: &str) -> Vec<String> {
         }
     }
     parts
-}
-
-fn ratchet() -> BTreeMap<String, usize> {
-    let text = fs::read_to_string(RATCHET).unwrap_or_default();
-    let line = |line: &str| {
-        let (word, count) = line.split_once(' ')?;
-        Some((word.to_owned(), count.parse().ok()?))
-    };
-    text.lines().filter(|line| !line.starts_with('#')).filter_map(line).collect()
 }
 
 #[cfg(test)]

@@ -72,9 +72,9 @@ fn inv_03_one_place() {
     assert!(broken(|t| t.agent().tasks.clear()).contains(&"INV-03"), "the agent does not list it");
     assert!(broken(|t| t.framework().tasks.clear()).contains(&"INV-03"), "the framework does not know it");
     let found = broken(|t| {
-        let mut twin = t.agent().clone();
-        twin.id = "m-S9".into();
-        t.agents.insert(twin.id.clone(), twin);
+        let mut duplicate = t.agent().clone();
+        duplicate.id = "m-S9".into();
+        t.agents.insert(duplicate.id.clone(), duplicate);
     });
     assert!(found.contains(&"INV-03"), "two agents list it");
     let found = broken(|t| {

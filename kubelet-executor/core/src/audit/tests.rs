@@ -26,13 +26,13 @@ fn running() -> Harness {
 fn duplicates_are_found() {
     let mut harness = running();
     assert_eq!(broken(&harness), [""; 0]);
-    let mut twin = harness.containers["web-0"].clone();
-    twin.id = "twin".to_owned();
-    harness.containers.insert("twin".to_owned(), twin);
+    let mut duplicate = harness.containers["web-0"].clone();
+    duplicate.id = "duplicate".to_owned();
+    harness.containers.insert("duplicate".to_owned(), duplicate);
     assert_eq!(broken(&harness), ["INV-40"]);
-    let mut twin = harness.sandboxes["s0"].clone();
-    twin.id = "twin".to_owned();
-    harness.sandboxes.insert("twin".to_owned(), twin);
+    let mut duplicate = harness.sandboxes["s0"].clone();
+    duplicate.id = "duplicate".to_owned();
+    harness.sandboxes.insert("duplicate".to_owned(), duplicate);
     assert_eq!(broken(&harness), ["INV-40", "INV-41"]);
 }
 
