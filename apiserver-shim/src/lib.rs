@@ -1,7 +1,7 @@
 //! The Kubernetes API server over the store, as one tower service, with the controllers and the scheduler that run beside it.
 //!
 //! Rooms, lowest first; a module imports from its own room and from rooms above it in this list:
-//! - [`metrics`]: what `/metrics` shows, and the handles by which the other rooms count;
+//! - [`metrics`]: the metrics behind `/metrics`, and the handles through which other layers count;
 //! - [`storage`]: objects, the registry over the store, watch caches;
 //! - [`node_endpoints`]: where the nodes' executors listen;
 //! - [`request`]: what a request asks for;

@@ -1,7 +1,7 @@
-//! Metrics of the API server under upstream's names, in Prometheus' form. Each part makes its own metrics and counts them
-//! through handles; the server registers all of them in one [`Registry`], which `/metrics` prints.
+//! Metrics of the API server under upstream's names, in Prometheus' text format. Each component creates its own metrics and
+//! counts through handles; the server registers them in one [`Registry`], which `/metrics` prints.
 //!
-//! Labels are bounded: no value comes from a client unless it is one of a fixed set or names something that is served.
+//! Label values are bounded: a client's value is used only if it is from a fixed set or names a served resource.
 
 pub mod families;
 pub mod process;
@@ -21,20 +21,20 @@ const REQUEST_SECONDS: &[f64] = &[
     20.0, 30.0, 45.0, 60.0,
 ];
 
-/// The metric of these options.
+/// Creates a metric from these options.
 pub(crate) fn sound<M>(metric: prometheus::Result<M>) -> M {
     metric.expect("invariant: names and labels are constants that Prometheus allows")
 }
 
-/// Adds a metric, or several, to a registry.
+/// Registers a metric or several.
 pub(crate) fn register(registry: &Registry, metrics: impl Collector + 'static) {
     registry.register(Box::new(metrics)).expect("invariant: a server registers each metric once");
 }
 
-/// All metrics as text.
+/// Prints all metrics.
 ///
 /// # Errors
-/// Metrics that contradict each other.
+/// Fails if metrics are inconsistent.
 pub fn print(registry: &Registry) -> prometheus::Result<Vec<u8>> {
     let mut text = Vec::new();
     TextEncoder::new().encode(&registry.gather(), &mut text)?;

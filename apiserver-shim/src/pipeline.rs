@@ -79,8 +79,8 @@ fn revision_of(object: &Value) -> u64 {
 
 /// Identifies the object, and the part of it, that a write addresses.
 #[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)]
 pub struct ObjectRef<'a> {
-    /// The resource.
     pub resource: &'a Arc<ServedResource>,
     /// The object itself or one of its subresources.
     pub subresource: Subresource<'a>,

@@ -74,7 +74,7 @@ pub struct SchedulerOptions {
     pub events: EventRecorder,
     /// Profiles and back-off durations.
     pub configuration: SchedulerConfiguration,
-    /// Where its metrics go.
+    /// The registry for the scheduler's metrics.
     pub metrics: Registry,
 }
 

@@ -63,26 +63,17 @@ pub struct ApiOptions {
 
 /// Why a server could not start.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
 pub enum StartError {
     /// The listener could not be bound.
     #[error("cannot listen on {address}: {source}")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// The reason.
-        source: std::io::Error,
-    },
+    Listen { address: SocketAddr, source: std::io::Error },
     /// The store is unavailable.
     #[error("cannot list objects: {0}")]
     Store(#[source] store::Error),
     /// The audit log cannot be opened.
     #[error("audit log {} cannot be opened: {source}", path.display())]
-    AuditLog {
-        /// The file.
-        path: PathBuf,
-        /// The reason.
-        source: std::io::Error,
-    },
+    AuditLog { path: PathBuf, source: std::io::Error },
     /// A key or certificate is invalid.
     #[error("invalid key or certificate: {0}")]
     Pki(#[from] PkiError),
@@ -171,12 +162,12 @@ impl ApiHandle {
         self.service.for_caller(Caller::Known(Arc::new(User::system(user))))
     }
 
-    /// Everything that `/metrics` shows. Parts that run beside the API add theirs.
+    /// The registry behind `/metrics`. Components beside the API register their metrics here.
     pub fn metrics(&self) -> &Metrics {
         &self.service.api().metrics
     }
 
-    /// Where executors are; whoever learns it writes it here.
+    /// The addresses of the executors; the scheduler driver updates them.
     pub fn node_endpoints(&self) -> &NodeEndpoints {
         &self.service.api().nodes
     }

@@ -51,7 +51,7 @@ pub struct MasterOptions {
     pub agent_ping_timeouts: u32,
     /// How long an agent has to re-register after a disconnection, or after a restart of the master.
     pub agent_reregister_timeout: Duration,
-    /// How long an offer stays valid; `None` means for ever.
+    /// How long an offer stays valid; `None` means forever.
     pub offer_timeout: Option<Duration>,
     /// TLS for agents on other machines; `None` accepts none.
     pub agent_endpoint: Option<AgentEndpoint>,

@@ -61,7 +61,7 @@ impl EtcdConfig {
                 return invalid(format!("{endpoint}: TLS to etcd is not supported yet"));
             }
             if endpoint.strip_prefix("http://").is_none_or(str::is_empty) {
-                return invalid(format!("{endpoint:?} is no etcd endpoint (http://host:port)"));
+                return invalid(format!("{endpoint:?} is not an etcd endpoint (http://host:port)"));
             }
         }
         if !key_prefix.starts_with('/') || key_prefix.ends_with('/') || key_prefix.contains(':') {

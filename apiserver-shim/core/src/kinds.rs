@@ -64,10 +64,10 @@ pub enum Subresource<'a> {
     Other(&'a str),
 }
 
-/// What a create of a resource does whose objects are not stored.
+/// What creating an object of a virtual resource does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VirtualResource {
-    /// It answers a question in the status of the object.
+    /// It answers in the status of the object.
     Review,
     /// It binds the Pod that the object names.
     Binding,
@@ -82,12 +82,12 @@ pub struct Grace {
 
 /// The rules of a kind. Each method has the usual behaviour as default.
 pub trait Strategy: Send + Sync {
-    /// What a create does if the objects are not stored; none for stored ones.
+    /// What a create does if the objects are not stored; `None` for stored resources.
     fn virtual_resource(&self) -> Option<VirtualResource> {
         None
     }
 
-    /// Why the object of this name is never deleted, in the words of the refusal; none for other objects.
+    /// Why the object of this name cannot be deleted, as the text of the refusal; `None` for other objects.
     fn deletion_refusal(&self, _name: &str) -> Option<&'static str> {
         None
     }
@@ -251,7 +251,7 @@ pub fn selectable_fields(strategy: &dyn Strategy, object: &StoredObject) -> Vec<
     strategy.selectable_stored(object).unwrap_or_else(decoded)
 }
 
-/// The strategy of a built-in resource. Each has one.
+/// The strategy of a built-in resource. Every one has a strategy.
 pub(crate) fn builtin(resource: &Resource) -> Arc<dyn Strategy> {
     match (resource.group.as_str(), resource.kind.as_str()) {
         ("", "ConfigMap") => Arc::new(configmap::ConfigMap),

@@ -38,10 +38,10 @@ pub fn rfc3339(at: Seconds) -> String {
 
 /// Namespace (empty for cluster-wide objects) and name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs)]
 pub struct Key {
     /// Namespace, or empty.
     pub namespace: Box<str>,
-    /// Name.
     pub name: Box<str>,
 }
 

@@ -130,12 +130,11 @@ pub fn string_map(value: &Value) -> BTreeMap<String, String> {
 
 /// Byte ranges of the members that are read most in an encoded object. An absent member has an empty range.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[allow(missing_docs)]
 pub struct Parts {
     /// `metadata`, with its braces.
     pub metadata: Range<usize>,
-    /// `spec`.
     pub spec: Range<usize>,
-    /// `status`.
     pub status: Range<usize>,
 }
 

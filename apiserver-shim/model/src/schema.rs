@@ -205,7 +205,7 @@ pub struct Schema {
 /// Where the JSON schemas come from that a tree was built of.
 #[derive(Debug, Default)]
 enum Source {
-    /// `k8s-openapi`: they are generated anew when asked for, since they are large and asked for rarely.
+    /// `k8s-openapi`: they are generated on each request, because they are large and rarely needed.
     #[default]
     BuiltIn,
     /// The components of one custom resource, by full name.

@@ -37,11 +37,7 @@ pub enum PkiError {
     Tls(#[from] transport::tls::TlsError),
     /// A file of the PKI directory could not be read or written.
     #[error("{path}: {source}")]
-    File {
-        path: std::path::PathBuf,
-        /// The reason.
-        source: std::io::Error,
-    },
+    File { path: std::path::PathBuf, source: std::io::Error },
 }
 
 impl PkiError {

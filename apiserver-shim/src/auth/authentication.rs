@@ -32,12 +32,11 @@ pub const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
 
 /// A user.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[allow(missing_docs)]
 pub struct User {
-    /// Name.
     pub name: String,
     /// UID, if it has one.
     pub uid: String,
-    /// Groups.
     pub groups: Vec<String>,
     /// Additional attributes of the user.
     pub extra: BTreeMap<String, Vec<String>>,
@@ -105,10 +104,9 @@ pub struct Authenticator {
 
 /// An object that a token is bound to.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[allow(missing_docs)]
 pub struct BoundObject {
-    /// Name.
     pub name: String,
-    /// UID.
     pub uid: String,
 }
 

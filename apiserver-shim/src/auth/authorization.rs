@@ -55,7 +55,7 @@ struct Rule {
 const READ: &[&str] = &["get", "list", "watch"];
 const PUBLIC_PATHS: &[&str] = &["/healthz", "/livez", "/readyz", "/version", "/version/"];
 const DISCOVERY_PATHS: &[&str] = &["/api", "/api/*", "/apis", "/apis/*", "/openapi", "/openapi/*"];
-/// What upstream's role `system:monitoring` allows beside the public paths.
+/// The non-resource paths that upstream's role `system:monitoring` allows in addition to the public ones.
 const MONITORING_PATHS: &[&str] = &["/healthz/*", "/livez/*", "/readyz/*", "/metrics"];
 const ISSUER_PATHS: &[&str] = &["/.well-known/openid-configuration", "/openid/v1/jwks"];
 

@@ -1,8 +1,8 @@
-//! Measures requests: what a request is in the labels of `apiserver_request_total` and its kin, and when it is over.
+//! Request metrics: the labels of a request in `apiserver_request_total` and related metrics, and the end of a request.
 //!
-//! A request is over when its response has been sent: at once for one that is whole in memory, with the end of its body for
-//! one that is written piece by piece, and with the end of the connection for one that was upgraded. Every request is
-//! counted, also one that is refused before it reaches its resource.
+//! A request ends when its response has been sent: at once if the response is complete in memory, with the end of a streamed
+//! body, and with the end of an upgraded connection. Every request is counted, also if it is refused before it reaches its
+//! resource.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,30 +22,30 @@ use crate::metrics::requests::{RequestClass, RequestMetrics, RequestTarget};
 use crate::request::info::{RequestInfo, Target};
 use crate::storage::catalog::ServedResource;
 
-/// Subresources whose requests count as `CONNECT`, whatever their method.
+/// Subresources whose requests have the verb `CONNECT`, regardless of the method.
 const CONNECT: &[&str] = &["attach", "exec", "log", "portforward", "proxy"];
-/// The paths beside resources that have a label of their own, as upstream.
+/// Non-resource paths that have their own label, as upstream.
 const LABELLED_PATHS: &[&str] = &["/healthz", "/livez", "/readyz"];
-/// The selector that makes a watch one of a single object.
+/// The field selector of a watch of a single object.
 const NAME_FIELD: &str = "metadata.name=";
 
-/// A request that is not over. The last one that holds it ends it.
+/// A request in progress. It ends when the last reference is dropped.
 #[derive(Debug)]
 pub struct Measurement {
     metrics: Arc<RequestMetrics>,
     resource: Option<Arc<ServedResource>>,
     class: RequestClass,
-    /// The path of a request for no resource, if it has a label.
+    /// The path of a non-resource request, if it has a label.
     path: &'static str,
     start: Instant,
-    /// The code of the response; 0 while there is none. A request that nobody waits for any longer is not counted.
+    /// The status code of the response, 0 before there is one. A request that the client abandoned is not counted.
     code: AtomicU16,
-    /// Counts the request as open if it may last.
+    /// Counts the request as long-running if it may be.
     open: Option<IntGauge>,
 }
 
 impl Measurement {
-    /// A request that has arrived. `resource` is what is served at its path.
+    /// Records an arrived request. `resource` is the one served at its path.
     pub fn begin(
         metrics: &Arc<RequestMetrics>,
         (method, headers): (&Method, &HeaderMap),
@@ -83,7 +83,7 @@ impl Measurement {
         Arc::new(measurement)
     }
 
-    /// Whether the request may last.
+    /// Whether the request may be long-running.
     pub fn is_long_running(&self) -> bool {
         self.open.is_some()
     }
@@ -119,7 +119,7 @@ impl Drop for Measurement {
     }
 }
 
-/// Ends a request with its response, now or when the response has been sent.
+/// Ends a request with its response: now, or when the response has been sent.
 pub fn end(measurement: Arc<Measurement>, response: Response) -> Response {
     measurement.code.store(response.status().as_u16(), Ordering::Relaxed);
     if response.body().size_hint().exact().is_some() {
@@ -128,7 +128,7 @@ pub fn end(measurement: Arc<Measurement>, response: Response) -> Response {
     response.map(|inner| MeasuredBody { inner, _measurement: measurement }.boxed_unsync())
 }
 
-/// The number of events that watches of a resource have been sent.
+/// The counter of watch events sent for a resource.
 pub fn watch_events(metrics: &RequestMetrics, resource: &ServedResource) -> IntCounter {
     let target = RequestTarget {
         group: &resource.group,
@@ -139,7 +139,7 @@ pub fn watch_events(metrics: &RequestMetrics, resource: &ServedResource) -> IntC
     metrics.watch_events(resource.series(), target)
 }
 
-/// The place of a subresource among those of a resource, from 1; 0 is the resource itself.
+/// The index of a subresource within its resource, from 1; 0 is the resource itself.
 fn place(resource: &ServedResource, subresource: &str) -> Option<usize> {
     if subresource.is_empty() {
         return Some(0);
@@ -188,7 +188,7 @@ fn dry_run(info: &RequestInfo) -> &'static str {
     }
 }
 
-/// A body whose end is the end of the request.
+/// A body whose end ends the request.
 struct MeasuredBody {
     inner: Body,
     /// Dropped with the body.

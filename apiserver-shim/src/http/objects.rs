@@ -23,20 +23,18 @@ use crate::storage::catalog::{Catalog, ServedResource};
 use crate::storage::deletion::{DeleteOptions, Propagation};
 
 /// A request for a resource.
+#[allow(missing_docs)]
 pub struct ResourceRequest<'a> {
     /// The catalog snapshot that serves the request.
     pub catalog: &'a Arc<Catalog>,
-    /// The resource.
     pub resource: &'a Arc<ServedResource>,
     /// The parsed path.
     pub target: &'a Target,
     /// The query parameters.
     pub query: &'a Query,
-    /// Headers.
     pub headers: &'a HeaderMap,
     /// User, request id and other attributes of the request.
     pub context: &'a RequestContext,
-    /// The verb.
     pub verb: &'static str,
 }
 

@@ -1,5 +1,5 @@
-//! The API server as one tower service: every request comes through [`ApiService`], whether from a socket or from inside
-//! the process. The chain is upstream's: audit → request info → metrics → panic → authentication → audit policy →
+//! The API server as one tower service. All requests pass through [`ApiService`], whether they come from a socket or from
+//! inside the process. The handler chain is upstream's: audit → request info → metrics → panic → authentication → audit policy →
 //! impersonation → authorization → route.
 
 use std::convert::Infallible;
@@ -61,7 +61,7 @@ pub struct Api {
     pub address: String,
     /// The audit log; `None` if audit is disabled.
     pub audit: Option<Arc<AuditLog>>,
-    /// Everything that `/metrics` shows.
+    /// The registry behind `/metrics`.
     pub metrics: metrics::Registry,
     /// The metrics of requests.
     pub requests: Arc<RequestMetrics>,
@@ -255,15 +255,15 @@ impl Handlers {
     }
 }
 
-/// A request before it is known who sent it.
+/// A request before authentication.
 #[derive(Clone, Copy)]
 struct Arrived<'a> {
     info: &'a RequestInfo,
-    /// The catalog as of the request's arrival.
+    /// The catalog when the request arrived.
     catalog: &'a Arc<Catalog>,
     /// The resource that is served at the request's path.
     resource: Option<&'a Arc<ServedResource>>,
-    /// The request's headers, taken out of it.
+    /// The headers, taken out of the request.
     headers: &'a HeaderMap,
 }
 

@@ -58,11 +58,11 @@ struct State {
     /// a poll.
     timer: Pin<Box<Sleep>>,
     done: bool,
-    /// Counts what is sent.
+    /// Counts the events that are sent.
     events: IntCounter,
 }
 
-/// Answers a WATCH, and counts the events that are sent.
+/// Serves a WATCH and counts the events that are sent.
 pub async fn watch(
     (registry, events): (&Registry, IntCounter),
     resource: &Arc<ServedResource>,

@@ -30,7 +30,7 @@ pub fn is_wanted(headers: &HeaderMap) -> bool {
     headers.get(UPGRADE).is_some_and(|u| u.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
-/// Turns the answer to a WATCH into a WebSocket's. The request ends with the connection.
+/// Converts the response of a WATCH into a WebSocket upgrade. The request ends with the connection.
 pub(super) fn carry(
     headers: &HeaderMap,
     upgrade: Option<OnUpgrade>,

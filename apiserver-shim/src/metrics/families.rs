@@ -1,4 +1,4 @@
-//! Metrics that are read when they are scraped, for numbers that are kept elsewhere.
+//! Metrics whose values are kept elsewhere and read at each scrape.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, Me
 
 use super::sound;
 
-/// What a family's samples are called and have in common.
+/// The description of a metric.
 #[derive(Clone, Copy, Debug)]
 pub struct FamilyOptions {
     /// Name of the metric.
@@ -28,7 +28,7 @@ pub struct Family {
 }
 
 impl Family {
-    /// A family without samples. Families stay without when nothing is there, and are not printed then.
+    /// A family without samples; such families are not printed.
     pub fn new(options: FamilyOptions) -> Family {
         Family { options, samples: Vec::new() }
     }
@@ -51,7 +51,7 @@ impl Family {
         self.samples.push(metric);
     }
 
-    /// Adds a histogram: the cumulative count of each bucket by its upper bound, the count and the sum.
+    /// Adds a histogram: cumulative bucket counts by upper bound, the count and the sum.
     pub fn add_histogram(
         &mut self,
         labels: &[&str],
@@ -96,14 +96,14 @@ impl Family {
     }
 }
 
-/// Families that a function fills in with each scrape.
+/// Metric families that a function fills at each scrape.
 pub struct Scraped<F> {
     descs: Vec<Desc>,
     read: F,
 }
 
 impl<F: Fn() -> Vec<Family> + Send + Sync> Scraped<F> {
-    /// `families` are those that `read` may give.
+    /// `families` are all that `read` may return.
     pub fn new(families: &[FamilyOptions], read: F) -> Scraped<F> {
         let desc = |family: &FamilyOptions| {
             let labels = family.labels.iter().map(|&label| label.to_owned()).collect();

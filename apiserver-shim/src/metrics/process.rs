@@ -1,4 +1,4 @@
-//! What the kernel says of this process, under the names that all Prometheus clients use.
+//! The standard process metrics of Prometheus clients.
 
 use procfs::process::Process;
 use procfs::{ProcError, WithCurrentSystemInfo};
@@ -30,7 +30,7 @@ const START: FamilyOptions = family(
     MetricType::GAUGE,
 );
 
-/// The metrics of this process. On a machine without `/proc` there are none.
+/// The metrics of this process; none on machines without `/proc`.
 pub fn collector() -> impl Collector {
     Scraped::new(&[CPU, OPEN_FDS, MAX_FDS, RESIDENT, VIRTUAL, START], || read().unwrap_or_default())
 }

@@ -1,5 +1,5 @@
-//! `apiserver_*` of requests and watches. A request finds its counter and histogram by one small number in the table of its
-//! resource, so that no label is looked up per request.
+//! The `apiserver_*` metrics of requests and watches. A request finds its counter and histogram by an index into its
+//! resource's table, so that no labels are looked up per request.
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -12,25 +12,25 @@ use prometheus::{IntGauge, IntGaugeVec, Opts};
 
 use super::{REQUEST_SECONDS, Registry, register, sound};
 
-/// How often the highest number of requests in flight is published, as upstream does.
+/// How often the maximum number of requests in flight is published, as upstream.
 pub const INFLIGHT_PERIOD: Duration = Duration::from_secs(1);
 
-/// What a request is, as labels. Equal requests of one resource have equal values.
+/// The labels of a request within its resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RequestClass {
-    /// `GET`, `LIST`, `WATCH`, `CONNECT` … in upper case; `other` for what is no method of the API.
+    /// `GET`, `LIST`, `WATCH`, `CONNECT` … in upper case; `other` for unknown methods.
     pub verb: &'static str,
-    /// `resource`, `namespace`, `cluster`, or empty for what is no resource.
+    /// `resource`, `namespace` or `cluster`; empty for non-resource requests.
     pub scope: &'static str,
     /// `All`, `invalid` or empty.
     pub dry_run: &'static str,
-    /// Where [`RequestTarget`] has its subresource: equal places of one resource are the same subresource.
+    /// The index of the subresource in [`RequestTarget`].
     pub subresource: usize,
     /// The HTTP status code.
     pub code: u16,
 }
 
-/// The resource of a request, as labels; all empty for what is no resource.
+/// The resource labels of a request; all empty for non-resource requests.
 #[derive(Clone, Copy, Debug, Default)]
 #[allow(missing_docs)]
 pub struct RequestTarget<'a> {
@@ -41,7 +41,7 @@ pub struct RequestTarget<'a> {
 }
 
 impl RequestTarget<'_> {
-    /// `component`: upstream leaves it empty for paths that are no resources.
+    /// The label `component`, which upstream leaves empty for non-resource requests.
     fn component(self) -> &'static str {
         if self.resource.is_empty() { "" } else { "apiserver" }
     }
@@ -53,7 +53,7 @@ struct Series {
     duration: Histogram,
 }
 
-/// The series of one resource, made when they are first needed.
+/// The series of one resource, created on first use.
 #[derive(Debug, Default)]
 pub struct ResourceSeries {
     requests: ArcSwap<HashMap<RequestClass, Series>>,
@@ -70,11 +70,11 @@ pub struct RequestMetrics {
     inflight: IntGaugeVec,
     mutating: Inflight,
     read_only: Inflight,
-    /// The series of what is no resource.
+    /// The series of non-resource requests.
     paths: ResourceSeries,
 }
 
-/// Requests of one kind that are being worked on.
+/// Requests of one kind that are in flight.
 #[derive(Debug)]
 struct Inflight {
     current: AtomicI64,
@@ -82,12 +82,12 @@ struct Inflight {
     published: IntGauge,
 }
 
-/// A request that is being worked on, until it is dropped.
+/// Counts a request as in flight until it is dropped.
 #[derive(Debug)]
 pub struct InflightRequest<'a>(&'a Inflight);
 
 impl RequestMetrics {
-    /// Metrics without samples.
+    /// Creates the metrics without samples.
     pub fn new() -> RequestMetrics {
         let inflight = sound(IntGaugeVec::new(
             Opts::new(
@@ -140,7 +140,7 @@ impl RequestMetrics {
         }
     }
 
-    /// Adds them to a registry.
+    /// Registers the metrics.
     pub fn register(&self, registry: &Registry) {
         register(registry, self.total.clone());
         register(registry, self.durations.clone());
@@ -149,7 +149,7 @@ impl RequestMetrics {
         register(registry, self.inflight.clone());
     }
 
-    /// Counts a request that has been answered. `series` are those of the target's resource; none for what is no resource.
+    /// Counts an answered request. `series` are those of its resource; `None` for non-resource requests.
     pub fn observe(
         &self,
         series: Option<&ResourceSeries>,
@@ -167,7 +167,7 @@ impl RequestMetrics {
         }
         let new = self.series(target, class);
         count(&new);
-        // Two that are the first at once make the same handles.
+        // Two concurrent first requests create the same handles.
         series.requests.rcu(|all| {
             let mut all = HashMap::clone(all);
             all.insert(class, new.clone());
@@ -188,14 +188,14 @@ impl RequestMetrics {
         }
     }
 
-    /// The number of open requests like this one that may last: watches and connections.
+    /// The gauge of long-running requests like this one: watches and connections.
     pub fn long_running(&self, target: RequestTarget<'_>, verb: &str, scope: &str) -> IntGauge {
         let RequestTarget { group, version, resource, subresource } = target;
         let labels = [verb, group, version, resource, subresource, scope, target.component()];
         self.long_running.with_label_values(&labels)
     }
 
-    /// The number of events that watches of a resource have been sent.
+    /// The counter of watch events sent for a resource.
     pub fn watch_events(&self, series: &ResourceSeries, target: RequestTarget<'_>) -> IntCounter {
         let labels = [target.group, target.version, target.resource];
         series.watch_events.get_or_init(|| self.watch_events.with_label_values(&labels)).clone()
@@ -209,7 +209,7 @@ impl RequestMetrics {
         InflightRequest(kind)
     }
 
-    /// Publishes how many requests were in flight at most since the last call; every [`INFLIGHT_PERIOD`].
+    /// Publishes the maximum number of requests in flight since the last call; called every [`INFLIGHT_PERIOD`].
     pub fn publish_inflight(&self) {
         self.mutating.publish();
         self.read_only.publish();

@@ -1,4 +1,4 @@
-//! `etcd_*`: requests for objects to the store, whichever backend it is. The names are upstream's.
+//! The `etcd_*` metrics of requests to the store, for any backend. Names are upstream's.
 
 use std::time::Instant;
 
@@ -35,7 +35,7 @@ pub struct StoreOperation {
 }
 
 impl StoreMetrics {
-    /// Metrics without samples.
+    /// Creates the metrics without samples.
     pub fn new() -> StoreMetrics {
         let durations = HistogramOpts::new(
             "etcd_request_duration_seconds",
@@ -53,14 +53,14 @@ impl StoreMetrics {
         }
     }
 
-    /// Adds them to a registry.
+    /// Registers the metrics.
     pub fn register(&self, registry: &Registry) {
         register(registry, self.durations.clone());
         register(registry, self.total.clone());
         register(registry, self.errors.clone());
     }
 
-    /// Those of one resource.
+    /// The metrics of one resource.
     pub fn of(&self, group: &str, resource: &str) -> StoreRequests {
         let operation = |name: &str| {
             let labels = [name, group, resource];
@@ -86,7 +86,7 @@ impl Default for StoreMetrics {
 }
 
 impl StoreOperation {
-    /// Counts a request that began at `start` and has ended so. A conflict is no error, as upstream.
+    /// Counts a request that started at `start`. As upstream, a conflict is not an error.
     pub fn observe<T>(&self, start: Instant, outcome: &Result<T, store::Error>) {
         self.duration.observe(start.elapsed().as_secs_f64());
         self.total.inc();

@@ -11,10 +11,10 @@ use super::query::{Query, percent_decode};
 
 /// The resource that a path names.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[allow(missing_docs)]
 pub struct Target {
     /// API group; empty for the core group.
     pub group: String,
-    /// Version.
     pub version: String,
     /// Namespace; empty if the path has none.
     pub namespace: String,

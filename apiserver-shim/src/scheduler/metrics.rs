@@ -1,7 +1,7 @@
-//! `scheduler_*`: what the machine has counted, published by its driver. Names and labels are upstream's.
+//! The `scheduler_*` metrics: counted by the machine, published by its driver. Names and labels are upstream's.
 //!
-//! `scheduler_scheduling_attempt_duration_seconds` has no place here: one cycle decides about many Pods at once, so that no
-//! attempt has a duration of its own. `catamaran_scheduler_cycle_duration_seconds` is the duration of a cycle.
+//! `scheduler_scheduling_attempt_duration_seconds` is missing, because a cycle decides about many Pods and no attempt
+//! has a duration of its own. `catamaran_scheduler_cycle_duration_seconds` is the duration of a cycle.
 
 use std::time::Duration;
 
@@ -72,19 +72,19 @@ impl SchedulerMetrics {
         }
     }
 
-    /// Publishes a cycle that has ended.
+    /// Publishes a finished cycle.
     pub fn cycle(&self, machine: &SchedulerMachine, duration: Duration) {
         self.cycles.observe(duration.as_secs_f64());
         let stats = machine.scheduler_stats();
         for (profile, counters) in self.attempts.iter().enumerate() {
             for (result, counter) in RESULTS.into_iter().zip(counters) {
-                // The machine counts from its start, as the counter does, and only this publishes.
+                // The machine's counters start with it, as these do, and only this code publishes them.
                 counter.inc_by(stats.attempts(profile, result).saturating_sub(counter.get()));
             }
         }
     }
 
-    /// Publishes how many Pods wait.
+    /// Publishes the queue lengths.
     pub fn queues(&self, machine: &SchedulerMachine) {
         let lengths = machine.queue_lengths();
         let set = |gauge: &IntGauge, length: usize| gauge.set(i64::try_from(length).unwrap_or(i64::MAX));

@@ -1,4 +1,4 @@
-//! Starts the controllers, the scheduler framework and the sweep of unused Pod CIDRs, which run beside the API.
+//! Starts the controllers, the scheduler and the sweep of unused Pod CIDRs, which run beside the API server.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ pub struct RunnersOptions {
     pub pod_cidrs: PodCidrs,
     /// The scheduler's profiles and back-off times.
     pub scheduler_configuration: SchedulerConfiguration,
-    /// Where the metrics of controllers and scheduler go.
+    /// The registry for the metrics of controllers and scheduler.
     pub metrics: Registry,
     /// The certificate authority of the API server, for `kube-root-ca.crt`.
     pub ca_pem: String,

@@ -81,12 +81,12 @@ impl ServedResource {
         &self.definition
     }
 
-    /// The metrics of requests for it.
+    /// The metrics of requests for the resource.
     pub fn series(&self) -> &ResourceSeries {
         &self.series
     }
 
-    /// Where its objects are; none for resources that are only asked, such as reviews.
+    /// The store of the resource's objects; `None` for virtual resources such as reviews.
     pub fn store(&self) -> Option<&Arc<ResourceStore>> {
         self.store.as_ref()
     }

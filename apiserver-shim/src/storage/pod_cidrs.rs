@@ -3,9 +3,9 @@
 //!
 //! A range whose agent never registers is freed by [`sweep`].
 //!
-//! Each assignment is a key below [`NODES_PREFIX`], written in a transaction that also requires and rewrites one key, the
-//! generation. So every transaction that changes the table is based on the whole table, whichever process made the one
-//! before: two Nodes never get overlapping ranges. Requests that arrive together share one transaction.
+//! Each assignment is a key below [`NODES_PREFIX`]. Its transaction also compares and rewrites one common key, the
+//! generation. So every transaction is based on the whole table, whichever process wrote it last, and two Nodes never get
+//! overlapping ranges. Concurrent requests are batched into one transaction.
 
 pub mod sweep;
 
@@ -55,14 +55,14 @@ struct Inner {
 struct State {
     table: Table,
     generation: Revision,
-    /// At which revision the range of each Node was written last.
+    /// The revision at which each Node's range was last written.
     written: HashMap<Box<str>, Revision>,
 }
 
 enum Request {
     Assign(Option<Cidr>),
     Release,
-    /// Release it if it has not been written since.
+    /// Release the range if it has not been written since this revision.
     ReleaseUnused(Revision),
 }
 
@@ -93,12 +93,13 @@ impl PodCidrs {
         Ok(self.request(node, Request::Release).await?.is_some())
     }
 
-    /// Frees a range that was written at `written`, unless it has been requested again since; returns whether it was freed.
+    /// Frees a range that was last written at `written`, unless it has been requested again since; returns whether it
+    /// was freed.
     pub async fn release_unused(&self, node: &str, written: Revision) -> Result<bool, PodCidrError> {
         Ok(self.request(node, Request::ReleaseUnused(written)).await?.is_some())
     }
 
-    /// The Nodes with a range, and at which revision each was written last.
+    /// The Nodes with a range, each with the revision of its last write.
     pub async fn assigned(&self) -> Result<Vec<(Box<str>, Revision)>, PodCidrError> {
         let listing = self.inner.store.list(ListRequest::prefix(NODES_PREFIX)).await.map_err(unavailable)?;
         let node = |kv: &store::KeyValue| (node_of(&kv.key).into(), kv.mod_revision);
@@ -200,7 +201,7 @@ impl Inner {
     }
 }
 
-/// The transaction that makes a batch durable.
+/// The transaction that persists a batch.
 struct Planned<'a> {
     txn: Txn,
     /// The Nodes whose keys it writes or deletes.
@@ -208,12 +209,12 @@ struct Planned<'a> {
     answers: Vec<Answer>,
 }
 
-/// The Node whose range a key below [`NODES_PREFIX`] holds.
+/// The Node of a key below [`NODES_PREFIX`].
 fn node_of(key: &Key) -> &str {
     key.as_str().strip_prefix(NODES_PREFIX).expect("invariant: the listed keys have the prefix")
 }
 
-/// Carries the requests out on the table. A range that is requested again is written again, so that it is known to be in use.
+/// Applies the requests to the table. A range that is requested again is written again, which marks it as in use.
 fn plan<'a>(state: &mut State, batch: &'a [Waiting]) -> Planned<'a> {
     let generation = Key::from(GENERATION);
     let mut txn = Txn::new()
@@ -242,7 +243,7 @@ fn plan<'a>(state: &mut State, batch: &'a [Waiting]) -> Planned<'a> {
             }
         });
     }
-    // Each key once, as it is after the whole batch.
+    // Write each key once, with its value after the whole batch.
     let mut written = Vec::new();
     for (node, old) in before {
         let key = Key::from(format!("{NODES_PREFIX}{node}"));

@@ -41,7 +41,7 @@ impl PodViews {
         let known = self.lock().rows.get(uid).cloned();
         match known {
             Some(row) if row.revision == object.revision => Ok(row),
-            Some(row) if same_spec(&row, object) => Ok(self.keep(again(&row, object)?)),
+            Some(row) if same_spec(&row, object) => Ok(self.keep(with_new_status(&row, object)?)),
             _ => self.decode(object),
         }
     }
@@ -61,17 +61,17 @@ impl PodViews {
             false => Metadata::default(),
         };
         let status = PodStatus::parse(stored.status())?;
-        let last = self.lock().last.as_ref().filter(|(spec, _)| *spec == lean).map(|(_, row)| row.clone());
+        let last = self.lock().last.as_ref().filter(|(spec, _)| *spec == trimmed).map(|(_, row)| row.clone());
         if let Some(alike) = last {
             let alike = Pod::clone(&alike);
             let row = alike.like(stored.clone(), object.revision, &metadata.annotations, &status);
             return Ok(self.keep(row));
         }
-        let spec = if lean.is_empty() { Value::Null } else { serde_json::from_slice(&lean)? };
+        let spec = if trimmed.is_empty() { Value::Null } else { serde_json::from_slice(&trimmed)? };
         let shape = self.lock().shapes.share(PodShape::decode(&spec));
         let parts = PodParts { annotations: &metadata.annotations, spec: &spec, status: &status };
         let row = self.keep(Pod::decode(stored.clone(), object.revision, parts, shape));
-        self.lock().last = Some((lean, row.clone()));
+        self.lock().last = Some((trimmed, row.clone()));
         Ok(row)
     }
 
@@ -158,7 +158,7 @@ fn same_spec(row: &Pod, object: &Object) -> bool {
     row.header().generation == object.header().generation && object.header().generation > 0
 }
 
-fn again(row: &Pod, object: &Object) -> Result<Pod, serde_json::Error> {
+fn with_new_status(row: &Pod, object: &Object) -> Result<Pod, serde_json::Error> {
     let stored = object.stored();
     let status = PodStatus::parse(stored.status())?;
     let mut next = row.clone().with_status(stored.clone(), object.revision, &status);

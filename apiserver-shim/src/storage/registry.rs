@@ -55,7 +55,7 @@ struct Inner {
     inflight: InflightWrites,
     /// The revision up to which all caches are complete.
     progress: watch::Sender<u64>,
-    /// Of requests to the store.
+    /// The metrics of requests to the store.
     store_metrics: StoreMetrics,
 }
 
@@ -101,7 +101,7 @@ impl Registry {
         &self.inner.store
     }
 
-    /// Adds the metrics of the objects and the store.
+    /// Registers the metrics of objects and store.
     pub fn register_metrics(&self, metrics: &metrics::Registry) {
         self.inner.store_metrics.register(metrics);
         metrics::register(metrics, object_counts::collector(self));
@@ -110,12 +110,12 @@ impl Registry {
         }
     }
 
-    /// The metrics of requests for objects of a resource that has a store.
+    /// The metrics of requests for objects of a stored resource.
     pub(crate) fn store_requests<'a>(&self, resource: &'a ServedResource) -> &'a StoreRequests {
         resource.stored().requests(&self.inner.store_metrics)
     }
 
-    /// The cache of a resource that has a store.
+    /// The watch cache of a stored resource.
     pub fn cache(&self, resource: impl ResourceName) -> Arc<WatchCache> {
         let resource = resource.resolve(self).expect("invariant: callers name served resources only");
         resource.cache().clone()

@@ -1,8 +1,8 @@
-//! Reads what `/metrics` prints.
+//! Parses the output of `/metrics`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A scrape: each sample's value by its name with labels, and each metric's type by its name.
+/// A scrape: the value of each sample by name with labels, and the type of each metric.
 #[derive(Debug, Default)]
 pub struct Scrape {
     samples: BTreeMap<String, f64>,
@@ -10,7 +10,7 @@ pub struct Scrape {
 }
 
 impl Scrape {
-    /// Reads Prometheus' text format strictly.
+    /// Parses Prometheus' text format strictly.
     pub fn parse(text: &str) -> Scrape {
         let mut scrape = Scrape::default();
         assert!(text.ends_with('\n'));
@@ -34,7 +34,7 @@ impl Scrape {
         scrape
     }
 
-    /// The value of a sample; none if there is no such sample.
+    /// The value of a sample; `None` if absent.
     pub fn get(&self, sample: &str) -> Option<f64> {
         self.samples.get(sample).copied()
     }

@@ -35,7 +35,7 @@ pub struct Cluster {
     pub runners: Option<RunnersHandle>,
     pub hollow: Option<HollowHandle>,
     pub cluster_cidr: ClusterCidr,
-    /// Of the last runners.
+    /// The metrics registry of the latest runners.
     pub metrics: metrics::Registry,
     auditor: tokio::sync::Mutex<Auditor>,
 }

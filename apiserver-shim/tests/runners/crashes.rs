@@ -118,7 +118,7 @@ async fn a_launch_before_a_crash_is_not_repeated_elsewhere() {
         "{:?}",
         reported(&cluster)
     );
-    assert_eq!(node(&cluster.pods(), "torn"), "", "nobody knows whether it runs");
+    assert_eq!(node(&cluster.pods(), "torn"), "", "it is unknown whether it runs");
     // The agent is marked unreachable: the Pod is bound there and stays until it is evicted.
     cluster.until("bound where it was launched", |c| node(&c.pods(), "torn") == "hollow-00000").await;
     assert_eq!(cluster.tasks().await, 1);

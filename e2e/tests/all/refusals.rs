@@ -92,9 +92,7 @@ fn without_containerd_pods_wait_with_the_reason() -> anyhow::Result<()> {
     cluster.kubectl(&["apply", "-f", "manifests/examples/web.yaml"])?;
     wait_for("the reason", Duration::from_secs(30), || {
         let events = cluster.kubectl(&["get", "events", "--field-selector", "reason=FailedScheduling"])?;
-        Ok(events
-            .contains("(on Debian: apt-get install containerd, then start the agent anew)")
-            .then_some(()))
+        Ok(events.contains("(on Debian: apt-get install containerd, then restart the agent)").then_some(()))
     })?;
     cluster.kubectl(&["delete", "-f", "manifests/examples/web.yaml", "--timeout=60s"])?;
     cluster.stop_and_assert_clean()

@@ -10,7 +10,7 @@ use crate::{
 /// The pause after a link ended, so that a master that closes every link is not dialled in a tight loop.
 const REDIAL_AFTER: Duration = Duration::from_millis(100);
 
-/// Dials for ever, and passes the master's messages to the driver. Ends with the agent.
+/// Dials forever, and passes the master's messages to the driver. Ends with the agent.
 pub(super) async fn keep(queue: AgentQueue, dialer: Arc<dyn Dialer>) {
     loop {
         let link = dial_until_up(dialer.as_ref()).await;

@@ -88,7 +88,7 @@ pub(crate) fn request_from_json(body: &[u8]) -> Result<JoinRequest, JoinRefusal>
         Some(text) if !text.is_empty() => Ok(text.to_owned()),
         _ => Err(JoinRefusal(format!("'{name}' is missing"))),
     };
-    let missing = || JoinRefusal("'addresses' is no list of IP addresses".to_owned());
+    let missing = || JoinRefusal("'addresses' is not a list of IP addresses".to_owned());
     let addresses = value["addresses"].as_array().ok_or_else(missing)?;
     let address = |value: &Value| value.as_str().and_then(|text| text.parse().ok()).ok_or_else(missing);
     Ok(JoinRequest {

@@ -25,7 +25,7 @@ use transport::{
 use super::{agent_client::runtime, command};
 
 /// How often a probe's command is polled for its exit.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// What a probe does.
 #[derive(Debug, Clone)]
@@ -207,7 +207,7 @@ fn run(info: &CommandInfo, environment: &[(String, String)], deadline: Instant) 
         match child.try_wait()? {
             Some(status) => break Some(status),
             None if Instant::now() >= deadline => break None,
-            None => thread::sleep(LOOK_EVERY),
+            None => thread::sleep(POLL_INTERVAL),
         }
     };
     if let Some(group) = group {

@@ -77,7 +77,7 @@ fn min_allocatable_from_wire(
         let one = |(name, amount): (&String, &v1::value::Scalar)| {
             let amount = resources::scalar_from_wire(amount.value).ok_or_else(|| {
                 Invalid::new(format!(
-                    "Offer filters for role '{role}' are not valid: '{}' of '{name}' is no quantity",
+                    "Offer filters for role '{role}' are not valid: '{}' of '{name}' is not a quantity",
                     amount.value
                 ))
             })?;

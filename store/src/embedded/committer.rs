@@ -66,7 +66,7 @@ impl Committer {
         }
     }
 
-    /// Evaluates, syncs, publishes, acknowledges, in this order: nobody sees what a crash can undo.
+    /// Evaluates, syncs, publishes, acknowledges, in this order, so that no reader sees a write that a crash can undo.
     fn commit(&mut self, group: &mut Vec<Request>) {
         if let Some(reason) = self.poison.get() {
             for request in group.drain(..) {

@@ -1,6 +1,6 @@
 //! Compacts etcd's history: every five minutes, everything older than five minutes.
 //!
-//! The protocol is that of upstream's API servers: whoever first increments the version of a well-known key compacts in this
+//! The protocol is that of upstream's API servers: the server that first increments the version of a well-known key compacts in this
 //! round, and the others see that it was done. The key is upstream's, so that servers of both kinds can share an etcd.
 
 use std::time::Duration;

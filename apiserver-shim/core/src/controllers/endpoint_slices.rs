@@ -13,14 +13,14 @@ use super::{
 };
 use crate::rows::{LabelSelector, Pod, Seconds, Service, controller_reference, rfc3339};
 
-/// Endpoints of one slice at most, as upstream's default.
+/// Maximum number of endpoints per slice (upstream's default).
 pub const SLICE_MAX: usize = 100;
 /// The value of [`MANAGED_BY_LABEL`] on the slices of this controller.
 pub const MANAGED_BY: &str = "endpointslice-controller.k8s.io";
 const MANAGED_BY_LABEL: &str = "endpointslice.kubernetes.io/managed-by";
 const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 
-/// Keeps EndpointSlices. Its keys are Services.
+/// Maintains EndpointSlices. Its keys are Services.
 pub struct EndpointSliceController;
 
 impl Controller for EndpointSliceController {
@@ -69,15 +69,15 @@ struct Snapshot<'a> {
     now: Seconds,
 }
 
-/// A slice, as found and as it shall be.
+/// A slice: the stored one and the desired endpoints.
 struct Slice<'a> {
     found: Option<(&'a Header, &'a Value)>,
     endpoints: Vec<Value>,
-    /// It is empty and another slice of the Service remains.
+    /// Whether to delete it: it is empty, and another slice of the Service remains.
     superfluous: bool,
 }
 
-/// Brings the EndpointSlices of a Service up to date.
+/// Plans the changes of a Service's EndpointSlices.
 fn plan(snapshot: &Snapshot<'_>, backends: &[Backend<'_>]) -> Plan {
     let mut plan = Plan::default();
     let mut groups: BTreeMap<String, (Value, Vec<&Backend<'_>>)> = BTreeMap::new();

@@ -13,10 +13,10 @@ use super::{
 };
 use crate::rows::{Pod, Seconds, Service, rfc3339};
 
-/// Addresses of one Endpoints object at most, as upstream.
+/// Maximum number of addresses of an Endpoints object (as upstream).
 const ADDRESSES_MAX: usize = 1000;
 
-/// Keeps Endpoints. Its keys are Services.
+/// Maintains Endpoints. Its keys are Services.
 pub struct EndpointsController;
 
 impl Controller for EndpointsController {
@@ -45,7 +45,7 @@ impl Controller for EndpointsController {
     }
 }
 
-/// Brings the Endpoints of a Service up to date.
+/// Plans the changes of a Service's Endpoints.
 fn plan(service: &Service, backends: &[Backend<'_>], found: Option<&CachedObject>, now: Seconds) -> Plan {
     let mut plan = Plan::default();
     let header = service.header();

@@ -9,7 +9,7 @@ use shim_model::resource::Resource;
 use shim_model::status::{self, Status};
 use shim_model::time::Instant;
 
-/// Namespaces that the system needs.
+/// System namespaces, which cannot be deleted.
 const PROTECTED: &[&str] = &["default", "kube-system", "kube-public"];
 
 pub(super) struct Namespace;

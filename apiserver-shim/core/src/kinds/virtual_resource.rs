@@ -1,8 +1,8 @@
-//! Resources whose objects are not stored: a create is answered or carried out at once.
+//! Virtual resources: their objects are not stored; a create is answered or carried out at once.
 
 use super::{Strategy, VirtualResource};
 
-/// SubjectAccessReview, TokenReview and their kin.
+/// The strategy of reviews such as SubjectAccessReview and TokenReview.
 pub(super) struct Review;
 
 impl Strategy for Review {
@@ -11,7 +11,7 @@ impl Strategy for Review {
     }
 }
 
-/// `bindings`, the older form of `pods/binding`.
+/// The strategy of `bindings`, the older form of `pods/binding`.
 pub(super) struct Binding;
 
 impl Strategy for Binding {

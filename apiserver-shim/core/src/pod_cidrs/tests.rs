@@ -139,7 +139,7 @@ fn a_range_is_unused_after_a_time_without_a_node() {
     // The agent of `c` has requested its range again.
     let renewed = [("a", 1), ("b", 2), ("c", 4)];
     assert_eq!(observe(15, &renewed, &["a"]), "b@2 ");
-    // The Node of `b` has come after all, and goes again.
+    // The Node of `b` appears late and is removed again.
     assert_eq!(observe(16, &renewed, &["a", "b"]), "");
     assert_eq!(observe(29, &renewed, &["a"]), "");
     assert_eq!(observe(30, &renewed, &["a"]), "c@4 ");

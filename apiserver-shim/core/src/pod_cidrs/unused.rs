@@ -1,17 +1,17 @@
-//! Finds Pod CIDRs whose agents have never registered: a range is assigned before the agent registers, and released with its
-//! Node, so that one without a Node would be lost.
+//! Finds Pod CIDRs whose agents never registered. A range is assigned before its agent registers and released with its Node,
+//! so a range without a Node would be lost.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kernel_model::time::Time;
 
-/// How long a range may have no Node. An agent registers within seconds of its request; it repeats a registration after one
-/// minute at most, and a master that was restarted waits ten minutes for its agents. After fifteen none is on its way.
+/// How long a range may have no Node. An agent registers within seconds of its request and retries within a minute, and a
+/// restarted master waits ten minutes for its agents. After fifteen minutes no registration is in progress.
 pub const UNUSED_AFTER: Duration = Duration::from_secs(15 * 60);
 
-/// Assigned ranges without a Node, by the node's name: the revision at which each was written, and since when it has been
-/// seen so. A request of the agent writes its range again, which begins the time anew.
+/// Assigned ranges without a Node, by node name: the revision at which the range was written, and when it was first found
+/// unused. A request of the agent writes its range again, which restarts the time.
 #[derive(Debug, Default)]
 pub struct UnusedCidrs {
     seen: BTreeMap<Box<str>, (u64, Time)>,

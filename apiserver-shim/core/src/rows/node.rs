@@ -66,14 +66,13 @@ impl Taint {
 
 /// A Node.
 #[derive(Debug, Clone)]
+#[allow(missing_docs)]
 pub struct Node {
     /// The object as stored.
     pub object: Arc<StoredObject>,
     /// The store revision of the object.
     pub revision: u64,
-    /// `spec.unschedulable`.
     pub unschedulable: bool,
-    /// `spec.taints`.
     pub taints: Vec<Taint>,
     /// The status of the `Ready` condition and its last transition: `Some(None)` is Unknown.
     pub ready: Option<Option<bool>>,

@@ -56,6 +56,7 @@ pub struct PodPort {
 
 /// A Pod.
 #[derive(Debug, Clone)]
+#[allow(missing_docs)]
 pub struct Pod {
     /// The object as stored.
     pub object: Arc<StoredObject>,
@@ -69,7 +70,6 @@ pub struct Pod {
     pub scheduler_name: Option<Box<str>>,
     /// Whether `spec.schedulingGates` is not empty.
     pub gated: bool,
-    /// `status.phase`.
     pub phase: Phase,
     /// Since when the `Ready` condition is true.
     pub ready_since: Option<Seconds>,
@@ -79,9 +79,7 @@ pub struct Pod {
     pub restarts: i64,
     /// `status.podIPs`, or `status.podIP` alone.
     pub ips: Vec<Box<str>>,
-    /// `spec.hostname`.
     pub hostname: Option<Box<str>>,
-    /// `spec.subdomain`.
     pub subdomain: Option<Box<str>>,
     /// `metadata.annotations["controller.kubernetes.io/pod-deletion-cost"]`, 0 if none.
     pub deletion_cost: i32,
@@ -93,12 +91,11 @@ pub struct Pod {
 
 /// The parts of a Pod that a row is decoded from, beside its header. The rest, such as managed fields, is not decoded.
 #[derive(Debug, Clone, Copy)]
+#[allow(missing_docs)]
 pub struct PodParts<'a> {
     /// `metadata.annotations`.
     pub annotations: &'a Value,
-    /// `spec`.
     pub spec: &'a Value,
-    /// `status`.
     pub status: &'a PodStatus,
 }
 
@@ -198,7 +195,7 @@ impl Pod {
         self.object.header.controller().map(|o| o.uid.as_str())
     }
 
-    /// `status`, decoded anew.
+    /// Decodes `status`.
     pub fn status_value(&self) -> Value {
         decode_part(self.object.status()).expect("invariant: StoredObject::parse has checked the bytes")
     }

@@ -14,8 +14,8 @@ use crate::rows::{Seconds, rfc3339};
 
 /// A request to bind a Pod to a node.
 #[derive(Debug, Clone, Copy)]
+#[allow(missing_docs)]
 pub struct BindRequest<'a> {
-    /// The node.
     pub node: &'a str,
     /// The UID that the Pod must have; empty accepts any.
     pub uid: &'a str,
@@ -30,12 +30,10 @@ pub struct BindRequest<'a> {
 
 /// Why a Pod cannot be bound.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
 pub enum BindRefusal {
     /// The Pod of this name has another UID.
-    OtherUid {
-        /// Its UID.
-        found: Box<str>,
-    },
+    OtherUid { found: Box<str> },
     /// The Pod is being deleted.
     BeingDeleted,
     /// The Pod is bound, possibly to the same node.

@@ -28,24 +28,14 @@ pub struct SchedulerConfiguration {
 
 /// Why a configuration is rejected.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
 pub enum ConfigurationError {
     /// `apiVersion` or `kind` is wrong.
-    Kind {
-        /// What was found.
-        found: String,
-    },
+    Kind { found: String },
     /// A member has the wrong type.
-    Type {
-        /// Its path.
-        path: String,
-        /// What it must be.
-        expected: &'static str,
-    },
+    Type { path: String, expected: &'static str },
     /// A member is unknown or not supported.
-    Unsupported {
-        /// Its path.
-        path: String,
-    },
+    Unsupported { path: String },
     /// The back-off durations are not positive or not ascending.
     Backoff,
     /// A profile is invalid.

@@ -33,17 +33,12 @@ pub struct Decision {
 
 /// The result of scheduling a Pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
 pub enum Outcome {
     /// Launch the Pod on this node with the resources offered to its role.
-    Place {
-        /// The index of the node.
-        node: usize,
-    },
+    Place { node: usize },
     /// A Permit plugin delays the Pod. It keeps its node and must be among the pending Pods of the next cycles.
-    Permit {
-        /// The index of the node.
-        node: usize,
-    },
+    Permit { node: usize },
     /// No node is feasible.
     Wait(Arc<Report>),
 }

@@ -240,8 +240,8 @@ impl Refusal {
 
 /// A Pod with values precomputed for its class.
 #[derive(Debug, Clone, Copy)]
+#[allow(missing_docs)]
 pub struct PodContext<'a> {
-    /// The Pod.
     pub pod: &'a PendingPod,
     /// The resources of the Pod's task.
     pub charge: &'a Amounts,

@@ -9,8 +9,8 @@ use super::{Amounts, HostPort};
 
 /// A Node with its Pods.
 #[derive(Debug, Clone)]
+#[allow(missing_docs)]
 pub struct NodeInfo {
-    /// The Node.
     pub node: Arc<Node>,
     /// The agent's resources for tasks of any framework.
     pub allocatable: Amounts,
@@ -31,8 +31,8 @@ pub struct NodeInfo {
 
 /// Resources that other frameworks hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
 pub struct Held {
-    /// The amounts.
     pub amounts: Amounts,
     /// The frameworks' names, sorted.
     pub by: Vec<Box<str>>,

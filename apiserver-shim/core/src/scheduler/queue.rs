@@ -32,8 +32,8 @@ pub const FLUSH_AFTER: Duration = Duration::from_secs(300);
 
 /// A Pod that needs a launch.
 #[derive(Debug, Clone)]
+#[allow(missing_docs)]
 pub struct PendingPod {
-    /// The Pod.
     pub pod: Arc<Pod>,
     /// The node that the Pod is bound to without having a task. Set before `pod` shows a binding that was just
     /// written.

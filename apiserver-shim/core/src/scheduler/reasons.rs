@@ -7,18 +7,14 @@ use super::{PluginSet, Refusal, shape::UnsupportedConstraint};
 
 /// Why a node cannot take a Pod, or why a Pod is not tried at all.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs)]
 pub enum Reason {
     /// The node is cordoned.
     Unschedulable,
     /// The Pod is bound to another node.
     OtherNode,
     /// The node has a taint that the Pod does not tolerate.
-    Taint {
-        /// Its key.
-        key: Box<str>,
-        /// Its value.
-        value: Box<str>,
-    },
+    Taint { key: Box<str>, value: Box<str> },
     /// The node does not match `nodeSelector` or required node affinity.
     NodeSelector,
     /// A host port is in use.
@@ -29,16 +25,12 @@ pub enum Reason {
     TooManyPods,
     /// Other frameworks hold the resource.
     HeldBy {
-        /// Which resource.
         resource: Box<str>,
         /// The names of the frameworks.
         frameworks: Vec<Box<str>>,
     },
     /// The node cannot run containers without these packages.
-    RuntimeMissing {
-        /// The packages.
-        lacking: Box<str>,
-    },
+    RuntimeMissing { lacking: Box<str> },
     /// The Pod would fit, but the kernel offers nothing to its role: fair share, quota or a filter.
     NoOffer {
         /// The role of the Pod's namespace.
@@ -52,7 +44,6 @@ pub enum Reason {
     PermitTimeout,
     /// A reason of a plugin without a variant of its own.
     Plugin {
-        /// The plugin.
         plugin: &'static str,
         /// The text for users.
         text: &'static str,
@@ -100,7 +91,7 @@ impl fmt::Display for Reason {
             }
             Reason::RuntimeMissing { lacking } => write!(
                 f,
-                "node(s) lacked what containers need (on Debian: apt-get install {lacking}, then start the agent anew)"
+                "node(s) lacked what containers need (on Debian: apt-get install {lacking}, then restart the agent)"
             ),
             Reason::NoOffer { role } => {
                 write!(f, "node(s) made no offer in role {role} (fair share, quota or filter)")

@@ -6,7 +6,7 @@
 //!                 ▼                                                 │
 //!  Unscheduled ──cycle──▶ Intended ──journal written──▶ Launched ──accepted──▶ Binding ──written──▶ Bound
 //!    ▲    │   └─bound already: no intent needed─────────▶  │  └─accepted, bound already──────────────▶ │
-//!    │    └─found in the journal, bound by hand──┐         │ no answer, refused as invalid             │
+//!    │    └─found in the journal, client-bound───┐         │ no answer, refused as invalid             │
 //!    │                                           ▼         ▼                                           ▼
 //!    └── the kernel has no such task ───────── Requested ◀─┴─ every subscription ─────────────────── Known
 //!                                                │  ▲                                              │   │

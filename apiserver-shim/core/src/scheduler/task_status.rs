@@ -95,8 +95,8 @@ pub fn observe(status: &TaskStatus) -> Observation {
 
 /// The observed task of a Pod.
 #[derive(Debug, Clone, Copy)]
+#[allow(missing_docs)]
 pub struct TaskView<'a> {
-    /// Its state.
     pub observed: ObservedTaskState,
     /// The node of the task, if known.
     pub node: Option<&'a str>,
@@ -119,6 +119,7 @@ pub struct PodView<'a> {
 
 /// A step to take, in order. The update is acknowledged once all steps are done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
 pub enum Step {
     /// Write the binding that a crash prevented.
     Bind,
@@ -128,7 +129,6 @@ pub enum Step {
     End {
         /// Whether it succeeded.
         succeeded: bool,
-        /// `status.reason`.
         reason: &'static str,
     },
     /// Launch it again with the same ID on the node that it is bound to.

@@ -43,7 +43,7 @@ pub struct AuditLog {
     queue: mpsc::Sender<Item>,
     events: IntCounter,
     errors: IntCounterVec,
-    /// Events that found the queue full, as upstream's plugin `buffered` counts them.
+    /// Events dropped because the queue was full, as counted by upstream's plugin `buffered`.
     dropped: IntCounter,
 }
 
@@ -88,7 +88,7 @@ impl AuditLog {
         Ok(Arc::new(AuditLog { policy, mode, queue, events, errors, dropped }))
     }
 
-    /// Adds the metrics of the log.
+    /// Registers the metrics of the log.
     pub fn register_metrics(&self, registry: &Registry) {
         metrics::register(registry, self.events.clone());
         metrics::register(registry, self.errors.clone());
@@ -163,7 +163,7 @@ fn open(path: &Path) -> io::Result<Box<dyn Write + Send>> {
 fn write_all(mut items: mpsc::Receiver<Item>, out: Box<dyn Write + Send>, failed: &IntCounter) {
     let mut out = BufWriter::new(out);
     let mut failing = false;
-    // Events that may be in the buffer.
+    // The events that may be in the buffer.
     let mut unsynced = 0;
     let mut next = items.blocking_recv();
     while let Some(item) = next {

@@ -1,4 +1,4 @@
-//! `workqueue_*` of the controllers' queues, read with each scrape. Names and buckets are client-go's.
+//! The `workqueue_*` metrics of the controllers' queues, read at each scrape. Names and buckets are client-go's.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! NamespaceLifecycle: nothing is created in a namespace that is missing or terminating, and the namespaces that the system
-//! needs are not deleted. Which ones those are says the strategy of Namespaces.
+//! NamespaceLifecycle: refuses creation in a missing or terminating namespace, and deletion of the system namespaces, which
+//! the strategy of Namespaces lists.
 
 use std::sync::Arc;
 

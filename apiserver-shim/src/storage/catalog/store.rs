@@ -78,7 +78,7 @@ impl ResourceStore {
         &self.cache
     }
 
-    /// The metrics of requests to the store for its objects.
+    /// The metrics of the store requests for its objects.
     pub(crate) fn requests(&self, metrics: &StoreMetrics) -> &StoreRequests {
         self.requests.get_or_init(|| metrics.of(&self.definition.group, &self.definition.plural))
     }

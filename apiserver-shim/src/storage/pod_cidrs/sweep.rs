@@ -1,5 +1,5 @@
-//! Frees Pod CIDRs whose agents have never registered. Each is freed in a transaction that requires it to be as it was seen,
-//! so that an agent that requests it meanwhile keeps it, whichever server it asks.
+//! Frees Pod CIDRs whose agents never registered. The transaction requires that the range has not been written since
+//! it was found unused, so that an agent that requests it meanwhile keeps it, whichever server it asks.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use store::Revision;
 use super::{PodCidrError, PodCidrs};
 use crate::storage::registry::Registry;
 
-/// How often assigned ranges are looked at: a fraction of the time after which one counts as unused.
+/// Interval of the sweep: a fraction of the time after which a range counts as unused.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// Sweeps until the task is aborted.
@@ -27,7 +27,7 @@ pub async fn run(cidrs: PodCidrs, registry: Registry) {
     }
 }
 
-/// Looks once.
+/// Runs one sweep.
 pub(super) async fn sweep(
     cidrs: &PodCidrs,
     registry: &Registry,

@@ -84,7 +84,7 @@ async fn a_range_whose_agent_never_registers_is_freed() {
     let mut unused = UnusedCidrs::default();
     let begin = Time(0);
     sweep::sweep(&first, &registry, &mut unused, begin).await.unwrap();
-    // An agent that starts again asks another server.
+    // An agent that restarts asks another server.
     assert_eq!(assign(&second, "renewed").await, "10.244.1.0/24");
     sweep::sweep(&first, &registry, &mut unused, begin + UNUSED_AFTER).await.unwrap();
     let left = async || -> Vec<String> {
@@ -101,7 +101,7 @@ async fn a_range_that_is_requested_again_is_not_freed_as_unused() {
     assign(&first, "a").await;
     let seen = first.assigned().await.unwrap()[0].1;
     assign(&second, "a").await;
-    // The first server does not know of the request; its transaction would fail, and it reads the table again.
+    // The first server has not seen the request: its transaction would fail, and it reads the table again.
     assert!(!first.release_unused("a", seen).await.unwrap());
     let seen = second.assigned().await.unwrap()[0].1;
     assert!(first.release_unused("a", seen).await.unwrap());

@@ -1,4 +1,4 @@
-//! How many objects there are of each resource, for `/metrics`.
+//! The number of objects per resource, for `/metrics`.
 
 use prometheus::core::Collector;
 use prometheus::proto::MetricType;
@@ -12,7 +12,7 @@ const RESOURCE_OBJECTS: FamilyOptions = FamilyOptions {
     labels: &["group", "resource"],
     kind: MetricType::GAUGE,
 };
-/// Upstream's older name, which is stable and in many dashboards.
+/// Upstream's older name of the metric, which is stable and used by many dashboards.
 const STORAGE_OBJECTS: FamilyOptions = FamilyOptions {
     name: "apiserver_storage_objects",
     help: "[DEPRECATED, consider using apiserver_resource_objects instead] Number of stored objects at the time of last check split by kind. In case of a fetching error, the value will be -1.",
@@ -20,14 +20,14 @@ const STORAGE_OBJECTS: FamilyOptions = FamilyOptions {
     kind: MetricType::GAUGE,
 };
 
-/// Counts the objects in the watch caches with each scrape.
+/// Counts the objects in the watch caches at each scrape.
 pub(super) fn collector(registry: &Registry) -> impl Collector + use<> {
-    // Weak, because the registry of metrics may outlive that of objects.
+    // Weak, because the metrics registry may outlive the object registry.
     let inner = std::sync::Arc::downgrade(&registry.inner);
     Scraped::new(&[RESOURCE_OBJECTS, STORAGE_OBJECTS], move || {
         let (mut by_group, mut by_name) = (Family::new(RESOURCE_OBJECTS), Family::new(STORAGE_OBJECTS));
         let Some(inner) = inner.upgrade() else { return Vec::new() };
-        // Resources that share storage are counted once, under the stored version.
+        // Resources that share storage are counted once, under the storage version.
         for resource in inner.catalog.load().iter().filter(|resource| resource.is_stored_version()) {
             let Some(store) = resource.store() else { continue };
             let count = store.cache().len() as f64;

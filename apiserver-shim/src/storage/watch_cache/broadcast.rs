@@ -27,7 +27,7 @@ pub(super) struct Frame {
     pub(super) revision: u64,
     /// Whether the batch limit ended the frame.
     pub(super) cut: bool,
-    /// How many events the bytes are.
+    /// The number of encoded events.
     pub(super) events: usize,
     /// Empty if none of the changes matches the selection.
     pub(super) bytes: Bytes,

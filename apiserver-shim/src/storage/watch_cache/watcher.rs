@@ -67,18 +67,18 @@ pub struct Batch {
     pub cut: bool,
 }
 
-/// What a watcher reads at once, encoded.
+/// The result of one poll, encoded.
 #[derive(Clone, Debug)]
 pub struct EncodedBatch {
-    /// The events; empty if there is none.
+    /// The encoded events; may be empty.
     pub bytes: Bytes,
-    /// How many they are.
+    /// The number of events.
     pub events: usize,
-    /// Whether there is more to be read at once.
+    /// Whether a limit ended the batch, so that more can be read at once.
     pub cut: bool,
 }
 
-/// A cursor into a cache's window.
+/// A cursor into the window of a cache.
 pub struct Watcher {
     cache: Arc<WatchCache>,
     selection: Selection,
@@ -173,7 +173,8 @@ impl Watcher {
         Ok(Batch { deliveries, revision: self.seen, cut })
     }
 
-    /// Like [`Watcher::poll`], encoded. A frame that another watcher of the group encoded from the same place is reused.
+    /// Like [`Watcher::poll`], but encoded. Reuses the frame that another watcher of the group encoded at the same
+    /// position.
     pub fn poll_written(
         &mut self,
         group: &Arc<BroadcastGroup>,
@@ -190,7 +191,7 @@ impl Watcher {
         if let Some(frame) = frames.find(from).filter(|frame| frame.oldest > self.after) {
             self.next = frame.to;
             self.seen = frame.revision;
-            // An empty frame is not the end: more may have happened since.
+            // An empty frame does not mean that the watcher is up to date.
             let cut = frame.cut || frame.bytes.is_empty();
             return Ok(EncodedBatch { bytes: frame.bytes.clone(), events: frame.events, cut });
         }

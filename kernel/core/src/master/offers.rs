@@ -137,7 +137,7 @@ impl Master {
     }
 
     /// An offer timed out. Unlike in Mesos this counts as a decline: otherwise a framework that never answers, and so
-    /// never holds anything, would get the same resources again at once, for ever.
+    /// never holds anything, would get the same resources again at once, forever.
     pub(super) fn offer_expired(&mut self, number: u64) {
         let Some(outstanding) = self.offers.get(&number) else { return };
         let (slot, client) = (outstanding.slot, outstanding.client);

@@ -37,7 +37,7 @@ pub struct MasterConfig {
     pub ping_timeouts: u32,
     /// How long an agent has to re-register after a disconnection, or after a restart of the master.
     pub agent_reregister_timeout: Duration,
-    /// How long an offer stays valid; `None` means for ever.
+    /// How long an offer stays valid; `None` means forever.
     pub offer_timeout: Option<Duration>,
     /// The minimum time before declined resources are offered again to the same framework and role. It replaces Mesos'
     /// allocation interval: a framework that declines for zero seconds does not spin.

@@ -204,7 +204,7 @@ fn text_forms() {
     );
     check(":1", expect!["bad resource ':1': the name is empty"]);
     check("cpus:-1", expect!["bad resource 'cpus:-1': the amount must be finite and not negative"]);
-    check("cpus:lots", expect!["bad resource 'cpus:lots': 'lots' is no number, range or set"]);
+    check("cpus:lots", expect!["bad resource 'cpus:lots': 'lots' is not a number, range or set"]);
     check("ports:[3-1]", expect!["bad resource 'ports:[3-1]': the range 3-1 ends before it begins"]);
     check("ports:[1-3,2-4]", expect!["bad resource 'ports:[1-3,2-4]': the range 2-4 overlaps another"]);
     check("x:{a,a}", expect!["bad resource 'x:{a,a}': the set has a duplicate item"]);

@@ -68,7 +68,7 @@ fn parse_value(text: &str) -> Result<Value, String> {
         }
         return Ok(Value::Set(set));
     }
-    let amount: f64 = text.parse().map_err(|_| format!("'{text}' is no number, range or set"))?;
+    let amount: f64 = text.parse().map_err(|_| format!("'{text}' is not a number, range or set"))?;
     if !amount.is_finite() || amount < 0.0 {
         return Err("the amount must be finite and not negative".to_owned());
     }
@@ -80,7 +80,7 @@ fn parse_ranges(text: &str) -> Result<Ranges, String> {
     for range in text.split(',').map(str::trim).filter(|r| !r.is_empty()) {
         let (begin, end) = range.split_once('-').ok_or("expected 'begin-end'")?;
         let number =
-            |text: &str| text.trim().parse::<u64>().map_err(|_| format!("'{}' is no number", text.trim()));
+            |text: &str| text.trim().parse::<u64>().map_err(|_| format!("'{}' is not a number", text.trim()));
         let (begin, end) = (number(begin)?, number(end)?);
         if begin > end {
             return Err(format!("the range {begin}-{end} ends before it begins"));

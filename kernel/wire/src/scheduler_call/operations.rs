@@ -166,7 +166,7 @@ fn runnable(command: &v1::CommandInfo) -> Result<(), Invalid> {
 fn port(number: u32) -> Result<(), Invalid> {
     match (1..=u32::from(u16::MAX)).contains(&number) {
         true => Ok(()),
-        false => Err(Invalid::new(format!("'{number}' is no port"))),
+        false => Err(Invalid::new(format!("'{number}' is not a port"))),
     }
 }
 

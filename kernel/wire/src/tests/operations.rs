@@ -79,7 +79,7 @@ fn a_malformed_task_leaves_the_others_alone() {
         Task uses invalid health check: Its command must contain a value
         Task uses invalid health check: The path 'x' of HTTP health check must start with '/'
         Task uses invalid health check: Unsupported HTTP health check scheme: 'gopher'
-        Task uses invalid health check: '0' is no port
+        Task uses invalid health check: '0' is not a port
         Task uses invalid health check: Expecting its lengths of time to be non-negative
         Task uses invalid check: Expecting 'http' to be set for HTTP check
         Environment variable 'A' of type 'VALUE' must have a value set
@@ -157,7 +157,7 @@ fn offer_preferences_round_trip() {
         Offer constraints are not valid: a selector selects nothing
         Offer constraints are not valid: Unknown pseudoattribute type
         Offer constraints are not valid: Unknown predicate type
-        Offer filters for role '*' are not valid: '-1' of 'mem' is no quantity
+        Offer filters for role '*' are not valid: '-1' of 'mem' is not a quantity
         Offer filters for role '*' are not valid: quantities must not be empty"#]]
     .assert_eq(&shown.join("\n"));
 }

@@ -7,7 +7,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::*;
 
-/// Takes down the length of every write; takes so many bytes before it blocks for a turn.
+/// Records the length of every write; accepts this many bytes before it blocks once.
 #[derive(Clone, Default)]
 struct Sink {
     writes: Arc<Mutex<Vec<usize>>>,

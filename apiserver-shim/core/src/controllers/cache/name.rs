@@ -6,8 +6,8 @@ use crate::rows::Key;
 
 /// Names one object of any resource.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs)]
 pub struct ObjectName {
-    /// The resource.
     pub resource: GroupResource,
     /// Namespace and name.
     pub key: Key,

@@ -217,7 +217,7 @@ impl CachedObject {
         &self.object.header
     }
 
-    /// The whole object, decoded anew.
+    /// Decodes the whole object.
     pub fn value(&self) -> Value {
         serde_json::from_slice(&self.object.bytes)
             .expect("invariant: StoredObject::parse has checked the bytes")

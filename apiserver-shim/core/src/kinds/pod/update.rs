@@ -19,7 +19,7 @@ pub(super) fn validate(new: &Value, old: &Value) -> Vec<FieldError> {
         return Vec::new();
     }
     let mut errors = validate_spec(new_spec, format_args!("spec"));
-    // Dropped here and not only at the end: what is left decides whether the rules about the change are looked at.
+    // Drop them already here: the rules about the change are checked only if no other error remains.
     ratchet::drop_unchanged(&mut errors, new, old, || validate_spec(old_spec, format_args!("spec")));
     for list in ["containers", "initContainers"] {
         if access::list(new_spec, &[list]).len() != access::list(old_spec, &[list]).len() {

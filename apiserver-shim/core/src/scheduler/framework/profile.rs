@@ -45,8 +45,8 @@ const WEIGHT_MAX: i64 = i64::MAX / MAX_SCORE / 64;
 
 /// A plugin that profiles can contain.
 #[derive(Debug, Clone, Copy)]
+#[allow(missing_docs)]
 pub struct PluginEntry {
-    /// Its name.
     pub name: &'static str,
     /// The default weight of its score.
     pub weight: i64,
@@ -165,25 +165,16 @@ pub struct PluginChoice {
 
 /// Why a profile is invalid.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
 pub enum ProfileError {
     /// The plugin does not exist.
     UnknownPlugin(String),
     /// The plugin does not implement the extension point.
-    NotImplemented {
-        /// The plugin.
-        plugin: String,
-        /// The point.
-        point: ExtensionPoint,
-    },
+    NotImplemented { plugin: String, point: ExtensionPoint },
     /// The plugin cannot be disabled.
     Required(&'static str),
     /// A weight is out of range.
-    Weight {
-        /// The plugin.
-        plugin: String,
-        /// Its weight.
-        weight: i64,
-    },
+    Weight { plugin: String, weight: i64 },
     /// All profiles must have the same single QueueSort plugin.
     QueueSort,
     /// Two profiles have the same scheduler name.

@@ -28,6 +28,7 @@ pub struct Effects {
 
 /// A write to the store.
 #[derive(Debug)]
+#[allow(missing_docs)]
 pub enum Write {
     /// Records a launch intent and removes obsolete records. Answered by `IntentWritten`.
     Intent(IntentWrite),
@@ -39,7 +40,6 @@ pub enum Write {
     Status(Box<StatusWrite>),
     /// Sets the Pod's `PodScheduled` condition to the reason why it is pending. Not answered, because it is repeated.
     Condition {
-        /// The Pod.
         key: Key,
         /// The message of the condition.
         message: String,
@@ -50,6 +50,7 @@ pub enum Write {
 
 /// A message to another component.
 #[derive(Debug)]
+#[allow(missing_docs)]
 pub enum Send {
     /// A call to the kernel.
     Call(Call),
@@ -63,13 +64,9 @@ pub enum Send {
     /// An Event to record.
     Report(EventRecord),
     /// The data of a status update could not be decoded; the Pod keeps its status.
-    UnreadableStatus {
-        /// The Pod.
-        uid: Box<str>,
-    },
+    UnreadableStatus { uid: Box<str> },
     /// The address of a node's executor.
     Endpoint {
-        /// The node.
         node: Box<str>,
         /// The address; `None` if the agent was removed.
         address: Option<String>,
@@ -87,10 +84,10 @@ pub struct IntentWrite {
 
 /// A binding to write.
 #[derive(Debug)]
+#[allow(missing_docs)]
 pub struct BindWrite {
     /// The Pod as it was launched.
     pub pod: Arc<Pod>,
-    /// The node.
     pub node: Box<str>,
     /// The bound Pod, with its first status if there is one. It is written if the revision is still that of `pod`;
     /// otherwise [`PodEdit::Bind`] is applied to the stored Pod.
@@ -103,12 +100,11 @@ pub struct BindWrite {
 
 /// Edits of one Pod, applied in order.
 #[derive(Debug, Clone)]
+#[allow(missing_docs)]
 pub struct StatusWrite {
-    /// The Pod.
     pub key: Key,
     /// The required UID; a different Pod of the same name is not changed.
     pub uid: Box<str>,
-    /// The edits.
     pub edits: Vec<PodEdit>,
     /// Whether to remove the object afterwards, if it has no finalizers.
     pub remove: bool,
@@ -116,21 +112,17 @@ pub struct StatusWrite {
 
 /// An edit of a Pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
 pub enum PodEdit {
     /// Binds it.
-    Bind {
-        /// The node.
-        node: Box<str>,
-    },
+    Bind { node: Box<str> },
     /// Merges the node's status into the stored one.
     MergeStatus(Bytes),
     /// Marks it as finished unless it has finished.
     End {
         /// Whether it succeeded.
         succeeded: bool,
-        /// `status.reason`.
         reason: Box<str>,
-        /// `status.message`.
         message: Box<str>,
     },
 }
@@ -157,21 +149,19 @@ impl PodEdit {
 
 /// A write of a Node.
 #[derive(Debug)]
+#[allow(missing_docs)]
 pub enum NodeWrite {
     /// Creates the Node or updates it from its agent, with a Pod CIDR.
     Put {
-        /// Its name.
         name: Box<str>,
-        /// Its agent.
         agent: Arc<AgentSnapshot>,
         /// Our framework; resources that other frameworks hold are not allocatable.
         ours: Option<FrameworkId>,
-        /// The port on which its executor listens, if it has reported one.
+        /// The port of its executor, if known.
         kubelet_port: Option<u16>,
     },
     /// Removes the Node and releases its Pod CIDR.
     Remove {
-        /// Its name.
         name: Box<str>,
         /// Whether the store has the object.
         stored: bool,

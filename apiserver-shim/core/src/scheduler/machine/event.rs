@@ -16,6 +16,7 @@ use crate::scheduler::{BindRefusal, IntentRecord};
 
 /// An input.
 #[derive(Debug, Clone)]
+#[allow(missing_docs)]
 pub enum Event {
     /// The kernel accepted the subscription. The machine has processed all objects up to the journal's revision.
     Subscribed(Box<Subscribed>),
@@ -31,7 +32,6 @@ pub enum Event {
     NodeGone(Box<str>),
     /// A Namespace was added or modified.
     Namespace {
-        /// Its name.
         name: Box<str>,
         /// The role in its annotation, if it has one.
         role: Option<Role>,
@@ -48,42 +48,36 @@ pub enum Event {
     Cluster(operator::Event),
     /// The outcome of writing a launch intent.
     IntentWritten {
-        /// The record.
         number: u64,
         /// Whether it is durable.
         written: bool,
     },
     /// The outcome of removing records of launch intents.
     IntentsRemoved {
-        /// The records.
         numbers: Vec<u64>,
         /// Whether they were removed.
         removed: bool,
     },
     /// The outcomes of a launch's calls, in order.
     LaunchAnswered {
-        /// The launch.
         launch: u64,
         /// One outcome per call; missing ones are unanswered.
         outcomes: Vec<CallOutcome>,
     },
     /// The outcome of a binding.
     Bound {
-        /// The Pod.
         uid: Box<str>,
         /// What was written, or why not.
         result: Result<BindOutcome, WriteFailure>,
     },
     /// The outcome of a status write, including its further edits.
     StatusWritten {
-        /// The Pod.
         uid: Box<str>,
         /// `Ok` also if the Pod no longer exists.
         result: Result<(), WriteFailure>,
     },
     /// The outcome of a Node write.
     NodeWritten {
-        /// The Node.
         name: Box<str>,
         /// What was done.
         outcome: NodeOutcome,

@@ -33,7 +33,7 @@ pub(super) struct NodeCache {
     agents: HashMap<AgentId, Arc<AgentSnapshot>>,
     node_of: HashMap<AgentId, Box<str>>,
     agent_of: HashMap<Box<str>, AgentId>,
-    /// Where each Node's executor listens, `ip:port`, as it has reported itself.
+    /// The address of each Node's executor, `ip:port`, as the executor reported it.
     endpoints: HashMap<Box<str>, Box<str>>,
     frameworks: BTreeMap<FrameworkId, String>,
     /// Nodes to be updated from their agents.
@@ -143,7 +143,7 @@ impl SchedulerMachine {
         }
     }
 
-    /// An executor has told where it listens. The Node's `daemonEndpoints` shows the port.
+    /// Handles the address that an executor reports; the Node's `daemonEndpoints` shows the port.
     pub(super) fn endpoint_reported(&mut self, node: &str, address: &str) {
         if self.nodes.endpoints.get(node).is_some_and(|known| **known == *address) {
             return;

@@ -142,7 +142,7 @@ pub fn is_up(agent: &AgentSnapshot) -> Option<bool> {
 }
 
 /// Updates a Node from its agent and returns whether it changed. `node` is the stored object or a new one. The kubelet port
-/// is that of the agent's executor; while it is unknown, the Node keeps what it says.
+/// is that of the agent's executor; while it is unknown, the Node keeps its present one.
 pub fn project(
     node: &mut Value,
     agent: &AgentSnapshot,
@@ -231,7 +231,7 @@ fn project_conditions(node: &mut Value, agent: &AgentSnapshot, up: bool, now: Se
         (false, _) => ["Ready", "Unknown", "NodeStatusUnknown", "Kubelet stopped posting node status."],
         (true, Some(lacking)) => {
             install = format!(
-                "containers cannot run: apt-get install {lacking} (on Debian), then start the agent anew"
+                "containers cannot run: apt-get install {lacking} (on Debian), then restart the agent"
             );
             ["Ready", "False", "ContainerRuntimeMissing", &install]
         }

@@ -6,7 +6,7 @@ use crate::scheduler::{
     framework::{Plugin, PostFilter},
 };
 
-/// The plugin.
+/// The `DefaultPreemption` plugin.
 #[derive(Debug)]
 pub struct DefaultPreemption;
 

@@ -7,7 +7,7 @@ use crate::scheduler::{
     plugins::node_resources_fit,
 };
 
-/// The plugin.
+/// The `KernelOffers` plugin.
 #[derive(Debug)]
 pub struct KernelOffers;
 

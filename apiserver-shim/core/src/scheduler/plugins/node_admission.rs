@@ -6,8 +6,8 @@ use crate::scheduler::{Amounts, HostPort, NodeInfo, PendingPod, Reason};
 
 /// Why a node rejects a Pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
 pub struct AdmissionRefusal {
-    /// `status.reason`.
     pub reason: String,
     /// The last part of `status.message`.
     pub message: String,

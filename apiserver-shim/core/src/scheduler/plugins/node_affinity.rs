@@ -8,7 +8,7 @@ use crate::{
     },
 };
 
-/// The plugin.
+/// The `NodeAffinity` plugin.
 #[derive(Debug)]
 pub struct NodeAffinity;
 

@@ -5,7 +5,7 @@ use crate::scheduler::{
     framework::{EventSet, Filter, NodeSet, NodeView, Plugin, PodContext, PreFilter, Refusal},
 };
 
-/// The plugin.
+/// The `NodeName` plugin.
 #[derive(Debug)]
 pub struct NodeName;
 

@@ -5,7 +5,7 @@ use crate::scheduler::{
     framework::{ClusterEvent, EventSet, Filter, NodeView, Plugin, PodContext, QueueingHint, Refusal},
 };
 
-/// The plugin.
+/// The `NodePorts` plugin.
 #[derive(Debug)]
 pub struct NodePorts;
 

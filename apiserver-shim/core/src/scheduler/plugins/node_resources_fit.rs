@@ -8,7 +8,7 @@ use crate::scheduler::{
     },
 };
 
-/// The plugin.
+/// The `NodeResourcesFit` plugin.
 #[derive(Debug)]
 pub struct NodeResourcesFit;
 

@@ -5,7 +5,7 @@ use crate::scheduler::{
     framework::{EventSet, Filter, NodeView, Plugin, PodContext, Refusal},
 };
 
-/// The plugin.
+/// The `NodeRuntime` plugin.
 #[derive(Debug)]
 pub struct NodeRuntime;
 

@@ -8,7 +8,7 @@ use crate::{
     },
 };
 
-/// The plugin.
+/// The `NodeUnschedulable` plugin.
 #[derive(Debug)]
 pub struct NodeUnschedulable;
 

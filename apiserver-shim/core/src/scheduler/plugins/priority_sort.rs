@@ -7,7 +7,7 @@ use crate::scheduler::{
     framework::{Plugin, QueueSort},
 };
 
-/// The plugin.
+/// The `PrioritySort` plugin.
 #[derive(Debug)]
 pub struct PrioritySort;
 

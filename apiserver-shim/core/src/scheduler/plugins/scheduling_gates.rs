@@ -8,7 +8,7 @@ use crate::{
     },
 };
 
-/// The plugin.
+/// The `SchedulingGates` plugin.
 #[derive(Debug)]
 pub struct SchedulingGates;
 

@@ -6,7 +6,7 @@ use crate::scheduler::{
     framework::{MAX_SCORE, NodeView, Plugin, PodContext, PreScore, Score},
 };
 
-/// The plugin.
+/// The `SelectorSpread` plugin.
 #[derive(Debug)]
 pub struct SelectorSpread;
 

@@ -11,7 +11,7 @@ use crate::{
     },
 };
 
-/// The plugin.
+/// The `TaintToleration` plugin.
 #[derive(Debug)]
 pub struct TaintToleration;
 

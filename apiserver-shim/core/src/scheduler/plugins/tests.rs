@@ -216,6 +216,6 @@ fn every_reason_has_its_text() {
     for reason in reasons {
         report.reasons.insert(reason, 1);
     }
-    expect!["0/9 nodes are available: 1 Insufficient cpu, 1 Too many pods, 1 node(s) didn't have free ports for the requested pod ports, 1 node(s) didn't match Pod's node affinity/selector, 1 node(s) had memory held by marathon, spark, 1 node(s) had untolerated taint {k: }, 1 node(s) lacked what containers need (on Debian: apt-get install containerd runc, then start the agent anew), 1 node(s) made no offer in role k8s/ns (fair share, quota or filter), 1 node(s) were unschedulable."].assert_eq(&report.to_string());
+    expect!["0/9 nodes are available: 1 Insufficient cpu, 1 Too many pods, 1 node(s) didn't have free ports for the requested pod ports, 1 node(s) didn't match Pod's node affinity/selector, 1 node(s) had memory held by marathon, spark, 1 node(s) had untolerated taint {k: }, 1 node(s) lacked what containers need (on Debian: apt-get install containerd runc, then restart the agent), 1 node(s) made no offer in role k8s/ns (fair share, quota or filter), 1 node(s) were unschedulable."].assert_eq(&report.to_string());
     expect!["no nodes available to schedule pods"].assert_eq(&Report::default().to_string());
 }

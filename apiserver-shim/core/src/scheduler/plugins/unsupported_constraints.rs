@@ -6,7 +6,7 @@ use crate::scheduler::{
     framework::{NodeSet, Plugin, PreFilter, Refusal},
 };
 
-/// The plugin.
+/// The `UnsupportedConstraints` plugin.
 #[derive(Debug)]
 pub struct UnsupportedConstraints;
 

@@ -252,7 +252,7 @@ fn offers_are_declined_filtered_revived_and_suppressed() {
         s1 <- Offers [m-O3 of m-S0 for *: cpus:4; mem:1024]
     "#]],
     );
-    // Zero seconds become one, so that nobody spins.
+    // Zero seconds become one, so that no framework spins.
     c.decline("m-0000", "s1", 3, 0.0);
     check(
         &mut c,

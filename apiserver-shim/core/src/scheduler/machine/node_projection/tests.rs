@@ -88,7 +88,7 @@ fn conditions_follow_the_agent() {
         .assert_eq(&ready(&there));
     there.state = AgentState::Recovered;
     expect!["null null null"].assert_eq(&ready(&there));
-    expect![[r#""False" "ContainerRuntimeMissing" "containers cannot run: apt-get install containerd runc (on Debian), then start the agent anew""#]]
+    expect![[r#""False" "ContainerRuntimeMissing" "containers cannot run: apt-get install containerd runc (on Debian), then restart the agent""#]]
         .assert_eq(&ready(&agent(&[(RUNTIME_ATTRIBUTE, "containerd runc")])));
 }
 
