@@ -1,5 +1,5 @@
-//! The HTTP client: hyper-util's pooled client with deadlines for connecting and for the head of a response, and errors
-//! that say which of the two failed.
+//! The HTTP client: hyper-util's pooled client with time limits for connecting and for the head of a response, whose
+//! errors say which of the two failed.
 
 mod connector;
 
@@ -17,21 +17,22 @@ use rustls::ClientConfig;
 use crate::tls::TlsError;
 pub use connector::{ConnectError, Stream, dial};
 
-/// Gives the TLS configuration of a new connection: certificates are renewed in place.
+/// Returns the TLS configuration of a new connection, because certificates may be renewed in place.
 pub type TlsSource = Arc<dyn Fn() -> Result<Arc<ClientConfig>, TlsError> + Send + Sync>;
 
-/// How a client connects and waits.
+/// Time limits, pool size and TLS of a client.
 #[derive(Clone)]
 pub struct ClientOptions {
-    /// TLS for `https`; without it such requests are refused.
+    /// The TLS configuration for `https`; without one such requests fail.
     pub tls: Option<TlsSource>,
-    /// Time for TCP and TLS together.
+    /// Time limit for TCP and TLS connection setup together.
     pub connect_timeout: Duration,
-    /// Time from sending a request to the head of its response.
+    /// Time limit from sending a request to the head of its response.
     pub response_timeout: Duration,
-    /// Idle connections that are kept per server.
+    /// Maximum number of idle connections per server.
     pub idle_max: usize,
-    /// How long sent bytes may stay unacknowledged before the connection counts as lost; `None` leaves it to the kernel.
+    /// How long sent bytes may remain unacknowledged before the connection is closed (`TCP_USER_TIMEOUT`); `None`
+    /// uses the kernel's default.
     pub unacknowledged_max: Option<Duration>,
 }
 
@@ -49,16 +50,16 @@ impl Default for ClientOptions {
 }
 
 impl ClientOptions {
-    /// The defaults, with one TLS configuration for every connection.
+    /// The defaults with a fixed TLS configuration.
     pub fn with_tls(config: Arc<ClientConfig>) -> Self {
         ClientOptions { tls: Some(Arc::new(move || Ok(config.clone()))), ..ClientOptions::default() }
     }
 }
 
-/// Why there is no response.
+/// Why a request has no response.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// No connection.
+    /// No connection could be opened.
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// The server did not send the head of a response in time.
@@ -66,7 +67,7 @@ pub enum ClientError {
     ResponseTimeout {
         /// `host:port`.
         authority: String,
-        /// The limit.
+        /// The time limit.
         timeout: Duration,
     },
     /// The connection failed, or the server does not speak HTTP.
@@ -74,7 +75,7 @@ pub enum ClientError {
     Exchange {
         /// `host:port`.
         authority: String,
-        /// What hyper says.
+        /// hyper's error.
         reason: String,
     },
 }
@@ -87,7 +88,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client with an empty pool. Needs a tokio runtime when it is used.
+    /// Creates a client with an empty pool. Requests must be sent within a tokio runtime.
     pub fn new(options: ClientOptions) -> Self {
         let inner = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
@@ -96,8 +97,8 @@ impl Client {
         Client { inner, response_timeout: options.response_timeout }
     }
 
-    /// Sends a request whose URI is absolute and waits for the head of its response. A pooled connection that the server
-    /// has closed meanwhile is replaced once, as nothing was sent on it.
+    /// Sends a request with an absolute URI and waits for the head of the response. If a pooled connection was closed
+    /// by the server before anything was sent on it, the request is sent once more on a new one.
     pub async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, ClientError> {
         let authority = request.uri().authority().map_or_else(String::new, ToString::to_string);
         match tokio::time::timeout(self.response_timeout, self.inner.request(request)).await {
@@ -108,7 +109,7 @@ impl Client {
     }
 }
 
-/// Finds the connector's own error below hyper-util's.
+/// Finds the connector's own error in hyper-util's error chain.
 fn classify(authority: String, error: legacy::Error) -> ClientError {
     let mut source = std::error::Error::source(&error);
     let mut reason = error.to_string();

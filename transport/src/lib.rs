@@ -1,4 +1,4 @@
-//! HTTP over TCP and TLS, once for every part: the server loop of the API server, master, agent and executor, and the
+//! HTTP over TCP and TLS for all components: the server loop of the API server, master, agent and executor, and the
 //! client with which they call each other.
 //!
 //! [`tls`] builds rustls configurations and names the cryptography provider; [`server`] accepts connections and bounds
@@ -9,5 +9,5 @@ pub mod client;
 pub mod server;
 pub mod tls;
 
-/// An error of any kind, for bounds that hyper asks for.
+/// Any error, for bounds that hyper requires.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

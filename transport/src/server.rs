@@ -1,8 +1,8 @@
-//! The server loop of every HTTP server of ours: accepts TCP connections, bounds their number, shakes hands, and serves
-//! HTTP/1.1 or HTTP/2 until the client leaves or the server stops.
+//! The server loop of all HTTP servers: accepts a limited number of TCP connections, performs TLS handshakes, and serves
+//! HTTP/1.1 or HTTP/2 until the client disconnects or the server stops.
 //!
-//! A connection must finish its TLS handshake and send its first request in time; later it may stay idle, where the
-//! options allow that. A client that reads nothing, or whose machine has vanished, loses its connection.
+//! A connection must complete its TLS handshake and send its first request in time; afterwards it may be idle if the options
+//! permit it. A client that does not read, or whose machine has vanished, is disconnected.
 
 mod stall_guard;
 mod write_batch;
@@ -35,75 +35,75 @@ use crate::tls::TlsError;
 use stall_guard::StallGuard;
 use write_batch::WriteBatch;
 
-/// Pause after a failed accept: most often the process is out of file descriptors, and other connections must end first.
+/// Pause after a failed accept. The process is usually out of file descriptors, so other connections must end first.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// First byte of a TLS handshake record (RFC 8446, section 5.1).
 const TLS_HANDSHAKE: u8 = 0x16;
 
-/// Gives the TLS configuration of a new connection: certificates are renewed in place.
+/// Returns the TLS configuration of a new connection, because certificates may be renewed in place.
 pub type TlsSource = Arc<dyn Fn() -> Result<Arc<ServerConfig>, TlsError> + Send + Sync>;
 
-/// Which connections speak TLS.
+/// The connections that use TLS.
 #[derive(Clone)]
 pub enum Tls {
-    /// None.
+    /// No connection.
     Plain,
-    /// Those whose first byte begins a TLS handshake; the others are plain HTTP on the same port.
+    /// Connections whose first byte starts a TLS handshake; all others are plain HTTP on the same port.
     Detected(Arc<ServerConfig>),
-    /// All.
+    /// All connections.
     Required(TlsSource),
 }
 
 /// TCP keep-alive probes (`tcp(7)`).
 #[derive(Clone, Copy, Debug)]
 pub struct KeepAlive {
-    /// Silence before the first probe.
+    /// Idle time before the first probe.
     pub after: Duration,
-    /// Time between two probes.
+    /// Interval between probes.
     pub every: Duration,
-    /// Unanswered probes after which the connection is closed.
+    /// Number of unanswered probes after which the connection is closed.
     pub probes: u32,
 }
 
-/// HTTP/2 for clients that negotiate it.
+/// HTTP/2 settings for clients that negotiate it.
 #[derive(Clone, Copy, Debug)]
 pub struct Http2 {
-    /// How often an idle connection is pinged, and how long the answer may take.
+    /// Interval of pings on an idle connection, and time limit for their answer.
     pub ping_every: Duration,
-    /// Concurrent requests of one connection.
+    /// Maximum number of concurrent requests per connection.
     pub streams_max: u32,
 }
 
-/// How a server treats its connections.
+/// Limits and features of a server's connections.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
-    /// Name in log lines.
+    /// The server's name in log lines.
     pub name: &'static str,
-    /// Concurrent connections; further ones wait in the listener's backlog.
+    /// Maximum number of connections; further ones wait in the listener's backlog.
     pub connections_max: usize,
-    /// Time for a TLS handshake.
+    /// Time limit for the TLS handshake.
     pub handshake_timeout: Duration,
-    /// Time from accepting a connection to the head of its first request.
+    /// Time limit from accepting a connection to the head of its first request.
     pub first_request_timeout: Duration,
-    /// Time for the head of each request of HTTP/1.1, which bounds how long a connection may be idle; `None` keeps idle
+    /// Time limit for the head of each HTTP/1.1 request, which also limits idle time; `None` permits idle
     /// connections.
     pub header_timeout: Option<Duration>,
-    /// How long a write may make no progress; `None` leaves it to TCP.
+    /// How long a write may make no progress; `None` leaves this to TCP.
     pub write_stall_timeout: Option<Duration>,
-    /// TCP keep-alive; `None` takes the kernel's defaults.
+    /// TCP keep-alive; `None` uses the kernel's defaults.
     pub keep_alive: Option<KeepAlive>,
-    /// How long sent bytes may stay unacknowledged (`TCP_USER_TIMEOUT`).
+    /// How long sent bytes may remain unacknowledged (`TCP_USER_TIMEOUT`).
     pub unacknowledged_max: Option<Duration>,
     /// HTTP/2; `None` serves HTTP/1.1 only.
     pub http2: Option<Http2>,
-    /// How long connections may take to end once the server stops; then they are closed.
+    /// Time for connections to finish after the server was stopped; then they are closed.
     pub drain_timeout: Duration,
-    /// `Content-Type` rather than `content-type`, for HTTP/1.1 clients that compare case-sensitively.
+    /// Sends `Content-Type` instead of `content-type`, for HTTP/1.1 clients that compare names case-sensitively.
     pub title_case_headers: bool,
 }
 
 impl ServerOptions {
-    /// HTTP/1.1 with idle connections and no further limits.
+    /// HTTP/1.1 with idle connections and without further limits.
     pub fn new(name: &'static str, connections_max: usize) -> Self {
         ServerOptions {
             name,
@@ -121,10 +121,10 @@ impl ServerOptions {
     }
 }
 
-/// The other end of a connection.
+/// The peer of a connection.
 #[derive(Clone, Debug)]
 pub struct Peer {
-    /// Its address.
+    /// The peer's address.
     pub address: SocketAddr,
     /// Whether the connection is encrypted.
     pub tls: bool,
@@ -132,8 +132,8 @@ pub struct Peer {
     pub certificate: Option<Arc<[u8]>>,
 }
 
-/// Serves connections until `stop` is cancelled, and returns when those that were open have ended. `make_service` makes the
-/// service of one connection; its error closes the connection.
+/// Serves connections until `stop` is cancelled, and returns when the open ones have ended. `make_service` creates
+/// the service of a connection; an error closes the connection.
 pub async fn serve<M, S, B>(
     listener: TcpListener,
     tls: Tls,
@@ -234,7 +234,7 @@ impl Connection {
         Ok(())
     }
 
-    /// The first byte without consuming it; `None` if the client has closed the connection, or the server stops.
+    /// Peeks at the first byte; `None` if the client has closed the connection or the server is stopping.
     async fn first_byte(&self, tcp: &TcpStream, deadline: Instant) -> Result<Option<u8>, BoxError> {
         let mut first = [0u8; 1];
         let peeked = tokio::time::timeout_at(deadline, tcp.peek(&mut first));
@@ -283,7 +283,7 @@ impl Connection {
         self.drive(builder, WriteBatch::new(stream), service, deadline).await
     }
 
-    /// Runs a connection to its end: its own, the server's, or the deadline without a request.
+    /// Drives a connection until it ends, the server stops, or no request arrives in time.
     async fn drive<IO, S, B>(
         &self,
         builder: auto::Builder<TokioExecutor>,

@@ -1,5 +1,5 @@
-//! rustls configurations for both ends of a connection. The cryptography provider is named here and nowhere else, so that
-//! a dependency that enables another one cannot change ours.
+//! rustls configurations for servers and clients. The cryptography provider is chosen only here, so that a dependency
+//! which enables another one cannot change it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,15 +19,15 @@ pub const ALPN_HTTP1: &[&str] = &["http/1.1"];
 /// Why there is no TLS configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A PEM text does not hold what it should.
+    /// A PEM text does not contain the expected items.
     #[error("{what}: {reason}")]
     Malformed {
-        /// What was read, e.g. `private key`.
+        /// The expected item, such as `private key`.
         what: &'static str,
-        /// What is wrong with it.
+        /// What is wrong.
         reason: String,
     },
-    /// A file cannot be read.
+    /// A file could not be read.
     #[error("reading {path}")]
     Read {
         /// Path of the file.
@@ -35,7 +35,7 @@ pub enum TlsError {
         /// The cause.
         source: std::io::Error,
     },
-    /// rustls refuses the combination of certificates, keys and versions.
+    /// rustls rejects the combination of certificates, keys and versions.
     #[error("TLS configuration")]
     Setup(#[from] rustls::Error),
 }
@@ -46,17 +46,17 @@ impl TlsError {
     }
 }
 
-/// Whether a server needs a certificate of its clients.
+/// Whether clients must present a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientCertificate {
     /// A client may present one, which is then verified against the certificate authority.
     Optional,
-    /// Without one the handshake fails.
+    /// The handshake fails without one.
     Required,
 }
 
-/// Server that presents `certificate` (PEM) and verifies its clients against `authority` (PEM). The authority's certificate
-/// is sent along: a joining machine knows only its digest.
+/// Configuration of a server that presents `certificate` (PEM) and verifies clients against `authority` (PEM). The
+/// authority's certificate is sent too, because a joining machine knows only its digest.
 pub fn server_config(
     certificate: &str,
     key: &str,
@@ -81,7 +81,7 @@ pub fn server_config(
     Ok(Arc::new(config))
 }
 
-/// Client that trusts `authority` (PEM) and, if given, presents a certificate and its key (PEM).
+/// Configuration of a client that trusts `authority` (PEM) and optionally presents a certificate with its key (PEM).
 pub fn client_config(
     authority: &str,
     identity: Option<(&str, &str)>,
@@ -100,7 +100,7 @@ pub fn client_config(
     Ok(Arc::new(config))
 }
 
-/// Client that decides by `verifier` which servers it trusts, and presents no certificate.
+/// Configuration of a client with a custom verifier and without a certificate.
 pub fn client_config_with(
     verifier: Arc<dyn ServerCertVerifier>,
     alpn: &[&str],
@@ -114,12 +114,12 @@ pub fn client_config_with(
     Ok(Arc::new(config))
 }
 
-/// Client that accepts any certificate: probes ask whether a container answers, not who it is.
+/// Configuration of a client that accepts any certificate: probes ask whether a container responds, not who it is.
 pub fn unverified_client_config() -> Result<Arc<ClientConfig>, TlsError> {
     client_config_with(Arc::new(AnyCertificate(provider())), ALPN_HTTP1)
 }
 
-/// Client that trusts the certificate authorities of this machine, for servers of the world outside.
+/// Configuration of a client that trusts the certificate authorities of this machine, for external servers.
 pub fn public_client_config() -> Result<Arc<ClientConfig>, TlsError> {
     let found = rustls_native_certs::load_native_certs();
     let mut store = RootCertStore::empty();
@@ -139,12 +139,12 @@ pub fn public_client_config() -> Result<Arc<ClientConfig>, TlsError> {
     Ok(Arc::new(config))
 }
 
-/// The text of a PEM file.
+/// Reads a PEM file.
 pub fn read_pem(path: &std::path::Path) -> Result<String, TlsError> {
     std::fs::read_to_string(path).map_err(|source| TlsError::Read { path: path.to_owned(), source })
 }
 
-/// The certificates of a PEM text; at least one.
+/// Parses the certificates of a PEM text; at least one is required.
 pub fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let all: Vec<_> = CertificateDer::pem_slice_iter(pem.as_bytes())
         .collect::<Result<_, _>>()

@@ -44,7 +44,7 @@ pub struct AgentSnapshot {
     pub offered: Resources,
 }
 
-/// An agent's state (see ARCHITECTURE.md, "Agents").
+/// An agent's state (see ARCHITECTURE.md, "Agent states").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum AgentState {
     /// Read from the registry after a master restart; it has not re-registered yet.

@@ -19,10 +19,10 @@ use tokio_rustls::client::TlsStream;
 
 use super::{ClientOptions, TlsSource};
 
-/// Why a connection could not be opened. Cloneable, as hyper-util hands out references only.
+/// Why a connection could not be opened. Cloneable, because hyper-util returns references only.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// TCP failed. Worded as Go's `net` package does, since people look for these words in a probe's message.
+    /// TCP failed. The text follows Go's `net` package, because users look for its words in messages of probes.
     #[error("dial tcp {address}: {reason}", reason = dial_reason(*.kind, .message))]
     Tcp {
         /// `host:port`.
@@ -32,7 +32,7 @@ pub enum ConnectError {
         /// The cause.
         message: String,
     },
-    /// The TLS handshake failed, or there is no usable configuration.
+    /// The TLS handshake failed, or there is no TLS configuration.
     #[error("TLS handshake with {address}: {message}")]
     Tls {
         /// `host:port`.
@@ -40,13 +40,13 @@ pub enum ConnectError {
         /// The cause.
         message: String,
     },
-    /// TCP and TLS took too long.
+    /// Connection setup exceeded the time limit.
     #[error("dial tcp {address}: i/o timeout")]
     Timeout {
         /// `host:port`.
         address: String,
     },
-    /// The URI names no server, or a scheme other than `http` and `https`.
+    /// The URI has no host, or a scheme other than `http` and `https`.
     #[error("cannot connect to '{uri}': not an absolute http or https URI")]
     Uri {
         /// The URI.
@@ -63,7 +63,7 @@ fn dial_reason(kind: io::ErrorKind, message: &str) -> String {
     }
 }
 
-/// Opens a TCP connection without Nagle's delay.
+/// Opens a TCP connection with `TCP_NODELAY`.
 pub async fn dial(host: &str, port: u16) -> Result<TcpStream, ConnectError> {
     let failed = |error: io::Error| ConnectError::Tcp {
         address: authority(host, port),
@@ -79,7 +79,7 @@ fn authority(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
-/// What hyper-util's client asks for connections.
+/// The connector that hyper-util's client uses.
 #[derive(Clone)]
 pub(super) struct Connector {
     tls: Option<TlsSource>,

@@ -1,4 +1,4 @@
-//! What a client says when there is no response.
+//! The client's errors.
 
 use std::net::Ipv4Addr;
 

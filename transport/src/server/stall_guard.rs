@@ -1,4 +1,5 @@
-//! A stream whose writes must make progress: a client that reads nothing holds memory here for a bounded time.
+//! A stream whose writes must make progress, so that a client which does not read holds memory for a limited time
+//! only.
 
 use std::{
     io,
@@ -15,7 +16,7 @@ use tokio::{
 /// A stream that fails with `TimedOut` when a write makes no progress for a given time.
 pub(super) struct StallGuard<S> {
     stream: S,
-    /// How long a write may make no progress; `None` never fails.
+    /// How long a write may make no progress; `None` means unlimited.
     limit: Option<Duration>,
     /// Runs while a write makes no progress.
     timer: Option<Pin<Box<Sleep>>>,

@@ -1,4 +1,4 @@
-//! A server and clients over loopback: what is served, what is bounded, how it stops.
+//! A server and clients over loopback: serving, limits and shutdown.
 
 use std::net::Ipv4Addr;
 use std::sync::atomic::AtomicUsize;
@@ -29,7 +29,7 @@ fn keys() -> Keys {
     Keys { authority: authority.pem(), certificate: certificate.pem(), key: key.serialize_pem() }
 }
 
-/// A running server whose answers say how the client is connected.
+/// A running server whose responses describe the client's connection.
 struct Running {
     port: u16,
     stop: CancellationToken,

@@ -9,10 +9,10 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Largest batch: what one call writes at most, whatever else waits.
+/// Maximum size of a batch, and so of a single write.
 const BATCH_BYTES_MAX: usize = 64 * 1024;
-/// A batch of this size is written at the end of a poll without waiting for other tasks: a write then costs less than
-/// loading the bytes into the processor's cache again.
+/// A batch of this size is written at the end of a poll without waiting for other tasks: the write then costs less
+/// than loading the bytes into the CPU's cache again.
 const BATCH_BYTES_ENOUGH: usize = 16 * 1024;
 /// Bytes per copy, here and in TLS, which gets slices of this length. From about 2,100 bytes on the C library copies with
 /// `rep movsb`. AMD's processors do that at 2 to 3 GB/s instead of 60 when the target's offset in its page is a little
@@ -20,7 +20,7 @@ const BATCH_BYTES_ENOUGH: usize = 16 * 1024;
 const COPY_BYTES: usize = 2048;
 /// Slices per vectored write.
 const SLICES_MAX: usize = BATCH_BYTES_MAX / COPY_BYTES;
-/// Empty batches kept per thread, so that the next connection's batch is in the processor's cache.
+/// Empty batches kept per thread, so that the next connection's batch is in the CPU's cache.
 const SPARE_MAX: usize = 4;
 
 thread_local! {
@@ -32,11 +32,11 @@ thread_local! {
 pub(super) struct WriteBatch<S> {
     stream: S,
     batch: Vec<u8>,
-    /// Bytes of the batch that are written.
+    /// The number of bytes of the batch that have been written.
     written: usize,
-    /// Something was added during this poll of the task.
+    /// Whether data was added during this poll of the task.
     added: bool,
-    /// Something was added since the last flush; if not, a flush is the last one of its poll.
+    /// Whether data was added since the last flush; if not, the flush is the last one of its poll.
     unflushed: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Writes of one poll and the next are one write; nothing is left unwritten, nothing grows without bound.
+//! Writes of successive polls are coalesced; no byte is lost, and no batch grows without bound.
 
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex};
@@ -54,7 +54,7 @@ impl AsyncWrite for Sink {
     }
 }
 
-/// Takes turns as a connection's task does: read, write what the turn has, flushing after each.
+/// Behaves like a connection's task: each poll reads, writes its frames, and flushes after each.
 async fn turns(stream: &mut WriteBatch<Sink>, script: &[&[&[u8]]]) {
     let mut left = script.iter();
     poll_fn(|cx| {
@@ -72,7 +72,7 @@ async fn turns(stream: &mut WriteBatch<Sink>, script: &[&[&[u8]]]) {
 }
 
 #[tokio::test]
-async fn frames_of_turns_that_follow_each_other_are_one_write() {
+async fn frames_of_successive_polls_are_one_write() {
     let sink = Sink::default();
     let mut stream = WriteBatch::new(sink.clone());
     turns(&mut stream, &[&[b"one ", b"two "], &[b"three "]]).await;
@@ -93,7 +93,7 @@ async fn a_full_batch_is_written_without_waiting() {
 }
 
 #[tokio::test]
-async fn enough_for_a_write_does_not_wait_for_the_next_turn() {
+async fn a_large_batch_does_not_wait_for_the_next_poll() {
     let sink = Sink::default();
     let mut stream = WriteBatch::new(sink.clone());
     let frame = vec![7; BATCH_BYTES_ENOUGH * 2 / 3];
@@ -102,7 +102,7 @@ async fn enough_for_a_write_does_not_wait_for_the_next_turn() {
 }
 
 #[tokio::test]
-async fn one_who_reads_slowly_gets_everything() {
+async fn a_slow_reader_receives_everything() {
     let sink = Sink { room: Some(3), ..Sink::default() };
     let mut stream = WriteBatch::new(sink.clone());
     turns(&mut stream, &[&[b"slow "]]).await;
