@@ -1,4 +1,4 @@
-//! Conversion between the version of a resource that is served and the one that its objects are stored in.
+//! Conversion between the served versions of a resource and its storage version.
 
 use std::borrow::Cow;
 use std::future::{Future, ready};
@@ -7,24 +7,25 @@ use std::pin::Pin;
 use serde_json::Value;
 use shim_model::status::Status;
 
-/// Converted objects, in the order of those given. A webhook answers later, the built-in converters at once.
+/// The future of converted objects, in the order of the input. Built-in converters are ready at once; a webhook is
+/// not.
 pub type Conversion<'a> = Pin<Box<dyn Future<Output = Result<Vec<Value>, Status>> + Send + 'a>>;
 
-/// Converts objects of one resource. It is given many at once, so that a list costs one call of a webhook.
+/// Converts objects of one resource. Takes many at once, so that a list costs one webhook call.
 pub trait Converter: Send + Sync {
-    /// Objects as they are stored, in the served version.
+    /// Converts objects from the storage version to the served version.
     fn to_served(&self, stored: Vec<Value>) -> Conversion<'_>;
 
-    /// Objects in the served version, as they are stored.
+    /// Converts objects from the served version to the storage version.
     fn to_stored(&self, served: Vec<Value>) -> Conversion<'_>;
 
-    /// The name that a selectable field of the served version has in the stored one.
+    /// The name in the storage version of a selectable field of the served version.
     fn stored_field<'a>(&self, name: &'a str) -> Cow<'a, str> {
         name.into()
     }
 }
 
-/// The converter of resources that are stored as they are served.
+/// The converter of resources whose served version is the storage version.
 #[derive(Debug)]
 pub struct Identity;
 

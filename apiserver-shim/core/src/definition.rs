@@ -1,4 +1,4 @@
-//! A resource together with the rules of its kind.
+//! A resource together with its strategy and converter.
 
 use std::fmt;
 use std::ops::Deref;
@@ -10,7 +10,7 @@ use shim_model::schema::Schema;
 use crate::converter::{Converter, Identity};
 use crate::kinds::{self, Strategy};
 
-/// Everything that the API server needs to serve a resource, except the objects themselves.
+/// Everything that the API server needs to serve a resource, except for its objects.
 #[derive(Clone)]
 pub struct ResourceDefinition {
     resource: Resource,
@@ -19,22 +19,22 @@ pub struct ResourceDefinition {
 }
 
 impl ResourceDefinition {
-    /// A resource whose objects follow `strategy`.
+    /// Creates the definition of a resource whose served version is the storage version.
     pub fn new(resource: Resource, strategy: Arc<dyn Strategy>) -> Self {
         ResourceDefinition { resource, strategy, converter: Arc::new(Identity) }
     }
 
-    /// The same with a converter, for a resource that is stored in another version than its own.
+    /// Sets the converter of a resource with another storage version.
     pub fn converted_by(self, converter: Arc<dyn Converter>) -> Self {
         ResourceDefinition { converter, ..self }
     }
 
-    /// The rules of its kind.
+    /// The strategy of the resource's kind.
     pub fn strategy(&self) -> &dyn Strategy {
         &*self.strategy
     }
 
-    /// Converts objects between this version and the stored one.
+    /// The converter between this version and the storage version.
     pub fn converter(&self) -> &dyn Converter {
         &*self.converter
     }

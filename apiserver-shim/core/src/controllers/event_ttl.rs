@@ -9,7 +9,7 @@ use crate::rows::{Seconds, seconds};
 /// repeated has been deleted.
 pub const TTL: Seconds = 3600;
 
-/// Deletions of one sweep at most, so that a sweep does not delay other writes.
+/// Maximum number of deletions per sweep, so that a sweep does not delay other writes.
 pub const SWEEP_MAX: usize = 1000;
 
 /// The deletions of the Events whose time to live has passed.

@@ -104,7 +104,7 @@ struct Owner<'a> {
 /// The state of an owner. Upstream's collector distinguishes the same three.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum OwnerState {
-    /// It exists, or nothing is known about its kind: the object stays.
+    /// It exists, or its kind is unknown: the object stays.
     Solid,
     /// No object of this name has the UID.
     Absent,

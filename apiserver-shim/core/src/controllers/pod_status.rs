@@ -43,7 +43,7 @@ pub fn merge(stored: &Value, from_node: &Value) -> Value {
 /// Members of an encoded object. Keys with escapes fail to parse, so that every key can be written without escaping.
 type Members<'a> = BTreeMap<&'a str, &'a RawValue>;
 
-/// The member that tells who owns a condition. A type with escapes fails to parse.
+/// The member that identifies the owner of a condition. A type with escapes fails to parse.
 #[derive(Deserialize)]
 struct Condition<'a> {
     #[serde(rename = "type", default)]

@@ -1,7 +1,7 @@
-//! The ReplicaSet controller: keeps a number of Pods of one template.
+//! The ReplicaSet controller: maintains the number of Pods of a template.
 //!
-//! Unlike upstream it needs no expectations: a key is reconciled again only when the cache contains every write of its last
-//! plan, so that the counted Pods are never older than the created ones.
+//! Unlike upstream it needs no expectations. A key is reconciled again only when the cache contains every write of
+//! its last plan, so the Pods that it counts are never older than those that it created.
 
 mod ranking;
 
@@ -19,7 +19,7 @@ use crate::rows::{Pod, ReplicaSet, Seconds, controller_reference};
 /// The source of its Events.
 pub const COMPONENT: &str = "replicaset-controller";
 
-/// Pods created or deleted by one plan at most, as upstream's burst. The rest follows in the next reconcile.
+/// Maximum number of Pods that one plan creates or deletes, as upstream's burst. The next reconcile continues.
 pub const BURST_MAX: usize = 500;
 
 /// Scales ReplicaSets.
@@ -93,7 +93,7 @@ struct Snapshot<'a> {
     pods: Vec<&'a Pod>,
     /// Empty unless Pods have to be deleted.
     related_on_node: Vec<(&'a str, usize)>,
-    /// Why the last creation or deletion of a Pod was refused, if it was.
+    /// Why the last creation or deletion of a Pod was refused.
     refused: Option<&'a Refusal>,
     now: Seconds,
 }
@@ -114,7 +114,7 @@ fn plan(snapshot: &Snapshot<'_>) -> Plan {
     }
     let terminating = pods.iter().filter(|p| p.deletion.is_some() && !p.phase.is_terminal()).count();
     let status = status(snapshot, &active, terminating, wanted);
-    // The reconcile after these writes counts the Pods again; a status in between would be one write more.
+    // The reconcile after these writes counts the Pods again; updating the status now would be an additional write.
     let moving = !deleted && active.len() != wanted && snapshot.refused.is_none();
     if !moving && status != set.status {
         let target = Target::of(served("apps", "replicasets"), set.header());
@@ -242,13 +242,14 @@ fn note_failure(snapshot: &Snapshot<'_>, status: &mut Value, unfinished: bool) {
                 set_condition(status, &new, snapshot.now, false);
             }
         }
-        // Without a fresh refusal the old one stands until the count is right: retries come with back-off.
+        // Without a new refusal the old condition stays until the count is correct, because retries are delayed by
+        // back-off.
         _ if unfinished => {}
         _ => remove_condition(status, "ReplicaFailure"),
     }
 }
 
-/// In how many seconds the next ready Pod becomes available, if one is waiting for that.
+/// Seconds until the next ready Pod becomes available, if any is waiting for that.
 fn soonest_available(set: &ReplicaSet, active: &[&Pod], now: Seconds) -> Option<i64> {
     if set.min_ready_seconds == 0 {
         return None;

@@ -1,4 +1,4 @@
-//! The Pods behind a Service: what the endpoints and the endpointslice controller have in common.
+//! The Pods behind a Service, for both endpoint controllers.
 
 use serde_json::{Value, json};
 use shim_model::access;

@@ -1,4 +1,4 @@
-//! The taint eviction controller: deletes Pods that do not tolerate a `NoExecute` taint of their node, or no longer do.
+//! The taint eviction controller: deletes Pods that do not, or no longer, tolerate a `NoExecute` taint of their node.
 
 use shim_model::access;
 
@@ -11,7 +11,7 @@ use crate::{
     scheduler::Toleration,
 };
 
-/// Evicts Pods by taints. Its keys are Pods.
+/// Deletes Pods by taints. Its keys are Pods.
 pub struct TaintEvictionController;
 
 impl Controller for TaintEvictionController {

@@ -20,7 +20,7 @@ mod pod_counter;
 
 pub(super) const NOW: Seconds = 10_000;
 
-/// Deletes as the registry does: finalizers and grace keep an object that is marked as deleted.
+/// Deletes an object as the pipeline does: one with finalizers or a grace period is only marked.
 fn apply(cluster: &mut TestCluster, plan: &Plan) {
     for action in &plan.actions {
         match action {
@@ -73,7 +73,7 @@ fn texts(plan: &Plan) -> BTreeSet<String> {
     plan.actions.iter().map(text).collect()
 }
 
-/// One plan does everything.
+/// Asserts that a single plan suffices.
 fn once(cluster: &mut TestCluster, reconcile: impl Fn(&TestCluster) -> Plan) -> Result<(), TestCaseError> {
     let first = reconcile(cluster);
     apply(cluster, &first);
@@ -87,7 +87,7 @@ fn once(cluster: &mut TestCluster, reconcile: impl Fn(&TestCluster) -> Plan) -> 
     Ok(())
 }
 
-/// One plan of several: the next one has none of its actions.
+/// Asserts that the next plan repeats none of this plan's actions.
 pub(super) fn advances(
     cluster: &mut TestCluster,
     reconcile: impl Fn(&TestCluster) -> Plan,
@@ -143,7 +143,7 @@ fn add_behind(cluster: &mut TestCluster, at: usize, b: &Behind) {
     cluster.add(served("", "pods"), pod);
 }
 
-/// Slices of before: of how many and which Pods, with which ports; being deleted and held, or not.
+/// Existing slices: the Pods and ports of each, and whether it is terminating.
 type Before = Vec<(Vec<usize>, u8, bool)>;
 
 fn add_before(cluster: &mut TestCluster, slices: &Before) {
@@ -248,7 +248,7 @@ fn reconcile_lost(cluster: &TestCluster, missing_since: Option<Seconds>) -> Plan
     pod_gc::plan(&pod(value), missing_since, NOW)
 }
 
-/// A status as the node or a client may have left it.
+/// A status that a node or a client may have written.
 fn status() -> impl Strategy<Value = Value> {
     let phase = prop_oneof![Just("Pending"), Just("Running"), Just("Succeeded"), Just("Failed"), Just("")];
     let kind =
@@ -267,7 +267,7 @@ fn status() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Adding a controller is one file (`tests/pod_counter.rs`) and one line in a list such as [`all`].
+/// Adding a controller takes one file (`tests/pod_counter.rs`) and one line in a list such as [`all`].
 #[test]
 fn a_made_up_controller_is_one_file_and_one_line() {
     let mut controllers = all(&ControllerConfig { ca_pem: String::new() });
@@ -420,7 +420,7 @@ proptest! {
         })?;
     }
 
-    /// Merging the same status twice changes nothing, and both ways of merging agree.
+    /// Merging a status twice changes nothing, and both implementations of merging agree.
     #[test]
     fn second_status_of_a_node(stored in status(), said in status()) {
         let once = pod_status::merge(&stored, &said);

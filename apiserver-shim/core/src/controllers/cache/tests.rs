@@ -315,7 +315,7 @@ fn a_view_is_decoded_once_and_shared() {
 }
 
 #[test]
-fn a_node_is_missing_from_the_time_on_at_which_its_pods_lack_it() {
+fn a_node_is_missing_since_its_pods_were_found_without_it() {
     let mut cache = empty();
     let pod = json!({"metadata": {"name": "p", "namespace": "ns", "uid": "p"}, "spec": {"nodeName": "n"}});
     let node = json!({"metadata": {"name": "n", "uid": "n"}});

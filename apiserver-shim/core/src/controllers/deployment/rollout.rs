@@ -67,7 +67,7 @@ fn shrink_broken(work: &mut Working<'_>, old: &[usize], may_go: i64) -> bool {
 }
 
 fn shrink_healthy(work: &mut Working<'_>, old: &[usize], must_stay: i64) -> bool {
-    // Replicas that this plan removes count as unavailable, whatever the status says.
+    // Replicas that this plan removes count as unavailable, even if the status still counts them as available.
     let available: i64 = work.sets.iter().map(|s| s.available().min(s.replicas)).sum();
     let may_go = available - must_stay;
     let mut left = may_go;

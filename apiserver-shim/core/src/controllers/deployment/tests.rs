@@ -59,7 +59,7 @@ fn started(replicas: i64) -> TestCluster {
 }
 
 #[test]
-fn rolls_out_and_undoes() {
+fn a_rollout_can_be_undone() {
     let mut cluster = started(3);
     check(
         &cluster,
@@ -124,7 +124,7 @@ fn rolls_out_and_undoes() {
 }
 
 #[test]
-fn keeps_as_many_revisions_as_told() {
+fn the_revision_history_is_limited() {
     let mut cluster = started(1);
     for n in 2..7 {
         ready_all(&mut cluster);
@@ -147,7 +147,7 @@ fn keeps_as_many_revisions_as_told() {
 }
 
 #[test]
-fn says_when_it_takes_too_long() {
+fn a_missed_progress_deadline_is_reported() {
     let mut cluster = started(2);
     let plan = cluster.reconcile_deployment("web");
     assert_eq!(plan.requeue_after, Some(601));
@@ -164,7 +164,7 @@ fn says_when_it_takes_too_long() {
 }
 
 #[test]
-fn pauses_and_resumes() {
+fn a_rollout_can_be_paused_and_resumed() {
     let mut cluster = started(2);
     ready_all(&mut cluster);
     cluster.edit("deployments", "web", |d| d["spec"]["paused"] = json!(true));
@@ -192,7 +192,7 @@ fn pauses_and_resumes() {
 }
 
 #[test]
-fn recreates_only_when_the_old_ones_are_gone() {
+fn recreate_waits_for_the_end_of_old_pods() {
     let mut cluster = TestCluster { now: 1_000, ..TestCluster::default() };
     let mut value = deployment(2, json!(1), json!(0));
     value["spec"]["strategy"] = json!({"type": "Recreate"});
@@ -224,7 +224,7 @@ fn recreates_only_when_the_old_ones_are_gone() {
 }
 
 #[test]
-fn scales_in_proportion_while_it_rolls() {
+fn scaling_during_a_rollout_is_proportional() {
     let mut cluster = TestCluster { now: 1_000, ..TestCluster::default() };
     cluster.add(deployments(), deployment(10, json!(3), json!(2)));
     cluster.converge("web");
@@ -246,7 +246,7 @@ fn scales_in_proportion_while_it_rolls() {
 }
 
 #[test]
-fn a_taken_name_counts_as_a_collision() {
+fn a_name_in_use_counts_as_a_collision() {
     let cluster = started(1);
     let name = cluster.sets()[0].header().name.clone();
     let mut other = cluster.get("replicasets", &name).clone();
@@ -346,7 +346,7 @@ proptest! {
     /// During a rollout without failures there are at most `replicas + maxSurge` Pods, and at least
     /// `replicas - maxUnavailable` of them are available.
     #[test]
-    fn never_leaves_its_bounds(
+    fn a_rollout_respects_surge_and_unavailable(
         steps in proptest::collection::vec((0u8..4, any::<usize>()), 1..120),
         size in 1i64..8, surge in 0i64..3, missing in 0i64..3,
     ) {

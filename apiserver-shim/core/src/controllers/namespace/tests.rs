@@ -6,7 +6,7 @@ use serde_json::json;
 use super::*;
 
 #[test]
-fn pods_first_then_the_rest_then_itself() {
+fn pods_are_deleted_before_the_rest_and_the_namespace() {
     let value = json!({
         "metadata": {"name": "n", "uid": "u", "deletionTimestamp": "2026-01-01T00:00:00Z"},
         "spec": {"finalizers": ["kubernetes"]},

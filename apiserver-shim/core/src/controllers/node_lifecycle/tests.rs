@@ -48,7 +48,7 @@ fn pods_are_marked_not_ready_once() {
 
 /// `kubectl taint` sets no time, so the controller does.
 #[test]
-fn taints_get_a_time() {
+fn the_controller_sets_the_time_of_taints() {
     let undated = json!([{"key": "own", "effect": "NoExecute"}]);
     let plan = taint(&node("True", undated), 50);
     let Some(Action::Change { changes, .. }) = plan.actions.first() else {

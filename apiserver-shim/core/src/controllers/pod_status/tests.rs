@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 
 #[test]
-fn keeps_the_conditions_of_others() {
+fn conditions_of_other_owners_are_kept() {
     let stored = json!({
         "phase": "Pending", "qosClass": "Burstable",
         "conditions": [{"type": "PodScheduled", "status": "True"}, {"type": "Ready", "status": "False"}],
@@ -24,7 +24,7 @@ fn keeps_the_conditions_of_others() {
 }
 
 #[test]
-fn what_has_ended_stays_ended() {
+fn a_terminal_phase_is_final() {
     let stored = json!({"phase": "Failed"});
     assert_eq!(merge(&stored, &json!({"phase": "Running"})), stored);
 }
@@ -37,7 +37,7 @@ fn check_both_ways(stored: &Value, node: &Value) {
 }
 
 #[test]
-fn encoded_statuses_merge_to_the_same() {
+fn encoded_statuses_merge_like_decoded_ones() {
     let scheduled = json!({"type": "PodScheduled", "status": "True"});
     let ready = json!({"type": "Ready", "status": "False", "message": "a \"b\" {"});
     let statuses = [
@@ -57,7 +57,7 @@ fn encoded_statuses_merge_to_the_same() {
 }
 
 #[test]
-fn odd_statuses_are_left_to_the_decoder() {
+fn unusual_statuses_are_left_to_the_decoder() {
     for odd in [
         "",
         "[]",

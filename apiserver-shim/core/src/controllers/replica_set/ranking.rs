@@ -1,4 +1,4 @@
-//! The order in which Pods are deleted when there are too many, as upstream's.
+//! The order in which surplus Pods are deleted, as upstream's.
 
 use std::cmp::{Ordering, Reverse};
 

@@ -23,7 +23,7 @@ fn set(replicas: i64) -> Value {
 }
 
 #[test]
-fn makes_adopts_and_lets_go() {
+fn creates_adopts_and_releases_pods() {
     let mut cluster = TestCluster { now: 100, ..TestCluster::default() };
     cluster.add(served("apps", "replicasets"), set(2));
     let lone = json!({"metadata": {"name": "lone", "namespace": "ns", "labels": {"k": "v"}}, "spec": {}});
@@ -48,7 +48,7 @@ fn makes_adopts_and_lets_go() {
 }
 
 #[test]
-fn makes_a_bounded_number_at_once() {
+fn creates_a_bounded_number_of_pods_per_plan() {
     let mut cluster = TestCluster { now: 100, ..TestCluster::default() };
     cluster.add(served("apps", "replicasets"), set(700));
     let plan = cluster.reconcile_replica_set("r");
@@ -56,7 +56,7 @@ fn makes_a_bounded_number_at_once() {
 }
 
 #[test]
-fn the_least_valuable_go_first() {
+fn the_lowest_ranked_pods_are_deleted_first() {
     let base =
         pod(&json!({"metadata": {"name": "x", "namespace": "ns", "uid": "x"}, "spec": {"nodeName": "n"}}));
     let make = |name: &str, edit: &dyn Fn(&mut Pod)| {
@@ -87,7 +87,7 @@ fn the_least_valuable_go_first() {
 }
 
 #[test]
-fn a_refusal_becomes_a_condition_and_goes_with_its_cause() {
+fn a_refusal_is_a_condition_until_it_is_resolved() {
     let mut cluster = TestCluster { now: 100, ..TestCluster::default() };
     cluster.add(served("apps", "replicasets"), set(1));
     cluster.refusal = Some(Refusal { creating: true, code: 403, message: "quota".to_owned() });

@@ -7,7 +7,7 @@ use super::*;
 use crate::kinds::Strategy;
 
 #[test]
-fn fields_of_an_event_are_the_same_decoded_or_not() {
+fn fields_of_encoded_and_decoded_events_agree() {
     for event in [
         json!({}),
         json!({"reason": "R", "type": "Normal", "source": {"component": "s"}, "reportingComponent": "r"}),

@@ -8,7 +8,7 @@ use super::*;
 use crate::kinds::{Strategy, selectable_fields};
 
 #[test]
-fn fields_of_a_pod_are_the_same_decoded_or_not() {
+fn fields_of_encoded_and_decoded_pods_agree() {
     for pod in [
         json!({}),
         json!({"spec": {"nodeName": null}, "status": null}),

@@ -9,7 +9,7 @@ fn lines(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn changes_are_shown_with_what_is_around_them() {
+fn changes_are_shown_with_context() {
     let old = lines("a b c d e f g h i j k l m n");
     let new = lines("a X c d e f g h i j k l n o");
     expect![[r#"
