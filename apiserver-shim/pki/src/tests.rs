@@ -65,7 +65,7 @@ fn every_name_of_the_server_is_accepted_and_no_other() {
 }
 
 #[test]
-fn client_certificates_say_who_asks_and_strangers_are_refused() {
+fn client_certificates_authenticate_and_unknown_authorities_are_refused() {
     let now = SystemTime::now();
     let authority = CertificateAuthority::create(now).unwrap();
     let server = server_of(&authority, ClientCertificate::Required);

@@ -44,7 +44,7 @@ fn history_is_bounded_by_count_and_age() {
 }
 
 #[test]
-fn the_past_is_what_it_was() {
+fn past_revisions_do_not_change() {
     let mut index = Index::new();
     let mut states = vec![(index.revision(), Vec::new())];
     for step in 0..200_u32 {

@@ -16,7 +16,7 @@ const WRITERS: u64 = 8;
 const KILLS: usize = 6;
 
 #[tokio::test]
-async fn what_was_acknowledged_survives_kill_dash_nine() {
+async fn acknowledged_writes_survive_sigkill() {
     let directory = tempfile::tempdir().unwrap();
     let mut acknowledged = BTreeMap::new();
     let mut newest = Revision::ZERO;

@@ -241,7 +241,7 @@ fn services_keep_their_addresses() {
 }
 
 #[test]
-fn pods_are_shown_as_people_know_them() {
+fn pod_rows_look_as_in_kubectl() {
     let cells = |status: Value, extra: Value| {
         let mut pod = pod(
             json!({"nodeName": "n", "containers": [{"name": "c"}], "initContainers": [{"name": "i"}, {"name": "s", "restartPolicy": "Always"}]}),

@@ -70,7 +70,7 @@ fn a_requested_range_must_not_overlap_another() {
 }
 
 #[test]
-fn more_nodes_than_one_octet_has_room_for_get_ranges() {
+fn more_nodes_than_fit_into_one_octet_get_ranges() {
     let mut cidrs = cidrs("10.0.0.0/8", 24);
     for number in 0..60_000u32 {
         let expected = format!("10.{}.{}.0/24", number >> 8, number & 255);

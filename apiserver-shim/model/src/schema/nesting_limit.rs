@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn deep_nesting_is_told_from_long_texts() {
+    fn deep_nesting_is_distinguished_from_long_texts() {
         let nested = [
             "[".repeat(100_000),
             "{a: ".repeat(40_000),

@@ -70,7 +70,7 @@ fn decoding_normalises() {
 }
 
 #[test]
-fn decoding_complains_as_upstream_does() {
+fn decoding_errors_equal_upstreams() {
     let strict = Strictness::Strict;
     check(
         r#"{"spec":{"nodeName":"a","nodeName":"b","x":1},"y":2}"#,
@@ -174,7 +174,7 @@ fn texts_are_read_as_go_reads_them() {
 }
 
 #[test]
-fn a_wrong_kind_is_told_from_an_unknown_one() {
+fn a_wrong_kind_is_distinguished_from_an_unknown_one() {
     let kind = &object_type("apps", "v1", "Deployment");
     let complaint =
         |body: &str| decode(body.as_bytes(), Media::Json, kind, Strictness::Warn).unwrap_err().message;

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 #[test]
-fn values_look_as_upstream_writes_them() {
+fn values_are_written_as_upstream_writes_them() {
     let value = json!({
         "kind": "ConfigMap",
         "data": {"a10": "yes", "a2": "123", "text": "x\n  y\n", "chomped": "x\ny", "kept": "x\n\n", "b": "a: b", "c": "it's #1"},
@@ -52,7 +52,7 @@ fn values_look_as_upstream_writes_them() {
 }
 
 #[test]
-fn a_block_that_is_the_whole_document_stands_in() {
+fn a_block_scalar_as_whole_document_is_indented() {
     for content in ["\"\n", "---\n", "...\nx", "# no comment\n", "a\nb: c"] {
         let text = to_string(&json!(content));
         let back: Value = serde_yaml_ng::from_str(&text).expect("what is written can be read");
@@ -66,7 +66,7 @@ fn a_block_that_is_the_whole_document_stands_in() {
 }
 
 #[test]
-fn what_yaml_cannot_print_is_escaped() {
+fn unprintable_characters_are_escaped() {
     let content = "\u{7f} \u{85} \u{9f} \u{2028} \u{feff} \u{fffe} \u{ffff} \u{1f600} \t é";
     let text = to_string(&json!({ "k": content }));
     expect![[r#"
@@ -100,7 +100,7 @@ fn values() -> impl Strategy<Value = Value> {
 
 proptest! {
     #[test]
-    fn what_is_written_is_read_back(value in values()) {
+    fn yaml_round_trips(value in values()) {
         let text = to_string(&value);
         let back: Value = serde_yaml_ng::from_str(&text).map_err(|e| TestCaseError::fail(format!("{e}\n{text}")))?;
         prop_assert_eq!(back, value, "{}", text);

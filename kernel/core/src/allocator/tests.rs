@@ -250,7 +250,7 @@ proptest! {
 }
 
 #[test]
-fn freed_resources_lift_nobody_over_its_fair_share() {
+fn freed_resources_raise_no_client_above_its_fair_share() {
     let mut pool = pool();
     pool.set_weight(&Role::parse("heavy").unwrap(), 2.0);
     let heavy = client(&mut pool, "heavy", "heavy");

@@ -14,7 +14,7 @@ use crate::scheduler::{
 };
 
 #[test]
-fn spreads_pods_of_one_controller_then_fills_the_emptiest() {
+fn pods_of_one_controller_spread_and_then_fill_the_emptiest_node() {
     let mut cluster = Cluster::of([(4000, 4 * GIB), (2000, 2 * GIB), (8000, 8 * GIB)]);
     let small = shape(100, GIB / 10);
     let pods: Vec<PendingPod> = (0..6).map(|n| pod(n, &small, Some("rs"))).collect();
