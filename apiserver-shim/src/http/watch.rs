@@ -179,7 +179,7 @@ impl State {
                 let batch = self.watcher.poll(FRAME_EVENTS_MAX)?;
                 let bytes = codec.convert_all(&batch.deliveries).await?;
                 EncodedBatch { bytes, events: batch.deliveries.len(), cut: batch.cut }
-            } else if codec.is_settled() {
+            } else if codec.is_shareable() {
                 let write = |deliveries: &[Delivery]| codec.write_all(deliveries, None);
                 self.watcher.poll_written(&self.group, FRAME_EVENTS_MAX, write)?
             } else {
@@ -188,7 +188,7 @@ impl State {
                 let bytes = codec.write_all(&batch.deliveries, None);
                 EncodedBatch { bytes, events: batch.deliveries.len(), cut: batch.cut }
             };
-            self.look = cut;
+            self.poll_due = cut;
             self.events.inc_by(events as u64);
             if !bytes.is_empty() || !cut {
                 return Ok(bytes);
