@@ -112,7 +112,7 @@ impl Object {
     pub fn item_length(&self) -> usize {
         let comma = usize::from(self.stored.bytes[self.members()] != b'}');
         let digits = self.revision.checked_ilog10().unwrap_or(0) as usize + 1;
-        // The opening brace (1) and `"resourceVersion":"` with the closing quote (19) are added around the digits.
+        // The opening brace (1), `"resourceVersion":"` (19), the digits, and the closing quote (1).
         1 + self.stored.bytes.len() - self.body + 19 + digits + 1 + comma
     }
 
