@@ -7,15 +7,20 @@
 mod stall_guard;
 mod write_batch;
 
+use std::any::Any;
 use std::convert::Infallible;
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
+use http_body_util::BodyExt;
+use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -132,6 +137,15 @@ pub struct Peer {
     pub certificate: Option<Arc<[u8]>>,
 }
 
+/// The body of an answer.
+type Body = UnsyncBoxBody<Bytes, BoxError>;
+
+/// The service of one connection with its types erased: hyper's connection code is compiled once, in this crate, and not
+/// again for each server.
+type Handler = Box<dyn Fn(Request<Incoming>) -> Answering + Send>;
+type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+type MakeHandler = Arc<dyn Fn(&Peer) -> Result<Handler, BoxError> + Send + Sync>;
+
 /// Serves connections until `stop` is cancelled, and returns when the open ones have ended. `make_service` creates
 /// the service of a connection; an error closes the connection.
 pub async fn serve<M, S, B>(
@@ -141,13 +155,40 @@ pub async fn serve<M, S, B>(
     make_service: M,
     stop: CancellationToken,
 ) where
-    M: Fn(&Peer) -> Result<S, BoxError> + Clone + Send + Sync + 'static,
+    M: Fn(&Peer) -> Result<S, BoxError> + Send + Sync + 'static,
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + 'static,
     S::Future: Send + 'static,
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let options = Arc::new(options);
+    let make_handler: MakeHandler = Arc::new(move |peer| {
+        let service = make_service(peer)?;
+        Ok(Box::new(move |request| {
+            let answering = service.call(request);
+            Box::pin(async move { Ok(answering.await?.map(boxed)) })
+        }))
+    });
+    accept(listener, tls, Arc::new(options), make_handler, stop).await;
+}
+
+/// Boxes a body that is not boxed yet.
+fn boxed<B>(body: B) -> Body
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let mut body = Some(body);
+    let same_type = (&mut body as &mut dyn Any).downcast_mut::<Option<Body>>().and_then(Option::take);
+    same_type.or_else(|| body.map(|body| body.map_err(Into::into).boxed_unsync())).unwrap_or_default()
+}
+
+async fn accept(
+    listener: TcpListener,
+    tls: Tls,
+    options: Arc<ServerOptions>,
+    make_handler: MakeHandler,
+    stop: CancellationToken,
+) {
     let slots = Arc::new(Semaphore::new(options.connections_max));
     let connections = TaskTracker::new();
     loop {
@@ -162,10 +203,10 @@ pub async fn serve<M, S, B>(
             }
         };
         let connection = Connection { options: options.clone(), stop: stop.clone(), address };
-        let (tls, make_service) = (tls.clone(), make_service.clone());
+        let (tls, make_handler) = (tls.clone(), make_handler.clone());
         connections.spawn(async move {
             let server = connection.options.name;
-            if let Err(error) = connection.run(tcp, tls, make_service).await {
+            if let Err(error) = connection.run(tcp, tls, &*make_handler).await {
                 tracing::debug!(server, peer = %address, %error, "connection ended");
             }
             drop(slot);
@@ -183,14 +224,12 @@ struct Connection {
 }
 
 impl Connection {
-    async fn run<M, S, B>(self, tcp: TcpStream, tls: Tls, make_service: M) -> Result<(), BoxError>
-    where
-        M: Fn(&Peer) -> Result<S, BoxError>,
-        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + 'static,
-        S::Future: Send + 'static,
-        B: http_body::Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
-    {
+    async fn run(
+        self,
+        tcp: TcpStream,
+        tls: Tls,
+        make_handler: &(dyn Fn(&Peer) -> Result<Handler, BoxError> + Send + Sync),
+    ) -> Result<(), BoxError> {
         self.set_socket_options(&tcp)?;
         let deadline = Instant::now() + self.options.first_request_timeout;
         let config = match tls {
@@ -203,8 +242,8 @@ impl Connection {
         };
         let mut peer = Peer { address: self.address, tls: config.is_some(), certificate: None };
         let Some(config) = config else {
-            let service = make_service(&peer)?;
-            return self.serve_http1(tcp, service, deadline).await;
+            let handler = make_handler(&peer)?;
+            return self.serve_http1(tcp, handler, deadline).await;
         };
         let handshake = TlsAcceptor::from(config).accept(tcp);
         let stream = tokio::time::timeout(self.options.handshake_timeout, handshake).await??;
@@ -212,10 +251,10 @@ impl Connection {
         let certificate = session.peer_certificates().and_then(|chain| chain.first());
         peer.certificate = certificate.map(|certificate| Arc::from(certificate.as_ref()));
         let http2 = self.options.http2.filter(|_| session.alpn_protocol() == Some(b"h2"));
-        let service = make_service(&peer)?;
+        let handler = make_handler(&peer)?;
         match http2 {
-            Some(http2) => self.serve_http2(stream, service, deadline, http2).await,
-            None => self.serve_http1(stream, service, deadline).await,
+            Some(http2) => self.serve_http2(stream, handler, deadline, http2).await,
+            None => self.serve_http1(stream, handler, deadline).await,
         }
     }
 
@@ -244,34 +283,26 @@ impl Connection {
         }
     }
 
-    async fn serve_http1<IO, S, B>(&self, stream: IO, service: S, deadline: Instant) -> Result<(), BoxError>
+    async fn serve_http1<IO>(&self, stream: IO, handler: Handler, deadline: Instant) -> Result<(), BoxError>
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + 'static,
-        S::Future: Send + 'static,
-        B: http_body::Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
     {
         let mut builder = auto::Builder::new(TokioExecutor::new()).http1_only();
         builder.http1().timer(TokioTimer::new()).title_case_headers(self.options.title_case_headers);
         builder.http1().header_read_timeout(self.options.header_timeout);
         let stream = StallGuard::new(stream, self.options.write_stall_timeout);
-        self.drive(builder, stream, service, deadline).await
+        self.drive(builder, stream, handler, deadline).await
     }
 
-    async fn serve_http2<IO, S, B>(
+    async fn serve_http2<IO>(
         &self,
         stream: IO,
-        service: S,
+        handler: Handler,
         deadline: Instant,
         http2: Http2,
     ) -> Result<(), BoxError>
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + 'static,
-        S::Future: Send + 'static,
-        B: http_body::Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
     {
         let mut builder = auto::Builder::new(TokioExecutor::new()).http2_only();
         builder
@@ -280,29 +311,25 @@ impl Connection {
             .keep_alive_interval(Some(http2.ping_every))
             .keep_alive_timeout(http2.ping_every)
             .max_concurrent_streams(http2.streams_max);
-        self.drive(builder, WriteBatch::new(stream), service, deadline).await
+        self.drive(builder, WriteBatch::new(stream), handler, deadline).await
     }
 
     /// Drives a connection until it ends, the server stops, or no request arrives in time.
-    async fn drive<IO, S, B>(
+    async fn drive<IO>(
         &self,
         builder: auto::Builder<TokioExecutor>,
         stream: IO,
-        service: S,
+        handler: Handler,
         deadline: Instant,
     ) -> Result<(), BoxError>
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + 'static,
-        S::Future: Send + 'static,
-        B: http_body::Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
     {
         let requested = Arc::new(AtomicBool::new(false));
         let seen = requested.clone();
         let service = service_fn(move |request| {
             seen.store(true, Ordering::Relaxed);
-            service.call(request)
+            handler(request)
         });
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
         tokio::pin!(connection);
