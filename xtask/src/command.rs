@@ -9,6 +9,10 @@ use std::{
 
 use anyhow::{Context, bail};
 
+/// Flags that select every target of the workspace, for two runs of cargo. `--all-targets` leaves out the target of the
+/// end-to-end tests, which a plain `cargo test` does not run.
+pub const EVERY_TARGET: [&[&str]; 2] = [&["--all-targets"], &["--test", "end_to_end"]];
+
 /// The folder with the workspace's Cargo.toml.
 pub fn workspace_root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies inside the workspace")

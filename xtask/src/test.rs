@@ -7,6 +7,9 @@ use crate::{
     prerequisites, tidy,
 };
 
+/// The test target of the end-to-end tests.
+const END_TO_END: &str = "end_to_end";
+
 /// Arguments of `test`.
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -29,12 +32,14 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         command::step("tidy", tidy::run)?;
         command::step("formatting", || command::run(&mut command::cargo(&["fmt", "--all", "--check"])))?;
         command::step("lints", || {
-            let lints = ["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"];
-            command::run(&mut command::cargo(&lints))
+            for targets in command::EVERY_TARGET {
+                let mut lints = command::cargo(&["clippy", "--workspace"]);
+                command::run(lints.args(targets).args(["--", "--deny", "warnings"]))?;
+            }
+            Ok(())
         })?;
         command::step("unit and integration tests", || {
-            let tests = ["test", "--workspace", "--exclude", "e2e", "--no-fail-fast"];
-            let mut tests = command::cargo(&tests);
+            let mut tests = command::cargo(&["test", "--workspace", "--no-fail-fast"]);
             // A failing property prints the seed and the minimal failing case.
             tests.env("PROPTEST_RNG_SEED", arguments.seed.to_string());
             println!("seed of the property tests: {0} (PROPTEST_RNG_SEED={0})", arguments.seed);
@@ -42,8 +47,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         })?;
     }
     if !arguments.fast {
+        // The whole workspace is selected everywhere: another selection has other features of third-party crates, and
+        // builds them once more.
         command::step("the binary", || {
-            command::run(&mut command::cargo(&["build", "--package", "catamaran"]))
+            let build = ["build", "--workspace", "--bin", "catamaran", "--test", END_TO_END];
+            command::run(&mut command::cargo(&build))
         })?;
         command::step("end-to-end tests", || end_to_end(arguments.only.as_deref(), &mut count))?;
     }
@@ -55,7 +63,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 fn end_to_end(only: Option<&str>, count: &mut Count) -> anyhow::Result<()> {
-    let mut tests = command::cargo(&["test", "--package", "e2e", "--no-fail-fast", "--", "--test-threads=1"]);
+    let mut tests = command::cargo(&["test", "--workspace", "--test", END_TO_END, "--", "--test-threads=1"]);
     // One cluster at a time: the tests share ports, bridges and cores.
     tests.arg("--nocapture").args(only);
     tests.env("RUST_BACKTRACE", "0").env("CATAMARAN_CLIENTS", prerequisites::clients_directory());
