@@ -175,48 +175,60 @@ fn suffix_scale(suffix: &str) -> Result<(Scale, Format), QuantityError> {
 
 /// `whole.fraction` times the scale in nano-units, rounded up and capped.
 fn magnitude(whole: &str, fraction: &str, scale: Scale) -> i128 {
-    // More digits matter only for rounding up and for the cap; `sticky` and the kept digits decide both.
-    const DIGITS_MAX: usize = 28;
-    let digits = || whole.trim_start_matches('0').bytes().chain(fraction.bytes());
+    // 36 digits fit into 128 bits. More matter only for rounding up, which `sticky` decides, and for the cap.
+    const DIGITS_MAX: usize = 36;
+    let digits = || whole.bytes().chain(fraction.bytes()).skip_while(|digit| *digit == b'0');
     let dropped = digits().count().saturating_sub(DIGITS_MAX);
-    let sticky = dropped > 0 && digits().skip(DIGITS_MAX).any(|b| b != b'0');
+    let sticky = dropped > 0 && digits().skip(DIGITS_MAX).any(|digit| digit != b'0');
     let kept = digits().take(DIGITS_MAX);
-    let mut mantissa = kept.fold(0i128, |sum, digit| sum * 10 + i128::from(digit - b'0'));
-    if mantissa == 0 && !sticky {
+    let mantissa = kept.fold(0u128, |sum, digit| sum * 10 + u128::from(digit - b'0'));
+    if mantissa == 0 {
         return 0;
     }
-    let mut power = dropped as i64 - fraction.len() as i64 + 9;
-    match scale {
-        Scale::Ten(p) => power += i64::from(p),
-        Scale::Two(p) => match mantissa.checked_mul(1i128 << p) {
-            Some(m) => mantissa = m,
-            None => return two_wide(mantissa, p, power),
-        },
-    }
-    shift_ten(mantissa, power, sticky)
+    let (two, ten) = match scale {
+        Scale::Ten(ten) => (0, ten),
+        Scale::Two(two) => (two, 0),
+    };
+    let power = dropped as i64 - fraction.len() as i64 + 9 + i64::from(ten);
+    let nano = match mantissa.checked_mul(1 << two) {
+        Some(product) => shift_ten(product, power),
+        None => shift_both(mantissa, two, power),
+    };
+    nano.and_then(|(whole, rest)| i128::try_from(whole).ok()?.checked_add(i128::from(rest || sticky)))
+        .map_or(MAX_NANO, |nano| nano.min(MAX_NANO))
 }
 
-/// Multiplies by a power of two where the product overflows: divides by the powers of ten of the fraction first, and
-/// caps what still overflows.
-fn two_wide(mantissa: i128, two: u32, power: i64) -> i128 {
-    let mut mantissa = mantissa;
-    let mut power = power;
-    while power < 0 && mantissa.checked_mul(1i128 << two).is_none() {
-        mantissa = round_away(mantissa, 10);
-        power += 1;
+/// `mantissa` times a power of ten: the whole part and whether there is a rest; `None` if it does not fit.
+fn shift_ten(mantissa: u128, power: i64) -> Option<(u128, bool)> {
+    let ten = u32::try_from(power.unsigned_abs()).ok().and_then(|power| 10u128.checked_pow(power));
+    match (ten, power >= 0) {
+        (Some(ten), true) => Some((mantissa.checked_mul(ten)?, false)),
+        (Some(ten), false) => Some((mantissa / ten, !mantissa.is_multiple_of(ten))),
+        (None, true) => None,
+        (None, false) => Some((0, true)),
     }
-    mantissa.checked_mul(1i128 << two).map_or(MAX_NANO, |m| shift_ten(m, power, false))
 }
 
-fn shift_ten(mantissa: i128, power: i64, sticky: bool) -> i128 {
+/// `mantissa` times powers of two and of ten, where the product with the first does not fit: the twos of the power of ten
+/// are cancelled, and the others are multiplied after the division, one by one.
+fn shift_both(mantissa: u128, two: u32, power: i64) -> Option<(u128, bool)> {
     if power >= 0 {
-        let scaled = 10i128.checked_pow(power.min(64) as u32).and_then(|ten| mantissa.checked_mul(ten));
-        scaled.unwrap_or(MAX_NANO).min(MAX_NANO)
-    } else {
-        let Some(ten) = 10i128.checked_pow((-power).min(64) as u32) else { return 1 };
-        let up = mantissa % ten != 0 || sticky;
-        (mantissa / ten + i128::from(up)).min(MAX_NANO)
+        // The product is above the cap already.
+        return None;
     }
+    let ten = u32::try_from(power.unsigned_abs()).unwrap_or(u32::MAX);
+    let cancelled = two.min(ten);
+    let divisor =
+        5u128.checked_pow(ten).and_then(|five| five.checked_mul(1u128.checked_shl(ten - cancelled)?));
+    // A remainder must be doubled; the mantissa, times two to the power of 60, is below such a divisor.
+    let Some(divisor) = divisor.filter(|divisor| *divisor <= u128::MAX / 2) else { return Some((0, true)) };
+    let (mut whole, mut rest) = (mantissa / divisor, mantissa % divisor);
+    for _ in 0..two - cancelled {
+        rest *= 2;
+        whole = whole.checked_mul(2)? + u128::from(rest >= divisor);
+        rest %= divisor;
+    }
+    Some((whole, rest != 0))
 }
 
 impl fmt::Display for Quantity {

@@ -89,6 +89,21 @@ fn canonical_forms() {
     .assert_eq(&table.join("\n"));
 }
 
+/// Found by fuzzing against big integers.
+#[test]
+fn long_numbers_are_rounded_up_exactly() {
+    let nano = |text: &str| text.parse::<Quantity>().unwrap().nano;
+    // Zeros behind the point do not count as digits.
+    assert_eq!(nano("0.00000000000000000000000000001e30"), 10 * NANO);
+    // The digit behind the last nano-unit rounds up.
+    assert_eq!(nano("1234567890123456789.1234567891"), 1_234_567_890_123_456_789_123_456_790);
+    // The product with the suffix exceeds 128 bits.
+    assert_eq!(nano("0.1234567890123456789012345678Ei"), 142_335_986_942_043_633_765_524_428);
+    assert_eq!(nano("0.0000000000000000000000000000000000000000000000000000000012Ei"), 1);
+    assert_eq!(nano("99999999999999999999999999999999999999999999Ei"), MAX_NANO);
+    assert_eq!(nano("1e-2147483648"), 1);
+}
+
 proptest! {
     #[test]
     fn printing_and_parsing_round_trip(milli in any::<i32>(), suffix in prop::sample::select(vec!["", "m", "u", "n", "k", "M", "G", "Ki", "Mi", "Gi", "e3", "e-3"])) {
