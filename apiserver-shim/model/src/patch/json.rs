@@ -10,10 +10,14 @@ pub struct PatchError;
 
 /// Most members and elements that `copy` operations may add, so that a small patch cannot create a huge object.
 const COPIES_MAX: usize = 10_000;
+/// Most bytes that they may add: upstream's default of `JSONPatchMaxCopyBytes`.
+const COPIED_BYTES_MAX: usize = 3 << 20;
+/// Most levels of a result. serde_json reads no deeper text, so a deeper object could be stored and never be read.
+const DEPTH_MAX: usize = 127;
 
 /// Applies the operations in order. A failure leaves the target partly changed, so apply to a copy.
 pub fn apply(target: &mut Value, operations: &[Value]) -> Result<(), PatchError> {
-    let mut copies = 0;
+    let (mut copies, mut bytes) = (0, 0);
     for operation in operations {
         let text = |key: &str| operation.get(key).and_then(Value::as_str);
         let path = text("path").ok_or(PatchError)?;
@@ -31,7 +35,8 @@ pub fn apply(target: &mut Value, operations: &[Value]) -> Result<(), PatchError>
             "copy" => {
                 let copied = read(target, text("from").ok_or(PatchError)?)?.cloned().unwrap_or(Value::Null);
                 copies += size(&copied);
-                if copies > COPIES_MAX {
+                bytes += copied.to_string().len();
+                if copies > COPIES_MAX || bytes > COPIED_BYTES_MAX {
                     return Err(PatchError);
                 }
                 add(target, path, copied)?;
@@ -49,6 +54,21 @@ fn size(value: &Value) -> usize {
         Value::Object(members) => 1 + members.values().map(size).sum::<usize>(),
         _ => 1,
     }
+}
+
+/// Levels of arrays and objects.
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        Value::Object(members) => 1 + members.values().map(depth).max().unwrap_or(0),
+        _ => 0,
+    }
+}
+
+/// Refuses a value that would be too deep at a path.
+fn check_depth(path: &str, value: &Value) -> Result<(), PatchError> {
+    let levels = path.matches('/').count() + depth(value);
+    if levels > DEPTH_MAX { Err(PatchError) } else { Ok(()) }
 }
 
 /// The steps of a JSON pointer. Text before the first slash is ignored.
@@ -96,6 +116,7 @@ fn read<'a>(target: &'a mut Value, path: &str) -> Result<Option<&'a Value>, Patc
 }
 
 fn add(target: &mut Value, path: &str, value: Value) -> Result<(), PatchError> {
+    check_depth(path, &value)?;
     if path.is_empty() {
         *target = value;
         return Ok(());
@@ -117,6 +138,7 @@ fn add(target: &mut Value, path: &str, value: Value) -> Result<(), PatchError> {
 }
 
 fn replace(target: &mut Value, path: &str, value: Value) -> Result<(), PatchError> {
+    check_depth(path, &value)?;
     if path.is_empty() {
         *target = value;
         return Ok(());

@@ -133,6 +133,32 @@ fn containers() -> impl Strategy<Value = Value> {
     })
 }
 
+/// Each operation goes deeper than the one before; the text of a deeper object could not be read back from the store.
+#[test]
+fn a_json_patch_makes_no_object_that_is_too_deep_to_be_read() {
+    let nested = (0..60).fold(json!({}), |inner, _| json!({"a": inner}));
+    let path = |times: usize| "/a".repeat(times * 60);
+    let add = |times: usize| json!({"op": "add", "path": format!("{}/a", path(times)), "value": nested});
+    let mut object = json!({"a": {}});
+    json::apply(&mut object, &[add(0), add(1)]).unwrap();
+    assert!(serde_json::from_str::<Value>(&object.to_string()).is_ok());
+    assert!(json::apply(&mut object.clone(), &[add(2)]).is_err());
+    let moved = json!({"op": "move", "from": "/a", "path": "/b"});
+    let into = json!({"op": "add", "path": "/b", "value": {}});
+    let deeper = json!({"op": "copy", "from": "/a", "path": "/b/c/d/e/f/g"});
+    assert!(json::apply(&mut object.clone(), &[moved]).is_ok());
+    assert!(json::apply(&mut object, &[into, deeper]).is_err());
+}
+
+/// A long string is one value, whose copies have its length.
+#[test]
+fn a_json_patch_copies_no_more_bytes_than_upstream_allows() {
+    let mut object = json!({"text": "x".repeat(1 << 20), "copies": []});
+    let copy = json!({"op": "copy", "from": "/text", "path": "/copies/-"});
+    assert!(json::apply(&mut object.clone(), &[copy.clone(), copy.clone()]).is_ok());
+    assert!(json::apply(&mut object, &[copy.clone(), copy.clone(), copy]).is_err());
+}
+
 proptest! {
     #[test]
     fn strategic_merge_is_idempotent_and_keeps_every_element(original in containers(), patch in containers()) {
