@@ -1,7 +1,7 @@
 //! Plans: the writes that a controller wants, as values. A plan leaves no choice to the shell that executes it.
 
-use serde_json::{Map, Value};
-use shim_model::{access, object::Header, resource::GroupResource};
+use serde_json::Value;
+use shim_model::{access, object::Header, patch, resource::GroupResource};
 
 use crate::rows::Key;
 
@@ -120,7 +120,7 @@ impl Change {
     /// Applies the edit. Returns whether anything changed.
     pub fn apply(&self, object: &mut Value) -> bool {
         match self {
-            Change::Merge(patch) => merge(object, patch),
+            Change::Merge(patch) => patch::merge::apply(object, patch),
             Change::Put(path, value) => {
                 let (last, parents) = path.split_last().expect("invariant: paths are not empty");
                 let parent = access::object_mut(object, parents);
@@ -176,31 +176,4 @@ fn add_owner(object: &mut Value, owner: &Value) -> bool {
             true
         }
     }
-}
-
-/// JSON merge patch (RFC 7396). Returns whether anything changed.
-fn merge(target: &mut Value, patch: &Value) -> bool {
-    let Some(patch) = patch.as_object() else {
-        let changed = target != patch;
-        *target = patch.clone();
-        return changed;
-    };
-    let mut changed = !target.is_object();
-    if changed {
-        *target = Value::Object(Map::new());
-    }
-    let members = target.as_object_mut().expect("invariant: the line above made it an object");
-    for (key, value) in patch {
-        if value.is_null() {
-            changed |= members.remove(key).is_some();
-        } else if let Some(old) = members.get_mut(key) {
-            changed |= merge(old, value);
-        } else {
-            let mut fresh = Value::Null;
-            merge(&mut fresh, value);
-            members.insert(key.clone(), fresh);
-            changed = true;
-        }
-    }
-    changed
 }
