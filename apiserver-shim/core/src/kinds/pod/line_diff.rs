@@ -1,53 +1,39 @@
-//! A line diff in hunks with three lines of context. The longest common runs of lines are matched first, as in
-//! upstream's diff.
+//! A line diff in hunks with three lines of context, as upstream's message about a refused Pod update prints it.
+//!
+//! Upstream matches the longest common runs of lines first (Ratcliff and Obershelp, as Python's `difflib`). `similar` has
+//! other algorithms, with other hunks, so that it groups and numbers the operations that are found here; see decision 0016.
 
 use std::collections::BTreeMap;
+
+use similar::{DiffOp, group_diff_ops, udiff::UnifiedHunkHeader};
 
 /// Lines of context around a change.
 const CONTEXT: usize = 3;
 /// In texts of at least this many lines, very frequent lines do not start a match.
 const POPULAR_FROM: usize = 200;
 
-/// A range of lines in both texts.
-#[derive(Clone, Copy)]
-struct Step {
-    equal: bool,
-    a: (usize, usize),
-    b: (usize, usize),
-}
-
 /// The hunks from `a` to `b`, each line with its mark and a line break.
 pub(super) fn hunks(a: &[String], b: &[String]) -> String {
     let mut out = String::new();
-    for group in groups(steps(a, b)) {
-        let (Some(first), Some(last)) = (group.first(), group.last()) else { continue };
-        let (left, right) = (range(first.a.0, last.a.1), range(first.b.0, last.b.1));
-        out.push_str(&format!("@@ -{left} +{right} @@\n"));
-        for step in group {
+    for group in group_diff_ops(operations(a, b), CONTEXT) {
+        out.push_str(&format!("{}\n", UnifiedHunkHeader::new(&group)));
+        for operation in group {
             let mut put = |mark: char, lines: &[String]| {
                 lines.iter().for_each(|line| out.push_str(&format!("{mark}{line}\n")));
             };
-            if step.equal {
-                put(' ', &a[step.a.0..step.a.1]);
+            if let DiffOp::Equal { .. } = operation {
+                put(' ', &a[operation.old_range()]);
             } else {
-                put('-', &a[step.a.0..step.a.1]);
-                put('+', &b[step.b.0..step.b.1]);
+                put('-', &a[operation.old_range()]);
+                put('+', &b[operation.new_range()]);
             }
         }
     }
     out
 }
 
-fn range(from: usize, to: usize) -> String {
-    match to - from {
-        1 => (from + 1).to_string(),
-        0 => format!("{from},0"),
-        length => format!("{},{length}", from + 1),
-    }
-}
-
 /// Splits both texts into alternating equal and different ranges.
-fn steps(a: &[String], b: &[String]) -> Vec<Step> {
+fn operations(a: &[String], b: &[String]) -> Vec<DiffOp> {
     let mut places: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (at, line) in b.iter().enumerate() {
         places.entry(line).or_default().push(at);
@@ -67,16 +53,15 @@ fn steps(a: &[String], b: &[String]) -> Vec<Step> {
     matches.sort_unstable();
     matches.push((a.len(), b.len(), 0));
     let (mut i, mut j) = (0, 0);
-    let mut out: Vec<Step> = Vec::new();
+    let mut out: Vec<DiffOp> = Vec::new();
     for (x, y, n) in matches {
         if i < x || j < y {
-            out.push(Step { equal: false, a: (i, x), b: (j, y) });
+            out.push(DiffOp::Replace { old_index: i, old_len: x - i, new_index: j, new_len: y - j });
         }
-        if n > 0 {
-            match out.last_mut() {
-                Some(last) if last.equal => (last.a.1, last.b.1) = (x + n, y + n),
-                _ => out.push(Step { equal: true, a: (x, x + n), b: (y, y + n) }),
-            }
+        match out.last_mut() {
+            _ if n == 0 => {}
+            Some(DiffOp::Equal { len, .. }) => *len += n,
+            _ => out.push(DiffOp::Equal { old_index: x, new_index: y, len: n }),
         }
         (i, j) = (x + n, y + n);
     }
@@ -111,34 +96,6 @@ fn longest(
         n += 1;
     }
     (n > 0).then_some((x, y, n))
-}
-
-/// Groups changes whose contexts touch into hunks.
-fn groups(mut steps: Vec<Step>) -> Vec<Vec<Step>> {
-    if let Some(first) = steps.first_mut().filter(|s| s.equal) {
-        first.a.0 = first.a.0.max(first.a.1.saturating_sub(CONTEXT));
-        first.b.0 = first.b.0.max(first.b.1.saturating_sub(CONTEXT));
-    }
-    if let Some(last) = steps.last_mut().filter(|s| s.equal) {
-        last.a.1 = last.a.1.min(last.a.0 + CONTEXT);
-        last.b.1 = last.b.1.min(last.b.0 + CONTEXT);
-    }
-    let mut out = Vec::new();
-    let mut group: Vec<Step> = Vec::new();
-    for step in steps {
-        if step.equal && step.a.1 - step.a.0 > 2 * CONTEXT {
-            let (a, b) = ((step.a.0, step.a.0 + CONTEXT), (step.b.0, step.b.0 + CONTEXT));
-            group.push(Step { equal: true, a, b });
-            out.push(std::mem::take(&mut group));
-            let (a, b) = ((step.a.1 - CONTEXT, step.a.1), (step.b.1 - CONTEXT, step.b.1));
-            group.push(Step { equal: true, a, b });
-        } else {
-            group.push(step);
-        }
-    }
-    out.push(group);
-    out.retain(|g| g.iter().any(|s| !s.equal));
-    out
 }
 
 #[cfg(test)]
