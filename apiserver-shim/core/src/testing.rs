@@ -2,6 +2,7 @@
 //! shell would.
 
 use std::{
+    cell::RefCell,
     collections::BTreeMap,
     sync::{Arc, LazyLock},
 };
@@ -16,8 +17,8 @@ use shim_model::{
 
 use crate::{
     controllers::{
-        Action, Controller, ControllerCache, ControllerConfig, Keys, NewObject, ObjectName, Plan, Refusal,
-        Registration, Target, View, all, deployment::DeploymentController,
+        Action, AnyView, Controller, ControllerCache, ControllerConfig, Keys, NewObject, ObjectName, Plan,
+        Refusal, Registration, Target, View, all, deployment::DeploymentController,
         endpoint_slices::EndpointSliceController, endpoints::EndpointsController,
         replica_set::ReplicaSetController, served,
     },
@@ -32,7 +33,12 @@ pub struct TestCluster {
     pub made: u64,
     /// The refusal of the last plan, passed to the next reconcile.
     pub refusal: Option<Refusal>,
+    /// What [`TestCluster::cache`] has decoded.
+    pub decoded: RefCell<BTreeMap<(String, Key), Decoded>>,
 }
+
+/// A value, and what it was decoded to.
+type Decoded = (Value, Arc<StoredObject>, Option<AnyView>);
 
 fn place_of(target: &Target) -> (String, Key) {
     (target.resource.resource().to_owned(), target.key.clone())
@@ -136,11 +142,19 @@ impl TestCluster {
         let decoder = cache.decoder();
         let resources = builtin_resources();
         resources.iter().for_each(|resource| cache.add_resource(resource));
-        for ((plural, _), value) in &self.objects {
-            let stored_here = |r: &&resource::Resource| r.plural == *plural && r.storage_group == r.group;
+        let mut decoded = self.decoded.borrow_mut();
+        for (place, value) in &self.objects {
+            let stored_here = |r: &&resource::Resource| r.plural == place.0 && r.storage_group == r.group;
             let resource = resources.iter().find(stored_here).unwrap().group_resource();
-            let object = stored(value);
-            let view = decoder.decode(&resource, &object, 1).unwrap();
+            // Decoding is most of the work, and few objects change between two reconciles.
+            let known = decoded.get(place).filter(|(of, ..)| of == value);
+            let known = known.map(|(_, object, view)| (object.clone(), view.clone()));
+            let (object, view) = known.unwrap_or_else(|| {
+                let object = stored(value);
+                let view = decoder.decode(&resource, &object, 1).unwrap();
+                decoded.insert(place.clone(), (value.clone(), object.clone(), view.clone()));
+                (object, view)
+            });
             cache.put(&resource, NewObject { object, revision: 1, view }, self.now);
         }
         cache
