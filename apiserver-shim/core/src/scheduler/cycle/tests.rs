@@ -150,7 +150,6 @@ proptest! {
 }
 
 #[test]
-#[allow(clippy::disallowed_methods)] // it measures
 fn work_per_pod_does_not_grow_with_nodes() {
     let mut cluster = Cluster::of((0..5_000).map(|_| (32_000, 64 * GIB)));
     let small = shape(100, GIB / 10);
@@ -161,9 +160,12 @@ fn work_per_pod_does_not_grow_with_nodes() {
     let mut per_node = vec![0; 5_000];
     places(&decisions).into_iter().flatten().for_each(|o| per_node[o] += 1);
     assert!(per_node.iter().all(|n| *n == 2));
-    // Each node is scored once at the start and once per Pod placed on it.
+    // Each node is filtered and scored once at the start and once per Pod placed on it.
     let runs = scheduler.stats().plugin_runs(ExtensionPoint::Score);
     assert!(runs <= 3 * (5_000 + 10_000), "{runs}");
+    let filters = scheduler.profiles().get(0).filters().count() as u64;
+    let looks = scheduler.stats().plugin_runs(ExtensionPoint::Filter) / filters;
+    assert!(looks <= 5_000 + 10_000, "{looks}");
     assert_eq!(scheduler.stats().attempts(0, AttemptResult::Scheduled), 10_000);
 }
 
