@@ -15,25 +15,22 @@ use shim_model::access;
 use shim_model::object::StoredObject;
 use shim_model::pod_status::PodStatus;
 
-/// An object and the revision at which it was written.
-#[derive(Debug, Clone)]
-struct Stored {
-    object: Arc<StoredObject>,
-    revision: u64,
-}
-
-/// The store.
+/// The store. It keeps objects as rows, which are decoded once per write.
 #[derive(Debug, Default)]
 pub(crate) struct ApiServer {
     revision: u64,
-    pods: BTreeMap<Box<str>, Stored>,
-    nodes: BTreeMap<Box<str>, Stored>,
+    pods: BTreeMap<Box<str>, Arc<Pod>>,
+    nodes: BTreeMap<Box<str>, Arc<Node>>,
     pub(crate) journal: BTreeMap<u64, IntentRecord>,
     shapes: Shapes,
     /// Changes that no watch has been told of yet.
     changes: Vec<Event>,
     /// Ends of Pods, in the order in which they were written.
     ended: Vec<(Box<str>, Value)>,
+    /// The number of each Pod's stored status.
+    statuses: BTreeMap<Box<str>, u64>,
+    /// Writes of a status over a newer one.
+    went_back: Vec<String>,
 }
 
 fn encode(value: &Value) -> StoredObject {
@@ -60,8 +57,8 @@ impl ApiServer {
 
     /// A client deletes a Pod: at once where nothing can run, else once its end is reported.
     pub(crate) fn delete_pod(&mut self, uid: &str, now: i64) {
-        let Some(stored) = self.pods.get(uid) else { return };
-        let mut pod = decode(&stored.object);
+        let Some(row) = self.pods.get(uid) else { return };
+        let mut pod = decode(&row.object);
         if access::text(&pod, &["spec", "nodeName"]).is_empty() || phase(&pod).is_terminal() {
             return self.remove_pod(uid);
         }
@@ -78,18 +75,21 @@ impl ApiServer {
     }
 
     pub(crate) fn pod(&self, uid: &str) -> Option<Value> {
-        self.pods.get(uid).map(|stored| decode(&stored.object))
+        self.row(uid).map(|row| decode(&row.object))
     }
 
-    /// Every Pod as a row.
-    pub(crate) fn rows(&mut self) -> Vec<Arc<Pod>> {
-        let all: Vec<Stored> = self.pods.values().cloned().collect();
-        all.iter().map(|stored| self.row(stored)).collect()
+    pub(crate) fn row(&self, uid: &str) -> Option<&Pod> {
+        self.pods.get(uid).map(|row| &**row)
     }
 
-    /// Every Node as a row.
-    pub(crate) fn node_rows(&self) -> Vec<Arc<Node>> {
-        self.nodes.values().map(node_row).collect()
+    /// Every Pod.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = &Pod> {
+        self.pods.values().map(|row| &**row)
+    }
+
+    /// Every Node.
+    pub(crate) fn node_rows(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.values().map(|row| &**row)
     }
 
     pub(crate) fn node_names(&self) -> Vec<Box<str>> {
@@ -97,11 +97,11 @@ impl ApiServer {
     }
 
     /// Everything there is, as a watch from the start tells it.
-    pub(crate) fn list(&mut self) -> Vec<Event> {
+    pub(crate) fn list(&self) -> Vec<Event> {
         let mut events: Vec<Event> =
             ["a", "b"].into_iter().map(|name| Event::Namespace { name: name.into(), role: None }).collect();
-        events.extend(self.nodes.values().map(node_event));
-        events.extend(self.rows().into_iter().map(Event::Pod));
+        events.extend(self.nodes.values().cloned().map(Event::Node));
+        events.extend(self.pods.values().cloned().map(Event::Pod));
         events
     }
 
@@ -115,8 +115,14 @@ impl ApiServer {
         std::mem::take(&mut self.ended)
     }
 
-    fn row(&mut self, stored: &Stored) -> Arc<Pod> {
-        let value = decode(&stored.object);
+    /// Statuses that replaced newer ones since this was asked last.
+    pub(crate) fn take_went_back(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.went_back)
+    }
+
+    fn put_pod(&mut self, object: StoredObject) {
+        self.revision += 1;
+        let value = decode(&object);
         let status = PodStatus::of(&value["status"]);
         let shape = self.shapes.share(PodShape::decode(&value["spec"]));
         let parts = PodParts {
@@ -124,26 +130,24 @@ impl ApiServer {
             spec: &value["spec"],
             status: &status,
         };
-        Arc::new(Pod::decode(stored.object.clone(), stored.revision, parts, shape))
-    }
-
-    fn put_pod(&mut self, object: StoredObject) {
-        self.revision += 1;
-        let stored = Stored { object: Arc::new(object), revision: self.revision };
-        let value = decode(&stored.object);
-        let uid: Box<str> = stored.object.header.uid.as_str().into();
-        if phase(&value).is_terminal() {
+        let row = Arc::new(Pod::decode(Arc::new(object), self.revision, parts, shape));
+        let uid: Box<str> = row.uid().into();
+        if row.phase.is_terminal() {
             self.ended.push((uid.clone(), value["status"].clone()));
         }
-        let row = self.row(&stored);
-        self.pods.insert(uid, stored);
+        let number = value["status"]["number"].as_u64().unwrap_or(0);
+        let before = self.statuses.insert(uid.clone(), number).unwrap_or(0);
+        if before > number {
+            self.went_back.push(format!("status {number} of pod {uid} is stored after status {before}"));
+        }
+        self.pods.insert(uid, row.clone());
         self.changes.push(Event::Pod(row));
     }
 
     fn remove_pod(&mut self, uid: &str) {
-        if let Some(stored) = self.pods.remove(uid) {
+        if let Some(row) = self.pods.remove(uid) {
             self.revision += 1;
-            self.ended.push((uid.into(), decode(&stored.object)["status"].clone()));
+            self.ended.push((uid.into(), decode(&row.object)["status"].clone()));
             self.changes.push(Event::PodGone(uid.into()));
         }
     }
@@ -195,8 +199,8 @@ impl ApiServer {
 
     fn bind(&mut self, write: &BindWrite, now: i64) -> Result<BindOutcome, WriteFailure> {
         let uid = write.pod.uid();
-        let stored = self.pods.get(uid).ok_or(WriteFailure::Gone)?;
-        if stored.revision == write.pod.revision {
+        let row = self.row(uid).ok_or(WriteFailure::Gone)?;
+        if row.revision == write.pod.revision {
             self.put_pod(write.bound.clone());
             return Ok(BindOutcome { with_status: write.with_status, with_event: true });
         }
@@ -232,25 +236,16 @@ impl ApiServer {
             }
             NodeWrite::Put { name, agent, ours, kubelet_port } => {
                 let mut node = match self.nodes.get(name) {
-                    Some(stored) => decode(&stored.object),
+                    Some(row) => decode(&row.object),
                     None => node_projection::new_node(agent, Some("10.244.0.0/24")),
                 };
                 node_projection::project(&mut node, agent, ours.as_ref(), *kubelet_port, now);
-                let stored = Stored { object: Arc::new(encode(&node)), revision: self.revision };
-                self.changes.push(node_event(&stored));
-                self.nodes.insert(name.clone(), stored);
+                let row = Arc::new(Node::decode(Arc::new(encode(&node)), self.revision, &node));
+                self.changes.push(Event::Node(row.clone()));
+                self.nodes.insert(name.clone(), row);
             }
         }
     }
-}
-
-fn node_row(stored: &Stored) -> Arc<Node> {
-    let value = decode(&stored.object);
-    Arc::new(Node::decode(stored.object.clone(), stored.revision, &value))
-}
-
-fn node_event(stored: &Stored) -> Event {
-    Event::Node(node_row(stored))
 }
 
 fn phase(pod: &Value) -> Phase {

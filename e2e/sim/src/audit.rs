@@ -1,11 +1,10 @@
 //! The API server's auditor over a play: what the store says of Pods against what really runs on the machines, which is
 //! more than the scheduler or the master may know.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use shim_core::{
     audit::{Invariant, Note, State, audit},
-    rows::{Node, Pod},
     scheduler::Amounts,
 };
 
@@ -22,8 +21,7 @@ impl World {
     /// Asks about the Pods of one framework.
     pub(crate) fn audit_api_server(&mut self, index: usize) {
         let now = self.now;
-        let pods: Vec<Arc<Pod>> = self.frameworks[index].scheduler.api.rows();
-        let nodes: Vec<Arc<Node>> = self.frameworks[index].scheduler.api.node_rows();
+        let api = &self.frameworks[index].scheduler.api;
         let names: Vec<String> = self.nodes.iter().map(|node| format!("node{}", node.index)).collect();
         let running = |(node, name)| {
             let node: &crate::node::Node = node;
@@ -32,8 +30,8 @@ impl World {
             alive.map(move |(id, _)| (id.as_str(), name.as_str()))
         };
         let state = State {
-            pods: pods.iter().map(|pod| &**pod).collect(),
-            nodes: nodes.iter().map(|node| &**node).collect(),
+            pods: api.rows().collect(),
+            nodes: api.node_rows().collect(),
             tasks: self.nodes.iter().zip(&names).flat_map(running).collect(),
             totals: names.iter().map(|name| (name.as_str(), TOTAL)).collect::<BTreeMap<_, _>>(),
         };

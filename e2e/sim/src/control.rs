@@ -14,7 +14,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use shim_core::scheduler::machine::CallOutcome;
 
-use crate::world::{Action, World};
+use crate::{
+    situations::launched_tasks,
+    world::{Action, World},
+};
 
 /// The master and its disk.
 #[derive(Default)]
@@ -160,10 +163,14 @@ impl World {
             return;
         };
         let request = self.request(framework, &stream);
+        let tasks = launched_tasks(&call);
         self.note(format_args!("master gets from framework {framework}: {}", brief(&call)));
         let stream = Some(stream);
         self.master_step(Event::SchedulerCall { request, framework_id, stream, principal: None, call });
         let accepted = self.control.accepted == Some(request);
+        if accepted && self.frameworks[framework].has_pods() {
+            self.note_launches(tasks);
+        }
         if let Some(launch) = launch {
             let outcome = match (accepted, self.control.master.is_some()) {
                 (true, _) => CallOutcome::Accepted,

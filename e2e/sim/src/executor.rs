@@ -225,6 +225,8 @@ impl World {
         uuid[..8].copy_from_slice(&self.random.number().to_be_bytes());
         uuid[8..].copy_from_slice(&self.random.number().to_be_bytes());
         let now = self.now;
+        self.reports += 1;
+        let data = data(state, self.reports);
         let process =
             self.nodes[node].containers.get_mut(container).expect("invariant: looked up by the caller");
         if state.is_terminal() {
@@ -232,7 +234,7 @@ impl World {
         }
         let status = TaskStatus {
             uuid: Some(UpdateId(uuid)),
-            data: data(state),
+            data,
             ..TaskStatus::new(id.clone(), state, Source::Executor, now)
         };
         process.unacknowledged.push(status.clone());
@@ -329,13 +331,14 @@ impl World {
     }
 }
 
-/// The Pod's status as its node reports it.
-fn data(state: TaskState) -> Bytes {
-    Bytes::from_static(match state {
-        TaskState::Running | TaskState::Killing => br#"{"status":{"phase":"Running"}}"#,
-        TaskState::Finished => br#"{"status":{"phase":"Succeeded"}}"#,
-        TaskState::Killed => br#"{"status":{"phase":"Failed","reason":"TaskKilled"}}"#,
-        TaskState::Failed => br#"{"status":{"phase":"Failed","reason":"Error"}}"#,
-        _ => br#"{"status":{"phase":"Pending"}}"#,
-    })
+/// The Pod's status as its node reports it. Its number tells it from older ones.
+fn data(state: TaskState, number: u64) -> Bytes {
+    let (phase, reason) = match state {
+        TaskState::Running | TaskState::Killing => ("Running", ""),
+        TaskState::Finished => ("Succeeded", ""),
+        TaskState::Killed => ("Failed", r#""reason":"TaskKilled","#),
+        TaskState::Failed => ("Failed", r#""reason":"Error","#),
+        _ => ("Pending", ""),
+    };
+    format!(r#"{{"status":{{"phase":"{phase}",{reason}"number":{number}}}}}"#).into()
 }

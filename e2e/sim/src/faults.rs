@@ -74,6 +74,7 @@ impl World {
     }
 
     fn black_out(&mut self, framework: usize, node: usize, length: u64) {
+        self.note_blackout(framework, node, length);
         self.crash_master();
         self.crash_framework(framework);
         self.inject(Fault::Isolate(node, length));

@@ -239,6 +239,9 @@ impl World {
                 "framework {index} hears of {}: {:?} by {:?} {:?}",
                 status.task_id, status.state, status.source, status.reason
             ));
+            if self.frameworks[index].has_pods() {
+                self.note_status(index, status);
+            }
         }
         if self.frameworks[index].watches_cluster
             && let Some(event) = to_machine(event.clone())

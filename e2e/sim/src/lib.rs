@@ -22,9 +22,12 @@ mod node;
 mod process;
 mod random;
 mod scheduler;
+mod situations;
 mod world;
 
 use std::time::Duration;
+
+pub use situations::{Situation, Situations};
 
 /// What to play.
 #[derive(Debug, Clone)]
@@ -70,6 +73,8 @@ pub struct Report {
     pub log: String,
     /// Whatever must not be. Empty is as it should be.
     pub failures: Vec<String>,
+    /// Which rare situations occurred.
+    pub situations: Situations,
 }
 
 /// Plays one seed.

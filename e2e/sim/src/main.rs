@@ -1,6 +1,7 @@
-//! `sim replay SEED` prints the event log of one seed; `sim run FIRST COUNT` plays many and prints the ones that fail.
+//! `sim replay SEED` prints the event log of one seed; `sim run FIRST COUNT` plays many and prints the ones that fail, and
+//! the first seed that gets into each rare situation.
 
-use std::{process::ExitCode, time::Instant};
+use std::{collections::BTreeMap, process::ExitCode, time::Instant};
 
 use sim::{Options, run};
 
@@ -20,6 +21,9 @@ fn main() -> ExitCode {
 fn replay(seed: u64) -> ExitCode {
     let report = run(seed, &Options { log: true, ..Options::default() });
     print!("{}", report.log);
+    for (situation, count) in report.situations.iter() {
+        println!("{situation:?}: {count}");
+    }
     println!(
         "seed {seed}: {} events, {} faults, {:.1?} of virtual time, hash {:016x}",
         report.events, report.faults, report.elapsed, report.hash
@@ -30,14 +34,21 @@ fn replay(seed: u64) -> ExitCode {
 fn many(first: u64, count: u64) -> ExitCode {
     let begin = Instant::now();
     let (mut failed, mut events, mut faults) = (0, 0, 0);
+    let mut situations = BTreeMap::new();
     for seed in first..first.saturating_add(count) {
         let report = run(seed, &Options::default());
         events += report.events;
         faults += report.faults;
+        for (situation, _) in report.situations.iter() {
+            situations.entry(situation).or_insert((seed, 0)).1 += 1;
+        }
         if !report.failures.is_empty() {
             failed += 1;
             println!("seed {seed}: {}", report.failures.join("; "));
         }
+    }
+    for (situation, (seed, count)) in situations {
+        println!("{situation:?}: {count} seeds, the first is {seed}");
     }
     println!("{count} seeds, {failed} failed; {events} events, {faults} faults in {:.1?}", begin.elapsed());
     conclude(failed == 0)

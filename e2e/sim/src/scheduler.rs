@@ -1,7 +1,7 @@
 //! The Kubernetes scheduler: the machine of `shim_core` in a process that dies, between a store whose writes complete late,
 //! fail, or conflict, and a kernel whose answers are lost. It can die between any write and what depends on it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kernel_model::{
@@ -12,13 +12,15 @@ use kernel_model::{
 };
 use serde_json::Value;
 use shim_core::scheduler::machine::{
-    CallOutcome, Effects, Event, NodeOutcome, SchedulerMachine, Send, Subscribed, Write, WriteFailure,
+    CallOutcome, Effects, Event, NodeOutcome, PodEdit, SchedulerMachine, Send, Subscribed, Write,
+    WriteFailure,
 };
 use shim_model::access;
 
 use crate::{
     api_server::ApiServer,
     framework::{ItemState, Kind},
+    situations::Situation,
     world::{Action, World},
 };
 
@@ -46,6 +48,10 @@ pub(crate) struct Scheduler {
     cycle_at: Option<Time>,
     /// Launches, and what is known of each of their calls.
     launches: BTreeMap<u64, Vec<Option<CallOutcome>>>,
+    /// Journal records that this process has written.
+    written_intents: BTreeSet<u64>,
+    /// Statuses on their way to the store that say `Pending`, by UID.
+    pub(crate) starts_in_flight: BTreeMap<Box<str>, u32>,
     /// Since when the auditor has said what may be of two moments.
     pub(crate) standing: BTreeMap<shim_core::audit::Note, Time>,
 }
@@ -62,6 +68,7 @@ impl Scheduler {
         self.machine = None;
         self.cycle_at = None;
         self.launches.clear();
+        self.written_intents.clear();
         self.watch += 1;
     }
 }
@@ -81,7 +88,7 @@ impl World {
         drop(scheduler.api.take_changes());
         let Some(machine) = &scheduler.machine else { return };
         let known: Vec<Box<str>> = machine.pods().map(|(uid, _)| uid.into()).collect();
-        let gone = known.into_iter().filter(|uid| self.frameworks[index].scheduler.api.pod(uid).is_none());
+        let gone = known.into_iter().filter(|uid| self.frameworks[index].scheduler.api.row(uid).is_none());
         let gone: Vec<Event> = gone.map(Event::PodGone).collect();
         for event in events.into_iter().chain(gone) {
             self.scheduler_step(index, event);
@@ -98,7 +105,10 @@ impl World {
         let scheduler = &mut framework.scheduler;
         scheduler.last_cluster_event = self.now;
         scheduler.launches.clear();
-        let journal = scheduler.api.journal.values().cloned().collect();
+        let journal: Vec<_> = scheduler.api.journal.values().cloned().collect();
+        if journal.iter().any(|record| scheduler.written_intents.contains(&record.number)) {
+            self.situations.count(Situation::IntentReadByItsWriter);
+        }
         let roles = framework.roles.clone();
         let subscribed = Subscribed { framework_id, roles, agents, journal };
         self.scheduler_step(index, Event::Subscribed(Box::new(subscribed)));
@@ -200,6 +210,9 @@ impl World {
     fn start_writes(&mut self, index: usize, writes: Vec<Write>) {
         let life = self.frameworks[index].life;
         for write in writes {
+            if let Some(uid) = start_of(&write) {
+                *self.frameworks[index].scheduler.starts_in_flight.entry(uid).or_default() += 1;
+            }
             let slow = if self.random.permille(30) { 3_000 } else { 30 };
             let delay = self.random.millis(0, slow);
             self.after(delay, Action::StoreWrite { framework: index, life, write: Box::new(write) });
@@ -209,6 +222,11 @@ impl World {
     /// A write reaches the store, also that of a process that has died since.
     pub(crate) fn store_write(&mut self, index: usize, life: u64, write: &Write) {
         let now = self.seconds();
+        if let Some(uid) = start_of(write)
+            && let Some(count) = self.frameworks[index].scheduler.starts_in_flight.get_mut(&uid)
+        {
+            *count = count.saturating_sub(1);
+        }
         let lost = self.faults_enabled && self.random.permille(LOST_WRITES);
         let of_the_dead =
             self.frameworks[index].life != life || self.frameworks[index].scheduler.machine.is_none();
@@ -219,6 +237,9 @@ impl World {
             true => failed(write),
             false => self.frameworks[index].scheduler.api.write(write, now),
         };
+        if let (Write::Intent(intent), false, false) = (write, lost, of_the_dead) {
+            self.frameworks[index].scheduler.written_intents.insert(intent.record.number);
+        }
         self.store_changed(index);
         let unanswered = self.faults_enabled && self.random.permille(UNANSWERED_WRITES);
         let events = if unanswered { failed(write) } else { events };
@@ -237,6 +258,8 @@ impl World {
         let scheduler = &mut self.frameworks[index].scheduler;
         let watch = Some(scheduler.watch);
         let (changes, ended) = (scheduler.api.take_changes(), scheduler.api.take_ended());
+        let went_back = scheduler.api.take_went_back();
+        went_back.into_iter().for_each(|what| self.fail(what));
         for event in changes {
             let at = self.arrival(self.frameworks[index].scheduler.last_change);
             self.frameworks[index].scheduler.last_change = at;
@@ -259,7 +282,7 @@ impl World {
     /// A Pod's end is in the store, or it is gone.
     fn pod_ended(&mut self, index: usize, uid: &str, status: &Value) {
         let id = TaskId::from(uid);
-        let removed = self.frameworks[index].scheduler.api.pod(uid).is_none();
+        let removed = self.frameworks[index].scheduler.api.row(uid).is_none();
         let confirmed = self.confirmed_ends.get(&id).copied();
         let reason = access::text(status, &["reason"]);
         let state = match (access::text(status, &["phase"]), reason) {
@@ -320,6 +343,7 @@ impl World {
         let (id, node) = (&open[self.random.index(open.len())], &nodes[self.random.index(nodes.len())]);
         if self.frameworks[index].scheduler.api.bind_by_hand(id.as_str(), node, seconds) {
             self.note(format_args!("a client binds {id} to {node}"));
+            self.note_binding_elsewhere(id, node);
         }
     }
 
@@ -354,6 +378,16 @@ fn failed(write: &Write) -> Vec<Event> {
             vec![Event::NodeWritten { name: write.name().into(), outcome: NodeOutcome::Failed }]
         }
     }
+}
+
+/// The Pod whose start a write stores.
+fn start_of(write: &Write) -> Option<Box<str>> {
+    let Write::Status(write) = write else { return None };
+    let says_pending = |edit: &PodEdit| match edit {
+        PodEdit::MergeStatus(status) => status.windows(9).any(|part| part == b"\"Pending\""),
+        _ => false,
+    };
+    write.edits.iter().any(says_pending).then(|| write.uid.clone())
 }
 
 fn brief(write: &Write) -> String {

@@ -21,6 +21,7 @@ use crate::{
     network::{Link, Stream},
     node::Node,
     random::Random,
+    situations::{LastLaunch, Situations},
 };
 
 /// More events than a sound cluster ever needs: reaching it is a failure (something spins).
@@ -137,9 +138,14 @@ pub(crate) struct World {
     pub(crate) faults_enabled: bool,
     pub(crate) faults: u64,
     pub(crate) starts: BTreeMap<(TaskId, usize, u32), u32>,
+    /// How many statuses executors have reported.
+    pub(crate) reports: u64,
     /// Ends that an executor was told are written down.
     pub(crate) confirmed_ends: BTreeMap<TaskId, kernel_model::task::TaskState>,
     pub(crate) failures: Vec<String>,
+    pub(crate) situations: Situations,
+    /// The last launches of Pods, by task ID.
+    pub(crate) launches: BTreeMap<TaskId, LastLaunch>,
     events: u64,
     hash: u64,
     log: String,
@@ -167,8 +173,11 @@ impl World {
             faults_enabled: true,
             faults: 0,
             starts: BTreeMap::new(),
+            reports: 0,
             confirmed_ends: BTreeMap::new(),
             failures: Vec::new(),
+            situations: Situations::default(),
+            launches: BTreeMap::new(),
             events: 0,
             hash: 0xcbf2_9ce4_8422_2325,
             log: String::new(),
@@ -255,6 +264,7 @@ impl World {
             hash: self.hash,
             log: self.log,
             failures: self.failures,
+            situations: self.situations,
         }
     }
 

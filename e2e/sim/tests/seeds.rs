@@ -1,6 +1,6 @@
-//! A thousand seeds, each sound; a seed replays; and seeds that once failed, by what they showed.
+//! A thousand seeds, each sound; a seed replays; and seeds by the situations that they get into.
 
-use sim::{Options, run};
+use sim::{Options, Situation, run};
 
 /// Plays a range of seeds on a few threads; every failure names its seed: `cargo xtask sim SEED` shows it.
 fn failures(seeds: std::ops::Range<u64>, options: &Options) -> Vec<String> {
@@ -36,38 +36,36 @@ fn a_seed_replays() {
     assert_ne!(run(1, &Options::default()).hash, run(2, &Options::default()).hash);
 }
 
-/// A machine whose agent lost its id registers anew while its earlier self is unreachable.
-#[test]
-fn seed_1893_wiped_while_unreachable() {
-    assert_eq!(run(1893, &Options::default()).failures, [""; 0]);
+/// A seed that once failed, or the first that gets into a situation that was once a defect. It is sound, and it still gets
+/// there: if the simulator draws other numbers, another seed must be found (`sim run` prints the first of each situation).
+/// Three situations that no seed of the first thousands shows are scripts:
+/// `an_agent_without_id_replaces_the_one_at_its_address` (master) and
+/// `an_update_of_an_earlier_launch_does_not_end_this_one` (scheduler machine, for updates and losses).
+#[track_caller]
+fn shows(seed: u64, situation: Situation) {
+    let report = run(seed, &Options::default());
+    assert_eq!(report.failures, [""; 0]);
+    assert!(report.situations.of(situation) > 0, "seed {seed} does not get into {situation:?}");
 }
 
-/// A lost launch is told twice, the second time when the same pod has been launched again.
 #[test]
-fn seed_1637_told_twice() {
-    assert_eq!(run(1637, &Options::default()).failures, [""; 0]);
+fn seed_139_blackout_before_the_binding() {
+    shows(139, Situation::BlackoutBeforeBinding);
 }
 
-/// An agent returns with a status of a Pod that runs elsewhere by now.
 #[test]
-fn seed_1238_status_of_an_earlier_intent() {
-    assert_eq!(run(1238, &Options::default()).failures, [""; 0]);
+fn seed_6_intents_read_by_their_writer() {
+    shows(6, Situation::IntentReadByItsWriter);
 }
 
-/// Master and API server stop after an ACCEPT, and the machine that has the task stays away.
 #[test]
-fn seed_520_blackout_before_the_binding() {
-    assert_eq!(run(520, &Options::default()).failures, [""; 0]);
+fn seed_161_bound_elsewhere_while_its_agent_is_away() {
+    shows(161, Situation::BoundElsewhereWhileAgentIsAway);
 }
 
-/// A launch intent that its writer reads again.
+/// The defect of commit a84895e: 61 of 500 Pods stayed Pending, since the write of the start overtook that of the next
+/// status. Without the order of writes this seed fails.
 #[test]
-fn seed_2408_intents_read_twice() {
-    assert_eq!(run(2408, &Options::default()).failures, [""; 0]);
-}
-
-/// A client binds a pod to another node while the agent that took its launch is away.
-#[test]
-fn seed_402_bound_elsewhere_while_its_agent_is_away() {
-    assert_eq!(run(402, &Options::default()).failures, [""; 0]);
+fn seed_415_an_older_status_after_a_newer_one() {
+    shows(415, Situation::RunningBeforeStartIsStored);
 }
