@@ -28,6 +28,7 @@ mod service_account;
 mod virtual_resource;
 mod workload;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -153,13 +154,13 @@ pub trait Strategy: Send + Sync {
     }
 
     /// Values of the fields for field selectors, in addition to `metadata.name` and `metadata.namespace`.
-    fn selectable(&self, _object: &Value) -> Vec<(&'static str, String)> {
+    fn selectable(&self, _object: &Value) -> Vec<(FieldName, String)> {
         Vec::new()
     }
 
     /// The names of those fields.
-    fn selectable_fields(&self) -> &'static [&'static str] {
-        &[]
+    fn selectable_fields(&self) -> Vec<&str> {
+        Vec::new()
     }
 
     /// The grace period of a deletion; `requested` is the client's. `None` for kinds that are removed immediately.
@@ -225,7 +226,7 @@ pub trait Strategy: Send + Sync {
 
     /// The same as [`Strategy::selectable`] out of the stored bytes, for kinds whose objects change often. None if a
     /// member does not have the expected type: then the object is decoded.
-    fn selectable_stored(&self, _object: &StoredObject) -> Option<Vec<(&'static str, String)>> {
+    fn selectable_stored(&self, _object: &StoredObject) -> Option<Vec<(FieldName, String)>> {
         None
     }
 }
@@ -239,16 +240,24 @@ pub trait SubresourceStrategy: Send + Sync {
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError>;
 }
 
+/// The name of a field for field selectors: of a built-in kind, or brought by a definition at run time.
+pub type FieldName = Cow<'static, str>;
+
+/// Built-in fields with their values.
+fn named<const N: usize>(fields: [(&'static str, String); N]) -> Vec<(FieldName, String)> {
+    fields.map(|(name, value)| (FieldName::Borrowed(name), value)).into()
+}
+
 /// The fields that field selectors may name, out of a stored object.
-pub fn selectable_fields(strategy: &dyn Strategy, object: &StoredObject) -> Vec<(&'static str, String)> {
+pub fn selectable_fields(strategy: &dyn Strategy, object: &StoredObject) -> Vec<(FieldName, String)> {
+    if let Some(fields) = strategy.selectable_stored(object) {
+        return fields;
+    }
     if strategy.selectable_fields().is_empty() {
         return Vec::new();
     }
-    let decoded = || {
-        let value = serde_json::from_slice(&object.bytes).expect("invariant: a stored object is JSON");
-        strategy.selectable(&value)
-    };
-    strategy.selectable_stored(object).unwrap_or_else(decoded)
+    let value = serde_json::from_slice(&object.bytes).expect("invariant: a stored object is JSON");
+    strategy.selectable(&value)
 }
 
 /// The strategy of a built-in resource. Every one has a strategy.
@@ -376,7 +385,7 @@ pub fn check_field_selector(
             term.field == "metadata.name" || term.field == "metadata.namespace" && resource.namespaced;
         if !always && !known.contains(&term.field.as_str()) {
             // Upstream's wording differs between kinds with and without fields of their own.
-            let message = match known {
+            let message = match known[..] {
                 [] => format!(
                     "\"{}\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
                     term.field

@@ -7,7 +7,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::Serialize;
 use serde_json::Value;
 use shim_core::definition::ResourceDefinition;
-use shim_core::kinds;
+use shim_core::kinds::{self, FieldName};
 use shim_model::object::{Header, Parts, StoredObject};
 
 /// Initial capacity of the encoding buffer; enough for most objects.
@@ -21,7 +21,7 @@ pub struct Object {
     stored: Arc<StoredObject>,
     definition: Arc<ResourceDefinition>,
     /// Values of the selectable fields, extracted on first use.
-    fields: OnceLock<Vec<(&'static str, String)>>,
+    fields: OnceLock<Vec<(FieldName, String)>>,
     /// Offset of the members after `apiVersion` and `kind`; list items are served from here.
     body: usize,
 }

@@ -89,6 +89,12 @@ async fn used(server: &Server) {
     assert_eq!((&patched["spec"]["size"], &patched["metadata"]["generation"]), (&json!(3), &json!(2)));
     let strategic = format!("PATCH {PATH}/one | Content-Type: application/strategic-merge-patch+json");
     assert_eq!(code(server, &strategic).await, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    for (selector, count) in [("spec.size%3D3", 1), ("spec.size!%3D3", 0)] {
+        let list = server.json(&format!("GET {PATH}?fieldSelector={selector}"), "").await;
+        assert_eq!(list["items"].as_array().map(Vec::len), Some(count), "{selector}: {list}");
+    }
+    let unknown = server.json(&format!("GET {PATH}?fieldSelector=spec.parts%3D3"), "").await;
+    assert_eq!(unknown["message"], "field label not supported: spec.parts");
     let status = format!("PATCH {PATH}/one/status | Content-Type: application/merge-patch+json");
     let patched = server.json(&status, r#"{"spec":{"size":9},"status":{"phase":"Ready"}}"#).await;
     assert_eq!((&patched["spec"]["size"], &patched["status"]["phase"]), (&json!(3), &json!("Ready")));

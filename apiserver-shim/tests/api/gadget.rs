@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use shim_core::converter::{Conversion, Converter};
 use shim_core::definition::ResourceDefinition;
-use shim_core::kinds::Strategy;
+use shim_core::kinds::{FieldName, Strategy};
 use shim_model::access;
 use shim_model::field::FieldError;
 use shim_model::resource::{GroupResource, KindRef, Resource, ServedSubresource, Verb};
@@ -19,8 +19,8 @@ pub const GADGETS: GroupResource = GroupResource::builtin("example.com", "gadget
 
 /// Both versions, the preferred one first.
 pub fn definitions() -> Vec<ResourceDefinition> {
-    let newer = ResourceDefinition::new(resource("v1", "size"), Arc::new(Gadget));
-    let older = ResourceDefinition::new(resource("v1beta1", "count"), Arc::new(Gadget));
+    let newer = ResourceDefinition::new(resource("v1", "size"), Gadget::new());
+    let older = ResourceDefinition::new(resource("v1beta1", "count"), Gadget::new());
     vec![newer, older.converted_by(Arc::new(Renamed))]
 }
 
@@ -89,8 +89,16 @@ fn schema(size: &str) -> Value {
     })
 }
 
-/// The strategy of gadgets.
-struct Gadget;
+/// The strategy of gadgets. The names of selectable fields are known at run time only, as those of a definition.
+struct Gadget {
+    selectable: Vec<String>,
+}
+
+impl Gadget {
+    fn new() -> Arc<Self> {
+        Arc::new(Gadget { selectable: vec![["spec", "size"].join(".")] })
+    }
+}
 
 impl Strategy for Gadget {
     fn default(&self, object: &mut Value) {
@@ -114,6 +122,18 @@ impl Strategy for Gadget {
             true => vec![FieldError::invalid("spec.size", size, "must be greater than or equal to 0")],
             false => Vec::new(),
         }
+    }
+
+    fn selectable_fields(&self) -> Vec<&str> {
+        self.selectable.iter().map(String::as_str).collect()
+    }
+
+    fn selectable(&self, object: &Value) -> Vec<(FieldName, String)> {
+        let value = |path: &String| {
+            let value = access::get(object, &path.split('.').collect::<Vec<_>>());
+            value.map(Value::to_string).unwrap_or_default()
+        };
+        self.selectable.iter().map(|path| (path.clone().into(), value(path))).collect()
     }
 
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {

@@ -5,7 +5,7 @@ mod fields;
 
 pub(crate) use convert::EventConverter;
 
-use super::{Strategy, cells};
+use super::{FieldName, Strategy, cells, named};
 use serde_json::Value;
 use shim_model::access;
 use shim_model::field::FieldError;
@@ -21,7 +21,7 @@ const WORD_MAX: usize = 128;
 const NOTE_MAX: usize = 1024;
 
 impl Strategy for CoreEvent {
-    fn selectable_stored(&self, object: &StoredObject) -> Option<Vec<(&'static str, String)>> {
+    fn selectable_stored(&self, object: &StoredObject) -> Option<Vec<(FieldName, String)>> {
         fields::of(&object.bytes)
     }
 
@@ -57,11 +57,11 @@ impl Strategy for CoreEvent {
         row(object, "involvedObject", "source", ["firstTimestamp", "lastTimestamp", "count"], "message", now)
     }
 
-    fn selectable(&self, object: &Value) -> Vec<(&'static str, String)> {
+    fn selectable(&self, object: &Value) -> Vec<(FieldName, String)> {
         let text = |path: &[&str]| access::text(object, path).to_owned();
         let source = text(&["source", "component"]);
         let source = if source.is_empty() { text(&["reportingComponent"]) } else { source };
-        vec![
+        named([
             ("involvedObject.kind", text(&["involvedObject", "kind"])),
             ("involvedObject.namespace", text(&["involvedObject", "namespace"])),
             ("involvedObject.name", text(&["involvedObject", "name"])),
@@ -73,11 +73,11 @@ impl Strategy for CoreEvent {
             ("reportingComponent", text(&["reportingComponent"])),
             ("source", source),
             ("type", text(&["type"])),
-        ]
+        ])
     }
 
-    fn selectable_fields(&self) -> &'static [&'static str] {
-        &[
+    fn selectable_fields(&self) -> Vec<&str> {
+        vec![
             "involvedObject.kind",
             "involvedObject.namespace",
             "involvedObject.name",
@@ -165,9 +165,9 @@ impl Strategy for NewEvent {
         row(object, "regarding", "deprecatedSource", times, "note", now)
     }
 
-    fn selectable(&self, object: &Value) -> Vec<(&'static str, String)> {
+    fn selectable(&self, object: &Value) -> Vec<(FieldName, String)> {
         let text = |path: &[&str]| access::text(object, path).to_owned();
-        vec![
+        named([
             ("regarding.kind", text(&["regarding", "kind"])),
             ("regarding.namespace", text(&["regarding", "namespace"])),
             ("regarding.name", text(&["regarding", "name"])),
@@ -178,11 +178,11 @@ impl Strategy for NewEvent {
             ("reason", text(&["reason"])),
             ("reportingController", text(&["reportingController"])),
             ("type", text(&["type"])),
-        ]
+        ])
     }
 
-    fn selectable_fields(&self) -> &'static [&'static str] {
-        &[
+    fn selectable_fields(&self) -> Vec<&str> {
+        vec![
             "regarding.kind",
             "regarding.namespace",
             "regarding.name",

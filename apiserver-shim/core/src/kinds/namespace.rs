@@ -1,6 +1,6 @@
 //! Namespaces: the `kubernetes` finalizer, the phase, and the label with the name.
 
-use super::{CreateContext, Strategy, SubresourceStrategy, cells, metadata};
+use super::{CreateContext, FieldName, Strategy, SubresourceStrategy, cells, metadata, named};
 use serde_json::{Value, json};
 use shim_model::access;
 use shim_model::field::FieldError;
@@ -105,13 +105,13 @@ impl Strategy for Namespace {
         vec![cells::name(object), access::text(object, &["status", "phase"]).into(), cells::age(object, now)]
     }
 
-    fn selectable(&self, object: &Value) -> Vec<(&'static str, String)> {
+    fn selectable(&self, object: &Value) -> Vec<(FieldName, String)> {
         let phase = access::text(object, &["status", "phase"]).to_owned();
-        vec![("status.phase", phase), ("name", access::text(object, &["metadata", "name"]).to_owned())]
+        named([("status.phase", phase), ("name", access::text(object, &["metadata", "name"]).to_owned())])
     }
 
-    fn selectable_fields(&self) -> &'static [&'static str] {
-        &["status.phase", "name"]
+    fn selectable_fields(&self) -> Vec<&str> {
+        vec!["status.phase", "name"]
     }
 }
 

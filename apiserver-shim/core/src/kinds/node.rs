@@ -1,6 +1,6 @@
 //! Nodes. Each represents an agent of the kernel.
 
-use super::{Strategy, cells};
+use super::{FieldName, Strategy, cells, named};
 use serde_json::{Value, json};
 use shim_model::access;
 use shim_model::field::FieldError;
@@ -96,12 +96,12 @@ impl Strategy for Node {
         ]
     }
 
-    fn selectable(&self, object: &Value) -> Vec<(&'static str, String)> {
-        vec![("spec.unschedulable", access::flag(object, &["spec", "unschedulable"]).to_string())]
+    fn selectable(&self, object: &Value) -> Vec<(FieldName, String)> {
+        named([("spec.unschedulable", access::flag(object, &["spec", "unschedulable"]).to_string())])
     }
 
-    fn selectable_fields(&self) -> &'static [&'static str] {
-        &["spec.unschedulable"]
+    fn selectable_fields(&self) -> Vec<&str> {
+        vec!["spec.unschedulable"]
     }
 }
 

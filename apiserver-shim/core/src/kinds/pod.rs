@@ -11,7 +11,7 @@ mod update;
 pub use qos::qos_class;
 
 use super::pod_template::{default_spec, spec_warnings, validate_spec};
-use super::{CreateContext, Grace, Strategy, SubresourceStrategy};
+use super::{CreateContext, FieldName, Grace, Strategy, SubresourceStrategy, named};
 use serde_json::{Map, Value, json};
 use shim_model::access::{self, set_default};
 use shim_model::field::FieldError;
@@ -109,11 +109,11 @@ impl Strategy for Pod {
         columns::cells(object, now)
     }
 
-    fn selectable(&self, object: &Value) -> Vec<(&'static str, String)> {
+    fn selectable(&self, object: &Value) -> Vec<(FieldName, String)> {
         let (spec, status) = (&object["spec"], &object["status"]);
         let text = |part: &Value, key: &str| part.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
         let host_network = if access::flag(spec, &["hostNetwork"]) { "true" } else { "false" };
-        vec![
+        named([
             ("spec.nodeName", text(spec, "nodeName")),
             ("spec.restartPolicy", text(spec, "restartPolicy")),
             ("spec.schedulerName", text(spec, "schedulerName")),
@@ -122,11 +122,11 @@ impl Strategy for Pod {
             ("status.phase", text(status, "phase")),
             ("status.podIP", text(status, "podIP")),
             ("status.nominatedNodeName", text(status, "nominatedNodeName")),
-        ]
+        ])
     }
 
-    fn selectable_fields(&self) -> &'static [&'static str] {
-        &[
+    fn selectable_fields(&self) -> Vec<&str> {
+        vec![
             "spec.nodeName",
             "spec.restartPolicy",
             "spec.schedulerName",
@@ -139,7 +139,7 @@ impl Strategy for Pod {
         ]
     }
 
-    fn selectable_stored(&self, object: &StoredObject) -> Option<Vec<(&'static str, String)>> {
+    fn selectable_stored(&self, object: &StoredObject) -> Option<Vec<(FieldName, String)>> {
         fields::of(object)
     }
 

@@ -1,7 +1,7 @@
 //! ReplicaSets.
 
 use super::workload::{number, validate_always, validate_non_negative, validate_selector, wide_cells};
-use super::{Strategy, cells, pod_template};
+use super::{FieldName, Strategy, cells, named, pod_template};
 use serde_json::{Value, json};
 use shim_model::access;
 use shim_model::field::FieldError;
@@ -91,11 +91,11 @@ impl Strategy for ReplicaSet {
         ]
     }
 
-    fn selectable(&self, object: &Value) -> Vec<(&'static str, String)> {
-        vec![("status.replicas", number(object, &["status", "replicas"]).to_string())]
+    fn selectable(&self, object: &Value) -> Vec<(FieldName, String)> {
+        named([("status.replicas", number(object, &["status", "replicas"]).to_string())])
     }
 
-    fn selectable_fields(&self) -> &'static [&'static str] {
-        &["status.replicas"]
+    fn selectable_fields(&self) -> Vec<&str> {
+        vec!["status.replicas"]
     }
 }

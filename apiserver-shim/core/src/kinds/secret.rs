@@ -1,7 +1,7 @@
 //! Secrets: `stringData` is merged into `data`, and well-known types require their keys.
 
 use super::configmap::{DATA_MAX, sealed};
-use super::{Strategy, cells};
+use super::{FieldName, Strategy, cells, named};
 use serde_json::Value;
 use shim_model::access;
 use shim_model::base64;
@@ -58,12 +58,12 @@ impl Strategy for Secret {
         ]
     }
 
-    fn selectable(&self, object: &Value) -> Vec<(&'static str, String)> {
-        vec![("type", access::text(object, &["type"]).to_owned())]
+    fn selectable(&self, object: &Value) -> Vec<(FieldName, String)> {
+        named([("type", access::text(object, &["type"]).to_owned())])
     }
 
-    fn selectable_fields(&self) -> &'static [&'static str] {
-        &["type"]
+    fn selectable_fields(&self) -> Vec<&str> {
+        vec!["type"]
     }
 }
 

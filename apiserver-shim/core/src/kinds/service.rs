@@ -3,7 +3,7 @@
 
 mod validation;
 
-use super::{Strategy, cells};
+use super::{FieldName, Strategy, cells, named};
 use serde_json::{Map, Value, json};
 use shim_model::access::{self, set_default, set_if_zero};
 use shim_model::field::FieldError;
@@ -126,13 +126,13 @@ impl Strategy for Service {
         ]
     }
 
-    fn selectable(&self, object: &Value) -> Vec<(&'static str, String)> {
+    fn selectable(&self, object: &Value) -> Vec<(FieldName, String)> {
         let text = |key: &str| access::text(object, &["spec", key]).to_owned();
-        vec![("spec.clusterIP", text("clusterIP")), ("spec.type", text("type"))]
+        named([("spec.clusterIP", text("clusterIP")), ("spec.type", text("type"))])
     }
 
-    fn selectable_fields(&self) -> &'static [&'static str] {
-        &["spec.clusterIP", "spec.type"]
+    fn selectable_fields(&self) -> Vec<&str> {
+        vec!["spec.clusterIP", "spec.type"]
     }
 }
 

@@ -349,7 +349,7 @@ fn field_selectors_name_known_fields() {
     for resource in BUILTIN.iter() {
         let kind = resource.strategy();
         for (field, _) in kind.selectable(&json!({})) {
-            assert!(kind.selectable_fields().contains(&field), "{resource} {field}");
+            assert!(kind.selectable_fields().contains(&&*field), "{resource} {field}");
         }
         assert_eq!(kind.cells(&json!({}), NOW).len(), resource.columns.len(), "{resource}");
         let mut garbage = json!({"metadata": [], "spec": 1, "status": "x"});

@@ -3,12 +3,14 @@
 
 use serde::Deserialize;
 
+use crate::kinds::{FieldName, named};
+
 /// None if a member does not have the expected type.
-pub(super) fn of(bytes: &[u8]) -> Option<Vec<(&'static str, String)>> {
+pub(super) fn of(bytes: &[u8]) -> Option<Vec<(FieldName, String)>> {
     let event: Event = serde_json::from_slice(bytes).ok()?;
     let about = event.involved_object;
     let source = event.source.component;
-    Some(vec![
+    Some(named([
         ("involvedObject.kind", about.kind),
         ("involvedObject.namespace", about.namespace),
         ("involvedObject.name", about.name),
@@ -20,7 +22,7 @@ pub(super) fn of(bytes: &[u8]) -> Option<Vec<(&'static str, String)>> {
         ("source", if source.is_empty() { event.reporting_component.clone() } else { source }),
         ("reportingComponent", event.reporting_component),
         ("type", event.kind),
-    ])
+    ]))
 }
 
 #[derive(Deserialize, Default)]

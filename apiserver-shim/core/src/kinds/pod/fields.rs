@@ -5,10 +5,12 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use shim_model::object::StoredObject;
 
+use crate::kinds::{FieldName, named};
+
 /// None if a member does not have the expected type.
-pub(super) fn of(object: &StoredObject) -> Option<Vec<(&'static str, String)>> {
+pub(super) fn of(object: &StoredObject) -> Option<Vec<(FieldName, String)>> {
     let (spec, status): (PodSpec, PodStatus) = (part(object.spec())?, part(object.status())?);
-    Some(vec![
+    Some(named([
         ("spec.nodeName", spec.node_name),
         ("spec.restartPolicy", spec.restart_policy),
         ("spec.schedulerName", spec.scheduler_name),
@@ -17,7 +19,7 @@ pub(super) fn of(object: &StoredObject) -> Option<Vec<(&'static str, String)>> {
         ("status.phase", status.phase),
         ("status.podIP", status.pod_ip),
         ("status.nominatedNodeName", status.nominated_node_name),
-    ])
+    ]))
 }
 
 fn part<T: DeserializeOwned + Default>(bytes: &[u8]) -> Option<T> {
