@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use futures::future::BoxFuture;
 use prometheus::IntCounter;
 use serde_json::{Value, json};
 use shim_model::status::{self, Status};
@@ -35,6 +36,7 @@ const WATCH_SECONDS_MIN: u64 = 1800;
 const WATCH_SECONDS_MAX: i64 = 24 * 3600;
 
 /// Encodes the events of one watcher.
+#[derive(Clone)]
 struct Codec {
     resource: Arc<ServedResource>,
     shape: Shape,
@@ -175,7 +177,13 @@ impl State {
     async fn frame(&mut self) -> Result<Bytes, FrameError> {
         loop {
             let codec = &mut self.codec;
-            let EncodedBatch { bytes, events, cut } = if !codec.resource.is_stored_version() {
+            let stored_version = codec.resource.is_stored_version();
+            let EncodedBatch { bytes, events, cut } = if codec.is_shareable() && !stored_version {
+                let convert = |deliveries| codec.conversion(deliveries);
+                let frame = self.watcher.convert(&self.group, FRAME_EVENTS_MAX, convert)?.await?;
+                self.watcher.take_converted(&frame)
+            } else if !stored_version {
+                // The first frame of a Table, as below.
                 let batch = self.watcher.poll(FRAME_EVENTS_MAX)?;
                 let bytes = codec.convert_all(&batch.deliveries).await?;
                 EncodedBatch { bytes, events: batch.deliveries.len(), cut: batch.cut }
@@ -243,6 +251,12 @@ impl Codec {
     /// Whether the same events have the same encoding from now on.
     fn is_shareable(&self) -> bool {
         self.headed || self.shape != Shape::Table
+    }
+
+    /// [`Codec::convert_all`] as a future of its own, which other watchers may await as well.
+    fn conversion(&self, deliveries: Vec<Delivery>) -> BoxFuture<'static, Result<Bytes, Status>> {
+        let mut codec = self.clone();
+        Box::pin(async move { codec.convert_all(&deliveries).await })
     }
 
     /// Writes events of a resource whose storage version differs from the served one.

@@ -4,7 +4,7 @@
 //! the window and reads batches when it is notified. Each change is stored once regardless of the number of watchers,
 //! and a slow watcher delays no other. A watcher that falls out of the window must list again. Notifications to
 //! clients' watchers are debounced (`debouncer`), and watchers with the same selection and encoding share the encoded
-//! frames (`broadcast`).
+//! frames (`broadcast`), also those of a version that is not stored (`conversion`).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use crate::storage::object::Object;
 
 mod broadcast;
+mod conversion;
 mod debouncer;
 mod watcher;
 

@@ -7,16 +7,17 @@ use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use bytes::Bytes;
 
+use super::conversion::Conversions;
 use crate::storage::selection::Selection;
 
 /// Frames kept: the newest, and a few for watchers that are some ticks behind.
-const FRAMES_MAX: usize = 4;
+pub(super) const FRAMES_MAX: usize = 4;
 /// Number of groups above which abandoned ones are swept.
 const SWEEP_MIN: usize = 64;
 
 /// Encoded events between two sequence numbers.
 #[derive(Debug)]
-pub(super) struct Frame {
+pub struct Frame {
     /// Sequence number of the first change.
     pub(super) from: u64,
     /// Sequence number after the last change.
@@ -37,6 +38,8 @@ pub(super) struct Frame {
 #[derive(Debug, Default)]
 pub struct BroadcastGroup {
     frames: Mutex<VecDeque<Frame>>,
+    /// Frames of a version that is not stored.
+    pub(super) conversions: Conversions,
 }
 
 /// The frames of a group, locked.

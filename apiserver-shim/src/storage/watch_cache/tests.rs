@@ -226,3 +226,53 @@ fn a_group_shares_its_frames() {
     let second = [poll(2), poll(0), poll(1), poll(2)];
     assert_eq!((first, second, written.get()), ([2, 2], [2, 1, 1, 1], 3));
 }
+
+/// Converts by writing, after a while, and counts.
+fn conversion(
+    count: &Arc<std::sync::atomic::AtomicUsize>,
+    deliveries: Vec<Delivery>,
+    fails: bool,
+) -> futures::future::BoxFuture<'static, Result<Bytes, shim_model::status::Status>> {
+    let count = count.clone();
+    Box::pin(async move {
+        tokio::task::yield_now().await;
+        count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        if fails { Err(shim_model::status::bad_request("no".to_owned())) } else { Ok(write(&deliveries)) }
+    })
+}
+
+#[tokio::test]
+async fn a_group_converts_once() {
+    let cache = WatchCache::new([], 1);
+    let selection = Selection::namespace_of("a");
+    let open = |after| {
+        let watcher = cache.watch_debounced(WatchFrom::After(after), selection.clone()).unwrap();
+        (watcher, cache.broadcast_group(&selection, "text".to_owned()))
+    };
+    let put = |revision| {
+        let change = Written::Put(object("a", "x", 0, revision));
+        cache.apply([(key_of("a", "x"), change)], Instant::now());
+    };
+    let count = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let ((mut one, group), (mut two, _of_two), (mut late, _of_late)) = (open(1), open(1), open(1));
+    put(2);
+    put(3);
+    let first = one.convert(&group, 100, |all| conversion(&count, all, false)).unwrap();
+    let second = two.convert(&group, 100, |_| panic!("it is under way")).unwrap();
+    let (first, second) = futures::future::join(first, second).await;
+    let frames = [one.take_converted(&first.unwrap()), two.take_converted(&second.unwrap())];
+    assert_eq!((frames[0].events, &frames[0].bytes), (2, &frames[1].bytes));
+    put(4);
+    // A failure ends the watches that await it, and no others.
+    let failed = one.convert(&group, 100, |all| conversion(&count, all, true)).unwrap();
+    assert!(failed.await.is_err());
+    let retried = two.convert(&group, 100, |all| conversion(&count, all, false)).unwrap().await.unwrap();
+    assert_eq!((two.take_converted(&retried).events, two.seen()), (1, 4));
+    // Who is behind finds the frames that were kept, and who began later does not.
+    let kept = late.convert(&group, 100, |_| panic!("it was kept")).unwrap().await.unwrap();
+    assert_eq!(late.take_converted(&kept).bytes, frames[0].bytes);
+    let (mut newer, _) = open(2);
+    let own = newer.convert(&group, 100, |all| conversion(&count, all, false)).unwrap().await.unwrap();
+    assert_eq!(newer.take_converted(&own).events, 2);
+    assert_eq!(count.load(std::sync::atomic::Ordering::Relaxed), 4);
+}

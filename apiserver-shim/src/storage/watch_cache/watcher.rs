@@ -80,13 +80,13 @@ pub struct EncodedBatch {
 
 /// A cursor into the window of a cache.
 pub struct Watcher {
-    cache: Arc<WatchCache>,
+    pub(super) cache: Arc<WatchCache>,
     selection: Selection,
     pub(super) next: u64,
     initial: Vec<Arc<Object>>,
     /// Changes up to this revision are skipped: the client has them, even if the cache has yet to receive them.
-    after: u64,
-    seen: u64,
+    pub(super) after: u64,
+    pub(super) seen: u64,
     wake: watch::Receiver<u64>,
 }
 

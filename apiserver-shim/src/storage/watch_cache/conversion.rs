@@ -1,0 +1,92 @@
+//! Frames of a version that is not stored. A conversion is asynchronous and may be slow, so that the watchers of a broadcast
+//! group that have reached the same place await one conversion.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared};
+use shim_model::status::Status;
+
+use super::broadcast::{BroadcastGroup, FRAMES_MAX, Frame};
+use super::watcher::{Delivery, EncodedBatch, WatchEnd, Watcher};
+
+/// A frame whose conversion may be under way.
+pub type ConvertedFrame = Shared<BoxFuture<'static, Result<Arc<Frame>, Status>>>;
+
+/// Where a conversion begins: its first change's number and revision.
+#[derive(Debug)]
+struct Conversion {
+    from: u64,
+    oldest: u64,
+    frame: ConvertedFrame,
+}
+
+/// The newest conversions of a group.
+#[derive(Debug, Default)]
+pub(super) struct Conversions(Mutex<VecDeque<Conversion>>);
+
+impl Conversions {
+    /// The conversion from a place, for a watcher that knows the changes up to `after`. A failed one is not repeated to
+    /// watchers that come later.
+    fn find(&self, from: u64, after: u64) -> Option<ConvertedFrame> {
+        let recent = self.0.lock().expect("invariant: nobody panics who looks for a conversion");
+        let usable = |it: &&Conversion| {
+            it.from == from && it.oldest > after && it.frame.peek().is_none_or(Result::is_ok)
+        };
+        recent.iter().rev().find(usable).map(|it| it.frame.clone())
+    }
+
+    fn keep(&self, conversion: Conversion) {
+        let mut recent = self.0.lock().expect("invariant: nobody panics who keeps a conversion");
+        // A watcher that is far behind does not evict the frames that the others are about to send.
+        if recent.back().is_some_and(|newest| newest.from > conversion.from) {
+            return;
+        }
+        if recent.len() >= FRAMES_MAX {
+            recent.pop_front();
+        }
+        recent.push_back(conversion);
+    }
+}
+
+impl Watcher {
+    /// What there is to deliver now, converted by `convert`, or by another watcher of the group that began at the same
+    /// place. Once it is there, [`Watcher::take_converted`] goes on behind it.
+    pub fn convert(
+        &mut self,
+        group: &Arc<BroadcastGroup>,
+        limit: usize,
+        convert: impl FnOnce(Vec<Delivery>) -> BoxFuture<'static, Result<Bytes, Status>>,
+    ) -> Result<ConvertedFrame, WatchEnd> {
+        let (from, initial) = (self.next, self.has_initial());
+        let known = (!initial).then(|| group.conversions.find(from, self.after)).flatten();
+        if let Some(frame) = known {
+            return Ok(frame);
+        }
+        let first = self.cache.view().state.revision_at(from);
+        let batch = self.poll(limit)?;
+        let (to, revision, cut, events) = (self.next, batch.revision, batch.cut, batch.deliveries.len());
+        let oldest = first.unwrap_or(0);
+        let bytes = convert(batch.deliveries);
+        let frame = async move {
+            let bytes = bytes.await?;
+            Ok(Arc::new(Frame { from, to, oldest, revision, cut, events, bytes }))
+        };
+        let frame = frame.boxed().shared();
+        if !initial && to > from && oldest > self.after && Arc::strong_count(group) > 1 {
+            group.conversions.keep(Conversion { from, oldest, frame: frame.clone() });
+        }
+        Ok(frame)
+    }
+
+    /// Goes on behind a converted frame.
+    pub fn take_converted(&mut self, frame: &Frame) -> EncodedBatch {
+        self.next = frame.to;
+        self.seen = frame.revision;
+        // An empty frame is not the end: more may have happened since.
+        let cut = frame.cut || (frame.bytes.is_empty() && frame.to > frame.from);
+        EncodedBatch { bytes: frame.bytes.clone(), events: frame.events, cut }
+    }
+}
