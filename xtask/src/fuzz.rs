@@ -23,29 +23,19 @@ pub struct Arguments {
     seconds: u32,
 }
 
-/// A target and the feature of the fuzz crate that it needs.
-struct Target {
-    name: String,
-    feature: Option<String>,
-}
-
 /// Runs one target, or lists all.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let targets = targets()?;
     let Some(name) = &arguments.name else {
-        targets.iter().for_each(|target| println!("{}", target.name));
+        targets.iter().for_each(|target| println!("{target}"));
         return Ok(());
     };
-    let Some(target) = targets.iter().find(|target| target.name == *name) else {
+    if !targets.contains(name) {
         bail!("there is no fuzz target '{name}'; `cargo xtask fuzz` lists them");
-    };
+    }
     let corpus = format!("fuzz/corpus/{name}");
     fs::create_dir_all(&corpus).with_context(|| format!("cannot create {corpus}"))?;
-    let mut fuzz = command::cargo(&["fuzz", "run", "--sanitizer", "none", "--no-default-features"]);
-    if let Some(feature) = &target.feature {
-        fuzz.args(["--features", feature]);
-    }
-    fuzz.args([name, &corpus]);
+    let mut fuzz = command::cargo(&["fuzz", "run", "--sanitizer", "none", name, &corpus]);
     let seeds = format!("fuzz/seeds/{name}");
     if Path::new(&seeds).is_dir() {
         fuzz.arg(seeds);
@@ -57,17 +47,12 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         .context("the target failed, or cargo-fuzz is missing (`cargo install cargo-fuzz`)")
 }
 
-/// The `[[bin]]` entries of the fuzz crate.
-fn targets() -> anyhow::Result<Vec<Target>> {
+/// The names of the `[[bin]]` entries of the fuzz crate.
+fn targets() -> anyhow::Result<Vec<String>> {
     let manifest = fs::read_to_string("fuzz/Cargo.toml").context("fuzz/Cargo.toml is missing")?;
-    let quoted = |entry: &str, key: &str| {
-        let line = entry.lines().find_map(|line| line.strip_prefix(key))?;
+    let name = |entry: &str| {
+        let line = entry.lines().find_map(|line| line.strip_prefix("name = "))?;
         line.split('"').nth(1).map(str::to_owned)
     };
-    let bins = manifest.split("[[bin]]").skip(1);
-    let target = |entry: &str| {
-        let name = quoted(entry, "name = ")?;
-        Some(Target { name, feature: quoted(entry, "required-features = ") })
-    };
-    Ok(bins.filter_map(target).collect())
+    Ok(manifest.split("[[bin]]").skip(1).filter_map(name).collect())
 }
