@@ -169,6 +169,20 @@ fn work_per_pod_does_not_grow_with_nodes() {
     assert_eq!(scheduler.stats().attempts(0, AttemptResult::Scheduled), 10_000);
 }
 
+/// INV-35: of three Pods with the same host port, two nodes take one each, in one cycle and in the next.
+#[test]
+fn a_host_port_is_used_once_on_a_node() {
+    let mut cluster = Cluster::of([(8000, GIB), (8000, GIB)]);
+    let port = json!({"containers": [{"ports": [{"containerPort": 80, "hostPort": 80}]}]});
+    let web = Arc::new(PodShape::decode(&port));
+    let pods = [pod(0, &web, None), pod(1, &web, None), pod(2, &web, None)];
+    let decisions = cluster.decide(&pods);
+    assert_eq!(places(&decisions), [Some(0), Some(1), None]);
+    cluster.add_pod(0, &pods[0].pod);
+    cluster.add_pod(1, &pods[1].pod);
+    assert_eq!(places(&cluster.decide(&pods[2..])), [None]);
+}
+
 /// A Pod bound by a client has no task yet: its resources are still offered, but must not be used.
 #[test]
 fn a_pod_bound_by_a_client_keeps_its_resources() {
