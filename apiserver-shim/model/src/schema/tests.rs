@@ -185,3 +185,15 @@ fn a_wrong_kind_is_distinguished_from_an_unknown_one() {
     expect![[r#"Gadget in version "v1" cannot be handled as a Deployment: no kind "Gadget" is registered for version "apps/v1" in scheme "k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30""#]]
         .assert_eq(&complaint(r#"{"apiVersion":"apps/v1","kind":"Gadget"}"#));
 }
+
+/// Found by fuzzing: serde_json's fast parser is off by one in the last place of some numbers.
+#[test]
+fn a_number_is_printed_as_the_one_that_was_sent() {
+    for text in ["1.111113111111111e52", "0.1", "5e-324", "1.7976931348623157e308"] {
+        let value = plain_json(text.as_bytes()).unwrap();
+        assert_eq!(value.as_f64(), text.parse().ok(), "{text}");
+        assert_eq!(plain_json(value.to_string().as_bytes()), Ok(value));
+    }
+    let digits = "11111131111111111111111111111111111111111111111111111";
+    assert_eq!(plain_json(digits.as_bytes()).unwrap().as_f64(), digits.parse().ok());
+}
