@@ -34,6 +34,8 @@ pub struct LaunchJournal {
     open: BTreeMap<u64, usize>,
     /// Records without open intents, which may be removed.
     spent: BTreeSet<u64>,
+    /// Records whose write is under way. A removal could overtake it, and the record would stay.
+    writing: BTreeSet<u64>,
 }
 
 impl LaunchJournal {
@@ -52,6 +54,7 @@ impl LaunchJournal {
             }
         }
         let record = IntentRecord { number, agents };
+        self.writing.insert(number);
         self.enter(&record);
         record
     }
@@ -59,7 +62,16 @@ impl LaunchJournal {
     /// Clears all intents before they are read from the store. Record numbers are never reused, because a write in
     /// flight may still arrive.
     pub fn restart(&mut self) {
-        *self = LaunchJournal { next: self.next, ..LaunchJournal::default() };
+        let writing = std::mem::take(&mut self.writing);
+        *self = LaunchJournal { next: self.next, writing, ..LaunchJournal::default() };
+    }
+
+    /// The write of a record is over. Whether or not it says so, the store may have the record.
+    pub fn write_ended(&mut self, number: u64) {
+        self.writing.remove(&number);
+        if !self.open.contains_key(&number) {
+            self.spent.insert(number);
+        }
     }
 
     /// Loads a record of a previous scheduler.
@@ -125,7 +137,7 @@ impl LaunchJournal {
 
     /// Takes at most `max` records to remove with the next write.
     pub fn take_spent(&mut self, max: usize) -> Vec<u64> {
-        let some: Vec<u64> = self.spent.iter().copied().take(max).collect();
+        let some: Vec<u64> = self.spent.difference(&self.writing).copied().take(max).collect();
         self.spent.retain(|number| !some.contains(number));
         some
     }
@@ -137,7 +149,7 @@ impl LaunchJournal {
 
     /// Whether any record can be removed.
     pub fn has_spent(&self) -> bool {
-        !self.spent.is_empty()
+        !self.spent.is_subset(&self.writing)
     }
 }
 

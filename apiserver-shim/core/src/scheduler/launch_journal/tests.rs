@@ -123,6 +123,7 @@ impl World {
         free.retain(|uid| self.book.agent_of(uid).is_none() && !self.bound.contains(uid));
         let record = self.book.record_intent(free.iter().map(|uid| (uid.as_str(), agent)));
         if reaches != Reach::Nothing {
+            self.book.write_ended(record.number);
             assert!(self.records.insert(record.number, record).is_none(), "a number is used once");
         }
         if matches!(reaches, Reach::Kernel | Reach::CallOutcome) {
@@ -137,6 +138,19 @@ impl World {
             Reach::Nothing | Reach::Store | Reach::Kernel => self.crash(),
         }
     }
+}
+
+#[test]
+fn a_record_is_not_removed_while_it_is_written() {
+    let mut book = LaunchJournal::default();
+    let record = book.record_intent([("uid", "agent")]);
+    book.clear_intent("uid");
+    assert!(!book.has_spent());
+    // The record is written after a new subscription has read the store.
+    book.restart();
+    assert_eq!(book.take_spent(9), [0; 0]);
+    book.write_ended(record.number);
+    assert_eq!((book.take_spent(9), book.has_spent()), (vec![record.number], false));
 }
 
 proptest! {

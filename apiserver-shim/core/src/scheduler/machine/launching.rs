@@ -265,6 +265,7 @@ impl SchedulerMachine {
     }
 
     pub(super) fn intent_written(&mut self, number: u64, written: bool) {
+        self.journal.write_ended(number);
         let Some(launch) = self.intended.remove(&number) else { return };
         if written {
             return self.send_launch(launch);

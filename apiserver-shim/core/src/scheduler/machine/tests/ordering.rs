@@ -91,3 +91,22 @@ fn an_update_is_acknowledged_after_it_is_stored() {
     f.finish_write();
     assert_eq!((f.acknowledged(), f.phase()), (vec![1, 2], TaskPhase::Ended));
 }
+
+/// Found by seed 1107: the removal of a record overtook its write, and the record stayed in the store.
+#[test]
+fn an_intent_is_not_removed_while_it_is_written() {
+    let mut f = Fixture::new();
+    f.place();
+    f.step(Event::PodGone(UID.into()));
+    f.step(Event::Tick);
+    f.step(Event::Cycle);
+    // Whatever is under way is carried out in the worst order: the newest first.
+    for _ in 0..3 {
+        while let Some(newest) = f.writes.pop() {
+            f.finish(newest);
+        }
+        f.now = f.now + Duration::from_secs(20);
+        f.step(Event::Tick);
+    }
+    assert!(f.journal.is_empty() && f.writes.is_empty(), "{:?}", f.journal);
+}
