@@ -3,9 +3,15 @@
 
 use std::collections::BTreeSet;
 
-use kernel_model::{executor::ExecutorKind, task::TaskState};
+use kernel_model::{
+    executor::ExecutorKind,
+    ids::{ExecutorId, FrameworkId},
+    task::TaskState,
+};
 
 use crate::{framework::ItemState, world::World};
+
+type Executors = BTreeSet<(Option<FrameworkId>, ExecutorId)>;
 
 impl World {
     /// Everybody is there, all work is done, and every end is acknowledged.
@@ -24,7 +30,21 @@ impl World {
                             && agent.view().iter().all(|f| f.executors.iter().all(|e| e.tasks.is_empty()))
                     })
                     && node.containers.values().all(|process| process.tasks.values().all(|ended| *ended))
+                    && self.executors(node.index).is_none_or(|(here, there)| here == there)
             })
+    }
+
+    /// The executors of a node as its agent and as the master has them. They differ while the end of one is reported.
+    fn executors(&self, index: usize) -> Option<(Executors, Executors)> {
+        let agent = self.nodes[index].agent.as_ref()?;
+        let known = self.control.master.as_ref()?.agent(agent.id()?)?;
+        let here = agent.view().into_iter().flat_map(|f| {
+            let id = f.info.id.clone();
+            let listed = f.executors.into_iter().filter(|e| e.info.kind != ExecutorKind::Command);
+            listed.map(move |e| (id.clone(), e.info.executor_id.clone()))
+        });
+        let there = known.executors.keys().map(|(f, e)| (Some(f.clone()), e.clone()));
+        Some((here.collect(), there.collect()))
     }
 
     /// What stands in the way of rest, for the failure's text.
@@ -58,6 +78,9 @@ impl World {
                 text.push(format!("agent {index} is down"));
                 continue;
             };
+            if let Some((here, there)) = self.executors(index).filter(|(here, there)| here != there) {
+                text.push(format!("agent {index} has the executors {here:?}, the master {there:?}"));
+            }
             if !agent.is_registered() {
                 text.push(format!("agent {index} is not registered"));
             }
@@ -113,24 +136,11 @@ impl World {
                 failures.push(format!("pod {id} is left on node {index}"));
             }
             let Some(agent) = &node.agent else { continue };
-            let Some(known) = agent.id().and_then(|id| master.agent(id)) else {
+            if agent.id().and_then(|id| master.agent(id)).is_none() {
                 failures.push(format!("the master does not know agent {index}"));
                 continue;
-            };
-            let here: BTreeSet<_> = agent
-                .view()
-                .into_iter()
-                .flat_map(|f| {
-                    let id = f.info.id.clone();
-                    let listed = f.executors.into_iter().filter(|e| e.info.kind != ExecutorKind::Command);
-                    listed.map(move |e| (id.clone(), e.info.executor_id.clone()))
-                })
-                .collect();
-            let there: BTreeSet<_> =
-                known.executors.keys().map(|(f, e)| (Some(f.clone()), e.clone())).collect();
-            if here != there {
-                failures.push(format!("agent {index} has the executors {here:?}, the master {there:?}"));
             }
+            let Some((here, _)) = self.executors(index) else { continue };
             // Built-in executors end with their tasks, and may be just about to.
             let lasting = node.containers.values().filter(|process| !process.is_command).count();
             if lasting > here.len() {
