@@ -1,7 +1,7 @@
 //! A line diff in hunks with three lines of context, as upstream's message about a refused Pod update prints it.
 //!
 //! Upstream matches the longest common runs of lines first (Ratcliff and Obershelp, as Python's `difflib`). `similar` has
-//! other algorithms, with other hunks, so that it groups and numbers the operations that are found here; see decision 0016.
+//! other algorithms, with other hunks, so that it groups and numbers the operations that are found here; see decision 0017.
 
 use std::collections::BTreeMap;
 
