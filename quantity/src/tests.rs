@@ -89,7 +89,7 @@ fn canonical_forms() {
     .assert_eq(&table.join("\n"));
 }
 
-/// Found by fuzzing against big integers.
+/// Checked against big integers, as the fuzz target `quantities` does.
 #[test]
 fn long_numbers_are_rounded_up_exactly() {
     let nano = |text: &str| text.parse::<Quantity>().unwrap().nano;
