@@ -7,8 +7,8 @@ fn configuration_is_checked() {
     let error = |endpoints, prefix| EtcdConfig::new(endpoints, prefix).unwrap_err().to_string();
     assert!(EtcdConfig::new("http://a:2379, http://b:2379", "/catamaran").is_ok());
     assert!(error("https://a:2379", "/c").contains("TLS"));
-    assert!(error("a:2379", "/c").contains("no etcd endpoint"));
-    assert!(error("", "/c").contains("no etcd endpoint"));
+    assert!(error("a:2379", "/c").contains("not an etcd endpoint"));
+    assert!(error("", "/c").contains("not an etcd endpoint"));
     assert!(error("http://a:2379", "c").contains("key prefix"));
     assert!(error("http://a:2379", "").contains("key prefix"));
     assert!(error("http://a:2379", "/c:d").contains("key prefix"));
