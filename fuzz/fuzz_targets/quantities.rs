@@ -46,7 +46,9 @@ fuzz_target!(|text: &str| {
     let canonical = quantity.to_string();
     let again: Quantity = canonical.parse().expect("the canonical form parses");
     assert_eq!(again, quantity, "{canonical}");
-    assert_eq!(again.to_string(), canonical);
+    // 62.5Ki prints as 64000, which prints as 64k: as upstream, only the value stays the same.
+    let third: Quantity = again.to_string().parse().expect("what was printed parses");
+    assert_eq!(third, quantity, "{canonical}");
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
     if let Some(nano) = nano(unsigned) {
         let (units, rest) = (&nano / 1_000_000_000u64, &nano % 1_000_000_000u64);

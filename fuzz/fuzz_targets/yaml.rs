@@ -20,7 +20,8 @@ fn read_back(value: &Value) {
 fn has_number_key(value: &Value) -> bool {
     match value {
         Value::Object(members) => {
-            members.iter().any(|(name, value)| name.parse::<f64>().is_ok() || has_number_key(value))
+            let number_like = |name: &str| name.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c));
+            members.iter().any(|(name, value)| number_like(name) || has_number_key(value))
         }
         Value::Array(items) => items.iter().any(has_number_key),
         _ => false,
