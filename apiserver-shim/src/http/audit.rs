@@ -8,14 +8,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
-use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 use shim_model::status::Status;
 use tower::{Layer, Service};
 
-use super::body::{self, Body, BoxError, Request, Response};
-use crate::auth::audit::record::Ending;
+use super::body::{self, Request, Response};
 use crate::auth::audit::{AUDIT_ID, AuditId, AuditLog, AuditRecord, AuditRequest, Level, Stage};
 
 /// Wraps a service in [`Audited`].
@@ -99,7 +96,7 @@ async fn close(record: &Arc<AuditRecord>, mut response: Response) -> Response {
         record.write(Stage::ResponseStarted).await;
     }
     let ending = record.ending().await;
-    response.map(|inner| AuditedBody { inner, ending: Some(ending) }.boxed_unsync())
+    response.map(|inner| body::guarded(inner, ending))
 }
 
 /// Records the response object if the policy asks for it. As upstream, streams are not recorded.
@@ -129,34 +126,4 @@ pub async fn keep_request(record: &AuditRecord, request: Request) -> Result<Requ
         record.set_request_object(object);
     }
     Ok(http::Request::from_parts(parts, body::full(bytes)))
-}
-
-/// A response body that writes the final event when it ends.
-struct AuditedBody {
-    inner: Body,
-    ending: Option<Ending>,
-}
-
-impl http_body::Body for AuditedBody {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let frame = http_body::Body::poll_frame(Pin::new(&mut self.inner), context);
-        if matches!(frame, Poll::Ready(None | Some(Err(_)))) || http_body::Body::is_end_stream(&self.inner) {
-            self.ending = None;
-        }
-        frame
-    }
-
-    fn is_end_stream(&self) -> bool {
-        http_body::Body::is_end_stream(&self.inner)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        http_body::Body::size_hint(&self.inner)
-    }
 }

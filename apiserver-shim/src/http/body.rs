@@ -1,10 +1,12 @@
 //! Request and response bodies: reading with a size limit, and sending in one piece or as a stream.
 
 use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http_body::Frame;
+use http_body::{Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use shim_model::status::{self, Status};
@@ -42,6 +44,11 @@ where
     StreamBody::new(parts.map(|part| part.map(Frame::data))).boxed_unsync()
 }
 
+/// A body that drops `guard` when it ends or is dropped.
+pub fn guarded(body: Body, guard: impl Send + Unpin + 'static) -> Body {
+    Guarded { body, guard: Some(guard) }.boxed_unsync()
+}
+
 /// Reads a body to its end.
 pub async fn read(mut body: Body) -> Result<Bytes, Status> {
     let reading = async {
@@ -70,5 +77,34 @@ pub async fn read(mut body: Body) -> Result<Bytes, Status> {
     match tokio::time::timeout(BODY_WAIT_MAX, reading).await {
         Ok(read) => read,
         Err(_) => Err(status::timeout("request body did not arrive within the allotted time", 0)),
+    }
+}
+
+struct Guarded<G> {
+    body: Body,
+    guard: Option<G>,
+}
+
+impl<G: Unpin> http_body::Body for Guarded<G> {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let frame = http_body::Body::poll_frame(Pin::new(&mut self.body), context);
+        if matches!(frame, Poll::Ready(None | Some(Err(_)))) || http_body::Body::is_end_stream(&self.body) {
+            self.guard = None;
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        http_body::Body::is_end_stream(&self.body)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        http_body::Body::size_hint(&self.body)
     }
 }

@@ -4,20 +4,16 @@
 //! body, and with the end of an upgraded connection. Every request is counted, also if it is refused before it reaches its
 //! resource.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::task::{Context, Poll};
 use std::time::Instant;
 
-use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Method};
-use http_body::{Body as _, Frame, SizeHint};
-use http_body_util::BodyExt;
+use http_body::Body as _;
 use prometheus::{IntCounter, IntGauge};
 
-use crate::http::body::{Body, BoxError, Response};
+use crate::http::body::{self, Response};
 use crate::metrics::requests::{RequestClass, RequestMetrics, RequestTarget};
 use crate::request::info::{RequestInfo, Target};
 use crate::storage::catalog::ServedResource;
@@ -125,7 +121,7 @@ pub fn end(measurement: Arc<Measurement>, response: Response) -> Response {
     if response.body().size_hint().exact().is_some() {
         return response;
     }
-    response.map(|inner| MeasuredBody { inner, _measurement: measurement }.boxed_unsync())
+    response.map(|inner| body::guarded(inner, measurement))
 }
 
 /// The counter of watch events sent for a resource.
@@ -185,32 +181,5 @@ fn dry_run(info: &RequestInfo) -> &'static str {
         None => "",
         Some("All") if given.all(|value| value == "All") => "All",
         Some(_) => "invalid",
-    }
-}
-
-/// A body whose end ends the request.
-struct MeasuredBody {
-    inner: Body,
-    /// Dropped with the body.
-    _measurement: Arc<Measurement>,
-}
-
-impl http_body::Body for MeasuredBody {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        http_body::Body::poll_frame(Pin::new(&mut self.inner), context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        http_body::Body::is_end_stream(&self.inner)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        http_body::Body::size_hint(&self.inner)
     }
 }
