@@ -181,7 +181,7 @@ impl State {
             let EncodedBatch { bytes, events, cut } = if codec.is_shareable() && !stored_version {
                 let convert = |deliveries| codec.conversion(deliveries);
                 let frame = self.watcher.convert(&self.group, FRAME_EVENTS_MAX, convert)?.await?;
-                self.watcher.take_converted(&frame)
+                self.watcher.take_frame(&frame)
             } else if !stored_version {
                 // The first frame of a Table, as below.
                 let batch = self.watcher.poll(FRAME_EVENTS_MAX)?;

@@ -11,7 +11,7 @@ use super::conversion::Conversions;
 use crate::storage::selection::Selection;
 
 /// Frames kept: the newest, and a few for watchers that are some ticks behind.
-pub(super) const FRAMES_MAX: usize = 4;
+const FRAMES_MAX: usize = 4;
 /// Number of groups above which abandoned ones are swept.
 const SWEEP_MIN: usize = 64;
 
@@ -66,15 +66,20 @@ impl Frames<'_> {
             self.recent.clear();
             return;
         }
-        // A watcher that is far behind must not evict the frames that the others need next.
-        if self.recent.back().is_some_and(|newest| newest.from > frame.from) {
-            return;
-        }
-        if self.recent.len() >= FRAMES_MAX {
-            self.recent.pop_front();
-        }
-        self.recent.push_back(frame);
+        keep_newest(&mut self.recent, frame, |kept| kept.from);
     }
+}
+
+/// Adds an item to the newest [`FRAMES_MAX`]; `from` is its position in the window. A watcher that is far behind must not
+/// evict the frames that the others need next.
+pub(super) fn keep_newest<T>(recent: &mut VecDeque<T>, item: T, from: impl Fn(&T) -> u64) {
+    if recent.back().is_some_and(|newest| from(newest) > from(&item)) {
+        return;
+    }
+    if recent.len() >= FRAMES_MAX {
+        recent.pop_front();
+    }
+    recent.push_back(item);
 }
 
 /// The broadcast groups of one cache.

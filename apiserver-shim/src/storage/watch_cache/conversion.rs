@@ -9,8 +9,8 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use shim_model::status::Status;
 
-use super::broadcast::{BroadcastGroup, FRAMES_MAX, Frame};
-use super::watcher::{Delivery, EncodedBatch, WatchEnd, Watcher};
+use super::broadcast::{BroadcastGroup, Frame, keep_newest};
+use super::watcher::{Delivery, WatchEnd, Watcher};
 
 /// A frame whose conversion may be under way.
 pub type ConvertedFrame = Shared<BoxFuture<'static, Result<Arc<Frame>, Status>>>;
@@ -40,20 +40,13 @@ impl Conversions {
 
     fn keep(&self, conversion: Conversion) {
         let mut recent = self.0.lock().expect("invariant: nobody panics who keeps a conversion");
-        // A watcher that is far behind does not evict the frames that the others are about to send.
-        if recent.back().is_some_and(|newest| newest.from > conversion.from) {
-            return;
-        }
-        if recent.len() >= FRAMES_MAX {
-            recent.pop_front();
-        }
-        recent.push_back(conversion);
+        keep_newest(&mut recent, conversion, |kept| kept.from);
     }
 }
 
 impl Watcher {
     /// What there is to deliver now, converted by `convert`, or by another watcher of the group that began at the same
-    /// place. Once it is there, [`Watcher::take_converted`] goes on behind it.
+    /// place. Once it is there, [`Watcher::take_frame`] goes on behind it.
     pub fn convert(
         &mut self,
         group: &Arc<BroadcastGroup>,
@@ -79,14 +72,5 @@ impl Watcher {
             group.conversions.keep(Conversion { from, oldest, frame: frame.clone() });
         }
         Ok(frame)
-    }
-
-    /// Goes on behind a converted frame.
-    pub fn take_converted(&mut self, frame: &Frame) -> EncodedBatch {
-        self.next = frame.to;
-        self.seen = frame.revision;
-        // An empty frame is not the end: more may have happened since.
-        let cut = frame.cut || (frame.bytes.is_empty() && frame.to > frame.from);
-        EncodedBatch { bytes: frame.bytes.clone(), events: frame.events, cut }
     }
 }

@@ -260,19 +260,19 @@ async fn a_group_converts_once() {
     let first = one.convert(&group, 100, |all| conversion(&count, all, false)).unwrap();
     let second = two.convert(&group, 100, |_| panic!("it is under way")).unwrap();
     let (first, second) = futures::future::join(first, second).await;
-    let frames = [one.take_converted(&first.unwrap()), two.take_converted(&second.unwrap())];
+    let frames = [one.take_frame(&first.unwrap()), two.take_frame(&second.unwrap())];
     assert_eq!((frames[0].events, &frames[0].bytes), (2, &frames[1].bytes));
     put(4);
     // A failure ends the watches that await it, and no others.
     let failed = one.convert(&group, 100, |all| conversion(&count, all, true)).unwrap();
     assert!(failed.await.is_err());
     let retried = two.convert(&group, 100, |all| conversion(&count, all, false)).unwrap().await.unwrap();
-    assert_eq!((two.take_converted(&retried).events, two.seen()), (1, 4));
+    assert_eq!((two.take_frame(&retried).events, two.seen()), (1, 4));
     // Who is behind finds the frames that were kept, and who began later does not.
     let kept = late.convert(&group, 100, |_| panic!("it was kept")).unwrap().await.unwrap();
-    assert_eq!(late.take_converted(&kept).bytes, frames[0].bytes);
+    assert_eq!(late.take_frame(&kept).bytes, frames[0].bytes);
     let (mut newer, _) = open(2);
     let own = newer.convert(&group, 100, |all| conversion(&count, all, false)).unwrap().await.unwrap();
-    assert_eq!(newer.take_converted(&own).events, 2);
+    assert_eq!(newer.take_frame(&own).events, 2);
     assert_eq!(count.load(std::sync::atomic::Ordering::Relaxed), 4);
 }

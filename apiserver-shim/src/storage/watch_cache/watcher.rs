@@ -189,11 +189,7 @@ impl Watcher {
         let from = self.next;
         let mut frames = group.frames();
         if let Some(frame) = frames.find(from).filter(|frame| frame.oldest > self.after) {
-            self.next = frame.to;
-            self.seen = frame.revision;
-            // An empty frame does not mean that the watcher is up to date.
-            let cut = frame.cut || frame.bytes.is_empty();
-            return Ok(EncodedBatch { bytes: frame.bytes.clone(), events: frame.events, cut });
+            return Ok(self.take_frame(frame));
         }
         let first = self.cache.view().state.revision_at(from);
         let batch = self.poll(limit)?;
@@ -203,6 +199,15 @@ impl Watcher {
             frames.keep(Frame { from, to, oldest, revision, cut, events, bytes: bytes.clone() });
         }
         Ok(EncodedBatch { bytes, events, cut: batch.cut })
+    }
+
+    /// Advances the cursor behind a frame and returns the frame's events.
+    pub fn take_frame(&mut self, frame: &Frame) -> EncodedBatch {
+        self.next = frame.to;
+        self.seen = frame.revision;
+        // A frame of changes that all fail the selection does not mean that the watcher is up to date.
+        let cut = frame.cut || (frame.bytes.is_empty() && frame.to > frame.from);
+        EncodedBatch { bytes: frame.bytes.clone(), events: frame.events, cut }
     }
 
     /// Whether there are unread changes that the watcher has been notified of.
