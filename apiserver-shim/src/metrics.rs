@@ -9,8 +9,8 @@ pub mod requests;
 pub mod store_requests;
 
 pub use prometheus::Registry;
+use prometheus::TextEncoder;
 use prometheus::core::Collector;
-use prometheus::{Encoder, TextEncoder};
 
 /// The `Content-Type` of [`print`]'s text.
 pub const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -35,8 +35,6 @@ pub(crate) fn register(registry: &Registry, metrics: impl Collector + 'static) {
 ///
 /// # Errors
 /// Fails if metrics are inconsistent.
-pub fn print(registry: &Registry) -> prometheus::Result<Vec<u8>> {
-    let mut text = Vec::new();
-    TextEncoder::new().encode(&registry.gather(), &mut text)?;
-    Ok(text)
+pub fn print(registry: &Registry) -> prometheus::Result<String> {
+    TextEncoder::new().encode_to_string(&registry.gather())
 }

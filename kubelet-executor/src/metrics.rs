@@ -6,8 +6,8 @@ use std::{sync::Arc, time::Duration};
 
 use cri::v1::ContainerState;
 use prometheus::{
-    DEFAULT_BUCKETS, Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
-    IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
+    DEFAULT_BUCKETS, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
 };
 
 /// Bucket bounds of Pod start durations, in seconds.
@@ -178,10 +178,8 @@ impl Metrics {
     }
 
     /// All metrics in Prometheus' text format.
-    pub fn encode(&self) -> Result<Vec<u8>, prometheus::Error> {
-        let mut text = Vec::new();
-        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
-        Ok(text)
+    pub fn encode(&self) -> Result<String, prometheus::Error> {
+        TextEncoder::new().encode_to_string(&self.registry.gather())
     }
 }
 

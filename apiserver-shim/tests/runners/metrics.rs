@@ -7,7 +7,7 @@ use crate::cluster::{Cluster, deployment, trace};
 use crate::scrape::Scrape;
 
 fn scrape(cluster: &Cluster) -> Scrape {
-    Scrape::parse(&String::from_utf8(metrics::print(&cluster.metrics).unwrap()).unwrap())
+    Scrape::parse(&metrics::print(&cluster.metrics).unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 //! as `_`, since Prometheus allows no slash: `master/tasks_running` is `master_tasks_running`.
 
 use hyper::{HeaderMap, StatusCode};
-use prometheus::{Counter, Encoder, Gauge, Opts, Registry, TextEncoder};
+use prometheus::{Counter, Gauge, Opts, Registry, TextEncoder};
 
 use super::{
     Answer,
@@ -32,7 +32,7 @@ pub(crate) fn response(metrics: Vec<(String, f64)>, headers: &HeaderMap) -> Answ
     }
 }
 
-fn encode(metrics: Vec<(String, f64)>) -> Result<Vec<u8>, prometheus::Error> {
+fn encode(metrics: Vec<(String, f64)>) -> Result<String, prometheus::Error> {
     let registry = Registry::new();
     for (name, value) in metrics {
         let help = format!("{name} of /metrics/snapshot");
@@ -48,9 +48,7 @@ fn encode(metrics: Vec<(String, f64)>) -> Result<Vec<u8>, prometheus::Error> {
             registry.register(Box::new(gauge))?;
         }
     }
-    let mut body = Vec::new();
-    TextEncoder::new().encode(&registry.gather(), &mut body)?;
-    Ok(body)
+    TextEncoder::new().encode_to_string(&registry.gather())
 }
 
 #[cfg(test)]
@@ -73,6 +71,6 @@ mod tests {
             # TYPE master_tasks_running gauge
             master_tasks_running 3
         "#]]
-        .assert_eq(&String::from_utf8(body).unwrap());
+        .assert_eq(&body);
     }
 }

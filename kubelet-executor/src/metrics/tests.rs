@@ -31,7 +31,7 @@ fn observed() -> Arc<Metrics> {
 
 #[test]
 fn metrics_have_the_kubelets_names_and_labels() {
-    let text = String::from_utf8(observed().encode().unwrap()).unwrap();
+    let text = observed().encode().unwrap();
     let lines = text.lines().filter(|line| !line.starts_with("# HELP") && !line.contains("_bucket{"));
     let text: String = lines.map(|line| format!("{line}\n")).collect();
     expect![[r##"
