@@ -13,6 +13,7 @@ use crate::{
     cgroup_mounts,
     data_directory::DataDirectory,
     images,
+    mesos_access::MesosAccess,
     node::{self, NodeFiles},
     pod_network::{Network, Source},
     preflight,
@@ -35,6 +36,7 @@ pub fn run(arguments: Agent) -> anyhow::Result<()> {
         let progress = Progress::start();
         let name = node::name(&arguments.agent)?;
         let files = NodeFiles::below(data.path());
+        let mesos = MesosAccess::open(&data, &arguments.mesos, false)?;
         tokio::select! {
             joined = join(&files, &arguments, &name, &progress) => joined?,
             () = signals.wait() => return clear(&files, &mut signals).await,
@@ -46,7 +48,8 @@ pub fn run(arguments: Agent) -> anyhow::Result<()> {
             () = signals.wait() => return clear(&files, &mut signals).await,
         };
         let dialer = Arc::new(TlsDialer { master: arguments.master.clone(), tls });
-        let mut agent = start(&data, &files, &arguments.agent, network, dialer, &progress).await?;
+        let mut agent = start(&data, &files, &arguments.agent, &mesos, network, dialer, &progress).await?;
+        mesos.tell(&[arguments.agent.agent_listen], &progress);
         let ready = format!("ready: {name} runs Pods and tasks for {}", arguments.master);
         serve(&mut agent, progress, &ready, &mut signals, std::future::pending()).await?;
         stop(agent, &files, &mut signals).await
@@ -106,6 +109,7 @@ pub async fn start(
     data: &DataDirectory,
     files: &NodeFiles,
     arguments: &AgentArguments,
+    mesos: &MesosAccess,
     network: Network,
     dialer: Arc<dyn Dialer>,
     progress: &Progress,
@@ -144,7 +148,8 @@ pub async fn start(
             .note(&format!("warning: control groups are not available, so Pods will not start: {error:#}"));
     }
     progress.doing("starting the agent");
-    let options = node::agent_options(data.path(), files, arguments, pod_cidr.as_deref())?;
+    let mut options = node::agent_options(data.path(), files, arguments, pod_cidr.as_deref())?;
+    options.access = mesos.access.clone();
     Ok(kernel::agent::start(options, dialer).await?)
 }
 

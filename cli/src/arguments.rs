@@ -149,6 +149,12 @@ pub struct ServerArguments {
     /// File with a KubeSchedulerConfiguration: profiles and their plugins [default: one profile, default-scheduler]
     #[arg(long, value_name = "PATH")]
     pub scheduler_config: Option<PathBuf>,
+    /// File with Mesos ACLs in JSON ('run_tasks' and 'permissive'): the users that principals may run tasks as
+    #[arg(long, visible_alias = "acls", value_name = "PATH")]
+    pub mesos_acls: Option<PathBuf>,
+    /// Let clients without credentials run tasks as root, too
+    #[arg(long, requires = "mesos_anonymous")]
+    pub mesos_anonymous_root: bool,
     /// Seconds between heartbeats on Mesos streams
     #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = seconds)]
     pub heartbeat_interval: Duration,
@@ -194,6 +200,21 @@ fn weights(text: &str) -> Result<Weights, String> {
     text.split(',').filter(|part| !part.is_empty()).map(one).collect::<Result<_, String>>().map(Weights)
 }
 
+/// Flags about the clients of the Mesos APIs.
+#[derive(Debug, Clone, Args)]
+pub struct MesosArguments {
+    /// File with the principals and secrets of the Mesos API, in Mesos' form [default: mesos-credentials in the data
+    /// directory, generated]
+    #[arg(long, visible_alias = "credentials", value_name = "PATH")]
+    pub mesos_credentials: Option<PathBuf>,
+    /// Open the Mesos API to clients without credentials, who run tasks as unprivileged users
+    #[arg(long)]
+    pub mesos_anonymous: bool,
+    /// Accept executors without a token, for client libraries that send none
+    #[arg(long)]
+    pub mesos_anonymous_executors: bool,
+}
+
 /// Flags of an agent.
 #[derive(Debug, Clone, Args)]
 pub struct AgentArguments {
@@ -227,6 +248,8 @@ pub struct Up {
     pub server: ServerArguments,
     #[command(flatten)]
     pub agent: AgentArguments,
+    #[command(flatten)]
+    pub mesos: MesosArguments,
 }
 
 /// Arguments of `server`.
@@ -234,6 +257,8 @@ pub struct Up {
 pub struct Server {
     #[command(flatten)]
     pub server: ServerArguments,
+    #[command(flatten)]
+    pub mesos: MesosArguments,
 }
 
 /// Arguments of `agent`.
@@ -250,4 +275,6 @@ pub struct Agent {
     pub data_dir: PathBuf,
     #[command(flatten)]
     pub agent: AgentArguments,
+    #[command(flatten)]
+    pub mesos: MesosArguments,
 }

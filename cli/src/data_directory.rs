@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -11,6 +11,11 @@ use rustix::fs::{FlockOperation, flock};
 
 /// The layout version that this binary writes. There is no older one yet to migrate from.
 const FORMAT: u32 = 1;
+
+/// Mode of the data directory: users of tasks pass through to their sandboxes, and list nothing.
+const MODE: u32 = 0o711;
+/// The subdirectories that only this process' user may enter.
+const PRIVATE: [&str; 3] = ["node", "pki", "store"];
 
 /// A data directory that this process has locked.
 pub struct DataDirectory {
@@ -36,6 +41,7 @@ impl DataDirectory {
             }
         }
         let lock = Self::lock(path)?;
+        protect(path).with_context(|| format!("cannot protect {}", path.display()))?;
         if !format.exists() {
             fs::write(&format, format!("{FORMAT}\n"))
                 .with_context(|| format!("cannot write {}", format.display()))?;
@@ -46,8 +52,6 @@ impl DataDirectory {
 
     fn lock(path: &Path) -> anyhow::Result<File> {
         fs::create_dir_all(path).with_context(|| format!("cannot create {}", path.display()))?;
-        fs::set_permissions(path, fs::Permissions::from_mode(0o700))
-            .with_context(|| format!("cannot protect {}", path.display()))?;
         let file = path.join("lock");
         let lock = File::options()
             .create(true)
@@ -71,6 +75,18 @@ impl DataDirectory {
     pub fn join(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
+}
+
+/// Opens the way to the sandboxes in `agent`, whose private parts the agent protects, and closes the other subdirectories.
+/// Files in the directory itself are written with modes of their own.
+fn protect(path: &Path) -> std::io::Result<()> {
+    for name in PRIVATE {
+        match fs::DirBuilder::new().mode(0o700).create(path.join(name)) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
+            _ => fs::set_permissions(path.join(name), fs::Permissions::from_mode(0o700))?,
+        }
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(MODE))
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod data_directory;
 mod hollow;
 mod images;
 mod logging;
+mod mesos_access;
 mod node;
 mod pod_network;
 mod preflight;

@@ -23,9 +23,11 @@ use store::{EmbeddedStore, EtcdConfig, EtcdStore, MemoryStore, Store};
 use transport::tls;
 
 use crate::{
-    arguments::{Server, ServerArguments, StoreChoice},
+    arguments::{MesosArguments, Server, ServerArguments, StoreChoice},
     data_directory::DataDirectory,
-    hollow, pod_network, preflight,
+    hollow,
+    mesos_access::{self, MesosAccess},
+    pod_network, preflight,
     progress::Progress,
     runtime,
 };
@@ -45,14 +47,14 @@ pub struct Running {
 
 /// `catamaran server`.
 pub fn run(arguments: Server) -> anyhow::Result<()> {
-    let server = arguments.server;
+    let (server, mesos) = (arguments.server, arguments.mesos);
     preflight::need_ports(&[("--api-listen", server.api_listen), ("--mesos-listen", server.mesos_listen)])?;
     let data = DataDirectory::open(&server.data_dir)?;
     runtime::block_on(async move {
         let mut signals = runtime::Signals::listen()?;
         let progress = Progress::start();
         let mut running = tokio::select! {
-            running = start(&data, &server, &progress) => running?,
+            running = open_and_start(&data, &server, &mesos, &progress) => running?,
             () = signals.wait() => return Ok(()),
         };
         progress.finish(&ready_line(&running));
@@ -65,6 +67,18 @@ pub fn run(arguments: Server) -> anyhow::Result<()> {
     })
 }
 
+async fn open_and_start(
+    data: &DataDirectory,
+    server: &ServerArguments,
+    mesos: &MesosArguments,
+    progress: &Progress,
+) -> anyhow::Result<Running> {
+    let access = MesosAccess::open(data, mesos, server.mesos_anonymous_root)?;
+    let running = start(data, server, &access, progress).await?;
+    access.tell(&[server.mesos_listen], progress);
+    Ok(running)
+}
+
 /// The last line of a start-up.
 pub fn ready_line(running: &Running) -> String {
     format!("ready: kubectl --kubeconfig {} get nodes", running.kubeconfig.display())
@@ -74,6 +88,7 @@ pub fn ready_line(running: &Running) -> String {
 pub async fn start(
     data: &DataDirectory,
     arguments: &ServerArguments,
+    mesos: &MesosAccess,
     progress: &Progress,
 ) -> anyhow::Result<Running> {
     let audit = audit(arguments)?;
@@ -94,7 +109,7 @@ pub async fn start(
     let pod_cidrs = PodCidrs::new(Arc::clone(&store), cluster_cidr);
     let authority =
         Authority { pki: Arc::clone(&pki), api_url: api_url.clone(), pod_cidrs: pod_cidrs.clone() };
-    let master = start_master(arguments, &store, authority).await?;
+    let master = start_master(arguments, mesos, &store, authority).await?;
     let driver: Arc<dyn SchedulerDriver> = Arc::new(master.in_process_driver());
     progress.doing("starting the API");
     let api = apiserver_shim::server::start(ApiOptions {
@@ -163,6 +178,7 @@ async fn open_store(data: &DataDirectory, choice: &StoreChoice) -> anyhow::Resul
 
 async fn start_master(
     arguments: &ServerArguments,
+    mesos: &MesosAccess,
     store: &Arc<dyn Store>,
     authority: Authority,
 ) -> anyhow::Result<MasterHandle> {
@@ -183,6 +199,8 @@ async fn start_master(
     options.heartbeat_interval = arguments.heartbeat_interval;
     options.agent_ping_interval = arguments.agent_ping_timeout;
     options.offer_timeout = Some(arguments.offer_timeout).filter(|timeout| !timeout.is_zero());
+    options.access = mesos.access.clone();
+    options.run_as = mesos_access::run_as(arguments)?;
     options.flags = flags(arguments, &options);
     options.agent_endpoint = Some(AgentEndpoint { tls: agent_tls, authority: Arc::new(authority) });
     let master = kernel::server::start(options).await?;

@@ -9,6 +9,7 @@ use crate::{
     agent,
     arguments::Up,
     data_directory::DataDirectory,
+    mesos_access::MesosAccess,
     node::{self, NodeFiles},
     pod_network::Source,
     preflight,
@@ -39,8 +40,9 @@ async fn start_and_serve(
 ) -> anyhow::Result<()> {
     let progress = Progress::start();
     let files = NodeFiles::below(data.path());
+    let mesos = MesosAccess::open(data, &arguments.mesos, arguments.server.mesos_anonymous_root)?;
     let mut running = tokio::select! {
-        running = server::start(data, &arguments.server, &progress) => running?,
+        running = server::start(data, &arguments.server, &mesos, &progress) => running?,
         // An earlier run may have been killed and its Pods may still run here.
         () = signals.wait() => return agent::clear(&files, signals).await,
     };
@@ -51,7 +53,8 @@ async fn start_and_serve(
         network = agent::obtain_network(source, &files, &arguments.agent, &progress) => network?,
         () = signals.wait() => return agent::clear(&files, signals).await,
     };
-    let mut agent = agent::start(data, &files, &arguments.agent, network, dialer, &progress).await?;
+    let mut agent = agent::start(data, &files, &arguments.agent, &mesos, network, dialer, &progress).await?;
+    mesos.tell(&[arguments.server.mesos_listen, arguments.agent.agent_listen], &progress);
     let ready = server::ready_line(&running);
     agent::serve(&mut agent, progress, &ready, signals, running.failed()).await?;
     let stopped = agent::stop(agent, &files, signals).await;

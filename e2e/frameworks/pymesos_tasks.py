@@ -210,9 +210,19 @@ def framework(options, framework_id):
     return info
 
 
+def credential(options):
+    """The first principal of a credentials file in Mesos' form, and its secret."""
+    if not options.credentials:
+        return None, None
+    with open(options.credentials) as file:
+        first = json.load(file)["credentials"][0]
+    return first["principal"], first["secret"]
+
+
 def new_driver(tasks, options):
+    principal, secret = credential(options)
     driver = MesosSchedulerDriver(tasks, framework(options, tasks.framework_id), options.master,
-                                  implicit_acknowledgements=False, failover=True)
+                                  implicit_acknowledgements=False, principal=principal, secret=secret, failover=True)
     tasks.driver = driver
     driver.start()
     return driver
@@ -221,6 +231,7 @@ def new_driver(tasks, options):
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("master", help="host:port")
+    parser.add_argument("--credentials", metavar="FILE", help="principal and secret in Mesos' form")
     parser.add_argument("--tasks", type=int, default=10, help="short tasks to run")
     parser.add_argument("--seconds", type=float, default=0.1, help="how long a short task sleeps")
     parser.add_argument("--long", type=float, default=0, metavar="SECONDS", help="one more task, this long")

@@ -37,10 +37,15 @@ pub struct Cluster {
 /// How long Linux may take to remove interfaces and control groups that are no longer referenced. A busy machine is slow.
 const KERNEL_DEADLINE: Duration = Duration::from_secs(15);
 
-/// An HTTP client for any network namespace: prints the status, then the body. Python is there for the frameworks.
+/// An HTTP client for any network namespace, with the credentials of a file if one is named: prints the status, then the body. Python is there for the frameworks.
 const POST: &str = "
-import sys, urllib.error, urllib.request
-request = urllib.request.Request(sys.argv[1], sys.argv[2].encode(), {'Content-Type': 'application/json'})
+import base64, json, sys, urllib.error, urllib.request
+headers = {'Content-Type': 'application/json'}
+if sys.argv[3:]:
+    owner = json.load(open(sys.argv[3]))['credentials'][0]
+    login = '%(principal)s:%(secret)s' % owner
+    headers['Authorization'] = 'Basic ' + base64.b64encode(login.encode()).decode()
+request = urllib.request.Request(sys.argv[1], sys.argv[2].encode(), headers)
 try:
     answer = urllib.request.urlopen(request, timeout=20)
 except urllib.error.HTTPError as error:
@@ -204,6 +209,11 @@ impl Cluster {
         self.directory().join("kubeconfig")
     }
 
+    /// The file with the credentials of the Mesos API.
+    pub fn credentials(&self) -> PathBuf {
+        self.directory().join("data/mesos-credentials")
+    }
+
     fn member(&mut self, name: &str) -> anyhow::Result<&mut Member> {
         self.members
             .iter_mut()
@@ -337,7 +347,7 @@ impl Cluster {
     /// Posts JSON to the master's Mesos API, from the clients' network namespace: HTTP status and body.
     pub fn post_to_master(&self, path: &str, body: &str) -> anyhow::Result<(u16, String)> {
         let mut python = self.command("python3");
-        python.args(["-c", POST, &format!("http://{}{path}", self.mesos), body]);
+        python.args(["-c", POST, &format!("http://{}{path}", self.mesos), body]).arg(self.credentials());
         let output = program::run(&mut python, Duration::from_secs(30))?.ok()?;
         let (status, text) = output.split_once('\n').context("the HTTP client printed no status")?;
         Ok((status.parse()?, text.to_owned()))

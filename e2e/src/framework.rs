@@ -36,6 +36,8 @@ impl Framework {
             .command(Path::new(&directory).join("bin/python"))
             .arg(repository().join("e2e/frameworks/pymesos_tasks.py"))
             .arg(&cluster.mesos)
+            .arg("--credentials")
+            .arg(cluster.credentials())
             .args(["--name", name, "--mark"])
             .arg(&marks)
             .args(arguments)

@@ -5,9 +5,10 @@ mod detection;
 mod link;
 
 use std::{
-    fs::{self, File},
+    fs::{self, DirBuilder, File},
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -21,6 +22,7 @@ pub use crate::agent_driver::checkpoint_log::LogError;
 pub use detection::detect_resources;
 
 use crate::{
+    access::{Access, executor_tokens::ExecutorTokens},
     agent_driver::{AgentDriver, AgentExit, AgentQueue, checkpoint_log::CheckpointLog},
     agent_http,
     agent_link::Dialer,
@@ -30,6 +32,9 @@ use crate::{
 
 /// Queued container events; the runtime's tasks wait when the queue is full.
 const CONTAINER_EVENT_QUEUE_BOUND: usize = 256;
+
+/// Mode of the work directory: users of tasks pass through to their sandboxes.
+const WORK_DIR_MODE: u32 = 0o711;
 
 /// The interval of sandbox garbage collection.
 const GARBAGE_EVERY: Duration = Duration::from_secs(3600);
@@ -67,10 +72,12 @@ pub struct AgentOptions {
     /// How long a running executor has to subscribe again after an agent restart. Mesos' default of 2 s equals the
     /// longest back-off of its executor library, which is too short on a busy machine.
     pub executor_reregistration_timeout: Duration,
+    /// Who may use the HTTP API, besides executors with their tokens.
+    pub access: Access,
 }
 
 impl AgentOptions {
-    /// Defaults: everything detected, the HTTP server on loopback.
+    /// Defaults: everything detected, the HTTP server on loopback and for executors only.
     pub fn new(work_dir: impl Into<PathBuf>, binary: impl Into<PathBuf>) -> Self {
         Self {
             hostname: detection::hostname(),
@@ -84,6 +91,7 @@ impl AgentOptions {
             limit_tasks: true,
             executor_registration_timeout: Duration::from_secs(60),
             executor_reregistration_timeout: Duration::from_secs(10),
+            access: Access::default(),
         }
     }
 }
@@ -147,6 +155,8 @@ pub async fn start(options: AgentOptions, dialer: Arc<dyn Dialer>) -> Result<Age
         executor_reregistration_timeout: options.executor_reregistration_timeout,
         ..Config::new(info, uuid::Uuid::new_v4().as_u64_pair().0)
     };
+    let tokens = ExecutorTokens::open(&options.work_dir.join("meta"))
+        .map_err(|error| AgentError::WorkDir(options.work_dir.clone(), error))?;
     let runtime_options = RuntimeOptions {
         work_dir: options.work_dir.clone(),
         endpoint: endpoint.to_string(),
@@ -154,6 +164,7 @@ pub async fn start(options: AgentOptions, dialer: Arc<dyn Dialer>) -> Result<Age
         environment: options.executor_environment.clone(),
         shutdown_grace: config.executor_shutdown_grace,
         limit: options.limit_tasks,
+        tokens: tokens.clone(),
     };
     let (container_events, ended) = mpsc::channel(CONTAINER_EVENT_QUEUE_BOUND);
     let runtime = ProcessRuntime::new(runtime_options, container_events);
@@ -166,7 +177,7 @@ pub async fn start(options: AgentOptions, dialer: Arc<dyn Dialer>) -> Result<Age
     let mut others = tokio::task::JoinSet::new();
     others.spawn(link::keep(queue.clone(), dialer));
     others.spawn(collect_garbage(runtime.clone()));
-    let handlers = agent_http::Handlers::new(queue.clone(), runtime.clone(), &options, clock);
+    let handlers = agent_http::Handlers::new(queue.clone(), runtime.clone(), &options, tokens, clock);
     others.spawn(agent_http::serve(listener, handlers));
     let driver = tokio::spawn(driver.run(effects, gone.into_iter().collect(), ended));
     Ok(AgentHandle { queue, runtime, local_addr, driver, others, _lock: lock })
@@ -249,7 +260,9 @@ impl Progress {
 async fn lock(work_dir: &Path) -> Result<File, AgentError> {
     let failed = |error| AgentError::WorkDir(work_dir.to_owned(), error);
     let meta = work_dir.join("meta");
-    fs::create_dir_all(&meta).map_err(failed)?;
+    DirBuilder::new().recursive(true).mode(WORK_DIR_MODE).create(&meta).map_err(failed)?;
+    // The checkpoint contains the environment of tasks, and the key of executor tokens.
+    fs::set_permissions(&meta, fs::Permissions::from_mode(0o700)).map_err(failed)?;
     let file =
         File::options().create(true).truncate(false).write(true).open(meta.join("lock")).map_err(failed)?;
     for _ in 0..LOCK_TRIES_MAX {

@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use transport::server::{Peer, Tls};
 
 use crate::{
+    access::{Access, Realm, executor_tokens::ExecutorTokens},
     agent::AgentOptions,
     agent_driver::AgentQueue,
     clock::Clock,
@@ -44,6 +45,8 @@ pub(crate) struct Handlers {
     /// The containers of subscribed executors, added to the statuses that they send.
     containers: Mutex<BTreeMap<(FrameworkId, ExecutorId), ContainerId>>,
     ip: String,
+    access: Access,
+    tokens: ExecutorTokens,
 }
 
 impl Handlers {
@@ -51,6 +54,7 @@ impl Handlers {
         queue: AgentQueue,
         runtime: ProcessRuntime,
         options: &AgentOptions,
+        tokens: ExecutorTokens,
         clock: Clock,
     ) -> Arc<Self> {
         let flags = [
@@ -65,14 +69,18 @@ impl Handlers {
         ];
         let flags = flags.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         let ip = options.advertise_ip.to_string();
-        Arc::new(Self { queue, runtime, flags, clock, containers: Mutex::default(), ip })
+        let access = options.access.clone();
+        Arc::new(Self { queue, runtime, flags, clock, containers: Mutex::default(), ip, access, tokens })
     }
 
     async fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Answer {
         let path = request.uri().path().to_owned();
         match canonical(&path) {
             "/api/v1/executor" => executor_api::serve(self, request).await,
-            "/api/v1" | "/api/v1/" => operator_api::serve(self, request).await,
+            "/api/v1" | "/api/v1/" => match self.access.admit(Realm::AgentReadWrite, request.headers()) {
+                Ok(_) => operator_api::serve(self, request).await,
+                Err(refusal) => refusal,
+            },
             other => v0::serve(self, other, request).await,
         }
     }

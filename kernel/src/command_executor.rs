@@ -1,6 +1,9 @@
 //! The built-in executor: a process that runs one command task and uses the executor API like any other executor. So
 //! the task survives its agent, and its updates are delivered when the agent is back.
 //!
+//! The process keeps the agent's user, and the command and the commands of checks run as the task's user. So a task cannot
+//! reach its executor's token, and the program of the executor need not be readable for the user.
+//!
 //! Plain threads: one reads the agent's events, one waits for the command, one per check probes it, and [`run`] decides.
 //! Each thread that uses HTTP has a runtime of its own, which runs only while the thread waits for it.
 
@@ -16,6 +19,7 @@ use std::{env, process::ExitCode, sync::mpsc, time::Duration};
 
 use kernel_model::ids::{ExecutorId, FrameworkId};
 
+use crate::access::executor_tokens::TOKEN_VARIABLE;
 use agent_client::AgentClient;
 use task::CommandTask;
 
@@ -28,6 +32,8 @@ struct Settings {
     endpoint: String,
     framework_id: FrameworkId,
     executor_id: ExecutorId,
+    /// Proves to the agent which executor this is.
+    token: Option<String>,
     /// Whether to wait for an agent that disconnected.
     checkpoint: bool,
     recovery_timeout: Duration,
@@ -63,6 +69,7 @@ impl Settings {
             endpoint: need("MESOS_AGENT_ENDPOINT")?,
             framework_id: need("MESOS_FRAMEWORK_ID")?.into(),
             executor_id: need("MESOS_EXECUTOR_ID")?.into(),
+            token: env::var(TOKEN_VARIABLE).ok(),
             checkpoint: env::var("MESOS_CHECKPOINT").is_ok_and(|flag| flag == "1"),
             recovery_timeout: length("MESOS_RECOVERY_TIMEOUT", Duration::from_secs(15 * 60)),
             backoff_max: length("MESOS_SUBSCRIPTION_BACKOFF_MAX", Duration::from_secs(2)),

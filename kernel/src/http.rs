@@ -19,12 +19,14 @@ use hyper::{Method, Request, Response, StatusCode, body::Incoming};
 use kernel_model::{scheduler::MasterInfo, time::Time};
 
 use crate::{
+    access::{Access, Realm},
     agent_link::{ADDRESS_RANGE_PATH, JOIN_PATH, JoinAuthority, LINK_PATH},
     clock::Clock,
     master_driver::{Counters, MasterQueue},
 };
 use negotiate::text;
 pub(crate) use transport::server::Peer;
+use v0::V0Endpoint;
 
 /// The body of every response.
 pub(crate) type Body = UnsyncBoxBody<Bytes, Infallible>;
@@ -40,6 +42,7 @@ pub(crate) struct Handlers {
     pub(crate) flags: Vec<(String, String)>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) clock: Clock,
+    pub(crate) access: Access,
     pub(crate) authority: Option<Arc<dyn JoinAuthority>>,
 }
 
@@ -52,32 +55,54 @@ impl Handlers {
     pub(crate) async fn serve(self: Arc<Self>, peer: Peer, request: Request<Incoming>) -> Answer {
         let path = request.uri().path().to_owned();
         match canonical(&path) {
-            "/api/v1/scheduler" => scheduler::serve(&self, request).await,
-            "/api/v1" | "/api/v1/" => operator::serve(&self, request).await,
             LINK_PATH => links::upgrade(&self, &peer, request).await,
             JOIN_PATH => links::join(&self, &peer, request).await,
             ADDRESS_RANGE_PATH => links::address_range(&self, &peer, request).await,
-            "/teardown" => v0::teardown(&self, request).await,
-            read => self.read(read, request).await,
+            path => self.client(path, request).await.unwrap_or_else(|refusal| refusal),
         }
     }
 
-    async fn read(&self, path: &str, request: Request<Incoming>) -> Answer {
+    /// Handles a request of a framework or operator. Each path authenticates in its realm; unknown paths have none.
+    async fn client(self: &Arc<Self>, path: &str, request: Request<Incoming>) -> Result<Answer, Answer> {
+        let admit = |realm| self.access.admit(realm, request.headers());
+        Ok(match path {
+            "/api/v1/scheduler" => {
+                let caller = admit(Realm::MasterScheduler)?;
+                scheduler::serve(self, caller, request).await
+            }
+            "/api/v1" | "/api/v1/" => {
+                admit(Realm::MasterReadWrite)?;
+                operator::serve(self, request).await
+            }
+            "/teardown" => {
+                admit(Realm::MasterReadWrite)?;
+                v0::teardown(self, request).await
+            }
+            read => self.read(read, request).await?,
+        })
+    }
+
+    async fn read(&self, path: &str, request: Request<Incoming>) -> Result<Answer, Answer> {
         let path = path.strip_suffix(".json").unwrap_or(path);
+        let admit = |realm| self.access.admit(realm, request.headers());
         if v0::is_unsupported(path, request.method()) {
+            admit(Realm::MasterReadWrite)?;
             let sentence = format!("{path} is not carried out by this version of Catamaran");
-            return text(StatusCode::NOT_IMPLEMENTED, sentence);
-        }
-        if path == "/weights" && request.method() == Method::PUT {
-            return v0::put_weights(self, request).await;
+            return Err(text(StatusCode::NOT_IMPLEMENTED, sentence));
         }
         let Some(endpoint) = v0::endpoint(path) else {
-            return text(StatusCode::NOT_FOUND, "");
+            return Err(text(StatusCode::NOT_FOUND, ""));
         };
-        if !matches!(*request.method(), Method::GET | Method::HEAD | Method::POST | Method::DELETE) {
-            return negotiate::wrong_method(request.method(), &["GET"]);
+        if let Some(realm) = endpoint.realm() {
+            admit(realm)?;
         }
-        v0::serve(self, endpoint, &request).await
+        if endpoint == V0Endpoint::Weights && request.method() == Method::PUT {
+            return Ok(v0::put_weights(self, request).await);
+        }
+        if !matches!(*request.method(), Method::GET | Method::HEAD | Method::POST | Method::DELETE) {
+            return Err(negotiate::wrong_method(request.method(), &["GET"]));
+        }
+        Ok(v0::serve(self, endpoint, &request).await)
     }
 }
 

@@ -3,6 +3,7 @@
 //! The master is one task ([`master_driver`]) that owns its state machine; every server ([`http`], [`agent_link`],
 //! [`driver`]) sends commands to its bounded queue. [`server::start`] wires everything. Nothing here knows Kubernetes.
 
+pub mod access;
 pub mod agent;
 mod agent_driver;
 mod agent_http;

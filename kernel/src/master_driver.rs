@@ -8,7 +8,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use kernel_core::effect::RequestId;
 use kernel_core::master::{Answer, Effect, Event, Master, Op, Refusal};
-use kernel_model::{ids::FrameworkId, scheduler::Call};
+use kernel_model::{caller::Caller, ids::FrameworkId, scheduler::Call};
 use store::Store;
 use tokio::sync::{mpsc, watch};
 
@@ -166,14 +166,14 @@ impl MasterDriver {
 
     fn take(&mut self, command: Command, batch: &mut Batch) {
         let event = match command {
-            Command::Subscribe { stream, principal, subscribe, sender, reply } => {
+            Command::Subscribe { stream, caller, subscribe, sender, reply } => {
                 let request = self.request(reply);
                 self.outbound.open_stream(stream.clone(), sender);
-                Event::Subscribe { request, stream, principal, subscribe }
+                Event::Subscribe { request, stream, caller, subscribe }
             }
-            Command::Call { framework_id, stream, principal, call, reply } => {
+            Command::Call { framework_id, stream, caller, call, reply } => {
                 let request = self.request(reply);
-                Event::SchedulerCall { request, framework_id, stream, principal, call }
+                Event::SchedulerCall { request, framework_id, stream, caller, call }
             }
             Command::Calls { framework_id, calls, replies } => {
                 return self.take_calls(&framework_id, calls, replies, batch);
@@ -224,7 +224,8 @@ impl MasterDriver {
             let stream = self.master.framework(id).and_then(|f| f.stream().cloned());
             let framework_id = id.clone();
             let from = batch.then.len();
-            self.step(Event::SchedulerCall { request, framework_id, stream, principal: None, call }, batch);
+            let caller = Caller::InProcess;
+            self.step(Event::SchedulerCall { request, framework_id, stream, caller, call }, batch);
             let answer = |then: &mut AfterPersist| match then {
                 AfterPersist::Effect(Effect::Reply { request: of, .. }) => *of == request,
                 _ => false,

@@ -23,6 +23,7 @@ use kernel_core::agent::{Limits, Start};
 use kernel_model::{ids::ContainerId, task::Reason};
 use tokio::sync::mpsc;
 
+use crate::access::executor_tokens::ExecutorTokens;
 use cgroups::Cgroups;
 use container::Container;
 use sandbox::Paths;
@@ -31,7 +32,7 @@ use sandbox::Paths;
 const DEATH_MAX: Duration = Duration::from_secs(10);
 
 /// The runtime's options.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct RuntimeOptions {
     /// The directory of sandboxes and container records.
     pub work_dir: PathBuf,
@@ -45,6 +46,8 @@ pub(crate) struct RuntimeOptions {
     pub shutdown_grace: Duration,
     /// Whether containers run in cgroups, if the machine supports it.
     pub limit: bool,
+    /// Issues the tokens of executors.
+    pub tokens: ExecutorTokens,
 }
 
 /// A change of a container.
@@ -155,7 +158,7 @@ impl ProcessRuntime {
             let mut containers = self.containers();
             let container = containers.get_mut(&start.container_id);
             let container = container.ok_or(launch::LaunchError::Destroyed)?;
-            container.started(process, prepared);
+            container.started(process, prepared.path().to_owned());
             container::record(&inner.paths, &start.container_id, container)?;
             container.is_destroyed()
         };

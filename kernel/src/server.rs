@@ -4,7 +4,7 @@ use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use hyper::{Request, body::Incoming, service::service_fn};
 
-use kernel_core::master::{Master, MasterConfig, OperatorCall};
+use kernel_core::master::{Master, MasterConfig, OperatorCall, RunAsPolicy};
 use kernel_model::{ids::MasterId, roles::Role, scheduler::MasterInfo};
 use store::Store;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use transport::server::{Peer, ServerOptions, Tls};
 
 use crate::{
+    access::Access,
     agent_link::{InProcessDialer, JoinAuthority},
     clock::Clock,
     driver::InProcessDriver,
@@ -57,10 +58,14 @@ pub struct MasterOptions {
     pub agent_endpoint: Option<AgentEndpoint>,
     /// The content of `/flags`.
     pub flags: Vec<(String, String)>,
+    /// Who may use the HTTP API.
+    pub access: Access,
+    /// The users that frameworks may run tasks as.
+    pub run_as: RunAsPolicy,
 }
 
 impl MasterOptions {
-    /// Mesos' defaults.
+    /// Mesos' defaults, except that nobody may use the HTTP API.
     pub fn new(store: Arc<dyn Store>, mesos_listen: SocketAddr) -> Self {
         Self {
             store,
@@ -74,6 +79,8 @@ impl MasterOptions {
             offer_timeout: None,
             agent_endpoint: None,
             flags: Vec::new(),
+            access: Access::default(),
+            run_as: RunAsPolicy::default(),
         }
     }
 }
@@ -133,6 +140,7 @@ pub async fn start(options: MasterOptions) -> Result<MasterHandle, StartError> {
         ping_timeouts: options.agent_ping_timeouts,
         agent_reregister_timeout: options.agent_reregister_timeout,
         offer_timeout: options.offer_timeout,
+        run_as: RunAsPolicy { anonymous_root: options.access.anonymous_root(), ..options.run_as },
         ..MasterConfig::new(info.clone())
     };
     let clock = Clock::start();
@@ -153,6 +161,7 @@ pub async fn start(options: MasterOptions) -> Result<MasterHandle, StartError> {
         flags: options.flags,
         counters,
         clock,
+        access: options.access,
         authority,
     });
     let driver = Some(tokio::spawn(driver.run()));

@@ -13,6 +13,8 @@ mod client;
 mod cluster;
 #[path = "agent/http.rs"]
 mod http;
+#[path = "agent/users.rs"]
+mod users;
 
 use std::{fs, time::Duration};
 

@@ -1,5 +1,7 @@
 //! A master on loopback, a fake agent on an in-memory link, and clients that use raw HTTP.
 
+#[path = "api/access.rs"]
+mod access_tests;
 #[path = "api/client.rs"]
 mod client;
 #[path = "api/errors.rs"]
@@ -17,8 +19,20 @@ mod tls;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use kernel::server::{MasterHandle, MasterOptions, start};
+use kernel::{
+    access::{Access, Credential, Credentials},
+    server::{MasterHandle, MasterOptions, start},
+};
 use store::{MemoryStore, Store};
+
+/// Admits the principal `test`.
+fn access() -> Access {
+    Access::with(Credentials::one(&credential()))
+}
+
+fn credential() -> Credential {
+    Credential::new("test", "secret")
+}
 
 /// A master with fast heartbeats and its own store.
 async fn master() -> MasterHandle {
@@ -28,6 +42,7 @@ async fn master() -> MasterHandle {
 async fn master_on(store: Arc<dyn Store>) -> MasterHandle {
     let options = MasterOptions {
         heartbeat_interval: Duration::from_millis(300),
+        access: access(),
         ..MasterOptions::new(store, SocketAddr::from(([127, 0, 0, 1], 0)))
     };
     start(options).await.expect("a free port and an empty store")

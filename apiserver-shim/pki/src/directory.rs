@@ -116,7 +116,8 @@ fn write(path: &Path, text: &str, mode: u32) -> Result<(), PkiError> {
     result.map_err(|e| file(path, e))
 }
 
-fn random_secret() -> Result<String, PkiError> {
+/// A random secret in hexadecimal.
+pub fn random_secret() -> Result<String, PkiError> {
     let path = Path::new("/dev/urandom");
     let mut bytes = [0u8; SECRET_BYTES];
     std::fs::File::open(path).and_then(|mut f| f.read_exact(&mut bytes)).map_err(|e| file(path, e))?;

@@ -7,6 +7,7 @@ use kernel_core::{
 };
 use kernel_model::{
     agent::{ToAgent, ToMaster},
+    caller::Caller,
     ids::{AgentId, StreamId},
     scheduler::{Call, MasterInfo, Operation, Subscribe},
 };
@@ -144,7 +145,12 @@ impl World {
     pub(crate) fn subscription_arrives(&mut self, framework: usize, stream: StreamId, subscribe: Subscribe) {
         self.open_stream(framework, &stream);
         let request = self.request(framework, &stream);
-        self.master_step(Event::Subscribe { request, stream, principal: None, subscribe: subscribe.into() });
+        self.master_step(Event::Subscribe {
+            request,
+            stream,
+            caller: Caller::InProcess,
+            subscribe: subscribe.into(),
+        });
     }
 
     pub(crate) fn call_arrives(
@@ -166,7 +172,13 @@ impl World {
         let tasks = launched_tasks(&call);
         self.note(format_args!("master gets from framework {framework}: {}", brief(&call)));
         let stream = Some(stream);
-        self.master_step(Event::SchedulerCall { request, framework_id, stream, principal: None, call });
+        self.master_step(Event::SchedulerCall {
+            request,
+            framework_id,
+            stream,
+            caller: Caller::InProcess,
+            call,
+        });
         let accepted = self.control.accepted == Some(request);
         if accepted && self.frameworks[framework].has_pods() {
             self.note_launches(tasks);

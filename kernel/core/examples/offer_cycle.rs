@@ -16,6 +16,7 @@ use kernel_core::{
 };
 use kernel_model::{
     agent::{AgentInfo, ToMaster},
+    caller::Caller,
     framework::{FrameworkCapability, FrameworkInfo},
     ids::{FrameworkId, StreamId},
     labels::Labels,
@@ -118,7 +119,7 @@ fn master(agents: usize, frameworks: usize) -> (f64, f64) {
             Subscribe { framework, suppressed_roles: [role].into(), preferences: Default::default() }.into();
         let stream = StreamId::from(format!("s{n}"));
         let request = RequestId(0);
-        let _ = master.step(now, Event::Subscribe { request, stream, principal: None, subscribe });
+        let _ = master.step(now, Event::Subscribe { request, stream, caller: Caller::InProcess, subscribe });
         ids.push(FrameworkId::from(format!("3f0c2f8e-9f0a-4c4e-9a59-1f6c1f2d3e4b-{n:04}")));
     }
     // One step offers every agent to the first framework; then it declines, and the second gets them all.
@@ -147,7 +148,7 @@ fn call(master: &mut Master, now: Time, n: usize, id: &FrameworkId, call: Call) 
     let stream = Some(StreamId::from(format!("s{n}")));
     let (framework_id, request) = (id.clone(), RequestId(0));
     master
-        .step(now, Event::SchedulerCall { request, framework_id, stream, principal: None, call })
+        .step(now, Event::SchedulerCall { request, framework_id, stream, caller: Caller::InProcess, call })
         .after_persist
 }
 

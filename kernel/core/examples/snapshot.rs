@@ -14,6 +14,7 @@ use kernel_core::{
 };
 use kernel_model::{
     agent::{AgentInfo, ToMaster},
+    caller::Caller,
     executor::CommandInfo,
     framework::{FrameworkCapability, FrameworkInfo},
     ids::{FrameworkId, StreamId, UpdateId},
@@ -79,8 +80,12 @@ fn cluster() -> Master {
         suppressed_roles: Default::default(),
         preferences: Default::default(),
     };
-    let event =
-        Event::Subscribe { request, stream: stream.clone(), principal: None, subscribe: subscribe.into() };
+    let event = Event::Subscribe {
+        request,
+        stream: stream.clone(),
+        caller: Caller::InProcess,
+        subscribe: subscribe.into(),
+    };
     let _ = master.step(Time(1), event);
     let offers: Vec<_> = master.offers(None).cloned().collect();
     for offer in offers {
@@ -102,7 +107,7 @@ fn cluster() -> Master {
         let call = Call::Accept { offer_ids: vec![offer.id.clone()], operations, filters };
         let framework_id = FrameworkId::from("m-0000");
         let stream = Some(stream.clone());
-        let event = Event::SchedulerCall { request, framework_id, stream, principal: None, call };
+        let event = Event::SchedulerCall { request, framework_id, stream, caller: Caller::InProcess, call };
         let _ = master.step(Time(1), event);
     }
     master

@@ -17,6 +17,7 @@ mod operator;
 mod reconcile;
 mod registration;
 mod registry;
+mod run_as;
 mod snapshot;
 mod state;
 mod subscribe;
@@ -43,6 +44,7 @@ use kernel_model::{
 pub use effect::{Answer, Effect, Effects, Op, Record, RecordKey, Refusal};
 pub use event::{Event, OperatorCall};
 pub use registry::Registry;
+pub use run_as::{Entity, RunAsPolicy, RunAsRule};
 pub use snapshot::Snapshot;
 pub use state::{AbsentAgent, Agent, Framework, FrameworkState, MasterConfig, RoleView};
 pub use subscribe::HEARTBEAT_INTERVAL;
@@ -141,11 +143,11 @@ impl Master {
         self.now = self.now.max(now);
         self.start();
         match event {
-            Event::Subscribe { request, stream, principal, subscribe } => {
-                self.subscribe(request, stream, principal, *subscribe);
+            Event::Subscribe { request, stream, caller, subscribe } => {
+                self.subscribe(request, stream, caller, *subscribe);
             }
-            Event::SchedulerCall { request, framework_id, stream, principal, call } => {
-                self.scheduler_call(request, framework_id, stream, principal, call);
+            Event::SchedulerCall { request, framework_id, stream, caller, call } => {
+                self.scheduler_call(request, framework_id, stream, &caller, call);
             }
             Event::SchedulerClosed { stream } => self.scheduler_closed(&stream),
             Event::AgentConnected { link } => {

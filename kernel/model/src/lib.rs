@@ -4,6 +4,7 @@
 //! Names and numbers are those of Apache Mesos, whose clients the kernel serves. Each noun has its own file.
 
 pub mod agent;
+pub mod caller;
 pub mod executor;
 pub mod framework;
 pub mod ids;

@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use hyper::{Request, Response, StatusCode, body::Incoming, header};
-use kernel_core::agent::Refusal;
-use kernel_model::executor::Call;
+use kernel_core::agent::{Agent, Refusal};
+use kernel_model::{
+    executor::Call,
+    ids::{ExecutorId, FrameworkId},
+};
 use kernel_wire::{
     codec::ContentType,
     executor_api,
@@ -13,6 +16,7 @@ use kernel_wire::{
 
 use super::{Handlers, agent_stopped, executor_stream};
 use crate::{
+    access::executor_tokens::{TokenClaims, token_missing},
     agent_driver::Subscription,
     http::{
         Answer,
@@ -25,6 +29,10 @@ pub(super) async fn serve(handlers: &Arc<Handlers>, request: Request<Incoming>) 
 }
 
 async fn answer(handlers: &Arc<Handlers>, request: Request<Incoming>) -> Result<Answer, Answer> {
+    let claims = handlers.tokens.verify(request.headers())?;
+    if claims.is_none() && !handlers.access.anonymous_executors() {
+        return Err(token_missing());
+    }
     let mut parsed = parse::<v1::executor::Call>(request).await?;
     let is_subscribe = parsed.call.r#type == Some(call::Type::Subscribe as i32);
     add_container(handlers, &mut parsed.call);
@@ -34,6 +42,9 @@ async fn answer(handlers: &Arc<Handlers>, request: Request<Incoming>) -> Result<
     // Only a subscription has a response body to negotiate.
     let content = if is_subscribe { accepted(&parsed.headers)? } else { ContentType::Json };
     let (framework_id, executor_id) = (call.framework_id, call.executor_id);
+    if !matches!(call.call, Call::Heartbeat) {
+        check_claims(handlers, claims.as_ref(), &framework_id, &executor_id).await?;
+    }
     match call.call {
         // A heartbeat needs no handling.
         Call::Heartbeat => Ok(accepted_empty()),
@@ -59,6 +70,32 @@ async fn answer(handlers: &Arc<Handlers>, request: Request<Incoming>) -> Result<
                 .map_err(refused)?;
             Ok(accepted_empty())
         }
+    }
+}
+
+/// Checks that the caller is the current run of the executor. Unknown executors pass: the agent refuses them by name.
+async fn check_claims(
+    handlers: &Handlers,
+    claims: Option<&TokenClaims>,
+    framework_id: &FrameworkId,
+    executor_id: &ExecutorId,
+) -> Result<(), Answer> {
+    let subscribed = handlers.containers().get(&(framework_id.clone(), executor_id.clone())).cloned();
+    if let (Some(claims), Some(container_id)) = (claims, subscribed)
+        && claims.require(framework_id, executor_id, &container_id).is_ok()
+    {
+        return Ok(());
+    }
+    let (framework, executor) = (framework_id.clone(), executor_id.clone());
+    let read = move |agent: &Agent| agent.executor_run(&framework, &executor);
+    let Some((info, container_id)) = handlers.queue.read(read).await.map_err(|_| agent_stopped())? else {
+        return Ok(());
+    };
+    match claims {
+        Some(claims) => claims.require(framework_id, executor_id, &container_id),
+        // The executor of Pods always has its token, so nobody without it may take its place.
+        None if info.respawns() => Err(token_missing()),
+        None => Ok(()),
     }
 }
 

@@ -13,6 +13,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::{Handlers, agent_stopped, files, operator_api::everything};
 use crate::{
+    access::Realm,
     agent_driver::AgentStopped,
     http::{
         Answer,
@@ -41,12 +42,18 @@ pub(super) async fn serve(handlers: &Arc<Handlers>, path: &str, request: Request
     if !PAGES.contains(&path) {
         return text(StatusCode::NOT_FOUND, "");
     }
+    // Mesos leaves these two open.
+    if !matches!(path, "/health" | "/version")
+        && let Err(refusal) = handlers.access.admit(Realm::AgentReadOnly, request.headers())
+    {
+        return refusal;
+    }
     if !matches!(*request.method(), Method::GET | Method::HEAD | Method::POST | Method::DELETE) {
         return wrong_method(request.method(), &["GET"]);
     }
     let query = query(request.uri().query().unwrap_or_default());
     let result = match path {
-        "/health" => return text(StatusCode::OK, ""),
+        "/health" => return text(StatusCode::OK, handlers.access.health()),
         "/metrics" => {
             return match metrics(handlers).await {
                 Ok(all) => prometheus::response(all, request.headers()),

@@ -86,11 +86,13 @@ impl AgentClient {
     }
 
     async fn post(&self, call: Call) -> io::Result<Response<Incoming>> {
-        let request = Request::post(format!("http://{}{EXECUTOR_PATH}", self.settings.endpoint))
+        let mut request = Request::post(format!("http://{}{EXECUTOR_PATH}", self.settings.endpoint))
             .header(header::CONTENT_TYPE, ContentType::Protobuf.as_str())
-            .header(header::ACCEPT, ContentType::Protobuf.as_str())
-            .body(Full::new(Bytes::from(self.encode(call))))
-            .map_err(io::Error::other)?;
+            .header(header::ACCEPT, ContentType::Protobuf.as_str());
+        if let Some(token) = &self.settings.token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let request = request.body(Full::new(Bytes::from(self.encode(call)))).map_err(io::Error::other)?;
         self.client.send(request).await.map_err(io::Error::other)
     }
 

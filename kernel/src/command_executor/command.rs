@@ -3,7 +3,7 @@
 use std::{
     io,
     os::unix::process::{CommandExt, ExitStatusExt},
-    process::{Command, ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc::SyncSender,
     thread,
 };
@@ -12,17 +12,48 @@ use kernel_model::executor::CommandInfo;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::task::Message;
+use crate::{
+    access::executor_tokens::TOKEN_VARIABLE,
+    runtime::{
+        credentials::{self, Credentials},
+        launch::LaunchError,
+    },
+};
+
+/// The user of a task's processes.
+#[derive(Debug, Clone, Default)]
+pub(super) struct TaskUser(Option<Credentials>);
+
+impl TaskUser {
+    /// The user that a command names, or the framework's.
+    pub(super) fn of(command: &CommandInfo, framework_user: &str) -> Result<Self, LaunchError> {
+        credentials::of_user(command.user.as_deref().unwrap_or(framework_user)).map(Self)
+    }
+
+    /// Starts a process as this user, without the executor's token.
+    pub(super) fn spawn(&self, process: &mut Command) -> io::Result<Child> {
+        process.env_remove(TOKEN_VARIABLE);
+        match &self.0 {
+            Some(credentials) => credentials.run(|| process.spawn()),
+            None => process.spawn(),
+        }
+    }
+}
 
 pub(super) struct Running {
     group: Pid,
 }
 
 impl Running {
-    /// Starts a command; its exit is sent as a message.
-    pub(super) fn start(command: &CommandInfo, messages: SyncSender<Message>) -> io::Result<Self> {
+    /// Starts a command as a user; its exit is sent as a message.
+    pub(super) fn start(
+        command: &CommandInfo,
+        user: &TaskUser,
+        messages: SyncSender<Message>,
+    ) -> io::Result<Self> {
         let own = command.environment.iter().map(|(name, value)| (name, value));
         let mut process = program(command)?;
-        let mut child = in_own_group(process.envs(own).stdin(Stdio::null())).spawn()?;
+        let mut child = user.spawn(in_own_group(process.envs(own).stdin(Stdio::null())))?;
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let group = pid.ok_or_else(|| io::Error::other("the process has no number"))?;
         thread::spawn(move || {

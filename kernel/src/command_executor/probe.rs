@@ -22,7 +22,10 @@ use transport::{
     tls,
 };
 
-use super::{agent_client::runtime, command};
+use super::{
+    agent_client::runtime,
+    command::{self, TaskUser},
+};
 
 /// How often a probe's command is polled for its exit.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
@@ -98,25 +101,26 @@ impl Probe {
         Self { action, delay: seconds(delay), interval: seconds(interval), timeout: limit(timeout) }
     }
 
-    /// Probes until `report` returns false. `environment` is the task's.
+    /// Probes until `report` returns false. `environment` and `user` are the task's.
     pub(super) fn watch(
         self,
         environment: Vec<(String, String)>,
+        user: TaskUser,
         mut report: impl FnMut(ProbeResult) -> bool + Send + 'static,
     ) {
         thread::spawn(move || {
             thread::sleep(self.delay);
-            while report(self.once(&environment)) {
+            while report(self.once(&environment, &user)) {
                 thread::sleep(self.interval);
             }
         });
     }
 
-    pub(super) fn once(&self, environment: &[(String, String)]) -> ProbeResult {
+    pub(super) fn once(&self, environment: &[(String, String)], user: &TaskUser) -> ProbeResult {
         let deadline = Instant::now() + self.timeout;
         match &self.action {
             ProbeAction::Command(info) => {
-                ProbeResult::Exited(run(info, environment, deadline).ok().flatten())
+                ProbeResult::Exited(run(info, environment, user, deadline).ok().flatten())
             }
             ProbeAction::Tcp { ip, port } => {
                 match TcpStream::connect_timeout(&SocketAddr::new(*ip, *port), self.timeout) {
@@ -195,13 +199,18 @@ fn limit(length: f64) -> Duration {
 }
 
 /// Runs a command in its own process group; returns its exit code if it exits in time.
-fn run(info: &CommandInfo, environment: &[(String, String)], deadline: Instant) -> io::Result<Option<i32>> {
+fn run(
+    info: &CommandInfo,
+    environment: &[(String, String)],
+    user: &TaskUser,
+    deadline: Instant,
+) -> io::Result<Option<i32>> {
     let own = info.environment.iter().map(|(name, value)| (name, value));
     let mut process = command::program(info)?;
     process.envs(environment.iter().map(|(name, value)| (name, value))).envs(own);
     // The probe must not write to the task's own output.
     process.stdin(Stdio::null()).stdout(io::stderr()).stderr(Stdio::inherit());
-    let mut child = command::in_own_group(&mut process).spawn()?;
+    let mut child = user.spawn(command::in_own_group(&mut process))?;
     let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let ended = loop {
         match child.try_wait()? {

@@ -23,7 +23,7 @@ use kernel_wire::{Invalid, extra, prost::Message as _, v1};
 use super::{
     Settings,
     agent_client::AgentClient,
-    command::{Running, describe},
+    command::{Running, TaskUser, describe},
     health::{Health, HealthChange},
     probe::{Probe, ProbeResult},
 };
@@ -66,6 +66,8 @@ pub(super) struct CommandTask {
     messages: SyncSender<Message>,
     pending: Arc<Mutex<Unacknowledged>>,
     can_kill_slowly: bool,
+    /// The user of tasks that name none.
+    framework_user: String,
     task: Option<TaskInfo>,
     running: Option<Running>,
     /// When SIGKILL follows SIGTERM.
@@ -91,6 +93,7 @@ impl CommandTask {
             messages,
             pending: Arc::default(),
             can_kill_slowly: false,
+            framework_user: String::new(),
             task: None,
             running: None,
             kill_at: None,
@@ -152,6 +155,7 @@ impl CommandTask {
         match event {
             Event::Subscribed { framework, .. } => {
                 self.can_kill_slowly = framework.can(FrameworkCapability::TaskKillingState);
+                self.framework_user.clone_from(&framework.user);
                 self.send_again();
             }
             Event::Launch { task } => self.launch(*task),
@@ -197,11 +201,15 @@ impl CommandTask {
             Ok(info) => info,
             Err(Invalid(why)) => return self.finish(TaskState::Failed, None, format!("the task {why}")),
         };
-        match Running::start(command, self.messages.clone()) {
+        let user = match TaskUser::of(command, &self.framework_user) {
+            Ok(user) => user,
+            Err(error) => return self.finish(TaskState::Failed, None, error.to_string()),
+        };
+        match Running::start(command, &user, self.messages.clone()) {
             Ok(running) => {
                 self.running = Some(running);
                 self.complete_by = task.max_completion_time.map(|length| Instant::now() + length);
-                self.watch(info, command.environment.clone());
+                self.watch(info, command.environment.clone(), &user);
                 self.update(self.status(TaskState::Running));
             }
             Err(error) => {
@@ -211,20 +219,22 @@ impl CommandTask {
     }
 
     /// Starts the task's health check and check, which are in the fields that the kernel does not interpret.
-    fn watch(&mut self, info: v1::TaskInfo, environment: Vec<(String, String)>) {
+    fn watch(&mut self, info: v1::TaskInfo, environment: Vec<(String, String)>, user: &TaskUser) {
         if let Some(check) = info.health_check
             && let Some(probe) = Probe::of_health(&check)
         {
             self.health = Some(Health::new(&check, Instant::now()));
             let messages = self.messages.clone();
-            probe.watch(environment.clone(), move |seen| messages.send(Message::Health(seen)).is_ok());
+            probe.watch(environment.clone(), user.clone(), move |seen| {
+                messages.send(Message::Health(seen)).is_ok()
+            });
         }
         if let Some(check) = info.check
             && let Some(probe) = Probe::of_check(&check)
         {
             self.checked = ProbeResult::pending_result(&check);
             let messages = self.messages.clone();
-            probe.watch(environment, move |seen| messages.send(Message::Check(seen)).is_ok());
+            probe.watch(environment, user.clone(), move |seen| messages.send(Message::Check(seen)).is_ok());
         }
     }
 

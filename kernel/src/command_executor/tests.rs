@@ -9,7 +9,7 @@ use std::{
 use kernel_wire::v1::{self, HealthCheck, health_check};
 
 use super::{
-    command::describe,
+    command::{TaskUser, describe},
     duration,
     health::{Health, HealthChange},
     probe::{Probe, ProbeResult},
@@ -81,7 +81,7 @@ fn probes_distinguish_answers_from_timeouts() {
             timeout_seconds: Some(timeout),
             ..Default::default()
         };
-        Probe::of_health(&check).unwrap().once(&[])
+        Probe::of_health(&check).unwrap().once(&[], &TaskUser::default())
     };
     // Shells may start slowly; a wait for a timeout is kept short.
     let command = |line: &str, timeout: f64| {
@@ -92,7 +92,7 @@ fn probes_distinguish_answers_from_timeouts() {
             timeout_seconds: Some(timeout),
             ..Default::default()
         };
-        Probe::of_health(&check).unwrap().once(&[("A".into(), "3".into())])
+        Probe::of_health(&check).unwrap().once(&[("A".into(), "3".into())], &TaskUser::default())
     };
     assert_eq!(http(60.0), ProbeResult::Answered(Some(204)));
     assert_eq!(http(60.0), ProbeResult::Answered(Some(500)));

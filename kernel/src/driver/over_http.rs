@@ -16,6 +16,8 @@ use kernel_wire::{
 };
 use tokio::sync::{Mutex, mpsc};
 
+use crate::access::Credential;
+
 use super::{
     DriverError, SchedulerDriver,
     recordio_client::{MasterClient, RecordStream, unreachable},
@@ -43,6 +45,11 @@ impl HttpDriver {
     /// A driver for the master at `host:port`.
     pub fn new(master: impl Into<String>) -> Self {
         Self { master: MasterClient::new(master), streams: Arc::default() }
+    }
+
+    /// The driver with the credentials of a framework.
+    pub fn with_credential(self, credential: &Credential) -> Self {
+        Self { master: self.master.with_credential(credential), ..self }
     }
 
     async fn agents(&self) -> Result<Vec<AgentSnapshot>, DriverError> {

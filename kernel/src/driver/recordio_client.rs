@@ -9,6 +9,7 @@ use kernel_wire::{codec::ContentType, recordio::Decoder};
 use transport::client::{Client, ClientOptions};
 
 use super::DriverError;
+use crate::access::Credential;
 
 /// How long a master may take to begin its response.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -56,12 +57,18 @@ pub(super) struct MasterClient {
     client: Client,
     /// `host:port`.
     master: Arc<str>,
+    /// The header `Authorization`.
+    authorization: Option<Arc<str>>,
 }
 
 impl MasterClient {
     pub(super) fn new(master: impl Into<String>) -> Self {
         let options = ClientOptions { response_timeout: RESPONSE_TIMEOUT, ..ClientOptions::default() };
-        Self { client: Client::new(options), master: master.into().into() }
+        Self { client: Client::new(options), master: master.into().into(), authorization: None }
+    }
+
+    pub(super) fn with_credential(self, credential: &Credential) -> Self {
+        Self { authorization: Some(credential.basic().into()), ..self }
     }
 
     /// Posts a protobuf body and returns the whole body of the response.
@@ -90,6 +97,9 @@ impl MasterClient {
         let mut request = Request::post(format!("http://{}{path}", self.master))
             .header(header::CONTENT_TYPE, ContentType::Protobuf.as_str())
             .header(header::ACCEPT, ContentType::Protobuf.as_str());
+        if let Some(authorization) = &self.authorization {
+            request = request.header(header::AUTHORIZATION, &**authorization);
+        }
         if let Some(stream) = stream {
             request = request.header("Mesos-Stream-Id", stream);
         }

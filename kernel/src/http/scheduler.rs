@@ -9,6 +9,7 @@ use bytes::Bytes;
 use hyper::{HeaderMap, Request, Response, StatusCode, body::Incoming, header::HeaderName};
 use kernel_core::master;
 use kernel_model::{
+    caller::Caller,
     ids::{FrameworkId, StreamId},
     scheduler::{Call, ErrorReason, Event, Subscribe},
 };
@@ -33,13 +34,17 @@ use crate::master_driver::StreamHandle;
 const STREAM_ID: HeaderName = HeaderName::from_static("mesos-stream-id");
 
 /// Handles a call.
-pub(super) async fn serve(handlers: &Arc<Handlers>, request: Request<Incoming>) -> Answer {
-    match answer(handlers, request).await {
+pub(super) async fn serve(handlers: &Arc<Handlers>, caller: Caller, request: Request<Incoming>) -> Answer {
+    match answer(handlers, caller, request).await {
         Ok(answer) | Err(answer) => answer,
     }
 }
 
-async fn answer(handlers: &Arc<Handlers>, request: Request<Incoming>) -> Result<Answer, Answer> {
+async fn answer(
+    handlers: &Arc<Handlers>,
+    caller: Caller,
+    request: Request<Incoming>,
+) -> Result<Answer, Answer> {
     let negotiate::ParsedRequest { call, headers, .. } = negotiate::parse::<wire::Call>(request).await?;
     let number = call.r#type.unwrap_or_default();
     let parsed = scheduler_call::from_wire(call).map_err(|Invalid(why)| {
@@ -49,8 +54,10 @@ async fn answer(handlers: &Arc<Handlers>, request: Request<Incoming>) -> Result<
         handlers.counters.called(kind.as_str_name());
     }
     match parsed {
-        ParsedCall::Subscribe(subscribe) => subscribe_answer(handlers, &headers, subscribe).await,
-        ParsedCall::Call(framework_id, call) => call_answer(handlers, &headers, framework_id, call).await,
+        ParsedCall::Subscribe(subscribe) => subscribe_answer(handlers, caller, &headers, subscribe).await,
+        ParsedCall::Call(framework_id, call) => {
+            call_answer(handlers, caller, &headers, framework_id, call).await
+        }
         ParsedCall::RefusedUpdate(framework_id, Invalid(why)) => {
             require_framework(handlers, framework_id).await?;
             Err(text(StatusCode::BAD_REQUEST, why))
@@ -77,6 +84,7 @@ async fn require_framework(handlers: &Handlers, framework_id: FrameworkId) -> Re
 
 async fn subscribe_answer(
     handlers: &Arc<Handlers>,
+    caller: Caller,
     headers: &HeaderMap,
     subscribe: Result<Subscribe, Invalid>,
 ) -> Result<Answer, Answer> {
@@ -92,7 +100,7 @@ async fn subscribe_answer(
         Err(Invalid(message)) => return Ok(refusal(content, message)),
     };
     let format = format_for(&subscribe.framework);
-    let handle = handlers.queue.subscribe(subscribe).await.map_err(negotiate::call_error)?;
+    let handle = handlers.queue.subscribe(caller, subscribe).await.map_err(negotiate::call_error)?;
     let id = handle.id.clone();
     let source = SchedulerStream { handle, content, format, heartbeat: handlers.heartbeat, over: false };
     Ok(streaming(content, &id, stream::body(source, handlers.heartbeat)))
@@ -126,13 +134,14 @@ impl Source for SingleFrameBody {
 
 async fn call_answer(
     handlers: &Handlers,
+    caller: Caller,
     headers: &HeaderMap,
     framework_id: FrameworkId,
     call: Call,
 ) -> Result<Answer, Answer> {
     let stream =
         headers.get(&STREAM_ID).map(|v| StreamId::from(String::from_utf8_lossy(v.as_bytes()).into_owned()));
-    match handlers.queue.call(framework_id, stream, call).await {
+    match handlers.queue.call(caller, framework_id, stream, call).await {
         Ok(master::Answer::Done) => Ok(text(StatusCode::OK, "")),
         Ok(master::Answer::Accepted | master::Answer::Stream) => Ok(text(StatusCode::ACCEPTED, "")),
         Err(call_error) => Err(negotiate::call_error(call_error)),

@@ -12,6 +12,7 @@ use super::{
     negotiate::{self, text, with_header},
     prometheus,
 };
+use crate::access::Realm;
 
 /// An unversioned endpoint of the master.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +34,29 @@ pub(super) enum V0Endpoint {
     MaintenanceSchedule,
     SystemStatistics,
     Redirect,
+}
+
+impl V0Endpoint {
+    /// The realm that clients authenticate in; `None` for the endpoints that Mesos leaves open.
+    pub(super) fn realm(self) -> Option<Realm> {
+        match self {
+            V0Endpoint::Health | V0Endpoint::Version | V0Endpoint::Redirect => None,
+            V0Endpoint::Weights | V0Endpoint::Quota | V0Endpoint::MaintenanceSchedule => {
+                Some(Realm::MasterReadWrite)
+            }
+            V0Endpoint::Flags
+            | V0Endpoint::Metrics
+            | V0Endpoint::Prometheus
+            | V0Endpoint::State
+            | V0Endpoint::StateSummary
+            | V0Endpoint::Slaves
+            | V0Endpoint::Frameworks
+            | V0Endpoint::Tasks
+            | V0Endpoint::Roles
+            | V0Endpoint::MaintenanceStatus
+            | V0Endpoint::SystemStatistics => Some(Realm::MasterReadOnly),
+        }
+    }
 }
 
 /// The endpoint of a path without prefix.
@@ -110,7 +134,7 @@ pub(super) async fn put_weights(handlers: &Handlers, request: Request<Incoming>)
 pub(super) async fn serve(handlers: &Handlers, endpoint: V0Endpoint, request: &Request<Incoming>) -> Answer {
     let query = Query::parse(request.uri().query().unwrap_or_default());
     match endpoint {
-        V0Endpoint::Health => return text(StatusCode::OK, ""),
+        V0Endpoint::Health => return text(StatusCode::OK, handlers.access.health()),
         V0Endpoint::Redirect => {
             let mut response = Response::new(negotiate::full(""));
             *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;

@@ -11,6 +11,7 @@ use kernel_core::{
 };
 use kernel_model::{
     agent::{ToAgent, ToMaster},
+    caller::Caller,
     ids::{FrameworkId, StreamId},
     operator,
     scheduler::{self, Subscribe},
@@ -43,7 +44,7 @@ pub(crate) type RepliesSender = oneshot::Sender<Vec<Result<Answer, Refusal>>>;
 pub(crate) enum Command {
     Subscribe {
         stream: StreamId,
-        principal: Option<String>,
+        caller: Caller,
         subscribe: Box<Subscribe>,
         sender: mpsc::Sender<scheduler::Event>,
         reply: ReplySender,
@@ -51,7 +52,7 @@ pub(crate) enum Command {
     Call {
         framework_id: FrameworkId,
         stream: Option<StreamId>,
-        principal: Option<String>,
+        caller: Caller,
         call: scheduler::Call,
         reply: ReplySender,
     },
@@ -192,14 +193,17 @@ impl MasterQueue {
         }
     }
 
-    /// Subscribes; the stream may have only an ERROR.
-    pub(crate) async fn subscribe(&self, subscribe: Subscribe) -> Result<StreamHandle, CallError> {
+    /// Subscribes a client; the stream may have only an ERROR.
+    pub(crate) async fn subscribe(
+        &self,
+        caller: Caller,
+        subscribe: Subscribe,
+    ) -> Result<StreamHandle, CallError> {
         let (sender, events) = mpsc::channel(SCHEDULER_QUEUE_BOUND);
         let (reply, answer) = oneshot::channel();
         let id = StreamId::from(uuid::Uuid::new_v4().to_string());
         let subscribe = subscribe.into();
-        self.send(Command::Subscribe { stream: id.clone(), principal: None, subscribe, sender, reply })
-            .await?;
+        self.send(Command::Subscribe { stream: id.clone(), caller, subscribe, sender, reply }).await?;
         let handle = StreamHandle { id, events, queue: self.clone() };
         answer.await.map_err(|_| Stopped)??;
         Ok(handle)
@@ -215,19 +219,21 @@ impl MasterQueue {
         let (reply, answer) = oneshot::channel();
         let stream = StreamId::from(uuid::Uuid::new_v4().to_string());
         let subscribe = subscribe.into();
-        self.send(Command::Subscribe { stream, principal: None, subscribe, sender, reply }).await?;
+        let caller = Caller::InProcess;
+        self.send(Command::Subscribe { stream, caller, subscribe, sender, reply }).await?;
         answer.await.map_err(|_| Stopped)??;
         Ok(events)
     }
 
     pub(crate) async fn call(
         &self,
+        caller: Caller,
         framework_id: FrameworkId,
         stream: Option<StreamId>,
         call: scheduler::Call,
     ) -> Result<Answer, CallError> {
         let (reply, answer) = oneshot::channel();
-        self.send(Command::Call { framework_id, stream, principal: None, call, reply }).await?;
+        self.send(Command::Call { framework_id, stream, caller, call, reply }).await?;
         Ok(answer.await.map_err(|_| Stopped)??)
     }
 

@@ -1,6 +1,6 @@
 //! The user of an executor: user, group and supplementary groups from the name service switch (`/etc/passwd`, LDAP, …).
 
-use std::{ffi::CString, io, os::unix::fs::chown, path::Path, thread};
+use std::{ffi::CString, io, os::fd::AsFd, thread};
 
 use kernel_core::agent::Start;
 use kernel_model::executor::CommandInfo;
@@ -9,9 +9,8 @@ use rustix::{
     process::{Gid, Uid},
     thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid},
 };
-use tokio::{process::Child, process::Command, runtime::Handle};
 
-use super::launch::LaunchError;
+use super::{launch::LaunchError, sandbox};
 
 /// User, group and supplementary groups of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,13 +26,21 @@ pub(super) fn of_launch(
     command: Option<&CommandInfo>,
     start: &Start,
 ) -> Result<Option<Credentials>, LaunchError> {
+    of_user(command.and_then(|command| command.user.as_deref()).unwrap_or(&start.framework.user))
+}
+
+/// The credentials of a user; `None` if that is root, or if this process cannot switch users. Blocks.
+pub(crate) fn of_user(name: &str) -> Result<Option<Credentials>, LaunchError> {
     if !rustix::process::geteuid().is_root() {
         return Ok(None);
     }
-    let name = command.and_then(|command| command.user.as_deref()).unwrap_or(&start.framework.user);
     match name {
         "" | "root" => Ok(None),
-        name => Credentials::of(name).map(Some),
+        name => match Credentials::of(name)? {
+            // The master decides by name who may be root.
+            credentials if credentials.uid.is_root() => Err(LaunchError::RootByAnotherName(name.to_owned())),
+            credentials => Ok(Some(credentials)),
+        },
     }
 }
 
@@ -52,24 +59,32 @@ impl Credentials {
         })
     }
 
-    /// Gives a file to the user.
-    pub(super) fn own(&self, path: &Path) -> io::Result<()> {
-        chown(path, Some(self.uid.as_raw()), Some(self.gid.as_raw()))
+    /// Gives an open file to the user.
+    pub(super) fn own(&self, file: impl AsFd) -> io::Result<()> {
+        sandbox::give(file, self.uid, self.gid)
     }
 
-    /// Starts a process with these credentials. The standard library sets no supplementary groups, so a thread takes the
-    /// credentials (on Linux they are per thread), the process inherits them, and the thread ends.
-    pub(super) fn spawn(&self, mut command: Command) -> io::Result<Child> {
-        let runtime = Handle::current();
-        let spawn = move || {
-            let _runtime = runtime.enter();
-            set_thread_groups(&self.groups)?;
-            set_thread_res_gid(self.gid, self.gid, self.gid)?;
-            set_thread_res_uid(self.uid, self.uid, self.uid)?;
-            command.spawn()
+    /// Runs `action` with these credentials, in a thread of its own: on Linux they are per thread, and the processes that a
+    /// thread starts inherit them. (The standard library sets no supplementary groups of a process.)
+    pub(crate) fn run<T: Send, E: From<io::Error> + Send>(
+        &self,
+        action: impl FnOnce() -> Result<T, E> + Send,
+    ) -> Result<T, E> {
+        let runtime = tokio::runtime::Handle::try_current();
+        let switched = move || {
+            let _runtime = runtime.as_ref().map(tokio::runtime::Handle::enter);
+            self.switch().map_err(E::from)?;
+            action()
         };
-        let spawned = thread::scope(|scope| scope.spawn(spawn).join());
-        spawned.unwrap_or_else(|_| Err(io::Error::other("the thread that starts the process panicked")))
+        let ended = thread::scope(|scope| scope.spawn(switched).join());
+        ended.unwrap_or_else(|_| Err(io::Error::other("a thread with other credentials panicked").into()))
+    }
+
+    fn switch(&self) -> io::Result<()> {
+        set_thread_groups(&self.groups)?;
+        set_thread_res_gid(self.gid, self.gid, self.gid)?;
+        set_thread_res_uid(self.uid, self.uid, self.uid)?;
+        Ok(())
     }
 }
 

@@ -7,6 +7,7 @@ use kernel_core::agent::Start;
 use kernel_model::executor::ExecutorKind;
 
 use super::RuntimeOptions;
+use crate::access::executor_tokens::TOKEN_VARIABLE;
 
 /// Not the agent's own PATH, which differs between machines.
 pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -18,7 +19,12 @@ const RECOVERY_TIMEOUT: &str = "15mins";
 const SUBSCRIPTION_BACKOFF_MAX: &str = "2secs";
 
 /// All variables of an executor; of equal names the last wins.
-pub(crate) fn environment(options: &RuntimeOptions, start: &Start, sandbox: &Path) -> Vec<(String, String)> {
+pub(crate) fn environment(
+    options: &RuntimeOptions,
+    start: &Start,
+    sandbox: &Path,
+    token: String,
+) -> Vec<(String, String)> {
     let executor = &start.executor;
     let framework_id = start.framework.id.as_ref().map(|id| id.as_str()).unwrap_or_default();
     let grace = executor.shutdown_grace.unwrap_or(options.shutdown_grace);
@@ -36,6 +42,7 @@ pub(crate) fn environment(options: &RuntimeOptions, start: &Start, sandbox: &Pat
         ("MESOS_CHECKPOINT", flag(start.framework.checkpoint)),
         ("MESOS_HTTP_COMMAND_EXECUTOR", flag(executor.kind == ExecutorKind::Command)),
         ("MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD", duration(grace)),
+        (TOKEN_VARIABLE, token),
         ("LIBPROCESS_PORT", "0".to_owned()),
         ("CATAMARAN_BINARY", options.binary.display().to_string()),
     ];

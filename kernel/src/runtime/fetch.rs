@@ -3,14 +3,18 @@
 
 mod archive;
 mod download;
+mod unpack;
 
 use std::{
-    fs, io,
-    os::unix::fs::PermissionsExt,
+    fs::{self, File, OpenOptions},
+    io::{self, Seek},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
 use kernel_model::{executor::Uri, ids::is_legal};
+
+use super::sandbox::{Sandbox, regular};
 
 /// Why a URI could not be fetched. The texts end up in a task's status.
 #[derive(Debug, thiserror::Error)]
@@ -29,12 +33,13 @@ pub(crate) enum FetchError {
     Extract(String, io::Error),
 }
 
-/// Fetches all URIs in order, and unpacks those that ask for it. Blocks; must run inside a tokio runtime's blocking pool.
-pub(crate) fn fetch(uris: &[Uri], sandbox: &Path) -> Result<(), FetchError> {
+/// Fetches all URIs in order, and unpacks those that ask for it. The files belong to the calling thread's user. Blocks; must
+/// run inside a tokio runtime's blocking pool, or in a thread that has entered a runtime.
+pub(crate) fn fetch(uris: &[Uri], sandbox: &Sandbox) -> Result<(), FetchError> {
     uris.iter().try_for_each(|uri| fetch_one(uri, sandbox))
 }
 
-fn fetch_one(uri: &Uri, sandbox: &Path) -> Result<(), FetchError> {
+fn fetch_one(uri: &Uri, sandbox: &Sandbox) -> Result<(), FetchError> {
     let local = local_path(&uri.value);
     if local.is_none() && !download::is_supported(&uri.value) {
         return Err(FetchError::Scheme(uri.value.clone()));
@@ -44,25 +49,32 @@ fn fetch_one(uri: &Uri, sandbox: &Path) -> Result<(), FetchError> {
     if !name.split('/').all(is_legal) {
         return Err(FetchError::Name(uri.value.clone(), name));
     }
-    let to = sandbox.join(&name);
     let failed = |error| FetchError::Copy(uri.value.clone(), error);
-    if let Some(parent) = to.parent() {
-        fs::create_dir_all(parent).map_err(failed)?;
-    }
+    let mut to = sandbox.create_file(Path::new(&name)).map_err(failed)?;
     match local {
-        Some(from) => drop(fs::copy(&from, &to).map_err(failed)?),
-        None => download::download(&uri.value, &to)
+        Some(from) => copy(&from, &mut to).map_err(failed)?,
+        None => download::download(&uri.value, &mut to)
             .map_err(|error| FetchError::Download(uri.value.clone(), error))?,
     }
     if uri.executable {
-        let mut permissions = fs::metadata(&to).map_err(failed)?.permissions();
+        let mut permissions = to.metadata().map_err(failed)?.permissions();
         permissions.set_mode(permissions.mode() | 0o111);
-        return fs::set_permissions(&to, permissions).map_err(failed);
+        return to.set_permissions(permissions).map_err(failed);
     }
-    match uri.extract {
-        true => archive::extract(&to, sandbox).map_err(|error| FetchError::Extract(uri.value.clone(), error)),
-        false => Ok(()),
+    if !uri.extract {
+        return Ok(());
     }
+    let extracted = to.rewind().and_then(|()| archive::extract(to, &name, sandbox));
+    extracted.map_err(|error| FetchError::Extract(uri.value.clone(), error))
+}
+
+/// Copies a local file with its mode.
+fn copy(from: &Path, to: &mut File) -> io::Result<()> {
+    // Opening a named pipe without O_NONBLOCK waits for its writer.
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let mut from = regular(OpenOptions::new().read(true).custom_flags(flags).open(from)?)?;
+    io::copy(&mut from, to)?;
+    to.set_permissions(fs::Permissions::from_mode(from.metadata()?.permissions().mode() & 0o777))
 }
 
 fn local_path(uri: &str) -> Option<PathBuf> {

@@ -4,12 +4,7 @@
 //! The process waits for a line on its standard input. If the agent crashes before the pid is recorded, the process
 //! reads end-of-file and exits.
 
-use std::{
-    fs::File,
-    io,
-    path::{Path, PathBuf},
-    process::Stdio,
-};
+use std::{io, os::fd::AsRawFd, path::Path, process::Stdio};
 
 use kernel_core::agent::Start;
 use kernel_model::executor::{CommandInfo, ExecutorKind};
@@ -25,7 +20,7 @@ use super::{
     environment::environment,
     fetch::{FetchError, fetch},
     process::Process,
-    sandbox::{self, Paths},
+    sandbox::{Paths, Sandbox},
 };
 
 /// Waits for the line, then execs the program in a new session.
@@ -45,6 +40,8 @@ pub(crate) enum LaunchError {
     Fetch(#[from] FetchError),
     #[error("user '{0}' does not exist on this machine")]
     User(String),
+    #[error("user '{0}' is root by another name: give 'root'")]
+    RootByAnotherName(String),
     #[error("cannot look up user '{0}': {1}")]
     UserLookup(String, io::Error),
     #[error("executors of type DEFAULT are not supported yet: launch the group on a custom executor")]
@@ -77,7 +74,7 @@ impl LaunchError {
 
 /// A sandbox, and the command to run in it.
 pub(crate) struct Prepared {
-    pub(crate) sandbox: PathBuf,
+    pub(crate) sandbox: Sandbox,
     pub(crate) plan: LaunchPlan,
 }
 
@@ -85,6 +82,9 @@ pub(crate) struct Prepared {
 pub(crate) struct LaunchPlan {
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    /// The owner of the sandbox; `None` is the agent's user.
+    owner: Option<Credentials>,
+    /// The user of the process.
     user: Option<Credentials>,
 }
 
@@ -98,19 +98,24 @@ pub(crate) fn prepare(
     let framework_id = start.framework.id.as_ref().ok_or(LaunchError::Ids)?;
     let runs =
         paths.runs(&start.agent_id, framework_id, &start.executor.executor_id).ok_or(LaunchError::Ids)?;
-    let sandbox = sandbox::create(&runs, &start.container_id).map_err(LaunchError::Sandbox)?;
     let arguments = arguments(options, start)?;
     let own = start.executor.command.as_ref();
     let command = start.task.as_ref().and_then(|task| task.command.as_ref()).or(own);
-    let user = credentials::of_launch(command, start)?;
-    if let Some(user) = &user {
-        user.own(&sandbox).map_err(LaunchError::Sandbox)?;
+    let owner = credentials::of_launch(command, start)?;
+    let sandbox =
+        Sandbox::create(&runs, &start.container_id, owner.as_ref()).map_err(LaunchError::Sandbox)?;
+    if let Some(command) = command.filter(|command| !command.uris.is_empty()) {
+        match &owner {
+            // So that nothing is fetched that the user may not read.
+            Some(owner) => owner.run(|| fetch(&command.uris, &sandbox).map_err(LaunchError::Fetch))?,
+            None => fetch(&command.uris, &sandbox)?,
+        }
     }
-    if let Some(command) = command {
-        fetch(&command.uris, &sandbox)?;
-    }
-    let environment = environment(options, start, &sandbox);
-    Ok(Prepared { sandbox, plan: LaunchPlan { arguments, environment, user } })
+    let token = options.tokens.issue(framework_id, &start.executor.executor_id, &start.container_id)?;
+    let environment = environment(options, start, sandbox.path(), token);
+    // The command executor switches to the user itself, when it starts the command.
+    let user = owner.clone().filter(|_| start.executor.kind != ExecutorKind::Command);
+    Ok(Prepared { sandbox, plan: LaunchPlan { arguments, environment, owner, user } })
 }
 
 /// Refuses features that are not supported, instead of ignoring them. They are in the fields that the kernel does not
@@ -189,14 +194,9 @@ pub(crate) struct PendingExec {
 }
 
 /// Starts the process; it waits until [`PendingExec::open`].
-pub(crate) fn spawn(sandbox: &Path, plan: LaunchPlan) -> Result<PendingExec, LaunchError> {
-    let append = |name: &str| File::options().create(true).append(true).open(sandbox.join(name));
-    let (output, errors) = (append("stdout")?, append("stderr")?);
-    if let Some(user) = &plan.user {
-        for name in ["stdout", "stderr"] {
-            user.own(&sandbox.join(name))?;
-        }
-    }
+pub(crate) fn spawn(sandbox: &Sandbox, plan: LaunchPlan) -> Result<PendingExec, LaunchError> {
+    let create = |name: &str| sandbox.create_output(name, plan.owner.as_ref()).map_err(LaunchError::Sandbox);
+    let (output, errors) = (create("stdout")?, create("stderr")?);
     let has_setsid = Path::new("/usr/bin/setsid").exists();
     let mut command = Command::new("/bin/sh");
     command
@@ -206,7 +206,8 @@ pub(crate) fn spawn(sandbox: &Path, plan: LaunchPlan) -> Result<PendingExec, Lau
         .args(&plan.arguments)
         .env_clear()
         .envs(plan.environment)
-        .current_dir(sandbox)
+        // By its descriptor: the user need not be able to traverse the directories above.
+        .current_dir(format!("/proc/self/fd/{}", sandbox.directory().as_raw_fd()))
         .stdin(Stdio::piped())
         .stdout(output)
         .stderr(errors)
@@ -215,7 +216,7 @@ pub(crate) fn spawn(sandbox: &Path, plan: LaunchPlan) -> Result<PendingExec, Lau
         command.process_group(0);
     }
     let child = match &plan.user {
-        Some(user) => user.spawn(command)?,
+        Some(user) => user.run(|| command.spawn())?,
         None => command.spawn()?,
     };
     Ok(PendingExec { child })

@@ -1,16 +1,33 @@
-//! Paths below an agent's work directory: sandboxes in Mesos' layout, and the runtime's records.
+//! Paths below an agent's work directory, in Mesos' layout, and the sandboxes of executors. A sandbox belongs to its task,
+//! so the agent opens nothing in it through a symbolic link.
 
 use std::{
-    fs, io,
-    os::unix::fs::symlink,
-    path::{Path, PathBuf},
+    fs::{self, DirBuilder, File},
+    io,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::{DirBuilderExt, symlink},
+    },
+    path::{Component, Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
 use kernel_model::ids::{AgentId, ContainerId, ExecutorId, FrameworkId, is_legal};
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, fchmod, fchown, mkdirat, openat2, unlinkat};
+
+use super::credentials::Credentials;
 
 /// How long the sandbox of a terminated executor is kept (Mesos' `--gc_delay`).
 pub(crate) const SANDBOX_AGE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Mode of the directories above sandboxes: their users pass through and list nothing.
+const PARENT_MODE: u32 = 0o711;
+
+/// Mode of a sandbox, as in Mesos: nothing for other users.
+const SANDBOX_MODE: Mode = Mode::from_raw_mode(0o750);
+
+/// Attempts to open a path while somebody renames parts of it.
+const OPEN_TRIES_MAX: u32 = 16;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Paths {
@@ -70,17 +87,129 @@ impl Paths {
     }
 }
 
-/// Creates the sandbox of a run, and points `latest` to it.
-pub(crate) fn create(runs: &Path, container_id: &ContainerId) -> io::Result<PathBuf> {
-    let sandbox = runs.join(container_id.as_str());
-    fs::create_dir_all(&sandbox)?;
-    let latest = runs.join("latest");
-    let temporary = runs.join(format!(".latest-{container_id}"));
-    symlink(&sandbox, &temporary)?;
-    fs::rename(&temporary, &latest)?;
-    Ok(sandbox)
+/// The directory of one run, held open.
+#[derive(Debug)]
+pub(crate) struct Sandbox {
+    path: PathBuf,
+    directory: OwnedFd,
+}
+
+impl Sandbox {
+    /// Creates the sandbox of a run for a user (`None`: the agent's own), and points `latest` to it.
+    pub(crate) fn create(
+        runs: &Path,
+        container_id: &ContainerId,
+        user: Option<&Credentials>,
+    ) -> io::Result<Self> {
+        let path = runs.join(container_id.as_str());
+        DirBuilder::new().recursive(true).mode(PARENT_MODE).create(runs)?;
+        DirBuilder::new().recursive(true).mode(SANDBOX_MODE.as_raw_mode()).create(&path)?;
+        let sandbox = Self::open(&path)?;
+        fchmod(&sandbox.directory, SANDBOX_MODE)?;
+        if let Some(user) = user {
+            user.own(&sandbox.directory)?;
+        }
+        let temporary = runs.join(format!(".latest-{container_id}"));
+        symlink(&path, &temporary)?;
+        fs::rename(&temporary, runs.join("latest"))?;
+        Ok(sandbox)
+    }
+
+    /// Opens an existing directory as a sandbox.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(path, flags, Mode::empty())?;
+        Ok(Self { path: path.to_owned(), directory })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The open directory. A process can be started in it that may not traverse the directories above.
+    pub(crate) fn directory(&self) -> &OwnedFd {
+        &self.directory
+    }
+
+    /// A new file for the output of the executor, which replaces what an archive may have put there.
+    pub(crate) fn create_output(&self, name: &str, user: Option<&Credentials>) -> io::Result<File> {
+        let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::EXCL;
+        let create = || open_beneath(&self.directory, Path::new(name), flags);
+        let file = match create() {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                unlinkat(&self.directory, name, AtFlags::empty())?;
+                create()?
+            }
+            created => created?,
+        };
+        if let Some(user) = user {
+            user.own(&file)?;
+        }
+        Ok(file)
+    }
+
+    /// Creates the directories of a path below the sandbox that do not exist, and opens the last one.
+    pub(crate) fn create_directory(&self, relative: &Path) -> io::Result<File> {
+        let mut directory = File::from(self.directory.try_clone()?);
+        for part in relative.components() {
+            let Component::Normal(part) = part else { return Err(io::ErrorKind::InvalidInput.into()) };
+            match mkdirat(&directory, part, Mode::from_raw_mode(0o777)) {
+                Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
+            directory = open_beneath(&directory, Path::new(part), OFlags::RDONLY | OFlags::DIRECTORY)?;
+        }
+        Ok(directory)
+    }
+
+    /// Opens a directory below the sandbox; the empty path is the sandbox.
+    pub(crate) fn open_directory(&self, relative: &Path) -> io::Result<File> {
+        let relative = if relative.as_os_str().is_empty() { Path::new(".") } else { relative };
+        open_beneath(&self.directory, relative, OFlags::RDONLY | OFlags::DIRECTORY)
+    }
+
+    /// Creates a file at a path below the sandbox, or empties it, and creates the directories that it lies in.
+    pub(crate) fn create_file(&self, relative: &Path) -> io::Result<File> {
+        let parent = self.create_directory(relative.parent().unwrap_or(Path::new("")))?;
+        let name = relative.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC | OFlags::NONBLOCK;
+        regular(open_beneath(&parent, Path::new(name), flags)?)
+    }
+}
+
+/// Opens a path below a directory without following links. New files are for everybody to read, as far as the umask allows.
+pub(crate) fn open_beneath(directory: impl AsFd, relative: &Path, flags: OFlags) -> io::Result<File> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let mode = match flags.contains(OFlags::CREATE) {
+        true => Mode::from_raw_mode(0o666),
+        false => Mode::empty(),
+    };
+    let mut tries = 0;
+    loop {
+        match openat2(&directory, relative, flags | OFlags::CLOEXEC | OFlags::NOFOLLOW, mode, resolve) {
+            Ok(file) => return Ok(file.into()),
+            Err(rustix::io::Errno::AGAIN) if tries < OPEN_TRIES_MAX => tries += 1,
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// The file, if it is a regular one: reads and writes of others may block forever.
+pub(crate) fn regular(file: File) -> io::Result<File> {
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
+    }
+}
+
+/// Gives an open file to a user.
+pub(super) fn give(file: impl AsFd, uid: rustix::process::Uid, gid: rustix::process::Gid) -> io::Result<()> {
+    Ok(fchown(file, Some(uid), Some(gid))?)
 }
 
 fn entries(dir: &Path) -> impl Iterator<Item = PathBuf> + use<> {
     fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path())
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use kernel::{
+    access::{Access, Credential, Credentials},
     agent::{self, AgentHandle, AgentOptions, ShutdownKind},
     driver::{InProcessDriver, SchedulerDriver},
     server::{self, MasterHandle, MasterOptions},
@@ -117,6 +118,7 @@ impl Cluster {
         fs::set_permissions(&binary, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         let mut options = AgentOptions::new(self.work_dir.path(), binary);
         options.listen = self.agent_address;
+        options.access = Access::with(Credentials::one(&Credential::new("test", "secret")));
         options.resources = Some("cpus:1000;mem:1000000".into());
         let agent = agent::start(options, self.dialer.clone()).await.unwrap();
         self.agent_address = agent.local_addr();
@@ -222,6 +224,20 @@ impl Cluster {
             states.push(self.next_state(id).await);
         }
         states
+    }
+
+    /// The header value with the token of an executor `other`, which has ended.
+    pub async fn token_of_another_executor(&mut self) -> String {
+        self.launch_with("other-task", |task| {
+            task.command = None;
+            let line = "echo $MESOS_EXECUTOR_AUTHENTICATION_TOKEN > token; touch ready; sleep 1000";
+            task.executor = Some(custom_executor("other", line).into());
+        });
+        self.flush().await;
+        self.wait_for_file("other", "ready").await;
+        let token = fs::read_to_string(self.sandbox("other").join("token")).unwrap();
+        self.end_executor("other").await;
+        format!("Bearer {}", token.trim())
     }
 
     pub fn agent_address(&self) -> SocketAddr {

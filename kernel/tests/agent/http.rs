@@ -29,7 +29,7 @@ async fn json(answer: client::Answer) -> Value {
 /// Texts and codes of a genuine Mesos agent.
 #[tokio::test(flavor = "multi_thread")]
 async fn malformed_calls_are_refused_with_mesos_texts() {
-    let cluster = Cluster::start().await;
+    let mut cluster = Cluster::start().await;
     let as_json = ("content-type", "application/json");
     let ids = json!({"framework_id": {"value": "F"}, "executor_id": {"value": "x"}});
     let call = |more: Value| {
@@ -42,6 +42,8 @@ async fn malformed_calls_are_refused_with_mesos_texts() {
     let good = json!({"task_id": {"value": "t"}, "state": "TASK_RUNNING", "source": "SOURCE_EXECUTOR", "uuid": uuid});
     let mut no_source = good.clone();
     no_source.as_object_mut().unwrap().remove("source");
+    let token = cluster.token_of_another_executor().await;
+    let bearer = ("authorization", token.as_str());
     let cases: Vec<Case<'_>> = vec![
         ("GET", vec![as_json], String::new(), 405, "Expecting one of { 'POST' }"),
         ("POST", vec![], "{}".into(), 400, "Expecting 'Content-Type' to be present"),
@@ -70,7 +72,8 @@ async fn malformed_calls_are_refused_with_mesos_texts() {
     ];
     for path in ["/api/v1/executor", "/slave(1)/api/v1/executor"] {
         for (method, headers, body, status, text) in &cases {
-            let answer = request(cluster.agent_address(), method, path, headers, body.as_bytes()).await;
+            let headers: Vec<_> = headers.iter().copied().chain([bearer]).collect();
+            let answer = request(cluster.agent_address(), method, path, &headers, body.as_bytes()).await;
             assert_eq!(answer.status, *status, "{method} {path} {body}");
             let got = answer.text().await;
             assert!(got.contains(text), "{body}: {got}");
@@ -84,7 +87,13 @@ async fn a_custom_executor_speaks_json() {
     let mut cluster = Cluster::start().await;
     cluster.launch_with("t1", |task| {
         task.command = None;
-        task.executor = Some(custom_executor("x", "touch ready; sleep 1000").into());
+        task.executor = Some(
+            custom_executor(
+                "x",
+                "echo $MESOS_EXECUTOR_AUTHENTICATION_TOKEN > token; touch ready; sleep 1000",
+            )
+            .into(),
+        );
     });
     cluster.flush().await;
     cluster.wait_for_file("x", "ready").await;
@@ -94,7 +103,9 @@ async fn a_custom_executor_speaks_json() {
         call.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         call.to_string()
     };
-    let json_type = ("content-type", "application/json");
+    let token = std::fs::read_to_string(cluster.sandbox("x").join("token")).unwrap();
+    let bearer = format!("Bearer {}", token.trim());
+    let headers = [("content-type", "application/json"), ("authorization", bearer.as_str())];
     let status = |state: &str, number: u8| {
         let uuid = format!("AAAAAAAAAAAAAAAAAAAA{}A==", char::from(b'A' + number));
         let status =
@@ -103,11 +114,11 @@ async fn a_custom_executor_speaks_json() {
     };
     let address = cluster.agent_address();
     let path = "/slave(1)/api/v1/executor";
-    let early = request(address, "POST", path, &[json_type], status("TASK_RUNNING", 0).as_bytes()).await;
+    let early = request(address, "POST", path, &headers, status("TASK_RUNNING", 0).as_bytes()).await;
     assert_eq!((early.status, early.text().await.as_str()), (403, "Executor is not subscribed"));
 
     let body = call(json!({"type": "SUBSCRIBE", "subscribe": {}}));
-    let mut events = request(address, "POST", path, &[json_type], body.as_bytes()).await;
+    let mut events = request(address, "POST", path, &headers, body.as_bytes()).await;
     assert_eq!(events.status, 200);
     let subscribed = events.event().await.unwrap();
     assert_eq!(subscribed["type"], "SUBSCRIBED");
@@ -116,7 +127,7 @@ async fn a_custom_executor_speaks_json() {
     let launched = events.event().await.unwrap();
     assert_eq!(launched["launch"]["task"]["task_id"]["value"], "t1");
     for (state, number) in [("TASK_RUNNING", 0), ("TASK_FINISHED", 1)] {
-        let sent = request(address, "POST", path, &[json_type], status(state, number).as_bytes()).await;
+        let sent = request(address, "POST", path, &headers, status(state, number).as_bytes()).await;
         assert_eq!(sent.status, 202);
         let acknowledged = events.event().await.unwrap();
         assert_eq!(acknowledged["type"], "ACKNOWLEDGED");
@@ -187,5 +198,72 @@ async fn a_respawned_executor_is_started_again_and_keeps_its_children() {
     cluster.teardown().await;
     let pid = rustix::process::Pid::from_raw(child.trim().parse().unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    cluster.no_process_left().await;
+}
+
+/// Realms, challenges and texts of a genuine Mesos agent.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_without_credentials_are_refused() {
+    let mut cluster = Cluster::start().await;
+    let address = cluster.agent_address();
+    let read = "Basic realm=\"mesos-agent-readonly\"";
+    let write = "Basic realm=\"mesos-agent-readwrite\"";
+    for (method, path, realm) in [
+        ("GET", "/state", read),
+        ("GET", "/slave(1)/state.json", read),
+        ("GET", "/flags", read),
+        ("GET", "/containers", read),
+        ("GET", "/monitor/statistics", read),
+        ("GET", "/metrics/snapshot", read),
+        ("GET", "/metrics", read),
+        ("GET", "/files/read?path=/x", read),
+        ("GET", "/files/browse?path=/x", read),
+        ("GET", "/files/download?path=/x", read),
+        ("POST", "/api/v1", write),
+        ("POST", "/slave(1)/api/v1", write),
+        ("POST", "/api/v1/executor", "Bearer realm=\"mesos-agent-executor\""),
+    ] {
+        let refused = client::send_unchanged(address, &format!("{method} {path} HTTP/1.1"), b"").await;
+        assert_eq!(refused.header("www-authenticate"), Some(realm), "{method} {path}");
+        assert_eq!(refused.status, 401, "{method} {path}");
+        assert_eq!(refused.text().await, "401 Unauthorized.", "{method} {path}");
+    }
+    for (path, status) in [("/health", 200), ("/version", 200), ("/nope", 404)] {
+        let open = client::send_unchanged(address, &format!("GET {path} HTTP/1.1"), b"").await;
+        assert_eq!(open.status, status, "{path}");
+    }
+    let body = json!({"type": "SUBSCRIBE", "subscribe": {},
+        "framework_id": {"value": cluster.framework_id()}, "executor_id": {"value": "x"}});
+    let invalid = "Bearer realm=\"mesos-agent-executor\", error=\"invalid_token\", error_description=";
+    for (authorization, description) in [
+        ("Bearer", "\"Malformed 'Authorization' header\""),
+        ("Basic dGVzdDpzZWNyZXQ=", "\"Scheme 'Basic' unsupported\""),
+        ("Bearer a.b.c", "\"Invalid JWT: "),
+    ] {
+        let headers = [("content-type", "application/json"), ("authorization", authorization)];
+        let refused =
+            request(address, "POST", "/api/v1/executor", &headers, body.to_string().as_bytes()).await;
+        assert_eq!(refused.status, 401, "{authorization}");
+        let challenge = refused.header("www-authenticate").unwrap();
+        assert!(challenge.starts_with(&format!("{invalid}{description}")), "{challenge}");
+    }
+    // The token of one executor is of no use to another.
+    let token = cluster.token_of_another_executor().await;
+    cluster.launch_with("t1", |task| {
+        task.command = None;
+        task.executor = Some(custom_executor("x", "touch ready; sleep 1000").into());
+    });
+    cluster.flush().await;
+    cluster.wait_for_file("x", "ready").await;
+    let headers = [("content-type", "application/json"), ("authorization", token.as_str())];
+    let refused = request(address, "POST", "/api/v1/executor", &headers, body.to_string().as_bytes()).await;
+    assert_eq!(refused.status, 403);
+    let text = refused.text().await;
+    assert!(text.starts_with("Authenticated principal '{\"claims\":{"), "{text}");
+    assert!(
+        text.ends_with("' does not contain an 'eid' claim with the executor ID x, which is set in the call"),
+        "{text}"
+    );
+    cluster.teardown().await;
     cluster.no_process_left().await;
 }

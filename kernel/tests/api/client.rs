@@ -75,8 +75,18 @@ impl Answer {
     }
 }
 
-/// Sends a request unchanged and reads the response's head.
+/// The principal `test` with the secret `secret`.
+const AUTHORIZATION: &str = "\r\nAuthorization: Basic dGVzdDpzZWNyZXQ=";
+
+/// Sends a request, with the credentials of the principal `test` unless it has others.
 pub(crate) async fn send(address: SocketAddr, head: &str, body: &[u8]) -> Answer {
+    let authorization =
+        if head.to_ascii_lowercase().contains("\nauthorization:") { "" } else { AUTHORIZATION };
+    send_unchanged(address, &format!("{head}{authorization}"), body).await
+}
+
+/// Sends a request unchanged and reads the response's head.
+pub(crate) async fn send_unchanged(address: SocketAddr, head: &str, body: &[u8]) -> Answer {
     let mut stream = TcpStream::connect(address).await.expect("the master listens");
     stream
         .write_all(format!("{head}\r\nHost: test\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes())

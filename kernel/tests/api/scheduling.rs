@@ -156,7 +156,7 @@ async fn a_scheduler_in_this_process_that_left_is_noticed_with_its_next_event() 
 async fn the_http_driver_runs_a_task_in_protobuf() {
     let master = master().await;
     let _agent = fake_agent::start(master.attach_agent(), "one").await;
-    let driver = HttpDriver::new(master.mesos_address().to_string());
+    let driver = HttpDriver::new(master.mesos_address().to_string()).with_credential(&crate::credential());
     run_task(&driver).await;
     run_task(&master.in_process_driver()).await;
 }

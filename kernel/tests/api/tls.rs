@@ -105,7 +105,9 @@ async fn master(authority: &Authority) -> MasterHandle {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let endpoint = AgentEndpoint { tls: authority.server(), authority: Arc::new(TestJoinAuthority) };
     let options = MasterOptions::new(Arc::new(MemoryStore::new()), SocketAddr::from(([127, 0, 0, 1], 0)));
-    start(MasterOptions { agent_endpoint: Some(endpoint), ..options }).await.expect("a free port")
+    start(MasterOptions { agent_endpoint: Some(endpoint), access: super::access(), ..options })
+        .await
+        .expect("a free port")
 }
 
 #[tokio::test]

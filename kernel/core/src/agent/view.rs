@@ -54,6 +54,16 @@ impl Agent {
         frameworks.collect()
     }
 
+    /// An executor's description, and the container of its current run.
+    pub fn executor_run(
+        &self,
+        framework_id: &FrameworkId,
+        executor_id: &ExecutorId,
+    ) -> Option<(Arc<ExecutorInfo>, ContainerId)> {
+        let executor = self.frameworks.get(framework_id)?.executors.get(executor_id)?;
+        Some((executor.info.clone(), executor.container_id.clone()))
+    }
+
     /// A task, until its terminal update is acknowledged.
     pub fn task(&self, framework_id: &FrameworkId, task_id: &TaskId) -> Option<&Task> {
         self.frameworks.get(framework_id)?.tasks.get(task_id).map(|entry| &entry.task)

@@ -214,6 +214,10 @@ impl Master {
         if let Some(executor) = &mut task.executor {
             complete_executor(executor, accepted);
         }
+        if let Some(why) = self.launch_refusal(&accepted.framework_id, &task) {
+            let framework_id = &accepted.framework_id;
+            return self.refuse_task(framework_id, &task, TaskState::Error, Reason::TaskUnauthorized, why);
+        }
         let checked = match self.launch_context(accepted) {
             Some(context) => validation::task(&context, &task),
             None => Err("Agent removed".to_owned()),
@@ -239,6 +243,13 @@ impl Master {
             if let Some(own) = &mut task.executor {
                 complete_executor(own, accepted);
             }
+        }
+        if let Some(why) = self.group_launch_refusal(&accepted.framework_id, &executor, &tasks) {
+            for task in &tasks {
+                let (id, state) = (&accepted.framework_id, TaskState::Error);
+                self.refuse_task(id, task, state, Reason::TaskGroupUnauthorized, why.clone());
+            }
+            return;
         }
         let checked = match self.launch_context(accepted) {
             Some(context) => validation::group(&context, &executor, &tasks),

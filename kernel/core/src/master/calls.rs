@@ -2,6 +2,7 @@
 
 use kernel_model::{
     agent::{AgentState, ToAgent},
+    caller::Caller,
     ids::{AgentId, FrameworkId, OfferId, StreamId, TaskId, UpdateId},
     roles::Role,
     scheduler::Call,
@@ -22,10 +23,10 @@ impl Master {
         request: RequestId,
         id: FrameworkId,
         stream: Option<StreamId>,
-        principal: Option<String>,
+        caller: &Caller,
         call: Call,
     ) {
-        if let Err(refusal) = self.check_caller(&id, stream, principal) {
+        if let Err(refusal) = self.check_caller(&id, stream, caller) {
             return self.reply(request, Err(refusal));
         }
         if let Call::UpdateFramework { framework, suppressed_roles, preferences } = call {
@@ -71,14 +72,20 @@ impl Master {
         &self,
         id: &FrameworkId,
         stream: Option<StreamId>,
-        principal: Option<String>,
+        caller: &Caller,
     ) -> Result<(), Refusal> {
         let Some(framework) = self.frameworks.get(id) else {
             return Err(Refusal::Invalid("Framework cannot be found".to_owned()));
         };
-        if let Some(who) = &principal
-            && framework.info.principal.as_ref() != Some(who)
-        {
+        let stranger = match caller {
+            Caller::InProcess => None,
+            Caller::Principal(who) => {
+                (framework.info.principal.as_ref() != Some(who)).then_some(who.as_str())
+            }
+            // A client without credentials must not use the rights of a subscription that has some.
+            Caller::Anonymous => framework.caller.as_ref().is_some_and(|of| of != caller).then_some(""),
+        };
+        if let Some(who) = stranger {
             let claimed = framework.info.principal.as_deref().unwrap_or_default();
             return Err(Refusal::Invalid(principal_mismatch(who, claimed)));
         }

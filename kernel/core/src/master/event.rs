@@ -2,6 +2,7 @@
 
 use kernel_model::{
     agent::ToMaster,
+    caller::Caller,
     ids::{AgentId, FrameworkId, StreamId},
     roles::Role,
     scheduler::{Call, Subscribe},
@@ -19,8 +20,7 @@ pub enum Event {
         request: RequestId,
         /// The new id of the stream, which opens if the answer is `Stream`.
         stream: StreamId,
-        /// The authenticated principal.
-        principal: Option<String>,
+        caller: Caller,
         /// Boxed to keep `Event` small: events are moved often.
         subscribe: Box<Subscribe>,
     },
@@ -30,8 +30,7 @@ pub enum Event {
         framework_id: FrameworkId,
         /// The `Mesos-Stream-Id` header of the call.
         stream: Option<StreamId>,
-        /// The authenticated principal.
-        principal: Option<String>,
+        caller: Caller,
         call: Call,
     },
     /// A scheduler's stream ended: the client closed it, a write failed, or its queue was full.

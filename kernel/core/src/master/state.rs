@@ -8,6 +8,7 @@ use std::{
 
 use kernel_model::{
     agent::{AgentInfo, AgentSnapshot, AgentState},
+    caller::Caller,
     executor::ExecutorInfo,
     framework::FrameworkInfo,
     ids::{AgentId, ExecutorId, FrameworkId, StreamId, TaskId},
@@ -19,6 +20,7 @@ use kernel_model::{
     time::Time,
 };
 
+use super::run_as::RunAsPolicy;
 use crate::{
     allocator::{AgentSlot, ClientSlot, CompiledPreferences},
     effect::LinkId,
@@ -44,6 +46,8 @@ pub struct MasterConfig {
     pub shortest_refusal: Duration,
     /// Whether agents with GPUs are offered only to frameworks with GPU_RESOURCES.
     pub filter_gpu_agents: bool,
+    /// The users that frameworks may run tasks as.
+    pub run_as: RunAsPolicy,
 }
 
 impl MasterConfig {
@@ -57,6 +61,7 @@ impl MasterConfig {
             offer_timeout: None,
             shortest_refusal: Duration::from_secs(1),
             filter_gpu_agents: true,
+            run_as: RunAsPolicy::default(),
         }
     }
 }
@@ -168,6 +173,8 @@ pub struct Framework {
     /// The description, with the id.
     pub info: Arc<FrameworkInfo>,
     pub state: FrameworkState,
+    /// The caller of the latest subscription; `None` if it has not subscribed with this master.
+    pub(crate) caller: Option<Caller>,
     /// First subscription with this master.
     pub registered_at: Time,
     pub reregistered_at: Option<Time>,

@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use kernel_model::{
     agent::ToAgent,
+    caller::{Caller, IN_PROCESS_PRINCIPAL},
     framework::{FrameworkCapability, FrameworkInfo},
     ids::{self, FrameworkId, StreamId},
     offer_preferences::OfferPreferences,
@@ -31,22 +32,22 @@ impl Master {
         &mut self,
         request: RequestId,
         stream: StreamId,
-        principal: Option<String>,
+        caller: Caller,
         mut subscribe: Subscribe,
     ) {
-        if let (Some(who), Some(claimed)) = (&principal, &subscribe.framework.principal)
-            && who != claimed
+        if let Some(claimed) = &subscribe.framework.principal
+            && let Some(mismatch) = claim_error(&caller, claimed)
         {
-            return self.reply(request, Err(Refusal::Invalid(principal_mismatch(who, claimed))));
+            return self.reply(request, Err(Refusal::Invalid(mismatch)));
         }
-        if subscribe.framework.principal.is_none() {
-            subscribe.framework.principal = principal;
+        if let (Caller::Principal(who), None) = (&caller, &subscribe.framework.principal) {
+            subscribe.framework.principal = Some(who.clone());
         }
         if subscribe.framework.id.as_ref().is_some_and(|id| id.as_str().is_empty()) {
             subscribe.framework.id = None;
         }
         self.reply(request, Ok(Answer::Stream));
-        if let Some((reason, message)) = self.subscription_error(&subscribe) {
+        if let Some((reason, message)) = self.subscription_error(&caller, &subscribe) {
             return self.close_with_error(stream, reason, message);
         }
         let compiled = match CompiledPreferences::new(&subscribe.preferences) {
@@ -55,13 +56,13 @@ impl Master {
         };
         match subscribe.framework.id.clone() {
             Some(id) if self.frameworks.contains_key(&id) => {
-                self.resubscribe(id, stream, subscribe, compiled);
+                self.resubscribe(id, stream, caller, subscribe, compiled);
             }
-            _ => self.add_framework(stream, subscribe, compiled),
+            _ => self.add_framework(stream, caller, subscribe, compiled),
         }
     }
 
-    fn subscription_error(&self, subscribe: &Subscribe) -> Option<(ErrorReason, String)> {
+    fn subscription_error(&self, caller: &Caller, subscribe: &Subscribe) -> Option<(ErrorReason, String)> {
         let info = &subscribe.framework;
         if let Some(defect) = framework_error(info) {
             return Some((ErrorReason::Other, defect));
@@ -74,8 +75,9 @@ impl Master {
             return Some((ErrorReason::FrameworkRemoved, "Framework has been removed".to_owned()));
         }
         let known = self.frameworks.get(id)?;
-        (known.info.principal != info.principal)
-            .then(|| (ErrorReason::Other, "Changing framework's principal is not allowed.".to_owned()))
+        (known.info.principal != info.principal && !is_own(caller, info)
+            || *caller == Caller::Anonymous && known.caller.as_ref().is_some_and(|known| known != caller))
+        .then(|| (ErrorReason::Other, "Changing framework's principal is not allowed.".to_owned()))
     }
 
     fn close_with_error(&mut self, stream: StreamId, reason: ErrorReason, message: String) {
@@ -86,7 +88,13 @@ impl Master {
         self.effect(Effect::CloseStream { stream });
     }
 
-    fn add_framework(&mut self, stream: StreamId, subscribe: Subscribe, compiled: CompiledPreferences) {
+    fn add_framework(
+        &mut self,
+        stream: StreamId,
+        caller: Caller,
+        subscribe: Subscribe,
+        compiled: CompiledPreferences,
+    ) {
         let mut info = subscribe.framework;
         let id = info.id.get_or_insert_with(|| {
             let number = self.next_framework;
@@ -96,6 +104,7 @@ impl Master {
         let id = id.clone();
         self.insert_framework(info.into(), FrameworkState::Connected(stream.clone()));
         let framework = self.frameworks.get_mut(&id).expect("invariant: inserted just now");
+        framework.caller = Some(caller);
         framework.suppressed_roles = subscribe.suppressed_roles;
         (framework.preferences, framework.compiled) = (subscribe.preferences, compiled);
         self.streams.insert(stream, id.clone());
@@ -113,6 +122,7 @@ impl Master {
                 id,
                 info,
                 state,
+                caller: None,
                 registered_at: self.now,
                 reregistered_at: None,
                 unregistered_at: None,
@@ -133,6 +143,7 @@ impl Master {
         &mut self,
         id: FrameworkId,
         stream: StreamId,
+        caller: Caller,
         subscribe: Subscribe,
         compiled: CompiledPreferences,
     ) {
@@ -141,6 +152,7 @@ impl Master {
         let framework = self.frameworks.get_mut(&id).expect("invariant: looked up by the caller");
         let before = std::mem::replace(&mut framework.state, FrameworkState::Connected(stream.clone()));
         framework.epoch += 1;
+        framework.caller = Some(caller);
         framework.reregistered_at = Some(now);
         framework.unregistered_at = None;
         framework.suppressed_roles = subscribe.suppressed_roles;
@@ -294,6 +306,20 @@ impl Master {
 /// Mesos' message for a principal that differs from the framework's.
 pub(super) fn principal_mismatch(who: &str, claimed: &str) -> String {
     format!("Authenticated principal '{who}' does not match principal '{claimed}' set in `FrameworkInfo`")
+}
+
+/// Why a caller may not have this principal in its `FrameworkInfo`.
+fn claim_error(caller: &Caller, claimed: &str) -> Option<String> {
+    match caller {
+        Caller::InProcess => None,
+        Caller::Anonymous => (claimed == IN_PROCESS_PRINCIPAL).then(|| principal_mismatch("", claimed)),
+        Caller::Principal(who) => (who != claimed).then(|| principal_mismatch(who, claimed)),
+    }
+}
+
+/// Whether this is a framework of the master's own process, which earlier versions subscribed without a principal.
+fn is_own(caller: &Caller, info: &FrameworkInfo) -> bool {
+    *caller == Caller::InProcess && info.principal.as_deref() == Some(IN_PROCESS_PRINCIPAL)
 }
 
 fn framework_error(info: &FrameworkInfo) -> Option<String> {

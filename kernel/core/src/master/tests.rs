@@ -4,5 +4,6 @@ mod agents;
 pub(crate) mod cluster;
 mod frameworks;
 mod offer_preferences;
+mod run_as;
 pub(crate) mod tampering;
 mod tasks;

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, process::Stdio};
 
+use tokio::process::Command;
+
 use super::*;
 
 #[test]
@@ -21,7 +23,8 @@ async fn a_process_has_the_supplementary_groups() {
     let user = Credentials { groups: vec![nobody.gid, Gid::from_raw(12345)], ..nobody.clone() };
     let mut command = Command::new("sh");
     command.args(["-c", "id -u; id -G"]).stdout(Stdio::piped());
-    let output = user.spawn(command).unwrap().wait_with_output().await.unwrap();
+    let child: io::Result<_> = user.run(|| command.spawn());
+    let output = child.unwrap().wait_with_output().await.unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let mut ids = text.split_whitespace().map(|id| id.parse::<u32>().unwrap());
     assert_eq!(ids.next(), Some(nobody.uid.as_raw()));

@@ -1,11 +1,13 @@
-//! Unpacks archives. Entries that would lie outside the target directory are refused or left out by the libraries; links
-//! that an archive brings are not followed when later entries are written.
+//! Unpacks archives of every kind; [`super::unpack`] writes their entries.
 
 use std::{
     fs::File,
     io::{self, BufReader, Read},
     path::Path,
 };
+
+use super::unpack::{untar, unzip};
+use crate::runtime::sandbox::Sandbox;
 
 /// How a file is compressed, by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,19 +45,18 @@ const ENDINGS: [(&str, Kind); 12] = [
     (".gz", Kind::Gzip),
 ];
 
-/// Unpacks `archive` into `sandbox` if its name says that it is an archive; other files stay as they are.
-pub(super) fn extract(archive: &Path, sandbox: &Path) -> io::Result<()> {
-    let name = archive.to_string_lossy();
+/// Unpacks the archive that lies at `name` in the sandbox, if the name says that it is one; other files stay as they are.
+pub(super) fn extract(archive: File, name: &str, sandbox: &Sandbox) -> io::Result<()> {
     let Some((ending, kind)) = ENDINGS.iter().find(|(ending, _)| name.ends_with(ending)) else {
         return Ok(());
     };
-    let file = BufReader::new(File::open(archive)?);
+    let file = BufReader::new(archive);
     match kind {
         Kind::Tar(compression) => untar(decompress(file, *compression)?, sandbox),
         Kind::Zip => unzip(file, sandbox),
         Kind::Gzip => {
             let to = name.strip_suffix(ending).expect("invariant: the name has this ending");
-            let mut output = File::create(to)?;
+            let mut output = sandbox.create_file(Path::new(to))?;
             io::copy(&mut flate2::read::MultiGzDecoder::new(file), &mut output)?;
             Ok(())
         }
@@ -79,15 +80,3 @@ fn decompress(file: BufReader<File>, compression: Compression) -> io::Result<Box
 
 /// Memory for the dictionary of an LZMA file: the format's largest preset takes 64 MiB.
 const LZMA_MEMORY_MAX_KIB: u32 = 128 * 1024;
-
-fn untar(archive: impl Read, sandbox: &Path) -> io::Result<()> {
-    let mut archive = tar::Archive::new(archive);
-    archive.set_preserve_permissions(true);
-    archive.set_preserve_mtime(true);
-    archive.unpack(sandbox)
-}
-
-fn unzip(archive: BufReader<File>, sandbox: &Path) -> io::Result<()> {
-    let mut archive = zip::ZipArchive::new(archive).map_err(io::Error::other)?;
-    archive.extract(sandbox).map_err(io::Error::other)
-}

@@ -4,7 +4,6 @@ use std::{
     fs::File,
     io::{self, Write},
     net::{SocketAddr, TcpStream, ToSocketAddrs},
-    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -69,7 +68,7 @@ pub(super) fn is_supported(uri: &str) -> bool {
 }
 
 /// Downloads into a file. Blocks.
-pub(super) fn download(uri: &str, to: &Path) -> Result<(), DownloadError> {
+pub(super) fn download(uri: &str, to: &mut File) -> Result<(), DownloadError> {
     let parsed: Uri = uri.parse().map_err(|_| DownloadError::Url(uri.to_owned()))?;
     match parsed.scheme_str() {
         Some("ftp") => over_ftp(&parsed, to),
@@ -78,7 +77,7 @@ pub(super) fn download(uri: &str, to: &Path) -> Result<(), DownloadError> {
     }
 }
 
-async fn over_http(uri: Uri, to: &Path) -> Result<(), DownloadError> {
+async fn over_http(uri: Uri, to: &mut File) -> Result<(), DownloadError> {
     let tls = tls::public_client_config()?;
     let client = Client::new(ClientOptions {
         connect_timeout: CONNECT_TIMEOUT,
@@ -86,14 +85,13 @@ async fn over_http(uri: Uri, to: &Path) -> Result<(), DownloadError> {
         ..ClientOptions::with_tls(tls)
     });
     let mut body = open(&client, uri).await?.into_body();
-    let mut file = File::create(to)?;
     loop {
         match tokio::time::timeout(STALL_TIMEOUT, body.frame()).await {
             Err(_) => return Err(DownloadError::Stalled),
-            Ok(None) => return Ok(file.flush()?),
+            Ok(None) => return Ok(to.flush()?),
             Ok(Some(frame)) => {
                 if let Ok(data) = frame.map_err(DownloadError::Body)?.into_data() {
-                    file.write_all(&data)?;
+                    to.write_all(&data)?;
                 }
             }
         }
@@ -159,7 +157,7 @@ impl<'a> FtpSource<'a> {
     }
 }
 
-fn over_ftp(uri: &Uri, to: &Path) -> Result<(), DownloadError> {
+fn over_ftp(uri: &Uri, to: &mut File) -> Result<(), DownloadError> {
     let source = FtpSource::of(uri, FTP_PORT)?;
     let mut ftp = FtpStream::connect_timeout(source.address, CONNECT_TIMEOUT)?;
     ftp.get_ref().set_read_timeout(Some(STALL_TIMEOUT))?;
@@ -168,7 +166,7 @@ fn over_ftp(uri: &Uri, to: &Path) -> Result<(), DownloadError> {
 }
 
 /// `ftps://` is implicit FTPS, as in curl: TLS from the first byte on. Control and data connections are both encrypted.
-fn over_ftps(uri: &Uri, to: &Path, tls: Arc<ClientConfig>) -> Result<(), DownloadError> {
+fn over_ftps(uri: &Uri, to: &mut File, tls: Arc<ClientConfig>) -> Result<(), DownloadError> {
     let source = FtpSource::of(uri, FTPS_PORT)?;
     let connector = StallLimited(RustlsConnector::from(tls));
     let mut ftp = RustlsFtpStream::connect_secure_implicit(source.address, connector, source.host)?;
@@ -186,7 +184,7 @@ fn ftps_client_config() -> Result<Arc<ClientConfig>, TlsError> {
     Ok(Arc::new(config))
 }
 
-fn retrieve<T: TlsStream>(ftp: ImplFtpStream<T>, path: &str, to: &Path) -> Result<(), DownloadError> {
+fn retrieve<T: TlsStream>(ftp: ImplFtpStream<T>, path: &str, to: &mut File) -> Result<(), DownloadError> {
     let mut ftp = ftp.passive_stream_builder(|address| {
         let stream =
             TcpStream::connect_timeout(&address, CONNECT_TIMEOUT).map_err(FtpError::ConnectionError)?;
@@ -196,9 +194,8 @@ fn retrieve<T: TlsStream>(ftp: ImplFtpStream<T>, path: &str, to: &Path) -> Resul
     // The server's own address is used even if its reply names another one, as in curl.
     ftp.set_passive_nat_workaround(true);
     ftp.transfer_type(FileType::Binary)?;
-    let mut file = File::create(to)?;
     let mut data = ftp.retr_as_stream(path)?;
-    io::copy(&mut data, &mut file)?;
+    io::copy(&mut data, to)?;
     Ok(data.finish()?)
 }
 

@@ -30,7 +30,7 @@ fn fetched(name: &str, bytes: &[u8]) -> (tempfile::TempDir, Result<(), FetchErro
     let (source, sandbox) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let from = source.path().join(name);
     fs::write(&from, bytes).unwrap();
-    let result = fetch(&[uri(from.to_string_lossy())], sandbox.path());
+    let result = fetch(&[uri(from.to_string_lossy())], &Sandbox::open(sandbox.path()).unwrap());
     (sandbox, result)
 }
 
@@ -88,10 +88,11 @@ fn links_do_not_lead_out_of_the_sandbox() {
 
 #[test]
 fn other_schemes_and_names_outside_the_sandbox_are_refused() {
-    let sandbox = tempfile::tempdir().unwrap();
-    let refused = fetch(&[uri("hdfs://a/b")], sandbox.path()).unwrap_err();
+    let directory = tempfile::tempdir().unwrap();
+    let sandbox = Sandbox::open(directory.path()).unwrap();
+    let refused = fetch(&[uri("hdfs://a/b")], &sandbox).unwrap_err();
     assert!(matches!(refused, FetchError::Scheme(_)), "{refused}");
     let named = Uri { output_file: Some("../x".to_owned()), ..uri("/etc/hostname") };
-    let refused = fetch(&[named], sandbox.path()).unwrap_err();
+    let refused = fetch(&[named], &sandbox).unwrap_err();
     assert!(matches!(refused, FetchError::Name(..)), "{refused}");
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kernel_model::{
+    caller::IN_PROCESS_PRINCIPAL,
     executor::{CommandInfo, ExecutorInfo, ExecutorKind, RESPAWN_LABEL},
     framework::{FrameworkCapability, FrameworkInfo},
     ids::{ExecutorId, FrameworkId},
@@ -29,7 +30,7 @@ pub fn framework_info(id: Option<FrameworkId>, roles: &[Role]) -> FrameworkInfo 
         checkpoint: true,
         roles: roles.to_vec(),
         hostname: String::new(),
-        principal: None,
+        principal: Some(IN_PROCESS_PRINCIPAL.to_owned()),
         webui_url: String::new(),
         capabilities: [MultiRole, PartitionAware, TaskKillingState, ReservationRefinement].into(),
         labels: Labels::default(),

@@ -5,6 +5,7 @@ use std::{fmt::Write, time::Duration};
 use bytes::Bytes;
 use kernel_model::{
     agent::{AgentInfo, Launch, ToAgent, ToMaster},
+    caller::Caller,
     executor::{CommandInfo, ExecutorInfo, ExecutorKind},
     framework::{FrameworkCapability, FrameworkInfo},
     ids::{AgentId, FrameworkId, StreamId, TaskId, UpdateId},
@@ -119,14 +120,14 @@ impl Cluster {
         let subscribe =
             Subscribe { framework, suppressed_roles: Default::default(), preferences: Default::default() };
         let request = self.request();
-        let (stream, principal) = (StreamId::from(stream), None);
-        self.step(Event::Subscribe { request, stream, principal, subscribe: subscribe.into() });
+        let (stream, caller) = (StreamId::from(stream), Caller::InProcess);
+        self.step(Event::Subscribe { request, stream, caller, subscribe: subscribe.into() });
     }
 
     pub(crate) fn call(&mut self, framework: &str, stream: &str, call: Call) {
         let request = self.request();
         let (framework_id, stream) = (FrameworkId::from(framework), Some(StreamId::from(stream)));
-        self.step(Event::SchedulerCall { request, framework_id, stream, principal: None, call });
+        self.step(Event::SchedulerCall { request, framework_id, stream, caller: Caller::InProcess, call });
     }
 
     pub(crate) fn operator(&mut self, call: OperatorCall) {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use expect_test::{Expect, expect};
 use kernel_model::{
-    framework::FrameworkCapability, ids::FrameworkId, offer::Filters, roles::Role, scheduler::Call,
-    task::TaskState,
+    caller::Caller, framework::FrameworkCapability, ids::FrameworkId, offer::Filters, roles::Role,
+    scheduler::Call, task::TaskState,
 };
 
 use super::cluster::*;
@@ -164,7 +164,7 @@ fn refusals_of_calls() {
         request,
         framework_id: "m-0000".into(),
         stream: stream.map(Into::into),
-        principal: principal.map(Into::into),
+        caller: principal.map_or(Caller::InProcess, |name| Caller::Principal(name.into())),
         call: Call::Request,
     };
     c.step(call(None, None));

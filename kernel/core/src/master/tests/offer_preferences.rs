@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use expect_test::expect;
 use kernel_model::{
     agent::ToMaster,
+    caller::Caller,
     offer_preferences::{AttributeConstraint, OfferPreferences, Predicate, Selector},
     resources::{Attribute, AttributeValue, Scalar},
     roles::Role,
@@ -35,7 +36,12 @@ impl Cluster {
         let framework = framework("f", &["*"]);
         let subscribe = Subscribe { framework, suppressed_roles: Default::default(), preferences };
         let (request, stream) = (self.request(), stream.into());
-        self.step(Event::Subscribe { request, stream, principal: None, subscribe: subscribe.into() });
+        self.step(Event::Subscribe {
+            request,
+            stream,
+            caller: Caller::InProcess,
+            subscribe: subscribe.into(),
+        });
     }
 }
 

@@ -1,0 +1,98 @@
+//! Who may use the Mesos APIs of this process: credentials that are generated at the first start, or the operator's.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
+use kernel::access::{Access, Credentials, RunAsPolicy, parse_acls};
+use shim_pki::directory;
+
+use crate::{
+    arguments::{MesosArguments, ServerArguments},
+    data_directory::DataDirectory,
+    progress::Progress,
+};
+
+/// The file with the generated credentials, in Mesos' form.
+const CREDENTIALS_FILE: &str = "mesos-credentials";
+/// The principal of the generated credentials, for frameworks and operators.
+const PRINCIPAL: &str = "catamaran";
+
+/// The rules for the Mesos APIs, and the file that the credentials are in.
+pub struct MesosAccess {
+    /// The rules.
+    pub access: Access,
+    file: PathBuf,
+    anonymous: bool,
+    anonymous_root: bool,
+}
+
+impl MesosAccess {
+    /// Reads the credentials, or generates them.
+    pub fn open(data: &DataDirectory, arguments: &MesosArguments, root: bool) -> anyhow::Result<Self> {
+        let (file, text) = match &arguments.mesos_credentials {
+            Some(path) => (path.clone(), read(path).context("--mesos-credentials")?),
+            None => generated(data)?,
+        };
+        let credentials = Credentials::parse(&text).with_context(|| file.display().to_string())?;
+        let access = Access::with(credentials);
+        let access = match arguments.mesos_anonymous {
+            true => access.or_anonymous(root),
+            false if arguments.mesos_anonymous_executors => access.or_anonymous_executors(),
+            false => access,
+        };
+        Ok(Self { access, file, anonymous: arguments.mesos_anonymous, anonymous_root: root })
+    }
+
+    /// Prints where the credentials are, or that none are needed.
+    pub fn tell(&self, addresses: &[SocketAddr], progress: &Progress) {
+        progress.note(&format!("credentials of the Mesos API: {}", self.file.display()));
+        if !self.anonymous {
+            return;
+        }
+        let addresses: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
+        let addresses = addresses.join(" and ");
+        let users = match self.anonymous_root {
+            true => "as every user, root included",
+            false => "as unprivileged users",
+        };
+        progress.note(&format!(
+            "warning: --mesos-anonymous: whoever reaches {addresses} controls the Mesos API without credentials and runs \
+             tasks {users}"
+        ));
+        tracing::warn!(addresses, root = self.anonymous_root, "the Mesos API is open without credentials");
+    }
+}
+
+/// The rules about users of tasks.
+pub fn run_as(arguments: &ServerArguments) -> anyhow::Result<RunAsPolicy> {
+    match &arguments.mesos_acls {
+        Some(path) => {
+            let text = read(path).context("--mesos-acls")?;
+            parse_acls(&text).with_context(|| format!("--mesos-acls {}", path.display()))
+        }
+        None => Ok(RunAsPolicy::default()),
+    }
+}
+
+/// Reads a file that is named as a path or, as Mesos allows, as a `file://` URL.
+fn read(path: &Path) -> anyhow::Result<String> {
+    let path = path.strip_prefix("file:///").map(|rest| Path::new("/").join(rest)).unwrap_or(path.to_owned());
+    fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// The generated credentials, which only this process' user can read.
+fn generated(data: &DataDirectory) -> anyhow::Result<(PathBuf, String)> {
+    let path = data.join(CREDENTIALS_FILE);
+    if path.exists() {
+        let text = read(&path)?;
+        return Ok((path, text));
+    }
+    let secret = directory::random_secret()?;
+    let text = format!(r#"{{"credentials":[{{"principal":"{PRINCIPAL}","secret":"{secret}"}}]}}"#) + "\n";
+    directory::write_private(&path, &text)?;
+    Ok((path, text))
+}
