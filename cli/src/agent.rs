@@ -16,13 +16,16 @@ use crate::{
     mesos_access::MesosAccess,
     node::{self, NodeFiles},
     pod_network::{Network, Source},
-    preflight,
+    preflight::{self, Listener},
     progress::Progress,
+    renewal::{self, Signer},
     runtime,
 };
 
 /// How long admission may take before a line says that the agent is still waiting.
 const ADMISSION_NOTICE: Duration = Duration::from_secs(5);
+/// The environment variable with the join token.
+const JOIN_TOKEN_VARIABLE: &str = "CATAMARAN_JOIN_TOKEN";
 /// How often an executor without a Pod CIDR reads its configuration again.
 const CONFIG_READ_EVERY: Duration = Duration::from_secs(1);
 
@@ -41,15 +44,18 @@ pub fn run(arguments: Agent) -> anyhow::Result<()> {
             joined = join(&files, &arguments, &name, &progress) => joined?,
             () = signals.wait() => return clear(&files, &mut signals).await,
         }
-        let tls = files.client_tls()?;
-        let source = Source::Remote(arguments.master.clone(), tls.clone());
+        let source = Source::Remote(arguments.master.clone(), files.client_tls()?);
         let network = tokio::select! {
             network = obtain_network(source, &files, &arguments.agent, &progress) => network?,
             () = signals.wait() => return clear(&files, &mut signals).await,
         };
-        let dialer = Arc::new(TlsDialer { master: arguments.master.clone(), tls });
+        let dialer = Arc::new(TlsDialer { master: arguments.master.clone(), tls: files.tls_source() });
         let mut agent = start(&data, &files, &arguments.agent, &mesos, network, dialer, &progress).await?;
         mesos.tell(&[arguments.agent.agent_listen], &progress);
+        preflight::tell_listeners(&listeners(&arguments.agent), &progress);
+        let ip = node::advertised(&arguments.agent);
+        let signer = Signer::Remote(arguments.master.clone());
+        tokio::spawn(renewal::keep_node_certificate(signer, files.clone(), name.clone(), ip));
         let ready = format!("ready: {name} runs Pods and tasks for {}", arguments.master);
         serve(&mut agent, progress, &ready, &mut signals, std::future::pending()).await?;
         stop(agent, &files, &mut signals).await
@@ -57,14 +63,37 @@ pub fn run(arguments: Agent) -> anyhow::Result<()> {
 }
 
 async fn join(files: &NodeFiles, arguments: &Agent, name: &str, progress: &Progress) -> anyhow::Result<()> {
-    if files.joined() {
+    if files.joined() && !renewal::has_ended(files) {
         return Ok(());
     }
     progress.doing(&format!("joining the cluster at {}", arguments.master));
-    let Some(token) = &arguments.token else {
-        bail!("this machine has not joined yet: give --token with what the server wrote to join-token");
+    let Some(token) = join_token(arguments)? else {
+        bail!(
+            "this machine has not joined yet, or its certificate has ended: give what the server wrote to join-token with --token-file, \
+             {JOIN_TOKEN_VARIABLE} or --token"
+        );
     };
-    node::join(files, &arguments.master, token, name, node::advertised(&arguments.agent)).await
+    node::join(files, &arguments.master, &token, name, node::advertised(&arguments.agent)).await
+}
+
+/// What an agent and its executor of Pods listen on.
+pub fn listeners(arguments: &AgentArguments) -> [Listener; 2] {
+    let name = "the node's server for logs and exec (TLS)";
+    [
+        Listener::at("the agent's Mesos API (plain HTTP)", arguments.agent_listen),
+        Listener { name, ip: node::advertised(arguments), port: None },
+    ]
+}
+
+/// The join token, from where it was given.
+fn join_token(arguments: &Agent) -> anyhow::Result<Option<String>> {
+    if let Some(path) = &arguments.token_file {
+        let token = std::fs::read_to_string(path)
+            .with_context(|| format!("--token-file: cannot read {}", path.display()))?;
+        return Ok(Some(token.trim().to_owned()));
+    }
+    let variable = || std::env::var(JOIN_TOKEN_VARIABLE).ok().filter(|token| !token.is_empty());
+    Ok(arguments.token.clone().or_else(variable))
 }
 
 /// Prints `ready` once the master has admitted the agent, and returns on a signal. An agent that ends by itself and a part

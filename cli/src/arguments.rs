@@ -33,6 +33,8 @@ enum Verb {
     Server(Server),
     /// Start an agent on this machine and join a server
     Agent(Agent),
+    /// Print a token with which machines can join
+    JoinToken(JoinTokenArguments),
     /// Run the Pods of this machine (started by an agent)
     #[command(hide = true)]
     Executor,
@@ -49,6 +51,7 @@ impl Arguments {
             Verb::Up(arguments) => up::run(arguments),
             Verb::Server(arguments) => server::run(arguments),
             Verb::Agent(arguments) => agent::run(arguments),
+            Verb::JoinToken(arguments) => server::print_join_token(&arguments),
             Verb::Executor => agent::run_executor(),
             // The agent reads this exit code as the task's.
             Verb::CommandExecutor => return Ok(agent::run_command_executor()),
@@ -155,6 +158,9 @@ pub struct ServerArguments {
     /// Let clients without credentials run tasks as root, too
     #[arg(long, requires = "mesos_anonymous")]
     pub mesos_anonymous_root: bool,
+    /// Seconds for which a join token is valid; the file join-token has a new one after half of that time
+    #[arg(long, value_name = "SECONDS", default_value = "86400", value_parser = seconds)]
+    pub join_token_ttl: Duration,
     /// Seconds between heartbeats on Mesos streams
     #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = seconds)]
     pub heartbeat_interval: Duration,
@@ -261,15 +267,33 @@ pub struct Server {
     pub mesos: MesosArguments,
 }
 
+/// Arguments of `join-token`.
+#[derive(Debug, Clone, Args)]
+pub struct JoinTokenArguments {
+    /// Data directory of the server, which may be running
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/catamaran")]
+    pub data_dir: PathBuf,
+    /// Withdraw all tokens and create a new one
+    #[arg(long)]
+    pub rotate: bool,
+    /// Seconds for which a new token is valid
+    #[arg(long, value_name = "SECONDS", default_value = "86400", value_parser = seconds)]
+    pub join_token_ttl: Duration,
+}
+
 /// Arguments of `agent`.
 #[derive(Debug, Clone, Args)]
 pub struct Agent {
     /// Mesos address of the server
     #[arg(long, value_name = "HOST:PORT")]
     pub master: String,
-    /// Join token from the file join-token in the server's data directory; needed for the first start only
+    /// Join token from the file join-token in the server's data directory; needed for the first start only. Other users of
+    /// this machine can read it: --token-file and the environment variable CATAMARAN_JOIN_TOKEN are safer
     #[arg(long, value_name = "TOKEN")]
     pub token: Option<String>,
+    /// File with the join token
+    #[arg(long, value_name = "PATH", conflicts_with = "token")]
+    pub token_file: Option<PathBuf>,
     /// Directory of the agent's checkpoint, certificate, containers and logs
     #[arg(long, value_name = "DIR", default_value = "/var/lib/catamaran-agent")]
     pub data_dir: PathBuf,

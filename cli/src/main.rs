@@ -18,6 +18,7 @@ mod node;
 mod pod_network;
 mod preflight;
 mod progress;
+mod renewal;
 mod runtime;
 mod server;
 mod up;

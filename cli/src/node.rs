@@ -3,13 +3,14 @@
 use std::{
     net::IpAddr,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use anyhow::{Context, bail};
 use kernel::{agent::AgentOptions, agent_link};
 use kernel_model::resources::Attribute;
 use shim_pki::{JoinToken, NodeRequest, authority, directory, tls::joining_config};
-use transport::tls;
+use transport::{client::TlsSource, tls};
 
 use crate::{arguments::AgentArguments, logging, preflight};
 
@@ -69,14 +70,29 @@ impl NodeFiles {
         self.certificate().exists()
     }
 
+    /// TLS configurations with the node's current certificate.
+    pub fn tls_source(&self) -> TlsSource {
+        let files = self.clone();
+        Arc::new(move || {
+            let [authority, certificate, key] =
+                [files.authority(), files.certificate(), files.key()].map(|path| tls::read_pem(&path));
+            tls::client_config(&authority?, Some((&certificate?, &key?)), tls::ALPN_HTTP1)
+        })
+    }
+
+    /// The node's key, PEM.
+    pub fn key_pem(&self) -> anyhow::Result<String> {
+        Ok(tls::read_pem(&self.key())?)
+    }
+
+    /// The node's certificate, PEM; `None` if this machine has not joined.
+    pub fn certificate_pem(&self) -> Option<String> {
+        std::fs::read_to_string(self.certificate()).ok()
+    }
+
     /// TLS configuration with the node's certificate, for the link to the master.
-    pub fn client_tls(&self) -> anyhow::Result<std::sync::Arc<rustls::ClientConfig>> {
-        let read = |path: PathBuf| {
-            std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
-        };
-        let (authority, certificate, key) =
-            (read(self.authority())?, read(self.certificate())?, read(self.key())?);
-        Ok(tls::client_config(&authority, Some((&certificate, &key)), tls::ALPN_HTTP1)?)
+    pub fn client_tls(&self) -> anyhow::Result<Arc<rustls::ClientConfig>> {
+        Ok(self.tls_source()()?)
     }
 
     /// Reads the executor's configuration.

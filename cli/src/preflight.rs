@@ -7,6 +7,8 @@ use std::{
 
 use anyhow::{Context, bail};
 
+use crate::progress::Progress;
+
 /// Fails unless the process runs as root, which containers, mounts and control groups need.
 pub fn need_root(verb: &str) -> anyhow::Result<()> {
     if !rustix::process::geteuid().is_root() {
@@ -26,6 +28,31 @@ pub fn need_ports(addresses: &[(&str, SocketAddr)]) -> anyhow::Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// A server of this process, for [`tell_listeners`].
+pub struct Listener {
+    /// What listens.
+    pub name: &'static str,
+    /// Where.
+    pub ip: IpAddr,
+    /// `None` for a port that is chosen when it starts.
+    pub port: Option<u16>,
+}
+
+impl Listener {
+    /// A server at a known address.
+    pub fn at(name: &'static str, address: SocketAddr) -> Self {
+        Self { name, ip: address.ip(), port: Some(address.port()) }
+    }
+}
+
+/// Prints which servers machines other than this one can reach.
+pub fn tell_listeners(listeners: &[Listener], progress: &Progress) {
+    for Listener { name, ip, port } in listeners.iter().filter(|l| !l.ip.is_loopback()) {
+        let address = port.map_or_else(|| ip.to_string(), |port| SocketAddr::new(*ip, port).to_string());
+        progress.note(&format!("reachable from other machines: {name} on {address}"));
+    }
 }
 
 /// Debian packages that running Pods needs, each with files of which any shows that it is installed.

@@ -18,17 +18,20 @@ use kernel::{
     hollow::HollowHandle,
     server::{AgentEndpoint, MasterHandle, MasterOptions},
 };
-use shim_pki::{Pki, ServerNames, directory, identity};
+use shim_pki::{JoinTokens, Pki, ServerNames, directory, identity};
 use store::{EmbeddedStore, EtcdConfig, EtcdStore, MemoryStore, Store};
+use tokio::task::JoinHandle;
 use transport::tls;
 
 use crate::{
-    arguments::{MesosArguments, Server, ServerArguments, StoreChoice},
+    arguments::{JoinTokenArguments, MesosArguments, Server, ServerArguments, StoreChoice},
     data_directory::DataDirectory,
     hollow,
     mesos_access::{self, MesosAccess},
-    pod_network, preflight,
+    pod_network,
+    preflight::{self, Listener},
     progress::Progress,
+    renewal::{JOIN_TOKEN_FILE, ServerFiles},
     runtime,
 };
 
@@ -43,6 +46,7 @@ pub struct Running {
     pub(crate) kubeconfig: PathBuf,
     runners: RunnersHandle,
     hollow: Option<HollowHandle>,
+    renewal: JoinHandle<()>,
 }
 
 /// `catamaran server`.
@@ -76,7 +80,31 @@ async fn open_and_start(
     let access = MesosAccess::open(data, mesos, server.mesos_anonymous_root)?;
     let running = start(data, server, &access, progress).await?;
     access.tell(&[server.mesos_listen], progress);
+    preflight::tell_listeners(&listeners(server), progress);
     Ok(running)
+}
+
+/// `catamaran join-token`: the server reads the tokens for each join, so it need not be restarted.
+pub fn print_join_token(arguments: &JoinTokenArguments) -> anyhow::Result<()> {
+    let certificate = arguments.data_dir.join("pki/ca.crt");
+    let authority = std::fs::read_to_string(&certificate)
+        .with_context(|| format!("there is no cluster here: cannot read {}", certificate.display()))?;
+    let tokens = JoinTokens::new(&arguments.data_dir, &authority)?;
+    let token = match arguments.rotate {
+        true => tokens.rotate(SystemTime::now(), arguments.join_token_ttl)?,
+        false => tokens.current(SystemTime::now(), arguments.join_token_ttl)?,
+    };
+    directory::write_private(&arguments.data_dir.join(JOIN_TOKEN_FILE), &format!("{token}\n"))?;
+    println!("{token}");
+    Ok(())
+}
+
+/// What a server listens on.
+pub fn listeners(arguments: &ServerArguments) -> [Listener; 2] {
+    [
+        Listener::at("the Kubernetes API (TLS)", arguments.api_listen),
+        Listener::at("the Mesos API and the agents' links (plain HTTP and TLS)", arguments.mesos_listen),
+    ]
 }
 
 /// The last line of a start-up.
@@ -100,7 +128,6 @@ pub async fn start(
     let store = open_store(data, &arguments.store).await?;
     progress.doing("reading the cluster's keys");
     let pki = Arc::new(Pki::open_or_create(data.path(), SystemTime::now())?);
-    directory::write_private(&data.join("join-token"), &format!("{}\n", pki.join_token))?;
     let ip = preflight::advertised(arguments.api_listen);
     let api_url = format!("https://{}", SocketAddr::new(ip, arguments.api_listen.port()));
 
@@ -131,8 +158,18 @@ pub async fn start(
         ca_pem: pki.authority.certificate().to_owned(),
     });
     let hollow = hollow::start(&master, arguments.hollow_nodes, progress);
-    let kubeconfig = write_kubeconfig(data, arguments, &pki, &api_url)?;
-    Ok(Running { master, api, pki, pod_cidrs, api_url, kubeconfig, runners, hollow })
+    let files = ServerFiles {
+        pki: Arc::clone(&pki),
+        join_token: data.join(JOIN_TOKEN_FILE),
+        join_token_ttl: arguments.join_token_ttl,
+        kubeconfig: arguments.kubeconfig.clone().unwrap_or_else(|| data.join("kubeconfig")),
+        api_url: api_url.clone(),
+    };
+    files.write_join_token()?;
+    let kubeconfig = files.kubeconfig.clone();
+    let admin = files.write_kubeconfig()?;
+    let renewal = tokio::spawn(files.keep(admin));
+    Ok(Running { master, api, pki, pod_cidrs, api_url, kubeconfig, runners, hollow, renewal })
 }
 
 /// The audit log that was asked for.
@@ -156,6 +193,7 @@ impl Running {
 
     /// Stops all parts in reverse order.
     pub async fn stop(self) {
+        self.renewal.abort();
         drop(self.hollow);
         self.runners.stop();
         self.api.shutdown().await;
@@ -227,18 +265,6 @@ fn flags(arguments: &ServerArguments, options: &MasterOptions) -> Vec<(String, S
     flags.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-fn write_kubeconfig(
-    data: &DataDirectory,
-    arguments: &ServerArguments,
-    pki: &Pki,
-    api_url: &str,
-) -> anyhow::Result<PathBuf> {
-    let path = arguments.kubeconfig.clone().unwrap_or_else(|| data.join("kubeconfig"));
-    let admin = pki.authority.issue_admin(SystemTime::now())?;
-    directory::write_kubeconfig(&path, api_url, pki.authority.certificate(), &admin)?;
-    Ok(path)
-}
-
 /// Signs certificates for machines that present the join token, and admits agent links with a node's certificate.
 pub struct Authority {
     pub(crate) pki: Arc<Pki>,
@@ -272,8 +298,22 @@ impl Authority {
 #[async_trait::async_trait]
 impl JoinAuthority for Authority {
     async fn join(&self, request: JoinRequest) -> Result<Joined, JoinRefusal> {
-        if !self.pki.join_token.accepts(&request.token) {
-            return Err(JoinRefusal("the join token is not valid for this cluster".to_owned()));
+        let refused = |error: &dyn std::fmt::Display| JoinRefusal(format!("{error:#}"));
+        let accepted = self.pki.join_tokens.accepts(&request.token, SystemTime::now());
+        if !accepted.map_err(|error| refused(&error))? {
+            return Err(JoinRefusal(
+                "the join token is not valid for this cluster, or has expired; a valid one is in the file join-token in \
+                 the server's data directory"
+                    .to_owned(),
+            ));
+        }
+        self.sign(&request).map_err(|error| JoinRefusal(format!("{error:#}")))
+    }
+
+    async fn renew(&self, certificate: &[u8], request: JoinRequest) -> Result<Joined, JoinRefusal> {
+        let name = self.admits(certificate)?;
+        if name != request.node_name {
+            return Err(JoinRefusal(format!("the certificate is that of node {name}")));
         }
         self.sign(&request).map_err(|error| JoinRefusal(format!("{error:#}")))
     }

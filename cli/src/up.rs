@@ -14,6 +14,7 @@ use crate::{
     pod_network::Source,
     preflight,
     progress::Progress,
+    renewal::{self, Signer},
     runtime,
     server::{self, Authority, Running},
 };
@@ -46,7 +47,11 @@ async fn start_and_serve(
         // An earlier run may have been killed and its Pods may still run here.
         () = signals.wait() => return agent::clear(&files, signals).await,
     };
-    admit(&running, &files, arguments)?;
+    let authority = admit(&running, &files, arguments)?;
+    let name = node::name(&arguments.agent)?;
+    let ip = node::advertised(&arguments.agent);
+    let renewed = renewal::keep_node_certificate(Signer::Local(authority), files.clone(), name, ip);
+    let renewal = tokio::spawn(renewed);
     let dialer = Arc::new(running.master.attach_agent());
     let source = Source::Local(running.pod_cidrs.clone(), node::name(&arguments.agent)?);
     let network = tokio::select! {
@@ -55,15 +60,18 @@ async fn start_and_serve(
     };
     let mut agent = agent::start(data, &files, &arguments.agent, &mesos, network, dialer, &progress).await?;
     mesos.tell(&[arguments.server.mesos_listen, arguments.agent.agent_listen], &progress);
+    preflight::tell_listeners(&server::listeners(&arguments.server), &progress);
+    preflight::tell_listeners(&agent::listeners(&arguments.agent), &progress);
     let ready = server::ready_line(&running);
     agent::serve(&mut agent, progress, &ready, signals, running.failed()).await?;
+    renewal.abort();
     let stopped = agent::stop(agent, &files, signals).await;
     running.stop().await;
     stopped
 }
 
 /// Issues this machine's certificate, at each start, since the API's address may have changed.
-fn admit(running: &Running, files: &NodeFiles, arguments: &Up) -> anyhow::Result<()> {
+fn admit(running: &Running, files: &NodeFiles, arguments: &Up) -> anyhow::Result<Authority> {
     let name = node::name(&arguments.agent)?;
     let NodeRequest { csr, key } = authority::node_request(&name)?;
     let addresses = vec![node::advertised(&arguments.agent)];
@@ -73,5 +81,6 @@ fn admit(running: &Running, files: &NodeFiles, arguments: &Up) -> anyhow::Result
         api_url: running.api_url.clone(),
         pod_cidrs: running.pod_cidrs.clone(),
     };
-    files.write_joined(&authority.sign(&request)?, &key)
+    files.write_joined(&authority.sign(&request)?, &key)?;
+    Ok(authority)
 }

@@ -18,8 +18,8 @@ const CLOCK_SKEW: Duration = DAY;
 const AUTHORITY_DAYS: u32 = 3650;
 /// The server's and the administrator's certificates are issued at every start, so a year is enough.
 const LEAF_DAYS: u32 = 365;
-/// There is no rotation of node certificates yet, so they are valid for as long as the authority.
-const NODE_DAYS: u32 = 3649;
+/// Agents renew their certificates after two thirds of this time (a year, as with kubeadm).
+const NODE_DAYS: u32 = 365;
 
 /// A certificate with its private key, both PEM.
 #[derive(Clone)]
@@ -164,7 +164,15 @@ impl CertificateAuthority {
 
 /// Creates a node's key and its signing request.
 pub fn node_request(node_name: &str) -> Result<NodeRequest, PkiError> {
-    let key = KeyPair::generate().map_err(PkiError::Make)?;
+    request_with(node_name, KeyPair::generate().map_err(PkiError::Make)?)
+}
+
+/// Creates a signing request with the key that a node has.
+pub fn renewal_request(node_name: &str, key_pem: &str) -> Result<NodeRequest, PkiError> {
+    request_with(node_name, KeyPair::from_pem(key_pem).map_err(|e| PkiError::malformed("node key", e))?)
+}
+
+fn request_with(node_name: &str, key: KeyPair) -> Result<NodeRequest, PkiError> {
     let mut params = CertificateParams::default();
     params.distinguished_name = name(&format!("system:node:{node_name}"), Some("system:nodes"));
     let csr = params.serialize_request(&key).map_err(PkiError::Make)?;

@@ -1,13 +1,17 @@
 //! The PKI's files in `<data-dir>/pki/`: created at the first start, read at later ones. The only module of this crate
 //! that accesses the file system.
 
+mod join_tokens;
+
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::authority::service_account_key;
-use crate::{CertificateAuthority, Issued, JoinToken, PkiError, kubeconfig};
+use crate::{CertificateAuthority, Issued, PkiError, kubeconfig};
+
+pub use join_tokens::JoinTokens;
 
 /// Random bytes of a join token's secret.
 const SECRET_BYTES: usize = 16;
@@ -24,8 +28,8 @@ pub struct Pki {
     pub authority: CertificateAuthority,
     /// Key for service account tokens: P-256, PKCS#8 PEM.
     pub service_account_key: String,
-    /// The token with which machines join.
-    pub join_token: JoinToken,
+    /// The tokens with which machines join.
+    pub join_tokens: JoinTokens,
 }
 
 impl Pki {
@@ -42,16 +46,8 @@ impl Pki {
                 key
             }
         };
-        let secret = match read(&directory.join("join-secret"))? {
-            Some(secret) => secret.trim().to_owned(),
-            None => {
-                let secret = random_secret()?;
-                write(&directory.join("join-secret"), &secret, MODE_PRIVATE)?;
-                secret
-            }
-        };
-        let join_token = JoinToken::new(authority.certificate(), &secret)?;
-        Ok(Pki { directory, authority, service_account_key, join_token })
+        let join_tokens = JoinTokens::new(data_dir, authority.certificate())?;
+        Ok(Pki { directory, authority, service_account_key, join_tokens })
     }
 }
 

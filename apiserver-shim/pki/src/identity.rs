@@ -1,5 +1,7 @@
 //! The user of a client certificate, as in the Kubernetes API: the common name is the user, each organization a group.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::PkiError;
@@ -31,6 +33,17 @@ pub fn of_certificate(der: &[u8]) -> Result<Identity, PkiError> {
 /// The node of a user name `system:node:<name>`.
 pub fn node_name(user: &str) -> Option<&str> {
     user.strip_prefix("system:node:").filter(|n| !n.is_empty())
+}
+
+/// Whether two thirds of the validity of a PEM certificate are over.
+pub fn is_due_for_renewal(pem_text: &str, now: SystemTime) -> Result<bool, PkiError> {
+    let block = pem::parse(pem_text).map_err(|e| PkiError::malformed("certificate", e))?;
+    let (_, certificate) =
+        X509Certificate::from_der(block.contents()).map_err(|e| PkiError::malformed("certificate", e))?;
+    let validity = certificate.validity();
+    let (start, end) = (validity.not_before.timestamp(), validity.not_after.timestamp());
+    let now = now.duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX));
+    Ok(now >= start + (end - start) / 3 * 2)
 }
 
 /// End of validity of a PEM certificate, in seconds since 1970.

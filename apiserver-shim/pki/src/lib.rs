@@ -13,7 +13,7 @@ pub mod kubeconfig;
 pub mod tls;
 
 pub use authority::{CertificateAuthority, Issued, NodeRequest, ServerNames};
-pub use directory::Pki;
+pub use directory::{JoinTokens, Pki};
 pub use identity::Identity;
 pub use join_token::JoinToken;
 

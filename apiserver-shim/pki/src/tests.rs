@@ -1,12 +1,12 @@
 //! Tests of keys and certificates, with handshakes of in-memory rustls connections.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection};
 
-use crate::authority::{node_request, public_key_pem, public_point};
+use crate::authority::{node_request, public_key_pem, public_point, renewal_request};
 use transport::tls::{ALPN_HTTP, ClientCertificate, client_config, server_config};
 
 use crate::tls::joining_config;
@@ -134,8 +134,11 @@ fn keys_are_kept_over_restarts_and_private() {
     let second = Pki::open_or_create(dir.path(), SystemTime::now()).unwrap();
     assert_eq!(first.authority.certificate(), second.authority.certificate());
     assert_eq!(first.service_account_key, second.service_account_key);
-    assert_eq!(first.join_token, second.join_token);
-    for key in ["ca.key", "sa.key", "join-secret"] {
+    let now = SystemTime::now();
+    let hour = Duration::from_secs(3600);
+    let token = first.join_tokens.current(now, hour).unwrap();
+    assert_eq!(second.join_tokens.current(now, hour).unwrap(), token);
+    for key in ["ca.key", "sa.key", "join-tokens"] {
         let mode = std::fs::metadata(dir.path().join("pki").join(key)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{key}");
     }
@@ -144,4 +147,53 @@ fn keys_are_kept_over_restarts_and_private() {
     let admin = first.authority.issue_admin(SystemTime::now()).unwrap();
     let text = crate::kubeconfig::render("https://127.0.0.1:6443", first.authority.certificate(), &admin);
     assert!(text.contains("server: https://127.0.0.1:6443"));
+}
+
+#[test]
+fn join_tokens_expire_and_can_be_withdrawn() {
+    let dir = tempfile::tempdir().unwrap();
+    let pki = Pki::open_or_create(dir.path(), SystemTime::now()).unwrap();
+    let tokens = &pki.join_tokens;
+    let day = Duration::from_secs(24 * 3600);
+    let start = SystemTime::now();
+    let first = tokens.current(start, day).unwrap();
+    assert_eq!(tokens.current(start + day / 3, day).unwrap(), first);
+    let second = tokens.current(start + day * 2 / 3, day).unwrap();
+    assert_ne!(first, second);
+    let accepted = |token: &JoinToken, at| tokens.accepts(&token.to_string(), at).unwrap();
+    assert!(accepted(&first, start + day * 3 / 4) && accepted(&second, start + day * 3 / 4));
+    assert!(!accepted(&first, start + day * 2) && !accepted(&second, start + day * 2));
+    let third = tokens.rotate(start, day).unwrap();
+    assert!(accepted(&third, start) && !accepted(&first, start) && !accepted(&second, start));
+    assert!(!tokens.accepts("", start).unwrap());
+}
+
+/// The token of an earlier version stays valid for the lifetime of a new one.
+#[test]
+fn a_token_without_an_end_gets_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let pki = Pki::open_or_create(dir.path(), SystemTime::now()).unwrap();
+    std::fs::write(dir.path().join("pki/join-secret"), "s3cret\n").unwrap();
+    let (now, day) = (SystemTime::now(), Duration::from_secs(24 * 3600));
+    let token = pki.join_tokens.current(now, day).unwrap();
+    assert!(token.to_string().ends_with("::s3cret"), "{token}");
+    assert!(pki.join_tokens.accepts(&token.to_string(), now + day / 2).unwrap());
+    assert!(!pki.join_tokens.accepts(&token.to_string(), now + day * 2).unwrap());
+    assert!(!dir.path().join("pki/join-secret").exists());
+}
+
+#[test]
+fn certificates_are_renewed_with_their_key_before_they_end() {
+    let now = SystemTime::now();
+    let authority = CertificateAuthority::create(now).unwrap();
+    let request = node_request("n").unwrap();
+    let names = ServerNames::default();
+    let certificate = authority.sign_node(&request.csr, "n", &names, now).unwrap();
+    let day = Duration::from_secs(24 * 3600);
+    assert!(!identity::is_due_for_renewal(&certificate, now + day * 200).unwrap());
+    assert!(identity::is_due_for_renewal(&certificate, now + day * 300).unwrap());
+    let renewal = renewal_request("n", &request.key).unwrap();
+    assert_eq!(renewal.key, request.key);
+    let renewed = authority.sign_node(&renewal.csr, "n", &names, now + day * 300).unwrap();
+    assert!(!identity::is_due_for_renewal(&renewed, now + day * 300).unwrap());
 }

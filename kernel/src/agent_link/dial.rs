@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Request, Response, body::Incoming, header};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use transport::client::{Client, ClientOptions};
+use transport::client::{Client, ClientOptions, TlsSource};
 
 use super::{AgentLink, Dialer, LINK_PATH, LINK_PROTOCOL, LinkError, frames};
 
@@ -26,8 +26,8 @@ const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 pub struct TlsDialer {
     /// `host:port` of the master's Mesos port.
     pub master: String,
-    /// Trusts the cluster's CA and presents the node's certificate.
-    pub tls: Arc<rustls::ClientConfig>,
+    /// Trusts the cluster's CA and presents the node's certificate. Read for each link: certificates are renewed.
+    pub tls: TlsSource,
 }
 
 #[async_trait]
@@ -46,7 +46,7 @@ impl TlsDialer {
             .header(header::UPGRADE, LINK_PROTOCOL)
             .body(Full::new(Bytes::new()))
             .map_err(unreachable)?;
-        let response = client(&self.tls).send(request).await.map_err(unreachable)?;
+        let response = client(self.tls.clone()).send(request).await.map_err(unreachable)?;
         if response.status() != http::StatusCode::SWITCHING_PROTOCOLS {
             let status = response.status().as_u16();
             let text = body_text(response).await?;
@@ -58,12 +58,13 @@ impl TlsDialer {
 }
 
 /// A client for one request to a master: an agent opens a link and keeps it.
-fn client(tls: &Arc<rustls::ClientConfig>) -> Client {
+fn client(tls: TlsSource) -> Client {
     Client::new(ClientOptions {
+        tls: Some(tls),
         connect_timeout: DIAL_TIMEOUT,
         response_timeout: DIAL_TIMEOUT,
         unacknowledged_max: Some(UNACKNOWLEDGED_MAX),
-        ..ClientOptions::with_tls(tls.clone())
+        ..ClientOptions::default()
     })
 }
 
@@ -83,7 +84,8 @@ pub(super) async fn post_json(
         .header(header::CONTENT_TYPE, "application/json")
         .body(Full::new(Bytes::from(body.to_string())))
         .map_err(unreachable)?;
-    let response = client(tls).send(request).await.map_err(unreachable)?;
+    let tls = tls.clone();
+    let response = client(Arc::new(move || Ok(tls.clone()))).send(request).await.map_err(unreachable)?;
     let status = response.status();
     let text = body_text(response).await?;
     if status != http::StatusCode::OK {

@@ -1,5 +1,5 @@
 //! Joining: a machine presents a token and a certificate signing request, and receives its certificate. The authority
-//! decides which machines may join.
+//! decides which machines may join. With its certificate in place of a token, a machine receives a new one.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -12,6 +12,7 @@ use super::{AddressRange, AddressRangeError, JOIN_PATH, LinkError, dial};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct JoinRequest {
+    /// Empty for the renewal of a certificate.
     pub token: String,
     pub node_name: String,
     /// The machine's addresses.
@@ -42,6 +43,12 @@ pub trait JoinAuthority: Send + Sync {
     /// Admits a machine and signs its certificate.
     async fn join(&self, request: JoinRequest) -> Result<Joined, JoinRefusal>;
 
+    /// Signs a new certificate for the owner of this verified certificate (DER).
+    async fn renew(&self, certificate: &[u8], request: JoinRequest) -> Result<Joined, JoinRefusal> {
+        let _ = (certificate, request);
+        Err(JoinRefusal("this cluster renews no certificates".to_owned()))
+    }
+
     /// Whether the owner of this verified certificate (DER) may open an agent link. Returns its name for the log.
     fn admits(&self, certificate: &[u8]) -> Result<String, JoinRefusal>;
 
@@ -56,7 +63,8 @@ pub trait JoinAuthority: Send + Sync {
     }
 }
 
-/// Requests a certificate from a master. `tls` trusts the CA that the token names.
+/// Requests a certificate from a master. `tls` trusts the CA that the token names, or presents the certificate that is
+/// renewed.
 pub async fn join(
     master: &str,
     tls: &Arc<rustls::ClientConfig>,
@@ -92,7 +100,7 @@ pub(crate) fn request_from_json(body: &[u8]) -> Result<JoinRequest, JoinRefusal>
     let addresses = value["addresses"].as_array().ok_or_else(missing)?;
     let address = |value: &Value| value.as_str().and_then(|text| text.parse().ok()).ok_or_else(missing);
     Ok(JoinRequest {
-        token: field("token")?,
+        token: value["token"].as_str().unwrap_or_default().to_owned(),
         node_name: field("node_name")?,
         csr: field("csr")?,
         addresses: addresses.iter().map(address).collect::<Result<_, _>>()?,

@@ -71,9 +71,15 @@ pub(super) async fn join(handlers: &Handlers, peer: &Peer, request: Request<Inco
         Err(refusal) => return text(StatusCode::BAD_REQUEST, refusal.to_string()),
     };
     let name = request.node_name.clone();
-    match authority.join(request).await {
+    let renewed = peer.certificate.as_deref().filter(|_| request.token.is_empty());
+    let joined = match renewed {
+        Some(certificate) => authority.renew(certificate, request).await,
+        None => authority.join(request).await,
+    };
+    match joined {
         Ok(joined) => {
-            tracing::info!(agent = %name, address = %peer.address, "a machine joined");
+            let renewed = renewed.is_some();
+            tracing::info!(agent = %name, address = %peer.address, renewed, "a machine has a new certificate");
             negotiate::ok("application/json", to_json(&joined).into(), &head.headers)
         }
         Err(refusal) => text(StatusCode::FORBIDDEN, refusal.to_string()),

@@ -87,6 +87,12 @@ impl JoinAuthority for TestJoinAuthority {
         Ok("node".into())
     }
 
+    async fn renew(&self, certificate: &[u8], request: JoinRequest) -> Result<Joined, JoinRefusal> {
+        self.admits(certificate)?;
+        let certificate = format!("renewed for {}", request.node_name);
+        Ok(Joined { certificate, authority: "ca".into(), api_server: "https://server:6443".into() })
+    }
+
     async fn address_range(
         &self,
         node_name: &str,
@@ -99,6 +105,10 @@ impl JoinAuthority for TestJoinAuthority {
             Some(taken) => Err(AddressRangeError::Refused(format!("{taken} is taken"))),
         }
     }
+}
+
+fn fixed(config: Arc<rustls::ClientConfig>) -> transport::client::TlsSource {
+    Arc::new(move || Ok(config.clone()))
 }
 
 async fn master(authority: &Authority) -> MasterHandle {
@@ -116,7 +126,7 @@ async fn an_agent_registers_over_tls_beside_plain_clients() {
     let authority = Authority::new();
     let master = master(&authority).await;
     let address = master.mesos_address();
-    let dialer = TlsDialer { master: address.to_string(), tls: authority.client(true) };
+    let dialer = TlsDialer { master: address.to_string(), tls: fixed(authority.client(true)) };
     let mut link = dialer.dial().await.expect("a link");
     link.outgoing.send(ToMaster::Register { info: fake_agent::info("far").into() }).await.expect("open");
     let answer = link.incoming.recv().await.expect("an answer");
@@ -134,7 +144,7 @@ async fn a_link_needs_a_certificate_and_joining_a_token() {
     let authority = Authority::new();
     let master = master(&authority).await;
     let address = master.mesos_address().to_string();
-    let refused = TlsDialer { master: address.clone(), tls: authority.client(false) }.dial().await;
+    let refused = TlsDialer { master: address.clone(), tls: fixed(authority.client(false)) }.dial().await;
     assert!(matches!(refused, Err(LinkError::Refused { status: 401, .. })), "{:?}", refused.err());
 
     let request = JoinRequest {
@@ -149,7 +159,12 @@ async fn a_link_needs_a_certificate_and_joining_a_token() {
     let refused = join(&address, &authority.client(false), &wrong).await;
     let Err(LinkError::Refused { status, text }) = refused else { panic!("{refused:?}") };
     assert_eq!((status, text.as_str()), (403, "the join token is not this cluster's"));
-    let stranger = TlsDialer { master: address, tls: Authority::new().client(true) }.dial().await;
+    let renewal = JoinRequest { token: String::new(), ..wrong };
+    let refused = join(&address, &authority.client(false), &renewal).await;
+    assert!(matches!(refused, Err(LinkError::Refused { status: 403, .. })), "{refused:?}");
+    let renewed = join(&address, &authority.client(true), &renewal).await.expect("renewed");
+    assert_eq!(renewed.certificate, "renewed for far");
+    let stranger = TlsDialer { master: address, tls: fixed(Authority::new().client(true)) }.dial().await;
     assert!(matches!(stranger, Err(LinkError::Unreachable(_))));
 }
 
