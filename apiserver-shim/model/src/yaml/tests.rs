@@ -106,3 +106,45 @@ proptest! {
         prop_assert_eq!(back, value, "{}", text);
     }
 }
+
+#[test]
+fn names_are_in_upstream_order() {
+    let rows = [
+        ("a2", "a10"),
+        ("a1", "a1x"),
+        ("a12", "a1x"),
+        ("a-", "a1"),
+        ("a:", "a0"),
+        ("a1:", "a10"),
+        ("a02", "a019"),
+        ("a-b", "ab"),
+        ("ab", "ab1"),
+    ];
+    for (first, second) in rows {
+        assert_eq!(natural(first, second), Ordering::Less, "{first} {second}");
+        assert_eq!(natural(second, first), Ordering::Greater, "{second} {first}");
+    }
+}
+
+#[test]
+fn a_cyclic_order_of_names_is_written_without_panic() {
+    let names = (0..400).map(|i| match i % 4 {
+        0 => format!("{i}x"),
+        1 => format!("{i}{i}"),
+        2 => format!("{}", i * 7),
+        _ => format!("-{i}n0{i}"),
+    });
+    let value = Value::Object(names.map(|name| (name, json!(1))).collect());
+    let again: Value = serde_yaml_ng::from_str(&to_string(&value)).expect("YAML");
+    assert_eq!(again.as_object().map(serde_json::Map::len), value.as_object().map(serde_json::Map::len));
+}
+
+proptest! {
+    #[test]
+    fn a_total_order_is_sorted(mut items in proptest::collection::vec(0u8..50, 0..100)) {
+        let mut expected = items.clone();
+        expected.sort_unstable();
+        sort_tolerant(&mut items, Ord::cmp);
+        prop_assert_eq!(items, expected);
+    }
+}
