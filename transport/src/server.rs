@@ -18,6 +18,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -339,18 +341,37 @@ impl Connection {
                 std::future::pending::<()>().await;
             }
         };
-        tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = silent => Err("no request came in time".into()),
-            () = self.stop.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                match tokio::time::timeout(self.options.drain_timeout, connection).await {
-                    Ok(ended) => ended,
-                    Err(_) => Err("closed because the server stops".into()),
-                }
+        let ending = async {
+            tokio::select! {
+                () = silent => Ending::Silent,
+                () = self.stop.cancelled() => Ending::Stop,
             }
+        };
+        // The set polls timer and token when they wake it, and not with each packet.
+        let mut ending: FuturesUnordered<_> = std::iter::once(ending).collect();
+        tokio::select! {
+            biased;
+            ended = connection.as_mut() => ended,
+            Some(ending) = ending.next() => match ending {
+                Ending::Silent => Err("no request came in time".into()),
+                Ending::Stop => {
+                    connection.as_mut().graceful_shutdown();
+                    match tokio::time::timeout(self.options.drain_timeout, connection).await {
+                        Ok(ended) => ended,
+                        Err(_) => Err("closed because the server stops".into()),
+                    }
+                }
+            },
         }
     }
+}
+
+/// Why the server ends a connection.
+enum Ending {
+    /// No request came in time.
+    Silent,
+    /// The server stops.
+    Stop,
 }
 
 #[cfg(test)]

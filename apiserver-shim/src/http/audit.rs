@@ -6,10 +6,10 @@ use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use http_body_util::BodyExt;
-use shim_model::status::Status;
+use shim_model::status::{self, Status};
 use tower::{Layer, Service};
 
 use super::body::{self, Request, Response};
@@ -32,55 +32,82 @@ impl<S> Layer<S> for AuditLayer {
     }
 }
 
-/// A service whose requests are audited. The inner service finds the [`AuditId`] in the request's extensions and, if
-/// audit is enabled, an `Arc<AuditRequest>`.
+/// A service whose requests are audited.
 #[derive(Clone, Debug)]
 pub struct Audited<S> {
     inner: S,
     layer: AuditLayer,
 }
 
+/// A request with its id and, if audit is enabled, its audit record.
+#[derive(Debug)]
+pub struct AuditedRequest {
+    /// The request.
+    pub request: Request,
+    /// The id of the request.
+    pub id: AuditId,
+    /// The audit record; `None` if audit is disabled.
+    pub audit: Option<Arc<AuditRequest>>,
+}
+
 /// Response extension: the handler panicked.
 #[derive(Clone, Copy, Debug)]
 pub struct Panicked;
 
-/// The future of a response.
-pub type Answering = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
-
 impl<S> Service<Request> for Audited<S>
 where
-    S: Service<Request, Response = Response, Error = Infallible, Future = Answering>,
+    S: Service<AuditedRequest, Response = Response, Error = Infallible>,
+    S::Future: Unpin,
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = Answering;
+    type Future = AuditedResponse<S::Future>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, mut request: Request) -> Self::Future {
+    fn call(&mut self, request: Request) -> Self::Future {
         let id = AuditId::of_request(request.headers());
-        let opened = self.layer.log.as_ref().map(|log| {
+        let audit = self.layer.log.as_ref().map(|log| {
             Arc::new(AuditRequest::open(log, id.clone(), request.uri(), request.headers(), self.layer.peer))
         });
-        if let Some(opened) = &opened {
-            request.extensions_mut().insert(opened.clone());
-        }
-        request.extensions_mut().insert(id.clone());
-        let answering = self.inner.call(request);
-        Box::pin(async move {
-            let mut response = answering.await?;
-            response.headers_mut().insert(AUDIT_ID, id.to_header());
-            Ok(match opened.as_ref().and_then(|opened| opened.record()) {
-                Some(record) => close(record, response).await,
-                None => response,
-            })
-        })
+        let handling = self.inner.call(AuditedRequest { request, id: id.clone(), audit: audit.clone() });
+        AuditedResponse { handling, id, audit, closing: None }
     }
 }
 
-async fn close(record: &Arc<AuditRecord>, mut response: Response) -> Response {
+/// The future of an audited response. It allocates only if the request has an audit record.
+pub struct AuditedResponse<F> {
+    handling: F,
+    id: AuditId,
+    audit: Option<Arc<AuditRequest>>,
+    /// Writes the response to the audit record.
+    closing: Option<Pin<Box<dyn Future<Output = Response> + Send>>>,
+}
+
+impl<F> Future for AuditedResponse<F>
+where
+    F: Future<Output = Result<Response, Infallible>> + Unpin,
+{
+    type Output = Result<Response, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if this.closing.is_none() {
+            let mut response = ready!(Pin::new(&mut this.handling).poll(context))?;
+            response.headers_mut().insert(AUDIT_ID, this.id.to_header());
+            let Some(record) = this.audit.as_ref().and_then(|audit| audit.record()).cloned() else {
+                return Poll::Ready(Ok(response));
+            };
+            this.closing = Some(Box::pin(close(record, response)));
+        }
+        let closing = this.closing.as_mut().expect("invariant: set above");
+        closing.as_mut().poll(context).map(Ok)
+    }
+}
+
+async fn close(record: Arc<AuditRecord>, mut response: Response) -> Response {
     let status = response.extensions_mut().remove::<Arc<Status>>();
     let code = response.status().as_u16();
     record.respond(code, status.as_deref());
@@ -100,16 +127,19 @@ async fn close(record: &Arc<AuditRecord>, mut response: Response) -> Response {
 }
 
 /// Records the response object if the policy asks for it. As upstream, streams are not recorded.
-pub async fn keep_response(record: &AuditRecord, response: Response) -> Response {
+///
+/// # Errors
+/// 500 if the response body fails.
+pub async fn keep_response(record: &AuditRecord, response: Response) -> Result<Response, Status> {
     if record.level() < Level::RequestResponse || record.is_long_running() {
-        return response;
+        return Ok(response);
     }
     let (parts, body) = response.into_parts();
-    let bytes = body.collect().await.map(|collected| collected.to_bytes()).unwrap_or_default();
+    let bytes = body.collect().await.map_err(status::internal)?.to_bytes();
     if let Ok(object) = serde_json::from_slice(&bytes) {
         record.set_response_object(object);
     }
-    http::Response::from_parts(parts, body::full(bytes))
+    Ok(http::Response::from_parts(parts, body::full(bytes)))
 }
 
 /// Records the request object if the policy asks for it.

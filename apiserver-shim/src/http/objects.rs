@@ -144,12 +144,12 @@ pub async fn serve(api: &Api, request: &ResourceRequest<'_>, body: Body) -> Resu
     }
     match request.verb {
         "get" => get(api, request).await,
-        "list" | "watch" => collection(api, request).await,
-        "create" => create(api, request, body).await,
-        "update" => update(api, request, Subresource::Main, body).await,
-        "patch" => patch(api, request, Subresource::Main, body).await,
-        "delete" => delete(api, request, body).await,
-        _ => delete_collection(api, request, body).await,
+        "list" | "watch" => Box::pin(collection(api, request)).await,
+        "create" => Box::pin(create(api, request, body)).await,
+        "update" => Box::pin(update(api, request, Subresource::Main, body)).await,
+        "patch" => Box::pin(patch(api, request, Subresource::Main, body)).await,
+        "delete" => Box::pin(delete(api, request, body)).await,
+        _ => Box::pin(delete_collection(api, request, body)).await,
     }
 }
 

@@ -3,8 +3,10 @@
 //! impersonation → authorization → route.
 
 use std::convert::Infallible;
+use std::future::Future;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -25,7 +27,7 @@ use crate::auth::audit::record::{DECISION, REASON};
 use crate::auth::audit::{AuditId, AuditLog, AuditRequest};
 use crate::auth::authentication::{Authenticator, MASTERS, User, impersonated};
 use crate::auth::authorization::{Attributes, Authorizer, refusal};
-use crate::http::audit::{self, Answering, AuditLayer};
+use crate::http::audit::{self, AuditLayer, Audited, AuditedRequest, AuditedResponse};
 use crate::http::body::{BoxError, Request, Response, empty};
 use crate::http::measure::{self, Measurement};
 use crate::http::node_proxy::NodeClient;
@@ -117,37 +119,39 @@ pub enum Caller {
 /// The API server for one caller: [`Handlers`] wrapped in the audit layer. Clones share.
 #[derive(Clone)]
 pub struct ApiService {
-    handlers: Handlers,
-    audit: AuditLayer,
+    audited: Audited<Handlers>,
+    api: Arc<Api>,
 }
 
 impl ApiService {
     /// The service for a caller inside this process, or one whose address is unknown.
     pub fn new(api: Arc<Api>, caller: Caller) -> Self {
-        let audit = AuditLayer { log: api.audit.clone(), peer: None };
-        ApiService { handlers: Handlers { api, caller }, audit }
+        ApiService::with_peer(api, caller, None)
+    }
+
+    fn with_peer(api: Arc<Api>, caller: Caller, peer: Option<IpAddr>) -> Self {
+        let layer = AuditLayer { log: api.audit.clone(), peer };
+        ApiService { audited: layer.layer(Handlers { api: api.clone(), caller }), api }
     }
 
     /// The same service for another caller.
     pub fn for_caller(&self, caller: Caller) -> Self {
-        ApiService::new(self.handlers.api.clone(), caller)
+        ApiService::new(self.api.clone(), caller)
     }
 
     /// The service for a connection from `peer`.
     pub fn for_connection(&self, caller: Caller, peer: IpAddr) -> Self {
-        let mut service = self.for_caller(caller);
-        service.audit.peer = Some(peer);
-        service
+        ApiService::with_peer(self.api.clone(), caller, Some(peer))
     }
 
     /// The shared state.
     pub fn api(&self) -> &Arc<Api> {
-        &self.handlers.api
+        &self.api
     }
 
     /// Handles a request.
     pub async fn respond(&self, request: Request) -> Response {
-        let answered = self.audit.layer(self.handlers.clone()).call(request).await;
+        let answered = self.audited.clone().call(request).await;
         answered.unwrap_or_else(|never| match never {})
     }
 }
@@ -159,7 +163,7 @@ where
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = Answering;
+    type Future = AuditedResponse<Handling>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
@@ -167,7 +171,7 @@ where
 
     fn call(&mut self, request: http::Request<B>) -> Self::Future {
         let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
-        self.audit.layer(self.handlers.clone()).call(request)
+        self.audited.call(request)
     }
 }
 
@@ -178,28 +182,30 @@ pub struct Handlers {
     caller: Caller,
 }
 
-impl tower::Service<Request> for Handlers {
+/// The future of a response of [`Handlers`].
+pub type Handling = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+impl tower::Service<AuditedRequest> for Handlers {
     type Response = Response;
     type Error = Infallible;
-    type Future = Answering;
+    type Future = Handling;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request) -> Self::Future {
+    fn call(&mut self, request: AuditedRequest) -> Self::Future {
         let handlers = self.clone();
         Box::pin(async move { Ok(handlers.respond(request).await) })
     }
 }
 
 impl Handlers {
-    async fn respond(&self, mut request: Request) -> Response {
+    async fn respond(&self, request: AuditedRequest) -> Response {
+        let AuditedRequest { mut request, id: audit_id, audit } = request;
         let headers = std::mem::take(request.headers_mut());
         let pretty_print = pretty::is_wanted(request.uri(), &headers);
         let head = request.method() == Method::HEAD;
-        let audit_id: AuditId = request.extensions_mut().remove().unwrap_or_default();
-        let audit: Option<Arc<AuditRequest>> = request.extensions_mut().remove();
         let span = tracing::info_span!(
             "request",
             %audit_id,
@@ -223,15 +229,16 @@ impl Handlers {
         let arrived = Arrived { info: &info, catalog: &catalog, resource, headers: &headers };
         let answering = answer(self, arrived, request, (audit_id, audit.as_deref()));
         let answered = AssertUnwindSafe(answering.instrument(span)).catch_unwind().await;
+        let refused = |status: Status| {
+            let mut response = reply::status(&status, negotiation::accept_for_errors(&headers));
+            if audit.is_some() {
+                response.extensions_mut().insert(Arc::new(status));
+            }
+            response
+        };
         let mut response = match answered {
             Ok(Ok(response)) => response,
-            Ok(Err(status)) => {
-                let mut response = reply::status(&status, negotiation::accept_for_errors(&headers));
-                if audit.is_some() {
-                    response.extensions_mut().insert(Arc::new(status));
-                }
-                response
-            }
+            Ok(Err(status)) => refused(status),
             Err(_) => {
                 tracing::error!("request handler panicked");
                 let status = status::internal("the request handler panicked");
@@ -241,10 +248,11 @@ impl Handlers {
             }
         };
         if let Some(record) = audit.as_ref().and_then(|audit| audit.record()) {
-            response = audit::keep_response(record, response).await;
+            let kept = Box::pin(audit::keep_response(record, response)).await;
+            response = kept.unwrap_or_else(refused);
         }
         if pretty_print {
-            response = pretty::pretty_print(response).await;
+            response = Box::pin(pretty::pretty_print(response)).await;
         }
         if head {
             *response.body_mut() = empty();
@@ -283,14 +291,14 @@ async fn answer(
             Ok(user) => Arc::new(user),
             Err(status) => {
                 if let Some(audit) = audit {
-                    audit.unauthenticated(info, &status).await;
+                    Box::pin(audit.unauthenticated(info, &status)).await;
                 }
                 return Err(status);
             }
         },
     };
     let record = match audit {
-        Some(audit) => audit.begin(&authenticated, info).await,
+        Some(audit) => Box::pin(audit.begin(&authenticated, info)).await,
         None => None,
     };
     let (user, impersonator) = impersonate(authenticated, headers)?;
@@ -307,7 +315,7 @@ async fn answer(
         return Err(refusal(&user, &attributes, &reason));
     }
     if let Some(record) = &record {
-        request = audit::keep_request(record, request).await?;
+        request = Box::pin(audit::keep_request(record, request)).await?;
     }
     let mut context = RequestContext::new(user, info.verb, audit_id);
     (context.impersonator, context.audit) = (impersonator, record);
@@ -317,7 +325,7 @@ async fn answer(
             let asked = Asked { context: &context, target, arrived };
             to_resource(api, asked, request).await
         }
-        None => to_path(api, info, request.method(), headers).await,
+        None => Box::pin(to_path(api, info, request.method(), headers)).await,
     }
 }
 
@@ -355,6 +363,8 @@ struct Asked<'a> {
     arrived: Arrived<'a>,
 }
 
+/// Serves a resource. The futures of all handlers but GET's are boxed: a future is as large as its largest branch, and it is
+/// copied to the heap with each request.
 async fn to_resource(api: &Api, asked: Asked<'_>, mut request: Request) -> Result<Response, Status> {
     let Asked { context, target, arrived } = asked;
     let Arrived { info, catalog, resource, headers } = arrived;
@@ -377,12 +387,14 @@ async fn to_resource(api: &Api, asked: Asked<'_>, mut request: Request) -> Resul
             // The headers are forwarded unchanged.
             request.headers_mut().clone_from(headers);
         }
-        return subresources::serve(api, &asked, request).await;
+        return Box::pin(subresources::serve(api, &asked, request)).await;
     }
     match resource.strategy().virtual_resource() {
-        Some(VirtualResource::Review) => return reviews::serve(api, &asked, request.into_body()).await,
+        Some(VirtualResource::Review) => {
+            return Box::pin(reviews::serve(api, &asked, request.into_body())).await;
+        }
         Some(VirtualResource::Binding) => {
-            return subresources::serve_binding(api, &asked, request.into_body()).await;
+            return Box::pin(subresources::serve_binding(api, &asked, request.into_body())).await;
         }
         None => {}
     }
@@ -392,7 +404,7 @@ async fn to_resource(api: &Api, asked: Asked<'_>, mut request: Request) -> Resul
     if info.verb == "watch" && websocket::is_wanted(headers) {
         let upgrade = request.extensions_mut().remove();
         let measurement: Option<Arc<Measurement>> = request.extensions_mut().remove();
-        let answer = objects::serve(api, &asked, request.into_body()).await?;
+        let answer = Box::pin(objects::serve(api, &asked, request.into_body())).await?;
         return websocket::carry(headers, upgrade, answer, measurement);
     }
     objects::serve(api, &asked, request.into_body()).await
