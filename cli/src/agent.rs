@@ -10,7 +10,7 @@ use kernel::{
 
 use crate::{
     arguments::{Agent, AgentArguments},
-    cgroup_mounts,
+    cgroup_mounts, console,
     data_directory::DataDirectory,
     images,
     mesos_access::MesosAccess,
@@ -217,7 +217,7 @@ pub async fn stop(
     files: &NodeFiles,
     signals: &mut runtime::Signals,
 ) -> anyhow::Result<()> {
-    println!("stopping the Pods and tasks on this machine");
+    console::line("stopping the Pods and tasks on this machine");
     let progress = agent.progress();
     let ended = agent.shutdown(ShutdownKind::StopTasks);
     tokio::pin!(ended);
@@ -225,12 +225,12 @@ pub async fn stop(
         tokio::select! {
             () = &mut ended => break,
             () = signals.wait() => {
-                println!("killing everything that still runs");
+                console::line("killing everything that still runs");
                 progress.shutdown_now().await;
             }
             () = tokio::time::sleep(Duration::from_secs(3)) => {
                 if let Some((tasks, executors)) = progress.still_running().await {
-                    println!("stopping: {tasks} tasks and {executors} executors still run (press Ctrl-C again to kill them)");
+                    console::line(&format!("stopping: {tasks} tasks and {executors} executors still run (press Ctrl-C again to kill them)"));
                 }
             }
         }
@@ -250,7 +250,7 @@ pub async fn clear(files: &NodeFiles, signals: &mut runtime::Signals) -> anyhow:
         return Ok(());
     }
     for resource in &left {
-        println!("not removed: {resource}");
+        console::line(&format!("not removed: {resource}"));
     }
     bail!(
         "some resources could not be removed from this machine (listed above); starting and stopping again with the same \

@@ -2,6 +2,9 @@
 //!
 //! It wires the parts and decides nothing. [`arguments`] has the flags; `up`, `server` and `agent` have one verb each.
 
+// A print to a closed pipe panics; `console` does not.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -9,6 +12,7 @@ use clap::Parser;
 mod agent;
 mod arguments;
 mod cgroup_mounts;
+mod console;
 mod data_directory;
 mod hollow;
 mod images;
@@ -31,7 +35,7 @@ fn main() -> ExitCode {
     match arguments::Arguments::parse().run() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {}", sentence(&error));
+            console::error_line(&format!("error: {}", sentence(&error)));
             ExitCode::FAILURE
         }
     }

@@ -4,6 +4,8 @@ use std::{io::IsTerminal, time::Duration};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::console;
+
 /// Shows the current step.
 pub struct Progress {
     bar: Option<ProgressBar>,
@@ -27,7 +29,7 @@ impl Progress {
     pub fn doing(&self, what: &str) {
         match &self.bar {
             Some(bar) => bar.set_message(what.to_owned()),
-            None => println!("{what}"),
+            None => console::line(what),
         }
     }
 
@@ -35,7 +37,7 @@ impl Progress {
     pub fn note(&self, what: &str) {
         match &self.bar {
             Some(bar) => bar.println(what),
-            None => println!("{what}"),
+            None => console::line(what),
         }
     }
 
@@ -44,6 +46,6 @@ impl Progress {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
-        println!("{last}");
+        console::line(last);
     }
 }

@@ -5,7 +5,7 @@ use std::{
     fs,
     net::TcpListener,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     time::Duration,
 };
 
@@ -22,6 +22,8 @@ use crate::{
 
 /// A running cluster. Dropping it stops it and removes what it left on the machine.
 pub struct Cluster {
+    /// The file system of the data directory, if it has one of its own. Unmounted before the directory is removed.
+    disk: Option<SmallDisk>,
     directory: tempfile::TempDir,
     /// Address of the Kubernetes API.
     pub api: String,
@@ -85,11 +87,40 @@ pub fn client(name: &str) -> PathBuf {
     }
 }
 
+/// A mounted tmpfs.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(at: &Path, mebibytes: u32) -> anyhow::Result<SmallDisk> {
+        fs::create_dir_all(at)?;
+        let options = format!("size={mebibytes}m,mode=0700");
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(at);
+        program::run(&mut mount, KERNEL_DEADLINE)?.ok()?;
+        Ok(SmallDisk(at.to_owned()))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // The sweep of the cluster may have unmounted it.
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).stderr(Stdio::null()).status();
+    }
+}
+
 impl Cluster {
     fn new(api: String, mesos: String, namespace: Option<&str>) -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new().prefix("cm-e2e-").tempdir_in("/tmp")?;
         let namespace = namespace.map(str::to_owned);
-        Ok(Self { directory, api, mesos, namespace, members: Vec::new(), before: leftovers::of_kernel() })
+        Ok(Self {
+            disk: None,
+            directory,
+            api,
+            mesos,
+            namespace,
+            members: Vec::new(),
+            before: leftovers::of_kernel(),
+        })
     }
 
     /// Starts `catamaran up` with additional arguments.
@@ -129,6 +160,19 @@ impl Cluster {
         cluster.add_server(extra)?;
         cluster.add_agent("agent", &free_address()?, None, &["--example-images"])?;
         Ok(cluster)
+    }
+
+    /// Starts a `server` whose data directory is on a file system of its own, of this size.
+    pub fn server_on_small_disk(mebibytes: u32) -> anyhow::Result<Self> {
+        let mut cluster = Self::new(free_address()?, free_address()?, None)?;
+        cluster.disk = Some(SmallDisk::mount(&cluster.directory().join("data"), mebibytes)?);
+        cluster.add_server(&[])?;
+        Ok(cluster)
+    }
+
+    /// The data directory of the server.
+    pub fn data(&self) -> PathBuf {
+        self.directory().join("data")
     }
 
     /// Starts a `server` and an `agent` on the first host of a network, and another agent on the second.
@@ -262,6 +306,7 @@ impl Cluster {
     /// Stops the cluster and fails if anything of it is left on the machine.
     pub fn stop_and_assert_clean(mut self) -> anyhow::Result<()> {
         self.stop_all()?;
+        self.disk = None;
         self.assert_clean()
     }
 

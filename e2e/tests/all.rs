@@ -4,6 +4,8 @@
 mod access;
 #[path = "all/catalog.rs"]
 mod catalog;
+#[path = "all/faults.rs"]
+mod faults;
 #[path = "all/kills.rs"]
 mod kills;
 #[path = "all/machines.rs"]

@@ -44,7 +44,8 @@ pub trait Store: Send + Sync {
     ///
     /// [`Error::InvalidTxn`] for a key that is empty or written twice, and for more than [`TXN_OPS_MAX`] operations or
     /// comparisons; [`Error::TooLarge`] above [`TXN_BYTES_MAX`]: nothing changes. After [`Error::Unavailable`],
-    /// [`Error::Poisoned`] or [`Error::Closed`] the outcome is unknown.
+    /// [`Error::Suspended`] or [`Error::Closed`] the outcome is unknown. [`Error::NoSpace`] refuses a transaction that
+    /// creates a key: nothing changes.
     async fn txn(&self, txn: Txn) -> Result<TxnOutcome, Error>;
 
     /// Watches the keys with this prefix, from the first change *after* the revision `after` (exclusive): with the
@@ -67,6 +68,11 @@ pub trait Store: Send + Sync {
     /// is unchanged. Compacting what is compacted already has no effect; a future revision is
     /// [`Error::FutureRevision`]. Backends also compact on their own, so the history is always bounded.
     async fn compact(&self, revision: Revision) -> Result<(), Error>;
+
+    /// Whether the store takes writes, new keys included; the error says why not.
+    fn writable(&self) -> Result<(), Error> {
+        Ok(())
+    }
 
     /// Metrics of this backend, for the server that runs it to register.
     fn collectors(&self) -> Vec<Box<dyn prometheus::core::Collector>> {

@@ -13,11 +13,12 @@ mod committer;
 mod directory;
 mod log;
 mod metrics;
+mod room;
 #[cfg(test)]
 mod tests;
 
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use async_trait::async_trait;
@@ -28,10 +29,11 @@ use crate::memory::Published;
 use crate::mvcc::Index;
 use crate::{Error, GetResult, Key, ListRequest, Listing, Revision, Store, Txn, TxnOutcome, Watch};
 
-use committer::{Committer, QUEUE_MAX, Request};
+use committer::{Committer, QUEUE_MAX, Request, WriteState};
 use directory::Directory;
 use log::{FjallLog, Log};
 use metrics::CommitMetrics;
+use room::Reserve;
 
 pub use directory::DATA_FORMAT_VERSION;
 
@@ -41,8 +43,7 @@ pub struct EmbeddedStore {
     published: Arc<Published>,
     /// The committer's queue; `None` only while the store is being dropped.
     queue: Option<mpsc::Sender<Request>>,
-    /// The error that refuses writes, once a write could not be made durable.
-    poison: Arc<OnceLock<Error>>,
+    state: Arc<WriteState>,
     committer: Option<JoinHandle<()>>,
     metrics: CommitMetrics,
     /// Holds the directory's lock; dropped last.
@@ -61,15 +62,22 @@ impl EmbeddedStore {
     pub fn open(path: &Path) -> Result<EmbeddedStore, Error> {
         let directory = Directory::open(path)?;
         let (log, kvs, revision) = FjallLog::open(&directory)?;
-        Ok(EmbeddedStore::start(Index::load(kvs, revision), Box::new(log), Some(directory)))
+        let reserve = Reserve::open(path).map_err(|error| directory::unusable(path, &error))?;
+        let state = WriteState::new(reserve);
+        Ok(EmbeddedStore::start(Index::load(kvs, revision), Box::new(log), state, Some(directory)))
     }
 
-    fn start(index: Index, log: Box<dyn Log>, directory: Option<Directory>) -> EmbeddedStore {
+    fn start(
+        index: Index,
+        log: Box<dyn Log>,
+        state: WriteState,
+        directory: Option<Directory>,
+    ) -> EmbeddedStore {
         let published = Arc::new(Published::new(index));
-        let poison = Arc::new(OnceLock::new());
+        let state = Arc::new(state);
         let (queue, requests) = mpsc::channel(QUEUE_MAX);
         let metrics = CommitMetrics::new();
-        let committer = Committer::new(Arc::clone(&published), Arc::clone(&poison), log, metrics.clone());
+        let committer = Committer::new(Arc::clone(&published), Arc::clone(&state), log, metrics.clone());
         let committer = std::thread::Builder::new()
             .name("store-committer".to_owned())
             .spawn(move || committer.run(requests))
@@ -77,7 +85,7 @@ impl EmbeddedStore {
         EmbeddedStore {
             published,
             queue: Some(queue),
-            poison,
+            state,
             committer: Some(committer),
             metrics,
             _directory: directory,
@@ -112,9 +120,7 @@ impl Store for EmbeddedStore {
 
     async fn txn(&self, txn: Txn) -> Result<TxnOutcome, Error> {
         validate(&txn)?;
-        if let Some(reason) = self.poison.get() {
-            return Err(reason.clone());
-        }
+        self.state.accepts_writes()?;
         let queue = self.queue.as_ref().expect("invariant: only drop takes the queue");
         let (answer, outcome) = oneshot::channel();
         queue.send(Request { txn, answer }).await.map_err(|_| Error::Closed)?;
@@ -132,6 +138,11 @@ impl Store for EmbeddedStore {
 
     async fn compact(&self, revision: Revision) -> Result<(), Error> {
         self.published.compact(revision)
+    }
+
+    fn writable(&self) -> Result<(), Error> {
+        self.state.accepts_writes()?;
+        self.state.accepts_new_keys()
     }
 
     fn collectors(&self) -> Vec<Box<dyn prometheus::core::Collector>> {

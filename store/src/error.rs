@@ -27,10 +27,13 @@ pub enum StoreError {
     /// Keys and values together exceed the limit.
     #[error("transaction of {bytes} bytes is over the limit of {limit}")]
     TooLarge { bytes: usize, limit: usize },
-    /// An earlier write could not be made durable; the store takes no writes until the process restarts. It is unknown
-    /// whether the failed write is on disk.
+    /// A write could not be made durable. The store takes no writes until it has opened its log again and has found there
+    /// what it has in memory. It is unknown whether the failed write is on disk.
     #[error("store takes no writes since one could not be made durable: {reason}")]
-    Poisoned { reason: String },
+    Suspended { reason: String },
+    /// The file system has too little room for new keys; nothing changes. Deletions are still possible.
+    #[error("no space left for new objects: {reason}")]
+    NoSpace { reason: String },
     /// The backend cannot be reached or did not answer in time. It is unknown whether a write was committed.
     #[error("store is unavailable: {reason}")]
     Unavailable { reason: String },

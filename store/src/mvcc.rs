@@ -123,6 +123,20 @@ impl Index {
         Ok(self.history.range(first..).filter_map(|r| restrict(&r.batch, prefix)).collect())
     }
 
+    /// Whether this state, or the one that results from applying `draft` to it, is that of `other`. Histories may differ.
+    pub(crate) fn has_state_of(&self, other: &Index, draft: Option<&Draft>) -> bool {
+        let revision = draft.map_or(self.revision, Draft::revision);
+        let written = |key: &Key| draft.and_then(|draft| draft.writes.get(key));
+        let kept = self.current.values().filter(|kv| written(&kv.key).is_none());
+        let new = draft.into_iter().flat_map(|draft| draft.writes.values().flatten());
+        let mut count = 0;
+        let same = kept.chain(new).all(|kv| {
+            count += 1;
+            other.current.get(&kv.key) == Some(kv)
+        });
+        same && revision == other.revision && count == other.current.len()
+    }
+
     /// See [`crate::Store::compact`].
     pub(crate) fn compact(&mut self, revision: Revision) -> Result<(), Error> {
         if revision > self.revision {
@@ -261,6 +275,11 @@ impl Draft {
     /// The final value of each written key; `None` if it is deleted.
     pub(crate) fn writes(&self) -> impl Iterator<Item = (&Key, Option<&KeyValue>)> {
         self.writes.iter().map(|(key, kv)| (key, kv.as_ref()))
+    }
+
+    /// Whether a transaction writes a key that does not exist.
+    pub(crate) fn creates(&self, base: &Index, txn: &Txn) -> bool {
+        txn.ops.iter().any(|op| matches!(op, Op::Put { key, .. } if self.get(base, key).is_none()))
     }
 
     /// Evaluates a validated transaction on top of the earlier ones.

@@ -20,6 +20,8 @@ enum Check {
     Ping,
     /// The store answers. As upstream, the check is called `etcd`, whatever the backend.
     Store,
+    /// The store takes writes, also of new objects.
+    StoreWrites,
     /// The watch caches have reached the store's revision.
     WatchCaches,
 }
@@ -28,7 +30,7 @@ impl Check {
     /// The checks of an endpoint, in output order.
     fn of(endpoint: &str) -> &'static [Check] {
         match endpoint {
-            "readyz" => &[Check::Ping, Check::Store, Check::WatchCaches],
+            "readyz" => &[Check::Ping, Check::Store, Check::StoreWrites, Check::WatchCaches],
             _ => &[Check::Ping, Check::Store],
         }
     }
@@ -37,6 +39,7 @@ impl Check {
         match self {
             Check::Ping => "ping",
             Check::Store => "etcd",
+            Check::StoreWrites => "store-writes",
             Check::WatchCaches => "informer-sync",
         }
     }
@@ -48,6 +51,7 @@ impl Check {
                 let revision = tokio::time::timeout(CHECK_TIMEOUT, registry.store().current_revision()).await;
                 matches!(revision, Ok(Ok(_)))
             }
+            Check::StoreWrites => registry.store().writable().is_ok(),
             Check::WatchCaches => {
                 matches!(tokio::time::timeout(CHECK_TIMEOUT, registry.fresh()).await, Ok(Ok(_)))
             }

@@ -244,9 +244,10 @@ pub(crate) fn of_store(error: store::Error) -> Status {
             let message = format!("etcdserver: request is too large: {bytes} bytes, the limit is {limit}");
             Status::failure(413, "RequestEntityTooLarge", message)
         }
-        store::Error::Unavailable { .. } | store::Error::Closed | store::Error::Poisoned { .. } => {
+        store::Error::Unavailable { .. } | store::Error::Closed | store::Error::Suspended { .. } => {
             status::service_unavailable(error.to_string())
         }
+        store::Error::NoSpace { .. } => Status::failure(507, "InsufficientStorage", error.to_string()),
         other => status::internal(other),
     }
 }

@@ -38,6 +38,7 @@ async fn non_resource_paths() {
         GET /readyz?verbose
           200 [+]ping ok
         [+]etcd ok
+        [+]store-writes ok
         [+]informer-sync ok
         readyz check passed
         GET /livez?verbose&exclude=etcd&exclude=log

@@ -28,7 +28,7 @@ impl Store for ReadOnly {
     }
 
     async fn txn(&self, _: Txn) -> Result<TxnOutcome, Error> {
-        Err(Error::Poisoned { reason: "the disk is full".into() })
+        Err(Error::Suspended { reason: "the disk is full".into() })
     }
 
     async fn watch(&self, prefix: &str, after: Revision) -> Result<Watch, Error> {

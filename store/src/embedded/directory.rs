@@ -4,6 +4,7 @@
 //! DIR/format   the format version, one line
 //! DIR/lock     locked by the process that has the store open
 //! DIR/tree/    fjall's files
+//! DIR/reserve  room for deletions, see [`super::room`]
 //! ```
 
 use std::fs::{self, File, TryLockError};
@@ -14,6 +15,9 @@ use crate::Error;
 
 /// The format version that this program writes. It reads all older versions too.
 pub const DATA_FORMAT_VERSION: u32 = 1;
+
+/// The folder of fjall's files.
+pub(super) const TREE: &str = "tree";
 
 const FORMAT_WORD: &str = "catamaran-store";
 
@@ -53,13 +57,9 @@ impl Directory {
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
-
-    pub(super) fn tree(&self) -> PathBuf {
-        self.path.join("tree")
-    }
 }
 
-fn unusable(path: &Path, error: &std::io::Error) -> Error {
+pub(super) fn unusable(path: &Path, error: &std::io::Error) -> Error {
     Error::Directory { path: path.to_owned(), reason: error.to_string() }
 }
 
@@ -68,7 +68,7 @@ fn read_format(path: &Path) -> Result<Option<u32>, Error> {
     let text = match fs::read_to_string(path.join("format")) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            return match path.join("tree").exists() {
+            return match path.join(TREE).exists() {
                 true => {
                     Err(Error::Damaged { reason: format!("{} has data but no format file", path.display()) })
                 }

@@ -4,17 +4,41 @@
 //! mod_revision, version (big-endian u64 each), value; `r` → the store's revision. Both change in the same batch, so
 //! they agree after a crash.
 
+use std::io::ErrorKind;
+use std::path::PathBuf;
+
 use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
-use super::directory::Directory;
+use super::directory::{Directory, TREE};
 use crate::mvcc::Draft;
 use crate::{Error, Key, KeyValue, Revision};
 
 /// Makes drafts durable. A trait so that tests can inject a failing disk.
 pub(super) trait Log: Send {
     /// Returns when all writes of the draft are on disk. After an error it is unknown what is on disk, and nothing more
-    /// may be appended.
-    fn append(&mut self, draft: &Draft) -> Result<(), String>;
+    /// may be appended before [`Log::reopen`].
+    fn append(&mut self, draft: &Draft) -> Result<(), Failure>;
+
+    /// Opens the log again after a failure, and returns the state that is on disk.
+    fn reopen(&mut self) -> Result<(Vec<KeyValue>, Revision), Error>;
+}
+
+/// Why a draft could not be made durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Failure {
+    /// Whether the file system or the quota is full.
+    pub(super) is_full: bool,
+    pub(super) reason: String,
+}
+
+impl From<fjall::Error> for Failure {
+    fn from(error: fjall::Error) -> Failure {
+        let causes = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
+        let mut kinds =
+            causes.filter_map(|cause| cause.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);
+        let is_full = kinds.any(|kind| matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded));
+        Failure { is_full, reason: error.to_string() }
+    }
 }
 
 const KEYSPACE: &str = "store";
@@ -34,21 +58,59 @@ const JOURNALS_BYTES: u64 = 64 * 1024 * 1024;
 
 /// A log in a local directory.
 pub(super) struct FjallLog {
-    database: Database,
-    keyspace: Keyspace,
+    path: PathBuf,
+    /// `None` after a failed [`Log::reopen`].
+    tree: Option<Tree>,
     /// Buffer, reused for every entry.
     key: Vec<u8>,
     value: Vec<u8>,
 }
 
+struct Tree {
+    database: Database,
+    keyspace: Keyspace,
+}
+
 impl FjallLog {
     /// Opens the log and reads the current state.
     pub(super) fn open(directory: &Directory) -> Result<(FjallLog, Vec<KeyValue>, Revision), Error> {
-        let failed = |error: fjall::Error| match error {
-            fjall::Error::Locked => Error::DirectoryInUse { path: directory.path().to_owned() },
-            error => Error::Directory { path: directory.path().to_owned(), reason: error.to_string() },
+        let mut log =
+            FjallLog { path: directory.path().to_owned(), tree: None, key: Vec::new(), value: Vec::new() };
+        let (kvs, revision) = log.reopen()?;
+        Ok((log, kvs, revision))
+    }
+}
+
+impl Log for FjallLog {
+    fn append(&mut self, draft: &Draft) -> Result<(), Failure> {
+        let Some(tree) = &self.tree else {
+            return Err(Failure { is_full: false, reason: "the log is not open".to_owned() });
         };
-        let database = Database::builder(directory.tree())
+        let mut batch = tree.database.batch().durability(Some(PersistMode::SyncData));
+        for (key, written) in draft.writes() {
+            self.key.clear();
+            self.key.push(KEY_TAG);
+            self.key.extend_from_slice(key.as_str().as_bytes());
+            match written {
+                Some(kv) => {
+                    encode(kv, &mut self.value);
+                    batch.insert(&tree.keyspace, self.key.as_slice(), self.value.as_slice());
+                }
+                None => batch.remove(&tree.keyspace, self.key.as_slice()),
+            }
+        }
+        batch.insert(&tree.keyspace, REVISION_KEY, draft.revision().0.to_be_bytes());
+        batch.commit().map_err(Failure::from)
+    }
+
+    fn reopen(&mut self) -> Result<(Vec<KeyValue>, Revision), Error> {
+        // Its lock must be free before it is opened again.
+        self.tree = None;
+        let failed = |error: fjall::Error| match error {
+            fjall::Error::Locked => Error::DirectoryInUse { path: self.path.clone() },
+            error => Error::Directory { path: self.path.clone(), reason: error.to_string() },
+        };
+        let database = Database::builder(self.path.join(TREE))
             .cache_size(CACHE_BYTES)
             .journal_compression(CompressionType::None)
             .manual_journal_persist(true)
@@ -60,29 +122,9 @@ impl FjallLog {
             KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES).manual_journal_persist(true)
         };
         let keyspace = database.keyspace(KEYSPACE, options).map_err(failed)?;
-        let (kvs, revision) = load(&keyspace, failed)?;
-        let log = FjallLog { database, keyspace, key: Vec::new(), value: Vec::new() };
-        Ok((log, kvs, revision))
-    }
-}
-
-impl Log for FjallLog {
-    fn append(&mut self, draft: &Draft) -> Result<(), String> {
-        let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
-        for (key, written) in draft.writes() {
-            self.key.clear();
-            self.key.push(KEY_TAG);
-            self.key.extend_from_slice(key.as_str().as_bytes());
-            match written {
-                Some(kv) => {
-                    encode(kv, &mut self.value);
-                    batch.insert(&self.keyspace, self.key.as_slice(), self.value.as_slice());
-                }
-                None => batch.remove(&self.keyspace, self.key.as_slice()),
-            }
-        }
-        batch.insert(&self.keyspace, REVISION_KEY, draft.revision().0.to_be_bytes());
-        batch.commit().map_err(|error| error.to_string())
+        let state = load(&keyspace, failed)?;
+        self.tree = Some(Tree { database, keyspace });
+        Ok(state)
     }
 }
 

@@ -1,51 +1,187 @@
-//! A failing disk, after which the store refuses all writes; and the metrics of commits.
+//! A failing disk: writes are refused until the log is open again and has the published state. A full disk: new keys are
+//! refused. And the metrics of commits.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard};
 
+use super::log::Failure;
+use super::room::{LowRoom, Room};
 use super::*;
+use crate::KeyValue;
 use crate::mvcc::Draft;
 
-/// A log whose disk can be made to fail.
-struct FailingLog(Arc<AtomicBool>);
+/// What the disk does with the next writes.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Mode {
+    #[default]
+    Works,
+    /// Nothing is written.
+    IsFull,
+    /// Everything is written, but the sync fails.
+    FailsToSync,
+}
 
-impl Log for FailingLog {
-    fn append(&mut self, _: &Draft) -> Result<(), String> {
-        match self.0.load(Ordering::SeqCst) {
-            true => Err("disk pulled out".to_owned()),
-            false => Ok(()),
+#[derive(Default)]
+struct Disk {
+    mode: Mode,
+    kvs: BTreeMap<Key, KeyValue>,
+    revision: Option<Revision>,
+}
+
+/// A log on a disk in memory, which can be made to fail.
+#[derive(Clone, Default)]
+struct FakeLog(Arc<Mutex<Disk>>);
+
+impl FakeLog {
+    fn disk(&self) -> MutexGuard<'_, Disk> {
+        self.0.lock().unwrap()
+    }
+
+    fn store(&self) -> EmbeddedStore {
+        EmbeddedStore::start(Index::new(), Box::new(self.clone()), WriteState::new(FakeRoom::default()), None)
+    }
+}
+
+impl Log for FakeLog {
+    fn append(&mut self, draft: &Draft) -> Result<(), Failure> {
+        let mut disk = self.disk();
+        if disk.mode == Mode::IsFull {
+            return Err(Failure { is_full: true, reason: "disk is full".to_owned() });
+        }
+        for (key, kv) in draft.writes() {
+            match kv {
+                Some(kv) => disk.kvs.insert(key.clone(), kv.clone()),
+                None => disk.kvs.remove(key),
+            };
+        }
+        disk.revision = Some(draft.revision());
+        match disk.mode {
+            Mode::FailsToSync => Err(Failure { is_full: false, reason: "disk pulled out".to_owned() }),
+            _ => Ok(()),
+        }
+    }
+
+    fn reopen(&mut self) -> Result<(Vec<KeyValue>, Revision), Error> {
+        let disk = self.disk();
+        match disk.mode {
+            Mode::Works => {
+                Ok((disk.kvs.values().cloned().collect(), disk.revision.unwrap_or(Revision::FIRST)))
+            }
+            _ => Err(Error::Directory { path: "/disk".into(), reason: "still failing".to_owned() }),
+        }
+    }
+}
+
+/// Room as the test says.
+#[derive(Clone, Debug, Default)]
+struct FakeRoom(Arc<Mutex<Option<LowRoom>>>);
+
+impl Room for FakeRoom {
+    fn check(&self) -> Result<(), LowRoom> {
+        self.0.lock().unwrap().map_or(Ok(()), Err)
+    }
+}
+
+/// Writes until the store takes writes again.
+async fn put_when_writable(store: &EmbeddedStore, key: &Key, value: &'static str) -> Revision {
+    loop {
+        match store.put(key.clone(), value.into()).await {
+            Ok(outcome) => return outcome.committed().unwrap(),
+            Err(Error::NoSpace { .. } | Error::Suspended { .. }) => tokio::task::yield_now().await,
+            Err(other) => panic!("{other}"),
         }
     }
 }
 
 #[tokio::test]
-async fn a_failed_sync_poisons_the_store() {
-    let failing = Arc::new(AtomicBool::new(false));
-    let log = Box::new(FailingLog(Arc::clone(&failing)));
-    let store = EmbeddedStore::start(Index::new(), log, None);
+async fn writes_resume_when_a_full_disk_has_room_again() {
+    let log = FakeLog::default();
+    let store = log.store();
     let key = Key::new("/a");
     let before = store.put(key.clone(), "1".into()).await.unwrap().committed().unwrap();
     let mut watch = store.watch("/", before).await.unwrap();
 
-    failing.store(true, Ordering::SeqCst);
+    log.disk().mode = Mode::IsFull;
     let error = store.put(key.clone(), "2".into()).await.unwrap_err();
-    assert!(matches!(&error, Error::Poisoned { reason } if reason == "disk pulled out"), "{error}");
-
-    failing.store(false, Ordering::SeqCst);
+    assert!(matches!(&error, Error::Suspended { reason } if reason == "disk is full"), "{error}");
     let error = store.put(key.clone(), "3".into()).await.unwrap_err();
-    assert!(matches!(error, Error::Poisoned { .. }), "a recovered disk does not heal the store: {error}");
-
+    assert!(matches!(error, Error::NoSpace { .. }), "{error}");
+    assert!(matches!(store.writable(), Err(Error::NoSpace { .. })));
     let read = store.get(&key).await.unwrap();
     assert_eq!(read.kv.unwrap().value, "1", "what was acknowledged can still be read");
     assert_eq!(read.revision, before);
-    drop(store);
-    let ending = watch.next_batch().await.expect("the watch says why it ends");
-    assert!(matches!(ending, Err(Error::Closed)), "no watcher saw the failed writes: {ending:?}");
+
+    log.disk().mode = Mode::Works;
+    let after = put_when_writable(&store, &key, "4").await;
+    assert_eq!(after, before.next(), "the failed write has not happened");
+    assert!(store.writable().is_ok());
+    let batch = watch.next_batch().await.expect("the watch lives").unwrap();
+    assert_eq!(batch.revision, after, "no watcher saw the failed write");
+}
+
+#[tokio::test]
+async fn a_failed_write_that_is_on_disk_happens_after_all() {
+    let log = FakeLog::default();
+    let store = log.store();
+    let (key, other) = (Key::new("/a"), Key::new("/b"));
+    let before = store.put(key.clone(), "1".into()).await.unwrap().committed().unwrap();
+    let mut watch = store.watch("/a", before).await.unwrap();
+
+    log.disk().mode = Mode::FailsToSync;
+    let error = store.put(key.clone(), "2".into()).await.unwrap_err();
+    assert!(matches!(error, Error::Suspended { .. }), "{error}");
+
+    log.disk().mode = Mode::Works;
+    let after = put_when_writable(&store, &other, "1").await;
+    assert_eq!(after, before.next().next());
+    assert_eq!(store.get(&key).await.unwrap().kv.unwrap().value, "2");
+    let batch = watch.next_batch().await.expect("the watch lives").unwrap();
+    assert_eq!(batch.revision, before.next());
+}
+
+#[tokio::test]
+async fn a_log_with_another_state_is_not_used() {
+    let log = FakeLog::default();
+    let store = log.store();
+    let key = Key::new("/a");
+    store.put(key.clone(), "1".into()).await.unwrap();
+
+    log.disk().mode = Mode::IsFull;
+    store.put(key.clone(), "2".into()).await.unwrap_err();
+    // Lost by the disk, although it was synced.
+    log.disk().kvs.clear();
+    log.disk().mode = Mode::Works;
+    // Longer than the log is tried again; the store must still refuse.
+    tokio::time::sleep(2 * committer::REOPEN_EVERY).await;
+    store.put(key.clone(), "3".into()).await.unwrap_err();
+    assert!(log.disk().kvs.is_empty(), "nothing is written on top of a damaged state");
+    assert_eq!(store.get(&key).await.unwrap().kv.unwrap().value, "1");
+}
+
+#[tokio::test]
+async fn low_room_refuses_new_keys_only() {
+    let room = FakeRoom::default();
+    let state = WriteState::new(room.clone());
+    let store = EmbeddedStore::start(Index::new(), Box::new(FakeLog::default()), state, None);
+    let (old, new) = (Key::new("/old"), Key::new("/new"));
+    store.create(old.clone(), "1".into()).await.unwrap();
+
+    *room.0.lock().unwrap() = Some(LowRoom { free: 1, needed: 2 });
+    let error = store.create(new.clone(), "1".into()).await.unwrap_err();
+    assert!(matches!(error, Error::NoSpace { .. }), "{error}");
+    assert!(matches!(store.writable(), Err(Error::NoSpace { .. })));
+    // A conflict is told as such: nothing would be created.
+    assert!(store.create(old.clone(), "2".into()).await.unwrap().committed().is_none());
+    let written = store.put(old.clone(), "2".into()).await.unwrap().committed().unwrap();
+    store.delete(old.clone(), written).await.unwrap().committed().unwrap();
+
+    *room.0.lock().unwrap() = None;
+    store.create(new, "1".into()).await.unwrap().committed().unwrap();
 }
 
 #[tokio::test]
 async fn each_sync_and_its_transactions_are_counted() {
-    let log = Box::new(FailingLog(Arc::default()));
-    let store = EmbeddedStore::start(Index::new(), log, None);
+    let store = FakeLog::default().store();
     for key in ["/a", "/b"] {
         store.put(Key::new(key), "1".into()).await.unwrap();
     }
