@@ -1,5 +1,5 @@
-//! Merges the status that a node reports into the stored one: the node owns most of `status`, the scheduler and the
-//! controllers own some conditions, and a terminal phase is final.
+//! Merges the status that a node reports into the stored one. The node owns most of `status` and a fixed set of
+//! conditions. All other conditions belong to the scheduler, the controllers or the user. A terminal phase is final.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +8,18 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use shim_model::access;
 
-/// Conditions that the node does not own.
-const OTHERS_CONDITIONS: [&str; 2] = ["PodScheduled", "DisruptionTarget"];
+/// The conditions that the node owns, as upstream. A readiness gate may name any other.
+const NODE_CONDITIONS: [&str; 7] = [
+    "PodReadyToStartContainers",
+    "Initialized",
+    "Ready",
+    "ContainersReady",
+    "PodResizePending",
+    "PodResizeInProgress",
+    "AllContainersRestarting",
+];
+/// The condition that the node shares with the API server: who disrupts the Pod sets it.
+const SHARED_CONDITION: &str = "DisruptionTarget";
 /// Members of `status` that the node does not own.
 const KEPT_MEMBERS: [&str; 4] = ["qosClass", "nominatedNodeName", "resourceClaimStatuses", "resize"];
 
@@ -26,18 +36,24 @@ pub fn merge(stored: &Value, from_node: &Value) -> Value {
             access::object_mut(&mut merged, &[]).insert(member.to_owned(), value);
         }
     }
-    let kept = access::list(stored, &["conditions"])
-        .iter()
-        .filter(|c| OTHERS_CONDITIONS.contains(&access::text(c, &["type"])));
-    let theirs = access::list(from_node, &["conditions"])
-        .iter()
-        .filter(|c| !OTHERS_CONDITIONS.contains(&access::text(c, &["type"])));
-    let mut conditions: Vec<Value> = theirs.cloned().collect();
-    conditions.extend(kept.cloned());
+    let stored_conditions = access::list(stored, &["conditions"]);
+    let disrupted = stored_conditions.iter().any(|c| kind(c) == SHARED_CONDITION);
+    let theirs = access::list(from_node, &["conditions"]).iter().filter(|c| is_of_node(kind(c), disrupted));
+    let kept = stored_conditions.iter().filter(|c| !NODE_CONDITIONS.contains(&kind(c)));
+    let conditions: Vec<Value> = theirs.chain(kept).cloned().collect();
     if !conditions.is_empty() {
         access::object_mut(&mut merged, &[]).insert("conditions".to_owned(), Value::from(conditions));
     }
     merged
+}
+
+fn kind(condition: &Value) -> &str {
+    access::text(condition, &["type"])
+}
+
+/// Whether a condition is taken from the node's report. `disrupted`: the stored status has the shared condition.
+fn is_of_node(kind: &str, disrupted: bool) -> bool {
+    NODE_CONDITIONS.contains(&kind) || (kind == SHARED_CONDITION && !disrupted)
 }
 
 /// Members of an encoded object. Keys with escapes fail to parse, so that every key can be written without escaping.
@@ -64,18 +80,11 @@ pub fn merge_encoded(stored: &[u8], from_node: &[u8]) -> Option<Vec<u8>> {
             merged.entry(member).or_insert(value);
         }
     }
-    let mut conditions: Vec<&str> = Vec::new();
-    for (members, by_the_node) in [(&merged, true), (&old, false)] {
-        let Some(list) = members.get("conditions") else { continue };
-        let list: Vec<&RawValue> = serde_json::from_str(list.get()).ok()?;
-        for condition in list {
-            let condition = condition.get();
-            let Condition { kind } = serde_json::from_str(condition).ok()?;
-            if OTHERS_CONDITIONS.contains(&kind) != by_the_node {
-                conditions.push(condition);
-            }
-        }
-    }
+    let (stored_conditions, of_node) = (conditions_of(&old)?, conditions_of(&merged)?);
+    let disrupted = stored_conditions.iter().any(|(kind, _)| *kind == SHARED_CONDITION);
+    let theirs = of_node.iter().filter(|(kind, _)| is_of_node(kind, disrupted));
+    let kept = stored_conditions.iter().filter(|(kind, _)| !NODE_CONDITIONS.contains(kind));
+    let conditions: Vec<&str> = theirs.chain(kept).map(|(_, condition)| *condition).collect();
     if !conditions.is_empty() {
         merged.remove("conditions");
     }
@@ -94,6 +103,17 @@ pub fn merge_encoded(stored: &[u8], from_node: &[u8]) -> Option<Vec<u8>> {
     }
     out.extend_from_slice(if out.is_empty() { b"{}" } else { b"}" });
     Some(out)
+}
+
+/// The conditions of an encoded status, each with its type.
+fn conditions_of<'a>(members: &Members<'a>) -> Option<Vec<(&'a str, &'a str)>> {
+    let Some(list) = members.get("conditions") else { return Some(Vec::new()) };
+    let list: Vec<&RawValue> = serde_json::from_str(list.get()).ok()?;
+    let with_type = |condition: &'a RawValue| {
+        let Condition { kind } = serde_json::from_str(condition.get()).ok()?;
+        Some((kind, condition.get()))
+    };
+    list.into_iter().map(with_type).collect()
 }
 
 /// A member that is a string without escapes; empty if absent.

@@ -23,6 +23,39 @@ fn conditions_of_other_owners_are_kept() {
     assert_eq!(merge(&merged, &node), merged);
 }
 
+/// The kinds of conditions: the node's, foreign ones (of a readiness gate, of a controller), and the shared one.
+#[test]
+fn a_node_cannot_change_or_drop_foreign_conditions() {
+    let condition = |kind: &str, status: &str| json!({"type": kind, "status": status});
+    let stored = json!({"phase": "Running", "conditions": [
+        condition("ex.test/g", "True"), condition("Ready", "False"), condition("PodScheduled", "True"),
+        condition("PodResizePending", "True"),
+    ]});
+    // The node's version of the Pod is older: it has not seen the gate's condition become true.
+    let node = json!({"phase": "Running", "conditions": [
+        condition("Ready", "True"), condition("ex.test/g", "False"), condition("DisruptionTarget", "True"),
+    ]});
+    let merged = merge(&stored, &node);
+    assert_eq!(
+        merged["conditions"],
+        json!([
+            condition("Ready", "True"),
+            condition("DisruptionTarget", "True"),
+            condition("ex.test/g", "True"),
+            condition("PodScheduled", "True"),
+        ])
+    );
+    let again = json!({"phase": "Running", "conditions": [condition("DisruptionTarget", "False")]});
+    let kinds = [
+        condition("DisruptionTarget", "True"),
+        condition("ex.test/g", "True"),
+        condition("PodScheduled", "True"),
+    ];
+    assert_eq!(merge(&merged, &again)["conditions"], json!(kinds), "who disrupts first sets the condition");
+    check_both_ways(&stored, &node);
+    check_both_ways(&merged, &again);
+}
+
 #[test]
 fn a_terminal_phase_is_final() {
     let stored = json!({"phase": "Failed"});

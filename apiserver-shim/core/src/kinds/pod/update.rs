@@ -131,7 +131,7 @@ pub(super) fn validate_status(new: &Value, old: &Value) -> Vec<FieldError> {
             .extend(wrong.into_iter().map(|d| FieldError::invalid("status.nominatedNodeName", nominated, d)));
     }
     for list in ["containerStatuses", "initContainerStatuses"] {
-        revived(status, before, list, access::text(old, &["spec", "restartPolicy"]), &mut errors);
+        revived(status, before, list, &old["spec"], &mut errors);
     }
     let qos = access::text(status, &["qosClass"]);
     if qos != access::text(before, &["qosClass"]) && !access::text(before, &["qosClass"]).is_empty() {
@@ -152,13 +152,20 @@ pub(super) fn validate_status(new: &Value, old: &Value) -> Vec<FieldError> {
     errors
 }
 
-/// A container that has terminated for good must not run again.
-fn revived(status: &Value, before: &Value, list: &str, policy: &str, errors: &mut Vec<FieldError>) {
-    let final_end = |old: &Value| match access::get(old, &["state", "terminated"]) {
-        Some(t) => policy == "Never" || policy == "OnFailure" && access::int(t, &["exitCode"]) == Some(0),
-        None => false,
+/// A container that has terminated for good must not run again. `containers` are the specs of the list's containers.
+fn revived(status: &Value, before: &Value, list: &str, spec: &Value, errors: &mut Vec<FieldError>) {
+    let containers = if list == "initContainerStatuses" { "initContainers" } else { "containers" };
+    let final_end = |old: &Value| {
+        let code = access::int(access::get(old, &["state", "terminated"])?, &["exitCode"]).unwrap_or(0);
+        let name = access::text(old, &["name"]);
+        let container = access::list(spec, &[containers]).iter().find(|c| access::text(c, &["name"]) == name);
+        Some(!container.is_some_and(|container| may_restart(spec, container, code)))
     };
-    for (i, old) in access::list(before, &[list]).iter().enumerate().filter(|(_, o)| final_end(o)) {
+    if may_restart_all(spec) {
+        return;
+    }
+    let ended = access::list(before, &[list]).iter().enumerate();
+    for (i, old) in ended.filter(|(_, old)| final_end(old).unwrap_or(false)) {
         let name = access::text(old, &["name"]);
         let new = access::list(status, &[list]).iter().find(|s| access::text(s, &["name"]) == name);
         if new.is_some_and(|n| access::get(n, &["state", "terminated"]).is_none()) {
@@ -166,6 +173,42 @@ fn revived(status: &Value, before: &Value, list: &str, policy: &str, errors: &mu
             errors.push(FieldError::forbidden(format!("status.{list}[{i}].state"), detail));
         }
     }
+}
+
+/// Whether a container may run again after it ended with this exit code: its first matching rule decides, else its own
+/// restart policy, else the Pod's.
+fn may_restart(spec: &Value, container: &Value, code: i64) -> bool {
+    let own = access::text(container, &["restartPolicy"]);
+    let matches = |rule: &&Value| {
+        let values = access::list(rule, &["exitCodes", "values"]);
+        let listed = values.iter().any(|value| value.as_i64() == Some(code));
+        match access::text(rule, &["exitCodes", "operator"]) {
+            "In" => listed,
+            "NotIn" => !listed,
+            _ => false,
+        }
+    };
+    let rules = access::list(container, &["restartPolicyRules"]).iter();
+    if !own.is_empty()
+        && rules.clone().find(matches).is_some_and(|r| access::text(r, &["action"]) == "Restart")
+    {
+        return true;
+    }
+    let policy = if own.is_empty() { access::text(spec, &["restartPolicy"]) } else { own };
+    match policy {
+        "Never" => false,
+        "OnFailure" => code != 0,
+        _ => true,
+    }
+}
+
+/// Whether a rule of some container restarts all containers.
+fn may_restart_all(spec: &Value) -> bool {
+    let lists = ["initContainers", "containers"];
+    let containers = lists.iter().flat_map(|list| access::list(spec, &[list]));
+    containers
+        .flat_map(|container| access::list(container, &["restartPolicyRules"]))
+        .any(|rule| access::text(rule, &["action"]) == "RestartAllContainers")
 }
 
 /// `pods/ephemeralcontainers` adds ephemeral containers and changes nothing else.
@@ -250,5 +293,46 @@ fn resize(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
     let (was, is) = (qos_class(old), qos_class(new));
     if was != is {
         errors.push(FieldError::invalid("spec", was, "Pod QOS Class may not change as a result of resizing"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_container_leaves_its_terminated_state_if_it_may_restart() {
+        let rule =
+            |action: &str| json!([{ "action": action, "exitCodes": { "operator": "In", "values": [42] } }]);
+        let table = [
+            ("Never", json!({}), 42, false),
+            ("Always", json!({}), 0, true),
+            ("OnFailure", json!({}), 0, false),
+            ("OnFailure", json!({}), 1, true),
+            ("Always", json!({ "restartPolicy": "Never" }), 1, false),
+            ("Never", json!({ "restartPolicy": "OnFailure" }), 1, true),
+            ("Never", json!({ "restartPolicy": "Never", "restartPolicyRules": rule("Restart") }), 42, true),
+            ("Never", json!({ "restartPolicy": "Never", "restartPolicyRules": rule("Restart") }), 1, false),
+            (
+                "Never",
+                json!({ "restartPolicy": "Never", "restartPolicyRules": rule("RestartAllContainers") }),
+                0,
+                true,
+            ),
+        ];
+        for (policy, mut container, code, allowed) in table {
+            container["name"] = json!("c");
+            let pod = |state: Value| {
+                json!({
+                    "spec": { "restartPolicy": policy, "containers": [container] },
+                    "status": { "containerStatuses": [{ "name": "c", "state": state }] },
+                })
+            };
+            let (old, new) =
+                (pod(json!({ "terminated": { "exitCode": code } })), pod(json!({ "running": {} })));
+            assert_eq!(validate_status(&new, &old).is_empty(), allowed, "{old}");
+        }
     }
 }

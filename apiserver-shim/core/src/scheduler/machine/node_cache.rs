@@ -2,6 +2,7 @@
 //! written only on change, at most once per second, with a limit on concurrent writes.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,9 @@ use kernel_model::{
     resources::Resources,
     time::Time,
 };
+use memchr::memmem;
 use serde_json::Value;
+use shim_model::access;
 
 use super::node_projection::{
     self, PODS_MAX, RUNTIME_ATTRIBUTE, amounts, attribute, executor_share, held_by_others, node_name,
@@ -71,6 +74,13 @@ impl NodeCache {
 impl SchedulerMachine {
     pub(super) fn node_changed(&mut self, node: Arc<Node>) {
         let name: Box<str> = node.name().into();
+        if !self.nodes.endpoints.contains_key(&name)
+            && let Some(address) = recorded_endpoint(&node.object.bytes)
+        {
+            // After a restart of the server. The executor reuses its port, so the address is still valid.
+            self.nodes.endpoints.insert(name.clone(), address.clone().into());
+            self.out.send.push(Send::Endpoint { node: name.clone(), address: Some(address) });
+        }
         let kinds = self.node_infos.put_node(node, PODS_MAX);
         self.node_event(kinds, &name, None);
     }
@@ -219,6 +229,19 @@ impl SchedulerMachine {
             NodeOutcome::Failed => drop(self.nodes.dirty.insert(name)),
         }
     }
+}
+
+/// The executor's address that a Node records: its internal address, and the port in `daemonEndpoints`.
+fn recorded_endpoint(node: &[u8]) -> Option<String> {
+    // Most Nodes that are not known yet have none, and need not be decoded.
+    memmem::find(node, b"\"kubeletEndpoint\"")?;
+    let node: Value = serde_json::from_slice(node).ok()?;
+    let port = access::get(&node, &["status", "daemonEndpoints", "kubeletEndpoint", "Port"])?.as_u64()?;
+    let addresses = access::list(&node, &["status", "addresses"]);
+    let internal = addresses.iter().find(|address| access::text(address, &["type"]) == "InternalIP")?;
+    let ip = access::text(internal, &["address"]).parse::<IpAddr>().ok()?;
+    let port = u16::try_from(port).ok().filter(|port| *port > 0)?;
+    Some(SocketAddr::new(ip, port).to_string())
 }
 
 /// The port of `ip:port`. An IPv6 address is in brackets.

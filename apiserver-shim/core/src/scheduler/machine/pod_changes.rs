@@ -6,12 +6,30 @@ use kernel_model::{
     ids::{AgentId, ExecutorId},
     scheduler::Call,
 };
+use memchr::memmem;
+use serde_json::Value;
+use shim_model::access;
 
 use super::SchedulerMachine;
 use super::framework::EXECUTOR_ID;
 use super::pods::PodState;
+use crate::controllers::condition;
 use crate::rows::Pod;
 use crate::scheduler::TaskPhase;
+
+/// Whether a condition that a readiness gate names has another status: the node counts it for the Pod's readiness.
+fn readiness_gates_changed(before: &Pod, row: &Pod) -> bool {
+    if memmem::find(row.object.spec(), b"\"readinessGates\"").is_none() {
+        return false;
+    }
+    let spec: Value = serde_json::from_slice(row.object.spec()).unwrap_or_default();
+    let (old, new) = (before.status_value(), row.status_value());
+    access::list(&spec, &["readinessGates"]).iter().any(|gate| {
+        let kind = access::text(gate, &["conditionType"]);
+        let status = |of: &Value| condition(of, kind).map(|c| access::text(c, &["status"]).to_owned());
+        status(&old) != status(&new)
+    })
+}
 
 impl SchedulerMachine {
     pub(super) fn pod_changed(&mut self, row: Arc<Pod>) {
@@ -45,9 +63,10 @@ impl SchedulerMachine {
         if unsure {
             self.ask(&uid);
         }
-        let spec_changed = before.header().generation != row.header().generation
-            || before.header().labels != row.header().labels;
-        if spec_changed && row.node.is_some() && row.deletion.is_none() {
+        let changed = before.header().generation != row.header().generation
+            || before.header().labels != row.header().labels
+            || readiness_gates_changed(&before, &row);
+        if changed && row.node.is_some() && row.deletion.is_none() {
             self.send_to_executor(&uid, &row);
         }
         self.kill_if_deleted(&uid);

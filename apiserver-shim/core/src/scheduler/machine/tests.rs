@@ -18,6 +18,8 @@ use super::*;
 use crate::rows::{Node, Pod, PodParts};
 use crate::scheduler::PodShape;
 
+#[path = "tests/executors.rs"]
+mod executors;
 #[path = "tests/ordering.rs"]
 mod ordering;
 #[path = "tests/recovery.rs"]

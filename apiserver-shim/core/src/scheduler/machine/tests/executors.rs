@@ -1,0 +1,56 @@
+//! What the scheduler tells executors, and what it knows of them after a restart.
+
+use super::*;
+
+fn node(status: &Value) -> Event {
+    let node = json!({
+        "apiVersion": "v1", "kind": "Node", "metadata": {"name": "n0"}, "spec": {}, "status": status,
+    });
+    let object = StoredObject::parse(serde_json::to_vec(&node).unwrap().into()).unwrap();
+    Event::Node(Node::decode(object.into(), 2, &node).into())
+}
+
+/// Without it, logs and exec would fail after a restart until the next status update of the node.
+#[test]
+fn the_address_of_an_executor_is_known_from_its_node_after_a_restart() {
+    let address = |ip: &str, port: u32| {
+        let mut f = Fixture::new();
+        let status = json!({
+            "addresses": [{"type": "Hostname", "address": "n0"}, {"type": "InternalIP", "address": ip}],
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
+        });
+        let effects = f.machine.step(f.now, node(&status));
+        let again = f.machine.step(f.now, node(&status));
+        assert!(!again.send.iter().any(|send| matches!(send, Send::Endpoint { .. })), "once");
+        effects.send.into_iter().find_map(|send| match send {
+            Send::Endpoint { address, .. } => address,
+            _ => None,
+        })
+    };
+    assert_eq!(address("192.0.2.7", 4711).as_deref(), Some("192.0.2.7:4711"));
+    assert_eq!(address("2001:db8::1", 4711).as_deref(), Some("[2001:db8::1]:4711"));
+    assert_eq!(address("192.0.2.7", 0), None);
+    assert_eq!(address("", 4711), None);
+}
+
+#[test]
+fn a_condition_of_a_readiness_gate_is_sent_to_the_executor() {
+    let mut f = Fixture::new();
+    f.pod["spec"]["readinessGates"] = json!([{"conditionType": "ex.test/g"}]);
+    f.show_pod();
+    f.launch();
+    f.answer(CallOutcome::Accepted);
+    f.finish_write();
+    f.show_pod();
+    let mut messages = |kind: &str, status: &str| {
+        f.pod["status"]["conditions"] = json!([{"type": kind, "status": status}]);
+        f.revision += 1;
+        f.calls.clear();
+        f.show_pod();
+        f.calls.iter().filter(|call| matches!(call, Call::Message { .. })).count()
+    };
+    assert_eq!(messages("other", "True"), 0, "no gate names it");
+    assert_eq!(messages("ex.test/g", "False"), 1);
+    assert_eq!(messages("ex.test/g", "False"), 0, "nothing changed");
+    assert_eq!(messages("ex.test/g", "True"), 1);
+}
