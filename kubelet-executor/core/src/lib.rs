@@ -14,6 +14,7 @@ pub mod env;
 pub mod field;
 pub mod image_name;
 pub mod log_line;
+pub mod log_render;
 pub mod machine;
 pub mod observed;
 pub mod payload;

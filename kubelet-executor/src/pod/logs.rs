@@ -5,10 +5,11 @@
 
 pub(crate) mod files;
 pub(crate) mod reader;
+mod records;
 
 use std::path::Path;
 
-use jiff::Timestamp;
+use executor_core::log_render::RenderOptions;
 
 /// How much of the log a termination message includes, as upstream.
 const LAST_LINES: u64 = 80;
@@ -18,11 +19,10 @@ const LAST_BYTES: usize = 2048;
 #[derive(Debug, Default, Clone)]
 pub(crate) struct LogOptions {
     pub follow: bool,
+    /// The log of the instance that ended last, not that of the current one.
     pub previous: bool,
-    pub timestamps: bool,
     pub tail_lines: Option<u64>,
-    pub since: Option<Timestamp>,
-    pub limit_bytes: Option<u64>,
+    pub render: RenderOptions,
 }
 
 /// The newest attempt of a container with a log in this directory.

@@ -1,11 +1,12 @@
 //! `GET /containerLogs`: finds the log of a container and streams it to the client.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use bytes::Bytes;
-use http::{Response, StatusCode, header};
+use http::{Response, header};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
+use k8s_openapi::api::core::v1::{ContainerStatus, PodStatus};
 use tokio::sync::mpsc;
 
 use super::{Body, StatusError, Target};
@@ -43,35 +44,14 @@ pub(crate) async fn answer(
         })?,
     };
     let dir = dir.join(&target.container);
-    let attempts = files::attempts(&dir);
-    let attempt = match (options.previous, &attempts[..]) {
-        (false, [.., newest]) => *newest,
-        (true, [.., before, _]) => *before,
-        (true, _) => {
-            let message = format!(
-                "previous terminated container \"{}\" in pod \"{}\" not found",
-                target.container, target.pod
-            );
-            return Err(StatusError::bad_request(message));
-        }
-        (false, []) => {
-            let reason = view.map_or("ContainerCreating".to_owned(), |view| {
-                waiting_reason(&view.status, &target.container)
-            });
-            let why = match reason.as_str() {
-                "ErrImagePull" => "image can't be pulled",
-                "ImagePullBackOff" => "trying and failing to pull image",
-                other => other,
-            };
-            let message = format!(
-                "container \"{}\" in pod \"{}\" is waiting to start: {why}",
-                target.container, target.pod
-            );
-            return Err(StatusError::new(StatusCode::BAD_REQUEST, message));
-        }
-    };
+    let status = view.as_ref().and_then(|view| container_status(&view.status, &target.container));
+    let attempt = choose_attempt(&dir, status, options.previous, target)?;
     let (pieces, receiver) = mpsc::channel(PIECES_MAX);
-    let instance = view.and_then(|view| view.running.get(&target.container).cloned());
+    let instance = match options.previous {
+        // It has ended, so there is nothing to follow.
+        true => None,
+        false => view.and_then(|view| view.running.get(&target.container).cloned()),
+    };
     let (pods, namespace, pod, container) =
         (pods.clone(), target.namespace.clone(), target.pod.clone(), target.container.clone());
     let runs = move || {
@@ -92,11 +72,55 @@ pub(crate) async fn answer(
     Ok(response)
 }
 
-fn waiting_reason(status: &k8s_openapi::api::core::v1::PodStatus, container: &str) -> String {
-    let all =
-        status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten());
-    let waiting = all
-        .filter(|status| status.name == container)
-        .find_map(|status| status.state.as_ref()?.waiting.as_ref()?.reason.clone());
-    waiting.unwrap_or_else(|| "ContainerCreating".to_owned())
+/// The instance whose log is requested.
+fn choose_attempt(
+    dir: &Path,
+    status: Option<&ContainerStatus>,
+    previous: bool,
+    target: &Target,
+) -> Result<u32, StatusError> {
+    let attempts = files::attempts(dir);
+    // A container that waits for its restart: the log of the instance that ended last is the newest one.
+    let waits_after_end = status
+        .and_then(|status| status.state.as_ref())
+        .is_some_and(|s| s.waiting.is_some())
+        && status.and_then(|status| status.last_state.as_ref()).is_some_and(|last| last.terminated.is_some());
+    match (previous, &attempts[..]) {
+        (false, [.., newest]) => Ok(*newest),
+        (true, [.., newest]) if waits_after_end => Ok(*newest),
+        (true, [.., before, _]) => Ok(*before),
+        (true, _) => {
+            let message = format!(
+                "previous terminated container \"{}\" in pod \"{}\" not found",
+                target.container, target.pod
+            );
+            Err(StatusError::bad_request(message))
+        }
+        (false, []) => {
+            let message = format!(
+                "container \"{}\" in pod \"{}\" is waiting to start: {}",
+                target.container,
+                target.pod,
+                waiting_reason(status)
+            );
+            Err(StatusError::bad_request(message))
+        }
+    }
+}
+
+/// The status of a container of any kind.
+fn container_status<'a>(status: &'a PodStatus, container: &str) -> Option<&'a ContainerStatus> {
+    let init = status.init_container_statuses.iter().flatten();
+    let mut all = init.chain(status.container_statuses.iter().flatten());
+    all.find(|status| status.name == container)
+}
+
+/// Why a container has no log, as upstream says it.
+fn waiting_reason(status: Option<&ContainerStatus>) -> &str {
+    let waiting = status.and_then(|status| status.state.as_ref()?.waiting.as_ref()?.reason.as_deref());
+    match waiting.unwrap_or("ContainerCreating") {
+        "ErrImagePull" => "image can't be pulled",
+        "ImagePullBackOff" => "trying and failing to pull image",
+        reason => reason,
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use executor_core::log_render::{RenderOptions, StreamSelection};
 use jiff::Timestamp;
 
 use super::StatusError;
@@ -96,13 +97,21 @@ pub(crate) fn log_options(query: &Query) -> Result<LogOptions, StatusError> {
             }
             (None, None) => None,
         };
+    let streams = match query.first("stream") {
+        None => StreamSelection::All,
+        Some(name) => StreamSelection::parse(name)
+            .ok_or_else(|| StatusError::bad_request(format!("invalid stream type {name:?}")))?,
+    };
     Ok(LogOptions {
         follow: query.is_set("follow"),
         previous: query.is_set("previous"),
-        timestamps: query.is_set("timestamps"),
         tail_lines: query.number("tailLines")?,
-        since,
-        limit_bytes: query.number("limitBytes")?,
+        render: RenderOptions {
+            timestamps: query.is_set("timestamps"),
+            since,
+            limit_bytes: query.number("limitBytes")?,
+            streams,
+        },
     })
 }
 
@@ -118,6 +127,9 @@ mod tests {
         assert!(query.is_set("stdin") && !query.is_set("tty") && !query.is_set("nothing"));
         assert_eq!(log_options(&query).ok().and_then(|r| r.tail_lines), Some(5));
         assert!(log_options(&Query::parse("tailLines=-1")).is_err());
+        let stderr = log_options(&Query::parse("stream=Stderr")).ok().map(|options| options.render.streams);
+        assert_eq!(stderr, StreamSelection::parse("Stderr"));
+        assert!(log_options(&Query::parse("stream=stderr")).is_err());
         assert!(Target::new("ns", "..", None).is_err() && Target::new("ns", "a%2fb", None).is_err());
     }
 }

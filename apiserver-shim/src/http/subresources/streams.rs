@@ -13,6 +13,12 @@ use crate::http::service::Api;
 use crate::pipeline::{Attributes, Operation, Preconditions};
 use crate::request::query::Query;
 
+/// The values of the option `stream`; the first is the default.
+const LOG_STREAMS: [&str; 3] = [ALL_STREAMS, "Stderr", "Stdout"];
+const ALL_STREAMS: &str = "All";
+/// The path of an error about several options, as Go prints an empty path.
+const NO_FIELD: &str = "[]";
+
 pub(super) async fn serve(
     api: &Api,
     asked: &ResourceRequest<'_>,
@@ -136,10 +142,18 @@ fn check_log_options(name: &str, query: &Query) -> Result<(), Status> {
         errors.push(FieldError::invalid("limitBytes", n, "must be greater than 0"));
     }
     if since.is_some() && query.get("sinceTime").is_some() {
-        errors
-            .push(FieldError::forbidden("", "at most one of `sinceTime` or `sinceSeconds` may be specified"));
+        let detail = "at most one of `sinceTime` or `sinceSeconds` may be specified";
+        errors.push(FieldError::forbidden(NO_FIELD, detail));
     } else if let Some(n) = since.filter(|n| *n < 1) {
         errors.push(FieldError::invalid("sinceSeconds", n, "must be greater than 0"));
+    }
+    let stream = query.get("stream").unwrap_or(ALL_STREAMS);
+    if !LOG_STREAMS.contains(&stream) {
+        errors.push(FieldError::not_supported("stream", stream, &LOG_STREAMS));
+    }
+    if stream != ALL_STREAMS && tail.is_some() {
+        let detail = "`tailLines` and specific `stream` are mutually exclusive for now";
+        errors.push(FieldError::forbidden(NO_FIELD, detail));
     }
     if errors.is_empty() { Ok(()) } else { Err(status::invalid("", "PodLogOptions", name, &errors)) }
 }
@@ -149,6 +163,29 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn log_options_are_validated_as_upstream_does() {
+        let table = [
+            ("stream=Stderr&limitBytes=1&sinceSeconds=1", ""),
+            ("stream=All&tailLines=0", ""),
+            (
+                "stream=stderr",
+                "stream: Unsupported value: \"stderr\": supported values: \"All\", \"Stderr\", \"Stdout\"",
+            ),
+            (
+                "stream=Stdout&tailLines=1",
+                "[]: Forbidden: `tailLines` and specific `stream` are mutually exclusive for now",
+            ),
+            ("tailLines=-1", "tailLines: Invalid value: -1: must be greater than or equal to 0"),
+        ];
+        for (query, expected) in table {
+            let message =
+                check_log_options("p", &Query::parse(query)).err().map_or(String::new(), |e| e.message);
+            let message = message.strip_prefix("PodLogOptions \"p\" is invalid: ").unwrap_or(&message);
+            assert_eq!(message, expected, "{query}");
+        }
+    }
 
     #[test]
     fn a_container_that_never_started_is_refused_with_its_waiting_reason() {

@@ -1,84 +1,41 @@
-//! Reads logs: tail, filters, and following a growing file.
+//! Reads logs: the last lines, and a growing file.
 
 use std::{
     fs::File,
-    io::{self, BufRead, BufReader, Read, Seek, SeekFrom},
+    io,
     os::unix::fs::MetadataExt,
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
-use bytes::{BufMut, Bytes, BytesMut};
-use executor_core::log_line;
-use jiff::Timestamp;
+use bytes::Bytes;
+use executor_core::log_render::LogRenderer;
 use tokio::sync::mpsc;
 
-use super::{LogOptions, files};
+use super::{
+    LogOptions, files,
+    records::{self, Position, Records, Starts},
+};
 
 /// Polling interval while following.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Size of the pieces sent to the client.
 const PIECE_BYTES: usize = 32 << 10;
-/// Size of the blocks read backwards.
-const BLOCK_BYTES: u64 = 64 << 10;
-/// Limit of a record; the runtime splits lines at 16 KiB.
-const RECORD_BYTES_MAX: u64 = 1 << 20;
-
-/// Renders records for the client.
-struct Renderer<'a> {
-    options: &'a LogOptions,
-    out: BytesMut,
-    left: u64,
-    /// Within a line that spans records: no new timestamp.
-    within: bool,
-}
-
-impl<'a> Renderer<'a> {
-    fn new(options: &'a LogOptions) -> Self {
-        Self { options, out: BytesMut::new(), left: options.limit_bytes.unwrap_or(u64::MAX), within: false }
-    }
-
-    fn take(&mut self, record: &[u8]) {
-        let Some(line) = log_line::parse(record) else { return };
-        if let Some(since) = self.options.since
-            && line.timestamp.parse::<Timestamp>().is_ok_and(|at| at < since)
-        {
-            return;
-        }
-        if self.options.timestamps && !self.within {
-            self.put(line.timestamp.as_bytes());
-            self.put(b" ");
-        }
-        self.put(line.content);
-        self.within = line.partial;
-        if !line.partial {
-            self.put(b"\n");
-        }
-    }
-
-    fn put(&mut self, bytes: &[u8]) {
-        let fits = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
-        self.out.put_slice(&bytes[..fits]);
-        self.left -= fits as u64;
-    }
-
-    fn is_full(&self) -> bool {
-        self.left == 0
-    }
-}
 
 /// Reads a whole file.
-pub(crate) fn read_file(path: &Path, options: &LogOptions) -> io::Result<Bytes> {
-    let mut file = File::open(path)?;
-    let lines = options.tail_lines.unwrap_or(u64::MAX);
-    let (start, _) = tail_start(&mut file, lines)?;
-    file.seek(SeekFrom::Start(start))?;
-    let mut renderer = Renderer::new(options);
-    let mut reader = BufReader::new(file);
-    while let Some(record) = next_record(&mut reader)? {
-        renderer.take(&record);
+pub(crate) fn read_file(path: &Path, options: &LogOptions) -> io::Result<Vec<u8>> {
+    let mut files = [File::open(path)?];
+    let starts = starts(&mut files, options)?;
+    let [file] = files;
+    let mut records = Records::open(file, 0, starts.first.offset)?;
+    let mut renderer = LogRenderer::new(options.render);
+    let mut out = Vec::new();
+    while let Some(at) = records.next_record()? {
+        if !starts.exclude(at, records.record()) {
+            renderer.render(records.record(), &mut out);
+        }
     }
-    Ok(renderer.out.freeze())
+    Ok(out)
 }
 
 /// Reads the log of an attempt into `pieces`. With `follow`, it continues while `runs` returns true.
@@ -90,31 +47,36 @@ pub(crate) async fn read(
     pieces: &mpsc::Sender<Bytes>,
 ) -> io::Result<()> {
     let live = files::live(dir, attempt);
-    let mut renderer = Renderer::new(options);
-    let mut file = File::open(&live)?;
-    let (start, missing) = tail_start(&mut file, options.tail_lines.unwrap_or(u64::MAX))?;
-    for (older, start) in older_files(dir, attempt, missing)? {
-        let mut older = File::open(older)?;
-        older.seek(SeekFrom::Start(start))?;
-        if !drain(&mut BufReader::new(older), &mut renderer, pieces).await? {
+    let mut files = open_all(dir, attempt)?;
+    let starts = starts(&mut files, options)?;
+    let mut output = Output { renderer: LogRenderer::new(options.render), starts, out: Vec::new(), pieces };
+    let newest = files.len() - 1;
+    let mut current = None;
+    for (index, file) in files.into_iter().enumerate().skip(starts.first.file) {
+        let offset = if index == starts.first.file { starts.first.offset } else { 0 };
+        let mut records = Records::open(file, index, offset)?;
+        if index == newest {
+            if !options.follow {
+                // A container that writes all the time must not keep the request from ending.
+                records.end_at(records.length()?);
+            }
+            current = Some(records);
+        } else if !output.drain(&mut records).await? {
             return Ok(());
         }
     }
-    file.seek(SeekFrom::Start(start))?;
-    let mut inode = file.metadata()?.ino();
-    let mut reader = BufReader::new(file);
+    let Some(mut records) = current else { return Ok(()) };
     loop {
         // Checked before reading: everything the container wrote before its end is in the file by then.
         let last = !runs();
-        if !drain(&mut reader, &mut renderer, pieces).await? || !options.follow {
+        if !output.drain(&mut records).await? || !options.follow {
             return Ok(());
         }
         match live.metadata() {
             // Checked before the end: the last lines may be in a file that was created since the last check.
-            Ok(now) if now.ino() != inode => {
-                drain(&mut reader, &mut renderer, pieces).await?;
-                inode = now.ino();
-                reader = BufReader::new(File::open(&live)?);
+            Ok(now) if now.ino() != records.inode()? => {
+                output.drain(&mut records).await?;
+                records = Records::open(File::open(&live)?, records.file() + 1, 0)?;
                 continue;
             }
             Ok(_) => {}
@@ -131,91 +93,68 @@ pub(crate) async fn read(
     }
 }
 
-/// Renders all complete records. Returns false if the client is gone or the byte limit is reached.
-async fn drain(
-    reader: &mut BufReader<File>,
-    renderer: &mut Renderer<'_>,
-    pieces: &mpsc::Sender<Bytes>,
-) -> io::Result<bool> {
-    loop {
-        let record = next_record(reader)?;
-        let at_end = record.is_none();
-        if let Some(record) = record {
-            renderer.take(&record);
+/// Opens the files of an attempt, oldest first.
+fn open_all(dir: &Path, attempt: u32) -> io::Result<Vec<File>> {
+    let live = File::open(files::live(dir, attempt))?;
+    let inode = live.metadata()?.ino();
+    let mut opened = Vec::new();
+    for path in files::rotated(dir, attempt) {
+        let Some(file) = open_existing(&path)? else { continue };
+        // A rotation may have renamed the live file since it was opened.
+        if file.metadata()?.ino() != inode {
+            opened.push(file);
         }
-        if (at_end || renderer.is_full() || renderer.out.len() >= PIECE_BYTES)
-            && !renderer.out.is_empty()
-            && pieces.send(renderer.out.split().freeze()).await.is_err()
-        {
-            return Ok(false);
-        }
-        if renderer.is_full() {
-            return Ok(false);
-        }
-        if at_end {
-            return Ok(true);
-        }
+    }
+    opened.push(live);
+    Ok(opened)
+}
+
+/// Opens a rotated file; `None` if a rotation has removed it.
+fn open_existing(path: &PathBuf) -> io::Result<Option<File>> {
+    match File::open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
-/// Reads a record with its line feed. An incomplete record is left for the next call.
-fn next_record(reader: &mut BufReader<File>) -> io::Result<Option<Vec<u8>>> {
-    let mut record = Vec::new();
-    let read = reader.by_ref().take(RECORD_BYTES_MAX).read_until(b'\n', &mut record)?;
-    if read == 0 {
-        return Ok(None);
+fn starts(files: &mut [File], options: &LogOptions) -> io::Result<Starts> {
+    match options.tail_lines {
+        Some(lines) => records::last_lines(files, lines),
+        None => Ok(Starts::at(Position { file: 0, offset: 0 })),
     }
-    if record.last() != Some(&b'\n') && (read as u64) < RECORD_BYTES_MAX {
-        reader.seek_relative(-i64::try_from(read).unwrap_or(0))?;
-        return Ok(None);
-    }
-    Ok(Some(record))
 }
 
-/// The offset of the last `lines` lines, and how many lines the file lacks.
-fn tail_start(file: &mut File, lines: u64) -> io::Result<(u64, u64)> {
-    if lines == u64::MAX {
-        return Ok((0, u64::MAX));
-    }
-    let end = file.metadata()?.len();
-    if lines == 0 {
-        return Ok((end, 0));
-    }
-    let (mut at, mut found) = (end, 0);
-    while at > 0 {
-        let size = at.min(BLOCK_BYTES);
-        at -= size;
-        file.seek(SeekFrom::Start(at))?;
-        let mut block = vec![0; usize::try_from(size).unwrap_or(0)];
-        file.read_exact(&mut block)?;
-        for (i, byte) in block.iter().enumerate().rev() {
-            let place = at + i as u64;
-            if *byte == b'\n' && place + 1 < end {
-                found += 1;
-                if found == lines {
-                    return Ok((place + 1, 0));
-                }
+/// Renders records and sends them to the client.
+struct Output<'a> {
+    renderer: LogRenderer,
+    starts: Starts,
+    out: Vec<u8>,
+    pieces: &'a mpsc::Sender<Bytes>,
+}
+
+impl Output<'_> {
+    /// Renders all complete records. Returns false if the client is gone or the byte limit is reached.
+    async fn drain(&mut self, records: &mut Records) -> io::Result<bool> {
+        loop {
+            let at = records.next_record()?;
+            if let Some(at) = at
+                && !self.starts.exclude(at, records.record())
+            {
+                self.renderer.render(records.record(), &mut self.out);
+            }
+            let full = self.renderer.is_full();
+            if (at.is_none() || full || self.out.len() >= PIECE_BYTES)
+                && !self.out.is_empty()
+                && self.pieces.send(std::mem::take(&mut self.out).into()).await.is_err()
+            {
+                return Ok(false);
+            }
+            if full || at.is_none() {
+                return Ok(!full);
             }
         }
     }
-    // The first line has no line feed before it.
-    let has = if end == 0 { 0 } else { found + 1 };
-    Ok((0, lines - has.min(lines)))
-}
-
-/// The rotated files with the missing lines, oldest first, and the start offset in each.
-fn older_files(dir: &Path, attempt: u32, mut missing: u64) -> io::Result<Vec<(std::path::PathBuf, u64)>> {
-    let mut chosen = Vec::new();
-    for path in files::rotated(dir, attempt).into_iter().rev() {
-        if missing == 0 {
-            break;
-        }
-        let (start, still) = tail_start(&mut File::open(&path)?, missing)?;
-        chosen.push((path, start));
-        missing = still;
-    }
-    chosen.reverse();
-    Ok(chosen)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
+use executor_core::log_render::{RenderOptions, StreamSelection};
 use expect_test::{Expect, expect};
 
 use super::*;
@@ -38,6 +39,14 @@ fn check(options: LogOptions, expected: Expect) {
     expected.assert_eq(&runtime.block_on(collect(dir.path(), &options, || false)));
 }
 
+fn tail(lines: u64) -> LogOptions {
+    LogOptions { tail_lines: Some(lines), ..Default::default() }
+}
+
+fn render(render: RenderOptions) -> LogOptions {
+    LogOptions { render, ..Default::default() }
+}
+
 #[test]
 fn all_log_options() {
     check(
@@ -50,14 +59,14 @@ fn all_log_options() {
     "#]],
     );
     check(
-        LogOptions { tail_lines: Some(2), ..Default::default() },
+        tail(2),
         expect![[r#"
-        o
+        two
         three
     "#]],
     );
     check(
-        LogOptions { tail_lines: Some(5), ..Default::default() },
+        tail(5),
         expect![[r#"
         zero
         one
@@ -65,26 +74,85 @@ fn all_log_options() {
         three
     "#]],
     );
-    check(LogOptions { tail_lines: Some(0), ..Default::default() }, expect![""]);
+    check(tail(0), expect![""]);
     check(
-        LogOptions { timestamps: true, tail_lines: Some(3), ..Default::default() },
+        LogOptions {
+            tail_lines: Some(2),
+            ..render(RenderOptions { timestamps: true, ..Default::default() })
+        },
         expect![[r#"
-        2026-01-01T00:00:02Z two
-        2026-01-01T00:00:03Z three
+        2026-01-01T00:00:02.000000000Z two
+        2026-01-01T00:00:03.000000000Z three
     "#]],
     );
+    let since = Some("2026-01-01T00:00:03Z".parse().unwrap());
     check(
-        LogOptions { since: Some("2026-01-01T00:00:03Z".parse().unwrap()), ..Default::default() },
+        render(RenderOptions { since, ..Default::default() }),
         expect![[r#"
         three
     "#]],
     );
     check(
-        LogOptions { limit_bytes: Some(7), ..Default::default() },
+        render(RenderOptions { limit_bytes: Some(7), ..Default::default() }),
         expect![[r#"
         zero
         on"#]],
     );
+    let streams = StreamSelection::parse("Stderr").unwrap();
+    check(
+        render(RenderOptions { streams, ..Default::default() }),
+        expect![[r#"
+        two
+    "#]],
+    );
+}
+
+/// A line of 100,000 bytes in records of 16 KiB, as containerd writes it, which a rotation has cut in two.
+#[test]
+fn a_long_line_is_one_line() {
+    let long = "y".repeat(100_000);
+    let chunks: Vec<&[u8]> = long.as_bytes().chunks(16 << 10).collect();
+    let mut records: Vec<Vec<u8>> = vec![b"2026-01-01T00:00:00Z stdout F before\n".to_vec()];
+    for (i, chunk) in chunks.iter().enumerate() {
+        let tag = if i + 1 == chunks.len() { "F" } else { "P" };
+        let mut record = format!("2026-01-01T00:00:01Z stdout {tag} ").into_bytes();
+        record.extend_from_slice(chunk);
+        record.push(b'\n');
+        records.push(record);
+    }
+    records.push(b"2026-01-01T00:00:02Z stdout F x\n".to_vec());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    for cut in [0, 3, records.len() - 1] {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("0.log.1"), records[..cut].concat()).unwrap();
+        std::fs::write(dir.path().join("0.log"), records[cut..].concat()).unwrap();
+        let text = |lines| runtime.block_on(collect(dir.path(), &tail(lines), || false));
+        assert_eq!(text(1), "x\n");
+        assert!(text(2) == format!("{long}\nx\n"), "cut at {cut}");
+        assert!(text(3) == format!("before\n{long}\nx\n"), "cut at {cut}");
+    }
+}
+
+#[test]
+fn lines_after_the_request_are_not_part_of_the_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let live = dir.path().join("0.log");
+    std::fs::write(&live, LINES.repeat(2000)).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let text = runtime.block_on(async {
+        let act = async {
+            tokio::task::yield_now().await;
+            std::fs::OpenOptions::new()
+                .append(true)
+                .open(&live)
+                .unwrap()
+                .write_all(LINES.as_bytes())
+                .unwrap();
+        };
+        let options = tail(5000);
+        tokio::join!(collect(dir.path(), &options, || true), act).0
+    });
+    assert_eq!(text.lines().count(), 5000);
 }
 
 #[test]
