@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use shim_model::status::{self, Status};
 use transport::client::{Client, ClientError, ClientOptions};
+use transport::relay::relay;
 
 use crate::auth::authentication::WEBSOCKET_TOKEN;
 use crate::http::body::{BoxError, Request, Response, empty, stream};
@@ -82,11 +83,7 @@ pub async fn upgrade(
     let theirs = hyper::upgrade::on(&mut answer);
     tokio::spawn(async move {
         let (Ok(ours), Ok(theirs)) = tokio::join!(ours, theirs) else { return };
-        let (mut ours, mut theirs) = (TokioIo::new(ours), TokioIo::new(theirs));
-        // The stream ends when either side closes it; both sides see errors themselves.
-        if let Err(error) = tokio::io::copy_bidirectional(&mut ours, &mut theirs).await {
-            tracing::debug!(%error, "stream to a node ended");
-        }
+        relay(TokioIo::new(ours), TokioIo::new(theirs)).await;
         // The request ends with the connection.
         drop(measurement);
     });

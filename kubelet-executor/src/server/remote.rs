@@ -5,12 +5,15 @@ use std::sync::Arc;
 use cri::v1;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use transport::relay::relay;
 
 use super::{
     Body, StatusError, full,
     requests::{Query, Target},
 };
 use crate::{
+    machine::dead_pipes,
     node::pods::Pods,
     pod::{context::NodeContext, worker::PodView},
     server::streams::{
@@ -31,13 +34,16 @@ fn find_pod(pods: &Pods, target: &Target) -> Result<PodView, StatusError> {
     })
 }
 
-fn running(pods: &Pods, target: &Target) -> Result<String, StatusError> {
+/// The id of a running container, and that of its sandbox.
+fn running(pods: &Pods, target: &Target) -> Result<(String, Option<String>), StatusError> {
     let view = find_pod(pods, target)?;
-    view.running.get(&target.container).cloned().ok_or_else(|| {
+    let sandbox = view.sandbox.map(|sandbox| sandbox.id);
+    let container = view.running.get(&target.container).cloned().ok_or_else(|| {
         // kubectl prefixes this with "unable to upgrade connection".
         let message = format!("container not found (\"{}\")", target.container);
         StatusError::new(StatusCode::INTERNAL_SERVER_ERROR, message)
-    })
+    })?;
+    Ok((container, sandbox))
 }
 
 fn options(query: &Query) -> Result<StreamOptions, StatusError> {
@@ -74,8 +80,9 @@ pub(super) async fn exec(
     if cmd.is_empty() {
         return Err(StatusError::bad_request("you must specify the command"));
     }
+    let (container_id, sandbox) = running(pods, target)?;
     let call = v1::ExecRequest {
-        container_id: running(pods, target)?,
+        container_id,
         cmd,
         tty: options.tty,
         stdin: options.stdin,
@@ -83,7 +90,7 @@ pub(super) async fn exec(
         stderr: options.stderr && !options.tty,
     };
     let url = context.runtime.exec_url(call).await.map_err(runtime_error)?;
-    remote_command(request, url, options).await
+    remote_command(request, url, options, sandbox).await
 }
 
 pub(super) async fn attach(
@@ -98,24 +105,27 @@ pub(super) async fn attach(
     let pod = find_pod(pods, target)?.pod;
     options.tty =
         executor_core::spec::container(&pod, &target.container).is_some_and(|c| c.tty == Some(true));
+    let (container_id, sandbox) = running(pods, target)?;
     let call = v1::AttachRequest {
-        container_id: running(pods, target)?,
+        container_id,
         tty: options.tty,
         stdin: options.stdin,
         stdout: options.stdout,
         stderr: options.stderr && !options.tty,
     };
     let url = context.runtime.attach_url(call).await.map_err(runtime_error)?;
-    remote_command(request, url, options).await
+    remote_command(request, url, options, sandbox).await
 }
 
 async fn remote_command(
     request: Request<Incoming>,
     url: String,
     options: StreamOptions,
+    sandbox: Option<String>,
 ) -> Result<Response<Body>, StatusError> {
+    let sandbox = sandbox.filter(|_| options.stdin);
     if is_spdy(&request) {
-        return join(request, &url).await;
+        return join(request, &url, sandbox).await;
     }
     if !websocket::is_requested(request.headers()) {
         return Err(StatusError::bad_request("unable to upgrade: missing upgrade headers in request"));
@@ -130,7 +140,7 @@ async fn remote_command(
     let answer = websocket::accept(request.headers(), protocol);
     tokio::spawn(async move {
         if let Ok(upgraded) = hyper::upgrade::on(request).await {
-            session.carry(websocket::open(upgraded).await).await;
+            with_input(sandbox, session.carry(websocket::open(upgraded).await)).await;
         }
     });
     Ok(answer)
@@ -147,7 +157,7 @@ pub(super) async fn port_forward(
         .ok_or_else(|| StatusError::new(StatusCode::INTERNAL_SERVER_ERROR, "the pod has no sandbox"))?;
     let url = context.runtime.port_forward_url(&sandbox.id).await.map_err(runtime_error)?;
     if is_spdy(&request) {
-        return join(request, &url).await;
+        return join(request, &url, None).await;
     }
     let tunnelled = websocket::is_requested(request.headers())
         && websocket::choose(request.headers(), &[PORT_FORWARD_TUNNEL]).is_some();
@@ -172,8 +182,27 @@ fn is_spdy(request: &Request<Incoming>) -> bool {
     websocket::has_token(request.headers(), header::UPGRADE, "SPDY/3.1")
 }
 
+/// Runs a stream with input to a container of a sandbox. Input that its command leaves unread must not keep the runtime from
+/// reporting the exit code.
+async fn with_input(sandbox: Option<String>, stream: impl Future<Output = ()>) {
+    let drain = async {
+        if let Some(sandbox) = sandbox {
+            dead_pipes::drain(sandbox).await;
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = stream => {}
+        () = drain => {}
+    }
+}
+
 /// Connects an SPDY client to the runtime byte by byte.
-async fn join(request: Request<Incoming>, url: &str) -> Result<Response<Body>, StatusError> {
+async fn join(
+    request: Request<Incoming>,
+    url: &str,
+    sandbox: Option<String>,
+) -> Result<Response<Body>, StatusError> {
     let protocols: Vec<HeaderValue> =
         request.headers().get_all(STREAM_PROTOCOL).into_iter().cloned().collect();
     let upstream = upstream::connect(url, &protocols).await.map_err(upstream_error)?;
@@ -187,7 +216,7 @@ async fn join(request: Request<Incoming>, url: &str) -> Result<Response<Body>, S
     }
     tokio::spawn(async move {
         if let Ok(upgraded) = hyper::upgrade::on(request).await {
-            bridge::join(upgraded, upstream).await;
+            with_input(sandbox, relay(TokioIo::new(upgraded), upstream.stream)).await;
         }
     });
     Ok(answer)

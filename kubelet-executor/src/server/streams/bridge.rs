@@ -1,5 +1,7 @@
 //! Bridges a client's streams to the runtime.
 
+use std::time::Duration;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::{SinkExt, StreamExt};
 use http::HeaderValue;
@@ -16,6 +18,8 @@ use super::{
     websocket::Socket,
 };
 
+/// How long a client may take to close after its command has ended.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Read size.
 const READ_BYTES: usize = 32 << 10;
 /// The subprotocol in which the runtime reports exit codes as a Status.
@@ -41,25 +45,20 @@ pub(crate) struct StreamOptions {
     pub tty: bool,
 }
 
-/// Proxies bytes until either side closes.
-pub(crate) async fn join(client: hyper::upgrade::Upgraded, mut upstream: Upstream) {
-    let mut client = TokioIo::new(client);
-    let _ = tokio::io::copy_bidirectional(&mut client, &mut upstream.stream).await;
-}
-
 /// Unwraps SPDY that is tunnelled in a WebSocket.
 pub(crate) async fn untunnel(socket: Socket, upstream: Upstream) {
     let (mut to_client, mut from_client) = socket.split();
     let (mut read, mut write) = tokio::io::split(upstream.stream);
     let inward = async {
+        let mut taken = true;
         while let Some(Ok(message)) = from_client.next().await {
             match message {
-                Message::Binary(bytes) => write.write_all(&bytes).await?,
+                Message::Binary(bytes) if taken => taken = write.write_all(&bytes).await.is_ok(),
                 Message::Close(_) => break,
                 _ => {}
             }
         }
-        write.shutdown().await
+        let _ = write.shutdown().await;
     };
     let outward = async {
         let mut buffer = BytesMut::with_capacity(READ_BYTES);
@@ -72,9 +71,19 @@ pub(crate) async fn untunnel(socket: Socket, upstream: Upstream) {
         let _ = to_client.close().await;
     };
     tokio::select! {
-        _ = inward => {}
+        () = inward => return,
         () = outward => {}
     }
+    discard(&mut from_client).await;
+}
+
+/// Reads what the client still sends until it closes: a connection that is closed with unread input is reset, and the
+/// client would lose what it has not received yet.
+async fn discard(
+    from_client: &mut (impl futures::Stream<Item = Result<Message, tungstenite::Error>> + Unpin),
+) {
+    let ended = async { while let Some(Ok(_)) = from_client.next().await {} };
+    let _ = tokio::time::timeout(CLOSE_TIMEOUT, ended).await;
 }
 
 /// The SPDY stream ids of an exec or attach.
@@ -125,7 +134,7 @@ impl Session {
     /// Bridges WebSocket channels until the runtime is done or the client is gone.
     pub async fn carry(self, socket: Socket) {
         let Session { read, write, encoder, streams } = self;
-        let (mut to_client, from_client) = socket.split();
+        let (mut to_client, mut from_client) = socket.split();
         // Clients take the first message as the sign that all streams are open.
         let first = [(streams.stdout, channel::STDOUT), (streams.stderr, channel::STDERR)];
         let lowest = first.into_iter().find_map(|(stream, channel)| stream.map(|_| channel));
@@ -135,18 +144,21 @@ impl Session {
         }
         let (pongs, pings) = tokio::sync::mpsc::channel(8);
         tokio::select! {
-            () = inward(from_client, write, encoder, &streams, pings) => {}
-            () = outward(read, &mut to_client, &streams, pongs) => {
-                let close = CloseFrame { code: CloseCode::Normal, reason: "".into() };
-                let _ = to_client.send(Message::Close(Some(close))).await;
-            }
+            () = inward(&mut from_client, write, encoder, &streams, pings) => return,
+            () = outward(read, &mut to_client, &streams, pongs) => {}
         }
+        let close = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+        let closed = async {
+            let _ = to_client.send(Message::Close(Some(close))).await;
+        };
+        // At once: a client that still sends may not read before it is read from.
+        tokio::join!(closed, discard(&mut from_client));
     }
 }
 
 /// Client to runtime.
 async fn inward(
-    mut from_client: impl futures::Stream<Item = Result<Message, tungstenite::Error>> + Unpin,
+    from_client: &mut (impl futures::Stream<Item = Result<Message, tungstenite::Error>> + Unpin),
     mut write: impl tokio::io::AsyncWrite + Unpin,
     mut encoder: Encoder,
     streams: &Streams,
