@@ -242,9 +242,18 @@ pub struct AgentArguments {
     /// Range of the Pods' addresses on this machine [default: assigned by the server from its --cluster-cidr]
     #[arg(long, value_name = "CIDR", value_parser = pod_cidr)]
     pub pod_cidr: Option<Cidr>,
+    /// Unsafe sysctls that Pods on this machine may set: names, or prefixes with '*', as kernel.msg*,net.core.somaxconn
+    #[arg(long, value_name = "PATTERNS", value_delimiter = ',', value_parser = sysctl_pattern)]
+    pub allowed_unsafe_sysctls: Vec<String>,
     /// Build and import the images of manifests/examples
     #[arg(long)]
     pub example_images: bool,
+}
+
+/// Checks a pattern of sysctls.
+fn sysctl_pattern(text: &str) -> Result<String, String> {
+    kubelet_executor::sysctl::Pattern::parse(text).map_err(|error| error.to_string())?;
+    Ok(text.to_owned())
 }
 
 /// Arguments of `up`.

@@ -120,6 +120,7 @@ impl NodeFiles {
             "key_file": self.key(),
             "cri_endpoint": arguments.cri_endpoint,
             "pod_cidr": pod_cidr,
+            "allowed_unsafe_sysctls": arguments.allowed_unsafe_sysctls,
         });
         directory::write_private(&self.config(), &format!("{config:#}\n"))?;
         Ok(())

@@ -6,7 +6,7 @@ pub(crate) mod kube_api;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ConfigMap, Event, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Node, Secret, Service};
 
 /// Why a request failed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -52,6 +52,8 @@ pub trait Api: Send + Sync + 'static {
     async fn services(&self, namespace: &str) -> Result<Vec<Service>, ApiError>;
     /// Requests a token.
     async fn token(&self, request: &TokenRequest) -> Result<Token, ApiError>;
+    /// A Node, `None` if it does not exist.
+    async fn node(&self, name: &str) -> Result<Option<Node>, ApiError>;
     /// The UIDs of the Pods that are bound to a node.
     async fn pod_uids(&self, node: &str) -> Result<Vec<String>, ApiError>;
     /// Creates an Event, or updates the count of an existing one.

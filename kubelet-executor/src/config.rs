@@ -32,6 +32,9 @@ pub struct Config {
     /// The node's Pod CIDR; absent until the server has assigned one.
     #[serde(default)]
     pub pod_cidr: Option<String>,
+    /// Patterns of unsafe sysctls that Pods may set, as `--allowed-unsafe-sysctls` of the kubelet.
+    #[serde(default)]
+    pub allowed_unsafe_sysctls: Vec<String>,
     /// The image of sandbox containers.
     #[serde(default = "default_sandbox_image")]
     pub sandbox_image: String,

@@ -41,6 +41,8 @@ mod setup;
 mod tls;
 
 pub use config::{CONFIG_ENV, Config, ConfigError};
+/// Patterns of sysctls, for the configuration.
+pub use executor_core::sysctl;
 pub use machine::pod_network::conflicting_interface;
 pub use node::{
     leftovers::{OrphanedResource, find as find_leftovers},

@@ -1,6 +1,7 @@
-//! The node: the loop between agent and Pods, periodic loops (PLEG, log rotation, garbage collection), and the
+//! The node: the loop between agent and Pods, periodic loops (PLEG, eviction, log rotation, garbage collection), and the
 //! teardown of everything that the node has on the machine.
 
+pub(crate) mod eviction;
 pub(crate) mod garbage;
 pub(crate) mod leftovers;
 pub(crate) mod log_rotation;

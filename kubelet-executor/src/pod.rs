@@ -5,6 +5,7 @@ pub(crate) mod containers;
 pub(crate) mod context;
 pub(crate) mod hooks;
 pub(crate) mod image_pull;
+pub(crate) mod ledger;
 pub(crate) mod logs;
 pub(crate) mod paths;
 pub(crate) mod record;

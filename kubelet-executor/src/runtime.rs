@@ -51,6 +51,8 @@ pub trait Runtime: Send + Sync + 'static {
     async fn stop(&self, id: &str, grace: Duration) -> Result<(), Error>;
     /// Removes a container; succeeds if it does not exist.
     async fn remove(&self, id: &str) -> Result<(), Error>;
+    /// Changes the limits of a running container. Zero leaves a limit as it is, -1 removes it.
+    async fn update(&self, id: &str, resources: v1::LinuxContainerResources) -> Result<(), Error>;
     /// Runs a command in a container and returns exit code and output.
     async fn exec(
         &self,
@@ -162,6 +164,12 @@ impl Runtime for cri::Client {
     async fn remove(&self, id: &str) -> Result<(), Error> {
         let request = v1::RemoveContainerRequest { container_id: id.to_owned() };
         ignore_not_found(self.remove_container(request).await.map(drop))
+    }
+
+    async fn update(&self, id: &str, resources: v1::LinuxContainerResources) -> Result<(), Error> {
+        let request =
+            v1::UpdateContainerResourcesRequest { container_id: id.to_owned(), linux: Some(resources) };
+        self.update_container_resources(request).await.map(drop)
     }
 
     async fn exec(

@@ -191,18 +191,22 @@ async fn answer(
         ["containerLogs", namespace, pod, container] if get => {
             let target = Target::new(namespace, pod, Some(container))?;
             let options = requests::log_options(&query)?;
+            pods.adopted(&target.namespace, &target.pod).await;
             logs::answer(&context, &pods, &target, options).await
         }
         ["exec", namespace, pod, container] => {
             let target = Target::new(namespace, pod, Some(container))?;
+            pods.adopted(&target.namespace, &target.pod).await;
             remote::exec(request, &context, &pods, &target, &query).await
         }
         ["attach", namespace, pod, container] => {
             let target = Target::new(namespace, pod, Some(container))?;
+            pods.adopted(&target.namespace, &target.pod).await;
             remote::attach(request, &context, &pods, &target, &query).await
         }
         ["portForward", namespace, pod] => {
             let target = Target::new(namespace, pod, None)?;
+            pods.adopted(&target.namespace, &target.pod).await;
             remote::port_forward(request, &context, &pods, &target).await
         }
         _ => Err(StatusError::not_found("404 page not found")),

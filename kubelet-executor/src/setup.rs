@@ -18,14 +18,15 @@ use crate::{
     machine::lock,
     metrics::Metrics,
     node::{
-        garbage, log_rotation,
+        eviction, garbage, log_rotation,
         pleg::Pleg,
         pods::Pods,
         task_loop::{ExitReason, Node},
         teardown,
     },
     pod::{
-        context::{MachineCapacity, NodeContext},
+        context::{self, MachineCapacity, NodeContext},
+        ledger::Ledger,
         sandbox_config::Resolver,
     },
     runtime::{
@@ -145,6 +146,8 @@ pub async fn start(setup: Setup, stop: CancellationToken) -> Result<ExitReason, 
         metrics,
         resolver: Resolver::of_machine(),
         capacity: MachineCapacity::measure(&config.root_dir),
+        ledger: Ledger::default(),
+        capabilities: context::capabilities(&config),
         relist: Notify::new(),
         stopping: CancellationToken::new(),
         config: config.clone(),
@@ -153,9 +156,7 @@ pub async fn start(setup: Setup, stop: CancellationToken) -> Result<ExitReason, 
     });
     let pods = Arc::new(Pods::default());
     let server = server::start(context.clone(), pods.clone()).await?;
-    tokio::spawn(Pleg::new(context.clone(), pods.clone()).run());
-    tokio::spawn(garbage::collect(context.clone(), pods.clone()));
-    tokio::spawn(log_rotation::rotate(context.clone(), pods.clone()));
+    start_loops(&context, &pods);
     let endpoint = server.endpoint.clone();
     let node = Node::new(context.clone(), pods, setup.link, endpoint, setup.recovery_timeout);
     let end = node.run(stop).await;
@@ -172,6 +173,14 @@ pub async fn start(setup: Setup, stop: CancellationToken) -> Result<ExitReason, 
     }
     server.wait().await;
     Ok(end)
+}
+
+/// Starts what runs beside the task loop until the process ends.
+fn start_loops(context: &Arc<NodeContext>, pods: &Arc<Pods>) {
+    tokio::spawn(Pleg::new(context.clone(), pods.clone()).run());
+    tokio::spawn(garbage::collect(context.clone(), pods.clone()));
+    tokio::spawn(log_rotation::rotate(context.clone(), pods.clone()));
+    tokio::spawn(eviction::watch(context.clone(), pods.clone()));
 }
 
 async fn watch_external(

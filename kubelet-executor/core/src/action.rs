@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use crate::{
     observed::{ObservedContainer, ObservedPod, ObservedSandbox},
     probe::ProbeKind,
+    resources::CgroupLimits,
 };
 
 /// An input of the state machine.
@@ -20,6 +21,8 @@ pub enum Event {
     Update(Arc<Pod>),
     /// Terminate the Pod within `grace`. A repeated event can only shorten the grace period.
     Kill { grace: Duration },
+    /// Evict the Pod: it fails with this message, whatever its containers return.
+    Evict { message: String },
     /// [`Action::StartSandbox`] succeeded.
     SandboxStarted(ObservedSandbox),
     /// [`Action::StartSandbox`] failed; nothing of the attempt is left that could run.
@@ -44,6 +47,10 @@ pub enum Event {
         /// `Err` carries the reason of the failure.
         result: Result<(), String>,
     },
+    /// [`Action::CheckResize`] returned for this version of the Pod.
+    ResizeChecked { pod: Arc<Pod>, verdict: Result<(), ResizeRefusal> },
+    /// [`Action::UpdateContainer`] returned, with the limits that the container's cgroup has now.
+    ContainerUpdated { id: String, result: Result<Option<CgroupLimits>, String> },
     /// The runtime does not answer; no action can succeed until it does.
     RuntimeUnavailable { message: String },
     /// The time requested by [`Effects::wake_at`] has come.
@@ -83,7 +90,7 @@ impl StartFailure {
 
 /// An output of the state machine. At most one action per container and one for the sandbox is in progress at a time.
 /// The exception is a [`Action::StopContainer`] that shortens an earlier one.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs)]
 pub enum Action {
     /// Set up volumes, then create and start a sandbox.
@@ -126,8 +133,46 @@ pub enum Action {
         container_id: String,
         kind: ProbeKind,
     },
+    /// Check whether the node has room for the resources of this version of the Pod.
+    CheckResize { pod: Arc<Pod> },
+    /// Give a running container the resources in the Pod's spec.
+    UpdateContainer { name: String, id: String },
     /// Record a Kubernetes Event.
     RecordEvent(EventRecord),
+}
+
+/// Why a resize is not carried out now; with upstream's message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ResizeRefusal {
+    /// Other Pods have the resources.
+    Deferred(String),
+    /// The node never has them.
+    Infeasible(String),
+}
+
+impl ResizeRefusal {
+    /// The reason of the Pod's condition.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Deferred(_) => "Deferred",
+            Self::Infeasible(_) => "Infeasible",
+        }
+    }
+
+    /// The reason of the Event.
+    pub fn event_reason(&self) -> &'static str {
+        match self {
+            Self::Deferred(_) => "ResizeDeferred",
+            Self::Infeasible(_) => "ResizeInfeasible",
+        }
+    }
+
+    /// The message of condition and Event.
+    pub fn message(&self) -> &str {
+        match self {
+            Self::Deferred(message) | Self::Infeasible(message) => message,
+        }
+    }
 }
 
 /// A Kubernetes Event to record.

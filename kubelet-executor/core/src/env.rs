@@ -241,9 +241,42 @@ pub fn expand(text: &str, lookup: impl Fn(&str) -> Option<String>) -> String {
     out
 }
 
+/// The address at which a Pod reaches the API server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct ApiServer {
+    /// An address or a name.
+    pub host: String,
+    pub port: u16,
+}
+
+impl ApiServer {
+    /// The address in the node's configuration (`https://host:port`), as seen by a Pod: a loopback address leads a Pod with
+    /// its own network to itself, so there is none.
+    pub fn seen_by_pod(url: &str, host_network: bool) -> Option<Self> {
+        let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
+        let (host, port) = authority.trim_end_matches('/').rsplit_once(':')?;
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let loopback = host == "localhost"
+            || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+        if loopback && !host_network {
+            return None;
+        }
+        Some(Self { host: host.to_owned(), port: port.parse().ok()? })
+    }
+}
+
 /// The Service variables of a namespace, and those of `kubernetes` in `default` for every namespace. `links` is the
 /// Pod's `enableServiceLinks`; without it only `kubernetes` is included.
-pub fn service_variables(services: &[Service], namespace: &str, links: bool) -> Vec<(String, String)> {
+///
+/// `api_server` is where the Pod reaches the API server. The address of the Service `kubernetes` does not lead there
+/// yet, so its variables have this one, or are omitted if there is none.
+pub fn service_variables(
+    services: &[Service],
+    namespace: &str,
+    links: bool,
+    api_server: Option<&ApiServer>,
+) -> Vec<(String, String)> {
     let mut vars = Vars::default();
     for service in services {
         let name = service.metadata.name.as_deref().unwrap_or_default();
@@ -256,12 +289,18 @@ pub fn service_variables(services: &[Service], namespace: &str, links: bool) -> 
         let Some(ip) = spec.cluster_ip.as_deref().filter(|ip| !ip.is_empty() && *ip != "None") else {
             continue;
         };
-        let ports = spec.ports.as_deref().unwrap_or_default();
+        let mut ports = spec.ports.clone().unwrap_or_default();
+        let mut ip = ip;
+        if is_master {
+            let Some(api_server) = api_server else { continue };
+            ip = &api_server.host;
+            ports.iter_mut().for_each(|port| port.port = i32::from(api_server.port));
+        }
         let Some(first) = ports.first() else { continue };
         let prefix = name.to_ascii_uppercase().replace('-', "_");
         vars.set(&format!("{prefix}_SERVICE_HOST"), ip.to_owned());
         vars.set(&format!("{prefix}_SERVICE_PORT"), first.port.to_string());
-        for port in ports {
+        for port in &ports {
             if let Some(port_name) = port.name.as_deref().filter(|n| !n.is_empty()) {
                 let port_name = port_name.to_ascii_uppercase().replace('-', "_");
                 vars.set(&format!("{prefix}_SERVICE_PORT_{port_name}"), port.port.to_string());

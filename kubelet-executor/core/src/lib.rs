@@ -8,10 +8,13 @@
 //! Read [`machine`] first, then [`status`] (what kubectl shows) and [`probe`].
 
 pub mod action;
+pub mod admission;
 pub mod audit;
 pub mod backoff;
 pub mod env;
+pub mod eviction;
 pub mod field;
+pub mod hostname;
 pub mod image_name;
 pub mod log_line;
 pub mod log_render;
@@ -22,6 +25,7 @@ pub mod probe;
 pub mod resources;
 pub mod spec;
 pub mod status;
+pub mod sysctl;
 pub mod time;
 
 pub use action::{Action, Effects, Event, PodOutcome};

@@ -13,6 +13,7 @@ mod advance;
 pub(crate) mod container;
 mod ending;
 mod listing;
+pub(crate) mod resize;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,7 +21,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
 
 use crate::{
     action::{Action, Effects, Event, EventRecord, FinalStatus, PodOutcome},
@@ -32,6 +33,7 @@ use crate::{
 };
 use container::{ContainerState, Operation, Waiting};
 use ending::Ending;
+use resize::PodResize;
 
 /// The state machine of one Pod.
 #[derive(Debug, Clone)]
@@ -43,8 +45,11 @@ pub struct PodMachine {
     pub(crate) sandbox_failure: Option<Waiting>,
     pub(crate) accepted_at: Timestamp,
     pub(crate) initialized: bool,
+    /// A container's restart rule removes all containers, and some still run.
+    pub(crate) restarting_all: bool,
     pub(crate) ending: Option<Ending>,
     pub(crate) final_status: Option<FinalStatus>,
+    pub(crate) resize: PodResize,
     pub(crate) transitions: BTreeMap<String, (bool, Timestamp)>,
     adopted: bool,
     gone: bool,
@@ -79,8 +84,10 @@ impl PodMachine {
             sandbox_failure: None,
             accepted_at: now,
             initialized: false,
+            restarting_all: false,
             ending: None,
             final_status: None,
+            resize: PodResize::default(),
             transitions: BTreeMap::new(),
             adopted: false,
             gone: false,
@@ -113,6 +120,11 @@ impl PodMachine {
     /// The newest version of the Pod.
     pub fn pod(&self) -> &Arc<Pod> {
         &self.pod
+    }
+
+    /// The newest version of the Pod whose resources are not allocated yet.
+    pub fn desired(&self) -> Option<&Arc<Pod>> {
+        self.resize.desired.as_ref()
     }
 
     /// The status to report.
@@ -162,14 +174,19 @@ impl PodMachine {
         if self.gone {
             return false;
         }
-        let ends_by_itself = spec::restart_policy(&self.pod) != spec::RestartPolicy::Always;
+        let ends_by_itself = |state: &ContainerState| {
+            let container = spec::container(&self.pod, &state.name);
+            container.is_some_and(|container| {
+                spec::container_restart_policy(&self.pod, container) != spec::RestartPolicy::Always
+            })
+        };
         !self.adopted
             || self.ending.is_some()
             || !matches!(self.sandbox, Sandbox::Up(_))
             || self.containers.iter().any(|state| {
                 let running = state.current.as_ref().is_some_and(|current| current.is_running());
                 state.operation != Operation::None
-                    || (running && (ends_by_itself || state.role == spec::Role::Init))
+                    || (running && (state.role == spec::Role::Init || ends_by_itself(state)))
             })
     }
 
@@ -178,6 +195,7 @@ impl PodMachine {
             Event::Observed(seen) => self.take_listing(now, seen, actions),
             Event::Update(pod) => self.take_update(pod, actions),
             Event::Kill { grace } => self.end(ending::EndCause::Killed, after(now, grace)),
+            Event::Evict { message } => self.evict(now, message, actions),
             Event::SandboxStarted(sandbox) => {
                 self.sandbox_settled_at = now;
                 self.sandbox_backoff.reset();
@@ -189,7 +207,7 @@ impl PodMachine {
             Event::ContainerStarted(seen) => {
                 if let Some(state) = container::find(&mut self.containers, &seen.name) {
                     let started = spec::container(&self.pod, &seen.name);
-                    state.started(seen, started, now);
+                    state.started(seen, &self.pod, started, now);
                 }
             }
             Event::ContainerFailed { name, failure, message } => {
@@ -206,6 +224,8 @@ impl PodMachine {
             Event::Probed { container_id, kind, result } => {
                 self.probed(now, &container_id, kind, result, actions)
             }
+            Event::ResizeChecked { pod, verdict } => self.resize_checked(now, pod, verdict, actions),
+            Event::ContainerUpdated { id, result } => self.container_updated(now, &id, result, actions),
             Event::RuntimeUnavailable { message } => self.runtime_unavailable(now, message, actions),
             Event::Tick => {}
         }
@@ -237,7 +257,7 @@ impl PodMachine {
                 message,
             }));
         }
-        self.pod = pod;
+        self.take_pod(pod, actions);
     }
 
     fn sandbox_failed(
@@ -267,9 +287,9 @@ impl PodMachine {
         self.sandbox = Sandbox::None;
         self.sandbox_settled_at = now;
         self.initialized = false;
-        let policy = spec::restart_policy(&self.pod);
+        self.restarting_all = false;
         for state in &mut self.containers {
-            state.sandbox_removed(policy, now);
+            state.sandbox_removed(&self.pod, now);
         }
     }
 
@@ -310,16 +330,15 @@ impl PodMachine {
         if let Err(why) = result {
             actions.push(state.event(true, "Unhealthy", format!("{} probe failed: {why}", kind.title())));
         }
-        if verdict == ProbeVerdict::Kill && state.operation == Operation::None {
-            let own = spec::container(&pod, &state.name)
-                .and_then(|container| kind.of(container)?.termination_grace_period_seconds)
-                .and_then(|seconds| u64::try_from(seconds).ok())
+        if verdict == ProbeVerdict::Kill
+            && state.operation == Operation::None
+            && let Some(container) = spec::container(&pod, &state.name)
+        {
+            let own = kind
+                .of(container)
+                .and_then(|probe| u64::try_from(probe.termination_grace_period_seconds?).ok())
                 .map(std::time::Duration::from_secs);
-            let why = format!(
-                "Container {} failed {} probe, will be restarted",
-                state.name,
-                kind.title().to_ascii_lowercase()
-            );
+            let why = probe_failure(&pod, state.role, container, kind);
             state.stop(own.unwrap_or_else(|| spec::grace(&pod)), why, now, actions);
         }
     }
@@ -331,7 +350,19 @@ impl PodMachine {
         let sandbox = (self.sandbox == Sandbox::None).then_some(self.sandbox_retry_at).flatten();
         let states = self.containers.iter().filter_map(|state| state.wake_at());
         let ending = self.ending.is_none().then(|| self.deadline()).flatten();
-        states.chain(sandbox).chain(ending).filter(|at| *at > now).min()
+        let resize = self.resize_wakes_at();
+        states.chain(sandbox).chain(ending).chain(resize).filter(|at| *at > now).min()
+    }
+}
+
+/// The message of the Event `Killing` after a failed probe.
+fn probe_failure(pod: &Pod, role: spec::Role, container: &Container, kind: ProbeKind) -> String {
+    let (name, probe) = (&container.name, kind.title().to_ascii_lowercase());
+    let restarts = spec::container_restart_policy(pod, container) != spec::RestartPolicy::Never;
+    match role {
+        spec::Role::Init | spec::Role::Sidecar => format!("Init container {name} failed {probe} probe"),
+        spec::Role::Main if restarts => format!("Container {name} failed {probe} probe, will be restarted"),
+        spec::Role::Main => format!("Container {name} failed {probe} probe"),
     }
 }
 

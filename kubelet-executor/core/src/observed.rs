@@ -2,6 +2,8 @@
 
 use jiff::Timestamp;
 
+use crate::resources::CgroupLimits;
+
 /// The part of a listing that belongs to one Pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObservedPod {
@@ -50,6 +52,8 @@ pub struct ObservedContainer {
     pub state: RunState,
     pub created_at: Timestamp,
     pub started_at: Option<Timestamp>,
+    /// What its cgroup had when it was read; `None` if it could not be read.
+    pub applied: Option<CgroupLimits>,
 }
 
 /// The state of a container in the runtime.

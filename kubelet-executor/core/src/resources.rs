@@ -1,7 +1,7 @@
 //! Requests and limits as cgroup values, and the quality-of-service class of a Pod.
 
 use k8s_openapi::{
-    api::core::v1::{Container, Pod},
+    api::core::v1::{Container, Pod, ResourceRequirements},
     apimachinery::pkg::api::resource::Quantity,
 };
 
@@ -24,6 +24,112 @@ pub struct Limits {
     pub memory_bytes: i64,
     /// A higher score is killed earlier when memory runs out.
     pub oom_score_adj: i64,
+}
+
+/// The relative CPU weight of a cgroup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CpuWeight {
+    /// Of cgroup v1, 2 to 262144.
+    Shares(i64),
+    /// Of cgroup v2, 1 to 10000.
+    Weight(i64),
+}
+
+impl CpuWeight {
+    /// Whether it is what a runtime sets for these shares.
+    fn is_of(self, shares: i64) -> bool {
+        match self {
+            Self::Shares(own) => own == shares,
+            Self::Weight(own) => own == cgroup_weight(shares),
+        }
+    }
+
+    /// The request in thousandths of a CPU; of a weight, approximately.
+    fn request_milli(self) -> i64 {
+        let shares = match self {
+            Self::Shares(shares) => shares,
+            Self::Weight(weight) => CPU_SHARES_MIN + (weight - 1) * (CPU_SHARES_MAX - 2) / 9999,
+        };
+        (shares * 1000 + 1023) / 1024
+    }
+}
+
+/// The kernel's mapping of shares (2 to 262144) to weights (1 to 10000).
+pub fn cgroup_weight(shares: i64) -> i64 {
+    1 + ((shares - CPU_SHARES_MIN) * 9999) / (CPU_SHARES_MAX - CPU_SHARES_MIN)
+}
+
+/// A container's limits as its cgroup has them; zero means unlimited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct CgroupLimits {
+    pub cpu_weight: CpuWeight,
+    /// Microseconds per [`CPU_PERIOD_US`].
+    pub cpu_quota_us: i64,
+    pub memory_bytes: i64,
+}
+
+/// The kernel rounds memory limits down to pages, which have at most 64 KiB.
+const PAGE_BYTES_MAX: i64 = 64 << 10;
+
+impl CgroupLimits {
+    /// What the spec asks for.
+    pub fn wanted(pod: &Pod, container: &Container) -> Self {
+        // The node's memory counts for the OOM score only.
+        let limits = limits(pod, container, 1);
+        Self {
+            cpu_weight: CpuWeight::Shares(limits.cpu_shares),
+            cpu_quota_us: limits.cpu_quota_us,
+            memory_bytes: limits.memory_bytes,
+        }
+    }
+
+    /// Whether a cgroup with these limits does not have to be updated.
+    pub fn satisfies(&self, wanted: &Self) -> bool {
+        self.satisfies_cpu(wanted) && self.satisfies_memory(wanted)
+    }
+
+    /// [`Self::satisfies`] for the CPU.
+    pub fn satisfies_cpu(&self, wanted: &Self) -> bool {
+        let weight = match wanted.cpu_weight {
+            CpuWeight::Shares(shares) => self.cpu_weight.is_of(shares),
+            CpuWeight::Weight(_) => self.cpu_weight == wanted.cpu_weight,
+        };
+        weight && self.cpu_quota_us == wanted.cpu_quota_us
+    }
+
+    /// [`Self::satisfies`] for the memory.
+    pub fn satisfies_memory(&self, wanted: &Self) -> bool {
+        let unlimited = |bytes: i64| bytes == 0;
+        unlimited(self.memory_bytes) == unlimited(wanted.memory_bytes)
+            && (0..PAGE_BYTES_MAX).contains(&(wanted.memory_bytes - self.memory_bytes))
+    }
+}
+
+/// The resources of a container for its status: those in the spec, and what the cgroup has where it differs.
+pub fn actual(pod: &Pod, container: &Container, applied: &CgroupLimits) -> Option<ResourceRequirements> {
+    let mut resources = container.resources.clone()?;
+    let wanted = CgroupLimits::wanted(pod, container);
+    let milli = |milli: i64| Quantity(quantity::Quantity::from_milli(milli).to_string());
+    let mut replace = |list: &str, resource: &str, actual: Quantity| {
+        let list = if list == "limits" { &mut resources.limits } else { &mut resources.requests };
+        if let Some(value) = list.as_mut().and_then(|list| list.get_mut(resource)) {
+            *value = actual;
+        }
+    };
+    if applied.cpu_quota_us != wanted.cpu_quota_us && applied.cpu_quota_us > 0 {
+        replace("limits", "cpu", milli(applied.cpu_quota_us * 1000 / CPU_PERIOD_US));
+    }
+    if !applied.satisfies_memory(&wanted) && applied.memory_bytes > 0 {
+        let bytes = quantity::Quantity::from_bytes(applied.memory_bytes).to_string();
+        replace("limits", "memory", Quantity(bytes));
+    }
+    if let CpuWeight::Shares(shares) = wanted.cpu_weight
+        && !applied.cpu_weight.is_of(shares)
+    {
+        replace("requests", "cpu", milli(applied.cpu_weight.request_milli()));
+    }
+    Some(resources)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +200,60 @@ pub fn limits(pod: &Pod, container: &Container, memory_capacity_bytes: i64) -> L
     }
 }
 
+/// What a Pod requests of its node.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Requests {
+    pub cpu_milli: i128,
+    pub memory_bytes: i128,
+}
+
+/// The Pod's requests: what its containers request at once at any time, and its overhead.
+pub fn requests(pod: &Pod) -> Requests {
+    let one = |container: &Container| Requests {
+        cpu_milli: amount(container, false, "cpu").as_ref().and_then(milli).unwrap_or(0),
+        memory_bytes: amount(container, false, "memory").as_ref().and_then(units).unwrap_or(0).into(),
+    };
+    let plus = |a: Requests, b: Requests| Requests {
+        cpu_milli: a.cpu_milli + b.cpu_milli,
+        memory_bytes: a.memory_bytes + b.memory_bytes,
+    };
+    let (mut sidecars, mut mains, mut peak) = <(Requests, Requests, Requests)>::default();
+    for (role, container) in spec::containers(pod) {
+        match role {
+            spec::Role::Main => mains = plus(mains, one(container)),
+            spec::Role::Sidecar => sidecars = plus(sidecars, one(container)),
+            spec::Role::Init => {
+                let during = plus(sidecars, one(container));
+                peak.cpu_milli = peak.cpu_milli.max(during.cpu_milli);
+                peak.memory_bytes = peak.memory_bytes.max(during.memory_bytes);
+            }
+        }
+    }
+    let all = plus(sidecars, mains);
+    let overhead = spec::spec(pod).overhead.as_ref();
+    let of = |resource: &str| overhead.and_then(|overhead| overhead.get(resource));
+    Requests {
+        cpu_milli: all.cpu_milli.max(peak.cpu_milli) + of("cpu").and_then(milli).unwrap_or(0),
+        memory_bytes: all.memory_bytes.max(peak.memory_bytes)
+            + i128::from(of("memory").and_then(units).unwrap_or(0)),
+    }
+}
+
+/// Whether a node with this capacity, of which other Pods use a part, has room; the error is upstream's message.
+pub fn fits(wanted: Requests, used: Requests, capacity: Requests) -> Result<(), String> {
+    let table = [
+        ("cpu", wanted.cpu_milli, used.cpu_milli, capacity.cpu_milli),
+        ("memory", wanted.memory_bytes, used.memory_bytes, capacity.memory_bytes),
+    ];
+    match table.into_iter().find(|(_, wanted, used, capacity)| *wanted > 0 && wanted + used > *capacity) {
+        None => Ok(()),
+        Some((resource, wanted, used, capacity)) => Err(format!(
+            "Node didn't have enough resource: {resource}, requested: {wanted}, used: {used}, capacity: {capacity}"
+        )),
+    }
+}
+
 /// Converts thousandths of a CPU to CPU shares.
 pub fn cpu_shares(cpu_milli: i128) -> i64 {
     i64::try_from(cpu_milli * 1024 / 1000).unwrap_or(CPU_SHARES_MAX).clamp(CPU_SHARES_MIN, CPU_SHARES_MAX)
@@ -140,6 +300,45 @@ mod tests {
             { "name": "a", "resources": { "requests": list(requests), "limits": list(limits) } }
         ] } }))
         .unwrap()
+    }
+
+    #[test]
+    fn requests_that_do_not_fit() {
+        let requests = |cpu_milli, memory_bytes| Requests { cpu_milli, memory_bytes };
+        let capacity = requests(2000, 1000);
+        let cpu = "Node didn't have enough resource: cpu, requested: 1500, used: 600, capacity: 2000";
+        let memory = "Node didn't have enough resource: memory, requested: 1001, used: 0, capacity: 1000";
+        let table = [
+            (requests(1500, 0), requests(500, 2000), ""),
+            (requests(1500, 0), requests(600, 0), cpu),
+            (requests(0, 1001), requests(3000, 0), memory),
+        ];
+        for (wanted, used, expected) in table {
+            assert_eq!(fits(wanted, used, capacity).err().unwrap_or_default(), expected);
+        }
+        let pod = pod(&[("cpu", "100m"), ("memory", "1Ki")], &[]);
+        assert_eq!(super::requests(&pod), requests(100, 1024));
+    }
+
+    #[test]
+    fn status_shows_what_the_cgroup_has() {
+        let pod = pod(&[("cpu", "200m")], &[("cpu", "600m"), ("memory", "100000000")]);
+        let container = &spec::spec(&pod).containers[0];
+        let shown = |applied: CgroupLimits| {
+            let resources = actual(&pod, container, &applied).unwrap();
+            let (limits, requests) = (resources.limits.unwrap(), resources.requests.unwrap());
+            format!("{} {} {}", limits["cpu"].0, limits["memory"].0, requests["cpu"].0)
+        };
+        let limits =
+            |cpu_weight, cpu_quota_us, memory_bytes| CgroupLimits { cpu_weight, cpu_quota_us, memory_bytes };
+        let wanted = CgroupLimits::wanted(&pod, container);
+        assert_eq!(shown(wanted), "600m 100000000 200m");
+        // The kernel rounds to pages and weights.
+        let rounded = limits(CpuWeight::Weight(8), 60_000, 99_999_744);
+        assert_eq!((shown(rounded).as_str(), rounded.satisfies(&wanted)), ("600m 100000000 200m", true));
+        let other = limits(CpuWeight::Shares(102), 50_000, 64 << 20);
+        assert_eq!((shown(other).as_str(), other.satisfies(&wanted)), ("500m 64Mi 100m", false));
+        assert!(!limits(CpuWeight::Shares(204), 60_000, 0).satisfies(&wanted), "unlimited memory");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Container, ContainerRestartRule, Pod, PodSpec};
 
 /// The default of `terminationGracePeriodSeconds`.
 pub const DEFAULT_GRACE: Duration = Duration::from_secs(30);
@@ -39,6 +39,65 @@ pub fn restart_policy(pod: &Pod) -> RestartPolicy {
         Some("OnFailure") => RestartPolicy::OnFailure,
         _ => RestartPolicy::Always,
     }
+}
+
+/// What follows the end of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum ExitDecision {
+    Stay,
+    Restart,
+    /// All containers of the Pod start over, init containers included.
+    RestartAll,
+}
+
+/// What follows the end of a container with this exit code: its first matching rule decides, else its own restart
+/// policy, else the Pod's.
+pub fn after_exit(pod: &Pod, container: &Container, code: i32) -> ExitDecision {
+    if container.restart_policy.is_some() {
+        let rules = container.restart_policy_rules.iter().flatten();
+        match rules.clone().find(|rule| matches_exit(rule, code)).map(|rule| rule.action.as_str()) {
+            Some("Restart") => return ExitDecision::Restart,
+            Some(RESTART_ALL) => return ExitDecision::RestartAll,
+            _ => {}
+        }
+    }
+    let restart = match container_restart_policy(pod, container) {
+        RestartPolicy::Always => true,
+        RestartPolicy::OnFailure => code != 0,
+        RestartPolicy::Never => false,
+    };
+    if restart { ExitDecision::Restart } else { ExitDecision::Stay }
+}
+
+/// The action of a rule that restarts all containers.
+const RESTART_ALL: &str = "RestartAllContainers";
+
+fn matches_exit(rule: &ContainerRestartRule, code: i32) -> bool {
+    let Some(exit_codes) = &rule.exit_codes else { return false };
+    let listed = exit_codes.values.iter().flatten().any(|value| *value == code);
+    match exit_codes.operator.as_str() {
+        "In" => listed,
+        "NotIn" => !listed,
+        _ => false,
+    }
+}
+
+/// The restart policy of a container: its own, else the Pod's.
+pub fn container_restart_policy(pod: &Pod, container: &Container) -> RestartPolicy {
+    match container.restart_policy.as_deref() {
+        Some("Always") => RestartPolicy::Always,
+        Some("OnFailure") => RestartPolicy::OnFailure,
+        Some("Never") => RestartPolicy::Never,
+        _ => restart_policy(pod),
+    }
+}
+
+/// Whether a rule of some container restarts all containers.
+pub fn may_restart_all(pod: &Pod) -> bool {
+    containers(pod)
+        .flat_map(|(_, container)| container.restart_policy_rules.iter().flatten())
+        .any(|rule| rule.action == RESTART_ALL)
 }
 
 /// The Pod's termination grace period.
@@ -85,4 +144,54 @@ pub fn full_name(pod: &Pod) -> String {
         metadata.namespace.as_deref().unwrap_or_default(),
         metadata.uid.as_deref().unwrap_or_default()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn rules_come_before_the_policies_of_container_and_pod() {
+        let rule = |action: &str, operator: &str, values: &[i32]| json!({ "action": action, "exitCodes": { "operator": operator, "values": values } });
+        let table = [
+            ("Always", json!({ "restartPolicy": "Never" }), [(0, "Stay"), (1, "Stay")]),
+            ("Never", json!({ "restartPolicy": "OnFailure" }), [(0, "Stay"), (1, "Restart")]),
+            ("Never", json!({ "restartPolicy": "Always" }), [(0, "Restart"), (1, "Restart")]),
+            ("OnFailure", json!({}), [(0, "Stay"), (1, "Restart")]),
+            (
+                "Never",
+                json!({ "restartPolicy": "Never", "restartPolicyRules": [rule("Restart", "In", &[42])] }),
+                [(42, "Restart"), (1, "Stay")],
+            ),
+            (
+                "Always",
+                json!({ "restartPolicy": "Never", "restartPolicyRules": [rule("Restart", "NotIn", &[0, 3])] }),
+                [(1, "Restart"), (3, "Stay")],
+            ),
+            (
+                "Never",
+                json!({ "restartPolicy": "OnFailure", "restartPolicyRules": [
+                    rule("RestartAllContainers", "In", &[7]), rule("Restart", "In", &[7, 0]),
+                ] }),
+                [(7, "RestartAll"), (0, "Restart")],
+            ),
+            // Without a policy of its own, a container's rules do not count.
+            (
+                "Never",
+                json!({ "restartPolicyRules": [rule("Restart", "In", &[1])] }),
+                [(1, "Stay"), (0, "Stay")],
+            ),
+        ];
+        for (policy, mut container, expected) in table {
+            container["name"] = json!("c");
+            let spec = json!({ "spec": { "restartPolicy": policy, "containers": [container] } });
+            let pod: Pod = serde_json::from_value(spec).unwrap();
+            let container = &super::spec(&pod).containers[0];
+            for (code, decision) in expected {
+                assert_eq!(format!("{:?}", after_exit(&pod, container, code)), decision, "{pod:?} {code}");
+            }
+        }
+    }
 }

@@ -16,15 +16,19 @@ use crate::{
     },
     observed::{ObservedContainer, RunState},
     resources,
-    spec::{self, RestartPolicy, Role},
+    spec::{self, Role},
     time::whole_seconds,
 };
 
 /// The scheme of container ids, which names the runtime.
 const RUNTIME_SCHEME: &str = "containerd://";
 
-/// The conditions that the node owns, in upstream's order.
-const OWNED: [&str; 4] = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady"];
+/// The conditions that the node owns. Those that every Pod has come first, in upstream's order.
+const OWNED: [&str; 5] =
+    ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "AllContainersRestarting"];
+
+/// The node's conditions of a Pod with a resize.
+const RESIZE: [&str; 2] = ["PodResizePending", "PodResizeInProgress"];
 
 /// The current status of a Pod.
 pub(crate) fn of(machine: &PodMachine) -> PodStatus {
@@ -61,13 +65,12 @@ pub(crate) fn of(machine: &PodMachine) -> PodStatus {
 
 /// The phase before the outcome is decided.
 fn phase(machine: &PodMachine) -> &'static str {
-    let policy = spec::restart_policy(machine.pod());
+    let pod = machine.pod();
     let mut mains = machine.containers.iter().filter(|state| state.role == Role::Main);
-    let never_ran = |state: &ContainerState| state.current.is_none() && state.last.is_none();
-    if !machine.initialized || mains.clone().any(never_ran) {
+    if is_pending(machine) {
         return "Pending";
     }
-    if policy != RestartPolicy::Always && mains.clone().all(|state| state.is_over(policy)) {
+    if mains.clone().all(|state| state.is_over(pod)) {
         let succeeded = mains.all(|state| state.exit().is_some_and(|exit| exit.code == 0));
         // Sidecars are still being stopped; upstream reports the final phase only afterwards.
         let settled = machine.containers.iter().all(|state| !state.is_running());
@@ -78,6 +81,18 @@ fn phase(machine: &PodMachine) -> &'static str {
         };
     }
     "Running"
+}
+
+/// Whether a container has not run yet, or an init container still runs. A Pod whose containers start over, in a new
+/// sandbox for instance, is not pending again while they wait.
+fn is_pending(machine: &PodMachine) -> bool {
+    let never_ran = |state: &ContainerState| state.current.is_none() && state.last.is_none();
+    machine.containers.iter().any(|state| match state.role {
+        Role::Main => never_ran(state),
+        _ if machine.initialized => false,
+        Role::Init => never_ran(state) || state.is_running(),
+        Role::Sidecar => never_ran(state) || (state.is_running() && !state.probes.started()),
+    })
 }
 
 fn container_status(machine: &PodMachine, state: &ContainerState, container: &Container) -> ContainerStatus {
@@ -102,8 +117,10 @@ fn container_status(machine: &PodMachine, state: &ContainerState, container: &Co
         restart_count: i32::try_from(state.restarts).unwrap_or(i32::MAX),
         state: Some(api_state(machine, state)),
         last_state: Some(shown_as_last.map(terminated_state).unwrap_or_default()),
-        // The values that the instance was created with; only its image is mutable.
-        resources: current.and_then(|_| container.resources.clone()),
+        resources: current.and_then(|current| match current.applied.filter(|_| current.is_running()) {
+            Some(applied) => resources::actual(machine.pod(), container, &applied),
+            None => container.resources.clone(),
+        }),
         allocated_resources: current.and_then(|_| container.resources.as_ref()?.requests.clone()),
         volume_mounts: current.and_then(|_| volume_mounts(container)),
         ..Default::default()
@@ -200,6 +217,19 @@ struct Condition {
     message: Option<String>,
 }
 
+impl Condition {
+    /// A condition whose reason and message explain why it does not hold.
+    fn unless(name: &'static str, reason: Option<&'static str>, failure: Option<String>) -> Self {
+        let holds = failure.is_none();
+        Self {
+            name,
+            holds,
+            reason: reason.filter(|_| !holds),
+            message: failure.filter(|text| !text.is_empty()),
+        }
+    }
+}
+
 fn owned_conditions(machine: &PodMachine) -> Vec<Condition> {
     let sandbox_up = matches!(&machine.sandbox, Sandbox::Up(sandbox) if sandbox.ready);
     let unready: Vec<&str> = machine
@@ -208,57 +238,86 @@ fn owned_conditions(machine: &PodMachine) -> Vec<Condition> {
         .filter(|state| state.role != Role::Init && !is_ready(machine, state))
         .map(|state| state.name.as_str())
         .collect();
+    // A Pod that has been initialized stays so, also when its containers start over.
+    let was_initialized =
+        machine.initialized || machine.transitions.get(OWNED[1]).is_some_and(|(held, _)| *held);
     let uninitialized: Vec<&str> = machine
         .containers
         .iter()
-        .filter(|state| !machine.initialized && !init_done(state))
+        .filter(|state| !was_initialized && !init_done(state))
         .map(|state| state.name.as_str())
         .collect();
     let list =
         |what: &str, names: &[&str]| (!names.is_empty()).then(|| format!("{what}: [{}]", names.join(" ")));
-    let gates = failing_gates(machine);
-    let containers_ready = unready.is_empty();
-    let unready_message = list("containers with unready status", &unready);
-    vec![
-        Condition { name: OWNED[0], holds: sandbox_up, reason: None, message: None },
-        Condition {
-            name: OWNED[1],
-            holds: uninitialized.is_empty(),
-            reason: Some("ContainersNotInitialized"),
-            message: list("containers with incomplete status", &uninitialized),
-        },
-        Condition {
-            name: OWNED[2],
-            holds: containers_ready && gates.is_none(),
-            reason: Some(if containers_ready { "ReadinessGatesNotReady" } else { "ContainersNotReady" }),
-            message: unready_message.clone().or(gates),
-        },
-        Condition {
-            name: OWNED[3],
-            holds: containers_ready,
-            reason: Some("ContainersNotReady"),
-            message: unready_message,
-        },
-    ]
+    let unready = list("containers with unready status", &unready);
+    let not_ready_reason = if unready.is_none() { "ReadinessGatesNotReady" } else { "ContainersNotReady" };
+    let mut conditions = vec![
+        Condition::unless(OWNED[0], None, (!sandbox_up).then(String::new)),
+        Condition::unless(
+            OWNED[1],
+            Some("ContainersNotInitialized"),
+            list("containers with incomplete status", &uninitialized),
+        ),
+        Condition::unless(
+            OWNED[2],
+            Some(not_ready_reason),
+            unready.clone().or_else(|| failing_gates(machine)),
+        ),
+        Condition::unless(OWNED[3], Some("ContainersNotReady"), unready),
+    ];
+    if spec::may_restart_all(machine.pod()) {
+        let holds = machine.restarting_all;
+        let message = || "container exited with restart policy rule".to_owned();
+        conditions.push(Condition {
+            name: OWNED[4],
+            holds,
+            reason: holds.then_some("RestartAllContainersStarted"),
+            message: holds.then(message),
+        });
+    }
+    conditions
 }
 
-/// The message about the first readiness gate that is not true.
+/// The conditions of a resize; a Pod without one has none.
+fn resize_conditions(machine: &PodMachine) -> Vec<PodCondition> {
+    let condition =
+        |name: &str, generation, since, reason: Option<&str>, message: Option<&str>| PodCondition {
+            type_: name.to_owned(),
+            status: "True".to_owned(),
+            reason: reason.map(str::to_owned),
+            message: message.map(str::to_owned),
+            last_transition_time: Some(time(since)),
+            observed_generation: generation,
+            ..Default::default()
+        };
+    let resize = &machine.resize;
+    let pending = resize.pending.as_ref().map(|(refusal, since)| {
+        let generation = resize.desired.as_ref().and_then(|pod| pod.metadata.generation);
+        let (reason, message) = (refusal.reason(), refusal.message());
+        condition(RESIZE[0], generation, *since, Some(reason), Some(message))
+    });
+    let in_progress = resize.in_progress.as_ref().map(|resize| {
+        let reason = resize.error.as_ref().map(|_| "Error");
+        condition(RESIZE[1], resize.generation, resize.since, reason, resize.error.as_deref())
+    });
+    pending.into_iter().chain(in_progress).collect()
+}
+
+/// The message about the readiness gates that are not true.
 fn failing_gates(machine: &PodMachine) -> Option<String> {
     let pod = machine.pod();
     let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    spec::spec(pod).readiness_gates.iter().flatten().find_map(|gate| {
-        let found = conditions.iter().find(|condition| condition.type_ == gate.condition_type);
-        match found {
-            Some(condition) if condition.status == "True" => None,
-            Some(_) => {
-                Some(format!("the status of pod readiness gate \"{}\" is not \"True\"", gate.condition_type))
-            }
-            None => Some(format!(
-                "corresponding condition of pod readiness gate \"{}\" does not exist",
-                gate.condition_type
-            )),
-        }
-    })
+    let failing = |kind: &str| match conditions.iter().find(|condition| condition.type_ == kind) {
+        Some(condition) if condition.status == "True" => None,
+        Some(condition) => Some(format!(
+            "the status of pod readiness gate \"{kind}\" is not \"True\", but {}",
+            condition.status
+        )),
+        None => Some(format!("corresponding condition of pod readiness gate \"{kind}\" does not exist.")),
+    };
+    let gates = spec::spec(pod).readiness_gates.iter().flatten();
+    let messages: Vec<String> = gates.filter_map(|gate| failing(&gate.condition_type)).collect();
+    (!messages.is_empty()).then(|| messages.join(", "))
 }
 
 /// Records when each condition last changed; called after every step.
@@ -284,8 +343,8 @@ fn conditions(machine: &PodMachine) -> Vec<PodCondition> {
             PodCondition {
                 type_: condition.name.to_owned(),
                 status: if condition.holds { "True" } else { "False" }.to_owned(),
-                reason: (!condition.holds).then_some(condition.reason).flatten().map(str::to_owned),
-                message: if condition.holds { None } else { condition.message },
+                reason: condition.reason.map(str::to_owned),
+                message: condition.message,
                 last_transition_time: Some(time(since)),
                 observed_generation: pod.metadata.generation,
                 ..Default::default()
@@ -293,7 +352,9 @@ fn conditions(machine: &PodMachine) -> Vec<PodCondition> {
         })
         .collect();
     let others = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    let kept = others.iter().filter(|other| !OWNED.contains(&other.type_.as_str())).cloned();
+    conditions.extend(resize_conditions(machine));
+    let is_own = |kind: &str| OWNED.contains(&kind) || RESIZE.contains(&kind);
+    let kept = others.iter().filter(|other| !is_own(&other.type_)).cloned();
     conditions.extend(kept.map(|mut other| {
         if other.type_ == "PodScheduled" {
             // The node confirms the scheduler's condition for its version of the Pod.
@@ -316,17 +377,21 @@ fn conditions(machine: &PodMachine) -> Vec<PodCondition> {
 /// Sets the conditions of a Pod that has ended: nothing is ready.
 pub(crate) fn end_conditions(status: &mut PodStatus, now: Timestamp) {
     let succeeded = status.phase.as_deref() == Some("Succeeded");
+    if let Some(list) = &mut status.conditions {
+        list.retain(|condition| !RESIZE.contains(&condition.type_.as_str()));
+    }
     for condition in status.conditions.iter_mut().flatten() {
         let ready = matches!(condition.type_.as_str(), "Ready" | "ContainersReady");
         let up = condition.type_ == "PodReadyToStartContainers";
         let initialized = condition.type_ == "Initialized" && succeeded;
-        if ready || up {
+        let restarting = condition.type_ == OWNED[4];
+        if ready || up || restarting {
             if condition.status == "True" {
                 condition.last_transition_time = Some(time(now));
             }
             condition.status = "False".to_owned();
         }
-        if ready || initialized {
+        if ready || initialized || restarting {
             condition.reason = Some(if succeeded { "PodCompleted" } else { "PodFailed" }.to_owned());
             condition.message = None;
         }

@@ -120,6 +120,8 @@ calls! {
     runtime.list_containers "ListContainers" (ListContainersRequest, |_| READ_TIMEOUT) -> ListContainersResponse;
     /// The status of a container, with its exit code.
     runtime.container_status "ContainerStatus" (ContainerStatusRequest, |_| READ_TIMEOUT) -> ContainerStatusResponse;
+    /// Changes the limits of a running container.
+    runtime.update_container_resources "UpdateContainerResources" (UpdateContainerResourcesRequest, |_| READ_TIMEOUT) -> UpdateContainerResourcesResponse;
     /// Makes the runtime reopen the log file, after a rotation.
     runtime.reopen_container_log "ReopenContainerLog" (ReopenContainerLogRequest, |_| READ_TIMEOUT) -> ReopenContainerLogResponse;
     /// Runs a command in a container and waits for it.

@@ -8,7 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ConfigMap, Event, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Node, Secret, Service};
 
 use super::{Api, ApiError, Token, TokenRequest};
 
@@ -27,6 +27,8 @@ pub struct State {
     /// By namespace and name.
     pub secrets: BTreeMap<(String, String), Secret>,
     pub services: Vec<Service>,
+    /// Any node.
+    pub node: Option<Node>,
     /// Of every node.
     pub pod_uids: Vec<String>,
     /// In recording order.
@@ -62,6 +64,10 @@ impl Api for FakeApi {
         let life = Duration::from_secs(u64::try_from(request.expiration_seconds).unwrap_or(600));
         let expires_at = executor_core::time::after(Timestamp::now(), life);
         Ok(Token { token: format!("token-{}", state.tokens), expires_at })
+    }
+
+    async fn node(&self, _name: &str) -> Result<Option<Node>, ApiError> {
+        Ok(self.state().node.clone())
     }
 
     async fn pod_uids(&self, _node: &str) -> Result<Vec<String>, ApiError> {

@@ -8,7 +8,7 @@ use http::{Request, StatusCode, Uri, uri::InvalidUri};
 use http_body_util::{BodyExt, Full};
 use k8s_openapi::api::{
     authentication::v1 as authentication,
-    core::v1::{ConfigMap, Event, Pod, Secret, Service, ServiceAccount},
+    core::v1::{ConfigMap, Event, Node, Pod, Secret, Service, ServiceAccount},
 };
 use kube::{
     Resource,
@@ -131,6 +131,10 @@ impl Api for KubeApi {
         let (token, expires_at) =
             issued.ok_or_else(|| ApiError::Unavailable("the response has no token".to_owned()))?;
         Ok(Token { token, expires_at })
+    }
+
+    async fn node(&self, name: &str) -> Result<Option<Node>, ApiError> {
+        self.find(Node::url_path(&(), None), name).await
     }
 
     async fn pod_uids(&self, node: &str) -> Result<Vec<String>, ApiError> {

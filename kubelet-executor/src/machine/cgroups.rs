@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use executor_core::resources::{self, QosClass};
+use executor_core::resources::{self, CPU_PERIOD_US, CgroupLimits, CpuWeight, QosClass};
 use k8s_openapi::api::core::v1::Pod;
 
 const ROOT: &str = "/sys/fs/cgroup";
@@ -80,15 +80,56 @@ pub(crate) fn prepare(tag: &str, pod: &Pod) {
                 let dir = join(top, &group);
                 fs::create_dir_all(&dir)?;
                 delegate(top, &group)?;
-                // The kernel's mapping of 2…262144 to 1…10000.
-                let weight = 1 + ((shares - 2) * 9999) / 262_142;
-                fs::write(dir.join("cpu.weight"), weight.to_string())
+                fs::write(dir.join("cpu.weight"), resources::cgroup_weight(shares).to_string())
             }
         }
     };
     if let Err(error) = weigh() {
         tracing::debug!(%group, %error, "cannot set a pod's CPU weight");
     }
+}
+
+/// The directories of a container's cgroup, one per hierarchy.
+fn of_container(tag: &str, pod_uid: &str, id: &str) -> Vec<PathBuf> {
+    let classes = ["", "/burstable", "/besteffort"].into_iter();
+    let groups = classes.map(|class| format!("{}{class}/pod{pod_uid}/{id}", node_group(tag)));
+    groups.map(|group| existing(&group)).find(|dirs| !dirs.is_empty()).unwrap_or_default()
+}
+
+/// A file of a container's cgroup, in whichever hierarchy has it.
+fn read(dirs: &[PathBuf], file: &str) -> Option<String> {
+    dirs.iter().find_map(|dir| fs::read_to_string(dir.join(file)).ok()).map(|text| text.trim().to_owned())
+}
+
+/// What the cgroup of a container has; `None` if it does not exist.
+pub(crate) fn container_limits(tag: &str, pod_uid: &str, id: &str) -> Option<CgroupLimits> {
+    let dirs = of_container(tag, pod_uid, id);
+    let number = |file: &str| read(&dirs, file)?.parse::<i64>().ok();
+    let per_period = |quota: i64, period: i64| quota.max(0) * CPU_PERIOD_US / period.max(1);
+    match Version::of_machine() {
+        Version::V2 => {
+            let max = read(&dirs, "cpu.max")?;
+            let (quota, period) = max.split_once(' ')?;
+            Some(CgroupLimits {
+                cpu_weight: CpuWeight::Weight(number("cpu.weight")?),
+                cpu_quota_us: per_period(quota.parse().unwrap_or(0), period.parse().ok()?),
+                memory_bytes: read(&dirs, "memory.max")?.parse().unwrap_or(0),
+            })
+        }
+        Version::V1 => Some(CgroupLimits {
+            cpu_weight: CpuWeight::Shares(number("cpu.shares")?),
+            cpu_quota_us: per_period(number("cpu.cfs_quota_us")?, number("cpu.cfs_period_us")?),
+            // Without a limit it is the largest number of pages.
+            memory_bytes: number("memory.limit_in_bytes").filter(|bytes| *bytes < i64::MAX / 2).unwrap_or(0),
+        }),
+    }
+}
+
+/// The memory that a container uses.
+pub(crate) fn container_memory(tag: &str, pod_uid: &str, id: &str) -> Option<i64> {
+    let dirs = of_container(tag, pod_uid, id);
+    let usage = read(&dirs, "memory.current").or_else(|| read(&dirs, "memory.usage_in_bytes"));
+    usage?.parse().ok()
 }
 
 /// Enables controllers for a cgroup, level by level.

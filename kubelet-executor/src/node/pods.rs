@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use executor_core::Event as PodEvent;
@@ -11,9 +11,20 @@ use tokio::sync::mpsc;
 
 use crate::pod::worker::{PodHandle, PodView};
 
-#[derive(Default)]
+/// How long a started executor may take to find its Pods in the runtime.
+const ADOPTION_TIMEOUT: Duration = Duration::from_secs(10);
+/// Polling interval of [`Pods::adopted`].
+const ADOPTION_POLL: Duration = Duration::from_millis(50);
+
 pub(crate) struct Pods {
     state: Mutex<PodsState>,
+    created_at: Instant,
+}
+
+impl Default for Pods {
+    fn default() -> Self {
+        Self { state: Mutex::default(), created_at: Instant::now() }
+    }
 }
 
 #[derive(Default)]
@@ -56,6 +67,15 @@ impl Pods {
 
     pub fn subscribed_since(&self) -> Option<Instant> {
         self.state().subscribed_since
+    }
+
+    /// Waits until a Pod is adopted. A restarted executor answers requests before it has seen its containers.
+    pub async fn adopted(&self, namespace: &str, name: &str) {
+        while self.created_at.elapsed() < ADOPTION_TIMEOUT
+            && self.with_view(namespace, name, |view| view.adopted) != Some(true)
+        {
+            tokio::time::sleep(ADOPTION_POLL).await;
+        }
     }
 
     /// The view of a Pod, by namespace and name.

@@ -57,8 +57,9 @@ pub(crate) async fn teardown(config: &Config, runtime: &dyn Runtime, given: bool
     }
     for entry in std::fs::read_dir(config.volumes_dir()).into_iter().flatten().flatten() {
         let paths = PodPaths { logs: PathBuf::new(), volumes: entry.path() };
-        if let Err(error) = volumes::remove(&paths) {
-            tracing::warn!(%error, "cannot remove volumes");
+        // The files stay: Pods start again with the node.
+        if let Err(error) = volumes::unmount(&paths) {
+            tracing::warn!(%error, "cannot unmount volumes");
         }
     }
     if private {

@@ -1,8 +1,8 @@
 //! Converts a container's spec to the CRI container configuration. Pure.
 
 use cri::v1;
-use executor_core::{env::expand, resources, spec};
-use k8s_openapi::api::core::v1::{Container, Pod, PodSecurityContext, SecurityContext};
+use executor_core::{admission, env::expand, resources, spec};
+use k8s_openapi::api::core::v1::{AppArmorProfile, Container, Pod, PodSecurityContext, SecurityContext};
 
 use super::{paths::log_path, sandbox_config};
 use crate::{config::Config, runtime::labels};
@@ -133,6 +133,7 @@ fn security(pod: &Pod, container: &Container) -> v1::LinuxContainerSecurityConte
         } else {
             sandbox_config::seccomp(profile)
         }),
+        apparmor: admission::apparmor_profile(pod, container).map(|profile| apparmor(&profile)),
         masked_paths: if privileged || own.proc_mount.as_deref() == Some("Unmasked") {
             Vec::new()
         } else {
@@ -141,6 +142,18 @@ fn security(pod: &Pod, container: &Container) -> v1::LinuxContainerSecurityConte
         readonly_paths: if privileged { Vec::new() } else { READ_ONLY.map(str::to_owned).to_vec() },
         ..Default::default()
     }
+}
+
+/// Converts an AppArmor profile. A profile that is not loaded makes the creation of the container fail.
+fn apparmor(profile: &AppArmorProfile) -> v1::SecurityProfile {
+    use v1::security_profile::ProfileType::{Localhost, RuntimeDefault, Unconfined};
+    let kind = match profile.type_.as_str() {
+        "RuntimeDefault" => RuntimeDefault,
+        "Localhost" => Localhost,
+        _ => Unconfined,
+    };
+    let localhost_ref = profile.localhost_profile.clone().filter(|_| kind == Localhost).unwrap_or_default();
+    v1::SecurityProfile { profile_type: kind as i32, localhost_ref }
 }
 
 /// Kernel files that are hidden from containers.

@@ -10,6 +10,7 @@ use executor_core::{
     action::{EventRecord, StartFailure},
     env,
     observed::{Exit, ObservedContainer, ObservedSandbox, RunState},
+    resources::{self, CgroupLimits},
     spec,
 };
 use jiff::Timestamp;
@@ -18,11 +19,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     container_config::{ContainerConfigInputs, container_config},
-    hooks,
+    hooks::{self, HookFailure},
     paths::PodPaths,
     sandbox,
 };
 use crate::{
+    machine::cgroups,
     pod::{context::NodeContext, image_pull, volumes},
     runtime::labels,
 };
@@ -158,7 +160,9 @@ impl Start {
             Vec::new()
         });
         let links = spec::spec(&self.pod).enable_service_links.unwrap_or(true);
-        let services = env::service_variables(&services, namespace, links);
+        let host_network = spec::spec(&self.pod).host_network == Some(true);
+        let api_server = env::ApiServer::seen_by_pod(&self.context.config.api_server, host_network);
+        let services = env::service_variables(&services, namespace, links, api_server.as_ref());
         let node = self.context.node(self.sandbox.ips.clone());
         let built = env::build(&self.pod, container, &sources, &services, &node);
         built.map_err(|error| config_error(error.to_string()))
@@ -171,17 +175,17 @@ impl Start {
         };
         let ip = hooks::address(&self.context, &self.pod, &self.sandbox.ips);
         let target = hooks::Target { context: &self.context, container, container_id: id, ip };
-        if let Err(why) = hooks::hook(&target, handler, POST_START_MAX).await {
-            // The hook's output may be secret, and many can read Events.
-            self.record(true, "FailedPostStartHook", "PostStartHook failed".to_owned());
-            self.record(false, "Killing", "FailedPostStartHook".to_owned());
-            let grace = spec::grace(&self.pod);
-            if let Err(error) = self.context.runtime.stop(id, grace).await {
-                tracing::warn!(%error, "cannot stop a container after its failed hook");
-            }
-            return Err((StartFailure::PostStartHookError, why));
-        }
-        Ok(())
+        let message = match hooks::hook(&target, &self.pod, handler, POST_START_MAX).await {
+            Ok(()) => return Ok(()),
+            Err(HookFailure::Failed(message)) => message,
+            Err(HookFailure::TimedOut) => format!("hook timed out after {POST_START_MAX:?}"),
+        };
+        // The hook's output may be secret, and many can read Events.
+        self.record(true, "FailedPostStartHook", "PostStartHook failed".to_owned());
+        self.record(false, "Killing", "FailedPostStartHook".to_owned());
+        let grace = spec::grace(&self.pod);
+        stop(&self.context, &self.pod, &self.sandbox.ips, &self.name, id, grace, true).await;
+        Err((StartFailure::PostStartHookError, message))
     }
 }
 
@@ -217,7 +221,7 @@ fn verify_run_as_non_root(pod: &Pod, container: &Container, image: &v1::Image) -
 /// Runs the pre-stop hook and stops the container; the hook's time counts against the grace period.
 pub(crate) async fn stop(
     context: &NodeContext,
-    pod: &Pod,
+    pod: &Arc<Pod>,
     sandbox_ips: &[String],
     name: &str,
     id: &str,
@@ -231,14 +235,65 @@ pub(crate) async fn stop(
     if let (true, Some(container), Some(handler), false) = (pre_stop, container, handler, grace.is_zero()) {
         let ip = hooks::address(context, pod, sandbox_ips);
         let target = hooks::Target { context, container, container_id: id, ip };
-        if let Err(why) = hooks::hook(&target, handler, grace).await {
-            tracing::info!(name, why, "pre-stop hook failed");
+        match hooks::hook(&target, pod, handler, grace).await {
+            Ok(()) => {}
+            Err(HookFailure::Failed(why)) => {
+                tracing::info!(name, why, "pre-stop hook failed");
+                // The hook's output may be secret, and many can read Events.
+                let event = EventRecord {
+                    container: Some(name.to_owned()),
+                    warning: true,
+                    reason: "FailedPreStopHook",
+                    message: "PreStopHook failed".to_owned(),
+                };
+                context.recorder.record(pod, event);
+            }
+            Err(HookFailure::TimedOut) => tracing::info!(name, "pre-stop hook not completed in grace period"),
         }
         left = grace.saturating_sub(begun.elapsed()).max(GRACE_AFTER_HOOK);
     }
     if let Err(error) = context.runtime.stop(id, left).await {
         tracing::warn!(name, id, %error, "cannot stop container");
     }
+}
+
+/// Gives a running container the resources in the Pod's spec; returns what its cgroup has then.
+pub(crate) async fn update(
+    context: &NodeContext,
+    pod: &Pod,
+    name: &str,
+    id: &str,
+) -> Result<Option<CgroupLimits>, String> {
+    let container = spec::container(pod, name).ok_or_else(|| format!("no container {name}"))?;
+    let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+    let limits = resources::limits(pod, container, context.capacity.memory_bytes);
+    let before = cgroups::container_limits(&context.tag, uid, id).map_or(0, |limits| limits.memory_bytes);
+    let lower = limits.memory_bytes > 0 && (before == 0 || limits.memory_bytes < before);
+    let usage = cgroups::container_memory(&context.tag, uid, id).unwrap_or(0);
+    if lower && usage >= limits.memory_bytes {
+        return Err(format!(
+            "cannot decrease memory limits: attempting to set container \"{name}\" memory limit ({}) below current usage \
+             ({usage})",
+            limits.memory_bytes
+        ));
+    }
+    cgroups::prepare(&context.tag, pod);
+    let or_none = |limit: i64| if limit > 0 { limit } else { -1 };
+    let resources = v1::LinuxContainerResources {
+        cpu_period: resources::CPU_PERIOD_US,
+        cpu_quota: or_none(limits.cpu_quota_us),
+        cpu_shares: limits.cpu_shares,
+        memory_limit_in_bytes: or_none(limits.memory_bytes),
+        // As at the start: no swap beyond the memory limit.
+        memory_swap_limit_in_bytes: or_none(limits.memory_bytes),
+        ..Default::default()
+    };
+    if context.runtime.update(id, resources.clone()).await.is_err() {
+        // Without swap accounting, the kernel refuses a limit of swap.
+        let without_swap = v1::LinuxContainerResources { memory_swap_limit_in_bytes: 0, ..resources };
+        context.runtime.update(id, without_swap).await.map_err(|error| error.message)?;
+    }
+    Ok(cgroups::container_limits(&context.tag, uid, id))
 }
 
 /// Converts a CRI status, and reads the termination message.
@@ -256,7 +311,11 @@ pub(crate) fn observe_container(status: v1::ContainerStatus, sandbox_id: &str) -
         }),
     };
     let image = status.image.clone().unwrap_or_default();
+    let label = |key: &str| status.labels.get(key).map(String::as_str).unwrap_or_default();
+    let applied = (state == RunState::Running)
+        .then(|| cgroups::container_limits(label(labels::NODE_TAG), label(labels::POD_UID), &status.id));
     ObservedContainer {
+        applied: applied.flatten(),
         sandbox_id: sandbox_id.to_owned(),
         name: status.labels.get(labels::CONTAINER_NAME).cloned().unwrap_or_default(),
         attempt: status.metadata.as_ref().map_or(0, |metadata| metadata.attempt),

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use executor_core::field;
+use executor_core::{admission::NodeCapabilities, field, sysctl};
 use tokio::sync::{Notify, watch};
 
 use crate::{
     api::{Api, events::Recorder},
     config::Config,
     metrics::Metrics,
-    pod::sandbox_config::Resolver,
+    pod::{ledger::Ledger, sandbox_config::Resolver},
     runtime::{Runtime, containerd::RuntimeState},
 };
 
@@ -23,6 +23,10 @@ pub(crate) struct NodeContext {
     pub metrics: Arc<Metrics>,
     pub resolver: Resolver,
     pub capacity: MachineCapacity,
+    /// What the Pods have been allocated.
+    pub ledger: Ledger,
+    /// What Pods may ask for.
+    pub capabilities: NodeCapabilities,
     /// Triggers a listing.
     pub relist: Notify,
     /// Cancelled once when the node stops: nothing is started from then on.
@@ -55,6 +59,22 @@ impl MachineCapacity {
                 .map_or(0, |fs| i64::try_from(fs.f_blocks.saturating_mul(fs.f_frsize)).unwrap_or(i64::MAX)),
             cgroup_v2: crate::machine::cgroups::Version::of_machine() == crate::machine::cgroups::Version::V2,
         }
+    }
+}
+
+/// What the node allows by its configuration, and what the kernel can enforce.
+pub(crate) fn capabilities(config: &Config) -> NodeCapabilities {
+    let parse = |text: &String| match sysctl::Pattern::parse(text) {
+        Ok(pattern) => Some(pattern),
+        Err(error) => {
+            tracing::warn!(%error, "ignoring a pattern of allowed sysctls");
+            None
+        }
+    };
+    let enabled = std::fs::read_to_string("/sys/module/apparmor/parameters/enabled").unwrap_or_default();
+    NodeCapabilities {
+        allowed_unsafe_sysctls: config.allowed_unsafe_sysctls.iter().filter_map(parse).collect(),
+        apparmor: enabled.starts_with('Y'),
     }
 }
 

@@ -1,9 +1,9 @@
-//! Runs probes and lifecycle hooks: exec, HTTP, TCP, gRPC, sleep.
+//! Runs probes (exec, HTTP, TCP, gRPC) and lifecycle hooks (exec, HTTP, sleep).
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use executor_core::{probe::ProbeKind, spec};
+use executor_core::{action::EventRecord, probe::ProbeKind, spec};
 use http::Request;
 use http_body_util::{BodyExt, Full, Limited};
 use k8s_openapi::{
@@ -11,7 +11,7 @@ use k8s_openapi::{
     apimachinery::pkg::util::intstr::IntOrString,
 };
 use transport::{
-    client::{Client, ClientOptions, dial},
+    client::{Client, ClientError, ClientOptions, ConnectError, dial},
     tls::unverified_client_config,
 };
 
@@ -38,9 +38,9 @@ pub(crate) async fn probe(target: &Target<'_>, kind: ProbeKind) -> Result<(), St
     let timeout = Duration::from_secs(seconds);
     let check = async {
         if let Some(action) = &probe.exec {
-            exec(target, action, timeout).await
+            exec(target, action, timeout).await.map_err(ExecFailure::probe_message)
         } else if let Some(action) = &probe.http_get {
-            http_get(target.container, target.ip, action).await
+            http_probe(target.container, target.ip, action).await
         } else if let Some(action) = &probe.tcp_socket {
             tcp(target, action).await
         } else if let Some(action) = &probe.grpc {
@@ -56,76 +56,203 @@ pub(crate) async fn probe(target: &Target<'_>, kind: ProbeKind) -> Result<(), St
     }
 }
 
+/// Why a hook did not succeed.
+#[derive(Debug)]
+pub(crate) enum HookFailure {
+    /// With upstream's message.
+    Failed(String),
+    /// Its time was over. Upstream does not report this.
+    TimedOut,
+}
+
 /// Runs a hook to completion.
 pub(crate) async fn hook(
     target: &Target<'_>,
+    pod: &Arc<Pod>,
     handler: &LifecycleHandler,
     limit: Duration,
-) -> Result<(), String> {
+) -> Result<(), HookFailure> {
+    let failed = |kind: String, error: String| {
+        let (container, pod) = (&target.container.name, spec::full_name(pod));
+        format!("{kind} for Container \"{container}\" in Pod \"{pod}\" failed - error: {error}")
+    };
     let run = async {
         if let Some(action) = &handler.exec {
-            exec(target, action, limit).await
+            let command = action.command.as_deref().unwrap_or_default();
+            let result = exec(target, action, limit).await;
+            result.map_err(|failure| {
+                let kind = format!("Exec lifecycle hook ([{}])", command.join(" "));
+                let output = failure.output();
+                format!("{}, message: {output:?}", failed(kind, failure.to_string()))
+            })
         } else if let Some(action) = &handler.http_get {
-            http_get(target.container, target.ip, action).await
-        } else if let Some(action) = &handler.tcp_socket {
-            tcp(target, action).await
+            http_hook(target, pod, action).await.map_err(|error| {
+                failed(format!("HTTP lifecycle hook ({})", action.path.as_deref().unwrap_or_default()), error)
+            })
         } else if let Some(action) = &handler.sleep {
             tokio::time::sleep(Duration::from_secs(u64::try_from(action.seconds).unwrap_or(0))).await;
             Ok(())
         } else {
-            Ok(())
+            // As upstream: tcpSocket is in the API for probes, and fails as a hook.
+            Err("Cannot run handler: invalid handler".to_owned())
         }
     };
-    tokio::time::timeout(limit, run).await.unwrap_or_else(|_| Err(format!("timed out after {limit:?}")))
+    match tokio::time::timeout(limit, run).await {
+        Ok(result) => result.map_err(HookFailure::Failed),
+        Err(_) => Err(HookFailure::TimedOut),
+    }
 }
 
-async fn exec(target: &Target<'_>, action: &ExecAction, timeout: Duration) -> Result<(), String> {
+/// A command in a container that did not succeed.
+#[derive(Debug, thiserror::Error)]
+enum ExecFailure {
+    #[error("{0}")]
+    Runtime(#[from] cri::Error),
+    #[error("command '{command}' exited with {code}: {stderr}")]
+    Exited { command: String, code: i32, stdout: String, stderr: String },
+}
+
+impl ExecFailure {
+    fn output(&self) -> String {
+        match self {
+            Self::Runtime(_) => String::new(),
+            Self::Exited { stdout, stderr, .. } => {
+                let mut output = format!("{stdout}{stderr}");
+                output.truncate(output.floor_char_boundary(OUTPUT_BYTES_MAX));
+                output
+            }
+        }
+    }
+
+    /// The message of a probe: the command's output, if there is any.
+    fn probe_message(self) -> String {
+        let output = self.output().trim().to_owned();
+        match self {
+            Self::Runtime(error) => error.message,
+            Self::Exited { code, .. } if output.is_empty() => format!("command exited with {code}"),
+            Self::Exited { .. } => output,
+        }
+    }
+}
+
+async fn exec(target: &Target<'_>, action: &ExecAction, timeout: Duration) -> Result<(), ExecFailure> {
     let command = action.command.as_deref().unwrap_or_default();
-    let answer = target.context.runtime.exec(target.container_id, command, timeout).await;
-    let answer = answer.map_err(|error| error.message)?;
+    let answer = target.context.runtime.exec(target.container_id, command, timeout).await?;
     if answer.exit_code == 0 {
         return Ok(());
     }
-    let mut output = answer.stdout;
-    output.extend_from_slice(&answer.stderr);
-    output.truncate(OUTPUT_BYTES_MAX);
-    let output = String::from_utf8_lossy(&output).trim().to_owned();
-    Err(if output.is_empty() { format!("command exited with {}", answer.exit_code) } else { output })
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Err(ExecFailure::Exited {
+        command: command.join(" "),
+        code: answer.exit_code,
+        stdout: text(&answer.stdout),
+        stderr: text(&answer.stderr),
+    })
 }
 
-async fn http_get(container: &Container, ip: &str, action: &HTTPGetAction) -> Result<(), String> {
-    let host = action.host.as_deref().filter(|host| !host.is_empty()).unwrap_or(ip);
-    let authority = authority(host, port(container, &action.port)?);
-    let scheme = if action.scheme.as_deref() == Some("HTTPS") { "https" } else { "http" };
-    // A client of its own: like upstream's, a probe never reuses a connection.
-    let options = ClientOptions { tls: Some(Arc::new(unverified_client_config)), ..ClientOptions::default() };
-    let client = Client::new(options);
-    let path = action.path.as_deref().filter(|path| !path.is_empty()).unwrap_or("/");
-    let mut path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-    for _ in 0..=REDIRECTS_MAX {
-        let url = format!("{scheme}://{authority}{path}");
-        let mut request = Request::get(&url).header("user-agent", "kube-probe/1.36").header("accept", "*/*");
-        let headers = || action.http_headers.iter().flatten();
+async fn http_probe(container: &Container, ip: &str, action: &HTTPGetAction) -> Result<(), String> {
+    let get = HttpGet { container, ip, action, agent: "kube-probe/1.36" };
+    match get.send(scheme(action)).await {
+        Ok(200..400) => Ok(()),
+        Ok(status) => Err(format!("HTTP probe failed with statuscode: {status}")),
+        Err(failure) => Err(failure.message),
+    }
+}
+
+/// Every response counts as success. A server without TLS is asked again over plain HTTP.
+async fn http_hook(target: &Target<'_>, pod: &Arc<Pod>, action: &HTTPGetAction) -> Result<(), String> {
+    let get = HttpGet { container: target.container, ip: target.ip, action, agent: "kube-lifecycle/1.36" };
+    let failure = match get.send(scheme(action)).await {
+        Ok(_) => return Ok(()),
+        Err(failure) => failure,
+    };
+    if !failure.without_tls || get.send("http").await.is_err() {
+        return Err(failure.message);
+    }
+    let host = get.authority()?;
+    target.context.recorder.record(
+        pod,
+        EventRecord {
+            container: None,
+            warning: true,
+            reason: "LifecycleHTTPFallback",
+            message: format!(
+                "request to HTTPS lifecycle hook {host} got HTTP response, retry with HTTP succeeded"
+            ),
+        },
+    );
+    Ok(())
+}
+
+fn scheme(action: &HTTPGetAction) -> &'static str {
+    if action.scheme.as_deref() == Some("HTTPS") { "https" } else { "http" }
+}
+
+/// The GET request of a probe or hook.
+struct HttpGet<'a> {
+    container: &'a Container,
+    ip: &'a str,
+    action: &'a HTTPGetAction,
+    agent: &'static str,
+}
+
+/// Why there is no response.
+struct HttpFailure {
+    message: String,
+    /// The TLS handshake failed; certificates are not verified.
+    without_tls: bool,
+}
+
+impl From<String> for HttpFailure {
+    fn from(message: String) -> Self {
+        Self { message, without_tls: false }
+    }
+}
+
+impl HttpGet<'_> {
+    fn authority(&self) -> Result<String, String> {
+        let host = self.action.host.as_deref().filter(|host| !host.is_empty()).unwrap_or(self.ip);
+        Ok(authority(host, port(self.container, &self.action.port)?))
+    }
+
+    /// Sends the request, follows redirects, and returns the status of the last response.
+    async fn send(&self, scheme: &str) -> Result<u16, HttpFailure> {
+        let authority = self.authority()?;
+        // A client of its own: like upstream's, a probe never reuses a connection.
+        let options =
+            ClientOptions { tls: Some(Arc::new(unverified_client_config)), ..ClientOptions::default() };
+        let client = Client::new(options);
+        let path = self.action.path.as_deref().filter(|path| !path.is_empty()).unwrap_or("/");
+        let mut path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+        for _ in 0..=REDIRECTS_MAX {
+            let url = format!("{scheme}://{authority}{path}");
+            let response =
+                client.send(self.request(&url, &authority)?).await.map_err(|error| HttpFailure {
+                    message: format!("Get \"{url}\": {error}"),
+                    without_tls: matches!(error, ClientError::Connect(ConnectError::Tls { .. })),
+                })?;
+            let status = response.status().as_u16();
+            let redirected = redirect(response.headers(), &authority);
+            let _ = Limited::new(response.into_body(), OUTPUT_BYTES_MAX).collect().await;
+            match (status, redirected) {
+                (301 | 302 | 303 | 307 | 308, Some(redirected)) => path = redirected,
+                _ => return Ok(status),
+            }
+        }
+        Err(format!("stopped after {REDIRECTS_MAX} redirects").into())
+    }
+
+    fn request(&self, url: &str, authority: &str) -> Result<Request<Full<Bytes>>, String> {
+        let mut request = Request::get(url).header("user-agent", self.agent).header("accept", "*/*");
+        let headers = || self.action.http_headers.iter().flatten();
         if !headers().any(|header| header.name.eq_ignore_ascii_case("host")) {
-            request = request.header("host", &authority);
+            request = request.header("host", authority);
         }
         for header in headers() {
             request = request.header(&header.name, &header.value);
         }
-        let request =
-            request.header("connection", "close").body(Full::new(Bytes::new())).map_err(|e| e.to_string())?;
-        let failed = |e| format!("Get \"{url}\": {e}");
-        let response = client.send(request).await.map_err(failed)?;
-        let status = response.status().as_u16();
-        let redirected = redirect(response.headers(), &authority);
-        let _ = Limited::new(response.into_body(), OUTPUT_BYTES_MAX).collect().await;
-        match (status, redirected) {
-            (301 | 302 | 303 | 307 | 308, Some(redirected)) => path = redirected,
-            (200..400, _) => return Ok(()),
-            _ => return Err(format!("HTTP probe failed with statuscode: {status}")),
-        }
+        request.header("connection", "close").body(Full::new(Bytes::new())).map_err(|e| e.to_string())
     }
-    Err(format!("stopped after {REDIRECTS_MAX} redirects"))
 }
 
 /// The target of a redirect on the same server. Redirects to other servers are not followed; any answer of this one

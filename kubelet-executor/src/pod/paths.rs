@@ -44,6 +44,11 @@ impl PodPaths {
         self.logs.join(".ended.json")
     }
 
+    /// The record of the Pod's newest version.
+    pub fn newest(&self) -> PathBuf {
+        self.logs.join(".pod.json")
+    }
+
     /// The record of the Pod's progress when its node stopped.
     pub fn interrupted(&self) -> PathBuf {
         self.logs.join(".interrupted.json")

@@ -3,7 +3,7 @@
 //! The final status: after a crash nothing else tells that the Pod must not run again. And the containers at a node
 //! stop: their next instances continue the restart counts.
 
-use std::{io, path::Path};
+use std::{io, path::Path, sync::Arc};
 
 use executor_core::{
     PodOutcome,
@@ -11,6 +11,7 @@ use executor_core::{
     observed::{Exit, ObservedContainer, ObservedSandbox, RunState},
 };
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
 fn name(outcome: PodOutcome) -> &'static str {
@@ -127,11 +128,35 @@ fn interrupted(value: &Value) -> Option<Interrupted> {
             }),
             created_at: moment(&c["createdAt"])?,
             started_at: moment(&c["startedAt"]),
+            applied: None,
         })
     };
     let containers: Option<Vec<ObservedContainer>> =
         value["containers"].as_array()?.iter().map(container).collect();
     Some(Interrupted { containers: containers?, sandbox })
+}
+
+/// Writes the newest version of a running Pod. After a restart of the executor, the agent has only the version that was
+/// launched.
+pub(crate) fn write_pod(path: &Path, newest: &NewestPod) -> io::Result<()> {
+    put(path, &json!({ "allocated": *newest.allocated, "desired": *newest.desired }).to_string())
+}
+
+/// The newest version of a Pod: with the resources that it has been allocated, and with those that it asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct NewestPod {
+    pub allocated: Arc<Pod>,
+    pub desired: Arc<Pod>,
+}
+
+/// Reads the newest version of a Pod, if it is newer than the one that was launched.
+pub(crate) fn read_pod(path: &Path, launched: &Pod) -> io::Result<Option<NewestPod>> {
+    let Some(mut value) = content(path)? else { return Ok(None) };
+    let allocated: Pod = serde_json::from_value(value["allocated"].take())?;
+    let desired: Pod = serde_json::from_value(value["desired"].take())?;
+    let same = allocated.metadata.uid == launched.metadata.uid;
+    let newer = desired.metadata.generation >= launched.metadata.generation;
+    Ok((same && newer).then(|| NewestPod { allocated: Arc::new(allocated), desired: Arc::new(desired) }))
 }
 
 #[cfg(test)]
@@ -157,6 +182,7 @@ mod tests {
             state: RunState::Exited(exit),
             created_at: at,
             started_at: Some(at),
+            applied: None,
         };
         let interrupted = Interrupted { sandbox, containers: vec![container] };
         let dir = tempfile::tempdir().unwrap();
@@ -167,5 +193,19 @@ mod tests {
         std::fs::write(&path, r#"{"sandbox":{"id":"s"},"containers":[{}]}"#).unwrap();
         assert!(read_interrupted(&path).is_err(), "a malformed record is not an absent one");
         assert!(read(&path).is_err());
+    }
+    #[test]
+    fn the_newest_version_of_a_pod_round_trips() {
+        let pod = |uid: &str, generation: i64| -> Arc<Pod> {
+            serde_json::from_value(json!({ "metadata": { "uid": uid, "generation": generation } })).unwrap()
+        };
+        let newest = NewestPod { allocated: pod("u", 3), desired: pod("u", 3) };
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pod.json");
+        assert_eq!(read_pod(&path, &pod("u", 1)).unwrap(), None);
+        write_pod(&path, &newest).unwrap();
+        assert_eq!(read_pod(&path, &pod("u", 1)).unwrap(), Some(newest));
+        assert_eq!(read_pod(&path, &pod("u", 4)).unwrap(), None, "the launched version is newer");
+        assert_eq!(read_pod(&path, &pod("v", 1)).unwrap(), None, "another Pod");
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cri::v1;
-use executor_core::observed::ObservedSandbox;
+use executor_core::{hostname, observed::ObservedSandbox};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 
@@ -42,6 +42,7 @@ pub(crate) async fn start(
         prepared = prepare(context, pod, &paths) => prepared?,
     }
     let failed = |what: String| ("FailedCreatePodSandBox", format!("Failed to create pod sandbox: {what}"));
+    hostname::kernel_hostname(pod).map_err(|error| failed(error.to_string()))?;
     std::fs::create_dir_all(&paths.logs).map_err(|e| failed(format!("making the log directory: {e}")))?;
     cgroups::prepare(&context.tag, pod);
     let config = config_of(context, pod, attempt);
@@ -111,11 +112,21 @@ pub(crate) async fn remove(context: &NodeContext, id: &str) {
 
 /// Removes a Pod's volumes and cgroup; its logs stay.
 pub(crate) async fn clean_up(context: &NodeContext, pod: &Pod) {
+    clear(context, pod, volumes::remove).await;
+}
+
+/// Removes what a Pod must not leave on a machine whose node stops. The files of its volumes stay: the Pod starts again
+/// with the node.
+pub(crate) async fn suspend(context: &NodeContext, pod: &Pod) {
+    clear(context, pod, volumes::unmount).await;
+}
+
+async fn clear(context: &NodeContext, pod: &Pod, volumes: fn(&PodPaths) -> std::io::Result<()>) {
     let paths = PodPaths::of(&context.config, pod);
     let group = cgroups::pod_group(&context.tag, pod);
     let cleaned = tokio::task::spawn_blocking(move || {
         cgroups::remove(&group);
-        volumes::remove(&paths)
+        volumes(&paths)
     });
     match cleaned.await {
         Ok(Ok(())) => {}

@@ -1,7 +1,7 @@
 //! Converts a Pod's spec to the CRI sandbox configuration. Pure.
 
 use cri::v1;
-use executor_core::spec;
+use executor_core::{hostname, spec, sysctl};
 use k8s_openapi::api::core::v1::{Pod, PodSpec, SeccompProfile};
 
 use super::paths::PodPaths;
@@ -66,7 +66,7 @@ pub(crate) fn sandbox_config(
             namespace: text(&metadata.namespace),
             attempt,
         }),
-        hostname: if host_network { String::new() } else { hostname(pod) },
+        hostname: if host_network { String::new() } else { kernel_hostname(pod) },
         log_directory: PodPaths::of(config, pod).logs.display().to_string(),
         dns_config: Some(dns(pod_spec, resolver)),
         port_mappings: if host_network { Vec::new() } else { port_mappings(pod) },
@@ -78,7 +78,8 @@ pub(crate) fn sandbox_config(
 
 fn linux(pod: &Pod, pod_spec: &PodSpec, cgroup_parent: &str) -> v1::LinuxPodSandboxConfig {
     let context = pod_spec.security_context.clone().unwrap_or_default();
-    let sysctls = context.sysctls.iter().flatten().map(|sysctl| (sysctl.name.clone(), sysctl.value.clone()));
+    let sysctls =
+        context.sysctls.iter().flatten().map(|entry| (sysctl::normalized(&entry.name), entry.value.clone()));
     v1::LinuxPodSandboxConfig {
         cgroup_parent: cgroup_parent.to_owned(),
         security_context: Some(v1::LinuxSandboxSecurityContext {
@@ -125,17 +126,9 @@ pub(crate) fn seccomp(profile: Option<&SeccompProfile>) -> v1::SecurityProfile {
     v1::SecurityProfile { profile_type: kind as i32, localhost_ref }
 }
 
-/// The hostname in the Pod's containers; at most 63 bytes, the kernel's limit.
-pub(crate) fn hostname(pod: &Pod) -> String {
-    let pod_spec = spec::spec(pod);
-    let given =
-        pod_spec.hostname_override.as_ref().or(pod_spec.hostname.as_ref()).or(pod.metadata.name.as_ref());
-    let mut name = given.cloned().unwrap_or_default();
-    if name.len() > 63 {
-        let end = (0..=63).rev().find(|end| name.is_char_boundary(*end)).unwrap_or(0);
-        name.truncate(end);
-    }
-    name.trim_end_matches(['-', '.']).to_owned()
+/// The host name in the Pod's containers. A name that is too long is refused before the sandbox starts.
+fn kernel_hostname(pod: &Pod) -> String {
+    hostname::kernel_hostname(pod).unwrap_or_else(|_| hostname::hostname(pod))
 }
 
 fn dns(pod_spec: &PodSpec, resolver: &Resolver) -> v1::DnsConfig {

@@ -154,11 +154,17 @@ pub(crate) fn remove(paths: &PodPaths) -> std::io::Result<()> {
     if !paths.volumes.exists() {
         return Ok(());
     }
+    unmount(paths)?;
+    std::fs::remove_dir_all(&paths.volumes)
+}
+
+/// Unmounts the volumes of a Pod that are in memory. The others keep their files.
+pub(crate) fn unmount(paths: &PodPaths) -> std::io::Result<()> {
     for entry in std::fs::read_dir(paths.volumes.join("volumes")).into_iter().flatten().flatten() {
         if is_mount_point(&entry.path()) {
             // Lazy unmount, so that an open file does not keep the Pod from ending.
             rustix::mount::unmount(entry.path(), UnmountFlags::DETACH)?;
         }
     }
-    std::fs::remove_dir_all(&paths.volumes)
+    Ok(())
 }

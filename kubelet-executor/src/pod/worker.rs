@@ -1,5 +1,8 @@
 //! The worker of one Pod: feeds events to its state machine, performs actions, reports statuses.
 
+mod actions;
+mod node_stop;
+
 use std::{
     collections::BTreeMap,
     sync::{
@@ -10,9 +13,10 @@ use std::{
 };
 
 use executor_core::{
-    Action, Event, PodMachine, PodOutcome,
-    action::{FinalStatus, StartFailure},
-    observed::{ObservedContainer, ObservedPod, ObservedSandbox},
+    Event, PodMachine, PodOutcome,
+    action::{EventRecord, FinalStatus},
+    admission,
+    observed::{ObservedPod, ObservedSandbox},
     spec,
 };
 use jiff::Timestamp;
@@ -21,7 +25,7 @@ use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 
-use super::{containers, hooks, paths::PodPaths, record, sandbox};
+use super::{paths::PodPaths, record, sandbox};
 use crate::{
     pod::{context::NodeContext, volumes},
     runtime::containerd::RuntimeState,
@@ -35,8 +39,6 @@ const REFRESH_EVERY: Duration = Duration::from_secs(30);
 const UNAVAILABLE_GRACE: Duration = Duration::from_secs(5);
 /// The longest sleep without a deadline.
 const IDLE: Duration = Duration::from_secs(3600);
-/// The longest grace period when the whole node stops.
-const NODE_STOP_GRACE_MAX: Duration = Duration::from_secs(20);
 
 /// A worker's report.
 #[derive(Debug)]
@@ -55,6 +57,8 @@ pub(crate) struct PodView {
     pub sandbox: Option<ObservedSandbox>,
     /// Ids of running instances by container name.
     pub running: BTreeMap<String, String>,
+    /// Whether what runs is known.
+    pub adopted: bool,
 }
 
 impl PodView {
@@ -87,13 +91,32 @@ impl PodHandle {
 /// Starts the worker of a Pod.
 pub(crate) fn start(context: Arc<NodeContext>, pod: Arc<Pod>, reports: mpsc::Sender<PodReport>) -> PodHandle {
     let (events, inbox) = mpsc::channel(QUEUE_MAX);
+    let paths = PodPaths::of(&context.config, &pod);
+    let pod = match record::read_pod(&paths.newest(), &pod) {
+        Ok(None) => pod,
+        Ok(Some(newest)) => {
+            // Its resources are compared with the allocated ones again.
+            let _ = events.try_send(Event::Update(newest.desired));
+            newest.allocated
+        }
+        Err(error) => {
+            tracing::warn!(%error, "cannot read the newest version of a pod; starting with the launched one");
+            pod
+        }
+    };
+    context.ledger.set(pod.metadata.uid.as_deref().unwrap_or_default(), &pod);
     let machine = PodMachine::new(pod.clone(), &context.config.node_ip, Timestamp::now());
-    let view =
-        PodView { pod: pod.clone(), status: machine.status(), sandbox: None, running: BTreeMap::new() };
+    let view = PodView {
+        pod: pod.clone(),
+        status: machine.status(),
+        sandbox: None,
+        running: BTreeMap::new(),
+        adopted: false,
+    };
     let view = Arc::new(Mutex::new(view));
     let expects_change = Arc::new(AtomicBool::new(true));
     let worker = Worker {
-        paths: PodPaths::of(&context.config, &pod),
+        paths,
         uid: pod.metadata.uid.clone().unwrap_or_default(),
         context,
         machine,
@@ -139,6 +162,9 @@ impl Worker {
                 return self.finish_recorded(unknown_end(&error), inbox).await;
             }
         }
+        if let Err(rejection) = admission::admit(self.machine.pod(), &self.context.capabilities) {
+            return self.reject(rejection, inbox).await;
+        }
         let mut runtime_state = self.context.runtime_state.clone();
         runtime_state.mark_changed();
         let mut report_unavailable_at: Option<Timestamp> = None;
@@ -175,7 +201,9 @@ impl Worker {
                 self.refresh_volumes();
             }
             let event = self.restore_interrupted(event);
+            let before = (self.machine.pod().clone(), self.machine.desired().cloned());
             let effects = self.machine.step(Timestamp::now(), event);
+            self.record_newest(before);
             if let Some(final_status) = effects.persist {
                 self.persist(final_status).await;
             }
@@ -211,27 +239,20 @@ impl Worker {
         }
     }
 
-    /// Writes the record that [`Self::restore_interrupted`] reads. Called when everything has stopped and nothing is
-    /// removed yet.
-    async fn write_interrupted(&self, sandbox: Option<ObservedSandbox>, late: Vec<ObservedContainer>) {
-        let mut instances: BTreeMap<String, ObservedContainer> =
-            self.machine.instances().chain(&late).map(|seen| (seen.name.clone(), seen.clone())).collect();
-        for seen in instances.values_mut().filter(|seen| seen.exit().is_none()) {
-            match self.context.runtime.container_status(&seen.id).await {
-                Ok(status) => *seen = containers::observe_container(status, &seen.sandbox_id),
-                Err(error) => tracing::debug!(id = seen.id, %error, "cannot read a container's exit"),
-            }
-            seen.mark_lost(Timestamp::now());
+    /// Records a changed version of the Pod, for a restarted executor.
+    fn record_newest(&self, (allocated, desired): (Arc<Pod>, Option<Arc<Pod>>)) {
+        let same = |a: &Option<Arc<Pod>>, b: Option<&Arc<Pod>>| match (a, b) {
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+            (a, b) => a.is_none() && b.is_none(),
+        };
+        let now = self.machine.pod();
+        if Arc::ptr_eq(now, &allocated) && same(&desired, self.machine.desired()) {
+            return;
         }
-        // Without a sandbox of this run, the record of an earlier stop is still valid.
-        let (Some(mut sandbox), false) = (sandbox, instances.is_empty()) else { return };
-        // The Pod's start time is that of its first sandbox: start time and deadline continue.
-        if let Some(began) = self.machine.status().start_time {
-            sandbox.created_at = sandbox.created_at.min(began.0);
-        }
-        let interrupted = record::Interrupted { sandbox, containers: instances.into_values().collect() };
-        if let Err(error) = record::write_interrupted(&self.paths.interrupted(), &interrupted) {
-            tracing::warn!(%error, "cannot write the record of an interrupted pod");
+        let desired = self.machine.desired().unwrap_or(now).clone();
+        let newest = record::NewestPod { allocated: now.clone(), desired };
+        if let Err(error) = record::write_pod(&self.paths.newest(), &newest) {
+            tracing::warn!(%error, "cannot record the newest version of a pod");
         }
     }
 
@@ -250,6 +271,7 @@ impl Worker {
             status: status.clone(),
             sandbox: self.machine.sandbox().cloned(),
             running,
+            adopted: self.machine.is_adopted(),
         };
         // Nothing is known before the first listing: an adopted Pod must not look like a new one.
         if self.reported.as_ref() == Some(&status) || !self.machine.is_known() {
@@ -275,9 +297,20 @@ impl Worker {
     }
 
     async fn finish(&self, outcome: PodOutcome, status: PodStatus) {
+        self.context.ledger.remove(&self.uid);
         sandbox::clean_up(&self.context, self.machine.pod()).await;
         let report = PodReport { uid: self.uid.clone(), status, outcome: Some(outcome) };
         let _ = self.reports.send(report).await;
+    }
+
+    /// Fails a Pod that the node does not accept.
+    async fn reject(self, rejection: admission::Rejection, inbox: mpsc::Receiver<Event>) {
+        let pod = self.machine.pod().clone();
+        let (reason, message) = (rejection.reason, rejection.message.clone());
+        let event = EventRecord { container: None, warning: true, reason, message };
+        self.context.recorder.record(&pod, event);
+        let status = rejection.status(&pod);
+        self.finish_recorded(FinalStatus { outcome: PodOutcome::Failed, status }, inbox).await;
     }
 
     /// Handles a Pod whose end was decided before a crash: removes what is left and reports the end.
@@ -301,61 +334,6 @@ impl Worker {
         self.finish(final_status.outcome, final_status.status).await;
     }
 
-    /// Stops the Pod with its node: containers get their grace period, nothing is reported, and the Pod starts again
-    /// with the node. Actions in progress are awaited, and their results removed.
-    async fn stop_with_node(self, mut inbox: mpsc::Receiver<Event>) {
-        for cancel in self.starts.values() {
-            cancel.cancel();
-        }
-        let pod = self.machine.pod().clone();
-        let ips = self.machine.sandbox().map(|sandbox| sandbox.ips.clone()).unwrap_or_default();
-        let mut sandboxes: BTreeMap<String, ObservedSandbox> =
-            self.machine.sandbox().map(|up| (up.id.clone(), up.clone())).into_iter().collect();
-        let running: Vec<(String, String)> = spec::containers(&pod)
-            .filter_map(|(_, c)| Some((c.name.clone(), self.machine.running(&c.name)?.to_owned())))
-            .collect();
-        self.work.close();
-        let late = async {
-            let mut late: Vec<ObservedContainer> = Vec::new();
-            let mut take = |event: Event| match event {
-                Event::SandboxStarted(made) => {
-                    sandboxes.insert(made.id.clone(), made);
-                }
-                Event::ContainerStarted(started) => late.push(started),
-                _ => {}
-            };
-            loop {
-                // Keep reading, so that no action blocks on the queue.
-                tokio::select! {
-                    () = self.work.wait() => break,
-                    Some(event) = inbox.recv() => take(event),
-                }
-            }
-            while let Ok(event) = inbox.try_recv() {
-                take(event);
-            }
-            let named = late.iter().map(|started| (started.name.clone(), started.id.clone())).collect();
-            self.stop_containers(&pod, &ips, named).await;
-            late
-        };
-        let ((), late) = tokio::join!(self.stop_containers(&pod, &ips, running), late);
-        let newest = sandboxes.values().max_by_key(|sandbox| sandbox.attempt).cloned();
-        self.write_interrupted(newest, late).await;
-        for id in sandboxes.keys() {
-            sandbox::remove(&self.context, id).await;
-        }
-        sandbox::clean_up(&self.context, &pod).await;
-    }
-
-    /// Stops containers (name and id), each within the Pod's grace period or the limit of a node stop.
-    async fn stop_containers(&self, pod: &Pod, ips: &[String], containers: Vec<(String, String)>) {
-        let grace = spec::grace(pod).min(NODE_STOP_GRACE_MAX);
-        let stops = containers
-            .iter()
-            .map(|(name, id)| containers::stop(&self.context, pod, ips, name, id, grace, true));
-        futures::future::join_all(stops).await;
-    }
-
     fn refresh_volumes(&self) {
         let pod = self.machine.pod().clone();
         let Some(up) = self.machine.sandbox() else { return };
@@ -371,109 +349,6 @@ impl Worker {
             }
         };
         self.work.spawn(refresh.in_current_span());
-    }
-
-    /// Starts an action; its result arrives as an event.
-    fn perform(&mut self, action: Action) {
-        let (context, pod, events) = (self.context.clone(), self.machine.pod().clone(), self.events.clone());
-        match action {
-            Action::RecordEvent(event) => self.context.recorder.record(&pod, event),
-            Action::StartSandbox { attempt } => self.spawn(async move {
-                let event = match sandbox::start(&context, &pod, attempt).await {
-                    Ok(sandbox) => Event::SandboxStarted(sandbox),
-                    Err((reason, message)) => Event::SandboxFailed { reason, message },
-                };
-                let _ = events.send(event).await;
-            }),
-            Action::RemoveSandbox { id } => self.spawn(async move {
-                sandbox::remove(&context, &id).await;
-                let _ = events.send(Event::SandboxRemoved { id }).await;
-            }),
-            Action::StartContainer { name, sandbox_id, attempt, restart_count } => {
-                self.start_container(name, sandbox_id, attempt, restart_count);
-            }
-            Action::CancelStart { name } => {
-                if let Some(cancel) = self.starts.get(&name) {
-                    cancel.cancel();
-                }
-            }
-            Action::StopContainer { name, id, grace, pre_stop, why } => {
-                let ips = self.machine.sandbox().map(|sandbox| sandbox.ips.clone()).unwrap_or_default();
-                if pre_stop {
-                    let event = executor_core::action::EventRecord {
-                        container: Some(name.clone()),
-                        warning: false,
-                        reason: "Killing",
-                        message: why,
-                    };
-                    self.context.recorder.record(&pod, event);
-                }
-                self.spawn(async move {
-                    containers::stop(&context, &pod, &ips, &name, &id, grace, pre_stop).await;
-                    let _ = events.send(Event::StopReturned { id }).await;
-                });
-            }
-            Action::RemoveContainer { id } => self.spawn(async move {
-                if let Err(error) = context.runtime.remove(&id).await {
-                    tracing::debug!(id, %error, "cannot remove container; it is removed with its sandbox");
-                }
-            }),
-            Action::RunProbe { name, container_id, kind } => {
-                let ips = self.machine.sandbox().map(|sandbox| sandbox.ips.clone()).unwrap_or_default();
-                tokio::spawn(async move {
-                    let Some(container) = spec::container(&pod, &name) else { return };
-                    let ip = hooks::address(&context, &pod, &ips);
-                    let target =
-                        hooks::Target { context: &context, container, container_id: &container_id, ip };
-                    let result = hooks::probe(&target, kind).await;
-                    let _ = events.send(Event::Probed { container_id, kind, result }).await;
-                });
-            }
-        }
-    }
-
-    fn start_container(&mut self, name: String, sandbox_id: String, attempt: u32, restart_count: u32) {
-        let events = self.events.clone();
-        let Some(up) = self.machine.sandbox().filter(|sandbox| sandbox.id == sandbox_id).cloned() else {
-            return;
-        };
-        let cancel = CancellationToken::new();
-        self.starts.insert(name.clone(), cancel.clone());
-        // A node stop removes containers; their logs tell the attempt numbers.
-        let (attempt, restart_count) = match crate::pod::logs::newest_attempt(&self.paths.logs.join(&name)) {
-            Some(newest) if newest >= attempt => (newest + 1, restart_count.max(newest + 1)),
-            _ => (attempt, restart_count),
-        };
-        let start = containers::Start {
-            context: self.context.clone(),
-            pod: self.machine.pod().clone(),
-            sandbox: up,
-            name: name.clone(),
-            attempt,
-            restart_count,
-            cancel,
-        };
-        self.spawn(async move {
-            let event = match start.run().await {
-                Ok(seen) => Event::ContainerStarted(seen),
-                Err((failure, message)) => {
-                    let unavailable = *start.context.runtime_state.borrow() != RuntimeState::Ready;
-                    let failure = if unavailable { StartFailure::Interrupted } else { failure };
-                    Event::ContainerFailed { name, failure, message }
-                }
-            };
-            let _ = events.send(event).await;
-        });
-    }
-
-    /// Spawns an action and triggers a listing when it is done.
-    fn spawn(&self, action: impl Future<Output = ()> + Send + 'static) {
-        let context = self.context.clone();
-        let action = async move {
-            action.await;
-            context.relist.notify_one();
-        };
-        self.work.spawn(action.in_current_span());
     }
 }
 

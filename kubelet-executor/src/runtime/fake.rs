@@ -278,6 +278,10 @@ impl Runtime for FakeRuntime {
         Ok(())
     }
 
+    async fn update(&self, _id: &str, _resources: v1::LinuxContainerResources) -> Result<(), Error> {
+        Ok(())
+    }
+
     async fn exec(
         &self,
         id: &str,

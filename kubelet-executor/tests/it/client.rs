@@ -93,8 +93,62 @@ impl NodeClient {
         exec
     }
 
+    /// Runs a command while sending it much input, which it may not read. Reads at the same time, as kubectl does.
+    pub async fn exec_flooded(&self, path: &str, input_bytes: usize) -> Exec {
+        let (mut write, mut read) = self.socket(path, "v5.channel.k8s.io").await.split();
+        let input = async move {
+            let piece = vec![0_u8; 32 << 10];
+            for _ in 0..input_bytes / piece.len() {
+                if write.send(Message::Binary(piece.clone().into())).await.is_err() {
+                    break;
+                }
+            }
+            write
+        };
+        let input = tokio::spawn(input);
+        let mut exec = Exec::default();
+        while let Some(Ok(message)) = read.next().await {
+            let Message::Binary(bytes) = message else { continue };
+            let text = String::from_utf8_lossy(&bytes[1..]);
+            match bytes[0] {
+                1 => exec.stdout.push_str(&text),
+                _ => exec.status.push_str(&text),
+            }
+        }
+        input.abort();
+        exec
+    }
+
+    /// [`Self::exec_flooded`] over SPDY.
+    pub async fn exec_spdy_flooded(&self, path: &str, input_bytes: usize) -> Exec {
+        let (stream, mut encoder) = self.spdy_streams(path).await;
+        let (read, mut write) = tokio::io::split(stream);
+        let input = async move {
+            let bytes = Bytes::from(vec![0_u8; 32 << 10]);
+            for _ in 0..input_bytes / bytes.len() {
+                let frame = Frame::Data { stream: 3, fin: false, bytes: bytes.clone() };
+                if write.write_all(&encoder.encode(&frame)).await.is_err() {
+                    break;
+                }
+            }
+            write
+        };
+        let input = tokio::spawn(input);
+        let exec = read_spdy(read).await;
+        input.abort();
+        exec
+    }
+
     /// Runs a command over SPDY, as kubectl does where WebSockets are refused.
     pub async fn exec_spdy(&self, path: &str, stdin: &[u8]) -> Exec {
+        let (mut stream, mut encoder) = self.spdy_streams(path).await;
+        let input = Frame::Data { stream: 3, fin: true, bytes: Bytes::copy_from_slice(stdin) };
+        stream.write_all(&encoder.encode(&input)).await.unwrap();
+        read_spdy(stream).await
+    }
+
+    /// Opens the streams of an exec: error (1), stdin (3) and stdout (5).
+    async fn spdy_streams(&self, path: &str) -> (TokioIo<hyper::upgrade::Upgraded>, Encoder) {
         let stream = TokioIo::new(self.connect().await);
         let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
         tokio::spawn(connection.with_upgrades());
@@ -109,35 +163,13 @@ impl NodeClient {
         assert_eq!(response.status(), 101);
         assert_eq!(response.headers()["x-stream-protocol-version"], "v4.channel.k8s.io");
         let mut stream = TokioIo::new(hyper::upgrade::on(response).await.unwrap());
-        let (mut encoder, mut decoder) = (Encoder::default(), Decoder::default());
-        let open = |kind: &str| vec![("streamtype".to_owned(), kind.to_owned())];
-        for frame in [
-            Frame::SynStream { stream: 1, fin: false, headers: open("error") },
-            Frame::SynStream { stream: 3, fin: false, headers: open("stdin") },
-            Frame::SynStream { stream: 5, fin: false, headers: open("stdout") },
-            Frame::Data { stream: 3, fin: true, bytes: Bytes::copy_from_slice(stdin) },
-        ] {
+        let mut encoder = Encoder::default();
+        for (id, kind) in [(1, "error"), (3, "stdin"), (5, "stdout")] {
+            let headers = vec![("streamtype".to_owned(), kind.to_owned())];
+            let frame = Frame::SynStream { stream: id, fin: false, headers };
             stream.write_all(&encoder.encode(&frame)).await.unwrap();
         }
-        let (mut exec, mut buffer) = (Exec::default(), vec![0; 4096]);
-        loop {
-            let read = stream.read(&mut buffer).await.unwrap_or(0);
-            if read == 0 {
-                return exec;
-            }
-            decoder.push(&buffer[..read]);
-            while let Some(frame) = decoder.next_frame().unwrap() {
-                match frame {
-                    Frame::Data { stream: 1, bytes, .. } => {
-                        exec.status.push_str(&String::from_utf8_lossy(&bytes))
-                    }
-                    Frame::Data { stream: 5, bytes, .. } => {
-                        exec.stdout.push_str(&String::from_utf8_lossy(&bytes))
-                    }
-                    _ => {}
-                }
-            }
-        }
+        (stream, encoder)
     }
 
     /// Sends bytes to a port of the Pod and returns the answer, over SPDY in a WebSocket as kubectl does.
@@ -173,5 +205,28 @@ impl NodeClient {
             }
         }
         answer
+    }
+}
+
+/// Reads the output of an exec over SPDY to its end.
+async fn read_spdy(mut stream: impl tokio::io::AsyncRead + Unpin) -> Exec {
+    let (mut exec, mut decoder, mut buffer) = (Exec::default(), Decoder::default(), vec![0; 4096]);
+    loop {
+        let read = stream.read(&mut buffer).await.unwrap_or(0);
+        if read == 0 {
+            return exec;
+        }
+        decoder.push(&buffer[..read]);
+        while let Some(frame) = decoder.next_frame().unwrap() {
+            match frame {
+                Frame::Data { stream: 1, bytes, .. } => {
+                    exec.status.push_str(&String::from_utf8_lossy(&bytes))
+                }
+                Frame::Data { stream: 5, bytes, .. } => {
+                    exec.stdout.push_str(&String::from_utf8_lossy(&bytes))
+                }
+                _ => {}
+            }
+        }
     }
 }

@@ -1,6 +1,11 @@
 //! Tests with a real private containerd. Skipped without root or containerd.
 
-use std::{path::Path, process::Command, sync::Arc, time::Instant};
+use std::{
+    path::Path,
+    process::Command,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use kernel_model::task::TaskState;
 use kubelet_executor::runtime::images;
@@ -13,6 +18,8 @@ use crate::{
 };
 
 const IMAGE: &str = "localhost/catamaran/test:1";
+/// A command that ends at once takes a fraction of a second.
+const EXEC_MAX: Duration = Duration::from_secs(10);
 
 fn can_run_containerd() -> bool {
     let has =
@@ -187,6 +194,31 @@ fn logs_and_streams_of_the_node_server() {
     let begun = Instant::now();
     fixture.stop();
     assert!(begun.elapsed().as_secs() < 30, "nothing was running");
+    no_leftovers(&fixture);
+}
+
+/// A command that does not read all of its input ends with its exit code, although the client still sends.
+#[test]
+fn unread_input_does_not_keep_an_exec() {
+    if !can_run_containerd() {
+        return;
+    }
+    let mut fixture = fixture();
+    let container = json!({ "name": "c", "image": IMAGE });
+    fixture.launch(&pod("web", json!({ "containers": [container], "terminationGracePeriodSeconds": 1 })));
+    fixture.wait_for_status("uid-web", "ready", |status| status["containerStatuses"][0]["ready"] == true);
+    let client = fixture.node_client("client");
+    let path = "/exec/ns/web/c?command=sh&command=-c&command=head+-c+5;+exit+7&stdin=1&stdout=1";
+    // More than all buffers on the way hold.
+    let input_bytes = 30 << 20;
+    let websocket = fixture.block_on(tokio::time::timeout(EXEC_MAX, client.exec_flooded(path, input_bytes)));
+    let spdy = fixture.block_on(tokio::time::timeout(EXEC_MAX, client.exec_spdy_flooded(path, input_bytes)));
+    for ran in [websocket, spdy] {
+        let ran = ran.expect("it ends");
+        assert_eq!(ran.stdout, "\0\0\0\0\0");
+        assert!(ran.status.contains("\"ExitCode\"") && ran.status.contains("\"7\""), "{}", ran.status);
+    }
+    fixture.stop();
     no_leftovers(&fixture);
 }
 

@@ -7,4 +7,5 @@ mod client;
 mod containerd;
 mod fakes;
 mod fixture;
+mod node_rules;
 mod runtimes;

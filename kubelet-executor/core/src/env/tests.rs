@@ -96,8 +96,9 @@ fn service_variables_have_the_docker_link_format() {
         { "metadata": { "name": "kubernetes", "namespace": "default" }, "spec": { "clusterIP": "10.96.0.1", "ports": [{ "port": 443 }] } }
     ]))
     .unwrap();
-    let vars: String =
-        service_variables(&services, "shop", true).iter().map(|(n, v)| format!("{n}={v}\n")).collect();
+    let api_server = ApiServer { host: "192.0.2.1".to_owned(), port: 6443 };
+    let vars = service_variables(&services, "shop", true, Some(&api_server));
+    let vars: String = vars.iter().map(|(n, v)| format!("{n}={v}\n")).collect();
     expect![[r#"
         MY_DB_SERVICE_HOST=10.96.0.7
         MY_DB_SERVICE_PORT=5432
@@ -107,15 +108,34 @@ fn service_variables_have_the_docker_link_format() {
         MY_DB_PORT_5432_TCP_PROTO=tcp
         MY_DB_PORT_5432_TCP_PORT=5432
         MY_DB_PORT_5432_TCP_ADDR=10.96.0.7
-        KUBERNETES_SERVICE_HOST=10.96.0.1
-        KUBERNETES_SERVICE_PORT=443
-        KUBERNETES_PORT=tcp://10.96.0.1:443
-        KUBERNETES_PORT_443_TCP=tcp://10.96.0.1:443
-        KUBERNETES_PORT_443_TCP_PROTO=tcp
-        KUBERNETES_PORT_443_TCP_PORT=443
-        KUBERNETES_PORT_443_TCP_ADDR=10.96.0.1
+        KUBERNETES_SERVICE_HOST=192.0.2.1
+        KUBERNETES_SERVICE_PORT=6443
+        KUBERNETES_PORT=tcp://192.0.2.1:6443
+        KUBERNETES_PORT_6443_TCP=tcp://192.0.2.1:6443
+        KUBERNETES_PORT_6443_TCP_PROTO=tcp
+        KUBERNETES_PORT_6443_TCP_PORT=6443
+        KUBERNETES_PORT_6443_TCP_ADDR=192.0.2.1
     "#]]
     .assert_eq(&vars);
+    let without = service_variables(&services, "else", true, None);
+    assert!(without.iter().all(|(name, _)| name.starts_with("OTHER_")), "{without:?}");
+}
+
+#[test]
+fn a_pod_reaches_the_api_server_unless_it_is_on_the_nodes_loopback() {
+    let table = [
+        ("https://192.0.2.1:6443", false, Some("192.0.2.1 6443")),
+        ("https://[2001:db8::1]:6443/", false, Some("2001:db8::1 6443")),
+        ("https://api.example:443", false, Some("api.example 443")),
+        ("https://127.0.0.1:6443", false, None),
+        ("https://127.0.0.1:6443", true, Some("127.0.0.1 6443")),
+        ("https://[::1]:6443", false, None),
+    ];
+    for (url, host_network, expected) in table {
+        let found = ApiServer::seen_by_pod(url, host_network);
+        let shown = found.map(|found| format!("{} {}", found.host, found.port));
+        assert_eq!(shown.as_deref(), expected, "{url}");
+    }
 }
 
 proptest::proptest! {

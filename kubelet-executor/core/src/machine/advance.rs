@@ -1,5 +1,7 @@
 //! Walks from the sandbox over the init containers to the main ones.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::{
@@ -9,7 +11,7 @@ use super::{
 };
 use crate::{
     action::{Action, EventRecord},
-    spec::{self, RestartPolicy, Role},
+    spec::{self, Role},
     time::after,
 };
 
@@ -38,7 +40,15 @@ impl PodMachine {
             Sandbox::Up(sandbox) => {
                 let id = sandbox.id.clone();
                 if sandbox.ready {
-                    self.advance_containers(&id, now, actions);
+                    if self.restarting_all
+                        || self.containers.iter().any(|state| state.restarts_all(&self.pod))
+                    {
+                        self.restarting_all = self.remove_all(now, actions);
+                    }
+                    if !self.restarting_all {
+                        self.advance_containers(&id, now, actions);
+                        self.advance_resize(now, actions);
+                    }
                 } else {
                     self.replace_sandbox(id, actions);
                 }
@@ -65,8 +75,36 @@ impl PodMachine {
         }
     }
 
+    /// Stops and removes all containers, so that they start over. Returns whether one still runs.
+    fn remove_all(&mut self, now: Timestamp, actions: &mut Vec<Action>) -> bool {
+        let mut busy = false;
+        for state in self.containers.iter_mut().rev() {
+            state.cancel_start(actions);
+            if state.operation == Operation::None {
+                state.stop(Duration::ZERO, "killing".to_owned(), now, actions);
+            }
+            busy |= state.is_running() || state.operation != Operation::None;
+        }
+        if busy {
+            return true;
+        }
+        // The containers that caused this are removed last: after a crash in between they cause it again.
+        let pod = self.pod.clone();
+        let mut order: Vec<_> = self.containers.iter_mut().rev().collect();
+        order.sort_by_key(|state| state.restarts_all(&pod));
+        for state in order {
+            for instance in [&state.last, &state.current].into_iter().flatten() {
+                if self.removal_requested.insert(instance.id.clone()) {
+                    actions.push(Action::RemoveContainer { id: instance.id.clone() });
+                }
+            }
+            state.start_over(now);
+        }
+        self.initialized = false;
+        false
+    }
+
     fn advance_containers(&mut self, sandbox_id: &str, now: Timestamp, actions: &mut Vec<Action>) {
-        let policy = spec::restart_policy(&self.pod);
         let pod = self.pod.clone();
         for state in &mut self.containers {
             match state.role {
@@ -87,7 +125,7 @@ impl PodMachine {
                 }
                 Role::Main => {
                     self.initialized = true;
-                    if state.is_over(policy) {
+                    if state.is_over(&pod) {
                         continue;
                     }
                     if state.is_running() {
@@ -111,21 +149,20 @@ impl PodMachine {
     /// When `activeDeadlineSeconds` is over.
     pub(super) fn deadline(&self) -> Option<Timestamp> {
         let seconds = spec::spec(&self.pod).active_deadline_seconds?;
-        let length = std::time::Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+        let length = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
         Some(after(self.accepted_at, length))
     }
 
     fn check_completion(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
-        let policy = spec::restart_policy(&self.pod);
+        let pod = &self.pod;
         let failed_init = !self.initialized
-            && policy == RestartPolicy::Never
             && self.containers.iter().any(|state| {
                 state.role == Role::Init
-                    && state.is_over(policy)
+                    && state.is_over(pod)
                     && state.exit().is_some_and(|exit| exit.code != 0)
             });
         let mut mains = self.containers.iter().filter(|state| state.role == Role::Main).peekable();
-        let completed = mains.peek().is_some() && mains.all(|state| state.is_over(policy));
+        let completed = mains.peek().is_some() && mains.all(|state| state.is_over(pod));
         let grace_ends = after(now, spec::grace(&self.pod));
         if failed_init || completed {
             self.end(EndCause::Completed, grace_ends);

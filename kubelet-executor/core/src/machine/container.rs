@@ -8,9 +8,11 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use crate::{
     action::{Action, EventRecord, StartFailure},
     backoff::Backoff,
+    machine::resize::ContainerResize,
     observed::{Exit, ObservedContainer, RunState},
     probe::Probes,
-    spec::{self, RestartPolicy, Role},
+    resources::CgroupLimits,
+    spec::{self, ExitDecision, Role},
     time::{after, since},
 };
 
@@ -20,6 +22,10 @@ const PULL_ERROR_SHOWN: Duration = Duration::from_secs(2);
 const INTERRUPTED_PAUSE: Duration = Duration::from_secs(1);
 /// The back-off of configuration errors is a fifth of the ordinary one: the missing object is often created soon.
 const CONFIG_ERROR_DIVISOR: u32 = 5;
+
+/// Reason and message of a container that was removed because all containers start over.
+const RESTARTING_ALL: &str = "RestartingAllContainers";
+const RESTARTING_ALL_MESSAGE: &str = "The container is removed because RestartAllContainers in place";
 
 /// The state of one container of the Pod.
 #[derive(Debug, Clone)]
@@ -40,6 +46,7 @@ pub(crate) struct ContainerState {
     pub retry_at: Option<Timestamp>,
     /// Listings that began before this time are ignored for this container.
     pub settled_at: Timestamp,
+    pub resize: ContainerResize,
     cancelled: bool,
     crashes: Backoff,
     failures: Backoff,
@@ -80,6 +87,7 @@ impl ContainerState {
             replace: false,
             retry_at: None,
             settled_at: Timestamp::MIN,
+            resize: ContainerResize::default(),
             cancelled: false,
             crashes: Backoff::default(),
             failures: Backoff::default(),
@@ -94,24 +102,29 @@ impl ContainerState {
         self.current.as_ref().and_then(|current| current.exit())
     }
 
-    /// Whether the container is restarted when its current instance has ended.
-    pub fn will_restart(&self, policy: RestartPolicy) -> bool {
-        let failed = self.exit().is_none_or(|exit| exit.code != 0);
-        match self.role {
-            _ if self.replace => true,
-            Role::Sidecar => true,
-            Role::Init => failed && policy != RestartPolicy::Never,
-            Role::Main => match policy {
-                RestartPolicy::Always => true,
-                RestartPolicy::OnFailure => failed,
-                RestartPolicy::Never => false,
-            },
+    /// What follows the end of the current instance; nothing while it runs.
+    fn after_exit(&self, pod: &Pod) -> ExitDecision {
+        let (Some(exit), Some(container)) = (self.exit(), spec::container(pod, &self.name)) else {
+            return ExitDecision::Stay;
+        };
+        match (self.role, spec::after_exit(pod, container, exit.code)) {
+            (_, ExitDecision::RestartAll) => ExitDecision::RestartAll,
+            _ if self.replace => ExitDecision::Restart,
+            (Role::Sidecar, _) => ExitDecision::Restart,
+            (Role::Init, _) if exit.code == 0 => ExitDecision::Stay,
+            (Role::Init | Role::Main, decision) => decision,
         }
     }
 
+    /// Whether the end of the current instance restarts all containers.
+    pub fn restarts_all(&self, pod: &Pod) -> bool {
+        self.after_exit(pod) == ExitDecision::RestartAll
+    }
+
     /// Whether it has ended and is not restarted.
-    pub fn is_over(&self, policy: RestartPolicy) -> bool {
-        self.operation == Operation::None && self.exit().is_some() && !self.will_restart(policy)
+    pub fn is_over(&self, pod: &Pod) -> bool {
+        let ended = self.operation == Operation::None && self.exit().is_some();
+        ended && self.after_exit(pod) == ExitDecision::Stay
     }
 
     /// Requests a start if no operation is in progress and the back-off is over.
@@ -152,8 +165,18 @@ impl ContainerState {
         }
     }
 
-    pub fn started(&mut self, seen: ObservedContainer, container: Option<&Container>, now: Timestamp) {
+    pub fn started(
+        &mut self,
+        mut seen: ObservedContainer,
+        pod: &Pod,
+        container: Option<&Container>,
+        now: Timestamp,
+    ) {
         self.settled_at = now;
+        if let (Some(applied), Some(container)) = (&mut seen.applied, container) {
+            // The runtime has its own conversion of shares to the weights of cgroup v2.
+            applied.cpu_weight = CgroupLimits::wanted(pod, container).cpu_weight;
+        }
         self.adopt(seen, container, now);
     }
 
@@ -163,6 +186,7 @@ impl ContainerState {
         self.waiting = None;
         self.replace = false;
         self.retry_at = None;
+        self.resize = ContainerResize::default();
         self.failures.reset();
         self.restarts = seen.restart_count;
         self.next_attempt = self.next_attempt.max(seen.attempt + 1);
@@ -268,7 +292,8 @@ impl ContainerState {
         self.probes = Probes::default();
         let Some(current) = &self.current else { return };
         let Some(exit) = current.exit() else { return };
-        if !restarting || !self.will_restart(spec::restart_policy(pod)) {
+        // When all containers start over, there is no back-off, as upstream.
+        if !restarting || self.after_exit(pod) != ExitDecision::Restart {
             return;
         }
         let finished_at = exit.finished_at;
@@ -292,7 +317,7 @@ impl ContainerState {
     }
 
     /// Handles the removal of the sandbox and of everything that ran in it.
-    pub fn sandbox_removed(&mut self, policy: RestartPolicy, now: Timestamp) {
+    pub fn sandbox_removed(&mut self, pod: &Pod, now: Timestamp) {
         self.settled_at = now;
         self.operation = Operation::None;
         self.waiting = None;
@@ -303,12 +328,29 @@ impl ContainerState {
         {
             current.state = RunState::Exited(lost_exit(now));
         }
-        if self.role == Role::Main && self.is_over(policy) {
+        if self.role == Role::Main && self.is_over(pod) {
             return;
         }
         if let Some(current) = self.current.take() {
             self.last = Some(current);
         }
+    }
+
+    /// Forgets an instance that has ended and been removed, so that the container starts over.
+    pub fn start_over(&mut self, now: Timestamp) {
+        self.settled_at = now;
+        self.retry_at = None;
+        let Some(mut removed) = self.current.take().or_else(|| self.last.take()) else { return };
+        let finished_at = removed.exit().map_or(now, |exit| exit.finished_at);
+        removed.state = RunState::Exited(Exit {
+            code: 137,
+            reason: RESTARTING_ALL.to_owned(),
+            message: Some(RESTARTING_ALL_MESSAGE.to_owned()),
+            finished_at,
+        });
+        self.last = Some(removed);
+        let message = RESTARTING_ALL_MESSAGE.to_owned();
+        self.waiting = Some(Waiting { reason: RESTARTING_ALL, message, since: now });
     }
 
     pub fn wake_at(&self) -> Option<Timestamp> {

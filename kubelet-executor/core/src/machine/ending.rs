@@ -1,18 +1,25 @@
 //! Terminates the Pod: stops containers (sidecars last), decides and persists the outcome, removes the sandbox.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::{PodMachine, Sandbox, container::Operation};
 use crate::{
-    action::{Action, FinalStatus, PodOutcome},
+    action::{Action, EventRecord, FinalStatus, PodOutcome},
     spec::Role,
     status,
-    time::since,
+    time::{after, since},
 };
 
 /// The reason in the status and in the Event of a Pod that exceeded its deadline.
 pub(super) const DEADLINE_REASON: &str = "DeadlineExceeded";
 pub(super) const DEADLINE_MESSAGE: &str = "Pod was active on the node longer than the specified deadline";
+
+/// The reason in the status and in the Event of an evicted Pod.
+const EVICTED_REASON: &str = "Evicted";
+/// The grace period of an eviction, as upstream.
+const EVICTION_GRACE: Duration = Duration::from_secs(1);
 
 /// A termination in progress.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,14 +29,41 @@ pub(crate) struct Ending {
     pub deadline: Timestamp,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum EndCause {
     Completed,
     DeadlineExceeded,
+    /// With the message of the status.
+    Evicted(String),
     Killed,
 }
 
+impl EndCause {
+    /// Reason and message of the status, if the node ends the Pod.
+    fn explanation(&self) -> Option<(&'static str, &str)> {
+        match self {
+            Self::DeadlineExceeded => Some((DEADLINE_REASON, DEADLINE_MESSAGE)),
+            Self::Evicted(message) => Some((EVICTED_REASON, message)),
+            Self::Completed | Self::Killed => None,
+        }
+    }
+}
+
 impl PodMachine {
+    /// Fails the Pod because of what it uses.
+    pub(super) fn evict(&mut self, now: Timestamp, message: String, actions: &mut Vec<Action>) {
+        if self.ending.is_some() {
+            return;
+        }
+        actions.push(Action::RecordEvent(EventRecord {
+            container: None,
+            warning: true,
+            reason: EVICTED_REASON,
+            message: message.clone(),
+        }));
+        self.end(EndCause::Evicted(message), after(now, EVICTION_GRACE));
+    }
+
     /// Begins the termination or shortens it.
     pub(super) fn end(&mut self, cause: EndCause, deadline: Timestamp) {
         match &mut self.ending {
@@ -106,18 +140,17 @@ impl PodMachine {
                 .all(|state| state.exit().is_some_and(|exit| exit.code == 0));
         status::record_transitions(self, now);
         let mut status = status::of(self);
-        status.phase = Some(
-            if succeeded && cause != EndCause::DeadlineExceeded { "Succeeded" } else { "Failed" }.into(),
-        );
-        if cause == EndCause::DeadlineExceeded {
-            status.reason = Some(DEADLINE_REASON.to_owned());
-            status.message = Some(DEADLINE_MESSAGE.to_owned());
+        let explanation = cause.explanation();
+        status.phase = Some(if succeeded && explanation.is_none() { "Succeeded" } else { "Failed" }.into());
+        if let Some((reason, message)) = explanation {
+            status.reason = Some(reason.to_owned());
+            status.message = Some(message.to_owned());
         }
         status::end_conditions(&mut status, now);
         let outcome = match cause {
             EndCause::Killed => PodOutcome::Killed,
             EndCause::Completed if succeeded => PodOutcome::Finished,
-            EndCause::Completed | EndCause::DeadlineExceeded => PodOutcome::Failed,
+            EndCause::Completed | EndCause::DeadlineExceeded | EndCause::Evicted(_) => PodOutcome::Failed,
         };
         FinalStatus { outcome, status }
     }

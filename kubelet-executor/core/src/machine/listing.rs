@@ -27,6 +27,7 @@ impl PodMachine {
             let mine: Vec<ObservedContainer> = containers
                 .iter()
                 .filter(|c| c.name == state.name && Some(&c.sandbox_id) == sandbox_id.as_ref())
+                .filter(|c| !self.removal_requested.contains(&c.id))
                 .cloned()
                 .collect();
             let highest = containers.iter().filter(|c| c.name == state.name).map(|c| c.attempt + 1).max();
@@ -167,7 +168,9 @@ fn take_same(
 ) {
     let was_running = state.is_running();
     let runs = newest.is_running();
-    state.current = Some(newest);
+    // Listings repeat what was read first; an update of the limits returns newer values.
+    let applied = state.current.as_ref().and_then(|current| current.applied).or(newest.applied);
+    state.current = Some(ObservedContainer { applied, ..newest });
     if was_running && !runs {
         state.ended(view.pod, view.restarting, actions);
     }

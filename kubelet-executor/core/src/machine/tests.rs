@@ -8,13 +8,16 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    action::StartFailure,
+    action::{ResizeRefusal, StartFailure},
     audit::audit,
     observed::{Exit, ObservedContainer, ObservedPod, RunState},
+    resources::CgroupLimits,
     time::after,
 };
 
 mod faults;
+mod resizes;
+mod restart_rules;
 
 /// A state machine and the runtime that it acts on.
 pub(crate) struct Harness {
@@ -25,6 +28,10 @@ pub(crate) struct Harness {
     pub pending: Vec<Action>,
     pub events: Vec<String>,
     pub fail_starts: Option<(StartFailure, String)>,
+    pub refuse_resizes: Option<ResizeRefusal>,
+    pub fail_updates: Option<String>,
+    /// The instances whose limits were updated.
+    pub updates: Vec<String>,
     pub final_statuses: Vec<FinalStatus>,
     pod: Arc<Pod>,
     /// Every start, by container name and attempt.
@@ -49,6 +56,9 @@ impl Harness {
             pending: Vec::new(),
             events: Vec::new(),
             fail_starts: None,
+            refuse_resizes: None,
+            fail_updates: None,
+            updates: Vec::new(),
             final_statuses: Vec::new(),
             pod,
             starts: Vec::new(),
@@ -121,6 +131,20 @@ impl Harness {
             Action::RunProbe { container_id, kind, .. } => {
                 self.send(Event::Probed { container_id, kind, result: Ok(()) });
             }
+            Action::CheckResize { pod } => {
+                let verdict = self.refuse_resizes.clone().map_or(Ok(()), Err);
+                self.send(Event::ResizeChecked { pod, verdict });
+            }
+            Action::UpdateContainer { name, id } => {
+                let pod = self.machine.pod().clone();
+                let limits = CgroupLimits::wanted(&pod, spec::container(&pod, &name).unwrap());
+                self.updates.push(id.clone());
+                let result = match self.fail_updates.clone() {
+                    Some(message) => Err(message),
+                    None => Ok(Some(limits)),
+                };
+                self.send(Event::ContainerUpdated { id, result });
+            }
             Action::RecordEvent(_) => {}
         }
     }
@@ -152,6 +176,7 @@ impl Harness {
             state: RunState::Running,
             created_at: self.now,
             started_at: Some(self.now),
+            applied: Some(CgroupLimits::wanted(&self.pod, container)),
         };
         self.containers.insert(seen.id.clone(), seen.clone());
         self.send(Event::ContainerStarted(seen));
@@ -431,6 +456,21 @@ fn a_changed_image_restarts_only_its_container() {
     harness.settle();
     let names: Vec<&str> = harness.starts.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["a", "b", "a"]);
+}
+
+#[test]
+fn an_evicted_pod_fails_with_the_message() {
+    let mut harness = one();
+    harness.settle();
+    harness.send(Event::Evict {
+        message: "Usage of EmptyDir volume \"v\" exceeds the limit \"1Mi\". ".to_owned(),
+    });
+    assert!(matches!(&harness.pending[..], [Action::StopContainer { grace, .. }] if grace.as_secs() == 1));
+    harness.settle();
+    assert_eq!(harness.machine.outcome(), Some(PodOutcome::Failed));
+    let status = harness.machine.status();
+    assert_eq!((status.phase.as_deref(), status.reason.as_deref()), (Some("Failed"), Some("Evicted")));
+    assert_eq!(harness.events, ["Evicted Usage of EmptyDir volume \"v\" exceeds the limit \"1Mi\". "]);
 }
 
 #[test]

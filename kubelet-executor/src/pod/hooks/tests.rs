@@ -44,7 +44,7 @@ async fn get(port: i32, scheme: &str, path: &str) -> Result<(), String> {
         path: Some(path.to_owned()),
         ..Default::default()
     };
-    http_get(&Container::default(), "127.0.0.1", &action).await
+    http_probe(&Container::default(), "127.0.0.1", &action).await
 }
 
 #[tokio::test]

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use cri::v1;
-use executor_core::{env::expand, payload, spec};
+use executor_core::{env::expand, hostname, payload, spec};
 use k8s_openapi::api::core::v1::{Container, Pod, VolumeMount};
 
-use crate::pod::{container_config::termination_path, paths::PodPaths, sandbox_config};
+use crate::pod::{container_config::termination_path, paths::PodPaths};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum MountError {
@@ -133,7 +133,7 @@ fn below(root: &Path, sub_path: &str) -> Result<PathBuf, MountError> {
 /// Writes the Pod's `/etc/hosts`.
 pub(crate) fn write_hosts(pod: &Pod, ips: &[String], paths: &PodPaths) -> std::io::Result<()> {
     let pod_spec = spec::spec(pod);
-    let hostname = sandbox_config::hostname(pod);
+    let (hostname, domain) = (hostname::hostname(pod), hostname::domain(pod));
     let mut text = "# Kubernetes-managed hosts file.\n\
         127.0.0.1\tlocalhost\n\
         ::1\tlocalhost ip6-localhost ip6-loopback\n\
@@ -143,13 +143,9 @@ pub(crate) fn write_hosts(pod: &Pod, ips: &[String], paths: &PodPaths) -> std::i
         fe00::2\tip6-allrouters\n"
         .to_owned();
     for ip in ips {
-        match &pod_spec.subdomain {
-            Some(subdomain) if !subdomain.is_empty() => {
-                let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
-                let domain = format!("{subdomain}.{namespace}.svc.cluster.local");
-                text.push_str(&format!("{ip}\t{hostname}.{domain}\t{hostname}\n"));
-            }
-            _ => text.push_str(&format!("{ip}\t{hostname}\n")),
+        match &domain {
+            Some(domain) => text.push_str(&format!("{ip}\t{hostname}.{domain}\t{hostname}\n")),
+            None => text.push_str(&format!("{ip}\t{hostname}\n")),
         }
     }
     if let Some(aliases) = pod_spec.host_aliases.as_deref().filter(|aliases| !aliases.is_empty()) {

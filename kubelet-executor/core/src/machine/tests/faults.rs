@@ -39,7 +39,12 @@ proptest! {
         let mut harness = Harness::new(json!({
             "restartPolicy": policy,
             "initContainers": [{ "name": "i", "image": "i" }, { "name": "s", "image": "i", "restartPolicy": "Always" }],
-            "containers": [{ "name": "a", "image": "w" }, { "name": "b", "image": "w" }]
+            "containers": [
+                { "name": "a", "image": "w" },
+                { "name": "b", "image": "w", "restartPolicy": policy, "restartPolicyRules": [
+                    { "action": "RestartAllContainers", "exitCodes": { "operator": "In", "values": [2] } },
+                ] },
+            ]
         }));
         for fault in faults {
             match fault {

@@ -1,0 +1,69 @@
+//! The requests of the node's Pods, for resizes in place.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
+
+use executor_core::{
+    action::ResizeRefusal,
+    resources::{self, Requests},
+};
+use k8s_openapi::api::core::v1::{Node, Pod};
+
+use super::context::NodeContext;
+
+/// What the Pods of the node have been allocated, by UID.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    pods: Mutex<BTreeMap<String, Requests>>,
+}
+
+impl Ledger {
+    fn pods(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Requests>> {
+        self.pods.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn set(&self, uid: &str, pod: &Pod) {
+        self.pods().insert(uid.to_owned(), resources::requests(pod));
+    }
+
+    pub fn remove(&self, uid: &str) {
+        self.pods().remove(uid);
+    }
+
+    /// Allocates the requests of a Pod if the node has room beside the others.
+    fn allocate(&self, uid: &str, wanted: Requests, capacity: Requests) -> Result<(), String> {
+        let mut pods = self.pods();
+        let others = pods.iter().filter(|(other, _)| *other != uid).map(|(_, requests)| requests);
+        let used = others.fold(Requests::default(), |sum, requests| Requests {
+            cpu_milli: sum.cpu_milli + requests.cpu_milli,
+            memory_bytes: sum.memory_bytes + requests.memory_bytes,
+        });
+        resources::fits(wanted, used, capacity)?;
+        pods.insert(uid.to_owned(), wanted);
+        Ok(())
+    }
+}
+
+/// Checks whether the node has room for a Pod with new requests, and allocates them.
+pub(crate) async fn check_resize(context: &NodeContext, pod: &Pod) -> Result<(), ResizeRefusal> {
+    let node = context.api.node(&context.config.node_name).await;
+    let node = match node {
+        Ok(Some(node)) => node,
+        Ok(None) => return Err(ResizeRefusal::Deferred("the node does not exist".to_owned())),
+        Err(error) => return Err(ResizeRefusal::Deferred(format!("cannot read the node: {error}"))),
+    };
+    let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+    let allocated = context.ledger.allocate(uid, resources::requests(pod), allocatable(&node));
+    allocated.map_err(ResizeRefusal::Deferred)
+}
+
+fn allocatable(node: &Node) -> Requests {
+    let allocatable = node.status.as_ref().and_then(|status| status.allocatable.as_ref());
+    let amount = |resource: &str| allocatable.and_then(|list| list.get(resource));
+    Requests {
+        cpu_milli: amount("cpu").and_then(resources::milli).unwrap_or(0),
+        memory_bytes: amount("memory").and_then(resources::units).unwrap_or(0).into(),
+    }
+}

@@ -1,0 +1,86 @@
+//! What a node refuses, and what it keeps over a stop; with an in-memory runtime.
+
+use std::sync::Arc;
+
+use kernel_model::{executor::Event, task::TaskState};
+use kubelet_executor::runtime::{Runtime, fake::FakeRuntime};
+use serde_json::json;
+
+use crate::fixture::{Fixture, pod, wait};
+
+fn fixture() -> (Fixture, Arc<FakeRuntime>) {
+    let fake: Arc<FakeRuntime> = Arc::default();
+    let mut fixture = Fixture::new(Some(fake.clone() as Arc<dyn Runtime>));
+    fixture.start();
+    (fixture, fake)
+}
+
+#[test]
+fn a_pod_with_an_unsafe_sysctl_fails() {
+    let (fixture, fake) = fixture();
+    let web = pod(
+        "web",
+        json!({
+            "containers": [{ "name": "c", "image": "i:1" }],
+            "securityContext": { "sysctls": [{ "name": "kernel.msgmax", "value": "65536" }] },
+        }),
+    );
+    fixture.launch(&web);
+    fixture.wait_for_state("uid-web", TaskState::Failed);
+    let status = fixture.status("uid-web");
+    assert_eq!((&status["phase"], &status["reason"]), (&json!("Failed"), &json!("SysctlForbidden")));
+    let message = "forbidden sysctl: \"kernel.msgmax\" not allowlisted";
+    assert_eq!(status["message"], format!("Pod was rejected: {message}"));
+    fixture.wait_for_event("SysctlForbidden", message);
+    assert!(fake.starts().is_empty());
+}
+
+#[test]
+fn the_files_of_an_empty_dir_survive_a_stop_and_end_with_the_pod() {
+    let (mut fixture, _fake) = fixture();
+    let web = pod(
+        "web",
+        json!({ "containers": [{ "name": "c", "image": "i:1" }], "volumes": [{ "name": "v", "emptyDir": {} }] }),
+    );
+    fixture.launch(&web);
+    let runs = |status: &serde_json::Value| status["phase"] == "Running";
+    fixture.wait_for_status("uid-web", "running", runs);
+    let file = fixture.node_dir().join("volumes/uid-web/volumes/v/file");
+    std::fs::write(&file, "kept").unwrap();
+    fixture.stop();
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "kept");
+    fixture.start();
+    fixture.launch(&web);
+    fixture.wait_for_status("uid-web", "running again", |status| {
+        status["containerStatuses"][0]["restartCount"] == 1 && status["phase"] == "Running"
+    });
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "kept");
+    fixture.kill_pod("uid-web", 0);
+    fixture.wait_for_state("uid-web", TaskState::Killed);
+    assert!(!file.exists());
+}
+
+#[test]
+fn a_restarted_executor_goes_on_from_the_newest_version() {
+    let (mut fixture, fake) = fixture();
+    let web = pod("web", json!({ "containers": [{ "name": "c", "image": "i:1" }] }));
+    fixture.launch(&web);
+    fixture.wait_for_status("uid-web", "running", |status| status["phase"] == "Running");
+    let mut newer = web.clone();
+    newer["metadata"]["generation"] = json!(2);
+    newer["spec"]["containers"][0]["image"] = json!("i:2");
+    assert!(fixture.send_event(Event::Message { data: json!({ "pod": newer }).to_string().into() }));
+    let has_new_image = |status: &serde_json::Value| {
+        let container = &status["containerStatuses"][0];
+        container["image"] == "i:2" && container["restartCount"] == 1 && container["ready"] == true
+    };
+    fixture.wait_for_status("uid-web", "running with the new image", has_new_image);
+    fixture.kill();
+    let updates = fixture.agent.updates().len();
+    fixture.start();
+    fixture.launch(&web);
+    wait("an update of the restarted executor", || fixture.agent.updates().len() > updates);
+    let status = fixture.status("uid-web");
+    assert!(has_new_image(&status) && status["observedGeneration"] == 2, "{status:#}");
+    assert_eq!(fake.starts(), ["web/c", "web/c"]);
+}
