@@ -12,6 +12,8 @@ mod kills;
 mod machines;
 #[path = "all/mixed_workloads.rs"]
 mod mixed_workloads;
+#[path = "all/nodes.rs"]
+mod nodes;
 #[path = "all/pulls.rs"]
 mod pulls;
 #[path = "all/refusals.rs"]
