@@ -53,8 +53,14 @@ fn sentence(error: &anyhow::Error) -> String {
 #[cfg(test)]
 mod tests {
     use anyhow::anyhow;
+    use clap::CommandFactory;
 
     use super::*;
+
+    #[test]
+    fn the_flags_fit_each_other() {
+        arguments::Arguments::command().debug_assert();
+    }
 
     #[test]
     fn a_cause_is_printed_once() {

@@ -391,8 +391,13 @@ impl Cluster {
 
     /// Posts JSON to the master's Mesos API, from the clients' network namespace: HTTP status and body.
     pub fn post_to_master(&self, path: &str, body: &str) -> anyhow::Result<(u16, String)> {
+        self.post(path, body, Some(&self.credentials()))
+    }
+
+    /// The same with the credentials of a file, or without any.
+    pub fn post(&self, path: &str, body: &str, credentials: Option<&Path>) -> anyhow::Result<(u16, String)> {
         let mut python = self.command("python3");
-        python.args(["-c", POST, &format!("http://{}{path}", self.mesos), body]).arg(self.credentials());
+        python.args(["-c", POST, &format!("http://{}{path}", self.mesos), body]).args(credentials);
         let output = program::run(&mut python, Duration::from_secs(30))?.ok()?;
         let (status, text) = output.split_once('\n').context("the HTTP client printed no status")?;
         Ok((status.parse()?, text.to_owned()))

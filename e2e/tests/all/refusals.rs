@@ -110,6 +110,10 @@ fn invalid_input_gets_a_clear_error() -> anyhow::Result<()> {
     assert_eq!(missing.stderr.trim(), "Error from server (NotFound): pods \"nobody\" not found");
     let (status, text) = cluster.post_to_master("/api/v1/scheduler", "{\"type\":")?;
     assert!(text.starts_with("Failed to parse body into JSON") && status == 400, "{status} {text}");
+    for path in ["/api/v1/scheduler", "/api/v1", "/teardown"] {
+        let (status, text) = cluster.post(path, "{}", None)?;
+        assert_eq!((status, text.as_str()), (401, "401 Unauthorized."), "{path}");
+    }
     cluster.kubectl(&["get", "--raw", "/readyz"])?;
     cluster.stop_and_assert_clean()
 }
