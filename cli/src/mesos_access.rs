@@ -3,6 +3,7 @@
 use std::{
     fs,
     net::SocketAddr,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -37,6 +38,7 @@ impl MesosAccess {
             Some(path) => (path.clone(), read(path).context("--mesos-credentials")?),
             None => generated(data)?,
         };
+        warn_if_readable(&file);
         let credentials = Credentials::parse(&text).with_context(|| file.display().to_string())?;
         let access = Access::with(credentials);
         let access = match arguments.mesos_anonymous {
@@ -75,6 +77,14 @@ pub fn run_as(arguments: &ServerArguments) -> anyhow::Result<RunAsPolicy> {
             parse_acls(&text).with_context(|| format!("--mesos-acls {}", path.display()))
         }
         None => Ok(RunAsPolicy::default()),
+    }
+}
+
+/// Warns of secrets that every user of the machine can read, as Mesos does.
+fn warn_if_readable(file: &Path) {
+    if fs::metadata(file).is_ok_and(|metadata| metadata.permissions().mode() & 0o007 != 0) {
+        let file = file.display();
+        tracing::warn!(%file, "the permissions of the credentials file are too open: other users can read it");
     }
 }
 

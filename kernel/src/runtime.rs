@@ -78,6 +78,7 @@ impl ProcessRuntime {
     pub(crate) fn new(options: RuntimeOptions, events: mpsc::Sender<ContainerEvent>) -> Self {
         let cgroups = if options.limit { Cgroups::detect() } else { None };
         let paths = Paths::new(options.work_dir.clone());
+        paths.protect();
         let inner = Inner { options, paths, cgroups, containers: Mutex::default(), events };
         Self { inner: Arc::new(inner) }
     }

@@ -6,7 +6,7 @@ use std::{
     io,
     os::{
         fd::{AsFd, OwnedFd},
-        unix::fs::{DirBuilderExt, symlink},
+        unix::fs::{DirBuilderExt, PermissionsExt, symlink},
     },
     path::{Component, Path, PathBuf},
     time::{Duration, SystemTime},
@@ -62,6 +62,24 @@ impl Paths {
 
     pub(crate) fn work_dir(&self) -> &Path {
         &self.work_dir
+    }
+
+    /// Closes what earlier versions left open to other users: they relied on a closed work directory.
+    pub(crate) fn protect(&self) {
+        let set = |dir: &Path, mode| {
+            if dir.is_dir() && !dir.is_symlink() {
+                let _ = fs::set_permissions(dir, fs::Permissions::from_mode(mode));
+            }
+        };
+        let mut level = vec![self.work_dir.join("slaves")];
+        for below in ["frameworks", "executors", "runs"] {
+            level.iter().for_each(|dir| set(dir, PARENT_MODE));
+            let within: Vec<PathBuf> = level.iter().flat_map(|dir| entries(dir)).collect();
+            within.iter().for_each(|dir| set(dir, PARENT_MODE));
+            level = within.iter().map(|entry| entry.join(below)).collect();
+        }
+        level.iter().for_each(|runs| set(runs, PARENT_MODE));
+        level.iter().flat_map(|runs| entries(runs)).for_each(|run| set(&run, SANDBOX_MODE.as_raw_mode()));
     }
 
     /// Removes the sandboxes of old runs.

@@ -1,6 +1,6 @@
 //! Sandboxes whose content tries to lead the agent elsewhere.
 
-use std::{io::Write, os::unix::fs::PermissionsExt};
+use std::io::Write;
 
 use super::*;
 
@@ -20,6 +20,22 @@ fn a_sandbox_is_private_and_can_be_reached() {
     assert_eq!(mode(sandbox.path()), 0o750);
     assert_eq!(mode(&directory.path().join("runs")), 0o711);
     assert_eq!(fs::canonicalize(directory.path().join("runs/latest")).unwrap(), sandbox.path());
+}
+
+#[test]
+fn what_earlier_versions_left_is_closed() {
+    let directory = tempfile::tempdir().unwrap();
+    let paths = Paths::new(directory.path().to_owned());
+    let runs = paths.runs(&"s".into(), &"f".into(), &"e".into()).unwrap();
+    let run = runs.join("c1");
+    fs::create_dir_all(&run).unwrap();
+    symlink("/etc", runs.join("latest")).unwrap();
+    let etc = mode(Path::new("/etc"));
+    paths.protect();
+    assert_eq!(mode(&run), 0o750);
+    let above = run.ancestors().skip(1).take_while(|dir| *dir != directory.path());
+    assert!(above.into_iter().all(|dir| mode(dir) == 0o711));
+    assert_eq!(mode(Path::new("/etc")), etc);
 }
 
 #[test]
