@@ -25,6 +25,7 @@ use transport::tls;
 
 use crate::{
     arguments::{JoinTokenArguments, MesosArguments, Server, ServerArguments, StoreChoice},
+    console,
     data_directory::DataDirectory,
     hollow,
     mesos_access::{self, MesosAccess},
@@ -95,7 +96,7 @@ pub fn print_join_token(arguments: &JoinTokenArguments) -> anyhow::Result<()> {
         false => tokens.current(SystemTime::now(), arguments.join_token_ttl)?,
     };
     directory::write_private(&arguments.data_dir.join(JOIN_TOKEN_FILE), &format!("{token}\n"))?;
-    println!("{token}");
+    console::line(&token.to_string());
     Ok(())
 }
 
