@@ -82,6 +82,9 @@ impl PodMachine {
                 let text = summary("Pod resize started", &pod, None);
                 actions.push(event(false, "ResizeStarted", text));
                 self.pod = pod;
+                for state in &mut self.containers {
+                    state.resize.retry_at = None;
+                }
                 self.resize = PodResize {
                     in_progress: Some(InProgress { generation, since: now, error: None }),
                     ..PodResize::default()
@@ -117,8 +120,8 @@ impl PodMachine {
         let Some(state) = states.find(|state| state.current.as_ref().is_some_and(|c| c.id == id)) else {
             return;
         };
-        // At most one attempt in a while, also if the kernel has other values than it was given.
-        state.resize = ContainerResize { updating: false, retry_at: Some(after(now, RETRY)) };
+        let retry_at = Some(after(now, RETRY));
+        state.resize = ContainerResize { updating: false, retry_at };
         match result {
             Ok(applied) => {
                 let wanted = spec::container(&pod, &state.name).map(|c| CgroupLimits::wanted(&pod, c));
@@ -126,6 +129,9 @@ impl PodMachine {
                     // The runtime has its own conversion of shares to the weights of cgroup v2.
                     let cpu_weight = wanted.cpu_weight;
                     current.applied = applied.map(|applied| CgroupLimits { cpu_weight, ..applied });
+                    // If the kernel has other values than it was given, the update is repeated after a while.
+                    let done = current.applied.is_none_or(|applied| applied.satisfies(&wanted));
+                    state.resize.retry_at = retry_at.filter(|_| !done);
                 }
             }
             Err(message) => {

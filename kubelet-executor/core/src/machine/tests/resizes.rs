@@ -64,6 +64,18 @@ fn the_cgroup_follows_and_the_status_follows_the_cgroup() {
 }
 
 #[test]
+fn a_resize_right_after_another_does_not_wait() {
+    let mut harness = resizable(json!([]));
+    for (cpu, failing) in [("600m", false), ("700m", true), ("800m", false)] {
+        harness.fail_updates = failing.then(|| "no".to_owned());
+        let resources = json!({ "requests": { "cpu": "200m" }, "limits": { "cpu": cpu } });
+        harness.send(Event::Update(resized(&harness, resources)));
+        harness.settle();
+    }
+    assert_eq!(shown(&harness), "limit 800m, allocated 200m, restarts 0");
+}
+
+#[test]
 fn a_restart_policy_of_a_changed_resource_restarts_the_container() {
     for (resource, restarts) in [("cpu", 1), ("memory", 0)] {
         let policy = json!([{ "resourceName": resource, "restartPolicy": "RestartContainer" }]);
