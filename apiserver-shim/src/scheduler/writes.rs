@@ -8,7 +8,7 @@ use shim_core::controllers::served;
 use shim_core::kinds::Subresource;
 use shim_core::rows::Key;
 use shim_core::scheduler::machine::node_projection::{
-    POD_CIDR_ATTRIBUTE, attribute, new_node, project, set_pod_cidr, wants_cidr,
+    POD_CIDR_ATTRIBUTE, ReportedByNode, attribute, new_node, project, set_pod_cidr, wants_cidr,
 };
 use shim_core::scheduler::machine::{
     BindOutcome, BindWrite, Event, NodeOutcome, NodeWrite, PodEdit, StatusWrite, WriteFailure,
@@ -204,8 +204,8 @@ pub(super) async fn node(pipeline: &Pipeline, pod_cidrs: &PodCidrs, write: NodeW
     let name: Box<str> = write.name().into();
     let result = match write {
         NodeWrite::Remove { name, stored } => remove_node(pipeline, pod_cidrs, &name, stored).await,
-        NodeWrite::Put { name, agent, ours, kubelet_port } => {
-            put_node(pipeline, pod_cidrs, &name, (&agent, kubelet_port), ours.as_ref()).await
+        NodeWrite::Put { name, agent, ours, reported } => {
+            put_node(pipeline, pod_cidrs, &name, (&agent, reported), ours.as_ref()).await
         }
     };
     let outcome = result.unwrap_or_else(|status| {
@@ -242,7 +242,7 @@ async fn put_node(
     pipeline: &Pipeline,
     pod_cidrs: &PodCidrs,
     name: &str,
-    (agent, kubelet_port): (&AgentSnapshot, Option<u16>),
+    (agent, reported): (&AgentSnapshot, ReportedByNode),
     ours: Option<&FrameworkId>,
 ) -> Result<NodeOutcome, Status> {
     let nodes = pipeline.registry().builtin(&served("", "nodes"));
@@ -261,7 +261,7 @@ async fn put_node(
     let written = refused.map_or(NodeOutcome::Written, NodeOutcome::WithoutCidr);
     if stored.is_none() {
         let mut node = new_node(agent, cidr.as_deref());
-        project(&mut node, agent, ours, kubelet_port, now);
+        project(&mut node, agent, ours, reported, now);
         match pipeline.create(&identity.context("create"), target, node).await {
             Err(status) if status.code == 409 => {}
             other => return other.map(|_| written),
@@ -274,7 +274,7 @@ async fn put_node(
         if let Some(cidr) = &cidr {
             set_pod_cidr(&mut node, cidr);
         }
-        project(&mut node, agent, ours, kubelet_port, now);
+        project(&mut node, agent, ours, reported, now);
         Ok(node)
     });
     projected.await.map(|_| written)

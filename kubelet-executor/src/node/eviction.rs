@@ -1,11 +1,11 @@
-//! Measures the local storage of Pods with limits, and evicts those that exceed them.
+//! Measures the node's disk, and the local storage of Pods with limits; evicts those that exceed them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use executor_core::{
@@ -26,10 +26,21 @@ const EVERY: Duration = Duration::from_secs(10);
 /// Bytes per unit of `st_blocks`.
 const BLOCK_BYTES: u64 = 512;
 
+/// Room for some images and logs: a disk with this much is not almost full.
+const ENOUGH_BYTES: u64 = 4 << 30;
+/// The node has disk pressure for this long after its disk was almost full, as upstream.
+const PRESSURE_TRANSITION: Duration = Duration::from_secs(300);
+
 /// Runs until the executor ends.
 pub(crate) async fn watch(context: Arc<NodeContext>, pods: Arc<Pods>) {
+    let mut full_at: Option<Instant> = None;
     loop {
         tokio::time::sleep(EVERY).await;
+        if is_almost_full(&context.config.root_dir) {
+            full_at = Some(Instant::now());
+        }
+        let pressure = full_at.is_some_and(|at| at.elapsed() < PRESSURE_TRANSITION);
+        context.disk_pressure.send_if_modified(|shown| std::mem::replace(shown, pressure) != pressure);
         let limited: Vec<Arc<Pod>> =
             pods.views().into_iter().map(|view| view.pod).filter(|pod| eviction::is_limited(pod)).collect();
         if limited.is_empty() {
@@ -53,6 +64,16 @@ pub(crate) async fn watch(context: Arc<NodeContext>, pods: Arc<Pods>) {
             }
         }
     }
+}
+
+/// Whether less than 10 % of a file system's space, or less than 5 % of its inodes, is available: upstream's thresholds.
+/// A large disk has room for Pods beyond that.
+fn is_almost_full(dir: &Path) -> bool {
+    let below = |available: u64, total: u64, percent: u64| total > 0 && available < total / 100 * percent;
+    rustix::fs::statvfs(dir).is_ok_and(|fs| {
+        let space = below(fs.f_bavail, fs.f_blocks, 10);
+        (space && fs.f_bavail * fs.f_frsize < ENOUGH_BYTES) || below(fs.f_favail, fs.f_files, 5)
+    })
 }
 
 /// Bytes by container name.

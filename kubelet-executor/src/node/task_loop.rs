@@ -105,6 +105,7 @@ impl Node {
         let mut lost_at = Instant::now();
         let mut refusals = 0;
         let mut resubscribe_at = tokio::time::Instant::now();
+        let mut disk_pressure = self.context.disk_pressure.subscribe();
         loop {
             self.flush(&calls);
             if self.shutting_down && self.updates.is_empty() && self.pods.uids().is_empty() {
@@ -119,6 +120,7 @@ impl Node {
                     return ExitReason::Stopped;
                 }
                 Some(report) = self.reports.1.recv() => self.report(report),
+                Ok(()) = disk_pressure.changed() => self.report_pressure(),
                 event = next_event(&mut events), if events.is_some() => match event {
                     Some(Event::Error { message }) => return ExitReason::Abandoned(message),
                     Some(event) => self.take(event),
@@ -169,6 +171,15 @@ impl Node {
         }
     }
 
+    /// Reports a changed disk pressure with the status of some Pod.
+    fn report_pressure(&mut self) {
+        let view = self.pods.views().into_iter().find(|view| view.adopted);
+        if let Some(view) = view {
+            let uid = view.pod.metadata.uid.clone().unwrap_or_default();
+            self.report(PodReport { uid, status: view.status, outcome: None });
+        }
+    }
+
     fn report(&mut self, report: PodReport) {
         let phase = report.status.phase.as_deref();
         let state = match report.outcome {
@@ -191,6 +202,9 @@ impl Node {
             if let Some(condition) = condition.as_object_mut() {
                 condition.entry("lastProbeTime").or_insert(Value::Null);
             }
+        }
+        if *self.context.disk_pressure.borrow() {
+            data["diskPressure"] = Value::Bool(true);
         }
         let data = data.to_string();
         let message = report.status.message.clone();

@@ -23,6 +23,8 @@ pub(crate) struct NodeContext {
     pub metrics: Arc<Metrics>,
     pub resolver: Resolver,
     pub capacity: MachineCapacity,
+    /// Whether the disk of the node's directory is almost full.
+    pub disk_pressure: watch::Sender<bool>,
     /// What the Pods have been allocated.
     pub ledger: Ledger,
     /// What Pods may ask for.

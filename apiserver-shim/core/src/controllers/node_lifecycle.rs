@@ -1,4 +1,4 @@
-//! The node lifecycle controller: a Node's taints follow its `Ready` condition, and the Pods of a Node that is not ready are
+//! The node lifecycle controller: a Node's taints follow its conditions, and the Pods of a Node that is not ready are
 //! marked not ready.
 
 use serde_json::{Value, json};
@@ -16,6 +16,7 @@ pub const COMPONENT: &str = "node-controller";
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
+const DISK_PRESSURE: &str = "node.kubernetes.io/disk-pressure";
 
 /// Taints Nodes by their conditions and marks their Pods. Its keys are Nodes and Pods.
 pub struct NodeLifecycleController;
@@ -59,7 +60,7 @@ impl Controller for NodeLifecycleController {
     }
 }
 
-/// Brings the taints of a Node up to date with its condition.
+/// Brings the taints of a Node up to date with its conditions.
 fn taint(node: &Node, now: Seconds) -> Plan {
     let mut plan = Plan::default();
     let wanted = wanted_taints(node, now);
@@ -90,7 +91,10 @@ fn wanted_taints(node: &Node, now: Seconds) -> Vec<Taint> {
     if node.unschedulable {
         wanted.push((UNSCHEDULABLE, TaintEffect::NoSchedule));
     }
-    let ours = |taint: &Taint| [NOT_READY, UNREACHABLE, UNSCHEDULABLE].contains(&&*taint.key);
+    if node.disk_pressure {
+        wanted.push((DISK_PRESSURE, TaintEffect::NoSchedule));
+    }
+    let ours = |taint: &Taint| [NOT_READY, UNREACHABLE, UNSCHEDULABLE, DISK_PRESSURE].contains(&&*taint.key);
     let is = |taint: &Taint, key: &str, effect| *taint.key == *key && taint.effect == effect;
     let mut taints: Vec<Taint> = node
         .taints

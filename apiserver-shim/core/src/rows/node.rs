@@ -78,6 +78,8 @@ pub struct Node {
     pub ready: Option<Option<bool>>,
     /// The last transition of the `Ready` condition.
     pub ready_since: Option<Seconds>,
+    /// Whether the `DiskPressure` condition is true.
+    pub disk_pressure: bool,
     /// `status.allocatable`, as printed.
     pub allocatable: BTreeMap<Box<str>, Box<str>>,
 }
@@ -98,6 +100,9 @@ impl Node {
                 _ => None,
             }),
             ready_since: ready.and_then(|c| seconds(access::text(c, &["lastTransitionTime"]))),
+            disk_pressure: conditions.iter().any(|c| {
+                access::text(c, &["type"]) == "DiskPressure" && access::text(c, &["status"]) == "True"
+            }),
             allocatable: access::entries(value, &["status", "allocatable"])
                 .filter_map(|(k, v)| Some((k.into(), v.as_str()?.into())))
                 .collect(),

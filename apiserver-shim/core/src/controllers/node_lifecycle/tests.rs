@@ -34,6 +34,19 @@ fn taints_follow_the_ready_condition() {
 }
 
 #[test]
+fn a_node_with_disk_pressure_has_a_taint() {
+    let taints = |pressure: &str| {
+        let value = json!({
+            "metadata": {"name": "n", "uid": "n"},
+            "spec": {"taints": [{"key": DISK_PRESSURE, "effect": "NoSchedule"}]},
+            "status": {"conditions": [{"type": "DiskPressure", "status": pressure}]},
+        });
+        wanted_taints(&Node::decode(stored(&value), 1, &value), 5).len()
+    };
+    assert_eq!((taints("True"), taints("False"), taints("Unknown")), (1, 0, 0));
+}
+
+#[test]
 fn pods_are_marked_not_ready_once() {
     let marked = |ready: &str| {
         let value = json!({

@@ -10,6 +10,7 @@ use shim_model::object::StoredObject;
 use crate::controllers::EventRecord;
 use crate::rows::{Key, Pod, Seconds, rfc3339};
 use crate::scheduler::binding::{BindRefusal, bind, scheduler_request};
+use crate::scheduler::machine::node_projection::ReportedByNode;
 use crate::scheduler::{IntentRecord, pod_edits};
 
 /// The effects that a driver carries out after a step.
@@ -157,8 +158,8 @@ pub enum NodeWrite {
         agent: Arc<AgentSnapshot>,
         /// Our framework; resources that other frameworks hold are not allocatable.
         ours: Option<FrameworkId>,
-        /// The port of its executor, if known.
-        kubelet_port: Option<u16>,
+        /// What its executor has reported.
+        reported: ReportedByNode,
     },
     /// Removes the Node and releases its Pod CIDR.
     Remove {

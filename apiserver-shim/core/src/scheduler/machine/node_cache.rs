@@ -18,7 +18,8 @@ use serde_json::Value;
 use shim_model::access;
 
 use super::node_projection::{
-    self, PODS_MAX, RUNTIME_ATTRIBUTE, amounts, attribute, executor_share, held_by_others, node_name,
+    self, PODS_MAX, RUNTIME_ATTRIBUTE, ReportedByNode, amounts, attribute, executor_share, held_by_others,
+    node_name,
 };
 use super::{NodeOutcome, NodeWrite, SchedulerMachine, Send, Write};
 use crate::controllers::{EventRecord, Target, served};
@@ -38,6 +39,8 @@ pub(super) struct NodeCache {
     agent_of: HashMap<Box<str>, AgentId>,
     /// The address of each Node's executor, `ip:port`, as the executor reported it.
     endpoints: HashMap<Box<str>, Box<str>>,
+    /// Whether the disk of each Node is almost full, as its executor reported it.
+    disk_pressure: HashMap<Box<str>, bool>,
     frameworks: BTreeMap<FrameworkId, String>,
     /// Nodes to be updated from their agents.
     dirty: BTreeSet<Box<str>>,
@@ -148,6 +151,7 @@ impl SchedulerMachine {
             self.nodes.agent_of.remove(&name);
             self.node_infos.remove_capacity(&name);
             self.nodes.endpoints.remove(&name);
+            self.nodes.disk_pressure.remove(&name);
             self.out.send.push(Send::Endpoint { node: name.clone(), address: None });
             self.nodes.dirty.insert(name);
         }
@@ -161,6 +165,13 @@ impl SchedulerMachine {
         self.nodes.endpoints.insert(node.into(), address.into());
         self.nodes.dirty.insert(node.into());
         self.out.send.push(Send::Endpoint { node: node.into(), address: Some(address.to_owned()) });
+    }
+
+    pub(super) fn disk_pressure_reported(&mut self, node: &str, pressure: bool) {
+        if self.nodes.disk_pressure.get(node) != Some(&pressure) {
+            self.nodes.disk_pressure.insert(node.into(), pressure);
+            self.nodes.dirty.insert(node.into());
+        }
     }
 
     /// Writes Nodes that may have changed.
@@ -188,22 +199,25 @@ impl SchedulerMachine {
         let agent = self.nodes.agent_of.get(&name).and_then(|id| self.nodes.agents.get(id)).cloned();
         let stored = self.node_infos.get(&name).map(|info| info.node.clone());
         let ours = self.framework_id.clone();
-        let kubelet_port = self.nodes.endpoints.get(&name).and_then(|address| port_of(address));
+        let reported = ReportedByNode {
+            kubelet_port: self.nodes.endpoints.get(&name).and_then(|address| port_of(address)),
+            disk_pressure: self.nodes.disk_pressure.get(&name).copied(),
+        };
         let write = match (agent, stored) {
             (None, stored) => NodeWrite::Remove { name: name.clone(), stored: stored.is_some() },
             (Some(agent), Some(stored)) => {
                 let mut value: Value =
                     serde_json::from_slice(&stored.object.bytes).expect("invariant: a stored object is JSON");
                 let now = self.seconds();
-                let changes = node_projection::project(&mut value, &agent, ours.as_ref(), kubelet_port, now);
+                let changes = node_projection::project(&mut value, &agent, ours.as_ref(), reported, now);
                 if !changes && !node_projection::wants_cidr(&value, &agent) {
                     return;
                 }
-                NodeWrite::Put { name: name.clone(), agent, ours, kubelet_port }
+                NodeWrite::Put { name: name.clone(), agent, ours, reported }
             }
             (Some(agent), None) => {
                 self.out.send.push(Send::Report(registered(&name)));
-                NodeWrite::Put { name: name.clone(), agent, ours, kubelet_port }
+                NodeWrite::Put { name: name.clone(), agent, ours, reported }
             }
         };
         self.nodes.written_at.insert(name.clone(), self.now);

@@ -141,13 +141,21 @@ pub fn is_up(agent: &AgentSnapshot) -> Option<bool> {
     }
 }
 
-/// Updates a Node from its agent and returns whether it changed. `node` is the stored object or a new one. The kubelet port
-/// is that of the agent's executor; while it is unknown, the Node keeps its present one.
+/// What the executor of a Node has reported; while it is unknown, the Node keeps what it shows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ReportedByNode {
+    /// The port of its server.
+    pub kubelet_port: Option<u16>,
+    /// Whether its disk is almost full.
+    pub disk_pressure: Option<bool>,
+}
+
+/// Updates a Node from its agent and returns whether it changed. `node` is the stored object or a new one.
 pub fn project(
     node: &mut Value,
     agent: &AgentSnapshot,
     ours: Option<&FrameworkId>,
-    kubelet_port: Option<u16>,
+    reported: ReportedByNode,
     now: Seconds,
 ) -> bool {
     let before = node.clone();
@@ -165,11 +173,11 @@ pub fn project(
     status.insert("allocatable".into(), resource_list(&allocatable));
     status.insert("addresses".into(), addresses(agent));
     status.insert("nodeInfo".into(), node_info(agent));
-    if let Some(port) = kubelet_port {
+    if let Some(port) = reported.kubelet_port {
         status.insert("daemonEndpoints".into(), json!({"kubeletEndpoint": {"Port": port}}));
     }
     if let Some(up) = is_up(agent) {
-        project_conditions(node, agent, up, now);
+        project_conditions(node, agent, up, reported, now);
     }
     *node != before
 }
@@ -212,15 +220,26 @@ fn node_info(agent: &AgentSnapshot) -> Value {
     })
 }
 
-fn project_conditions(node: &mut Value, agent: &AgentSnapshot, up: bool, now: Seconds) {
+fn project_conditions(
+    node: &mut Value,
+    agent: &AgentSnapshot,
+    up: bool,
+    reported: ReportedByNode,
+    now: Seconds,
+) {
     let lacking = attribute(agent, RUNTIME_ATTRIBUTE);
     let pressure = [
         ("MemoryPressure", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
         ("DiskPressure", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
         ("PIDPressure", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
     ];
+    let shown = node.get("status").and_then(|status| condition(status, "DiskPressure"));
+    let shown = shown.is_some_and(|shown| access::text(shown, &["status"]) == "True");
+    let disk_pressure = reported.disk_pressure.unwrap_or(shown);
     for (kind, reason, message) in pressure {
-        if up {
+        if up && kind == "DiskPressure" && disk_pressure {
+            set(node, [kind, "True", "KubeletHasDiskPressure", "kubelet has disk pressure"], now);
+        } else if up {
             set(node, [kind, "False", reason, message], now);
         } else {
             set(node, [kind, "Unknown", "NodeStatusUnknown", "Kubelet stopped posting node status."], now);

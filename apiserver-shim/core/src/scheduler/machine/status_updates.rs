@@ -30,6 +30,8 @@ struct FromNode<'a> {
     status: Option<&'a RawValue>,
     #[serde(borrow, default)]
     endpoint: Option<Cow<'a, str>>,
+    #[serde(default, rename = "diskPressure")]
+    disk_pressure: bool,
 }
 
 /// A write of a Pod in progress.
@@ -328,6 +330,7 @@ impl SchedulerMachine {
         };
         if let (Some(node), Some(endpoint)) = (node, from_node.endpoint) {
             self.endpoint_reported(node, &endpoint);
+            self.disk_pressure_reported(node, from_node.disk_pressure);
         }
         let status = from_node.status.map(RawValue::get).filter(|status| status.starts_with('{'))?;
         Some(data.slice_ref(status.as_bytes()))

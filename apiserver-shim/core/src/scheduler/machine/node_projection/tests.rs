@@ -28,7 +28,7 @@ fn agent(attributes: &[(&str, &str)]) -> AgentSnapshot {
 
 fn node(agent: &AgentSnapshot) -> Value {
     let mut node = new_node(agent, Some("10.244.0.0/24"));
-    project(&mut node, agent, Some(&FrameworkId::from("ours")), None, 100);
+    project(&mut node, agent, Some(&FrameworkId::from("ours")), ReportedByNode::default(), 100);
     node
 }
 
@@ -71,7 +71,7 @@ fn attributes_become_labels() {
 fn projection_is_idempotent_and_independent_of_time() {
     let agent = agent(&[]);
     let mut node = node(&agent);
-    assert!(!project(&mut node, &agent, Some(&FrameworkId::from("ours")), None, 5_000));
+    assert!(!project(&mut node, &agent, Some(&FrameworkId::from("ours")), ReportedByNode::default(), 5_000));
 }
 
 #[test]
@@ -96,11 +96,11 @@ fn conditions_follow_the_agent() {
 fn a_node_without_a_pod_cidr_is_not_ready() {
     let agent = agent(&[]);
     let mut node = new_node(&agent, None);
-    project(&mut node, &agent, None, None, 100);
+    project(&mut node, &agent, None, ReportedByNode::default(), 100);
     let ready = condition(&node["status"], "Ready").cloned().unwrap_or(Value::Null);
     assert_eq!((&ready["status"], &ready["reason"]), (&json!("False"), &json!("KubeletNotReady")));
     set_pod_cidr(&mut node, "10.244.0.0/24");
-    project(&mut node, &agent, None, None, 200);
+    project(&mut node, &agent, None, ReportedByNode::default(), 200);
     let ready = condition(&node["status"], "Ready").cloned().unwrap_or(Value::Null);
     assert_eq!((&ready["status"], &ready["reason"]), (&json!("True"), &json!("KubeletReady")));
 }
@@ -110,9 +110,29 @@ fn the_kubelet_port_is_the_reported_one_and_stays_while_it_is_unknown() {
     let agent = agent(&[]);
     let mut node = node(&agent);
     assert!(node["status"].get("daemonEndpoints").is_none());
-    assert!(project(&mut node, &agent, None, Some(34567), 200));
+    assert!(project(&mut node, &agent, None, port(34567), 200));
     expect![[r#"{"kubeletEndpoint":{"Port":34567}}"#]]
         .assert_eq(&node["status"]["daemonEndpoints"].to_string());
-    assert!(!project(&mut node, &agent, None, None, 300));
-    assert!(project(&mut node, &agent, None, Some(10250), 400));
+    assert!(!project(&mut node, &agent, None, ReportedByNode::default(), 300));
+    assert!(project(&mut node, &agent, None, port(10250), 400));
+}
+
+fn port(port: u16) -> ReportedByNode {
+    ReportedByNode { kubelet_port: Some(port), ..Default::default() }
+}
+
+#[test]
+fn disk_pressure_is_the_reported_one_and_stays_while_it_is_unknown() {
+    let agent = agent(&[]);
+    let mut node = new_node(&agent, None);
+    let mut shown = |disk_pressure| {
+        let reported = ReportedByNode { disk_pressure, ..Default::default() };
+        project(&mut node, &agent, None, reported, 100);
+        let condition = condition(&node["status"], "DiskPressure").unwrap();
+        (access::text(condition, &["status"]).to_owned(), access::text(condition, &["reason"]).to_owned())
+    };
+    let (no, yes) = (("False", "KubeletHasNoDiskPressure"), ("True", "KubeletHasDiskPressure"));
+    for (reported, expected) in [(None, no), (Some(true), yes), (None, yes), (Some(false), no)] {
+        assert_eq!(shown(reported), (expected.0.to_owned(), expected.1.to_owned()), "{reported:?}");
+    }
 }
