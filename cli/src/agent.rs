@@ -240,6 +240,7 @@ pub async fn stop(
 
 /// Removes what the executor could not remove, or what a crash left behind, and reports what could not be removed.
 pub async fn clear(files: &NodeFiles, signals: &mut runtime::Signals) -> anyhow::Result<()> {
+    kernel::agent::remove_empty_cgroups();
     // Without a configuration no executor has ever run here.
     let Ok(config) = files.read_config() else { return Ok(()) };
     let left = tokio::select! {

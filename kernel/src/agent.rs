@@ -27,7 +27,7 @@ use crate::{
     agent_http,
     agent_link::Dialer,
     clock::Clock,
-    runtime::{ProcessRuntime, RuntimeOptions},
+    runtime::{ProcessRuntime, RuntimeOptions, cgroups},
 };
 
 /// Queued container events; the runtime's tasks wait when the queue is full.
@@ -130,6 +130,11 @@ pub struct AgentHandle {
     driver: tokio::task::JoinHandle<AgentExit>,
     others: tokio::task::JoinSet<()>,
     _lock: File,
+}
+
+/// Removes the control groups of tasks that a killed agent has left, for a stop before the next agent starts.
+pub fn remove_empty_cgroups() {
+    cgroups::remove_empty_parents();
 }
 
 /// Starts an agent that connects to its master through `dialer`.

@@ -42,6 +42,15 @@ pub(crate) struct Usage {
     pub(crate) memory_bytes: u64,
 }
 
+/// Removes the parent cgroups that a killed agent has left, unless something still runs in them.
+pub(crate) fn remove_empty_parents() {
+    let root = Path::new("/sys/fs/cgroup");
+    for controller in ["", "cpu", "memory", "cpuacct"] {
+        // Most of them do not exist.
+        let _ = fs::remove_dir(root.join(controller).join(PARENT));
+    }
+}
+
 impl Cgroups {
     /// Detects a writable cgroup hierarchy, and logs which.
     pub(crate) fn detect() -> Option<Self> {
