@@ -73,11 +73,9 @@ async fn the_principal_is_that_of_the_credentials() {
     let call = json!({"type": "SUBSCRIBE", "subscribe": {"framework_info": info}});
     let refused = client::post_json(master.mesos_address(), "/api/v1/scheduler", &call, None).await;
     assert_eq!(refused.status, 400);
-    assert!(
-        refused.text().await.ends_with(
-            "Authenticated principal 'test' does not match principal 'other' set in `FrameworkInfo`"
-        )
-    );
+    let text = "Failed to validate scheduler::Call: Authenticated principal 'test' does not match principal \
+                'other' set in `FrameworkInfo`";
+    assert_eq!(refused.text().await, text);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -38,7 +38,8 @@ impl Master {
         if let Some(claimed) = &subscribe.framework.principal
             && let Some(mismatch) = claim_error(&caller, claimed)
         {
-            return self.reply(request, Err(Refusal::Invalid(mismatch)));
+            let text = format!("Failed to validate scheduler::Call: {mismatch}");
+            return self.reply(request, Err(Refusal::Invalid(text)));
         }
         if let (Caller::Principal(who), None) = (&caller, &subscribe.framework.principal) {
             subscribe.framework.principal = Some(who.clone());

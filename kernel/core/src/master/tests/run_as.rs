@@ -179,7 +179,7 @@ fn frameworks_belong_to_their_callers() {
         reply Stream
         s2 <- Error { reason: Other, message: "Changing framework's principal is not allowed." }
         s2 closed
-        reply Invalid: Authenticated principal 'q' does not match principal 'p' set in `FrameworkInfo`
+        reply Invalid: Failed to validate scheduler::Call: Authenticated principal 'q' does not match principal 'p' set in `FrameworkInfo`
         reply Stream
         s4 <- Error { reason: Other, message: "Changing framework's principal is not allowed." }
         s4 closed
@@ -201,7 +201,7 @@ fn frameworks_belong_to_their_callers() {
         expect![[r#"
         reply Stream
         s6 <- Subscribed internal
-        reply Invalid: Authenticated principal '' does not match principal 'catamaran-internal' set in `FrameworkInfo`
+        reply Invalid: Failed to validate scheduler::Call: Authenticated principal '' does not match principal 'catamaran-internal' set in `FrameworkInfo`
         reply Stream
         s8 <- Error { reason: Other, message: "Changing framework's principal is not allowed." }
         s8 closed
