@@ -54,7 +54,9 @@ pub(crate) fn environment(
     if let Some(role) = charged.iter().find_map(|resource| resource.allocation_role.as_ref()) {
         variables.push(("MESOS_ALLOCATION_ROLE", role.to_string()));
     }
-    let own = executor.command.as_ref().map(|command| command.environment.as_slice()).unwrap_or_default();
+    // The command executor has the agent's user: nothing that a framework sets may reach its process (LD_PRELOAD).
+    let own = executor.command.as_ref().filter(|_| executor.kind != ExecutorKind::Command);
+    let own = own.map(|command| command.environment.as_slice()).unwrap_or_default();
     variables
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value))
