@@ -234,12 +234,12 @@ impl ApiServer {
                     self.changes.push(Event::NodeGone(name.clone()));
                 }
             }
-            NodeWrite::Put { name, agent, ours, kubelet_port } => {
+            NodeWrite::Put { name, agent, ours, reported } => {
                 let mut node = match self.nodes.get(name) {
                     Some(row) => decode(&row.object),
                     None => node_projection::new_node(agent, Some("10.244.0.0/24")),
                 };
-                node_projection::project(&mut node, agent, ours.as_ref(), *kubelet_port, now);
+                node_projection::project(&mut node, agent, ours.as_ref(), *reported, now);
                 let row = Arc::new(Node::decode(Arc::new(encode(&node)), self.revision, &node));
                 self.changes.push(Event::Node(row.clone()));
                 self.nodes.insert(name.clone(), row);
