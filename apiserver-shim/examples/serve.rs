@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use apiserver_shim::pipeline::{Identity, ObjectRef, Pipeline};
-use apiserver_shim::server::{ApiOptions, start};
+use apiserver_shim::server::{ApiOptions, BuildInfo, start};
 use apiserver_shim::storage::selection::Selection;
 use apiserver_shim::storage::watch_cache::WatchFrom;
 use serde_json::json;
@@ -29,11 +29,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         advertise: [127, 0, 0, 1].into(),
         names: ServerNames::default(),
         audit: None,
+        build: BuildInfo::default(),
     };
     let server = start(options).await?;
     let admin = pki.authority.issue_admin(SystemTime::now())?;
     let url = format!("https://{}", server.local_addr());
-    directory::write_kubeconfig(kubeconfig.as_ref(), &url, pki.authority.certificate(), &admin)?;
+    let rendered = shim_pki::kubeconfig::render(&url, pki.authority.certificate(), &admin);
+    directory::merge_kubeconfig(kubeconfig.as_ref(), &rendered, None)?;
     println!("ready: kubectl --kubeconfig {kubeconfig} get namespaces");
     tokio::spawn(service_accounts(server.pipeline().clone()));
     tokio::signal::ctrl_c().await?;

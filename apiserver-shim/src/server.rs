@@ -22,6 +22,7 @@ use crate::auth::authentication::{Authenticator, DEFAULT_AUDIENCE, User};
 use crate::auth::authorization::FixedAuthorizer;
 use crate::http::node_proxy::node_client;
 use crate::http::service::{Api, ApiService, Caller};
+pub use crate::http::version::BuildInfo;
 use crate::metrics::Registry as Metrics;
 use crate::metrics::requests::{INFLIGHT_PERIOD, RequestMetrics};
 use crate::node_endpoints::NodeEndpoints;
@@ -59,6 +60,8 @@ pub struct ApiOptions {
     pub names: ServerNames,
     /// The audit log and policy; `None` disables audit.
     pub audit: Option<AuditOptions>,
+    /// What `/version` says of this build.
+    pub build: BuildInfo,
 }
 
 /// Why a server could not start.
@@ -124,7 +127,7 @@ pub async fn start(options: ApiOptions) -> Result<ApiHandle, StartError> {
     };
     let authenticator =
         Authenticator::new(registry.clone(), &options.pki.service_account_key, DEFAULT_AUDIENCE)?;
-    let api = Arc::new(Api::new(
+    let api = Api::new(
         registry,
         authenticator,
         Arc::new(FixedAuthorizer),
@@ -132,7 +135,8 @@ pub async fn start(options: ApiOptions) -> Result<ApiHandle, StartError> {
         node_client(node_tls),
         SocketAddr::new(options.advertise, local.port()).to_string(),
         audit,
-    ));
+    );
+    let api = Arc::new(api.with_build(options.build));
     bootstrap::run(&api.pipeline, options.advertise, local.port()).await.map_err(StartError::Bootstrap)?;
     let service = ApiService::new(api, Caller::Unknown);
     let stop = CancellationToken::new();

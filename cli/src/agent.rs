@@ -51,7 +51,8 @@ pub fn run(arguments: Agent) -> anyhow::Result<()> {
         };
         let dialer = Arc::new(TlsDialer { master: arguments.master.clone(), tls: files.tls_source() });
         let mut agent = start(&data, &files, &arguments.agent, &mesos, network, dialer, &progress).await?;
-        mesos.tell(&[arguments.agent.agent_listen], &progress);
+        progress.note(&format!("credentials of the Mesos API: {}", mesos.file.display()));
+        mesos.warn_if_anonymous(&[arguments.agent.agent_listen], &progress);
         preflight::tell_listeners(&listeners(&arguments.agent), &progress);
         let ip = node::advertised(&arguments.agent);
         let signer = Signer::Remote(arguments.master.clone());

@@ -1,6 +1,11 @@
 //! The command line: verbs and flags.
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr, ToSocketAddrs},
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
 
 use apiserver_shim::{
     auth::audit::AuditMode,
@@ -9,14 +14,14 @@ use apiserver_shim::{
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    agent,
+    agent, build,
     logging::{self, LogFormat},
-    server, up,
+    server, up, user_kubeconfig,
 };
 
 /// A Kubernetes API and the Apache Mesos v1 API on the same machines, with one resource ledger.
 #[derive(Debug, Parser)]
-#[command(name = "catamaran", version, max_term_width = 100)]
+#[command(name = "catamaran", version = build::VERSION.as_str(), max_term_width = 100)]
 pub struct Arguments {
     #[command(subcommand)]
     verb: Verb,
@@ -41,6 +46,9 @@ enum Verb {
     /// Run one command task (started by an agent)
     #[command(hide = true)]
     CommandExecutor,
+    /// Merge the kubeconfig on standard input into a file (started by `up`, as the user whose file it is)
+    #[command(hide = true)]
+    MergeKubeconfig { path: PathBuf },
 }
 
 impl Arguments {
@@ -55,6 +63,7 @@ impl Arguments {
             Verb::Executor => agent::run_executor(),
             // The agent reads this exit code as the task's.
             Verb::CommandExecutor => return Ok(agent::run_command_executor()),
+            Verb::MergeKubeconfig { path } => return user_kubeconfig::run(&path),
         }?;
         Ok(ExitCode::SUCCESS)
     }
@@ -83,10 +92,20 @@ fn store_choice(text: &str) -> Result<StoreChoice, String> {
     }
 }
 
+/// Parses a listening address, `ADDRESS:PORT` or `HOST:PORT`; of a host's addresses the first IPv4 one is taken.
+fn socket_address(text: &str) -> Result<SocketAddr, String> {
+    if text.rsplit_once(':').is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err()) {
+        return Err("expected ADDRESS:PORT or HOST:PORT, for example 127.0.0.1:6443".to_owned());
+    }
+    let known: Vec<SocketAddr> =
+        text.to_socket_addrs().map_err(|error| format!("the host has no address: {error}"))?.collect();
+    let first = known.iter().find(|address| address.is_ipv4()).or(known.first());
+    first.copied().ok_or_else(|| "the host has no address".to_owned())
+}
+
 /// Parses a listening address that is also advertised (in the kubeconfig, to agents), so port 0 is refused.
 fn listen_address(text: &str) -> Result<SocketAddr, String> {
-    let address: SocketAddr =
-        text.parse().map_err(|_| "expected ADDRESS:PORT, for example 127.0.0.1:6443".to_owned())?;
+    let address = socket_address(text)?;
     if address.port() == 0 {
         Err("the port must not be 0: clients are given this address".to_owned())
     } else {
@@ -128,6 +147,12 @@ pub struct ServerArguments {
     /// File to write the administrator's kubeconfig to [default: kubeconfig in the data directory]
     #[arg(long, value_name = "PATH")]
     pub kubeconfig: Option<PathBuf>,
+    /// Mode of that file, in octal; with 644 each user of this machine is an administrator of the cluster
+    #[arg(long, value_name = "MODE", default_value = "600", value_parser = octal_mode)]
+    pub write_kubeconfig_mode: u32,
+    /// Further host names and addresses under which clients reach the Kubernetes API, for its certificate
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = subject_name)]
+    pub tls_san: Vec<SubjectName>,
     /// Address of the Kubernetes API (TLS)
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:6443", value_parser = listen_address)]
     pub api_listen: SocketAddr,
@@ -181,6 +206,44 @@ pub struct ServerArguments {
     pub audit_log_mode: AuditMode,
 }
 
+/// A name in a server's certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SubjectName {
+    /// A host name; its first label may be `*`.
+    Dns(String),
+    /// An address.
+    Ip(IpAddr),
+}
+
+/// Parses a host name (RFC 1123) or an address.
+fn subject_name(text: &str) -> Result<SubjectName, String> {
+    if let Ok(address) = text.parse() {
+        return Ok(SubjectName::Ip(address));
+    }
+    let label = |label: &str| {
+        let legal = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        (1..=63).contains(&label.len())
+            && label.chars().all(legal)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let host = text.strip_prefix("*.").unwrap_or(text);
+    // A number as the last label is an address that has not been read as one.
+    let number = host.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()));
+    if text.len() > 253 || !host.split('.').all(label) || number {
+        return Err("expected a host name or an IP address".to_owned());
+    }
+    Ok(SubjectName::Dns(text.to_ascii_lowercase()))
+}
+
+/// Parses the mode of a file that its owner can read, in octal.
+fn octal_mode(text: &str) -> Result<u32, String> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode) if mode <= 0o777 && mode & 0o400 != 0 => Ok(mode),
+        _ => Err("expected the mode of a file that its owner can read, for example 600 or 644".to_owned()),
+    }
+}
+
 /// Parses a mode of the audit log.
 fn audit_mode(text: &str) -> Result<AuditMode, String> {
     match text {
@@ -225,7 +288,7 @@ pub struct MesosArguments {
 #[derive(Debug, Clone, Args)]
 pub struct AgentArguments {
     /// Address of the agent's Mesos API
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:5051")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:5051", value_parser = socket_address)]
     pub agent_listen: SocketAddr,
     /// Socket of the container runtime [default: a private containerd]
     #[arg(long, value_name = "SOCKET")]
@@ -259,6 +322,9 @@ fn sysctl_pattern(text: &str) -> Result<String, String> {
 /// Arguments of `up`.
 #[derive(Debug, Clone, Args)]
 pub struct Up {
+    /// Do not add the cluster to ~/.kube/config of the user who started it (with sudo, of the user who called sudo)
+    #[arg(long)]
+    pub no_merge: bool,
     #[command(flatten)]
     pub server: ServerArguments,
     #[command(flatten)]
@@ -310,4 +376,45 @@ pub struct Agent {
     pub agent: AgentArguments,
     #[command(flatten)]
     pub mesos: MesosArguments,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listening_address_may_have_a_name() {
+        assert_eq!(listen_address("localhost:6443"), Ok(SocketAddr::from(([127, 0, 0, 1], 6443))));
+        assert_eq!(listen_address("[::1]:6443").map(|address| address.port()), Ok(6443));
+        for wrong in [
+            "6443",
+            "localhost",
+            ":6443",
+            "localhost:x",
+            "localhost:65536",
+            "no.such.host.invalid:1",
+            "127.0.0.1:0",
+        ] {
+            assert!(listen_address(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_name_of_the_certificate_is_a_host_or_an_address() {
+        assert_eq!(subject_name("192.0.2.1"), Ok(SubjectName::Ip([192, 0, 2, 1].into())));
+        assert_eq!(subject_name("Api.Example.org"), Ok(SubjectName::Dns("api.example.org".to_owned())));
+        assert!(subject_name("*.example.org").is_ok());
+        for wrong in ["", "a b", "-a", "a..b", "192.0.2.300", "*", "https://a", "a_b"] {
+            assert!(subject_name(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_mode_is_octal_and_readable() {
+        assert_eq!(octal_mode("644"), Ok(0o644));
+        assert_eq!(octal_mode("0600"), Ok(0o600));
+        for wrong in ["", "8", "000", "1777", "rw", "-1"] {
+            assert!(octal_mode(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -11,6 +11,7 @@ use clap::Parser;
 
 mod agent;
 mod arguments;
+mod build;
 mod cgroup_mounts;
 mod console;
 mod data_directory;
@@ -22,10 +23,12 @@ mod node;
 mod pod_network;
 mod preflight;
 mod progress;
+mod ready;
 mod renewal;
 mod runtime;
 mod server;
 mod up;
+mod user_kubeconfig;
 
 /// Several threads allocate and free objects concurrently, where mimalloc costs less CPU than glibc (see the bench).
 #[global_allocator]

@@ -26,7 +26,8 @@ const PRINCIPAL: &str = "catamaran";
 pub struct MesosAccess {
     /// The rules.
     pub access: Access,
-    file: PathBuf,
+    /// The file with the credentials.
+    pub file: PathBuf,
     anonymous: bool,
     anonymous_root: bool,
 }
@@ -49,9 +50,8 @@ impl MesosAccess {
         Ok(Self { access, file, anonymous: arguments.mesos_anonymous, anonymous_root: root })
     }
 
-    /// Prints where the credentials are, or that none are needed.
-    pub fn tell(&self, addresses: &[SocketAddr], progress: &Progress) {
-        progress.note(&format!("credentials of the Mesos API: {}", self.file.display()));
+    /// Prints that no credentials are needed, if so.
+    pub fn warn_if_anonymous(&self, addresses: &[SocketAddr], progress: &Progress) {
         if !self.anonymous {
             return;
         }

@@ -9,9 +9,9 @@ use std::{
 
 use anyhow::Context;
 use kernel::agent_link::{self, JoinRequest, Joined};
-use shim_pki::{Issued, NodeRequest, Pki, authority, directory, identity};
+use shim_pki::{Issued, NodeRequest, Pki, authority, directory, identity, kubeconfig};
 
-use crate::{node::NodeFiles, server::Authority};
+use crate::{node::NodeFiles, server::Authority, user_kubeconfig::UserKubeconfig};
 
 /// The longest time between checks: certificates are renewed months before they end.
 const CHECK_EVERY_MAX: Duration = Duration::from_secs(6 * 3600);
@@ -28,9 +28,15 @@ pub struct ServerFiles {
     pub(crate) join_token: PathBuf,
     pub(crate) join_token_ttl: Duration,
     pub(crate) kubeconfig: PathBuf,
+    pub(crate) kubeconfig_mode: u32,
+    /// The kubeconfig of the user who started the cluster, if the cluster is added to it.
+    pub(crate) user_kubeconfig: Option<UserKubeconfig>,
     /// Base URL of the Kubernetes API, for the kubeconfig.
     pub(crate) api_url: String,
 }
+
+/// The name of the context in the user's kubeconfig, or why there is none; `None` if it was not asked for.
+pub type MergeResult = Option<anyhow::Result<String>>;
 
 impl ServerFiles {
     /// Writes a join token that is valid for at least half of its lifetime.
@@ -43,16 +49,13 @@ impl ServerFiles {
         Ok(directory::write_private(&self.join_token, &text)?)
     }
 
-    /// Writes the administrator's kubeconfig with a new certificate.
-    pub fn write_kubeconfig(&self) -> anyhow::Result<Issued> {
+    /// Writes the administrator's kubeconfig with a new certificate, and merges it into the user's.
+    pub fn write_kubeconfig(&self) -> anyhow::Result<(Issued, MergeResult)> {
         let admin = self.pki.authority.issue_admin(SystemTime::now())?;
-        directory::write_kubeconfig(
-            &self.kubeconfig,
-            &self.api_url,
-            self.pki.authority.certificate(),
-            &admin,
-        )?;
-        Ok(admin)
+        let rendered = kubeconfig::render(&self.api_url, self.pki.authority.certificate(), &admin);
+        directory::merge_kubeconfig(&self.kubeconfig, &rendered, Some(self.kubeconfig_mode))?;
+        let merged = self.user_kubeconfig.as_ref().map(|user| user.merge(&rendered));
+        Ok((admin, merged))
     }
 
     /// Renews the files until the task is aborted.
@@ -67,7 +70,15 @@ impl ServerFiles {
                 continue;
             }
             match self.write_kubeconfig() {
-                Ok(renewed) => admin = renewed,
+                Ok((renewed, merged)) => {
+                    admin = renewed;
+                    if let Some(Err(error)) = merged {
+                        tracing::error!(
+                            error = format!("{error:#}"),
+                            "the user's kubeconfig cannot be renewed"
+                        );
+                    }
+                }
                 Err(error) => tracing::error!(%error, "the kubeconfig cannot be renewed"),
             }
         }

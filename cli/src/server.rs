@@ -24,16 +24,18 @@ use tokio::task::JoinHandle;
 use transport::tls;
 
 use crate::{
-    arguments::{JoinTokenArguments, MesosArguments, Server, ServerArguments, StoreChoice},
-    console,
+    arguments::{JoinTokenArguments, Server, ServerArguments, StoreChoice, SubjectName},
+    build, console,
     data_directory::DataDirectory,
     hollow,
     mesos_access::{self, MesosAccess},
     pod_network,
     preflight::{self, Listener},
     progress::Progress,
+    ready,
     renewal::{JOIN_TOKEN_FILE, ServerFiles},
     runtime,
+    user_kubeconfig::UserKubeconfig,
 };
 
 /// A running control plane.
@@ -45,6 +47,8 @@ pub struct Running {
     /// Base URL of the Kubernetes API.
     pub api_url: String,
     pub(crate) kubeconfig: PathBuf,
+    /// The user's kubeconfig, and the name of the cluster's context in it.
+    pub(crate) user_kubeconfig: Option<(PathBuf, String)>,
     runners: RunnersHandle,
     hollow: Option<HollowHandle>,
     renewal: JoinHandle<()>,
@@ -58,11 +62,14 @@ pub fn run(arguments: Server) -> anyhow::Result<()> {
     runtime::block_on(async move {
         let mut signals = runtime::Signals::listen()?;
         let progress = Progress::start();
+        let access = MesosAccess::open(&data, &mesos, server.mesos_anonymous_root)?;
         let mut running = tokio::select! {
-            running = open_and_start(&data, &server, &mesos, &progress) => running?,
+            running = start(&data, &server, &access, None, &progress) => running?,
             () = signals.wait() => return Ok(()),
         };
-        progress.finish(&ready_line(&running));
+        access.warn_if_anonymous(&[server.mesos_listen], &progress);
+        preflight::tell_listeners(&listeners(&server), &progress);
+        progress.finish(&ready::of_server(&running, &server, &access.file, &data).to_string());
         let failed = tokio::select! {
             why = running.failed() => Some(why),
             () = signals.wait() => None,
@@ -70,19 +77,6 @@ pub fn run(arguments: Server) -> anyhow::Result<()> {
         running.stop().await;
         failed.map_or(Ok(()), |why| bail!("{why}"))
     })
-}
-
-async fn open_and_start(
-    data: &DataDirectory,
-    server: &ServerArguments,
-    mesos: &MesosArguments,
-    progress: &Progress,
-) -> anyhow::Result<Running> {
-    let access = MesosAccess::open(data, mesos, server.mesos_anonymous_root)?;
-    let running = start(data, server, &access, progress).await?;
-    access.tell(&[server.mesos_listen], progress);
-    preflight::tell_listeners(&listeners(server), progress);
-    Ok(running)
 }
 
 /// `catamaran join-token`: the server reads the tokens for each join, so it need not be restarted.
@@ -108,16 +102,12 @@ pub fn listeners(arguments: &ServerArguments) -> [Listener; 2] {
     ]
 }
 
-/// The last line of a start-up.
-pub fn ready_line(running: &Running) -> String {
-    format!("ready: kubectl --kubeconfig {} get nodes", running.kubeconfig.display())
-}
-
 /// Starts all parts in order of dependency.
 pub async fn start(
     data: &DataDirectory,
     arguments: &ServerArguments,
     mesos: &MesosAccess,
+    user_kubeconfig: Option<UserKubeconfig>,
     progress: &Progress,
 ) -> anyhow::Result<Running> {
     let audit = audit(arguments)?;
@@ -145,8 +135,9 @@ pub async fn start(
         pki: Arc::clone(&pki),
         listen: arguments.api_listen,
         advertise: ip,
-        names: ServerNames { dns: Vec::new(), addresses: Vec::new() },
+        names: subject_names(&arguments.tls_san),
         audit,
+        build: build::info(),
     })
     .await?;
     let runners = runners::start(RunnersOptions {
@@ -159,18 +150,50 @@ pub async fn start(
         ca_pem: pki.authority.certificate().to_owned(),
     });
     let hollow = hollow::start(&master, arguments.hollow_nodes, progress);
+    let user = user_kubeconfig.as_ref().map(|user| user.path().to_owned());
     let files = ServerFiles {
         pki: Arc::clone(&pki),
         join_token: data.join(JOIN_TOKEN_FILE),
         join_token_ttl: arguments.join_token_ttl,
         kubeconfig: arguments.kubeconfig.clone().unwrap_or_else(|| data.join("kubeconfig")),
+        kubeconfig_mode: arguments.write_kubeconfig_mode,
+        user_kubeconfig,
         api_url: api_url.clone(),
     };
     files.write_join_token()?;
     let kubeconfig = files.kubeconfig.clone();
-    let admin = files.write_kubeconfig()?;
+    let (admin, merged) = files.write_kubeconfig()?;
+    let context = merged.and_then(|merged| {
+        let failed =
+            |error| progress.note(&format!("warning: the cluster is not in your kubeconfig: {error:#}"));
+        merged.map_err(failed).ok()
+    });
+    let user_kubeconfig = user.zip(context);
     let renewal = tokio::spawn(files.keep(admin));
-    Ok(Running { master, api, pki, pod_cidrs, api_url, kubeconfig, runners, hollow, renewal })
+    Ok(Running {
+        master,
+        api,
+        pki,
+        pod_cidrs,
+        api_url,
+        kubeconfig,
+        user_kubeconfig,
+        runners,
+        hollow,
+        renewal,
+    })
+}
+
+/// The names of `--tls-san`, by kind.
+fn subject_names(names: &[SubjectName]) -> ServerNames {
+    let mut sorted = ServerNames::default();
+    for name in names {
+        match name {
+            SubjectName::Dns(host) => sorted.dns.push(host.clone()),
+            SubjectName::Ip(address) => sorted.addresses.push(*address),
+        }
+    }
+    sorted
 }
 
 /// The audit log that was asked for.

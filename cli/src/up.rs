@@ -14,9 +14,11 @@ use crate::{
     pod_network::Source,
     preflight,
     progress::Progress,
+    ready,
     renewal::{self, Signer},
     runtime,
     server::{self, Authority, Running},
+    user_kubeconfig::UserKubeconfig,
 };
 
 /// `catamaran up`.
@@ -42,8 +44,9 @@ async fn start_and_serve(
     let progress = Progress::start();
     let files = NodeFiles::below(data.path());
     let mesos = MesosAccess::open(data, &arguments.mesos, arguments.server.mesos_anonymous_root)?;
+    let user = if arguments.no_merge { None } else { UserKubeconfig::of_caller() };
     let mut running = tokio::select! {
-        running = server::start(data, &arguments.server, &mesos, &progress) => running?,
+        running = server::start(data, &arguments.server, &mesos, user, &progress) => running?,
         // An earlier run may have been killed and its Pods may still run here.
         () = signals.wait() => return agent::clear(&files, signals).await,
     };
@@ -59,10 +62,10 @@ async fn start_and_serve(
         () = signals.wait() => return agent::clear(&files, signals).await,
     };
     let mut agent = agent::start(data, &files, &arguments.agent, &mesos, network, dialer, &progress).await?;
-    mesos.tell(&[arguments.server.mesos_listen, arguments.agent.agent_listen], &progress);
+    mesos.warn_if_anonymous(&[arguments.server.mesos_listen, arguments.agent.agent_listen], &progress);
     preflight::tell_listeners(&server::listeners(&arguments.server), &progress);
     preflight::tell_listeners(&agent::listeners(&arguments.agent), &progress);
-    let ready = server::ready_line(&running);
+    let ready = ready::of_cluster(&running, arguments, &mesos.file, data).to_string();
     agent::serve(&mut agent, progress, &ready, signals, running.failed()).await?;
     renewal.abort();
     let stopped = agent::stop(agent, &files, signals).await;

@@ -147,6 +147,8 @@ impl Cluster {
     fn up_by(starter: impl FnOnce(&Path) -> Vec<String>, extra: &[&str]) -> anyhow::Result<Self> {
         let mut cluster = Self::new(free_address()?, free_address()?, None)?;
         let mut arguments = cluster.server_arguments("up", extra);
+        // The kubeconfig of whoever runs the tests is not theirs.
+        arguments.push("--no-merge".to_owned());
         arguments.extend(["--agent-listen".to_owned(), free_address()?]);
         let member = Member::new("up", cluster.directory(), arguments, starter(cluster.directory()));
         cluster.members.push(member);

@@ -9,6 +9,7 @@ mod check;
 mod command;
 mod fuzz;
 mod prerequisites;
+mod privileges;
 mod sim;
 mod test;
 mod tidy;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::bail;
 
-use crate::command;
+use crate::{command, privileges};
 
 /// A required package.
 struct Prerequisite {
@@ -84,16 +84,13 @@ fn install(groups: &[&[Prerequisite]]) -> anyhow::Result<()> {
         return Ok(());
     }
     let wanted = missing.join(" ");
-    if !rustix::process::geteuid().is_root() || !Path::new("/usr/bin/apt-get").exists() {
-        bail!(
-            "missing: {wanted}. Install them (on Debian, as root: apt-get install {wanted}) and run this again"
-        );
+    if !Path::new("/usr/bin/apt-get").exists() {
+        bail!("missing: {wanted} (Debian's names). Install them and run this again");
     }
     println!("installing from Debian: {wanted}");
-    command::run(&mut command::program("apt-get", &["update", "-qq"]))?;
-    let mut arguments = vec!["install", "-y", "-qq", "--no-install-recommends"];
+    command::run(&mut privileges::as_root("apt-get", &["update", "-qq"])?)?;
+    let mut arguments = vec!["DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-y", "-qq"];
+    arguments.push("--no-install-recommends");
     arguments.extend(missing);
-    let mut apt = command::program("apt-get", &arguments);
-    apt.env("DEBIAN_FRONTEND", "noninteractive");
-    command::run(&mut apt)
+    command::run(&mut privileges::as_root("env", &arguments)?)
 }

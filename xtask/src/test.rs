@@ -4,7 +4,7 @@ use anyhow::bail;
 
 use crate::{
     command::{self, Count},
-    prerequisites, tidy,
+    prerequisites, privileges, tidy,
 };
 
 /// The test target of the end-to-end tests.
@@ -42,6 +42,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             let mut tests = command::cargo(&["test", "--workspace", "--no-fail-fast"]);
             // A failing property prints the seed and the minimal failing case.
             tests.env("PROPTEST_RNG_SEED", arguments.seed.to_string());
+            // Some tests make namespaces and control groups; with --fast they are skipped unless this is root.
+            tests.envs(if arguments.fast { None } else { privileges::test_runner()? });
             println!("seed of the property tests: {0} (PROPTEST_RNG_SEED={0})", arguments.seed);
             command::run_counting(&mut tests, &mut count)
         })?;
@@ -66,6 +68,7 @@ fn end_to_end(only: Option<&str>, count: &mut Count) -> anyhow::Result<()> {
     let mut tests = command::cargo(&["test", "--workspace", "--test", END_TO_END, "--", "--test-threads=1"]);
     // One cluster at a time: the tests share ports, bridges and cores.
     tests.arg("--nocapture").args(only);
+    tests.envs(privileges::test_runner()?);
     tests.env("RUST_BACKTRACE", "0").env("CATAMARAN_CLIENTS", prerequisites::clients_directory());
     tests.env("CATAMARAN_FRAMEWORKS", prerequisites::frameworks_directory());
     tests.env("CATAMARAN_BINARY", command::target_directory()?.join("debug/catamaran"));

@@ -1,10 +1,11 @@
-//! `cargo xtask up`: from a new machine to a running cluster.
+//! `cargo xtask up`: from a new machine to a running cluster. It builds as the user who calls it; packages are installed and the
+//! cluster is started through sudo.
 
 use std::os::unix::process::CommandExt;
 
 use anyhow::Context;
 
-use crate::{command, prerequisites};
+use crate::{command, prerequisites, privileges};
 
 /// Arguments of `up`.
 #[derive(clap::Args)]
@@ -21,9 +22,13 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         // Without a container runtime the cluster starts too; Pods wait and their Events give the reason.
         eprintln!("warning: {error:#}");
     }
-    command::run(&mut command::cargo(&["build", "--release", "--package", "catamaran"]))?;
     let binary = command::target_directory()?.join("release/catamaran");
-    let mut up = command::program(&binary.to_string_lossy(), &["up"]);
+    if !binary.exists() {
+        println!("building catamaran: the first time this takes about ten minutes on two cores");
+    }
+    privileges::warn_of_sudo();
+    command::run(&mut command::cargo(&["build", "--release", "--package", "catamaran"]))?;
+    let mut up = privileges::as_root(&binary.to_string_lossy(), &["up"])?;
     if !has_flag(&arguments.rest, "--example-images") {
         up.arg("--example-images");
     }

@@ -4,12 +4,12 @@
 mod join_tokens;
 
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::authority::service_account_key;
-use crate::{CertificateAuthority, Issued, PkiError, kubeconfig};
+use crate::{CertificateAuthority, PkiError, kubeconfig};
 
 pub use join_tokens::JoinTokens;
 
@@ -51,12 +51,22 @@ impl Pki {
     }
 }
 
-/// Writes the administrator's kubeconfig for `server`, readable by the owner only.
-pub fn write_kubeconfig(path: &Path, server: &str, authority: &str, admin: &Issued) -> Result<(), PkiError> {
+/// Adds a cluster's entries, as [`kubeconfig::render`] writes them, to the kubeconfig at `path`, and returns the name of its
+/// context. `mode` is the mode of a new file; `None` keeps that of an existing one, and is 0600 for a new one.
+pub fn merge_kubeconfig(path: &Path, rendered: &str, mode: Option<u32>) -> Result<String, PkiError> {
     if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
         std::fs::create_dir_all(parent).map_err(|e| file(parent, e))?;
     }
-    write(path, &kubeconfig::render(server, authority, admin), MODE_PRIVATE)
+    // A link stays a link to the file that its owner keeps elsewhere.
+    let path = &std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let present = std::fs::metadata(path).ok().map(|of| of.permissions().mode() & 0o7777);
+    let existing = read(path)?.unwrap_or_default();
+    let merged = kubeconfig::merge(&existing, rendered)
+        .map_err(|error| PkiError::Kubeconfig { path: path.to_owned(), source: Box::new(error) })?;
+    if existing != merged.text || mode.is_some_and(|mode| Some(mode) != present) {
+        write(path, &merged.text, mode.or(present).unwrap_or(MODE_PRIVATE))?;
+    }
+    Ok(merged.context)
 }
 
 /// Writes a private file (a node's key) atomically.
@@ -103,6 +113,8 @@ fn write(path: &Path, text: &str, mode: u32) -> Result<(), PkiError> {
     let result = (|| {
         let _ = std::fs::remove_file(&temporary);
         let mut f = std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
+        // The mode at creation is less what the umask forbids.
+        f.set_permissions(std::fs::Permissions::from_mode(mode))?;
         f.write_all(text.as_bytes())?;
         f.sync_all()?;
         std::fs::rename(&temporary, path)?;

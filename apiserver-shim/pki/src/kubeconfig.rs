@@ -1,6 +1,100 @@
 //! The administrator's kubeconfig as text. Certificates are embedded, so that the file can be copied.
+//!
+//! [`merge`] adds the cluster to a kubeconfig that its owner has edited: everything else in it stays.
 
-use crate::Issued;
+use serde_yaml_ng::{Mapping, Value};
+
+use crate::{Issued, PkiError};
+
+/// The name of cluster, user and context, with a number where it is taken by another cluster.
+pub const NAME: &str = "catamaran";
+
+/// A kubeconfig to which a cluster was added.
+#[derive(Debug)]
+pub struct Merged {
+    /// The whole file.
+    pub text: String,
+    /// The name of the cluster's context.
+    pub context: String,
+}
+
+/// Adds the cluster of `rendered`, which [`render`] wrote, to `existing`, which may be empty. An entry for the same server or
+/// certificate authority gets the new address and certificates and keeps its other fields, such as a context's namespace. The
+/// current context changes only if there is none.
+pub fn merge(existing: &str, rendered: &str) -> Result<Merged, PkiError> {
+    let mut file = parse(existing)?;
+    let ours = parse(rendered)?;
+    for (key, value) in [("apiVersion", "v1"), ("kind", "Config")] {
+        file.entry(key.into()).or_insert_with(|| value.into());
+    }
+    let cluster = entry_fields(&ours, "clusters", "cluster", NAME).cloned().unwrap_or_default();
+    let name = name_for(&file, &cluster);
+    update(&mut file, "clusters", "cluster", &name, cluster)?;
+    let user = entry_fields(&ours, "users", "user", NAME).cloned().unwrap_or_default();
+    update(&mut file, "users", "user", &name, user)?;
+    let context = Mapping::from_iter(["cluster", "user"].map(|key| (key.into(), name.as_str().into())));
+    update(&mut file, "contexts", "context", &name, context)?;
+    if file.get("current-context").and_then(Value::as_str).is_none_or(str::is_empty) {
+        file.insert("current-context".into(), name.as_str().into());
+    }
+    let text = serde_yaml_ng::to_string(&file).map_err(|e| PkiError::malformed("kubeconfig", e))?;
+    Ok(Merged { text, context: name })
+}
+
+fn parse(text: &str) -> Result<Mapping, PkiError> {
+    match serde_yaml_ng::from_str(text).map_err(|e| PkiError::malformed("kubeconfig", e))? {
+        Value::Null => Ok(Mapping::new()),
+        Value::Mapping(file) => Ok(file),
+        _ => Err(PkiError::malformed("kubeconfig", "it is not a mapping")),
+    }
+}
+
+/// The fields of an entry, `clusters[name=…].cluster` for instance.
+fn entry_fields<'a>(file: &'a Mapping, list: &str, fields: &str, name: &str) -> Option<&'a Mapping> {
+    let entries = file.get(list)?.as_sequence()?;
+    entries.iter().find(|entry| entry_name(entry) == Some(name))?.get(fields)?.as_mapping()
+}
+
+fn entry_name(entry: &Value) -> Option<&str> {
+    entry.get("name")?.as_str()
+}
+
+/// The name of the entry that is for the same cluster, or a free one.
+fn name_for(file: &Mapping, cluster: &Mapping) -> String {
+    let names = std::iter::once(NAME.to_owned()).chain((2..).map(|number| format!("{NAME}-{number}")));
+    let same = |known: &Mapping| {
+        ["server", "certificate-authority-data"].iter().any(|key| known.get(key) == cluster.get(key))
+    };
+    let usable = |name: &String| entry_fields(file, "clusters", "cluster", name).is_none_or(same);
+    names.into_iter().find(usable).expect("invariant: a file has finitely many names")
+}
+
+/// Sets fields of an entry and keeps its others.
+fn update(
+    file: &mut Mapping,
+    list: &'static str,
+    key: &str,
+    name: &str,
+    fields: Mapping,
+) -> Result<(), PkiError> {
+    let wrong = || PkiError::malformed("kubeconfig", format!("'{list}' is not a list of named entries"));
+    let entries = file.entry(list.into()).or_insert(Value::Null);
+    if entries.is_null() {
+        *entries = Value::Sequence(Vec::new());
+    }
+    let entries = entries.as_sequence_mut().ok_or_else(wrong)?;
+    let position = entries.iter().position(|entry| entry_name(entry) == Some(name));
+    let position = position.unwrap_or_else(|| {
+        entries.push(Value::Mapping(Mapping::from_iter([("name".into(), name.into())])));
+        entries.len() - 1
+    });
+    let entry = entries[position].as_mapping_mut().ok_or_else(wrong)?;
+    match entry.entry(key.into()).or_insert(Value::Null) {
+        Value::Mapping(known) => known.extend(fields),
+        other => *other = Value::Mapping(fields),
+    }
+    Ok(())
+}
 
 /// A kubeconfig with one cluster, user and context, all named `catamaran`.
 pub fn render(server: &str, authority_pem: &str, admin: &Issued) -> String {

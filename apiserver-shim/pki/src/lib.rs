@@ -35,6 +35,9 @@ pub enum PkiError {
     /// There is no usable TLS configuration.
     #[error(transparent)]
     Tls(#[from] transport::tls::TlsError),
+    /// An existing kubeconfig could not be read.
+    #[error("{}: {source}; mend or remove the file", path.display())]
+    Kubeconfig { path: std::path::PathBuf, source: Box<PkiError> },
     /// A file of the PKI directory could not be read or written.
     #[error("{path}: {source}")]
     File { path: std::path::PathBuf, source: std::io::Error },

@@ -1,5 +1,6 @@
 //! Tests of keys and certificates, with handshakes of in-memory rustls connections.
 
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -128,7 +129,6 @@ fn a_join_token_verifies_cluster_and_secret() {
 
 #[test]
 fn keys_are_kept_over_restarts_and_private() {
-    use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::tempdir().unwrap();
     let first = Pki::open_or_create(dir.path(), SystemTime::now()).unwrap();
     let second = Pki::open_or_create(dir.path(), SystemTime::now()).unwrap();
@@ -147,6 +147,76 @@ fn keys_are_kept_over_restarts_and_private() {
     let admin = first.authority.issue_admin(SystemTime::now()).unwrap();
     let text = crate::kubeconfig::render("https://127.0.0.1:6443", first.authority.certificate(), &admin);
     assert!(text.contains("server: https://127.0.0.1:6443"));
+}
+
+/// A kubeconfig as [`crate::kubeconfig::render`] writes it, with readable values.
+fn kubeconfig_of(server: &str, authority: &str, key: &str) -> String {
+    let admin = crate::Issued { certificate: "certificate".into(), key: key.into() };
+    crate::kubeconfig::render(server, authority, &admin)
+}
+
+#[test]
+fn a_merged_kubeconfig_keeps_what_its_owner_has_written() {
+    let first = kubeconfig_of("https://127.0.0.1:6443", "authority", "old");
+    let theirs = "apiVersion: v1\nkind: Config\ncurrent-context: work\ncontexts:\n- name: work\n  context: {cluster: w, user: w}\n";
+    let merged = crate::kubeconfig::merge(theirs, &first).unwrap();
+    assert_eq!(merged.context, "catamaran");
+    assert!(merged.text.contains("current-context: work"), "{}", merged.text);
+    assert!(merged.text.contains("name: work"), "{}", merged.text);
+    let edited = merged.text.replace("    user: catamaran\n", "    user: catamaran\n    namespace: team\n");
+    assert_ne!(edited, merged.text);
+    // The same authority at another address, with another key.
+    let moved = kubeconfig_of("https://192.0.2.1:6443", "authority", "new");
+    let again = crate::kubeconfig::merge(&edited, &moved).unwrap();
+    assert_eq!(again.context, "catamaran");
+    assert!(
+        again.text.contains("namespace: team") && again.text.contains("https://192.0.2.1:6443"),
+        "{}",
+        again.text
+    );
+    assert!(!again.text.contains("127.0.0.1"), "{}", again.text);
+    assert_eq!(crate::kubeconfig::merge(&again.text, &moved).unwrap().text, again.text);
+}
+
+#[test]
+fn another_cluster_gets_a_name_of_its_own() {
+    let first = kubeconfig_of("https://127.0.0.1:6443", "one", "k");
+    let second = kubeconfig_of("https://127.0.0.1:7443", "two", "k");
+    let merged = crate::kubeconfig::merge(&first, &second).unwrap();
+    assert_eq!(merged.context, "catamaran-2");
+    assert!(merged.text.contains("current-context: catamaran\n"), "{}", merged.text);
+    assert_eq!(crate::kubeconfig::merge(&merged.text, &second).unwrap().context, "catamaran-2");
+    assert_eq!(crate::kubeconfig::merge(&merged.text, &first).unwrap().context, "catamaran");
+    // A new cluster at the address of an old one takes its place.
+    let anew = kubeconfig_of("https://127.0.0.1:6443", "three", "k");
+    assert_eq!(crate::kubeconfig::merge(&merged.text, &anew).unwrap().context, "catamaran");
+}
+
+#[test]
+fn a_kubeconfig_that_is_none_is_refused_and_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("kubeconfig");
+    for text in ["- a\n", "a: [\n", "clusters: 5\n", "clusters: [5]\nusers: []\ncontexts: 7\n"] {
+        std::fs::write(&path, text).unwrap();
+        let ours = kubeconfig_of("https://127.0.0.1:6443", "one", "k");
+        let error = crate::directory::merge_kubeconfig(&path, &ours, None).unwrap_err();
+        assert!(error.to_string().contains("mend or remove the file"), "{error}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+    }
+}
+
+#[test]
+fn a_kubeconfig_has_the_mode_that_was_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("new/kubeconfig");
+    let ours = kubeconfig_of("https://127.0.0.1:6443", "one", "k");
+    let mode = || std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+    crate::directory::merge_kubeconfig(&path, &ours, None).unwrap();
+    assert_eq!(mode(), 0o600);
+    crate::directory::merge_kubeconfig(&path, &ours, Some(0o644)).unwrap();
+    assert_eq!(mode(), 0o644);
+    crate::directory::merge_kubeconfig(&path, &kubeconfig_of("https://h:1", "one", "k"), None).unwrap();
+    assert_eq!(mode(), 0o644);
 }
 
 #[test]

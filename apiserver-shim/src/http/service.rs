@@ -33,6 +33,7 @@ use crate::http::measure::{self, Measurement};
 use crate::http::node_proxy::NodeClient;
 use crate::http::objects::{self, ResourceRequest};
 use crate::http::subresources::{self, reviews};
+use crate::http::version::BuildInfo;
 use crate::http::{discovery, health, negotiation, openapi, pretty, reply, version, websocket};
 use crate::metrics::{self, requests::RequestMetrics};
 use crate::node_endpoints::NodeEndpoints;
@@ -63,6 +64,8 @@ pub struct Api {
     pub address: String,
     /// The audit log; `None` if audit is disabled.
     pub audit: Option<Arc<AuditLog>>,
+    /// What `/version` says.
+    pub build: BuildInfo,
     /// The registry behind `/metrics`.
     pub metrics: metrics::Registry,
     /// The metrics of requests.
@@ -100,10 +103,16 @@ impl Api {
             node_client,
             address,
             audit,
+            build: BuildInfo::default(),
             metrics,
             requests,
             slots,
         }
+    }
+
+    /// With what `/version` says.
+    pub fn with_build(self, build: BuildInfo) -> Api {
+        Api { build, ..self }
     }
 }
 
@@ -439,7 +448,7 @@ async fn to_path(
             _ => Err(status::method_not_allowed()),
         },
         "/version" if !readable => Err(status::method_not_allowed()),
-        "/version" => Ok(reply::value(200, Media::Json, &version::value())),
+        "/version" => Ok(reply::value(200, Media::Json, &version::value(&api.build))),
         "/.well-known/openid-configuration" => {
             let value = json!({
                 "issuer": api.authenticator.issuer(),

@@ -12,8 +12,25 @@ pub fn git_version() -> String {
     format!("v1.{MINOR}.{PATCH}+catamaran-{}", env!("CARGO_PKG_VERSION"))
 }
 
+/// From which sources the binary was built, and when.
+#[derive(Debug, Clone)]
+pub struct BuildInfo {
+    /// The commit in hexadecimal; `unknown` outside a repository.
+    pub commit: String,
+    /// Whether the sources differed from the commit.
+    pub modified: bool,
+    /// RFC 3339, UTC.
+    pub date: String,
+}
+
+impl Default for BuildInfo {
+    fn default() -> Self {
+        Self { commit: "unknown".to_owned(), modified: false, date: "1970-01-01T00:00:00Z".to_owned() }
+    }
+}
+
 /// The response of `/version`.
-pub fn value() -> Value {
+pub fn value(build: &BuildInfo) -> Value {
     json!({
         "major": "1",
         "minor": MINOR,
@@ -22,9 +39,9 @@ pub fn value() -> Value {
         "minCompatibilityMajor": "1",
         "minCompatibilityMinor": "35",
         "gitVersion": git_version(),
-        "gitCommit": option_env!("CATAMARAN_COMMIT").unwrap_or("unknown"),
-        "gitTreeState": "clean",
-        "buildDate": option_env!("CATAMARAN_BUILD_DATE").unwrap_or("1970-01-01T00:00:00Z"),
+        "gitCommit": build.commit,
+        "gitTreeState": if build.modified { "dirty" } else { "clean" },
+        "buildDate": build.date,
         "goVersion": "none",
         "compiler": "rustc",
         "platform": concat_platform(),

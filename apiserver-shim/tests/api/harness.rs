@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use apiserver_shim::auth::audit::AuditOptions;
 use apiserver_shim::http::body::{Body, Response, full};
 use apiserver_shim::http::service::ApiService;
-use apiserver_shim::server::{ApiHandle, ApiOptions, start};
+use apiserver_shim::server::{ApiHandle, ApiOptions, BuildInfo, start};
 use http_body_util::BodyExt;
 use serde_json::Value;
 use shim_pki::{Pki, ServerNames};
@@ -37,6 +37,7 @@ impl Server {
             advertise: [127, 0, 0, 1].into(),
             names: ServerNames::default(),
             audit,
+            build: BuildInfo::default(),
         })
         .await
         .unwrap();

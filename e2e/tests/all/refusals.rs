@@ -9,7 +9,7 @@ use e2e::{
 
 fn up(data: &std::path::Path, api: &str) -> anyhow::Result<Command> {
     let mut command = Command::new(binary());
-    command.arg("up").arg("--data-dir").arg(data).args(["--api-listen", api]);
+    command.args(["up", "--no-merge"]).arg("--data-dir").arg(data).args(["--api-listen", api]);
     command.args(["--mesos-listen", &free_address()?, "--agent-listen", &free_address()?]);
     Ok(command)
 }
@@ -65,7 +65,7 @@ fn without_root_it_is_refused() -> anyhow::Result<()> {
     fs::copy(binary(), &copy)?;
     Command::new("chmod").arg("755").arg(scratch.path()).arg(&copy).status()?;
     let mut command = Command::new(&copy);
-    command.arg("up").arg("--data-dir").arg(&data).uid(65534).gid(65534);
+    command.args(["up", "--no-merge"]).arg("--data-dir").arg(&data).uid(65534).gid(65534);
     let output = program::run(&mut command, Duration::from_secs(20))?;
     refused(&output, "needs root");
     assert!(!data.exists());

@@ -43,7 +43,8 @@ impl ServerProcess {
         command.arg(verb).arg("--data-dir").arg(directory.join("data")).arg("--kubeconfig").arg(&kubeconfig);
         command.args(["--api-listen", &free_address()?, "--mesos-listen", &free_address()?]);
         if verb == "up" {
-            command.args(["--agent-listen", &free_address()?]);
+            // `up` adds the cluster to the kubeconfig of its user.
+            command.args(["--agent-listen", &free_address()?]).env("HOME", directory);
         }
         // A kubeconfig of an earlier start has another port.
         match fs::remove_file(&kubeconfig) {

@@ -1,0 +1,132 @@
+//! What a start-up ends with: what runs where, what to type next, how to stop.
+
+use std::{
+    fmt,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    arguments::{ServerArguments, Up},
+    data_directory::DataDirectory,
+    preflight,
+    renewal::JOIN_TOKEN_FILE,
+    server::Running,
+};
+
+/// The report at the end of a start-up. Its first line begins with `ready: `, for tests and supervisors.
+pub struct Ready {
+    api_url: String,
+    kubeconfig: PathBuf,
+    /// The user's kubeconfig, and the name of the context in it.
+    user_kubeconfig: Option<(PathBuf, String)>,
+    master: SocketAddr,
+    agent: Option<SocketAddr>,
+    credentials: PathBuf,
+    data: PathBuf,
+}
+
+/// The report of `catamaran up`.
+pub fn of_cluster(running: &Running, arguments: &Up, credentials: &Path, data: &DataDirectory) -> Ready {
+    let agent = Some(arguments.agent.agent_listen);
+    Ready { agent, ..of_server(running, &arguments.server, credentials, data) }
+}
+
+/// The report of `catamaran server`.
+pub fn of_server(
+    running: &Running,
+    arguments: &ServerArguments,
+    credentials: &Path,
+    data: &DataDirectory,
+) -> Ready {
+    let listen = arguments.mesos_listen;
+    Ready {
+        api_url: running.api_url.clone(),
+        kubeconfig: running.kubeconfig.clone(),
+        user_kubeconfig: running.user_kubeconfig.clone(),
+        master: SocketAddr::new(preflight::advertised(listen), listen.port()),
+        agent: None,
+        credentials: credentials.to_owned(),
+        data: data.path().to_owned(),
+    }
+}
+
+impl fmt::Display for Ready {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { api_url, master, .. } = self;
+        let (kubeconfig, credentials) = (self.kubeconfig.display(), self.credentials.display());
+        let kubectl = match &self.user_kubeconfig {
+            Some((_, context)) => format!("kubectl --context {context}"),
+            None => format!("kubectl --kubeconfig {kubeconfig}"),
+        };
+        writeln!(f, "ready: {kubectl} get nodes")?;
+        writeln!(f, "  Kubernetes API  {api_url}, kubeconfig {kubeconfig}")?;
+        if let Some((path, context)) = &self.user_kubeconfig {
+            writeln!(f, "                  context {context} in {}", path.display())?;
+        }
+        write!(f, "  Mesos API       http://{master}")?;
+        if let Some(agent) = self.agent {
+            write!(f, ", agent http://{agent}")?;
+        }
+        writeln!(f, ", credentials {credentials}")?;
+        writeln!(f, "  data            {}", self.data.display())?;
+        writeln!(f, "  log             this terminal; more of it with CATAMARAN_LOG=info")?;
+        match self.agent {
+            Some(_) => writeln!(f, "  next            {kubectl} apply -f manifests/examples/web.yaml")?,
+            None => {
+                let token = self.data.join(JOIN_TOKEN_FILE);
+                let token = token.display();
+                writeln!(f, "  next            catamaran agent --master {master} --token-file FILE")?;
+                writeln!(f, "                  on each machine, with a copy of {token} as FILE")?;
+            }
+        }
+        write!(f, "  stop            Ctrl-C, once for an orderly stop, twice to kill what still runs")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+
+    fn ready() -> Ready {
+        Ready {
+            api_url: "https://127.0.0.1:6443".to_owned(),
+            kubeconfig: "/var/lib/catamaran/kubeconfig".into(),
+            user_kubeconfig: Some(("/home/u/.kube/config".into(), "catamaran".to_owned())),
+            master: SocketAddr::from(([127, 0, 0, 1], 5050)),
+            agent: Some(SocketAddr::from(([127, 0, 0, 1], 5051))),
+            credentials: "/var/lib/catamaran/mesos-credentials".into(),
+            data: "/var/lib/catamaran".into(),
+        }
+    }
+
+    #[test]
+    fn the_report_of_a_cluster_says_where_everything_is() {
+        expect![[r#"
+            ready: kubectl --context catamaran get nodes
+              Kubernetes API  https://127.0.0.1:6443, kubeconfig /var/lib/catamaran/kubeconfig
+                              context catamaran in /home/u/.kube/config
+              Mesos API       http://127.0.0.1:5050, agent http://127.0.0.1:5051, credentials /var/lib/catamaran/mesos-credentials
+              data            /var/lib/catamaran
+              log             this terminal; more of it with CATAMARAN_LOG=info
+              next            kubectl --context catamaran apply -f manifests/examples/web.yaml
+              stop            Ctrl-C, once for an orderly stop, twice to kill what still runs"#]].assert_eq(&ready().to_string());
+    }
+
+    #[test]
+    fn the_report_of_a_server_says_how_agents_join() {
+        let server = Ready { agent: None, user_kubeconfig: None, ..ready() };
+        expect![[r#"
+            ready: kubectl --kubeconfig /var/lib/catamaran/kubeconfig get nodes
+              Kubernetes API  https://127.0.0.1:6443, kubeconfig /var/lib/catamaran/kubeconfig
+              Mesos API       http://127.0.0.1:5050, credentials /var/lib/catamaran/mesos-credentials
+              data            /var/lib/catamaran
+              log             this terminal; more of it with CATAMARAN_LOG=info
+              next            catamaran agent --master 127.0.0.1:5050 --token-file FILE
+                              on each machine, with a copy of /var/lib/catamaran/join-token as FILE
+              stop            Ctrl-C, once for an orderly stop, twice to kill what still runs"#]]
+        .assert_eq(&server.to_string());
+    }
+}

@@ -1,0 +1,55 @@
+//! Root for the commands that need it, through sudo if this process has another user.
+
+use std::{path::Path, process::Command};
+
+use anyhow::bail;
+
+use crate::command;
+
+/// Debian's path of sudo.
+const SUDO: &str = "/usr/bin/sudo";
+/// The environment of a cluster and of its tests, which sudo would drop.
+const KEPT: &str = "--preserve-env=CATAMARAN_LOG,CATAMARAN_LOG_FORMAT,CATAMARAN_BINARY,CATAMARAN_CLIENTS,CATAMARAN_FRAMEWORKS,CATAMARAN_FAULT_ROUNDS,PROPTEST_RNG_SEED,RUST_BACKTRACE";
+
+/// Whether this process is root.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// A command that runs as root.
+pub fn as_root(program: &str, arguments: &[&str]) -> anyhow::Result<Command> {
+    if is_root() {
+        return Ok(command::program(program, arguments));
+    }
+    if !Path::new(SUDO).exists() {
+        let command = [&[program], arguments].concat().join(" ");
+        bail!("`{command}` needs root, and there is no sudo: run this as root");
+    }
+    let mut sudo = command::program(SUDO, &[KEPT, "--", program]);
+    sudo.args(arguments);
+    Ok(sudo)
+}
+
+/// The setting with which cargo starts test programs as root; `None` if this process is root.
+pub fn test_runner() -> anyhow::Result<Option<(String, String)>> {
+    if is_root() {
+        return Ok(None);
+    }
+    if !Path::new(SUDO).exists() {
+        bail!(
+            "the tests need root (containers, network namespaces), and there is no sudo: run this as root, or add --fast"
+        );
+    }
+    let host = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let variable = format!("CARGO_TARGET_{}_RUNNER", host.to_uppercase().replace('-', "_"));
+    Ok(Some((variable, format!("{SUDO} {KEPT} --"))))
+}
+
+/// Says that a build as root leaves files that the user who called sudo cannot replace.
+pub fn warn_of_sudo() {
+    if is_root() && std::env::var("SUDO_UID").is_ok_and(|uid| uid != "0") {
+        eprintln!(
+            "warning: what this builds belongs to root; without sudo, `cargo xtask` asks for root where it must"
+        );
+    }
+}
