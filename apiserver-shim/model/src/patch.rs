@@ -9,7 +9,7 @@ pub mod strategic;
 use crate::field::FieldError;
 use crate::resource::KindRef;
 use crate::schema::{Decoded, ObjectType, Strictness, decode};
-use crate::status::{Status, bad_request, invalid, too_large, unclassified, unprocessable};
+use crate::status::{Status, bad_request, invalid, too_large, unprocessable};
 use serde_json::Value;
 
 /// The patch language.
@@ -74,10 +74,7 @@ pub fn apply(
         (_, patch) => {
             let shown = go_print::print(&patch);
             let mut value = current.clone();
-            strategic::apply(&mut value, patch, expected).map_err(|e| match e {
-                strategic::StrategicError::RetainKeys => bad_request(e.to_string()),
-                e => unclassified(e.to_string()),
-            })?;
+            strategic::apply(&mut value, patch, expected).map_err(|e| e.to_status())?;
             (value, Some(shown))
         }
     };

@@ -2,36 +2,21 @@
 //! `$setElementOrder/…`, `$deleteFromPrimitiveList/…`) express what a plain merge cannot. The schema has the merge key
 //! of each list.
 
+mod directives;
+mod error;
+mod lists;
 mod order;
 
-use super::go_print::print;
-use crate::schema::{Field, ObjectType, PatchRule, Schema, Struct, Type};
+pub use error::StrategicError;
+
+use crate::schema::{Field, ObjectType, Schema, Struct, Type};
+use directives::{directive_name, discard_nulls, remove_directives, retain_keys, type_name};
 use serde_json::{Map, Value};
 
 const PATCH: &str = "$patch";
 const RETAIN_KEYS: &str = "$retainKeys";
-const SET_ORDER: &str = "$setElementOrder/";
-const DELETE_FROM: &str = "$deleteFromPrimitiveList/";
-
-/// Why a patch does not apply.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs)]
-pub enum StrategicError {
-    #[error("invalid patch format of retainKeys")]
-    RetainKeys,
-    #[error("unknown patch type: {0} in map: {1}")]
-    UnknownDirective(String, String),
-    #[error("merging lists cannot yet be specified in the patch")]
-    MergeDirective,
-    #[error("map: {0} does not contain declared merge key: {1}")]
-    NoMergeKey(String, String),
-    #[error("expected a []interface {{}}, but received a {0}")]
-    NotAList(&'static str),
-    #[error("The order in patch list:\n{0}\n doesn't match $setElementOrder list:\n{1}\n")]
-    Order(String, String),
-    #[error("list element types are not identical: [{0} {1}]")]
-    MixedTypes(String, String),
-}
+const SET_ORDER: &str = "$setElementOrder";
+const DELETE_FROM: &str = "$deleteFromPrimitiveList";
 
 type Members = Map<String, Value>;
 type Done<T = ()> = Result<T, StrategicError>;
@@ -40,37 +25,47 @@ type Done<T = ()> = Result<T, StrategicError>;
 pub fn apply(target: &mut Value, patch: Value, ty: &ObjectType) -> Done {
     let Value::Object(patch) = patch else { return Ok(()) };
     let original = std::mem::take(crate::access::as_object(target));
-    let owner = Owner { schema: ty.schema(), ty: Some(ty.schema().at(ty.root())) };
+    let owner = Owner { schema: ty.schema(), ty: Type::Struct(ty.root()) };
     *target = Value::Object(merge_members(original, patch, owner)?);
     Ok(())
 }
 
-/// The struct whose members are merged, if the schema knows it.
+/// The type whose members are merged.
 #[derive(Clone, Copy)]
 struct Owner<'s> {
     schema: &'s Schema,
-    ty: Option<&'s Struct>,
+    ty: Type,
 }
 
 impl<'s> Owner<'s> {
-    fn field(self, name: &str) -> Option<&'s Field> {
-        self.ty?.field(name)
+    fn structure(self) -> Option<&'s Struct> {
+        match self.ty {
+            Type::Struct(id) => Some(self.schema.at(id)),
+            _ => None,
+        }
+    }
+
+    /// The field that the patch names. Upstream cannot merge below what its types do not know.
+    fn field(self, name: &str) -> Done<&'s Field> {
+        let unknown = |ty: &str| StrategicError::UnknownField(ty.to_owned(), name.to_owned());
+        match (self.structure(), self.ty) {
+            (Some(known), _) => known.field(name).ok_or_else(|| unknown(known.short_name())),
+            (None, Type::Map(_)) => Err(StrategicError::NotAStruct("map")),
+            (None, _) => Err(unknown("RawExtension")),
+        }
     }
 
     /// The owner of the members of a value of type `ty`.
-    fn below(self, ty: Option<Type>) -> Owner<'s> {
-        let ty = match ty {
-            Some(Type::Struct(id)) => Some(self.schema.at(id)),
-            _ => None,
-        };
+    fn below(self, ty: Type) -> Owner<'s> {
         Owner { ty, ..self }
     }
 
-    /// The owner of the members of the elements of a list of type `ty`.
-    fn below_item(self, ty: Type) -> Owner<'s> {
-        match ty {
-            Type::List(item) => self.below(Some(self.schema.item(item))),
-            _ => Owner { ty: None, ..self },
+    /// The field of a list, and the owner of the members of its elements.
+    fn list(self, name: &str) -> Done<(&'s Field, Owner<'s>)> {
+        let field = self.field(name)?;
+        match field.ty {
+            Type::List(item) => Ok((field, self.below(self.schema.item(item)))),
+            _ => Err(StrategicError::NoListField),
         }
     }
 }
@@ -78,205 +73,55 @@ impl<'s> Owner<'s> {
 fn merge_members(mut original: Members, mut patch: Members, owner: Owner<'_>) -> Done<Members> {
     if let Some(directive) = patch.remove(PATCH) {
         return match directive.as_str() {
-            Some("replace") => Ok(without_directives(patch)),
+            Some("replace") => Ok(patch),
             Some("delete") => Ok(Map::new()),
             _ => {
-                let shown = print(&directive);
                 patch.insert(PATCH.to_owned(), directive);
-                Err(StrategicError::UnknownDirective(shown, print(&Value::Object(patch))))
+                Err(StrategicError::unknown_directive(&Value::Object(patch)))
             }
         };
     }
     retain_keys(&mut original, &mut patch)?;
-    set_orders(&mut original, &mut patch, owner)?;
+    lists::set_orders(&mut original, &mut patch, owner)?;
     for (key, value) in patch {
-        if let Some(list) = key.strip_prefix(DELETE_FROM) {
-            delete_from(&mut original, list, value);
-            continue;
-        }
-        let field = owner.field(&key);
-        match (value, original.remove(&key)) {
-            (Value::Null, _) => {}
-            (value, None) => {
-                original.insert(key, clean(value));
-            }
-            (Value::Object(patch), Some(Value::Object(old))) if !field.is_some_and(|f| f.patch.replace) => {
-                original
-                    .insert(key, Value::Object(merge_members(old, patch, owner.below(field.map(|f| f.ty)))?));
-            }
-            (Value::Array(patch), Some(Value::Array(old))) if field.is_some_and(|f| f.patch.merge) => {
-                let field = field.expect("the guard has seen the field");
-                original.insert(key, Value::Array(merge_lists(old, patch, field, owner)?));
-            }
-            (value, Some(_)) => {
-                original.insert(key, clean(value));
-            }
-        }
+        merge_member(&mut original, key, value, owner)?;
     }
     Ok(original)
 }
 
-fn retain_keys(original: &mut Members, patch: &mut Members) -> Done {
-    let Some(keep) = patch.remove(RETAIN_KEYS) else { return Ok(()) };
-    let keep = keep.as_array().ok_or(StrategicError::RetainKeys)?;
-    let kept = |key: &str| keep.iter().any(|k| k == key);
-    if !patch.keys().all(|k| k.starts_with('$') || kept(k)) {
-        return Err(StrategicError::RetainKeys);
+fn merge_member(original: &mut Members, key: String, value: Value, owner: Owner<'_>) -> Done {
+    let deletes = key.starts_with(DELETE_FROM);
+    let key = if deletes {
+        directive_name(&key, DELETE_FROM).ok_or(StrategicError::PrimitiveList)?.to_owned()
+    } else {
+        key
+    };
+    if value.is_null() {
+        original.remove(&key);
+        return Ok(());
     }
-    original.retain(|k, _| kept(k));
+    let merged = match (value, original.remove(&key)) {
+        (Value::Object(patch), Some(Value::Object(old))) => {
+            let field = owner.field(&key)?;
+            Value::Object(match field.patch.replace {
+                true => patch,
+                false => merge_members(old, patch, owner.below(field.ty))?,
+            })
+        }
+        (Value::Array(patch), Some(Value::Array(old))) => {
+            let (field, items) = owner.list(&key)?;
+            Value::Array(lists::merge_field(old, patch, field, items, deletes)?)
+        }
+        (value, Some(old)) if deletes && type_name(&value) != type_name(&old) => old,
+        (_, None) if deletes => return Ok(()),
+        (value, _) => match remove_directives(discard_nulls(value)) {
+            Some(value) => value,
+            None => return Ok(()),
+        },
+    };
+    original.insert(key, merged);
     Ok(())
 }
 
-/// Handles the lists whose order the patch gives, and takes them out of the patch.
-fn set_orders(original: &mut Members, patch: &mut Members, owner: Owner<'_>) -> Done {
-    let directives: Vec<String> = patch.keys().filter(|k| k.starts_with(SET_ORDER)).cloned().collect();
-    for directive in directives {
-        let order = list(patch.remove(&directive).unwrap_or(Value::Null))?;
-        let key = &directive[SET_ORDER.len()..];
-        let field = owner.field(key);
-        let merge_key = field.map_or("", |f| f.patch.merge_key.as_str());
-        if let Some(deleted) = patch.remove(&format!("{DELETE_FROM}{key}")) {
-            delete_from(original, key, deleted);
-        }
-        let old = original.remove(key).map_or(Ok(Vec::new()), list)?;
-        let new = patch.remove(key).map_or(Ok(Vec::new()), list)?;
-        order::check(&new, &order, merge_key)?;
-        let rule = Field {
-            patch: PatchRule { merge: true, ..field.map(|f| f.patch.clone()).unwrap_or_default() },
-            ..plain(field)
-        };
-        let merged = merge_lists(old.clone(), new, &rule, owner)?;
-        let (mine, theirs) = order::partition(merged, &order, merge_key);
-        let merged = order::normalise(mine, theirs, &order, &old, merge_key);
-        if !merged.is_empty() {
-            original.insert(key.to_owned(), Value::Array(merged));
-        }
-    }
-    Ok(())
-}
-
-fn plain(field: Option<&Field>) -> Field {
-    field.cloned().unwrap_or(Field {
-        name: String::new(),
-        ty: Type::Any,
-        required: false,
-        omit_zero: false,
-        keep_empty: false,
-        embedded: false,
-        written_default: None,
-        list: crate::schema::ListKind::Atomic,
-        atomic: false,
-        patch: PatchRule::default(),
-    })
-}
-
-fn list(value: Value) -> Done<Vec<Value>> {
-    match value {
-        Value::Array(items) => Ok(items),
-        Value::Null => Ok(Vec::new()),
-        Value::Object(_) => Err(StrategicError::NotAList("map[string]interface {}")),
-        Value::String(_) => Err(StrategicError::NotAList("string")),
-        Value::Number(_) => Err(StrategicError::NotAList("float64")),
-        Value::Bool(_) => Err(StrategicError::NotAList("bool")),
-    }
-}
-
-fn delete_from(original: &mut Members, key: &str, deleted: Value) {
-    // A value that is not a list deletes nothing.
-    if let (Value::Array(deleted), Some(Value::Array(items))) = (deleted, original.get_mut(key)) {
-        items.retain(|item| !deleted.contains(item));
-    }
-}
-
-/// Merges two lists whose elements are told apart by the field's merge key, or are scalars.
-fn merge_lists(original: Vec<Value>, patch: Vec<Value>, field: &Field, owner: Owner<'_>) -> Done<Vec<Value>> {
-    let scalars = |items: &[Value]| items.iter().all(|i| !i.is_object());
-    if field.patch.merge_key.is_empty() || scalars(&original) && scalars(&patch) {
-        if patch.iter().chain(&original).any(Value::is_object) && field.patch.merge_key.is_empty() {
-            return Ok(clean_all(patch));
-        }
-        let mut merged = original.clone();
-        for item in &patch {
-            if !merged.contains(item) {
-                merged.push(item.clone());
-            }
-        }
-        let (mine, theirs) = order::partition(merged, &patch, "");
-        return Ok(order::normalise(mine, theirs, &patch, &original, ""));
-    }
-    if patch.iter().chain(&original).any(|i| !i.is_object()) {
-        let shown = |items: Vec<Value>| print(&Value::Array(items));
-        return Err(StrategicError::MixedTypes(shown(original), shown(patch)));
-    }
-    merge_objects(original, patch, field, owner)
-}
-
-fn merge_objects(
-    original: Vec<Value>,
-    patch: Vec<Value>,
-    field: &Field,
-    owner: Owner<'_>,
-) -> Done<Vec<Value>> {
-    let key = field.patch.merge_key.as_str();
-    let (server_order, mut merged) = (original.clone(), original);
-    let mut plain = Vec::with_capacity(patch.len());
-    let mut replaced = false;
-    for element in patch {
-        match element.get(PATCH) {
-            None => plain.push(element),
-            Some(d) if d == "replace" => replaced = true,
-            Some(d) if d == "delete" => {
-                let wanted = key_of(&element, key)?;
-                merged.retain(|item| item.get(key) != Some(&wanted));
-            }
-            Some(d) if d == "merge" => return Err(StrategicError::MergeDirective),
-            Some(d) => return Err(StrategicError::UnknownDirective(print(d), print(&element))),
-        }
-    }
-    if replaced {
-        return Ok(clean_all(plain));
-    }
-    for element in &plain {
-        let wanted = key_of(element, key)?;
-        let Value::Object(patch) = element.clone() else { continue };
-        match merged.iter_mut().find(|item| item.get(key) == Some(&wanted)) {
-            Some(found) => {
-                let old = std::mem::take(crate::access::as_object(found));
-                *found = Value::Object(merge_members(old, patch, owner.below_item(field.ty))?);
-            }
-            None => merged.push(Value::Object(without_directives(patch))),
-        }
-    }
-    let (mine, theirs) = order::partition(merged, &plain, key);
-    Ok(order::normalise(mine, theirs, &plain, &server_order, key))
-}
-
-fn key_of(element: &Value, key: &str) -> Done<Value> {
-    let found = element.get(key).cloned();
-    found.ok_or_else(|| StrategicError::NoMergeKey(print(element), key.to_owned()))
-}
-
-/// A value that the patch adds, without directives and nulls.
-fn clean(value: Value) -> Value {
-    match value {
-        Value::Object(members) => Value::Object(without_directives(members)),
-        Value::Array(items) => Value::Array(clean_all(items)),
-        other => other,
-    }
-}
-
-fn clean_all(items: Vec<Value>) -> Vec<Value> {
-    let deleted = |i: &Value| i.get(PATCH).is_some();
-    items.into_iter().filter(|i| !deleted(i)).map(clean).collect()
-}
-
-fn without_directives(members: Members) -> Members {
-    let kept = members.into_iter().filter(|(k, v)| {
-        !(v.is_null()
-            || k == PATCH
-            || k == RETAIN_KEYS
-            || k.starts_with(SET_ORDER)
-            || k.starts_with(DELETE_FROM))
-    });
-    kept.map(|(k, v)| (k, clean(v))).collect()
-}
+#[cfg(test)]
+mod tests;

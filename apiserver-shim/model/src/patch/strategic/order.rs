@@ -5,6 +5,14 @@ use super::{Done, PATCH, StrategicError};
 use crate::patch::go_print::print;
 use serde_json::Value;
 
+/// The merge key of an element.
+pub(super) fn require_key<'v>(element: &'v Value, key: &str) -> Done<&'v Value> {
+    if !element.is_object() {
+        return Err(StrategicError::not_an_object(element));
+    }
+    element.get(key).ok_or_else(|| StrategicError::no_merge_key(element, key))
+}
+
 fn same(a: &Value, b: &Value, key: &str) -> bool {
     if key.is_empty() { a == b } else { a.get(key) == b.get(key) }
 }
@@ -14,25 +22,31 @@ fn position(items: &[Value], wanted: &Value, key: &str) -> Option<usize> {
 }
 
 /// Splits the elements into those that `named` contains and the others.
-pub(super) fn partition(items: Vec<Value>, named: &[Value], key: &str) -> (Vec<Value>, Vec<Value>) {
-    items.into_iter().partition(|item| position(named, item, key).is_some())
+pub(super) fn partition(items: Vec<Value>, named: &[Value], key: &str) -> Done<(Vec<Value>, Vec<Value>)> {
+    if !key.is_empty() {
+        items.iter().try_for_each(|item| require_key(item, key).map(drop))?;
+        if let Some(at) = named.iter().position(|n| !n.is_object()).filter(|_| !items.is_empty()) {
+            return Err(StrategicError::NotAMap(at));
+        }
+    }
+    Ok(items.into_iter().partition(|item| position(named, item, key).is_some()))
 }
 
 /// Interleaves both lists, in the order described above.
 pub(super) fn normalise(
-    mut mine: Vec<Value>,
-    mut theirs: Vec<Value>,
+    mine: Vec<Value>,
+    theirs: Vec<Value>,
     patch_order: &[Value],
     server_order: &[Value],
     key: &str,
-) -> Vec<Value> {
-    mine.sort_by_key(|item| position(patch_order, item, key));
-    theirs.sort_by_key(|item| position(server_order, item, key));
+) -> Done<Vec<Value>> {
+    let mine = sorted(mine, patch_order, key)?;
+    let theirs = sorted(theirs, server_order, key)?;
     let mut out = Vec::with_capacity(mine.len() + theirs.len());
     let (mut mine, mut theirs) = (mine.into_iter().peekable(), theirs.into_iter().peekable());
     loop {
         let server_first = match (theirs.peek(), mine.peek()) {
-            (None, None) => return out,
+            (None, None) => return Ok(out),
             (Some(_), None) => true,
             (None, Some(_)) => false,
             (Some(t), Some(m)) => {
@@ -44,16 +58,56 @@ pub(super) fn normalise(
     }
 }
 
+/// Sorts by the position in `order`. Elements that it does not have go to the front, the last one first, and those
+/// that are to be deleted go to the end: the results of upstream's comparison.
+fn sorted(items: Vec<Value>, order: &[Value], key: &str) -> Done<Vec<Value>> {
+    let mut deleted = Vec::new();
+    let mut out: Vec<Value> = Vec::with_capacity(items.len());
+    if !key.is_empty() {
+        items.iter().chain(order).try_for_each(|item| require_key(item, key).map(drop))?;
+    }
+    for item in items {
+        if !key.is_empty() && item.get(PATCH).is_some_and(|d| d == "delete") {
+            deleted.push(item);
+            continue;
+        }
+        let mine = position(order, &item, key);
+        let precedes = |other: &Value| match (mine, position(order, other, key)) {
+            (Some(mine), Some(other)) => mine < other,
+            _ => true,
+        };
+        let at = out.iter().rposition(|other| !precedes(other)).map_or(0, |last| last + 1);
+        out.insert(at, item);
+    }
+    out.append(&mut deleted);
+    Ok(out)
+}
+
 /// Checks that `$setElementOrder` contains all elements of the patch, in the same order.
 pub(super) fn check(patch: &[Value], order: &[Value], key: &str) -> Done {
-    let mut last = None;
-    for element in patch.iter().filter(|e| e.get(PATCH).is_none_or(|d| d != "delete")) {
-        let at = position(order, element, key);
-        if at.is_none() || at < last {
-            let shown = |items: &[Value]| print(&Value::Array(items.to_vec()));
-            return Err(StrategicError::Order(shown(patch), shown(order)));
+    if patch.is_empty() || order.is_empty() {
+        return Ok(());
+    }
+    let mut rest = order.iter();
+    if !key.is_empty()
+        && let Some(other) = patch.iter().find(|e| !e.is_object())
+    {
+        return Err(StrategicError::not_an_object(other));
+    }
+    for element in patch.iter().filter(|e| e.get(PATCH).is_none()) {
+        loop {
+            let Some(next) = rest.next() else {
+                let shown = |items: &[Value]| print(&Value::Array(items.to_vec()));
+                return Err(StrategicError::Order(shown(patch), shown(order)));
+            };
+            if !key.is_empty() {
+                require_key(element, key)?;
+                require_key(next, key)?;
+            }
+            if same(element, next, key) {
+                break;
+            }
         }
-        last = at;
     }
     Ok(())
 }
