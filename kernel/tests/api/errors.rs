@@ -59,7 +59,7 @@ async fn refusals_have_the_codes_and_texts_of_mesos() {
         405 405 Method Not Allowed. Expecting one of { 'POST' }, but received 'GET'.
         400 Expecting 'Content-Type' to be present
         415 Expecting 'Content-Type' of application/json or application/x-protobuf
-        400 Failed to parse body into JSON: EOF while parsing an object at line 1 column 1
+        400 Failed to parse body into JSON: syntax error at line 1 near: 
         400 Failed to validate scheduler::Call: Expecting 'type' to be present
         400 Failed to parse body into Call protobuf
         400 Failed to validate scheduler::Call: Expecting 'subscribe' to be present

@@ -40,7 +40,7 @@ pub enum DecodeError {
     Protobuf(&'static str),
     /// Not JSON.
     #[error("Failed to parse body into JSON: {0}")]
-    Json(String),
+    Json(json::JsonError),
     /// JSON that does not match the message.
     #[error("Failed to convert JSON into {0} protobuf: {1}")]
     Convert(&'static str, json::JsonError),
@@ -64,7 +64,7 @@ pub fn decode<M: Message + Name + Default>(content: ContentType, body: &Bytes) -
             }
         }
         ContentType::Json => {
-            let value = parse_json(body)?;
+            let value = json::parse(body).map_err(DecodeError::Json)?;
             let bytes = json::encode_value(&descriptor::<M>(), &value)
                 .map_err(|e| DecodeError::Convert(M::NAME, e))?;
             M::decode(bytes.as_slice()).map_err(|_| {
@@ -72,10 +72,6 @@ pub fn decode<M: Message + Name + Default>(content: ContentType, body: &Bytes) -
             })
         }
     }
-}
-
-fn parse_json(body: &[u8]) -> Result<serde_json::Value, DecodeError> {
-    serde_json::from_slice(body).map_err(|e| DecodeError::Json(e.to_string()))
 }
 
 /// Encodes a message.

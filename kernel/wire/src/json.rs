@@ -4,7 +4,9 @@
 
 mod parse;
 mod print;
+mod syntax;
 
 pub use crate::wirescan::Malformed;
 pub use parse::{JsonError, encode_value};
 pub use print::print;
+pub use syntax::parse;

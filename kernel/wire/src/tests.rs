@@ -2,6 +2,7 @@
 
 mod conversions;
 mod json;
+mod json_text;
 mod operations;
 mod recordio;
 mod round_trip;

@@ -1,16 +1,29 @@
 //! Encodes a JSON value as a message.
 
-use base64::{Engine, engine::general_purpose::STANDARD};
+use base64::{
+    Engine,
+    alphabet::STANDARD,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
 use prost::encoding::{encode_key, encode_varint};
 use prost_reflect::{Cardinality, FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Map, Value};
 
+use super::syntax;
 use crate::required;
 
-/// A JSON value that does not match the message.
+/// Base64 as Mesos reads it: padding and the last bits are not checked.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// Text that is no JSON, or a JSON value that does not match the message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct JsonError(String);
+pub struct JsonError(pub(super) String);
 
 impl JsonError {
     /// An error with this text.
@@ -95,24 +108,19 @@ fn encode_field(
         }
         (Kind::String, Value::String(text)) => put_bytes(number, text.as_bytes(), out),
         (Kind::Bytes, Value::String(text)) => {
-            let bytes = STANDARD.decode(text).map_err(|e| {
-                JsonError(format!("Failed to base64 decode bytes field '{}': {e}", field.name()))
-            })?;
-            put_bytes(number, &bytes, out);
+            put_bytes(number, &decode_base64(text, field)?, out);
         }
         (Kind::Enum(names), Value::String(text)) => match names.get_value_by_name(text) {
             Some(value) => put_varint(number, value.number() as i64 as u64, out),
             None if field.cardinality() == Cardinality::Required => {
-                return Err(JsonError(format!(
-                    "Failed to find enum for '{text}' in field '{}'",
-                    field.name()
-                )));
+                return Err(JsonError(format!("Failed to find enum for '{text}'")));
             }
             None => {}
         },
         (Kind::Bool, Value::Bool(flag)) => put_varint(number, u64::from(*flag), out),
-        (Kind::Bool, Value::String(text)) if text == "true" || text == "false" => {
-            put_varint(number, u64::from(text == "true"), out);
+        (Kind::Bool, Value::String(text)) => {
+            let flag = coerce(text, "boolean", field, Value::as_bool)?;
+            put_varint(number, u64::from(flag), out);
         }
         (Kind::Message(_) | Kind::String | Kind::Bytes | Kind::Enum(_) | Kind::Bool, value) => {
             return Err(unexpected(type_name(value), field));
@@ -129,9 +137,17 @@ fn encode_number(
     value: &Value,
     out: &mut Vec<u8>,
 ) -> Result<(), JsonError> {
+    let is_double = matches!(kind, Kind::Double | Kind::Float);
     let amount = match value {
         Value::Number(amount) => JsonNumber::of(amount),
-        Value::String(text) => JsonNumber::parse(text),
+        Value::String(text) if is_double && text == "Infinity" => Some(JsonNumber::Double(f64::INFINITY)),
+        Value::String(text) if is_double && text == "-Infinity" => {
+            Some(JsonNumber::Double(f64::NEG_INFINITY))
+        }
+        Value::String(text) => {
+            let amount = coerce(text, "number", field, |value| value.as_number().cloned())?;
+            JsonNumber::of(&amount)
+        }
         custom => return Err(unexpected(type_name(custom), field)),
     };
     let refuse = || JsonError(format!("Failed to parse the number in field '{}'", field.name()));
@@ -139,24 +155,42 @@ fn encode_number(
     match kind {
         Kind::Double => put_fixed64(number, amount.as_f64().to_bits(), out),
         Kind::Float => put_fixed32(number, (amount.as_f64() as f32).to_bits(), out),
-        Kind::Int32 | Kind::Sfixed32 | Kind::Sint32 => {
-            let amount = amount.as_integer(i128::from(i32::MIN), i128::from(i32::MAX)).ok_or_else(refuse)?;
-            put_integer(kind, number, amount, out);
-        }
-        Kind::Int64 | Kind::Sfixed64 | Kind::Sint64 => {
-            let amount = amount.as_integer(i128::from(i64::MIN), i128::from(i64::MAX)).ok_or_else(refuse)?;
-            put_integer(kind, number, amount, out);
-        }
-        Kind::Uint32 | Kind::Fixed32 => {
-            let amount = amount.as_integer(0, i128::from(u32::MAX)).ok_or_else(refuse)?;
-            put_integer(kind, number, amount, out);
-        }
-        _ => {
-            let amount = amount.as_integer(0, i128::from(u64::MAX)).ok_or_else(refuse)?;
-            put_integer(kind, number, amount, out);
-        }
+        _ => put_integer(kind, number, amount.as_integer().ok_or_else(refuse)?, out),
     }
     Ok(())
+}
+
+/// The value of this type that a text consists of.
+fn coerce<T>(
+    text: &str,
+    name: &str,
+    field: &FieldDescriptor,
+    of_type: impl Fn(&Value) -> Option<T>,
+) -> Result<T, JsonError> {
+    let parsed = syntax::parse(text.as_bytes());
+    let parsed = parsed
+        .and_then(|value| of_type(&value).ok_or_else(|| JsonError::custom("Unexpected JSON type parsed")));
+    parsed.map_err(|why| {
+        JsonError(format!("Failed to parse '{text}' as a JSON {name} for field '{}': {why}", field.name()))
+    })
+}
+
+/// Decodes base64: white space is skipped, and the text ends with the first padding character.
+fn decode_base64(text: &str, field: &FieldDescriptor) -> Result<Vec<u8>, JsonError> {
+    let refuse =
+        |why: String| JsonError(format!("Failed to base64 decode bytes field '{}': {why}", field.name()));
+    let content = text.split('=').next().unwrap_or_default();
+    let bytes = content.bytes().filter(|c| !matches!(c, b' ' | b'\t'..=b'\r'));
+    let mut symbols: Vec<u8> = bytes.collect();
+    if let Some(bad) = symbols.iter().find(|c| !c.is_ascii_alphanumeric() && !matches!(c, b'+' | b'/')) {
+        let shown = String::from_utf8_lossy(std::slice::from_ref(bad)).into_owned();
+        return Err(refuse(format!("Invalid character '{shown}'")));
+    }
+    // A single symbol of a group has too few bits for a byte.
+    if symbols.len() % 4 == 1 {
+        symbols.pop();
+    }
+    BASE64.decode(symbols).map_err(|error| refuse(error.to_string()))
 }
 
 /// A number, as written.
@@ -176,24 +210,6 @@ impl JsonNumber {
             .or_else(|| number.as_f64().map(JsonNumber::Double))
     }
 
-    fn parse(text: &str) -> Option<Self> {
-        match text {
-            "Infinity" => return Some(JsonNumber::Double(f64::INFINITY)),
-            "-Infinity" => return Some(JsonNumber::Double(f64::NEG_INFINITY)),
-            _ => {}
-        }
-        let numeric = text.starts_with(|c: char| c.is_ascii_digit() || c == '-' || c == '+' || c == '.');
-        match text.parse::<i64>() {
-            Ok(integer) => Some(JsonNumber::Integer(i128::from(integer))),
-            Err(_) => match text.parse::<u64>() {
-                Ok(integer) => Some(JsonNumber::Integer(i128::from(integer))),
-                Err(_) => {
-                    text.parse().ok().filter(|f: &f64| numeric && f.is_finite()).map(JsonNumber::Double)
-                }
-            },
-        }
-    }
-
     fn as_f64(self) -> f64 {
         match self {
             JsonNumber::Integer(integer) => integer as f64,
@@ -201,23 +217,28 @@ impl JsonNumber {
         }
     }
 
-    /// Truncates toward zero and clamps to the bounds.
-    fn as_integer(self, min: i128, max: i128) -> Option<i128> {
-        let integer = match self {
-            JsonNumber::Integer(integer) => integer,
-            JsonNumber::Double(double) if double.is_finite() => double as i128,
-            JsonNumber::Double(_) => return None,
-        };
-        (min..=max).contains(&integer).then_some(integer)
+    /// Truncates toward zero; `None` if a double does not fit in 64 bits. Mesos casts an integer to the field's type, so
+    /// its lowest bits are taken.
+    fn as_integer(self) -> Option<i128> {
+        match self {
+            JsonNumber::Integer(integer) => Some(integer),
+            JsonNumber::Double(double) => {
+                let fits = (-(2f64.powi(63))..2f64.powi(64)).contains(&double);
+                fits.then_some(double as i128)
+            }
+        }
     }
 }
 
+/// Encodes the lowest bits, as many as the field's type has.
 fn put_integer(kind: &Kind, number: u32, amount: i128, out: &mut Vec<u8>) {
     match kind {
         Kind::Sint32 | Kind::Sint64 => {
-            let amount = amount as i64;
+            let amount = if *kind == Kind::Sint32 { i64::from(amount as i32) } else { amount as i64 };
             put_varint(number, ((amount << 1) ^ (amount >> 63)) as u64, out);
         }
+        Kind::Int32 => put_varint(number, i64::from(amount as i32) as u64, out),
+        Kind::Uint32 => put_varint(number, u64::from(amount as u32), out),
         Kind::Fixed32 | Kind::Sfixed32 => put_fixed32(number, amount as u32, out),
         Kind::Fixed64 | Kind::Sfixed64 => put_fixed64(number, amount as u64, out),
         _ => put_varint(number, amount as u64, out),

@@ -105,7 +105,7 @@ fn bytes_are_base64() {
     check(
         r#"{"message":{"agent_id":{"value":"a"},"executor_id":{"value":"e"},"data":"*"}}"#,
         expect![
-            "error: Failed to convert JSON into Call protobuf: Failed to base64 decode bytes field 'data': Invalid symbol 42, offset 0."
+            "error: Failed to convert JSON into Call protobuf: Failed to base64 decode bytes field 'data': Invalid character '*'"
         ],
     );
 }
@@ -113,10 +113,7 @@ fn bytes_are_base64() {
 #[test]
 fn shapes_must_fit() {
     check("[]", expect!["error: Failed to convert JSON into Call protobuf: Expecting a JSON object"]);
-    check(
-        "{",
-        expect!["error: Failed to parse body into JSON: EOF while parsing an object at line 1 column 1"],
-    );
+    check("{", expect!["error: Failed to parse body into JSON: syntax error at line 1 near: "]);
     check(
         r#"{"decline":{"offer_ids":{}}}"#,
         expect![
