@@ -1,8 +1,10 @@
 //! The task that owns the master's state machine: it takes commands from its queue, steps the machine, persists its
-//! writes, and only then carries out its effects. Several commands share one write (group commit).
+//! writes, and only then carries out its effects. Several commands share one write (group commit). While the store takes no
+//! writes, effects do not wait for it; see [`writer`].
 
 mod outbound;
 mod queue;
+mod writer;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -16,17 +18,16 @@ pub(crate) use outbound::Counters;
 use outbound::OutboundQueues;
 pub(crate) use queue::{CallError, Command, EventFilter, LinkHandle, MasterQueue, Stopped, StreamHandle};
 use queue::{OperatorQueue, RepliesSender};
+use writer::{RegistryWriter, Written};
 
-use crate::{clock::Clock, registry_store};
+use crate::clock::Clock;
 
 /// Commands per write: enough to amortise an fsync, few enough that none waits long.
 const BATCH_COMMANDS_MAX: usize = 256;
 
-/// Operations after which a batch ends: a step adds a few, and a store transaction takes 128.
+/// Operations after which a batch ends: a step adds a few, and a store transaction takes 128. A step with more makes several
+/// transactions.
 const BATCH_OPS_MAX: usize = 64;
-
-/// Attempts to write before the master stops: some ten seconds in all.
-const WRITE_TRIES_MAX: u32 = 8;
 
 /// The shortest sleep before a deadline: tokio's timer resolution.
 const SLEEP_MIN: Duration = Duration::from_millis(1);
@@ -49,6 +50,10 @@ enum AfterPersist {
 struct Batch {
     commands: usize,
     ops: Vec<Op>,
+    /// Where the operations of each step end.
+    step_ends: Vec<usize>,
+    /// Requests whose answer says that a change is durable.
+    durable: Vec<RequestId>,
     then: Vec<AfterPersist>,
     /// The batch ends with a read: it must not see the effects of later steps.
     sealed: bool,
@@ -58,16 +63,40 @@ impl Batch {
     fn begin_anew(&mut self) {
         self.commands = 0;
         self.ops.clear();
+        self.step_ends.clear();
+        self.durable.clear();
         self.then.clear();
         self.sealed = false;
     }
+
+    /// The operations of each step.
+    fn steps(&self) -> impl Iterator<Item = &[Op]> {
+        let starts = std::iter::once(0).chain(self.step_ends.iter().copied());
+        starts.zip(&self.step_ends).map(|(from, to)| &self.ops[from..*to])
+    }
+
+    /// Turns the answers that depend on a write into refusals.
+    fn refuse_durable(&mut self, why: &str) {
+        for then in &mut self.then {
+            if let AfterPersist::Effect(Effect::Reply { request, result }) = then
+                && result.is_ok()
+                && self.durable.contains(request)
+            {
+                *result = Err(unwritable(why));
+            }
+        }
+    }
+}
+
+fn unwritable(why: &str) -> Refusal {
+    Refusal::Unavailable(format!("The registry cannot be written: {why}"))
 }
 
 /// The driver; see [`MasterDriver::run`].
 pub(crate) struct MasterDriver {
     master: Master,
     clock: Clock,
-    store: Arc<dyn Store>,
+    writer: RegistryWriter,
     commands: mpsc::Receiver<Command>,
     outbound: OutboundQueues,
     /// Events caused by carrying out effects.
@@ -88,7 +117,7 @@ impl MasterDriver {
         Self {
             master,
             clock,
-            store,
+            writer: RegistryWriter::new(store),
             commands,
             outbound: OutboundQueues::new(counters),
             backlog: VecDeque::new(),
@@ -97,7 +126,7 @@ impl MasterDriver {
         }
     }
 
-    /// Runs until it is told to stop, all queue handles are dropped, or the store takes no writes.
+    /// Runs until it is told to stop, all queue handles are dropped, or the store is closed.
     pub(crate) async fn run(mut self) -> Result<(), store::Error> {
         // Reused across batches to avoid reallocating.
         let mut batch = Batch::default();
@@ -110,6 +139,10 @@ impl MasterDriver {
                         None => return Ok(()),
                     },
                     () = tokio::time::sleep(until_deadline) => None,
+                    retried = self.writer.retried() => match retried {
+                        Ok(()) => None,
+                        Err(error) => return Err(closed(error)),
+                    },
                     _ = self.stop.wait_for(|stop| *stop) => return Ok(()),
                 };
                 if let Some(command) = first {
@@ -117,9 +150,11 @@ impl MasterDriver {
                 }
             }
             self.fill(&mut batch);
-            if let Err(error) = self.persist(&batch.ops).await {
-                tracing::error!(%error, "the master stops: its registry takes no writes");
-                return Err(error);
+            let transactions = writer::transactions(batch.steps());
+            match self.writer.write(transactions).await {
+                Ok(Written::Durable) => {}
+                Ok(Written::Deferred(why)) => batch.refuse_durable(&why),
+                Err(error) => return Err(closed(error)),
             }
             for then in batch.then.drain(..) {
                 match then {
@@ -145,7 +180,9 @@ impl MasterDriver {
 
     /// Takes queued commands, up to the bounds of a batch, and then a tick if it is due.
     fn fill(&mut self, batch: &mut Batch) {
-        while let Some(event) = self.backlog.pop_front() {
+        while batch.ops.len() < BATCH_OPS_MAX
+            && let Some(event) = self.backlog.pop_front()
+        {
             self.step(event, batch);
         }
         while !batch.sealed && batch.commands < BATCH_COMMANDS_MAX && batch.ops.len() < BATCH_OPS_MAX {
@@ -160,7 +197,10 @@ impl MasterDriver {
     fn step(&mut self, event: Event, batch: &mut Batch) {
         batch.commands += 1;
         let effects = self.master.step(self.clock.now(), event);
-        batch.ops.extend(effects.persist);
+        if !effects.persist.is_empty() {
+            batch.ops.extend(effects.persist);
+            batch.step_ends.push(batch.ops.len());
+        }
         batch.then.extend(effects.after_persist.into_iter().map(AfterPersist::Effect));
     }
 
@@ -200,7 +240,16 @@ impl MasterDriver {
                 }
                 Event::AgentDisconnected { link }
             }
-            Command::Operator { call, reply } => Event::Operator { request: self.request(reply), call },
+            Command::Operator { call, reply } => {
+                if call.is_kept_in_registry() {
+                    if let Err(why) = self.writer.writable() {
+                        let _ = reply.send(Err(unwritable(&why)));
+                        return;
+                    }
+                    batch.durable.push(RequestId(self.next_request + 1));
+                }
+                Event::Operator { request: self.request(reply), call }
+            }
             Command::Read(read) => {
                 batch.then.push(AfterPersist::Read(read));
                 batch.sealed = true;
@@ -245,25 +294,9 @@ impl MasterDriver {
         self.outbound.add_reply(request, reply);
         request
     }
+}
 
-    /// Writes are idempotent, so a write with an unknown result is repeated.
-    async fn persist(&self, ops: &[Op]) -> Result<(), store::Error> {
-        if ops.is_empty() {
-            return Ok(());
-        }
-        let txn = registry_store::transaction(ops);
-        let mut pause = Duration::from_millis(50);
-        for attempt in 1.. {
-            match self.store.txn(txn.clone()).await {
-                Ok(_) => break,
-                Err(store::Error::Unavailable { reason }) if attempt < WRITE_TRIES_MAX => {
-                    tracing::warn!(%reason, attempt, "writing the registry failed, retrying");
-                    tokio::time::sleep(pause).await;
-                    pause *= 2;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
+fn closed(error: store::Error) -> store::Error {
+    tracing::error!(%error, "the master stops: its registry is closed");
+    error
 }

@@ -47,18 +47,23 @@ pub(crate) async fn load(store: &dyn Store) -> Result<Registry, RegistryError> {
     }
 }
 
-/// One transaction for the operations of several steps; the last operation on a key wins.
-pub(crate) fn transaction(ops: &[Op]) -> Txn {
-    let mut newest: BTreeMap<String, Option<Bytes>> = BTreeMap::new();
-    for op in ops {
-        match op {
-            Op::Put(record) => newest.insert(path(&record.key()), Some(encode(record))),
-            Op::Delete(key) => newest.insert(path(key), None),
-        };
-    }
-    newest.into_iter().fold(Txn::new(), |txn, (path, value)| match value {
-        Some(value) => txn.put(Key::from(path), value),
-        None => txn.delete(Key::from(path)),
+/// Values by key; `None` deletes. The newest change of a key wins.
+pub(crate) type Changes = BTreeMap<String, Option<Bytes>>;
+
+/// The changes of the store's keys for operations.
+pub(crate) fn changes(ops: &[Op]) -> Changes {
+    let change = |op: &Op| match op {
+        Op::Put(record) => (path(&record.key()), Some(encode(record))),
+        Op::Delete(key) => (path(key), None),
+    };
+    ops.iter().map(change).collect()
+}
+
+/// One transaction for changes.
+pub(crate) fn transaction(changes: &Changes) -> Txn {
+    changes.iter().fold(Txn::new(), |txn, (path, value)| match value {
+        Some(value) => txn.put(Key::from(path.as_str()), value.clone()),
+        None => txn.delete(Key::from(path.as_str())),
     })
 }
 

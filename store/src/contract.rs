@@ -5,8 +5,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::{
-    Condition, Error, GetResult, Key, ListRequest, Listing, Revision, TXN_BYTES_MAX, TXN_OPS_MAX, Txn,
-    TxnOutcome, Watch,
+    Condition, Error, GetResult, KEY_BYTES_MAX, Key, ListRequest, Listing, Revision, TXN_BYTES_MAX,
+    TXN_OPS_MAX, Txn, TxnOutcome, Watch,
 };
 
 /// An ordered key-value store with revisions, used as `Arc<dyn Store>`.
@@ -42,7 +42,7 @@ pub trait Store: Send + Sync {
     /// compared keys. A transaction without effect (no operations, or only deletions of absent keys) keeps the revision
     /// and returns the current one.
     ///
-    /// [`Error::InvalidTxn`] for a key that is empty or written twice, and for more than [`TXN_OPS_MAX`] operations or
+    /// [`Error::InvalidTxn`] for a key that is empty, longer than [`KEY_BYTES_MAX`] or written twice, and for more than [`TXN_OPS_MAX`] operations or
     /// comparisons; [`Error::TooLarge`] above [`TXN_BYTES_MAX`]: nothing changes. After [`Error::Unavailable`],
     /// [`Error::Suspended`] or [`Error::Closed`] the outcome is unknown. [`Error::NoSpace`] refuses a transaction that
     /// creates a key: nothing changes.
@@ -117,6 +117,9 @@ pub(crate) fn validate(txn: &Txn) -> Result<(), Error> {
     for key in keys.iter().copied().chain(compared) {
         if key.as_str().is_empty() {
             return invalid("a key is empty".to_owned());
+        }
+        if key.as_str().len() > KEY_BYTES_MAX {
+            return invalid(format!("a key is longer than {KEY_BYTES_MAX} bytes"));
         }
         bytes += key.as_str().len();
     }

@@ -55,3 +55,6 @@ pub const TXN_OPS_MAX: usize = 128;
 /// Most bytes of keys and values per transaction. etcd refuses requests above 1.5 MiB by default; 16 KiB are reserved
 /// for the rest of the message.
 pub const TXN_BYTES_MAX: usize = 1536 * 1024 - 16 * 1024;
+
+/// The longest key. The embedded store's log takes 65,535 bytes; etcd has no limit of its own.
+pub const KEY_BYTES_MAX: usize = 32 * 1024;

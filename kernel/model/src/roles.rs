@@ -2,6 +2,10 @@
 
 use std::{cmp::Ordering, fmt, sync::Arc};
 
+/// The longest name of a role, where Mesos has no limit. Roles are directories of persistent volumes, so this is a path's
+/// longest length (`PATH_MAX`); it also bounds the depth of the tree.
+pub const ROLE_BYTES_MAX: usize = 4096;
+
 /// A valid role name; `*` is the default role.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Role(Arc<str>);
@@ -29,7 +33,16 @@ impl Role {
         }
     }
 
+    /// The names of its ancestors from the top on, and its own.
+    pub fn lineage(&self) -> impl Iterator<Item = &str> {
+        let ancestors = self.0.match_indices('/').map(|(at, _)| &self.0[..at]);
+        ancestors.chain(std::iter::once(&*self.0))
+    }
+
     fn rule_broken(text: &str) -> Option<&'static str> {
+        if text.len() > ROLE_BYTES_MAX {
+            return Some("it is longer than 4096 bytes");
+        }
         if text == "*" {
             return None;
         }

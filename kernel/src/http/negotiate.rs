@@ -75,6 +75,7 @@ pub(crate) fn call_error(call_error: CallError) -> Answer {
         Refusal::NotFound(_) => StatusCode::NOT_FOUND,
         Refusal::Conflict(_) => StatusCode::CONFLICT,
         Refusal::Unsupported(_) => StatusCode::NOT_IMPLEMENTED,
+        Refusal::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
     };
     text(status, refusal.to_string())
 }

@@ -9,7 +9,7 @@ use kernel_model::{
 };
 
 use crate::{
-    Invalid, decode_extra, encode_extra, labels,
+    Invalid, decode_extra, encode_extra, labels, limits,
     resources::{Format, ResourceForm},
     v1::{self, framework_info},
 };
@@ -62,6 +62,7 @@ pub fn to_wire(from: &FrameworkInfo) -> v1::FrameworkInfo {
 
 /// Decodes a framework. The error is the message of the refusal.
 pub fn from_wire(mut from: v1::FrameworkInfo) -> Result<FrameworkInfo, Invalid> {
+    limits::check_framework(&from)?;
     let numbers: BTreeSet<i32> = from.capabilities.drain(..).filter_map(|c| c.r#type).collect();
     let capabilities: BTreeSet<_> =
         CAPABILITIES.into_iter().filter(|c| numbers.contains(&(*c as i32))).collect();

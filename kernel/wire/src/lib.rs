@@ -16,6 +16,7 @@ pub mod extra;
 pub mod framework;
 pub mod json;
 pub mod labels;
+pub mod limits;
 pub mod link;
 pub mod offer;
 pub mod offer_preferences;

@@ -2,7 +2,7 @@
 
 mod operations;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kernel_model::{
     ids::{AgentId, FrameworkId, OfferId, OperationId, TaskId},
@@ -96,10 +96,11 @@ fn subscription(
     let filters = info.offer_filters.clone();
     let framework = framework::from_wire(info)?;
     let preferences = offer_preferences::from_wire(constraints, &filters)?;
+    let known: BTreeMap<&str, &Role> = framework.roles.iter().map(|role| (role.as_str(), role)).collect();
     let mut roles = BTreeSet::new();
     for text in suppressed {
-        match framework.roles.iter().find(|r| r.as_str() == text) {
-            Some(role) => roles.insert(role.clone()),
+        match known.get(text.as_str()) {
+            Some(role) => roles.insert(Role::clone(role)),
             None => {
                 return Err(Invalid::new(format!(
                     "Suppressed role '{text}' is not contained in the list of roles"

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use store::{
-    Condition, Error, Event, Key, KeyValue, ListRequest, Revision, Store, TXN_BYTES_MAX, TXN_OPS_MAX, Txn,
-    TxnOutcome, Watch, WatchBatch,
+    Condition, Error, Event, KEY_BYTES_MAX, Key, KeyValue, ListRequest, Revision, Store, TXN_BYTES_MAX,
+    TXN_OPS_MAX, Txn, TxnOutcome, Watch, WatchBatch,
 };
 
 type AnyStore = Arc<dyn Store>;
@@ -125,12 +125,15 @@ pub async fn wrong_transactions_are_refused(store: AnyStore) {
     assert!(matches!(store.txn(twice).await, Err(Error::InvalidTxn { .. })));
     let nameless = Txn::new().put(key(""), "1".into());
     assert!(matches!(store.txn(nameless).await, Err(Error::InvalidTxn { .. })));
+    let long = |bytes| store.put(key(&format!("/{}", "x".repeat(bytes - 1))), "1".into());
+    assert!(matches!(long(KEY_BYTES_MAX + 1).await, Err(Error::InvalidTxn { .. })));
     let many = |count| (0..count).fold(Txn::new(), |txn, i| txn.put(key(&format!("/m/{i}")), "1".into()));
     assert!(matches!(store.txn(many(TXN_OPS_MAX + 1)).await, Err(Error::InvalidTxn { .. })));
     let large = |bytes| store.put(key("/l"), Bytes::from(vec![b'x'; bytes]));
     assert!(matches!(large(TXN_BYTES_MAX).await, Err(Error::TooLarge { .. })));
     assert_eq!(store.current_revision().await.unwrap(), before, "nothing was changed");
     assert!(store.txn(many(TXN_OPS_MAX)).await.unwrap().committed().is_some(), "up to the limit is fine");
+    assert!(long(KEY_BYTES_MAX).await.unwrap().committed().is_some());
     assert!(large(TXN_BYTES_MAX - 2).await.unwrap().committed().is_some());
 }
 

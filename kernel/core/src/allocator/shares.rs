@@ -4,7 +4,7 @@
 //! A role's own clients are in a leaf `<role>/.` beside its subroles, so that the role competes with its children as
 //! one of them.
 
-use std::collections::BTreeMap;
+use std::{cell::Cell, collections::BTreeMap};
 
 use kernel_model::{ids::FrameworkId, roles::Role};
 
@@ -29,16 +29,29 @@ pub(super) struct Headroom {
 
 #[derive(Debug, Clone)]
 struct Node {
-    /// The path of the role, also the last tie-breaker.
-    path: String,
+    /// The last component of the role's path, also the last tie-breaker between siblings.
+    name: Box<str>,
     parent: u32,
     weight: f64,
     share_state: ShareState,
     /// Child nodes of an inner node, clients of a leaf; in order.
     children: Vec<u32>,
+    /// Child nodes by name.
+    by_name: BTreeMap<Box<str>, u32>,
     is_leaf: bool,
     /// Active clients in the subtree.
     active_clients: u32,
+    /// What [`Shares::headroom`] needs to know of the children, cached until one of them changes.
+    demand: Cell<Option<Demand>>,
+}
+
+/// The children of a node, as one of them sees the others.
+#[derive(Debug, Clone, Copy, Default)]
+struct Demand {
+    /// The sum of the weights of children with active clients.
+    weights: f64,
+    /// What children without active clients hold.
+    idle: Amounts,
 }
 
 #[derive(Debug, Clone)]
@@ -71,8 +84,7 @@ pub(super) struct Shares {
     pool: Amounts,
     nodes: Slab<Node>,
     clients: Slab<Client>,
-    by_path: BTreeMap<String, u32>,
-    weights: BTreeMap<Role, f64>,
+    weights: BTreeMap<Box<str>, f64>,
     generation: u64,
     /// Unanswered offers of all clients.
     pending: i64,
@@ -87,26 +99,33 @@ pub(super) struct Shares {
 impl Default for Shares {
     fn default() -> Self {
         let mut nodes = Slab::new();
-        nodes.insert(Node {
-            path: String::new(),
-            parent: ROOT,
-            weight: 1.0,
-            share_state: ShareState::default(),
-            children: Vec::new(),
-            is_leaf: false,
-            active_clients: 0,
-        });
+        nodes.insert(Node::new("", ROOT, 1.0, false));
         Self {
             pool: Amounts::default(),
             nodes,
             clients: Slab::new(),
-            by_path: BTreeMap::new(),
             weights: BTreeMap::new(),
             generation: 0,
             pending: 0,
             own_minimums: 0,
             stale: false,
             order: None,
+        }
+    }
+}
+
+impl Node {
+    fn new(name: &str, parent: u32, weight: f64, is_leaf: bool) -> Self {
+        Self {
+            name: name.into(),
+            parent,
+            weight,
+            share_state: ShareState::default(),
+            children: Vec::new(),
+            by_name: BTreeMap::new(),
+            is_leaf,
+            active_clients: 0,
+            demand: Cell::default(),
         }
     }
 }
@@ -130,9 +149,12 @@ impl Shares {
     }
 
     pub(super) fn set_weight(&mut self, role: &Role, weight: f64) {
-        self.weights.insert(role.clone(), weight);
-        if let Some(&node) = self.by_path.get(role.as_str()) {
+        self.weights.insert(role.as_str().into(), weight);
+        let mut components = role.as_str().split('/');
+        let node = components.try_fold(ROOT, |node, name| self.node(node).by_name.get(name).copied());
+        if let Some(node) = node {
             self.node_mut(node).weight = weight;
+            self.node(self.node(node).parent).demand.set(None);
             self.stale = true;
             self.order = None;
         }
@@ -173,11 +195,14 @@ impl Shares {
         self.order = None;
         let mut node = leaf;
         self.node_mut(leaf).children.retain(|&c| c != slot);
+        self.node(leaf).demand.set(None);
         // Roles without clients are removed; their weights are kept.
         while node != ROOT && self.node(node).children.is_empty() {
             let removed = self.nodes.remove(node as usize);
-            self.by_path.remove(&removed.path);
-            self.node_mut(removed.parent).children.retain(|&c| c != node);
+            let parent = self.node_mut(removed.parent);
+            parent.by_name.remove(&removed.name);
+            parent.children.retain(|&c| c != node);
+            parent.demand.set(None);
             node = removed.parent;
         }
     }
@@ -193,6 +218,7 @@ impl Shares {
         loop {
             let above = self.node_mut(node);
             above.active_clients = if active { above.active_clients + 1 } else { above.active_clients - 1 };
+            above.demand.set(None);
             if node == ROOT {
                 return true;
             }
@@ -211,27 +237,39 @@ impl Shares {
         let mut part = self.pool;
         let mut headroom = self.pool;
         for pair in path.windows(2).rev() {
-            let (below, above) = (self.node(pair[0]), self.node(pair[1]));
-            let mut weights = 0.0;
-            for child in above.children.iter().map(|&child| self.node(child)) {
-                match child.active_clients {
-                    0 => part.subtract(child.share_state.charged),
-                    _ => weights += child.weight,
-                }
-            }
-            part = part.scaled(below.weight / weights.max(below.weight));
+            let (below, above) = (self.node(pair[0]), pair[1]);
+            let demand = self.demand_below(above);
+            part.subtract(demand.idle);
+            part = part.scaled(below.weight / demand.weights.max(below.weight));
             headroom = headroom.least(part.without(below.share_state.charged));
         }
         let leaf = self.node(client.leaf);
-        for sibling in
-            leaf.children.iter().filter_map(|&c| self.clients.get(c as usize)).filter(|c| !c.active)
-        {
-            part.subtract(sibling.share_state.charged);
-        }
+        part.subtract(self.demand_below(client.leaf).idle);
         part = part.scaled(1.0 / f64::from(leaf.active_clients.max(1)));
         let leftovers = client.share_state.charged;
         let below_fair_share = leftovers.dominant_share_of(&part) < FAR_BELOW_FAIR_SHARE;
         Headroom { amounts: headroom.least(part.without(leftovers)), below_fair_share }
+    }
+
+    fn demand_below(&self, slot: u32) -> Demand {
+        let node = self.node(slot);
+        if let Some(demand) = node.demand.get() {
+            return demand;
+        }
+        let mut demand = Demand::default();
+        if node.is_leaf {
+            let clients = node.children.iter().filter_map(|&c| self.clients.get(c as usize));
+            clients.filter(|c| !c.active).for_each(|c| demand.idle.add(c.share_state.charged));
+        } else {
+            for child in node.children.iter().map(|&child| self.node(child)) {
+                match child.active_clients {
+                    0 => demand.idle.add(child.share_state.charged),
+                    _ => demand.weights += child.weight,
+                }
+            }
+        }
+        node.demand.set(Some(demand));
+        demand
     }
 
     pub(super) fn set_capabilities(&mut self, slot: u32, capabilities: Capabilities) -> bool {
@@ -320,23 +358,27 @@ impl Shares {
             return order;
         }
         let mut order = Vec::new();
-        self.list(ROOT, &mut order);
+        // A stack instead of recursion: roles are up to two thousand levels deep.
+        let mut open = vec![ROOT];
+        while let Some(slot) = open.pop() {
+            let node = self.node(slot);
+            if node.active_clients == 0 {
+                continue;
+            }
+            match node.is_leaf {
+                true => order.extend(node.children.iter().filter(|&&client| self.is_active(client))),
+                false => open.extend(node.children.iter().rev()),
+            }
+        }
         order
+    }
+
+    fn is_active(&self, client: u32) -> bool {
+        self.clients.get(client as usize).is_some_and(|client| client.active)
     }
 
     pub(super) fn return_order(&mut self, order: Vec<u32>) {
         self.order = Some(order);
-    }
-
-    fn list(&self, node: u32, order: &mut Vec<u32>) {
-        let node = self.node(node);
-        if node.is_leaf {
-            order.extend(
-                node.children.iter().filter(|&&c| self.clients.get(c as usize).is_some_and(|c| c.active)),
-            );
-        } else {
-            node.children.iter().for_each(|&child| self.list(child, order));
-        }
     }
 
     fn node(&self, slot: u32) -> &Node {
@@ -349,36 +391,31 @@ impl Shares {
 
     fn leaf_of(&mut self, role: &Role) -> u32 {
         let mut parent = ROOT;
-        let mut end = 0;
-        let text = role.as_str();
-        while end < text.len() {
-            end = text[end + 1..].find('/').map_or(text.len(), |at| end + 1 + at);
-            parent = self.child(parent, text[..end].to_owned(), false);
+        for (path, name) in role.lineage().zip(role.as_str().split('/')) {
+            parent = match self.node(parent).by_name.get(name) {
+                Some(&known) => known,
+                None => {
+                    let weight = self.weights.get(path).copied().unwrap_or(1.0);
+                    self.add_node(Node::new(name, parent, weight, false))
+                }
+            };
         }
-        self.child(parent, format!("{text}/."), true)
+        // No role has a component of this name.
+        match self.node(parent).by_name.get(".") {
+            Some(&known) => known,
+            None => self.add_node(Node::new(".", parent, 1.0, true)),
+        }
     }
 
-    fn child(&mut self, parent: u32, path: String, is_leaf: bool) -> u32 {
-        if let Some(&node) = self.by_path.get(&path) {
-            return node;
-        }
-        let weight = match Role::parse(&path) {
-            Ok(role) if !is_leaf => self.weights.get(&role).copied().unwrap_or(1.0),
-            _ => 1.0,
-        };
-        let node = slot_of(self.nodes.insert(Node {
-            path: path.clone(),
-            parent,
-            weight,
-            share_state: ShareState::default(),
-            children: Vec::new(),
-            is_leaf,
-            active_clients: 0,
-        }));
-        self.by_path.insert(path, node);
-        self.node_mut(parent).children.push(node);
-        self.place_node(node);
-        node
+    fn add_node(&mut self, node: Node) -> u32 {
+        let (name, parent) = (node.name.clone(), node.parent);
+        let slot = slot_of(self.nodes.insert(node));
+        let above = self.node_mut(parent);
+        above.by_name.insert(name, slot);
+        above.children.push(slot);
+        above.demand.set(None);
+        self.place_node(slot);
+        slot
     }
 
     fn change(&mut self, slot: u32, apply: impl Fn(&mut ShareState)) {
@@ -386,7 +423,10 @@ impl Shares {
         let Some(client) = self.clients.get_mut(slot as usize) else { return };
         apply(&mut client.share_state);
         client.share_state.refresh(&pool, 1.0);
-        let leaf = client.leaf;
+        let (leaf, active) = (client.leaf, client.active);
+        if !active {
+            self.node(leaf).demand.set(None);
+        }
         self.order = None;
         if !self.stale {
             self.place_client(slot);
@@ -403,7 +443,10 @@ impl Shares {
             apply(&mut node.share_state);
             let weight = node.weight;
             node.share_state.refresh(&pool, weight);
-            let parent = node.parent;
+            let (parent, idle) = (node.parent, node.active_clients == 0);
+            if idle {
+                self.node(parent).demand.set(None);
+            }
             if !stale {
                 self.place_node(slot);
             }
@@ -435,7 +478,7 @@ impl Shares {
 
     fn cmp_nodes(&self, a: u32, b: u32) -> std::cmp::Ordering {
         let (a, b) = (self.node(a), self.node(b));
-        a.share_state.cmp(&b.share_state).then_with(|| a.path.cmp(&b.path))
+        a.share_state.cmp(&b.share_state).then_with(|| a.name.cmp(&b.name))
     }
 
     fn refresh_all(&mut self) {

@@ -7,7 +7,7 @@ use kernel_model::{
     roles::Role,
     scheduler::Call,
 };
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::{
     Master,
@@ -118,6 +118,7 @@ impl Master {
         if named.is_empty() {
             return Some(roles.clone());
         }
+        let roles: BTreeSet<&Role> = roles.iter().collect();
         named.iter().all(|role| roles.contains(role)).then(|| named.to_vec())
     }
 

@@ -80,6 +80,9 @@ pub enum Refusal {
     /// HTTP 501.
     #[error("{0}")]
     Unsupported(String),
+    /// HTTP 503: the call may be repeated.
+    #[error("{0}")]
+    Unavailable(String),
 }
 
 /// A change of the registry. The shell writes the changes of a step atomically.

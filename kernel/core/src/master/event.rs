@@ -67,3 +67,17 @@ pub enum OperatorCall {
         kind: &'static str,
     },
 }
+
+impl OperatorCall {
+    /// Whether the call changes what only the registry remembers, so that its answer promises that the change is durable.
+    pub fn is_kept_in_registry(&self) -> bool {
+        match self {
+            OperatorCall::UpdateWeights { .. }
+            | OperatorCall::MarkAgentGone { .. }
+            | OperatorCall::DeactivateAgent { .. }
+            | OperatorCall::ReactivateAgent { .. } => true,
+            // The record of its end only keeps it from subscribing again.
+            OperatorCall::Teardown { .. } | OperatorCall::Unsupported { .. } => false,
+        }
+    }
+}

@@ -3,9 +3,14 @@
 use kernel_model::{
     ids::{AgentId, FrameworkId, OfferId},
     offer::{Filters, Offer},
+    roles::Role,
     scheduler,
 };
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{Master, timers::Timer};
 use crate::allocator::{AgentSlot, Allocation, ClientSlot};
@@ -123,14 +128,10 @@ impl Master {
     /// Rescinds the offers in roles that the framework has left.
     pub(super) fn withdraw_offers_of_dropped_roles(&mut self, id: &FrameworkId) {
         let Some(framework) = self.frameworks.get(id) else { return };
-        let dropped: Vec<u64> = framework
-            .offers
-            .iter()
-            .copied()
-            .filter(|number| {
-                self.offers.get(number).is_some_and(|o| !framework.info.roles.contains(&o.offer.role))
-            })
-            .collect();
+        let roles: BTreeSet<&Role> = framework.info.roles.iter().collect();
+        let is_dropped =
+            |number: &u64| self.offers.get(number).is_some_and(|o| !roles.contains(&o.offer.role));
+        let dropped: Vec<u64> = framework.offers.iter().copied().filter(is_dropped).collect();
         for number in dropped {
             self.withdraw_offer(number, true);
         }

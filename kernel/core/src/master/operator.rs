@@ -1,5 +1,7 @@
 //! Operator calls that change state.
 
+use std::collections::BTreeSet;
+
 use kernel_model::{ids::AgentId, roles::Role};
 
 use super::{
@@ -7,6 +9,9 @@ use super::{
     effect::{Answer, Op, Record, RecordKey, Refusal},
     event::OperatorCall,
 };
+
+/// How many roles can have a weight: more than any cluster has tenants. Each is a record of the registry and is in memory.
+const WEIGHTS_MAX: usize = 16 * 1024;
 
 impl Master {
     pub(super) fn operator_call(&mut self, call: OperatorCall) -> Result<Answer, Refusal> {
@@ -39,10 +44,15 @@ impl Master {
             let text = format!("Invalid weight '{weight}' for role '{role}': Weights must be positive");
             return Err(Refusal::Invalid(text));
         }
-        let mut affected = false;
+        let named: BTreeSet<&str> = weights.iter().map(|(role, _)| role.as_str()).collect();
+        let known = self.weights().filter(|(role, _)| !named.contains(role.as_str())).count();
+        if known + named.len() > WEIGHTS_MAX {
+            return Err(Refusal::Invalid(format!("At most {WEIGHTS_MAX} roles can have a weight")));
+        }
+        let is_affected = |role: &Role| role.lineage().any(|name| named.contains(name));
+        let affected = self.frameworks.values().any(|f| f.info.roles.iter().any(is_affected));
         for (role, weight) in weights {
             self.allocator.set_weight(&role, weight);
-            affected |= self.frameworks.values().any(|f| f.info.roles.iter().any(|r| r.is_within(&role)));
             let record = Record::Weight { role, weight };
             if self.registry.get(&record.key()) != Some(&record) {
                 self.persist(Op::Put(record));

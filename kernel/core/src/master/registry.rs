@@ -11,9 +11,21 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Builds a registry from records in any order.
+    /// Builds a registry from records in any order. A gone agent's mark may have been written without the deletion of its
+    /// record.
     pub fn from_records(records: impl IntoIterator<Item = Record>) -> Self {
-        Self { records: records.into_iter().map(|r| (r.key(), r)).collect() }
+        let mut records: BTreeMap<_, _> = records.into_iter().map(|r| (r.key(), r)).collect();
+        let gone: Vec<_> = records
+            .keys()
+            .filter_map(|key| match key {
+                RecordKey::GoneAgent(id) => Some(RecordKey::Agent(id.clone())),
+                _ => None,
+            })
+            .collect();
+        for key in gone {
+            records.remove(&key);
+        }
+        Self { records }
     }
 
     /// Applies a change; returns whether the registry differs afterwards.

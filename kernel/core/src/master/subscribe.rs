@@ -251,9 +251,10 @@ impl Master {
             }
         }
         let connected = framework.stream().is_some();
+        let roles: BTreeSet<&Role> = framework.info.roles.iter().collect();
         let mut left = Vec::new();
         for (role, client) in &framework.clients {
-            let subscribed = framework.info.roles.contains(role);
+            let subscribed = roles.contains(role);
             let wants_offers = connected && subscribed && !framework.suppressed_roles.contains(role);
             self.allocator.set_client_capabilities(*client, capabilities);
             self.allocator.set_client_preferences(*client, framework.compiled.of(role));
@@ -341,7 +342,8 @@ fn framework_error(info: &FrameworkInfo) -> Option<String> {
 }
 
 fn suppression_error(info: &FrameworkInfo, suppressed: &BTreeSet<Role>) -> Option<String> {
-    let unknown = suppressed.iter().find(|role| !info.roles.contains(role))?;
+    let roles: BTreeSet<&Role> = info.roles.iter().collect();
+    let unknown = suppressed.iter().find(|role| !roles.contains(role))?;
     Some(format!("Suppressed role '{unknown}' is not contained in the list of roles"))
 }
 
