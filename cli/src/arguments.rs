@@ -12,9 +12,10 @@ use apiserver_shim::{
     storage::pod_cidrs::{Cidr, NODE_BITS},
 };
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 
 use crate::{
-    agent, build,
+    agent, build, documentation,
     logging::{self, LogFormat},
     server, up, user_kubeconfig,
 };
@@ -40,6 +41,14 @@ enum Verb {
     Agent(Agent),
     /// Print a token with which machines can join
     JoinToken(JoinTokenArguments),
+    /// Print the completions for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Write the manual pages into a directory
+    #[command(hide = true)]
+    ManPages { directory: PathBuf },
     /// Run the Pods of this machine (started by an agent)
     #[command(hide = true)]
     Executor,
@@ -60,6 +69,8 @@ impl Arguments {
             Verb::Server(arguments) => server::run(arguments),
             Verb::Agent(arguments) => agent::run(arguments),
             Verb::JoinToken(arguments) => server::print_join_token(&arguments),
+            Verb::Completions { shell } => documentation::completions(shell),
+            Verb::ManPages { directory } => documentation::manual_pages(&directory),
             Verb::Executor => agent::run_executor(),
             // The agent reads this exit code as the task's.
             Verb::CommandExecutor => return Ok(agent::run_command_executor()),

@@ -15,6 +15,7 @@ mod build;
 mod cgroup_mounts;
 mod console;
 mod data_directory;
+mod documentation;
 mod hollow;
 mod images;
 mod logging;

@@ -41,11 +41,13 @@ impl Progress {
         }
     }
 
-    /// Ends the display and prints the last line.
+    /// Ends the display, prints the last lines, and tells systemd that the unit has started.
     pub fn finish(self, last: &str) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
         console::line(last);
+        // Without systemd there is nobody to tell.
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     }
 }

@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 mod bench;
 mod check;
 mod command;
+mod dist;
 mod fuzz;
 mod prerequisites;
 mod privileges;
@@ -37,6 +38,8 @@ enum Verb {
     Sim(sim::Arguments),
     /// Measure CPU per operation, rates and memory
     Bench(bench::Arguments),
+    /// Build the static binary and pack it: archive, Debian package, OCI image, SBOM, checksums
+    Dist(dist::Arguments),
     /// Fuzz one parser with cargo-fuzz (needs `cargo install cargo-fuzz`)
     Fuzz(fuzz::Arguments),
 }
@@ -50,6 +53,7 @@ fn main() -> anyhow::Result<()> {
         Verb::Tidy => tidy::run(),
         Verb::Sim(arguments) => sim::run(&arguments),
         Verb::Bench(arguments) => bench::run(&arguments),
+        Verb::Dist(arguments) => dist::run(&arguments),
         Verb::Fuzz(arguments) => fuzz::run(&arguments),
     }
 }

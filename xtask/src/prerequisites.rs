@@ -39,9 +39,19 @@ const TEST: &[Prerequisite] = &[
     Prerequisite { package: "python3-pip", files: &["/usr/bin/pip3", "/usr/local/bin/pip3"] },
 ];
 
+const PACKAGE: &[Prerequisite] = &[
+    Prerequisite { package: "musl-tools", files: &["/usr/bin/musl-gcc"] },
+    Prerequisite { package: "dpkg", files: &["/usr/bin/dpkg-deb"] },
+];
+
 /// Installs what building needs.
 pub fn for_building() -> anyhow::Result<()> {
     install(&[BUILD])
+}
+
+/// Installs what `dist` needs.
+pub fn for_packaging() -> anyhow::Result<()> {
+    install(&[BUILD, PACKAGE])
 }
 
 /// Installs what building and running need.

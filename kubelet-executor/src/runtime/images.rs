@@ -72,7 +72,25 @@ pub fn build_busybox_image(
         }
         layer.file(path, content, *mode)?;
     }
-    image_archive(name, &layer.finish()?, command)
+    image_archive(name, &layer.finish()?, ConfigBuilder::default().cmd(owned(command)))
+}
+
+/// Builds the archive of an image that runs one static binary, with root as its only user.
+pub fn build_program_image(name: &str, program: &str, binary: &[u8]) -> Result<Vec<u8>, ImageError> {
+    let mut layer = Archive::default();
+    for dir in ["etc", "proc", "sys", "usr", "usr/bin", "var", "var/lib"] {
+        layer.directory(dir, 0o755)?;
+    }
+    layer.directory("tmp", 0o1777)?;
+    layer.file(&format!("usr/bin/{program}"), binary, 0o755)?;
+    layer.file(
+        "etc/passwd",
+        b"root:x:0:0:root:/:/sbin/nologin\nnobody:x:65534:65534:nobody:/:/sbin/nologin\n",
+        0o644,
+    )?;
+    layer.file("etc/group", b"root:x:0:\nnogroup:x:65534:\n", 0o644)?;
+    let entrypoint = ConfigBuilder::default().entrypoint([format!("/usr/bin/{program}")]);
+    image_archive(name, &layer.finish()?, entrypoint)
 }
 
 /// Builds the archive of the sandbox image: a shell that waits, reaps zombies and ends on SIGTERM.
@@ -86,7 +104,8 @@ pub fn build_pause_image(name: &str) -> Result<Vec<u8>, ImageError> {
     }
     // PID 1 of a namespace ignores signals without a handler, hence the trap.
     let script = "trap 'exit 0' TERM INT; while :; do sleep 2147483647 & wait; done";
-    image_archive(name, &layer.finish()?, &["/bin/sh", "-c", script])
+    let command = ConfigBuilder::default().cmd(owned(&["/bin/sh", "-c", script]));
+    image_archive(name, &layer.finish()?, command)
 }
 
 /// A tar archive in memory. All entries belong to root and have the time 0, so that equal content gives equal bytes.
@@ -145,11 +164,13 @@ fn applets() -> Vec<String> {
     }
 }
 
-/// Builds an OCI archive with one layer.
-fn image_archive(name: &str, layer: &[u8], command: &[&str]) -> Result<Vec<u8>, ImageError> {
-    let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<String>>();
-    let process = ConfigBuilder::default()
-        .cmd(owned(command))
+fn owned(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+/// Builds an OCI archive with one layer. `process` has the command or entry point.
+fn image_archive(name: &str, layer: &[u8], process: ConfigBuilder) -> Result<Vec<u8>, ImageError> {
+    let process = process
         .env(owned(&["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]))
         .working_dir("/")
         .build()?;
