@@ -11,15 +11,13 @@ use crate::{
     data_directory::DataDirectory,
     preflight,
     renewal::JOIN_TOKEN_FILE,
-    server::Running,
+    server::{Kubeconfigs, Running},
 };
 
 /// The report at the end of a start-up. Its first line begins with `ready: `, for tests and supervisors.
 pub struct Ready {
     api_url: String,
-    kubeconfig: PathBuf,
-    /// The user's kubeconfig, and the name of the context in it.
-    user_kubeconfig: Option<(PathBuf, String)>,
+    kubeconfigs: Kubeconfigs,
     master: SocketAddr,
     agent: Option<SocketAddr>,
     credentials: PathBuf,
@@ -42,8 +40,7 @@ pub fn of_server(
     let listen = arguments.mesos_listen;
     Ready {
         api_url: running.api_url.clone(),
-        kubeconfig: running.kubeconfig.clone(),
-        user_kubeconfig: running.user_kubeconfig.clone(),
+        kubeconfigs: running.kubeconfigs.clone(),
         master: SocketAddr::new(preflight::advertised(listen), listen.port()),
         agent: None,
         credentials: credentials.to_owned(),
@@ -54,14 +51,14 @@ pub fn of_server(
 impl fmt::Display for Ready {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { api_url, master, .. } = self;
-        let (kubeconfig, credentials) = (self.kubeconfig.display(), self.credentials.display());
-        let kubectl = match &self.user_kubeconfig {
+        let (kubeconfig, credentials) = (self.kubeconfigs.path.display(), self.credentials.display());
+        let kubectl = match &self.kubeconfigs.user {
             Some((_, context)) => format!("kubectl --context {context}"),
             None => format!("kubectl --kubeconfig {kubeconfig}"),
         };
         writeln!(f, "ready: {kubectl} get nodes")?;
         writeln!(f, "  Kubernetes API  {api_url}, kubeconfig {kubeconfig}")?;
-        if let Some((path, context)) = &self.user_kubeconfig {
+        if let Some((path, context)) = &self.kubeconfigs.user {
             writeln!(f, "                  context {context} in {}", path.display())?;
         }
         write!(f, "  Mesos API       http://{master}")?;
@@ -93,8 +90,10 @@ mod tests {
     fn ready() -> Ready {
         Ready {
             api_url: "https://127.0.0.1:6443".to_owned(),
-            kubeconfig: "/var/lib/catamaran/kubeconfig".into(),
-            user_kubeconfig: Some(("/home/u/.kube/config".into(), "catamaran".to_owned())),
+            kubeconfigs: Kubeconfigs {
+                path: "/var/lib/catamaran/kubeconfig".into(),
+                user: Some(("/home/u/.kube/config".into(), "catamaran".to_owned())),
+            },
             master: SocketAddr::from(([127, 0, 0, 1], 5050)),
             agent: Some(SocketAddr::from(([127, 0, 0, 1], 5051))),
             credentials: "/var/lib/catamaran/mesos-credentials".into(),
@@ -117,7 +116,8 @@ mod tests {
 
     #[test]
     fn the_report_of_a_server_says_how_agents_join() {
-        let server = Ready { agent: None, user_kubeconfig: None, ..ready() };
+        let mut server = Ready { agent: None, ..ready() };
+        server.kubeconfigs.user = None;
         expect![[r#"
             ready: kubectl --kubeconfig /var/lib/catamaran/kubeconfig get nodes
               Kubernetes API  https://127.0.0.1:6443, kubeconfig /var/lib/catamaran/kubeconfig

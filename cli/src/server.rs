@@ -46,9 +46,7 @@ pub struct Running {
     pub(crate) pod_cidrs: PodCidrs,
     /// Base URL of the Kubernetes API.
     pub api_url: String,
-    pub(crate) kubeconfig: PathBuf,
-    /// The user's kubeconfig, and the name of the cluster's context in it.
-    pub(crate) user_kubeconfig: Option<(PathBuf, String)>,
+    pub(crate) kubeconfigs: Kubeconfigs,
     runners: RunnersHandle,
     hollow: Option<HollowHandle>,
     renewal: JoinHandle<()>,
@@ -150,7 +148,6 @@ pub async fn start(
         ca_pem: pki.authority.certificate().to_owned(),
     });
     let hollow = hollow::start(&master, arguments.hollow_nodes, progress);
-    let user = user_kubeconfig.as_ref().map(|user| user.path().to_owned());
     let files = ServerFiles {
         pki: Arc::clone(&pki),
         join_token: data.join(JOIN_TOKEN_FILE),
@@ -160,28 +157,31 @@ pub async fn start(
         user_kubeconfig,
         api_url: api_url.clone(),
     };
+    let (kubeconfigs, renewal) = keep_files(files, progress)?;
+    Ok(Running { master, api, pki, pod_cidrs, api_url, kubeconfigs, runners, hollow, renewal })
+}
+
+/// Where the administrator's credentials are.
+#[derive(Debug, Clone)]
+pub struct Kubeconfigs {
+    /// The server's own file.
+    pub path: PathBuf,
+    /// The user's, and the name of the cluster's context in it.
+    pub user: Option<(PathBuf, String)>,
+}
+
+/// Writes the files that expire, and renews them from then on.
+fn keep_files(files: ServerFiles, progress: &Progress) -> anyhow::Result<(Kubeconfigs, JoinHandle<()>)> {
     files.write_join_token()?;
-    let kubeconfig = files.kubeconfig.clone();
     let (admin, merged) = files.write_kubeconfig()?;
     let context = merged.and_then(|merged| {
         let failed =
             |error| progress.note(&format!("warning: the cluster is not in your kubeconfig: {error:#}"));
         merged.map_err(failed).ok()
     });
-    let user_kubeconfig = user.zip(context);
-    let renewal = tokio::spawn(files.keep(admin));
-    Ok(Running {
-        master,
-        api,
-        pki,
-        pod_cidrs,
-        api_url,
-        kubeconfig,
-        user_kubeconfig,
-        runners,
-        hollow,
-        renewal,
-    })
+    let user = files.user_kubeconfig.as_ref().map(|user| user.path().to_owned()).zip(context);
+    let kubeconfigs = Kubeconfigs { path: files.kubeconfig.clone(), user };
+    Ok((kubeconfigs, tokio::spawn(files.keep(admin))))
 }
 
 /// The names of `--tls-san`, by kind.

@@ -36,7 +36,7 @@ pub enum PkiError {
     #[error(transparent)]
     Tls(#[from] transport::tls::TlsError),
     /// An existing kubeconfig could not be read.
-    #[error("{}: {source}; mend or remove the file", path.display())]
+    #[error("{}: {source}; repair or remove the file", path.display())]
     Kubeconfig { path: std::path::PathBuf, source: Box<PkiError> },
     /// A file of the PKI directory could not be read or written.
     #[error("{path}: {source}")]

@@ -200,7 +200,7 @@ fn a_kubeconfig_that_is_none_is_refused_and_kept() {
         std::fs::write(&path, text).unwrap();
         let ours = kubeconfig_of("https://127.0.0.1:6443", "one", "k");
         let error = crate::directory::merge_kubeconfig(&path, &ours, None).unwrap_err();
-        assert!(error.to_string().contains("mend or remove the file"), "{error}");
+        assert!(error.to_string().contains("repair or remove the file"), "{error}");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
     }
 }

@@ -42,6 +42,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("sim", &["kernel-model", "kernel-core", "shim-model", "shim-core", "executor-core"]),
     ("e2e", &["shim-pki"]),
     ("xtask", &[]),
+    // The builder of OCI images.
+    ("dist", &["kubelet-executor"]),
 ];
 
 /// The pure crates; none may reach the crates of [`IMPURE`].
