@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn archives_are_reproducible() {
-        let build = || image_archive("x:1", b"layer", &["a"]).unwrap();
+        let build = || image_archive("x:1", b"layer", ConfigBuilder::default().cmd(owned(&["a"]))).unwrap();
         let archive = build();
         assert_eq!(archive, build());
         assert_eq!(archive.len() % 512, 0);
@@ -259,5 +259,13 @@ mod tests {
         let paths: Vec<String> = paths.collect();
         assert_eq!(paths[..2], ["oci-layout", "index.json"]);
         assert_eq!(paths[2], format!("blobs/sha256/{}", sha256(b"layer")));
+    }
+
+    #[test]
+    fn the_image_of_a_program_starts_it() {
+        let archive = build_program_image("x:1", "program", b"ELF").unwrap();
+        let text = String::from_utf8_lossy(&archive);
+        assert!(text.contains(r#""Entrypoint":["/usr/bin/program"]"#), "{text}");
+        assert!(!text.contains(r#""Cmd""#), "{text}");
     }
 }
