@@ -68,6 +68,12 @@ impl Quantity {
         clamp(round_away(self.nano, 1_000_000))
     }
 
+    /// The quantity in whole thousandths, rounded away from zero, in the same format.
+    pub fn rounded_up_to_milli(self) -> Quantity {
+        let nano = round_away(self.nano, 1_000_000) * 1_000_000;
+        Quantity { nano, format: self.format }
+    }
+
     /// -1, 0 or 1.
     pub fn sign(self) -> i32 {
         self.nano.signum() as i32

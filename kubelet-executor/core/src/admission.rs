@@ -46,8 +46,39 @@ pub fn admit(pod: &Pod, node: &NodeCapabilities) -> Result<(), Rejection> {
             Rejection { reason: "SysctlForbidden", message: format!("forbidden sysctl: {why}") }
         })?;
     }
+    check_os(pod)?;
+    check_groups_policy(pod)?;
     check_apparmor(pod, node)
         .map_err(|why| Rejection { reason: "AppArmor", message: format!("Cannot enforce AppArmor: {why}") })
+}
+
+fn check_os(pod: &Pod) -> Result<(), Rejection> {
+    match spec::spec(pod).os.as_ref().map(|os| os.name.as_str()) {
+        None | Some("linux") => Ok(()),
+        Some(_) => Err(Rejection {
+            reason: "PodOSNotSupported",
+            message: "Failed to admit pod as the OS field doesn't match node OS".to_owned(),
+        }),
+    }
+}
+
+/// The runtime always adds the groups that the image gives its user.
+fn check_groups_policy(pod: &Pod) -> Result<(), Rejection> {
+    let context = spec::spec(pod).security_context.as_ref();
+    match context.and_then(|context| context.supplemental_groups_policy.as_deref()) {
+        Some("Strict") => Err(Rejection {
+            reason: "SupplementalGroupsPolicyNotSupported",
+            message: "SupplementalGroupsPolicy=Strict is not supported in this node".to_owned(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Why the node cannot make the Pod's user namespace; such a Pod waits, as upstream's does.
+pub fn user_namespace_refusal(pod: &Pod) -> Option<&'static str> {
+    let isolated = spec::spec(pod).host_users == Some(false);
+    isolated
+        .then_some("can't set `spec.hostUsers: false`, runtime handler \"\" does not support user namespaces")
 }
 
 /// The AppArmor profile of a container: its own, that of the deprecated annotation, or the Pod's.
@@ -129,7 +160,15 @@ mod tests {
             "spec": { "containers": [{ "name": "c" }] },
         });
         let disabled = "AppArmor: Cannot enforce AppArmor: AppArmor is not enabled on the host";
+        let windows = json!({ "spec": { "containers": [], "os": { "name": "windows" } } });
+        let strict = json!({ "spec": { "containers": [], "securityContext": { "supplementalGroupsPolicy": "Strict" } } });
         let table = [
+            (windows, &none, "PodOSNotSupported: Failed to admit pod as the OS field doesn't match node OS"),
+            (
+                strict,
+                &none,
+                "SupplementalGroupsPolicyNotSupported: SupplementalGroupsPolicy=Strict is not supported in this node",
+            ),
             (sysctl.clone(), &none, "SysctlForbidden: forbidden sysctl: \"kernel.msgmax\" not allowlisted"),
             (sysctl, &allowing, ""),
             (profile("Localhost", "p"), &none, disabled),

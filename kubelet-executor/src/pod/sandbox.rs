@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cri::v1;
-use executor_core::{hostname, observed::ObservedSandbox};
+use executor_core::{admission, hostname, observed::ObservedSandbox};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 
@@ -43,6 +43,7 @@ pub(crate) async fn start(
     }
     let failed = |what: String| ("FailedCreatePodSandBox", format!("Failed to create pod sandbox: {what}"));
     hostname::kernel_hostname(pod).map_err(|error| failed(error.to_string()))?;
+    admission::user_namespace_refusal(pod).map_or(Ok(()), |why| Err(failed(why.to_owned())))?;
     std::fs::create_dir_all(&paths.logs).map_err(|e| failed(format!("making the log directory: {e}")))?;
     cgroups::prepare(&context.tag, pod);
     let config = config_of(context, pod, attempt);

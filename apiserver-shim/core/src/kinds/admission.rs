@@ -71,15 +71,14 @@ pub fn not_ready_yet(node: &mut Value) {
     }
 }
 
-/// Refuses a Pod with a RuntimeClass, since there are none.
+/// Refuses a Pod with a RuntimeClass, since there are none, and one with the overhead of a RuntimeClass.
 pub fn runtime_class(pod: &Value) -> Result<(), Status> {
-    match access::text(pod, &["spec", "runtimeClassName"]) {
-        "" => Ok(()),
-        class => {
-            let name = access::text(pod, &["metadata", "name"]);
-            Err(forbidden("", "pods", name, format!("pod rejected: RuntimeClass \"{class}\" not found")))
-        }
-    }
+    let why = match access::text(pod, &["spec", "runtimeClassName"]) {
+        "" if access::get(pod, &["spec", "overhead"]).is_none() => return Ok(()),
+        "" => "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead".to_owned(),
+        class => format!("pod rejected: RuntimeClass \"{class}\" not found"),
+    };
+    Err(forbidden("", "pods", access::text(pod, &["metadata", "name"]), why))
 }
 
 fn mount_token(spec: &mut Map<String, Value>, suffix: impl FnOnce() -> String) {

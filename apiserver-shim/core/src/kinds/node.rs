@@ -1,5 +1,6 @@
 //! Nodes. Each represents an agent of the kernel.
 
+use super::pod_template::round_list;
 use super::{FieldName, Strategy, cells, named};
 use serde_json::{Value, json};
 use shim_model::access;
@@ -29,6 +30,8 @@ impl Strategy for Node {
             }
         }
         let status = access::object_mut(object, &["status"]);
+        round_list(status.get_mut("capacity"));
+        round_list(status.get_mut("allocatable"));
         if let Some(capacity) = status.get("capacity").cloned() {
             access::set_default(status, "allocatable", capacity);
         }

@@ -10,7 +10,7 @@ mod update;
 
 pub use qos::qos_class;
 
-use super::pod_template::{default_spec, spec_warnings, validate_spec};
+use super::pod_template::{SpecOf, default_spec, round_status, spec_warnings, validate_spec};
 use super::{CreateContext, FieldName, Grace, Strategy, SubresourceStrategy, named};
 use serde_json::{Map, Value, json};
 use shim_model::access::{self, set_default};
@@ -41,6 +41,7 @@ impl Strategy for Pod {
         if status.get("phase").is_none_or(access::is_zero) {
             status.insert("phase".into(), "Pending".into());
         }
+        round_status(status);
         same_addresses(status, "podIP", "podIPs");
         same_addresses(status, "hostIP", "hostIPs");
     }
@@ -75,7 +76,7 @@ impl Strategy for Pod {
     }
 
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
-        let mut errors = validate_spec(&object["spec"], format_args!("spec"));
+        let mut errors = validate_spec(&object["spec"], format_args!("spec"), SpecOf::Pod);
         if access::get(object, &["spec", "ephemeralContainers"]).is_some_and(|e| !access::is_zero(e)) {
             errors.push(FieldError::forbidden("spec.ephemeralContainers", "cannot be set on create"));
         }

@@ -3,14 +3,17 @@
 
 mod affinity;
 mod containers;
+mod ports;
 mod probes;
 mod resources;
+mod rounding;
 mod security;
 mod spec;
 mod volumes;
 
 pub(super) use resources::is_extended;
-pub(super) use spec::{validate_spec, validate_template};
+pub(super) use rounding::{round_list, round_spec, round_status};
+pub(super) use spec::{SpecOf, validate_spec, validate_template};
 
 use super::{Strategy, cells, metadata};
 use serde_json::{Map, Value, json};
@@ -85,6 +88,7 @@ pub(super) fn default_spec(spec: &mut Map<String, Value>) {
         }
     }
     objects(spec.get_mut("volumes")).for_each(default_volume);
+    round_spec(spec);
 }
 
 /// Synchronizes `serviceAccount` (deprecated) with `serviceAccountName`.

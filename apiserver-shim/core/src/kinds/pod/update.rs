@@ -3,7 +3,7 @@
 use super::qos::qos_class;
 use super::{dump, line_diff};
 use crate::kinds::SubresourceStrategy;
-use crate::kinds::pod_template::{is_extended, validate_spec};
+use crate::kinds::pod_template::{SpecOf, is_extended, validate_spec};
 use crate::kinds::ratchet;
 use serde_json::{Map, Value};
 use shim_model::access;
@@ -18,9 +18,11 @@ pub(super) fn validate(new: &Value, old: &Value) -> Vec<FieldError> {
     if new_spec == old_spec {
         return Vec::new();
     }
-    let mut errors = validate_spec(new_spec, format_args!("spec"));
+    let mut errors = validate_spec(new_spec, format_args!("spec"), SpecOf::Pod);
     // Drop them already here: the rules about the change are checked only if no other error remains.
-    ratchet::drop_unchanged(&mut errors, new, old, || validate_spec(old_spec, format_args!("spec")));
+    ratchet::drop_unchanged(&mut errors, new, old, || {
+        validate_spec(old_spec, format_args!("spec"), SpecOf::Pod)
+    });
     for list in ["containers", "initContainers"] {
         if access::list(new_spec, &[list]).len() != access::list(old_spec, &[list]).len() {
             errors.push(FieldError::forbidden(
@@ -220,7 +222,7 @@ impl SubresourceStrategy for EphemeralContainers {
     }
 
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
-        let mut errors = validate_spec(&new["spec"], format_args!("spec"));
+        let mut errors = validate_spec(&new["spec"], format_args!("spec"), SpecOf::Pod);
         ephemeral(new, old, &mut errors);
         errors
     }
@@ -236,7 +238,7 @@ impl SubresourceStrategy for Resize {
     }
 
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
-        let mut errors = validate_spec(&new["spec"], format_args!("spec"));
+        let mut errors = validate_spec(&new["spec"], format_args!("spec"), SpecOf::Pod);
         resize(new, old, &mut errors);
         errors
     }

@@ -1,6 +1,6 @@
 //! Validation of containers, init containers and ephemeral containers.
 
-use super::{probes, resources, security};
+use super::{ports, probes, resources, security};
 use serde_json::Value;
 use shim_model::access::{self, Members};
 use shim_model::field::{At, FieldError};
@@ -17,6 +17,7 @@ pub(super) fn validate(
     volumes: &Volumes<'_>,
     errors: &mut Vec<FieldError>,
 ) {
+    let host_users = security::has_host_users(spec);
     let main = spec.list("containers");
     if main.is_empty() {
         errors.push(FieldError::required(format!("{field}.containers"), ""));
@@ -25,25 +26,28 @@ pub(super) fn validate(
     for (i, container) in main.iter().enumerate() {
         let container = &Members::of(container);
         let at = format_args!("{field}.containers[{i}]");
-        common(container, at, volumes, errors);
+        common(container, at, (volumes, host_users), errors);
         unique(container, at, &mut names_seen, errors);
         probes::lifecycle(container, at, errors);
         probes::validate(container, at, errors);
         restart(container, at, errors);
     }
-    host_ports(main, format_args!("{field}.containers"), errors);
-    for (i, container) in spec.list("initContainers").iter().enumerate() {
+    ports::unique_host_ports(main, format_args!("{field}.containers"), errors);
+    let init_containers = spec.list("initContainers");
+    for (i, container) in init_containers.iter().enumerate() {
         let container = &Members::of(container);
         let at = format_args!("{field}.initContainers[{i}]");
-        common(container, at, volumes, errors);
+        common(container, at, (volumes, host_users), errors);
         restart(container, at, errors);
         unique(container, at, &mut names_seen, errors);
+        // Init containers run one after the other, so each is checked alone; upstream's path has the index 0 for each.
+        ports::unique_host_ports(&init_containers[i..=i], format_args!("{field}.initContainers"), errors);
         init(container, at, errors);
     }
     for (i, container) in spec.list("ephemeralContainers").iter().enumerate() {
         let container = &Members::of(container);
         let at = format_args!("{field}.ephemeralContainers[{i}]");
-        common(container, at, volumes, errors);
+        common(container, at, (volumes, host_users), errors);
         unique(container, at, &mut names_seen, errors);
         ephemeral(container, at, main, errors);
     }
@@ -61,7 +65,12 @@ fn unique<'a>(
     }
 }
 
-fn common(container: &Members<'_>, at: At<'_>, volumes: &Volumes<'_>, errors: &mut Vec<FieldError>) {
+fn common(
+    container: &Members<'_>,
+    at: At<'_>,
+    (volumes, host_users): (&Volumes<'_>, bool),
+    errors: &mut Vec<FieldError>,
+) {
     let name = container.text("name");
     if name.is_empty() {
         errors.push(FieldError::required(format!("{at}.name"), ""));
@@ -87,7 +96,7 @@ fn common(container: &Members<'_>, at: At<'_>, volumes: &Volumes<'_>, errors: &m
         choice(container.text(key), format_args!("{at}.{key}"), choices, errors);
     }
     resources::validate_resize_policy(container, at, errors);
-    ports(container, at, errors);
+    ports::validate(container, at, errors);
     env(container, at, errors);
     env_from(container, at, errors);
     mounts(container, at, volumes, errors);
@@ -96,10 +105,10 @@ fn common(container: &Members<'_>, at: At<'_>, volumes: &Volumes<'_>, errors: &m
         format_args!("{at}.resources"),
         errors,
     );
-    security::validate_container(container, at, errors);
+    security::validate_container(container, at, host_users, errors);
 }
 
-fn choice(value: &str, at: At<'_>, choices: &[&str], errors: &mut Vec<FieldError>) {
+pub(super) fn choice(value: &str, at: At<'_>, choices: &[&str], errors: &mut Vec<FieldError>) {
     if value.is_empty() {
         errors.push(FieldError::required(at, ""));
     } else if !choices.contains(&value) {
@@ -178,54 +187,6 @@ fn restart(container: &Members<'_>, at: At<'_>, errors: &mut Vec<FieldError>) {
                 operator,
                 &["In", "NotIn"],
             ));
-        }
-    }
-}
-
-fn ports(container: &Members<'_>, at: At<'_>, errors: &mut Vec<FieldError>) {
-    let mut seen = BTreeSet::new();
-    for (i, port) in container.list("ports").iter().enumerate() {
-        let at = format_args!("{at}.ports[{i}]");
-        let name = access::text(port, &["name"]);
-        if !name.is_empty() {
-            let wrong = names::port_name(name);
-            let fine = wrong.is_empty();
-            errors.extend(wrong.into_iter().map(|d| FieldError::invalid(format!("{at}.name"), name, d)));
-            if fine && !seen.insert(name) {
-                errors.push(FieldError::duplicate(format!("{at}.name"), name));
-            }
-        }
-        match access::int(port, &["containerPort"]).unwrap_or(0) {
-            0 => errors.push(FieldError::required(format!("{at}.containerPort"), "")),
-            n => errors.extend(
-                names::port_number(n)
-                    .into_iter()
-                    .map(|d| FieldError::invalid(format!("{at}.containerPort"), n, d)),
-            ),
-        }
-        if let Some(n) = access::int(port, &["hostPort"]).filter(|n| *n != 0) {
-            errors.extend(
-                names::port_number(n)
-                    .into_iter()
-                    .map(|d| FieldError::invalid(format!("{at}.hostPort"), n, d)),
-            );
-        }
-        let protocol = access::text(port, &["protocol"]);
-        choice(protocol, format_args!("{at}.protocol"), &["TCP", "UDP", "SCTP"], errors);
-    }
-}
-
-/// Validates that no two containers have the same host port.
-fn host_ports(containers: &[Value], field: At<'_>, errors: &mut Vec<FieldError>) {
-    let mut seen = BTreeSet::new();
-    for (i, container) in containers.iter().enumerate() {
-        for (j, port) in access::list(container, &["ports"]).iter().enumerate() {
-            let Some(n) = access::int(port, &["hostPort"]).filter(|n| *n != 0) else { continue };
-            let key =
-                format!("{}/{}/{n}", access::text(port, &["protocol"]), access::text(port, &["hostIP"]));
-            if !seen.insert(key.clone()) {
-                errors.push(FieldError::duplicate(format!("{field}[{i}].ports[{j}].hostPort"), key));
-            }
         }
     }
 }

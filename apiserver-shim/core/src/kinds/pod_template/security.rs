@@ -70,16 +70,48 @@ fn profiles(context: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
     }
 }
 
+/// Whether the Pod's users are the node's.
+pub(super) fn has_host_users(spec: &Members<'_>) -> bool {
+    spec.get("hostUsers").and_then(Value::as_bool) != Some(false)
+}
+
+/// A user namespace excludes the node's other namespaces. Two of the paths are upstream's slips.
+pub(super) fn validate_host_users(spec: &Members<'_>, field: At<'_>, errors: &mut Vec<FieldError>) {
+    if has_host_users(spec) {
+        return;
+    }
+    for (key, name) in [("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC")] {
+        if spec.flag(key) {
+            let detail = "when `pod.Spec.HostUsers` is false";
+            errors.push(FieldError::forbidden(format!("{field}.{name}"), detail));
+        }
+    }
+}
+
 /// Validates a container's security context.
-pub(super) fn validate_container(container: &Members<'_>, at: At<'_>, errors: &mut Vec<FieldError>) {
+pub(super) fn validate_container(
+    container: &Members<'_>,
+    at: At<'_>,
+    host_users: bool,
+    errors: &mut Vec<FieldError>,
+) {
     let at = format_args!("{at}.securityContext");
     let Some(context) = container.get("securityContext") else { return };
     id(context, "runAsUser", at, errors);
     id(context, "runAsGroup", at, errors);
-    if let Some(mount) =
-        context.get("procMount").and_then(Value::as_str).filter(|m| !["Default", "Unmasked"].contains(m))
-    {
-        errors.push(FieldError::not_supported(format!("{at}.procMount"), mount, &["Default", "Unmasked"]));
+    match context.get("procMount").and_then(Value::as_str) {
+        Some("Unmasked") if host_users => {
+            let detail = "`hostUsers` must be false to use `Unmasked`";
+            errors.push(FieldError::invalid(format!("{at}.procMount"), "Unmasked", detail));
+        }
+        None | Some("Default" | "Unmasked") => {}
+        Some(other) => {
+            errors.push(FieldError::not_supported(
+                format!("{at}.procMount"),
+                other,
+                &["Default", "Unmasked"],
+            ));
+        }
     }
     profiles(context, at, errors);
     if context.get("allowPrivilegeEscalation") == Some(&Value::Bool(false)) {

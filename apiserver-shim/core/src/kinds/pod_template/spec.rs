@@ -1,6 +1,6 @@
 //! Validation of a Pod spec: policies, names, then the parts in upstream's order.
 
-use super::{affinity, containers, security, validate_template_metadata, volumes};
+use super::{affinity, containers, ports, security, validate_template_metadata, volumes};
 use serde_json::Value;
 use shim_model::access::{self, Members};
 use shim_model::field::{At, FieldError};
@@ -10,7 +10,7 @@ use shim_model::names;
 pub(in super::super) fn validate_template(template: &Value, field: At<'_>) -> Vec<FieldError> {
     let mut errors = Vec::new();
     validate_template_metadata(template, field, &mut errors);
-    errors.extend(validate_spec(&template["spec"], format_args!("{field}.spec")));
+    errors.extend(validate_spec(&template["spec"], format_args!("{field}.spec"), SpecOf::Template));
     if access::get(template, &["spec", "ephemeralContainers"]).is_some_and(|e| !access::is_zero(e)) {
         let detail = "ephemeral containers not allowed in pod template";
         errors.push(FieldError::forbidden(format!("{field}.spec.ephemeralContainers"), detail));
@@ -18,12 +18,20 @@ pub(in super::super) fn validate_template(template: &Value, field: At<'_>) -> Ve
     errors
 }
 
+/// What a Pod spec is part of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum SpecOf {
+    Pod,
+    Template,
+}
+
 /// Validates a Pod spec.
-pub(in super::super) fn validate_spec(spec: &Value, field: At<'_>) -> Vec<FieldError> {
+pub(in super::super) fn validate_spec(spec: &Value, field: At<'_>, of: SpecOf) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let spec = &Members::of(spec);
     let volumes = volumes::validate(spec, field, &mut errors);
     containers::validate(spec, field, &volumes, &mut errors);
+    ports::host_network(spec, field, of, &mut errors);
     enums(spec, field, &mut errors);
     dns(spec, field, &mut errors);
     if let Some(affinity) = spec.get("affinity") {
@@ -31,6 +39,7 @@ pub(in super::super) fn validate_spec(spec: &Value, field: At<'_>) -> Vec<FieldE
     }
     super::metadata::labels(spec.get("nodeSelector"), format_args!("{field}.nodeSelector"), &mut errors);
     security::validate_pod(spec, field, &mut errors);
+    security::validate_host_users(spec, field, &mut errors);
     affinity::validate_tolerations(
         spec.list("tolerations"),
         format_args!("{field}.tolerations"),
