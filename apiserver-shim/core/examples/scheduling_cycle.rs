@@ -56,7 +56,7 @@ fn main() {
     }
     let mut offers = Offers { free: vec![allocatable; NODES], owners: HashMap::new() };
     let spec = json!({"containers": [{"resources": {"requests": {"cpu": "100m", "memory": "100Mi"}}}]});
-    let shapes: Vec<Arc<PodShape>> = (0..OWNERS).map(|_| Arc::new(PodShape::decode(&spec))).collect();
+    let shapes: Vec<Arc<PodShape>> = (0..OWNERS).map(|_| Arc::new(PodShape::decode(&spec, "p"))).collect();
     let mut scheduler = Scheduler::default();
     let (mut in_cycles, mut in_books) = (std::time::Duration::ZERO, std::time::Duration::ZERO);
     let mut placed = 0;

@@ -61,14 +61,21 @@ impl PodViews {
             false => Metadata::default(),
         };
         let status = PodStatus::parse(stored.status())?;
-        let last = self.lock().last.as_ref().filter(|(spec, _)| *spec == trimmed).map(|(_, row)| row.clone());
+        // The claims of ephemeral volumes have the Pod's name, which is not part of the spec.
+        let own = memmem::find(&trimmed, b"\"ephemeral\"").is_some();
+        let last = self
+            .lock()
+            .last
+            .as_ref()
+            .filter(|(spec, _)| !own && *spec == trimmed)
+            .map(|(_, row)| row.clone());
         if let Some(alike) = last {
             let alike = Pod::clone(&alike);
             let row = alike.like(stored.clone(), object.revision, &metadata.annotations, &status);
             return Ok(self.keep(row));
         }
         let spec = if trimmed.is_empty() { Value::Null } else { serde_json::from_slice(&trimmed)? };
-        let shape = self.lock().shapes.share(PodShape::decode(&spec));
+        let shape = self.lock().shapes.share(PodShape::decode(&spec, &stored.header.name));
         let parts = PodParts { annotations: &metadata.annotations, spec: &spec, status: &status };
         let row = self.keep(Pod::decode(stored.clone(), object.revision, parts, shape));
         self.lock().last = Some((trimmed, row.clone()));
@@ -102,8 +109,10 @@ struct Metadata {
 
 /// Re-encodes the spec with the members that a view reads. A spec that does not parse is kept whole.
 fn trimmed_spec(bytes: &[u8]) -> Vec<u8> {
-    let trimmed =
-        serde_json::from_slice::<Spec<'_>>(bytes).ok().and_then(|spec| serde_json::to_vec(&spec).ok());
+    let trimmed = serde_json::from_slice::<Spec<'_>>(bytes).ok().and_then(|mut spec| {
+        spec.volumes.retain(Volume::has_claim);
+        serde_json::to_vec(&spec).ok()
+    });
     trimmed.unwrap_or_else(|| bytes.to_vec())
 }
 
@@ -130,6 +139,8 @@ struct Spec<'a> {
     #[serde(borrow)]
     resources: Option<&'a RawValue>,
     #[serde(borrow)]
+    resource_claims: Option<&'a RawValue>,
+    #[serde(borrow)]
     scheduler_name: Option<&'a RawValue>,
     #[serde(borrow)]
     scheduling_gates: Option<&'a RawValue>,
@@ -139,6 +150,27 @@ struct Spec<'a> {
     tolerations: Option<&'a RawValue>,
     #[serde(borrow)]
     topology_spread_constraints: Option<&'a RawValue>,
+    /// Those with claims only.
+    #[serde(borrow)]
+    volumes: Vec<Volume<'a>>,
+}
+
+/// The members of a volume that a view reads.
+#[derive(Deserialize, Serialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Volume<'a> {
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    ephemeral: Option<&'a RawValue>,
+    #[serde(borrow)]
+    name: Option<&'a RawValue>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    persistent_volume_claim: Option<&'a RawValue>,
+}
+
+impl Volume<'_> {
+    fn has_claim(&self) -> bool {
+        self.ephemeral.is_some() || self.persistent_volume_claim.is_some()
+    }
 }
 
 /// The members of a container that a view reads.

@@ -124,7 +124,7 @@ impl ApiServer {
         self.revision += 1;
         let value = decode(&object);
         let status = PodStatus::of(&value["status"]);
-        let shape = self.shapes.share(PodShape::decode(&value["spec"]));
+        let shape = self.shapes.share(PodShape::decode(&value["spec"], &object.header.name));
         let parts = PodParts {
             annotations: &value["metadata"]["annotations"],
             spec: &value["spec"],

@@ -222,7 +222,12 @@ impl ObjectView for Pod {
         let status = PodStatus::parse(object.status())?;
         let annotations = access::get(&metadata, &["annotations"]).unwrap_or(&Value::Null);
         let parts = PodParts { annotations, spec: &spec, status: &status };
-        Ok(Pod::decode(object.clone(), revision, parts, Arc::new(PodShape::decode(&spec))))
+        Ok(Pod::decode(
+            object.clone(),
+            revision,
+            parts,
+            Arc::new(PodShape::decode(&spec, &object.header.name)),
+        ))
     }
 
     fn object(&self) -> &Arc<StoredObject> {

@@ -5,6 +5,7 @@
 //! plugin: it implements the checks of upstream's kubelet.
 
 pub mod default_preemption;
+pub mod dynamic_resources;
 pub mod kernel_offers;
 pub mod node_admission;
 pub mod node_affinity;
@@ -18,6 +19,7 @@ pub mod scheduling_gates;
 pub mod selector_spread;
 pub mod taint_toleration;
 pub mod unsupported_constraints;
+pub mod volume_binding;
 
 #[cfg(test)]
 #[path = "plugins/tests.rs"]

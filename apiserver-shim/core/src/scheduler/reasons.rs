@@ -3,7 +3,10 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use super::{PluginSet, Refusal, shape::UnsupportedConstraint};
+use super::{
+    PluginSet, Refusal,
+    shape::{MissingClaim, UnsupportedConstraint},
+};
 
 /// Why a node cannot take a Pod, or why a Pod is not tried at all.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,6 +43,8 @@ pub enum Reason {
     Gated,
     /// The Pod has a hard constraint that no plugin implements yet.
     Unsupported(UnsupportedConstraint),
+    /// The Pod needs a claim that does not exist.
+    NoClaim(MissingClaim),
     /// A Permit plugin delayed the Pod for too long.
     PermitTimeout,
     /// A reason of a plugin without a variant of its own.
@@ -65,6 +70,8 @@ impl Reason {
             Reason::NoOffer { .. } => "NoOffer",
             Reason::Gated => "SchedulingGates",
             Reason::Unsupported(_) => "UnsupportedConstraints",
+            Reason::NoClaim(MissingClaim::Volume(_) | MissingClaim::EphemeralVolume(_)) => "VolumeBinding",
+            Reason::NoClaim(_) => "DynamicResources",
             Reason::PermitTimeout => "PermitTimeout",
             Reason::Plugin { plugin, .. } => plugin,
         }
@@ -100,8 +107,25 @@ impl fmt::Display for Reason {
             Reason::Unsupported(constraint) => {
                 write!(f, "pod has {}, which this scheduler does not support yet", constraint.as_str())
             }
+            Reason::NoClaim(claim) => write_claim(claim, f),
             Reason::PermitTimeout => f.write_str("timed out waiting on permit"),
             Reason::Plugin { text, .. } => f.write_str(text),
+        }
+    }
+}
+
+fn write_claim(claim: &MissingClaim, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match claim {
+        MissingClaim::Volume(name) => write!(f, "persistentvolumeclaim \"{name}\" not found"),
+        MissingClaim::EphemeralVolume(name) => {
+            write!(
+                f,
+                "waiting for ephemeral volume controller to create the persistentvolumeclaim \"{name}\""
+            )
+        }
+        MissingClaim::Device(name) => write!(f, "resourceclaim \"{name}\" not found"),
+        MissingClaim::DeviceTemplate(name) => {
+            write!(f, "waiting for resource claim controller to create the resourceclaim of \"{name}\"")
         }
     }
 }

@@ -70,6 +70,42 @@ impl UnsupportedConstraint {
     }
 }
 
+/// An object that a Pod needs and that cannot exist: no resource for it is served yet.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum MissingClaim {
+    /// A PersistentVolumeClaim that a volume names.
+    Volume(Box<str>),
+    /// The PersistentVolumeClaim of a generic ephemeral volume.
+    EphemeralVolume(Box<str>),
+    /// A ResourceClaim.
+    Device(Box<str>),
+    /// The ResourceClaim of a template.
+    DeviceTemplate(Box<str>),
+}
+
+impl MissingClaim {
+    /// The first claim of the volumes of the Pod called `pod`.
+    fn of_volumes(spec: &Value, pod: &str) -> Option<MissingClaim> {
+        access::list(spec, &["volumes"]).iter().find_map(|volume| {
+            let claim = access::text(volume, &["persistentVolumeClaim", "claimName"]);
+            if !claim.is_empty() {
+                return Some(MissingClaim::Volume(claim.into()));
+            }
+            let claim = || format!("{pod}-{}", access::text(volume, &["name"])).into();
+            volume.get("ephemeral").map(|_| MissingClaim::EphemeralVolume(claim()))
+        })
+    }
+
+    /// The first claim of `spec.resourceClaims`.
+    fn of_devices(spec: &Value) -> Option<MissingClaim> {
+        let claim = access::list(spec, &["resourceClaims"]).first()?;
+        Some(match access::text(claim, &["resourceClaimName"]) {
+            "" => MissingClaim::DeviceTemplate(access::text(claim, &["name"]).into()),
+            name => MissingClaim::Device(name.into()),
+        })
+    }
+}
+
 /// The scheduling requirements of a Pod.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[allow(missing_docs)]
@@ -84,11 +120,13 @@ pub struct PodShape {
     pub ports: Vec<PodPort>,
     /// An unsupported hard constraint, which prevents placement.
     pub unsupported: Option<UnsupportedConstraint>,
+    /// A claim that does not exist, which prevents placement.
+    pub claim: Option<MissingClaim>,
 }
 
 impl PodShape {
-    /// Decodes the relevant members of `spec`.
-    pub fn decode(spec: &Value) -> PodShape {
+    /// Decodes the relevant members of the `spec` of the Pod called `name`.
+    pub fn decode(spec: &Value, name: &str) -> PodShape {
         let required = ["affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution"];
         let containers = || access::list(spec, &["containers"]).iter();
         let all = containers().chain(access::list(spec, &["initContainers"]));
@@ -119,6 +157,7 @@ impl PodShape {
             priority: access::int(spec, &["priority"]).and_then(|p| i32::try_from(p).ok()).unwrap_or(0),
             ports: ports().filter_map(named).collect(),
             unsupported: UnsupportedConstraint::find(spec),
+            claim: MissingClaim::of_volumes(spec, name).or_else(|| MissingClaim::of_devices(spec)),
         }
     }
 

@@ -13,7 +13,7 @@ fn spec_of(bytes: &[u8]) -> Value {
 fn check(spec: Value) {
     let bytes = spec.to_string();
     let trimmed = spec_of(bytes.as_bytes());
-    assert_eq!(PodShape::decode(&trimmed), PodShape::decode(&spec), "{bytes}");
+    assert_eq!(PodShape::decode(&trimmed, "p"), PodShape::decode(&spec, "p"), "{bytes}");
     let (header, status) = (Arc::default(), PodStatus::default());
     let row = |spec: &Value| {
         let parts = PodParts { annotations: &Value::Null, spec, status: &status };
@@ -29,7 +29,8 @@ fn a_trimmed_spec_yields_the_same_view() {
         "nodeName": "n", "schedulerName": "s", "hostname": "h", "subdomain": "d", "priority": 7,
         "schedulingGates": [{"name": "g"}], "nodeSelector": {"env": "prod", "volumes": "x"},
         "tolerations": [{"key": "k", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 3}],
-        "overhead": {"cpu": "10m"}, "resources": {"requests": {"memory": "1Gi"}}, "volumes": [{"name": "v", "emptyDir": {}}],
+        "overhead": {"cpu": "10m"}, "resources": {"requests": {"memory": "1Gi"}}, "volumes": [{"name": "v", "emptyDir": {}}, {"name": "w", "ephemeral": {}}, {"name": "x", "persistentVolumeClaim": {"claimName": "c"}}],
+        "resourceClaims": [{"name": "r"}],
         "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
             {"matchExpressions": [{"key": "a", "operator": "In", "values": ["b"]}]}]}}},
         "initContainers": [

@@ -174,7 +174,7 @@ fn work_per_pod_does_not_grow_with_nodes() {
 fn a_host_port_is_used_once_on_a_node() {
     let mut cluster = Cluster::of([(8000, GIB), (8000, GIB)]);
     let port = json!({"containers": [{"ports": [{"containerPort": 80, "hostPort": 80}]}]});
-    let web = Arc::new(PodShape::decode(&port));
+    let web = Arc::new(PodShape::decode(&port, "p"));
     let pods = [pod(0, &web, None), pod(1, &web, None), pod(2, &web, None)];
     let decisions = cluster.decide(&pods);
     assert_eq!(places(&decisions), [Some(0), Some(1), None]);
@@ -213,7 +213,7 @@ fn constraints_that_no_plugin_implements_are_refused() {
     let preferred = json!({"preferredDuringSchedulingIgnoredDuringExecution": []});
     let spread = |when: &str| json!({"topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": when}]});
     let mut check = |spec: serde_json::Value, expected: &str| {
-        let shape = Arc::new(PodShape::decode(&spec));
+        let shape = Arc::new(PodShape::decode(&spec, "p"));
         let decisions = cluster.decide(&[pending(pod_with(0, &shape, json!({}), spec))]);
         assert_eq!(report(&decisions[0]), expected);
     };

@@ -4,11 +4,12 @@ use std::fmt;
 
 use super::{Filter, MAX_SCORE, Plugin};
 use crate::scheduler::plugins::{
-    default_preemption::DefaultPreemption, kernel_offers::KernelOffers, node_affinity::NodeAffinity,
-    node_name::NodeName, node_ports::NodePorts, node_resources_fit::NodeResourcesFit,
-    node_runtime::NodeRuntime, node_unschedulable::NodeUnschedulable, priority_sort::PrioritySort,
-    scheduling_gates::SchedulingGates, selector_spread::SelectorSpread, taint_toleration::TaintToleration,
-    unsupported_constraints::UnsupportedConstraints,
+    default_preemption::DefaultPreemption, dynamic_resources::DynamicResources, kernel_offers::KernelOffers,
+    node_affinity::NodeAffinity, node_name::NodeName, node_ports::NodePorts,
+    node_resources_fit::NodeResourcesFit, node_runtime::NodeRuntime, node_unschedulable::NodeUnschedulable,
+    priority_sort::PrioritySort, scheduling_gates::SchedulingGates, selector_spread::SelectorSpread,
+    taint_toleration::TaintToleration, unsupported_constraints::UnsupportedConstraints,
+    volume_binding::VolumeBinding,
 };
 
 /// All plugins, in the order in which they run at each extension point; the default profile contains all of them. To add a
@@ -22,6 +23,8 @@ pub const DEFAULT_PLUGINS: &[PluginEntry] = &[
     entry("SchedulingGates", 1, || Box::new(SchedulingGates)),
     entry("PrioritySort", 1, || Box::new(PrioritySort)),
     entry("UnsupportedConstraints", 1, || Box::new(UnsupportedConstraints)),
+    entry("VolumeBinding", 1, || Box::new(VolumeBinding)),
+    entry("DynamicResources", 1, || Box::new(DynamicResources)),
     entry("NodeName", 1, || Box::new(NodeName)),
     entry("NodeUnschedulable", 1, || Box::new(NodeUnschedulable)),
     entry("NodeRuntime", 1, || Box::new(NodeRuntime)),

@@ -71,7 +71,7 @@ fn row(value: &Value, revision: u64) -> Arc<Pod> {
     let object = Arc::new(StoredObject::parse(serde_json::to_vec(value).unwrap().into()).unwrap());
     let status = PodStatus::of(&value["status"]);
     let parts = PodParts { annotations: &Value::Null, spec: &value["spec"], status: &status };
-    Arc::new(Pod::decode(object, revision, parts, PodShape::decode(&value["spec"]).into()))
+    Arc::new(Pod::decode(object, revision, parts, PodShape::decode(&value["spec"], "p").into()))
 }
 
 impl Fixture {

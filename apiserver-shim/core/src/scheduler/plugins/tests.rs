@@ -188,7 +188,7 @@ fn init_containers_count_at_their_peak() {
         "containers": [with("200m", None), with("300m", None)],
         "overhead": {"cpu": "10m"},
     });
-    assert_eq!(PodShape::decode(&spec).requests.cpu_milli, 1010);
+    assert_eq!(PodShape::decode(&spec, "p").requests.cpu_milli, 1010);
 }
 
 #[test]
@@ -218,4 +218,30 @@ fn every_reason_has_its_text() {
     }
     expect!["0/9 nodes are available: 1 Insufficient cpu, 1 Too many pods, 1 node(s) didn't have free ports for the requested pod ports, 1 node(s) didn't match Pod's node affinity/selector, 1 node(s) had memory held by marathon, spark, 1 node(s) had untolerated taint {k: }, 1 node(s) lacked what containers need (on Debian: apt-get install containerd runc, then restart the agent), 1 node(s) made no offer in role k8s/ns (fair share, quota or filter), 1 node(s) were unschedulable."].assert_eq(&report.to_string());
     expect!["no nodes available to schedule pods"].assert_eq(&Report::default().to_string());
+}
+
+/// No claims are served yet: a Pod that needs one is not placed as if it needed none.
+#[test]
+fn claims_that_do_not_exist() {
+    let message = |spec: Value| {
+        let mut cluster = Cluster::default();
+        cluster.nodes.put_node(node_of(json!({})), 110);
+        let decisions = cluster.decide_with(&mut Scheduler::default(), &[pod(spec)]);
+        match &decisions[0].outcome {
+            Outcome::Wait(report) => report.to_string(),
+            _ => "fits".to_owned(),
+        }
+    };
+    let volume = |volume: Value| json!({"volumes": [{"name": "e", "emptyDir": {}}, volume]});
+    let table = [
+        message(volume(json!({"name": "v", "persistentVolumeClaim": {"claimName": "data"}}))),
+        message(volume(json!({"name": "v", "ephemeral": {}}))),
+        message(json!({"resourceClaims": [{"name": "gpu", "resourceClaimName": "mine"}]})),
+        message(json!({"resourceClaims": [{"name": "gpu", "resourceClaimTemplateName": "t"}]})),
+    ];
+    expect![[r#"
+        0/1 nodes are available: persistentvolumeclaim "data" not found. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.
+        0/1 nodes are available: waiting for ephemeral volume controller to create the persistentvolumeclaim "p-v". preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.
+        0/1 nodes are available: resourceclaim "mine" not found. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.
+        0/1 nodes are available: waiting for resource claim controller to create the resourceclaim of "gpu". preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."#]].assert_eq(&table.join("\n"));
 }

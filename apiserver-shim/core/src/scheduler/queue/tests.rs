@@ -140,7 +140,7 @@ fn each_plugin_has_events_that_cure() {
     use crate::scheduler::{EventSet, PodShape};
     let profiles = Profiles::default();
     let check = |cluster: &mut Cluster, spec: serde_json::Value, cure: &dyn Fn(&mut Cluster) -> EventSet| {
-        let shape = Arc::new(PodShape::decode(&spec));
+        let shape = Arc::new(PodShape::decode(&spec, "p"));
         let waits = pending(pod_with(0, &shape, json!({}), spec));
         let mut queue = SchedulingQueue::default();
         queue.put(&profiles, waits.clone());
@@ -171,7 +171,7 @@ fn each_plugin_has_events_that_cure() {
     // NodePorts
     let port = json!({"containers": [{"ports": [{"containerPort": 80, "hostPort": 80}]}]});
     let mut cluster = one();
-    let shape = Arc::new(PodShape::decode(&port));
+    let shape = Arc::new(PodShape::decode(&port, "p"));
     let holder = pod_with(9, &shape, json!({}), json!({"nodeName": name(0)}));
     cluster.add_pod(0, &holder);
     check(&mut cluster, port, &|c| {
