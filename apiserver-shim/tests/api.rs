@@ -23,6 +23,8 @@ mod list_and_watch;
 mod metrics;
 #[path = "api/network.rs"]
 mod network;
+#[path = "api/pod_security.rs"]
+mod pod_security;
 #[path = "api/protocol.rs"]
 mod protocol;
 #[path = "api/scrape.rs"]

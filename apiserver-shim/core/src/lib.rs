@@ -2,8 +2,8 @@
 //! state machines. The shell (`apiserver-shim`) reads, calls and writes.
 //!
 //! Where to look: `kinds` (strategies), `controllers` (one file per noun), `scheduler` (which Pod goes to which offer,
-//! and why others wait), `pod_cidrs` (address ranges of Nodes), `audit` (invariants). `rows` has the values that they
-//! share.
+//! and why others wait), `pod_cidrs` (address ranges of Nodes), `pod_security` (the Pod Security Standards),
+//! `audit` (invariants). `rows` has the values that they share.
 
 pub mod audit;
 pub mod controllers;
@@ -11,6 +11,7 @@ pub mod converter;
 pub mod definition;
 pub mod kinds;
 pub mod pod_cidrs;
+pub mod pod_security;
 pub mod rows;
 pub mod scheduler;
 

@@ -21,6 +21,7 @@ use crate::storage::registry::Registry;
 
 mod default_toleration_seconds;
 mod namespace_lifecycle;
+mod pod_security;
 mod priority;
 mod runtime_class;
 mod service_account;
@@ -143,6 +144,7 @@ pub fn built_in(registry: &Registry) -> Vec<Arc<dyn AdmissionPlugin>> {
         Arc::new(namespace_lifecycle::NamespaceLifecycle::new(registry.clone())),
         Arc::new(service_account::ServiceAccount::new(registry.clone())),
         Arc::new(taint_nodes_by_condition::TaintNodesByCondition),
+        Arc::new(pod_security::PodSecurity::new(registry.clone())),
         Arc::new(priority::Priority::new(registry.clone())),
         Arc::new(default_toleration_seconds::DefaultTolerationSeconds),
         Arc::new(runtime_class::RuntimeClass),

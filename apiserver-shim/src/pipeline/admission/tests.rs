@@ -117,6 +117,7 @@ async fn built_in_plugins_are_in_upstreams_order() {
             "NamespaceLifecycle",
             "ServiceAccount",
             "TaintNodesByCondition",
+            "PodSecurity",
             "Priority",
             "DefaultTolerationSeconds",
             "RuntimeClass"

@@ -1,0 +1,194 @@
+//! PodSecurity: the Pod Security Standards, as far as the labels of a namespace ask for them. Pods that violate the
+//! enforced level are refused; templates of workloads, and changed labels, only warn.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use serde_json::Value;
+use shim_core::controllers::served;
+use shim_core::pod_security::{
+    ExistingPods, IGNORED_POD_SUBRESOURCES, Level, LevelVersion, PODS_MAX, Policy, evaluate,
+    is_significant_update, pod_of,
+};
+use shim_model::field::FieldError;
+use shim_model::object::Header;
+use shim_model::status::{self, Status};
+
+use super::{AdmissionPlugin, Attributes, Operation, Preconditions, RequestContext};
+use crate::storage::catalog::ServedResource;
+use crate::storage::registry::Registry;
+
+/// How long the Pods of a namespace may be checked when its level changes (as upstream).
+const POD_CHECK_MAX: Duration = Duration::from_secs(1);
+/// Pods that are checked before the clock is read and other tasks may run: some milliseconds.
+const POD_CHECK_BATCH: usize = 64;
+
+/// The workloads whose templates are checked.
+const WORKLOADS: [(&str, &str); 3] = [("", "podtemplates"), ("apps", "deployments"), ("apps", "replicasets")];
+
+pub(super) struct PodSecurity {
+    registry: Registry,
+    namespaces: Arc<ServedResource>,
+    pods: Arc<ServedResource>,
+}
+
+impl PodSecurity {
+    pub(super) fn new(registry: Registry) -> PodSecurity {
+        let namespaces = registry.builtin(&served("", "namespaces"));
+        let pods = registry.builtin(&served("", "pods"));
+        PodSecurity { registry, namespaces, pods }
+    }
+
+    /// The policy of the request's namespace, and what is wrong with its labels.
+    async fn policy(&self, namespace: &str) -> Result<(Policy, Vec<FieldError>), Status> {
+        let found = match self.registry.peek(&self.namespaces, "", namespace) {
+            Some(found) => found,
+            None => self.registry.get(&self.namespaces, "", namespace).await?,
+        };
+        Ok(Policy::of_labels(&found.header().labels))
+    }
+
+    async fn validate_namespace(
+        &self,
+        context: &RequestContext,
+        attributes: &Attributes<'_>,
+        namespace: &Value,
+    ) -> Result<(), Status> {
+        let header = Header::of(namespace);
+        let (new, errors) = Policy::of_labels(&header.labels);
+        let refuse = |errors: &[FieldError]| match errors {
+            [] => Ok(()),
+            errors => Err(status::invalid("", "Namespace", attributes.object_name(), errors)),
+        };
+        let Some(old) = attributes.old_object else { return refuse(&errors) };
+        let (old, old_errors) = Policy::of_labels(&Header::of(old).labels);
+        if errors != old_errors {
+            refuse(&errors)?;
+        }
+        let (new, old) = (new.enforce, old.enforce);
+        let weaker = new.version == old.version && new.level <= old.level;
+        if new != old && new.level != Level::Privileged && !weaker {
+            for warning in self.existing_pods(&header.name, new).await {
+                context.warn(warning);
+            }
+        }
+        Ok(())
+    }
+
+    /// The warnings about the Pods of a namespace that gets a new level.
+    async fn existing_pods(&self, namespace: &str, enforce: LevelVersion) -> Vec<String> {
+        let pods = self.pods.cache().list(Some(namespace));
+        let mut checks = ExistingPods::new(enforce);
+        let (mut first, mut later) = (Vec::new(), Vec::new());
+        for pod in &pods {
+            let controller = pod.header().owners.iter().find(|owner| owner.controller);
+            let duplicate = checks.is_duplicate(controller.map(|owner| owner.uid.as_str()));
+            if duplicate { &mut later } else { &mut first }.push(pod);
+        }
+        let begun = Instant::now();
+        for (at, pod) in first.into_iter().chain(later).take(PODS_MAX).enumerate() {
+            if at % POD_CHECK_BATCH == 0 {
+                tokio::task::yield_now().await;
+            }
+            checks.check(&pod.value());
+            if begun.elapsed() > POD_CHECK_MAX {
+                break;
+            }
+        }
+        checks.warnings(namespace, pods.len())
+    }
+
+    fn evaluate(
+        context: &RequestContext,
+        attributes: &Attributes<'_>,
+        (policy, errors): &(Policy, Vec<FieldError>),
+        object: &Value,
+    ) -> Result<(), Status> {
+        let (metadata, spec) = pod_of(object, &attributes.resource.plural);
+        if !spec.is_object() {
+            return Ok(());
+        }
+        if !errors.is_empty() {
+            annotate(context, "error", format!("Failed to parse policy: {}", status::aggregate(errors)));
+        }
+        let mut refusal = None;
+        if attributes.resource.is("", "pods") {
+            annotate(context, "enforce-policy", policy.enforce.to_string());
+            let found = evaluate(policy.enforce, &metadata, &spec);
+            if !found.is_empty() {
+                let why = format!("violates PodSecurity \"{}\": {}", policy.enforce, found.details());
+                refusal = Some(status::forbidden("", "pods", attributes.object_name(), why));
+            }
+        }
+        let would = |lv: LevelVersion| {
+            let found = evaluate(lv, &metadata, &spec);
+            (!found.is_empty()).then(|| format!("would violate PodSecurity \"{lv}\": {}", found.details()))
+        };
+        if let Some(violation) = would(policy.audit) {
+            annotate(context, "audit-violations", violation);
+        }
+        if let Some(refusal) = refusal {
+            return Err(refusal);
+        }
+        if let Some(violation) = would(policy.warn) {
+            context.warn(violation);
+        }
+        Ok(())
+    }
+}
+
+fn annotate(context: &RequestContext, key: &str, value: String) {
+    context.annotate(&format!("pod-security.kubernetes.io/{key}"), value);
+}
+
+#[async_trait]
+impl AdmissionPlugin for PodSecurity {
+    fn name(&self) -> &'static str {
+        "PodSecurity"
+    }
+
+    fn handles(&self, attributes: &Attributes<'_>) -> bool {
+        let resource = attributes.resource;
+        matches!(attributes.operation, Operation::Create | Operation::Update)
+            && match attributes.subresource {
+                "" => {
+                    let is = |(group, plural): &(&'static str, &'static str)| resource.is(group, plural);
+                    [("", "pods"), ("", "namespaces")].iter().chain(&WORKLOADS).any(is)
+                }
+                subresource => resource.is("", "pods") && !IGNORED_POD_SUBRESOURCES.contains(&subresource),
+            }
+    }
+
+    async fn validate(
+        &self,
+        context: &RequestContext,
+        attributes: &Attributes<'_>,
+        _preconditions: &mut Preconditions,
+    ) -> Result<(), Status> {
+        let Some(object) = &attributes.object else { return Ok(()) };
+        if attributes.resource.is("", "namespaces") {
+            return self.validate_namespace(context, attributes, object).await;
+        }
+        let is_pod = attributes.resource.is("", "pods");
+        let namespace = attributes.namespace;
+        let policy = match self.policy(namespace).await {
+            Ok(policy) => policy,
+            Err(error) => {
+                let why = format!("failed to lookup namespace \"{namespace}\"");
+                annotate(context, "error", format!("{why}: {}", error.message));
+                return if is_pod { Err(status::internal(why)) } else { Ok(()) };
+            }
+        };
+        if policy.0.is_privileged() && policy.1.is_empty() {
+            if is_pod {
+                annotate(context, "enforce-policy", LevelVersion::PRIVILEGED.to_string());
+            }
+            return Ok(());
+        }
+        match attributes.old_object {
+            Some(old) if is_pod && !is_significant_update(object, old) => Ok(()),
+            _ => PodSecurity::evaluate(context, attributes, &policy, object),
+        }
+    }
+}
