@@ -8,10 +8,12 @@
 mod cache;
 mod conditions;
 mod controller;
+mod disruption;
 mod plan;
 mod service_backends;
 
 pub mod deployment;
+pub mod endpoint_slice_mirroring;
 pub mod endpoint_slices;
 pub mod endpoints;
 pub mod event_ttl;
@@ -31,6 +33,7 @@ pub use cache::{
 };
 pub use conditions::{Condition, condition, equal_ignoring_empty, remove_condition, set_condition};
 pub use controller::{Controller, Keys, Registration};
+pub use disruption::Disruption;
 pub use plan::{Action, Change, CreationEvents, EventRecord, Plan, Propagation, Target};
 
 use shim_model::resource::GroupResource;
@@ -52,6 +55,7 @@ pub fn all(config: &ControllerConfig) -> Vec<Registration> {
         Registration::new(root_ca::RootCaPublisher { ca_pem: config.ca_pem.clone() }),
         Registration::new(endpoints::EndpointsController),
         Registration::new(endpoint_slices::EndpointSliceController),
+        Registration::new(endpoint_slice_mirroring::EndpointSliceMirroringController),
         Registration::new(node_lifecycle::NodeLifecycleController),
         Registration::new(taint_eviction::TaintEvictionController),
         Registration::new(pod_gc::PodGarbageCollector),

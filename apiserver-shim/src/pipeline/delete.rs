@@ -2,6 +2,7 @@
 //! decide whether the object is removed or only marked (`crate::storage::deletion`).
 
 use serde_json::Value;
+use shim_core::controllers::Disruption;
 use shim_model::status::{self, Status};
 
 use super::commit::{self, CommitError, Expect};
@@ -38,13 +39,17 @@ impl DeletionOutcome {
     }
 }
 
-/// Whether admission plugins run.
+/// What a deletion follows from.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Admission {
-    Asked,
-    /// They have run for the request that implies the deletion.
-    Done,
+enum Cause {
+    /// A DELETE request.
+    Request,
+    /// The creation of an Eviction, for which admission plugins have run.
+    Eviction,
 }
+
+const EVICTION: Disruption =
+    Disruption { reason: "EvictionByEvictionAPI", message: "Eviction API: evicting" };
 
 impl Pipeline {
     /// Deletes an object.
@@ -55,7 +60,7 @@ impl Pipeline {
         options: &DeleteOptions,
     ) -> Result<DeletionOutcome, Status> {
         let audit = self.open_audit(context, &target, "").await;
-        let deleted = self.run_delete(context, target, options, Admission::Asked).await;
+        let deleted = self.run_delete(context, target, options, Cause::Request).await;
         close_audit(audit, 200, deleted.as_ref()).await;
         deleted
     }
@@ -93,7 +98,7 @@ impl Pipeline {
         attributes.kind = shim_model::resource::KindRef { group: "policy", version: "v1", kind: "Eviction" };
         attributes.object = Some(eviction);
         self.admit_only(context, attributes, &mut Preconditions::default()).await?;
-        self.run_delete(context, target, options, Admission::Done).await
+        self.run_delete(context, target, options, Cause::Eviction).await
     }
 
     #[tracing::instrument(name = "write", skip_all, fields(audit_id = %context.audit_id, verb = context.verb, resource = target.resource.plural, namespace = target.namespace, name = target.name))]
@@ -102,21 +107,24 @@ impl Pipeline {
         context: &RequestContext,
         target: ObjectRef<'_>,
         options: &DeleteOptions,
-        admission: Admission,
+        cause: Cause,
     ) -> Result<DeletionOutcome, Status> {
         let ObjectRef { resource, namespace, name, .. } = target;
         let dry_run = options.dry_run || context.dry_run;
         let mut current = self.registry.get(resource, namespace, name).await?;
         let mut broken = None;
         for _ in 0..CONFLICT_RETRIES_MAX {
-            let before = current.value();
+            let mut before = current.value();
             check_preconditions(resource, &before, options, current.revision)?;
-            let decision = decide(resource, &before, options, now());
-            if decision == Decision::Nothing {
+            let disrupted = cause == Cause::Eviction && EVICTION.mark(&mut before, now().seconds());
+            let mut decision = decide(resource, &before, options, now());
+            if decision == Decision::Nothing && disrupted {
+                decision = Decision::Mark(before.clone());
+            } else if decision == Decision::Nothing {
                 return Ok(DeletionOutcome::Terminating(resource.to_served(before).await?));
             }
             let mut preconditions = Preconditions::default();
-            if admission == Admission::Asked {
+            if cause == Cause::Request {
                 self.admit_delete(context, &target, &current, (options, &mut preconditions)).await?;
             }
             let outcome = match decision {

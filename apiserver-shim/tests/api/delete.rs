@@ -93,6 +93,33 @@ async fn bound_pods_wait_for_their_executor() {
     assert!(server.ask(&format!("GET {P}/p"), "").await.starts_with("404 "));
 }
 
+/// The condition and the deletion are one write, so no reader sees one without the other.
+#[tokio::test]
+async fn an_evicted_pod_says_that_it_was_disrupted() {
+    const P: &str = "/api/v1/namespaces/default/pods";
+    let server = Server::start().await;
+    let pod = r#"{"metadata":{"name":"p"},"spec":{"nodeName":"n","containers":[{"name":"c","image":"i"}]}}"#;
+    assert!(server.ask(&format!("POST {P}"), pod).await.starts_with("201 "));
+    let dry = r#"{"metadata":{"name":"p"},"deleteOptions":{"dryRun":["All"]}}"#;
+    assert!(server.ask(&format!("POST {P}/p/eviction"), dry).await.starts_with("201 "));
+    let conditions = async || server.json(&format!("GET {P}/p"), "").await["status"]["conditions"].clone();
+    assert!(conditions().await.is_null());
+    let evicted = server.ask(&format!("POST {P}/p/eviction"), r#"{"metadata":{"name":"p"}}"#).await;
+    assert!(evicted.starts_with("201 "), "{evicted}");
+    let mut condition = conditions().await[0].clone();
+    condition.as_object_mut().unwrap().remove("lastTransitionTime");
+    expect![[r#"{"lastProbeTime":null,"message":"Eviction API: evicting","observedGeneration":1,"reason":"EvictionByEvictionAPI","status":"True","type":"DisruptionTarget"}"#]].assert_eq(&condition.to_string());
+    // A Pod that is terminating already is marked too.
+    let pod = pod.replace("\"p\"", "\"q\"");
+    assert!(server.ask(&format!("POST {P}"), &pod).await.starts_with("201 "));
+    assert!(server.ask(&format!("DELETE {P}/q"), "").await.starts_with("200 "));
+    assert!(
+        server.ask(&format!("POST {P}/q/eviction"), r#"{"metadata":{"name":"q"}}"#).await.starts_with("201 ")
+    );
+    let marked = server.json(&format!("GET {P}/q"), "").await;
+    assert_eq!(marked["status"]["conditions"][0]["reason"], "EvictionByEvictionAPI");
+}
+
 #[tokio::test]
 async fn a_namespace_is_removed_when_it_is_finalized() {
     let server = Server::start().await;

@@ -9,7 +9,9 @@ use shim_model::{access, object::Header};
 use super::{
     Action, Change, Controller, Input, Keys, ObjectChange, ObjectName, Plan, Propagation, Target, View,
     served,
-    service_backends::{Backend, TRIGGER_TIME_ANNOTATION, backends, keys_of_pod},
+    service_backends::{
+        Backend, MANAGED_BY_LABEL, SERVICE_NAME_LABEL, TRIGGER_TIME_ANNOTATION, backends, keys_of_pod,
+    },
 };
 use crate::rows::{LabelSelector, Pod, Seconds, Service, controller_reference, rfc3339};
 
@@ -17,8 +19,6 @@ use crate::rows::{LabelSelector, Pod, Seconds, Service, controller_reference, rf
 pub const SLICE_MAX: usize = 100;
 /// The value of [`MANAGED_BY_LABEL`] on the slices of this controller.
 pub const MANAGED_BY: &str = "endpointslice-controller.k8s.io";
-const MANAGED_BY_LABEL: &str = "endpointslice.kubernetes.io/managed-by";
-const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 
 /// Maintains EndpointSlices. Its keys are Services.
 pub struct EndpointSliceController;

@@ -7,14 +7,17 @@ use serde_json::{Value, json};
 use shim_model::access;
 
 use super::{
-    Action, CachedObject, Change, Controller, Input, Keys, ObjectChange, ObjectName, Plan, Target, View,
-    served,
+    Action, CachedObject, Change, Controller, Input, Keys, ObjectChange, ObjectName, Plan, Propagation,
+    Target, View, served,
     service_backends::{Backend, TRIGGER_TIME_ANNOTATION, backends, keys_of_pod},
 };
 use crate::rows::{Pod, Seconds, Service, rfc3339};
 
 /// Maximum number of addresses of an Endpoints object (as upstream).
 const ADDRESSES_MAX: usize = 1000;
+
+const MANAGED_BY_LABEL: &str = "endpoints.kubernetes.io/managed-by";
+const MANAGED_BY: &str = "endpoint-controller";
 
 /// Maintains Endpoints. Its keys are Services.
 pub struct EndpointsController;
@@ -30,19 +33,32 @@ impl Controller for EndpointsController {
     fn keys(&self, change: &ObjectChange, view: &View<'_>, keys: &mut Keys) {
         match change.resource.resource() {
             "pods" => keys_of_pod(change, view, keys),
-            _ => {
+            resource => {
                 let header = change.header();
-                keys.insert(ObjectName::new(served("", "services"), &header.namespace, &header.name));
+                let service = ObjectName::new(served("", "services"), &header.namespace, &header.name);
+                // A user may create Endpoints before their Service: those of others go only when a Service is deleted.
+                let others = || header.labels.get(MANAGED_BY_LABEL).is_none_or(|by| by != MANAGED_BY);
+                if resource == "services" || view.named(&service).is_some() || !others() {
+                    keys.insert(service);
+                }
             }
         }
     }
 
     fn reconcile(&self, view: &View<'_>, key: &ObjectName) -> Plan {
-        let Some(service) = view.get::<Service>(&key.key) else { return Plan::default() };
-        let Some(backends) = backends(view, service) else { return Plan::default() };
         let found = view.object(&served("", "endpoints"), &key.key.namespace, &key.key.name);
+        let Some(service) = view.get::<Service>(&key.key) else {
+            return Plan { actions: found.map(delete).into_iter().collect(), ..Plan::default() };
+        };
+        let Some(backends) = backends(view, service) else { return Plan::default() };
         plan(service, &backends, found, view.now)
     }
+}
+
+/// The Endpoints of a Service that is gone.
+fn delete(found: &CachedObject) -> Action {
+    let target = Target::of(served("", "endpoints"), found.header());
+    Action::Delete { target, propagation: Propagation::Background, grace_seconds: None }
 }
 
 /// Plans the changes of a Service's Endpoints.
@@ -51,7 +67,7 @@ fn plan(service: &Service, backends: &[Backend<'_>], found: Option<&CachedObject
     let header = service.header();
     let subsets = subsets(backends);
     let mut labels = json!(header.labels);
-    labels["endpoints.kubernetes.io/managed-by"] = Value::from("endpoint-controller");
+    labels[MANAGED_BY_LABEL] = Value::from(MANAGED_BY);
     if service.is_headless() {
         labels["service.kubernetes.io/headless"] = Value::from("");
     }

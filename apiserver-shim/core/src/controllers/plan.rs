@@ -3,7 +3,8 @@
 use serde_json::Value;
 use shim_model::{access, object::Header, patch, resource::GroupResource};
 
-use crate::rows::Key;
+use super::Disruption;
+use crate::rows::{Key, Seconds};
 
 /// The result of one reconcile.
 #[derive(Debug, Clone, Default)]
@@ -114,6 +115,8 @@ pub enum Change {
     UnblockOwners,
     /// Removes a name from `metadata.finalizers`.
     RemoveFinalizer(&'static str),
+    /// Sets the `DisruptionTarget` condition of a Pod at this time.
+    Disrupt(Disruption, Seconds),
 }
 
 impl Change {
@@ -142,6 +145,7 @@ impl Change {
             Change::RemoveFinalizer(name) => edit_list(object, "finalizers", |list| {
                 list.retain(|f| f.as_str() != Some(name));
             }),
+            Change::Disrupt(disruption, now) => disruption.mark(object, *now),
         }
     }
 }

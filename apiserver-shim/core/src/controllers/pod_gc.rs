@@ -4,13 +4,16 @@
 use serde_json::json;
 
 use super::{
-    Action, Change, Controller, Input, Keys, ObjectChange, ObjectName, Plan, Propagation, Target, View,
-    served,
+    Action, Change, Controller, Disruption, Input, Keys, ObjectChange, ObjectName, Plan, Propagation, Target,
+    View, served,
 };
 use crate::rows::{Key, Node, ObjectView, Pod, Seconds};
 
 /// How long a node must be missing before its Pods are deleted: it may be registering again. As upstream.
 pub const QUARANTINE: Seconds = 40;
+
+const DISRUPTION: Disruption =
+    Disruption { reason: "DeletionByPodGC", message: "PodGC: node no longer exists" };
 
 /// Deletes Pods that no node will end.
 pub struct PodGarbageCollector;
@@ -54,12 +57,8 @@ pub(super) fn plan(pod: &Pod, node_missing_since: Option<Seconds>, now: Seconds)
             return plan;
         }
         if !pod.phase.is_terminal() {
-            let status = json!({"status": {
-                "phase": "Failed",
-                "reason": "NodeLost",
-                "message": "the node that ran this pod no longer exists",
-            }});
-            let changes = vec![Change::Merge(status)];
+            let failed = Change::Merge(json!({"status": {"phase": "Failed"}}));
+            let changes = vec![failed, Change::Disrupt(DISRUPTION, now)];
             plan.actions.push(Action::Change {
                 target: target.clone(),
                 subresource: Some("status"),

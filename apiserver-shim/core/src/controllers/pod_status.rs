@@ -38,9 +38,12 @@ pub fn merge(stored: &Value, from_node: &Value) -> Value {
     }
     let stored_conditions = access::list(stored, &["conditions"]);
     let disrupted = stored_conditions.iter().any(|c| kind(c) == SHARED_CONDITION);
-    let theirs = access::list(from_node, &["conditions"]).iter().filter(|c| is_of_node(kind(c), disrupted));
+    let theirs = || access::list(from_node, &["conditions"]).iter();
+    let own = theirs().filter(|c| NODE_CONDITIONS.contains(&kind(c)));
+    let shared = theirs().filter(|c| !disrupted && kind(c) == SHARED_CONDITION);
     let kept = stored_conditions.iter().filter(|c| !NODE_CONDITIONS.contains(&kind(c)));
-    let conditions: Vec<Value> = theirs.chain(kept).cloned().collect();
+    // The shared condition is next to those that are kept, because it is one of them in the next report.
+    let conditions: Vec<Value> = own.chain(shared).chain(kept).cloned().collect();
     if !conditions.is_empty() {
         access::object_mut(&mut merged, &[]).insert("conditions".to_owned(), Value::from(conditions));
     }
@@ -49,11 +52,6 @@ pub fn merge(stored: &Value, from_node: &Value) -> Value {
 
 fn kind(condition: &Value) -> &str {
     access::text(condition, &["type"])
-}
-
-/// Whether a condition is taken from the node's report. `disrupted`: the stored status has the shared condition.
-fn is_of_node(kind: &str, disrupted: bool) -> bool {
-    NODE_CONDITIONS.contains(&kind) || (kind == SHARED_CONDITION && !disrupted)
 }
 
 /// Members of an encoded object. Keys with escapes fail to parse, so that every key can be written without escaping.
@@ -82,9 +80,10 @@ pub fn merge_encoded(stored: &[u8], from_node: &[u8]) -> Option<Vec<u8>> {
     }
     let (stored_conditions, of_node) = (conditions_of(&old)?, conditions_of(&merged)?);
     let disrupted = stored_conditions.iter().any(|(kind, _)| *kind == SHARED_CONDITION);
-    let theirs = of_node.iter().filter(|(kind, _)| is_of_node(kind, disrupted));
+    let own = of_node.iter().filter(|(kind, _)| NODE_CONDITIONS.contains(kind));
+    let shared = of_node.iter().filter(|(kind, _)| !disrupted && *kind == SHARED_CONDITION);
     let kept = stored_conditions.iter().filter(|(kind, _)| !NODE_CONDITIONS.contains(kind));
-    let conditions: Vec<&str> = theirs.chain(kept).map(|(_, condition)| *condition).collect();
+    let conditions: Vec<&str> = own.chain(shared).chain(kept).map(|(_, condition)| *condition).collect();
     if !conditions.is_empty() {
         merged.remove("conditions");
     }

@@ -9,6 +9,11 @@ use crate::rows::{Pod, Service};
 /// The annotation with the time of the change that a write follows, from which clients measure the programming latency.
 pub(super) const TRIGGER_TIME_ANNOTATION: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 
+/// The label of slices with the name of their Service.
+pub(super) const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
+/// The label of slices with the controller that keeps them.
+pub(super) const MANAGED_BY_LABEL: &str = "endpointslice.kubernetes.io/managed-by";
+
 /// A Pod with an address that a Service selects.
 pub(super) struct Backend<'a> {
     pub pod: &'a Pod,

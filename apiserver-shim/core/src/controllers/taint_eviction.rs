@@ -3,12 +3,17 @@
 use shim_model::access;
 
 use super::{
-    Action, Controller, EventRecord, Input, Keys, ObjectChange, ObjectName, Plan, Propagation, Target, View,
-    condition, served,
+    Action, Controller, Disruption, EventRecord, Input, Keys, ObjectChange, ObjectName, Plan, Propagation,
+    Target, View, condition, served,
 };
 use crate::{
     rows::{Key, Node, ObjectView, Pod, Seconds, TaintEffect, seconds},
     scheduler::Toleration,
+};
+
+const DISRUPTION: Disruption = Disruption {
+    reason: "DeletionByTaintManager",
+    message: "Taint manager: deleting due to NoExecute taint",
 };
 
 /// Deletes Pods by taints. Its keys are Pods.
@@ -54,6 +59,7 @@ impl Controller for TaintEvictionController {
                     message: format!("Marking for deletion Pod {}", target.key),
                     component: Self::NAME,
                 });
+                plan.actions.push(DISRUPTION.action(target.clone(), view.now));
                 plan.actions.push(Action::Delete {
                     target,
                     propagation: Propagation::Background,

@@ -41,8 +41,8 @@ fn pods_are_evicted_when_toleration_seconds_end() {
     let usual =
         json!([{"key": UNREACHABLE, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}]);
     expect!["deletes false, again Some(299), actions 0"].assert_eq(&outcome(usual.clone(), 101));
-    expect!["deletes true, again None, actions 1"].assert_eq(&outcome(usual, 400));
-    expect!["deletes true, again None, actions 1"].assert_eq(&outcome(json!([]), 101));
+    expect!["deletes true, again None, actions 2"].assert_eq(&outcome(usual, 400));
+    expect!["deletes true, again None, actions 2"].assert_eq(&outcome(json!([]), 101));
     let for_ever = json!([{"operator": "Exists"}]);
     expect!["deletes false, again None, actions 0"].assert_eq(&outcome(for_ever, 9_999));
 }
