@@ -4,6 +4,7 @@
 //! A connection must complete its TLS handshake and send its first request in time; afterwards it may be idle if the options
 //! permit it. A client that does not read, or whose machine has vanished, is disconnected.
 
+mod plain_http;
 mod stall_guard;
 mod write_batch;
 
@@ -39,6 +40,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::BoxError;
 use crate::tls::TlsError;
+pub use plain_http::refuse_plain_http;
 use stall_guard::StallGuard;
 use write_batch::WriteBatch;
 
@@ -228,7 +230,7 @@ struct Connection {
 impl Connection {
     async fn run(
         self,
-        tcp: TcpStream,
+        mut tcp: TcpStream,
         tls: Tls,
         make_handler: &(dyn Fn(&Peer) -> Result<Handler, BoxError> + Send + Sync),
     ) -> Result<(), BoxError> {
@@ -236,7 +238,12 @@ impl Connection {
         let deadline = Instant::now() + self.options.first_request_timeout;
         let config = match tls {
             Tls::Plain => None,
-            Tls::Required(source) => Some(source()?),
+            Tls::Required(source) => {
+                if tokio::time::timeout_at(deadline, refuse_plain_http(&mut tcp)).await?? {
+                    return Ok(());
+                }
+                Some(source()?)
+            }
             Tls::Detected(config) => match self.first_byte(&tcp, deadline).await? {
                 None => return Ok(()),
                 Some(byte) => (byte == TLS_HANDSHAKE).then_some(config),

@@ -152,3 +152,33 @@ async fn a_stop_closes_idle_connections() {
     server.task.await.unwrap();
     assert_eq!(idle.read_to_end(&mut Vec::new()).await.unwrap(), 0);
 }
+
+#[tokio::test]
+async fn plain_http_on_a_tls_port_is_refused_in_words() {
+    let Keys { authority, certificate, key } = keys();
+    let config =
+        server_config(&certificate, &key, &authority, ClientCertificate::Optional, ALPN_HTTP).unwrap();
+    let tls = Tls::Required(Arc::new(move || Ok(config.clone())));
+    let server = start(tls, ServerOptions::new("test", 8)).await;
+    for request in [
+        "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        "POST /api HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc",
+        "OPTIONS * HTTP/1.1\r\n\r\n",
+    ] {
+        let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, server.port)).await.unwrap();
+        client.write_all(request.as_bytes()).await.unwrap();
+        client.shutdown().await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert_eq!(
+            answer,
+            "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"
+        );
+    }
+    let known = client_config(&authority, None, &["http/1.1"]).unwrap();
+    let url = format!("https://127.0.0.1:{}/", server.port);
+    assert_eq!(
+        get(&Client::new(ClientOptions::with_tls(known)), &url).await,
+        "tls=true certificate=false HTTP/1.1"
+    );
+}
