@@ -14,6 +14,7 @@ use apiserver_shim::storage::deletion::DeleteOptions;
 use apiserver_shim::storage::object::Object;
 use apiserver_shim::storage::pod_cidrs::{ClusterCidr, PodCidrs};
 use apiserver_shim::storage::registry::Registry;
+use kernel::access::Access;
 use kernel::driver::SchedulerDriver;
 use kernel::hollow::{HollowHandle, HollowOptions};
 use kernel::server::{MasterHandle, MasterOptions};
@@ -38,6 +39,12 @@ pub struct Cluster {
     /// The metrics registry of the latest runners.
     pub metrics: metrics::Registry,
     auditor: tokio::sync::Mutex<Auditor>,
+}
+
+/// A master whose tasks the tests may read without credentials.
+pub fn master_options(store: &Arc<dyn Store>) -> MasterOptions {
+    let options = MasterOptions::new(store.clone(), "127.0.0.1:0".parse().unwrap());
+    MasterOptions { access: Access::default().or_anonymous(false), ..options }
 }
 
 /// What a simulated executor reports for a Pod.
@@ -77,7 +84,7 @@ impl Cluster {
 
     pub async fn start_with(machines: u32, edit: impl FnOnce(&mut MasterOptions)) -> Cluster {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-        let mut options = MasterOptions::new(store.clone(), "127.0.0.1:0".parse().unwrap());
+        let mut options = master_options(&store);
         edit(&mut options);
         Cluster::start_on(&store, machines, options).await
     }

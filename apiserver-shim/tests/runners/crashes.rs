@@ -15,7 +15,7 @@ use shim_core::controllers::condition;
 use store::{ListRequest, MemoryStore, Store};
 use tokio::sync::mpsc;
 
-use crate::cluster::{Cluster, hollow_options, trace};
+use crate::cluster::{Cluster, hollow_options, master_options, trace};
 
 /// A driver that delivers launches and loses their answers.
 struct NoAnswer(InProcessDriver);
@@ -66,7 +66,7 @@ fn pod(name: &str) -> Value {
 }
 
 fn options(store: &Arc<dyn Store>, comes_back_within: Duration) -> MasterOptions {
-    let mut options = MasterOptions::new(store.clone(), "127.0.0.1:0".parse().unwrap());
+    let mut options = master_options(store);
     options.agent_reregister_timeout = comes_back_within;
     options
 }

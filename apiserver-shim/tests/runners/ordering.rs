@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use kernel::driver::{DriverError, InProcessDriver, SchedulerDriver};
-use kernel::server::MasterOptions;
 use kernel_model::agent::AgentSnapshot;
 use kernel_model::ids::FrameworkId;
 use kernel_model::{operator, scheduler};
@@ -17,7 +16,7 @@ use store::{
 };
 use tokio::sync::mpsc;
 
-use crate::cluster::{Cluster, trace};
+use crate::cluster::{Cluster, master_options, trace};
 
 /// Varying delays of 0 to 9 ms.
 #[derive(Default)]
@@ -92,7 +91,7 @@ async fn the_last_status_of_a_pod_is_written_last() {
     const AT_ONCE: usize = 3;
     trace();
     let store: Arc<dyn Store> = Arc::new(SlowStore::default());
-    let options = MasterOptions::new(store.clone(), "127.0.0.1:0".parse().unwrap());
+    let options = master_options(&store);
     let mut cluster = Cluster::start_on(&store, 4, options).await;
     cluster.run_with(Arc::new(SlowAnswers(cluster.master.in_process_driver(), Waits::default())));
     cluster.until("nodes", |c| c.list("", "nodes").len() == 4).await;
