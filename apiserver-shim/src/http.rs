@@ -18,6 +18,7 @@ pub mod reply;
 pub mod service;
 pub mod shapes;
 pub mod subresources;
+mod unserved;
 pub mod version;
 pub mod watch;
 pub mod websocket;

@@ -29,5 +29,7 @@ mod pod_security;
 mod protocol;
 #[path = "api/scrape.rs"]
 mod scrape;
+#[path = "api/unserved.rs"]
+mod unserved;
 #[path = "api/write.rs"]
 mod write;

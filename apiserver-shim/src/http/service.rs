@@ -34,7 +34,7 @@ use crate::http::node_proxy::NodeClient;
 use crate::http::objects::{self, ResourceRequest};
 use crate::http::subresources::{self, reviews};
 use crate::http::version::BuildInfo;
-use crate::http::{discovery, health, negotiation, openapi, pretty, reply, version, websocket};
+use crate::http::{discovery, health, negotiation, openapi, pretty, reply, unserved, version, websocket};
 use crate::metrics::{self, requests::RequestMetrics};
 use crate::node_endpoints::NodeEndpoints;
 use crate::pipeline::{Pipeline, RequestContext};
@@ -260,7 +260,8 @@ impl Handlers {
             let kept = Box::pin(audit::keep_response(record, response)).await;
             response = kept.unwrap_or_else(refused);
         }
-        if pretty_print {
+        let proxied = info.target.as_ref().is_some_and(|target| target.subresource == "proxy");
+        if pretty_print && !proxied {
             response = Box::pin(pretty::pretty_print(response)).await;
         }
         if head {
@@ -377,6 +378,11 @@ struct Asked<'a> {
 async fn to_resource(api: &Api, asked: Asked<'_>, mut request: Request) -> Result<Response, Status> {
     let Asked { context, target, arrived } = asked;
     let Arrived { info, catalog, resource, headers } = arrived;
+    if resource.is_none()
+        && let Some(answer) = unserved::answer(info, target, api.registry.progress())
+    {
+        return answer;
+    }
     if catalog.group(&target.group).is_none() {
         return Ok(discovery::not_found());
     }

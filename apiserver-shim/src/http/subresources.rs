@@ -1,8 +1,6 @@
 //! Routes subresources. Those that are a part of the object use the pipeline directly; the others have a file each.
 
-use shim_core::controllers::served;
 use shim_core::kinds::Subresource;
-use shim_model::access;
 use shim_model::resource::Verb;
 use shim_model::status::{self, Status};
 
@@ -12,6 +10,7 @@ use crate::http::service::Api;
 
 mod binding;
 mod eviction;
+mod proxy;
 pub mod reviews;
 mod scale;
 mod streams;
@@ -44,7 +43,7 @@ pub async fn serve(api: &Api, asked: &ResourceRequest<'_>, request: Request) -> 
         ("Pod", "eviction") => eviction::serve(api, asked, request.into_body()).await,
         ("ServiceAccount", "token") => token::serve(api, asked, request.into_body()).await,
         ("Pod", "log" | "exec" | "attach" | "portforward") => streams::serve(api, asked, request).await,
-        (_, "proxy") => proxy(api, asked).await,
+        (_, "proxy") => proxy::serve(api, asked, request).await,
         (_, "status") => view(api, asked, Subresource::Status, request.into_body()).await,
         (_, name) => view(api, asked, Subresource::Other(name), request.into_body()).await,
     }
@@ -70,42 +69,4 @@ async fn view(
         "update" => objects::update(api, asked, subresource, body).await,
         _ => objects::patch(api, asked, subresource, body).await,
     }
-}
-
-/// Proxying to Pods, Services and nodes is not supported yet. Invalid requests get upstream's errors.
-async fn proxy(api: &Api, asked: &ResourceRequest<'_>) -> Result<Response, Status> {
-    streams::admit_connect(api, asked).await?;
-    let (kind, place) = (&asked.resource.singular, asked.target.name.as_str());
-    let name = proxied_name(place)
-        .ok_or_else(|| status::bad_request(format!("invalid {kind} request \"{place}\"")))?;
-    let namespace = asked.target.namespace.as_str();
-    let object = api.registry.get(asked.resource, namespace, name).await?;
-    match asked.resource.kind.as_str() {
-        "Pod" if object.field("status.podIP").is_none_or(str::is_empty) => {
-            return Err(status::bad_request("address not allowed"));
-        }
-        "Service" => {
-            let endpoints = served("", "endpoints");
-            let found = api.registry.get(endpoints, namespace, name).await;
-            let found = found.map_err(|_| status::not_found(asked.resource, name))?.value();
-            if access::list(&found, &["subsets"]).is_empty() {
-                let why = format!("no endpoints available for service \"{name}\"");
-                return Err(status::service_unavailable(why));
-            }
-        }
-        _ => {}
-    }
-    Err(status::service_unavailable(format!(
-        "proxying to {kind} \"{name}\" is not available on this server yet"
-    )))
-}
-
-/// The name part of `name`, `name:port` or `scheme:name:port`.
-fn proxied_name(place: &str) -> Option<&str> {
-    let parts: Vec<&str> = place.split(':').collect();
-    let name = match parts[..] {
-        [name] | [name, _] | ["" | "http" | "https", name, _] => name,
-        _ => return None,
-    };
-    (!name.is_empty()).then_some(name)
 }

@@ -1,0 +1,334 @@
+//! `proxy` of Pods, Services and nodes: passes an HTTP request on and its response back, upgraded connections included.
+//! The server connects to the Pod's address itself; to a node's executor with its client certificate.
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use http::header::{AUTHORIZATION, CONNECTION, HOST, HeaderName, HeaderValue, LOCATION, UPGRADE};
+use http::{HeaderMap, Method, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use shim_core::controllers::served;
+use shim_model::access;
+use shim_model::status::{self, Status};
+use transport::client::{Client, ClientOptions};
+use transport::relay::relay;
+
+use super::streams::admit_connect;
+use crate::http::body::{self, BoxError, Request, Response, empty, stream};
+use crate::http::objects::ResourceRequest;
+use crate::http::reply;
+use crate::http::service::Api;
+
+/// Headers that concern one connection only (RFC 9110, section 7.6.1).
+const HOP_BY_HOP: [&str; 8] = [
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Where a request goes.
+#[derive(Debug, PartialEq, Eq)]
+struct Location {
+    scheme: String,
+    /// `host`, or `host:port`.
+    authority: String,
+    /// Whether the node's executor answers, to which the server authenticates.
+    executor: bool,
+}
+
+pub(super) async fn serve(
+    api: &Api,
+    asked: &ResourceRequest<'_>,
+    mut request: Request,
+) -> Result<Response, Status> {
+    admit_connect(api, asked).await?;
+    let (kind, place) = (&asked.resource.singular, asked.target.name.as_str());
+    let place = Place::parse(place)
+        .ok_or_else(|| status::bad_request(format!("invalid {kind} request \"{place}\"")))?;
+    let location = match asked.resource.kind.as_str() {
+        "Pod" => of_pod(
+            &api.registry.get(asked.resource, &asked.target.namespace, place.name).await?.value(),
+            &place,
+        ),
+        "Service" => of_service(api, asked, &place).await,
+        _ => of_node(api, asked, &place).await,
+    }?;
+    let path = path_below(request.uri().path(), asked.resource.namespaced);
+    let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+    if path.is_empty() && matches!(*request.method(), Method::GET | Method::HEAD) {
+        return Ok(redirect(&format!("{}/{query}", request.uri().path())));
+    }
+    let uri = format!(
+        "{}://{}{}{query}",
+        location.scheme,
+        location.authority,
+        if path.is_empty() { "/" } else { path }
+    );
+    let upgrades = request.headers().contains_key(UPGRADE);
+    let mut onward = http::Request::builder().method(request.method().clone()).uri(uri);
+    if let Some(headers) = onward.headers_mut() {
+        copy_headers(request.headers(), headers, upgrades);
+        let host = HeaderValue::from_str(&location.authority).map_err(status::internal)?;
+        headers.insert(HOST, host);
+    }
+    let upgraded = upgrades.then(|| hyper::upgrade::on(&mut request));
+    let bytes = match upgrades {
+        true => Bytes::new(),
+        false => body::read(request.into_body()).await?,
+    };
+    let onward = onward.body(Full::new(bytes)).map_err(status::internal)?;
+    let unreachable = |why: &dyn std::fmt::Display| {
+        status::service_unavailable(format!("error trying to reach service: {why}"))
+    };
+    let plain;
+    let client = match (&api.node_client, location.executor) {
+        (Some(client), true) => client,
+        (None, true) => return Err(unreachable(&"this server has no client for nodes")),
+        _ => {
+            plain = Client::new(ClientOptions::default());
+            &plain
+        }
+    };
+    let mut answer = client.send(onward).await.map_err(|error| unreachable(&error))?;
+    let mut response = http::Response::new(empty());
+    *response.status_mut() = answer.status();
+    let switches = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
+    copy_headers(answer.headers(), response.headers_mut(), switches);
+    match upgraded.filter(|_| switches) {
+        Some(ours) => {
+            let theirs = hyper::upgrade::on(&mut answer);
+            tokio::spawn(async move {
+                let (Ok(ours), Ok(theirs)) = tokio::join!(ours, theirs) else { return };
+                relay(TokioIo::new(ours), TokioIo::new(theirs)).await;
+            });
+        }
+        None => {
+            let parts = answer.into_body().into_data_stream().map_err(|e| Box::new(e) as BoxError);
+            *response.body_mut() = stream(parts);
+        }
+    }
+    Ok(response)
+}
+
+/// `name`, `name:port` or `scheme:name:port`.
+#[derive(Debug, PartialEq, Eq)]
+struct Place<'a> {
+    scheme: &'a str,
+    name: &'a str,
+    port: &'a str,
+}
+
+impl<'a> Place<'a> {
+    fn parse(text: &'a str) -> Option<Place<'a>> {
+        let parts: Vec<&str> = text.split(':').collect();
+        let place = match parts[..] {
+            [name] => Place { scheme: "", name, port: "" },
+            [name, port] => Place { scheme: "", name, port },
+            [scheme @ ("" | "http" | "https"), name, port] => Place { scheme, name, port },
+            _ => return None,
+        };
+        (!place.name.is_empty()).then_some(place)
+    }
+
+    fn scheme(&self) -> String {
+        if self.scheme.is_empty() { "http" } else { self.scheme }.to_owned()
+    }
+
+    fn at(&self, host: &str, port: &str) -> Result<Location, Status> {
+        check_address(host)?;
+        let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+        let authority = if port.is_empty() { host } else { format!("{host}:{port}") };
+        Ok(Location { scheme: self.scheme(), authority, executor: false })
+    }
+}
+
+/// As upstream: the server is no way to what listens on its own machine only, or to a cloud's metadata.
+fn check_address(host: &str) -> Result<(), Status> {
+    let refused = match host.parse::<IpAddr>() {
+        Ok(IpAddr::V4(ip)) => {
+            ip.is_loopback()
+                || ip.is_link_local()
+                || ip.is_multicast()
+                || ip.is_unspecified()
+                || ip.is_broadcast()
+        }
+        Ok(IpAddr::V6(ip)) => {
+            ip.is_loopback() || ip.is_unicast_link_local() || ip.is_multicast() || ip.is_unspecified()
+        }
+        Err(_) => true,
+    };
+    if refused { Err(status::bad_request("address not allowed")) } else { Ok(()) }
+}
+
+fn of_pod(pod: &Value, place: &Place<'_>) -> Result<Location, Status> {
+    let ports = access::list(pod, &["spec", "containers"]).iter();
+    let first =
+        ports.filter_map(|c| access::int(access::list(c, &["ports"]).first()?, &["containerPort"])).next();
+    let port = match place.port {
+        "" => first.map(|port| port.to_string()).unwrap_or_default(),
+        port => port.to_owned(),
+    };
+    place.at(access::text(pod, &["status", "podIP"]), &port)
+}
+
+async fn of_service(api: &Api, asked: &ResourceRequest<'_>, place: &Place<'_>) -> Result<Location, Status> {
+    let (namespace, name) = (asked.target.namespace.as_str(), place.name);
+    let service = api.registry.get(asked.resource, namespace, name).await?.value();
+    let endpoints = api.registry.get(served("", "endpoints"), namespace, name).await;
+    let endpoints = endpoints.map_err(|_| status::not_found(asked.resource, name))?.value();
+    service_endpoint(&service, &endpoints, place)
+}
+
+/// The first ready endpoint of the requested port: a number, a name, or the Service's first port.
+fn service_endpoint(service: &Value, endpoints: &Value, place: &Place<'_>) -> Result<Location, Status> {
+    let ports = access::list(service, &["spec", "ports"]);
+    let by_number = place.port.parse::<i64>().ok();
+    let wanted = match by_number {
+        _ if place.port.is_empty() => ports.first().map(|port| access::text(port, &["name"])),
+        Some(number) => {
+            let found = ports.iter().find(|port| access::int(port, &["port"]) == Some(number));
+            found.map(|port| access::text(port, &["name"]))
+        }
+        None => Some(place.port),
+    };
+    let none = || {
+        let id = asked_id(place);
+        status::service_unavailable(format!("no endpoints available for service \"{id}\""))
+    };
+    let wanted = wanted.ok_or_else(|| {
+        status::service_unavailable(format!(
+            "no service port \"{}\" found for service \"{}\"",
+            place.port, place.name
+        ))
+    })?;
+    for subset in access::list(endpoints, &["subsets"]) {
+        let port =
+            access::list(subset, &["ports"]).iter().find(|port| access::text(port, &["name"]) == wanted);
+        let number = port.and_then(|port| access::int(port, &["port"]));
+        let address = access::list(subset, &["addresses"]).first();
+        if let (Some(number), Some(address)) = (number, address) {
+            return place.at(access::text(address, &["ip"]), &number.to_string());
+        }
+    }
+    Err(none())
+}
+
+fn asked_id(place: &Place<'_>) -> String {
+    match (place.scheme, place.port) {
+        ("", "") => place.name.to_owned(),
+        ("", port) => format!("{}:{port}", place.name),
+        (scheme, port) => format!("{scheme}:{}:{port}", place.name),
+    }
+}
+
+async fn of_node(api: &Api, asked: &ResourceRequest<'_>, place: &Place<'_>) -> Result<Location, Status> {
+    let node = api.registry.get(asked.resource, "", place.name).await?.value();
+    let own = access::int(&node, &["status", "daemonEndpoints", "kubeletEndpoint", "Port"]);
+    if place.port.is_empty() || own.is_some_and(|own| own.to_string() == place.port) {
+        let endpoint = api.nodes.get(place.name).ok_or_else(|| {
+            let why =
+                format!("error trying to reach service: node {} has not reported an address", place.name);
+            status::service_unavailable(why)
+        })?;
+        return Ok(Location { scheme: "https".to_owned(), authority: endpoint.to_string(), executor: true });
+    }
+    let addresses = access::list(&node, &["status", "addresses"]);
+    let internal = addresses.iter().find(|a| access::text(a, &["type"]) == "InternalIP");
+    place.at(internal.map_or("", |a| access::text(a, &["address"])), place.port)
+}
+
+/// The undecoded path after `/proxy`.
+fn path_below(path: &str, namespaced: bool) -> &str {
+    // "", api, v1, [namespaces, NAMESPACE,] PLURAL, NAME, proxy
+    let before = if namespaced { 8 } else { 6 };
+    path.match_indices('/').nth(before - 1).map_or("", |(at, _)| &path[at..])
+}
+
+fn redirect(to: &str) -> Response {
+    let mut response = reply::text(301, "");
+    if let Ok(to) = HeaderValue::from_str(to) {
+        response.headers_mut().insert(LOCATION, to);
+    }
+    response
+}
+
+/// Copies headers between the two connections: none that concern one connection only, and none that identify the
+/// client to this server.
+fn copy_headers(from: &HeaderMap, to: &mut HeaderMap, upgrades: bool) {
+    let named: Vec<String> = from
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(',').map(|name| name.trim().to_ascii_lowercase()))
+        .collect();
+    for (name, value) in from {
+        let hop = HOP_BY_HOP.contains(&name.as_str()) || named.iter().any(|n| n == name.as_str());
+        let kept = upgrades && matches!(*name, CONNECTION | UPGRADE);
+        if (hop && !kept) || identifies(name) {
+            continue;
+        }
+        to.append(name.clone(), value.clone());
+    }
+}
+
+fn identifies(name: &HeaderName) -> bool {
+    *name == AUTHORIZATION || name.as_str().starts_with("impersonate-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn at(place: &str, locate: impl Fn(&Place<'_>) -> Result<Location, Status>) -> String {
+        match Place::parse(place).map(|place| locate(&place)) {
+            None => "invalid".to_owned(),
+            Some(Ok(found)) => format!("{}://{}", found.scheme, found.authority),
+            Some(Err(status)) => format!("{} {}", status.code, status.message),
+        }
+    }
+
+    #[test]
+    fn places_of_pods() {
+        let pod = json!({"spec": {"containers": [{"name": "a"}, {"name": "b", "ports": [{"containerPort": 8080}]}]}, "status": {"podIP": "10.1.2.3"}});
+        let of = |place: &str| at(place, |place| of_pod(&pod, place));
+        assert_eq!(of("p"), "http://10.1.2.3:8080");
+        assert_eq!(of("p:81"), "http://10.1.2.3:81");
+        assert_eq!(of("https:p:443"), "https://10.1.2.3:443");
+        assert_eq!(of("ftp:p:21"), "invalid");
+        let local = json!({"status": {"podIP": "127.0.0.1"}});
+        assert_eq!(at("p", |place| of_pod(&local, place)), "400 address not allowed");
+        assert_eq!(at("p", |place| of_pod(&json!({}), place)), "400 address not allowed");
+    }
+
+    #[test]
+    fn places_of_services() {
+        let service =
+            json!({"spec": {"ports": [{"name": "web", "port": 80}, {"name": "admin", "port": 90}]}});
+        let endpoints = json!({"subsets": [
+            {"notReadyAddresses": [{"ip": "10.0.0.9"}], "ports": [{"name": "web", "port": 8080}, {"name": "admin", "port": 9090}]},
+            {"addresses": [{"ip": "10.0.0.1"}], "ports": [{"name": "web", "port": 8080}]}]});
+        let of = |place: &str| at(place, |place| service_endpoint(&service, &endpoints, place));
+        assert_eq!(of("s"), "http://10.0.0.1:8080");
+        assert_eq!(of("s:web"), "http://10.0.0.1:8080");
+        assert_eq!(of("https:s:80"), "https://10.0.0.1:8080");
+        assert_eq!(of("s:admin"), "503 no endpoints available for service \"s:admin\"");
+        assert_eq!(of("s:91"), "503 no service port \"91\" found for service \"s\"");
+    }
+
+    #[test]
+    fn paths_below_a_proxy() {
+        assert_eq!(path_below("/api/v1/namespaces/n/pods/p:80/proxy/a%2Fb/", true), "/a%2Fb/");
+        assert_eq!(path_below("/api/v1/namespaces/n/pods/p:80/proxy/", true), "/");
+        assert_eq!(path_below("/api/v1/namespaces/n/pods/p:80/proxy", true), "");
+        assert_eq!(path_below("/api/v1/nodes/n/proxy/metrics", false), "/metrics");
+    }
+}

@@ -1,0 +1,73 @@
+//! Resources of upstream that are not served: their lists are empty, and everything else says so.
+
+use expect_test::expect;
+
+use crate::harness::Server;
+
+#[tokio::test]
+async fn lists_of_unserved_resources_are_empty() {
+    let server = Server::start().await;
+    let script = r#"
+        GET /apis/apiextensions.k8s.io/v1/customresourcedefinitions
+        GET /api/v1/namespaces/default/replicationcontrollers
+        GET /apis/apps/v1/daemonsets
+        GET /apis/batch/v1/namespaces/default/jobs/j
+        GET /api/v1/persistentvolumes/p
+        POST /apis/apps/v1/namespaces/default/statefulsets <- {}
+        GET /apis/apps/v1/namespaces/default/statefulsets?watch=true
+        GET /apis/example.com/v1/things
+        GET /apis/apps/v1/things
+        "#;
+    expect![[r#"
+        GET /apis/apiextensions.k8s.io/v1/customresourcedefinitions
+          200 {"apiVersion":"apiextensions.k8s.io/v1","items":[],"kind":"CustomResourceDefinitionList","metadata":{}}
+        GET /api/v1/namespaces/default/replicationcontrollers
+          200 {"apiVersion":"v1","items":[],"kind":"ReplicationControllerList","metadata":{}}
+        GET /apis/apps/v1/daemonsets
+          200 {"apiVersion":"apps/v1","items":[],"kind":"DaemonSetList","metadata":{}}
+        GET /apis/batch/v1/namespaces/default/jobs/j
+          404 {"apiVersion":"v1","code":404,"details":{},"kind":"Status","message":"jobs.batch \"j\" not found","metadata":{},"reason":"NotFound","status":"Failure"}
+        GET /api/v1/persistentvolumes/p
+          404 {"apiVersion":"v1","code":404,"details":{},"kind":"Status","message":"persistentvolumes \"p\" not found","metadata":{},"reason":"NotFound","status":"Failure"}
+        POST /apis/apps/v1/namespaces/default/statefulsets <- {}
+          404 {"apiVersion":"v1","code":404,"details":{},"kind":"Status","message":"the server could not find the requested resource: statefulsets.apps are not served yet","metadata":{},"reason":"NotFound","status":"Failure"}
+        GET /apis/apps/v1/namespaces/default/statefulsets?watch=true
+          404 {"apiVersion":"v1","code":404,"details":{},"kind":"Status","message":"the server could not find the requested resource: statefulsets.apps are not served yet","metadata":{},"reason":"NotFound","status":"Failure"}
+        GET /apis/example.com/v1/things
+          404 404 page not found
+        GET /apis/apps/v1/things
+          404 {"apiVersion":"v1","code":404,"details":{},"kind":"Status","message":"the server could not find the requested resource","metadata":{},"reason":"NotFound","status":"Failure"}
+    "#]].assert_eq(&server.play(script).await);
+}
+
+/// Where a proxied request would go is found before anything is sent.
+#[tokio::test]
+async fn proxied_requests_without_a_destination_are_refused() {
+    let server = Server::start().await;
+    let script = r#"
+        POST /api/v1/namespaces/default/pods <- {"metadata":{"name":"p"},"spec":{"nodeName":"n","containers":[{"name":"c","image":"i"}]}}
+        GET /api/v1/namespaces/default/pods/p/proxy/
+        GET /api/v1/namespaces/default/pods/ftp:p:21/proxy/
+        GET /api/v1/namespaces/default/pods/none/proxy/
+        POST /api/v1/namespaces/default/services <- {"metadata":{"name":"s"},"spec":{"clusterIP":"None","ports":[{"port":80}]}}
+        GET /api/v1/namespaces/default/services/s/proxy/
+        POST /api/v1/namespaces/default/endpoints <- {"metadata":{"name":"s"},"subsets":[{"notReadyAddresses":[{"ip":"10.0.0.1"}],"ports":[{"port":80}]}]}
+        GET /api/v1/namespaces/default/services/s:80/proxy/
+        GET /api/v1/nodes/n/proxy/metrics
+        "#;
+    let played = server.play(script).await;
+    let lines: Vec<&str> = played.lines().filter(|line| !line.contains("POST") && !line.starts_with("  201")).collect();
+    expect![[r#"
+        GET /api/v1/namespaces/default/pods/p/proxy/
+          400 {"apiVersion":"v1","code":400,"kind":"Status","message":"address not allowed","metadata":{},"reason":"BadRequest","status":"Failure"}
+        GET /api/v1/namespaces/default/pods/ftp:p:21/proxy/
+          400 {"apiVersion":"v1","code":400,"kind":"Status","message":"invalid pod request \"ftp:p:21\"","metadata":{},"reason":"BadRequest","status":"Failure"}
+        GET /api/v1/namespaces/default/pods/none/proxy/
+          404 {"apiVersion":"v1","code":404,"details":{"kind":"pods","name":"none"},"kind":"Status","message":"pods \"none\" not found","metadata":{},"reason":"NotFound","status":"Failure"}
+        GET /api/v1/namespaces/default/services/s/proxy/
+          404 {"apiVersion":"v1","code":404,"details":{"kind":"services","name":"s"},"kind":"Status","message":"services \"s\" not found","metadata":{},"reason":"NotFound","status":"Failure"}
+        GET /api/v1/namespaces/default/services/s:80/proxy/
+          503 {"apiVersion":"v1","code":503,"kind":"Status","message":"no endpoints available for service \"s:80\"","metadata":{},"reason":"ServiceUnavailable","status":"Failure"}
+        GET /api/v1/nodes/n/proxy/metrics
+          404 {"apiVersion":"v1","code":404,"details":{"kind":"nodes","name":"n"},"kind":"Status","message":"nodes \"n\" not found","metadata":{},"reason":"NotFound","status":"Failure"}"#]].assert_eq(&lines.join("\n"));
+}
