@@ -118,12 +118,43 @@ impl fmt::Debug for UpdateId {
     }
 }
 
-/// Whether Mesos accepts this text as the id of a framework, task or executor: 1 to 255 bytes, not `.` or `..`, without
-/// slash, backslash or control character (upstream: `common/validation.cpp`).
+/// Why a text is no id. The texts are Mesos'.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum InvalidId {
+    #[error("ID must not be empty")]
+    Empty,
+    #[error("ID must not be greater than {ID_BYTES_MAX} characters")]
+    TooLong,
+    /// `.` or `..`
+    #[error("'{0}' is disallowed")]
+    Dots(String),
+    /// A slash, a backslash or a control character.
+    #[error("'{0}' contains invalid characters")]
+    Characters(String),
+}
+
+/// The longest id: ids are names of directories (`NAME_MAX`).
+pub const ID_BYTES_MAX: usize = 255;
+
+/// Checks the id of a framework, task, executor or persistent volume (upstream: `common/validation.cpp`).
+pub fn check(text: &str) -> Result<(), InvalidId> {
+    if text.is_empty() {
+        return Err(InvalidId::Empty);
+    }
+    if text.len() > ID_BYTES_MAX {
+        return Err(InvalidId::TooLong);
+    }
+    if text == "." || text == ".." {
+        return Err(InvalidId::Dots(text.to_owned()));
+    }
+    match text.chars().any(|c| c == '/' || c == '\\' || c.is_control()) {
+        true => Err(InvalidId::Characters(text.to_owned())),
+        false => Ok(()),
+    }
+}
+
+/// Whether [`check`] accepts this text.
 pub fn is_legal(text: &str) -> bool {
-    !text.is_empty()
-        && text.len() <= 255
-        && text != "."
-        && text != ".."
-        && !text.chars().any(|c| c == '/' || c == '\\' || c.is_control())
+    check(text).is_ok()
 }

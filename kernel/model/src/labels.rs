@@ -36,6 +36,21 @@ impl Labels {
     }
 }
 
+impl fmt::Display for Labels {
+    /// The form of Mesos' messages: `{key: value, key}`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("{")?;
+        for (i, label) in self.as_slice().iter().enumerate() {
+            let comma = if i > 0 { ", " } else { "" };
+            write!(f, "{comma}{}", label.key)?;
+            if let Some(value) = &label.value {
+                write!(f, ": {value}")?;
+            }
+        }
+        f.write_str("}")
+    }
+}
+
 impl fmt::Debug for Labels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Labels").field(&self.as_slice()).finish()

@@ -16,5 +16,5 @@ mod tests;
 pub use attribute::{Attribute, AttributeValue};
 pub use ranges::Ranges;
 pub use resource::{Disk, Reservation, ReservationKind, Resource, Resources, Value};
-pub use scalar::Scalar;
+pub use scalar::{Scalar, general};
 pub use text::ParseError;

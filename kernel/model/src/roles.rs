@@ -10,13 +10,27 @@ pub const ROLE_BYTES_MAX: usize = 4096;
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Role(Arc<str>);
 
-/// An invalid role name.
+/// An invalid role name. The texts are Mesos'.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("role '{text}' is invalid: {rule}")]
 #[allow(missing_docs)]
-pub struct InvalidRole {
-    pub text: String,
-    pub rule: &'static str,
+pub enum InvalidRole {
+    #[error("Role '{0}' cannot start with a slash")]
+    LeadingSlash(String),
+    #[error("Role '{0}' cannot end with a slash")]
+    TrailingSlash(String),
+    #[error("Role '{0}' cannot contain two adjacent slashes")]
+    AdjacentSlashes(String),
+    #[error("Role names cannot be the empty string")]
+    Empty,
+    #[error("Role names cannot be longer than {ROLE_BYTES_MAX} bytes")]
+    TooLong,
+    /// `.`, `..` or `*` as a component.
+    #[error("Role '{role}' cannot include '{component}' as a component")]
+    ReservedComponent { role: String, component: String },
+    #[error("Role component '{0}' is invalid because it starts with a dash")]
+    LeadingDash(String),
+    #[error("Role component '{0}' is invalid because it contains backspace or whitespace")]
+    Whitespace(String),
 }
 
 impl Role {
@@ -25,42 +39,47 @@ impl Role {
         Self("*".into())
     }
 
-    /// Parses a name (upstream's rules: `common/roles.cpp`).
+    /// Parses a name.
     pub fn parse(text: &str) -> Result<Self, InvalidRole> {
-        match Self::rule_broken(text) {
-            None => Ok(Self(text.into())),
-            Some(rule) => Err(InvalidRole { text: text.to_owned(), rule }),
+        if text.len() > ROLE_BYTES_MAX {
+            return Err(InvalidRole::TooLong);
         }
+        if text == "*" {
+            return Ok(Self::any());
+        }
+        let role = || text.to_owned();
+        if text.starts_with('/') {
+            return Err(InvalidRole::LeadingSlash(role()));
+        }
+        if text.ends_with('/') {
+            return Err(InvalidRole::TrailingSlash(role()));
+        }
+        if text.contains("//") {
+            return Err(InvalidRole::AdjacentSlashes(role()));
+        }
+        if text.is_empty() {
+            return Err(InvalidRole::Empty);
+        }
+        let banned = |c: char| matches!(c, ' ' | '\t' | '\n' | '\r' | '\x0b' | '\x0c' | '\x7f');
+        for component in text.split('/') {
+            let component = component.to_owned();
+            if matches!(component.as_str(), "." | ".." | "*") {
+                return Err(InvalidRole::ReservedComponent { role: role(), component });
+            }
+            if component.starts_with('-') {
+                return Err(InvalidRole::LeadingDash(component));
+            }
+            if component.contains(banned) {
+                return Err(InvalidRole::Whitespace(component));
+            }
+        }
+        Ok(Self(text.into()))
     }
 
     /// The names of its ancestors from the top on, and its own.
     pub fn lineage(&self) -> impl Iterator<Item = &str> {
         let ancestors = self.0.match_indices('/').map(|(at, _)| &self.0[..at]);
         ancestors.chain(std::iter::once(&*self.0))
-    }
-
-    fn rule_broken(text: &str) -> Option<&'static str> {
-        if text.len() > ROLE_BYTES_MAX {
-            return Some("it is longer than 4096 bytes");
-        }
-        if text == "*" {
-            return None;
-        }
-        if text.is_empty() {
-            return Some("it is empty");
-        }
-        if text.starts_with('-') {
-            return Some("it starts with '-'");
-        }
-        for part in text.split('/') {
-            match part {
-                "" => return Some("it has an empty component"),
-                "." | ".." | "*" => return Some("a component is '.', '..' or '*'"),
-                _ => {}
-            }
-        }
-        let banned = |c: char| matches!(c, ' ' | '\t' | '\n' | '\r' | '\x0b' | '\x0c' | '\x7f');
-        text.contains(banned).then_some("it has white space or a delete character")
     }
 
     /// The name.

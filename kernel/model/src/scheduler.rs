@@ -132,7 +132,6 @@ pub enum Operation {
 pub struct MalformedTask {
     pub task_id: TaskId,
     pub agent_id: AgentId,
-    pub executor_id: Option<ExecutorId>,
     pub why: String,
 }
 

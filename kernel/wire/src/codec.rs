@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 use prost::{Message, Name};
 use prost_reflect::{DescriptorPool, MessageDescriptor};
+use serde_json::Value;
 
 use crate::{json, required};
 
@@ -65,13 +66,15 @@ pub fn decode<M: Message + Name + Default>(content: ContentType, body: &Bytes) -
         }
         ContentType::Json => {
             let value = json::parse(body).map_err(DecodeError::Json)?;
-            let bytes = json::encode_value(&descriptor::<M>(), &value)
-                .map_err(|e| DecodeError::Convert(M::NAME, e))?;
-            M::decode(bytes.as_slice()).map_err(|_| {
-                DecodeError::Convert(M::NAME, json::JsonError::custom("the message is nested too deeply"))
-            })
+            from_json(&value).map_err(|e| DecodeError::Convert(M::NAME, e))
         }
     }
+}
+
+/// Decodes a JSON value.
+pub fn from_json<M: Message + Name + Default>(value: &Value) -> Result<M, json::JsonError> {
+    let bytes = json::encode_value(&descriptor::<M>(), value)?;
+    M::decode(bytes.as_slice()).map_err(|_| json::JsonError::custom("the message is nested too deeply"))
 }
 
 /// Encodes a message.

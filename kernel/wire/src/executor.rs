@@ -50,7 +50,10 @@ pub fn from_wire(mut from: v1::ExecutorInfo) -> Result<ExecutorInfo, Invalid> {
         name: from.name.take().unwrap_or_default(),
         source: from.source.take().unwrap_or_default(),
         data: from.data.take().unwrap_or_default(),
-        shutdown_grace: duration_from_wire(from.shutdown_grace_period.take(), "shutdown_grace_period")?,
+        shutdown_grace: duration_from_wire(
+            from.shutdown_grace_period.take(),
+            "ExecutorInfo's 'shutdown_grace_period'",
+        )?,
         labels: labels::from_wire(from.labels.take()),
         extra: encode_extra(&from),
     })
@@ -127,11 +130,11 @@ pub fn duration_to_wire(from: Duration) -> v1::DurationInfo {
     v1::DurationInfo { nanoseconds: i64::try_from(from.as_nanos()).unwrap_or(i64::MAX) }
 }
 
-/// Decodes a duration, which must not be negative.
-pub fn duration_from_wire(from: Option<v1::DurationInfo>, field: &str) -> Result<Option<Duration>, Invalid> {
+/// Decodes a duration, which must not be negative; `of` is the subject of the refusal.
+pub fn duration_from_wire(from: Option<v1::DurationInfo>, of: &str) -> Result<Option<Duration>, Invalid> {
     match from.map(|d| u64::try_from(d.nanoseconds)) {
         None => Ok(None),
         Some(Ok(nanoseconds)) => Ok(Some(Duration::from_nanos(nanoseconds))),
-        Some(Err(_)) => Err(Invalid::new(format!("'{field}' must be non-negative"))),
+        Some(Err(_)) => Err(Invalid::new(format!("{of} must be non-negative"))),
     }
 }

@@ -98,10 +98,5 @@ fn check_operation(operation: &mut Operation, malformed: &mut Vec<MalformedTask>
 }
 
 fn refusal(task: &TaskInfo, why: String) -> MalformedTask {
-    MalformedTask {
-        task_id: task.task_id.clone(),
-        agent_id: task.agent_id.clone(),
-        executor_id: task.executor.as_ref().map(|executor| executor.executor_id.clone()),
-        why,
-    }
+    MalformedTask { task_id: task.task_id.clone(), agent_id: task.agent_id.clone(), why }
 }

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use kernel_model::{
     framework::{FrameworkCapability, FrameworkInfo},
     ids::{self, FrameworkId},
+    resources::general,
     roles::Role,
 };
 
@@ -72,14 +73,18 @@ pub fn from_wire(mut from: v1::FrameworkInfo) -> Result<FrameworkInfo, Invalid> 
         std::mem::take(&mut from.roles),
     )?;
     let id = match from.id.take().map(|id| id.value).filter(|id| !id.is_empty()) {
-        Some(id) if !ids::is_legal(&id) => {
-            return Err(Invalid::new(format!("'FrameworkInfo.id' '{id}' is invalid")));
+        Some(id) => {
+            ids::check(&id).map_err(|error| Invalid::new(error.to_string()))?;
+            Some(FrameworkId::from(id))
         }
-        id => id.map(FrameworkId::from),
+        None => None,
     };
     let seconds = from.failover_timeout.take().unwrap_or(0.0);
     if !(0.0..=TIMEOUT_SECONDS_MAX).contains(&seconds) {
-        return Err(Invalid::new(format!("The framework failover_timeout ({seconds}) is invalid")));
+        return Err(Invalid::new(format!(
+            "The framework failover_timeout ({}) is invalid",
+            general(seconds, 6)
+        )));
     }
     Ok(FrameworkInfo {
         user: std::mem::take(&mut from.user),
@@ -116,17 +121,24 @@ fn roles_from_wire(multi: bool, role: Option<String>, roles: Vec<String>) -> Res
             "'FrameworkInfo.role' must not be set when the framework is MULTI_ROLE capable",
         ));
     }
-    let mut parsed: Vec<Role> = Vec::with_capacity(roles.len());
     let mut seen = BTreeSet::new();
-    for text in roles {
-        let role = Role::parse(&text)
-            .map_err(|_| Invalid::new(format!("'FrameworkInfo.roles' contains invalid role: '{text}'")))?;
-        if !seen.insert(role.clone()) {
-            return Err(Invalid::new(format!("'FrameworkInfo.roles' contains duplicate items: {text}")));
-        }
-        parsed.push(role);
+    let twice: BTreeSet<&str> = roles.iter().map(String::as_str).filter(|role| !seen.insert(*role)).collect();
+    if !twice.is_empty() {
+        return Err(Invalid::new(format!(
+            "'FrameworkInfo.roles' contains duplicate items: {}",
+            braced(twice)
+        )));
     }
-    Ok(parsed)
+    let parse = |name: &String| {
+        Role::parse(name)
+            .map_err(|e| Invalid::new(format!("'FrameworkInfo.roles' contains invalid role: {e}")))
+    };
+    roles.iter().map(parse).collect()
+}
+
+/// A set of names in Mesos' messages: `{ a, b }`.
+pub(crate) fn braced<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    format!("{{ {} }}", names.into_iter().collect::<Vec<_>>().join(", "))
 }
 
 /// Encodes an id.

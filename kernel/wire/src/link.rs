@@ -201,7 +201,7 @@ pub fn decode_to_agent(bytes: Bytes) -> Result<Option<ToAgent>, Invalid> {
             ToAgent::KillTask {
                 framework_id,
                 task_id,
-                grace: executor::duration_from_wire(kill.grace, "grace")?,
+                grace: executor::duration_from_wire(kill.grace, "'grace'")?,
             }
         }
         Kind::Acknowledge(acknowledge) => {

@@ -12,7 +12,7 @@ use crate::{
     Invalid, resources,
     v1::{
         self, OfferFilters,
-        offer_filters::{MinAllocatableResources, ResourceQuantities},
+        offer_filters::ResourceQuantities,
         scheduler::{
             self as wire, OfferConstraints,
             attribute_constraint::{self, predicate, selector},
@@ -21,24 +21,44 @@ use crate::{
     },
 };
 
-/// Decodes both. The error is the message for the framework.
-pub fn from_wire(
-    constraints: Option<OfferConstraints>,
-    filters: &std::collections::HashMap<String, OfferFilters>,
-) -> Result<OfferPreferences, Invalid> {
-    let mut preferences = OfferPreferences::default();
-    for (role, from) in constraints.unwrap_or_default().role_constraints {
-        let groups = from.groups.into_iter().map(group_from_wire).collect::<Result<_, _>>()?;
-        preferences.constraints.insert(resources::role(&role)?, groups);
+/// The constraints of each role, in groups.
+type Constraints = BTreeMap<Role, Vec<Vec<AttributeConstraint>>>;
+
+/// Decodes the constraints, which may be of these roles only. The error is the message for the framework.
+pub fn constraints_from_wire(
+    from: Option<OfferConstraints>,
+    roles: &BTreeMap<&str, &Role>,
+) -> Result<Constraints, Invalid> {
+    let from: BTreeMap<_, _> = from.unwrap_or_default().role_constraints.into_iter().collect();
+    if let Some(name) = from.keys().find(|name| !roles.contains_key(name.as_str())) {
+        // A space is missing in Mesos' message.
+        return Err(Invalid::new(format!(
+            "Offer constraints specify `role_constraints` for a role '{name}'not contained in the set of roles"
+        )));
     }
-    for (role, from) in filters {
-        if let Some(min_allocatable) = &from.min_allocatable_resources {
-            preferences
-                .min_allocatable
-                .insert(resources::role(role)?, min_allocatable_from_wire(role, min_allocatable)?);
+    let mut constraints = Constraints::new();
+    for (name, of_role) in from {
+        let groups = of_role.groups.into_iter().map(group_from_wire).collect::<Result<_, _>>()?;
+        if let Some(role) = roles.get(name.as_str()) {
+            constraints.insert(Role::clone(role), groups);
         }
     }
-    Ok(preferences)
+    Ok(constraints)
+}
+
+/// Decodes the offer filters of a framework. The error is the message for the framework.
+pub fn min_allocatable_from_wire(
+    filters: &std::collections::HashMap<String, OfferFilters>,
+) -> Result<BTreeMap<Role, Vec<BTreeMap<String, Scalar>>>, Invalid> {
+    let mut all = BTreeMap::new();
+    let filters: BTreeMap<_, _> = filters.iter().collect();
+    for (role, from) in filters {
+        if let Some(min_allocatable) = &from.min_allocatable_resources {
+            let quantities = min_allocatable.quantities.iter().map(quantities_from_wire);
+            all.insert(resources::role(role)?, quantities.collect::<Result<_, _>>()?);
+        }
+    }
+    Ok(all)
 }
 
 fn group_from_wire(from: Group) -> Result<Vec<AttributeConstraint>, Invalid> {
@@ -69,27 +89,28 @@ fn constraint_from_wire(from: wire::AttributeConstraint) -> Result<AttributeCons
     Ok(AttributeConstraint { selector, predicate })
 }
 
-fn min_allocatable_from_wire(
-    role: &str,
-    from: &MinAllocatableResources,
-) -> Result<Vec<BTreeMap<String, Scalar>>, Invalid> {
-    let quantities = |from: &ResourceQuantities| {
-        let one = |(name, amount): (&String, &v1::value::Scalar)| {
-            let amount = resources::scalar_from_wire(amount.value).ok_or_else(|| {
-                Invalid::new(format!(
-                    "Offer filters for role '{role}' are not valid: '{}' of '{name}' is not a quantity",
-                    amount.value
-                ))
-            })?;
-            Ok((name.clone(), amount))
-        };
-        if from.quantities.is_empty() {
-            let text = format!("Offer filters for role '{role}' are not valid: quantities must not be empty");
-            return Err(Invalid::new(text));
+fn quantities_from_wire(from: &ResourceQuantities) -> Result<BTreeMap<String, Scalar>, Invalid> {
+    let one = |(name, amount): (&String, &v1::value::Scalar)| {
+        let wrong = |why: &str| Invalid::new(format!("Invalid resource quantity for '{name}': {why}"));
+        let amount = amount.value;
+        if amount.is_infinite() {
+            return Err(wrong("Infinite values not supported"));
         }
-        from.quantities.iter().map(one).collect()
+        if amount.is_nan() {
+            return Err(wrong("NaN not supported"));
+        }
+        if amount.is_subnormal() {
+            return Err(wrong("Subnormal values not supported"));
+        }
+        if amount < 0.0 {
+            return Err(wrong("Negative values not supported"));
+        }
+        Ok((name.clone(), Scalar::from_f64(amount)))
     };
-    from.quantities.iter().map(quantities).collect()
+    if from.quantities.is_empty() {
+        return Err(Invalid::new("Resource quantities must contain at least one quantity"));
+    }
+    from.quantities.iter().map(one).collect()
 }
 
 /// Encodes the constraints; `None` if there are none.

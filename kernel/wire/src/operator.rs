@@ -5,7 +5,8 @@ use kernel_model::{
     framework::FrameworkInfo,
     ids::FrameworkId,
     operator::Event,
-    resources::Resources,
+    resources::{Resources, general},
+    roles::Role,
 };
 
 use crate::{
@@ -24,6 +25,29 @@ use crate::{
         },
     },
 };
+
+/// Decodes the weights of an update. The error is the whole message of the refusal.
+pub fn weights_from_wire(infos: Vec<v1::WeightInfo>) -> Result<Vec<(Role, f64)>, Invalid> {
+    let weight = |info: v1::WeightInfo| {
+        let name = info.role.unwrap_or_default();
+        let name = name.trim_matches([' ', '\t', '\n', '\r']);
+        let role = Role::parse(name).map_err(|error| {
+            let why =
+                format!("Failed to validate update weights request JSON: Invalid role '{name}': {error}");
+            Invalid(why)
+        })?;
+        // Mesos takes an infinite weight, with which no share can be computed.
+        if info.weight.is_finite() && info.weight > 0.0 {
+            return Ok((role, info.weight));
+        }
+        Err(Invalid(format!(
+            "Failed to validate update weights request JSON for role '{role}': Invalid weight '{}': Weights must be \
+             positive",
+            general(info.weight, 6)
+        )))
+    };
+    infos.into_iter().map(weight).collect()
+}
 
 /// Encodes an agent.
 pub fn agent_to_wire(from: &AgentSnapshot, deactivated: bool, version: &str) -> Agent {

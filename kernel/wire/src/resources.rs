@@ -1,6 +1,9 @@
 //! Converts resources and attributes from and to `mesos.v1.Resource` and `Attribute`, in the formats that depend on the
 //! reader's capabilities.
 
+mod text;
+mod validation;
+
 use bytes::Bytes;
 use kernel_model::{
     resources::{
@@ -19,6 +22,10 @@ use crate::{
         value,
     },
 };
+
+pub(crate) use text::describe;
+pub use validation::validate;
+pub(crate) use validation::validate_for_launch;
 
 /// The largest scalar that fits in 64 bits with three decimals.
 const SCALAR_MAX: f64 = 9.0e15;
@@ -57,7 +64,8 @@ pub fn to_wire(resources: &Resources, format: Format) -> Vec<v1::Resource> {
 
 /// Decodes and normalises a collection.
 pub fn from_wire(resources: Vec<v1::Resource>) -> Result<Resources, Invalid> {
-    resources.into_iter().map(resource_from_wire).collect()
+    validate(&resources)?;
+    resources.into_iter().map(valid_from_wire).collect()
 }
 
 /// Encodes a resource.
@@ -126,38 +134,31 @@ fn reservation_to_wire(from: &Reservation) -> resource::ReservationInfo {
 
 /// Decodes a resource in either form.
 pub fn resource_from_wire(from: v1::Resource) -> Result<Resource, Invalid> {
-    if from.name.is_empty() {
-        return Err(Invalid::new("Empty resource name"));
-    }
-    let why = |text: &str| Invalid::new(format!("Invalid resource '{}': {text}", from.name));
+    validate([&from])?;
+    valid_from_wire(from)
+}
+
+/// Decodes a resource that [`validate`] has accepted.
+fn valid_from_wire(from: v1::Resource) -> Result<Resource, Invalid> {
+    let absent = || Invalid::new(format!("Resource '{}' is invalid: Invalid resource type", from.name));
     let value = match value::Type::try_from(from.r#type).ok() {
         Some(value::Type::Scalar) => {
-            let scalar = from.scalar.as_ref().ok_or_else(|| why("a scalar without a value"))?;
-            Value::Scalar(
-                scalar_from_wire(scalar.value).ok_or_else(|| why("the scalar is negative or no number"))?,
-            )
+            let amount = from.scalar.as_ref().map(|scalar| scalar.value).ok_or_else(absent)?;
+            Value::Scalar(Scalar::from_f64(amount))
         }
         Some(value::Type::Ranges) => {
-            let ranges = from.ranges.as_ref().ok_or_else(|| why("ranges without a value"))?;
-            if ranges.range.iter().any(|r| r.begin > r.end) {
-                return Err(why("a range ends before it begins"));
-            }
-            Value::Ranges(ranges_from_wire(ranges))
+            Value::Ranges(ranges_from_wire(from.ranges.as_ref().ok_or_else(absent)?))
         }
         Some(value::Type::Set) => {
-            let set = from.set.as_ref().ok_or_else(|| why("a set without a value"))?;
-            Value::Set(set.item.iter().cloned().collect())
+            Value::Set(from.set.as_ref().ok_or_else(absent)?.item.iter().cloned().collect())
         }
-        _ => return Err(why("the type of its value is not supported")),
+        _ => return Err(absent()),
     };
     let reservations = reservations_from_wire(&from)?;
     let allocation_role = match from.allocation_info.as_ref().and_then(|a| a.role.as_deref()) {
         Some(text) => Some(role(text)?),
         None => None,
     };
-    if from.disk.is_some() && from.name != "disk" {
-        return Err(why("DiskInfo should not be set"));
-    }
     Ok(Resource {
         name: from.name.into(),
         value,
@@ -174,35 +175,28 @@ fn reservations_from_wire(from: &v1::Resource) -> Result<Vec<Reservation>, Inval
     if !from.reservations.is_empty() {
         return from.reservations.iter().map(reservation_from_wire).collect();
     }
-    let text = from.role.as_deref().unwrap_or("*");
-    match (&from.reservation, text) {
-        (None, "*") => Ok(Vec::new()),
-        (Some(_), "*") => Err(Invalid::new("Invalid reservation: role \"*\" cannot be dynamically reserved")),
-        (reservation, text) => {
-            let of = reservation.clone().unwrap_or_default();
-            Ok(vec![Reservation {
-                kind: if reservation.is_some() { ReservationKind::Dynamic } else { ReservationKind::Static },
-                role: role(text)?,
-                principal: of.principal,
-                labels: labels::from_wire(of.labels),
-            }])
-        }
+    let name = from.role.as_deref().unwrap_or("*");
+    if name == "*" {
+        return Ok(Vec::new());
     }
+    let kind = if from.reservation.is_some() { ReservationKind::Dynamic } else { ReservationKind::Static };
+    let of = from.reservation.clone().unwrap_or_default();
+    Ok(vec![Reservation {
+        kind,
+        role: role(name)?,
+        principal: of.principal,
+        labels: labels::from_wire(of.labels),
+    }])
 }
 
 fn reservation_from_wire(from: &resource::ReservationInfo) -> Result<Reservation, Invalid> {
-    let kind = match from.r#type.and_then(|n| WireKind::try_from(n).ok()) {
-        Some(WireKind::Static) => ReservationKind::Static,
-        Some(WireKind::Dynamic) => ReservationKind::Dynamic,
-        _ => return Err(Invalid::new("Invalid reservation: unknown type")),
-    };
-    let text = from.role.as_deref().ok_or_else(|| Invalid::new("Invalid reservation: role is not set"))?;
-    if text == "*" {
-        return Err(Invalid::new("Invalid reservation: role \"*\" cannot be reserved"));
-    }
     Ok(Reservation {
-        kind,
-        role: role(text)?,
+        kind: match from.r#type() {
+            WireKind::Static => ReservationKind::Static,
+            WireKind::Dynamic => ReservationKind::Dynamic,
+            WireKind::Unknown => return Err(Invalid::new("Unsupported 'Resource.ReservationInfo.Type'")),
+        },
+        role: role(from.role())?,
         principal: from.principal.clone(),
         labels: labels::from_wire(from.labels.clone()),
     })
@@ -216,7 +210,7 @@ fn disk_from_wire(from: resource::DiskInfo) -> Disk {
 
 /// Decodes a role.
 pub fn role(text: &str) -> Result<Role, Invalid> {
-    Role::parse(text).map_err(|e| Invalid::new(format!("Invalid {e}")))
+    Role::parse(text).map_err(|e| Invalid::new(e.to_string()))
 }
 
 /// Decodes a scalar; `None` if it is negative, not finite or too large.

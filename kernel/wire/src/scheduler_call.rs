@@ -1,11 +1,16 @@
 //! Converts scheduler calls from and to `mesos.v1.scheduler.Call`, validated in upstream's order and with its messages.
 
 mod operations;
+mod task_rules;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use kernel_model::{
     ids::{AgentId, FrameworkId, OfferId, OperationId, TaskId},
+    offer_preferences::OfferPreferences,
     roles::Role,
     scheduler::{Call, Operation, Subscribe},
 };
@@ -65,11 +70,9 @@ fn subscribe_from_wire(from: WireCall) -> Result<ParsedCall, Invalid> {
     if outer != inner {
         return Err(Invalid::new("'framework_id' differs from 'subscribe.framework_info.id'"));
     }
-    Ok(ParsedCall::Subscribe(subscription(
-        subscribe.framework_info,
-        subscribe.suppressed_roles,
-        subscribe.offer_constraints,
-    )))
+    let parsed =
+        subscription(subscribe.framework_info, subscribe.suppressed_roles, subscribe.offer_constraints);
+    Ok(ParsedCall::Subscribe(parsed.map_err(Invalid::from)))
 }
 
 fn update_framework_from_wire(id: FrameworkId, from: WireCall) -> Result<ParsedCall, Invalid> {
@@ -84,31 +87,54 @@ fn update_framework_from_wire(id: FrameworkId, from: WireCall) -> Result<ParsedC
             let framework = framework.into();
             ParsedCall::Call(id, Call::UpdateFramework { framework, suppressed_roles, preferences })
         }
-        Err(invalid) => ParsedCall::RefusedUpdate(id, invalid),
+        Err(InvalidSubscription::Framework(Invalid(why))) => {
+            ParsedCall::RefusedUpdate(id, Invalid(format!("Supplied FrameworkInfo is not valid: {why}")))
+        }
+        Err(InvalidSubscription::Options(Invalid(why))) => {
+            ParsedCall::RefusedUpdate(id, Invalid(format!("'UpdateFramework' call is not valid: {why}")))
+        }
     })
+}
+
+/// The part of a subscription that is at fault.
+enum InvalidSubscription {
+    /// The `FrameworkInfo`.
+    Framework(Invalid),
+    /// The suppressed roles or the offer constraints.
+    Options(Invalid),
+}
+
+impl From<InvalidSubscription> for Invalid {
+    fn from(of: InvalidSubscription) -> Self {
+        match of {
+            InvalidSubscription::Framework(invalid) | InvalidSubscription::Options(invalid) => invalid,
+        }
+    }
 }
 
 fn subscription(
     info: v1::FrameworkInfo,
     suppressed: Vec<String>,
     constraints: Option<v1::scheduler::OfferConstraints>,
-) -> Result<Subscribe, Invalid> {
+) -> Result<Subscribe, InvalidSubscription> {
     let filters = info.offer_filters.clone();
-    let framework = framework::from_wire(info)?;
-    let preferences = offer_preferences::from_wire(constraints, &filters)?;
+    let framework = framework::from_wire(info).map_err(InvalidSubscription::Framework)?;
+    let min_allocatable =
+        offer_preferences::min_allocatable_from_wire(&filters).map_err(InvalidSubscription::Framework)?;
     let known: BTreeMap<&str, &Role> = framework.roles.iter().map(|role| (role.as_str(), role)).collect();
-    let mut roles = BTreeSet::new();
-    for text in suppressed {
-        match known.get(text.as_str()) {
-            Some(role) => roles.insert(Role::clone(role)),
-            None => {
-                return Err(Invalid::new(format!(
-                    "Suppressed role '{text}' is not contained in the list of roles"
-                )));
-            }
-        };
+    let unknown: BTreeSet<&str> =
+        suppressed.iter().map(String::as_str).filter(|name| !known.contains_key(name)).collect();
+    if !unknown.is_empty() {
+        let text =
+            format!("Suppressed roles {} are not contained in the set of roles", framework::braced(unknown));
+        return Err(InvalidSubscription::Options(Invalid(text)));
     }
-    Ok(Subscribe { framework, suppressed_roles: roles, preferences })
+    let named = suppressed.iter().filter_map(|name| known.get(name.as_str()));
+    let suppressed_roles = named.map(|role| Role::clone(role)).collect();
+    let constraints = offer_preferences::constraints_from_wire(constraints, &known)
+        .map_err(InvalidSubscription::Options)?;
+    let preferences = OfferPreferences { constraints, min_allocatable };
+    Ok(Subscribe { framework, suppressed_roles, preferences })
 }
 
 fn call_from_wire(kind: call::Type, from: WireCall) -> Result<Call, Invalid> {
@@ -118,7 +144,7 @@ fn call_from_wire(kind: call::Type, from: WireCall) -> Result<Call, Invalid> {
             let accept = present(from.accept, "accept")?;
             Call::Accept {
                 offer_ids: offer_ids(accept.offer_ids),
-                operations: operations::from_wire(accept.operations)?,
+                operations: operations::from_wire(accept.operations),
                 filters: offer::filters_from_wire(accept.filters),
             }
         }
@@ -142,7 +168,8 @@ fn call_from_wire(kind: call::Type, from: WireCall) -> Result<Call, Invalid> {
             Call::Kill {
                 task_id: kill.task_id.value.into(),
                 agent_id: kill.agent_id.map(|id| AgentId::from(id.value)),
-                grace: task::grace_from_wire(kill.kill_policy)?,
+                // Mesos does not check this one.
+                grace: task::grace_from_wire(kill.kill_policy).unwrap_or(Some(Duration::ZERO)),
             }
         }
         call::Type::Shutdown => {

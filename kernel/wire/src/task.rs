@@ -47,7 +47,10 @@ pub fn info_from_wire(mut from: v1::TaskInfo) -> Result<TaskInfo, Invalid> {
         executor: from.executor.take().map(executor::from_wire).transpose()?.map(Arc::new),
         command: from.command.take().map(command_from_wire),
         kill_grace: grace_from_wire(from.kill_policy.take())?,
-        max_completion_time: duration_from_wire(from.max_completion_time.take(), "max_completion_time")?,
+        max_completion_time: duration_from_wire(
+            from.max_completion_time.take(),
+            "Task's `max_completion_time`",
+        )?,
         data: from.data.take().unwrap_or_default(),
         labels: labels::from_wire(from.labels.take()),
         extra: encode_extra(&from),
@@ -196,7 +199,7 @@ pub fn grace_to_wire(grace: Duration) -> v1::KillPolicy {
 
 /// Decodes the grace period of a kill policy.
 pub fn grace_from_wire(policy: Option<v1::KillPolicy>) -> Result<Option<Duration>, Invalid> {
-    duration_from_wire(policy.and_then(|p| p.grace_period), "kill_policy.grace_period")
+    duration_from_wire(policy.and_then(|p| p.grace_period), "Task's 'kill_policy.grace_period'")
 }
 
 /// Decodes a state.

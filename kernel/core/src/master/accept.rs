@@ -71,43 +71,41 @@ impl Master {
     }
 
     fn offer_set(&self, framework_id: &FrameworkId, ids: &[OfferId]) -> Result<Vec<u64>, String> {
-        let mut numbers = Vec::with_capacity(ids.len());
+        if ids.is_empty() {
+            return Err("No offers specified".to_owned());
+        }
         let mut seen = BTreeSet::new();
-        let mut place: Option<(&AgentId, &Role)> = None;
+        if let Some(id) = ids.iter().find(|id| !seen.insert(*id)) {
+            return Err(format!("Duplicate offer {id} in offer list"));
+        }
+        let mut offers = Vec::with_capacity(ids.len());
         for id in ids {
-            if !seen.insert(id) {
-                return Err(format!("Duplicate offer {id} in offer list"));
-            }
-            let known = self.offer_number(id).and_then(|n| Some((n, self.offers.get(&n)?)));
-            let Some((number, outstanding)) = known else {
-                return Err(format!("Offer {id} is no longer valid"));
-            };
-            let offer = &outstanding.offer;
+            let known = self.offer_number(id).and_then(|n| Some((n, &self.offers.get(&n)?.offer)));
+            let (number, offer) = known.ok_or_else(|| format!("Offer {id} is no longer valid"))?;
             if offer.framework_id != *framework_id {
                 return Err(format!(
                     "Offer {id} has invalid framework {} while framework {framework_id} is expected",
                     offer.framework_id
                 ));
             }
-            let (agent, role) = *place.get_or_insert((&offer.agent_id, &offer.role));
-            if offer.agent_id != *agent {
-                return Err(format!(
-                    "Aggregated offers must belong to one single agent. Offer {id} uses agent {} and agent {agent}",
-                    offer.agent_id
-                ));
-            }
-            if offer.role != *role {
-                return Err(format!(
-                    "Aggregated offers must be allocated to the same role. Offer {id} uses role '{}' but another is using role '{role}'",
-                    offer.role
-                ));
-            }
-            numbers.push(number);
+            offers.push((id, number, offer));
         }
-        if numbers.is_empty() {
-            return Err("No offers specified".to_owned());
+        let (_, _, first) = offers[0];
+        if let Some((id, _, other)) = offers.iter().find(|(_, _, offer)| offer.role != first.role) {
+            // Mesos does not close the quotes.
+            return Err(format!(
+                "Aggregated offers must be allocated to the same role. Offer {id} uses role '{} but another is using \
+                 role '{}",
+                other.role, first.role
+            ));
         }
-        Ok(numbers)
+        if let Some((id, _, other)) = offers.iter().find(|(_, _, offer)| offer.agent_id != first.agent_id) {
+            return Err(format!(
+                "Aggregated offers must belong to one single agent. Offer {id} uses agent {} and agent {}",
+                other.agent_id, first.agent_id
+            ));
+        }
+        Ok(offers.into_iter().map(|(_, number, _)| number).collect())
     }
 
     /// The offers are invalid: the framework's own return to the pool, and every task is answered with a status update.
@@ -164,7 +162,6 @@ impl Master {
             reason: Some(reason),
             message: Some(message),
             agent_id: Some(task.agent_id.clone()),
-            executor_id: task.executor.as_ref().map(|e| e.executor_id.clone()),
             ..TaskStatus::new(task.task_id.clone(), state, Source::Master, self.now)
         };
         self.send_to_framework(framework_id, scheduler::Event::Update { status: status.into() });
@@ -181,7 +178,6 @@ impl Master {
             reason: Some(reason),
             message: Some(task.why),
             agent_id: Some(task.agent_id),
-            executor_id: task.executor_id,
             ..TaskStatus::new(task.task_id, state, Source::Master, self.now)
         };
         self.send_to_framework(framework_id, scheduler::Event::Update { status: status.into() });
@@ -253,19 +249,14 @@ impl Master {
         }
         let checked = match self.launch_context(accepted) {
             Some(context) => validation::group(&context, &executor, &tasks),
-            None => Err((None, "Agent removed".to_owned())),
+            None => Err("Agent removed".to_owned()),
         };
         let needed = match checked {
             Ok(needed) => needed,
-            Err((offender, why)) => {
-                for (index, task) in tasks.iter().enumerate() {
-                    let message = match offender {
-                        Some(at) if at != index => "A task within the task group is invalid".to_owned(),
-                        Some(_) => format!("Task '{}' is invalid: {why}", task.task_id),
-                        None => why.clone(),
-                    };
+            Err(why) => {
+                for task in &tasks {
                     let (id, state) = (&accepted.framework_id, TaskState::Error);
-                    self.refuse_task(id, task, state, Reason::TaskGroupInvalid, message);
+                    self.refuse_task(id, task, state, Reason::TaskGroupInvalid, why.clone());
                 }
                 return;
             }

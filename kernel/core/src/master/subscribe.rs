@@ -206,26 +206,15 @@ impl Master {
         if info.principal.is_none() {
             info.principal.clone_from(&old.principal);
         }
-        let fixed = [
-            ("user", old.user.clone(), info.user.clone()),
-            ("checkpoint", old.checkpoint.to_string(), info.checkpoint.to_string()),
-            (
-                "principal",
-                old.principal.clone().unwrap_or_default(),
-                info.principal.clone().unwrap_or_default(),
-            ),
-        ];
-        let defect = framework_error(&info).or_else(|| suppression_error(&info, &suppressed)).or_else(|| {
-            fixed.iter().find(|(_, from, to)| from != to).map(|(field, from, to)| {
-                format!(
-                    "Updating 'FrameworkInfo.{field}' is unsupported; attempted to update from '{from}' to '{to}'"
-                )
-            })
-        });
-        if let Some(defect) = defect {
-            return Err(Refusal::Invalid(defect));
+        if let Some(defect) = framework_error(&info) {
+            return Err(Refusal::Invalid(format!("Supplied FrameworkInfo is not valid: {defect}")));
         }
-        let compiled = CompiledPreferences::new(&preferences).map_err(Refusal::Invalid)?;
+        if let Some(defect) = update_error(old, &info) {
+            return Err(Refusal::Invalid(format!("FrameworkInfo update is not valid: {defect}")));
+        }
+        let invalid = |defect| Refusal::Invalid(format!("'UpdateFramework' call is not valid: {defect}"));
+        suppression_error(&info, &suppressed).map_or(Ok(()), |defect| Err(invalid(defect)))?;
+        let compiled = CompiledPreferences::new(&preferences).map_err(invalid)?;
         let changed = **old != info || framework.preferences != preferences;
         framework.suppressed_roles = suppressed;
         (framework.preferences, framework.compiled) = (preferences, compiled);
@@ -336,15 +325,34 @@ fn framework_error(info: &FrameworkInfo) -> Option<String> {
         return Some(format!("'FrameworkInfo.roles' contains duplicate items: {{ {} }}", twice.join(", ")));
     }
     match &info.id {
-        Some(id) if !ids::is_legal(id.as_str()) => Some(format!("'{id}' is not a valid framework ID")),
-        _ => None,
+        Some(id) => ids::check(id.as_str()).err().map(|error| error.to_string()),
+        None => None,
     }
 }
 
 fn suppression_error(info: &FrameworkInfo, suppressed: &BTreeSet<Role>) -> Option<String> {
     let roles: BTreeSet<&Role> = info.roles.iter().collect();
-    let unknown = suppressed.iter().find(|role| !roles.contains(role))?;
-    Some(format!("Suppressed role '{unknown}' is not contained in the list of roles"))
+    let unknown: Vec<&str> =
+        suppressed.iter().filter(|role| !roles.contains(role)).map(Role::as_str).collect();
+    let names = unknown.join(", ");
+    (!unknown.is_empty())
+        .then(|| format!("Suppressed roles {{ {names} }} are not contained in the set of roles"))
+}
+
+/// Why a framework may not change its info in this way.
+fn update_error(old: &FrameworkInfo, new: &FrameworkInfo) -> Option<String> {
+    if old.principal != new.principal {
+        return Some("Changing framework's principal is not allowed.".to_owned());
+    }
+    let fixed = [
+        ("user", old.user.clone(), new.user.clone()),
+        ("checkpoint", old.checkpoint.to_string(), new.checkpoint.to_string()),
+    ];
+    fixed.iter().find(|(_, from, to)| from != to).map(|(field, from, to)| {
+        format!(
+            "Updating 'FrameworkInfo.{field}' is unsupported; attempted to update from '{from}' to '{to}'"
+        )
+    })
 }
 
 /// Takes over the new info; user and checkpoint cannot change.

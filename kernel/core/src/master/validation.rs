@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 
 use kernel_model::{
     executor::{ExecutorInfo, ExecutorKind},
-    resources::{Resource, Resources, Scalar, Value},
+    ids,
+    resources::{Resource, Resources, Scalar, Value, general},
     task::TaskInfo,
 };
 
@@ -29,92 +30,131 @@ pub(super) fn task(context: &Context<'_>, task: &TaskInfo) -> Result<Resources, 
     }
     let mut needed = task.resources.clone();
     if let Some(executor) = &task.executor {
+        check_executor(context, executor)?;
         if executor.kind == ExecutorKind::Default {
-            return Err("'ExecutorInfo.type' must be 'CUSTOM' for a task of LAUNCH".to_owned());
+            return Err("'ExecutorInfo.type' must be 'CUSTOM'".to_owned());
         }
         if executor.command.is_none() {
-            return Err("'ExecutorInfo.command' must be set for 'CUSTOM' executor".to_owned());
+            return Err("'ExecutorInfo.command' must be set".to_owned());
         }
-        check_executor(context, executor)?;
+        check_together(task, executor)?;
         if is_new(context, executor) {
             needed += &executor.resources;
         }
     }
     if !context.remaining.contains(&needed) {
-        return Err(match &task.executor {
-            Some(_) => format!(
-                "Total resources {needed} required by task and its executor is more than available {}",
-                context.remaining
-            ),
-            None => format!("Task uses more resources {needed} than available {}", context.remaining),
-        });
+        return Err(format!(
+            "Total resources {needed} required by task and its executor is more than available {}",
+            context.remaining
+        ));
     }
     Ok(needed)
 }
 
-/// Validates a LAUNCH_GROUP. The error includes the index of the invalid task, if one is.
+fn check_together(task: &TaskInfo, executor: &ExecutorInfo) -> Result<(), String> {
+    let mut total = task.resources.clone();
+    total += &executor.resources;
+    let wrong = |why: String| Err(format!("Task and its executor {why}"));
+    if !gpus_are_whole(&total) {
+        return wrong(format!("use invalid resources: {GPUS_NOT_WHOLE}"));
+    }
+    if overlap([&task.resources, &executor.resources], &total) {
+        return Err(format!(
+            "There are overlapping resources in the task resources {} and executor resources {}",
+            task.resources, executor.resources
+        ));
+    }
+    unmixed(&total).or_else(|why| wrong(format!("mix revocable and non-revocable resources: {why}")))
+}
+
+/// Validates a LAUNCH_GROUP.
 pub(super) fn group(
     context: &Context<'_>,
     executor: &ExecutorInfo,
     tasks: &[TaskInfo],
-) -> Result<Resources, (Option<usize>, String)> {
-    check_group_executor(context, executor).map_err(|why| (None, why))?;
-    if tasks.is_empty() {
-        return Err((None, "Task group cannot be empty".to_owned()));
-    }
-    let mut needed = Resources::new();
+) -> Result<Resources, String> {
     let mut ids = BTreeSet::new();
-    for (index, task) in tasks.iter().enumerate() {
-        let blame = |why: String| (Some(index), why);
-        check_task_alone(context, task).map_err(blame)?;
+    for task in tasks {
+        let invalid = |why: String| format!("Task '{}' is invalid: {why}", task.task_id);
+        check_task_alone(context, task).map_err(invalid)?;
         if !ids.insert(&task.task_id) {
-            return Err(blame(format!("Task has duplicate ID: {}", task.task_id)));
+            return Err(invalid(format!("Task has duplicate ID: {}", task.task_id)));
         }
-        if task.executor.as_ref().is_some_and(|own| !same_executor(own, executor)) {
-            return Err(blame("The 'ExecutorInfo' of task differs from that of its task group".to_owned()));
-        }
+    }
+    check_executor(context, executor)?;
+    if executor.kind == ExecutorKind::Command {
+        return Err("'ExecutorInfo.type' must be set".to_owned());
+    }
+    if tasks.is_empty() {
+        return Err("Task group cannot be empty".to_owned());
+    }
+    let differs = |task: &&TaskInfo| task.executor.as_ref().is_some_and(|own| !same_executor(own, executor));
+    if let Some(task) = tasks.iter().find(differs) {
+        return Err(format!(
+            "The `ExecutorInfo` of task '{}' is different from executor '{}'",
+            task.task_id, executor.executor_id
+        ));
+    }
+    check_minimum(executor)?;
+    let mut needed = Resources::new();
+    for task in tasks {
         needed += &task.resources;
     }
-    if is_new(context, executor) {
-        needed += &executor.resources;
+    let mut total = needed.clone();
+    total += &executor.resources;
+    unmixed(&total)
+        .map_err(|why| format!("Task group and executor mix revocable and non-revocable resources: {why}"))?;
+    let parts = || tasks.iter().map(|task| &task.resources);
+    if overlap(parts().chain([&executor.resources]), &total) {
+        let shown: Vec<String> = parts().map(ToString::to_string).collect();
+        return Err(format!(
+            "There are overlapping resources in the task group's task resources [ {} ] and/or executor resources {}",
+            shown.join(", "),
+            executor.resources
+        ));
     }
+    let needed = if is_new(context, executor) { total } else { needed };
     if !context.remaining.contains(&needed) {
-        let why = format!(
+        return Err(format!(
             "Total resources {needed} required by task group and its executor are more than available {}",
             context.remaining
-        );
-        return Err((None, why));
+        ));
     }
     Ok(needed)
 }
 
-fn check_group_executor(context: &Context<'_>, executor: &ExecutorInfo) -> Result<(), String> {
-    match executor.kind {
-        ExecutorKind::Default if executor.command.is_some() => {
-            return Err("'ExecutorInfo.command' must not be set for 'DEFAULT' executor".to_owned());
-        }
-        ExecutorKind::Custom if executor.command.is_none() => {
-            return Err("'ExecutorInfo.command' must be set for 'CUSTOM' executor".to_owned());
-        }
-        ExecutorKind::Command => return Err("'ExecutorInfo.type' must be set".to_owned()),
-        _ => {}
+/// The least that an executor of a group needs.
+fn check_minimum(executor: &ExecutorInfo) -> Result<(), String> {
+    let (id, amount) = (&executor.executor_id, |name| executor.resources.scalar(name));
+    let shown = |amount: Scalar, text: String| if amount > Scalar::ZERO { text } else { "None".to_owned() };
+    let cpus = amount("cpus");
+    if cpus < Scalar(10) {
+        let cpus = shown(cpus, general(cpus.as_f64(), 6));
+        return Err(format!("Executor '{id}' uses less CPUs ({cpus}) than the minimum required (0.01)"));
     }
-    check_executor(context, executor)?;
-    let resources = &executor.resources;
-    if resources.scalar("cpus") < Scalar(10) {
-        return Err("Executor uses less CPUs than the minimum required (0.01)".to_owned());
+    let mem = amount("mem");
+    if mem < Scalar::from_units(32) {
+        let mem = shown(mem, megabytes(mem));
+        return Err(format!("Executor '{id}' uses less memory ({mem}) than the minimum required (32MB)"));
     }
-    if resources.scalar("mem") < Scalar::from_units(32) {
-        return Err("Executor uses less memory than the minimum required (32MB)".to_owned());
-    }
-    if resources.scalar("disk") <= Scalar::ZERO {
-        return Err("Executor must use 'disk' resource".to_owned());
+    if amount("disk") <= Scalar::ZERO {
+        return Err(format!("Executor '{id}' uses no disk"));
     }
     Ok(())
 }
 
+/// An amount of memory below a gigabyte, in the largest unit that divides it.
+fn megabytes(amount: Scalar) -> String {
+    let bytes = (amount.as_f64() * 1024.0 * 1024.0) as u64;
+    match bytes {
+        bytes if bytes % (1 << 20) == 0 => format!("{}MB", bytes >> 20),
+        bytes if bytes % (1 << 10) == 0 => format!("{}KB", bytes >> 10),
+        bytes => format!("{bytes}B"),
+    }
+}
+
 fn check_task_alone(context: &Context<'_>, task: &TaskInfo) -> Result<(), String> {
-    check_id(task.task_id.as_str())?;
+    ids::check(task.task_id.as_str()).map_err(|error| error.to_string())?;
     if context.framework.tasks.contains_key(&task.task_id) {
         return Err(format!("Task has duplicate ID: {}", task.task_id));
     }
@@ -130,36 +170,66 @@ fn check_task_alone(context: &Context<'_>, task: &TaskInfo) -> Result<(), String
     if task.resources.is_empty() {
         return Err("Task uses no resources".to_owned());
     }
-    check_resources(&task.resources).map_err(|why| format!("Task uses invalid resources: {why}"))
+    check_resources(&task.resources, "Task", "task")
 }
 
-fn check_resources(resources: &Resources) -> Result<(), String> {
+fn check_resources(resources: &Resources, owner: &str, kind: &str) -> Result<(), String> {
+    if !gpus_are_whole(resources) {
+        return Err(format!("{owner} uses invalid resources: {GPUS_NOT_WHOLE}"));
+    }
     let mut roles = resources.iter().filter_map(|resource| resource.allocation_role.as_ref());
-    let first = roles.next();
-    if roles.any(|role| Some(role) != first) {
-        return Err("The resources are not allocated to a single role".to_owned());
+    if let Some(first) = roles.next()
+        && let Some(other) = roles.find(|role| *role != first)
+    {
+        return Err(format!(
+            "Invalid {kind} resources: The resources have multiple allocation roles ('{other}' and '{first}') but \
+             only one allocation role is allowed"
+        ));
     }
-    for resource in resources {
-        if &*resource.name == "gpus" && !is_whole(resource) {
-            return Err("The 'gpus' resource must be an unsigned integer".to_owned());
-        }
-        let mixed = |other: &Resource| other.name == resource.name && other.revocable != resource.revocable;
-        if resources.iter().any(mixed) {
-            return Err(format!(
-                "Cannot use both revocable and non-revocable '{}' at the same time",
-                resource.name
-            ));
-        }
-    }
-    Ok(())
+    unmixed(resources).map_err(|why| format!("{owner} mixes revocable and non-revocable resources: {why}"))
 }
 
-fn is_whole(resource: &Resource) -> bool {
-    matches!(resource.value, Value::Scalar(amount) if amount.0 % 1000 == 0)
+const GPUS_NOT_WHOLE: &str = "Invalid 'gpus' resource: The 'gpus' resource must be an unsigned integer";
+
+fn gpus_are_whole(resources: &Resources) -> bool {
+    resources.scalar("gpus").0 % 1000 == 0
+}
+
+/// Refuses revocable and non-revocable resources of one name.
+fn unmixed(resources: &Resources) -> Result<(), String> {
+    let mixed =
+        |one: &&Resource| resources.iter().any(|r| r.name == one.name && r.revocable != one.revocable);
+    match resources.iter().find(mixed) {
+        Some(one) => {
+            Err(format!("Cannot use both revocable and non-revocable '{}' at the same time", one.name))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Whether two of the parts have a number of a range or an item of a set in common.
+fn overlap<'a>(parts: impl IntoIterator<Item = &'a Resources>, total: &Resources) -> bool {
+    let size = |resources: &Resources| {
+        resources.iter().fold(0u64, |sum, resource| match &resource.value {
+            Value::Scalar(_) => sum,
+            Value::Ranges(ranges) => sum.saturating_add(ranges.count()),
+            Value::Set(items) => sum.saturating_add(items.len() as u64),
+        })
+    };
+    parts.into_iter().fold(0u64, |sum, part| sum.saturating_add(size(part))) != size(total)
 }
 
 fn check_executor(context: &Context<'_>, executor: &ExecutorInfo) -> Result<(), String> {
-    check_id(executor.executor_id.as_str())?;
+    match executor.kind {
+        ExecutorKind::Default if executor.command.is_some() => {
+            return Err("'ExecutorInfo.command' must not be set for 'DEFAULT' executor".to_owned());
+        }
+        ExecutorKind::Custom if executor.command.is_none() => {
+            return Err("'ExecutorInfo.command' must be set for 'CUSTOM' executor".to_owned());
+        }
+        _ => {}
+    }
+    ids::check(executor.executor_id.as_str()).map_err(|error| error.to_string())?;
     if let Some(framework_id) = &executor.framework_id
         && *framework_id != context.framework.id
     {
@@ -168,11 +238,11 @@ fn check_executor(context: &Context<'_>, executor: &ExecutorInfo) -> Result<(), 
             context.framework.id
         ));
     }
-    check_resources(&executor.resources).map_err(|why| format!("Executor uses invalid resources: {why}"))?;
+    check_resources(&executor.resources, "Executor", "executor")?;
     match existing(context, executor) {
         Some(existing) if !same_executor(existing, executor) => Err(format!(
             "ExecutorInfo is not compatible with existing ExecutorInfo with same ExecutorID.\n{line}\n\
-             Existing ExecutorInfo:\n{existing:?}\n{line}\n\nTask's ExecutorInfo:\n{executor:?}\n{line}\n",
+             Existing ExecutorInfo:\n{existing:?}\n{line}\nExecutorInfo:\n{executor:?}\n{line}\n",
             line = "-".repeat(60)
         )),
         _ => Ok(()),
@@ -205,20 +275,4 @@ fn same_executor(a: &ExecutorInfo, b: &ExecutorInfo) -> bool {
         && a.shutdown_grace == b.shutdown_grace
         && a.labels == b.labels
         && a.extra == b.extra
-}
-
-fn check_id(id: &str) -> Result<(), String> {
-    if id.is_empty() {
-        return Err("ID must not be empty".to_owned());
-    }
-    if id.len() > 255 {
-        return Err("ID must not be greater than 255 characters".to_owned());
-    }
-    if id == "." || id == ".." {
-        return Err(format!("'{id}' is disallowed"));
-    }
-    if !kernel_model::ids::is_legal(id) {
-        return Err(format!("'{id}' contains invalid characters"));
-    }
-    Ok(())
 }

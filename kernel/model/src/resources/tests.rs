@@ -199,7 +199,7 @@ fn text_forms() {
     check(
         "cpus( a b ):1",
         expect![
-            "bad resource 'cpus( a b ):1': role 'a b' is invalid: it has white space or a delete character"
+            "bad resource 'cpus( a b ):1': Role component 'a b' is invalid because it contains backspace or whitespace"
         ],
     );
     check(":1", expect!["bad resource ':1': the name is empty"]);

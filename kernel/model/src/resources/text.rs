@@ -115,7 +115,7 @@ impl fmt::Display for Resource {
         if !self.reservations.is_empty() {
             f.write_str("(reservations: [")?;
             for (i, level) in self.reservations.iter().enumerate() {
-                let comma = if i > 0 { ", " } else { "" };
+                let comma = if i > 0 { "," } else { "" };
                 let kind = match level.kind {
                     ReservationKind::Static => "STATIC",
                     ReservationKind::Dynamic => "DYNAMIC",
@@ -123,6 +123,9 @@ impl fmt::Display for Resource {
                 write!(f, "{comma}({kind},{}", level.role)?;
                 if let Some(principal) = &level.principal {
                     write!(f, ",{principal}")?;
+                }
+                if !level.labels.as_slice().is_empty() {
+                    write!(f, ",{}", level.labels)?;
                 }
                 f.write_str(")")?;
             }

@@ -178,11 +178,11 @@ fn subscriptions_are_refused_with_mesos_texts() {
     let refused = |extra: &str| framework_info(extra).expect_err("refused");
     expect!["'FrameworkInfo.roles' must not be set when the framework is not MULTI_ROLE capable"]
         .assert_eq(&refused(r#""roles":["a"]"#));
-    expect!["'FrameworkInfo.roles' contains duplicate items: a"]
+    expect!["'FrameworkInfo.roles' contains duplicate items: { a }"]
         .assert_eq(&refused(r#""roles":["a","a"],"capabilities":[{"type":"MULTI_ROLE"}]"#));
-    expect!["'FrameworkInfo.roles' contains invalid role: '/a'"]
+    expect!["'FrameworkInfo.roles' contains invalid role: Role '/a' cannot start with a slash"]
         .assert_eq(&refused(r#""roles":["/a"],"capabilities":[{"type":"MULTI_ROLE"}]"#));
-    expect!["The framework failover_timeout (10000000000) is invalid"]
+    expect!["The framework failover_timeout (1e+10) is invalid"]
         .assert_eq(&refused(r#""failover_timeout":1e10"#));
     let unknown = framework_info(r#""capabilities":[{"type":"FROM_THE_FUTURE"},{}]"#)
         .expect("unknown ones are ignored");

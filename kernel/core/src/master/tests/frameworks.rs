@@ -129,27 +129,27 @@ fn refusals_of_subscriptions() {
     check(
         &mut c,
         expect![[r#"
-        reply Stream
-        s1 <- Error { reason: Other, message: "'FrameworkInfo.roles' contains duplicate items: { a }" }
-        s1 closed
-        reply Stream
-        s2 <- Error { reason: Other, message: "'FrameworkInfo.roles' must not be set when the framework is not MULTI_ROLE capable" }
-        s2 closed
-        reply Stream
-        s3 <- Error { reason: Other, message: "'a/b' is not a valid framework ID" }
-        s3 closed
-        reply Stream
-        s4 <- Subscribed known
-        reply Stream
-        s5 <- Error { reason: Other, message: "Changing framework's principal is not allowed." }
-        s5 closed
-        put EndedFramework(FrameworkId(known))
-        s4 closed
-        reply Done
-        reply Stream
-        s6 <- Error { reason: FrameworkRemoved, message: "Framework has been removed" }
-        s6 closed
-    "#]],
+            reply Stream
+            s1 <- Error { reason: Other, message: "'FrameworkInfo.roles' contains duplicate items: { a }" }
+            s1 closed
+            reply Stream
+            s2 <- Error { reason: Other, message: "'FrameworkInfo.roles' must not be set when the framework is not MULTI_ROLE capable" }
+            s2 closed
+            reply Stream
+            s3 <- Error { reason: Other, message: "'a/b' contains invalid characters" }
+            s3 closed
+            reply Stream
+            s4 <- Subscribed known
+            reply Stream
+            s5 <- Error { reason: Other, message: "Changing framework's principal is not allowed." }
+            s5 closed
+            put EndedFramework(FrameworkId(known))
+            s4 closed
+            reply Done
+            reply Stream
+            s6 <- Error { reason: FrameworkRemoved, message: "Framework has been removed" }
+            s6 closed
+        "#]],
     );
 }
 
@@ -352,7 +352,7 @@ fn updating_a_framework() {
     check(
         &mut c,
         expect![[r#"
-            reply Invalid: Updating 'FrameworkInfo.user' is unsupported; attempted to update from 'root' to 'b'
+            reply Invalid: FrameworkInfo update is not valid: Updating 'FrameworkInfo.user' is unsupported; attempted to update from 'root' to 'b'
             reply Invalid: 'framework_id' differs from 'update_framework.framework_info.id'
             s1 <- Rescind { offer_id: OfferId(m-O0) }
             reply Done

@@ -97,7 +97,7 @@ fn constraints_are_checked_and_replaced() {
         preferences,
     };
     c.call("m-0000", "s1", update(only(Selector::Hostname, Predicate::TextMatches("(".into()))));
-    assert!(c.log().contains("Invalid: Offer constraints for role '*'"));
+    assert!(c.log().contains("Invalid: 'UpdateFramework' call is not valid: Offer constraints for role '*'"));
     c.call("m-0000", "s1", update(OfferPreferences::default()));
     assert_eq!(c.master.offers(None).count(), 1);
 }
@@ -134,7 +134,6 @@ fn malformed_tasks_are_refused_and_the_others_start() {
     let malformed = |id: &str| MalformedTask {
         task_id: id.into(),
         agent_id: "m-S0".into(),
-        executor_id: None,
         why: "it is nonsense".into(),
     };
     let operations = || {

@@ -172,22 +172,22 @@ fn invalid_tasks() {
     check(
         &mut c,
         expect![[r#"
-        reply Accepted
-        l1 <- RunTask task good on new command
-        s1 <- Update good Error by Master TaskInvalid 'Task has duplicate ID: good'
-        s1 <- Update  Error by Master TaskInvalid 'ID must not be empty'
-        s1 <- Update .. Error by Master TaskInvalid ''..' is disallowed'
-        s1 <- Update a/b Error by Master TaskInvalid ''a/b' contains invalid characters'
-        s1 <- Update elsewhere Error by Master TaskInvalid 'Task uses invalid agent m-S7 while agent m-S0 is expected'
-        s1 <- Update nothing Error by Master TaskInvalid 'Task uses no resources'
-        s1 <- Update much Error by Master TaskInvalid 'Task uses more resources cpus(allocated: *):9 than available cpus(allocated: *):3.9; mem(allocated: *):1024; ports(allocated: *):[1-10]'
-        s1 <- Update half-gpu Error by Master TaskInvalid 'Task uses invalid resources: The 'gpus' resource must be an unsigned integer'
-        s1 <- Update much-with Error by Master TaskInvalid 'Total resources cpus(allocated: *):4.3 required by task and its executor is more than available cpus(allocated: *):3.9; mem(allocated: *):1024; ports(allocated: *):[1-10]'
-        s1 <- Update both Error by Master TaskInvalid 'Task should have at least one (but not both) of CommandInfo or ExecutorInfo present'
-        s1 <- Update neither Error by Master TaskInvalid 'Task should have at least one (but not both) of CommandInfo or ExecutorInfo present'
-        s1 <- Update without-command Error by Master TaskInvalid ''ExecutorInfo.command' must be set for 'CUSTOM' executor'
-        s1 <- Update stranger Error by Master TaskInvalid 'ExecutorInfo has an invalid FrameworkID (Actual: x vs Expected: m-0000)'
-    "#]],
+            reply Accepted
+            l1 <- RunTask task good on new command
+            s1 <- Update good Error by Master TaskInvalid 'Task has duplicate ID: good'
+            s1 <- Update  Error by Master TaskInvalid 'ID must not be empty'
+            s1 <- Update .. Error by Master TaskInvalid ''..' is disallowed'
+            s1 <- Update a/b Error by Master TaskInvalid ''a/b' contains invalid characters'
+            s1 <- Update elsewhere Error by Master TaskInvalid 'Task uses invalid agent m-S7 while agent m-S0 is expected'
+            s1 <- Update nothing Error by Master TaskInvalid 'Task uses no resources'
+            s1 <- Update much Error by Master TaskInvalid 'Total resources cpus(allocated: *):9 required by task and its executor is more than available cpus(allocated: *):3.9; mem(allocated: *):1024; ports(allocated: *):[1-10]'
+            s1 <- Update half-gpu Error by Master TaskInvalid 'Task uses invalid resources: Invalid 'gpus' resource: The 'gpus' resource must be an unsigned integer'
+            s1 <- Update much-with Error by Master TaskInvalid 'Total resources cpus(allocated: *):4.3 required by task and its executor is more than available cpus(allocated: *):3.9; mem(allocated: *):1024; ports(allocated: *):[1-10]'
+            s1 <- Update both Error by Master TaskInvalid 'Task should have at least one (but not both) of CommandInfo or ExecutorInfo present'
+            s1 <- Update neither Error by Master TaskInvalid 'Task should have at least one (but not both) of CommandInfo or ExecutorInfo present'
+            s1 <- Update without-command Error by Master TaskInvalid ''ExecutorInfo.command' must be set for 'CUSTOM' executor'
+            s1 <- Update stranger Error by Master TaskInvalid 'ExecutorInfo has an invalid FrameworkID (Actual: x vs Expected: m-0000)'
+        "#]],
     );
 }
 
@@ -215,12 +215,12 @@ fn groups_are_atomic() {
     check(
         &mut c,
         expect![[r#"
-        reply Accepted
-        s1 <- Update a Error by Master TaskGroupInvalid 'A task within the task group is invalid'
-        s1 <- Update b Error by Master TaskGroupInvalid 'Task 'b' is invalid: Task uses invalid agent m-S1 while agent m-S0 is expected'
-        s1 <- Update a Error by Master TaskGroupInvalid 'Total resources cpus(allocated: *):2.1; disk(allocated: *):1; mem(allocated: *):32 required by task group and its executor are more than available cpus(allocated: *):4; mem(allocated: *):1024; ports(allocated: *):[1-10]'
-        s1 <- Update b Error by Master TaskGroupInvalid 'Total resources cpus(allocated: *):2.1; disk(allocated: *):1; mem(allocated: *):32 required by task group and its executor are more than available cpus(allocated: *):4; mem(allocated: *):1024; ports(allocated: *):[1-10]'
-    "#]],
+            reply Accepted
+            s1 <- Update a Error by Master TaskGroupInvalid 'Task 'b' is invalid: Task uses invalid agent m-S1 while agent m-S0 is expected'
+            s1 <- Update b Error by Master TaskGroupInvalid 'Task 'b' is invalid: Task uses invalid agent m-S1 while agent m-S0 is expected'
+            s1 <- Update a Error by Master TaskGroupInvalid 'Total resources cpus(allocated: *):2.1; disk(allocated: *):1; mem(allocated: *):32 required by task group and its executor are more than available cpus(allocated: *):4; mem(allocated: *):1024; ports(allocated: *):[1-10]'
+            s1 <- Update b Error by Master TaskGroupInvalid 'Total resources cpus(allocated: *):2.1; disk(allocated: *):1; mem(allocated: *):32 required by task group and its executor are more than available cpus(allocated: *):4; mem(allocated: *):1024; ports(allocated: *):[1-10]'
+        "#]],
     );
     c.agent(2, "cpus:4;mem:1024;disk:100");
     c.accept("m-0000", "s1", 2, vec![]);
