@@ -7,7 +7,10 @@
 mod executor_api;
 mod executor_stream;
 mod files;
+mod media_types;
 mod operator_api;
+#[allow(deprecated)] // deprecated calls are still answered
+mod operator_parts;
 mod v0;
 
 use std::{
@@ -28,7 +31,11 @@ use crate::{
     agent::AgentOptions,
     agent_driver::AgentQueue,
     clock::Clock,
-    http::{Answer, negotiate::text},
+    http::{
+        Answer,
+        negotiate::{not_found, text},
+        paths,
+    },
     runtime::ProcessRuntime,
     server::server_options,
 };
@@ -75,18 +82,34 @@ impl Handlers {
 
     async fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Answer {
         let path = request.uri().path().to_owned();
-        match canonical(&path) {
-            "/api/v1/executor" => executor_api::serve(self, request).await,
-            "/api/v1" | "/api/v1/" => match self.access.admit(Realm::AgentReadWrite, request.headers()) {
+        let Some(route) = paths::resolve(canonical(&path), route) else { return not_found() };
+        match route {
+            Route::Executor => executor_api::serve(self, request).await,
+            Route::Operator => match self.access.admit(Realm::AgentReadWrite, request.headers()) {
                 Ok(_) => operator_api::serve(self, request).await,
                 Err(refusal) => refusal,
             },
-            other => v0::serve(self, other, request).await,
+            Route::Page(page) => v0::serve(self, page, request).await,
         }
     }
 
     fn containers(&self) -> std::sync::MutexGuard<'_, BTreeMap<(FrameworkId, ExecutorId), ContainerId>> {
         self.containers.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// What a path leads to.
+enum Route {
+    Executor,
+    Operator,
+    Page(&'static str),
+}
+
+fn route(path: &str) -> Option<Route> {
+    match path {
+        "/api/v1/executor" => Some(Route::Executor),
+        "/api/v1" => Some(Route::Operator),
+        path => v0::page(path).map(Route::Page),
     }
 }
 

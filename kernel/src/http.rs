@@ -2,10 +2,13 @@
 //! that all share, in Mesos' order and with its messages.
 
 mod links;
-mod metrics;
+pub(crate) mod metrics;
 pub(crate) mod negotiate;
 mod operator;
+#[allow(deprecated)] // deprecated calls are still answered
+mod operator_parts;
 mod operator_view;
+pub(crate) mod paths;
 pub(crate) mod prometheus;
 mod scheduler;
 mod stream;
@@ -15,7 +18,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
-use hyper::{Method, Request, Response, StatusCode, body::Incoming};
+use hyper::{Method, Request, Response, body::Incoming};
 use kernel_model::{scheduler::MasterInfo, time::Time};
 
 use crate::{
@@ -24,7 +27,6 @@ use crate::{
     clock::Clock,
     master_driver::{Counters, MasterQueue},
 };
-use negotiate::text;
 pub(crate) use transport::server::Peer;
 use v0::V0Endpoint;
 
@@ -65,45 +67,72 @@ impl Handlers {
     /// Handles a request of a framework or operator. Each path authenticates in its realm; unknown paths have none.
     async fn client(self: &Arc<Self>, path: &str, request: Request<Incoming>) -> Result<Answer, Answer> {
         let admit = |realm| self.access.admit(realm, request.headers());
-        Ok(match path {
-            "/api/v1/scheduler" => {
+        Ok(match paths::resolve(path, route).ok_or_else(negotiate::not_found)? {
+            Route::Scheduler => {
                 let caller = admit(Realm::MasterScheduler)?;
                 scheduler::serve(self, caller, request).await
             }
-            "/api/v1" | "/api/v1/" => {
+            Route::Operator => {
                 admit(Realm::MasterReadWrite)?;
                 operator::serve(self, request).await
             }
-            "/teardown" => {
+            Route::Teardown => {
                 admit(Realm::MasterReadWrite)?;
                 v0::teardown(self, request).await
             }
-            read => self.read(read, request).await?,
+            Route::Unsupported(methods) => {
+                admit(Realm::MasterReadWrite)?;
+                negotiate::require_method(&request, methods)?;
+                return Err(v0::unsupported(path));
+            }
+            Route::Endpoint(endpoint) => self.endpoint(path, endpoint, request).await?,
         })
     }
 
-    async fn read(&self, path: &str, request: Request<Incoming>) -> Result<Answer, Answer> {
-        let path = path.strip_suffix(".json").unwrap_or(path);
-        let admit = |realm| self.access.admit(realm, request.headers());
-        if v0::is_unsupported(path, request.method()) {
-            admit(Realm::MasterReadWrite)?;
-            let sentence = format!("{path} is not carried out by this version of Catamaran");
-            return Err(text(StatusCode::NOT_IMPLEMENTED, sentence));
-        }
-        let Some(endpoint) = v0::endpoint(path) else {
-            return Err(text(StatusCode::NOT_FOUND, ""));
-        };
+    async fn endpoint(
+        &self,
+        path: &str,
+        endpoint: V0Endpoint,
+        request: Request<Incoming>,
+    ) -> Result<Answer, Answer> {
         if let Some(realm) = endpoint.realm() {
-            admit(realm)?;
+            self.access.admit(realm, request.headers())?;
         }
-        if endpoint == V0Endpoint::Weights && request.method() == Method::PUT {
-            return Ok(v0::put_weights(self, request).await);
+        negotiate::require_method(&request, endpoint.methods())?;
+        match (endpoint, request.method()) {
+            (V0Endpoint::Weights, &Method::PUT) => Ok(v0::put_weights(self, request).await),
+            (V0Endpoint::Quota, &Method::POST | &Method::DELETE)
+            | (V0Endpoint::MaintenanceSchedule, &Method::POST) => Err(v0::unsupported(path)),
+            _ => Ok(v0::serve(self, endpoint, &request).await),
         }
-        if !matches!(*request.method(), Method::GET | Method::HEAD | Method::POST | Method::DELETE) {
-            return Err(negotiate::wrong_method(request.method(), &["GET"]));
-        }
-        Ok(v0::serve(self, endpoint, &request).await)
     }
+}
+
+/// What a path leads to.
+enum Route {
+    Scheduler,
+    Operator,
+    Teardown,
+    /// An endpoint of Mesos that is not implemented, with its methods.
+    Unsupported(&'static [&'static str]),
+    Endpoint(V0Endpoint),
+}
+
+fn route(path: &str) -> Option<Route> {
+    Some(match path {
+        "/api/v1/scheduler" => Route::Scheduler,
+        "/api/v1" => Route::Operator,
+        "/teardown" => Route::Teardown,
+        "/reserve" | "/unreserve" | "/create-volumes" | "/destroy-volumes" | "/machine/down"
+        | "/machine/up" => Route::Unsupported(&["POST"]),
+        "/logging/toggle"
+        | "/registrar(1)/registry"
+        | "/files/browse"
+        | "/files/read"
+        | "/files/download"
+        | "/files/debug" => Route::Unsupported(&[]),
+        path => Route::Endpoint(v0::endpoint(path)?),
+    })
 }
 
 /// The path without upstream's process prefix.

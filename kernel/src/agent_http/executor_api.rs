@@ -20,7 +20,7 @@ use crate::{
     agent_driver::Subscription,
     http::{
         Answer,
-        negotiate::{accepted, full, parse, text, with_header},
+        negotiate::{accepted, full, not_implemented, parse, text, with_header},
     },
 };
 
@@ -38,7 +38,7 @@ async fn answer(handlers: &Arc<Handlers>, request: Request<Incoming>) -> Result<
     add_container(handlers, &mut parsed.call);
     let call = executor_api::call_from_wire(parsed.call)
         .map_err(|why| text(StatusCode::BAD_REQUEST, format!("Failed to validate Executor::Call: {why}")))?;
-    let call = call.ok_or_else(|| text(StatusCode::NOT_IMPLEMENTED, ""))?;
+    let call = call.ok_or_else(not_implemented)?;
     // Only a subscription has a response body to negotiate.
     let content = if is_subscribe { accepted(&parsed.headers)? } else { ContentType::Json };
     let (framework_id, executor_id) = (call.framework_id, call.executor_id);

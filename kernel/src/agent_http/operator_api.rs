@@ -13,16 +13,16 @@ use kernel_wire::{
     task,
     v1::{
         self,
-        agent::{Call, Response, call, response},
+        agent::{Response, call, response},
     },
 };
 
-use super::{Handlers, agent_stopped, files, v0};
+use super::{Handlers, agent_stopped, files, media_types::MediaTypes, operator_parts, v0};
 use crate::{
     agent_driver::AgentStopped,
     http::{
         Answer,
-        negotiate::{accepted, ok, parse, text},
+        negotiate::{not_implemented, ok, read_body, require_method, text},
     },
 };
 
@@ -31,34 +31,35 @@ pub(super) async fn serve(handlers: &Arc<Handlers>, request: Request<Incoming>) 
 }
 
 async fn answer(handlers: &Arc<Handlers>, request: Request<Incoming>) -> Result<Answer, Answer> {
-    let parsed = parse::<Call>(request).await?;
-    let invalid = |why: &str| text(StatusCode::BAD_REQUEST, format!("Failed to validate agent::Call: {why}"));
-    let number = parsed.call.r#type.ok_or_else(|| invalid("Expecting 'type' to be present"))?;
+    require_method(&request, &["POST"])?;
+    let media = MediaTypes::of(request.headers())?;
+    let (head, body) = request.into_parts();
+    let call = media.call(&read_body(body).await?)?;
+    let invalid = |part: &str| {
+        let why = format!("Failed to validate agent::Call: Expecting '{part}' to be present");
+        text(StatusCode::BAD_REQUEST, why)
+    };
+    let number = call.r#type.ok_or_else(|| invalid("type"))?;
     let kind = call::Type::try_from(number).unwrap_or_default();
-    let content = accepted(&parsed.headers)?;
-    let message = match kind {
-        call::Type::ListFiles => {
-            let requested =
-                parsed.call.list_files.ok_or_else(|| invalid("Expecting 'list_files' to be present"))?;
-            files::list(handlers, &requested.path).await?
-        }
-        call::Type::ReadFile => {
-            let requested =
-                parsed.call.read_file.ok_or_else(|| invalid("Expecting 'read_file' to be present"))?;
-            files::read(handlers, &requested).await?
-        }
-        call::Type::GetMetrics if parsed.call.get_metrics.is_none() => {
-            return Err(invalid("Expecting 'get_metrics' to be present"));
-        }
-        kind => plain(handlers, kind)
+    if let Some(part) = operator_parts::missing(kind, &call) {
+        return Err(invalid(part));
+    }
+    let content = media.response(kind)?;
+    let message = match (kind, &call.list_files, &call.read_file) {
+        (call::Type::ListFiles, Some(requested), _) => files::list(handlers, &requested.path).await?,
+        (call::Type::ReadFile, _, Some(requested)) => files::read(handlers, requested).await?,
+        (kind, ..) => plain(handlers, kind)
             .await
             .map_err(|AgentStopped| agent_stopped())?
             .ok_or_else(|| not_there(kind))?,
     };
-    Ok(ok(content.as_str(), encode(content, &message), &parsed.headers))
+    Ok(ok(content.as_str(), encode(content, &message), &head.headers))
 }
 
 fn not_there(kind: call::Type) -> Answer {
+    if kind == call::Type::Unknown {
+        return not_implemented();
+    }
     let name = kind.as_str_name();
     text(StatusCode::NOT_IMPLEMENTED, format!("The agent does not support {name} calls"))
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, os::unix::fs::MetadataExt, sync::Arc};
 
-use hyper::{Method, Request, StatusCode, body::Incoming};
+use hyper::{Request, StatusCode, body::Incoming};
 use kernel_core::agent::{Agent, ExecutorView, FrameworkView};
 use kernel_model::{
     resources::{Resources, Value},
@@ -17,39 +17,44 @@ use crate::{
     agent_driver::AgentStopped,
     http::{
         Answer,
-        negotiate::{ok, text, with_header, wrong_method},
+        metrics::system_statistics,
+        negotiate::{ok, require_method, text, with_header},
         prometheus,
     },
 };
 
 pub(super) use crate::server::MESOS_VERSION as VERSION;
 
-pub(super) async fn serve(handlers: &Arc<Handlers>, path: &str, request: Request<Incoming>) -> Answer {
-    let path = path.strip_suffix(".json").unwrap_or(path);
-    const PAGES: [&str; 11] = [
+/// The endpoint of a path without prefix.
+pub(super) fn page(path: &str) -> Option<&'static str> {
+    const PAGES: [&str; 12] = [
         "/health",
         "/version",
         "/flags",
         "/state",
         "/metrics/snapshot",
         "/metrics",
+        "/system/stats",
         "/containers",
         "/monitor/statistics",
         "/files/browse",
         "/files/read",
         "/files/download",
     ];
-    if !PAGES.contains(&path) {
-        return text(StatusCode::NOT_FOUND, "");
-    }
+    PAGES.into_iter().find(|page| *page == path)
+}
+
+pub(super) async fn serve(handlers: &Arc<Handlers>, path: &str, request: Request<Incoming>) -> Answer {
     // Mesos leaves these two open.
     if !matches!(path, "/health" | "/version")
         && let Err(refusal) = handlers.access.admit(Realm::AgentReadOnly, request.headers())
     {
         return refusal;
     }
-    if !matches!(*request.method(), Method::GET | Method::HEAD | Method::POST | Method::DELETE) {
-        return wrong_method(request.method(), &["GET"]);
+    let methods: &[&str] =
+        if matches!(path, "/flags" | "/containers" | "/monitor/statistics") { &["GET"] } else { &[] };
+    if let Err(refusal) = require_method(&request, methods) {
+        return refusal;
     }
     let query = query(request.uri().query().unwrap_or_default());
     let result = match path {
@@ -67,6 +72,7 @@ pub(super) async fn serve(handlers: &Arc<Handlers>, path: &str, request: Request
         "/files/read" => read(handlers, &query).await,
         "/version" => Ok(json!({"version": VERSION})),
         "/flags" => Ok(json!({"flags": flags(handlers)})),
+        "/system/stats" => Ok(system_statistics()),
         "/metrics/snapshot" => {
             let numbers = metrics(handlers).await.map_err(|AgentStopped| agent_stopped());
             numbers.map(|numbers| Json::Object(numbers.into_iter().map(|(k, v)| (k, json!(v))).collect()))

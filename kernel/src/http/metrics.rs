@@ -110,7 +110,7 @@ fn amount(resources: &Resources, name: &str) -> f64 {
 }
 
 /// The machine's statistics with the keys of `/system/stats.json`.
-pub(super) fn system_statistics() -> serde_json::Value {
+pub(crate) fn system_statistics() -> serde_json::Value {
     let named = |(name, value): (String, f64)| {
         let name = name.trim_start_matches("system/").replace("load_", "avg_load_");
         (name, serde_json::json!(value))

@@ -58,6 +58,24 @@ pub(crate) fn wrong_method(got: &Method, allowed: &[&str]) -> Answer {
     response
 }
 
+/// 405 unless the method is one of these; an empty list allows all.
+pub(crate) fn require_method<B>(request: &Request<B>, allowed: &[&str]) -> Result<(), Answer> {
+    match allowed.is_empty() || allowed.contains(&request.method().as_str()) {
+        true => Ok(()),
+        false => Err(wrong_method(request.method(), allowed)),
+    }
+}
+
+/// 404 for a path without an endpoint.
+pub(crate) fn not_found() -> Answer {
+    text(StatusCode::NOT_FOUND, "404 Not Found.")
+}
+
+/// 501 for a call whose type is unknown.
+pub(crate) fn not_implemented() -> Answer {
+    text(StatusCode::NOT_IMPLEMENTED, "501 Not Implemented.")
+}
+
 /// 503: the master has stopped.
 pub(crate) fn stopped() -> Answer {
     text(StatusCode::SERVICE_UNAVAILABLE, "The master is not running")
@@ -90,9 +108,7 @@ pub(crate) struct ParsedRequest<M> {
 pub(crate) async fn parse<M: Message + Name + Default>(
     request: Request<Incoming>,
 ) -> Result<ParsedRequest<M>, Answer> {
-    if request.method() != Method::POST {
-        return Err(wrong_method(request.method(), &["POST"]));
-    }
+    require_method(&request, &["POST"])?;
     let content = content_type(request.headers())?;
     let (head, body) = request.into_parts();
     let body = read_body(body).await?;
@@ -103,7 +119,7 @@ pub(crate) async fn parse<M: Message + Name + Default>(
 
 fn content_type(headers: &HeaderMap) -> Result<ContentType, Answer> {
     let Some(value) = headers.get(header::CONTENT_TYPE) else {
-        return Err(text(StatusCode::BAD_REQUEST, "Expecting 'Content-Type' to be present"));
+        return Err(content_type_missing());
     };
     [ContentType::Json, ContentType::Protobuf].into_iter().find(|c| value == c.as_str()).ok_or_else(|| {
         text(
@@ -111,6 +127,11 @@ fn content_type(headers: &HeaderMap) -> Result<ContentType, Answer> {
             "Expecting 'Content-Type' of application/json or application/x-protobuf",
         )
     })
+}
+
+/// 400 for a call without content type.
+pub(crate) fn content_type_missing() -> Answer {
+    text(StatusCode::BAD_REQUEST, "Expecting 'Content-Type' to be present")
 }
 
 /// Reads the whole body, with limits on size and time.
@@ -141,19 +162,38 @@ pub(crate) fn accepted(headers: &HeaderMap) -> Result<ContentType, Answer> {
     ))
 }
 
-fn accepts(headers: &HeaderMap, media: &str) -> bool {
-    let mut lines = headers.get_all(header::ACCEPT).iter().filter_map(|line| line.to_str().ok()).peekable();
-    if lines.peek().is_none() {
+/// Whether the header `Accept` allows a media type.
+pub(crate) fn accepts(headers: &HeaderMap, media: &str) -> bool {
+    header_allows(headers, &header::ACCEPT, media)
+}
+
+/// Whether a header like `Accept` allows a media type. The most specific range that is listed decides; without the header
+/// everything is allowed.
+pub(crate) fn header_allows(headers: &HeaderMap, name: &HeaderName, media: &str) -> bool {
+    if !headers.contains_key(name) {
         return true;
     }
+    let lines = headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
+    let ranges: Vec<(String, bool)> = lines.flat_map(|line| line.split(',')).map(media_range).collect();
     let family = media.split('/').next().unwrap_or_default();
-    lines.flat_map(|line| line.split(',')).any(|range| {
-        let mut parts = range.split(';').map(str::trim);
-        let name = parts.next().unwrap_or_default();
-        let refused = parts.any(|p| p.strip_prefix("q=").is_some_and(|q| q.parse::<f32>() == Ok(0.0)));
-        let fits = name == "*/*" || name == media || name.strip_suffix("/*") == Some(family);
-        fits && !refused
-    })
+    let candidates = [media, &format!("{family}/*"), "*/*"];
+    candidates
+        .iter()
+        .find_map(|wanted| ranges.iter().find(|(name, _)| name == wanted))
+        .is_some_and(|(_, allowed)| *allowed)
+}
+
+/// The name of a media range, and whether its quality is above zero.
+fn media_range(text: &str) -> (String, bool) {
+    let compact: String = text.to_ascii_lowercase().split([' ', '\t']).collect();
+    let mut parts = compact.split(';');
+    let name = parts.next().unwrap_or_default().to_owned();
+    let qualities: Vec<&str> = parts.filter_map(|part| part.strip_prefix("q=")).collect();
+    let allowed = match qualities[..] {
+        [quality] => quality.parse::<f64>().is_ok_and(|quality| quality > 0.0),
+        _ => true,
+    };
+    (name, allowed)
 }
 
 /// 200 with a body, compressed if the client accepts that.

@@ -12,7 +12,7 @@ use kernel_model::operator::Event;
 use kernel_wire::{
     Invalid,
     codec::{ContentType, encode},
-    operator as operator_wire, resources,
+    operator as operator_wire,
     v1::{
         VersionInfo,
         master::{Call, Event as WireEvent, Response as WireResponse, call, event, response},
@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 use super::{
     Answer, Handlers, metrics,
     negotiate::{self, text, with_header},
-    operator_view as view,
+    operator_parts, operator_view as view,
     stream::{self, Source},
 };
 use crate::master_driver::EventFilter;
@@ -42,15 +42,18 @@ async fn answer(handlers: &Arc<Handlers>, request: Request<Incoming>) -> Result<
     let number = call.r#type.ok_or_else(|| invalid(Invalid("Expecting 'type' to be present".into())))?;
     let kind = call::Type::try_from(number).unwrap_or(call::Type::Unknown);
     handlers.counters.called(kind.as_str_name());
-    if let Some(change) = change(kind, call).map_err(invalid)? {
-        negotiate::accepted(&headers)?;
+    if let Some(part) = operator_parts::missing(kind, &call) {
+        return Err(invalid(Invalid(format!("Expecting '{part}' to be present"))));
+    }
+    let content = negotiate::accepted(&headers)?;
+    let change = change(kind, call).map_err(|Invalid(why)| text(StatusCode::BAD_REQUEST, why))?;
+    if let Some(change) = change {
         return match handlers.queue.operator(change).await {
             Ok(master::Answer::Accepted) => Ok(text(StatusCode::ACCEPTED, "")),
             Ok(_) => Ok(text(StatusCode::OK, "")),
             Err(call_error) => Err(negotiate::call_error(call_error)),
         };
     }
-    let content = negotiate::accepted(&headers)?;
     if kind == call::Type::Subscribe {
         return subscribe(handlers, content).await;
     }
@@ -61,7 +64,7 @@ async fn answer(handlers: &Arc<Handlers>, request: Request<Incoming>) -> Result<
     }
     match read(handlers, kind).await? {
         Some(response) => Ok(negotiate::ok(content.as_str(), encode(content, &response), &headers)),
-        None if kind == call::Type::Unknown => Err(text(StatusCode::NOT_IMPLEMENTED, "")),
+        None if kind == call::Type::Unknown => Err(negotiate::not_implemented()),
         None => Err(unsupported(kind)),
     }
 }
@@ -73,42 +76,27 @@ fn unsupported(kind: call::Type) -> Answer {
     )
 }
 
-/// The change that the call requests; `None` for reads and for calls that are not implemented.
+/// The change that a call with all its parts requests; `None` for reads and for calls that are not implemented.
 fn change(kind: call::Type, call: Call) -> Result<Option<OperatorCall>, Invalid> {
-    let expect = |name: &str| Invalid(format!("Expecting '{name}' to be present"));
-    Ok(Some(match kind {
-        call::Type::Teardown => {
-            let teardown = call.teardown.ok_or_else(|| expect("teardown"))?;
-            OperatorCall::Teardown { framework_id: teardown.framework_id.value.into() }
-        }
+    Ok(match kind {
+        call::Type::Teardown => call
+            .teardown
+            .map(|teardown| OperatorCall::Teardown { framework_id: teardown.framework_id.value.into() }),
         call::Type::UpdateWeights => {
-            let update = call.update_weights.ok_or_else(|| expect("update_weights"))?;
-            let weight = |w: kernel_wire::v1::WeightInfo| {
-                let role = resources::role(w.role.as_deref().unwrap_or("*"))?;
-                match w.weight.is_finite() && w.weight > 0.0 {
-                    true => Ok((role, w.weight)),
-                    false => Err(Invalid(format!("Invalid weight '{}': Weights must be positive", w.weight))),
-                }
-            };
-            OperatorCall::UpdateWeights {
-                weights: update.weight_infos.into_iter().map(weight).collect::<Result<_, _>>()?,
-            }
+            let infos = call.update_weights.map(|update| update.weight_infos).unwrap_or_default();
+            Some(OperatorCall::UpdateWeights { weights: operator_wire::weights_from_wire(infos)? })
         }
-        call::Type::MarkAgentGone => {
-            let mark = call.mark_agent_gone.ok_or_else(|| expect("mark_agent_gone"))?;
-            OperatorCall::MarkAgentGone { agent_id: mark.agent_id.value.into() }
-        }
-        call::Type::DeactivateAgent => {
-            let deactivate = call.deactivate_agent.ok_or_else(|| expect("deactivate_agent"))?;
-            OperatorCall::DeactivateAgent { agent_id: deactivate.agent_id.value.into() }
-        }
-        call::Type::ReactivateAgent => {
-            let reactivate = call.reactivate_agent.ok_or_else(|| expect("reactivate_agent"))?;
-            OperatorCall::ReactivateAgent { agent_id: reactivate.agent_id.value.into() }
-        }
-        call::Type::GetMetrics if call.get_metrics.is_none() => return Err(expect("get_metrics")),
-        _ => return Ok(None),
-    }))
+        call::Type::MarkAgentGone => call
+            .mark_agent_gone
+            .map(|mark| OperatorCall::MarkAgentGone { agent_id: mark.agent_id.value.into() }),
+        call::Type::DeactivateAgent => call
+            .deactivate_agent
+            .map(|deactivate| OperatorCall::DeactivateAgent { agent_id: deactivate.agent_id.value.into() }),
+        call::Type::ReactivateAgent => call
+            .reactivate_agent
+            .map(|reactivate| OperatorCall::ReactivateAgent { agent_id: reactivate.agent_id.value.into() }),
+        _ => None,
+    })
 }
 
 /// The read that answers the call, made on a snapshot of the master; `None` for other calls.

@@ -68,7 +68,7 @@ async fn answer(
         )),
         ParsedCall::Unknown(Some(framework_id)) => {
             require_framework(handlers, framework_id).await?;
-            Err(text(StatusCode::NOT_IMPLEMENTED, ""))
+            Err(negotiate::not_implemented())
         }
     }
 }
@@ -139,6 +139,10 @@ async fn call_answer(
     framework_id: FrameworkId,
     call: Call,
 ) -> Result<Answer, Answer> {
+    if matches!(call, Call::ReconcileOperations { .. }) {
+        // The only call without a response body whose `Accept` Mesos looks at.
+        negotiate::accepted(headers)?;
+    }
     let stream =
         headers.get(&STREAM_ID).map(|v| StreamId::from(String::from_utf8_lossy(v.as_bytes()).into_owned()));
     match handlers.queue.call(caller, framework_id, stream, call).await {

@@ -5,6 +5,7 @@ mod shapes;
 use hyper::{Method, Request, Response, StatusCode, body::Incoming, header};
 use kernel_core::master::OperatorCall;
 use kernel_model::roles::Role;
+use kernel_wire::{Invalid, codec::from_json, operator as operator_wire, v1::WeightInfo};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -59,6 +60,19 @@ impl V0Endpoint {
     }
 }
 
+impl V0Endpoint {
+    /// The methods that it answers; empty means all.
+    pub(super) fn methods(self) -> &'static [&'static str] {
+        match self {
+            V0Endpoint::Flags | V0Endpoint::MaintenanceStatus => &["GET"],
+            V0Endpoint::MaintenanceSchedule => &["GET", "POST"],
+            V0Endpoint::Weights => &["GET", "PUT"],
+            V0Endpoint::Quota => &["GET", "POST", "DELETE"],
+            _ => &[],
+        }
+    }
+}
+
 /// The endpoint of a path without prefix.
 pub(super) fn endpoint(path: &str) -> Option<V0Endpoint> {
     Some(match path {
@@ -83,23 +97,9 @@ pub(super) fn endpoint(path: &str) -> Option<V0Endpoint> {
     })
 }
 
-/// Whether this is an endpoint of Mesos that is not implemented.
-pub(super) fn is_unsupported(path: &str, method: &Method) -> bool {
-    const CHANGES: [&str; 8] = [
-        "/reserve",
-        "/unreserve",
-        "/create-volumes",
-        "/destroy-volumes",
-        "/machine/down",
-        "/machine/up",
-        "/logging/toggle",
-        "/registrar(1)/registry",
-    ];
-    let reads = matches!(*method, Method::GET | Method::HEAD);
-    CHANGES.contains(&path)
-        || (!reads && matches!(path, "/quota" | "/maintenance/schedule"))
-        || path.starts_with("/quota/")
-        || path.starts_with("/files/")
+/// 501 for an endpoint of Mesos that is not implemented.
+pub(super) fn unsupported(path: &str) -> Answer {
+    text(StatusCode::NOT_IMPLEMENTED, format!("{path} is not carried out by this version of Catamaran"))
 }
 
 /// Sets weights, in the same form as a GET returns them.
@@ -108,26 +108,29 @@ pub(super) async fn put_weights(handlers: &Handlers, request: Request<Incoming>)
         Ok(body) => body,
         Err(answer) => return answer,
     };
-    let refuse = |why: String| text(StatusCode::BAD_REQUEST, format!("Failed to parse weights: {why}"));
-    let list: Vec<Value> = match serde_json::from_slice(&body) {
-        Ok(list) => list,
-        Err(error) => return refuse(error.to_string()),
+    match weights(&body) {
+        Ok(weights) => match handlers.queue.operator(OperatorCall::UpdateWeights { weights }).await {
+            Ok(_) => text(StatusCode::OK, ""),
+            Err(call_error) => negotiate::call_error(call_error),
+        },
+        Err(why) => text(StatusCode::BAD_REQUEST, why),
+    }
+}
+
+/// The weights of a body, or Mesos' message.
+fn weights(body: &[u8]) -> Result<Vec<(Role, f64)>, String> {
+    let shown = String::from_utf8_lossy(body);
+    let wrong =
+        |why: &dyn std::fmt::Display| format!("Failed to parse update weights request JSON '{shown}': {why}");
+    let list = match kernel_wire::json::parse(body) {
+        Ok(Value::Array(list)) => list,
+        Ok(_) => return Err(wrong(&"Unexpected JSON type parsed")),
+        Err(why) => return Err(wrong(&why)),
     };
-    let mut weights = Vec::with_capacity(list.len());
-    for entry in &list {
-        let (role, weight) = (entry["role"].as_str(), entry["weight"].as_f64());
-        let (Some(role), Some(weight)) = (role, weight) else {
-            return refuse("expecting objects with 'role' and 'weight'".to_owned());
-        };
-        match Role::parse(role) {
-            Ok(role) => weights.push((role, weight)),
-            Err(error) => return refuse(error.to_string()),
-        }
-    }
-    match handlers.queue.operator(OperatorCall::UpdateWeights { weights }).await {
-        Ok(_) => text(StatusCode::OK, ""),
-        Err(call_error) => negotiate::call_error(call_error),
-    }
+    let infos = list.iter().map(from_json::<WeightInfo>).collect::<Result<Vec<_>, _>>();
+    let infos =
+        infos.map_err(|why| format!("Failed to convert weights JSON array to protobuf '{shown}': {why}"))?;
+    operator_wire::weights_from_wire(infos).map_err(|Invalid(why)| why)
 }
 
 /// Handles a read.
@@ -170,9 +173,13 @@ pub(super) async fn teardown(handlers: &Handlers, request: Request<Incoming>) ->
         Ok(body) => body,
         Err(answer) => return answer,
     };
-    let form = Query::parse(&String::from_utf8_lossy(&body));
+    let body = String::from_utf8_lossy(&body);
+    if let Some(why) = malformed_escape(&body) {
+        return text(StatusCode::BAD_REQUEST, format!("Unable to decode query string: {why}"));
+    }
+    let form = Query::parse(&body);
     let Some(id) = form.get("frameworkId") else {
-        return text(StatusCode::BAD_REQUEST, "Missing 'frameworkId' query parameter");
+        return text(StatusCode::BAD_REQUEST, "Missing 'frameworkId' query parameter in the request body");
     };
     match handlers.queue.operator(OperatorCall::Teardown { framework_id: id.into() }).await {
         Ok(_) => text(StatusCode::OK, ""),
@@ -236,6 +243,18 @@ impl Query {
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
     }
+}
+
+/// Mesos' message for a percent sign without two hexadecimal digits.
+fn malformed_escape(form: &str) -> Option<String> {
+    let parts = form.split(['&', ';', '=']);
+    let mut escapes = parts.flat_map(|part| part.match_indices('%').map(move |(at, _)| (part, at)));
+    let (part, at) = escapes.find(|(part, at)| {
+        let digits = part.as_bytes().get(at + 1..at + 3);
+        !digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    })?;
+    let escape: String = part[at..].chars().take(3).collect();
+    Some(format!("Malformed % escape in '{part}': '{escape}'"))
 }
 
 fn decode(text: &str) -> String {

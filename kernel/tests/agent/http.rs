@@ -81,6 +81,87 @@ async fn malformed_calls_are_refused_with_mesos_texts() {
     }
 }
 
+/// The rules for content types of the agent's operator API, which are not those of the other APIs.
+#[tokio::test(flavor = "multi_thread")]
+async fn operator_calls_are_refused_with_mesos_texts() {
+    let cluster = Cluster::start().await;
+    let address = cluster.agent_address();
+    let json = ("content-type", "application/json");
+    let stream = ("content-type", "application/recordio");
+    let of_json = ("message-content-type", "application/json");
+    let health = r#"{"type":"GET_HEALTH"}"#;
+    let record = format!("{}\n{health}", health.len());
+    let table: Vec<(Vec<(&str, &str)>, &str)> = vec![
+        (vec![], health),
+        (vec![("content-type", "multipart/form-data")], health),
+        (vec![stream], health),
+        (vec![stream, ("message-content-type", "text/plain")], health),
+        (vec![stream, of_json], ""),
+        (vec![stream, of_json], &record),
+        (vec![json, of_json], health),
+        (vec![json, ("accept", "text/html")], "xx"),
+        (vec![json, ("accept", "application/recordio")], health),
+        (vec![json, ("accept", "application/recordio"), ("message-accept", "text/html")], health),
+        (vec![json, ("message-accept", "application/json")], health),
+        (vec![json], ""),
+        (vec![json], "xx"),
+        (vec![json], "[]"),
+        (vec![json], "{}"),
+        (vec![json], r#"{"type":"READ_FILE"}"#),
+        (vec![json], r#"{"type":"READ_FILE","read_file":{"path":1}}"#),
+        (vec![json], r#"{"type":"LAUNCH_NESTED_CONTAINER"}"#),
+        (vec![json], r#"{"type":"ATTACH_CONTAINER_INPUT","attach_container_input":{"type":"CONTAINER_ID"}}"#),
+        (vec![json], r#"{"type":"FROM_THE_FUTURE"}"#),
+        (vec![("content-type", "application/x-protobuf")], "\u{f}"),
+    ];
+    let mut shown = String::new();
+    for (headers, body) in &table {
+        let answer = request(address, "POST", "/slave(1)/api/v1", headers, body.as_bytes()).await;
+        let status = answer.status;
+        shown += &format!("{status} {}\n", answer.text().await);
+    }
+    for line in
+        ["GET /nope", "GET /slave(1)/nope", "GET /api/v1", "POST /flags", "PUT /containers", "GET /state/"]
+    {
+        let (method, path) = line.split_once(' ').unwrap();
+        let answer = request(address, method, path, &[], b"").await;
+        let status = answer.status;
+        let text = if status == 200 { String::new() } else { answer.text().await };
+        shown += &format!("{line}: {status} {text}\n");
+    }
+    expect_test::expect![[r#"
+        400 Expecting 'Content-Type' to be present
+        415 Expecting 'Content-Type' of application/json or application/x-protobuf or application/recordio
+        400 Expecting 'Message-Content-Type' to be set for streaming requests
+        415 Expecting 'Message-Content-Type' of application/json or application/x-protobuf
+        400 Received EOF while reading request body
+        415 Streaming 'Content-Type' application/recordio is not supported for GET_HEALTH call
+        415 Expecting 'Message-Content-Type' to be not set for non-streaming requests
+        406 Expecting 'Accept' to allow application/json or application/x-protobuf or application/recordio
+        406 Streaming response is not supported for GET_HEALTH call
+        406 Expecting 'Message-Accept' to allow application/json or application/x-protobuf
+        406 Expecting 'Message-Accept' to be not set for non-streaming responses
+        400 Failed to parse body into JSON: syntax error at line 1 near: 
+        400 Failed to parse body into JSON: syntax error at line 1 near: xx
+        400 Expecting a JSON object
+        400 Failed to validate agent::Call: Expecting 'type' to be present
+        400 Failed to validate agent::Call: Expecting 'read_file' to be present
+        400 Not expecting a JSON number for field 'path'
+        400 Failed to validate agent::Call: Expecting 'launch_nested_container' to be present
+        415 Expecting 'Content-Type' to be application/recordio for ATTACH_CONTAINER_INPUT call
+        400 Failed to validate agent::Call: Expecting 'type' to be present
+        400 Failed to parse body into a protobuf object
+        GET /nope: 404 404 Not Found.
+        GET /slave(1)/nope: 404 404 Not Found.
+        GET /api/v1: 405 405 Method Not Allowed. Expecting one of { 'POST' }, but received 'GET'.
+        POST /flags: 405 405 Method Not Allowed. Expecting one of { 'GET' }, but received 'POST'.
+        PUT /containers: 405 405 Method Not Allowed. Expecting one of { 'GET' }, but received 'PUT'.
+        GET /state/: 200 
+    "#]]
+    .assert_eq(&shown);
+    cluster.no_process_left().await;
+}
+
 /// The test is the executor: the process that the agent starts only sleeps.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_custom_executor_speaks_json() {
