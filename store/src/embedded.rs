@@ -27,7 +27,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::contract::validate;
 use crate::memory::Published;
 use crate::mvcc::Index;
-use crate::{Error, GetResult, Key, ListRequest, Listing, Revision, Store, Txn, TxnOutcome, Watch};
+use crate::{Error, GetResult, Key, KeyValue, ListRequest, Listing, Revision, Store, Txn, TxnOutcome, Watch};
 
 use committer::{Committer, QUEUE_MAX, Request, WriteState};
 use directory::Directory;
@@ -65,6 +65,23 @@ impl EmbeddedStore {
         let reserve = Reserve::open(path).map_err(|error| directory::unusable(path, &error))?;
         let state = WriteState::new(reserve);
         Ok(EmbeddedStore::start(Index::load(kvs, revision), Box::new(log), state, Some(directory)))
+    }
+
+    /// Creates a store in an empty directory with these keys, as they were at this revision.
+    ///
+    /// # Errors
+    /// [`Error::Directory`] if the directory is not empty or cannot be written.
+    pub fn restore(path: &Path, kvs: &[KeyValue], revision: Revision) -> Result<(), Error> {
+        let directory = Directory::open(path)?;
+        let (mut log, present, _) = FjallLog::open(&directory)?;
+        if !present.is_empty() {
+            return Err(Error::Directory {
+                path: path.to_owned(),
+                reason: "it has a store already".to_owned(),
+            });
+        }
+        let filled = log.fill(kvs, revision);
+        filled.map_err(|failure| Error::Directory { path: path.to_owned(), reason: failure.reason })
     }
 
     fn start(

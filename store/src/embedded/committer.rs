@@ -40,6 +40,12 @@ pub(super) struct Request {
     pub(super) answer: oneshot::Sender<Result<TxnOutcome, Error>>,
 }
 
+/// A sync that clients notice: a thousand times one on a disk of a machine with nothing else to do.
+const SLOW_SYNC: Duration = Duration::from_millis(250);
+
+/// How often slow syncs are logged while they last.
+const SLOW_TOLD_EVERY: Duration = Duration::from_secs(10);
+
 /// Whether the store takes writes. Shared by the committer and the store's callers.
 #[derive(Debug)]
 pub(super) struct WriteState {
@@ -76,6 +82,8 @@ pub(super) struct Committer {
     state: Arc<WriteState>,
     log: Box<dyn Log>,
     metrics: CommitMetrics,
+    /// When the log last told of a slow sync.
+    slow_told_at: Option<Instant>,
 }
 
 impl Committer {
@@ -85,7 +93,7 @@ impl Committer {
         log: Box<dyn Log>,
         metrics: CommitMetrics,
     ) -> Committer {
-        Committer { published, state, log, metrics }
+        Committer { published, state, log, metrics, slow_told_at: None }
     }
 
     /// Commits groups until every sender is gone.
@@ -127,7 +135,9 @@ impl Committer {
         if !draft.is_empty() {
             let start = Instant::now();
             let appended = self.log.append(&draft);
-            self.metrics.fsyncs.observe(start.elapsed().as_secs_f64());
+            let took = start.elapsed();
+            self.metrics.fsyncs.observe(took.as_secs_f64());
+            self.tell_if_slow(took, outcomes.len());
             self.metrics.transactions.inc_by(outcomes.len() as u64);
             if let Err(failure) = appended {
                 self.suspend(&failure);
@@ -143,6 +153,15 @@ impl Committer {
             let _ = answer.send(outcome);
         }
         None
+    }
+
+    /// Logs a slow sync, at most once in a while.
+    fn tell_if_slow(&mut self, took: Duration, transactions: usize) {
+        let told = self.slow_told_at.is_some_and(|told| told.elapsed() < SLOW_TOLD_EVERY);
+        if took >= SLOW_SYNC && !told {
+            self.slow_told_at = Some(Instant::now());
+            tracing::info!(ms = took.as_millis() as u64, transactions, "slow sync of the store's disk");
+        }
     }
 
     /// Refuses all writes from now on. Those that a full disk refuses have no effect, unlike the one that failed.

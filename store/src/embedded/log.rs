@@ -56,6 +56,9 @@ const CACHE_BYTES: u64 = 1024 * 1024;
 /// fjall's minimum; bounds the replay when the store is opened.
 const JOURNALS_BYTES: u64 = 64 * 1024 * 1024;
 
+/// Keys per batch of a restore: some megabytes, as the largest objects have 1.5 MiB and most one KiB.
+const FILL_KEYS_MAX: usize = 512;
+
 /// A log in a local directory.
 pub(super) struct FjallLog {
     path: PathBuf,
@@ -78,6 +81,28 @@ impl FjallLog {
             FjallLog { path: directory.path().to_owned(), tree: None, key: Vec::new(), value: Vec::new() };
         let (kvs, revision) = log.reopen()?;
         Ok((log, kvs, revision))
+    }
+
+    /// Writes all keys of a restored store. The revision comes last, so that a crash in between leaves no store of that
+    /// revision.
+    pub(super) fn fill(&mut self, kvs: &[KeyValue], revision: Revision) -> Result<(), Failure> {
+        let Some(tree) = &self.tree else {
+            return Err(Failure { is_full: false, reason: "the log is not open".to_owned() });
+        };
+        for part in kvs.chunks(FILL_KEYS_MAX) {
+            let mut batch = tree.database.batch();
+            for kv in part {
+                self.key.clear();
+                self.key.push(KEY_TAG);
+                self.key.extend_from_slice(kv.key.as_str().as_bytes());
+                encode(kv, &mut self.value);
+                batch.insert(&tree.keyspace, self.key.as_slice(), self.value.as_slice());
+            }
+            batch.commit().map_err(Failure::from)?;
+        }
+        let mut batch = tree.database.batch().durability(Some(PersistMode::SyncAll));
+        batch.insert(&tree.keyspace, REVISION_KEY, revision.0.to_be_bytes());
+        batch.commit().map_err(Failure::from)
     }
 }
 

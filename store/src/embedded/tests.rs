@@ -197,3 +197,24 @@ async fn each_sync_and_its_transactions_are_counted() {
     assert_eq!(families[0].get_metric()[0].get_histogram().get_sample_count(), 2);
     assert_eq!(families[1].get_metric()[0].get_counter().get_value(), 2.0);
 }
+
+#[tokio::test]
+async fn a_restored_store_has_the_keys_and_revisions_of_the_other() {
+    let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = EmbeddedStore::open(first.path()).unwrap();
+    for round in 0..3 {
+        for name in ["/a", "/b", "/c"] {
+            store.put(Key::new(name), format!("{name}{round}").into()).await.unwrap();
+        }
+    }
+    let before = store.list(ListRequest::prefix("")).await.unwrap();
+    drop(store);
+    EmbeddedStore::restore(second.path(), &before.kvs, before.revision).unwrap();
+    let refused = EmbeddedStore::restore(second.path(), &before.kvs, before.revision);
+    assert!(matches!(refused, Err(Error::Directory { .. })), "only into an empty directory");
+    let store = EmbeddedStore::open(second.path()).unwrap();
+    let after = store.list(ListRequest::prefix("")).await.unwrap();
+    assert_eq!((&after.kvs, after.revision), (&before.kvs, before.revision));
+    let next = store.put(Key::new("/d"), "d".into()).await.unwrap();
+    assert_eq!(next.committed(), Some(before.revision.next()));
+}
