@@ -86,7 +86,9 @@ impl Controllers {
     pub async fn run(self) -> String {
         let ControllerOptions { pipeline, pod_views, controllers, events } = self.options;
         let registry = pipeline.registry().clone();
-        let cache = SharedCache::new(ControllerCache::new(controllers.iter().flat_map(|c| &c.inputs)));
+        let now = crate::storage::registry::now().seconds();
+        let cache = ControllerCache::new(controllers.iter().flat_map(|c| &c.inputs)).started_at(now);
+        let cache = SharedCache::new(cache);
         let controllers: Vec<Arc<Registration>> = controllers.into_iter().map(Arc::new).collect();
         let mut tasks = JoinSet::new();
         let mut names = HashMap::new();

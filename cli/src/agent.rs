@@ -4,22 +4,22 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use kernel::{
-    agent::{AgentHandle, ShutdownKind},
+    agent::AgentHandle,
     agent_link::{AddressRange, Dialer, TlsDialer},
 };
 
 use crate::{
     arguments::{Agent, AgentArguments},
-    cgroup_mounts, console,
-    data_directory::DataDirectory,
-    images,
+    cgroup_mounts,
+    data_directory::{DataDirectory, running::RunningProcess},
+    example_images, flags,
     mesos_access::MesosAccess,
     node::{self, NodeFiles},
     pod_network::{Network, Source},
     preflight::{self, Listener},
     progress::Progress,
     renewal::{self, Signer},
-    runtime,
+    runtime, stop,
 };
 
 /// How long admission may take before a line says that the agent is still waiting.
@@ -33,6 +33,7 @@ const CONFIG_READ_EVERY: Duration = Duration::from_secs(1);
 pub fn run(arguments: Agent) -> anyhow::Result<()> {
     runtime::block_on(async move {
         let mut signals = runtime::Signals::listen()?;
+        flags::check(&arguments.agent)?;
         preflight::need_root("agent")?;
         preflight::need_ports(&[("--agent-listen", arguments.agent.agent_listen)])?;
         let data = DataDirectory::open(&arguments.data_dir)?;
@@ -42,12 +43,12 @@ pub fn run(arguments: Agent) -> anyhow::Result<()> {
         let mesos = MesosAccess::open(&data, &arguments.mesos, false)?;
         tokio::select! {
             joined = join(&files, &arguments, &name, &progress) => joined?,
-            () = signals.wait() => return clear(&files, &mut signals).await,
+            () = signals.wait() => return stop::clear(&files, &mut signals).await,
         }
         let source = Source::Remote(arguments.master.clone(), files.client_tls()?);
         let network = tokio::select! {
             network = obtain_network(source, &files, &arguments.agent, &progress) => network?,
-            () = signals.wait() => return clear(&files, &mut signals).await,
+            () = signals.wait() => return stop::clear(&files, &mut signals).await,
         };
         let dialer = Arc::new(TlsDialer { master: arguments.master.clone(), tls: files.tls_source() });
         let mut agent = start(&data, &files, &arguments.agent, &mesos, network, dialer, &progress).await?;
@@ -57,9 +58,16 @@ pub fn run(arguments: Agent) -> anyhow::Result<()> {
         let ip = node::advertised(&arguments.agent);
         let signer = Signer::Remote(arguments.master.clone());
         tokio::spawn(renewal::keep_node_certificate(signer, files.clone(), name.clone(), ip));
+        let process = RunningProcess {
+            master: Some(arguments.master.clone()),
+            agent: Some(agent.reachable_at()),
+            node: Some(name.clone()),
+            ..RunningProcess::new("agent", &mesos.file)
+        };
+        process.write(&data)?;
         let ready = format!("ready: {name} runs Pods and tasks for {}", arguments.master);
         serve(&mut agent, progress, &ready, &mut signals, std::future::pending()).await?;
-        stop(agent, &files, &mut signals).await
+        stop::stop(agent, &files, &mut signals).await
     })
 }
 
@@ -156,7 +164,7 @@ pub async fn start(
     files.write_config(&name, node::advertised(arguments), arguments, pod_cidr.as_deref())?;
     if arguments.example_images {
         progress.doing("building the example's images");
-        images::build_examples(&files.root.join("images"))?;
+        example_images::build_examples(&files.root.join("images"))?;
     }
     if arguments.cri_endpoint.is_none()
         && let Some(missing) = preflight::missing_packages()
@@ -199,7 +207,7 @@ async fn admitted(agent: &AgentHandle, progress: &Progress) -> bool {
     let mut noticed = false;
     let start = tokio::time::Instant::now();
     while agent.id().await.is_none() {
-        if agent.progress().still_running().await.is_none() {
+        if agent.progress().waits_for().await.is_none() {
             return false;
         }
         if !noticed && start.elapsed() > ADMISSION_NOTICE {
@@ -209,55 +217,6 @@ async fn admitted(agent: &AgentHandle, progress: &Progress) -> bool {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     true
-}
-
-/// Stops the agent and everything it runs, reports what it waits for, and leaves nothing on the machine. A second signal
-/// kills what the first one asked to stop.
-pub async fn stop(
-    agent: AgentHandle,
-    files: &NodeFiles,
-    signals: &mut runtime::Signals,
-) -> anyhow::Result<()> {
-    console::line("stopping the Pods and tasks on this machine");
-    let progress = agent.progress();
-    let ended = agent.shutdown(ShutdownKind::StopTasks);
-    tokio::pin!(ended);
-    loop {
-        tokio::select! {
-            () = &mut ended => break,
-            () = signals.wait() => {
-                console::line("killing everything that still runs");
-                progress.shutdown_now().await;
-            }
-            () = tokio::time::sleep(Duration::from_secs(3)) => {
-                if let Some((tasks, executors)) = progress.still_running().await {
-                    console::line(&format!("stopping: {tasks} tasks and {executors} executors still run (press Ctrl-C again to kill them)"));
-                }
-            }
-        }
-    }
-    clear(files, signals).await
-}
-
-/// Removes what the executor could not remove, or what a crash left behind, and reports what could not be removed.
-pub async fn clear(files: &NodeFiles, signals: &mut runtime::Signals) -> anyhow::Result<()> {
-    kernel::agent::remove_empty_cgroups();
-    // Without a configuration no executor has ever run here.
-    let Ok(config) = files.read_config() else { return Ok(()) };
-    let left = tokio::select! {
-        left = kubelet_executor::teardown_node(&config) => left,
-        () = signals.wait() => kubelet_executor::find_leftovers(&config),
-    };
-    if left.is_empty() {
-        return Ok(());
-    }
-    for resource in &left {
-        console::line(&format!("not removed: {resource}"));
-    }
-    bail!(
-        "some resources could not be removed from this machine (listed above); starting and stopping again with the same \
-         --data-dir tries again"
-    )
 }
 
 /// `catamaran executor`: runs the Pods of this machine.

@@ -1,5 +1,7 @@
 //! The command line: verbs and flags.
 
+pub mod verbs;
+
 use std::{
     net::{IpAddr, SocketAddr, ToSocketAddrs},
     path::PathBuf,
@@ -14,10 +16,14 @@ use apiserver_shim::{
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+use verbs::{
+    BackupArguments, ImagesVerb, RestoreArguments, RunArguments, StatusArguments, UninstallArguments,
+};
+
 use crate::{
-    agent, build, documentation,
+    agent, backup, build, documentation, images,
     logging::{self, LogFormat},
-    server, up, user_kubeconfig,
+    run, server, status, uninstall, up, user_kubeconfig,
 };
 
 /// A Kubernetes API and the Apache Mesos v1 API on the same machines, with one resource ledger.
@@ -49,6 +55,19 @@ enum Verb {
     /// Write the manual pages into a directory
     #[command(hide = true)]
     ManPages { directory: PathBuf },
+    /// Show what runs on this machine and whether it is healthy
+    Status(StatusArguments),
+    /// Run a command as a task, follow its output and pass its exit code on
+    Run(RunArguments),
+    /// Import and list images of this machine's node
+    #[command(subcommand)]
+    Images(ImagesVerb),
+    /// Write the store and the keys of a server, which may be running, into a file
+    Backup(BackupArguments),
+    /// Restore a backup into an empty data directory
+    Restore(RestoreArguments),
+    /// Remove everything of a cluster that does not run any more from this machine
+    Uninstall(UninstallArguments),
     /// Run the Pods of this machine (started by an agent)
     #[command(hide = true)]
     Executor,
@@ -63,7 +82,7 @@ enum Verb {
 impl Arguments {
     /// Runs the chosen verb.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        logging::init(self.log_format);
+        logging::init(self.log_format)?;
         match self.verb {
             Verb::Up(arguments) => up::run(arguments),
             Verb::Server(arguments) => server::run(arguments),
@@ -71,6 +90,12 @@ impl Arguments {
             Verb::JoinToken(arguments) => server::print_join_token(&arguments),
             Verb::Completions { shell } => documentation::completions(shell),
             Verb::ManPages { directory } => documentation::manual_pages(&directory),
+            Verb::Status(arguments) => return status::run(&arguments),
+            Verb::Run(arguments) => return run::run(&arguments),
+            Verb::Images(verb) => images::run(&verb),
+            Verb::Backup(arguments) => backup::back_up(&arguments),
+            Verb::Restore(arguments) => backup::restore(&arguments),
+            Verb::Uninstall(arguments) => return uninstall::run(&arguments),
             Verb::Executor => agent::run_executor(),
             // The agent reads this exit code as the task's.
             Verb::CommandExecutor => return Ok(agent::run_command_executor()),
@@ -319,6 +344,9 @@ pub struct AgentArguments {
     /// Unsafe sysctls that Pods on this machine may set: names, or prefixes with '*', as kernel.msg*,net.core.somaxconn
     #[arg(long, value_name = "PATTERNS", value_delimiter = ',', value_parser = sysctl_pattern)]
     pub allowed_unsafe_sysctls: Vec<String>,
+    /// Seconds that a stop grants Pods and tasks at most; 0 kills them at once [default: their own grace periods]
+    #[arg(long, visible_alias = "stop-timeout", value_name = "SECONDS", value_parser = seconds_or_zero)]
+    pub shutdown_grace_period: Option<Duration>,
     /// Build and import the images of manifests/examples
     #[arg(long)]
     pub example_images: bool,

@@ -1,5 +1,7 @@
 //! The data directory: locked by one process at a time, and refused if a newer version has written it.
 
+pub mod running;
+
 use std::{
     fs::{self, File},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},

@@ -1,27 +1,80 @@
-//! Builds the example images from busybox, so that trying Catamaran needs no image registry.
+//! `catamaran images`: imports archives into the container runtime of this machine's node, and lists its images.
 
-use std::path::Path;
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::Path,
+};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
+use kubelet_executor::runtime::image_store::ImageStore;
+use serde_json::{Value, json};
 
-/// Two versions, for `kubectl set image` and `rollout undo`.
-const EXAMPLES: &[&str] = &["localhost/catamaran/example-web:1", "localhost/catamaran/example-web:2"];
+use crate::{
+    arguments::verbs::{ImagesVerb, ImportImages, ListImages},
+    data_directory::running,
+    node::NodeFiles,
+    output, runtime,
+};
 
-/// Writes the image archives into the directory from which the executor imports them.
-pub fn build_examples(directory: &Path) -> anyhow::Result<()> {
-    std::fs::create_dir_all(directory).with_context(|| format!("cannot create {}", directory.display()))?;
-    for name in EXAMPLES {
-        let file = directory.join(format!("{}.tar", name.replace(['/', ':'], "-")));
-        if file.exists() {
-            continue;
+/// `catamaran images`.
+pub fn run(verb: &ImagesVerb) -> anyhow::Result<()> {
+    runtime::block_on(async {
+        match verb {
+            ImagesVerb::Import(arguments) => import(arguments).await,
+            ImagesVerb::List(arguments) => list(arguments).await,
         }
-        let archive = kubelet_executor::runtime::images::build_busybox_image(name, &[], &["/bin/sh"])
-            .with_context(|| format!("cannot build {name}"))?;
-        // Renamed in one step, so that the executor never reads half an archive.
-        let unfinished = file.with_extension("new");
-        std::fs::write(&unfinished, archive)
-            .with_context(|| format!("cannot write {}", unfinished.display()))?;
-        std::fs::rename(&unfinished, &file).with_context(|| format!("cannot write {}", file.display()))?;
+    })
+}
+
+/// The image store of the node with this data directory, and the node's files.
+async fn connect(data_dir: Option<&Path>) -> anyhow::Result<(ImageStore, NodeFiles)> {
+    let data = running::choose(data_dir);
+    let files = NodeFiles::below(&data);
+    ensure!(
+        files.config().exists(),
+        "no agent has run with the data directory {}; name another one with --data-dir",
+        data.display()
+    );
+    Ok((ImageStore::connect(&files.read_config()?).await?, files))
+}
+
+async fn import(arguments: &ImportImages) -> anyhow::Result<()> {
+    let (store, files) = connect(arguments.node.data_dir.as_deref()).await?;
+    let mut imported = Vec::new();
+    for path in &arguments.files {
+        let mut archive: Box<dyn Read> = match path == Path::new("-") {
+            true => Box::new(io::stdin()),
+            false => Box::new(File::open(path).with_context(|| format!("cannot read {}", path.display()))?),
+        };
+        let names = store.import(&mut archive, &files.root.join("import")).await;
+        imported.extend(names.with_context(|| format!("cannot import {}", path.display()))?);
     }
+    let text = || imported.iter().fold(String::new(), |text, name| format!("{text}imported {name}\n"));
+    arguments.node.output.print(text, || json!({"imported": imported}));
+    Ok(())
+}
+
+async fn list(arguments: &ListImages) -> anyhow::Result<()> {
+    let (store, _) = connect(arguments.node.data_dir.as_deref()).await?;
+    let images = store.list().await?;
+    let text = || {
+        let mut rows = vec![["IMAGE", "IMAGE ID", "SIZE"].map(str::to_owned).to_vec()];
+        for image in &images {
+            let names = if image.tags.is_empty() { &image.digests } else { &image.tags };
+            let id = image.id.trim_start_matches("sha256:");
+            for name in names {
+                rows.push(vec![name.clone(), id.chars().take(12).collect(), output::bytes(image.bytes)]);
+            }
+        }
+        output::table(&rows)
+    };
+    let json = || {
+        let rows = images.iter().map(|image| {
+            json!({"id": image.id, "tags": image.tags, "digests": image.digests, "bytes": image.bytes})
+        });
+        json!({"images": rows.collect::<Vec<Value>>()})
+    };
+    arguments.node.output.print(text, json);
     Ok(())
 }

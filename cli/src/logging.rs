@@ -1,7 +1,8 @@
 //! The log on standard error: filter, and text or JSON lines. Executors inherit both through the environment.
 
-use std::{io::IsTerminal, sync::OnceLock};
+use std::{env::VarError, io::IsTerminal, sync::OnceLock};
 
+use anyhow::{Context, bail};
 use tracing::Subscriber;
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
@@ -37,13 +38,79 @@ impl LogFormat {
     }
 }
 
+/// The levels of a filter.
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+/// Targets of log lines: the crates of this program, and those of others that are worth a filter.
+const TARGETS: [&str; 24] = [
+    "apiserver_shim",
+    "catamaran",
+    "cri",
+    "executor_core",
+    "h2",
+    "hyper",
+    "hyper_util",
+    "kernel",
+    "kernel_core",
+    "kernel_model",
+    "kernel_wire",
+    "kube",
+    "kubelet_executor",
+    "quantity",
+    "reqwest",
+    "rustls",
+    "shim_core",
+    "shim_model",
+    "shim_pki",
+    "store",
+    "tokio",
+    "tonic",
+    "tower",
+    "transport",
+];
+
+/// Reads a filter: levels, or targets with levels. A word that is neither is a mistake, though the library takes it for a
+/// target.
+fn parse_filter(text: &str) -> anyhow::Result<EnvFilter> {
+    for directive in text.split(',').map(str::trim).filter(|directive| !directive.is_empty()) {
+        let word = directive.split('=').next().unwrap_or_default();
+        let is_level = |word: &str| {
+            LEVELS.contains(&word.to_lowercase().as_str()) || word.parse::<u8>().is_ok_and(|n| n <= 5)
+        };
+        let root = word.split("::").next().unwrap_or_default();
+        // With brackets it names a span.
+        if !word.contains('[') && !is_level(word) && !TARGETS.contains(&root) {
+            bail!(
+                "{FILTER_VARIABLE}: '{word}' is neither a level ({}) nor a part of this program, as in {FILTER_VARIABLE}=info \
+                 or {FILTER_VARIABLE}=warn,kernel=debug",
+                LEVELS.join(", ")
+            );
+        }
+        if let Some((_, level)) = directive.split_once('=')
+            && !word.contains('[')
+            && !is_level(level)
+        {
+            bail!(
+                "{FILTER_VARIABLE}: '{level}' in '{directive}' is no level: give one of {}",
+                LEVELS.join(", ")
+            );
+        }
+    }
+    EnvFilter::builder().parse(text).with_context(|| format!("{FILTER_VARIABLE}: '{text}' is no filter"))
+}
+
 /// Starts the log; without a filter from level `warn` up.
-pub fn init(flag: Option<LogFormat>) {
-    let filter = EnvFilter::try_from_env(FILTER_VARIABLE).unwrap_or_else(|_| EnvFilter::new("warn"));
+pub fn init(flag: Option<LogFormat>) -> anyhow::Result<()> {
+    let filter = match std::env::var(FILTER_VARIABLE) {
+        Ok(text) if !text.trim().is_empty() => parse_filter(&text)?,
+        Ok(_) | Err(VarError::NotPresent) => EnvFilter::new("warn"),
+        Err(VarError::NotUnicode(_)) => bail!("{FILTER_VARIABLE} is not UTF-8"),
+    };
     let format = LogFormat::chosen(flag);
     FORMAT.set(format).expect("invariant: the log is started once");
     let subscriber = subscriber(format, filter, std::io::stderr);
     tracing::subscriber::set_global_default(subscriber).expect("invariant: the log is started once");
+    Ok(())
 }
 
 /// The variables with which processes started by this one log in the same way.
@@ -68,7 +135,7 @@ where
 
 #[cfg(test)]
 mod tests {
-    //! Tests of the JSON lines.
+    //! Tests of the filter and the JSON lines.
 
     use std::{
         io::Write,
@@ -106,5 +173,34 @@ mod tests {
         assert_eq!(line["task_id"], "u1");
         assert_eq!(line["error"], "disk full");
         assert_eq!(line["span"]["pod_uid"], "u1");
+    }
+
+    #[test]
+    fn a_filter_that_would_do_something_else_is_an_error() {
+        for good in [
+            "info",
+            "INFO",
+            "warn,kernel=debug",
+            "kernel::task_trace=debug",
+            "info,h2=off,",
+            "2",
+            "kernel",
+            "[pod]=debug",
+        ] {
+            assert!(parse_filter(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "inof",
+            "verbose",
+            "kernl=debug",
+            "kernel=loud",
+            "kernel=",
+            "info;debug",
+            "a b",
+            "kernel=debug=info",
+        ] {
+            let error = format!("{:#}", parse_filter(bad).unwrap_err());
+            assert!(error.starts_with("CATAMARAN_LOG: '"), "{error}");
+        }
     }
 }

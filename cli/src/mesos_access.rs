@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The file with the generated credentials, in Mesos' form.
-const CREDENTIALS_FILE: &str = "mesos-credentials";
+pub const CREDENTIALS_FILE: &str = "mesos-credentials";
 /// The principal of the generated credentials, for frameworks and operators.
 const PRINCIPAL: &str = "catamaran";
 

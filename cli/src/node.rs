@@ -121,6 +121,7 @@ impl NodeFiles {
             "cri_endpoint": arguments.cri_endpoint,
             "pod_cidr": pod_cidr,
             "allowed_unsafe_sysctls": arguments.allowed_unsafe_sysctls,
+            "stop_grace_max_ms": arguments.shutdown_grace_period.map(|longest| longest.as_millis() as u64),
         });
         directory::write_private(&self.config(), &format!("{config:#}\n"))?;
         Ok(())
@@ -181,6 +182,7 @@ pub fn agent_options(
     options.listen = arguments.agent_listen;
     options.advertise_ip = advertised(arguments);
     options.resources = arguments.resources.clone();
+    options.stop_grace_max = arguments.shutdown_grace_period;
     options.attributes = attributes(arguments, pod_cidr)?;
     options.executor_environment =
         vec![("CATAMARAN_KUBELET_CONFIG".to_owned(), files.config().to_string_lossy().into_owned())];
@@ -194,12 +196,24 @@ pub fn advertised(arguments: &AgentArguments) -> IpAddr {
 }
 
 /// The agent's attributes: `--attributes`, the Pod CIDR, facts about the system, and what is missing to run Pods.
-fn attributes(arguments: &AgentArguments, pod_cidr: Option<&str>) -> anyhow::Result<Vec<Attribute>> {
+pub fn attributes(arguments: &AgentArguments, pod_cidr: Option<&str>) -> anyhow::Result<Vec<Attribute>> {
     let mut all = Vec::new();
     for part in arguments.attributes.iter().flat_map(|text| text.split(';')).filter(|part| !part.is_empty()) {
         let Some((key, value)) = part.split_once(':') else {
-            bail!("invalid attribute '{part}': expected NAME:VALUE[;…]");
+            bail!("--attributes: invalid attribute '{part}': expected NAME:VALUE[;…]");
         };
+        let (key, value) = (key.trim(), value.trim());
+        if key.is_empty() || value.is_empty() || key.contains(char::is_whitespace) {
+            bail!(
+                "--attributes: invalid attribute '{part}': expected NAME:VALUE[;…] with a name and a value"
+            );
+        }
+        if all.iter().any(|known: &Attribute| known.name == key) {
+            bail!("--attributes: the attribute '{key}' is given twice");
+        }
+        if [RUNTIME_ATTRIBUTE, POD_CIDR_ATTRIBUTE].contains(&key) {
+            bail!("--attributes: the attribute '{key}' is set by the agent");
+        }
         all.push(Attribute::text(key, value));
     }
     all.extend(pod_cidr.map(|cidr| Attribute::text(POD_CIDR_ATTRIBUTE, cidr)));

@@ -59,6 +59,7 @@ impl Source {
             let error = match self.request(requested).await {
                 Ok(range) => return Ok(range),
                 Err(LinkError::Refused { status: CONFLICT, text }) => bail!("{text}; set another --pod-cidr"),
+                Err(error @ LinkError::KubernetesApi) => bail!("{error}"),
                 Err(error) => error,
             };
             if let Some(previous) = previous {

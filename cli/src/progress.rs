@@ -41,6 +41,18 @@ impl Progress {
         }
     }
 
+    /// Whether a step replaces the line of the former one, as on a terminal.
+    pub fn replaces_lines(&self) -> bool {
+        self.bar.is_some()
+    }
+
+    /// Ends the display.
+    pub fn clear(self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+
     /// Ends the display, prints the last lines, and tells systemd that the unit has started.
     pub fn finish(self, last: &str) {
         if let Some(bar) = &self.bar {

@@ -1,17 +1,23 @@
 //! The tokio runtime, and the signals that stop the process.
 
-use std::future::Future;
+use std::{future::Future, time::Duration};
 
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+/// How long blocking calls in progress may take at the end.
+const LAST_CALLS_MAX: Duration = Duration::from_secs(2);
+
 /// Runs a verb to completion.
 pub fn block_on(body: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-    tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .context("cannot start the asynchronous runtime")?
-        .block_on(body)
+        .context("cannot start the asynchronous runtime")?;
+    let result = runtime.block_on(body);
+    // A system call that hangs (on a pipe, a network file system) must not keep the process.
+    runtime.shutdown_timeout(LAST_CALLS_MAX);
+    result
 }
 
 /// The signals that stop the process: SIGINT, SIGTERM, and SIGHUP when its terminal is closed.

@@ -26,7 +26,8 @@ use transport::tls;
 use crate::{
     arguments::{JoinTokenArguments, Server, ServerArguments, StoreChoice, SubjectName},
     build, console,
-    data_directory::DataDirectory,
+    control::{self, ControlSocket},
+    data_directory::{DataDirectory, running::RunningProcess},
     hollow,
     mesos_access::{self, MesosAccess},
     pod_network,
@@ -34,7 +35,7 @@ use crate::{
     progress::Progress,
     ready,
     renewal::{JOIN_TOKEN_FILE, ServerFiles},
-    runtime,
+    runtime, stop,
     user_kubeconfig::UserKubeconfig,
 };
 
@@ -50,6 +51,7 @@ pub struct Running {
     runners: RunnersHandle,
     hollow: Option<HollowHandle>,
     renewal: JoinHandle<()>,
+    _control: ControlSocket,
 }
 
 /// `catamaran server`.
@@ -67,13 +69,14 @@ pub fn run(arguments: Server) -> anyhow::Result<()> {
         };
         access.warn_if_anonymous(&[server.mesos_listen], &progress);
         preflight::tell_listeners(&listeners(&server), &progress);
+        running_process("server", &running, &server, &access).write(&data)?;
         progress.finish(&ready::of_server(&running, &server, &access.file, &data).to_string());
         let failed = tokio::select! {
             why = running.failed() => Some(why),
             () = signals.wait() => None,
         };
-        running.stop().await;
-        failed.map_or(Ok(()), |why| bail!("{why}"))
+        let stopped = stop::stop_server(running, &mut signals).await;
+        failed.map_or(stopped, |why| bail!("{why}"))
     })
 }
 
@@ -90,6 +93,23 @@ pub fn print_join_token(arguments: &JoinTokenArguments) -> anyhow::Result<()> {
     directory::write_private(&arguments.data_dir.join(JOIN_TOKEN_FILE), &format!("{token}\n"))?;
     console::line(&token.to_string());
     Ok(())
+}
+
+/// What a control plane serves.
+pub fn running_process(
+    verb: &str,
+    running: &Running,
+    arguments: &ServerArguments,
+    mesos: &MesosAccess,
+) -> RunningProcess {
+    let listen = arguments.mesos_listen;
+    let master = SocketAddr::new(preflight::advertised(listen), listen.port());
+    RunningProcess {
+        api: Some(running.api_url.clone()),
+        kubeconfig: Some(running.kubeconfigs.path.clone()),
+        master: Some(master.to_string()),
+        ..RunningProcess::new(verb, &mesos.file)
+    }
 }
 
 /// What a server listens on.
@@ -109,12 +129,10 @@ pub async fn start(
     progress: &Progress,
 ) -> anyhow::Result<Running> {
     let audit = audit(arguments)?;
-    let scheduler_configuration = match &arguments.scheduler_config {
-        Some(path) => read_configuration(path).context("--scheduler-config")?,
-        None => SchedulerConfiguration::default(),
-    };
+    let scheduler_configuration = scheduler_configuration(arguments)?;
     progress.doing("opening the store");
     let store = open_store(data, &arguments.store).await?;
+    let control = control::listen(data.path(), Arc::clone(&store))?;
     progress.doing("reading the cluster's keys");
     let pki = Arc::new(Pki::open_or_create(data.path(), SystemTime::now())?);
     let ip = preflight::advertised(arguments.api_listen);
@@ -158,7 +176,25 @@ pub async fn start(
         api_url: api_url.clone(),
     };
     let (kubeconfigs, renewal) = keep_files(files, progress)?;
-    Ok(Running { master, api, pki, pod_cidrs, api_url, kubeconfigs, runners, hollow, renewal })
+    Ok(Running {
+        master,
+        api,
+        pki,
+        pod_cidrs,
+        api_url,
+        kubeconfigs,
+        runners,
+        hollow,
+        renewal,
+        _control: control,
+    })
+}
+
+fn scheduler_configuration(arguments: &ServerArguments) -> anyhow::Result<SchedulerConfiguration> {
+    match &arguments.scheduler_config {
+        Some(path) => read_configuration(path).context("--scheduler-config"),
+        None => Ok(SchedulerConfiguration::default()),
+    }
 }
 
 /// Where the administrator's credentials are.

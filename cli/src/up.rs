@@ -8,7 +8,8 @@ use shim_pki::{NodeRequest, authority};
 use crate::{
     agent,
     arguments::Up,
-    data_directory::DataDirectory,
+    data_directory::{DataDirectory, running::RunningProcess},
+    flags,
     mesos_access::MesosAccess,
     node::{self, NodeFiles},
     pod_network::Source,
@@ -18,6 +19,7 @@ use crate::{
     renewal::{self, Signer},
     runtime,
     server::{self, Authority, Running},
+    stop,
     user_kubeconfig::UserKubeconfig,
 };
 
@@ -25,6 +27,7 @@ use crate::{
 pub fn run(arguments: Up) -> anyhow::Result<()> {
     runtime::block_on(async move {
         let mut signals = runtime::Signals::listen()?;
+        flags::check(&arguments.agent)?;
         preflight::need_root("up")?;
         preflight::need_ports(&[
             ("--api-listen", arguments.server.api_listen),
@@ -48,7 +51,7 @@ async fn start_and_serve(
     let mut running = tokio::select! {
         running = server::start(data, &arguments.server, &mesos, user, &progress) => running?,
         // An earlier run may have been killed and its Pods may still run here.
-        () = signals.wait() => return agent::clear(&files, signals).await,
+        () = signals.wait() => return stop::clear(&files, signals).await,
     };
     let authority = admit(&running, &files, arguments)?;
     let name = node::name(&arguments.agent)?;
@@ -59,17 +62,24 @@ async fn start_and_serve(
     let source = Source::Local(running.pod_cidrs.clone(), node::name(&arguments.agent)?);
     let network = tokio::select! {
         network = agent::obtain_network(source, &files, &arguments.agent, &progress) => network?,
-        () = signals.wait() => return agent::clear(&files, signals).await,
+        () = signals.wait() => return stop::clear(&files, signals).await,
     };
     let mut agent = agent::start(data, &files, &arguments.agent, &mesos, network, dialer, &progress).await?;
     mesos.warn_if_anonymous(&[arguments.server.mesos_listen, arguments.agent.agent_listen], &progress);
     preflight::tell_listeners(&server::listeners(&arguments.server), &progress);
     preflight::tell_listeners(&agent::listeners(&arguments.agent), &progress);
+    let process = server::running_process("up", &running, &arguments.server, &mesos);
+    let process = RunningProcess {
+        agent: Some(agent.reachable_at()),
+        node: Some(node::name(&arguments.agent)?),
+        ..process
+    };
+    process.write(data)?;
     let ready = ready::of_cluster(&running, arguments, &mesos.file, data).to_string();
     agent::serve(&mut agent, progress, &ready, signals, running.failed()).await?;
     renewal.abort();
-    let stopped = agent::stop(agent, &files, signals).await;
-    running.stop().await;
+    let stopped = stop::stop(agent, &files, signals).await;
+    stop::stop_server(running, signals).await?;
     stopped
 }
 

@@ -20,6 +20,7 @@ use tokio::{net::TcpListener, sync::mpsc};
 
 pub use crate::agent_driver::checkpoint_log::LogError;
 pub use detection::detect_resources;
+pub use kernel_core::agent::StopProgress;
 
 use crate::{
     access::{Access, executor_tokens::ExecutorTokens},
@@ -38,6 +39,9 @@ const WORK_DIR_MODE: u32 = 0o711;
 
 /// The interval of sandbox garbage collection.
 const GARBAGE_EVERY: Duration = Duration::from_secs(3600);
+
+/// How long a stopped agent waits for its link to end: twice what the link may take for its last frames.
+const LINK_END_MAX: Duration = Duration::from_secs(2);
 
 /// Attempts to lock the work directory: half a second in all.
 const LOCK_TRIES_MAX: u32 = 20;
@@ -72,6 +76,8 @@ pub struct AgentOptions {
     /// How long a running executor has to subscribe again after an agent restart. Mesos' default of 2 s equals the
     /// longest back-off of its executor library, which is too short on a busy machine.
     pub executor_reregistration_timeout: Duration,
+    /// The longest grace period of a stop; without one, tasks and executors have their own.
+    pub stop_grace_max: Option<Duration>,
     /// Who may use the HTTP API, besides executors with their tokens.
     pub access: Access,
 }
@@ -91,6 +97,7 @@ impl AgentOptions {
             limit_tasks: true,
             executor_registration_timeout: Duration::from_secs(60),
             executor_reregistration_timeout: Duration::from_secs(10),
+            stop_grace_max: None,
             access: Access::default(),
         }
     }
@@ -127,7 +134,10 @@ pub struct AgentHandle {
     queue: AgentQueue,
     runtime: ProcessRuntime,
     local_addr: SocketAddr,
+    endpoint: SocketAddr,
     driver: tokio::task::JoinHandle<AgentExit>,
+    link: tokio::task::JoinHandle<()>,
+    clock: Clock,
     others: tokio::task::JoinSet<()>,
     _lock: File,
 }
@@ -135,6 +145,12 @@ pub struct AgentHandle {
 /// Removes the control groups of tasks that a killed agent has left, for a stop before the next agent starts.
 pub fn remove_empty_cgroups() {
     cgroups::remove_empty_parents();
+}
+
+/// Kills the tasks and executors that a killed agent with this work directory has left running, and returns how many they were.
+/// The next start of the agent reports their ends. An executor that respawns is not killed: its runtime stops it in order.
+pub fn kill_orphans(work_dir: &Path) -> usize {
+    ProcessRuntime::kill_recorded(work_dir)
 }
 
 /// Starts an agent that connects to its master through `dialer`.
@@ -158,6 +174,7 @@ pub async fn start(options: AgentOptions, dialer: Arc<dyn Dialer>) -> Result<Age
     let config = Config {
         executor_registration_timeout: options.executor_registration_timeout,
         executor_reregistration_timeout: options.executor_reregistration_timeout,
+        stop_grace_max: options.stop_grace_max,
         ..Config::new(info, uuid::Uuid::new_v4().as_u64_pair().0)
     };
     let tokens = ExecutorTokens::open(&options.work_dir.join("meta"))
@@ -180,12 +197,12 @@ pub async fn start(options: AgentOptions, dialer: Arc<dyn Dialer>) -> Result<Age
     let (queue, inputs) = AgentQueue::new();
     let driver = AgentDriver::new(agent, clock, log, runtime.clone(), inputs);
     let mut others = tokio::task::JoinSet::new();
-    others.spawn(link::keep(queue.clone(), dialer));
+    let link = tokio::spawn(link::keep(queue.clone(), dialer));
     others.spawn(collect_garbage(runtime.clone()));
     let handlers = agent_http::Handlers::new(queue.clone(), runtime.clone(), &options, tokens, clock);
     others.spawn(agent_http::serve(listener, handlers));
     let driver = tokio::spawn(driver.run(effects, gone.into_iter().collect(), ended));
-    Ok(AgentHandle { queue, runtime, local_addr, driver, others, _lock: lock })
+    Ok(AgentHandle { queue, runtime, local_addr, endpoint, driver, link, clock, others, _lock: lock })
 }
 
 impl AgentHandle {
@@ -194,19 +211,19 @@ impl AgentHandle {
         self.local_addr
     }
 
+    /// The address at which this machine reaches the HTTP server.
+    pub fn reachable_at(&self) -> SocketAddr {
+        self.endpoint
+    }
+
     /// The agent's id, once registered.
     pub async fn id(&self) -> Option<AgentId> {
         self.queue.read(|agent| agent.id().cloned()).await.ok().flatten()
     }
 
-    /// The number of running executors: built-in ones and others.
-    pub async fn still_running(&self) -> (usize, usize) {
-        self.queue.read(Agent::still_running).await.unwrap_or_default()
-    }
-
-    /// A handle on the running executors that outlives [`AgentHandle::shutdown`].
+    /// A handle on what a stop waits for, which outlives [`AgentHandle::shutdown`].
     pub fn progress(&self) -> Progress {
-        Progress(self.queue.clone())
+        Progress { queue: self.queue.clone(), clock: self.clock }
     }
 
     /// Waits until the agent stops by itself, because the master refused it or the disk takes no writes. Returns the
@@ -221,7 +238,7 @@ impl AgentHandle {
     }
 
     /// Stops the agent. With [`ShutdownKind::StopTasks`] it returns when all executors have terminated, for which they
-    /// have 40 seconds.
+    /// have the grace periods of their tasks, and when the master has been told.
     pub async fn shutdown(mut self, kind: ShutdownKind) {
         let sent = match kind {
             ShutdownKind::StopTasks => self.queue.event(Event::Stop).await,
@@ -230,6 +247,8 @@ impl AgentHandle {
         if sent.is_ok() {
             let _ = (&mut self.driver).await;
         }
+        // What was sent last is still written.
+        let _ = tokio::time::timeout(LINK_END_MAX, &mut self.link).await;
         self.others.shutdown().await;
         if kind == ShutdownKind::StopTasks {
             self.runtime.close();
@@ -240,23 +259,29 @@ impl AgentHandle {
 impl Drop for AgentHandle {
     fn drop(&mut self) {
         self.driver.abort();
+        self.link.abort();
     }
 }
 
 /// See [`AgentHandle::progress`].
 #[derive(Clone)]
-pub struct Progress(AgentQueue);
+pub struct Progress {
+    queue: AgentQueue,
+    clock: Clock,
+}
 
 impl Progress {
-    /// The number of running executors: built-in ones and others. `None` once the agent has stopped.
-    pub async fn still_running(&self) -> Option<(usize, usize)> {
-        self.0.read(Agent::still_running).await.ok()
+    /// What a stop waits for, and how long it does at most. `None` once the agent has stopped.
+    pub async fn waits_for(&self) -> Option<(StopProgress, Duration)> {
+        let progress = self.queue.read(Agent::stop_progress).await.ok()?;
+        let left = progress.deadline.map(|deadline| deadline.since(self.clock.now())).unwrap_or_default();
+        Some((progress, left))
     }
 
     /// Kills what still runs during a shutdown.
     pub async fn shutdown_now(&self) {
         // A stopped agent has nothing to kill.
-        let _ = self.0.event(Event::Stop).await;
+        let _ = self.queue.event(Event::Stop).await;
     }
 }
 

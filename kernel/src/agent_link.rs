@@ -65,6 +65,12 @@ pub enum LinkError {
     /// The connection failed.
     #[error("the master cannot be reached: {0}")]
     Unreachable(String),
+    /// Something else than a master answers at the address.
+    #[error(
+        "a Kubernetes API server answers there, and no Mesos master; agents connect to the server's --mesos-listen address \
+         (port 5050, unless it was set)"
+    )]
+    KubernetesApi,
     /// The master refused the link.
     #[error("the master refuses: {status} {text}")]
     Refused { status: u16, text: String },

@@ -4,6 +4,7 @@
 
 mod outbound;
 mod queue;
+mod story;
 mod writer;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};

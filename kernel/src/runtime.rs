@@ -14,7 +14,7 @@ pub(crate) mod sandbox;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
@@ -113,6 +113,33 @@ impl ProcessRuntime {
             cgroups.sweep(std::time::SystemTime::now());
         }
         (live, ended)
+    }
+
+    /// Kills the containers that a killed agent has left running, except executors that respawn, and returns their number. Their
+    /// records stay: the next start of the agent reports the ends of their tasks.
+    pub(crate) fn kill_recorded(work_dir: &Path) -> usize {
+        let recorded = container::recorded(&Paths::new(work_dir.to_owned()));
+        if recorded.is_empty() {
+            return 0;
+        }
+        let cgroups = Cgroups::detect();
+        let deadline = std::time::Instant::now() + DEATH_MAX;
+        let mut killed = 0;
+        for (container_id, container) in recorded {
+            let Some(process) = container.process().filter(|_| !container.keeps_children()) else { continue };
+            killed += usize::from(process.is_alive());
+            process.kill();
+            while process::kill_session(process) > 0 && std::time::Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            if let Some(cgroups) = &cgroups {
+                cgroups.remove(&container_id, deadline);
+            }
+        }
+        if let Some(cgroups) = &cgroups {
+            cgroups.close();
+        }
+        killed
     }
 
     /// Removes the records of containers whose termination the agent has persisted. A container without a record never

@@ -3,6 +3,7 @@
 use std::{
     hash::Hasher,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,9 @@ pub struct Config {
     /// Patterns of unsafe sysctls that Pods may set, as `--allowed-unsafe-sysctls` of the kubelet.
     #[serde(default)]
     pub allowed_unsafe_sysctls: Vec<String>,
+    /// The longest grace period of Pods when the node stops, in milliseconds; without one, each has its own.
+    #[serde(default)]
+    pub stop_grace_max_ms: Option<u64>,
     /// The image of sandbox containers.
     #[serde(default = "default_sandbox_image")]
     pub sandbox_image: String,
@@ -76,6 +80,13 @@ impl Config {
         let path = std::path::absolute(&self.root_dir).unwrap_or_else(|_| self.root_dir.clone());
         hasher.write(path.as_os_str().as_encoded_bytes());
         format!("{:08x}", (hasher.finish() ^ (hasher.finish() >> 32)) as u32)
+    }
+
+    /// The longest grace period of Pods when the node stops. The file is read again, because it is that of the agent's latest
+    /// start, which the executor may have outlived.
+    pub(crate) fn stop_grace_max(&self) -> Option<Duration> {
+        let newest = Self::from_environment().ok().filter(|newest| newest.root_dir == self.root_dir);
+        newest.as_ref().unwrap_or(self).stop_grace_max_ms.map(Duration::from_millis)
     }
 
     /// The directory of container logs.

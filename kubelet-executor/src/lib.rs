@@ -46,6 +46,7 @@ pub use executor_core::sysctl;
 pub use machine::pod_network::conflicting_interface;
 pub use node::{
     leftovers::{OrphanedResource, find as find_leftovers},
+    stopping::StoppingNode,
     task_loop::ExitReason,
     teardown::teardown_node,
 };

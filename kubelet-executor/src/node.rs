@@ -7,5 +7,6 @@ pub(crate) mod leftovers;
 pub(crate) mod log_rotation;
 pub(crate) mod pleg;
 pub(crate) mod pods;
+pub(crate) mod stopping;
 pub(crate) mod task_loop;
 pub(crate) mod teardown;

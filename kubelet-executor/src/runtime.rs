@@ -2,8 +2,10 @@
 //!
 //! The trait uses CRI messages; the fake does as well, so nothing is converted twice.
 
+pub(crate) mod archives;
 pub(crate) mod containerd;
 pub mod fake;
+pub mod image_store;
 pub mod images;
 #[allow(missing_docs)]
 pub mod labels;

@@ -31,6 +31,7 @@ use crate::{
     },
     runtime::{
         Runtime,
+        archives::Archives,
         containerd::{self, RuntimeState},
     },
     server,
@@ -127,8 +128,7 @@ pub async fn start(setup: Setup, stop: CancellationToken) -> Result<ExitReason, 
         (RuntimeChoice::Configured, Some(endpoint)) => {
             let socket = PathBuf::from(endpoint.strip_prefix("unix://").unwrap_or(endpoint));
             let client = cri::Client::new(&socket)?.observed_by(metrics.call_observer());
-            let images = config.images_dir();
-            tokio::spawn(watch_external(client.clone(), socket, images, state_sender));
+            tokio::spawn(watch_external(client.clone(), socket, config.images_dir(), state_sender));
             Arc::new(client)
         }
         (RuntimeChoice::Configured, None) => {
@@ -150,6 +150,7 @@ pub async fn start(setup: Setup, stop: CancellationToken) -> Result<ExitReason, 
         ledger: Ledger::default(),
         capabilities: context::capabilities(&config),
         relist: Notify::new(),
+        stop_grace_max: std::sync::OnceLock::new(),
         stopping: CancellationToken::new(),
         config: config.clone(),
         runtime,
@@ -190,7 +191,8 @@ async fn watch_external(
     images: PathBuf,
     runtime_state: watch::Sender<RuntimeState>,
 ) {
-    let mut was_ready = false;
+    let record = images.join(".imported");
+    let mut archives = Archives::open(images, socket.clone(), record);
     loop {
         let now = match client.version(cri::v1::VersionRequest::default()).await {
             Ok(_) => RuntimeState::Ready,
@@ -199,10 +201,9 @@ async fn watch_external(
                 socket.display()
             )),
         };
-        if now == RuntimeState::Ready && !was_ready {
-            containerd::import_archives(&images, &socket).await;
+        if now == RuntimeState::Ready {
+            archives.import_new().await;
         }
-        was_ready = now == RuntimeState::Ready;
         if *runtime_state.borrow() != now && runtime_state.send(now).is_err() {
             return;
         }

@@ -6,7 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
-use shim_core::controllers::{ObjectName, Plan, Refusal, Registration, View};
+use shim_core::controllers::{
+    Controller, EventRecord, ObjectName, Plan, Refusal, Registration, View,
+    taint_eviction::TaintEvictionController,
+};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
@@ -129,6 +132,11 @@ impl Worker {
             self.refusals.remove(&key);
             self.queue.lock().done(&key, 0, false, Instant::now());
             return;
+        }
+        // Evictions and what else goes wrong or leaves, in the words of their Events.
+        let tells = |event: &&EventRecord| event.warning || event.component == TaintEvictionController::NAME;
+        for event in plan.events.iter().filter(tells) {
+            tracing::info!(controller = self.controller.name, %key, reason = event.reason, "{}", event.message);
         }
         self.execute(key, plan);
     }

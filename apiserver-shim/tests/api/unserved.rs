@@ -56,7 +56,8 @@ async fn proxied_requests_without_a_destination_are_refused() {
         GET /api/v1/nodes/n/proxy/metrics
         "#;
     let played = server.play(script).await;
-    let lines: Vec<&str> = played.lines().filter(|line| !line.contains("POST") && !line.starts_with("  201")).collect();
+    let lines: Vec<&str> =
+        played.lines().filter(|line| !line.contains("POST") && !line.starts_with("  201")).collect();
     expect![[r#"
         GET /api/v1/namespaces/default/pods/p/proxy/
           400 {"apiVersion":"v1","code":400,"kind":"Status","message":"address not allowed","metadata":{},"reason":"BadRequest","status":"Failure"}

@@ -235,6 +235,7 @@ fn brief_to_master(message: &ToMaster) -> String {
         ToMaster::ExitedExecutor { executor_id, .. } => format!("{executor_id} exited"),
         ToMaster::Message { .. } => "message".to_owned(),
         ToMaster::Pong => "pong".to_owned(),
+        ToMaster::Stopping => "stopping".to_owned(),
         ToMaster::Unregister => "unregister".to_owned(),
     }
 }

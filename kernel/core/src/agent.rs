@@ -42,6 +42,7 @@ pub use effect::{Effect, Effects, Limits, Record, Refusal, Start};
 pub use event::{ConnectionId, Event};
 
 pub use crate::effect::RequestId;
+pub use stop::StopProgress;
 pub use view::{ExecutorView, FrameworkView};
 
 use id_generator::IdGenerator;
@@ -64,6 +65,8 @@ pub struct Config {
     pub executor_reregistration_timeout: Duration,
     /// The time between SHUTDOWN and a forced kill, unless `ExecutorInfo` sets its own.
     pub executor_shutdown_grace: Duration,
+    /// The longest grace period when the agent is stopped; without one, tasks and executors have their own.
+    pub stop_grace_max: Option<Duration>,
 }
 
 impl Config {
@@ -76,6 +79,7 @@ impl Config {
             executor_registration_timeout: Duration::from_secs(60),
             executor_reregistration_timeout: Duration::from_secs(2),
             executor_shutdown_grace: Duration::from_secs(5),
+            stop_grace_max: None,
         }
     }
 }

@@ -208,6 +208,7 @@ impl Master {
                 let event = kernel_model::scheduler::Event::Message { agent_id: id, executor_id, data };
                 self.send_to_framework(&framework_id, event);
             }
+            ToMaster::Stopping => self.agent_stops(&id),
             ToMaster::Unregister => self.remove_agent(&id, "the agent unregistered"),
             ToMaster::Pong | ToMaster::Register { .. } | ToMaster::Reregister { .. } => {}
         }

@@ -51,6 +51,8 @@ pub enum AgentState {
     Recovered,
     /// Registered and reachable.
     Connected,
+    /// Registered, and being stopped by its operator: nothing is launched on it any more. It is unreachable when its link closes.
+    Stopping,
     /// Its link is down; it may re-register.
     Disconnected,
     /// It did not answer pings or did not re-register in time; its tasks are TASK_UNREACHABLE.
@@ -98,6 +100,9 @@ pub enum ToMaster {
         data: bytes::Bytes,
     },
     Pong,
+    /// The agent is being stopped: it launches nothing any more, and is unreachable as soon as its link closes. Its checkpoint
+    /// stays, so it may come back.
+    Stopping,
     /// The agent leaves permanently.
     Unregister,
 }

@@ -49,8 +49,7 @@ impl TlsDialer {
         let response = client(self.tls.clone()).send(request).await.map_err(unreachable)?;
         if response.status() != http::StatusCode::SWITCHING_PROTOCOLS {
             let status = response.status().as_u16();
-            let text = body_text(response).await?;
-            return Err(LinkError::Refused { status, text });
+            return Err(refused(status, body_text(response).await?));
         }
         let upgraded = hyper::upgrade::on(response).await.map_err(unreachable)?;
         Ok(frames::attach(TokioIo::new(upgraded)))
@@ -89,9 +88,18 @@ pub(super) async fn post_json(
     let status = response.status();
     let text = body_text(response).await?;
     if status != http::StatusCode::OK {
-        return Err(LinkError::Refused { status: status.as_u16(), text });
+        return Err(refused(status.as_u16(), text));
     }
     serde_json::from_str(&text).map_err(unreachable)
+}
+
+/// A refusal of whoever answered: API servers answer every path with an object of kind `Status`.
+fn refused(status: u16, text: String) -> LinkError {
+    let object: Value = serde_json::from_str(&text).unwrap_or_default();
+    match (object["kind"].as_str(), object["apiVersion"].as_str()) {
+        (Some("Status"), Some("v1")) => LinkError::KubernetesApi,
+        _ => LinkError::Refused { status, text },
+    }
 }
 
 pub(super) async fn body_text(response: Response<Incoming>) -> Result<String, LinkError> {
@@ -101,4 +109,20 @@ pub(super) async fn body_text(response: Response<Incoming>) -> Result<String, Li
 
 pub(super) fn unreachable(error: impl ToString) -> LinkError {
     LinkError::Unreachable(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_api_server_at_the_masters_address_is_recognized() {
+        let status =
+            r#"{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Forbidden","code":403}"#;
+        assert!(matches!(refused(403, status.to_owned()), LinkError::KubernetesApi));
+        for other in ["no", "{}", r#"{"kind":"Status"}"#, "[]"] {
+            let error = refused(401, other.to_owned());
+            assert!(matches!(error, LinkError::Refused { status: 401, .. }), "{error}");
+        }
+    }
 }

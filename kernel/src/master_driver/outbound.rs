@@ -16,7 +16,10 @@ use kernel_core::{
 use kernel_model::{agent::ToAgent, ids::StreamId, operator, scheduler, task::TaskState};
 use tokio::sync::mpsc;
 
-use super::queue::{LinkQueue, OperatorQueue, RepliesSender, ReplySender};
+use super::{
+    queue::{LinkQueue, OperatorQueue, RepliesSender, ReplySender},
+    story::{self, Story},
+};
 use crate::task_trace;
 
 /// Most operator streams; a new one closes the oldest, as Mesos does by default.
@@ -69,6 +72,7 @@ pub(super) struct OutboundQueues {
     links: BTreeMap<LinkId, LinkQueue>,
     operators: VecDeque<OperatorQueue>,
     counters: Arc<Counters>,
+    story: Story,
 }
 
 impl OutboundQueues {
@@ -79,6 +83,7 @@ impl OutboundQueues {
             links: BTreeMap::new(),
             operators: VecDeque::new(),
             counters,
+            story: Story::default(),
         }
     }
 
@@ -142,6 +147,7 @@ impl OutboundQueues {
             Effect::ToScheduler { stream, event } => {
                 let Some(sender) = self.streams.get(&stream) else { return };
                 task_trace::to_scheduler(&event);
+                story::to_scheduler(&event);
                 if let Err(error) = sender.try_send(event) {
                     tracing::warn!(%stream, %error, "a scheduler does not read its events: its stream is closed");
                     self.streams.remove(&stream);
@@ -182,6 +188,7 @@ impl OutboundQueues {
 
     fn tell_operators(&mut self, event: operator::Event) {
         self.counters.see(&event);
+        self.story.tell(&event);
         let before = self.operators.len();
         self.operators.retain(|sender| match sender.try_send(&event) {
             Ok(()) => true,

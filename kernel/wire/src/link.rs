@@ -75,6 +75,7 @@ pub fn encode_to_master(from: &ToMaster) -> Bytes {
             Kind::Message(message_to_wire(framework_id, executor_id, data))
         }
         ToMaster::Pong => Kind::Pong(to_master::Empty {}),
+        ToMaster::Stopping => Kind::Stopping(to_master::Empty {}),
         ToMaster::Unregister => Kind::Unregister(to_master::Empty {}),
     };
     proto::ToMaster { kind: Some(kind) }.encode_to_vec().into()
@@ -119,6 +120,7 @@ pub fn decode_to_master(bytes: Bytes) -> Result<Option<ToMaster>, Invalid> {
             ToMaster::Message { framework_id, executor_id, data }
         }
         Kind::Pong(_) => ToMaster::Pong,
+        Kind::Stopping(_) => ToMaster::Stopping,
         Kind::Unregister(_) => ToMaster::Unregister,
     }))
 }

@@ -49,16 +49,20 @@ pub(crate) async fn wait(root: &Path, stop: &CancellationToken) -> std::io::Resu
     Ok(Some(file))
 }
 
-/// Takes the lock over: terminates its holder with SIGTERM, then with SIGKILL when `timeout` is over. `None` if
-/// neither helps.
-pub(crate) async fn take_over(root: &Path, timeout: Duration) -> std::io::Result<Option<File>> {
+/// Takes the lock over: terminates its holder with SIGTERM, and with SIGKILL once `waits`, which gets the time since then, says
+/// no. `None` if neither helps.
+pub(crate) async fn take_over(
+    root: &Path,
+    waits: impl Fn(Duration) -> bool,
+) -> std::io::Result<Option<File>> {
     /// After SIGKILL.
     const DEATH: Duration = Duration::from_secs(2);
     let mut file = open(root)?;
-    for (signal, timeout) in [(Signal::TERM, timeout), (Signal::KILL, DEATH)] {
-        let deadline = tokio::time::Instant::now() + timeout;
+    for signal in [Signal::TERM, Signal::KILL] {
+        let began = tokio::time::Instant::now();
+        let goes_on = |asked: Duration| if signal == Signal::TERM { waits(asked) } else { asked < DEATH };
         let mut event = None;
-        while tokio::time::Instant::now() < deadline {
+        while goes_on(began.elapsed()) {
             if try_take(&mut file)? {
                 return Ok(Some(file));
             }
@@ -97,9 +101,9 @@ mod tests {
         let stop = CancellationToken::new();
         let first = wait(dir.path(), &stop).await.unwrap().unwrap();
         assert_eq!(holder(dir.path()), None, "a test process is not an executor");
-        assert!(take_over(dir.path(), Duration::from_millis(1)).await.unwrap().is_none());
+        assert!(take_over(dir.path(), |asked| asked < EVERY).await.unwrap().is_none());
         drop(first);
-        let second = take_over(dir.path(), Duration::from_millis(1)).await.unwrap().unwrap();
+        let second = take_over(dir.path(), |asked| asked < EVERY).await.unwrap().unwrap();
         stop.cancel();
         assert!(wait(dir.path(), &stop).await.unwrap().is_none());
         drop(second);

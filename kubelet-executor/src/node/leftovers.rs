@@ -41,6 +41,19 @@ pub enum OrphanedResource {
     ControlGroup(PathBuf),
 }
 
+impl OrphanedResource {
+    /// What it is.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Process { pid, program } => format!("process {pid} ({program})"),
+            Self::Mount(path) => format!("mount {}", path.display()),
+            Self::Interface(name) => format!("interface {name}"),
+            Self::NatRules(network) => format!("rules of {network}"),
+            Self::ControlGroup(path) => format!("cgroup {}", path.display()),
+        }
+    }
+}
+
 impl fmt::Display for OrphanedResource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

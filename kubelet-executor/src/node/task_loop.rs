@@ -7,6 +7,7 @@ use std::{
 };
 
 use executor_core::{Event as PodEvent, PodOutcome, spec};
+use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
 use kernel_model::{
     executor::{Call, Event},
@@ -18,7 +19,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::pods::Pods;
+use super::{pods::Pods, stopping::StoppingNode};
 use crate::{
     agent::{
         AgentLink, LinkError,
@@ -26,7 +27,7 @@ use crate::{
     },
     pod::{
         context::NodeContext,
-        worker::{self, PodReport},
+        worker::{self, PodHandle, PodReport},
     },
 };
 
@@ -40,9 +41,9 @@ const RESUBSCRIBE: Duration = Duration::from_millis(500);
 const REFUSALS_MAX: u32 = 10;
 /// Grace period after SHUTDOWN; the agent kills the executor soon afterwards.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(3);
-/// How long a node stop waits for the Pods and their operations in progress: the longest grace period (20 s) and some
-/// time for the runtime. The rest of the stop has to fit into the agent's limit (40 s).
-pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(25);
+/// How much longer than the Pods' grace periods a node stop waits for the runtime and for operations in progress. The rest of
+/// the stop has to fit into what the agent grants in addition (25 s).
+const STOP_CALLS_MAX: Duration = Duration::from_secs(5);
 
 /// Why the executor ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -291,11 +292,36 @@ impl Node {
 
     /// Stops every Pod without reporting an end: each starts again with the node.
     async fn stop_pods(&self) {
+        let config = &self.context.config;
+        let _ = self.context.stop_grace_max.set(config.stop_grace_max());
         self.context.stopping.cancel();
         let handles = self.pods.take_all();
-        let all = futures::future::join_all(handles.into_iter().map(|handle| handle.done));
-        if tokio::time::timeout(STOP_TIMEOUT, all).await.is_err() {
-            tracing::warn!("some pods did not stop in time and are killed");
+        let grace = |handle: &PodHandle| handle.with_view(|view| self.context.stop_grace(&view.pod));
+        let longest = handles.iter().map(grace).max().unwrap_or_default();
+        let deadline = tokio::time::Instant::now() + longest + STOP_CALLS_MAX;
+        let mut progress = StoppingNode::new(longest);
+        let name = |pod: &Pod| {
+            let metadata = &pod.metadata;
+            let part = |part: &Option<String>| part.clone().unwrap_or_default();
+            format!("{}/{}", part(&metadata.namespace), part(&metadata.name))
+        };
+        progress.pods = handles.iter().map(|handle| handle.with_view(|view| name(&view.pod))).collect();
+        tracing::info!(pods = progress.pods.len(), longest_grace = ?longest, "the node stops");
+        let ends = handles.into_iter().zip(progress.pods.clone()).map(|(handle, name)| async move {
+            let _ = handle.done.await;
+            name
+        });
+        let mut ends: futures::stream::FuturesUnordered<_> = ends.collect();
+        loop {
+            progress.write(config);
+            match tokio::time::timeout_at(deadline, ends.next()).await {
+                Ok(Some(ended)) => progress.pods.retain(|name| *name != ended),
+                Ok(None) => break,
+                Err(_) => {
+                    tracing::warn!(pods = ?progress.pods, "pods did not stop in time and are killed");
+                    break;
+                }
+            }
         }
     }
 }

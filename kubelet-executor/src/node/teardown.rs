@@ -1,12 +1,19 @@
 //! Teardown of a node: removes sandboxes through the runtime, stops the private containerd, and removes leftovers
 //! without it.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use crate::{
     config::Config,
     machine::{cgroups, lock},
-    node::leftovers::{self, OrphanedResource},
+    node::{
+        leftovers::{self, OrphanedResource},
+        stopping::StoppingNode,
+    },
     pod::{paths::PodPaths, volumes},
     runtime::{Runtime, containerd, labels},
 };
@@ -15,16 +22,21 @@ use crate::{
 const SWEEP_EVERY: Duration = Duration::from_millis(100);
 /// How long a stop waits for the runtime to remove sandboxes.
 const SWEEP_TIMEOUT: Duration = Duration::from_secs(8);
-/// How long an executor that outlived its agent may take to stop the node, as from the agent.
-const EXECUTOR_TIMEOUT: Duration = Duration::from_secs(40);
+/// How long an executor that outlived its agent may take to stop the node in addition to the grace periods of its Pods, as from
+/// the agent.
+const EXECUTOR_MARGIN: Duration = Duration::from_secs(25);
 
 /// Stops everything of this node that runs without an agent: after a crash, or if the executor was killed during a
-/// stop. Returns what could not be removed. Takes milliseconds if nothing runs.
-pub async fn teardown_node(config: &Config) -> Vec<OrphanedResource> {
+/// stop. Returns what could not be removed. Takes milliseconds if nothing runs. Once `kill` is set, Pods get no grace period.
+pub async fn teardown_node(config: &Config, kill: &AtomicBool) -> Vec<OrphanedResource> {
     if !config.root_dir.is_dir() {
         return Vec::new();
     }
-    let lock = match lock::take_over(&config.root_dir, EXECUTOR_TIMEOUT).await {
+    let waits = |asked: Duration| {
+        let in_time = || StoppingNode::read(config).is_some_and(|stop| stop.overdue() < EXECUTOR_MARGIN);
+        !kill.load(Ordering::Relaxed) && (asked < EXECUTOR_MARGIN || in_time())
+    };
+    let lock = match lock::take_over(&config.root_dir, waits).await {
         Ok(Some(lock)) => lock,
         Ok(None) => return leftovers::find(config),
         Err(error) => {
@@ -51,6 +63,7 @@ pub async fn teardown_node(config: &Config) -> Vec<OrphanedResource> {
 /// Removes what is left in the runtime and on the machine. `given` is a runtime without a process of ours.
 pub(crate) async fn teardown(config: &Config, runtime: &dyn Runtime, given: bool) -> Vec<OrphanedResource> {
     let private = config.cri_endpoint.is_none();
+    StoppingNode::remove(config);
     let is_running = || given || !private || containerd::runs(config);
     if tokio::time::timeout(SWEEP_TIMEOUT, sweep(config, runtime, is_running)).await.is_err() {
         tracing::warn!("the runtime did not remove all sandboxes in time");

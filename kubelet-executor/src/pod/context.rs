@@ -1,8 +1,9 @@
 //! State shared by all parts of the executor.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use executor_core::{admission::NodeCapabilities, field, sysctl};
+use executor_core::{admission::NodeCapabilities, field, spec, sysctl};
+use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::{Notify, watch};
 
 use crate::{
@@ -31,6 +32,8 @@ pub(crate) struct NodeContext {
     pub capabilities: NodeCapabilities,
     /// Triggers a listing.
     pub relist: Notify,
+    /// The longest grace period of a node stop; set before `stopping` is cancelled.
+    pub stop_grace_max: OnceLock<Option<std::time::Duration>>,
     /// Cancelled once when the node stops: nothing is started from then on.
     pub stopping: tokio_util::sync::CancellationToken,
 }
@@ -91,6 +94,12 @@ impl NodeContext {
             memory_bytes: self.capacity.memory_bytes,
             disk_bytes: self.capacity.disk_bytes,
         }
+    }
+
+    /// A Pod's grace period when the node stops.
+    pub fn stop_grace(&self, pod: &Pod) -> std::time::Duration {
+        let own = spec::grace(pod);
+        self.stop_grace_max.get().copied().flatten().map_or(own, |limit| own.min(limit))
     }
 
     /// The labels of everything of this node in the runtime.

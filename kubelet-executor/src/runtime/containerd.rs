@@ -5,17 +5,15 @@
 
 pub(crate) mod settings;
 
-use std::{
-    path::{Path, PathBuf},
-    process::Stdio,
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::PathBuf, process::Stdio, sync::Arc, time::Duration};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::watch;
 
-use crate::{config::Config, runtime::images};
+use crate::{
+    config::Config,
+    runtime::{archives::Archives, images},
+};
 
 /// How often the process is checked.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -118,9 +116,12 @@ pub(crate) async fn supervise(
     client: cri::Client,
 ) {
     let paths = Paths::of(&config);
+    // Their record is among containerd's files: whoever removes its images removes the record.
+    let record = paths.dir.join("imported-archives");
+    let mut archives = Archives::open(config.images_dir(), paths.socket.clone(), record);
     let mut pause = RETRY.0;
     loop {
-        match bring_up(&config, &paths, &client).await {
+        match bring_up(&config, &paths, &client, &mut archives).await {
             Ok(()) => {
                 pause = RETRY.0;
                 if runtime_state.send(RuntimeState::Ready).is_err() {
@@ -128,6 +129,7 @@ pub(crate) async fn supervise(
                 }
                 while paths.running().is_some() {
                     tokio::time::sleep(LOOK_EVERY).await;
+                    archives.import_new().await;
                 }
                 tracing::warn!("containerd exited; restarting it");
                 let _ = runtime_state
@@ -146,7 +148,12 @@ pub(crate) async fn supervise(
     }
 }
 
-async fn bring_up(config: &Config, paths: &Paths, client: &cri::Client) -> Result<(), StartError> {
+async fn bring_up(
+    config: &Config,
+    paths: &Paths,
+    client: &cri::Client,
+    archives: &mut Archives,
+) -> Result<(), StartError> {
     if paths.running().is_none() {
         match paths.search() {
             Some(pid) => std::fs::write(&paths.pid, pid.to_string())
@@ -165,7 +172,7 @@ async fn bring_up(config: &Config, paths: &Paths, client: &cri::Client) -> Resul
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     import_sandbox_image(config, paths, client).await?;
-    import_archives(&config.images_dir(), &paths.socket).await;
+    archives.import_all().await;
     Ok(())
 }
 
@@ -241,7 +248,7 @@ pub(crate) fn find_binary(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).chain(usual).map(|dir| dir.join(name)).find(|file| file.is_file())
 }
 
-async fn knows(client: &cri::Client, image: &str) -> bool {
+pub(crate) async fn knows(client: &cri::Client, image: &str) -> bool {
     let spec = cri::v1::ImageSpec { image: image.to_owned(), ..Default::default() };
     let request = cri::v1::ImageStatusRequest { image: Some(spec), verbose: false };
     client.image_status(request).await.is_ok_and(|response| response.image.is_some())
@@ -268,38 +275,6 @@ async fn import_sandbox_image(
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     Err(StartError::ImageUnknown(name.clone()))
-}
-
-/// Imports every archive of a directory that is new or changed.
-pub(crate) async fn import_archives(dir: &Path, socket: &Path) {
-    let Ok(entries) = std::fs::read_dir(dir) else { return };
-    let record = dir.join(".imported");
-    let mut imported = std::fs::read_to_string(&record).unwrap_or_default();
-    for entry in entries.flatten() {
-        let path = entry.path();
-        let Ok(metadata) = entry.metadata() else { continue };
-        if path.extension().is_none_or(|extension| extension != "tar") || !metadata.is_file() {
-            continue;
-        }
-        let changed = metadata.modified().ok().and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
-        let line = format!(
-            "{} {} {}\n",
-            metadata.len(),
-            changed.unwrap_or_default().as_nanos(),
-            entry.file_name().to_string_lossy()
-        );
-        if imported.contains(&line) {
-            continue;
-        }
-        match images::import(socket, &path).await {
-            Ok(()) => imported.push_str(&line),
-            // A broken archive must not keep the node from running everything else.
-            Err(error) => tracing::warn!(%error, "cannot import image archive"),
-        }
-    }
-    if let Err(error) = std::fs::write(&record, imported) {
-        tracing::warn!(%error, "cannot write the record of imported images");
-    }
 }
 
 pub(crate) fn runs(config: &Config) -> bool {

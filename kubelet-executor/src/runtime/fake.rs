@@ -25,6 +25,7 @@ struct State {
     starts: Vec<String>,
     /// How long the creation of a sandbox or a container takes.
     delay: Duration,
+    stop_graces: Vec<Duration>,
     /// Calls in progress.
     in_flight: usize,
     /// Calls whose future was dropped.
@@ -75,6 +76,11 @@ impl FakeRuntime {
     /// Every container that was started, as `pod/container`.
     pub fn starts(&self) -> Vec<String> {
         self.state().starts.clone()
+    }
+
+    /// The grace periods of the stops, in order.
+    pub fn stop_graces(&self) -> Vec<Duration> {
+        self.state().stop_graces.clone()
     }
 
     /// Makes the creation of sandboxes and containers slow.
@@ -264,7 +270,8 @@ impl Runtime for FakeRuntime {
         Ok(())
     }
 
-    async fn stop(&self, id: &str, _grace: Duration) -> Result<(), Error> {
+    async fn stop(&self, id: &str, grace: Duration) -> Result<(), Error> {
+        self.state().stop_graces.push(grace);
         if let Some((container, status, _)) = self.state().containers.get_mut(id)
             && container.state == v1::ContainerState::ContainerRunning as i32
         {

@@ -2,7 +2,10 @@
 //!
 //! The sandbox image and the example image are built here. busybox must be static (Debian: `busybox-static`).
 
+mod names;
+
 use std::{
+    io::{self, Write},
     path::{Path, PathBuf},
     process::Stdio,
 };
@@ -33,6 +36,8 @@ pub enum ImageError {
     Metadata(#[from] OciSpecError),
     #[error("writing {0}")]
     Write(PathBuf, #[source] std::io::Error),
+    #[error("reading {0}: {1}")]
+    Archive(PathBuf, #[source] io::Error),
     #[error("running ctr (Debian's package containerd has it)")]
     Ctr(#[source] std::io::Error),
     #[error("importing {0}: {1}")]
@@ -212,23 +217,51 @@ fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
-/// Imports an archive into the containerd at `socket`, into the namespace of the CRI plugin.
-pub async fn import(socket: &Path, tar: &Path) -> Result<(), ImageError> {
+/// Imports an archive, plain or compressed with gzip, into the containerd at `socket`, into the namespace of the CRI plugin.
+/// Returns the names of its images.
+pub async fn import(socket: &Path, tar: &Path) -> Result<Vec<String>, ImageError> {
+    let path = tar.to_owned();
+    let prepare = move || prepare(&path);
+    let (names, plain) = tokio::task::spawn_blocking(prepare)
+        .await
+        .unwrap_or_else(|panicked| Err(io::Error::other(panicked)))
+        .map_err(|error| ImageError::Archive(tar.to_owned(), error))?;
     let output = tokio::process::Command::new("ctr")
         .arg("--address")
         .arg(socket)
         .args(["--namespace", CONTAINERD_NAMESPACE, "images", "import"])
-        .arg(tar)
+        .arg(plain.as_ref().map_or(tar, |plain| &plain.0))
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output()
         .await
         .map_err(ImageError::Ctr)?;
     if output.status.success() {
-        return Ok(());
+        return Ok(names);
     }
     let text = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     Err(ImageError::Import(tar.to_owned(), text))
+}
+
+/// A decompressed copy of an archive, which is removed when it is dropped.
+struct Plain(PathBuf);
+
+impl Drop for Plain {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Reads the names of an archive's images, and decompresses it if necessary, because `ctr` does not.
+fn prepare(path: &Path) -> io::Result<(Vec<String>, Option<Plain>)> {
+    let (mut archive, compressed) = names::open(path)?;
+    if !compressed {
+        return Ok((names::of_archive(archive)?, None));
+    }
+    let name = format!(".{}.plain", path.file_name().unwrap_or_default().to_string_lossy());
+    let plain = Plain(path.with_file_name(name));
+    io::copy(&mut archive, &mut std::fs::File::create(&plain.0)?)?;
+    Ok((names::of_archive(std::fs::File::open(&plain.0)?)?, Some(plain)))
 }
 
 /// Writes an archive to a file atomically.
@@ -238,7 +271,9 @@ pub fn write(path: &Path, archive: &[u8]) -> Result<(), ImageError> {
             std::fs::create_dir_all(parent)?;
         }
         let partial = path.with_extension("partial");
-        std::fs::write(&partial, archive)?;
+        let mut file = std::fs::File::create(&partial)?;
+        file.write_all(archive)?;
+        file.sync_all()?;
         std::fs::rename(&partial, path)
     };
     write().map_err(|e| ImageError::Write(path.to_owned(), e))

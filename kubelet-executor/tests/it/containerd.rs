@@ -211,8 +211,11 @@ fn unread_input_does_not_keep_an_exec() {
     let path = "/exec/ns/web/c?command=sh&command=-c&command=head+-c+5;+exit+7&stdin=1&stdout=1";
     // More than all buffers on the way hold.
     let input_bytes = 30 << 20;
-    let websocket = fixture.block_on(tokio::time::timeout(EXEC_MAX, client.exec_flooded(path, input_bytes)));
-    let spdy = fixture.block_on(tokio::time::timeout(EXEC_MAX, client.exec_spdy_flooded(path, input_bytes)));
+    let websocket = fixture
+        .block_on(async { tokio::time::timeout(EXEC_MAX, client.exec_flooded(path, input_bytes)).await });
+    let spdy = fixture.block_on(async {
+        tokio::time::timeout(EXEC_MAX, client.exec_spdy_flooded(path, input_bytes)).await
+    });
     for ran in [websocket, spdy] {
         let ran = ran.expect("it ends");
         assert_eq!(ran.stdout, "\0\0\0\0\0");

@@ -35,6 +35,8 @@ pub struct Fixture {
     running: Option<RunningExecutor>,
     /// The third byte of the Pod CIDR: tests run in parallel.
     pub subnet: u8,
+    /// `stop_grace_max_ms` of the configuration.
+    pub stop_grace_max_ms: Option<u64>,
 }
 
 struct RunningExecutor {
@@ -49,7 +51,15 @@ impl Fixture {
         write_certificates(dir.path());
         static NEXT: AtomicU8 = AtomicU8::new(77);
         let subnet = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self { dir, agent: Arc::default(), api: Arc::default(), fake, running: None, subnet }
+        Self {
+            dir,
+            agent: Arc::default(),
+            api: Arc::default(),
+            fake,
+            running: None,
+            subnet,
+            stop_grace_max_ms: None,
+        }
     }
 
     pub fn config(&self) -> Config {
@@ -58,6 +68,7 @@ impl Fixture {
             "node_name": "n1", "node_ip": "127.0.0.1", "root_dir": root.join("node"),
             "api_server": "https://127.0.0.1:1", "pod_cidr": format!("10.244.{}.0/24", self.subnet),
             "ca_file": root.join("ca.crt"), "cert_file": root.join("node.crt"), "key_file": root.join("node.key"),
+            "stop_grace_max_ms": self.stop_grace_max_ms,
         }))
         .unwrap()
     }

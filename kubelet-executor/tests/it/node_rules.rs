@@ -84,3 +84,24 @@ fn a_restarted_executor_goes_on_from_the_newest_version() {
     assert!(has_new_image(&status) && status["observedGeneration"] == 2, "{status:#}");
     assert_eq!(fake.starts(), ["web/c", "web/c"]);
 }
+
+#[test]
+fn a_stop_grants_each_pod_its_own_grace_period_up_to_the_configured_one() {
+    let (mut fixture, fake) = fixture();
+    let stubborn = pod(
+        "web",
+        json!({ "containers": [{ "name": "c", "image": "i:1" }], "terminationGracePeriodSeconds": 600 }),
+    );
+    for (restarts, granted) in [(0, 600), (1, 2)] {
+        fixture.launch(&stubborn);
+        fixture.wait_for_status("uid-web", "running", |status| {
+            let container = &status["containerStatuses"][0];
+            container["ready"] == true && container["restartCount"] == restarts
+        });
+        fixture.stop();
+        assert_eq!(fake.stop_graces().last(), Some(&std::time::Duration::from_secs(granted)));
+        assert_eq!(kubelet_executor::StoppingNode::read(&fixture.config()), None, "no stop is in progress");
+        fixture.stop_grace_max_ms = Some(2000);
+        fixture.start();
+    }
+}

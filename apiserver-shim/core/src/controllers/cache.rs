@@ -122,9 +122,16 @@ pub struct ControllerCache {
     kinds: BTreeMap<String, Vec<ServedKind>>,
     indexing: BTreeMap<GroupResource, Indexing>,
     indices: Indices,
+    /// When the controllers of this process started.
+    started_at: Seconds,
 }
 
 impl ControllerCache {
+    /// Sets when the controllers of this process started.
+    pub fn started_at(self, started_at: Seconds) -> ControllerCache {
+        ControllerCache { started_at, ..self }
+    }
+
     /// An empty cache with the indices that these inputs need.
     pub fn new<'a>(inputs: impl IntoIterator<Item = &'a Input>) -> ControllerCache {
         let mut cache = ControllerCache::default();

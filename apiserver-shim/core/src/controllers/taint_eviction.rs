@@ -47,7 +47,7 @@ impl Controller for TaintEvictionController {
         let Some(pod) = view.get::<Pod>(&key.key).filter(|pod| pod.deletion.is_none()) else { return plan };
         let node = pod.node().and_then(|node| view.get::<Node>(&Key::new("", node)));
         let Some(node) = node.filter(|node| evicts(node)) else { return plan };
-        match toleration_deadline(pod, node, view.now) {
+        match toleration_deadline(pod, node, view) {
             TolerationDeadline::Never => {}
             TolerationDeadline::At(at) if at > view.now => plan.requeue_after(at - view.now),
             TolerationDeadline::At(_) => {
@@ -82,8 +82,9 @@ enum TolerationDeadline {
 }
 
 /// The first time at which the Pod no longer tolerates one of the node's `NoExecute` taints. `tolerationSeconds` counts from
-/// the later of the taint and the Pod's binding.
-fn toleration_deadline(pod: &Pod, node: &Node, now: Seconds) -> TolerationDeadline {
+/// the latest of the taint, the Pod's binding, and the start of the controllers: after a stop of the whole cluster, Nodes have
+/// time to come back.
+fn toleration_deadline(pod: &Pod, node: &Node, view: &View<'_>) -> TolerationDeadline {
     let status = pod.status_value();
     let scheduled = condition(&status, "PodScheduled").map(|c| access::text(c, &["lastTransitionTime"]));
     let bound_at = scheduled.and_then(seconds).unwrap_or(pod.created);
@@ -91,7 +92,7 @@ fn toleration_deadline(pod: &Pod, node: &Node, now: Seconds) -> TolerationDeadli
     for taint in node.taints.iter().filter(|t| t.effect == TaintEffect::NoExecute) {
         let tolerating: Vec<&Toleration> =
             pod.shape.tolerations.iter().filter(|t| t.tolerates(taint)).collect();
-        let since = taint.added.unwrap_or(now).max(bound_at);
+        let since = taint.added.unwrap_or(view.now).max(bound_at).max(view.started_at());
         let limit = if tolerating.is_empty() {
             Some(since)
         } else {

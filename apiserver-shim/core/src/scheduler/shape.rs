@@ -116,6 +116,8 @@ pub struct PodShape {
     pub affinity: Option<NodeAffinity>,
     pub tolerations: Vec<Toleration>,
     pub priority: i32,
+    /// `terminationGracePeriodSeconds`.
+    pub grace_seconds: Option<u64>,
     /// Named container ports. Services need them, not the scheduler, but Pods of a template share them too.
     pub ports: Vec<PodPort>,
     /// An unsupported hard constraint, which prevents placement.
@@ -146,8 +148,10 @@ impl PodShape {
                 Some(PodPort { name: name.into(), port: number(p, "containerPort")?, protocol: protocol(p) })
             })?
         };
+        let grace = access::int(spec, &["terminationGracePeriodSeconds"]);
         PodShape {
             requests: requests(spec),
+            grace_seconds: grace.and_then(|seconds| u64::try_from(seconds).ok()),
             host_ports: ports().filter_map(host_port).collect(),
             node_selector: access::entries(spec, &["nodeSelector"])
                 .filter_map(|(k, v)| Some((k.into(), v.as_str()?.into())))

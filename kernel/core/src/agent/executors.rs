@@ -47,6 +47,7 @@ impl Agent {
         executor_id: &ExecutorId,
         out: &mut Effects,
     ) {
+        let stopping = self.stopping.is_some();
         let Some(framework) = self.frameworks.get_mut(framework_id) else { return };
         let gone = framework.state_for(TaskState::Gone);
         let Some(executor) = framework.executors.get_mut(executor_id) else { return };
@@ -67,6 +68,10 @@ impl Agent {
                 executor.phase = ExecutorPhase::Terminating { respawn };
             }
             ExecutorPhase::Terminating { .. } => {}
+            // The grace periods of its tasks have ended.
+            ExecutorPhase::Running if stopping => {
+                return self.end_executor(now, framework_id, executor_id, None, out);
+            }
             ExecutorPhase::Running => return,
             ExecutorPhase::Waiting => return self.respawn(now, framework_id, executor_id, out),
         }
@@ -159,7 +164,7 @@ impl Agent {
         if self.stopping.is_some() && executor.info.respawns() && !shutting_down {
             executor.phase = ExecutorPhase::Waiting;
             executor.subscribed = false;
-            return self.stop_if_done(out);
+            return self.stop_if_done(now, out);
         }
         if executor.respawns_now() && wanted && !shutting_down {
             return self.wait_to_respawn(now, &framework_id, &executor_id);
@@ -234,7 +239,7 @@ impl Agent {
         } else {
             self.remove_framework_if_idle(framework_id, out);
         }
-        self.stop_if_done(out);
+        self.stop_if_done(now, out);
     }
 }
 

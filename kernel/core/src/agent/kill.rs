@@ -105,6 +105,7 @@ impl Agent {
         out: &mut Effects,
     ) {
         let default_grace = self.config.executor_shutdown_grace;
+        let limit = self.config.stop_grace_max.filter(|_| self.stopping.is_some());
         let framework = self.frameworks.get_mut(framework_id);
         let Some(executor) = framework.and_then(|f| f.executors.get_mut(executor_id)) else { return };
         if let Some(terminal_state) = terminal_state {
@@ -122,6 +123,7 @@ impl Agent {
         match executor.connection {
             Some(connection) => {
                 let grace = executor.info.shutdown_grace.unwrap_or(default_grace);
+                let grace = limit.map_or(grace, |limit| grace.min(limit));
                 out.send_to_executor(connection, ExecutorEvent::Shutdown);
                 self.timers.arm(Timer::Executor(framework_id.clone(), executor_id.clone()), now + grace);
             }

@@ -92,6 +92,9 @@ impl Agent {
         }
         self.link = LinkState::Registered { silence_max, last_message_at: now };
         self.timers.disarm(&Timer::Register);
+        if self.stopping.is_some() {
+            out.send_to_master(ToMaster::Stopping);
+        }
         self.flush_updates(now, None, out);
         for key in unknown_here {
             self.report_unknown_task(now, key, out);

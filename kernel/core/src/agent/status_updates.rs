@@ -78,7 +78,7 @@ impl UpdateStream {
         PushOutcome::Queued
     }
 
-    fn latest_state(&self) -> Option<TaskState> {
+    pub(super) fn latest_state(&self) -> Option<TaskState> {
         self.queue.back().map(|status| status.state)
     }
 
@@ -216,10 +216,16 @@ impl Agent {
             out.persist(Record::TaskRemoved { framework_id: framework_id.clone(), task_id });
         }
         self.remove_framework_if_idle(&framework_id, out);
+        self.stop_if_done(now, out);
     }
 }
 
 impl super::AgentTask {
+    /// Its grace period: that of a requested kill, or its own.
+    pub(super) fn grace(&self) -> Option<Duration> {
+        self.kill.flatten().or(self.task.info.kill_grace)
+    }
+
     /// Records a status: the latest of each state, without data.
     pub(super) fn apply(&mut self, status: &Arc<TaskStatus>) {
         let status = status.without_data();

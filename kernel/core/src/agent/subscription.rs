@@ -175,6 +175,7 @@ impl Agent {
                 self.update_from_executor(now, &task_key, status, connection, out);
                 if ends {
                     self.limits_changed(&key.0, &key.1, out);
+                    self.stop_idle_executor(now, &key.0, &key.1, out);
                 }
             }
             Call::Message { data } => {

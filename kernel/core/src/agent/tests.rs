@@ -3,6 +3,7 @@
 mod random;
 mod recovery;
 mod script;
+mod stops;
 
 use expect_test::{Expect, expect};
 use kernel_model::task::TaskState::*;
@@ -261,72 +262,6 @@ fn shutdown_of_an_executor_and_of_a_framework() {
             persist ExecutorRemoved y
             persist FrameworkRemoved F
             master: ExitedExecutor y 9
-        "#]],
-    );
-}
-
-#[test]
-fn a_second_stop_kills_at_once() {
-    let mut s = Script::registered_agent();
-    s.respawning = true;
-    s.run_on("k", "p1", true);
-    s.subscribe("k", 1);
-    s.take_log();
-    s.stop();
-    s.stop();
-    s.exit(0, 9);
-    check(
-        &mut s,
-        expect![[r#"
-        > stop
-        terminate c0
-        > stop
-        destroy c0
-        > exit c0
-        close 1
-        stopped
-    "#]],
-    );
-}
-
-#[test]
-fn an_orderly_stop_kills_tasks_but_not_those_of_respawned_executors() {
-    let mut s = Script::registered_agent();
-    s.run_on("x", "t1", true);
-    s.subscribe("x", 1);
-    s.respawning = true;
-    s.run_on("k", "p1", true);
-    s.subscribe("k", 2);
-    s.take_log();
-    s.stop();
-    s.update("x", "t1", Killed, 1);
-    s.exit(0, 0);
-    s.exit(1, 0);
-    s.crash(&[]);
-    s.tick_after(0.25);
-    check(
-        &mut s,
-        expect![[r#"
-            > stop
-            terminate c1
-            1 <- Shutdown
-            > update t1 Killed #1
-            persist Update t1 Killed #1
-            master: Update t1 Killed #1 latest Killed
-            1 <- Acknowledged t1 #1
-            limits c0 cpus 0.1 mem 32
-            reply ok
-            > exit c0
-            persist ExecutorRemoved x
-            close 1
-            master: ExitedExecutor x 0
-            > exit c1
-            close 2
-            stopped
-            > crash, living containers []
-            > tick
-            persist Executor k c2
-            start k c2 cpus 1.1 mem 96
         "#]],
     );
 }

@@ -49,6 +49,11 @@ impl Master {
         if message_since_ping {
             agent.missed_pings = 0;
         }
+        if agent.stopping {
+            // It was stopped in order, so its link is not coming back soon.
+            agent.link = None;
+            return self.mark_unreachable(&id, "the agent was stopped");
+        }
         agent.link = None;
         agent.state = AgentState::Disconnected;
         agent.epoch += 1;
@@ -62,6 +67,16 @@ impl Master {
             Timer::AgentReregister { agent: id.clone(), epoch },
         );
         self.timers.set(self.now + self.config.ping_interval, Timer::Ping { agent: id, epoch });
+    }
+
+    /// The agent's machine or operator stops it: its resources are not offered any more.
+    pub(super) fn agent_stops(&mut self, id: &AgentId) {
+        let Some(agent) = self.agents.get_mut(id).filter(|agent| !agent.stopping) else { return };
+        agent.stopping = true;
+        let slot = agent.slot;
+        self.allocator.set_agent_active(slot, false);
+        self.withdraw_agent_offers(id);
+        self.changed_agents.insert(id.clone());
     }
 
     /// Frameworks without checkpointing lose their tasks when the agent disconnects.

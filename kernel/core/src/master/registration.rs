@@ -93,6 +93,7 @@ impl Master {
             state: AgentState::Connected,
             link: Some(link),
             deactivated,
+            stopping: false,
             registered_at: self.now,
             reregistered_at: None,
             tasks: BTreeMap::new(),
@@ -167,6 +168,7 @@ impl Master {
         let agent = self.agents.get_mut(id).expect("invariant: looked up by the caller");
         let old = agent.link.replace(link);
         agent.state = AgentState::Connected;
+        agent.stopping = false;
         agent.epoch += 1;
         agent.reregistered_at = Some(self.now);
         let (slot, deactivated) = (agent.slot, agent.deactivated);

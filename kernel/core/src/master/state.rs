@@ -79,6 +79,8 @@ pub struct Agent {
     pub link: Option<LinkId>,
     /// Whether an operator deactivated it.
     pub deactivated: bool,
+    /// Whether it is being stopped on its machine.
+    pub stopping: bool,
     /// Registration with this master.
     pub registered_at: Time,
     /// Latest re-registration with this master.
@@ -105,14 +107,17 @@ pub struct Agent {
 impl Agent {
     /// Whether its resources may be offered.
     pub fn is_active(&self) -> bool {
-        self.state == AgentState::Connected && !self.deactivated
+        self.state == AgentState::Connected && !self.deactivated && !self.stopping
     }
 
     /// The state for the operator API and projections.
     pub fn snapshot(&self) -> AgentSnapshot {
         AgentSnapshot {
             info: self.info.clone(),
-            state: self.state,
+            state: match self.state {
+                AgentState::Connected if self.stopping => AgentState::Stopping,
+                state => state,
+            },
             registered_at: self.registered_at,
             reregistered_at: self.reregistered_at,
             total: self.info.resources.clone(),

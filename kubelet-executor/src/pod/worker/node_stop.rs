@@ -1,6 +1,6 @@
 //! The stop of a Pod with its node: nothing is reported, and the Pod starts again with the node.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use executor_core::{
     Event,
@@ -13,9 +13,6 @@ use tokio::sync::mpsc;
 
 use super::Worker;
 use crate::pod::{containers, record, sandbox};
-
-/// The longest grace period when the whole node stops.
-const NODE_STOP_GRACE_MAX: Duration = Duration::from_secs(20);
 
 impl Worker {
     /// Writes the record that [`Self::restore_interrupted`] reads. Called when everything has stopped and nothing is
@@ -90,7 +87,7 @@ impl Worker {
 
     /// Stops containers (name and id), each within the Pod's grace period or the limit of a node stop.
     async fn stop_containers(&self, pod: &Arc<Pod>, ips: &[String], containers: Vec<(String, String)>) {
-        let grace = spec::grace(pod).min(NODE_STOP_GRACE_MAX);
+        let grace = self.context.stop_grace(pod);
         let stops = containers
             .iter()
             .map(|(name, id)| containers::stop(&self.context, pod, ips, name, id, grace, true));

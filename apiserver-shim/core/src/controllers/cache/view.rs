@@ -41,6 +41,11 @@ impl<'a> View<'a> {
         View { cache, now, refusal, visited: Cell::new(0) }
     }
 
+    /// When the controllers of this process started: what happened before, nobody has observed.
+    pub fn started_at(&self) -> Seconds {
+        self.cache.started_at
+    }
+
     /// How many objects have been read through this view: the work of a call, counted.
     pub fn visited(&self) -> usize {
         self.visited.get()

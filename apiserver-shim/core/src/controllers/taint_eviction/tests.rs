@@ -47,6 +47,29 @@ fn pods_are_evicted_when_toleration_seconds_end() {
     expect!["deletes false, again None, actions 0"].assert_eq(&outcome(for_ever, 9_999));
 }
 
+/// A taint from before a restart of the whole cluster evicts nothing at once: the Node has not had time to come back.
+#[test]
+fn toleration_seconds_count_from_the_start_of_the_controllers() {
+    let taint = json!([{"key": UNREACHABLE, "effect": "NoExecute", "timeAdded": "1970-01-01T00:01:40Z"}]);
+    let mut cluster = TestCluster { now: 50_010, ..TestCluster::default() };
+    cluster.add(served("", "nodes"), node("Unknown", taint));
+    cluster.add(
+        served("", "pods"),
+        json!({
+            "metadata": {"name": "p", "namespace": "ns", "uid": "p"},
+            "spec": {"nodeName": "n", "tolerations": [
+                {"key": UNREACHABLE, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300},
+            ]},
+            "status": {"phase": "Running"},
+        }),
+    );
+    let cache = cluster.cache().started_at(50_000);
+    let pod = ObjectName::new(served("", "pods"), "ns", "p");
+    let plan = TaintEvictionController.reconcile(&View::new(&cache, cluster.now, None), &pod);
+    assert_eq!(plan.requeue_after, Some(290));
+    assert!(plan.actions.is_empty());
+}
+
 /// `tolerationSeconds` counts from the later of the taint and the binding.
 #[test]
 fn toleration_seconds_count_from_taint_and_binding() {

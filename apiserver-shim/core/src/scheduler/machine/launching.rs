@@ -379,7 +379,8 @@ fn task(
         resources,
         executor: Some(executor.clone()),
         command: None,
-        kill_grace: None,
+        // For the agent, whose stop waits for it.
+        kill_grace: pod.pod.shape.grace_seconds.map(Duration::from_secs),
         max_completion_time: None,
         data,
         labels: Labels::default()

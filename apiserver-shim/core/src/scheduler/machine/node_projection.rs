@@ -134,7 +134,7 @@ fn is_label_value(text: &str) -> bool {
 /// Whether the agent is reachable; `None` if that is unknown.
 pub fn is_up(agent: &AgentSnapshot) -> Option<bool> {
     match agent.state {
-        AgentState::Connected => Some(true),
+        AgentState::Connected | AgentState::Stopping => Some(true),
         // Disconnected, or not yet registered after a restart of the master: no reason to evict Pods.
         AgentState::Recovered | AgentState::Disconnected => None,
         AgentState::Unreachable | AgentState::Removed | AgentState::Gone => Some(false),
@@ -248,6 +248,9 @@ fn project_conditions(
     let install;
     let ready = match (up, lacking) {
         (false, _) => ["Ready", "Unknown", "NodeStatusUnknown", "Kubelet stopped posting node status."],
+        (true, _) if agent.state == AgentState::Stopping => {
+            ["Ready", "False", "KubeletNotReady", "node is shutting down"]
+        }
         (true, Some(lacking)) => {
             install = format!(
                 "containers cannot run: apt-get install {lacking} (on Debian), then restart the agent"

@@ -20,6 +20,7 @@ pub struct Script {
     agent: Agent,
     now: Time,
     pub respawning: bool,
+    pub kill_grace: Option<Duration>,
     containers: Vec<ContainerId>,
     made_here: Vec<UpdateId>,
     records: Vec<Record>,
@@ -95,6 +96,7 @@ impl Script {
             agent: Agent::new(config(0)),
             now: Time(1_000_000_000_000),
             respawning: false,
+            kill_grace: None,
             containers: Vec::new(),
             made_here: Vec::new(),
             records: Vec::new(),
@@ -237,6 +239,7 @@ impl Script {
             }
             ToMaster::Message { executor_id, .. } => format!("Message from {executor_id}"),
             ToMaster::Pong => "Pong".into(),
+            ToMaster::Stopping => "Stopping".into(),
             ToMaster::Unregister => "Unregister".into(),
         }
     }
@@ -322,7 +325,7 @@ impl Script {
 
     pub fn run_on(&mut self, on: &str, id: &str, launch_executor: bool) {
         let executor = Some(executor(on, self.respawning).into());
-        let launch = Launch::Task(task(id).into());
+        let launch = Launch::Task(TaskInfo { kill_grace: self.kill_grace, ..task(id) }.into());
         let message =
             ToAgent::RunTask { framework: framework(true).into(), executor, launch, launch_executor };
         self.registered_with(&format!("run {id} on {on}"), message);
@@ -357,6 +360,10 @@ impl Script {
 
     pub fn end_framework(&mut self) {
         self.registered_with("end framework", ToAgent::ShutdownFramework { framework_id: "F".into() });
+    }
+
+    pub fn limit_stop(&mut self, longest: Duration) {
+        self.agent.config.stop_grace_max = Some(longest);
     }
 
     pub fn stop(&mut self) {

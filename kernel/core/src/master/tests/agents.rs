@@ -362,6 +362,24 @@ fn an_agent_without_id_replaces_the_one_at_its_address() {
 }
 
 #[test]
+fn a_stopped_agent_is_unreachable_when_its_link_closes_and_may_come_back() {
+    let mut c = running_cluster();
+    c.send_message(1, ToMaster::Stopping);
+    check(&mut c, expect![[r#""#]]);
+    assert_eq!(c.master.agent(&"m-S0".into()).unwrap().snapshot().state, AgentState::Stopping);
+    c.disconnect(1);
+    check(
+        &mut c,
+        expect![[r#"
+        put Agent(AgentId(m-S0))
+        s1 <- Update t Unreachable by Master AgentRemoved 'Agent h1 is unreachable: the agent was stopped'
+        s1 <- Failure { agent_id: Some(AgentId(m-S0)), executor_id: None, status: None }
+    "#]],
+    );
+    assert_eq!(c.master.absent_agents().next().unwrap().snapshot().state, AgentState::Unreachable);
+}
+
+#[test]
 fn a_task_id_that_was_reused_meanwhile() {
     let mut c = running_cluster();
     c.disconnect(1);

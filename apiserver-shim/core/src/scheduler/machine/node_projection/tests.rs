@@ -83,6 +83,8 @@ fn conditions_follow_the_agent() {
     };
     let mut there = agent(&[]);
     expect![[r#""True" "KubeletReady" "kubelet is posting ready status""#]].assert_eq(&ready(&there));
+    there.state = AgentState::Stopping;
+    expect![[r#""False" "KubeletNotReady" "node is shutting down""#]].assert_eq(&ready(&there));
     there.state = AgentState::Unreachable;
     expect![[r#""Unknown" "NodeStatusUnknown" "Kubelet stopped posting node status.""#]]
         .assert_eq(&ready(&there));

@@ -1,0 +1,128 @@
+//! The images of a node, for its operator: imported from a file into the runtime of a running node, and listed.
+
+use std::{
+    io::{self, Read},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use cri::v1;
+
+use super::{containerd, images};
+use crate::config::Config;
+
+/// How long the runtime may take to show an imported image: it learns of it by an event.
+const SHOWN_AFTER: Duration = Duration::from_secs(10);
+/// Polling interval.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Why the images of a node cannot be read or changed.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum ImageStoreError {
+    #[error("the container runtime at {0} does not answer; start the agent of this machine first")]
+    NoRuntime(PathBuf, #[source] cri::Error),
+    #[error("reading the archive")]
+    Read(#[source] io::Error),
+    #[error(transparent)]
+    Import(#[from] images::ImageError),
+    #[error("the archive names no image; save it by its name, as with: docker save NAME:TAG")]
+    Unnamed,
+    #[error("the runtime does not show the imported image {0}")]
+    NotShown(String),
+}
+
+/// An image of the node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct StoredImage {
+    /// The digest of its configuration.
+    pub id: String,
+    pub tags: Vec<String>,
+    pub digests: Vec<String>,
+    pub bytes: u64,
+}
+
+/// The image store of a node.
+pub struct ImageStore {
+    socket: PathBuf,
+    client: cri::Client,
+}
+
+impl ImageStore {
+    /// Connects to the runtime of a running node.
+    pub async fn connect(config: &Config) -> Result<Self, ImageStoreError> {
+        let socket = match &config.cri_endpoint {
+            Some(endpoint) => PathBuf::from(endpoint.strip_prefix("unix://").unwrap_or(endpoint)),
+            None => containerd::Paths::of(config).socket,
+        };
+        let failed = |error| ImageStoreError::NoRuntime(socket.clone(), error);
+        let client = cri::Client::new(&socket).map_err(failed)?;
+        client.version(v1::VersionRequest::default()).await.map_err(failed)?;
+        Ok(Self { socket, client })
+    }
+
+    /// The runtime's socket.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// All images, ordered by their first tag.
+    pub async fn list(&self) -> Result<Vec<StoredImage>, ImageStoreError> {
+        let listed = self.client.list_images(v1::ListImagesRequest::default()).await;
+        let listed = listed.map_err(|error| ImageStoreError::NoRuntime(self.socket.clone(), error))?;
+        let mut images: Vec<StoredImage> = listed
+            .images
+            .into_iter()
+            .map(|image| StoredImage {
+                id: image.id,
+                tags: image.repo_tags,
+                digests: image.repo_digests,
+                bytes: image.size,
+            })
+            .collect();
+        images.sort_by(|a, b| (&a.tags, &a.id).cmp(&(&b.tags, &b.id)));
+        Ok(images)
+    }
+
+    /// Imports a docker-archive or OCI archive, plain or compressed with gzip, and returns the names of its images once the
+    /// runtime shows them. `scratch` is a directory with room for the archive.
+    pub async fn import(
+        &self,
+        archive: &mut dyn Read,
+        scratch: &Path,
+    ) -> Result<Vec<String>, ImageStoreError> {
+        let mut file = tempfile_in(scratch).map_err(ImageStoreError::Read)?;
+        io::copy(archive, &mut file.1).map_err(ImageStoreError::Read)?;
+        let names = images::import(&self.socket, &file.0.0).await?;
+        if names.is_empty() {
+            return Err(ImageStoreError::Unnamed);
+        }
+        for name in &names {
+            let deadline = tokio::time::Instant::now() + SHOWN_AFTER;
+            while !containerd::knows(&self.client, name).await {
+                if tokio::time::Instant::now() > deadline {
+                    return Err(ImageStoreError::NotShown(name.clone()));
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        }
+        Ok(names)
+    }
+}
+
+/// A file that is removed when it is dropped.
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+fn tempfile_in(scratch: &Path) -> io::Result<(Scratch, std::fs::File)> {
+    std::fs::create_dir_all(scratch)?;
+    let path = scratch.join(format!(".import-{}", uuid::Uuid::new_v4()));
+    let file = std::fs::File::create_new(&path)?;
+    Ok((Scratch(path), file))
+}
