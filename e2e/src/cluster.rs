@@ -272,6 +272,18 @@ impl Cluster {
         self.member(name)?.start()
     }
 
+    /// Starts a member again with further arguments.
+    pub fn restart_with(&mut self, name: &str, extra: &[&str]) -> anyhow::Result<()> {
+        let member = self.member(name)?;
+        member.add_arguments(extra);
+        member.start()
+    }
+
+    /// The address of the Kubernetes API.
+    pub fn api_address(&self) -> &str {
+        &self.api
+    }
+
     /// Starts a member (again) and waits for its first line of output only.
     pub fn launch(&mut self, name: &str) -> anyhow::Result<()> {
         self.member(name)?.launch()

@@ -61,6 +61,11 @@ impl Member {
         self.process.as_ref().map(Child::id)
     }
 
+    /// Adds arguments for the next start.
+    pub fn add_arguments(&mut self, extra: &[&str]) {
+        self.arguments.extend(extra.iter().map(|argument| (*argument).to_owned()));
+    }
+
     /// Starts it (again) and waits for the ready line of this start.
     pub fn start(&mut self) -> anyhow::Result<()> {
         let before = self.log().len();

@@ -14,6 +14,8 @@ mod machines;
 mod mixed_workloads;
 #[path = "all/nodes.rs"]
 mod nodes;
+#[path = "all/operating.rs"]
+mod operating;
 #[path = "all/pulls.rs"]
 mod pulls;
 #[path = "all/refusals.rs"]

@@ -14,6 +14,7 @@ use e2e::{
     cluster::{self, Cluster},
     member,
     program::{self, wait_for},
+    rounds::fault_rounds,
 };
 use rustix::process::Signal;
 use serde_json::json;
@@ -58,7 +59,7 @@ fn is_ready(cluster: &Cluster) -> anyhow::Result<program::Output> {
 fn a_full_disk_refuses_creates_and_writes_resume_by_themselves() -> anyhow::Result<()> {
     let mut cluster = Cluster::server_on_small_disk(160)?;
     let ballast = cluster.data().join("ballast");
-    for round in 0..3 {
+    for round in 0..fault_rounds().max(2) {
         let name = |what: &str| format!("{what}-{round}");
         config_map(&cluster, &name("kept"))?.ok()?;
         config_map(&cluster, &name("removed"))?.ok()?;

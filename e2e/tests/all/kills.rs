@@ -1,9 +1,12 @@
-//! SIGKILL to server, agent, executor and containerd in turn: each recovers, no task starts twice, no update is lost.
+//! SIGKILL to server, agent, executor and containerd in turn, and orderly stops of the server: each recovers, no task starts twice,
+//! no update is lost.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::Context;
-use e2e::{cluster::Cluster, etcd::Etcd, framework::Framework, member, program::wait_for};
+use e2e::{
+    cluster::Cluster, etcd::Etcd, framework::Framework, member, program::wait_for, rounds::fault_rounds,
+};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -45,42 +48,70 @@ fn assert_recovered(
     assert_ledger_holds(cluster)
 }
 
-fn everything_is_killed(mut cluster: Cluster) -> anyhow::Result<()> {
+/// Kills each process in turn, and stops and starts those that have an orderly stop.
+fn each_part_fails(cluster: &mut Cluster) -> anyhow::Result<()> {
+    for killed in ["server", "agent"] {
+        let before = pods(cluster)?;
+        cluster.kill(killed)?;
+        std::thread::sleep(Duration::from_secs(2));
+        cluster.start(killed)?;
+        assert_recovered(cluster, &before, killed)?;
+    }
+    let executor: fn(&str) -> bool = |line| line.ends_with(" executor");
+    let containerd: fn(&str) -> bool = |line| line.contains("containerd --config");
+    for (part, is_it) in [("the executor", executor), ("containerd", containerd)] {
+        let before = pods(cluster)?;
+        let pid = cluster.process(part, is_it)?;
+        member::send(pid, Signal::KILL);
+        wait_for("the process to be restarted", Duration::from_secs(60), || {
+            Ok(cluster.process(part, is_it).ok().filter(|again| *again != pid))
+        })?;
+        assert_recovered(cluster, &before, part)?;
+    }
+    // An orderly stop of the server, as of a closed terminal: what runs goes on.
+    for signal in [Signal::TERM, Signal::HUP] {
+        let before = pods(cluster)?;
+        cluster.stop_by("server", signal, &[])?;
+        cluster.start("server")?;
+        assert_recovered(cluster, &before, "the server (stopped)")?;
+    }
+    Ok(())
+}
+
+fn everything_is_killed(mut cluster: Cluster, rounds: usize) -> anyhow::Result<()> {
     cluster.kubectl(&["apply", "-f", "manifests/examples/web.yaml"])?;
     cluster.kubectl(&["rollout", "status", "deployment/web", "--timeout=90s"])?;
+    // Some run at any time of each round.
+    let (tasks, patience) = (200 * rounds, Duration::from_secs(300 * rounds as u64));
+    let deadline = (patience + Duration::from_secs(100)).as_secs().to_string();
     let mut framework = Framework::start(
         &cluster,
         "batch",
-        &["--tasks", "200", "--long", "60", "--seconds", "1", "--cpus", "0.05", "--deadline", "400"],
+        &[
+            "--tasks",
+            &tasks.to_string(),
+            "--long",
+            "60",
+            "--seconds",
+            "1",
+            "--cpus",
+            "0.05",
+            "--deadline",
+            &deadline,
+        ],
     )?;
     wait_for("some tasks to finish", Duration::from_secs(60), || {
         Ok((framework.count("TASK_FINISHED") > 5).then_some(()))
     })
     .with_context(|| framework.tail())?;
 
-    for killed in ["server", "agent"] {
-        let before = pods(&cluster)?;
-        cluster.kill(killed)?;
-        std::thread::sleep(Duration::from_secs(2));
-        cluster.start(killed)?;
-        assert_recovered(&cluster, &before, killed)?;
+    for _ in 0..rounds {
+        each_part_fails(&mut cluster)?;
     }
-    let executor: fn(&str) -> bool = |line| line.ends_with(" executor");
-    let containerd: fn(&str) -> bool = |line| line.contains("containerd --config");
-    for (part, is_it) in [("the executor", executor), ("containerd", containerd)] {
-        let before = pods(&cluster)?;
-        let pid = cluster.process(part, is_it)?;
-        member::send(pid, Signal::KILL);
-        wait_for("the process to be restarted", Duration::from_secs(60), || {
-            Ok(cluster.process(part, is_it).ok().filter(|again| *again != pid))
-        })?;
-        assert_recovered(&cluster, &before, part)?;
-    }
-
-    framework.wait(Duration::from_secs(300))?;
-    assert_eq!(framework.count("TASK_FINISHED"), 201, "{}", framework.tail());
+    framework.wait(patience)?;
+    assert_eq!(framework.count("TASK_FINISHED"), tasks + 1, "{}", framework.tail());
     let starts = framework.starts()?;
-    assert_eq!(starts.len(), 201, "tasks that ran");
+    assert_eq!(starts.len(), tasks + 1, "tasks that ran");
     for (name, starts) in starts {
         assert_eq!(starts, 1, "{name} was started {starts} times");
     }
@@ -90,7 +121,10 @@ fn everything_is_killed(mut cluster: Cluster) -> anyhow::Result<()> {
 
 #[test]
 fn each_process_survives_kill_9() -> anyhow::Result<()> {
-    everything_is_killed(Cluster::split(&["--heartbeat-interval", "1", "--agent-ping-timeout", "2"])?)
+    everything_is_killed(
+        Cluster::split(&["--heartbeat-interval", "1", "--agent-ping-timeout", "2"])?,
+        fault_rounds(),
+    )
 }
 
 #[test]
@@ -98,7 +132,7 @@ fn each_process_survives_kill_9_on_etcd() -> anyhow::Result<()> {
     let etcd = Etcd::start()?;
     let store = format!("etcd={}", etcd.endpoint);
     let short = ["--heartbeat-interval", "1", "--agent-ping-timeout", "2"];
-    everything_is_killed(Cluster::split(&[&short[..], &["--store", &store]].concat())?)
+    everything_is_killed(Cluster::split(&[&short[..], &["--store", &store]].concat())?, 1)
 }
 
 #[test]

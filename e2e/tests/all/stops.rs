@@ -2,7 +2,7 @@
 
 use std::{fs, thread::sleep, time::Duration};
 
-use e2e::{cluster::Cluster, program::wait_for};
+use e2e::{cluster::Cluster, program::wait_for, rounds::fault_rounds};
 use rustix::process::Signal;
 
 use crate::walk::pods_gone;
@@ -76,24 +76,90 @@ fn a_stop_removes_what_a_crash_left_running() -> anyhow::Result<()> {
     cluster.assert_clean()
 }
 
-#[test]
-fn a_second_ctrl_c_kills() -> anyhow::Result<()> {
-    let mut cluster = Cluster::up(&["--example-images"])?;
-    let manifest = cluster.directory().join("stubborn.json");
+/// Starts a Pod whose shell runs this line, and waits until it runs.
+fn run_pod(cluster: &Cluster, name: &str, grace_seconds: u64, line: &str) -> anyhow::Result<()> {
+    let manifest = cluster.directory().join(format!("{name}.json"));
     let container = serde_json::json!({
-        "name": "stubborn", "image": "localhost/catamaran/example-web:1", "imagePullPolicy": "IfNotPresent",
-        "command": ["/bin/sh", "-c", "trap '' TERM; while true; do sleep 1; done"],
+        "name": "c", "image": "localhost/catamaran/example-web:1", "imagePullPolicy": "IfNotPresent",
+        "command": ["/bin/sh", "-c", line], "volumeMounts": [{"name": "v", "mountPath": "/v"}],
     });
     let pod = serde_json::json!({
-        "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "stubborn" },
-        "spec": { "terminationGracePeriodSeconds": 60, "containers": [container] },
+        "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name },
+        "spec": {
+            "terminationGracePeriodSeconds": grace_seconds, "containers": [container],
+            "volumes": [{"name": "v", "emptyDir": {}}],
+        },
     });
     fs::write(&manifest, pod.to_string())?;
     cluster.kubectl(&["apply", "-f", &manifest.to_string_lossy()])?;
     wait_for("the pod to run", Duration::from_secs(60), || {
-        let phase = cluster.kubectl(&["get", "pod", "stubborn", "-o", "jsonpath={.status.phase}"])?;
+        let phase = cluster.kubectl(&["get", "pod", name, "-o", "jsonpath={.status.phase}"])?;
         Ok((phase == "Running").then_some(()))
-    })?;
+    })
+}
+
+const STUBBORN: &str = "trap '' TERM; while true; do sleep 1; done";
+
+#[test]
+fn a_stop_grants_pods_their_grace_periods_and_names_them() -> anyhow::Result<()> {
+    let mut cluster = Cluster::up(&["--example-images"])?;
+    // Longer than any limit but its own.
+    let line = "trap 'sleep 23; date > /v/ended; exit 0' TERM; while true; do sleep 0.2; done";
+    run_pod(&cluster, "slow", 60, line)?;
+    let begun = std::time::Instant::now();
+    cluster.stop_by("up", Signal::TERM, &[])?;
+    let took = begun.elapsed();
+    assert!(took > Duration::from_secs(22) && took < Duration::from_secs(50), "it took {took:?}");
+    let log = cluster.log_of("up")?;
+    assert!(log.contains("for Pod default/slow (press Ctrl-C again"), "{log}");
+    cluster.assert_clean()?;
+
+    cluster.restart_with("up", &["--stop-timeout", "2"])?;
+    cluster.kubectl(&["exec", "slow", "--", "cat", "/v/ended"])?;
+    cluster.kubectl(&["delete", "pod", "slow", "--grace-period=1"])?;
+    run_pod(&cluster, "stubborn", 600, STUBBORN)?;
+    let begun = std::time::Instant::now();
+    cluster.stop_by("up", Signal::TERM, &[])?;
+    assert!(begun.elapsed() < Duration::from_secs(25), "it took {:?}", begun.elapsed());
+    cluster.assert_clean()
+}
+
+#[test]
+fn a_stopped_agent_says_good_bye_and_is_welcome_again() -> anyhow::Result<()> {
+    let mut cluster = Cluster::split(&[])?;
+    run_pod(&cluster, "kept", 1, "echo once >> /v/starts; while true; do sleep 0.2; done")?;
+    let ready = |cluster: &Cluster| {
+        let path = "jsonpath={.items[0].status.conditions[?(@.type==\"Ready\")].status}";
+        cluster.kubectl(&["get", "nodes", "-o", path])
+    };
+    let uid = |cluster: &Cluster| cluster.kubectl(&["get", "pod", "kept", "-o", "jsonpath={.metadata.uid}"]);
+    let before = uid(&cluster)?;
+    for round in 1..=fault_rounds().max(2) {
+        cluster.stop("agent")?;
+        // A link that was cut is noticed after 75 s.
+        wait_for("the node not to be ready", Duration::from_secs(10), || {
+            Ok((ready(&cluster)? != "True").then_some(()))
+        })?;
+        cluster.start("agent")?;
+        wait_for("the pod to run again in place", Duration::from_secs(60), || {
+            let path =
+                "jsonpath={.status.containerStatuses[0].ready} {.status.containerStatuses[0].restartCount}";
+            let status = cluster.kubectl(&["get", "pod", "kept", "-o", path])?;
+            Ok((status == format!("true {round}")).then_some(()))
+        })?;
+        assert_eq!(ready(&cluster)?, "True");
+    }
+    assert_eq!(uid(&cluster)?, before, "it is the same pod");
+    let starts = cluster.kubectl(&["exec", "kept", "--", "cat", "/v/starts"])?;
+    assert_eq!(starts.lines().count(), 1 + fault_rounds().max(2), "its files are kept");
+    cluster.kubectl(&["delete", "pod", "kept", "--grace-period=1"])?;
+    cluster.stop_and_assert_clean()
+}
+
+#[test]
+fn a_second_ctrl_c_kills() -> anyhow::Result<()> {
+    let mut cluster = Cluster::up(&["--example-images"])?;
+    run_pod(&cluster, "stubborn", 60, STUBBORN)?;
     let begun = std::time::Instant::now();
     cluster.stop_by("up", Signal::INT, &[Duration::from_secs(1)])?;
     // Half of the Pod's grace period.

@@ -1,0 +1,156 @@
+//! The verbs that look at a running cluster and look after it: `run`, `images`, `status`, `uninstall`.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, ensure};
+use e2e::{
+    cluster::{self, Cluster},
+    member,
+    program::{self, wait_for},
+};
+use rustix::process::Signal;
+use serde_json::Value;
+
+const DEADLINE: Duration = Duration::from_secs(60);
+const EXAMPLE: &str = "node/images/localhost-catamaran-example-web-1.tar";
+
+fn verb(data: &Path, verb: &[&str], arguments: &[&str]) -> Command {
+    let mut command = Command::new(cluster::binary());
+    command.args(verb).arg("--data-dir").arg(data).args(arguments);
+    command
+}
+
+fn run(data: &Path, arguments: &[&str]) -> anyhow::Result<program::Output> {
+    program::run(&mut verb(data, &["run"], arguments), DEADLINE)
+}
+
+#[test]
+fn a_command_runs_as_a_task_with_its_output_and_exit_code() -> anyhow::Result<()> {
+    let cluster = Cluster::up(&[])?;
+    let data = cluster.data();
+    let output = run(&data, &["--", "sh", "-c", "echo out; echo err >&2; seq 100000 | tail -1; exit 7"])?;
+    ensure!(output.status.code() == Some(7), "{output:?}");
+    ensure!(output.stdout == "out\n100000\n" && output.stderr == "err\n", "{output:?}");
+    // One argument is a line for the shell; what it writes at once and in full is printed in full.
+    let output = run(&data, &["--env", "WHO=you", "echo hello $WHO; seq 200000"])?;
+    ensure!(output.status.success() && output.stdout.lines().count() == 200_001, "{:?}", output.status);
+    ensure!(output.stdout.starts_with("hello you\n1\n"), "{}", &output.stdout[..40]);
+    let output = run(&data, &["--output", "json", "exit 3"])?;
+    let report: Value = serde_json::from_str(&output.stdout)?;
+    ensure!(output.status.code() == Some(3) && report["exitCode"] == 3, "{output:?}");
+    ensure!(report["state"] == "TASK_FAILED", "{report}");
+    let refused = run(&data, &["--master", "127.0.0.1:1", "true"])?;
+    ensure!(refused.status.code() == Some(1) && refused.stderr.contains("cannot run a task"), "{refused:?}");
+
+    let started = cluster.directory().join("started");
+    let line = format!("trap 'exit 0' TERM; touch {}; while :; do sleep 0.1; done", started.display());
+    let mut running = verb(&data, &["run"], &[&line]).stdin(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+    wait_for("the task to start", DEADLINE, || Ok(started.exists().then_some(())))?;
+    member::send(running.id(), Signal::INT);
+    let status = wait_for("the task to be killed", DEADLINE, || Ok(running.try_wait()?));
+    if status.is_err() {
+        running.kill()?;
+        running.wait()?;
+    }
+    ensure!(status?.code() == Some(130), "the exit code of an interrupted command");
+    let state = cluster.operator(r#"{"type":"GET_FRAMEWORKS"}"#)?;
+    let active = state["get_frameworks"]["frameworks"].as_array().context("no frameworks")?.clone();
+    let names: Vec<_> = active.iter().map(|f| f["framework_info"]["name"].clone()).collect();
+    ensure!(names == ["kubernetes"], "no framework of `run` is left: {names:?}");
+    cluster.stop_and_assert_clean()
+}
+
+fn images(data: &Path) -> anyhow::Result<Vec<String>> {
+    let output = program::run(&mut verb(data, &["images", "list"], &["-o", "json"]), DEADLINE)?.ok()?;
+    let listed: Value = serde_json::from_str(&output)?;
+    let images = listed["images"].as_array().context("no list")?;
+    let tags = images.iter().flat_map(|image| image["tags"].as_array().cloned().unwrap_or_default());
+    Ok(tags.filter_map(|tag| tag.as_str().map(str::to_owned)).collect())
+}
+
+/// An archive of the example's image under another name of the same length.
+fn renamed(archive: &Path, name: &str, to: &Path) -> anyhow::Result<()> {
+    const OLD: &[u8] = b"localhost/catamaran/example-web:1";
+    ensure!(name.len() == OLD.len(), "the archive's lengths stay");
+    let mut bytes = fs::read(archive)?;
+    let at = bytes.windows(OLD.len()).position(|window| window == OLD).context("the archive has no name")?;
+    bytes[at..at + OLD.len()].copy_from_slice(name.as_bytes());
+    Ok(fs::write(to, bytes)?)
+}
+
+#[test]
+fn images_are_imported_by_hand_and_from_the_folder_also_after_a_crash() -> anyhow::Result<()> {
+    let mut cluster = Cluster::up(&[])?;
+    let data = cluster.data();
+    cluster.kubectl(&["apply", "-f", "manifests/examples/web.yaml"])?;
+    wait_for("the container runtime", DEADLINE, || Ok(images(&data).ok()))?;
+    ensure!(!images(&data)?.iter().any(|name| name.contains("example-web")), "without --example-images");
+    // The executor and the runtime outlive the kill, and the next start brings the images.
+    cluster.kill("up")?;
+    cluster.restart_with("up", &["--example-images"])?;
+    cluster.kubectl(&["rollout", "status", "deployment/web", "--timeout=90s"])?;
+
+    let archive = data.join(EXAMPLE);
+    let (by_hand, dropped) = ("docker.io/library/by-hand-image:1", "docker.io/library/dropped-image:1");
+    let file = cluster.directory().join("by-hand.tar");
+    renamed(&archive, by_hand, &file)?;
+    let import = verb(&data, &["images", "import"], &[&file.to_string_lossy()]).output()?;
+    ensure!(String::from_utf8_lossy(&import.stdout) == format!("imported {by_hand}\n"), "{import:?}");
+    renamed(&archive, dropped, &data.join("node/images/dropped.tar"))?;
+    wait_for("the dropped archive to be imported", DEADLINE, || {
+        Ok(images(&data)?.iter().any(|name| name == dropped).then_some(()))
+    })?;
+    ensure!(images(&data)?.iter().any(|name| name == by_hand));
+    fs::write(&file, "no archive")?;
+    let refused = verb(&data, &["images", "import"], &[&file.to_string_lossy()]).output()?;
+    ensure!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("cannot import"));
+
+    let status = program::run(&mut verb(&data, &["status"], &["-o", "json"]), DEADLINE)?.ok()?;
+    let status: Value = serde_json::from_str(&status)?;
+    let parts = status["parts"].as_array().context("no parts")?;
+    ensure!(parts.len() == 4 && parts.iter().all(|part| part["healthy"] == true), "{status}");
+    cluster.kubectl(&["delete", "-f", "manifests/examples/web.yaml", "--timeout=60s"])?;
+    cluster.stop_and_assert_clean()
+}
+
+#[test]
+fn uninstall_removes_what_a_killed_agent_has_left() -> anyhow::Result<()> {
+    let mut cluster = Cluster::split(&[])?;
+    cluster.kubectl(&["apply", "-f", "manifests/examples/web.yaml"])?;
+    cluster.kubectl(&["rollout", "status", "deployment/web", "--timeout=90s"])?;
+    let started = cluster.directory().join("started");
+    let line = format!("touch {}; exec sleep 1000", started.display());
+    let mut task = verb(&cluster.data(), &["run"], &[&line]).stdin(Stdio::null()).spawn()?;
+    wait_for("a task to run", DEADLINE, || Ok(started.exists().then_some(())))?;
+    let agent = cluster.directory().join("agent");
+    let running = verb(&agent, &["uninstall"], &["--yes"]).output()?;
+    ensure!(!running.status.success() && agent.exists(), "it runs: {running:?}");
+    cluster.kill("agent")?;
+    let listed = verb(&agent, &["uninstall"], &[]).output()?;
+    ensure!(listed.status.code() == Some(1) && agent.exists(), "only listed: {listed:?}");
+    let removed = verb(&agent, &["uninstall"], &["--yes", "--output", "json"]).output()?;
+    ensure!(removed.status.success() && !agent.exists(), "{removed:?}");
+    task.kill()?;
+    task.wait()?;
+    cluster.stop_and_assert_clean()
+}
+
+#[test]
+fn an_agent_at_the_address_of_the_api_says_what_it_found() -> anyhow::Result<()> {
+    let cluster = Cluster::split(&[])?;
+    let mut agent = Command::new(cluster::binary());
+    agent.arg("agent").arg("--data-dir").arg(cluster.directory().join("lost"));
+    agent.args(["--master", cluster.api_address(), "--agent-listen", &cluster::free_address()?]);
+    agent.arg("--token-file").arg(cluster.data().join("join-token"));
+    let output = program::run(&mut agent, DEADLINE)?;
+    ensure!(
+        output.stderr.contains("a Kubernetes API server answers there, and no Mesos master"),
+        "{output:?}"
+    );
+    cluster.stop_and_assert_clean()
+}
