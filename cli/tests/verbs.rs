@@ -1,5 +1,8 @@
 //! The binary's verbs as its users call them, as far as they need neither root nor a container runtime.
 
+// Clippy does not recognize helper functions of tests.
+#![allow(clippy::unwrap_used)]
+
 use std::{
     fs,
     net::TcpListener,
