@@ -5,6 +5,15 @@ use std::{future::Future, time::Duration};
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::console;
+
+/// How long the process may take to end after the second signal, which kills what runs: the agent has 20 seconds, and so has the
+/// control plane; the rest is for removing hundreds of sandboxes.
+const KILL_MAX: Duration = Duration::from_secs(120);
+
+/// The signals after which the process exits at once: the first two end and kill, the next two end the removal of leftovers.
+const SIGNALS_MAX: u32 = 5;
+
 /// How long blocking calls in progress may take at the end.
 const LAST_CALLS_MAX: Duration = Duration::from_secs(2);
 
@@ -29,8 +38,17 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Installs the handlers; from here on the signals no longer end the process by themselves.
+    /// Installs the handlers; from here on the signals no longer end the process by themselves. A watchdog ends it if the stop
+    /// hangs.
     pub fn listen() -> anyhow::Result<Self> {
+        std::thread::Builder::new()
+            .name("stop-watchdog".to_owned())
+            .spawn(watch_stop)
+            .context("cannot start a thread")?;
+        Self::install()
+    }
+
+    fn install() -> anyhow::Result<Self> {
         let listen = |kind| signal(kind).context("cannot listen for signals");
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,
@@ -53,6 +71,34 @@ impl Signals {
             _ = hangup => {}
         }
     }
+}
+
+/// Ends the process if it does not end by itself: some time after the second signal, at once after the fifth. It has a runtime
+/// of its own, because the other one may hang.
+fn watch_stop() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let Ok(runtime) = runtime else { return };
+    runtime.block_on(async {
+        let Ok(mut signals) = Signals::install() else { return };
+        overdue(&mut signals).await;
+    });
+    console::error_line(
+        "error: the stop takes too long: exiting, Pods and tasks may be left on this machine",
+    );
+    std::process::exit(1);
+}
+
+/// Returns when a stop has taken too long.
+async fn overdue(signals: &mut Signals) {
+    signals.wait().await;
+    signals.wait().await;
+    let more = async {
+        for _ in 2..SIGNALS_MAX {
+            signals.wait().await;
+        }
+    };
+    // Either way it is overdue.
+    let _ = tokio::time::timeout(KILL_MAX, more).await;
 }
 
 /// Whether this process was started with a signal ignored (`SigIgn` of proc_pid_status(5)).

@@ -6,6 +6,7 @@
 
 mod executor_api;
 mod executor_stream;
+mod file_pool;
 mod files;
 mod media_types;
 mod operator_api;
@@ -54,6 +55,7 @@ pub(crate) struct Handlers {
     ip: String,
     access: Access,
     tokens: ExecutorTokens,
+    files: file_pool::FilePool,
 }
 
 impl Handlers {
@@ -77,7 +79,8 @@ impl Handlers {
         let flags = flags.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         let ip = options.advertise_ip.to_string();
         let access = options.access.clone();
-        Arc::new(Self { queue, runtime, flags, clock, containers: Mutex::default(), ip, access, tokens })
+        let (containers, files) = Default::default();
+        Arc::new(Self { queue, runtime, flags, clock, containers, ip, access, tokens, files })
     }
 
     async fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Answer {

@@ -125,12 +125,7 @@ fn route(path: &str) -> Option<Route> {
         "/teardown" => Route::Teardown,
         "/reserve" | "/unreserve" | "/create-volumes" | "/destroy-volumes" | "/machine/down"
         | "/machine/up" => Route::Unsupported(&["POST"]),
-        "/logging/toggle"
-        | "/registrar(1)/registry"
-        | "/files/browse"
-        | "/files/read"
-        | "/files/download"
-        | "/files/debug" => Route::Unsupported(&[]),
+        "/logging/toggle" | "/registrar(1)/registry" => Route::Unsupported(&[]),
         path => Route::Endpoint(v0::endpoint(path)?),
     })
 }

@@ -21,7 +21,7 @@ use std::{
 
 use kernel_core::agent::{Limits, Start};
 use kernel_model::{ids::ContainerId, task::Reason};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::access::executor_tokens::ExecutorTokens;
 use cgroups::Cgroups;
@@ -30,6 +30,10 @@ use sandbox::Paths;
 
 /// How long processes may take to terminate after SIGKILL before the container is reported as terminated anyway.
 const DEATH_MAX: Duration = Duration::from_secs(10);
+
+/// Launches that are prepared at a time. Most take milliseconds; one that waits for a download holds a thread, whose stack
+/// takes some ten KiB.
+const PREPARATIONS_MAX: usize = 512;
 
 /// The runtime's options.
 #[derive(Clone)]
@@ -70,6 +74,8 @@ struct Inner {
     paths: Paths,
     cgroups: Option<Cgroups>,
     containers: Mutex<BTreeMap<ContainerId, Container>>,
+    /// For threads that prepare launches.
+    preparations: Arc<Semaphore>,
     events: mpsc::Sender<ContainerEvent>,
 }
 
@@ -79,7 +85,14 @@ impl ProcessRuntime {
         let cgroups = if options.limit { Cgroups::detect() } else { None };
         let paths = Paths::new(options.work_dir.clone());
         paths.protect();
-        let inner = Inner { options, paths, cgroups, containers: Mutex::default(), events };
+        let inner = Inner {
+            options,
+            paths,
+            cgroups,
+            containers: Mutex::default(),
+            preparations: Arc::new(Semaphore::new(PREPARATIONS_MAX)),
+            events,
+        };
         Self { inner: Arc::new(inner) }
     }
 
@@ -172,14 +185,7 @@ impl ProcessRuntime {
 
     async fn launch(&self, start: &Start) -> Result<tokio::process::Child, launch::LaunchError> {
         let inner = self.inner.clone();
-        let (prepared, plan) = {
-            let start = start.clone();
-            let inner = inner.clone();
-            let prepare = move || launch::prepare(&inner.options, &inner.paths, &start);
-            let prepared =
-                tokio::task::spawn_blocking(prepare).await.map_err(launch::LaunchError::panicked)??;
-            (prepared.sandbox, prepared.plan)
-        };
+        let launch::Prepared { sandbox: prepared, plan } = self.prepare(start).await?;
         let pending = launch::spawn(&prepared, plan)?;
         let process = pending.process()?;
         let destroyed = {
@@ -204,6 +210,33 @@ impl ProcessRuntime {
         pending.open().await
     }
 
+    /// Prepares a launch in a thread of its own, which nobody waits for once the container is to be destroyed: a download can
+    /// take as long as its server likes.
+    async fn prepare(&self, start: &Start) -> Result<launch::Prepared, launch::LaunchError> {
+        use launch::LaunchError::{Destroyed, Panicked};
+        let container = self.containers().get(&start.container_id).map(Container::destruction);
+        let stop = container.ok_or(Destroyed)?;
+        let permit = self.inner.preparations.clone().acquire_owned();
+        let permit = tokio::select! {
+            permit = permit => permit.map_err(|_| Panicked)?,
+            () = stop.cancelled() => return Err(Destroyed),
+        };
+        let (answer, prepared) = oneshot::channel();
+        let (inner, start, stopped) = (self.inner.clone(), start.clone(), stop.clone());
+        let handle = tokio::runtime::Handle::current();
+        let body = move || {
+            let _runtime = handle.enter();
+            let result = launch::prepare(&inner.options, &inner.paths, &start, &stopped);
+            drop(permit);
+            let _ = answer.send(result);
+        };
+        std::thread::Builder::new().name("launch".to_owned()).spawn(body)?;
+        tokio::select! {
+            prepared = prepared => prepared.map_err(|_| Panicked)?,
+            () = stop.cancelled() => Err(Destroyed),
+        }
+    }
+
     /// Changes the limits of a container.
     pub(crate) fn set_limits(&self, container_id: &ContainerId, limits: Limits) {
         let kept = self.containers().get(container_id).is_some_and(|container| !container.keeps_children());
@@ -221,8 +254,8 @@ impl ProcessRuntime {
 
     /// Kills all processes of a container. A container that is being started is killed as soon as possible.
     pub(crate) fn destroy(&self, container_id: &ContainerId) {
-        let mut containers = self.containers();
-        let Some(container) = containers.get_mut(container_id) else { return };
+        let containers = self.containers();
+        let Some(container) = containers.get(container_id) else { return };
         container.destroy();
         self.kill_all(container_id, container);
     }

@@ -11,6 +11,8 @@
 mod client;
 #[path = "agent/cluster.rs"]
 mod cluster;
+#[path = "agent/files.rs"]
+mod files;
 #[path = "agent/http.rs"]
 mod http;
 #[path = "agent/users.rs"]

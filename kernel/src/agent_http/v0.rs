@@ -27,7 +27,7 @@ pub(super) use crate::server::MESOS_VERSION as VERSION;
 
 /// The endpoint of a path without prefix.
 pub(super) fn page(path: &str) -> Option<&'static str> {
-    const PAGES: [&str; 12] = [
+    const PAGES: [&str; 13] = [
         "/health",
         "/version",
         "/flags",
@@ -40,6 +40,7 @@ pub(super) fn page(path: &str) -> Option<&'static str> {
         "/files/browse",
         "/files/read",
         "/files/download",
+        "/files/debug",
     ];
     PAGES.into_iter().find(|page| *page == path)
 }
@@ -66,8 +67,9 @@ pub(super) async fn serve(handlers: &Arc<Handlers>, path: &str, request: Request
             };
         }
         "/files/download" => {
-            return download(handlers, &query, &request).await.unwrap_or_else(|refusal| refusal);
+            return download(handlers, &query).await.unwrap_or_else(|refusal| refusal);
         }
+        "/files/debug" => attached(handlers).await.map_err(|AgentStopped| agent_stopped()),
         "/files/browse" => browse(handlers, &query).await,
         "/files/read" => read(handlers, &query).await,
         "/version" => Ok(json!({"version": VERSION})),
@@ -279,6 +281,29 @@ async fn containers(handlers: &Handlers, only: Option<&String>) -> Result<Json, 
     Ok(Json::Array(all))
 }
 
+/// The virtual paths of sandboxes, with the real ones.
+async fn attached(handlers: &Handlers) -> Result<Json, AgentStopped> {
+    let read = |agent: &Agent| (agent.id().cloned(), agent.view());
+    let (agent_id, view) = handlers.queue.read(read).await?;
+    let mut paths = Map::new();
+    for framework in &view {
+        let Some((agent_id, framework_id)) = agent_id.as_ref().zip(framework.info.id.as_ref()) else {
+            continue;
+        };
+        for executor in &framework.executors {
+            let executor_id = &executor.info.executor_id;
+            let Some(runs) = handlers.runtime.paths().runs(agent_id, framework_id, executor_id) else {
+                continue;
+            };
+            let directory = json!(runs.join(executor.container_id.as_str()).display().to_string());
+            let latest = format!("/frameworks/{framework_id}/executors/{executor_id}/runs/latest");
+            paths.insert(directory.as_str().unwrap_or_default().to_owned(), directory.clone());
+            paths.insert(latest, directory);
+        }
+    }
+    Ok(Json::Object(paths))
+}
+
 async fn browse(handlers: &Handlers, query: &BTreeMap<String, String>) -> Result<Json, Answer> {
     let entries = files::browse(handlers, path(query)?).await?;
     let list = entries.iter().map(|entry| {
@@ -324,17 +349,12 @@ async fn read(handlers: &Handlers, query: &BTreeMap<String, String>) -> Result<J
     Ok(json!({"offset": at, "data": String::from_utf8_lossy(&range.data)}))
 }
 
-async fn download(
-    handlers: &Handlers,
-    query: &BTreeMap<String, String>,
-    request: &Request<Incoming>,
-) -> Result<Answer, Answer> {
+async fn download(handlers: &Handlers, query: &BTreeMap<String, String>) -> Result<Answer, Answer> {
     let path = path(query)?;
-    let bytes = files::download(handlers, path).await?;
+    let answer = files::download(handlers, path).await?;
     let name = path.rsplit('/').next().unwrap_or_default();
-    let answer = ok("application/octet-stream", bytes, request.headers());
     Ok(with_header(
-        answer,
+        with_header(answer, hyper::header::CONTENT_TYPE, "application/octet-stream"),
         hyper::header::CONTENT_DISPOSITION,
         &format!("attachment; filename=\"{}\"", name.replace('"', "")),
     ))

@@ -34,6 +34,9 @@ pub(super) enum V0Endpoint {
     MaintenanceStatus,
     MaintenanceSchedule,
     SystemStatistics,
+    /// The master serves no files: Mesos' has at most its log.
+    FilesDebug,
+    Files,
     Redirect,
 }
 
@@ -55,6 +58,8 @@ impl V0Endpoint {
             | V0Endpoint::Tasks
             | V0Endpoint::Roles
             | V0Endpoint::MaintenanceStatus
+            | V0Endpoint::FilesDebug
+            | V0Endpoint::Files
             | V0Endpoint::SystemStatistics => Some(Realm::MasterReadOnly),
         }
     }
@@ -92,6 +97,8 @@ pub(super) fn endpoint(path: &str) -> Option<V0Endpoint> {
         "/maintenance/status" => V0Endpoint::MaintenanceStatus,
         "/maintenance/schedule" => V0Endpoint::MaintenanceSchedule,
         "/system/stats" => V0Endpoint::SystemStatistics,
+        "/files/debug" => V0Endpoint::FilesDebug,
+        "/files/browse" | "/files/read" | "/files/download" => V0Endpoint::Files,
         "/redirect" => V0Endpoint::Redirect,
         _ => return None,
     })
@@ -143,6 +150,12 @@ pub(super) async fn serve(handlers: &Handlers, endpoint: V0Endpoint, request: &R
             *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
             let location = format!("//{}:{}", handlers.info.hostname, handlers.info.port);
             return with_header(response, header::LOCATION, &location);
+        }
+        V0Endpoint::Files => {
+            return match query.get("path").is_some_and(|path| !path.is_empty()) {
+                true => text(StatusCode::NOT_FOUND, ""),
+                false => text(StatusCode::BAD_REQUEST, "Expecting 'path=value' in query.\n"),
+            };
         }
         V0Endpoint::Prometheus => {
             return match metrics::snapshot(handlers).await {
@@ -215,11 +228,11 @@ async fn value(
         }
         V0Endpoint::Tasks => handlers.queue.view(move |master| shapes::tasks(master, &query)).await?,
         V0Endpoint::Roles => handlers.queue.view(shapes::roles).await?,
-        V0Endpoint::Quota => json!({}),
+        V0Endpoint::Quota | V0Endpoint::FilesDebug => json!({}),
         V0Endpoint::MaintenanceStatus | V0Endpoint::MaintenanceSchedule => json!({}),
         V0Endpoint::SystemStatistics => metrics::system_statistics(),
         V0Endpoint::Weights => handlers.queue.view(shapes::weights).await?,
-        V0Endpoint::Health | V0Endpoint::Redirect | V0Endpoint::Prometheus => Value::Null,
+        V0Endpoint::Health | V0Endpoint::Redirect | V0Endpoint::Prometheus | V0Endpoint::Files => Value::Null,
     })
 }
 

@@ -6,6 +6,7 @@ use std::{
 };
 
 use kernel_model::ids::ContainerId;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     process::{Process, boot_id},
@@ -19,14 +20,16 @@ pub(crate) struct Container {
     process: Option<Process>,
     sandbox: Option<PathBuf>,
     keeps_children: bool,
-    destroyed: bool,
+    /// Cancelled once it is to be destroyed.
+    destroyed: CancellationToken,
     /// Whether its process was, or is about to be, allowed to exec: it may have run.
     opened: bool,
 }
 
 impl Container {
     pub(crate) fn new(keeps_children: bool) -> Self {
-        Self { process: None, sandbox: None, keeps_children, destroyed: false, opened: false }
+        let destroyed = CancellationToken::new();
+        Self { process: None, sandbox: None, keeps_children, destroyed, opened: false }
     }
 
     pub(crate) fn started(&mut self, process: Process, sandbox: PathBuf) {
@@ -51,12 +54,18 @@ impl Container {
         self.opened
     }
 
-    pub(crate) fn destroy(&mut self) {
-        self.destroyed = true;
+    /// Ends its start, if that is in progress.
+    pub(crate) fn destroy(&self) {
+        self.destroyed.cancel();
     }
 
     pub(crate) fn is_destroyed(&self) -> bool {
-        self.destroyed
+        self.destroyed.is_cancelled()
+    }
+
+    /// Is cancelled by [`Container::destroy`].
+    pub(crate) fn destruction(&self) -> CancellationToken {
+        self.destroyed.clone()
     }
 }
 

@@ -7,12 +7,13 @@ mod unpack;
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Seek},
+    io::{self, Read, Seek, Write},
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
 use kernel_model::{executor::Uri, ids::is_legal};
+use tokio_util::sync::CancellationToken;
 
 use super::sandbox::{Sandbox, regular};
 
@@ -33,13 +34,13 @@ pub(crate) enum FetchError {
     Extract(String, io::Error),
 }
 
-/// Fetches all URIs in order, and unpacks those that ask for it. The files belong to the calling thread's user. Blocks; must
-/// run inside a tokio runtime's blocking pool, or in a thread that has entered a runtime.
-pub(crate) fn fetch(uris: &[Uri], sandbox: &Sandbox) -> Result<(), FetchError> {
-    uris.iter().try_for_each(|uri| fetch_one(uri, sandbox))
+/// Fetches all URIs in order, and unpacks those that ask for it, until `stop` is cancelled. The files belong to the calling
+/// thread's user. Blocks; must run in a thread that has entered a runtime.
+pub(crate) fn fetch(uris: &[Uri], sandbox: &Sandbox, stop: &CancellationToken) -> Result<(), FetchError> {
+    uris.iter().try_for_each(|uri| fetch_one(uri, sandbox, stop))
 }
 
-fn fetch_one(uri: &Uri, sandbox: &Sandbox) -> Result<(), FetchError> {
+fn fetch_one(uri: &Uri, sandbox: &Sandbox, stop: &CancellationToken) -> Result<(), FetchError> {
     let local = local_path(&uri.value);
     if local.is_none() && !download::is_supported(&uri.value) {
         return Err(FetchError::Scheme(uri.value.clone()));
@@ -52,8 +53,8 @@ fn fetch_one(uri: &Uri, sandbox: &Sandbox) -> Result<(), FetchError> {
     let failed = |error| FetchError::Copy(uri.value.clone(), error);
     let mut to = sandbox.create_file(Path::new(&name)).map_err(failed)?;
     match local {
-        Some(from) => copy(&from, &mut to).map_err(failed)?,
-        None => download::download(&uri.value, &mut to)
+        Some(from) => copy(&from, &mut to, stop).map_err(failed)?,
+        None => download::download(&uri.value, &mut to, stop)
             .map_err(|error| FetchError::Download(uri.value.clone(), error))?,
     }
     if uri.executable {
@@ -64,17 +65,38 @@ fn fetch_one(uri: &Uri, sandbox: &Sandbox) -> Result<(), FetchError> {
     if !uri.extract {
         return Ok(());
     }
-    let extracted = to.rewind().and_then(|()| archive::extract(to, &name, sandbox));
+    let extracted = to.rewind().and_then(|()| archive::extract(to, &name, sandbox, stop));
     extracted.map_err(|error| FetchError::Extract(uri.value.clone(), error))
 }
 
 /// Copies a local file with its mode.
-fn copy(from: &Path, to: &mut File) -> io::Result<()> {
+fn copy(from: &Path, to: &mut File, stop: &CancellationToken) -> io::Result<()> {
     // Opening a named pipe without O_NONBLOCK waits for its writer.
     let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
     let mut from = regular(OpenOptions::new().read(true).custom_flags(flags).open(from)?)?;
-    io::copy(&mut from, to)?;
+    copy_until(stop, &mut from, to)?;
     to.set_permissions(fs::Permissions::from_mode(from.metadata()?.permissions().mode() & 0o777))
+}
+
+/// Copies everything, unless `stop` is cancelled before.
+fn copy_until(stop: &CancellationToken, from: &mut dyn Read, to: &mut dyn Write) -> io::Result<()> {
+    let mut from = Interruptible { inner: from, stop };
+    io::copy(&mut from, to).map(drop)
+}
+
+/// A reader that fails once `stop` is cancelled.
+struct Interruptible<'a, R> {
+    inner: R,
+    stop: &'a CancellationToken,
+}
+
+impl<R: Read> Read for Interruptible<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.stop.is_cancelled() {
+            true => Err(io::Error::other("cancelled")),
+            false => self.inner.read(buffer),
+        }
+    }
 }
 
 fn local_path(uri: &str) -> Option<PathBuf> {

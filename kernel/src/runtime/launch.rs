@@ -13,6 +13,7 @@ use tokio::{
     io::AsyncWriteExt,
     process::{Child, Command},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{
     RuntimeOptions,
@@ -66,12 +67,6 @@ impl From<Invalid> for LaunchError {
     }
 }
 
-impl LaunchError {
-    pub(crate) fn panicked(_: tokio::task::JoinError) -> Self {
-        Self::Panicked
-    }
-}
-
 /// A sandbox, and the command to run in it.
 pub(crate) struct Prepared {
     pub(crate) sandbox: Sandbox,
@@ -88,11 +83,12 @@ pub(crate) struct LaunchPlan {
     user: Option<Credentials>,
 }
 
-/// Prepares everything that needs no process. Blocks.
+/// Prepares everything that needs no process, until `stop` is cancelled. Blocks.
 pub(crate) fn prepare(
     options: &RuntimeOptions,
     paths: &Paths,
     start: &Start,
+    stop: &CancellationToken,
 ) -> Result<Prepared, LaunchError> {
     refuse_unsupported(start)?;
     let framework_id = start.framework.id.as_ref().ok_or(LaunchError::Ids)?;
@@ -107,8 +103,8 @@ pub(crate) fn prepare(
     if let Some(command) = command.filter(|command| !command.uris.is_empty()) {
         match &owner {
             // So that nothing is fetched that the user may not read.
-            Some(owner) => owner.run(|| fetch(&command.uris, &sandbox).map_err(LaunchError::Fetch))?,
-            None => fetch(&command.uris, &sandbox)?,
+            Some(owner) => owner.run(|| fetch(&command.uris, &sandbox, stop).map_err(LaunchError::Fetch))?,
+            None => fetch(&command.uris, &sandbox, stop)?,
         }
     }
     let token = options.tokens.issue(framework_id, &start.executor.executor_id, &start.container_id)?;

@@ -171,11 +171,20 @@ async fn v0_paths_answer_or_are_not_implemented() {
         assert_eq!(answer.status, 200, "{path}");
         let _: Value = serde_json::from_str(&answer.text().await).expect("JSON");
     }
-    for path in ["POST /reserve", "POST /quota", "DELETE /quota/r", "POST /machine/down", "GET /files/browse"]
-    {
+    for path in ["POST /reserve", "POST /quota", "DELETE /quota/r", "POST /machine/down"] {
         let answer = send(address, &format!("{path} HTTP/1.1"), b"").await;
         assert_eq!(answer.status, 501, "{path}");
         assert!(answer.text().await.contains("is not carried out by this version"));
+    }
+    // The master has no files.
+    for (path, status, body) in [
+        ("/files/debug", 200, "{}"),
+        ("/files/browse", 400, "Expecting 'path=value' in query.\n"),
+        ("/files/read?path=/etc/passwd", 404, ""),
+        ("/files/download?path=/etc/passwd", 404, ""),
+    ] {
+        let answer = get(address, path).await;
+        assert_eq!((answer.status, answer.text().await.as_str()), (status, body), "{path}");
     }
     let put = async |body: &[u8]| send(address, "PUT /weights HTTP/1.1", body).await.status;
     assert_eq!(put(br#"[{"role": "r", "weight": 2.5}]"#).await, 200);

@@ -6,7 +6,12 @@ use std::{
     path::Path,
 };
 
-use super::unpack::{untar, unzip};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Interruptible, copy_until,
+    unpack::{untar, unzip},
+};
 use crate::runtime::sandbox::Sandbox;
 
 /// How a file is compressed, by its name.
@@ -46,19 +51,25 @@ const ENDINGS: [(&str, Kind); 12] = [
 ];
 
 /// Unpacks the archive that lies at `name` in the sandbox, if the name says that it is one; other files stay as they are.
-pub(super) fn extract(archive: File, name: &str, sandbox: &Sandbox) -> io::Result<()> {
+pub(super) fn extract(
+    archive: File,
+    name: &str,
+    sandbox: &Sandbox,
+    stop: &CancellationToken,
+) -> io::Result<()> {
     let Some((ending, kind)) = ENDINGS.iter().find(|(ending, _)| name.ends_with(ending)) else {
         return Ok(());
     };
     let file = BufReader::new(archive);
     match kind {
-        Kind::Tar(compression) => untar(decompress(file, *compression)?, sandbox),
-        Kind::Zip => unzip(file, sandbox),
+        Kind::Tar(compression) => {
+            untar(Interruptible { inner: decompress(file, *compression)?, stop }, sandbox)
+        }
+        Kind::Zip => unzip(file, sandbox, stop),
         Kind::Gzip => {
             let to = name.strip_suffix(ending).expect("invariant: the name has this ending");
             let mut output = sandbox.create_file(Path::new(to))?;
-            io::copy(&mut flate2::read::MultiGzDecoder::new(file), &mut output)?;
-            Ok(())
+            copy_until(stop, &mut flate2::read::MultiGzDecoder::new(file), &mut output)
         }
     }
 }

@@ -16,6 +16,7 @@ use suppaftp::{
     FtpError, FtpResult, FtpStream, ImplFtpStream, RustlsConnector, RustlsFtpStream, Status, TlsConnector,
     TlsStream, types::FileType,
 };
+use tokio_util::sync::CancellationToken;
 use transport::{
     client::{Client, ClientError, ClientOptions},
     tls::{self, TlsError},
@@ -58,6 +59,8 @@ pub(crate) enum DownloadError {
     Body(hyper::Error),
     #[error("FTP: {0}")]
     Ftp(#[from] FtpError),
+    #[error("cancelled")]
+    Cancelled,
     #[error("cannot write the file: {0}")]
     Write(#[from] io::Error),
 }
@@ -67,13 +70,18 @@ pub(super) fn is_supported(uri: &str) -> bool {
     SCHEMES.iter().any(|scheme| uri.starts_with(scheme))
 }
 
-/// Downloads into a file. Blocks.
-pub(super) fn download(uri: &str, to: &mut File) -> Result<(), DownloadError> {
+/// Downloads into a file, until `stop` is cancelled. Blocks.
+pub(super) fn download(uri: &str, to: &mut File, stop: &CancellationToken) -> Result<(), DownloadError> {
     let parsed: Uri = uri.parse().map_err(|_| DownloadError::Url(uri.to_owned()))?;
     match parsed.scheme_str() {
-        Some("ftp") => over_ftp(&parsed, to),
-        Some("ftps") => over_ftps(&parsed, to, ftps_client_config()?),
-        _ => tokio::runtime::Handle::current().block_on(over_http(parsed, to)),
+        Some("ftp") => over_ftp(&parsed, to, stop),
+        Some("ftps") => over_ftps(&parsed, to, ftps_client_config()?, stop),
+        _ => tokio::runtime::Handle::current().block_on(async {
+            tokio::select! {
+                downloaded = over_http(parsed, to) => downloaded,
+                () = stop.cancelled() => Err(DownloadError::Cancelled),
+            }
+        }),
     }
 }
 
@@ -157,16 +165,21 @@ impl<'a> FtpSource<'a> {
     }
 }
 
-fn over_ftp(uri: &Uri, to: &mut File) -> Result<(), DownloadError> {
+fn over_ftp(uri: &Uri, to: &mut File, stop: &CancellationToken) -> Result<(), DownloadError> {
     let source = FtpSource::of(uri, FTP_PORT)?;
     let mut ftp = FtpStream::connect_timeout(source.address, CONNECT_TIMEOUT)?;
     ftp.get_ref().set_read_timeout(Some(STALL_TIMEOUT))?;
     ftp.login(source.user, source.password)?;
-    retrieve(ftp, source.path, to)
+    retrieve(ftp, source.path, to, stop)
 }
 
 /// `ftps://` is implicit FTPS, as in curl: TLS from the first byte on. Control and data connections are both encrypted.
-fn over_ftps(uri: &Uri, to: &mut File, tls: Arc<ClientConfig>) -> Result<(), DownloadError> {
+fn over_ftps(
+    uri: &Uri,
+    to: &mut File,
+    tls: Arc<ClientConfig>,
+    stop: &CancellationToken,
+) -> Result<(), DownloadError> {
     let source = FtpSource::of(uri, FTPS_PORT)?;
     let connector = StallLimited(RustlsConnector::from(tls));
     let mut ftp = RustlsFtpStream::connect_secure_implicit(source.address, connector, source.host)?;
@@ -174,7 +187,7 @@ fn over_ftps(uri: &Uri, to: &mut File, tls: Arc<ClientConfig>) -> Result<(), Dow
     // RFC 4217, section 9: without these, data connections are not encrypted.
     ftp.custom_command("PBSZ 0", &[Status::CommandOk])?;
     ftp.custom_command("PROT P", &[Status::CommandOk])?;
-    retrieve(ftp, source.path, to)
+    retrieve(ftp, source.path, to, stop)
 }
 
 /// The trusted certificate authorities of this machine. No ALPN: FTP servers may refuse HTTP's protocols.
@@ -184,7 +197,12 @@ fn ftps_client_config() -> Result<Arc<ClientConfig>, TlsError> {
     Ok(Arc::new(config))
 }
 
-fn retrieve<T: TlsStream>(ftp: ImplFtpStream<T>, path: &str, to: &mut File) -> Result<(), DownloadError> {
+fn retrieve<T: TlsStream>(
+    ftp: ImplFtpStream<T>,
+    path: &str,
+    to: &mut File,
+    stop: &CancellationToken,
+) -> Result<(), DownloadError> {
     let mut ftp = ftp.passive_stream_builder(|address| {
         let stream =
             TcpStream::connect_timeout(&address, CONNECT_TIMEOUT).map_err(FtpError::ConnectionError)?;
@@ -195,7 +213,8 @@ fn retrieve<T: TlsStream>(ftp: ImplFtpStream<T>, path: &str, to: &mut File) -> R
     ftp.set_passive_nat_workaround(true);
     ftp.transfer_type(FileType::Binary)?;
     let mut data = ftp.retr_as_stream(path)?;
-    io::copy(&mut data, to)?;
+    // A server that sends nothing more is noticed after STALL_TIMEOUT; nobody waits for this thread then.
+    super::copy_until(stop, &mut data, to)?;
     Ok(data.finish()?)
 }
 

@@ -30,7 +30,11 @@ fn fetched(name: &str, bytes: &[u8]) -> (tempfile::TempDir, Result<(), FetchErro
     let (source, sandbox) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let from = source.path().join(name);
     fs::write(&from, bytes).unwrap();
-    let result = fetch(&[uri(from.to_string_lossy())], &Sandbox::open(sandbox.path()).unwrap());
+    let result = fetch(
+        &[uri(from.to_string_lossy())],
+        &Sandbox::open(sandbox.path()).unwrap(),
+        &CancellationToken::new(),
+    );
     (sandbox, result)
 }
 
@@ -90,9 +94,21 @@ fn links_do_not_lead_out_of_the_sandbox() {
 fn other_schemes_and_names_outside_the_sandbox_are_refused() {
     let directory = tempfile::tempdir().unwrap();
     let sandbox = Sandbox::open(directory.path()).unwrap();
-    let refused = fetch(&[uri("hdfs://a/b")], &sandbox).unwrap_err();
+    let refused = fetch(&[uri("hdfs://a/b")], &sandbox, &CancellationToken::new()).unwrap_err();
     assert!(matches!(refused, FetchError::Scheme(_)), "{refused}");
     let named = Uri { output_file: Some("../x".to_owned()), ..uri("/etc/hostname") };
-    let refused = fetch(&[named], &sandbox).unwrap_err();
+    let refused = fetch(&[named], &sandbox, &CancellationToken::new()).unwrap_err();
     assert!(matches!(refused, FetchError::Name(..)), "{refused}");
+}
+
+#[test]
+fn a_cancelled_fetch_ends() {
+    let (source, sandbox) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let from = source.path().join("a");
+    fs::write(&from, "text").unwrap();
+    let stop = CancellationToken::new();
+    stop.cancel();
+    let sandbox = Sandbox::open(sandbox.path()).unwrap();
+    let error = fetch(&[uri(from.to_string_lossy())], &sandbox, &stop).unwrap_err();
+    assert!(error.to_string().ends_with("cancelled"), "{error}");
 }

@@ -15,6 +15,9 @@ use rustix::{
     io::Errno,
 };
 
+use tokio_util::sync::CancellationToken;
+
+use super::Interruptible;
 use crate::runtime::sandbox::{Sandbox, open_beneath};
 
 /// The kind of an entry, with what belongs to it.
@@ -65,13 +68,18 @@ pub(super) fn untar(archive: impl Read, sandbox: &Sandbox) -> io::Result<()> {
     unpacker.finish()
 }
 
-pub(super) fn unzip(archive: impl Read + Seek, sandbox: &Sandbox) -> io::Result<()> {
+pub(super) fn unzip(
+    archive: impl Read + Seek,
+    sandbox: &Sandbox,
+    stop: &CancellationToken,
+) -> io::Result<()> {
     let mut archive = zip::ZipArchive::new(archive).map_err(io::Error::other)?;
     let mut unpacker = Unpacker { sandbox, directories: Vec::new() };
     for index in 0..archive.len() {
         let mut entry = archive.by_index(index).map_err(io::Error::other)?;
         let attributes = Attributes { mode: entry.unix_mode(), modified: None };
         let path = PathBuf::from(entry.name().map_err(io::Error::other)?.into_owned());
+        let mut interruptible;
         let content = if entry.is_dir() {
             Entry::Directory
         } else if entry.is_symlink() {
@@ -79,7 +87,8 @@ pub(super) fn unzip(archive: impl Read + Seek, sandbox: &Sandbox) -> io::Result<
             entry.read_to_string(&mut target)?;
             Entry::Symlink(target.into())
         } else {
-            Entry::File(&mut entry)
+            interruptible = Interruptible { inner: &mut entry, stop };
+            Entry::File(&mut interruptible)
         };
         unpacker.add(&path, content, attributes)?;
     }

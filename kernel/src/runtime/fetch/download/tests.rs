@@ -107,7 +107,7 @@ fn ftp_downloads_in_binary_mode() {
     let directory = tempfile::tempdir().unwrap();
     let to = directory.path().join("file");
     let mut file = File::create(&to).unwrap();
-    download(&format!("ftp://127.0.0.1:{port}/dir/file"), &mut file).unwrap();
+    download(&format!("ftp://127.0.0.1:{port}/dir/file"), &mut file, &CancellationToken::new()).unwrap();
     assert_eq!(std::fs::read_to_string(&to).unwrap(), "text");
     let expected = ["USER anonymous", "PASS anonymous@", "TYPE I", "PASV", "RETR dir/file"];
     assert_eq!(serving.join().unwrap(), expected);
@@ -123,7 +123,8 @@ fn ftps_encrypts_both_connections() {
     let to = directory.path().join("file");
     let mut file = File::create(&to).unwrap();
     let uri = format!("ftps://me:secret@127.0.0.1:{port}/file").parse().unwrap();
-    over_ftps(&uri, &mut file, client_config(&certificate, None, &[]).unwrap()).unwrap();
+    over_ftps(&uri, &mut file, client_config(&certificate, None, &[]).unwrap(), &CancellationToken::new())
+        .unwrap();
     assert_eq!(std::fs::read_to_string(&to).unwrap(), "text");
     let expected = ["USER me", "PASS secret", "PBSZ 0", "PROT P", "TYPE I", "PASV", "RETR file"];
     assert_eq!(serving.join().unwrap(), expected);
