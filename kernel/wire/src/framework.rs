@@ -46,7 +46,7 @@ pub fn to_wire(from: &FrameworkInfo) -> v1::FrameworkInfo {
     to.user = from.user.clone();
     to.name = from.name.clone();
     to.id = from.id.as_ref().map(id_to_wire);
-    to.failover_timeout = Some(from.failover_timeout.as_secs_f64());
+    to.failover_timeout.get_or_insert(from.failover_timeout.as_secs_f64());
     to.checkpoint = Some(from.checkpoint);
     match from.can(FrameworkCapability::MultiRole) {
         true => to.roles = from.roles.iter().map(Role::to_string).collect(),
@@ -79,18 +79,22 @@ pub fn from_wire(mut from: v1::FrameworkInfo) -> Result<FrameworkInfo, Invalid> 
         }
         None => None,
     };
-    let seconds = from.failover_timeout.take().unwrap_or(0.0);
-    if !(0.0..=TIMEOUT_SECONDS_MAX).contains(&seconds) {
+    let seconds = from.failover_timeout.unwrap_or(0.0);
+    if !(-TIMEOUT_SECONDS_MAX..=TIMEOUT_SECONDS_MAX).contains(&seconds) {
         return Err(Invalid::new(format!(
             "The framework failover_timeout ({}) is invalid",
             general(seconds, 6)
         )));
     }
+    if seconds >= 0.0 {
+        from.failover_timeout = None;
+    }
     Ok(FrameworkInfo {
         user: std::mem::take(&mut from.user),
         name: std::mem::take(&mut from.name),
         id,
-        failover_timeout: Duration::from_secs_f64(seconds),
+        // A negative timeout has expired as soon as the framework disconnects; it is repeated as it came.
+        failover_timeout: Duration::from_secs_f64(seconds.max(0.0)),
         checkpoint: from.checkpoint.take().unwrap_or(false),
         roles,
         hostname: from.hostname.take().unwrap_or_default(),

@@ -12,9 +12,6 @@ pub const FRAMEWORK_INFO_BYTES_MAX: usize = 1 << 20;
 /// 8,192 clients and a thousand agents take it about a second.
 pub const ROLES_MAX: usize = 8192;
 
-/// The longest id: ids are names of directories (`NAME_MAX`). Mesos has this limit too.
-pub const ID_BYTES_MAX: usize = 255;
-
 /// Checks a framework's description before it is converted.
 pub(crate) fn check_framework(info: &v1::FrameworkInfo) -> Result<(), Invalid> {
     if info.roles.len() > ROLES_MAX {
@@ -22,9 +19,6 @@ pub(crate) fn check_framework(info: &v1::FrameworkInfo) -> Result<(), Invalid> {
         return Err(Invalid::new(format!(
             "'FrameworkInfo.roles' contains {count} roles, more than the limit of {ROLES_MAX}"
         )));
-    }
-    if info.id.as_ref().is_some_and(|id| id.value.len() > ID_BYTES_MAX) {
-        return Err(Invalid::new(format!("ID must not be greater than {ID_BYTES_MAX} characters")));
     }
     let bytes = info.encoded_len();
     if bytes > FRAMEWORK_INFO_BYTES_MAX {

@@ -39,10 +39,13 @@ impl Ranges {
     /// The numbers of `self` that are not in `other`.
     pub fn difference(&self, other: &Ranges) -> Ranges {
         let mut left = Vec::new();
+        // Both are in order: what ends before a pair begins ends before every later one.
+        let mut rest = &*other.0;
         for &(begin, end) in &*self.0 {
             let mut from = begin;
             let mut used_up = false;
-            for &(b, e) in other.0.iter().filter(|(b, e)| *e >= begin && *b <= end) {
+            rest = &rest[rest.iter().take_while(|(_, e)| *e < begin).count()..];
+            for &(b, e) in rest.iter().take_while(|(b, _)| *b <= end) {
                 if b > from {
                     left.push((from, b - 1));
                 }

@@ -53,25 +53,22 @@ fn encode_message(
 ) -> Result<(), JsonError> {
     for (name, value) in object {
         let Some(field) = message.get_field_by_name(name) else { continue };
-        match value {
-            Value::Null => {}
-            Value::Object(entries) if field.is_map() => encode_map(&field, entries, out)?,
-            Value::Array(items) if field.is_list() => {
-                for item in items {
-                    encode_field(&field, &field.kind(), field.number(), item, out)?;
-                }
-            }
-            Value::Array(_) => return Err(unexpected("array", &field)),
-            _ if field.is_list() => {
-                return Err(JsonError(format!("Expecting a JSON array for field '{}'", field.name())));
-            }
-            _ if field.is_map() => {
-                return Err(JsonError(format!("Expecting a JSON object for field '{}'", field.name())));
-            }
-            value => encode_field(&field, &field.kind(), field.number(), value, out)?,
-        }
+        encode_member(&field, value, out)?;
     }
     Ok(())
+}
+
+/// Encodes a member as Mesos reads it: null sets nothing, wherever it stands; a repeated field takes a single value like an
+/// array of one, and arrays in arrays like one array.
+fn encode_member(field: &FieldDescriptor, value: &Value, out: &mut Vec<u8>) -> Result<(), JsonError> {
+    match value {
+        Value::Null => Ok(()),
+        Value::Array(items) if field.is_list() || field.is_map() => {
+            items.iter().try_for_each(|item| encode_member(field, item, out))
+        }
+        Value::Object(entries) if field.is_map() => encode_map(field, entries, out),
+        value => encode_field(field, &field.kind(), field.number(), value, out),
+    }
 }
 
 fn encode_map(
@@ -82,12 +79,9 @@ fn encode_map(
     let Kind::Message(entry) = field.kind() else { return Ok(()) };
     let (key_kind, value_field) = (entry.map_entry_key_field().kind(), entry.map_entry_value_field());
     for (key, value) in entries {
-        if value.is_null() {
-            continue;
-        }
         let mut content = Vec::new();
         encode_field(field, &key_kind, 1, &Value::String(key.clone()), &mut content)?;
-        encode_field(&value_field, &value_field.kind(), 2, value, &mut content)?;
+        encode_member(&value_field, value, &mut content)?;
         put_bytes(field.number(), &content, out);
     }
     Ok(())

@@ -30,6 +30,13 @@ pub(super) fn from_wire(operations: Vec<WireOperation>) -> Vec<Operation> {
             operation::Type::LaunchGroup => {
                 all.extend(operation.launch_group.map(|group| launch_group(id.is_some(), group)));
             }
+            // Only an operation with an id has an update that tells its end.
+            other if id.is_none() => {
+                return Err(Invalid::new(format!(
+                    "{} operations are not supported by this version; no operation of this call was carried out",
+                    other.as_str_name()
+                )));
+            }
             other => all.push(Operation::Unsupported { id, kind: other.as_str_name() }),
         }
     }

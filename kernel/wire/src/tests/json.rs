@@ -115,17 +115,55 @@ fn shapes_must_fit() {
     check("[]", expect!["error: Failed to convert JSON into Call protobuf: Expecting a JSON object"]);
     check("{", expect!["error: Failed to parse body into JSON: syntax error at line 1 near: "]);
     check(
-        r#"{"decline":{"offer_ids":{}}}"#,
-        expect![
-            "error: Failed to convert JSON into Call protobuf: Expecting a JSON array for field 'offer_ids'"
-        ],
-    );
-    check(
         r#"{"decline":[]}"#,
         expect![
             "error: Failed to convert JSON into Call protobuf: Not expecting a JSON array for field 'decline'"
         ],
     );
+}
+
+/// As in stout's parser: each value is read by its own type, and only a single field refuses an array.
+#[test]
+fn single_values_nulls_and_nested_arrays_of_repeated_fields() {
+    check(
+        r#"{"decline":{"offer_ids":{"value":"a"}}}"#,
+        expect![[r#"{"decline":{"offer_ids":[{"value":"a"}]}}"#]],
+    );
+    check(
+        r#"{"decline":{"offer_ids":[null,{"value":"a"},[{"value":"b"},[null]]]}}"#,
+        expect![[r#"{"decline":{"offer_ids":[{"value":"a"},{"value":"b"}]}}"#]],
+    );
+    check(
+        r#"{"revive":{"roles":"a"},"suppress":{"roles":["b",null]}}"#,
+        expect![[r#"{"revive":{"roles":["a"]},"suppress":{"roles":["b"]}}"#]],
+    );
+    check(
+        r#"{"decline":{"offer_ids":"a"}}"#,
+        expect![
+            "error: Failed to convert JSON into Call protobuf: Not expecting a JSON string for field 'offer_ids'"
+        ],
+    );
+    check(
+        r#"{"decline":{"offer_ids":{}}}"#,
+        expect![
+            "error: Failed to convert JSON into Call protobuf: Missing required fields: decline.offer_ids[0].value"
+        ],
+    );
+    let map = |value: &str| {
+        format!(
+            r#"{{"subscribe":{{"framework_info":{{"user":"u","name":"n","failover_timeout":"1.5","checkpoint":"true","offer_filters":{value}}}}}}}"#
+        )
+    };
+    let with_map = |shown: &str| {
+        format!(
+            r#"{{"subscribe":{{"framework_info":{{"user":"u","name":"n","failover_timeout":1.5,"checkpoint":true,"offer_filters":{shown}}}}}}}"#
+        )
+    };
+    for value in [r#"{"r":{}}"#, r#"[{"r":{}}]"#, r#"{"r":null}"#] {
+        let parsed: Call = decode(ContentType::Json, &Bytes::from(map(value))).expect("Mesos reads it");
+        let shown = String::from_utf8(encode(ContentType::Json, &parsed).to_vec()).expect("text");
+        assert_eq!(shown, with_map(r#"{"r":{}}"#), "{value}");
+    }
 }
 
 #[test]
