@@ -20,7 +20,9 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use kernel_model::{agent::AgentInfo, ids::FrameworkId, resources::Resources, roles::Role, time::Time};
+use kernel_model::{
+    agent::AgentInfo, ids::FrameworkId, offer, resources::Resources, roles::Role, time::Time,
+};
 use slab::Slab;
 
 pub use explain::WaitReason;
@@ -81,6 +83,8 @@ struct AgentRow {
     /// Incremented when `available` changes: the key of cached filter results.
     version: u64,
     filters: Filters,
+    /// The clients with unanswered offers, one entry for each.
+    pending: Vec<u32>,
     /// While a remainder is left for clients with pending offers: until when it is left.
     leftover_until: Option<Time>,
 }
@@ -98,6 +102,8 @@ pub struct Allocator {
     all_are_candidates: bool,
     /// Agents whose remainder is left for clients with pending offers.
     leftovers: BTreeSet<u32>,
+    /// Agents of which something was kept from a client that does not answer.
+    passed_over: BTreeSet<u32>,
     /// The agents whose filters expire at these times.
     expiries: BTreeMap<Time, BTreeSet<u32>>,
     version: u64,
@@ -114,6 +120,7 @@ impl Allocator {
             candidates: BTreeSet::new(),
             all_are_candidates: false,
             leftovers: BTreeSet::new(),
+            passed_over: BTreeSet::new(),
             expiries: BTreeMap::new(),
             version: 0,
         }
@@ -133,6 +140,7 @@ impl Allocator {
             active,
             version: 0,
             filters: Filters::default(),
+            pending: Vec::new(),
             leftover_until: None,
         };
         let slot = AgentSlot(slot_of(self.agents.insert(row)));
@@ -148,6 +156,7 @@ impl Allocator {
         }
         self.candidates.remove(&agent.0);
         self.leftovers.remove(&agent.0);
+        self.passed_over.remove(&agent.0);
     }
 
     /// Sets an agent's total resources.
@@ -198,12 +207,23 @@ impl Allocator {
     /// Removes a client. Everything charged to it must have been recovered.
     pub fn remove_client(&mut self, client: ClientSlot) {
         self.shares.remove_client(client.0);
+        self.resume_if_alone();
     }
 
     /// Sets whether the client wants offers. Activation makes every agent a candidate.
     pub fn set_client_active(&mut self, client: ClientSlot, active: bool) {
-        if self.shares.set_active(client.0, active) && active {
-            self.mark_all_candidates();
+        if self.shares.set_active(client.0, active) {
+            match active {
+                true => self.mark_all_candidates(),
+                false => self.resume_if_alone(),
+            }
+        }
+    }
+
+    /// Nothing is kept from the only client with demand.
+    fn resume_if_alone(&mut self) {
+        if self.shares.active_clients() == 1 {
+            self.candidates.append(&mut self.passed_over);
         }
     }
 
@@ -279,10 +299,29 @@ impl Allocator {
         self.expiries.entry(until).or_default().insert(agent.0);
     }
 
-    /// The client answered an offer, or the offer was rescinded.
-    pub fn answered(&mut self, client: ClientSlot) {
-        self.shares.change_pending(client.0, -1);
+    /// An offer of the client is gone: answered, rescinded or expired.
+    pub fn offer_gone(&mut self, agent: AgentSlot, client: ClientSlot) {
+        self.shares.offer_gone(client.0);
+        if let Some(row) = self.agents.get_mut(agent.0 as usize)
+            && let Some(at) = row.pending.iter().position(|of| *of == client.0)
+        {
+            row.pending.swap_remove(at);
+        }
         self.candidates.append(&mut self.leftovers);
+    }
+
+    /// The client answered an offer, or revived.
+    pub fn answered(&mut self, now: Time, client: ClientSlot) {
+        if self.shares.answered(client.0, now) {
+            self.candidates.append(&mut self.passed_over);
+        }
+    }
+
+    /// An offer of the client expired. It is filtered like a refusal by default, and the client is offered nothing for a while.
+    pub fn expired(&mut self, now: Time, agent: AgentSlot, client: ClientSlot, resources: &Resources) {
+        let resumes_at = self.shares.expired(client.0, now);
+        self.refuse(now, agent, client, resources, offer::Filters::default().refuse, false);
+        self.expiries.entry(resumes_at).or_default().insert(agent.0);
     }
 
     /// Removes all filters of the client (REVIVE).

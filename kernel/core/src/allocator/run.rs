@@ -12,7 +12,9 @@ use kernel_model::{
 use super::{
     AgentRow, AgentSlot, Allocator, Capabilities, ClientSlot, Policy,
     amounts::{Amounts, ResourceNames},
-    filters, slot_of,
+    filters,
+    shares::Attention,
+    slot_of,
 };
 
 /// How long a remainder is left for clients with pending offers: as long as the default minimum filter, after which
@@ -35,6 +37,7 @@ impl Allocator {
     /// Allocates the free resources of the candidate agents.
     pub fn run(&mut self, now: Time) -> Vec<Allocation> {
         self.expire_filters(now);
+        self.shares.notice_lag(now);
         let mut allocations = Vec::new();
         if !self.has_candidates() {
             return allocations;
@@ -63,7 +66,7 @@ impl Allocator {
             for slot in entry.remove() {
                 if let Some(row) = self.agents.get_mut(slot as usize) {
                     let waited = row.leftover_until.is_some_and(|until| until <= now);
-                    if row.filters.expire(now) || waited {
+                    if row.filters.expire(now) || waited || self.passed_over.remove(&slot) {
                         self.candidates.insert(slot);
                     }
                 }
@@ -104,7 +107,10 @@ impl Allocator {
                             role,
                             resources,
                         });
-                        self.shares.change_pending(client, 1);
+                        self.shares.offered(client, now);
+                        if let Some(row) = self.agents.get_mut(agent.0 as usize) {
+                            row.pending.push(client);
+                        }
                     }
                 }
                 if !self.is_offerable(agent) {
@@ -120,7 +126,7 @@ impl Allocator {
     /// Whether the remainder must be left for other clients with pending offers, because they may be below their fair
     /// share afterwards. It is left for at most [`LEFTOVER_WAIT_MAX`], because some clients never answer.
     fn must_wait_for_answers(&mut self, now: Time, agent: AgentSlot, client: u32) -> bool {
-        if self.shares.others_pending(client) == 0 {
+        if self.shares.others_awaited(client) == 0 {
             return false;
         }
         let Some(row) = self.agents.get_mut(agent.0 as usize) else { return false };
@@ -152,6 +158,7 @@ impl Allocator {
         stage: AllocationStage,
         held_back: &mut bool,
     ) -> Option<(Resources, Amounts)> {
+        let attention = self.attention(now, agent, client, stage)?;
         let row = self.agents.get_mut(agent.0 as usize)?;
         let who = self.shares.client(client)?;
         if !admits(&self.policy, row, who.capabilities) || !who.preferences.admit(&row.properties) {
@@ -176,6 +183,9 @@ impl Allocator {
         if stage == AllocationStage::FairShare && self.shares.active_clients() > 1 {
             let headroom = self.shares.headroom(client);
             if !amounts.fit(&headroom.amounts) {
+                if attention == Attention::Whole {
+                    return self.pass_over(agent, client);
+                }
                 *held_back = true;
                 let part = fair_share_part(&headroom.amounts, &self.names, whole);
                 let part_amounts = self.names.amounts(&part);
@@ -210,6 +220,34 @@ impl Allocator {
         self.version += 1;
         row.version = self.version;
         Some((taken, amounts))
+    }
+}
+
+impl Allocator {
+    /// What the client may be offered of the agent in this stage; `None` if nothing. A client that does not answer gets
+    /// nothing more of an agent that it has offers of, and no remainders.
+    fn attention(
+        &mut self,
+        now: Time,
+        agent: AgentSlot,
+        client: u32,
+        stage: AllocationStage,
+    ) -> Option<Attention> {
+        let attention = self.shares.attention(client, now);
+        let row = self.agents.get(agent.0 as usize)?;
+        match attention {
+            Attention::Full => Some(attention),
+            Attention::Whole if stage == AllocationStage::FairShare && !row.pending.contains(&client) => {
+                Some(attention)
+            }
+            Attention::Whole | Attention::None => self.pass_over(agent, client),
+        }
+    }
+
+    fn pass_over<T>(&mut self, agent: AgentSlot, client: u32) -> Option<T> {
+        self.shares.passed_over(client);
+        self.passed_over.insert(agent.0);
+        None
     }
 }
 

@@ -4,28 +4,24 @@
 //! A role's own clients are in a leaf `<role>/.` beside its subroles, so that the role competes with its children as
 //! one of them.
 
-use std::{cell::Cell, collections::BTreeMap};
+mod answers;
+mod headroom;
 
-use kernel_model::{ids::FrameworkId, roles::Role};
+use std::{
+    cell::Cell,
+    collections::{BTreeMap, BTreeSet},
+};
 
+use kernel_model::{ids::FrameworkId, roles::Role, time::Time};
 use slab::Slab;
 
+pub(super) use answers::Attention;
+
 use super::{Capabilities, ClientPreferences, amounts::Amounts, slot_of};
+use answers::Answers;
+use headroom::Demand;
 
 const ROOT: u32 = 0;
-
-/// A client that holds less than this fraction of its fair share may be offered a whole agent once it declined a part:
-/// its tasks may be larger than its current fair share.
-const FAR_BELOW_FAIR_SHARE: f64 = 0.5;
-
-/// See [`Shares::headroom`].
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Headroom {
-    /// What the client can get up to its fair share.
-    pub(super) amounts: Amounts,
-    /// Whether the client holds less than [`FAR_BELOW_FAIR_SHARE`] of its fair share.
-    pub(super) below_fair_share: bool,
-}
 
 #[derive(Debug, Clone)]
 struct Node {
@@ -45,15 +41,6 @@ struct Node {
     demand: Cell<Option<Demand>>,
 }
 
-/// The children of a node, as one of them sees the others.
-#[derive(Debug, Clone, Copy, Default)]
-struct Demand {
-    /// The sum of the weights of children with active clients.
-    weights: f64,
-    /// What children without active clients hold.
-    idle: Amounts,
-}
-
 #[derive(Debug, Clone)]
 pub(super) struct Client {
     pub(super) framework: FrameworkId,
@@ -63,8 +50,7 @@ pub(super) struct Client {
     pub(super) active: bool,
     /// Filters of earlier generations are void.
     pub(super) generation: u64,
-    /// Offers that it has not answered.
-    pending: i64,
+    answers: Answers,
     leaf: u32,
     share_state: ShareState,
 }
@@ -86,8 +72,10 @@ pub(super) struct Shares {
     clients: Slab<Client>,
     weights: BTreeMap<Box<str>, f64>,
     generation: u64,
-    /// Unanswered offers of all clients.
-    pending: i64,
+    /// Unanswered offers of all clients that are not lagging.
+    awaited: i64,
+    /// When a client lags unless it answers before.
+    lag_deadlines: BTreeSet<(Time, u32)>,
     /// Clients with their own minimum size of offers.
     own_minimums: u32,
     /// The pool or a weight changed: all shares must be recomputed.
@@ -106,7 +94,8 @@ impl Default for Shares {
             clients: Slab::new(),
             weights: BTreeMap::new(),
             generation: 0,
-            pending: 0,
+            awaited: 0,
+            lag_deadlines: BTreeSet::new(),
             own_minimums: 0,
             stale: false,
             order: None,
@@ -175,7 +164,7 @@ impl Shares {
             preferences: ClientPreferences::default(),
             active: false,
             generation: self.generation,
-            pending: 0,
+            answers: Answers::default(),
             leaf,
             share_state: ShareState::default(),
         }));
@@ -187,7 +176,7 @@ impl Shares {
     pub(super) fn remove_client(&mut self, slot: u32) {
         let Some(client) = self.clients.get(slot as usize) else { return };
         let (leaf, charged) = (client.leaf, client.share_state.charged);
-        self.pending -= client.pending;
+        self.forget_answers(slot);
         self.set_active(slot, false);
         self.set_preferences(slot, ClientPreferences::default());
         self.change_above(leaf, |share_state| share_state.charged.subtract(charged));
@@ -226,52 +215,6 @@ impl Shares {
         }
     }
 
-    /// What the client can get before it, or an ancestor role, exceeds its fair share of any resource. The fair share
-    /// is the weight's part, among the siblings with active clients, of what the other siblings do not hold.
-    pub(super) fn headroom(&self, slot: u32) -> Headroom {
-        let Some(client) = self.clients.get(slot as usize) else { return Headroom::default() };
-        let mut path = vec![client.leaf];
-        while let Some(&node) = path.last().filter(|&&node| node != ROOT) {
-            path.push(self.node(node).parent);
-        }
-        let mut part = self.pool;
-        let mut headroom = self.pool;
-        for pair in path.windows(2).rev() {
-            let (below, above) = (self.node(pair[0]), pair[1]);
-            let demand = self.demand_below(above);
-            part.subtract(demand.idle);
-            part = part.scaled(below.weight / demand.weights.max(below.weight));
-            headroom = headroom.least(part.without(below.share_state.charged));
-        }
-        let leaf = self.node(client.leaf);
-        part.subtract(self.demand_below(client.leaf).idle);
-        part = part.scaled(1.0 / f64::from(leaf.active_clients.max(1)));
-        let leftovers = client.share_state.charged;
-        let below_fair_share = leftovers.dominant_share_of(&part) < FAR_BELOW_FAIR_SHARE;
-        Headroom { amounts: headroom.least(part.without(leftovers)), below_fair_share }
-    }
-
-    fn demand_below(&self, slot: u32) -> Demand {
-        let node = self.node(slot);
-        if let Some(demand) = node.demand.get() {
-            return demand;
-        }
-        let mut demand = Demand::default();
-        if node.is_leaf {
-            let clients = node.children.iter().filter_map(|&c| self.clients.get(c as usize));
-            clients.filter(|c| !c.active).for_each(|c| demand.idle.add(c.share_state.charged));
-        } else {
-            for child in node.children.iter().map(|&child| self.node(child)) {
-                match child.active_clients {
-                    0 => demand.idle.add(child.share_state.charged),
-                    _ => demand.weights += child.weight,
-                }
-            }
-        }
-        node.demand.set(Some(demand));
-        demand
-    }
-
     pub(super) fn set_capabilities(&mut self, slot: u32, capabilities: Capabilities) -> bool {
         match self.clients.get_mut(slot as usize) {
             Some(client) if client.capabilities != capabilities => {
@@ -306,18 +249,6 @@ impl Shares {
 
     pub(super) fn generation(&self, slot: u32) -> Option<u64> {
         self.clients.get(slot as usize).map(|c| c.generation)
-    }
-
-    pub(super) fn change_pending(&mut self, slot: u32, by: i64) {
-        if let Some(client) = self.clients.get_mut(slot as usize) {
-            client.pending += by;
-            self.pending += by;
-        }
-    }
-
-    /// Unanswered offers of other clients.
-    pub(super) fn others_pending(&self, slot: u32) -> i64 {
-        self.pending - self.clients.get(slot as usize).map_or(0, |c| c.pending)
     }
 
     /// The number of active clients.

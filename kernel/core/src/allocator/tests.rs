@@ -293,7 +293,8 @@ fn leftovers_wait_for_clients_with_pending_offers() {
     let agent = pool.add_agent(&resources("cpus:4;mem:400"), true);
     // Each client has a half on offer, and the slow one does not answer.
     assert_eq!(pool.run(Time(0)).len(), 2);
-    pool.answered(quick);
+    pool.offer_gone(agent, quick);
+    pool.answered(Time(0), quick);
     // A task of the slow client ends: the quick client has its share already, and the slow one may want it.
     pool.recover(agent, slow, &resources("cpus:1"));
     let allocations = pool.run(Time(1));

@@ -37,9 +37,13 @@ impl Master {
         match call {
             Call::Teardown => self.end_framework(&id),
             Call::Accept { offer_ids, operations, filters } => {
+                self.note_answer(&id, &offer_ids);
                 self.accept(&id, &offer_ids, operations, filters);
             }
-            Call::Decline { offer_ids, filters } => self.decline(&id, &offer_ids, filters),
+            Call::Decline { offer_ids, filters } => {
+                self.note_answer(&id, &offer_ids);
+                self.decline(&id, &offer_ids, filters);
+            }
             Call::Revive { roles } => self.revive(&id, &roles),
             Call::Suppress { roles } => self.suppress(&id, &roles),
             Call::Kill { task_id, agent_id, grace } => self.kill(&id, task_id, agent_id, grace),
@@ -128,6 +132,7 @@ impl Master {
         for role in roles {
             framework.suppressed_roles.remove(&role);
             if let Some(client) = framework.clients.get(&role) {
+                self.allocator.answered(self.now, *client);
                 self.allocator.clear_filters(*client);
                 self.allocator.set_client_active(*client, true);
             }

@@ -79,7 +79,7 @@ impl Master {
     /// Removes an offer. Its resources stay charged in the allocator: the caller decides where they go.
     pub(super) fn remove_offer(&mut self, number: u64) -> Option<OutstandingOffer> {
         let outstanding = self.offers.remove(&number)?;
-        self.allocator.answered(outstanding.client);
+        self.allocator.offer_gone(outstanding.slot, outstanding.client);
         if let Some(agent) = self.agents.get_mut(&outstanding.offer.agent_id) {
             agent.offered.remove_all(&outstanding.offer.resources);
             agent.offers.remove(&number);
@@ -137,14 +137,35 @@ impl Master {
         }
     }
 
-    /// An offer timed out. Unlike in Mesos this counts as a decline: otherwise a framework that never answers, and so
-    /// never holds anything, would get the same resources again at once, forever.
+    /// An offer timed out. Unlike in Mesos this counts as a decline, of ever longer: otherwise a framework that never
+    /// answers, and so never holds anything, would get the same resources again at once, forever.
     pub(super) fn offer_expired(&mut self, number: u64) {
         let Some(outstanding) = self.offers.get(&number) else { return };
         let (slot, client) = (outstanding.slot, outstanding.client);
         let resources = outstanding.offer.resources.clone();
         self.withdraw_offer(number, true);
-        self.allocator.refuse(self.now, slot, client, &resources, Filters::default().refuse, false);
+        self.allocator.expired(self.now, slot, client, &resources);
+    }
+
+    /// The framework answered these offers. It is not known whose those were that are gone.
+    pub(super) fn note_answer(&mut self, framework_id: &FrameworkId, offer_ids: &[OfferId]) {
+        let mut clients = BTreeSet::new();
+        for id in offer_ids {
+            match self.offer_number(id).and_then(|number| self.offers.get(&number)) {
+                Some(outstanding) if outstanding.offer.framework_id == *framework_id => {
+                    clients.insert(outstanding.client)
+                }
+                Some(_) => false,
+                None => {
+                    let framework = self.frameworks.get(framework_id);
+                    clients = framework.into_iter().flat_map(|f| f.clients.values().copied()).collect();
+                    break;
+                }
+            };
+        }
+        for client in clients {
+            self.allocator.answered(self.now, client);
+        }
     }
 
     pub(super) fn decline(&mut self, framework_id: &FrameworkId, offer_ids: &[OfferId], filters: Filters) {

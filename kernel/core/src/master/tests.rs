@@ -3,6 +3,7 @@
 mod agents;
 pub(crate) mod cluster;
 mod frameworks;
+mod hoarding;
 mod offer_preferences;
 mod run_as;
 pub(crate) mod tampering;

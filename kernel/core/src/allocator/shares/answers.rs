@@ -1,0 +1,156 @@
+//! Clients that do not answer their offers. While others want resources, such a client must not collect what is freed piece by
+//! piece: pieces too small for any task would lie idle until its offers expire. It keeps what it was offered, and a few
+//! seconds later it is offered no parts of agents any more ([`Attention::Whole`]). Once its offers have expired it is asked
+//! again with one offer at a time, after pauses that grow ([`Attention::None`]). Whatever it answers ends this.
+
+use std::time::Duration;
+
+use kernel_model::time::Time;
+
+use super::Shares;
+
+/// How long a client with offers may answer nothing before it counts as slow: frameworks that decide in batches answer within
+/// a second or so.
+pub(super) const LAG_AFTER: Duration = Duration::from_secs(2);
+
+/// The pause after the first expired offers: the default filter of a refusal. It doubles.
+const PAUSE_MIN: Duration = Duration::from_secs(5);
+
+/// The longest pause: a client that came back waits no longer for an offer.
+const PAUSE_MAX: Duration = Duration::from_secs(300);
+
+/// What a client may be offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::allocator) enum Attention {
+    /// Anything.
+    Full,
+    /// Agents whole, within its fair share.
+    Whole,
+    None,
+}
+
+/// How a client answers its offers.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Answers {
+    /// Offers that it has not answered.
+    pending: i64,
+    /// Since when it has had offers and answered none.
+    silent_since: Option<Time>,
+    /// It has answered nothing for [`LAG_AFTER`].
+    lagging: bool,
+    /// Times that its offers expired since it answered one.
+    expired: u32,
+    /// When it is offered something again, if offers have expired.
+    resumes_at: Time,
+    /// Something was kept from it.
+    passed_over: bool,
+}
+
+impl Shares {
+    /// The client got an offer.
+    pub(in crate::allocator) fn offered(&mut self, slot: u32, now: Time) {
+        let Some(client) = self.clients.get_mut(slot as usize) else { return };
+        let answers = &mut client.answers;
+        answers.pending += 1;
+        if answers.silent_since.is_none() {
+            answers.silent_since = Some(now);
+            self.lag_deadlines.insert((now + LAG_AFTER, slot));
+        }
+        if !answers.lagging {
+            self.awaited += 1;
+        }
+    }
+
+    /// An offer of the client is gone: answered, rescinded or expired.
+    pub(in crate::allocator) fn offer_gone(&mut self, slot: u32) {
+        let Some(client) = self.clients.get_mut(slot as usize) else { return };
+        let answers = &mut client.answers;
+        answers.pending -= 1;
+        if !answers.lagging {
+            self.awaited -= 1;
+        }
+        if answers.pending == 0 {
+            (answers.silent_since, answers.lagging) = (None, false);
+        }
+    }
+
+    /// The client answered something. Returns whether it may be offered more now than before.
+    pub(in crate::allocator) fn answered(&mut self, slot: u32, now: Time) -> bool {
+        let Some(client) = self.clients.get_mut(slot as usize) else { return false };
+        let answers = &mut client.answers;
+        if std::mem::take(&mut answers.lagging) {
+            self.awaited += answers.pending;
+        }
+        answers.silent_since = (answers.pending > 0).then_some(now);
+        if answers.pending > 0 {
+            self.lag_deadlines.insert((now + LAG_AFTER, slot));
+        }
+        (answers.expired, answers.resumes_at) = (0, Time::default());
+        std::mem::take(&mut answers.passed_over)
+    }
+
+    /// An offer of the client expired. Returns until when it is offered nothing. Offers that expire before that time were made
+    /// before, and change nothing.
+    pub(in crate::allocator) fn expired(&mut self, slot: u32, now: Time) -> Time {
+        let Some(client) = self.clients.get_mut(slot as usize) else { return now };
+        let answers = &mut client.answers;
+        if answers.resumes_at <= now {
+            let pause = PAUSE_MIN.saturating_mul(1 << answers.expired.min(10)).min(PAUSE_MAX);
+            answers.expired += 1;
+            answers.resumes_at = now + pause;
+        }
+        answers.resumes_at
+    }
+
+    /// Finds the clients that have answered nothing for too long.
+    pub(in crate::allocator) fn notice_lag(&mut self, now: Time) {
+        while let Some(&(due, slot)) = self.lag_deadlines.first()
+            && due <= now
+        {
+            self.lag_deadlines.pop_first();
+            // The slot may belong to another client by now, or it has answered since.
+            let Some(client) = self.clients.get_mut(slot as usize) else { continue };
+            let answers = &mut client.answers;
+            let since = answers.silent_since;
+            if !answers.lagging && since.is_some_and(|since| since + LAG_AFTER <= now) {
+                answers.lagging = true;
+                self.awaited -= answers.pending;
+            }
+        }
+    }
+
+    /// What the client may be offered now, if others want resources too.
+    pub(in crate::allocator) fn attention(&self, slot: u32, now: Time) -> Attention {
+        let Some(client) = self.clients.get(slot as usize) else { return Attention::None };
+        let answers = &client.answers;
+        match answers.expired {
+            _ if self.active_clients() <= 1 => Attention::Full,
+            0 if answers.lagging => Attention::Whole,
+            0 => Attention::Full,
+            _ if answers.pending == 0 && answers.resumes_at <= now => Attention::Full,
+            _ => Attention::None,
+        }
+    }
+
+    /// Something was kept from the client because of its [`Attention`].
+    pub(in crate::allocator) fn passed_over(&mut self, slot: u32) {
+        if let Some(client) = self.clients.get_mut(slot as usize) {
+            client.answers.passed_over = true;
+        }
+    }
+
+    /// Offers of other clients whose answers are worth waiting for.
+    pub(in crate::allocator) fn others_awaited(&self, slot: u32) -> i64 {
+        let own = self.clients.get(slot as usize).map(|client| &client.answers);
+        self.awaited - own.filter(|own| !own.lagging).map_or(0, |own| own.pending)
+    }
+
+    /// The client is removed with its offers.
+    pub(super) fn forget_answers(&mut self, slot: u32) {
+        let Some(client) = self.clients.get_mut(slot as usize) else { return };
+        let answers = std::mem::take(&mut client.answers);
+        if !answers.lagging {
+            self.awaited -= answers.pending;
+        }
+    }
+}
