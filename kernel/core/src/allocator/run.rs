@@ -174,8 +174,7 @@ impl Allocator {
         if !who.preferences.meets_minimum(offer.as_ref().unwrap_or(&row.available), amounts.allocatable()) {
             return None;
         }
-        let version = offer.is_none().then_some(row.version);
-        let generation = who.generation;
+        let (version, generation) = (offer.is_none().then_some(row.version), who.generation);
         let whole = offer.as_ref().unwrap_or(&row.available);
         if row.filters.covers(now, &filters::CandidateOffer { client, generation, offer: whole, version }) {
             return None;

@@ -69,7 +69,7 @@ pub enum OperatorCall {
 }
 
 impl OperatorCall {
-    /// Whether the call changes what only the registry remembers, so that its answer promises that the change is durable.
+    /// Whether the call changes what only the registry remembers, so that its answer says that the change is durable.
     pub fn is_kept_in_registry(&self) -> bool {
         match self {
             OperatorCall::UpdateWeights { .. }
