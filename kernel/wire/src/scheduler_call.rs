@@ -144,7 +144,7 @@ fn call_from_wire(kind: call::Type, from: WireCall) -> Result<Call, Invalid> {
             let accept = present(from.accept, "accept")?;
             Call::Accept {
                 offer_ids: offer_ids(accept.offer_ids),
-                operations: operations::from_wire(accept.operations),
+                operations: operations::from_wire(accept.operations)?,
                 filters: offer::filters_from_wire(accept.filters),
             }
         }

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Decodes operations in order; an operation with some malformed tasks becomes two.
-pub(super) fn from_wire(operations: Vec<WireOperation>) -> Vec<Operation> {
+pub(super) fn from_wire(operations: Vec<WireOperation>) -> Result<Vec<Operation>, Invalid> {
     let mut all = Vec::with_capacity(operations.len());
     for operation in operations {
         let id = operation.id.map(|id| OperationId::from(id.value));
@@ -30,8 +30,8 @@ pub(super) fn from_wire(operations: Vec<WireOperation>) -> Vec<Operation> {
             operation::Type::LaunchGroup => {
                 all.extend(operation.launch_group.map(|group| launch_group(id.is_some(), group)));
             }
-            // Only an operation with an id has an update that tells its end.
-            other if id.is_none() => {
+            // Only an operation with an id has an update that tells its end. Mesos ignores unknown types.
+            other if id.is_none() && other != operation::Type::Unknown => {
                 return Err(Invalid::new(format!(
                     "{} operations are not supported by this version; no operation of this call was carried out",
                     other.as_str_name()
@@ -40,7 +40,7 @@ pub(super) fn from_wire(operations: Vec<WireOperation>) -> Vec<Operation> {
             other => all.push(Operation::Unsupported { id, kind: other.as_str_name() }),
         }
     }
-    all
+    Ok(all)
 }
 
 fn launch(with_id: bool, infos: Vec<v1::TaskInfo>, all: &mut Vec<Operation>) {
