@@ -6,6 +6,8 @@ mod access;
 mod catalog;
 #[path = "all/faults.rs"]
 mod faults;
+#[path = "all/guide.rs"]
+mod guide;
 #[path = "all/kills.rs"]
 mod kills;
 #[path = "all/machines.rs"]

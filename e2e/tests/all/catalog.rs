@@ -9,13 +9,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use apiserver_shim::server::{ApiOptions, start};
+use apiserver_shim::server::{ApiOptions, BuildInfo, start};
 use e2e::{
     cluster::client,
     program::{self, Output, wait_for},
 };
 use serde_json::json;
-use shim_pki::{Pki, ServerNames, directory};
+use shim_pki::{Pki, ServerNames, directory, kubeconfig};
 
 #[path = "../../../apiserver-shim/tests/api/gadget.rs"]
 mod gadget;
@@ -51,11 +51,12 @@ fn kubectl_uses_a_resource_that_is_installed_meanwhile() -> anyhow::Result<()> {
         advertise: [127, 0, 0, 1].into(),
         names: ServerNames::default(),
         audit: None,
+        build: BuildInfo::default(),
     }))?;
     let admin = pki.authority.issue_admin(SystemTime::now())?;
     let url = format!("https://{}", server.local_addr());
-    let kubeconfig = data.path().join("kubeconfig");
-    directory::write_kubeconfig(&kubeconfig, &url, pki.authority.certificate(), &admin)?;
+    let rendered = kubeconfig::render(&url, pki.authority.certificate(), &admin);
+    directory::merge_kubeconfig(&data.path().join("kubeconfig"), &rendered, None)?;
     let kubectl = Kubectl(data.path());
 
     assert!(!kubectl.run(&["get", "gadgets"])?.status.success(), "gadgets are not served yet");
