@@ -43,11 +43,19 @@ pub enum EnvError {
     },
     /// A downward API reference names no field.
     Field(FieldError),
+    /// A source that this node does not have.
+    Unsupported {
+        /// The variable.
+        name: String,
+    },
 }
 
 impl std::fmt::Display for EnvError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::Unsupported { name } => {
+                write!(f, "this node has no environment variables out of files (fileKeyRef), as {name} needs")
+            }
             Self::Missing { kind, name } => write!(f, "{kind} \"{name}\" not found"),
             Self::MissingKey { kind, object, key } => write!(f, "couldn't find key {key} in {kind} {object}"),
             Self::NotText { name } => write!(f, "value of variable {name} is not valid UTF-8"),
@@ -130,6 +138,8 @@ pub fn build(
                     let of = spec::container(pod, name).unwrap_or(container);
                     let value = field::resource(of, node, &r.resource, r.divisor.as_ref());
                     Some(value.map_err(EnvError::Field)?)
+                } else if from.file_key_ref.is_some() {
+                    return Err(EnvError::Unsupported { name: var.name.clone() });
                 } else {
                     None
                 }

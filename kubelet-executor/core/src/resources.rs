@@ -167,8 +167,20 @@ fn amount(container: &Container, limits: bool, resource: &str) -> Option<Quantit
     list.as_ref()?.get(resource).filter(|quantity| milli(quantity).is_some_and(|m| m > 0)).cloned()
 }
 
-/// The quality-of-service class of a Pod.
+fn of_pod<'p>(pod: &'p Pod, limits: bool, resource: &str) -> Option<&'p Quantity> {
+    let resources = spec::spec(pod).resources.as_ref()?;
+    let list = if limits { &resources.limits } else { &resources.requests };
+    list.as_ref()?.get(resource).filter(|quantity| milli(quantity).is_some_and(|m| m > 0))
+}
+
+/// The quality-of-service class of a Pod: what the API server has computed, with regard to `spec.resources`, or that of
+/// its containers.
 pub fn qos_class(pod: &Pod) -> QosClass {
+    let stored = pod.status.as_ref().and_then(|status| status.qos_class.as_deref());
+    let classes = [QosClass::Guaranteed, QosClass::Burstable, QosClass::BestEffort];
+    if let Some(known) = classes.into_iter().find(|class| stored == Some(class.as_str())) {
+        return known;
+    }
     let mut any = false;
     let mut guaranteed = true;
     for (_, container) in spec::containers(pod) {
@@ -278,8 +290,17 @@ fn oom_score_adj(pod: &Pod, container: &Container, capacity: i64) -> i64 {
     }
 }
 
-/// The Pod's CPU shares: the sum over its containers' requests.
+/// The limits of the Pod as a whole (`spec.resources`) as cgroup values; zero means unlimited.
+pub fn pod_limits(pod: &Pod) -> (i64, i64) {
+    let cpu = of_pod(pod, true, "cpu").and_then(milli).map_or(0, cpu_quota_us);
+    (cpu, of_pod(pod, true, "memory").and_then(units).unwrap_or(0))
+}
+
+/// The Pod's CPU shares: its own request, or the sum over its containers' requests.
 pub fn pod_cpu_shares(pod: &Pod) -> i64 {
+    if let Some(own) = of_pod(pod, false, "cpu").and_then(milli) {
+        return cpu_shares(own);
+    }
     let sum: i128 = spec::spec(pod)
         .containers
         .iter()
@@ -291,6 +312,19 @@ pub fn pod_cpu_shares(pod: &Pod) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn limits_of_the_pod_as_a_whole() {
+        let resources =
+            serde_json::json!({"requests": {"cpu": "250m"}, "limits": {"cpu": "500m", "memory": "64Mi"}});
+        let pod: Pod = serde_json::from_value(serde_json::json!({
+            "spec": {"containers": [{"name": "a"}], "resources": resources}, "status": {"qosClass": "Burstable"},
+        }))
+        .unwrap();
+        assert_eq!(pod_limits(&pod), (50_000, 64 << 20));
+        assert_eq!((pod_cpu_shares(&pod), qos_class(&pod).as_str()), (256, "Burstable"));
+        assert_eq!(pod_limits(&Pod::default()), (0, 0));
+    }
 
     fn pod(requests: &[(&str, &str)], limits: &[(&str, &str)]) -> Pod {
         let list = |pairs: &[(&str, &str)]| {

@@ -87,6 +87,30 @@ pub(crate) fn prepare(tag: &str, pod: &Pod) {
     if let Err(error) = weigh() {
         tracing::debug!(%group, %error, "cannot set a pod's CPU weight");
     }
+    let (cpu_quota_us, memory_bytes) = resources::pod_limits(pod);
+    if let Err(error) = limit(&group, cpu_quota_us, memory_bytes) {
+        tracing::warn!(%group, %error, "cannot limit a pod as a whole");
+    }
+}
+
+/// Limits a cgroup; zero means unlimited.
+fn limit(group: &str, cpu_quota_us: i64, memory_bytes: i64) -> io::Result<()> {
+    let write = |hierarchy: &str, file: &str, value: String| -> io::Result<()> {
+        let dir = join(&Path::new(ROOT).join(hierarchy), group);
+        fs::create_dir_all(&dir)?;
+        fs::write(dir.join(file), value)
+    };
+    let v2 = matches!(Version::of_machine(), Version::V2);
+    if cpu_quota_us > 0 && v2 {
+        write("", "cpu.max", format!("{cpu_quota_us} {}", resources::CPU_PERIOD_US))?;
+    } else if cpu_quota_us > 0 {
+        write("cpu", "cpu.cfs_quota_us", cpu_quota_us.to_string())?;
+    }
+    if memory_bytes > 0 {
+        let (hierarchy, file) = if v2 { ("", "memory.max") } else { ("memory", "memory.limit_in_bytes") };
+        write(hierarchy, file, memory_bytes.to_string())?;
+    }
+    Ok(())
 }
 
 /// The directories of a container's cgroup, one per hierarchy.

@@ -39,6 +39,8 @@ enum Cause {
     Io(&'static str, std::io::Error),
     #[error("hostPath type check failed: {0} is not {1}")]
     HostPath(String, &'static str),
+    #[error("unknown storage medium \"{0}\"")]
+    Medium(String),
     #[error(
         "this node has no volumes of its kind (it has emptyDir, configMap, secret, projected, downwardAPI, hostPath)"
     )]
@@ -65,8 +67,10 @@ impl VolumeBuilder<'_> {
         let fs_group = spec::spec(pod).security_context.as_ref().and_then(|context| context.fs_group);
         let group = fs_group.and_then(|group| u32::try_from(group).ok());
         if let Some(empty) = &volume.empty_dir {
-            if empty.medium.as_deref() == Some("Memory") {
-                mount_tmpfs(dir, empty.size_limit.as_ref().and_then(resources::units))?;
+            match empty.medium.as_deref().unwrap_or_default() {
+                "" => {}
+                "Memory" => mount_tmpfs(dir, empty.size_limit.as_ref().and_then(resources::units))?,
+                other => return Err(Cause::Medium(other.to_owned())),
             }
             return make_open_dir(dir, group);
         }

@@ -55,7 +55,6 @@ impl Strategy for Pod {
     }
 
     fn prepare_create(&self, object: &mut Value, context: &CreateContext<'_>) {
-        prepare::drop_disabled_fields(object);
         prepare::match_label_keys(object);
         let spec = access::object_mut(object, &["spec"]);
         set_default(spec, "priority", 0);

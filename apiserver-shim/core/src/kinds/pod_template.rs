@@ -3,6 +3,7 @@
 
 mod affinity;
 mod containers;
+mod mounts;
 mod ports;
 mod probes;
 mod resources;
@@ -73,8 +74,22 @@ pub(super) fn default_template(template: &mut Map<String, Value>) {
     default_spec(as_object(template.entry("spec").or_insert_with(|| json!({}))));
 }
 
+/// Drops fields of features that are off by default, as upstream does: they are accepted and not stored.
+fn drop_disabled_fields(spec: &mut Map<String, Value>) {
+    spec.remove("schedulingGroup");
+    for list in ["containers", "initContainers"] {
+        for container in objects(spec.get_mut(list)) {
+            let Some(lifecycle) = member(container, "lifecycle") else { continue };
+            if lifecycle.remove("stopSignal").is_some() && lifecycle.is_empty() {
+                container.remove("lifecycle");
+            }
+        }
+    }
+}
+
 /// Sets the defaults of a pod spec.
 pub(super) fn default_spec(spec: &mut Map<String, Value>) {
+    drop_disabled_fields(spec);
     set_if_zero(spec, "dnsPolicy", "ClusterFirst");
     set_if_zero(spec, "restartPolicy", "Always");
     set_if_zero(spec, "schedulerName", "default-scheduler");

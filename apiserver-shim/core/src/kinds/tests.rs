@@ -6,6 +6,9 @@ use serde_json::json;
 use shim_model::schema::{Media, Strictness, decode};
 use std::sync::LazyLock;
 
+#[path = "tests/pods.rs"]
+mod pods;
+
 const NOW: Instant = Instant::from_seconds(1_000_000);
 
 static BUILTIN: LazyLock<Vec<ResourceDefinition>> = LazyLock::new(crate::definition::builtin);
@@ -375,135 +378,4 @@ fn an_error_of_the_stored_object_is_not_held_against_an_update() {
     assert!(refused.contains("pod updates may not change fields other than"), "{refused}");
     let refused = update(|pod| pod["spec"]["containers"][0]["ports"][0]["containerPort"] = json!(80_000));
     assert!(refused.unwrap_err().contains("spec.containers[0].ports[0].containerPort: Invalid value: 80000"));
-}
-
-/// Upstream's milli scale: what is finer is rounded up, in every resource list of every template.
-#[test]
-fn resource_lists_are_stored_in_whole_thousandths() {
-    let resources = json!({"requests": {"cpu": "0.0005", "memory": "100.0001", "ephemeral-storage": "1u"}, "limits": {"cpu": "1.0001", "memory": "1Ki", "ephemeral-storage": "1500u"}});
-    let container = json!({"name": "c", "image": "i", "resources": resources});
-    let claim =
-        json!({"spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1u"}}}});
-    let spec = json!({"containers": [container], "initContainers": [{"name": "d", "image": "i", "resources": resources}],
-        "volumes": [{"name": "v", "ephemeral": {"volumeClaimTemplate": claim}}], "overhead": {"cpu": "1n"}});
-    let of = |kind: &str, body: Value, path: &str| {
-        let mut object = body;
-        resource(kind).strategy().default(&mut object);
-        let spec = object.pointer(path).unwrap();
-        let claim = &spec["volumes"][0]["ephemeral"]["volumeClaimTemplate"]["spec"]["resources"];
-        let parts = [
-            &spec["containers"][0]["resources"],
-            &spec["initContainers"][0]["resources"],
-            claim,
-            &spec["overhead"],
-        ];
-        parts.map(Value::to_string).join("\n")
-    };
-    let pod_spec = of("pods", pod(spec.clone()), "/spec");
-    expect![[r#"
-        {"limits":{"cpu":"1001m","ephemeral-storage":"2m","memory":"1Ki"},"requests":{"cpu":"1m","ephemeral-storage":"1m","memory":"100001m"}}
-        {"limits":{"cpu":"1001m","ephemeral-storage":"2m","memory":"1Ki"},"requests":{"cpu":"1m","ephemeral-storage":"1m","memory":"100001m"}}
-        {"requests":{"storage":"1m"}}
-        {"cpu":"1m"}"#]].assert_eq(&pod_spec);
-    let template = json!({"template": {"metadata": {}, "spec": spec}});
-    let of_template = of("podtemplates", template.clone(), "/template/spec");
-    assert_eq!(of_template, pod_spec);
-    for kind in ["deployments", "replicasets"] {
-        assert_eq!(of(kind, json!({"metadata": {}, "spec": template}), "/spec/template/spec"), pod_spec);
-    }
-    let mut node = json!({"metadata": {"name": "n"}, "status": {"capacity": {"cpu": "0.0005"}}});
-    resource("nodes").strategy().default(&mut node);
-    expect![[r#"{"allocatable":{"cpu":"1m"},"capacity":{"cpu":"1m"}}"#]]
-        .assert_eq(&node["status"].to_string());
-    let mut running = pod(json!({"containers": []}));
-    running["status"] = json!({"containerStatuses": [{"allocatedResources": {"cpu": "1u"}, "resources": {"limits": {"cpu": "1u"}}}]});
-    resource("pods").strategy().default(&mut running);
-    expect![[r#"[{"allocatedResources":{"cpu":"1m"},"resources":{"limits":{"cpu":"1m"}}}]"#]]
-        .assert_eq(&running["status"]["containerStatuses"].to_string());
-}
-
-/// With `hostNetwork` a port of a container is one of the node. Templates may omit it, Pods get the default.
-#[test]
-fn host_ports_are_container_ports_of_the_host_network() {
-    let spec = |ports: Value| json!({"hostNetwork": true, "containers": [{"name": "c", "image": "i", "ports": ports}]});
-    let deployment = |spec: Value| {
-        let template = json!({"metadata": {"labels": {"a": "b"}}, "spec": spec});
-        json!({"metadata": {"name": "d"}, "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": template}})
-    };
-    let ports = |kind: &str, body: Value, path: &str| match create(kind, body) {
-        Ok(object) => object.pointer(path).unwrap().to_string(),
-        Err(status) => status.message,
-    };
-    let table: Vec<String> = [
-        json!([{"containerPort": 80, "hostPort": 81}]),
-        json!([{"containerPort": 80}]),
-        json!([{"containerPort": 80, "hostPort": 80}]),
-    ]
-    .into_iter()
-    .flat_map(|p| {
-        let replicas = deployment(spec(p.clone()));
-        let template =
-            json!({"metadata": {"name": "t"}, "template": {"metadata": {}, "spec": spec(p.clone())}});
-        [
-            ports("pods", pod(spec(p)), "/spec/containers/0/ports"),
-            ports("deployments", replicas.clone(), "/spec/template/spec/containers/0/ports"),
-            ports("replicasets", replicas, "/spec/template/spec/containers/0/ports"),
-            ports("podtemplates", template, "/template/spec/containers/0/ports"),
-        ]
-    })
-    .collect();
-    expect![[r#"
-        Pod "p" is invalid: spec.containers[0].ports[0].hostPort: Invalid value: 81: must match `containerPort` when `hostNetwork` is true
-        Deployment.apps "d" is invalid: spec.template.spec.containers[0].ports[0].hostPort: Invalid value: 81: must match `containerPort` when `hostNetwork` is true
-        ReplicaSet.apps "d" is invalid: spec.template.spec.containers[0].ports[0].hostPort: Invalid value: 81: must match `containerPort` when `hostNetwork` is true
-        PodTemplate "t" is invalid: template.spec.containers[0].ports[0].hostPort: Invalid value: 81: must match `containerPort` when `hostNetwork` is true
-        [{"containerPort":80,"hostPort":80,"protocol":"TCP"}]
-        [{"containerPort":80,"protocol":"TCP"}]
-        [{"containerPort":80,"protocol":"TCP"}]
-        [{"containerPort":80,"protocol":"TCP"}]
-        [{"containerPort":80,"hostPort":80,"protocol":"TCP"}]
-        [{"containerPort":80,"hostPort":80,"protocol":"TCP"}]
-        [{"containerPort":80,"hostPort":80,"protocol":"TCP"}]
-        [{"containerPort":80,"hostPort":80,"protocol":"TCP"}]"#]].assert_eq(&table.join("\n"));
-    let twice = json!([{"containerPort": 80, "hostPort": 8080}, {"containerPort": 81, "hostPort": 8080}]);
-    let init = json!({"containers": [{"name": "c", "image": "i"}], "initContainers": [{"name": "d", "image": "i", "ports": twice}]});
-    check(
-        "pods",
-        pod(init),
-        expect![[
-            r#"Pod "p" is invalid: spec.initContainers[0].ports[1].hostPort: Duplicate value: "TCP//8080""#
-        ]],
-    );
-}
-
-/// The files of the kernel may be unmasked only for a root that is not the node's.
-#[test]
-fn user_namespaces_and_unmasked_proc() {
-    let unmasked = json!([{"name": "c", "image": "i", "securityContext": {"procMount": "Unmasked"}}]);
-    check(
-        "pods",
-        pod(json!({"containers": unmasked})),
-        expect![[
-            r#"Pod "p" is invalid: spec.containers[0].securityContext.procMount: Invalid value: "Unmasked": `hostUsers` must be false to use `Unmasked`"#
-        ]],
-    );
-    check(
-        "pods",
-        pod(json!({"containers": unmasked, "hostUsers": true})),
-        expect![[
-            r#"Pod "p" is invalid: spec.containers[0].securityContext.procMount: Invalid value: "Unmasked": `hostUsers` must be false to use `Unmasked`"#
-        ]],
-    );
-    assert!(create("pods", pod(json!({"containers": unmasked, "hostUsers": false}))).is_ok());
-    let plain = json!([{"name": "c", "image": "i"}]);
-    let shared = json!({"containers": plain, "hostUsers": false, "hostNetwork": true, "hostPID": true, "hostIPC": true});
-    check(
-        "pods",
-        pod(shared),
-        expect![[
-            r#"Pod "p" is invalid: [spec.hostNetwork: Forbidden: when `pod.Spec.HostUsers` is false, spec.HostPID: Forbidden: when `pod.Spec.HostUsers` is false, spec.HostIPC: Forbidden: when `pod.Spec.HostUsers` is false]"#
-        ]],
-    );
-    let overhead = pod(json!({"containers": plain, "overhead": {"cpu": "1"}}));
-    expect![[r#"pods "p" is forbidden: pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead"#]].assert_eq(&admission::runtime_class(&overhead).unwrap_err().message);
 }

@@ -12,6 +12,10 @@ use crate::pod::{container_config::termination_path, paths::PodPaths};
 pub(crate) enum MountError {
     #[error("volume \"{0}\" is not in the pod")]
     NoVolume(String),
+    #[error(
+        "failed to resolve recursive read-only mode: volume \"{0}\" requested recursive read-only mode, but it is not supported by the runtime"
+    )]
+    RecursiveReadOnly(String),
     #[error("subPath \"{0}\" leaves its volume")]
     SubPath(String),
     #[error("preparing {0}: {1}")]
@@ -70,6 +74,9 @@ fn volume_mount(
     let volumes = spec::spec(pod).volumes.as_deref().unwrap_or_default();
     let volume = volumes.iter().find(|volume| volume.name == mount.name);
     let volume = volume.ok_or_else(|| MountError::NoVolume(mount.name.clone()))?;
+    if mount.recursive_read_only.as_deref() == Some("Enabled") {
+        return Err(MountError::RecursiveReadOnly(mount.name.clone()));
+    }
     let root = match &volume.host_path {
         Some(host) => PathBuf::from(&host.path),
         None => paths.volume(&mount.name),

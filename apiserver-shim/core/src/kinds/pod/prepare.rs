@@ -5,19 +5,6 @@ use shim_model::access;
 use shim_model::names;
 use shim_model::time::Instant;
 
-/// Drops fields of disabled features, as upstream does: they are accepted and not stored.
-pub(super) fn drop_disabled_fields(pod: &mut Value) {
-    for list in ["containers", "initContainers"] {
-        for container in access::list_mut(pod, &["spec", list]).into_iter().flatten() {
-            if access::remove(container, &["lifecycle", "stopSignal"]).is_some()
-                && access::get(container, &["lifecycle"]).is_some_and(access::is_zero)
-            {
-                access::remove(container, &["lifecycle"]);
-            }
-        }
-    }
-}
-
 /// Turns `matchLabelKeys` and `mismatchLabelKeys` of Pod affinity into requirements with the Pod's own values.
 pub(super) fn match_label_keys(pod: &mut Value) {
     const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";

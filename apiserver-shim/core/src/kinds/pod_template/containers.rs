@@ -1,6 +1,6 @@
 //! Validation of containers, init containers and ephemeral containers.
 
-use super::{ports, probes, resources, security};
+use super::{mounts, ports, probes, resources, security};
 use serde_json::Value;
 use shim_model::access::{self, Members};
 use shim_model::field::{At, FieldError};
@@ -99,7 +99,8 @@ fn common(
     ports::validate(container, at, errors);
     env(container, at, errors);
     env_from(container, at, errors);
-    mounts(container, at, volumes, errors);
+    mounts::validate(container, at, volumes, errors);
+    mounts::validate_devices(container, at, volumes, errors);
     resources::validate(
         container.get("resources").unwrap_or(&Value::Null),
         format_args!("{at}.resources"),
@@ -345,52 +346,5 @@ fn env_from(container: &Members<'_>, at: At<'_>, errors: &mut Vec<FieldError>) {
             };
             errors.push(FieldError::invalid(at, "", detail));
         }
-    }
-}
-
-fn mounts(container: &Members<'_>, at: At<'_>, volumes: &Volumes<'_>, errors: &mut Vec<FieldError>) {
-    let mut paths = BTreeSet::new();
-    for (i, mount) in container.list("volumeMounts").iter().enumerate() {
-        let at = format_args!("{at}.volumeMounts[{i}]");
-        let name = access::text(mount, &["name"]);
-        if name.is_empty() {
-            errors.push(FieldError::required(format!("{at}.name"), ""));
-        } else if !volumes.contains_key(name) {
-            errors.push(FieldError::not_found(format!("{at}.name"), name));
-        }
-        let path = access::text(mount, &["mountPath"]);
-        if path.is_empty() {
-            errors.push(FieldError::required(format!("{at}.mountPath"), ""));
-        } else if !paths.insert(path) {
-            errors.push(FieldError::invalid(format!("{at}.mountPath"), path, "must be unique"));
-        }
-        let sub = [access::text(mount, &["subPath"]), access::text(mount, &["subPathExpr"])];
-        for (key, value) in ["subPath", "subPathExpr"].iter().zip(sub) {
-            super::volumes::local_path(value, format_args!("{at}.{key}"), errors);
-        }
-        if sub.iter().all(|s| !s.is_empty()) {
-            errors.push(FieldError::invalid(
-                format!("{at}.subPathExpr"),
-                sub[1],
-                "subPathExpr and subPath are mutually exclusive",
-            ));
-        }
-        propagation(container, mount, at, errors);
-    }
-}
-
-fn propagation(container: &Members<'_>, mount: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
-    const MODES: &[&str] = &["Bidirectional", "HostToContainer", "None"];
-    let Some(mode) = mount.get("mountPropagation").and_then(Value::as_str) else { return };
-    let at = format_args!("{at}.mountPropagation");
-    if !MODES.contains(&mode) {
-        errors.push(FieldError::not_supported(at, mode, MODES));
-    } else if mode == "Bidirectional"
-        && !container.get("securityContext").is_some_and(|c| access::flag(c, &["privileged"]))
-    {
-        errors.push(FieldError::forbidden(
-            at,
-            "Bidirectional mount propagation is available only to privileged containers",
-        ));
     }
 }
