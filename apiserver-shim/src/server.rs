@@ -30,6 +30,7 @@ use crate::pipeline::Pipeline;
 use crate::storage::registry::Registry;
 
 pub mod bootstrap;
+mod node_leases;
 pub mod runners;
 
 /// Concurrent connections. Each costs about 40 KiB, so that together they stay below 400 MiB.

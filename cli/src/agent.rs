@@ -7,6 +7,7 @@ use kernel::{
     agent::AgentHandle,
     agent_link::{AddressRange, Dialer, TlsDialer},
 };
+use kernel_model::resources::Attribute;
 
 use crate::{
     arguments::{Agent, AgentArguments},
@@ -153,6 +154,7 @@ pub async fn start(
     progress: &Progress,
 ) -> anyhow::Result<AgentHandle> {
     let name = node::name(arguments)?;
+    let beside_server = matches!(network.source, Source::Local(..));
     let pod_cidr = match network.range {
         AddressRange::Assigned(cidr) => Some(cidr),
         AddressRange::Exhausted(why) => {
@@ -188,6 +190,9 @@ pub async fn start(
     progress.doing("starting the agent");
     let mut options = node::agent_options(data.path(), files, arguments, pod_cidr.as_deref())?;
     options.access = mesos.access.clone();
+    if beside_server {
+        options.attributes.push(Attribute::text(node::CONTROL_PLANE_ATTRIBUTE, "true"));
+    }
     Ok(kernel::agent::start(options, dialer).await?)
 }
 

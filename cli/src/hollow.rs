@@ -7,10 +7,15 @@ use kernel::{
     hollow::{HollowHandle, HollowOptions},
     server::MasterHandle,
 };
-use kernel_model::task::TaskState;
+use kernel_model::{resources::Attribute, task::TaskState};
 use kubelet_executor::pod::simulated::SimulatedPod;
 
 use crate::progress::Progress;
+
+/// The agent attribute with the taints with which its Node is created.
+const TAINTS_ATTRIBUTE: &str = "catamaran.dev/register-with-taints";
+/// The taint of hollow nodes.
+const TAINT: &str = "catamaran.dev/hollow=true:NoSchedule";
 
 /// Starts `count` hollow nodes; `None` for zero.
 pub fn start(master: &MasterHandle, count: u32, progress: &Progress) -> Option<HollowHandle> {
@@ -19,6 +24,8 @@ pub fn start(master: &MasterHandle, count: u32, progress: &Progress) -> Option<H
     }
     progress.doing(&format!("adding {count} hollow nodes"));
     let mut options = HollowOptions::new();
+    // Pods that are to run are not placed where nothing runs.
+    options.attributes = vec![Attribute::text(TAINTS_ATTRIBUTE, TAINT)];
     options.status_data = Arc::new(|agent, task, states| {
         // Tasks of other frameworks carry other data.
         let pod = LazyCell::new(|| SimulatedPod::read(&task.data).ok());

@@ -19,6 +19,9 @@ const RUNTIME_ATTRIBUTE: &str = "catamaran.dev/runtime";
 /// The agent attribute with the node's Pod CIDR.
 const POD_CIDR_ATTRIBUTE: &str = "catamaran.dev/pod-cidr";
 
+/// The agent attribute that becomes the Node's role `control-plane`.
+pub const CONTROL_PLANE_ATTRIBUTE: &str = "node-role.kubernetes.io/control-plane";
+
 /// The node's files in its data directory.
 #[derive(Clone)]
 pub struct NodeFiles {

@@ -1,4 +1,5 @@
-//! Starts the controllers, the scheduler and the sweep of unused Pod CIDRs, which run beside the API server.
+//! Starts the controllers, the scheduler, the sweep of unused Pod CIDRs and the renewal of the nodes' Leases, which run
+//! beside the API server.
 
 use std::sync::Arc;
 
@@ -6,6 +7,7 @@ use kernel::driver::SchedulerDriver;
 use shim_core::controllers::{self, ControllerConfig};
 use tokio::task::JoinHandle;
 
+use super::node_leases;
 use crate::controllers::{ControllerOptions, Controllers, EventRecorder, workqueue_collector};
 use crate::metrics::{Registry, register};
 use crate::node_endpoints::NodeEndpoints;
@@ -40,7 +42,7 @@ pub struct RunnersHandle {
     tasks: Vec<JoinHandle<String>>,
 }
 
-/// Starts the controllers, the scheduler framework and the sweep of Pod CIDRs. Needs a tokio runtime.
+/// Starts the controllers, the scheduler framework, the sweep of Pod CIDRs and the renewal of Leases. Needs a tokio runtime.
 pub fn start(options: RunnersOptions) -> RunnersHandle {
     let registry = options.pipeline.registry().clone();
     let events = EventRecorder::start(options.pipeline.clone());
@@ -52,6 +54,7 @@ pub fn start(options: RunnersOptions) -> RunnersHandle {
         events: events.clone(),
     });
     let (swept, objects) = (options.pod_cidrs.clone(), registry.clone());
+    let leases = node_leases::run(options.pipeline.clone());
     register(&options.metrics, workqueue_collector(controllers.metrics()));
     let client = KernelClient::new(options.driver, registry.store().clone());
     let scheduler = scheduler::run(SchedulerOptions {
@@ -73,7 +76,11 @@ pub fn start(options: RunnersOptions) -> RunnersHandle {
         sweep::run(swept, objects).await;
         "the sweep of Pod CIDRs ended".to_owned()
     });
-    RunnersHandle { tasks: vec![controllers, scheduler, sweep] }
+    let leases = tokio::spawn(async move {
+        leases.await;
+        "the renewal of the nodes' Leases ended".to_owned()
+    });
+    RunnersHandle { tasks: vec![controllers, scheduler, sweep, leases] }
 }
 
 impl RunnersHandle {
@@ -81,7 +88,13 @@ impl RunnersHandle {
     /// because the cluster would stop without notice. Call this only once.
     pub async fn ended(&mut self) -> String {
         let (ended, at, _) = futures::future::select_all(&mut self.tasks).await;
-        let name = ["the controllers", "the scheduler", "the sweep of Pod CIDRs"][at];
+        let names = [
+            "the controllers",
+            "the scheduler",
+            "the sweep of Pod CIDRs",
+            "the renewal of the nodes' Leases",
+        ];
+        let name = names[at];
         match ended {
             Ok(reason) => reason,
             Err(error) => format!("{name} failed: {error}"),

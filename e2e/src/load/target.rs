@@ -154,6 +154,7 @@ impl PodBatch {
                 "schedulerName": self.scheduler,
                 "automountServiceAccountToken": false,
                 "terminationGracePeriodSeconds": 0,
+                "tolerations": [{"key": "catamaran.dev/hollow", "operator": "Exists"}],
                 "containers": [{
                     "name": "app",
                     "image": "registry.example/bench/app:1.0",

@@ -10,10 +10,7 @@ use k8s_openapi::{
 };
 
 use crate::{
-    machine::{
-        PodMachine, Sandbox,
-        container::{ContainerState, Waiting},
-    },
+    machine::{PodMachine, Sandbox, container::ContainerState},
     observed::{ObservedContainer, RunState},
     resources,
     spec::{self, Role},
@@ -155,26 +152,20 @@ fn api_state(machine: &PodMachine, state: &ContainerState) -> v1::ContainerState
                 ..Default::default()
             },
             RunState::Exited(_) => terminated_state(current),
-            RunState::Created => waiting_state("ContainerCreating", None),
+            RunState::Created => waiting_state(before_start(machine), None),
         },
         None => {
-            let inits_pending = !machine.initialized
-                && machine.containers.iter().any(|other| other.role != Role::Main)
-                && state.role == Role::Main;
-            let later_init = state.role != Role::Main
-                && machine
-                    .containers
-                    .iter()
-                    .take_while(|other| other.name != state.name)
-                    .any(|other| !init_done(other));
-            let failure: Option<&Waiting> = machine.sandbox_failure.as_ref();
-            if inits_pending || later_init {
-                waiting_state("PodInitializing", None)
-            } else {
-                waiting_state("ContainerCreating", failure.map(|failure| failure.message.clone()))
-            }
+            let message = machine.sandbox_failure.as_ref().map(|failure| failure.message.clone());
+            waiting_state(before_start(machine), message)
         }
     }
+}
+
+/// Why a container that has not been started yet waits. For all containers of Pods with init containers it is the same,
+/// as upstream, so that `kubectl get pods` shows `Init:0/2`.
+fn before_start(machine: &PodMachine) -> &'static str {
+    let has_init_containers = machine.containers.iter().any(|container| container.role != Role::Main);
+    if has_init_containers { "PodInitializing" } else { "ContainerCreating" }
 }
 
 fn init_done(state: &ContainerState) -> bool {

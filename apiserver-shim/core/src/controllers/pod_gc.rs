@@ -1,5 +1,5 @@
-//! The Pod garbage collector: deletes Pods that no node will end, because their node is gone or they were deleted before
-//! they were bound.
+//! The Pod garbage collector: deletes Pods that no node will end, because their node is gone or out of service, or they
+//! were deleted before they were bound.
 
 use serde_json::json;
 
@@ -11,6 +11,9 @@ use crate::rows::{Key, Node, ObjectView, Pod, Seconds};
 
 /// How long a node must be missing before its Pods are deleted: it may be registering again. As upstream.
 pub const QUARANTINE: Seconds = 40;
+
+/// The taint of a node that will not come back by itself.
+const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 
 const DISRUPTION: Disruption =
     Disruption { reason: "DeletionByPodGC", message: "PodGC: node no longer exists" };
@@ -29,7 +32,7 @@ impl Controller for PodGarbageCollector {
     fn keys(&self, change: &ObjectChange, view: &View<'_>, keys: &mut Keys) {
         if change.is_of("", "pods") {
             let orphaned = change.object.view::<Pod>().is_some_and(|pod| match pod.node() {
-                Some(node) => view.get::<Node>(&Key::new("", node)).is_none(),
+                Some(node) => view.get::<Node>(&Key::new("", node)).is_none_or(|node| ends_never(pod, node)),
                 None => pod.deletion.is_some(),
             });
             if orphaned && !change.is_deletion() {
@@ -38,36 +41,53 @@ impl Controller for PodGarbageCollector {
         } else if change.is_deletion() {
             let pods = view.on_node::<Pod>(&change.header().name);
             keys.extend(pods.map(|pod| ObjectName::of(served("", "pods"), pod.header())));
+        } else if let Some(node) = change.object.view::<Node>() {
+            let pods = view.on_node::<Pod>(&change.header().name).filter(|pod| ends_never(pod, node));
+            keys.extend(pods.map(|pod| ObjectName::of(served("", "pods"), pod.header())));
         }
     }
 
     fn reconcile(&self, view: &View<'_>, key: &ObjectName) -> Plan {
         let Some(pod) = view.get::<Pod>(&key.key) else { return Plan::default() };
+        if let Some(node) = pod.node().and_then(|node| view.get::<Node>(&Key::new("", node)))
+            && ends_never(pod, node)
+        {
+            let mut plan = Plan::default();
+            end(pod, Vec::new(), &mut plan);
+            return plan;
+        }
         plan(pod, pod.node().and_then(|node| view.node_missing_since(node)), view.now)
     }
+}
+
+/// Whether a Pod is being deleted on a node that an administrator has declared out of service.
+fn ends_never(pod: &Pod, node: &Node) -> bool {
+    let out = node.taints.iter().any(|taint| &*taint.key == OUT_OF_SERVICE);
+    out && node.ready != Some(Some(true)) && pod.deletion.is_some()
+}
+
+/// Fails a Pod that has not ended, and deletes it.
+fn end(pod: &Pod, conditions: Vec<Change>, plan: &mut Plan) {
+    let target = Target::of(served("", "pods"), pod.header());
+    if !pod.phase.is_terminal() {
+        let mut changes = vec![Change::Merge(json!({"status": {"phase": "Failed"}}))];
+        changes.extend(conditions);
+        plan.actions.push(Action::Change { target: target.clone(), subresource: Some("status"), changes });
+    }
+    plan.actions.extend(force_delete(pod, target));
 }
 
 /// `node_missing_since` is set if the Pod is bound to a node that does not exist.
 pub(super) fn plan(pod: &Pod, node_missing_since: Option<Seconds>, now: Seconds) -> Plan {
     let mut plan = Plan::default();
-    let target = Target::of(served("", "pods"), pod.header());
     if let Some(since) = node_missing_since.filter(|_| pod.node.is_some()) {
         if since + QUARANTINE > now {
             plan.requeue_after(since + QUARANTINE - now);
             return plan;
         }
-        if !pod.phase.is_terminal() {
-            let failed = Change::Merge(json!({"status": {"phase": "Failed"}}));
-            let changes = vec![failed, Change::Disrupt(DISRUPTION, now)];
-            plan.actions.push(Action::Change {
-                target: target.clone(),
-                subresource: Some("status"),
-                changes,
-            });
-        }
-        plan.actions.extend(force_delete(pod, target));
+        end(pod, vec![Change::Disrupt(DISRUPTION, now)], &mut plan);
     } else if pod.node.is_none() && pod.deletion.is_some() && pod.scheduler_name.is_none() {
-        plan.actions.extend(force_delete(pod, target));
+        plan.actions.extend(force_delete(pod, Target::of(served("", "pods"), pod.header())));
     }
     plan
 }
@@ -78,3 +98,7 @@ fn force_delete(pod: &Pod, target: Target) -> Option<Action> {
     let action = Action::Delete { target, propagation: Propagation::Background, grace_seconds: Some(0) };
     (!forced).then_some(action)
 }
+
+#[cfg(test)]
+#[path = "pod_gc/tests.rs"]
+mod tests;

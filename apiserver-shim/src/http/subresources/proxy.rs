@@ -8,6 +8,8 @@ use futures::TryStreamExt;
 use http::header::{AUTHORIZATION, CONNECTION, HOST, HeaderName, HeaderValue, LOCATION, UPGRADE};
 use http::{HeaderMap, Method, StatusCode};
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use shim_core::controllers::served;
@@ -66,28 +68,11 @@ pub(super) async fn serve(
     if path.is_empty() && matches!(*request.method(), Method::GET | Method::HEAD) {
         return Ok(redirect(&format!("{}/{query}", request.uri().path())));
     }
-    let uri = format!(
-        "{}://{}{}{query}",
-        location.scheme,
-        location.authority,
-        if path.is_empty() { "/" } else { path }
-    );
+    let path = if path.is_empty() { "/" } else { path };
+    let uri = format!("{}://{}{path}{query}", location.scheme, location.authority);
     let upgrades = request.headers().contains_key(UPGRADE);
-    let mut onward = http::Request::builder().method(request.method().clone()).uri(uri);
-    if let Some(headers) = onward.headers_mut() {
-        copy_headers(request.headers(), headers, upgrades);
-        let host = HeaderValue::from_str(&location.authority).map_err(status::internal)?;
-        headers.insert(HOST, host);
-    }
     let upgraded = upgrades.then(|| hyper::upgrade::on(&mut request));
-    let bytes = match upgrades {
-        true => Bytes::new(),
-        false => body::read(request.into_body()).await?,
-    };
-    let onward = onward.body(Full::new(bytes)).map_err(status::internal)?;
-    let unreachable = |why: &dyn std::fmt::Display| {
-        status::service_unavailable(format!("error trying to reach service: {why}"))
-    };
+    let onward = onward(request, uri, &location.authority, upgrades).await?;
     let plain;
     let client = match (&api.node_client, location.executor) {
         (Some(client), true) => client,
@@ -97,7 +82,35 @@ pub(super) async fn serve(
             &plain
         }
     };
-    let mut answer = client.send(onward).await.map_err(|error| unreachable(&error))?;
+    let answer = client.send(onward).await.map_err(|error| unreachable(&error))?;
+    Ok(pass_back(answer, upgraded))
+}
+
+fn unreachable(why: &dyn std::fmt::Display) -> Status {
+    status::service_unavailable(format!("error trying to reach service: {why}"))
+}
+
+/// The request for the backend.
+async fn onward(
+    request: Request,
+    uri: String,
+    authority: &str,
+    upgrades: bool,
+) -> Result<http::Request<Full<Bytes>>, Status> {
+    let mut onward = http::Request::builder().method(request.method().clone()).uri(uri);
+    if let Some(headers) = onward.headers_mut() {
+        copy_headers(request.headers(), headers, upgrades);
+        headers.insert(HOST, HeaderValue::from_str(authority).map_err(status::internal)?);
+    }
+    let bytes = match upgrades {
+        true => Bytes::new(),
+        false => body::read(request.into_body()).await?,
+    };
+    onward.body(Full::new(bytes)).map_err(status::internal)
+}
+
+/// The backend's answer. If it switches protocols, the connection of the client that `upgraded` is joined with its own.
+fn pass_back(mut answer: http::Response<Incoming>, upgraded: Option<OnUpgrade>) -> Response {
     let mut response = http::Response::new(empty());
     *response.status_mut() = answer.status();
     let switches = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
@@ -115,7 +128,7 @@ pub(super) async fn serve(
             *response.body_mut() = stream(parts);
         }
     }
-    Ok(response)
+    response
 }
 
 /// `name`, `name:port` or `scheme:name:port`.

@@ -21,7 +21,7 @@ fn a_starting_pod() {
         &harness,
         expect![[r#"
         Pending PodReadyToStartContainers=False Initialized=False Ready=False ContainersReady=False PodScheduled=True
-        prepare ContainerCreating restarts=0
+        prepare PodInitializing restarts=0
         web PodInitializing restarts=0
     "#]],
     );

@@ -24,6 +24,9 @@ pub const NODE_NAME_ATTRIBUTE: &str = "catamaran.dev/node-name";
 pub const RUNTIME_ATTRIBUTE: &str = "catamaran.dev/runtime";
 /// The attribute with the Pod CIDR of an agent. For agents without it, the server assigns one.
 pub const POD_CIDR_ATTRIBUTE: &str = "catamaran.dev/pod-cidr";
+/// The attribute with the taints with which an agent's Node is created: `KEY[=VALUE]:EFFECT[,…]`, as in the kubelet's
+/// `--register-with-taints`.
+pub const TAINTS_ATTRIBUTE: &str = "catamaran.dev/register-with-taints";
 /// Maximum number of Pods per Node.
 pub const PODS_MAX: usize = 110;
 /// The executor's share of an agent: CPU in millicores, memory in MiB.
@@ -104,7 +107,8 @@ pub fn labels(agent: &AgentSnapshot) -> BTreeMap<String, String> {
         match attribute.name.as_str() {
             // Attributes that `nodeInfo` shows are not labels.
             "machine-id" | "boot-id" | "kernel-version" | "os-image" | "container-runtime" => {}
-            "os" | "arch" | NODE_NAME_ATTRIBUTE | RUNTIME_ATTRIBUTE | POD_CIDR_ATTRIBUTE => {}
+            "os" | "arch" | NODE_NAME_ATTRIBUTE | RUNTIME_ATTRIBUTE | POD_CIDR_ATTRIBUTE
+            | TAINTS_ATTRIBUTE => {}
             "zone" => drop(put("topology.kubernetes.io/zone", value)),
             "region" => drop(put("topology.kubernetes.io/region", value)),
             name if name.contains('/') => drop(put(name, value)),
@@ -300,10 +304,29 @@ pub fn new_node(agent: &AgentSnapshot, pod_cidr: Option<&str>) -> Value {
         "metadata": {"name": node_name(agent)},
         "spec": {},
     });
+    let taints = taints(attribute(agent, TAINTS_ATTRIBUTE).unwrap_or_default());
+    if !taints.is_empty() {
+        node["spec"]["taints"] = taints.into();
+    }
     if let Some(cidr) = pod_cidr {
         set_pod_cidr(&mut node, cidr);
     }
     node
+}
+
+/// The taints of [`TAINTS_ATTRIBUTE`]; what is no taint is left out.
+fn taints(text: &str) -> Vec<Value> {
+    let taint = |part: &str| {
+        let (taint, effect) = part.rsplit_once(':')?;
+        let known = ["NoSchedule", "PreferNoSchedule", "NoExecute"].contains(&effect);
+        let (key, value) = taint.split_once('=').unwrap_or((taint, ""));
+        let mut taint = json!({"key": key, "effect": effect});
+        if !value.is_empty() {
+            taint["value"] = value.into();
+        }
+        (known && !key.is_empty()).then_some(taint)
+    };
+    text.split(',').filter_map(taint).collect()
 }
 
 /// Sets the Node's Pod CIDR.

@@ -138,3 +138,19 @@ fn disk_pressure_is_the_reported_one_and_stays_while_it_is_unknown() {
         assert_eq!(shown(reported), (expected.0.to_owned(), expected.1.to_owned()), "{reported:?}");
     }
 }
+
+#[test]
+fn an_agent_registers_with_taints_and_roles() {
+    let attributes = [
+        (TAINTS_ATTRIBUTE, "catamaran.dev/hollow=true:NoSchedule,a/b:NoExecute,nonsense,c:Sometimes"),
+        ("node-role.kubernetes.io/control-plane", "true"),
+    ];
+    let node = node(&agent(&attributes));
+    let expected = json!([
+        {"key": "catamaran.dev/hollow", "value": "true", "effect": "NoSchedule"},
+        {"key": "a/b", "effect": "NoExecute"},
+    ]);
+    assert_eq!(node["spec"]["taints"], expected);
+    assert_eq!(node["metadata"]["labels"]["node-role.kubernetes.io/control-plane"], "true");
+    assert_eq!(node["metadata"]["labels"].get(TAINTS_ATTRIBUTE), None);
+}
