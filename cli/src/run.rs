@@ -89,7 +89,11 @@ pub fn run(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
 async fn run_task(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::listen()?;
     let data = running::choose(arguments.node.data_dir.as_deref());
-    let process = running::of(&data).unwrap_or_default();
+    let process = match running::of(&data) {
+        // Who names the master needs no cluster on this machine.
+        Err(_) if arguments.master.is_some() => None,
+        found => found?,
+    };
     let master =
         arguments.master.clone().or_else(|| process.as_ref().and_then(|process| process.master.clone()));
     let master =

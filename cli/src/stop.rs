@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::bail;
-use kernel::agent::{AgentHandle, ShutdownKind, StopProgress};
+use kernel::agent::{AgentHandle, STOP_MARGIN, ShutdownKind, StopProgress};
 use kubelet_executor::StoppingNode;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -25,6 +25,8 @@ const NAMES_MAX: usize = 8;
 const KILL_MAX: Duration = Duration::from_secs(20);
 /// How long a question to the agent may take: its longest write to disk on a busy machine.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
+/// By how much each look extends systemd's limit of the stop: more than what follows the Pods may take.
+const EXTENSION_US: u32 = 90_000_000;
 /// How long a control plane may take: its clients' requests, its last writes.
 const SERVER_MAX: Duration = Duration::from_secs(20);
 
@@ -33,6 +35,7 @@ const SERVER_MAX: Duration = Duration::from_secs(20);
 pub async fn stop(agent: AgentHandle, files: &NodeFiles, signals: &mut Signals) -> anyhow::Result<()> {
     console::line("stopping the Pods and tasks on this machine");
     tracing::info!("stopping the agent with its pods and tasks");
+    tell_systemd(sd_notify::NotifyState::Stopping);
     let config = files.read_config().ok();
     let progress = agent.progress();
     let ended = agent.shutdown(ShutdownKind::StopTasks);
@@ -52,6 +55,8 @@ pub async fn stop(agent: AgentHandle, files: &NodeFiles, signals: &mut Signals) 
                 give_up_at = Instant::now() + KILL_MAX;
             }
             () = sleep(LOOK_EVERY) => {
+                // This stop has its own bounds; systemd's is not for the grace periods of Pods.
+                tell_systemd(sd_notify::NotifyState::ExtendTimeoutUsec(EXTENSION_US));
                 if let Ok(Some((waits_for, left))) = timeout(ANSWER_MAX, progress.waits_for()).await {
                     if !killed {
                         give_up_at = Instant::now() + left + KILL_MAX;
@@ -61,7 +66,9 @@ pub async fn stop(agent: AgentHandle, files: &NodeFiles, signals: &mut Signals) 
                     let over = node_stops && node.is_none();
                     node_stops |= node.is_some();
                     let waits_for = if over { StopProgress { resumed: Vec::new(), ..waits_for } } else { waits_for };
-                    display.show(&Waiting::of(&waits_for, node.as_ref()), left);
+                    // What ends in its grace period is not killed; the rest of the time is for what the executors do then.
+                    let grace = left.saturating_sub(STOP_MARGIN);
+                    display.show(&Waiting::of(&waits_for, node.as_ref()), grace);
                 }
             }
             () = sleep_until(give_up_at) => {
@@ -131,6 +138,11 @@ pub async fn stop_server(running: Running, signals: &mut Signals) -> anyhow::Res
     }
 }
 
+/// Tells systemd something; without it there is nobody to tell.
+fn tell_systemd(state: sd_notify::NotifyState<'_>) {
+    let _ = sd_notify::notify(&[state]);
+}
+
 /// Whom a stop waits for.
 struct Waiting(Vec<(&'static str, Vec<String>)>);
 
@@ -139,7 +151,7 @@ impl Waiting {
         let ids = |ids: Vec<&str>| ids.into_iter().map(str::to_owned).collect::<Vec<_>>();
         let pods = match node {
             Some(node) => node.pods.clone(),
-            None => ids(agent.resumed.iter().map(|(_, task)| task.as_str()).collect()),
+            None => agent.resumed.clone(),
         };
         let tasks = ids(agent.tasks.iter().map(|(_, task)| task.as_str()).collect());
         let executors = ids(agent.executors.iter().map(|(_, executor)| executor.as_str()).collect());
@@ -179,10 +191,11 @@ impl Display {
 
     fn show(&mut self, waiting: &Waiting, left: Duration) {
         let Some(names) = waiting.text() else { return };
-        let line = format!(
-            "stopping: waiting up to {} s for {names} (press Ctrl-C again to kill what runs)",
-            left.as_secs() + u64::from(left.subsec_nanos() > 0)
-        );
+        let limit = match left.as_secs() + u64::from(left.subsec_nanos() > 0) {
+            0 => String::new(),
+            seconds => format!(" up to {seconds} s"),
+        };
+        let line = format!("stopping: waiting{limit} for {names} (press Ctrl-C again to kill what runs)");
         if self.progress.replaces_lines() {
             self.progress.doing(&line);
         } else if names != self.shown || self.shown_at.elapsed() > REPEAT_EVERY {
@@ -214,7 +227,7 @@ mod tests {
         assert_eq!(text(&agent), "executor pods");
         agent.tasks = vec![("f".into(), "t1".into())];
         assert_eq!(text(&agent), "task t1");
-        agent.resumed = (0..10).map(|n| ("k".into(), format!("p{n}").as_str().into())).collect();
+        agent.resumed = (0..10).map(|n| format!("p{n}")).collect();
         assert_eq!(text(&agent), "10 Pods (p0, p1, p2, p3, p4, p5, p6, p7 and 2 more) and task t1");
     }
 }

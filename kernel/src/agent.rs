@@ -20,7 +20,7 @@ use tokio::{net::TcpListener, sync::mpsc};
 
 pub use crate::agent_driver::checkpoint_log::LogError;
 pub use detection::detect_resources;
-pub use kernel_core::agent::StopProgress;
+pub use kernel_core::agent::{STOP_MARGIN, StopProgress};
 
 use crate::{
     access::{Access, executor_tokens::ExecutorTokens},

@@ -73,8 +73,12 @@ fn file(data: &Path) -> PathBuf {
 /// Whether a process has locked the data directory.
 pub fn is_locked(data: &Path) -> bool {
     let lock = std::fs::File::options().read(true).write(true).open(data.join("lock"));
-    // The lock is released with the file.
-    lock.is_ok_and(|lock| flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err())
+    match lock {
+        // The lock is released with the file.
+        Ok(lock) => flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err(),
+        // That of another user; what follows says that it cannot be read.
+        Err(error) => error.kind() == std::io::ErrorKind::PermissionDenied,
+    }
 }
 
 /// The process that runs in a data directory; `None` if none does.

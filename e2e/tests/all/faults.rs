@@ -109,6 +109,10 @@ fn a_full_disk_refuses_creates_and_writes_resume_by_themselves() -> anyhow::Resu
 
 #[test]
 fn a_closed_output_is_survived_and_a_closed_terminal_stops_in_order() -> anyhow::Result<()> {
+    (0..fault_rounds()).try_for_each(|_| closed_output_and_terminal())
+}
+
+fn closed_output_and_terminal() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let kubeconfig = directory.path().join("kubeconfig");
     let mut server = Command::new(cluster::binary());

@@ -42,7 +42,7 @@ pub use effect::{Effect, Effects, Limits, Record, Refusal, Start};
 pub use event::{ConnectionId, Event};
 
 pub use crate::effect::RequestId;
-pub use stop::StopProgress;
+pub use stop::{STOP_MARGIN, StopProgress};
 pub use view::{ExecutorView, FrameworkView};
 
 use id_generator::IdGenerator;

@@ -51,8 +51,8 @@ pub struct StopProgress {
     pub tasks: Vec<(FrameworkId, TaskId)>,
     /// Executors of such tasks that have none any more.
     pub executors: Vec<(FrameworkId, ExecutorId)>,
-    /// Unfinished tasks that start again with the agent, while their executor stops them.
-    pub resumed: Vec<(FrameworkId, TaskId)>,
+    /// The names of unfinished tasks that start again with the agent, while their executor stops them.
+    pub resumed: Vec<String>,
     /// When what still runs is killed; `None` if no stop is in progress.
     pub deadline: Option<Time>,
 }
@@ -235,10 +235,14 @@ impl Agent {
                 }
                 let tasks = framework.unfinished_tasks_of(executor_id);
                 let idle = tasks.is_empty();
-                let tasks = tasks.into_iter().map(|task_id| (framework_id.clone(), task_id));
+                let names = tasks.iter().map(|task_id| framework.tasks[task_id].task.info.name.clone());
                 match executor.info.respawns() {
-                    true => progress.resumed.extend(tasks),
-                    false => progress.tasks.extend(tasks),
+                    true => progress.resumed.extend(names),
+                    false => {
+                        progress
+                            .tasks
+                            .extend(tasks.into_iter().map(|task_id| (framework_id.clone(), task_id)));
+                    }
                 }
                 if idle && executor.info.kind != ExecutorKind::Command {
                     progress.executors.push((framework_id.clone(), executor_id.clone()));
