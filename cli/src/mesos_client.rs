@@ -21,6 +21,18 @@ const ANSWER_BYTES_MAX: usize = 256 << 20;
 /// Bytes per read of a file.
 const READ_BYTES: u64 = 256 << 10;
 
+/// A server that does not accept the credentials.
+#[derive(Debug)]
+pub struct Unauthorized(String);
+
+impl std::fmt::Display for Unauthorized {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} does not accept the credentials", self.0)
+    }
+}
+
+impl std::error::Error for Unauthorized {}
+
 /// A client with the credentials of a file.
 pub struct MesosClient {
     client: Client,
@@ -80,6 +92,9 @@ impl MesosClient {
         };
         let response = self.client.send(request.body(Full::new(body))?).await?;
         let status = response.status();
+        if status == http::StatusCode::UNAUTHORIZED {
+            return Err(Unauthorized(server.to_owned()).into());
+        }
         let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
         let body = body.map_err(|error| anyhow::anyhow!("{server}: {error}"))?.to_bytes();
         if !status.is_success() {

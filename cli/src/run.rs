@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeSet,
     io::{self, Write},
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
     time::Duration,
@@ -31,7 +32,7 @@ use crate::{
     arguments::verbs::RunArguments,
     console,
     data_directory::running,
-    mesos_client::{MesosClient, credentials_file},
+    mesos_client::{MesosClient, Unauthorized, credentials_file},
     output::OutputFormat,
     runtime::{self, Signals},
 };
@@ -68,12 +69,16 @@ struct End {
 struct Run<'a> {
     arguments: &'a RunArguments,
     client: MesosClient,
+    /// With the credentials of the agents, which may differ from those of the master.
+    agents: MesosClient,
     driver: HttpDriver,
     framework_id: Option<FrameworkId>,
     task_id: String,
     wanted: Resources,
     launched: Option<Launched>,
     interrupted: bool,
+    /// Whether it was said that the output cannot be read.
+    told: bool,
 }
 
 /// `catamaran run`.
@@ -104,6 +109,7 @@ async fn run_task(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
         bail!("--mesos-credentials: cannot read {}", file.display());
     }
     let client = MesosClient::new(Some(&file))?;
+    let agents = MesosClient::new(Some(&agent_credentials(arguments, &file)))?;
     let driver = HttpDriver::new(master.clone());
     let driver = match client.credential() {
         Some(credential) => driver.with_credential(credential),
@@ -115,12 +121,14 @@ async fn run_task(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
     let mut run = Run {
         arguments,
         client,
+        agents,
         driver,
         framework_id: None,
         task_id,
         wanted,
         launched: None,
         interrupted: false,
+        told: false,
     };
     let events = run.driver.subscribe(run.subscription()?).await;
     let mut events = events.with_context(|| format!("cannot run a task on the master at {master}"))?;
@@ -128,6 +136,17 @@ async fn run_task(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
     let end = run.follow(&mut events, &mut signals).await;
     run.call(Call::Teardown).await;
     run.report(end?)
+}
+
+/// The credentials of the agents: an agent on a machine of its own, or beside a server, has generated its own.
+fn agent_credentials(arguments: &RunArguments, of_master: &Path) -> PathBuf {
+    const AGENT: &str = "/var/lib/catamaran-agent";
+    let beside = || running::of(Path::new(AGENT)).ok().flatten().map(|process| process.credentials);
+    let of_up = of_master.parent().and_then(|data| running::of(data).ok().flatten());
+    let shared =
+        arguments.mesos_credentials.is_some() || of_up.is_some_and(|process| process.agent.is_some());
+    let chosen = arguments.agent_credentials.clone().or_else(|| if shared { None } else { beside() });
+    chosen.unwrap_or_else(|| of_master.to_owned())
 }
 
 impl Run<'_> {
@@ -297,11 +316,17 @@ impl Run<'_> {
         let Some(launched) = &mut self.launched else { return };
         for (number, file) in files.iter().enumerate() {
             loop {
-                let read = self.client.read_file(&launched.agent, file, launched.printed[number]).await;
+                let read = self.agents.read_file(&launched.agent, file, launched.printed[number]).await;
                 let (data, more) = match read {
                     Ok(read) => read,
                     // Before the start it does not exist.
                     Err(error) => {
+                        if error.is::<Unauthorized>() && !self.told {
+                            self.told = true;
+                            console::error_line(&format!(
+                                "the output cannot be read: {error:#}; give those of the agent with --agent-credentials"
+                            ));
+                        }
                         tracing::debug!(%error, file, "the output cannot be read");
                         break;
                     }
@@ -319,7 +344,7 @@ impl Run<'_> {
     async fn exit_code(&self) -> Option<i32> {
         let launched = self.launched.as_ref()?;
         let (data, _) =
-            self.client.read_file(&launched.agent, &self.sandbox_file(EXIT_CODE_FILE), 0).await.ok()?;
+            self.agents.read_file(&launched.agent, &self.sandbox_file(EXIT_CODE_FILE), 0).await.ok()?;
         std::str::from_utf8(&data).ok()?.trim().parse().ok()
     }
 
@@ -345,7 +370,7 @@ impl Run<'_> {
         let code = match end.exit_code {
             _ if self.interrupted => INTERRUPTED,
             Some(code) => u8::try_from(code).unwrap_or(1),
-            None => 1,
+            None => u8::from(end.state != TaskState::Finished),
         };
         Ok(ExitCode::from(code))
     }

@@ -110,6 +110,10 @@ pub struct RunArguments {
     /// File with the credentials of the Mesos API [default: that of the cluster on this machine]
     #[arg(long, value_name = "PATH")]
     pub mesos_credentials: Option<PathBuf>,
+    /// File with the credentials of the agents, which read the task's output [default: those of the master, or of the agent on
+    /// this machine]
+    #[arg(long, value_name = "PATH")]
+    pub agent_credentials: Option<PathBuf>,
     /// Name of the task and its framework
     #[arg(long, value_name = "NAME", default_value = "run")]
     pub name: String,

@@ -35,14 +35,14 @@ impl Controller for NodeLifecycleController {
         }
         if let Some(node) = change.object.view::<Node>() {
             keys.insert(change.name());
-            if !node.is_ready() {
-                let pods = view.on_node::<Pod>(node.name());
-                keys.extend(pods.map(|pod| ObjectName::of(served("", "pods"), pod.header())));
-            }
+            // Those that differ from the Node: of a Node that is ready again, those that are not.
+            let differs = |pod: &&Pod| !node.is_ready() || pod.ready_since.is_none();
+            let pods = view.on_node::<Pod>(node.name()).filter(differs);
+            keys.extend(pods.map(|pod| ObjectName::of(served("", "pods"), pod.header())));
         }
-        let node = change.object.view::<Pod>().and_then(Pod::node);
-        let node = node.and_then(|node| view.get::<Node>(&Key::new("", node)));
-        if node.is_some_and(|node| !node.is_ready()) {
+        let Some(pod) = change.object.view::<Pod>() else { return };
+        let node = pod.node().and_then(|node| view.get::<Node>(&Key::new("", node)));
+        if node.is_some_and(|node| !node.is_ready() || pod.ready_since.is_none()) {
             keys.insert(change.name());
         }
     }
@@ -54,8 +54,10 @@ impl Controller for NodeLifecycleController {
         let Some(pod) = view.get::<Pod>(&key.key) else { return Plan::default() };
         let node = pod.node().and_then(|node| view.get::<Node>(&Key::new("", node)));
         match node {
-            Some(node) if !node.is_ready() && !pod.phase.is_terminal() => mark_not_ready(pod, view.now),
-            _ => Plan::default(),
+            Some(_) if pod.phase.is_terminal() => Plan::default(),
+            Some(node) if node.is_ready() => mark_ready_again(pod, view.now),
+            Some(_) => mark_not_ready(pod, view.now),
+            None => Plan::default(),
         }
     }
 }
@@ -121,14 +123,8 @@ fn mark_not_ready(pod: &Pod, now: Seconds) -> Plan {
     if condition(&status, "Ready").is_none_or(|ready| access::text(ready, &["status"]) != "True") {
         return plan;
     }
-    let mut conditions = access::list(&status, &["conditions"]).to_vec();
-    for ready in conditions.iter_mut().filter(|c| access::text(c, &["type"]) == "Ready") {
-        ready["status"] = Value::from("False");
-        ready["lastTransitionTime"] = Value::from(rfc3339(now));
-    }
+    plan.actions.push(set_ready(pod, &status, "False", now));
     let target = Target::of(served("", "pods"), pod.header());
-    let changes = vec![Change::Put(&["status", "conditions"], Value::from(conditions))];
-    plan.actions.push(Action::Change { target: target.clone(), subresource: Some("status"), changes });
     plan.events.push(EventRecord {
         about: target,
         warning: true,
@@ -137,6 +133,34 @@ fn mark_not_ready(pod: &Pod, now: Seconds) -> Plan {
         component: COMPONENT,
     });
     plan
+}
+
+/// Takes back what [`mark_not_ready`] has set, which is the only condition without a reason: the node reports a Pod again only when
+/// its status changes. Upstream's kubelet compares, and does it.
+fn mark_ready_again(pod: &Pod, now: Seconds) -> Plan {
+    let mut plan = Plan::default();
+    let status = pod.status_value();
+    let is = |kind: &str, value: &str| {
+        condition(&status, kind).is_some_and(|c| access::text(c, &["status"]) == value)
+    };
+    let explained =
+        condition(&status, "Ready").is_some_and(|ready| !access::text(ready, &["reason"]).is_empty());
+    if !is("Ready", "False") || explained || !is("ContainersReady", "True") {
+        return plan;
+    }
+    plan.actions.push(set_ready(pod, &status, "True", now));
+    plan
+}
+
+fn set_ready(pod: &Pod, status: &Value, ready: &str, now: Seconds) -> Action {
+    let mut conditions = access::list(status, &["conditions"]).to_vec();
+    for condition in conditions.iter_mut().filter(|c| access::text(c, &["type"]) == "Ready") {
+        condition["status"] = Value::from(ready);
+        condition["lastTransitionTime"] = Value::from(rfc3339(now));
+    }
+    let changes = vec![Change::Put(&["status", "conditions"], Value::from(conditions))];
+    let target = Target::of(served("", "pods"), pod.header());
+    Action::Change { target, subresource: Some("status"), changes }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use expect_test::expect;
 use serde_json::json;
 
 use super::*;
-use crate::testing::{pod, stored};
+use crate::testing::{TestCluster, pod, stored};
 
 fn node(ready: &str, taints: Value) -> Node {
     let value = json!({
@@ -69,4 +69,44 @@ fn the_controller_sets_the_time_of_taints() {
     };
     expect![[r#"[Put(["spec", "taints"], Array [Object {"effect": String("NoExecute"), "key": String("own"), "timeAdded": String("1970-01-01T00:00:50Z")}])]"#]]
         .assert_eq(&format!("{changes:?}"));
+}
+
+/// The node sends a status again only when it changes, which it need not do after the Node was not ready.
+#[test]
+fn pods_of_a_node_that_is_ready_again_are_ready_again() {
+    let outcome = |node: &str, ready: &str, reason: &str, containers: &str| {
+        let mut cluster = TestCluster { now: 100, ..TestCluster::default() };
+        cluster.add(
+            served("", "nodes"),
+            json!({"metadata": {"name": "n"}, "status": {"conditions": [{"type": "Ready", "status": node}]}}),
+        );
+        let mut condition = json!({"type": "Ready", "status": ready});
+        if !reason.is_empty() {
+            condition["reason"] = json!(reason);
+        }
+        let conditions = json!([condition, {"type": "ContainersReady", "status": containers}]);
+        cluster.add(
+            served("", "pods"),
+            json!({
+                "metadata": {"name": "p", "namespace": "ns", "uid": "p"}, "spec": {"nodeName": "n"},
+                "status": {"phase": "Running", "conditions": conditions},
+            }),
+        );
+        let plan =
+            cluster.reconcile(&NodeLifecycleController, &ObjectName::new(served("", "pods"), "ns", "p"));
+        let written = plan.actions.iter().map(|action| match action {
+            Action::Change { changes, .. } => match &changes[..] {
+                [Change::Put(_, value)] => value[0]["status"].as_str().unwrap().to_owned(),
+                other => format!("{other:?}"),
+            },
+            other => format!("{other:?}"),
+        });
+        written.collect::<Vec<_>>().join(", ")
+    };
+    assert_eq!(outcome("True", "False", "", "True"), "True");
+    assert_eq!(outcome("True", "True", "", "True"), "");
+    assert_eq!(outcome("True", "False", "", "False"), "");
+    assert_eq!(outcome("True", "False", "ReadinessGatesNotReady", "True"), "", "the node's own reason");
+    assert_eq!(outcome("Unknown", "True", "", "True"), "False");
+    assert_eq!(outcome("Unknown", "False", "", "True"), "");
 }
