@@ -63,6 +63,7 @@ fn toleration_seconds_count_from_the_start_of_the_controllers() {
             "status": {"phase": "Running"},
         }),
     );
+    cluster.edit("pods", "p", |pod| pod["metadata"]["creationTimestamp"] = json!("1970-01-01T00:00:00Z"));
     let cache = cluster.cache().started_at(50_000);
     let pod = ObjectName::new(served("", "pods"), "ns", "p");
     let plan = TaintEvictionController.reconcile(&View::new(&cache, cluster.now, None), &pod);
