@@ -55,13 +55,8 @@ fn kubectl_uses_a_resource_that_is_installed_meanwhile() -> anyhow::Result<()> {
     }))?;
     let admin = pki.authority.issue_admin(SystemTime::now())?;
     let url = format!("https://{}", server.local_addr());
-<<<<<<< HEAD
     let rendered = kubeconfig::render(&url, pki.authority.certificate(), &admin);
     directory::merge_kubeconfig(&data.path().join("kubeconfig"), &rendered, None)?;
-=======
-    let file = data.path().join("kubeconfig");
-    directory::write_private(&file, &kubeconfig::render(&url, pki.authority.certificate(), &admin))?;
->>>>>>> 2f22ab8 (WIP6)
     let kubectl = Kubectl(data.path());
 
     assert!(!kubectl.run(&["get", "gadgets"])?.status.success(), "gadgets are not served yet");
