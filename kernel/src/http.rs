@@ -11,6 +11,7 @@ mod operator_view;
 pub(crate) mod paths;
 pub(crate) mod prometheus;
 mod scheduler;
+pub(crate) mod shapes;
 mod stream;
 mod v0;
 

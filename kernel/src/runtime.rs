@@ -19,8 +19,13 @@ use std::{
     time::Duration,
 };
 
-use kernel_core::agent::{Limits, Start};
-use kernel_model::{ids::ContainerId, task::Reason};
+use kernel_core::agent::{Limitation, Limits, Start};
+use kernel_model::{ids::ContainerId, resources::Resource, task::Reason};
+use kernel_wire::{
+    prost::Message as _,
+    resources::{self, Format},
+    v1,
+};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::access::executor_tokens::ExecutorTokens;
@@ -60,7 +65,7 @@ pub(crate) enum ContainerEvent {
     /// It could not be started; none of its processes are left.
     StartFailed { container_id: ContainerId, message: String },
     /// It terminated; none of its processes are left.
-    Exited { container_id: ContainerId, status: i32, limitation: Option<(Reason, String)> },
+    Exited { container_id: ContainerId, status: i32, limitation: Option<Limitation> },
 }
 
 /// Starts and stops containers. Cheap to clone.
@@ -277,6 +282,23 @@ impl ProcessRuntime {
         self.inner.cgroups.as_ref()?.usage(container_id)
     }
 
+    /// The limit that a container has exceeded.
+    pub(crate) fn limitation(&self, container_id: &ContainerId) -> Option<Limitation> {
+        let exceeded = self.inner.cgroups.as_ref()?.memory_exceeded(container_id)?;
+        let memory = Resource::scalar("mem", exceeded.memory());
+        let status = v1::TaskStatus {
+            limitation: Some(v1::TaskResourceLimitation {
+                resources: vec![resources::resource_to_wire(&memory, Format::ENDPOINT)],
+            }),
+            ..Default::default()
+        };
+        Some(Limitation {
+            reason: Reason::ContainerLimitationMemory,
+            message: exceeded.message(),
+            details: status.encode_to_vec().into(),
+        })
+    }
+
     /// Removes the parent cgroups, unless something still runs in them.
     pub(crate) fn close(&self) {
         if let Some(cgroups) = &self.inner.cgroups {
@@ -313,8 +335,7 @@ impl ProcessRuntime {
     }
 
     async fn ended(&self, container_id: ContainerId, status: i32) {
-        let limitation =
-            self.inner.cgroups.as_ref().and_then(|cgroups| cgroups.memory_exceeded(&container_id));
+        let limitation = self.limitation(&container_id);
         self.remove(&container_id).await;
         self.report(ContainerEvent::Exited { container_id, status, limitation }).await;
     }

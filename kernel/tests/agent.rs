@@ -15,6 +15,8 @@ mod cluster;
 mod files;
 #[path = "agent/http.rs"]
 mod http;
+#[path = "agent/state.rs"]
+mod state;
 #[path = "agent/users.rs"]
 mod users;
 

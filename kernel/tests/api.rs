@@ -16,6 +16,8 @@ mod limits;
 mod operators;
 #[path = "api/scheduling.rs"]
 mod scheduling;
+#[path = "api/shapes.rs"]
+mod shapes;
 #[path = "api/tls.rs"]
 mod tls;
 

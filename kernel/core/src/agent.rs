@@ -9,6 +9,7 @@ mod checkpoint;
 mod effect;
 mod event;
 mod executors;
+mod history;
 mod id_generator;
 mod kill;
 mod launch;
@@ -23,7 +24,7 @@ mod view;
 mod tests;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -39,11 +40,11 @@ use kernel_model::{
 };
 
 pub use effect::{Effect, Effects, Limits, Record, Refusal, Start};
-pub use event::{ConnectionId, Event};
+pub use event::{ConnectionId, Event, Limitation};
 
 pub use crate::effect::RequestId;
 pub use stop::{STOP_MARGIN, StopProgress};
-pub use view::{ExecutorView, FrameworkView};
+pub use view::{Counts, ExecutorView, ExecutorViewPhase, FrameworkView};
 
 use id_generator::IdGenerator;
 use link::LinkState;
@@ -96,6 +97,8 @@ pub struct Agent {
     /// The executor of each container.
     containers: BTreeMap<ContainerId, (FrameworkId, ExecutorId)>,
     streams: BTreeMap<TaskKey, UpdateStream>,
+    completed_frameworks: VecDeque<FrameworkView>,
+    counts: Counts,
     timers: Timers,
     id_generator: IdGenerator,
     next_launch: u64,
@@ -107,6 +110,8 @@ struct Framework {
     info: Arc<FrameworkInfo>,
     executors: BTreeMap<ExecutorId, Box<Executor>>,
     tasks: BTreeMap<TaskId, Box<AgentTask>>,
+    /// Executors that have terminated, oldest first.
+    completed_executors: VecDeque<ExecutorView>,
     /// The master terminated it: only the ends of its executors are awaited.
     shutting_down: bool,
 }
@@ -141,6 +146,8 @@ struct Executor {
     started_at: Time,
     /// The state of its unfinished tasks when it terminates, if not the default.
     terminal_state: Option<executors::TerminalState>,
+    /// Tasks whose terminal update was acknowledged, oldest first.
+    completed_tasks: VecDeque<Task>,
 }
 
 /// The phase of an executor.
@@ -170,6 +177,8 @@ impl Agent {
             frameworks: BTreeMap::new(),
             containers: BTreeMap::new(),
             streams: BTreeMap::new(),
+            completed_frameworks: VecDeque::new(),
+            counts: Counts::default(),
             timers: Timers::default(),
             next_launch: 0,
             stopping: None,
@@ -305,7 +314,13 @@ impl Agent {
 
 impl Framework {
     fn new(info: Arc<FrameworkInfo>) -> Box<Self> {
-        Box::new(Self { info, executors: BTreeMap::new(), tasks: BTreeMap::new(), shutting_down: false })
+        Box::new(Self {
+            info,
+            executors: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+            completed_executors: VecDeque::new(),
+            shutting_down: false,
+        })
     }
 
     /// The given state for PARTITION_AWARE frameworks, TASK_LOST for others.

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use hyper::{Request, Response, StatusCode, body::Incoming, header};
 use kernel_core::agent::{Agent, Refusal};
 use kernel_model::{
-    executor::Call,
+    executor::{Call, ExecutorKind},
     ids::{ExecutorId, FrameworkId},
+    task::{Source, TaskState, TaskStatus},
 };
 use kernel_wire::{
     codec::ContentType,
@@ -61,7 +62,10 @@ async fn answer(handlers: &Arc<Handlers>, request: Request<Incoming>) -> Result<
             let body = executor_stream::body(handlers.clone(), who, stream, content);
             Ok(with_header(Response::new(body), header::CONTENT_TYPE, content.as_str()))
         }
-        call => {
+        mut call => {
+            if let Call::Update { status } = &mut call {
+                add_limitation(handlers, &framework_id, &executor_id, status).await?;
+            }
             handlers
                 .queue
                 .call(framework_id, executor_id, call)
@@ -97,6 +101,37 @@ async fn check_claims(
         None if info.respawns() => Err(token_missing()),
         None => Ok(()),
     }
+}
+
+/// The failure of a command task of which the kernel has killed a process for memory is the agent's finding. Elsewhere the
+/// kernel kills the executor as well, so that no update comes.
+async fn add_limitation(
+    handlers: &Handlers,
+    framework_id: &FrameworkId,
+    executor_id: &ExecutorId,
+    status: &mut Arc<TaskStatus>,
+) -> Result<(), Answer> {
+    if status.state != TaskState::Failed {
+        return Ok(());
+    }
+    let (framework, executor) = (framework_id.clone(), executor_id.clone());
+    let read = move |agent: &Agent| agent.executor_run(&framework, &executor);
+    let run = handlers.queue.read(read).await.map_err(|_| agent_stopped())?;
+    let Some((info, container_id)) = run.filter(|(info, _)| info.kind == ExecutorKind::Command) else {
+        return Ok(());
+    };
+    let runtime = handlers.runtime.clone();
+    let found = tokio::task::spawn_blocking(move || runtime.limitation(&container_id));
+    if let Some(limitation) = found.await.ok().flatten() {
+        tracing::info!(executor = %info.executor_id, "a task was killed for memory");
+        let status = Arc::make_mut(status);
+        status.source = Source::Agent;
+        status.reason = Some(limitation.reason);
+        status.message = Some(limitation.message);
+        // The encoding of two messages, one after the other, is that of the merged message.
+        status.extra = [status.extra.clone(), limitation.details].concat().into();
+    }
+    Ok(())
 }
 
 fn accepted_empty() -> Answer {

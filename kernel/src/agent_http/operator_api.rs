@@ -4,8 +4,7 @@
 use std::sync::Arc;
 
 use hyper::{Request, StatusCode, body::Incoming};
-use kernel_core::agent::{Agent, FrameworkView};
-use kernel_model::task::Task;
+use kernel_core::agent::{Agent, ExecutorView, FrameworkView};
 use kernel_wire::{
     codec::encode,
     executor, framework, offer,
@@ -72,28 +71,33 @@ async fn plain(handlers: &Arc<Handlers>, kind: call::Type) -> Result<Option<Resp
         | call::Type::GetExecutors
         | call::Type::GetFrameworks
         | call::Type::GetContainers => {
-            let (view, orphans) = handlers.queue.read(everything).await?;
-            Ok(Some(of_tasks(handlers, kind, &view, &orphans)))
+            let (view, completed) = handlers.queue.read(everything).await?;
+            Ok(Some(of_tasks(handlers, kind, &view, &completed)))
         }
         kind => of_agent(handlers, kind).await,
     }
 }
 
 /// Handles calls about tasks, executors, frameworks and containers.
-fn of_tasks(handlers: &Handlers, kind: call::Type, view: &[FrameworkView], orphans: &[Task]) -> Response {
+fn of_tasks(
+    handlers: &Handlers,
+    kind: call::Type,
+    view: &[FrameworkView],
+    completed: &[FrameworkView],
+) -> Response {
     use response::Type;
     let mut to = Response::default();
     let answered = match kind {
         call::Type::GetTasks => {
-            to.get_tasks = Some(tasks(view, orphans));
+            to.get_tasks = Some(tasks(view, completed));
             Type::GetTasks
         }
         call::Type::GetExecutors => {
-            to.get_executors = Some(executors(view));
+            to.get_executors = Some(executors(view, completed));
             Type::GetExecutors
         }
         call::Type::GetFrameworks => {
-            to.get_frameworks = Some(frameworks(view));
+            to.get_frameworks = Some(frameworks(view, completed));
             Type::GetFrameworks
         }
         call::Type::GetContainers => {
@@ -102,9 +106,9 @@ fn of_tasks(handlers: &Handlers, kind: call::Type, view: &[FrameworkView], orpha
         }
         _ => {
             to.get_state = Some(response::GetState {
-                get_tasks: Some(tasks(view, orphans)),
-                get_executors: Some(executors(view)),
-                get_frameworks: Some(frameworks(view)),
+                get_tasks: Some(tasks(view, completed)),
+                get_executors: Some(executors(view, completed)),
+                get_frameworks: Some(frameworks(view, completed)),
             });
             Type::GetState
         }
@@ -165,13 +169,24 @@ async fn of_agent(handlers: &Arc<Handlers>, kind: call::Type) -> Result<Option<R
     Ok(Some(to))
 }
 
-pub(super) fn everything(agent: &Agent) -> (Vec<FrameworkView>, Vec<Task>) {
-    (agent.view(), agent.orphans())
+/// The frameworks on the agent, and those that have ended on it.
+fn everything(agent: &Agent) -> (Vec<FrameworkView>, Vec<FrameworkView>) {
+    (agent.view(), agent.completed_frameworks().cloned().collect())
 }
 
-fn tasks(view: &[FrameworkView], orphans: &[Task]) -> response::GetTasks {
+/// All executors, then the completed ones.
+fn all_executors<'a>(
+    view: &'a [FrameworkView],
+    completed: &'a [FrameworkView],
+) -> (impl Iterator<Item = &'a ExecutorView>, impl Iterator<Item = &'a ExecutorView>) {
+    let ended = view.iter().chain(completed).flat_map(|framework| &framework.completed_executors);
+    (view.iter().flat_map(|framework| &framework.executors), ended)
+}
+
+fn tasks(view: &[FrameworkView], completed: &[FrameworkView]) -> response::GetTasks {
     let mut all = response::GetTasks::default();
-    for executor in view.iter().flat_map(|framework| &framework.executors) {
+    let (executors, ended) = all_executors(view, completed);
+    for executor in executors.chain(ended) {
         for (task, delivered) in &executor.tasks {
             let wire = task::to_wire(task, Format::ENDPOINT);
             match (task.state.is_terminal(), delivered) {
@@ -180,29 +195,36 @@ fn tasks(view: &[FrameworkView], orphans: &[Task]) -> response::GetTasks {
                 (false, false) => all.queued_tasks.push(wire),
             }
         }
+        let completed = executor.completed_tasks.iter();
+        all.completed_tasks.extend(completed.map(|task| task::to_wire(task, Format::ENDPOINT)));
     }
-    all.terminated_tasks.extend(orphans.iter().map(|task| task::to_wire(task, Format::ENDPOINT)));
     all
 }
 
-fn executors(view: &[FrameworkView]) -> response::GetExecutors {
-    let all = view.iter().flat_map(|framework| &framework.executors);
-    let wire = |executor: &kernel_core::agent::ExecutorView| response::get_executors::Executor {
+fn executors(view: &[FrameworkView], completed: &[FrameworkView]) -> response::GetExecutors {
+    let (executors, ended) = all_executors(view, completed);
+    let wire = |executor: &ExecutorView| response::get_executors::Executor {
         executor_info: executor::to_wire(&executor.info, Format::ENDPOINT),
     };
-    response::GetExecutors { executors: all.map(wire).collect(), completed_executors: Vec::new() }
+    response::GetExecutors {
+        executors: executors.map(wire).collect(),
+        completed_executors: ended.map(wire).collect(),
+    }
 }
 
-fn frameworks(view: &[FrameworkView]) -> response::GetFrameworks {
+fn frameworks(view: &[FrameworkView], completed: &[FrameworkView]) -> response::GetFrameworks {
     let wire = |framework: &FrameworkView| response::get_frameworks::Framework {
         framework_info: framework::to_wire(&framework.info),
     };
-    response::GetFrameworks { frameworks: view.iter().map(wire).collect(), completed_frameworks: Vec::new() }
+    response::GetFrameworks {
+        frameworks: view.iter().map(wire).collect(),
+        completed_frameworks: completed.iter().map(wire).collect(),
+    }
 }
 
 fn containers(handlers: &Handlers, view: &[FrameworkView]) -> response::GetContainers {
     let all = view.iter().flat_map(|framework| framework.executors.iter().map(move |e| (framework, e)));
-    let wire = |(framework, executor): (&FrameworkView, &kernel_core::agent::ExecutorView)| {
+    let wire = |(framework, executor): (&FrameworkView, &ExecutorView)| {
         let id = v1::ContainerId { value: executor.container_id.as_str().to_owned(), parent: None };
         response::get_containers::Container {
             framework_id: framework.info.id.as_ref().map(framework::id_to_wire),
@@ -217,5 +239,5 @@ fn containers(handlers: &Handlers, view: &[FrameworkView]) -> response::GetConta
             resource_statistics: None,
         }
     };
-    response::GetContainers { containers: all.filter(|(_, e)| e.running).map(wire).collect() }
+    response::GetContainers { containers: all.filter(|(_, e)| e.has_container()).map(wire).collect() }
 }

@@ -3,23 +3,28 @@
 use std::{collections::BTreeMap, os::unix::fs::MetadataExt, sync::Arc};
 
 use hyper::{Request, StatusCode, body::Incoming};
-use kernel_core::agent::{Agent, ExecutorView, FrameworkView};
+use kernel_core::agent::{Agent, ExecutorView, ExecutorViewPhase, FrameworkView};
 use kernel_model::{
-    resources::{Resources, Value},
-    task::TaskState,
+    framework::FrameworkCapability,
+    ids::AgentId,
+    resources::{Resource, Resources, Value},
+    task::{Task, TaskState},
 };
-use kernel_wire::task::state_name;
 use serde_json::{Map, Value as Json, json};
 
-use super::{Handlers, agent_stopped, files, operator_api::everything};
+use super::{Handlers, agent_stopped, files};
 use crate::{
     access::Realm,
     agent_driver::AgentStopped,
     http::{
         Answer,
-        metrics::system_statistics,
+        metrics::{system, system_statistics},
         negotiate::{ok, require_method, text, with_header},
         prometheus,
+        shapes::{
+            attributes, by_role, executor_type, full_resource, object, put_labels, queued_task, role, sums,
+            task, unreserved,
+        },
     },
 };
 
@@ -72,7 +77,7 @@ pub(super) async fn serve(handlers: &Arc<Handlers>, path: &str, request: Request
         "/files/debug" => attached(handlers).await.map_err(|AgentStopped| agent_stopped()),
         "/files/browse" => browse(handlers, &query).await,
         "/files/read" => read(handlers, &query).await,
-        "/version" => Ok(json!({"version": VERSION})),
+        "/version" => Ok(Json::Object(version())),
         "/flags" => Ok(json!({"flags": flags(handlers)})),
         "/system/stats" => Ok(system_statistics()),
         "/metrics/snapshot" => {
@@ -93,152 +98,175 @@ fn flags(handlers: &Handlers) -> Map<String, Json> {
 }
 
 async fn state(handlers: &Handlers) -> Result<Json, AgentStopped> {
-    let read = |agent: &Agent| (agent.info().clone(), everything(agent));
-    let (info, (view, orphans)) = handlers.queue.read(read).await?;
-    let mut attributes = Map::new();
-    for attribute in &info.attributes {
-        use kernel_model::resources::AttributeValue as A;
-        let value = match &attribute.value {
-            A::Text(text) => json!(text),
-            A::Scalar(amount) => json!(amount.as_f64()),
-            A::Ranges(ranges) => json!(range_text(ranges)),
-            A::Set(items) => json!(format!("{{{}}}", items.join(", "))),
-        };
-        attributes.entry(attribute.name.clone()).or_insert(value);
+    let read = |agent: &Agent| {
+        let completed: Vec<FrameworkView> = agent.completed_frameworks().cloned().collect();
+        (agent.info().clone(), agent.view(), completed)
+    };
+    let (info, view, completed) = handlers.queue.read(read).await?;
+    let total = &info.resources;
+    let mut used = Resources::default();
+    for executor in view.iter().flat_map(|framework| &framework.executors) {
+        used += &allocated(executor);
     }
-    let resources = resources_json(&info.resources);
-    let paths = handlers.runtime.paths();
-    let frameworks = view.iter().map(|framework| {
-        let completed = orphans.iter().filter(|task| framework.info.id.as_ref() == Some(&task.framework_id));
-        let executors = framework.executors.iter().map(|executor| {
-            let runs = info.id.as_ref().zip(framework.info.id.as_ref());
-            let runs = runs.and_then(|(agent, fw)| paths.runs(agent, fw, &executor.info.executor_id));
-            let directory = runs.map(|runs| runs.join(executor.container_id.as_str()).display().to_string());
-            executor_json(executor, directory.unwrap_or_default())
-        });
-        json!({
-            "id": framework.info.id.as_ref().map(|id| id.as_str()),
-            "name": framework.info.name,
-            "user": framework.info.user,
-            "failover_timeout": framework.info.failover_timeout.as_secs_f64(),
-            "checkpoint": framework.info.checkpoint,
-            "roles": framework.info.roles.iter().map(|role| role.as_str()).collect::<Vec<_>>(),
-            "hostname": framework.info.hostname,
-            "executors": executors.collect::<Vec<_>>(),
-            "completed_executors": [],
-            "unacknowledged_tasks": completed.map(task_json).collect::<Vec<_>>(),
-        })
-    });
-    Ok(json!({
-        "version": VERSION,
+    let scalars = |all: &[&Resource]| sums(all.iter().copied());
+    let full = |all: &[&Resource]| all.iter().copied().map(full_resource).collect();
+    let frameworks = |all: &[FrameworkView]| -> Json {
+        all.iter().map(|framework| framework_json(handlers, info.id.as_ref(), framework)).collect()
+    };
+    let mut shape = version();
+    shape.extend(object(json!({
         "id": info.id.as_ref().map(|id| id.as_str()),
         "pid": format!("slave(1)@{}:{}", info.ip, info.port),
         "hostname": info.hostname,
         "capabilities": ["MULTI_ROLE", "HIERARCHICAL_ROLE", "RESERVATION_REFINEMENT"],
         "start_time": handlers.clock.started_at().as_secs_f64(),
-        "resources": resources,
-        "unreserved_resources": resources,
-        "reserved_resources": {},
-        "attributes": attributes,
+        "resources": sums(total),
+        "reserved_resources": by_role(total, scalars),
+        "unreserved_resources": sums(unreserved(total)),
+        "reserved_resources_full": by_role(total, full),
+        "unreserved_resources_full": unreserved(total).map(full_resource).collect::<Vec<_>>(),
+        "reserved_resources_allocated": by_role(&used, scalars),
+        "unreserved_resources_allocated": sums(unreserved(&used)),
+        "resource_providers": [],
+        "attributes": attributes(&info.attributes),
         "flags": flags(handlers),
-        "frameworks": frameworks.collect::<Vec<_>>(),
-        "completed_frameworks": [],
-    }))
+        "frameworks": frameworks(&view),
+        "completed_frameworks": frameworks(&completed),
+    })));
+    Ok(Json::Object(shape))
+}
+
+fn version() -> Map<String, Json> {
+    object(json!({"version": VERSION, "build_date": "", "build_time": 0.0, "build_user": ""}))
+}
+
+/// The resources of an executor and its unfinished tasks.
+fn allocated(executor: &ExecutorView) -> Resources {
+    let mut sum = executor.info.resources.clone();
+    for (task, _) in executor.tasks.iter().filter(|(task, _)| !task.state.is_terminal()) {
+        sum += &task.info.resources;
+    }
+    sum
+}
+
+fn framework_json(handlers: &Handlers, agent: Option<&AgentId>, framework: &FrameworkView) -> Json {
+    let info = &framework.info;
+    let executors = |all: &[ExecutorView]| -> Json {
+        let shown = all.iter().map(|executor| {
+            let runs = agent.zip(info.id.as_ref());
+            let runs = runs.and_then(|(agent, framework)| {
+                handlers.runtime.paths().runs(agent, framework, &executor.info.executor_id)
+            });
+            let directory = runs.map(|runs| runs.join(executor.container_id.as_str()).display().to_string());
+            executor_json(executor, directory.unwrap_or_default())
+        });
+        shown.collect()
+    };
+    let mut shape = object(json!({
+        "id": info.id.as_ref().map(|id| id.as_str()),
+        "name": info.name,
+        "user": info.user,
+        "failover_timeout": info.failover_timeout.as_secs_f64(),
+        "checkpoint": info.checkpoint,
+        "hostname": info.hostname,
+        "executors": executors(&framework.executors),
+        "completed_executors": executors(&framework.completed_executors),
+    }));
+    if let Some(principal) = &info.principal {
+        shape.insert("principal".into(), json!(principal));
+    }
+    let roles: Vec<&str> = info.roles.iter().map(|role| role.as_str()).collect();
+    match info.can(FrameworkCapability::MultiRole) {
+        true => shape.insert("roles".into(), json!(roles)),
+        false => shape.insert("role".into(), json!(roles.first())),
+    };
+    Json::Object(shape)
 }
 
 fn executor_json(executor: &ExecutorView, directory: String) -> Json {
-    let part = |requested: fn(TaskState, bool) -> bool| {
-        let tasks = executor.tasks.iter().filter(|(task, delivered)| requested(task.state, *delivered));
-        tasks.map(|(task, _)| task_json(task)).collect::<Vec<_>>()
+    let part = |wanted: fn(TaskState, bool) -> bool, show: fn(&Task) -> Json| {
+        let tasks = executor.tasks.iter().filter(|(task, delivered)| wanted(task.state, *delivered));
+        tasks.map(|(task, _)| show(task)).collect::<Vec<_>>()
     };
-    json!({
+    let mut ended: Vec<Json> = executor.completed_tasks.iter().map(task).collect();
+    ended.extend(part(|state, _| state.is_terminal(), task));
+    let mut shape = object(json!({
         "id": executor.info.executor_id.as_str(),
         "name": executor.info.name,
         "source": executor.info.source,
         "container": executor.container_id.as_str(),
         "directory": directory,
-        "resources": resources_json(&executor.info.resources),
-        "tasks": part(|state, delivered| delivered && !state.is_terminal()),
-        "queued_tasks": part(|state, delivered| !delivered && !state.is_terminal()),
-        "completed_tasks": part(|state, _| state.is_terminal()),
-    })
-}
-
-fn task_json(task: &kernel_model::task::Task) -> Json {
-    let statuses = task.statuses.iter().map(
-        |status| json!({"state": state_name(status.state), "timestamp": status.timestamp.as_secs_f64()}),
-    );
-    json!({
-        "id": task.info.task_id.as_str(),
-        "name": task.info.name,
-        "framework_id": task.framework_id.as_str(),
-        "executor_id": task.executor_id.as_ref().map(|id| id.as_str()).unwrap_or_default(),
-        "slave_id": task.info.agent_id.as_str(),
-        "state": state_name(task.state),
-        "resources": resources_json(&task.info.resources),
-        "statuses": statuses.collect::<Vec<_>>(),
-    })
-}
-
-fn resources_json(resources: &Resources) -> Json {
-    let mut scalars: BTreeMap<&str, f64> =
-        ["cpus", "disk", "gpus", "mem"].into_iter().map(|name| (name, 0.0)).collect();
-    let mut all = Map::new();
-    for resource in resources.iter() {
-        match &resource.value {
-            Value::Scalar(amount) => *scalars.entry(&resource.name).or_default() += amount.as_f64(),
-            Value::Ranges(ranges) => {
-                all.insert(resource.name.to_string(), json!(range_text(ranges)));
-            }
-            Value::Set(items) => {
-                let items: Vec<_> = items.iter().map(String::as_str).collect();
-                all.insert(resource.name.to_string(), json!(format!("{{{}}}", items.join(", "))));
-            }
-        }
+        "resources": sums(&allocated(executor)),
+        "tasks": part(|state, delivered| delivered && !state.is_terminal(), task),
+        "queued_tasks": part(|state, delivered| !delivered && !state.is_terminal(), queued_task),
+        "completed_tasks": ended,
+    }));
+    if executor.info.resources.iter().any(|resource| resource.allocation_role.is_some()) {
+        shape.insert("role".into(), json!(role(&executor.info.resources)));
     }
-    all.extend(scalars.into_iter().map(|(name, amount)| (name.to_owned(), json!(amount))));
-    Json::Object(all)
-}
-
-fn range_text(ranges: &kernel_model::resources::Ranges) -> String {
-    let pairs: Vec<_> = ranges.pairs().iter().map(|(begin, end)| format!("{begin}-{end}")).collect();
-    format!("[{}]", pairs.join(", "))
+    if let Some(name) = executor_type(&executor.info) {
+        shape.insert("type".into(), json!(name));
+    }
+    put_labels(&mut shape, &executor.info.labels);
+    Json::Object(shape)
 }
 
 /// Metrics under Mesos' names.
 pub(super) async fn metrics(handlers: &Handlers) -> Result<Vec<(String, f64)>, AgentStopped> {
-    let read = |agent: &Agent| (agent.view(), agent.info().resources.clone(), agent.is_registered());
-    let (view, total, registered) = handlers.queue.read(read).await?;
+    let read = |agent: &Agent| {
+        (agent.view(), agent.info().resources.clone(), agent.is_registered(), agent.counts().clone())
+    };
+    let (view, total, registered, counts) = handlers.queue.read(read).await?;
     let executors = || view.iter().flat_map(|framework| &framework.executors);
     let tasks = || executors().flat_map(|executor| &executor.tasks).map(|(task, _)| task);
     let count = |number: usize| number as f64;
     let in_state = |state: TaskState| count(tasks().filter(|task| task.state == state).count());
+    let ended = |state: TaskState| counts.ended_tasks.get(&state).copied().unwrap_or(0) as f64;
+    let in_phase =
+        |phase: ExecutorViewPhase| count(executors().filter(|executor| executor.phase == phase).count());
     let uptime = handlers.clock.now().since(handlers.clock.started_at()).as_secs_f64();
-    let mut all = vec![
-        ("slave/uptime_secs".to_owned(), uptime),
-        ("slave/registered".to_owned(), f64::from(u8::from(registered))),
-        ("slave/frameworks_active".to_owned(), count(view.len())),
-        ("slave/executors_running".to_owned(), count(executors().filter(|e| e.running).count())),
-        ("slave/tasks_staging".to_owned(), in_state(TaskState::Staging)),
-        ("slave/tasks_starting".to_owned(), in_state(TaskState::Starting)),
-        ("slave/tasks_running".to_owned(), in_state(TaskState::Running)),
-        ("slave/tasks_killing".to_owned(), in_state(TaskState::Killing)),
+    let named = [
+        ("uptime_secs", uptime),
+        ("registered", f64::from(u8::from(registered))),
+        // What cannot be read back at a start ends the agent.
+        ("recovery_errors", 0.0),
+        ("frameworks_active", count(view.len())),
+        ("executors_registering", in_phase(ExecutorViewPhase::Registering)),
+        ("executors_running", in_phase(ExecutorViewPhase::Running)),
+        ("executors_terminating", in_phase(ExecutorViewPhase::Terminating)),
+        ("executors_terminated", counts.terminated_executors as f64),
+        ("container_launch_errors", counts.launch_errors as f64),
+        ("valid_status_updates", counts.status_updates as f64),
+        ("tasks_staging", in_state(TaskState::Staging)),
+        ("tasks_starting", in_state(TaskState::Starting)),
+        ("tasks_running", in_state(TaskState::Running)),
+        ("tasks_killing", in_state(TaskState::Killing)),
+        ("tasks_finished", ended(TaskState::Finished)),
+        ("tasks_failed", ended(TaskState::Failed)),
+        ("tasks_killed", ended(TaskState::Killed)),
+        ("tasks_lost", ended(TaskState::Lost)),
+        ("tasks_gone", ended(TaskState::Gone)),
     ];
-    let live = || tasks().filter(|task| !task.state.is_terminal()).map(|task| &task.info.resources);
-    let overhead = || executors().filter(|e| e.running).map(|e| &e.info.resources);
+    let mut all: Vec<(String, f64)> =
+        named.into_iter().map(|(name, value)| (format!("slave/{name}"), value)).collect();
+    let mut used = Resources::default();
+    executors().for_each(|executor| used += &allocated(executor));
     for name in ["cpus", "mem", "disk", "gpus"] {
-        let used: f64 = live().chain(overhead()).map(|resources| amount(resources, name)).sum();
-        let total = amount(&total, name);
-        all.push((format!("slave/{name}_total"), total));
-        all.push((format!("slave/{name}_used"), used));
-        all.push((format!("slave/{name}_percent"), if total > 0.0 { used / total } else { 0.0 }));
+        for (suffix, revocable) in [("", false), ("_revocable", true)] {
+            let (total, used) = (amount(&total, name, revocable), amount(&used, name, revocable));
+            all.push((format!("slave/{name}{suffix}_total"), total));
+            all.push((format!("slave/{name}{suffix}_used"), used));
+            all.push((format!("slave/{name}{suffix}_percent"), if total > 0.0 { used / total } else { 0.0 }));
+        }
     }
+    all.extend(system());
     Ok(all)
 }
 
-fn amount(resources: &Resources, name: &str) -> f64 {
-    let scalars = resources.iter().filter(|resource| &*resource.name == name);
-    scalars.map(|r| if let Value::Scalar(amount) = r.value { amount.as_f64() } else { 0.0 }).sum()
+fn amount(resources: &Resources, name: &str, revocable: bool) -> f64 {
+    let scalars = resources.iter().filter(|r| &*r.name == name && r.revocable == revocable);
+    // Not `sum`: its neutral element is -0.0, which would be printed.
+    scalars.fold(0.0, |sum, r| if let Value::Scalar(amount) = r.value { sum + amount.as_f64() } else { sum })
 }
 
 /// `/containers` and `/monitor/statistics`, which differ only in the container's own part.
@@ -246,16 +274,12 @@ async fn containers(handlers: &Handlers, only: Option<&String>) -> Result<Json, 
     let view: Vec<FrameworkView> = handlers.queue.read(Agent::view).await?;
     let mut all = Vec::new();
     for framework in &view {
-        for executor in framework.executors.iter().filter(|executor| executor.running) {
+        for executor in framework.executors.iter().filter(|executor| executor.has_container()) {
             if only.is_some_and(|id| id != executor.container_id.as_str()) {
                 continue;
             }
-            let mut limits =
-                (amount(&executor.info.resources, "cpus"), amount(&executor.info.resources, "mem"));
-            for (task, _) in executor.tasks.iter().filter(|(task, _)| !task.state.is_terminal()) {
-                limits.0 += amount(&task.info.resources, "cpus");
-                limits.1 += amount(&task.info.resources, "mem");
-            }
+            let limits = allocated(executor);
+            let limits = (amount(&limits, "cpus", false), amount(&limits, "mem", false));
             let usage = handlers.runtime.usage(&executor.container_id).unwrap_or_default();
             all.push(json!({
                 "framework_id": framework.info.id.as_ref().map(|id| id.as_str()),

@@ -29,6 +29,42 @@ const ENDED: [TaskState; 8] = [
     TaskState::GoneByOperator,
 ];
 
+/// Mesos' counters of messages, and the calls over HTTP that they count.
+const MESSAGES: [(&str, &str); 12] = [
+    ("register_framework", "SUBSCRIBE"),
+    ("unregister_framework", "TEARDOWN"),
+    ("kill_task", "KILL"),
+    ("status_update_acknowledgement", "ACKNOWLEDGE"),
+    ("resource_request", "REQUEST"),
+    ("launch_tasks", "ACCEPT"),
+    ("decline_offers", "DECLINE"),
+    ("revive_offers", "REVIVE"),
+    ("suppress_offers", "SUPPRESS"),
+    ("reconcile_operations", "RECONCILE_OPERATIONS"),
+    ("reconcile_tasks", "RECONCILE"),
+    ("framework_to_executor", "MESSAGE"),
+];
+
+/// Counters of Mesos for what this master does not have: frameworks of the driver API, results of offer operations, a
+/// response cache, shutdowns of agents that come back, queues of libprocess.
+const NEVER: [&str; 15] = [
+    "messages_authenticate",
+    "messages_deactivate_framework",
+    "messages_operation_status_update",
+    "messages_operation_status_update_acknowledgement",
+    "messages_update_slave",
+    "valid_operation_status_updates",
+    "invalid_operation_status_updates",
+    "valid_operation_status_update_acknowledgements",
+    "invalid_operation_status_update_acknowledgements",
+    "http_cache_hits",
+    "slave_shutdowns_scheduled",
+    "slave_shutdowns_completed",
+    "slave_shutdowns_canceled",
+    "event_queue_messages",
+    "event_queue_http_requests",
+];
+
 /// The resources with totals.
 const RESOURCES: [&str; 4] = ["cpus", "gpus", "mem", "disk"];
 
@@ -50,6 +86,20 @@ pub(super) async fn snapshot(handlers: &Handlers) -> Result<Vec<(String, f64)>, 
     }
     drop(ended);
     let calls = counters.calls.lock().expect("invariant: no panic while counting");
+    for (name, call) in MESSAGES {
+        put(&format!("messages_{name}"), calls.get(call).copied().unwrap_or(0) as f64);
+    }
+    for name in NEVER {
+        put(name, 0.0);
+    }
+    put("event_queue_dispatches", handlers.queue.queued() as f64);
+    put("messages_register_slave", counters.registrations.load(Ordering::Relaxed) as f64);
+    put("messages_reregister_slave", counters.reregistrations.load(Ordering::Relaxed) as f64);
+    let updates = counters.status_updates.load(Ordering::Relaxed) as f64;
+    put("messages_status_update", updates);
+    put("valid_status_updates", updates);
+    let acknowledgements = calls.get("ACKNOWLEDGE").copied().unwrap_or(0) as f64;
+    put("valid_status_update_acknowledgements", acknowledgements);
     for (name, count) in calls.iter() {
         put(&format!("calls/{}", name.to_lowercase()), *count as f64);
     }
@@ -93,18 +143,24 @@ fn gauges(master: &Master) -> Vec<(String, f64)> {
         set(gauge_name(state), live.get(&state).copied().unwrap_or(0));
     }
     for name in RESOURCES {
-        let total = agents.iter().fold(0.0, |sum, a| sum + amount(&a.info.resources, name));
-        let used = agents.iter().flat_map(|a| a.allocated.values()).fold(0.0, |sum, r| sum + amount(r, name));
-        all.insert(format!("master/{name}_total"), total);
-        all.insert(format!("master/{name}_used"), used);
-        all.insert(format!("master/{name}_percent"), if total > 0.0 { used / total } else { 0.0 });
+        for (suffix, revocable) in [("", false), ("_revocable", true)] {
+            let amount = |resources| amount(resources, name, revocable);
+            let total = agents.iter().fold(0.0, |sum, a| sum + amount(&a.info.resources));
+            let used = agents.iter().flat_map(|a| a.allocated.values()).fold(0.0, |sum, r| sum + amount(r));
+            all.insert(format!("master/{name}{suffix}_total"), total);
+            all.insert(format!("master/{name}{suffix}_used"), used);
+            all.insert(
+                format!("master/{name}{suffix}_percent"),
+                if total > 0.0 { used / total } else { 0.0 },
+            );
+        }
     }
     all.into_iter().collect()
 }
 
 /// The sum of a scalar.
-fn amount(resources: &Resources, name: &str) -> f64 {
-    let amounts = resources.iter().filter(|r| &*r.name == name && !r.revocable);
+fn amount(resources: &Resources, name: &str, revocable: bool) -> f64 {
+    let amounts = resources.iter().filter(|r| &*r.name == name && r.revocable == revocable);
     // Not `sum`: its neutral element is -0.0, which would be printed.
     amounts.fold(0.0, |sum, r| if let Value::Scalar(amount) = r.value { sum + amount.as_f64() } else { sum })
 }
@@ -119,7 +175,7 @@ pub(crate) fn system_statistics() -> serde_json::Value {
 }
 
 /// The machine's statistics; values that cannot be read are omitted.
-fn system() -> Vec<(String, f64)> {
+pub(crate) fn system() -> Vec<(String, f64)> {
     let mut all = Vec::new();
     if let Ok(text) = std::fs::read_to_string("/proc/loadavg") {
         let loads = text.split(' ').filter_map(|n| n.parse().ok());

@@ -78,7 +78,7 @@ pub(super) fn get_roles(master: &Master) -> Response {
         name: view.role.to_string(),
         weight: view.weight,
         frameworks: view.frameworks.iter().map(id_to_wire).collect(),
-        resources: show(&view.resources),
+        resources: show(&view.allocated).into_iter().chain(show(&view.offered)).collect(),
     });
     Response { get_roles: Some(GetRoles { roles: roles.collect() }), ..answer(Type::GetRoles) }
 }

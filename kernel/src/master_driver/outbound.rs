@@ -39,6 +39,8 @@ pub(crate) struct Counters {
     pub(crate) calls: Mutex<BTreeMap<&'static str, u64>>,
     /// Refused calls.
     pub(crate) refused: AtomicU64,
+    /// Status updates of tasks.
+    pub(crate) status_updates: AtomicU64,
 }
 
 impl Counters {
@@ -48,6 +50,9 @@ impl Counters {
     }
 
     fn see(&self, event: &operator::Event) {
+        if let operator::Event::TaskUpdated { .. } = event {
+            self.status_updates.fetch_add(1, Ordering::Relaxed);
+        }
         match event {
             operator::Event::TaskUpdated { latest, .. } if latest.is_terminal() => {
                 *self

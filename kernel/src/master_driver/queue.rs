@@ -179,6 +179,11 @@ impl MasterQueue {
         (Self { commands, next_link: Arc::new(AtomicU64::new(1)) }, receiver)
     }
 
+    /// How many commands wait.
+    pub(crate) fn queued(&self) -> usize {
+        self.commands.max_capacity() - self.commands.capacity()
+    }
+
     async fn send(&self, command: Command) -> Result<(), Stopped> {
         self.commands.send(command).await.map_err(|_| Stopped)
     }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use kernel_core::agent::Limits;
-use kernel_model::{ids::ContainerId, resources::Scalar, task::Reason};
+use kernel_model::{ids::ContainerId, resources::Scalar};
 
 /// The parent of our cgroups, below the root of each hierarchy.
 const PARENT: &str = "catamaran";
@@ -40,6 +40,48 @@ pub(crate) enum Cgroups {
 pub(crate) struct Usage {
     pub(crate) cpu_seconds: f64,
     pub(crate) memory_bytes: u64,
+}
+
+/// A container of which the OOM killer has killed a process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct MemoryExceeded {
+    limit_bytes: Option<u64>,
+    /// The most that was in use; old kernels of cgroup v2 do not say.
+    peak_bytes: Option<u64>,
+    /// `memory.stat`
+    statistics: String,
+}
+
+impl MemoryExceeded {
+    /// Mesos' message.
+    pub(crate) fn message(&self) -> String {
+        let mut text = "Memory limit exceeded: ".to_owned();
+        if let Some(bytes) = self.limit_bytes {
+            text += &format!("Requested: {} ", bytes_text(bytes));
+        }
+        if let Some(bytes) = self.peak_bytes {
+            text += &format!("Maximum Used: {}\n", bytes_text(bytes));
+        }
+        text + &format!("\nMEMORY STATISTICS: \n{}\n", self.statistics)
+    }
+
+    /// The memory that was in use.
+    pub(crate) fn memory(&self) -> Scalar {
+        let bytes = self.peak_bytes.or(self.limit_bytes).unwrap_or(0);
+        Scalar::from_f64(bytes as f64 / f64::from(1 << 20))
+    }
+}
+
+/// A number of bytes in the largest unit that divides it, as Mesos prints it.
+fn bytes_text(bytes: u64) -> String {
+    let units = ["B", "KB", "MB", "GB", "TB"];
+    let mut amount = bytes;
+    let mut unit = 0;
+    while amount > 0 && amount.is_multiple_of(1024) && unit + 1 < units.len() {
+        amount /= 1024;
+        unit += 1;
+    }
+    format!("{amount}{}", units[unit])
 }
 
 /// Removes the parent cgroups that a killed agent has left, unless something still runs in them.
@@ -162,7 +204,10 @@ impl Cgroups {
                 let weight = 1 + (shares.min(262_144) - 2) * 9999 / 262_142;
                 fs::write(root.join(id).join("cpu.weight"), weight.to_string()).and_then(|()| {
                     let bytes = if limited { memory_bytes.to_string() } else { "max".to_owned() };
-                    fs::write(root.join(id).join("memory.max"), bytes)
+                    fs::write(root.join(id).join("memory.max"), bytes)?;
+                    // Like Mesos, end the whole container. Linux before 4.19 does not have this file.
+                    let _ = fs::write(root.join(id).join("memory.oom.group"), "1");
+                    Ok(())
                 })
             }
         };
@@ -215,21 +260,26 @@ impl Cgroups {
         }
     }
 
-    /// Whether the OOM killer killed a process of the container, and the message for that.
-    pub(crate) fn memory_exceeded(&self, container_id: &ContainerId) -> Option<(Reason, String)> {
+    /// What the kernel says about memory, if its OOM killer has killed a process of the container.
+    pub(crate) fn memory_exceeded(&self, container_id: &ContainerId) -> Option<MemoryExceeded> {
         let id = container_id.as_str();
-        let (events, limit) = match self {
-            Cgroups::V1 { memory, .. } => {
-                (memory.join(id).join("memory.oom_control"), memory.join(id).join("memory.limit_in_bytes"))
-            }
-            Cgroups::V2 { root } => (root.join(id).join("memory.events"), root.join(id).join("memory.max")),
+        let (directory, [events, limit, peak]) = match self {
+            Cgroups::V1 { memory, .. } => (
+                memory.join(id),
+                ["memory.oom_control", "memory.limit_in_bytes", "memory.max_usage_in_bytes"],
+            ),
+            Cgroups::V2 { root } => (root.join(id), ["memory.events", "memory.max", "memory.peak"]),
         };
-        let events = fs::read_to_string(events).ok()?;
+        let read = |name: &str| fs::read_to_string(directory.join(name)).ok();
+        let events = read(events)?;
         let kills: u64 =
             events.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())?;
-        let limit: u64 = fs::read_to_string(limit).ok()?.trim().parse().unwrap_or(0);
-        let message = format!("Memory limit exceeded: the container may use {} MB", limit / (1024 * 1024));
-        (kills > 0).then_some((Reason::ContainerLimitationMemory, message))
+        if kills == 0 {
+            return None;
+        }
+        let number = |name: &str| read(name)?.trim().parse::<u64>().ok();
+        let statistics = read("memory.stat").unwrap_or_default();
+        Some(MemoryExceeded { limit_bytes: number(limit), peak_bytes: number(peak), statistics })
     }
 
     /// The resource usage of a container.
@@ -253,5 +303,38 @@ impl Cgroups {
                 })
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Cgroups, MemoryExceeded, bytes_text};
+
+    #[test]
+    fn the_message_of_an_exceeded_limit_is_that_of_mesos() {
+        for (bytes, text) in
+            [(0, "0B"), (1, "1B"), (1536, "1536B"), (64 << 10, "64KB"), (32 << 20, "32MB"), (3 << 30, "3GB")]
+        {
+            assert_eq!(bytes_text(bytes), text);
+        }
+        let root = tempfile::tempdir().unwrap();
+        let cgroups = Cgroups::V2 { root: root.path().to_owned() };
+        let container = root.path().join("c");
+        std::fs::create_dir(&container).unwrap();
+        let write = |name: &str, text: &str| std::fs::write(container.join(name), text).unwrap();
+        write("memory.events", "low 0\nhigh 0\nmax 9\noom 1\noom_kill 0\noom_group_kill 0\n");
+        assert_eq!(cgroups.memory_exceeded(&"c".into()), None);
+        write("memory.events", "low 0\nhigh 0\nmax 9\noom 1\noom_kill 1\noom_group_kill 0\n");
+        write("memory.max", "67108864\n");
+        write("memory.stat", "anon 5\n");
+        let exceeded = cgroups.memory_exceeded(&"c".into()).unwrap();
+        assert_eq!(
+            exceeded.message(),
+            "Memory limit exceeded: Requested: 64MB \nMEMORY STATISTICS: \nanon 5\n\n"
+        );
+        let exceeded = MemoryExceeded { peak_bytes: Some(65 << 20), ..exceeded };
+        let text =
+            "Memory limit exceeded: Requested: 64MB Maximum Used: 65MB\n\nMEMORY STATISTICS: \nanon 5\n\n";
+        assert_eq!((exceeded.message().as_str(), exceeded.memory().0), (text, 65_000));
     }
 }

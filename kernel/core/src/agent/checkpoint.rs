@@ -78,6 +78,7 @@ impl Agent {
                     failures: 0,
                     started_at: at,
                     terminal_state: None,
+                    completed_tasks: Default::default(),
                 };
                 framework.executors.insert(executor.info.executor_id.clone(), Box::new(executor));
             }

@@ -56,11 +56,22 @@ pub enum Event {
         container_id: ContainerId,
         /// The raw wait status; 0 if unknown.
         status: i32,
-        /// The exceeded limit that terminated it, with a message.
-        limitation: Option<(Reason, String)>,
+        /// The exceeded limit that terminated it.
+        limitation: Option<Limitation>,
     },
     /// Stop everything and then the agent: tasks of ordinary executors are killed, those of respawned executors wait
     /// for the next start. [`super::Effect::Stopped`] follows when all is done. A second `Stop` kills what still runs.
     Stop,
     Tick,
+}
+
+/// A limit that a container has exceeded.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Limitation {
+    /// The reason in the statuses of its tasks.
+    pub reason: Reason,
+    /// The message in the statuses of its tasks.
+    pub message: String,
+    /// The encoded fields of the statuses that the kernel does not interpret (`TaskStatus.limitation`).
+    pub details: bytes::Bytes,
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use kernel_model::{
     agent::ToMaster,
     executor::ExecutorKind,
@@ -10,7 +11,7 @@ use kernel_model::{
     time::Time,
 };
 
-use super::{Agent, Effect, Effects, Executor, ExecutorPhase, Record, Timer};
+use super::{Agent, Effect, Effects, Executor, ExecutorPhase, Limitation, Record, Timer};
 
 /// The back-off before an executor's next run; it doubles up to [`RESPAWN_MAX`].
 pub const RESPAWN_MIN: Duration = Duration::from_millis(250);
@@ -30,11 +31,13 @@ pub(super) struct TerminalState {
     pub(super) state: TaskState,
     pub(super) reason: Reason,
     pub(super) message: String,
+    /// Encoded fields of the status that the kernel does not interpret.
+    pub(super) details: Bytes,
 }
 
 impl TerminalState {
     pub(super) fn failed(reason: Reason, message: impl Into<String>) -> Self {
-        Self { state: TaskState::Failed, reason, message: message.into() }
+        Self { state: TaskState::Failed, reason, message: message.into(), details: Bytes::new() }
     }
 }
 
@@ -64,6 +67,7 @@ impl Agent {
                     state: gone,
                     reason: Reason::ExecutorReregistrationTimeout,
                     message: "Executor did not reregister within the timeout".to_owned(),
+                    details: Bytes::new(),
                 });
                 executor.phase = ExecutorPhase::Terminating { respawn };
             }
@@ -125,6 +129,7 @@ impl Agent {
         message: String,
         out: &mut Effects,
     ) {
+        self.counts.launch_errors += 1;
         let terminal_state = TerminalState::failed(Reason::ContainerLaunchFailed, message);
         self.run_ended(now, container_id, None, Some(terminal_state), out);
     }
@@ -134,10 +139,13 @@ impl Agent {
         now: Time,
         container_id: &ContainerId,
         status: i32,
-        limitation: Option<(Reason, String)>,
+        limitation: Option<Limitation>,
         out: &mut Effects,
     ) {
-        let terminal_state = limitation.map(|(reason, message)| TerminalState::failed(reason, message));
+        let terminal_state = limitation.map(|Limitation { reason, message, details }| TerminalState {
+            details,
+            ..TerminalState::failed(reason, message)
+        });
         self.run_ended(now, container_id, Some(status), terminal_state, out);
     }
 
@@ -210,12 +218,16 @@ impl Agent {
         let terminal_state = terminal_state
             .unwrap_or_else(|| TerminalState::failed(Reason::ExecutorTerminated, "Executor terminated"));
         let unfinished = framework.unfinished_tasks_of(executor_id);
+        self.counts.terminated_executors += 1;
+        let is_custom = executor.info.kind != ExecutorKind::Command;
+        framework.remember_executor(*executor);
         if !shutting_down {
             for task_id in unfinished {
                 let status = TaskStatus {
                     reason: Some(terminal_state.reason),
                     message: Some(terminal_state.message.clone()),
                     executor_id: Some(executor_id.clone()),
+                    extra: terminal_state.details.clone(),
                     ..TaskStatus::new(task_id.clone(), terminal_state.state, Source::Agent, now)
                 };
                 self.report(now, &(framework_id.clone(), task_id), status.into(), out);
@@ -227,7 +239,7 @@ impl Agent {
                 executor_id: executor_id.clone(),
             });
         }
-        if executor.info.kind != ExecutorKind::Command && self.is_registered() {
+        if is_custom && self.is_registered() {
             out.send_to_master(ToMaster::ExitedExecutor {
                 framework_id: framework_id.clone(),
                 executor_id: executor_id.clone(),

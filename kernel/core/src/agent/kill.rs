@@ -151,7 +151,7 @@ impl Agent {
         if framework.info.checkpoint {
             out.persist(Record::FrameworkRemoved { framework_id: framework_id.clone() });
         }
-        self.frameworks.remove(framework_id);
+        self.forget_framework(framework_id);
         let streams: Vec<_> = self.streams.keys().filter(|(of, _)| of == framework_id).cloned().collect();
         for key in streams {
             self.streams.remove(&key);

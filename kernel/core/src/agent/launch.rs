@@ -61,7 +61,9 @@ impl Agent {
                 if info.checkpoint {
                     out.persist(Record::Framework { info: info.clone() });
                 }
-                self.frameworks.insert(id.clone(), Framework::new(info));
+                let mut framework = Framework::new(info);
+                framework.completed_executors = self.recall_executors(id);
+                self.frameworks.insert(id.clone(), framework);
             }
             Some(framework) if framework.info != info => {
                 let checkpoint = framework.info.checkpoint;
@@ -187,6 +189,7 @@ impl Agent {
             failures: 0,
             started_at: now,
             terminal_state: None,
+            completed_tasks: Default::default(),
         };
         if framework.info.checkpoint {
             out.persist(Record::Executor {

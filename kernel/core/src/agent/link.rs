@@ -168,6 +168,6 @@ impl Agent {
         if framework.info.checkpoint {
             out.persist(Record::FrameworkRemoved { framework_id: framework_id.clone() });
         }
-        self.frameworks.remove(framework_id);
+        self.forget_framework(framework_id);
     }
 }

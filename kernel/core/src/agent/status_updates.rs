@@ -130,10 +130,20 @@ impl Agent {
         if own.timestamp == Time::default() {
             own.timestamp = now;
         }
-        let checkpoint = self.frameworks.get(&key.0).is_some_and(|f| f.info.checkpoint);
+        let framework = self.frameworks.get(&key.0);
+        if own.executor_id.is_none() {
+            // The id of a command task's executor is that of the task.
+            let entry = framework.and_then(|framework| framework.tasks.get(&key.1));
+            own.executor_id = entry.map(|entry| entry.executor_id.clone());
+        }
+        let checkpoint = framework.is_some_and(|framework| framework.info.checkpoint);
         let stream = self.streams.entry(key.clone()).or_insert_with(|| UpdateStream::new(checkpoint));
         if stream.take(status.clone()) != PushOutcome::Queued {
             return;
+        }
+        self.counts.status_updates += 1;
+        if status.state.is_terminal() {
+            *self.counts.ended_tasks.entry(status.state).or_default() += 1;
         }
         if checkpoint {
             out.persist(Record::Update { framework_id: key.0.clone(), status: status.clone() });
@@ -209,8 +219,10 @@ impl Agent {
         }
         self.streams.remove(&key);
         let (framework_id, task_id) = key;
-        if let Some(framework) = self.frameworks.get_mut(&framework_id) {
-            framework.tasks.remove(&task_id);
+        if let Some(framework) = self.frameworks.get_mut(&framework_id)
+            && let Some(entry) = framework.tasks.remove(&task_id)
+        {
+            framework.remember_task(*entry);
         }
         if checkpoint {
             out.persist(Record::TaskRemoved { framework_id: framework_id.clone(), task_id });

@@ -134,6 +134,7 @@ impl Agent {
             state: TaskState::Killed,
             reason: Reason::ExecutorTerminated,
             message: "The agent was stopped".to_owned(),
+            details: Default::default(),
         });
         let busy = |executor: &Executor| executor.phase == ExecutorPhase::Running;
         match executor.connection.filter(|_| busy(executor)) {

@@ -1,12 +1,12 @@
 //! Read access to the agent for operators and auditors.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use kernel_model::{
     executor::ExecutorInfo,
     framework::FrameworkInfo,
     ids::{ContainerId, ExecutorId, FrameworkId, TaskId},
-    task::{Task, TaskStatus},
+    task::{Task, TaskState, TaskStatus},
 };
 
 use super::{Agent, ExecutorPhase};
@@ -18,6 +18,8 @@ pub struct FrameworkView {
     pub info: Arc<FrameworkInfo>,
     /// Ordered by id.
     pub executors: Vec<ExecutorView>,
+    /// Oldest first.
+    pub completed_executors: Vec<ExecutorView>,
 }
 
 /// An executor on this agent.
@@ -27,9 +29,44 @@ pub struct ExecutorView {
     pub info: Arc<ExecutorInfo>,
     /// The container of the current or latest run.
     pub container_id: ContainerId,
-    pub running: bool,
-    /// The tasks, ordered by id, each with whether it was delivered.
+    pub phase: ExecutorViewPhase,
+    /// The tasks without an acknowledged end, ordered by id, each with whether it was delivered.
     pub tasks: Vec<(Task, bool)>,
+    /// Tasks whose end was acknowledged, oldest first.
+    pub completed_tasks: Vec<Task>,
+}
+
+/// The phase of an executor, as operators see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum ExecutorViewPhase {
+    /// Started, and not subscribed yet.
+    Registering,
+    Running,
+    Terminating,
+    Terminated,
+    /// Between two runs of a respawned executor.
+    Waiting,
+}
+
+impl ExecutorView {
+    /// Whether it has a container.
+    pub fn has_container(&self) -> bool {
+        !matches!(self.phase, ExecutorViewPhase::Terminated | ExecutorViewPhase::Waiting)
+    }
+}
+
+/// What an agent has counted since its start.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Terminal status updates by state.
+    pub ended_tasks: BTreeMap<TaskState, u64>,
+    /// Status updates of executors and of the agent itself.
+    pub status_updates: u64,
+    /// Executors that have terminated.
+    pub terminated_executors: u64,
+    /// Containers that could not be started.
+    pub launch_errors: u64,
 }
 
 impl Agent {
@@ -43,15 +80,27 @@ impl Agent {
                 .map(|(executor_id, executor)| ExecutorView {
                     info: executor.info.clone(),
                     container_id: executor.container_id.clone(),
-                    running: executor.phase != ExecutorPhase::Waiting,
+                    phase: match executor.phase {
+                        ExecutorPhase::Starting => ExecutorViewPhase::Registering,
+                        ExecutorPhase::Returning | ExecutorPhase::Running => ExecutorViewPhase::Running,
+                        ExecutorPhase::Terminating { .. } => ExecutorViewPhase::Terminating,
+                        ExecutorPhase::Waiting => ExecutorViewPhase::Waiting,
+                    },
                     tasks: framework
                         .tasks_of(executor_id)
                         .map(|entry| (entry.task.clone(), entry.delivered))
                         .collect(),
+                    completed_tasks: executor.completed_tasks.iter().cloned().collect(),
                 })
                 .collect(),
+            completed_executors: framework.completed_executors(),
         });
         frameworks.collect()
+    }
+
+    /// What it has counted since its start.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
     }
 
     /// An executor's description, and the container of its current run.

@@ -221,6 +221,10 @@ pub struct RoleView {
     pub weight: f64,
     /// The subscribed frameworks.
     pub frameworks: Vec<FrameworkId>,
-    /// Their resources in this role, offers included.
-    pub resources: Resources,
+    /// The resources of their tasks and executors in this role and below it.
+    pub allocated: Resources,
+    /// The resources offered to them in this role and below it.
+    pub offered: Resources,
+    /// The resources that are reserved for this role and below it.
+    pub reserved: Resources,
 }

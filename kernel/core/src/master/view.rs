@@ -112,7 +112,9 @@ impl Master {
                 role: role.clone(),
                 weight: self.weight_of(role),
                 frameworks: Vec::new(),
-                resources: Resources::new(),
+                allocated: Resources::new(),
+                offered: Resources::new(),
+                reserved: Resources::new(),
             });
         };
         self.weights().for_each(|(role, _)| add_role(role));
@@ -129,12 +131,28 @@ impl Master {
                 }
             }
         }
+        let mut add_to_lineage = |role: &Role, of: fn(&mut RoleView) -> &mut Resources, more: &Resources| {
+            for ancestor in role.lineage().filter_map(|name| Role::parse(name).ok()) {
+                if let Some(view) = roles.get_mut(&ancestor) {
+                    *of(view) += more;
+                }
+            }
+        };
         for agent in self.agents.values() {
-            for held in agent.allocated.values().chain([&agent.offered]) {
+            for held in agent.allocated.values() {
                 for role in held.allocation_roles() {
-                    if let Some(view) = roles.get_mut(role) {
-                        view.resources += &held.allocated_in(role).unallocated();
-                    }
+                    let part = held.allocated_in(role).unallocated();
+                    add_to_lineage(role, |view| &mut view.allocated, &part);
+                }
+            }
+            for role in agent.offered.allocation_roles() {
+                let part = agent.offered.allocated_in(role).unallocated();
+                add_to_lineage(role, |view| &mut view.offered, &part);
+            }
+            for resource in &agent.info.resources {
+                if let Some(top) = resource.reservation() {
+                    let part = Resources::from_iter([resource.clone()]);
+                    add_to_lineage(&top.role, |view| &mut view.reserved, &part);
                 }
             }
         }

@@ -4,25 +4,21 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kernel_core::master::{AbsentAgent, Agent, Framework, FrameworkState, Master};
 use kernel_model::{
-    executor::{CommandInfo, ExecutorInfo},
+    executor::ExecutorInfo,
     framework::FrameworkCapability,
-    labels::Labels,
     offer::Offer,
-    resources::{AttributeValue, Ranges, Resource, Resources, Value as Amount},
+    resources::{Resource, Value as Amount},
     task::{Task, TaskState},
     time::Time,
 };
-use kernel_wire::{
-    codec::{ContentType, encode},
-    framework as framework_wire, offer_preferences,
-    prost::{Message, Name},
-    resources::{Format, resource_to_wire},
-    task as task_wire,
-    task::state_name,
-};
+use kernel_wire::{framework as framework_wire, offer_preferences, task::state_name};
 use serde_json::{Map, Value, json};
 
 use super::Query;
+use crate::http::shapes::{
+    as_json, attributes, by_role, command, executor_type, full_resource, object, put_labels, quantities,
+    role, sums, task, unreserved,
+};
 
 /// The default `limit` of `/tasks`.
 const TASKS_LIMIT: usize = 100;
@@ -120,15 +116,10 @@ pub(super) fn slaves(master: &Master, only: Option<&str>) -> Value {
     let wanted = master.agents().filter(|agent| only.is_none_or(|id| agent.id.as_str() == id));
     let shapes = wanted.map(|agent| {
         let mut shape = slave(agent);
-        let (reserved, free): (Vec<&Resource>, Vec<&Resource>) =
-            agent.info.resources.iter().partition(|r| !r.reservations.is_empty());
-        let mut by_role: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-        for resource in reserved {
-            let role = resource.reservations.last().map(|r| r.role.to_string()).unwrap_or_default();
-            by_role.entry(role).or_default().push(full_resource(resource));
-        }
-        shape.insert("reserved_resources_full".into(), json!(by_role));
-        shape.insert("unreserved_resources_full".into(), free.into_iter().map(full_resource).collect());
+        let total = &agent.info.resources;
+        let full = |all: &[&Resource]| all.iter().copied().map(full_resource).collect();
+        shape.insert("reserved_resources_full".into(), by_role(total, full));
+        shape.insert("unreserved_resources_full".into(), unreserved(total).map(full_resource).collect());
         shape.insert(
             "used_resources_full".into(),
             agent.allocated.values().flat_map(|r| r.iter()).map(full_resource).collect(),
@@ -152,34 +143,20 @@ fn recovered(master: &Master) -> Vec<Value> {
     master.recovered_agents().map(shape).collect()
 }
 
-fn full_resource(resource: &Resource) -> Value {
-    as_json(&resource_to_wire(resource, Format::ENDPOINT))
-}
-
 fn slave(agent: &Agent) -> Map<String, Value> {
     let info = &agent.info;
-    let attributes: Map<String, Value> =
-        info.attributes.iter().map(|a| (a.name.clone(), attribute(&a.value))).collect();
-    let mut reserved: BTreeMap<String, Vec<&Resource>> = BTreeMap::new();
-    for resource in info.resources.iter() {
-        if let Some(top) = resource.reservations.last() {
-            reserved.entry(top.role.to_string()).or_default().push(resource);
-        }
-    }
-    let reserved: Map<String, Value> =
-        reserved.into_iter().map(|(role, all)| (role, sums(all.into_iter()))).collect();
     let mut shape = object(json!({
         "id": agent.id.as_str(),
         "hostname": info.hostname,
         "port": info.port,
         "pid": format!("slave(1)@{}:{}", info.ip, info.port),
-        "attributes": attributes,
+        "attributes": attributes(&info.attributes),
         "registered_time": agent.registered_at.as_secs_f64(),
         "resources": sums(info.resources.iter()),
         "used_resources": sums(agent.allocated.values().flat_map(|r| r.iter())),
         "offered_resources": sums(agent.offered.iter()),
-        "reserved_resources": reserved,
-        "unreserved_resources": sums(info.resources.iter().filter(|r| r.reservations.is_empty())),
+        "reserved_resources": by_role(&info.resources, |all| sums(all.iter().copied())),
+        "unreserved_resources": sums(unreserved(&info.resources)),
         "active": agent.is_active(),
         "deactivated": agent.deactivated,
         "version": env!("CARGO_PKG_VERSION"),
@@ -264,80 +241,20 @@ fn executor(framework: &Framework, info: &ExecutorInfo, agent: &str) -> Value {
         "name": info.name,
         "framework_id": framework.id.as_str(),
         "slave_id": agent,
-        "command": info.command.as_ref().map(command),
-        "resources": sums(info.resources.iter()),
-        "role": role(&info.resources),
-        "type": "CUSTOM",
-        "source": info.source,
+        "command": command(info.command.as_ref()),
+        "resources": sums(&info.resources),
     }));
+    if !info.resources.is_empty() {
+        shape.insert("role".into(), json!(role(&info.resources)));
+    }
+    if let Some(name) = executor_type(info) {
+        shape.insert("type".into(), json!(name));
+    }
+    if !info.source.is_empty() {
+        shape.insert("source".into(), json!(info.source));
+    }
     put_labels(&mut shape, &info.labels);
     Value::Object(shape)
-}
-
-fn command(from: &CommandInfo) -> Value {
-    let variables =
-        from.environment.iter().map(|(name, value)| json!({ "name": name, "value": value, "type": "VALUE" }));
-    json!({
-        "shell": from.shell,
-        "value": from.value,
-        "argv": from.arguments,
-        "environment": { "variables": variables.collect::<Vec<_>>() },
-        "uris": from.uris.iter().map(|u| json!({ "value": u.value, "executable": u.executable })).collect::<Vec<_>>(),
-    })
-}
-
-fn role(resources: &Resources) -> String {
-    resources
-        .iter()
-        .find_map(|r| r.allocation_role.as_ref())
-        .map_or_else(|| "*".to_owned(), ToString::to_string)
-}
-
-fn task(from: &Task) -> Value {
-    let statuses = from.statuses.iter().map(|status| {
-        let mut shape = object(json!({
-            "state": state_name(status.state),
-            "timestamp": status.timestamp.as_secs_f64(),
-        }));
-        if let Some(healthy) = status.healthy {
-            shape.insert("healthy".into(), json!(healthy));
-        }
-        put_labels(&mut shape, &status.labels);
-        if let Some(container) = task_wire::status_to_wire(status).container_status {
-            shape.insert("container_status".into(), as_json(&container));
-        }
-        Value::Object(shape)
-    });
-    let mut shape = object(json!({
-        "id": from.info.task_id.as_str(),
-        "name": from.info.name,
-        "framework_id": from.framework_id.as_str(),
-        "executor_id": from.executor_id.as_ref().map_or("", |id| id.as_str()),
-        "slave_id": from.info.agent_id.as_str(),
-        "state": state_name(from.state),
-        "resources": sums(from.info.resources.iter()),
-        "role": role(&from.info.resources),
-        "statuses": statuses.collect::<Vec<_>>(),
-    }));
-    put_labels(&mut shape, &from.info.labels);
-    let wire = task_wire::to_wire(from, Format::ENDPOINT);
-    let parts = [
-        ("discovery", wire.discovery.as_ref().map(as_json)),
-        ("container", wire.container.as_ref().map(as_json)),
-        ("health_check", wire.health_check.as_ref().map(as_json)),
-        ("user", wire.user.map(Value::String)),
-    ];
-    for (name, part) in parts {
-        if let Some(part) = part {
-            shape.insert(name.into(), part);
-        }
-    }
-    Value::Object(shape)
-}
-
-/// A message in the JSON of the v1 API, which the unversioned endpoints embed unchanged.
-fn as_json<M: Message + Name>(message: &M) -> Value {
-    serde_json::from_slice(&encode(ContentType::Json, message)).unwrap_or(Value::Null)
 }
 
 pub(super) fn tasks(master: &Master, query: &Query) -> Value {
@@ -370,11 +287,24 @@ fn offer(from: &Offer) -> Value {
 
 pub(super) fn roles(master: &Master) -> Value {
     let roles = master.roles().into_iter().map(|view| {
+        // Mesos counts what is allocated to the role, and its reservations.
+        let mut consumed = view.allocated.clone();
+        consumed.remove_all(&view.reserved);
+        consumed += &view.reserved;
         json!({
             "name": view.role.as_str(),
             "weight": view.weight,
+            "quota": {
+                "role": view.role.as_str(),
+                "guarantee": {},
+                "limit": {},
+                "consumed": quantities(consumed.iter().filter(|r| matches!(r.value, Amount::Scalar(_)) && !r.revocable)),
+            },
+            "resources": quantities(view.allocated.iter().chain(&view.offered)),
+            "allocated": quantities(&view.allocated),
+            "offered": quantities(&view.offered),
+            "reserved": quantities(&view.reserved),
             "frameworks": view.frameworks.iter().map(|id| id.as_str()).collect::<Vec<_>>(),
-            "resources": sums(view.resources.iter()),
         })
     });
     json!({ "roles": roles.collect::<Vec<_>>() })
@@ -382,63 +312,4 @@ pub(super) fn roles(master: &Master) -> Value {
 
 pub(super) fn weights(master: &Master) -> Value {
     master.weights().map(|(role, weight)| json!({ "role": role.as_str(), "weight": weight })).collect()
-}
-
-/// The summary of resources: the four usual scalars always, ranges and sets as text.
-fn sums<'a>(resources: impl Iterator<Item = &'a Resource>) -> Value {
-    let mut scalars: BTreeMap<String, f64> =
-        ["cpus", "gpus", "mem", "disk"].into_iter().map(|name| (name.to_owned(), 0.0)).collect();
-    let mut ranges: BTreeMap<String, Ranges> = BTreeMap::new();
-    let mut sets: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for resource in resources {
-        let name = match resource.revocable {
-            true => format!("{}_revocable", resource.name),
-            false => resource.name.to_string(),
-        };
-        match &resource.value {
-            Amount::Scalar(amount) => *scalars.entry(name).or_default() += amount.as_f64(),
-            Amount::Ranges(more) => {
-                let sum = ranges.entry(name).or_default();
-                *sum = sum.union(more);
-            }
-            Amount::Set(items) => sets.entry(name).or_default().extend(items.iter().cloned()),
-        }
-    }
-    let mut shape: Map<String, Value> =
-        scalars.into_iter().map(|(name, sum)| (name, json!((sum * 1000.0).round() / 1000.0))).collect();
-    shape.extend(ranges.into_iter().map(|(name, sum)| (name, json!(ranges_text(&sum)))));
-    shape.extend(sets.into_iter().map(|(name, items)| (name, json!(set_text(items.iter())))));
-    Value::Object(shape)
-}
-
-fn attribute(value: &AttributeValue) -> Value {
-    match value {
-        AttributeValue::Text(text) => json!(text),
-        AttributeValue::Scalar(amount) => json!(amount.as_f64()),
-        AttributeValue::Ranges(ranges) => json!(ranges_text(ranges)),
-        AttributeValue::Set(items) => json!(set_text(items.iter())),
-    }
-}
-
-fn ranges_text(ranges: &Ranges) -> String {
-    let pairs: Vec<String> = ranges.pairs().iter().map(|(begin, end)| format!("{begin}-{end}")).collect();
-    format!("[{}]", pairs.join(", "))
-}
-
-fn set_text<'a>(items: impl Iterator<Item = &'a String>) -> String {
-    format!("{{{}}}", items.map(String::as_str).collect::<Vec<_>>().join(", "))
-}
-
-fn put_labels(shape: &mut Map<String, Value>, labels: &Labels) {
-    if !labels.as_slice().is_empty() {
-        let all = labels.as_slice().iter().map(|l| json!({ "key": l.key, "value": l.value }));
-        shape.insert("labels".into(), all.collect());
-    }
-}
-
-fn object(value: Value) -> Map<String, Value> {
-    match value {
-        Value::Object(map) => map,
-        _ => Map::new(),
-    }
 }
