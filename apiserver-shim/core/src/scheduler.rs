@@ -49,7 +49,7 @@ pub use framework::{
 };
 pub use launch_journal::{IntentRecord, LaunchJournal};
 pub use node_affinity::{NodeAffinity, Requirement, Term, Test};
-pub use node_info::{Held, NodeCapacity, NodeInfo, SharedLister};
+pub use node_info::{AgentPorts, Held, NodeCapacity, NodeInfo, SharedLister};
 pub use node_infos::NodeInfos;
 pub use pod_edits::set_unschedulable;
 pub use queue::{

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use kernel_model::resources::Ranges;
+
 use crate::rows::{Node, Pod};
 
 use super::{Amounts, HostPort};
@@ -20,6 +22,8 @@ pub struct NodeInfo {
     pub requested: Amounts,
     /// Host ports of its Pods.
     pub used_ports: Vec<HostPort>,
+    /// The agent's ports.
+    pub ports: AgentPorts,
     /// Resources that tasks of other frameworks hold.
     pub held: Held,
     /// Missing packages without which the node cannot run containers.
@@ -38,11 +42,38 @@ pub struct Held {
     pub by: Vec<Box<str>>,
 }
 
+/// The resource `ports` of a node's agent. Host ports of Pods outside of it are nobody's resource.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct AgentPorts {
+    pub all: Ranges,
+    /// Ports that tasks of other frameworks hold.
+    pub held: Ranges,
+}
+
+impl AgentPorts {
+    /// The host ports that are part of the resource.
+    pub fn of(&self, host_ports: &[HostPort]) -> Ranges {
+        if host_ports.is_empty() {
+            return Ranges::default();
+        }
+        let wanted = Ranges::new(host_ports.iter().map(|port| (port.port.into(), port.port.into())));
+        wanted.intersection(&self.all)
+    }
+
+    /// Whether tasks of other frameworks hold one of the ports.
+    pub fn are_held(&self, host_ports: &[HostPort]) -> bool {
+        !self.of(host_ports).intersection(&self.held).is_empty()
+    }
+}
+
 /// The kernel's information about a node's agent.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct NodeCapacity {
     /// The agent's resources for tasks of any framework.
     pub allocatable: Amounts,
+    /// The agent's ports.
+    pub ports: AgentPorts,
     /// Resources that tasks of other frameworks hold.
     pub held: Held,
     /// Missing packages without which the node cannot run containers.
@@ -58,6 +89,7 @@ impl NodeInfo {
             pods_max,
             requested: Amounts::default(),
             used_ports: Vec::new(),
+            ports: AgentPorts::default(),
             held: Held::default(),
             lacking: None,
             pods: Vec::new(),
@@ -111,6 +143,7 @@ impl NodeInfo {
 
     pub(crate) fn set_capacity(&mut self, capacity: NodeCapacity) {
         self.allocatable = capacity.allocatable;
+        self.ports = capacity.ports;
         self.held = capacity.held;
         self.lacking = capacity.lacking;
     }
@@ -122,6 +155,11 @@ pub trait SharedLister {
     /// The unused part of the kernel's offers of a node to a role, if there are any; without the executor's share if
     /// it must be started first.
     fn free(&self, node: &NodeInfo, role: &str) -> Option<&Amounts>;
+
+    /// Whether the kernel's offers of a node to a role have these ports.
+    fn has_ports(&self, _node: &NodeInfo, _role: &str, _ports: &Ranges) -> bool {
+        true
+    }
 
     /// The number of a controller's Pods on a node.
     fn same_owner_pods(&self, node: &NodeInfo, owner: &str) -> u32;

@@ -96,7 +96,7 @@ impl NodeInfos {
         if before.allocatable != capacity.allocatable {
             kinds |= EventSet::NODE_ALLOCATABLE;
         }
-        if before.held != capacity.held {
+        if before.held != capacity.held || before.ports != capacity.ports {
             kinds |= EventSet::NODE_HELD;
         }
         if before.lacking != capacity.lacking {

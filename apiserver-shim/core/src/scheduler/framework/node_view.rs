@@ -62,6 +62,12 @@ impl<'a> NodeView<'a> {
         self.info.used_ports.iter().chain(&self.placed.host_ports)
     }
 
+    /// Whether the kernel's offers of the node to the Pod's role have its host ports, as far as those are a resource.
+    pub fn offers_ports(&self, pod: &PodContext<'_>) -> bool {
+        let ports = self.info.ports.of(&pod.shape().host_ports);
+        ports.is_empty() || self.lister.has_ports(self.info, &pod.pod.role, &ports)
+    }
+
     /// The number of Pods on the node with the same controller.
     pub fn same_owner_pods(&self, pod: &PodContext<'_>) -> u32 {
         let owner = pod.pod.owner.as_deref();

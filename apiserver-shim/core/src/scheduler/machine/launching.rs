@@ -11,7 +11,7 @@ use kernel_model::{
     ids::{AgentId, OfferId, TaskId},
     labels::Labels,
     offer::{Filters, Offer},
-    resources::{Resource, Resources, Scalar},
+    resources::{Ranges, Resource, Resources, Scalar},
     scheduler::{Call, Operation},
     task::TaskInfo,
 };
@@ -24,7 +24,8 @@ use super::pods::PodCache;
 use super::subscription::REMOVED_MAX;
 use super::{CallOutcome, IntentWrite, SchedulerMachine, Send, Write};
 use crate::scheduler::{
-    Amounts, EventSet, NodeInfo, Outcome, PendingPod, PluginSet, SharedLister, TaskPhase, bind_encoded,
+    AgentPorts, Amounts, EventSet, NodeInfo, Outcome, PendingPod, PluginSet, SharedLister, TaskPhase,
+    bind_encoded,
 };
 
 /// How long offers are awaited before Pods are reported as waiting for an offer.
@@ -43,6 +44,12 @@ impl SharedLister for CycleLister<'_> {
     fn free(&self, node: &NodeInfo, role: &str) -> Option<&Amounts> {
         let agent = self.nodes.agent_of(node.name())?;
         Some(&self.offers.group(role, agent)?.free)
+    }
+
+    fn has_ports(&self, node: &NodeInfo, role: &str, ports: &Ranges) -> bool {
+        let group = self.nodes.agent_of(node.name()).and_then(|agent| self.offers.group(role, agent));
+        let wanted: Resources = [Resource::ranges("ports", ports.clone())].into_iter().collect();
+        group.is_some_and(|group| group.resources.find(&wanted).is_some())
     }
 
     fn same_owner_pods(&self, node: &NodeInfo, owner: &str) -> u32 {
@@ -82,6 +89,7 @@ struct Destination<'a> {
     launch: u64,
     agent_id: &'a AgentId,
     node: &'a str,
+    ports: AgentPorts,
     /// The executor that runs the Pods.
     executor: &'a Arc<ExecutorInfo>,
 }
@@ -173,7 +181,8 @@ impl SchedulerMachine {
         let mut accepts = Vec::new();
         let mut executors: BTreeMap<Arc<str>, Arc<ExecutorInfo>> = BTreeMap::new();
         for ((node, role), pods) in placed {
-            let node: Box<str> = self.node_infos.all()[node].name().into();
+            let info = &self.node_infos.all()[node];
+            let (node, ports): (Box<str>, _) = (info.name().into(), info.ports.clone());
             let agent_id = self.nodes.agent_of(&node).cloned();
             let taken = agent_id
                 .map(|agent_id| (role, agent_id))
@@ -185,7 +194,7 @@ impl SchedulerMachine {
             let ours = self.framework_id.as_ref();
             let executor =
                 executors.entry(key.0.clone()).or_insert_with(|| executor_info(ours, &key.0).into());
-            let target = Destination { launch: number, agent_id: &key.1, node: &node, executor };
+            let target = Destination { launch: number, agent_id: &key.1, node: &node, ports, executor };
             let (tasks, launched) = self.tasks(&target, &group, pods.iter().map(|p| &pending[*p]));
             for pod in pods.iter().map(|pod| &pending[*pod]) {
                 if self.queue.is_active(pod.uid()) {
@@ -217,7 +226,7 @@ impl SchedulerMachine {
         group: &Group,
         pods: impl Iterator<Item = &'p PendingPod>,
     ) -> (Vec<TaskInfo>, Vec<Launched>) {
-        let &Destination { launch, agent_id, node, executor } = target;
+        let &Destination { launch, agent_id, node, executor, .. } = target;
         let (mut tasks, mut launched) = (Vec::new(), Vec::new());
         let mut left = group.resources.clone();
         if !group.executor_runs {
@@ -226,7 +235,9 @@ impl SchedulerMachine {
         }
         let time = self.seconds();
         for pod in pods {
-            let Some(resources) = left.find(&kernel_resources(&pod.pod.shape.charge())) else { continue };
+            let mut wanted = kernel_resources(&pod.pod.shape.charge());
+            wanted.add(Resource::ranges("ports", target.ports.of(&pod.pod.shape.host_ports)));
+            let Some(resources) = left.find(&wanted) else { continue };
             let Some(state) = self.pods.by_uid.get_mut(pod.uid()) else { continue };
             let was_bound = state.node().is_some();
             let bound = match was_bound {

@@ -19,7 +19,7 @@ use shim_model::access;
 
 use super::node_projection::{
     self, PODS_MAX, RUNTIME_ATTRIBUTE, ReportedByNode, amounts, attribute, executor_share, held_by_others,
-    node_name,
+    node_name, ports,
 };
 use super::{NodeOutcome, NodeWrite, SchedulerMachine, Send, Write};
 use crate::controllers::{EventRecord, Target, served};
@@ -277,7 +277,8 @@ fn capacity(
     by.sort_unstable();
     by.dedup();
     let lacking = attribute(snapshot, RUNTIME_ATTRIBUTE).map(Box::from);
-    NodeCapacity { allocatable, held: Held { amounts: held, by }, lacking }
+    let ports = ports(snapshot, ours);
+    NodeCapacity { allocatable, ports, held: Held { amounts: held, by }, lacking }
 }
 
 /// Whether the snapshots differ only in our framework's resources or in offers.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use kernel_model::{
     agent::{AgentSnapshot, AgentState},
     ids::FrameworkId,
-    resources::{AttributeValue, Resources},
+    resources::{AttributeValue, Ranges, Resources, Value as ResourceValue},
 };
 use serde_json::{Value, json};
 use shim_model::access;
@@ -16,7 +16,7 @@ use shim_model::quantity::Quantity;
 
 use crate::controllers::condition;
 use crate::rows::{Seconds, rfc3339};
-use crate::scheduler::Amounts;
+use crate::scheduler::{AgentPorts, Amounts};
 
 /// The attribute that overrides the host name as the Node's name.
 pub const NODE_NAME_ATTRIBUTE: &str = "catamaran.dev/node-name";
@@ -86,6 +86,21 @@ pub fn held_by_others(agent: &AgentSnapshot, ours: Option<&FrameworkId>) -> (Amo
         }
     }
     (held, by)
+}
+
+/// The agent's ports, and those that other frameworks hold.
+pub fn ports(agent: &AgentSnapshot, ours: Option<&FrameworkId>) -> AgentPorts {
+    let others = agent.allocated.iter().filter(|(framework, _)| Some(framework) != ours);
+    let held = others.fold(Ranges::default(), |held, (_, resources)| held.union(&ranges(resources)));
+    AgentPorts { all: ranges(&agent.total), held }
+}
+
+fn ranges(resources: &Resources) -> Ranges {
+    let ports = resources.iter().filter(|resource| &*resource.name == "ports");
+    ports.fold(Ranges::default(), |all, resource| match &resource.value {
+        ResourceValue::Ranges(ranges) => all.union(ranges),
+        _ => all,
+    })
 }
 
 /// The labels derived from the agent.

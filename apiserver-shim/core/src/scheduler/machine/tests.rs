@@ -20,6 +20,8 @@ use crate::scheduler::PodShape;
 
 #[path = "tests/executors.rs"]
 mod executors;
+#[path = "tests/host_ports.rs"]
+mod host_ports;
 #[path = "tests/ordering.rs"]
 mod ordering;
 #[path = "tests/recovery.rs"]

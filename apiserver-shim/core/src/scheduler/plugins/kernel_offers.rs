@@ -38,7 +38,10 @@ impl Plugin for KernelOffers {
 impl Filter for KernelOffers {
     fn filter(&self, pod: &PodContext<'_>, node: &NodeView<'_>) -> Result<(), Refusal> {
         if node.offered().is_some_and(|offered| offered.holds(pod.charge)) {
-            return Ok(());
+            return match node.offers_ports(pod) {
+                true => Ok(()),
+                false => Err(Refusal::resolvable(Reason::NoOffer { role: pod.pod.role.clone() })),
+            };
         }
         // The node has enough besides our other Pods, so others hold the resources or they are not offered.
         Err(node_resources_fit::refusal(pod, node)
