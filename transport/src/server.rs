@@ -44,6 +44,10 @@ pub use plain_http::refuse_plain_http;
 use stall_guard::StallGuard;
 use write_batch::WriteBatch;
 
+/// Connections that wait to be accepted; the system's limit is usually the same. The standard library's 128 are too few for
+/// the clients of a server that has restarted: the system resets what exceeds the queue.
+const LISTEN_BACKLOG: i32 = 4096;
+
 /// Pause after a failed accept. The process is usually out of file descriptors, so other connections must end first.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// First byte of a TLS handshake record (RFC 8446, section 5.1).
@@ -193,6 +197,9 @@ async fn accept(
     make_handler: MakeHandler,
     stop: CancellationToken,
 ) {
+    if let Err(error) = rustix::net::listen(&listener, LISTEN_BACKLOG) {
+        tracing::warn!(server = options.name, %error, "the queue of new connections stays short");
+    }
     let slots = Arc::new(Semaphore::new(options.connections_max));
     let connections = TaskTracker::new();
     loop {
