@@ -47,6 +47,12 @@ pub enum DecodeError {
     Convert(&'static str, json::JsonError),
 }
 
+/// The descriptors of all messages.
+#[cfg(test)]
+pub(crate) fn descriptor_pool() -> &'static DescriptorPool {
+    &DESCRIPTORS
+}
+
 /// The descriptor of a generated message.
 pub fn descriptor<M: Name>() -> MessageDescriptor {
     DESCRIPTORS

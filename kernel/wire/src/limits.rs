@@ -28,3 +28,32 @@ pub(crate) fn check_framework(info: &v1::FrameworkInfo) -> Result<(), Invalid> {
     }
     Ok(())
 }
+
+/// The most resources of one task, executor or agent. They are kept sorted by insertion, whose cost grows with the square:
+/// this many take some ten milliseconds.
+pub const RESOURCES_MAX: usize = 4096;
+
+/// The longest `TaskInfo` without its data. The master keeps a thousand completed tasks of each framework.
+pub const TASK_INFO_BYTES_MAX: usize = 1 << 20;
+
+/// Checks a collection of resources before it is converted.
+pub(crate) fn check_resources(resources: &[v1::Resource]) -> Result<(), Invalid> {
+    match resources.len() {
+        count if count > RESOURCES_MAX => {
+            Err(Invalid::new(format!("{count} resources are more than the limit of {RESOURCES_MAX}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Checks a task before it is converted.
+pub(crate) fn check_task(info: &v1::TaskInfo) -> Result<(), Invalid> {
+    let data = info.executor.as_ref().and_then(|executor| executor.data.as_ref());
+    let data = [info.data.as_ref(), data].into_iter().flatten().map(bytes::Bytes::len).sum::<usize>();
+    match info.encoded_len().saturating_sub(data) {
+        bytes if bytes > TASK_INFO_BYTES_MAX => Err(Invalid::new(format!(
+            "'TaskInfo' has {bytes} bytes besides its data, more than the limit of {TASK_INFO_BYTES_MAX}"
+        ))),
+        _ => Ok(()),
+    }
+}

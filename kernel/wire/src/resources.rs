@@ -15,7 +15,7 @@ use kernel_model::{
 use prost::Message as _;
 
 use crate::{
-    Invalid, decode_extra, labels,
+    Invalid, decode_extra, labels, limits,
     v1::{
         self,
         resource::{self, disk_info::source::Type as SourceType, reservation_info::Type as WireKind},
@@ -64,6 +64,7 @@ pub fn to_wire(resources: &Resources, format: Format) -> Vec<v1::Resource> {
 
 /// Decodes and normalises a collection.
 pub fn from_wire(resources: Vec<v1::Resource>) -> Result<Resources, Invalid> {
+    limits::check_resources(&resources)?;
     validate(&resources)?;
     resources.into_iter().map(valid_from_wire).collect()
 }
