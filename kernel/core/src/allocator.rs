@@ -331,9 +331,27 @@ impl Allocator {
         }
     }
 
-    /// When the next filter expires.
+    /// When the next filter expires, or a client has answered nothing for too long.
     pub fn next_deadline(&self) -> Option<Time> {
-        self.expiries.first_key_value().map(|(time, _)| *time)
+        let expiry = self.expiries.first_key_value().map(|(time, _)| *time);
+        [expiry, self.shares.next_lag()].into_iter().flatten().min()
+    }
+
+    /// The clients that have answered nothing for a while and hold more than their fair share while others wait: their newest
+    /// offers should be rescinded, as long as [`Allocator::is_above_fair_share`].
+    pub fn overdue(&mut self, now: Time) -> Vec<ClientSlot> {
+        self.shares.notice_lag(now);
+        self.shares.overdue().into_iter().map(ClientSlot).collect()
+    }
+
+    /// Whether the client holds more than its fair share.
+    pub fn is_above_fair_share(&self, client: ClientSlot) -> bool {
+        self.shares.headroom(client.0).above_fair_share
+    }
+
+    /// The framework of a client.
+    pub fn framework_of(&self, client: ClientSlot) -> Option<&FrameworkId> {
+        self.shares.client(client.0).map(|client| &client.framework)
     }
 
     /// Whether [`Allocator::run`] has agents to allocate.

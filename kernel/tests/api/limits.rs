@@ -2,8 +2,16 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use kernel::server::{MasterOptions, start};
-use kernel_model::agent::ToAgent;
+use kernel::{
+    agent_link::{AgentLink, Dialer},
+    server::{MasterOptions, start},
+};
+use kernel_model::{
+    agent::{ToAgent, ToMaster},
+    ids::{TaskId, UpdateId},
+    task::{Source, TaskState, TaskStatus},
+    time::Time,
+};
 use serde_json::{Value, json};
 use store::{MemoryStore, Revision, Store};
 use tokio::time::timeout;
@@ -127,4 +135,57 @@ async fn many_agents_do_not_return_after_a_restart() {
         marked += batch.expect("the store lives").expect("no error").events.len();
     }
     assert_eq!(get(master.mesos_address(), "/health").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_call_with_many_ids() {
+    let master = master().await;
+    let framework = Framework::subscribe(master.mesos_address(), json!({})).await;
+    let ids: Vec<Value> = (0..50_000).map(|n| json!({"value": format!("offer-{n}")})).collect();
+    assert_eq!(framework.call("DECLINE", json!({"decline": {"offer_ids": ids}})).await, 202);
+    let roles = vec!["*"; 20_000];
+    assert_eq!(framework.call("REVIVE", json!({"revive": {"roles": roles}})).await, 202);
+    assert_eq!(get(master.mesos_address(), "/health").await.status, 200);
+}
+
+#[tokio::test]
+async fn many_subscriptions_and_a_reader_that_does_not_read() {
+    let master = master().await;
+    let address = master.mesos_address();
+    let _unread = post_json(address, "/api/v1", &json!({"type": "SUBSCRIBE"}), None).await;
+    let mut subscriptions = tokio::task::JoinSet::new();
+    for n in 0..600 {
+        let info = json!({"role": format!("role-{n}"), "failover_timeout": 100});
+        subscriptions.spawn(async move { Framework::subscribe(address, info).await });
+    }
+    let frameworks = subscriptions.join_all().await;
+    assert_eq!(count_of(address, "/frameworks", "/frameworks").await, frameworks.len());
+}
+
+#[tokio::test]
+async fn many_updates_that_nobody_acknowledges() {
+    const UPDATES: u64 = 20_000;
+    let master = master().await;
+    let address = master.mesos_address();
+    let mut framework = Framework::subscribe(address, json!({})).await;
+    let AgentLink { outgoing, mut incoming } = master.attach_agent().dial().await.expect("the master runs");
+    outgoing.send(ToMaster::Register { info: fake_agent::info("one").into() }).await.expect("sent");
+    let registered = timeout(TIMEOUT, incoming.recv()).await.expect("in time").expect("an answer");
+    let ToAgent::Registered { agent_id, .. } = registered else { panic!("{registered:?}") };
+    for n in 0..UPDATES {
+        let task_id = TaskId::from(format!("t{n}"));
+        let status = TaskStatus {
+            uuid: Some(UpdateId(u128::from(n).to_be_bytes())),
+            agent_id: Some(agent_id.clone()),
+            ..TaskStatus::new(task_id, TaskState::Running, Source::Executor, Time(1))
+        };
+        let (framework_id, latest_state) = (framework.id.as_str().into(), TaskState::Running);
+        let update = ToMaster::Update { framework_id, status: status.into(), latest_state };
+        outgoing.send(update).await.expect("the master listens");
+    }
+    for n in 0..UPDATES {
+        let update = framework.events.event_of("UPDATE").await;
+        assert_eq!(update["update"]["status"]["task_id"]["value"], format!("t{n}"));
+    }
+    assert_eq!(get(address, "/health").await.status, 200);
 }

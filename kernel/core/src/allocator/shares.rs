@@ -76,6 +76,10 @@ pub(super) struct Shares {
     awaited: i64,
     /// When a client lags unless it answers before.
     lag_deadlines: BTreeSet<(Time, u32)>,
+    /// The clients that lag.
+    lagging: BTreeSet<u32>,
+    /// Whether [`Shares::overdue`] has something to look for.
+    check_lagging: bool,
     /// Clients with their own minimum size of offers.
     own_minimums: u32,
     /// The pool or a weight changed: all shares must be recomputed.
@@ -96,6 +100,8 @@ impl Default for Shares {
             generation: 0,
             awaited: 0,
             lag_deadlines: BTreeSet::new(),
+            lagging: BTreeSet::new(),
+            check_lagging: false,
             own_minimums: 0,
             stale: false,
             order: None,
@@ -202,6 +208,7 @@ impl Shares {
             return false;
         };
         client.active = active;
+        self.check_lagging |= active;
         let mut node = client.leaf;
         self.order = None;
         loop {

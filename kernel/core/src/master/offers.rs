@@ -25,6 +25,7 @@ pub(super) struct OutstandingOffer {
 impl Master {
     /// Runs the allocator over what changed in this step, and sends the new offers: one OFFERS event per framework.
     pub(super) fn make_offers(&mut self) {
+        self.withdraw_overdue_offers();
         let mut batches: BTreeMap<FrameworkId, Vec<Arc<Offer>>> = BTreeMap::new();
         for allocation in self.allocator.run(self.now) {
             let framework_id = allocation.framework.clone();
@@ -34,6 +35,23 @@ impl Master {
         }
         for (framework_id, offers) in batches {
             self.send_to_framework(&framework_id, scheduler::Event::Offers { offers });
+        }
+    }
+
+    /// Rescinds offers that a framework does not answer, as far as they exceed its fair share while others wait for offers.
+    fn withdraw_overdue_offers(&mut self) {
+        for client in self.allocator.overdue(self.now) {
+            let framework = self.allocator.framework_of(client).and_then(|id| self.frameworks.get(id));
+            let newest_first: Vec<u64> =
+                framework.into_iter().flat_map(|f| f.offers.iter().rev().copied()).collect();
+            for number in newest_first {
+                if !self.allocator.is_above_fair_share(client) {
+                    break;
+                }
+                if self.offers.get(&number).is_some_and(|outstanding| outstanding.client == client) {
+                    self.withdraw_offer(number, true);
+                }
+            }
         }
     }
 

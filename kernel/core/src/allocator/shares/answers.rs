@@ -71,6 +71,7 @@ impl Shares {
         }
         if answers.pending == 0 {
             (answers.silent_since, answers.lagging) = (None, false);
+            self.lagging.remove(&slot);
         }
     }
 
@@ -80,6 +81,7 @@ impl Shares {
         let answers = &mut client.answers;
         if std::mem::take(&mut answers.lagging) {
             self.awaited += answers.pending;
+            self.lagging.remove(&slot);
         }
         answers.silent_since = (answers.pending > 0).then_some(now);
         if answers.pending > 0 {
@@ -115,6 +117,8 @@ impl Shares {
             if !answers.lagging && since.is_some_and(|since| since + LAG_AFTER <= now) {
                 answers.lagging = true;
                 self.awaited -= answers.pending;
+                self.lagging.insert(slot);
+                self.check_lagging = true;
             }
         }
     }
@@ -152,5 +156,31 @@ impl Shares {
         if !answers.lagging {
             self.awaited -= answers.pending;
         }
+        self.lagging.remove(&slot);
+    }
+
+    /// When the next client lags, if that makes a difference.
+    pub(in crate::allocator) fn next_lag(&self) -> Option<Time> {
+        let (due, _) = self.lag_deadlines.first()?;
+        (self.active_clients() > 1).then_some(*due)
+    }
+
+    /// The clients that lag and hold more than their fair share, while another one is far below its own. Looks only after a
+    /// client has begun to lag or to want resources.
+    pub(in crate::allocator) fn overdue(&mut self) -> Vec<u32> {
+        if !std::mem::take(&mut self.check_lagging) || self.lagging.is_empty() {
+            return Vec::new();
+        }
+        let waits = |(slot, client): (usize, &super::Client)| {
+            let answers = &client.answers;
+            client.active
+                && !answers.lagging
+                && answers.expired == 0
+                && self.headroom(super::slot_of(slot)).below_fair_share
+        };
+        if !self.clients.iter().any(waits) {
+            return Vec::new();
+        }
+        self.lagging.iter().copied().filter(|slot| self.headroom(*slot).above_fair_share).collect()
     }
 }

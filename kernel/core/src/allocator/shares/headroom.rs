@@ -14,6 +14,8 @@ pub(in crate::allocator) struct Headroom {
     pub(in crate::allocator) amounts: Amounts,
     /// Whether the client holds less than [`FAR_BELOW_FAIR_SHARE`] of its fair share.
     pub(in crate::allocator) below_fair_share: bool,
+    /// Whether the client holds more than its fair share.
+    pub(in crate::allocator) above_fair_share: bool,
 }
 
 /// The children of a node, as one of them sees the others.
@@ -47,8 +49,12 @@ impl Shares {
         part.subtract(self.demand_below(client.leaf).idle);
         part = part.scaled(1.0 / f64::from(leaf.active_clients.max(1)));
         let leftovers = client.share_state.charged;
-        let below_fair_share = leftovers.dominant_share_of(&part) < FAR_BELOW_FAIR_SHARE;
-        Headroom { amounts: headroom.least(part.without(leftovers)), below_fair_share }
+        let share = leftovers.dominant_share_of(&part);
+        Headroom {
+            amounts: headroom.least(part.without(leftovers)),
+            below_fair_share: share < FAR_BELOW_FAIR_SHARE,
+            above_fair_share: share > 1.0,
+        }
     }
 
     fn demand_below(&self, slot: u32) -> Demand {

@@ -270,22 +270,39 @@ fn offers_are_declined_filtered_revived_and_suppressed() {
 }
 
 #[test]
-fn an_expired_offer_goes_to_another_framework() {
+fn an_unanswered_offer_goes_to_another_framework() {
     let mut settings = config("m");
     settings.offer_timeout = Some(Duration::from_secs(30));
     let mut c = Cluster::with(settings, Default::default());
     c.subscribe("s1", framework("silent", &["a"]));
     c.agent(1, "cpus:4;mem:1024");
-    c.subscribe("s2", framework("other", &["b"]));
     c.log();
-    c.advance(Duration::from_secs(30));
+    // While nobody else wants resources, it keeps the offer for the whole time.
+    c.advance(Duration::from_secs(10));
+    check(&mut c, expect![""]);
+    // Another framework gets its share at once, and the rest when that offer has expired.
+    c.subscribe("s2", framework("other", &["b"]));
     check(
         &mut c,
         expect![[r#"
-        l1 <- Ping
+        reply Stream
+        s2 <- Subscribed m-0001
         s1 <- Rescind { offer_id: OfferId(m-O0) }
+        s1 <- Offers [m-O2 of m-S0 for a: cpus:2; mem:512]
+        s2 <- Offers [m-O1 of m-S0 for b: cpus:2; mem:512]
+    "#]],
+    );
+    c.decline("m-0001", "s2", 1, 100.0);
+    c.log();
+    c.advance(Duration::from_secs(31));
+    check(
+        &mut c,
+        expect![[r#"
+        s1 <- Rescind { offer_id: OfferId(m-O3) }
         l1 <- Ping
-        s2 <- Offers [m-O1 of m-S0 for b: cpus:4; mem:1024]
+        l1 <- Ping
+        s1 <- Rescind { offer_id: OfferId(m-O2) }
+        s2 <- Offers [m-O4 of m-S0 for b: cpus:4; mem:1024]
     "#]],
     );
 }

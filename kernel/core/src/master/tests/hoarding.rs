@@ -222,7 +222,7 @@ fn a_silent_framework_leaves_the_others_their_half() {
             }
             let greedy = greedy.unwrap();
             let slots = agents as f64 * if agents == 8 { 1.0 } else { 16.0 / agents as f64 }.floor();
-            // From the first expired lease on.
+            // The first lease, and from then on.
             let begin = s.play(Duration::from_secs(31))[&greedy];
             let later = s.play(Duration::from_secs(120))[&greedy];
             println!(
