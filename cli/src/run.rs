@@ -43,6 +43,8 @@ const READ_EVERY: Duration = Duration::from_millis(200);
 const OFFER_NOTICE: Duration = Duration::from_secs(5);
 /// How long an offer that does not fit is declined.
 const DECLINED: Duration = Duration::from_secs(5);
+/// How often a launch whose offer was withdrawn is repeated: an agent that stops withdraws all of its offers, once.
+const LAUNCHES_MAX: u32 = 3;
 /// The file in the sandbox with the exit code, which no status update has.
 const EXIT_CODE_FILE: &str = "exit-code";
 /// Runs the arguments, also to their end after a signal, and writes the file.
@@ -76,6 +78,7 @@ struct Run<'a> {
     task_id: String,
     wanted: Resources,
     launched: Option<Launched>,
+    launches: u32,
     interrupted: bool,
     /// Whether it was said that the output cannot be read.
     told: bool,
@@ -127,6 +130,7 @@ async fn run_task(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
         task_id,
         wanted,
         launched: None,
+        launches: 0,
         interrupted: false,
         told: false,
     };
@@ -236,6 +240,11 @@ impl Run<'_> {
                 if let Some(launched) = &mut self.launched {
                     launched.runs |= status.state == TaskState::Running;
                 }
+                // Its offer was withdrawn meanwhile, as of an agent that stops: the next one is as good.
+                let launches_again = status.state == TaskState::Dropped && self.launch_again().await;
+                if launches_again {
+                    return Ok(None);
+                }
                 // An agent that may come back with the task is not waited for.
                 let lost = matches!(status.state, TaskState::Lost | TaskState::Unreachable);
                 if status.state.is_terminal() || lost {
@@ -246,6 +255,18 @@ impl Run<'_> {
             _ => {}
         }
         Ok(None)
+    }
+
+    /// Asks for other offers after a launch that had no effect; `false` if that has been done often enough.
+    async fn launch_again(&mut self) -> bool {
+        let dropped = self.launched.as_ref().is_some_and(|launched| !launched.runs);
+        if !dropped || self.interrupted || self.launches >= LAUNCHES_MAX {
+            return false;
+        }
+        self.launched = None;
+        self.task_id = format!("{}-{}", self.task_id, self.launches);
+        self.call(Call::Revive { roles: Vec::new() }).await;
+        true
     }
 
     /// Launches the task on the first offer that has room, and declines the others.
@@ -259,6 +280,7 @@ impl Run<'_> {
                 self.call(Call::Decline { offer_ids, filters }).await;
                 continue;
             };
+            self.launches += 1;
             self.launched = Some(Launched {
                 agent: host_port(&offer.agent.ip, offer.agent.port),
                 agent_name: offer.agent.hostname.clone(),
