@@ -51,7 +51,7 @@ pub fn call_from_wire(from: WireCall) -> Result<Option<ParsedExecutorCall>, Inva
         }
         Ok(call::Type::Update) => {
             let status = present(from.update, "update")?.status;
-            check_update(&status, &executor_id)?;
+            check_update(&status, &executor_id, &from.framework_id.value)?;
             Call::Update { status: task::status_from_wire(status)?.into() }
         }
         Ok(call::Type::Message) => Call::Message { data: present(from.message, "message")?.data },
@@ -65,24 +65,45 @@ pub fn call_from_wire(from: WireCall) -> Result<Option<ParsedExecutorCall>, Inva
     }))
 }
 
-fn check_update(status: &v1::TaskStatus, executor_id: &str) -> Result<(), Invalid> {
+fn check_update(status: &v1::TaskStatus, executor_id: &str, framework_id: &str) -> Result<(), Invalid> {
     match &status.uuid {
         None => return Err(Invalid::new("Expecting 'uuid' to be present")),
         Some(uuid) if uuid.len() != 16 => return Err(Invalid::new("Not a valid UUID")),
         Some(_) => {}
     }
-    if status.executor_id.as_ref().is_some_and(|id| id.value != executor_id) {
-        return Err(Invalid::new("ExecutorID in Call does not match ExecutorID in TaskStatus"));
+    if let Some(other) = status.executor_id.as_ref().filter(|id| id.value != executor_id) {
+        return Err(Invalid::new(format!(
+            "ExecutorID in Call: {executor_id} does not match ExecutorID in TaskStatus: {}",
+            other.value
+        )));
     }
+    let who = format!("from executor {executor_id} of framework {framework_id}");
     if status.source != Some(v1::task_status::Source::Executor as i32) {
-        return Err(Invalid::new(
-            "Received Call from executor with invalid source, expecting 'SOURCE_EXECUTOR'",
-        ));
+        return Err(Invalid::new(format!(
+            "Received Call {who} with invalid source, expecting 'SOURCE_EXECUTOR'"
+        )));
     }
     if status.state == v1::TaskState::TaskStaging as i32 {
-        return Err(Invalid::new("Received TASK_STAGING from executor which is not allowed"));
+        return Err(Invalid::new(format!("Received TASK_STAGING {who} which is not allowed")));
     }
-    Ok(())
+    status.check_status.as_ref().map_or(Ok(()), check_check_status)
+}
+
+fn check_check_status(check: &v1::CheckStatusInfo) -> Result<(), Invalid> {
+    use v1::check_info::Type;
+    if check.r#type.is_none() {
+        return Err(Invalid::new("CheckStatusInfo must specify 'type'"));
+    }
+    let (is_set, part, kind) = match check.r#type() {
+        Type::Command => (check.command.is_some(), "command", "COMMAND"),
+        Type::Http => (check.http.is_some(), "http", "HTTP"),
+        Type::Tcp => (check.tcp.is_some(), "tcp", "TCP"),
+        Type::Unknown => return Err(Invalid::new("'UNKNOWN' is not a valid check's status type")),
+    };
+    match is_set {
+        true => Ok(()),
+        false => Err(Invalid::new(format!("Expecting '{part}' to be set for {kind} check's status"))),
+    }
 }
 
 /// Encodes a call.

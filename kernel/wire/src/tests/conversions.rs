@@ -285,3 +285,42 @@ fn tasks_whose_extra_does_not_decode_are_malformed() {
     assert_eq!((tasks.len(), malformed.len()), (1, 1));
     assert!(malformed[0].why.starts_with("'TaskInfo' does not decode"), "{}", malformed[0].why);
 }
+
+#[test]
+fn updates_of_executors_are_refused_with_mesos_texts() {
+    let refused = |change: serde_json::Value| {
+        let mut status = serde_json::json!({
+            "task_id": {"value": "t"}, "state": "TASK_RUNNING", "source": "SOURCE_EXECUTOR",
+            "uuid": "AAAAAAAAAAAAAAAAAAAAAA==",
+        });
+        status.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        let call = serde_json::json!({
+            "type": "UPDATE", "framework_id": {"value": "f"}, "executor_id": {"value": "e"},
+            "update": {"status": status},
+        });
+        let call: v1::executor::Call = decode(ContentType::Json, &call.to_string().into()).unwrap();
+        crate::executor_api::call_from_wire(call).map(drop).unwrap_err().to_string()
+    };
+    let shown = [
+        refused(serde_json::json!({"uuid": null})),
+        refused(serde_json::json!({"uuid": "AAAA"})),
+        refused(serde_json::json!({"executor_id": {"value": "x"}})),
+        refused(serde_json::json!({"source": null})),
+        refused(serde_json::json!({"source": "SOURCE_AGENT"})),
+        refused(serde_json::json!({"state": "TASK_STAGING"})),
+        refused(serde_json::json!({"check_status": {}})),
+        refused(serde_json::json!({"check_status": {"type": "HTTP"}})),
+        refused(serde_json::json!({"check_status": {"type": "UNKNOWN"}})),
+    ];
+    expect![[r#"
+        Expecting 'uuid' to be present
+        Not a valid UUID
+        ExecutorID in Call: e does not match ExecutorID in TaskStatus: x
+        Received Call from executor e of framework f with invalid source, expecting 'SOURCE_EXECUTOR'
+        Received Call from executor e of framework f with invalid source, expecting 'SOURCE_EXECUTOR'
+        Received TASK_STAGING from executor e of framework f which is not allowed
+        CheckStatusInfo must specify 'type'
+        Expecting 'http' to be set for HTTP check's status
+        'UNKNOWN' is not a valid check's status type"#]]
+    .assert_eq(&shown.join("\n"));
+}
