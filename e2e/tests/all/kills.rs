@@ -82,8 +82,8 @@ fn everything_is_killed(mut cluster: Cluster, rounds: usize) -> anyhow::Result<(
     cluster.kubectl(&["apply", "-f", "manifests/examples/web.yaml"])?;
     cluster.kubectl(&["rollout", "status", "deployment/web", "--timeout=90s"])?;
     // Some run at any time of each round.
-    let (tasks, patience) = (200 * rounds, Duration::from_secs(300 * rounds as u64));
-    let deadline = (patience + Duration::from_secs(100)).as_secs().to_string();
+    let (tasks, timeout) = (200 * rounds, Duration::from_secs(300 * rounds as u64));
+    let deadline = (timeout + Duration::from_secs(100)).as_secs().to_string();
     let mut framework = Framework::start(
         &cluster,
         "batch",
@@ -108,7 +108,7 @@ fn everything_is_killed(mut cluster: Cluster, rounds: usize) -> anyhow::Result<(
     for _ in 0..rounds {
         each_part_fails(&mut cluster)?;
     }
-    framework.wait(patience)?;
+    framework.wait(timeout)?;
     assert_eq!(framework.count("TASK_FINISHED"), tasks + 1, "{}", framework.tail());
     let starts = framework.starts()?;
     assert_eq!(starts.len(), tasks + 1, "tasks that ran");
