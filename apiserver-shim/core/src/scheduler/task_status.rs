@@ -82,8 +82,9 @@ pub fn observe(status: &TaskStatus) -> Observation {
         TaskState::Error if by_master => return Observation::Refused(LaunchRefusal::InvalidTask),
         TaskState::Error => Invalid,
         TaskState::Unknown => Unknown,
-        // Answers to reconciliation: the kernel has no such task.
-        TaskState::Gone | TaskState::Lost if status.reason == Some(Reason::Reconciliation) => Unknown,
+        // An answer to reconciliation: the kernel has no such task. TASK_LOST, in contrast, is the latest state of a task that
+        // it has until the update is acknowledged: we are partition-aware.
+        TaskState::Gone if status.reason == Some(Reason::Reconciliation) => Unknown,
         TaskState::Dropped | TaskState::Lost if by_master && status.reason == Some(Reason::InvalidOffers) => {
             return Observation::Refused(LaunchRefusal::InvalidOffers);
         }
