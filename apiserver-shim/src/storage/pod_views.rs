@@ -147,6 +147,8 @@ struct Spec<'a> {
     #[serde(borrow)]
     subdomain: Option<&'a RawValue>,
     #[serde(borrow)]
+    termination_grace_period_seconds: Option<&'a RawValue>,
+    #[serde(borrow)]
     tolerations: Option<&'a RawValue>,
     #[serde(borrow)]
     topology_spread_constraints: Option<&'a RawValue>,

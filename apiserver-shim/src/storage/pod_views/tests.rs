@@ -30,7 +30,7 @@ fn a_trimmed_spec_yields_the_same_view() {
         "schedulingGates": [{"name": "g"}], "nodeSelector": {"env": "prod", "volumes": "x"},
         "tolerations": [{"key": "k", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 3}],
         "overhead": {"cpu": "10m"}, "resources": {"requests": {"memory": "1Gi"}}, "volumes": [{"name": "v", "emptyDir": {}}, {"name": "w", "ephemeral": {}}, {"name": "x", "persistentVolumeClaim": {"claimName": "c"}}],
-        "resourceClaims": [{"name": "r"}],
+        "resourceClaims": [{"name": "r"}], "terminationGracePeriodSeconds": 600,
         "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
             {"matchExpressions": [{"key": "a", "operator": "In", "values": ["b"]}]}]}}},
         "initContainers": [
