@@ -22,12 +22,17 @@ pub struct Ready {
     agent: Option<SocketAddr>,
     credentials: PathBuf,
     data: PathBuf,
+    /// Whether systemd started this process.
+    unit: bool,
+    /// Whether the images of `manifests/examples` are there.
+    example_images: bool,
 }
 
 /// The report of `catamaran up`.
 pub fn of_cluster(running: &Running, arguments: &Up, credentials: &Path, data: &DataDirectory) -> Ready {
     let agent = Some(arguments.agent.agent_listen);
-    Ready { agent, ..of_server(running, &arguments.server, credentials, data) }
+    let example_images = arguments.agent.example_images;
+    Ready { agent, example_images, ..of_server(running, &arguments.server, credentials, data) }
 }
 
 /// The report of `catamaran server`.
@@ -45,6 +50,8 @@ pub fn of_server(
         agent: None,
         credentials: credentials.to_owned(),
         data: data.path().to_owned(),
+        unit: std::env::var_os("INVOCATION_ID").is_some(),
+        example_images: false,
     }
 }
 
@@ -67,17 +74,36 @@ impl fmt::Display for Ready {
         }
         writeln!(f, ", credentials {credentials}")?;
         writeln!(f, "  data            {}", self.data.display())?;
-        writeln!(f, "  log             this terminal; more of it with CATAMARAN_LOG=info")?;
-        match self.agent {
-            Some(_) => writeln!(f, "  next            {kubectl} apply -f manifests/examples/web.yaml")?,
-            None => {
-                let token = self.data.join(JOIN_TOKEN_FILE);
-                let token = token.display();
-                writeln!(f, "  next            catamaran agent --master {master} --token-file FILE")?;
-                writeln!(f, "                  on each machine, with a copy of {token} as FILE")?;
+        let unit = if self.agent.is_some() { "catamaran" } else { "catamaran-server" };
+        match self.unit {
+            true => writeln!(f, "  log             the journal: journalctl --unit {unit}")?,
+            false => writeln!(f, "  log             this terminal; more of it with CATAMARAN_LOG=info")?,
+        }
+        self.next(f, &kubectl)?;
+        match self.unit {
+            true => write!(f, "  stop            systemctl stop {unit}"),
+            false => {
+                write!(f, "  stop            Ctrl-C, once for an orderly stop, twice to kill what still runs")
             }
         }
-        write!(f, "  stop            Ctrl-C, once for an orderly stop, twice to kill what still runs")
+    }
+}
+
+impl Ready {
+    /// What to type next, for each kind of work.
+    fn next(&self, f: &mut fmt::Formatter<'_>, kubectl: &str) -> fmt::Result {
+        if self.agent.is_none() {
+            let (master, token) = (self.master, self.data.join(JOIN_TOKEN_FILE));
+            let token = token.display();
+            writeln!(f, "  next            catamaran agent --master {master} --token-file FILE")?;
+            return writeln!(f, "                  on each machine, with a copy of {token} as FILE");
+        }
+        match self.example_images {
+            true => writeln!(f, "  next            {kubectl} apply -f manifests/examples/web.yaml")?,
+            false => writeln!(f, "  next            {kubectl} run NAME --image IMAGE")?,
+        }
+        writeln!(f, "                  catamaran run 'echo hello from $(hostname)'")?;
+        writeln!(f, "                  catamaran status")
     }
 }
 
@@ -98,6 +124,8 @@ mod tests {
             agent: Some(SocketAddr::from(([127, 0, 0, 1], 5051))),
             credentials: "/var/lib/catamaran/mesos-credentials".into(),
             data: "/var/lib/catamaran".into(),
+            unit: false,
+            example_images: true,
         }
     }
 
@@ -111,22 +139,24 @@ mod tests {
               data            /var/lib/catamaran
               log             this terminal; more of it with CATAMARAN_LOG=info
               next            kubectl --context catamaran apply -f manifests/examples/web.yaml
+                              catamaran run 'echo hello from $(hostname)'
+                              catamaran status
               stop            Ctrl-C, once for an orderly stop, twice to kill what still runs"#]].assert_eq(&ready().to_string());
     }
 
     #[test]
     fn the_report_of_a_server_says_how_agents_join() {
-        let mut server = Ready { agent: None, ..ready() };
+        let mut server = Ready { agent: None, unit: true, ..ready() };
         server.kubeconfigs.user = None;
         expect![[r#"
             ready: kubectl --kubeconfig /var/lib/catamaran/kubeconfig get nodes
               Kubernetes API  https://127.0.0.1:6443, kubeconfig /var/lib/catamaran/kubeconfig
               Mesos API       http://127.0.0.1:5050, credentials /var/lib/catamaran/mesos-credentials
               data            /var/lib/catamaran
-              log             this terminal; more of it with CATAMARAN_LOG=info
+              log             the journal: journalctl --unit catamaran-server
               next            catamaran agent --master 127.0.0.1:5050 --token-file FILE
                               on each machine, with a copy of /var/lib/catamaran/join-token as FILE
-              stop            Ctrl-C, once for an orderly stop, twice to kill what still runs"#]]
+              stop            systemctl stop catamaran-server"#]]
         .assert_eq(&server.to_string());
     }
 }

@@ -1,6 +1,6 @@
 //! The commands of the user's guide, run on a cluster, with the output that the guide shows.
 
-use std::{fs, path::Path, process::Command, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command, time::Duration};
 
 use anyhow::{Context, ensure};
 use e2e::{
@@ -26,7 +26,9 @@ impl<'a> Reader<'a> {
         fs::create_dir_all(home.path().join("etc/bash_completion.d"))?;
         fs::copy(cluster.kubeconfig(), home.path().join(".kube/config"))?;
         fs::create_dir(home.path().join("bin"))?;
-        std::os::unix::fs::symlink(std::path::absolute(binary())?, home.path().join("bin/catamaran"))?;
+        let wrapper = home.path().join("bin/catamaran");
+        fs::write(&wrapper, wrapper_script(cluster)?)?;
+        fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755))?;
         Ok(Self { cluster, home })
     }
 
@@ -78,6 +80,20 @@ impl<'a> Reader<'a> {
         shell.env("PATH", format!("{}/bin:{clients}:{path}", self.home.path().display()));
         Ok(shell)
     }
+}
+
+/// `catamaran` of the reader, whose cluster is the only one on the machine: names the cluster under test.
+fn wrapper_script(cluster: &Cluster) -> anyhow::Result<String> {
+    let binary = std::path::absolute(binary())?;
+    let (binary, data) = (binary.display(), cluster.directory().join("data"));
+    let (data, master, credentials) = (data.display(), &cluster.mesos, cluster.credentials());
+    Ok(format!(
+        "#!/bin/sh\ncase $1 in\n\
+         status|backup|images) exec {binary} \"$@\" --data-dir {data} ;;\n\
+         run) shift; exec {binary} run --master {master} --mesos-credentials {} \"$@\" ;;\n\
+         *) exec {binary} \"$@\" ;;\nesac\n",
+        credentials.display()
+    ))
 }
 
 #[test]
