@@ -27,6 +27,7 @@ use kernel_model::{
     scheduler::{Call, Event, Operation, Subscribe},
     task::{TaskInfo, TaskState, TaskStatus},
 };
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::mpsc;
 
 /// The timeout of every wait in these tests.
@@ -289,21 +290,44 @@ impl Cluster {
 
     /// Asserts that no process of a task and no cgroup is left.
     pub async fn no_process_left(&self) {
-        let work_dir = self.work_dir.path().display().to_string();
-        wait_until("all processes to end", || {
-            let processes = fs::read_dir("/proc").unwrap().flatten();
-            let mut environments = processes.filter_map(|entry| fs::read(entry.path().join("environ")).ok());
-            !environments.any(|environment| {
-                let text = String::from_utf8_lossy(&environment).into_owned();
-                text.contains(&format!("MESOS_SANDBOX={work_dir}"))
-            })
-        })
-        .await;
+        wait_until("all processes to end", || self.processes().is_empty()).await;
         wait_until("all notes to go", || {
             fs::read_dir(self.work_dir.path().join("meta/containers"))
                 .map_or(true, |mut dir| dir.next().is_none())
         })
         .await;
+    }
+
+    /// The processes of executors and tasks.
+    fn processes(&self) -> Vec<Pid> {
+        let variable = format!("MESOS_SANDBOX={}", self.work_dir.path().display());
+        let belongs = |entry: &fs::DirEntry| {
+            let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
+            String::from_utf8_lossy(&environment).contains(&variable)
+        };
+        let entries = fs::read_dir("/proc").unwrap().flatten().filter(belongs);
+        entries.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)).collect()
+    }
+}
+
+/// Kills what a failed test, or one that does not wait for its executors, has left running. An executor whose agent has
+/// gone would wait for it for the recovery timeout of 15 minutes.
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        drop(self.agent.take());
+        // Again, for what a process has started meanwhile.
+        let deadline = std::time::Instant::now() + Duration::from_secs(5);
+        while std::time::Instant::now() < deadline {
+            let processes = self.processes();
+            if processes.is_empty() {
+                break;
+            }
+            for pid in processes {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        agent::kill_orphans(self.work_dir.path());
     }
 }
 
