@@ -74,9 +74,9 @@ enum Verb {
     /// Run one command task (started by an agent)
     #[command(hide = true)]
     CommandExecutor,
-    /// Merge the kubeconfig on standard input into a file (started by `up`, as the user whose file it is)
+    /// Add a cluster to a kubeconfig, or remove it (started by `up` and `uninstall`, as the user whose file it is)
     #[command(hide = true)]
-    MergeKubeconfig { path: PathBuf },
+    EditKubeconfig { edit: user_kubeconfig::Edit, path: PathBuf },
 }
 
 impl Arguments {
@@ -99,7 +99,7 @@ impl Arguments {
             Verb::Executor => agent::run_executor(),
             // The agent reads this exit code as the task's.
             Verb::CommandExecutor => return Ok(agent::run_command_executor()),
-            Verb::MergeKubeconfig { path } => return user_kubeconfig::run(&path),
+            Verb::EditKubeconfig { edit, path } => return user_kubeconfig::run(edit, &path),
         }?;
         Ok(ExitCode::SUCCESS)
     }

@@ -12,7 +12,7 @@ use crate::progress::Progress;
 /// Fails unless the process runs as root, which containers, mounts and control groups need.
 pub fn need_root(verb: &str) -> anyhow::Result<()> {
     if !rustix::process::geteuid().is_root() {
-        bail!("catamaran {verb} needs root to start containers; run it with sudo");
+        bail!("catamaran {verb} needs root for containers and networks; run it with sudo");
     }
     Ok(())
 }

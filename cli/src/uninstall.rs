@@ -1,5 +1,6 @@
 //! `catamaran uninstall`: removes what a stop cannot take, because the process was killed or does not exist any more: tasks and
-//! containers that still run, mounts, network namespaces, interfaces, rules, cgroups; and the data directory.
+//! containers that still run, mounts, network namespaces, interfaces, rules, cgroups; the cluster's contexts in the kubeconfig of
+//! the user who calls this; and the data directory.
 
 use std::{
     fs,
@@ -13,7 +14,8 @@ use kubelet_executor::OrphanedResource;
 use serde_json::json;
 
 use crate::{
-    arguments::verbs::UninstallArguments, data_directory::running, node::NodeFiles, preflight, runtime,
+    arguments::verbs::UninstallArguments, console, data_directory::running, node::NodeFiles, preflight,
+    runtime, user_kubeconfig::UserKubeconfig,
 };
 
 /// `catamaran uninstall`. Exit code 1: something is left, or `--yes` was not given.
@@ -37,9 +39,11 @@ pub fn run(arguments: &UninstallArguments) -> anyhow::Result<ExitCode> {
     }
     preflight::need_root("uninstall")?;
     let config = NodeFiles::below(&data).read_config().ok();
+    let contexts = Contexts::of(&data);
     if !arguments.yes {
         let found = config.as_ref().map(kubelet_executor::find_leftovers).unwrap_or_default();
-        arguments.output.print(|| plan(&data, &found), || report(&data, false, &found, None));
+        let plan = || plan(&data, &found, contexts.as_ref());
+        arguments.output.print(plan, || report(&data, false, &found, None));
         return Ok(ExitCode::FAILURE);
     }
     let mut left = Vec::new();
@@ -55,7 +59,12 @@ pub fn run(arguments: &UninstallArguments) -> anyhow::Result<ExitCode> {
     // Beneath a mount that is left are files of somebody else.
     let mounted = mounts_below(&data)?;
     let removed = match (left.is_empty(), mounted.first()) {
-        (true, None) => remove_directory(&data).map_err(|error| format!("{error:#}")),
+        (true, None) => {
+            if let Some(contexts) = &contexts {
+                contexts.remove();
+            }
+            remove_directory(&data).map_err(|error| format!("{error:#}"))
+        }
         (true, Some(mount)) => Err(format!("{} is mounted; unmount it first", mount.display())),
         (false, _) => Err("the data directory is kept, because what is left refers to it".to_owned()),
     };
@@ -72,12 +81,43 @@ pub fn run(arguments: &UninstallArguments) -> anyhow::Result<ExitCode> {
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn plan(data: &Path, found: &[OrphanedResource]) -> String {
+/// The contexts of the cluster in the user's kubeconfig.
+struct Contexts {
+    kubeconfig: UserKubeconfig,
+    /// The certificate authority of the cluster, which identifies it.
+    authority: String,
+}
+
+impl Contexts {
+    /// `None` if there cannot be one: the user has no kubeconfig, or the data directory no cluster, only an agent.
+    fn of(data: &Path) -> Option<Self> {
+        let authority = fs::read_to_string(data.join("pki/ca.crt")).ok()?;
+        let kubeconfig = UserKubeconfig::of_caller().filter(|user| user.path().exists())?;
+        Some(Self { kubeconfig, authority })
+    }
+
+    /// Contexts that cannot be removed are named, and keep nothing else: they only lead nowhere.
+    fn remove(&self) {
+        let path = self.kubeconfig.path().display();
+        if let Err(error) = self.kubeconfig.remove(&self.authority) {
+            console::error_line(&format!("warning: the cluster is still in {path}: {error:#}"));
+        }
+    }
+}
+
+fn plan(data: &Path, found: &[OrphanedResource], contexts: Option<&Contexts>) -> String {
     let lines = found.iter().map(|resource| format!("would remove: {}\n", resource.name()));
+    let contexts = contexts.map(|contexts| {
+        format!(
+            "would remove: contexts of this cluster in {}, if any\n",
+            contexts.kubeconfig.path().display()
+        )
+    });
     format!(
-        "{}would remove: {} with the cluster's keys, its objects, and the images and volumes of this machine\n\
+        "{}{}would remove: {} with the cluster's keys, its objects, and the images and volumes of this machine\n\
          nothing was removed; --yes does it",
         lines.collect::<String>(),
+        contexts.unwrap_or_default(),
         data.display()
     )
 }

@@ -1,7 +1,8 @@
-//! The kubeconfig of the user who started the cluster: `up` adds the cluster to it under a context of its own.
+//! The kubeconfig of the user who started the cluster: `up` adds the cluster to it under a context of its own, and `uninstall`
+//! removes it.
 //!
 //! With sudo that is the user who called it. Root does not write into the home directory of another user, whose links could lead
-//! anywhere: a process with the user's rights does (`catamaran merge-kubeconfig`).
+//! anywhere: a process with the user's rights does (`catamaran edit-kubeconfig`).
 
 use std::{
     fs::File,
@@ -23,7 +24,16 @@ const LOCK_MAX: Duration = Duration::from_secs(1);
 /// The time between two attempts to take the lock.
 const LOCK_RETRY: Duration = Duration::from_millis(50);
 /// The hidden verb.
-const VERB: &str = "merge-kubeconfig";
+const VERB: &str = "edit-kubeconfig";
+
+/// What to do with the cluster in a kubeconfig.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Edit {
+    /// Add the cluster of the kubeconfig that is the input
+    Merge,
+    /// Remove the cluster whose certificate authority is the input
+    Remove,
+}
 
 /// The kubeconfig of a user.
 #[derive(Debug, Clone)]
@@ -54,10 +64,23 @@ impl UserKubeconfig {
 
     /// Adds the cluster of a rendered kubeconfig, and returns the name of its context.
     pub fn merge(&self, rendered: &str) -> anyhow::Result<String> {
-        let Some((uid, gid)) = self.owner else { return merge_locked(&self.path, rendered) };
+        self.edit(Edit::Merge, rendered)
+    }
+
+    /// Removes the cluster with this certificate authority (PEM), and returns the names of its contexts, which may be none.
+    pub fn remove(&self, authority: &str) -> anyhow::Result<String> {
+        self.edit(Edit::Remove, authority)
+    }
+
+    fn edit(&self, edit: Edit, input: &str) -> anyhow::Result<String> {
+        let Some((uid, gid)) = self.owner else { return edit_locked(edit, &self.path, input) };
         let binary = std::env::current_exe().context("cannot find the path of this program")?;
         let mut child = Command::new(binary)
             .arg(VERB)
+            .arg(match edit {
+                Edit::Merge => "merge",
+                Edit::Remove => "remove",
+            })
             .arg(&self.path)
             .uid(uid.as_raw())
             .gid(gid.as_raw())
@@ -66,10 +89,10 @@ impl UserKubeconfig {
             .stderr(Stdio::piped())
             .spawn()
             .context("cannot start a process of the user")?;
-        let mut input = child.stdin.take().expect("invariant: standard input is piped");
+        let mut pipe = child.stdin.take().expect("invariant: standard input is piped");
         // A child that has failed says why on its standard error.
-        let _ = input.write_all(rendered.as_bytes());
-        drop(input);
+        let _ = pipe.write_all(input.as_bytes());
+        drop(pipe);
         let output = child.wait_with_output()?;
         if !output.status.success() {
             let why = String::from_utf8_lossy(&output.stderr);
@@ -79,21 +102,27 @@ impl UserKubeconfig {
     }
 }
 
-/// `catamaran merge-kubeconfig PATH`: merges the kubeconfig on standard input and prints the name of the context.
-pub fn run(path: &Path) -> anyhow::Result<ExitCode> {
-    let mut rendered = String::new();
-    std::io::stdin().read_to_string(&mut rendered).context("cannot read standard input")?;
-    console::line(&merge_locked(path, &rendered)?);
+/// `catamaran edit-kubeconfig EDIT PATH`: edits the file with what is on standard input, and prints the names of the contexts.
+pub fn run(edit: Edit, path: &Path) -> anyhow::Result<ExitCode> {
+    let mut input = String::new();
+    std::io::stdin().read_to_string(&mut input).context("cannot read standard input")?;
+    console::line(&edit_locked(edit, path, &input)?);
     Ok(ExitCode::SUCCESS)
 }
 
-/// Merges under the lock that kubectl takes too: a file with the extension `lock`.
-fn merge_locked(path: &Path, rendered: &str) -> anyhow::Result<String> {
+/// Edits under the lock that kubectl takes too: a file with the extension `lock`.
+fn edit_locked(edit: Edit, path: &Path, input: &str) -> anyhow::Result<String> {
+    if edit == Edit::Remove && !path.exists() {
+        return Ok(String::new());
+    }
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
     }
     let _lock = Lock::take(path)?;
-    Ok(directory::merge_kubeconfig(path, rendered, None)?)
+    match edit {
+        Edit::Merge => Ok(directory::merge_kubeconfig(path, input, None)?),
+        Edit::Remove => Ok(directory::remove_from_kubeconfig(path, input)?.join(" ")),
+    }
 }
 
 struct Lock(PathBuf);
@@ -136,11 +165,15 @@ mod tests {
         let path = home.path().join(".kube/config");
         let admin = shim_pki::Issued { certificate: "c".into(), key: "k".into() };
         let rendered = shim_pki::kubeconfig::render("https://127.0.0.1:6443", "ca", &admin);
-        assert_eq!(merge_locked(&path, &rendered).unwrap(), "catamaran");
+        assert_eq!(edit_locked(Edit::Remove, &path, "ca").unwrap(), "");
+        assert!(!path.exists());
+        assert_eq!(edit_locked(Edit::Merge, &path, &rendered).unwrap(), "catamaran");
         let lock = home.path().join(".kube/config.lock");
         assert!(!lock.exists());
         std::fs::write(&lock, "").unwrap();
-        let error = merge_locked(&path, &rendered).unwrap_err().to_string();
+        let error = edit_locked(Edit::Merge, &path, &rendered).unwrap_err().to_string();
         assert!(error.contains("config.lock exists"), "{error}");
+        std::fs::remove_file(&lock).unwrap();
+        assert_eq!(edit_locked(Edit::Remove, &path, "ca").unwrap(), "catamaran");
     }
 }

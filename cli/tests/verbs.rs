@@ -218,14 +218,23 @@ fn uninstall_removes_a_data_directory_and_no_other() {
     if !rustix::process::geteuid().is_root() {
         return;
     }
-    let listed = run(&["uninstall", "--data-dir", path(&data)]);
+    let config = directory.path().join(".kube/config");
+    fs::create_dir(directory.path().join(".kube")).unwrap();
+    fs::copy(data.join("kubeconfig"), &config).unwrap();
+    let uninstall = |more: &[&str]| {
+        let mut command = catamaran(&["uninstall", "--data-dir", path(&data)]);
+        command.args(more).env("HOME", directory.path()).env_remove("SUDO_UID").output().unwrap()
+    };
+    let listed = uninstall(&[]);
     assert_eq!(listed.status.code(), Some(1), "nothing is removed without --yes");
-    assert!(String::from_utf8_lossy(&listed.stdout).contains("would remove"), "{listed:?}");
-    assert!(data.exists());
-    let removed = run(&["uninstall", "--data-dir", path(&data), "--yes", "--output", "json"]);
+    let plan = String::from_utf8_lossy(&listed.stdout).into_owned();
+    assert!(plan.contains(&format!("would remove: {}", data.display())), "{listed:?}");
+    assert!(plan.contains(&format!("contexts of this cluster in {}", config.display())), "{listed:?}");
+    assert!(data.exists() && fs::read_to_string(&config).unwrap().contains("name: catamaran"));
+    let removed = uninstall(&["--yes", "--output", "json"]);
     assert!(removed.status.success(), "{}", stderr(&removed));
     assert_eq!(json(&removed)["removed"], true);
-    assert!(!data.exists());
+    assert!(!data.exists() && !fs::read_to_string(&config).unwrap().contains("name: catamaran"));
     assert!(
         run(&["uninstall", "--data-dir", path(&data), "--yes"]).status.success(),
         "a repetition does no harm"

@@ -61,12 +61,28 @@ pub fn merge_kubeconfig(path: &Path, rendered: &str, mode: Option<u32>) -> Resul
     let path = &std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let present = std::fs::metadata(path).ok().map(|of| of.permissions().mode() & 0o7777);
     let existing = read(path)?.unwrap_or_default();
-    let merged = kubeconfig::merge(&existing, rendered)
-        .map_err(|error| PkiError::Kubeconfig { path: path.to_owned(), source: Box::new(error) })?;
+    let merged = kubeconfig::merge(&existing, rendered).map_err(|error| malformed(path, error))?;
     if existing != merged.text || mode.is_some_and(|mode| Some(mode) != present) {
         write(path, &merged.text, mode.or(present).unwrap_or(MODE_PRIVATE))?;
     }
     Ok(merged.context)
+}
+
+/// Removes the entries of the cluster with this certificate authority from the kubeconfig at `path`, which need not exist, and
+/// returns the names of the contexts that it had.
+pub fn remove_from_kubeconfig(path: &Path, authority_pem: &str) -> Result<Vec<String>, PkiError> {
+    let path = &std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let Some(existing) = read(path)? else { return Ok(Vec::new()) };
+    let removed = kubeconfig::remove(&existing, authority_pem).map_err(|error| malformed(path, error))?;
+    if !removed.contexts.is_empty() {
+        let present = std::fs::metadata(path).map_err(|e| file(path, e))?.permissions().mode() & 0o7777;
+        write(path, &removed.text, present)?;
+    }
+    Ok(removed.contexts)
+}
+
+fn malformed(path: &Path, error: PkiError) -> PkiError {
+    PkiError::Kubeconfig { path: path.to_owned(), source: Box::new(error) }
 }
 
 /// Writes a private file (a node's key) atomically.

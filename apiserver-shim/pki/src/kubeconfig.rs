@@ -1,6 +1,6 @@
 //! The administrator's kubeconfig as text. Certificates are embedded, so that the file can be copied.
 //!
-//! [`merge`] adds the cluster to a kubeconfig that its owner has edited: everything else in it stays.
+//! [`merge`] adds the cluster to a kubeconfig that its owner has edited, and [`remove`] removes it: everything else in it stays.
 
 use serde_yaml_ng::{Mapping, Value};
 
@@ -39,6 +39,67 @@ pub fn merge(existing: &str, rendered: &str) -> Result<Merged, PkiError> {
     }
     let text = serde_yaml_ng::to_string(&file).map_err(|e| PkiError::malformed("kubeconfig", e))?;
     Ok(Merged { text, context: name })
+}
+
+/// A kubeconfig from which a cluster was removed.
+#[derive(Debug)]
+pub struct Removed {
+    /// The whole file.
+    pub text: String,
+    /// The names of the removed contexts, which may be none.
+    pub contexts: Vec<String>,
+}
+
+/// Removes the clusters with this certificate authority, the contexts of these clusters, and the users that only these contexts
+/// have. A removed context is no longer the current one.
+pub fn remove(existing: &str, authority_pem: &str) -> Result<Removed, PkiError> {
+    let mut file = parse(existing)?;
+    let authority = Value::from(base64(authority_pem.as_bytes()));
+    let has_authority = |cluster: &Mapping| cluster.get("certificate-authority-data") == Some(&authority);
+    let clusters = remove_entries(&mut file, "clusters", "cluster", |_, cluster| has_authority(cluster));
+    let names = |field: &Mapping, key: &str, of: &[String]| {
+        field.get(key).and_then(Value::as_str).is_some_and(|name| of.iter().any(|known| known == name))
+    };
+    let mut users = Vec::new();
+    let contexts = remove_entries(&mut file, "contexts", "context", |_, context| {
+        let removed = names(context, "cluster", &clusters);
+        if removed {
+            users.extend(context.get("user").and_then(Value::as_str).map(str::to_owned));
+        }
+        removed
+    });
+    let kept = file.get("contexts").and_then(Value::as_sequence).cloned().unwrap_or_default();
+    let kept_users: Vec<&str> =
+        kept.iter().filter_map(|entry| entry.get("context")?.get("user")?.as_str()).collect();
+    users.retain(|user| !kept_users.contains(&user.as_str()));
+    remove_entries(&mut file, "users", "user", |name, _| users.iter().any(|user| user == name));
+    let current = file.get("current-context").and_then(Value::as_str);
+    if current.is_some_and(|current| contexts.iter().any(|context| context == current)) {
+        file.insert("current-context".into(), "".into());
+    }
+    let text = serde_yaml_ng::to_string(&file).map_err(|e| PkiError::malformed("kubeconfig", e))?;
+    Ok(Removed { text, contexts })
+}
+
+/// Removes the entries of a list that `is_removed` by name and fields, and returns their names.
+fn remove_entries(
+    file: &mut Mapping,
+    list: &str,
+    fields: &str,
+    mut is_removed: impl FnMut(&str, &Mapping) -> bool,
+) -> Vec<String> {
+    let mut removed = Vec::new();
+    if let Some(entries) = file.get_mut(list).and_then(Value::as_sequence_mut) {
+        entries.retain(|entry| {
+            let named = entry_name(entry).zip(entry.get(fields).and_then(Value::as_mapping));
+            let Some((name, _)) = named.filter(|(name, fields)| is_removed(name, fields)) else {
+                return true;
+            };
+            removed.push(name.to_owned());
+            false
+        });
+    }
+    removed
 }
 
 fn parse(text: &str) -> Result<Mapping, PkiError> {

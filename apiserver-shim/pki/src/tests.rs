@@ -193,6 +193,35 @@ fn another_cluster_gets_a_name_of_its_own() {
 }
 
 #[test]
+fn a_removed_cluster_leaves_the_others_of_a_kubeconfig() {
+    let [first, second] = ["one", "two"].map(|pem| kubeconfig_of(&format!("https://{pem}:6443"), pem, "k"));
+    let merged = crate::kubeconfig::merge(&first, &second).unwrap();
+    // A context of the owner for the first cluster, and one of the second cluster for the first one's user.
+    let mine = "contexts:\n- name: mine\n  context: {cluster: catamaran, user: catamaran, namespace: n}\n";
+    let edited = merged.text.replace("contexts:\n", mine);
+    let removed = crate::kubeconfig::remove(&edited, "one").unwrap();
+    assert_eq!(removed.contexts, ["mine", "catamaran"]);
+    assert!(removed.text.contains("current-context: ''\n"), "{}", removed.text);
+    assert!(!removed.text.contains("name: catamaran\n"), "{}", removed.text);
+    assert_eq!(removed.text.matches("name: catamaran-2\n").count(), 3, "{}", removed.text);
+    assert_eq!(crate::kubeconfig::remove(&removed.text, "one").unwrap().contexts, [""; 0]);
+    let shared = edited
+        .replace("cluster: catamaran-2\n    user: catamaran-2", "cluster: catamaran-2\n    user: catamaran");
+    assert_ne!(shared, edited);
+    let removed = crate::kubeconfig::remove(&shared, "one").unwrap();
+    assert_eq!(removed.text.matches("name: catamaran\n").count(), 1, "its user is in use: {}", removed.text);
+
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("config");
+    assert_eq!(crate::directory::remove_from_kubeconfig(&path, "one").unwrap(), [""; 0]);
+    assert!(!path.exists());
+    std::fs::write(&path, &first).unwrap();
+    assert_eq!(crate::directory::remove_from_kubeconfig(&path, "two").unwrap(), [""; 0]);
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), first, "nothing of the cluster, no change");
+    assert_eq!(crate::directory::remove_from_kubeconfig(&path, "one").unwrap(), ["catamaran"]);
+}
+
+#[test]
 fn a_kubeconfig_that_is_none_is_refused_and_kept() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("kubeconfig");
