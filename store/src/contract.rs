@@ -42,10 +42,10 @@ pub trait Store: Send + Sync {
     /// compared keys. A transaction without effect (no operations, or only deletions of absent keys) keeps the revision
     /// and returns the current one.
     ///
-    /// [`Error::InvalidTxn`] for a key that is empty, longer than [`KEY_BYTES_MAX`] or written twice, and for more than [`TXN_OPS_MAX`] operations or
-    /// comparisons; [`Error::TooLarge`] above [`TXN_BYTES_MAX`]: nothing changes. After [`Error::Unavailable`],
-    /// [`Error::Suspended`] or [`Error::Closed`] the outcome is unknown. [`Error::NoSpace`] refuses a transaction that
-    /// creates a key: nothing changes.
+    /// [`Error::InvalidTxn`] for a key that is empty, longer than [`KEY_BYTES_MAX`] or written twice, and for more than
+    /// [`TXN_OPS_MAX`] operations or comparisons; [`Error::TooLarge`] above [`TXN_BYTES_MAX`]: nothing changes. After
+    /// [`Error::Unavailable`], [`Error::Suspended`] or [`Error::Closed`] the outcome is unknown. [`Error::NoSpace`] refuses a
+    /// transaction that creates a key, and any other one while nothing at all can be written: nothing changes.
     async fn txn(&self, txn: Txn) -> Result<TxnOutcome, Error>;
 
     /// Watches the keys with this prefix, from the first change *after* the revision `after` (exclusive): with the

@@ -2,8 +2,8 @@
 //! client with which they call each other.
 //!
 //! [`tls`] builds rustls configurations and names the cryptography provider; [`server`] accepts connections and bounds
-//! them; [`client`] sends requests over pooled connections; [`relay`] connects a client and a server. This crate knows no protocol above HTTP: paths, bodies and
-//! authentication belong to its users.
+//! them; [`client`] sends requests over pooled connections; [`relay`] connects a client and a server. This crate knows no
+//! protocol above HTTP: paths, bodies and authentication belong to its users.
 
 pub mod client;
 pub mod relay;

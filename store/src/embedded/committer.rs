@@ -44,7 +44,7 @@ pub(super) struct Request {
 const SLOW_SYNC: Duration = Duration::from_millis(250);
 
 /// How often slow syncs are logged while they last.
-const SLOW_TOLD_EVERY: Duration = Duration::from_secs(10);
+const SLOW_LOGGED_EVERY: Duration = Duration::from_secs(10);
 
 /// Whether the store takes writes. Shared by the committer and the store's callers.
 #[derive(Debug)]
@@ -82,8 +82,8 @@ pub(super) struct Committer {
     state: Arc<WriteState>,
     log: Box<dyn Log>,
     metrics: CommitMetrics,
-    /// When the log last told of a slow sync.
-    slow_told_at: Option<Instant>,
+    /// When a slow sync was last logged.
+    slow_logged_at: Option<Instant>,
 }
 
 impl Committer {
@@ -93,7 +93,7 @@ impl Committer {
         log: Box<dyn Log>,
         metrics: CommitMetrics,
     ) -> Committer {
-        Committer { published, state, log, metrics, slow_told_at: None }
+        Committer { published, state, log, metrics, slow_logged_at: None }
     }
 
     /// Commits groups until every sender is gone.
@@ -137,7 +137,7 @@ impl Committer {
             let appended = self.log.append(&draft);
             let took = start.elapsed();
             self.metrics.fsyncs.observe(took.as_secs_f64());
-            self.tell_if_slow(took, outcomes.len());
+            self.log_if_slow(took, outcomes.len());
             self.metrics.transactions.inc_by(outcomes.len() as u64);
             if let Err(failure) = appended {
                 self.suspend(&failure);
@@ -156,10 +156,10 @@ impl Committer {
     }
 
     /// Logs a slow sync, at most once in a while.
-    fn tell_if_slow(&mut self, took: Duration, transactions: usize) {
-        let told = self.slow_told_at.is_some_and(|told| told.elapsed() < SLOW_TOLD_EVERY);
-        if took >= SLOW_SYNC && !told {
-            self.slow_told_at = Some(Instant::now());
+    fn log_if_slow(&mut self, took: Duration, transactions: usize) {
+        let recently = self.slow_logged_at.is_some_and(|at| at.elapsed() < SLOW_LOGGED_EVERY);
+        if took >= SLOW_SYNC && !recently {
+            self.slow_logged_at = Some(Instant::now());
             tracing::info!(ms = took.as_millis() as u64, transactions, "slow sync of the store's disk");
         }
     }
@@ -182,7 +182,7 @@ impl Committer {
     /// The failed draft may be on disk. Then its writers have been told that its outcome is unknown; it is written once more,
     /// since a sync that failed says nothing about what the kernel still has in its cache, and published.
     fn recover(&mut self, failed: Draft, queue: &mut mpsc::Receiver<Request>) {
-        let mut told = None;
+        let mut logged = None;
         loop {
             if self.refuse_for(REOPEN_EVERY, queue) {
                 return;
@@ -195,9 +195,9 @@ impl Committer {
                     self.published.publish(failed);
                     break;
                 }
-                Err(reason) if told.as_ref() != Some(&reason) => {
+                Err(reason) if logged.as_ref() != Some(&reason) => {
                     tracing::warn!(reason, ?room, "the store's log cannot be opened again yet");
-                    told = Some(reason);
+                    logged = Some(reason);
                 }
                 Err(_) => {}
             }
