@@ -114,7 +114,8 @@ pub fn client_config_with(
     Ok(Arc::new(config))
 }
 
-/// Configuration of a client that accepts any certificate: probes ask whether a container responds, not who it is.
+/// Configuration of a client that accepts any certificate: for probes, which ask whether a container responds and not who it is,
+/// and for the API server's proxy to Pods, as upstream.
 pub fn unverified_client_config() -> Result<Arc<ClientConfig>, TlsError> {
     client_config_with(Arc::new(AnyCertificate(provider())), ALPN_HTTP1)
 }

@@ -1,7 +1,9 @@
 //! `proxy` of Pods, Services and nodes: passes an HTTP request on and its response back, upgraded connections included.
-//! The server connects to the Pod's address itself; to a node's executor with its client certificate.
+//! The server connects to the Pod's address itself, with `https:` whatever the certificate is, as upstream; to a node's
+//! executor with its client certificate.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
@@ -17,6 +19,7 @@ use shim_model::access;
 use shim_model::status::{self, Status};
 use transport::client::{Client, ClientOptions};
 use transport::relay::relay;
+use transport::tls::unverified_client_config;
 
 use super::streams::admit_connect;
 use crate::http::body::{self, BoxError, Request, Response, empty, stream};
@@ -52,16 +55,16 @@ pub(super) async fn serve(
     mut request: Request,
 ) -> Result<Response, Status> {
     admit_connect(api, asked).await?;
-    let (kind, place) = (&asked.resource.singular, asked.target.name.as_str());
-    let place = Place::parse(place)
-        .ok_or_else(|| status::bad_request(format!("invalid {kind} request \"{place}\"")))?;
+    let (kind, target) = (&asked.resource.singular, asked.target.name.as_str());
+    let target = ProxyTarget::parse(target)
+        .ok_or_else(|| status::bad_request(format!("invalid {kind} request \"{target}\"")))?;
     let location = match asked.resource.kind.as_str() {
         "Pod" => of_pod(
-            &api.registry.get(asked.resource, &asked.target.namespace, place.name).await?.value(),
-            &place,
+            &api.registry.get(asked.resource, &asked.target.namespace, target.name).await?.value(),
+            &target,
         ),
-        "Service" => of_service(api, asked, &place).await,
-        _ => of_node(api, asked, &place).await,
+        "Service" => of_service(api, asked, &target).await,
+        _ => of_node(api, asked, &target).await,
     }?;
     let path = path_below(request.uri().path(), asked.resource.namespaced);
     let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
@@ -73,13 +76,16 @@ pub(super) async fn serve(
     let upgrades = request.headers().contains_key(UPGRADE);
     let upgraded = upgrades.then(|| hyper::upgrade::on(&mut request));
     let onward = onward(request, uri, &location.authority, upgrades).await?;
-    let plain;
+    let direct;
     let client = match (&api.node_client, location.executor) {
         (Some(client), true) => client,
         (None, true) => return Err(unreachable(&"this server has no client for nodes")),
         _ => {
-            plain = Client::new(ClientOptions::default());
-            &plain
+            direct = Client::new(ClientOptions {
+                tls: Some(Arc::new(unverified_client_config)),
+                ..ClientOptions::default()
+            });
+            &direct
         }
     };
     let answer = client.send(onward).await.map_err(|error| unreachable(&error))?;
@@ -133,22 +139,22 @@ fn pass_back(mut answer: http::Response<Incoming>, upgraded: Option<OnUpgrade>) 
 
 /// `name`, `name:port` or `scheme:name:port`.
 #[derive(Debug, PartialEq, Eq)]
-struct Place<'a> {
+struct ProxyTarget<'a> {
     scheme: &'a str,
     name: &'a str,
     port: &'a str,
 }
 
-impl<'a> Place<'a> {
-    fn parse(text: &'a str) -> Option<Place<'a>> {
+impl<'a> ProxyTarget<'a> {
+    fn parse(text: &'a str) -> Option<ProxyTarget<'a>> {
         let parts: Vec<&str> = text.split(':').collect();
-        let place = match parts[..] {
-            [name] => Place { scheme: "", name, port: "" },
-            [name, port] => Place { scheme: "", name, port },
-            [scheme @ ("" | "http" | "https"), name, port] => Place { scheme, name, port },
+        let target = match parts[..] {
+            [name] => ProxyTarget { scheme: "", name, port: "" },
+            [name, port] => ProxyTarget { scheme: "", name, port },
+            [scheme @ ("" | "http" | "https"), name, port] => ProxyTarget { scheme, name, port },
             _ => return None,
         };
-        (!place.name.is_empty()).then_some(place)
+        (!target.name.is_empty()).then_some(target)
     }
 
     fn scheme(&self) -> String {
@@ -181,45 +187,53 @@ fn check_address(host: &str) -> Result<(), Status> {
     if refused { Err(status::bad_request("address not allowed")) } else { Ok(()) }
 }
 
-fn of_pod(pod: &Value, place: &Place<'_>) -> Result<Location, Status> {
+fn of_pod(pod: &Value, target: &ProxyTarget<'_>) -> Result<Location, Status> {
     let ports = access::list(pod, &["spec", "containers"]).iter();
     let first =
         ports.filter_map(|c| access::int(access::list(c, &["ports"]).first()?, &["containerPort"])).next();
-    let port = match place.port {
+    let port = match target.port {
         "" => first.map(|port| port.to_string()).unwrap_or_default(),
         port => port.to_owned(),
     };
-    place.at(access::text(pod, &["status", "podIP"]), &port)
+    target.at(access::text(pod, &["status", "podIP"]), &port)
 }
 
-async fn of_service(api: &Api, asked: &ResourceRequest<'_>, place: &Place<'_>) -> Result<Location, Status> {
-    let (namespace, name) = (asked.target.namespace.as_str(), place.name);
+async fn of_service(
+    api: &Api,
+    asked: &ResourceRequest<'_>,
+    target: &ProxyTarget<'_>,
+) -> Result<Location, Status> {
+    let (namespace, name) = (asked.target.namespace.as_str(), target.name);
     let service = api.registry.get(asked.resource, namespace, name).await?.value();
     let endpoints = api.registry.get(served("", "endpoints"), namespace, name).await;
     let endpoints = endpoints.map_err(|_| status::not_found(asked.resource, name))?.value();
-    service_endpoint(&service, &endpoints, place)
+    service_endpoint(&service, &endpoints, target)
 }
 
 /// The first ready endpoint of the requested port: a number, a name, or the Service's first port.
-fn service_endpoint(service: &Value, endpoints: &Value, place: &Place<'_>) -> Result<Location, Status> {
+fn service_endpoint(
+    service: &Value,
+    endpoints: &Value,
+    target: &ProxyTarget<'_>,
+) -> Result<Location, Status> {
     let ports = access::list(service, &["spec", "ports"]);
-    let by_number = place.port.parse::<i64>().ok();
+    let by_number = target.port.parse::<i64>().ok();
     let wanted = match by_number {
-        _ if place.port.is_empty() => ports.first().map(|port| access::text(port, &["name"])),
+        _ if target.port.is_empty() => ports.first().map(|port| access::text(port, &["name"])),
         Some(number) => {
             let found = ports.iter().find(|port| access::int(port, &["port"]) == Some(number));
             found.map(|port| access::text(port, &["name"]))
         }
-        None => Some(place.port),
+        None => Some(target.port),
     };
     let none = || {
-        let id = asked_id(place);
+        let id = asked_id(target);
         status::service_unavailable(format!("no endpoints available for service \"{id}\""))
     };
     let wanted = wanted.ok_or_else(|| {
         status::service_unavailable(format!(
             "no service port \"{}\" found for service \"{}\"",
-            place.port, place.name
+            target.port, target.name
         ))
     })?;
     for subset in access::list(endpoints, &["subsets"]) {
@@ -228,34 +242,38 @@ fn service_endpoint(service: &Value, endpoints: &Value, place: &Place<'_>) -> Re
         let number = port.and_then(|port| access::int(port, &["port"]));
         let address = access::list(subset, &["addresses"]).first();
         if let (Some(number), Some(address)) = (number, address) {
-            return place.at(access::text(address, &["ip"]), &number.to_string());
+            return target.at(access::text(address, &["ip"]), &number.to_string());
         }
     }
     Err(none())
 }
 
-fn asked_id(place: &Place<'_>) -> String {
-    match (place.scheme, place.port) {
-        ("", "") => place.name.to_owned(),
-        ("", port) => format!("{}:{port}", place.name),
-        (scheme, port) => format!("{scheme}:{}:{port}", place.name),
+fn asked_id(target: &ProxyTarget<'_>) -> String {
+    match (target.scheme, target.port) {
+        ("", "") => target.name.to_owned(),
+        ("", port) => format!("{}:{port}", target.name),
+        (scheme, port) => format!("{scheme}:{}:{port}", target.name),
     }
 }
 
-async fn of_node(api: &Api, asked: &ResourceRequest<'_>, place: &Place<'_>) -> Result<Location, Status> {
-    let node = api.registry.get(asked.resource, "", place.name).await?.value();
+async fn of_node(
+    api: &Api,
+    asked: &ResourceRequest<'_>,
+    target: &ProxyTarget<'_>,
+) -> Result<Location, Status> {
+    let node = api.registry.get(asked.resource, "", target.name).await?.value();
     let own = access::int(&node, &["status", "daemonEndpoints", "kubeletEndpoint", "Port"]);
-    if place.port.is_empty() || own.is_some_and(|own| own.to_string() == place.port) {
-        let endpoint = api.nodes.get(place.name).ok_or_else(|| {
+    if target.port.is_empty() || own.is_some_and(|own| own.to_string() == target.port) {
+        let endpoint = api.nodes.get(target.name).ok_or_else(|| {
             let why =
-                format!("error trying to reach service: node {} has not reported an address", place.name);
+                format!("error trying to reach service: node {} has not reported an address", target.name);
             status::service_unavailable(why)
         })?;
         return Ok(Location { scheme: "https".to_owned(), authority: endpoint.to_string(), executor: true });
     }
     let addresses = access::list(&node, &["status", "addresses"]);
     let internal = addresses.iter().find(|a| access::text(a, &["type"]) == "InternalIP");
-    place.at(internal.map_or("", |a| access::text(a, &["address"])), place.port)
+    target.at(internal.map_or("", |a| access::text(a, &["address"])), target.port)
 }
 
 /// The undecoded path after `/proxy`.
@@ -301,8 +319,8 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn at(place: &str, locate: impl Fn(&Place<'_>) -> Result<Location, Status>) -> String {
-        match Place::parse(place).map(|place| locate(&place)) {
+    fn at(target: &str, locate: impl Fn(&ProxyTarget<'_>) -> Result<Location, Status>) -> String {
+        match ProxyTarget::parse(target).map(|target| locate(&target)) {
             None => "invalid".to_owned(),
             Some(Ok(found)) => format!("{}://{}", found.scheme, found.authority),
             Some(Err(status)) => format!("{} {}", status.code, status.message),
@@ -310,26 +328,26 @@ mod tests {
     }
 
     #[test]
-    fn places_of_pods() {
+    fn backends_of_pods() {
         let pod = json!({"spec": {"containers": [{"name": "a"}, {"name": "b", "ports": [{"containerPort": 8080}]}]}, "status": {"podIP": "10.1.2.3"}});
-        let of = |place: &str| at(place, |place| of_pod(&pod, place));
+        let of = |target: &str| at(target, |target| of_pod(&pod, target));
         assert_eq!(of("p"), "http://10.1.2.3:8080");
         assert_eq!(of("p:81"), "http://10.1.2.3:81");
         assert_eq!(of("https:p:443"), "https://10.1.2.3:443");
         assert_eq!(of("ftp:p:21"), "invalid");
         let local = json!({"status": {"podIP": "127.0.0.1"}});
-        assert_eq!(at("p", |place| of_pod(&local, place)), "400 address not allowed");
-        assert_eq!(at("p", |place| of_pod(&json!({}), place)), "400 address not allowed");
+        assert_eq!(at("p", |target| of_pod(&local, target)), "400 address not allowed");
+        assert_eq!(at("p", |target| of_pod(&json!({}), target)), "400 address not allowed");
     }
 
     #[test]
-    fn places_of_services() {
+    fn backends_of_services() {
         let service =
             json!({"spec": {"ports": [{"name": "web", "port": 80}, {"name": "admin", "port": 90}]}});
         let endpoints = json!({"subsets": [
             {"notReadyAddresses": [{"ip": "10.0.0.9"}], "ports": [{"name": "web", "port": 8080}, {"name": "admin", "port": 9090}]},
             {"addresses": [{"ip": "10.0.0.1"}], "ports": [{"name": "web", "port": 8080}]}]});
-        let of = |place: &str| at(place, |place| service_endpoint(&service, &endpoints, place));
+        let of = |target: &str| at(target, |target| service_endpoint(&service, &endpoints, target));
         assert_eq!(of("s"), "http://10.0.0.1:8080");
         assert_eq!(of("s:web"), "http://10.0.0.1:8080");
         assert_eq!(of("https:s:80"), "https://10.0.0.1:8080");
