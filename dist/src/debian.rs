@@ -7,10 +7,10 @@ use flate2::{Compression, GzBuilder};
 
 use crate::{Release, tree};
 
-/// Maintainer scripts and their mode.
+/// The maintainer scripts.
 const SCRIPTS: &[&str] = &["postinst", "prerm", "postrm"];
 
-/// Packs `staging` into `out`, and leaves `staging` with the package's control files removed.
+/// Packs a copy of `staging` into `out`.
 pub fn pack(staging: &Path, release: &Release, out: &Path) -> anyhow::Result<()> {
     let root = out.join("debian");
     copy(staging, &root)?;

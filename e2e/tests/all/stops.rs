@@ -129,7 +129,7 @@ fn a_stop_grants_pods_their_grace_periods_and_names_them() -> anyhow::Result<()>
 }
 
 #[test]
-fn a_stopped_agent_says_good_bye_and_is_welcome_again() -> anyhow::Result<()> {
+fn a_stopped_agent_is_not_ready_at_once_and_its_pods_run_again_in_place() -> anyhow::Result<()> {
     let mut cluster = Cluster::split(&[])?;
     run_pod(&cluster, "kept", 1, "echo once >> /v/starts; while true; do sleep 0.2; done")?;
     let ready = |cluster: &Cluster| {
