@@ -2,9 +2,9 @@
 //! writes, and only then carries out its effects. Several commands share one write (group commit). While the store takes no
 //! writes, effects do not wait for it; see [`writer`].
 
+mod cluster_log;
 mod outbound;
 mod queue;
-mod story;
 mod writer;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
@@ -242,14 +242,16 @@ impl MasterDriver {
                 Event::AgentDisconnected { link }
             }
             Command::Operator { call, reply } => {
-                if call.is_kept_in_registry() {
-                    if let Err(why) = self.writer.writable() {
-                        let _ = reply.send(Err(unwritable(&why)));
-                        return;
-                    }
-                    batch.durable.push(RequestId(self.next_request + 1));
+                let is_kept = call.is_kept_in_registry();
+                if is_kept && let Err(why) = self.writer.writable() {
+                    let _ = reply.send(Err(unwritable(&why)));
+                    return;
                 }
-                Event::Operator { request: self.request(reply), call }
+                let request = self.request(reply);
+                if is_kept {
+                    batch.durable.push(request);
+                }
+                Event::Operator { request, call }
             }
             Command::Read(read) => {
                 batch.then.push(AfterPersist::Read(read));

@@ -17,8 +17,8 @@ use kernel_model::{agent::ToAgent, ids::StreamId, operator, scheduler, task::Tas
 use tokio::sync::mpsc;
 
 use super::{
+    cluster_log::{self, ClusterLog},
     queue::{LinkQueue, OperatorQueue, RepliesSender, ReplySender},
-    story::{self, Story},
 };
 use crate::task_trace;
 
@@ -77,7 +77,7 @@ pub(super) struct OutboundQueues {
     links: BTreeMap<LinkId, LinkQueue>,
     operators: VecDeque<OperatorQueue>,
     counters: Arc<Counters>,
-    story: Story,
+    cluster_log: ClusterLog,
 }
 
 impl OutboundQueues {
@@ -88,7 +88,7 @@ impl OutboundQueues {
             links: BTreeMap::new(),
             operators: VecDeque::new(),
             counters,
-            story: Story::default(),
+            cluster_log: ClusterLog::default(),
         }
     }
 
@@ -152,7 +152,7 @@ impl OutboundQueues {
             Effect::ToScheduler { stream, event } => {
                 let Some(sender) = self.streams.get(&stream) else { return };
                 task_trace::to_scheduler(&event);
-                story::to_scheduler(&event);
+                cluster_log::record_refusal(&event);
                 if let Err(error) = sender.try_send(event) {
                     tracing::warn!(%stream, %error, "a scheduler does not read its events: its stream is closed");
                     self.streams.remove(&stream);
@@ -193,7 +193,7 @@ impl OutboundQueues {
 
     fn tell_operators(&mut self, event: operator::Event) {
         self.counters.see(&event);
-        self.story.tell(&event);
+        self.cluster_log.record(&event);
         let before = self.operators.len();
         self.operators.retain(|sender| match sender.try_send(&event) {
             Ok(()) => true,
