@@ -159,11 +159,13 @@ fn pod_cidr(text: &str) -> Result<Cidr, String> {
 
 /// Parses a duration in seconds, with decimals.
 fn seconds(text: &str) -> Result<Duration, String> {
+    // Thirty years, beyond which sums of times might overflow.
+    const LONGEST: Duration = Duration::from_secs(1_000_000_000);
     text.parse::<f64>()
         .ok()
         .and_then(|secs| Duration::try_from_secs_f64(secs).ok())
-        .filter(|length| *length >= Duration::from_millis(10))
-        .ok_or_else(|| "expected seconds, at least 0.01".to_owned())
+        .filter(|length| (Duration::from_millis(10)..=LONGEST).contains(length))
+        .ok_or_else(|| "expected seconds, at least 0.01 and at most 1000000000".to_owned())
 }
 
 /// Like [`seconds`], but 0 is allowed.
@@ -445,6 +447,15 @@ mod tests {
         assert!(subject_name("*.example.org").is_ok());
         for wrong in ["", "a b", "-a", "a..b", "192.0.2.300", "*", "https://a", "a_b"] {
             assert!(subject_name(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_time_is_neither_too_short_nor_too_long() {
+        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
+        assert_eq!(seconds_or_zero("0"), Ok(Duration::ZERO));
+        for wrong in ["", "0", "-1", "0.001", "1e10", "1e300", "inf", "nan", "5s"] {
+            assert!(seconds(wrong).is_err(), "{wrong}");
         }
     }
 

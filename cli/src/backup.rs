@@ -76,6 +76,12 @@ async fn snapshot_of(data: &Path) -> anyhow::Result<Bytes> {
         return control::snapshot_of_running(data).await.map(Bytes::from);
     }
     let directory = DataDirectory::open(data)?;
+    let is_empty = fs::read_dir(directory.join("store"))?.next().is_none();
+    ensure!(
+        !is_empty,
+        "{} has no embedded store: start the server, or back up the etcd that has its objects",
+        data.display()
+    );
     let store = EmbeddedStore::open(&directory.join("store"))?;
     let listing = store.list(ListRequest::prefix("")).await?;
     let mut bytes = Vec::new();

@@ -6,6 +6,7 @@ use std::{
     fs::{self, File},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::{Context, bail};
@@ -18,6 +19,10 @@ const FORMAT: u32 = 1;
 const MODE: u32 = 0o711;
 /// The subdirectories that only this process' user may enter.
 const PRIVATE: [&str; 3] = ["node", "pki", "store"];
+/// Attempts to lock the directory: a verb that looks whether something runs in it has the lock for microseconds.
+const LOCK_TRIES_MAX: u32 = 10;
+/// The pause between attempts.
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// A data directory that this process has locked.
 pub struct DataDirectory {
@@ -62,10 +67,13 @@ impl DataDirectory {
             .mode(0o600)
             .open(&file)
             .with_context(|| format!("cannot open {}", file.display()))?;
-        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-            bail!("{} is in use by another catamaran; stop it, or use another --data-dir", path.display());
+        for _ in 0..LOCK_TRIES_MAX {
+            if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
+                return Ok(lock);
+            }
+            std::thread::sleep(LOCK_PAUSE);
         }
-        Ok(lock)
+        bail!("{} is in use by another catamaran; stop it, or use another --data-dir", path.display());
     }
 
     /// The directory, as an absolute path.

@@ -36,7 +36,11 @@ impl MesosAccess {
     /// Reads the credentials, or generates them.
     pub fn open(data: &DataDirectory, arguments: &MesosArguments, root: bool) -> anyhow::Result<Self> {
         let (file, text) = match &arguments.mesos_credentials {
-            Some(path) => (path.clone(), read(path).context("--mesos-credentials")?),
+            Some(path) => {
+                let path = local_path(path);
+                let text = read(&path).context("--mesos-credentials")?;
+                (path, text)
+            }
             None => generated(data)?,
         };
         warn_if_readable(&file);
@@ -73,7 +77,7 @@ impl MesosAccess {
 pub fn run_as(arguments: &ServerArguments) -> anyhow::Result<RunAsPolicy> {
     match &arguments.mesos_acls {
         Some(path) => {
-            let text = read(path).context("--mesos-acls")?;
+            let text = read(&local_path(path)).context("--mesos-acls")?;
             parse_acls(&text).with_context(|| format!("--mesos-acls {}", path.display()))
         }
         None => Ok(RunAsPolicy::default()),
@@ -88,10 +92,13 @@ fn warn_if_readable(file: &Path) {
     }
 }
 
-/// Reads a file that is named as a path or, as Mesos allows, as a `file://` URL.
+/// The path of a file that is named by it or, as Mesos allows, by a `file://` URL.
+fn local_path(path: &Path) -> PathBuf {
+    path.strip_prefix("file:///").map(|rest| Path::new("/").join(rest)).unwrap_or(path.to_owned())
+}
+
 fn read(path: &Path) -> anyhow::Result<String> {
-    let path = path.strip_prefix("file:///").map(|rest| Path::new("/").join(rest)).unwrap_or(path.to_owned());
-    fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
 /// The generated credentials, which only this process' user can read.

@@ -80,8 +80,8 @@ struct Run<'a> {
     launched: Option<Launched>,
     launches: u32,
     interrupted: bool,
-    /// Whether it was said that the output cannot be read.
-    told: bool,
+    /// Whether a line has said that the output cannot be read.
+    unreadable_reported: bool,
 }
 
 /// `catamaran run`.
@@ -132,7 +132,7 @@ async fn run_task(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
         launched: None,
         launches: 0,
         interrupted: false,
-        told: false,
+        unreadable_reported: false,
     };
     let events = run.driver.subscribe(run.subscription()?).await;
     let mut events = events.with_context(|| format!("cannot run a task on the master at {master}"))?;
@@ -343,8 +343,8 @@ impl Run<'_> {
                     Ok(read) => read,
                     // Before the start it does not exist.
                     Err(error) => {
-                        if error.is::<Unauthorized>() && !self.told {
-                            self.told = true;
+                        if error.is::<Unauthorized>() && !self.unreadable_reported {
+                            self.unreadable_reported = true;
                             console::error_line(&format!(
                                 "the output cannot be read: {error:#}; give those of the agent with --agent-credentials"
                             ));

@@ -58,7 +58,8 @@ pub async fn stop(agent: AgentHandle, files: &NodeFiles, signals: &mut Signals) 
                 // This stop has its own bounds; systemd's is not for the grace periods of Pods.
                 tell_systemd(sd_notify::NotifyState::ExtendTimeoutUsec(EXTENSION_US));
                 if let Ok(Some((waits_for, left))) = timeout(ANSWER_MAX, progress.waits_for()).await {
-                    if !killed {
+                    // From its deadline on the agent kills what runs: one that cannot must not keep this stop for ever.
+                    if !killed && !left.is_zero() {
                         give_up_at = Instant::now() + left + KILL_MAX;
                     }
                     let node = config.as_ref().and_then(StoppingNode::read);

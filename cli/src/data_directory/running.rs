@@ -74,8 +74,8 @@ fn file(data: &Path) -> PathBuf {
 pub fn is_locked(data: &Path) -> bool {
     let lock = std::fs::File::options().read(true).write(true).open(data.join("lock"));
     match lock {
-        // The lock is released with the file.
-        Ok(lock) => flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err(),
+        // Shared, so that two that look do not see each other. The lock is released with the file.
+        Ok(lock) => flock(&lock, FlockOperation::NonBlockingLockShared).is_err(),
         // That of another user; what follows says that it cannot be read.
         Err(error) => error.kind() == std::io::ErrorKind::PermissionDenied,
     }
