@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{Pod, PodStatus};
 
 use crate::{
     observed::{ObservedContainer, ObservedPod, ObservedSandbox},
-    probe::ProbeKind,
+    probe::{ProbeFailure, ProbeKind},
     resources::CgroupLimits,
 };
 
@@ -44,8 +44,7 @@ pub enum Event {
         /// The instance that was probed.
         container_id: String,
         kind: ProbeKind,
-        /// `Err` carries the reason of the failure.
-        result: Result<(), String>,
+        result: Result<(), ProbeFailure>,
     },
     /// [`Action::CheckResize`] returned for this version of the Pod.
     ResizeChecked { pod: Arc<Pod>, verdict: Result<(), ResizeRefusal> },
@@ -146,7 +145,7 @@ pub enum Action {
 pub enum ResizeRefusal {
     /// Other Pods have the resources.
     Deferred(String),
-    /// The node never has them.
+    /// The node has too little, even without other Pods.
     Infeasible(String),
 }
 

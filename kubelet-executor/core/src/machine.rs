@@ -27,7 +27,7 @@ use crate::{
     action::{Action, Effects, Event, EventRecord, FinalStatus, PodOutcome},
     backoff::Backoff,
     observed::{ObservedContainer, ObservedSandbox},
-    probe::{ProbeKind, ProbeVerdict},
+    probe::{ProbeFailure, ProbeKind, ProbeVerdict},
     spec, status,
     time::after,
 };
@@ -314,7 +314,7 @@ impl PodMachine {
         now: Timestamp,
         container_id: &str,
         kind: ProbeKind,
-        result: Result<(), String>,
+        result: Result<(), ProbeFailure>,
         actions: &mut Vec<Action>,
     ) {
         let pod = self.pod.clone();
@@ -328,7 +328,7 @@ impl PodMachine {
         }
         let verdict = state.probes.result(kind, result.is_ok(), now);
         if let Err(why) = result {
-            actions.push(state.event(true, "Unhealthy", format!("{} probe failed: {why}", kind.title())));
+            actions.push(state.event(true, "Unhealthy", format!("{} probe {why}", kind.title())));
         }
         if verdict == ProbeVerdict::Kill
             && state.operation == Operation::None

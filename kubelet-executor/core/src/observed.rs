@@ -1,5 +1,7 @@
 //! What a listing of the runtime shows of one Pod.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
 use crate::resources::CgroupLimits;
@@ -13,6 +15,9 @@ pub struct ObservedPod {
     pub sandboxes: Vec<ObservedSandbox>,
     /// The Pod's containers, in any order.
     pub containers: Vec<ObservedContainer>,
+    /// The highest attempt with a log, by container name: a log outlives its instance. Read before the first listing
+    /// of a machine; later ones may leave it empty.
+    pub logged: BTreeMap<String, u32>,
 }
 
 /// A sandbox in the runtime.

@@ -7,6 +7,17 @@ use k8s_openapi::api::core::v1::{Container, Probe};
 
 use crate::time::after;
 
+/// Why a probe did not succeed, in upstream's words.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProbeFailure {
+    /// The container answered badly, or not in time.
+    #[error("failed: {0}")]
+    Failed(String),
+    /// The probe could not be carried out.
+    #[error("errored and resulted in unknown state: {0}")]
+    Errored(String),
+}
+
 /// The probes that a container may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ProbeKind {

@@ -167,7 +167,8 @@ impl Pleg {
 
     /// Reads the status of what has changed in one Pod.
     async fn observe(&mut self, at: Timestamp, group: Group) -> Result<ObservedPod, cri::Error> {
-        let mut observed = ObservedPod { at, sandboxes: Vec::new(), containers: Vec::new() };
+        let mut observed =
+            ObservedPod { at, sandboxes: Vec::new(), containers: Vec::new(), logged: BTreeMap::new() };
         for sandbox in group.sandboxes {
             let known = self.sandboxes.get(&sandbox.id).filter(|(state, _)| *state == sandbox.state);
             let sandbox_now = match known {

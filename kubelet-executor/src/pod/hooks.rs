@@ -3,11 +3,15 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use executor_core::{action::EventRecord, probe::ProbeKind, spec};
+use executor_core::{
+    action::EventRecord,
+    probe::{ProbeFailure, ProbeKind},
+    spec,
+};
 use http::Request;
 use http_body_util::{BodyExt, Full, Limited};
 use k8s_openapi::{
-    api::core::v1::{Container, ExecAction, HTTPGetAction, LifecycleHandler, Pod, TCPSocketAction},
+    api::core::v1::{Container, ExecAction, HTTPGetAction, LifecycleHandler, Pod, Probe, TCPSocketAction},
     apimachinery::pkg::util::intstr::IntOrString,
 };
 use transport::{
@@ -19,6 +23,8 @@ use crate::pod::context::NodeContext;
 
 /// How much of a probe's output is shown.
 const OUTPUT_BYTES_MAX: usize = 10 * 1024;
+
+const PROBE_AGENT: &str = "kube-probe/1.36";
 
 /// Upstream's limit of redirects.
 const REDIRECTS_MAX: usize = 10;
@@ -32,27 +38,48 @@ pub(crate) struct Target<'a> {
 }
 
 /// Runs a probe once.
-pub(crate) async fn probe(target: &Target<'_>, kind: ProbeKind) -> Result<(), String> {
+pub(crate) async fn probe(target: &Target<'_>, kind: ProbeKind) -> Result<(), ProbeFailure> {
     let Some(probe) = kind.of(target.container) else { return Ok(()) };
     let seconds = probe.timeout_seconds.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or(1).max(1);
     let timeout = Duration::from_secs(seconds);
     let check = async {
         if let Some(action) = &probe.exec {
-            exec(target, action, timeout).await.map_err(ExecFailure::probe_message)
+            let result = exec(target, action, timeout).await;
+            result.map_err(|failure| failure.of_probe(|| late(target, probe, seconds)))
         } else if let Some(action) = &probe.http_get {
-            http_probe(target.container, target.ip, action).await
+            port(target.container, &action.port).map_err(ProbeFailure::Errored)?;
+            http_probe(target.container, target.ip, action).await.map_err(ProbeFailure::Failed)
         } else if let Some(action) = &probe.tcp_socket {
-            tcp(target, action).await
+            port(target.container, &action.port).map_err(ProbeFailure::Errored)?;
+            tcp(target, action).await.map_err(ProbeFailure::Failed)
         } else if let Some(action) = &probe.grpc {
             let address = authority(target.ip, u16::try_from(action.port).unwrap_or(0));
-            cri::health::check(&address, action.service.as_deref().unwrap_or_default(), timeout).await
+            let service = action.service.as_deref().unwrap_or_default();
+            cri::health::check(&address, service, timeout).await.map_err(ProbeFailure::Failed)
         } else {
             Ok(())
         }
     };
-    match tokio::time::timeout(timeout, check).await {
-        Ok(result) => result,
-        Err(_) => Err(format!("timed out after {seconds}s")),
+    let done = tokio::time::timeout(timeout, check).await;
+    done.unwrap_or_else(|_| Err(ProbeFailure::Failed(late(target, probe, seconds))))
+}
+
+/// What upstream says of a probe whose time is over.
+fn late(target: &Target<'_>, probe: &Probe, seconds: u64) -> String {
+    if let Some(action) = &probe.exec {
+        let command = action.command.as_deref().unwrap_or_default().join(" ");
+        format!("command timed out: {command:?} timed out after {seconds}s")
+    } else if let Some(action) = &probe.http_get {
+        let get = HttpGet { container: target.container, ip: target.ip, action, agent: PROBE_AGENT };
+        let url = get.authority().map(|authority| format!("{}://{authority}{}", scheme(action), get.path()));
+        let why = "context deadline exceeded (Client.Timeout exceeded while awaiting headers)";
+        format!("Get \"{}\": {why}", url.unwrap_or_default())
+    } else if let Some(action) = &probe.tcp_socket {
+        let host = action.host.as_deref().filter(|host| !host.is_empty()).unwrap_or(target.ip);
+        let port = port(target.container, &action.port).unwrap_or(0);
+        format!("dial tcp {}: i/o timeout", authority(host, port))
+    } else {
+        format!("timed out after {seconds}s")
     }
 }
 
@@ -124,13 +151,18 @@ impl ExecFailure {
         }
     }
 
-    /// The message of a probe: the command's output, if there is any.
-    fn probe_message(self) -> String {
+    /// The failure of a probe: the command's output, if there is any.
+    fn of_probe(self, late: impl FnOnce() -> String) -> ProbeFailure {
         let output = self.output().trim().to_owned();
         match self {
-            Self::Runtime(error) => error.message,
-            Self::Exited { code, .. } if output.is_empty() => format!("command exited with {code}"),
-            Self::Exited { .. } => output,
+            Self::Runtime(error) if error.kind == cri::ErrorKind::DeadlineExceeded => {
+                ProbeFailure::Failed(late())
+            }
+            Self::Runtime(error) => ProbeFailure::Errored(error.message),
+            Self::Exited { code, .. } if output.is_empty() => {
+                ProbeFailure::Failed(format!("command exited with {code}"))
+            }
+            Self::Exited { .. } => ProbeFailure::Failed(output),
         }
     }
 }
@@ -151,7 +183,7 @@ async fn exec(target: &Target<'_>, action: &ExecAction, timeout: Duration) -> Re
 }
 
 async fn http_probe(container: &Container, ip: &str, action: &HTTPGetAction) -> Result<(), String> {
-    let get = HttpGet { container, ip, action, agent: "kube-probe/1.36" };
+    let get = HttpGet { container, ip, action, agent: PROBE_AGENT };
     match get.send(scheme(action)).await {
         Ok(200..400) => Ok(()),
         Ok(status) => Err(format!("HTTP probe failed with statuscode: {status}")),
@@ -215,6 +247,11 @@ impl HttpGet<'_> {
         Ok(authority(host, port(self.container, &self.action.port)?))
     }
 
+    fn path(&self) -> String {
+        let path = self.action.path.as_deref().unwrap_or_default();
+        if path.starts_with('/') { path.to_owned() } else { format!("/{path}") }
+    }
+
     /// Sends the request, follows redirects, and returns the status of the last response.
     async fn send(&self, scheme: &str) -> Result<u16, HttpFailure> {
         let authority = self.authority()?;
@@ -222,8 +259,7 @@ impl HttpGet<'_> {
         let options =
             ClientOptions { tls: Some(Arc::new(unverified_client_config)), ..ClientOptions::default() };
         let client = Client::new(options);
-        let path = self.action.path.as_deref().filter(|path| !path.is_empty()).unwrap_or("/");
-        let mut path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+        let mut path = self.path();
         for _ in 0..=REDIRECTS_MAX {
             let url = format!("{scheme}://{authority}{path}");
             let response =
@@ -278,17 +314,22 @@ async fn tcp_connect(host: &str, port: u16) -> Result<(), String> {
     dial(host, port).await.map(drop).map_err(|error| error.to_string())
 }
 
-/// Resolves a port number or a named port.
+/// Resolves a port number or a named port; the error is upstream's.
 fn port(container: &Container, port: &IntOrString) -> Result<u16, String> {
     let number = match port {
-        IntOrString::Int(number) => Some(*number),
-        IntOrString::String(name) => name.parse().ok().or_else(|| {
-            let ports = container.ports.as_deref().unwrap_or_default();
-            ports.iter().find(|port| port.name.as_ref() == Some(name)).map(|port| port.container_port)
-        }),
+        IntOrString::Int(number) => *number,
+        IntOrString::String(name) => {
+            let mut ports = container.ports.iter().flatten();
+            match ports.find(|port| port.name.as_ref() == Some(name)) {
+                Some(port) => port.container_port,
+                None => {
+                    name.parse().map_err(|_| format!("strconv.Atoi: parsing {name:?}: invalid syntax"))?
+                }
+            }
+        }
     };
-    let number = number.and_then(|number| u16::try_from(number).ok()).filter(|number| *number > 0);
-    number.ok_or_else(|| format!("no such port: {port:?}"))
+    let port = u16::try_from(number).ok().filter(|port| *port > 0);
+    port.ok_or_else(|| format!("invalid port number: {number}"))
 }
 
 /// The address for the Pod's probes.

@@ -7,9 +7,10 @@ pub(crate) mod files;
 pub(crate) mod reader;
 mod records;
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
-use executor_core::log_render::RenderOptions;
+use executor_core::{log_render::RenderOptions, spec};
+use k8s_openapi::api::core::v1::Pod;
 
 /// How much of the log a termination message includes, as upstream.
 const LAST_LINES: u64 = 80;
@@ -25,9 +26,10 @@ pub(crate) struct LogOptions {
     pub render: RenderOptions,
 }
 
-/// The newest attempt of a container with a log in this directory.
-pub(crate) fn newest_attempt(dir: &Path) -> Option<u32> {
-    files::attempts(dir).last().copied()
+/// The newest attempt with a log of each container, in a Pod's log directory.
+pub(crate) fn newest_attempts(dir: &Path, pod: &Pod) -> BTreeMap<String, u32> {
+    let newest = |name: &String| Some((name.clone(), *files::attempts(&dir.join(name)).last()?));
+    spec::containers(pod).filter_map(|(_, container)| newest(&container.name)).collect()
 }
 
 /// The end of a log, for a container without a termination message.
@@ -36,4 +38,24 @@ pub(crate) fn last_lines(path: &Path) -> String {
     let bytes = reader::read_file(path, &options).unwrap_or_default();
     let start = bytes.len().saturating_sub(LAST_BYTES);
     String::from_utf8_lossy(&bytes[start..]).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_log_of_each_container_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        for file in ["web/0.log", "web/9.log", "web/10.log", "web/12.log.20260101-000000", "gone/4.log"] {
+            let path = dir.path().join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
+        }
+        let pod: Pod = serde_json::from_value(serde_json::json!({
+            "spec": { "initContainers": [{ "name": "prepare" }], "containers": [{ "name": "web" }] }
+        }))
+        .unwrap();
+        assert_eq!(newest_attempts(dir.path(), &pod), BTreeMap::from([("web".to_owned(), 10)]));
+    }
 }

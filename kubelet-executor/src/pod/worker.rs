@@ -27,7 +27,7 @@ use tracing::Instrument;
 
 use super::{paths::PodPaths, record, sandbox};
 use crate::{
-    pod::{context::NodeContext, volumes},
+    pod::{context::NodeContext, logs, volumes},
     runtime::containerd::RuntimeState,
 };
 
@@ -200,7 +200,7 @@ impl Worker {
             if matches!(event, Event::Update(_)) {
                 self.refresh_volumes();
             }
-            let event = self.restore_interrupted(event);
+            let event = self.complete_first(event);
             let before = (self.machine.pod().clone(), self.machine.desired().cloned());
             let effects = self.machine.step(Timestamp::now(), event);
             self.record_newest(before);
@@ -218,24 +218,31 @@ impl Worker {
         }
     }
 
-    /// Adds the containers of before the last node stop to the first listing, as if the runtime still listed them.
-    /// What the runtime does list is newer.
-    fn restore_interrupted(&self, event: Event) -> Event {
+    /// Adds to the first listing what only files tell: the attempts that have left a log, and the containers of before
+    /// the last node stop, as if the runtime still listed them. What the runtime does list is newer.
+    fn complete_first(&self, event: Event) -> Event {
         match event {
-            Event::Observed(mut seen) if !self.machine.is_adopted() && seen.sandboxes.is_empty() => {
-                match record::read_interrupted(&self.paths.interrupted()) {
-                    Ok(Some(restored)) => {
-                        seen.sandboxes.push(restored.sandbox);
-                        seen.containers = restored.containers;
-                    }
-                    Ok(None) => {}
-                    Err(error) => {
-                        tracing::warn!(%error, "restart counts start over");
-                    }
+            Event::Observed(mut seen) if !self.machine.is_adopted() => {
+                seen.logged = logs::newest_attempts(&self.paths.logs, self.machine.pod());
+                if seen.sandboxes.is_empty() {
+                    self.restore_interrupted(&mut seen);
                 }
                 Event::Observed(seen)
             }
             other => other,
+        }
+    }
+
+    fn restore_interrupted(&self, seen: &mut ObservedPod) {
+        match record::read_interrupted(&self.paths.interrupted()) {
+            Ok(Some(restored)) => {
+                seen.sandboxes.push(restored.sandbox);
+                seen.containers = restored.containers;
+            }
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(%error, "restart counts start over");
+            }
         }
     }
 

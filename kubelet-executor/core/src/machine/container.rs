@@ -39,6 +39,8 @@ pub(crate) struct ContainerState {
     pub operation: Operation,
     pub restarts: u32,
     pub next_attempt: u32,
+    /// The least restart count of the next instance: instances that are gone have left their logs.
+    least_restarts: u32,
     pub waiting: Option<Waiting>,
     pub probes: Probes,
     /// The container is restarted regardless of the policy: its spec changed.
@@ -82,6 +84,7 @@ impl ContainerState {
             operation: Operation::None,
             restarts: 0,
             next_attempt: 0,
+            least_restarts: 0,
             waiting: None,
             probes: Probes::default(),
             replace: false,
@@ -127,6 +130,14 @@ impl ContainerState {
         ended && self.after_exit(pod) == ExitDecision::Stay
     }
 
+    /// Counts the instances that only their logs tell of, as upstream does when the runtime has none.
+    pub fn take_logged(&mut self, attempt: u32) {
+        if attempt >= self.next_attempt {
+            self.next_attempt = attempt.saturating_add(1);
+            self.least_restarts = self.next_attempt;
+        }
+    }
+
     /// Requests a start if no operation is in progress and the back-off is over.
     pub fn start_when_due(&mut self, pod: &Pod, sandbox_id: &str, now: Timestamp, actions: &mut Vec<Action>) {
         if self.operation != Operation::None || self.is_running() {
@@ -137,6 +148,7 @@ impl ContainerState {
             return;
         }
         let ran_before = self.current.is_some() || self.last.is_some();
+        let restart_count = if ran_before { self.restarts + 1 } else { self.restarts };
         self.operation = Operation::Starting;
         self.cancelled = false;
         self.retry_at = None;
@@ -147,7 +159,7 @@ impl ContainerState {
             name: self.name.clone(),
             sandbox_id: sandbox_id.to_owned(),
             attempt: self.next_attempt,
-            restart_count: if ran_before { self.restarts + 1 } else { self.restarts },
+            restart_count: restart_count.max(self.least_restarts),
         });
         self.next_attempt += 1;
     }

@@ -32,6 +32,9 @@ impl PodMachine {
                 .collect();
             let highest = containers.iter().filter(|c| c.name == state.name).map(|c| c.attempt + 1).max();
             state.next_attempt = state.next_attempt.max(highest.unwrap_or(0));
+            if let Some(attempt) = seen.logged.get(&state.name) {
+                state.take_logged(*attempt);
+            }
             if state.operation == Operation::Starting || (!first && seen.at < state.settled_at) {
                 continue;
             }

@@ -34,10 +34,10 @@ pub(crate) struct Harness {
     pub updates: Vec<String>,
     pub final_statuses: Vec<FinalStatus>,
     pod: Arc<Pod>,
+    /// The highest attempt with a log, by container name.
+    logged: BTreeMap<String, u32>,
     /// Every start, by container name and attempt.
     pub starts: Vec<(String, u32)>,
-    /// Every start, by instance and sandbox.
-    ran: Vec<(String, String)>,
 }
 
 impl Harness {
@@ -61,8 +61,8 @@ impl Harness {
             updates: Vec::new(),
             final_statuses: Vec::new(),
             pod,
+            logged: BTreeMap::new(),
             starts: Vec::new(),
-            ran: Vec::new(),
         }
     }
 
@@ -91,6 +91,7 @@ impl Harness {
             at: self.now,
             sandboxes: self.sandboxes.values().cloned().collect(),
             containers: self.containers.values().cloned().collect(),
+            logged: self.logged.clone(),
         };
         self.send(Event::Observed(seen));
     }
@@ -162,7 +163,8 @@ impl Harness {
             });
         }
         self.starts.push((name.clone(), attempt));
-        self.ran.push((format!("{name}-{attempt}"), self.sandboxes[&sandbox_id].created_at.to_string()));
+        let logged = self.logged.insert(name.clone(), attempt);
+        assert!(logged.is_none_or(|logged| logged < attempt), "the log of an attempt is written twice");
         let container = spec::container(&self.pod, &name).unwrap();
         let seen = ObservedContainer {
             id: format!("{name}-{attempt}"),
@@ -435,7 +437,7 @@ fn a_failing_liveness_probe_restarts_the_container() {
     harness.settle();
     harness.advance_clock(10);
     harness.send(Event::Tick);
-    let result = Err("exit code 1".to_owned());
+    let result = Err(ProbeFailure::Failed("exit code 1".to_owned()));
     harness.send(Event::Probed { container_id: "web-0".to_owned(), kind: ProbeKind::Liveness, result });
     harness.pending.retain(|action| !matches!(action, Action::RunProbe { .. }));
     assert!(matches!(&harness.pending[..], [Action::StopContainer { id, .. }] if id == "web-0"));

@@ -68,3 +68,40 @@ async fn a_tls_probe_accepts_any_certificate() {
     assert_eq!(get(port, "HTTPS", "/ok").await, Ok(()));
     assert_eq!(get(port, "HTTPS", "/no").await, Err("HTTP probe failed with statuscode: 404".to_owned()));
 }
+
+#[test]
+fn a_probe_names_what_cannot_be_resolved() {
+    let container: Container = serde_json::from_value(
+        serde_json::json!({ "name": "c", "ports": [{ "name": "http", "containerPort": 8080 }] }),
+    )
+    .unwrap();
+    let named = |name: &str| port(&container, &IntOrString::String(name.to_owned()));
+    assert_eq!(named("http"), Ok(8080));
+    assert_eq!(named("81"), Ok(81));
+    assert_eq!(named("htp"), Err("strconv.Atoi: parsing \"htp\": invalid syntax".to_owned()));
+    assert_eq!(port(&container, &IntOrString::Int(70_000)), Err("invalid port number: 70000".to_owned()));
+}
+
+#[test]
+fn what_a_command_says_is_a_failure_and_what_the_runtime_says_an_error() {
+    let late = || "late".to_owned();
+    let exited = |code, stdout: &str| ExecFailure::Exited {
+        command: "x".to_owned(),
+        code,
+        stdout: stdout.to_owned(),
+        stderr: String::new(),
+    };
+    let runtime = |kind| {
+        let message = "no such file".to_owned();
+        ExecFailure::Runtime(cri::Error { operation: "ExecSync", kind, message })
+    };
+    let table = [
+        (exited(3, "hi\n"), "failed: hi"),
+        (exited(3, ""), "failed: command exited with 3"),
+        (runtime(cri::ErrorKind::Other), "errored and resulted in unknown state: no such file"),
+        (runtime(cri::ErrorKind::DeadlineExceeded), "failed: late"),
+    ];
+    for (failure, expected) in table {
+        assert_eq!(failure.of_probe(late).to_string(), expected);
+    }
+}

@@ -89,11 +89,6 @@ impl Worker {
         };
         let cancel = CancellationToken::new();
         self.starts.insert(name.clone(), cancel.clone());
-        // A node stop removes containers; their logs tell the attempt numbers.
-        let (attempt, restart_count) = match crate::pod::logs::newest_attempt(&self.paths.logs.join(&name)) {
-            Some(newest) if newest >= attempt => (newest + 1, restart_count.max(newest + 1)),
-            _ => (attempt, restart_count),
-        };
         let start = containers::Start {
             context: self.context.clone(),
             pod: self.machine.pod().clone(),
