@@ -5,7 +5,7 @@ use k8s_openapi::{
     apimachinery::pkg::api::resource::Quantity,
 };
 
-use crate::spec;
+use crate::{action::ResizeRefusal, spec};
 
 /// The CFS period, in microseconds.
 pub const CPU_PERIOD_US: i64 = 100_000;
@@ -252,17 +252,25 @@ pub fn requests(pod: &Pod) -> Requests {
     }
 }
 
-/// Whether a node with this capacity, of which other Pods use a part, has room; the error is upstream's message.
-pub fn fits(wanted: Requests, used: Requests, capacity: Requests) -> Result<(), String> {
-    let table = [
-        ("cpu", wanted.cpu_milli, used.cpu_milli, capacity.cpu_milli),
-        ("memory", wanted.memory_bytes, used.memory_bytes, capacity.memory_bytes),
-    ];
-    match table.into_iter().find(|(_, wanted, used, capacity)| *wanted > 0 && wanted + used > *capacity) {
+/// Whether a node with this capacity, of which other Pods use a part, has room; the messages are upstream's.
+pub fn fits(wanted: Requests, used: Requests, capacity: Requests) -> Result<(), ResizeRefusal> {
+    let cpu = ("cpu", wanted.cpu_milli, used.cpu_milli, capacity.cpu_milli);
+    let memory = ("memory", wanted.memory_bytes, used.memory_bytes, capacity.memory_bytes);
+    if let Some((resource, wanted, _, capacity)) =
+        [memory, cpu].into_iter().find(|(_, wanted, _, capacity)| wanted > capacity)
+    {
+        let message = format!(
+            "Node didn't have enough capacity: {resource}, requested: {wanted}, capacity: {capacity}"
+        );
+        return Err(ResizeRefusal::Infeasible(message));
+    }
+    let full =
+        |(_, wanted, used, capacity): &(&str, i128, i128, i128)| *wanted > 0 && wanted + used > *capacity;
+    match [cpu, memory].into_iter().find(full) {
         None => Ok(()),
-        Some((resource, wanted, used, capacity)) => Err(format!(
+        Some((resource, wanted, used, capacity)) => Err(ResizeRefusal::Deferred(format!(
             "Node didn't have enough resource: {resource}, requested: {wanted}, used: {used}, capacity: {capacity}"
-        )),
+        ))),
     }
 }
 
@@ -341,14 +349,21 @@ mod tests {
         let requests = |cpu_milli, memory_bytes| Requests { cpu_milli, memory_bytes };
         let capacity = requests(2000, 1000);
         let cpu = "Node didn't have enough resource: cpu, requested: 1500, used: 600, capacity: 2000";
-        let memory = "Node didn't have enough resource: memory, requested: 1001, used: 0, capacity: 1000";
+        let memory = "Node didn't have enough resource: memory, requested: 900, used: 101, capacity: 1000";
+        let never_cpu = "Node didn't have enough capacity: cpu, requested: 2001, capacity: 2000";
+        let never_memory = "Node didn't have enough capacity: memory, requested: 1001, capacity: 1000";
         let table = [
-            (requests(1500, 0), requests(500, 2000), ""),
-            (requests(1500, 0), requests(600, 0), cpu),
-            (requests(0, 1001), requests(3000, 0), memory),
+            (requests(1500, 0), requests(500, 2000), Ok(())),
+            (requests(1500, 0), requests(600, 0), Err(("Deferred", cpu))),
+            (requests(0, 900), requests(3000, 101), Err(("Deferred", memory))),
+            (requests(2001, 0), requests(0, 0), Err(("Infeasible", never_cpu))),
+            (requests(2001, 1001), requests(0, 0), Err(("Infeasible", never_memory))),
         ];
         for (wanted, used, expected) in table {
-            assert_eq!(fits(wanted, used, capacity).err().unwrap_or_default(), expected);
+            let verdict = fits(wanted, used, capacity);
+            let shown =
+                verdict.as_ref().map(|&()| ()).map_err(|refusal| (refusal.reason(), refusal.message()));
+            assert_eq!(shown, expected);
         }
         let pod = pod(&[("cpu", "100m"), ("memory", "1Ki")], &[]);
         assert_eq!(super::requests(&pod), requests(100, 1024));

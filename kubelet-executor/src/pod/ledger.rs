@@ -33,7 +33,7 @@ impl Ledger {
     }
 
     /// Allocates the requests of a Pod if the node has room beside the others.
-    fn allocate(&self, uid: &str, wanted: Requests, capacity: Requests) -> Result<(), String> {
+    fn allocate(&self, uid: &str, wanted: Requests, capacity: Requests) -> Result<(), ResizeRefusal> {
         let mut pods = self.pods();
         let others = pods.iter().filter(|(other, _)| *other != uid).map(|(_, requests)| requests);
         let used = others.fold(Requests::default(), |sum, requests| Requests {
@@ -55,8 +55,7 @@ pub(crate) async fn check_resize(context: &NodeContext, pod: &Pod) -> Result<(),
         Err(error) => return Err(ResizeRefusal::Deferred(format!("cannot read the node: {error}"))),
     };
     let uid = pod.metadata.uid.as_deref().unwrap_or_default();
-    let allocated = context.ledger.allocate(uid, resources::requests(pod), allocatable(&node));
-    allocated.map_err(ResizeRefusal::Deferred)
+    context.ledger.allocate(uid, resources::requests(pod), allocatable(&node))
 }
 
 fn allocatable(node: &Node) -> Requests {

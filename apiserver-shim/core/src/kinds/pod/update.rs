@@ -273,28 +273,78 @@ fn ephemeral(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
 }
 
 fn resize(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+    let (was, is) = (qos_class(old), qos_class(new));
+    if was != is {
+        errors.push(FieldError::invalid("spec", was, "Pod QOS Class may not change as a result of resizing"));
+    }
     let mut put_back = new["spec"].clone();
     for list in ["containers", "initContainers"] {
         let before = access::list(&old["spec"], &[list]);
+        if !same_containers(list, access::list(&new["spec"], &[list]), before, errors) {
+            return;
+        }
         let after = access::list_mut(&mut put_back, &[list]).into_iter().flatten();
-        for (after, before) in after.zip(before) {
-            for kind in ["requests", "limits"] {
-                for name in ["cpu", "memory"] {
-                    debug_assert!(!is_extended(name), "invariant: cpu and memory are standard");
-                    access::copy(before, after, &["resources", kind, name]);
-                }
-                if access::get(after, &["resources", kind]).is_some_and(access::is_zero) {
-                    access::remove(after, &["resources", kind]);
-                }
+        for (i, (after, before)) in after.zip(before).enumerate() {
+            let at = format!("spec.{list}[{i}].resources");
+            // Those of ordinary init containers are checked against the old ones as a whole.
+            let resizable = list == "containers" || access::text(before, &["restartPolicy"]) == "Always";
+            if resizable {
+                refuse_removals(&at, after, before, errors);
+                put_back_resources(after, before);
+            } else if after != before {
+                let why = "resources for non-sidecar init containers are immutable";
+                errors.push(FieldError::forbidden(at, why));
+                *after = before.clone();
             }
         }
     }
     if put_back != old["spec"] {
         errors.push(FieldError::forbidden("spec", "only cpu and memory resources are mutable"));
     }
-    let (was, is) = (qos_class(old), qos_class(new));
-    if was != is {
-        errors.push(FieldError::invalid("spec", was, "Pod QOS Class may not change as a result of resizing"));
+}
+
+/// Whether these are the old containers in the old order.
+fn same_containers(list: &str, new: &[Value], old: &[Value], errors: &mut Vec<FieldError>) -> bool {
+    if new.len() != old.len() {
+        let why = format!("{list} may not be added or removed on resize");
+        errors.push(FieldError::forbidden(format!("spec.{list}"), why));
+        return false;
+    }
+    let before = errors.len();
+    for (i, (new, old)) in new.iter().zip(old).enumerate() {
+        if new["name"] != old["name"] {
+            let why = format!("{list} may not be renamed or reordered on resize");
+            errors.push(FieldError::forbidden(format!("spec.{list}[{i}].name"), why));
+        }
+    }
+    errors.len() == before
+}
+
+/// A running container keeps what it has been given: nothing says what the cgroup should have instead.
+fn refuse_removals(at: &str, new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+    for kind in ["requests", "limits"] {
+        let removed = ["cpu", "memory"].into_iter().any(|name| {
+            let path = ["resources", kind, name];
+            access::get(old, &path).is_some() && access::get(new, &path).is_none()
+        });
+        if removed {
+            errors.push(FieldError::forbidden(
+                format!("{at}.{kind}"),
+                format!("resource {kind} cannot be removed"),
+            ));
+        }
+    }
+}
+
+fn put_back_resources(after: &mut Value, before: &Value) {
+    for kind in ["requests", "limits"] {
+        for name in ["cpu", "memory"] {
+            debug_assert!(!is_extended(name), "invariant: cpu and memory are standard");
+            access::copy(before, after, &["resources", kind, name]);
+        }
+        if access::get(after, &["resources", kind]).is_some_and(access::is_zero) {
+            access::remove(after, &["resources", kind]);
+        }
     }
 }
 
@@ -303,6 +353,60 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_resize_changes_amounts_and_nothing_else() {
+        let container = |name: &str, resources: Value| json!({ "name": name, "resources": resources });
+        let both =
+            || json!({ "requests": { "cpu": "1", "memory": "1" }, "limits": { "cpu": "2", "memory": "2" } });
+        let pod =
+            |init: Value, main: Value| json!({ "spec": { "initContainers": init, "containers": main } });
+        let old =
+            pod(json!([container("i", both())]), json!([container("a", both()), container("b", both())]));
+        let cut = |kind: &str, name: &str| {
+            let mut resources = both();
+            access::remove(&mut resources, &[kind, name]);
+            resources
+        };
+        let main = |a: Value| {
+            pod(old["spec"]["initContainers"].clone(), json!([container("a", a), container("b", both())]))
+        };
+        let more =
+            json!({ "requests": { "cpu": "2", "memory": "1" }, "limits": { "cpu": "3", "memory": "2" } });
+        let table = [
+            (main(more.clone()), ""),
+            (
+                main(cut("limits", "cpu")),
+                "spec.containers[0].resources.limits: resource limits cannot be removed",
+            ),
+            (
+                main(cut("requests", "memory")),
+                "spec.containers[0].resources.requests: resource requests cannot be removed",
+            ),
+            (
+                pod(json!([container("i", more)]), old["spec"]["containers"].clone()),
+                "spec.initContainers[0].resources: resources for non-sidecar init containers are immutable",
+            ),
+            (
+                pod(old["spec"]["initContainers"].clone(), json!([container("a", both())])),
+                "spec.containers: containers may not be added or removed on resize",
+            ),
+            (
+                pod(
+                    old["spec"]["initContainers"].clone(),
+                    json!([container("b", both()), container("a", both())]),
+                ),
+                "spec.containers[0].name: containers may not be renamed or reordered on resize",
+            ),
+        ];
+        for (new, expected) in table {
+            let mut errors = Vec::new();
+            resize(&new, &old, &mut errors);
+            let first =
+                errors.first().map(|error| format!("{}: {}", error.field, error.detail)).unwrap_or_default();
+            assert_eq!(first, expected);
+        }
+    }
 
     #[test]
     fn a_container_leaves_its_terminated_state_if_it_may_restart() {
