@@ -119,7 +119,10 @@ fn plan(snapshot: &Snapshot<'_>) -> Plan {
     if !moving && status != set.status {
         let target = Target::of(served("apps", "replicasets"), set.header());
         let changes = vec![Change::Put(&["status"], status)];
-        plan.actions.push(Action::Change { target, subresource: Some("status"), changes });
+        let change = Action::Change { target, subresource: Some("status"), changes };
+        // A plan ends at the first refusal, and what was refused probably will be again: the status comes first.
+        let at = if snapshot.refused.is_some() { 0 } else { plan.actions.len() };
+        plan.actions.insert(at, change);
     }
     if let Some(soonest) = soonest_available(set, &active, snapshot.now) {
         plan.requeue_after(soonest);

@@ -92,7 +92,9 @@ fn a_refusal_is_a_condition_until_it_is_resolved() {
     cluster.add(served("apps", "replicasets"), set(1));
     cluster.refusal = Some(Refusal { creating: true, code: 403, message: "quota".to_owned() });
     let plan = cluster.reconcile_replica_set("r");
-    let Some(Action::Change { changes, .. }) = plan.actions.last() else { panic!("no status") };
+    // Before the creation, whose next refusal would end the plan.
+    let Some(Action::Change { changes, .. }) = plan.actions.first() else { panic!("no status") };
     let Change::Put(_, status) = &changes[0] else { panic!("no status") };
     assert_eq!(condition(status, "ReplicaFailure").unwrap()["reason"], "FailedCreate");
+    assert_eq!(plan.actions.len(), 2);
 }
