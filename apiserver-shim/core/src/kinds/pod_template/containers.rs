@@ -18,6 +18,7 @@ pub(super) fn validate(
     errors: &mut Vec<FieldError>,
 ) {
     let host_users = security::has_host_users(spec);
+    let grace = spec.int("terminationGracePeriodSeconds");
     let main = spec.list("containers");
     if main.is_empty() {
         errors.push(FieldError::required(format!("{field}.containers"), ""));
@@ -28,7 +29,7 @@ pub(super) fn validate(
         let at = format_args!("{field}.containers[{i}]");
         common(container, at, (volumes, host_users), errors);
         unique(container, at, &mut names_seen, errors);
-        probes::lifecycle(container, at, errors);
+        probes::lifecycle(container, at, grace, errors);
         probes::validate(container, at, errors);
         restart(container, at, errors);
     }
@@ -42,7 +43,7 @@ pub(super) fn validate(
         unique(container, at, &mut names_seen, errors);
         // Init containers run one after the other, so each is checked alone; upstream's path has the index 0 for each.
         ports::unique_host_ports(&init_containers[i..=i], format_args!("{field}.initContainers"), errors);
-        init(container, at, errors);
+        init(container, at, grace, errors);
     }
     for (i, container) in spec.list("ephemeralContainers").iter().enumerate() {
         let container = &Members::of(container);
@@ -117,9 +118,9 @@ pub(super) fn choice(value: &str, at: At<'_>, choices: &[&str], errors: &mut Vec
     }
 }
 
-fn init(container: &Members<'_>, at: At<'_>, errors: &mut Vec<FieldError>) {
+fn init(container: &Members<'_>, at: At<'_>, grace: Option<i64>, errors: &mut Vec<FieldError>) {
     if container.text("restartPolicy") == "Always" {
-        probes::lifecycle(container, at, errors);
+        probes::lifecycle(container, at, grace, errors);
         probes::validate(container, at, errors);
         return;
     }

@@ -47,12 +47,23 @@ pub(super) fn validate(container: &Members<'_>, at: At<'_>, errors: &mut Vec<Fie
     }
 }
 
-/// Validates a container's hooks.
-pub(super) fn lifecycle(container: &Members<'_>, at: At<'_>, errors: &mut Vec<FieldError>) {
+/// Validates a container's hooks. `grace` is the Pod's grace period.
+pub(super) fn lifecycle(
+    container: &Members<'_>,
+    at: At<'_>,
+    grace: Option<i64>,
+    errors: &mut Vec<FieldError>,
+) {
     let Some(hooks) = container.get("lifecycle") else { return };
     for hook in ["postStart", "preStop"] {
         if let Some(h) = hooks.get(hook) {
             handler(h, format_args!("{at}.lifecycle.{hook}"), &HOOKS, errors);
+            let (seconds, grace) = (access::int(h, &["sleep", "seconds"]), grace.unwrap_or(i64::MAX));
+            if let Some(seconds) = seconds.filter(|seconds| *seconds < 0 || *seconds > grace) {
+                let detail =
+                    format!("must be non-negative and less than terminationGracePeriodSeconds ({grace})");
+                errors.push(FieldError::invalid(format!("{at}.lifecycle.{hook}.sleep"), seconds, detail));
+            }
         }
     }
 }

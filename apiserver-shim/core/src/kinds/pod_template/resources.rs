@@ -45,6 +45,17 @@ pub(super) fn validate(resources: &Value, at: At<'_>, errors: &mut Vec<FieldErro
             _ => {}
         }
     }
+    let names = || {
+        let lists = ["limits", "requests"].into_iter();
+        lists.flat_map(|list| {
+            members.get(list).and_then(Value::as_object).into_iter().flatten().map(|(name, _)| name)
+        })
+    };
+    if names().any(|name| name.starts_with("hugepages-"))
+        && !names().any(|name| name == "cpu" || name == "memory")
+    {
+        errors.push(FieldError::forbidden(at, "HugePages require cpu or memory"));
+    }
     if short_of_limits {
         errors.push(FieldError::required(
             format!("{at}.limits"),

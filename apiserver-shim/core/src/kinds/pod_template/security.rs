@@ -1,5 +1,7 @@
 //! Validation of security contexts, and of fields that depend on the operating system.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 use shim_model::access::{self, Members};
 use shim_model::field::{At, FieldError};
@@ -32,7 +34,52 @@ pub(super) fn validate_pod(spec: &Members<'_>, field: At<'_>, errors: &mut Vec<F
             &["Always", "OnRootMismatch"],
         ));
     }
+    sysctls(spec, access::list(context, &["sysctls"]), format_args!("{at}.sysctls"), errors);
     profiles(context, at, errors);
+}
+
+const SYSCTL_LENGTH_MAX: usize = 253;
+
+/// Whether this is a sysctl's name: words, separated by dots or slashes.
+fn is_sysctl_name(name: &str) -> bool {
+    let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let word = |word: &str| {
+        word.starts_with(edge)
+            && word.ends_with(edge)
+            && word.chars().all(|c| edge(c) || c == '-' || c == '_')
+    };
+    name.len() <= SYSCTL_LENGTH_MAX && name.split(['.', '/']).all(word)
+}
+
+fn sysctls(spec: &Members<'_>, sysctls: &[Value], at: At<'_>, errors: &mut Vec<FieldError>) {
+    let mut seen = BTreeSet::new();
+    for (i, sysctl) in sysctls.iter().enumerate() {
+        let (at, name) = (format!("{at}[{i}].name"), access::text(sysctl, &["name"]));
+        if name.is_empty() {
+            errors.push(FieldError::required(&at, ""));
+        } else if !is_sysctl_name(name) {
+            let segment = "[a-z0-9]([-_a-z0-9]*[a-z0-9])?";
+            let detail = format!(
+                "must have at most {SYSCTL_LENGTH_MAX} characters and match regex ^({segment}[\\./])*{segment}$"
+            );
+            errors.push(FieldError::invalid(&at, name, detail));
+        } else if !seen.insert(name) {
+            errors.push(FieldError::duplicate(&at, name));
+        }
+        // The host's namespaces are not the Pod's to change.
+        let dotted = name.replace('/', ".");
+        let ipc = ["kernel.shm", "kernel.msg", "fs.mqueue."].iter().any(|prefix| dotted.starts_with(prefix))
+            || dotted == "kernel.sem";
+        for (flag, theirs) in [("hostNetwork", dotted.starts_with("net.")), ("hostIPC", ipc)] {
+            if theirs && spec.flag(flag) {
+                errors.push(FieldError::invalid(
+                    &at,
+                    name,
+                    format!("may not be specified when '{flag}' is true"),
+                ));
+            }
+        }
+    }
 }
 
 const ID: std::ops::RangeInclusive<i64> = 0..=i32::MAX as i64;

@@ -132,3 +132,58 @@ fn user_namespaces_and_unmasked_proc() {
     let overhead = pod(json!({"containers": plain, "overhead": {"cpu": "1"}}));
     expect![[r#"pods "p" is forbidden: pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead"#]].assert_eq(&admission::runtime_class(&overhead).unwrap_err().message);
 }
+
+/// What a node would have to refuse is refused before it is stored.
+#[test]
+fn sysctls_huge_pages_and_sleeping_hooks_are_checked_at_once() {
+    let check = |edit: Value, container: Value| {
+        let mut spec = json!({"containers": [{"name": "c", "image": "i"}]});
+        for (into, from) in [(&["containers", "0"][..], container), (&[], edit)] {
+            let pointer: String = into.iter().map(|part| format!("/{part}")).collect();
+            let into = spec.pointer_mut(&pointer).unwrap().as_object_mut().unwrap();
+            into.extend(from.as_object().unwrap().clone());
+        }
+        create("pods", pod(spec)).err().map_or("created".to_owned(), |status| status.message)
+    };
+    let sysctls = |names: &[&str]| {
+        let list: Vec<Value> = names.iter().map(|name| json!({"name": name, "value": "1"})).collect();
+        json!({"securityContext": {"sysctls": list}})
+    };
+    let on_host = |name: &str| {
+        let mut edit = sysctls(&[name]);
+        edit["hostNetwork"] = true.into();
+        edit["hostIPC"] = true.into();
+        edit
+    };
+    let sleeps = |seconds: i64| json!({"lifecycle": {"preStop": {"sleep": {"seconds": seconds}}}});
+    let limits = |limits: Value| json!({"resources": {"limits": limits}});
+    let none = json!({});
+    let said = [
+        check(sysctls(&["kernel.msgmax", "net/ipv4/conf.eth0-1/x"]), none.clone()),
+        check(sysctls(&["kernel.msgmax", "kernel.msgmax", ""]), none.clone()),
+        check(sysctls(&["kernel..msgmax"]), none.clone()),
+        check(on_host("net.ipv4.tcp_syncookies"), none.clone()),
+        check(on_host("kernel/shm_rmid_forced"), none.clone()),
+        check(on_host("vm.swappiness"), none.clone()),
+        check(none.clone(), sleeps(30)),
+        check(none.clone(), sleeps(31)),
+        check(json!({"terminationGracePeriodSeconds": 60}), sleeps(31)),
+        check(none.clone(), sleeps(-1)),
+        check(none.clone(), limits(json!({"hugepages-2Mi": "2Mi"}))),
+        check(none, limits(json!({"hugepages-2Mi": "2Mi", "cpu": "1"}))),
+    ];
+    expect![[r#"
+        created
+        Pod "p" is invalid: [spec.securityContext.sysctls[1].name: Duplicate value: "kernel.msgmax", spec.securityContext.sysctls[2].name: Required value]
+        Pod "p" is invalid: spec.securityContext.sysctls[0].name: Invalid value: "kernel..msgmax": must have at most 253 characters and match regex ^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$
+        Pod "p" is invalid: spec.securityContext.sysctls[0].name: Invalid value: "net.ipv4.tcp_syncookies": may not be specified when 'hostNetwork' is true
+        Pod "p" is invalid: spec.securityContext.sysctls[0].name: Invalid value: "kernel/shm_rmid_forced": may not be specified when 'hostIPC' is true
+        created
+        created
+        Pod "p" is invalid: spec.containers[0].lifecycle.preStop.sleep: Invalid value: 31: must be non-negative and less than terminationGracePeriodSeconds (30)
+        created
+        Pod "p" is invalid: spec.containers[0].lifecycle.preStop.sleep: Invalid value: -1: must be non-negative and less than terminationGracePeriodSeconds (30)
+        Pod "p" is invalid: spec.containers[0].resources: Forbidden: HugePages require cpu or memory
+        created"#]]
+    .assert_eq(&said.join("\n"));
+}
