@@ -1,12 +1,15 @@
 //! Rejects Pods that a client bound to a node which can never run them. They fail as if the kubelet had rejected
 //! them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::status_updates::InflightWrite;
 use super::{PodEdit, SchedulerMachine, Send, StatusWrite, Write};
 use crate::controllers::{EventRecord, Target, served};
-use crate::rows::Phase;
+use crate::rows::{Phase, Pod};
 use crate::scheduler::{PendingPod, TaskPhase, plugins::node_admission};
 
 impl SchedulerMachine {
@@ -24,7 +27,8 @@ impl SchedulerMachine {
             for (at, pod) in pods.iter().enumerate() {
                 let (earlier, later) = (&pods[..at], &pods[at + 1..]);
                 let ended = earlier.iter().filter(|other| over.contains(other.uid()));
-                let aside: Vec<&PendingPod> = ended.chain(later).copied().collect();
+                let mut aside: Vec<Arc<Pod>> = ended.chain(later).map(|other| other.pod.clone()).collect();
+                aside.extend(self.not_admitted(pod, pods));
                 if self.reject(pod, &aside) {
                     over.insert(pod.uid().into());
                 }
@@ -36,15 +40,32 @@ impl SchedulerMachine {
         pending
     }
 
+    /// The other Pods of a Pod's node that do not count against it: those whose rejection is not stored yet, and those that were
+    /// bound later and have no task, as far as is known. Those in `judged` are left to the caller.
+    fn not_admitted(&self, pod: &PendingPod, judged: &[&PendingPod]) -> Vec<Arc<Pod>> {
+        let Some(node) = pod.bound_to().and_then(|node| self.node_infos.get(node)) else { return Vec::new() };
+        let order = |of: &Pod| (of.created, of.uid().to_owned());
+        let own = order(&pod.pod);
+        let has_no_claim = |other: &&Arc<Pod>| {
+            let Some(state) = self.pods.by_uid.get(other.uid()) else { return false };
+            let ending = self.inflight.get(other.uid()).is_some_and(InflightWrite::ends_the_task);
+            let waits = matches!(state.phase, TaskPhase::Unscheduled | TaskPhase::Requested);
+            let later = waits && state.row.phase == Phase::Pending && order(other) > own;
+            ending || state.phase == TaskPhase::Ended || later
+        };
+        let others = node.pods().iter().filter(|other| judged.iter().all(|of| of.uid() != other.uid()));
+        others.filter(has_no_claim).cloned().collect()
+    }
+
     /// Rejects a Pod that was bound by a client if its node can never run it.
-    fn reject(&mut self, pod: &PendingPod, aside: &[&PendingPod]) -> bool {
+    fn reject(&mut self, pod: &PendingPod, aside: &[Arc<Pod>]) -> bool {
         let Some(node) = pod.bound_to() else { return false };
         let Some(node_info) = self.node_infos.get(node) else { return false };
         let Some(state) = self.pods.by_uid.get(pod.uid()) else { return false };
         if state.row.phase != Phase::Pending {
             return false;
         }
-        let Some(refusal) = node_admission::refuse(pod, node_info, aside.iter().copied()) else {
+        let Some(refusal) = node_admission::refuse(pod, node_info, aside.iter().map(|other| &**other)) else {
             return false;
         };
         let about = Target::of(served("", "pods"), state.row.header());

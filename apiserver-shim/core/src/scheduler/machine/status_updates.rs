@@ -54,6 +54,11 @@ pub(super) enum InflightWrite {
 }
 
 impl InflightWrite {
+    /// Whether the write stores the end of the Pod's task.
+    pub fn ends_the_task(&self) -> bool {
+        matches!(self, InflightWrite::Status { then: Some(TaskPhase::Ended), .. })
+    }
+
     /// Clears buffered updates; a new subscription gets unacknowledged ones again.
     pub fn forget_updates(&mut self) {
         match self {

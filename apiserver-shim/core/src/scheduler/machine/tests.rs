@@ -28,6 +28,8 @@ mod ordering;
 mod recovery;
 #[path = "tests/refusals.rs"]
 mod refusals;
+#[path = "tests/rejections.rs"]
+mod rejections;
 #[path = "tests/waiting.rs"]
 mod waiting;
 

@@ -2,6 +2,7 @@
 //! scheduler's Binding). Upstream's kubelet makes these checks; the texts are its own.
 
 use super::{node_affinity, node_ports};
+use crate::rows::Pod;
 use crate::scheduler::{Amounts, HostPort, NodeInfo, PendingPod, Reason};
 
 /// Why a node rejects a Pod.
@@ -18,7 +19,7 @@ pub struct AdmissionRefusal {
 pub fn refuse<'a>(
     pod: &'a PendingPod,
     node: &NodeInfo,
-    aside: impl Iterator<Item = &'a PendingPod>,
+    aside: impl Iterator<Item = &'a Pod>,
 ) -> Option<AdmissionRefusal> {
     if !node.node.is_ready() || node.allocatable.cpu_milli <= 0 {
         // The node cannot be judged now.
@@ -35,7 +36,7 @@ pub fn refuse<'a>(
         message: format!("Predicate {name} failed: {reason}"),
     };
     let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-    let others = Others::of(node, aside.chain([pod]));
+    let others = Others::of(node, aside.chain([&*pod.pod]));
     if others.pods >= node.pods_max {
         return Some(lacking("pods", 1, count(others.pods), count(node.pods_max)));
     }
@@ -66,16 +67,16 @@ struct Others {
 }
 
 impl Others {
-    fn of<'a>(node: &NodeInfo, without: impl Iterator<Item = &'a PendingPod>) -> Others {
+    fn of<'a>(node: &NodeInfo, without: impl Iterator<Item = &'a Pod>) -> Others {
         let mut others = Others {
             pods: node.pods().len(),
             requested: node.requested.clone(),
             used_ports: node.used_ports.clone(),
         };
         for pod in without {
-            others.requested.subtract(&pod.pod.shape.charge());
+            others.requested.subtract(&pod.shape.charge());
             others.pods = others.pods.saturating_sub(1);
-            for port in &pod.pod.shape.host_ports {
+            for port in &pod.shape.host_ports {
                 if let Some(at) = others.used_ports.iter().position(|used| used == port) {
                     others.used_ports.swap_remove(at);
                 }

@@ -140,7 +140,7 @@ fn node_admission_rejects_pods_bound_by_clients() {
         info
     };
     let refused = |pod: &PendingPod, info: &NodeInfo, aside: &[&PendingPod]| {
-        node_admission::refuse(pod, info, aside.iter().copied())
+        node_admission::refuse(pod, info, aside.iter().map(|pod| &*pod.pod))
             .map_or_else(|| "taken".to_owned(), |r| format!("{}: {}", r.reason, r.message))
     };
     let (one, two) = (bound("one", asks("1500m")), bound("two", asks("1")));
