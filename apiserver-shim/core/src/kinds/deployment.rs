@@ -42,6 +42,14 @@ impl Strategy for Deployment {
         new.get("spec") != old.get("spec") || annotations(new) != annotations(old)
     }
 
+    fn prepare_create(&self, object: &mut Value, _context: &super::CreateContext<'_>) {
+        pod_template::drop_disabled_fields(object, &["spec", "template", "spec"]);
+    }
+
+    fn prepare_update(&self, new: &mut Value, _old: &Value) {
+        pod_template::drop_disabled_fields(new, &["spec", "template", "spec"]);
+    }
+
     fn prepare_status_update(&self, new: &mut Value, old: &Value) {
         access::copy(old, new, &["spec"]);
         access::copy(old, new, &["metadata", "labels"]);

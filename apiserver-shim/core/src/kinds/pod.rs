@@ -10,7 +10,9 @@ mod update;
 
 pub use qos::qos_class;
 
-use super::pod_template::{SpecOf, default_spec, round_status, spec_warnings, validate_spec};
+use super::pod_template::{
+    SpecOf, default_spec, drop_disabled_fields, round_status, spec_warnings, validate_spec,
+};
 use super::{CreateContext, FieldName, Grace, Strategy, SubresourceStrategy, named};
 use serde_json::{Map, Value, json};
 use shim_model::access::{self, set_default};
@@ -55,6 +57,7 @@ impl Strategy for Pod {
     }
 
     fn prepare_create(&self, object: &mut Value, context: &CreateContext<'_>) {
+        drop_disabled_fields(object, &["spec"]);
         prepare::match_label_keys(object);
         let spec = access::object_mut(object, &["spec"]);
         set_default(spec, "priority", 0);

@@ -57,6 +57,14 @@ impl Strategy for PodTemplate {
         validate_template(&object["template"], format_args!("template"))
     }
 
+    fn prepare_create(&self, object: &mut Value, _context: &super::CreateContext<'_>) {
+        drop_disabled_fields(object, &["template", "spec"]);
+    }
+
+    fn prepare_update(&self, new: &mut Value, _old: &Value) {
+        drop_disabled_fields(new, &["template", "spec"]);
+    }
+
     fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
         warnings(new.get("template"), old.and_then(|o| o.get("template")), "template")
     }
@@ -74,8 +82,10 @@ pub(super) fn default_template(template: &mut Map<String, Value>) {
     default_spec(as_object(template.entry("spec").or_insert_with(|| json!({}))));
 }
 
-/// Drops fields of features that are off by default, as upstream does: they are accepted and not stored.
-fn drop_disabled_fields(spec: &mut Map<String, Value>) {
+/// Drops fields of features that are off by default from the Pod spec at `path`, as upstream does: they are accepted, belong to
+/// their field manager, and are not stored.
+pub(super) fn drop_disabled_fields(object: &mut Value, path: &[&str]) {
+    let spec = access::object_mut(object, path);
     spec.remove("schedulingGroup");
     for list in ["containers", "initContainers"] {
         for container in objects(spec.get_mut(list)) {
@@ -89,7 +99,6 @@ fn drop_disabled_fields(spec: &mut Map<String, Value>) {
 
 /// Sets the defaults of a pod spec.
 pub(super) fn default_spec(spec: &mut Map<String, Value>) {
-    drop_disabled_fields(spec);
     set_if_zero(spec, "dnsPolicy", "ClusterFirst");
     set_if_zero(spec, "restartPolicy", "Always");
     set_if_zero(spec, "schedulerName", "default-scheduler");

@@ -27,7 +27,12 @@ impl Strategy for ReplicaSet {
     }
 
     fn prepare_create(&self, object: &mut Value, _context: &super::CreateContext<'_>) {
+        pod_template::drop_disabled_fields(object, &["spec", "template", "spec"]);
         access::object_mut(object, &["status"]).insert("replicas".into(), 0.into());
+    }
+
+    fn prepare_update(&self, new: &mut Value, _old: &Value) {
+        pod_template::drop_disabled_fields(new, &["spec", "template", "spec"]);
     }
 
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {

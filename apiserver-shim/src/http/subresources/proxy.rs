@@ -227,7 +227,11 @@ fn service_endpoint(
         None => Some(target.port),
     };
     let none = || {
-        let id = asked_id(target);
+        // As upstream: a Service without any endpoints is named without the port.
+        let id = match access::list(endpoints, &["subsets"]) {
+            [] => target.name.to_owned(),
+            _ => asked_id(target),
+        };
         status::service_unavailable(format!("no endpoints available for service \"{id}\""))
     };
     let wanted = wanted.ok_or_else(|| {
