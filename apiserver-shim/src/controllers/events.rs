@@ -50,6 +50,11 @@ impl EventRecorder {
     }
 }
 
+/// From so many different messages about an object with one reason on, further ones share an Event, as upstream: the
+/// refusal of a generated name, for example, differs each time.
+const SIMILAR_MAX: usize = 10;
+const COMBINED: &str = "(combined from similar events)";
+
 /// Events with an equal key are aggregated: UID and name of the object, reason, message.
 type AggregationKey = (String, Key, &'static str, String);
 
@@ -62,6 +67,26 @@ struct KnownEvent {
 struct Writer {
     pipeline: Pipeline,
     known: BTreeMap<AggregationKey, KnownEvent>,
+}
+
+/// Whether a message is one of too many about its object, and not known itself.
+fn is_combined(known: &BTreeMap<AggregationKey, KnownEvent>, record: &EventRecord, now: Instant) -> bool {
+    let about = &record.about;
+    let first = (about.uid.clone(), about.key.clone(), record.reason, String::new());
+    let mut similar = known
+        .range(first..)
+        .take_while(|((uid, key, reason, _), _)| {
+            (uid, key, *reason) == (&about.uid, &about.key, record.reason)
+        })
+        .filter(|(_, event)| now.since(event.first) < AGGREGATE_SECONDS)
+        .map(|((_, _, _, message), _)| message)
+        .filter(|message| *message != COMBINED)
+        .take(SIMILAR_MAX);
+    let mut count = 0;
+    similar.all(|message| {
+        count += 1;
+        *message != record.message
+    }) && count + 1 >= SIMILAR_MAX
 }
 
 impl Writer {
@@ -77,21 +102,27 @@ impl Writer {
         while writes.join_next().await.is_some() {}
     }
 
-    fn write(&mut self, record: EventRecord, writes: &mut JoinSet<()>) {
+    fn write(&mut self, mut record: EventRecord, writes: &mut JoinSet<()>) {
         let now = wall_clock();
+        let combined = is_combined(&self.known, &record, now);
         let (pipeline, context) = (self.pipeline.clone(), context(record.component));
         // Resources that are no longer served get no Events.
         let catalog = pipeline.registry().catalog();
         let Some(resource) = catalog.named(&record.about.resource).cloned() else { return };
-        let same =
+        let mut same =
             (record.about.uid.clone(), record.about.key.clone(), record.reason, record.message.clone());
+        if combined {
+            record.message = format!("{COMBINED}: {}", record.message);
+            COMBINED.clone_into(&mut same.3);
+        }
         if let Some(known) = self.known.get_mut(&same).filter(|k| now.since(k.first) < AGGREGATE_SECONDS) {
             known.count += 1;
             let (name, count) = (known.name.clone(), known.count);
             let namespace = namespace_of(&record.about).to_owned();
             let fresh = event(&resource, &record, now, count).0;
+            let message = record.message;
             writes.spawn(async move {
-                aggregate(&pipeline, &context, (&namespace, &name), (count, now), fresh).await
+                aggregate(&pipeline, &context, (&namespace, &name), (count, now, message), fresh).await
             });
             return;
         }
@@ -125,7 +156,7 @@ async fn aggregate(
     pipeline: &Pipeline,
     context: &RequestContext,
     (namespace, name): (&str, &str),
-    (count, now): (i64, Instant),
+    (count, now, message): (i64, Instant, String),
     fresh: StoredObject,
 ) {
     let events = pipeline.registry().builtin(&served("", "events"));
@@ -134,6 +165,7 @@ async fn aggregate(
         .update_parts(context, target, &[Subresource::Main], |event| {
             let mut event = event.clone();
             event["count"] = json!(count);
+            event["message"] = json!(message);
             event["lastTimestamp"] = json!(now.to_rfc3339());
             Ok(event)
         })

@@ -1,8 +1,16 @@
 //! Records Kubernetes Events about Pods: queued, aggregated, and dropped if the API server cannot keep up.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
-use executor_core::{action::EventRecord, spec, time::whole_seconds};
+use executor_core::{
+    action::EventRecord,
+    spec,
+    time::{since, whole_seconds},
+};
 use jiff::Timestamp;
 use k8s_openapi::{
     api::core::v1::{Event, EventSource, ObjectReference, Pod},
@@ -16,6 +24,12 @@ use crate::api::Api;
 const QUEUE_MAX: usize = 1024;
 /// Events that are remembered for aggregation; beyond it the counts start over.
 const REMEMBERED_MAX: usize = 4096;
+/// From so many different messages of a Pod with one reason on, further ones share an Event, as upstream: a message may
+/// contain what changes each time, and would else fill the store.
+const SIMILAR_MAX: usize = 10;
+/// How long no similar Event occurs until they are told apart again, as upstream.
+const SIMILAR_FOR: Duration = Duration::from_secs(600);
+const COMBINED: &str = "(combined from similar events)";
 /// The API's limit for messages.
 const MESSAGE_BYTES_MAX: usize = 1024;
 /// Pause before the single retry of a failed request.
@@ -51,28 +65,68 @@ struct RecordedEvent {
     count: i32,
 }
 
+/// Events with an equal key are aggregated: the Pod's UID, container, reason, message.
+type Key = (String, Option<String>, &'static str, String);
+
+/// The messages of a Pod with one reason that have an Event of their own.
+struct Similar {
+    messages: BTreeSet<String>,
+    last: Timestamp,
+}
+
+/// Decides which Events are one. What it remembers is bounded: each message has an entry in `recorded`.
+#[derive(Default)]
+struct Correlator {
+    recorded: BTreeMap<Key, RecordedEvent>,
+    similar: BTreeMap<(String, &'static str), Similar>,
+    serial: u64,
+}
+
+impl Correlator {
+    /// Counts an occurrence. Changes the message if it is one of too many.
+    fn count(&mut self, pod: &Pod, event: &mut EventRecord, at: Timestamp) -> &RecordedEvent {
+        if self.recorded.len() >= REMEMBERED_MAX {
+            self.recorded.clear();
+            self.similar.clear();
+        }
+        let key = self.key(pod.metadata.uid.clone().unwrap_or_default(), event, at);
+        self.serial += 1;
+        let serial = self.serial;
+        let entry = self.recorded.entry(key).or_insert_with(|| RecordedEvent {
+            name: event_name(pod, at, serial),
+            first: at,
+            count: 0,
+        });
+        entry.count = entry.count.saturating_add(1);
+        entry
+    }
+
+    fn key(&mut self, uid: String, event: &mut EventRecord, at: Timestamp) -> Key {
+        let new = || Similar { messages: BTreeSet::new(), last: at };
+        let similar = self.similar.entry((uid.clone(), event.reason)).or_insert_with(new);
+        if since(at, similar.last) > SIMILAR_FOR {
+            similar.messages.clear();
+            self.recorded.remove(&(uid.clone(), None, event.reason, COMBINED.to_owned()));
+        }
+        similar.last = at;
+        if similar.messages.contains(&event.message) || similar.messages.len() + 1 < SIMILAR_MAX {
+            similar.messages.insert(event.message.clone());
+            return (uid, event.container.clone(), event.reason, event.message.clone());
+        }
+        event.message = format!("{COMBINED}: {}", event.message);
+        (uid, None, event.reason, COMBINED.to_owned())
+    }
+}
+
 async fn record(
     mut waiting: mpsc::Receiver<(Arc<Pod>, EventRecord, Timestamp)>,
     api: Arc<dyn Api>,
     node: String,
 ) {
-    let mut recorded: BTreeMap<(String, Option<String>, &'static str, String), RecordedEvent> =
-        BTreeMap::new();
-    let mut serial = 0_u64;
-    while let Some((pod, event, at)) = waiting.recv().await {
-        let uid = pod.metadata.uid.clone().unwrap_or_default();
-        let key = (uid, event.container.clone(), event.reason, event.message.clone());
-        if recorded.len() >= REMEMBERED_MAX {
-            recorded.clear();
-        }
-        serial += 1;
-        let entry = recorded.entry(key).or_insert_with(|| RecordedEvent {
-            name: event_name(&pod, at, serial),
-            first: at,
-            count: 0,
-        });
-        entry.count = entry.count.saturating_add(1);
-        let object = api_event(&pod, &event, &node, entry, at);
+    let mut correlator = Correlator::default();
+    while let Some((pod, mut event, at)) = waiting.recv().await {
+        let recorded = correlator.count(&pod, &mut event, at);
+        let object = api_event(&pod, &event, &node, recorded, at);
         if let Err(error) = api.record(&object).await {
             tracing::debug!(%error, "cannot record event; retrying once");
             tokio::time::sleep(RETRY_PAUSE).await;
@@ -125,5 +179,34 @@ fn api_event(pod: &Pod, event: &EventRecord, node: &str, recorded: &RecordedEven
         reporting_component: Some(COMPONENT.to_owned()),
         reporting_instance: Some(node.to_owned()),
         ..Default::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_that_always_differ_share_an_event() {
+        let mut pod = Pod::default();
+        pod.metadata.uid = Some("u".to_owned());
+        let mut correlator = Correlator::default();
+        let mut tell = |seconds: i64, reason: &'static str, message: &str| {
+            let container = Some("c".to_owned());
+            let mut event = EventRecord { container, warning: true, reason, message: message.to_owned() };
+            let at = Timestamp::from_second(seconds).unwrap();
+            let count = correlator.count(&pod, &mut event, at).count;
+            format!("{count} {}", event.message)
+        };
+        for i in 1..10 {
+            assert_eq!(tell(i, "Unhealthy", &format!("exec {i}")), format!("1 exec {i}"));
+        }
+        for i in 10..100 {
+            let expected = format!("{} (combined from similar events): exec {i}", i - 9);
+            assert_eq!(tell(i, "Unhealthy", &format!("exec {i}")), expected);
+        }
+        assert_eq!(tell(100, "Unhealthy", "exec 3"), "2 exec 3", "it has an Event");
+        assert_eq!(tell(100, "Killing", "other"), "1 other");
+        assert_eq!(tell(701, "Unhealthy", "exec x"), "1 exec x", "after ten quiet minutes");
     }
 }
