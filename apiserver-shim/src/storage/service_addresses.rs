@@ -103,6 +103,7 @@ pub fn allocate(
         cluster_ip(service, &taken)?;
     }
     node_ports(service, &taken)?;
+    health_check_port(service, old, &taken)?;
     let wants = claims_of(resource, service);
     let (kept, given_back): (Vec<Key>, Vec<Key>) = had.into_iter().partition(|key| wants.contains(key));
     given_back.into_iter().for_each(|key| preconditions.release(key));
@@ -265,6 +266,39 @@ fn node_ports(service: &mut Value, taken: &BTreeSet<Key>) -> Result<(), Status> 
             access::as_object(port).insert("nodePort".into(), free.into());
         }
     }
+    Ok(())
+}
+
+/// Whether a load balancer asks each node if it has endpoints of its own.
+fn is_health_checked(service: &Value) -> bool {
+    service_type(service) == "LoadBalancer"
+        && access::text(service, &["spec", "externalTrafficPolicy"]) == "Local"
+}
+
+fn health_check_port(service: &mut Value, old: Option<&Value>, taken: &BTreeSet<Key>) -> Result<(), Status> {
+    const PATH: [&str; 2] = ["spec", "healthCheckNodePort"];
+    let port_of = |service: &Value| access::int(service, &PATH).filter(|port| *port > 0);
+    let before = old.filter(|old| is_health_checked(old)).and_then(port_of);
+    if !is_health_checked(service) {
+        if before.is_some() && port_of(service) == before {
+            access::remove(service, &PATH);
+        }
+        return Ok(());
+    }
+    let port = match port_of(service).or(before) {
+        Some(port) if taken.contains(&node_port_key(port)) => {
+            let why = format!(
+                "failed to allocate requested HealthCheck NodePort {port}: provided port is already allocated"
+            );
+            return Err(status::internal(why));
+        }
+        Some(port) => port,
+        None => {
+            let ports = access::list(service, &["spec", "ports"]).iter();
+            free_port(taken, &ports.filter_map(|port| access::int(port, &["nodePort"])).collect())?
+        }
+    };
+    access::object_mut(service, &["spec"]).insert("healthCheckNodePort".into(), port.into());
     Ok(())
 }
 

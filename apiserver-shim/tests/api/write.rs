@@ -191,6 +191,36 @@ async fn services_never_share_an_address() {
 }
 
 #[tokio::test]
+async fn a_local_load_balancer_has_a_port_for_health_checks() {
+    let server = Server::start().await;
+    const S: &str = "/api/v1/namespaces/default/services";
+    let body = |name: &str, more: &str| {
+        format!(
+            r#"{{"metadata":{{"name":"{name}"}},"spec":{{"type":"LoadBalancer","ports":[{{"port":80}}],"externalTrafficPolicy":"Local"{more}}}}}"#
+        )
+    };
+    let port = |service: &serde_json::Value| service["spec"]["healthCheckNodePort"].as_i64();
+    let made = server.json(&format!("POST {S}"), &body("a", "")).await;
+    let allocated = port(&made).unwrap();
+    assert!((30_000..=32_767).contains(&allocated), "{made}");
+    assert_ne!(made["spec"]["ports"][0]["nodePort"], allocated);
+    let put = server.json(&format!("PUT {S}/a"), &body("a", "")).await;
+    assert_eq!(port(&put), Some(allocated), "{put}");
+    let taken = server
+        .json(&format!("POST {S}"), &body("b", &format!(r#","healthCheckNodePort":{allocated}"#)))
+        .await;
+    assert!(taken["message"].as_str().unwrap().ends_with("provided port is already allocated"), "{taken}");
+    let merge = |to: &str| format!("PATCH {to} | Content-Type: application/merge-patch+json");
+    let cluster =
+        server.json(&merge(&format!("{S}/a")), r#"{"spec":{"externalTrafficPolicy":"Cluster"}}"#).await;
+    assert_eq!(port(&cluster), None, "{cluster}");
+    let again = server
+        .json(&format!("POST {S}"), &body("b", &format!(r#","healthCheckNodePort":{allocated}"#)))
+        .await;
+    assert_eq!(port(&again), Some(allocated), "{again}");
+}
+
+#[tokio::test]
 async fn concurrent_patches_are_all_applied() {
     let server = std::sync::Arc::new(Server::start().await);
     server.ask(&format!("POST {CM}"), r#"{"metadata":{"name":"c"},"data":{}}"#).await;
