@@ -296,10 +296,13 @@ impl AgentDriver {
             Effect::Destroy { container_id } => self.runtime.destroy(&container_id),
             Effect::ToExecutor { connection, event } => {
                 task_trace::to_executor(&event);
-                let stream = self.streams.get(&connection);
-                // A slow executor loses its stream and has to subscribe again.
-                if stream.is_some_and(|stream| stream.sender.try_send(event).is_err()) {
-                    tracing::warn!(connection = connection.0, "executor does not read its events");
+                // A slow executor loses its stream and has to subscribe again. One that has left is no fault.
+                if !self.broken.contains(&connection)
+                    && let Some(Err(error)) = self.streams.get(&connection).map(|stream| stream.sender.try_send(event))
+                {
+                    if let mpsc::error::TrySendError::Full(_) = error {
+                        tracing::warn!(connection = connection.0, "executor does not read its events");
+                    }
                     self.broken.push(connection);
                 }
             }

@@ -154,7 +154,10 @@ impl OutboundQueues {
                 task_trace::to_scheduler(&event);
                 cluster_log::record_refusal(&event);
                 if let Err(error) = sender.try_send(event) {
-                    tracing::warn!(%stream, %error, "a scheduler does not read its events: its stream is closed");
+                    // A client that has left is no fault of anybody, and thousands may leave at once.
+                    if let mpsc::error::TrySendError::Full(_) = error {
+                        tracing::warn!(%stream, "a scheduler does not read its events: its stream is closed");
+                    }
                     self.streams.remove(&stream);
                     backlog.push_back(Event::SchedulerClosed { stream });
                 }
@@ -206,5 +209,34 @@ impl OutboundQueues {
         if self.operators.len() != before {
             self.counters.operator_streams.store(self.operators.len() as u64, Ordering::Relaxed);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sends two events to a scheduler's stream; returns the events that the master is told.
+    fn after_two_events(sender: mpsc::Sender<scheduler::Event>) -> Vec<Event> {
+        let mut queues = OutboundQueues::new(Arc::default());
+        let stream = StreamId::from("s");
+        queues.open_stream(stream.clone(), sender);
+        let mut backlog = VecDeque::new();
+        for _ in 0..2 {
+            let event = scheduler::Event::Heartbeat;
+            queues.carry_out(Effect::ToScheduler { stream: stream.clone(), event }, &mut backlog);
+        }
+        assert!(!queues.drop_stream(&stream), "the stream is forgotten");
+        backlog.into()
+    }
+
+    #[test]
+    fn a_scheduler_that_left_or_reads_too_slowly_is_closed_once() {
+        let closed = [Event::SchedulerClosed { stream: StreamId::from("s") }];
+        let (sender, receiver) = mpsc::channel(8);
+        drop(receiver);
+        assert_eq!(after_two_events(sender), closed);
+        let (sender, _receiver) = mpsc::channel(1);
+        assert_eq!(after_two_events(sender), closed);
     }
 }
