@@ -12,6 +12,13 @@ use rustix::process::Signal;
 
 use crate::{cluster::binary, program::wait_for};
 
+/// The binary with SIGHUP at its default: below `nohup`, as some runners of tests are, a process ignores it.
+pub fn binary_command() -> Command {
+    let mut command = Command::new("env");
+    command.arg("--default-signal=HUP").arg(binary());
+    command
+}
+
 /// How long a debug build on a busy machine may take until its ready line.
 const READY_DEADLINE: Duration = Duration::from_secs(90);
 /// How long a stop may take, the Pods' grace periods included.
@@ -83,10 +90,11 @@ impl Member {
     fn spawn(&mut self) -> anyhow::Result<()> {
         let log = File::options().create(true).append(true).open(&self.log)?;
         let mut command = match self.starter.split_first() {
-            None => Command::new(binary()),
+            None => binary_command(),
             Some((starter, arguments)) => {
                 let mut command = Command::new(starter);
-                command.args(arguments).arg(binary());
+                let ours = binary_command();
+                command.args(arguments).arg(ours.get_program()).args(ours.get_args());
                 command
             }
         };

@@ -115,7 +115,7 @@ fn a_closed_output_is_survived_and_a_closed_terminal_stops_in_order() -> anyhow:
 fn closed_output_and_terminal() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let kubeconfig = directory.path().join("kubeconfig");
-    let mut server = Command::new(cluster::binary());
+    let mut server = member::binary_command();
     server
         .arg("server")
         .arg("--data-dir")
