@@ -6,6 +6,10 @@ use anyhow::{Context, bail};
 use tracing::Subscriber;
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
+use self::one_line::OneLine;
+
+mod one_line;
+
 /// The log filter, as `CATAMARAN_LOG=info` or `CATAMARAN_LOG=kernel=debug`.
 const FILTER_VARIABLE: &str = "CATAMARAN_LOG";
 /// The log format of processes that an agent starts.
@@ -124,8 +128,10 @@ fn subscriber<W>(format: LogFormat, filter: EnvFilter, writer: W) -> Box<dyn Sub
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).log_internal_errors(false);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(OneLine(writer))
+        .log_internal_errors(false);
     match format {
         // Colours on a terminal only.
         LogFormat::Text => Box::new(builder.with_ansi(std::io::stderr().is_terminal()).finish()),
@@ -154,6 +160,23 @@ mod tests {
 
         fn flush(&mut self) -> std::io::Result<()> {
             Ok(())
+        }
+    }
+
+    #[test]
+    fn a_client_cannot_add_lines_to_the_log() {
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let lines = Lines::default();
+            let writer = lines.clone();
+            let subscriber = subscriber(format, EnvFilter::new("info"), move || writer.clone());
+            tracing::subscriber::with_default(subscriber, || {
+                tracing::warn!(error = %"x\r\ny", "Role '\n2026-01-01 ERROR fake' is invalid");
+                tracing::warn!("next");
+            });
+            let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+            assert_eq!(text.matches(['\n', '\r']).count(), 2, "{text}");
+            assert!(text.contains("Role '\\n2026-01-01 ERROR fake' is invalid"), "{text}");
+            assert!(text.contains("x\\r\\ny"), "{text}");
         }
     }
 
