@@ -298,7 +298,8 @@ impl AgentDriver {
                 task_trace::to_executor(&event);
                 // A slow executor loses its stream and has to subscribe again. One that has left is no fault.
                 if !self.broken.contains(&connection)
-                    && let Some(Err(error)) = self.streams.get(&connection).map(|stream| stream.sender.try_send(event))
+                    && let Some(Err(error)) =
+                        self.streams.get(&connection).map(|stream| stream.sender.try_send(event))
                 {
                     if let mpsc::error::TrySendError::Full(_) = error {
                         tracing::warn!(connection = connection.0, "executor does not read its events");
