@@ -317,6 +317,23 @@ pub fn pod_cpu_shares(pod: &Pod) -> i64 {
     cpu_shares(sum)
 }
 
+/// The most memory that the Pod can have, if it is limited: its own limit, or those of all its containers.
+pub fn memory_limit(pod: &Pod) -> Option<i64> {
+    if let Some(limit) = of_pod(pod, true, "memory").and_then(units) {
+        return Some(limit);
+    }
+    let (mut main, mut sidecars, mut peak) = (0_i64, 0_i64, 0_i64);
+    for (role, container) in spec::containers(pod) {
+        let limit = amount(container, true, "memory").as_ref().and_then(units).filter(|limit| *limit > 0)?;
+        match role {
+            spec::Role::Main => main = main.saturating_add(limit),
+            spec::Role::Sidecar => sidecars = sidecars.saturating_add(limit),
+            spec::Role::Init => peak = peak.max(limit.saturating_add(sidecars)),
+        }
+    }
+    Some(peak.max(main.saturating_add(sidecars)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -342,6 +359,27 @@ mod tests {
             { "name": "a", "resources": { "requests": list(requests), "limits": list(limits) } }
         ] } }))
         .unwrap()
+    }
+
+    #[test]
+    fn the_memory_of_a_pod_is_limited_if_that_of_each_container_is() {
+        let of = |spec: serde_json::Value| {
+            memory_limit(&serde_json::from_value(serde_json::json!({ "spec": spec })).unwrap())
+        };
+        let container =
+            |limit: &str| serde_json::json!({ "name": "c", "resources": { "limits": { "memory": limit } } });
+        let sidecar = serde_json::json!({
+            "name": "s", "restartPolicy": "Always", "resources": { "limits": { "memory": "10" } }
+        });
+        assert_eq!(of(serde_json::json!({ "containers": [container("1Ki"), container("1Ki")] })), Some(2048));
+        assert_eq!(of(serde_json::json!({ "containers": [container("1Ki"), { "name": "d" }] })), None);
+        let init = serde_json::json!([sidecar, container("500")]);
+        assert_eq!(
+            of(serde_json::json!({ "initContainers": init, "containers": [container("5")] })),
+            Some(510)
+        );
+        let whole = serde_json::json!({ "limits": { "memory": "7" } });
+        assert_eq!(of(serde_json::json!({ "resources": whole, "containers": [{ "name": "d" }] })), Some(7));
     }
 
     #[test]

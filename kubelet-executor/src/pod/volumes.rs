@@ -69,7 +69,12 @@ impl VolumeBuilder<'_> {
         if let Some(empty) = &volume.empty_dir {
             match empty.medium.as_deref().unwrap_or_default() {
                 "" => {}
-                "Memory" => mount_tmpfs(dir, empty.size_limit.as_ref().and_then(resources::units))?,
+                // A volume that is full is an error of its writer; memory that is full kills the container.
+                "Memory" => {
+                    let own = empty.size_limit.as_ref().and_then(resources::units).filter(|size| *size > 0);
+                    let size = own.into_iter().chain(resources::memory_limit(pod)).min();
+                    mount_tmpfs(dir, size)?;
+                }
                 other => return Err(Cause::Medium(other.to_owned())),
             }
             return make_open_dir(dir, group);
