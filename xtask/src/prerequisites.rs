@@ -29,6 +29,8 @@ const RUN: &[Prerequisite] = &[
 ];
 
 const TEST: &[Prerequisite] = &[
+    // A command of the user's guide.
+    Prerequisite { package: "curl", files: &["/usr/bin/curl"] },
     Prerequisite { package: "iproute2", files: &["/usr/sbin/ip", "/sbin/ip", "/bin/ip"] },
     Prerequisite { package: "etcd-server", files: &["/usr/bin/etcd", "/usr/local/bin/etcd"] },
     Prerequisite { package: "docker-registry", files: &["/usr/bin/docker-registry"] },
