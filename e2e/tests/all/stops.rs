@@ -151,7 +151,9 @@ fn a_stopped_agent_is_not_ready_at_once_and_its_pods_run_again_in_place() -> any
             let status = cluster.kubectl(&["get", "pod", "kept", "-o", path])?;
             Ok((status == format!("true {round}")).then_some(()))
         })?;
-        assert_eq!(ready(&cluster)?, "True");
+        wait_for("the node to be ready", Duration::from_secs(20), || {
+            Ok((ready(&cluster)? == "True").then_some(()))
+        })?;
     }
     assert_eq!(uid(&cluster)?, before, "it is the same pod");
     let starts = cluster.kubectl(&["exec", "kept", "--", "cat", "/v/starts"])?;
