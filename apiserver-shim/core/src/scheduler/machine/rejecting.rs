@@ -44,13 +44,12 @@ impl SchedulerMachine {
     /// bound later and have no task, as far as is known. Those in `judged` are left to the caller.
     fn not_admitted(&self, pod: &PendingPod, judged: &[&PendingPod]) -> Vec<Arc<Pod>> {
         let Some(node) = pod.bound_to().and_then(|node| self.node_infos.get(node)) else { return Vec::new() };
-        let order = |of: &Pod| (of.created, of.uid().to_owned());
-        let own = order(&pod.pod);
+        let own = (pod.pod.created, pod.uid());
         let has_no_claim = |other: &&Arc<Pod>| {
             let Some(state) = self.pods.by_uid.get(other.uid()) else { return false };
             let ending = self.inflight.get(other.uid()).is_some_and(InflightWrite::ends_the_task);
             let waits = matches!(state.phase, TaskPhase::Unscheduled | TaskPhase::Requested);
-            let later = waits && state.row.phase == Phase::Pending && order(other) > own;
+            let later = waits && state.row.phase == Phase::Pending && (other.created, other.uid()) > own;
             ending || state.phase == TaskPhase::Ended || later
         };
         let others = node.pods().iter().filter(|other| judged.iter().all(|of| of.uid() != other.uid()));
