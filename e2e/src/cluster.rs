@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     fs,
-    net::TcpListener,
+    net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
@@ -14,7 +14,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::{
-    leftovers,
+    leftovers::{self, Owner},
     member::Member,
     network::Network,
     program::{self, Output},
@@ -34,6 +34,8 @@ pub struct Cluster {
     members: Vec<Member>,
     /// Network interfaces, control groups … that existed before the start.
     before: BTreeSet<String>,
+    /// The directories of its nodes.
+    nodes: Vec<PathBuf>,
 }
 
 /// How long Linux may take to remove interfaces and control groups that are no longer referenced. A busy machine is slow.
@@ -59,6 +61,12 @@ sys.stdout.write(answer.read().decode())
 /// A loopback address with a port that is free now.
 pub fn free_address() -> anyhow::Result<String> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
+}
+
+/// The range of the Pods' addresses: one of 1,024 parts of 10.128.0.0/10, by the port of the API, which is no other cluster's.
+fn cluster_cidr(api: SocketAddr) -> String {
+    let part = api.port() % 1024;
+    format!("10.{}.{}.0/20", 128 + part / 16, part % 16 * 16)
 }
 
 /// The binary under test.
@@ -112,6 +120,7 @@ impl Cluster {
     fn new(api: String, mesos: String, namespace: Option<&str>) -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new().prefix("cm-e2e-").tempdir_in("/tmp")?;
         let namespace = namespace.map(str::to_owned);
+        let nodes = vec![directory.path().join("data/node")];
         Ok(Self {
             disk: None,
             directory,
@@ -119,7 +128,8 @@ impl Cluster {
             mesos,
             namespace,
             members: Vec::new(),
-            before: leftovers::of_kernel(),
+            before: Owner::of_nodes(&nodes).resources(),
+            nodes,
         })
     }
 
@@ -202,6 +212,10 @@ impl Cluster {
         ] {
             arguments.extend([flag.to_owned(), value.clone()]);
         }
+        // Clusters on one machine need Pod addresses of their own; a network namespace has its own routes.
+        if let (None, Ok(api)) = (&self.namespace, self.api.parse()) {
+            arguments.extend(["--cluster-cidr".to_owned(), cluster_cidr(api)]);
+        }
         arguments.extend(extra.iter().map(|s| (*s).to_owned()));
         arguments
     }
@@ -226,6 +240,7 @@ impl Cluster {
     ) -> anyhow::Result<()> {
         let token = fs::read_to_string(self.directory().join("data/join-token"))
             .context("the server wrote no join-token")?;
+        self.nodes.push(self.directory().join(name).join("node"));
         let data = self.directory().join(name).to_string_lossy().into_owned();
         let mut arguments: Vec<String> = [
             "agent",
@@ -330,9 +345,12 @@ impl Cluster {
         if !left.is_empty() {
             bail!("left on the machine: {left:#?}\n{}", self.tail());
         }
-        let mut left = BTreeSet::new();
+        let owner = Owner::of_nodes(&self.nodes);
+        let mut left: BTreeSet<String> = owner.resources().difference(&self.before).cloned().collect();
         let clean = program::wait_for("Linux to remove the cluster's resources", KERNEL_DEADLINE, || {
-            left = leftovers::of_kernel().difference(&self.before).cloned().collect();
+            // What another cluster is making or removing has no owner's name for a moment, and does not stay so.
+            let now = owner.resources();
+            left.retain(|name| now.contains(name));
             Ok(left.is_empty().then_some(()))
         });
         clean.with_context(|| format!("left on the machine: {left:#?}\n{}", self.tail()))
@@ -426,6 +444,6 @@ impl Drop for Cluster {
         if let Err(error) = self.stop_all() {
             eprintln!("while stopping: {error:#}");
         }
-        leftovers::sweep(self.directory.path(), &self.before);
+        leftovers::sweep(self.directory.path(), &Owner::of_nodes(&self.nodes));
     }
 }

@@ -1,8 +1,20 @@
-//! Finds processes, mounts and network resources that a stopped cluster left on the machine. Any is a defect.
+//! Finds processes, mounts and network resources that a stopped cluster left on the machine. Any is a defect. Other clusters may
+//! run on the machine: what is proved to be theirs does not count, and everything else does.
 
-use std::{collections::BTreeSet, fs, path::Path, process::Command};
+mod rules;
 
-/// Processes and mounts that mention `root`. Resources whose names do not tell their owner are found by [`of_kernel`].
+use std::{
+    collections::BTreeSet,
+    fs,
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use executor_core::tag::node_tag;
+
+/// Processes and mounts that mention `root`. Resources whose names do not tell their directory are found by
+/// [`Owner::resources`].
 pub fn of(root: &Path) -> Vec<String> {
     let root = root.to_string_lossy();
     let mut found = processes(&root);
@@ -10,38 +22,129 @@ pub fn of(root: &Path) -> Vec<String> {
     found
 }
 
-/// Linux resources of any cluster's Pods: network namespaces, interfaces, control groups, NAT rules, and the records of
-/// the CNI plugins. Compare with the set from before the test.
-pub fn of_kernel() -> BTreeSet<String> {
-    let names = |dir: &str| -> Vec<String> {
-        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
-    };
-    let starting = |dir: &str, prefixes: &[&str]| -> Vec<String> {
-        let ours = |name: &String| prefixes.iter().any(|prefix| name.starts_with(prefix));
-        names(dir).into_iter().filter(ours).map(|name| format!("{dir}/{name}")).collect()
-    };
-    let mut found: BTreeSet<String> = starting("/run/netns", &["cni-"]).into_iter().collect();
-    found.extend(starting("/sys/class/net", &["cat", "veth"]));
-    found.extend(starting("/var/lib/cni/results", &["catamaran-", "cni-loopback-"]));
-    found.extend(starting("/run/containerd/s", &[""]));
-    found.extend(starting("/run/containerd/runc/k8s.io", &[""]));
-    found.extend(starting("/run", &["catamaran-"]));
-    // cgroup v1 has one directory per controller, v2 has the groups themselves.
-    found.extend(starting("/sys/fs/cgroup", &["catamaran"]));
-    for controller in names("/sys/fs/cgroup") {
-        found.extend(starting(&format!("/sys/fs/cgroup/{controller}"), &["catamaran"]));
+/// The nodes of a cluster under test, by their tags: these are in the names of what the nodes create on the machine.
+pub struct Owner {
+    tags: Vec<String>,
+}
+
+/// Whose a resource is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// A node of the cluster.
+    Ours,
+    /// A node of another cluster.
+    Foreign,
+    /// Nothing tells.
+    Unknown,
+}
+
+/// The prefix of a tag in the names of networks, cgroups and directories.
+const NAMED: &str = "catamaran-";
+/// The length of a tag.
+const TAG_LENGTH: usize = 8;
+
+impl Owner {
+    /// The owner of the nodes with these directories.
+    pub fn of_nodes(directories: &[PathBuf]) -> Self {
+        let tag = |directory: &PathBuf| node_tag(directory.as_os_str().as_encoded_bytes());
+        Self { tags: directories.iter().map(tag).collect() }
     }
-    let rules = Command::new("iptables").args(["-w", "-t", "nat", "-S"]).output();
-    let rules = rules.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-    let common = |rule: &str| rule.contains("CNI-HOSTPORT-") && !rule.contains("catamaran-");
-    found.extend(
-        rules
-            .lines()
-            .filter(|rule| rule.contains("CNI-") && !common(rule))
-            .map(|rule| format!("rule {rule}")),
-    );
-    found
+
+    /// Whose a text is that may have several tags in it.
+    pub(crate) fn whose(&self, text: &str) -> Whose {
+        let tags = text.match_indices(NAMED).filter_map(|(at, _)| text[at + NAMED.len()..].get(..TAG_LENGTH));
+        let tags: Vec<&str> = tags.filter(|tag| tag.bytes().all(|byte| byte.is_ascii_hexdigit())).collect();
+        match tags.as_slice() {
+            [] => Whose::Unknown,
+            tags if tags.iter().any(|tag| self.tags.iter().any(|ours| ours == tag)) => Whose::Ours,
+            _ => Whose::Foreign,
+        }
+    }
+
+    /// Linux resources of Pods, other than those of other clusters: network namespaces, interfaces, control groups, packet filter
+    /// rules, sockets of shims, and the records of runc and of the CNI plugins. The cluster's processes have ended: a socket that
+    /// somebody listens on is another cluster's.
+    pub fn resources(&self) -> BTreeSet<String> {
+        self.all().into_iter().filter(|(whose, _)| *whose != Whose::Foreign).map(|(_, name)| name).collect()
+    }
+
+    /// The resources that are the cluster's for certain.
+    fn own(&self) -> Vec<String> {
+        self.all().into_iter().filter(|(whose, _)| *whose == Whose::Ours).map(|(_, name)| name).collect()
+    }
+
+    fn all(&self) -> Vec<(Whose, String)> {
+        let mut found = Vec::new();
+        let mut add = |dir: &str, prefix: &str, whose: &dyn Fn(&str) -> Whose| {
+            let names = names(dir).into_iter().filter(|name| name.starts_with(prefix));
+            found.extend(names.map(|name| (whose(&name), format!("{dir}/{name}"))));
+        };
+        let by_name = |name: &str| self.whose(name);
+        add("/run/netns", "cni-", &|_| Whose::Unknown);
+        add("/sys/class/net", "cat", &|name| self.whose_bridge(name));
+        add("/sys/class/net", "veth", &|name| self.whose_veth(name));
+        add(CNI_RESULTS, NAMED, &by_name);
+        add(CNI_RESULTS, "cni-loopback-", &|name| self.whose_loopback(name));
+        add("/run/containerd/s", "", &|name| {
+            let listening = UnixStream::connect(Path::new("/run/containerd/s").join(name)).is_ok();
+            if listening { Whose::Foreign } else { Whose::Unknown }
+        });
+        // The state of a container names its cgroup.
+        add(RUNC, "", &|id| {
+            self.whose(&fs::read_to_string(format!("{RUNC}/{id}/state.json")).unwrap_or_default())
+        });
+        add("/run", NAMED, &by_name);
+        // cgroup v1 has one directory per controller, v2 has the groups themselves.
+        add("/sys/fs/cgroup", NAMED, &by_name);
+        for controller in names("/sys/fs/cgroup") {
+            add(&format!("/sys/fs/cgroup/{controller}"), NAMED, &by_name);
+        }
+        found.extend(rules::of_nat(self, &output("iptables", &["-w", "-t", "nat", "-S"])));
+        let tables = output("nft", &["list", "tables"]);
+        found.extend(
+            tables
+                .lines()
+                .filter(|line| line.contains(NAMED))
+                .map(|line| (self.whose(line), line.to_owned())),
+        );
+        found
+    }
+
+    fn whose_bridge(&self, name: &str) -> Whose {
+        self.whose(&name.replacen("cat", NAMED, 1))
+    }
+
+    /// By the bridge to which the interface belongs.
+    fn whose_veth(&self, name: &str) -> Whose {
+        let bridge = fs::read_link(format!("/sys/class/net/{name}/master")).unwrap_or_default();
+        let bridge = bridge.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if bridge.starts_with("cat") { self.whose_bridge(&bridge) } else { Whose::Unknown }
+    }
+
+    /// By the record of the same sandbox in the cluster's network.
+    fn whose_loopback(&self, name: &str) -> Whose {
+        let Some(id) = name.strip_prefix("cni-loopback-").and_then(|rest| rest.strip_suffix("-lo")) else {
+            return Whose::Unknown;
+        };
+        let of_network =
+            names(CNI_RESULTS).into_iter().filter(|other| other.starts_with(NAMED) && other.contains(id));
+        of_network.map(|other| self.whose(&other)).next().unwrap_or(Whose::Unknown)
+    }
+}
+
+/// Where libcni records the results of its plugins.
+const CNI_RESULTS: &str = "/var/lib/cni/results";
+/// Where runc keeps the state of containers.
+const RUNC: &str = "/run/containerd/runc/k8s.io";
+
+fn names(dir: &str) -> Vec<String> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
+fn output(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output();
+    output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
 }
 
 /// Processes with the directory in their command line or as working directory.
@@ -74,12 +177,12 @@ fn mounts(root: &str) -> Vec<String> {
         .collect()
 }
 
-/// Cleans up after a failed test: kills the processes and unmounts what is below the directory, then removes the Linux
-/// resources that did not exist `before`.
-pub fn sweep(root: &Path, before: &BTreeSet<String>) {
+/// Cleans up after a failed test: kills the cluster's processes and unmounts what is below the directory, then removes its cgroups
+/// and interfaces.
+pub fn sweep(root: &Path, owner: &Owner) {
     let text = root.to_string_lossy();
-    let new = || of_kernel().difference(before).cloned().collect::<Vec<String>>();
-    let groups: Vec<String> = new().into_iter().filter(|name| name.starts_with("/sys/fs/cgroup/")).collect();
+    let groups: Vec<String> =
+        owner.own().into_iter().filter(|name| name.starts_with("/sys/fs/cgroup/")).collect();
     for _ in 0..20 {
         let mut left: Vec<i32> = process_ids(&text).into_iter().map(|(pid, _)| pid).collect();
         left.extend(groups.iter().flat_map(|group| contained(Path::new(group))));
@@ -101,11 +204,11 @@ pub fn sweep(root: &Path, before: &BTreeSet<String>) {
             run("umount", &["-l", target]);
         }
     }
-    for name in new() {
+    for name in owner.own() {
         match name.rsplit_once('/') {
             Some(("/sys/class/net", interface)) => run("ip", &["link", "delete", interface]),
-            Some(("/run/netns", namespace)) => run("ip", &["netns", "delete", namespace]),
             _ if groups.contains(&name) => run("find", &[&name, "-depth", "-type", "d", "-delete"]),
+            _ if name.starts_with("table ") => run("nft", &["delete", &name]),
             _ => {}
         }
     }

@@ -1,7 +1,6 @@
 //! The executor's configuration: a JSON file that `catamaran agent` writes.
 
 use std::{
-    hash::Hasher,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -76,10 +75,8 @@ impl Config {
     /// A short, stable name for this node's resources on the machine, derived from its directory: two nodes on one
     /// machine do not collide.
     pub fn tag(&self) -> String {
-        let mut hasher = Fnv(0xcbf2_9ce4_8422_2325);
         let path = std::path::absolute(&self.root_dir).unwrap_or_else(|_| self.root_dir.clone());
-        hasher.write(path.as_os_str().as_encoded_bytes());
-        format!("{:08x}", (hasher.finish() ^ (hasher.finish() >> 32)) as u32)
+        executor_core::tag::node_tag(path.as_os_str().as_encoded_bytes())
     }
 
     /// The longest grace period of Pods when the node stops. The file is read again, because it is that of the agent's latest
@@ -102,20 +99,5 @@ impl Config {
     /// The directory of image archives to import.
     pub fn images_dir(&self) -> PathBuf {
         self.root_dir.join("images")
-    }
-}
-
-/// FNV-1a: stable across releases, unlike the standard library's hasher.
-struct Fnv(u64);
-
-impl Hasher for Fnv {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
     }
 }

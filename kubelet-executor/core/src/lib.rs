@@ -26,6 +26,7 @@ pub mod resources;
 pub mod spec;
 pub mod status;
 pub mod sysctl;
+pub mod tag;
 pub mod time;
 
 pub use action::{Action, Effects, Event, PodOutcome};

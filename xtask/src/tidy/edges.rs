@@ -40,7 +40,7 @@ const EDGES: &[(&str, &[&str])] = &[
         ],
     ),
     ("sim", &["kernel-model", "kernel-core", "shim-model", "shim-core", "executor-core"]),
-    ("e2e", &["shim-pki"]),
+    ("e2e", &["executor-core", "shim-pki"]),
     ("xtask", &[]),
     // The builder of OCI images.
     ("dist", &["kubelet-executor"]),
