@@ -64,9 +64,13 @@ impl fmt::Debug for ResourceDefinition {
 pub fn builtin() -> Vec<ResourceDefinition> {
     let rows = shim_model::resource::builtin(&Schema::builtin()).into_iter();
     let define = |row: Resource| {
-        let converted = row.is("events.k8s.io", "events");
         let definition = ResourceDefinition::new(row.clone(), kinds::builtin(&row));
-        if converted { definition.converted_by(Arc::new(kinds::event::EventConverter)) } else { definition }
+        match (row.group.as_str(), row.version.as_str()) {
+            ("events.k8s.io", _) => definition.converted_by(Arc::new(kinds::event::EventConverter)),
+            ("autoscaling", "v1") => definition
+                .converted_by(Arc::new(kinds::horizontal_pod_autoscaler::convert::AutoscalerConverter)),
+            _ => definition,
+        }
     };
     rows.map(define).collect()
 }

@@ -8,24 +8,40 @@
 
 pub mod admission;
 mod cells;
+mod certificate_signing_request;
 mod configmap;
+mod cron_job;
+mod daemon_set;
 mod deployment;
+mod device;
 mod endpoints;
 pub(crate) mod event;
+mod flow_control;
+pub(crate) mod horizontal_pod_autoscaler;
+mod job;
 mod lease;
 mod metadata;
 mod namespace;
+mod network;
 mod node;
+mod persistent_volume;
+mod persistent_volume_claim;
 pub mod pod;
+mod pod_disruption_budget;
 pub mod pod_template;
 mod priority_class;
 mod ratchet;
 mod replica_set;
+mod replication_controller;
+mod runtime_class;
 pub mod scale;
 mod secret;
 pub mod service;
 mod service_account;
+mod stateful_set;
+mod storage;
 mod virtual_resource;
+mod webhook;
 mod workload;
 
 use std::borrow::Cow;
@@ -141,6 +157,11 @@ pub trait Strategy: Send + Sync {
     /// Validates an update of the status.
     fn validate_status_update(&self, _new: &Value, _old: &Value) -> Vec<FieldError> {
         Vec::new()
+    }
+
+    /// Why an object that is valid is refused nevertheless: what it asks to be enforced would not be.
+    fn not_enforced(&self, _object: &Value) -> Option<&'static str> {
+        None
     }
 
     /// Warnings for the client. `old` is the object before an update.
@@ -269,21 +290,53 @@ pub(crate) fn builtin(resource: &Resource) -> Arc<dyn Strategy> {
         ("events.k8s.io", "Event") => Arc::new(event::NewEvent),
         ("", "Namespace") => Arc::new(namespace::Namespace),
         ("", "Node") => Arc::new(node::Node),
+        ("", "PersistentVolume") => Arc::new(persistent_volume::PersistentVolume),
+        ("", "PersistentVolumeClaim") => Arc::new(persistent_volume_claim::PersistentVolumeClaim),
         ("", "Pod") => Arc::new(pod::Pod),
         ("", "PodTemplate") => Arc::new(pod_template::PodTemplate),
+        ("", "ReplicationController") => Arc::new(replication_controller::ReplicationController),
         ("", "Secret") => Arc::new(secret::Secret),
         ("", "Service") => Arc::new(service::Service),
         ("", "ServiceAccount") => Arc::new(service_account::ServiceAccount),
         ("apps", "Deployment") => Arc::new(deployment::Deployment),
         ("apps", "ReplicaSet") => Arc::new(replica_set::ReplicaSet),
         ("apps", "ControllerRevision") => Arc::new(workload::ControllerRevision),
+        ("apps", "DaemonSet") => Arc::new(daemon_set::DaemonSet),
+        ("apps", "StatefulSet") => Arc::new(stateful_set::StatefulSet),
+        ("batch", "CronJob") => Arc::new(cron_job::CronJob),
+        ("batch", "Job") => Arc::new(job::Job),
+        ("autoscaling", _) => autoscaler(&resource.version),
+        ("policy", "PodDisruptionBudget") => Arc::new(pod_disruption_budget::PodDisruptionBudget),
+        ("networking.k8s.io", kind) => network::builtin(kind),
+        ("storage.k8s.io", kind) => storage::builtin(kind),
+        ("resource.k8s.io", kind) => device::builtin(kind),
+        ("admissionregistration.k8s.io", kind) => webhook::builtin(kind),
+        ("flowcontrol.apiserver.k8s.io", "FlowSchema") => Arc::new(flow_control::FlowSchema),
+        ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration") => {
+            Arc::new(flow_control::PriorityLevelConfiguration)
+        }
+        ("certificates.k8s.io", "CertificateSigningRequest") => {
+            Arc::new(certificate_signing_request::CertificateSigningRequest)
+        }
+        ("node.k8s.io", "RuntimeClass") => Arc::new(runtime_class::RuntimeClass),
         ("coordination.k8s.io", "Lease") => Arc::new(lease::Lease),
         ("discovery.k8s.io", "EndpointSlice") => Arc::new(endpoints::EndpointSlice),
         ("scheduling.k8s.io", "PriorityClass") => Arc::new(priority_class::PriorityClass),
         ("authentication.k8s.io" | "authorization.k8s.io", _) => Arc::new(virtual_resource::Review),
         ("", "Binding") => Arc::new(virtual_resource::Binding),
-        (group, kind) => unreachable!("invariant: {kind} of group {group:?} has a strategy"),
+        (_, kind) => unknown(kind),
     }
+}
+
+fn autoscaler(version: &str) -> Arc<dyn Strategy> {
+    match version {
+        "v1" => Arc::new(horizontal_pod_autoscaler::HorizontalPodAutoscalerV1),
+        _ => Arc::new(horizontal_pod_autoscaler::HorizontalPodAutoscaler),
+    }
+}
+
+fn unknown(kind: &str) -> ! {
+    unreachable!("invariant: {kind} has a strategy")
 }
 
 /// The strategy with all defaults.
@@ -399,10 +452,13 @@ pub fn check_field_selector(
 }
 
 fn refuse(resource: &ResourceDefinition, object: &Value, errors: Vec<FieldError>) -> Result<(), Status> {
-    if errors.is_empty() {
-        return Ok(());
-    }
     let name = access::text(object, &["metadata", "name"]);
+    if errors.is_empty() {
+        return match resource.strategy().not_enforced(object) {
+            None => Ok(()),
+            Some(why) => Err(status::forbidden(&resource.group, &resource.plural, name, why.to_owned())),
+        };
+    }
     let group = resource.strategy().error_group().map_or(resource.group.as_str(), |group| group);
     Err(status::invalid(group, &resource.kind, name, &errors))
 }

@@ -11,6 +11,7 @@ use crate::resource::{GroupResource, Resource};
 /// Groups in the order in which upstream prefers them; others follow by name.
 const GROUP_ORDER: &[&str] = &[
     "",
+    "apiregistration.k8s.io",
     "apps",
     "events.k8s.io",
     "authentication.k8s.io",
@@ -28,6 +29,8 @@ const GROUP_ORDER: &[&str] = &[
     "coordination.k8s.io",
     "node.k8s.io",
     "discovery.k8s.io",
+    "resource.k8s.io",
+    "flowcontrol.apiserver.k8s.io",
 ];
 
 /// An API group and its served versions, the preferred one first.

@@ -194,3 +194,12 @@ pub fn ip(text: &str) -> Vec<String> {
         vec!["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)".to_owned()]
     }
 }
+
+/// An IP address in canonical form: the only one in which it can name an object.
+pub fn canonical_ip(text: &str) -> Vec<String> {
+    match text.parse::<std::net::IpAddr>() {
+        Ok(ip) if ip.to_string() == text => Vec::new(),
+        Ok(ip) => vec![format!("must be in canonical form (\"{ip}\")")],
+        Err(_) => self::ip(text),
+    }
+}

@@ -36,77 +36,17 @@ const fn cluster(
     Unserved { group, version, plural, kind, namespaced: false }
 }
 
-/// Every built-in resource of Kubernetes 1.36 that has lists.
+/// The built-in resources of Kubernetes 1.36 that have lists and are not served.
 const UNSERVED: &[Unserved] = &[
     cluster("", "v1", "componentstatuses", "ComponentStatus"),
     namespaced("", "v1", "limitranges", "LimitRange"),
-    namespaced("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim"),
-    cluster("", "v1", "persistentvolumes", "PersistentVolume"),
-    namespaced("", "v1", "replicationcontrollers", "ReplicationController"),
     namespaced("", "v1", "resourcequotas", "ResourceQuota"),
     cluster("apiregistration.k8s.io", "v1", "apiservices", "APIService"),
-    namespaced("apps", "v1", "daemonsets", "DaemonSet"),
-    namespaced("apps", "v1", "statefulsets", "StatefulSet"),
-    namespaced("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler"),
-    namespaced("autoscaling", "v1", "horizontalpodautoscalers", "HorizontalPodAutoscaler"),
-    namespaced("batch", "v1", "cronjobs", "CronJob"),
-    namespaced("batch", "v1", "jobs", "Job"),
-    cluster("certificates.k8s.io", "v1", "certificatesigningrequests", "CertificateSigningRequest"),
-    cluster("networking.k8s.io", "v1", "ingressclasses", "IngressClass"),
-    namespaced("networking.k8s.io", "v1", "ingresses", "Ingress"),
-    cluster("networking.k8s.io", "v1", "ipaddresses", "IPAddress"),
-    namespaced("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy"),
-    cluster("networking.k8s.io", "v1", "servicecidrs", "ServiceCIDR"),
-    namespaced("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget"),
     cluster("rbac.authorization.k8s.io", "v1", "clusterrolebindings", "ClusterRoleBinding"),
     cluster("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole"),
     namespaced("rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding"),
     namespaced("rbac.authorization.k8s.io", "v1", "roles", "Role"),
-    cluster("storage.k8s.io", "v1", "csidrivers", "CSIDriver"),
-    cluster("storage.k8s.io", "v1", "csinodes", "CSINode"),
-    namespaced("storage.k8s.io", "v1", "csistoragecapacities", "CSIStorageCapacity"),
-    cluster("storage.k8s.io", "v1", "storageclasses", "StorageClass"),
-    cluster("storage.k8s.io", "v1", "volumeattachments", "VolumeAttachment"),
-    cluster("storage.k8s.io", "v1", "volumeattributesclasses", "VolumeAttributesClass"),
-    cluster("admissionregistration.k8s.io", "v1", "mutatingadmissionpolicies", "MutatingAdmissionPolicy"),
-    cluster(
-        "admissionregistration.k8s.io",
-        "v1",
-        "mutatingadmissionpolicybindings",
-        "MutatingAdmissionPolicyBinding",
-    ),
-    cluster(
-        "admissionregistration.k8s.io",
-        "v1",
-        "mutatingwebhookconfigurations",
-        "MutatingWebhookConfiguration",
-    ),
-    cluster("admissionregistration.k8s.io", "v1", "validatingadmissionpolicies", "ValidatingAdmissionPolicy"),
-    cluster(
-        "admissionregistration.k8s.io",
-        "v1",
-        "validatingadmissionpolicybindings",
-        "ValidatingAdmissionPolicyBinding",
-    ),
-    cluster(
-        "admissionregistration.k8s.io",
-        "v1",
-        "validatingwebhookconfigurations",
-        "ValidatingWebhookConfiguration",
-    ),
     cluster("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition"),
-    cluster("node.k8s.io", "v1", "runtimeclasses", "RuntimeClass"),
-    cluster("resource.k8s.io", "v1", "deviceclasses", "DeviceClass"),
-    namespaced("resource.k8s.io", "v1", "resourceclaims", "ResourceClaim"),
-    namespaced("resource.k8s.io", "v1", "resourceclaimtemplates", "ResourceClaimTemplate"),
-    cluster("resource.k8s.io", "v1", "resourceslices", "ResourceSlice"),
-    cluster("flowcontrol.apiserver.k8s.io", "v1", "flowschemas", "FlowSchema"),
-    cluster(
-        "flowcontrol.apiserver.k8s.io",
-        "v1",
-        "prioritylevelconfigurations",
-        "PriorityLevelConfiguration",
-    ),
 ];
 
 /// Answers a request for a resource that is not served; `None` if upstream has no such resource at this scope.

@@ -9,30 +9,24 @@ async fn lists_of_unserved_resources_are_empty() {
     let server = Server::start().await;
     let script = r#"
         GET /apis/apiextensions.k8s.io/v1/customresourcedefinitions
-        GET /api/v1/namespaces/default/replicationcontrollers
-        GET /apis/apps/v1/daemonsets
-        GET /apis/batch/v1/namespaces/default/jobs/j
-        GET /api/v1/persistentvolumes/p
-        POST /apis/apps/v1/namespaces/default/statefulsets <- {}
-        GET /apis/apps/v1/namespaces/default/statefulsets?watch=true
+        GET /api/v1/namespaces/default/resourcequotas
+        GET /api/v1/namespaces/default/limitranges/l
+        POST /api/v1/namespaces/default/resourcequotas <- {}
+        GET /api/v1/namespaces/default/limitranges?watch=true
         GET /apis/example.com/v1/things
         GET /apis/apps/v1/things
         "#;
     expect![[r#"
         GET /apis/apiextensions.k8s.io/v1/customresourcedefinitions
           200 {"apiVersion":"apiextensions.k8s.io/v1","items":[],"kind":"CustomResourceDefinitionList","metadata":{}}
-        GET /api/v1/namespaces/default/replicationcontrollers
-          200 {"apiVersion":"v1","items":[],"kind":"ReplicationControllerList","metadata":{}}
-        GET /apis/apps/v1/daemonsets
-          200 {"apiVersion":"apps/v1","items":[],"kind":"DaemonSetList","metadata":{}}
-        GET /apis/batch/v1/namespaces/default/jobs/j
-          404 {"apiVersion":"v1","code":404,"details":{},"kind":"Status","message":"jobs.batch \"j\" not found","metadata":{},"reason":"NotFound","status":"Failure"}
-        GET /api/v1/persistentvolumes/p
-          404 {"apiVersion":"v1","code":404,"details":{},"kind":"Status","message":"persistentvolumes \"p\" not found","metadata":{},"reason":"NotFound","status":"Failure"}
-        POST /apis/apps/v1/namespaces/default/statefulsets <- {}
-          404 {"apiVersion":"v1","code":404,"details":{},"kind":"Status","message":"the server could not find the requested resource: statefulsets.apps are not served yet","metadata":{},"reason":"NotFound","status":"Failure"}
-        GET /apis/apps/v1/namespaces/default/statefulsets?watch=true
-          404 {"apiVersion":"v1","code":404,"details":{},"kind":"Status","message":"the server could not find the requested resource: statefulsets.apps are not served yet","metadata":{},"reason":"NotFound","status":"Failure"}
+        GET /api/v1/namespaces/default/resourcequotas
+          200 {"apiVersion":"v1","items":[],"kind":"ResourceQuotaList","metadata":{}}
+        GET /api/v1/namespaces/default/limitranges/l
+          404 {"apiVersion":"v1","code":404,"details":{},"kind":"Status","message":"limitranges \"l\" not found","metadata":{},"reason":"NotFound","status":"Failure"}
+        POST /api/v1/namespaces/default/resourcequotas <- {}
+          404 {"apiVersion":"v1","code":404,"details":{},"kind":"Status","message":"the server could not find the requested resource: resourcequotas are not served yet","metadata":{},"reason":"NotFound","status":"Failure"}
+        GET /api/v1/namespaces/default/limitranges?watch=true
+          404 {"apiVersion":"v1","code":404,"details":{},"kind":"Status","message":"the server could not find the requested resource: limitranges are not served yet","metadata":{},"reason":"NotFound","status":"Failure"}
         GET /apis/example.com/v1/things
           404 404 page not found
         GET /apis/apps/v1/things

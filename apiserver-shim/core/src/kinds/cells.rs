@@ -52,3 +52,25 @@ pub(super) fn or<'a>(text: &'a str, instead: &'a str) -> &'a str {
 pub(super) fn count(object: &Value, keys: &[&str]) -> Value {
     keys.iter().filter_map(|k| object.get(*k)?.as_object()).map(serde_json::Map::len).sum::<usize>().into()
 }
+
+/// `True` or `False`; `<unset>` if absent.
+pub(super) fn flag(value: Option<&Value>) -> Value {
+    match value.and_then(Value::as_bool) {
+        None => "<unset>".into(),
+        Some(true) => "True".into(),
+        Some(false) => "False".into(),
+    }
+}
+
+/// `a,b,c`, shortened to `most` items.
+pub(super) fn first_of(all: &[String], most: usize, separator: &str) -> String {
+    if all.len() <= most {
+        return all.join(separator);
+    }
+    format!("{} + {} more...", all[..most].join(separator), all.len() - most)
+}
+
+/// The cells of kinds without columns of their own.
+pub(super) fn name_and_creation(object: &Value) -> Vec<Value> {
+    vec![name(object), access::text(object, &["metadata", "creationTimestamp"]).into()]
+}

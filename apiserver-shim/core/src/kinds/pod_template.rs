@@ -232,7 +232,8 @@ fn default_volume(volume: &mut Map<String, Value>) {
     default_rare_volume(volume);
 }
 
-fn default_rare_volume(volume: &mut Map<String, Value>) {
+/// Sets the defaults of the sources that PersistentVolumes and Pods' volumes share, and of rare ones.
+pub(super) fn default_rare_volume(volume: &mut Map<String, Value>) {
     const TEXTS: [(&str, &[(&str, &str)]); 5] = [
         ("hostPath", &[("type", "")]),
         ("iscsi", &[("iscsiInterface", "default")]),

@@ -158,3 +158,9 @@ pub(super) fn wide_cells(object: &Value) -> [Value; 3] {
 pub(super) fn number(object: &Value, path: &[&str]) -> i64 {
     access::int(object, path).unwrap_or(0)
 }
+
+/// Warnings about the Pod template of a workload.
+pub(super) fn template_warnings(new: &Value, old: Option<&Value>) -> Vec<String> {
+    let template = |object| access::get(object, &["spec", "template"]);
+    super::pod_template::warnings(template(new), old.and_then(template), "spec.template")
+}

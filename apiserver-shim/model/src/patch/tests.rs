@@ -74,7 +74,7 @@ fn strategic_lists_of_scalars() {
     check(
         PatchKind::Strategic,
         json!({"metadata": {"$deleteFromPrimitiveList/finalizers": ["x/a"], "$setElementOrder/finalizers": ["x/c", "x/b"], "finalizers": ["x/c"]}, "template": {"spec": {"$patch": "replace"}}}),
-        expect![[r#"{"finalizers":["x/c","x/b"]}"#]],
+        expect![[r#"{"containers":null,"finalizers":["x/c","x/b"]}"#]],
     );
 }
 

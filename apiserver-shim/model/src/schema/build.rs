@@ -1,6 +1,6 @@
 //! Builds the compact tree from JSON schemas.
 
-use super::rules::Rules;
+use super::rules::{Rule, Rules};
 use super::{
     DefaultValue, Field, ItemId, ListKind, PatchRule, Schema, Source, Struct, StructId, Type, roots,
 };
@@ -136,7 +136,7 @@ impl Builder {
             omit_zero: rule.omit_zero,
             keep_empty: rule.keep_empty,
             embedded: rule.embedded || struct_meta || (required && !matches!(ty, Type::String)),
-            written_default: written_default(ty, required, rule.always, rule.embedded),
+            written_default: written_default(ty, required, &rule),
             list: rule.list.unwrap_or(ListKind::Atomic),
             atomic: rule.atomic,
             patch: rule.patch,
@@ -210,13 +210,16 @@ fn structural_field(name: &str, ty: Type, schema: &Value) -> Field {
     }
 }
 
-fn written_default(ty: Type, required: bool, always: bool, embedded: bool) -> Option<DefaultValue> {
+fn written_default(ty: Type, required: bool, rule: &Rule) -> Option<DefaultValue> {
+    let written = (rule.always || required) && !rule.omit_zero;
     match ty {
-        Type::Struct(_) if embedded => Some(DefaultValue::Object),
-        Type::Time | Type::MicroTime if always => Some(DefaultValue::Null),
-        Type::String if always || required => Some(DefaultValue::Text),
+        _ if rule.null => Some(DefaultValue::Null),
+        Type::Struct(_) if rule.embedded => Some(DefaultValue::Object),
+        Type::Time | Type::MicroTime if rule.always => Some(DefaultValue::Null),
+        Type::List(_) | Type::Map(_) if written => Some(DefaultValue::Null),
+        Type::String if written => Some(DefaultValue::Text),
         Type::Bool if required => Some(DefaultValue::False),
-        Type::Int32 | Type::Int64 if always || required => Some(DefaultValue::Number),
+        Type::Int32 | Type::Int64 if written => Some(DefaultValue::Number),
         _ => None,
     }
 }

@@ -2,7 +2,7 @@
 //! encoding omits, makes quantities and times canonical, and words the first type mismatch like Go's JSON package.
 
 use super::strict_json::Path;
-use super::{Field, ObjectType, Schema, Struct, Type};
+use super::{DefaultValue, Field, ObjectType, Schema, Struct, Type};
 use crate::quantity::Quantity;
 use crate::time::Instant;
 use serde_json::{Map, Value};
@@ -82,15 +82,18 @@ impl<'s> Walk<'s> {
             return false;
         }
         self.value(field.ty, value, place);
+        let required = field.required && !field.omit_zero;
         match value {
-            Value::String(s) if s.is_empty() => {
-                field.required || field.keep_empty || field.ty == Type::IntOrString
-            }
+            Value::String(s) if s.is_empty() => required || field.keep_empty || field.ty == Type::IntOrString,
             Value::Bool(false) => !field.omit_zero,
             Value::Number(n) => !(field.omit_zero && n.as_i64() == Some(0)),
             // An empty list of managed fields is a request to reset them, so it is kept.
-            Value::Array(items) => !items.is_empty() || field.required || field.name == "managedFields",
-            Value::Object(o) if o.is_empty() => field.required || !matches!(field.ty, Type::Map(_)),
+            Value::Array(items) if items.is_empty() => {
+                !is_nil(field) && (required || field.name == "managedFields")
+            }
+            Value::Object(o) if o.is_empty() => {
+                !matches!(field.ty, Type::Map(_)) || required && !is_nil(field)
+            }
             _ => true,
         }
     }
@@ -192,6 +195,11 @@ impl<'s> Walk<'s> {
     fn note(&mut self, text: String) {
         self.issues.mismatch.get_or_insert(text);
     }
+}
+
+/// Whether an empty list or map is stored as none at all, which is written as null.
+fn is_nil(field: &Field) -> bool {
+    field.written_default == Some(DefaultValue::Null)
 }
 
 /// The value that Go has in place of a null element.

@@ -17,6 +17,7 @@ pub(crate) struct Rule {
     pub keep_empty: bool,
     pub embedded: bool,
     pub always: bool,
+    pub null: bool,
 }
 
 /// Rules by short type name and field; `-` is the type itself.
@@ -37,6 +38,7 @@ impl Rules {
                     "omit" => rule.omit_zero = true,
                     "keep" => rule.keep_empty = true,
                     "always" => rule.always = true,
+                    "null" => rule.null = true,
                     _ => rule.embedded = true,
                 }
             }

@@ -1,0 +1,124 @@
+//! Kinds of `resource.k8s.io` (dynamic resource allocation).
+
+use super::{FieldName, Strategy, cells, named};
+use std::sync::Arc;
+
+use serde_json::Value;
+use shim_model::access::{self, as_object, set_if_zero};
+use shim_model::time::Instant;
+
+pub(super) struct DeviceClass;
+pub(super) struct ResourceClaim;
+pub(super) struct ResourceClaimTemplate;
+pub(super) struct ResourceSlice;
+
+/// The strategy of a kind of this group.
+pub(super) fn builtin(kind: &str) -> Arc<dyn Strategy> {
+    match kind {
+        "DeviceClass" => Arc::new(DeviceClass),
+        "ResourceClaim" => Arc::new(ResourceClaim),
+        "ResourceClaimTemplate" => Arc::new(ResourceClaimTemplate),
+        "ResourceSlice" => Arc::new(ResourceSlice),
+        other => super::unknown(other),
+    }
+}
+
+impl Strategy for DeviceClass {
+    fn has_generation(&self) -> bool {
+        true
+    }
+
+    fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {
+        vec![cells::name(object), cells::age(object, now)]
+    }
+}
+
+/// Sets the defaults of a claim's spec.
+fn default_claim(spec: &mut Value) {
+    for request in access::list_mut(spec, &["devices", "requests"]).into_iter().flatten() {
+        if let Some(exactly) = request.get_mut("exactly") {
+            default_request(exactly);
+        }
+        access::list_mut(request, &["firstAvailable"]).into_iter().flatten().for_each(default_request);
+    }
+}
+
+fn default_request(request: &mut Value) {
+    let request = as_object(request);
+    set_if_zero(request, "allocationMode", "ExactCount");
+    if request["allocationMode"] == "ExactCount" {
+        set_if_zero(request, "count", 1);
+    }
+    for toleration in request.get_mut("tolerations").and_then(Value::as_array_mut).into_iter().flatten() {
+        set_if_zero(as_object(toleration), "operator", "Equal");
+    }
+}
+
+impl Strategy for ResourceClaim {
+    fn default(&self, object: &mut Value) {
+        if let Some(spec) = object.get_mut("spec") {
+            default_claim(spec);
+        }
+    }
+
+    fn has_status(&self) -> bool {
+        true
+    }
+
+    fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {
+        let allocated = access::get(object, &["status", "allocation"]).is_some();
+        let reserved = !access::list(object, &["status", "reservedFor"]).is_empty();
+        let deleted = !access::text(object, &["metadata", "deletionTimestamp"]).is_empty();
+        let mut states = Vec::new();
+        states.extend(deleted.then_some("deleted"));
+        match (allocated, reserved) {
+            (false, _) if deleted => {}
+            (false, _) => states.push("pending"),
+            (true, false) => states.push("allocated"),
+            (true, true) => states.extend(["allocated", "reserved"]),
+        }
+        vec![cells::name(object), states.join(",").into(), cells::age(object, now)]
+    }
+}
+
+impl Strategy for ResourceClaimTemplate {
+    fn default(&self, object: &mut Value) {
+        if let Some(spec) = object.get_mut("spec").and_then(|spec| spec.get_mut("spec")) {
+            default_claim(spec);
+        }
+    }
+
+    fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {
+        vec![cells::name(object), cells::age(object, now)]
+    }
+}
+
+impl Strategy for ResourceSlice {
+    fn has_generation(&self) -> bool {
+        true
+    }
+
+    fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {
+        let node = match access::text(object, &["spec", "nodeName"]) {
+            "" if access::flag(object, &["spec", "allNodes"]) => "<all>",
+            "" => "<unset>",
+            name => name,
+        };
+        vec![
+            cells::name(object),
+            node.into(),
+            access::text(object, &["spec", "driver"]).into(),
+            access::text(object, &["spec", "pool", "name"]).into(),
+            cells::age(object, now),
+        ]
+    }
+
+    fn selectable(&self, object: &Value) -> Vec<(FieldName, String)> {
+        let of = |key: &str| access::text(object, &["spec", key]).to_owned();
+        named([("spec.nodeName", of("nodeName")), ("spec.driver", of("driver"))])
+    }
+
+    fn selectable_fields(&self) -> Vec<&str> {
+        vec!["spec.nodeName", "spec.driver"]
+    }
+}

@@ -1,0 +1,185 @@
+//! Kinds of `networking.k8s.io`: Ingress, IngressClass, NetworkPolicy, IPAddress, ServiceCIDR.
+
+use super::{CreateContext, FieldName, Strategy, cells, named};
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+use shim_model::access::{self, as_object, set_default, set_if_zero};
+use shim_model::names;
+use shim_model::time::Instant;
+
+pub(super) struct Ingress;
+pub(super) struct IngressClass;
+pub(super) struct NetworkPolicy;
+pub(super) struct IpAddress;
+pub(super) struct ServiceCidr;
+
+/// Hosts in a table cell.
+const SHOWN_HOSTS_MAX: usize = 3;
+/// Characters of addresses in a table cell.
+const SHOWN_ADDRESSES_MAX: usize = 16;
+
+/// The strategy of a kind of this group.
+pub(super) fn builtin(kind: &str) -> Arc<dyn Strategy> {
+    match kind {
+        "Ingress" => Arc::new(Ingress),
+        "IngressClass" => Arc::new(IngressClass),
+        "NetworkPolicy" => Arc::new(NetworkPolicy),
+        "IPAddress" => Arc::new(IpAddress),
+        "ServiceCIDR" => Arc::new(ServiceCidr),
+        other => super::unknown(other),
+    }
+}
+
+impl Strategy for Ingress {
+    fn has_generation(&self) -> bool {
+        true
+    }
+
+    fn has_status(&self) -> bool {
+        true
+    }
+
+    fn prepare_create(&self, object: &mut Value, _context: &CreateContext<'_>) {
+        access::object_mut(object, &["status", "loadBalancer"]);
+    }
+
+    fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {
+        let class = match access::text(object, &["spec", "ingressClassName"]) {
+            "" => access::text(object, &["metadata", "annotations", "kubernetes.io/ingress.class"]),
+            class => class,
+        };
+        let ports = if access::list(object, &["spec", "tls"]).is_empty() { "80" } else { "80, 443" };
+        vec![
+            cells::name(object),
+            cells::or(class, "<none>").into(),
+            hosts(object).into(),
+            addresses(object).into(),
+            ports.into(),
+            cells::age(object, now),
+        ]
+    }
+}
+
+fn hosts(ingress: &Value) -> String {
+    let rules = access::list(ingress, &["spec", "rules"]).iter();
+    let hosts: Vec<String> =
+        rules.map(|r| access::text(r, &["host"]).to_owned()).filter(|h| !h.is_empty()).collect();
+    if hosts.is_empty() { "*".to_owned() } else { cells::first_of(&hosts, SHOWN_HOSTS_MAX, ",") }
+}
+
+fn addresses(ingress: &Value) -> String {
+    let points = access::list(ingress, &["status", "loadBalancer", "ingress"]).iter();
+    let address = |point: &Value| match access::text(point, &["ip"]) {
+        "" => access::text(point, &["hostname"]).to_owned(),
+        ip => ip.to_owned(),
+    };
+    let all: Vec<String> = points.map(address).filter(|a| !a.is_empty()).collect();
+    let mut text = all.join(",");
+    if text.chars().count() > SHOWN_ADDRESSES_MAX {
+        text = text.chars().take(SHOWN_ADDRESSES_MAX - 3).collect::<String>() + "...";
+    }
+    text
+}
+
+impl Strategy for IngressClass {
+    fn default(&self, object: &mut Value) {
+        if let Some(parameters) = object.get_mut("spec").and_then(|spec| spec.get_mut("parameters")) {
+            let parameters = as_object(parameters);
+            if parameters.get("scope").is_none_or(Value::is_null) {
+                parameters.insert("scope".into(), "Cluster".into());
+            }
+        }
+    }
+
+    fn has_generation(&self) -> bool {
+        true
+    }
+
+    fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {
+        let parameters = match access::get(object, &["spec", "parameters"]) {
+            None => "<none>".to_owned(),
+            Some(reference) => {
+                let text = |key: &str| access::text(reference, &[key]);
+                let group = text("apiGroup");
+                let dot = if group.is_empty() { "" } else { "." };
+                format!("{}{dot}{group}/{}", text("kind"), text("name"))
+            }
+        };
+        let controller = access::text(object, &["spec", "controller"]);
+        vec![cells::name(object), controller.into(), parameters.into(), cells::age(object, now)]
+    }
+}
+
+impl Strategy for NetworkPolicy {
+    fn default(&self, object: &mut Value) {
+        for list in ["ingress", "egress"] {
+            for rule in access::list_mut(object, &["spec", list]).into_iter().flatten() {
+                for port in access::list_mut(rule, &["ports"]).into_iter().flatten() {
+                    set_if_zero(as_object(port), "protocol", "TCP");
+                }
+            }
+        }
+        let spec = access::object_mut(object, &["spec"]);
+        if spec.get("policyTypes").is_none_or(access::is_zero) {
+            let egress = spec.get("egress").is_some_and(|e| !access::is_zero(e));
+            let types = if egress { json!(["Ingress", "Egress"]) } else { json!(["Ingress"]) };
+            spec.insert("policyTypes".into(), types);
+        }
+        set_default(spec, "podSelector", Map::new());
+    }
+
+    fn has_generation(&self) -> bool {
+        true
+    }
+
+    fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {
+        let selector = cells::selector(access::get(object, &["spec", "podSelector"]));
+        vec![cells::name(object), selector.into(), cells::age(object, now)]
+    }
+}
+
+impl Strategy for IpAddress {
+    fn validate_name(&self, name: &str) -> Vec<String> {
+        names::canonical_ip(name)
+    }
+
+    fn cells(&self, object: &Value, _now: Instant) -> Vec<Value> {
+        let parent = access::get(object, &["spec", "parentRef"]);
+        let text = |key: &str| parent.map_or("", |p| access::text(p, &[key]));
+        let parts = ["group", "resource", "namespace", "name"].map(text);
+        let shown: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        vec![cells::name(object), shown.join("/").into()]
+    }
+
+    fn selectable(&self, object: &Value) -> Vec<(FieldName, String)> {
+        let of = |key: &str| access::text(object, &["spec", "parentRef", key]).to_owned();
+        named([
+            ("spec.parentRef.group", of("group")),
+            ("spec.parentRef.resource", of("resource")),
+            ("spec.parentRef.namespace", of("namespace")),
+            ("spec.parentRef.name", of("name")),
+        ])
+    }
+
+    fn selectable_fields(&self) -> Vec<&str> {
+        vec![
+            "spec.parentRef.group",
+            "spec.parentRef.resource",
+            "spec.parentRef.namespace",
+            "spec.parentRef.name",
+        ]
+    }
+}
+
+impl Strategy for ServiceCidr {
+    fn has_status(&self) -> bool {
+        true
+    }
+
+    fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {
+        let cidrs = access::list(object, &["spec", "cidrs"]).iter();
+        let cidrs: Vec<&str> = cidrs.filter_map(Value::as_str).collect();
+        vec![cells::name(object), cidrs.join(",").into(), cells::age(object, now)]
+    }
+}

@@ -1,0 +1,76 @@
+//! PersistentVolumeClaims.
+
+use super::persistent_volume::{class, modes};
+use super::{CreateContext, FieldName, Strategy, cells, named};
+use serde_json::Value;
+use shim_model::access::{self, set_default, set_if_zero};
+use shim_model::time::Instant;
+
+pub(super) struct PersistentVolumeClaim;
+
+/// Sets the defaults of a claim, or of a claim template.
+pub(super) fn default_claim(claim: &mut Value) {
+    set_if_zero(access::object_mut(claim, &["status"]), "phase", "Pending");
+    set_default(access::object_mut(claim, &["spec"]), "volumeMode", "Filesystem");
+}
+
+impl Strategy for PersistentVolumeClaim {
+    fn default(&self, object: &mut Value) {
+        default_claim(object);
+    }
+
+    fn has_status(&self) -> bool {
+        true
+    }
+
+    fn prepare_create(&self, object: &mut Value, _context: &CreateContext<'_>) {
+        access::object_mut(object, &["status"]).insert("phase".into(), "Pending".into());
+        same_data_source(access::object_mut(object, &["spec"]));
+    }
+
+    fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {
+        let phase = match access::text(object, &["metadata", "deletionTimestamp"]) {
+            "" => access::text(object, &["status", "phase"]),
+            _ => "Terminating",
+        };
+        let volume = access::text(object, &["spec", "volumeName"]);
+        let (capacity, modes) = match volume {
+            "" => ("", String::new()),
+            _ => (
+                access::text(object, &["status", "capacity", "storage"]),
+                modes(access::list(object, &["status", "accessModes"])),
+            ),
+        };
+        vec![
+            cells::name(object),
+            phase.into(),
+            volume.into(),
+            capacity.into(),
+            modes.into(),
+            class(object).into(),
+            cells::or(access::text(object, &["spec", "volumeAttributesClassName"]), "<unset>").into(),
+            cells::age(object, now),
+            cells::or(access::text(object, &["spec", "volumeMode"]), "<unset>").into(),
+        ]
+    }
+
+    fn selectable(&self, object: &Value) -> Vec<(FieldName, String)> {
+        named([("name", access::text(object, &["metadata", "name"]).to_owned())])
+    }
+
+    fn selectable_fields(&self) -> Vec<&str> {
+        vec!["name"]
+    }
+}
+
+/// `dataSource` and `dataSourceRef` have the same value unless the latter is in another namespace.
+fn same_data_source(spec: &mut serde_json::Map<String, Value>) {
+    let elsewhere = |source: &Value| !access::text(source, &["namespace"]).is_empty();
+    match (spec.get("dataSource").cloned(), spec.get("dataSourceRef").cloned()) {
+        (Some(source), None) => drop(spec.insert("dataSourceRef".into(), source)),
+        (None, Some(reference)) if !elsewhere(&reference) => {
+            drop(spec.insert("dataSource".into(), reference))
+        }
+        _ => {}
+    }
+}

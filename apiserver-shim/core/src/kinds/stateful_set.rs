@@ -1,0 +1,70 @@
+//! StatefulSets.
+
+use super::{CreateContext, Strategy, cells, persistent_volume_claim, pod_template, workload};
+use serde_json::{Value, json};
+use shim_model::access::{self, as_object, set_default, set_if_zero};
+use shim_model::time::Instant;
+
+pub(super) struct StatefulSet;
+
+impl Strategy for StatefulSet {
+    fn default(&self, object: &mut Value) {
+        let spec = access::object_mut(object, &["spec"]);
+        set_if_zero(spec, "podManagementPolicy", "OrderedReady");
+        let strategy = as_object(spec.entry("updateStrategy").or_insert_with(|| json!({})));
+        set_if_zero(strategy, "type", "RollingUpdate");
+        if strategy["type"] == "RollingUpdate" {
+            let rolling = as_object(strategy.entry("rollingUpdate").or_insert_with(|| json!({})));
+            set_default(rolling, "partition", 0);
+        }
+        let retention =
+            as_object(spec.entry("persistentVolumeClaimRetentionPolicy").or_insert_with(|| json!({})));
+        set_if_zero(retention, "whenDeleted", "Retain");
+        set_if_zero(retention, "whenScaled", "Retain");
+        set_default(spec, "replicas", 1);
+        set_default(spec, "revisionHistoryLimit", 10);
+        pod_template::default_template(as_object(spec.entry("template").or_insert_with(|| json!({}))));
+        for claim in access::list_mut(object, &["spec", "volumeClaimTemplates"]).into_iter().flatten() {
+            persistent_volume_claim::default_claim(claim);
+        }
+    }
+
+    fn has_generation(&self) -> bool {
+        true
+    }
+
+    fn has_status(&self) -> bool {
+        true
+    }
+
+    fn prepare_create(&self, object: &mut Value, _context: &CreateContext<'_>) {
+        drop_disabled_fields(object);
+        let status = access::object_mut(object, &["status"]);
+        status.insert("replicas".into(), 0.into());
+        status.insert("availableReplicas".into(), 0.into());
+    }
+
+    fn prepare_update(&self, new: &mut Value, _old: &Value) {
+        drop_disabled_fields(new);
+    }
+
+    fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
+        workload::template_warnings(new, old)
+    }
+
+    fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {
+        let ready = format!(
+            "{}/{}",
+            workload::number(object, &["status", "readyReplicas"]),
+            workload::number(object, &["spec", "replicas"])
+        );
+        let [names, images, _] = workload::wide_cells(object);
+        vec![cells::name(object), ready.into(), cells::age(object, now), names, images]
+    }
+}
+
+/// Drops fields of features that are off by default.
+fn drop_disabled_fields(object: &mut Value) {
+    pod_template::drop_disabled_fields(object, &["spec", "template", "spec"]);
+    access::remove(object, &["spec", "updateStrategy", "rollingUpdate", "maxUnavailable"]);
+}

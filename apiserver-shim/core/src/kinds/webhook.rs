@@ -1,0 +1,158 @@
+//! Webhook configurations and admission policies of `admissionregistration.k8s.io`.
+//!
+//! Webhooks and policies are not called yet. What would be enforced by upstream and is not here is refused, so that nobody
+//! relies on it: configurations with webhooks, and bindings of policies. Policies are inert without a binding.
+
+use super::{Strategy, cells};
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+use shim_model::access::{self, as_object, set_default, set_if_zero};
+use shim_model::time::Instant;
+
+/// A webhook configuration of either kind.
+pub(super) struct WebhookConfiguration {
+    /// Whether its webhooks may change objects.
+    pub mutating: bool,
+}
+
+/// An admission policy of either kind.
+pub(super) struct AdmissionPolicy {
+    /// Whether it changes objects.
+    pub mutating: bool,
+}
+
+/// A binding of a policy of either kind.
+pub(super) struct AdmissionPolicyBinding;
+
+/// The strategy of a kind of this group.
+pub(super) fn builtin(kind: &str) -> Arc<dyn Strategy> {
+    match kind {
+        "ValidatingWebhookConfiguration" => Arc::new(WebhookConfiguration { mutating: false }),
+        "MutatingWebhookConfiguration" => Arc::new(WebhookConfiguration { mutating: true }),
+        "ValidatingAdmissionPolicy" => Arc::new(AdmissionPolicy { mutating: false }),
+        "MutatingAdmissionPolicy" => Arc::new(AdmissionPolicy { mutating: true }),
+        "ValidatingAdmissionPolicyBinding" => Arc::new(AdmissionPolicyBinding),
+        "MutatingAdmissionPolicyBinding" => Arc::new(AdmissionPolicyBinding),
+        other => super::unknown(other),
+    }
+}
+
+impl Strategy for WebhookConfiguration {
+    fn default(&self, object: &mut Value) {
+        for webhook in access::list_mut(object, &["webhooks"]).into_iter().flatten() {
+            let webhook = as_object(webhook);
+            set_default(webhook, "failurePolicy", "Fail");
+            set_default(webhook, "timeoutSeconds", 10);
+            if self.mutating {
+                set_default(webhook, "reinvocationPolicy", "Never");
+            }
+            default_matching(webhook);
+            for rule in webhook.get_mut("rules").and_then(Value::as_array_mut).into_iter().flatten() {
+                set_default(as_object(rule), "scope", "*");
+            }
+            let service = webhook.get_mut("clientConfig").and_then(|config| config.get_mut("service"));
+            if let Some(service) = service {
+                set_default(as_object(service), "port", 443);
+            }
+        }
+    }
+
+    fn has_generation(&self) -> bool {
+        true
+    }
+
+    fn changes_generation(&self, new: &Value, old: &Value) -> bool {
+        new.get("webhooks") != old.get("webhooks")
+    }
+
+    fn not_enforced(&self, object: &Value) -> Option<&'static str> {
+        let any = !access::list(object, &["webhooks"]).is_empty();
+        any.then_some("admission webhooks are not supported yet: the API server would not call them")
+    }
+
+    fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {
+        let count = access::list(object, &["webhooks"]).len();
+        vec![cells::name(object), count.into(), cells::age(object, now)]
+    }
+}
+
+fn default_matching(matching: &mut Map<String, Value>) {
+    set_default(matching, "matchPolicy", "Equivalent");
+    set_default(matching, "namespaceSelector", json!({}));
+    set_default(matching, "objectSelector", json!({}));
+}
+
+fn default_match_resources(resources: &mut Value) {
+    default_matching(as_object(resources));
+    for list in ["resourceRules", "excludeResourceRules"] {
+        for rule in access::list_mut(resources, &[list]).into_iter().flatten() {
+            set_default(as_object(rule), "scope", "*");
+        }
+    }
+}
+
+impl Strategy for AdmissionPolicy {
+    fn default(&self, object: &mut Value) {
+        let spec = access::object_mut(object, &["spec"]);
+        set_default(spec, "failurePolicy", "Fail");
+        if self.mutating {
+            set_if_zero(spec, "reinvocationPolicy", "Never");
+        }
+        spec.get_mut("matchConstraints").into_iter().for_each(default_match_resources);
+    }
+
+    fn has_generation(&self) -> bool {
+        true
+    }
+
+    fn has_status(&self) -> bool {
+        !self.mutating
+    }
+
+    fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {
+        let list = if self.mutating { "mutations" } else { "validations" };
+        let kind = match access::get(object, &["spec", "paramKind"]) {
+            None => "<unset>".to_owned(),
+            Some(kind) => {
+                format!("{}/{}", access::text(kind, &["apiVersion"]), access::text(kind, &["kind"]))
+            }
+        };
+        let count = access::list(object, &["spec", list]).len();
+        vec![cells::name(object), count.into(), kind.into(), cells::age(object, now)]
+    }
+}
+
+impl Strategy for AdmissionPolicyBinding {
+    fn default(&self, object: &mut Value) {
+        let resources = object.get_mut("spec").and_then(|spec| spec.get_mut("matchResources"));
+        resources.into_iter().for_each(default_match_resources);
+    }
+
+    fn has_generation(&self) -> bool {
+        true
+    }
+
+    fn not_enforced(&self, _object: &Value) -> Option<&'static str> {
+        Some("admission policies are not supported yet: the API server would not enforce them")
+    }
+
+    fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {
+        let parameters = match access::get(object, &["spec", "paramRef"]) {
+            None => "<unset>".to_owned(),
+            Some(reference) => match access::text(reference, &["name"]) {
+                "" => "*".to_owned(),
+                name => match access::text(reference, &["namespace"]) {
+                    "" => name.to_owned(),
+                    namespace => format!("{namespace}/{name}"),
+                },
+            },
+        };
+        vec![
+            cells::name(object),
+            access::text(object, &["spec", "policyName"]).into(),
+            parameters.into(),
+            cells::age(object, now),
+        ]
+    }
+}
